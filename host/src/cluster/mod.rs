@@ -1,1 +1,407 @@
-//! (room cluster)
+//! The cluster: one clock, the front end (admission, routing, dispatch), and the instances behind it.
+//!
+//! Order of events is total: time; at equal times the front end before the instances; at the front end arrivals, then
+//! admissions, then routings, each in order of creation; among instances the lowest index first.
+
+mod front;
+mod prefix_lru;
+mod signals;
+
+pub use front::{ClusterConfig, FrontEndPolicies, TraceConfig};
+
+use crate::instance::{Departure, Instance, InstanceHooks, NEVER, Report};
+use crate::latency::LatencyModel;
+use crate::record::{Outcome, RequestRecord, RunRecord, State};
+use crate::request::{Ending, Finished, Request, Source};
+use front::{FrontEnd, Pending, Routed, Verdict};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use windtunnel_plugin_api::{Event, EventKind, RequestView};
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Clock, microseconds.
+    pub clock_us: i64,
+    /// Requests that arrived.
+    pub arrived: u64,
+    /// Requests that are done with, in whatever way.
+    pub finished: u64,
+}
+
+/// Events between two reports of progress.
+const PROGRESS_EVERY: u64 = 1 << 14;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Arrival,
+    Admission,
+    Routing,
+}
+
+/// A request between two stages of the front end; ordered by time, stage and creation.
+struct Due {
+    at_us: i64,
+    stage: Stage,
+    order: u64,
+    pending: Box<Pending>,
+}
+
+impl Due {
+    fn key(&self) -> (i64, Stage, u64) {
+        (self.at_us, self.stage, self.order)
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+impl Eq for Due {}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+/// A simulated cluster.
+pub struct Cluster<'s> {
+    config: ClusterConfig,
+    source: &'s mut dyn Source,
+    /// The next request of the source.
+    upcoming: Option<Request>,
+    due: BinaryHeap<Reverse<Due>>,
+    order: u64,
+    clock: i64,
+    instances: Vec<Instance>,
+    /// When something happens next on each instance.
+    next_event: Vec<i64>,
+    front: FrontEnd,
+    lifecycle_events: bool,
+    arrived: u64,
+    records: Vec<RequestRecord>,
+    reports: Vec<Report>,
+}
+
+impl<'s> Cluster<'s> {
+    /// A cluster of equal instances. `hooks` makes the policies inside one instance.
+    #[must_use]
+    pub fn new(
+        config: ClusterConfig,
+        latency: &Arc<dyn LatencyModel>,
+        policies: FrontEndPolicies,
+        mut hooks: impl FnMut() -> InstanceHooks,
+        source: &'s mut dyn Source,
+    ) -> Self {
+        let interests = policies.interests();
+        let mut engine = config.engine;
+        engine.token_events = interests.token_events;
+        let engine = Arc::new(engine);
+        let mut instances: Vec<Instance> = (0..config.instances)
+            .map(|i| Instance::new(i, Arc::clone(&engine), Arc::clone(latency), hooks()))
+            .collect();
+        if interests.precise_prefix && config.cache_signal_delay_us > 0 {
+            instances
+                .iter_mut()
+                .for_each(|i| i.kv_mut().track_changes());
+        }
+        Self {
+            upcoming: source.next_request(),
+            source,
+            due: BinaryHeap::new(),
+            order: 0,
+            clock: 0,
+            next_event: vec![NEVER; instances.len()],
+            instances,
+            front: FrontEnd::new(&config, policies),
+            lifecycle_events: interests.lifecycle_events,
+            arrived: 0,
+            records: Vec::new(),
+            reports: Vec::new(),
+            config,
+        }
+    }
+
+    /// Runs until nothing is left to do or the horizon is reached.
+    #[must_use]
+    pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> RunRecord {
+        let mut events = 0u64;
+        while self.advance() {
+            events += 1;
+            if events.is_multiple_of(PROGRESS_EVERY) {
+                progress(self.progress());
+            }
+        }
+        progress(self.progress());
+        self.finish()
+    }
+
+    /// Executes the next event. `false` when nothing is left, or nothing before the horizon.
+    pub fn advance(&mut self) -> bool {
+        let horizon = self.config.engine.horizon_us;
+        let arrival = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
+        let due = self.due.peek().map_or(NEVER, |Reverse(d)| d.at_us);
+        let front = arrival.min(due);
+        let (instance, step) = self.next_instance();
+        let now = front.min(step);
+        if now == NEVER || now > horizon {
+            return false;
+        }
+        debug_assert!(now >= self.clock, "the clock never runs backwards");
+        self.clock = now;
+        if front <= step {
+            // Requests of the source were created before any follow-up, and arrivals precede decisions.
+            if arrival == now {
+                self.arrive_from_source();
+            } else {
+                self.run_due();
+            }
+        } else {
+            self.instances[instance].run_next(&mut self.reports);
+            self.after_instance(instance);
+        }
+        true
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            clock_us: self.clock,
+            arrived: self.arrived,
+            finished: self.records.len() as u64,
+        }
+    }
+
+    /// The instance with the earliest event, the lowest index among equals.
+    fn next_instance(&self) -> (usize, i64) {
+        let mut best = (0, NEVER);
+        for (i, &at) in self.next_event.iter().enumerate() {
+            if at < best.1 {
+                best = (i, at);
+            }
+        }
+        best
+    }
+
+    fn push(&mut self, at_us: i64, stage: Stage, pending: Box<Pending>) {
+        self.order += 1;
+        self.due.push(Reverse(Due {
+            at_us,
+            stage,
+            order: self.order,
+            pending,
+        }));
+    }
+
+    fn arrive_from_source(&mut self) {
+        let Some(request) = self.upcoming.take() else {
+            return;
+        };
+        self.upcoming = self.source.next_request();
+        self.arrive(request);
+    }
+
+    fn arrive(&mut self, request: Request) {
+        let serial = self.arrived;
+        self.arrived += 1;
+        let view = self.front.view(serial, &request, self.source.symbols());
+        let at = self.clock.saturating_add(self.config.admission_latency_us);
+        self.push(at, Stage::Admission, Box::new(Pending { request, view }));
+    }
+
+    fn run_due(&mut self) {
+        let Some(Reverse(due)) = self.due.pop() else {
+            return;
+        };
+        match due.stage {
+            Stage::Arrival => self.arrive(due.pending.request),
+            Stage::Admission => self.admit(due.pending),
+            Stage::Routing => self.route(due.pending),
+        }
+    }
+
+    fn admit(&mut self, pending: Box<Pending>) {
+        let verdict = self.front.admit(
+            self.clock,
+            &pending,
+            &mut self.instances,
+            self.source.symbols(),
+        );
+        match verdict {
+            Verdict::Admitted => {
+                let at = self.clock.saturating_add(self.config.routing_latency_us);
+                self.push(at, Stage::Routing, pending);
+            }
+            Verdict::Delayed(us) => self.push(
+                self.clock.saturating_add(us.max(1)),
+                Stage::Admission,
+                pending,
+            ),
+            Verdict::Rejected => self.refuse(&pending, Outcome::Rejected),
+        }
+    }
+
+    fn route(&mut self, pending: Box<Pending>) {
+        match self.front.route(
+            self.clock,
+            &pending,
+            &mut self.instances,
+            self.source.symbols(),
+        ) {
+            Routed::To(i) => {
+                let Pending { request, view } = *pending;
+                self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
+                self.instances[i].deliver(request, view, self.clock);
+                self.next_event[i] = self.instances[i].next_event_us();
+            }
+            Routed::Held(us) => self.push(
+                self.clock.saturating_add(us.max(1)),
+                Stage::Routing,
+                pending,
+            ),
+            Routed::Nowhere => self.refuse(&pending, Outcome::Unroutable),
+        }
+    }
+
+    fn refuse(&mut self, pending: &Pending, outcome: Outcome) {
+        self.tell(EventKind::Reject, &pending.view, u32::MAX, [0, 0, 0]);
+        self.records.push(RequestRecord::unserved(
+            pending.view.serial,
+            &pending.request,
+            State::Queued,
+            outcome,
+        ));
+    }
+
+    /// Tells the front-end policies; `numbers` are output tokens, TTFT and E2E latency.
+    fn tell(&mut self, kind: EventKind, view: &RequestView, instance: u32, numbers: [i64; 3]) {
+        let token_event = matches!(kind, EventKind::FirstToken | EventKind::Preempt);
+        if !token_event && !self.lifecycle_events {
+            return;
+        }
+        self.front.tell(&Event {
+            kind,
+            now_us: self.clock,
+            serial: view.serial,
+            instance,
+            tenant: view.tenant,
+            prompt_tokens: view.prompt_tokens,
+            output_tokens: numbers[0] as u32,
+            ttft_us: numbers[1],
+            e2e_us: numbers[2],
+        });
+    }
+
+    fn after_instance(&mut self, i: usize) {
+        self.next_event[i] = self.instances[i].next_event_us();
+        let mut reports = std::mem::take(&mut self.reports);
+        for report in reports.drain(..) {
+            match report {
+                Report::Finished(departure) => self.depart(i, *departure),
+                Report::FirstToken { view, ttft_us } => {
+                    self.tell(EventKind::FirstToken, &view, i as u32, [1, ttft_us, 0]);
+                }
+                Report::Preempted { view } => {
+                    self.tell(EventKind::Preempt, &view, i as u32, [0, 0, 0])
+                }
+            }
+        }
+        self.reports = reports;
+    }
+
+    fn depart(&mut self, i: usize, departure: Departure) {
+        let Departure {
+            request,
+            record,
+            ending,
+            at_us,
+            processed_tokens,
+        } = departure;
+        self.front.departed(i, &request);
+        if self.lifecycle_events {
+            let kind = match ending {
+                Ending::Completed => EventKind::Complete,
+                Ending::TimedOut => EventKind::TimedOut,
+                Ending::Dropped => EventKind::Dropped,
+            };
+            let view = self
+                .front
+                .view(record.serial, &request, self.source.symbols());
+            let numbers = [
+                i64::from(record.generated_tokens),
+                record.ttft_us.unwrap_or(0),
+                record.e2e_us.unwrap_or(0),
+            ];
+            self.tell(kind, &view, i as u32, numbers);
+        }
+        self.records.push(record);
+        let finished = Finished {
+            request: &request,
+            ending,
+            at_us,
+            generated_tokens: processed_tokens,
+        };
+        if let Some(follow_up) = self.source.on_finished(&finished) {
+            let at = follow_up.arrival_us.max(self.clock);
+            let view = RequestView::default();
+            self.push(
+                at,
+                Stage::Arrival,
+                Box::new(Pending {
+                    request: follow_up,
+                    view,
+                }),
+            );
+        }
+    }
+
+    /// Ends the run here and hands over its results.
+    #[must_use]
+    pub fn finish(mut self) -> RunRecord {
+        let totals = self
+            .instances
+            .iter_mut()
+            .map(|i| i.finish(&mut self.records))
+            .collect();
+        for Reverse(due) in self.due.drain() {
+            if due.stage != Stage::Arrival {
+                let Pending { request, view } = *due.pending;
+                self.records.push(RequestRecord::unserved(
+                    view.serial,
+                    &request,
+                    State::Queued,
+                    Outcome::InTransit,
+                ));
+            }
+        }
+        self.records.sort_unstable_by_key(|r| r.serial);
+        let (rejected_by_admission, rejected_by_routing, shed_by_class, decisions) =
+            self.front.into_results();
+        RunRecord {
+            requests: self.records,
+            instances: totals,
+            rejected_by_admission,
+            rejected_by_routing,
+            shed_by_class,
+            decisions,
+            symbols: self.source.symbols().clone(),
+        }
+    }
+
+    /// Checks the invariants of all instances; for tests.
+    ///
+    /// # Errors
+    /// A sentence that names the broken invariant.
+    pub fn check(&self) -> Result<(), String> {
+        self.instances
+            .iter()
+            .enumerate()
+            .try_for_each(|(i, x)| x.check().map_err(|e| format!("instance {i}: {e}")))
+    }
+}

@@ -1,1 +1,423 @@
-//! (room instance)
+//! One serving engine: wait queue, continuous batching, preemption, steps.
+//!
+//! This is the plain path: it touches every request of the batch in every step, and it is the definition of correctness. An
+//! instance depends on nothing outside itself between [`deliver`](Instance::deliver) calls, reads no clock and does no I/O.
+
+mod batch;
+mod gaps;
+mod job;
+mod queue;
+mod rules;
+mod slab;
+mod step;
+
+pub use rules::{EngineRules, Preset};
+
+use crate::kv::KvPool;
+use crate::latency::LatencyModel;
+use crate::record::{InstanceTotals, Outcome, RequestRecord};
+use crate::request::{Ending, Request};
+use gaps::GapLog;
+use job::Job;
+use queue::{JobIx, WaitQueue};
+use slab::Slab;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use windtunnel_plugin_api::{KeyRefresh, Priority, QueueOrder, RequestView, Scheduler, Victim};
+
+/// "Never", as a time.
+pub const NEVER: i64 = i64::MAX;
+
+/// Limits and rules of an instance.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineConfig {
+    /// KV blocks.
+    pub total_kv_blocks: u64,
+    /// Tokens per KV block.
+    pub block_size: u32,
+    /// Most requests in the running batch.
+    pub max_running: u32,
+    /// Most new tokens per step.
+    pub max_batched_tokens: u32,
+    /// Most prefill tokens of one request per step; 0 = no limit.
+    pub long_prefill_threshold: u32,
+    /// Most tokens of prompt and output; 0 = no limit.
+    pub max_model_len: u64,
+    /// Nothing happens after this time, microseconds.
+    pub horizon_us: i64,
+    /// Switches.
+    pub rules: EngineRules,
+    /// Report first tokens and preemptions.
+    pub token_events: bool,
+}
+
+/// The policies inside an instance.
+pub struct InstanceHooks {
+    /// Priority of a waiting request.
+    pub priority: Box<dyn Priority>,
+    /// Order of the wait queue.
+    pub scheduler: Box<dyn Scheduler>,
+    /// Who is preempted.
+    pub victim: Box<dyn Victim>,
+}
+
+/// What an instance tells the cluster.
+#[derive(Debug)]
+pub enum Report {
+    /// A request left for good.
+    Finished(Box<Departure>),
+    /// A request produced its first token.
+    FirstToken {
+        /// The request.
+        view: RequestView,
+        /// Time to first token, microseconds.
+        ttft_us: i64,
+    },
+    /// A request lost its place in the batch.
+    Preempted {
+        /// The request.
+        view: RequestView,
+    },
+}
+
+/// A request that left its instance.
+#[derive(Debug)]
+pub struct Departure {
+    /// The request.
+    pub request: Request,
+    /// Its results.
+    pub record: RequestRecord,
+    /// How it ended.
+    pub ending: Ending,
+    /// When it ended for its client, microseconds (the end of its last step).
+    pub at_us: i64,
+    /// Output tokens that a follow-up prompt contains: those whose KV was computed.
+    pub processed_tokens: u32,
+}
+
+/// One serving engine.
+pub struct Instance {
+    index: u32,
+    config: Arc<EngineConfig>,
+    latency: Arc<dyn LatencyModel>,
+    hooks: InstanceHooks,
+    queue_order: QueueOrder,
+    kv: KvPool,
+    jobs: Slab<Job>,
+    queue: WaitQueue,
+    /// The running batch in order of admission.
+    batch: Vec<JobIx>,
+    /// Dispatched, not yet in the queue: (time, order, request).
+    incoming: BinaryHeap<Reverse<(i64, u64, JobIx)>>,
+    /// Client deadlines: (time, order, request, its serial). Entries of departed requests are dropped lazily.
+    timeouts: BinaryHeap<Reverse<(i64, u64, JobIx, u64)>>,
+    order: u64,
+    /// The next step starts then.
+    step_at: Option<i64>,
+    /// The running step ends then (only when its effects become visible at its end).
+    step_ends_at: Option<i64>,
+    /// End of the last step that started.
+    busy_until: i64,
+    last_step_start: i64,
+    /// Time of the last event.
+    clock: i64,
+    /// Latest end of a step that completed a request; the clock reaches it.
+    last_departure: i64,
+    gaps: GapLog,
+    totals: InstanceTotals,
+    victim_views: Vec<windtunnel_plugin_api::RunningView>,
+}
+
+impl Instance {
+    /// An idle instance at time 0.
+    #[must_use]
+    pub fn new(
+        index: u32,
+        config: Arc<EngineConfig>,
+        latency: Arc<dyn LatencyModel>,
+        hooks: InstanceHooks,
+    ) -> Self {
+        let queue_order = hooks.scheduler.order();
+        Self {
+            index,
+            kv: KvPool::new(
+                config.total_kv_blocks,
+                config.block_size,
+                config.rules.find_all_copies,
+            ),
+            config,
+            latency,
+            hooks,
+            queue_order,
+            jobs: Slab::default(),
+            queue: WaitQueue::new(queue_order),
+            batch: Vec::new(),
+            incoming: BinaryHeap::new(),
+            timeouts: BinaryHeap::new(),
+            order: 0,
+            step_at: None,
+            step_ends_at: None,
+            busy_until: 0,
+            last_step_start: i64::MIN,
+            clock: 0,
+            last_departure: 0,
+            gaps: GapLog::default(),
+            totals: InstanceTotals::default(),
+            victim_views: Vec::new(),
+        }
+    }
+
+    /// Requests waiting.
+    #[must_use]
+    pub fn queue_depth(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Requests running.
+    #[must_use]
+    pub fn batch_size(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// Preemptions so far.
+    #[must_use]
+    pub fn preemptions(&self) -> u64 {
+        self.totals.preemptions
+    }
+
+    /// The KV pool, to read.
+    #[must_use]
+    pub fn kv(&self) -> &KvPool {
+        &self.kv
+    }
+
+    /// The KV pool, to refresh its delayed signal.
+    pub fn kv_mut(&mut self) -> &mut KvPool {
+        &mut self.kv
+    }
+
+    /// A request reaches the instance at `now`; it enters the wait queue after the model's queueing delay.
+    pub fn deliver(&mut self, request: Request, view: RequestView, now: i64) {
+        self.clock = self.clock.max(now);
+        let queued_at = now.saturating_add(self.latency.queueing_us(request.prompt_tokens()));
+        let ix = self.jobs.insert(Job::new(request, view));
+        self.order += 1;
+        self.incoming.push(Reverse((queued_at, self.order, ix)));
+    }
+
+    /// When something happens here next, [`NEVER`] if nothing is due.
+    pub fn next_event_us(&mut self) -> i64 {
+        while let Some(Reverse((_, _, ix, serial))) = self.timeouts.peek()
+            && self
+                .jobs
+                .get(*ix)
+                .is_none_or(|job| job.view.serial != *serial)
+        {
+            self.timeouts.pop();
+        }
+        let incoming = self.incoming.peek().map_or(NEVER, |Reverse(e)| e.0);
+        let timeout = self.timeouts.peek().map_or(NEVER, |Reverse(e)| e.0);
+        let step = self
+            .step_at
+            .unwrap_or(NEVER)
+            .min(self.step_ends_at.unwrap_or(NEVER));
+        incoming.min(timeout).min(step)
+    }
+
+    /// Runs the next event. At equal times: arrivals in the queue, the end of a step, the start of a step, timeouts.
+    pub fn run_next(&mut self, out: &mut Vec<Report>) {
+        let now = self.next_event_us();
+        if now == NEVER {
+            return;
+        }
+        self.clock = now;
+        if self.incoming.peek().is_some_and(|Reverse(e)| e.0 == now) {
+            let Some(Reverse((_, _, ix))) = self.incoming.pop() else {
+                return;
+            };
+            self.enqueue(ix, now, out);
+        } else if self.step_ends_at == Some(now) {
+            self.step_ends_at = None;
+            self.finish_step(self.last_step_start, now, out);
+        } else if self.step_at == Some(now) {
+            self.step_at = None;
+            self.step(now, out);
+        } else if let Some(Reverse((_, _, ix, _))) = self.timeouts.pop() {
+            self.time_out(ix, now, out);
+        }
+    }
+
+    fn enqueue(&mut self, ix: JobIx, now: i64, out: &mut Vec<Report>) {
+        let limit = self.config.max_model_len;
+        let job = &mut self.jobs[ix];
+        let prompt = u64::from(job.prompt());
+        let budget = u64::from(job.request.max_output_tokens);
+        let too_long = limit > 0 && (prompt >= limit || prompt + budget > limit);
+        if too_long
+            || prompt.div_ceil(u64::from(self.config.block_size)) > self.config.total_kv_blocks
+        {
+            self.totals.dropped += 1;
+            self.depart(ix, Ending::Dropped, Outcome::Dropped, now, out);
+            return;
+        }
+        self.totals.input_tokens += prompt;
+        let deadline = job.request.deadline_us;
+        if deadline > 0 && deadline <= now {
+            self.totals.timed_out += 1;
+            self.depart(ix, Ending::TimedOut, Outcome::TimedOut, now, out);
+            return;
+        }
+        job.enqueued_us = now;
+        job.priority = self.hooks.priority.priority(&job.view, now);
+        if self.queue_order != QueueOrder::Fifo {
+            job.key = self.hooks.scheduler.key(&job.queued_view(), now);
+        }
+        self.queue.push(ix, || job.place());
+        if deadline > 0 && deadline <= self.config.horizon_us {
+            self.order += 1;
+            self.timeouts
+                .push(Reverse((deadline, self.order, ix, job.view.serial)));
+        }
+        self.wake(now);
+    }
+
+    /// Starts a step if the engine sleeps and somebody waits.
+    fn wake(&mut self, now: i64) {
+        let asleep = self.step_at.is_none() && self.step_ends_at.is_none();
+        if asleep && !self.queue.is_empty() {
+            self.step_at = Some(if self.config.rules.one_step_at_a_time {
+                now.max(self.busy_until)
+            } else {
+                now
+            });
+        }
+    }
+
+    fn time_out(&mut self, ix: JobIx, now: i64, out: &mut Vec<Report>) {
+        self.totals.timed_out += 1;
+        let job = &mut self.jobs[ix];
+        self.kv.release(&mut job.held);
+        if job.running {
+            self.batch.retain(|&other| other != ix);
+        } else {
+            self.queue.remove(ix);
+        }
+        self.depart(ix, Ending::TimedOut, Outcome::TimedOut, now, out);
+        if self.batch.is_empty() {
+            self.wake(now);
+        }
+    }
+
+    /// Takes a request off the instance; its KV blocks must be free already.
+    fn depart(
+        &mut self,
+        ix: JobIx,
+        ending: Ending,
+        outcome: Outcome,
+        at_us: i64,
+        out: &mut Vec<Report>,
+    ) {
+        let job = self.jobs.remove(ix);
+        let record = job.record(self.index, outcome);
+        let processed_tokens = job.progress.saturating_sub(job.prompt());
+        let departure = Departure {
+            record,
+            ending,
+            at_us,
+            processed_tokens,
+            request: job.request,
+        };
+        out.push(Report::Finished(Box::new(departure)));
+    }
+
+    /// Recomputes the keys that change with time.
+    fn refresh_queue(&mut self, now: i64) {
+        let priorities = self.hooks.priority.refresh() == KeyRefresh::EachStep;
+        let keys = match self.queue_order {
+            QueueOrder::Fifo => false,
+            QueueOrder::Keyed(refresh) => priorities || refresh == KeyRefresh::EachStep,
+        };
+        if !priorities && !keys {
+            return;
+        }
+        let waiting: Vec<JobIx> = self.queue.iter().collect();
+        for &ix in &waiting {
+            let job = &mut self.jobs[ix];
+            if priorities {
+                job.priority = self.hooks.priority.priority(&job.view, now);
+            }
+            if keys {
+                job.key = self.hooks.scheduler.key(&job.queued_view(), now);
+            }
+        }
+        if keys {
+            self.queue = WaitQueue::new(self.queue_order);
+            for ix in waiting {
+                self.queue.push(ix, || self.jobs[ix].place());
+            }
+        }
+    }
+
+    /// Ends the run: the counters, and a record of every request still here.
+    pub fn finish(&mut self, unfinished: &mut Vec<RequestRecord>) -> InstanceTotals {
+        let horizon = self.config.horizon_us;
+        if self.last_departure <= horizon {
+            self.clock = self.clock.max(self.last_departure);
+        }
+        let mut totals = std::mem::take(&mut self.totals);
+        totals.still_queued = self.queue.len() as u64;
+        totals.still_running = self.batch.len() as u64;
+        totals.cache_hits = self.kv.hits();
+        totals.cache_misses = self.kv.misses();
+        totals.kv_total_blocks = self.kv.total();
+        totals.ended_us = self.clock.min(horizon);
+        totals.gaps = self.gaps.histogram();
+        for job in self.queue.iter().map(|ix| &self.jobs[ix]) {
+            unfinished.push(job.record(self.index, Outcome::Queued));
+        }
+        for job in self.batch.iter().map(|&ix| &self.jobs[ix]) {
+            unfinished.push(job.record(self.index, Outcome::Running));
+        }
+        for Reverse((_, _, ix)) in &self.incoming {
+            unfinished.push(self.jobs[*ix].record(self.index, Outcome::InTransit));
+        }
+        totals
+    }
+
+    /// Checks the invariants that hold between events; for tests.
+    ///
+    /// # Errors
+    /// A sentence that names the broken invariant.
+    pub fn check(&self) -> Result<(), String> {
+        self.kv.check(self.jobs.iter().map(|job| &job.held))?;
+        let here = self.queue.len() + self.batch.len() + self.incoming.len();
+        if here != self.jobs.iter().count() {
+            return Err(format!(
+                "{} requests in slab, {here} in queue, batch and on the way",
+                self.jobs.iter().count()
+            ));
+        }
+        if self.batch.len() > self.config.max_running as usize {
+            return Err(format!(
+                "{} requests run, at most {} may",
+                self.batch.len(),
+                self.config.max_running
+            ));
+        }
+        let asleep = self.step_at.is_none() && self.step_ends_at.is_none();
+        if asleep && !(self.queue.is_empty() && self.batch.is_empty()) {
+            return Err("the engine sleeps although there is work".into());
+        }
+        for job in self.queue.iter().map(|ix| &self.jobs[ix]) {
+            if !job.held.is_empty() || job.running {
+                return Err(format!(
+                    "{} waits but holds {} blocks",
+                    job.request.id,
+                    job.held.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,3 +1,3 @@
 //! What is recorded while running, and the summaries made of it.
 
-pub mod record;
+pub use crate::record;

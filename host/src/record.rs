@@ -1,6 +1,6 @@
 //! What a run leaves behind. The engine fills these; summaries and reports only read them.
 
-use crate::request::{RequestId, Sym, Symbols};
+use crate::request::{Request, RequestId, Sym, Symbols};
 
 /// Where in its life a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,39 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
+    /// The record of a request that nobody has served yet.
+    #[must_use]
+    pub fn unserved(serial: u64, request: &Request, state: State, outcome: Outcome) -> Self {
+        Self {
+            serial,
+            id: request.id.clone(),
+            arrival_us: request.arrival_us,
+            prompt_tokens: request.prompt_tokens(),
+            output_tokens: request.output_tokens(),
+            generated_tokens: 0,
+            state,
+            outcome,
+            instance: None,
+            scheduling_delay_us: None,
+            ttft_us: None,
+            e2e_us: None,
+            itl_sum_us: 0,
+            mean_itl_us: None,
+            preemptions: 0,
+            deadline_us: request.deadline_us,
+            slo_ttft_us: request.slo_ttft_us,
+            slo_class: request.slo_class,
+            tenant: request.tenant,
+            client: request.client,
+            model: request.model,
+            session: request.session,
+            round: request.round,
+            prefix_group: request.prefix_group,
+            prefix_tokens: request.prefix_tokens,
+            streaming: request.streaming,
+        }
+    }
+
     /// Arrival plus end-to-end latency.
     #[must_use]
     pub fn completion_us(&self) -> Option<i64> {

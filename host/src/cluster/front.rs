@@ -1,0 +1,352 @@
+//! The front end: admission and routing with what it knows, and the trace of its decisions.
+
+use super::signals::Scrapes;
+use crate::instance::{EngineConfig, Instance};
+use crate::policy::SloPriorities;
+use crate::record::{Candidate, Decision};
+use crate::request::{Request, Sym, Symbols};
+use std::collections::BTreeMap;
+use windtunnel_plugin_api::{
+    Admission, Admit, ClusterView, Event, InstanceView, Interests, RequestView, Route, Router,
+};
+
+/// What to remember of the front end's decisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceConfig {
+    /// Keep every admission and routing decision.
+    pub decisions: bool,
+    /// Candidates to keep per routing decision; with 0 no regret is computed either.
+    pub counterfactual_k: usize,
+}
+
+/// The cluster around the instances.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// Instances, at least 1.
+    pub instances: u32,
+    /// Limits and rules of each.
+    pub engine: EngineConfig,
+    /// Arrival to admission decision, microseconds.
+    pub admission_latency_us: i64,
+    /// Admission to routing decision, microseconds.
+    pub routing_latency_us: i64,
+    /// Least age at which scraped fields are scraped again, microseconds; 0 = always fresh.
+    pub snapshot_refresh_us: i64,
+    /// Least age at which the precise prefix signal is refreshed, microseconds; 0 = always fresh.
+    pub cache_signal_delay_us: i64,
+    /// Names by which requests may ask for the served model. The first is the one given by the user.
+    pub model_names: Vec<String>,
+    /// Decision trace.
+    pub trace: TraceConfig,
+}
+
+/// The policies of the front end.
+pub struct FrontEndPolicies {
+    /// At the door.
+    pub admission: Box<dyn Admission>,
+    /// Which instance.
+    pub router: Box<dyn Router>,
+    /// Priorities of the SLO classes.
+    pub slo_priorities: SloPriorities,
+}
+
+impl FrontEndPolicies {
+    /// What either policy reads and listens to.
+    #[must_use]
+    pub fn interests(&self) -> Interests {
+        self.admission.interests().union(self.router.interests())
+    }
+}
+
+/// A request at the front end.
+pub(super) struct Pending {
+    pub(super) request: Request,
+    pub(super) view: RequestView,
+}
+
+pub(super) enum Verdict {
+    Admitted,
+    Delayed(i64),
+    Rejected,
+}
+
+pub(super) enum Routed {
+    To(usize),
+    Held(i64),
+    Nowhere,
+}
+
+pub(super) struct FrontEnd {
+    policies: FrontEndPolicies,
+    scrapes: Scrapes,
+    trace: TraceConfig,
+    exact_model_tags: bool,
+    model_names: Vec<String>,
+    block_size: u32,
+    /// By class symbol.
+    class_priorities: Vec<Option<i32>>,
+    /// By model symbol: does the cluster serve it?
+    serves: Vec<Option<bool>>,
+    rejected_by_admission: u64,
+    rejected_by_routing: u64,
+    shed_by_class: BTreeMap<String, u64>,
+    decisions: Vec<Decision>,
+}
+
+/// The value of `sym` in a table that is filled on first use.
+fn remembered<T: Copy>(table: &mut Vec<Option<T>>, sym: Sym, make: impl FnOnce() -> T) -> T {
+    let at = sym.0 as usize;
+    if table.len() <= at {
+        table.resize(at + 1, None);
+    }
+    *table[at].get_or_insert_with(make)
+}
+
+impl FrontEnd {
+    pub(super) fn new(config: &ClusterConfig, policies: FrontEndPolicies) -> Self {
+        let mut interests = policies.interests();
+        // Counterfactuals compare the loads that the router could have seen.
+        interests.snapshots |= config.trace.decisions && config.trace.counterfactual_k > 0;
+        let EngineConfig {
+            max_running,
+            block_size,
+            rules,
+            ..
+        } = config.engine;
+        let scrapes = Scrapes::new(
+            config.instances,
+            max_running,
+            block_size,
+            config.snapshot_refresh_us,
+            config.cache_signal_delay_us,
+            interests,
+        );
+        Self {
+            policies,
+            scrapes,
+            trace: config.trace,
+            exact_model_tags: rules.exact_model_tags,
+            model_names: config.model_names.clone(),
+            block_size,
+            class_priorities: Vec::new(),
+            serves: Vec::new(),
+            rejected_by_admission: 0,
+            rejected_by_routing: 0,
+            shed_by_class: BTreeMap::new(),
+            decisions: Vec::new(),
+        }
+    }
+
+    /// What policies see of a request.
+    pub(super) fn view(
+        &mut self,
+        serial: u64,
+        request: &Request,
+        symbols: &Symbols,
+    ) -> RequestView {
+        let priorities = &self.policies.slo_priorities;
+        let class_priority = remembered(&mut self.class_priorities, request.slo_class, || {
+            priorities.of(symbols.name(request.slo_class))
+        });
+        let length = request.prompt_tokens();
+        RequestView {
+            serial,
+            arrival_us: request.arrival_us,
+            deadline_us: request.deadline_us,
+            slo_ttft_us: request.slo_ttft_us,
+            // The streams are rooted, so the last token stands for the whole prompt.
+            prompt_key: length
+                .checked_sub(1)
+                .and_then(|last| request.prompt.token_key(last))
+                .unwrap_or(u64::MAX),
+            prompt_tokens: length,
+            slo_class: request.slo_class.0,
+            class_priority,
+            tenant: request.tenant.0,
+            session: request.session.0,
+            round: request.round,
+            prefix_group: request.prefix_group.0,
+            prefix_tokens: request.prefix_tokens,
+            model: request.model.0,
+        }
+    }
+
+    fn serves(&mut self, model: Sym, symbols: &Symbols) -> bool {
+        let (names, exact) = (&self.model_names, self.exact_model_tags);
+        remembered(&mut self.serves, model, || {
+            let tag = symbols.name(model);
+            let asked = names.first().map_or(String::new(), |n| n.to_lowercase());
+            tag.is_empty()
+                || if exact {
+                    tag == asked
+                } else {
+                    names.iter().any(|n| n.eq_ignore_ascii_case(tag))
+                }
+        })
+    }
+
+    pub(super) fn admit(
+        &mut self,
+        now: i64,
+        pending: &Pending,
+        instances: &mut [Instance],
+        symbols: &Symbols,
+    ) -> Verdict {
+        let served = self.serves(pending.request.model, symbols);
+        if served {
+            self.scrapes.refresh(now, instances);
+        }
+        let signals = self.scrapes.of(&pending.request.prompt, instances);
+        let views = if served { self.scrapes.views() } else { &[] };
+        let cluster = ClusterView {
+            now_us: now,
+            instances: views,
+            signals: &signals,
+        };
+        let answer = self.policies.admission.admit(&pending.view, &cluster);
+        if let Admit::Delay(us) = answer {
+            return Verdict::Delayed(us);
+        }
+        let reason = match answer {
+            Admit::Reject(reason) => Some(reason),
+            Admit::Admit | Admit::Delay(_) => None,
+        };
+        let admitted = reason.is_none();
+        if self.trace.decisions {
+            let id = pending.request.id.clone();
+            let reason = reason.unwrap_or_default();
+            self.decisions.push(Decision::Admission {
+                clock_us: now,
+                id,
+                admitted,
+                reason,
+            });
+        }
+        if admitted {
+            return Verdict::Admitted;
+        }
+        self.rejected_by_admission += 1;
+        let class = symbols.name(pending.request.slo_class);
+        let class = if class.is_empty() { "standard" } else { class };
+        *self.shed_by_class.entry(class.to_owned()).or_default() += 1;
+        Verdict::Rejected
+    }
+
+    pub(super) fn route(
+        &mut self,
+        now: i64,
+        pending: &Pending,
+        instances: &mut [Instance],
+        symbols: &Symbols,
+    ) -> Routed {
+        if !self.serves(pending.request.model, symbols) {
+            self.rejected_by_routing += 1;
+            return Routed::Nowhere;
+        }
+        self.scrapes.refresh(now, instances);
+        let signals = self.scrapes.of(&pending.request.prompt, instances);
+        let cluster = ClusterView {
+            now_us: now,
+            instances: self.scrapes.views(),
+            signals: &signals,
+        };
+        let chosen = match self.policies.router.route(&pending.view, &cluster) {
+            Route::To(chosen) => chosen.min(instances.len() - 1),
+            Route::Hold { retry_after_us } => return Routed::Held(retry_after_us),
+        };
+        if self.trace.decisions {
+            self.trace_route(now, pending, chosen);
+        }
+        if let Some(lru) = self.scrapes.sent_prefixes.get_mut(chosen) {
+            lru.record(pending.request.prompt.block_keys(self.block_size));
+        }
+        let view = self.scrapes.view_mut(chosen);
+        view.in_flight += 1;
+        view.dispatched_tokens += u64::from(pending.view.prompt_tokens);
+        Routed::To(chosen)
+    }
+
+    /// A request left instance `i`.
+    pub(super) fn departed(&mut self, i: usize, request: &Request) {
+        let view = self.scrapes.view_mut(i);
+        view.in_flight -= 1;
+        view.dispatched_tokens -= u64::from(request.prompt_tokens());
+    }
+
+    pub(super) fn tell(&mut self, event: &Event) {
+        let wanted = |interests: Interests| {
+            use windtunnel_plugin_api::EventKind::{FirstToken, Preempt};
+            if matches!(event.kind, FirstToken | Preempt) {
+                interests.token_events
+            } else {
+                interests.lifecycle_events
+            }
+        };
+        if wanted(self.policies.admission.interests()) {
+            self.policies.admission.on_event(event);
+        }
+        if wanted(self.policies.router.interests()) {
+            self.policies.router.on_event(event);
+        }
+    }
+
+    fn trace_route(&mut self, now: i64, pending: &Pending, chosen: usize) {
+        let scores = self.policies.router.scores().map(<[f64]>::to_vec);
+        let views = self.scrapes.views();
+        let score = |i: usize| {
+            scores
+                .as_ref()
+                .map_or_else(|| -(views[i].effective_load() as f64), |s| s[i])
+        };
+        let mut ranked: Vec<Candidate> = Vec::new();
+        let mut regret = 0.0;
+        if self.trace.counterfactual_k > 0 {
+            ranked = (0..views.len())
+                .map(|i| candidate(&views[i], score(i)))
+                .collect();
+            ranked.sort_by(|a, b| {
+                b.score
+                    .total_cmp(&a.score)
+                    .then_with(|| name(a).cmp(&name(b)))
+            });
+            regret = (ranked[0].score - score(chosen)).max(0.0);
+            ranked.truncate(self.trace.counterfactual_k);
+        }
+        self.decisions.push(Decision::Routing {
+            clock_us: now,
+            id: pending.request.id.clone(),
+            chosen: views[chosen].index,
+            reason: self.policies.router.reason(),
+            scores,
+            candidates: ranked,
+            regret,
+        });
+    }
+
+    pub(super) fn into_results(self) -> (u64, u64, Vec<(String, u64)>, Vec<Decision>) {
+        let shed = self.shed_by_class.into_iter().collect();
+        (
+            self.rejected_by_admission,
+            self.rejected_by_routing,
+            shed,
+            self.decisions,
+        )
+    }
+}
+
+fn candidate(view: &InstanceView, score: f64) -> Candidate {
+    Candidate {
+        instance: view.index,
+        score,
+        queue_depth: view.queue_depth,
+        batch_size: view.batch_size,
+        in_flight: view.in_flight,
+        kv_utilization: view.kv_utilization,
+        kv_free_blocks: view.kv_free_blocks,
+    }
+}
+
+/// Instances rank by name among equals, as text: `instance_10` before `instance_2`.
+fn name(candidate: &Candidate) -> String {
+    candidate.instance.to_string()
+}

@@ -1,0 +1,192 @@
+//! Batch formation: first the running requests get their tokens, then waiting ones are admitted.
+
+use super::queue::JobIx;
+use super::{Instance, Report};
+
+/// What batch formation keeps track of within one step.
+pub(super) struct Formation {
+    /// New tokens left in this step.
+    budget: u32,
+    /// Somebody was preempted: nobody is admitted in this step.
+    preempted: bool,
+}
+
+impl Instance {
+    /// Forms the batch of the step that starts at `now`.
+    pub(super) fn form_batch(&mut self, now: i64, out: &mut Vec<Report>) {
+        let mut formation = Formation {
+            budget: self.config.max_batched_tokens,
+            preempted: false,
+        };
+        self.serve_running(now, &mut formation, out);
+        if !formation.preempted {
+            self.admit_waiting(now, &mut formation);
+        }
+    }
+
+    /// Tokens that a prefill of `wanted` may compute now, with `done` computed before.
+    fn prefill_chunk(&self, wanted: u32, done: u32, budget: u32) -> u32 {
+        let mut n = wanted;
+        let threshold = self.config.long_prefill_threshold;
+        if threshold > 0 {
+            n = n.min(threshold);
+        }
+        n = n.min(budget);
+        let limit = self.config.max_model_len;
+        if limit > 0 {
+            n = n.min(
+                u32::try_from((limit - 1).saturating_sub(u64::from(done))).unwrap_or(u32::MAX),
+            );
+        }
+        n
+    }
+
+    fn serve_running(&mut self, now: i64, formation: &mut Formation, out: &mut Vec<Report>) {
+        for &ix in &self.batch {
+            self.jobs[ix].scheduled = 0;
+        }
+        let limit = self.config.max_model_len;
+        let mut cursor = 0;
+        while cursor < self.batch.len() && formation.budget > 0 {
+            let ix = self.batch[cursor];
+            let job = &self.jobs[ix];
+            let n = if job.in_prefill() {
+                self.prefill_chunk(
+                    job.prefill_target - job.progress,
+                    job.progress,
+                    formation.budget,
+                )
+            } else if job.output() > 0 && !(limit > 0 && u64::from(job.progress) + 1 > limit - 1) {
+                1
+            } else {
+                cursor += 1;
+                continue;
+            };
+            if !self.make_room(ix, n, now, &mut cursor, formation, out) {
+                break;
+            }
+            formation.budget -= n;
+            let job = &mut self.jobs[ix];
+            job.scheduled = n;
+            job.computed = job.progress + n;
+            cursor += 1;
+        }
+    }
+
+    /// KV space for `n` more tokens of a running request, taken from victims if need be. `cursor` follows the batch when a
+    /// request before it is preempted. `false`: the request itself was the last victim.
+    fn make_room(
+        &mut self,
+        ix: JobIx,
+        n: u32,
+        now: i64,
+        cursor: &mut usize,
+        formation: &mut Formation,
+        out: &mut Vec<Report>,
+    ) -> bool {
+        loop {
+            let job = &mut self.jobs[ix];
+            let mut held = std::mem::take(&mut job.held);
+            let fits = if job.in_prefill() {
+                self.kv.allocate_prefill(&mut held, job.sequence(), n, &[])
+            } else {
+                self.kv.allocate_decode(&mut held, job.sequence())
+            };
+            job.held = held;
+            if fits {
+                return true;
+            }
+            formation.preempted = true;
+            let position = self.choose_victim(now);
+            let victim = self.batch.remove(position);
+            if position < *cursor {
+                *cursor -= 1;
+            }
+            formation.budget += self.jobs[victim].scheduled;
+            self.preempt(victim, out);
+            if victim == ix || self.batch.is_empty() {
+                return false;
+            }
+        }
+    }
+
+    fn choose_victim(&mut self, now: i64) -> usize {
+        let mut views = std::mem::take(&mut self.victim_views);
+        views.clear();
+        views.extend(self.batch.iter().map(|&ix| self.jobs[ix].running_view()));
+        let chosen = self.hooks.victim.victim(&views, now);
+        self.victim_views = views;
+        chosen.min(self.batch.len() - 1)
+    }
+
+    fn preempt(&mut self, ix: JobIx, out: &mut Vec<Report>) {
+        self.totals.preemptions += 1;
+        let job = &mut self.jobs[ix];
+        job.running = false;
+        job.preemptions += 1;
+        job.scheduled = 0;
+        self.kv.release(&mut job.held);
+        if self.config.rules.keep_tokens_on_preemption {
+            if !job.in_prefill() {
+                job.prefill_target = job.progress + 1;
+            }
+        } else {
+            job.gaps.clear();
+            job.first_token_out = false;
+        }
+        job.progress = 0;
+        job.computed = 0;
+        if self.config.token_events {
+            out.push(Report::Preempted { view: job.view });
+        }
+        self.queue.push_front(ix, || job.place());
+    }
+
+    fn admit_waiting(&mut self, now: i64, formation: &mut Formation) {
+        let rules = self.config.rules;
+        let block = self.config.block_size;
+        // With asynchronous scheduling this batch was chosen while the last step ran, from those who waited when it began.
+        let chosen_at =
+            (rules.async_scheduling && !self.batch.is_empty()).then_some(self.last_step_start);
+        while self.batch.len() < self.config.max_running as usize && formation.budget > 0 {
+            let Some(ix) = self.queue.head() else { break };
+            let job = &self.jobs[ix];
+            if chosen_at.is_some_and(|t| job.enqueued_us > t && job.preemptions == 0) {
+                break;
+            }
+            let target = job.prefill_target;
+            let findable = if rules.recompute_last_block {
+                target.saturating_sub(1)
+            } else {
+                target
+            };
+            let cached = self
+                .kv
+                .cached_prefix(job.sequence().block_keys(block, findable));
+            let skipped = cached.len() as u32 * block;
+            let n = self.prefill_chunk(target - skipped, skipped, formation.budget);
+            let job = &mut self.jobs[ix];
+            let mut held = std::mem::take(&mut job.held);
+            // An empty prompt has no prefill; the reference gives it room for an output token instead.
+            let fits = if job.in_prefill() {
+                self.kv
+                    .allocate_prefill(&mut held, job.sequence(), n, &cached)
+            } else {
+                self.kv.allocate_decode(&mut held, job.sequence())
+            };
+            job.held = held;
+            if !fits {
+                break;
+            }
+            self.queue.pop();
+            self.batch.push(ix);
+            formation.budget -= n;
+            job.running = true;
+            job.scheduled = n;
+            job.computed = skipped + n;
+            if job.scheduling_delay_us.is_none() || !rules.first_scheduling_counts {
+                job.scheduling_delay_us = Some(now - job.request.arrival_us);
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The wait queue: first come first served, or ordered by key.
+
+use crate::request::RequestId;
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, VecDeque};
+use windtunnel_plugin_api::{KeyRefresh, QueueOrder};
+
+/// Index of a request in its instance's slab.
+pub(crate) type JobIx = u32;
+
+/// Place of a request in a keyed queue: (key, arrival, id), all ascending.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Place {
+    pub(crate) key: f64,
+    pub(crate) arrival_us: i64,
+    pub(crate) id: RequestId,
+}
+
+impl Eq for Place {}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key
+            .total_cmp(&other.key)
+            .then(self.arrival_us.cmp(&other.arrival_us))
+            .then_with(|| self.id.cmp(&other.id))
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Waiting requests of one instance.
+#[derive(Clone, Debug)]
+pub(crate) enum WaitQueue {
+    /// Order of arrival; preempted requests return to the front.
+    Fifo(VecDeque<JobIx>),
+    /// Order of place; a preempted request returns to its place.
+    Keyed(BTreeSet<(Place, JobIx)>),
+}
+
+impl WaitQueue {
+    pub(crate) fn new(order: QueueOrder) -> Self {
+        match order {
+            QueueOrder::Fifo => Self::Fifo(VecDeque::new()),
+            QueueOrder::Keyed(KeyRefresh::AtEnqueue | KeyRefresh::EachStep) => {
+                Self::Keyed(BTreeSet::new())
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Fifo(q) => q.len(),
+            Self::Keyed(q) => q.len(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn push(&mut self, ix: JobIx, place: impl FnOnce() -> Place) {
+        match self {
+            Self::Fifo(q) => q.push_back(ix),
+            Self::Keyed(q) => {
+                q.insert((place(), ix));
+            }
+        }
+    }
+
+    /// A preempted request comes back.
+    pub(crate) fn push_front(&mut self, ix: JobIx, place: impl FnOnce() -> Place) {
+        match self {
+            Self::Fifo(q) => q.push_front(ix),
+            Self::Keyed(q) => {
+                q.insert((place(), ix));
+            }
+        }
+    }
+
+    pub(crate) fn head(&self) -> Option<JobIx> {
+        match self {
+            Self::Fifo(q) => q.front().copied(),
+            Self::Keyed(q) => q.first().map(|(_, ix)| *ix),
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<JobIx> {
+        match self {
+            Self::Fifo(q) => q.pop_front(),
+            Self::Keyed(q) => q.pop_first().map(|(_, ix)| ix),
+        }
+    }
+
+    /// Removes a request wherever it stands. O(length).
+    pub(crate) fn remove(&mut self, ix: JobIx) {
+        match self {
+            Self::Fifo(q) => q.retain(|&other| other != ix),
+            Self::Keyed(q) => q.retain(|(_, other)| *other != ix),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = JobIx> + '_> {
+        match self {
+            Self::Fifo(q) => Box::new(q.iter().copied()),
+            Self::Keyed(q) => Box::new(q.iter().map(|(_, ix)| *ix)),
+        }
+    }
+}

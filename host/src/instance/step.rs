@@ -1,0 +1,185 @@
+//! A step: form the batch, price it, move every request on, complete those that are done, plan the next step.
+
+use super::queue::JobIx;
+use super::{Instance, Report};
+use crate::latency::{StepAggregates, StepItem};
+use crate::record::Outcome;
+use crate::request::Ending;
+
+/// Steps kept in detail before the gap log is folded.
+const DETAILED_STEPS: usize = 1 << 14;
+
+impl Instance {
+    /// The step that starts at `now`.
+    pub(super) fn step(&mut self, now: i64, out: &mut Vec<Report>) {
+        if self.batch.is_empty() && self.queue.is_empty() {
+            return;
+        }
+        self.totals.steps += 1;
+        self.refresh_queue(now);
+        self.form_batch(now, out);
+        self.totals.queue_length_sum += self.queue.len() as u64;
+        let ends = now.saturating_add(self.price_step());
+        self.last_step_start = now;
+        self.busy_until = ends;
+        if self.config.rules.visible_at_step_end {
+            self.step_ends_at = Some(ends);
+        } else {
+            self.finish_step(now, ends, out);
+        }
+    }
+
+    fn step_item(&self, ix: JobIx) -> StepItem {
+        let job = &self.jobs[ix];
+        StepItem {
+            new_tokens: job.scheduled,
+            context: job.progress,
+            prompt_tokens: job.prefill_target,
+            is_prefill: job.in_prefill(),
+        }
+    }
+
+    /// Duration of the step, microseconds.
+    fn price_step(&self) -> i64 {
+        let scheduled = || {
+            self.batch
+                .iter()
+                .filter(|&&ix| self.jobs[ix].scheduled > 0)
+                .map(|&ix| self.step_item(ix))
+        };
+        let mut aggregates = StepAggregates::default();
+        scheduled().for_each(|item| aggregates.add(item));
+        self.latency.step_us(&aggregates, &mut scheduled()).max(1)
+    }
+
+    /// Everything that a step from `now` to `ends` brings about.
+    pub(super) fn finish_step(&mut self, now: i64, ends: i64, out: &mut Vec<Report>) {
+        let used = self.kv.used();
+        self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(used);
+        self.totals.kv_block_time += i128::from(used) * i128::from(ends - now);
+        self.progress(now, ends, out);
+        self.complete(ends, out);
+        if !self.batch.is_empty() || !self.queue.is_empty() {
+            self.step_at = Some(ends);
+        }
+        if self.gaps.detailed() > DETAILED_STEPS {
+            let oldest = self
+                .jobs
+                .iter()
+                .filter_map(|job| job.gaps.first_step())
+                .min();
+            self.gaps.fold_before(oldest.unwrap_or(u64::MAX));
+        }
+    }
+
+    fn progress(&mut self, now: i64, ends: i64, out: &mut Vec<Report>) {
+        let token_us = self.latency.output_token_us();
+        let rules = self.config.rules;
+        let step = self.gaps.step(ends - now + token_us);
+        for &ix in &self.batch {
+            let job = &mut self.jobs[ix];
+            let decoded = if job.in_prefill() {
+                job.progress = job.computed;
+                // Kept tokens were computed anew: the next one is sampled.
+                job.first_token_out && !job.in_prefill() && job.scheduled > 0
+            } else if job.scheduled > 0 {
+                job.progress += 1;
+                true
+            } else {
+                false
+            };
+            if decoded {
+                let contiguous = job.last_token_us == now;
+                if rules.gaps_are_elapsed_time && !contiguous {
+                    job.gaps.push_odd(ends - job.last_token_us + token_us);
+                } else {
+                    job.gaps.push(step);
+                }
+                job.last_token_us = ends;
+            }
+            if job.progress == job.prompt() && !job.first_token_out {
+                job.first_token_out = true;
+                job.last_token_us = ends;
+                let ttft_us = ends + token_us - job.request.arrival_us;
+                job.ttft_us = Some(ttft_us);
+                if self.config.token_events {
+                    out.push(Report::FirstToken {
+                        view: job.view,
+                        ttft_us,
+                    });
+                }
+            }
+        }
+    }
+
+    fn complete(&mut self, ends: i64, out: &mut Vec<Report>) {
+        let batch = std::mem::take(&mut self.batch);
+        let mut remaining = Vec::with_capacity(batch.len());
+        let limit = self.config.max_model_len;
+        for ix in batch {
+            let job = &self.jobs[ix];
+            if job.progress >= job.finish_line() && !job.in_prefill() {
+                self.place_last_token(ix);
+                self.complete_one(ix, Outcome::Completed, ends, out);
+            } else if limit > 0 && u64::from(job.progress) >= limit - 1 {
+                self.totals.length_capped += 1;
+                self.complete_one(ix, Outcome::LengthCapped, ends, out);
+            } else {
+                remaining.push(ix);
+            }
+        }
+        self.batch = remaining;
+    }
+
+    fn place_last_token(&mut self, ix: JobIx) {
+        let job = &mut self.jobs[ix];
+        if !self.config.rules.kv_for_last_token
+            || job.output() == 0
+            || job.progress >= job.prompt() + job.output()
+        {
+            return;
+        }
+        let mut held = std::mem::take(&mut job.held);
+        if !self.kv.allocate_decode(&mut held, job.sequence()) {
+            self.totals.kv_allocation_failures += 1;
+        }
+        job.held = held;
+    }
+
+    fn complete_one(&mut self, ix: JobIx, outcome: Outcome, ends: i64, out: &mut Vec<Report>) {
+        let job = &mut self.jobs[ix];
+        self.kv.release(&mut job.held);
+        let sum = self.gaps.sum(&job.gaps);
+        self.gaps.count(&job.gaps);
+        let gaps = job.gaps.len();
+        let output = job.output();
+        let processed = job.progress - job.prompt();
+        let generated = if processed < output {
+            processed + 1
+        } else {
+            processed
+        };
+        self.totals.completed += 1;
+        self.totals.output_tokens += u64::from(generated);
+        self.last_departure = self.last_departure.max(ends);
+        self.depart(ix, Ending::Completed, outcome, ends, out);
+
+        let Some(Report::Finished(departure)) = out.last_mut() else {
+            return;
+        };
+        let record = &mut departure.record;
+        let after_last = if output > 0 {
+            self.latency.post_decode_us()
+        } else {
+            0
+        };
+        record.generated_tokens = generated;
+        record.itl_sum_us = sum;
+        record.e2e_us = record.ttft_us.map(|ttft| ttft + sum + after_last);
+        record.mean_itl_us = Some(match outcome {
+            _ if output == 0 => 0.0,
+            Outcome::LengthCapped => sum as f64 / gaps.saturating_sub(1).max(1) as f64,
+            _ => sum as f64 / f64::from((output - 1).max(1)),
+        });
+    }
+}

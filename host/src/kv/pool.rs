@@ -1,0 +1,434 @@
+//! The block pool: reference counts, an LRU free list, and the index of full blocks by prefix identity.
+//!
+//! A block on the free list keeps its identity until it is taken again, so freed prefixes stay findable (lazy
+//! eviction). Identity is the key of the block's last token (see [`crate::request::Span`]): the streams are rooted, so that one key
+//! stands for the whole prefix and nothing is hashed.
+
+use super::changes::ChangeLog;
+use crate::request::TokenSeq;
+use rustc_hash::FxHashMap;
+
+const NONE: u32 = u32::MAX;
+/// The key of a block without identity.
+const NO_KEY: u64 = u64::MAX;
+/// Marks keys of blocks whose chain does not start at the first prompt token; no prompt ever asks for those.
+const DETACHED: u64 = 1 << 63;
+
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    key: u64,
+    references: u32,
+    previous: u32,
+    next: u32,
+}
+
+/// The blocks one request holds, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    blocks: Vec<u32>,
+    /// Tokens stored in the last block, `1..=block_size`; 0 without blocks.
+    tail: u32,
+    /// The first block was opened by an output token: the prompt is empty, or fully cached and (under `blis` rules) not claimed.
+    detached: bool,
+}
+
+impl Held {
+    /// Blocks held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Holds nothing?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+}
+
+/// What a request stores: its prompt, then its output.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequence<'a> {
+    /// Prompt.
+    pub prompt: &'a TokenSeq,
+    /// Output.
+    pub output: &'a TokenSeq,
+}
+
+impl Sequence<'_> {
+    fn key_at(&self, position: u32) -> u64 {
+        let prompt = self.prompt.len();
+        let key = if position < prompt {
+            self.prompt.token_key(position)
+        } else {
+            self.output.token_key(position - prompt)
+        };
+        key.expect("a stored token lies inside the sequence")
+    }
+
+    /// Key of a detached block whose last token is the `stored`-th token kept. It need only be stable and unlike others.
+    fn detached_key(&self, stored: u32) -> u64 {
+        DETACHED | (self.output.token_key(0).unwrap_or(0) + u64::from(stored))
+    }
+
+    /// Keys of the full blocks among the first `tokens` tokens.
+    pub fn block_keys(&self, block: u32, tokens: u32) -> impl Iterator<Item = u64> + '_ {
+        let whole = self.prompt.len() / block;
+        let wanted = tokens / block;
+        self.prompt
+            .block_keys(block)
+            .take(wanted as usize)
+            .chain((whole..wanted).map(move |k| self.key_at((k + 1) * block - 1)))
+    }
+}
+
+/// The KV blocks of one instance.
+#[derive(Clone, Debug)]
+pub struct KvPool {
+    block_size: u32,
+    total: u64,
+    /// Blocks that were taken at least once. The rest of the free list is implicit: fresh blocks stand before all freed ones.
+    blocks: Vec<Block>,
+    free_head: u32,
+    free_tail: u32,
+    /// Length of the linked part of the free list.
+    freed: u64,
+    index: FxHashMap<u64, u32>,
+    /// Further copies of an indexed key, oldest first; `None` when only the newest copy is findable.
+    copies: Option<FxHashMap<u64, Vec<u32>>>,
+    changes: Option<ChangeLog>,
+    hits: u64,
+    misses: u64,
+}
+
+impl KvPool {
+    /// A pool of `total` blocks of `block_size` tokens. With `all_copies` every copy of a block stays findable, else only the
+    /// newest, which is forgotten when *any* copy is recycled.
+    #[must_use]
+    pub fn new(total: u64, block_size: u32, all_copies: bool) -> Self {
+        Self {
+            block_size,
+            total,
+            blocks: Vec::new(),
+            free_head: NONE,
+            free_tail: NONE,
+            freed: 0,
+            index: FxHashMap::default(),
+            copies: all_copies.then(FxHashMap::default),
+            changes: None,
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// Starts to remember the index as of the last [`refresh_signal`](Self::refresh_signal).
+    pub fn track_changes(&mut self) {
+        self.changes.get_or_insert_with(ChangeLog::default);
+    }
+
+    /// Tokens per block.
+    #[must_use]
+    pub fn block_size(&self) -> u32 {
+        self.block_size
+    }
+
+    /// Blocks in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Blocks on the free list, cached ones included.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        self.total - self.blocks.len() as u64 + self.freed
+    }
+
+    /// Blocks somebody holds.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.total - self.free()
+    }
+
+    /// Blocks claimed from the cache so far.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits
+    }
+
+    /// Blocks taken fresh so far.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.misses
+    }
+
+    /// The longest run of leading blocks that are cached now.
+    pub fn cached_prefix(&self, keys: impl Iterator<Item = u64>) -> Vec<u32> {
+        keys.map_while(|key| self.index.get(&key).copied())
+            .collect()
+    }
+
+    /// How many leading blocks are cached now.
+    pub fn cached_blocks_now(&self, keys: impl Iterator<Item = u64>) -> u32 {
+        keys.take_while(|key| self.index.contains_key(key)).count() as u32
+    }
+
+    /// How many leading blocks were cached at the last refresh of the signal.
+    pub fn cached_blocks_at_refresh(&self, keys: impl Iterator<Item = u64>) -> u32 {
+        let present = |key: &u64| {
+            let now = self.index.contains_key(key);
+            self.changes.as_ref().map_or(now, |log| log.then(*key, now))
+        };
+        keys.take_while(present).count() as u32
+    }
+
+    /// The delayed signal catches up with the present.
+    pub fn refresh_signal(&mut self) {
+        if let Some(log) = &mut self.changes {
+            log.refresh();
+        }
+    }
+
+    /// Room for `tokens` more prompt tokens on top of what `held` has, claiming the `cached` blocks first if `held` is
+    /// empty. All or nothing: `false` changes nothing.
+    pub fn allocate_prefill(
+        &mut self,
+        held: &mut Held,
+        sequence: Sequence<'_>,
+        tokens: u32,
+        cached: &[u32],
+    ) -> bool {
+        let mut fresh = tokens;
+        if held.tail > 0 && held.tail < self.block_size {
+            fresh -= fresh.min(self.block_size - held.tail);
+        }
+        let claimed_from_free = cached
+            .iter()
+            .filter(|&&b| self.blocks[b as usize].references == 0)
+            .count() as u64;
+        if u64::from(fresh.div_ceil(self.block_size)) + claimed_from_free > self.free() {
+            return false;
+        }
+        // A fully cached prompt stores nothing, and then nothing is claimed either.
+        if tokens == 0 {
+            return true;
+        }
+        if held.is_empty() {
+            self.claim(held, cached);
+        }
+        let mut left = tokens;
+        left -= self.fill_tail(held, sequence, left);
+        if left > 0 {
+            let mut position = held.blocks.len() as u32 * self.block_size;
+            while left > 0 {
+                let stored = left.min(self.block_size);
+                position += stored;
+                let block = self.take(held, stored);
+                if stored == self.block_size {
+                    self.register(block, sequence.key_at(position - 1));
+                }
+                left -= stored;
+            }
+        }
+        true
+    }
+
+    /// Room for one more output token. All or nothing: `false` changes nothing.
+    pub fn allocate_decode(&mut self, held: &mut Held, sequence: Sequence<'_>) -> bool {
+        if held.is_empty() || held.tail == self.block_size {
+            if self.free() == 0 {
+                return false;
+            }
+            held.detached |= held.is_empty();
+            self.take(held, 1);
+        } else {
+            self.fill_tail(held, sequence, 1);
+        }
+        true
+    }
+
+    /// Gives all blocks back, the last one first, so that the tails of prefixes are recycled before their heads.
+    pub fn release(&mut self, held: &mut Held) {
+        for &block in held.blocks.iter().rev() {
+            let entry = &mut self.blocks[block as usize];
+            entry.references -= 1;
+            if entry.references == 0 {
+                self.append_free(block);
+            }
+        }
+        held.blocks.clear();
+        held.tail = 0;
+        held.detached = false;
+    }
+
+    fn claim(&mut self, held: &mut Held, cached: &[u32]) {
+        for &block in cached {
+            if self.blocks[block as usize].references == 0 {
+                self.unlink_free(block);
+            }
+            self.blocks[block as usize].references += 1;
+            self.hits += 1;
+            held.blocks.push(block);
+            held.tail = self.block_size;
+        }
+    }
+
+    /// Stores up to `tokens` in a partly filled last block; returns how many.
+    fn fill_tail(&mut self, held: &mut Held, sequence: Sequence<'_>, tokens: u32) -> u32 {
+        if held.tail == 0 || held.tail == self.block_size {
+            return 0;
+        }
+        let stored = tokens.min(self.block_size - held.tail);
+        held.tail += stored;
+        if held.tail == self.block_size {
+            let last = held.blocks.len() as u32 * self.block_size - 1;
+            let key = if held.detached {
+                sequence.detached_key(last)
+            } else {
+                sequence.key_at(last)
+            };
+            let block = held.blocks[held.blocks.len() - 1];
+            self.register(block, key);
+        }
+        stored
+    }
+
+    /// Takes a free block for `stored` tokens.
+    fn take(&mut self, held: &mut Held, stored: u32) -> u32 {
+        let block = if (self.blocks.len() as u64) < self.total {
+            self.blocks.push(Block {
+                key: NO_KEY,
+                references: 0,
+                previous: NONE,
+                next: NONE,
+            });
+            self.blocks.len() as u32 - 1
+        } else {
+            let block = self.free_head;
+            self.unlink_free(block);
+            self.forget(block);
+            block
+        };
+        self.blocks[block as usize].references = 1;
+        self.misses += 1;
+        held.blocks.push(block);
+        held.tail = stored;
+        block
+    }
+
+    fn register(&mut self, block: u32, key: u64) {
+        self.blocks[block as usize].key = key;
+        if let Some(copies) = &mut self.copies {
+            if self.index.contains_key(&key) {
+                copies.entry(key).or_default().push(block);
+                return;
+            }
+            if let Some(log) = &mut self.changes {
+                log.appears(key);
+            }
+            self.index.insert(key, block);
+        } else if self.index.insert(key, block).is_none()
+            && let Some(log) = &mut self.changes
+        {
+            log.appears(key);
+        }
+    }
+
+    fn forget(&mut self, block: u32) {
+        let key = std::mem::replace(&mut self.blocks[block as usize].key, NO_KEY);
+        if key == NO_KEY {
+            return;
+        }
+        if let Some(copies) = &mut self.copies
+            && let Some(others) = copies.get_mut(&key)
+        {
+            if self.index[&key] == block {
+                self.index.insert(key, others.remove(0));
+            } else {
+                others.retain(|&b| b != block);
+            }
+            if others.is_empty() {
+                copies.remove(&key);
+            }
+            return;
+        }
+        if self.index.remove(&key).is_some()
+            && let Some(log) = &mut self.changes
+        {
+            log.vanishes(key);
+        }
+    }
+
+    fn append_free(&mut self, block: u32) {
+        let tail = self.free_tail;
+        let entry = &mut self.blocks[block as usize];
+        entry.previous = tail;
+        entry.next = NONE;
+        if tail == NONE {
+            self.free_head = block;
+        } else {
+            self.blocks[tail as usize].next = block;
+        }
+        self.free_tail = block;
+        self.freed += 1;
+    }
+
+    fn unlink_free(&mut self, block: u32) {
+        let Block { previous, next, .. } = self.blocks[block as usize];
+        if previous == NONE {
+            self.free_head = next;
+        } else {
+            self.blocks[previous as usize].next = next;
+        }
+        if next == NONE {
+            self.free_tail = previous;
+        } else {
+            self.blocks[next as usize].previous = previous;
+        }
+        self.freed -= 1;
+    }
+
+    /// Checks the pool against what its holders hold; for tests after random runs.
+    ///
+    /// # Errors
+    /// A sentence that names the broken invariant.
+    pub fn check<'a>(&self, holders: impl Iterator<Item = &'a Held>) -> Result<(), String> {
+        let mut references = vec![0u32; self.blocks.len()];
+        for held in holders {
+            for &block in &held.blocks {
+                references[block as usize] += 1;
+            }
+        }
+        for (b, block) in self.blocks.iter().enumerate() {
+            if block.references != references[b] {
+                return Err(format!(
+                    "block {b} counts {} references, holders {}",
+                    block.references, references[b]
+                ));
+            }
+        }
+        let (mut at, mut previous, mut listed) = (self.free_head, NONE, 0u64);
+        while at != NONE {
+            let block = self.blocks[at as usize];
+            if block.references != 0 || block.previous != previous {
+                return Err(format!("free list is broken at block {at}"));
+            }
+            listed += 1;
+            previous = at;
+            at = block.next;
+        }
+        let idle = references.iter().filter(|&&r| r == 0).count() as u64;
+        if listed != self.freed || idle != self.freed || previous != self.free_tail {
+            return Err(format!(
+                "free list has {listed} blocks, counter says {}, {idle} are idle",
+                self.freed
+            ));
+        }
+        for (key, &block) in &self.index {
+            if self.copies.is_some() && self.blocks[block as usize].key != *key {
+                return Err(format!("index names block {block} for another key"));
+            }
+        }
+        Ok(())
+    }
+}

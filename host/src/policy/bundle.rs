@@ -1,0 +1,280 @@
+//! The YAML policy bundle: which policies a run uses, in one file.
+//!
+//! Both key sets of the reference are understood: scorers (2026-08) and the two-weight form (2026-02).
+
+use super::spec::check_scorers;
+use super::{
+    ADMISSION_POLICIES, PREEMPTION_POLICIES, PRIORITY_POLICIES, ROUTING_POLICIES, SCHEDULERS,
+    ScorerKind, SloPriorities,
+};
+use crate::input::{InputError, parse_yaml, read_text, unknown};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A bundle as written; every key is optional.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bundle {
+    /// Admission.
+    pub admission: AdmissionKeys,
+    /// Routing.
+    pub routing: RoutingKeys,
+    /// Priority.
+    pub priority: PolicyKey,
+    /// Scheduler name.
+    pub scheduler: Option<String>,
+    /// Preemption.
+    pub preemption: PolicyKey,
+    /// Share of the cluster's request slots by tenant, 0..=1.
+    pub tenant_budgets: BTreeMap<String, f64>,
+}
+
+/// Keys under `admission`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdmissionKeys {
+    /// Policy name.
+    pub policy: Option<String>,
+    /// Tokens.
+    pub token_bucket_capacity: Option<f64>,
+    /// Tokens per second.
+    pub token_bucket_refill_rate: Option<f64>,
+    /// Effective load.
+    pub tier_shed_threshold: Option<i64>,
+    /// Class priority.
+    pub tier_shed_min_priority: Option<i32>,
+    /// Queue depth.
+    pub gaie_qd_threshold: Option<f64>,
+    /// KV utilisation, 0..=1.
+    pub gaie_kv_threshold: Option<f64>,
+    /// Priority by class name, -100..=100.
+    pub slo_priorities: BTreeMap<String, i32>,
+}
+
+/// Keys under `routing`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoutingKeys {
+    /// Policy name.
+    pub policy: Option<String>,
+    /// Scorers of weighted routing.
+    pub scorers: Vec<ScorerEntry>,
+    /// Two-weight form: weight of free KV blocks.
+    pub cache_weight: Option<f64>,
+    /// Two-weight form: weight of queue depth.
+    pub load_weight: Option<f64>,
+}
+
+/// One scorer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScorerEntry {
+    /// Scorer name.
+    pub name: String,
+    /// Relative weight, above 0.
+    pub weight: f64,
+}
+
+/// A section that only names a policy.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyKey {
+    /// Policy name.
+    pub policy: Option<String>,
+}
+
+impl Bundle {
+    /// Reads and checks a bundle file.
+    ///
+    /// # Errors
+    /// Unknown keys, unknown policies, values out of range: each names file and place or key.
+    pub fn load(path: &Path) -> Result<Self, InputError> {
+        Self::parse(&path.display().to_string(), &read_text(path)?)
+    }
+
+    /// Parses and checks a bundle; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(name: &str, text: &str) -> Result<Self, InputError> {
+        let bundle: Self = parse_yaml(name, text)?;
+        bundle
+            .check()
+            .map_err(|(key, message)| InputError::in_file(name, format!("{key}: {message}")))?;
+        Ok(bundle)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let named = |key, kind, name: &Option<String>, valid: &[&str]| match name.as_deref() {
+            Some(name) if !name.is_empty() && !valid.contains(&name) => {
+                Err((key, unknown(kind, name, valid)))
+            }
+            _ => Ok(()),
+        };
+        named(
+            "admission.policy",
+            "admission policy",
+            &self.admission.policy,
+            ADMISSION_POLICIES,
+        )?;
+        named(
+            "routing.policy",
+            "routing policy",
+            &self.routing.policy,
+            ROUTING_POLICIES,
+        )?;
+        named(
+            "priority.policy",
+            "priority policy",
+            &self.priority.policy,
+            PRIORITY_POLICIES,
+        )?;
+        named("scheduler", "scheduler", &self.scheduler, SCHEDULERS)?;
+        named(
+            "preemption.policy",
+            "preemption policy",
+            &self.preemption.policy,
+            PREEMPTION_POLICIES,
+        )?;
+
+        let number = |key, value: Option<f64>, fine: fn(f64) -> bool, expected: &str| match value {
+            Some(x) if !(x.is_finite() && fine(x)) => Err((key, format!("{x} is not {expected}"))),
+            _ => Ok(()),
+        };
+        let a = &self.admission;
+        let positive = |x| x > 0.0;
+        number(
+            "admission.token_bucket_capacity",
+            a.token_bucket_capacity,
+            positive,
+            "a positive number of tokens",
+        )?;
+        number(
+            "admission.token_bucket_refill_rate",
+            a.token_bucket_refill_rate,
+            positive,
+            "a positive rate in tokens/s",
+        )?;
+        number(
+            "admission.gaie_qd_threshold",
+            a.gaie_qd_threshold,
+            positive,
+            "a positive queue depth",
+        )?;
+        number(
+            "admission.gaie_kv_threshold",
+            a.gaie_kv_threshold,
+            |x| x > 0.0 && x <= 1.0,
+            "above 0 and at most 1",
+        )?;
+        if a.tier_shed_threshold.is_some_and(|t| t < 0) {
+            return Err((
+                "admission.tier_shed_threshold",
+                "must not be negative".into(),
+            ));
+        }
+        let not_negative = |x| x >= 0.0;
+        number(
+            "routing.cache_weight",
+            self.routing.cache_weight,
+            not_negative,
+            "a weight of 0 or more",
+        )?;
+        number(
+            "routing.load_weight",
+            self.routing.load_weight,
+            not_negative,
+            "a weight of 0 or more",
+        )?;
+        if !self.routing.scorers.is_empty() {
+            self.scorers()
+                .map_err(|e| ("routing.scorers", e.to_string()))?;
+            if self.routing.cache_weight.is_some() || self.routing.load_weight.is_some() {
+                return Err((
+                    "routing",
+                    "give scorers or cache_weight and load_weight, not both".into(),
+                ));
+            }
+        }
+        self.slo_priorities()
+            .map_err(|e| ("admission.slo_priorities", e.to_string()))?;
+        for share in self.tenant_budgets.values() {
+            number(
+                "tenant_budgets",
+                Some(*share),
+                |x| (0.0..=1.0).contains(&x),
+                "a share of 0 to 1",
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The scorers, checked.
+    ///
+    /// # Errors
+    /// Unknown or repeated names, bad weights.
+    pub fn scorers(&self) -> Result<Vec<(ScorerKind, f64)>, InputError> {
+        check_scorers(
+            self.routing
+                .scorers
+                .iter()
+                .map(|s| (s.name.as_str(), s.weight)),
+        )
+    }
+
+    /// The default class priorities with the bundle's changes.
+    ///
+    /// # Errors
+    /// A priority out of range.
+    pub fn slo_priorities(&self) -> Result<SloPriorities, InputError> {
+        let mut priorities = SloPriorities::default();
+        for (class, &priority) in &self.admission.slo_priorities {
+            priorities.set(class, priority)?;
+        }
+        Ok(priorities)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Bundle::parse("p.yaml", text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn both_key_sets_are_understood() {
+        let old = Bundle::parse(
+            "p",
+            "routing: {policy: weighted, cache_weight: 0.6, load_weight: 0.4}\n",
+        )
+        .unwrap();
+        assert_eq!(old.routing.cache_weight, Some(0.6));
+        let new = "routing:\n  policy: weighted\n  scorers: [{name: queue-depth, weight: 2}]\nscheduler: sjf\n";
+        let new = Bundle::parse("p", new).unwrap();
+        assert_eq!(new.scorers().unwrap(), [(ScorerKind::QueueDepth, 2.0)]);
+    }
+
+    #[test]
+    fn mistakes_name_the_place_and_the_nearest_name() {
+        assert_eq!(
+            error("routing:\n  polcy: weighted\n"),
+            "p.yaml:2:3: unknown key \"polcy\"; did you mean \"policy\"? valid: policy, scorers, cache_weight, load_weight"
+        );
+        assert!(
+            error("routing: {policy: least-load}\n").contains("did you mean \"least-loaded\"?")
+        );
+        assert!(
+            error("admission: {gaie_kv_threshold: 1.5}\n")
+                .starts_with("p.yaml: admission.gaie_kv_threshold: 1.5 is not")
+        );
+        assert!(error("tenant_budgets: {a: .nan}\n").contains("tenant_budgets"));
+        assert!(
+            error("routing: {scorers: [{name: queue-depth, weight: -1}]}\n")
+                .contains("must be a positive")
+        );
+        assert!(error("scheduler: [\n").starts_with("p.yaml:"));
+    }
+}

@@ -1,0 +1,413 @@
+//! Which policies a run uses, by name and parameters, and how they are made.
+
+use super::builtin::{admission, routing, scheduling, scorers};
+use crate::input::{InputError, unknown};
+use crate::request::{Sym, Symbols};
+use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Victim};
+
+/// Names of the admission policies.
+pub const ADMISSION_POLICIES: &[&str] = &[
+    "always-admit",
+    "token-bucket",
+    "reject-all",
+    "tier-shed",
+    "gaie-legacy",
+];
+/// Names of the routing policies.
+pub const ROUTING_POLICIES: &[&str] = &[
+    "round-robin",
+    "least-loaded",
+    "weighted",
+    "prefix-affinity",
+    "always-busiest",
+];
+/// Names of the priority policies.
+pub const PRIORITY_POLICIES: &[&str] = &["slo-class", "constant", "slo-based", "inverted-slo"];
+/// Names of the schedulers.
+pub const SCHEDULERS: &[&str] = &["fcfs", "priority-fcfs", "sjf", "reverse-priority"];
+/// Names of the preemption policies.
+pub const PREEMPTION_POLICIES: &[&str] = &["fcfs", "priority"];
+/// Names of the scorers of weighted routing.
+pub const SCORERS: &[&str] = &[
+    "precise-prefix-cache",
+    "prefix-affinity",
+    "no-hit-lru",
+    "queue-depth",
+    "kv-utilization",
+    "load-balance",
+    "active-requests",
+    "running-requests",
+    "load-aware",
+    "vllm-dp",
+];
+
+/// A scorer of weighted routing; each gives every instance a number in 0..=1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScorerKind {
+    /// Cached leading blocks by the instances' own cache events, min-max over the instances.
+    PrecisePrefixCache,
+    /// Share of the prompt's blocks that the front end sent there before.
+    PrefixAffinity,
+    /// Requests that hit nowhere go to the least recently used instance.
+    NoHitLru,
+    /// Wait-queue length, min-max.
+    QueueDepth,
+    /// 1 minus KV utilisation.
+    KvUtilization,
+    /// 1 / (1 + effective load).
+    LoadBalance,
+    /// Requests in flight, relative to the most.
+    ActiveRequests,
+    /// Running batch, min-max.
+    RunningRequests,
+    /// 0.5 for an empty queue, falling to 0 at 128 waiting.
+    LoadAware,
+    /// 4 x waiting + running, min-max, as vLLM's data-parallel balancer weighs them.
+    VllmDp,
+}
+
+impl ScorerKind {
+    /// The scorer called `name`.
+    ///
+    /// # Errors
+    /// When there is none; the message lists them.
+    pub fn parse(name: &str) -> Result<Self, InputError> {
+        Ok(match name {
+            "precise-prefix-cache" => Self::PrecisePrefixCache,
+            "prefix-affinity" => Self::PrefixAffinity,
+            "no-hit-lru" => Self::NoHitLru,
+            "queue-depth" => Self::QueueDepth,
+            "kv-utilization" => Self::KvUtilization,
+            "load-balance" => Self::LoadBalance,
+            "active-requests" => Self::ActiveRequests,
+            "running-requests" => Self::RunningRequests,
+            "load-aware" => Self::LoadAware,
+            "vllm-dp" => Self::VllmDp,
+            _ => return Err(InputError::new(unknown("scorer", name, SCORERS))),
+        })
+    }
+}
+
+/// Parses `name:weight,name:weight`.
+///
+/// # Errors
+/// Unknown or repeated names, weights that are not positive numbers, missing colons.
+pub fn parse_scorers(text: &str) -> Result<Vec<(ScorerKind, f64)>, InputError> {
+    let mut scorers = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let Some((name, weight)) = part.split_once(':') else {
+            return Err(InputError::new(format!(
+                "scorer \"{part}\" has no weight; expected name:weight, such as queue-depth:1"
+            )));
+        };
+        let weight = weight.trim().parse::<f64>().map_err(|_| {
+            InputError::new(format!(
+                "weight \"{}\" of scorer \"{name}\" is not a number",
+                weight.trim()
+            ))
+        })?;
+        scorers.push((name.trim(), weight));
+    }
+    check_scorers(scorers)
+}
+
+/// Turns names into scorers and checks the weights.
+///
+/// # Errors
+/// As [`parse_scorers`].
+pub(super) fn check_scorers<'a>(
+    named: impl IntoIterator<Item = (&'a str, f64)>,
+) -> Result<Vec<(ScorerKind, f64)>, InputError> {
+    let mut scorers: Vec<(ScorerKind, f64)> = Vec::new();
+    for (name, weight) in named {
+        let kind = ScorerKind::parse(name)?;
+        if !(weight.is_finite() && weight > 0.0) {
+            return Err(InputError::new(format!(
+                "weight {weight} of scorer \"{name}\" must be a positive finite number"
+            )));
+        }
+        if scorers.iter().any(|(k, _)| *k == kind) {
+            return Err(InputError::new(format!("scorer \"{name}\" is named twice")));
+        }
+        scorers.push((kind, weight));
+    }
+    if scorers.is_empty() {
+        return Err(InputError::new(
+            "no scorers given; expected at least one name:weight",
+        ));
+    }
+    Ok(scorers)
+}
+
+/// Cluster-level priority by SLO class: higher is more important, negative may be shed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SloPriorities {
+    classes: Vec<(String, i32)>,
+}
+
+/// Priority of a class nobody listed.
+const DEFAULT_PRIORITY: i32 = 3;
+
+impl Default for SloPriorities {
+    fn default() -> Self {
+        let classes = [
+            ("critical", 4),
+            ("standard", 3),
+            ("batch", -1),
+            ("sheddable", -2),
+            ("background", -3),
+        ];
+        Self {
+            classes: classes.map(|(name, p)| (name.to_owned(), p)).to_vec(),
+        }
+    }
+}
+
+impl SloPriorities {
+    /// Sets or adds a class.
+    ///
+    /// # Errors
+    /// A priority outside -100..=100.
+    pub fn set(&mut self, class: &str, priority: i32) -> Result<(), InputError> {
+        if !(-100..=100).contains(&priority) {
+            return Err(InputError::new(format!(
+                "priority {priority} of class \"{class}\" is outside -100..=100"
+            )));
+        }
+        match self.classes.iter_mut().find(|(name, _)| name == class) {
+            Some((_, p)) => *p = priority,
+            None => self.classes.push((class.to_owned(), priority)),
+        }
+        Ok(())
+    }
+
+    /// Priority of a class name; unknown and empty ones get 3.
+    #[must_use]
+    pub fn of(&self, class: &str) -> i32 {
+        self.classes
+            .iter()
+            .find(|(name, _)| name == class)
+            .map_or(DEFAULT_PRIORITY, |(_, p)| *p)
+    }
+
+    /// The highest priority any class can have.
+    #[must_use]
+    pub fn highest(&self) -> i32 {
+        self.classes
+            .iter()
+            .map(|(_, p)| *p)
+            .max()
+            .unwrap_or(DEFAULT_PRIORITY)
+            .max(DEFAULT_PRIORITY)
+    }
+}
+
+/// The admission policy.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AdmissionSpec {
+    /// Everybody comes in.
+    AlwaysAdmit,
+    /// Prompt tokens cost tokens of a bucket.
+    TokenBucket {
+        /// Tokens the full bucket holds.
+        capacity: f64,
+        /// Tokens per second.
+        refill_rate: f64,
+    },
+    /// Nobody comes in.
+    RejectAll,
+    /// Under load, only classes of at least this priority come in.
+    TierShed {
+        /// Largest effective load of any instance that still counts as no load.
+        threshold: u64,
+        /// Least priority that comes in under load.
+        min_priority: i32,
+    },
+    /// A saturated cluster refuses sheddable requests.
+    GaieLegacy {
+        /// Queue depth that counts as saturated.
+        queue_depth: f64,
+        /// KV utilisation that counts as saturated, 0..=1.
+        kv_utilization: f64,
+    },
+}
+
+/// The routing policy.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RoutingSpec {
+    /// In turn.
+    RoundRobin,
+    /// Least effective load.
+    LeastLoaded,
+    /// Highest weighted sum of scores.
+    Weighted(Vec<(ScorerKind, f64)>),
+    /// The two-weight form: free KV blocks and queue depth.
+    TwoWeights {
+        /// Weight of free KV blocks relative to the most.
+        cache: f64,
+        /// Weight of 1 / (1 + queue depth).
+        load: f64,
+    },
+    /// Whole-prompt repeats go where the prompt went before, others to the least loaded.
+    PrefixAffinity,
+    /// Most effective load: the bad example.
+    AlwaysBusiest,
+}
+
+impl RoutingSpec {
+    /// The scorers of weighted routing unless others are given: llm-d's defaults.
+    #[must_use]
+    pub fn default_scorers() -> Vec<(ScorerKind, f64)> {
+        vec![
+            (ScorerKind::PrecisePrefixCache, 2.0),
+            (ScorerKind::QueueDepth, 1.0),
+            (ScorerKind::KvUtilization, 1.0),
+        ]
+    }
+}
+
+/// All policies of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicySpec {
+    /// Admission.
+    pub admission: AdmissionSpec,
+    /// Share of the cluster's request slots each tenant may use before its sheddable requests are refused, 0..=1.
+    pub tenant_budgets: Vec<(String, f64)>,
+    /// Routing.
+    pub routing: RoutingSpec,
+    /// Priority, one of [`PRIORITY_POLICIES`].
+    pub priority: String,
+    /// Scheduler, one of [`SCHEDULERS`].
+    pub scheduler: String,
+    /// Preemption victim, one of [`PREEMPTION_POLICIES`].
+    pub preemption: String,
+    /// Priorities of the SLO classes.
+    pub slo_priorities: SloPriorities,
+}
+
+impl Default for PolicySpec {
+    fn default() -> Self {
+        Self {
+            admission: AdmissionSpec::AlwaysAdmit,
+            tenant_budgets: Vec::new(),
+            routing: RoutingSpec::RoundRobin,
+            priority: "slo-class".into(),
+            scheduler: "fcfs".into(),
+            preemption: "fcfs".into(),
+            slo_priorities: SloPriorities::default(),
+        }
+    }
+}
+
+impl PolicySpec {
+    /// Makes the admission policy. `slots` is the number of requests the cluster can run at once; `symbols` learns the
+    /// tenants of the budgets.
+    #[must_use]
+    pub fn build_admission(&self, slots: u64, symbols: &mut Symbols) -> Box<dyn Admission> {
+        let inner: Box<dyn Admission> = match self.admission {
+            AdmissionSpec::AlwaysAdmit => Box::new(admission::AlwaysAdmit),
+            AdmissionSpec::RejectAll => Box::new(admission::RejectAll),
+            AdmissionSpec::TokenBucket {
+                capacity,
+                refill_rate,
+            } => Box::new(admission::TokenBucket::new(capacity, refill_rate)),
+            AdmissionSpec::TierShed {
+                threshold,
+                min_priority,
+            } => Box::new(admission::TierShed {
+                threshold,
+                min_priority,
+            }),
+            AdmissionSpec::GaieLegacy {
+                queue_depth,
+                kv_utilization,
+            } => Box::new(admission::GaieLegacy {
+                queue_depth,
+                kv_utilization,
+            }),
+        };
+        if self.tenant_budgets.is_empty() {
+            return inner;
+        }
+        let budgets: Vec<(Sym, f64)> = self
+            .tenant_budgets
+            .iter()
+            .map(|(tenant, share)| (symbols.intern(tenant), *share))
+            .collect();
+        Box::new(admission::TenantBudgets::new(inner, budgets, slots))
+    }
+
+    /// Makes the router.
+    #[must_use]
+    pub fn build_router(&self) -> Box<dyn Router> {
+        match &self.routing {
+            RoutingSpec::RoundRobin => Box::new(routing::RoundRobin::default()),
+            RoutingSpec::LeastLoaded => Box::new(routing::LeastLoaded::default()),
+            RoutingSpec::AlwaysBusiest => Box::new(routing::AlwaysBusiest::default()),
+            RoutingSpec::PrefixAffinity => Box::new(routing::PrefixAffinity::default()),
+            RoutingSpec::Weighted(weights) => Box::new(scorers::Weighted::new(weights)),
+            RoutingSpec::TwoWeights { cache, load } => {
+                Box::new(routing::TwoWeights::new(*cache, *load))
+            }
+        }
+    }
+
+    /// Makes one instance's priority policy.
+    ///
+    /// # Errors
+    /// When the name is unknown.
+    pub fn build_priority(&self) -> Result<Box<dyn Priority>, InputError> {
+        let highest = self.slo_priorities.highest();
+        Ok(match self.priority.as_str() {
+            "slo-class" => Box::new(scheduling::SloClass { highest }),
+            "constant" => Box::new(scheduling::Constant),
+            "slo-based" => Box::new(scheduling::SloBased {
+                highest,
+                direction: 1.0,
+            }),
+            "inverted-slo" => Box::new(scheduling::SloBased {
+                highest,
+                direction: -1.0,
+            }),
+            other => {
+                return Err(InputError::new(unknown(
+                    "priority policy",
+                    other,
+                    PRIORITY_POLICIES,
+                )));
+            }
+        })
+    }
+
+    /// Makes one instance's scheduler.
+    ///
+    /// # Errors
+    /// When the name is unknown.
+    pub fn build_scheduler(&self) -> Result<Box<dyn Scheduler>, InputError> {
+        Ok(match self.scheduler.as_str() {
+            "fcfs" => Box::new(scheduling::Fcfs),
+            "priority-fcfs" => Box::new(scheduling::PriorityFcfs { direction: 1.0 }),
+            "reverse-priority" => Box::new(scheduling::PriorityFcfs { direction: -1.0 }),
+            "sjf" => Box::new(scheduling::ShortestPrompt),
+            other => return Err(InputError::new(unknown("scheduler", other, SCHEDULERS))),
+        })
+    }
+
+    /// Makes one instance's preemption policy.
+    ///
+    /// # Errors
+    /// When the name is unknown.
+    pub fn build_victim(&self) -> Result<Box<dyn Victim>, InputError> {
+        Ok(match self.preemption.as_str() {
+            "fcfs" => Box::new(scheduling::LastAdmitted),
+            "priority" => Box::new(scheduling::LeastUrgent),
+            other => {
+                return Err(InputError::new(unknown(
+                    "preemption policy",
+                    other,
+                    PREEMPTION_POLICIES,
+                )));
+            }
+        })
+    }
+}
