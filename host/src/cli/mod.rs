@@ -1,1 +1,66 @@
-//! (room cli)
+//! The command line: parse, dispatch, print. Prints, files and progress live here and nowhere below.
+
+mod args;
+mod effects;
+mod models;
+mod output;
+mod policies;
+mod progress;
+mod simulate;
+mod workloads;
+
+use crate::input::InputError;
+use args::{Cli, Command};
+use clap::{CommandFactory, FromArgMatches};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Wrong input.
+const EXIT_INPUT: u8 = 2;
+/// Our own failure.
+const EXIT_FAILURE: u8 = 1;
+
+/// Runs the command line and says how it went: 0 fine, 2 wrong input, 1 a failure of ours.
+#[must_use]
+pub fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let outcome = Cli::from_arg_matches(&matches).map_err(anyhow::Error::from).and_then(|cli| {
+        init_log(cli.log);
+        dispatch(&cli, &matches)
+    });
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    // A reader that closes the pipe early (`| head`) has all it wants.
+    if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    let wrong_input = error.is::<InputError>();
+    say(&format!("error: {error:#}"));
+    ExitCode::from(if wrong_input { EXIT_INPUT } else { EXIT_FAILURE })
+}
+
+fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
+    let explicit = effects::Explicit::of(matches);
+    match &cli.command {
+        Command::Run(run) => simulate::run(run, &explicit),
+        Command::Replay(replay) => simulate::replay(replay, &explicit),
+        Command::Models(models) => models::models(models),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "windtunnel", &mut script);
+            Ok(io::stdout().write_all(&script)?)
+        }
+    }
+}
+
+/// A line for people, on stderr.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+fn init_log(level: args::LogLevel) {
+    let filter = match std::env::var("WINDTUNNEL_LOG") {
+        Ok(directives) => tracing_subscriber::EnvFilter::new(directives),
+        Err(_) => tracing_subscriber::EnvFilter::new(level.directive()),
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().with_target(false).init();
+}

@@ -146,7 +146,7 @@ mod tests {
             request: request(3, arrival),
             ..RunningView::default()
         };
-        let mut victim = |views: &[RunningView]| LeastUrgent.victim(views, 0);
+        let victim = |views: &[RunningView]| LeastUrgent.victim(views, 0);
         assert_eq!(victim(&[run(1.0, 5), run(7.0, 1), run(0.0, 9)]), 1);
         assert_eq!(victim(&[run(1.0, 9), run(1.0, 5)]), 0);
         assert_eq!(victim(&[run(1.0, 5), run(1.0, 5)]), 1);

@@ -1,0 +1,470 @@
+//! Every flag, once, with its help.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A wind tunnel for LLM-serving policies.
+#[derive(Debug, Parser)]
+#[command(name = "windtunnel", version, about, propagate_version = true, subcommand_required = true)]
+#[command(after_help = "Examples:
+  windtunnel run --model meta-llama/llama-3.1-8b-instruct
+  windtunnel run --model llama-3.1-8b-instruct --num-instances 4 --routing-policy weighted --rate 40 --num-requests 2000
+  windtunnel replay trace.csv --model llama-3.1-8b-instruct --num-instances 16 --routing-policy least-loaded
+  windtunnel models llama")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How much to say on stderr. WINDTUNNEL_LOG takes finer directives
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Warn, help_heading = "Output")]
+    pub log: LogLevel,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Simulate a cluster on a synthetic workload or a trace file
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Simulate a cluster on a recorded trace
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(Box<ReplayArgs>),
+    /// List the models, or explain what a run would use for one
+    #[command(after_help = "Examples:
+  windtunnel models
+  windtunnel models llama-3.1
+  windtunnel models meta-llama/llama-3.1-8b-instruct --hardware H100 --tp 2")]
+    Models(ModelsArgs),
+    /// Print a completion script for your shell
+    #[command(after_help = "Example:
+  windtunnel completions bash > ~/.local/share/bash-completion/completions/windtunnel")]
+    Completions {
+        /// Shell to complete for
+        shell: clap_complete::Shell,
+    },
+}
+
+const RUN_EXAMPLES: &str = "Examples:
+  # 100 requests at 1 request/s on one instance
+  windtunnel run --model meta-llama/llama-3.1-8b-instruct
+
+  # a chatbot on four instances, shortest prompt first, with a goodput target
+  windtunnel run --model llama-3.1-8b-instruct --workload chatbot --rate 60 --num-requests 5000 \\
+      --num-instances 4 --routing-policy least-loaded --scheduler sjf --slo-ttft 200ms
+
+  # a production trace through llm-d's default scorers, results of every request to a file
+  windtunnel run --model llama-3.1-8b-instruct --workload AzureLLMInferenceTrace_conv.csv \\
+      --num-instances 16 --routing-policy weighted --results-path results.csv";
+
+const REPLAY_EXAMPLES: &str = "Examples:
+  windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct
+  windtunnel replay AzureLLMInferenceTrace_code.csv --model llama-3.1-8b-instruct --num-instances 16
+  windtunnel replay --trace-header t.yaml --trace-data t.csv --session-mode closed-loop --model qwen3-14b";
+
+/// Severity of log lines. The reference's names are understood too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Nothing
+    #[value(alias = "fatal", alias = "panic")]
+    Off,
+    /// Errors
+    Error,
+    /// Warnings
+    #[value(alias = "warning")]
+    Warn,
+    /// Progress in words
+    Info,
+    /// Details
+    Debug,
+    /// Everything
+    Trace,
+}
+
+impl LogLevel {
+    /// The filter directive of this level.
+    pub fn directive(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// Rules by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RulesName {
+    /// What the latency model was fitted under
+    Auto,
+    /// What vLLM V1 does
+    Vllm,
+    /// Bit-exact with the reference simulator BLIS
+    Blis,
+}
+
+/// Latency model by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LatencyName {
+    /// Fitted coefficients if they exist, else roofline
+    Auto,
+    /// Fitted alpha/beta coefficients of one model on one GPU type
+    Blackbox,
+    /// Compute and bandwidth limits of the hardware
+    Roofline,
+    /// Roofline terms with globally fitted corrections
+    TrainedPhysics,
+}
+
+/// How results are printed on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tables for people
+    Table,
+    /// One JSON object
+    Json,
+    /// The reference simulator's sections, for scripts that parse them
+    Blis,
+}
+
+/// What a served model runs on.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Model and hardware")]
+pub struct ModelArgs {
+    /// Model, by full or short name (see `windtunnel models`)
+    #[arg(long, required = true)]
+    pub model: String,
+    /// GPU type [default: the model's]
+    #[arg(long, value_name = "GPU")]
+    pub hardware: Option<String>,
+    /// Tensor parallelism, GPUs per instance [default: the model's]
+    #[arg(long)]
+    pub tp: Option<u32>,
+    /// Data parallelism inside an instance (mixture-of-experts models)
+    #[arg(long, default_value_t = 1)]
+    pub dp: u32,
+    /// Spread experts over all GPUs of the instance (needs --dp above 1; the step-time models assume it anyway)
+    #[arg(long)]
+    pub enable_expert_parallel: bool,
+    /// Expert dispatch backend (needs --dp above 1)
+    #[arg(long, value_name = "NAME")]
+    pub moe_comm_backend: Option<String>,
+    /// vLLM version the coefficients were fitted on
+    #[arg(long, value_name = "VERSION")]
+    pub vllm_version: Option<String>,
+    /// Step-time model
+    #[arg(long, value_enum, default_value_t = LatencyName::Auto, value_name = "MODEL")]
+    pub latency_model: LatencyName,
+    /// Overhead coefficients a0,a1,a2 in microseconds (with --beta-coeffs)
+    #[arg(long, value_delimiter = ',', value_name = "A0,A1,A2", allow_negative_numbers = true)]
+    pub alpha_coeffs: Option<Vec<f64>>,
+    /// Step-time coefficients: 3 for blackbox, 7 to 11 for trained-physics (with --alpha-coeffs)
+    #[arg(long, value_delimiter = ',', value_name = "B0,B1,...", allow_negative_numbers = true)]
+    pub beta_coeffs: Option<Vec<f64>>,
+    /// Folder with the model's Hugging Face config.json [default: built in]
+    #[arg(long, value_name = "FOLDER")]
+    pub model_config_folder: Option<PathBuf>,
+    /// Hardware figures in the reference's JSON layout [default: built in]
+    #[arg(long, value_name = "FILE")]
+    pub hardware_config: Option<PathBuf>,
+    /// Models, coefficients, hardware and presets: our layout or the reference's [default: built in]
+    #[arg(long, value_name = "FILE")]
+    pub defaults_filepath: Option<PathBuf>,
+    /// KV blocks per instance [default: fitted or computed from GPU memory]
+    #[arg(long, value_name = "BLOCKS")]
+    pub total_kv_blocks: Option<u64>,
+    /// Tokens per KV block
+    #[arg(long, visible_alias = "block-size", default_value_t = 16, value_name = "TOKENS")]
+    pub block_size_in_tokens: u32,
+    /// Share of GPU memory that may be used
+    #[arg(long, default_value_t = 0.9, value_name = "SHARE")]
+    pub gpu_memory_utilization: f64,
+    /// Most tokens of prompt and output; 0 = no limit [default: the model's, at most what the KV cache holds]
+    #[arg(long, value_name = "TOKENS")]
+    pub max_model_len: Option<u64>,
+}
+
+/// Inside an instance.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Serving engine")]
+pub struct EngineArgs {
+    /// Whose behaviour the engine follows
+    #[arg(long, value_enum, default_value_t = RulesName::Auto)]
+    pub rules: RulesName,
+    /// Most requests in the running batch
+    #[arg(long, visible_alias = "max-num-seqs", default_value_t = 256, value_name = "N")]
+    pub max_num_running_reqs: u32,
+    /// Most new tokens per step
+    #[arg(long, visible_alias = "max-num-batched-tokens", default_value_t = 2048, value_name = "TOKENS")]
+    pub max_num_scheduled_tokens: u32,
+    /// Most prefill tokens of one request per step; 0 = no limit
+    #[arg(long, default_value_t = 0, value_name = "TOKENS")]
+    pub long_prefill_token_threshold: u32,
+    /// Order of the wait queue: fcfs, priority-fcfs, sjf, reverse-priority [default: fcfs]
+    #[arg(long, value_name = "NAME")]
+    pub scheduler: Option<String>,
+    /// Priority of a waiting request: slo-class, constant, slo-based, inverted-slo [default: slo-class]
+    #[arg(long, value_name = "NAME")]
+    pub priority_policy: Option<String>,
+    /// Who is preempted: fcfs (last admitted), priority (least urgent) [default: fcfs]
+    #[arg(long, value_name = "NAME")]
+    pub preemption_policy: Option<String>,
+}
+
+/// Around the instances.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Cluster and policies")]
+pub struct ClusterArgs {
+    /// Instances
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub num_instances: u32,
+    /// Policies in a YAML file; a flag given explicitly wins
+    #[arg(long, value_name = "FILE")]
+    pub policy_config: Option<PathBuf>,
+    /// Admission: always-admit, token-bucket, reject-all, tier-shed, gaie-legacy [default: always-admit]
+    #[arg(long, value_name = "NAME")]
+    pub admission_policy: Option<String>,
+    /// Tokens the bucket holds (token-bucket) [default: 10000]
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    pub token_bucket_capacity: Option<f64>,
+    /// Tokens per second the bucket gains (token-bucket) [default: 1000]
+    #[arg(long, value_name = "TOKENS/S", allow_negative_numbers = true)]
+    pub token_bucket_refill_rate: Option<f64>,
+    /// Arrival to admission decision, microseconds
+    #[arg(long, default_value_t = 0, value_name = "US")]
+    pub admission_latency: u32,
+    /// Routing: round-robin, least-loaded, weighted, prefix-affinity, always-busiest [default: round-robin]
+    #[arg(long, value_name = "NAME")]
+    pub routing_policy: Option<String>,
+    /// Scorers of weighted routing, name:weight,... [default: precise-prefix-cache:2,queue-depth:1,kv-utilization:1]
+    #[arg(long, value_name = "SCORERS")]
+    pub routing_scorers: Option<String>,
+    /// Two-weight form of weighted routing: weight of free KV blocks [default: 0.6]
+    #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
+    pub routing_cache_weight: Option<f64>,
+    /// Two-weight form of weighted routing: weight of short queues [default: 0.4]
+    #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
+    pub routing_load_weight: Option<f64>,
+    /// Admission to routing decision, microseconds
+    #[arg(long, default_value_t = 0, value_name = "US")]
+    pub routing_latency: u32,
+    /// Age at which the router's view of an instance is refreshed, microseconds; 0 = always fresh
+    #[arg(long, default_value_t = 50_000, value_name = "US")]
+    pub snapshot_refresh_interval: u32,
+    /// Age at which the router's view of the prefix caches is refreshed, microseconds; 0 = always fresh
+    #[arg(long, default_value_t = 50_000, value_name = "US")]
+    pub cache_signal_delay: u32,
+}
+
+/// What to find out.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Analysis")]
+pub struct AnalysisArgs {
+    /// Goodput target for time to first token: 200ms, or class=200ms,class=1s
+    #[arg(long, value_name = "TARGETS")]
+    pub slo_ttft: Option<String>,
+    /// Goodput target for a request's mean inter-token latency
+    #[arg(long, value_name = "TARGETS")]
+    pub slo_itl: Option<String>,
+    /// Goodput target for end-to-end latency
+    #[arg(long, value_name = "TARGETS")]
+    pub slo_e2e: Option<String>,
+    /// Weigh the run into one number: throughput:1,p99_ttft:2,...
+    #[arg(long, value_name = "WEIGHTS")]
+    pub fitness_weights: Option<String>,
+    /// Record the front end's decisions: none, decisions
+    #[arg(long, value_enum, default_value_t = TraceLevel::None, value_name = "LEVEL")]
+    pub trace_level: TraceLevel,
+    /// Alternatives to keep per routing decision, with the regret (needs --trace-level decisions)
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub counterfactual_k: usize,
+    /// Print a summary of the decisions (needs --trace-level decisions)
+    #[arg(long)]
+    pub summarize_trace: bool,
+    /// Write every decision as a line of JSON (needs --trace-level decisions)
+    #[arg(long, value_name = "FILE")]
+    pub decisions_path: Option<PathBuf>,
+    /// Saturation detectors: composite, threshold, backlog-drift, a list of them, or all
+    #[arg(long, value_name = "NAMES")]
+    pub detectors: Option<String>,
+    /// Write the detectors' verdicts over time as JSON (needs --detectors)
+    #[arg(long, value_name = "FILE")]
+    pub saturation_report: Option<PathBuf>,
+    /// Window at the end of the run that decides the detectors' labels, seconds (needs --detectors) [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub saturation_final_window: Option<f64>,
+}
+
+/// Depth of the decision trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TraceLevel {
+    /// Nothing
+    None,
+    /// Every admission and routing decision
+    Decisions,
+}
+
+/// Where results go.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// What to print on stdout
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Short for --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// Results of every request, to a .json or .csv file
+    #[arg(long, value_name = "FILE")]
+    pub results_path: Option<PathBuf>,
+    /// Aggregate and rows in the reference's JSON layout
+    #[arg(long, value_name = "FILE")]
+    pub metrics_path: Option<PathBuf>,
+    /// Export the requests as a trace that can be replayed: PREFIX.yaml and PREFIX.csv
+    #[arg(long, value_name = "PREFIX")]
+    pub trace_output: Option<PathBuf>,
+    /// No progress bar
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Everything `run` and `replay` share.
+#[derive(Args, Debug)]
+pub struct CommonArgs {
+    /// Model and hardware.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Serving engine.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Cluster and policies.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Analysis.
+    #[command(flatten)]
+    pub analysis: AnalysisArgs,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Simulated time at which the run stops, microseconds [default: when everything is served]
+    #[arg(long, value_name = "US", allow_negative_numbers = true, help_heading = "Workload")]
+    pub horizon: Option<i64>,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 42, help_heading = "Workload")]
+    pub seed: u64,
+}
+
+/// `windtunnel run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Shared flags.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Workload.
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+}
+
+/// Synthetic traffic, or a trace file.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Workload")]
+pub struct WorkloadArgs {
+    /// `distribution`, a preset (chatbot, contentgen, summarization, multidoc), `traces`, or a trace file
+    #[arg(long, default_value = "distribution")]
+    pub workload: String,
+    /// Trace file for --workload traces; its format is told by its content
+    #[arg(long, value_name = "FILE")]
+    pub workload_traces_filepath: Option<PathBuf>,
+    /// Requests per second, evenly spaced
+    #[arg(long, default_value_t = 1.0, value_name = "REQ/S", allow_negative_numbers = true)]
+    pub rate: f64,
+    /// Requests to send
+    #[arg(long, visible_alias = "num-requests", default_value_t = 100, value_name = "N")]
+    pub max_prompts: u64,
+    /// Tokens every prompt shares, in front of its own
+    #[arg(long, default_value_t = 0, value_name = "TOKENS")]
+    pub prefix_tokens: u32,
+    /// Prompt length: mean
+    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
+    pub prompt_tokens: u32,
+    /// Prompt length: standard deviation
+    #[arg(long, default_value_t = 256, value_name = "TOKENS")]
+    pub prompt_tokens_stdev: u32,
+    /// Prompt length: least
+    #[arg(long, default_value_t = 2, value_name = "TOKENS")]
+    pub prompt_tokens_min: u32,
+    /// Prompt length: most
+    #[arg(long, default_value_t = 7000, value_name = "TOKENS")]
+    pub prompt_tokens_max: u32,
+    /// Output length: mean
+    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
+    pub output_tokens: u32,
+    /// Output length: standard deviation
+    #[arg(long, default_value_t = 256, value_name = "TOKENS")]
+    pub output_tokens_stdev: u32,
+    /// Output length: least
+    #[arg(long, default_value_t = 2, value_name = "TOKENS")]
+    pub output_tokens_min: u32,
+    /// Output length: most
+    #[arg(long, default_value_t = 7000, value_name = "TOKENS")]
+    pub output_tokens_max: u32,
+    /// Seconds after which a client gives up; negative = never. Trace files carry their own deadlines
+    #[arg(long, default_value_t = 300.0, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub timeout: f64,
+}
+
+/// `windtunnel replay`.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// Trace file; its format is told by its content
+    #[arg(value_name = "TRACE", conflicts_with = "trace_data", required_unless_present = "trace_data")]
+    pub trace: Option<PathBuf>,
+    /// Header of a TraceV2 trace
+    #[arg(long, value_name = "FILE", help_heading = "Workload")]
+    pub trace_header: Option<PathBuf>,
+    /// Data of a TraceV2 trace
+    #[arg(long, value_name = "FILE", help_heading = "Workload")]
+    pub trace_data: Option<PathBuf>,
+    /// How sessions are replayed
+    #[arg(long, value_enum, default_value_t = SessionModeName::Fixed, value_name = "MODE", help_heading = "Workload")]
+    pub session_mode: SessionModeName,
+    /// Think time between the rounds of a session, milliseconds (closed-loop) [default: the trace's]
+    #[arg(long, value_name = "MS", help_heading = "Workload")]
+    pub think_time_ms: Option<u64>,
+    /// Shared flags.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Session replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SessionModeName {
+    /// Every request arrives when it was recorded
+    Fixed,
+    /// A follow-up arrives its think time after the answer before it
+    ClosedLoop,
+}
+
+/// `windtunnel models`.
+#[derive(Args, Debug)]
+pub struct ModelsArgs {
+    /// Part of a model's name, or a full name to explain
+    pub name: Option<String>,
+    /// GPU type to explain for
+    #[arg(long, value_name = "GPU")]
+    pub hardware: Option<String>,
+    /// Tensor parallelism to explain for
+    #[arg(long)]
+    pub tp: Option<u32>,
+    /// Step-time model to explain for
+    #[arg(long, value_enum, default_value_t = LatencyName::Auto, value_name = "MODEL")]
+    pub latency_model: LatencyName,
+    /// Models and figures: our layout or the reference's [default: built in]
+    #[arg(long, value_name = "FILE")]
+    pub defaults_filepath: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

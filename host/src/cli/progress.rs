@@ -1,0 +1,42 @@
+//! A progress bar on stderr, on a terminal only.
+
+use crate::cluster::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+/// A bar over finished requests.
+pub struct Bar {
+    bar: ProgressBar,
+}
+
+impl Bar {
+    /// A bar for `total` requests if that is known; invisible when `quiet` or when stderr is no terminal.
+    pub fn new(total: Option<u64>, quiet: bool) -> Self {
+        let target = if quiet || !io::stderr().is_terminal() {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        };
+        let template = match total {
+            Some(_) => "{bar:40} {percent:>3}%  {human_pos}/{human_len} requests  {msg}  {eta} left",
+            None => "{spinner} {human_pos} requests  {msg}",
+        };
+        let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+        bar.set_draw_target(target);
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar }
+    }
+
+    /// Shows how far the run is.
+    pub fn show(&self, progress: Progress) {
+        self.bar.set_position(progress.finished);
+        self.bar.set_message(format!("simulated {:.0} s", progress.clock_us as f64 / 1e6));
+    }
+
+    /// Removes the bar.
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+}
