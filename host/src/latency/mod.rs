@@ -2,6 +2,29 @@
 //!
 //! A model is asked once per step and sees the step's aggregates; they are order-free integers, so the engine can keep
 //! them up to date in O(1).
+//!
+//! Which model a run uses, with which figures, is decided once, in [`resolve()`].
+
+pub mod blackbox;
+pub mod capacity;
+//R pub mod resolve;
+pub mod roofline;
+pub mod trained_physics;
+
+//R #[cfg(test)]
+//R mod oracle_tests;
+//R #[cfg(test)]
+//R mod resolve_tests;
+#[cfg(test)]
+mod vector_tests;
+
+pub use blackbox::Blackbox;
+pub use capacity::{KvCapacity, max_model_len};
+//R pub use resolve::{Backend, KvBlocksSource, MaxModelLenSource, Resolved, Setup, resolve};
+pub use roofline::Roofline;
+pub use trained_physics::TrainedPhysics;
+
+use crate::input::InputError;
 
 /// One scheduled request of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,5 +103,16 @@ pub fn truncate_us(x: f64) -> i64 {
         i64::MAX
     } else {
         x as i64
+    }
+}
+
+/// Refuses coefficients that are not finite or negative; `what` names them.
+pub(crate) fn check_coefficients(what: &str, values: &[f64]) -> Result<(), InputError> {
+    match values.iter().position(|v| !v.is_finite() || *v < 0.0) {
+        Some(i) => Err(InputError::new(format!(
+            "{what} coefficient {} is {}; expected a finite number, 0 or above",
+            i, values[i]
+        ))),
+        None => Ok(()),
     }
 }
