@@ -1,1 +1,11 @@
-//! (room workload)
+//! Everything that yields requests: synthetic traffic, traces, and the sessions they contain.
+//!
+//! Every source gives its requests in order of arrival and never materialises a token: prompts and outputs are rooted
+//! spans (see [`Span`](crate::request::Span)). A request's private prompt tokens and its output share one stream: the output
+//! follows the prompt, so the pair stays rooted and joins into one span when a later round repeats it.
+
+mod table;
+pub mod trace_v2;
+
+/// Tokens of one prompt and its output, and of one session's whole context, stay below this.
+pub(crate) const MAX_TOKENS: u64 = i32::MAX as u64;
