@@ -4,8 +4,13 @@
 //! spans (see [`Span`](crate::request::Span)). A request's private prompt tokens and its output share one stream: the output
 //! follows the prompt, so the pair stays rooted and joins into one span when a later round repeats it.
 
+pub mod azure;
+pub mod five_column;
+pub mod rng;
+pub mod synthetic;
 mod table;
 pub mod trace_v2;
+pub mod trie;
 
 /// Tokens of one prompt and its output, and of one session's whole context, stay below this.
 pub(crate) const MAX_TOKENS: u64 = i32::MAX as u64;

@@ -130,13 +130,24 @@ impl Table {
 
     /// A message about one field of the current row.
     pub(super) fn field_error(&self, at: usize, expected: &str) -> InputError {
+        self.field_error_because(at, expected, "")
+    }
+
+    /// The same with what exactly is wrong inside the field.
+    pub(super) fn field_error_because(
+        &self,
+        at: usize,
+        expected: &str,
+        because: &str,
+    ) -> InputError {
+        let colon = if because.is_empty() { "" } else { ": " };
         let column = match self.header.get(at).map(str::trim) {
             Some(name) if !name.is_empty() => format!("\"{name}\""),
             _ => (at + 1).to_string(),
         };
         let found = self.row.get(at).unwrap_or_default();
         self.error(format!(
-            "column {column}: expected {expected}, found {}",
+            "column {column}: expected {expected}, found {}{colon}{because}",
             shown(found)
         ))
     }
