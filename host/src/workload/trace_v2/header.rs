@@ -21,7 +21,7 @@ pub struct Header {
     /// Requests at the start that a calibration leaves out.
     pub warm_up_requests: u64,
     /// Seed of the workload.
-    pub workload_seed: Option<i64>,
+    pub workload_seed: Option<i128>,
     /// File or preset the workload came from.
     pub workload_spec: String,
     /// How a session's context grows.
