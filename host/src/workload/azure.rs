@@ -147,6 +147,7 @@ fn ticks(text: &str) -> Option<i64> {
 }
 
 #[cfg(test)]
+#[expect(clippy::print_stdout, reason = "a test says what it skips")]
 mod tests {
     use super::*;
     use std::path::PathBuf;

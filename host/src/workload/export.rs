@@ -123,6 +123,7 @@ fn write_data(
 }
 
 #[cfg(test)]
+#[expect(clippy::print_stdout, reason = "a test says what it skips")]
 mod tests {
     use super::*;
     use crate::metrics::record::Outcome;

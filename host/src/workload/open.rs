@@ -213,6 +213,7 @@ impl Source for Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::path::PathBuf;
 
     fn data(rest: &str) -> PathBuf {
@@ -299,5 +300,48 @@ mod tests {
         );
         let folder = open(&data(""), None, &usual).unwrap_err().to_string();
         assert!(folder.ends_with("cannot read: it is a folder"), "{folder}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_a_reader_panic(
+            which in 0usize..3,
+            edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..4, any::<u8>()), 0..8),
+        ) {
+            let trace = std::fs::read(data("closed-loop-prefix/trace.csv")).unwrap();
+            let five = b"t,a,b,p,o\n1.5,x,y,\"[1,2,3]\",[4]\n1.5,x,y,\"[1,2,5]\",[4]\n".to_vec();
+            let mut bytes = match which {
+                0 => trace[..2000].to_vec(),
+                1 => std::fs::read(data("azure.csv")).unwrap(),
+                _ => five,
+            };
+            const BYTES: &[u8] = b"0-9.,\"[]\n\r eN\xff";
+            for (at, kind, byte) in edits {
+                let at = at.index(bytes.len());
+                let byte = BYTES[byte as usize % BYTES.len()];
+                match kind {
+                    0 => bytes[at] = byte,
+                    1 => bytes.insert(at, byte),
+                    2 => bytes.truncate(at + 1),
+                    _ => drop(bytes.remove(at)),
+                }
+                if bytes.is_empty() {
+                    bytes.push(byte);
+                }
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("t.csv");
+            std::fs::write(&path, &bytes).unwrap();
+            match open(&path, None, &OpenOptions { rate_scale: 1.5, ..OpenOptions::default() }) {
+                Ok(mut trace) => {
+                    let mut last = 0;
+                    while let Some(request) = trace.next_request() {
+                        prop_assert!(request.arrival_us >= last);
+                        last = request.arrival_us;
+                    }
+                }
+                Err(error) => prop_assert!(error.to_string().contains("t.csv"), "{}", error),
+            }
+        }
     }
 }

@@ -204,7 +204,7 @@ fn next_row(
         }
         let inside: usize = row.iter().map(|f| f.matches('\n').count()).sum();
         let line = reader.position().line().saturating_sub(1 + inside as u64);
-        if let Some(last) = row.iter().last().and_then(|f| f.strip_suffix('\r')) {
+        if let Some(last) = row.iter().next_back().and_then(|f| f.strip_suffix('\r')) {
             let last = last.to_owned();
             row.truncate(row.len() - 1);
             row.push_field(&last);

@@ -1,3 +1,5 @@
+#![expect(clippy::print_stdout, reason = "a test says what it skips")]
+
 use super::*;
 use crate::request::Finished;
 use std::collections::{BTreeMap, HashMap};
