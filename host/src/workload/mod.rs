@@ -1,1 +1,23 @@
-//! (room workload)
+//! Everything that yields requests: synthetic traffic, traces, and the sessions they contain.
+//!
+//! Every source gives its requests in order of arrival and never materialises a token: prompts and outputs are rooted
+//! spans (see [`Span`](crate::request::Span)). A request's private prompt tokens and its output share one stream: the output
+//! follows the prompt, so the pair stays rooted and joins into one span when a later round repeats it.
+
+pub mod azure;
+pub mod detect;
+pub mod export;
+pub mod five_column;
+mod open;
+pub mod rng;
+pub mod synthetic;
+mod table;
+pub mod trace_v2;
+pub mod trie;
+
+pub use detect::{Format, detect};
+pub use open::{OpenOptions, Trace, open};
+pub use trace_v2::{RealTime, SessionMode};
+
+/// Tokens of one prompt and its output, and of one session's whole context, stay below this.
+pub(crate) const MAX_TOKENS: u64 = i32::MAX as u64;
