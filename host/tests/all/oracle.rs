@@ -1,0 +1,250 @@
+//! Every request of every oracle case equals the reference's result, through the command line.
+//!
+//! A small stratified subset lives in `tests/data/oracle` and always runs. The whole set runs when it is found beside the
+//! project or where `WINDTUNNEL_ORACLE` points.
+
+use crate::support::{Ran, root, windtunnel};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const FAMILIES: [&str; 2] = ["blis", "blackbox"];
+/// Parts of the reference that this project does not simulate.
+const ELSEWHERE: [&str; 4] = ["flow_control", "pd", "lora", "tiered_kv"];
+/// Relative tolerance of floats.
+const TOLERANCE: f64 = 1e-9;
+
+#[test]
+fn the_cases_in_the_project_are_reproduced() {
+    let ran = sweep(&root().join("host/tests/data/oracle"));
+    assert!(ran >= 20, "only {ran} cases lie in the project");
+}
+
+#[test]
+fn all_cases_beside_the_project_are_reproduced() {
+    let folder = std::env::var_os("WINDTUNNEL_ORACLE").map_or_else(|| root().join("../shared/oracle"), PathBuf::from);
+    if folder.is_dir() {
+        sweep(&folder);
+    } else {
+        println!("oracle: 0 cases ran beside the project: no folder {}", folder.display());
+    }
+}
+
+fn read_json(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Runs all cases below `folder` and returns how many.
+fn sweep(folder: &Path) -> usize {
+    let mut cases: Vec<PathBuf> = FAMILIES
+        .iter()
+        .filter_map(|family| fs::read_dir(folder.join(family)).ok())
+        .flatten()
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| path.join("case.json").is_file())
+        .collect();
+    cases.sort();
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(BTreeMap::<String, Vec<Result<(), String>>>::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let description = read_json(&case.join("case.json"));
+                    let feature = description["feature"].as_str().expect("a feature").to_owned();
+                    if !ELSEWHERE.contains(&feature.as_str()) {
+                        let outcome = check(case, &description)
+                            .map_err(|e| format!("{}: {e}", case.file_name().unwrap_or_default().display()));
+                        outcomes.lock().expect("no panic").entry(feature).or_default().push(outcome);
+                    }
+                }
+            });
+        }
+    });
+    let outcomes = outcomes.into_inner().expect("no panic");
+    let mut failures = String::new();
+    let mut total = 0;
+    for (feature, results) in &outcomes {
+        let bad: Vec<&String> = results.iter().filter_map(|r| r.as_ref().err()).collect();
+        println!("oracle: {feature}: {} cases ran, {} differ", results.len(), bad.len());
+        for error in bad {
+            let _ = writeln!(failures, "{feature}/{error}");
+        }
+        total += results.len();
+    }
+    println!("oracle: {total} cases ran below {}", folder.display());
+    assert!(failures.is_empty(), "\n{failures}");
+    total
+}
+
+/// The reference's arguments for our command line.
+fn arguments(case: &Path, description: &Value) -> Vec<String> {
+    let argv = description["argv"].as_array().expect("argv");
+    argv.iter().map(|a| a.as_str().expect("text").replace("{CASE}", &case.display().to_string())).collect()
+}
+
+fn check(case: &Path, description: &Value) -> Result<(), String> {
+    let independent = description["independent_of_go_rng"].as_bool() == Some(true);
+    let first_index = case.join("expected_first.json");
+    let expected = match (independent, first_index.is_file()) {
+        (false, true) => read_json(&first_index),
+        _ => read_json(&case.join("expected.json")),
+    };
+    let out = tempfile::tempdir().expect("a folder");
+    let (results, decisions) = (out.path().join("results.json"), out.path().join("decisions.jsonl"));
+    let mut argv = arguments(case, description);
+    argv.extend(["--rules", "blis", "--format", "blis", "--results-path"].map(String::from));
+    argv.push(results.display().to_string());
+    let traced = argv.iter().any(|a| a == "--trace-level");
+    if traced {
+        argv.push("--decisions-path".into());
+        argv.push(decisions.display().to_string());
+    }
+    let Ran { code, stdout, stderr } = windtunnel(&argv);
+    if expected["exit_code"] != 0 {
+        // The reference refuses it; so do we, with the exit code of wrong input.
+        return if code == 2 && stderr.contains("GiB") { Ok(()) } else { Err(format!("exit {code}: {stderr}")) };
+    }
+    if code != 0 {
+        return Err(format!("exit {code}: {stderr}"));
+    }
+    requests(&expected["requests"], &read_json(&results))?;
+    blocks(&expected["stdout"]["metrics"], &stdout)?;
+    sections(&expected["stdout"]["sections"], &stdout)?;
+    if traced {
+        routing(&expected["decisions"], &fs::read_to_string(&decisions).map_err(|e| e.to_string())?)?;
+    }
+    Ok(())
+}
+
+fn same(expected: &Value, found: &Value) -> bool {
+    match (expected.as_f64(), found.as_f64()) {
+        (Some(a), Some(b)) => a == b || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()),
+        _ => expected == found,
+    }
+}
+
+/// Every request, column by column.
+fn requests(expected: &Value, found: &Value) -> Result<(), String> {
+    const COLUMNS: [(&str, &str); 11] = [
+        ("state", "state"),
+        ("instance", "instance"),
+        ("arrival_us", "arrival_us"),
+        ("input_tokens", "prompt_tokens"),
+        ("output_tokens", "output_tokens"),
+        ("session_id", "session"),
+        ("sched_delay_us", "scheduling_delay_us"),
+        ("ttft_us", "ttft_us"),
+        ("e2e_us", "e2e_us"),
+        ("completion_us", "completion_us"),
+        ("mean_itl_us", "mean_itl_us"),
+    ];
+    let columns: Vec<&str> = expected["columns"].as_array().expect("columns").iter().filter_map(Value::as_str).collect();
+    let found: BTreeMap<&str, &Value> =
+        found.as_array().expect("rows").iter().map(|r| (r["request_id"].as_str().expect("an id"), r)).collect();
+    let rows = expected["rows"].as_array().expect("rows");
+    let mut wrong = 0;
+    let mut first = String::new();
+    for row in rows {
+        let id = row[0].as_str().expect("an id");
+        let ours = found.get(id);
+        let differs = COLUMNS.iter().find(|(theirs, key)| {
+            let at = columns.iter().position(|c| c == theirs).expect("the column");
+            // An absent name is empty there and null here.
+            let empty = row[at] == "" && ours.is_some_and(|o| o[*key].is_null() || o[*key] == "");
+            !empty && !ours.is_some_and(|o| same(&row[at], &o[*key]))
+        });
+        if let Some((theirs, key)) = differs {
+            wrong += 1;
+            if first.is_empty() {
+                let at = columns.iter().position(|c| c == theirs).expect("the column");
+                let ours = ours.map_or("absent".to_owned(), |o| o[*key].to_string());
+                first = format!("{id} {key}: expected {}, found {ours}", row[at]);
+            }
+        }
+    }
+    if found.len() != rows.len() && wrong == 0 {
+        return Err(format!("{} requests, expected {}", found.len(), rows.len()));
+    }
+    if wrong > 0 { Err(format!("{wrong} of {} requests differ, first {first}", rows.len())) } else { Ok(()) }
+}
+
+/// The metric blocks: one per instance if there are several, then the cluster's.
+fn blocks(expected: &Value, stdout: &str) -> Result<(), String> {
+    let found: Vec<Value> = stdout
+        .split("=== Simulation Metrics ===\n")
+        .skip(1)
+        .map(|text| {
+            serde_json::Deserializer::from_str(text).into_iter().next().expect("a block").expect("JSON")
+        })
+        .collect();
+    let expected = expected.as_array().expect("metric blocks");
+    if found.len() != expected.len() {
+        return Err(format!("{} metric blocks, expected {}", found.len(), expected.len()));
+    }
+    for (theirs, ours) in expected.iter().zip(&found) {
+        let (theirs, ours) = (theirs.as_object().expect("an object"), ours.as_object().expect("an object"));
+        if let Some((key, value)) = theirs.iter().find(|(key, value)| !ours.get(*key).is_some_and(|o| same(value, o))) {
+            let ours = ours.get(key).map_or("absent".to_owned(), Value::to_string);
+            return Err(format!("{} {key}: expected {value}, found {ours}", theirs["instance_id"]));
+        }
+        if let Some(key) = ours.keys().find(|key| !theirs.contains_key(*key)) {
+            return Err(format!("{} has {key}, which the reference has not", theirs["instance_id"]));
+        }
+    }
+    Ok(())
+}
+
+/// The text sections, to the letter.
+fn sections(expected: &Value, stdout: &str) -> Result<(), String> {
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut title = None;
+    for line in stdout.lines() {
+        if let Some(name) = line.strip_prefix("=== ").and_then(|l| l.strip_suffix(" ===")) {
+            title = (name != "Simulation Metrics").then_some(name);
+        } else if let Some(title) = title {
+            found.entry(title).or_default().push(line);
+        }
+    }
+    for (title, lines) in expected.as_object().expect("sections") {
+        let lines: Vec<&str> = lines.as_array().expect("lines").iter().filter_map(Value::as_str).collect();
+        let ours = found.remove(title.as_str()).unwrap_or_default();
+        if let Some(at) = (0..lines.len().max(ours.len())).find(|&i| lines.get(i) != ours.get(i)) {
+            return Err(format!("section {title}: expected {:?}, found {:?}", lines.get(at), ours.get(at)));
+        }
+    }
+    found.keys().next().map_or(Ok(()), |title| Err(format!("section {title} is not in the reference")))
+}
+
+/// The routing log: when, whom, where, with which scores and regret.
+fn routing(expected: &Value, found: &str) -> Result<(), String> {
+    let ours: Vec<Value> = found
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).expect("a line of JSON"))
+        .filter(|d| d["kind"] == "routing")
+        .collect();
+    let theirs = expected["rows"].as_array().expect("rows");
+    if theirs.len() != ours.len() {
+        return Err(format!("{} routing decisions, expected {}", ours.len(), theirs.len()));
+    }
+    for (row, ours) in theirs.iter().zip(&ours) {
+        let [id, clock, chosen, regret, scores] = [0, 1, 2, 3, 4].map(|i| &row[i]);
+        let fine = ours["request_id"] == *id
+            && ours["clock_us"] == *clock
+            && ours["chosen"] == *chosen
+            && same(regret, &ours["regret"])
+            && match scores.as_object() {
+                None => ours["scores"].is_null(),
+                Some(all) => all.iter().all(|(instance, score)| same(score, &ours["scores"][instance])),
+            };
+        if !fine {
+            return Err(format!("routing: expected {row}, found {ours}"));
+        }
+    }
+    Ok(())
+}
