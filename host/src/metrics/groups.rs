@@ -159,11 +159,11 @@ impl Sessions {
         if spans.is_empty() {
             return None;
         }
+        // The reference has the arrival in seconds and the completion in microseconds: the last bit shows in a median.
         let durations = spans
             .values()
-            .filter_map(|&(start, end)| Some(end? - start?))
-            .filter(|&d| d > 0)
-            .map(|d| d as f64 / 1000.0)
+            .filter_map(|&(start, end)| Some(end? as f64 / 1000.0 - start? as f64 / 1e6 * 1000.0))
+            .filter(|&d| d > 0.0)
             .collect();
         Some(Self {
             count: spans.len() as u64,
