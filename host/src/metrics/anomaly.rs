@@ -82,8 +82,11 @@ fn hol_blocked(summary: &RunSummary) -> Vec<u32> {
         .collect()
 }
 
+/// Arrival, serial and end-to-end latency: sorts by arrival.
+type Completed = (i64, u64, i64);
+
 fn priority_inversions(record: &RunRecord) -> u64 {
-    let mut groups: BTreeMap<(u32, Sym), Vec<(i64, u64, i64)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(u32, Sym), Vec<Completed>> = BTreeMap::new();
     // A class given as `default` and none given are one class.
     let default = record.symbols.get("default");
     for r in &record.requests {

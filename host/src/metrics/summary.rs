@@ -258,10 +258,8 @@ fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: Values) -> 
     let gaps = Weighted::new(totals.iter().flat_map(|t| t.gaps.iter().copied()).collect());
     let routed = values.routed;
     let mut cluster = summary("cluster".into(), &sum, values, &gaps, routed);
-    let mean = |f: fn(&Summary) -> f64| {
-        ratio(instances.iter().map(f).sum::<f64>(), instances.len() as f64)
-    };
-    cluster.cache_hit_rate = mean(|s| s.cache_hit_rate);
+    let rates: f64 = instances.iter().map(|s| s.cache_hit_rate).sum();
+    cluster.cache_hit_rate = ratio(rates, instances.len() as f64);
     cluster.kv_peak_utilization = instances
         .iter()
         .map(|s| s.kv_peak_utilization)

@@ -279,3 +279,293 @@ pub fn metrics_file(results: &Results<'_>, out: &mut dyn Write) -> io::Result<()
     aggregate.requests = Some(Rows(results.record));
     go::write_pretty(out, &aggregate)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ReportInputs;
+    use super::*;
+    use crate::metrics::fitness::Weights;
+    use crate::metrics::record::{Decision, State};
+    use crate::metrics::saturation::Detectors;
+    use crate::metrics::slo::Dimension;
+    use crate::metrics::summary::tests::{done, refused, run};
+
+    fn busy() -> RunRecord {
+        let mut record = run(
+            vec![
+                done(0, 500_000, 1000, 3000, 0),
+                done(1, 1_000_000, 2000, 9000, 1),
+                refused(2, 1_500_000),
+                done(3, 1_600_000, 1000, 0, 1),
+            ],
+            2,
+        );
+        let tags = ["t0", "critical", "m", "s"].map(|name| record.symbols.intern(name));
+        let r = &mut record.requests[1];
+        [r.tenant, r.slo_class, r.model, r.session] = tags;
+        let late = &mut record.requests[3];
+        (late.state, late.outcome) = (State::TimedOut, Outcome::TimedOut);
+        (late.e2e_us, late.mean_itl_us, late.generated_tokens) = (None, None, 0);
+        let (requests, symbols) = (record.requests, record.symbols);
+        record = RunRecord {
+            symbols,
+            ..run(requests, 2)
+        };
+        record.shed_by_class = vec![("standard".into(), 1)];
+        record.instances[0].cache_hits = 1;
+        record.instances[0].cache_misses = 2;
+        record.instances[1].kv_allocation_failures = 2;
+        record.decisions = vec![Decision::Routing {
+            clock_us: 0,
+            id: record.requests[0].id.clone(),
+            chosen: 0,
+            reason: String::new(),
+            scores: None,
+            candidates: Vec::new(),
+            regret: 0.5,
+        }];
+        record
+    }
+
+    fn inputs() -> ReportInputs {
+        let mut inputs = ReportInputs {
+            fitness: Some(Weights::parse("f", "throughput:1,p50_ttft:1").unwrap()),
+            detectors: Some(Detectors::parse("f", "threshold").unwrap()),
+            trace_summary: true,
+            ..ReportInputs::default()
+        };
+        inputs.slo_targets.set("critical", Dimension::Ttft, 5000.0);
+        inputs
+    }
+
+    #[test]
+    fn every_section_has_its_place() {
+        let record = busy();
+        insta::assert_snapshot!(stdout(&Results::new(&record, &inputs())), @r#"
+        === Simulation Metrics ===
+        {
+          "instance_id": "instance_0",
+          "completed_requests": 1,
+          "still_queued": 0,
+          "still_running": 0,
+          "injected_requests": 1,
+          "total_input_tokens": 10,
+          "total_output_tokens": 3,
+          "vllm_estimated_duration_s": 0.503,
+          "responses_per_sec": 1.9880715705765408,
+          "tokens_per_sec": 5.964214711729622,
+          "e2e_mean_ms": 3,
+          "e2e_p90_ms": 3,
+          "e2e_p95_ms": 3,
+          "e2e_p99_ms": 3,
+          "ttft_mean_ms": 1,
+          "ttft_p90_ms": 1,
+          "ttft_p95_ms": 1,
+          "ttft_p99_ms": 1,
+          "itl_mean_ms": 1,
+          "itl_p90_ms": 1,
+          "itl_p95_ms": 1,
+          "itl_p99_ms": 1,
+          "scheduling_delay_p99_ms": 0.1,
+          "preemption_count": 0,
+          "dropped_unservable": 0,
+          "length_capped_requests": 0,
+          "timed_out_requests": 0
+        }
+        === Simulation Metrics ===
+        {
+          "instance_id": "instance_1",
+          "completed_requests": 1,
+          "still_queued": 0,
+          "still_running": 0,
+          "injected_requests": 2,
+          "total_input_tokens": 20,
+          "total_output_tokens": 3,
+          "vllm_estimated_duration_s": 1.009,
+          "responses_per_sec": 0.9910802775024778,
+          "tokens_per_sec": 2.9732408325074333,
+          "e2e_mean_ms": 9,
+          "e2e_p90_ms": 9,
+          "e2e_p95_ms": 9,
+          "e2e_p99_ms": 9,
+          "ttft_mean_ms": 1.5,
+          "ttft_p90_ms": 1.9,
+          "ttft_p95_ms": 1.95,
+          "ttft_p99_ms": 1.99,
+          "itl_mean_ms": 3.5,
+          "itl_p90_ms": 3.5,
+          "itl_p95_ms": 3.5,
+          "itl_p99_ms": 3.5,
+          "scheduling_delay_p99_ms": 0.1,
+          "kv_allocation_failures": 2,
+          "preemption_count": 0,
+          "dropped_unservable": 0,
+          "length_capped_requests": 0,
+          "timed_out_requests": 1
+        }
+        === Simulation Metrics ===
+        {
+          "instance_id": "cluster",
+          "completed_requests": 2,
+          "still_queued": 0,
+          "still_running": 0,
+          "injected_requests": 3,
+          "total_input_tokens": 30,
+          "total_output_tokens": 6,
+          "vllm_estimated_duration_s": 1.009,
+          "responses_per_sec": 1.9821605550049557,
+          "tokens_per_sec": 5.946481665014867,
+          "e2e_mean_ms": 6,
+          "e2e_p90_ms": 8.4,
+          "e2e_p95_ms": 8.7,
+          "e2e_p99_ms": 8.940000000000001,
+          "ttft_mean_ms": 1.3333333333333333,
+          "ttft_p90_ms": 1.8,
+          "ttft_p95_ms": 1.9,
+          "ttft_p99_ms": 1.98,
+          "itl_mean_ms": 2.25,
+          "itl_p90_ms": 3.5,
+          "itl_p95_ms": 3.5,
+          "itl_p99_ms": 3.5,
+          "scheduling_delay_p99_ms": 0.1,
+          "kv_allocation_failures": 2,
+          "preemption_count": 0,
+          "dropped_unservable": 0,
+          "length_capped_requests": 0,
+          "timed_out_requests": 1,
+          "saturation": {
+            "threshold": "STABLE"
+          },
+          "goodput_rps": 0.9910802775024778,
+          "slo_attainment": 1,
+          "per_class": {
+            "critical": {
+              "slo_attainment": 1,
+              "count": 1,
+              "goodput_rps": 0.9910802775024778,
+              "slo_attainment_by_dim": {
+                "ttft": 1
+              },
+              "ttft_p99_ms": 2,
+              "itl_mean_ms": 3.5,
+              "e2e_p99_ms": 9
+            }
+          }
+        }
+        === Fitness Evaluation ===
+        Score: 0.519436
+          p50_ttft: 0.500000
+          throughput: 0.019436
+        === Anomaly Counters ===
+        Priority Inversions: 0
+        HOL Blocking Events: 0
+        Rejected Requests (Admission): 1
+          Shed (standard): 1
+        Rejected Requests (Routing): 0
+        Dropped Unservable: 0
+        Timed Out Requests: 1
+        Length-Capped Requests: 0
+        === KV Cache Metrics ===
+        Preemption Rate: 0.0000
+        Cache Hit Rate: 0.1667
+        KV Thrashing Rate: 0.0000
+        === Per-SLO Metrics ===
+          critical:
+            TTFT: mean=2000.00 p99=2000.00 (n=1)
+            ITL:  mean=3500.00 p99=3500.00 (n=1)
+            E2E:  mean=9000.00 p99=9000.00 (n=1)
+          default:
+            TTFT: mean=1000.00 p99=1000.00 (n=2)
+            ITL:  mean=1000.00 p99=1000.00 (n=1)
+            E2E:  mean=3000.00 p99=3000.00 (n=1)
+        === Per-Model Metrics ===
+          m:
+            TTFT: p50=2000.00 p99=2000.00 (n=1)
+            E2E:  p50=9000.00 p99=9000.00 (n=1)
+            Throughput: 0.99 req/s, 2.97 tok/s
+        === Per-Tenant Metrics ===
+          t0: requests=1, tokens=3
+          Jain Fairness Index: 1.0000
+        === Session Metrics ===
+          Sessions: 1
+          TTFT cold (round 0): mean=2.00 p50=2.00 p95=2.00 p99=2.00 ms (n=1)
+          TTFT warm (round≥1): mean=0.00 p50=0.00 p95=0.00 p99=0.00 ms (n=0)
+          Session duration:    mean=9.00 p50=9.00 p95=9.00 p99=9.00 ms (n=1)
+        === Trace Summary ===
+        Total Decisions: 0
+          Admitted: 0
+          Rejected: 0
+        Unique Targets: 1
+        Target Distribution:
+          instance_0: 1
+        Mean Regret: 0.500000
+        Max Regret: 0.500000
+        "#);
+    }
+
+    #[test]
+    fn one_idle_instance_prints_one_block_of_zeros_and_nothing_else() {
+        let mut record = run(vec![done(0, 0, 1000, 3000, 0)], 1);
+        let r = &mut record.requests[0];
+        (r.state, r.outcome, r.e2e_us) = (State::Running, Outcome::Running, None);
+        record = run(record.requests, 1);
+        let text = stdout(&Results::new(&record, &ReportInputs::default()));
+        assert_eq!(text.matches("===").count(), 2);
+        // A first token was seen, but nothing completed.
+        assert!(text.contains("\"ttft_mean_ms\": 0,"), "{text}");
+    }
+
+    #[test]
+    fn the_metrics_file_has_rows_of_what_reached_an_instance() {
+        let record = busy();
+        let mut out = Vec::new();
+        metrics_file(&Results::new(&record, &inputs()), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let rows =
+            &text[text.find("  \"requests\"").unwrap()..text.find("  \"saturation\"").unwrap()];
+        insta::assert_snapshot!(rows, @r#"
+        "requests": [
+          {
+            "arrived_at": 0.5,
+            "requestID": "request_0",
+            "num_prefill_tokens": 10,
+            "num_decode_tokens": 3,
+            "ttft_ms": 1,
+            "itl_ms": 1,
+            "e2e_ms": 3,
+            "scheduling_delay_ms": 0.1,
+            "handled_by": "instance_0",
+            "round_index": 0
+          },
+          {
+            "arrived_at": 1,
+            "requestID": "request_1",
+            "num_prefill_tokens": 10,
+            "num_decode_tokens": 3,
+            "ttft_ms": 2,
+            "itl_ms": 3.5,
+            "e2e_ms": 9,
+            "scheduling_delay_ms": 0.1,
+            "slo_class": "critical",
+            "tenant_id": "t0",
+            "handled_by": "instance_1",
+            "model": "m",
+            "session_id": "s",
+            "round_index": 0
+          },
+          {
+            "arrived_at": 1.6,
+            "requestID": "request_3",
+            "num_prefill_tokens": 10,
+            "num_decode_tokens": 3,
+            "ttft_ms": 1,
+            "itl_ms": 0,
+            "e2e_ms": 0,
+            "scheduling_delay_ms": 0.1,
+            "handled_by": "instance_1",
+            "round_index": 0
+          }
+        ],
+        "#);
+    }
+}

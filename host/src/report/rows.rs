@@ -214,13 +214,22 @@ mod tests {
             rows[0].keys().map(String::as_str).collect::<Vec<_>>(),
             COLUMNS
         );
-        insta::assert_snapshot!(json, @r#""#);
+        insta::assert_snapshot!(json, @r#"
+        [
+        {"request_id":"request_0","state":"completed","outcome":"completed","instance":"instance_1","arrival_us":5,"scheduling_delay_us":100,"ttft_us":1000,"e2e_us":3001,"completion_us":3006,"mean_itl_us":1000.5,"prompt_tokens":10,"output_tokens":3,"generated_tokens":3,"preemptions":0,"slo_class":"a,\"b\"","tenant":null,"session":null,"round":0,"client":null,"model":null,"prefix_group":null,"prefix_tokens":0,"deadline_us":null},
+        {"request_id":"request_1","state":"queued","outcome":"rejected","instance":null,"arrival_us":7,"scheduling_delay_us":null,"ttft_us":null,"e2e_us":null,"completion_us":null,"mean_itl_us":null,"prompt_tokens":10,"output_tokens":3,"generated_tokens":0,"preemptions":0,"slo_class":null,"tenant":null,"session":null,"round":0,"client":null,"model":null,"prefix_group":null,"prefix_tokens":0,"deadline_us":null}
+        ]
+        "#);
         assert_eq!(text(&run(vec![], 1), Format::Json), "[\n]\n");
     }
 
     #[test]
     fn csv_leaves_absent_values_empty() {
-        insta::assert_snapshot!(text(&sample(), Format::Csv), @r#""#);
+        insta::assert_snapshot!(text(&sample(), Format::Csv), @r#"
+        request_id,state,outcome,instance,arrival_us,scheduling_delay_us,ttft_us,e2e_us,completion_us,mean_itl_us,prompt_tokens,output_tokens,generated_tokens,preemptions,slo_class,tenant,session,round,client,model,prefix_group,prefix_tokens,deadline_us
+        request_0,completed,completed,instance_1,5,100,1000,3001,3006,1000.5,10,3,3,0,"a,""b""",,,0,,,,0,
+        request_1,queued,rejected,,7,,,,,,10,3,0,0,,,,0,,,,0,
+        "#);
         assert_eq!(text(&run(vec![], 1), Format::Csv).lines().count(), 1);
     }
 
@@ -229,7 +238,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write_file(&sample(), &dir.path().join("r.CSV")).unwrap();
         let error = write_file(&sample(), Path::new("r.parquet")).unwrap_err();
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @r#"r.parquet: the file's name must end in .json or .csv"#);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

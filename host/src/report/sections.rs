@@ -1,5 +1,5 @@
-//! The reference's text sections, each under its condition, in its order. Nobody reads them for their beauty: columns and
-//! units (microseconds by class and model, milliseconds by session) are the reference's.
+//! The reference's text sections, each under its condition, in its order. Unlabelled units are the reference's, too:
+//! microseconds by class and model, milliseconds by session.
 
 use super::Results;
 use super::decisions::TraceSummary;

@@ -47,7 +47,7 @@ pub fn text(results: &Results<'_>) -> String {
 /// A number with enough digits to compare, and no more.
 fn digits(x: f64) -> String {
     match x.abs() {
-        a if a == 0.0 => "0".into(),
+        0.0 => "0".into(),
         a if a < 0.995 => format!("{x:.3}"),
         a if a < 99.95 => format!("{x:.2}"),
         a if a < 9999.5 => format!("{x:.1}"),
@@ -60,7 +60,7 @@ fn thousands(n: i64) -> String {
     let plain = n.unsigned_abs().to_string();
     let mut text = String::from(if n < 0 { "-" } else { "" });
     for (k, digit) in plain.chars().enumerate() {
-        if k > 0 && (plain.len() - k) % 3 == 0 {
+        if k > 0 && (plain.len() - k).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -79,7 +79,7 @@ fn percent(part: f64) -> String {
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(WIDTH)
         .set_header(header.to_vec());
@@ -158,6 +158,9 @@ fn overview(results: &Results<'_>) -> String {
     text
 }
 
+/// Picks one number of a spread.
+type Measure = fn(&Spread) -> f64;
+
 fn latencies(results: &Results<'_>) -> String {
     let l = &results.summary.cluster.latency_ms;
     let all = [l.ttft, l.itl, l.tpot, l.e2e, l.scheduling_delay];
@@ -169,7 +172,7 @@ fn latencies(results: &Results<'_>) -> String {
         "E2E",
         "Scheduling delay",
     ]);
-    let rows: [(&str, fn(&Spread) -> f64); 5] = [
+    let rows: [(&str, Measure); 5] = [
         ("mean", |s| s.mean),
         ("p50", |s| s.p50),
         ("p90", |s| s.p90),
@@ -195,13 +198,19 @@ fn instances(results: &Results<'_>) -> String {
         "Instance",
         "Requests",
         "Share",
-        "TTFT p99, ms",
+        "TTFT p99 ms",
         "KV peak",
         "Hit rate",
         "Preempted",
-        "Mean queue",
+        "Queue",
     ]);
-    for s in all.iter().take(MOST_ROWS) {
+    for (k, s) in (0u32..).zip(all).take(MOST_ROWS) {
+        // A queue that blocks its head of line is told in words below, too.
+        let blocked = if results.anomalies.hol_blocked.contains(&k) {
+            " HOL"
+        } else {
+            ""
+        };
         table.add_row([
             s.name.clone(),
             count(s.routed),
@@ -210,7 +219,7 @@ fn instances(results: &Results<'_>) -> String {
             percent(s.kv_peak_utilization),
             percent(s.cache_hit_rate),
             count(s.preemptions),
-            digits(s.mean_queue_length),
+            format!("{}{blocked}", digits(s.mean_queue_length)),
         ]);
     }
     finish(&table, all.len().saturating_sub(MOST_ROWS))
@@ -222,9 +231,9 @@ fn groups(kind: &str, groups: &[Group]) -> String {
         "Arrived",
         "Completed",
         "Output tokens",
-        "TTFT mean, ms",
+        "TTFT mean",
         "TTFT p99",
-        "E2E mean, ms",
+        "E2E mean",
         "E2E p99",
     ]);
     for g in groups.iter().take(MOST_ROWS) {
@@ -239,7 +248,16 @@ fn groups(kind: &str, groups: &[Group]) -> String {
             digits(g.e2e_us.p99 / 1000.0),
         ]);
     }
-    finish(&table, groups.len().saturating_sub(MOST_ROWS))
+    let table = finish(&table, groups.len().saturating_sub(MOST_ROWS));
+    format!("By {} (latencies in ms)\n{table}", kind_in_text(kind))
+}
+
+fn kind_in_text(kind: &str) -> String {
+    if kind.starts_with("SLO") {
+        kind.to_owned()
+    } else {
+        kind.to_lowercase()
+    }
 }
 
 /// What a person should look at, in plain words.
@@ -292,7 +310,7 @@ fn notes(results: &Results<'_>) -> Vec<String> {
     if !a.hol_blocked.is_empty() {
         let names: Vec<String> = a.hol_blocked.iter().map(|&k| instance_name(k)).collect();
         notes.push(format!(
-            "! The queue is more than twice the mean on {}",
+            "! Head-of-line blocking: the queue is more than twice the mean on {}",
             names.join(", ")
         ));
     }
@@ -330,7 +348,7 @@ mod tests {
                 done(1, 100_000, 30_000, 1_200_000, 1),
                 refused(2, 150_000),
             ],
-            2,
+            3,
         );
         let (t0, t1, batch) = (
             record.symbols.intern("tenant-a"),
@@ -354,13 +372,72 @@ mod tests {
         inputs.slo_targets.set("default", Dimension::E2e, 5000.0);
         let text = text(&Results::new(&record, &inputs));
         assert!(text.lines().all(|l| l.chars().count() <= 100), "{text}");
-        insta::assert_snapshot!(text, @r#""#);
+        insta::assert_snapshot!(text, @r#"
+        qwen3-14b on H100, TP 1, 2 instances, trained-physics, blis rules
+
+        Requests:   3 arrived: 2 completed, 1 rejected by admission
+        Throughput: 1.54 requests/s, 4.62 output tokens/s over 1.30 simulated seconds
+        KV cache:   peak 90.0%, time average 0.0%, prefix hit rate 0.0%, 1,234 preemptions
+        Goodput:    0.769 requests/s, 50.0% of 2 requests met their targets
+
+        ┌─────────────┬───────┬───────┬───────┬────────┬──────────────────┐
+        │ Latency, ms ┆  TTFT ┆   ITL ┆  TPOT ┆    E2E ┆ Scheduling delay │
+        ╞═════════════╪═══════╪═══════╪═══════╪════════╪══════════════════╡
+        │ mean        ┆ 15.50 ┆ 293.0 ┆ 293.0 ┆  601.5 ┆            0.100 │
+        │ p50         ┆ 15.50 ┆ 293.0 ┆ 293.0 ┆  601.5 ┆            0.100 │
+        │ p90         ┆ 27.10 ┆ 585.0 ┆ 526.6 ┆ 1080.3 ┆            0.100 │
+        │ p99         ┆ 29.71 ┆ 585.0 ┆ 579.2 ┆ 1188.0 ┆            0.100 │
+        │ max         ┆ 30.00 ┆ 585.0 ┆ 585.0 ┆ 1200.0 ┆            0.100 │
+        └─────────────┴───────┴───────┴───────┴────────┴──────────────────┘
+
+        ┌────────────┬──────────┬───────┬─────────────┬─────────┬──────────┬───────────┬──────────┐
+        │ Instance   ┆ Requests ┆ Share ┆ TTFT p99 ms ┆ KV peak ┆ Hit rate ┆ Preempted ┆    Queue │
+        ╞════════════╪══════════╪═══════╪═════════════╪═════════╪══════════╪═══════════╪══════════╡
+        │ instance_0 ┆        1 ┆ 50.0% ┆        1.00 ┆    0.0% ┆     0.0% ┆         0 ┆        0 │
+        │ instance_1 ┆        1 ┆ 50.0% ┆       30.00 ┆   90.0% ┆     0.0% ┆     1,234 ┆ 2.50 HOL │
+        │ instance_2 ┆        0 ┆  0.0% ┆           0 ┆    0.0% ┆     0.0% ┆         0 ┆        0 │
+        └────────────┴──────────┴───────┴─────────────┴─────────┴──────────┴───────────┴──────────┘
+
+        By SLO class (latencies in ms)
+        ┌───────────┬─────────┬───────────┬───────────────┬───────────┬──────────┬──────────┬─────────┐
+        │ SLO class ┆ Arrived ┆ Completed ┆ Output tokens ┆ TTFT mean ┆ TTFT p99 ┆ E2E mean ┆ E2E p99 │
+        ╞═══════════╪═════════╪═══════════╪═══════════════╪═══════════╪══════════╪══════════╪═════════╡
+        │ batch     ┆       1 ┆         1 ┆             3 ┆     30.00 ┆    30.00 ┆   1200.0 ┆  1200.0 │
+        │ default   ┆       2 ┆         1 ┆             3 ┆      1.00 ┆     1.00 ┆     3.00 ┆    3.00 │
+        └───────────┴─────────┴───────────┴───────────────┴───────────┴──────────┴──────────┴─────────┘
+
+        By tenant (latencies in ms)
+        ┌──────────┬─────────┬───────────┬───────────────┬───────────┬──────────┬──────────┬─────────┐
+        │ Tenant   ┆ Arrived ┆ Completed ┆ Output tokens ┆ TTFT mean ┆ TTFT p99 ┆ E2E mean ┆ E2E p99 │
+        ╞══════════╪═════════╪═══════════╪═══════════════╪═══════════╪══════════╪══════════╪═════════╡
+        │ tenant-a ┆       1 ┆         1 ┆             3 ┆      1.00 ┆     1.00 ┆     3.00 ┆    3.00 │
+        │ tenant-b ┆       1 ┆         1 ┆             3 ┆     30.00 ┆    30.00 ┆   1200.0 ┆  1200.0 │
+        └──────────┴─────────┴───────────┴───────────────┴───────────┴──────────┴──────────┴─────────┘
+        Fairness between tenants (Jain, output tokens): 1.0000
+
+        ! Rejected by admission: 1 standard
+        ! Head-of-line blocking: the queue is more than twice the mean on instance_1
+        "#);
     }
 
     #[test]
     fn a_run_without_requests_has_a_report() {
         let record = run(vec![], 1);
         let text = text(&Results::new(&record, &ReportInputs::default()));
-        insta::assert_snapshot!(text, @r#""#);
+        insta::assert_snapshot!(text, @r#"
+        Requests:   0 arrived: 0 completed
+        Throughput: 0 requests/s, 0 output tokens/s over 0 simulated seconds
+        KV cache:   peak 0.0%, time average 0.0%, prefix hit rate 0.0%, 0 preemptions
+
+        ┌─────────────┬──────┬─────┬──────┬─────┬──────────────────┐
+        │ Latency, ms ┆ TTFT ┆ ITL ┆ TPOT ┆ E2E ┆ Scheduling delay │
+        ╞═════════════╪══════╪═════╪══════╪═════╪══════════════════╡
+        │ mean        ┆    - ┆   - ┆    - ┆   - ┆                - │
+        │ p50         ┆    - ┆   - ┆    - ┆   - ┆                - │
+        │ p90         ┆    - ┆   - ┆    - ┆   - ┆                - │
+        │ p99         ┆    - ┆   - ┆    - ┆   - ┆                - │
+        │ max         ┆    - ┆   - ┆    - ┆   - ┆                - │
+        └─────────────┴──────┴─────┴──────┴─────┴──────────────────┘
+        "#);
     }
 }
