@@ -1,3 +1,9 @@
-//! What is recorded while running, and the summaries made of it.
+//! The summaries made of what a run leaves behind.
 
-pub use crate::record;
+pub mod anomaly;
+pub mod fitness;
+pub mod groups;
+pub mod saturation;
+pub mod slo;
+pub mod stats;
+pub mod summary;

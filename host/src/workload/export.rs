@@ -2,7 +2,7 @@
 
 use super::trace_v2::COLUMNS;
 use crate::input::{self, InputError};
-use crate::metrics::record::{RequestRecord, State};
+use crate::record::{RequestRecord, State};
 use crate::request::Symbols;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -126,7 +126,7 @@ fn write_data(
 #[expect(clippy::print_stdout, reason = "a test says what it skips")]
 mod tests {
     use super::*;
-    use crate::metrics::record::Outcome;
+    use crate::record::Outcome;
     use crate::request::{Request, Source};
     use crate::workload::synthetic::{Distribution, Length, Parameters};
     use crate::workload::{OpenOptions, open};

@@ -1,0 +1,244 @@
+//! Per-request results: one row per request that arrived, as JSON or CSV.
+
+use super::instance_name;
+use crate::input::{InputError, write_whole};
+use crate::record::{Outcome, RequestRecord, RunRecord, State};
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// One row. Absent values are null in JSON and empty in CSV; a name or deadline not given is absent.
+#[derive(Serialize)]
+struct Row<'a> {
+    request_id: String,
+    state: &'static str,
+    outcome: &'static str,
+    instance: Option<String>,
+    arrival_us: i64,
+    scheduling_delay_us: Option<i64>,
+    ttft_us: Option<i64>,
+    e2e_us: Option<i64>,
+    completion_us: Option<i64>,
+    mean_itl_us: Option<f64>,
+    prompt_tokens: u32,
+    output_tokens: u32,
+    generated_tokens: u32,
+    preemptions: u32,
+    slo_class: Option<&'a str>,
+    tenant: Option<&'a str>,
+    session: Option<&'a str>,
+    round: u32,
+    client: Option<&'a str>,
+    model: Option<&'a str>,
+    prefix_group: Option<&'a str>,
+    prefix_tokens: u32,
+    deadline_us: Option<i64>,
+}
+
+/// Where a request stands, in the reference's four words.
+#[must_use]
+pub fn state_word(state: State) -> &'static str {
+    match state {
+        State::Queued => "queued",
+        State::Running => "running",
+        State::Completed => "completed",
+        State::TimedOut => "timed_out",
+    }
+}
+
+/// What became of a request, in one word.
+#[must_use]
+pub fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "completed",
+        Outcome::LengthCapped => "length_capped",
+        Outcome::TimedOut => "timed_out",
+        Outcome::Dropped => "dropped",
+        Outcome::Rejected => "rejected",
+        Outcome::Unroutable => "unroutable",
+        Outcome::Running => "running",
+        Outcome::Queued => "queued",
+        Outcome::InTransit => "in_transit",
+    }
+}
+
+impl<'a> Row<'a> {
+    fn of(record: &'a RunRecord, r: &RequestRecord) -> Self {
+        let name = |sym| Some(record.symbols.name(sym)).filter(|n| !n.is_empty());
+        Self {
+            request_id: r.id.to_string(),
+            state: state_word(r.state),
+            outcome: outcome_word(r.outcome),
+            instance: r.instance.map(instance_name),
+            arrival_us: r.arrival_us,
+            scheduling_delay_us: r.scheduling_delay_us,
+            ttft_us: r.ttft_us,
+            e2e_us: r.e2e_us,
+            completion_us: r.completion_us(),
+            mean_itl_us: r.mean_itl_us,
+            prompt_tokens: r.prompt_tokens,
+            output_tokens: r.output_tokens,
+            generated_tokens: r.generated_tokens,
+            preemptions: r.preemptions,
+            slo_class: name(r.slo_class),
+            tenant: name(r.tenant),
+            session: name(r.session),
+            round: r.round,
+            client: name(r.client),
+            model: name(r.model),
+            prefix_group: name(r.prefix_group),
+            prefix_tokens: r.prefix_tokens,
+            deadline_us: (r.deadline_us != 0).then_some(r.deadline_us),
+        }
+    }
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// An array of objects, one a line.
+    Json,
+    /// A header line, then one line a request (RFC 4180).
+    Csv,
+}
+
+impl Format {
+    /// By the ending of the file's name, in any case.
+    ///
+    /// # Errors
+    /// When it is neither `.json` nor `.csv`.
+    pub fn of(path: &Path) -> Result<Self, InputError> {
+        let ending = path.extension().unwrap_or_default().to_string_lossy();
+        match ending.to_lowercase().as_str() {
+            "json" => Ok(Self::Json),
+            "csv" => Ok(Self::Csv),
+            _ => Err(InputError::in_file(
+                path.display(),
+                "the file's name must end in .json or .csv",
+            )),
+        }
+    }
+}
+
+/// Writes the rows in order of arrival.
+///
+/// # Errors
+/// When `out` fails.
+pub fn write(record: &RunRecord, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::Json => write_json(record, out),
+        Format::Csv => write_csv(record, out),
+    }
+}
+
+/// Writes the rows to a file, whole or not at all; its ending tells the format.
+///
+/// # Errors
+/// When the ending is unknown or the file cannot be written.
+pub fn write_file(record: &RunRecord, path: &Path) -> Result<(), InputError> {
+    let format = Format::of(path)?;
+    write_whole(path, |out| write(record, format, out))
+}
+
+fn write_json(record: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(b"[")?;
+    for (k, r) in record.requests.iter().enumerate() {
+        out.write_all(if k == 0 { b"\n" } else { b",\n" })?;
+        serde_json::to_writer(&mut *out, &Row::of(record, r))?;
+    }
+    out.write_all(b"\n]\n")
+}
+
+fn write_csv(record: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
+    let mut csv = csv::WriterBuilder::new()
+        .has_headers(false)
+        .from_writer(out);
+    // Not left to the first row: a run without requests has columns, too.
+    csv.write_record(COLUMNS)?;
+    for r in &record.requests {
+        csv.serialize(Row::of(record, r))?;
+    }
+    csv.flush()
+}
+
+/// The columns, in order.
+pub const COLUMNS: [&str; 23] = [
+    "request_id",
+    "state",
+    "outcome",
+    "instance",
+    "arrival_us",
+    "scheduling_delay_us",
+    "ttft_us",
+    "e2e_us",
+    "completion_us",
+    "mean_itl_us",
+    "prompt_tokens",
+    "output_tokens",
+    "generated_tokens",
+    "preemptions",
+    "slo_class",
+    "tenant",
+    "session",
+    "round",
+    "client",
+    "model",
+    "prefix_group",
+    "prefix_tokens",
+    "deadline_us",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::summary::tests::{done, refused, run};
+
+    fn sample() -> RunRecord {
+        let mut record = run(vec![done(0, 5, 1000, 3001, 1), refused(1, 7)], 2);
+        record.requests[0].slo_class = record.symbols.intern("a,\"b\"");
+        record
+    }
+
+    fn text(record: &RunRecord, format: Format) -> String {
+        let mut out = Vec::new();
+        write(record, format, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn json_has_a_row_a_line_with_all_columns() {
+        let json = text(&sample(), Format::Json);
+        let rows: Vec<serde_json::Map<String, serde_json::Value>> =
+            serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            rows[0].keys().map(String::as_str).collect::<Vec<_>>(),
+            COLUMNS
+        );
+        insta::assert_snapshot!(json, @r#"
+        [
+        {"request_id":"request_0","state":"completed","outcome":"completed","instance":"instance_1","arrival_us":5,"scheduling_delay_us":100,"ttft_us":1000,"e2e_us":3001,"completion_us":3006,"mean_itl_us":1000.5,"prompt_tokens":10,"output_tokens":3,"generated_tokens":3,"preemptions":0,"slo_class":"a,\"b\"","tenant":null,"session":null,"round":0,"client":null,"model":null,"prefix_group":null,"prefix_tokens":0,"deadline_us":null},
+        {"request_id":"request_1","state":"queued","outcome":"rejected","instance":null,"arrival_us":7,"scheduling_delay_us":null,"ttft_us":null,"e2e_us":null,"completion_us":null,"mean_itl_us":null,"prompt_tokens":10,"output_tokens":3,"generated_tokens":0,"preemptions":0,"slo_class":null,"tenant":null,"session":null,"round":0,"client":null,"model":null,"prefix_group":null,"prefix_tokens":0,"deadline_us":null}
+        ]
+        "#);
+        assert_eq!(text(&run(vec![], 1), Format::Json), "[\n]\n");
+    }
+
+    #[test]
+    fn csv_leaves_absent_values_empty() {
+        insta::assert_snapshot!(text(&sample(), Format::Csv), @r#"
+        request_id,state,outcome,instance,arrival_us,scheduling_delay_us,ttft_us,e2e_us,completion_us,mean_itl_us,prompt_tokens,output_tokens,generated_tokens,preemptions,slo_class,tenant,session,round,client,model,prefix_group,prefix_tokens,deadline_us
+        request_0,completed,completed,instance_1,5,100,1000,3001,3006,1000.5,10,3,3,0,"a,""b""",,,0,,,,0,
+        request_1,queued,rejected,,7,,,,,,10,3,0,0,,,,0,,,,0,
+        "#);
+        assert_eq!(text(&run(vec![], 1), Format::Csv).lines().count(), 1);
+    }
+
+    #[test]
+    fn the_ending_tells_the_format() {
+        let dir = tempfile::tempdir().unwrap();
+        write_file(&sample(), &dir.path().join("r.CSV")).unwrap();
+        let error = write_file(&sample(), Path::new("r.parquet")).unwrap_err();
+        insta::assert_snapshot!(error, @r#"r.parquet: the file's name must end in .json or .csv"#);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
