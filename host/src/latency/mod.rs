@@ -7,20 +7,20 @@
 
 pub mod blackbox;
 pub mod capacity;
-//R pub mod resolve;
+pub mod resolve;
 pub mod roofline;
 pub mod trained_physics;
 
-//R #[cfg(test)]
-//R mod oracle_tests;
-//R #[cfg(test)]
-//R mod resolve_tests;
+#[cfg(test)]
+mod oracle_tests;
+#[cfg(test)]
+mod resolve_tests;
 #[cfg(test)]
 mod vector_tests;
 
 pub use blackbox::Blackbox;
 pub use capacity::{KvCapacity, max_model_len};
-//R pub use resolve::{Backend, KvBlocksSource, MaxModelLenSource, Resolved, Setup, resolve};
+pub use resolve::{Backend, KvBlocksSource, MaxModelLenSource, Resolved, Setup, resolve};
 pub use roofline::Roofline;
 pub use trained_physics::TrainedPhysics;
 
