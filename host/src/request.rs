@@ -343,6 +343,9 @@ pub trait Source {
 
     /// The names behind the requests' symbols.
     fn symbols(&self) -> &Symbols;
+
+    /// The same, to add the names that policies speak of.
+    fn symbols_mut(&mut self) -> &mut Symbols;
 }
 
 #[cfg(test)]

@@ -289,6 +289,9 @@ pub struct AnalysisArgs {
     /// Saturation detectors: composite, threshold, backlog-drift, a list of them, or all
     #[arg(long, value_name = "NAMES")]
     pub detectors: Option<String>,
+    /// Settings of the detectors in YAML: threshold.threshold_ms, backlog_drift.window_size_sec (needs --detectors)
+    #[arg(long, value_name = "FILE")]
+    pub saturation_config: Option<PathBuf>,
     /// Write the detectors' verdicts over time as JSON (needs --detectors)
     #[arg(long, value_name = "FILE")]
     pub saturation_report: Option<PathBuf>,

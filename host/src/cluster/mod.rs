@@ -91,21 +91,28 @@ pub struct Cluster<'s> {
 }
 
 impl<'s> Cluster<'s> {
-    /// A cluster of equal instances. `hooks` makes the policies inside one instance.
+    /// A cluster of equal instances. `hooks` yields the policies inside each.
+    ///
+    /// # Panics
+    /// With fewer hooks than instances.
     #[must_use]
     pub fn new(
         config: ClusterConfig,
         latency: &Arc<dyn LatencyModel>,
         policies: FrontEndPolicies,
-        mut hooks: impl FnMut() -> InstanceHooks,
+        hooks: impl IntoIterator<Item = InstanceHooks>,
         source: &'s mut dyn Source,
     ) -> Self {
         let interests = policies.interests();
         let mut engine = config.engine;
         engine.token_events = interests.token_events;
         let engine = Arc::new(engine);
+        let mut hooks = hooks.into_iter();
         let mut instances: Vec<Instance> = (0..config.instances)
-            .map(|i| Instance::new(i, Arc::clone(&engine), Arc::clone(latency), hooks()))
+            .map(|i| {
+                let hooks = hooks.next().expect("hooks for every instance");
+                Instance::new(i, Arc::clone(&engine), Arc::clone(latency), hooks)
+            })
             .collect();
         if interests.precise_prefix && config.cache_signal_delay_us > 0 {
             instances

@@ -1,6 +1,6 @@
 //! Things that should make one look twice: inverted priorities, blocked queues, lost requests.
 
-use super::record::RunRecord;
+use crate::record::RunRecord;
 use super::summary::RunSummary;
 use crate::request::Sym;
 use std::collections::BTreeMap;

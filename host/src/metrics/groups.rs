@@ -2,7 +2,7 @@
 //!
 //! Like the reference, these look at the requests that reached an instance and were not dropped there.
 
-use super::record::{Outcome, RequestRecord, RunRecord};
+use crate::record::{Outcome, RequestRecord, RunRecord};
 use super::slo::{class_name, distribution};
 use super::stats::{Distribution, jain};
 use crate::request::Sym;

@@ -3,7 +3,7 @@
 //! They see completed requests only, so a run cut at its horizon hides what it left unfinished: what remains in flight
 //! at the end is not counted.
 
-use super::record::RunRecord;
+use crate::record::RunRecord;
 use crate::input::{InputError, parse_yaml, unknown};
 use crate::request::RequestId;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! Latency targets per SLO class, and how much of the work met them (goodput).
 
-use super::record::RunRecord;
+use crate::record::RunRecord;
 use super::stats::{Distribution, Floats, Sample, mean, percentile};
 use crate::input::InputError;
 use crate::request::Sym;

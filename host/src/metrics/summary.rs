@@ -1,6 +1,6 @@
 //! Counts, rates and latencies of the cluster and of each instance.
 
-use super::record::{InstanceTotals, Outcome, RequestRecord, RunRecord};
+use crate::record::{InstanceTotals, Outcome, RequestRecord, RunRecord};
 use super::stats::{Distribution, Floats, Ints, Spread, Weighted};
 
 /// Latencies, milliseconds. They range over every request that has the value: time to first token and scheduling delay

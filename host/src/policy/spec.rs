@@ -232,6 +232,20 @@ pub enum AdmissionSpec {
     },
 }
 
+impl AdmissionSpec {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AlwaysAdmit => "always-admit",
+            Self::TokenBucket { .. } => "token-bucket",
+            Self::RejectAll => "reject-all",
+            Self::TierShed { .. } => "tier-shed",
+            Self::GaieLegacy { .. } => "gaie-legacy",
+        }
+    }
+}
+
 /// The routing policy.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RoutingSpec {
@@ -255,6 +269,18 @@ pub enum RoutingSpec {
 }
 
 impl RoutingSpec {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+            Self::LeastLoaded => "least-loaded",
+            Self::Weighted(_) | Self::TwoWeights { .. } => "weighted",
+            Self::PrefixAffinity => "prefix-affinity",
+            Self::AlwaysBusiest => "always-busiest",
+        }
+    }
+
     /// The scorers of weighted routing unless others are given: llm-d's defaults.
     #[must_use]
     pub fn default_scorers() -> Vec<(ScorerKind, f64)> {

@@ -130,6 +130,10 @@ impl Source for Azure {
     fn symbols(&self) -> &Symbols {
         &self.symbols
     }
+
+    fn symbols_mut(&mut self) -> &mut Symbols {
+        &mut self.symbols
+    }
 }
 
 /// A wall-clock time, with or without its distance from UTC, in units of 100 ns.

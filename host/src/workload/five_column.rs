@@ -156,6 +156,10 @@ impl Source for FiveColumn {
     fn symbols(&self) -> &Symbols {
         &self.symbols
     }
+
+    fn symbols_mut(&mut self) -> &mut Symbols {
+        &mut self.symbols
+    }
 }
 
 /// Seconds to whole microseconds, towards zero.

@@ -208,6 +208,10 @@ impl Source for Trace {
     fn symbols(&self) -> &Symbols {
         self.source().symbols()
     }
+
+    fn symbols_mut(&mut self) -> &mut Symbols {
+        self.source_mut().symbols_mut()
+    }
 }
 
 #[cfg(test)]

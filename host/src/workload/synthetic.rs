@@ -234,6 +234,10 @@ impl Source for Distribution {
     fn symbols(&self) -> &Symbols {
         &self.symbols
     }
+
+    fn symbols_mut(&mut self) -> &mut Symbols {
+        &mut self.symbols
+    }
 }
 
 #[cfg(test)]

@@ -475,6 +475,10 @@ impl Source for TraceV2 {
     fn symbols(&self) -> &Symbols {
         &self.symbols
     }
+
+    fn symbols_mut(&mut self) -> &mut Symbols {
+        &mut self.symbols
+    }
 }
 
 /// The prefix of each group: as long as its first record with a prefix says.

@@ -1,0 +1,302 @@
+//! `run` and `replay`: resolve, simulate, report.
+
+use super::args::{CommonArgs, LatencyName, ReplayArgs, RulesName, RunArgs, TraceLevel};
+use super::effects::Explicit;
+use super::progress::Bar;
+use super::workloads::{self, Opened};
+use super::{output, policies, say};
+use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
+use crate::config::Defaults;
+use crate::input::{InputError, read_text};
+use crate::instance::{EngineConfig, InstanceHooks, Preset};
+use crate::latency::{Backend, Resolved, Setup, resolve};
+use crate::metrics::fitness::Weights;
+use crate::metrics::saturation::Detectors;
+use crate::metrics::slo::{Dimension, SloTargets};
+use crate::policy::PolicySpec;
+use crate::record::RunRecord;
+use crate::report::ReportInputs;
+use serde_json::json;
+
+/// `windtunnel run`.
+pub fn run(args: &RunArgs, explicit: &Explicit) -> anyhow::Result<()> {
+    let plan = Plan::of(&args.common, explicit)?;
+    let opened = workloads::for_run(args, explicit, &plan.defaults)?;
+    plan.carry_out(&args.common, opened)
+}
+
+/// `windtunnel replay`.
+pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
+    let plan = Plan::of(&args.common, explicit)?;
+    let opened = workloads::for_replay(args, explicit, args.common.engine.rules == RulesName::Blis)?;
+    if args.common.engine.rules == RulesName::Blis && args.common.horizon.is_none() {
+        say(&format!(
+            "note: under --rules blis a replay stops at the reference's default horizon, {:.3} s; --horizon changes it",
+            opened.horizon_us as f64 / 1e6
+        ));
+    }
+    plan.carry_out(&args.common, opened)
+}
+
+/// Everything that is decided before the first event.
+struct Plan {
+    defaults: Defaults,
+    resolved: Resolved,
+    preset: Preset,
+    policies: PolicySpec,
+    analysis: Analysis,
+}
+
+/// What to find out.
+struct Analysis {
+    slo_targets: SloTargets,
+    fitness: Option<Weights>,
+    detectors: Option<Detectors>,
+}
+
+/// The models and figures of a run.
+pub fn defaults(path: Option<&std::path::Path>) -> Result<Defaults, InputError> {
+    path.map_or_else(|| Ok(Defaults::builtin().clone()), Defaults::load)
+}
+
+/// The step-time model by its flag; `None` = choose.
+pub fn backend(name: LatencyName) -> Option<Backend> {
+    match name {
+        LatencyName::Auto => None,
+        LatencyName::Blackbox => Some(Backend::Blackbox),
+        LatencyName::Roofline => Some(Backend::Roofline),
+        LatencyName::TrainedPhysics => Some(Backend::TrainedPhysics),
+    }
+}
+
+/// The rules that a step-time model was fitted under.
+fn fitted_under(backend: Backend) -> Preset {
+    match backend {
+        Backend::Blackbox | Backend::Roofline | Backend::TrainedPhysics => Preset::Blis,
+    }
+}
+
+impl Plan {
+    fn of(common: &CommonArgs, explicit: &Explicit) -> Result<Self, InputError> {
+        check_numbers(common)?;
+        let m = &common.model;
+        let defaults = defaults(m.defaults_filepath.as_deref())?;
+        let setup = Setup {
+            gpu: m.hardware.clone(),
+            tp: m.tp,
+            dp: m.dp,
+            vllm_version: m.vllm_version.clone(),
+            latency: backend(m.latency_model),
+            alpha: m.alpha_coeffs.clone(),
+            beta: m.beta_coeffs.clone(),
+            model_config_folder: m.model_config_folder.clone(),
+            hardware_config: m.hardware_config.clone(),
+            total_kv_blocks: m.total_kv_blocks,
+            block_size: m.block_size_in_tokens,
+            gpu_memory_utilization: m.gpu_memory_utilization,
+            max_model_len: m.max_model_len,
+            moe_comm_backend: m.moe_comm_backend.clone(),
+            ..Setup::new(m.model.clone(), defaults.clone())
+        };
+        let resolved = resolve(&setup)?;
+        check_model_flags(explicit, &resolved)?;
+        let preset = match common.engine.rules {
+            RulesName::Auto => fitted_under(resolved.backend),
+            RulesName::Blis => Preset::Blis,
+            RulesName::Vllm => Preset::Vllm,
+        };
+        let chosen = policies::choose(&common.cluster, &common.engine, explicit, preset)?;
+        for note in resolved.notes.iter().chain(&chosen.notes) {
+            say(&format!("note: {note}"));
+        }
+        let analysis = Analysis::of(common, explicit)?;
+        output::check_paths(&common.output, &common.analysis)?;
+        Ok(Self { defaults, resolved, preset, policies: chosen.spec, analysis })
+    }
+
+    fn engine(&self, common: &CommonArgs, horizon_us: i64) -> EngineConfig {
+        EngineConfig {
+            total_kv_blocks: self.resolved.total_kv_blocks,
+            block_size: common.model.block_size_in_tokens,
+            max_running: common.engine.max_num_running_reqs,
+            max_batched_tokens: common.engine.max_num_scheduled_tokens,
+            long_prefill_threshold: common.engine.long_prefill_token_threshold,
+            max_model_len: self.resolved.max_model_len,
+            horizon_us,
+            rules: self.preset.rules(),
+            token_events: false,
+        }
+    }
+
+    fn carry_out(self, common: &CommonArgs, mut opened: Opened) -> anyhow::Result<()> {
+        tracing::info!(workload = opened.description, model = self.resolved.canonical, "simulating");
+        let record = self.simulate(common, &mut opened)?;
+        let Opened { description, horizon_us, slo_targets, .. } = opened;
+        let inputs = ReportInputs {
+            scheduler_is_priority_fcfs: self.policies.scheduler == "priority-fcfs",
+            slo_targets: self.analysis.slo_targets.clone().over(&slo_targets),
+            fitness: self.analysis.fitness.clone(),
+            detectors: self.analysis.detectors.clone(),
+            trace_summary: common.analysis.summarize_trace,
+            header: self.header(common, &description),
+            setup: self.setup(common, &description, horizon_us),
+        };
+        output::deliver(&record, &inputs, common)
+    }
+
+    fn simulate(&self, common: &CommonArgs, opened: &mut Opened) -> Result<RunRecord, InputError> {
+        let c = &common.cluster;
+        let resolved = &self.resolved;
+        let short = resolved.canonical.rsplit('/').next().unwrap_or_default();
+        let config = ClusterConfig {
+            instances: c.num_instances,
+            engine: self.engine(common, opened.horizon_us),
+            admission_latency_us: c.admission_latency.into(),
+            routing_latency_us: c.routing_latency.into(),
+            snapshot_refresh_us: c.snapshot_refresh_interval.into(),
+            cache_signal_delay_us: c.cache_signal_delay.into(),
+            model_names: vec![resolved.model.clone(), resolved.canonical.clone(), short.to_owned()],
+            trace: TraceConfig {
+                decisions: common.analysis.trace_level == TraceLevel::Decisions,
+                counterfactual_k: common.analysis.counterfactual_k,
+            },
+        };
+        let slots = u64::from(c.num_instances) * u64::from(common.engine.max_num_running_reqs);
+        let front = FrontEndPolicies {
+            admission: self.policies.build_admission(slots, opened.source.symbols_mut()),
+            router: self.policies.build_router(),
+            slo_priorities: self.policies.slo_priorities.clone(),
+        };
+        let mut hooks = Vec::new();
+        for _ in 0..c.num_instances {
+            hooks.push(InstanceHooks {
+                priority: self.policies.build_priority()?,
+                scheduler: self.policies.build_scheduler()?,
+                victim: self.policies.build_victim()?,
+            });
+        }
+        let bar = Bar::new(opened.source.size_hint(), common.output.quiet);
+        let cluster = Cluster::new(config, &resolved.latency, front, hooks, opened.source.as_mut());
+        let record = cluster.run(&mut |progress| bar.show(progress));
+        bar.done();
+        Ok(record)
+    }
+
+    fn header(&self, common: &CommonArgs, workload: &str) -> Vec<String> {
+        let r = &self.resolved;
+        let version = r.vllm_version.as_deref().map_or(String::new(), |v| format!(" ({v})"));
+        let n = common.cluster.num_instances;
+        vec![
+            format!("{} on {n} x {} {}, latency model {}{version}, rules {}", r.canonical, r.tp, r.gpu, r.backend, self.preset),
+            format!("workload: {workload}"),
+            format!(
+                "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
+                self.policies.admission.name(),
+                self.policies.routing.name(),
+                self.policies.scheduler,
+                self.policies.priority,
+                self.policies.preemption
+            ),
+        ]
+    }
+
+    fn setup(&self, common: &CommonArgs, workload: &str, horizon_us: i64) -> serde_json::Value {
+        let r = &self.resolved;
+        json!({
+            "windtunnel_version": env!("CARGO_PKG_VERSION"),
+            "model": r.canonical,
+            "hardware": r.gpu,
+            "tensor_parallelism": r.tp,
+            "data_parallelism": r.dp,
+            "vllm_version": r.vllm_version,
+            "latency_model": r.backend.name(),
+            "rules": self.preset.to_string(),
+            "num_instances": common.cluster.num_instances,
+            "total_kv_blocks": r.total_kv_blocks,
+            "block_size_tokens": common.model.block_size_in_tokens,
+            "max_model_len_tokens": r.max_model_len,
+            "max_num_running_reqs": common.engine.max_num_running_reqs,
+            "max_num_scheduled_tokens": common.engine.max_num_scheduled_tokens,
+            "long_prefill_token_threshold": common.engine.long_prefill_token_threshold,
+            "admission_policy": self.policies.admission.name(),
+            "routing_policy": self.policies.routing.name(),
+            "scheduler": self.policies.scheduler,
+            "priority_policy": self.policies.priority,
+            "preemption_policy": self.policies.preemption,
+            "snapshot_refresh_interval_us": common.cluster.snapshot_refresh_interval,
+            "cache_signal_delay_us": common.cluster.cache_signal_delay,
+            "workload": workload,
+            "seed": common.seed,
+            "horizon_us": (horizon_us != i64::MAX).then_some(horizon_us),
+            "notes": r.notes,
+        })
+    }
+}
+
+fn check_numbers(common: &CommonArgs) -> Result<(), InputError> {
+    let at_least_one = [
+        ("--num-instances", common.cluster.num_instances),
+        ("--max-num-running-reqs", common.engine.max_num_running_reqs),
+        ("--max-num-scheduled-tokens", common.engine.max_num_scheduled_tokens),
+        ("--tp", common.model.tp.unwrap_or(1)),
+        ("--dp", common.model.dp),
+        ("--block-size-in-tokens", common.model.block_size_in_tokens),
+    ];
+    match at_least_one.iter().find(|(_, n)| *n == 0) {
+        Some((flag, _)) => Err(InputError::new(format!("{flag} must be at least 1, found 0"))),
+        None => Ok(()),
+    }
+}
+
+fn check_model_flags(explicit: &Explicit, resolved: &Resolved) -> Result<(), InputError> {
+    let fitted = resolved.backend == Backend::Blackbox;
+    explicit.need(
+        &["vllm_version"],
+        fitted,
+        &format!("with latency model {}; it selects fitted coefficients (--latency-model blackbox)", resolved.backend),
+    )?;
+    explicit.need(&["moe_comm_backend"], resolved.is_moe && resolved.dp > 1, "without data parallelism of a mixture-of-experts model")?;
+    explicit.need(&["enable_expert_parallel"], resolved.is_moe, "because the model has no experts")
+}
+
+impl Analysis {
+    fn of(common: &CommonArgs, explicit: &Explicit) -> Result<Self, InputError> {
+        let a = &common.analysis;
+        let traced = a.trace_level == TraceLevel::Decisions;
+        explicit.need(
+            &["counterfactual_k", "summarize_trace", "decisions_path"],
+            traced,
+            "without --trace-level decisions",
+        )?;
+        explicit.need(
+            &["saturation_report", "saturation_final_window", "saturation_config"],
+            a.detectors.is_some(),
+            "without --detectors",
+        )?;
+        let mut slo_targets = SloTargets::default();
+        let given = [
+            (Dimension::Ttft, "--slo-ttft", &a.slo_ttft),
+            (Dimension::Itl, "--slo-itl", &a.slo_itl),
+            (Dimension::E2e, "--slo-e2e", &a.slo_e2e),
+        ];
+        for (dimension, flag, text) in given {
+            if let Some(text) = text {
+                slo_targets.parse(dimension, flag, text)?;
+            }
+        }
+        let mut detectors = a.detectors.as_deref().map(|names| Detectors::parse("--detectors", names)).transpose()?;
+        if let Some(detectors) = &mut detectors {
+            if let Some(path) = &a.saturation_config {
+                detectors.configure(&path.display().to_string(), &read_text(path)?)?;
+            }
+            if let Some(seconds) = a.saturation_final_window {
+                if !(seconds.is_finite() && seconds > 0.0) {
+                    return Err(InputError::new(format!("--saturation-final-window {seconds} must be above 0 seconds")));
+                }
+                detectors.final_window_us = (seconds * 1e6) as i64;
+            }
+        }
+        let fitness = a.fitness_weights.as_deref().map(|text| Weights::parse("--fitness-weights", text)).transpose()?;
+        Ok(Self { slo_targets, fitness, detectors })
+    }
+}

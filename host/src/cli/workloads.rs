@@ -1,0 +1,161 @@
+//! From flags to a source of requests.
+
+use super::args::{CommonArgs, ReplayArgs, RunArgs, SessionModeName};
+use super::effects::Explicit;
+use crate::config::Defaults;
+use crate::input::InputError;
+use crate::metrics::slo::{Dimension, SloTargets};
+use crate::request::Source;
+use crate::workload::synthetic::{Distribution, Length, Parameters};
+use crate::workload::{OpenOptions, RealTime, SessionMode, Trace, open, trace_v2};
+use std::path::{Path, PathBuf};
+
+/// Flags of synthetic lengths.
+const LENGTH_FLAGS: [&str; 9] = [
+    "prefix_tokens",
+    "prompt_tokens",
+    "prompt_tokens_stdev",
+    "prompt_tokens_min",
+    "prompt_tokens_max",
+    "output_tokens",
+    "output_tokens_stdev",
+    "output_tokens_min",
+    "output_tokens_max",
+];
+
+/// A source, and what it is in words.
+pub struct Opened {
+    pub source: Box<dyn Source>,
+    pub description: String,
+    pub horizon_us: i64,
+    /// Goodput targets that the trace's header carries.
+    pub slo_targets: SloTargets,
+}
+
+/// The simulated time limit: the flag, or none.
+fn horizon(common: &CommonArgs) -> Result<i64, InputError> {
+    match common.horizon {
+        Some(us) if us <= 0 => Err(InputError::new(format!("--horizon {us} must be above 0, in microseconds"))),
+        given => Ok(given.unwrap_or(i64::MAX)),
+    }
+}
+
+/// The workload of `run`.
+pub fn for_run(args: &RunArgs, explicit: &Explicit, defaults: &Defaults) -> Result<Opened, InputError> {
+    let w = &args.workload;
+    let horizon_us = horizon(&args.common)?;
+    if w.workload == "distribution" || defaults.preset(&w.workload).is_ok() {
+        explicit.need(&["workload_traces_filepath"], false, "with a synthetic workload; give --workload traces")?;
+        return synthetic(args, explicit, defaults, horizon_us);
+    }
+    let path = match (w.workload.as_str(), &w.workload_traces_filepath) {
+        ("traces", Some(path)) => path.clone(),
+        ("traces", None) => {
+            return Err(InputError::new("--workload traces needs --workload-traces-filepath FILE"));
+        }
+        (name, None) if Path::new(name).exists() => PathBuf::from(name),
+        (name, Some(_)) => {
+            return Err(InputError::new(format!("--workload-traces-filepath goes with --workload traces, found \"{name}\"")));
+        }
+        (name, None) => {
+            let error = defaults.preset(name).err().map_or(String::new(), |e| e.to_string());
+            return Err(InputError::new(format!("{error}, distribution, traces; and there is no file of that name")));
+        }
+    };
+    explicit.need(&["rate", "max_prompts", "timeout"], false, "with a trace file, whose requests come as recorded")?;
+    explicit.need(&LENGTH_FLAGS, false, "with a trace file, whose requests have their own lengths")?;
+    from_trace(&path, None, &OpenOptions { horizon_us, ..OpenOptions::default() })
+}
+
+fn synthetic(
+    args: &RunArgs,
+    explicit: &Explicit,
+    defaults: &Defaults,
+    horizon_us: i64,
+) -> Result<Opened, InputError> {
+    let w = &args.workload;
+    let length = |mean: u32, stdev: u32, min, max| Length { mean: f64::from(mean), stdev: f64::from(stdev), min, max };
+    let (prefix_tokens, prompt, output) = if w.workload == "distribution" {
+        (
+            w.prefix_tokens,
+            length(w.prompt_tokens, w.prompt_tokens_stdev, w.prompt_tokens_min, w.prompt_tokens_max),
+            length(w.output_tokens, w.output_tokens_stdev, w.output_tokens_min, w.output_tokens_max),
+        )
+    } else {
+        let why = format!("with the preset \"{}\", which sets all lengths; use --workload distribution", w.workload);
+        explicit.need(&LENGTH_FLAGS, false, &why)?;
+        let preset = defaults.preset(&w.workload)?;
+        let of = |l: crate::config::LengthPreset| length(l.mean, l.stdev, l.min, l.max);
+        (preset.prefix, of(preset.prompt), of(preset.output))
+    };
+    if !w.timeout.is_finite() || w.timeout == 0.0 {
+        return Err(InputError::new(format!(
+            "--timeout {} must be above 0 seconds, or negative for none",
+            w.timeout
+        )));
+    }
+    let source = Distribution::new(Parameters {
+        rate: w.rate,
+        num_requests: w.max_prompts,
+        prefix_tokens,
+        prompt,
+        output,
+        horizon_us,
+        seed: args.common.seed,
+        timeout_us: (w.timeout > 0.0).then_some((w.timeout * 1e6) as i64),
+    })?;
+    let description = format!("{}, {} requests at {} request/s, seed {}", w.workload, w.max_prompts, w.rate, args.common.seed);
+    Ok(Opened { source: Box::new(source), description, horizon_us, slo_targets: SloTargets::default() })
+}
+
+/// The workload of `replay`. `as_the_reference` cuts at the reference's default horizon.
+pub fn for_replay(args: &ReplayArgs, explicit: &Explicit, as_the_reference: bool) -> Result<Opened, InputError> {
+    let path = args.trace.as_ref().or(args.trace_data.as_ref());
+    let path = path.ok_or_else(|| InputError::new("give a trace file, or --trace-data FILE"))?;
+    let closed_loop = args.session_mode == SessionModeName::ClosedLoop;
+    explicit.need(&["think_time_ms"], closed_loop, "in fixed session mode; it goes with --session-mode closed-loop")?;
+    let options = OpenOptions {
+        session_mode: if closed_loop { SessionMode::ClosedLoop } else { SessionMode::Fixed },
+        think_time_us: args.think_time_ms.map(|ms| i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX)),
+        horizon_us: horizon(&args.common)?,
+        real_time: if as_the_reference { RealTime::AsRecorded } else { RealTime::Rebased },
+        ..OpenOptions::default()
+    };
+    let header = args.trace_header.as_deref();
+    let reference_horizon = as_the_reference && args.common.horizon.is_none();
+    let mut opened = from_trace_with(path, header, &options, reference_horizon)?;
+    if let Some(header) = header {
+        for (class, targets) in &trace_v2::Header::read(header)?.goodput_slo_targets {
+            opened.slo_targets.set(class, Dimension::Ttft, targets.ttft_ms * 1e3);
+            opened.slo_targets.set(class, Dimension::Itl, targets.itl_ms * 1e3);
+            opened.slo_targets.set(class, Dimension::E2e, targets.e2e_ms * 1e3);
+        }
+    }
+    Ok(opened)
+}
+
+fn from_trace(path: &Path, header: Option<&Path>, options: &OpenOptions) -> Result<Opened, InputError> {
+    from_trace_with(path, header, options, false)
+}
+
+fn from_trace_with(
+    path: &Path,
+    header: Option<&Path>,
+    options: &OpenOptions,
+    reference_horizon: bool,
+) -> Result<Opened, InputError> {
+    let mut trace = open(path, header, options)?;
+    let mut horizon_us = options.horizon_us;
+    if reference_horizon {
+        horizon_us = trace.replay_horizon_us();
+        trace.set_horizon_us(horizon_us);
+    }
+    if let Trace::TraceV2(t) = &trace
+        && options.session_mode == SessionMode::ClosedLoop
+        && !t.has_sessions()
+    {
+        super::say(&format!("note: {} has no sessions; the closed loop changes nothing", path.display()));
+    }
+    let description = format!("{} ({})", path.display(), trace.format());
+    Ok(Opened { source: Box::new(trace), description, horizon_us, slo_targets: SloTargets::default() })
+}
