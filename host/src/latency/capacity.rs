@@ -119,14 +119,14 @@ impl KvCapacity<'_> {
                 m.activation
             ));
         }
-        if m.head_dim == 0 && m.hidden % m.heads != 0 {
+        if m.head_dim == 0 && !m.hidden.is_multiple_of(m.heads) {
             return refuse(format!(
                 "hidden_size {} is no multiple of {} attention heads, and there is no head_dim",
                 m.hidden, m.heads
             ));
         }
         let tp = u64::from(self.tp);
-        if m.kv_heads >= tp && m.kv_heads % tp != 0 {
+        if m.kv_heads >= tp && !m.kv_heads.is_multiple_of(tp) {
             return refuse(format!(
                 "{} key/value heads cannot be split over {tp} GPUs; tensor parallelism must divide them",
                 m.kv_heads

@@ -7,6 +7,7 @@
 
 pub mod blackbox;
 pub mod capacity;
+pub mod deployment;
 pub mod resolve;
 pub mod roofline;
 pub mod trained_physics;
@@ -20,7 +21,8 @@ mod vector_tests;
 
 pub use blackbox::Blackbox;
 pub use capacity::{KvCapacity, max_model_len};
-pub use resolve::{Backend, KvBlocksSource, MaxModelLenSource, Resolved, Setup, resolve};
+pub use deployment::{Backend, KvBlocksSource, MaxModelLenSource, Resolved, Setup};
+pub use resolve::resolve;
 pub use roofline::Roofline;
 pub use trained_physics::TrainedPhysics;
 

@@ -4,7 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 use super::{Backend, Resolved, Setup, StepAggregates, StepItem, resolve};
-use crate::config::{Defaults, ModelArch};
+use crate::config::{Defaults, HardwareTable, ModelArch};
 use crate::input::InputError;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -17,10 +17,14 @@ struct Case {
     expected: Value,
 }
 
-fn cases(family: &str) -> Vec<Case> {
+fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = std::env::var_os("WINDTUNNEL_ORACLE")
-        .map_or_else(|| here.join("../../shared/oracle"), PathBuf::from);
+    std::env::var_os("WINDTUNNEL_ORACLE")
+        .map_or_else(|| here.join("../../shared/oracle"), PathBuf::from)
+}
+
+fn cases(family: &str) -> Vec<Case> {
+    let root = root();
     let Ok(folders) = std::fs::read_dir(root.join(family)) else {
         eprintln!(
             "skipped: no reference cases at {}",
@@ -151,6 +155,50 @@ fn command_lines_resolve_as_the_reference_resolves_them() {
         assert_eq!(r.backend, Backend::Blackbox);
         assert_eq!(expected["total_kv_blocks"], r.total_kv_blocks, "{name}");
         assert_eq!(expected["max_model_len"], r.max_model_len, "{name}");
+    }
+}
+
+#[test]
+fn the_references_own_figure_files_say_what_is_built_in() {
+    let data = root().join("../data");
+    if !data.exists() {
+        eprintln!("skipped: no reference figures at {}", data.display());
+        return;
+    }
+    let builtin = Defaults::builtin();
+    let february = Defaults::load(&data.join("blis-2026-02-defaults.yaml")).unwrap();
+    let august = Defaults::load(&data.join("blis-2026-08-defaults.yaml")).unwrap();
+    for (name, entry) in &builtin.models {
+        let (feb, aug) = (february.models.get(name), august.models.get(name));
+        assert_eq!(entry.fitted, feb.map_or(vec![], |e| e.fitted.clone()));
+        assert_eq!(
+            entry.fitted_default,
+            feb.and_then(|e| e.fitted_default.clone())
+        );
+        if let Some(aug) = aug {
+            assert_eq!(entry.analytic_default, aug.analytic_default, "{name}");
+            assert_eq!(entry.hf_repo, aug.hf_repo, "{name}");
+        }
+    }
+    let known = |d: &Defaults| d.models.keys().all(|m| builtin.models.contains_key(m));
+    assert!(known(&february) && known(&august));
+    assert_eq!(august.trained_physics, builtin.trained_physics);
+    assert_eq!(august.workloads, builtin.workloads);
+    assert_eq!(february.workloads, builtin.workloads);
+    let new = HardwareTable::load(&data.join("blis-2026-08-hardware.json")).unwrap();
+    for name in new.names() {
+        assert_eq!(new.find(name), builtin.hardware.find(name));
+    }
+    let old = HardwareTable::load(&data.join("blis-2026-02-hardware.json")).unwrap();
+    assert_eq!(old.names().collect::<Vec<_>>(), ["A100-SXM", "H100"]);
+    for (name, _) in crate::config::builtin::MODEL_CONFIGS {
+        let file = data.join(format!("model_configs/{name}.json"));
+        let whole = ModelArch::load(&file, name).unwrap();
+        assert_eq!(
+            whole,
+            ModelArch::builtin(name).unwrap(),
+            "{name}: a figure was lost"
+        );
     }
 }
 

@@ -65,6 +65,20 @@ fn given_gpu_and_tp_choose_the_row() {
 }
 
 #[test]
+fn measured_blocks_say_what_they_do_not_follow() {
+    let r = with("llama-3.1-8b-instruct", |s| {
+        (s.block_size, s.gpu_memory_utilization) = (32, 0.5);
+    });
+    assert_eq!(r.total_kv_blocks, 132_139);
+    assert!(r.notes[0].contains("16 tokens each"), "{:?}", r.notes);
+    assert!(
+        r.notes[1].contains("utilization changes nothing"),
+        "{:?}",
+        r.notes
+    );
+}
+
+#[test]
 fn the_version_is_taken_where_only_one_fits() {
     // No default deployment is known for this model, GPU and tensor parallelism tell the row.
     let entry = &Defaults::builtin().models["mistralai/mixtral-8x7b-instruct-v0.1"];

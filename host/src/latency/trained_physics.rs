@@ -344,7 +344,7 @@ fn check(
         ("attention heads", model.heads),
         ("key/value heads", model.kv_heads),
     ] {
-        if heads % u64::from(tp) != 0 {
+        if !heads.is_multiple_of(u64::from(tp)) {
             return refuse(format!(
                 "{heads} {what} cannot be split over {tp} GPUs; tensor parallelism must divide them"
             ));
