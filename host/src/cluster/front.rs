@@ -296,7 +296,7 @@ impl FrontEnd {
         let score = |i: usize| {
             scores
                 .as_ref()
-                .map_or_else(|| -(views[i].effective_load() as f64), |s| s[i])
+                .map_or_else(|| 0.0 - views[i].effective_load() as f64, |s| s[i])
         };
         let mut ranked: Vec<Candidate> = Vec::new();
         let mut regret = 0.0;
