@@ -5,7 +5,13 @@ use std::path::PathBuf;
 
 /// A wind tunnel for LLM-serving policies.
 #[derive(Debug, Parser)]
-#[command(name = "windtunnel", version, about, propagate_version = true, subcommand_required = true)]
+#[command(
+    name = "windtunnel",
+    version,
+    about,
+    propagate_version = true,
+    subcommand_required = true
+)]
 #[command(after_help = "Examples:
   windtunnel run --model meta-llama/llama-3.1-8b-instruct
   windtunnel run --model llama-3.1-8b-instruct --num-instances 4 --routing-policy weighted --rate 40 --num-requests 2000
@@ -158,10 +164,20 @@ pub struct ModelArgs {
     #[arg(long, value_enum, default_value_t = LatencyName::Auto, value_name = "MODEL")]
     pub latency_model: LatencyName,
     /// Overhead coefficients a0,a1,a2 in microseconds (with --beta-coeffs)
-    #[arg(long, value_delimiter = ',', value_name = "A0,A1,A2", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "A0,A1,A2",
+        allow_negative_numbers = true
+    )]
     pub alpha_coeffs: Option<Vec<f64>>,
     /// Step-time coefficients: 3 for blackbox, 7 to 11 for trained-physics (with --alpha-coeffs)
-    #[arg(long, value_delimiter = ',', value_name = "B0,B1,...", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "B0,B1,...",
+        allow_negative_numbers = true
+    )]
     pub beta_coeffs: Option<Vec<f64>>,
     /// Folder with the model's Hugging Face config.json [default: built in]
     #[arg(long, value_name = "FOLDER")]
@@ -176,7 +192,12 @@ pub struct ModelArgs {
     #[arg(long, value_name = "BLOCKS")]
     pub total_kv_blocks: Option<u64>,
     /// Tokens per KV block
-    #[arg(long, visible_alias = "block-size", default_value_t = 16, value_name = "TOKENS")]
+    #[arg(
+        long,
+        visible_alias = "block-size",
+        default_value_t = 16,
+        value_name = "TOKENS"
+    )]
     pub block_size_in_tokens: u32,
     /// Share of GPU memory that may be used
     #[arg(long, default_value_t = 0.9, value_name = "SHARE")]
@@ -194,10 +215,20 @@ pub struct EngineArgs {
     #[arg(long, value_enum, default_value_t = RulesName::Auto)]
     pub rules: RulesName,
     /// Most requests in the running batch
-    #[arg(long, visible_alias = "max-num-seqs", default_value_t = 256, value_name = "N")]
+    #[arg(
+        long,
+        visible_alias = "max-num-seqs",
+        default_value_t = 256,
+        value_name = "N"
+    )]
     pub max_num_running_reqs: u32,
     /// Most new tokens per step
-    #[arg(long, visible_alias = "max-num-batched-tokens", default_value_t = 2048, value_name = "TOKENS")]
+    #[arg(
+        long,
+        visible_alias = "max-num-batched-tokens",
+        default_value_t = 2048,
+        value_name = "TOKENS"
+    )]
     pub max_num_scheduled_tokens: u32,
     /// Most prefill tokens of one request per step; 0 = no limit
     #[arg(long, default_value_t = 0, value_name = "TOKENS")]
@@ -352,7 +383,12 @@ pub struct CommonArgs {
     #[command(flatten)]
     pub output: OutputArgs,
     /// Simulated time at which the run stops, microseconds [default: when everything is served]
-    #[arg(long, value_name = "US", allow_negative_numbers = true, help_heading = "Workload")]
+    #[arg(
+        long,
+        value_name = "US",
+        allow_negative_numbers = true,
+        help_heading = "Workload"
+    )]
     pub horizon: Option<i64>,
     /// Seed of everything random
     #[arg(long, default_value_t = 42, help_heading = "Workload")]
@@ -381,10 +417,20 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "FILE")]
     pub workload_traces_filepath: Option<PathBuf>,
     /// Requests per second, evenly spaced
-    #[arg(long, default_value_t = 1.0, value_name = "REQ/S", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        default_value_t = 1.0,
+        value_name = "REQ/S",
+        allow_negative_numbers = true
+    )]
     pub rate: f64,
     /// Requests to send
-    #[arg(long, visible_alias = "num-requests", default_value_t = 100, value_name = "N")]
+    #[arg(
+        long,
+        visible_alias = "num-requests",
+        default_value_t = 100,
+        value_name = "N"
+    )]
     pub max_prompts: u64,
     /// Tokens every prompt shares, in front of its own
     #[arg(long, default_value_t = 0, value_name = "TOKENS")]
@@ -414,7 +460,12 @@ pub struct WorkloadArgs {
     #[arg(long, default_value_t = 7000, value_name = "TOKENS")]
     pub output_tokens_max: u32,
     /// Seconds after which a client gives up; negative = never. Trace files carry their own deadlines
-    #[arg(long, default_value_t = 300.0, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        default_value_t = 300.0,
+        value_name = "SECONDS",
+        allow_negative_numbers = true
+    )]
     pub timeout: f64,
 }
 
@@ -422,7 +473,11 @@ pub struct WorkloadArgs {
 #[derive(Args, Debug)]
 pub struct ReplayArgs {
     /// Trace file; its format is told by its content
-    #[arg(value_name = "TRACE", conflicts_with = "trace_data", required_unless_present = "trace_data")]
+    #[arg(
+        value_name = "TRACE",
+        conflicts_with = "trace_data",
+        required_unless_present = "trace_data"
+    )]
     pub trace: Option<PathBuf>,
     /// Header of a TraceV2 trace
     #[arg(long, value_name = "FILE", help_heading = "Workload")]

@@ -35,7 +35,10 @@ impl Explicit {
     /// Refuses every typed flag of `ids` unless `effective`; `because` completes "has no effect ...".
     pub fn need(&self, ids: &[&str], effective: bool, because: &str) -> Result<(), InputError> {
         match ids.iter().find(|id| !effective && self.has(id)) {
-            Some(id) => Err(InputError::new(format!("--{} has no effect {because}", id.replace('_', "-")))),
+            Some(id) => Err(InputError::new(format!(
+                "--{} has no effect {because}",
+                id.replace('_', "-")
+            ))),
             None => Ok(()),
         }
     }

@@ -24,18 +24,29 @@ const EXIT_FAILURE: u8 = 1;
 #[must_use]
 pub fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
-    let outcome = Cli::from_arg_matches(&matches).map_err(anyhow::Error::from).and_then(|cli| {
-        init_log(cli.log);
-        dispatch(&cli, &matches)
-    });
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let outcome = Cli::from_arg_matches(&matches)
+        .map_err(anyhow::Error::from)
+        .and_then(|cli| {
+            init_log(cli.log);
+            dispatch(&cli, &matches)
+        });
+    let Err(error) = outcome else {
+        return ExitCode::SUCCESS;
+    };
     // A reader that closes the pipe early (`| head`) has all it wants.
-    if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+    if error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    {
         return ExitCode::SUCCESS;
     }
     let wrong_input = error.is::<InputError>();
     say(&format!("error: {error:#}"));
-    ExitCode::from(if wrong_input { EXIT_INPUT } else { EXIT_FAILURE })
+    ExitCode::from(if wrong_input {
+        EXIT_INPUT
+    } else {
+        EXIT_FAILURE
+    })
 }
 
 fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
@@ -62,5 +73,10 @@ fn init_log(level: args::LogLevel) {
         Ok(directives) => tracing_subscriber::EnvFilter::new(directives),
         Err(_) => tracing_subscriber::EnvFilter::new(level.directive()),
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
 }

@@ -14,21 +14,38 @@ pub fn check_paths(output: &OutputArgs, analysis: &AnalysisArgs) -> Result<(), I
         rows::Format::of(path)?;
     }
     let exports = output.trace_output.as_deref().map(export_paths);
-    let files = [&output.results_path, &output.metrics_path, &analysis.decisions_path, &analysis.saturation_report]
-        .into_iter()
-        .flatten()
-        .chain(exports.iter().flatten());
+    let files = [
+        &output.results_path,
+        &output.metrics_path,
+        &analysis.decisions_path,
+        &analysis.saturation_report,
+    ]
+    .into_iter()
+    .flatten()
+    .chain(exports.iter().flatten());
     let mut seen: Vec<&PathBuf> = Vec::new();
     for path in files {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         if !folder.is_dir() {
-            return Err(InputError::in_file(path.display(), format!("there is no folder {}", folder.display())));
+            return Err(InputError::in_file(
+                path.display(),
+                format!("there is no folder {}", folder.display()),
+            ));
         }
         if path.is_dir() {
-            return Err(InputError::in_file(path.display(), "it is a folder; expected a file name"));
+            return Err(InputError::in_file(
+                path.display(),
+                "it is a folder; expected a file name",
+            ));
         }
         if seen.contains(&path) {
-            return Err(InputError::in_file(path.display(), "two outputs would go to the same file"));
+            return Err(InputError::in_file(
+                path.display(),
+                "two outputs would go to the same file",
+            ));
         }
         seen.push(path);
     }
@@ -46,7 +63,11 @@ fn export_paths(prefix: &Path) -> [PathBuf; 2] {
 }
 
 /// Prints the results and writes the files that were asked for.
-pub fn deliver(record: &RunRecord, inputs: &ReportInputs, common: &CommonArgs) -> anyhow::Result<()> {
+pub fn deliver(
+    record: &RunRecord,
+    inputs: &ReportInputs,
+    common: &CommonArgs,
+) -> anyhow::Result<()> {
     let results = Results::new(record, inputs);
     let output = &common.output;
     if let Some(path) = &output.results_path {
@@ -57,7 +78,13 @@ pub fn deliver(record: &RunRecord, inputs: &ReportInputs, common: &CommonArgs) -
     }
     if let Some(prefix) = &output.trace_output {
         let [header, data] = export_paths(prefix);
-        export::write(&header, &data, &record.requests, &record.symbols, Some(common.seed))?;
+        export::write(
+            &header,
+            &data,
+            &record.requests,
+            &record.symbols,
+            Some(common.seed),
+        )?;
     }
     if let Some(path) = &common.analysis.decisions_path {
         write_whole(path, |out| decisions::write_jsonl(&record.decisions, out))?;
@@ -66,7 +93,11 @@ pub fn deliver(record: &RunRecord, inputs: &ReportInputs, common: &CommonArgs) -
         write_whole(path, |out| saturation::write_trace(record, detectors, out))?;
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
-    match if output.json { Format::Json } else { output.format } {
+    match if output.json {
+        Format::Json
+    } else {
+        output.format
+    } {
         Format::Table => out.write_all(table::text(&results).as_bytes())?,
         Format::Json => json::write(&results, &mut out)?,
         Format::Blis => blis::write_stdout(&results, &mut out)?,

@@ -6,8 +6,8 @@ use crate::input::{InputError, unknown};
 use crate::instance::Preset;
 use crate::policy::bundle::Bundle;
 use crate::policy::{
-    ADMISSION_POLICIES, AdmissionSpec, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec, ROUTING_POLICIES,
-    RoutingSpec, SCHEDULERS, parse_scorers,
+    ADMISSION_POLICIES, AdmissionSpec, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec,
+    ROUTING_POLICIES, RoutingSpec, SCHEDULERS, parse_scorers,
 };
 
 /// The policies, and notes for people.
@@ -30,10 +30,20 @@ pub fn choose(
     let mut notes = Vec::new();
     let spec = PolicySpec {
         admission: admission(cluster, &bundle, explicit)?,
-        tenant_budgets: bundle.tenant_budgets.iter().map(|(t, share)| (t.clone(), *share)).collect(),
+        tenant_budgets: bundle
+            .tenant_budgets
+            .iter()
+            .map(|(t, share)| (t.clone(), *share))
+            .collect(),
         routing: routing(cluster, &bundle, explicit)?,
         priority: priority(engine, &bundle, rules, &mut notes)?,
-        scheduler: name(&engine.scheduler, &bundle.scheduler, "scheduler", "fcfs", SCHEDULERS)?,
+        scheduler: name(
+            &engine.scheduler,
+            &bundle.scheduler,
+            "scheduler",
+            "fcfs",
+            SCHEDULERS,
+        )?,
         preemption: name(
             &engine.preemption_policy,
             &bundle.preemption.policy,
@@ -62,7 +72,11 @@ fn name(
 ) -> Result<String, InputError> {
     let bundled = bundled.as_ref().filter(|name| !name.is_empty());
     let name = flag.as_ref().or(bundled).map_or(default, String::as_str);
-    if valid.contains(&name) { Ok(name.to_owned()) } else { Err(InputError::new(unknown(kind, name, valid))) }
+    if valid.contains(&name) {
+        Ok(name.to_owned())
+    } else {
+        Err(InputError::new(unknown(kind, name, valid)))
+    }
 }
 
 fn priority(
@@ -71,8 +85,13 @@ fn priority(
     rules: Preset,
     notes: &mut Vec<String>,
 ) -> Result<String, InputError> {
-    let chosen =
-        name(&engine.priority_policy, &bundle.priority.policy, "priority policy", "slo-class", PRIORITY_POLICIES)?;
+    let chosen = name(
+        &engine.priority_policy,
+        &bundle.priority.policy,
+        "priority policy",
+        "slo-class",
+        PRIORITY_POLICIES,
+    )?;
     if rules == Preset::Blis && engine.priority_policy.is_none() && chosen == "constant" {
         notes.push(
             "the bundle's priority policy \"constant\" means slo-class under blis rules, as in the reference; \
@@ -84,42 +103,63 @@ fn priority(
     Ok(chosen)
 }
 
-fn admission(cluster: &ClusterArgs, bundle: &Bundle, explicit: &Explicit) -> Result<AdmissionSpec, InputError> {
+fn admission(
+    cluster: &ClusterArgs,
+    bundle: &Bundle,
+    explicit: &Explicit,
+) -> Result<AdmissionSpec, InputError> {
     let keys = &bundle.admission;
-    let policy =
-        name(&cluster.admission_policy, &keys.policy, "admission policy", "always-admit", ADMISSION_POLICIES)?;
+    let policy = name(
+        &cluster.admission_policy,
+        &keys.policy,
+        "admission policy",
+        "always-admit",
+        ADMISSION_POLICIES,
+    )?;
     explicit.need(
         &["token_bucket_capacity", "token_bucket_refill_rate"],
         policy == "token-bucket",
-        &format!("with admission policy \"{policy}\"; it belongs to --admission-policy token-bucket"),
+        &format!(
+            "with admission policy \"{policy}\"; it belongs to --admission-policy token-bucket"
+        ),
     )?;
     let positive = |flag: &str, value: f64| {
         if value.is_finite() && value > 0.0 {
             Ok(value)
         } else {
-            Err(InputError::new(format!("{flag} must be a positive number, found {value}")))
+            Err(InputError::new(format!(
+                "{flag} must be a positive number, found {value}"
+            )))
         }
     };
     Ok(match policy.as_str() {
         "token-bucket" => AdmissionSpec::TokenBucket {
             capacity: positive(
                 "--token-bucket-capacity",
-                cluster.token_bucket_capacity.or(keys.token_bucket_capacity).unwrap_or(10_000.0),
+                cluster
+                    .token_bucket_capacity
+                    .or(keys.token_bucket_capacity)
+                    .unwrap_or(10_000.0),
             )?,
             refill_rate: positive(
                 "--token-bucket-refill-rate",
-                cluster.token_bucket_refill_rate.or(keys.token_bucket_refill_rate).unwrap_or(1_000.0),
+                cluster
+                    .token_bucket_refill_rate
+                    .or(keys.token_bucket_refill_rate)
+                    .unwrap_or(1_000.0),
             )?,
         },
         "reject-all" => AdmissionSpec::RejectAll,
         "tier-shed" => AdmissionSpec::TierShed {
             threshold: keys.tier_shed_threshold.unwrap_or(0).unsigned_abs(),
             // The reference's default depends on where the policy was named.
-            min_priority: keys.tier_shed_min_priority.unwrap_or(if keys.policy.as_deref() == Some("tier-shed") {
-                3
-            } else {
-                0
-            }),
+            min_priority: keys.tier_shed_min_priority.unwrap_or(
+                if keys.policy.as_deref() == Some("tier-shed") {
+                    3
+                } else {
+                    0
+                },
+            ),
         },
         "gaie-legacy" => AdmissionSpec::GaieLegacy {
             queue_depth: keys.gaie_qd_threshold.unwrap_or(5.0),
@@ -129,15 +169,30 @@ fn admission(cluster: &ClusterArgs, bundle: &Bundle, explicit: &Explicit) -> Res
     })
 }
 
-fn routing(cluster: &ClusterArgs, bundle: &Bundle, explicit: &Explicit) -> Result<RoutingSpec, InputError> {
+fn routing(
+    cluster: &ClusterArgs,
+    bundle: &Bundle,
+    explicit: &Explicit,
+) -> Result<RoutingSpec, InputError> {
     let keys = &bundle.routing;
-    let policy = name(&cluster.routing_policy, &keys.policy, "routing policy", "round-robin", ROUTING_POLICIES)?;
+    let policy = name(
+        &cluster.routing_policy,
+        &keys.policy,
+        "routing policy",
+        "round-robin",
+        ROUTING_POLICIES,
+    )?;
     explicit.need(
-        &["routing_scorers", "routing_cache_weight", "routing_load_weight"],
+        &[
+            "routing_scorers",
+            "routing_cache_weight",
+            "routing_load_weight",
+        ],
         policy == "weighted",
         &format!("with routing policy \"{policy}\"; it belongs to --routing-policy weighted"),
     )?;
-    let two_weight_flags = cluster.routing_cache_weight.is_some() || cluster.routing_load_weight.is_some();
+    let two_weight_flags =
+        cluster.routing_cache_weight.is_some() || cluster.routing_load_weight.is_some();
     if two_weight_flags && cluster.routing_scorers.is_some() {
         return Err(InputError::new(
             "give --routing-scorers or --routing-cache-weight and --routing-load-weight, not both",
@@ -149,11 +204,22 @@ fn routing(cluster: &ClusterArgs, bundle: &Bundle, explicit: &Explicit) -> Resul
         "always-busiest" => RoutingSpec::AlwaysBusiest,
         "weighted" => match &cluster.routing_scorers {
             Some(text) => RoutingSpec::Weighted(parse_scorers(text)?),
-            None if !two_weight_flags && !keys.scorers.is_empty() => RoutingSpec::Weighted(bundle.scorers()?),
-            None if two_weight_flags || keys.cache_weight.is_some() || keys.load_weight.is_some() => {
+            None if !two_weight_flags && !keys.scorers.is_empty() => {
+                RoutingSpec::Weighted(bundle.scorers()?)
+            }
+            None if two_weight_flags
+                || keys.cache_weight.is_some()
+                || keys.load_weight.is_some() =>
+            {
                 two_weights(
-                    cluster.routing_cache_weight.or(keys.cache_weight).unwrap_or(0.6),
-                    cluster.routing_load_weight.or(keys.load_weight).unwrap_or(0.4),
+                    cluster
+                        .routing_cache_weight
+                        .or(keys.cache_weight)
+                        .unwrap_or(0.6),
+                    cluster
+                        .routing_load_weight
+                        .or(keys.load_weight)
+                        .unwrap_or(0.4),
                 )?
             }
             None => RoutingSpec::Weighted(RoutingSpec::default_scorers()),

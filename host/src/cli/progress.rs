@@ -19,12 +19,16 @@ impl Bar {
             ProgressDrawTarget::stderr()
         };
         let template = match total {
-            Some(_) => "{bar:40} {percent:>3}%  {human_pos}/{human_len} requests  {msg}  {eta} left",
+            Some(_) => {
+                "{bar:40} {percent:>3}%  {human_pos}/{human_len} requests  {msg}  {eta} left"
+            }
             None => "{spinner} {human_pos} requests  {msg}",
         };
         let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
         bar.set_draw_target(target);
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
         bar.enable_steady_tick(Duration::from_millis(200));
         Self { bar }
     }
@@ -32,7 +36,8 @@ impl Bar {
     /// Shows how far the run is.
     pub fn show(&self, progress: Progress) {
         self.bar.set_position(progress.finished);
-        self.bar.set_message(format!("simulated {:.0} s", progress.clock_us as f64 / 1e6));
+        self.bar
+            .set_message(format!("simulated {:.0} s", progress.clock_us as f64 / 1e6));
     }
 
     /// Removes the bar.

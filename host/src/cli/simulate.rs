@@ -28,7 +28,8 @@ pub fn run(args: &RunArgs, explicit: &Explicit) -> anyhow::Result<()> {
 /// `windtunnel replay`.
 pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
     let plan = Plan::of(&args.common, explicit)?;
-    let opened = workloads::for_replay(args, explicit, args.common.engine.rules == RulesName::Blis)?;
+    let opened =
+        workloads::for_replay(args, explicit, args.common.engine.rules == RulesName::Blis)?;
     if args.common.engine.rules == RulesName::Blis && args.common.horizon.is_none() {
         say(&format!(
             "note: under --rules blis a replay stops at the reference's default horizon, {:.3} s; --horizon changes it",
@@ -111,7 +112,13 @@ impl Plan {
         }
         let analysis = Analysis::of(common, explicit)?;
         output::check_paths(&common.output, &common.analysis)?;
-        Ok(Self { defaults, resolved, preset, policies: chosen.spec, analysis })
+        Ok(Self {
+            defaults,
+            resolved,
+            preset,
+            policies: chosen.spec,
+            analysis,
+        })
     }
 
     fn engine(&self, common: &CommonArgs, horizon_us: i64) -> EngineConfig {
@@ -129,9 +136,18 @@ impl Plan {
     }
 
     fn carry_out(self, common: &CommonArgs, mut opened: Opened) -> anyhow::Result<()> {
-        tracing::info!(workload = opened.description, model = self.resolved.canonical, "simulating");
+        tracing::info!(
+            workload = opened.description,
+            model = self.resolved.canonical,
+            "simulating"
+        );
         let record = self.simulate(common, &mut opened)?;
-        let Opened { description, horizon_us, slo_targets, .. } = opened;
+        let Opened {
+            description,
+            horizon_us,
+            slo_targets,
+            ..
+        } = opened;
         let inputs = ReportInputs {
             scheduler_is_priority_fcfs: self.policies.scheduler == "priority-fcfs",
             slo_targets: self.analysis.slo_targets.clone().over(&slo_targets),
@@ -155,7 +171,11 @@ impl Plan {
             routing_latency_us: c.routing_latency.into(),
             snapshot_refresh_us: c.snapshot_refresh_interval.into(),
             cache_signal_delay_us: c.cache_signal_delay.into(),
-            model_names: vec![resolved.model.clone(), resolved.canonical.clone(), short.to_owned()],
+            model_names: vec![
+                resolved.model.clone(),
+                resolved.canonical.clone(),
+                short.to_owned(),
+            ],
             trace: TraceConfig {
                 decisions: common.analysis.trace_level == TraceLevel::Decisions,
                 counterfactual_k: common.analysis.counterfactual_k,
@@ -163,7 +183,9 @@ impl Plan {
         };
         let slots = u64::from(c.num_instances) * u64::from(common.engine.max_num_running_reqs);
         let front = FrontEndPolicies {
-            admission: self.policies.build_admission(slots, opened.source.symbols_mut()),
+            admission: self
+                .policies
+                .build_admission(slots, opened.source.symbols_mut()),
             router: self.policies.build_router(),
             slo_priorities: self.policies.slo_priorities.clone(),
         };
@@ -176,7 +198,13 @@ impl Plan {
             });
         }
         let bar = Bar::new(opened.source.size_hint(), common.output.quiet);
-        let cluster = Cluster::new(config, &resolved.latency, front, hooks, opened.source.as_mut());
+        let cluster = Cluster::new(
+            config,
+            &resolved.latency,
+            front,
+            hooks,
+            opened.source.as_mut(),
+        );
         let record = cluster.run(&mut |progress| bar.show(progress));
         bar.done();
         Ok(record)
@@ -184,10 +212,16 @@ impl Plan {
 
     fn header(&self, common: &CommonArgs, workload: &str) -> Vec<String> {
         let r = &self.resolved;
-        let version = r.vllm_version.as_deref().map_or(String::new(), |v| format!(" ({v})"));
+        let version = r
+            .vllm_version
+            .as_deref()
+            .map_or(String::new(), |v| format!(" ({v})"));
         let n = common.cluster.num_instances;
         vec![
-            format!("{} on {n} x {} {}, latency model {}{version}, rules {}", r.canonical, r.tp, r.gpu, r.backend, self.preset),
+            format!(
+                "{} on {n} x {} {}, latency model {}{version}, rules {}",
+                r.canonical, r.tp, r.gpu, r.backend, self.preset
+            ),
             format!("workload: {workload}"),
             format!(
                 "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
@@ -237,13 +271,18 @@ fn check_numbers(common: &CommonArgs) -> Result<(), InputError> {
     let at_least_one = [
         ("--num-instances", common.cluster.num_instances),
         ("--max-num-running-reqs", common.engine.max_num_running_reqs),
-        ("--max-num-scheduled-tokens", common.engine.max_num_scheduled_tokens),
+        (
+            "--max-num-scheduled-tokens",
+            common.engine.max_num_scheduled_tokens,
+        ),
         ("--tp", common.model.tp.unwrap_or(1)),
         ("--dp", common.model.dp),
         ("--block-size-in-tokens", common.model.block_size_in_tokens),
     ];
     match at_least_one.iter().find(|(_, n)| *n == 0) {
-        Some((flag, _)) => Err(InputError::new(format!("{flag} must be at least 1, found 0"))),
+        Some((flag, _)) => Err(InputError::new(format!(
+            "{flag} must be at least 1, found 0"
+        ))),
         None => Ok(()),
     }
 }
@@ -253,10 +292,21 @@ fn check_model_flags(explicit: &Explicit, resolved: &Resolved) -> Result<(), Inp
     explicit.need(
         &["vllm_version"],
         fitted,
-        &format!("with latency model {}; it selects fitted coefficients (--latency-model blackbox)", resolved.backend),
+        &format!(
+            "with latency model {}; it selects fitted coefficients (--latency-model blackbox)",
+            resolved.backend
+        ),
     )?;
-    explicit.need(&["moe_comm_backend"], resolved.is_moe && resolved.dp > 1, "without data parallelism of a mixture-of-experts model")?;
-    explicit.need(&["enable_expert_parallel"], resolved.is_moe, "because the model has no experts")
+    explicit.need(
+        &["moe_comm_backend"],
+        resolved.is_moe && resolved.dp > 1,
+        "without data parallelism of a mixture-of-experts model",
+    )?;
+    explicit.need(
+        &["enable_expert_parallel"],
+        resolved.is_moe,
+        "because the model has no experts",
+    )
 }
 
 impl Analysis {
@@ -269,7 +319,11 @@ impl Analysis {
             "without --trace-level decisions",
         )?;
         explicit.need(
-            &["saturation_report", "saturation_final_window", "saturation_config"],
+            &[
+                "saturation_report",
+                "saturation_final_window",
+                "saturation_config",
+            ],
             a.detectors.is_some(),
             "without --detectors",
         )?;
@@ -284,19 +338,33 @@ impl Analysis {
                 slo_targets.parse(dimension, flag, text)?;
             }
         }
-        let mut detectors = a.detectors.as_deref().map(|names| Detectors::parse("--detectors", names)).transpose()?;
+        let mut detectors = a
+            .detectors
+            .as_deref()
+            .map(|names| Detectors::parse("--detectors", names))
+            .transpose()?;
         if let Some(detectors) = &mut detectors {
             if let Some(path) = &a.saturation_config {
                 detectors.configure(&path.display().to_string(), &read_text(path)?)?;
             }
             if let Some(seconds) = a.saturation_final_window {
                 if !(seconds.is_finite() && seconds > 0.0) {
-                    return Err(InputError::new(format!("--saturation-final-window {seconds} must be above 0 seconds")));
+                    return Err(InputError::new(format!(
+                        "--saturation-final-window {seconds} must be above 0 seconds"
+                    )));
                 }
                 detectors.final_window_us = (seconds * 1e6) as i64;
             }
         }
-        let fitness = a.fitness_weights.as_deref().map(|text| Weights::parse("--fitness-weights", text)).transpose()?;
-        Ok(Self { slo_targets, fitness, detectors })
+        let fitness = a
+            .fitness_weights
+            .as_deref()
+            .map(|text| Weights::parse("--fitness-weights", text))
+            .transpose()?;
+        Ok(Self {
+            slo_targets,
+            fitness,
+            detectors,
+        })
     }
 }

@@ -35,36 +35,70 @@ pub struct Opened {
 /// The simulated time limit: the flag, or none.
 fn horizon(common: &CommonArgs) -> Result<i64, InputError> {
     match common.horizon {
-        Some(us) if us <= 0 => Err(InputError::new(format!("--horizon {us} must be above 0, in microseconds"))),
+        Some(us) if us <= 0 => Err(InputError::new(format!(
+            "--horizon {us} must be above 0, in microseconds"
+        ))),
         given => Ok(given.unwrap_or(i64::MAX)),
     }
 }
 
 /// The workload of `run`.
-pub fn for_run(args: &RunArgs, explicit: &Explicit, defaults: &Defaults) -> Result<Opened, InputError> {
+pub fn for_run(
+    args: &RunArgs,
+    explicit: &Explicit,
+    defaults: &Defaults,
+) -> Result<Opened, InputError> {
     let w = &args.workload;
     let horizon_us = horizon(&args.common)?;
     if w.workload == "distribution" || defaults.preset(&w.workload).is_ok() {
-        explicit.need(&["workload_traces_filepath"], false, "with a synthetic workload; give --workload traces")?;
+        explicit.need(
+            &["workload_traces_filepath"],
+            false,
+            "with a synthetic workload; give --workload traces",
+        )?;
         return synthetic(args, explicit, defaults, horizon_us);
     }
     let path = match (w.workload.as_str(), &w.workload_traces_filepath) {
         ("traces", Some(path)) => path.clone(),
         ("traces", None) => {
-            return Err(InputError::new("--workload traces needs --workload-traces-filepath FILE"));
+            return Err(InputError::new(
+                "--workload traces needs --workload-traces-filepath FILE",
+            ));
         }
         (name, None) if Path::new(name).exists() => PathBuf::from(name),
         (name, Some(_)) => {
-            return Err(InputError::new(format!("--workload-traces-filepath goes with --workload traces, found \"{name}\"")));
+            return Err(InputError::new(format!(
+                "--workload-traces-filepath goes with --workload traces, found \"{name}\""
+            )));
         }
         (name, None) => {
-            let error = defaults.preset(name).err().map_or(String::new(), |e| e.to_string());
-            return Err(InputError::new(format!("{error}, distribution, traces; and there is no file of that name")));
+            let error = defaults
+                .preset(name)
+                .err()
+                .map_or(String::new(), |e| e.to_string());
+            return Err(InputError::new(format!(
+                "{error}, distribution, traces; and there is no file of that name"
+            )));
         }
     };
-    explicit.need(&["rate", "max_prompts", "timeout"], false, "with a trace file, whose requests come as recorded")?;
-    explicit.need(&LENGTH_FLAGS, false, "with a trace file, whose requests have their own lengths")?;
-    from_trace(&path, None, &OpenOptions { horizon_us, ..OpenOptions::default() })
+    explicit.need(
+        &["rate", "max_prompts", "timeout"],
+        false,
+        "with a trace file, whose requests come as recorded",
+    )?;
+    explicit.need(
+        &LENGTH_FLAGS,
+        false,
+        "with a trace file, whose requests have their own lengths",
+    )?;
+    from_trace(
+        &path,
+        None,
+        &OpenOptions {
+            horizon_us,
+            ..OpenOptions::default()
+        },
+    )
 }
 
 fn synthetic(
@@ -74,15 +108,33 @@ fn synthetic(
     horizon_us: i64,
 ) -> Result<Opened, InputError> {
     let w = &args.workload;
-    let length = |mean: u32, stdev: u32, min, max| Length { mean: f64::from(mean), stdev: f64::from(stdev), min, max };
+    let length = |mean: u32, stdev: u32, min, max| Length {
+        mean: f64::from(mean),
+        stdev: f64::from(stdev),
+        min,
+        max,
+    };
     let (prefix_tokens, prompt, output) = if w.workload == "distribution" {
         (
             w.prefix_tokens,
-            length(w.prompt_tokens, w.prompt_tokens_stdev, w.prompt_tokens_min, w.prompt_tokens_max),
-            length(w.output_tokens, w.output_tokens_stdev, w.output_tokens_min, w.output_tokens_max),
+            length(
+                w.prompt_tokens,
+                w.prompt_tokens_stdev,
+                w.prompt_tokens_min,
+                w.prompt_tokens_max,
+            ),
+            length(
+                w.output_tokens,
+                w.output_tokens_stdev,
+                w.output_tokens_min,
+                w.output_tokens_max,
+            ),
         )
     } else {
-        let why = format!("with the preset \"{}\", which sets all lengths; use --workload distribution", w.workload);
+        let why = format!(
+            "with the preset \"{}\", which sets all lengths; use --workload distribution",
+            w.workload
+        );
         explicit.need(&LENGTH_FLAGS, false, &why)?;
         let preset = defaults.preset(&w.workload)?;
         let of = |l: crate::config::LengthPreset| length(l.mean, l.stdev, l.min, l.max);
@@ -104,21 +156,47 @@ fn synthetic(
         seed: args.common.seed,
         timeout_us: (w.timeout > 0.0).then_some((w.timeout * 1e6) as i64),
     })?;
-    let description = format!("{}, {} requests at {} request/s, seed {}", w.workload, w.max_prompts, w.rate, args.common.seed);
-    Ok(Opened { source: Box::new(source), description, horizon_us, slo_targets: SloTargets::default() })
+    let description = format!(
+        "{}, {} requests at {} request/s, seed {}",
+        w.workload, w.max_prompts, w.rate, args.common.seed
+    );
+    Ok(Opened {
+        source: Box::new(source),
+        description,
+        horizon_us,
+        slo_targets: SloTargets::default(),
+    })
 }
 
 /// The workload of `replay`. `as_the_reference` cuts at the reference's default horizon.
-pub fn for_replay(args: &ReplayArgs, explicit: &Explicit, as_the_reference: bool) -> Result<Opened, InputError> {
+pub fn for_replay(
+    args: &ReplayArgs,
+    explicit: &Explicit,
+    as_the_reference: bool,
+) -> Result<Opened, InputError> {
     let path = args.trace.as_ref().or(args.trace_data.as_ref());
     let path = path.ok_or_else(|| InputError::new("give a trace file, or --trace-data FILE"))?;
     let closed_loop = args.session_mode == SessionModeName::ClosedLoop;
-    explicit.need(&["think_time_ms"], closed_loop, "in fixed session mode; it goes with --session-mode closed-loop")?;
+    explicit.need(
+        &["think_time_ms"],
+        closed_loop,
+        "in fixed session mode; it goes with --session-mode closed-loop",
+    )?;
     let options = OpenOptions {
-        session_mode: if closed_loop { SessionMode::ClosedLoop } else { SessionMode::Fixed },
-        think_time_us: args.think_time_ms.map(|ms| i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX)),
+        session_mode: if closed_loop {
+            SessionMode::ClosedLoop
+        } else {
+            SessionMode::Fixed
+        },
+        think_time_us: args
+            .think_time_ms
+            .map(|ms| i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX)),
         horizon_us: horizon(&args.common)?,
-        real_time: if as_the_reference { RealTime::AsRecorded } else { RealTime::Rebased },
+        real_time: if as_the_reference {
+            RealTime::AsRecorded
+        } else {
+            RealTime::Rebased
+        },
         ..OpenOptions::default()
     };
     let header = args.trace_header.as_deref();
@@ -126,15 +204,25 @@ pub fn for_replay(args: &ReplayArgs, explicit: &Explicit, as_the_reference: bool
     let mut opened = from_trace_with(path, header, &options, reference_horizon)?;
     if let Some(header) = header {
         for (class, targets) in &trace_v2::Header::read(header)?.goodput_slo_targets {
-            opened.slo_targets.set(class, Dimension::Ttft, targets.ttft_ms * 1e3);
-            opened.slo_targets.set(class, Dimension::Itl, targets.itl_ms * 1e3);
-            opened.slo_targets.set(class, Dimension::E2e, targets.e2e_ms * 1e3);
+            opened
+                .slo_targets
+                .set(class, Dimension::Ttft, targets.ttft_ms * 1e3);
+            opened
+                .slo_targets
+                .set(class, Dimension::Itl, targets.itl_ms * 1e3);
+            opened
+                .slo_targets
+                .set(class, Dimension::E2e, targets.e2e_ms * 1e3);
         }
     }
     Ok(opened)
 }
 
-fn from_trace(path: &Path, header: Option<&Path>, options: &OpenOptions) -> Result<Opened, InputError> {
+fn from_trace(
+    path: &Path,
+    header: Option<&Path>,
+    options: &OpenOptions,
+) -> Result<Opened, InputError> {
     from_trace_with(path, header, options, false)
 }
 
@@ -154,8 +242,16 @@ fn from_trace_with(
         && options.session_mode == SessionMode::ClosedLoop
         && !t.has_sessions()
     {
-        super::say(&format!("note: {} has no sessions; the closed loop changes nothing", path.display()));
+        super::say(&format!(
+            "note: {} has no sessions; the closed loop changes nothing",
+            path.display()
+        ));
     }
     let description = format!("{} ({})", path.display(), trace.format());
-    Ok(Opened { source: Box::new(trace), description, horizon_us, slo_targets: SloTargets::default() })
+    Ok(Opened {
+        source: Box::new(trace),
+        description,
+        horizon_us,
+        slo_targets: SloTargets::default(),
+    })
 }

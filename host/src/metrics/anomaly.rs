@@ -1,7 +1,7 @@
 //! Things that should make one look twice: inverted priorities, blocked queues, lost requests.
 
-use crate::record::RunRecord;
 use super::summary::RunSummary;
+use crate::record::RunRecord;
 use crate::request::Sym;
 use std::collections::BTreeMap;
 

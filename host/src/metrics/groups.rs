@@ -2,9 +2,9 @@
 //!
 //! Like the reference, these look at the requests that reached an instance and were not dropped there.
 
-use crate::record::{Outcome, RequestRecord, RunRecord};
 use super::slo::{class_name, distribution};
 use super::stats::{Distribution, jain};
+use crate::record::{Outcome, RequestRecord, RunRecord};
 use crate::request::Sym;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;

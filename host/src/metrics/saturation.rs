@@ -3,8 +3,8 @@
 //! They see completed requests only, so a run cut at its horizon hides what it left unfinished: what remains in flight
 //! at the end is not counted.
 
-use crate::record::RunRecord;
 use crate::input::{InputError, parse_yaml, unknown};
+use crate::record::RunRecord;
 use crate::request::RequestId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

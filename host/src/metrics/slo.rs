@@ -1,8 +1,8 @@
 //! Latency targets per SLO class, and how much of the work met them (goodput).
 
-use crate::record::RunRecord;
 use super::stats::{Distribution, Floats, Sample, mean, percentile};
 use crate::input::InputError;
+use crate::record::RunRecord;
 use crate::request::Sym;
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Counts, rates and latencies of the cluster and of each instance.
 
-use crate::record::{InstanceTotals, Outcome, RequestRecord, RunRecord};
 use super::stats::{Distribution, Floats, Ints, Spread, Weighted};
+use crate::record::{InstanceTotals, Outcome, RequestRecord, RunRecord};
 
 /// Latencies, milliseconds. They range over every request that has the value: time to first token and scheduling delay
 /// include unfinished and timed-out requests, the others need completion.

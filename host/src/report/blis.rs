@@ -2,10 +2,10 @@
 
 use super::{Results, go, instance_name, sections};
 use crate::metrics::groups::has_row;
-use crate::record::{Outcome, RequestRecord, RunRecord};
 use crate::metrics::slo::{ClassGoodput, Goodput};
 use crate::metrics::stats::Spread;
 use crate::metrics::summary::Summary;
+use crate::record::{Outcome, RequestRecord, RunRecord};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -285,10 +285,10 @@ mod tests {
     use super::super::ReportInputs;
     use super::*;
     use crate::metrics::fitness::Weights;
-    use crate::record::{Decision, State};
     use crate::metrics::saturation::Detectors;
     use crate::metrics::slo::Dimension;
     use crate::metrics::summary::tests::{done, refused, run};
+    use crate::record::{Decision, State};
 
     fn busy() -> RunRecord {
         let mut record = run(

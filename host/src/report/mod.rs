@@ -15,10 +15,10 @@ mod oracle_tests;
 use crate::metrics::anomaly::Anomalies;
 use crate::metrics::fitness::{Fitness, Weights};
 use crate::metrics::groups::{self, Group, Sessions};
-use crate::record::RunRecord;
 use crate::metrics::saturation::{Detectors, Labels, judge};
 use crate::metrics::slo::{Goodput, SloTargets};
 use crate::metrics::summary::RunSummary;
+use crate::record::RunRecord;
 use decisions::TraceSummary;
 
 /// What a report needs to know beyond what the run left behind.

@@ -1,8 +1,8 @@
 //! Holds summaries and sections against what the reference made of the same requests.
 
 use super::{ReportInputs, Results, blis};
-use crate::record::{Decision, InstanceTotals, Outcome, RequestRecord, RunRecord, State};
 use crate::metrics::saturation::Detectors;
+use crate::record::{Decision, InstanceTotals, Outcome, RequestRecord, RunRecord, State};
 use crate::request::{RequestId, Sym, Symbols};
 use serde_json::Value;
 use std::collections::HashMap;

@@ -1,8 +1,8 @@
 //! The saturation detectors' report: final labels and the verdict after every event.
 
 use super::go;
-use crate::record::RunRecord;
 use crate::metrics::saturation::{Detectors, judge};
+use crate::record::RunRecord;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -1,5 +1,11 @@
 //! Integration tests: everything here goes through the command line or the public library, as a user would.
 #![allow(clippy::print_stdout, reason = "the sweep says how many cases ran")]
 
+mod errors;
+mod models;
 mod oracle;
+mod plugin;
+mod properties;
+mod readme;
+mod rules;
 mod support;

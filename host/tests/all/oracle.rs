@@ -26,11 +26,15 @@ fn the_cases_in_the_project_are_reproduced() {
 
 #[test]
 fn all_cases_beside_the_project_are_reproduced() {
-    let folder = std::env::var_os("WINDTUNNEL_ORACLE").map_or_else(|| root().join("../shared/oracle"), PathBuf::from);
+    let folder = std::env::var_os("WINDTUNNEL_ORACLE")
+        .map_or_else(|| root().join("../shared/oracle"), PathBuf::from);
     if folder.is_dir() {
         sweep(&folder);
     } else {
-        println!("oracle: 0 cases ran beside the project: no folder {}", folder.display());
+        println!(
+            "oracle: 0 cases ran beside the project: no folder {}",
+            folder.display()
+        );
     }
 }
 
@@ -56,11 +60,20 @@ fn sweep(folder: &Path) -> usize {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let description = read_json(&case.join("case.json"));
-                    let feature = description["feature"].as_str().expect("a feature").to_owned();
+                    let feature = description["feature"]
+                        .as_str()
+                        .expect("a feature")
+                        .to_owned();
                     if !ELSEWHERE.contains(&feature.as_str()) {
-                        let outcome = check(case, &description)
-                            .map_err(|e| format!("{}: {e}", case.file_name().unwrap_or_default().display()));
-                        outcomes.lock().expect("no panic").entry(feature).or_default().push(outcome);
+                        let outcome = check(case, &description).map_err(|e| {
+                            format!("{}: {e}", case.file_name().unwrap_or_default().display())
+                        });
+                        outcomes
+                            .lock()
+                            .expect("no panic")
+                            .entry(feature)
+                            .or_default()
+                            .push(outcome);
                     }
                 }
             });
@@ -71,7 +84,11 @@ fn sweep(folder: &Path) -> usize {
     let mut total = 0;
     for (feature, results) in &outcomes {
         let bad: Vec<&String> = results.iter().filter_map(|r| r.as_ref().err()).collect();
-        println!("oracle: {feature}: {} cases ran, {} differ", results.len(), bad.len());
+        println!(
+            "oracle: {feature}: {} cases ran, {} differ",
+            results.len(),
+            bad.len()
+        );
         for error in bad {
             let _ = writeln!(failures, "{feature}/{error}");
         }
@@ -85,7 +102,13 @@ fn sweep(folder: &Path) -> usize {
 /// The reference's arguments for our command line.
 fn arguments(case: &Path, description: &Value) -> Vec<String> {
     let argv = description["argv"].as_array().expect("argv");
-    argv.iter().map(|a| a.as_str().expect("text").replace("{CASE}", &case.display().to_string())).collect()
+    argv.iter()
+        .map(|a| {
+            a.as_str()
+                .expect("text")
+                .replace("{CASE}", &case.display().to_string())
+        })
+        .collect()
 }
 
 fn check(case: &Path, description: &Value) -> Result<(), String> {
@@ -96,7 +119,10 @@ fn check(case: &Path, description: &Value) -> Result<(), String> {
         _ => read_json(&case.join("expected.json")),
     };
     let out = tempfile::tempdir().expect("a folder");
-    let (results, decisions) = (out.path().join("results.json"), out.path().join("decisions.jsonl"));
+    let (results, decisions) = (
+        out.path().join("results.json"),
+        out.path().join("decisions.jsonl"),
+    );
     let mut argv = arguments(case, description);
     argv.extend(["--rules", "blis", "--format", "blis", "--results-path"].map(String::from));
     argv.push(results.display().to_string());
@@ -105,10 +131,18 @@ fn check(case: &Path, description: &Value) -> Result<(), String> {
         argv.push("--decisions-path".into());
         argv.push(decisions.display().to_string());
     }
-    let Ran { code, stdout, stderr } = windtunnel(&argv);
+    let Ran {
+        code,
+        stdout,
+        stderr,
+    } = windtunnel(&argv);
     if expected["exit_code"] != 0 {
         // The reference refuses it; so do we, with the exit code of wrong input.
-        return if code == 2 && stderr.contains("GiB") { Ok(()) } else { Err(format!("exit {code}: {stderr}")) };
+        return if code == 2 && stderr.contains("GiB") {
+            Ok(())
+        } else {
+            Err(format!("exit {code}: {stderr}"))
+        };
     }
     if code != 0 {
         return Err(format!("exit {code}: {stderr}"));
@@ -118,7 +152,10 @@ fn check(case: &Path, description: &Value) -> Result<(), String> {
     sections(&expected["stdout"]["sections"], &stdout)?;
     // The largest cases keep no routing log.
     if traced && expected["decisions"]["rows"].is_array() {
-        routing(&expected["decisions"], &fs::read_to_string(&decisions).map_err(|e| e.to_string())?)?;
+        routing(
+            &expected["decisions"],
+            &fs::read_to_string(&decisions).map_err(|e| e.to_string())?,
+        )?;
     }
     Ok(())
 }
@@ -145,9 +182,18 @@ fn requests(expected: &Value, found: &Value) -> Result<(), String> {
         ("completion_us", "completion_us"),
         ("mean_itl_us", "mean_itl_us"),
     ];
-    let columns: Vec<&str> = expected["columns"].as_array().expect("columns").iter().filter_map(Value::as_str).collect();
-    let found: BTreeMap<&str, &Value> =
-        found.as_array().expect("rows").iter().map(|r| (r["request_id"].as_str().expect("an id"), r)).collect();
+    let columns: Vec<&str> = expected["columns"]
+        .as_array()
+        .expect("columns")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let found: BTreeMap<&str, &Value> = found
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|r| (r["request_id"].as_str().expect("an id"), r))
+        .collect();
     let rows = expected["rows"].as_array().expect("rows");
     let mut wrong = 0;
     let mut first = String::new();
@@ -155,7 +201,10 @@ fn requests(expected: &Value, found: &Value) -> Result<(), String> {
         let id = row[0].as_str().expect("an id");
         let ours = found.get(id);
         let differs = COLUMNS.iter().find(|(theirs, key)| {
-            let at = columns.iter().position(|c| c == theirs).expect("the column");
+            let at = columns
+                .iter()
+                .position(|c| c == theirs)
+                .expect("the column");
             // An absent name is empty there and null here.
             let empty = row[at] == "" && ours.is_some_and(|o| o[*key].is_null() || o[*key] == "");
             !empty && !ours.is_some_and(|o| same(&row[at], &o[*key]))
@@ -163,7 +212,10 @@ fn requests(expected: &Value, found: &Value) -> Result<(), String> {
         if let Some((theirs, key)) = differs {
             wrong += 1;
             if first.is_empty() {
-                let at = columns.iter().position(|c| c == theirs).expect("the column");
+                let at = columns
+                    .iter()
+                    .position(|c| c == theirs)
+                    .expect("the column");
                 let ours = ours.map_or("absent".to_owned(), |o| o[*key].to_string());
                 first = format!("{id} {key}: expected {}, found {ours}", row[at]);
             }
@@ -172,7 +224,14 @@ fn requests(expected: &Value, found: &Value) -> Result<(), String> {
     if found.len() != rows.len() && wrong == 0 {
         return Err(format!("{} requests, expected {}", found.len(), rows.len()));
     }
-    if wrong > 0 { Err(format!("{wrong} of {} requests differ, first {first}", rows.len())) } else { Ok(()) }
+    if wrong > 0 {
+        Err(format!(
+            "{wrong} of {} requests differ, first {first}",
+            rows.len()
+        ))
+    } else {
+        Ok(())
+    }
 }
 
 /// The metric blocks: one per instance if there are several, then the cluster's.
@@ -181,21 +240,41 @@ fn blocks(expected: &Value, stdout: &str) -> Result<(), String> {
         .split("=== Simulation Metrics ===\n")
         .skip(1)
         .map(|text| {
-            serde_json::Deserializer::from_str(text).into_iter().next().expect("a block").expect("JSON")
+            serde_json::Deserializer::from_str(text)
+                .into_iter()
+                .next()
+                .expect("a block")
+                .expect("JSON")
         })
         .collect();
     let expected = expected.as_array().expect("metric blocks");
     if found.len() != expected.len() {
-        return Err(format!("{} metric blocks, expected {}", found.len(), expected.len()));
+        return Err(format!(
+            "{} metric blocks, expected {}",
+            found.len(),
+            expected.len()
+        ));
     }
     for (theirs, ours) in expected.iter().zip(&found) {
-        let (theirs, ours) = (theirs.as_object().expect("an object"), ours.as_object().expect("an object"));
-        if let Some((key, value)) = theirs.iter().find(|(key, value)| !ours.get(*key).is_some_and(|o| same(value, o))) {
+        let (theirs, ours) = (
+            theirs.as_object().expect("an object"),
+            ours.as_object().expect("an object"),
+        );
+        if let Some((key, value)) = theirs
+            .iter()
+            .find(|(key, value)| !ours.get(*key).is_some_and(|o| same(value, o)))
+        {
             let ours = ours.get(key).map_or("absent".to_owned(), Value::to_string);
-            return Err(format!("{} {key}: expected {value}, found {ours}", theirs["instance_id"]));
+            return Err(format!(
+                "{} {key}: expected {value}, found {ours}",
+                theirs["instance_id"]
+            ));
         }
         if let Some(key) = ours.keys().find(|key| !theirs.contains_key(*key)) {
-            return Err(format!("{} has {key}, which the reference has not", theirs["instance_id"]));
+            return Err(format!(
+                "{} has {key}, which the reference has not",
+                theirs["instance_id"]
+            ));
         }
     }
     Ok(())
@@ -206,20 +285,34 @@ fn sections(expected: &Value, stdout: &str) -> Result<(), String> {
     let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut title = None;
     for line in stdout.lines() {
-        if let Some(name) = line.strip_prefix("=== ").and_then(|l| l.strip_suffix(" ===")) {
+        if let Some(name) = line
+            .strip_prefix("=== ")
+            .and_then(|l| l.strip_suffix(" ==="))
+        {
             title = (name != "Simulation Metrics").then_some(name);
         } else if let Some(title) = title {
             found.entry(title).or_default().push(line);
         }
     }
     for (title, lines) in expected.as_object().expect("sections") {
-        let lines: Vec<&str> = lines.as_array().expect("lines").iter().filter_map(Value::as_str).collect();
+        let lines: Vec<&str> = lines
+            .as_array()
+            .expect("lines")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         let ours = found.remove(title.as_str()).unwrap_or_default();
         if let Some(at) = (0..lines.len().max(ours.len())).find(|&i| lines.get(i) != ours.get(i)) {
-            return Err(format!("section {title}: expected {:?}, found {:?}", lines.get(at), ours.get(at)));
+            return Err(format!(
+                "section {title}: expected {:?}, found {:?}",
+                lines.get(at),
+                ours.get(at)
+            ));
         }
     }
-    found.keys().next().map_or(Ok(()), |title| Err(format!("section {title} is not in the reference")))
+    found.keys().next().map_or(Ok(()), |title| {
+        Err(format!("section {title} is not in the reference"))
+    })
 }
 
 /// The routing log: when, whom, where, with which scores and regret.
@@ -231,7 +324,11 @@ fn routing(expected: &Value, found: &str) -> Result<(), String> {
         .collect();
     let theirs = expected["rows"].as_array().expect("rows");
     if theirs.len() != ours.len() {
-        return Err(format!("{} routing decisions, expected {}", ours.len(), theirs.len()));
+        return Err(format!(
+            "{} routing decisions, expected {}",
+            ours.len(),
+            theirs.len()
+        ));
     }
     for (row, ours) in theirs.iter().zip(&ours) {
         let [id, clock, chosen, regret, scores] = [0, 1, 2, 3, 4].map(|i| &row[i]);
@@ -241,7 +338,9 @@ fn routing(expected: &Value, found: &str) -> Result<(), String> {
             && same(regret, &ours["regret"])
             && match scores.as_object() {
                 None => ours["scores"].is_null(),
-                Some(all) => all.iter().all(|(instance, score)| same(score, &ours["scores"][instance])),
+                Some(all) => all
+                    .iter()
+                    .all(|(instance, score)| same(score, &ours["scores"][instance])),
             };
         if !fine {
             return Err(format!("routing: expected {row}, found {ours}"));

@@ -5,7 +5,10 @@ use std::process::{Command, Output};
 
 /// The workspace's folder.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the workspace")
+        .to_path_buf()
 }
 
 /// What a run of the command gave.
@@ -18,8 +21,15 @@ pub(crate) struct Ran {
 /// Runs `windtunnel` in the workspace's folder.
 pub(crate) fn windtunnel<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
-    command.current_dir(root()).args(args).env_remove("WINDTUNNEL_LOG");
-    let Output { status, stdout, stderr } = command.output().expect("the command starts");
+    command
+        .current_dir(root())
+        .args(args)
+        .env_remove("WINDTUNNEL_LOG");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("the command starts");
     Ran {
         code: status.code().unwrap_or(-1),
         stdout: String::from_utf8(stdout).expect("stdout is UTF-8"),
