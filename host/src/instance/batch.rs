@@ -125,6 +125,7 @@ impl Instance {
         job.running = false;
         job.preemptions += 1;
         job.scheduled = 0;
+        self.kv.publish(&job.held, job.sequence());
         self.kv.release(&mut job.held);
         if self.config.rules.keep_tokens_on_preemption {
             if !job.in_prefill() {

@@ -82,6 +82,7 @@ impl Job {
         Sequence {
             prompt: &self.request.prompt,
             output: &self.request.output,
+            private_from: self.request.private_from,
         }
     }
 

@@ -75,7 +75,8 @@ impl Instance {
     fn progress(&mut self, now: i64, ends: i64, out: &mut Vec<Report>) {
         let token_us = self.latency.output_token_us();
         let rules = self.config.rules;
-        let step = self.gaps.step(ends - now + token_us);
+        let step = self.gaps.next_step();
+        self.gaps.steps(ends - now + token_us, 1);
         for &ix in &self.batch {
             let job = &mut self.jobs[ix];
             let decoded = if job.in_prefill() {
@@ -93,7 +94,7 @@ impl Instance {
                 if rules.gaps_are_elapsed_time && !contiguous {
                     job.gaps.push_odd(ends - job.last_token_us + token_us);
                 } else {
-                    job.gaps.push(step);
+                    job.gaps.extend(step, step + 1);
                 }
                 job.last_token_us = ends;
             }
