@@ -83,7 +83,11 @@ impl GapLog {
     /// Records `count` steps of the same gap.
     pub(crate) fn steps(&mut self, gap_us: i64, count: u64) {
         if self.runs.back().is_none_or(|run| run.gap_us != gap_us) {
-            self.runs.push_back(Run { first: self.next, gap_us, before_us: self.total_us });
+            self.runs.push_back(Run {
+                first: self.next,
+                gap_us,
+                before_us: self.total_us,
+            });
         }
         self.next += count;
         self.total_us += gap_us * count as i64;
@@ -101,7 +105,11 @@ impl GapLog {
 
     /// Sum of a request's gaps, microseconds.
     pub(crate) fn sum(&self, runs: &GapRuns) -> i64 {
-        let steps: i64 = runs.ranges.iter().map(|&(a, b)| self.before(b) - self.before(a)).sum();
+        let steps: i64 = runs
+            .ranges
+            .iter()
+            .map(|&(a, b)| self.before(b) - self.before(a))
+            .sum();
         steps + runs.odd.iter().sum::<i64>()
     }
 
@@ -130,12 +138,20 @@ impl GapLog {
         let ends = self.changes.iter().take(done).copied().chain([(oldest, 0)]);
         for (step, change) in ends {
             while from < step {
-                while self.runs.get(run + 1).is_some_and(|next| next.first <= from) {
+                while self
+                    .runs
+                    .get(run + 1)
+                    .is_some_and(|next| next.first <= from)
+                {
                     run += 1;
                 }
-                let end = self.runs.get(run + 1).map_or(step, |next| next.first.min(step));
+                let end = self
+                    .runs
+                    .get(run + 1)
+                    .map_or(step, |next| next.first.min(step));
                 if weight > 0 {
-                    *self.histogram.entry(self.runs[run].gap_us).or_default() += weight as u64 * (end - from);
+                    *self.histogram.entry(self.runs[run].gap_us).or_default() +=
+                        weight as u64 * (end - from);
                 }
                 from = end;
             }

@@ -103,6 +103,7 @@ pub struct KvPool {
     /// Further copies of an indexed key, oldest first; `None` when only the newest copy is findable.
     copies: Option<FxHashMap<u64, Vec<u32>>>,
     changes: Option<ChangeLog>,
+    index_version: u64,
     hits: u64,
     misses: u64,
 }
@@ -122,6 +123,7 @@ impl KvPool {
             index: FxHashMap::default(),
             copies: all_copies.then(FxHashMap::default),
             changes: None,
+            index_version: 0,
             hits: 0,
             misses: 0,
         }
@@ -195,6 +197,23 @@ impl KvPool {
         }
     }
 
+    /// Blocks that `tokens` more tokens on top of `held` take from the free list.
+    #[must_use]
+    pub fn blocks_for(&self, held: &Held, tokens: u32) -> u64 {
+        let room = if held.tail == 0 {
+            0
+        } else {
+            self.block_size - held.tail
+        };
+        u64::from(tokens.saturating_sub(room).div_ceil(self.block_size))
+    }
+
+    /// Counts changes of the prefix index; equal values mean that every lookup answers as before.
+    #[must_use]
+    pub fn index_version(&self) -> u64 {
+        self.index_version
+    }
+
     /// Room for `tokens` more prompt tokens on top of what `held` has, claiming the `cached` blocks first if `held` is
     /// empty. All or nothing: `false` changes nothing.
     pub fn allocate_prefill(
@@ -204,15 +223,11 @@ impl KvPool {
         tokens: u32,
         cached: &[u32],
     ) -> bool {
-        let mut fresh = tokens;
-        if held.tail > 0 && held.tail < self.block_size {
-            fresh -= fresh.min(self.block_size - held.tail);
-        }
         let claimed_from_free = cached
             .iter()
             .filter(|&&b| self.blocks[b as usize].references == 0)
             .count() as u64;
-        if u64::from(fresh.div_ceil(self.block_size)) + claimed_from_free > self.free() {
+        if self.blocks_for(held, tokens) + claimed_from_free > self.free() {
             return false;
         }
         // A fully cached prompt stores nothing, and then nothing is claimed either.
@@ -279,7 +294,10 @@ impl KvPool {
             let stored = (k as u32 + 1) * self.block_size;
             // Blocks of one token filled by decoding are never findable; the prompt's are.
             let findable = self.block_size > 1 || stored <= sequence.prompt.len();
-            if stored > sequence.private_from && findable && self.blocks[block as usize].key == NO_KEY {
+            if stored > sequence.private_from
+                && findable
+                && self.blocks[block as usize].key == NO_KEY
+            {
                 self.register(block, sequence.key_at(stored - 1));
             }
         }
@@ -349,6 +367,7 @@ impl KvPool {
 
     fn register(&mut self, block: u32, key: u64) {
         self.blocks[block as usize].key = key;
+        self.index_version += 1;
         if let Some(copies) = &mut self.copies {
             if self.index.contains_key(&key) {
                 copies.entry(key).or_default().push(block);
@@ -370,6 +389,7 @@ impl KvPool {
         if key == NO_KEY {
             return;
         }
+        self.index_version += 1;
         if let Some(copies) = &mut self.copies
             && let Some(others) = copies.get_mut(&key)
         {
