@@ -88,8 +88,6 @@ pub struct Cluster<'s> {
     /// Nothing that happens on an instance concerns anybody else before the front end looks: instances run ahead one by
     /// one, each up to the next moment at which it is read or fed.
     independent: bool,
-    /// The policies look at the instances when they decide.
-    reads_instances: bool,
     arrived: u64,
     /// Records not handed over yet.
     records: Vec<RequestRecord>,
@@ -126,7 +124,6 @@ impl<'s> Cluster<'s> {
                 .for_each(|i| i.kv_mut().track_changes());
         }
         let front = FrontEnd::new(&config, policies);
-        let reads_instances = front.reads_instances();
         let heard = interests.lifecycle_events || interests.token_events;
         let independent = !heard && !source.has_follow_ups();
         Self {
@@ -140,7 +137,6 @@ impl<'s> Cluster<'s> {
             front,
             lifecycle_events: interests.lifecycle_events,
             independent,
-            reads_instances,
             arrived: 0,
             records: Vec::new(),
             finished: 0,
@@ -290,7 +286,7 @@ impl<'s> Cluster<'s> {
     }
 
     fn admit(&mut self, pending: Box<Pending>) {
-        if self.reads_instances {
+        if self.front.admission_looks(self.clock) {
             self.advance_all(self.clock);
         }
         let verdict = self.front.admit(
@@ -314,7 +310,7 @@ impl<'s> Cluster<'s> {
     }
 
     fn route(&mut self, pending: Box<Pending>) {
-        if self.reads_instances {
+        if self.front.router_looks(self.clock) {
             self.advance_all(self.clock);
         }
         match self.front.route(

@@ -237,6 +237,7 @@ impl KvPool {
         if held.is_empty() {
             self.claim(held, cached);
         }
+        held.blocks.reserve(self.blocks_for(held, tokens) as usize);
         let mut left = tokens;
         left -= self.fill_tail(held, sequence, left);
         if left > 0 {

@@ -154,9 +154,9 @@ impl Digest {
         for part in self.parts {
             let counted =
                 [part.ttft_us, part.e2e_us, part.tpot_ns, part.delay_us].map(Tally::into_counted);
-            for (sum, more) in all.iter_mut().zip(&counted) {
-                *sum = merge(sum, more);
-            }
+            all.iter_mut()
+                .zip(&counted)
+                .for_each(|(sum, more)| sum.extend_from_slice(more));
             routed += part.routed;
             each.push(values(part.routed, counted));
         }
