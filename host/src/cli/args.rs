@@ -214,6 +214,9 @@ pub struct EngineArgs {
     /// Whose behaviour the engine follows
     #[arg(long, value_enum, default_value_t = RulesName::Auto)]
     pub rules: RulesName,
+    /// Touch every request in every step instead of what changes; the same results, slowly
+    #[arg(long, hide_short_help = true)]
+    pub plain_steps: bool,
     /// Most requests in the running batch
     #[arg(
         long,

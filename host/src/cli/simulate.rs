@@ -132,6 +132,7 @@ impl Plan {
             horizon_us,
             rules: self.preset.rules(),
             token_events: false,
+            plain: common.engine.plain_steps,
         }
     }
 

@@ -137,6 +137,12 @@ impl FrontEnd {
         }
     }
 
+    /// Do decisions depend on the state of the instances?
+    pub(super) fn reads_instances(&self) -> bool {
+        let i = self.policies.interests();
+        i.counters || i.precise_prefix || self.scrapes.wants_snapshots()
+    }
+
     /// What policies see of a request.
     pub(super) fn view(
         &mut self,

@@ -85,6 +85,11 @@ pub struct Cluster<'s> {
     next_event: Vec<i64>,
     front: FrontEnd,
     lifecycle_events: bool,
+    /// Nothing that happens on an instance concerns anybody else before the front end looks: instances run ahead one by
+    /// one, each up to the next moment at which it is read or fed.
+    independent: bool,
+    /// The policies look at the instances when they decide.
+    reads_instances: bool,
     arrived: u64,
     records: Vec<RequestRecord>,
     reports: Vec<Report>,
@@ -106,12 +111,11 @@ impl<'s> Cluster<'s> {
         let interests = policies.interests();
         let mut engine = config.engine;
         engine.token_events = interests.token_events;
-        let engine = Arc::new(engine);
         let mut hooks = hooks.into_iter();
         let mut instances: Vec<Instance> = (0..config.instances)
             .map(|i| {
                 let hooks = hooks.next().expect("hooks for every instance");
-                Instance::new(i, Arc::clone(&engine), Arc::clone(latency), hooks)
+                Instance::new(i, engine, Arc::clone(latency), hooks)
             })
             .collect();
         if interests.precise_prefix && config.cache_signal_delay_us > 0 {
@@ -119,6 +123,10 @@ impl<'s> Cluster<'s> {
                 .iter_mut()
                 .for_each(|i| i.kv_mut().track_changes());
         }
+        let front = FrontEnd::new(&config, policies);
+        let reads_instances = front.reads_instances();
+        let heard = interests.lifecycle_events || interests.token_events;
+        let independent = !heard && !source.has_follow_ups();
         Self {
             upcoming: source.next_request(),
             source,
@@ -127,8 +135,10 @@ impl<'s> Cluster<'s> {
             clock: 0,
             next_event: vec![NEVER; instances.len()],
             instances,
-            front: FrontEnd::new(&config, policies),
+            front,
             lifecycle_events: interests.lifecycle_events,
+            independent,
+            reads_instances,
             arrived: 0,
             records: Vec::new(),
             reports: Vec::new(),
@@ -150,31 +160,52 @@ impl<'s> Cluster<'s> {
         self.finish()
     }
 
-    /// Executes the next event. `false` when nothing is left, or nothing before the horizon.
+    /// Executes the next event of the front end, or in between the next one of an instance. `false` when nothing is left, or
+    /// nothing before the horizon.
     pub fn advance(&mut self) -> bool {
         let horizon = self.config.engine.horizon_us;
         let arrival = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
         let due = self.due.peek().map_or(NEVER, |Reverse(d)| d.at_us);
         let front = arrival.min(due);
-        let (instance, step) = self.next_instance();
-        let now = front.min(step);
-        if now == NEVER || now > horizon {
+        if !self.independent {
+            let (instance, step) = self.next_instance();
+            if step < front {
+                if step > horizon {
+                    return false;
+                }
+                self.clock = step;
+                self.instances[instance].run_next(step + 1, &mut self.reports);
+                self.after_instance(instance);
+                return true;
+            }
+        }
+        if front == NEVER || front > horizon {
+            self.advance_all(horizon.saturating_add(1));
             return false;
         }
-        debug_assert!(now >= self.clock, "the clock never runs backwards");
-        self.clock = now;
-        if front <= step {
-            // Requests of the source were created before any follow-up, and arrivals precede decisions.
-            if arrival == now {
-                self.arrive_from_source();
-            } else {
-                self.run_due();
-            }
+        debug_assert!(front >= self.clock, "the clock never runs backwards");
+        self.clock = front;
+        // Requests of the source were created before any follow-up, and arrivals precede decisions.
+        if arrival == front {
+            self.arrive_from_source();
         } else {
-            self.instances[instance].run_next(&mut self.reports);
-            self.after_instance(instance);
+            self.run_due();
         }
         true
+    }
+
+    /// Brings an instance to the moment before `until`.
+    fn advance_one(&mut self, i: usize, until: i64) {
+        if self.independent && self.next_event[i] < until {
+            self.instances[i].advance_to(until, &mut self.reports);
+            self.after_instance(i);
+        }
+    }
+
+    fn advance_all(&mut self, until: i64) {
+        for i in 0..self.instances.len() {
+            self.advance_one(i, until);
+        }
     }
 
     fn progress(&self) -> Progress {
@@ -234,6 +265,9 @@ impl<'s> Cluster<'s> {
     }
 
     fn admit(&mut self, pending: Box<Pending>) {
+        if self.reads_instances {
+            self.advance_all(self.clock);
+        }
         let verdict = self.front.admit(
             self.clock,
             &pending,
@@ -255,6 +289,9 @@ impl<'s> Cluster<'s> {
     }
 
     fn route(&mut self, pending: Box<Pending>) {
+        if self.reads_instances {
+            self.advance_all(self.clock);
+        }
         match self.front.route(
             self.clock,
             &pending,
@@ -264,6 +301,7 @@ impl<'s> Cluster<'s> {
             Routed::To(i) => {
                 let Pending { request, view } = *pending;
                 self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
+                self.advance_one(i, self.clock);
                 self.instances[i].deliver(request, view, self.clock);
                 self.next_event[i] = self.instances[i].next_event_us();
             }

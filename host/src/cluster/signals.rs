@@ -71,6 +71,10 @@ impl Scrapes {
         }
     }
 
+    pub(super) fn wants_snapshots(&self) -> bool {
+        self.snapshots_wanted
+    }
+
     pub(super) fn views(&self) -> &[InstanceView] {
         &self.views
     }

@@ -54,6 +54,10 @@ pub struct Summary {
     pub cache_hit_rate: f64,
     /// Most KV blocks in use over KV blocks, 0..=1; the cluster's is its highest instance's.
     pub kv_peak_utilization: f64,
+    /// Most KV blocks in use; for the cluster the largest of its instances.
+    pub kv_peak_blocks: u64,
+    /// Sum over steps of blocks in use x step time, block-microseconds.
+    pub kv_block_time: i128,
     /// Time average of KV blocks in use over KV blocks from clock 0 to the end, 0..=1.
     pub kv_mean_utilization: f64,
     /// Mean wait-queue length over steps.
@@ -220,6 +224,8 @@ fn summary(
         ended_us: totals.ended_us,
         cache_hit_rate: totals.cache_hit_rate(),
         kv_peak_utilization: ratio(totals.kv_peak_blocks as f64, blocks),
+        kv_peak_blocks: totals.kv_peak_blocks,
+        kv_block_time: totals.kv_block_time,
         kv_mean_utilization: ratio(totals.kv_block_time as f64, blocks * totals.ended_us as f64),
         mean_queue_length: ratio(totals.queue_length_sum as f64, totals.steps as f64),
         steps: totals.steps,
@@ -260,6 +266,11 @@ fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: Values) -> 
     let mut cluster = summary("cluster".into(), &sum, values, &gaps, routed);
     let rates: f64 = instances.iter().map(|s| s.cache_hit_rate).sum();
     cluster.cache_hit_rate = ratio(rates, instances.len() as f64);
+    cluster.kv_peak_blocks = instances
+        .iter()
+        .map(|s| s.kv_peak_blocks)
+        .max()
+        .unwrap_or(0);
     cluster.kv_peak_utilization = instances
         .iter()
         .map(|s| s.kv_peak_utilization)
