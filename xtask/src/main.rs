@@ -171,8 +171,8 @@ impl Count {
     /// Adds what a runner's closing line says: `test result: ok. 3 passed; 1 failed; ...` (cargo test) or
     /// `Summary [ 1.2s] 9 tests run: 8 passed (1 slow), 1 failed, 0 skipped` (nextest).
     fn read(&mut self, line: &str) {
-        let line = line.trim_start();
-        if !(line.starts_with("test result:") || line.starts_with("Summary [")) {
+        // The output of a passing test, indented, may hold a `test result` of its own.
+        if !(line.starts_with("test result:") || line.trim_start().starts_with("Summary [")) {
             return;
         }
         let words: Vec<&str> = line.split([' ', ',', ';']).collect();
@@ -233,6 +233,7 @@ mod tests {
         for line in [
             "test result: ok. 3 passed; 1 failed; 2 ignored; 0 measured; 5 filtered out; finished in 0.01s",
             "     Summary [   1.234s] 9 tests run: 7 passed (1 slow), 1 failed, 1 timed out, 4 skipped",
+            "    test result: ok. 1 passed; 0 failed; shown again by nextest",
             "oracle: 9 passed by",
         ] {
             count.read(line);
