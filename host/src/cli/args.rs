@@ -362,6 +362,10 @@ pub struct OutputArgs {
     /// Export the requests as a trace that can be replayed: PREFIX.yaml and PREFIX.csv
     #[arg(long, value_name = "PREFIX")]
     pub trace_output: Option<PathBuf>,
+    /// Keep no request's record, only sums and counts: memory does not grow with the number of requests. Rows still go to
+    /// --results-path, while the run goes on
+    #[arg(long)]
+    pub summary_only: bool,
     /// No progress bar
     #[arg(long, short)]
     pub quiet: bool,

@@ -10,9 +10,11 @@ use crate::config::Defaults;
 use crate::input::{InputError, read_text};
 use crate::instance::{EngineConfig, InstanceHooks, Preset};
 use crate::latency::{Backend, Resolved, Setup, resolve};
+use crate::metrics::digest::Digest;
 use crate::metrics::fitness::Weights;
 use crate::metrics::saturation::Detectors;
 use crate::metrics::slo::{Dimension, SloTargets};
+use crate::metrics::summary::RunSummary;
 use crate::policy::PolicySpec;
 use crate::record::RunRecord;
 use crate::report::ReportInputs;
@@ -111,6 +113,18 @@ impl Plan {
             say(&format!("note: {note}"));
         }
         let analysis = Analysis::of(common, explicit)?;
+        explicit.need(
+            &[
+                "metrics_path",
+                "trace_output",
+                "slo_ttft",
+                "slo_itl",
+                "slo_e2e",
+                "detectors",
+            ],
+            !common.output.summary_only,
+            "with --summary-only, which keeps no request's record",
+        )?;
         output::check_paths(&common.output, &common.analysis)?;
         Ok(Self {
             defaults,
@@ -142,7 +156,7 @@ impl Plan {
             model = self.resolved.canonical,
             "simulating"
         );
-        let record = self.simulate(common, &mut opened)?;
+        let (record, summary) = self.simulate(common, &mut opened)?;
         let Opened {
             description,
             horizon_us,
@@ -158,10 +172,14 @@ impl Plan {
             header: self.header(common, &description),
             setup: self.setup(common, &description, horizon_us),
         };
-        output::deliver(&record, &inputs, common)
+        output::deliver(&record, summary, &inputs, common)
     }
 
-    fn simulate(&self, common: &CommonArgs, opened: &mut Opened) -> Result<RunRecord, InputError> {
+    fn simulate(
+        &self,
+        common: &CommonArgs,
+        opened: &mut Opened,
+    ) -> Result<(RunRecord, RunSummary), InputError> {
         let c = &common.cluster;
         let resolved = &self.resolved;
         let short = resolved.canonical.rsplit('/').next().unwrap_or_default();
@@ -206,9 +224,19 @@ impl Plan {
             hooks,
             opened.source.as_mut(),
         );
-        let record = cluster.run(&mut |progress| bar.show(progress));
+        let mut progress = |progress| bar.show(progress);
+        let outcome = if common.output.summary_only {
+            let mut digest = Digest::default();
+            let record = output::stream(cluster, &common.output, &mut digest, &mut progress)?;
+            let summary = RunSummary::of_digest(digest, &record);
+            (record, summary)
+        } else {
+            let record = cluster.run(&mut progress);
+            let summary = RunSummary::of(&record);
+            (record, summary)
+        };
         bar.done();
-        Ok(record)
+        Ok(outcome)
     }
 
     fn header(&self, common: &CommonArgs, workload: &str) -> Vec<String> {

@@ -11,7 +11,7 @@ pub use front::{ClusterConfig, FrontEndPolicies, TraceConfig};
 
 use crate::instance::{Departure, Instance, InstanceHooks, NEVER, Report};
 use crate::latency::LatencyModel;
-use crate::record::{Outcome, RequestRecord, RunRecord, State};
+use crate::record::{Outcome, Recorder, RequestRecord, RunRecord, State};
 use crate::request::{Ending, Finished, Request, Source};
 use front::{FrontEnd, Pending, Routed, Verdict};
 use std::cmp::Reverse;
@@ -91,7 +91,9 @@ pub struct Cluster<'s> {
     /// The policies look at the instances when they decide.
     reads_instances: bool,
     arrived: u64,
+    /// Records not handed over yet.
     records: Vec<RequestRecord>,
+    finished: u64,
     reports: Vec<Report>,
 }
 
@@ -141,23 +143,46 @@ impl<'s> Cluster<'s> {
             reads_instances,
             arrived: 0,
             records: Vec::new(),
+            finished: 0,
             reports: Vec::new(),
             config,
         }
     }
 
-    /// Runs until nothing is left to do or the horizon is reached.
+    /// Runs until nothing is left to do or the horizon is reached, and keeps every request's record.
     #[must_use]
-    pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> RunRecord {
+    pub fn run(self, progress: &mut dyn FnMut(Progress)) -> RunRecord {
+        let mut requests = Vec::new();
+        let mut record = self.run_into(&mut requests, progress);
+        requests.sort_unstable_by_key(|r| r.serial);
+        record.requests = requests;
+        record
+    }
+
+    /// Runs as [`run`](Self::run) does, but hands every request's record to `recorder`.
+    #[must_use]
+    pub fn run_into(
+        mut self,
+        recorder: &mut dyn Recorder,
+        progress: &mut dyn FnMut(Progress),
+    ) -> RunRecord {
         let mut events = 0u64;
         while self.advance() {
+            self.hand_over(recorder);
             events += 1;
             if events.is_multiple_of(PROGRESS_EVERY) {
                 progress(self.progress());
             }
         }
         progress(self.progress());
-        self.finish()
+        self.finish(recorder)
+    }
+
+    fn hand_over(&mut self, recorder: &mut dyn Recorder) {
+        self.finished += self.records.len() as u64;
+        for request in self.records.drain(..) {
+            recorder.record(request, self.source.symbols());
+        }
     }
 
     /// Executes the next event of the front end, or in between the next one of an instance. `false` when nothing is left, or
@@ -212,7 +237,7 @@ impl<'s> Cluster<'s> {
         Progress {
             clock_us: self.clock,
             arrived: self.arrived,
-            finished: self.records.len() as u64,
+            finished: self.finished,
         }
     }
 
@@ -408,7 +433,7 @@ impl<'s> Cluster<'s> {
 
     /// Ends the run here and hands over its results.
     #[must_use]
-    pub fn finish(mut self) -> RunRecord {
+    pub fn finish(mut self, recorder: &mut dyn Recorder) -> RunRecord {
         let totals = self
             .instances
             .iter_mut()
@@ -425,11 +450,11 @@ impl<'s> Cluster<'s> {
                 ));
             }
         }
-        self.records.sort_unstable_by_key(|r| r.serial);
+        self.hand_over(recorder);
         let (rejected_by_admission, rejected_by_routing, shed_by_class, decisions) =
             self.front.into_results();
         RunRecord {
-            requests: self.records,
+            requests: Vec::new(),
             instances: totals,
             rejected_by_admission,
             rejected_by_routing,
