@@ -52,7 +52,7 @@ impl Instance {
             touched.push((job.seat(ix), Touch::Prefill(n)));
         }
         // Where the budget is short, the requests in front are served first: the decodes must all stand there.
-        let fits = blocks <= self.kv.free() && !(short && !self.prefills_stand_last());
+        let fits = blocks <= self.kv.free() && (!short || self.prefills_stand_last());
         if fits {
             touched.extend(
                 self.group
