@@ -17,6 +17,7 @@ pub mod kv;
 pub mod latency;
 pub mod metrics;
 pub mod policy;
+pub mod pool;
 pub mod record;
 pub mod report;
 pub mod request;

@@ -7,6 +7,7 @@ pub mod json;
 pub mod rows;
 pub mod saturation;
 mod sections;
+pub mod sweep;
 pub mod table;
 
 #[cfg(test)]

@@ -1,0 +1,190 @@
+//! Rows of a sweep: one per run, as CSV, JSON, and as a table over the seeds.
+
+use super::Results;
+use super::go;
+use crate::metrics::stats::Spread;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde_json::{Map, Value};
+use std::io::{self, Write};
+
+/// What is reported of a run, by column name; absent values are empty.
+const METRICS: [(&str, fn(&Results<'_>) -> Option<f64>); 27] = [
+    ("arrived", |r| Some(r.summary.arrivals as f64)),
+    ("completed", |r| Some(r.summary.cluster.completed as f64)),
+    ("rejected", |r| Some((r.summary.rejected_by_admission + r.summary.rejected_by_routing) as f64)),
+    ("timed_out", |r| Some(r.summary.cluster.timed_out as f64)),
+    ("dropped", |r| Some(r.summary.cluster.dropped as f64)),
+    ("simulated_s", |r| Some(r.summary.cluster.duration_s())),
+    ("requests_per_s", |r| Some(r.summary.cluster.responses_per_sec())),
+    ("output_tokens_per_s", |r| Some(r.summary.cluster.tokens_per_sec())),
+    ("ttft_mean_ms", |r| Some(ttft(r).mean)),
+    ("ttft_p50_ms", |r| Some(ttft(r).p50)),
+    ("ttft_p90_ms", |r| Some(ttft(r).p90)),
+    ("ttft_p99_ms", |r| Some(ttft(r).p99)),
+    ("itl_mean_ms", |r| Some(r.summary.cluster.latency_ms.itl.mean)),
+    ("itl_p99_ms", |r| Some(r.summary.cluster.latency_ms.itl.p99)),
+    ("tpot_mean_ms", |r| Some(r.summary.cluster.latency_ms.tpot.mean)),
+    ("tpot_p99_ms", |r| Some(r.summary.cluster.latency_ms.tpot.p99)),
+    ("e2e_mean_ms", |r| Some(r.summary.cluster.latency_ms.e2e.mean)),
+    ("e2e_p50_ms", |r| Some(r.summary.cluster.latency_ms.e2e.p50)),
+    ("e2e_p90_ms", |r| Some(r.summary.cluster.latency_ms.e2e.p90)),
+    ("e2e_p99_ms", |r| Some(r.summary.cluster.latency_ms.e2e.p99)),
+    ("scheduling_delay_p99_ms", |r| Some(r.summary.cluster.latency_ms.scheduling_delay.p99)),
+    ("preemptions", |r| Some(r.summary.cluster.preemptions as f64)),
+    ("kv_peak_utilization", |r| Some(r.summary.cluster.kv_peak_utilization)),
+    ("cache_hit_rate", |r| Some(r.summary.cluster.cache_hit_rate)),
+    ("goodput_rps", |r| r.goodput.as_ref().map(|g| g.rps)),
+    ("slo_attainment", |r| r.goodput.as_ref().map(|g| g.attainment)),
+    ("fitness", |r| r.fitness.as_ref().map(|f| f.score)),
+];
+
+/// Columns of the table for people, after the dimensions.
+const SHOWN: [(&str, &str); 9] = [
+    ("requests_per_s", "Requests/s"),
+    ("ttft_p50_ms", "TTFT p50"),
+    ("ttft_p99_ms", "TTFT p99"),
+    ("tpot_mean_ms", "TPOT mean"),
+    ("e2e_p99_ms", "E2E p99"),
+    ("cache_hit_rate", "Hit rate"),
+    ("rejected", "Rejected"),
+    ("slo_attainment", "SLO met"),
+    ("fitness", "Fitness"),
+];
+
+fn ttft<'a>(r: &'a Results<'_>) -> &'a Spread {
+    &r.summary.cluster.latency_ms.ttft
+}
+
+/// Names of the columns: the run's id, the dimensions, the seed, the metrics.
+#[must_use]
+pub fn columns(dimensions: &[&str]) -> Vec<String> {
+    let metrics = METRICS.iter().map(|(name, _)| *name);
+    ["run"].into_iter().chain(dimensions.iter().copied()).chain(["seed"]).chain(metrics).map(str::to_owned).collect()
+}
+
+/// One run, as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    fields: Vec<String>,
+}
+
+impl Row {
+    /// Of a finished run.
+    #[must_use]
+    pub fn of(id: &str, values: &[&str], seed: u64, results: &Results<'_>) -> Self {
+        let head = [id].into_iter().chain(values.iter().copied()).map(str::to_owned);
+        let metrics = METRICS.iter().map(|(_, of)| of(results).map_or(String::new(), go::number));
+        Self { fields: head.chain([seed.to_string()]).chain(metrics).collect() }
+    }
+
+    /// Of fields read from a file.
+    #[must_use]
+    pub fn from_fields(fields: Vec<String>) -> Self {
+        Self { fields }
+    }
+
+    /// Names the run.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.fields[0]
+    }
+
+    /// Writes it as a line of CSV.
+    ///
+    /// # Errors
+    /// When `out` fails.
+    pub fn write_line(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(&self.fields)?;
+        csv.flush()
+    }
+
+    fn metric(&self, name: &str) -> Option<f64> {
+        let from_end = METRICS.iter().rev().position(|(n, _)| *n == name)?;
+        self.fields[self.fields.len() - 1 - from_end].parse().ok()
+    }
+
+    /// The dimensions' values.
+    fn point(&self) -> &[String] {
+        &self.fields[1..self.fields.len() - METRICS.len() - 1]
+    }
+}
+
+/// Writes a header line and the rows.
+///
+/// # Errors
+/// When `out` fails.
+pub fn write_csv(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+    let mut csv = csv::Writer::from_writer(&mut *out);
+    csv.write_record(columns)?;
+    rows.iter().try_for_each(|row| csv.write_record(&row.fields))?;
+    csv.flush()
+}
+
+/// Writes an array of objects, one a line. Dimensions are text, everything else is a number or null.
+///
+/// # Errors
+/// When `out` fails.
+pub fn write_json(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+    for (k, row) in rows.iter().enumerate() {
+        let text = row.point().len();
+        let object: Map<String, Value> = columns
+            .iter()
+            .zip(&row.fields)
+            .enumerate()
+            .map(|(at, (name, field))| {
+                let number = || serde_json::from_str(field).unwrap_or(Value::Null);
+                (name.clone(), if at <= text { Value::from(field.as_str()) } else { number() })
+            })
+            .collect();
+        out.write_all(if k == 0 { b"[\n" } else { b",\n" })?;
+        serde_json::to_writer(&mut *out, &object)?;
+    }
+    out.write_all(if rows.is_empty() { b"[]\n" } else { b"\n]\n" })
+}
+
+/// A table with a line per point; several seeds show as their mean and standard deviation.
+#[must_use]
+pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    let shown: Vec<_> = SHOWN.iter().filter(|(name, _)| rows.iter().any(|row| row.metric(name).is_some())).collect();
+    table.set_header(dimensions.iter().copied().chain(shown.iter().map(|(_, title)| *title)));
+    for column in table.column_iter_mut().skip(dimensions.len()) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut from = 0;
+    while from < rows.len() {
+        let to = from + rows[from..].iter().take_while(|row| row.point() == rows[from].point()).count();
+        let cell = |name: &str| {
+            let values: Vec<f64> = rows[from..to].iter().filter_map(|row| row.metric(name)).collect();
+            spread(name, &values)
+        };
+        table.add_row(rows[from].point().iter().cloned().chain(shown.iter().map(|(name, _)| cell(name))));
+        from = to;
+    }
+    let seeds = if rows.is_empty() { 0 } else { rows.iter().take_while(|row| row.point() == rows[0].point()).count() };
+    let over = if seeds > 1 { format!("; mean ± standard deviation over {seeds} seeds") } else { String::new() };
+    format!("{table}\n{} runs; latencies in ms{over}\n", rows.len())
+}
+
+fn spread(name: &str, values: &[f64]) -> String {
+    if values.is_empty() {
+        return String::new();
+    }
+    let share = matches!(name, "cache_hit_rate" | "slo_attainment");
+    let show = |x: f64| match name {
+        _ if share => format!("{:.1}%", 100.0 * x),
+        "fitness" => format!("{x:.4}"),
+        "rejected" => format!("{x:.0}"),
+        _ if x >= 1000.0 => format!("{x:.0}"),
+        _ => format!("{x:.2}"),
+    };
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    if values.len() == 1 {
+        return show(mean);
+    }
+    let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    format!("{} ± {}", show(mean), show(variance.sqrt()).trim_end_matches('%'))
+}
