@@ -168,7 +168,7 @@ pub struct ModelArgs {
         long,
         value_delimiter = ',',
         value_name = "A0,A1,A2",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     pub alpha_coeffs: Option<Vec<f64>>,
     /// Step-time coefficients: 3 for blackbox, 7 to 11 for trained-physics (with --alpha-coeffs)
@@ -176,7 +176,7 @@ pub struct ModelArgs {
         long,
         value_delimiter = ',',
         value_name = "B0,B1,...",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     pub beta_coeffs: Option<Vec<f64>>,
     /// Folder with the model's Hugging Face config.json [default: built in]

@@ -9,7 +9,7 @@ mod progress;
 mod simulate;
 mod workloads;
 
-use crate::input::InputError;
+use crate::input::{InputError, plain};
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches};
 use std::io::{self, Write};
@@ -54,13 +54,25 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
     match &cli.command {
         Command::Run(run) => simulate::run(run, &explicit),
         Command::Replay(replay) => simulate::replay(replay, &explicit),
-        Command::Models(models) => models::models(models),
+        Command::Models(models) => models::models(models, &explicit),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "windtunnel", &mut script);
-            Ok(io::stdout().write_all(&script)?)
+            to_stdout(|out| out.write_all(&script))
         }
     }
+}
+
+/// Prints data on stdout.
+fn to_stdout(fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    fill(&mut out).and_then(|()| out.flush()).map_err(|e| {
+        if e.kind() == io::ErrorKind::BrokenPipe {
+            e.into()
+        } else {
+            anyhow::anyhow!("cannot write to standard output: {}", plain(&e))
+        }
+    })
 }
 
 /// A line for people, on stderr.

@@ -1,15 +1,19 @@
 //! Results to stdout and to files. Files are written whole or not at all.
 
 use super::args::{AnalysisArgs, CommonArgs, Format, OutputArgs};
-use crate::input::{InputError, write_whole};
+use super::to_stdout;
+use crate::input::{InputError, Staging, folder_of, identity};
 use crate::record::RunRecord;
 use crate::report::{ReportInputs, Results, blis, decisions, json, rows, saturation, table};
 use crate::workload::export;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Refuses paths that cannot work before the run starts.
-pub fn check_paths(output: &OutputArgs, analysis: &AnalysisArgs) -> Result<(), InputError> {
+/// Refuses paths that cannot work before the run starts. `inputs` are the files that the run reads.
+pub fn check_paths(
+    output: &OutputArgs,
+    analysis: &AnalysisArgs,
+    inputs: &[&Path],
+) -> Result<(), InputError> {
     if let Some(path) = &output.results_path {
         rows::Format::of(path)?;
     }
@@ -23,33 +27,48 @@ pub fn check_paths(output: &OutputArgs, analysis: &AnalysisArgs) -> Result<(), I
     .into_iter()
     .flatten()
     .chain(exports.iter().flatten());
-    let mut seen: Vec<&PathBuf> = Vec::new();
+    let read: Vec<PathBuf> = inputs
+        .iter()
+        .filter(|p| p.is_file())
+        .filter_map(|p| identity(p).ok())
+        .collect();
+    let mut seen: Vec<PathBuf> = Vec::new();
     for path in files {
-        let folder = path
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        if !folder.is_dir() {
-            return Err(InputError::in_file(
-                path.display(),
-                format!("there is no folder {}", folder.display()),
-            ));
+        check_path(path)?;
+        // A device or a pipe takes several outputs.
+        if path.exists() && !path.is_file() {
+            continue;
         }
-        if path.is_dir() {
-            return Err(InputError::in_file(
-                path.display(),
-                "it is a folder; expected a file name",
-            ));
+        let Ok(identity) = identity(path) else {
+            continue; // writing will say what is wrong with it
+        };
+        let refuse = |why: &str| Err(InputError::in_file(path.display(), why));
+        if read.contains(&identity) {
+            return refuse("it would be overwritten, but the run reads it");
         }
-        if seen.contains(&path) {
-            return Err(InputError::in_file(
-                path.display(),
-                "two outputs would go to the same file",
-            ));
+        if seen.contains(&identity) {
+            return refuse("two outputs would go to the same file");
         }
-        seen.push(path);
+        seen.push(identity);
     }
     Ok(())
+}
+
+/// Can there be a file at `path`?
+fn check_path(path: &Path) -> Result<(), InputError> {
+    let refuse = |why: String| Err(InputError::in_file(path.display(), why));
+    let folder = folder_of(path);
+    if path.is_dir() {
+        return refuse("it is a folder; expected a file name".into());
+    }
+    if folder.is_dir() {
+        return Ok(());
+    }
+    refuse(if folder.exists() {
+        format!("{} is not a folder", folder.display())
+    } else {
+        format!("there is no folder {}", folder.display())
+    })
 }
 
 /// Header and data file of an exported trace.
@@ -70,15 +89,17 @@ pub fn deliver(
 ) -> anyhow::Result<()> {
     let results = Results::new(record, inputs);
     let output = &common.output;
+    let mut files = Staging::default();
     if let Some(path) = &output.results_path {
-        rows::write_file(record, path)?;
+        rows::write_file(&mut files, record, path)?;
     }
     if let Some(path) = &output.metrics_path {
-        write_whole(path, |out| blis::metrics_file(&results, out))?;
+        files.write(path, |out| blis::metrics_file(&results, out))?;
     }
     if let Some(prefix) = &output.trace_output {
         let [header, data] = export_paths(prefix);
         export::write(
+            &mut files,
             &header,
             &data,
             &record.requests,
@@ -87,21 +108,20 @@ pub fn deliver(
         )?;
     }
     if let Some(path) = &common.analysis.decisions_path {
-        write_whole(path, |out| decisions::write_jsonl(&record.decisions, out))?;
+        files.write(path, |out| decisions::write_jsonl(&record.decisions, out))?;
     }
     if let (Some(path), Some(detectors)) = (&common.analysis.saturation_report, &inputs.detectors) {
-        write_whole(path, |out| saturation::write_trace(record, detectors, out))?;
+        files.write(path, |out| saturation::write_trace(record, detectors, out))?;
     }
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    match if output.json {
+    files.commit()?;
+    let format = if output.json {
         Format::Json
     } else {
         output.format
-    } {
-        Format::Table => out.write_all(table::text(&results).as_bytes())?,
-        Format::Json => json::write(&results, &mut out)?,
-        Format::Blis => blis::write_stdout(&results, &mut out)?,
-    }
-    out.flush()?;
-    Ok(())
+    };
+    to_stdout(|out| match format {
+        Format::Table => out.write_all(table::text(&results).as_bytes()),
+        Format::Json => json::write(&results, out),
+        Format::Blis => blis::write_stdout(&results, out),
+    })
 }
