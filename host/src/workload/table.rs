@@ -203,6 +203,16 @@ fn next_row(
             continue;
         }
         let inside: usize = row.iter().map(|f| f.matches('\n').count()).sum();
+        // Every row ends with a line; only a quoted field can swallow the last one.
+        if reader.is_done() {
+            let line = reader.position().line().saturating_sub(inside as u64);
+            return Err(InputError::at(
+                name,
+                line.max(1),
+                0,
+                "a quoted field that begins in this row is not closed",
+            ));
+        }
         let line = reader.position().line().saturating_sub(1 + inside as u64);
         if let Some(last) = row.iter().next_back().and_then(|f| f.strip_suffix('\r')) {
             let last = last.to_owned();
@@ -218,6 +228,11 @@ pub(super) fn open_file(path: &Path) -> Result<File, InputError> {
     let cannot = |why: &str| InputError::in_file(path.display(), format!("cannot read: {why}"));
     if path.is_dir() {
         return Err(cannot("it is a folder"));
+    }
+    if path.exists() && !path.is_file() {
+        return Err(cannot(
+            "it is a pipe or a device; a trace is read twice and must be a file",
+        ));
     }
     File::open(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => cannot("no such file or folder"),
@@ -271,6 +286,20 @@ mod tests {
             error,
             "a.csv:1: the column \"input_tokens\" is missing (the header has \"inputtokens\": is that it?)"
         );
+    }
+
+    #[test]
+    fn a_quote_without_end_names_its_row() {
+        for text in ["a,b\n1,2\n3,\"4\n5,6\n", "a,b\n1,2\n3,\"4\n5,6"] {
+            let mut t = table(text);
+            assert!(t.advance().unwrap());
+            assert_eq!(
+                t.advance().unwrap_err().to_string(),
+                "a.csv:3: a quoted field that begins in this row is not closed"
+            );
+        }
+        let mut t = table("a,b\n1,\"2\n\"");
+        assert!(t.advance().unwrap() && !t.advance().unwrap());
     }
 
     #[test]
