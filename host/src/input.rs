@@ -168,6 +168,9 @@ fn yaml_error(name: &impl fmt::Display, error: &serde_yaml::Error) -> InputError
         Error::Unexpected { expected, .. } if *expected == "sequence start" => {
             "expected a list, such as \"[a, b]\"".to_owned()
         }
+        Error::Unexpected { expected, .. } if *expected == "string scalar" => {
+            "expected a single text".to_owned()
+        }
         // Its own words for people, without the place: ours stands in front.
         other => printable(&serde_yaml::UserMessageFormatter.format_message(other)),
     };

@@ -258,10 +258,10 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "NAME")]
     pub admission_policy: Option<String>,
     /// Tokens the bucket holds (token-bucket) [default: 10000]
-    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "TOKENS")]
     pub token_bucket_capacity: Option<f64>,
     /// Tokens per second the bucket gains (token-bucket) [default: 1000]
-    #[arg(long, value_name = "TOKENS/S", allow_negative_numbers = true)]
+    #[arg(long, value_name = "TOKENS/S")]
     pub token_bucket_refill_rate: Option<f64>,
     /// Arrival to admission decision, microseconds
     #[arg(long, default_value_t = 0, value_name = "US")]
@@ -273,10 +273,10 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "SCORERS")]
     pub routing_scorers: Option<String>,
     /// Two-weight form of weighted routing: weight of free KV blocks [default: 0.6]
-    #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
+    #[arg(long, value_name = "WEIGHT")]
     pub routing_cache_weight: Option<f64>,
     /// Two-weight form of weighted routing: weight of short queues [default: 0.4]
-    #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
+    #[arg(long, value_name = "WEIGHT")]
     pub routing_load_weight: Option<f64>,
     /// Admission to routing decision, microseconds
     #[arg(long, default_value_t = 0, value_name = "US")]
@@ -384,12 +384,7 @@ pub struct CommonArgs {
     pub output: OutputArgs,
     /// Simulated time at which the run stops, microseconds [default: none; a replay under --rules blis stops at twice the
     /// latest arrival, as BLIS does]
-    #[arg(
-        long,
-        value_name = "US",
-        allow_negative_numbers = true,
-        help_heading = "Workload"
-    )]
+    #[arg(long, value_name = "US", help_heading = "Workload")]
     pub horizon: Option<i64>,
     /// Seed of everything random
     #[arg(long, default_value_t = 42, help_heading = "Workload")]
@@ -418,12 +413,7 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "FILE")]
     pub workload_traces_filepath: Option<PathBuf>,
     /// Requests per second, evenly spaced
-    #[arg(
-        long,
-        default_value_t = 1.0,
-        value_name = "REQ/S",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, default_value_t = 1.0, value_name = "REQ/S")]
     pub rate: f64,
     /// Requests to send
     #[arg(
@@ -461,12 +451,7 @@ pub struct WorkloadArgs {
     #[arg(long, default_value_t = 7000, value_name = "TOKENS")]
     pub output_tokens_max: u32,
     /// Seconds after which a client gives up; negative = never. Trace files have their own deadlines
-    #[arg(
-        long,
-        default_value_t = 300.0,
-        value_name = "SECONDS",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, default_value_t = 300.0, value_name = "SECONDS")]
     pub timeout: f64,
 }
 

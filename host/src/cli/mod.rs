@@ -23,7 +23,7 @@ const EXIT_FAILURE: u8 = 1;
 /// Runs the command line and says how it went: 0 fine, 2 wrong input, 1 a failure of ours.
 #[must_use]
 pub fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let matches = command().get_matches();
     let outcome = Cli::from_arg_matches(&matches)
         .map_err(anyhow::Error::from)
         .and_then(|cli| {
@@ -49,6 +49,16 @@ pub fn main() -> ExitCode {
     })
 }
 
+/// The command line. Every flag takes a negative number as its value, so that the flag can say what is wrong with it.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|sub| {
+        sub.mut_args(|arg| {
+            let takes_value = arg.get_action().takes_values();
+            arg.allow_negative_numbers(takes_value)
+        })
+    })
+}
+
 fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
     let explicit = effects::Explicit::of(matches);
     match &cli.command {
@@ -57,7 +67,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Models(models) => models::models(models, &explicit),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "windtunnel", &mut script);
+            clap_complete::generate(*shell, &mut command(), "windtunnel", &mut script);
             to_stdout(|out| out.write_all(&script))
         }
     }

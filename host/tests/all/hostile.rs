@@ -83,10 +83,7 @@ fn what_is_no_trace_is_told_what_would_be_one() {
             "the file is binary, not text; understood are: ",
         ),
         (b"{\"timestamp\": 1}\n", "the file begins like JSON: "),
-        (
-            b"\xff\xfe\n",
-            "the file begins with a row of unknown columns: ",
-        ),
+        (b"\xff\xfe\n", "the file is no CSV: "),
     ];
     for (bytes, message) in cases {
         folder.write("t.csv", bytes);
@@ -275,7 +272,7 @@ fn a_prompt_that_can_never_fit_is_dropped_and_reported() {
         "{}",
         ran.stdout
     );
-    let told = "! 1 request can never be served: prompt and output exceed the model length or the KV cache";
+    let told = "! 1 request can never be served: its prompt and output exceed the model length or the KV cache";
     assert!(ran.stdout.contains(told), "{}", ran.stdout);
     let rows = std::fs::read_to_string(folder.path().join("r.csv")).unwrap();
     let outcomes: Vec<&str> = rows
