@@ -27,7 +27,7 @@ pub fn main() -> ExitCode {
     let outcome = Cli::from_arg_matches(&matches)
         .map_err(anyhow::Error::from)
         .and_then(|cli| {
-            init_log(cli.log);
+            init_log(cli.log)?;
             dispatch(&cli, &matches)
         });
     let Err(error) = outcome else {
@@ -90,9 +90,13 @@ fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-fn init_log(level: args::LogLevel) {
+fn init_log(level: args::LogLevel) -> Result<(), InputError> {
     let filter = match std::env::var("WINDTUNNEL_LOG") {
-        Ok(directives) => tracing_subscriber::EnvFilter::new(directives),
+        Ok(directives) => tracing_subscriber::EnvFilter::try_new(&directives).map_err(|e| {
+            InputError::new(format!(
+                "environment variable WINDTUNNEL_LOG=\"{directives}\": {e}"
+            ))
+        })?,
         Err(_) => tracing_subscriber::EnvFilter::new(level.directive()),
     };
     tracing_subscriber::fmt()
@@ -101,4 +105,5 @@ fn init_log(level: args::LogLevel) {
         .without_time()
         .with_target(false)
         .init();
+    Ok(())
 }

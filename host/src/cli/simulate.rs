@@ -39,7 +39,7 @@ pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
         workloads::for_replay(args, explicit, args.common.engine.rules == RulesName::Blis)?;
     if args.common.engine.rules == RulesName::Blis && args.common.horizon.is_none() {
         opened.notes.push(format!(
-            "under --rules blis a replay stops at the reference's default horizon, {:.3} s; --horizon changes it",
+            "under --rules blis a replay stops at BLIS's default horizon, {:.3} s; --horizon changes it",
             opened.horizon_us as f64 / 1e6
         ));
     }
