@@ -136,6 +136,18 @@ impl RequestRecord {
     }
 }
 
+/// Takes the record of every request when it is done with, in that order.
+pub trait Recorder {
+    /// One more record; `symbols` are the names in it.
+    fn record(&mut self, request: RequestRecord, symbols: &Symbols);
+}
+
+impl Recorder for Vec<RequestRecord> {
+    fn record(&mut self, request: RequestRecord, _symbols: &Symbols) {
+        self.push(request);
+    }
+}
+
 /// Counters of one instance.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceTotals {
@@ -247,7 +259,7 @@ pub enum Decision {
 /// Everything a run leaves behind.
 #[derive(Clone, Debug)]
 pub struct RunRecord {
-    /// One per request that arrived, in order of arrival (serial).
+    /// One per request that arrived, in order of arrival (serial); empty when another recorder took them.
     pub requests: Vec<RequestRecord>,
     /// One per instance.
     pub instances: Vec<InstanceTotals>,

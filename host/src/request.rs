@@ -233,6 +233,9 @@ pub struct Request {
     pub prompt: TokenSeq,
     /// What it will generate. Its length is the oracle: no policy ever sees it.
     pub output: TokenSeq,
+    /// From this position on (prompt, then output), its tokens occur in no other request of the run; `u32::MAX` = all may
+    /// occur elsewhere. Blocks of private tokens need no place in a prefix index.
+    pub private_from: u32,
     /// The client's output budget (`max_tokens`), tokens; 0 = none given.
     pub max_output_tokens: u32,
     /// The client gives up at this time, microseconds; 0 = never.
@@ -266,6 +269,7 @@ impl Request {
         Self {
             id,
             arrival_us,
+            private_from: u32::MAX,
             max_output_tokens: output.len(),
             prompt,
             output,

@@ -47,6 +47,8 @@ pub struct Event {
 /// What a policy reads and listens to. What nobody asks for is not computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interests {
+    /// Reads `in_flight` or `dispatched_tokens` of [`InstanceView`](crate::InstanceView).
+    pub counters: bool,
     /// Reads the scraped fields of [`InstanceView`](crate::InstanceView).
     pub snapshots: bool,
     /// Calls [`precise_prefix_blocks`](crate::Signals::precise_prefix_blocks).
@@ -62,22 +64,25 @@ pub struct Interests {
 impl Interests {
     /// Reads everything and hears everything: the safe default.
     pub const ALL: Self = Self {
+        counters: true,
         snapshots: true,
         precise_prefix: true,
         approximate_prefix: true,
         lifecycle_events: true,
         token_events: true,
     };
-    /// Reads nothing but the always-fresh fields.
+    /// Reads nothing of the instances but their number.
     pub const NONE: Self = Self {
+        counters: false,
         snapshots: false,
         precise_prefix: false,
         approximate_prefix: false,
         lifecycle_events: false,
         token_events: false,
     };
-    /// Reads the scraped instance fields.
+    /// Reads all fields of the instances.
     pub const SNAPSHOTS: Self = Self {
+        counters: true,
         snapshots: true,
         ..Self::NONE
     };
@@ -86,6 +91,7 @@ impl Interests {
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self {
+            counters: self.counters || other.counters,
             snapshots: self.snapshots || other.snapshots,
             precise_prefix: self.precise_prefix || other.precise_prefix,
             approximate_prefix: self.approximate_prefix || other.approximate_prefix,

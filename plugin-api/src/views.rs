@@ -37,7 +37,7 @@ pub struct RequestView {
 /// One serving instance as the front end sees it.
 ///
 /// `in_flight` and `dispatched_tokens` are counted by the front end itself and always fresh. Everything else is scraped
-/// from the instance and as old as `age_us`; before the first scrape it is zero.
+/// from the instance and read at `scraped_us`; before the first scrape it is zero.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct InstanceView {
@@ -63,8 +63,8 @@ pub struct InstanceView {
     pub cache_hit_rate: f64,
     /// Prompt tokens of the requests in flight (fresh).
     pub dispatched_tokens: u64,
-    /// Age of the scraped fields, microseconds.
-    pub age_us: i64,
+    /// When the scraped fields were read, microseconds; 0 before the first scrape.
+    pub scraped_us: i64,
     /// Largest batch the instance runs, requests.
     pub max_batch_size: u32,
     /// Tokens a KV block holds.
@@ -72,6 +72,12 @@ pub struct InstanceView {
 }
 
 impl InstanceView {
+    /// Age of the scraped fields at `now_us`, microseconds.
+    #[must_use]
+    pub fn age_us(&self, now_us: i64) -> i64 {
+        now_us - self.scraped_us
+    }
+
     /// Requests waiting, running and in flight. A request in flight that already waits or runs counts twice, as the
     /// reference simulator counts it; for equal instances the order is the same.
     #[must_use]

@@ -214,6 +214,9 @@ pub struct EngineArgs {
     /// Whose behaviour the engine follows
     #[arg(long, value_enum, default_value_t = RulesName::Auto)]
     pub rules: RulesName,
+    /// Touch every request in every step instead of what changes; the same results, slowly
+    #[arg(long, hide_short_help = true)]
+    pub plain_steps: bool,
     /// Most requests in the running batch
     #[arg(
         long,
@@ -359,6 +362,10 @@ pub struct OutputArgs {
     /// Export the requests as a TraceV2 trace that can be replayed: PREFIX.yaml and PREFIX.csv
     #[arg(long, value_name = "PREFIX")]
     pub trace_output: Option<PathBuf>,
+    /// Keep no request's record, only sums and counts: memory does not grow with the number of requests. Rows still go to
+    /// --results-path, while the run goes on
+    #[arg(long)]
+    pub summary_only: bool,
     /// No progress bar
     #[arg(long, short)]
     pub quiet: bool,

@@ -2,9 +2,13 @@
 
 use super::args::{AnalysisArgs, CommonArgs, Format, OutputArgs};
 use super::to_stdout;
+use crate::cluster::{Cluster, Progress};
 use crate::input::{InputError, Staging, folder_of, identity};
-use crate::record::RunRecord;
+use crate::metrics::digest::Digest;
+use crate::metrics::summary::RunSummary;
+use crate::record::{Recorder, RequestRecord, RunRecord};
 use crate::report::{ReportInputs, Results, blis, decisions, json, rows, saturation, table};
+use crate::request::Symbols;
 use crate::workload::export;
 use std::path::{Path, PathBuf};
 
@@ -81,16 +85,55 @@ fn export_paths(prefix: &Path) -> [PathBuf; 2] {
     [with(".yaml"), with(".csv")]
 }
 
-/// Prints the results and writes the files that were asked for.
+/// Runs a cluster and keeps only the digest of its requests; their rows go to the results file while it runs.
+pub fn stream(
+    cluster: Cluster<'_>,
+    output: &OutputArgs,
+    digest: &mut Digest,
+    files: &mut Staging,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<RunRecord, InputError> {
+    let Some(path) = &output.results_path else {
+        return Ok(cluster.run_into(digest, progress));
+    };
+    let format = rows::Format::of(path)?;
+    let mut record = None;
+    files.write(path, |out| {
+        let mut both = Both {
+            digest,
+            rows: rows::RowStream::new(format, out)?,
+        };
+        let run = cluster.run_into(&mut both, progress);
+        both.rows.finish(&run.symbols)?;
+        record = Some(run);
+        Ok(())
+    })?;
+    record.ok_or_else(|| InputError::in_file(path.display(), "nothing was written"))
+}
+
+struct Both<'a, 'b> {
+    digest: &'a mut Digest,
+    rows: rows::RowStream<'b>,
+}
+
+impl Recorder for Both<'_, '_> {
+    fn record(&mut self, request: RequestRecord, symbols: &Symbols) {
+        self.digest.add(&request);
+        self.rows.record(request, symbols);
+    }
+}
+
+/// Prints the results and writes the files that were asked for, with those that `files` holds already.
 pub fn deliver(
     record: &RunRecord,
+    summary: RunSummary,
     inputs: &ReportInputs,
     common: &CommonArgs,
+    mut files: Staging,
 ) -> anyhow::Result<()> {
-    let results = Results::new(record, inputs);
+    let results = Results::with_summary(record, summary, inputs);
     let output = &common.output;
-    let mut files = Staging::default();
-    if let Some(path) = &output.results_path {
+    if let (Some(path), false) = (&output.results_path, output.summary_only) {
         rows::write_file(&mut files, record, path)?;
     }
     if let Some(path) = &output.metrics_path {

@@ -7,12 +7,14 @@ use super::workloads::{self, Opened};
 use super::{output, policies, say};
 use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
 use crate::config::Defaults;
-use crate::input::{InputError, read_text};
+use crate::input::{InputError, Staging, read_text};
 use crate::instance::{EngineConfig, InstanceHooks, Preset};
 use crate::latency::{Backend, KvBlocksSource, Resolved, Setup, resolve};
+use crate::metrics::digest::Digest;
 use crate::metrics::fitness::Weights;
 use crate::metrics::saturation::Detectors;
 use crate::metrics::slo::{Dimension, SloTargets};
+use crate::metrics::summary::RunSummary;
 use crate::policy::PolicySpec;
 use crate::record::RunRecord;
 use crate::report::ReportInputs;
@@ -121,6 +123,18 @@ impl Plan {
         };
         let chosen = policies::choose(&common.cluster, &common.engine, explicit, preset)?;
         let analysis = Analysis::of(common, explicit)?;
+        explicit.need(
+            &[
+                "metrics_path",
+                "trace_output",
+                "slo_ttft",
+                "slo_itl",
+                "slo_e2e",
+                "detectors",
+            ],
+            !common.output.summary_only,
+            "with --summary-only, which keeps no request's record",
+        )?;
         let figures = [
             &m.defaults_filepath,
             &m.hardware_config,
@@ -155,6 +169,7 @@ impl Plan {
             horizon_us,
             rules: self.preset.rules(),
             token_events: false,
+            plain: common.engine.plain_steps,
         }
     }
 
@@ -169,7 +184,8 @@ impl Plan {
             model = self.resolved.canonical,
             "simulating"
         );
-        let record = self.simulate(common, &mut opened)?;
+        let mut files = Staging::default();
+        let (record, summary) = self.simulate(common, &mut opened, &mut files)?;
         let Opened {
             description,
             horizon_us,
@@ -185,10 +201,15 @@ impl Plan {
             header: self.header(common, &description),
             setup: self.setup(common, &description, horizon_us),
         };
-        output::deliver(&record, &inputs, common)
+        output::deliver(&record, summary, &inputs, common, files)
     }
 
-    fn simulate(&self, common: &CommonArgs, opened: &mut Opened) -> Result<RunRecord, InputError> {
+    fn simulate(
+        &self,
+        common: &CommonArgs,
+        opened: &mut Opened,
+        files: &mut Staging,
+    ) -> Result<(RunRecord, RunSummary), InputError> {
         let c = &common.cluster;
         let resolved = &self.resolved;
         let short = resolved.canonical.rsplit('/').next().unwrap_or_default();
@@ -233,9 +254,20 @@ impl Plan {
             hooks,
             opened.source.as_mut(),
         );
-        let record = cluster.run(&mut |progress| bar.show(progress));
+        let mut progress = |progress| bar.show(progress);
+        let outcome = if common.output.summary_only {
+            let mut digest = Digest::default();
+            let record =
+                output::stream(cluster, &common.output, &mut digest, files, &mut progress)?;
+            let summary = RunSummary::of_digest(digest, &record);
+            (record, summary)
+        } else {
+            let record = cluster.run(&mut progress);
+            let summary = RunSummary::of(&record);
+            (record, summary)
+        };
         bar.done();
-        Ok(record)
+        Ok(outcome)
     }
 
     fn header(&self, common: &CommonArgs, workload: &str) -> Vec<String> {

@@ -78,6 +78,8 @@ pub(super) enum Routed {
 
 pub(super) struct FrontEnd {
     policies: FrontEndPolicies,
+    /// Do admission and router read the counters of requests in flight?
+    counters: (bool, bool),
     scrapes: Scrapes,
     trace: TraceConfig,
     exact_model_tags: bool,
@@ -106,7 +108,12 @@ impl FrontEnd {
     pub(super) fn new(config: &ClusterConfig, policies: FrontEndPolicies) -> Self {
         let mut interests = policies.interests();
         // Counterfactuals compare the loads that the router could have seen.
-        interests.snapshots |= config.trace.decisions && config.trace.counterfactual_k > 0;
+        let counterfactuals = config.trace.decisions && config.trace.counterfactual_k > 0;
+        interests.snapshots |= counterfactuals;
+        let counters = (
+            policies.admission.interests().counters,
+            policies.router.interests().counters || counterfactuals,
+        );
         let EngineConfig {
             max_running,
             block_size,
@@ -123,6 +130,7 @@ impl FrontEnd {
         );
         Self {
             policies,
+            counters,
             scrapes,
             trace: config.trace,
             exact_model_tags: rules.exact_model_tags,
@@ -135,6 +143,16 @@ impl FrontEnd {
             shed_by_class: BTreeMap::new(),
             decisions: Vec::new(),
         }
+    }
+
+    /// Does the admission decision at `now` depend on what the instances did until now?
+    pub(super) fn admission_looks(&self, now: i64) -> bool {
+        self.counters.0 || self.scrapes.looks(now)
+    }
+
+    /// Does the routing decision at `now` depend on what the instances did until now?
+    pub(super) fn router_looks(&self, now: i64) -> bool {
+        self.counters.1 || self.scrapes.looks(now)
     }
 
     /// What policies see of a request.

@@ -11,7 +11,7 @@ pub use front::{ClusterConfig, FrontEndPolicies, TraceConfig};
 
 use crate::instance::{Departure, Instance, InstanceHooks, NEVER, Report};
 use crate::latency::LatencyModel;
-use crate::record::{Outcome, RequestRecord, RunRecord, State};
+use crate::record::{Outcome, Recorder, RequestRecord, RunRecord, State};
 use crate::request::{Ending, Finished, Request, Source};
 use front::{FrontEnd, Pending, Routed, Verdict};
 use std::cmp::Reverse;
@@ -85,8 +85,13 @@ pub struct Cluster<'s> {
     next_event: Vec<i64>,
     front: FrontEnd,
     lifecycle_events: bool,
+    /// Nothing that happens on an instance concerns anybody else before the front end looks: instances run ahead one by
+    /// one, each up to the next moment at which it is read or fed.
+    independent: bool,
     arrived: u64,
+    /// Records not handed over yet.
     records: Vec<RequestRecord>,
+    finished: u64,
     reports: Vec<Report>,
 }
 
@@ -106,12 +111,11 @@ impl<'s> Cluster<'s> {
         let interests = policies.interests();
         let mut engine = config.engine;
         engine.token_events = interests.token_events;
-        let engine = Arc::new(engine);
         let mut hooks = hooks.into_iter();
         let mut instances: Vec<Instance> = (0..config.instances)
             .map(|i| {
                 let hooks = hooks.next().expect("hooks for every instance");
-                Instance::new(i, Arc::clone(&engine), Arc::clone(latency), hooks)
+                Instance::new(i, engine, Arc::clone(latency), hooks)
             })
             .collect();
         if interests.precise_prefix && config.cache_signal_delay_us > 0 {
@@ -119,6 +123,9 @@ impl<'s> Cluster<'s> {
                 .iter_mut()
                 .for_each(|i| i.kv_mut().track_changes());
         }
+        let front = FrontEnd::new(&config, policies);
+        let heard = interests.lifecycle_events || interests.token_events;
+        let independent = !heard && !source.has_follow_ups();
         Self {
             upcoming: source.next_request(),
             source,
@@ -127,61 +134,106 @@ impl<'s> Cluster<'s> {
             clock: 0,
             next_event: vec![NEVER; instances.len()],
             instances,
-            front: FrontEnd::new(&config, policies),
+            front,
             lifecycle_events: interests.lifecycle_events,
+            independent,
             arrived: 0,
             records: Vec::new(),
+            finished: 0,
             reports: Vec::new(),
             config,
         }
     }
 
-    /// Runs until nothing is left to do or the horizon is reached.
+    /// Runs until nothing is left to do or the horizon is reached, and keeps every request's record.
     #[must_use]
-    pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> RunRecord {
+    pub fn run(self, progress: &mut dyn FnMut(Progress)) -> RunRecord {
+        let mut requests = Vec::new();
+        let mut record = self.run_into(&mut requests, progress);
+        requests.sort_unstable_by_key(|r| r.serial);
+        record.requests = requests;
+        record
+    }
+
+    /// Runs as [`run`](Self::run) does, but hands every request's record to `recorder`.
+    #[must_use]
+    pub fn run_into(
+        mut self,
+        recorder: &mut dyn Recorder,
+        progress: &mut dyn FnMut(Progress),
+    ) -> RunRecord {
         let mut events = 0u64;
         while self.advance() {
+            self.hand_over(recorder);
             events += 1;
             if events.is_multiple_of(PROGRESS_EVERY) {
                 progress(self.progress());
             }
         }
         progress(self.progress());
-        self.finish()
+        self.finish(recorder)
     }
 
-    /// Executes the next event. `false` when nothing is left, or nothing before the horizon.
+    fn hand_over(&mut self, recorder: &mut dyn Recorder) {
+        self.finished += self.records.len() as u64;
+        for request in self.records.drain(..) {
+            recorder.record(request, self.source.symbols());
+        }
+    }
+
+    /// Executes the next event of the front end, or in between the next one of an instance. `false` when nothing is left, or
+    /// nothing before the horizon.
     pub fn advance(&mut self) -> bool {
         let horizon = self.config.engine.horizon_us;
         let arrival = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
         let due = self.due.peek().map_or(NEVER, |Reverse(d)| d.at_us);
         let front = arrival.min(due);
-        let (instance, step) = self.next_instance();
-        let now = front.min(step);
-        if now == NEVER || now > horizon {
+        if !self.independent {
+            let (instance, step) = self.next_instance();
+            if step < front {
+                if step > horizon {
+                    return false;
+                }
+                self.clock = step;
+                self.instances[instance].run_next(step + 1, &mut self.reports);
+                self.after_instance(instance);
+                return true;
+            }
+        }
+        if front == NEVER || front > horizon {
+            self.advance_all(horizon.saturating_add(1));
             return false;
         }
-        debug_assert!(now >= self.clock, "the clock never runs backwards");
-        self.clock = now;
-        if front <= step {
-            // Requests of the source were created before any follow-up, and arrivals precede decisions.
-            if arrival == now {
-                self.arrive_from_source();
-            } else {
-                self.run_due();
-            }
+        debug_assert!(front >= self.clock, "the clock never runs backwards");
+        self.clock = front;
+        // Requests of the source were created before any follow-up, and arrivals precede decisions.
+        if arrival == front {
+            self.arrive_from_source();
         } else {
-            self.instances[instance].run_next(&mut self.reports);
-            self.after_instance(instance);
+            self.run_due();
         }
         true
+    }
+
+    /// Brings an instance to the moment before `until`.
+    fn advance_one(&mut self, i: usize, until: i64) {
+        if self.independent && self.next_event[i] < until {
+            self.instances[i].advance_to(until, &mut self.reports);
+            self.after_instance(i);
+        }
+    }
+
+    fn advance_all(&mut self, until: i64) {
+        for i in 0..self.instances.len() {
+            self.advance_one(i, until);
+        }
     }
 
     fn progress(&self) -> Progress {
         Progress {
             clock_us: self.clock,
             arrived: self.arrived,
-            finished: self.records.len() as u64,
+            finished: self.finished,
         }
     }
 
@@ -234,6 +286,9 @@ impl<'s> Cluster<'s> {
     }
 
     fn admit(&mut self, pending: Box<Pending>) {
+        if self.front.admission_looks(self.clock) {
+            self.advance_all(self.clock);
+        }
         let verdict = self.front.admit(
             self.clock,
             &pending,
@@ -255,6 +310,9 @@ impl<'s> Cluster<'s> {
     }
 
     fn route(&mut self, pending: Box<Pending>) {
+        if self.front.router_looks(self.clock) {
+            self.advance_all(self.clock);
+        }
         match self.front.route(
             self.clock,
             &pending,
@@ -264,6 +322,7 @@ impl<'s> Cluster<'s> {
             Routed::To(i) => {
                 let Pending { request, view } = *pending;
                 self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
+                self.advance_one(i, self.clock);
                 self.instances[i].deliver(request, view, self.clock);
                 self.next_event[i] = self.instances[i].next_event_us();
             }
@@ -370,7 +429,7 @@ impl<'s> Cluster<'s> {
 
     /// Ends the run here and hands over its results.
     #[must_use]
-    pub fn finish(mut self) -> RunRecord {
+    pub fn finish(mut self, recorder: &mut dyn Recorder) -> RunRecord {
         let totals = self
             .instances
             .iter_mut()
@@ -387,11 +446,11 @@ impl<'s> Cluster<'s> {
                 ));
             }
         }
-        self.records.sort_unstable_by_key(|r| r.serial);
+        self.hand_over(recorder);
         let (rejected_by_admission, rejected_by_routing, shed_by_class, decisions) =
             self.front.into_results();
         RunRecord {
-            requests: self.records,
+            requests: Vec::new(),
             instances: totals,
             rejected_by_admission,
             rejected_by_routing,

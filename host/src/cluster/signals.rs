@@ -8,7 +8,7 @@ use windtunnel_plugin_api::{InstanceView, Interests, Signals};
 /// The instances as the front end sees them.
 pub(super) struct Scrapes {
     views: Vec<InstanceView>,
-    last_refresh: Vec<i64>,
+    refreshed: i64,
     refresh_us: i64,
     cache_delay_us: i64,
     cache_refreshed: i64,
@@ -40,7 +40,7 @@ impl Scrapes {
         };
         Self {
             views: (0..instances).map(view).collect(),
-            last_refresh: vec![0; instances as usize],
+            refreshed: 0,
             refresh_us,
             cache_delay_us,
             cache_refreshed: 0,
@@ -50,20 +50,33 @@ impl Scrapes {
         }
     }
 
+    fn snapshots_due(&self, now: i64) -> bool {
+        self.snapshots_wanted && (self.refresh_us == 0 || now - self.refreshed >= self.refresh_us)
+    }
+
+    fn cache_due(&self, now: i64) -> bool {
+        self.cache_wanted
+            && self.cache_delay_us > 0
+            && now - self.cache_refreshed >= self.cache_delay_us
+    }
+
+    /// Will a decision at `now` look into the instances, not only at what was scraped before?
+    pub(super) fn looks(&self, now: i64) -> bool {
+        self.snapshots_due(now)
+            || self.cache_due(now)
+            || (self.cache_wanted && self.cache_delay_us == 0)
+    }
+
     /// Scrapes what is due at `now`. Refreshes happen on demand, when somebody is about to decide.
     pub(super) fn refresh(&mut self, now: i64, instances: &mut [Instance]) {
-        if self.snapshots_wanted {
-            for (i, view) in self.views.iter_mut().enumerate() {
-                if self.refresh_us == 0 || now - self.last_refresh[i] >= self.refresh_us {
-                    self.last_refresh[i] = now;
-                    scrape(view, &instances[i]);
-                }
-                view.age_us = now - self.last_refresh[i];
-            }
+        if self.snapshots_due(now) {
+            self.refreshed = now;
+            self.views
+                .iter_mut()
+                .zip(&*instances)
+                .for_each(|(view, instance)| scrape(view, instance, now));
         }
-        let cache_due =
-            self.cache_delay_us > 0 && now - self.cache_refreshed >= self.cache_delay_us;
-        if self.cache_wanted && cache_due {
+        if self.cache_due(now) {
             self.cache_refreshed = now;
             instances
                 .iter_mut()
@@ -93,7 +106,8 @@ impl Scrapes {
     }
 }
 
-fn scrape(view: &mut InstanceView, instance: &Instance) {
+fn scrape(view: &mut InstanceView, instance: &Instance, now: i64) {
+    view.scraped_us = now;
     let kv = instance.kv();
     view.queue_depth = instance.queue_depth() as u32;
     view.batch_size = instance.batch_size() as u32;

@@ -1,17 +1,38 @@
 //! Batch formation: first the running requests get their tokens, then waiting ones are admitted.
 
+use super::group::Seat;
 use super::queue::JobIx;
 use super::{Instance, Report};
 
 /// What batch formation keeps track of within one step.
 pub(super) struct Formation {
     /// New tokens left in this step.
-    budget: u32,
+    pub(super) budget: u32,
     /// Somebody was preempted: nobody is admitted in this step.
-    preempted: bool,
+    pub(super) preempted: bool,
+}
+
+/// A head of the queue that did not fit. Trying again is useless until there is more of something.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockedHead {
+    serial: u64,
+    budget: u32,
+    free: u64,
+    index_version: u64,
 }
 
 impl Instance {
+    /// Would the head of the queue fail to fit as it did the last time?
+    pub(super) fn head_is_blocked(&self, budget: u32) -> bool {
+        let head = self.queue.head().map(|ix| self.jobs[ix].view.serial);
+        self.blocked_head.is_some_and(|b| {
+            head == Some(b.serial)
+                && budget >= b.budget
+                && self.kv.free() <= b.free
+                && self.kv.index_version() == b.index_version
+        })
+    }
+
     /// Forms the batch of the step that starts at `now`.
     pub(super) fn form_batch(&mut self, now: i64, out: &mut Vec<Report>) {
         let mut formation = Formation {
@@ -19,13 +40,11 @@ impl Instance {
             preempted: false,
         };
         self.serve_running(now, &mut formation, out);
-        if !formation.preempted {
-            self.admit_waiting(now, &mut formation);
-        }
+        self.admit_waiting(now, &mut formation);
     }
 
     /// Tokens that a prefill of `wanted` may compute now, with `done` computed before.
-    fn prefill_chunk(&self, wanted: u32, done: u32, budget: u32) -> u32 {
+    pub(super) fn prefill_chunk(&self, wanted: u32, done: u32, budget: u32) -> u32 {
         let mut n = wanted;
         let threshold = self.config.long_prefill_threshold;
         if threshold > 0 {
@@ -42,13 +61,13 @@ impl Instance {
     }
 
     fn serve_running(&mut self, now: i64, formation: &mut Formation, out: &mut Vec<Report>) {
-        for &ix in &self.batch {
-            self.jobs[ix].scheduled = 0;
+        for seat in &self.batch {
+            self.jobs[seat.ix].scheduled = 0;
         }
         let limit = self.config.max_model_len;
         let mut cursor = 0;
         while cursor < self.batch.len() && formation.budget > 0 {
-            let ix = self.batch[cursor];
+            let ix = self.batch[cursor].ix;
             let job = &self.jobs[ix];
             let n = if job.in_prefill() {
                 self.prefill_chunk(
@@ -98,7 +117,7 @@ impl Instance {
             }
             formation.preempted = true;
             let position = self.choose_victim(now);
-            let victim = self.batch.remove(position);
+            let victim = self.batch.remove(position).ix;
             if position < *cursor {
                 *cursor -= 1;
             }
@@ -113,7 +132,11 @@ impl Instance {
     fn choose_victim(&mut self, now: i64) -> usize {
         let mut views = std::mem::take(&mut self.victim_views);
         views.clear();
-        views.extend(self.batch.iter().map(|&ix| self.jobs[ix].running_view()));
+        views.extend(
+            self.batch
+                .iter()
+                .map(|seat| self.jobs[seat.ix].running_view()),
+        );
         let chosen = self.hooks.victim.victim(&views, now);
         self.victim_views = views;
         chosen.min(self.batch.len() - 1)
@@ -125,6 +148,7 @@ impl Instance {
         job.running = false;
         job.preemptions += 1;
         job.scheduled = 0;
+        self.kv.publish(&job.held, job.sequence());
         self.kv.release(&mut job.held);
         if self.config.rules.keep_tokens_on_preemption {
             if !job.in_prefill() {
@@ -142,7 +166,11 @@ impl Instance {
         self.queue.push_front(ix, || job.place());
     }
 
-    fn admit_waiting(&mut self, now: i64, formation: &mut Formation) {
+    /// Admits from the head of the queue while slots, tokens and blocks last.
+    pub(super) fn admit_waiting(&mut self, now: i64, formation: &mut Formation) {
+        if formation.preempted {
+            return;
+        }
         let rules = self.config.rules;
         let block = self.config.block_size;
         // With asynchronous scheduling this batch was chosen while the last step ran, from those who waited when it began.
@@ -152,6 +180,9 @@ impl Instance {
             let Some(ix) = self.queue.head() else { break };
             let job = &self.jobs[ix];
             if chosen_at.is_some_and(|t| job.enqueued_us > t && job.preemptions == 0) {
+                break;
+            }
+            if self.head_is_blocked(formation.budget) {
                 break;
             }
             let target = job.prefill_target;
@@ -176,10 +207,21 @@ impl Instance {
             };
             job.held = held;
             if !fits {
+                self.blocked_head = Some(BlockedHead {
+                    serial: job.view.serial,
+                    budget: formation.budget,
+                    free: self.kv.free(),
+                    index_version: self.kv.index_version(),
+                });
                 break;
             }
             self.queue.pop();
-            self.batch.push(ix);
+            self.admissions += 1;
+            job.seq = self.admissions;
+            self.batch.push(Seat {
+                seq: self.admissions,
+                ix,
+            });
             formation.budget -= n;
             job.running = true;
             job.scheduled = n;

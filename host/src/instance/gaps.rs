@@ -1,7 +1,7 @@
-//! Inter-token gaps as run lengths: one value per step, never one per token.
+//! Inter-token gaps as run lengths: one value per step, runs of equal ones joined, never one per token.
 //!
 //! Every request that gets a token in a step shares the step's gap. A request remembers the ranges of steps that served it; its
-//! sum is a difference of prefix sums, and at completion it adds its ranges to a difference array. Steps that no live
+//! sum is a difference of prefix sums, and at completion it adds its ranges to a list of weight changes. Steps that no live
 //! request can refer to any more are folded into a histogram, so memory is O(steps since the oldest live request).
 
 use rustc_hash::FxHashMap;
@@ -18,11 +18,14 @@ pub(crate) struct GapRuns {
 }
 
 impl GapRuns {
-    /// The request got a token in `step`.
-    pub(crate) fn push(&mut self, step: u64) {
+    /// The request got a token in each step of `from..to`.
+    pub(crate) fn extend(&mut self, from: u64, to: u64) {
+        if from == to {
+            return;
+        }
         match self.ranges.last_mut() {
-            Some((_, end)) if *end == step => *end += 1,
-            _ => self.ranges.push((step, step + 1)),
+            Some((_, end)) if *end == from => *end = to,
+            _ => self.ranges.push((from, to)),
         }
     }
 
@@ -47,46 +50,57 @@ impl GapRuns {
     }
 }
 
+/// Consecutive steps with one gap.
 #[derive(Clone, Copy, Debug)]
-struct Step {
+struct Run {
+    first: u64,
     gap_us: i64,
-    /// Sum of the gaps before this step.
+    /// Sum of the gaps before the run.
     before_us: i64,
-    /// Change of the number of finished requests that this step served.
-    weight_change: i64,
 }
 
 /// The gaps of one instance.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GapLog {
-    /// Number of the first step kept.
-    first: u64,
-    steps: VecDeque<Step>,
-    /// Change of weight that the next step will carry.
-    next_change: i64,
-    /// Weight carried into the first step kept.
-    carried: i64,
+    runs: VecDeque<Run>,
+    /// Number of the next step.
+    next: u64,
     total_us: i64,
-    folded: FxHashMap<i64, u64>,
+    /// From this step on, so many more (or fewer) finished requests were served.
+    changes: Vec<(u64, i64)>,
+    /// Everything before this step is folded; the weight carried into it.
+    folded_to: u64,
+    carried: i64,
+    histogram: FxHashMap<i64, u64>,
 }
 
 impl GapLog {
-    /// Records a step and returns its number.
-    pub(crate) fn step(&mut self, gap_us: i64) -> u64 {
-        let weight_change = std::mem::take(&mut self.next_change);
-        self.steps.push_back(Step {
-            gap_us,
-            before_us: self.total_us,
-            weight_change,
-        });
-        self.total_us += gap_us;
-        self.first + self.steps.len() as u64 - 1
+    /// Number of the next step.
+    pub(crate) fn next_step(&self) -> u64 {
+        self.next
     }
 
+    /// Records `count` steps of the same gap.
+    pub(crate) fn steps(&mut self, gap_us: i64, count: u64) {
+        if self.runs.back().is_none_or(|run| run.gap_us != gap_us) {
+            self.runs.push_back(Run {
+                first: self.next,
+                gap_us,
+                before_us: self.total_us,
+            });
+        }
+        self.next += count;
+        self.total_us += gap_us * count as i64;
+    }
+
+    /// Sum of all gaps before `step`.
     fn before(&self, step: u64) -> i64 {
-        self.steps
-            .get((step - self.first) as usize)
-            .map_or(self.total_us, |s| s.before_us)
+        if step == self.next {
+            return self.total_us;
+        }
+        let at = self.runs.partition_point(|run| run.first <= step) - 1;
+        let run = self.runs[at];
+        run.before_us + run.gap_us * (step - run.first) as i64
     }
 
     /// Sum of a request's gaps, microseconds.
@@ -102,39 +116,56 @@ impl GapLog {
     /// A request finished: its gaps count.
     pub(crate) fn count(&mut self, runs: &GapRuns) {
         for &(a, b) in &runs.ranges {
-            self.steps[(a - self.first) as usize].weight_change += 1;
-            match self.steps.get_mut((b - self.first) as usize) {
-                Some(step) => step.weight_change -= 1,
-                None => self.next_change -= 1,
-            }
+            self.changes.push((a, 1));
+            self.changes.push((b, -1));
         }
         for &gap in &runs.odd {
-            *self.folded.entry(gap).or_default() += 1;
+            *self.histogram.entry(gap).or_default() += 1;
         }
     }
 
-    /// Steps kept in detail.
+    /// Runs and weight changes kept in detail.
     pub(crate) fn detailed(&self) -> usize {
-        self.steps.len()
+        self.runs.len() + self.changes.len()
     }
 
-    /// Folds all steps before `oldest`: nobody will refer to them again.
+    /// Folds all steps before `oldest`: no live request refers to them.
     pub(crate) fn fold_before(&mut self, oldest: u64) {
-        while self.first < oldest
-            && let Some(step) = self.steps.pop_front()
-        {
-            self.first += 1;
-            self.carried += step.weight_change;
-            if self.carried > 0 {
-                *self.folded.entry(step.gap_us).or_default() += self.carried as u64;
+        let oldest = oldest.min(self.next);
+        self.changes.sort_unstable_by_key(|&(step, _)| step);
+        let done = self.changes.partition_point(|&(step, _)| step < oldest);
+        let (mut from, mut weight, mut run) = (self.folded_to, self.carried, 0);
+        let ends = self.changes.iter().take(done).copied().chain([(oldest, 0)]);
+        for (step, change) in ends {
+            while from < step {
+                while self
+                    .runs
+                    .get(run + 1)
+                    .is_some_and(|next| next.first <= from)
+                {
+                    run += 1;
+                }
+                let end = self
+                    .runs
+                    .get(run + 1)
+                    .map_or(step, |next| next.first.min(step));
+                if weight > 0 {
+                    *self.histogram.entry(self.runs[run].gap_us).or_default() +=
+                        weight as u64 * (end - from);
+                }
+                from = end;
             }
+            weight += change;
         }
+        self.changes.drain(..done);
+        self.runs.drain(..run);
+        (self.folded_to, self.carried) = (oldest, weight);
     }
 
     /// All counted gaps, ascending: (microseconds, how many).
     pub(crate) fn histogram(&mut self) -> Vec<(i64, u64)> {
         self.fold_before(u64::MAX);
-        let mut all: Vec<(i64, u64)> = self.folded.iter().map(|(&gap, &n)| (gap, n)).collect();
+        let mut all: Vec<(i64, u64)> = self.histogram.iter().map(|(&gap, &n)| (gap, n)).collect();
         all.sort_unstable();
         all
     }
@@ -143,40 +174,49 @@ impl GapLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
-    #[test]
-    fn sums_and_weights_equal_the_plain_lists() {
-        let mut log = GapLog::default();
-        let (mut a, mut b) = (GapRuns::default(), GapRuns::default());
-        for (k, gap) in [5, 7, 5, 9].into_iter().enumerate() {
-            let step = log.step(gap);
-            a.push(step);
-            if k % 2 == 0 {
-                b.push(step);
+    proptest! {
+        /// Requests come and go while steps of random gaps run; sums and the histogram equal those of plain lists,
+        /// however often the log is folded.
+        #[test]
+        fn runs_equal_plain_lists(
+            steps in prop::collection::vec((0i64..4, 1u64..4, any::<u8>()), 1..60),
+            odd in prop::option::of(0i64..9),
+        ) {
+            let mut log = GapLog::default();
+            let mut plain: Vec<i64> = Vec::new();
+            let mut expected: BTreeMap<i64, u64> = BTreeMap::new();
+            let mut live: Vec<(GapRuns, Vec<i64>)> = vec![(GapRuns::default(), Vec::new()); 2];
+            for (gap, count, coin) in steps {
+                let from = log.next_step();
+                log.steps(gap, count);
+                plain.extend(std::iter::repeat_n(gap, count as usize));
+                for (k, (runs, list)) in live.iter_mut().enumerate() {
+                    if coin >> k & 1 == 1 {
+                        runs.extend(from, from + count);
+                        list.extend(std::iter::repeat_n(gap, count as usize));
+                    }
+                }
+                if coin >> 2 & 3 == 3 {
+                    let (mut runs, mut list) = live.swap_remove((coin >> 4 & 1) as usize);
+                    if let Some(gap) = odd {
+                        runs.push_odd(gap);
+                        list.push(gap);
+                    }
+                    prop_assert_eq!(log.sum(&runs), list.iter().sum::<i64>());
+                    prop_assert_eq!(runs.len(), list.len() as u64);
+                    log.count(&runs);
+                    list.iter().for_each(|&gap| *expected.entry(gap).or_default() += 1);
+                    live.push(Default::default());
+                }
+                if coin >> 5 & 1 == 1 {
+                    let oldest = live.iter().filter_map(|(runs, _)| runs.first_step()).min();
+                    log.fold_before(oldest.unwrap_or(u64::MAX));
+                }
             }
+            prop_assert_eq!(log.histogram(), expected.into_iter().collect::<Vec<_>>());
         }
-        b.push_odd(100);
-        assert_eq!((log.sum(&a), a.len()), (26, 4));
-        assert_eq!((log.sum(&b), b.len()), (110, 3));
-        log.count(&a);
-        log.count(&b);
-        assert_eq!(log.histogram(), vec![(5, 4), (7, 1), (9, 1), (100, 1)]);
-    }
-
-    #[test]
-    fn folding_early_changes_nothing() {
-        let mut log = GapLog::default();
-        let mut a = GapRuns::default();
-        a.push(log.step(5));
-        a.push(log.step(6));
-        log.count(&a);
-        assert_eq!(log.sum(&a), 11);
-        let mut b = GapRuns::default();
-        b.push(log.step(7));
-        log.fold_before(b.first_step().unwrap());
-        assert_eq!(log.detailed(), 1);
-        assert_eq!(log.sum(&b), 7);
-        log.count(&b);
-        assert_eq!(log.histogram(), vec![(5, 1), (6, 1), (7, 1)]);
     }
 }

@@ -1,7 +1,8 @@
 //! A request inside an instance.
 
 use super::gaps::GapRuns;
-use super::queue::Place;
+use super::group::Seat;
+use super::queue::{JobIx, Place};
 use crate::kv::{Held, Sequence};
 use crate::record::{Outcome, RequestRecord, State};
 use crate::request::Request;
@@ -13,6 +14,11 @@ pub(crate) struct Job {
     pub(crate) request: Request,
     pub(crate) view: RequestView,
     pub(crate) running: bool,
+    /// Number of its admission to the batch.
+    pub(crate) seq: u64,
+    /// Decodes as a member of the group; its own progress stands still since step `joined`.
+    pub(crate) grouped: bool,
+    pub(crate) joined: u64,
     /// Tokens computed: prompt (cached ones included), then output tokens processed.
     pub(crate) progress: u32,
     /// Tokens computed once this step is done.
@@ -44,6 +50,9 @@ impl Job {
             request,
             view,
             running: false,
+            seq: 0,
+            grouped: false,
+            joined: 0,
             progress: 0,
             computed: 0,
             scheduled: 0,
@@ -68,6 +77,19 @@ impl Job {
         self.request.output_tokens()
     }
 
+    pub(super) fn seat(&self, ix: JobIx) -> Seat {
+        Seat { seq: self.seq, ix }
+    }
+
+    /// Tokens that still fit into its last block.
+    pub(crate) fn room(&self, block: u32) -> u32 {
+        if self.held.tail() == 0 {
+            0
+        } else {
+            block - self.held.tail()
+        }
+    }
+
     /// Is the next work on it prefill?
     pub(crate) fn in_prefill(&self) -> bool {
         self.progress < self.prefill_target
@@ -82,6 +104,7 @@ impl Job {
         Sequence {
             prompt: &self.request.prompt,
             output: &self.request.output,
+            private_from: self.request.private_from,
         }
     }
 

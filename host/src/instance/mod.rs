@@ -4,7 +4,9 @@
 //! instance depends on nothing outside itself between [`deliver`](Instance::deliver) calls, reads no clock and does no I/O.
 
 mod batch;
+mod fast;
 mod gaps;
+mod group;
 mod job;
 mod queue;
 mod rules;
@@ -17,14 +19,19 @@ use crate::kv::KvPool;
 use crate::latency::LatencyModel;
 use crate::record::{InstanceTotals, Outcome, RequestRecord};
 use crate::request::{Ending, Request};
+use batch::BlockedHead;
+use fast::Touch;
 use gaps::GapLog;
+use group::{DecodeGroup, Seat};
 use job::Job;
 use queue::{JobIx, WaitQueue};
 use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
-use windtunnel_plugin_api::{KeyRefresh, Priority, QueueOrder, RequestView, Scheduler, Victim};
+use windtunnel_plugin_api::{
+    KeyRefresh, Priority, QueueOrder, RequestView, RunningView, Scheduler, Victim,
+};
 
 /// "Never", as a time.
 pub const NEVER: i64 = i64::MAX;
@@ -50,6 +57,8 @@ pub struct EngineConfig {
     pub rules: EngineRules,
     /// Report first tokens and preemptions.
     pub token_events: bool,
+    /// Touch every request in every step. Slow; the definition of what the fast path must give.
+    pub plain: bool,
 }
 
 /// The policies inside an instance.
@@ -99,7 +108,7 @@ pub struct Departure {
 /// One serving engine.
 pub struct Instance {
     index: u32,
-    config: Arc<EngineConfig>,
+    config: EngineConfig,
     latency: Arc<dyn LatencyModel>,
     hooks: InstanceHooks,
     queue_order: QueueOrder,
@@ -107,7 +116,17 @@ pub struct Instance {
     jobs: Slab<Job>,
     queue: WaitQueue,
     /// The running batch in order of admission.
-    batch: Vec<JobIx>,
+    batch: Vec<Seat>,
+    /// Admissions so far.
+    admissions: u64,
+    /// Running decodes move on as a group, and those in prefill are listed.
+    grouped: bool,
+    group: DecodeGroup,
+    /// While grouped: running requests in prefill, in batch order.
+    prefilling: Vec<JobIx>,
+    /// The step at hand was formed fast.
+    formed_fast: bool,
+    blocked_head: Option<BlockedHead>,
     /// Dispatched, not yet in the queue: (time, order, request).
     incoming: BinaryHeap<Reverse<(i64, u64, JobIx)>>,
     /// Client deadlines: (time, order, request, its serial). Entries of departed requests are dropped lazily.
@@ -126,7 +145,10 @@ pub struct Instance {
     last_departure: i64,
     gaps: GapLog,
     totals: InstanceTotals,
-    victim_views: Vec<windtunnel_plugin_api::RunningView>,
+    /// Scratch lists, kept for their memory.
+    victim_views: Vec<RunningView>,
+    touched: Vec<(Seat, Touch)>,
+    done: Vec<Seat>,
 }
 
 impl Instance {
@@ -134,11 +156,13 @@ impl Instance {
     #[must_use]
     pub fn new(
         index: u32,
-        config: Arc<EngineConfig>,
+        config: EngineConfig,
         latency: Arc<dyn LatencyModel>,
         hooks: InstanceHooks,
     ) -> Self {
         let queue_order = hooks.scheduler.order();
+        let mut config = config;
+        config.plain |= config.block_size > fast::MOST_PHASES;
         Self {
             index,
             kv: KvPool::new(
@@ -153,6 +177,12 @@ impl Instance {
             jobs: Slab::default(),
             queue: WaitQueue::new(queue_order),
             batch: Vec::new(),
+            admissions: 0,
+            grouped: false,
+            group: DecodeGroup::new(config.block_size.min(fast::MOST_PHASES)),
+            prefilling: Vec::new(),
+            formed_fast: false,
+            blocked_head: None,
             incoming: BinaryHeap::new(),
             timeouts: BinaryHeap::new(),
             order: 0,
@@ -165,6 +195,8 @@ impl Instance {
             gaps: GapLog::default(),
             totals: InstanceTotals::default(),
             victim_views: Vec::new(),
+            touched: Vec::new(),
+            done: Vec::new(),
         }
     }
 
@@ -225,8 +257,15 @@ impl Instance {
         incoming.min(timeout).min(step)
     }
 
-    /// Runs the next event. At equal times: arrivals in the queue, the end of a step, the start of a step, timeouts.
-    pub fn run_next(&mut self, out: &mut Vec<Report>) {
+    /// Runs everything that happens before `until`.
+    pub fn advance_to(&mut self, until: i64, out: &mut Vec<Report>) {
+        while self.next_event_us() < until {
+            self.run_next(until, out);
+        }
+    }
+
+    /// Runs the next event, and with it the steps before `until` that only decode. At equal times: arrivals in the queue, the end of a step, the start of a step, timeouts.
+    pub fn run_next(&mut self, until: i64, out: &mut Vec<Report>) {
         let now = self.next_event_us();
         if now == NEVER {
             return;
@@ -241,6 +280,17 @@ impl Instance {
             self.step_ends_at = None;
             self.finish_step(self.last_step_start, now, out);
         } else if self.step_at == Some(now) {
+            let incoming = self.incoming.peek().map_or(NEVER, |Reverse(e)| e.0);
+            // A step that starts at a deadline still goes before it.
+            let timeout = self
+                .timeouts
+                .peek()
+                .map_or(NEVER, |Reverse(e)| e.0.saturating_add(1));
+            let later = self.fast_forward(now, until.min(incoming).min(timeout));
+            if later > now {
+                self.step_at = Some(later);
+                return;
+            }
             self.step_at = None;
             self.step(now, out);
         } else if let Some(Reverse((_, _, ix, _))) = self.timeouts.pop() {
@@ -296,10 +346,14 @@ impl Instance {
 
     fn time_out(&mut self, ix: JobIx, now: i64, out: &mut Vec<Report>) {
         self.totals.timed_out += 1;
+        if self.jobs[ix].grouped {
+            self.leave_group(ix);
+        }
         let job = &mut self.jobs[ix];
         self.kv.release(&mut job.held);
         if job.running {
-            self.batch.retain(|&other| other != ix);
+            self.batch.retain(|seat| seat.ix != ix);
+            self.prefilling.retain(|&other| other != ix);
         } else {
             self.queue.remove(ix);
         }
@@ -376,7 +430,7 @@ impl Instance {
         for job in self.queue.iter().map(|ix| &self.jobs[ix]) {
             unfinished.push(job.record(self.index, Outcome::Queued));
         }
-        for job in self.batch.iter().map(|&ix| &self.jobs[ix]) {
+        for job in self.batch.iter().map(|seat| &self.jobs[seat.ix]) {
             unfinished.push(job.record(self.index, Outcome::Running));
         }
         for Reverse((_, _, ix)) in &self.incoming {

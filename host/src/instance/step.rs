@@ -1,5 +1,6 @@
 //! A step: form the batch, price it, move every request on, complete those that are done, plan the next step.
 
+use super::job::Job;
 use super::queue::JobIx;
 use super::{Instance, Report};
 use crate::latency::{StepAggregates, StepItem};
@@ -17,9 +18,16 @@ impl Instance {
         }
         self.totals.steps += 1;
         self.refresh_queue(now);
-        self.form_batch(now, out);
+        self.formed_fast = self.form_fast(now);
+        let advance = if self.formed_fast {
+            self.price_fast()
+        } else {
+            self.ungroup();
+            self.form_batch(now, out);
+            self.price_step()
+        };
         self.totals.queue_length_sum += self.queue.len() as u64;
-        let ends = now.saturating_add(self.price_step());
+        let ends = now.saturating_add(advance);
         self.last_step_start = now;
         self.busy_until = ends;
         if self.config.rules.visible_at_step_end {
@@ -29,7 +37,7 @@ impl Instance {
         }
     }
 
-    fn step_item(&self, ix: JobIx) -> StepItem {
+    pub(super) fn step_item(&self, ix: JobIx) -> StepItem {
         let job = &self.jobs[ix];
         StepItem {
             new_tokens: job.scheduled,
@@ -42,10 +50,11 @@ impl Instance {
     /// Duration of the step, microseconds.
     fn price_step(&self) -> i64 {
         let scheduled = || {
-            self.batch
+            let served = self
+                .batch
                 .iter()
-                .filter(|&&ix| self.jobs[ix].scheduled > 0)
-                .map(|&ix| self.step_item(ix))
+                .filter(|seat| self.jobs[seat.ix].scheduled > 0);
+            served.map(|seat| self.step_item(seat.ix))
         };
         let mut aggregates = StepAggregates::default();
         scheduled().for_each(|item| aggregates.add(item));
@@ -57,57 +66,71 @@ impl Instance {
         let used = self.kv.used();
         self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(used);
         self.totals.kv_block_time += i128::from(used) * i128::from(ends - now);
-        self.progress(now, ends, out);
-        self.complete(ends, out);
+        if self.formed_fast {
+            self.finish_fast(now, ends, out);
+        } else {
+            self.progress(now, ends, out);
+            self.complete(ends, out);
+        }
         if !self.batch.is_empty() || !self.queue.is_empty() {
             self.step_at = Some(ends);
         }
         if self.gaps.detailed() > DETAILED_STEPS {
-            let oldest = self
-                .jobs
-                .iter()
-                .filter_map(|job| job.gaps.first_step())
-                .min();
+            let first_step =
+                |job: &Job| job.gaps.first_step().or(job.grouped.then_some(job.joined));
+            let oldest = self.jobs.iter().filter_map(first_step).min();
             self.gaps.fold_before(oldest.unwrap_or(u64::MAX));
         }
     }
 
     fn progress(&mut self, now: i64, ends: i64, out: &mut Vec<Report>) {
+        let step = self.gaps.next_step();
+        self.gaps
+            .steps(ends - now + self.latency.output_token_us(), 1);
+        for k in 0..self.batch.len() {
+            self.progress_one(self.batch[k].ix, step, now, ends, out);
+        }
+    }
+
+    /// What step number `step` from `now` to `ends` did for one request.
+    pub(super) fn progress_one(
+        &mut self,
+        ix: JobIx,
+        step: u64,
+        now: i64,
+        ends: i64,
+        out: &mut Vec<Report>,
+    ) {
         let token_us = self.latency.output_token_us();
-        let rules = self.config.rules;
-        let step = self.gaps.step(ends - now + token_us);
-        for &ix in &self.batch {
-            let job = &mut self.jobs[ix];
-            let decoded = if job.in_prefill() {
-                job.progress = job.computed;
-                // Kept tokens were computed anew: the next one is sampled.
-                job.first_token_out && !job.in_prefill() && job.scheduled > 0
-            } else if job.scheduled > 0 {
-                job.progress += 1;
-                true
+        let job = &mut self.jobs[ix];
+        let decoded = if job.in_prefill() {
+            job.progress = job.computed;
+            // Kept tokens were computed anew: the next one is sampled.
+            job.first_token_out && !job.in_prefill() && job.scheduled > 0
+        } else if job.scheduled > 0 {
+            job.progress += 1;
+            true
+        } else {
+            false
+        };
+        if decoded {
+            if self.config.rules.gaps_are_elapsed_time && job.last_token_us != now {
+                job.gaps.push_odd(ends - job.last_token_us + token_us);
             } else {
-                false
-            };
-            if decoded {
-                let contiguous = job.last_token_us == now;
-                if rules.gaps_are_elapsed_time && !contiguous {
-                    job.gaps.push_odd(ends - job.last_token_us + token_us);
-                } else {
-                    job.gaps.push(step);
-                }
-                job.last_token_us = ends;
+                job.gaps.extend(step, step + 1);
             }
-            if job.progress == job.prompt() && !job.first_token_out {
-                job.first_token_out = true;
-                job.last_token_us = ends;
-                let ttft_us = ends + token_us - job.request.arrival_us;
-                job.ttft_us = Some(ttft_us);
-                if self.config.token_events {
-                    out.push(Report::FirstToken {
-                        view: job.view,
-                        ttft_us,
-                    });
-                }
+            job.last_token_us = ends;
+        }
+        if job.progress == job.prompt() && !job.first_token_out {
+            job.first_token_out = true;
+            job.last_token_us = ends;
+            let ttft_us = ends + token_us - job.request.arrival_us;
+            job.ttft_us = Some(ttft_us);
+            if self.config.token_events {
+                out.push(Report::FirstToken {
+                    view: job.view,
+                    ttft_us,
+                });
             }
         }
     }
@@ -115,17 +138,10 @@ impl Instance {
     fn complete(&mut self, ends: i64, out: &mut Vec<Report>) {
         let batch = std::mem::take(&mut self.batch);
         let mut remaining = Vec::with_capacity(batch.len());
-        let limit = self.config.max_model_len;
-        for ix in batch {
-            let job = &self.jobs[ix];
-            if job.progress >= job.finish_line() && !job.in_prefill() {
-                self.place_last_token(ix);
-                self.complete_one(ix, Outcome::Completed, ends, out);
-            } else if limit > 0 && u64::from(job.progress) >= limit - 1 {
-                self.totals.length_capped += 1;
-                self.complete_one(ix, Outcome::LengthCapped, ends, out);
-            } else {
-                remaining.push(ix);
+        for seat in batch {
+            match self.outcome_now(seat.ix) {
+                Some(outcome) => self.complete_one(seat.ix, outcome, ends, out),
+                None => remaining.push(seat),
             }
         }
         self.batch = remaining;
@@ -146,7 +162,16 @@ impl Instance {
         job.held = held;
     }
 
-    fn complete_one(&mut self, ix: JobIx, outcome: Outcome, ends: i64, out: &mut Vec<Report>) {
+    pub(super) fn complete_one(
+        &mut self,
+        ix: JobIx,
+        outcome: Outcome,
+        ends: i64,
+        out: &mut Vec<Report>,
+    ) {
+        if outcome == Outcome::Completed {
+            self.place_last_token(ix);
+        }
         let job = &mut self.jobs[ix];
         self.kv.release(&mut job.held);
         let sum = self.gaps.sum(&job.gaps);
@@ -160,6 +185,7 @@ impl Instance {
             processed
         };
         self.totals.completed += 1;
+        self.totals.length_capped += u64::from(outcome == Outcome::LengthCapped);
         self.totals.output_tokens += u64::from(generated);
         self.last_departure = self.last_departure.max(ends);
         self.depart(ix, Ending::Completed, outcome, ends, out);

@@ -11,8 +11,6 @@ use rustc_hash::FxHashMap;
 const NONE: u32 = u32::MAX;
 /// The key of a block without identity.
 const NO_KEY: u64 = u64::MAX;
-/// Marks keys of blocks whose chain does not start at the first prompt token; no prompt ever asks for those.
-const DETACHED: u64 = 1 << 63;
 
 #[derive(Clone, Copy, Debug)]
 struct Block {
@@ -44,6 +42,17 @@ impl Held {
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
+
+    /// Tokens stored in the last block; 0 without blocks.
+    #[must_use]
+    pub fn tail(&self) -> u32 {
+        self.tail
+    }
+
+    /// The last block's fill is known to be `tail` by now; blocks that filled up meanwhile were private.
+    pub fn set_tail(&mut self, tail: u32) {
+        self.tail = tail;
+    }
 }
 
 /// What a request stores: its prompt, then its output.
@@ -53,6 +62,8 @@ pub struct Sequence<'a> {
     pub prompt: &'a TokenSeq,
     /// Output.
     pub output: &'a TokenSeq,
+    /// Tokens from this position on are in no other request.
+    pub private_from: u32,
 }
 
 impl Sequence<'_> {
@@ -64,11 +75,6 @@ impl Sequence<'_> {
             self.output.token_key(position - prompt)
         };
         key.expect("a stored token lies inside the sequence")
-    }
-
-    /// Key of a detached block whose last token is the `stored`-th token kept. It need only be stable and unlike others.
-    fn detached_key(&self, stored: u32) -> u64 {
-        DETACHED | (self.output.token_key(0).unwrap_or(0) + u64::from(stored))
     }
 
     /// Keys of the full blocks among the first `tokens` tokens.
@@ -97,6 +103,7 @@ pub struct KvPool {
     /// Further copies of an indexed key, oldest first; `None` when only the newest copy is findable.
     copies: Option<FxHashMap<u64, Vec<u32>>>,
     changes: Option<ChangeLog>,
+    index_version: u64,
     hits: u64,
     misses: u64,
 }
@@ -116,6 +123,7 @@ impl KvPool {
             index: FxHashMap::default(),
             copies: all_copies.then(FxHashMap::default),
             changes: None,
+            index_version: 0,
             hits: 0,
             misses: 0,
         }
@@ -189,6 +197,23 @@ impl KvPool {
         }
     }
 
+    /// Blocks that `tokens` more tokens on top of `held` take from the free list.
+    #[must_use]
+    pub fn blocks_for(&self, held: &Held, tokens: u32) -> u64 {
+        let room = if held.tail == 0 {
+            0
+        } else {
+            self.block_size - held.tail
+        };
+        u64::from(tokens.saturating_sub(room).div_ceil(self.block_size))
+    }
+
+    /// Counts changes of the prefix index; equal values mean that every lookup answers as before.
+    #[must_use]
+    pub fn index_version(&self) -> u64 {
+        self.index_version
+    }
+
     /// Room for `tokens` more prompt tokens on top of what `held` has, claiming the `cached` blocks first if `held` is
     /// empty. All or nothing: `false` changes nothing.
     pub fn allocate_prefill(
@@ -198,15 +223,11 @@ impl KvPool {
         tokens: u32,
         cached: &[u32],
     ) -> bool {
-        let mut fresh = tokens;
-        if held.tail > 0 && held.tail < self.block_size {
-            fresh -= fresh.min(self.block_size - held.tail);
-        }
         let claimed_from_free = cached
             .iter()
             .filter(|&&b| self.blocks[b as usize].references == 0)
             .count() as u64;
-        if u64::from(fresh.div_ceil(self.block_size)) + claimed_from_free > self.free() {
+        if self.blocks_for(held, tokens) + claimed_from_free > self.free() {
             return false;
         }
         // A fully cached prompt stores nothing, and then nothing is claimed either.
@@ -216,6 +237,7 @@ impl KvPool {
         if held.is_empty() {
             self.claim(held, cached);
         }
+        held.blocks.reserve(self.blocks_for(held, tokens) as usize);
         let mut left = tokens;
         left -= self.fill_tail(held, sequence, left);
         if left > 0 {
@@ -224,7 +246,7 @@ impl KvPool {
                 let stored = left.min(self.block_size);
                 position += stored;
                 let block = self.take(held, stored);
-                if stored == self.block_size {
+                if stored == self.block_size && position <= sequence.private_from {
                     self.register(block, sequence.key_at(position - 1));
                 }
                 left -= stored;
@@ -239,12 +261,47 @@ impl KvPool {
             if self.free() == 0 {
                 return false;
             }
-            held.detached |= held.is_empty();
-            self.take(held, 1);
+            self.open_block(held);
         } else {
             self.fill_tail(held, sequence, 1);
         }
         true
+    }
+
+    /// The full last block becomes findable, unless nobody could ask for it: private, or detached from its prompt.
+    pub fn register_last(&mut self, held: &Held, sequence: Sequence<'_>) {
+        let stored = held.blocks.len() as u32 * self.block_size;
+        if held.detached || stored > sequence.private_from {
+            return;
+        }
+        if let Some(&block) = held.blocks.last() {
+            self.register(block, sequence.key_at(stored - 1));
+        }
+    }
+
+    /// Opens a block for one output token. The caller knows that one is free.
+    pub fn open_block(&mut self, held: &mut Held) {
+        held.detached |= held.is_empty();
+        self.take(held, 1);
+    }
+
+    /// A preempted request may ask for its own blocks again: the private ones become findable, too.
+    pub fn publish(&mut self, held: &Held, sequence: Sequence<'_>) {
+        if held.detached {
+            return;
+        }
+        let full = held.blocks.len() - usize::from(held.tail < self.block_size && !held.is_empty());
+        for (k, &block) in held.blocks[..full].iter().enumerate() {
+            let stored = (k as u32 + 1) * self.block_size;
+            // Blocks of one token filled by decoding are never findable; the prompt's are.
+            let findable = self.block_size > 1 || stored <= sequence.prompt.len();
+            if stored > sequence.private_from
+                && findable
+                && self.blocks[block as usize].key == NO_KEY
+            {
+                self.register(block, sequence.key_at(stored - 1));
+            }
+        }
     }
 
     /// Gives all blocks back, the last one first, so that the tails of prefixes are recycled before their heads.
@@ -281,14 +338,7 @@ impl KvPool {
         let stored = tokens.min(self.block_size - held.tail);
         held.tail += stored;
         if held.tail == self.block_size {
-            let last = held.blocks.len() as u32 * self.block_size - 1;
-            let key = if held.detached {
-                sequence.detached_key(last)
-            } else {
-                sequence.key_at(last)
-            };
-            let block = held.blocks[held.blocks.len() - 1];
-            self.register(block, key);
+            self.register_last(held, sequence);
         }
         stored
     }
@@ -318,6 +368,7 @@ impl KvPool {
 
     fn register(&mut self, block: u32, key: u64) {
         self.blocks[block as usize].key = key;
+        self.index_version += 1;
         if let Some(copies) = &mut self.copies {
             if self.index.contains_key(&key) {
                 copies.entry(key).or_default().push(block);
@@ -339,6 +390,7 @@ impl KvPool {
         if key == NO_KEY {
             return;
         }
+        self.index_version += 1;
         if let Some(copies) = &mut self.copies
             && let Some(others) = copies.get_mut(&key)
         {

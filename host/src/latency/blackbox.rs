@@ -47,6 +47,10 @@ impl LatencyModel for Blackbox {
         truncate_us(us).max(1)
     }
 
+    fn ignores_decode_context(&self) -> bool {
+        true
+    }
+
     fn queueing_us(&self, prompt_tokens: u32) -> i64 {
         truncate_us(self.alpha[0] + self.alpha[1] * f64::from(prompt_tokens))
     }

@@ -88,6 +88,11 @@ pub trait LatencyModel: Send + Sync {
     /// open (sums of floats depend on their order), and must give the same result as if it always had.
     fn step_us(&self, step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64;
 
+    /// Is the time of a step of decodes alone a function of their number? Then many such steps are priced at once.
+    fn ignores_decode_context(&self) -> bool {
+        false
+    }
+
     /// Delay between a request's arrival at the instance and its wait queue.
     fn queueing_us(&self, prompt_tokens: u32) -> i64;
 

@@ -1,6 +1,7 @@
 //! The summaries made of what a run leaves behind.
 
 pub mod anomaly;
+pub mod digest;
 pub mod fitness;
 pub mod groups;
 pub mod saturation;

@@ -1,7 +1,8 @@
 //! Counts, rates and latencies of the cluster and of each instance.
 
-use super::stats::{Distribution, Floats, Ints, Spread, Weighted};
-use crate::record::{InstanceTotals, Outcome, RequestRecord, RunRecord};
+use super::digest::{Digest, Values};
+use super::stats::{Distribution, Spread, Weighted};
+use crate::record::{InstanceTotals, RunRecord};
 
 /// Latencies, milliseconds. They range over every request that has the value: time to first token and scheduling delay
 /// include unfinished and timed-out requests, the others need completion.
@@ -54,6 +55,10 @@ pub struct Summary {
     pub cache_hit_rate: f64,
     /// Most KV blocks in use over KV blocks, 0..=1; the cluster's is its highest instance's.
     pub kv_peak_utilization: f64,
+    /// Most KV blocks in use; for the cluster the largest of its instances.
+    pub kv_peak_blocks: u64,
+    /// Sum over steps of blocks in use x step time, block-microseconds.
+    pub kv_block_time: i128,
     /// Time average of KV blocks in use over KV blocks from clock 0 to the end, 0..=1.
     pub kv_mean_utilization: f64,
     /// Mean wait-queue length over steps.
@@ -133,59 +138,36 @@ impl RunSummary {
     /// Of a run.
     #[must_use]
     pub fn of(record: &RunRecord) -> Self {
-        let mut parts: Vec<Values> = record.instances.iter().map(|_| Values::default()).collect();
-        let mut all = Values::default();
-        let mut in_transit = 0;
-        for request in &record.requests {
-            all.add(request);
-            if let Some(part) = request.instance.and_then(|k| parts.get_mut(k as usize)) {
-                part.add(request);
-            }
-            in_transit += u64::from(request.outcome == Outcome::InTransit);
-        }
-        let routed = all.routed;
+        let mut digest = Digest::default();
+        record
+            .requests
+            .iter()
+            .for_each(|request| digest.add(request));
+        Self::of_digest(digest, record)
+    }
+
+    /// Of a run whose requests were digested while they finished.
+    #[must_use]
+    pub fn of_digest(digest: Digest, record: &RunRecord) -> Self {
+        let (arrivals, in_transit) = (digest.arrivals, digest.in_transit);
+        let (all, parts) = digest.values(record.instances.len());
         let instances: Vec<Summary> = record
             .instances
             .iter()
-            .zip(parts)
+            .zip(&parts)
             .enumerate()
             .map(|(k, (totals, values))| {
                 let gaps = Weighted::new(totals.gaps.clone());
-                summary(format!("instance_{k}"), totals, values, &gaps, routed)
+                summary(format!("instance_{k}"), totals, values, &gaps, all.routed)
             })
             .collect();
         Self {
-            cluster: cluster(&record.instances, &instances, all),
+            cluster: cluster(&record.instances, &instances, &all),
             instances,
-            arrivals: record.requests.len() as u64,
+            arrivals,
             rejected_by_admission: record.rejected_by_admission,
             rejected_by_routing: record.rejected_by_routing,
             in_transit,
-        }
-    }
-}
-
-/// The values that percentiles are taken of.
-#[derive(Default)]
-struct Values {
-    routed: u64,
-    ttft: Vec<i64>,
-    e2e: Vec<i64>,
-    tpot: Vec<f64>,
-    delay: Vec<i64>,
-}
-
-impl Values {
-    fn add(&mut self, r: &RequestRecord) {
-        self.routed += u64::from(r.instance.is_some());
-        self.ttft.extend(r.ttft_us);
-        self.e2e.extend(r.e2e_us);
-        self.delay.extend(r.scheduling_delay_us);
-        if let (Some(ttft), Some(e2e)) = (r.ttft_us, r.e2e_us)
-            && r.generated_tokens > 1
-        {
-            self.tpot
-                .push((e2e - ttft) as f64 / f64::from(r.generated_tokens - 1));
         }
     }
 }
@@ -197,11 +179,10 @@ fn ratio(part: f64, whole: f64) -> f64 {
 fn summary(
     name: String,
     totals: &InstanceTotals,
-    values: Values,
+    values: &Values,
     gaps: &Weighted,
     all_routed: u64,
 ) -> Summary {
-    let (ttft, e2e) = (Ints::new(values.ttft), Ints::new(values.e2e));
     let blocks = totals.kv_total_blocks as f64;
     Summary {
         name,
@@ -220,23 +201,25 @@ fn summary(
         ended_us: totals.ended_us,
         cache_hit_rate: totals.cache_hit_rate(),
         kv_peak_utilization: ratio(totals.kv_peak_blocks as f64, blocks),
+        kv_peak_blocks: totals.kv_peak_blocks,
+        kv_block_time: totals.kv_block_time,
         kv_mean_utilization: ratio(totals.kv_block_time as f64, blocks * totals.ended_us as f64),
         mean_queue_length: ratio(totals.queue_length_sum as f64, totals.steps as f64),
         steps: totals.steps,
         latency_ms: Latencies {
-            ttft: Spread::of_us(&ttft),
-            e2e: Spread::of_us(&e2e),
+            ttft: Spread::of_us(&values.ttft_us),
+            e2e: Spread::of_us(&values.e2e_us),
             itl: Spread::of_us(gaps),
-            tpot: Spread::of_us(&Floats::new(values.tpot)),
-            scheduling_delay: Spread::of_us(&Ints::new(values.delay)),
+            tpot: Spread::of_us(&values.tpot),
+            scheduling_delay: Spread::of_us(&values.delay_us),
         },
-        ttft_us: Distribution::of(&ttft),
-        e2e_us: Distribution::of(&e2e),
+        ttft_us: Distribution::of(&values.ttft_us),
+        e2e_us: Distribution::of(&values.e2e_us),
     }
 }
 
 /// Counters add up; the clock and the KV peak are the highest instance's; the hit rate is the instances' plain mean.
-fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: Values) -> Summary {
+fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: &Values) -> Summary {
     let mut sum = InstanceTotals::default();
     for t in totals {
         sum.completed += t.completed;
@@ -260,6 +243,11 @@ fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: Values) -> 
     let mut cluster = summary("cluster".into(), &sum, values, &gaps, routed);
     let rates: f64 = instances.iter().map(|s| s.cache_hit_rate).sum();
     cluster.cache_hit_rate = ratio(rates, instances.len() as f64);
+    cluster.kv_peak_blocks = instances
+        .iter()
+        .map(|s| s.kv_peak_blocks)
+        .max()
+        .unwrap_or(0);
     cluster.kv_peak_utilization = instances
         .iter()
         .map(|s| s.kv_peak_utilization)
@@ -270,7 +258,7 @@ fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: Values) -> 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::record::State;
+    use crate::record::{Outcome, RequestRecord, State};
     use crate::request::{RequestId, Sym, Symbols};
 
     /// A completed request on an instance.

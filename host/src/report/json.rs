@@ -138,6 +138,8 @@ fn instance(s: &Summary, hol_blocked: bool) -> Value {
         "preemption_count": s.preemptions,
         "kv_allocation_failures": s.kv_allocation_failures,
         "kv_peak_utilization": s.kv_peak_utilization,
+        "kv_peak_blocks": s.kv_peak_blocks,
+        "kv_block_us": u64::try_from(s.kv_block_time).unwrap_or(u64::MAX),
         "kv_mean_utilization": s.kv_mean_utilization,
         "cache_hit_rate": s.cache_hit_rate,
         "latency_ms": latencies(&s.latency_ms),

@@ -73,7 +73,16 @@ impl<'a> Results<'a> {
     /// Computes everything.
     #[must_use]
     pub fn new(record: &'a RunRecord, inputs: &'a ReportInputs) -> Self {
-        let summary = RunSummary::of(record);
+        Self::with_summary(record, RunSummary::of(record), inputs)
+    }
+
+    /// Computes everything but the summary, which was made while the run went on.
+    #[must_use]
+    pub fn with_summary(
+        record: &'a RunRecord,
+        summary: RunSummary,
+        inputs: &'a ReportInputs,
+    ) -> Self {
         Self {
             classes: groups::by_class(record),
             models: groups::by_model(record),

@@ -2,8 +2,10 @@
 
 use super::instance_name;
 use crate::input::{InputError, Staging};
-use crate::record::{Outcome, RequestRecord, RunRecord, State};
+use crate::record::{Outcome, Recorder, RequestRecord, RunRecord, State};
+use crate::request::Symbols;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -63,8 +65,8 @@ pub fn outcome_word(outcome: Outcome) -> &'static str {
 }
 
 impl<'a> Row<'a> {
-    fn of(record: &'a RunRecord, r: &RequestRecord) -> Self {
-        let name = |sym| Some(record.symbols.name(sym)).filter(|n| !n.is_empty());
+    fn of(symbols: &'a Symbols, r: &RequestRecord) -> Self {
+        let name = |sym| Some(symbols.name(sym)).filter(|n| !n.is_empty());
         Self {
             request_id: r.id.to_string(),
             state: state_word(r.state),
@@ -125,9 +127,98 @@ impl Format {
 /// # Errors
 /// When `out` fails.
 pub fn write(record: &RunRecord, format: Format, out: &mut dyn Write) -> io::Result<()> {
-    match format {
-        Format::Json => write_json(record, out),
-        Format::Csv => write_csv(record, out),
+    let mut stream = RowStream::new(format, out)?;
+    record
+        .requests
+        .iter()
+        .try_for_each(|r| stream.row(r, &record.symbols))?;
+    stream.end()
+}
+
+/// Writes rows while a run goes on, in order of arrival: a row waits until all earlier requests have theirs.
+pub struct RowStream<'a> {
+    sink: Sink<'a>,
+    next: u64,
+    waiting: BTreeMap<u64, RequestRecord>,
+    failed: Option<io::Error>,
+}
+
+enum Sink<'a> {
+    Json { out: &'a mut dyn Write, empty: bool },
+    Csv(Box<csv::Writer<&'a mut dyn Write>>),
+}
+
+impl<'a> RowStream<'a> {
+    /// Starts with what comes before the first row.
+    ///
+    /// # Errors
+    /// When `out` fails.
+    pub fn new(format: Format, out: &'a mut dyn Write) -> io::Result<Self> {
+        let sink = match format {
+            Format::Json => {
+                out.write_all(b"[")?;
+                Sink::Json { out, empty: true }
+            }
+            Format::Csv => {
+                let mut csv = csv::WriterBuilder::new()
+                    .has_headers(false)
+                    .from_writer(out);
+                // Not left to the first row: a run without requests has columns, too.
+                csv.write_record(COLUMNS)?;
+                Sink::Csv(Box::new(csv))
+            }
+        };
+        Ok(Self {
+            sink,
+            next: 0,
+            waiting: BTreeMap::new(),
+            failed: None,
+        })
+    }
+
+    fn row(&mut self, r: &RequestRecord, symbols: &Symbols) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Json { out, empty } => {
+                out.write_all(if *empty { b"\n" } else { b",\n" })?;
+                *empty = false;
+                serde_json::to_writer(out, &Row::of(symbols, r))?;
+            }
+            Sink::Csv(csv) => csv.serialize(Row::of(symbols, r))?,
+        }
+        Ok(())
+    }
+
+    /// Writes the rows that still wait, and what comes after the last one.
+    ///
+    /// # Errors
+    /// When anything could not be written, now or earlier.
+    pub fn finish(mut self, symbols: &Symbols) -> io::Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        for record in std::mem::take(&mut self.waiting).into_values() {
+            self.row(&record, symbols)?;
+        }
+        self.end()
+    }
+
+    fn end(self) -> io::Result<()> {
+        match self.sink {
+            Sink::Json { out, .. } => out.write_all(b"\n]\n"),
+            Sink::Csv(mut csv) => csv.flush(),
+        }
+    }
+}
+
+impl Recorder for RowStream<'_> {
+    fn record(&mut self, request: RequestRecord, symbols: &Symbols) {
+        self.waiting.insert(request.serial, request);
+        while let Some(record) = self.waiting.remove(&self.next) {
+            self.next += 1;
+            if self.failed.is_none() {
+                self.failed = self.row(&record, symbols).err();
+            }
+        }
     }
 }
 
@@ -138,27 +229,6 @@ pub fn write(record: &RunRecord, format: Format, out: &mut dyn Write) -> io::Res
 pub fn write_file(files: &mut Staging, record: &RunRecord, path: &Path) -> Result<(), InputError> {
     let format = Format::of(path)?;
     files.write(path, |out| write(record, format, out))
-}
-
-fn write_json(record: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
-    out.write_all(b"[")?;
-    for (k, r) in record.requests.iter().enumerate() {
-        out.write_all(if k == 0 { b"\n" } else { b",\n" })?;
-        serde_json::to_writer(&mut *out, &Row::of(record, r))?;
-    }
-    out.write_all(b"\n]\n")
-}
-
-fn write_csv(record: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
-    let mut csv = csv::WriterBuilder::new()
-        .has_headers(false)
-        .from_writer(out);
-    // Not left to the first row: a run without requests has columns, too.
-    csv.write_record(COLUMNS)?;
-    for r in &record.requests {
-        csv.serialize(Row::of(record, r))?;
-    }
-    csv.flush()
 }
 
 /// The columns, in order.

@@ -118,6 +118,7 @@ impl Source for Azure {
         let prompt = TokenSeq::of(row.number, row.prompt);
         let id = RequestId::Number(u64::from(row.number));
         Some(Request {
+            private_from: 0,
             deadline_us: self.pace.deadline_us(arrival_us),
             ..Request::new(id, arrival_us, prompt, output)
         })

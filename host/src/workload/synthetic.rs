@@ -219,6 +219,7 @@ impl Source for Distribution {
             len: output,
         });
         Some(Request {
+            private_from: p.prefix_tokens,
             deadline_us: p.timeout_us.map_or(0, |t| arrival_us.saturating_add(t)),
             client: self.client,
             prefix_group: self.group,

@@ -174,6 +174,7 @@ fn a_flag_without_effect_is_refused_with_the_reason() {
     let no_detectors = "has no effect without --detectors";
     let not_bucket = "has no effect with admission policy \"always-admit\"; it belongs to --admission-policy token-bucket";
     let not_weighted = "has no effect with routing policy \"round-robin\"; it belongs to --routing-policy weighted";
+    let no_records = "has no effect with --summary-only, which keeps no request's record";
     let no_experts = "has no effect without data parallelism (--dp) of a mixture-of-experts model";
     let recorded = "has no effect with a trace file, whose requests come as recorded";
     let preset = "has no effect with the preset \"chatbot\", which sets all lengths; use --workload distribution";
@@ -195,6 +196,12 @@ fn a_flag_without_effect_is_refused_with_the_reason() {
             "has no effect because nothing reads priorities; choose --scheduler priority-fcfs or reverse-priority, or \
              --preemption-policy priority",
         ),
+        ("--metrics-path @/m --summary-only", no_records),
+        ("--trace-output @/m --summary-only", no_records),
+        ("--slo-ttft 5ms --summary-only", no_records),
+        ("--slo-itl 5ms --summary-only", no_records),
+        ("--slo-e2e 5ms --summary-only", no_records),
+        ("--detectors all --summary-only", no_records),
         ("--enable-expert-parallel", no_experts),
         ("--moe-comm-backend naive", no_experts),
         (

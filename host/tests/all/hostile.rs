@@ -379,6 +379,12 @@ fn when_one_output_fails_none_appears() {
         "error: /dev/full: cannot write: no space left on the device\n"
     );
     assert!(folder.names().is_empty(), "{:?}", folder.names());
+    let streamed = "--num-requests 2 --summary-only --results-path @/r.csv --trace-level decisions";
+    let ran = folder.run(&format!("{streamed} --decisions-path /dev/full"));
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert!(folder.names().is_empty(), "{:?}", folder.names());
+    folder.fine(&format!("{streamed} --decisions-path @/d"));
+    assert_eq!(folder.names(), ["d", "r.csv"]);
 }
 
 #[cfg(target_os = "linux")]

@@ -150,6 +150,7 @@ fn check(case: &Path, description: &Value) -> Result<(), String> {
     requests(&expected["requests"], &read_json(&results))?;
     blocks(&expected["stdout"]["metrics"], &stdout)?;
     sections(&expected["stdout"]["sections"], &stdout)?;
+    instances(&expected["instances"], case, description)?;
     // The largest cases keep no routing log.
     if traced && expected["decisions"]["rows"].is_array() {
         routing(
@@ -274,6 +275,37 @@ fn blocks(expected: &Value, stdout: &str) -> Result<(), String> {
             return Err(format!(
                 "{} has {key}, which the reference has not",
                 theirs["instance_id"]
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What each instance did: steps, KV blocks over time, preemptions. Our own JSON has these.
+fn instances(expected: &Value, case: &Path, description: &Value) -> Result<(), String> {
+    const KEYS: [(&str, &str); 6] = [
+        ("num_steps", "steps"),
+        ("peak_kv_blocks_used", "kv_peak_blocks"),
+        ("kv_blocks_used_integral", "kv_block_us"),
+        ("preemptions", "preemption_count"),
+        ("completed", "completed_requests"),
+        ("cache_hit_rate", "cache_hit_rate"),
+    ];
+    let Some(expected) = expected.as_array() else {
+        return Ok(());
+    };
+    let mut argv = arguments(case, description);
+    argv.extend(["--rules", "blis", "--json"].map(String::from));
+    let ran = windtunnel(&argv);
+    let found: Value = serde_json::from_str(&ran.stdout).map_err(|e| format!("--json: {e}"))?;
+    for (theirs, ours) in expected
+        .iter()
+        .zip(found["instances"].as_array().expect("instances"))
+    {
+        if let Some((key, our_key)) = KEYS.iter().find(|(a, b)| !same(&theirs[*a], &ours[*b])) {
+            return Err(format!(
+                "{} {key}: expected {}, found {}",
+                theirs["id"], theirs[*key], ours[*our_key]
             ));
         }
     }

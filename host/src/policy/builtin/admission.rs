@@ -115,7 +115,10 @@ pub struct GaieLegacy {
 
 impl Admission for GaieLegacy {
     fn interests(&self) -> Interests {
-        Interests::SNAPSHOTS
+        Interests {
+            counters: false,
+            ..Interests::SNAPSHOTS
+        }
     }
     fn admit(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Admit {
         if request.class_priority >= 0 {

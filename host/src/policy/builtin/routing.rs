@@ -138,7 +138,10 @@ impl TwoWeights {
 
 impl Router for TwoWeights {
     fn interests(&self) -> Interests {
-        Interests::SNAPSHOTS
+        Interests {
+            counters: false,
+            ..Interests::SNAPSHOTS
+        }
     }
     fn route(&mut self, _request: &RequestView, cluster: &ClusterView<'_>) -> Route {
         let most_free = cluster

@@ -152,9 +152,12 @@ fn spare(column: &mut Vec<f64>, instances: &[InstanceView], of: impl Fn(&Instanc
 
 impl Router for Weighted {
     fn interests(&self) -> Interests {
-        use ScorerKind::{NoHitLru, PrecisePrefixCache, PrefixAffinity};
+        use ScorerKind::{
+            ActiveRequests, LoadBalance, NoHitLru, PrecisePrefixCache, PrefixAffinity,
+        };
         let uses = |kinds: &[ScorerKind]| self.scorers.iter().any(|(k, _)| kinds.contains(k));
         Interests {
+            counters: uses(&[LoadBalance, ActiveRequests]),
             precise_prefix: uses(&[PrecisePrefixCache, NoHitLru]),
             approximate_prefix: uses(&[PrefixAffinity]),
             ..Interests::SNAPSHOTS

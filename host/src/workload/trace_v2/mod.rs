@@ -358,10 +358,14 @@ impl TraceV2 {
     ) -> Request {
         let p = &self.planned[k as usize];
         let r = &p.record;
+        // A later round of an accumulating session repeats this one's prompt and output.
+        let repeated = self.accumulates() && !r.session.is_none();
+        let private_from = if repeated { u32::MAX } else { prompt.len() };
         prompt.push(self.private(k, 0, new));
         let mut output = TokenSeq::default();
         output.push(self.private(k, new, r.output_tokens));
         Request {
+            private_from,
             deadline_us: p.deadline_us,
             slo_ttft_us: r.slo_ttft_us,
             client: r.client,
