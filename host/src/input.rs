@@ -3,9 +3,13 @@
 //! Every message names the place (file, line, column), what was found, what was expected and the nearest valid name. The
 //! command line turns an [`InputError`] into exit code 2.
 
+mod files;
+
+pub use files::{Staging, folder_of, identity, write_whole};
+
 use serde::de::DeserializeOwned;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// Wrong input: a message for a person, ready to print.
@@ -66,7 +70,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     ranked(name, candidates)
         .into_iter()
         .next()
-        .filter(|(score, _)| *score >= 0.6)
+        .filter(|(score, _)| *score >= 0.7)
         .map(|(_, c)| c)
 }
 
@@ -78,10 +82,17 @@ pub fn ranked<'a>(
     let name = name.to_lowercase();
     let mut scored: Vec<(f64, &str)> = candidates
         .into_iter()
-        .map(|c| (strsim::jaro_winkler(&name, &c.to_lowercase()), c))
+        .map(|c| (likeness(&name, &c.to_lowercase()), c))
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
     scored
+}
+
+/// 0 to 1. Common beginnings count; so do slips (letters swapped, left out or doubled) in names too short for that.
+fn likeness(a: &str, b: &str) -> f64 {
+    let slips = strsim::osa_distance(a, b);
+    let slip = if slips <= 1 && a.len() > 1 { 0.9 } else { 0.0 };
+    strsim::jaro_winkler(a, b).max(slip)
 }
 
 /// `unknown KIND "name"; did you mean "x"? valid: a, b, c`.
@@ -95,13 +106,27 @@ pub fn unknown(kind: &str, name: &str, valid: &[&str]) -> String {
     )
 }
 
-/// Reads a whole text file.
+/// Largest text file that is read, bytes: none that people write comes near.
+const LONGEST_TEXT: u64 = 64 << 20;
+
+/// Reads a whole text file, without a byte order mark.
 ///
 /// # Errors
-/// When it cannot be read or is not UTF-8.
+/// When it cannot be read, is not UTF-8, or is larger than 64 MiB.
 pub fn read_text(path: &Path) -> Result<String, InputError> {
-    std::fs::read_to_string(path)
-        .map_err(|e| InputError::in_file(path.display(), format!("cannot read: {}", plain(&e))))
+    let refuse = |why: &str| InputError::in_file(path.display(), format!("cannot read: {why}"));
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LONGEST_TEXT + 1).read_to_end(&mut bytes))
+        .map_err(|e| refuse(&plain(&e)))?;
+    if bytes.len() as u64 > LONGEST_TEXT {
+        return Err(refuse("it is larger than 64 MiB"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8 text"))?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
 }
 
 /// Parses YAML strictly: unknown keys, duplicate keys and wrong types are errors with line and column. `name` is what
@@ -127,7 +152,7 @@ pub fn parse_yaml<T: DeserializeOwned>(
 }
 
 fn yaml_error(name: &impl fmt::Display, error: &serde_yaml::Error) -> InputError {
-    use serde_yaml::Error;
+    use serde_yaml::{Error, MessageFormatter};
     let error = error.without_snippet();
     let (line, column) = error.location().map_or((1, 0), |l| (l.line(), l.column()));
     let message = match error {
@@ -137,46 +162,41 @@ fn yaml_error(name: &impl fmt::Display, error: &serde_yaml::Error) -> InputError
         Error::SerdeUnknownVariant {
             variant, expected, ..
         } => unknown("value", variant, expected),
-        other => other.render_with_options(
-            serde_yaml::render_options! { snippets: serde_yaml::SnippetMode::Off },
-        ),
+        Error::Unexpected { expected, .. } if *expected == "mapping start" => {
+            "expected keys with values, such as \"key: value\"".to_owned()
+        }
+        Error::Unexpected { expected, .. } if *expected == "sequence start" => {
+            "expected a list, such as \"[a, b]\"".to_owned()
+        }
+        Error::Unexpected { expected, .. } if *expected == "string scalar" => {
+            "expected a single text".to_owned()
+        }
+        // Its own words for people, without the place: ours stands in front.
+        other => printable(&serde_yaml::UserMessageFormatter.format_message(other)),
     };
     InputError::at(name, line.max(1), column, message)
 }
 
-/// Writes a file whole or not at all: into a temporary file beside it, then renamed.
-///
-/// # Errors
-/// When `fill` fails or the file cannot be written; nothing is left behind then.
-pub fn write_whole(
-    path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), InputError> {
-    let refuse =
-        |e: &io::Error| InputError::in_file(path.display(), format!("cannot write: {}", plain(e)));
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| refuse(&e))?;
-    {
-        let mut out = io::BufWriter::new(file.as_file_mut());
-        fill(&mut out)
-            .and_then(|()| out.flush())
-            .map_err(|e| refuse(&e))?;
-    }
-    file.persist(path).map_err(|e| refuse(&e.error))?;
-    Ok(())
+/// A third party's message on one line, without control characters.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
-/// An I/O error without the operating system's error number or the temporary file's name.
-fn plain(error: &io::Error) -> String {
+/// An I/O error in plain words, without the operating system's error number or the temporary file's name.
+pub(crate) fn plain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file or folder".into(),
         io::ErrorKind::PermissionDenied => "permission denied".into(),
         io::ErrorKind::IsADirectory => "it is a folder".into(),
-        io::ErrorKind::InvalidData => "it is not UTF-8 text".into(),
-        _ => error.to_string(),
+        io::ErrorKind::NotADirectory => "part of the path is not a folder".into(),
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".into(),
+        io::ErrorKind::StorageFull => "no space left on the device".into(),
+        _ => {
+            let text = error.to_string();
+            text.split(" (os error").next().unwrap_or(&text).to_owned()
+        }
     }
 }
 
@@ -220,16 +240,40 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_nothing() {
+    fn a_slip_of_the_pen_finds_its_name_and_noise_finds_none() {
+        let names = ["fcfs", "priority-fcfs", "sjf", "least-loaded"];
+        for (written, meant) in [
+            ("sfj", Some("sjf")),
+            ("FCFS", Some("fcfs")),
+            ("leastloaded", Some("least-loaded")),
+            ("priority", Some("priority-fcfs")),
+            ("bogus", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(written, names), meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_read_without_its_byte_order_mark_and_not_without_end() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("out.json");
-        write_whole(&path, |_| Err(io::Error::other("disk full"))).unwrap_err();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        write_whole(&path, |w| w.write_all(b"{}")).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
-        let error = write_whole(&dir.path().join("none/x"), |_| Ok(()))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("no such file or folder"), "{error}");
+        let path = dir.path().join("a.yaml");
+        std::fs::write(&path, "\u{feff}threshold: 1\n").unwrap();
+        assert_eq!(read_text(&path).unwrap(), "threshold: 1\n");
+        std::fs::write(&path, b"\xff").unwrap();
+        let error = read_text(&path).unwrap_err().to_string();
+        assert!(
+            error.ends_with("cannot read: it is not UTF-8 text"),
+            "{error}"
+        );
+        std::fs::File::create(&path)
+            .unwrap()
+            .set_len(LONGEST_TEXT + 1)
+            .unwrap();
+        let error = read_text(&path).unwrap_err().to_string();
+        assert!(
+            error.ends_with("cannot read: it is larger than 64 MiB"),
+            "{error}"
+        );
     }
 }

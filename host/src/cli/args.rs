@@ -8,20 +8,19 @@ use std::path::PathBuf;
 #[command(
     name = "windtunnel",
     version,
-    about,
     propagate_version = true,
     subcommand_required = true
 )]
 #[command(after_help = "Examples:
   windtunnel run --model meta-llama/llama-3.1-8b-instruct
-  windtunnel run --model llama-3.1-8b-instruct --num-instances 4 --routing-policy weighted --rate 40 --num-requests 2000
-  windtunnel replay trace.csv --model llama-3.1-8b-instruct --num-instances 16 --routing-policy least-loaded
+  windtunnel run --model llama-3.1-8b-instruct --num-instances 4 --rate 40 --num-requests 2000
+  windtunnel replay trace.csv --model llama-3.1-8b-instruct --num-instances 16
   windtunnel models llama")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// How much to say on stderr. WINDTUNNEL_LOG takes finer directives
+    /// How much to say on stderr. The environment variable WINDTUNNEL_LOG takes finer directives
     #[arg(long, global = true, value_enum, default_value_t = LogLevel::Warn, help_heading = "Output")]
     pub log: LogLevel,
 }
@@ -65,9 +64,10 @@ const RUN_EXAMPLES: &str = "Examples:
 const REPLAY_EXAMPLES: &str = "Examples:
   windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct
   windtunnel replay AzureLLMInferenceTrace_code.csv --model llama-3.1-8b-instruct --num-instances 16
-  windtunnel replay --trace-header t.yaml --trace-data t.csv --session-mode closed-loop --model qwen3-14b";
+  windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct \\
+      --session-mode closed-loop --think-time-ms 500";
 
-/// Severity of log lines. The reference's names are understood too.
+/// Severity of log lines. BLIS's names are understood too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
     /// Nothing
@@ -107,7 +107,7 @@ pub enum RulesName {
     Auto,
     /// What vLLM V1 does
     Vllm,
-    /// Bit-exact with the reference simulator BLIS
+    /// What the simulator BLIS does, to the microsecond
     Blis,
 }
 
@@ -131,7 +131,7 @@ pub enum Format {
     Table,
     /// One JSON object
     Json,
-    /// The reference simulator's sections, for scripts that parse them
+    /// The sections that the simulator BLIS prints, for scripts that parse them
     Blis,
 }
 
@@ -151,13 +151,13 @@ pub struct ModelArgs {
     /// Data parallelism inside an instance (mixture-of-experts models)
     #[arg(long, default_value_t = 1)]
     pub dp: u32,
-    /// Spread experts over all GPUs of the instance (needs --dp above 1; the step-time models assume it anyway)
+    /// Spread experts over all GPUs of the instance (needs --dp above 1; step times assume it in any case)
     #[arg(long)]
     pub enable_expert_parallel: bool,
     /// Expert dispatch backend (needs --dp above 1)
     #[arg(long, value_name = "NAME")]
     pub moe_comm_backend: Option<String>,
-    /// vLLM version the coefficients were fitted on
+    /// vLLM version the coefficients were fitted on [default: the model's]
     #[arg(long, value_name = "VERSION")]
     pub vllm_version: Option<String>,
     /// Step-time model
@@ -168,7 +168,7 @@ pub struct ModelArgs {
         long,
         value_delimiter = ',',
         value_name = "A0,A1,A2",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     pub alpha_coeffs: Option<Vec<f64>>,
     /// Step-time coefficients: 3 for blackbox, 7 to 11 for trained-physics (with --alpha-coeffs)
@@ -176,16 +176,16 @@ pub struct ModelArgs {
         long,
         value_delimiter = ',',
         value_name = "B0,B1,...",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     pub beta_coeffs: Option<Vec<f64>>,
     /// Folder with the model's Hugging Face config.json [default: built in]
     #[arg(long, value_name = "FOLDER")]
     pub model_config_folder: Option<PathBuf>,
-    /// Hardware figures in the reference's JSON layout [default: built in]
+    /// Hardware figures in the JSON layout of BLIS [default: built in]
     #[arg(long, value_name = "FILE")]
     pub hardware_config: Option<PathBuf>,
-    /// Models, coefficients, hardware and presets: our layout or the reference's [default: built in]
+    /// Models, coefficients, hardware and presets, as in defaults.yaml or in BLIS's layout [default: built in]
     #[arg(long, value_name = "FILE")]
     pub defaults_filepath: Option<PathBuf>,
     /// KV blocks per instance [default: fitted or computed from GPU memory]
@@ -251,7 +251,7 @@ pub struct EngineArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Cluster and policies")]
 pub struct ClusterArgs {
-    /// Instances
+    /// Serving instances in the cluster
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub num_instances: u32,
     /// Policies in a YAML file; a flag given explicitly wins
@@ -261,10 +261,10 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "NAME")]
     pub admission_policy: Option<String>,
     /// Tokens the bucket holds (token-bucket) [default: 10000]
-    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "TOKENS")]
     pub token_bucket_capacity: Option<f64>,
     /// Tokens per second the bucket gains (token-bucket) [default: 1000]
-    #[arg(long, value_name = "TOKENS/S", allow_negative_numbers = true)]
+    #[arg(long, value_name = "TOKENS/S")]
     pub token_bucket_refill_rate: Option<f64>,
     /// Arrival to admission decision, microseconds
     #[arg(long, default_value_t = 0, value_name = "US")]
@@ -276,10 +276,10 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "SCORERS")]
     pub routing_scorers: Option<String>,
     /// Two-weight form of weighted routing: weight of free KV blocks [default: 0.6]
-    #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
+    #[arg(long, value_name = "WEIGHT")]
     pub routing_cache_weight: Option<f64>,
     /// Two-weight form of weighted routing: weight of short queues [default: 0.4]
-    #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
+    #[arg(long, value_name = "WEIGHT")]
     pub routing_load_weight: Option<f64>,
     /// Admission to routing decision, microseconds
     #[arg(long, default_value_t = 0, value_name = "US")]
@@ -305,7 +305,7 @@ pub struct AnalysisArgs {
     /// Goodput target for end-to-end latency
     #[arg(long, value_name = "TARGETS")]
     pub slo_e2e: Option<String>,
-    /// Weigh the run into one number: throughput:1,p99_ttft:2,...
+    /// Weigh the run into one number, higher is better: throughput:1,p99_ttft:2,...
     #[arg(long, value_name = "WEIGHTS")]
     pub fitness_weights: Option<String>,
     /// Record the front end's decisions: none, decisions
@@ -356,10 +356,10 @@ pub struct OutputArgs {
     /// Results of every request, to a .json or .csv file
     #[arg(long, value_name = "FILE")]
     pub results_path: Option<PathBuf>,
-    /// Aggregate and rows in the reference's JSON layout
+    /// Totals and results of every request, as BLIS writes them in JSON
     #[arg(long, value_name = "FILE")]
     pub metrics_path: Option<PathBuf>,
-    /// Export the requests as a trace that can be replayed: PREFIX.yaml and PREFIX.csv
+    /// Export the requests as a TraceV2 trace that can be replayed: PREFIX.yaml and PREFIX.csv
     #[arg(long, value_name = "PREFIX")]
     pub trace_output: Option<PathBuf>,
     /// Keep no request's record, only sums and counts: memory does not grow with the number of requests. Rows still go to
@@ -389,13 +389,9 @@ pub struct CommonArgs {
     /// Output.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Simulated time at which the run stops, microseconds [default: when everything is served]
-    #[arg(
-        long,
-        value_name = "US",
-        allow_negative_numbers = true,
-        help_heading = "Workload"
-    )]
+    /// Simulated time at which the run stops, microseconds [default: none; a replay under --rules blis stops at twice the
+    /// latest arrival, as BLIS does]
+    #[arg(long, value_name = "US", help_heading = "Workload")]
     pub horizon: Option<i64>,
     /// Seed of everything random
     #[arg(long, default_value_t = 42, help_heading = "Workload")]
@@ -424,12 +420,7 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "FILE")]
     pub workload_traces_filepath: Option<PathBuf>,
     /// Requests per second, evenly spaced
-    #[arg(
-        long,
-        default_value_t = 1.0,
-        value_name = "REQ/S",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, default_value_t = 1.0, value_name = "REQ/S")]
     pub rate: f64,
     /// Requests to send
     #[arg(
@@ -466,13 +457,8 @@ pub struct WorkloadArgs {
     /// Output length: most
     #[arg(long, default_value_t = 7000, value_name = "TOKENS")]
     pub output_tokens_max: u32,
-    /// Seconds after which a client gives up; negative = never. Trace files carry their own deadlines
-    #[arg(
-        long,
-        default_value_t = 300.0,
-        value_name = "SECONDS",
-        allow_negative_numbers = true
-    )]
+    /// Seconds after which a client gives up; negative = never. Trace files have their own deadlines
+    #[arg(long, default_value_t = 300.0, value_name = "SECONDS")]
     pub timeout: f64,
 }
 
@@ -486,10 +472,10 @@ pub struct ReplayArgs {
         required_unless_present = "trace_data"
     )]
     pub trace: Option<PathBuf>,
-    /// Header of a TraceV2 trace
+    /// Header of a TraceV2 trace, YAML
     #[arg(long, value_name = "FILE", help_heading = "Workload")]
     pub trace_header: Option<PathBuf>,
-    /// Data of a TraceV2 trace
+    /// Data of a TraceV2 trace, CSV; the same as TRACE
     #[arg(long, value_name = "FILE", help_heading = "Workload")]
     pub trace_data: Option<PathBuf>,
     /// How sessions are replayed
@@ -515,18 +501,18 @@ pub enum SessionModeName {
 /// `windtunnel models`.
 #[derive(Args, Debug)]
 pub struct ModelsArgs {
-    /// Part of a model's name, or a full name to explain
+    /// Part of the names to list; a full or short name explains that model
     pub name: Option<String>,
-    /// GPU type to explain for
+    /// GPU type to explain for [default: the model's]
     #[arg(long, value_name = "GPU")]
     pub hardware: Option<String>,
-    /// Tensor parallelism to explain for
+    /// Tensor parallelism to explain for [default: the model's]
     #[arg(long)]
     pub tp: Option<u32>,
     /// Step-time model to explain for
     #[arg(long, value_enum, default_value_t = LatencyName::Auto, value_name = "MODEL")]
     pub latency_model: LatencyName,
-    /// Models and figures: our layout or the reference's [default: built in]
+    /// Models and figures, as in defaults.yaml or in BLIS's layout [default: built in]
     #[arg(long, value_name = "FILE")]
     pub defaults_filepath: Option<PathBuf>,
     /// Print JSON

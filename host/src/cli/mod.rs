@@ -9,7 +9,7 @@ mod progress;
 mod simulate;
 mod workloads;
 
-use crate::input::InputError;
+use crate::input::{InputError, plain};
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches};
 use std::io::{self, Write};
@@ -23,11 +23,11 @@ const EXIT_FAILURE: u8 = 1;
 /// Runs the command line and says how it went: 0 fine, 2 wrong input, 1 a failure of ours.
 #[must_use]
 pub fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let matches = command().get_matches();
     let outcome = Cli::from_arg_matches(&matches)
         .map_err(anyhow::Error::from)
         .and_then(|cli| {
-            init_log(cli.log);
+            init_log(cli.log)?;
             dispatch(&cli, &matches)
         });
     let Err(error) = outcome else {
@@ -49,18 +49,40 @@ pub fn main() -> ExitCode {
     })
 }
 
+/// The command line. Every flag takes a negative number as its value, so that the flag can say what is wrong with it.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|sub| {
+        sub.mut_args(|arg| {
+            let takes_value = arg.get_action().takes_values();
+            arg.allow_negative_numbers(takes_value)
+        })
+    })
+}
+
 fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
     let explicit = effects::Explicit::of(matches);
     match &cli.command {
         Command::Run(run) => simulate::run(run, &explicit),
         Command::Replay(replay) => simulate::replay(replay, &explicit),
-        Command::Models(models) => models::models(models),
+        Command::Models(models) => models::models(models, &explicit),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "windtunnel", &mut script);
-            Ok(io::stdout().write_all(&script)?)
+            clap_complete::generate(*shell, &mut command(), "windtunnel", &mut script);
+            to_stdout(|out| out.write_all(&script))
         }
     }
+}
+
+/// Prints data on stdout.
+fn to_stdout(fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    fill(&mut out).and_then(|()| out.flush()).map_err(|e| {
+        if e.kind() == io::ErrorKind::BrokenPipe {
+            e.into()
+        } else {
+            anyhow::anyhow!("cannot write to standard output: {}", plain(&e))
+        }
+    })
 }
 
 /// A line for people, on stderr.
@@ -68,9 +90,13 @@ fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-fn init_log(level: args::LogLevel) {
+fn init_log(level: args::LogLevel) -> Result<(), InputError> {
     let filter = match std::env::var("WINDTUNNEL_LOG") {
-        Ok(directives) => tracing_subscriber::EnvFilter::new(directives),
+        Ok(directives) => tracing_subscriber::EnvFilter::try_new(&directives).map_err(|e| {
+            InputError::new(format!(
+                "environment variable WINDTUNNEL_LOG=\"{directives}\": {e}"
+            ))
+        })?,
         Err(_) => tracing_subscriber::EnvFilter::new(level.directive()),
     };
     tracing_subscriber::fmt()
@@ -79,4 +105,5 @@ fn init_log(level: args::LogLevel) {
         .without_time()
         .with_target(false)
         .init();
+    Ok(())
 }

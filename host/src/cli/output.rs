@@ -1,19 +1,23 @@
 //! Results to stdout and to files. Files are written whole or not at all.
 
 use super::args::{AnalysisArgs, CommonArgs, Format, OutputArgs};
+use super::to_stdout;
 use crate::cluster::{Cluster, Progress};
-use crate::input::{InputError, write_whole};
+use crate::input::{InputError, Staging, folder_of, identity};
 use crate::metrics::digest::Digest;
 use crate::metrics::summary::RunSummary;
 use crate::record::{Recorder, RequestRecord, RunRecord};
 use crate::report::{ReportInputs, Results, blis, decisions, json, rows, saturation, table};
 use crate::request::Symbols;
 use crate::workload::export;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Refuses paths that cannot work before the run starts.
-pub fn check_paths(output: &OutputArgs, analysis: &AnalysisArgs) -> Result<(), InputError> {
+/// Refuses paths that cannot work before the run starts. `inputs` are the files that the run reads.
+pub fn check_paths(
+    output: &OutputArgs,
+    analysis: &AnalysisArgs,
+    inputs: &[&Path],
+) -> Result<(), InputError> {
     if let Some(path) = &output.results_path {
         rows::Format::of(path)?;
     }
@@ -27,33 +31,48 @@ pub fn check_paths(output: &OutputArgs, analysis: &AnalysisArgs) -> Result<(), I
     .into_iter()
     .flatten()
     .chain(exports.iter().flatten());
-    let mut seen: Vec<&PathBuf> = Vec::new();
+    let read: Vec<PathBuf> = inputs
+        .iter()
+        .filter(|p| p.is_file())
+        .filter_map(|p| identity(p).ok())
+        .collect();
+    let mut seen: Vec<PathBuf> = Vec::new();
     for path in files {
-        let folder = path
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        if !folder.is_dir() {
-            return Err(InputError::in_file(
-                path.display(),
-                format!("there is no folder {}", folder.display()),
-            ));
+        check_path(path)?;
+        // A device or a pipe takes several outputs.
+        if path.exists() && !path.is_file() {
+            continue;
         }
-        if path.is_dir() {
-            return Err(InputError::in_file(
-                path.display(),
-                "it is a folder; expected a file name",
-            ));
+        let Ok(identity) = identity(path) else {
+            continue; // writing will say what is wrong with it
+        };
+        let refuse = |why: &str| Err(InputError::in_file(path.display(), why));
+        if read.contains(&identity) {
+            return refuse("it would be overwritten, but the run reads it");
         }
-        if seen.contains(&path) {
-            return Err(InputError::in_file(
-                path.display(),
-                "two outputs would go to the same file",
-            ));
+        if seen.contains(&identity) {
+            return refuse("two outputs would go to the same file");
         }
-        seen.push(path);
+        seen.push(identity);
     }
     Ok(())
+}
+
+/// Can there be a file at `path`?
+fn check_path(path: &Path) -> Result<(), InputError> {
+    let refuse = |why: String| Err(InputError::in_file(path.display(), why));
+    let folder = folder_of(path);
+    if path.is_dir() {
+        return refuse("it is a folder; expected a file name".into());
+    }
+    if folder.is_dir() {
+        return Ok(());
+    }
+    refuse(if folder.exists() {
+        format!("{} is not a folder", folder.display())
+    } else {
+        format!("there is no folder {}", folder.display())
+    })
 }
 
 /// Header and data file of an exported trace.
@@ -71,6 +90,7 @@ pub fn stream(
     cluster: Cluster<'_>,
     output: &OutputArgs,
     digest: &mut Digest,
+    files: &mut Staging,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RunRecord, InputError> {
     let Some(path) = &output.results_path else {
@@ -78,7 +98,7 @@ pub fn stream(
     };
     let format = rows::Format::of(path)?;
     let mut record = None;
-    write_whole(path, |out| {
+    files.write(path, |out| {
         let mut both = Both {
             digest,
             rows: rows::RowStream::new(format, out)?,
@@ -103,24 +123,26 @@ impl Recorder for Both<'_, '_> {
     }
 }
 
-/// Prints the results and writes the files that were asked for.
+/// Prints the results and writes the files that were asked for, with those that `files` holds already.
 pub fn deliver(
     record: &RunRecord,
     summary: RunSummary,
     inputs: &ReportInputs,
     common: &CommonArgs,
+    mut files: Staging,
 ) -> anyhow::Result<()> {
     let results = Results::with_summary(record, summary, inputs);
     let output = &common.output;
     if let (Some(path), false) = (&output.results_path, output.summary_only) {
-        rows::write_file(record, path)?;
+        rows::write_file(&mut files, record, path)?;
     }
     if let Some(path) = &output.metrics_path {
-        write_whole(path, |out| blis::metrics_file(&results, out))?;
+        files.write(path, |out| blis::metrics_file(&results, out))?;
     }
     if let Some(prefix) = &output.trace_output {
         let [header, data] = export_paths(prefix);
         export::write(
+            &mut files,
             &header,
             &data,
             &record.requests,
@@ -129,21 +151,20 @@ pub fn deliver(
         )?;
     }
     if let Some(path) = &common.analysis.decisions_path {
-        write_whole(path, |out| decisions::write_jsonl(&record.decisions, out))?;
+        files.write(path, |out| decisions::write_jsonl(&record.decisions, out))?;
     }
     if let (Some(path), Some(detectors)) = (&common.analysis.saturation_report, &inputs.detectors) {
-        write_whole(path, |out| saturation::write_trace(record, detectors, out))?;
+        files.write(path, |out| saturation::write_trace(record, detectors, out))?;
     }
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    match if output.json {
+    files.commit()?;
+    let format = if output.json {
         Format::Json
     } else {
         output.format
-    } {
-        Format::Table => out.write_all(table::text(&results).as_bytes())?,
-        Format::Json => json::write(&results, &mut out)?,
-        Format::Blis => blis::write_stdout(&results, &mut out)?,
-    }
-    out.flush()?;
-    Ok(())
+    };
+    to_stdout(|out| match format {
+        Format::Table => out.write_all(table::text(&results).as_bytes()),
+        Format::Json => json::write(&results, out),
+        Format::Blis => blis::write_stdout(&results, out),
+    })
 }

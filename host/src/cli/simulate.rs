@@ -7,9 +7,9 @@ use super::workloads::{self, Opened};
 use super::{output, policies, say};
 use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
 use crate::config::Defaults;
-use crate::input::{InputError, read_text};
+use crate::input::{InputError, Staging, read_text};
 use crate::instance::{EngineConfig, InstanceHooks, Preset};
-use crate::latency::{Backend, Resolved, Setup, resolve};
+use crate::latency::{Backend, KvBlocksSource, Resolved, Setup, resolve};
 use crate::metrics::digest::Digest;
 use crate::metrics::fitness::Weights;
 use crate::metrics::saturation::Detectors;
@@ -19,22 +19,29 @@ use crate::policy::PolicySpec;
 use crate::record::RunRecord;
 use crate::report::ReportInputs;
 use serde_json::json;
+use std::path::Path;
 
 /// `windtunnel run`.
 pub fn run(args: &RunArgs, explicit: &Explicit) -> anyhow::Result<()> {
-    let plan = Plan::of(&args.common, explicit)?;
+    let w = &args.workload;
+    let inputs = [
+        Some(Path::new(&w.workload)),
+        w.workload_traces_filepath.as_deref(),
+    ];
+    let plan = Plan::of(&args.common, explicit, &inputs)?;
     let opened = workloads::for_run(args, explicit, &plan.defaults)?;
     plan.carry_out(&args.common, opened)
 }
 
 /// `windtunnel replay`.
 pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
-    let plan = Plan::of(&args.common, explicit)?;
-    let opened =
+    let inputs = [&args.trace, &args.trace_data, &args.trace_header].map(|p| p.as_deref());
+    let plan = Plan::of(&args.common, explicit, &inputs)?;
+    let mut opened =
         workloads::for_replay(args, explicit, args.common.engine.rules == RulesName::Blis)?;
     if args.common.engine.rules == RulesName::Blis && args.common.horizon.is_none() {
-        say(&format!(
-            "note: under --rules blis a replay stops at the reference's default horizon, {:.3} s; --horizon changes it",
+        opened.notes.push(format!(
+            "under --rules blis a replay stops at BLIS's default horizon, {:.3} s; --horizon changes it",
             opened.horizon_us as f64 / 1e6
         ));
     }
@@ -47,6 +54,7 @@ struct Plan {
     resolved: Resolved,
     preset: Preset,
     policies: PolicySpec,
+    policy_notes: Vec<String>,
     analysis: Analysis,
 }
 
@@ -58,7 +66,7 @@ struct Analysis {
 }
 
 /// The models and figures of a run.
-pub fn defaults(path: Option<&std::path::Path>) -> Result<Defaults, InputError> {
+pub fn defaults(path: Option<&Path>) -> Result<Defaults, InputError> {
     path.map_or_else(|| Ok(Defaults::builtin().clone()), Defaults::load)
 }
 
@@ -73,14 +81,19 @@ pub fn backend(name: LatencyName) -> Option<Backend> {
 }
 
 /// The rules that a step-time model was fitted under.
-fn fitted_under(backend: Backend) -> Preset {
+pub fn fitted_under(backend: Backend) -> Preset {
     match backend {
         Backend::Blackbox | Backend::Roofline | Backend::TrainedPhysics => Preset::Blis,
     }
 }
 
 impl Plan {
-    fn of(common: &CommonArgs, explicit: &Explicit) -> Result<Self, InputError> {
+    /// `trace` are the files of the workload, if any.
+    fn of(
+        common: &CommonArgs,
+        explicit: &Explicit,
+        trace: &[Option<&Path>],
+    ) -> Result<Self, InputError> {
         check_numbers(common)?;
         let m = &common.model;
         let defaults = defaults(m.defaults_filepath.as_deref())?;
@@ -109,9 +122,6 @@ impl Plan {
             RulesName::Vllm => Preset::Vllm,
         };
         let chosen = policies::choose(&common.cluster, &common.engine, explicit, preset)?;
-        for note in resolved.notes.iter().chain(&chosen.notes) {
-            say(&format!("note: {note}"));
-        }
         let analysis = Analysis::of(common, explicit)?;
         explicit.need(
             &[
@@ -125,12 +135,25 @@ impl Plan {
             !common.output.summary_only,
             "with --summary-only, which keeps no request's record",
         )?;
-        output::check_paths(&common.output, &common.analysis)?;
+        let figures = [
+            &m.defaults_filepath,
+            &m.hardware_config,
+            &common.cluster.policy_config,
+            &common.analysis.saturation_config,
+        ];
+        let inputs: Vec<&Path> = figures
+            .into_iter()
+            .map(|p| p.as_deref())
+            .chain(trace.iter().copied())
+            .flatten()
+            .collect();
+        output::check_paths(&common.output, &common.analysis, &inputs)?;
         Ok(Self {
             defaults,
             resolved,
             preset,
             policies: chosen.spec,
+            policy_notes: chosen.notes,
             analysis,
         })
     }
@@ -151,12 +174,18 @@ impl Plan {
     }
 
     fn carry_out(self, common: &CommonArgs, mut opened: Opened) -> anyhow::Result<()> {
+        // Not before all input is known to be good: an error comes alone.
+        let notes = self.resolved.notes.iter().chain(&self.policy_notes);
+        for note in notes.chain(&opened.notes) {
+            say(&format!("note: {note}"));
+        }
         tracing::info!(
             workload = opened.description,
             model = self.resolved.canonical,
             "simulating"
         );
-        let (record, summary) = self.simulate(common, &mut opened)?;
+        let mut files = Staging::default();
+        let (record, summary) = self.simulate(common, &mut opened, &mut files)?;
         let Opened {
             description,
             horizon_us,
@@ -172,13 +201,14 @@ impl Plan {
             header: self.header(common, &description),
             setup: self.setup(common, &description, horizon_us),
         };
-        output::deliver(&record, summary, &inputs, common)
+        output::deliver(&record, summary, &inputs, common, files)
     }
 
     fn simulate(
         &self,
         common: &CommonArgs,
         opened: &mut Opened,
+        files: &mut Staging,
     ) -> Result<(RunRecord, RunSummary), InputError> {
         let c = &common.cluster;
         let resolved = &self.resolved;
@@ -227,7 +257,8 @@ impl Plan {
         let mut progress = |progress| bar.show(progress);
         let outcome = if common.output.summary_only {
             let mut digest = Digest::default();
-            let record = output::stream(cluster, &common.output, &mut digest, &mut progress)?;
+            let record =
+                output::stream(cluster, &common.output, &mut digest, files, &mut progress)?;
             let summary = RunSummary::of_digest(digest, &record);
             (record, summary)
         } else {
@@ -296,6 +327,9 @@ impl Plan {
     }
 }
 
+/// Far beyond any cluster; each instance takes about a kilobyte before its first request.
+const MOST_INSTANCES: u32 = 100_000;
+
 fn check_numbers(common: &CommonArgs) -> Result<(), InputError> {
     let at_least_one = [
         ("--num-instances", common.cluster.num_instances),
@@ -312,29 +346,53 @@ fn check_numbers(common: &CommonArgs) -> Result<(), InputError> {
         Some((flag, _)) => Err(InputError::new(format!(
             "{flag} must be at least 1, found 0"
         ))),
+        None if common.cluster.num_instances > MOST_INSTANCES => Err(InputError::new(format!(
+            "--num-instances must be at most {MOST_INSTANCES}, found {}",
+            common.cluster.num_instances
+        ))),
         None => Ok(()),
     }
 }
 
 fn check_model_flags(explicit: &Explicit, resolved: &Resolved) -> Result<(), InputError> {
-    let fitted = resolved.backend == Backend::Blackbox;
+    let backend = resolved.backend;
+    let fitted = backend == Backend::Blackbox;
+    let kv_computed = resolved.kv_blocks_source == KvBlocksSource::Computed;
     explicit.need(
         &["vllm_version"],
         fitted,
-        &format!(
-            "with latency model {}; it selects fitted coefficients (--latency-model blackbox)",
-            resolved.backend
-        ),
+        &if explicit.has("latency_model") {
+            format!(
+                "with latency model {backend}; it selects fitted coefficients (--latency-model blackbox)"
+            )
+        } else {
+            format!(
+                "because {} has no fitted coefficients for this version, GPU and tensor parallelism; \
+                 \"windtunnel models {}\" lists those it has",
+                resolved.canonical, resolved.canonical
+            )
+        },
     )?;
     explicit.need(
-        &["moe_comm_backend"],
+        &["moe_comm_backend", "enable_expert_parallel"],
         resolved.is_moe && resolved.dp > 1,
-        "without data parallelism of a mixture-of-experts model",
+        "without data parallelism (--dp) of a mixture-of-experts model",
     )?;
     explicit.need(
-        &["enable_expert_parallel"],
-        resolved.is_moe,
-        "because the model has no experts",
+        &["gpu_memory_utilization"],
+        kv_computed,
+        match resolved.kv_blocks_source {
+            KvBlocksSource::Flag => "because --total-kv-blocks sets the KV cache",
+            KvBlocksSource::FittedRow => {
+                "because the number of KV blocks was measured with the coefficients; --total-kv-blocks changes it"
+            }
+            _ => "because the KV cache cannot be computed; --total-kv-blocks sets it",
+        },
+    )?;
+    explicit.need(
+        &["hardware_config"],
+        !fitted || kv_computed,
+        "with coefficients and KV blocks that do not depend on the hardware's figures",
     )
 }
 

@@ -30,6 +30,8 @@ pub struct Opened {
     pub horizon_us: i64,
     /// Goodput targets that the trace's header carries.
     pub slo_targets: SloTargets,
+    /// What a person should know about it.
+    pub notes: Vec<String>,
 }
 
 /// The simulated time limit: the flag, or none.
@@ -165,6 +167,7 @@ fn synthetic(
         description,
         horizon_us,
         slo_targets: SloTargets::default(),
+        notes: Vec::new(),
     })
 }
 
@@ -233,6 +236,7 @@ fn from_trace_with(
     reference_horizon: bool,
 ) -> Result<Opened, InputError> {
     let mut trace = open(path, header, options)?;
+    let mut notes = Vec::new();
     let mut horizon_us = options.horizon_us;
     if reference_horizon {
         horizon_us = trace.replay_horizon_us();
@@ -242,8 +246,8 @@ fn from_trace_with(
         && options.session_mode == SessionMode::ClosedLoop
         && !t.has_sessions()
     {
-        super::say(&format!(
-            "note: {} has no sessions; the closed loop changes nothing",
+        notes.push(format!(
+            "{} has no sessions; the closed loop changes nothing",
             path.display()
         ));
     }
@@ -253,5 +257,6 @@ fn from_trace_with(
         description,
         horizon_us,
         slo_targets: SloTargets::default(),
+        notes,
     })
 }

@@ -345,13 +345,20 @@ impl Defaults {
     pub fn unknown_model(&self, model: &str) -> InputError {
         let all: Vec<&str> = self.models().map(|f| f.name).collect();
         let wanted = super::model::short_name(model);
-        let mut near = ranked(wanted, all.iter().map(|n| super::model::short_name(n)));
-        near.truncate(8);
-        let names: Vec<&str> = near.into_iter().map(|(_, short)| short).collect();
+        let names: Vec<&str> = ranked(wanted, all.iter().map(|n| super::model::short_name(n)))
+            .into_iter()
+            .filter(|(likeness, _)| *likeness >= 0.6)
+            .map(|(_, short)| short)
+            .take(8)
+            .collect();
+        let nearest = if names.is_empty() {
+            String::new()
+        } else {
+            format!(" nearest: {};", names.join(", "))
+        };
         InputError::new(format!(
-            "unknown model \"{model}\"; nearest: {} ({} models in all, \"windtunnel models\" lists them). \
-             For any other model give --model-config-folder with its config.json",
-            names.join(", "),
+            "unknown model \"{model}\";{nearest} \"windtunnel models\" lists all {}. For any other model give \
+             --model-config-folder with its config.json",
             all.len()
         ))
     }

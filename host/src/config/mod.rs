@@ -15,6 +15,7 @@ pub use defaults::{
     ModelFacts, Preset,
 };
 pub use hardware::{Hardware, HardwareTable};
+pub(crate) use model::short_name;
 pub use model::{ModelArch, RopeScaling};
 
 use crate::input::{InputError, unknown};

@@ -30,10 +30,10 @@ pub struct Fitness {
 }
 
 impl Weights {
-    /// Reads `key:weight,key:weight`; of a key given twice the last counts. `flag` is what messages call the text.
+    /// Reads `key:weight,key:weight`. `flag` is what messages call the text.
     ///
     /// # Errors
-    /// On an unknown key, a missing colon, and a weight that is not a finite number of at least 0.
+    /// On an unknown or repeated key, a missing colon, and a weight that is not a finite number of at least 0.
     pub fn parse(flag: &str, text: &str) -> Result<Self, InputError> {
         let mut weights = BTreeMap::new();
         for part in text.split(',') {
@@ -50,7 +50,7 @@ impl Weights {
                     unknown("fitness metric", key, &KEYS)
                 )));
             };
-            match weight.parse::<f64>() {
+            let before = match weight.parse::<f64>() {
                 Ok(w) if w.is_finite() && w >= 0.0 => weights.insert(key, w),
                 _ => {
                     return Err(InputError::new(format!(
@@ -58,6 +58,9 @@ impl Weights {
                     )));
                 }
             };
+            if before.is_some() {
+                return Err(InputError::new(format!("{flag}: \"{key}\" is given twice")));
+            }
         }
         Ok(Self(weights))
     }
@@ -114,11 +117,8 @@ mod tests {
             1,
         );
         let cluster = RunSummary::of(&record).cluster; // 2 requests in 10 ms: 200/s
-        let weights = Weights::parse(
-            "--fitness-weights",
-            "throughput:3, mean_ttft:1,p99_e2e:0,mean_ttft:2",
-        )
-        .unwrap();
+        let weights =
+            Weights::parse("--fitness-weights", "throughput:3, mean_ttft:2,p99_e2e:0").unwrap();
         let fitness = weights.evaluate(&cluster);
         assert_eq!(
             fitness.components,

@@ -1,7 +1,7 @@
 //! Per-request results: one row per request that arrived, as JSON or CSV.
 
 use super::instance_name;
-use crate::input::{InputError, write_whole};
+use crate::input::{InputError, Staging};
 use crate::record::{Outcome, Recorder, RequestRecord, RunRecord, State};
 use crate::request::Symbols;
 use serde::Serialize;
@@ -222,13 +222,13 @@ impl Recorder for RowStream<'_> {
     }
 }
 
-/// Writes the rows to a file, whole or not at all; its ending tells the format.
+/// Writes the rows to one of `files`; its ending tells the format.
 ///
 /// # Errors
 /// When the ending is unknown or the file cannot be written.
-pub fn write_file(record: &RunRecord, path: &Path) -> Result<(), InputError> {
+pub fn write_file(files: &mut Staging, record: &RunRecord, path: &Path) -> Result<(), InputError> {
     let format = Format::of(path)?;
-    write_whole(path, |out| write(record, format, out))
+    files.write(path, |out| write(record, format, out))
 }
 
 /// The columns, in order.
@@ -306,8 +306,10 @@ mod tests {
     #[test]
     fn the_ending_tells_the_format() {
         let dir = tempfile::tempdir().unwrap();
-        write_file(&sample(), &dir.path().join("r.CSV")).unwrap();
-        let error = write_file(&sample(), Path::new("r.parquet")).unwrap_err();
+        let mut files = Staging::default();
+        write_file(&mut files, &sample(), &dir.path().join("r.CSV")).unwrap();
+        let error = write_file(&mut files, &sample(), Path::new("r.parquet")).unwrap_err();
+        files.commit().unwrap();
         insta::assert_snapshot!(error, @r#"r.parquet: the file's name must end in .json or .csv"#);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -1,52 +1,36 @@
 //! Writing a run as a TraceV2 trace, so that it can be replayed.
 
 use super::trace_v2::COLUMNS;
-use crate::input::{self, InputError};
+use crate::input::{InputError, Staging};
 use crate::record::{RequestRecord, State};
 use crate::request::Symbols;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Writes the requests of a run, in order of arrival, as a TraceV2 header and its data: both files or none.
+/// Writes the requests of a run, in order of arrival, as a TraceV2 header and its data: both files or none, when
+/// `files` are put in their places.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn write(
+    files: &mut Staging,
     header: &Path,
     data: &Path,
     requests: &[RequestRecord],
     symbols: &Symbols,
     workload_seed: Option<u64>,
 ) -> Result<(), InputError> {
-    for path in [header, data] {
-        if path.is_dir() {
-            return Err(InputError::in_file(
-                path.display(),
-                "cannot write: it is a folder",
-            ));
-        }
-    }
     if header == data {
         return Err(InputError::in_file(
             data.display(),
             "cannot write: header and data of a trace need two files",
         ));
     }
-    // The header takes its place when the data are complete and only wait for theirs.
-    let mut refused = None;
-    let written = input::write_whole(data, |out| {
-        write_data(out, requests, symbols)?;
-        out.flush()?;
-        input::write_whole(header, |out| {
-            out.write_all(header_text(workload_seed).as_bytes())
-        })
-        .map_err(|e| {
-            refused = Some(e);
-            io::Error::other("the header")
-        })
-    });
-    refused.map_or(written, Err)
+    files.write(data, |out| write_data(out, requests, symbols))?;
+    files.write(header, |out| {
+        out.write_all(header_text(workload_seed).as_bytes())
+    })
 }
 
 fn header_text(workload_seed: Option<u64>) -> String {
@@ -197,7 +181,17 @@ mod tests {
                 (0..).zip(&requests).map(|(k, r)| record(k, r)).collect();
             let folder = tempfile::tempdir().unwrap();
             let (header, data) = (folder.path().join("t.yaml"), folder.path().join("t.csv"));
-            write(&header, &data, &records, &symbols, Some(u64::MAX)).unwrap();
+            let mut files = Staging::default();
+            write(
+                &mut files,
+                &header,
+                &data,
+                &records,
+                &symbols,
+                Some(u64::MAX),
+            )
+            .unwrap();
+            files.commit().unwrap();
             let mut trace = open(&data, Some(&header), &OpenOptions::default()).unwrap();
             let again = all(&mut trace);
             assert_eq!(again.len(), requests.len());
@@ -278,9 +272,9 @@ mod tests {
         let here = |name: &str| folder.path().join(name);
         let symbols = Symbols::default();
         let refuse = |header: &Path, data: &Path| {
-            write(header, data, &[], &symbols, None)
-                .unwrap_err()
-                .to_string()
+            let mut files = Staging::default();
+            let written = write(&mut files, header, data, &[], &symbols, None);
+            written.unwrap_err().to_string()
         };
         refuse(&here("none/t.yaml"), &here("t.csv"));
         refuse(&here("t.yaml"), &here("none/t.csv"));

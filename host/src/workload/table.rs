@@ -3,7 +3,7 @@
 use crate::input::{self, InputError};
 use csv::StringRecord;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 /// A CSV file with its header row, read row by row into one reused record.
@@ -30,7 +30,7 @@ impl Table {
             // Left to itself the reader counts a CR LF as the start of the next line.
             .terminator(csv::Terminator::Any(b'\n'))
             .buffer_capacity(1 << 16)
-            .from_reader(Box::new(LastLine { from, last: b'\n' }) as Box<dyn Read>);
+            .from_reader(Box::new(LastLine::new(from)) as Box<dyn Read>);
         let mut header = StringRecord::new();
         let line = next_row(&name, &mut reader, &mut header)?;
         if line == 0 {
@@ -169,23 +169,39 @@ impl Table {
     }
 }
 
-/// Ends the last line of a file, so that every line counts alike.
+/// A last row of our own: a quote that is never closed swallows it and so gives itself away.
+const END: &str = "\0end of file\0";
+
+/// Ends the last line of a file, so that every line counts alike, and adds [`END`].
 struct LastLine {
     from: Box<dyn Read>,
     last: u8,
+    /// What is left of the end, once the file itself is read.
+    tail: Option<Cursor<Vec<u8>>>,
+}
+
+impl LastLine {
+    fn new(from: Box<dyn Read>) -> Self {
+        Self {
+            from,
+            last: b'\n',
+            tail: None,
+        }
+    }
 }
 
 impl Read for LastLine {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.from.read(buffer)?;
-        if read > 0 {
-            self.last = buffer[read - 1];
-        } else if self.last != b'\n' && !buffer.is_empty() {
-            self.last = b'\n';
-            buffer[0] = b'\n';
-            return Ok(1);
+        if self.tail.is_none() {
+            let read = self.from.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                self.last = buffer[..read].last().copied().unwrap_or(self.last);
+                return Ok(read);
+            }
+            let line_end = if self.last == b'\n' { "" } else { "\n" };
+            self.tail = Some(Cursor::new(format!("{line_end}{END}\n").into_bytes()));
         }
-        Ok(read)
+        self.tail.as_mut().map_or(Ok(0), |tail| tail.read(buffer))
     }
 }
 
@@ -203,6 +219,18 @@ fn next_row(
             continue;
         }
         let inside: usize = row.iter().map(|f| f.matches('\n').count()).sum();
+        if row.len() == 1 && row[0] == *END {
+            return Ok(0);
+        }
+        if row.iter().any(|f| f.contains(END)) {
+            let line = reader.position().line().saturating_sub(inside as u64);
+            return Err(InputError::at(
+                name,
+                line.max(1),
+                0,
+                "a quoted field that begins in this row is not closed",
+            ));
+        }
         let line = reader.position().line().saturating_sub(1 + inside as u64);
         if let Some(last) = row.iter().next_back().and_then(|f| f.strip_suffix('\r')) {
             let last = last.to_owned();
@@ -218,6 +246,11 @@ pub(super) fn open_file(path: &Path) -> Result<File, InputError> {
     let cannot = |why: &str| InputError::in_file(path.display(), format!("cannot read: {why}"));
     if path.is_dir() {
         return Err(cannot("it is a folder"));
+    }
+    if path.exists() && !path.is_file() {
+        return Err(cannot(
+            "it is a pipe or a device; a trace is read twice and must be a file",
+        ));
     }
     File::open(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => cannot("no such file or folder"),
@@ -271,6 +304,20 @@ mod tests {
             error,
             "a.csv:1: the column \"input_tokens\" is missing (the header has \"inputtokens\": is that it?)"
         );
+    }
+
+    #[test]
+    fn a_quote_without_end_names_its_row() {
+        for text in ["a,b\n1,2\n3,\"4\n5,6\n", "a,b\n1,2\n3,\"4\n5,6"] {
+            let mut t = table(text);
+            assert!(t.advance().unwrap());
+            assert_eq!(
+                t.advance().unwrap_err().to_string(),
+                "a.csv:3: a quoted field that begins in this row is not closed"
+            );
+        }
+        let mut t = table("a,b\n1,\"2\n\"");
+        assert!(t.advance().unwrap() && !t.advance().unwrap());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 #![allow(clippy::print_stdout, reason = "the sweep says how many cases ran")]
 
 mod errors;
+mod help;
+mod hostile;
 mod models;
 mod oracle;
 mod plugin;

@@ -1,0 +1,85 @@
+//! Help, completions, and what the parser of flags says.
+
+use crate::errors::Folder;
+
+#[test]
+fn the_parser_of_flags_suggests_the_nearest() {
+    let folder = Folder::with(&[]);
+    for (args, parts) in [
+        (
+            "run --model x --ratee 5",
+            &["unexpected argument '--ratee'", "'--rate'"][..],
+        ),
+        (
+            "run --model x --rate five",
+            &["invalid value 'five' for '--rate <REQ/S>'"],
+        ),
+        (
+            "run --model x --tp -1",
+            &["invalid value '-1' for '--tp <TP>'"],
+        ),
+        (
+            "run --model x --horizon 9223372036854775808",
+            &["--horizon", "too large"],
+        ),
+        ("run --model x --rules bliss", &["'bliss'", "blis"]),
+        (
+            "run --model x --json --format blis",
+            &["'--json' cannot be used with '--format"],
+        ),
+        ("run", &["--model <MODEL>"]),
+        ("replay --model x", &["<TRACE>"]),
+        ("rum --model x", &["unrecognized subcommand 'rum'", "'run'"]),
+    ] {
+        let ran = folder.command(args);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{args}");
+        assert!(ran.stderr.starts_with("error: "), "{args}\n{}", ran.stderr);
+        for part in parts {
+            assert!(ran.stderr.contains(part), "{args}\n{}", ran.stderr);
+        }
+    }
+    let alone = folder.command("");
+    assert_eq!((alone.code, alone.stdout.as_str()), (2, ""));
+    assert!(
+        alone.stderr.contains("Usage: windtunnel"),
+        "{}",
+        alone.stderr
+    );
+}
+
+#[test]
+fn help_has_examples_and_fits_a_hundred_columns() {
+    let folder = Folder::with(&[]);
+    for command in ["", "run", "replay", "models", "completions"] {
+        for flag in ["--help", "-h"] {
+            let ran = folder.command(&format!("{command} {flag}"));
+            assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+            assert!(ran.stdout.contains("\n  windtunnel "), "{command}");
+            for line in ran.stdout.lines() {
+                assert!(line.chars().count() <= 100, "{command} {flag}: {line}");
+            }
+        }
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = folder.command(&format!("completions {shell}"));
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        assert!(ran.stdout.contains("routing-policy"), "{shell}");
+    }
+}
+
+#[test]
+fn a_log_filter_that_makes_no_sense_is_refused() {
+    let run = |directives: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_windtunnel"))
+            .arg("models")
+            .env("WINDTUNNEL_LOG", directives)
+            .output()
+            .expect("started")
+    };
+    let refused = run("===");
+    let message = String::from_utf8(refused.stderr).expect("UTF-8");
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0));
+    let beginning = "error: environment variable WINDTUNNEL_LOG=\"===\": ";
+    assert!(message.starts_with(beginning), "{message}");
+    assert_eq!(run("windtunnel=debug").status.code(), Some(0));
+}
