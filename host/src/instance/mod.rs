@@ -385,11 +385,19 @@ impl Instance {
         totals
     }
 
-    /// Checks the invariants that hold between events; for tests.
+    /// Requests here, on their way to the queue included, and their prompt tokens.
+    #[must_use]
+    pub fn live(&self) -> (u64, u64) {
+        self.jobs.iter().fold((0, 0), |(n, tokens), job| {
+            (n + 1, tokens + u64::from(job.prompt()))
+        })
+    }
+
+    /// Checks the invariants that hold between events, at `now`; for tests.
     ///
     /// # Errors
     /// A sentence that names the broken invariant.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self, now: i64) -> Result<(), String> {
         self.kv.check(self.jobs.iter().map(|job| &job.held))?;
         let here = self.queue.len() + self.batch.len() + self.incoming.len();
         if here != self.jobs.iter().count() {
@@ -409,12 +417,33 @@ impl Instance {
         if asleep && !(self.queue.is_empty() && self.batch.is_empty()) {
             return Err("the engine sleeps although there is work".into());
         }
+        // Work conservation: the next step starts when the last one ends, or at once.
+        if let Some(at) = self.step_at
+            && (at < now || at > now.max(self.busy_until))
+        {
+            return Err(format!(
+                "at {now} the next step is planned for {at}, the last one ends at {}",
+                self.busy_until
+            ));
+        }
+        if self.step_ends_at.is_some_and(|ends| ends != self.busy_until) {
+            return Err("the running step ends at two times".into());
+        }
         for job in self.queue.iter().map(|ix| &self.jobs[ix]) {
             if !job.held.is_empty() || job.running {
                 return Err(format!(
                     "{} waits but holds {} blocks",
                     job.request.id,
                     job.held.len()
+                ));
+            }
+        }
+        for job in self.batch.iter().map(|&ix| &self.jobs[ix]) {
+            let most = job.prompt() + job.output().max(1);
+            if !job.running || job.progress > most || job.prefill_target > most {
+                return Err(format!(
+                    "{} runs with {} tokens done and {} to compute first, of at most {most}",
+                    job.request.id, job.progress, job.prefill_target
                 ));
             }
         }

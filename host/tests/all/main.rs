@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "the sweep says how many cases ran")]
 
 mod errors;
+mod lab;
 mod models;
 mod oracle;
 mod plugin;
