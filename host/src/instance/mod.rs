@@ -426,7 +426,10 @@ impl Instance {
                 self.busy_until
             ));
         }
-        if self.step_ends_at.is_some_and(|ends| ends != self.busy_until) {
+        if self
+            .step_ends_at
+            .is_some_and(|ends| ends != self.busy_until)
+        {
             return Err("the running step ends at two times".into());
         }
         for job in self.queue.iter().map(|ix| &self.jobs[ix]) {

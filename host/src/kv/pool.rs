@@ -451,7 +451,9 @@ impl KvPool {
             let first = self.index.get(key);
             let wrong = |b: &&u32| self.blocks[**b as usize].key != *key || first == Some(b);
             if others.is_empty() || first.is_none() || others.iter().any(|b| wrong(&b)) {
-                return Err(format!("copies {others:?} of the block {first:?} are wrong"));
+                return Err(format!(
+                    "copies {others:?} of the block {first:?} are wrong"
+                ));
             }
         }
         let findable = self.index.len() + copies.values().map(Vec::len).sum::<usize>();

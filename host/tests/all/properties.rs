@@ -59,8 +59,7 @@ fn an_ask() -> impl Strategy<Value = (i64, Ask)> {
     );
     let rounds = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(round, 1..4)];
     let tenant = prop_oneof![Just(""), Just("a"), Just("b")];
-    let model =
-        prop_oneof![6 => Just(""), 1 => Just("org/model-a"), 1 => Just("Model-A"), 1 => Just("other")];
+    let model = prop_oneof![20 => Just(""), 1 => Just("org/model-a"), 1 => Just("Model-A"), 1 => Just("other")];
     let who = (0usize..CLASSES.len(), tenant, model);
     (gap, prompt, output, prefix, budget, timeout, rounds, who).prop_map(
         |(gap, prompt, output, prefix, budget, timeout, rounds, (class, tenant, model))| {
@@ -106,19 +105,16 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         first_scheduling_counts: b[8],
         exact_model_tags: b[9],
     });
-    prop_oneof![
-        Just(EngineRules::BLIS),
-        Just(EngineRules::VLLM),
-        any_rules
-    ]
+    prop_oneof![Just(EngineRules::BLIS), Just(EngineRules::VLLM), any_rules]
 }
 
 fn engine() -> impl Strategy<Value = EngineConfig> {
     let blocks = prop_oneof![2 => 1u64..12, 2 => 12u64..80, 1 => Just(10_000u64)];
-    let running = prop_oneof![2 => 1u32..6, 1 => Just(256u32), 1 => Just(u32::MAX)];
-    let budget = prop_oneof![2 => 1u32..12, 2 => 12u32..256, 1 => Just(2048u32), 1 => Just(u32::MAX)];
+    let running = prop_oneof![1 => 1u32..6, 2 => Just(256u32), 1 => Just(u32::MAX)];
+    let budget =
+        prop_oneof![1 => 1u32..12, 1 => 12u32..256, 2 => Just(2048u32), 1 => Just(u32::MAX)];
     let threshold = prop_oneof![2 => Just(0u32), 1 => 1u32..40];
-    let limit = prop_oneof![2 => Just(0u64), 1 => 1u64..120];
+    let limit = prop_oneof![3 => Just(0u64), 1 => 20u64..150];
     let horizon = prop_oneof![2 => Just(i64::MAX), 1 => 1i64..20_000];
     (
         blocks,
@@ -175,7 +171,7 @@ fn latency() -> impl Strategy<Value = Affine> {
 
 fn admission() -> impl Strategy<Value = AdmissionSpec> {
     prop_oneof![
-        4 => Just(AdmissionSpec::AlwaysAdmit),
+        12 => Just(AdmissionSpec::AlwaysAdmit),
         1 => (10.0..300.0, 100.0..100_000.0).prop_map(|(capacity, refill_rate)| {
             AdmissionSpec::TokenBucket { capacity, refill_rate }
         }),
@@ -209,7 +205,8 @@ fn routing() -> impl Strategy<Value = RoutingSpec> {
 
 fn policies() -> impl Strategy<Value = PolicySpec> {
     let named = |names: &'static [&'static str]| prop::sample::select(names.to_vec());
-    let budgets = prop_oneof![3 => Just(Vec::new()), 1 => (0.0..1.0).prop_map(|b| vec![("a".to_owned(), b)])];
+    let budgets =
+        prop_oneof![3 => Just(Vec::new()), 1 => (0.0..1.0).prop_map(|b| vec![("a".to_owned(), b)])];
     (
         admission(),
         budgets,
@@ -234,10 +231,16 @@ fn policies() -> impl Strategy<Value = PolicySpec> {
 fn case(most: usize) -> impl Strategy<Value = Case> {
     let delay = || prop_oneof![2 => Just(0i64), 1 => 1i64..3000];
     let trace = prop_oneof![3 => Just(None), 1 => (0usize..4).prop_map(Some)];
-    let cluster = (1u32..6, delay(), delay(), delay(), delay(), trace);
+    let instances = prop_oneof![2 => Just(1u32), 1 => 2u32..6];
+    let tight = prop_oneof![1 => Just(None), 2 => (0u64..8).prop_map(Some)];
+    let cluster = (instances, delay(), delay(), delay(), delay(), trace, tight);
     (asks(most), engine(), cluster, latency(), policies()).prop_map(
-        |(asks, mut engine, (instances, admission, routing, refresh, cache, trace), latency, policies)| {
-            if !everything_fits(&asks, &engine) {
+        |(asks, mut engine, cluster, latency, policies)| {
+            let (instances, admission, routing, refresh, cache, trace, tight) = cluster;
+            // Mostly the pool is just too small for all of them at once.
+            if let Some(spare) = tight {
+                engine.total_kv_blocks = largest(&asks, &engine) + spare;
+            } else if largest(&asks, &engine) > engine.total_kv_blocks {
                 // A request that outgrows the pool is preempted for ever: only a horizon ends that.
                 engine.horizon_us = engine.horizon_us.min(10_000);
             }
@@ -252,19 +255,25 @@ fn case(most: usize) -> impl Strategy<Value = Case> {
                 },
                 ..lab::fresh(instances, engine)
             };
-            Case { asks, config, latency, policies }
+            Case {
+                asks,
+                config,
+                latency,
+                policies,
+            }
         },
     )
 }
 
-/// Can the pool hold every request to its last token?
-fn everything_fits(asks: &[Ask], engine: &EngineConfig) -> bool {
-    asks.iter().all(|a| {
+/// Blocks of the largest request with its last token.
+fn largest(asks: &[Ask], engine: &EngineConfig) -> u64 {
+    let blocks = |a: &Ask| {
         let rounds = a.rounds.iter().map(|r| r.prompt + r.output).sum::<u32>();
         // An empty prompt gets room for one token more.
         let tokens = a.prefix.1 + a.prompt + a.output + rounds + 1;
-        u64::from(tokens.div_ceil(engine.block_size)) <= engine.total_kv_blocks
-    })
+        u64::from(tokens.div_ceil(engine.block_size))
+    };
+    asks.iter().map(blocks).max().unwrap_or(1)
 }
 
 struct Outcomes {
@@ -313,7 +322,11 @@ macro_rules! ensure {
 fn requests_are_conserved(case: &Case, run: &Outcomes) -> Result<(), String> {
     let Outcomes { record, script, .. } = run;
     let horizon = case.config.engine.horizon_us;
-    let arrived = script.arrivals.values().filter(|&&at| at <= horizon).count();
+    let arrived = script
+        .arrivals
+        .values()
+        .filter(|&&at| at <= horizon)
+        .count();
     ensure!(
         record.requests.len() == arrived,
         "{arrived} arrivals, {} records",
@@ -383,8 +396,7 @@ fn may_skip_steps(case: &Case) -> bool {
             once * (1 + a.rounds.len() as u64)
         })
         .sum();
-    total >= u64::from(case.config.engine.max_batched_tokens)
-        || case.policies.preemption != "fcfs"
+    total >= u64::from(case.config.engine.max_batched_tokens) || case.policies.preemption != "fcfs"
 }
 
 /// Times are in order and sums agree, for one request.
@@ -416,7 +428,11 @@ fn times_agree(case: &Case, run: &Outcomes, r: &RequestRecord) -> Result<(), Str
         r.outcome,
         Outcome::Completed | Outcome::LengthCapped | Outcome::TimedOut | Outcome::Dropped
     );
-    ensure!(ended.is_some() == finished, "{id} {:?} {ended:?}", r.outcome);
+    ensure!(
+        ended.is_some() == finished,
+        "{id} {:?} {ended:?}",
+        r.outcome
+    );
     if let Some(ended) = ended {
         ensure!(ended.at_us >= r.arrival_us, "{id} ended before it began");
         let late = ended.at_us > horizon;
@@ -490,9 +506,7 @@ fn times_agree(case: &Case, run: &Outcomes, r: &RequestRecord) -> Result<(), Str
 
 fn gaps_agree(run: &Outcomes) -> Result<(), String> {
     for (i, totals) in run.record.instances.iter().enumerate() {
-        let mine = |r: &&RequestRecord| {
-            r.instance == Some(i as u32) && r.state == State::Completed
-        };
+        let mine = |r: &&RequestRecord| r.instance == Some(i as u32) && r.state == State::Completed;
         let (mut weight, mut sum) = (0u64, 0i64);
         for r in run.record.requests.iter().filter(mine) {
             weight += u64::from(r.generated_tokens.saturating_sub(1));
@@ -519,7 +533,10 @@ fn audit(case: &Case) -> Result<Outcomes, String> {
     gaps_agree(&run)?;
     let horizon = case.config.engine.horizon_us;
     for (i, totals) in run.record.instances.iter().enumerate() {
-        ensure!(totals.ended_us <= horizon, "instance {i} passed the horizon");
+        ensure!(
+            totals.ended_us <= horizon,
+            "instance {i} passed the horizon"
+        );
         ensure!(
             totals.kv_peak_blocks <= totals.kv_total_blocks,
             "instance {i} used more blocks than it has"
@@ -588,5 +605,59 @@ proptest! {
 #[test]
 fn the_strategies_name_every_policy() {
     assert_eq!(ADMISSION_POLICIES.len(), 5, "admission() draws five");
-    assert_eq!(ROUTING_POLICIES.len(), 5, "routing() draws five, weighted in two forms");
+    assert_eq!(
+        ROUTING_POLICIES.len(),
+        5,
+        "routing() draws five, weighted in two forms"
+    );
+}
+
+/// The properties above are worth what their cases reach.
+#[test]
+fn the_cases_reach_every_outcome() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    use std::collections::BTreeMap;
+    let mut runner = TestRunner::deterministic();
+    let mut seen = BTreeMap::<&str, u64>::new();
+    for _ in 0..600 {
+        let case = case(40).new_tree(&mut runner).expect("a case").current();
+        let run = simulate(&case).expect("the invariants hold");
+        for r in &run.record.requests {
+            let outcome = match r.outcome {
+                Outcome::Completed => "completed",
+                Outcome::LengthCapped => "length-capped",
+                Outcome::TimedOut if r.ttft_us.is_some() => "timed out while decoding",
+                Outcome::TimedOut => "timed out before its first token",
+                Outcome::Dropped => "dropped",
+                Outcome::Rejected => "rejected",
+                Outcome::Unroutable => "unroutable",
+                Outcome::Running => "running",
+                Outcome::Queued => "queued",
+                Outcome::InTransit => "in transit",
+            };
+            *seen.entry(outcome).or_default() += 1;
+            let keeps = case.config.engine.rules.keep_tokens_on_preemption;
+            let mut count = |what, is: bool| *seen.entry(what).or_default() += u64::from(is);
+            let done = r.state == State::Completed;
+            count("completed follow-up", done && r.round > 0);
+            count(
+                "completed after preemption, tokens kept",
+                done && keeps && r.preemptions > 0,
+            );
+            count(
+                "completed after preemption, tokens forgotten",
+                done && !keeps && r.preemptions > 0,
+            );
+        }
+        let mut count = |what, n| *seen.entry(what).or_default() += n;
+        for t in &run.record.instances {
+            count("cache hits", t.cache_hits);
+            count("preemptions", t.preemptions);
+            count("last tokens without room", t.kv_allocation_failures);
+        }
+    }
+    println!("{seen:#?}");
+    let rare: Vec<_> = seen.iter().filter(|(_, n)| **n < 10).collect();
+    assert!(rare.is_empty() && seen.len() == 16, "{rare:?} of {seen:?}");
 }
