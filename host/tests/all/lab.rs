@@ -7,9 +7,7 @@ use windtunnel::instance::{EngineConfig, EngineRules, InstanceHooks};
 use windtunnel::latency::{LatencyModel, StepAggregates, StepItem};
 use windtunnel::policy::PolicySpec;
 use windtunnel::record::{RequestRecord, RunRecord};
-use windtunnel::request::{
-    Ending, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq,
-};
+use windtunnel::request::{Ending, Finished, Request, RequestId, Source, Span, Symbols, TokenSeq};
 
 /// A step time that is affine in the step's aggregates; everything in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -318,6 +316,3 @@ pub(crate) fn run(
 pub(crate) fn run_one(engine: EngineConfig, asks: &[Ask]) -> Vec<RequestRecord> {
     run(fresh(1, engine), BY_HAND, &PolicySpec::default(), asks).requests
 }
-
-/// The symbol of nothing, for tests of views.
-pub(crate) const NOBODY: Sym = Sym::NONE;

@@ -191,6 +191,23 @@ fn asynchronous_scheduling_admits_one_step_later() {
 }
 
 #[test]
+fn asynchronous_scheduling_does_not_hold_back_those_who_waited_before() {
+    // Shortest prompt first. One request waits from 20 while the first step runs 0..109, in which nobody else had tokens left; in
+    // the next step, 109..219, a shorter one arrives at 150. The batch of the step at 219 was chosen at 109: it holds
+    // the one that waited since 20, although the newcomer stands before it now.
+    let policies = PolicySpec {
+        scheduler: "sjf".into(),
+        ..PolicySpec::default()
+    };
+    let engine = both(|r, on| r.async_scheduling = on)[1];
+    let asks = [ask(0, 9, 9), ask(20, 8, 1), ask(150, 7, 1)];
+    let records = lab::run(fresh(1, engine), BY_HAND, &policies, &asks).requests;
+    assert_eq!(times(&records[1]).0, 219 - 20);
+    // 219..337 decodes one and prefills 8; 337 takes the newcomer.
+    assert_eq!(times(&records[2]).0, 337 - 150);
+}
+
+#[test]
 fn a_step_is_seen_when_it_starts_or_when_it_ends() {
     let policies = PolicySpec {
         routing: RoutingSpec::LeastLoaded,
