@@ -149,11 +149,12 @@ impl Instance {
         let chosen_at =
             (rules.async_scheduling && !self.batch.is_empty()).then_some(self.last_step_start);
         while self.batch.len() < self.config.max_running as usize && formation.budget > 0 {
-            let Some(ix) = self.queue.head() else { break };
-            let job = &self.jobs[ix];
-            if chosen_at.is_some_and(|t| job.enqueued_us > t && job.preemptions == 0) {
+            // Those who came later are passed over, wherever the queue's order puts them.
+            let waited = |ix| chosen_at.is_none_or(|t| self.jobs[ix].enqueued_us <= t);
+            let Some(ix) = self.queue.first(waited) else {
                 break;
-            }
+            };
+            let job = &self.jobs[ix];
             let target = job.prefill_target;
             let findable = if rules.recompute_last_block {
                 target.saturating_sub(1)
@@ -178,7 +179,7 @@ impl Instance {
             if !fits {
                 break;
             }
-            self.queue.pop();
+            self.queue.take(ix);
             self.batch.push(ix);
             formation.budget -= n;
             job.running = true;
