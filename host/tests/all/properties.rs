@@ -1,6 +1,7 @@
 //! What holds of every run, whatever the workload, the limits, the rules and the policies.
 
 use crate::lab::{self, Affine, Ask, Round, Script};
+use crate::support::windtunnel;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use std::sync::Arc;
@@ -560,7 +561,7 @@ fn audit(case: &Case) -> Result<Outcomes, String> {
 }
 
 proptest! {
-    #![proptest_config(cases(3000))]
+    #![proptest_config(cases(12_000))]
 
     #[test]
     fn every_run_conserves_requests_blocks_and_time(case in case(40)) {
@@ -569,7 +570,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(150))]
+    #![proptest_config(cases(1000))]
 
     #[test]
     fn the_same_run_twice_gives_the_same_record(case in case(40)) {
@@ -580,7 +581,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(12))]
+    #![proptest_config(cases(60))]
 
     #[test]
     fn results_do_not_depend_on_the_number_of_threads(cases in prop::collection::vec(case(25), 8)) {
@@ -660,4 +661,186 @@ fn the_cases_reach_every_outcome() {
     println!("{seen:#?}");
     let rare: Vec<_> = seen.iter().filter(|(_, n)| **n < 10).collect();
     assert!(rare.is_empty() && seen.len() == 16, "{rare:?} of {seen:?}");
+}
+
+/// Limits at the edge of their types: every sum still fits (overflow checks are on in tests).
+#[test]
+fn the_largest_limits_do_not_overflow() {
+    let largest = EngineConfig {
+        total_kv_blocks: u64::MAX,
+        block_size: u32::MAX,
+        max_running: u32::MAX,
+        max_batched_tokens: u32::MAX,
+        long_prefill_threshold: u32::MAX,
+        max_model_len: u64::MAX,
+        horizon_us: i64::MAX,
+        rules: EngineRules::BLIS,
+        token_events: false,
+    };
+    let long = i32::MAX as u32 - 100;
+    let asks = [
+        lab::ask(0, long, 3),
+        lab::ask(0, long, 2),
+        lab::ask(0, long, 0),
+        lab::ask(1, 0, 3),
+    ];
+    for rules in [EngineRules::BLIS, EngineRules::VLLM] {
+        for block_size in [u32::MAX, 1 << 20] {
+            let engine = EngineConfig {
+                rules,
+                block_size,
+                ..largest
+            };
+            let records = lab::run_one(engine, &asks);
+            assert!(records.iter().all(|r| r.outcome == Outcome::Completed));
+        }
+    }
+}
+
+/// Step times beyond all clocks: the run ends, nothing wraps.
+#[test]
+fn step_times_without_end_do_not_overflow() {
+    for base in [i64::MAX / 2, i64::MAX / 2 + 10_000] {
+        for rules in [EngineRules::BLIS, EngineRules::VLLM] {
+            let latency = Affine {
+                base,
+                ..Affine::default()
+            };
+            let config = lab::fresh(1, lab::roomy(rules));
+            let asks = [lab::ask(5, 10, 4), lab::ask(6, 10, 4)];
+            let record = lab::run(config, latency, &PolicySpec::default(), &asks);
+            assert_eq!(record.requests.len(), 2);
+        }
+    }
+}
+
+/// The largest coefficients that are accepted, through the command, whose arithmetic is checked in tests.
+#[test]
+fn the_largest_coefficients_do_not_overflow() {
+    for (alpha, beta, code) in [
+        ("0,0,1e12", "1,0,0", 0),
+        ("1e12,1e12,1e12", "1e12,1e12,1e12", 0),
+        ("0,0,1.1e12", "1,0,0", 2),
+        ("0,0,1", "1e300,0,0", 2),
+    ] {
+        let model =
+            "run --model llama-3.1-8b-instruct --hardware H100 --tp 1 --latency-model blackbox";
+        let flags = [
+            "--num-requests",
+            "9",
+            "--alpha-coeffs",
+            alpha,
+            "--beta-coeffs",
+            beta,
+        ];
+        let ran = windtunnel(model.split(' ').chain(flags));
+        assert_eq!(ran.code, code, "{alpha} {beta}: {}", ran.stderr);
+    }
+}
+
+/// Rows of a results file, without the columns that only a session or a name of the trace would change.
+fn rows(path: &std::path::Path, skip: &[&str]) -> Vec<Vec<String>> {
+    let mut reader = csv::Reader::from_path(path).expect("a results file");
+    let kept: Vec<usize> = (0..)
+        .zip(reader.headers().expect("a header"))
+        .filter(|(_, name)| !skip.contains(name))
+        .map(|(i, _)| i)
+        .collect();
+    let row = |r: csv::Result<csv::StringRecord>| {
+        let r = r.expect("a row");
+        kept.iter().map(|&i| r[i].to_owned()).collect()
+    };
+    reader.records().map(row).collect()
+}
+
+/// Runs a workload, replays its export, and compares request by request and in the aggregate.
+fn replayed_as_exported(workload: &[&str], engine: &[&str], shows: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let text = |name: &str| path(name).display().to_string();
+    let (exported, a, b) = (text("P"), text("a.csv"), text("b.csv"));
+    let (header, data) = (text("P.yaml"), text("P.csv"));
+    let model = [
+        "--model",
+        "llama-3.1-8b-instruct",
+        "--hardware",
+        "H100",
+        "--tp",
+        "1",
+        "--format",
+        "blis",
+    ];
+    let run = ["run", "--trace-output", &exported, "--results-path", &a];
+    let replay = [
+        "replay",
+        "--trace-header",
+        &header,
+        "--trace-data",
+        &data,
+        "--results-path",
+        &b,
+    ];
+    let [first, second] = [[&run, workload].concat(), replay.to_vec()].map(|args| {
+        let ran = windtunnel(args.iter().chain(&model).chain(engine));
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.stdout
+    });
+    let results = std::fs::read_to_string(&a).expect("results");
+    assert!(
+        results.contains(shows),
+        "{workload:?} {engine:?} without {shows}"
+    );
+    // The trace does not carry the names of the requests.
+    let [first_rows, second_rows] =
+        ["a.csv", "b.csv"].map(|name| rows(&path(name), &["request_id"]));
+    assert!(first_rows.len() > 5);
+    for (k, (one, two)) in first_rows.iter().zip(&second_rows).enumerate() {
+        assert_eq!(one, two, "request {k} of {workload:?}");
+    }
+    assert_eq!(first_rows.len(), second_rows.len());
+    assert_eq!(first, second, "aggregates of {workload:?}");
+}
+
+#[test]
+fn a_replayed_export_reproduces_the_run() {
+    let plain = ["--num-requests", "60", "--rate", "20"];
+    let prefix = [
+        "--num-requests",
+        "60",
+        "--rate",
+        "40",
+        "--prefix-tokens",
+        "100",
+        "--prompt-tokens",
+        "50",
+        "--output-tokens",
+        "60",
+    ];
+    let impatient = ["--num-requests", "60", "--rate", "40", "--timeout", "1"];
+    let preset = [
+        "--workload",
+        "chatbot",
+        "--num-requests",
+        "40",
+        "--rate",
+        "10",
+    ];
+    let tight = ["--total-kv-blocks", "600", "--horizon", "100000000"];
+    let cluster = [
+        "--num-instances",
+        "3",
+        "--routing-policy",
+        "least-loaded",
+        "--rules",
+        "vllm",
+    ];
+    let until = ["--rules", "blis", "--horizon", "100000000"];
+    // Each shows what its workload is for.
+    replayed_as_exported(&plain, &until, "completed");
+    replayed_as_exported(&plain, &tight, "completed");
+    replayed_as_exported(&prefix, &until, "shared,100");
+    replayed_as_exported(&prefix, &cluster, "instance_2");
+    replayed_as_exported(&impatient, &tight, "timed_out");
+    replayed_as_exported(&impatient, &cluster, "timed_out");
+    replayed_as_exported(&preset, &cluster, "instance_1");
 }
