@@ -199,3 +199,33 @@ fn slo_based_serves_the_older_and_more_important_first_and_inverted_slo_last() {
     assert_eq!(served("slo-class", &asks), [0, 4, 5, 2, 3, 1, 6]);
     assert_eq!(served("constant", &asks), [0, 1, 2, 3, 4, 5, 6]);
 }
+
+#[test]
+fn the_tokens_of_a_victim_go_to_others_in_the_same_step() {
+    // Two tokens a step, four blocks of four tokens, three empty prompts: all get their first token at 100. Then the first two decode
+    // in 100..220..340..460 while the third waits. At 460 the first takes the last block; the second needs one too and
+    // preempts the first, which is the least important. Its token of the step goes to the third: 460..580 has two decodes.
+    let policies = PolicySpec {
+        preemption: "priority".into(),
+        ..PolicySpec::default()
+    };
+    let engine = EngineConfig {
+        total_kv_blocks: 4,
+        block_size: 4,
+        max_batched_tokens: 2,
+        rules: EngineRules {
+            gaps_are_elapsed_time: true,
+            ..EngineRules::BLIS
+        },
+        ..roomy(EngineRules::BLIS)
+    };
+    let sheddable = Ask {
+        class: "sheddable",
+        ..ask(0, 0, 9)
+    };
+    let asks = [sheddable, ask(0, 0, 5), ask(0, 0, 2)];
+    let record = lab::run(fresh(1, engine), BY_HAND, &policies, &asks);
+    assert_eq!(record.requests[0].preemptions, 1);
+    let e2e = [1, 2].map(|k| record.requests[k].e2e_us);
+    assert_eq!(e2e, [Some(580), Some(580)]);
+}
