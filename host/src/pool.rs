@@ -38,7 +38,10 @@ pub fn map<T: Sync, R: Send>(
         }
     });
     let results = results.into_inner().expect("no panic before");
-    results.into_iter().map(|r| r.expect("every item was worked on")).collect()
+    results
+        .into_iter()
+        .map(|r| r.expect("every item was worked on"))
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Every flag, once, with its help.
 
+use super::sweep::SweepArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -34,6 +35,9 @@ pub enum Command {
     /// Simulate a cluster on a recorded trace
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Box<ReplayArgs>),
+    /// Simulate a grid of settings in parallel, with any flags of `run`
+    #[command(after_help = SWEEP_EXAMPLES)]
+    Sweep(Box<SweepArgs>),
     /// List the models, or explain what a run would use for one
     #[command(after_help = "Examples:
   windtunnel models
@@ -60,6 +64,15 @@ const RUN_EXAMPLES: &str = "Examples:
   # a production trace through llm-d's default scorers, results of every request to a file
   windtunnel run --model llama-3.1-8b-instruct --workload AzureLLMInferenceTrace_conv.csv \\
       --num-instances 16 --routing-policy weighted --results-path results.csv";
+
+const SWEEP_EXAMPLES: &str = "Examples:
+  # which routing policy, at which load, over three seeds
+  windtunnel sweep --model llama-3.1-8b-instruct --num-instances 4 --num-requests 2000 \\
+      --grid rate=20,40,60 --grid routing-policy=round-robin,least-loaded,weighted --seeds 3 --out sweep.csv
+
+  # values with commas are separated by semicolons; keys of a policy bundle can vary, too
+  windtunnel sweep --model llama-3.1-8b-instruct --num-instances 4 --routing-policy weighted \\
+      --grid \"routing-scorers=queue-depth:1;prefix-affinity:2,queue-depth:1\"";
 
 const REPLAY_EXAMPLES: &str = "Examples:
   windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct

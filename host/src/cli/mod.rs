@@ -7,6 +7,7 @@ mod output;
 mod policies;
 mod progress;
 mod simulate;
+mod sweep;
 mod workloads;
 
 use crate::input::{InputError, plain};
@@ -64,6 +65,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
     match &cli.command {
         Command::Run(run) => simulate::run(run, &explicit),
         Command::Replay(replay) => simulate::replay(replay, &explicit),
+        Command::Sweep(args) => sweep::sweep(args, &explicit),
         Command::Models(models) => models::models(models, &explicit),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,13 +1,13 @@
 //! Results to stdout and to files. Files are written whole or not at all.
 
 use super::args::{AnalysisArgs, CommonArgs, Format, OutputArgs};
+use super::simulate::Finished;
 use super::to_stdout;
 use crate::cluster::{Cluster, Progress};
 use crate::input::{InputError, Staging, folder_of, identity};
 use crate::metrics::digest::Digest;
-use crate::metrics::summary::RunSummary;
 use crate::record::{Recorder, RequestRecord, RunRecord};
-use crate::report::{ReportInputs, Results, blis, decisions, json, rows, saturation, table};
+use crate::report::{Results, blis, decisions, json, rows, saturation, table};
 use crate::request::Symbols;
 use crate::workload::export;
 use std::path::{Path, PathBuf};
@@ -124,14 +124,13 @@ impl Recorder for Both<'_, '_> {
 }
 
 /// Prints the results and writes the files that were asked for, with those that `files` holds already.
-pub fn deliver(
-    record: &RunRecord,
-    summary: RunSummary,
-    inputs: &ReportInputs,
-    common: &CommonArgs,
-    mut files: Staging,
-) -> anyhow::Result<()> {
-    let results = Results::with_summary(record, summary, inputs);
+pub fn deliver(finished: Finished, common: &CommonArgs, mut files: Staging) -> anyhow::Result<()> {
+    let Finished {
+        record,
+        summary,
+        inputs,
+    } = &finished;
+    let results = Results::with_summary(record, summary.clone(), inputs);
     let output = &common.output;
     if let (Some(path), false) = (&output.results_path, output.summary_only) {
         rows::write_file(&mut files, record, path)?;

@@ -2,7 +2,7 @@
 
 use super::args::{ClusterArgs, EngineArgs};
 use super::effects::Explicit;
-use crate::input::{InputError, unknown};
+use crate::input::{InputError, parse_yaml, read_text, unknown};
 use crate::instance::Preset;
 use crate::policy::bundle::Bundle;
 use crate::policy::{
@@ -16,27 +16,56 @@ pub struct Chosen {
     pub notes: Vec<String>,
 }
 
+/// The policy bundle, if there is one, with `patches` applied.
+///
+/// # Errors
+/// When the file cannot be read or is wrong, or a patch makes it so.
+pub fn bundle(cluster: &ClusterArgs, patches: &[(String, String)]) -> Result<Bundle, InputError> {
+    let Some(path) = &cluster.policy_config else {
+        return Ok(Bundle::default());
+    };
+    let name = path.display().to_string();
+    let text = read_text(path)?;
+    if patches.is_empty() {
+        return Bundle::parse(&name, &text);
+    }
+    Bundle::parse(&name, &text)?;
+    let mut tree: serde_json::Value = parse_yaml(&name, &text)?;
+    for (keys, value) in patches {
+        let mut at = &mut tree;
+        for key in keys.split('.') {
+            if !at.is_object() {
+                return Err(InputError::in_file(
+                    &name,
+                    format!("there is nothing at \"{keys}\" to vary"),
+                ));
+            }
+            at = &mut at[key];
+        }
+        *at = parse_yaml(&name, value)?;
+    }
+    // JSON is YAML: the patched tree goes through the same strict door.
+    Bundle::parse(&name, &tree.to_string())
+}
+
 /// Works out the policies of a run under the given rules.
 pub fn choose(
     cluster: &ClusterArgs,
     engine: &EngineArgs,
+    bundle: &Bundle,
     explicit: &Explicit,
     rules: Preset,
 ) -> Result<Chosen, InputError> {
-    let bundle = match &cluster.policy_config {
-        Some(path) => Bundle::load(path)?,
-        None => Bundle::default(),
-    };
     let mut notes = Vec::new();
     let spec = PolicySpec {
-        admission: admission(cluster, &bundle, explicit)?,
+        admission: admission(cluster, bundle, explicit)?,
         tenant_budgets: bundle
             .tenant_budgets
             .iter()
             .map(|(t, share)| (t.clone(), *share))
             .collect(),
-        routing: routing(cluster, &bundle, explicit)?,
-        priority: priority(engine, &bundle, rules, &mut notes)?,
+        routing: routing(cluster, bundle, explicit)?,
+        priority: priority(engine, bundle, rules, &mut notes)?,
         scheduler: name(
             &engine.scheduler,
             &bundle.scheduler,

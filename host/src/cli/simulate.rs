@@ -5,7 +5,7 @@ use super::effects::Explicit;
 use super::progress::Bar;
 use super::workloads::{self, Opened};
 use super::{output, policies, say};
-use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
+use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, Progress, TraceConfig};
 use crate::config::Defaults;
 use crate::input::{InputError, Staging, read_text};
 use crate::instance::{EngineConfig, InstanceHooks, Preset};
@@ -23,29 +23,112 @@ use std::path::Path;
 
 /// `windtunnel run`.
 pub fn run(args: &RunArgs, explicit: &Explicit) -> anyhow::Result<()> {
-    let w = &args.workload;
-    let inputs = [
-        Some(Path::new(&w.workload)),
-        w.workload_traces_filepath.as_deref(),
-    ];
-    let plan = Plan::of(&args.common, explicit, &inputs)?;
-    let opened = workloads::for_run(args, explicit, &plan.defaults)?;
-    plan.carry_out(&args.common, opened)
+    prepare(args, explicit, &[])?.carry_out(&args.common)
 }
 
 /// `windtunnel replay`.
 pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
     let inputs = [&args.trace, &args.trace_data, &args.trace_header].map(|p| p.as_deref());
-    let plan = Plan::of(&args.common, explicit, &inputs)?;
-    let mut opened =
-        workloads::for_replay(args, explicit, args.common.engine.rules == RulesName::Blis)?;
-    if args.common.engine.rules == RulesName::Blis && args.common.horizon.is_none() {
+    let plan = Plan::of(&args.common, explicit, &inputs, &[])?;
+    let as_the_reference = args.common.engine.rules == RulesName::Blis;
+    let mut opened = workloads::for_replay(args, explicit, as_the_reference)?;
+    if as_the_reference && args.common.horizon.is_none() {
         opened.notes.push(format!(
-            "under --rules blis a replay stops at BLIS's default horizon, {:.3} s; --horizon changes it",
+            "under --rules blis a replay stops at the reference's default horizon, {:.3} s; --horizon changes it",
             opened.horizon_us as f64 / 1e6
         ));
     }
-    plan.carry_out(&args.common, opened)
+    Prepared { plan, opened }.carry_out(&args.common)
+}
+
+/// Works out a run. `patches` change keys of its policy bundle: path of keys and value.
+///
+/// # Errors
+/// On anything wrong with flags and files.
+pub fn prepare(
+    args: &RunArgs,
+    explicit: &Explicit,
+    patches: &[(String, String)],
+) -> Result<Prepared, InputError> {
+    let w = &args.workload;
+    let inputs = [
+        Some(Path::new(&w.workload)),
+        w.workload_traces_filepath.as_deref(),
+    ];
+    let plan = Plan::of(&args.common, explicit, &inputs, patches)?;
+    let opened = workloads::for_run(args, explicit, &plan.defaults)?;
+    Ok(Prepared { plan, opened })
+}
+
+/// A run that is known to make sense.
+pub struct Prepared {
+    plan: Plan,
+    opened: Opened,
+}
+
+/// A run that is over.
+pub struct Finished {
+    pub record: RunRecord,
+    pub summary: RunSummary,
+    pub inputs: ReportInputs,
+}
+
+impl Prepared {
+    /// Simulates, with a progress bar, and delivers the results.
+    fn carry_out(self, common: &CommonArgs) -> anyhow::Result<()> {
+        // Not before all input is known to be good: an error comes alone.
+        let notes = self
+            .plan
+            .resolved
+            .notes
+            .iter()
+            .chain(&self.plan.policy_notes);
+        for note in notes.chain(&self.opened.notes) {
+            say(&format!("note: {note}"));
+        }
+        tracing::info!(
+            workload = self.opened.description,
+            model = self.plan.resolved.canonical,
+            "simulating"
+        );
+        let mut files = Staging::default();
+        let bar = Bar::new(self.opened.source.size_hint(), common.output.quiet);
+        let finished = self.complete(common, &mut files, &mut |progress| bar.show(progress))?;
+        bar.done();
+        output::deliver(finished, common, files)
+    }
+
+    /// Simulates.
+    ///
+    /// # Errors
+    /// When rows that go to a file while the run goes on cannot be written.
+    pub fn complete(
+        mut self,
+        common: &CommonArgs,
+        files: &mut Staging,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Finished, InputError> {
+        let plan = &self.plan;
+        let (record, summary) = plan.simulate(common, &mut self.opened, files, progress)?;
+        let mut slo_targets = plan.analysis.slo_targets.clone();
+        if !common.output.summary_only {
+            slo_targets = slo_targets.over(&self.opened.slo_targets);
+        }
+        let inputs = ReportInputs {
+            scheduler_is_priority_fcfs: plan.policies.scheduler == "priority-fcfs",
+            slo_targets,
+            fitness: plan.analysis.fitness.clone(),
+            detectors: plan.analysis.detectors.clone(),
+            trace_summary: common.analysis.summarize_trace,
+            header: plan.header(common, &self.opened.description),
+            setup: plan.setup(common, &self.opened.description, self.opened.horizon_us),
+        };
+        Ok(Finished {
+            record,
+            summary,
+            inputs,
+        })
+    }
 }
 
 /// Everything that is decided before the first event.
@@ -93,6 +176,7 @@ impl Plan {
         common: &CommonArgs,
         explicit: &Explicit,
         trace: &[Option<&Path>],
+        patches: &[(String, String)],
     ) -> Result<Self, InputError> {
         check_numbers(common)?;
         let m = &common.model;
@@ -121,7 +205,8 @@ impl Plan {
             RulesName::Blis => Preset::Blis,
             RulesName::Vllm => Preset::Vllm,
         };
-        let chosen = policies::choose(&common.cluster, &common.engine, explicit, preset)?;
+        let bundle = policies::bundle(&common.cluster, patches)?;
+        let chosen = policies::choose(&common.cluster, &common.engine, &bundle, explicit, preset)?;
         let analysis = Analysis::of(common, explicit)?;
         explicit.need(
             &[
@@ -173,42 +258,12 @@ impl Plan {
         }
     }
 
-    fn carry_out(self, common: &CommonArgs, mut opened: Opened) -> anyhow::Result<()> {
-        // Not before all input is known to be good: an error comes alone.
-        let notes = self.resolved.notes.iter().chain(&self.policy_notes);
-        for note in notes.chain(&opened.notes) {
-            say(&format!("note: {note}"));
-        }
-        tracing::info!(
-            workload = opened.description,
-            model = self.resolved.canonical,
-            "simulating"
-        );
-        let mut files = Staging::default();
-        let (record, summary) = self.simulate(common, &mut opened, &mut files)?;
-        let Opened {
-            description,
-            horizon_us,
-            slo_targets,
-            ..
-        } = opened;
-        let inputs = ReportInputs {
-            scheduler_is_priority_fcfs: self.policies.scheduler == "priority-fcfs",
-            slo_targets: self.analysis.slo_targets.clone().over(&slo_targets),
-            fitness: self.analysis.fitness.clone(),
-            detectors: self.analysis.detectors.clone(),
-            trace_summary: common.analysis.summarize_trace,
-            header: self.header(common, &description),
-            setup: self.setup(common, &description, horizon_us),
-        };
-        output::deliver(&record, summary, &inputs, common, files)
-    }
-
     fn simulate(
         &self,
         common: &CommonArgs,
         opened: &mut Opened,
         files: &mut Staging,
+        progress: &mut dyn FnMut(Progress),
     ) -> Result<(RunRecord, RunSummary), InputError> {
         let c = &common.cluster;
         let resolved = &self.resolved;
@@ -246,7 +301,6 @@ impl Plan {
                 victim: self.policies.build_victim()?,
             });
         }
-        let bar = Bar::new(opened.source.size_hint(), common.output.quiet);
         let cluster = Cluster::new(
             config,
             &resolved.latency,
@@ -254,20 +308,15 @@ impl Plan {
             hooks,
             opened.source.as_mut(),
         );
-        let mut progress = |progress| bar.show(progress);
-        let outcome = if common.output.summary_only {
-            let mut digest = Digest::default();
-            let record =
-                output::stream(cluster, &common.output, &mut digest, files, &mut progress)?;
-            let summary = RunSummary::of_digest(digest, &record);
-            (record, summary)
-        } else {
-            let record = cluster.run(&mut progress);
+        if !common.output.summary_only {
+            let record = cluster.run(progress);
             let summary = RunSummary::of(&record);
-            (record, summary)
-        };
-        bar.done();
-        Ok(outcome)
+            return Ok((record, summary));
+        }
+        let mut digest = Digest::default();
+        let record = output::stream(cluster, &common.output, &mut digest, files, progress)?;
+        let summary = RunSummary::of_digest(digest, &record);
+        Ok((record, summary))
     }
 
     fn header(&self, common: &CommonArgs, workload: &str) -> Vec<String> {

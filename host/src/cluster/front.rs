@@ -291,6 +291,12 @@ impl FrontEnd {
         view.dispatched_tokens -= u64::from(request.prompt_tokens());
     }
 
+    /// Requests and prompt tokens that the front end believes to be on instance `i`.
+    pub(super) fn outstanding(&self, i: usize) -> (u64, u64) {
+        let view = &self.scrapes.views()[i];
+        (u64::from(view.in_flight), view.dispatched_tokens)
+    }
+
     pub(super) fn tell(&mut self, event: &Event) {
         let wanted = |interests: Interests| {
             use windtunnel_plugin_api::EventKind::{FirstToken, Preempt};

@@ -460,14 +460,38 @@ impl<'s> Cluster<'s> {
         }
     }
 
-    /// Checks the invariants of all instances; for tests.
+    /// The instances, to look at.
+    #[must_use]
+    pub fn instances(&self) -> &[Instance] {
+        &self.instances
+    }
+
+    /// Checks the invariants of the front end and of all instances; for tests.
     ///
     /// # Errors
     /// A sentence that names the broken invariant.
     pub fn check(&self) -> Result<(), String> {
-        self.instances
-            .iter()
-            .enumerate()
-            .try_for_each(|(i, x)| x.check().map_err(|e| format!("instance {i}: {e}")))
+        let mut live = 0;
+        for (i, instance) in self.instances.iter().enumerate() {
+            instance.check().map_err(|e| format!("instance {i}: {e}"))?;
+            let here = instance.live();
+            let believed = self.front.outstanding(i);
+            if believed != here {
+                return Err(format!(
+                    "instance {i} holds (requests, prompt tokens) {here:?}, the front end counts {believed:?}"
+                ));
+            }
+            live += here.0;
+        }
+        let decided = |Reverse(d): &Reverse<Due>| d.stage != Stage::Arrival;
+        live += self.due.iter().filter(|d| decided(d)).count() as u64;
+        let recorded = self.finished + self.records.len() as u64;
+        if live + recorded != self.arrived {
+            return Err(format!(
+                "{} requests arrived, {live} live, {recorded} have records",
+                self.arrived,
+            ));
+        }
+        Ok(())
     }
 }

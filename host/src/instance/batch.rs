@@ -22,11 +22,11 @@ pub(super) struct BlockedHead {
 }
 
 impl Instance {
-    /// Would the head of the queue fail to fit as it did the last time?
-    pub(super) fn head_is_blocked(&self, budget: u32) -> bool {
-        let head = self.queue.head().map(|ix| self.jobs[ix].view.serial);
+    /// Would this request fail to fit as it did the last time?
+    pub(super) fn is_blocked(&self, ix: JobIx, budget: u32) -> bool {
+        let serial = self.jobs[ix].view.serial;
         self.blocked_head.is_some_and(|b| {
-            head == Some(b.serial)
+            serial == b.serial
                 && budget >= b.budget
                 && self.kv.free() <= b.free
                 && self.kv.index_version() == b.index_version
@@ -148,7 +148,9 @@ impl Instance {
         job.running = false;
         job.preemptions += 1;
         job.scheduled = 0;
+        // It may come back for its own blocks: from now on nothing of it is private.
         self.kv.publish(&job.held, job.sequence());
+        job.request.private_from = u32::MAX;
         self.kv.release(&mut job.held);
         if self.config.rules.keep_tokens_on_preemption {
             if !job.in_prefill() {
@@ -177,14 +179,15 @@ impl Instance {
         let chosen_at =
             (rules.async_scheduling && !self.batch.is_empty()).then_some(self.last_step_start);
         while self.batch.len() < self.config.max_running as usize && formation.budget > 0 {
-            let Some(ix) = self.queue.head() else { break };
+            // Those who came later are passed over, wherever the queue's order puts them.
+            let waited = |ix| chosen_at.is_none_or(|t| self.jobs[ix].enqueued_us <= t);
+            let Some(ix) = self.queue.first(waited) else {
+                break;
+            };
+            if self.is_blocked(ix, formation.budget) {
+                break;
+            }
             let job = &self.jobs[ix];
-            if chosen_at.is_some_and(|t| job.enqueued_us > t && job.preemptions == 0) {
-                break;
-            }
-            if self.head_is_blocked(formation.budget) {
-                break;
-            }
             let target = job.prefill_target;
             let findable = if rules.recompute_last_block {
                 target.saturating_sub(1)
@@ -215,7 +218,7 @@ impl Instance {
                 });
                 break;
             }
-            self.queue.pop();
+            self.queue.take(ix);
             self.admissions += 1;
             job.seq = self.admissions;
             self.batch.push(Seat {

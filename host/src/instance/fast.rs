@@ -102,8 +102,12 @@ impl Instance {
         let mut held = std::mem::take(&mut job.held);
         match touch {
             Touch::Open => {
-                // The member's tail stands still at what it was when it joined.
-                let tail = held.tail();
+                // The member's tail stands still at what it was when it joined; nothing held has as little room as a full block.
+                let tail = if held.is_empty() {
+                    self.config.block_size
+                } else {
+                    held.tail()
+                };
                 self.kv.open_block(&mut held);
                 held.set_tail(tail);
             }
@@ -351,10 +355,24 @@ impl Instance {
         now
     }
 
-    /// Might the next step admit somebody?
+    /// Might one of the next steps admit somebody, or does a policy want to be asked in each?
     fn may_admit(&self) -> bool {
-        let full = self.batch.len() >= self.config.max_running as usize;
         let budget = self.config.max_batched_tokens - self.group.count as u32;
-        !full && budget > 0 && !self.queue.is_empty() && !self.head_is_blocked(budget)
+        if self.queue.is_empty() {
+            return false;
+        }
+        if self.keys_change() {
+            return true;
+        }
+        if self.batch.len() >= self.config.max_running as usize || budget == 0 {
+            return false;
+        }
+        let newcomers =
+            self.config.rules.async_scheduling && self.last_enqueued > self.last_step_start;
+        newcomers
+            || !self
+                .queue
+                .first(|_| true)
+                .is_some_and(|ix| self.is_blocked(ix, budget))
     }
 }

@@ -139,6 +139,8 @@ pub struct Instance {
     /// End of the last step that started.
     busy_until: i64,
     last_step_start: i64,
+    /// When a request entered the wait queue last.
+    last_enqueued: i64,
     /// Time of the last event.
     clock: i64,
     /// Latest end of a step that completed a request; the clock reaches it.
@@ -190,6 +192,7 @@ impl Instance {
             step_ends_at: None,
             busy_until: 0,
             last_step_start: i64::MIN,
+            last_enqueued: i64::MIN,
             clock: 0,
             last_departure: 0,
             gaps: GapLog::default(),
@@ -319,6 +322,7 @@ impl Instance {
             return;
         }
         job.enqueued_us = now;
+        self.last_enqueued = now;
         job.priority = self.hooks.priority.priority(&job.view, now);
         if self.queue_order != QueueOrder::Fifo {
             job.key = self.hooks.scheduler.key(&job.queued_view(), now);
@@ -385,6 +389,12 @@ impl Instance {
         out.push(Report::Finished(Box::new(departure)));
     }
 
+    /// Do priorities or the order of the queue change from step to step?
+    fn keys_change(&self) -> bool {
+        let priorities = self.hooks.priority.refresh() == KeyRefresh::EachStep;
+        priorities || self.queue_order == QueueOrder::Keyed(KeyRefresh::EachStep)
+    }
+
     /// Recomputes the keys that change with time.
     fn refresh_queue(&mut self, now: i64) {
         let priorities = self.hooks.priority.refresh() == KeyRefresh::EachStep;
@@ -439,11 +449,20 @@ impl Instance {
         totals
     }
 
-    /// Checks the invariants that hold between events; for tests.
+    /// Requests here, on their way to the queue included, and their prompt tokens.
+    #[must_use]
+    pub fn live(&self) -> (u64, u64) {
+        self.jobs.iter().fold((0, 0), |(n, tokens), job| {
+            (n + 1, tokens + u64::from(job.prompt()))
+        })
+    }
+
+    /// Checks the invariants that hold between events, at `now`; for tests.
     ///
     /// # Errors
     /// A sentence that names the broken invariant.
     pub fn check(&self) -> Result<(), String> {
+        let now = self.clock;
         self.kv.check(self.jobs.iter().map(|job| &job.held))?;
         let here = self.queue.len() + self.batch.len() + self.incoming.len();
         if here != self.jobs.iter().count() {
@@ -463,12 +482,36 @@ impl Instance {
         if asleep && !(self.queue.is_empty() && self.batch.is_empty()) {
             return Err("the engine sleeps although there is work".into());
         }
+        // Work conservation: the next step starts when the last one ends, or at once.
+        if let Some(at) = self.step_at
+            && (at < now || at > now.max(self.busy_until))
+        {
+            return Err(format!(
+                "at {now} the next step is planned for {at}, the last one ends at {}",
+                self.busy_until
+            ));
+        }
+        if self
+            .step_ends_at
+            .is_some_and(|ends| ends != self.busy_until)
+        {
+            return Err("the running step ends at two times".into());
+        }
         for job in self.queue.iter().map(|ix| &self.jobs[ix]) {
             if !job.held.is_empty() || job.running {
                 return Err(format!(
                     "{} waits but holds {} blocks",
                     job.request.id,
                     job.held.len()
+                ));
+            }
+        }
+        for job in self.batch.iter().map(|seat| &self.jobs[seat.ix]) {
+            let most = job.prompt() + job.output().max(1);
+            if !job.running || job.progress > most || job.prefill_target > most {
+                return Err(format!(
+                    "{} runs with {} tokens done and {} to compute first, of at most {most}",
+                    job.request.id, job.progress, job.prefill_target
                 ));
             }
         }

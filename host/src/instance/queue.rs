@@ -82,17 +82,29 @@ impl WaitQueue {
         }
     }
 
-    pub(crate) fn head(&self) -> Option<JobIx> {
+    /// The first one in order that `may` go.
+    pub(crate) fn first(&self, mut may: impl FnMut(JobIx) -> bool) -> Option<JobIx> {
         match self {
-            Self::Fifo(q) => q.front().copied(),
-            Self::Keyed(q) => q.first().map(|(_, ix)| *ix),
+            Self::Fifo(q) => q.iter().copied().find(|&ix| may(ix)),
+            Self::Keyed(q) => q.iter().map(|(_, ix)| *ix).find(|&ix| may(ix)),
         }
     }
 
-    pub(crate) fn pop(&mut self) -> Option<JobIx> {
+    /// Removes a request at or near the front. Cheap there.
+    pub(crate) fn take(&mut self, ix: JobIx) {
         match self {
-            Self::Fifo(q) => q.pop_front(),
-            Self::Keyed(q) => q.pop_first().map(|(_, ix)| ix),
+            Self::Fifo(q) => {
+                if let Some(at) = q.iter().position(|&other| other == ix) {
+                    q.remove(at);
+                }
+            }
+            Self::Keyed(q) => {
+                if q.first().is_some_and(|(_, first)| *first == ix) {
+                    q.pop_first();
+                } else {
+                    q.retain(|(_, other)| *other != ix);
+                }
+            }
         }
     }
 

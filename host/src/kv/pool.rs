@@ -446,7 +446,17 @@ impl KvPool {
     /// A sentence that names the broken invariant.
     pub fn check<'a>(&self, holders: impl Iterator<Item = &'a Held>) -> Result<(), String> {
         let mut references = vec![0u32; self.blocks.len()];
+        if self.blocks.len() as u64 > self.total {
+            return Err(format!("{} blocks of {}", self.blocks.len(), self.total));
+        }
         for held in holders {
+            if held.is_empty() != (held.tail == 0) || held.tail > self.block_size {
+                return Err(format!(
+                    "{} blocks are held, the last with {} tokens",
+                    held.len(),
+                    held.tail
+                ));
+            }
             for &block in &held.blocks {
                 references[block as usize] += 1;
             }
@@ -476,10 +486,32 @@ impl KvPool {
                 self.freed
             ));
         }
+        // Shared blocks count once.
+        let held = references.iter().filter(|&&r| r > 0).count() as u64;
+        if held != self.used() {
+            return Err(format!("{held} blocks are held, {} in use", self.used()));
+        }
         for (key, &block) in &self.index {
-            if self.copies.is_some() && self.blocks[block as usize].key != *key {
+            if self.blocks[block as usize].key != *key {
                 return Err(format!("index names block {block} for another key"));
             }
+        }
+        let Some(copies) = &self.copies else {
+            return Ok(());
+        };
+        for (key, others) in copies {
+            let first = self.index.get(key);
+            let wrong = |b: &&u32| self.blocks[**b as usize].key != *key || first == Some(b);
+            if others.is_empty() || first.is_none() || others.iter().any(|b| wrong(&b)) {
+                return Err(format!(
+                    "copies {others:?} of the block {first:?} are wrong"
+                ));
+            }
+        }
+        let findable = self.index.len() + copies.values().map(Vec::len).sum::<usize>();
+        let keyed = self.blocks.iter().filter(|b| b.key != NO_KEY).count();
+        if findable != keyed {
+            return Err(format!("{keyed} blocks are full, {findable} are findable"));
         }
         Ok(())
     }

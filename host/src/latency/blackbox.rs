@@ -116,5 +116,9 @@ mod tests {
             "beta coefficient 1 is -1; expected a finite number, 0 or above"
         );
         assert!(error(&[0.0, 0.0, f64::NAN], &[0.0; 3]).contains("alpha coefficient 2"));
+        assert_eq!(
+            error(&[0.0, 0.0, 1e300], &[0.0; 3]),
+            "alpha coefficient 2 is 1e300; expected at most 1e12"
+        );
     }
 }

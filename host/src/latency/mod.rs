@@ -113,13 +113,22 @@ pub fn truncate_us(x: f64) -> i64 {
     }
 }
 
-/// Refuses coefficients that are not finite or negative; `what` names them.
+/// Largest coefficient, microseconds (11 days): sums over any run stay within an `i64`.
+const LARGEST_COEFFICIENT: f64 = 1e12;
+
+/// Refuses coefficients that are negative, not finite or absurdly large; `what` names them.
 pub(crate) fn check_coefficients(what: &str, values: &[f64]) -> Result<(), InputError> {
     match values.iter().position(|v| !v.is_finite() || *v < 0.0) {
         Some(i) => Err(InputError::new(format!(
             "{what} coefficient {} is {}; expected a finite number, 0 or above",
             i, values[i]
         ))),
-        None => Ok(()),
+        None => match values.iter().position(|v| *v > LARGEST_COEFFICIENT) {
+            Some(i) => Err(InputError::new(format!(
+                "{what} coefficient {i} is {:e}; expected at most {LARGEST_COEFFICIENT:e}",
+                values[i]
+            ))),
+            None => Ok(()),
+        },
     }
 }

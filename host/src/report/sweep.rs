@@ -11,30 +11,52 @@ use std::io::{self, Write};
 const METRICS: [(&str, fn(&Results<'_>) -> Option<f64>); 27] = [
     ("arrived", |r| Some(r.summary.arrivals as f64)),
     ("completed", |r| Some(r.summary.cluster.completed as f64)),
-    ("rejected", |r| Some((r.summary.rejected_by_admission + r.summary.rejected_by_routing) as f64)),
+    ("rejected", |r| {
+        Some((r.summary.rejected_by_admission + r.summary.rejected_by_routing) as f64)
+    }),
     ("timed_out", |r| Some(r.summary.cluster.timed_out as f64)),
     ("dropped", |r| Some(r.summary.cluster.dropped as f64)),
     ("simulated_s", |r| Some(r.summary.cluster.duration_s())),
-    ("requests_per_s", |r| Some(r.summary.cluster.responses_per_sec())),
-    ("output_tokens_per_s", |r| Some(r.summary.cluster.tokens_per_sec())),
+    ("requests_per_s", |r| {
+        Some(r.summary.cluster.responses_per_sec())
+    }),
+    ("output_tokens_per_s", |r| {
+        Some(r.summary.cluster.tokens_per_sec())
+    }),
     ("ttft_mean_ms", |r| Some(ttft(r).mean)),
     ("ttft_p50_ms", |r| Some(ttft(r).p50)),
     ("ttft_p90_ms", |r| Some(ttft(r).p90)),
     ("ttft_p99_ms", |r| Some(ttft(r).p99)),
-    ("itl_mean_ms", |r| Some(r.summary.cluster.latency_ms.itl.mean)),
+    ("itl_mean_ms", |r| {
+        Some(r.summary.cluster.latency_ms.itl.mean)
+    }),
     ("itl_p99_ms", |r| Some(r.summary.cluster.latency_ms.itl.p99)),
-    ("tpot_mean_ms", |r| Some(r.summary.cluster.latency_ms.tpot.mean)),
-    ("tpot_p99_ms", |r| Some(r.summary.cluster.latency_ms.tpot.p99)),
-    ("e2e_mean_ms", |r| Some(r.summary.cluster.latency_ms.e2e.mean)),
+    ("tpot_mean_ms", |r| {
+        Some(r.summary.cluster.latency_ms.tpot.mean)
+    }),
+    ("tpot_p99_ms", |r| {
+        Some(r.summary.cluster.latency_ms.tpot.p99)
+    }),
+    ("e2e_mean_ms", |r| {
+        Some(r.summary.cluster.latency_ms.e2e.mean)
+    }),
     ("e2e_p50_ms", |r| Some(r.summary.cluster.latency_ms.e2e.p50)),
     ("e2e_p90_ms", |r| Some(r.summary.cluster.latency_ms.e2e.p90)),
     ("e2e_p99_ms", |r| Some(r.summary.cluster.latency_ms.e2e.p99)),
-    ("scheduling_delay_p99_ms", |r| Some(r.summary.cluster.latency_ms.scheduling_delay.p99)),
-    ("preemptions", |r| Some(r.summary.cluster.preemptions as f64)),
-    ("kv_peak_utilization", |r| Some(r.summary.cluster.kv_peak_utilization)),
+    ("scheduling_delay_p99_ms", |r| {
+        Some(r.summary.cluster.latency_ms.scheduling_delay.p99)
+    }),
+    ("preemptions", |r| {
+        Some(r.summary.cluster.preemptions as f64)
+    }),
+    ("kv_peak_utilization", |r| {
+        Some(r.summary.cluster.kv_peak_utilization)
+    }),
     ("cache_hit_rate", |r| Some(r.summary.cluster.cache_hit_rate)),
     ("goodput_rps", |r| r.goodput.as_ref().map(|g| g.rps)),
-    ("slo_attainment", |r| r.goodput.as_ref().map(|g| g.attainment)),
+    ("slo_attainment", |r| {
+        r.goodput.as_ref().map(|g| g.attainment)
+    }),
     ("fitness", |r| r.fitness.as_ref().map(|f| f.score)),
 ];
 
@@ -59,7 +81,13 @@ fn ttft<'a>(r: &'a Results<'_>) -> &'a Spread {
 #[must_use]
 pub fn columns(dimensions: &[&str]) -> Vec<String> {
     let metrics = METRICS.iter().map(|(name, _)| *name);
-    ["run"].into_iter().chain(dimensions.iter().copied()).chain(["seed"]).chain(metrics).map(str::to_owned).collect()
+    ["run"]
+        .into_iter()
+        .chain(dimensions.iter().copied())
+        .chain(["seed"])
+        .chain(metrics)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// One run, as text.
@@ -72,9 +100,16 @@ impl Row {
     /// Of a finished run.
     #[must_use]
     pub fn of(id: &str, values: &[&str], seed: u64, results: &Results<'_>) -> Self {
-        let head = [id].into_iter().chain(values.iter().copied()).map(str::to_owned);
-        let metrics = METRICS.iter().map(|(_, of)| of(results).map_or(String::new(), go::number));
-        Self { fields: head.chain([seed.to_string()]).chain(metrics).collect() }
+        let head = [id]
+            .into_iter()
+            .chain(values.iter().copied())
+            .map(str::to_owned);
+        let metrics = METRICS
+            .iter()
+            .map(|(_, of)| of(results).map_or(String::new(), go::number));
+        Self {
+            fields: head.chain([seed.to_string()]).chain(metrics).collect(),
+        }
     }
 
     /// Of fields read from a file.
@@ -117,7 +152,8 @@ impl Row {
 pub fn write_csv(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(&mut *out);
     csv.write_record(columns)?;
-    rows.iter().try_for_each(|row| csv.write_record(&row.fields))?;
+    rows.iter()
+        .try_for_each(|row| csv.write_record(&row.fields))?;
     csv.flush()
 }
 
@@ -134,7 +170,14 @@ pub fn write_json(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::
             .enumerate()
             .map(|(at, (name, field))| {
                 let number = || serde_json::from_str(field).unwrap_or(Value::Null);
-                (name.clone(), if at <= text { Value::from(field.as_str()) } else { number() })
+                (
+                    name.clone(),
+                    if at <= text {
+                        Value::from(field.as_str())
+                    } else {
+                        number()
+                    },
+                )
             })
             .collect();
         out.write_all(if k == 0 { b"[\n" } else { b",\n" })?;
@@ -147,24 +190,57 @@ pub fn write_json(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::
 #[must_use]
 pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-    let shown: Vec<_> = SHOWN.iter().filter(|(name, _)| rows.iter().any(|row| row.metric(name).is_some())).collect();
-    table.set_header(dimensions.iter().copied().chain(shown.iter().map(|(_, title)| *title)));
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    let shown: Vec<_> = SHOWN
+        .iter()
+        .filter(|(name, _)| rows.iter().any(|row| row.metric(name).is_some()))
+        .collect();
+    table.set_header(
+        dimensions
+            .iter()
+            .copied()
+            .chain(shown.iter().map(|(_, title)| *title)),
+    );
     for column in table.column_iter_mut().skip(dimensions.len()) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let mut from = 0;
     while from < rows.len() {
-        let to = from + rows[from..].iter().take_while(|row| row.point() == rows[from].point()).count();
+        let to = from
+            + rows[from..]
+                .iter()
+                .take_while(|row| row.point() == rows[from].point())
+                .count();
         let cell = |name: &str| {
-            let values: Vec<f64> = rows[from..to].iter().filter_map(|row| row.metric(name)).collect();
+            let values: Vec<f64> = rows[from..to]
+                .iter()
+                .filter_map(|row| row.metric(name))
+                .collect();
             spread(name, &values)
         };
-        table.add_row(rows[from].point().iter().cloned().chain(shown.iter().map(|(name, _)| cell(name))));
+        table.add_row(
+            rows[from]
+                .point()
+                .iter()
+                .cloned()
+                .chain(shown.iter().map(|(name, _)| cell(name))),
+        );
         from = to;
     }
-    let seeds = if rows.is_empty() { 0 } else { rows.iter().take_while(|row| row.point() == rows[0].point()).count() };
-    let over = if seeds > 1 { format!("; mean ± standard deviation over {seeds} seeds") } else { String::new() };
+    let seeds = if rows.is_empty() {
+        0
+    } else {
+        rows.iter()
+            .take_while(|row| row.point() == rows[0].point())
+            .count()
+    };
+    let over = if seeds > 1 {
+        format!("; mean ± standard deviation over {seeds} seeds")
+    } else {
+        String::new()
+    };
     format!("{table}\n{} runs; latencies in ms{over}\n", rows.len())
 }
 
@@ -186,5 +262,9 @@ fn spread(name: &str, values: &[f64]) -> String {
         return show(mean);
     }
     let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    format!("{} ± {}", show(mean), show(variance.sqrt()).trim_end_matches('%'))
+    format!(
+        "{} ± {}",
+        show(mean),
+        show(variance.sqrt()).trim_end_matches('%')
+    )
 }

@@ -1,1 +1,493 @@
-//! (being written)
+//! Policies written against the plugin contract alone drive a cluster.
+
+use crate::lab::{self, Affine, Ask, BY_HAND, Script, ask, fresh, roomy};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use windtunnel::cluster::{Cluster, ClusterConfig, FrontEndPolicies};
+use windtunnel::instance::{EngineConfig, EngineRules, InstanceHooks};
+use windtunnel::latency::LatencyModel;
+use windtunnel::policy::{PolicySpec, SloPriorities};
+use windtunnel::record::{Outcome, RequestRecord, RunRecord};
+use windtunnel_plugin_api::{
+    Admission, Admit, ClusterView, Event, EventKind, InstanceView, Interests, KeyRefresh,
+    QueueOrder, QueuedView, RequestView, Route, Router, Scheduler,
+};
+use windtunnel_plugin_least_tokens::LeastTokens;
+
+/// What a policy saw.
+#[derive(Debug, Default)]
+struct Seen {
+    admissions: Vec<(i64, RequestView)>,
+    routings: Vec<(i64, RequestView, Vec<InstanceView>)>,
+    events: Vec<Event>,
+}
+
+type Shared = Arc<Mutex<Seen>>;
+
+/// Routes as another policy does and writes down everything it is shown.
+struct Recorder<R> {
+    inner: R,
+    interests: Interests,
+    seen: Shared,
+}
+
+impl<R: Router> Router for Recorder<R> {
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+    fn route(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Route {
+        let views = cluster.instances.to_vec();
+        let mut seen = self.seen.lock().expect("no panic");
+        seen.routings.push((cluster.now_us, *request, views));
+        self.inner.route(request, cluster)
+    }
+    fn on_event(&mut self, event: &Event) {
+        self.seen.lock().expect("no panic").events.push(*event);
+        self.inner.on_event(event);
+    }
+}
+
+/// Answers of its own for each request and try, by serial; everybody else goes in.
+pub(crate) struct Door {
+    answers: HashMap<u64, Vec<Admit>>,
+    seen: Shared,
+}
+
+impl Admission for Door {
+    fn interests(&self) -> Interests {
+        Interests::NONE
+    }
+    fn admit(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Admit {
+        let mut seen = self.seen.lock().expect("no panic");
+        seen.admissions.push((cluster.now_us, *request));
+        match self.answers.get_mut(&request.serial) {
+            Some(answers) if !answers.is_empty() => answers.remove(0),
+            _ => Admit::Admit,
+        }
+    }
+}
+
+/// Always the same answer.
+pub(crate) struct Always(pub(crate) Route);
+
+impl Router for Always {
+    fn route(&mut self, _request: &RequestView, _cluster: &ClusterView<'_>) -> Route {
+        self.0
+    }
+}
+
+pub(crate) fn front(
+    admission: impl Admission + 'static,
+    router: impl Router + 'static,
+) -> FrontEndPolicies {
+    FrontEndPolicies {
+        admission: Box::new(admission),
+        router: Box::new(router),
+        slo_priorities: SloPriorities::default(),
+    }
+}
+
+pub(crate) fn open_door() -> Door {
+    Door {
+        answers: HashMap::new(),
+        seen: Shared::default(),
+    }
+}
+
+pub(crate) fn drive(
+    config: ClusterConfig,
+    latency: Affine,
+    front: FrontEndPolicies,
+    hooks: Vec<InstanceHooks>,
+    asks: &[Ask],
+) -> RunRecord {
+    let mut script = Script::new(asks);
+    let latency: Arc<dyn LatencyModel> = Arc::new(latency);
+    let cluster = Cluster::new(config, &latency, front, hooks, &mut script);
+    lab::run_checked(cluster).expect("the invariants hold").0
+}
+
+pub(crate) fn default_hooks(n: u32) -> Vec<InstanceHooks> {
+    lab::hooks(&PolicySpec::default(), n)
+}
+
+/// Runs `asks` on one instance of `engine` behind a router that hears everything.
+fn overheard(engine: EngineConfig, asks: &[Ask], interests: Interests) -> (RunRecord, Vec<Event>) {
+    let seen = Shared::default();
+    let router = Recorder {
+        inner: Always(Route::To(0)),
+        interests,
+        seen: Arc::clone(&seen),
+    };
+    let front = front(open_door(), router);
+    let record = drive(fresh(1, engine), BY_HAND, front, default_hooks(1), asks);
+    let events = std::mem::take(&mut seen.lock().expect("no panic").events);
+    (record, events)
+}
+
+#[test]
+fn least_tokens_decides_as_the_records_say_it_should() {
+    let asks: Vec<Ask> = (0..120)
+        .map(|k: u32| Ask {
+            timeout: if k % 7 == 3 { 400 } else { 0 },
+            ..ask(i64::from(k / 3) * 60, 1 + (k * 37) % 90, 1 + (k * 11) % 13)
+        })
+        .collect();
+    for rules in [EngineRules::BLIS, EngineRules::VLLM] {
+        let seen = Shared::default();
+        let inner = LeastTokens::new();
+        let interests = inner.interests();
+        let recorder = Recorder {
+            inner,
+            interests,
+            seen: Arc::clone(&seen),
+        };
+        let engine = EngineConfig {
+            max_running: 3,
+            ..roomy(rules)
+        };
+        let front = front(open_door(), recorder);
+        let record = drive(fresh(3, engine), BY_HAND, front, default_hooks(3), &asks);
+        let seen = seen.lock().expect("no panic");
+        assert_eq!(seen.routings.len(), asks.len());
+        let mut used = [0; 3];
+        let mut owed_before = 0;
+        for (k, (now, view, _)) in seen.routings.iter().enumerate() {
+            // A request is owed from its dispatch to the event that ended it. Events of the same time come later,
+            // because the front end goes first.
+            let ended = |r: &RequestRecord| {
+                seen.events.iter().any(|e| {
+                    e.serial == r.serial && e.kind != EventKind::Dispatch && e.now_us < *now
+                })
+            };
+            let mut owed = [0u64; 3];
+            for r in record.requests[..k].iter().filter(|r| !ended(r)) {
+                owed[r.instance.expect("dispatched") as usize] += u64::from(r.prompt_tokens);
+            }
+            let best = (0..3).min_by_key(|&i| owed[i]).expect("three");
+            let chosen = record.requests[k].instance;
+            assert_eq!(
+                (view.serial, chosen),
+                (k as u64, Some(best as u32)),
+                "{owed:?}"
+            );
+            used[best] += 1;
+            owed_before += owed.iter().sum::<u64>();
+        }
+        assert!(used.iter().all(|&n| n > 10) && owed_before > 0, "{used:?}");
+    }
+}
+
+#[test]
+fn events_come_in_order_with_the_right_numbers() {
+    // Four blocks of four tokens. Two requests of 3 + 7 tokens; the second is preempted at 706 (see the rules' tests). One that
+    // can never fit, one whose client gives up, one that the door refuses.
+    let engine = EngineConfig {
+        total_kv_blocks: 4,
+        block_size: 4,
+        max_running: 2,
+        ..roomy(EngineRules::BLIS)
+    };
+    let asks = [
+        ask(0, 3, 7),
+        ask(0, 3, 7),
+        ask(10, 17, 1),
+        Ask {
+            timeout: 30,
+            tenant: "t",
+            ..ask(20, 5, 5)
+        },
+        ask(40, 1, 1),
+    ];
+    let seen = Shared::default();
+    let router = Recorder {
+        inner: Always(Route::To(0)),
+        interests: Interests::ALL,
+        seen: Arc::clone(&seen),
+    };
+    let door = Door {
+        answers: HashMap::from([(4, vec![Admit::Reject("no".into())])]),
+        seen: Shared::default(),
+    };
+    let record = drive(
+        fresh(1, engine),
+        BY_HAND,
+        front(door, router),
+        default_hooks(1),
+        &asks,
+    );
+    let events = std::mem::take(&mut seen.lock().expect("no panic").events);
+    let tenant = record.requests[3].tenant.0;
+    let event = |kind, now_us, serial: u64, [output, ttft, e2e]: [i64; 3]| Event {
+        kind,
+        now_us,
+        serial,
+        instance: if kind == EventKind::Reject {
+            u32::MAX
+        } else {
+            0
+        },
+        tenant: if serial == 3 { tenant } else { 0 },
+        prompt_tokens: [3, 3, 17, 5, 1][serial as usize],
+        output_tokens: output as u32,
+        ttft_us: ttft,
+        e2e_us: e2e,
+    };
+    use EventKind::{Complete, Dispatch, Dropped, FirstToken, Preempt, Reject, TimedOut};
+    let expected = [
+        event(Dispatch, 0, 0, [0, 0, 0]),
+        event(Dispatch, 0, 1, [0, 0, 0]),
+        // Under these rules a step shows when it starts.
+        event(FirstToken, 0, 0, [1, 106, 0]),
+        event(FirstToken, 0, 1, [1, 106, 0]),
+        event(Dispatch, 10, 2, [0, 0, 0]),
+        event(Dropped, 10, 2, [0, 0, 0]),
+        event(Dispatch, 20, 3, [0, 0, 0]),
+        event(Reject, 40, 4, [0, 0, 0]),
+        event(TimedOut, 50, 3, [0, 0, 0]),
+        event(Preempt, 706, 1, [0, 0, 0]),
+        event(Complete, 706, 0, [7, 106, 816]),
+        // It forgot its tokens and starts over.
+        event(FirstToken, 816, 1, [1, 919, 0]),
+        event(Complete, 919 + 5 * 110, 1, [7, 919, 1579]),
+    ];
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn a_policy_hears_only_what_it_asked_for() {
+    let asks = [ask(0, 3, 7), ask(0, 3, 7), ask(10, 17, 1)];
+    let engine = EngineConfig {
+        total_kv_blocks: 4,
+        block_size: 4,
+        ..roomy(EngineRules::VLLM)
+    };
+    let heard = |interests| overheard(engine, &asks, interests);
+    let is_token = |e: &Event| matches!(e.kind, EventKind::FirstToken | EventKind::Preempt);
+    let (all, events) = heard(Interests::ALL);
+    let (none, nothing) = heard(Interests::NONE);
+    assert!(nothing.is_empty(), "{nothing:?}");
+    let split = |token| {
+        events
+            .iter()
+            .copied()
+            .filter(move |e| is_token(e) == token)
+            .collect::<Vec<_>>()
+    };
+    let lifecycle = Interests {
+        lifecycle_events: true,
+        ..Interests::NONE
+    };
+    assert_eq!(heard(lifecycle).1, split(false));
+    let tokens = Interests {
+        token_events: true,
+        ..Interests::NONE
+    };
+    assert_eq!(heard(tokens).1, split(true));
+    assert!(
+        split(true).len() >= 3,
+        "two first tokens and a preemption: {events:?}"
+    );
+    assert_eq!(
+        format!("{:?}", all.requests),
+        format!("{:?}", none.requests),
+        "listening changes nothing"
+    );
+}
+
+#[test]
+fn a_view_is_empty_where_no_interest_was_declared() {
+    let seen = Shared::default();
+    let router = Recorder {
+        inner: Always(Route::To(0)),
+        interests: Interests::NONE,
+        seen: Arc::clone(&seen),
+    };
+    let asks = [ask(0, 30, 50), ask(200, 30, 50)];
+    let engine = roomy(EngineRules::BLIS);
+    let front = front(open_door(), router);
+    let _ = drive(fresh(1, engine), BY_HAND, front, default_hooks(1), &asks);
+    let expected = InstanceView {
+        in_flight: 1,
+        dispatched_tokens: 30,
+        max_batch_size: 256,
+        block_size: 16,
+        ..InstanceView::default()
+    };
+    let seen = seen.lock().expect("no panic");
+    assert_eq!(
+        seen.routings[1].2,
+        [expected],
+        "only the always-fresh fields"
+    );
+}
+
+#[test]
+fn a_delayed_request_is_asked_again_and_its_clock_runs_from_its_arrival() {
+    let door = Door {
+        answers: HashMap::from([(
+            0,
+            vec![Admit::Delay(500), Admit::Delay(-7), Admit::Delay(299)],
+        )]),
+        seen: Shared::default(),
+    };
+    let seen = Arc::clone(&door.seen);
+    let front = front(door, Always(Route::To(0)));
+    let engine = roomy(EngineRules::BLIS);
+    let record = drive(
+        fresh(1, engine),
+        BY_HAND,
+        front,
+        default_hooks(1),
+        &[ask(100, 10, 1)],
+    );
+    let asked: Vec<i64> = seen
+        .lock()
+        .expect("no panic")
+        .admissions
+        .iter()
+        .map(|a| a.0)
+        .collect();
+    // A delay is at least 1 us.
+    assert_eq!(asked, [100, 600, 601, 900]);
+    let r = &record.requests[0];
+    assert_eq!(
+        (r.arrival_us, r.scheduling_delay_us, r.ttft_us),
+        (100, Some(800), Some(910))
+    );
+}
+
+/// Holds everybody until a time, in small steps.
+struct HoldUntil(i64);
+
+impl Router for HoldUntil {
+    fn route(&mut self, _request: &RequestView, cluster: &ClusterView<'_>) -> Route {
+        if cluster.now_us < self.0 {
+            Route::Hold {
+                retry_after_us: 300,
+            }
+        } else {
+            Route::To(1)
+        }
+    }
+}
+
+#[test]
+fn a_held_request_waits_at_the_front_end() {
+    let seen = Shared::default();
+    let router = Recorder {
+        inner: HoldUntil(1000),
+        interests: Interests::ALL,
+        seen: Arc::clone(&seen),
+    };
+    let mut engine = roomy(EngineRules::BLIS);
+    let asks = [ask(100, 10, 1)];
+    let record = drive(
+        fresh(2, engine),
+        BY_HAND,
+        front(open_door(), router),
+        default_hooks(2),
+        &asks,
+    );
+    let seen = seen.lock().expect("no panic");
+    let asked: Vec<i64> = seen.routings.iter().map(|r| r.0).collect();
+    assert_eq!(asked, [100, 400, 700, 1000]);
+    let dispatched = seen.events.first().map(|e| (e.kind, e.now_us));
+    assert_eq!(dispatched, Some((EventKind::Dispatch, 1000)), "not before");
+    let r = &record.requests[0];
+    assert_eq!(
+        (r.instance, r.scheduling_delay_us, r.ttft_us),
+        (Some(1), Some(900), Some(1010))
+    );
+
+    engine.horizon_us = 50_000;
+    let forever = front(open_door(), HoldUntil(i64::MAX));
+    let record = drive(fresh(2, engine), BY_HAND, forever, default_hooks(2), &asks);
+    assert_eq!(record.requests[0].outcome, Outcome::InTransit);
+    assert_eq!(record.requests[0].instance, None);
+}
+
+/// The oracle boundary: nothing that a policy is shown depends on how much a request will generate.
+#[test]
+fn views_do_not_depend_on_output_lengths() {
+    let shown = |outputs: [u32; 6]| {
+        let asks: Vec<Ask> = (0..6)
+            .map(|k| Ask {
+                prefix: (1, 16),
+                class: "batch",
+                tenant: "t",
+                budget: Some(100),
+                ..ask(0, 5 + k as u32, outputs[k])
+            })
+            .collect();
+        let seen = Shared::default();
+        let door = Door {
+            answers: HashMap::new(),
+            seen: Arc::clone(&seen),
+        };
+        let router = Recorder {
+            inner: Always(Route::To(0)),
+            interests: Interests::ALL,
+            seen: Arc::clone(&seen),
+        };
+        let queued = Arc::new(Mutex::new(Vec::new()));
+        let mut hooks = default_hooks(1);
+        hooks[0].scheduler = Box::new(Spy(Arc::clone(&queued)));
+        let engine = EngineConfig {
+            max_running: 1,
+            ..roomy(EngineRules::BLIS)
+        };
+        let _ = drive(fresh(1, engine), BY_HAND, front(door, router), hooks, &asks);
+        let seen = seen.lock().expect("no panic");
+        let queued = queued.lock().expect("no panic").clone();
+        (seen.admissions.clone(), seen.routings.clone(), queued)
+    };
+    let short = shown([1; 6]);
+    assert_eq!(short, shown([50, 1, 99, 2, 0, 7]));
+    assert_eq!([short.0.len(), short.1.len(), short.2.len()], [6; 3]);
+    // The whole of a view, so that a field added later is thought about: none may come from the output's length.
+    let RequestView {
+        serial: _,
+        arrival_us: _,
+        deadline_us: _,
+        slo_ttft_us: _,
+        prompt_key: _,
+        prompt_tokens: _,
+        slo_class: _,
+        class_priority: _,
+        tenant: _,
+        session: _,
+        round: _,
+        prefix_group: _,
+        prefix_tokens: _,
+        model: _,
+    } = short.0[0].1;
+}
+
+/// A scheduler that writes down what it is shown when requests enter the queue.
+struct Spy(Arc<Mutex<Vec<QueuedView>>>);
+
+impl Scheduler for Spy {
+    fn order(&self) -> QueueOrder {
+        QueueOrder::Keyed(KeyRefresh::AtEnqueue)
+    }
+    fn key(&mut self, queued: &QueuedView, _now_us: i64) -> f64 {
+        self.0.lock().expect("no panic").push(*queued);
+        0.0
+    }
+}
+
+/// Today's answer to a nonsensical one; an error that names the policy would serve its author better.
+#[test]
+fn an_index_out_of_range_becomes_the_last_instance() {
+    let front = front(open_door(), Always(Route::To(99)));
+    let engine = roomy(EngineRules::BLIS);
+    let record = drive(
+        fresh(3, engine),
+        BY_HAND,
+        front,
+        default_hooks(3),
+        &[ask(0, 10, 1)],
+    );
+    assert_eq!(record.requests[0].instance, Some(2));
+}

@@ -28,11 +28,18 @@ impl Ledger {
     /// # Errors
     /// When a file cannot be read or written, or holds another sweep.
     pub fn open(out: Option<&Path>, columns: &[String], fresh: bool) -> Result<Self, InputError> {
-        let mut ledger =
-            Self { out: out.map(Path::to_owned), columns: columns.to_vec(), found: BTreeMap::new(), part: None };
+        let mut ledger = Self {
+            out: out.map(Path::to_owned),
+            columns: columns.to_vec(),
+            found: BTreeMap::new(),
+            part: None,
+        };
         let Some(out) = out else { return Ok(ledger) };
         if out.extension().is_none_or(|e| e != "csv") {
-            return Err(InputError::in_file(out.display(), "the file's name must end in .csv"));
+            return Err(InputError::in_file(
+                out.display(),
+                "the file's name must end in .csv",
+            ));
         }
         let part = part_of(out);
         if !fresh {
@@ -46,18 +53,25 @@ impl Ledger {
         let rows: Vec<Row> = ledger.found.values().cloned().collect();
         write_whole(&part, |w| write_csv(columns, &rows, w))?;
         let file = File::options().append(true).open(&part);
-        ledger.part = Some(file.map_err(|e| InputError::in_file(part.display(), format!("cannot write: {e}")))?);
+        ledger.part = Some(
+            file.map_err(|e| InputError::in_file(part.display(), format!("cannot write: {e}")))?,
+        );
         Ok(ledger)
     }
 
     fn read(&mut self, path: &Path) -> Result<(), InputError> {
         let refuse = |why: &str| {
-            Err(InputError::in_file(path.display(), format!("{why}; give --fresh to start over, or another --out")))
+            Err(InputError::in_file(
+                path.display(),
+                format!("{why}; give --fresh to start over, or another --out"),
+            ))
         };
         let Ok(mut reader) = csv::ReaderBuilder::new().flexible(true).from_path(path) else {
             return refuse("it cannot be read as a sweep");
         };
-        let same = reader.headers().is_ok_and(|h| h.iter().eq(self.columns.iter().map(String::as_str)));
+        let same = reader
+            .headers()
+            .is_ok_and(|h| h.iter().eq(self.columns.iter().map(String::as_str)));
         if !same {
             return refuse("it holds other columns than this sweep");
         }
@@ -80,7 +94,9 @@ impl Ledger {
         match (&self.out, self.found.len()) {
             (Some(out), n) if n > 0 => Err(InputError::in_file(
                 out.display(),
-                format!("it holds {n} runs of another sweep; give --fresh to start over, or another --out"),
+                format!(
+                    "it holds {n} runs of another sweep; give --fresh to start over, or another --out"
+                ),
             )),
             _ => Ok(known),
         }

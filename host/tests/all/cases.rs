@@ -1,0 +1,263 @@
+//! Random clusters and workloads. Plain strategies, so that failures shrink.
+
+use crate::lab::{self, Affine, Ask, Round};
+use proptest::prelude::*;
+use windtunnel::cluster::{ClusterConfig, TraceConfig};
+use windtunnel::instance::{EngineConfig, EngineRules};
+use windtunnel::policy::{
+    AdmissionSpec, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec, RoutingSpec, SCHEDULERS,
+    SCORERS, ScorerKind,
+};
+
+/// Everything that defines a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) asks: Vec<Ask>,
+    pub(crate) config: ClusterConfig,
+    pub(crate) latency: Affine,
+    pub(crate) policies: PolicySpec,
+}
+
+const CLASSES: [&str; 6] = [
+    "",
+    "critical",
+    "standard",
+    "batch",
+    "sheddable",
+    "background",
+];
+
+fn an_ask() -> impl Strategy<Value = (i64, Ask)> {
+    let gap = prop_oneof![3 => Just(0i64), 2 => 0i64..100, 1 => 0i64..4000];
+    let prompt = prop_oneof![1 => Just(0u32), 4 => 1u32..40, 1 => 1u32..200];
+    let output = prop_oneof![1 => Just(0u32), 1 => Just(1u32), 4 => 2u32..12, 1 => 2u32..80];
+    let prefix = prop_oneof![2 => Just((0u32, 0u32)), 2 => (1u32..3, 0u32..70)];
+    let budget = prop_oneof![4 => Just(None), 1 => Just(Some(0u32)), 1 => (0u32..8).prop_map(Some)];
+    let timeout = prop_oneof![3 => Just(0i64), 1 => 1i64..8000];
+    let round = (prop_oneof![Just(0i64), 0i64..2000], 0u32..20, 0u32..12).prop_map(
+        |(think, prompt, output)| Round {
+            think,
+            prompt,
+            output,
+        },
+    );
+    let rounds = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(round, 1..4)];
+    let tenant = prop_oneof![Just(""), Just("a"), Just("b")];
+    let model = prop_oneof![20 => Just(""), 1 => Just("org/model-a"), 1 => Just("Model-A"), 1 => Just("other")];
+    let who = (0usize..CLASSES.len(), tenant, model);
+    (gap, prompt, output, prefix, budget, timeout, rounds, who).prop_map(
+        |(gap, prompt, output, prefix, budget, timeout, rounds, (class, tenant, model))| {
+            let ask = Ask {
+                at: 0,
+                prompt,
+                output,
+                prefix,
+                budget,
+                timeout,
+                class: CLASSES[class],
+                tenant,
+                model,
+                rounds,
+            };
+            (gap, ask)
+        },
+    )
+}
+
+fn asks(most: usize) -> impl Strategy<Value = Vec<Ask>> {
+    prop::collection::vec(an_ask(), 1..most).prop_map(|gaps| {
+        let mut at = 0;
+        gaps.into_iter()
+            .map(|(gap, ask)| {
+                at += gap;
+                Ask { at, ..ask }
+            })
+            .collect()
+    })
+}
+
+fn rules() -> impl Strategy<Value = EngineRules> {
+    let any_rules = prop::array::uniform10(any::<bool>()).prop_map(|b| EngineRules {
+        keep_tokens_on_preemption: b[0],
+        one_step_at_a_time: b[1],
+        recompute_last_block: b[2],
+        find_all_copies: b[3],
+        kv_for_last_token: b[4],
+        async_scheduling: b[5],
+        visible_at_step_end: b[6],
+        gaps_are_elapsed_time: b[7],
+        first_scheduling_counts: b[8],
+        exact_model_tags: b[9],
+    });
+    prop_oneof![Just(EngineRules::BLIS), Just(EngineRules::VLLM), any_rules]
+}
+
+fn engine() -> impl Strategy<Value = EngineConfig> {
+    let blocks = prop_oneof![2 => 1u64..12, 2 => 12u64..80, 1 => Just(10_000u64)];
+    let running = prop_oneof![1 => 1u32..6, 2 => Just(256u32), 1 => Just(u32::MAX)];
+    let budget =
+        prop_oneof![1 => 1u32..12, 1 => 12u32..256, 2 => Just(2048u32), 1 => Just(u32::MAX)];
+    let threshold = prop_oneof![2 => Just(0u32), 1 => 1u32..40];
+    let limit = prop_oneof![3 => Just(0u64), 1 => 20u64..150];
+    let horizon = prop_oneof![2 => Just(i64::MAX), 1 => 1i64..20_000];
+    (
+        blocks,
+        1u32..33,
+        running,
+        budget,
+        threshold,
+        limit,
+        horizon,
+        rules(),
+    )
+        .prop_map(
+            |(blocks, block_size, max_running, budget, threshold, limit, horizon, rules)| {
+                EngineConfig {
+                    total_kv_blocks: blocks,
+                    block_size,
+                    max_running,
+                    max_batched_tokens: budget,
+                    long_prefill_threshold: threshold,
+                    max_model_len: limit,
+                    horizon_us: horizon,
+                    rules,
+                    token_events: false,
+                    plain: false,
+                }
+            },
+        )
+}
+
+fn latency() -> impl Strategy<Value = Affine> {
+    let small = || prop_oneof![Just(0i64), 0i64..30];
+    (
+        prop_oneof![Just(0i64), 1i64..200],
+        0i64..4,
+        small(),
+        0i64..3,
+        small(),
+        0i64..2,
+        small(),
+        small(),
+    )
+        .prop_map(
+            |(base, prefill, decode, context, queueing, per_token, output_token, post)| Affine {
+                base,
+                per_prefill_token: prefill,
+                per_decode: decode,
+                per_context_block: context,
+                queueing,
+                queueing_per_token: per_token,
+                output_token,
+                post_decode: post,
+            },
+        )
+}
+
+fn admission() -> impl Strategy<Value = AdmissionSpec> {
+    prop_oneof![
+        12 => Just(AdmissionSpec::AlwaysAdmit),
+        1 => (10.0..300.0, 100.0..100_000.0).prop_map(|(capacity, refill_rate)| {
+            AdmissionSpec::TokenBucket { capacity, refill_rate }
+        }),
+        1 => (0u64..20, -3i32..5).prop_map(|(threshold, min_priority)| {
+            AdmissionSpec::TierShed { threshold, min_priority }
+        }),
+        1 => (1.0..10.0, 0.1..1.0).prop_map(|(queue_depth, kv_utilization)| {
+            AdmissionSpec::GaieLegacy { queue_depth, kv_utilization }
+        }),
+        1 => Just(AdmissionSpec::RejectAll),
+    ]
+}
+
+fn routing() -> impl Strategy<Value = RoutingSpec> {
+    let scorer = |name: &&str| ScorerKind::parse(name).expect("a listed scorer");
+    let all: Vec<ScorerKind> = SCORERS.iter().map(scorer).collect();
+    let weighted = prop::sample::subsequence(all, 1..5).prop_flat_map(|kinds| {
+        let n = kinds.len();
+        (Just(kinds), prop::collection::vec(0.1..3.0f64, n))
+            .prop_map(|(kinds, weights)| kinds.into_iter().zip(weights).collect())
+    });
+    prop_oneof![
+        1 => Just(RoutingSpec::RoundRobin),
+        1 => Just(RoutingSpec::LeastLoaded),
+        1 => Just(RoutingSpec::PrefixAffinity),
+        1 => Just(RoutingSpec::AlwaysBusiest),
+        1 => (0.1..2.0, 0.1..2.0).prop_map(|(cache, load)| RoutingSpec::TwoWeights { cache, load }),
+        3 => weighted.prop_map(RoutingSpec::Weighted),
+    ]
+}
+
+fn policies() -> impl Strategy<Value = PolicySpec> {
+    let named = |names: &'static [&'static str]| prop::sample::select(names.to_vec());
+    let budgets =
+        prop_oneof![3 => Just(Vec::new()), 1 => (0.0..1.0).prop_map(|b| vec![("a".to_owned(), b)])];
+    (
+        admission(),
+        budgets,
+        routing(),
+        named(PRIORITY_POLICIES),
+        named(SCHEDULERS),
+        named(PREEMPTION_POLICIES),
+    )
+        .prop_map(
+            |(admission, tenant_budgets, routing, priority, scheduler, preemption)| PolicySpec {
+                admission,
+                tenant_budgets,
+                routing,
+                priority: priority.into(),
+                scheduler: scheduler.into(),
+                preemption: preemption.into(),
+                ..PolicySpec::default()
+            },
+        )
+}
+
+/// A whole run of up to `most` requests, sessions not counted.
+pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
+    let delay = || prop_oneof![2 => Just(0i64), 1 => 1i64..3000];
+    let trace = prop_oneof![3 => Just(None), 1 => (0usize..4).prop_map(Some)];
+    let instances = prop_oneof![2 => Just(1u32), 1 => 2u32..6];
+    let tight = prop_oneof![1 => Just(None), 2 => (0u64..8).prop_map(Some)];
+    let cluster = (instances, delay(), delay(), delay(), delay(), trace, tight);
+    (asks(most), engine(), cluster, latency(), policies()).prop_map(
+        |(asks, mut engine, cluster, latency, policies)| {
+            let (instances, admission, routing, refresh, cache, trace, tight) = cluster;
+            // Mostly the pool is just too small for all of them at once.
+            if let Some(spare) = tight {
+                engine.total_kv_blocks = largest(&asks, &engine) + spare;
+            } else if largest(&asks, &engine) > engine.total_kv_blocks {
+                // A request that outgrows the pool is preempted for ever: only a horizon ends that.
+                engine.horizon_us = engine.horizon_us.min(10_000);
+            }
+            let config = ClusterConfig {
+                admission_latency_us: admission,
+                routing_latency_us: routing,
+                snapshot_refresh_us: refresh,
+                cache_signal_delay_us: cache,
+                trace: TraceConfig {
+                    decisions: trace.is_some(),
+                    counterfactual_k: trace.unwrap_or(0),
+                },
+                ..lab::fresh(instances, engine)
+            };
+            Case {
+                asks,
+                config,
+                latency,
+                policies,
+            }
+        },
+    )
+}
+
+/// Blocks of the largest request with its last token.
+fn largest(asks: &[Ask], engine: &EngineConfig) -> u64 {
+    let blocks = |a: &Ask| {
+        let rounds = a.rounds.iter().map(|r| r.prompt + r.output).sum::<u32>();
+        // An empty prompt gets room for one token more.
+        let tokens = a.prefix.1 + a.prompt + a.output + rounds + 1;
+        u64::from(tokens.div_ceil(engine.block_size))
+    };
+    asks.iter().map(blocks).max().unwrap_or(1)
+}
