@@ -106,7 +106,7 @@ impl Instance {
         let decoded = if job.in_prefill() {
             job.progress = job.computed;
             // Kept tokens were computed anew: the next one is sampled.
-            job.first_token_out && !job.in_prefill() && job.scheduled > 0
+            job.first_token_out && !job.in_prefill()
         } else if job.scheduled > 0 {
             job.progress += 1;
             true

@@ -7,8 +7,11 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 use std::io::{self, Write};
 
+/// Reads one metric.
+type Metric = fn(&Results<'_>) -> Option<f64>;
+
 /// What is reported of a run, by column name; absent values are empty.
-const METRICS: [(&str, fn(&Results<'_>) -> Option<f64>); 27] = [
+const METRICS: [(&str, Metric); 27] = [
     ("arrived", |r| Some(r.summary.arrivals as f64)),
     ("completed", |r| Some(r.summary.cluster.completed as f64)),
     ("rejected", |r| {
