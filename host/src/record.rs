@@ -271,6 +271,8 @@ pub struct RunRecord {
     pub shed_by_class: Vec<(String, u64)>,
     /// Decisions, when traced.
     pub decisions: Vec<Decision>,
+    /// The answer of a policy that ended the run early, in words.
+    pub fault: Option<String>,
     /// Names behind the symbols.
     pub symbols: Symbols,
 }

@@ -45,7 +45,7 @@ pub trait Router: Send {
     fn interests(&self) -> Interests {
         Interests::ALL
     }
-    /// Choose an instance for `request`. `cluster.instances` is never empty.
+    /// Choose an instance for `request`. `cluster.instances` is never empty. An index out of range ends the run.
     fn route(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Route;
     /// Scores of the last decision, one per instance, higher is better; `None` for a policy that does not score.
     fn scores(&self) -> Option<&[f64]> {
@@ -99,6 +99,7 @@ pub trait Scheduler: Send {
 
 /// Chooses who loses its KV blocks when a running request cannot grow.
 pub trait Victim: Send {
-    /// Index into `running` (never empty), which is in batch order, oldest admission first.
+    /// Index into `running` (never empty), which is in batch order, oldest admission first. An index out of range ends the
+    /// run.
     fn victim(&mut self, running: &[RunningView], now_us: i64) -> usize;
 }

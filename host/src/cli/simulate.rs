@@ -110,6 +110,9 @@ impl Prepared {
     ) -> Result<Finished, InputError> {
         let plan = &self.plan;
         let (record, summary) = plan.simulate(common, &mut self.opened, files, progress)?;
+        if let Some(fault) = &record.fault {
+            return Err(InputError::new(fault.clone()));
+        }
         let mut slo_targets = plan.analysis.slo_targets.clone();
         if !common.output.summary_only {
             slo_targets = slo_targets.over(&self.opened.slo_targets);

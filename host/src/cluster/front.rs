@@ -3,7 +3,7 @@
 use super::signals::Scrapes;
 use crate::instance::{EngineConfig, Instance};
 use crate::policy::SloPriorities;
-use crate::record::{Candidate, Decision};
+use crate::record::{Candidate, Decision, RunRecord};
 use crate::request::{Request, Sym, Symbols};
 use std::collections::BTreeMap;
 use windtunnel_plugin_api::{
@@ -93,6 +93,7 @@ pub(super) struct FrontEnd {
     rejected_by_routing: u64,
     shed_by_class: BTreeMap<String, u64>,
     decisions: Vec<Decision>,
+    fault: Option<String>,
 }
 
 /// The value of `sym` in a table that is filled on first use.
@@ -142,6 +143,7 @@ impl FrontEnd {
             rejected_by_routing: 0,
             shed_by_class: BTreeMap::new(),
             decisions: Vec::new(),
+            fault: None,
         }
     }
 
@@ -269,7 +271,15 @@ impl FrontEnd {
             signals: &signals,
         };
         let chosen = match self.policies.router.route(&pending.view, &cluster) {
-            Route::To(chosen) => chosen.min(instances.len() - 1),
+            Route::To(chosen) if chosen < instances.len() => chosen,
+            Route::To(chosen) => {
+                let last = instances.len() - 1;
+                self.fault(format!(
+                    "the routing policy sent {} to instance {chosen}; expected 0 to {last}",
+                    pending.request.id
+                ));
+                return Routed::Nowhere;
+            }
             Route::Hold { retry_after_us } => return Routed::Held(retry_after_us),
         };
         if self.trace.decisions {
@@ -347,14 +357,27 @@ impl FrontEnd {
         });
     }
 
-    pub(super) fn into_results(self) -> (u64, u64, Vec<(String, u64)>, Vec<Decision>) {
-        let shed = self.shed_by_class.into_iter().collect();
-        (
-            self.rejected_by_admission,
-            self.rejected_by_routing,
-            shed,
-            self.decisions,
-        )
+    /// A policy gave an answer that makes no sense. The first one counts.
+    pub(super) fn fault(&mut self, what: String) {
+        self.fault.get_or_insert(what);
+    }
+
+    pub(super) fn has_fault(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    /// Its part of the run's record.
+    pub(super) fn into_results(self) -> RunRecord {
+        RunRecord {
+            requests: Vec::new(),
+            instances: Vec::new(),
+            rejected_by_admission: self.rejected_by_admission,
+            rejected_by_routing: self.rejected_by_routing,
+            shed_by_class: self.shed_by_class.into_iter().collect(),
+            decisions: self.decisions,
+            fault: self.fault,
+            symbols: Symbols::default(),
+        }
     }
 }
 

@@ -184,6 +184,9 @@ impl<'s> Cluster<'s> {
     /// Executes the next event of the front end, or in between the next one of an instance. `false` when nothing is left, or
     /// nothing before the horizon.
     pub fn advance(&mut self) -> bool {
+        if self.front.has_fault() {
+            return false;
+        }
         let horizon = self.config.engine.horizon_us;
         let arrival = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
         let due = self.due.peek().map_or(NEVER, |Reverse(d)| d.at_us);
@@ -373,9 +376,18 @@ impl<'s> Cluster<'s> {
                 Report::FirstToken { view, ttft_us } => {
                     self.tell(EventKind::FirstToken, &view, i as u32, [1, ttft_us, 0]);
                 }
-                Report::Preempted { view } => {
-                    self.tell(EventKind::Preempt, &view, i as u32, [0, 0, 0])
+                Report::Preempted {
+                    view,
+                    output_tokens,
+                } => {
+                    self.tell(
+                        EventKind::Preempt,
+                        &view,
+                        i as u32,
+                        [output_tokens.into(), 0, 0],
+                    );
                 }
+                Report::Fault(what) => self.front.fault(what),
             }
         }
         self.reports = reports;
@@ -387,6 +399,7 @@ impl<'s> Cluster<'s> {
             record,
             ending,
             at_us,
+            output_tokens,
             processed_tokens,
         } = departure;
         self.front.departed(i, &request);
@@ -400,7 +413,7 @@ impl<'s> Cluster<'s> {
                 .front
                 .view(record.serial, &request, self.source.symbols());
             let numbers = [
-                i64::from(record.generated_tokens),
+                i64::from(output_tokens),
                 record.ttft_us.unwrap_or(0),
                 record.e2e_us.unwrap_or(0),
             ];
@@ -447,16 +460,12 @@ impl<'s> Cluster<'s> {
             }
         }
         self.hand_over(recorder);
-        let (rejected_by_admission, rejected_by_routing, shed_by_class, decisions) =
-            self.front.into_results();
+        let front = self.front.into_results();
         RunRecord {
             requests: Vec::new(),
             instances: totals,
-            rejected_by_admission,
-            rejected_by_routing,
-            shed_by_class,
-            decisions,
             symbols: self.source.symbols().clone(),
+            ..front
         }
     }
 

@@ -111,9 +111,10 @@ fn scrape(view: &mut InstanceView, instance: &Instance, now: i64) {
     let kv = instance.kv();
     view.queue_depth = instance.queue_depth() as u32;
     view.batch_size = instance.batch_size() as u32;
-    view.kv_used_blocks = kv.used() as u32;
-    view.kv_total_blocks = kv.total() as u32;
-    view.kv_free_blocks = kv.free() as u32;
+    let blocks = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    view.kv_used_blocks = blocks(kv.used());
+    view.kv_total_blocks = blocks(kv.total());
+    view.kv_free_blocks = blocks(kv.free());
     view.preemptions = instance.preemptions() as u32;
     view.kv_utilization = if kv.total() == 0 {
         0.0

@@ -12,13 +12,12 @@ pub(super) struct Formation {
     pub(super) preempted: bool,
 }
 
-/// A head of the queue that did not fit. Trying again is useless until there is more of something.
+/// A head of the queue that did not fit. Trying again is useless until blocks come free or the cache changes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BlockedHead {
     serial: u64,
     budget: u32,
-    free: u64,
-    index_version: u64,
+    kv_version: u64,
 }
 
 impl Instance {
@@ -26,10 +25,7 @@ impl Instance {
     pub(super) fn is_blocked(&self, ix: JobIx, budget: u32) -> bool {
         let serial = self.jobs[ix].view.serial;
         self.blocked_head.is_some_and(|b| {
-            serial == b.serial
-                && budget >= b.budget
-                && self.kv.free() <= b.free
-                && self.kv.index_version() == b.index_version
+            serial == b.serial && budget >= b.budget && self.kv.version() == b.kv_version
         })
     }
 
@@ -116,7 +112,7 @@ impl Instance {
                 return true;
             }
             formation.preempted = true;
-            let position = self.choose_victim(now);
+            let position = self.choose_victim(now, out);
             let victim = self.batch.remove(position).ix;
             if position < *cursor {
                 *cursor -= 1;
@@ -129,7 +125,7 @@ impl Instance {
         }
     }
 
-    fn choose_victim(&mut self, now: i64) -> usize {
+    fn choose_victim(&mut self, now: i64, out: &mut Vec<Report>) -> usize {
         let mut views = std::mem::take(&mut self.victim_views);
         views.clear();
         views.extend(
@@ -139,7 +135,14 @@ impl Instance {
         );
         let chosen = self.hooks.victim.victim(&views, now);
         self.victim_views = views;
-        chosen.min(self.batch.len() - 1)
+        let last = self.batch.len() - 1;
+        if chosen > last {
+            out.push(Report::Fault(format!(
+                "the preemption policy chose request {chosen} of a batch of {}; expected 0 to {last}",
+                last + 1
+            )));
+        }
+        chosen.min(last)
     }
 
     fn preempt(&mut self, ix: JobIx, out: &mut Vec<Report>) {
@@ -152,6 +155,7 @@ impl Instance {
         self.kv.publish(&job.held, job.sequence());
         job.request.private_from = u32::MAX;
         self.kv.release(&mut job.held);
+        let output_tokens = job.emitted();
         if self.config.rules.keep_tokens_on_preemption {
             if !job.in_prefill() {
                 job.prefill_target = job.progress + 1;
@@ -163,7 +167,10 @@ impl Instance {
         job.progress = 0;
         job.computed = 0;
         if self.config.token_events {
-            out.push(Report::Preempted { view: job.view });
+            out.push(Report::Preempted {
+                view: job.view,
+                output_tokens,
+            });
         }
         self.queue.push_front(ix, || job.place());
     }
@@ -213,8 +220,7 @@ impl Instance {
                 self.blocked_head = Some(BlockedHead {
                     serial: job.view.serial,
                     budget: formation.budget,
-                    free: self.kv.free(),
-                    index_version: self.kv.index_version(),
+                    kv_version: self.kv.version(),
                 });
                 break;
             }

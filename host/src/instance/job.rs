@@ -100,6 +100,17 @@ impl Job {
         self.prompt() + self.output().max(1) - 1
     }
 
+    /// Output tokens produced so far. While kept tokens are recomputed after a preemption, those count.
+    pub(crate) fn emitted(&self) -> u32 {
+        if !self.first_token_out {
+            return 0;
+        }
+        let by_progress = (self.progress + 1).saturating_sub(self.prompt());
+        by_progress
+            .max(self.prefill_target - self.prompt())
+            .min(self.output())
+    }
+
     pub(crate) fn sequence(&self) -> Sequence<'_> {
         Sequence {
             prompt: &self.request.prompt,

@@ -87,7 +87,11 @@ pub enum Report {
     Preempted {
         /// The request.
         view: RequestView,
+        /// Output tokens it had produced.
+        output_tokens: u32,
     },
+    /// A policy gave an answer that makes no sense; the run cannot go on.
+    Fault(String),
 }
 
 /// A request that left its instance.
@@ -101,6 +105,8 @@ pub struct Departure {
     pub ending: Ending,
     /// When it ended for its client, microseconds (the end of its last step).
     pub at_us: i64,
+    /// Output tokens it had produced.
+    pub output_tokens: u32,
     /// Output tokens that a follow-up prompt contains: those whose KV was computed.
     pub processed_tokens: u32,
 }
@@ -378,11 +384,13 @@ impl Instance {
     ) {
         let job = self.jobs.remove(ix);
         let record = job.record(self.index, outcome);
+        let output_tokens = job.emitted();
         let processed_tokens = job.progress.saturating_sub(job.prompt());
         let departure = Departure {
             record,
             ending,
             at_us,
+            output_tokens,
             processed_tokens,
             request: job.request,
         };

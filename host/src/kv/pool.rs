@@ -103,7 +103,7 @@ pub struct KvPool {
     /// Further copies of an indexed key, oldest first; `None` when only the newest copy is findable.
     copies: Option<FxHashMap<u64, Vec<u32>>>,
     changes: Option<ChangeLog>,
-    index_version: u64,
+    version: u64,
     hits: u64,
     misses: u64,
 }
@@ -123,7 +123,7 @@ impl KvPool {
             index: FxHashMap::default(),
             copies: all_copies.then(FxHashMap::default),
             changes: None,
-            index_version: 0,
+            version: 0,
             hits: 0,
             misses: 0,
         }
@@ -208,10 +208,11 @@ impl KvPool {
         u64::from(tokens.saturating_sub(room).div_ceil(self.block_size))
     }
 
-    /// Counts changes of the prefix index; equal values mean that every lookup answers as before.
+    /// Counts what can make an allocation fit that did not fit before: changes of the prefix index, claims, releases. While it
+    /// stands still, blocks are only taken.
     #[must_use]
-    pub fn index_version(&self) -> u64 {
-        self.index_version
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Room for `tokens` more prompt tokens on top of what `held` has, claiming the `cached` blocks first if `held` is
@@ -306,6 +307,7 @@ impl KvPool {
 
     /// Gives all blocks back, the last one first, so that the tails of prefixes are recycled before their heads.
     pub fn release(&mut self, held: &mut Held) {
+        self.version += 1;
         for &block in held.blocks.iter().rev() {
             let entry = &mut self.blocks[block as usize];
             entry.references -= 1;
@@ -319,6 +321,7 @@ impl KvPool {
     }
 
     fn claim(&mut self, held: &mut Held, cached: &[u32]) {
+        self.version += 1;
         for &block in cached {
             if self.blocks[block as usize].references == 0 {
                 self.unlink_free(block);
@@ -368,7 +371,7 @@ impl KvPool {
 
     fn register(&mut self, block: u32, key: u64) {
         self.blocks[block as usize].key = key;
-        self.index_version += 1;
+        self.version += 1;
         if let Some(copies) = &mut self.copies {
             if self.index.contains_key(&key) {
                 copies.entry(key).or_default().push(block);
@@ -390,7 +393,7 @@ impl KvPool {
         if key == NO_KEY {
             return;
         }
-        self.index_version += 1;
+        self.version += 1;
         if let Some(copies) = &mut self.copies
             && let Some(others) = copies.get_mut(&key)
         {

@@ -355,6 +355,7 @@ pub(crate) mod tests {
                 .count() as u64,
             rejected_by_routing: 0,
             shed_by_class: Vec::new(),
+            fault: None,
             decisions: Vec::new(),
             symbols: Symbols::default(),
             instances: totals,

@@ -209,6 +209,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
     RunRecord {
         rejected_by_admission: rejected.count() as u64,
         rejected_by_routing: 0,
+        fault: None,
         shed_by_class: shed,
         decisions,
         symbols,

@@ -245,7 +245,8 @@ fn events_come_in_order_with_the_right_numbers() {
         event(Dispatch, 20, 3, [0, 0, 0]),
         event(Reject, 40, 4, [0, 0, 0]),
         event(TimedOut, 50, 3, [0, 0, 0]),
-        event(Preempt, 706, 1, [0, 0, 0]),
+        // It had as many tokens as the other, less the one of this step.
+        event(Preempt, 706, 1, [6, 0, 0]),
         event(Complete, 706, 0, [7, 106, 816]),
         // It forgot its tokens and starts over.
         event(FirstToken, 816, 1, [1, 919, 0]),
@@ -477,17 +478,14 @@ impl Scheduler for Spy {
     }
 }
 
-/// Today's answer to a nonsensical one; an error that names the policy would serve its author better.
+/// A nonsensical answer gets no plausible score: the run ends and says whose answer it was.
 #[test]
-fn an_index_out_of_range_becomes_the_last_instance() {
+fn an_index_out_of_range_ends_the_run_and_names_the_policy() {
     let front = front(open_door(), Always(Route::To(99)));
     let engine = roomy(EngineRules::BLIS);
-    let record = drive(
-        fresh(3, engine),
-        BY_HAND,
-        front,
-        default_hooks(3),
-        &[ask(0, 10, 1)],
-    );
-    assert_eq!(record.requests[0].instance, Some(2));
+    let asks = [ask(0, 10, 1), ask(5, 10, 1)];
+    let record = drive(fresh(3, engine), BY_HAND, front, default_hooks(3), &asks);
+    let fault = "the routing policy sent request_0 to instance 99; expected 0 to 2";
+    assert_eq!(record.fault.as_deref(), Some(fault));
+    assert_eq!(record.requests.len(), 1, "nothing happens after it");
 }
