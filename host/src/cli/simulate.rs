@@ -426,9 +426,14 @@ fn check_model_flags(explicit: &Explicit, resolved: &Resolved) -> Result<(), Inp
         },
     )?;
     explicit.need(
-        &["moe_comm_backend", "enable_expert_parallel"],
+        &["moe_comm_backend"],
         resolved.is_moe && resolved.dp > 1,
         "without data parallelism (--dp) of a mixture-of-experts model",
+    )?;
+    explicit.need(
+        &["enable_expert_parallel"],
+        resolved.is_moe && resolved.tp * resolved.dp > 1,
+        "without several GPUs per instance (--tp, --dp) and a mixture-of-experts model",
     )?;
     explicit.need(
         &["gpu_memory_utilization"],
@@ -440,11 +445,6 @@ fn check_model_flags(explicit: &Explicit, resolved: &Resolved) -> Result<(), Inp
             }
             _ => "because the KV cache cannot be computed; --total-kv-blocks sets it",
         },
-    )?;
-    explicit.need(
-        &["hardware_config"],
-        !fitted || kv_computed,
-        "with coefficients and KV blocks that do not depend on the hardware's figures",
     )
 }
 

@@ -202,7 +202,10 @@ fn a_flag_without_effect_is_refused_with_the_reason() {
         ("--slo-itl 5ms --summary-only", no_records),
         ("--slo-e2e 5ms --summary-only", no_records),
         ("--detectors all --summary-only", no_records),
-        ("--enable-expert-parallel", no_experts),
+        (
+            "--enable-expert-parallel",
+            "has no effect without several GPUs per instance (--tp, --dp) and a mixture-of-experts model",
+        ),
         ("--moe-comm-backend naive", no_experts),
         (
             "--vllm-version v0.8.4 --latency-model roofline",
