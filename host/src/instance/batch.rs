@@ -152,9 +152,10 @@ impl Instance {
         job.preemptions += 1;
         job.scheduled = 0;
         // It may come back for its own blocks: from now on nothing of it is private.
-        self.kv.publish(&job.held, job.sequence());
+        let mut held = std::mem::take(&mut job.held);
+        self.kv.publish(&mut held, job.sequence());
+        self.kv.release(&mut held);
         job.request.private_from = u32::MAX;
-        self.kv.release(&mut job.held);
         let output_tokens = job.emitted();
         if self.config.rules.keep_tokens_on_preemption {
             if !job.in_prefill() {

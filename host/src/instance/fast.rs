@@ -111,7 +111,7 @@ impl Instance {
                 self.kv.open_block(&mut held);
                 held.set_tail(tail);
             }
-            Touch::Fill => self.kv.register_last(&held, job.sequence()),
+            Touch::Fill => self.kv.register_last(&mut held, job.sequence()),
             Touch::Prefill(n) => {
                 let fits = self.kv.allocate_prefill(&mut held, job.sequence(), n, &[]);
                 debug_assert!(fits, "the blocks were counted");

@@ -2,106 +2,33 @@
 //!
 //! A block on the free list keeps its identity until it is taken again, so freed prefixes stay findable (lazy
 //! eviction). Identity is the key of the block's last token (see [`crate::request::Span`]): the streams are rooted, so that one key
-//! stands for the whole prefix and nothing is hashed.
+//! stands for the whole prefix and nothing is hashed. Blocks without identity are only counted.
 
 use super::changes::ChangeLog;
-use crate::request::TokenSeq;
+use super::free_list::FreeList;
+use super::held::{Held, Sequence};
 use rustc_hash::FxHashMap;
 
-const NONE: u32 = u32::MAX;
-/// The key of a block without identity.
-const NO_KEY: u64 = u64::MAX;
-
+/// A block with identity.
 #[derive(Clone, Copy, Debug)]
-struct Block {
-    key: u64,
-    references: u32,
-    previous: u32,
-    next: u32,
-}
-
-/// The blocks one request holds, in order.
-#[derive(Clone, Debug, Default)]
-pub struct Held {
-    blocks: Vec<u32>,
-    /// Tokens stored in the last block, `1..=block_size`; 0 without blocks.
-    tail: u32,
-    /// The first block was opened by an output token: the prompt is empty, or fully cached and (under `blis` rules) not claimed.
-    detached: bool,
-}
-
-impl Held {
-    /// Blocks held.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.blocks.len()
-    }
-
-    /// Holds nothing?
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
-    }
-
-    /// Tokens stored in the last block; 0 without blocks.
-    #[must_use]
-    pub fn tail(&self) -> u32 {
-        self.tail
-    }
-
-    /// The last block's fill is known to be `tail` by now; blocks that filled up meanwhile were private.
-    pub fn set_tail(&mut self, tail: u32) {
-        self.tail = tail;
-    }
-}
-
-/// What a request stores: its prompt, then its output.
-#[derive(Clone, Copy, Debug)]
-pub struct Sequence<'a> {
-    /// Prompt.
-    pub prompt: &'a TokenSeq,
-    /// Output.
-    pub output: &'a TokenSeq,
-    /// Tokens from this position on are in no other request.
-    pub private_from: u32,
-}
-
-impl Sequence<'_> {
-    fn key_at(&self, position: u32) -> u64 {
-        let prompt = self.prompt.len();
-        let key = if position < prompt {
-            self.prompt.token_key(position)
-        } else {
-            self.output.token_key(position - prompt)
-        };
-        key.expect("a stored token lies inside the sequence")
-    }
-
-    /// Keys of the full blocks among the first `tokens` tokens.
-    pub fn block_keys(&self, block: u32, tokens: u32) -> impl Iterator<Item = u64> + '_ {
-        let whole = self.prompt.len() / block;
-        let wanted = tokens / block;
-        self.prompt
-            .block_keys(block)
-            .take(wanted as usize)
-            .chain((whole..wanted).map(move |k| self.key_at((k + 1) * block - 1)))
-    }
+pub(super) struct Block {
+    pub(super) key: u64,
+    pub(super) references: u32,
 }
 
 /// The KV blocks of one instance.
 #[derive(Clone, Debug)]
 pub struct KvPool {
-    block_size: u32,
+    pub(super) block_size: u32,
     total: u64,
-    /// Blocks that were taken at least once. The rest of the free list is implicit: fresh blocks stand before all freed ones.
-    blocks: Vec<Block>,
-    free_head: u32,
-    free_tail: u32,
-    /// Length of the linked part of the free list.
-    freed: u64,
-    index: FxHashMap<u64, u32>,
+    /// By number.
+    pub(super) blocks: Vec<Block>,
+    /// Numbers that no block has at present.
+    pub(super) spare: Vec<u32>,
+    pub(super) free: FreeList,
+    pub(super) index: FxHashMap<u64, u32>,
     /// Further copies of an indexed key, oldest first; `None` when only the newest copy is findable.
-    copies: Option<FxHashMap<u64, Vec<u32>>>,
+    pub(super) copies: Option<FxHashMap<u64, Vec<u32>>>,
     changes: Option<ChangeLog>,
     version: u64,
     hits: u64,
@@ -117,9 +44,8 @@ impl KvPool {
             block_size,
             total,
             blocks: Vec::new(),
-            free_head: NONE,
-            free_tail: NONE,
-            freed: 0,
+            spare: Vec::new(),
+            free: FreeList::new(total),
             index: FxHashMap::default(),
             copies: all_copies.then(FxHashMap::default),
             changes: None,
@@ -149,7 +75,7 @@ impl KvPool {
     /// Blocks on the free list, cached ones included.
     #[must_use]
     pub fn free(&self) -> u64 {
-        self.total - self.blocks.len() as u64 + self.freed
+        self.free.len()
     }
 
     /// Blocks somebody holds.
@@ -238,20 +164,15 @@ impl KvPool {
         if held.is_empty() {
             self.claim(held, cached);
         }
-        held.blocks.reserve(self.blocks_for(held, tokens) as usize);
         let mut left = tokens;
         left -= self.fill_tail(held, sequence, left);
-        if left > 0 {
-            let mut position = held.blocks.len() as u32 * self.block_size;
-            while left > 0 {
-                let stored = left.min(self.block_size);
-                position += stored;
-                let block = self.take(held, stored);
-                if stored == self.block_size && position <= sequence.private_from {
-                    self.register(block, sequence.key_at(position - 1));
-                }
-                left -= stored;
+        while left > 0 {
+            let stored = left.min(self.block_size);
+            self.take(held, stored);
+            if stored == self.block_size {
+                self.register_last(held, sequence);
             }
+            left -= stored;
         }
         true
     }
@@ -270,13 +191,10 @@ impl KvPool {
     }
 
     /// The full last block becomes findable, unless nobody could ask for it: private, or detached from its prompt.
-    pub fn register_last(&mut self, held: &Held, sequence: Sequence<'_>) {
-        let stored = held.blocks.len() as u32 * self.block_size;
-        if held.detached || stored > sequence.private_from {
-            return;
-        }
-        if let Some(&block) = held.blocks.last() {
-            self.register(block, sequence.key_at(stored - 1));
+    pub fn register_last(&mut self, held: &mut Held, sequence: Sequence<'_>) {
+        let stored = held.len() as u32 * self.block_size;
+        if !held.detached && stored <= sequence.private_from {
+            self.register(held, sequence.key_at(stored - 1));
         }
     }
 
@@ -287,50 +205,47 @@ impl KvPool {
     }
 
     /// A preempted request may ask for its own blocks again: the private ones become findable, too.
-    pub fn publish(&mut self, held: &Held, sequence: Sequence<'_>) {
+    pub fn publish(&mut self, held: &mut Held, sequence: Sequence<'_>) {
         if held.detached {
             return;
         }
-        let full = held.blocks.len() - usize::from(held.tail < self.block_size && !held.is_empty());
-        for (k, &block) in held.blocks[..full].iter().enumerate() {
-            let stored = (k as u32 + 1) * self.block_size;
+        let mut full = held.len() - usize::from(held.tail < self.block_size && !held.is_empty());
+        if self.block_size == 1 {
             // Blocks of one token filled by decoding are never findable; the prompt's are.
-            let findable = self.block_size > 1 || stored <= sequence.prompt.len();
-            if stored > sequence.private_from
-                && findable
-                && self.blocks[block as usize].key == NO_KEY
-            {
-                self.register(block, sequence.key_at(stored - 1));
-            }
+            full = full.min(sequence.prompt.len() as usize);
+        }
+        while held.numbered.len() < full {
+            let stored = (held.numbered.len() as u32 + 1) * self.block_size;
+            self.register(held, sequence.key_at(stored - 1));
         }
     }
 
     /// Gives all blocks back, the last one first, so that the tails of prefixes are recycled before their heads.
     pub fn release(&mut self, held: &mut Held) {
         self.version += 1;
-        for &block in held.blocks.iter().rev() {
+        self.free.append_counted(held.counted.into());
+        for &block in held.numbered.iter().rev() {
             let entry = &mut self.blocks[block as usize];
             entry.references -= 1;
             if entry.references == 0 {
-                self.append_free(block);
+                self.free.append(block);
             }
         }
-        held.blocks.clear();
-        held.tail = 0;
-        held.detached = false;
+        *held = Held::default();
     }
 
     fn claim(&mut self, held: &mut Held, cached: &[u32]) {
         self.version += 1;
         for &block in cached {
-            if self.blocks[block as usize].references == 0 {
-                self.unlink_free(block);
+            let entry = &mut self.blocks[block as usize];
+            if entry.references == 0 {
+                self.free.remove(block);
             }
-            self.blocks[block as usize].references += 1;
+            entry.references += 1;
             self.hits += 1;
-            held.blocks.push(block);
             held.tail = self.block_size;
         }
+        held.numbered.extend_from_slice(cached);
     }
 
     /// Stores up to `tokens` in a partly filled last block; returns how many.
@@ -346,31 +261,27 @@ impl KvPool {
         stored
     }
 
-    /// Takes a free block for `stored` tokens.
-    fn take(&mut self, held: &mut Held, stored: u32) -> u32 {
-        let block = if (self.blocks.len() as u64) < self.total {
-            self.blocks.push(Block {
-                key: NO_KEY,
-                references: 0,
-                previous: NONE,
-                next: NONE,
-            });
-            self.blocks.len() as u32 - 1
-        } else {
-            let block = self.free_head;
-            self.unlink_free(block);
+    /// Takes a free block for `stored` tokens; what it held is forgotten.
+    fn take(&mut self, held: &mut Held, stored: u32) {
+        if let Some(block) = self.free.take() {
             self.forget(block);
-            block
-        };
-        self.blocks[block as usize].references = 1;
+            self.spare.push(block);
+        }
         self.misses += 1;
-        held.blocks.push(block);
+        held.counted += 1;
         held.tail = stored;
-        block
     }
 
-    fn register(&mut self, block: u32, key: u64) {
-        self.blocks[block as usize].key = key;
+    /// Gives the first counted block of a request an identity.
+    fn register(&mut self, held: &mut Held, key: u64) {
+        let entry = Block { key, references: 1 };
+        let block = self.spare.pop().unwrap_or(self.blocks.len() as u32);
+        match self.blocks.get_mut(block as usize) {
+            Some(old) => *old = entry,
+            None => self.blocks.push(entry),
+        }
+        held.counted -= 1;
+        held.numbered.push(block);
         self.version += 1;
         if let Some(copies) = &mut self.copies {
             if self.index.contains_key(&key) {
@@ -389,10 +300,7 @@ impl KvPool {
     }
 
     fn forget(&mut self, block: u32) {
-        let key = std::mem::replace(&mut self.blocks[block as usize].key, NO_KEY);
-        if key == NO_KEY {
-            return;
-        }
+        let key = self.blocks[block as usize].key;
         self.version += 1;
         if let Some(copies) = &mut self.copies
             && let Some(others) = copies.get_mut(&key)
@@ -412,110 +320,5 @@ impl KvPool {
         {
             log.vanishes(key);
         }
-    }
-
-    fn append_free(&mut self, block: u32) {
-        let tail = self.free_tail;
-        let entry = &mut self.blocks[block as usize];
-        entry.previous = tail;
-        entry.next = NONE;
-        if tail == NONE {
-            self.free_head = block;
-        } else {
-            self.blocks[tail as usize].next = block;
-        }
-        self.free_tail = block;
-        self.freed += 1;
-    }
-
-    fn unlink_free(&mut self, block: u32) {
-        let Block { previous, next, .. } = self.blocks[block as usize];
-        if previous == NONE {
-            self.free_head = next;
-        } else {
-            self.blocks[previous as usize].next = next;
-        }
-        if next == NONE {
-            self.free_tail = previous;
-        } else {
-            self.blocks[next as usize].previous = previous;
-        }
-        self.freed -= 1;
-    }
-
-    /// Checks the pool against what its holders hold; for tests after random runs.
-    ///
-    /// # Errors
-    /// A sentence that names the broken invariant.
-    pub fn check<'a>(&self, holders: impl Iterator<Item = &'a Held>) -> Result<(), String> {
-        let mut references = vec![0u32; self.blocks.len()];
-        if self.blocks.len() as u64 > self.total {
-            return Err(format!("{} blocks of {}", self.blocks.len(), self.total));
-        }
-        for held in holders {
-            if held.is_empty() != (held.tail == 0) || held.tail > self.block_size {
-                return Err(format!(
-                    "{} blocks are held, the last with {} tokens",
-                    held.len(),
-                    held.tail
-                ));
-            }
-            for &block in &held.blocks {
-                references[block as usize] += 1;
-            }
-        }
-        for (b, block) in self.blocks.iter().enumerate() {
-            if block.references != references[b] {
-                return Err(format!(
-                    "block {b} counts {} references, holders {}",
-                    block.references, references[b]
-                ));
-            }
-        }
-        let (mut at, mut previous, mut listed) = (self.free_head, NONE, 0u64);
-        while at != NONE {
-            let block = self.blocks[at as usize];
-            if block.references != 0 || block.previous != previous {
-                return Err(format!("free list is broken at block {at}"));
-            }
-            listed += 1;
-            previous = at;
-            at = block.next;
-        }
-        let idle = references.iter().filter(|&&r| r == 0).count() as u64;
-        if listed != self.freed || idle != self.freed || previous != self.free_tail {
-            return Err(format!(
-                "free list has {listed} blocks, counter says {}, {idle} are idle",
-                self.freed
-            ));
-        }
-        // Shared blocks count once.
-        let held = references.iter().filter(|&&r| r > 0).count() as u64;
-        if held != self.used() {
-            return Err(format!("{held} blocks are held, {} in use", self.used()));
-        }
-        for (key, &block) in &self.index {
-            if self.blocks[block as usize].key != *key {
-                return Err(format!("index names block {block} for another key"));
-            }
-        }
-        let Some(copies) = &self.copies else {
-            return Ok(());
-        };
-        for (key, others) in copies {
-            let first = self.index.get(key);
-            let wrong = |b: &&u32| self.blocks[**b as usize].key != *key || first == Some(b);
-            if others.is_empty() || first.is_none() || others.iter().any(|b| wrong(&b)) {
-                return Err(format!(
-                    "copies {others:?} of the block {first:?} are wrong"
-                ));
-            }
-        }
-        let findable = self.index.len() + copies.values().map(Vec::len).sum::<usize>();
-        let keyed = self.blocks.iter().filter(|b| b.key != NO_KEY).count();
-        if findable != keyed {
-            return Err(format!("{keyed} blocks are full, {findable} are findable"));
-        }
-        Ok(())
     }
 }
