@@ -3,7 +3,7 @@
 //! They tell nothing about the tokens themselves, so every request's are unique and no prefix is ever shared.
 
 use super::MAX_TOKENS;
-use super::five_column::Pace;
+use super::pace::Pace;
 use super::table::Table;
 use super::trace_v2::scaled;
 use crate::input::InputError;

@@ -3,6 +3,7 @@
 //! Equal tokens stay equal, so these traces show real prefix-cache behaviour.
 
 use super::MAX_TOKENS;
+use super::pace::Pace;
 use super::table::{Table, shown};
 use super::trace_v2::scaled;
 use super::trie::Trie;
@@ -14,41 +15,6 @@ use std::path::Path;
 const ARRIVAL: usize = 0;
 const PROMPT: usize = 3;
 const OUTPUT: usize = 4;
-
-/// How a trace without deadlines of its own is replayed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
-    /// Factor on the arrival rate: times are divided by it.
-    pub rate_scale: f64,
-    /// Time limit of every request, microseconds; `None` = none.
-    pub timeout_us: Option<i64>,
-    /// Most requests, in order of arrival.
-    pub max_requests: Option<u64>,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            rate_scale: 1.0,
-            timeout_us: None,
-            max_requests: None,
-        }
-    }
-}
-
-impl Pace {
-    /// How many of `rows` rows are wanted.
-    pub(super) fn take(&self, rows: usize) -> usize {
-        self.max_requests
-            .and_then(|n| usize::try_from(n).ok())
-            .map_or(rows, |n| n.min(rows))
-    }
-
-    /// The deadline of a request.
-    pub(super) fn deadline_us(&self, arrival_us: i64) -> i64 {
-        self.timeout_us.map_or(0, |t| arrival_us.saturating_add(t))
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Row {

@@ -9,6 +9,7 @@ pub mod detect;
 pub mod export;
 pub mod five_column;
 mod open;
+pub mod pace;
 pub mod rng;
 pub mod synthetic;
 mod table;

@@ -2,7 +2,8 @@
 
 use super::azure::Azure;
 use super::detect::{Format, detect};
-use super::five_column::{FiveColumn, Pace};
+use super::five_column::FiveColumn;
+use super::pace::Pace;
 use super::trace_v2::{Header, RealTime, Replay, SessionMode, TraceV2};
 use crate::input::InputError;
 use crate::request::{Finished, Request, Source, Symbols};
