@@ -94,7 +94,9 @@ pub fn with_the_flags_of_run(sweep: clap::Command) -> clap::Command {
         let unseen = UNSEEN[..3].iter().any(|(ids, _)| ids.contains(&id));
         if unseen { arg.hide(true) } else { arg }
     };
+    let about = sweep.get_about().cloned().unwrap_or_default();
     RunArgs::augment_args(sweep)
+        .about(about)
         .mut_arg("model", |arg| arg.required(false))
         .mut_args(hide)
 }

@@ -8,7 +8,7 @@ use super::Results;
 use super::go;
 use crate::metrics::stats::Spread;
 use crate::metrics::summary::Latencies;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use std::io::{self, Write};
 
 /// Reads one metric.
@@ -149,29 +149,31 @@ pub fn write_csv(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::R
     csv.flush()
 }
 
-/// Writes an array of objects, one a line. Dimensions are text, everything else is a number or null.
+/// Writes an array of objects, one a line. The run's name is text, metrics are numbers or null, and a dimension is made of
+/// numbers where all its values are.
 ///
 /// # Errors
 /// When `out` fails.
 pub fn write_json(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+    let number = |field: &str| serde_json::from_str::<Number>(field).ok();
+    let is_text: Vec<bool> = (0..columns.len())
+        .map(|at| {
+            let dimension = at < columns.len() - METRICS.len() - 1;
+            let text = |row: &Row| number(&row.fields[at]).is_none();
+            at == 0 || dimension && rows.iter().any(text)
+        })
+        .collect();
     for (k, row) in rows.iter().enumerate() {
-        let text = row.point().len();
-        let object: Map<String, Value> = columns
-            .iter()
-            .zip(&row.fields)
-            .enumerate()
-            .map(|(at, (name, field))| {
-                let number = || serde_json::from_str(field).unwrap_or(Value::Null);
-                (
-                    name.clone(),
-                    if at <= text {
-                        Value::from(field.as_str())
-                    } else {
-                        number()
-                    },
-                )
-            })
-            .collect();
+        let value = |at: usize, field: &str| {
+            if is_text[at] {
+                Value::from(field)
+            } else {
+                number(field).map_or(Value::Null, Value::Number)
+            }
+        };
+        let fields = row.fields.iter().enumerate();
+        let values = fields.map(|(at, field)| value(at, field));
+        let object: Map<String, Value> = columns.iter().cloned().zip(values).collect();
         out.write_all(if k == 0 { b"[\n" } else { b",\n" })?;
         serde_json::to_writer(&mut *out, &object)?;
     }

@@ -1,17 +1,25 @@
 //! The table of a sweep for people: a line per point, the seeds summed up, the best values marked.
 
 use super::Row;
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::collections::BTreeMap;
 
-const WIDTH: u16 = 100;
+const WIDTH: usize = 100;
+
+/// Lists in dimensions are broken into lines of this length when the table gets too wide.
+const LINE: usize = 24;
+/// What goes first when the table gets too wide.
+const LEAST_WANTED: [&str; 4] = ["ttft_p50_ms", "tpot_mean_ms", "cache_hit_rate", "rejected"];
+
+/// Writes a number with the digits that suit another, of which it is the deviation.
+type Show = fn(f64, f64) -> String;
 
 /// A column after the dimensions.
 struct Column {
     metric: &'static str,
     title: &'static str,
     best: Best,
-    show: fn(f64) -> String,
+    show: Show,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -32,12 +40,7 @@ const COLUMNS: [Column; 9] = [
     column("fitness", "Fitness", Best::Highest, digits),
 ];
 
-const fn column(
-    metric: &'static str,
-    title: &'static str,
-    best: Best,
-    show: fn(f64) -> String,
-) -> Column {
+const fn column(metric: &'static str, title: &'static str, best: Best, show: Show) -> Column {
     Column {
         metric,
         title,
@@ -47,9 +50,9 @@ const fn column(
 }
 
 /// Three digits or so: enough to choose by; the file has the rest.
-fn digits(x: f64) -> String {
-    match x.abs() {
-        0.0 => "0".into(),
+fn digits(x: f64, like: f64) -> String {
+    match like.abs() {
+        0.0 if x == 0.0 => "0".into(),
         a if a < 0.9995 => format!("{x:.3}"),
         a if a < 9.995 => format!("{x:.2}"),
         a if a < 99.95 => format!("{x:.1}"),
@@ -59,7 +62,7 @@ fn digits(x: f64) -> String {
     }
 }
 
-fn percent(share: f64) -> String {
+fn percent(share: f64, _: f64) -> String {
     format!("{:.1}%", 100.0 * share)
 }
 
@@ -95,48 +98,134 @@ impl Group<'_> {
 }
 
 /// A table with a line per point; several seeds show as their mean and standard deviation. With several dimensions the best
-/// value is marked for each value of the first. Columns that are 0 everywhere are left out.
+/// value is marked for each value of the first. Columns that are 0 everywhere, and what makes the table too wide, are left
+/// out.
 #[must_use]
 pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
     let groups: Vec<Group<'_>> = rows
         .chunk_by(|a, b| a.point() == b.point())
         .map(Group)
         .collect();
-    let blocks = dimensions.len() > 1;
-    let shown: Vec<&Column> = COLUMNS
-        .iter()
-        .filter(|c| {
-            rows.iter()
-                .any(|r| r.metric(c.metric).is_some_and(|x| x != 0.0))
-        })
-        .collect();
-    let mut lines: Vec<Vec<String>> = groups.iter().map(|g| g.0[0].point().to_vec()).collect();
-    let mut marked = false;
-    for column in &shown {
-        let best = best(column, &groups, blocks);
-        marked |= best.contains(&true);
-        for ((line, group), best) in lines.iter_mut().zip(&groups).zip(&best) {
-            line.push(cell(column, group, *best));
-        }
-    }
-    let titles = dimensions.iter().copied();
-    let table = layout(
-        dimensions.len(),
-        titles.chain(shown.iter().map(|c| c.title)).collect(),
-        lines,
-    );
+    let matters = |c: &&Column| {
+        let mut values = rows.iter().filter_map(|row| row.metric(c.metric));
+        values.any(|x| x != 0.0)
+    };
     let seeds = groups.first().map_or(0, |g| g.0.len());
-    let runs = if rows.len() == 1 { "run" } else { "runs" };
-    let mut last = format!("{} {runs}; latencies in ms", rows.len());
+    let mut drawing = Drawing {
+        dimensions,
+        groups,
+        columns: COLUMNS.iter().filter(matters).collect(),
+        deviations: seeds > 1,
+        broken: false,
+    };
+    drawing.narrow();
+    let deviation = if drawing.deviations {
+        " ±standard deviation"
+    } else {
+        ""
+    };
+    let mut last = match rows.len() {
+        1 => "1 run; latencies in ms".to_owned(),
+        n => format!("{n} runs; latencies in ms"),
+    };
     if seeds > 1 {
-        last.push_str(&format!("; mean ±standard deviation of {seeds} seeds"));
+        last.push_str(&format!("; mean{deviation} of {seeds} seeds"));
     }
-    if marked && blocks {
+    let text = drawing.text();
+    if text.contains('*') && dimensions.len() > 1 {
         last.push_str(&format!("; * best for its {}", dimensions[0]));
-    } else if marked {
+    } else if text.contains('*') {
         last.push_str("; * best");
     }
-    format!("{table}\n{last}\n")
+    format!("{text}\n{last}\n")
+}
+
+/// What the table shows.
+struct Drawing<'a> {
+    dimensions: &'a [&'a str],
+    groups: Vec<Group<'a>>,
+    columns: Vec<&'a Column>,
+    deviations: bool,
+    /// Are lists in the dimensions broken into lines?
+    broken: bool,
+}
+
+impl Drawing<'_> {
+    /// Leaves things out until it fits.
+    fn narrow(&mut self) {
+        let mut out = LEAST_WANTED.iter();
+        while self.width() > WIDTH {
+            if !std::mem::replace(&mut self.broken, true) || std::mem::take(&mut self.deviations) {
+                continue;
+            }
+            let Some(metric) = out.next() else { return };
+            self.columns.retain(|c| c.metric != *metric);
+        }
+    }
+
+    /// Columns of cells under their titles, the dimensions first.
+    fn cells(&self) -> Vec<(String, Vec<String>)> {
+        let value = |value: &str| {
+            if self.broken {
+                lines(value)
+            } else {
+                value.to_owned()
+            }
+        };
+        let values = |k: usize| self.groups.iter().map(move |g| value(&g.0[0].point()[k]));
+        let dimensions = self.dimensions.iter().enumerate();
+        let metrics = self.columns.iter().map(|column| {
+            let best = best(column, &self.groups, self.dimensions.len() > 1);
+            let cells = self.groups.iter().zip(best);
+            let cells = cells.map(|(group, best)| cell(column, group, best, self.deviations));
+            (column.title.to_owned(), cells.collect())
+        });
+        dimensions
+            .map(|(k, name)| ((*name).to_owned(), values(k).collect()))
+            .chain(metrics)
+            .collect()
+    }
+
+    fn width(&self) -> usize {
+        let cells = self.cells();
+        let widths = cells.iter().map(|(title, cells)| {
+            let lines = cells.iter().flat_map(|cell| cell.lines()).chain([&**title]);
+            lines.map(|line| line.chars().count()).max().unwrap_or(0) + 3
+        });
+        widths.sum::<usize>() + 1
+    }
+
+    fn text(&self) -> String {
+        let columns = self.cells();
+        let mut table = Table::new();
+        table
+            .load_style(presets::UTF8_FULL_CONDENSED)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(columns.iter().map(|(title, _)| title));
+        for k in 0..self.groups.len() {
+            table.add_row(columns.iter().map(|(_, cells)| &cells[k]));
+        }
+        for column in table.column_iter_mut().skip(self.dimensions.len()) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table.to_string()
+    }
+}
+
+/// Breaks a list after its commas.
+fn lines(list: &str) -> String {
+    let mut lines = String::new();
+    let mut length = 0;
+    for item in list.split_inclusive(',') {
+        let more = item.chars().count();
+        if length > 0 && length + more > LINE {
+            lines.push('\n');
+            length = 0;
+        }
+        lines.push_str(item);
+        length += more;
+    }
+    lines
 }
 
 /// Which groups show the best value of a column within their block. Nothing is best where all are alike.
@@ -160,38 +249,22 @@ fn best(column: &Column, groups: &[Group<'_>], blocks: bool) -> Vec<bool> {
             Best::Highest => highest,
             Best::Lowest => lowest,
         };
-        let [lowest, highest, best] = [lowest, highest, best].map(column.show);
+        let show = |x| (column.show)(x, x);
         // What looks the same is as good.
-        lowest != highest && mean.is_some_and(|mean| (column.show)(mean) == best)
+        show(lowest) != show(highest) && mean.is_some_and(|mean| show(mean) == show(best))
     };
     groups.iter().zip(&means).map(is_best).collect()
 }
 
-fn cell(column: &Column, group: &Group<'_>, best: bool) -> String {
+fn cell(column: &Column, group: &Group<'_>, best: bool, deviations: bool) -> String {
     let Some((mean, deviation)) = group.spread(column.metric) else {
         return "- ".into();
     };
-    let mut text = (column.show)(mean);
-    if let Some(deviation) = deviation {
+    let mut text = (column.show)(mean, mean);
+    if let (Some(deviation), true) = (deviation, deviations) {
         text.push_str(" ±");
-        text.push_str((column.show)(deviation).trim_end_matches('%'));
+        text.push_str((column.show)(deviation, mean).trim_end_matches(['%', 'k', 'M']));
     }
     text.push(if best { '*' } else { ' ' });
     text
-}
-
-/// Draws it. Only dimensions are broken into several lines, when the table gets too wide.
-fn layout(dimensions: usize, titles: Vec<&str>, lines: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(WIDTH)
-        .set_header(titles)
-        .add_rows(lines);
-    for column in table.column_iter_mut().skip(dimensions) {
-        column.set_cell_alignment(CellAlignment::Right);
-        column.set_constraint(ColumnConstraint::ContentWidth);
-    }
-    table.to_string()
 }
