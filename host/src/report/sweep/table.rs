@@ -35,7 +35,7 @@ const COLUMNS: [Column; 9] = [
     column("tpot_mean_ms", "TPOT", Best::Lowest, digits),
     column("e2e_p99_ms", "E2E p99", Best::Lowest, digits),
     column("cache_hit_rate", "Hit rate", Best::Highest, percent),
-    column("rejected", "Rejected", Best::Lowest, digits),
+    column("rejected", "Rejected", Best::Lowest, count),
     column("slo_attainment", "SLO met", Best::Highest, percent),
     column("fitness", "Fitness", Best::Highest, digits),
 ];
@@ -60,6 +60,10 @@ fn digits(x: f64, like: f64) -> String {
         a if a < 999_950.0 => format!("{:.1}k", x / 1e3),
         _ => format!("{:.1}M", x / 1e6),
     }
+}
+
+fn count(n: f64, _: f64) -> String {
+    format!("{n:.0}")
 }
 
 fn percent(share: f64, _: f64) -> String {
