@@ -512,19 +512,19 @@ fn the_table_sums_up_the_seeds_and_marks_the_best() {
          --grid routing-scorers=queue-depth:1;precise-prefix-cache:2,queue-depth:1,kv-utilization:1 --seeds 3",
     );
     insta::assert_snapshot!(several.stdout, @r"
-    ┌──────┬─────────────────────────┬────────────┬──────────┬──────────┬───────┬─────────┬──────────┐
-    │ rate ┆ routing-scorers         ┆ Requests/s ┆ TTFT p50 ┆ TTFT p99 ┆  TPOT ┆ E2E p99 ┆ Hit rate │
-    ╞══════╪═════════════════════════╪════════════╪══════════╪══════════╪═══════╪═════════╪══════════╡
-    │ 20   ┆ queue-depth:1           ┆      4.61  ┆    24.6  ┆    36.6  ┆ 9.25  ┆   9138  ┆    2.9%  │
-    │ 20   ┆ precise-prefix-cache:2, ┆      4.61  ┆    24.6  ┆    36.6  ┆ 9.25  ┆   9138  ┆    2.9%  │
-    │      ┆ queue-depth:1,          ┆            ┆          ┆          ┆       ┆         ┆          │
-    │      ┆ kv-utilization:1        ┆            ┆          ┆          ┆       ┆         ┆          │
-    │ 400  ┆ queue-depth:1           ┆      5.33* ┆     122* ┆     213* ┆ 9.65* ┆   9138* ┆    5.6%* │
-    │ 400  ┆ precise-prefix-cache:2, ┆      5.18  ┆     211  ┆     362  ┆ 9.90  ┆   9351  ┆    2.9%  │
-    │      ┆ queue-depth:1,          ┆            ┆          ┆          ┆       ┆         ┆          │
-    │      ┆ kv-utilization:1        ┆            ┆          ┆          ┆       ┆         ┆          │
-    └──────┴─────────────────────────┴────────────┴──────────┴──────────┴───────┴─────────┴──────────┘
-    12 runs; latencies in ms; mean of 3 seeds; * best for its rate
+    ┌──────┬─────────────────────────┬─────────────┬────────────┬────────────┬────────────┐
+    │ rate ┆ routing-scorers         ┆  Requests/s ┆   TTFT p99 ┆    E2E p99 ┆   Hit rate │
+    ╞══════╪═════════════════════════╪═════════════╪════════════╪════════════╪════════════╡
+    │ 20   ┆ queue-depth:1           ┆ 4.61 ±0.38  ┆ 36.6 ±1.4  ┆ 9138 ±894  ┆ 2.9% ±0.2  │
+    │ 20   ┆ precise-prefix-cache:2, ┆ 4.61 ±0.38  ┆ 36.6 ±1.4  ┆ 9138 ±894  ┆ 2.9% ±0.2  │
+    │      ┆ queue-depth:1,          ┆             ┆            ┆            ┆            │
+    │      ┆ kv-utilization:1        ┆             ┆            ┆            ┆            │
+    │ 400  ┆ queue-depth:1           ┆ 5.33 ±0.62* ┆   213 ±14* ┆ 9138 ±865* ┆ 5.6% ±0.4* │
+    │ 400  ┆ precise-prefix-cache:2, ┆ 5.18 ±0.59  ┆   362 ±10  ┆ 9351 ±867  ┆ 2.9% ±0.2  │
+    │      ┆ queue-depth:1,          ┆             ┆            ┆            ┆            │
+    │      ┆ kv-utilization:1        ┆             ┆            ┆            ┆            │
+    └──────┴─────────────────────────┴─────────────┴────────────┴────────────┴────────────┘
+    12 runs; latencies in ms; mean ±standard deviation of 3 seeds; * best for its rate
     ");
     let none = sweep(
         &folder,

@@ -9,7 +9,7 @@ const WIDTH: usize = 100;
 /// Lists in dimensions are broken into lines of this length when the table gets too wide.
 const LINE: usize = 24;
 /// What goes first when the table gets too wide.
-const LEAST_WANTED: [&str; 4] = ["ttft_p50_ms", "tpot_mean_ms", "cache_hit_rate", "rejected"];
+const LEAST_WANTED: [&str; 3] = ["ttft_p50_ms", "tpot_mean_ms", "cache_hit_rate"];
 
 /// Writes a number with the digits that suit another, of which it is the deviation.
 type Show = fn(f64, f64) -> String;
@@ -155,15 +155,18 @@ struct Drawing<'a> {
 }
 
 impl Drawing<'_> {
-    /// Leaves things out until it fits.
+    /// Leaves things out until it fits: first columns, then the deviations, which tell what a difference is worth.
     fn narrow(&mut self) {
         let mut out = LEAST_WANTED.iter();
         while self.width() > WIDTH {
-            if !std::mem::replace(&mut self.broken, true) || std::mem::take(&mut self.deviations) {
+            if !std::mem::replace(&mut self.broken, true) {
                 continue;
             }
-            let Some(metric) = out.next() else { return };
-            self.columns.retain(|c| c.metric != *metric);
+            match out.next() {
+                Some(metric) => self.columns.retain(|c| c.metric != *metric),
+                None if self.deviations => self.deviations = false,
+                None => return,
+            }
         }
     }
 
