@@ -37,7 +37,7 @@ pub enum Command {
     Replay(Box<ReplayArgs>),
     /// Simulate a grid of settings in parallel, with any flags of `run`
     #[command(after_help = SWEEP_EXAMPLES)]
-    Sweep(Box<SweepArgs>),
+    Sweep(SweepArgs),
     /// List the models, or explain what a run would use for one
     #[command(after_help = "Examples:
   windtunnel models
@@ -149,7 +149,7 @@ pub enum Format {
 }
 
 /// What a served model runs on.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Model and hardware")]
 pub struct ModelArgs {
     /// Model, by full or short name (see `windtunnel models`)
@@ -221,7 +221,7 @@ pub struct ModelArgs {
 }
 
 /// Inside an instance.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Serving engine")]
 pub struct EngineArgs {
     /// Whose behaviour the engine follows
@@ -261,7 +261,7 @@ pub struct EngineArgs {
 }
 
 /// Around the instances.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Cluster and policies")]
 pub struct ClusterArgs {
     /// Serving instances in the cluster
@@ -306,7 +306,7 @@ pub struct ClusterArgs {
 }
 
 /// What to find out.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Analysis")]
 pub struct AnalysisArgs {
     /// Goodput target for time to first token: 200ms, or class=200ms,class=1s
@@ -357,7 +357,7 @@ pub enum TraceLevel {
 }
 
 /// Where results go.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// What to print on stdout
@@ -385,7 +385,7 @@ pub struct OutputArgs {
 }
 
 /// Everything `run` and `replay` share.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct CommonArgs {
     /// Model and hardware.
     #[command(flatten)]
@@ -412,7 +412,7 @@ pub struct CommonArgs {
 }
 
 /// `windtunnel run`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     /// Shared flags.
     #[command(flatten)]
@@ -423,7 +423,7 @@ pub struct RunArgs {
 }
 
 /// Synthetic traffic, or a trace file.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Workload")]
 pub struct WorkloadArgs {
     /// `distribution`, a preset (chatbot, contentgen, summarization, multidoc), `traces`, or a trace file
@@ -476,7 +476,7 @@ pub struct WorkloadArgs {
 }
 
 /// `windtunnel replay`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ReplayArgs {
     /// Trace file; its format is told by its content
     #[arg(
@@ -512,7 +512,7 @@ pub enum SessionModeName {
 }
 
 /// `windtunnel models`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ModelsArgs {
     /// Part of the names to list; a full or short name explains that model
     pub name: Option<String>,

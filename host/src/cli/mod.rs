@@ -52,7 +52,8 @@ pub fn main() -> ExitCode {
 
 /// The command line. Every flag takes a negative number as its value, so that the flag can say what is wrong with it.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommands(|sub| {
+    let cli = Cli::command().mut_subcommand("sweep", sweep::with_the_flags_of_run);
+    cli.mut_subcommands(|sub| {
         sub.mut_args(|arg| {
             let takes_value = arg.get_action().takes_values();
             arg.allow_negative_numbers(takes_value)
@@ -65,7 +66,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
     match &cli.command {
         Command::Run(run) => simulate::run(run, &explicit),
         Command::Replay(replay) => simulate::replay(replay, &explicit),
-        Command::Sweep(args) => sweep::sweep(args, &explicit),
+        Command::Sweep(args) => sweep::sweep(args, matches),
         Command::Models(models) => models::models(models, &explicit),
         Command::Completions { shell } => {
             let mut script = Vec::new();

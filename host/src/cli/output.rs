@@ -59,7 +59,7 @@ pub fn check_paths(
 }
 
 /// Can there be a file at `path`?
-fn check_path(path: &Path) -> Result<(), InputError> {
+pub fn check_path(path: &Path) -> Result<(), InputError> {
     let refuse = |why: String| Err(InputError::in_file(path.display(), why));
     let folder = folder_of(path);
     if path.is_dir() {

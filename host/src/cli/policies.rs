@@ -32,20 +32,33 @@ pub fn bundle(cluster: &ClusterArgs, patches: &[(String, String)]) -> Result<Bun
     Bundle::parse(&name, &text)?;
     let mut tree: serde_json::Value = parse_yaml(&name, &text)?;
     for (keys, value) in patches {
-        let mut at = &mut tree;
-        for key in keys.split('.') {
-            if !at.is_object() {
-                return Err(InputError::in_file(
-                    &name,
-                    format!("there is nothing at \"{keys}\" to vary"),
-                ));
-            }
-            at = &mut at[key];
-        }
-        *at = parse_yaml(&name, value)?;
+        let Some(place) = place(&mut tree, keys) else {
+            return Err(InputError::in_file(
+                &name,
+                format!("there is no place for \"{keys}\""),
+            ));
+        };
+        *place = parse_yaml("", value).map_err(|e| {
+            InputError::new(format!("the value \"{value}\" is no YAML: {}", e.message()))
+        })?;
     }
-    // JSON is YAML: the patched tree goes through the same strict door.
-    Bundle::parse(&name, &tree.to_string())
+    // JSON is YAML: the patched tree goes through the same strict door. It has no lines to point at.
+    Bundle::parse(&name, &tree.to_string()).map_err(|e| InputError::in_file(&name, e.message()))
+}
+
+/// Where a path of keys leads; sections that are missing are made, items of lists must be there.
+fn place<'a>(tree: &'a mut serde_json::Value, keys: &str) -> Option<&'a mut serde_json::Value> {
+    use serde_json::Value;
+    keys.split('.').try_fold(tree, |at, key| {
+        if at.is_null() {
+            *at = Value::Object(serde_json::Map::new());
+        }
+        match at {
+            Value::Object(map) => Some(map.entry(key).or_insert(Value::Null)),
+            Value::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
+            _ => None,
+        }
+    })
 }
 
 /// Works out the policies of a run under the given rules.

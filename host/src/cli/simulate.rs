@@ -3,7 +3,7 @@
 use super::args::{CommonArgs, LatencyName, ReplayArgs, RulesName, RunArgs, TraceLevel};
 use super::effects::Explicit;
 use super::progress::Bar;
-use super::workloads::{self, Opened};
+use super::workloads::{self, Opened, Traces};
 use super::{output, policies, say};
 use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, Progress, TraceConfig};
 use crate::config::Defaults;
@@ -19,11 +19,11 @@ use crate::policy::PolicySpec;
 use crate::record::RunRecord;
 use crate::report::ReportInputs;
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// `windtunnel run`.
 pub fn run(args: &RunArgs, explicit: &Explicit) -> anyhow::Result<()> {
-    prepare(args, explicit, &[])?.carry_out(&args.common)
+    prepare(args, explicit, &[], None)?.carry_out(&args.common)
 }
 
 /// `windtunnel replay`.
@@ -41,7 +41,8 @@ pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
     Prepared { plan, opened }.carry_out(&args.common)
 }
 
-/// Works out a run. `patches` change keys of its policy bundle: path of keys and value.
+/// Works out a run. `patches` change keys of its policy bundle: path of keys and value. `traces` keeps what was parsed for
+/// the next run.
 ///
 /// # Errors
 /// On anything wrong with flags and files.
@@ -49,15 +50,52 @@ pub fn prepare(
     args: &RunArgs,
     explicit: &Explicit,
     patches: &[(String, String)],
+    traces: Option<&Traces>,
 ) -> Result<Prepared, InputError> {
+    let plan = Plan::of(&args.common, explicit, &trace_files(args), patches)?;
+    let opened = workloads::for_run(args, explicit, &plan.defaults, traces)?;
+    Ok(Prepared { plan, opened })
+}
+
+/// The files that a run reads, those that exist.
+pub fn files_of(args: &RunArgs) -> Vec<PathBuf> {
+    let model = args.common.model.model_config_folder.as_deref();
+    let model = model.map(|folder| {
+        if folder.is_file() {
+            folder.to_owned()
+        } else {
+            folder.join("config.json")
+        }
+    });
+    let traces = trace_files(args).into_iter().flatten();
+    figures(&args.common)
+        .into_iter()
+        .chain(traces)
+        .map(Path::to_owned)
+        .chain(model)
+        .filter(|path| path.is_file())
+        .collect()
+}
+
+fn trace_files(args: &RunArgs) -> [Option<&Path>; 2] {
     let w = &args.workload;
-    let inputs = [
+    [
         Some(Path::new(&w.workload)),
         w.workload_traces_filepath.as_deref(),
-    ];
-    let plan = Plan::of(&args.common, explicit, &inputs, patches)?;
-    let opened = workloads::for_run(args, explicit, &plan.defaults)?;
-    Ok(Prepared { plan, opened })
+    ]
+}
+
+/// Files with figures and settings.
+fn figures(common: &CommonArgs) -> Vec<&Path> {
+    [
+        &common.model.defaults_filepath,
+        &common.model.hardware_config,
+        &common.cluster.policy_config,
+        &common.analysis.saturation_config,
+    ]
+    .into_iter()
+    .filter_map(|path| path.as_deref())
+    .collect()
 }
 
 /// A run that is known to make sense.
@@ -74,16 +112,22 @@ pub struct Finished {
 }
 
 impl Prepared {
+    /// What a person should know about it.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        let plan = &self.plan;
+        let notes = plan.resolved.notes.iter().chain(&plan.policy_notes);
+        notes.chain(&self.opened.notes)
+    }
+
+    /// The policies it runs.
+    pub fn policies(&self) -> &PolicySpec {
+        &self.plan.policies
+    }
+
     /// Simulates, with a progress bar, and delivers the results.
     fn carry_out(self, common: &CommonArgs) -> anyhow::Result<()> {
         // Not before all input is known to be good: an error comes alone.
-        let notes = self
-            .plan
-            .resolved
-            .notes
-            .iter()
-            .chain(&self.plan.policy_notes);
-        for note in notes.chain(&self.opened.notes) {
+        for note in self.notes() {
             say(&format!("note: {note}"));
         }
         tracing::info!(
@@ -223,17 +267,9 @@ impl Plan {
             !common.output.summary_only,
             "with --summary-only, which keeps no request's record",
         )?;
-        let figures = [
-            &m.defaults_filepath,
-            &m.hardware_config,
-            &common.cluster.policy_config,
-            &common.analysis.saturation_config,
-        ];
-        let inputs: Vec<&Path> = figures
+        let inputs: Vec<&Path> = figures(common)
             .into_iter()
-            .map(|p| p.as_deref())
-            .chain(trace.iter().copied())
-            .flatten()
+            .chain(trace.iter().copied().flatten())
             .collect();
         output::check_paths(&common.output, &common.analysis, &inputs)?;
         Ok(Self {

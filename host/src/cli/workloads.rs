@@ -9,6 +9,7 @@ use crate::request::Source;
 use crate::workload::synthetic::{Distribution, Length, Parameters};
 use crate::workload::{OpenOptions, RealTime, SessionMode, Trace, open, trace_v2};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Flags of synthetic lengths.
 const LENGTH_FLAGS: [&str; 9] = [
@@ -34,6 +35,34 @@ pub struct Opened {
     pub notes: Vec<String>,
 }
 
+impl Opened {
+    fn trace(path: &Path, trace: Trace, horizon_us: i64) -> Self {
+        Self {
+            description: format!("{} ({})", path.display(), trace.format()),
+            source: Box::new(trace),
+            horizon_us,
+            slo_targets: SloTargets::default(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Traces that several runs replay; each is parsed once, so that all see the same.
+#[derive(Debug, Default)]
+pub struct Traces(Mutex<Vec<(PathBuf, OpenOptions, Trace)>>);
+
+impl Traces {
+    fn open(&self, path: &Path, options: &OpenOptions) -> Result<Trace, InputError> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, trace)) = known.iter().find(|(p, o, _)| p == path && o == options) {
+            return Ok(trace.clone());
+        }
+        let trace = open(path, None, options)?;
+        known.push((path.to_owned(), *options, trace.clone()));
+        Ok(trace)
+    }
+}
+
 /// The simulated time limit: the flag, or none.
 fn horizon(common: &CommonArgs) -> Result<i64, InputError> {
     match common.horizon {
@@ -49,6 +78,7 @@ pub fn for_run(
     args: &RunArgs,
     explicit: &Explicit,
     defaults: &Defaults,
+    traces: Option<&Traces>,
 ) -> Result<Opened, InputError> {
     let w = &args.workload;
     let horizon_us = horizon(&args.common)?;
@@ -93,14 +123,15 @@ pub fn for_run(
         false,
         "with a trace file, whose requests have their own lengths",
     )?;
-    from_trace(
-        &path,
-        None,
-        &OpenOptions {
-            horizon_us,
-            ..OpenOptions::default()
-        },
-    )
+    let options = OpenOptions {
+        horizon_us,
+        ..OpenOptions::default()
+    };
+    let trace = match traces {
+        Some(traces) => traces.open(&path, &options)?,
+        None => open(&path, None, &options)?,
+    };
+    Ok(Opened::trace(&path, trace, horizon_us))
 }
 
 fn synthetic(
@@ -204,7 +235,7 @@ pub fn for_replay(
     };
     let header = args.trace_header.as_deref();
     let reference_horizon = as_the_reference && args.common.horizon.is_none();
-    let mut opened = from_trace_with(path, header, &options, reference_horizon)?;
+    let mut opened = from_trace(path, header, &options, reference_horizon)?;
     if let Some(header) = header {
         for (class, targets) in &trace_v2::Header::read(header)?.goodput_slo_targets {
             opened
@@ -222,14 +253,6 @@ pub fn for_replay(
 }
 
 fn from_trace(
-    path: &Path,
-    header: Option<&Path>,
-    options: &OpenOptions,
-) -> Result<Opened, InputError> {
-    from_trace_with(path, header, options, false)
-}
-
-fn from_trace_with(
     path: &Path,
     header: Option<&Path>,
     options: &OpenOptions,
@@ -251,12 +274,8 @@ fn from_trace_with(
             path.display()
         ));
     }
-    let description = format!("{} ({})", path.display(), trace.format());
     Ok(Opened {
-        source: Box::new(trace),
-        description,
-        horizon_us,
-        slo_targets: SloTargets::default(),
         notes,
+        ..Opened::trace(path, trace, horizon_us)
     })
 }

@@ -1,10 +1,14 @@
 //! Rows of a sweep: one per run, as CSV, JSON, and as a table over the seeds.
 
+mod table;
+
+pub use table::table;
+
 use super::Results;
 use super::go;
 use crate::metrics::stats::Spread;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use serde_json::{Map, Value};
+use crate::metrics::summary::Latencies;
+use serde_json::{Map, Number, Value};
 use std::io::{self, Write};
 
 /// Reads one metric.
@@ -26,28 +30,20 @@ const METRICS: [(&str, Metric); 27] = [
     ("output_tokens_per_s", |r| {
         Some(r.summary.cluster.tokens_per_sec())
     }),
-    ("ttft_mean_ms", |r| Some(ttft(r).mean)),
-    ("ttft_p50_ms", |r| Some(ttft(r).p50)),
-    ("ttft_p90_ms", |r| Some(ttft(r).p90)),
-    ("ttft_p99_ms", |r| Some(ttft(r).p99)),
-    ("itl_mean_ms", |r| {
-        Some(r.summary.cluster.latency_ms.itl.mean)
-    }),
-    ("itl_p99_ms", |r| Some(r.summary.cluster.latency_ms.itl.p99)),
-    ("tpot_mean_ms", |r| {
-        Some(r.summary.cluster.latency_ms.tpot.mean)
-    }),
-    ("tpot_p99_ms", |r| {
-        Some(r.summary.cluster.latency_ms.tpot.p99)
-    }),
-    ("e2e_mean_ms", |r| {
-        Some(r.summary.cluster.latency_ms.e2e.mean)
-    }),
-    ("e2e_p50_ms", |r| Some(r.summary.cluster.latency_ms.e2e.p50)),
-    ("e2e_p90_ms", |r| Some(r.summary.cluster.latency_ms.e2e.p90)),
-    ("e2e_p99_ms", |r| Some(r.summary.cluster.latency_ms.e2e.p99)),
+    ("ttft_mean_ms", |r| some(&latencies(r).ttft, |s| s.mean)),
+    ("ttft_p50_ms", |r| some(&latencies(r).ttft, |s| s.p50)),
+    ("ttft_p90_ms", |r| some(&latencies(r).ttft, |s| s.p90)),
+    ("ttft_p99_ms", |r| some(&latencies(r).ttft, |s| s.p99)),
+    ("itl_mean_ms", |r| some(&latencies(r).itl, |s| s.mean)),
+    ("itl_p99_ms", |r| some(&latencies(r).itl, |s| s.p99)),
+    ("tpot_mean_ms", |r| some(&latencies(r).tpot, |s| s.mean)),
+    ("tpot_p99_ms", |r| some(&latencies(r).tpot, |s| s.p99)),
+    ("e2e_mean_ms", |r| some(&latencies(r).e2e, |s| s.mean)),
+    ("e2e_p50_ms", |r| some(&latencies(r).e2e, |s| s.p50)),
+    ("e2e_p90_ms", |r| some(&latencies(r).e2e, |s| s.p90)),
+    ("e2e_p99_ms", |r| some(&latencies(r).e2e, |s| s.p99)),
     ("scheduling_delay_p99_ms", |r| {
-        Some(r.summary.cluster.latency_ms.scheduling_delay.p99)
+        some(&latencies(r).scheduling_delay, |s| s.p99)
     }),
     ("preemptions", |r| {
         Some(r.summary.cluster.preemptions as f64)
@@ -63,21 +59,13 @@ const METRICS: [(&str, Metric); 27] = [
     ("fitness", |r| r.fitness.as_ref().map(|f| f.score)),
 ];
 
-/// Columns of the table for people, after the dimensions.
-const SHOWN: [(&str, &str); 9] = [
-    ("requests_per_s", "Requests/s"),
-    ("ttft_p50_ms", "TTFT p50"),
-    ("ttft_p99_ms", "TTFT p99"),
-    ("tpot_mean_ms", "TPOT mean"),
-    ("e2e_p99_ms", "E2E p99"),
-    ("cache_hit_rate", "Hit rate"),
-    ("rejected", "Rejected"),
-    ("slo_attainment", "SLO met"),
-    ("fitness", "Fitness"),
-];
+fn latencies<'a>(r: &'a Results<'_>) -> &'a Latencies {
+    &r.summary.cluster.latency_ms
+}
 
-fn ttft<'a>(r: &'a Results<'_>) -> &'a Spread {
-    &r.summary.cluster.latency_ms.ttft
+/// A latency that nobody had is absent, not 0: 0 would look like the best.
+fn some(spread: &Spread, of: fn(&Spread) -> f64) -> Option<f64> {
+    (spread.count > 0).then(|| of(spread))
 }
 
 /// Names of the columns: the run's id, the dimensions, the seed, the metrics.
@@ -109,7 +97,8 @@ impl Row {
             .map(str::to_owned);
         let metrics = METRICS
             .iter()
-            .map(|(_, of)| of(results).map_or(String::new(), go::number));
+            .map(|(_, of)| of(results).filter(|x| x.is_finite()))
+            .map(|x| x.map_or(String::new(), go::number));
         Self {
             fields: head.chain([seed.to_string()]).chain(metrics).collect(),
         }
@@ -160,114 +149,33 @@ pub fn write_csv(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::R
     csv.flush()
 }
 
-/// Writes an array of objects, one a line. Dimensions are text, everything else is a number or null.
+/// Writes an array of objects, one a line. The run's name is text, metrics are numbers or null, and a dimension is made of
+/// numbers where all its values are.
 ///
 /// # Errors
 /// When `out` fails.
 pub fn write_json(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+    let number = |field: &str| serde_json::from_str::<Number>(field).ok();
+    let is_text: Vec<bool> = (0..columns.len())
+        .map(|at| {
+            let dimension = at < columns.len() - METRICS.len() - 1;
+            let text = |row: &Row| number(&row.fields[at]).is_none();
+            at == 0 || dimension && rows.iter().any(text)
+        })
+        .collect();
     for (k, row) in rows.iter().enumerate() {
-        let text = row.point().len();
-        let object: Map<String, Value> = columns
-            .iter()
-            .zip(&row.fields)
-            .enumerate()
-            .map(|(at, (name, field))| {
-                let number = || serde_json::from_str(field).unwrap_or(Value::Null);
-                (
-                    name.clone(),
-                    if at <= text {
-                        Value::from(field.as_str())
-                    } else {
-                        number()
-                    },
-                )
-            })
-            .collect();
+        let value = |at: usize, field: &str| {
+            if is_text[at] {
+                Value::from(field)
+            } else {
+                number(field).map_or(Value::Null, Value::Number)
+            }
+        };
+        let fields = row.fields.iter().enumerate();
+        let values = fields.map(|(at, field)| value(at, field));
+        let object: Map<String, Value> = columns.iter().cloned().zip(values).collect();
         out.write_all(if k == 0 { b"[\n" } else { b",\n" })?;
         serde_json::to_writer(&mut *out, &object)?;
     }
     out.write_all(if rows.is_empty() { b"[]\n" } else { b"\n]\n" })
-}
-
-/// A table with a line per point; several seeds show as their mean and standard deviation.
-#[must_use]
-pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Disabled);
-    let shown: Vec<_> = SHOWN
-        .iter()
-        .filter(|(name, _)| rows.iter().any(|row| row.metric(name).is_some()))
-        .collect();
-    table.set_header(
-        dimensions
-            .iter()
-            .copied()
-            .chain(shown.iter().map(|(_, title)| *title)),
-    );
-    for column in table.column_iter_mut().skip(dimensions.len()) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    let mut from = 0;
-    while from < rows.len() {
-        let to = from
-            + rows[from..]
-                .iter()
-                .take_while(|row| row.point() == rows[from].point())
-                .count();
-        let cell = |name: &str| {
-            let values: Vec<f64> = rows[from..to]
-                .iter()
-                .filter_map(|row| row.metric(name))
-                .collect();
-            spread(name, &values)
-        };
-        table.add_row(
-            rows[from]
-                .point()
-                .iter()
-                .cloned()
-                .chain(shown.iter().map(|(name, _)| cell(name))),
-        );
-        from = to;
-    }
-    let seeds = if rows.is_empty() {
-        0
-    } else {
-        rows.iter()
-            .take_while(|row| row.point() == rows[0].point())
-            .count()
-    };
-    let over = if seeds > 1 {
-        format!("; mean ± standard deviation over {seeds} seeds")
-    } else {
-        String::new()
-    };
-    format!("{table}\n{} runs; latencies in ms{over}\n", rows.len())
-}
-
-fn spread(name: &str, values: &[f64]) -> String {
-    if values.is_empty() {
-        return String::new();
-    }
-    let share = matches!(name, "cache_hit_rate" | "slo_attainment");
-    let show = |x: f64| match name {
-        _ if share => format!("{:.1}%", 100.0 * x),
-        "fitness" => format!("{x:.4}"),
-        "rejected" => format!("{x:.0}"),
-        _ if x >= 1000.0 => format!("{x:.0}"),
-        _ => format!("{x:.2}"),
-    };
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    if values.len() == 1 {
-        return show(mean);
-    }
-    let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    format!(
-        "{} ± {}",
-        show(mean),
-        show(variance.sqrt()).trim_end_matches('%')
-    )
 }

@@ -22,9 +22,34 @@ pub fn stream(seed: u64, label: &str, client: u64, request: u64) -> ChaCha8Rng {
 /// The FNV-1a hash, 64 bits.
 #[must_use]
 pub fn fnv1a64(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    let mut hash = Fnv1a64::default();
+    hash.add(text.as_bytes());
+    hash.value()
+}
+
+/// The FNV-1a hash of bytes that come in pieces.
+#[derive(Clone, Copy, Debug)]
+pub struct Fnv1a64(u64);
+
+impl Default for Fnv1a64 {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv1a64 {
+    /// Takes in more bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+    }
+
+    /// The hash of all bytes so far.
+    #[must_use]
+    pub fn value(self) -> u64 {
+        self.0
+    }
 }
 
 #[cfg(test)]

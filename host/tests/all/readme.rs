@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use windtunnel::instance::EngineRules;
 use windtunnel::policy;
-use windtunnel::report::rows;
+use windtunnel::report::{rows, sweep};
 
 /// A fenced block of a document.
 struct Block {
@@ -290,6 +290,8 @@ fn the_references_are_complete() {
     ];
     lists("reference/policies.md", policies.concat());
     lists("reference/results.md", rows::COLUMNS);
+    let columns = sweep::columns(&[]);
+    lists("reference/results.md", columns.iter().map(String::as_str));
 
     let switches = format!("{:?}", EngineRules::BLIS);
     let switches: Vec<&str> = switches

@@ -1,25 +1,35 @@
-//! The points of a sweep: every combination of the given values, times the seeds.
+//! The points of a sweep: every combination of the given values.
 
-use crate::cli::args::Cli;
+use super::UNSEEN;
 use crate::cli::effects::Explicit;
-use crate::input::{InputError, unknown};
-use clap::{Arg, ArgAction, CommandFactory};
+use crate::input::{InputError, nearest};
+use clap::{Arg, ArgAction};
+use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
 
-/// Flags of the sweep itself; all but the switches take a value.
-const OWN: [&str; 4] = ["--grid", "--seeds", "--out", "--jobs"];
-const OWN_SWITCHES: [&str; 1] = ["--fresh"];
 /// Marks a key of the policy bundle.
 const BUNDLE: &str = "bundle:";
+
+/// What a dimension varies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Key {
+    /// A flag of `run`.
+    Flag {
+        /// Its main name, without dashes.
+        long: String,
+        /// It takes no value of its own: `true` gives it, `false` does not.
+        is_switch: bool,
+    },
+    /// A path of keys in the policy bundle.
+    Bundle(String),
+}
 
 /// One dimension.
 #[derive(Clone, Debug)]
 struct Axis {
     /// As given: a flag without dashes, or `bundle:a.b`.
     name: String,
-    /// The flag takes no value of its own: `true` gives it, `false` does not.
-    is_switch: bool,
+    key: Key,
     values: Vec<String>,
 }
 
@@ -31,118 +41,149 @@ pub struct Grid {
 
 /// One combination of values.
 #[derive(Clone, Debug)]
-pub struct Point {
-    chosen: Vec<(Axis, usize)>,
-    pub seed: u64,
-    /// Changes of the policy bundle: path of keys and value.
-    pub bundle: Vec<(String, String)>,
+pub struct Point<'a> {
+    axes: &'a [Axis],
+    /// Index of the value on each axis.
+    chosen: Vec<usize>,
 }
 
 impl Grid {
-    /// Reads the dimensions.
+    /// Reads the dimensions. `flags` are those of `run`, `explicit` says which of them all runs share.
     ///
     /// # Errors
-    /// Unknown flags, flags that are given anyway, no values, a dimension named twice.
-    pub fn parse(
-        given: &[String],
-        bundle: Option<&Path>,
-        explicit: &Explicit,
-    ) -> Result<Self, InputError> {
+    /// Unknown flags, flags that are given anyway or cannot be seen in a row, no values, anything given twice.
+    pub fn parse(given: &[String], flags: &[Arg], explicit: &Explicit) -> Result<Self, InputError> {
         let mut axes: Vec<Axis> = Vec::new();
         for text in given {
-            let Some((name, values)) = text.split_once('=') else {
+            let axis = Axis::parse(text, flags)?;
+            if let Key::Flag { long, .. } = &axis.key
+                && explicit.has(&long.replace('-', "_"))
+            {
                 return Err(InputError::new(format!(
-                    "--grid {text}: expected KEY=VALUE,VALUE,..."
+                    "--{long} is given and swept; drop one of the two"
                 )));
-            };
-            let name = name.trim().trim_start_matches("--");
-            let separator = if values.contains(';') { ';' } else { ',' };
-            let values: Vec<String> = values
-                .split(separator)
-                .map(|v| v.trim().to_owned())
-                .collect();
-            if values.iter().any(String::is_empty) {
-                return Err(InputError::new(format!("--grid {text}: a value is empty")));
             }
-            let is_switch = match name.strip_prefix(BUNDLE) {
-                Some(_) if bundle.is_none() => {
-                    return Err(InputError::new(format!(
-                        "--grid {name}: there is no --policy-config to vary"
-                    )));
-                }
-                Some(_) => false,
-                None => check_flag(name, &values, explicit)?,
-            };
-            if axes.iter().any(|axis| axis.name == name) {
-                return Err(InputError::new(format!("--grid {name} is given twice")));
+            if axes.iter().any(|other| other.key == axis.key) {
+                return Err(InputError::new(format!(
+                    "--grid {} is given twice",
+                    axis.name
+                )));
             }
-            axes.push(Axis {
-                name: name.to_owned(),
-                is_switch,
-                values,
-            });
+            axes.push(axis);
         }
-        Ok(Self { axes })
+        let grid = Self { axes };
+        let bundle = explicit.has("policy_config") || grid.varies("policy-config");
+        let mut keys = grid.axes.iter().filter(|a| matches!(a.key, Key::Bundle(_)));
+        match keys.next() {
+            Some(axis) if !bundle => Err(InputError::new(format!(
+                "--grid {}: there is no --policy-config to vary",
+                axis.name
+            ))),
+            _ => Ok(grid),
+        }
     }
 
-    /// Names of the dimensions.
+    /// Is this flag of `run` a dimension?
+    pub fn varies(&self, flag: &str) -> bool {
+        let is_it = |axis: &Axis| matches!(&axis.key, Key::Flag { long, .. } if long == flag);
+        self.axes.iter().any(is_it)
+    }
+
+    /// Names of the dimensions, as given.
     pub fn names(&self) -> Vec<&str> {
         self.axes.iter().map(|axis| axis.name.as_str()).collect()
     }
 
-    /// Every combination, the last dimension varying fastest, each with `seeds` seeds from `seed` on.
-    pub fn points(&self, seed: u64, seeds: u64) -> Vec<Point> {
-        let mut combinations: Vec<Vec<(Axis, usize)>> = vec![Vec::new()];
+    /// Positions of the dimensions that vary the policy bundle.
+    pub fn bundle_axes(&self) -> impl Iterator<Item = usize> {
+        let is_key = |(k, axis): (usize, &Axis)| matches!(axis.key, Key::Bundle(_)).then_some(k);
+        self.axes.iter().enumerate().filter_map(is_key)
+    }
+
+    /// How many combinations there are; `None` = more than can be counted.
+    pub fn size(&self) -> Option<u64> {
+        let lengths = self.axes.iter().map(|axis| axis.values.len() as u64);
+        lengths.into_iter().try_fold(1, u64::checked_mul)
+    }
+
+    /// Every combination, the last dimension varying fastest.
+    pub fn points(&self) -> Vec<Point<'_>> {
+        let mut all: Vec<Vec<usize>> = vec![Vec::new()];
         for axis in &self.axes {
-            let longer = |c: &Vec<(Axis, usize)>| {
-                let c = c.clone();
-                (0..axis.values.len())
-                    .map(move |k| c.iter().cloned().chain([(axis.clone(), k)]).collect())
-                    .collect::<Vec<_>>()
-            };
-            combinations = combinations.iter().flat_map(longer).collect();
+            let longer =
+                |c: Vec<usize>| (0..axis.values.len()).map(move |k| [c.as_slice(), &[k]].concat());
+            all = all.into_iter().flat_map(longer).collect();
         }
-        let with_seeds = |chosen: Vec<(Axis, usize)>| {
-            (0..seeds).map(move |k| Point::new(chosen.clone(), seed.wrapping_add(k)))
+        let point = |chosen| Point {
+            axes: &self.axes,
+            chosen,
         };
-        combinations.into_iter().flat_map(with_seeds).collect()
+        all.into_iter().map(point).collect()
     }
 }
 
-/// Is `name` a flag of `run` that a sweep may vary? Says whether it is a switch.
-fn check_flag(name: &str, values: &[String], explicit: &Explicit) -> Result<bool, InputError> {
-    let command = Cli::command();
-    let run = command
-        .find_subcommand("run")
-        .expect("there is a run command");
-    let longs = |arg: &Arg| -> Vec<String> {
-        let aliases = arg.get_all_aliases().unwrap_or_default();
-        arg.get_long()
-            .into_iter()
-            .chain(aliases)
-            .map(str::to_owned)
-            .collect()
-    };
-    let Some(arg) = run
-        .get_arguments()
-        .find(|arg| longs(arg).iter().any(|long| long == name))
-    else {
-        let all: Vec<String> = run.get_arguments().flat_map(longs).collect();
-        let nearest = crate::input::nearest(name, all.iter().map(String::as_str)).unwrap_or("rate");
-        return Err(InputError::new(unknown(
-            "flag of `run`",
-            name,
-            &[nearest, "... (see windtunnel run --help)"],
+impl Axis {
+    fn parse(text: &str, flags: &[Arg]) -> Result<Self, InputError> {
+        let Some((name, values)) = text.split_once('=') else {
+            return Err(InputError::new(format!(
+                "--grid {text}: expected KEY=VALUE,VALUE,..."
+            )));
+        };
+        let name = name.trim().trim_start_matches("--");
+        let separator = if values.contains(';') { ';' } else { ',' };
+        let values: Vec<String> = values
+            .split(separator)
+            .map(|v| v.trim().to_owned())
+            .collect();
+        if values.iter().any(String::is_empty) {
+            return Err(InputError::new(format!("--grid {text}: a value is empty")));
+        }
+        if let Some(k) = (1..values.len()).find(|&k| values[..k].contains(&values[k])) {
+            return Err(InputError::new(format!(
+                "--grid {name}: the value {} is given twice",
+                values[k]
+            )));
+        }
+        let key = match name.strip_prefix(BUNDLE) {
+            Some(keys) if keys.split('.').any(str::is_empty) => {
+                return Err(InputError::new(format!(
+                    "--grid {name}: expected bundle:KEY.KEY"
+                )));
+            }
+            Some(keys) => Key::Bundle(keys.to_owned()),
+            None => flag(name, &values, flags)?,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            key,
+            values,
+        })
+    }
+}
+
+/// The names of a flag, the main one first.
+fn names(arg: &Arg) -> Vec<String> {
+    let aliases = arg.get_all_aliases().unwrap_or_default();
+    let all = arg.get_long().into_iter().chain(aliases);
+    all.map(str::to_owned).collect()
+}
+
+/// The flag of `run` that a dimension varies.
+fn flag(name: &str, values: &[String], flags: &[Arg]) -> Result<Key, InputError> {
+    let Some(arg) = flags.iter().find(|a| names(a).iter().any(|n| n == name)) else {
+        let all: Vec<String> = flags.iter().flat_map(names).collect();
+        let hint = nearest(name, all.iter().map(String::as_str))
+            .map_or(String::new(), |n| format!(" did you mean \"{n}\"?"));
+        return Err(InputError::new(format!(
+            "--grid: unknown flag of `run` \"{name}\";{hint} `windtunnel run --help` lists them"
         )));
     };
     let id = arg.get_id().as_str();
     if id == "seed" {
         return Err(InputError::new("--grid seed: give --seeds N instead"));
     }
-    if explicit.has(id) {
-        return Err(InputError::new(format!(
-            "--{name} is given and swept; drop one of the two"
-        )));
+    if let Some((_, why)) = UNSEEN.iter().find(|(ids, _)| ids.contains(&id)) {
+        return Err(InputError::new(format!("--{name} has no effect {why}")));
     }
     let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
     if is_switch && values.iter().any(|v| v != "true" && v != "false") {
@@ -150,95 +191,66 @@ fn check_flag(name: &str, values: &[String], explicit: &Explicit) -> Result<bool
             "--grid {name}: a switch takes true and false"
         )));
     }
-    Ok(is_switch)
+    Ok(Key::Flag {
+        long: names(arg).swap_remove(0),
+        is_switch,
+    })
 }
 
-/// The arguments after `sweep` that belong to the runs.
-pub fn base_arguments(all: impl Iterator<Item = String>) -> Vec<String> {
-    let mut base = Vec::new();
-    let mut skip = false;
-    for argument in all {
-        let own_with_value = OWN
-            .iter()
-            .any(|own| argument.starts_with(&format!("{own}=")));
-        if std::mem::take(&mut skip) || own_with_value || OWN_SWITCHES.contains(&argument.as_str())
-        {
-            continue;
-        }
-        if OWN.contains(&argument.as_str()) {
-            skip = true;
-            continue;
-        }
-        base.push(argument);
-    }
-    base
-}
-
-impl Point {
-    fn new(chosen: Vec<(Axis, usize)>, seed: u64) -> Self {
-        let bundle = chosen
-            .iter()
-            .filter_map(|(axis, k)| {
-                Some((
-                    axis.name.strip_prefix(BUNDLE)?.to_owned(),
-                    axis.values[*k].clone(),
-                ))
-            })
-            .collect();
-        Self {
-            chosen,
-            seed,
-            bundle,
-        }
+impl Point<'_> {
+    fn pairs(&self) -> impl Iterator<Item = (&Axis, &str)> {
+        let value = |(axis, k): (_, &usize)| {
+            let axis: &Axis = axis;
+            (axis, axis.values[*k].as_str())
+        };
+        self.axes.iter().zip(&self.chosen).map(value)
     }
 
     /// Values in the order of the dimensions.
     pub fn values(&self) -> Vec<&str> {
-        self.chosen
-            .iter()
-            .map(|(axis, k)| axis.values[*k].as_str())
-            .collect()
+        self.pairs().map(|(_, value)| value).collect()
     }
 
-    /// What the command line of this run has more than the others'.
-    pub fn arguments(&self) -> Vec<String> {
-        let mut arguments = vec![format!("--seed={}", self.seed)];
-        for (axis, k) in &self.chosen {
-            let value = &axis.values[*k];
-            if axis.name.starts_with(BUNDLE) {
-                continue;
-            }
-            if !axis.is_switch {
-                arguments.push(format!("--{}={value}", axis.name));
-            } else if value == "true" {
-                arguments.push(format!("--{}", axis.name));
-            }
-        }
-        arguments
+    /// Flags that the runs of this point have beyond those that all share.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let argument = |(axis, value): (&Axis, &str)| match &axis.key {
+            Key::Flag {
+                long,
+                is_switch: false,
+            } => Some(format!("--{long}={value}").into()),
+            Key::Flag { long, .. } => (value == "true").then(|| format!("--{long}").into()),
+            Key::Bundle(_) => None,
+        };
+        self.pairs().filter_map(argument).collect()
     }
 
-    /// Names the run for good: the same version, arguments and values have the same name.
-    pub fn id(&self, base: &[String]) -> String {
-        let mut text = env!("CARGO_PKG_VERSION").to_owned();
-        for part in base.iter().cloned().chain(self.arguments()) {
-            text.push('\n');
-            text.push_str(&part);
-        }
-        for (key, value) in &self.bundle {
-            text.push_str(&format!("\n{BUNDLE}{key}={value}"));
-        }
-        format!("{:016x}", crate::workload::rng::fnv1a64(&text))
+    /// Changes of the policy bundle: path of keys and value.
+    pub fn bundle(&self) -> Vec<(String, String)> {
+        let patch = |(axis, value): (&Axis, &str)| match &axis.key {
+            Key::Bundle(keys) => Some((keys.clone(), value.to_owned())),
+            Key::Flag { .. } => None,
+        };
+        self.pairs().filter_map(patch).collect()
+    }
+
+    /// The index of its first twin, the point that has the first value on this axis, in the order of
+    /// [`points`](Grid::points).
+    pub fn twin(&self, axis: usize) -> usize {
+        let fold = |at: usize, (k, (a, chosen)): (usize, (&Axis, &usize))| {
+            at * a.values.len() + if k == axis { 0 } else { *chosen }
+        };
+        let digits = self.axes.iter().zip(&self.chosen).enumerate();
+        digits.fold(0, fold)
     }
 }
 
-impl fmt::Display for Point {
+impl fmt::Display for Point<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts: Vec<String> = self
-            .chosen
-            .iter()
-            .map(|(axis, k)| format!("{}={}", axis.name, axis.values[*k]))
+            .pairs()
+            .map(|(axis, value)| format!("{}={value}", axis.name))
             .collect();
-        write!(f, "{}, seed {}", parts.join(", "), self.seed)
+        f.write_str(&parts.join(", "))
     }
 }
 
@@ -248,53 +260,65 @@ mod tests {
 
     fn grid(given: &[&str]) -> Result<Grid, InputError> {
         let given: Vec<String> = given.iter().map(ToString::to_string).collect();
-        Grid::parse(&given, None, &Explicit::default())
+        Grid::parse(&given, &super::super::flags_of_run(), &Explicit::default())
     }
 
     #[test]
-    fn the_last_dimension_varies_fastest_and_seeds_fastest_of_all() {
+    fn the_last_dimension_varies_fastest() {
         let grid = grid(&[
             "rate=1,2",
-            "routing-scorers=queue-depth:1;queue-depth:2,load-balance:1",
+            "--routing-scorers=queue-depth:1;queue-depth:2,load-balance:1",
+            "dp=1,2",
         ])
         .unwrap();
-        let points: Vec<String> = grid.points(7, 2).iter().map(ToString::to_string).collect();
-        assert_eq!(points.len(), 8);
-        assert_eq!(points[1], "rate=1, routing-scorers=queue-depth:1, seed 8");
+        let points = grid.points();
+        assert_eq!(grid.size(), Some(8));
+        let names: Vec<String> = points.iter().map(ToString::to_string).collect();
+        assert_eq!(names[1], "rate=1, routing-scorers=queue-depth:1, dp=2");
         assert_eq!(
-            points[2],
-            "rate=1, routing-scorers=queue-depth:2,load-balance:1, seed 7"
+            names[2],
+            "rate=1, routing-scorers=queue-depth:2,load-balance:1, dp=1"
         );
-        assert_eq!(points[4], "rate=2, routing-scorers=queue-depth:1, seed 7");
+        assert_eq!(names[4], "rate=2, routing-scorers=queue-depth:1, dp=1");
+        assert_eq!([0, 1, 2].map(|axis| points[7].twin(axis)), [3, 5, 6]);
+    }
+
+    #[test]
+    fn flags_are_named_by_their_main_names_and_switches_come_bare() {
+        let grid = grid(&["num-requests=7", "summary-only=false,true"]).unwrap();
+        let arguments = |k: usize| grid.points()[k].arguments();
+        assert_eq!(arguments(0), ["--max-prompts=7"]);
+        assert_eq!(arguments(1), ["--max-prompts=7", "--summary-only"]);
     }
 
     #[test]
     fn aliases_are_flags_and_mistakes_are_named() {
-        assert!(grid(&["num-requests=1,2", "max-num-seqs=3"]).is_ok());
         let error = |given: &[&str]| grid(given).unwrap_err().to_string();
-        assert!(
-            error(&["raet=1"]).contains("did you mean \"rate\"?"),
-            "{}",
-            error(&["raet=1"])
+        assert_eq!(
+            error(&["raet=1"]),
+            "--grid: unknown flag of `run` \"raet\"; did you mean \"rate\"? `windtunnel run --help` lists them"
         );
         assert_eq!(
             error(&["rate"]),
             "--grid rate: expected KEY=VALUE,VALUE,..."
         );
         assert_eq!(error(&["rate=1,,2"]), "--grid rate=1,,2: a value is empty");
-        assert_eq!(error(&["rate=1", "rate=2"]), "--grid rate is given twice");
+        assert_eq!(
+            error(&["rate=1,2,1"]),
+            "--grid rate: the value 1 is given twice"
+        );
+        assert_eq!(
+            error(&["max-num-seqs=1", "max-num-running-reqs=2"]),
+            "--grid max-num-running-reqs is given twice"
+        );
         assert_eq!(error(&["seed=1"]), "--grid seed: give --seeds N instead");
         assert_eq!(
             error(&["bundle:scheduler=sjf"]),
             "--grid bundle:scheduler: there is no --policy-config to vary"
         );
-    }
-
-    #[test]
-    fn the_runs_do_not_see_the_flags_of_the_sweep() {
-        let all = "--model m --grid rate=1,2 --jobs=2 --out x.csv --rate 3 --fresh --seeds 4"
-            .split(' ')
-            .map(String::from);
-        assert_eq!(base_arguments(all), ["--model", "m", "--rate", "3"]);
+        assert_eq!(
+            error(&["bundle:=1"]),
+            "--grid bundle:: expected bundle:KEY.KEY"
+        );
     }
 }
