@@ -106,6 +106,8 @@ pub struct KvPool {
     index_version: u64,
     hits: u64,
     misses: u64,
+    /// Empty lists of released holders, kept for their memory: in a steady state no list is allocated or grown.
+    spare: Vec<Vec<u32>>,
 }
 
 impl KvPool {
@@ -126,6 +128,7 @@ impl KvPool {
             index_version: 0,
             hits: 0,
             misses: 0,
+            spare: Vec::new(),
         }
     }
 
@@ -235,6 +238,7 @@ impl KvPool {
             return true;
         }
         if held.is_empty() {
+            self.equip(held);
             self.claim(held, cached);
         }
         held.blocks.reserve(self.blocks_for(held, tokens) as usize);
@@ -282,6 +286,7 @@ impl KvPool {
     /// Opens a block for one output token. The caller knows that one is free.
     pub fn open_block(&mut self, held: &mut Held) {
         held.detached |= held.is_empty();
+        self.equip(held);
         self.take(held, 1);
     }
 
@@ -314,8 +319,18 @@ impl KvPool {
             }
         }
         held.blocks.clear();
+        if held.blocks.capacity() > 0 {
+            self.spare.push(std::mem::take(&mut held.blocks));
+        }
         held.tail = 0;
         held.detached = false;
+    }
+
+    /// Gives a holder without a list a used one.
+    fn equip(&mut self, held: &mut Held) {
+        if held.blocks.capacity() == 0 {
+            held.blocks = self.spare.pop().unwrap_or_default();
+        }
     }
 
     fn claim(&mut self, held: &mut Held, cached: &[u32]) {
