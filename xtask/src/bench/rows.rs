@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// The deployment of all rows, and prompts of N(256, 64) tokens. Clients never give up.
-const COMMON: &str = "--model llama-3.1-8b-instruct --hardware H100 --tp 1 --latency-model trained-physics --timeout -1 --quiet";
+/// The deployment of all rows.
+const COMMON: &str =
+    "--model llama-3.1-8b-instruct --hardware H100 --tp 1 --latency-model trained-physics --quiet";
 
 /// Requests per second and instance at 70 % load. Each is 0.7 x what one instance sustained of requests that came far too fast:
 ///
@@ -26,7 +27,7 @@ pub(super) struct Row {
     pub(super) long: bool,
 }
 
-/// A synthetic workload, least-loaded routing.
+/// A synthetic workload with prompts of N(`prompt`, 64) tokens, whose clients never give up; least-loaded routing.
 struct Shape {
     instances: u32,
     requests: u64,
@@ -50,7 +51,7 @@ impl Shape {
         let rate = (self.rate * f64::from(self.instances) * 10.0).round() / 10.0;
         let rate = if self.instances == 1 { self.rate } else { rate };
         let mut arguments = format!(
-            "run {COMMON} --prompt-tokens {} --prompt-tokens-stdev 64 --output-tokens {} --output-tokens-stdev 0 \
+            "run {COMMON} --timeout -1 --prompt-tokens {} --prompt-tokens-stdev 64 --output-tokens {} --output-tokens-stdev 0 \
              --rate {rate} --num-requests {} --num-instances {} --routing-policy least-loaded",
             self.prompt, self.output, self.requests, self.instances,
         );
@@ -135,7 +136,12 @@ pub(super) fn growth() -> Vec<Row> {
             ..BASE
         }
         .row("prompt-x4", None, ""),
-        BASE.row("shared-prefix", None, "--prefix-tokens 2048"),
+        // A decode that reads 2,048 tokens more takes longer: at the base's rate the instance would be overloaded.
+        Shape {
+            rate: RATE_128 / 4.0,
+            ..BASE
+        }
+        .row("shared-prefix", None, "--prefix-tokens 2048"),
         BASE.row("tight-kv", None, "--total-kv-blocks 1500"),
     ];
     let plain = |row: &Row| Row {
