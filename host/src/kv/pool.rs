@@ -99,6 +99,9 @@ pub struct KvPool {
     free_tail: u32,
     /// Length of the linked part of the free list.
     freed: u64,
+    /// Blocks of the free list that have an identity. Among those without one the order shows nowhere as long as none with one stands
+    /// between them: then the one used last is taken first, so that a pool touches no more memory than its holders need.
+    freed_findable: u64,
     index: FxHashMap<u64, u32>,
     /// Further copies of an indexed key, oldest first; `None` when only the newest copy is findable.
     copies: Option<FxHashMap<u64, Vec<u32>>>,
@@ -122,6 +125,7 @@ impl KvPool {
             free_head: NONE,
             free_tail: NONE,
             freed: 0,
+            freed_findable: 0,
             index: FxHashMap::default(),
             copies: all_copies.then(FxHashMap::default),
             changes: None,
@@ -360,7 +364,10 @@ impl KvPool {
 
     /// Takes a free block for `stored` tokens.
     fn take(&mut self, held: &mut Held, stored: u32) -> u32 {
-        let block = if (self.blocks.len() as u64) < self.total {
+        let untouched = (self.blocks.len() as u64) < self.total;
+        let nameless = |head: u32| head != NONE && self.blocks[head as usize].key == NO_KEY;
+        // A nameless head is as good as an untouched block: both stand before all blocks with an identity.
+        let block = if untouched && !nameless(self.free_head) {
             self.blocks.push(Block {
                 key: NO_KEY,
                 references: 0,
@@ -426,22 +433,40 @@ impl KvPool {
         }
     }
 
+    /// Puts a block that nobody holds any more on the free list.
     fn append_free(&mut self, block: u32) {
-        let tail = self.free_tail;
+        let findable = self.blocks[block as usize].key != NO_KEY;
+        self.freed_findable += u64::from(findable);
+        self.freed += 1;
+        // In front where the order does not show, else at the end.
+        let front = !findable && self.freed_findable == 0;
+        let (previous, next) = if front {
+            (NONE, self.free_head)
+        } else {
+            (self.free_tail, NONE)
+        };
         let entry = &mut self.blocks[block as usize];
-        entry.previous = tail;
-        entry.next = NONE;
-        if tail == NONE {
+        (entry.previous, entry.next) = (previous, next);
+        if previous == NONE {
             self.free_head = block;
         } else {
-            self.blocks[tail as usize].next = block;
+            self.blocks[previous as usize].next = block;
         }
-        self.free_tail = block;
-        self.freed += 1;
+        if next == NONE {
+            self.free_tail = block;
+        } else {
+            self.blocks[next as usize].previous = block;
+        }
     }
 
     fn unlink_free(&mut self, block: u32) {
-        let Block { previous, next, .. } = self.blocks[block as usize];
+        let Block {
+            key,
+            previous,
+            next,
+            ..
+        } = self.blocks[block as usize];
+        self.freed_findable -= u64::from(key != NO_KEY);
         if previous == NONE {
             self.free_head = next;
         } else {
@@ -485,14 +510,22 @@ impl KvPool {
             }
         }
         let (mut at, mut previous, mut listed) = (self.free_head, NONE, 0u64);
+        let mut findable = 0;
         while at != NONE {
             let block = self.blocks[at as usize];
             if block.references != 0 || block.previous != previous {
                 return Err(format!("free list is broken at block {at}"));
             }
             listed += 1;
+            findable += u64::from(block.key != NO_KEY);
             previous = at;
             at = block.next;
+        }
+        if findable != self.freed_findable {
+            return Err(format!(
+                "free list has {findable} blocks with an identity, counter says {}",
+                self.freed_findable
+            ));
         }
         let idle = references.iter().filter(|&&r| r == 0).count() as u64;
         if listed != self.freed || idle != self.freed || previous != self.free_tail {
