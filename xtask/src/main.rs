@@ -1,13 +1,15 @@
 //! Automation of the workspace: `cargo xtask <command>`.
 //!
 //! `test` is what a change must pass. It runs the checks from the cheapest to the dearest, stops at the first that fails, and leaves
-//! with its exit code. The last line says how many tests passed and failed.
+//! with its exit code. The last line says how many tests passed and failed. `bench` measures what runs cost; nothing depends on it.
 
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "this is a command for people"
 )]
+
+mod bench;
 
 use anyhow::{Context, bail};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,12 +23,14 @@ Usage: cargo xtask <command>
 
 Commands:
   test    Format, lints, documentation and all tests; the last line counts the tests
+  bench   What whole runs cost: CPU seconds, memory, instructions (bench --help)
   help    This text";
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test(),
+        ["bench", ..] => bench::bench(&arguments[1..]),
         [] | ["help" | "--help" | "-h"] => {
             println!("{HELP}");
             Ok(ExitCode::SUCCESS)
@@ -110,7 +114,8 @@ fn tests(count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
         &[
             (
                 "tests (nextest)",
-                "nextest run --workspace --all-targets --cargo-quiet",
+                // Not all targets: that would run the benchmarks, too.
+                "nextest run --workspace --lib --bins --tests --cargo-quiet",
             ),
             (
                 "documentation examples",

@@ -84,7 +84,8 @@ impl Weighted {
     /// From (value, how many) pairs in any order; values may repeat.
     #[must_use]
     pub fn new(mut pairs: Vec<(i64, u64)>) -> Self {
-        pairs.sort_unstable();
+        // Mostly a few ascending lists one after the other: the stable sort merges those instead of starting anew.
+        pairs.sort();
         let mut weighted = Self::default();
         let mut end = 0;
         for (value, weight) in pairs {

@@ -22,13 +22,17 @@ pub struct Length {
 }
 
 impl Length {
-    /// Draws a length: clamped (so mass gathers at the bounds), then rounded half away from zero, at least 1. Equal
-    /// bounds draw nothing.
+    /// Draws a length: clamped (so mass gathers at the bounds), then rounded half away from zero, at least 1. Where only
+    /// one length is possible, nothing is drawn: to start a stream of random numbers is most of what a request costs its source.
     pub fn sample(&self, rng: &mut impl rand::Rng) -> u32 {
         if self.min == self.max {
             return self.min;
         }
-        let normal: f64 = rng.sample(StandardNormal);
+        let normal: f64 = if self.stdev == 0.0 {
+            0.0
+        } else {
+            rng.sample(StandardNormal)
+        };
         let x = (self.mean + self.stdev * normal).clamp(f64::from(self.min), f64::from(self.max));
         (x.round() as u32).max(1)
     }

@@ -1,0 +1,215 @@
+//! Steps of one instance, fast and plain, and small whole runs.
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
+use std::hint::black_box;
+use std::sync::Arc;
+use windtunnel::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
+use windtunnel::config::Defaults;
+use windtunnel::instance::{EngineConfig, EngineRules, Instance, InstanceHooks, NEVER};
+use windtunnel::latency::{Backend, LatencyModel, Setup, resolve};
+use windtunnel::metrics::digest::Digest;
+use windtunnel::metrics::summary::RunSummary;
+use windtunnel::policy::PolicySpec;
+use windtunnel::policy::RoutingSpec;
+use windtunnel::request::{Request, RequestId, Source, Span, TokenSeq};
+use windtunnel::workload::synthetic::{Distribution, Length, Parameters};
+use windtunnel_plugin_api::RequestView;
+
+/// The model of all figures: llama-3.1-8b-instruct on one H100.
+pub(crate) fn model(backend: Backend) -> Arc<dyn LatencyModel> {
+    let mut setup = Setup::new("llama-3.1-8b-instruct", Defaults::builtin().clone());
+    setup.gpu = Some("H100".into());
+    // There are fitted coefficients for two GPUs only.
+    setup.tp = Some(if backend == Backend::Blackbox { 2 } else { 1 });
+    setup.latency = Some(backend);
+    resolve(&setup).expect("a built-in model").latency
+}
+
+/// As a run sets it up when only the model is given.
+pub(crate) fn engine() -> EngineConfig {
+    EngineConfig {
+        total_kv_blocks: 26_312,
+        block_size: 16,
+        max_running: 256,
+        max_batched_tokens: 2048,
+        long_prefill_threshold: 0,
+        max_model_len: 0,
+        horizon_us: i64::MAX,
+        rules: EngineRules::BLIS,
+        token_events: false,
+        plain: false,
+    }
+}
+
+fn hooks(policies: &PolicySpec) -> InstanceHooks {
+    InstanceHooks {
+        priority: policies.build_priority().expect("a known priority"),
+        scheduler: policies.build_scheduler().expect("a known scheduler"),
+        victim: policies.build_victim().expect("a known victim policy"),
+    }
+}
+
+/// A request with tokens of its own.
+pub(crate) fn request(k: u32, prompt: u32, output: u32) -> Request {
+    let span = |start, len| {
+        let mut tokens = TokenSeq::default();
+        let stream = k + 1;
+        tokens.push(Span { stream, start, len });
+        tokens
+    };
+    let mut request = Request::new(
+        RequestId::Number(u64::from(k)),
+        0,
+        span(0, prompt),
+        span(prompt, output),
+    );
+    request.private_from = 0;
+    request
+}
+
+/// An instance whose batch of `n` requests does nothing but decode.
+fn decoding(n: u32, plain: bool, latency: &Arc<dyn LatencyModel>) -> Instance {
+    let engine = EngineConfig { plain, ..engine() };
+    let mut instance = Instance::new(
+        0,
+        engine,
+        Arc::clone(latency),
+        hooks(&PolicySpec::default()),
+    );
+    let mut reports = Vec::new();
+    for k in 0..n {
+        // Prompts of different lengths, so that their blocks fill up in different steps.
+        let view = RequestView {
+            serial: u64::from(k),
+            ..RequestView::default()
+        };
+        instance.deliver(request(k, 64 + k % 16, 1200), view, 0);
+    }
+    // Long enough for all prefills: a step takes at least 5 ms, and 2,048 tokens of prompts go into one.
+    instance.advance_to(300_000, &mut reports);
+    instance
+}
+
+/// What a second of decoding costs: about 140 steps of 16 requests, 110 of 256.
+pub(crate) fn steps(c: &mut Criterion) {
+    let latency = model(Backend::TrainedPhysics);
+    let mut group = c.benchmark_group("decode 1 s");
+    for n in [16, 64, 256] {
+        for (name, plain) in [("fast", false), ("plain", true)] {
+            group.bench_function(BenchmarkId::new(name, n), |b| {
+                b.iter_batched_ref(
+                    || decoding(n, plain, &latency),
+                    |instance| {
+                        instance.advance_to(1_300_000, &mut Vec::new());
+                        instance.batch_size()
+                    },
+                    BatchSize::LargeInput,
+                );
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Inter-token gaps: requests of one length each for themselves on an instance, so that steps are few and what is left is to log a
+/// gap per step, to add them up for each request and to fold them.
+pub(crate) fn gaps(c: &mut Criterion) {
+    let latency = model(Backend::TrainedPhysics);
+    c.bench_function("gap log, 50 requests of 500 tokens", |b| {
+        b.iter_batched_ref(
+            || {
+                let policies = PolicySpec::default();
+                let engine = EngineConfig {
+                    max_running: 1,
+                    ..engine()
+                };
+                let mut instance = Instance::new(0, engine, Arc::clone(&latency), hooks(&policies));
+                for k in 0..50 {
+                    let view = RequestView {
+                        serial: u64::from(k),
+                        ..RequestView::default()
+                    };
+                    instance.deliver(request(k, 16, 500), view, 0);
+                }
+                instance
+            },
+            |instance| {
+                instance.advance_to(NEVER, &mut Vec::new());
+                instance.finish(&mut Vec::new())
+            },
+            BatchSize::LargeInput,
+        );
+    });
+}
+
+/// Requests as the large rows of the performance page send them.
+pub(crate) fn arrivals(rate: f64, requests: u64, output: u32) -> Distribution {
+    let length = |mean: u32, stdev: f64| Length {
+        mean: f64::from(mean),
+        stdev,
+        min: 2,
+        max: 7000,
+    };
+    Distribution::new(Parameters {
+        rate,
+        num_requests: requests,
+        prefix_tokens: 0,
+        prompt: length(256, 64.0),
+        output: length(output, 0.0),
+        horizon_us: i64::MAX,
+        seed: 42,
+        timeout_us: None,
+    })
+    .expect("good parameters")
+}
+
+fn run(instances: u32, requests: u64, policies: &PolicySpec, latency: &Arc<dyn LatencyModel>) {
+    let config = ClusterConfig {
+        instances,
+        engine: engine(),
+        admission_latency_us: 0,
+        routing_latency_us: 0,
+        snapshot_refresh_us: 50_000,
+        cache_signal_delay_us: 50_000,
+        model_names: vec!["llama-3.1-8b-instruct".into()],
+        trace: TraceConfig::default(),
+    };
+    let mut source = arrivals(90.7 * f64::from(instances), requests, 128);
+    let slots = u64::from(instances) * u64::from(config.engine.max_running);
+    let front = FrontEndPolicies {
+        admission: policies.build_admission(slots, source.symbols_mut()),
+        router: policies.build_router(),
+        slo_priorities: policies.slo_priorities.clone(),
+    };
+    let hooks: Vec<InstanceHooks> = (0..instances).map(|_| hooks(policies)).collect();
+    let mut digest = Digest::default();
+    let cluster = Cluster::new(config, latency, front, hooks, &mut source);
+    let record = cluster.run_into(&mut digest, &mut |_| {});
+    black_box(RunSummary::of_digest(digest, &record));
+}
+
+/// From the first arrival to the summary, through the library.
+pub(crate) fn whole_runs(c: &mut Criterion) {
+    let latency = model(Backend::TrainedPhysics);
+    let mut group = c.benchmark_group("1,000 requests");
+    group.throughput(Throughput::Elements(1000));
+    let routings = [
+        ("least-loaded", RoutingSpec::LeastLoaded),
+        (
+            "weighted",
+            RoutingSpec::Weighted(RoutingSpec::default_scorers()),
+        ),
+    ];
+    for (name, routing) in routings {
+        for instances in [1, 4, 16] {
+            let policies = PolicySpec {
+                routing: routing.clone(),
+                ..PolicySpec::default()
+            };
+            group.bench_function(BenchmarkId::new(name, instances), |b| {
+                b.iter(|| run(instances, 1000, &policies, &latency));
+            });
+        }
+    }
+    group.finish();
+}

@@ -1,0 +1,193 @@
+//! Rooms by themselves: KV pool, step times, routers, digest, workloads.
+
+use crate::engine::{arrivals, model, request};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
+use std::fmt::Write;
+use std::hint::black_box;
+use windtunnel::kv::{Held, KvPool, Sequence};
+use windtunnel::latency::{Backend, StepAggregates, StepItem};
+use windtunnel::metrics::digest::Digest;
+use windtunnel::policy::{PolicySpec, RoutingSpec};
+use windtunnel::record::{Outcome, RequestRecord, State};
+use windtunnel::request::{Source, TokenSeq};
+use windtunnel::workload::azure::Azure;
+use windtunnel::workload::five_column::Pace;
+use windtunnel_plugin_api::{ClusterView, InstanceView, NoSignals, RequestView};
+
+/// A pool in which every block was used before, and one in which a prompt of 2,048 tokens is cached.
+pub(crate) fn kv(c: &mut Criterion) {
+    let mut pool = KvPool::new(4096, 16, false);
+    let mut held = Held::default();
+    let prompt = TokenSeq::of(1, 2048);
+    let output = TokenSeq::default();
+    let shared = Sequence {
+        prompt: &prompt,
+        output: &output,
+        private_from: u32::MAX,
+    };
+    pool.allocate_prefill(&mut held, shared, 2048, &[]);
+    c.bench_function("kv/cached_prefix of 128 blocks", |b| {
+        b.iter(|| pool.cached_prefix(black_box(&prompt).block_keys(16)).len());
+    });
+    c.bench_function("kv/claim and release 128 cached blocks", |b| {
+        let mut other = Held::default();
+        let longer = TokenSeq::of(1, 2064);
+        let sequence = Sequence {
+            prompt: &longer,
+            ..shared
+        };
+        b.iter(|| {
+            let cached = pool.cached_prefix(prompt.block_keys(16));
+            let fits = pool.allocate_prefill(&mut other, sequence, 16, &cached);
+            pool.release(&mut other);
+            fits
+        });
+    });
+    for (name, private_from) in [("private", 0), ("findable", u32::MAX)] {
+        let mut pool = KvPool::new(64, 16, false);
+        let one = request(7, 256, 128);
+        let sequence = Sequence {
+            prompt: &one.prompt,
+            output: &one.output,
+            private_from,
+        };
+        c.bench_function(&format!("kv/256 + 128 tokens and release, {name}"), |b| {
+            let mut held = Held::default();
+            b.iter(|| {
+                let mut fits = pool.allocate_prefill(&mut held, sequence, 256, &[]);
+                for _ in 0..128 {
+                    fits &= pool.allocate_decode(&mut held, sequence);
+                }
+                pool.release(&mut held);
+                fits
+            });
+        });
+    }
+}
+
+/// One step of 64 decodes and a prefill, by each model.
+pub(crate) fn latency(c: &mut Criterion) {
+    let items: Vec<StepItem> = (0..65)
+        .map(|k| StepItem {
+            new_tokens: if k == 64 { 256 } else { 1 },
+            context: if k == 64 { 0 } else { 256 + k },
+            prompt_tokens: 256,
+            is_prefill: k == 64,
+        })
+        .collect();
+    let mut step = StepAggregates::default();
+    items.iter().for_each(|&item| step.add(item));
+    for backend in Backend::ALL {
+        let model = model(backend);
+        c.bench_function(&format!("step_us/{backend}"), |b| {
+            b.iter(|| model.step_us(black_box(&step), &mut items.iter().copied()));
+        });
+    }
+}
+
+/// One decision among instances with different loads.
+pub(crate) fn routing(c: &mut Criterion) {
+    let mut group = c.benchmark_group("route");
+    let routings = [
+        ("least-loaded", RoutingSpec::LeastLoaded),
+        (
+            "weighted",
+            RoutingSpec::Weighted(RoutingSpec::default_scorers()),
+        ),
+    ];
+    for (name, routing) in routings {
+        for n in [4u32, 16, 64] {
+            let views: Vec<InstanceView> = (0..n)
+                .map(|index| InstanceView {
+                    index,
+                    queue_depth: index * 7 % 5,
+                    batch_size: 40 + index * 13 % 11,
+                    in_flight: index % 3,
+                    kv_utilization: f64::from(index * 29 % 100) / 100.0,
+                    ..InstanceView::default()
+                })
+                .collect();
+            let spec = PolicySpec {
+                routing: routing.clone(),
+                ..PolicySpec::default()
+            };
+            let mut router = spec.build_router();
+            let request = RequestView::default();
+            group.bench_function(BenchmarkId::new(name, n), |b| {
+                b.iter(|| {
+                    router.route(
+                        &request,
+                        &ClusterView {
+                            now_us: 1,
+                            instances: black_box(&views),
+                            signals: &NoSignals,
+                        },
+                    )
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// 100,000 finished requests into the sums of a summary.
+pub(crate) fn digest(c: &mut Criterion) {
+    let one = request(0, 256, 128);
+    let records: Vec<RequestRecord> = (0..100_000u64)
+        .map(|k| {
+            // Spread over 64 instances and some 10,000 latencies.
+            let noise = (k.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 50) as i64;
+            RequestRecord {
+                instance: Some((k % 64) as u32),
+                generated_tokens: 128,
+                scheduling_delay_us: Some(noise / 4),
+                ttft_us: Some(20_000 + noise),
+                e2e_us: Some(1_000_000 + 31 * noise),
+                ..RequestRecord::unserved(k, &one, State::Completed, Outcome::Completed)
+            }
+        })
+        .collect();
+    let mut group = c.benchmark_group("digest");
+    group.throughput(Throughput::Elements(records.len() as u64));
+    group.bench_function("100,000 requests", |b| {
+        b.iter_batched_ref(
+            Digest::default,
+            |digest| records.iter().for_each(|r| digest.add(r)),
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+}
+
+/// Requests out of their sources.
+pub(crate) fn workloads(c: &mut Criterion) {
+    const N: u64 = 10_000;
+    let mut group = c.benchmark_group("source");
+    group.throughput(Throughput::Elements(N));
+    group.bench_function("distribution", |b| {
+        b.iter_batched_ref(
+            || arrivals(90.7, N, 128),
+            |source| std::iter::from_fn(|| source.next_request()).count(),
+            BatchSize::LargeInput,
+        );
+    });
+    let mut text = String::from("TIMESTAMP,ContextTokens,GeneratedTokens\n");
+    for k in 0..N {
+        let (minute, second, tick) = (k / 3600 % 60, k / 60 % 60, k % 60 * 160_000);
+        let (prompt, output) = (100 + k % 900, 1 + k % 300);
+        writeln!(
+            text,
+            "2023-11-16 18:{minute:02}:{second:02}.{tick:07},{prompt},{output}"
+        )
+        .expect("a string takes it");
+    }
+    group.bench_function("azure, read and give out", |b| {
+        b.iter(|| {
+            let reader = std::io::Cursor::new(text.clone());
+            let mut source =
+                Azure::from_reader("rows", reader, Pace::default()).expect("good rows");
+            std::iter::from_fn(|| source.next_request()).count()
+        });
+    });
+    group.finish();
+}
