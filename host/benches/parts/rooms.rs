@@ -11,7 +11,7 @@ use windtunnel::policy::{PolicySpec, RoutingSpec};
 use windtunnel::record::{Outcome, RequestRecord, State};
 use windtunnel::request::{Source, TokenSeq};
 use windtunnel::workload::azure::Azure;
-use windtunnel::workload::five_column::Pace;
+use windtunnel::workload::pace::Pace;
 use windtunnel_plugin_api::{ClusterView, InstanceView, NoSignals, RequestView};
 
 /// A pool in which every block was used before, and one in which a prompt of 2,048 tokens is cached.
