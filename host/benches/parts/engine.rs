@@ -90,7 +90,7 @@ fn decoding(n: u32, plain: bool, latency: &Arc<dyn LatencyModel>) -> Instance {
     instance
 }
 
-/// What a second of decoding costs: about 140 steps of 16 requests, 110 of 256.
+/// What a simulated second of decoding costs, roughly a hundred steps.
 pub(crate) fn steps(c: &mut Criterion) {
     let latency = model(Backend::TrainedPhysics);
     let mut group = c.benchmark_group("decode 1 s");
