@@ -1,6 +1,5 @@
 //! Every flag, once, with its help.
 
-use super::sweep::SweepArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -509,6 +508,30 @@ pub enum SessionModeName {
     Fixed,
     /// A follow-up arrives its think time after the answer before it
     ClosedLoop,
+}
+
+/// `windtunnel sweep`, beside the flags of `run`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Sweep")]
+pub struct SweepArgs {
+    /// A dimension: a flag of `run` and its values, KEY=V1,V2,... (semicolons between values that contain commas; true
+    /// and false for a flag without value). bundle:KEY.KEY=V1,V2 varies a key of --policy-config. Repeat for more
+    /// dimensions: every combination is run
+    #[arg(long, value_name = "KEY=VALUES", required = true)]
+    pub grid: Vec<String>,
+    /// Seeds of every combination: --seed, --seed + 1, ...
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seeds: u64,
+    /// A row per run, in CSV. The same command goes on where an interrupted one stopped; more values or seeds add to
+    /// the rows there are
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Runs at a time; each holds its requests in memory, unless with --summary-only [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Forget the rows of --out and start over
+    #[arg(long, requires = "out")]
+    pub fresh: bool,
 }
 
 /// `windtunnel models`.

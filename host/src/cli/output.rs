@@ -1,16 +1,23 @@
 //! Results to stdout and to files. Files are written whole or not at all.
 
 use super::args::{AnalysisArgs, CommonArgs, Format, OutputArgs};
-use super::simulate::Finished;
 use super::to_stdout;
 use crate::cluster::{Cluster, Progress};
 use crate::input::{InputError, Staging, folder_of, identity};
 use crate::metrics::digest::Digest;
+use crate::metrics::summary::RunSummary;
 use crate::record::{Recorder, RequestRecord, RunRecord};
-use crate::report::{Results, blis, decisions, json, rows, saturation, table};
+use crate::report::{ReportInputs, Results, blis, decisions, json, rows, saturation, table};
 use crate::request::Symbols;
 use crate::workload::export;
 use std::path::{Path, PathBuf};
+
+/// A run that is over.
+pub struct Finished {
+    pub record: RunRecord,
+    pub summary: RunSummary,
+    pub inputs: ReportInputs,
+}
 
 /// Refuses paths that cannot work before the run starts. `inputs` are the files that the run reads.
 pub fn check_paths(

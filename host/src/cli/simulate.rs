@@ -2,6 +2,7 @@
 
 use super::args::{CommonArgs, LatencyName, ReplayArgs, RulesName, RunArgs, TraceLevel};
 use super::effects::Explicit;
+use super::output::Finished;
 use super::progress::Bar;
 use super::workloads::{self, Opened, Traces};
 use super::{output, policies, say};
@@ -102,13 +103,6 @@ fn figures(common: &CommonArgs) -> Vec<&Path> {
 pub struct Prepared {
     plan: Plan,
     opened: Opened,
-}
-
-/// A run that is over.
-pub struct Finished {
-    pub record: RunRecord,
-    pub summary: RunSummary,
-    pub inputs: ReportInputs,
 }
 
 impl Prepared {

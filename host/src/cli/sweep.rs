@@ -4,7 +4,7 @@ mod grid;
 mod ledger;
 mod runs;
 
-use super::args::RunArgs;
+use super::args::{RunArgs, SweepArgs};
 use super::effects::Explicit;
 use super::workloads::Traces;
 use super::{say, simulate, to_stdout};
@@ -22,30 +22,6 @@ use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// `windtunnel sweep`, beside the flags of `run`.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Sweep")]
-pub struct SweepArgs {
-    /// A dimension: a flag of `run` and its values, KEY=V1,V2,... (semicolons between values that contain commas; true
-    /// and false for a flag without value). bundle:KEY.KEY=V1,V2 varies a key of --policy-config. Repeat for more
-    /// dimensions: every combination is run
-    #[arg(long, value_name = "KEY=VALUES", required = true)]
-    pub grid: Vec<String>,
-    /// Seeds of every combination: --seed, --seed + 1, ...
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub seeds: u64,
-    /// A row per run, in CSV. The same command goes on where an interrupted one stopped; more values or seeds add to
-    /// the rows there are
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Runs at a time; each holds its requests in memory, unless with --summary-only [default: the number of cores]
-    #[arg(long, value_name = "N")]
-    pub jobs: Option<usize>,
-    /// Forget the rows of --out and start over
-    #[arg(long, requires = "out")]
-    pub fresh: bool,
-}
 
 /// Flags of `run` that cannot be seen in a sweep, and why.
 const UNSEEN: [(&[&str], &str); 4] = [
