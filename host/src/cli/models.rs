@@ -7,12 +7,10 @@ use super::to_stdout;
 use crate::config::{Defaults, FittedRow, ModelEntry, ModelFacts, short_name};
 use crate::input::InputError;
 use crate::latency::{Backend, KvBlocksSource, MaxModelLenSource, Resolved, Setup, resolve};
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use crate::report::table::styled;
+use comfy_table::{CellAlignment, ColumnConstraint};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-
-/// Widest line of a listing, characters.
-const WIDTH: u16 = 100;
 
 /// Lists models or explains one.
 pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
@@ -88,18 +86,8 @@ fn default_deployment(entry: Option<&ModelEntry>) -> Option<(&str, u32, Option<&
         .or_else(|| analytic.map(|d| (d.gpu.as_str(), d.tp, None)))
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(WIDTH)
-        .set_header(header.to_vec());
-    table
-}
-
 fn list(facts: &[ModelFacts<'_>]) -> String {
-    let mut table = table(&["Model", "Default GPU:TP", "Fitted GPU:TP", "Config"]);
+    let mut table = styled(&["Model", "Default GPU:TP", "Fitted GPU:TP", "Config"]);
     for model in facts {
         table.add_row([
             model.name.to_owned(),
@@ -268,7 +256,7 @@ impl<'a> Explained<'a> {
         if rows.is_empty() {
             return "\nNo deployment of this model has fitted coefficients.\n".into();
         }
-        let mut table = table(&[
+        let mut table = styled(&[
             "GPU",
             "TP",
             "vLLM",

@@ -76,13 +76,20 @@ fn percent(part: f64) -> String {
     format!("{:.1}%", part * 100.0)
 }
 
-fn table(header: &[&str]) -> Table {
+/// A table in the house's style, as wide as it may be.
+pub(crate) fn styled(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(WIDTH)
         .set_header(header.to_vec());
+    table
+}
+
+/// A table of numbers after the first column.
+fn table(header: &[&str]) -> Table {
+    let mut table = styled(header);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
