@@ -496,6 +496,14 @@ pub struct ReplayArgs {
     /// Think time between the rounds of a session, milliseconds (closed-loop) [default: the trace's]
     #[arg(long, value_name = "MS", help_heading = "Workload")]
     pub think_time_ms: Option<u64>,
+    /// The same, drawn: constant:value=T or lognormal:mu=M,sigma=S[,min=T][,max=T], ln of seconds; T like 500ms or 2s
+    #[arg(
+        long,
+        value_name = "DISTRIBUTION",
+        conflicts_with = "think_time_ms",
+        help_heading = "Workload"
+    )]
+    pub think_time_dist: Option<String>,
     /// Shared flags.
     #[command(flatten)]
     pub common: CommonArgs,

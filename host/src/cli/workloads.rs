@@ -7,7 +7,7 @@ use crate::input::InputError;
 use crate::metrics::slo::{Dimension, SloTargets};
 use crate::request::Source;
 use crate::workload::synthetic::{Distribution, Length, Parameters};
-use crate::workload::{OpenOptions, RealTime, SessionMode, Trace, open, trace_v2};
+use crate::workload::{OpenOptions, RealTime, SessionMode, ThinkTime, Trace, open, trace_v2};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -202,6 +202,14 @@ fn synthetic(
     })
 }
 
+fn think_time(args: &ReplayArgs) -> Result<Option<ThinkTime>, InputError> {
+    let us = |ms: u64| i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX);
+    match &args.think_time_dist {
+        Some(text) => ThinkTime::parse("--think-time-dist", text).map(Some),
+        None => Ok(args.think_time_ms.map(|ms| ThinkTime::Constant(us(ms)))),
+    }
+}
+
 /// The workload of `replay`. `as_the_reference` cuts at the reference's default horizon.
 pub fn for_replay(
     args: &ReplayArgs,
@@ -212,7 +220,7 @@ pub fn for_replay(
     let path = path.ok_or_else(|| InputError::new("give a trace file, or --trace-data FILE"))?;
     let closed_loop = args.session_mode == SessionModeName::ClosedLoop;
     explicit.need(
-        &["think_time_ms"],
+        &["think_time_ms", "think_time_dist"],
         closed_loop,
         "in fixed session mode; it goes with --session-mode closed-loop",
     )?;
@@ -222,9 +230,8 @@ pub fn for_replay(
         } else {
             SessionMode::Fixed
         },
-        think_time_us: args
-            .think_time_ms
-            .map(|ms| i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX)),
+        think_time: think_time(args)?,
+        seed: args.common.seed,
         horizon_us: horizon(&args.common)?,
         real_time: if as_the_reference {
             RealTime::AsRecorded

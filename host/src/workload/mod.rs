@@ -13,11 +13,13 @@ pub mod pace;
 pub mod rng;
 pub mod synthetic;
 mod table;
+pub mod think;
 pub mod trace_v2;
 pub mod trie;
 
 pub use detect::{Format, detect};
 pub use open::{OpenOptions, Trace, open};
+pub use think::ThinkTime;
 pub use trace_v2::{RealTime, SessionMode};
 
 /// Tokens of one prompt and its output, and of one session's whole context, stay below this.

@@ -4,6 +4,7 @@ use super::azure::Azure;
 use super::detect::{Format, detect};
 use super::five_column::FiveColumn;
 use super::pace::Pace;
+use super::think::ThinkTime;
 use super::trace_v2::{Header, RealTime, Replay, SessionMode, TraceV2};
 use crate::input::InputError;
 use crate::request::{Finished, Request, Source, Symbols};
@@ -14,8 +15,10 @@ use std::path::Path;
 pub struct OpenOptions {
     /// Sessions as recorded or as a closed loop.
     pub session_mode: SessionMode,
-    /// Think time of all rounds of a closed loop, microseconds, instead of the recorded ones.
-    pub think_time_us: Option<i64>,
+    /// Think time of all rounds of a closed loop, instead of the recorded ones.
+    pub think_time: Option<ThinkTime>,
+    /// Seed of drawn think times.
+    pub seed: u64,
     /// No follow-up arrives after this, microseconds. [`Trace::set_horizon_us`] changes it later.
     pub horizon_us: i64,
     /// Epoch send times of observed TraceV2 traces.
@@ -32,7 +35,8 @@ impl Default for OpenOptions {
     fn default() -> Self {
         Self {
             session_mode: SessionMode::Fixed,
-            think_time_us: None,
+            think_time: None,
+            seed: 0,
             horizon_us: i64::MAX,
             real_time: RealTime::AsRecorded,
             timeout_us: None,
@@ -51,16 +55,11 @@ impl OpenOptions {
                 self.rate_scale
             ));
         }
-        if let Some(think) = self.think_time_us {
-            if think < 0 {
-                return refuse(format!("the think time is {think} us; expected 0 or more"));
-            }
-            if self.session_mode == SessionMode::Fixed {
-                return refuse(
-                    "a think time has no effect in the fixed session mode; choose the closed loop"
-                        .into(),
-                );
-            }
+        if self.think_time.is_some() && self.session_mode == SessionMode::Fixed {
+            return refuse(
+                "a think time has no effect in the fixed session mode; choose the closed loop"
+                    .into(),
+            );
         }
         if let Some(timeout) = self.timeout_us
             && timeout <= 0
@@ -99,7 +98,8 @@ pub fn open(
         let header = header.map(Header::read).transpose()?;
         let replay = Replay {
             session_mode: options.session_mode,
-            think_time_us: options.think_time_us,
+            think_time: options.think_time,
+            seed: options.seed,
             horizon_us: options.horizon_us,
             real_time: options.real_time,
             max_requests: options.max_requests,
@@ -264,12 +264,12 @@ mod tests {
         };
         assert!(refuse(Some(Path::new("h.yaml")), usual).contains("only TraceV2 has one"));
         assert!(refuse(None, closed).contains("it has no sessions"));
-        let think_time_us = Some(5);
+        let think_time = Some(ThinkTime::Constant(5));
         assert!(
             refuse(
                 None,
                 OpenOptions {
-                    think_time_us,
+                    think_time,
                     ..usual
                 }
             )

@@ -13,6 +13,7 @@ pub(crate) use read::COLUMNS;
 
 use super::MAX_TOKENS;
 use super::table::Table;
+use super::think::ThinkTime;
 use crate::input::InputError;
 use crate::request::{Ending, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq};
 use read::Record;
@@ -51,8 +52,10 @@ pub enum RealTime {
 pub struct Replay {
     /// Sessions as recorded or as a closed loop.
     pub session_mode: SessionMode,
-    /// Think time of all rounds, microseconds, instead of the recorded ones.
-    pub think_time_us: Option<i64>,
+    /// Think time of all rounds, instead of the recorded ones.
+    pub think_time: Option<ThinkTime>,
+    /// Seed of drawn think times.
+    pub seed: u64,
     /// A follow-up that would arrive after this is not sent, microseconds.
     pub horizon_us: i64,
     /// Epoch send times.
@@ -67,7 +70,8 @@ impl Default for Replay {
     fn default() -> Self {
         Self {
             session_mode: SessionMode::Fixed,
-            think_time_us: None,
+            think_time: None,
+            seed: 0,
             horizon_us: i64::MAX,
             real_time: RealTime::AsRecorded,
             max_requests: None,
@@ -289,7 +293,7 @@ impl TraceV2 {
             let k = u32::try_from(k).expect("fewer than 2^31 requests");
             self.sessions[at as usize].rounds.push(k);
         }
-        for session in &mut self.sessions {
+        for (number, session) in self.sessions.iter_mut().enumerate() {
             let record = |k: u32| &self.planned[k as usize].record;
             session.rounds.sort_by_key(|&k| record(k).round);
             for (expected, &k) in session.rounds.iter().enumerate() {
@@ -317,8 +321,8 @@ impl TraceV2 {
                 .map(|n| {
                     let this = record(session.rounds[n]);
                     let before = record(session.rounds[n.saturating_sub(1)]);
-                    match self.replay.think_time_us {
-                        Some(think) => think,
+                    match self.replay.think_time {
+                        Some(think) => think.sample(self.replay.seed, number as u64, n as u64),
                         None if recorded => this.think_us,
                         None => (this.arrival_us - before.arrival_us).max(0),
                     }

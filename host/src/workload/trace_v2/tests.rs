@@ -381,7 +381,7 @@ fn sessions_end_on_a_timeout_a_refusal_or_the_horizon() {
     assert_eq!(end(Ending::Completed, 100, short), Some(150));
     assert_eq!(end(Ending::Completed, 101, short), None);
     let think = Replay {
-        think_time_us: Some(7),
+        think_time: Some(ThinkTime::Constant(7)),
         ..closed()
     };
     assert_eq!(end(Ending::Completed, 100, think), Some(107));
