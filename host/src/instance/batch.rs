@@ -100,15 +100,7 @@ impl Instance {
         out: &mut Vec<Report>,
     ) -> bool {
         loop {
-            let job = &mut self.jobs[ix];
-            let mut held = std::mem::take(&mut job.held);
-            let fits = if job.in_prefill() {
-                self.kv.allocate_prefill(&mut held, job.sequence(), n, &[])
-            } else {
-                self.kv.allocate_decode(&mut held, job.sequence())
-            };
-            job.held = held;
-            if fits {
+            if self.allocate(ix, n, &[]) {
                 return true;
             }
             formation.preempted = true;
@@ -123,6 +115,21 @@ impl Instance {
                 return false;
             }
         }
+    }
+
+    /// KV space for `n` more tokens of a request, after the `cached` blocks if it holds none. `false` changes nothing.
+    fn allocate(&mut self, ix: JobIx, n: u32, cached: &[u32]) -> bool {
+        let job = &mut self.jobs[ix];
+        let mut held = std::mem::take(&mut job.held);
+        // An empty prompt has no prefill; the reference gives it room for an output token instead.
+        let fits = if job.in_prefill() {
+            self.kv
+                .allocate_prefill(&mut held, job.sequence(), n, cached)
+        } else {
+            self.kv.allocate_decode(&mut held, job.sequence())
+        };
+        job.held = held;
+        fits
     }
 
     fn choose_victim(&mut self, now: i64, out: &mut Vec<Report>) -> usize {
@@ -207,16 +214,8 @@ impl Instance {
                 .cached_prefix(job.sequence().block_keys(block, findable));
             let skipped = cached.len() as u32 * block;
             let n = self.prefill_chunk(target - skipped, skipped, formation.budget);
+            let fits = self.allocate(ix, n, &cached);
             let job = &mut self.jobs[ix];
-            let mut held = std::mem::take(&mut job.held);
-            // An empty prompt has no prefill; the reference gives it room for an output token instead.
-            let fits = if job.in_prefill() {
-                self.kv
-                    .allocate_prefill(&mut held, job.sequence(), n, &cached)
-            } else {
-                self.kv.allocate_decode(&mut held, job.sequence())
-            };
-            job.held = held;
             if !fits {
                 self.blocked_head = Some(BlockedHead {
                     serial: job.view.serial,

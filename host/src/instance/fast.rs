@@ -271,7 +271,7 @@ impl Instance {
         job.joined = step;
         let last = step + u64::from(line.saturating_sub(job.progress).max(1)) - 1;
         let findable = job.request.private_from > job.prompt();
-        let (seat, progress, room) = (job.seat(ix), job.progress, job.room(block));
+        let (seat, progress, room) = (job.seat(ix), job.progress, job.held.room(block));
         self.group.join(seat, step, progress, room, last, findable);
     }
 
@@ -281,7 +281,11 @@ impl Instance {
         let step = self.gaps.next_step();
         let job = &mut self.jobs[ix];
         job.grouped = false;
-        let (seat, progress, room) = (job.seat(ix), job.progress, job.room(self.config.block_size));
+        let (seat, progress, room) = (
+            job.seat(ix),
+            job.progress,
+            job.held.room(self.config.block_size),
+        );
         self.group.leave(seat, step, progress, room);
     }
 
@@ -294,7 +298,7 @@ impl Instance {
         if steps == 0 {
             return;
         }
-        let room = u64::from(job.room(block));
+        let room = u64::from(job.held.room(block));
         let room = (room + u64::from(block) - steps % u64::from(block)) % u64::from(block);
         job.held.set_tail(block - room as u32);
         job.progress += steps as u32;

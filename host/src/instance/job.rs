@@ -81,15 +81,6 @@ impl Job {
         Seat { seq: self.seq, ix }
     }
 
-    /// Tokens that still fit into its last block.
-    pub(crate) fn room(&self, block: u32) -> u32 {
-        if self.held.tail() == 0 {
-            0
-        } else {
-            block - self.held.tail()
-        }
-    }
-
     /// Is the next work on it prefill?
     pub(crate) fn in_prefill(&self) -> bool {
         self.progress < self.prefill_target

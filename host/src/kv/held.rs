@@ -37,6 +37,16 @@ impl Held {
         self.tail
     }
 
+    /// Tokens that still fit into the last block, of `block_size` tokens; 0 without blocks.
+    #[must_use]
+    pub fn room(&self, block_size: u32) -> u32 {
+        if self.tail == 0 {
+            0
+        } else {
+            block_size - self.tail
+        }
+    }
+
     /// The last block's fill is known to be `tail` by now; blocks that filled up meanwhile were private.
     pub fn set_tail(&mut self, tail: u32) {
         self.tail = tail;

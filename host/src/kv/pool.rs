@@ -126,11 +126,7 @@ impl KvPool {
     /// Blocks that `tokens` more tokens on top of `held` take from the free list.
     #[must_use]
     pub fn blocks_for(&self, held: &Held, tokens: u32) -> u64 {
-        let room = if held.tail == 0 {
-            0
-        } else {
-            self.block_size - held.tail
-        };
+        let room = held.room(self.block_size);
         u64::from(tokens.saturating_sub(room).div_ceil(self.block_size))
     }
 
@@ -179,7 +175,7 @@ impl KvPool {
 
     /// Room for one more output token. All or nothing: `false` changes nothing.
     pub fn allocate_decode(&mut self, held: &mut Held, sequence: Sequence<'_>) -> bool {
-        if held.is_empty() || held.tail == self.block_size {
+        if held.room(self.block_size) == 0 {
             if self.free() == 0 {
                 return false;
             }
@@ -250,10 +246,11 @@ impl KvPool {
 
     /// Stores up to `tokens` in a partly filled last block; returns how many.
     fn fill_tail(&mut self, held: &mut Held, sequence: Sequence<'_>, tokens: u32) -> u32 {
-        if held.tail == 0 || held.tail == self.block_size {
+        let room = held.room(self.block_size);
+        if room == 0 {
             return 0;
         }
-        let stored = tokens.min(self.block_size - held.tail);
+        let stored = tokens.min(room);
         held.tail += stored;
         if held.tail == self.block_size {
             self.register_last(held, sequence);

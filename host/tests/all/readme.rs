@@ -2,7 +2,7 @@
 //!
 //! `WINDTUNNEL_UPDATE_DOCS=1 cargo test -p windtunnel --test all readme` writes the real output into the documents.
 
-use crate::support::{root, windtunnel};
+use crate::support::{Ran, root, windtunnel};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -230,20 +230,27 @@ fn every_command_of_the_documents_runs_and_quoted_output_is_real() {
     assert!(ran >= 20, "only {ran} commands found");
 }
 
+/// Replays the example with request classes.
+fn replay_classes(more: &[&str]) -> Ran {
+    let example = [
+        "replay",
+        "--trace-header",
+        "docs/examples/classes.yaml",
+        "--trace-data",
+        "docs/examples/classes.csv",
+        "--model",
+        "llama-3.1-8b-instruct",
+    ];
+    windtunnel(example.iter().chain(more))
+}
+
 #[test]
 fn every_policy_bundle_runs_and_is_described() {
     let list = fs::read_to_string(root().join("policies/README.md")).expect("a document");
     for bundle in files(&root().join("policies"), "yaml") {
         let name = bundle.file_name().expect("a name").display().to_string();
         assert!(list.contains(&name), "{name} is not described");
-        let ran = windtunnel([
-            "replay",
-            "--trace-header",
-            "docs/examples/classes.yaml",
-            "--trace-data",
-            "docs/examples/classes.csv",
-            "--model",
-            "llama-3.1-8b-instruct",
+        let ran = replay_classes(&[
             "--num-instances",
             "2",
             "--max-num-seqs",
@@ -301,14 +308,7 @@ fn the_references_are_complete() {
     assert_eq!(switches.len(), 10, "{switches:?}");
     lists("concepts/rules.md", switches);
 
-    let ran = windtunnel([
-        "replay",
-        "--trace-header",
-        "docs/examples/classes.yaml",
-        "--trace-data",
-        "docs/examples/classes.csv",
-        "--model",
-        "llama-3.1-8b-instruct",
+    let ran = replay_classes(&[
         "--fitness-weights",
         "throughput:1",
         "--trace-level",
