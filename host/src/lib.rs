@@ -21,4 +21,5 @@ pub mod pool;
 pub mod record;
 pub mod report;
 pub mod request;
+pub mod rng;
 pub mod workload;

@@ -1,6 +1,124 @@
 //! The hooks a policy can fill, and the decisions they return.
 
-use crate::{ClusterView, Event, Interests, QueuedView, RequestView, RunningView};
+use crate::{ClusterView, Event, QueueView, QueuedView, RequestView};
+use std::fmt;
+use std::ops::BitOr;
+
+/// Why a policy cannot answer. It ends the run, which names the policy and the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyError(pub String);
+
+impl PolicyError {
+    /// An error in words.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PolicyError {}
+
+/// What a policy reads and listens to. What nobody asks for is not computed.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, abi_stable::StableAbi)]
+pub struct Interests(pub u64);
+
+impl Interests {
+    /// Reads nothing of the instances but their number, hears nothing.
+    pub const NONE: Self = Self(0);
+    /// Reads `in_flight` or `dispatched_tokens` of [`InstanceView`](crate::InstanceView).
+    pub const COUNTERS: Self = Self(1);
+    /// Reads the scraped fields of [`InstanceView`](crate::InstanceView) up to `block_size`.
+    pub const SNAPSHOTS: Self = Self(1 << 1);
+    /// Reads the scraped token sums of [`InstanceView`](crate::InstanceView), or asks for
+    /// [`est_ttft_us`](crate::Host::est_ttft_us), which needs them.
+    pub const WORK: Self = Self(1 << 2);
+    /// Asks for [`precise_prefix_blocks`](crate::Host::precise_prefix_blocks).
+    pub const PRECISE_PREFIX: Self = Self(1 << 3);
+    /// Asks for [`approximate_prefix_blocks`](crate::Host::approximate_prefix_blocks).
+    pub const APPROXIMATE_PREFIX: Self = Self(1 << 4);
+    /// Hears of dispatches, completions and rejections.
+    pub const LIFECYCLE: Self = Self(1 << 5);
+    /// Hears of first tokens and preemptions.
+    pub const TOKENS: Self = Self(1 << 6);
+    /// A scheduler that reads [`running`](QueueView::running) when it orders the queue.
+    pub const RUNNING: Self = Self(1 << 7);
+    /// Reads everything and hears everything: the safe default.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// Everything of `other`?
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Without what is in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Does it hear of events of this kind?
+    #[must_use]
+    pub const fn hears(self, kind: EventKind) -> bool {
+        self.has(match kind {
+            EventKind::FirstToken | EventKind::Preempt => Self::TOKENS,
+            EventKind::Dispatch | EventKind::Complete | EventKind::Reject => Self::LIFECYCLE,
+        })
+    }
+}
+
+impl BitOr for Interests {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// What happened, of an [`Event`].
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// A request was sent to an instance; to policies inside an instance: it entered the wait queue.
+    Dispatch = 0,
+    /// A request produced its first token.
+    FirstToken = 1,
+    /// A request is done with: its [`Outcome`] says how.
+    Complete = 2,
+    /// The admission policy refused a request, or no instance could take it.
+    Reject = 3,
+    /// A request lost its place in a running batch.
+    Preempt = 4,
+}
+
+/// How a completed request ended.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// With all its tokens.
+    Completed = 0,
+    /// Its client gave up.
+    TimedOut = 1,
+    /// The instance can never serve it.
+    Dropped = 2,
+}
+
+impl Event {
+    /// Its kind; `None` for one that this version does not know.
+    #[must_use]
+    pub fn what(&self) -> Option<EventKind> {
+        use EventKind::{Complete, Dispatch, FirstToken, Preempt, Reject};
+        [Dispatch, FirstToken, Complete, Reject, Preempt]
+            .into_iter()
+            .find(|kind| *kind as u32 == self.kind)
+    }
+}
 
 /// Answer of an [`Admission`] policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,16 +132,39 @@ pub enum Admit {
 }
 
 /// Decides at the door of the cluster.
-pub trait Admission: Send {
+pub trait Admission {
     /// What this policy reads and listens to.
     fn interests(&self) -> Interests {
         Interests::ALL
     }
+    /// Interval of [`on_tick`](Self::on_tick), microseconds; 0 = never.
+    fn tick_us(&self) -> i64 {
+        0
+    }
     /// Admit, reject or delay `request`.
-    fn admit(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Admit;
+    ///
+    /// # Errors
+    /// When the policy cannot answer; the run ends.
+    fn admit(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Admit, PolicyError>;
     /// Something happened (only if asked for).
-    fn on_event(&mut self, event: &Event) {
+    ///
+    /// # Errors
+    /// When the policy cannot go on; the run ends.
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
         let _ = event;
+        Ok(())
+    }
+    /// Time passed. Only called while requests are about.
+    ///
+    /// # Errors
+    /// When the policy cannot go on; the run ends.
+    fn on_tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
+        let _ = cluster;
+        Ok(())
     }
 }
 
@@ -40,13 +181,24 @@ pub enum Route {
 }
 
 /// Chooses the instance.
-pub trait Router: Send {
+pub trait Router {
     /// What this policy reads and listens to.
     fn interests(&self) -> Interests {
         Interests::ALL
     }
+    /// Interval of [`on_tick`](Self::on_tick), microseconds; 0 = never.
+    fn tick_us(&self) -> i64 {
+        0
+    }
     /// Choose an instance for `request`. `cluster.instances` is never empty. An index out of range ends the run.
-    fn route(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Route;
+    ///
+    /// # Errors
+    /// When the policy cannot answer; the run ends.
+    fn route(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError>;
     /// Scores of the last decision, one per instance, higher is better; `None` for a policy that does not score.
     fn scores(&self) -> Option<&[f64]> {
         None
@@ -56,28 +208,50 @@ pub trait Router: Send {
         String::new()
     }
     /// Something happened (only if asked for).
-    fn on_event(&mut self, event: &Event) {
+    ///
+    /// # Errors
+    /// When the policy cannot go on; the run ends.
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
         let _ = event;
+        Ok(())
+    }
+    /// Time passed. Only called while requests are about.
+    ///
+    /// # Errors
+    /// When the policy cannot go on; the run ends.
+    fn on_tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
+        let _ = cluster;
+        Ok(())
     }
 }
 
-/// When a key has to be computed.
+/// When the numbers of waiting requests change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyRefresh {
-    /// Once, when the request enters the wait queue. Cheap.
+    /// Never: computed once, when the request enters the wait queue. Cheap.
     AtEnqueue,
-    /// Anew for every waiting request at the start of each step. Dear: cost grows with queue length times steps.
+    /// With time: computed anew at most once per so many microseconds (at least 1), at the next step that could admit somebody.
+    Every(i64),
+    /// Always: computed anew before every step that could admit somebody, that is with a free place in the batch and
+    /// tokens left. Dear: cost grows with queue length times steps.
     EachStep,
 }
 
-/// Gives a waiting request its instance-level priority: **lower is more urgent**.
-pub trait Priority: Send {
+/// Gives a waiting request its priority inside the instance: **lower is more urgent**.
+pub trait Priority {
     /// When the value has to be recomputed.
     fn refresh(&self) -> KeyRefresh {
         KeyRefresh::AtEnqueue
     }
-    /// Priority of `request` at `now_us`.
-    fn priority(&mut self, request: &RequestView, now_us: i64) -> f64;
+    /// Priority of `request` now.
+    ///
+    /// # Errors
+    /// When the policy cannot answer; the run ends.
+    fn priority(
+        &mut self,
+        request: &RequestView,
+        queue: &QueueView<'_>,
+    ) -> Result<f64, PolicyError>;
 }
 
 /// How an instance orders its wait queue.
@@ -85,21 +259,49 @@ pub trait Priority: Send {
 pub enum QueueOrder {
     /// First come, first served; a preempted request returns to the front.
     Fifo,
-    /// By [`Scheduler::key`] ascending, ties by arrival and then by request id.
+    /// By key ascending, ties by arrival and then by request id.
     Keyed(KeyRefresh),
 }
 
 /// Orders an instance's wait queue.
-pub trait Scheduler: Send {
+pub trait Scheduler {
     /// Which order this scheduler keeps.
     fn order(&self) -> QueueOrder;
-    /// Sort key of a waiting request, smallest first; only called for [`QueueOrder::Keyed`].
-    fn key(&mut self, queued: &QueuedView, now_us: i64) -> f64;
+    /// What this policy reads and listens to: [`Interests::RUNNING`] and the events of its own instance.
+    fn interests(&self) -> Interests {
+        Interests::NONE
+    }
+    /// Sort key of a request that enters the wait queue, smallest first; only called for [`QueueOrder::Keyed`].
+    ///
+    /// # Errors
+    /// When the policy cannot answer; the run ends.
+    fn key(&mut self, queued: &QueuedView<'_>, queue: &QueueView<'_>) -> Result<f64, PolicyError>;
+    /// Sort keys of all waiting requests, one per element of `queue.waiting`: called when [`order`](Self::order) says that they change.
+    ///
+    /// # Errors
+    /// When the policy cannot answer; the run ends.
+    fn order_queue(&mut self, queue: &QueueView<'_>, keys: &mut [f64]) -> Result<(), PolicyError> {
+        for (key, queued) in keys.iter_mut().zip(queue.waiting.iter()) {
+            *key = self.key(queued, queue)?;
+        }
+        Ok(())
+    }
+    /// Something happened on this instance (only if asked for).
+    ///
+    /// # Errors
+    /// When the policy cannot go on; the run ends.
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        let _ = event;
+        Ok(())
+    }
 }
 
 /// Chooses who loses its KV blocks when a running request cannot grow.
-pub trait Victim: Send {
-    /// Index into `running` (never empty), which is in batch order, oldest admission first. An index out of range ends the
+pub trait Victim {
+    /// Index into `queue.running` (never empty), which is in batch order, oldest admission first. An index out of range ends the
     /// run.
-    fn victim(&mut self, running: &[RunningView], now_us: i64) -> usize;
+    ///
+    /// # Errors
+    /// When the policy cannot answer; the run ends.
+    fn victim(&mut self, queue: &QueueView<'_>) -> Result<usize, PolicyError>;
 }

@@ -1,4 +1,4 @@
-//! The contract between windtunnel's engine and the policies that steer it.
+//! The contract between windtunnel's engine and the policies that steer it, version 1.0.
 //!
 //! A policy fills one or more *hooks*. It sees plain-data *views* of requests and instances, answers with a
 //! *decision*, and may listen to *events*. Everything here is what a policy may know; what it may not know is
@@ -6,34 +6,43 @@
 //!
 //! ```text
 //! arrival -> Admission -> Router -> instance: wait queue (Priority, Scheduler) -> batch (Victim on KV shortage)
-//!               ^            ^                                                     |
-//!               +-- Event ---+------------- first token, completion, preemption <--+
+//!               ^            ^                      ^                              |
+//!               +-- Event ---+----------------------+--- first token, completion, preemption
 //! ```
 //!
 //! All times are microseconds of simulated time (`i64`), all lengths are tokens unless a name says otherwise.
 //!
+//! The contract only grows: fields are appended to views, methods with defaults to traits. A golden test of sizes and offsets
+//! guards it.
+//!
 //! ```
-//! use windtunnel_plugin_api::{ClusterView, RequestView, Route, Router};
+//! use windtunnel_plugin_api::{ClusterView, PolicyError, RequestView, Route, Router};
 //!
 //! /// Sends every request to the instance with the fewest requests in flight.
 //! struct LeastInFlight;
 //!
 //! impl Router for LeastInFlight {
-//!     fn route(&mut self, _request: &RequestView, cluster: &ClusterView<'_>) -> Route {
-//!         let best = (0..cluster.instances.len()).min_by_key(|&i| cluster.instances[i].in_flight);
-//!         best.map_or(Route::Hold { retry_after_us: 1_000 }, Route::To)
+//!     fn route(&mut self, _request: &RequestView, cluster: &ClusterView<'_>) -> Result<Route, PolicyError> {
+//!         let best = cluster.instances.iter().enumerate().min_by_key(|(_, instance)| instance.in_flight);
+//!         Ok(best.map_or(Route::Hold { retry_after_us: 1_000 }, |(i, _)| Route::To(i)))
 //!     }
 //! }
 //! ```
 
-mod events;
 mod hooks;
+mod host;
+mod list;
+mod table;
 mod views;
 
-pub use events::{Event, EventKind, Interests};
 pub use hooks::{
-    Admission, Admit, KeyRefresh, Priority, QueueOrder, Route, Router, Scheduler, Victim,
+    Admission, Admit, EventKind, Interests, KeyRefresh, Outcome, PolicyError, Priority, QueueOrder,
+    Route, Router, Scheduler, Victim,
 };
-pub use views::{
-    ClusterView, InstanceView, NoSignals, QueuedView, RequestView, RunningView, Signals,
-};
+pub use host::{ClusterView, Host, HostFns, NoServices, QueueView, Services, Setup};
+pub use list::List;
+pub use table::{Field, Kind, Table};
+pub use views::{Event, InstanceView, QueuedView, RequestView, RunningView};
+
+/// Version of the contract: (major, minor).
+pub const VERSION: (u32, u32) = (1, 0);

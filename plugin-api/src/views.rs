@@ -1,74 +1,95 @@
-//! What a policy sees: plain data, fixed width, units in the field docs.
+//! What a policy sees: plain data, fixed width, append-only.
+//!
+//! Times are microseconds of simulated time. Numbers without a unit that name something (tenant, session, class) are
+//! opaque: equal for equal names, 0 for none.
 
-/// A request as every hook may see it. The true output length is not in here.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RequestView {
-    /// Number of the request in order of arrival within this run, from 0. Unique.
-    pub serial: u64,
-    /// When the client sent it, microseconds.
-    pub arrival_us: i64,
-    /// Client gives up at this time, microseconds; 0 = never.
-    pub deadline_us: i64,
-    /// Time-to-first-token target of this request, microseconds; 0 = none.
-    pub slo_ttft_us: i64,
-    /// Equal for two requests exactly when their whole prompts are equal.
-    pub prompt_key: u64,
-    /// Prompt length, tokens.
-    pub prompt_tokens: u32,
-    /// SLO class, an opaque number that is equal for equal class names.
-    pub slo_class: u32,
-    /// Cluster-level priority of the class: higher is more important, negative may be shed.
-    pub class_priority: i32,
-    /// Tenant, an opaque number; 0 = no tenant.
-    pub tenant: u32,
-    /// Session, an opaque number; 0 = no session.
-    pub session: u32,
-    /// Round within the session, from 0.
-    pub round: u32,
-    /// Shared-prefix group, an opaque number; 0 = none.
-    pub prefix_group: u32,
-    /// Tokens of the prompt that belong to the shared prefix group.
-    pub prefix_tokens: u32,
-    /// Model asked for, an opaque number; 0 = the cluster's default model.
-    pub model: u32,
+use crate::table::{kind, table};
+
+table! {
+    /// A request as every hook may see it. Its true output length is not in here.
+    pub struct RequestView {
+        /// Number of the request in order of arrival within this run, from 0. Unique.
+        serial: u64, "";
+        /// When the client sent it.
+        arrival_us: i64, "us";
+        /// The client gives up at this time; 0 = never.
+        deadline_us: i64, "us";
+        /// Target for the time to first token; 0 = none.
+        slo_ttft_us: i64, "us";
+        /// Equal for two requests exactly when their whole prompts are equal.
+        prompt_key: u64, "";
+        /// Prompt length.
+        prompt_tokens: u32, "tokens";
+        /// SLO class by name.
+        slo_class: u32, "";
+        /// Priority of the class at the front end: higher is more important, below 0 may be shed.
+        class_priority: i32, "";
+        /// Tenant by name.
+        tenant: u32, "";
+        /// Session by name.
+        session: u32, "";
+        /// Round within the session, from 0.
+        round: u32, "";
+        /// Shared-prefix group by name.
+        prefix_group: u32, "";
+        /// Tokens of the prompt that belong to the shared prefix group.
+        prefix_tokens: u32, "tokens";
+        /// Model asked for by name; 0 = the cluster's default model.
+        model: u32, "";
+        /// Output length that the run's predictor expects; 0 = there is no predictor.
+        predicted_output_tokens: u32, "tokens";
+        /// How often the hook at hand has put it off before (delayed or held it).
+        attempts: u32, "";
+        /// Always 0; keeps the size a multiple of 8.
+        reserved: u32, "";
+    }
 }
 
-/// One serving instance as the front end sees it.
-///
-/// `in_flight` and `dispatched_tokens` are counted by the front end itself and always fresh. Everything else is scraped
-/// from the instance and read at `scraped_us`; before the first scrape it is zero.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct InstanceView {
-    /// Index of the instance in the cluster.
-    pub index: u32,
-    /// Requests in the wait queue.
-    pub queue_depth: u32,
-    /// Requests in the running batch.
-    pub batch_size: u32,
-    /// Requests dispatched and not yet finished (fresh).
-    pub in_flight: u32,
-    /// KV blocks in use.
-    pub kv_used_blocks: u32,
-    /// KV blocks in all.
-    pub kv_total_blocks: u32,
-    /// KV blocks not in use, `kv_total_blocks - kv_used_blocks` at the last scrape (0 before it).
-    pub kv_free_blocks: u32,
-    /// Preemptions so far.
-    pub preemptions: u32,
-    /// `kv_used_blocks / kv_total_blocks`, 0..=1.
-    pub kv_utilization: f64,
-    /// Prefix-cache hits / lookups so far, in blocks, 0..=1.
-    pub cache_hit_rate: f64,
-    /// Prompt tokens of the requests in flight (fresh).
-    pub dispatched_tokens: u64,
-    /// When the scraped fields were read, microseconds; 0 before the first scrape.
-    pub scraped_us: i64,
-    /// Largest batch the instance runs, requests.
-    pub max_batch_size: u32,
-    /// Tokens a KV block holds.
-    pub block_size: u32,
+table! {
+    /// One serving instance as the front end sees it.
+    ///
+    /// `in_flight` and `dispatched_tokens` are counted by the front end itself and always fresh. Everything else is scraped
+    /// from the instance and as old as `scraped_us` says; before the first scrape it is 0.
+    pub struct InstanceView {
+        /// Position of the instance in the cluster, from 0.
+        index: u32, "";
+        /// Requests in the wait queue.
+        queue_depth: u32, "requests";
+        /// Requests in the running batch.
+        batch_size: u32, "requests";
+        /// Requests dispatched and not yet finished (fresh).
+        in_flight: u32, "requests";
+        /// KV blocks in use.
+        kv_used_blocks: u32, "blocks";
+        /// KV blocks in all.
+        kv_total_blocks: u32, "blocks";
+        /// KV blocks not in use: `kv_total_blocks - kv_used_blocks`.
+        kv_free_blocks: u32, "blocks";
+        /// Preemptions so far.
+        preemptions: u32, "";
+        /// `kv_used_blocks / kv_total_blocks`, 0 to 1.
+        kv_utilization: f64, "";
+        /// Prefix-cache hits / lookups so far, in blocks, 0 to 1.
+        cache_hit_rate: f64, "";
+        /// Prompt tokens of the requests in flight (fresh).
+        dispatched_tokens: u64, "tokens";
+        /// When the scraped fields were read; 0 before the first scrape.
+        scraped_us: i64, "us";
+        /// Largest batch the instance runs.
+        max_batch_size: u32, "requests";
+        /// Tokens a KV block holds.
+        block_size: u32, "tokens";
+        /// Prompt tokens of the waiting requests (cached ones included).
+        queued_prompt_tokens: u64, "tokens";
+        /// Prompt tokens of the running batch that are still to be prefilled.
+        running_prefill_tokens: u64, "tokens";
+        /// Context of all running decodes together.
+        decode_context_tokens: u64, "tokens";
+        /// Running requests that decode.
+        decodes: u32, "requests";
+        /// Most new tokens per step.
+        max_step_tokens: u32, "tokens";
+    }
 }
 
 impl InstanceView {
@@ -86,71 +107,72 @@ impl InstanceView {
     }
 }
 
-/// Per-request signals that cost something to compute, so they are asked for, not passed.
-///
-/// A policy that calls one of these must declare it in its [`Interests`](crate::Interests), else it reads zeros.
-pub trait Signals {
-    /// Leading prompt blocks that instance `i` holds, by its own cache events, as old as the cache-signal delay.
-    fn precise_prefix_blocks(&self, i: usize) -> u32;
-    /// Leading prompt blocks that the front end believes instance `i` holds, from its own record of past dispatches.
-    fn approximate_prefix_blocks(&self, i: usize) -> u32;
-    /// Full KV blocks of the prompt.
-    fn prompt_blocks(&self) -> u32;
-}
-
-/// Signals of nothing: every prefix misses. For tests of policies.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoSignals;
-
-impl Signals for NoSignals {
-    fn precise_prefix_blocks(&self, _i: usize) -> u32 {
-        0
-    }
-    fn approximate_prefix_blocks(&self, _i: usize) -> u32 {
-        0
-    }
-    fn prompt_blocks(&self) -> u32 {
-        0
+table! {
+    /// A request in an instance's wait queue.
+    pub struct QueuedView<'a> {
+        request: &'a RequestView;
+        /// When it entered this wait queue.
+        enqueued_us: i64, "us";
+        /// Its priority inside the instance: lower is more urgent.
+        priority: f64, "";
+        /// How often it was preempted here.
+        preemptions: u32, "";
+        /// Output tokens it had produced when it was preempted; 0 if it never ran.
+        output_tokens: u32, "tokens";
+        /// A small number that no other request on this instance has now.
+        slot: u32, "";
+        /// Always 0; keeps the size a multiple of 8.
+        reserved: u32, "";
     }
 }
 
-/// The cluster at the moment of a decision.
-#[derive(Clone, Copy)]
-pub struct ClusterView<'a> {
-    /// Now, microseconds.
-    pub now_us: i64,
-    /// The instances that can serve the request; a router answers with an index into this slice.
-    pub instances: &'a [InstanceView],
-    /// Lazy per-request signals; indices are those of `instances`.
-    pub signals: &'a dyn Signals,
+table! {
+    /// A request in an instance's running batch.
+    pub struct RunningView<'a> {
+        request: &'a RequestView;
+        /// Its priority inside the instance: lower is more urgent.
+        priority: f64, "";
+        /// Tokens computed so far, prompt and output.
+        computed_tokens: u32, "tokens";
+        /// Output tokens produced so far.
+        output_tokens: u32, "tokens";
+        /// KV blocks it holds.
+        kv_blocks: u32, "blocks";
+        /// How often it was preempted here.
+        preemptions: u32, "";
+        /// A small number that no other request on this instance has now.
+        slot: u32, "";
+        /// Always 0; keeps the size a multiple of 8.
+        reserved: u32, "";
+    }
 }
 
-/// A request in an instance's wait queue.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct QueuedView {
-    /// The request.
-    pub request: RequestView,
-    /// When it entered this wait queue, microseconds.
-    pub enqueued_us: i64,
-    /// Its instance-level priority (lower is more urgent).
-    pub priority: f64,
-    /// How often it was preempted here.
-    pub preemptions: u32,
-}
-
-/// A request in an instance's running batch.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RunningView {
-    /// The request.
-    pub request: RequestView,
-    /// Its instance-level priority (lower is more urgent).
-    pub priority: f64,
-    /// Tokens computed so far: prompt plus generated.
-    pub computed_tokens: u32,
-    /// KV blocks it holds.
-    pub kv_blocks: u32,
-    /// How often it was preempted here.
-    pub preemptions: u32,
+table! {
+    /// Something that happened to a request. Fields that do not apply are 0.
+    pub struct Event {
+        /// When it was learned.
+        now_us: i64, "us";
+        /// The request's serial number.
+        serial: u64, "";
+        /// Time to first token.
+        ttft_us: i64, "us";
+        /// End-to-end latency.
+        e2e_us: i64, "us";
+        /// What happened: 0 dispatch, 1 first token, 2 complete, 3 reject, 4 preempt.
+        kind: u32, "";
+        /// How it ended, of a completion: 0 completed, 1 its client gave up, 2 the instance can never serve it.
+        outcome: u32, "";
+        /// Position of the instance; 4294967295 when none is involved.
+        instance: u32, "";
+        /// Tenant by name.
+        tenant: u32, "";
+        /// Session by name.
+        session: u32, "";
+        /// Prompt length.
+        prompt_tokens: u32, "tokens";
+        /// Output tokens produced so far.
+        output_tokens: u32, "tokens";
+        /// SLO class by name.
+        slo_class: u32, "";
+    }
 }

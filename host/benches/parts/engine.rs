@@ -75,6 +75,7 @@ fn decoding(n: u32, plain: bool, latency: &Arc<dyn LatencyModel>) -> Instance {
         engine,
         Arc::clone(latency),
         hooks(&PolicySpec::default()),
+        0,
     );
     let mut reports = Vec::new();
     for k in 0..n {
@@ -123,7 +124,8 @@ pub(crate) fn gaps(c: &mut Criterion) {
                     max_running: 1,
                     ..engine()
                 };
-                let mut instance = Instance::new(0, engine, Arc::clone(&latency), hooks(&policies));
+                let mut instance =
+                    Instance::new(0, engine, Arc::clone(&latency), hooks(&policies), 0);
                 for k in 0..50 {
                     let view = RequestView {
                         serial: u64::from(k),
@@ -173,6 +175,8 @@ fn run(instances: u32, requests: u64, policies: &PolicySpec, latency: &Arc<dyn L
         cache_signal_delay_us: 50_000,
         model_names: vec!["llama-3.1-8b-instruct".into()],
         trace: TraceConfig::default(),
+        seed: 0,
+        predictor: None,
     };
     let mut source = arrivals(90.7 * f64::from(instances), requests, 128);
     let slots = u64::from(instances) * u64::from(config.engine.max_running);

@@ -12,7 +12,7 @@ use windtunnel::record::{Outcome, RequestRecord, State};
 use windtunnel::request::{Source, TokenSeq};
 use windtunnel::workload::azure::Azure;
 use windtunnel::workload::pace::Pace;
-use windtunnel_plugin_api::{ClusterView, InstanceView, NoSignals, RequestView};
+use windtunnel_plugin_api::{ClusterView, InstanceView, RequestView};
 
 /// A pool in which every block was used before, and one in which a prompt of 2,048 tokens is cached.
 pub(crate) fn kv(c: &mut Criterion) {
@@ -114,16 +114,7 @@ pub(crate) fn routing(c: &mut Criterion) {
             let mut router = spec.build_router();
             let request = RequestView::default();
             group.bench_function(BenchmarkId::new(name, n), |b| {
-                b.iter(|| {
-                    router.route(
-                        &request,
-                        &ClusterView {
-                            now_us: 1,
-                            instances: black_box(&views),
-                            signals: &NoSignals,
-                        },
-                    )
-                });
+                b.iter(|| router.route(&request, &ClusterView::bare(1, black_box(&views))));
             });
         }
     }

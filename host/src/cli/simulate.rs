@@ -317,6 +317,8 @@ impl Plan {
                 decisions: common.analysis.trace_level == TraceLevel::Decisions,
                 counterfactual_k: common.analysis.counterfactual_k,
             },
+            seed: common.seed,
+            predictor: None,
         };
         let slots = u64::from(c.num_instances) * u64::from(common.engine.max_num_running_reqs);
         let front = FrontEndPolicies {

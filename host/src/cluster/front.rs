@@ -1,13 +1,18 @@
 //! The front end: admission and routing with what it knows, and the trace of its decisions.
 
+use super::asked::Asked;
+use super::predictor::Predictor;
 use super::signals::Scrapes;
 use crate::instance::{EngineConfig, Instance};
+use crate::latency::Estimator;
 use crate::policy::SloPriorities;
 use crate::record::{Candidate, Decision, RunRecord};
-use crate::request::{Request, Sym, Symbols};
+use crate::request::{Request, Sym, Symbols, TokenSeq};
+use crate::rng::Stream;
 use std::collections::BTreeMap;
 use windtunnel_plugin_api::{
-    Admission, Admit, ClusterView, Event, InstanceView, Interests, RequestView, Route, Router,
+    Admission, Admit, ClusterView, Event, Host, InstanceView, Interests, List, PolicyError,
+    RequestView, Route, Router, Services,
 };
 
 /// What to remember of the front end's decisions.
@@ -38,6 +43,10 @@ pub struct ClusterConfig {
     pub model_names: Vec<String>,
     /// Decision trace.
     pub trace: TraceConfig,
+    /// Seed of the random numbers that policies draw, and of the errors of `predictor`.
+    pub seed: u64,
+    /// Predicts output lengths for the policies that read predictions.
+    pub predictor: Option<Predictor>,
 }
 
 /// The policies of the front end.
@@ -54,7 +63,7 @@ impl FrontEndPolicies {
     /// What either policy reads and listens to.
     #[must_use]
     pub fn interests(&self) -> Interests {
-        self.admission.interests().union(self.router.interests())
+        self.admission.interests() | self.router.interests()
     }
 }
 
@@ -76,8 +85,27 @@ pub(super) enum Routed {
     Nowhere,
 }
 
+/// The two policies of the front end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    Admission,
+    Routing,
+}
+
+impl Hook {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Admission => "admission policy",
+            Self::Routing => "routing policy",
+        }
+    }
+}
+
 pub(super) struct FrontEnd {
     policies: FrontEndPolicies,
+    estimator: Estimator,
+    seed: u64,
+    predictor: Option<Predictor>,
     /// Do admission and router read the counters of requests in flight?
     counters: (bool, bool),
     scrapes: Scrapes,
@@ -106,31 +134,37 @@ fn remembered<T: Copy>(table: &mut Vec<Option<T>>, sym: Sym, make: impl FnOnce()
 }
 
 impl FrontEnd {
-    pub(super) fn new(config: &ClusterConfig, policies: FrontEndPolicies) -> Self {
+    pub(super) fn new(
+        config: &ClusterConfig,
+        policies: FrontEndPolicies,
+        estimator: Estimator,
+    ) -> Self {
         let mut interests = policies.interests();
         // Counterfactuals compare the loads that the router could have seen.
         let counterfactuals = config.trace.decisions && config.trace.counterfactual_k > 0;
-        interests.snapshots |= counterfactuals;
+        if counterfactuals {
+            interests = interests | Interests::SNAPSHOTS;
+        }
+        let counters = |interests: Interests| interests.has(Interests::COUNTERS);
         let counters = (
-            policies.admission.interests().counters,
-            policies.router.interests().counters || counterfactuals,
+            counters(policies.admission.interests()),
+            counters(policies.router.interests()) || counterfactuals,
         );
         let EngineConfig {
-            max_running,
-            block_size,
-            rules,
-            ..
+            block_size, rules, ..
         } = config.engine;
         let scrapes = Scrapes::new(
             config.instances,
-            max_running,
-            block_size,
+            &config.engine,
             config.snapshot_refresh_us,
             config.cache_signal_delay_us,
             interests,
         );
         Self {
             policies,
+            estimator,
+            seed: config.seed,
+            predictor: config.predictor,
             counters,
             scrapes,
             trace: config.trace,
@@ -174,11 +208,7 @@ impl FrontEnd {
             arrival_us: request.arrival_us,
             deadline_us: request.deadline_us,
             slo_ttft_us: request.slo_ttft_us,
-            // The streams are rooted, so the last token stands for the whole prompt.
-            prompt_key: length
-                .checked_sub(1)
-                .and_then(|last| request.prompt.token_key(last))
-                .unwrap_or(u64::MAX),
+            prompt_key: prompt_key(&request.prompt),
             prompt_tokens: length,
             slo_class: request.slo_class.0,
             class_priority,
@@ -188,6 +218,8 @@ impl FrontEnd {
             prefix_group: request.prefix_group.0,
             prefix_tokens: request.prefix_tokens,
             model: request.model.0,
+            predicted_output_tokens: self.predictor.map_or(0, |p| p.predict(self.seed, request)),
+            ..RequestView::default()
         }
     }
 
@@ -216,17 +248,19 @@ impl FrontEnd {
         if served {
             self.scrapes.refresh(now, instances);
         }
-        let signals = self.scrapes.of(&pending.request.prompt, instances);
-        let views = if served { self.scrapes.views() } else { &[] };
-        let cluster = ClusterView {
-            now_us: now,
-            instances: views,
-            signals: &signals,
+        let answer = self.ask(
+            Hook::Admission,
+            now,
+            pending,
+            instances,
+            served,
+            |policies, request, cluster| policies.admission.admit(request, cluster),
+        );
+        let answer = match answer {
+            Ok(Admit::Delay(us)) => return Verdict::Delayed(us),
+            Ok(answer) => answer,
+            Err(_) => return Verdict::Rejected,
         };
-        let answer = self.policies.admission.admit(&pending.view, &cluster);
-        if let Admit::Delay(us) = answer {
-            return Verdict::Delayed(us);
-        }
         let reason = match answer {
             Admit::Reject(reason) => Some(reason),
             Admit::Admit | Admit::Delay(_) => None,
@@ -264,13 +298,18 @@ impl FrontEnd {
             return Routed::Nowhere;
         }
         self.scrapes.refresh(now, instances);
-        let signals = self.scrapes.of(&pending.request.prompt, instances);
-        let cluster = ClusterView {
-            now_us: now,
-            instances: self.scrapes.views(),
-            signals: &signals,
+        let answer = self.ask(
+            Hook::Routing,
+            now,
+            pending,
+            instances,
+            true,
+            |policies, request, cluster| policies.router.route(request, cluster),
+        );
+        let Ok(answer) = answer else {
+            return Routed::Nowhere;
         };
-        let chosen = match self.policies.router.route(&pending.view, &cluster) {
+        let chosen = match answer {
             Route::To(chosen) if chosen < instances.len() => chosen,
             Route::To(chosen) => {
                 let last = instances.len() - 1;
@@ -294,6 +333,84 @@ impl FrontEnd {
         Routed::To(chosen)
     }
 
+    /// Asks a policy about a request. With `seen` false it sees no instances. An error is noted as the run's fault.
+    fn ask<T>(
+        &mut self,
+        hook: Hook,
+        now: i64,
+        pending: &Pending,
+        instances: &[Instance],
+        seen: bool,
+        ask: impl FnOnce(
+            &mut FrontEndPolicies,
+            &RequestView,
+            &ClusterView<'_>,
+        ) -> Result<T, PolicyError>,
+    ) -> Result<T, PolicyError> {
+        let asked = Asked {
+            scrapes: &self.scrapes,
+            instances,
+            prompt: &pending.request.prompt,
+            estimator: &self.estimator,
+            random: Stream::new(
+                self.seed,
+                hook.name(),
+                pending.view.serial,
+                pending.view.attempts.into(),
+            ),
+        };
+        let services: &dyn Services = &asked;
+        let views = if seen { self.scrapes.views() } else { &[] };
+        let cluster = ClusterView {
+            now_us: now,
+            instances: List::new(views),
+            host: Host::new(&services),
+        };
+        ask(&mut self.policies, &pending.view, &cluster).inspect_err(|e| {
+            self.fault.get_or_insert_with(|| {
+                format!("the {} failed on {}: {e}", hook.name(), pending.request.id)
+            });
+        })
+    }
+
+    /// Interval between the ticks of a policy, microseconds; 0 = it wants none.
+    pub(super) fn tick_us(&self, hook: Hook) -> i64 {
+        match hook {
+            Hook::Admission => self.policies.admission.tick_us(),
+            Hook::Routing => self.policies.router.tick_us(),
+        }
+    }
+
+    /// Tells a policy that time has passed.
+    pub(super) fn tick(&mut self, hook: Hook, now: i64, instances: &mut [Instance]) {
+        self.scrapes.refresh(now, instances);
+        let asked = Asked {
+            scrapes: &self.scrapes,
+            instances,
+            prompt: &TokenSeq::default(),
+            estimator: &self.estimator,
+            random: Stream::new(self.seed, "tick", hook as u64, now as u64),
+        };
+        let services: &dyn Services = &asked;
+        let cluster = ClusterView {
+            now_us: now,
+            instances: List::new(self.scrapes.views()),
+            host: Host::new(&services),
+        };
+        let told = match hook {
+            Hook::Admission => self.policies.admission.on_tick(&cluster),
+            Hook::Routing => self.policies.router.on_tick(&cluster),
+        };
+        self.note(hook, told, "at a tick");
+    }
+
+    /// Notes the error of a policy as the run's fault.
+    fn note(&mut self, hook: Hook, told: Result<(), PolicyError>, when: &str) {
+        if let Err(e) = told {
+            self.fault(format!("the {} failed {when}: {e}", hook.name()));
+        }
+    }
+
     /// A request left instance `i`.
     pub(super) fn departed(&mut self, i: usize, request: &Request) {
         let view = self.scrapes.view_mut(i);
@@ -308,19 +425,14 @@ impl FrontEnd {
     }
 
     pub(super) fn tell(&mut self, event: &Event) {
-        let wanted = |interests: Interests| {
-            use windtunnel_plugin_api::EventKind::{FirstToken, Preempt};
-            if matches!(event.kind, FirstToken | Preempt) {
-                interests.token_events
-            } else {
-                interests.lifecycle_events
-            }
-        };
-        if wanted(self.policies.admission.interests()) {
-            self.policies.admission.on_event(event);
+        let Some(kind) = event.what() else { return };
+        if self.policies.admission.interests().hears(kind) {
+            let told = self.policies.admission.on_event(event);
+            self.note(Hook::Admission, told, "to take in an event");
         }
-        if wanted(self.policies.router.interests()) {
-            self.policies.router.on_event(event);
+        if self.policies.router.interests().hears(kind) {
+            let told = self.policies.router.on_event(event);
+            self.note(Hook::Routing, told, "to take in an event");
         }
     }
 
@@ -378,6 +490,21 @@ impl FrontEnd {
             fault: self.fault,
             symbols: Symbols::default(),
         }
+    }
+}
+
+/// The streams are rooted, so the last token stands for the whole prompt. Prompts below two million tokens get keys below 2^53, which
+/// scripts can hold exactly.
+fn prompt_key(prompt: &TokenSeq) -> u64 {
+    let last = prompt.len().checked_sub(1);
+    let Some(key) = last.and_then(|last| prompt.token_key(last)) else {
+        return u64::MAX;
+    };
+    let (stream, offset) = (key >> 32, key & 0xffff_ffff);
+    if offset < 1 << 21 {
+        stream << 21 | offset
+    } else {
+        1 << 63 | key
     }
 }
 

@@ -3,21 +3,24 @@
 //! Order of events is total: time; at equal times the front end before the instances; at the front end arrivals, then
 //! admissions, then routings, each in order of creation; among instances the lowest index first.
 
+mod asked;
 mod front;
+mod predictor;
 mod prefix_lru;
 mod signals;
 
 pub use front::{ClusterConfig, FrontEndPolicies, TraceConfig};
+pub use predictor::Predictor;
 
 use crate::instance::{Departure, Instance, InstanceHooks, NEVER, Report};
-use crate::latency::LatencyModel;
+use crate::latency::{Estimator, LatencyModel};
 use crate::record::{Outcome, Recorder, RequestRecord, RunRecord, State};
 use crate::request::{Ending, Finished, Request, Source};
-use front::{FrontEnd, Pending, Routed, Verdict};
+use front::{FrontEnd, Hook, Pending, Routed, Verdict};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
-use windtunnel_plugin_api::{Event, EventKind, RequestView};
+use windtunnel_plugin_api::{Event, EventKind, Interests, Outcome as End, RequestView};
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,9 @@ pub struct Progress {
     /// Requests that are done with, in whatever way.
     pub finished: u64,
 }
+
+/// Shortest interval between the ticks of a policy, microseconds.
+pub const LEAST_TICK_US: i64 = 1_000;
 
 /// Events between two reports of progress.
 const PROGRESS_EVERY: u64 = 1 << 14;
@@ -85,6 +91,8 @@ pub struct Cluster<'s> {
     next_event: Vec<i64>,
     front: FrontEnd,
     lifecycle_events: bool,
+    /// The next tick of each policy that wants any: (time, interval, whose).
+    ticks: Vec<(i64, i64, Hook)>,
     /// Nothing that happens on an instance concerns anybody else before the front end looks: instances run ahead one by
     /// one, each up to the next moment at which it is read or fed.
     independent: bool,
@@ -110,21 +118,29 @@ impl<'s> Cluster<'s> {
     ) -> Self {
         let interests = policies.interests();
         let mut engine = config.engine;
-        engine.token_events = interests.token_events;
+        engine.token_events = interests.has(Interests::TOKENS);
+        let estimator = Estimator::new(Arc::clone(latency), engine.step_limits());
         let mut hooks = hooks.into_iter();
         let mut instances: Vec<Instance> = (0..config.instances)
             .map(|i| {
                 let hooks = hooks.next().expect("hooks for every instance");
-                Instance::new(i, engine, Arc::clone(latency), hooks)
+                Instance::new(i, engine, Arc::clone(latency), hooks, config.seed)
             })
             .collect();
-        if interests.precise_prefix && config.cache_signal_delay_us > 0 {
+        if interests.has(Interests::PRECISE_PREFIX) && config.cache_signal_delay_us > 0 {
             instances
                 .iter_mut()
                 .for_each(|i| i.kv_mut().track_changes());
         }
-        let front = FrontEnd::new(&config, policies);
-        let heard = interests.lifecycle_events || interests.token_events;
+        let front = FrontEnd::new(&config, policies, estimator);
+        let lifecycle_events = interests.has(Interests::LIFECYCLE);
+        let heard = lifecycle_events || engine.token_events;
+        let ticks = [Hook::Admission, Hook::Routing].into_iter();
+        let ticks = ticks
+            .map(|hook| (front.tick_us(hook), hook))
+            .filter(|(us, _)| *us > 0)
+            .map(|(us, hook)| (us.max(LEAST_TICK_US), us.max(LEAST_TICK_US), hook))
+            .collect();
         let independent = !heard && !source.has_follow_ups();
         Self {
             upcoming: source.next_request(),
@@ -135,7 +151,8 @@ impl<'s> Cluster<'s> {
             next_event: vec![NEVER; instances.len()],
             instances,
             front,
-            lifecycle_events: interests.lifecycle_events,
+            lifecycle_events,
+            ticks,
             independent,
             arrived: 0,
             records: Vec::new(),
@@ -191,8 +208,17 @@ impl<'s> Cluster<'s> {
         let arrival = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
         let due = self.due.peek().map_or(NEVER, |Reverse(d)| d.at_us);
         let front = arrival.min(due);
+        let (instance, step) = if self.independent {
+            (0, NEVER)
+        } else {
+            self.next_instance()
+        };
+        // Ticks end with the last event that a policy could still influence.
+        let next = front.min(step);
+        if next != NEVER && self.tick_before(next) {
+            return true;
+        }
         if !self.independent {
-            let (instance, step) = self.next_instance();
             if step < front {
                 if step > horizon {
                     return false;
@@ -215,6 +241,29 @@ impl<'s> Cluster<'s> {
         } else {
             self.run_due();
         }
+        true
+    }
+
+    /// Runs the next tick if it is due before or at the next event, at `next`.
+    fn tick_before(&mut self, next: i64) -> bool {
+        let horizon = self.config.engine.horizon_us;
+        let Some(k) = (0..self.ticks.len()).min_by_key(|&k| self.ticks[k].0) else {
+            return false;
+        };
+        let (at, every, hook) = self.ticks[k];
+        if at > next || at > horizon {
+            return false;
+        }
+        self.ticks[k].0 = at.saturating_add(every);
+        self.clock = at;
+        let looks = match hook {
+            Hook::Admission => self.front.admission_looks(at),
+            Hook::Routing => self.front.router_looks(at),
+        };
+        if looks {
+            self.advance_all(at);
+        }
+        self.front.tick(hook, at, &mut self.instances);
         true
     }
 
@@ -288,7 +337,7 @@ impl<'s> Cluster<'s> {
         }
     }
 
-    fn admit(&mut self, pending: Box<Pending>) {
+    fn admit(&mut self, mut pending: Box<Pending>) {
         if self.front.admission_looks(self.clock) {
             self.advance_all(self.clock);
         }
@@ -300,14 +349,11 @@ impl<'s> Cluster<'s> {
         );
         match verdict {
             Verdict::Admitted => {
+                pending.view.attempts = 0;
                 let at = self.clock.saturating_add(self.config.routing_latency_us);
                 self.push(at, Stage::Routing, pending);
             }
-            Verdict::Delayed(us) => self.push(
-                self.clock.saturating_add(us.max(1)),
-                Stage::Admission,
-                pending,
-            ),
+            Verdict::Delayed(us) => self.again(us, Stage::Admission, pending),
             Verdict::Rejected => self.refuse(&pending, Outcome::Rejected),
         }
     }
@@ -323,19 +369,22 @@ impl<'s> Cluster<'s> {
             self.source.symbols(),
         ) {
             Routed::To(i) => {
-                let Pending { request, view } = *pending;
+                let Pending { request, mut view } = *pending;
+                view.attempts = 0;
                 self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
                 self.advance_one(i, self.clock);
                 self.instances[i].deliver(request, view, self.clock);
                 self.next_event[i] = self.instances[i].next_event_us();
             }
-            Routed::Held(us) => self.push(
-                self.clock.saturating_add(us.max(1)),
-                Stage::Routing,
-                pending,
-            ),
+            Routed::Held(us) => self.again(us, Stage::Routing, pending),
             Routed::Nowhere => self.refuse(&pending, Outcome::Unroutable),
         }
+    }
+
+    /// A policy put a request off.
+    fn again(&mut self, us: i64, stage: Stage, mut pending: Box<Pending>) {
+        pending.view.attempts += 1;
+        self.push(self.clock.saturating_add(us.max(1)), stage, pending);
     }
 
     fn refuse(&mut self, pending: &Pending, outcome: Outcome) {
@@ -350,20 +399,34 @@ impl<'s> Cluster<'s> {
 
     /// Tells the front-end policies; `numbers` are output tokens, TTFT and E2E latency.
     fn tell(&mut self, kind: EventKind, view: &RequestView, instance: u32, numbers: [i64; 3]) {
+        self.tell_end(kind, End::Completed, view, instance, numbers);
+    }
+
+    fn tell_end(
+        &mut self,
+        kind: EventKind,
+        outcome: End,
+        view: &RequestView,
+        instance: u32,
+        numbers: [i64; 3],
+    ) {
         let token_event = matches!(kind, EventKind::FirstToken | EventKind::Preempt);
         if !token_event && !self.lifecycle_events {
             return;
         }
         self.front.tell(&Event {
-            kind,
             now_us: self.clock,
             serial: view.serial,
-            instance,
-            tenant: view.tenant,
-            prompt_tokens: view.prompt_tokens,
-            output_tokens: numbers[0] as u32,
             ttft_us: numbers[1],
             e2e_us: numbers[2],
+            kind: kind as u32,
+            outcome: outcome as u32,
+            instance,
+            tenant: view.tenant,
+            session: view.session,
+            prompt_tokens: view.prompt_tokens,
+            output_tokens: numbers[0] as u32,
+            slo_class: view.slo_class,
         });
     }
 
@@ -396,6 +459,7 @@ impl<'s> Cluster<'s> {
     fn depart(&mut self, i: usize, departure: Departure) {
         let Departure {
             request,
+            view,
             record,
             ending,
             at_us,
@@ -404,20 +468,17 @@ impl<'s> Cluster<'s> {
         } = departure;
         self.front.departed(i, &request);
         if self.lifecycle_events {
-            let kind = match ending {
-                Ending::Completed => EventKind::Complete,
-                Ending::TimedOut => EventKind::TimedOut,
-                Ending::Dropped => EventKind::Dropped,
+            let outcome = match ending {
+                Ending::Completed => End::Completed,
+                Ending::TimedOut => End::TimedOut,
+                Ending::Dropped => End::Dropped,
             };
-            let view = self
-                .front
-                .view(record.serial, &request, self.source.symbols());
             let numbers = [
                 i64::from(output_tokens),
                 record.ttft_us.unwrap_or(0),
                 record.e2e_us.unwrap_or(0),
             ];
-            self.tell(kind, &view, i as u32, numbers);
+            self.tell_end(EventKind::Complete, outcome, &view, i as u32, numbers);
         }
         self.records.push(record);
         let finished = Finished {

@@ -1,9 +1,9 @@
 //! What the front end knows of the instances: scraped snapshots of a certain age, and lazy prefix signals.
 
 use super::prefix_lru::PrefixLru;
-use crate::instance::Instance;
+use crate::instance::{EngineConfig, Instance};
 use crate::request::TokenSeq;
-use windtunnel_plugin_api::{InstanceView, Interests, Signals};
+use windtunnel_plugin_api::{InstanceView, Interests};
 
 /// The instances as the front end sees them.
 pub(super) struct Scrapes {
@@ -13,6 +13,7 @@ pub(super) struct Scrapes {
     cache_delay_us: i64,
     cache_refreshed: i64,
     snapshots_wanted: bool,
+    work_wanted: bool,
     cache_wanted: bool,
     /// One per instance if anybody reads approximate prefix hits.
     pub(super) sent_prefixes: Vec<PrefixLru>,
@@ -21,19 +22,19 @@ pub(super) struct Scrapes {
 impl Scrapes {
     pub(super) fn new(
         instances: u32,
-        max_batch_size: u32,
-        block_size: u32,
+        engine: &EngineConfig,
         refresh_us: i64,
         cache_delay_us: i64,
         interests: Interests,
     ) -> Self {
         let view = |index| InstanceView {
             index,
-            max_batch_size,
-            block_size,
+            max_batch_size: engine.max_running,
+            block_size: engine.block_size,
+            max_step_tokens: engine.max_batched_tokens,
             ..InstanceView::default()
         };
-        let lrus = if interests.approximate_prefix {
+        let lrus = if interests.has(Interests::APPROXIMATE_PREFIX) {
             instances
         } else {
             0
@@ -44,8 +45,9 @@ impl Scrapes {
             refresh_us,
             cache_delay_us,
             cache_refreshed: 0,
-            snapshots_wanted: interests.snapshots,
-            cache_wanted: interests.precise_prefix,
+            snapshots_wanted: interests.has(Interests::SNAPSHOTS) || interests.has(Interests::WORK),
+            work_wanted: interests.has(Interests::WORK),
+            cache_wanted: interests.has(Interests::PRECISE_PREFIX),
             sent_prefixes: (0..lrus).map(|_| PrefixLru::default()).collect(),
         }
     }
@@ -71,10 +73,12 @@ impl Scrapes {
     pub(super) fn refresh(&mut self, now: i64, instances: &mut [Instance]) {
         if self.snapshots_due(now) {
             self.refreshed = now;
-            self.views
-                .iter_mut()
-                .zip(&*instances)
-                .for_each(|(view, instance)| scrape(view, instance, now));
+            for (view, instance) in self.views.iter_mut().zip(&*instances) {
+                scrape(view, instance, now);
+                if self.work_wanted {
+                    scrape_work(view, instance);
+                }
+            }
         }
         if self.cache_due(now) {
             self.cache_refreshed = now;
@@ -92,17 +96,31 @@ impl Scrapes {
         &mut self.views[i]
     }
 
-    /// The lazy signals of one prompt.
-    pub(super) fn of<'a>(
-        &'a self,
-        prompt: &'a TokenSeq,
-        instances: &'a [Instance],
-    ) -> PromptSignals<'a> {
-        PromptSignals {
-            scrapes: self,
-            prompt,
-            instances,
+    /// Leading blocks of `prompt` that instance `i` holds, by its cache events.
+    pub(super) fn precise_prefix_blocks(
+        &self,
+        prompt: &TokenSeq,
+        i: usize,
+        instances: &[Instance],
+    ) -> u32 {
+        let Some(instance) = instances.get(i).filter(|_| self.cache_wanted) else {
+            return 0;
+        };
+        let kv = instance.kv();
+        let keys = prompt.block_keys(kv.block_size());
+        if self.cache_delay_us == 0 {
+            kv.cached_blocks_now(keys)
+        } else {
+            kv.cached_blocks_at_refresh(keys)
         }
+    }
+
+    /// Leading blocks of `prompt` that were sent to instance `i` before.
+    pub(super) fn approximate_prefix_blocks(&self, prompt: &TokenSeq, i: usize) -> u32 {
+        let block = self.views[0].block_size;
+        self.sent_prefixes
+            .get(i)
+            .map_or(0, |lru| lru.leading(prompt.block_keys(block)))
     }
 }
 
@@ -129,42 +147,10 @@ fn scrape(view: &mut InstanceView, instance: &Instance, now: i64) {
     };
 }
 
-/// The prefix signals of one prompt; computed when asked for.
-pub(super) struct PromptSignals<'a> {
-    scrapes: &'a Scrapes,
-    prompt: &'a TokenSeq,
-    instances: &'a [Instance],
-}
-
-impl PromptSignals<'_> {
-    fn block_size(&self) -> u32 {
-        self.instances[0].kv().block_size()
-    }
-}
-
-impl Signals for PromptSignals<'_> {
-    fn precise_prefix_blocks(&self, i: usize) -> u32 {
-        if !self.scrapes.cache_wanted {
-            return 0;
-        }
-        let kv = self.instances[i].kv();
-        let keys = self.prompt.block_keys(kv.block_size());
-        if self.scrapes.cache_delay_us == 0 {
-            kv.cached_blocks_now(keys)
-        } else {
-            kv.cached_blocks_at_refresh(keys)
-        }
-    }
-
-    fn approximate_prefix_blocks(&self, i: usize) -> u32 {
-        let block = self.block_size();
-        self.scrapes
-            .sent_prefixes
-            .get(i)
-            .map_or(0, |lru| lru.leading(self.prompt.block_keys(block)))
-    }
-
-    fn prompt_blocks(&self) -> u32 {
-        self.prompt.len() / self.block_size()
-    }
+fn scrape_work(view: &mut InstanceView, instance: &Instance) {
+    let work = instance.work();
+    view.queued_prompt_tokens = work.queued_prompt_tokens;
+    view.running_prefill_tokens = work.running_prefill_tokens;
+    view.decodes = work.decodes;
+    view.decode_context_tokens = work.decode_context_tokens;
 }

@@ -3,6 +3,7 @@
 use super::group::Seat;
 use super::queue::JobIx;
 use super::{Instance, Report};
+use windtunnel_plugin_api::EventKind;
 
 /// What batch formation keeps track of within one step.
 pub(super) struct Formation {
@@ -36,7 +37,7 @@ impl Instance {
             preempted: false,
         };
         self.serve_running(now, &mut formation, out);
-        self.admit_waiting(now, &mut formation);
+        self.admit_waiting(now, &mut formation, out);
     }
 
     /// Tokens that a prefill of `wanted` may compute now, with `done` computed before.
@@ -104,13 +105,13 @@ impl Instance {
                 return true;
             }
             formation.preempted = true;
-            let position = self.choose_victim(now, out);
+            let position = self.ask_victim(now, out);
             let victim = self.batch.remove(position).ix;
             if position < *cursor {
                 *cursor -= 1;
             }
             formation.budget += self.jobs[victim].scheduled;
-            self.preempt(victim, out);
+            self.preempt(victim, now, out);
             if victim == ix || self.batch.is_empty() {
                 return false;
             }
@@ -132,28 +133,9 @@ impl Instance {
         fits
     }
 
-    fn choose_victim(&mut self, now: i64, out: &mut Vec<Report>) -> usize {
-        let mut views = std::mem::take(&mut self.victim_views);
-        views.clear();
-        views.extend(
-            self.batch
-                .iter()
-                .map(|seat| self.jobs[seat.ix].running_view()),
-        );
-        let chosen = self.hooks.victim.victim(&views, now);
-        self.victim_views = views;
-        let last = self.batch.len() - 1;
-        if chosen > last {
-            out.push(Report::Fault(format!(
-                "the preemption policy chose request {chosen} of a batch of {}; expected 0 to {last}",
-                last + 1
-            )));
-        }
-        chosen.min(last)
-    }
-
-    fn preempt(&mut self, ix: JobIx, out: &mut Vec<Report>) {
+    fn preempt(&mut self, ix: JobIx, now: i64, out: &mut Vec<Report>) {
         self.totals.preemptions += 1;
+        self.tell_scheduler(EventKind::Preempt, ix, now, out);
         let job = &mut self.jobs[ix];
         job.running = false;
         job.preemptions += 1;
@@ -180,14 +162,22 @@ impl Instance {
                 output_tokens,
             });
         }
+        self.queued_prompt_tokens += u64::from(job.prompt());
         self.queue.push_front(ix, || job.place());
     }
 
     /// Admits from the head of the queue while slots, tokens and blocks last.
-    pub(super) fn admit_waiting(&mut self, now: i64, formation: &mut Formation) {
-        if formation.preempted {
+    pub(super) fn admit_waiting(
+        &mut self,
+        now: i64,
+        formation: &mut Formation,
+        out: &mut Vec<Report>,
+    ) {
+        let full = self.batch.len() >= self.config.max_running as usize;
+        if formation.preempted || full || formation.budget == 0 || self.queue.is_empty() {
             return;
         }
+        self.refresh_queue(now, out);
         let rules = self.config.rules;
         let block = self.config.block_size;
         // With asynchronous scheduling this batch was chosen while the last step ran, from those who waited when it began.
@@ -225,6 +215,7 @@ impl Instance {
                 break;
             }
             self.queue.take(ix);
+            self.queued_prompt_tokens -= u64::from(job.prompt());
             self.admissions += 1;
             job.seq = self.admissions;
             self.batch.push(Seat {

@@ -27,7 +27,7 @@ pub(super) enum Touch {
 
 impl Instance {
     /// Forms the batch of the step at `now` if the group can take it as a whole. `false` changes nothing.
-    pub(super) fn form_fast(&mut self, now: i64) -> bool {
+    pub(super) fn form_fast(&mut self, now: i64, out: &mut Vec<Report>) -> bool {
         if self.config.plain || !(self.grouped || self.regroup(now)) {
             return false;
         }
@@ -81,6 +81,7 @@ impl Instance {
                     budget,
                     preempted: false,
                 },
+                out,
             );
             let admitted = self.batch[admitted_from..].iter().map(|seat| seat.ix);
             self.prefilling.extend(admitted);
@@ -316,10 +317,15 @@ impl Instance {
             || decodes == 0
             || !self.prefilling.is_empty()
             || !all_served
-            || self.may_admit()
+            || self.may_admit(now)
         {
             return now;
         }
+        let until = if self.has_room() {
+            until.min(self.keys_change_at())
+        } else {
+            until
+        };
         let token_us = self.latency.output_token_us();
         let used = self.kv.used();
         let at_end = self.config.rules.visible_at_step_end;
@@ -359,20 +365,24 @@ impl Instance {
         now
     }
 
-    /// Might one of the next steps admit somebody, or does a policy want to be asked in each?
-    fn may_admit(&self) -> bool {
+    /// Is there somebody to admit, with a place in the batch and tokens left in each step?
+    fn has_room(&self) -> bool {
         let budget = self.config.max_batched_tokens - self.group.count as u32;
-        if self.queue.is_empty() {
+        let place = self.batch.len() < self.config.max_running as usize;
+        place && budget > 0 && !self.queue.is_empty()
+    }
+
+    /// Might the step at `now` admit somebody, or does a policy want to be asked?
+    fn may_admit(&self, now: i64) -> bool {
+        if !self.has_room() {
             return false;
         }
-        if self.keys_change() {
+        if self.keys_change_at() <= now {
             return true;
-        }
-        if self.batch.len() >= self.config.max_running as usize || budget == 0 {
-            return false;
         }
         let newcomers =
             self.config.rules.async_scheduling && self.last_enqueued > self.last_step_start;
+        let budget = self.config.max_batched_tokens - self.group.count as u32;
         newcomers
             || !self
                 .queue

@@ -118,22 +118,32 @@ impl Job {
         }
     }
 
-    pub(crate) fn queued_view(&self) -> QueuedView {
+    pub(crate) fn queued_view(&self, slot: JobIx) -> QueuedView<'_> {
         QueuedView {
-            request: self.view,
             enqueued_us: self.enqueued_us,
             priority: self.priority,
             preemptions: self.preemptions,
+            output_tokens: self.emitted(),
+            slot,
+            ..QueuedView::of(&self.view)
         }
     }
 
-    pub(crate) fn running_view(&self) -> RunningView {
+    /// Its view before step `step`.
+    pub(crate) fn running_view(&self, slot: JobIx, step: u64) -> RunningView<'_> {
+        let since = if self.grouped {
+            (step - self.joined) as u32
+        } else {
+            0
+        };
         RunningView {
-            request: self.view,
             priority: self.priority,
-            computed_tokens: self.progress,
+            computed_tokens: self.progress + since,
+            output_tokens: self.emitted() + since,
             kv_blocks: self.held.len() as u32,
             preemptions: self.preemptions,
+            slot,
+            ..RunningView::of(&self.view)
         }
     }
 

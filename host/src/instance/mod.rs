@@ -3,6 +3,7 @@
 //! This is the plain path: it touches every request of the batch in every step, and it is the definition of correctness. An
 //! instance depends on nothing outside itself between [`deliver`](Instance::deliver) calls, reads no clock and does no I/O.
 
+mod ask;
 mod batch;
 mod fast;
 mod gaps;
@@ -13,10 +14,11 @@ mod rules;
 mod slab;
 mod step;
 
+pub use ask::Work;
 pub use rules::{EngineRules, Preset};
 
 use crate::kv::KvPool;
-use crate::latency::LatencyModel;
+use crate::latency::{Estimator, LatencyModel, StepLimits};
 use crate::record::{InstanceTotals, Outcome, RequestRecord};
 use crate::request::{Ending, Request};
 use batch::BlockedHead;
@@ -30,7 +32,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use windtunnel_plugin_api::{
-    KeyRefresh, Priority, QueueOrder, RequestView, RunningView, Scheduler, Victim,
+    EventKind, Interests, Priority, QueueOrder, RequestView, Scheduler, Victim,
 };
 
 /// "Never", as a time.
@@ -59,6 +61,24 @@ pub struct EngineConfig {
     pub token_events: bool,
     /// Touch every request in every step. Slow; the definition of what the fast path must give.
     pub plain: bool,
+}
+
+impl EngineConfig {
+    /// The limits under which steps are formed.
+    #[must_use]
+    pub fn step_limits(&self) -> StepLimits {
+        StepLimits {
+            max_tokens: self.max_batched_tokens,
+            max_prefill_tokens: self.long_prefill_threshold,
+        }
+    }
+}
+
+/// When the queue's numbers were computed last, microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refreshed {
+    priorities: i64,
+    keys: i64,
 }
 
 /// The policies inside an instance.
@@ -99,6 +119,8 @@ pub enum Report {
 pub struct Departure {
     /// The request.
     pub request: Request,
+    /// The request as policies see it.
+    pub view: RequestView,
     /// Its results.
     pub record: RequestRecord,
     /// How it ended.
@@ -116,8 +138,17 @@ pub struct Instance {
     index: u32,
     config: EngineConfig,
     latency: Arc<dyn LatencyModel>,
+    estimator: Estimator,
+    /// Of the random numbers that policies draw.
+    seed: u64,
     hooks: InstanceHooks,
+    scheduler_interests: Interests,
     queue_order: QueueOrder,
+    refreshed: Refreshed,
+    /// A policy gave an answer that makes no sense: nothing happens here any more.
+    faulty: bool,
+    /// Prompt tokens of the waiting requests.
+    queued_prompt_tokens: u64,
     kv: KvPool,
     jobs: Slab<Job>,
     queue: WaitQueue,
@@ -154,7 +185,7 @@ pub struct Instance {
     gaps: GapLog,
     totals: InstanceTotals,
     /// Scratch lists, kept for their memory.
-    victim_views: Vec<RunningView>,
+    keys: Vec<f64>,
     touched: Vec<(Seat, Touch)>,
     done: Vec<Seat>,
 }
@@ -167,6 +198,7 @@ impl Instance {
         config: EngineConfig,
         latency: Arc<dyn LatencyModel>,
         hooks: InstanceHooks,
+        seed: u64,
     ) -> Self {
         let queue_order = hooks.scheduler.order();
         let mut config = config;
@@ -178,10 +210,16 @@ impl Instance {
                 config.block_size,
                 config.rules.find_all_copies,
             ),
+            estimator: Estimator::new(Arc::clone(&latency), config.step_limits()),
+            seed,
+            scheduler_interests: hooks.scheduler.interests(),
             config,
             latency,
             hooks,
             queue_order,
+            refreshed: Refreshed::default(),
+            faulty: false,
+            queued_prompt_tokens: 0,
             jobs: Slab::default(),
             queue: WaitQueue::new(queue_order),
             batch: Vec::new(),
@@ -203,7 +241,7 @@ impl Instance {
             last_departure: 0,
             gaps: GapLog::default(),
             totals: InstanceTotals::default(),
-            victim_views: Vec::new(),
+            keys: Vec::new(),
             touched: Vec::new(),
             done: Vec::new(),
         }
@@ -249,6 +287,9 @@ impl Instance {
 
     /// When something happens here next, [`NEVER`] if nothing is due.
     pub fn next_event_us(&mut self) -> i64 {
+        if self.faulty {
+            return NEVER;
+        }
         while let Some(Reverse((_, _, ix, serial))) = self.timeouts.peek()
             && self
                 .jobs
@@ -318,6 +359,7 @@ impl Instance {
         {
             self.totals.dropped += 1;
             self.depart(ix, Ending::Dropped, Outcome::Dropped, now, out);
+            self.tell_departure(out);
             return;
         }
         self.totals.input_tokens += prompt;
@@ -325,15 +367,19 @@ impl Instance {
         if deadline > 0 && deadline <= now {
             self.totals.timed_out += 1;
             self.depart(ix, Ending::TimedOut, Outcome::TimedOut, now, out);
+            self.tell_departure(out);
             return;
         }
         job.enqueued_us = now;
         self.last_enqueued = now;
-        job.priority = self.hooks.priority.priority(&job.view, now);
+        self.tell_scheduler(EventKind::Dispatch, ix, now, out);
+        self.ask_priority(ix, now, out);
         if self.queue_order != QueueOrder::Fifo {
-            job.key = self.hooks.scheduler.key(&job.queued_view(), now);
+            self.ask_key(ix, now, out);
         }
+        let job = &self.jobs[ix];
         self.queue.push(ix, || job.place());
+        self.queued_prompt_tokens += prompt;
         if deadline > 0 && deadline <= self.config.horizon_us {
             self.order += 1;
             self.timeouts
@@ -366,8 +412,10 @@ impl Instance {
             self.prefilling.retain(|&other| other != ix);
         } else {
             self.queue.remove(ix);
+            self.queued_prompt_tokens -= u64::from(self.jobs[ix].prompt());
         }
         self.depart(ix, Ending::TimedOut, Outcome::TimedOut, now, out);
+        self.tell_departure(out);
         if self.batch.is_empty() {
             self.wake(now);
         }
@@ -393,42 +441,9 @@ impl Instance {
             output_tokens,
             processed_tokens,
             request: job.request,
+            view: job.view,
         };
         out.push(Report::Finished(Box::new(departure)));
-    }
-
-    /// Do priorities or the order of the queue change from step to step?
-    fn keys_change(&self) -> bool {
-        let priorities = self.hooks.priority.refresh() == KeyRefresh::EachStep;
-        priorities || self.queue_order == QueueOrder::Keyed(KeyRefresh::EachStep)
-    }
-
-    /// Recomputes the keys that change with time.
-    fn refresh_queue(&mut self, now: i64) {
-        let priorities = self.hooks.priority.refresh() == KeyRefresh::EachStep;
-        let keys = match self.queue_order {
-            QueueOrder::Fifo => false,
-            QueueOrder::Keyed(refresh) => priorities || refresh == KeyRefresh::EachStep,
-        };
-        if !priorities && !keys {
-            return;
-        }
-        let waiting: Vec<JobIx> = self.queue.iter().collect();
-        for &ix in &waiting {
-            let job = &mut self.jobs[ix];
-            if priorities {
-                job.priority = self.hooks.priority.priority(&job.view, now);
-            }
-            if keys {
-                job.key = self.hooks.scheduler.key(&job.queued_view(), now);
-            }
-        }
-        if keys {
-            self.queue = WaitQueue::new(self.queue_order);
-            for ix in waiting {
-                self.queue.push(ix, || self.jobs[ix].place());
-            }
-        }
     }
 
     /// Ends the run: the counters, and a record of every request still here.
@@ -472,6 +487,13 @@ impl Instance {
     pub fn check(&self) -> Result<(), String> {
         let now = self.clock;
         self.kv.check(self.jobs.iter().map(|job| &job.held))?;
+        let waiting = self
+            .queue
+            .iter()
+            .map(|ix| u64::from(self.jobs[ix].prompt()));
+        if waiting.sum::<u64>() != self.queued_prompt_tokens {
+            return Err("the prompt tokens of the queue are miscounted".into());
+        }
         let here = self.queue.len() + self.batch.len() + self.incoming.len();
         if here != self.jobs.iter().count() {
             return Err(format!(

@@ -40,14 +40,17 @@ pub(crate) enum WaitQueue {
     Fifo(VecDeque<JobIx>),
     /// Order of place; a preempted request returns to its place.
     Keyed(BTreeSet<(Place, JobIx)>),
+    /// Order of place, where places change often: the first one stands last.
+    Changing(Vec<(Place, JobIx)>),
 }
 
 impl WaitQueue {
     pub(crate) fn new(order: QueueOrder) -> Self {
         match order {
             QueueOrder::Fifo => Self::Fifo(VecDeque::new()),
-            QueueOrder::Keyed(KeyRefresh::AtEnqueue | KeyRefresh::EachStep) => {
-                Self::Keyed(BTreeSet::new())
+            QueueOrder::Keyed(KeyRefresh::AtEnqueue) => Self::Keyed(BTreeSet::new()),
+            QueueOrder::Keyed(KeyRefresh::Every(_) | KeyRefresh::EachStep) => {
+                Self::Changing(Vec::new())
             }
         }
     }
@@ -56,6 +59,7 @@ impl WaitQueue {
         match self {
             Self::Fifo(q) => q.len(),
             Self::Keyed(q) => q.len(),
+            Self::Changing(q) => q.len(),
         }
     }
 
@@ -66,8 +70,32 @@ impl WaitQueue {
     pub(crate) fn push(&mut self, ix: JobIx, place: impl FnOnce() -> Place) {
         match self {
             Self::Fifo(q) => q.push_back(ix),
+            Self::Keyed(_) | Self::Changing(_) => self.insert(place(), ix),
+        }
+    }
+
+    fn insert(&mut self, place: Place, ix: JobIx) {
+        let one = (place, ix);
+        match self {
+            Self::Fifo(_) => unreachable!("a queue without places"),
             Self::Keyed(q) => {
-                q.insert((place(), ix));
+                q.insert(one);
+            }
+            Self::Changing(q) => {
+                let at = q.partition_point(|other| *other > one);
+                q.insert(at, one);
+            }
+        }
+    }
+
+    /// Fills an empty queue of places.
+    pub(crate) fn fill(&mut self, places: impl Iterator<Item = (Place, JobIx)>) {
+        match self {
+            Self::Fifo(q) => q.extend(places.map(|(_, ix)| ix)),
+            Self::Keyed(q) => q.extend(places),
+            Self::Changing(q) => {
+                q.extend(places);
+                q.sort_unstable_by(|a, b| b.cmp(a));
             }
         }
     }
@@ -76,9 +104,7 @@ impl WaitQueue {
     pub(crate) fn push_front(&mut self, ix: JobIx, place: impl FnOnce() -> Place) {
         match self {
             Self::Fifo(q) => q.push_front(ix),
-            Self::Keyed(q) => {
-                q.insert((place(), ix));
-            }
+            Self::Keyed(_) | Self::Changing(_) => self.insert(place(), ix),
         }
     }
 
@@ -87,6 +113,7 @@ impl WaitQueue {
         match self {
             Self::Fifo(q) => q.iter().copied().find(|&ix| may(ix)),
             Self::Keyed(q) => q.iter().map(|(_, ix)| *ix).find(|&ix| may(ix)),
+            Self::Changing(q) => q.iter().rev().map(|(_, ix)| *ix).find(|&ix| may(ix)),
         }
     }
 
@@ -105,6 +132,11 @@ impl WaitQueue {
                     q.retain(|(_, other)| *other != ix);
                 }
             }
+            Self::Changing(q) => {
+                if let Some(at) = q.iter().rposition(|(_, other)| *other == ix) {
+                    q.remove(at);
+                }
+            }
         }
     }
 
@@ -113,6 +145,7 @@ impl WaitQueue {
         match self {
             Self::Fifo(q) => q.retain(|&other| other != ix),
             Self::Keyed(q) => q.retain(|(_, other)| *other != ix),
+            Self::Changing(q) => q.retain(|(_, other)| *other != ix),
         }
     }
 
@@ -120,6 +153,7 @@ impl WaitQueue {
         match self {
             Self::Fifo(q) => Box::new(q.iter().copied()),
             Self::Keyed(q) => Box::new(q.iter().map(|(_, ix)| *ix)),
+            Self::Changing(q) => Box::new(q.iter().rev().map(|(_, ix)| *ix)),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{Instance, Report};
 use crate::latency::{StepAggregates, StepItem};
 use crate::record::Outcome;
 use crate::request::Ending;
+use windtunnel_plugin_api::EventKind;
 
 /// Steps kept in detail before the gap log is folded.
 const DETAILED_STEPS: usize = 1 << 14;
@@ -17,8 +18,7 @@ impl Instance {
             return;
         }
         self.totals.steps += 1;
-        self.refresh_queue(now);
-        self.formed_fast = self.form_fast(now);
+        self.formed_fast = self.form_fast(now, out);
         let advance = if self.formed_fast {
             self.price_fast()
         } else {
@@ -132,6 +132,7 @@ impl Instance {
                     ttft_us,
                 });
             }
+            self.tell_scheduler(EventKind::FirstToken, ix, ends, out);
         }
     }
 
@@ -207,5 +208,6 @@ impl Instance {
             Outcome::LengthCapped => sum as f64 / gaps.saturating_sub(1).max(1) as f64,
             _ => sum as f64 / f64::from((output - 1).max(1)),
         });
+        self.tell_departure(out);
     }
 }

@@ -8,6 +8,7 @@
 pub mod blackbox;
 pub mod capacity;
 pub mod deployment;
+mod estimate;
 pub mod resolve;
 pub mod roofline;
 pub mod trained_physics;
@@ -22,6 +23,7 @@ mod vector_tests;
 pub use blackbox::Blackbox;
 pub use capacity::{KvCapacity, max_model_len};
 pub use deployment::{Backend, KvBlocksSource, MaxModelLenSource, Resolved, Setup};
+pub use estimate::{Ahead, Estimator, StepLimits};
 pub use resolve::resolve;
 pub use roofline::Roofline;
 pub use trained_physics::TrainedPhysics;

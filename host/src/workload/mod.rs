@@ -10,7 +10,6 @@ pub mod export;
 pub mod five_column;
 mod open;
 pub mod pace;
-pub mod rng;
 pub mod synthetic;
 mod table;
 pub mod think;

@@ -2,9 +2,9 @@
 //! `distribution` workload and all presets are of this kind.
 
 use super::MAX_TOKENS;
-use super::rng;
 use crate::input::InputError;
 use crate::request::{Request, RequestId, Source, Span, Sym, Symbols, TokenSeq};
+use crate::rng;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 

@@ -1,7 +1,7 @@
 //! Pauses between the rounds of a session, when they are not the recorded ones.
 
-use super::rng;
 use crate::input::{InputError, unknown};
+use crate::rng;
 use rand_distr::{Distribution, LogNormal};
 
 /// How long a user thinks before the next round.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use windtunnel::instance::{EngineConfig, EngineRules, InstanceHooks};
 use windtunnel::policy::PolicySpec;
 use windtunnel_plugin_api::{
-    KeyRefresh, Priority, QueueOrder, QueuedView, RequestView, Route, RunningView, Scheduler,
-    Victim,
+    KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView, Route,
+    Scheduler, Victim,
 };
 
 /// Urgency grows with waiting, twenty times as fast for short prompts. Lower is more urgent.
@@ -28,8 +28,12 @@ impl Priority for Impatience {
     fn refresh(&self) -> KeyRefresh {
         KeyRefresh::EachStep
     }
-    fn priority(&mut self, request: &RequestView, now_us: i64) -> f64 {
-        Self::of(request, now_us)
+    fn priority(
+        &mut self,
+        request: &RequestView,
+        queue: &QueueView<'_>,
+    ) -> Result<f64, PolicyError> {
+        Ok(Self::of(request, queue.now_us))
     }
 }
 
@@ -43,12 +47,12 @@ impl Scheduler for ByImpatience {
     fn order(&self) -> QueueOrder {
         QueueOrder::Keyed(self.refresh)
     }
-    fn key(&mut self, queued: &QueuedView, now_us: i64) -> f64 {
-        if self.by_priority {
+    fn key(&mut self, queued: &QueuedView<'_>, queue: &QueueView<'_>) -> Result<f64, PolicyError> {
+        Ok(if self.by_priority {
             queued.priority
         } else {
-            Impatience::of(&queued.request, now_us)
-        }
+            Impatience::of(queued.request, queue.now_us)
+        })
     }
 }
 
@@ -98,16 +102,18 @@ fn keys_that_change_with_time_reorder_the_queue() {
 }
 
 /// Preempts whoever holds the most blocks, the first among equals, and writes down whom it could choose from.
-struct MostBlocks(Arc<Mutex<Vec<Vec<RunningView>>>>);
+struct MostBlocks(Arc<Mutex<Vec<Vec<(u32, u32)>>>>);
 
 impl Victim for MostBlocks {
-    fn victim(&mut self, running: &[RunningView], _now_us: i64) -> usize {
-        self.0.lock().expect("no panic").push(running.to_vec());
-        let most = running.iter().map(|r| r.kv_blocks).max();
-        running
+    fn victim(&mut self, queue: &QueueView<'_>) -> Result<usize, PolicyError> {
+        let shown = queue
+            .running
             .iter()
-            .position(|r| Some(r.kv_blocks) == most)
-            .unwrap_or(0)
+            .map(|r| (r.kv_blocks, r.computed_tokens));
+        self.0.lock().expect("no panic").push(shown.collect());
+        let most = queue.running.iter().map(|r| r.kv_blocks).max();
+        let first = queue.running.iter().position(|r| Some(r.kv_blocks) == most);
+        Ok(first.unwrap_or(0))
     }
 }
 
@@ -135,12 +141,7 @@ fn a_victim_policy_chooses_who_is_preempted() {
     // 806: the first, at the queue's front, finds one free block for its 3 tokens as soon as the second one took its third.
     assert_eq!(choices.lock().expect("no panic").len(), 1);
     let running = &choices.lock().expect("no panic")[0];
-    assert_eq!(running.len(), 2);
-    assert!(
-        running
-            .iter()
-            .all(|r| r.kv_blocks == 2 && r.computed_tokens == 8)
-    );
+    assert_eq!(running[..], [(2, 8), (2, 8)], "blocks, computed tokens");
     // 706..806 empty; 806..919: the second decodes its last token and the first prefills again; then 6 decodes.
     assert_eq!(e2e, [919 + 6 * 110, 919]);
 }

@@ -271,6 +271,8 @@ pub(crate) fn fresh(instances: u32, engine: EngineConfig) -> ClusterConfig {
         cache_signal_delay_us: 0,
         model_names: vec!["Org/Model-A".into(), "Model-A".into()],
         trace: TraceConfig::default(),
+        seed: 0,
+        predictor: None,
     }
 }
 

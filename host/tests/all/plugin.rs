@@ -10,7 +10,8 @@ use windtunnel::policy::{PolicySpec, SloPriorities};
 use windtunnel::record::{Outcome, RequestRecord, RunRecord};
 use windtunnel_plugin_api::{
     Admission, Admit, ClusterView, Event, EventKind, InstanceView, Interests, KeyRefresh,
-    QueueOrder, QueuedView, RequestView, Route, Router, Scheduler,
+    Outcome as End, PolicyError, QueueOrder, QueueView, QueuedView, RequestView, Route, Router,
+    Scheduler,
 };
 use windtunnel_plugin_least_tokens::LeastTokens;
 
@@ -35,15 +36,19 @@ impl<R: Router> Router for Recorder<R> {
     fn interests(&self) -> Interests {
         self.interests
     }
-    fn route(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Route {
-        let views = cluster.instances.to_vec();
+    fn route(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
+        let views = cluster.instances.iter().copied().collect();
         let mut seen = self.seen.lock().expect("no panic");
         seen.routings.push((cluster.now_us, *request, views));
         self.inner.route(request, cluster)
     }
-    fn on_event(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
         self.seen.lock().expect("no panic").events.push(*event);
-        self.inner.on_event(event);
+        self.inner.on_event(event)
     }
 }
 
@@ -57,12 +62,16 @@ impl Admission for Door {
     fn interests(&self) -> Interests {
         Interests::NONE
     }
-    fn admit(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Admit {
+    fn admit(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Admit, PolicyError> {
         let mut seen = self.seen.lock().expect("no panic");
         seen.admissions.push((cluster.now_us, *request));
         match self.answers.get_mut(&request.serial) {
-            Some(answers) if !answers.is_empty() => answers.remove(0),
-            _ => Admit::Admit,
+            Some(answers) if !answers.is_empty() => Ok(answers.remove(0)),
+            _ => Ok(Admit::Admit),
         }
     }
 }
@@ -71,8 +80,12 @@ impl Admission for Door {
 pub(crate) struct Always(pub(crate) Route);
 
 impl Router for Always {
-    fn route(&mut self, _request: &RequestView, _cluster: &ClusterView<'_>) -> Route {
-        self.0
+    fn route(
+        &mut self,
+        _request: &RequestView,
+        _cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
+        Ok(self.0)
     }
 }
 
@@ -157,7 +170,7 @@ fn least_tokens_decides_as_the_records_say_it_should() {
             // because the front end goes first.
             let ended = |r: &RequestRecord| {
                 seen.events.iter().any(|e| {
-                    e.serial == r.serial && e.kind != EventKind::Dispatch && e.now_us < *now
+                    e.serial == r.serial && e.what() == Some(EventKind::Complete) && e.now_us < *now
                 })
             };
             let mut owed = [0u64; 3];
@@ -219,7 +232,7 @@ fn events_come_in_order_with_the_right_numbers() {
     let events = std::mem::take(&mut seen.lock().expect("no panic").events);
     let tenant = record.requests[3].tenant.0;
     let event = |kind, now_us, serial: u64, [output, ttft, e2e]: [i64; 3]| Event {
-        kind,
+        kind: kind as u32,
         now_us,
         serial,
         instance: if kind == EventKind::Reject {
@@ -232,8 +245,13 @@ fn events_come_in_order_with_the_right_numbers() {
         output_tokens: output as u32,
         ttft_us: ttft,
         e2e_us: e2e,
+        ..Event::default()
     };
-    use EventKind::{Complete, Dispatch, Dropped, FirstToken, Preempt, Reject, TimedOut};
+    let ended = |outcome, now_us, serial| Event {
+        outcome: outcome as u32,
+        ..event(Complete, now_us, serial, [0; 3])
+    };
+    use EventKind::{Complete, Dispatch, FirstToken, Preempt, Reject};
     let expected = [
         event(Dispatch, 0, 0, [0, 0, 0]),
         event(Dispatch, 0, 1, [0, 0, 0]),
@@ -241,10 +259,10 @@ fn events_come_in_order_with_the_right_numbers() {
         event(FirstToken, 0, 0, [1, 106, 0]),
         event(FirstToken, 0, 1, [1, 106, 0]),
         event(Dispatch, 10, 2, [0, 0, 0]),
-        event(Dropped, 10, 2, [0, 0, 0]),
+        ended(End::Dropped, 10, 2),
         event(Dispatch, 20, 3, [0, 0, 0]),
         event(Reject, 40, 4, [0, 0, 0]),
-        event(TimedOut, 50, 3, [0, 0, 0]),
+        ended(End::TimedOut, 50, 3),
         // It had as many tokens as the other, less the one of this step.
         event(Preempt, 706, 1, [6, 0, 0]),
         event(Complete, 706, 0, [7, 106, 816]),
@@ -264,7 +282,7 @@ fn a_policy_hears_only_what_it_asked_for() {
         ..roomy(EngineRules::VLLM)
     };
     let heard = |interests| overheard(engine, &asks, interests);
-    let is_token = |e: &Event| matches!(e.kind, EventKind::FirstToken | EventKind::Preempt);
+    let is_token = |e: &Event| matches!(e.what(), Some(EventKind::FirstToken | EventKind::Preempt));
     let (all, events) = heard(Interests::ALL);
     let (none, nothing) = heard(Interests::NONE);
     assert!(nothing.is_empty(), "{nothing:?}");
@@ -275,16 +293,8 @@ fn a_policy_hears_only_what_it_asked_for() {
             .filter(move |e| is_token(e) == token)
             .collect::<Vec<_>>()
     };
-    let lifecycle = Interests {
-        lifecycle_events: true,
-        ..Interests::NONE
-    };
-    assert_eq!(heard(lifecycle).1, split(false));
-    let tokens = Interests {
-        token_events: true,
-        ..Interests::NONE
-    };
-    assert_eq!(heard(tokens).1, split(true));
+    assert_eq!(heard(Interests::LIFECYCLE).1, split(false));
+    assert_eq!(heard(Interests::TOKENS).1, split(true));
     assert!(
         split(true).len() >= 3,
         "two first tokens and a preemption: {events:?}"
@@ -313,6 +323,7 @@ fn a_view_is_empty_where_no_interest_was_declared() {
         dispatched_tokens: 30,
         max_batch_size: 256,
         block_size: 16,
+        max_step_tokens: engine.max_batched_tokens,
         ..InstanceView::default()
     };
     let seen = seen.lock().expect("no panic");
@@ -362,13 +373,17 @@ fn a_delayed_request_is_asked_again_and_its_clock_runs_from_its_arrival() {
 struct HoldUntil(i64);
 
 impl Router for HoldUntil {
-    fn route(&mut self, _request: &RequestView, cluster: &ClusterView<'_>) -> Route {
+    fn route(
+        &mut self,
+        _request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
         if cluster.now_us < self.0 {
-            Route::Hold {
+            Ok(Route::Hold {
                 retry_after_us: 300,
-            }
+            })
         } else {
-            Route::To(1)
+            Ok(Route::To(1))
         }
     }
 }
@@ -393,8 +408,12 @@ fn a_held_request_waits_at_the_front_end() {
     let seen = seen.lock().expect("no panic");
     let asked: Vec<i64> = seen.routings.iter().map(|r| r.0).collect();
     assert_eq!(asked, [100, 400, 700, 1000]);
-    let dispatched = seen.events.first().map(|e| (e.kind, e.now_us));
-    assert_eq!(dispatched, Some((EventKind::Dispatch, 1000)), "not before");
+    let dispatched = seen.events.first().map(|e| (e.what(), e.now_us));
+    assert_eq!(
+        dispatched,
+        Some((Some(EventKind::Dispatch), 1000)),
+        "not before"
+    );
     let r = &record.requests[0];
     assert_eq!(
         (r.instance, r.scheduling_delay_us, r.ttft_us),
@@ -462,19 +481,27 @@ fn views_do_not_depend_on_output_lengths() {
         prefix_group: _,
         prefix_tokens: _,
         model: _,
-    } = short.0[0].1;
+        // From the predictor alone, of which there is none here.
+        predicted_output_tokens: 0,
+        attempts: _,
+        reserved: _,
+    } = short.0[0].1
+    else {
+        panic!("a prediction without a predictor")
+    };
 }
 
 /// A scheduler that writes down what it is shown when requests enter the queue.
-struct Spy(Arc<Mutex<Vec<QueuedView>>>);
+struct Spy(Arc<Mutex<Vec<(RequestView, i64, f64)>>>);
 
 impl Scheduler for Spy {
     fn order(&self) -> QueueOrder {
         QueueOrder::Keyed(KeyRefresh::AtEnqueue)
     }
-    fn key(&mut self, queued: &QueuedView, _now_us: i64) -> f64 {
-        self.0.lock().expect("no panic").push(*queued);
-        0.0
+    fn key(&mut self, queued: &QueuedView<'_>, _queue: &QueueView<'_>) -> Result<f64, PolicyError> {
+        let shown = (*queued.request, queued.enqueued_us, queued.priority);
+        self.0.lock().expect("no panic").push(shown);
+        Ok(0.0)
     }
 }
 

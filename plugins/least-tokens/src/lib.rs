@@ -4,7 +4,9 @@
 //! them off again. It knows the plugin contract and nothing of the host.
 
 use std::collections::HashMap;
-use windtunnel_plugin_api::{ClusterView, Event, EventKind, Interests, RequestView, Route, Router};
+use windtunnel_plugin_api::{
+    ClusterView, Event, EventKind, Interests, PolicyError, RequestView, Route, Router,
+};
 
 /// Sends each request where the fewest prompt tokens are outstanding; ties go to the lowest index.
 #[derive(Debug, Default)]
@@ -29,26 +31,27 @@ impl LeastTokens {
 
 impl Router for LeastTokens {
     fn interests(&self) -> Interests {
-        Interests {
-            lifecycle_events: true,
-            ..Interests::NONE
-        }
+        Interests::LIFECYCLE
     }
 
-    fn route(&mut self, _request: &RequestView, cluster: &ClusterView<'_>) -> Route {
+    fn route(
+        &mut self,
+        _request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
         let owed = |i: usize| self.outstanding(cluster.instances[i].index as usize);
         let best = (0..cluster.instances.len()).min_by_key(|&i| owed(i));
-        best.map_or(
+        Ok(best.map_or(
             Route::Hold {
                 retry_after_us: 1_000,
             },
             Route::To,
-        )
+        ))
     }
 
-    fn on_event(&mut self, event: &Event) {
-        match event.kind {
-            EventKind::Dispatch => {
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        match event.what() {
+            Some(EventKind::Dispatch) => {
                 let i = event.instance as usize;
                 if self.outstanding.len() <= i {
                     self.outstanding.resize(i + 1, 0);
@@ -57,12 +60,13 @@ impl Router for LeastTokens {
                 self.charged
                     .insert(event.serial, (i, u64::from(event.prompt_tokens)));
             }
-            EventKind::Complete | EventKind::TimedOut | EventKind::Dropped => {
+            Some(EventKind::Complete) => {
                 if let Some((i, tokens)) = self.charged.remove(&event.serial) {
                     self.outstanding[i] -= tokens;
                 }
             }
-            EventKind::FirstToken | EventKind::Preempt | EventKind::Reject => {}
+            Some(EventKind::FirstToken | EventKind::Preempt | EventKind::Reject) | None => {}
         }
+        Ok(())
     }
 }

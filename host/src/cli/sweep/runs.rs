@@ -123,7 +123,7 @@ impl Cell<'_> {
         for file in simulate::files_of(&self.args) {
             text.push_str(&format!("\n{:016x}", digests.of(&file)?));
         }
-        Ok(format!("{:016x}", crate::workload::rng::fnv1a64(&text)))
+        Ok(format!("{:016x}", crate::rng::fnv1a64(&text)))
     }
 }
 
@@ -203,7 +203,7 @@ impl Digests {
 fn digest(path: &Path) -> io::Result<u64> {
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 1 << 16];
-    let mut hash = crate::workload::rng::Fnv1a64::default();
+    let mut hash = crate::rng::Fnv1a64::default();
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(hash.value()),

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 use windtunnel_plugin_api::{
-    Admission, Admit, ClusterView, Event, EventKind, Interests, RequestView,
+    Admission, Admit, ClusterView, Event, EventKind, Interests, PolicyError, RequestView,
 };
 
 use crate::request::Sym;
@@ -14,8 +14,12 @@ impl Admission for AlwaysAdmit {
     fn interests(&self) -> Interests {
         Interests::NONE
     }
-    fn admit(&mut self, _request: &RequestView, _cluster: &ClusterView<'_>) -> Admit {
-        Admit::Admit
+    fn admit(
+        &mut self,
+        _request: &RequestView,
+        _cluster: &ClusterView<'_>,
+    ) -> Result<Admit, PolicyError> {
+        Ok(Admit::Admit)
     }
 }
 
@@ -26,8 +30,12 @@ impl Admission for RejectAll {
     fn interests(&self) -> Interests {
         Interests::NONE
     }
-    fn admit(&mut self, _request: &RequestView, _cluster: &ClusterView<'_>) -> Admit {
-        Admit::Reject("reject-all".into())
+    fn admit(
+        &mut self,
+        _request: &RequestView,
+        _cluster: &ClusterView<'_>,
+    ) -> Result<Admit, PolicyError> {
+        Ok(Admit::Reject("reject-all".into()))
     }
 }
 
@@ -56,7 +64,11 @@ impl Admission for TokenBucket {
     fn interests(&self) -> Interests {
         Interests::NONE
     }
-    fn admit(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Admit {
+    fn admit(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Admit, PolicyError> {
         let elapsed = cluster.now_us - self.last_us;
         if elapsed > 0 {
             self.tokens = self
@@ -67,9 +79,9 @@ impl Admission for TokenBucket {
         let cost = f64::from(request.prompt_tokens);
         if self.tokens >= cost {
             self.tokens -= cost;
-            Admit::Admit
+            Ok(Admit::Admit)
         } else {
-            Admit::Reject("insufficient tokens".into())
+            Ok(Admit::Reject("insufficient tokens".into()))
         }
     }
 }
@@ -84,9 +96,13 @@ pub struct TierShed {
 
 impl Admission for TierShed {
     fn interests(&self) -> Interests {
-        Interests::SNAPSHOTS
+        Interests::SNAPSHOTS | Interests::COUNTERS
     }
-    fn admit(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Admit {
+    fn admit(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Admit, PolicyError> {
         let load = cluster
             .instances
             .iter()
@@ -94,13 +110,13 @@ impl Admission for TierShed {
             .max()
             .unwrap_or(0);
         if load <= self.threshold || request.class_priority >= self.min_priority {
-            return Admit::Admit;
+            return Ok(Admit::Admit);
         }
         let Self { min_priority, .. } = self;
-        Admit::Reject(format!(
+        Ok(Admit::Reject(format!(
             "tier-shed: priority={} < min={min_priority} load={load}",
             request.class_priority
-        ))
+        )))
     }
 }
 
@@ -115,14 +131,15 @@ pub struct GaieLegacy {
 
 impl Admission for GaieLegacy {
     fn interests(&self) -> Interests {
-        Interests {
-            counters: false,
-            ..Interests::SNAPSHOTS
-        }
+        Interests::SNAPSHOTS
     }
-    fn admit(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Admit {
+    fn admit(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Admit, PolicyError> {
         if request.class_priority >= 0 {
-            return Admit::Admit;
+            return Ok(Admit::Admit);
         }
         let saturation = if cluster.instances.is_empty() {
             1.0
@@ -138,9 +155,11 @@ impl Admission for GaieLegacy {
             sum / cluster.instances.len() as f64
         };
         if saturation < 1.0 {
-            Admit::Admit
+            Ok(Admit::Admit)
         } else {
-            Admit::Reject(format!("gaie-saturated: saturation={saturation:.2}"))
+            Ok(Admit::Reject(format!(
+                "gaie-saturated: saturation={saturation:.2}"
+            )))
         }
     }
 }
@@ -173,13 +192,14 @@ impl TenantBudgets {
 
 impl Admission for TenantBudgets {
     fn interests(&self) -> Interests {
-        Interests {
-            lifecycle_events: true,
-            ..self.inner.interests()
-        }
+        self.inner.interests() | Interests::LIFECYCLE
     }
 
-    fn admit(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Admit {
+    fn admit(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Admit, PolicyError> {
         let used = self.in_flight.get(&request.tenant).copied().unwrap_or(0);
         let over = request.tenant != 0
             && self
@@ -187,23 +207,36 @@ impl Admission for TenantBudgets {
                 .get(&request.tenant)
                 .is_some_and(|&allowed| used as f64 > allowed);
         if over && request.class_priority < 0 {
-            return Admit::Reject("tenant-budget-shed".into());
+            return Ok(Admit::Reject("tenant-budget-shed".into()));
         }
         self.inner.admit(request, cluster)
     }
 
-    fn on_event(&mut self, event: &Event) {
-        match event.kind {
-            EventKind::Dispatch => *self.in_flight.entry(event.tenant).or_default() += 1,
-            EventKind::Complete | EventKind::TimedOut | EventKind::Dropped => {
+    fn tick_us(&self) -> i64 {
+        self.inner.tick_us()
+    }
+
+    fn on_tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
+        self.inner.on_tick(cluster)
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        match event.what() {
+            Some(EventKind::Dispatch) => *self.in_flight.entry(event.tenant).or_default() += 1,
+            Some(EventKind::Complete) => {
                 if let Some(n) = self.in_flight.get_mut(&event.tenant) {
                     *n = n.saturating_sub(1);
                 }
             }
-            EventKind::FirstToken | EventKind::Preempt | EventKind::Reject => {}
+            Some(EventKind::FirstToken | EventKind::Preempt | EventKind::Reject) | None => {}
         }
-        if self.inner.interests().lifecycle_events {
-            self.inner.on_event(event);
+        let heard = event
+            .what()
+            .is_some_and(|kind| self.inner.interests().hears(kind));
+        if heard {
+            self.inner.on_event(event)
+        } else {
+            Ok(())
         }
     }
 }
@@ -211,14 +244,11 @@ impl Admission for TenantBudgets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windtunnel_plugin_api::{InstanceView, NoSignals};
+    use windtunnel_plugin_api::Outcome;
 
-    fn at(now_us: i64, instances: &[InstanceView]) -> ClusterView<'_> {
-        ClusterView {
-            now_us,
-            instances,
-            signals: &NoSignals,
-        }
+    fn answer(policy: &mut dyn Admission, request: &RequestView, now_us: i64) -> Admit {
+        let answer = policy.admit(request, &ClusterView::bare(now_us, &[]));
+        answer.expect("built-ins answer")
     }
 
     #[test]
@@ -228,12 +258,12 @@ mod tests {
             prompt_tokens: tokens,
             ..RequestView::default()
         };
-        assert_eq!(bucket.admit(&ask(90), &at(0, &[])), Admit::Admit);
-        assert_ne!(bucket.admit(&ask(20), &at(0, &[])), Admit::Admit);
-        assert_ne!(bucket.admit(&ask(20), &at(999_999, &[])), Admit::Admit);
-        assert_eq!(bucket.admit(&ask(20), &at(1_000_000, &[])), Admit::Admit);
+        assert_eq!(answer(&mut bucket, &ask(90), 0), Admit::Admit);
+        assert_ne!(answer(&mut bucket, &ask(20), 0), Admit::Admit);
+        assert_ne!(answer(&mut bucket, &ask(20), 999_999), Admit::Admit);
+        assert_eq!(answer(&mut bucket, &ask(20), 1_000_000), Admit::Admit);
         assert_ne!(
-            bucket.admit(&ask(101), &at(i64::MAX / 2, &[])),
+            answer(&mut bucket, &ask(101), i64::MAX / 2),
             Admit::Admit,
             "more than the bucket ever holds"
         );
@@ -247,32 +277,30 @@ mod tests {
             class_priority,
             ..RequestView::default()
         };
-        let event = |kind| Event {
-            kind,
-            now_us: 0,
-            serial: 0,
-            instance: 0,
-            tenant: 5,
-            prompt_tokens: 0,
-            output_tokens: 0,
-            ttft_us: 0,
-            e2e_us: 0,
+        let tell = |budgets: &mut TenantBudgets, kind, outcome| {
+            let event = Event {
+                kind: kind as u32,
+                outcome: outcome as u32,
+                tenant: 5,
+                ..Event::default()
+            };
+            budgets.on_event(&event).expect("no error");
         };
-        budgets.on_event(&event(EventKind::Dispatch));
+        tell(&mut budgets, EventKind::Dispatch, Outcome::Completed);
         assert_eq!(
-            budgets.admit(&ask(5, -1), &at(0, &[])),
+            answer(&mut budgets, &ask(5, -1), 0),
             Admit::Admit,
             "at its budget"
         );
-        budgets.on_event(&event(EventKind::Dispatch));
+        tell(&mut budgets, EventKind::Dispatch, Outcome::Completed);
         assert_ne!(
-            budgets.admit(&ask(5, -1), &at(0, &[])),
+            answer(&mut budgets, &ask(5, -1), 0),
             Admit::Admit,
             "over it"
         );
-        assert_eq!(budgets.admit(&ask(5, 3), &at(0, &[])), Admit::Admit);
-        assert_eq!(budgets.admit(&ask(6, -1), &at(0, &[])), Admit::Admit);
-        budgets.on_event(&event(EventKind::TimedOut));
-        assert_eq!(budgets.admit(&ask(5, -1), &at(0, &[])), Admit::Admit);
+        assert_eq!(answer(&mut budgets, &ask(5, 3), 0), Admit::Admit);
+        assert_eq!(answer(&mut budgets, &ask(6, -1), 0), Admit::Admit);
+        tell(&mut budgets, EventKind::Complete, Outcome::TimedOut);
+        assert_eq!(answer(&mut budgets, &ask(5, -1), 0), Admit::Admit);
     }
 }

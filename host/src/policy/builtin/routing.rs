@@ -1,7 +1,7 @@
 //! Routing policies without scorers. Ties always go to the lowest position.
 
 use rustc_hash::FxHashMap;
-use windtunnel_plugin_api::{ClusterView, Interests, RequestView, Route, Router};
+use windtunnel_plugin_api::{ClusterView, Interests, PolicyError, RequestView, Route, Router};
 
 /// In turn.
 #[derive(Default)]
@@ -13,10 +13,14 @@ impl Router for RoundRobin {
     fn interests(&self) -> Interests {
         Interests::NONE
     }
-    fn route(&mut self, _request: &RequestView, cluster: &ClusterView<'_>) -> Route {
+    fn route(
+        &mut self,
+        _request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
         let chosen = self.next % cluster.instances.len() as u64;
         self.next += 1;
-        Route::To(chosen as usize)
+        Ok(Route::To(chosen as usize))
     }
     fn reason(&self) -> String {
         format!("round-robin[{}]", self.next - 1)
@@ -43,12 +47,16 @@ pub struct LeastLoaded {
 
 impl Router for LeastLoaded {
     fn interests(&self) -> Interests {
-        Interests::SNAPSHOTS
+        Interests::SNAPSHOTS | Interests::COUNTERS
     }
-    fn route(&mut self, _request: &RequestView, cluster: &ClusterView<'_>) -> Route {
+    fn route(
+        &mut self,
+        _request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
         let (chosen, load) = least_loaded(cluster);
         self.load = load;
-        Route::To(chosen)
+        Ok(Route::To(chosen))
     }
     fn reason(&self) -> String {
         format!("least-loaded (load={})", self.load)
@@ -63,9 +71,13 @@ pub struct AlwaysBusiest {
 
 impl Router for AlwaysBusiest {
     fn interests(&self) -> Interests {
-        Interests::SNAPSHOTS
+        Interests::SNAPSHOTS | Interests::COUNTERS
     }
-    fn route(&mut self, _request: &RequestView, cluster: &ClusterView<'_>) -> Route {
+    fn route(
+        &mut self,
+        _request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
         let mut chosen = 0;
         self.load = 0;
         for (i, instance) in cluster.instances.iter().enumerate() {
@@ -73,7 +85,7 @@ impl Router for AlwaysBusiest {
                 (chosen, self.load) = (i, instance.effective_load());
             }
         }
-        Route::To(chosen)
+        Ok(Route::To(chosen))
     }
     fn reason(&self) -> String {
         format!("always-busiest (load={})", self.load)
@@ -89,9 +101,13 @@ pub struct PrefixAffinity {
 
 impl Router for PrefixAffinity {
     fn interests(&self) -> Interests {
-        Interests::SNAPSHOTS
+        Interests::SNAPSHOTS | Interests::COUNTERS
     }
-    fn route(&mut self, request: &RequestView, cluster: &ClusterView<'_>) -> Route {
+    fn route(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
         let home = self.homes.get(&request.prompt_key);
         let home = home.and_then(|&index| cluster.instances.iter().position(|i| i.index == index));
         self.hit = home.is_some();
@@ -101,7 +117,7 @@ impl Router for PrefixAffinity {
                 .insert(request.prompt_key, cluster.instances[chosen].index);
             chosen
         });
-        Route::To(chosen)
+        Ok(Route::To(chosen))
     }
     fn reason(&self) -> String {
         let how = if self.hit {
@@ -138,12 +154,13 @@ impl TwoWeights {
 
 impl Router for TwoWeights {
     fn interests(&self) -> Interests {
-        Interests {
-            counters: false,
-            ..Interests::SNAPSHOTS
-        }
+        Interests::SNAPSHOTS
     }
-    fn route(&mut self, _request: &RequestView, cluster: &ClusterView<'_>) -> Route {
+    fn route(
+        &mut self,
+        _request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
         let most_free = cluster
             .instances
             .iter()
@@ -162,7 +179,7 @@ impl Router for TwoWeights {
         }));
         let chosen = super::scorers::first_highest(&self.scores);
         self.best = self.scores[chosen];
-        Route::To(chosen)
+        Ok(Route::To(chosen))
     }
     fn scores(&self) -> Option<&[f64]> {
         Some(&self.scores)

@@ -1,15 +1,20 @@
 //! Priorities, schedulers and preemption victims. Priorities are instance-level: lower is more urgent.
 
 use windtunnel_plugin_api::{
-    KeyRefresh, Priority, QueueOrder, QueuedView, RequestView, RunningView, Scheduler, Victim,
+    KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView, Scheduler,
+    Victim,
 };
 
 /// Everyone is equal.
 pub struct Constant;
 
 impl Priority for Constant {
-    fn priority(&mut self, _request: &RequestView, _now_us: i64) -> f64 {
-        0.0
+    fn priority(
+        &mut self,
+        _request: &RequestView,
+        _queue: &QueueView<'_>,
+    ) -> Result<f64, PolicyError> {
+        Ok(0.0)
     }
 }
 
@@ -20,8 +25,12 @@ pub struct SloClass {
 }
 
 impl Priority for SloClass {
-    fn priority(&mut self, request: &RequestView, _now_us: i64) -> f64 {
-        f64::from(self.highest - request.class_priority)
+    fn priority(
+        &mut self,
+        request: &RequestView,
+        _queue: &QueueView<'_>,
+    ) -> Result<f64, PolicyError> {
+        Ok(f64::from(self.highest - request.class_priority))
     }
 }
 
@@ -41,9 +50,13 @@ pub struct SloBased {
 pub const AGE_STEP_US: f64 = 1_000_000.0;
 
 impl Priority for SloBased {
-    fn priority(&mut self, request: &RequestView, _now_us: i64) -> f64 {
+    fn priority(
+        &mut self,
+        request: &RequestView,
+        _queue: &QueueView<'_>,
+    ) -> Result<f64, PolicyError> {
         let class = f64::from(self.highest - request.class_priority);
-        self.direction * (class + request.arrival_us as f64 / AGE_STEP_US)
+        Ok(self.direction * (class + request.arrival_us as f64 / AGE_STEP_US))
     }
 }
 
@@ -54,8 +67,12 @@ impl Scheduler for Fcfs {
     fn order(&self) -> QueueOrder {
         QueueOrder::Fifo
     }
-    fn key(&mut self, _queued: &QueuedView, _now_us: i64) -> f64 {
-        0.0
+    fn key(
+        &mut self,
+        _queued: &QueuedView<'_>,
+        _queue: &QueueView<'_>,
+    ) -> Result<f64, PolicyError> {
+        Ok(0.0)
     }
 }
 
@@ -69,8 +86,8 @@ impl Scheduler for PriorityFcfs {
     fn order(&self) -> QueueOrder {
         QueueOrder::Keyed(KeyRefresh::AtEnqueue)
     }
-    fn key(&mut self, queued: &QueuedView, _now_us: i64) -> f64 {
-        self.direction * queued.priority
+    fn key(&mut self, queued: &QueuedView<'_>, _queue: &QueueView<'_>) -> Result<f64, PolicyError> {
+        Ok(self.direction * queued.priority)
     }
 }
 
@@ -81,8 +98,8 @@ impl Scheduler for ShortestPrompt {
     fn order(&self) -> QueueOrder {
         QueueOrder::Keyed(KeyRefresh::AtEnqueue)
     }
-    fn key(&mut self, queued: &QueuedView, _now_us: i64) -> f64 {
-        f64::from(queued.request.prompt_tokens)
+    fn key(&mut self, queued: &QueuedView<'_>, _queue: &QueueView<'_>) -> Result<f64, PolicyError> {
+        Ok(f64::from(queued.request.prompt_tokens))
     }
 }
 
@@ -90,8 +107,8 @@ impl Scheduler for ShortestPrompt {
 pub struct LastAdmitted;
 
 impl Victim for LastAdmitted {
-    fn victim(&mut self, running: &[RunningView], _now_us: i64) -> usize {
-        running.len() - 1
+    fn victim(&mut self, queue: &QueueView<'_>) -> Result<usize, PolicyError> {
+        Ok(queue.running.len() - 1)
     }
 }
 
@@ -99,22 +116,25 @@ impl Victim for LastAdmitted {
 pub struct LeastUrgent;
 
 impl Victim for LeastUrgent {
-    fn victim(&mut self, running: &[RunningView], _now_us: i64) -> usize {
+    fn victim(&mut self, queue: &QueueView<'_>) -> Result<usize, PolicyError> {
+        let running = queue.running;
         let rank = |i: &usize| (running[*i].priority, running[*i].request.arrival_us);
-        (0..running.len())
+        let least_urgent = (0..running.len())
             .max_by(|a, b| {
                 rank(a)
                     .0
                     .total_cmp(&rank(b).0)
                     .then(rank(a).1.cmp(&rank(b).1))
             })
-            .unwrap_or(0)
+            .unwrap_or(0);
+        Ok(least_urgent)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use windtunnel_plugin_api::RunningView;
 
     fn request(class_priority: i32, arrival_us: i64) -> RequestView {
         RequestView {
@@ -130,7 +150,11 @@ mod tests {
             highest: 4,
             direction: 1.0,
         };
-        let mut p = |class, arrival| policy.priority(&request(class, arrival), 9_000_000);
+        let now = QueueView::bare(9_000_000, &[], &[]);
+        let mut p = |class, arrival| {
+            let priority = policy.priority(&request(class, arrival), &now);
+            priority.expect("built-ins answer")
+        };
         assert!(p(3, 0) < p(3, 1), "older first");
         assert!(
             p(4, 500_000) < p(3, 0),
@@ -141,14 +165,18 @@ mod tests {
 
     #[test]
     fn the_priority_victim_is_the_least_urgent_then_the_latest_then_the_last() {
-        let run = |priority, arrival| RunningView {
-            priority,
-            request: request(3, arrival),
-            ..RunningView::default()
+        let victim = |running: &[(f64, i64)]| {
+            let requests: Vec<RequestView> = running.iter().map(|r| request(3, r.1)).collect();
+            let views: Vec<RunningView<'_>> = (requests.iter().zip(running))
+                .map(|(request, (priority, _))| RunningView {
+                    priority: *priority,
+                    ..RunningView::of(request)
+                })
+                .collect();
+            LeastUrgent.victim(&QueueView::bare(0, &[], &views))
         };
-        let victim = |views: &[RunningView]| LeastUrgent.victim(views, 0);
-        assert_eq!(victim(&[run(1.0, 5), run(7.0, 1), run(0.0, 9)]), 1);
-        assert_eq!(victim(&[run(1.0, 9), run(1.0, 5)]), 0);
-        assert_eq!(victim(&[run(1.0, 5), run(1.0, 5)]), 1);
+        assert_eq!(victim(&[(1.0, 5), (7.0, 1), (0.0, 9)]), Ok(1));
+        assert_eq!(victim(&[(1.0, 9), (1.0, 5)]), Ok(0));
+        assert_eq!(victim(&[(1.0, 5), (1.0, 5)]), Ok(1));
     }
 }

@@ -1,7 +1,9 @@
 //! Weighted routing: a list of scorers, each giving every instance a number in 0..=1; the highest weighted sum wins.
 
 use crate::policy::ScorerKind;
-use windtunnel_plugin_api::{ClusterView, InstanceView, Interests, RequestView, Route, Router};
+use windtunnel_plugin_api::{
+    ClusterView, InstanceView, Interests, List, PolicyError, RequestView, Route, Router,
+};
 
 /// Position of the first highest score.
 pub(super) fn first_highest(scores: &[f64]) -> usize {
@@ -48,8 +50,7 @@ impl Weighted {
         match kind {
             ScorerKind::PrecisePrefixCache => {
                 column.extend(
-                    (0..instances.len())
-                        .map(|i| f64::from(cluster.signals.precise_prefix_blocks(i))),
+                    (0..instances.len()).map(|i| f64::from(cluster.host.precise_prefix_blocks(i))),
                 );
                 let max = column.iter().copied().fold(0.0, f64::max);
                 let min = column.iter().copied().fold(f64::INFINITY, f64::min);
@@ -62,9 +63,9 @@ impl Weighted {
                 });
             }
             ScorerKind::PrefixAffinity => {
-                let blocks = f64::from(cluster.signals.prompt_blocks());
+                let blocks = f64::from(cluster.host.prompt_blocks());
                 let share = |i| {
-                    let hits = f64::from(cluster.signals.approximate_prefix_blocks(i));
+                    let hits = f64::from(cluster.host.approximate_prefix_blocks(i));
                     if blocks == 0.0 { 0.0 } else { hits / blocks }
                 };
                 column.extend((0..instances.len()).map(share));
@@ -107,7 +108,7 @@ impl Weighted {
 
     fn no_hit_lru(&mut self, cluster: &ClusterView<'_>) {
         let n = cluster.instances.len();
-        self.cold = (0..n).all(|i| cluster.signals.precise_prefix_blocks(i) == 0);
+        self.cold = (0..n).all(|i| cluster.host.precise_prefix_blocks(i) == 0);
         if !self.cold {
             self.column.resize(n, 0.5);
             return;
@@ -120,7 +121,7 @@ impl Weighted {
             .retain(|&index| cluster.instances.iter().any(|i| i.index == index));
         let never_used = n - self.cold_order.len();
         let mut fresh = 0;
-        for instance in cluster.instances {
+        for instance in cluster.instances.iter() {
             let rank = match self
                 .cold_order
                 .iter()
@@ -138,7 +139,11 @@ impl Weighted {
 }
 
 /// `(max - x) / (max - min)`, 1 everywhere when all are equal.
-fn spare(column: &mut Vec<f64>, instances: &[InstanceView], of: impl Fn(&InstanceView) -> u64) {
+fn spare(
+    column: &mut Vec<f64>,
+    instances: List<'_, InstanceView>,
+    of: impl Fn(&InstanceView) -> u64,
+) {
     let max = instances.iter().map(&of).max().unwrap_or(0);
     let min = instances.iter().map(&of).min().unwrap_or(0);
     column.extend(instances.iter().map(|i| {
@@ -156,15 +161,20 @@ impl Router for Weighted {
             ActiveRequests, LoadBalance, NoHitLru, PrecisePrefixCache, PrefixAffinity,
         };
         let uses = |kinds: &[ScorerKind]| self.scorers.iter().any(|(k, _)| kinds.contains(k));
-        Interests {
-            counters: uses(&[LoadBalance, ActiveRequests]),
-            precise_prefix: uses(&[PrecisePrefixCache, NoHitLru]),
-            approximate_prefix: uses(&[PrefixAffinity]),
-            ..Interests::SNAPSHOTS
-        }
+        let wants = [
+            (&[LoadBalance, ActiveRequests][..], Interests::COUNTERS),
+            (&[PrecisePrefixCache, NoHitLru], Interests::PRECISE_PREFIX),
+            (&[PrefixAffinity], Interests::APPROXIMATE_PREFIX),
+        ];
+        let wanted = wants.into_iter().filter(|(kinds, _)| uses(kinds));
+        wanted.fold(Interests::SNAPSHOTS, |all, (_, more)| all | more)
     }
 
-    fn route(&mut self, _request: &RequestView, cluster: &ClusterView<'_>) -> Route {
+    fn route(
+        &mut self,
+        _request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
         self.cold = false;
         self.totals.clear();
         self.totals.resize(cluster.instances.len(), 0.0);
@@ -182,7 +192,7 @@ impl Router for Weighted {
             self.cold_order.retain(|&other| other != index);
             self.cold_order.push(index);
         }
-        Route::To(chosen)
+        Ok(Route::To(chosen))
     }
 
     fn scores(&self) -> Option<&[f64]> {
@@ -197,18 +207,13 @@ impl Router for Weighted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windtunnel_plugin_api::{NoSignals, Signals};
 
-    fn pick(kind: ScorerKind, instances: &[InstanceView], signals: &dyn Signals) -> Vec<f64> {
+    fn pick(kind: ScorerKind, instances: &[InstanceView]) -> Vec<f64> {
         let mut router = Weighted::new(&[(kind, 3.0)]);
-        router.route(
-            &RequestView::default(),
-            &ClusterView {
-                now_us: 0,
-                instances,
-                signals,
-            },
-        );
+        let cluster = ClusterView::bare(0, instances);
+        router
+            .route(&RequestView::default(), &cluster)
+            .expect("built-ins answer");
         router.totals
     }
 
@@ -228,50 +233,34 @@ mod tests {
     #[test]
     fn scorers_give_their_formulas() {
         let queues = instances(|v, i| v.queue_depth = 2 * i);
+        assert_eq!(pick(ScorerKind::QueueDepth, &queues), [1.0, 0.5, 0.0]);
         assert_eq!(
-            pick(ScorerKind::QueueDepth, &queues, &NoSignals),
-            [1.0, 0.5, 0.0]
-        );
-        assert_eq!(
-            pick(ScorerKind::LoadAware, &queues, &NoSignals),
+            pick(ScorerKind::LoadAware, &queues),
             [0.5, 0.5 * (1.0 - 2.0 / 128.0), 0.5 * (1.0 - 4.0 / 128.0)]
         );
         assert_eq!(
-            pick(ScorerKind::LoadBalance, &queues, &NoSignals),
+            pick(ScorerKind::LoadBalance, &queues),
             [1.0, 1.0 / 3.0, 1.0 / 5.0]
         );
         let flights = instances(|v, i| v.in_flight = i + 1);
         assert_eq!(
-            pick(ScorerKind::ActiveRequests, &flights, &NoSignals),
+            pick(ScorerKind::ActiveRequests, &flights),
             [2.0 / 3.0, 1.0 / 3.0, 0.0]
         );
         let idle = instances(|_, _| ());
-        assert_eq!(
-            pick(ScorerKind::ActiveRequests, &idle, &NoSignals),
-            [1.0; 3]
-        );
-        assert_eq!(
-            pick(ScorerKind::PrecisePrefixCache, &idle, &NoSignals),
-            [1.0; 3]
-        );
-        assert_eq!(
-            pick(ScorerKind::PrefixAffinity, &idle, &NoSignals),
-            [0.0; 3]
-        );
+        assert_eq!(pick(ScorerKind::ActiveRequests, &idle), [1.0; 3]);
+        assert_eq!(pick(ScorerKind::PrecisePrefixCache, &idle), [1.0; 3]);
+        assert_eq!(pick(ScorerKind::PrefixAffinity, &idle), [0.0; 3]);
     }
 
     #[test]
     fn cold_requests_walk_around_the_cluster() {
         let idle = instances(|_, _| ());
         let mut router = Weighted::new(&[(ScorerKind::NoHitLru, 1.0)]);
-        let view = ClusterView {
-            now_us: 0,
-            instances: &idle,
-            signals: &NoSignals,
-        };
-        let order: Vec<Route> = (0..4)
+        let view = ClusterView::bare(0, &idle);
+        let order: Vec<Result<Route, PolicyError>> = (0..4)
             .map(|_| router.route(&RequestView::default(), &view))
             .collect();
-        assert_eq!(order, [0, 1, 2, 0].map(Route::To));
+        assert_eq!(order, [0, 1, 2, 0].map(|i| Ok(Route::To(i))));
     }
 }

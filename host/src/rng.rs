@@ -3,8 +3,9 @@
 //! A stream is a ChaCha8 key stream whose key *is* its name: (seed, label, client, request). Nothing depends on how many
 //! numbers anyone else drew before, so adding a client, a request or a draw never changes another one's numbers.
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::cell::RefCell;
 
 /// The stream of numbers for one purpose (`label`), client and request under a seed.
 #[must_use]
@@ -17,6 +18,34 @@ pub fn stream(seed: u64, label: &str, client: u64, request: u64) -> ChaCha8Rng {
         part.copy_from_slice(&word.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)
+}
+
+/// A [`stream`] that is set up when its first number is drawn: most decisions draw none.
+#[derive(Clone, Debug)]
+pub struct Stream<'a> {
+    key: (u64, &'a str, u64, u64),
+    drawn: RefCell<Option<ChaCha8Rng>>,
+}
+
+impl<'a> Stream<'a> {
+    /// The stream for one purpose, client and request under a seed.
+    #[must_use]
+    pub fn new(seed: u64, label: &'a str, client: u64, request: u64) -> Self {
+        Self {
+            key: (seed, label, client, request),
+            drawn: RefCell::new(None),
+        }
+    }
+
+    /// The next number.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        let (seed, label, client, request) = self.key;
+        self.drawn
+            .borrow_mut()
+            .get_or_insert_with(|| stream(seed, label, client, request))
+            .next_u64()
+    }
 }
 
 /// The FNV-1a hash, 64 bits.
@@ -55,7 +84,6 @@ impl Fnv1a64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::Rng;
 
     #[test]
     fn the_hash_is_fnv() {

@@ -1,0 +1,26 @@
+//! A predictor of output lengths, as a serving system could have one.
+
+use crate::request::Request;
+use crate::rng::{fnv1a64, stream};
+use rand_distr::{Distribution, StandardNormal};
+
+/// Predicts the true output length, wrong by a log-normal factor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Predictor {
+    /// Standard deviation of the logarithm of prediction / truth; 0 = always right.
+    pub sigma: f64,
+}
+
+impl Predictor {
+    /// The prediction for `request`, at least 1 token. Its error depends on the seed and the request's name alone.
+    #[must_use]
+    pub fn predict(self, seed: u64, request: &Request) -> u32 {
+        let truth = f64::from(request.output_tokens());
+        if self.sigma == 0.0 {
+            return (truth as u32).max(1);
+        }
+        let name = fnv1a64(&request.id.to_string());
+        let z: f64 = StandardNormal.sample(&mut stream(seed, "output predictor", name, 0));
+        ((truth * (self.sigma * z).exp()).round() as u32).max(1)
+    }
+}
