@@ -1,7 +1,9 @@
 //! What a policy sees: plain data, fixed width, append-only.
 //!
 //! Times are microseconds of simulated time. Numbers without a unit that name something (tenant, session, class) are
-//! opaque: equal for equal names, 0 for none.
+//! opaque: equal for equal names, 0 for none. A number whose unit is `position` counts from 0, and 4294967295 is none; scripts see it
+//! counted from 1, and 0 is none. A number whose unit is `position` counts from 0, and 4294967295 is none; scripts see it
+//! counted from 1, and 0 is none.
 
 use crate::table::{kind, table};
 
@@ -51,8 +53,8 @@ table! {
     /// `in_flight` and `dispatched_tokens` are counted by the front end itself and always fresh. Everything else is scraped
     /// from the instance and as old as `scraped_us` says; before the first scrape it is 0.
     pub struct InstanceView {
-        /// Position of the instance in the cluster, from 0.
-        index: u32, "";
+        /// Position of the instance in the cluster.
+        index: u32, "position";
         /// Requests in the wait queue.
         queue_depth: u32, "requests";
         /// Requests in the running batch.
@@ -162,8 +164,8 @@ table! {
         kind: u32, "";
         /// How it ended, of a completion: 0 completed, 1 its client gave up, 2 the instance can never serve it.
         outcome: u32, "";
-        /// Position of the instance; 4294967295 when none is involved.
-        instance: u32, "";
+        /// Position of the instance, if one is involved.
+        instance: u32, "position";
         /// Tenant by name.
         tenant: u32, "";
         /// Session by name.

@@ -5,8 +5,10 @@
 
 pub mod builtin;
 pub mod bundle;
+pub mod param;
 mod spec;
 
+pub use param::{Hook, Param};
 pub use spec::{
     ADMISSION_POLICIES, AdmissionSpec, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec,
     ROUTING_POLICIES, RoutingSpec, SCHEDULERS, SCORERS, ScorerKind, SloPriorities, parse_scorers,
