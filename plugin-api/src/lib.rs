@@ -30,6 +30,8 @@
 //! ```
 
 pub mod abi;
+pub mod c;
+mod header;
 mod hooks;
 mod host;
 mod list;
@@ -38,6 +40,7 @@ mod views;
 
 /// What [`export_plugin!`] needs of it.
 pub use abi_stable;
+pub use header::header;
 pub use hooks::{
     Admission, Admit, EventKind, Interests, KeyRefresh, Outcome, PolicyError, Priority, QueueOrder,
     Route, Router, Scheduler, Victim,
