@@ -148,11 +148,8 @@ impl Header {
             line.replace(['`', '[', ']'], "").replace("::", ".")
         };
         let mut words: Vec<String> = lines.iter().map(plain).collect();
-        if !unit.is_empty() {
-            let end = if unit == "us" { "microseconds" } else { unit };
-            if let Some(last) = words.last_mut() {
-                let _ = write!(last, " ({end})");
-            }
+        if let (Some(last), false) = (words.last_mut(), unit.is_empty()) {
+            let _ = write!(last, " [{unit}]");
         }
         let last = words.len().saturating_sub(1);
         for (i, line) in words.iter().enumerate() {
@@ -243,8 +240,8 @@ pub fn header() -> String {
  *
  *     const wt_plugin windtunnel_plugin = {{ WT_MAGIC, sizeof(wt_plugin), WT_API_MAJOR, WT_API_MINOR, ... }};
  *
- * Times are microseconds of simulated time. Numbers without a unit that name something (tenant, session, class) are opaque: equal
- * for equal names, 0 for none. Views and lists may be longer than this header knows: take elements by wt_instance, wt_waiting and
+ * Times are microseconds of simulated time. Numbers that name something (tenant, session, class) are opaque: equal for equal names, 0
+ * for none. A [position] counts from 0, and 4294967295 is none. Views and lists may be longer than this header knows: take elements by wt_instance, wt_waiting and
  * wt_running only. Nothing that is handed to a function lives longer than its call.
  *
  * A function that can fail returns 0 for fine; anything else ends the run, with the text it has written.
@@ -466,7 +463,7 @@ mod tests {
     fn the_header_says_what_the_tables_say() {
         let text = header();
         for part in [
-            "    /* Prompt length. (tokens) */\n    uint32_t prompt_tokens;\n",
+            "    /* Prompt length. [tokens] */\n    uint32_t prompt_tokens;\n",
             "typedef struct wt_queued_view {\n    /* The request. */\n    const wt_request_view *request;\n",
             "WT_ASSERT(offsetof(wt_instance_view, kv_utilization) == 32,",
             "#define WT_API_MAJOR 1\n",

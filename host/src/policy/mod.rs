@@ -5,6 +5,7 @@
 
 pub mod builtin;
 pub mod bundle;
+pub mod native;
 pub mod param;
 mod spec;
 
