@@ -1,0 +1,238 @@
+//! The policy itself.
+
+use windtunnel_plugin_api::{
+    ClusterView, InstanceView, Interests, PolicyError, RequestView, Route, Router, Setup,
+};
+
+/// Consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, SODA 2018).
+///
+/// Every instance has some points on a ring. A session belongs to the instance of the first point at or after its hash. An instance may
+/// have `ceil(load_bound * (m + 1) / n)` requests in flight, with m of them on n instances before this one; if the owner is full,
+/// the next instance on the ring that is not takes the request. When instances come or go, only the sessions of
+/// their points move. A request without a session goes to the instance with the fewest in flight.
+#[derive(Debug)]
+pub struct SessionAffinity {
+    load_bound: f64,
+    points: u32,
+    ring: Ring,
+    reason: String,
+}
+
+impl SessionAffinity {
+    /// From the parameters `load_bound` and `points`.
+    ///
+    /// # Errors
+    /// None.
+    pub fn new(setup: &mut Setup<'_>) -> Result<Self, PolicyError> {
+        Ok(Self {
+            load_bound: setup.param("load_bound"),
+            points: setup.param("points") as u32,
+            ring: Ring::default(),
+            reason: String::new(),
+        })
+    }
+
+    /// Most requests in flight per instance, this one included.
+    fn capacity(&self, cluster: &ClusterView<'_>) -> u32 {
+        let in_flight: u64 = cluster.instances.iter().map(load).map(u64::from).sum();
+        let share = (in_flight + 1) as f64 / cluster.instances.len() as f64;
+        (self.load_bound * share).ceil() as u32
+    }
+}
+
+fn load(instance: &InstanceView) -> u32 {
+    instance.in_flight
+}
+
+impl Router for SessionAffinity {
+    fn interests(&self) -> Interests {
+        Interests::COUNTERS
+    }
+
+    fn route(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
+        let instances = cluster.instances;
+        if request.session == 0 {
+            self.reason.clear();
+            let least = (0..instances.len()).min_by_key(|&i| load(&instances[i]));
+            return Ok(Route::To(least.unwrap_or(0)));
+        }
+        self.ring.follow(cluster, self.points);
+        let capacity = self.capacity(cluster);
+        let hash = mix(u64::from(request.session));
+        let mut owner = None;
+        for i in self.ring.from(hash) {
+            let owner = *owner.get_or_insert(i);
+            if load(&instances[i]) < capacity {
+                self.reason = format!(
+                    "session of instance {}, at most {capacity} each",
+                    instances[owner].index
+                );
+                return Ok(Route::To(i));
+            }
+        }
+        // Not all can have more than their share, so this cannot happen with a bound of at least 1.
+        Err(PolicyError::new(format!(
+            "no instance has fewer than {capacity} requests"
+        )))
+    }
+
+    fn reason(&self) -> String {
+        self.reason.clone()
+    }
+}
+
+/// The points of the instances, by hash.
+#[derive(Debug, Default)]
+struct Ring {
+    /// Numbers of the instances it was made for, in the order in which they are shown.
+    instances: Vec<u32>,
+    /// Hash, and index among the instances shown.
+    points: Vec<(u64, usize)>,
+}
+
+impl Ring {
+    /// Makes the ring anew if other instances are shown than before.
+    fn follow(&mut self, cluster: &ClusterView<'_>, points: u32) {
+        let shown = || cluster.instances.iter().map(|i| i.index);
+        if self.instances.len() == cluster.instances.len()
+            && shown().eq(self.instances.iter().copied())
+        {
+            return;
+        }
+        self.instances = shown().collect();
+        self.points.clear();
+        for (i, &index) in self.instances.iter().enumerate() {
+            let own =
+                (0..points).map(|k| (mix(u64::from(index) << 32 | u64::from(k) | 1 << 63), i));
+            self.points.extend(own);
+        }
+        self.points.sort_unstable();
+    }
+
+    /// The instances of the points at and after `hash`, once around.
+    fn from(&self, hash: u64) -> impl Iterator<Item = usize> {
+        let start = self.points.partition_point(|(point, _)| *point < hash);
+        let (before, after) = self.points.split_at(start);
+        after.iter().chain(before).map(|(_, i)| *i)
+    }
+}
+
+/// A hash of a number: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+fn mix(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(load_bound: f64) -> SessionAffinity {
+        let params = [("load_bound".into(), load_bound), ("points".into(), 100.0)];
+        SessionAffinity::new(&mut Setup {
+            params: &params,
+            instances: 4,
+            slots: 64,
+            symbol: &mut |_| 0,
+        })
+        .expect("made")
+    }
+
+    fn views(loads: &[u32]) -> Vec<InstanceView> {
+        let numbered = loads.iter().zip(0..);
+        numbered
+            .map(|(&in_flight, index)| InstanceView {
+                index,
+                in_flight,
+                ..InstanceView::default()
+            })
+            .collect()
+    }
+
+    fn sent(policy: &mut SessionAffinity, session: u32, views: &[InstanceView]) -> u32 {
+        let request = RequestView {
+            session,
+            ..RequestView::default()
+        };
+        match policy.route(&request, &ClusterView::bare(0, views)) {
+            Ok(Route::To(i)) => views[i].index,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn sessions_stay_and_spread() {
+        let mut policy = policy(100.0);
+        let idle = views(&[0; 4]);
+        let owners: Vec<u32> = (1..=4000).map(|s| sent(&mut policy, s, &idle)).collect();
+        for i in 0..4 {
+            let n = owners.iter().filter(|&&o| o == i).count();
+            assert!((700..=1300).contains(&n), "instance {i} has {n} of 4000");
+        }
+        // Without instance 2 its sessions move, and no others.
+        let fewer: Vec<InstanceView> = idle.iter().filter(|v| v.index != 2).copied().collect();
+        for (s, &owner) in (1..).zip(&owners) {
+            let now = sent(&mut policy, s, &fewer);
+            assert!(now == owner || owner == 2, "session {s}: {owner} to {now}");
+            assert_ne!(now, 2);
+        }
+    }
+
+    #[test]
+    fn a_full_owner_passes_a_session_on() {
+        let mut policy = policy(1.25);
+        let idle = views(&[0; 4]);
+        let owner = sent(&mut policy, 7, &idle) as usize;
+        // 11 in flight and this one: ceil(1.25 * 12 / 4) = 4 each.
+        let mut loads = [3, 3, 3, 2];
+        loads.sort_by_key(|&l| l); // [2, 3, 3, 3]
+        loads.swap(0, (owner + 1) % 4);
+        assert_eq!(
+            sent(&mut policy, 7, &views(&loads)) as usize,
+            owner,
+            "3 of 4"
+        );
+        assert!(policy.reason().contains("at most 4 each"));
+        loads[owner] = 4;
+        // ceil(1.25 * 13 / 4) = 5.
+        assert_eq!(
+            sent(&mut policy, 7, &views(&loads)) as usize,
+            owner,
+            "4 of 5"
+        );
+        let mut crowded = [1; 4];
+        crowded[owner] = 4;
+        // 7 in flight: ceil(1.25 * 8 / 4) = 3.
+        let now = sent(&mut policy, 7, &views(&crowded)) as usize;
+        assert_ne!(now, owner, "4 of 3");
+        assert_eq!(
+            now,
+            sent(&mut policy, 7, &views(&crowded)) as usize,
+            "always the same one"
+        );
+        assert_eq!(
+            sent(&mut policy, 0, &views(&[2, 1, 1, 5])),
+            1,
+            "no session: the least loaded"
+        );
+    }
+
+    #[test]
+    fn no_instance_gets_more_than_its_bound() {
+        let mut policy = policy(1.0);
+        let mut loads = [0u32; 4];
+        for k in 1..=400u32 {
+            let i = sent(&mut policy, k % 3 + 1, &views(&loads)) as usize;
+            loads[i] += 1;
+            let bound = k.div_ceil(4);
+            assert!(loads.iter().all(|&l| l <= bound), "{loads:?}");
+        }
+        assert_eq!(loads, [100; 4]);
+    }
+}
