@@ -27,7 +27,7 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 
 /// [`VERSION`](crate::VERSION) as a plugin carries it, with a patch number that means nothing.
-const VERSION_TEXT: &str = "1.0.0";
+const VERSION_TEXT: &str = env!("CARGO_PKG_VERSION");
 
 /// Name of the exported static of type [`LibHeader`](abi_stable::library::LibHeader).
 pub const ROOT_SYMBOL: &str = "WINDTUNNEL_PLUGIN_ROOT";
