@@ -3,6 +3,7 @@
 //! They say which part became slower when a whole run did. Nothing is asserted here and no test runs them.
 
 mod engine;
+mod plugins;
 mod rooms;
 
 use criterion::Criterion;
@@ -21,6 +22,7 @@ fn main() {
     rooms::kv(&mut c);
     rooms::latency(&mut c);
     rooms::routing(&mut c);
+    plugins::routing(&mut c);
     rooms::digest(&mut c);
     rooms::workloads(&mut c);
     c.final_summary();
