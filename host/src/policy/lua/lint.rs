@@ -267,12 +267,8 @@ impl Look<'_> {
         if self.names.declared.contains(&text) || globals().any(|g| g == text) {
             return;
         }
-        let declared: Vec<String> = self.names.declared.iter().cloned().collect();
-        let known: Vec<&str> = declared
-            .iter()
-            .map(String::as_str)
-            .chain(globals())
-            .collect();
+        let mut known: Vec<&str> = globals().collect();
+        known.extend(self.names.declared.iter().map(String::as_str));
         let hint =
             nearest(&text, known).map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
         self.note(
@@ -484,7 +480,7 @@ return {
                 "7:29 error: req has no field \"prompt_token\"; did you mean \"prompt_tokens\"?",
                 "9:28 error: cluster has no field \"noww\"; did you mean \"now_us\"?",
                 "9:45 error: unknown global \"mth\"; did you mean \"math\"?",
-                "10:30 error: unknown global \"cluster\"",
+                "10:30 error: unknown global \"cluster\"; did you mean \"c\"?",
                 "12:38 error: ev has no field \"ttft\"; did you mean \"ttft_us\"?",
             ]
         );
