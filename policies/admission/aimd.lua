@@ -1,10 +1,10 @@
--- AIMD concurrency limit: as many requests at once as the cluster takes without slow first tokens. The limit grows by one with every good answer while it is
--- used, and shrinks by a tenth with every bad one.
+-- AIMD concurrency limit: as many requests at once as the cluster takes without slow first tokens. The limit grows by one with every good answer
+-- while it is used, and shrinks by a tenth with every bad one.
 --
--- Rule: admit if inside < limit. At the end of a request: if it failed or its TTFT is above the timeout, limit = floor(limit * backoff); else if it
--- began with at least half the limit inside, limit + 1; always within [least, most].
--- Source: Netflix/concurrency-limits, AIMDLimit, with its defaults (20, 20 to 200, 0.9, 5 s; with these the limit never falls below where it starts). It
--- measures whole round trips; TTFT stands for them here, since an LLM's answer takes as long as it is long (ours).
+-- Rule: admit if inside < limit. At the end of a request: if it failed or its TTFT is above the timeout, limit = floor(limit * backoff); else if
+-- it began with at least half the limit inside, limit + 1; always within [least, most].
+-- Source: Netflix/concurrency-limits, AIMDLimit, with its defaults (20, 20 to 200, 0.9, 5 s; with these the limit never falls below where it
+-- starts). It measures whole round trips; TTFT stands for them here, since an LLM's answer takes as long as it is long (ours).
 --@param initial = 20, 1..1e6 int log  Limit at the start
 --@param least = 20, 1..1e6 int log  Least limit
 --@param most = 200, 1..1e6 int log  Greatest limit

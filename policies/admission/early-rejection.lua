@@ -1,11 +1,12 @@
--- Early rejection, after Mooncake: a request whose latency targets cannot be met is refused at the door, before it wastes a prefill. The predictive form looks at the
--- decodes that will run when this request's prefill ends, which keeps prefill and decode load from swinging against each other.
+-- Early rejection, after Mooncake: a request whose latency targets cannot be met is refused at the door, before it wastes a prefill. The
+-- predictive form looks at the decodes that will run when this request's prefill ends, which keeps prefill and decode load from swinging against
+-- each other.
 --
 -- Rule: load = max(TTFT / ttft target, time between tokens / itl target); reject above `limit`.
---   TTFT = least estimate over the instances. Time between tokens = step time of the decodes per instance: now, or (predictive) those at the end of that
---   TTFT: all admitted requests but those that will have decoded for decode_s by then.
--- Source: Mooncake, arXiv 2407.00079, section 7, through a third-party reading; limit and decode time were not published, so 1 and 5 s are ours. Prefill
--- and decode share the instances here. A request without a TTFT target takes the parameter's.
+--   TTFT = least estimate over the instances. Time between tokens = step time of the decodes per instance: now, or (predictive) those at the
+--   end of that TTFT: all admitted requests but those that will have decoded for decode_s by then.
+-- Source: Mooncake, arXiv 2407.00079, section 7, through a third-party reading; limit and decode time were not published, so 1 and 5 s are ours.
+-- Prefill and decode share the instances here. A request without a TTFT target takes the parameter's.
 --@param ttft_ms = 2000, 1..600000 log  Target for TTFT without one of the request's own, ms
 --@param itl_ms = 100, 0.1..60000 log  Target for the time between tokens, ms
 --@param limit = 1, 0.01..100 log  Load from which requests are refused

@@ -1,10 +1,11 @@
--- Gradient concurrency limit: compares the latency of the last answer with its long-term mean and lowers the number of requests at once when answers get
--- slower; some slack lets it grow again.
+-- Gradient concurrency limit: compares the latency of the last answer with its long-term mean and lowers the number of requests at once when
+-- answers get slower; some slack lets it grow again.
 --
--- Rule: at the end of a request, with short = its TTFT and long = exponential mean over 600 of them (the plain mean of the first 10; times 0.95 if it is above
--- 2 * short): if fewer than half the limit were inside when it began, nothing; else gradient = clamp(tolerance * long / short, 0.5, 1),
--- limit = 0.8 * limit + 0.2 * (limit * gradient + 4), within [least, most].
--- Source: Netflix/concurrency-limits, Gradient2Limit, with its defaults. TTFT stands for its round trip (ours); failed requests give no sample, as there.
+-- Rule: at the end of a request, with short = its TTFT and long = exponential mean over 600 of them (the plain mean of the first 10; times 0.95
+-- if it is above 2 * short): if fewer than half the limit were inside when it began, nothing; else gradient = clamp(tolerance * long / short,
+-- 0.5, 1), limit = 0.8 * limit + 0.2 * (limit * gradient + 4), within [least, most].
+-- Source: Netflix/concurrency-limits, Gradient2Limit, with its defaults. TTFT stands for its round trip (ours); failed requests give no sample,
+-- as there.
 --@param initial = 20, 1..1e6 int log  Limit at the start
 --@param least = 20, 1..1e6 int log  Least limit
 --@param most = 200, 1..1e6 int log  Greatest limit

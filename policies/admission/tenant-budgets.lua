@@ -1,9 +1,9 @@
--- Tenant budgets: a tenant that has more than its share of the cluster's request slots in flight loses its sheddable requests (class priority below 0). Important
--- requests, and requests without a tenant, always come in.
+-- Tenant budgets: a tenant that has more than its share of the cluster's request slots in flight loses its sheddable requests (class priority
+-- below 0). Important requests, and requests without a tenant, always come in.
 --
 -- Rule: reject if in flight(tenant) > share * slots and class priority < 0; slots = most requests the cluster can run at once.
--- Source: the reference simulator BLIS, `tenant_budgets` in its bundle; the built-in (bundle key tenant_budgets) decides the same. Shares for all alike are
--- the parameter; to give one tenant another, add a line to the table.
+-- Source: the reference simulator BLIS, `tenant_budgets` in its bundle; the built-in (bundle key tenant_budgets) decides the same. Shares for all
+-- alike are the parameter; to give one tenant another, add a line to the table.
 --@param share = 0.25, 0..1  Share of the slots that a tenant not in the table may use
 
 local SHARES = {

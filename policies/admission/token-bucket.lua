@@ -1,7 +1,7 @@
 -- Token bucket: every prompt token costs one token of a bucket that starts full and refills with time. What does not fit is refused.
 --
--- Rule: tokens = min(capacity, tokens + elapsed * rate); admit if prompt_tokens <= tokens, and take them out; a refusal costs nothing. A prompt longer
--- than the bucket never comes in.
+-- Rule: tokens = min(capacity, tokens + elapsed * rate); admit if prompt_tokens <= tokens, and take them out; a refusal costs nothing. A prompt
+-- longer than the bucket never comes in.
 -- Source: the reference simulator BLIS, admission `token-bucket`; the built-in decides the same.
 --@param capacity = 10000, 1..1e9 log  Tokens the full bucket holds
 --@param refill_rate = 1000, 0.001..1e9 log  Tokens per second

@@ -1,13 +1,13 @@
--- Preble E2 (exploitation + exploration): a prompt of which more is cached than new goes to a holder of that prefix; another goes where it costs least
--- to serve, measured in time of work over the last minutes.
+-- Preble E2 (exploitation + exploration): a prompt of which more is cached than new goes to a holder of that prefix; another goes where it costs
+-- least to serve, measured in time of work over the last minutes.
 --
 -- Rule: exploit if matched > P - matched, among the instances with the longest match; else explore among all. Take the least
 --   cost(i) = prefill time of what i computed in the window + requests on i * mean output length * time per token + prefill time of P - matched_i.
 --   Rebalance: after 50 requests, if the heaviest instance costs 1.5 times the lightest or more, a prompt bound for it goes to the lightest,
 --   which becomes a holder too.
--- Source: Preble, arXiv 2407.00023, and WukLab/preble, multi_node/global_scheduler_with_time.py. Ours: matching by the front end's
--- record of blocks (there: nodes of a radix tree); work is booked when it is sent; means instead of medians; rebalancing moves single requests instead of nodes;
--- the last term, which the paper has, is fixed to 0 in that code; its eviction cost is off by default there and absent here.
+-- Source: Preble, arXiv 2407.00023, and WukLab/preble, multi_node/global_scheduler_with_time.py. Ours: matching by the front end's record of
+-- blocks (there: nodes of a radix tree); work is booked when it is sent; means instead of medians; rebalancing moves single requests instead of
+-- nodes; the last term, which the paper has, is fixed to 0 in that code; its eviction cost is off by default there and absent here.
 --@param window_s = 180, 1..3600  Window of the load, seconds
 --@param rebalance = 1.5, 1..100  Heaviest / lightest at which prompts are moved
 --@param output_tokens = 45, 1..10000  Output length expected before any was seen

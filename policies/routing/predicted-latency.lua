@@ -1,12 +1,14 @@
--- Predicted-latency routing: instances that are expected to meet the request's latency targets come first, and among them the choice is
--- drawn by how much time they have to spare: the fullest that still fits (pack, the default) or the emptiest (spread).
+-- Predicted-latency routing: instances that are expected to meet the request's latency targets come first, and among them the choice is drawn by
+-- how much time they have to spare: the fullest that still fits (pack, the default) or the emptiest (spread).
 --
 -- Rule: headroom_ttft = target - predicted TTFT, headroom_itl = target - predicted step time; positive if neither is below 0.
---   1. Instances that hold 99 % of the prompt replace the set, but for 1 % of requests. 2. With both kinds present, the positive ones, but for 1 % of
---   requests. 3. Positive: those that hold 80 % of the prompt if any; h = 0.8 * ttft + 0.2 * itl headroom, each min-max in the set; weight floor((1 - h) * 99) + 2,
---   or floor(h * 99) + 2 to spread. 4. Negative: idle ones first, the same gate; weight floor((1 - deficit) * 80) + 2. Drawn by weight.
--- Source: kubernetes-sigs/gateway-api-inference-extension, pkg/epp/scheduling/framework/plugins/multi/predicted_latency/. Its trained predictor is the
--- host's estimate (est_ttft_us, est_step_us) here. A request without a target of its own takes the parameter's.
+--   1. Instances that hold 99 % of the prompt replace the set, but for 1 % of requests.
+--   2. With both kinds present, the positive ones, but for 1 % of requests.
+--   3. Positive: those that hold 80 % of the prompt if any; h = 0.8 * ttft + 0.2 * itl headroom, each min-max in the set; drawn by
+--      weight floor((1 - h) * 99) + 2, or floor(h * 99) + 2 to spread.
+--   4. Negative: idle ones first, the same gate; drawn by weight floor(h * 80) + 2.
+-- Source: kubernetes-sigs/gateway-api-inference-extension, pkg/epp/scheduling/framework/plugins/multi/predicted_latency/. Its trained predictor
+-- is the host's estimate (est_ttft_us, est_step_us) here. A request without a target of its own takes the parameter's.
 --@param ttft_ms = 1000, 1..600000 log  Target for TTFT without one of the request's own, ms
 --@param itl_ms = 50, 0..60000  Target for the time between tokens, ms; 0: none
 --@param spread = 0, 0..1 int  1: the instance with the most headroom is the likeliest

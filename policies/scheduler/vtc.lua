@@ -1,11 +1,11 @@
--- Virtual Token Counter: fairness between tenants. Each tenant has a counter of the service it got; the waiting tenant with the least goes first, and one
--- that comes back after a pause gets no credit for it.
+-- Virtual Token Counter: fairness between tenants. Each tenant has a counter of the service it got; the waiting tenant with the least goes first,
+-- and one that comes back after a pause gets no credit for it.
 --
--- Rule: counter += input_price * prompt_tokens when a request is chosen, += output_price per generated token. A tenant without waiting requests that sends
--- one is lifted to the least counter of those that wait. Inside a tenant, and between equals, who came first goes first.
--- Source: "Fairness in Serving Large Language Models", arXiv 2401.00588; Ying1123/VTC-artifact, slora/server/router/vtc_req_queue.py: prices 1 and 2, no lift
--- if nobody else waits. Here generated tokens are learned when the queue is ordered or the request ends, not one by one, and a choice when it shows in the
--- batch. Cached prompts are charged in full, a preempted request's prompt once.
+-- Rule: counter += input_price * prompt_tokens when a request is chosen, += output_price per generated token. A tenant without waiting requests
+-- that sends one is lifted to the least counter of those that wait. Inside a tenant, and between equals, who came first goes first.
+-- Source: "Fairness in Serving Large Language Models", arXiv 2401.00588; Ying1123/VTC-artifact, slora/server/router/vtc_req_queue.py: prices 1
+-- and 2, no lift if nobody else waits. Here generated tokens are learned when the queue is ordered or the request ends, not one by one, and a
+-- choice when it shows in the batch. Cached prompts are charged in full, a preempted request's prompt once.
 --@param input_price = 1, 0..100  Price of a prompt token
 --@param output_price = 2, 0..100  Price of a generated token
 
