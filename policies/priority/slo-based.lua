@@ -4,10 +4,9 @@
 -- stand for the age.
 -- Source: the reference simulator BLIS (2026-02), priority `slo-based`, which reads the age only; the class step is ours. The built-in decides
 -- the same.
---@param highest = 4, -100..100 int  The highest priority a class has; 4 unless the bundle changes the classes
 
 return {
   priority = function(req)
-    return cfg.highest - req.class_priority + req.arrival_us / 1e6
+    return setup.highest_priority - req.class_priority + req.arrival_us / 1e6
   end,
 }

@@ -2,10 +2,9 @@
 --
 -- Rule: priority = highest class priority - the class's priority (critical 0, standard 1, batch 5, sheddable 6, background 7 by default).
 -- Source: the reference simulator BLIS, which follows vLLM's sign; the built-in `slo-class` decides the same.
---@param highest = 4, -100..100 int  The highest priority a class has; 4 unless the bundle changes the classes
 
 return {
   priority = function(req)
-    return cfg.highest - req.class_priority
+    return setup.highest_priority - req.class_priority
   end,
 }

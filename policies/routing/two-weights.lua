@@ -1,6 +1,6 @@
 -- Two weights: free KV blocks against a short wait queue, the older form of weighted routing.
 --
--- Rule: score(i) = cache / (cache + load) * free(i) / max free + load / (cache + load) * 1 / (1 + queue_depth(i)); highest wins, the first among equals.
+-- Rule: score(i) = cache * free(i) / max free + load / (1 + queue_depth(i)), weights divided by their sum; highest wins, the first among equals.
 -- Source: the reference simulator BLIS (2026-02), policy `weighted` with cache_weight and load_weight; the built-in decides the same.
 --@param cache = 0.6, 0..100  Weight of free KV blocks relative to the most
 --@param load = 0.4, 0..100  Weight of 1 / (1 + queue depth)

@@ -1,0 +1,274 @@
+//! Every file in `policies/` that has a twin in Rust decides as the twin does: on random runs, in every record and every decision, and on
+//! the reference's cases.
+
+use crate::cases::{Case, case};
+use crate::scripts::{Compiled, File, file, run};
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use windtunnel::policy::{
+    AdmissionSpec, Hook, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec, RoutingSpec,
+    SCHEDULERS, SCORERS, ScorerKind,
+};
+use windtunnel::record::{Decision, RunRecord};
+use windtunnel_plugin_least_tokens::LeastTokens;
+
+/// 200 runs of each, or as many as `PROPTEST_CASES` says.
+fn config() -> Config {
+    let mut config = Config::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 200;
+    }
+    config.failure_persistence = None;
+    config
+}
+
+/// Everything that a run says, but for the words with which routers explain themselves, and scores if only one of the twins gives them.
+fn said(record: &RunRecord, scores: bool) -> String {
+    let decisions: Vec<String> = record
+        .decisions
+        .iter()
+        .map(|decision| match decision {
+            Decision::Routing {
+                clock_us,
+                id,
+                chosen,
+                scores: given,
+                ..
+            } => format!(
+                "{clock_us} {id} -> {chosen} {:?}",
+                given.as_ref().filter(|_| scores)
+            ),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    format!(
+        "{:#?} {:#?} {decisions:#?} {:?} {:?}",
+        record.requests, record.instances, record.shed_by_class, record.fault
+    )
+}
+
+/// The first line that differs, with what leads up to it.
+fn first_difference(a: &str, b: &str) -> Option<String> {
+    let (a, b): (Vec<&str>, Vec<&str>) = (a.lines().collect(), b.lines().collect());
+    let at = (0..a.len().max(b.len())).find(|&i| a.get(i) != b.get(i))?;
+    let before = a[at.saturating_sub(30)..at.min(a.len())].join("\n");
+    Some(format!(
+        "{before}\nRust: {:?}\nLua:  {:?}",
+        a.get(at),
+        b.get(at)
+    ))
+}
+
+/// Runs both twins.
+fn agree(case: &Case, files: &[File], compiled: Compiled) -> Result<(), TestCaseError> {
+    let mut case = case.clone();
+    case.config.trace.decisions = true;
+    case.config.trace.counterfactual_k = 0;
+    let rust = run(&case, &[], compiled).map_err(TestCaseError::fail)?;
+    let lua = run(&case, files, Compiled::default()).map_err(TestCaseError::fail)?;
+    let scores = matches!(
+        case.policies.routing,
+        RoutingSpec::Weighted(_) | RoutingSpec::TwoWeights { .. }
+    );
+    match first_difference(&said(&rust, scores), &said(&lua, scores)) {
+        Some(difference) => Err(TestCaseError::fail(difference)),
+        None => Ok(()),
+    }
+}
+
+/// The admission policy's twin.
+fn admission_file(spec: &AdmissionSpec) -> File {
+    let (name, params) = match *spec {
+        AdmissionSpec::AlwaysAdmit => ("always-admit", vec![]),
+        AdmissionSpec::RejectAll => ("reject-all", vec![]),
+        AdmissionSpec::TokenBucket {
+            capacity,
+            refill_rate,
+        } => (
+            "token-bucket",
+            vec![("capacity", capacity), ("refill_rate", refill_rate)],
+        ),
+        AdmissionSpec::TierShed {
+            threshold,
+            min_priority,
+        } => (
+            "tier-shed",
+            vec![
+                ("threshold", threshold as f64),
+                ("min_priority", f64::from(min_priority)),
+            ],
+        ),
+        AdmissionSpec::GaieLegacy {
+            queue_depth,
+            kv_utilization,
+        } => (
+            "gaie-saturation",
+            vec![("queue_limit", queue_depth), ("kv_limit", kv_utilization)],
+        ),
+    };
+    file(Hook::Admission, name, &params)
+}
+
+/// The router's twin.
+fn routing_file(spec: &RoutingSpec) -> File {
+    let (name, params) = match spec {
+        RoutingSpec::TwoWeights { cache, load } => {
+            ("two-weights", vec![("cache", *cache), ("load", *load)])
+        }
+        RoutingSpec::Weighted(weights) => {
+            let names: Vec<String> = SCORERS.iter().map(|name| name.replace('-', "_")).collect();
+            let weight = |name: &&str| {
+                let kind = ScorerKind::parse(name).expect("a listed scorer");
+                let given = weights.iter().find(|(k, _)| *k == kind);
+                given.map_or(0.0, |(_, weight)| *weight)
+            };
+            let params: Vec<(&str, f64)> = names
+                .iter()
+                .map(String::as_str)
+                .zip(SCORERS.iter().map(weight))
+                .collect();
+            return file(Hook::Routing, "weighted", &params);
+        }
+        other => (other.name(), vec![]),
+    };
+    file(Hook::Routing, name, &params)
+}
+
+fn any_admission() -> impl Strategy<Value = AdmissionSpec> {
+    prop_oneof![
+        1 => Just(AdmissionSpec::AlwaysAdmit),
+        1 => Just(AdmissionSpec::RejectAll),
+        4 => (10.0..300.0, 100.0..100_000.0).prop_map(|(capacity, refill_rate)| {
+            AdmissionSpec::TokenBucket { capacity, refill_rate }
+        }),
+        4 => (0u64..20, -3i32..5).prop_map(|(threshold, min_priority)| {
+            AdmissionSpec::TierShed { threshold, min_priority }
+        }),
+        4 => (0.5..5.0, 0.1..1.0).prop_map(|(queue_depth, kv_utilization)| {
+            AdmissionSpec::GaieLegacy { queue_depth, kv_utilization }
+        }),
+    ]
+}
+
+fn any_routing() -> impl Strategy<Value = RoutingSpec> {
+    let scorer = |name: &&str| ScorerKind::parse(name).expect("a listed scorer");
+    let all: Vec<ScorerKind> = SCORERS.iter().map(scorer).collect();
+    let weighted = prop::sample::subsequence(all, 1..11).prop_flat_map(|kinds| {
+        let n = kinds.len();
+        (Just(kinds), prop::collection::vec(0.1..3.0f64, n))
+            .prop_map(|(kinds, weights)| kinds.into_iter().zip(weights).collect())
+    });
+    prop_oneof![
+        1 => Just(RoutingSpec::RoundRobin),
+        2 => Just(RoutingSpec::LeastLoaded),
+        2 => Just(RoutingSpec::PrefixAffinity),
+        1 => Just(RoutingSpec::AlwaysBusiest),
+        2 => (0.1..2.0, 0.1..2.0).prop_map(|(cache, load)| RoutingSpec::TwoWeights { cache, load }),
+        8 => weighted.prop_map(RoutingSpec::Weighted),
+        1 => Just(RoutingSpec::Weighted(RoutingSpec::default_scorers())),
+    ]
+}
+
+/// Cases with at least two instances.
+fn wide(most: usize) -> impl Strategy<Value = Case> {
+    (case(most), 2u32..6).prop_map(|(mut case, n)| {
+        case.config.instances = case.config.instances.max(n);
+        case
+    })
+}
+
+fn named(names: &'static [&'static str]) -> impl Strategy<Value = String> {
+    prop::sample::select(names.to_vec()).prop_map(str::to_owned)
+}
+
+/// A built-in first come, first served puts a preempted request at the very front; a key puts it where it stood. That is the same place only while the last
+/// one admitted is preempted first.
+fn keep_fcfs_together(policies: &mut PolicySpec) {
+    if policies.scheduler == "fcfs" {
+        policies.preemption = "fcfs".into();
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn admission_twins_agree(case in case(40), admission in any_admission()) {
+        let mut case = case;
+        case.policies.tenant_budgets.clear();
+        case.policies.admission = admission;
+        let files = [admission_file(&case.policies.admission)];
+        agree(&case, &files, Compiled::default())?;
+    }
+
+    #[test]
+    fn tenant_budgets_agree(case in case(40), share in prop_oneof![Just(0.0), 0.0..0.2f64]) {
+        let mut case = case;
+        case.config.engine.max_running = case.config.engine.max_running.min(64);
+        case.policies.admission = AdmissionSpec::AlwaysAdmit;
+        case.policies.tenant_budgets = ["a", "b"].map(|t| (t.to_owned(), share)).to_vec();
+        let files = [file(Hook::Admission, "tenant-budgets", &[("share", share)])];
+        let mut bare = case.clone();
+        bare.policies.tenant_budgets.clear();
+        // The script's built-in surroundings have no budgets of their own.
+        agree_as(&case, &bare, &files)?;
+    }
+
+    #[test]
+    fn routing_twins_agree(case in wide(60), routing in any_routing()) {
+        let mut case = case;
+        case.policies.routing = routing;
+        let files = [routing_file(&case.policies.routing)];
+        agree(&case, &files, Compiled::default())?;
+    }
+
+    #[test]
+    fn least_tokens_agrees_with_the_compiled_plugin(case in wide(60)) {
+        let mut case = case;
+        case.policies.routing = RoutingSpec::RoundRobin;
+        let compiled = Compiled { router: Some(Box::new(LeastTokens::new())), ..Compiled::default() };
+        agree(&case, &[file(Hook::Routing, "least-tokens", &[])], compiled)?;
+    }
+
+    #[test]
+    fn priority_twins_agree(case in case(40), priority in named(PRIORITY_POLICIES), scheduler in named(&["priority-fcfs", "reverse-priority"])) {
+        let mut case = case;
+        (case.policies.priority, case.policies.scheduler) = (priority, scheduler);
+        let files = [file(Hook::Priority, &case.policies.priority, &[])];
+        agree(&case, &files, Compiled::default())?;
+    }
+
+    #[test]
+    fn scheduler_twins_agree(case in case(40), scheduler in named(SCHEDULERS)) {
+        let mut case = case;
+        case.policies.scheduler = scheduler;
+        keep_fcfs_together(&mut case.policies);
+        let files = [file(Hook::Scheduler, &case.policies.scheduler, &[])];
+        agree(&case, &files, Compiled::default())?;
+    }
+
+    #[test]
+    fn preemption_twins_agree(case in case(40), preemption in named(PREEMPTION_POLICIES)) {
+        let mut case = case;
+        case.policies.preemption = preemption;
+        let files = [file(Hook::Preemption, &case.policies.preemption, &[])];
+        agree(&case, &files, Compiled::default())?;
+    }
+
+    /// All five hooks by files at once.
+    #[test]
+    fn whole_bundles_agree(case in case(40)) {
+        let mut case = case;
+        case.policies.tenant_budgets.clear();
+        keep_fcfs_together(&mut case.policies);
+        let p = &case.policies;
+        let files = [
+            admission_file(&p.admission),
+            routing_file(&p.routing),
+            file(Hook::Priority, &p.priority, &[]),
+            file(Hook::Scheduler, &p.scheduler, &[]),
+            file(Hook::Preemption, &p.preemption, &[]),
+        ];
+        agree(&case, &files, Compiled::default())?;
+    }
+}
