@@ -4,11 +4,9 @@ use crate::cases::Case;
 use crate::lab::{self, Affine, Ask, Script};
 use crate::support::root;
 use std::sync::Arc;
-use windtunnel::cluster::{Cluster, ClusterConfig, FrontEndPolicies};
-use windtunnel::instance::InstanceHooks;
+use windtunnel::cluster::{Cluster, ClusterConfig};
 use windtunnel::latency::LatencyModel;
-use windtunnel::policy::lua::{Facts, Loader, Program};
-use windtunnel::policy::{Hook, PolicySpec};
+use windtunnel::policy::{AdmissionSpec, Choice, Hook, Opener, PolicySpec, RoutingSpec};
 use windtunnel::record::RunRecord;
 use windtunnel::request::Source;
 use windtunnel_plugin_api::{Router, Scheduler};
@@ -18,7 +16,7 @@ use windtunnel_plugin_api::{Router, Scheduler};
 pub(crate) struct File {
     /// Which hook it fills.
     pub(crate) hook: Hook,
-    /// Below `policies/`.
+    /// Below the project's folder.
     pub(crate) path: String,
     pub(crate) params: Vec<(String, f64)>,
 }
@@ -32,11 +30,22 @@ pub(crate) fn file(hook: Hook, name: &str, params: &[(&str, f64)]) -> File {
     }
 }
 
-impl File {
-    fn program(&self) -> Arc<Program> {
-        let program = Program::load(&root().join(&self.path), &self.params, false);
-        Arc::new(program.unwrap_or_else(|e| panic!("{}: {e}", self.path)))
+/// The policies, but for the hooks that the files fill.
+pub(crate) fn scripted(policies: &PolicySpec, files: &[File]) -> PolicySpec {
+    let mut spec = policies.clone();
+    let mut opener = Opener::default();
+    for File { hook, path, params } in files {
+        let opened = opener.script(&root().join(path), params);
+        let policy = opened.unwrap_or_else(|e| panic!("{path}: {e}"));
+        match hook {
+            Hook::Admission => spec.admission = AdmissionSpec::External(policy),
+            Hook::Routing => spec.routing = RoutingSpec::External(policy),
+            Hook::Priority => spec.priority = Choice::External(policy),
+            Hook::Scheduler => spec.scheduler = Choice::External(policy),
+            Hook::Preemption => spec.preemption = Choice::External(policy),
+        }
     }
+    spec
 }
 
 /// A compiled policy in the place of a built-in.
@@ -47,68 +56,20 @@ pub(crate) struct Compiled {
     pub(crate) scheduler: Option<fn() -> Box<dyn Scheduler>>,
 }
 
-/// Runs the case with its built-ins, but for the hooks that files or compiled policies fill.
-pub(crate) fn run(case: &Case, files: &[File], compiled: Compiled) -> Result<RunRecord, String> {
-    let Case {
-        config, policies, ..
-    } = case;
+/// Runs the case, with compiled policies where they are given.
+pub(crate) fn run(case: &Case, compiled: Compiled) -> Result<RunRecord, String> {
     let mut script = Script::new(&case.asks);
-    let mut front = lab::front(policies, config, script.symbols_mut());
-    let mut hooks = lab::hooks(policies, config.instances);
+    let (mut front, mut hooks) =
+        lab::policies(&case.policies, &case.config, script.symbols_mut());
     if let Some(router) = compiled.router {
         front.router = router;
     }
-    if let Some(scheduler) = compiled.scheduler {
-        hooks.iter_mut().for_each(|h| h.scheduler = scheduler());
+    if let Some(make) = compiled.scheduler {
+        hooks.iter_mut().for_each(|hooks| hooks.scheduler = make());
     }
-    fill(files, config, &mut script, &mut front, &mut hooks);
     let latency: Arc<dyn LatencyModel> = Arc::new(case.latency);
-    let cluster = Cluster::new(config.clone(), &latency, front, hooks, &mut script);
+    let cluster = Cluster::new(case.config.clone(), &latency, front, hooks, &mut script);
     Ok(lab::run_checked(cluster)?.0)
-}
-
-fn fill(
-    files: &[File],
-    config: &ClusterConfig,
-    script: &mut Script,
-    front: &mut FrontEndPolicies,
-    hooks: &mut [InstanceHooks],
-) {
-    let mut loader = Loader::new(Facts {
-        instances: config.instances,
-        slots: u64::from(config.instances) * u64::from(config.engine.max_running),
-    });
-    for file in files {
-        let program = file.program();
-        let symbols = &mut |name: &str| script.symbols_mut().intern(name).0;
-        let fault = |e| panic!("{}: {e}", file.path);
-        match file.hook {
-            Hook::Admission => {
-                front.admission = loader.admission(&program, symbols).unwrap_or_else(fault);
-            }
-            Hook::Routing => {
-                front.router = loader.router(&program, symbols).unwrap_or_else(fault);
-            }
-            Hook::Priority | Hook::Scheduler | Hook::Preemption => {
-                for (i, hooks) in (0..).zip(hooks.iter_mut()) {
-                    match file.hook {
-                        Hook::Priority => {
-                            hooks.priority =
-                                loader.priority(&program, i, symbols).unwrap_or_else(fault);
-                        }
-                        Hook::Scheduler => {
-                            hooks.scheduler =
-                                loader.scheduler(&program, i, symbols).unwrap_or_else(fault);
-                        }
-                        _ => {
-                            hooks.victim =
-                                loader.victim(&program, i, symbols).unwrap_or_else(fault);
-                        }
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// Runs `asks` with these files and default built-ins; the run must end without a fault.
@@ -118,13 +79,8 @@ pub(crate) fn drive(
     files: &[File],
     asks: &[Ask],
 ) -> RunRecord {
-    let case = Case {
-        asks: asks.to_vec(),
-        config,
-        latency,
-        policies: PolicySpec::default(),
-    };
-    let record = run(&case, files, Compiled::default()).expect("the invariants hold");
+    let policies = scripted(&PolicySpec::default(), files);
+    let record = lab::run(config, latency, &policies, asks);
     assert_eq!(record.fault, None);
     record
 }

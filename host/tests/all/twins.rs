@@ -2,12 +2,16 @@
 //! the reference's cases.
 
 use crate::cases::{Case, case};
-use crate::scripts::{Compiled, File, file, run};
+use crate::scripts::{Compiled, File, file, run, scripted};
+use crate::oracle;
+use crate::support::root;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
+use std::path::Path;
+use windtunnel::policy::bundle::Bundle;
 use windtunnel::policy::{
-    AdmissionSpec, Hook, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec, RoutingSpec,
-    SCHEDULERS, SCORERS, ScorerKind,
+    AdmissionSpec, Choice, Hook, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec, RoutingSpec,
+    SCHEDULERS, SCORERS, ScorerKind, parse_scorers,
 };
 use windtunnel::record::{Decision, RunRecord};
 use windtunnel_plugin_least_tokens::LeastTokens;
@@ -64,8 +68,13 @@ fn agree(case: &Case, files: &[File], compiled: Compiled) -> Result<(), TestCase
     let mut case = case.clone();
     case.config.trace.decisions = true;
     case.config.trace.counterfactual_k = 0;
-    let rust = run(&case, &[], compiled).map_err(TestCaseError::fail)?;
-    let lua = run(&case, files, Compiled::default()).map_err(TestCaseError::fail)?;
+    let rust = run(&case, compiled).map_err(TestCaseError::fail)?;
+    let mut twin = case.clone();
+    twin.policies = scripted(&case.policies, files);
+    if files.iter().any(|f| f.path.ends_with("tenant-budgets.lua")) {
+        twin.policies.tenant_budgets.clear();
+    }
+    let lua = run(&twin, Compiled::default()).map_err(TestCaseError::fail)?;
     let scores = matches!(
         case.policies.routing,
         RoutingSpec::Weighted(_) | RoutingSpec::TwoWeights { .. }
@@ -105,6 +114,7 @@ fn admission_file(spec: &AdmissionSpec) -> File {
             "gaie-saturation",
             vec![("queue_limit", queue_depth), ("kv_limit", kv_utilization)],
         ),
+        AdmissionSpec::External(_) => unreachable!("only built-ins have twins"),
     };
     file(Hook::Admission, name, &params)
 }
@@ -177,14 +187,19 @@ fn wide(most: usize) -> impl Strategy<Value = Case> {
     })
 }
 
-fn named(names: &'static [&'static str]) -> impl Strategy<Value = String> {
-    prop::sample::select(names.to_vec()).prop_map(str::to_owned)
+fn named(names: &'static [&'static str]) -> impl Strategy<Value = Choice> {
+    prop::sample::select(names.to_vec()).prop_map(Choice::from)
+}
+
+/// The file of the same name.
+fn inside(hook: Hook, built_in: &Choice) -> File {
+    file(hook, built_in.name(), &[])
 }
 
 /// A built-in first come, first served puts a preempted request at the very front; a key puts it where it stood. That is the same place only while the last
 /// one admitted is preempted first.
 fn keep_fcfs_together(policies: &mut PolicySpec) {
-    if policies.scheduler == "fcfs" {
+    if policies.scheduler.name() == "fcfs" {
         policies.preemption = "fcfs".into();
     }
 }
@@ -208,10 +223,7 @@ proptest! {
         case.policies.admission = AdmissionSpec::AlwaysAdmit;
         case.policies.tenant_budgets = ["a", "b"].map(|t| (t.to_owned(), share)).to_vec();
         let files = [file(Hook::Admission, "tenant-budgets", &[("share", share)])];
-        let mut bare = case.clone();
-        bare.policies.tenant_budgets.clear();
-        // The script's built-in surroundings have no budgets of their own.
-        agree_as(&case, &bare, &files)?;
+        agree(&case, &files, Compiled::default())?;
     }
 
     #[test]
@@ -234,7 +246,7 @@ proptest! {
     fn priority_twins_agree(case in case(40), priority in named(PRIORITY_POLICIES), scheduler in named(&["priority-fcfs", "reverse-priority"])) {
         let mut case = case;
         (case.policies.priority, case.policies.scheduler) = (priority, scheduler);
-        let files = [file(Hook::Priority, &case.policies.priority, &[])];
+        let files = [inside(Hook::Priority, &case.policies.priority)];
         agree(&case, &files, Compiled::default())?;
     }
 
@@ -243,7 +255,7 @@ proptest! {
         let mut case = case;
         case.policies.scheduler = scheduler;
         keep_fcfs_together(&mut case.policies);
-        let files = [file(Hook::Scheduler, &case.policies.scheduler, &[])];
+        let files = [inside(Hook::Scheduler, &case.policies.scheduler)];
         agree(&case, &files, Compiled::default())?;
     }
 
@@ -251,7 +263,7 @@ proptest! {
     fn preemption_twins_agree(case in case(40), preemption in named(PREEMPTION_POLICIES)) {
         let mut case = case;
         case.policies.preemption = preemption;
-        let files = [file(Hook::Preemption, &case.policies.preemption, &[])];
+        let files = [inside(Hook::Preemption, &case.policies.preemption)];
         agree(&case, &files, Compiled::default())?;
     }
 
@@ -265,10 +277,82 @@ proptest! {
         let files = [
             admission_file(&p.admission),
             routing_file(&p.routing),
-            file(Hook::Priority, &p.priority, &[]),
-            file(Hook::Scheduler, &p.scheduler, &[]),
-            file(Hook::Preemption, &p.preemption, &[]),
+            inside(Hook::Priority, &p.priority),
+            inside(Hook::Scheduler, &p.scheduler),
+            inside(Hook::Preemption, &p.preemption),
         ];
         agree(&case, &files, Compiled::default())?;
+    }
+}
+
+/// The arguments with every policy named by its file.
+fn by_files(mut argv: Vec<String>, _folder: &Path) -> Vec<String> {
+    let mut take = |flag: &str| -> Option<String> {
+        let at = argv.iter().position(|a| a == flag)?;
+        argv.remove(at);
+        Some(argv.remove(at))
+    };
+    let number = |text: Option<String>, default| -> f64 {
+        text.map_or(default, |text| text.parse().expect("a number"))
+    };
+    let bundle = take("--policy-config").map(|path| Bundle::load(Path::new(&path)));
+    let bundle = bundle.map(|b| b.expect("a bundle").admission).unwrap_or_default();
+    let admission = take("--admission-policy").or(bundle.policy);
+    let capacity = number(take("--token-bucket-capacity"), 10_000.0);
+    let refill_rate = number(take("--token-bucket-refill-rate"), 1_000.0);
+    let admission = match admission.as_deref().unwrap_or("always-admit") {
+        "always-admit" => AdmissionSpec::AlwaysAdmit,
+        "reject-all" => AdmissionSpec::RejectAll,
+        "token-bucket" => AdmissionSpec::TokenBucket { capacity, refill_rate },
+        "tier-shed" => AdmissionSpec::TierShed { threshold: 0, min_priority: 0 },
+        "gaie-legacy" => AdmissionSpec::GaieLegacy {
+            queue_depth: bundle.gaie_qd_threshold.unwrap_or(5.0),
+            kv_utilization: bundle.gaie_kv_threshold.unwrap_or(0.8),
+        },
+        other => panic!("no twin of {other}"),
+    };
+    let scorers = take("--routing-scorers");
+    let scorers = scorers.map(|text| parse_scorers(&text).expect("scorers"));
+    let routing = match take("--routing-policy").as_deref().unwrap_or("round-robin") {
+        "round-robin" => RoutingSpec::RoundRobin,
+        "least-loaded" => RoutingSpec::LeastLoaded,
+        "always-busiest" => RoutingSpec::AlwaysBusiest,
+        "weighted" => RoutingSpec::Weighted(scorers.unwrap_or_else(RoutingSpec::default_scorers)),
+        other => panic!("no twin of {other}"),
+    };
+    let mut files = vec![admission_file(&admission), routing_file(&routing)];
+    let preemption = take("--preemption-policy").unwrap_or("fcfs".into());
+    let scheduler = take("--scheduler").unwrap_or("fcfs".into());
+    if scheduler == "priority-fcfs" || preemption == "priority" {
+        let priority = take("--priority-policy").unwrap_or("slo-class".into());
+        files.push(file(Hook::Priority, &priority, &[]));
+    }
+    // As a key, first come, first served is the built-in one only as long as the last one admitted is preempted.
+    if scheduler != "fcfs" || preemption == "fcfs" {
+        files.push(file(Hook::Scheduler, &scheduler, &[]));
+    }
+    files.push(file(Hook::Preemption, &preemption, &[]));
+    for File { hook, path, params } in files {
+        argv.push(match hook {
+            Hook::Scheduler => "--scheduler".to_owned(),
+            hook => format!("--{hook}-policy"),
+        });
+        argv.push(path);
+        for (name, value) in params {
+            argv.push("--policy-param".into());
+            argv.push(format!("{hook}.{name}={value}"));
+        }
+    }
+    argv
+}
+
+#[test]
+fn the_reference_is_reproduced_by_files_alone() {
+    let ran = oracle::sweep(&root().join("host/tests/data/oracle"), &|_| true, &by_files);
+    assert!(ran >= 20, "only {ran} cases lie in the project");
+    let folder = oracle::beside();
+    if folder.is_dir() {
+        let features = ["routing", "scorers", "admission", "scheduler", "preemption", "snapshot"];
+        oracle::sweep(&folder, &|feature| features.contains(&feature), &by_files);
     }
 }
