@@ -59,9 +59,7 @@ fn finish_order(record: &RunRecord) -> Vec<u64> {
 
 /// `n` requests that are all about at the same time, `every` microseconds apart.
 fn burst(n: i64, every: i64, prompt: u32, output: u32) -> Vec<Ask> {
-    (0..n)
-        .map(|k| ask(1 + k * every, prompt, output))
-        .collect()
+    (0..n).map(|k| ask(1 + k * every, prompt, output)).collect()
 }
 
 fn outcomes(record: &RunRecord, outcome: Outcome) -> usize {
@@ -99,10 +97,7 @@ fn a_burst_spreads_where_the_front_end_counts_for_itself() {
 fn two_choices_repeat_exactly_and_balance_better_than_one() {
     let asks = burst(400, 1, 10, 100);
     let go = |name, seed| {
-        let config = ClusterConfig {
-            seed,
-            ..cluster(8)
-        };
+        let config = ClusterConfig { seed, ..cluster(8) };
         places(&drive(config, BY_HAND, &router(name, &[]), &asks))
     };
     assert_eq!(go("power-of-two", 1), go("power-of-two", 1));
@@ -140,7 +135,10 @@ fn bounded_loads_hold_and_sessions_stay() {
         for r in record.requests.iter().filter(|r| r.round == 0) {
             loads[r.instance.expect("sent") as usize] += 1;
             let most = (bound * f64::from(loads.iter().sum::<u32>()) / 4.0).ceil();
-            assert!(loads.iter().all(|&l| f64::from(l) <= most), "{bound} {loads:?}");
+            assert!(
+                loads.iter().all(|&l| f64::from(l) <= most),
+                "{bound} {loads:?}"
+            );
         }
     }
     let record = drive(
@@ -157,7 +155,10 @@ fn bounded_loads_hold_and_sessions_stay() {
     };
     assert_eq!(home(0), home(1));
     let used = count(&places(&record), 4);
-    assert!(used.iter().all(|&n| n >= 10), "the ring is fairly even: {used:?}");
+    assert!(
+        used.iter().all(|&n| n >= 10),
+        "the ring is fairly even: {used:?}"
+    );
 }
 
 #[test]
@@ -175,8 +176,17 @@ fn llm_d_keeps_prefixes_and_if_asked_sessions_together() {
         assert_eq!(used.len(), 1, "group {group}: {places:?}");
     }
     let weights = [("session", 10.0), ("prefix", 0.0)];
-    let record = drive(cluster(3), BY_HAND, &router("llm-d", &weights), &sessions(30));
-    let mut rounds: Vec<_> = record.requests.iter().map(|r| (r.session.0, r.instance)).collect();
+    let record = drive(
+        cluster(3),
+        BY_HAND,
+        &router("llm-d", &weights),
+        &sessions(30),
+    );
+    let mut rounds: Vec<_> = record
+        .requests
+        .iter()
+        .map(|r| (r.session.0, r.instance))
+        .collect();
     rounds.sort_unstable();
     rounds.dedup();
     assert_eq!(rounds.len(), 30, "one instance for each session");
@@ -196,18 +206,30 @@ fn warm_prefix(others: i64) -> Vec<Ask> {
 #[test]
 fn dynamo_weighs_cached_blocks_against_blocks_in_use() {
     let go = |params: &[(&str, f64)], seed| {
-        let config = ClusterConfig {
-            seed,
-            ..cluster(2)
-        };
-        places(&drive(config, BY_HAND, &router("dynamo-kv", params), &warm_prefix(8)))
+        let config = ClusterConfig { seed, ..cluster(2) };
+        places(&drive(
+            config,
+            BY_HAND,
+            &router("dynamo-kv", params),
+            &warm_prefix(8),
+        ))
     };
     let places = go(&[], 0);
     // 1,616 tokens are 101 blocks. To the holder: 101 - 100 cached; then, with that one on it, 202 - 100 + 101 against 101.
-    assert_eq!(places[1], places[0], "the cache wins while the holder is idle");
-    assert_ne!(places[2], places[0], "then it has more to do than the prefix is worth");
+    assert_eq!(
+        places[1], places[0],
+        "the cache wins while the holder is idle"
+    );
+    assert_ne!(
+        places[2], places[0],
+        "then it has more to do than the prefix is worth"
+    );
     let blind = go(&[("overlap_credit", 0.0)], 0);
-    assert_eq!(count(&blind[1..], 2), [4, 4], "without credit only load counts");
+    assert_eq!(
+        count(&blind[1..], 2),
+        [4, 4],
+        "without credit only load counts"
+    );
     let warm = [("temperature", 1.0)];
     assert_eq!(go(&warm, 3), go(&warm, 3));
     assert_ne!(go(&warm, 3), go(&warm, 4));
@@ -230,7 +252,12 @@ fn sglang_follows_the_prefix_until_loads_are_out_of_balance() {
         prefix: (1, 160),
         ..ask(50_010, 1000, 5)
     });
-    let record = drive(cluster(2), BY_HAND, &router("sglang-cache-aware", &[]), &asks);
+    let record = drive(
+        cluster(2),
+        BY_HAND,
+        &router("sglang-cache-aware", &[]),
+        &asks,
+    );
     assert_eq!(record.requests[5].instance, Some(1));
 }
 
@@ -247,7 +274,10 @@ fn preble_exploits_explores_and_rebalances() {
     let hot: Vec<Ask> = (0..120).map(|k| group(k, 1)).collect();
     let places = places(&drive(cluster(2), BY_HAND, &router("preble-e2", &[]), &hot));
     assert_eq!(count(&places[..50], 2), [50, 0]);
-    assert!(count(&places[50..], 2)[1] > 20, "the hot prefix is shared: {places:?}");
+    assert!(
+        count(&places[50..], 2)[1] > 20,
+        "the hot prefix is shared: {places:?}"
+    );
 }
 
 #[test]
@@ -308,7 +338,10 @@ fn predicted_outputs_order_the_queue_and_the_starving_are_promoted() {
     let place = |starve| {
         let files = scheduler("ltr", &[("starve", starve)]);
         let order = finish_order(&drive(config.clone(), BY_HAND, &files, &trickle));
-        order.iter().position(|&serial| serial == 1).expect("it ends")
+        order
+            .iter()
+            .position(|&serial| serial == 1)
+            .expect("it ends")
     };
     assert_eq!(place(1000.0), 21);
     assert!(place(5.0) < 10, "{}", place(5.0));
@@ -325,10 +358,18 @@ fn virtual_token_counters_serve_tenants_alike_and_give_no_credit_for_pauses() {
     };
     // Completions of tenant "a" between `from` and the last completion of "b".
     let served = |record: &RunRecord, from: i64| {
-        let b = record.requests.iter().rfind(|r| r.tenant != record.requests[0].tenant);
+        let b = record
+            .requests
+            .iter()
+            .rfind(|r| r.tenant != record.requests[0].tenant);
         let tenant = b.expect("two tenants").tenant;
         let done = |r: &RequestRecord| r.completion_us().expect("all complete");
-        let last = record.requests.iter().filter(|r| r.tenant == tenant).map(done).max();
+        let last = record
+            .requests
+            .iter()
+            .filter(|r| r.tenant == tenant)
+            .map(done)
+            .max();
         let during = |r: &&RequestRecord| {
             r.tenant != tenant && done(r) > from && done(r) <= last.expect("some")
         };
@@ -338,7 +379,11 @@ fn virtual_token_counters_serve_tenants_alike_and_give_no_credit_for_pauses() {
     let fair = drive(narrow(4), BY_HAND, &scheduler("vtc", &[]), &asks);
     let unfair = drive(narrow(4), BY_HAND, &scheduler("fcfs", &[]), &asks);
     assert!(served(&unfair, 0) >= 55, "{}", served(&unfair, 0));
-    assert!((12..=24).contains(&served(&fair, 0)), "{}", served(&fair, 0));
+    assert!(
+        (12..=24).contains(&served(&fair, 0)),
+        "{}",
+        served(&fair, 0)
+    );
     // "b" comes when "a" has long been served: from then on both get the same.
     let late: Vec<Ask> = of("a", 120, 0).chain(of("b", 20, 40_000)).collect();
     let lifted = drive(narrow(4), BY_HAND, &scheduler("vtc", &[]), &late);
@@ -390,7 +435,13 @@ fn short_prefills_skip_ahead_until_the_long_one_starves() {
 #[test]
 fn age_makes_up_for_class() {
     // The first one holds the seat.
-    let classes = ["standard", "background", "critical", "background", "critical"];
+    let classes = [
+        "standard",
+        "background",
+        "critical",
+        "background",
+        "critical",
+    ];
     let asks: Vec<Ask> = (0..)
         .zip(classes)
         .map(|(k, class)| Ask {
@@ -444,13 +495,19 @@ fn a_bucket_for_each_tenant_keeps_the_flood_apart() {
             ..ask(k * every, 100, 1)
         })
     };
-    let asks: Vec<Ask> = of("flood", 200, 1_000).chain(of("drip", 10, 20_000)).collect();
+    let asks: Vec<Ask> = of("flood", 200, 1_000)
+        .chain(of("drip", 10, 20_000))
+        .collect();
     let refused = |name| {
         let params = [("capacity", 1_000.0), ("refill_rate", 10_000.0)];
         let record = drive(cluster(1), BY_HAND, &door(name, &params), &asks);
         let drip = record.symbols.get("drip");
         let mut refused = [0, 0];
-        for r in record.requests.iter().filter(|r| r.outcome == Outcome::Rejected) {
+        for r in record
+            .requests
+            .iter()
+            .filter(|r| r.outcome == Outcome::Rejected)
+        {
             refused[usize::from(Some(r.tenant) == drip)] += 1;
         }
         refused
@@ -476,7 +533,11 @@ fn early_rejection_refuses_whom_it_could_not_serve_in_time() {
     // Twice as many prompts as can be computed.
     let asks = burst(200, 500, 1000, 2);
     for predictive in [0.0, 1.0] {
-        let params = [("ttft_ms", 8.0), ("itl_ms", 1000.0), ("predictive", predictive)];
+        let params = [
+            ("ttft_ms", 8.0),
+            ("itl_ms", 1000.0),
+            ("predictive", predictive),
+        ];
         let late = |files: &[File]| {
             let record = drive(narrow(256), BY_HAND, files, &asks);
             let refused = outcomes(&record, Outcome::Rejected);
@@ -503,7 +564,11 @@ fn early_rejection_refuses_whom_it_could_not_serve_in_time() {
         &door("early-rejection", &params),
         &burst(50, 0, 10, 100),
     );
-    assert_eq!(most_at_once(&record, 0), 30, "100 us + 10 us for each of 30");
+    assert_eq!(
+        most_at_once(&record, 0),
+        30,
+        "100 us + 10 us for each of 30"
+    );
 }
 
 #[test]
@@ -522,7 +587,10 @@ fn concurrency_limits_shrink_under_load_and_leave_light_load_alone() {
     }
     let record = drive(narrow(2), BY_HAND, &door("aimd", &aimd), &overload);
     let settled = most_at_once(&record, 200);
-    assert!(settled <= 4, "no more than can start within a millisecond: {settled}");
+    assert!(
+        settled <= 4,
+        "no more than can start within a millisecond: {settled}"
+    );
 }
 
 // The command.
@@ -535,7 +603,10 @@ fn all_files() -> Vec<(Hook, String)> {
         for entry in fs::read_dir(&folder).expect("a folder for each hook") {
             let name = entry.expect("readable").file_name();
             let name = name.to_str().expect("UTF-8").to_owned();
-            files.push((hook, name.strip_suffix(".lua").expect("scripts only").to_owned()));
+            files.push((
+                hook,
+                name.strip_suffix(".lua").expect("scripts only").to_owned(),
+            ));
         }
     }
     files.sort();

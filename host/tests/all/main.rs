@@ -1,6 +1,7 @@
 //! Integration tests: everything here goes through the command line or the public library, as a user would.
 #![allow(clippy::print_stdout, reason = "the sweep says how many cases ran")]
 
+mod baselines;
 mod cases;
 mod errors;
 mod help;
@@ -14,5 +15,7 @@ mod properties;
 mod readme;
 mod replay;
 mod rules;
+mod scripts;
 mod support;
 mod sweep;
+mod twins;

@@ -56,7 +56,11 @@ fn read_json(path: &Path) -> Value {
 }
 
 /// Runs all cases below `folder` whose features are `wanted`, with rewritten arguments, and returns how many.
-pub(crate) fn sweep(folder: &Path, wanted: &(dyn Fn(&str) -> bool + Sync), rewrite: Rewrite<'_>) -> usize {
+pub(crate) fn sweep(
+    folder: &Path,
+    wanted: &(dyn Fn(&str) -> bool + Sync),
+    rewrite: Rewrite<'_>,
+) -> usize {
     let mut cases: Vec<PathBuf> = FAMILIES
         .iter()
         .filter_map(|family| fs::read_dir(folder.join(family)).ok())

@@ -6,7 +6,7 @@ use crate::support::root;
 use std::sync::Arc;
 use windtunnel::cluster::{Cluster, ClusterConfig};
 use windtunnel::latency::LatencyModel;
-use windtunnel::policy::{AdmissionSpec, Choice, Hook, Opener, PolicySpec, RoutingSpec};
+use windtunnel::policy::{AdmissionSpec, Choice, Hook, Opener, PolicySpec, Reference, RoutingSpec};
 use windtunnel::record::RunRecord;
 use windtunnel::request::Source;
 use windtunnel_plugin_api::{Router, Scheduler};
@@ -33,10 +33,14 @@ pub(crate) fn file(hook: Hook, name: &str, params: &[(&str, f64)]) -> File {
 /// The policies, but for the hooks that the files fill.
 pub(crate) fn scripted(policies: &PolicySpec, files: &[File]) -> PolicySpec {
     let mut spec = policies.clone();
-    let mut opener = Opener::default();
+    let mut opener = Opener::new(false);
     for File { hook, path, params } in files {
-        let opened = opener.script(&root().join(path), params);
-        let policy = opened.unwrap_or_else(|e| panic!("{path}: {e}"));
+        let script = Reference::Script(root().join(path));
+        let policy = match opener.open(*hook, &script, &mut |_| params.clone()) {
+            Ok(Choice::External(policy)) => policy,
+            Ok(Choice::Named(name)) => panic!("{path} is the built-in {name}"),
+            Err(e) => panic!("{path}: {e}"),
+        };
         match hook {
             Hook::Admission => spec.admission = AdmissionSpec::External(policy),
             Hook::Routing => spec.routing = RoutingSpec::External(policy),
@@ -59,8 +63,7 @@ pub(crate) struct Compiled {
 /// Runs the case, with compiled policies where they are given.
 pub(crate) fn run(case: &Case, compiled: Compiled) -> Result<RunRecord, String> {
     let mut script = Script::new(&case.asks);
-    let (mut front, mut hooks) =
-        lab::policies(&case.policies, &case.config, script.symbols_mut());
+    let (mut front, mut hooks) = lab::policies(&case.policies, &case.config, script.symbols_mut());
     if let Some(router) = compiled.router {
         front.router = router;
     }

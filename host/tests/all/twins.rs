@@ -2,8 +2,8 @@
 //! the reference's cases.
 
 use crate::cases::{Case, case};
-use crate::scripts::{Compiled, File, file, run, scripted};
 use crate::oracle;
+use crate::scripts::{Compiled, File, file, run, scripted};
 use crate::support::root;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -296,15 +296,23 @@ fn by_files(mut argv: Vec<String>, _folder: &Path) -> Vec<String> {
         text.map_or(default, |text| text.parse().expect("a number"))
     };
     let bundle = take("--policy-config").map(|path| Bundle::load(Path::new(&path)));
-    let bundle = bundle.map(|b| b.expect("a bundle").admission).unwrap_or_default();
+    let bundle = bundle
+        .map(|b| b.expect("a bundle").admission)
+        .unwrap_or_default();
     let admission = take("--admission-policy").or(bundle.policy);
     let capacity = number(take("--token-bucket-capacity"), 10_000.0);
     let refill_rate = number(take("--token-bucket-refill-rate"), 1_000.0);
     let admission = match admission.as_deref().unwrap_or("always-admit") {
         "always-admit" => AdmissionSpec::AlwaysAdmit,
         "reject-all" => AdmissionSpec::RejectAll,
-        "token-bucket" => AdmissionSpec::TokenBucket { capacity, refill_rate },
-        "tier-shed" => AdmissionSpec::TierShed { threshold: 0, min_priority: 0 },
+        "token-bucket" => AdmissionSpec::TokenBucket {
+            capacity,
+            refill_rate,
+        },
+        "tier-shed" => AdmissionSpec::TierShed {
+            threshold: 0,
+            min_priority: 0,
+        },
         "gaie-legacy" => AdmissionSpec::GaieLegacy {
             queue_depth: bundle.gaie_qd_threshold.unwrap_or(5.0),
             kv_utilization: bundle.gaie_kv_threshold.unwrap_or(0.8),
@@ -352,7 +360,14 @@ fn the_reference_is_reproduced_by_files_alone() {
     assert!(ran >= 20, "only {ran} cases lie in the project");
     let folder = oracle::beside();
     if folder.is_dir() {
-        let features = ["routing", "scorers", "admission", "scheduler", "preemption", "snapshot"];
+        let features = [
+            "routing",
+            "scorers",
+            "admission",
+            "scheduler",
+            "preemption",
+            "snapshot",
+        ];
         oracle::sweep(&folder, &|feature| features.contains(&feature), &by_files);
     }
 }
