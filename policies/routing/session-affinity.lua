@@ -1,18 +1,18 @@
 -- Session affinity by consistent hashing with bounded loads: a session keeps its instance, so its earlier rounds are found in the cache, unless
 -- that instance has too much to do; then it goes to the next one on the ring that has room.
 --
--- Rule: every instance has `replicas` points on a ring, at hash(hash(instance * 65536 + k)); a session stands at hash(hash(session)) and goes
--- clockwise to the first instance with in_flight + 1 <= ceil(bound * (requests in flight + 1) / n). Without a session: fewest in flight, the
+-- Rule: every instance has `points` points on a ring, at hash(hash(instance * 65536 + k)); a session stands at hash(hash(session)) and goes
+-- clockwise to the first instance with in_flight + 1 <= ceil(load_bound * (requests in flight + 1) / n). Without a session: fewest in flight, the
 -- first among equals.
 -- Source: "Consistent Hashing with Bounded Loads", arXiv 1608.01350; vllm-project/production-stack, routing_logic.py (sessions on a ring, no
 -- bound). HAProxy and Envoy ship the bound as hash-balance-factor, SGLang's gateway as 1.5 times the mean. plugins/session-affinity is the
 -- compiled twin.
---@param bound = 1.25, 1..100  Most requests in flight on an instance, as a multiple of the mean
---@param replicas = 100, 1..1000 int  Points of each instance on the ring
+--@param load_bound = 1.5, 1..100 log  Most requests in flight on an instance, as a multiple of the mean
+--@param points = 100, 1..10000 log int  Points of each instance on the hash ring
 
 local ring = {}
 for index = 1, setup.instances do
-  for k = 1, cfg.replicas do
+  for k = 1, cfg.points do
     table.insert(ring, { at = hash(hash(index * 65536 + k)), index = index })
   end
 end
@@ -46,7 +46,7 @@ return {
     if req.session == 0 then
       return idlest
     end
-    local room = math.ceil(cfg.bound * (total + 1) / #insts)
+    local room = math.ceil(cfg.load_bound * (total + 1) / #insts)
     local start = clockwise(hash(hash(req.session)))
     for k = 0, #ring - 1 do
       local i = ring[(start + k - 1) % #ring + 1].index

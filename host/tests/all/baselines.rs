@@ -38,6 +38,16 @@ fn narrow(seats: u32) -> ClusterConfig {
     )
 }
 
+/// The same by the rules of vLLM: a step shows when it ends, and no two overlap.
+fn patient(seats: u32) -> ClusterConfig {
+    let mut config = narrow(seats);
+    config.engine.rules = EngineRules {
+        async_scheduling: false,
+        ..EngineRules::VLLM
+    };
+    config
+}
+
 /// Where the requests went, in order of arrival.
 fn places(record: &RunRecord) -> Vec<u32> {
     let place = |r: &RequestRecord| r.instance.expect("it was sent somewhere");
@@ -128,7 +138,7 @@ fn sessions(n: i64) -> Vec<Ask> {
 #[test]
 fn bounded_loads_hold_and_sessions_stay() {
     for bound in [1.0, 1.25, 2.0] {
-        let files = router("session-affinity", &[("bound", bound)]);
+        let files = router("session-affinity", &[("load_bound", bound)]);
         let record = drive(cluster(4), BY_HAND, &files, &sessions(60));
         // All first rounds are in flight together, so the counts are the loads.
         let mut loads = [0u32; 4];
@@ -144,7 +154,7 @@ fn bounded_loads_hold_and_sessions_stay() {
     let record = drive(
         cluster(4),
         BY_HAND,
-        &router("session-affinity", &[("bound", 100.0)]),
+        &router("session-affinity", &[("load_bound", 100.0)]),
         &sessions(60),
     );
     let home = |round| -> Vec<(u32, Option<u32>)> {
@@ -425,7 +435,7 @@ fn short_prefills_skip_ahead_until_the_long_one_starves() {
     asks.extend((0..60).map(|k| ask(2 + k * 10_000, 20, 1)));
     let ttft = |starve_ms| {
         let files = scheduler("mlfq", &[("quantum_ms", 15.0), ("starve_ms", starve_ms)]);
-        let record = drive(narrow(1), slow, &files, &asks);
+        let record = drive(patient(1), slow, &files, &asks);
         record.requests[1].ttft_us.expect("it is served")
     };
     assert!(ttft(600_000.0) > 650_000, "{}", ttft(600_000.0));
@@ -539,9 +549,9 @@ fn early_rejection_refuses_whom_it_could_not_serve_in_time() {
             ("predictive", predictive),
         ];
         let late = |files: &[File]| {
-            let record = drive(narrow(256), BY_HAND, files, &asks);
+            let record = drive(patient(256), BY_HAND, files, &asks);
             let refused = outcomes(&record, Outcome::Rejected);
-            let late = |r: &&RequestRecord| r.ttft_us.is_some_and(|t| t > 10_000);
+            let late = |r: &&RequestRecord| r.ttft_us.is_some_and(|t| t > 11_000);
             (refused, record.requests.iter().filter(late).count())
         };
         let (none, many) = late(&door("always-admit", &[]));
@@ -549,7 +559,7 @@ fn early_rejection_refuses_whom_it_could_not_serve_in_time() {
         let (refused, few) = late(&door("early-rejection", &params));
         assert!(refused > 50 && few == 0, "{refused} {few}");
         let light = drive(
-            narrow(256),
+            patient(256),
             BY_HAND,
             &door("early-rejection", &params),
             &burst(50, 5_000, 1000, 2),
@@ -559,7 +569,7 @@ fn early_rejection_refuses_whom_it_could_not_serve_in_time() {
     // Decodes beyond the target for the time between tokens: 50 of them take 600 us a step.
     let params = [("ttft_ms", 1000.0), ("itl_ms", 0.4), ("predictive", 1.0)];
     let record = drive(
-        narrow(256),
+        patient(256),
         BY_HAND,
         &door("early-rejection", &params),
         &burst(50, 0, 10, 100),
@@ -588,7 +598,7 @@ fn concurrency_limits_shrink_under_load_and_leave_light_load_alone() {
     let record = drive(narrow(2), BY_HAND, &door("aimd", &aimd), &overload);
     let settled = most_at_once(&record, 200);
     assert!(
-        settled <= 4,
+        settled <= 6,
         "no more than can start within a millisecond: {settled}"
     );
 }
@@ -633,8 +643,7 @@ fn every_file_runs_through_the_command() {
             let ran = windtunnel(line.split_whitespace());
             assert_eq!(ran.code, 0, "{line}\n{}", ran.stderr);
             let result: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
-            let number = |key: &str| result["cluster"][key].as_u64().unwrap_or(0);
-            let completed = number("completed_requests");
+            let completed = result["completed_requests"].as_u64().expect("a number");
             if name == "reject-all" {
                 assert_eq!(completed, 0);
             } else {
