@@ -10,10 +10,12 @@ use proptest::test_runner::Config;
 use std::path::Path;
 use windtunnel::policy::bundle::Bundle;
 use windtunnel::policy::{
-    AdmissionSpec, Choice, Hook, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec, RoutingSpec,
-    SCHEDULERS, SCORERS, ScorerKind, parse_scorers,
+    AdmissionSpec, Builder, Choice, Hook, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec,
+    RoutingSpec, SCHEDULERS, SCORERS, ScorerKind, parse_scorers,
 };
 use windtunnel::record::{Decision, RunRecord};
+use windtunnel::request::Symbols;
+use windtunnel_plugin_api::{QueueView, RequestView};
 use windtunnel_plugin_least_tokens::LeastTokens;
 
 /// 200 runs of each, or as many as `PROPTEST_CASES` says.
@@ -248,6 +250,24 @@ proptest! {
         (case.policies.priority, case.policies.scheduler) = (priority, scheduler);
         let files = [inside(Hook::Priority, &case.policies.priority)];
         agree(&case, &files, Compiled::default())?;
+    }
+
+    /// Number by number: in short runs nobody grows older by a whole class.
+    #[test]
+    fn priorities_are_the_same_numbers(name in named(PRIORITY_POLICIES), asked in prop::collection::vec((-100i32..=100, 0i64..1 << 40), 1..20)) {
+        let rust = PolicySpec { priority: name.clone(), ..PolicySpec::default() };
+        let lua = scripted(&rust, &[inside(Hook::Priority, &name)]);
+        let numbers = |spec: &PolicySpec| -> Vec<u64> {
+            let mut symbols = Symbols::default();
+            let mut policy = Builder::new(spec, 1, 1, &mut symbols).priority(0).expect("it loads");
+            let mut of = |&(class_priority, arrival_us): &(i32, i64)| {
+                let request = RequestView { class_priority, arrival_us, ..RequestView::default() };
+                let number = policy.priority(&request, &QueueView::bare(arrival_us + 5, &[], &[]));
+                number.expect("a number").to_bits()
+            };
+            asked.iter().map(&mut of).collect()
+        };
+        prop_assert_eq!(numbers(&rust), numbers(&lua));
     }
 
     #[test]
