@@ -4,6 +4,7 @@
 
 mod engine;
 mod rooms;
+mod scripts;
 
 use criterion::Criterion;
 use std::time::Duration;
@@ -21,6 +22,9 @@ fn main() {
     rooms::kv(&mut c);
     rooms::latency(&mut c);
     rooms::routing(&mut c);
+    scripts::routing(&mut c);
+    scripts::admission(&mut c);
+    scripts::scheduling(&mut c);
     rooms::digest(&mut c);
     rooms::workloads(&mut c);
     c.final_summary();

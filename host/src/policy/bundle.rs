@@ -301,7 +301,7 @@ mod tests {
     fn mistakes_name_the_place_and_the_nearest_name() {
         assert_eq!(
             error("routing:\n  polcy: weighted\n"),
-            "p.yaml:2:3: unknown key \"polcy\"; did you mean \"policy\"? valid: policy, scorers, cache_weight, load_weight"
+            "p.yaml:2:3: unknown key \"polcy\"; did you mean \"policy\"? valid: policy, scorers, cache_weight, load_weight, params"
         );
         assert!(
             error("routing: {policy: least-load}\n").contains("did you mean \"least-loaded\"?")

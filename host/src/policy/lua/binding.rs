@@ -25,7 +25,6 @@ pub(super) struct Binding {
     pub(super) form: &'static str,
     /// Where events go in the inbox, bytes.
     event_at: usize,
-    hold: *const std::ffi::c_void,
 }
 
 /// Writes a number at a place of the bytes.
@@ -68,11 +67,10 @@ impl Binding {
                 .filter(|(_, name)| filled.handlers.contains(name))
                 .map(|(kind, name)| Ok((kind, lua.create_string(name)?)))
                 .collect::<mlua::Result<Vec<_>>>()?;
-            let hold: Value = vm.shared.raw_get("HOLD")?;
-            Ok((inbox, outbox, host, handlers, hold.to_pointer()))
+            Ok((inbox, outbox, host, handlers))
         })();
         let broken = |e: String| InputError::in_file(&vm.program.name, e);
-        let (inbox, outbox, host, handlers, hold) = made.map_err(|e| broken(e.to_string()))?;
+        let (inbox, outbox, host, handlers) = made.map_err(|e| broken(e.to_string()))?;
         let arguments = (
             host,
             filled.functions,
@@ -95,7 +93,6 @@ impl Binding {
             tick_us: filled.tick_us,
             form: filled.form,
             event_at,
-            hold,
             vm,
         })
     }
@@ -115,12 +112,12 @@ impl Binding {
     }
 
     /// Calls a function of the binding while `host` can be asked.
-    pub(super) fn ask<R: mlua::FromLuaMulti>(
+    pub(super) fn ask(
         &self,
         f: &Function,
         host: Host<'_>,
         instances: List<'_, InstanceView>,
-    ) -> Result<R, PolicyError> {
+    ) -> Result<f64, PolicyError> {
         let vm = &self.vm;
         vm.current.during(host, instances, || vm.call(f, ()))
     }
@@ -142,18 +139,25 @@ impl Binding {
         self.vm.call(&self.event, (name, self.event_at))
     }
 
-    /// Is it what `hold` and `delay` give?
-    pub(super) fn is_hold(&self, value: &Value) -> bool {
-        matches!(value, Value::Table(_)) && value.to_pointer() == self.hold
+    /// The answer made no sense: the script's value waits among the shared ones.
+    #[cold]
+    pub(super) fn odd(&self, what: &str, expected: &str) -> PolicyError {
+        let found = self.vm.shared.raw_get("odd").unwrap_or(Value::Nil);
+        self.wrong(what, &describe(&found), expected)
     }
 
-    /// An answer that makes no sense.
-    pub(super) fn wrong(&self, what: &str, found: &Value, expected: &str) -> PolicyError {
+    /// An answer that is a number, but not one of those allowed.
+    #[cold]
+    pub(super) fn wrong(&self, what: &str, found: &str, expected: &str) -> PolicyError {
         PolicyError::new(format!(
-            "{}: {what} returned {}; expected {expected}",
-            self.vm.program.name,
-            describe(found)
+            "{}: {what} returned {found}; expected {expected}",
+            self.vm.program.name
         ))
+    }
+
+    /// The position in a list that the odd value belongs to; 0 for none.
+    pub(super) fn odd_at(&self) -> usize {
+        self.vm.shared.raw_get("at").unwrap_or(0)
     }
 
     /// Makes the buffers large enough for `bytes` and `answers` numbers, and sends the bytes.
@@ -189,22 +193,8 @@ impl Binding {
 }
 
 /// A position counted from 1, as an index.
-pub(super) fn position(value: &Value, n: usize) -> Option<usize> {
-    let x = match value {
-        Value::Integer(i) => *i as f64,
-        Value::Number(x) => *x,
-        _ => return None,
-    };
+pub(super) fn position(x: f64, n: usize) -> Option<usize> {
     (x >= 1.0 && x <= n as f64 && x.fract() == 0.0).then(|| x as usize - 1)
-}
-
-/// A number that is one.
-pub(super) fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Integer(i) => Some(*i as f64),
-        Value::Number(x) if !x.is_nan() => Some(*x),
-        _ => None,
-    }
 }
 
 /// The functions that the host lends to one binding.

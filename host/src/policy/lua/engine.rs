@@ -1,11 +1,11 @@
 //! Priorities, wait-queue order and victims by script.
 
-use super::binding::{Binding, number, numbers, position, put, put_request};
+use super::binding::{Binding, numbers, position, put, put_request};
 use super::module::Loader;
 use super::program::Program;
 use crate::input::InputError;
 use crate::policy::param::Hook;
-use mlua::{Function, Value};
+use mlua::Function;
 use std::sync::Arc;
 use windtunnel_plugin_api::{
     Event, Interests, KeyRefresh, List, PolicyError, Priority, QueueOrder, QueueView, QueuedView,
@@ -106,12 +106,12 @@ impl Engine {
         }
     }
 
-    fn ask<R: mlua::FromLuaMulti>(
+    fn ask(
         &mut self,
         f: &Function,
         answers: usize,
         queue: &QueueView<'_>,
-    ) -> Result<R, PolicyError> {
+    ) -> Result<f64, PolicyError> {
         self.binding.send(answers)?;
         self.binding.ask(f, queue.host, List::new(&[]))
     }
@@ -138,8 +138,11 @@ impl Priority for ScriptedPriority {
         engine.push(queue.now_us as f64);
         engine.push_queue(queue);
         engine.push_request(request);
-        let answer: Value = engine.ask(&self.decide, 0, queue)?;
-        number(&answer).ok_or_else(|| engine.binding.wrong("priority", &answer, "a number"))
+        let answer = engine.ask(&self.decide, 0, queue)?;
+        if answer.is_nan() {
+            return Err(engine.binding.odd("priority", "a number"));
+        }
+        Ok(answer)
     }
 }
 
@@ -175,12 +178,11 @@ impl Scheduler for ScriptedScheduler {
         engine.push(f64::from(queued.slot));
         let changed = engine.push_changed(std::iter::once(queued));
         put(&mut engine.binding.bytes, 16, changed as f64);
-        let answer: Value = engine.ask(key, 0, queue)?;
-        number(&answer).ok_or_else(|| {
-            engine
-                .binding
-                .wrong(engine.binding.form, &answer, "a number")
-        })
+        let answer = engine.ask(key, 0, queue)?;
+        if answer.is_nan() {
+            return Err(engine.binding.odd(engine.binding.form, "a number"));
+        }
+        Ok(answer)
     }
 
     fn order_queue(&mut self, queue: &QueueView<'_>, keys: &mut [f64]) -> Result<(), PolicyError> {
@@ -194,21 +196,18 @@ impl Scheduler for ScriptedScheduler {
         let changed = engine.push_changed(queue.waiting.iter());
         put(&mut engine.binding.bytes, 16, changed as f64);
         engine.push_running(queue.running);
-        let (wrong, found, at): (Value, Value, Value) = engine.ask(&self.order, n, queue)?;
-        if wrong.is_nil() {
-            numbers(&engine.binding.outbox, keys);
+        let answer = engine.ask(&self.order, n, queue)?;
+        let binding = &engine.binding;
+        if !answer.is_nan() {
+            numbers(&binding.outbox, keys);
             return Ok(());
         }
-        let form = engine.binding.form;
-        Err(match number(&at) {
-            Some(k) => {
-                let what = format!("{form} for waiting request {k} of {n}");
-                engine.binding.wrong(&what, &found, "a number")
-            }
-            None => engine.binding.wrong(
-                form,
-                &found,
-                "a table of keys, one for each waiting request",
+        let form = binding.form;
+        Err(match binding.odd_at() {
+            0 => binding.odd(form, "a table of keys, one for each waiting request"),
+            k => binding.odd(
+                &format!("{form} for waiting request {k} of {n}"),
+                "a number",
             ),
         })
     }
@@ -229,10 +228,16 @@ impl Victim for ScriptedVictim {
         let n = queue.running.len();
         engine.begin(queue, [0, 0, n]);
         engine.push_running(queue.running);
-        let answer: Value = engine.ask(&self.decide, 0, queue)?;
-        position(&answer, n).ok_or_else(|| {
+        let answer = engine.ask(&self.decide, 0, queue)?;
+        position(answer, n).ok_or_else(|| {
             let expected = format!("a position from 1 to {n}");
-            engine.binding.wrong("victim", &answer, &expected)
+            if answer.is_nan() {
+                engine.binding.odd("victim", &expected)
+            } else {
+                engine
+                    .binding
+                    .wrong("victim", &answer.to_string(), &expected)
+            }
         })
     }
 }

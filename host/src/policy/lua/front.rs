@@ -1,12 +1,12 @@
 //! Admission and routing by script.
 
 use super::bind::{FrontLayout, REQUEST};
-use super::binding::{Binding, number, numbers, position, prefix_column, put, put_request};
+use super::binding::{Binding, numbers, position, prefix_column, put, put_request};
 use super::module::{Loader, Module};
 use super::program::Program;
 use crate::input::InputError;
 use crate::policy::param::Hook;
-use mlua::{Function, Value};
+use mlua::Function;
 use std::sync::Arc;
 use windtunnel_plugin_api::{
     Admission, Admit, ClusterView, Event, Interests, PolicyError, RequestView, Route, Router,
@@ -18,8 +18,10 @@ struct Front {
     layout: FrontLayout,
     decide: Function,
     tick: Option<Function>,
-    /// Values of the instances' fields as the script's tables have them, instance by instance.
+    /// Values of the instances' fields as the script's tables have them, field by field.
     last: Vec<f64>,
+    /// Scratch: whose fields have changed.
+    changed: Vec<bool>,
     /// The script reads columns: they are always sent whole, with the prefix signals it names.
     columns: bool,
 }
@@ -38,6 +40,7 @@ impl Front {
                 .then(|| binding.entry("tick"))
                 .flatten(),
             columns: binding.form == "route_columns",
+            changed: vec![false; n],
             last: vec![0.0; n * vm.program.mentions.instance.len()],
             layout,
             decide,
@@ -58,27 +61,34 @@ impl Front {
         let bytes = &mut self.binding.bytes;
         put(bytes, 0, cluster.now_us as f64);
         put_request(bytes, REQUEST, &mentions.request, request);
-        let fields = mentions.instance.len();
-        let mut dirty = 0;
-        for (i, view) in cluster.instances.iter().enumerate().take(n) {
-            let last = &mut self.last[i * fields..(i + 1) * fields];
-            let mut changed = false;
-            for (k, (field, last)) in mentions.instance.iter().zip(last).enumerate() {
-                let value = (field.get)(view);
-                if value != *last {
-                    *last = value;
-                    changed = true;
-                    put(bytes, self.layout.columns + 8 * (k * n + i), value);
+        put(bytes, 16, cluster.instances.len() as f64);
+        let mut end = self.layout.dirty;
+        if !mentions.instance.is_empty() && !cluster.instances.is_empty() {
+            end = self.layout.approximate;
+            self.changed.fill(false);
+            for (k, field) in mentions.instance.iter().enumerate() {
+                let (from, to) = (k * n, (k + 1) * n);
+                let column = self.last[from..to].iter_mut().zip(&mut self.changed);
+                let mut at = self.layout.columns + 8 * from;
+                for (view, (last, changed)) in cluster.instances.iter().zip(column) {
+                    let value = (field.get)(view);
+                    if value != *last {
+                        *last = value;
+                        *changed = true;
+                        put(bytes, at, value);
+                    }
+                    at += 8;
                 }
             }
-            if changed {
+            let mut dirty = 0;
+            for (i, _) in self.changed.iter().enumerate().filter(|(_, c)| **c) {
                 put(bytes, self.layout.dirty + 8 * dirty, i as f64);
                 dirty += 1;
             }
+            put(bytes, 8, dirty as f64);
+        } else {
+            put(bytes, 8, 0.0);
         }
-        put(bytes, 8, dirty as f64);
-        put(bytes, 16, cluster.instances.len() as f64);
-        let mut end = self.layout.approximate;
         if self.columns {
             for (precise, interest, at) in [
                 (
@@ -98,11 +108,11 @@ impl Front {
         self.binding.inbox.write_bytes(0, &bytes[..end]);
     }
 
-    fn ask<R: mlua::FromLuaMulti>(
+    fn ask(
         &mut self,
         request: &RequestView,
         cluster: &ClusterView<'_>,
-    ) -> Result<R, PolicyError> {
+    ) -> Result<f64, PolicyError> {
         self.show(request, cluster);
         self.binding
             .ask(&self.decide, cluster.host, cluster.instances)
@@ -111,16 +121,17 @@ impl Front {
     fn tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
         self.show(&RequestView::default(), cluster);
         match &self.tick {
-            Some(tick) => self.binding.ask(tick, cluster.host, cluster.instances),
+            Some(tick) => self
+                .binding
+                .ask(tick, cluster.host, cluster.instances)
+                .map(|_| ()),
             None => Ok(()),
         }
     }
 }
 
-/// The microseconds behind what `hold` or `delay` gave.
-fn wait_us(value: &Value) -> i64 {
-    number(value).map_or(1, |us| us as i64)
-}
+/// What the binding adds to a position that comes with scores.
+const SCORED: f64 = 4_294_967_296.0;
 
 struct ScriptedAdmission(Front);
 
@@ -138,22 +149,22 @@ impl Admission for ScriptedAdmission {
         request: &RequestView,
         cluster: &ClusterView<'_>,
     ) -> Result<Admit, PolicyError> {
-        let (verdict, second): (Value, Value) = self.0.ask(request, cluster)?;
-        match (&verdict, &second) {
-            (Value::Boolean(true), _) => Ok(Admit::Admit),
-            (Value::Boolean(false), Value::Nil) => Ok(Admit::Reject("rejected".into())),
-            (Value::Boolean(false), Value::String(reason)) => {
-                Ok(Admit::Reject(reason.to_string_lossy()))
+        let verdict = self.0.ask(request, cluster)?;
+        let binding = &self.0.binding;
+        if verdict < 0.0 {
+            return Ok(Admit::Delay(-verdict as i64));
+        }
+        match verdict {
+            1.0 => Ok(Admit::Admit),
+            0.0 => Ok(Admit::Reject("rejected".into())),
+            2.0 => {
+                let reason = binding.vm.shared.raw_get::<mlua::LuaString>("reason");
+                Ok(Admit::Reject(
+                    reason.map_or(String::new(), |r| r.to_string_lossy()),
+                ))
             }
-            (Value::Boolean(false), other) => {
-                Err(self.0.binding.wrong("admit's reason", other, "a text"))
-            }
-            _ if self.0.binding.is_hold(&verdict) => Ok(Admit::Delay(wait_us(&second))),
-            _ => Err(self.0.binding.wrong(
-                "admit",
-                &verdict,
-                "true, false with a reason, or delay(microseconds)",
-            )),
+            3.0 => Err(binding.odd("admit, as the reason,", "a text")),
+            _ => Err(binding.odd("admit", "true, false with a reason, or delay(microseconds)")),
         }
     }
 
@@ -188,28 +199,32 @@ impl Router for ScriptedRouter {
         cluster: &ClusterView<'_>,
     ) -> Result<Route, PolicyError> {
         let n = cluster.instances.len();
-        let form = self.front.binding.form;
-        let (answer, second, third): (Value, Value, Value) = self.front.ask(request, cluster)?;
-        if let Some(chosen) = position(&answer, n) {
-            self.scored = form == "score" || matches!(second, Value::Boolean(true));
+        let answer = self.front.ask(request, cluster)?;
+        let binding = &self.front.binding;
+        self.scored = answer > SCORED;
+        let at = if self.scored { answer - SCORED } else { answer };
+        if let Some(chosen) = position(at, n) {
             if self.scored {
                 self.scores.resize(n, 0.0);
-                numbers(&self.front.binding.outbox, &mut self.scores);
+                numbers(&binding.outbox, &mut self.scores);
             }
             return Ok(Route::To(chosen));
         }
-        let binding = &self.front.binding;
-        if binding.is_hold(&answer) {
+        if at < 0.0 {
             return Ok(Route::Hold {
-                retry_after_us: wait_us(&second),
+                retry_after_us: -at as i64,
             });
         }
-        Err(if form == "score" {
-            let which = number(&third).unwrap_or(0.0);
-            binding.wrong(&format!("score for instance {which}"), &second, "a number")
+        let form = binding.form;
+        if form == "score" {
+            let what = format!("score for instance {}", binding.odd_at());
+            return Err(binding.odd(&what, "a number"));
+        }
+        let expected = format!("a position from 1 to {n}, or hold(microseconds)");
+        Err(if at.is_nan() {
+            binding.odd(form, &expected)
         } else {
-            let expected = format!("a position from 1 to {n}, or hold(microseconds)");
-            binding.wrong(form, &answer, &expected)
+            binding.wrong(form, &at.to_string(), &expected)
         })
     }
 

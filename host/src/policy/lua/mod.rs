@@ -12,6 +12,7 @@ mod current;
 mod engine;
 pub mod fields;
 mod front;
+mod interrupt;
 mod module;
 mod program;
 mod vm;

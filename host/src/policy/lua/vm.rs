@@ -6,11 +6,12 @@
 
 use super::budget::{Budget, MEMORY};
 use super::current::Current;
+use super::interrupt;
 use super::program::Program;
 use crate::input::InputError;
 use crate::rng::Fnv1a64;
 use mlua::chunk::Compiler;
-use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -138,11 +139,7 @@ impl Vm {
             .into_function()
             .map_err(|e| InputError::new(clean(&e)))?;
         if limited {
-            let budget = Rc::clone(&budget);
-            lua.set_interrupt(move |_| match budget.take(1) {
-                Ok(()) => Ok(VmState::Continue),
-                Err(why) => Err(mlua::Error::runtime(why)),
-            });
+            interrupt::install(&lua).map_err(broken)?;
             lua.set_memory_limit(MEMORY).map_err(broken)?;
         }
         Ok(Self {
@@ -195,7 +192,7 @@ impl Vm {
             return Err(dead.clone());
         }
         self.budget.begin();
-        let answer = f.call::<R>(args);
+        let answer = interrupt::counted(&self.budget, || f.call::<R>(args));
         self.budget.end();
         match answer {
             Ok(answer) if self.budget.tripped().is_none() => Ok(answer),
