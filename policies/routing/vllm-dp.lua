@@ -1,8 +1,8 @@
 -- vLLM's data-parallel balancer: waiting requests weigh more than running ones, by a snapshot that is up to 100 ms old; between snapshots a front
 -- end adds what it sent itself.
 --
--- Rule 2026 (rule = 2): score(i) = max(own in flight, w + r), plus 6 * w * max(0, KV utilisation - 0.5) if w > 0; lowest wins, and the place where
--- the search starts moves on by one per choice. Rule before (rule = 1): score(i) = 4 * w + r; the search always starts at the first.
+-- Rule: of 2026 (rule = 2), score(i) = max(own in flight, w + r), plus 6 * w * max(0, KV utilisation - 0.5) if w > 0; lowest wins, and the place
+-- where the search starts moves on by one per choice. Before that (rule = 1), score(i) = 4 * w + r; the search always starts at the first.
 -- Source: vllm-project/vllm, vllm/v1/engine/core_client.py (DPLBAsyncMPClient). One front end is assumed (client_count = 1); set
 -- --snapshot-refresh-interval 100000 for the age of vLLM's snapshots.
 --@param rule = 2, 1..2 int  1: 4 x waiting + running; 2: the rule of 2026

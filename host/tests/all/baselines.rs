@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use windtunnel::cluster::{ClusterConfig, Predictor};
 use windtunnel::instance::{EngineConfig, EngineRules};
-use windtunnel::policy::Hook;
+use windtunnel::policy::{Hook, library};
 use windtunnel::record::{Outcome, RequestRecord, RunRecord};
 
 fn router(name: &str, params: &[(&str, f64)]) -> [File; 1] {
@@ -621,6 +621,37 @@ fn all_files() -> Vec<(Hook, String)> {
     }
     files.sort();
     files
+}
+
+/// Each is one readable page that says where its rule comes from, is listed, and comes with the command.
+#[test]
+fn every_file_is_a_page_with_its_source_and_can_be_named() {
+    let list = fs::read_to_string(root().join("policies/README.md")).expect("a document");
+    let (before, _) = list.split_once("## Bundles").expect("two parts");
+    let files = all_files();
+    for (hook, name) in &files {
+        let shipped =
+            library::find(*hook, name).unwrap_or_else(|| panic!("{hook} {name} is not shipped"));
+        let header: String = shipped
+            .text
+            .lines()
+            .take_while(|l| l.starts_with("--"))
+            .collect();
+        assert!(
+            header.contains("Rule: ") && header.contains("Source: "),
+            "{hook} {name}"
+        );
+        assert!(shipped.text.lines().count() <= 150, "{hook} {name}");
+        let (_, section) = before
+            .split_once(&format!("### {hook}\n"))
+            .expect("a section");
+        let section = section.split("###").next().unwrap_or_default();
+        assert!(
+            section.contains(&format!("| `{name}` |")),
+            "{hook} {name} is not described"
+        );
+    }
+    assert_eq!(library::ALL.len(), files.len());
 }
 
 #[test]
