@@ -1,11 +1,12 @@
--- NVIDIA Dynamo's KV router: the blocks an instance would have to prefill, against the blocks it already decodes with. A temperature above 0 draws
--- instead of taking the cheapest.
+-- NVIDIA Dynamo's KV router: the blocks an instance would have to prefill, against the blocks it already decodes with. A temperature above 0
+-- draws instead of taking the cheapest.
 --
 -- Rule: cost(i) = prefill_scale * max(0, (A_i + P) / B - overlap_credit * overlap_i) + D_i
---   P prompt tokens, B tokens per block, overlap_i blocks of the prompt cached on i (cache events), A_i prompt tokens sent to i whose prefill is not
---   done, D_i prompt blocks of the requests on i. T = 0: a random one of the cheapest; T > 0: chance ~ exp(-cost / (max - min) / T).
--- Source: ai-dynamo/dynamo, lib/kv-router/src/scheduling/selector.rs and config.rs. Dynamo counts blocks that requests share once in D; the
--- ledger here counts each request's own. Host, disk and shared tiers, busy thresholds and queueing are left out.
+--   P prompt tokens, B tokens per block, overlap_i blocks of the prompt cached on i (cache events), A_i prompt tokens sent to i, less those cached
+--   then, whose prefill is not done, D_i prompt blocks of the requests on i. T = 0: a random one of the cheapest; T > 0: chance ~
+--   exp(-cost / (max - min) / T).
+-- Source: ai-dynamo/dynamo, lib/kv-router/src/scheduling/selector.rs, config.rs and its active sequences. Dynamo counts blocks that requests
+-- share once in D; the ledger here counts each request's own. Host, disk and shared tiers, busy thresholds and queueing are left out.
 --@param prefill_scale = 1, 0..10  Weight of a block to prefill against a block in use
 --@param overlap_credit = 1, 0..1  How much of a cached block counts as done
 --@param temperature = 0, 0..10  0: the cheapest
@@ -48,7 +49,8 @@ return {
       chosen = cheapest[rng(#cheapest)]
     end
     local index = insts[chosen].index
-    local one = { tokens = req.prompt_tokens, blocks = math.ceil(req.prompt_tokens / size) }
+    local cached = insts[chosen]:precise_prefix_blocks() * size
+    local one = { tokens = math.max(0, req.prompt_tokens - cached), blocks = math.ceil(req.prompt_tokens / size) }
     open[req.serial] = one
     prefilling[index] = (prefilling[index] or 0) + one.tokens
     blocks[index] = (blocks[index] or 0) + one.blocks

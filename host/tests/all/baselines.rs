@@ -1,7 +1,7 @@
 //! The policies in `policies/` do what their names say, each in a scenario made by hand; and every one of them runs through the command.
 
+use crate::filled::{File, drive, file};
 use crate::lab::{Affine, Ask, BY_HAND, Round, ask, fresh, roomy};
-use crate::scripts::{File, drive, file};
 use crate::support::{root, windtunnel};
 use std::collections::BTreeSet;
 use std::fs;
@@ -225,7 +225,7 @@ fn dynamo_weighs_cached_blocks_against_blocks_in_use() {
         ))
     };
     let places = go(&[], 0);
-    // 1,616 tokens are 101 blocks. To the holder: 101 - 100 cached; then, with that one on it, 202 - 100 + 101 against 101.
+    // 1,616 tokens are 101 blocks. To the holder: 101 - 100 cached; then, with that one on it, 1 + 101 - 100 + 101 against 101.
     assert_eq!(
         places[1], places[0],
         "the cache wins while the holder is idle"

@@ -4,6 +4,7 @@
 mod baselines;
 mod cases;
 mod errors;
+mod filled;
 mod help;
 mod hooks;
 mod hostile;

@@ -2,8 +2,8 @@
 //! the reference's cases.
 
 use crate::cases::{Case, case};
+use crate::filled::{Compiled, File, file, run, scripted};
 use crate::oracle;
-use crate::scripts::{Compiled, File, file, run, scripted};
 use crate::support::root;
 use proptest::prelude::*;
 use proptest::test_runner::Config;

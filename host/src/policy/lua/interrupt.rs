@@ -10,6 +10,12 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::ptr;
 
+/// Name of our own chunks, after the sign that says it is no file.
+pub(super) const OURS: &str = "=windtunnel";
+
+/// Levels of calls to look through for a line of the policy's.
+const LEVELS: c_int = 16;
+
 thread_local! {
     /// The budget of the call at hand.
     static BUDGET: Cell<*const Budget> = const { Cell::new(ptr::null()) };
@@ -52,10 +58,29 @@ unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
         // SAFETY: raising unwinds through this frame, which owns nothing that would have to be dropped.
         unsafe {
             ffi::luaL_checkstack(state, 3, ptr::null());
-            ffi::luaL_where(state, 0);
+            push_place(state);
             ffi::lua_pushlstring(state, why.as_ptr().cast(), why.len());
             ffi::lua_concat(state, 2);
             ffi::lua_error(state);
         }
     }
+}
+
+/// Pushes `file:line: ` of the innermost line that is the policy's, or nothing where there is none.
+unsafe fn push_place(state: *mut ffi::lua_State) {
+    for level in 0..LEVELS {
+        // SAFETY: the text that `luaL_where` pushes is on the stack while it is looked at.
+        unsafe {
+            ffi::luaL_where(state, level);
+            let mut length = 0;
+            let text = ffi::lua_tolstring(state, -1, &raw mut length);
+            let place = std::slice::from_raw_parts(text.cast::<u8>(), length);
+            if !place.is_empty() && !place.starts_with(&OURS.as_bytes()[1..]) {
+                return;
+            }
+            ffi::lua_pop(state, 1);
+        }
+    }
+    // SAFETY: pushes an empty text.
+    unsafe { ffi::lua_pushlstring(state, c"".as_ptr(), 0) };
 }

@@ -130,7 +130,7 @@ impl Vm {
         let shared = close(&lua, &program, &budget, &current, facts).map_err(broken)?;
         let bind = lua
             .load(super::bind::source(&program.mentions))
-            .set_name("=windtunnel")
+            .set_name(interrupt::OURS)
             .into_function()
             .map_err(broken)?;
         let main = lua
@@ -203,8 +203,15 @@ impl Vm {
     #[cold]
     fn fail(&self, error: Option<mlua::Error>) -> PolicyError {
         let name = &self.program.name;
+        let named = |message: String| {
+            if message.contains(name) {
+                message
+            } else {
+                format!("{name}: {message}")
+            }
+        };
         let message = match (&error, self.budget.tripped()) {
-            (Some(e), Some(why)) if clean(e).contains(why) => clean(e),
+            (Some(e), Some(why)) if clean(e).contains(why) => named(clean(e)),
             (_, Some(why)) => format!("{name}: {why}"),
             (Some(e), None) if out_of_memory(e) => {
                 self.budget.trip("out of memory");
@@ -213,13 +220,24 @@ impl Vm {
                     MEMORY >> 20
                 )
             }
-            (Some(e), None) => clean(e),
+            (Some(e), None) => match raised(&clean(e)) {
+                // Its address would differ from run to run.
+                Some(kind) => format!("{name}: the policy raised a {kind}; expected a text"),
+                None => named(clean(e)),
+            },
             (None, None) => format!("{name}: failed"),
         };
         let error = PolicyError::new(message);
         *self.dead.borrow_mut() = Some(error.clone());
         error
     }
+}
+
+/// The kind of a value that was raised instead of a text.
+fn raised(message: &str) -> Option<&str> {
+    let (kind, address) = message.split_once(": ")?;
+    let kinds = ["table", "function", "thread", "userdata", "buffer"];
+    (kinds.contains(&kind) && address.starts_with("0x")).then_some(kind)
 }
 
 fn out_of_memory(error: &mlua::Error) -> bool {
@@ -297,7 +315,9 @@ fn close(
     host.raw_set("columns", columns)?;
     let shared: Table = lua
         .load(include_str!("library.luau"))
-        .set_name("=windtunnel")
+        .set_name(super::interrupt::OURS)
+        // Inlined functions would be missing from the levels at which errors point.
+        .set_compiler(Compiler::new().set_optimization_level(1))
         .call(host)?;
     let cfg = lua.create_table()?;
     for (name, value) in &program.params {
