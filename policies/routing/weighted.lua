@@ -20,107 +20,105 @@ local ORDER = {
   "load_balance", "active_requests", "running_requests", "load_aware", "vllm_dp",
 }
 
--- (x - worst) / (best - worst), and 1 for all when they are equal.
-local function min_max(insts, of, more_is_better)
-  local values, least, most = {}, math.huge, -math.huge
-  for i, inst in ipairs(insts) do
-    local x = of(inst)
-    values[i], least, most = x, math.min(least, x), math.max(most, x)
-  end
-  for i, x in ipairs(values) do
-    values[i] = if most == least then 1 elseif more_is_better then (x - least) / (most - least) else (most - x) / (most - least)
-  end
-  return values
-end
+local column, totals = {}, {} -- by instance: of the scorer at hand, and weighted
 
 local function each(insts, of)
-  local values = {}
-  for i, inst in ipairs(insts) do
-    values[i] = of(inst)
+  for i, inst in insts do
+    column[i] = of(inst)
   end
-  return values
+end
+
+-- (x - least) / (most - least) or its complement, and 1 for all when they are equal.
+local function min_max(insts, of, more_is_better)
+  local least, most = math.huge, -math.huge
+  for i, inst in insts do
+    local x = of(inst)
+    column[i], least, most = x, math.min(least, x), math.max(most, x)
+  end
+  for i = 1, #insts do
+    local x = column[i]
+    column[i] = if most == least then 1 elseif more_is_better then (x - least) / (most - least) else (most - x) / (most - least)
+  end
+end
+
+local function cached(inst) return inst:precise_prefix_blocks() end
+local function sent(inst) return inst:approximate_prefix_blocks() end
+local function waiting(inst) return inst.queue_depth end
+local function batch(inst) return inst.batch_size end
+local function vllm_load(inst) return 4 * inst.queue_depth + inst.batch_size end
+local function half() return 0.5 end
+local function free_kv(inst) return 1 - inst.kv_utilization end
+local function balance(inst) return 1 / (1 + (inst.queue_depth + inst.batch_size + inst.in_flight)) end
+local function aware(inst)
+  return if inst.queue_depth == 0 then 0.5 else 0.5 * (1 - math.min(inst.queue_depth, 128) / 128)
 end
 
 local used = {} -- instances that served cold requests, least recently used first
 local cold = false -- the request at hand hits nowhere
 
 local scorers = {
-  precise_prefix_cache = function(req, insts)
-    return min_max(insts, function(inst) return inst:precise_prefix_blocks() end, true)
-  end,
+  precise_prefix_cache = function(req, insts) min_max(insts, cached, true) end,
+  queue_depth = function(req, insts) min_max(insts, waiting) end,
+  running_requests = function(req, insts) min_max(insts, batch) end,
+  vllm_dp = function(req, insts) min_max(insts, vllm_load) end,
+  kv_utilization = function(req, insts) each(insts, free_kv) end,
+  load_balance = function(req, insts) each(insts, balance) end,
+  load_aware = function(req, insts) each(insts, aware) end,
   prefix_affinity = function(req, insts)
     local blocks = req:prompt_blocks()
-    return each(insts, function(inst)
-      return if blocks == 0 then 0 else inst:approximate_prefix_blocks() / blocks
-    end)
-  end,
-  no_hit_lru = function(req, insts)
-    local n = #insts
-    for _, inst in ipairs(insts) do
-      if inst:precise_prefix_blocks() > 0 then
-        return each(insts, function() return 0.5 end)
-      end
+    each(insts, sent)
+    for i, hits in column do
+      column[i] = if blocks == 0 then 0 else hits / blocks
     end
-    cold = true
-    local fresh = -1
-    return each(insts, function(inst)
-      local age = table.find(used, inst.index)
-      fresh += if age then 0 else 1
-      local rank = if age then n - #used + age - 1 else fresh
-      return if n == 1 then 1 else 1 - rank / (n - 1)
-    end)
-  end,
-  queue_depth = function(req, insts)
-    return min_max(insts, function(inst) return inst.queue_depth end)
-  end,
-  kv_utilization = function(req, insts)
-    return each(insts, function(inst) return 1 - inst.kv_utilization end)
-  end,
-  load_balance = function(req, insts)
-    return each(insts, function(inst) return 1 / (1 + (inst.queue_depth + inst.batch_size + inst.in_flight)) end)
   end,
   active_requests = function(req, insts)
     local most = 0
-    for _, inst in ipairs(insts) do
+    for _, inst in insts do
       most = math.max(most, inst.in_flight)
     end
-    return each(insts, function(inst)
-      return if inst.in_flight == 0 then 1 else (most - inst.in_flight) / most
-    end)
+    for i, inst in insts do
+      column[i] = if inst.in_flight == 0 then 1 else (most - inst.in_flight) / most
+    end
   end,
-  running_requests = function(req, insts)
-    return min_max(insts, function(inst) return inst.batch_size end)
-  end,
-  load_aware = function(req, insts)
-    return each(insts, function(inst)
-      return if inst.queue_depth == 0 then 0.5 else 0.5 * (1 - math.min(inst.queue_depth, 128) / 128)
-    end)
-  end,
-  vllm_dp = function(req, insts)
-    return min_max(insts, function(inst) return 4 * inst.queue_depth + inst.batch_size end)
+  no_hit_lru = function(req, insts)
+    local n = #insts
+    each(insts, cached)
+    if math.max(unpack(column)) > 0 then
+      return each(insts, half)
+    end
+    cold = true
+    local fresh = -1
+    for i, inst in insts do
+      local age = table.find(used, inst.index)
+      fresh += if age then 0 else 1
+      local rank = if age then n - #used + age - 1 else fresh
+      column[i] = if n == 1 then 1 else 1 - rank / (n - 1)
+    end
   end,
 }
 
-local sum = 0
-for _, name in ipairs(ORDER) do
+local sum, chosen = 0, {}
+for _, name in ORDER do
   sum += cfg[name]
+  if cfg[name] > 0 then
+    table.insert(chosen, name)
+  end
 end
 assert(sum > 0, "all weights are 0; expected at least one above 0")
 
 return {
   route = function(req, insts)
     cold = false
-    local totals = table.create(#insts, 0)
-    for _, name in ipairs(ORDER) do
-      if cfg[name] > 0 then
-        local weight = cfg[name] / sum
-        for i, score in ipairs(scorers[name](req, insts)) do
-          totals[i] += math.clamp(score, 0, 1) * weight
-        end
+    table.clear(totals)
+    for _, name in chosen do
+      scorers[name](req, insts)
+      local weight = cfg[name] / sum
+      for i = 1, #insts do
+        totals[i] = (totals[i] or 0) + math.clamp(column[i], 0, 1) * weight
       end
     end
     local best = 1
-    for i, total in ipairs(totals) do
+    for i, total in totals do
       if total > totals[best] then
         best = i
       end

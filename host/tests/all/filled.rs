@@ -2,11 +2,12 @@
 
 use crate::cases::Case;
 use crate::lab::{self, Affine, Ask, Script};
+use crate::scripts::fill;
 use crate::support::root;
 use std::sync::Arc;
 use windtunnel::cluster::{Cluster, ClusterConfig};
 use windtunnel::latency::LatencyModel;
-use windtunnel::policy::{AdmissionSpec, Choice, Hook, Opener, PolicySpec, Reference, RoutingSpec};
+use windtunnel::policy::{Choice, Hook, Opener, PolicySpec, Reference};
 use windtunnel::record::RunRecord;
 use windtunnel::request::Source;
 use windtunnel_plugin_api::{Router, Scheduler};
@@ -41,13 +42,7 @@ pub(crate) fn scripted(policies: &PolicySpec, files: &[File]) -> PolicySpec {
             Ok(Choice::Named(name)) => panic!("{path} is the built-in {name}"),
             Err(e) => panic!("{path}: {e}"),
         };
-        match hook {
-            Hook::Admission => spec.admission = AdmissionSpec::External(policy),
-            Hook::Routing => spec.routing = RoutingSpec::External(policy),
-            Hook::Priority => spec.priority = Choice::External(policy),
-            Hook::Scheduler => spec.scheduler = Choice::External(policy),
-            Hook::Preemption => spec.preemption = Choice::External(policy),
-        }
+        spec = fill(spec, *hook, policy);
     }
     spec
 }
