@@ -29,12 +29,18 @@
 //! }
 //! ```
 
+pub mod abi;
+pub mod c;
+mod header;
 mod hooks;
 mod host;
 mod list;
 mod table;
 mod views;
 
+/// What [`export_plugin!`] needs of it.
+pub use abi_stable;
+pub use header::header;
 pub use hooks::{
     Admission, Admit, EventKind, Interests, KeyRefresh, Outcome, PolicyError, Priority, QueueOrder,
     Route, Router, Scheduler, Victim,

@@ -1,7 +1,8 @@
 //! Automation of the workspace: `cargo xtask <command>`.
 //!
 //! `test` is what a change must pass. It runs the checks from the cheapest to the dearest, stops at the first that fails, and leaves
-//! with its exit code. The last line says how many tests passed and failed. `bench` measures what runs cost; nothing depends on it.
+//! with its exit code. The last line says how many tests passed and failed. `docs` writes what is generated. `bench` measures what
+//! runs cost; nothing depends on it.
 
 #![allow(
     clippy::print_stdout,
@@ -10,6 +11,7 @@
 )]
 
 mod bench;
+mod docs;
 
 use anyhow::{Context, bail};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,6 +25,7 @@ Usage: cargo xtask <command>
 
 Commands:
   test    Format, lints, documentation and all tests; the last line counts the tests
+  docs    Write the files that are made of the code (docs --help)
   bench   What whole runs cost: CPU seconds, memory, instructions (bench --help)
   help    This text";
 
@@ -30,6 +33,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test(),
+        ["docs", ..] => docs::docs(&arguments[1..]),
         ["bench", ..] => bench::bench(&arguments[1..]),
         [] | ["help" | "--help" | "-h"] => {
             println!("{HELP}");

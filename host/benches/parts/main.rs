@@ -3,6 +3,7 @@
 //! They say which part became slower when a whole run did. Nothing is asserted here and no test runs them.
 
 mod engine;
+mod plugins;
 mod rooms;
 mod scripts;
 
@@ -25,6 +26,7 @@ fn main() {
     scripts::routing(&mut c);
     scripts::admission(&mut c);
     scripts::scheduling(&mut c);
+    plugins::routing(&mut c);
     rooms::digest(&mut c);
     rooms::workloads(&mut c);
     c.final_summary();

@@ -1,5 +1,6 @@
 //! Every flag, once, with its help.
 
+use super::plugin::PluginCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -43,6 +44,14 @@ pub enum Command {
   windtunnel models llama-3.1
   windtunnel models meta-llama/llama-3.1-8b-instruct --hardware H100 --tp 2")]
     Models(ModelsArgs),
+    /// Start a compiled plugin, or print what one offers
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  windtunnel plugin new my-router
+  windtunnel plugin inspect my-router/target/release/libmy_router.so"
+    )]
+    Plugin(PluginCommand),
     /// Print a completion script for your shell
     #[command(after_help = "Example:
   windtunnel completions bash > ~/.local/share/bash-completion/completions/windtunnel")]

@@ -4,6 +4,7 @@ mod args;
 mod effects;
 mod models;
 mod output;
+mod plugin;
 mod policies;
 mod progress;
 mod simulate;
@@ -68,6 +69,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Replay(replay) => simulate::replay(replay, &explicit),
         Command::Sweep(args) => sweep::sweep(args, matches),
         Command::Models(models) => models::models(models, &explicit),
+        Command::Plugin(command) => plugin::plugin(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut command(), "windtunnel", &mut script);

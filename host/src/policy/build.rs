@@ -2,12 +2,17 @@
 
 use super::builtin::{admission, routing, scheduling, scorers};
 use super::external::External;
-use super::lua::{Facts, Loader};
+use super::lua::{Facts, Loader, Program};
+use super::native::Library;
 use super::spec::{AdmissionSpec, Choice, PolicySpec, RoutingSpec};
 use super::{Hook, built_in};
 use crate::input::{InputError, unknown};
 use crate::request::{Sym, Symbols};
-use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Victim};
+use std::sync::Arc;
+use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, Victim};
+
+/// Gives a name's number.
+type Symbol<'a> = &'a mut dyn FnMut(&str) -> u32;
 
 /// Makes the policies of one run. Hooks that are filled by the same file with the same values share its state where they sit in the
 /// same place: at the front end, or on the same instance.
@@ -32,6 +37,29 @@ impl<'a> Builder<'a> {
             facts,
             symbols,
             scripts: Loader::new(facts),
+        }
+    }
+
+    /// A policy from a file, by whichever of the two makes it.
+    fn from_file<P: ?Sized>(
+        &mut self,
+        policy: &External,
+        script: impl FnOnce(&mut Loader, &Arc<Program>, Symbol<'_>) -> Result<Box<P>, InputError>,
+        plugin: impl FnOnce(&Library, Option<&str>, &mut Setup<'_>) -> Result<Box<P>, InputError>,
+    ) -> Result<Box<P>, InputError> {
+        let symbols = &mut self.symbols;
+        let mut symbol = |name: &str| symbols.intern(name).0;
+        match policy {
+            External::Script(program) => script(&mut self.scripts, program, &mut symbol),
+            External::Plugin(compiled) => {
+                let mut setup = Setup {
+                    params: &compiled.params,
+                    instances: self.facts.instances,
+                    slots: self.facts.slots,
+                    symbol: &mut symbol,
+                };
+                plugin(&compiled.library, Some(&compiled.policy), &mut setup)
+            }
         }
     }
 
@@ -61,11 +89,11 @@ impl<'a> Builder<'a> {
                 queue_depth: *queue_depth,
                 kv_utilization: *kv_utilization,
             }),
-            AdmissionSpec::External(External::Script(program)) => {
-                let symbols = &mut self.symbols;
-                self.scripts
-                    .admission(program, &mut |name| symbols.intern(name).0)?
-            }
+            AdmissionSpec::External(policy) => self.from_file(
+                policy,
+                |scripts, program, symbol| scripts.admission(program, symbol),
+                Library::admission,
+            )?,
         };
         if self.spec.tenant_budgets.is_empty() {
             return Ok(inner);
@@ -97,11 +125,11 @@ impl<'a> Builder<'a> {
             RoutingSpec::TwoWeights { cache, load } => {
                 Box::new(routing::TwoWeights::new(*cache, *load))
             }
-            RoutingSpec::External(External::Script(program)) => {
-                let symbols = &mut self.symbols;
-                self.scripts
-                    .router(program, &mut |name| symbols.intern(name).0)?
-            }
+            RoutingSpec::External(policy) => self.from_file(
+                policy,
+                |scripts, program, symbol| scripts.router(program, symbol),
+                Library::router,
+            )?,
         })
     }
 
@@ -113,11 +141,12 @@ impl<'a> Builder<'a> {
         let highest = self.facts.highest_priority;
         let name = match &self.spec.priority {
             Choice::Named(name) => name.as_str(),
-            Choice::External(External::Script(program)) => {
-                let symbols = &mut self.symbols;
-                return self
-                    .scripts
-                    .priority(program, instance, &mut |name| symbols.intern(name).0);
+            Choice::External(policy) => {
+                return self.from_file(
+                    policy,
+                    |scripts, program, symbol| scripts.priority(program, instance, symbol),
+                    Library::priority,
+                );
             }
         };
         Ok(match name {
@@ -142,11 +171,12 @@ impl<'a> Builder<'a> {
     pub fn scheduler(&mut self, instance: u32) -> Result<Box<dyn Scheduler>, InputError> {
         let name = match &self.spec.scheduler {
             Choice::Named(name) => name.as_str(),
-            Choice::External(External::Script(program)) => {
-                let symbols = &mut self.symbols;
-                return self
-                    .scripts
-                    .scheduler(program, instance, &mut |name| symbols.intern(name).0);
+            Choice::External(policy) => {
+                return self.from_file(
+                    policy,
+                    |scripts, program, symbol| scripts.scheduler(program, instance, symbol),
+                    Library::scheduler,
+                );
             }
         };
         Ok(match name {
@@ -165,11 +195,12 @@ impl<'a> Builder<'a> {
     pub fn victim(&mut self, instance: u32) -> Result<Box<dyn Victim>, InputError> {
         let name = match &self.spec.preemption {
             Choice::Named(name) => name.as_str(),
-            Choice::External(External::Script(program)) => {
-                let symbols = &mut self.symbols;
-                return self
-                    .scripts
-                    .victim(program, instance, &mut |name| symbols.intern(name).0);
+            Choice::External(policy) => {
+                return self.from_file(
+                    policy,
+                    |scripts, program, symbol| scripts.victim(program, instance, symbol),
+                    Library::victim,
+                );
             }
         };
         Ok(match name {

@@ -1,7 +1,8 @@
 //! Policies that come from files: which file a name means, and what it takes to run it.
 
 use super::lua::{self, Program};
-use super::param::{Hook, Param};
+use super::native::Library;
+use super::param::{Hook, Param, settle};
 use super::{Choice, built_in, library};
 use crate::input::{InputError, read_text, unknown};
 use std::fmt;
@@ -13,6 +14,23 @@ use std::sync::Arc;
 pub enum External {
     /// A script.
     Script(Arc<Program>),
+    /// A policy of a compiled plugin.
+    Plugin(Arc<Compiled>),
+}
+
+/// A policy of a compiled plugin.
+#[derive(Debug)]
+pub struct Compiled {
+    /// As it was asked for: path and, if given, name.
+    pub name: String,
+    /// The library.
+    pub library: Arc<Library>,
+    /// The policy's name in it.
+    pub policy: String,
+    /// The parameters it declares.
+    pub declared: Vec<Param>,
+    /// Their values, in order of declaration.
+    pub params: Vec<(String, f64)>,
 }
 
 impl External {
@@ -21,6 +39,7 @@ impl External {
     pub fn name(&self) -> &str {
         match self {
             Self::Script(program) => &program.name,
+            Self::Plugin(plugin) => &plugin.name,
         }
     }
 
@@ -29,6 +48,7 @@ impl External {
     pub fn params(&self) -> &[(String, f64)] {
         match self {
             Self::Script(program) => &program.params,
+            Self::Plugin(plugin) => &plugin.params,
         }
     }
 
@@ -37,6 +57,7 @@ impl External {
     pub fn declared(&self) -> &[Param] {
         match self {
             Self::Script(program) => &program.declared,
+            Self::Plugin(plugin) => &plugin.declared,
         }
     }
 }
@@ -51,6 +72,8 @@ impl PartialEq for External {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Script(a), Self::Script(b)) => Arc::ptr_eq(a, b),
+            (Self::Plugin(a), Self::Plugin(b)) => Arc::ptr_eq(a, b),
+            _ => false,
         }
     }
 }
@@ -137,8 +160,8 @@ impl Opener {
                 (script.path(), script.text.to_owned())
             }
             Reference::Script(path) => (path.display().to_string(), read_text(path)?),
-            Reference::Plugin(path, _) => {
-                return Err(InputError::in_file(path.display(), "compiled plugins"));
+            Reference::Plugin(path, name) => {
+                return compiled(hook, path, name.as_deref(), given);
             }
         };
         let declared = lua::declarations(&name, &text)?;
@@ -157,6 +180,28 @@ impl Opener {
         self.scripts.push(Arc::clone(&program));
         External::Script(program)
     }
+}
+
+/// A policy of the library at `path`.
+fn compiled(
+    hook: Hook,
+    path: &Path,
+    name: Option<&str>,
+    given: &mut dyn FnMut(&[Param]) -> Vec<(String, f64)>,
+) -> Result<Choice, InputError> {
+    let library = Library::open(path)?;
+    let offer = library.policy(hook, name)?;
+    let given = given(&offer.params);
+    let shown = name.map_or(String::new(), |name| format!(":{name}"));
+    let shown = format!("{}{shown}", path.display());
+    let compiled = Compiled {
+        params: settle(&shown, &offer.params, &given)?,
+        declared: offer.params.clone(),
+        policy: offer.name.clone(),
+        name: shown,
+        library: Arc::clone(&library),
+    };
+    Ok(Choice::External(External::Plugin(Arc::new(compiled))))
 }
 
 /// Every policy that `hook` can be filled with by name.

@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod external;
 pub mod library;
 pub mod lua;
+pub mod native;
 pub mod param;
 mod spec;
 

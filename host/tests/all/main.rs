@@ -10,6 +10,7 @@ mod hooks;
 mod hostile;
 mod lab;
 mod models;
+mod native;
 mod oracle;
 mod plugin;
 mod properties;

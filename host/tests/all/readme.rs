@@ -89,7 +89,13 @@ fn clone_of_examples() -> tempfile::TempDir {
         }
     }
     let folder = tempfile::tempdir().expect("a folder");
-    for name in ["policies", "docs/examples", "model_configs"] {
+    for name in [
+        "policies",
+        "docs/examples",
+        "model_configs",
+        "plugin-api/include",
+        "plugins/c-example",
+    ] {
         copy(&root().join(name), &folder.path().join(name));
     }
     for name in ["defaults.yaml", "hardware_config.json"] {
@@ -98,12 +104,23 @@ fn clone_of_examples() -> tempfile::TempDir {
     folder
 }
 
-/// Runs a line of a document in `folder`. Of cargo's commands only `cargo run` is run, with the command already built.
+/// Runs a line of a document in `folder`. Of cargo's commands `cargo run` is run, with the command already built, and `cargo build` of a new
+/// plugin, whose `target` is where the tests build theirs.
 fn run(line: &str, folder: &Path) -> Option<Output> {
     const CARGO_RUN: &str = "cargo run --release -- ";
+    const CARGO_BUILD: &str = "cargo build --release --manifest-path ";
     let line = match line.strip_prefix(CARGO_RUN) {
         Some(arguments) => format!("windtunnel {arguments}"),
-        None if line.starts_with("windtunnel ") => line.to_owned(),
+        None if line.starts_with("windtunnel ") || line.starts_with("cc ") => line.to_owned(),
+        None if line.starts_with(CARGO_BUILD) => {
+            let manifest = Path::new(&line[CARGO_BUILD.len()..]);
+            let place = folder.join(manifest).with_file_name("target");
+            let shared = root().join("target/plugins");
+            fs::create_dir_all(&shared).expect("a folder");
+            #[cfg(unix)]
+            std::os::unix::fs::symlink(shared, place).expect("a link");
+            format!("{line} --offline --quiet")
+        }
         None => {
             known(line);
             return None;

@@ -6,7 +6,16 @@
 use std::collections::HashMap;
 use windtunnel_plugin_api::{
     ClusterView, Event, EventKind, Interests, PolicyError, RequestView, Route, Router,
+    export_plugin,
 };
+
+export_plugin! {
+    name: "least-tokens";
+    version: env!("CARGO_PKG_VERSION");
+
+    /// Sends each request where the fewest prompt tokens are outstanding, by a ledger of its own.
+    routing "least-tokens" {} = |_| Ok(LeastTokens::new());
+}
 
 /// Sends each request where the fewest prompt tokens are outstanding; ties go to the lowest index.
 #[derive(Debug, Default)]
@@ -68,5 +77,44 @@ impl Router for LeastTokens {
             Some(EventKind::FirstToken | EventKind::Preempt | EventKind::Reject) | None => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windtunnel_plugin_api::InstanceView;
+
+    fn event(kind: EventKind, serial: u64, instance: u32, prompt_tokens: u32) -> Event {
+        Event {
+            kind: kind as u32,
+            serial,
+            instance,
+            prompt_tokens,
+            ..Event::default()
+        }
+    }
+
+    #[test]
+    fn a_dispatch_charges_and_the_end_pays_back() {
+        let mut policy = LeastTokens::new();
+        let views = [0, 1].map(|index| InstanceView {
+            index,
+            ..InstanceView::default()
+        });
+        let cluster = ClusterView::bare(0, &views);
+        let request = RequestView::default();
+        let mut next = |events: &[Event]| {
+            for event in events {
+                policy.on_event(event).expect("taken in");
+            }
+            policy.route(&request, &cluster).expect("routed")
+        };
+        assert_eq!(next(&[]), Route::To(0), "a tie");
+        assert_eq!(next(&[event(EventKind::Dispatch, 1, 0, 10)]), Route::To(1));
+        assert_eq!(next(&[event(EventKind::Dispatch, 2, 1, 20)]), Route::To(0));
+        assert_eq!(next(&[event(EventKind::Complete, 2, 1, 20)]), Route::To(1));
+        // An end that it never heard the beginning of changes nothing.
+        assert_eq!(next(&[event(EventKind::Complete, 9, 1, 5)]), Route::To(1));
     }
 }

@@ -78,7 +78,7 @@ impl Current {
         ask: impl FnOnce(&Host<'_>, &InstanceView) -> T,
     ) -> Option<T> {
         let (host, instances) = (self.host.get()?, self.instances.get()?);
-        let i = (position >= 1.0 && position.fract() == 0.0).then_some(position as usize - 1)?;
+        let i = (position >= 1.0 && position.fract() == 0.0).then(|| position as usize - 1)?;
         Some(ask(&host, instances.get(i)?))
     }
 

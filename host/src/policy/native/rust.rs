@@ -1,0 +1,219 @@
+//! Policies of a Rust plugin behind the ordinary traits.
+//!
+//! What cannot change (interests, ticks, the kind of order) is asked once.
+
+use windtunnel_plugin_api::abi::{
+    AdmissionBox, PluginRootRef, PriorityBox, RouterBox, SchedulerBox, SetupView, VictimBox,
+    order_of, refresh_of,
+};
+use windtunnel_plugin_api::abi_stable::std_types::{RResult, RSliceMut, RString};
+use windtunnel_plugin_api::{
+    Admission, Admit, ClusterView, Event, Interests, KeyRefresh, PolicyError, Priority, QueueOrder,
+    QueueView, QueuedView, RequestView, Route, Router, Scheduler, Victim,
+};
+
+fn plain<T>(answer: RResult<T, RString>) -> Result<T, PolicyError> {
+    answer
+        .into_result()
+        .map_err(|e| PolicyError(e.into_string()))
+}
+
+/// Makes policy `index` with a constructor.
+fn make<T>(
+    new: extern "C" fn(u32, SetupView<'_>) -> RResult<T, RString>,
+    index: u32,
+    setup: SetupView<'_>,
+) -> Result<T, String> {
+    new(index, setup)
+        .into_result()
+        .map_err(RString::into_string)
+}
+
+pub(super) fn admission(
+    root: PluginRootRef,
+    index: u32,
+    setup: SetupView<'_>,
+) -> Result<Box<dyn Admission>, String> {
+    let object = make(root.new_admission(), index, setup)?;
+    Ok(Box::new(RustAdmission {
+        interests: object.interests(),
+        tick_us: object.tick_us(),
+        object,
+    }))
+}
+
+struct RustAdmission {
+    object: AdmissionBox,
+    interests: Interests,
+    tick_us: i64,
+}
+
+impl Admission for RustAdmission {
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+    fn tick_us(&self) -> i64 {
+        self.tick_us
+    }
+    fn admit(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Admit, PolicyError> {
+        plain(self.object.admit(request, cluster))?
+            .plain()
+            .map_err(PolicyError)
+    }
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        plain(self.object.on_event(event))
+    }
+    fn on_tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
+        plain(self.object.on_tick(cluster))
+    }
+}
+
+pub(super) fn router(
+    root: PluginRootRef,
+    index: u32,
+    setup: SetupView<'_>,
+) -> Result<Box<dyn Router>, String> {
+    let object = make(root.new_router(), index, setup)?;
+    Ok(Box::new(RustRouter {
+        interests: object.interests(),
+        tick_us: object.tick_us(),
+        object,
+        shown: 0,
+    }))
+}
+
+struct RustRouter {
+    object: RouterBox,
+    interests: Interests,
+    tick_us: i64,
+    /// Instances it was shown last.
+    shown: usize,
+}
+
+impl Router for RustRouter {
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+    fn tick_us(&self) -> i64 {
+        self.tick_us
+    }
+    fn route(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
+        self.shown = cluster.instances.len();
+        plain(self.object.route(request, cluster))?
+            .plain()
+            .map_err(PolicyError)
+    }
+    fn scores(&self) -> Option<&[f64]> {
+        let scores = self.object.scores().into_option()?.as_slice();
+        one_each(scores, self.shown)
+    }
+    fn reason(&self) -> String {
+        self.object.reason().into_string()
+    }
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        plain(self.object.on_event(event))
+    }
+    fn on_tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
+        plain(self.object.on_tick(cluster))
+    }
+}
+
+/// The scores if there is one per instance; others belong to no decision.
+pub(super) fn one_each(scores: &[f64], instances: usize) -> Option<&[f64]> {
+    (scores.len() == instances).then_some(scores)
+}
+
+pub(super) fn priority(
+    root: PluginRootRef,
+    index: u32,
+    setup: SetupView<'_>,
+) -> Result<Box<dyn Priority>, String> {
+    let object = make(root.new_priority(), index, setup)?;
+    Ok(Box::new(RustPriority {
+        refresh: refresh_of(object.refresh())?,
+        object,
+    }))
+}
+
+struct RustPriority {
+    object: PriorityBox,
+    refresh: KeyRefresh,
+}
+
+impl Priority for RustPriority {
+    fn refresh(&self) -> KeyRefresh {
+        self.refresh
+    }
+    fn priority(
+        &mut self,
+        request: &RequestView,
+        queue: &QueueView<'_>,
+    ) -> Result<f64, PolicyError> {
+        plain(self.object.priority(request, queue))
+    }
+}
+
+pub(super) fn scheduler(
+    root: PluginRootRef,
+    index: u32,
+    setup: SetupView<'_>,
+) -> Result<Box<dyn Scheduler>, String> {
+    let object = make(root.new_scheduler(), index, setup)?;
+    Ok(Box::new(RustScheduler {
+        order: order_of(object.order())?,
+        interests: object.interests(),
+        object,
+    }))
+}
+
+struct RustScheduler {
+    object: SchedulerBox,
+    order: QueueOrder,
+    interests: Interests,
+}
+
+impl Scheduler for RustScheduler {
+    fn order(&self) -> QueueOrder {
+        self.order
+    }
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+    fn key(&mut self, queued: &QueuedView<'_>, queue: &QueueView<'_>) -> Result<f64, PolicyError> {
+        plain(self.object.key(queued, queue))
+    }
+    fn order_queue(&mut self, queue: &QueueView<'_>, keys: &mut [f64]) -> Result<(), PolicyError> {
+        plain(
+            self.object
+                .order_queue(queue, RSliceMut::from_mut_slice(keys)),
+        )
+    }
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        plain(self.object.on_event(event))
+    }
+}
+
+pub(super) fn victim(
+    root: PluginRootRef,
+    index: u32,
+    setup: SetupView<'_>,
+) -> Result<Box<dyn Victim>, String> {
+    Ok(Box::new(RustVictim(make(root.new_victim(), index, setup)?)))
+}
+
+struct RustVictim(VictimBox);
+
+impl Victim for RustVictim {
+    fn victim(&mut self, queue: &QueueView<'_>) -> Result<usize, PolicyError> {
+        // The host refuses what is out of range, whatever it is.
+        plain(self.0.victim(queue)).map(|chosen| usize::try_from(chosen).unwrap_or(usize::MAX))
+    }
+}

@@ -1,0 +1,703 @@
+/* windtunnel_plugin.h: policies for windtunnel in C, plugin-api 1.0.
+ * Made by `cargo xtask docs`; do not edit.
+ *
+ * A plugin is a shared library that exports one constant:
+ *
+ *     const wt_plugin windtunnel_plugin = { WT_MAGIC, sizeof(wt_plugin), WT_API_MAJOR, WT_API_MINOR, ... };
+ *
+ * Times are microseconds of simulated time. Numbers without a unit that name something (tenant, session, class) are opaque: equal
+ * for equal names, 0 for none. Views and lists may be longer than this header knows: take elements by wt_instance, wt_waiting and
+ * wt_running only. Nothing that is handed to a function lives longer than its call.
+ *
+ * A function that can fail returns 0 for fine; anything else ends the run, with the text it has written.
+ */
+#ifndef WINDTUNNEL_PLUGIN_H
+#define WINDTUNNEL_PLUGIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+#define WT_ASSERT(what, message) static_assert(what, message)
+extern "C" {
+#else
+#define WT_ASSERT(what, message) _Static_assert(what, message)
+#endif
+
+/* Version of the contract. */
+#define WT_API_MAJOR 1
+#define WT_API_MINOR 0
+#define WT_MAGIC 0x4e4947554c505457ull
+
+/* Hooks. */
+#define WT_ADMISSION 0
+#define WT_ROUTING 1
+#define WT_PRIORITY 2
+#define WT_SCHEDULER 3
+#define WT_PREEMPTION 4
+
+/* What a policy reads and listens to. What nobody asks for is not computed. */
+#define WT_READS_COUNTERS 0x1ull
+#define WT_READS_SNAPSHOTS 0x2ull
+#define WT_READS_WORK 0x4ull
+#define WT_READS_PRECISE_PREFIX 0x8ull
+#define WT_READS_APPROXIMATE_PREFIX 0x10ull
+#define WT_HEARS_LIFECYCLE 0x20ull
+#define WT_HEARS_TOKENS 0x40ull
+#define WT_READS_RUNNING 0x80ull
+
+/* Kinds of events. The first, third and fourth are of the life cycle, the others of tokens. */
+#define WT_DISPATCH 0
+#define WT_FIRST_TOKEN 1
+#define WT_COMPLETE 2
+#define WT_REJECTED 3
+#define WT_PREEMPT 4
+
+/* How a completed request ended. */
+#define WT_COMPLETED 0
+#define WT_TIMED_OUT 1
+#define WT_DROPPED 2
+
+/* Answers of admission. */
+#define WT_ADMIT 0
+#define WT_REJECT 1
+#define WT_DELAY 2
+
+/* Answers of routing. */
+#define WT_TO 0
+#define WT_HOLD 1
+
+/* When keys change; a number above 0 is an interval in microseconds. */
+#define WT_FIFO (-2)
+#define WT_EACH_STEP (-1)
+#define WT_AT_ENQUEUE 0
+
+/* Flags of a parameter: only whole numbers; search it on a logarithmic scale. */
+#define WT_WHOLE 1ull
+#define WT_LOG 2ull
+
+/* A request as every hook may see it. Its true output length is not in here. */
+typedef struct wt_request_view {
+    /* Number of the request in order of arrival within this run, from 0. Unique. */
+    uint64_t serial;
+    /* When the client sent it. (microseconds) */
+    int64_t arrival_us;
+    /* The client gives up at this time; 0 = never. (microseconds) */
+    int64_t deadline_us;
+    /* Target for the time to first token; 0 = none. (microseconds) */
+    int64_t slo_ttft_us;
+    /* Equal for two requests exactly when their whole prompts are equal. */
+    uint64_t prompt_key;
+    /* Prompt length. (tokens) */
+    uint32_t prompt_tokens;
+    /* SLO class by name. */
+    uint32_t slo_class;
+    /* Priority of the class at the front end: higher is more important, below 0 may be shed. */
+    int32_t class_priority;
+    /* Tenant by name. */
+    uint32_t tenant;
+    /* Session by name. */
+    uint32_t session;
+    /* Round within the session, from 0. */
+    uint32_t round;
+    /* Shared-prefix group by name. */
+    uint32_t prefix_group;
+    /* Tokens of the prompt that belong to the shared prefix group. (tokens) */
+    uint32_t prefix_tokens;
+    /* Model asked for by name; 0 = the cluster's default model. */
+    uint32_t model;
+    /* Output length that the run's predictor expects; 0 = there is no predictor. (tokens) */
+    uint32_t predicted_output_tokens;
+    /* How often the hook at hand has put it off before (delayed or held it). */
+    uint32_t attempts;
+    /* Always 0; keeps the size a multiple of 8. */
+    uint32_t reserved;
+} wt_request_view;
+
+/* One serving instance as the front end sees it.
+ *
+ * in_flight and dispatched_tokens are counted by the front end itself and always fresh. Everything else is scraped
+ * from the instance and as old as scraped_us says; before the first scrape it is 0. */
+typedef struct wt_instance_view {
+    /* Position of the instance in the cluster. (position) */
+    uint32_t index;
+    /* Requests in the wait queue. (requests) */
+    uint32_t queue_depth;
+    /* Requests in the running batch. (requests) */
+    uint32_t batch_size;
+    /* Requests dispatched and not yet finished (fresh). (requests) */
+    uint32_t in_flight;
+    /* KV blocks in use. (blocks) */
+    uint32_t kv_used_blocks;
+    /* KV blocks in all. (blocks) */
+    uint32_t kv_total_blocks;
+    /* KV blocks not in use: kv_total_blocks - kv_used_blocks. (blocks) */
+    uint32_t kv_free_blocks;
+    /* Preemptions so far. */
+    uint32_t preemptions;
+    /* kv_used_blocks / kv_total_blocks, 0 to 1. */
+    double kv_utilization;
+    /* Prefix-cache hits / lookups so far, in blocks, 0 to 1. */
+    double cache_hit_rate;
+    /* Prompt tokens of the requests in flight (fresh). (tokens) */
+    uint64_t dispatched_tokens;
+    /* When the scraped fields were read; 0 before the first scrape. (microseconds) */
+    int64_t scraped_us;
+    /* Largest batch the instance runs. (requests) */
+    uint32_t max_batch_size;
+    /* Tokens a KV block holds. (tokens) */
+    uint32_t block_size;
+    /* Prompt tokens of the waiting requests (cached ones included). (tokens) */
+    uint64_t queued_prompt_tokens;
+    /* Prompt tokens of the running batch that are still to be prefilled. (tokens) */
+    uint64_t running_prefill_tokens;
+    /* Context of all running decodes together. (tokens) */
+    uint64_t decode_context_tokens;
+    /* Running requests that decode. (requests) */
+    uint32_t decodes;
+    /* Most new tokens per step. (tokens) */
+    uint32_t max_step_tokens;
+} wt_instance_view;
+
+/* A request in an instance's wait queue. */
+typedef struct wt_queued_view {
+    /* The request. */
+    const wt_request_view *request;
+    /* When it entered this wait queue. (microseconds) */
+    int64_t enqueued_us;
+    /* Its priority inside the instance: lower is more urgent. */
+    double priority;
+    /* How often it was preempted here. */
+    uint32_t preemptions;
+    /* Output tokens it had produced when it was preempted; 0 if it never ran. (tokens) */
+    uint32_t output_tokens;
+    /* A small number that no other request on this instance has now. */
+    uint32_t slot;
+    /* Always 0; keeps the size a multiple of 8. */
+    uint32_t reserved;
+} wt_queued_view;
+
+/* A request in an instance's running batch. */
+typedef struct wt_running_view {
+    /* The request. */
+    const wt_request_view *request;
+    /* Its priority inside the instance: lower is more urgent. */
+    double priority;
+    /* Tokens computed so far, prompt and output. (tokens) */
+    uint32_t computed_tokens;
+    /* Output tokens produced so far. (tokens) */
+    uint32_t output_tokens;
+    /* KV blocks it holds. (blocks) */
+    uint32_t kv_blocks;
+    /* How often it was preempted here. */
+    uint32_t preemptions;
+    /* A small number that no other request on this instance has now. */
+    uint32_t slot;
+    /* Always 0; keeps the size a multiple of 8. */
+    uint32_t reserved;
+} wt_running_view;
+
+/* Something that happened to a request. Fields that do not apply are 0. */
+typedef struct wt_event {
+    /* When it was learned. (microseconds) */
+    int64_t now_us;
+    /* The request's serial number. */
+    uint64_t serial;
+    /* Time to first token. (microseconds) */
+    int64_t ttft_us;
+    /* End-to-end latency. (microseconds) */
+    int64_t e2e_us;
+    /* What happened: 0 dispatch, 1 first token, 2 complete, 3 reject, 4 preempt. */
+    uint32_t kind;
+    /* How it ended, of a completion: 0 completed, 1 its client gave up, 2 the instance can never serve it. */
+    uint32_t outcome;
+    /* Position of the instance, if one is involved. (position) */
+    uint32_t instance;
+    /* Tenant by name. */
+    uint32_t tenant;
+    /* Session by name. */
+    uint32_t session;
+    /* Prompt length. (tokens) */
+    uint32_t prompt_tokens;
+    /* Output tokens produced so far. (tokens) */
+    uint32_t output_tokens;
+    /* SLO class by name. */
+    uint32_t slo_class;
+} wt_event;
+
+/* What the host answers; the functions at the end of this file call them. */
+typedef struct wt_host_fns {
+    /* Bytes of this struct. */
+    uint64_t size;
+    /* Leading prompt blocks that instance i holds, by its own cache events (declare WT_READS_PRECISE_PREFIX). */
+    uint32_t (*precise_prefix_blocks)(const void *context, uint32_t i);
+    /* Leading prompt blocks that the front end believes instance i holds (declare WT_READS_APPROXIMATE_PREFIX). */
+    uint32_t (*approximate_prefix_blocks)(const void *context, uint32_t i);
+    /* Full KV blocks of the prompt. */
+    uint32_t (*prompt_blocks)(const void *context);
+    /* The next number of the stream of random numbers keyed by (seed, hook, request). */
+    uint64_t (*random)(const void *context);
+    /* Time to prefill tokens after cached ones on an otherwise idle instance, microseconds. */
+    double (*est_prefill_us)(const void *context, uint32_t tokens, uint32_t cached);
+    /* Duration of a step, microseconds. */
+    double (*est_step_us)(const void *context, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context);
+    /* Time to first token behind everything that the instance shows, microseconds (declare WT_READS_WORK). */
+    double (*est_ttft_us)(const void *context, const wt_instance_view *instance, uint32_t prompt_tokens, uint32_t cached);
+} wt_host_fns;
+
+/* The host, as long as a call lasts. */
+typedef struct wt_host {
+    const void *context;
+    const wt_host_fns *functions;
+} wt_host;
+
+/* A list of views; its elements stand stride bytes apart. */
+typedef struct wt_list {
+    const void *base;
+    uint32_t stride;
+    uint32_t len;
+} wt_list;
+
+/* The cluster at the moment of a decision of the front end. */
+typedef struct wt_cluster_view {
+    /* Now, microseconds. */
+    int64_t now_us;
+    /* The instances that can serve the request: see wt_instance. */
+    wt_list instances;
+    /* What can be asked. Its indices are those of instances. */
+    wt_host host;
+} wt_cluster_view;
+
+/* An instance at the moment of a decision inside it. */
+typedef struct wt_queue_view {
+    /* Now, microseconds. */
+    int64_t now_us;
+    /* The waiting requests in queue order, when a scheduler orders the queue: see wt_waiting. */
+    wt_list waiting;
+    /* The running batch, oldest admission first, for a victim and a scheduler with WT_READS_RUNNING: see wt_running. */
+    wt_list running;
+    /* What can be asked. There are no prefix signals here. */
+    wt_host host;
+    /* Position of the instance in the cluster, from 0. */
+    uint32_t instance;
+    /* Largest batch, requests. */
+    uint32_t max_batch_size;
+    /* Requests in the running batch. */
+    uint32_t batch_size;
+    /* Requests in the wait queue. */
+    uint32_t queue_depth;
+    /* KV blocks not in use. */
+    uint32_t kv_free_blocks;
+    /* KV blocks in all. */
+    uint32_t kv_total_blocks;
+    /* Tokens a KV block holds. */
+    uint32_t block_size;
+    /* Most new tokens per step. */
+    uint32_t max_step_tokens;
+} wt_queue_view;
+
+/* What a policy is made with. */
+typedef struct wt_setup {
+    /* Bytes of this struct. */
+    uint64_t size;
+    /* Values of the declared parameters, in order of declaration. */
+    const double *params;
+    /* How many. */
+    uint32_t param_count;
+    /* Instances in the cluster. */
+    uint32_t instances;
+    /* Most requests the cluster can run at once. */
+    uint64_t slots;
+    /* For symbol. */
+    void *context;
+    /* Number of a tenant, class, session, prefix group or model by name, as views carry it: see wt_symbol. */
+    uint32_t (*symbol)(void *context, const uint8_t *text, uint64_t length);
+} wt_setup;
+
+/* Room for a text that a plugin writes: an error, a reason. Ends with a null byte; empty when the host hands it over. */
+typedef struct wt_text {
+    /* Where to write. */
+    char *data;
+    /* Bytes there, the null byte included. */
+    uint64_t capacity;
+} wt_text;
+
+/* Answer of an admission policy. */
+typedef struct wt_admit {
+    /* WT_ADMIT, WT_REJECT (the text says why) or WT_DELAY. */
+    uint32_t kind;
+    /* Always 0. */
+    uint32_t reserved;
+    /* Microseconds until the next try, of a delay. */
+    int64_t delay_us;
+} wt_admit;
+
+/* Answer of a router. */
+typedef struct wt_route {
+    /* WT_TO or WT_HOLD. */
+    uint32_t kind;
+    /* Index into the instances shown. */
+    uint32_t index;
+    /* Microseconds until the next try, of a hold. */
+    int64_t retry_after_us;
+} wt_route;
+
+/* Functions of an admission policy. Those that are not required may be null. */
+typedef struct wt_admission_fns {
+    /* Bytes of this struct. */
+    uint64_t size;
+    /* What it reads and listens to, WT_READS_* and WT_HEARS_*. Null: everything. Asked once. */
+    uint64_t (*interests)(const void *state);
+    /* Interval of on_tick, microseconds. Null or 0: never. Asked once. */
+    int64_t (*tick_us)(const void *state);
+    /* Required: admit, reject or delay a request. */
+    int32_t (*admit)(void *state, const wt_request_view *request, const wt_cluster_view *cluster, wt_admit *answer, wt_text *why);
+    /* Something happened (only if asked for). */
+    int32_t (*on_event)(void *state, const wt_event *event, wt_text *why);
+    /* Time passed. */
+    int32_t (*on_tick)(void *state, const wt_cluster_view *cluster, wt_text *why);
+} wt_admission_fns;
+
+/* Functions of a router. Those that are not required may be null. */
+typedef struct wt_router_fns {
+    /* Bytes of this struct. */
+    uint64_t size;
+    /* What it reads and listens to, WT_READS_* and WT_HEARS_*. Null: everything. Asked once. */
+    uint64_t (*interests)(const void *state);
+    /* Interval of on_tick, microseconds. Null or 0: never. Asked once. */
+    int64_t (*tick_us)(const void *state);
+    /* Required: choose an instance. The answer is zero when handed over. */
+    int32_t (*route)(void *state, const wt_request_view *request, const wt_cluster_view *cluster, wt_route *answer, wt_text *why);
+    /* Scores of the last decision, one per instance, higher is better: sets their number. Null: it does not score. */
+    const double *(*scores)(const void *state, uint32_t *count);
+    /* Why the last decision fell as it did, for the decision trace. */
+    void (*reason)(const void *state, wt_text *text);
+    /* Something happened (only if asked for). */
+    int32_t (*on_event)(void *state, const wt_event *event, wt_text *why);
+    /* Time passed. */
+    int32_t (*on_tick)(void *state, const wt_cluster_view *cluster, wt_text *why);
+} wt_router_fns;
+
+/* Functions of a priority policy. Those that are not required may be null. */
+typedef struct wt_priority_fns {
+    /* Bytes of this struct. */
+    uint64_t size;
+    /* When priorities change: WT_AT_ENQUEUE, WT_EACH_STEP, or an interval in microseconds. Null: WT_AT_ENQUEUE. Asked once. */
+    int64_t (*refresh)(const void *state);
+    /* Required: priority of a request now, lower is more urgent. */
+    int32_t (*priority)(void *state, const wt_request_view *request, const wt_queue_view *queue, double *answer, wt_text *why);
+} wt_priority_fns;
+
+/* Functions of a scheduler. Those that are not required may be null. */
+typedef struct wt_scheduler_fns {
+    /* Bytes of this struct. */
+    uint64_t size;
+    /* Required: WT_FIFO, or when keys change: WT_AT_ENQUEUE, WT_EACH_STEP, or an interval in microseconds. Asked once. */
+    int64_t (*order)(const void *state);
+    /* What it reads and listens to: WT_READS_RUNNING, WT_HEARS_*. Null: nothing. Asked once. */
+    uint64_t (*interests)(const void *state);
+    /* Required unless WT_FIFO: sort key of a request that enters the wait queue, smallest first. */
+    int32_t (*key)(void *state, const wt_queued_view *queued, const wt_queue_view *queue, double *answer, wt_text *why);
+    /* Sort keys of all waiting requests, queue->waiting.len of them. Null: key, for each. */
+    int32_t (*order_queue)(void *state, const wt_queue_view *queue, double *keys, wt_text *why);
+    /* Something happened on this instance (only if asked for). */
+    int32_t (*on_event)(void *state, const wt_event *event, wt_text *why);
+} wt_scheduler_fns;
+
+/* Functions of a preemption policy. */
+typedef struct wt_victim_fns {
+    /* Bytes of this struct. */
+    uint64_t size;
+    /* Required: index into queue->running of the request that loses its KV blocks. */
+    int32_t (*victim)(void *state, const wt_queue_view *queue, uint32_t *answer, wt_text *why);
+} wt_victim_fns;
+
+/* A parameter of a policy. */
+typedef struct wt_param {
+    /* Its name. */
+    const char *name;
+    /* What it does; may be null. */
+    const char *doc;
+    /* Its value when nobody sets it. */
+    double default_value;
+    /* Least value. */
+    double least;
+    /* Greatest value. */
+    double most;
+    /* WT_WHOLE, WT_LOG. */
+    uint64_t flags;
+} wt_param;
+
+/* A policy. */
+typedef struct wt_policy {
+    /* The hook it fills: WT_ADMISSION, WT_ROUTING, WT_PRIORITY, WT_SCHEDULER or WT_PREEMPTION. */
+    uint32_t hook;
+    /* Number of parameters. */
+    uint32_t param_count;
+    /* Its name. */
+    const char *name;
+    /* What it does; may be null. */
+    const char *doc;
+    /* Its parameters. */
+    const wt_param *params;
+    /* Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns or wt_victim_fns. */
+    const void *functions;
+    /* Makes its state. Null: it has none. */
+    int32_t (*create)(const wt_setup *setup, void **state, wt_text *why);
+    /* Takes its state down. Null: nothing to do. */
+    void (*destroy)(void *state);
+} wt_policy;
+
+/* A plugin: export one as a constant called windtunnel_plugin. */
+typedef struct wt_plugin {
+    /* WT_MAGIC. */
+    uint64_t magic;
+    /* Bytes of this struct. */
+    uint64_t size;
+    /* WT_API_MAJOR. */
+    uint32_t api_major;
+    /* WT_API_MINOR. */
+    uint32_t api_minor;
+    /* Its name. */
+    const char *name;
+    /* Its own version. */
+    const char *version;
+    /* Its policies. */
+    const wt_policy *policies;
+    /* How many. */
+    uint32_t policy_count;
+    /* sizeof(wt_policy). */
+    uint32_t policy_size;
+    /* sizeof(wt_param). */
+    uint32_t param_size;
+    /* Always 0. */
+    uint32_t reserved;
+} wt_plugin;
+
+/* Element i of a list; i must be below its len. */
+static inline const wt_instance_view *wt_instance(wt_list list, uint32_t i) {
+    return (const wt_instance_view *)((const char *)list.base + (size_t)i * list.stride);
+}
+static inline const wt_queued_view *wt_waiting(wt_list list, uint32_t i) {
+    return (const wt_queued_view *)((const char *)list.base + (size_t)i * list.stride);
+}
+static inline const wt_running_view *wt_running(wt_list list, uint32_t i) {
+    return (const wt_running_view *)((const char *)list.base + (size_t)i * list.stride);
+}
+
+/* What can be asked of the host. */
+static inline uint32_t wt_precise_prefix_blocks(wt_host host, uint32_t i) {
+    return host.functions->precise_prefix_blocks(host.context, i);
+}
+static inline uint32_t wt_approximate_prefix_blocks(wt_host host, uint32_t i) {
+    return host.functions->approximate_prefix_blocks(host.context, i);
+}
+static inline uint32_t wt_prompt_blocks(wt_host host) {
+    return host.functions->prompt_blocks(host.context);
+}
+static inline uint64_t wt_random(wt_host host) {
+    return host.functions->random(host.context);
+}
+static inline double wt_est_prefill_us(wt_host host, uint32_t tokens, uint32_t cached) {
+    return host.functions->est_prefill_us(host.context, tokens, cached);
+}
+static inline double wt_est_step_us(wt_host host, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context) {
+    return host.functions->est_step_us(host.context, prefill_tokens, decodes, decode_context);
+}
+static inline double wt_est_ttft_us(wt_host host, const wt_instance_view *instance, uint32_t prompt_tokens, uint32_t cached) {
+    return host.functions->est_ttft_us(host.context, instance, prompt_tokens, cached);
+}
+
+/* Number of a tenant, class, session, prefix group or model by name, as views carry it. */
+static inline uint32_t wt_symbol(const wt_setup *setup, const char *name) {
+    return setup->symbol(setup->context, (const uint8_t *)name, strlen(name));
+}
+
+/* The layout that the host reads. */
+WT_ASSERT(offsetof(wt_request_view, serial) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, arrival_us) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, deadline_us) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, slo_ttft_us) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, prompt_key) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, prompt_tokens) == 40, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, slo_class) == 44, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, class_priority) == 48, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, tenant) == 52, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, session) == 56, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, round) == 60, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, prefix_group) == 64, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, prefix_tokens) == 68, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, model) == 72, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, predicted_output_tokens) == 76, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, attempts) == 80, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, reserved) == 84, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_request_view) == 88, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, index) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, queue_depth) == 4, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, batch_size) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, in_flight) == 12, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, kv_used_blocks) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, kv_total_blocks) == 20, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, kv_free_blocks) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, preemptions) == 28, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, kv_utilization) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, cache_hit_rate) == 40, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, dispatched_tokens) == 48, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, scraped_us) == 56, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, max_batch_size) == 64, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, block_size) == 68, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, queued_prompt_tokens) == 72, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, running_prefill_tokens) == 80, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, decode_context_tokens) == 88, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, decodes) == 96, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_instance_view, max_step_tokens) == 100, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_instance_view) == 104, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queued_view, enqueued_us) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queued_view, priority) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queued_view, preemptions) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queued_view, output_tokens) == 28, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queued_view, slot) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queued_view, reserved) == 36, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_queued_view) == 40, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_running_view, priority) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_running_view, computed_tokens) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_running_view, output_tokens) == 20, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_running_view, kv_blocks) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_running_view, preemptions) == 28, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_running_view, slot) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_running_view, reserved) == 36, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_running_view) == 40, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_event, now_us) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_event, serial) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_event, ttft_us) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_event, e2e_us) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_event, kind) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_event, outcome) == 36, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_event, instance) == 40, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_event, tenant) == 44, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_event, session) == 48, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_event, prompt_tokens) == 52, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_event, output_tokens) == 56, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_event, slo_class) == 60, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_event) == 64, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_host_fns, size) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_host_fns, precise_prefix_blocks) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_host_fns, approximate_prefix_blocks) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_host_fns, prompt_blocks) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_host_fns, random) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_host_fns, est_prefill_us) == 40, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_host_fns, est_step_us) == 48, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_host_fns, est_ttft_us) == 56, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_host_fns) == 64, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_host) == 16, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_list) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_cluster_view, now_us) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_cluster_view, instances) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_cluster_view, host) == 24, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_cluster_view) == 40, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queue_view, now_us) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queue_view, waiting) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queue_view, running) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queue_view, host) == 40, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queue_view, instance) == 56, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queue_view, max_batch_size) == 60, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queue_view, batch_size) == 64, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queue_view, queue_depth) == 68, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queue_view, kv_free_blocks) == 72, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queue_view, kv_total_blocks) == 76, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queue_view, block_size) == 80, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_queue_view, max_step_tokens) == 84, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_queue_view) == 88, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_setup, size) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_setup, params) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_setup, param_count) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_setup, instances) == 20, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_setup, slots) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_setup, context) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_setup, symbol) == 40, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_setup) == 48, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_text, data) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_text, capacity) == 8, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_text) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_admit, kind) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_admit, reserved) == 4, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_admit, delay_us) == 8, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_admit) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_route, kind) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_route, index) == 4, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_route, retry_after_us) == 8, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_route) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_admission_fns, size) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_admission_fns, interests) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_admission_fns, tick_us) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_admission_fns, admit) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_admission_fns, on_event) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_admission_fns, on_tick) == 40, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_admission_fns) == 48, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_router_fns, size) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_router_fns, interests) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_router_fns, tick_us) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_router_fns, route) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_router_fns, scores) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_router_fns, reason) == 40, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_router_fns, on_event) == 48, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_router_fns, on_tick) == 56, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_router_fns) == 64, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_priority_fns, size) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_priority_fns, refresh) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_priority_fns, priority) == 16, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_priority_fns) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_scheduler_fns, size) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_scheduler_fns, order) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_scheduler_fns, interests) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_scheduler_fns, key) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_scheduler_fns, order_queue) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_scheduler_fns, on_event) == 40, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_scheduler_fns) == 48, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_victim_fns, size) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_victim_fns, victim) == 8, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_victim_fns) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_param, name) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_param, doc) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_param, default_value) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_param, least) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_param, most) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_param, flags) == 40, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_param) == 48, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_policy, hook) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_policy, param_count) == 4, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_policy, name) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_policy, doc) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_policy, params) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_policy, functions) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_policy, create) == 40, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_policy, destroy) == 48, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_policy) == 56, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_plugin, magic) == 0, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_plugin, size) == 8, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_plugin, api_major) == 16, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_plugin, api_minor) == 20, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_plugin, name) == 24, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_plugin, version) == 32, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_plugin, policies) == 40, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_plugin, policy_count) == 48, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_plugin, policy_size) == 52, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_plugin, param_size) == 56, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_plugin, reserved) == 60, "not the layout of version 1.0");
+WT_ASSERT(sizeof(wt_plugin) == 64, "not the layout of version 1.0");
+
+#if defined(_WIN32)
+#define WT_EXPORT __declspec(dllexport)
+#else
+#define WT_EXPORT __attribute__((visibility("default")))
+#endif
+
+/* What a plugin defines. */
+WT_EXPORT extern const wt_plugin windtunnel_plugin;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,111 @@
+//! The hooks as objects that cross the boundary, each a mirror of its trait.
+//!
+//! All methods are those of version 1.0. A method added later goes behind the last one, with a default body.
+
+#![allow(
+    unsafe_code,
+    non_local_definitions,
+    reason = "sabi_trait writes the calls through the table of functions"
+)]
+
+use super::{AdmitAnswer, RouteAnswer};
+use crate::{ClusterView, Event, Interests, QueueView, QueuedView, RequestView};
+use abi_stable::sabi_trait;
+use abi_stable::std_types::{RBox, ROption, RResult, RSlice, RSliceMut, RString};
+
+/// [`crate::Admission`] as an object.
+#[sabi_trait]
+pub trait AdmissionObject: Send {
+    /// As [`crate::Admission::interests`].
+    fn interests(&self) -> Interests;
+    /// As [`crate::Admission::tick_us`].
+    fn tick_us(&self) -> i64;
+    /// As [`crate::Admission::admit`].
+    fn admit(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> RResult<AdmitAnswer, RString>;
+    /// As [`crate::Admission::on_event`].
+    fn on_event(&mut self, event: &Event) -> RResult<(), RString>;
+    /// As [`crate::Admission::on_tick`].
+    #[sabi(last_prefix_field)]
+    fn on_tick(&mut self, cluster: &ClusterView<'_>) -> RResult<(), RString>;
+}
+
+/// An admission policy of a plugin.
+pub type AdmissionBox = AdmissionObject_TO<'static, RBox<()>>;
+
+/// [`crate::Router`] as an object.
+#[sabi_trait]
+pub trait RouterObject: Send {
+    /// As [`crate::Router::interests`].
+    fn interests(&self) -> Interests;
+    /// As [`crate::Router::tick_us`].
+    fn tick_us(&self) -> i64;
+    /// As [`crate::Router::route`].
+    fn route(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> RResult<RouteAnswer, RString>;
+    /// As [`crate::Router::scores`].
+    fn scores(&self) -> ROption<RSlice<'_, f64>>;
+    /// As [`crate::Router::reason`].
+    fn reason(&self) -> RString;
+    /// As [`crate::Router::on_event`].
+    fn on_event(&mut self, event: &Event) -> RResult<(), RString>;
+    /// As [`crate::Router::on_tick`].
+    #[sabi(last_prefix_field)]
+    fn on_tick(&mut self, cluster: &ClusterView<'_>) -> RResult<(), RString>;
+}
+
+/// A router of a plugin.
+pub type RouterBox = RouterObject_TO<'static, RBox<()>>;
+
+/// [`crate::Priority`] as an object.
+#[sabi_trait]
+pub trait PriorityObject: Send {
+    /// As [`crate::Priority::refresh`], a [`refresh_number`](super::refresh_number).
+    fn refresh(&self) -> i64;
+    /// As [`crate::Priority::priority`].
+    #[sabi(last_prefix_field)]
+    fn priority(&mut self, request: &RequestView, queue: &QueueView<'_>) -> RResult<f64, RString>;
+}
+
+/// A priority policy of a plugin.
+pub type PriorityBox = PriorityObject_TO<'static, RBox<()>>;
+
+/// [`crate::Scheduler`] as an object.
+#[sabi_trait]
+pub trait SchedulerObject: Send {
+    /// As [`crate::Scheduler::order`], an [`order_number`](super::order_number).
+    fn order(&self) -> i64;
+    /// As [`crate::Scheduler::interests`].
+    fn interests(&self) -> Interests;
+    /// As [`crate::Scheduler::key`].
+    fn key(&mut self, queued: &QueuedView<'_>, queue: &QueueView<'_>) -> RResult<f64, RString>;
+    /// As [`crate::Scheduler::order_queue`].
+    fn order_queue(
+        &mut self,
+        queue: &QueueView<'_>,
+        keys: RSliceMut<'_, f64>,
+    ) -> RResult<(), RString>;
+    /// As [`crate::Scheduler::on_event`].
+    #[sabi(last_prefix_field)]
+    fn on_event(&mut self, event: &Event) -> RResult<(), RString>;
+}
+
+/// A scheduler of a plugin.
+pub type SchedulerBox = SchedulerObject_TO<'static, RBox<()>>;
+
+/// [`crate::Victim`] as an object.
+#[sabi_trait]
+pub trait VictimObject: Send {
+    /// As [`crate::Victim::victim`].
+    #[sabi(last_prefix_field)]
+    fn victim(&mut self, queue: &QueueView<'_>) -> RResult<u64, RString>;
+}
+
+/// A preemption policy of a plugin.
+pub type VictimBox = VictimObject_TO<'static, RBox<()>>;

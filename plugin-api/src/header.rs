@@ -1,0 +1,505 @@
+//! The C header, made of the field tables and of the C text beside the declarations.
+
+use crate::abi::{AT_ENQUEUE, EACH_STEP, FIFO, HookKind, RouteAnswer, SetupView};
+use crate::c::{
+    AdmissionFns, AdmitC, C_MAGIC, C_SYMBOL, LOG, Member, ParamC, PluginC, PolicyC, PriorityFns,
+    RouterFns, SchedulerFns, Shape, Text, VictimFns, WHOLE,
+};
+use crate::{
+    ClusterView, Event, EventKind, Host, HostFns, InstanceView, Interests, Kind, List, Outcome,
+    QueueView, QueuedView, RequestView, RunningView, Table, VERSION,
+};
+use std::fmt::Write;
+use std::mem::offset_of;
+
+/// Members of a struct whose Rust declaration has no C text beside it.
+macro_rules! members {
+    ($type:ty: $($member:ident = $text:literal, $doc:literal;)*) => {
+        &[$( Member {
+            name: stringify!($member),
+            text: $text,
+            doc: &[$doc],
+            offset: offset_of!($type, $member),
+        }, )*]
+    };
+}
+
+impl Shape for HostFns {
+    const NAME: &'static str = "wt_host_fns";
+    const DOC: &'static [&'static str] =
+        &[" What the host answers; the functions at the end of this file call them."];
+    const MEMBERS: &'static [Member] = members! { Self:
+        size = "uint64_t size", " Bytes of this struct.";
+        precise_prefix_blocks = "uint32_t (*precise_prefix_blocks)(const void *context, uint32_t i)",
+            " Leading prompt blocks that instance i holds, by its own cache events (declare WT_READS_PRECISE_PREFIX).";
+        approximate_prefix_blocks = "uint32_t (*approximate_prefix_blocks)(const void *context, uint32_t i)",
+            " Leading prompt blocks that the front end believes instance i holds (declare WT_READS_APPROXIMATE_PREFIX).";
+        prompt_blocks = "uint32_t (*prompt_blocks)(const void *context)", " Full KV blocks of the prompt.";
+        random = "uint64_t (*random)(const void *context)",
+            " The next number of the stream of random numbers keyed by (seed, hook, request).";
+        est_prefill_us = "double (*est_prefill_us)(const void *context, uint32_t tokens, uint32_t cached)",
+            " Time to prefill tokens after cached ones on an otherwise idle instance, microseconds.";
+        est_step_us = "double (*est_step_us)(const void *context, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context)",
+            " Duration of a step, microseconds.";
+        est_ttft_us =
+            "double (*est_ttft_us)(const void *context, const wt_instance_view *instance, uint32_t prompt_tokens, uint32_t cached)",
+            " Time to first token behind everything that the instance shows, microseconds (declare WT_READS_WORK).";
+    };
+}
+
+impl Shape for ClusterView<'_> {
+    const NAME: &'static str = "wt_cluster_view";
+    const DOC: &'static [&'static str] =
+        &[" The cluster at the moment of a decision of the front end."];
+    const MEMBERS: &'static [Member] = members! { ClusterView<'static>:
+        now_us = "int64_t now_us", " Now, microseconds.";
+        instances = "wt_list instances", " The instances that can serve the request: see wt_instance.";
+        host = "wt_host host", " What can be asked. Its indices are those of instances.";
+    };
+}
+
+impl Shape for QueueView<'_> {
+    const NAME: &'static str = "wt_queue_view";
+    const DOC: &'static [&'static str] = &[" An instance at the moment of a decision inside it."];
+    const MEMBERS: &'static [Member] = members! { QueueView<'static>:
+        now_us = "int64_t now_us", " Now, microseconds.";
+        waiting = "wt_list waiting", " The waiting requests in queue order, when a scheduler orders the queue: see wt_waiting.";
+        running = "wt_list running",
+            " The running batch, oldest admission first, for a victim and a scheduler with WT_READS_RUNNING: see wt_running.";
+        host = "wt_host host", " What can be asked. There are no prefix signals here.";
+        instance = "uint32_t instance", " Position of the instance in the cluster, from 0.";
+        max_batch_size = "uint32_t max_batch_size", " Largest batch, requests.";
+        batch_size = "uint32_t batch_size", " Requests in the running batch.";
+        queue_depth = "uint32_t queue_depth", " Requests in the wait queue.";
+        kv_free_blocks = "uint32_t kv_free_blocks", " KV blocks not in use.";
+        kv_total_blocks = "uint32_t kv_total_blocks", " KV blocks in all.";
+        block_size = "uint32_t block_size", " Tokens a KV block holds.";
+        max_step_tokens = "uint32_t max_step_tokens", " Most new tokens per step.";
+    };
+}
+
+impl Shape for SetupView<'_> {
+    const NAME: &'static str = "wt_setup";
+    const DOC: &'static [&'static str] = &[" What a policy is made with."];
+    const MEMBERS: &'static [Member] = members! { SetupView<'static>:
+        size = "uint64_t size", " Bytes of this struct.";
+        params = "const double *params", " Values of the declared parameters, in order of declaration.";
+        param_count = "uint32_t param_count", " How many.";
+        instances = "uint32_t instances", " Instances in the cluster.";
+        slots = "uint64_t slots", " Most requests the cluster can run at once.";
+        context = "void *context", " For symbol.";
+        symbol = "uint32_t (*symbol)(void *context, const uint8_t *text, uint64_t length)",
+            " Number of a tenant, class, session, prefix group or model by name, as views carry it: see wt_symbol.";
+    };
+}
+
+impl Shape for RouteAnswer {
+    const NAME: &'static str = "wt_route";
+    const DOC: &'static [&'static str] = &[" Answer of a router."];
+    const MEMBERS: &'static [Member] = members! { Self:
+        kind = "uint32_t kind", " WT_TO or WT_HOLD.";
+        index = "uint32_t index", " Index into the instances shown.";
+        retry_after_us = "int64_t retry_after_us", " Microseconds until the next try, of a hold.";
+    };
+}
+
+/// `RequestView` as `wt_request_view`.
+fn snake(name: &str) -> String {
+    let mut out = String::from("wt");
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() {
+            out.push('_');
+        }
+        out.push(letter.to_ascii_lowercase());
+    }
+    out
+}
+
+fn c_type(kind: Kind) -> &'static str {
+    match kind {
+        Kind::U32 => "uint32_t",
+        Kind::I32 => "int32_t",
+        Kind::U64 => "uint64_t",
+        Kind::I64 => "int64_t",
+        Kind::F64 => "double",
+    }
+}
+
+/// The header under construction.
+struct Header {
+    text: String,
+    asserts: String,
+}
+
+impl Header {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn doc(&mut self, indent: &str, lines: &[&str], unit: &str) {
+        // References of the Rust documentation are plain words here.
+        let plain = |line: &&str| {
+            let mut line = line.trim().to_owned();
+            while let Some(at) = line.find("](") {
+                let end = line[at..].find(')').map_or(line.len(), |n| at + n + 1);
+                line.replace_range(at..end, "]");
+            }
+            line.replace(['`', '[', ']'], "").replace("::", ".")
+        };
+        let mut words: Vec<String> = lines.iter().map(plain).collect();
+        if let (Some(last), false) = (words.last_mut(), unit.is_empty()) {
+            let _ = write!(last, " [{unit}]");
+        }
+        let last = words.len().saturating_sub(1);
+        for (i, line) in words.iter().enumerate() {
+            let open = if i == 0 { "/* " } else { " * " };
+            let line = format!("{indent}{open}{line}");
+            let close = if i == last { " */" } else { "" };
+            self.line(&format!("{}{close}", line.trim_end()));
+        }
+    }
+
+    fn open(&mut self, name: &str, doc: &[&str]) {
+        self.line("");
+        self.doc("", doc, "");
+        self.line(&format!("typedef struct {name} {{"));
+    }
+
+    fn close(&mut self, name: &str, size: usize) {
+        self.line(&format!("}} {name};"));
+        self.assert(&format!("sizeof({name}) == {size}"));
+    }
+
+    fn assert(&mut self, what: &str) {
+        let _ = writeln!(
+            self.asserts,
+            "WT_ASSERT({what}, \"not the layout of version {}.{}\");",
+            VERSION.0, VERSION.1
+        );
+    }
+
+    fn member(&mut self, name: &str, member: &str, offset: usize) {
+        self.assert(&format!("offsetof({name}, {member}) == {offset}"));
+    }
+
+    /// A view, from its field table. One that refers to a request begins with a pointer to it.
+    fn view<T: Table>(&mut self) {
+        let name = snake(T::NAME);
+        self.open(&name, T::DOC);
+        if T::FIELDS.first().is_some_and(|f| f.offset > 0) {
+            self.line("    /* The request. */\n    const wt_request_view *request;");
+        }
+        for field in T::FIELDS {
+            self.doc("    ", field.doc, field.unit);
+            self.line(&format!("    {} {};", c_type(field.kind), field.name));
+            self.member(&name, field.name, field.offset);
+        }
+        self.close(&name, size_of::<T>());
+    }
+
+    fn shape<T: Shape>(&mut self) {
+        self.open(T::NAME, T::DOC);
+        for member in T::MEMBERS {
+            self.doc("    ", member.doc, "");
+            self.line(&format!("    {};", member.text));
+            self.member(T::NAME, member.name, member.offset);
+        }
+        self.close(T::NAME, size_of::<T>());
+    }
+
+    fn constants(&mut self, title: &str, constants: &[(&str, String)]) {
+        self.line(&format!("\n/* {title} */"));
+        for (name, value) in constants {
+            self.line(&format!("#define WT_{name} {value}"));
+        }
+    }
+}
+
+fn number(n: impl Into<i64>) -> String {
+    let n = n.into();
+    if n < 0 {
+        format!("({n})")
+    } else {
+        n.to_string()
+    }
+}
+
+/// Text of `include/windtunnel_plugin.h`.
+#[must_use]
+pub fn header() -> String {
+    let mut h = Header {
+        text: String::new(),
+        asserts: String::new(),
+    };
+    h.line(&format!(
+        "/* windtunnel_plugin.h: policies for windtunnel in C, plugin-api {}.{}.
+ * Made by `cargo xtask docs`; do not edit.
+ *
+ * A plugin is a shared library that exports one constant:
+ *
+ *     const wt_plugin windtunnel_plugin = {{ WT_MAGIC, sizeof(wt_plugin), WT_API_MAJOR, WT_API_MINOR, ... }};
+ *
+ * Times are microseconds of simulated time. Numbers that name something (tenant, session, class) are opaque: equal for equal names, 0
+ * for none. A [position] counts from 0, and 4294967295 is none. Views and lists may be longer than this header knows: take elements by wt_instance, wt_waiting and
+ * wt_running only. Nothing that is handed to a function lives longer than its call.
+ *
+ * A function that can fail returns 0 for fine; anything else ends the run, with the text it has written.
+ */
+#ifndef WINDTUNNEL_PLUGIN_H
+#define WINDTUNNEL_PLUGIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+#define WT_ASSERT(what, message) static_assert(what, message)
+extern \"C\" {{
+#else
+#define WT_ASSERT(what, message) _Static_assert(what, message)
+#endif",
+        VERSION.0, VERSION.1
+    ));
+    h.constants(
+        "Version of the contract.",
+        &[
+            ("API_MAJOR", VERSION.0.to_string()),
+            ("API_MINOR", VERSION.1.to_string()),
+            ("MAGIC", format!("{C_MAGIC:#x}ull")),
+        ],
+    );
+    enumerations(&mut h);
+    h.view::<RequestView>();
+    h.view::<InstanceView>();
+    h.view::<QueuedView<'static>>();
+    h.view::<RunningView<'static>>();
+    h.view::<Event>();
+    h.shape::<HostFns>();
+    h.open("wt_host", &[" The host, as long as a call lasts."]);
+    h.line("    const void *context;\n    const wt_host_fns *functions;");
+    h.close("wt_host", size_of::<Host<'_>>());
+    h.open(
+        "wt_list",
+        &[" A list of views; its elements stand stride bytes apart."],
+    );
+    h.line("    const void *base;\n    uint32_t stride;\n    uint32_t len;");
+    h.close("wt_list", size_of::<List<'_, InstanceView>>());
+    h.shape::<ClusterView<'_>>();
+    h.shape::<QueueView<'_>>();
+    h.shape::<SetupView<'_>>();
+    h.shape::<Text>();
+    h.shape::<AdmitC>();
+    h.shape::<RouteAnswer>();
+    h.shape::<AdmissionFns>();
+    h.shape::<RouterFns>();
+    h.shape::<PriorityFns>();
+    h.shape::<SchedulerFns>();
+    h.shape::<VictimFns>();
+    h.shape::<ParamC>();
+    h.shape::<PolicyC>();
+    h.shape::<PluginC>();
+    helpers(&mut h);
+    h.line("\n/* The layout that the host reads. */");
+    let asserts = std::mem::take(&mut h.asserts);
+    h.text.push_str(&asserts);
+    h.line(&format!(
+        "
+#if defined(_WIN32)
+#define WT_EXPORT __declspec(dllexport)
+#else
+#define WT_EXPORT __attribute__((visibility(\"default\")))
+#endif
+
+/* What a plugin defines. */
+WT_EXPORT extern const wt_plugin {C_SYMBOL};
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif"
+    ));
+    h.text
+}
+
+fn enumerations(h: &mut Header) {
+    h.constants(
+        "Hooks.",
+        &[
+            ("ADMISSION", number(HookKind::Admission as u32)),
+            ("ROUTING", number(HookKind::Routing as u32)),
+            ("PRIORITY", number(HookKind::Priority as u32)),
+            ("SCHEDULER", number(HookKind::Scheduler as u32)),
+            ("PREEMPTION", number(HookKind::Preemption as u32)),
+        ],
+    );
+    let bits = |i: Interests| format!("{:#x}ull", i.0);
+    h.constants(
+        "What a policy reads and listens to. What nobody asks for is not computed.",
+        &[
+            ("READS_COUNTERS", bits(Interests::COUNTERS)),
+            ("READS_SNAPSHOTS", bits(Interests::SNAPSHOTS)),
+            ("READS_WORK", bits(Interests::WORK)),
+            ("READS_PRECISE_PREFIX", bits(Interests::PRECISE_PREFIX)),
+            (
+                "READS_APPROXIMATE_PREFIX",
+                bits(Interests::APPROXIMATE_PREFIX),
+            ),
+            ("HEARS_LIFECYCLE", bits(Interests::LIFECYCLE)),
+            ("HEARS_TOKENS", bits(Interests::TOKENS)),
+            ("READS_RUNNING", bits(Interests::RUNNING)),
+        ],
+    );
+    let event = |kind: EventKind| number(kind as u32);
+    h.constants(
+        "Kinds of events. The first, third and fourth are of the life cycle, the others of tokens.",
+        &[
+            ("DISPATCH", event(EventKind::Dispatch)),
+            ("FIRST_TOKEN", event(EventKind::FirstToken)),
+            ("COMPLETE", event(EventKind::Complete)),
+            ("REJECTED", event(EventKind::Reject)),
+            ("PREEMPT", event(EventKind::Preempt)),
+        ],
+    );
+    let outcome = |outcome: Outcome| number(outcome as u32);
+    h.constants(
+        "How a completed request ended.",
+        &[
+            ("COMPLETED", outcome(Outcome::Completed)),
+            ("TIMED_OUT", outcome(Outcome::TimedOut)),
+            ("DROPPED", outcome(Outcome::Dropped)),
+        ],
+    );
+    let kinds = |names: &[&'static str]| -> Vec<(&'static str, String)> {
+        let numbered = names.iter().enumerate();
+        numbered.map(|(i, name)| (*name, i.to_string())).collect()
+    };
+    h.constants(
+        "Answers of admission.",
+        &kinds(&["ADMIT", "REJECT", "DELAY"]),
+    );
+    h.constants("Answers of routing.", &kinds(&["TO", "HOLD"]));
+    h.constants(
+        "When keys change; a number above 0 is an interval in microseconds.",
+        &[
+            ("FIFO", number(FIFO)),
+            ("EACH_STEP", number(EACH_STEP)),
+            ("AT_ENQUEUE", number(AT_ENQUEUE)),
+        ],
+    );
+    h.constants(
+        "Flags of a parameter: only whole numbers; search it on a logarithmic scale.",
+        &[
+            ("WHOLE", format!("{WHOLE}ull")),
+            ("LOG", format!("{LOG}ull")),
+        ],
+    );
+}
+
+fn helpers(h: &mut Header) {
+    h.line("\n/* Element i of a list; i must be below its len. */");
+    for (name, view) in [
+        ("wt_instance", "wt_instance_view"),
+        ("wt_waiting", "wt_queued_view"),
+        ("wt_running", "wt_running_view"),
+    ] {
+        h.line(&format!(
+            "static inline const {view} *{name}(wt_list list, uint32_t i) {{
+    return (const {view} *)((const char *)list.base + (size_t)i * list.stride);
+}}"
+        ));
+    }
+    h.line("\n/* What can be asked of the host. */");
+    for (result, name, parameters, arguments) in [
+        ("uint32_t", "precise_prefix_blocks", ", uint32_t i", ", i"),
+        (
+            "uint32_t",
+            "approximate_prefix_blocks",
+            ", uint32_t i",
+            ", i",
+        ),
+        ("uint32_t", "prompt_blocks", "", ""),
+        ("uint64_t", "random", "", ""),
+        (
+            "double",
+            "est_prefill_us",
+            ", uint32_t tokens, uint32_t cached",
+            ", tokens, cached",
+        ),
+        (
+            "double",
+            "est_step_us",
+            ", uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context",
+            ", prefill_tokens, decodes, decode_context",
+        ),
+        (
+            "double",
+            "est_ttft_us",
+            ", const wt_instance_view *instance, uint32_t prompt_tokens, uint32_t cached",
+            ", instance, prompt_tokens, cached",
+        ),
+    ] {
+        h.line(&format!(
+            "static inline {result} wt_{name}(wt_host host{parameters}) {{
+    return host.functions->{name}(host.context{arguments});
+}}"
+        ));
+    }
+    h.line(
+        "
+/* Number of a tenant, class, session, prefix group or model by name, as views carry it. */
+static inline uint32_t wt_symbol(const wt_setup *setup, const char *name) {
+    return setup->symbol(setup->context, (const uint8_t *)name, strlen(name));
+}",
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_says_what_the_tables_say() {
+        let text = header();
+        for part in [
+            "    /* Prompt length. [tokens] */\n    uint32_t prompt_tokens;\n",
+            "typedef struct wt_queued_view {\n    /* The request. */\n    const wt_request_view *request;\n",
+            "WT_ASSERT(offsetof(wt_instance_view, kv_utilization) == 32,",
+            "#define WT_API_MAJOR 1\n",
+            "#define WT_FIFO (-2)\n",
+            "extern const wt_plugin windtunnel_plugin;",
+        ] {
+            assert!(text.contains(part), "{part}");
+        }
+        assert!(!text.contains("[`"), "references of another language");
+    }
+
+    #[test]
+    fn the_members_of_every_shape_are_in_order_and_complete() {
+        fn check<T: Shape>(last: usize) {
+            let offsets: Vec<usize> = T::MEMBERS.iter().map(|m| m.offset).collect();
+            assert!(offsets.is_sorted() && offsets[0] == 0, "{}", T::NAME);
+            let end = offsets.last().expect("members") + last;
+            assert_eq!(end, size_of::<T>(), "{}: a member is missing", T::NAME);
+            for member in T::MEMBERS {
+                assert!(member.text.contains(member.name), "{}", member.text);
+            }
+        }
+        check::<HostFns>(8);
+        check::<ClusterView<'_>>(size_of::<Host<'_>>());
+        check::<QueueView<'_>>(4);
+        check::<SetupView<'_>>(8);
+        check::<RouteAnswer>(8);
+        check::<Text>(8);
+        check::<AdmitC>(8);
+        check::<AdmissionFns>(8);
+        check::<RouterFns>(8);
+        check::<PriorityFns>(8);
+        check::<SchedulerFns>(8);
+        check::<VictimFns>(8);
+        check::<ParamC>(8);
+        check::<PolicyC>(8);
+        check::<PluginC>(4);
+    }
+}
