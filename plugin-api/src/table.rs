@@ -18,9 +18,9 @@ pub enum Kind {
     F64,
 }
 
-/// A field of a view.
+/// A field of a view. `G` is the type of a function that takes the view and gives the field as a number.
 #[derive(Clone, Copy, Debug)]
-pub struct Field<T: 'static> {
+pub struct Field<G: 'static> {
     /// Its name, the same in every language.
     pub name: &'static str,
     /// Its type.
@@ -32,17 +32,19 @@ pub struct Field<T: 'static> {
     /// Bytes from the start of the view.
     pub offset: usize,
     /// Its value as a number.
-    pub get: fn(&T) -> f64,
+    pub get: G,
 }
 
 /// A view with a field table.
-pub trait Table: Sized + 'static {
+pub trait Table {
+    /// Gives a field of the view as a number.
+    type Get: Copy + 'static;
     /// Name of the view.
     const NAME: &'static str;
     /// What it is, lines as written.
     const DOC: &'static [&'static str];
     /// Its fields in order of layout.
-    const FIELDS: &'static [Field<Self>];
+    const FIELDS: &'static [Field<Self::Get>];
 }
 
 /// [`Kind`] of a type's name.
@@ -80,6 +82,7 @@ macro_rules! table {
         }
 
         impl $crate::Table for $name {
+            type Get = fn(&Self) -> f64;
             const NAME: &'static str = stringify!($name);
             const DOC: &'static [&'static str] = &[$($doc),*];
             table!(@fields $name { $( $(#[doc = $field_doc])* $field: $type, $unit; )* });
@@ -110,14 +113,15 @@ macro_rules! table {
             }
         }
 
-        impl $crate::Table for $name<'static> {
+        impl $crate::Table for $name<'_> {
+            type Get = for<'v, 'r> fn(&'v $name<'r>) -> f64;
             const NAME: &'static str = stringify!($name);
             const DOC: &'static [&'static str] = &[$($doc),*];
             table!(@fields $name { $( $(#[doc = $field_doc])* $field: $type, $unit; )* });
         }
     };
     (@fields $name:ident { $( $(#[doc = $field_doc:literal])* $field:ident : $type:tt, $unit:literal; )* }) => {
-        const FIELDS: &'static [$crate::Field<Self>] = &[
+        const FIELDS: &'static [$crate::Field<Self::Get>] = &[
             $( $crate::Field {
                 name: stringify!($field),
                 kind: kind!($type),

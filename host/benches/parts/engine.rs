@@ -9,9 +9,8 @@ use windtunnel::instance::{EngineConfig, EngineRules, Instance, InstanceHooks, N
 use windtunnel::latency::{Backend, LatencyModel, Setup, resolve};
 use windtunnel::metrics::digest::Digest;
 use windtunnel::metrics::summary::RunSummary;
-use windtunnel::policy::PolicySpec;
-use windtunnel::policy::RoutingSpec;
-use windtunnel::request::{Request, RequestId, Source, Span, TokenSeq};
+use windtunnel::policy::{Builder, PolicySpec, RoutingSpec};
+use windtunnel::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 use windtunnel::workload::synthetic::{Distribution, Length, Parameters};
 use windtunnel_plugin_api::RequestView;
 
@@ -41,12 +40,20 @@ pub(crate) fn engine() -> EngineConfig {
     }
 }
 
-fn hooks(policies: &PolicySpec) -> InstanceHooks {
+fn hooks(builder: &mut Builder<'_>, instance: u32) -> InstanceHooks {
     InstanceHooks {
-        priority: policies.build_priority().expect("a known priority"),
-        scheduler: policies.build_scheduler().expect("a known scheduler"),
-        victim: policies.build_victim().expect("a known victim policy"),
+        priority: builder.priority(instance).expect("a known priority"),
+        scheduler: builder.scheduler(instance).expect("a known scheduler"),
+        victim: builder.victim(instance).expect("a known victim policy"),
     }
+}
+
+/// The hooks of a cluster of one.
+fn lone(policies: &PolicySpec) -> InstanceHooks {
+    hooks(
+        &mut Builder::new(policies, 1, 1, &mut Symbols::default()),
+        0,
+    )
 }
 
 /// A request with tokens of its own.
@@ -74,7 +81,7 @@ fn decoding(n: u32, plain: bool, latency: &Arc<dyn LatencyModel>) -> Instance {
         0,
         engine,
         Arc::clone(latency),
-        hooks(&PolicySpec::default()),
+        lone(&PolicySpec::default()),
         0,
     );
     let mut reports = Vec::new();
@@ -125,7 +132,7 @@ pub(crate) fn gaps(c: &mut Criterion) {
                     ..engine()
                 };
                 let mut instance =
-                    Instance::new(0, engine, Arc::clone(&latency), hooks(&policies), 0);
+                    Instance::new(0, engine, Arc::clone(&latency), lone(&policies), 0);
                 for k in 0..50 {
                     let view = RequestView {
                         serial: u64::from(k),
@@ -180,12 +187,13 @@ fn run(instances: u32, requests: u64, policies: &PolicySpec, latency: &Arc<dyn L
     };
     let mut source = arrivals(90.7 * f64::from(instances), requests, 128);
     let slots = u64::from(instances) * u64::from(config.engine.max_running);
+    let mut builder = Builder::new(policies, instances, slots, source.symbols_mut());
     let front = FrontEndPolicies {
-        admission: policies.build_admission(slots, source.symbols_mut()),
-        router: policies.build_router(),
+        admission: builder.admission().expect("a known admission policy"),
+        router: builder.router().expect("a known router"),
         slo_priorities: policies.slo_priorities.clone(),
     };
-    let hooks: Vec<InstanceHooks> = (0..instances).map(|_| hooks(policies)).collect();
+    let hooks: Vec<InstanceHooks> = (0..instances).map(|i| hooks(&mut builder, i)).collect();
     let mut digest = Digest::default();
     let cluster = Cluster::new(config, latency, front, hooks, &mut source);
     let record = cluster.run_into(&mut digest, &mut |_| {});

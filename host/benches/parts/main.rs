@@ -5,6 +5,7 @@
 mod engine;
 mod plugins;
 mod rooms;
+mod scripts;
 
 use criterion::Criterion;
 use std::time::Duration;
@@ -22,6 +23,9 @@ fn main() {
     rooms::kv(&mut c);
     rooms::latency(&mut c);
     rooms::routing(&mut c);
+    scripts::routing(&mut c);
+    scripts::admission(&mut c);
+    scripts::scheduling(&mut c);
     plugins::routing(&mut c);
     rooms::digest(&mut c);
     rooms::workloads(&mut c);

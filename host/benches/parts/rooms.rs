@@ -7,9 +7,9 @@ use std::hint::black_box;
 use windtunnel::kv::{Held, KvPool, Sequence};
 use windtunnel::latency::{Backend, StepAggregates, StepItem};
 use windtunnel::metrics::digest::Digest;
-use windtunnel::policy::{PolicySpec, RoutingSpec};
+use windtunnel::policy::{Builder, PolicySpec, RoutingSpec};
 use windtunnel::record::{Outcome, RequestRecord, State};
-use windtunnel::request::{Source, TokenSeq};
+use windtunnel::request::{Source, Symbols, TokenSeq};
 use windtunnel::workload::azure::Azure;
 use windtunnel::workload::pace::Pace;
 use windtunnel_plugin_api::{ClusterView, InstanceView, RequestView};
@@ -111,7 +111,9 @@ pub(crate) fn routing(c: &mut Criterion) {
                 routing: routing.clone(),
                 ..PolicySpec::default()
             };
-            let mut router = spec.build_router();
+            let mut symbols = Symbols::default();
+            let mut builder = Builder::new(&spec, n, 1, &mut symbols);
+            let mut router = builder.router().expect("a known router");
             let request = RequestView::default();
             group.bench_function(BenchmarkId::new(name, n), |b| {
                 b.iter(|| router.route(&request, &ClusterView::bare(1, black_box(&views))));

@@ -257,14 +257,14 @@ pub struct EngineArgs {
     /// Most prefill tokens of one request per step; 0 = no limit
     #[arg(long, default_value_t = 0, value_name = "TOKENS")]
     pub long_prefill_token_threshold: u32,
-    /// Order of the wait queue: fcfs, priority-fcfs, sjf, reverse-priority [default: fcfs]
-    #[arg(long, value_name = "NAME")]
+    /// Order of the wait queue: fcfs, priority-fcfs, sjf, ..., FILE.lua, or FILE.so[:NAME] [default: fcfs]
+    #[arg(long, value_name = "POLICY")]
     pub scheduler: Option<String>,
-    /// Priority of a waiting request: slo-class, constant, slo-based, inverted-slo [default: slo-class]
-    #[arg(long, value_name = "NAME")]
+    /// Priority of a waiting request: slo-class, slo-based, ..., FILE.lua, or FILE.so[:NAME] [default: slo-class]
+    #[arg(long, value_name = "POLICY")]
     pub priority_policy: Option<String>,
-    /// Who is preempted: fcfs (last admitted), priority (least urgent) [default: fcfs]
-    #[arg(long, value_name = "NAME")]
+    /// Who is preempted: fcfs (last admitted), priority (least urgent), FILE.lua, or FILE.so[:NAME] [default: fcfs]
+    #[arg(long, value_name = "POLICY")]
     pub preemption_policy: Option<String>,
 }
 
@@ -278,8 +278,17 @@ pub struct ClusterArgs {
     /// Policies in a YAML file; a flag given explicitly wins
     #[arg(long, value_name = "FILE")]
     pub policy_config: Option<PathBuf>,
-    /// Admission: always-admit, token-bucket, reject-all, tier-shed, gaie-legacy [default: always-admit]
-    #[arg(long, value_name = "NAME")]
+    /// A parameter of a policy from a file: name=value, or hook.name=value (routing.weight=2); may be given several times
+    #[arg(long, value_name = "PARAM")]
+    pub policy_param: Vec<String>,
+    /// Lift the limits of scripts: instructions, memory, time
+    #[arg(long)]
+    pub trusted: bool,
+    /// Predict output lengths for the policies that read predictions: exact, or lognormal:SIGMA
+    #[arg(long, value_name = "PREDICTOR")]
+    pub output_predictor: Option<String>,
+    /// Admission: a name that "windtunnel policy list" gives, FILE.lua, or FILE.so[:NAME] [default: always-admit]
+    #[arg(long, value_name = "POLICY")]
     pub admission_policy: Option<String>,
     /// Tokens the bucket holds (token-bucket) [default: 10000]
     #[arg(long, value_name = "TOKENS")]
@@ -290,8 +299,8 @@ pub struct ClusterArgs {
     /// Arrival to admission decision, microseconds
     #[arg(long, default_value_t = 0, value_name = "US")]
     pub admission_latency: u32,
-    /// Routing: round-robin, least-loaded, weighted, prefix-affinity, always-busiest [default: round-robin]
-    #[arg(long, value_name = "NAME")]
+    /// Routing: round-robin, least-loaded, weighted, ..., FILE.lua, or FILE.so[:NAME] [default: round-robin]
+    #[arg(long, value_name = "POLICY")]
     pub routing_policy: Option<String>,
     /// Scorers of weighted routing, name:weight,... [default: precise-prefix-cache:2,queue-depth:1,kv-utilization:1]
     #[arg(long, value_name = "SCORERS")]

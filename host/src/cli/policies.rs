@@ -2,17 +2,21 @@
 
 use super::args::{ClusterArgs, EngineArgs};
 use super::effects::Explicit;
+use crate::cluster::Predictor;
 use crate::input::{InputError, parse_yaml, read_text, unknown};
 use crate::instance::Preset;
 use crate::policy::bundle::Bundle;
+use crate::policy::bundle::Params;
 use crate::policy::{
-    ADMISSION_POLICIES, AdmissionSpec, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec,
-    ROUTING_POLICIES, RoutingSpec, SCHEDULERS, parse_scorers,
+    AdmissionSpec, Builder, Choice, Hook, Opener, Param, PolicySpec, Reference, RoutingSpec,
+    parse_scorers,
 };
+use crate::request::Symbols;
 
 /// The policies, and notes for people.
 pub struct Chosen {
     pub spec: PolicySpec,
+    pub predictor: Option<Predictor>,
     pub notes: Vec<String>,
 }
 
@@ -61,6 +65,18 @@ fn place<'a>(tree: &'a mut serde_json::Value, keys: &str) -> Option<&'a mut serd
     })
 }
 
+/// Finds the policies that flags and bundle name.
+struct Chooser<'a> {
+    cluster: &'a ClusterArgs,
+    bundle: &'a Bundle,
+    explicit: &'a Explicit,
+    opener: Opener,
+    /// Parameters by flag: hook (if named), name, value, and whether anybody takes it.
+    params: Vec<(Option<Hook>, String, f64, bool)>,
+    /// Names of all parameters that could be set.
+    declared: Vec<String>,
+}
+
 /// Works out the policies of a run under the given rules.
 pub fn choose(
     cluster: &ClusterArgs,
@@ -70,190 +86,302 @@ pub fn choose(
     rules: Preset,
 ) -> Result<Chosen, InputError> {
     let mut notes = Vec::new();
-    let spec = PolicySpec {
-        admission: admission(cluster, bundle, explicit)?,
-        tenant_budgets: bundle
-            .tenant_budgets
+    let mut chooser = Chooser {
+        cluster,
+        bundle,
+        explicit,
+        opener: Opener::new(cluster.trusted),
+        params: cluster
+            .policy_param
             .iter()
+            .map(|text| parse_param(text))
+            .collect::<Result<_, _>>()?,
+        declared: Vec::new(),
+    };
+    let tenant_budgets = bundle.tenant_budgets.iter();
+    let keys = &bundle.scheduler.0;
+    let spec = PolicySpec {
+        admission: chooser.admission()?,
+        tenant_budgets: tenant_budgets
             .map(|(t, share)| (t.clone(), *share))
             .collect(),
-        routing: routing(cluster, bundle, explicit)?,
-        priority: priority(engine, bundle, rules, &mut notes)?,
-        scheduler: name(
+        routing: chooser.routing()?,
+        priority: chooser.priority(engine, rules, &mut notes)?,
+        scheduler: chooser.pick(
+            Hook::Scheduler,
             &engine.scheduler,
-            &bundle.scheduler,
-            "scheduler",
+            &keys.policy,
+            &keys.params,
             "fcfs",
-            SCHEDULERS,
         )?,
-        preemption: name(
+        preemption: chooser.pick(
+            Hook::Preemption,
             &engine.preemption_policy,
             &bundle.preemption.policy,
-            "preemption policy",
+            &bundle.preemption.params,
             "fcfs",
-            PREEMPTION_POLICIES,
         )?,
         slo_priorities: bundle.slo_priorities()?,
     };
-    let priorities_read = spec.scheduler.contains("priority") || spec.preemption == "priority";
+    chooser.all_params_taken()?;
+    let reads_priorities = |choice: &Choice| match choice {
+        Choice::Named(name) => name.contains("priority"),
+        Choice::External(_) => true,
+    };
+    let priorities_read = reads_priorities(&spec.scheduler) || reads_priorities(&spec.preemption);
     explicit.need(
         &["priority_policy"],
         priorities_read,
         "because nothing reads priorities; choose --scheduler priority-fcfs or reverse-priority, or --preemption-policy priority",
     )?;
-    Ok(Chosen { spec, notes })
-}
-
-/// The flag, else the bundle's value, else the default; checked against the valid names.
-fn name(
-    flag: &Option<String>,
-    bundled: &Option<String>,
-    kind: &str,
-    default: &str,
-    valid: &[&str],
-) -> Result<String, InputError> {
-    let bundled = bundled.as_ref().filter(|name| !name.is_empty());
-    let name = flag.as_ref().or(bundled).map_or(default, String::as_str);
-    if valid.contains(&name) {
-        Ok(name.to_owned())
-    } else {
-        Err(InputError::new(unknown(kind, name, valid)))
-    }
-}
-
-fn priority(
-    engine: &EngineArgs,
-    bundle: &Bundle,
-    rules: Preset,
-    notes: &mut Vec<String>,
-) -> Result<String, InputError> {
-    let chosen = name(
-        &engine.priority_policy,
-        &bundle.priority.policy,
-        "priority policy",
-        "slo-class",
-        PRIORITY_POLICIES,
-    )?;
-    if rules == Preset::Blis && engine.priority_policy.is_none() && chosen == "constant" {
-        notes.push(
-            "the bundle's priority policy \"constant\" means slo-class under blis rules, as in the reference; \
-             give --priority-policy constant to make all requests equal"
-                .into(),
-        );
-        return Ok("slo-class".into());
-    }
-    Ok(chosen)
-}
-
-fn admission(
-    cluster: &ClusterArgs,
-    bundle: &Bundle,
-    explicit: &Explicit,
-) -> Result<AdmissionSpec, InputError> {
-    let keys = &bundle.admission;
-    let policy = name(
-        &cluster.admission_policy,
-        &keys.policy,
-        "admission policy",
-        "always-admit",
-        ADMISSION_POLICIES,
-    )?;
+    let from_files = spec.external().next().is_some();
     explicit.need(
-        &["token_bucket_capacity", "token_bucket_refill_rate"],
-        policy == "token-bucket",
-        &format!(
-            "with admission policy \"{policy}\"; it belongs to --admission-policy token-bucket"
-        ),
+        &["trusted", "output_predictor"],
+        from_files,
+        "because no policy comes from a file",
     )?;
-    let positive = |flag: &str, value: f64| {
-        if value.is_finite() && value > 0.0 {
-            Ok(value)
-        } else {
-            Err(InputError::new(format!(
-                "{flag} must be a positive number, found {value}"
-            )))
-        }
-    };
-    Ok(match policy.as_str() {
-        "token-bucket" => AdmissionSpec::TokenBucket {
-            capacity: positive(
-                "--token-bucket-capacity",
-                cluster
-                    .token_bucket_capacity
-                    .or(keys.token_bucket_capacity)
-                    .unwrap_or(10_000.0),
-            )?,
-            refill_rate: positive(
-                "--token-bucket-refill-rate",
-                cluster
-                    .token_bucket_refill_rate
-                    .or(keys.token_bucket_refill_rate)
-                    .unwrap_or(1_000.0),
-            )?,
-        },
-        "reject-all" => AdmissionSpec::RejectAll,
-        "tier-shed" => AdmissionSpec::TierShed {
-            threshold: keys.tier_shed_threshold.unwrap_or(0).unsigned_abs(),
-            // The reference's default depends on where the policy was named.
-            min_priority: keys.tier_shed_min_priority.unwrap_or(
-                if keys.policy.as_deref() == Some("tier-shed") {
-                    3
-                } else {
-                    0
-                },
-            ),
-        },
-        "gaie-legacy" => AdmissionSpec::GaieLegacy {
-            queue_depth: keys.gaie_qd_threshold.unwrap_or(5.0),
-            kv_utilization: keys.gaie_kv_threshold.unwrap_or(0.8),
-        },
-        _ => AdmissionSpec::AlwaysAdmit,
+    if from_files {
+        try_out(&spec, cluster)?;
+    }
+    let predictor = cluster.output_predictor.as_deref().map(parse_predictor);
+    Ok(Chosen {
+        spec,
+        predictor: predictor.transpose()?,
+        notes,
     })
 }
 
-fn routing(
-    cluster: &ClusterArgs,
-    bundle: &Bundle,
-    explicit: &Explicit,
-) -> Result<RoutingSpec, InputError> {
-    let keys = &bundle.routing;
-    let policy = name(
-        &cluster.routing_policy,
-        &keys.policy,
-        "routing policy",
-        "round-robin",
-        ROUTING_POLICIES,
-    )?;
-    explicit.need(
-        &[
-            "routing_scorers",
-            "routing_cache_weight",
-            "routing_load_weight",
-        ],
-        policy == "weighted",
-        &format!("with routing policy \"{policy}\"; it belongs to --routing-policy weighted"),
-    )?;
-    let two_weight_flags =
-        cluster.routing_cache_weight.is_some() || cluster.routing_load_weight.is_some();
-    if two_weight_flags && cluster.routing_scorers.is_some() {
-        return Err(InputError::new(
-            "give --routing-scorers or --routing-cache-weight and --routing-load-weight, not both",
-        ));
+/// Makes every policy once, so that a file that does not run is found before the run.
+fn try_out(spec: &PolicySpec, cluster: &ClusterArgs) -> Result<(), InputError> {
+    let mut symbols = Symbols::default();
+    let mut builder = Builder::new(spec, cluster.num_instances, 1, &mut symbols);
+    builder.admission()?;
+    builder.router()?;
+    builder.priority(0)?;
+    builder.scheduler(0)?;
+    builder.victim(0)?;
+    Ok(())
+}
+
+/// Reads `name=value` or `hook.name=value`.
+fn parse_param(text: &str) -> Result<(Option<Hook>, String, f64, bool), InputError> {
+    let wrong = |message: String| InputError::new(format!("--policy-param {text}: {message}"));
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| wrong("expected name=value or hook.name=value".into()))?;
+    let number = value.trim().parse::<f64>();
+    let number = number.map_err(|_| wrong(format!("\"{}\" is not a number", value.trim())))?;
+    let Some((hook, name)) = key.trim().split_once('.') else {
+        return Ok((None, key.trim().to_owned(), number, false));
+    };
+    let names = Hook::ALL.map(Hook::name);
+    let hook = Hook::parse(hook).ok_or_else(|| wrong(unknown("hook", hook, &names)))?;
+    Ok((Some(hook), name.to_owned(), number, false))
+}
+
+/// Reads `exact` or `lognormal:SIGMA`.
+fn parse_predictor(text: &str) -> Result<Predictor, InputError> {
+    let sigma = match text.split_once(':') {
+        None if text == "exact" => Some(0.0),
+        Some(("lognormal", sigma)) => sigma.parse().ok(),
+        _ => None,
+    };
+    match sigma {
+        Some(sigma) if (0.0..=10.0).contains(&sigma) => Ok(Predictor { sigma }),
+        _ => Err(InputError::new(format!(
+            "--output-predictor is \"{text}\"; expected exact, or lognormal:SIGMA with the standard deviation of ln(prediction / truth), 0 to 10"
+        ))),
     }
-    Ok(match policy.as_str() {
-        "least-loaded" => RoutingSpec::LeastLoaded,
-        "prefix-affinity" => RoutingSpec::PrefixAffinity,
-        "always-busiest" => RoutingSpec::AlwaysBusiest,
-        "weighted" => match &cluster.routing_scorers {
-            Some(text) => RoutingSpec::Weighted(parse_scorers(text)?),
-            None if !two_weight_flags && !keys.scorers.is_empty() => {
-                RoutingSpec::Weighted(bundle.scorers()?)
+}
+
+impl Chooser<'_> {
+    /// The flag's policy, else the bundle's, else the default.
+    fn pick(
+        &mut self,
+        hook: Hook,
+        flag: &Option<String>,
+        bundled: &Option<String>,
+        bundled_params: &Params,
+        default: &str,
+    ) -> Result<Choice, InputError> {
+        let bundled = bundled.as_deref().filter(|name| !name.is_empty());
+        let from_bundle = flag.is_none() && bundled.is_some();
+        let reference = match (flag.as_deref(), bundled) {
+            (Some(flag), _) => Reference::parse(flag),
+            (None, Some(name)) => Reference::parse(name).from_folder(&self.bundle.folder),
+            (None, None) => Reference::Name(default.to_owned()),
+        };
+        let (params, names) = (&mut self.params, &mut self.declared);
+        let mut given = |declared: &[Param]| {
+            names.extend(declared.iter().map(|p| format!("{hook}.{}", p.name)));
+            let mut values: Vec<(String, f64)> = Vec::new();
+            if from_bundle {
+                values.extend(bundled_params.iter().map(|(n, v)| (n.clone(), *v)));
             }
-            None if two_weight_flags
-                || keys.cache_weight.is_some()
-                || keys.load_weight.is_some() =>
-            {
-                two_weights(
+            for (of, name, value, taken) in params.iter_mut() {
+                let meant = of.map_or(declared.iter().any(|p| p.name == *name), |of| of == hook);
+                if meant {
+                    *taken = true;
+                    values.push((name.clone(), *value));
+                }
+            }
+            values
+        };
+        let choice = self.opener.open(hook, &reference, &mut given)?;
+        if let (Choice::Named(name), true) = (&choice, from_bundle && !bundled_params.is_empty()) {
+            return Err(InputError::new(format!(
+                "{hook}.params: the built-in {} \"{name}\" takes none; they belong to policies from files",
+                hook.kind()
+            )));
+        }
+        Ok(choice)
+    }
+
+    fn all_params_taken(&self) -> Result<(), InputError> {
+        let Some((hook, name, ..)) = self.params.iter().find(|(.., taken)| !taken) else {
+            return Ok(());
+        };
+        let asked = hook.map_or(name.clone(), |hook| format!("{hook}.{name}"));
+        Err(InputError::new(if self.declared.is_empty() {
+            format!("--policy-param {asked}: no policy of this run declares parameters")
+        } else {
+            let names: Vec<&str> = self.declared.iter().map(String::as_str).collect();
+            format!("--policy-param: {}", unknown("parameter", &asked, &names))
+        }))
+    }
+
+    fn priority(
+        &mut self,
+        engine: &EngineArgs,
+        rules: Preset,
+        notes: &mut Vec<String>,
+    ) -> Result<Choice, InputError> {
+        let keys = &self.bundle.priority;
+        let choice = self.pick(
+            Hook::Priority,
+            &engine.priority_policy,
+            &keys.policy,
+            &keys.params,
+            "slo-class",
+        )?;
+        let constant = choice == Choice::from("constant");
+        if rules == Preset::Blis && engine.priority_policy.is_none() && constant {
+            notes.push(
+                "the bundle's priority policy \"constant\" means slo-class under blis rules, as in the reference; \
+                 give --priority-policy constant to make all requests equal"
+                    .into(),
+            );
+            return Ok("slo-class".into());
+        }
+        Ok(choice)
+    }
+
+    fn admission(&mut self) -> Result<AdmissionSpec, InputError> {
+        let (cluster, keys) = (self.cluster, &self.bundle.admission);
+        let choice = self.pick(
+            Hook::Admission,
+            &cluster.admission_policy,
+            &keys.policy,
+            &keys.params,
+            "always-admit",
+        )?;
+        let policy = choice.name().to_owned();
+        self.explicit.need(
+            &["token_bucket_capacity", "token_bucket_refill_rate"],
+            policy == "token-bucket",
+            &format!(
+                "with admission policy \"{policy}\"; it belongs to --admission-policy token-bucket"
+            ),
+        )?;
+        if let Choice::External(policy) = choice {
+            return Ok(AdmissionSpec::External(policy));
+        }
+        let positive = |flag: &str, value: f64| {
+            if value.is_finite() && value > 0.0 {
+                Ok(value)
+            } else {
+                Err(InputError::new(format!(
+                    "{flag} must be a positive number, found {value}"
+                )))
+            }
+        };
+        Ok(match policy.as_str() {
+            "token-bucket" => AdmissionSpec::TokenBucket {
+                capacity: positive(
+                    "--token-bucket-capacity",
+                    cluster
+                        .token_bucket_capacity
+                        .or(keys.token_bucket_capacity)
+                        .unwrap_or(10_000.0),
+                )?,
+                refill_rate: positive(
+                    "--token-bucket-refill-rate",
+                    cluster
+                        .token_bucket_refill_rate
+                        .or(keys.token_bucket_refill_rate)
+                        .unwrap_or(1_000.0),
+                )?,
+            },
+            "reject-all" => AdmissionSpec::RejectAll,
+            "tier-shed" => AdmissionSpec::TierShed {
+                threshold: keys.tier_shed_threshold.unwrap_or(0).unsigned_abs(),
+                // The reference's default depends on where the policy was named.
+                min_priority: keys.tier_shed_min_priority.unwrap_or(
+                    if keys.policy.as_deref() == Some("tier-shed") {
+                        3
+                    } else {
+                        0
+                    },
+                ),
+            },
+            "gaie-legacy" => AdmissionSpec::GaieLegacy {
+                queue_depth: keys.gaie_qd_threshold.unwrap_or(5.0),
+                kv_utilization: keys.gaie_kv_threshold.unwrap_or(0.8),
+            },
+            _ => AdmissionSpec::AlwaysAdmit,
+        })
+    }
+
+    fn routing(&mut self) -> Result<RoutingSpec, InputError> {
+        let (cluster, keys) = (self.cluster, &self.bundle.routing);
+        let choice = self.pick(
+            Hook::Routing,
+            &cluster.routing_policy,
+            &keys.policy,
+            &keys.params,
+            "round-robin",
+        )?;
+        let policy = choice.name().to_owned();
+        self.explicit.need(
+            &[
+                "routing_scorers",
+                "routing_cache_weight",
+                "routing_load_weight",
+            ],
+            choice == Choice::from("weighted"),
+            &format!("with routing policy \"{policy}\"; it belongs to --routing-policy weighted"),
+        )?;
+        if let Choice::External(policy) = choice {
+            return Ok(RoutingSpec::External(policy));
+        }
+        let two_weight_flags =
+            cluster.routing_cache_weight.is_some() || cluster.routing_load_weight.is_some();
+        if two_weight_flags && cluster.routing_scorers.is_some() {
+            return Err(InputError::new(
+                "give --routing-scorers or --routing-cache-weight and --routing-load-weight, not both",
+            ));
+        }
+        let two_weights_bundled = keys.cache_weight.is_some() || keys.load_weight.is_some();
+        Ok(match policy.as_str() {
+            "least-loaded" => RoutingSpec::LeastLoaded,
+            "prefix-affinity" => RoutingSpec::PrefixAffinity,
+            "always-busiest" => RoutingSpec::AlwaysBusiest,
+            "weighted" => match &cluster.routing_scorers {
+                Some(text) => RoutingSpec::Weighted(parse_scorers(text)?),
+                None if !two_weight_flags && !keys.scorers.is_empty() => {
+                    RoutingSpec::Weighted(self.bundle.scorers()?)
+                }
+                None if two_weight_flags || two_weights_bundled => two_weights(
                     cluster
                         .routing_cache_weight
                         .or(keys.cache_weight)
@@ -262,12 +390,12 @@ fn routing(
                         .routing_load_weight
                         .or(keys.load_weight)
                         .unwrap_or(0.4),
-                )?
-            }
-            None => RoutingSpec::Weighted(RoutingSpec::default_scorers()),
-        },
-        _ => RoutingSpec::RoundRobin,
-    })
+                )?,
+                None => RoutingSpec::Weighted(RoutingSpec::default_scorers()),
+            },
+            _ => RoutingSpec::RoundRobin,
+        })
+    }
 }
 
 fn two_weights(cache: f64, load: f64) -> Result<RoutingSpec, InputError> {

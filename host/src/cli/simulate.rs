@@ -6,7 +6,7 @@ use super::output::Finished;
 use super::progress::Bar;
 use super::workloads::{self, Opened, Traces};
 use super::{output, policies, say};
-use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, Progress, TraceConfig};
+use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, Predictor, Progress, TraceConfig};
 use crate::config::Defaults;
 use crate::input::{InputError, Staging, read_text};
 use crate::instance::{EngineConfig, InstanceHooks, Preset};
@@ -16,7 +16,7 @@ use crate::metrics::fitness::Weights;
 use crate::metrics::saturation::Detectors;
 use crate::metrics::slo::{Dimension, SloTargets};
 use crate::metrics::summary::RunSummary;
-use crate::policy::PolicySpec;
+use crate::policy::{Builder, PolicySpec};
 use crate::record::RunRecord;
 use crate::report::ReportInputs;
 use serde_json::json;
@@ -156,7 +156,7 @@ impl Prepared {
             slo_targets = slo_targets.over(&self.opened.slo_targets);
         }
         let inputs = ReportInputs {
-            scheduler_is_priority_fcfs: plan.policies.scheduler == "priority-fcfs",
+            scheduler_is_priority_fcfs: plan.policies.scheduler.name() == "priority-fcfs",
             slo_targets,
             fitness: plan.analysis.fitness.clone(),
             detectors: plan.analysis.detectors.clone(),
@@ -178,6 +178,7 @@ struct Plan {
     resolved: Resolved,
     preset: Preset,
     policies: PolicySpec,
+    predictor: Option<Predictor>,
     policy_notes: Vec<String>,
     analysis: Analysis,
 }
@@ -271,6 +272,7 @@ impl Plan {
             resolved,
             preset,
             policies: chosen.spec,
+            predictor: chosen.predictor,
             policy_notes: chosen.notes,
             analysis,
         })
@@ -318,22 +320,26 @@ impl Plan {
                 counterfactual_k: common.analysis.counterfactual_k,
             },
             seed: common.seed,
-            predictor: None,
+            predictor: self.predictor,
         };
         let slots = u64::from(c.num_instances) * u64::from(common.engine.max_num_running_reqs);
+        let mut builder = Builder::new(
+            &self.policies,
+            c.num_instances,
+            slots,
+            opened.source.symbols_mut(),
+        );
         let front = FrontEndPolicies {
-            admission: self
-                .policies
-                .build_admission(slots, opened.source.symbols_mut()),
-            router: self.policies.build_router(),
+            admission: builder.admission()?,
+            router: builder.router()?,
             slo_priorities: self.policies.slo_priorities.clone(),
         };
         let mut hooks = Vec::new();
-        for _ in 0..c.num_instances {
+        for i in 0..c.num_instances {
             hooks.push(InstanceHooks {
-                priority: self.policies.build_priority()?,
-                scheduler: self.policies.build_scheduler()?,
-                victim: self.policies.build_victim()?,
+                priority: builder.priority(i)?,
+                scheduler: builder.scheduler(i)?,
+                victim: builder.victim(i)?,
             });
         }
         let cluster = Cluster::new(
@@ -371,11 +377,24 @@ impl Plan {
                 "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
                 self.policies.admission.name(),
                 self.policies.routing.name(),
-                self.policies.scheduler,
-                self.policies.priority,
-                self.policies.preemption
+                self.policies.scheduler.name(),
+                self.policies.priority.name(),
+                self.policies.preemption.name()
             ),
         ]
+    }
+
+    /// The parameters of the policies that declare any, by hook.
+    fn policy_params(&self) -> serde_json::Value {
+        let declaring = self.policies.external();
+        let by_hook = declaring.map(|(hook, policy)| {
+            let values = policy.params().iter().map(|(n, v)| (n.clone(), json!(v)));
+            (
+                hook.name().to_owned(),
+                serde_json::Value::Object(values.collect()),
+            )
+        });
+        serde_json::Value::Object(by_hook.collect())
     }
 
     fn setup(&self, common: &CommonArgs, workload: &str, horizon_us: i64) -> serde_json::Value {
@@ -398,9 +417,11 @@ impl Plan {
             "long_prefill_token_threshold": common.engine.long_prefill_token_threshold,
             "admission_policy": self.policies.admission.name(),
             "routing_policy": self.policies.routing.name(),
-            "scheduler": self.policies.scheduler,
-            "priority_policy": self.policies.priority,
-            "preemption_policy": self.policies.preemption,
+            "scheduler": self.policies.scheduler.name(),
+            "priority_policy": self.policies.priority.name(),
+            "preemption_policy": self.policies.preemption.name(),
+            "policy_params": self.policy_params(),
+            "output_predictor": common.cluster.output_predictor,
             "snapshot_refresh_interval_us": common.cluster.snapshot_refresh_interval,
             "cache_signal_delay_us": common.cluster.cache_signal_delay,
             "workload": workload,

@@ -2,15 +2,19 @@
 //!
 //! Both key sets of the reference are understood: scorers (2026-08) and the two-weight form (2026-02).
 
+use super::external::names;
 use super::spec::check_scorers;
-use super::{
-    ADMISSION_POLICIES, PREEMPTION_POLICIES, PRIORITY_POLICIES, ROUTING_POLICIES, SCHEDULERS,
-    ScorerKind, SloPriorities,
-};
+use super::{Hook, Reference, ScorerKind, SloPriorities};
 use crate::input::{InputError, parse_yaml, read_text, unknown};
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Values of a policy's parameters by name.
+pub type Params = BTreeMap<String, f64>;
 
 /// A bundle as written; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -22,12 +26,15 @@ pub struct Bundle {
     pub routing: RoutingKeys,
     /// Priority.
     pub priority: PolicyKey,
-    /// Scheduler name.
-    pub scheduler: Option<String>,
+    /// Scheduler: its name, or a section as the others have.
+    pub scheduler: SchedulerKey,
     /// Preemption.
     pub preemption: PolicyKey,
     /// Share of the cluster's request slots by tenant, 0..=1.
     pub tenant_budgets: BTreeMap<String, f64>,
+    /// The folder of its file: relative paths in it start there.
+    #[serde(skip)]
+    pub folder: PathBuf,
 }
 
 /// Keys under `admission`.
@@ -50,6 +57,8 @@ pub struct AdmissionKeys {
     pub gaie_kv_threshold: Option<f64>,
     /// Priority by class name, -100..=100.
     pub slo_priorities: BTreeMap<String, i32>,
+    /// Of a policy from a file.
+    pub params: Params,
 }
 
 /// Keys under `routing`.
@@ -64,6 +73,8 @@ pub struct RoutingKeys {
     pub cache_weight: Option<f64>,
     /// Two-weight form: weight of queue depth.
     pub load_weight: Option<f64>,
+    /// Of a policy from a file.
+    pub params: Params,
 }
 
 /// One scorer.
@@ -80,8 +91,45 @@ pub struct ScorerEntry {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyKey {
-    /// Policy name.
+    /// Policy name or file.
     pub policy: Option<String>,
+    /// Of a policy from a file.
+    pub params: Params,
+}
+
+/// A [`PolicyKey`] that may be written as a name alone, as the reference does.
+#[derive(Clone, Debug, Default)]
+pub struct SchedulerKey(pub PolicyKey);
+
+impl<'de> Deserialize<'de> for SchedulerKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameOrSection;
+
+        impl<'de> Visitor<'de> for NameOrSection {
+            type Value = SchedulerKey;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a scheduler, or a section with policy and params")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<SchedulerKey, E> {
+                Ok(SchedulerKey(PolicyKey {
+                    policy: Some(name.to_owned()),
+                    params: Params::new(),
+                }))
+            }
+
+            fn visit_unit<E>(self) -> Result<SchedulerKey, E> {
+                Ok(SchedulerKey::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SchedulerKey, A::Error> {
+                PolicyKey::deserialize(MapAccessDeserializer::new(map)).map(SchedulerKey)
+            }
+        }
+
+        deserializer.deserialize_any(NameOrSection)
+    }
 }
 
 impl Bundle {
@@ -98,7 +146,11 @@ impl Bundle {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn parse(name: &str, text: &str) -> Result<Self, InputError> {
-        let bundle: Self = parse_yaml(name, text)?;
+        let mut bundle: Self = parse_yaml(name, text)?;
+        bundle.folder = Path::new(name)
+            .parent()
+            .map(Path::to_owned)
+            .unwrap_or_default();
         bundle
             .check()
             .map_err(|(key, message)| InputError::in_file(name, format!("{key}: {message}")))?;
@@ -106,37 +158,25 @@ impl Bundle {
     }
 
     fn check(&self) -> Result<(), (&'static str, String)> {
-        let named = |key, kind, name: &Option<String>, valid: &[&str]| match name.as_deref() {
-            Some(name) if !name.is_empty() && !valid.contains(&name) => {
-                Err((key, unknown(kind, name, valid)))
+        let sections = [
+            ("admission.policy", Hook::Admission, &self.admission.policy),
+            ("routing.policy", Hook::Routing, &self.routing.policy),
+            ("priority.policy", Hook::Priority, &self.priority.policy),
+            ("scheduler", Hook::Scheduler, &self.scheduler.0.policy),
+            (
+                "preemption.policy",
+                Hook::Preemption,
+                &self.preemption.policy,
+            ),
+        ];
+        for (key, hook, name) in sections {
+            let name = name.as_deref().filter(|name| !name.is_empty());
+            if let Some(Reference::Name(name)) = name.map(Reference::parse)
+                && !names(hook).contains(&name.as_str())
+            {
+                return Err((key, unknown(hook.kind(), &name, &names(hook))));
             }
-            _ => Ok(()),
-        };
-        named(
-            "admission.policy",
-            "admission policy",
-            &self.admission.policy,
-            ADMISSION_POLICIES,
-        )?;
-        named(
-            "routing.policy",
-            "routing policy",
-            &self.routing.policy,
-            ROUTING_POLICIES,
-        )?;
-        named(
-            "priority.policy",
-            "priority policy",
-            &self.priority.policy,
-            PRIORITY_POLICIES,
-        )?;
-        named("scheduler", "scheduler", &self.scheduler, SCHEDULERS)?;
-        named(
-            "preemption.policy",
-            "preemption policy",
-            &self.preemption.policy,
-            PREEMPTION_POLICIES,
-        )?;
+        }
 
         let number = |key, value: Option<f64>, fine: fn(f64) -> bool, expected: &str| match value {
             Some(x) if !(x.is_finite() && fine(x)) => Err((key, format!("{x} is not {expected}"))),
@@ -261,7 +301,7 @@ mod tests {
     fn mistakes_name_the_place_and_the_nearest_name() {
         assert_eq!(
             error("routing:\n  polcy: weighted\n"),
-            "p.yaml:2:3: unknown key \"polcy\"; did you mean \"policy\"? valid: policy, scorers, cache_weight, load_weight"
+            "p.yaml:2:3: unknown key \"polcy\"; did you mean \"policy\"? valid: policy, scorers, cache_weight, load_weight, params"
         );
         assert!(
             error("routing: {policy: least-load}\n").contains("did you mean \"least-loaded\"?")

@@ -40,6 +40,18 @@ impl Hook {
         }
     }
 
+    /// What fills it, in words.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Admission => "admission policy",
+            Self::Routing => "routing policy",
+            Self::Priority => "priority policy",
+            Self::Scheduler => "scheduler",
+            Self::Preemption => "preemption policy",
+        }
+    }
+
     /// The hook called `name`.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {

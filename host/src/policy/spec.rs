@@ -1,9 +1,8 @@
-//! Which policies a run uses, by name and parameters, and how they are made.
+//! Which policies a run uses, by name and parameters.
 
-use super::builtin::{admission, routing, scheduling, scorers};
+use super::external::External;
+use super::param::Hook;
 use crate::input::{InputError, unknown};
-use crate::request::{Sym, Symbols};
-use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Victim};
 
 /// Names of the admission policies.
 pub const ADMISSION_POLICIES: &[&str] = &[
@@ -40,6 +39,18 @@ pub const SCORERS: &[&str] = &[
     "load-aware",
     "vllm-dp",
 ];
+
+/// Names of the policies that are built in for `hook`.
+#[must_use]
+pub fn built_in(hook: Hook) -> &'static [&'static str] {
+    match hook {
+        Hook::Admission => ADMISSION_POLICIES,
+        Hook::Routing => ROUTING_POLICIES,
+        Hook::Priority => PRIORITY_POLICIES,
+        Hook::Scheduler => SCHEDULERS,
+        Hook::Preemption => PREEMPTION_POLICIES,
+    }
+}
 
 /// A scorer of weighted routing; each gives every instance a number in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,18 +241,21 @@ pub enum AdmissionSpec {
         /// KV utilisation that counts as saturated, 0..=1.
         kv_utilization: f64,
     },
+    /// From a file.
+    External(External),
 }
 
 impl AdmissionSpec {
     /// Its name.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::AlwaysAdmit => "always-admit",
             Self::TokenBucket { .. } => "token-bucket",
             Self::RejectAll => "reject-all",
             Self::TierShed { .. } => "tier-shed",
             Self::GaieLegacy { .. } => "gaie-legacy",
+            Self::External(policy) => policy.name(),
         }
     }
 }
@@ -266,18 +280,21 @@ pub enum RoutingSpec {
     PrefixAffinity,
     /// Most effective load: the bad example.
     AlwaysBusiest,
+    /// From a file.
+    External(External),
 }
 
 impl RoutingSpec {
     /// Its name.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::RoundRobin => "round-robin",
             Self::LeastLoaded => "least-loaded",
             Self::Weighted(_) | Self::TwoWeights { .. } => "weighted",
             Self::PrefixAffinity => "prefix-affinity",
             Self::AlwaysBusiest => "always-busiest",
+            Self::External(policy) => policy.name(),
         }
     }
 
@@ -292,6 +309,32 @@ impl RoutingSpec {
     }
 }
 
+/// A policy inside the instances.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Choice {
+    /// Built in.
+    Named(String),
+    /// From a file.
+    External(External),
+}
+
+impl Choice {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Named(name) => name,
+            Self::External(policy) => policy.name(),
+        }
+    }
+}
+
+impl From<&str> for Choice {
+    fn from(name: &str) -> Self {
+        Self::Named(name.to_owned())
+    }
+}
+
 /// All policies of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicySpec {
@@ -301,12 +344,12 @@ pub struct PolicySpec {
     pub tenant_budgets: Vec<(String, f64)>,
     /// Routing.
     pub routing: RoutingSpec,
-    /// Priority, one of [`PRIORITY_POLICIES`].
-    pub priority: String,
-    /// Scheduler, one of [`SCHEDULERS`].
-    pub scheduler: String,
-    /// Preemption victim, one of [`PREEMPTION_POLICIES`].
-    pub preemption: String,
+    /// Priority.
+    pub priority: Choice,
+    /// Scheduler.
+    pub scheduler: Choice,
+    /// Preemption victim.
+    pub preemption: Choice,
     /// Priorities of the SLO classes.
     pub slo_priorities: SloPriorities,
 }
@@ -326,114 +369,31 @@ impl Default for PolicySpec {
 }
 
 impl PolicySpec {
-    /// Makes the admission policy. `slots` is the number of requests the cluster can run at once; `symbols` learns the
-    /// tenants of the budgets.
-    #[must_use]
-    pub fn build_admission(&self, slots: u64, symbols: &mut Symbols) -> Box<dyn Admission> {
-        let inner: Box<dyn Admission> = match self.admission {
-            AdmissionSpec::AlwaysAdmit => Box::new(admission::AlwaysAdmit),
-            AdmissionSpec::RejectAll => Box::new(admission::RejectAll),
-            AdmissionSpec::TokenBucket {
-                capacity,
-                refill_rate,
-            } => Box::new(admission::TokenBucket::new(capacity, refill_rate)),
-            AdmissionSpec::TierShed {
-                threshold,
-                min_priority,
-            } => Box::new(admission::TierShed {
-                threshold,
-                min_priority,
-            }),
-            AdmissionSpec::GaieLegacy {
-                queue_depth,
-                kv_utilization,
-            } => Box::new(admission::GaieLegacy {
-                queue_depth,
-                kv_utilization,
-            }),
+    /// The policies that come from files, by hook.
+    pub fn external(&self) -> impl Iterator<Item = (Hook, &External)> {
+        let admission = match &self.admission {
+            AdmissionSpec::External(policy) => Some(policy),
+            _ => None,
         };
-        if self.tenant_budgets.is_empty() {
-            return inner;
-        }
-        let budgets: Vec<(Sym, f64)> = self
-            .tenant_budgets
-            .iter()
-            .map(|(tenant, share)| (symbols.intern(tenant), *share))
-            .collect();
-        Box::new(admission::TenantBudgets::new(inner, budgets, slots))
-    }
-
-    /// Makes the router.
-    #[must_use]
-    pub fn build_router(&self) -> Box<dyn Router> {
-        match &self.routing {
-            RoutingSpec::RoundRobin => Box::new(routing::RoundRobin::default()),
-            RoutingSpec::LeastLoaded => Box::new(routing::LeastLoaded::default()),
-            RoutingSpec::AlwaysBusiest => Box::new(routing::AlwaysBusiest::default()),
-            RoutingSpec::PrefixAffinity => Box::new(routing::PrefixAffinity::default()),
-            RoutingSpec::Weighted(weights) => Box::new(scorers::Weighted::new(weights)),
-            RoutingSpec::TwoWeights { cache, load } => {
-                Box::new(routing::TwoWeights::new(*cache, *load))
-            }
-        }
-    }
-
-    /// Makes one instance's priority policy.
-    ///
-    /// # Errors
-    /// When the name is unknown.
-    pub fn build_priority(&self) -> Result<Box<dyn Priority>, InputError> {
-        let highest = self.slo_priorities.highest();
-        Ok(match self.priority.as_str() {
-            "slo-class" => Box::new(scheduling::SloClass { highest }),
-            "constant" => Box::new(scheduling::Constant),
-            "slo-based" => Box::new(scheduling::SloBased {
-                highest,
-                direction: 1.0,
-            }),
-            "inverted-slo" => Box::new(scheduling::SloBased {
-                highest,
-                direction: -1.0,
-            }),
-            other => {
-                return Err(InputError::new(unknown(
-                    "priority policy",
-                    other,
-                    PRIORITY_POLICIES,
-                )));
-            }
-        })
-    }
-
-    /// Makes one instance's scheduler.
-    ///
-    /// # Errors
-    /// When the name is unknown.
-    pub fn build_scheduler(&self) -> Result<Box<dyn Scheduler>, InputError> {
-        Ok(match self.scheduler.as_str() {
-            "fcfs" => Box::new(scheduling::Fcfs),
-            "priority-fcfs" => Box::new(scheduling::PriorityFcfs { direction: 1.0 }),
-            "reverse-priority" => Box::new(scheduling::PriorityFcfs { direction: -1.0 }),
-            "sjf" => Box::new(scheduling::ShortestPrompt),
-            other => return Err(InputError::new(unknown("scheduler", other, SCHEDULERS))),
-        })
-    }
-
-    /// Makes one instance's preemption policy.
-    ///
-    /// # Errors
-    /// When the name is unknown.
-    pub fn build_victim(&self) -> Result<Box<dyn Victim>, InputError> {
-        Ok(match self.preemption.as_str() {
-            "fcfs" => Box::new(scheduling::LastAdmitted),
-            "priority" => Box::new(scheduling::LeastUrgent),
-            other => {
-                return Err(InputError::new(unknown(
-                    "preemption policy",
-                    other,
-                    PREEMPTION_POLICIES,
-                )));
-            }
-        })
+        let routing = match &self.routing {
+            RoutingSpec::External(policy) => Some(policy),
+            _ => None,
+        };
+        let inside = [
+            (Hook::Priority, &self.priority),
+            (Hook::Scheduler, &self.scheduler),
+            (Hook::Preemption, &self.preemption),
+        ];
+        let inside = inside
+            .into_iter()
+            .filter_map(|(hook, choice)| match choice {
+                Choice::External(policy) => Some((hook, policy)),
+                Choice::Named(_) => None,
+            });
+        let front = [(Hook::Admission, admission), (Hook::Routing, routing)];
+        front
+            .into_iter()
+            .filter_map(|(hook, policy)| Some((hook, policy?)))
+            .chain(inside)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use windtunnel::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
 use windtunnel::instance::{EngineConfig, EngineRules, InstanceHooks};
 use windtunnel::latency::{LatencyModel, StepAggregates, StepItem};
-use windtunnel::policy::PolicySpec;
+use windtunnel::policy::{Builder, PolicySpec};
 use windtunnel::record::{RequestRecord, RunRecord};
 use windtunnel::request::{Ending, Finished, Request, RequestId, Source, Span, Symbols, TokenSeq};
 
@@ -278,27 +278,34 @@ pub(crate) fn fresh(instances: u32, engine: EngineConfig) -> ClusterConfig {
 
 /// The hooks of `n` instances.
 pub(crate) fn hooks(policies: &PolicySpec, n: u32) -> Vec<InstanceHooks> {
+    let mut symbols = Symbols::default();
+    instance_hooks(&mut Builder::new(policies, n, 1, &mut symbols), n)
+}
+
+fn instance_hooks(builder: &mut Builder<'_>, n: u32) -> Vec<InstanceHooks> {
     (0..n)
-        .map(|_| InstanceHooks {
-            priority: policies.build_priority().expect("a known priority"),
-            scheduler: policies.build_scheduler().expect("a known scheduler"),
-            victim: policies.build_victim().expect("a known victim policy"),
+        .map(|i| InstanceHooks {
+            priority: builder.priority(i).expect("a priority"),
+            scheduler: builder.scheduler(i).expect("a scheduler"),
+            victim: builder.victim(i).expect("a victim policy"),
         })
         .collect()
 }
 
-/// The front end of the built-in policies.
-pub(crate) fn front(
-    policies: &PolicySpec,
+/// All policies of a cluster, made together.
+pub(crate) fn policies(
+    spec: &PolicySpec,
     config: &ClusterConfig,
     symbols: &mut Symbols,
-) -> FrontEndPolicies {
+) -> (FrontEndPolicies, Vec<InstanceHooks>) {
     let slots = u64::from(config.instances) * u64::from(config.engine.max_running);
-    FrontEndPolicies {
-        admission: policies.build_admission(slots, symbols),
-        router: policies.build_router(),
-        slo_priorities: policies.slo_priorities.clone(),
-    }
+    let mut builder = Builder::new(spec, config.instances, slots, symbols);
+    let front = FrontEndPolicies {
+        admission: builder.admission().expect("an admission policy"),
+        router: builder.router().expect("a router"),
+        slo_priorities: spec.slo_priorities.clone(),
+    };
+    (front, instance_hooks(&mut builder, config.instances))
 }
 
 /// Runs a cluster to its end, checking its invariants after every event at first and now and then later.
@@ -329,8 +336,7 @@ pub(crate) fn run(
     asks: &[Ask],
 ) -> RunRecord {
     let mut script = Script::new(asks);
-    let front = front(policies, &config, &mut script.symbols);
-    let hooks = hooks(policies, config.instances);
+    let (front, hooks) = self::policies(policies, &config, &mut script.symbols);
     let latency: Arc<dyn LatencyModel> = Arc::new(latency);
     let cluster = Cluster::new(config, &latency, front, hooks, &mut script);
     run_checked(cluster).expect("the invariants hold").0

@@ -15,5 +15,6 @@ mod properties;
 mod readme;
 mod replay;
 mod rules;
+mod scripts;
 mod support;
 mod sweep;

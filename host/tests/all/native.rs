@@ -21,7 +21,7 @@ use windtunnel::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig}
 use windtunnel::instance::{EngineConfig, EngineRules, InstanceHooks};
 use windtunnel::latency::LatencyModel;
 use windtunnel::policy::native::{Kind, Library};
-use windtunnel::policy::{Hook, PolicySpec, SloPriorities};
+use windtunnel::policy::{Builder, Hook, PolicySpec, SloPriorities};
 use windtunnel::record::RunRecord;
 use windtunnel::request::Source;
 use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, Victim};
@@ -118,17 +118,20 @@ fn same(a: &RunRecord, b: &RunRecord) {
 
 fn built_in(setup: &mut Setup<'_>) -> Policies {
     let spec = PolicySpec::default();
-    let instances = (0..setup.instances).map(|_| {
+    let mut symbols = windtunnel::request::Symbols::default();
+    let mut builder = Builder::new(&spec, setup.instances, setup.slots, &mut symbols);
+    let (admission, router) = (builder.admission(), builder.router());
+    let instances = (0..setup.instances).map(|i| {
         (
-            spec.build_priority().expect("a priority"),
-            spec.build_scheduler().expect("a scheduler"),
-            spec.build_victim().expect("a victim"),
+            builder.priority(i).expect("a priority"),
+            builder.scheduler(i).expect("a scheduler"),
+            builder.victim(i).expect("a victim"),
         )
     });
     let instances = instances.collect();
     (
-        spec.build_admission(setup.slots, &mut windtunnel::request::Symbols::default()),
-        spec.build_router(),
+        admission.expect("an admission policy"),
+        router.expect("a router"),
         instances,
     )
 }

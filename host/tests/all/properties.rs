@@ -48,8 +48,7 @@ fn simulate_script(case: &Case, mut script: Script) -> Result<Outcomes, String> 
         policies,
         ..
     } = case;
-    let front = lab::front(policies, config, script.symbols_mut());
-    let hooks = lab::hooks(policies, config.instances);
+    let (front, hooks) = lab::policies(policies, config, script.symbols_mut());
     let latency: Arc<dyn LatencyModel> = Arc::new(*latency);
     let cluster = Cluster::new(config.clone(), &latency, front, hooks, &mut script);
     let (record, kv_used) = lab::run_checked(cluster)?;
@@ -154,7 +153,8 @@ fn may_skip_steps(case: &Case) -> bool {
             once * (1 + a.rounds.len() as u64)
         })
         .sum();
-    total >= u64::from(case.config.engine.max_batched_tokens) || case.policies.preemption != "fcfs"
+    total >= u64::from(case.config.engine.max_batched_tokens)
+        || case.policies.preemption.name() != "fcfs"
 }
 
 /// Times are in order and sums agree, for one request.

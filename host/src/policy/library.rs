@@ -1,0 +1,50 @@
+//! The scripts that come with the project, by hook and name.
+
+use super::param::Hook;
+
+/// A script of the library.
+#[derive(Clone, Copy, Debug)]
+pub struct Shipped {
+    /// The hook it fills.
+    pub hook: Hook,
+    /// Its name: that of its file.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+impl Shipped {
+    /// Its place in the project, its name in messages.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("policies/{}/{}.lua", self.hook, self.name)
+    }
+}
+
+macro_rules! shipped {
+    ($($hook:ident $folder:literal: $($name:literal)*;)*) => {
+        /// All scripts of the library, by hook, then by name.
+        pub const ALL: &[Shipped] = &[$($(
+            Shipped {
+                hook: Hook::$hook,
+                name: $name,
+                text: include_str!(concat!("../../../policies/", $folder, "/", $name, ".lua")),
+            },
+        )*)*];
+    };
+}
+
+shipped! {
+    Routing "routing": "jsq";
+}
+
+/// The scripts that fill `hook`.
+pub fn scripts(hook: Hook) -> impl Iterator<Item = &'static Shipped> {
+    ALL.iter().filter(move |script| script.hook == hook)
+}
+
+/// The script called `name` that fills `hook`.
+#[must_use]
+pub fn find(hook: Hook, name: &str) -> Option<&'static Shipped> {
+    scripts(hook).find(|script| script.name == name)
+}

@@ -1,0 +1,153 @@
+//! The binding's source for one file: `bind.luau` with the lines that the file's fields make.
+
+use super::fields::{self, Shown};
+use super::program::Mentions;
+use std::fmt::Write;
+use windtunnel_plugin_api::{Event, InstanceView, QueuedView, RequestView, RunningView};
+
+/// Bytes of the front end's inbox before the request's fields.
+pub(super) const REQUEST: usize = 24;
+
+/// Where things lie in the front end's inbox, bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FrontLayout {
+    pub(super) dirty: usize,
+    pub(super) columns: usize,
+    pub(super) approximate: usize,
+    pub(super) precise: usize,
+    pub(super) size: usize,
+}
+
+impl FrontLayout {
+    pub(super) fn new(mentions: &Mentions, instances: u32) -> Self {
+        let n = instances as usize;
+        let dirty = REQUEST + 8 * mentions.request.len();
+        let columns = dirty + 8 * n;
+        let approximate = columns + 8 * n * mentions.instance.len();
+        let precise = approximate + 8 * n;
+        Self {
+            dirty,
+            columns,
+            approximate,
+            precise,
+            size: precise + 8 * n,
+        }
+    }
+}
+
+/// The columns a file can name, with their offsets in the inbox.
+pub(super) fn columns(mentions: &Mentions, instances: u32) -> Vec<(&'static str, usize)> {
+    let layout = FrontLayout::new(mentions, instances);
+    let fields = mentions.instance.iter().enumerate();
+    fields
+        .map(|(k, field)| (field.name, layout.columns + 8 * k * instances as usize))
+        .chain([
+            ("approximate_prefix_blocks", layout.approximate),
+            ("precise_prefix_blocks", layout.precise),
+        ])
+        .collect()
+}
+
+/// What to say about a name that a view has not.
+pub(super) fn unknown(view: &str, name: &str) -> String {
+    fn names<G>(fields: Vec<Shown<G>>) -> Vec<&'static str> {
+        fields.iter().map(|f| f.name).collect()
+    }
+    let mut valid = match view {
+        "inst" => names(fields::of::<InstanceView>()),
+        "req" => names(fields::of::<RequestView>()),
+        "ev" => names(fields::of::<Event>()),
+        "queue" => names(fields::queue()),
+        "column" => names(fields::of::<InstanceView>()),
+        _ => vec!["now_us", "n", "instances"],
+    };
+    match view {
+        "inst" => valid.extend([
+            "precise_prefix_blocks",
+            "approximate_prefix_blocks",
+            "age_us",
+        ]),
+        "column" => valid.extend(["precise_prefix_blocks", "approximate_prefix_blocks"]),
+        "req" => {
+            valid.extend(names(fields::of::<QueuedView<'_>>()));
+            valid.extend(names(fields::of::<RunningView<'_>>()));
+            valid.push("prompt_blocks");
+        }
+        _ => {}
+    }
+    if view != "column" && valid.contains(&name) {
+        return format!(
+            "{view}.{name} is not there: either this hook does not have it, or the file must spell its name out"
+        );
+    }
+    let hint = crate::input::nearest(name, valid.iter().copied())
+        .map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
+    format!("{view} has no field \"{name}\"{hint}")
+}
+
+/// `a = 0, b = 0` for a table's constructor.
+fn zeros<G>(fields: &[Shown<G>]) -> String {
+    fields.iter().map(|f| format!("{} = 0, ", f.name)).collect()
+}
+
+/// Lines that spread numbers from `inbox` at `at`, `stride` bytes apart, over a table.
+fn take<G>(table: &str, fields: &[Shown<G>], from: usize, stride: &str) -> String {
+    let mut lines = String::new();
+    for (k, field) in fields.iter().enumerate() {
+        let k = from + k;
+        let name = field.name;
+        let _ = writeln!(
+            lines,
+            "{table}.{name} = readf64(inbox, at + {stride} * {k})"
+        );
+    }
+    lines
+}
+
+/// The binding's source for a file that mentions these fields.
+pub(super) fn source(m: &Mentions) -> String {
+    let rows = |own: String| take("r", &m.request, 0, "8") + &own;
+    let offsets: String = (0..m.instance.len())
+        .map(|k| format!("local COLUMN_{k} = 8 * N * {k}\n"))
+        .collect();
+    let instance: String = m
+        .instance
+        .iter()
+        .enumerate()
+        .map(|(k, f)| format!("inst.{} = readf64(inbox, at + COLUMN_{k})\n", f.name))
+        .collect();
+    let scraped = m.instance.iter().any(|f| f.name == "scraped_us");
+    let requests = m.request.len();
+    let parts: [(&str, String); 15] = [
+        ("REQUEST_FIELDS", requests.to_string()),
+        ("INSTANCE_FIELDS", m.instance.len().to_string()),
+        ("QUEUE_FIELDS", m.queue.len().to_string()),
+        ("QUEUED_FIELDS", (requests + m.queued.len()).to_string()),
+        ("RUNNING_FIELDS", (requests + m.running.len()).to_string()),
+        ("COLUMN_OFFSETS", offsets),
+        ("REQUEST_ZEROS", zeros(&m.request)),
+        ("INSTANCE_ZEROS", zeros(&m.instance)),
+        ("QUEUE_ZEROS", zeros(&m.queue)),
+        ("EVENT_ZEROS", zeros(&m.event)),
+        (
+            "SCRAPED",
+            if scraped { "inst.scraped_us" } else { "0" }.to_owned(),
+        ),
+        ("TAKE_REQUEST", take("req", &m.request, 0, "8")),
+        ("TAKE_INSTANCE", instance),
+        ("TAKE_QUEUE", take("queue", &m.queue, 0, "8")),
+        ("TAKE_EVENT", take("ev", &m.event, 0, "8")),
+    ];
+    let mut text = include_str!("bind.luau").to_owned();
+    for (name, value) in parts {
+        text = text.replace(&format!("{{{{{name}}}}}"), &value);
+    }
+    text.replace(
+        "{{TAKE_QUEUED}}",
+        &rows(take("r", &m.queued, requests, "8")),
+    )
+    .replace(
+        "{{TAKE_RUNNING}}",
+        &rows(take("r", &m.running, requests, "8")),
+    )
+}

@@ -1,0 +1,120 @@
+//! What a script may spend. The verdict is by instructions counted, so it is the same on every machine; the clock is a last wall
+//! against library calls that count for little and take long.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// Units a script may spend in one call. A unit is a loop iteration or a function call.
+pub const CALL_UNITS: i64 = 2_000_000;
+/// Units a script may spend in one run, over all its calls.
+pub const RUN_UNITS: i64 = 4_000_000_000;
+/// Memory a script engine may hold, bytes.
+pub const MEMORY: usize = 32 << 20;
+/// Longest call by the clock of the machine.
+pub const LONGEST_CALL: Duration = Duration::from_secs(2);
+/// Units between two looks at the clock.
+const LOOK_EVERY: i64 = 256;
+
+/// What is left of it.
+pub(super) struct Budget {
+    limited: bool,
+    left: Cell<i64>,
+    run_left: Cell<i64>,
+    deadline: Cell<Option<Instant>>,
+    tripped: Cell<Option<&'static str>>,
+}
+
+impl Budget {
+    pub(super) fn new(limited: bool) -> Self {
+        Self {
+            limited,
+            left: Cell::new(0),
+            run_left: Cell::new(RUN_UNITS),
+            deadline: Cell::new(None),
+            tripped: Cell::new(None),
+        }
+    }
+
+    /// A call begins.
+    pub(super) fn begin(&self) {
+        self.left.set(CALL_UNITS.min(self.run_left.get()));
+        self.deadline.set(None);
+    }
+
+    /// A call has ended.
+    pub(super) fn end(&self) {
+        let granted = CALL_UNITS.min(self.run_left.get());
+        self.run_left
+            .set(self.run_left.get() - (granted - self.left.get()));
+    }
+
+    /// Takes units; the reason when they are not there. From then on it never gives any.
+    pub(super) fn take(&self, units: i64) -> Result<(), &'static str> {
+        if !self.limited {
+            return Ok(());
+        }
+        let before = self.left.get();
+        let left = before.saturating_sub(units);
+        self.left.set(left);
+        if left < 0 {
+            return Err(self.trip(if self.run_left.get() < CALL_UNITS {
+                "the policy exceeded its budget of instructions for a run"
+            } else {
+                "the policy exceeded its budget of instructions for a call"
+            }));
+        }
+        if before / LOOK_EVERY != left / LOOK_EVERY {
+            let now = Instant::now();
+            match self.deadline.get() {
+                None => self.deadline.set(Some(now + LONGEST_CALL)),
+                Some(deadline) if now > deadline => {
+                    self.left.set(-1);
+                    return Err(self.trip("the policy exceeded its time for a call"));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a limit was reached; the first one counts.
+    pub(super) fn trip(&self, why: &'static str) -> &'static str {
+        let why = self.tripped.get().unwrap_or(why);
+        self.tripped.set(Some(why));
+        why
+    }
+
+    /// The limit that was reached, whatever the script made of it.
+    pub(super) fn tripped(&self) -> Option<&'static str> {
+        self.tripped.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_and_runs_have_budgets_that_do_not_come_back() {
+        let budget = Budget::new(true);
+        budget.begin();
+        assert_eq!(budget.take(CALL_UNITS), Ok(()));
+        budget.end();
+        budget.begin();
+        assert_eq!(budget.take(CALL_UNITS), Ok(()), "a new call, a new budget");
+        let error = budget.take(1).expect_err("one too many");
+        assert!(error.ends_with("for a call"));
+        assert_eq!(budget.take(1), Err(error));
+        budget.end();
+
+        let budget = Budget::new(true);
+        for _ in 0..RUN_UNITS / CALL_UNITS {
+            budget.begin();
+            assert_eq!(budget.take(CALL_UNITS), Ok(()));
+            budget.end();
+        }
+        budget.begin();
+        assert!(budget.take(1).is_err_and(|e| e.ends_with("for a run")));
+        assert_eq!(Budget::new(false).take(i64::MAX), Ok(()));
+    }
+}

@@ -1,0 +1,23 @@
+//! Policies in Luau files.
+//!
+//! A file is a [`Program`]: text, parameters, and the fields it mentions. A [`Loader`] runs programs for one simulation: each file gets a
+//! script engine in a sandbox (`vm`), and each place where it decides gets a copy of its own: one at the front end, one per
+//! instance. A copy's hooks are bound (`bind.luau`, `binding`): views cross as numbers in one buffer, a trusted prelude
+//! spreads them over tables that live as long as the copy, loops over instances and queues, and hands the answers back.
+
+mod bind;
+mod binding;
+mod budget;
+mod current;
+mod engine;
+pub mod fields;
+mod front;
+mod interrupt;
+mod module;
+mod program;
+mod vm;
+
+pub use budget::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
+pub use module::{ENGINE_EVENTS, FRONT_EVENTS, Loader};
+pub use program::{Program, declarations};
+pub use vm::{Facts, globals};
