@@ -13,11 +13,13 @@ mod engine;
 pub mod fields;
 mod front;
 mod interrupt;
+mod lint;
 mod module;
 mod program;
 mod vm;
 
 pub use budget::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
+pub use lint::{Finding, lint};
 pub use module::{ENGINE_EVENTS, FRONT_EVENTS, Loader};
 pub use program::{Program, declarations};
 pub use vm::{Facts, globals};
