@@ -118,12 +118,16 @@ fn the_layout_of_version_1_0_stays() {
             let found = lines.next();
             assert_eq!(found, Some(old), "in {section}");
         } else {
-            let name = |line: &str| line.split(": ").next().unwrap_or_default().to_owned();
             section = name(old);
             let found = lines.find(|line| !line.starts_with(' '));
             assert_eq!(found.map(name), Some(section.clone()));
         }
     }
+}
+
+/// The name of a section: what stands before its size.
+fn name(line: &str) -> String {
+    line.split(": ").next().unwrap_or_default().to_owned()
 }
 
 #[test]

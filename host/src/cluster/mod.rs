@@ -218,16 +218,14 @@ impl<'s> Cluster<'s> {
         if next != NEVER && self.tick_before(next) {
             return true;
         }
-        if !self.independent {
-            if step < front {
-                if step > horizon {
-                    return false;
-                }
-                self.clock = step;
-                self.instances[instance].run_next(step + 1, &mut self.reports);
-                self.after_instance(instance);
-                return true;
+        if step < front {
+            if step > horizon {
+                return false;
             }
+            self.clock = step;
+            self.instances[instance].run_next(step + 1, &mut self.reports);
+            self.after_instance(instance);
+            return true;
         }
         if front == NEVER || front > horizon {
             self.advance_all(horizon.saturating_add(1));

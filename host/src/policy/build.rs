@@ -41,7 +41,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A policy from a file, by whichever of the two makes it.
-    fn from_file<P: ?Sized>(
+    fn made_of_file<P: ?Sized>(
         &mut self,
         policy: &External,
         script: impl FnOnce(&mut Loader, &Arc<Program>, Symbol<'_>) -> Result<Box<P>, InputError>,
@@ -89,7 +89,7 @@ impl<'a> Builder<'a> {
                 queue_depth: *queue_depth,
                 kv_utilization: *kv_utilization,
             }),
-            AdmissionSpec::External(policy) => self.from_file(
+            AdmissionSpec::External(policy) => self.made_of_file(
                 policy,
                 |scripts, program, symbol| scripts.admission(program, symbol),
                 Library::admission,
@@ -125,7 +125,7 @@ impl<'a> Builder<'a> {
             RoutingSpec::TwoWeights { cache, load } => {
                 Box::new(routing::TwoWeights::new(*cache, *load))
             }
-            RoutingSpec::External(policy) => self.from_file(
+            RoutingSpec::External(policy) => self.made_of_file(
                 policy,
                 |scripts, program, symbol| scripts.router(program, symbol),
                 Library::router,
@@ -142,7 +142,7 @@ impl<'a> Builder<'a> {
         let name = match &self.spec.priority {
             Choice::Named(name) => name.as_str(),
             Choice::External(policy) => {
-                return self.from_file(
+                return self.made_of_file(
                     policy,
                     |scripts, program, symbol| scripts.priority(program, instance, symbol),
                     Library::priority,
@@ -172,7 +172,7 @@ impl<'a> Builder<'a> {
         let name = match &self.spec.scheduler {
             Choice::Named(name) => name.as_str(),
             Choice::External(policy) => {
-                return self.from_file(
+                return self.made_of_file(
                     policy,
                     |scripts, program, symbol| scripts.scheduler(program, instance, symbol),
                     Library::scheduler,
@@ -196,7 +196,7 @@ impl<'a> Builder<'a> {
         let name = match &self.spec.preemption {
             Choice::Named(name) => name.as_str(),
             Choice::External(policy) => {
-                return self.from_file(
+                return self.made_of_file(
                     policy,
                     |scripts, program, symbol| scripts.victim(program, instance, symbol),
                     Library::victim,

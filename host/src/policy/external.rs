@@ -123,6 +123,9 @@ impl Reference {
     }
 }
 
+/// Is asked, with the parameters that a policy declares, for the values of some of them.
+pub type Given<'a> = &'a mut dyn FnMut(&[Param]) -> Vec<(String, f64)>;
+
 /// Opens the files of a run's policies, each with the same values only once, so that hooks of one file share its state.
 pub struct Opener {
     trusted: bool,
@@ -139,7 +142,7 @@ impl Opener {
         }
     }
 
-    /// Opens what `reference` means for `hook`. `given` is asked, with the parameters it declares, for the values of some of them.
+    /// Opens what `reference` means for `hook`.
     ///
     /// # Errors
     /// When there is no such policy, a file cannot be read, or a value does not fit.
@@ -147,7 +150,7 @@ impl Opener {
         &mut self,
         hook: Hook,
         reference: &Reference,
-        given: &mut dyn FnMut(&[Param]) -> Vec<(String, f64)>,
+        given: Given<'_>,
     ) -> Result<Choice, InputError> {
         let (name, text) = match reference {
             Reference::Name(name) => {
@@ -187,7 +190,7 @@ fn compiled(
     hook: Hook,
     path: &Path,
     name: Option<&str>,
-    given: &mut dyn FnMut(&[Param]) -> Vec<(String, f64)>,
+    given: Given<'_>,
 ) -> Result<Choice, InputError> {
     let library = Library::open(path)?;
     let offer = library.policy(hook, name)?;

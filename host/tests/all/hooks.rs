@@ -107,7 +107,10 @@ fn keys_that_change_with_time_reorder_the_queue() {
 }
 
 /// Preempts whoever holds the most blocks, the first among equals, and writes down whom it could choose from.
-struct MostBlocks(Arc<Mutex<Vec<Vec<(u32, u32)>>>>);
+struct MostBlocks(Arc<Mutex<Vec<Choices>>>);
+
+/// Blocks and computed tokens of those it could choose from.
+type Choices = Vec<(u32, u32)>;
 
 impl Victim for MostBlocks {
     fn victim(&mut self, queue: &QueueView<'_>) -> Result<usize, PolicyError> {

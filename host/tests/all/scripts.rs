@@ -44,8 +44,12 @@ fn load_error(hook: Hook, text: &str) -> String {
 fn asks() -> Vec<Ask> {
     (0..60)
         .map(|k: u32| Ask {
-            tenant: if k % 3 == 0 { "a" } else { "b" },
-            class: if k % 4 == 0 { "critical" } else { "batch" },
+            tenant: if k.is_multiple_of(3) { "a" } else { "b" },
+            class: if k.is_multiple_of(4) {
+                "critical"
+            } else {
+                "batch"
+            },
             prefix: (1 + k % 2, 32),
             ..ask(i64::from(k) * 40, 20 + k * 7 % 50, 1 + k * 11 % 40)
         })

@@ -15,7 +15,8 @@ use windtunnel_plugin_api::{
 pub(super) struct Binding {
     pub(super) vm: Rc<Vm>,
     entries: Table,
-    event: Function,
+    /// Is there where the policy has handlers.
+    event: Option<Function>,
     pub(super) handlers: Vec<(EventKind, LuaString)>,
     pub(super) inbox: Buffer,
     pub(super) outbox: Buffer,
@@ -124,11 +125,11 @@ impl Binding {
 
     /// Hands an event to its handler.
     pub(super) fn tell(&mut self, event: &Event) -> Result<(), PolicyError> {
-        let Some((_, name)) = self
+        let handler = self
             .handlers
             .iter()
-            .find(|(kind, _)| *kind as u32 == event.kind)
-        else {
+            .find(|(kind, _)| *kind as u32 == event.kind);
+        let (Some((_, name)), Some(entry)) = (handler, &self.event) else {
             return Ok(());
         };
         for (k, field) in self.vm.program.mentions.event.iter().enumerate() {
@@ -136,7 +137,7 @@ impl Binding {
             self.inbox
                 .write_bytes(self.event_at + 8 * k, &value.to_le_bytes());
         }
-        self.vm.call(&self.event, (name, self.event_at))
+        self.vm.call(entry, (name, self.event_at))
     }
 
     /// The answer made no sense: the script's value waits among the shared ones.
