@@ -5,8 +5,8 @@
  *
  *     const wt_plugin windtunnel_plugin = { WT_MAGIC, sizeof(wt_plugin), WT_API_MAJOR, WT_API_MINOR, ... };
  *
- * Times are microseconds of simulated time. Numbers without a unit that name something (tenant, session, class) are opaque: equal
- * for equal names, 0 for none. Views and lists may be longer than this header knows: take elements by wt_instance, wt_waiting and
+ * Times are microseconds of simulated time. Numbers that name something (tenant, session, class) are opaque: equal for equal names, 0
+ * for none. A [position] counts from 0, and 4294967295 is none. Views and lists may be longer than this header knows: take elements by wt_instance, wt_waiting and
  * wt_running only. Nothing that is handed to a function lives longer than its call.
  *
  * A function that can fail returns 0 for fine; anything else ends the run, with the text it has written.
@@ -81,15 +81,15 @@ extern "C" {
 typedef struct wt_request_view {
     /* Number of the request in order of arrival within this run, from 0. Unique. */
     uint64_t serial;
-    /* When the client sent it. (microseconds) */
+    /* When the client sent it. [us] */
     int64_t arrival_us;
-    /* The client gives up at this time; 0 = never. (microseconds) */
+    /* The client gives up at this time; 0 = never. [us] */
     int64_t deadline_us;
-    /* Target for the time to first token; 0 = none. (microseconds) */
+    /* Target for the time to first token; 0 = none. [us] */
     int64_t slo_ttft_us;
     /* Equal for two requests exactly when their whole prompts are equal. */
     uint64_t prompt_key;
-    /* Prompt length. (tokens) */
+    /* Prompt length. [tokens] */
     uint32_t prompt_tokens;
     /* SLO class by name. */
     uint32_t slo_class;
@@ -103,11 +103,11 @@ typedef struct wt_request_view {
     uint32_t round;
     /* Shared-prefix group by name. */
     uint32_t prefix_group;
-    /* Tokens of the prompt that belong to the shared prefix group. (tokens) */
+    /* Tokens of the prompt that belong to the shared prefix group. [tokens] */
     uint32_t prefix_tokens;
     /* Model asked for by name; 0 = the cluster's default model. */
     uint32_t model;
-    /* Output length that the run's predictor expects; 0 = there is no predictor. (tokens) */
+    /* Output length that the run's predictor expects; 0 = there is no predictor. [tokens] */
     uint32_t predicted_output_tokens;
     /* How often the hook at hand has put it off before (delayed or held it). */
     uint32_t attempts;
@@ -120,19 +120,19 @@ typedef struct wt_request_view {
  * in_flight and dispatched_tokens are counted by the front end itself and always fresh. Everything else is scraped
  * from the instance and as old as scraped_us says; before the first scrape it is 0. */
 typedef struct wt_instance_view {
-    /* Position of the instance in the cluster. (position) */
+    /* Position of the instance in the cluster. [position] */
     uint32_t index;
-    /* Requests in the wait queue. (requests) */
+    /* Requests in the wait queue. [requests] */
     uint32_t queue_depth;
-    /* Requests in the running batch. (requests) */
+    /* Requests in the running batch. [requests] */
     uint32_t batch_size;
-    /* Requests dispatched and not yet finished (fresh). (requests) */
+    /* Requests dispatched and not yet finished (fresh). [requests] */
     uint32_t in_flight;
-    /* KV blocks in use. (blocks) */
+    /* KV blocks in use. [blocks] */
     uint32_t kv_used_blocks;
-    /* KV blocks in all. (blocks) */
+    /* KV blocks in all. [blocks] */
     uint32_t kv_total_blocks;
-    /* KV blocks not in use: kv_total_blocks - kv_used_blocks. (blocks) */
+    /* KV blocks not in use: kv_total_blocks - kv_used_blocks. [blocks] */
     uint32_t kv_free_blocks;
     /* Preemptions so far. */
     uint32_t preemptions;
@@ -140,23 +140,23 @@ typedef struct wt_instance_view {
     double kv_utilization;
     /* Prefix-cache hits / lookups so far, in blocks, 0 to 1. */
     double cache_hit_rate;
-    /* Prompt tokens of the requests in flight (fresh). (tokens) */
+    /* Prompt tokens of the requests in flight (fresh). [tokens] */
     uint64_t dispatched_tokens;
-    /* When the scraped fields were read; 0 before the first scrape. (microseconds) */
+    /* When the scraped fields were read; 0 before the first scrape. [us] */
     int64_t scraped_us;
-    /* Largest batch the instance runs. (requests) */
+    /* Largest batch the instance runs. [requests] */
     uint32_t max_batch_size;
-    /* Tokens a KV block holds. (tokens) */
+    /* Tokens a KV block holds. [tokens] */
     uint32_t block_size;
-    /* Prompt tokens of the waiting requests (cached ones included). (tokens) */
+    /* Prompt tokens of the waiting requests (cached ones included). [tokens] */
     uint64_t queued_prompt_tokens;
-    /* Prompt tokens of the running batch that are still to be prefilled. (tokens) */
+    /* Prompt tokens of the running batch that are still to be prefilled. [tokens] */
     uint64_t running_prefill_tokens;
-    /* Context of all running decodes together. (tokens) */
+    /* Context of all running decodes together. [tokens] */
     uint64_t decode_context_tokens;
-    /* Running requests that decode. (requests) */
+    /* Running requests that decode. [requests] */
     uint32_t decodes;
-    /* Most new tokens per step. (tokens) */
+    /* Most new tokens per step. [tokens] */
     uint32_t max_step_tokens;
 } wt_instance_view;
 
@@ -164,13 +164,13 @@ typedef struct wt_instance_view {
 typedef struct wt_queued_view {
     /* The request. */
     const wt_request_view *request;
-    /* When it entered this wait queue. (microseconds) */
+    /* When it entered this wait queue. [us] */
     int64_t enqueued_us;
     /* Its priority inside the instance: lower is more urgent. */
     double priority;
     /* How often it was preempted here. */
     uint32_t preemptions;
-    /* Output tokens it had produced when it was preempted; 0 if it never ran. (tokens) */
+    /* Output tokens it had produced when it was preempted; 0 if it never ran. [tokens] */
     uint32_t output_tokens;
     /* A small number that no other request on this instance has now. */
     uint32_t slot;
@@ -184,11 +184,11 @@ typedef struct wt_running_view {
     const wt_request_view *request;
     /* Its priority inside the instance: lower is more urgent. */
     double priority;
-    /* Tokens computed so far, prompt and output. (tokens) */
+    /* Tokens computed so far, prompt and output. [tokens] */
     uint32_t computed_tokens;
-    /* Output tokens produced so far. (tokens) */
+    /* Output tokens produced so far. [tokens] */
     uint32_t output_tokens;
-    /* KV blocks it holds. (blocks) */
+    /* KV blocks it holds. [blocks] */
     uint32_t kv_blocks;
     /* How often it was preempted here. */
     uint32_t preemptions;
@@ -200,27 +200,27 @@ typedef struct wt_running_view {
 
 /* Something that happened to a request. Fields that do not apply are 0. */
 typedef struct wt_event {
-    /* When it was learned. (microseconds) */
+    /* When it was learned. [us] */
     int64_t now_us;
     /* The request's serial number. */
     uint64_t serial;
-    /* Time to first token. (microseconds) */
+    /* Time to first token. [us] */
     int64_t ttft_us;
-    /* End-to-end latency. (microseconds) */
+    /* End-to-end latency. [us] */
     int64_t e2e_us;
     /* What happened: 0 dispatch, 1 first token, 2 complete, 3 reject, 4 preempt. */
     uint32_t kind;
     /* How it ended, of a completion: 0 completed, 1 its client gave up, 2 the instance can never serve it. */
     uint32_t outcome;
-    /* Position of the instance, if one is involved. (position) */
+    /* Position of the instance, if one is involved. [position] */
     uint32_t instance;
     /* Tenant by name. */
     uint32_t tenant;
     /* Session by name. */
     uint32_t session;
-    /* Prompt length. (tokens) */
+    /* Prompt length. [tokens] */
     uint32_t prompt_tokens;
-    /* Output tokens produced so far. (tokens) */
+    /* Output tokens produced so far. [tokens] */
     uint32_t output_tokens;
     /* SLO class by name. */
     uint32_t slo_class;
