@@ -1,6 +1,7 @@
 //! Every flag, once, with its help.
 
 use super::plugin::PluginCommand;
+use super::policy::PolicyCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -44,6 +45,9 @@ pub enum Command {
   windtunnel models llama-3.1
   windtunnel models meta-llama/llama-3.1-8b-instruct --hardware H100 --tp 2")]
     Models(ModelsArgs),
+    /// Policies: list, show, check a file, start a new one
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Start a compiled plugin, or print what one offers
     #[command(
         subcommand,

@@ -6,6 +6,7 @@ mod models;
 mod output;
 mod plugin;
 mod policies;
+mod policy;
 mod progress;
 mod simulate;
 mod sweep;
@@ -70,6 +71,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Sweep(args) => sweep::sweep(args, matches),
         Command::Models(models) => models::models(models, &explicit),
         Command::Plugin(command) => plugin::plugin(command),
+        Command::Policy(command) => policy::policy(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut command(), "windtunnel", &mut script);

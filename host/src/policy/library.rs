@@ -35,7 +35,17 @@ macro_rules! shipped {
 }
 
 shipped! {
-    Routing "routing": "jsq";
+    Admission "admission": "aimd" "always-admit" "early-rejection" "gaie-saturation"
+        "gradient-limit" "reject-all" "tenant-budgets" "tier-shed" "token-bucket"
+        "token-bucket-tenant";
+    Routing "routing": "always-busiest" "dynamo-kv" "jsq" "least-loaded" "least-tokens" "llm-d"
+        "mooncake-conductor" "power-of-two" "preble-e2" "predicted-latency" "prefix-affinity"
+        "random" "round-robin" "session-affinity" "sglang-cache-aware" "two-weights" "vllm-dp"
+        "weighted";
+    Priority "priority": "constant" "inverted-slo" "slo-based" "slo-class";
+    Scheduler "scheduler": "edf" "fcfs" "ltr" "mlfq" "priority-aging" "priority-fcfs"
+        "reverse-priority" "sjf" "sjf-predicted" "vtc";
+    Preemption "preemption": "fcfs" "least-progress" "priority";
 }
 
 /// The scripts that fill `hook`.

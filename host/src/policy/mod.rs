@@ -19,5 +19,5 @@ pub use param::{Hook, Param};
 pub use spec::{
     ADMISSION_POLICIES, AdmissionSpec, Choice, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec,
     ROUTING_POLICIES, RoutingSpec, SCHEDULERS, SCORERS, ScorerKind, SloPriorities, built_in,
-    parse_scorers,
+    describe, parse_scorers,
 };

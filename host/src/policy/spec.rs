@@ -52,6 +52,42 @@ pub fn built_in(hook: Hook) -> &'static [&'static str] {
     }
 }
 
+/// What a built-in policy does, in a sentence; empty for a name that is none.
+#[must_use]
+pub fn describe(hook: Hook, name: &str) -> &'static str {
+    match (hook, name) {
+        (Hook::Admission, "always-admit") => "Everybody comes in.",
+        (Hook::Admission, "token-bucket") => {
+            "Prompt tokens cost tokens of a bucket that refills with time."
+        }
+        (Hook::Admission, "reject-all") => "Nobody comes in.",
+        (Hook::Admission, "tier-shed") => "Under load, only classes of a least priority come in.",
+        (Hook::Admission, "gaie-legacy") => "A saturated cluster refuses sheddable classes.",
+        (Hook::Routing, "round-robin") => "The instances in turn.",
+        (Hook::Routing, "least-loaded") => "The least effective load.",
+        (Hook::Routing, "weighted") => "The highest weighted sum of scores; llm-d's defaults.",
+        (Hook::Routing, "prefix-affinity") => {
+            "Repeated prompts to where they went before, others to the least loaded."
+        }
+        (Hook::Routing, "always-busiest") => {
+            "The most effective load: what a broken balancer would do."
+        }
+        (Hook::Priority, "slo-class") => "The SLO class alone.",
+        (Hook::Priority, "constant") => "Everyone is equal.",
+        (Hook::Priority, "slo-based") => {
+            "Class and age: a second of waiting makes up for one class step."
+        }
+        (Hook::Priority, "inverted-slo") => "The negative of slo-based.",
+        (Hook::Scheduler, "fcfs") => "First come, first served.",
+        (Hook::Scheduler, "priority-fcfs") => "The most urgent first, then by arrival.",
+        (Hook::Scheduler, "sjf") => "The shortest prompt first.",
+        (Hook::Scheduler, "reverse-priority") => "The least urgent first.",
+        (Hook::Preemption, "fcfs") => "The last one admitted.",
+        (Hook::Preemption, "priority") => "The least urgent; among equals the latest.",
+        _ => "",
+    }
+}
+
 /// A scorer of weighted routing; each gives every instance a number in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScorerKind {
@@ -369,6 +405,17 @@ impl Default for PolicySpec {
 }
 
 impl PolicySpec {
+    /// Fills a hook from a file.
+    pub fn fill(&mut self, hook: Hook, policy: External) {
+        match hook {
+            Hook::Admission => self.admission = AdmissionSpec::External(policy),
+            Hook::Routing => self.routing = RoutingSpec::External(policy),
+            Hook::Priority => self.priority = Choice::External(policy),
+            Hook::Scheduler => self.scheduler = Choice::External(policy),
+            Hook::Preemption => self.preemption = Choice::External(policy),
+        }
+    }
+
     /// The policies that come from files, by hook.
     pub fn external(&self) -> impl Iterator<Item = (Hook, &External)> {
         let admission = match &self.admission {

@@ -1,8 +1,10 @@
 //! Integration tests: everything here goes through the command line or the public library, as a user would.
 #![allow(clippy::print_stdout, reason = "the sweep says how many cases ran")]
 
+mod baselines;
 mod cases;
 mod errors;
+mod filled;
 mod help;
 mod hooks;
 mod hostile;
@@ -18,3 +20,4 @@ mod rules;
 mod scripts;
 mod support;
 mod sweep;
+mod twins;

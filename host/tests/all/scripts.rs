@@ -6,7 +6,7 @@ use windtunnel::cluster::Cluster;
 use windtunnel::instance::{EngineConfig, EngineRules};
 use windtunnel::latency::LatencyModel;
 use windtunnel::policy::lua::Program;
-use windtunnel::policy::{AdmissionSpec, Builder, Choice, External, Hook, PolicySpec, RoutingSpec};
+use windtunnel::policy::{Builder, External, Hook, PolicySpec};
 use windtunnel::record::RunRecord;
 use windtunnel::request::{Source, Symbols};
 
@@ -22,13 +22,7 @@ pub(crate) fn spec(hook: Hook, text: &str) -> PolicySpec {
 
 /// The same spec with `policy` in `hook`.
 pub(crate) fn fill(mut spec: PolicySpec, hook: Hook, policy: External) -> PolicySpec {
-    match hook {
-        Hook::Admission => spec.admission = AdmissionSpec::External(policy),
-        Hook::Routing => spec.routing = RoutingSpec::External(policy),
-        Hook::Priority => spec.priority = Choice::External(policy),
-        Hook::Scheduler => spec.scheduler = Choice::External(policy),
-        Hook::Preemption => spec.preemption = Choice::External(policy),
-    }
+    spec.fill(hook, policy);
     spec
 }
 

@@ -43,7 +43,7 @@ fn told(hook: Hook) -> Told {
             text: &[
                 "Called once per admitted request, `--routing-latency` after admission, and again after each hold (`req.attempts` counts them). \
                  A file gives exactly one of the forms.",
-                "Prefix signals are computed when asked for. Scores go into the decision trace; without them the regret of a decision is not known.",
+                "Prefix signals are computed when asked for. Scores go into the decision trace; without them it ranks the instances by effective load.",
             ],
             rust: &[
                 "Router::route(&mut self, &RequestView, &ClusterView) -> Result<Route, PolicyError>",
@@ -130,8 +130,9 @@ fn hook_section(out: &mut String, hook: Hook) {
         out,
         "\n## {title}\n\n`{flag}`; `{hook}` in bundles and files.\n"
     );
-    for paragraph in text {
-        let _ = writeln!(out, "{paragraph}\n");
+    for text in text {
+        paragraph(out, text);
+        out.push('\n');
     }
     out.push_str("| Lua | returns |\n|---|---|\n");
     for function in api::hook_functions(hook) {
@@ -204,10 +205,14 @@ fn plural(of: Type) -> String {
 }
 
 fn events(out: &mut String) {
+    out.push_str("\n## Events\n\n");
+    paragraph(
+        out,
+        "Handlers stand in the same table as the hooks. An event that nobody has a handler for costs nothing. In Rust all come to `on_event(&Event)`, in C \
+         to `on_event`, with the kind in the event, and only if `interests` asks for them.",
+    );
     out.push_str(
-        "\n## Events\n\nHandlers stand in the same table as the hooks. An event that nobody has a handler for costs nothing. \
-         In Rust all come to `on_event(&Event)`, in C to\n`on_event`, with the kind in the event, and only if `interests` asks for them.\n\n\
-         | handler | admission, routing | scheduler | called when |\n|---|---|---|---|\n",
+        "\n| handler | admission, routing | scheduler | called when |\n|---|---|---|---|\n",
     );
     let mark = |yes| if yes { "yes" } else { "" };
     for handler in HANDLERS {
@@ -220,9 +225,11 @@ fn events(out: &mut String) {
             handler.function.doc.join(" ")
         );
     }
-    out.push_str(
-        "\nA scheduler hears of its own instance only. Handlers return nothing and can ask nothing: `rng` and the estimates are for hooks \
-         and `on_tick`.\nOf a flat table that fills several hooks, a handler is called once per event.\n",
+    out.push('\n');
+    paragraph(
+        out,
+        "A scheduler hears of its own instance only. Handlers return nothing and can ask nothing: `rng` and the estimates are for hooks and `on_tick`. \
+         Of a flat table that fills several hooks, a handler is called once per event.",
     );
 }
 
@@ -242,36 +249,45 @@ fn refreshing(out: &mut String) {
         "\n| Lua | Rust | C | the numbers of waiting requests |\n|---|---|---|---|\n\
          | `priority` or `key` without `refresh_us` | `KeyRefresh::AtEnqueue` | `WT_AT_ENQUEUE` | never change |\n\
          | `refresh_us = N` | `KeyRefresh::Every(N)` | N | are renewed at the first step of each N microseconds of the clock that could admit somebody |\n\
-         | `refresh_us = 0`; `score` or `order` without `refresh_us` | `KeyRefresh::EachStep` | `WT_EACH_STEP` | are renewed before each step that could admit somebody |\n\n\
-         Between renewals the engine runs ahead without asking. A changing priority renews the scheduler's keys, too.\n",
+         | `refresh_us = 0`; `score` or `order` without `refresh_us` | `KeyRefresh::EachStep` | `WT_EACH_STEP` | are renewed before each step that could \
+         admit somebody |\n\n",
+    );
+    paragraph(
+        out,
+        "Between renewals the engine runs ahead without asking. A changing priority renews the scheduler's keys, too.",
     );
 }
 
 fn views(out: &mut String) {
-    out.push_str(
-        "\n## Views\n\nThe C structs are `wt_request_view`, `wt_queued_view`, `wt_running_view`, `wt_instance_view`, `wt_cluster_view`, \
-         `wt_queue_view` and `wt_event`; the Rust ones\n`RequestView` and so on. Fields have the same names everywhere.\n",
+    out.push_str("\n## Views\n\n");
+    paragraph(
+        out,
+        "Fields have the same names everywhere. In Rust and C the methods are functions of the view's `host`, and a policy declares what it reads in its \
+         `interests`. What a file reads is taken from its text, so spell fields out: `inst[\"queue_\" .. \"depth\"]` finds nothing.",
     );
     for view in View::ALL {
-        let _ = write!(out, "\n### {}\n\n{}", view.name(), view.doc());
+        let _ = write!(out, "\n### {}\n\n", view.name());
+        let mut doc = view.doc().to_owned();
         if let Some(of) = view.extends() {
-            let _ = write!(out, " It has all fields of a {}, too.", of.name());
+            let _ = write!(doc, " It has all fields of a {}, too.", of.name());
         }
+        let (rust, c) = compiled(view);
+        let _ = write!(doc, " `{rust}` in Rust, `{c}` in C.");
         let aged = view == View::Instance;
         if aged {
-            out.push_str(
-                " *Scraped* fields are as old as the last scrape (`inst:age_us()`, at most `--snapshot-refresh-interval`) and 0 before the first.",
-            );
+            doc += " *Scraped* fields are as old as the last scrape (`inst:age_us()`, at most `--snapshot-refresh-interval`) and 0 before the first.";
         }
+        paragraph(out, &doc);
         out.push_str(if aged {
-            "\n\n| field | unit | age | |\n|---|---|---|---|\n"
+            "\n| field | unit | age | |\n|---|---|---|---|\n"
         } else {
-            "\n\n| field | unit | |\n|---|---|---|\n"
+            "\n| field | unit | |\n|---|---|---|\n"
         });
         for field in view.fields() {
-            let unit = match field.unit {
-                "us" => "µs",
-                unit => unit,
+            let unit = if field.unit == "us" {
+                "µs"
+            } else {
+                field.unit
             };
             let age = match field.age {
                 _ if !aged => "",
@@ -282,19 +298,29 @@ fn views(out: &mut String) {
             let _ = writeln!(out, "| `{}` | {unit} |{age} {} |", field.name, field.doc);
         }
         for method in view.methods() {
-            let age = if aged { " |" } else { "" };
-            let _ = writeln!(
-                out,
-                "| `:{}` | |{age} {} |",
-                method.call(),
-                method.doc.join(" ")
-            );
+            let age = match (aged, method.name) {
+                (false, _) => "",
+                (true, "precise_prefix_blocks") => " `--cache-signal-delay` |",
+                (true, _) => " fresh |",
+            };
+            let doc = method.doc.join(" ");
+            let _ = writeln!(out, "| `:{}` | |{age} {doc} |", method.call());
         }
     }
-    out.push_str(
-        "\nIn Rust and C the methods are functions of the view's `host`, and a policy declares what it reads in its `interests`; a file's fields are taken \
-         from its text, so\nspell them out: `inst[\"queue_\" .. \"depth\"]` finds nothing. Precise prefix hits are as old as `--cache-signal-delay`.\n",
-    );
+}
+
+/// A view's name in Rust and in C.
+fn compiled(view: View) -> (&'static str, &'static str) {
+    match view {
+        View::Request => ("RequestView", "wt_request_view"),
+        View::QueuedRequest => ("QueuedView", "wt_queued_view"),
+        View::RunningRequest => ("RunningView", "wt_running_view"),
+        View::Instance => ("InstanceView", "wt_instance_view"),
+        View::Cluster => ("ClusterView", "wt_cluster_view"),
+        View::Queue => ("QueueView", "wt_queue_view"),
+        View::Event => ("Event", "wt_event"),
+        View::Setup => ("Setup", "wt_setup"),
+    }
 }
 
 fn globals(out: &mut String) {
@@ -303,24 +329,23 @@ fn globals(out: &mut String) {
         let _ = writeln!(out, "| `{}` | {} |", table.name, table.doc);
     }
     for function in FUNCTIONS {
-        let _ = writeln!(
-            out,
-            "| `{}` | {} |",
-            function.call(),
-            function.doc.join(" ")
-        );
+        let doc = function.doc.join(" ");
+        let _ = writeln!(out, "| `{}` | {doc} |", function.call());
     }
     let standard: Vec<String> = STANDARD.iter().map(|name| format!("`{name}`")).collect();
-    let (first, second) = standard.split_at(standard.len() / 2);
-    let _ = writeln!(
+    out.push('\n');
+    paragraph(
         out,
-        "\nOf Luau's own: {},\n{}. All are read-only, and there are no others: state lives in locals.",
-        first.join(", "),
-        second.join(", ")
+        &format!(
+            "Of Luau's own: {}. All are read-only, and there are no others: state lives in locals.",
+            standard.join(", ")
+        ),
     );
-    out.push_str(
-        "\nA parameter is declared in a comment, `--@param weight = 2.0, 0..10  What it does`, and read as `cfg.weight`. `int` and `log` may stand after the \
-         range: whole numbers only; a scale\nfor tuners. `--policy-param weight=3` or `params:` in a bundle set it.\n",
+    out.push('\n');
+    paragraph(
+        out,
+        "A parameter is declared in a comment, `--@param weight = 2.0, 0..10  What it does`, and read as `cfg.weight`. After the range may stand `int`, for \
+         whole numbers only, and `log`, a scale for tuners. `--policy-param weight=3` or `params:` in a bundle set it.",
     );
 }
 
@@ -328,20 +353,45 @@ fn limits(out: &mut String) {
     let _ = write!(
         out,
         "\n## Limits and errors\n\n\
-         | limit | |\n|---|---|\n\
+         | limit of a script | |\n|---|---|\n\
          | one call | {} units; a unit is a loop iteration or a function call, and library functions pay by size |\n\
          | one run | {} units |\n\
          | memory of a file, all copies together | {} MiB |\n\
-         | one call by the clock | {} s, a last wall against what counts for little and takes long |\n\n\
-         `--trusted` lifts them. What is counted is the same on every machine, so a file that passes passes everywhere.\n\n\
-         An error ends the run with exit code 2 and a message that names hook, request, file and line. Errors are: whatever the file raises, a limit (no \
-         `pcall` gets around it), a name\nthat does not exist (with the nearest that does), and an answer that is none: NaN or nothing where a number is \
-         due, a position out of range or not whole. In Rust\nan `Err` or a panic ends the run in the same way, in C a return value other than 0.\n",
+         | one call by the clock | {} s, a last wall against what counts for little and takes long |\n\n",
         grouped(CALL_UNITS),
         grouped(RUN_UNITS),
         MEMORY >> 20,
         LONGEST_CALL.as_secs(),
     );
+    paragraph(
+        out,
+        "`--trusted` lifts them. Units are counted alike on every machine.",
+    );
+    out.push('\n');
+    paragraph(
+        out,
+        "An error ends the run with exit code 2 and a message that names hook, request, file and line. Errors are: whatever the file raises, a limit (no \
+         `pcall` gets around it), a name that does not exist (with the nearest that does), and an answer that is none: NaN or nothing where a number is due, a \
+         position out of range or not whole. In Rust an `Err` or a panic ends the run in the same way, in C a return value other than 0.",
+    );
+}
+
+/// Writes a paragraph in lines of at most 150 characters.
+fn paragraph(out: &mut String, text: &str) {
+    let mut width = 0;
+    for word in text.split(' ') {
+        let letters = word.chars().count();
+        if width > 0 && width + 1 + letters > 150 {
+            out.push('\n');
+            width = 0;
+        } else if width > 0 {
+            out.push(' ');
+            width += 1;
+        }
+        out.push_str(word);
+        width += letters;
+    }
+    out.push('\n');
 }
 
 /// `2000000` as `2,000,000`.

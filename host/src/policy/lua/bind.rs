@@ -48,39 +48,49 @@ pub(super) fn columns(mentions: &Mentions, instances: u32) -> Vec<(&'static str,
         .collect()
 }
 
-/// What to say about a name that a view has not.
-pub(super) fn unknown(view: &str, name: &str) -> String {
-    fn names<G>(fields: Vec<Shown<G>>) -> Vec<&'static str> {
-        fields.iter().map(|f| f.name).collect()
-    }
-    let mut valid = match view {
-        "inst" => names(fields::of::<InstanceView>()),
+fn names<G>(fields: Vec<Shown<G>>) -> Vec<&'static str> {
+    fields.iter().map(|f| f.name).collect()
+}
+
+/// All names of a view, methods included.
+fn all_names(view: &str) -> Vec<&'static str> {
+    let mut all = match view {
+        "inst" | "column" => names(fields::of::<InstanceView>()),
         "req" => names(fields::of::<RequestView>()),
         "ev" => names(fields::of::<Event>()),
         "queue" => names(fields::queue()),
-        "column" => names(fields::of::<InstanceView>()),
         _ => vec!["now_us", "n", "instances"],
     };
     match view {
-        "inst" => valid.extend([
+        "inst" => all.extend([
             "precise_prefix_blocks",
             "approximate_prefix_blocks",
             "age_us",
         ]),
-        "column" => valid.extend(["precise_prefix_blocks", "approximate_prefix_blocks"]),
+        "column" => all.extend(["precise_prefix_blocks", "approximate_prefix_blocks"]),
         "req" => {
-            valid.extend(names(fields::of::<QueuedView<'_>>()));
-            valid.extend(names(fields::of::<RunningView<'_>>()));
-            valid.push("prompt_blocks");
+            all.extend(names(fields::of::<QueuedView<'_>>()));
+            all.extend(names(fields::of::<RunningView<'_>>()));
+            all.push("prompt_blocks");
         }
         _ => {}
     }
-    if view != "column" && valid.contains(&name) {
+    all
+}
+
+/// Has a view this field or method, in some hook?
+pub(super) fn has(view: &str, name: &str) -> bool {
+    all_names(view).contains(&name)
+}
+
+/// What to say about a name that a view has not.
+pub(super) fn unknown(view: &str, name: &str) -> String {
+    if view != "column" && has(view, name) {
         return format!(
             "{view}.{name} is not there: either this hook does not have it, or the file must spell its name out"
         );
     }
-    let hint = crate::input::nearest(name, valid.iter().copied())
+    let hint = crate::input::nearest(name, all_names(view))
         .map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
     format!("{view} has no field \"{name}\"{hint}")
 }

@@ -14,12 +14,14 @@ mod engine;
 pub mod fields;
 mod front;
 mod interrupt;
+mod lint;
 mod module;
 mod program;
 mod vm;
 
 pub use api::globals;
 pub use budget::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
+pub use lint::{Finding, lint};
 pub use module::Loader;
 pub use program::{Program, declarations};
 pub use vm::Facts;

@@ -299,6 +299,14 @@ impl Loader {
         }
     }
 
+    /// The hooks that a program fills.
+    ///
+    /// # Errors
+    /// When the file does not run, or its table is wrong.
+    pub fn hooks(&mut self, program: &Arc<Program>) -> Result<Vec<Hook>, InputError> {
+        Ok(self.module(program, None, &mut |_| 0)?.hooks())
+    }
+
     /// The copy of a program at the front end (`None`) or on an instance.
     pub(super) fn module(
         &mut self,

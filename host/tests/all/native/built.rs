@@ -93,15 +93,40 @@ type Edit = (&'static str, &'static str, &'static str);
 /// The contracts that fixtures are built against: version of the crate, and what was edited in the pinned copy.
 const CONTRACTS: &[(&str, &[Edit])] = &[
     ("1.0.0", &[]),
-    ("1.7.0", &[]),
+    // As the contract is meant to grow: a field, a function and a method at the ends.
+    (
+        "1.1.0",
+        &[
+            (
+                "src/views.rs",
+                "        max_step_tokens: u32, \"tokens\";\n",
+                "        max_step_tokens: u32, \"tokens\";\n        /// Later.\n        later: u64, \"\";\n",
+            ),
+            (
+                "src/abi.rs",
+                "    pub new_victim: extern \"C\" fn(u32, SetupView<'_>) -> RResult<VictimBox, RString>,\n",
+                "    pub new_victim: extern \"C\" fn(u32, SetupView<'_>) -> RResult<VictimBox, RString>,\n    /// Later.\n    pub later: extern \"C\" fn() -> u32,\n",
+            ),
+            (
+                "src/abi/declare.rs",
+                "        new_victim: new_victim::<P>,\n",
+                "        new_victim: new_victim::<P>,\n        later: { extern \"C\" fn later() -> u32 { 11 } later },\n",
+            ),
+            (
+                "src/abi/objects.rs",
+                "}\n\n/// A router of a plugin.",
+                "    /// Later.\n    fn later(&self) -> u32 {\n        5\n    }\n}\n\n/// A router of a plugin.",
+            ),
+        ],
+    ),
     ("2.0.0", &[]),
     // Claims to be 1.0 and is not.
     (
         "1.0.1",
         &[(
             "src/views.rs",
-            "        reserved: u32, \"\";\n    }\n}\n\ntable! {\n    /// One serving instance",
-            "        reserved: u32, \"\";\n        /// One more.\n        more: u64, \"\";\n    }\n}\n\ntable! {\n    /// One serving instance",
+            "        slo_class: u32, \"\";\n    }\n}\n",
+            "        slo_class: u32, \"\";\n        /// One more.\n        more: u64, \"\";\n    }\n}\n",
         )],
     ),
 ];
@@ -121,8 +146,10 @@ windtunnel_plugin_api::export_plugin! { name: \"first\"; version: \"0\"; routing
 pub(super) struct Fixtures {
     /// Every hook and misbehaviour, built against the pinned copy of 1.0.
     pub(super) zoo: PathBuf,
-    /// Built for 1.7.
+    /// Built for 1.1, which has more.
     pub(super) newer: PathBuf,
+    /// A program that speaks 1.1.
+    pub(super) later_host: PathBuf,
     /// Built for 2.0.
     pub(super) other_major: PathBuf,
     /// Built for a 1.0 with another layout.
@@ -186,13 +213,21 @@ pub(super) fn fixtures() -> &'static Fixtures {
             Some("1.0.0"),
             &[("lib.rs", &zoo.0), ("policies.rs", &zoo.1)],
         );
-        for (name, version) in [("newer", "1.7.0"), ("other-major", "2.0.0"), ("forged", "1.0.1")] {
+        for (name, version) in [("newer", "1.1.0"), ("other-major", "2.0.0"), ("forged", "1.0.1")] {
             member(name, Some(version), &[("lib.rs", SMALLEST)]);
         }
         let stranger = "#[unsafe(no_mangle)]\npub extern \"C\" fn hello() -> u32 {\n    7\n}\n";
         member("stranger", None, &[("lib.rs", stranger)]);
+        let host = folder.join("crates/later-host");
+        let rest = "[dependencies]\nwindtunnel-plugin-api = { path = \"../../../contracts/1.1.0\" }\n";
+        put(
+            &host.join("Cargo.toml"),
+            &manifest("later-host", "0.0.0", rest),
+        );
+        put(&host.join("src/main.rs"), &data("later_host.rs"));
         cargo(&folder, &[]);
         Fixtures {
+            later_host: target().join("debug/later-host"),
             zoo: debug("zoo"),
             newer: debug("newer"),
             other_major: debug("other-major"),

@@ -172,34 +172,22 @@ fn explain(error: &LibraryError, speaks: (u32, u32)) -> String {
     }
 }
 
-/// The first difference in a report on layouts, on one line: what follows `Error:` up to an empty line or the next heading.
+/// The first difference in a report on layouts, on one line: the type, and what follows `Error:` up to an empty line.
 fn difference(report: &str) -> String {
-    let mut words = Vec::new();
-    let mut inside = false;
-    for line in report.lines().map(str::trim) {
-        if let Some(rest) = line.strip_prefix("Error:") {
-            if words.len() > 1 {
-                break;
-            }
-            words.clear();
-            inside = true;
-            words.push(rest.trim());
-        } else if inside && (line.is_empty() || line.starts_with("0 error") || words.len() > 5) {
-            inside = false;
-        } else if inside {
-            words.push(line);
+    let mut lines = report.lines().map(str::trim);
+    let mut of = "";
+    while let Some(line) = lines.next() {
+        if line == "--- Type Layout ---" {
+            of = lines.next().unwrap_or_default();
+            of = of.strip_prefix("type:").unwrap_or(of);
+        } else if let Some(error) = line.strip_prefix("Error:") {
+            let rest = lines.by_ref().take_while(|line| !line.is_empty());
+            let words: Vec<&str> = std::iter::once(error).chain(rest).take(8).collect();
+            let text: String = words.join(" ").chars().take(160).collect();
+            return format!("{of}: {text}");
         }
     }
-    let text = words.join(" ");
-    let mut text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.is_empty() {
-        text.push_str("abi_stable does not say where");
-    }
-    if let Some((at, _)) = text.char_indices().nth(160) {
-        text.truncate(at);
-        text.push_str("...");
-    }
-    text
+    "abi_stable does not say where".into()
 }
 
 fn c_plugin(handle: &Handle, speaks: (u32, u32)) -> Result<(CPlugin, Info), String> {
@@ -210,4 +198,21 @@ fn c_plugin(handle: &Handle, speaks: (u32, u32)) -> Result<(CPlugin, Info), Stri
             .map_err(|e| chain(&e))?
     };
     unsafe { CPlugin::read(plugin, speaks) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_thousand_lines_one_is_left() {
+        let layout = "Layout of expected type:\n    --- Type Layout ---\n    type:Event\n    size:64 align:8\n\n";
+        let fine = "Compared <this>:\n    --- Type Layout ---\n    type:Root\n0 error(s).\n\n";
+        let error = "\n\nError:incompatible type size\nExpected:\n    64\nFound:\n    72\n\nError:too many fields\n";
+        assert_eq!(
+            difference(&format!("{fine}{layout}{error}")),
+            "Event: incompatible type size Expected: 64 Found: 72"
+        );
+        assert_eq!(difference(fine), "abi_stable does not say where");
+    }
 }

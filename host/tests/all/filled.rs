@@ -1,0 +1,84 @@
+//! Clusters whose hooks are filled by the files in `policies/`, in whole or in part.
+
+use crate::cases::Case;
+use crate::lab::{self, Affine, Ask, Script};
+use crate::scripts::fill;
+use crate::support::root;
+use std::sync::Arc;
+use windtunnel::cluster::{Cluster, ClusterConfig};
+use windtunnel::latency::LatencyModel;
+use windtunnel::policy::{Choice, Hook, Opener, PolicySpec, Reference};
+use windtunnel::record::RunRecord;
+use windtunnel::request::Source;
+use windtunnel_plugin_api::{Router, Scheduler};
+
+/// A policy file with values for some of its parameters.
+#[derive(Clone, Debug)]
+pub(crate) struct File {
+    /// Which hook it fills.
+    pub(crate) hook: Hook,
+    /// Below the project's folder.
+    pub(crate) path: String,
+    pub(crate) params: Vec<(String, f64)>,
+}
+
+/// The file `policies/<hook>/<name>.lua`.
+pub(crate) fn file(hook: Hook, name: &str, params: &[(&str, f64)]) -> File {
+    File {
+        hook,
+        path: format!("policies/{hook}/{name}.lua"),
+        params: params.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
+    }
+}
+
+/// The policies, but for the hooks that the files fill.
+pub(crate) fn scripted(policies: &PolicySpec, files: &[File]) -> PolicySpec {
+    let mut spec = policies.clone();
+    let mut opener = Opener::new(false);
+    for File { hook, path, params } in files {
+        let script = Reference::Script(root().join(path));
+        let policy = match opener.open(*hook, &script, &mut |_| params.clone()) {
+            Ok(Choice::External(policy)) => policy,
+            Ok(Choice::Named(name)) => panic!("{path} is the built-in {name}"),
+            Err(e) => panic!("{path}: {e}"),
+        };
+        spec = fill(spec, *hook, policy);
+    }
+    spec
+}
+
+/// A compiled policy in the place of a built-in.
+#[derive(Default)]
+pub(crate) struct Compiled {
+    pub(crate) router: Option<Box<dyn Router>>,
+    /// Makes the scheduler of each instance.
+    pub(crate) scheduler: Option<fn() -> Box<dyn Scheduler>>,
+}
+
+/// Runs the case, with compiled policies where they are given.
+pub(crate) fn run(case: &Case, compiled: Compiled) -> Result<RunRecord, String> {
+    let mut script = Script::new(&case.asks);
+    let (mut front, mut hooks) = lab::policies(&case.policies, &case.config, script.symbols_mut());
+    if let Some(router) = compiled.router {
+        front.router = router;
+    }
+    if let Some(make) = compiled.scheduler {
+        hooks.iter_mut().for_each(|hooks| hooks.scheduler = make());
+    }
+    let latency: Arc<dyn LatencyModel> = Arc::new(case.latency);
+    let cluster = Cluster::new(case.config.clone(), &latency, front, hooks, &mut script);
+    Ok(lab::run_checked(cluster)?.0)
+}
+
+/// Runs `asks` with these files and default built-ins; the run must end without a fault.
+pub(crate) fn drive(
+    config: ClusterConfig,
+    latency: Affine,
+    files: &[File],
+    asks: &[Ask],
+) -> RunRecord {
+    let policies = scripted(&PolicySpec::default(), files);
+    let record = lab::run(config, latency, &policies, asks);
+    assert_eq!(record.fault, None);
+    record
+}
