@@ -136,18 +136,16 @@ fn hook_section(out: &mut String, hook: Hook) {
     }
     out.push_str("| Lua | returns |\n|---|---|\n");
     for function in api::hook_functions(hook) {
-        let _ = writeln!(out, "| `{}` | {} |", function.call(), answers(function));
+        let takes: Vec<String> = function.takes.iter().map(typed).collect();
+        let call = format!("{}({})", function.name, takes.join(", "));
+        let _ = writeln!(out, "| `{call}` | {} |", answers(function));
     }
-    out.push('\n');
-    for function in api::hook_functions(hook) {
-        for slot in function.takes {
-            let _ = writeln!(
-                out,
-                "* `{}` of `{}`: {}",
-                slot.name,
-                function.name,
-                argument(slot)
-            );
+    let mut noted: Vec<&str> = Vec::new();
+    for slot in api::hook_functions(hook).iter().flat_map(|f| f.takes) {
+        if !slot.doc.is_empty() && !noted.contains(&slot.name) {
+            let start = if noted.is_empty() { "\n" } else { "" };
+            let _ = writeln!(out, "{start}* `{}`: {}", slot.name, slot.doc);
+            noted.push(slot.name);
         }
     }
     out.push_str("\n```rust\n");
@@ -174,33 +172,17 @@ fn answers(function: &Function) -> String {
     answers.join("; ")
 }
 
-fn argument(slot: &Slot) -> String {
-    match slot.doc {
-        "" => kind(slot.kind),
-        doc => format!("{}, {doc}", kind(slot.kind)),
-    }
+/// `req: Request`
+fn typed(slot: &Slot) -> String {
+    format!("{}: {}", slot.name, super::stubs::luau_type(slot.kind))
 }
 
-fn kind(kind_of: Type) -> String {
-    match kind_of {
-        Type::Number => "a number".into(),
-        Type::Boolean => "`true` or `false`".into(),
-        Type::Text => "a text".into(),
-        Type::Any => "anything".into(),
-        Type::Buffer => "a buffer".into(),
-        Type::Wait => "`hold(us)` or `delay(us)`".into(),
-        Type::View(view) => format!("[{}](#{})", view.name(), view.name().to_lowercase()),
-        Type::List(of) => format!("a list of {}", plural(*of)),
-        Type::Numbers => "numbers by name".into(),
-        Type::Iterator => "an iterator".into(),
-        Type::Either(a, b) => format!("{} or {}", kind(*a), kind(*b)),
-    }
-}
-
-fn plural(of: Type) -> String {
+fn kind(of: Type) -> String {
     match of {
-        Type::Number => "numbers".into(),
-        other => kind(other),
+        Type::Number => "a number".into(),
+        Type::Text => "a text".into(),
+        Type::List(of) if *of == Type::Number => "a list of numbers".into(),
+        other => format!("`{}`", super::stubs::luau_type(other)),
     }
 }
 

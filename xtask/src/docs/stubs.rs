@@ -79,7 +79,7 @@ fn field_doc(field: &FieldDoc, aged: bool) -> String {
     format!("{}{unit}{age}", field.doc)
 }
 
-fn luau_type(kind: Type) -> String {
+pub(super) fn luau_type(kind: Type) -> String {
     match kind {
         Type::Number => "number".into(),
         Type::Boolean => "boolean".into(),
@@ -113,7 +113,12 @@ fn luau_takes(function: &Function) -> String {
 }
 
 fn luau_gives(function: &Function) -> String {
-    let gives: Vec<String> = function.gives.iter().map(luau_slot).collect();
+    // An optional answer may be missing only if it is any number of answers.
+    let give = |slot: &Slot| match slot.optional {
+        true => format!("...{}", luau_type(slot.kind)),
+        false => luau_type(slot.kind),
+    };
+    let gives: Vec<String> = function.gives.iter().map(give).collect();
     match &gives[..] {
         [one] if !one.contains(' ') => one.clone(),
         all => format!("({})", all.join(", ")),
@@ -389,4 +394,58 @@ pub(super) fn emmy() -> String {
 fn emmy_member(out: &mut String, name: &str, optional: &str, kind: &str, doc: &[&str]) {
     let line = format!("---@field {name}{optional} {kind} {}", doc.join(" "));
     let _ = writeln!(out, "{}", line.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Brackets close in order, and every declared type ends.
+    #[test]
+    fn declarations_are_balanced() {
+        let text = luau();
+        let code = || {
+            text.lines()
+                .filter(|line| !line.trim_start().starts_with("--"))
+        };
+        let mut open = Vec::new();
+        for letter in code().flat_map(str::chars) {
+            match letter {
+                '(' | '{' | '[' => open.push(letter),
+                ')' => assert_eq!(open.pop(), Some('(')),
+                '}' => assert_eq!(open.pop(), Some('{')),
+                ']' => assert_eq!(open.pop(), Some('[')),
+                _ => {}
+            }
+        }
+        assert!(open.is_empty());
+        let begins = code()
+            .filter(|line| line.starts_with("declare extern type "))
+            .count();
+        assert_eq!(begins, View::ALL.len() + 1);
+        assert_eq!(code().filter(|line| *line == "end").count(), begins);
+    }
+
+    #[test]
+    fn both_stubs_have_every_name() {
+        let (luau, emmy) = (luau(), emmy());
+        for view in View::ALL {
+            for field in view.fields() {
+                assert!(
+                    luau.contains(&format!("    {}: ", field.name)),
+                    "{}",
+                    field.name
+                );
+                assert!(
+                    emmy.contains(&format!("---@field {} ", field.name)),
+                    "{}",
+                    field.name
+                );
+            }
+        }
+        for function in FUNCTIONS {
+            assert!(luau.contains(&format!("declare function {}(", function.name)));
+            assert!(emmy.contains(&format!("\nfunction {}(", function.name)));
+        }
+    }
 }
