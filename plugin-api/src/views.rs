@@ -2,7 +2,6 @@
 //!
 //! Times are microseconds of simulated time. Numbers without a unit that name something (tenant, session, class) are
 //! opaque: equal for equal names, 0 for none. A number whose unit is `position` counts from 0, and 4294967295 is none; scripts see it
-//! counted from 1, and 0 is none. A number whose unit is `position` counts from 0, and 4294967295 is none; scripts see it
 //! counted from 1, and 0 is none.
 
 use crate::table::{kind, table};

@@ -6,10 +6,10 @@ mod policies;
 // What only the plugins' own tests use is dead code here.
 #[allow(dead_code)]
 #[path = "../../../plugins/session-affinity/src/policy.rs"]
-mod session_affinity;
+pub(crate) mod session_affinity;
 #[allow(dead_code)]
 #[path = "../../../plugins/vtc-fair/src/policy.rs"]
-mod vtc_fair;
+pub(crate) mod vtc_fair;
 
 use crate::lab::{self, Affine, Ask, BY_HAND, Round, Script, ask, fresh, roomy};
 use crate::support::{root, windtunnel};

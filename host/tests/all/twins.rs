@@ -3,6 +3,8 @@
 
 use crate::cases::{Case, case};
 use crate::filled::{Compiled, File, file, run, scripted};
+use crate::native::session_affinity::SessionAffinity;
+use crate::native::vtc_fair::VtcFair;
 use crate::oracle;
 use crate::support::root;
 use proptest::prelude::*;
@@ -15,7 +17,7 @@ use windtunnel::policy::{
 };
 use windtunnel::record::{Decision, RunRecord};
 use windtunnel::request::Symbols;
-use windtunnel_plugin_api::{QueueView, RequestView};
+use windtunnel_plugin_api::{PolicyError, QueueView, RequestView, Scheduler, Setup};
 use windtunnel_plugin_least_tokens::LeastTokens;
 
 /// 200 runs of each, or as many as `PROPTEST_CASES` says.
@@ -206,6 +208,21 @@ fn keep_fcfs_together(policies: &mut PolicySpec) {
     }
 }
 
+/// A policy of a plugin, with these parameters.
+fn made<T>(
+    params: &[(&str, f64)],
+    new: impl FnOnce(&mut Setup<'_>) -> Result<T, PolicyError>,
+) -> T {
+    let params: Vec<(String, f64)> = params.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
+    let mut setup = Setup {
+        params: &params,
+        instances: 1,
+        slots: 1,
+        symbol: &mut |_| 0,
+    };
+    new(&mut setup).expect("it can be made")
+}
+
 proptest! {
     #![proptest_config(config())]
 
@@ -242,6 +259,27 @@ proptest! {
         case.policies.routing = RoutingSpec::RoundRobin;
         let compiled = Compiled { router: Some(Box::new(LeastTokens::new())), ..Compiled::default() };
         agree(&case, &[file(Hook::Routing, "least-tokens", &[])], compiled)?;
+    }
+
+    #[test]
+    fn session_affinity_agrees_with_the_compiled_plugin(case in wide(60), bound in prop_oneof![Just(1.0), 1.0..2.0f64]) {
+        let mut case = case;
+        case.policies.routing = RoutingSpec::RoundRobin;
+        let params = [("load_bound", bound), ("points", 50.0)];
+        let compiled = Compiled {
+            router: Some(Box::new(made(&params, SessionAffinity::new))),
+            ..Compiled::default()
+        };
+        agree(&case, &[file(Hook::Routing, "session-affinity", &params)], compiled)?;
+    }
+
+    #[test]
+    fn vtc_agrees_with_the_compiled_plugin(case in case(40)) {
+        let scheduler = || -> Box<dyn Scheduler> {
+            Box::new(made(&[("input_weight", 1.0), ("output_weight", 2.0)], VtcFair::new))
+        };
+        let compiled = Compiled { scheduler: Some(scheduler), ..Compiled::default() };
+        agree(&case, &[file(Hook::Scheduler, "vtc", &[])], compiled)?;
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Router for SessionAffinity {
         }
         self.ring.follow(cluster, self.points);
         let capacity = self.capacity(cluster);
-        let hash = mix(u64::from(request.session));
+        let hash = place(u64::from(request.session));
         let mut owner = None;
         for i in self.ring.from(hash) {
             let owner = *owner.get_or_insert(i);
@@ -106,8 +106,8 @@ impl Ring {
         self.instances = shown().collect();
         self.points.clear();
         for (i, &index) in self.instances.iter().enumerate() {
-            let own =
-                (0..points).map(|k| (mix(u64::from(index) << 32 | u64::from(k) | 1 << 63), i));
+            let number = (u64::from(index) + 1) << 16;
+            let own = (1..=points).map(|k| (place(number + u64::from(k)), i));
             self.points.extend(own);
         }
         self.points.sort_unstable();
@@ -121,10 +121,17 @@ impl Ring {
     }
 }
 
-/// A hash of a number: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-fn mix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+/// The place of a number on the ring: the hash that scripts have, taken twice, since one round leaves the high bits of small numbers close
+/// together.
+fn place(x: u64) -> u64 {
+    hash(hash(x as f64) as f64)
+}
+
+/// FNV-1a of the eight little-endian bytes of a number, its upper 53 bits.
+fn hash(x: f64) -> u64 {
+    let fold = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    x.to_le_bytes()
+        .into_iter()
+        .fold(0xcbf2_9ce4_8422_2325, fold)
+        >> 11
 }

@@ -114,8 +114,26 @@ fn take<G>(table: &str, fields: &[Shown<G>], from: usize, stride: &str) -> Strin
     lines
 }
 
-/// The binding's source for a file that mentions these fields.
-pub(super) fn source(m: &Mentions) -> String {
+/// Leaves out the parts of the binding that none of `wanted` needs.
+fn only(text: &str, wanted: &[&str]) -> String {
+    let mut kept = String::new();
+    let mut there = true;
+    for line in text.lines() {
+        if let Some(functions) = line.strip_prefix("-- @only ") {
+            there = functions.split(' ').any(|f| wanted.contains(&f));
+        } else if line == "-- @end" {
+            there = true;
+        } else if there {
+            kept += line;
+        }
+        // Every line keeps its number.
+        kept.push('\n');
+    }
+    kept
+}
+
+/// The binding's source for a file that mentions these fields and fills these functions.
+pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
     let rows = |own: String| take("r", &m.request, 0, "8") + &own;
     let offsets: String = (0..m.instance.len())
         .map(|k| format!("local COLUMN_{k} = 8 * N * {k}\n"))
@@ -148,7 +166,7 @@ pub(super) fn source(m: &Mentions) -> String {
         ("TAKE_QUEUE", take("queue", &m.queue, 0, "8")),
         ("TAKE_EVENT", take("ev", &m.event, 0, "8")),
     ];
-    let mut text = include_str!("bind.luau").to_owned();
+    let mut text = only(include_str!("bind.luau"), wanted);
     for (name, value) in parts {
         text = text.replace(&format!("{{{{{name}}}}}"), &value);
     }

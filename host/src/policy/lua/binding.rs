@@ -78,7 +78,7 @@ impl Binding {
             vm.facts.instances,
         );
         let entries: Table = vm
-            .call(&vm.bind, arguments)
+            .call(&vm.bind(&filled.names)?, arguments)
             .map_err(|e| InputError::new(e.0))?;
         let event = entries
             .raw_get("event")

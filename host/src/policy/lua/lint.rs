@@ -8,7 +8,7 @@ use crate::input::nearest;
 use crate::policy::param::Hook;
 use full_moon::ast::{
     Assignment, Expression, Field, FunctionBody, FunctionCall, GenericFor, Index, LocalAssignment,
-    LocalFunction, NumericFor, Parameter, Prefix, Repeat, Suffix, Var, VarExpression, While,
+    LocalFunction, NumericFor, Parameter, Prefix, Repeat, Stmt, Suffix, Var, VarExpression, While,
 };
 use full_moon::node::Node;
 use full_moon::tokenizer::TokenReference;
@@ -49,11 +49,19 @@ pub fn lint(program: &Program) -> Result<Vec<Finding>, Finding> {
     })?;
     let mut names = Names::default();
     names.visit_ast(&ast);
+    // Tables that live as long as the copy; those made inside a function are gone when it returns.
+    for statement in ast.nodes().stmts() {
+        if let Stmt::LocalAssignment(node) = statement {
+            names.state(node);
+        }
+    }
     let mut look = Look {
         declared_params: program.declared.iter().map(|p| p.name.as_str()).collect(),
         names,
         found: BTreeSet::new(),
         params_read: BTreeSet::new(),
+        any_param_read: false,
+        functions: 0,
         grows: BTreeMap::new(),
         shrinks: BTreeSet::new(),
     };
@@ -97,7 +105,7 @@ fn is_hook(name: &str) -> bool {
 #[derive(Default)]
 struct Names {
     declared: BTreeSet<String>,
-    /// Top-level and other locals that hold tables made in the file.
+    /// Tables that live as long as the copy.
     tables: BTreeSet<String>,
     views: BTreeMap<String, &'static str>,
     /// Names that stand for different things in different places.
@@ -119,6 +127,14 @@ impl Names {
             .is_some_and(|old| old != view)
         {
             self.unclear.insert(name);
+        }
+    }
+
+    fn state(&mut self, node: &LocalAssignment) {
+        for (name, value) in node.names().iter().zip(node.expressions()) {
+            if matches!(value, Expression::TableConstructor(_)) {
+                self.tables.insert(text(name));
+            }
         }
     }
 
@@ -160,9 +176,6 @@ impl Visitor for Names {
         node.names().iter().for_each(|name| self.declare(name));
         for (name, value) in node.names().iter().zip(node.expressions()) {
             match value {
-                Expression::TableConstructor(_) => {
-                    self.tables.insert(text(name));
-                }
                 Expression::Function(function) if is_hook(&text(name)) => {
                     self.hook(&text(name), function.body());
                 }
@@ -236,6 +249,10 @@ struct Look<'a> {
     names: Names,
     found: BTreeSet<Finding>,
     params_read: BTreeSet<String>,
+    /// Some parameter is read by a name that is made up: it may be any.
+    any_param_read: bool,
+    /// Functions around the place at hand.
+    functions: u32,
     /// Tables that get entries by keys without bound, and where first.
     grows: BTreeMap<String, (usize, usize)>,
     /// Tables from which entries are taken.
@@ -311,8 +328,16 @@ impl Look<'_> {
             Some(Suffix::Call(full_moon::ast::Call::MethodCall(call))) => {
                 self.field(&name, call.name());
             }
+            Some(Suffix::Index(Index::Brackets { .. })) if name == "cfg" => {
+                self.any_param_read = true;
+            }
             _ => {}
         }
+    }
+
+    /// Does a hook put something into a table that outlives it?
+    fn lives(&self, table: &str) -> bool {
+        self.functions > 0 && self.names.tables.contains(table)
     }
 
     /// A loop whose condition never ends it.
@@ -342,7 +367,7 @@ impl Look<'_> {
             }
         }
         for param in &program.declared {
-            if !self.params_read.contains(&param.name) {
+            if !self.any_param_read && !self.params_read.contains(&param.name) {
                 let at = program
                     .text
                     .lines()
@@ -366,6 +391,14 @@ impl Look<'_> {
 }
 
 impl Visitor for Look<'_> {
+    fn visit_function_body(&mut self, _node: &FunctionBody) {
+        self.functions += 1;
+    }
+
+    fn visit_function_body_end(&mut self, _node: &FunctionBody) {
+        self.functions -= 1;
+    }
+
     fn visit_var(&mut self, node: &Var) {
         if let Var::Name(name) = node {
             self.used(name);
@@ -391,7 +424,7 @@ impl Visitor for Look<'_> {
             self.shrinks.extend(target(taking));
         }
         if let Some(table) = target("table.insert")
-            && self.names.tables.contains(&table)
+            && self.lives(&table)
         {
             self.grows.entry(table).or_insert(place(node));
         }
@@ -423,7 +456,7 @@ impl Visitor for Look<'_> {
             let key = expression.to_string();
             let unbounded =
                 key.contains('#') || WITHOUT_BOUND.iter().any(|word| key.contains(word));
-            if unbounded && self.names.tables.contains(&table) {
+            if unbounded && self.lives(&table) {
                 self.grows.entry(table).or_insert(place(variable));
             }
         }
@@ -492,8 +525,10 @@ return {
 --@param used = 1, 0..2
 --@param idle = 1, 0..2
 local seen, sent, per_tenant = {}, {}, {}
+for i = 1, 3 do seen[#seen + 1] = i end
 return {
   admit = function(req)
+    local mine = {} mine[req.serial] = true
     seen[req.serial] = true
     per_tenant[req.tenant] = 1
     req.prompt_tokens = 5
@@ -506,12 +541,12 @@ return {
         let found = findings(text);
         for part in [
             "3:1 warning: parameter \"idle\" is declared and never read",
-            "7:5 warning: state grows: \"seen\" gets an entry for every request",
-            "9:5 warning: req is a view",
-            "10:5 error: this loop never ends",
-            "11:37 error: parameter \"usde\" is not declared with --@param; did you mean \"used\"?",
-            "14:3 warning: state grows: \"sent\"",
-            "14:1 warning: on_dispatch without on_complete",
+            "9:5 warning: state grows: \"seen\" gets an entry for every request",
+            "11:5 warning: req is a view",
+            "12:5 error: this loop never ends",
+            "13:37 error: parameter \"usde\" is not declared with --@param; did you mean \"used\"?",
+            "16:3 warning: state grows: \"sent\"",
+            "16:1 warning: on_dispatch without on_complete",
         ] {
             let line = part.split(' ').next().unwrap_or_default();
             let rest = part.split_once(' ').map_or("", |p| p.1);

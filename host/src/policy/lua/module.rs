@@ -51,7 +51,9 @@ pub(super) struct Module {
 pub(super) struct Filled {
     /// Functions by the names that the binding knows.
     pub(super) functions: Table,
-    /// Names of the handlers among them.
+    /// The names of all of them.
+    pub(super) names: Vec<&'static str>,
+    /// Those among them that handle events.
     pub(super) handlers: Vec<&'static str>,
     pub(super) refresh: Option<KeyRefresh>,
     pub(super) tick_us: i64,
@@ -222,6 +224,7 @@ impl Module {
         let lua = &self.vm.lua;
         let broken = |e: mlua::Error| self.error(e.to_string());
         let functions = lua.create_table().map_err(broken)?;
+        let mut names = Vec::new();
         for name in forms {
             let bound = match (hook, name) {
                 (Hook::Routing, "score") => "route_score",
@@ -229,13 +232,17 @@ impl Module {
                 _ => name,
             };
             functions.raw_set(bound, get(name)).map_err(broken)?;
+            names.push(bound);
         }
         let mut handlers = Vec::new();
         let mut tick_us = 0;
         // Of a flat table, one hook hears the events for all.
         if !(flat && self.heard.get()) {
-            let names = hook.companions();
-            for name in names.into_iter().filter(|name| name.starts_with("on_")) {
+            let companions = hook.companions();
+            for name in companions
+                .into_iter()
+                .filter(|name| name.starts_with("on_"))
+            {
                 if let Some(handler) = get(name) {
                     functions.raw_set(name, handler).map_err(broken)?;
                     handlers.push(name);
@@ -258,8 +265,10 @@ impl Module {
                 0 => KeyRefresh::EachStep,
                 us => KeyRefresh::Every(us),
             });
+        names.extend(&handlers);
         Ok(Filled {
             functions,
+            names,
             handlers,
             refresh,
             tick_us,

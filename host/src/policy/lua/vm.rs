@@ -16,7 +16,7 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use windtunnel_plugin_api::PolicyError;
+use windtunnel_plugin_api::{Interests, PolicyError};
 
 /// What a policy can know of its run before it starts.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +39,8 @@ pub(super) struct Vm {
     pub(super) shared: Table,
     /// The policy's file as a function.
     main: Function,
-    /// Binds a copy to its hooks.
-    pub(super) bind: Function,
+    /// Bindings by what they bind.
+    binds: RefCell<Vec<(Vec<&'static str>, Function)>>,
     budget: Rc<Budget>,
     /// Why it is not called any more.
     dead: RefCell<Option<PolicyError>>,
@@ -75,12 +75,10 @@ impl Vm {
                 .set_debug_level(1)
                 .set_disabled_builtins(["tostring", "table.unpack", "unpack"]),
         );
+        // The library is called seldom: not worth native code.
+        lua.enable_jit(false);
         let shared = close(&lua, &program, &budget, &current, facts).map_err(broken)?;
-        let bind = lua
-            .load(super::bind::source(&program.mentions))
-            .set_name(interrupt::OURS)
-            .into_function()
-            .map_err(broken)?;
+        lua.enable_jit(true);
         let main = lua
             .load(program.text.as_str())
             .set_name(format!("@{}", program.name))
@@ -97,10 +95,41 @@ impl Vm {
             facts,
             shared,
             main,
-            bind,
+            binds: RefCell::new(Vec::new()),
             budget,
             dead: RefCell::new(None),
         })
+    }
+
+    /// What binds a copy that fills these functions. Native code takes long to make, so there is one for all instances, and no more in
+    /// it than needed.
+    pub(super) fn bind(&self, functions: &[&'static str]) -> Result<Function, InputError> {
+        let mut binds = self.binds.borrow_mut();
+        if let Some((_, bind)) = binds.iter().find(|(known, _)| known == functions) {
+            return Ok(bind.clone());
+        }
+        let mentions = &self.program.mentions;
+        let mut wanted = functions.to_vec();
+        let prefix = Interests::PRECISE_PREFIX | Interests::APPROXIMATE_PREFIX;
+        if mentions.reads.0 & prefix.0 != 0 {
+            wanted.push("prefix");
+        }
+        if functions
+            .iter()
+            .any(|f| f.starts_with("on_") && *f != "on_tick")
+        {
+            wanted.push("events");
+        }
+        let bind = self
+            .lua
+            .load(super::bind::source(mentions, &wanted))
+            .set_name(interrupt::OURS)
+            .into_function()
+            .map_err(|e| {
+                InputError::in_file(&self.program.name, format!("the script engine: {e}"))
+            })?;
+        binds.push((functions.to_vec(), bind.clone()));
+        Ok(bind)
     }
 
     /// Runs the file once more and gives what it returns: a copy of the policy with a state of its own.
