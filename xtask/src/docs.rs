@@ -1,5 +1,8 @@
 //! `cargo xtask docs`: files of the project that are made of its code.
 
+mod hooks;
+mod stubs;
+
 use crate::root;
 use anyhow::{Context, bail};
 use std::fs;
@@ -14,10 +17,15 @@ Options:
 
 /// Every generated file: its path in the workspace, and its text.
 fn generated() -> Vec<(&'static str, String)> {
-    vec![(
-        "plugin-api/include/windtunnel_plugin.h",
-        windtunnel_plugin_api::header(),
-    )]
+    vec![
+        (
+            "plugin-api/include/windtunnel_plugin.h",
+            windtunnel_plugin_api::header(),
+        ),
+        ("policies/windtunnel.d.luau", stubs::luau()),
+        ("policies/windtunnel.lua", stubs::emmy()),
+        ("docs/reference/hooks.md", hooks::page()),
+    ]
 }
 
 pub(crate) fn docs(arguments: &[String]) -> anyhow::Result<ExitCode> {

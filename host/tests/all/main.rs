@@ -18,6 +18,7 @@ mod readme;
 mod replay;
 mod rules;
 mod scripts;
+mod stubs;
 mod support;
 mod sweep;
 mod twins;

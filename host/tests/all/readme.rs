@@ -64,15 +64,31 @@ fn blocks(text: &str) -> Vec<Block> {
     blocks
 }
 
-/// The commands of a `sh` block: comments dropped, continued lines joined.
+/// The commands of a `sh` block: comments dropped, continued lines joined, texts that follow `<<'EOF'` kept with their command.
 fn commands(text: &str) -> Vec<String> {
     let joined = text.replace("\\\n", " ");
-    let lines = joined.lines().map(str::trim);
-    lines
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(str::to_owned)
-        .collect()
+    let mut lines = joined.lines();
+    let mut commands = Vec::new();
+    while let Some(line) = lines.next() {
+        let mut command = line.trim().to_owned();
+        if command.is_empty() || command.starts_with('#') {
+            continue;
+        }
+        if command.ends_with(HERE) {
+            for line in lines.by_ref() {
+                command.push_str(&format!("\n{line}"));
+                if line == "EOF" {
+                    break;
+                }
+            }
+        }
+        commands.push(command);
+    }
+    commands
 }
+
+/// A command ends with this when its input follows, up to a line `EOF`.
+const HERE: &str = "<<'EOF'";
 
 /// A folder with what a clone has and the examples need. Commands write here, not into the project.
 fn clone_of_examples() -> tempfile::TempDir {
@@ -112,6 +128,7 @@ fn run(line: &str, folder: &Path) -> Option<Output> {
     let line = match line.strip_prefix(CARGO_RUN) {
         Some(arguments) => format!("windtunnel {arguments}"),
         None if line.starts_with("windtunnel ") || line.starts_with("cc ") => line.to_owned(),
+        None if line.starts_with("cat > ") => line.to_owned(),
         None if line.starts_with(CARGO_BUILD) => {
             let manifest = Path::new(&line[CARGO_BUILD.len()..]);
             let place = folder.join(manifest).with_file_name("target");
@@ -174,8 +191,19 @@ fn matches(quoted: &[&str], real: &[&str]) -> bool {
     }
 }
 
-/// A `console` block, with the real output in place of the quoted one where they differ.
-fn console(document: &Path, text: &str, folder: &Path) -> String {
+/// What a command that must fail says.
+fn fail(document: &Path, line: &str, output: &Output) -> String {
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "{}: `{line}` did not fail as wrong input does",
+        document.display()
+    );
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+/// A `console` block, with the real output in place of the quoted one where they differ. The commands of a `console error` block fail.
+fn console(document: &Path, text: &str, folder: &Path, fails: bool) -> String {
     let mut renewed = String::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
@@ -187,7 +215,11 @@ fn console(document: &Path, text: &str, folder: &Path) -> String {
             quoted.push(output);
         }
         let output = run(command, folder).expect("a command that can be run");
-        let real = succeed(document, command, &output);
+        let real = if fails {
+            fail(document, command, &output)
+        } else {
+            succeed(document, command, &output)
+        };
         renewed.push_str(&format!("{line}\n"));
         if matches(&quoted, &real.lines().collect::<Vec<_>>()) {
             quoted
@@ -221,8 +253,9 @@ fn every_command_of_the_documents_runs_and_quoted_output_is_real() {
                         }
                     }
                 }
-                "console" => {
-                    let renewed = console(&document, &block.text, folder.path());
+                "console" | "console error" => {
+                    let fails = block.language != "console";
+                    let renewed = console(&document, &block.text, folder.path(), fails);
                     assert!(
                         update || renewed == block.text,
                         "{} line {}: the real output is\n{renewed}",

@@ -26,7 +26,7 @@ pub(crate) fn fill(mut spec: PolicySpec, hook: Hook, policy: External) -> Policy
     spec
 }
 
-fn load_error(hook: Hook, text: &str) -> String {
+pub(crate) fn load_error(hook: Hook, text: &str) -> String {
     let spec = spec(hook, text);
     let mut symbols = Symbols::default();
     let mut builder = Builder::new(&spec, 3, 1, &mut symbols);
@@ -70,7 +70,7 @@ fn run(spec: &PolicySpec) -> RunRecord {
     cluster.run(&mut |_| {})
 }
 
-fn fault(hook: Hook, text: &str) -> String {
+pub(crate) fn fault(hook: Hook, text: &str) -> String {
     run(&spec(hook, text)).fault.unwrap_or_default()
 }
 

@@ -1,6 +1,6 @@
 //! Which fields a script sees, by view, and how their values become numbers.
 
-use windtunnel_plugin_api::{QueueView, Table};
+use windtunnel_plugin_api::{Interests, QueueView, Table};
 
 /// A field as a script sees it. `G` is the type of a function that takes the view and gives the field as a number.
 #[derive(Clone, Copy)]
@@ -42,6 +42,19 @@ pub fn of<T: Table>() -> Vec<Shown<T::Get>> {
             get: field.get,
         })
         .collect()
+}
+
+/// What a policy must declare to read a field of an instance; nothing for those that never change.
+#[must_use]
+pub fn reads(field: &str) -> Interests {
+    match field {
+        "index" | "max_batch_size" | "block_size" | "max_step_tokens" => Interests::NONE,
+        "in_flight" | "dispatched_tokens" => Interests::COUNTERS,
+        "queued_prompt_tokens" | "running_prefill_tokens" | "decode_context_tokens" | "decodes" => {
+            Interests::WORK
+        }
+        _ => Interests::SNAPSHOTS,
+    }
 }
 
 /// Gives a field of a view as a number.

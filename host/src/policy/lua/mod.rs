@@ -5,6 +5,7 @@
 //! instance. A copy's hooks are bound (`bind.luau`, `binding`): views cross as numbers in one buffer, a trusted prelude
 //! spreads them over tables that live as long as the copy, loops over instances and queues, and hands the answers back.
 
+pub mod api;
 mod bind;
 mod binding;
 mod budget;
@@ -18,8 +19,9 @@ mod module;
 mod program;
 mod vm;
 
+pub use api::globals;
 pub use budget::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
 pub use lint::{Finding, lint};
-pub use module::{ENGINE_EVENTS, FRONT_EVENTS, Loader};
+pub use module::Loader;
 pub use program::{Program, declarations};
-pub use vm::{Facts, globals};
+pub use vm::Facts;

@@ -1,5 +1,6 @@
 //! What a policy file returns: hooks by name, flat or by section.
 
+use super::api;
 use super::program::Program;
 use super::vm::{Facts, Vm, describe};
 use crate::input::{InputError, unknown};
@@ -10,45 +11,31 @@ use std::rc::Rc;
 use std::sync::Arc;
 use windtunnel_plugin_api::KeyRefresh;
 
-/// Handlers of events at the front end.
-pub const FRONT_EVENTS: &[&str] = &[
-    "on_dispatch",
-    "on_first_token",
-    "on_complete",
-    "on_reject",
-    "on_preempt",
-    "on_tick",
-    "tick_us",
-];
-
-/// Handlers of events inside an instance.
-pub const ENGINE_EVENTS: &[&str] = &["on_dispatch", "on_first_token", "on_complete", "on_preempt"];
-
 impl Hook {
     /// The functions with which a script fills this hook.
     #[must_use]
-    pub fn functions(self) -> &'static [&'static str] {
-        match self {
-            Self::Admission => &["admit"],
-            Self::Routing => &["route", "score", "route_columns"],
-            Self::Priority => &["priority"],
-            Self::Scheduler => &["key", "score", "order"],
-            Self::Preemption => &["victim"],
-        }
+    pub fn functions(self) -> Vec<&'static str> {
+        let functions = api::hook_functions(self).iter();
+        functions.map(|function| function.name).collect()
     }
 
     /// What else may stand beside them.
     fn companions(self) -> Vec<&'static str> {
-        match self {
-            Self::Admission | Self::Routing => FRONT_EVENTS.to_vec(),
-            Self::Scheduler => [ENGINE_EVENTS, &["refresh_us"]].concat(),
-            Self::Priority => vec!["refresh_us"],
-            Self::Preemption => Vec::new(),
-        }
+        let hears = |handler: &&api::Handler| match self {
+            Self::Admission | Self::Routing => handler.front,
+            Self::Scheduler => handler.engine,
+            Self::Priority | Self::Preemption => false,
+        };
+        let handlers = api::HANDLERS.iter().filter(hears);
+        let settings = api::SETTINGS.iter().filter(|s| s.hooks.contains(&self));
+        handlers
+            .map(|handler| handler.function.name)
+            .chain(settings.map(|setting| setting.name))
+            .collect()
     }
 
     fn keys(self) -> Vec<&'static str> {
-        [self.functions(), &self.companions()].concat()
+        [self.functions(), self.companions()].concat()
     }
 }
 

@@ -90,33 +90,18 @@ impl Mentions {
         // It never changes, and every table has it from the start.
         .filter(|f| f.name != "index")
         .collect();
-        let reads_one = |names: &[&str]| instance.iter().any(|f| names.contains(&f.name));
-        let work = [
-            "queued_prompt_tokens",
-            "running_prefill_tokens",
-            "decode_context_tokens",
-            "decodes",
+        let asks = [
+            ("est_ttft_us", Interests::WORK),
+            ("precise_prefix_blocks", Interests::PRECISE_PREFIX),
+            ("approximate_prefix_blocks", Interests::APPROXIMATE_PREFIX),
+            ("running", Interests::RUNNING),
         ];
-        let fresh = ["in_flight", "dispatched_tokens"];
-        let fixed = ["max_batch_size", "block_size", "max_step_tokens"];
-        let scraped = |f: &Shown<Get<InstanceView>>| {
-            !work.contains(&f.name) && !fresh.contains(&f.name) && !fixed.contains(&f.name)
-        };
-        let wants = [
-            (reads_one(&fresh), Interests::COUNTERS),
-            (instance.iter().any(scraped), Interests::SNAPSHOTS),
-            (reads_one(&work) || has("est_ttft_us"), Interests::WORK),
-            (has("precise_prefix_blocks"), Interests::PRECISE_PREFIX),
-            (
-                has("approximate_prefix_blocks"),
-                Interests::APPROXIMATE_PREFIX,
-            ),
-            (has("running"), Interests::RUNNING),
-        ];
-        let reads = wants
-            .into_iter()
-            .filter(|(wanted, _)| *wanted)
-            .fold(Interests::NONE, |all, (_, more)| all | more);
+        let asks = asks.into_iter().filter(|(word, _)| has(word));
+        let reads = instance
+            .iter()
+            .map(|field| fields::reads(field.name))
+            .chain(asks.map(|(_, interest)| interest))
+            .fold(Interests::NONE, |all, more| all | more);
         Self {
             request: among(fields::of::<RequestView>(), has),
             instance,

@@ -4,6 +4,7 @@
 //! read-only before the file is loaded. Limits are counted (see [`budget`](super::budget)) and final: a script that has reached one is
 //! not called again, whatever it caught.
 
+use super::api;
 use super::budget::{Budget, MEMORY};
 use super::current::Current;
 use super::interrupt;
@@ -16,59 +17,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use windtunnel_plugin_api::{Interests, PolicyError};
-
-/// The globals a policy finds, besides those that the library adds.
-const GLOBALS: &[&str] = &[
-    "assert",
-    "bit32",
-    "buffer",
-    "coroutine",
-    "error",
-    "getmetatable",
-    "ipairs",
-    "math",
-    "next",
-    "pairs",
-    "pcall",
-    "rawequal",
-    "rawget",
-    "rawlen",
-    "rawset",
-    "select",
-    "setmetatable",
-    "string",
-    "table",
-    "tonumber",
-    "tostring",
-    "type",
-    "typeof",
-    "unpack",
-    "utf8",
-    "xpcall",
-    "_VERSION",
-];
-
-/// The globals that the library adds.
-pub const ADDED: &[&str] = &[
-    "cfg",
-    "setup",
-    "rng",
-    "hash",
-    "symbol",
-    "column",
-    "hold",
-    "delay",
-    "softmax_pick",
-    "sorted_pairs",
-    "est_prefill_us",
-    "est_step_us",
-    "est_ttft_us",
-];
-
-/// All globals of a policy.
-pub fn globals() -> impl Iterator<Item = &'static str> {
-    GLOBALS.iter().chain(ADDED).copied()
-}
 
 /// What a policy can know of its run before it starts.
 #[derive(Clone, Copy, Debug)]
@@ -365,7 +313,7 @@ fn close(
     for key in known {
         let listed = key
             .as_string()
-            .is_some_and(|k| self::globals().any(|g| k.as_bytes() == g.as_bytes()));
+            .is_some_and(|k| api::globals().any(|g| k.as_bytes() == g.as_bytes()));
         if !listed {
             globals.raw_set(key, Value::Nil)?;
         }
@@ -387,7 +335,7 @@ fn close(
 
 fn unknown_global(name: &Value) -> String {
     let name = name.to_string().unwrap_or_default();
-    let hint = crate::input::nearest(&name, globals())
+    let hint = crate::input::nearest(&name, api::globals())
         .map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
     format!("unknown global \"{name}\"{hint}")
 }

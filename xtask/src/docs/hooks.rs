@@ -1,0 +1,429 @@
+//! The reference of all hooks, in Lua, Rust and C: `docs/reference/hooks.md`.
+
+use std::fmt::Write;
+use windtunnel::policy::Hook;
+use windtunnel::policy::lua::api::{
+    self, Age, FUNCTIONS, Function, HANDLERS, SETTINGS, STANDARD, Slot, TABLES, Type, View,
+};
+use windtunnel::policy::lua::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
+use windtunnel_plugin_api::c::{
+    AdmissionFns, Member, PriorityFns, RouterFns, SchedulerFns, Shape, VictimFns,
+};
+
+/// What the page says of a hook beyond the script API.
+struct Told {
+    flag: &'static str,
+    /// When it is called, what it sees and how old that is.
+    text: &'static [&'static str],
+    rust: &'static [&'static str],
+    /// Its table of functions in C, and those that decide.
+    c: (&'static str, &'static [Member], &'static [&'static str]),
+}
+
+fn told(hook: Hook) -> Told {
+    fn c<S: Shape>(
+        deciding: &'static [&'static str],
+    ) -> (&'static str, &'static [Member], &'static [&'static str]) {
+        (S::NAME, S::MEMBERS, deciding)
+    }
+    match hook {
+        Hook::Admission => Told {
+            flag: "--admission-policy",
+            text: &[
+                "Called once per request, `--admission-latency` after its arrival, and again after each delay (`req.attempts` counts them).",
+                "A rejection without a reason says \"rejected\". It sees no instances when none serves the request's model.",
+            ],
+            rust: &[
+                "Admission::admit(&mut self, &RequestView, &ClusterView) -> Result<Admit, PolicyError>",
+            ],
+            c: c::<AdmissionFns>(&["admit"]),
+        },
+        Hook::Routing => Told {
+            flag: "--routing-policy",
+            text: &[
+                "Called once per admitted request, `--routing-latency` after admission, and again after each hold (`req.attempts` counts them). \
+                 A file gives exactly one of the forms.",
+                "Prefix signals are computed when asked for. Scores go into the decision trace; without them it ranks the instances by effective load.",
+            ],
+            rust: &[
+                "Router::route(&mut self, &RequestView, &ClusterView) -> Result<Route, PolicyError>",
+                "Router::scores(&self) -> Option<&[f64]>",
+            ],
+            c: c::<RouterFns>(&["route", "scores"]),
+        },
+        Hook::Priority => Told {
+            flag: "--priority-policy",
+            text: &[
+                "Called when a request enters an instance's wait queue, and as often as `refresh_us` says. Schedulers read the number as `priority`, \
+                 and so do preemption policies.",
+            ],
+            rust: &[
+                "Priority::priority(&mut self, &RequestView, &QueueView) -> Result<f64, PolicyError>",
+            ],
+            c: c::<PriorityFns>(&["priority"]),
+        },
+        Hook::Scheduler => Told {
+            flag: "--scheduler",
+            text: &[
+                "`key` is called when a request enters the wait queue: cheap, and enough where the order of two requests never changes. `score` and `order` \
+                 are called before each step that could admit somebody, that is with a free place in the batch and tokens left; their cost grows \
+                 with the queue. A file may give `key` and one of the others. Equal keys go by arrival, then by request.",
+                "`order` gets `running` filled if the file mentions it.",
+            ],
+            rust: &[
+                "Scheduler::key(&mut self, &QueuedView, &QueueView) -> Result<f64, PolicyError>",
+                "Scheduler::order_queue(&mut self, &QueueView, &mut [f64]) -> Result<(), PolicyError>",
+            ],
+            c: c::<SchedulerFns>(&["key", "order_queue"]),
+        },
+        Hook::Preemption => Told {
+            flag: "--preemption-policy",
+            text: &[
+                "Called when a running request needs a KV block and none is free. The victim's blocks are freed and it returns to the wait queue; \
+                 it may be the request that needed the block.",
+            ],
+            rust: &["Victim::victim(&mut self, &QueueView) -> Result<usize, PolicyError>"],
+            c: c::<VictimFns>(&["victim"]),
+        },
+    }
+}
+
+const HEAD: &str = "\
+<!-- Made by `cargo xtask docs`; do not edit. -->
+# Hooks
+
+What a policy is asked, what it sees, what it may answer: in Lua, in Rust and in C. All three see the same data at the same time.
+[Your first policy](../guide/first-policy.md) and [plugins](../guide/plugins.md) show how to start;
+[signals](../concepts/signals.md) and [scripts](../concepts/scripts.md) say why it is so.
+
+Times are microseconds of simulated time, lengths are tokens. Positions count from 1 in Lua, 0 is none; in Rust and C they count from 0 and 4294967295 is
+none. Numbers that name something (tenant, session, class) are opaque: equal for equal names, 0 for none.
+
+A Lua file returns a table of hooks, flat (`return { route = f }`) or by section (`return { routing = { route = f }, admission = { admit = g } }`). A
+view is valid during the call; keep copies of what you need later.
+";
+
+/// The page.
+pub(super) fn page() -> String {
+    let mut out = HEAD.to_owned();
+    for hook in Hook::ALL {
+        hook_section(&mut out, hook);
+    }
+    events(&mut out);
+    refreshing(&mut out);
+    views(&mut out);
+    globals(&mut out);
+    limits(&mut out);
+    out
+}
+
+fn hook_section(out: &mut String, hook: Hook) {
+    let Told {
+        flag,
+        text,
+        rust,
+        c,
+    } = told(hook);
+    let title = hook.name();
+    let title = format!("{}{}", title[..1].to_uppercase(), &title[1..]);
+    let _ = writeln!(
+        out,
+        "\n## {title}\n\n`{flag}`; `{hook}` in bundles and files.\n"
+    );
+    for text in text {
+        paragraph(out, text);
+        out.push('\n');
+    }
+    out.push_str("| Lua | returns |\n|---|---|\n");
+    for function in api::hook_functions(hook) {
+        let takes: Vec<String> = function.takes.iter().map(typed).collect();
+        let call = format!("{}({})", function.name, takes.join(", "));
+        let _ = writeln!(out, "| `{call}` | {} |", answers(function));
+    }
+    let mut noted: Vec<&str> = Vec::new();
+    for slot in api::hook_functions(hook).iter().flat_map(|f| f.takes) {
+        if !slot.doc.is_empty() && !noted.contains(&slot.name) {
+            let start = if noted.is_empty() { "\n" } else { "" };
+            let _ = writeln!(out, "{start}* `{}`: {}", slot.name, slot.doc);
+            noted.push(slot.name);
+        }
+    }
+    out.push_str("\n```rust\n");
+    for signature in rust {
+        let _ = writeln!(out, "{signature}");
+    }
+    let (table, members, deciding) = c;
+    let _ = writeln!(out, "```\n\n```c\n/* in {table} */");
+    for name in deciding {
+        let member = members.iter().find(|member| member.name == *name);
+        let text = member.expect("the table has it").text;
+        let _ = writeln!(out, "{text};");
+    }
+    out.push_str("```\n");
+}
+
+fn answers(function: &Function) -> String {
+    let answer = |slot: &Slot| match slot.optional {
+        true => format!("then, if you like, {} ({})", kind(slot.kind), slot.doc),
+        false if matches!(slot.kind, Type::Either(..)) => slot.doc.to_owned(),
+        false => format!("{}: {}", kind(slot.kind), slot.doc),
+    };
+    let answers: Vec<String> = function.gives.iter().map(answer).collect();
+    answers.join("; ")
+}
+
+/// `req: Request`
+fn typed(slot: &Slot) -> String {
+    format!("{}: {}", slot.name, super::stubs::luau_type(slot.kind))
+}
+
+fn kind(of: Type) -> String {
+    match of {
+        Type::Number => "a number".into(),
+        Type::Text => "a text".into(),
+        Type::List(of) if *of == Type::Number => "a list of numbers".into(),
+        other => format!("`{}`", super::stubs::luau_type(other)),
+    }
+}
+
+fn events(out: &mut String) {
+    out.push_str("\n## Events\n\n");
+    paragraph(
+        out,
+        "Handlers stand in the same table as the hooks. An event that nobody has a handler for costs nothing. In Rust all come to `on_event(&Event)`, in C \
+         to `on_event`, with the kind in the event, and only if `interests` asks for them.",
+    );
+    out.push_str(
+        "\n| handler | admission, routing | scheduler | called when |\n|---|---|---|---|\n",
+    );
+    let mark = |yes| if yes { "yes" } else { "" };
+    for handler in HANDLERS {
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | {} |",
+            handler.function.call(),
+            mark(handler.front),
+            mark(handler.engine),
+            handler.function.doc.join(" ")
+        );
+    }
+    out.push('\n');
+    paragraph(
+        out,
+        "A scheduler hears of its own instance only. Handlers return nothing and can ask nothing: `rng` and the estimates are for hooks and `on_tick`. \
+         Of a flat table that fills several hooks, a handler is called once per event.",
+    );
+}
+
+fn refreshing(out: &mut String) {
+    out.push_str("\n## How often\n\n| in the table | of | |\n|---|---|---|\n");
+    for setting in SETTINGS {
+        let hooks: Vec<&str> = setting.hooks.iter().map(|hook| hook.name()).collect();
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} |",
+            setting.name,
+            hooks.join(", "),
+            setting.doc
+        );
+    }
+    out.push_str(
+        "\n| Lua | Rust | C | the numbers of waiting requests |\n|---|---|---|---|\n\
+         | `priority` or `key` without `refresh_us` | `KeyRefresh::AtEnqueue` | `WT_AT_ENQUEUE` | never change |\n\
+         | `refresh_us = N` | `KeyRefresh::Every(N)` | N | are renewed at the first step of each N microseconds of the clock that could admit somebody |\n\
+         | `refresh_us = 0`; `score` or `order` without `refresh_us` | `KeyRefresh::EachStep` | `WT_EACH_STEP` | are renewed before each step that could \
+         admit somebody |\n\n",
+    );
+    paragraph(
+        out,
+        "Between renewals the engine runs ahead without asking. A changing priority renews the scheduler's keys, too.",
+    );
+}
+
+fn views(out: &mut String) {
+    out.push_str("\n## Views\n\n");
+    paragraph(
+        out,
+        "Fields have the same names everywhere. In Rust and C the methods are functions of the view's `host`, and a policy declares what it reads in its \
+         `interests`. What a file reads is taken from its text, so spell fields out: `inst[\"queue_\" .. \"depth\"]` finds nothing.",
+    );
+    for view in View::ALL {
+        let _ = write!(out, "\n### {}\n\n", view.name());
+        let mut doc = view.doc().to_owned();
+        if let Some(of) = view.extends() {
+            let _ = write!(doc, " It has all fields of a {}, too.", of.name());
+        }
+        let (rust, c) = compiled(view);
+        let _ = write!(doc, " `{rust}` in Rust, `{c}` in C.");
+        let aged = view == View::Instance;
+        if aged {
+            doc += " *Scraped* fields are as old as the last scrape (`inst:age_us()`, at most `--snapshot-refresh-interval`) and 0 before the first.";
+        }
+        paragraph(out, &doc);
+        out.push_str(if aged {
+            "\n| field | unit | age | |\n|---|---|---|---|\n"
+        } else {
+            "\n| field | unit | |\n|---|---|---|\n"
+        });
+        for field in view.fields() {
+            let unit = if field.unit == "us" {
+                "µs"
+            } else {
+                field.unit
+            };
+            let age = match field.age {
+                _ if !aged => "",
+                Age::Fresh => " fresh |",
+                Age::Scraped => " scraped |",
+                Age::Fixed => " fixed |",
+            };
+            let _ = writeln!(out, "| `{}` | {unit} |{age} {} |", field.name, field.doc);
+        }
+        for method in view.methods() {
+            let age = match (aged, method.name) {
+                (false, _) => "",
+                (true, "precise_prefix_blocks") => " `--cache-signal-delay` |",
+                (true, _) => " fresh |",
+            };
+            let doc = method.doc.join(" ");
+            let _ = writeln!(out, "| `:{}` | |{age} {doc} |", method.call());
+        }
+    }
+}
+
+/// A view's name in Rust and in C.
+fn compiled(view: View) -> (&'static str, &'static str) {
+    match view {
+        View::Request => ("RequestView", "wt_request_view"),
+        View::QueuedRequest => ("QueuedView", "wt_queued_view"),
+        View::RunningRequest => ("RunningView", "wt_running_view"),
+        View::Instance => ("InstanceView", "wt_instance_view"),
+        View::Cluster => ("ClusterView", "wt_cluster_view"),
+        View::Queue => ("QueueView", "wt_queue_view"),
+        View::Event => ("Event", "wt_event"),
+        View::Setup => ("Setup", "wt_setup"),
+    }
+}
+
+fn globals(out: &mut String) {
+    out.push_str("\n## Globals of a file\n\n| name | |\n|---|---|\n");
+    for table in TABLES {
+        let _ = writeln!(out, "| `{}` | {} |", table.name, table.doc);
+    }
+    for function in FUNCTIONS {
+        let doc = function.doc.join(" ");
+        let _ = writeln!(out, "| `{}` | {doc} |", function.call());
+    }
+    let standard: Vec<String> = STANDARD.iter().map(|name| format!("`{name}`")).collect();
+    out.push('\n');
+    paragraph(
+        out,
+        &format!(
+            "Of Luau's own: {}. All are read-only, and there are no others: state lives in locals.",
+            standard.join(", ")
+        ),
+    );
+    out.push('\n');
+    paragraph(
+        out,
+        "A parameter is declared in a comment, `--@param weight = 2.0, 0..10  What it does`, and read as `cfg.weight`. After the range may stand `int`, for \
+         whole numbers only, and `log`, a scale for tuners. `--policy-param weight=3` or `params:` in a bundle set it.",
+    );
+}
+
+fn limits(out: &mut String) {
+    let _ = write!(
+        out,
+        "\n## Limits and errors\n\n\
+         | limit of a script | |\n|---|---|\n\
+         | one call | {} units; a unit is a loop iteration or a function call, and library functions pay by size |\n\
+         | one run | {} units |\n\
+         | memory of a file, all copies together | {} MiB |\n\
+         | one call by the clock | {} s, a last wall against what counts for little and takes long |\n\n",
+        grouped(CALL_UNITS),
+        grouped(RUN_UNITS),
+        MEMORY >> 20,
+        LONGEST_CALL.as_secs(),
+    );
+    paragraph(
+        out,
+        "`--trusted` lifts them. Units are counted alike on every machine.",
+    );
+    out.push('\n');
+    paragraph(
+        out,
+        "An error ends the run with exit code 2 and a message that names hook, request, file and line. Errors are: whatever the file raises, a limit (no \
+         `pcall` gets around it), a name that does not exist (with the nearest that does), and an answer that is none: NaN or nothing where a number is due, a \
+         position out of range or not whole. In Rust an `Err` or a panic ends the run in the same way, in C a return value other than 0.",
+    );
+}
+
+/// Writes a paragraph in lines of at most 150 characters.
+fn paragraph(out: &mut String, text: &str) {
+    let mut width = 0;
+    for word in text.split(' ') {
+        let letters = word.chars().count();
+        if width > 0 && width + 1 + letters > 150 {
+            out.push('\n');
+            width = 0;
+        } else if width > 0 {
+            out.push(' ');
+            width += 1;
+        }
+        out.push_str(word);
+        width += letters;
+    }
+    out.push('\n');
+}
+
+/// `2000000` as `2,000,000`.
+fn grouped(n: i64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windtunnel_plugin_api::{
+        Admission, Admit, ClusterView, PolicyError, Priority, QueueView, QueuedView, RequestView,
+        Route, Router, Scheduler, Victim,
+    };
+
+    type Answer<T> = Result<T, PolicyError>;
+
+    /// The signatures that the page gives are those of the traits.
+    #[test]
+    fn the_traits_are_what_the_page_says() {
+        let _: fn(&mut dyn Admission, &RequestView, &ClusterView<'_>) -> Answer<Admit> =
+            <dyn Admission>::admit;
+        let _: fn(&mut dyn Router, &RequestView, &ClusterView<'_>) -> Answer<Route> =
+            <dyn Router>::route;
+        let _: fn(&dyn Router) -> Option<&[f64]> = <dyn Router>::scores;
+        let _: fn(&mut dyn Priority, &RequestView, &QueueView<'_>) -> Answer<f64> =
+            <dyn Priority>::priority;
+        let _: fn(&mut dyn Scheduler, &QueuedView<'_>, &QueueView<'_>) -> Answer<f64> =
+            <dyn Scheduler>::key;
+        let _: fn(&mut dyn Scheduler, &QueueView<'_>, &mut [f64]) -> Answer<()> =
+            <dyn Scheduler>::order_queue;
+        let _: fn(&mut dyn Victim, &QueueView<'_>) -> Answer<usize> = <dyn Victim>::victim;
+        assert!(
+            Hook::ALL
+                .into_iter()
+                .all(|hook| page().contains(told(hook).rust[0]))
+        );
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(grouped(2_000_000), "2,000,000");
+        assert_eq!(grouped(999), "999");
+    }
+}
