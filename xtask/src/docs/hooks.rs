@@ -399,26 +399,48 @@ mod tests {
 
     type Answer<T> = Result<T, PolicyError>;
 
-    /// The signatures that the page gives are those of the traits.
+    /// Compiles if the signatures that the page gives are those of the traits.
+    #[allow(dead_code, reason = "compiling it is the check")]
+    fn signatures(
+        hooks: (
+            &mut dyn Admission,
+            &mut dyn Router,
+            &mut dyn Priority,
+            &mut dyn Scheduler,
+            &mut dyn Victim,
+        ),
+        (request, queued): (&RequestView, &QueuedView<'_>),
+        (cluster, queue): (&ClusterView<'_>, &QueueView<'_>),
+        keys: &mut [f64],
+    ) {
+        let (admission, router, priority, scheduler, victim) = hooks;
+        let _: Answer<Admit> = admission.admit(request, cluster);
+        let _: Answer<Route> = router.route(request, cluster);
+        let _: Option<&[f64]> = router.scores();
+        let _: Answer<f64> = priority.priority(request, queue);
+        let _: Answer<f64> = scheduler.key(queued, queue);
+        let _: Answer<()> = scheduler.order_queue(queue, keys);
+        let _: Answer<usize> = victim.victim(queue);
+    }
+
     #[test]
-    fn the_traits_are_what_the_page_says() {
-        let _: fn(&mut dyn Admission, &RequestView, &ClusterView<'_>) -> Answer<Admit> =
-            <dyn Admission>::admit;
-        let _: fn(&mut dyn Router, &RequestView, &ClusterView<'_>) -> Answer<Route> =
-            <dyn Router>::route;
-        let _: fn(&dyn Router) -> Option<&[f64]> = <dyn Router>::scores;
-        let _: fn(&mut dyn Priority, &RequestView, &QueueView<'_>) -> Answer<f64> =
-            <dyn Priority>::priority;
-        let _: fn(&mut dyn Scheduler, &QueuedView<'_>, &QueueView<'_>) -> Answer<f64> =
-            <dyn Scheduler>::key;
-        let _: fn(&mut dyn Scheduler, &QueueView<'_>, &mut [f64]) -> Answer<()> =
-            <dyn Scheduler>::order_queue;
-        let _: fn(&mut dyn Victim, &QueueView<'_>) -> Answer<usize> = <dyn Victim>::victim;
-        assert!(
-            Hook::ALL
-                .into_iter()
-                .all(|hook| page().contains(told(hook).rust[0]))
-        );
+    fn every_hook_is_on_the_page() {
+        let page = page();
+        for hook in Hook::ALL {
+            assert!(
+                told(hook)
+                    .rust
+                    .iter()
+                    .all(|signature| page.contains(signature))
+            );
+            for function in api::hook_functions(hook) {
+                assert!(
+                    page.contains(&format!("| `{}(", function.name)),
+                    "{}",
+                    function.name
+                );
+            }
+        }
     }
 
     #[test]
