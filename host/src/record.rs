@@ -1,6 +1,7 @@
 //! What a run leaves behind. The engine fills these; summaries and reports only read them.
 
-use crate::request::{Request, RequestId, Sym, Symbols};
+use crate::request::{Detail, Request, RequestId, Sym, Symbols};
+use std::sync::Arc;
 
 /// Where in its life a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub struct RequestRecord {
     pub prefix_tokens: u32,
     /// Did the client stream?
     pub streaming: bool,
+    /// What only exports show.
+    pub detail: Option<Arc<Detail>>,
 }
 
 impl RequestRecord {
@@ -126,6 +129,7 @@ impl RequestRecord {
             prefix_group: request.prefix_group,
             prefix_tokens: request.prefix_tokens,
             streaming: request.streaming,
+            detail: request.detail.clone(),
         }
     }
 

@@ -8,6 +8,7 @@ mod policies;
 mod progress;
 mod simulate;
 mod sweep;
+mod workload_args;
 mod workloads;
 
 use crate::input::{InputError, plain};

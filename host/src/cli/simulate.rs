@@ -78,9 +78,10 @@ pub fn files_of(args: &RunArgs) -> Vec<PathBuf> {
         .collect()
 }
 
-fn trace_files(args: &RunArgs) -> [Option<&Path>; 2] {
+fn trace_files(args: &RunArgs) -> [Option<&Path>; 3] {
     let w = &args.workload;
     [
+        w.workload_spec.as_deref(),
         Some(Path::new(&w.workload)),
         w.workload_traces_filepath.as_deref(),
     ]

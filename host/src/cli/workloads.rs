@@ -1,11 +1,12 @@
 //! From flags to a source of requests.
 
-use super::args::{CommonArgs, ReplayArgs, RunArgs, SessionModeName};
+use super::args::{CommonArgs, ReplayArgs, RunArgs, SessionModeName, WorkloadArgs};
 use super::effects::Explicit;
 use crate::config::Defaults;
 use crate::input::InputError;
 use crate::metrics::slo::{Dimension, SloTargets};
 use crate::request::Source;
+use crate::workload::spec::{self, Bounds, Changes, types};
 use crate::workload::synthetic::{Distribution, Length, Parameters};
 use crate::workload::{OpenOptions, RealTime, SessionMode, ThinkTime, Trace, open, trace_v2};
 use std::path::{Path, PathBuf};
@@ -81,7 +82,13 @@ pub fn for_run(
     traces: Option<&Traces>,
 ) -> Result<Opened, InputError> {
     let w = &args.workload;
+    if let Some(path) = &w.workload_spec {
+        return from_spec(path, args, explicit, traces.is_some());
+    }
     let horizon_us = horizon(&args.common)?;
+    if w.concurrency.is_some() {
+        return closed_loop(args, explicit, defaults);
+    }
     if w.workload == "distribution" || defaults.preset(&w.workload).is_ok() {
         explicit.need(
             &["workload_traces_filepath"],
@@ -134,21 +141,168 @@ pub fn for_run(
     Ok(Opened::trace(&path, trace, horizon_us))
 }
 
-fn synthetic(
+/// A workload spec, with the flags that go before it.
+fn from_spec(
+    path: &Path,
+    args: &RunArgs,
+    explicit: &Explicit,
+    in_sweep: bool,
+) -> Result<Opened, InputError> {
+    let w = &args.workload;
+    explicit.need(
+        &LENGTH_FLAGS,
+        false,
+        "with --workload-spec, whose clients have their own lengths",
+    )?;
+    let changes = Changes {
+        rate: explicit.has("rate").then_some(w.rate),
+    };
+    let opened = spec::read(path, changes)?;
+    // The runs of a sweep differ in their seeds, whatever the spec says.
+    let own_seed = !in_sweep && !explicit.has("seed");
+    let seed = if own_seed {
+        opened.spec.seed.cast_unsigned()
+    } else {
+        args.common.seed
+    };
+    let given = |written: u64| (written > 0).then_some(written);
+    let num_requests = if explicit.has("max_prompts") {
+        Some(w.max_prompts)
+    } else {
+        given(opened.spec.num_requests)
+    };
+    let horizon_us = match (args.common.horizon, opened.spec.horizon) {
+        (None, written) if written != 0 => written,
+        _ => horizon(&args.common)?,
+    };
+    finish(
+        opened,
+        Bounds {
+            seed,
+            horizon_us,
+            num_requests,
+            timeout_us: explicit
+                .has("timeout")
+                .then(|| timeout(w))
+                .transpose()?
+                .map(|us| us.unwrap_or(0)),
+        },
+        path.display().to_string(),
+    )
+}
+
+fn finish(opened: spec::Opened, bounds: Bounds, name: String) -> Result<Opened, InputError> {
+    let mut slo_targets = SloTargets::default();
+    for (class, targets) in &opened.spec.goodput_slo_targets {
+        slo_targets.set(class, Dimension::Ttft, targets.ttft_ms * 1e3);
+        slo_targets.set(class, Dimension::Itl, targets.itl_ms * 1e3);
+        slo_targets.set(class, Dimension::E2e, targets.e2e_ms * 1e3);
+    }
+    let most = bounds
+        .num_requests
+        .map_or(String::new(), |n| format!(", at most {n} requests"));
+    let clients = match opened.clients() {
+        1 => "1 client".to_owned(),
+        n => format!("{n} clients"),
+    };
+    Ok(Opened {
+        description: format!("{name}, {clients}{most}, seed {}", bounds.seed),
+        horizon_us: bounds.horizon_us,
+        slo_targets,
+        notes: opened.notes().to_vec(),
+        source: Box::new(opened.source(bounds)?),
+    })
+}
+
+/// Users of a closed loop with the lengths of the flags or of a preset.
+fn closed_loop(
     args: &RunArgs,
     explicit: &Explicit,
     defaults: &Defaults,
-    horizon_us: i64,
 ) -> Result<Opened, InputError> {
     let w = &args.workload;
+    let users = w.concurrency.unwrap_or_default();
+    if users == 0 {
+        return Err(InputError::new(
+            "--concurrency is 0; expected at least 1 user",
+        ));
+    }
+    if !explicit.has("max_prompts") && args.common.horizon.is_none() {
+        return Err(InputError::new(
+            "--concurrency goes on as long as answers come: give --num-requests or --horizon, too",
+        ));
+    }
+    let (prefix_tokens, prompt, output) = lengths(w, explicit, defaults)?;
+    prompt.check("--prompt-tokens")?;
+    output.check("--output-tokens")?;
+    let gaussian = |l: &Length| {
+        let params = [
+            ("mean", l.mean),
+            ("std_dev", l.stdev),
+            ("min", l.min.into()),
+            ("max", l.max.into()),
+        ];
+        Some(types::Distribution {
+            kind: types::DistributionKind::Gaussian,
+            params: params.map(|(k, x)| (k.to_owned(), x)).into(),
+            file: None,
+        })
+    };
+    let think_us = w.think_time_ms.unwrap_or(0).saturating_mul(1000);
+    let client = types::Client {
+        id: w.workload.clone(),
+        concurrency: users,
+        think_time_us: i64::try_from(think_us).unwrap_or(i64::MAX),
+        input_distribution: gaussian(&prompt),
+        output_distribution: gaussian(&output),
+        prefix_group: if prefix_tokens > 0 {
+            "shared".into()
+        } else {
+            String::new()
+        },
+        prefix_length: Some(prefix_tokens),
+        timeout: Some(timeout(w)?.unwrap_or(0)),
+        ..types::Client::default()
+    };
+    let written = spec::WorkloadSpec {
+        clients: vec![client],
+        ..spec::WorkloadSpec::default()
+    };
+    let bounds = Bounds {
+        seed: args.common.seed,
+        horizon_us: horizon(&args.common)?,
+        num_requests: explicit.has("max_prompts").then_some(w.max_prompts),
+        timeout_us: None,
+    };
+    let name = format!("{} for {users} users", w.workload);
+    finish(spec::open(written, Path::new("."))?, bounds, name)
+}
+
+/// The time limit of every request, microseconds.
+fn timeout(w: &WorkloadArgs) -> Result<Option<i64>, InputError> {
+    if !w.timeout.is_finite() || w.timeout == 0.0 {
+        return Err(InputError::new(format!(
+            "--timeout {} must be above 0 seconds, or negative for none",
+            w.timeout
+        )));
+    }
+    Ok((w.timeout > 0.0).then_some((w.timeout * 1e6) as i64))
+}
+
+/// Prefix, prompt and output lengths of a preset or of the flags.
+fn lengths(
+    w: &WorkloadArgs,
+    explicit: &Explicit,
+    defaults: &Defaults,
+) -> Result<(u32, Length, Length), InputError> {
     let length = |mean: u32, stdev: u32, min, max| Length {
         mean: f64::from(mean),
         stdev: f64::from(stdev),
         min,
         max,
     };
-    let (prefix_tokens, prompt, output) = if w.workload == "distribution" {
-        (
+    if w.workload == "distribution" {
+        Ok((
             w.prefix_tokens,
             length(
                 w.prompt_tokens,
@@ -162,7 +316,7 @@ fn synthetic(
                 w.output_tokens_min,
                 w.output_tokens_max,
             ),
-        )
+        ))
     } else {
         let why = format!(
             "with the preset \"{}\", which sets all lengths; use --workload distribution",
@@ -171,14 +325,19 @@ fn synthetic(
         explicit.need(&LENGTH_FLAGS, false, &why)?;
         let preset = defaults.preset(&w.workload)?;
         let of = |l: crate::config::LengthPreset| length(l.mean, l.stdev, l.min, l.max);
-        (preset.prefix, of(preset.prompt), of(preset.output))
-    };
-    if !w.timeout.is_finite() || w.timeout == 0.0 {
-        return Err(InputError::new(format!(
-            "--timeout {} must be above 0 seconds, or negative for none",
-            w.timeout
-        )));
+        Ok((preset.prefix, of(preset.prompt), of(preset.output)))
     }
+}
+
+fn synthetic(
+    args: &RunArgs,
+    explicit: &Explicit,
+    defaults: &Defaults,
+    horizon_us: i64,
+) -> Result<Opened, InputError> {
+    let w = &args.workload;
+    let (prefix_tokens, prompt, output) = lengths(w, explicit, defaults)?;
+    let timeout_us = timeout(w)?;
     let source = Distribution::new(Parameters {
         rate: w.rate,
         num_requests: w.max_prompts,
@@ -187,7 +346,7 @@ fn synthetic(
         output,
         horizon_us,
         seed: args.common.seed,
-        timeout_us: (w.timeout > 0.0).then_some((w.timeout * 1e6) as i64),
+        timeout_us,
     })?;
     let description = format!(
         "{}, {} requests at {} request/s, seed {}",

@@ -143,6 +143,7 @@ mod tests {
             prefix_group: r.prefix_group,
             prefix_tokens: r.prefix_tokens,
             streaming: r.streaming,
+            detail: r.detail.clone(),
         }
     }
 

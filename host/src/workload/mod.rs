@@ -11,6 +11,8 @@ pub mod five_column;
 mod open;
 pub mod pace;
 pub mod rng;
+pub mod sample;
+pub mod spec;
 pub mod synthetic;
 mod table;
 pub mod think;

@@ -37,8 +37,11 @@ impl Length {
         (x.round() as u32).max(1)
     }
 
-    /// `flag` is the flag of the mean; those of the other parameters begin with it.
-    fn check(&self, flag: &str) -> Result<(), InputError> {
+    /// Checks the parameters. `flag` is the flag of the mean; those of the other parameters begin with it.
+    ///
+    /// # Errors
+    /// When one makes no sense.
+    pub fn check(&self, flag: &str) -> Result<(), InputError> {
         let Self {
             mean,
             stdev,

@@ -14,5 +14,6 @@ mod properties;
 mod readme;
 mod replay;
 mod rules;
+mod spec;
 mod support;
 mod sweep;

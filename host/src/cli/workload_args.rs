@@ -1,0 +1,111 @@
+//! Flags of workloads: what is sent, and how a trace is replayed.
+
+use super::args::CommonArgs;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// Synthetic traffic, or a trace file.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Workload")]
+pub struct WorkloadArgs {
+    /// `distribution`, a preset (chatbot, contentgen, summarization, multidoc), `traces`, or a trace file
+    #[arg(long, default_value = "distribution")]
+    pub workload: String,
+    /// Trace file for --workload traces; its format is told by its content
+    #[arg(long, value_name = "FILE")]
+    pub workload_traces_filepath: Option<PathBuf>,
+    /// Workload spec, YAML: clients, sessions, cohorts, closed loops (`windtunnel workload --help`)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "workload_traces_filepath", "concurrency"])]
+    pub workload_spec: Option<PathBuf>,
+    /// Users of a closed loop instead of a rate: each sends its next request when it has its answer
+    #[arg(long, value_name = "USERS", conflicts_with = "rate")]
+    pub concurrency: Option<u32>,
+    /// Pause of each such user after an answer, milliseconds (with --concurrency)
+    #[arg(long, value_name = "MS", requires = "concurrency")]
+    pub think_time_ms: Option<u64>,
+    /// Requests per second, evenly spaced; with --workload-spec its aggregate_rate
+    #[arg(long, default_value_t = 1.0, value_name = "REQ/S")]
+    pub rate: f64,
+    /// Requests to send
+    #[arg(
+        long,
+        visible_alias = "num-requests",
+        default_value_t = 100,
+        value_name = "N"
+    )]
+    pub max_prompts: u64,
+    /// Tokens every prompt shares, in front of its own
+    #[arg(long, default_value_t = 0, value_name = "TOKENS")]
+    pub prefix_tokens: u32,
+    /// Prompt length: mean
+    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
+    pub prompt_tokens: u32,
+    /// Prompt length: standard deviation
+    #[arg(long, default_value_t = 256, value_name = "TOKENS")]
+    pub prompt_tokens_stdev: u32,
+    /// Prompt length: least
+    #[arg(long, default_value_t = 2, value_name = "TOKENS")]
+    pub prompt_tokens_min: u32,
+    /// Prompt length: most
+    #[arg(long, default_value_t = 7000, value_name = "TOKENS")]
+    pub prompt_tokens_max: u32,
+    /// Output length: mean
+    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
+    pub output_tokens: u32,
+    /// Output length: standard deviation
+    #[arg(long, default_value_t = 256, value_name = "TOKENS")]
+    pub output_tokens_stdev: u32,
+    /// Output length: least
+    #[arg(long, default_value_t = 2, value_name = "TOKENS")]
+    pub output_tokens_min: u32,
+    /// Output length: most
+    #[arg(long, default_value_t = 7000, value_name = "TOKENS")]
+    pub output_tokens_max: u32,
+    /// Seconds after which a client gives up; negative = never. Trace files have their own deadlines
+    #[arg(long, default_value_t = 300.0, value_name = "SECONDS")]
+    pub timeout: f64,
+}
+
+/// `windtunnel replay`.
+#[derive(Args, Clone, Debug)]
+pub struct ReplayArgs {
+    /// Trace file; its format is told by its content
+    #[arg(
+        value_name = "TRACE",
+        conflicts_with = "trace_data",
+        required_unless_present = "trace_data"
+    )]
+    pub trace: Option<PathBuf>,
+    /// Header of a TraceV2 trace, YAML
+    #[arg(long, value_name = "FILE", help_heading = "Workload")]
+    pub trace_header: Option<PathBuf>,
+    /// Data of a TraceV2 trace, CSV; the same as TRACE
+    #[arg(long, value_name = "FILE", help_heading = "Workload")]
+    pub trace_data: Option<PathBuf>,
+    /// How sessions are replayed
+    #[arg(long, value_enum, default_value_t = SessionModeName::Fixed, value_name = "MODE", help_heading = "Workload")]
+    pub session_mode: SessionModeName,
+    /// Think time between the rounds of a session, milliseconds (closed-loop) [default: the trace's]
+    #[arg(long, value_name = "MS", help_heading = "Workload")]
+    pub think_time_ms: Option<u64>,
+    /// The same, drawn: constant:value=T or lognormal:mu=M,sigma=S[,min=T][,max=T], ln of seconds; T like 500ms or 2s
+    #[arg(
+        long,
+        value_name = "DISTRIBUTION",
+        conflicts_with = "think_time_ms",
+        help_heading = "Workload"
+    )]
+    pub think_time_dist: Option<String>,
+    /// Shared flags.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Session replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SessionModeName {
+    /// Every request arrives when it was recorded
+    Fixed,
+    /// A follow-up arrives its think time after the answer before it
+    ClosedLoop,
+}

@@ -1,0 +1,152 @@
+//! Workload specs through the command line.
+
+use crate::errors::Folder;
+
+const LENGTHS: &str = "input_distribution: {type: constant, params: {value: 64}}, output_distribution: {type: constant, params: {value: 8}}";
+
+fn folder(name: &str, text: &str) -> Folder {
+    Folder::with(&[(name, &text.replace("LENGTHS", LENGTHS))])
+}
+
+fn json(folder: &Folder, flags: &str) -> serde_json::Value {
+    let ran = folder.fine(&format!("--json {flags}"));
+    serde_json::from_str(&ran.stdout).expect("JSON")
+}
+
+#[test]
+fn flags_go_before_what_a_spec_says() {
+    let text = "seed: 7\naggregate_rate: 10\nnum_requests: 40\nhorizon: 100000000\n\
+        goodput_slo_targets: {batch: {ttft_ms: 5000}}\nclients: [{id: a, slo_class: batch, rate_fraction: 1, LENGTHS}]\n";
+    let folder = folder("s.yaml", text);
+    let plain = json(&folder, "--workload-spec @/s.yaml");
+    assert_eq!(plain["injected_requests"], 40, "{plain}");
+    assert_eq!(plain["setup"]["horizon_us"], 100_000_000);
+    assert!(
+        plain["goodput"].is_object() || plain["slo"].is_object(),
+        "{plain}"
+    );
+    assert!(
+        plain["setup"]["workload"]
+            .as_str()
+            .unwrap()
+            .ends_with("1 client, at most 40 requests, seed 7")
+    );
+    let duration = |flags: &str| {
+        json(&folder, flags)["vllm_estimated_duration_s"]
+            .as_f64()
+            .unwrap()
+    };
+    let usual = duration("--workload-spec @/s.yaml");
+    assert!((3.0..5.5).contains(&usual), "{usual}");
+    assert!(duration("--workload-spec @/s.yaml --rate 100") < 1.0);
+    assert!(duration("--workload-spec @/s.yaml --horizon 1000000") <= 1.0);
+    let more = json(
+        &folder,
+        "--workload-spec @/s.yaml --num-requests 60 --seed 1",
+    );
+    assert_eq!(more["injected_requests"], 60);
+    let late = json(&folder, "--workload-spec @/s.yaml --timeout 0.01");
+    assert_eq!(late["completed_requests"], 0, "{late}");
+}
+
+#[test]
+fn what_has_no_effect_on_a_spec_is_refused() {
+    let window = "clients: [{id: a, LENGTHS, lifecycle: {windows: [{start_us: 0, end_us: 1000000, trace_rate: 5}]}}]\n";
+    let folder = folder("s.yaml", window);
+    for (flags, message) in [
+        (
+            "--workload-spec @/s.yaml --prompt-tokens 5",
+            "--prompt-tokens has no effect with --workload-spec",
+        ),
+        (
+            "--workload-spec @/s.yaml --rate 5",
+            "@/s.yaml:1:1: there is no aggregate_rate that a rate could replace",
+        ),
+        (
+            "--workload-spec @/none.yaml",
+            "@/none.yaml: cannot read: no such file or folder",
+        ),
+        (
+            "--concurrency 0",
+            "--concurrency is 0; expected at least 1 user",
+        ),
+        (
+            "--concurrency 2",
+            "--concurrency goes on as long as answers come: give --num-requests or --horizon, too",
+        ),
+    ] {
+        let found = folder.refused(flags);
+        assert!(found.starts_with(message), "{flags}\n{found}");
+    }
+    for flags in [
+        "--workload-spec @/s.yaml --workload chatbot",
+        "--concurrency 2 --rate 5",
+        "--think-time-ms 5",
+    ] {
+        assert_eq!(folder.run(flags).code, 2, "{flags}");
+    }
+}
+
+#[test]
+fn users_wait_for_their_answers() {
+    let folder = Folder::with(&[]);
+    let flags = "--concurrency 4 --num-requests 50 --think-time-ms 200 --prompt-tokens-max 600 --output-tokens-max 600 --results-path @/r.csv";
+    let result = json(&folder, flags);
+    assert_eq!(result["completed_requests"], 50);
+    let rows = std::fs::read_to_string(folder.path().join("r.csv")).unwrap();
+    let mut reader = csv::Reader::from_reader(rows.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let column = |name: &str| header.iter().position(|h| h == name).unwrap();
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    let number = |row: &csv::StringRecord, name: &str| row[column(name)].parse::<i64>().unwrap();
+    for user in 0..4 {
+        let session = format!("concurrency_distribution_user_{user}");
+        let mine: Vec<_> = rows
+            .iter()
+            .filter(|r| r[column("session")] == session)
+            .collect();
+        assert!(mine.len() > 3);
+        for pair in mine.windows(2) {
+            // The answer is there when its last step ends; some models add to the latency what the API server does after it.
+            let sent = number(pair[1], "arrival_us") - 200_000;
+            let first_token = number(pair[0], "arrival_us") + number(pair[0], "ttft_us");
+            assert!(
+                (first_token..=number(pair[0], "completion_us")).contains(&sent),
+                "{pair:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn refused_sessions_stop_and_the_run_ends() {
+    let text = "aggregate_rate: 5\nnum_requests: 30\nclients: [{id: s, rate_fraction: 1, LENGTHS, reasoning: {multi_turn: {max_rounds: 3}}}]\n";
+    let folder = folder("s.yaml", text);
+    let all = json(&folder, "--workload-spec @/s.yaml");
+    assert_eq!(
+        (&all["injected_requests"], &all["completed_requests"]),
+        (&30.into(), &30.into())
+    );
+    let none = json(
+        &folder,
+        "--workload-spec @/s.yaml --admission-policy reject-all",
+    );
+    assert_eq!(
+        (&none["arrivals"], &none["completed_requests"]),
+        (&10.into(), &0.into())
+    );
+}
+
+#[test]
+fn a_sweep_gives_a_spec_its_seeds() {
+    let text = "seed: 3\naggregate_rate: 10\nnum_requests: 40\nclients: [{id: a, rate_fraction: 1, LENGTHS}]\n";
+    let folder = folder("s.yaml", text);
+    let command = "sweep --model llama-3.1-8b-instruct --workload-spec @/s.yaml --grid rate=10,20 --seeds 2 --out @/o.csv --quiet";
+    let ran = folder.command(command);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let rows = std::fs::read_to_string(folder.path().join("o.csv")).unwrap();
+    let mut durations: Vec<&str> = rows.lines().skip(1).collect();
+    assert_eq!(durations.len(), 4);
+    durations.dedup();
+    assert_eq!(durations.len(), 4);
+}
