@@ -19,6 +19,7 @@ use crate::metrics::summary::RunSummary;
 use crate::policy::PolicySpec;
 use crate::record::RunRecord;
 use crate::report::ReportInputs;
+use crate::workload::Bounded;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -162,6 +163,7 @@ impl Prepared {
             fitness: plan.analysis.fitness.clone(),
             detectors: plan.analysis.detectors.clone(),
             trace_summary: common.analysis.summarize_trace,
+            infinite_cache_hit_rate: self.opened.infinite_cache_hit_rate,
             header: plan.header(common, &self.opened.description),
             setup: plan.setup(common, &self.opened.description, self.opened.horizon_us),
         };
@@ -335,21 +337,19 @@ impl Plan {
                 victim: self.policies.build_victim()?,
             });
         }
-        let cluster = Cluster::new(
-            config,
-            &resolved.latency,
-            front,
-            hooks,
-            opened.source.as_mut(),
-        );
-        if !common.output.summary_only {
+        let mut source = Bounded::new(opened.source.as_mut(), common.model.block_size_in_tokens);
+        let cluster = Cluster::new(config, &resolved.latency, front, hooks, &mut source);
+        let (record, summary) = if common.output.summary_only {
+            let mut digest = Digest::default();
+            let record = output::stream(cluster, &common.output, &mut digest, files, progress)?;
+            let summary = RunSummary::of_digest(digest, &record);
+            (record, summary)
+        } else {
             let record = cluster.run(progress);
             let summary = RunSummary::of(&record);
-            return Ok((record, summary));
-        }
-        let mut digest = Digest::default();
-        let record = output::stream(cluster, &common.output, &mut digest, files, progress)?;
-        let summary = RunSummary::of_digest(digest, &record);
+            (record, summary)
+        };
+        opened.infinite_cache_hit_rate = Some(source.hit_rate());
         Ok((record, summary))
     }
 

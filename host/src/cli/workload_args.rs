@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Workload")]
 pub struct WorkloadArgs {
-    /// `distribution`, a preset (chatbot, contentgen, summarization, multidoc), `traces`, or a trace file
+    /// `distribution`, a preset (chatbot, contentgen, summarization, multidoc), `traces`, or a trace file or folder
     #[arg(long, default_value = "distribution")]
     pub workload: String,
     /// Trace file for --workload traces; its format is told by its content
@@ -61,10 +61,55 @@ pub struct WorkloadArgs {
     /// Output length: most
     #[arg(long, default_value_t = 7000, value_name = "TOKENS")]
     pub output_tokens_max: u32,
-    /// Seconds after which a client gives up; negative = never. Trace files have their own deadlines
+    /// Seconds after which a client gives up; negative = never. Specs and trace files have their own deadlines, so there it must be given
     #[arg(long, default_value_t = 300.0, value_name = "SECONDS")]
     pub timeout: f64,
+    /// Part and pace of a trace file.
+    #[command(flatten)]
+    pub part: TraceArgs,
 }
+
+/// What of a trace is replayed, and how fast; for traces of every format.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Traces")]
+pub struct TraceArgs {
+    /// Leave out what comes before this time of the trace, which becomes time 0; seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub trace_from: Option<f64>,
+    /// Leave out what comes from this time of the trace on; seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub trace_to: Option<f64>,
+    /// Keep this share of the requests (of sessions: of the sessions), drawn with --seed
+    #[arg(long, default_value_t = 1.0, value_name = "SHARE")]
+    pub trace_sample: f64,
+    /// Replay it so many times, one after the other
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub trace_loops: u32,
+    /// Factor on the arrival rate: recorded times are divided by it
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pub rate_scale: f64,
+    /// Spread requests with the same time evenly up to the next time
+    #[arg(long)]
+    pub spread_ties: bool,
+    /// Which run of a result file with several, from 1
+    #[arg(long, value_name = "N")]
+    pub trace_run: Option<usize>,
+    /// Stop at the first row that makes no sense, instead of skipping and counting it
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Names of these flags.
+pub const TRACE_FLAGS: [&str; 8] = [
+    "trace_from",
+    "trace_to",
+    "trace_sample",
+    "trace_loops",
+    "rate_scale",
+    "spread_ties",
+    "trace_run",
+    "strict",
+];
 
 /// `windtunnel replay`.
 #[derive(Args, Clone, Debug)]
@@ -96,6 +141,15 @@ pub struct ReplayArgs {
         help_heading = "Workload"
     )]
     pub think_time_dist: Option<String>,
+    /// Most requests, in order of arrival [default: all]
+    #[arg(long, value_name = "N", help_heading = "Workload")]
+    pub num_requests: Option<u64>,
+    /// Seconds after which the client of a request without a deadline gives up [default: never]
+    #[arg(long, value_name = "SECONDS", help_heading = "Workload")]
+    pub timeout: Option<f64>,
+    /// Part and pace of the trace.
+    #[command(flatten)]
+    pub part: TraceArgs,
     /// Shared flags.
     #[command(flatten)]
     pub common: CommonArgs,

@@ -2,13 +2,16 @@
 
 use super::args::{CommonArgs, ReplayArgs, RunArgs, SessionModeName, WorkloadArgs};
 use super::effects::Explicit;
+use super::workload_args::{TRACE_FLAGS, TraceArgs};
 use crate::config::Defaults;
 use crate::input::InputError;
 use crate::metrics::slo::{Dimension, SloTargets};
 use crate::request::Source;
 use crate::workload::spec::{self, Bounds, Changes, types};
 use crate::workload::synthetic::{Distribution, Length, Parameters};
-use crate::workload::{OpenOptions, RealTime, SessionMode, ThinkTime, Trace, open, trace_v2};
+use crate::workload::{
+    OpenOptions, RealTime, Selection, SessionMode, ThinkTime, Trace, open, trace_v2,
+};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -34,16 +37,19 @@ pub struct Opened {
     pub slo_targets: SloTargets,
     /// What a person should know about it.
     pub notes: Vec<String>,
+    /// What no routing can exceed; known after the run.
+    pub infinite_cache_hit_rate: Option<f64>,
 }
 
 impl Opened {
     fn trace(path: &Path, trace: Trace, horizon_us: i64) -> Self {
         Self {
             description: format!("{} ({})", path.display(), trace.format()),
+            notes: trace.notes().to_vec(),
             source: Box::new(trace),
             horizon_us,
             slo_targets: SloTargets::default(),
-            notes: Vec::new(),
+            infinite_cache_hit_rate: None,
         }
     }
 }
@@ -82,6 +88,15 @@ pub fn for_run(
     traces: Option<&Traces>,
 ) -> Result<Opened, InputError> {
     let w = &args.workload;
+    let synthetic_traffic = w.workload_spec.is_some()
+        || w.concurrency.is_some()
+        || w.workload == "distribution"
+        || defaults.preset(&w.workload).is_ok();
+    explicit.need(
+        &TRACE_FLAGS,
+        !synthetic_traffic,
+        "with synthetic traffic; it chooses from a trace file",
+    )?;
     if let Some(path) = &w.workload_spec {
         return from_spec(path, args, explicit, traces.is_some());
     }
@@ -121,24 +136,72 @@ pub fn for_run(
         }
     };
     explicit.need(
-        &["rate", "max_prompts", "timeout"],
+        &["rate"],
         false,
-        "with a trace file, whose requests come as recorded",
+        "with a trace file, whose requests come as recorded; --rate-scale makes them faster",
     )?;
     explicit.need(
         &LENGTH_FLAGS,
         false,
         "with a trace file, whose requests have their own lengths",
     )?;
+    let limits = Limits {
+        max_requests: explicit.has("max_prompts").then_some(w.max_prompts),
+        timeout_s: explicit.has("timeout").then_some(w.timeout),
+    };
     let options = OpenOptions {
         horizon_us,
-        ..OpenOptions::default()
+        ..part(&w.part, limits, args.common.seed)?
     };
     let trace = match traces {
         Some(traces) => traces.open(&path, &options)?,
         None => open(&path, None, &options)?,
     };
     Ok(Opened::trace(&path, trace, horizon_us))
+}
+
+/// Limits that a trace does not have itself.
+pub struct Limits {
+    pub max_requests: Option<u64>,
+    pub timeout_s: Option<f64>,
+}
+
+/// Which part of a trace is replayed, and how.
+pub fn part(part: &TraceArgs, limits: Limits, seed: u64) -> Result<OpenOptions, InputError> {
+    let seconds = |flag: &str, value: Option<f64>| match value {
+        Some(s) if !(0.0..=1e12).contains(&s) => Err(InputError::new(format!(
+            "{flag} {s} must be 0 or more seconds"
+        ))),
+        given => Ok(given.map(|s| (s * 1e6).round() as i64)),
+    };
+    if limits.max_requests == Some(0) {
+        return Err(InputError::new("--num-requests is 0; expected at least 1"));
+    }
+    let timeout_us = match limits.timeout_s {
+        Some(s) if !s.is_finite() || s == 0.0 => {
+            return Err(InputError::new(format!(
+                "--timeout {s} must be above 0 seconds, or negative for none"
+            )));
+        }
+        given => given.filter(|s| *s > 0.0).map(|s| (s * 1e6) as i64),
+    };
+    Ok(OpenOptions {
+        seed,
+        strict: part.strict,
+        run: part.trace_run,
+        selection: Selection {
+            from_us: seconds("--trace-from", part.trace_from)?,
+            to_us: seconds("--trace-to", part.trace_to)?,
+            sample: part.trace_sample,
+            loops: part.trace_loops,
+            spread_ties: part.spread_ties,
+            rate_scale: part.rate_scale,
+            max_requests: limits.max_requests,
+            timeout_us,
+            seed,
+        },
+        ..OpenOptions::default()
+    })
 }
 
 /// A workload spec, with the flags that go before it.
@@ -210,6 +273,7 @@ fn finish(opened: spec::Opened, bounds: Bounds, name: String) -> Result<Opened, 
         horizon_us: bounds.horizon_us,
         slo_targets,
         notes: opened.notes().to_vec(),
+        infinite_cache_hit_rate: None,
         source: Box::new(opened.source(bounds)?),
     })
 }
@@ -358,6 +422,7 @@ fn synthetic(
         horizon_us,
         slo_targets: SloTargets::default(),
         notes: Vec::new(),
+        infinite_cache_hit_rate: None,
     })
 }
 
@@ -383,6 +448,10 @@ pub fn for_replay(
         closed_loop,
         "in fixed session mode; it goes with --session-mode closed-loop",
     )?;
+    let limits = Limits {
+        max_requests: args.num_requests,
+        timeout_s: args.timeout,
+    };
     let options = OpenOptions {
         session_mode: if closed_loop {
             SessionMode::ClosedLoop
@@ -397,7 +466,7 @@ pub fn for_replay(
         } else {
             RealTime::Rebased
         },
-        ..OpenOptions::default()
+        ..part(&args.part, limits, args.common.seed)?
     };
     let header = args.trace_header.as_deref();
     let reference_horizon = as_the_reference && args.common.horizon.is_none();
@@ -425,23 +494,19 @@ fn from_trace(
     reference_horizon: bool,
 ) -> Result<Opened, InputError> {
     let mut trace = open(path, header, options)?;
-    let mut notes = Vec::new();
     let mut horizon_us = options.horizon_us;
     if reference_horizon {
         horizon_us = trace.replay_horizon_us();
         trace.set_horizon_us(horizon_us);
     }
-    if let Trace::TraceV2(t) = &trace
-        && options.session_mode == SessionMode::ClosedLoop
-        && !t.has_sessions()
-    {
-        notes.push(format!(
+    let idle = options.session_mode == SessionMode::ClosedLoop
+        && trace.as_trace_v2().is_some_and(|t| !t.has_sessions());
+    let mut opened = Opened::trace(path, trace, horizon_us);
+    if idle {
+        opened.notes.push(format!(
             "{} has no sessions; the closed loop changes nothing",
             path.display()
         ));
     }
-    Ok(Opened {
-        notes,
-        ..Opened::trace(path, trace, horizon_us)
-    })
+    Ok(opened)
 }

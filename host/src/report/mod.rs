@@ -35,6 +35,8 @@ pub struct ReportInputs {
     pub detectors: Option<Detectors>,
     /// Is a summary of the decision trace wanted?
     pub trace_summary: bool,
+    /// Share of all prompt tokens that a prefix cache without limits would have held.
+    pub infinite_cache_hit_rate: Option<f64>,
     /// First lines of the report for people: model, GPU, tensor parallelism, latency model, rules.
     pub header: Vec<String>,
     /// The same for programs, put into JSON as it is.

@@ -147,9 +147,15 @@ fn overview(results: &Results<'_>) -> String {
         digits(c.tokens_per_sec()),
         digits(c.duration_s()),
     );
+    let bound = results.inputs.infinite_cache_hit_rate;
+    let bound = bound
+        .filter(|rate| *rate > 0.0)
+        .map_or(String::new(), |rate| {
+            format!(" (infinite cache {})", percent(rate))
+        });
     let _ = write!(
         text,
-        "\nKV cache:   peak {}, time average {}, prefix hit rate {}, {} preemptions",
+        "\nKV cache:   peak {}, time average {}, prefix hit rate {}{bound}, {} preemptions",
         percent(c.kv_peak_utilization),
         percent(c.kv_mean_utilization),
         percent(hit_rate(results)),

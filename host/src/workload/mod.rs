@@ -4,12 +4,11 @@
 //! spans (see [`Span`](crate::request::Span)). A request's private prompt tokens and its output share one stream: the output
 //! follows the prompt, so the pair stays rooted and joins into one span when a later round repeats it.
 
-pub mod azure;
+mod bound;
 pub mod detect;
 pub mod export;
-pub mod five_column;
+pub mod import;
 mod open;
-pub mod pace;
 pub mod rng;
 pub mod sample;
 pub mod spec;
@@ -19,7 +18,9 @@ pub mod think;
 pub mod trace_v2;
 pub mod trie;
 
+pub use bound::{Bounded, InfiniteCache};
 pub use detect::{Format, detect};
+pub use import::Selection;
 pub use open::{OpenOptions, Trace, open};
 pub use think::ThinkTime;
 pub use trace_v2::{RealTime, SessionMode};

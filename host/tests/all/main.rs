@@ -17,3 +17,4 @@ mod rules;
 mod spec;
 mod support;
 mod sweep;
+mod traces;

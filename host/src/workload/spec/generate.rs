@@ -5,13 +5,14 @@
 //! purpose, client, number of the request), so neither another client nor the order of calls changes them.
 
 use super::lanes::{Lane, Lanes};
-use super::plan::{Kind, Modalities, Plan, Planned, Prompt, Traffic};
+use super::plan::{Counted, Kind, Modalities, Plan, Planned, Prompt, Traffic};
 use crate::request::{
     Detail, Ending, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq,
 };
 use crate::workload::MAX_TOKENS;
+use crate::workload::import::Rewind;
 use crate::workload::rng;
-use crate::workload::sample::{Lengths, MOST_LENGTH};
+use crate::workload::sample::MOST_LENGTH;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -71,8 +72,8 @@ struct Start<'a> {
     round: u32,
     send_us: i64,
     context: TokenSeq,
-    /// Lengths of a window instead of the client's.
-    lengths: [Option<&'a Lengths>; 2],
+    /// The window it starts in.
+    window: Option<&'a Counted>,
     think_us: i64,
     session: Sym,
 }
@@ -138,13 +139,8 @@ impl Generator {
         got
     }
 
-    /// A client starts a request, a session or a user. `lengths` are those of its window, if it has any.
-    fn start(
-        &mut self,
-        client: u32,
-        send_us: i64,
-        lengths: [Option<&Lengths>; 2],
-    ) -> Option<Request> {
+    /// A client starts a request, a session or a user.
+    fn start(&mut self, client: u32, send_us: i64, window: Option<&Counted>) -> Option<Request> {
         let session = self.clients[client as usize].kind.session;
         let rounds = session.map_or(1, |s| s.rounds);
         let got = self.take(rounds);
@@ -171,7 +167,7 @@ impl Generator {
             round: 0,
             send_us,
             context: self.prefix(client),
-            lengths,
+            window,
             think_us: 0,
             session,
         })
@@ -200,16 +196,18 @@ impl Generator {
             think_us: start.think_us,
             ..Detail::default()
         };
-        let input = match (start.lengths[0], &kind.prompt) {
-            (Some(window), _) => window.sample(&mut stream("input length")),
-            (None, Prompt::Text(lengths)) => lengths.sample(&mut stream("input length")),
-            (None, Prompt::Multimodal(modalities)) => {
+        let prompt = start.window.and_then(|w| w.prompt.as_ref());
+        let input = match prompt.unwrap_or(&kind.prompt) {
+            Prompt::Text(lengths) => lengths.sample(&mut stream("input length")),
+            Prompt::Multimodal(modalities) => {
                 multimodal(modalities, &mut stream("input length"), &mut detail)
             }
         };
-        let output = start.lengths[1].unwrap_or(&kind.output);
+        let output = start.window.and_then(|w| w.output.as_ref());
+        let output = output.unwrap_or(&kind.output);
         let output = output.sample(&mut stream("output length"));
-        if let Some(lengths) = &kind.reasoning {
+        let reasoning = start.window.and_then(|w| w.reasoning.as_ref());
+        if let Some(lengths) = reasoning.or(kind.reasoning.as_ref()) {
             let percent = lengths.sample_from_zero(&mut stream("reason ratio"));
             detail.reason_ratio = f64::from(percent.min(100)) / 100.0;
         }
@@ -290,7 +288,7 @@ impl Generator {
             round: before.round + 1,
             send_us,
             context,
-            lengths: [None, None],
+            window: None,
             think_us,
             session: before.session,
         })
@@ -350,8 +348,7 @@ impl Generator {
                 None
             }
             Lane::Steady(_) | Lane::Window(_) | Lane::Users(_) => {
-                let lengths = lane.lengths(planned);
-                let started = self.start(client, at_us, lengths);
+                let started = self.start(client, at_us, lane.window(planned));
                 let once = planned.kind.session.is_some_and(|s| s.once);
                 if started.is_some() && !once && self.left != Some(0) {
                     self.lanes.advance(planned, client, lane);
@@ -460,5 +457,32 @@ impl Source for Generator {
 
     fn symbols_mut(&mut self) -> &mut Symbols {
         &mut self.symbols
+    }
+}
+
+impl Rewind for Generator {
+    /// The same traffic once more, with new tokens of its own.
+    fn rewind(&mut self) {
+        self.lanes = Lanes::new(&self.clients, self.bounds.seed);
+        self.started.fill(0);
+        self.left = self.bounds.num_requests;
+    }
+
+    /// About as many as there will be.
+    fn rows(&self) -> u64 {
+        let expected = |c: &Planned| match &c.traffic {
+            Traffic::Windows(windows) => windows.iter().map(|w| w.expected).sum(),
+            _ => 0.0,
+        };
+        self.clients.iter().map(expected).sum::<f64>() as u64
+    }
+
+    /// The end of the last window.
+    fn latest_arrival_us(&self) -> Option<i64> {
+        let windows = self.clients.iter().filter_map(|c| match &c.traffic {
+            Traffic::Windows(windows) => windows.iter().map(|w| w.end_us).max(),
+            _ => None,
+        });
+        windows.max()
     }
 }

@@ -3,7 +3,7 @@
 use super::plan::{Counted, Planned, Traffic};
 use crate::request::Request;
 use crate::workload::rng;
-use crate::workload::sample::{Gaps, Lengths};
+use crate::workload::sample::Gaps;
 use rand::RngExt;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -52,14 +52,11 @@ pub(super) struct InWindow {
 }
 
 impl Lane {
-    /// Lengths that the lane's window sets.
-    pub(super) fn lengths<'a>(&self, client: &'a Planned) -> [Option<&'a Lengths>; 2] {
+    /// The window it is in, if that may set lengths.
+    pub(super) fn window<'a>(&self, client: &'a Planned) -> Option<&'a Counted> {
         match (self, &client.traffic) {
-            (Self::Window(w), Traffic::Windows(windows)) => {
-                let window = &windows[w.window as usize];
-                [window.input.as_ref(), window.output.as_ref()]
-            }
-            _ => [None, None],
+            (Self::Window(w), Traffic::Windows(windows)) => windows.get(w.window as usize),
+            _ => None,
         }
     }
 }

@@ -18,6 +18,7 @@ pub use locate::Fault;
 pub use types::WorkloadSpec;
 
 use crate::input::{self, InputError};
+use crate::workload::import::Damages;
 use plan::{Plan, Traffic};
 use std::path::Path;
 
@@ -68,6 +69,43 @@ pub fn read(path: &Path, changes: Changes) -> Result<Opened, InputError> {
 pub fn open(spec: WorkloadSpec, folder: &Path) -> Result<Opened, Fault> {
     let plan = plan::plan(&spec, folder)?;
     Ok(Opened { spec, plan })
+}
+
+/// A folder of ServeGen data, from `from_s` to `to_s` seconds, which becomes time 0.
+///
+/// # Errors
+/// When a file cannot be read, or a row makes no sense and `damages` is strict.
+pub fn servegen(
+    folder: &Path,
+    from_s: i64,
+    to_s: Option<i64>,
+    damages: &mut Damages,
+    seed: u64,
+) -> Result<(Generator, Vec<String>), InputError> {
+    let span = servegen::Span {
+        start_s: from_s,
+        end_s: to_s,
+        ..servegen::Span::default()
+    };
+    let mut loaded = servegen::load(folder, span, damages)?;
+    plan::name_streams(&mut loaded.clients);
+    let plan = Plan {
+        clients: loaded.clients,
+        notes: Vec::new(),
+    };
+    let bounds = Bounds {
+        seed,
+        horizon_us: i64::MAX,
+        num_requests: None,
+        timeout_us: None,
+    };
+    Ok((Generator::new(plan, bounds), loaded.notes))
+}
+
+/// Is this a folder of ServeGen data?
+#[must_use]
+pub fn is_servegen(path: &Path) -> bool {
+    servegen::is_folder(path)
 }
 
 impl Opened {

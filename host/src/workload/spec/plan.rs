@@ -54,8 +54,8 @@ pub(super) struct Planned {
 /// The way to the gateway and back.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Wire {
-    half_rtt_us: f64,
-    us_per_token: f64,
+    pub(super) half_rtt_us: f64,
+    pub(super) us_per_token: f64,
 }
 
 impl Wire {
@@ -66,14 +66,14 @@ impl Wire {
 }
 
 /// Prompt lengths.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Prompt {
     Text(Lengths),
     Multimodal(Box<Modalities>),
 }
 
 /// Lengths by modality.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Modalities {
     pub(super) text: Option<Lengths>,
     /// Images, audio and video: (how many, how long each).
@@ -113,8 +113,10 @@ pub(super) struct Counted {
     /// Requests, with a fraction that is the probability of one more.
     pub(super) expected: f64,
     pub(super) gaps: Gaps,
-    pub(super) input: Option<Lengths>,
+    /// Lengths instead of the client's.
+    pub(super) prompt: Option<Prompt>,
     pub(super) output: Option<Lengths>,
+    pub(super) reasoning: Option<Lengths>,
 }
 
 /// The whole spec.
@@ -157,8 +159,8 @@ pub(super) fn plan(spec: &WorkloadSpec, folder: &Path) -> Result<Plan, Fault> {
     let mut notes = Vec::new();
     let mut clients = Vec::new();
     if let Some(data) = &spec.servegen_data {
-        super::servegen::plan(data, folder, &mut clients, &mut notes)
-            .map_err(|f| f.under("servegen_data"))?;
+        let loaded = super::servegen::plan(data, folder).map_err(|f| f.under("servegen_data"))?;
+        (clients, notes) = (loaded.clients, loaded.notes);
     }
     let groups = groups(spec)?;
     if groups.is_empty() && clients.is_empty() {
@@ -207,7 +209,7 @@ fn prefix_lengths(groups: &[Group]) -> FxHashMap<&str, u32> {
 }
 
 /// Streams of a client hang on its name alone; clients of the same name are counted.
-fn name_streams(clients: &mut [Planned]) {
+pub(super) fn name_streams(clients: &mut [Planned]) {
     let mut seen: FxHashMap<String, u64> = FxHashMap::default();
     for client in clients {
         let twins = seen.entry(client.id.clone()).or_default();
@@ -555,8 +557,9 @@ fn counted(group: &Group, rates: &[f64], folder: &Path) -> Result<Arc<[Counted]>
             end_us: w.end_us,
             expected: rate * ((w.end_us - w.start_us) as f64 / 1e6),
             gaps: gaps(arrival, rate).map_err(|f| f.under(&where_))?,
-            input: read(&w.input_distribution, "input_distribution")?,
+            prompt: read(&w.input_distribution, "input_distribution")?.map(Prompt::Text),
             output: read(&w.output_distribution, "output_distribution")?,
+            reasoning: None,
         });
     }
     windows.sort_by_key(|w| w.start_us);
