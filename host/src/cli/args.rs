@@ -1,6 +1,6 @@
 //! Every flag, once, with its help.
 
-pub use super::workload_args::{ReplayArgs, SessionModeName, WorkloadArgs};
+pub use super::workload_args::{ReplayArgs, SessionModeName, WorkloadArgs, WorkloadCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -44,6 +44,15 @@ pub enum Command {
   windtunnel models llama-3.1
   windtunnel models meta-llama/llama-3.1-8b-instruct --hardware H100 --tp 2")]
     Models(ModelsArgs),
+    /// Look at workloads, check, convert, merge and make them
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  windtunnel workload show conversation_trace.jsonl
+  windtunnel workload validate chat.yaml
+  windtunnel workload convert chat.yaml --to trace-v2 --out chat"
+    )]
+    Workload(WorkloadCommand),
     /// Print a completion script for your shell
     #[command(after_help = "Example:
   windtunnel completions bash > ~/.local/share/bash-completion/completions/windtunnel")]

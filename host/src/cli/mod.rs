@@ -8,6 +8,7 @@ mod policies;
 mod progress;
 mod simulate;
 mod sweep;
+mod workload;
 mod workload_args;
 mod workloads;
 
@@ -68,6 +69,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Run(run) => simulate::run(run, &explicit),
         Command::Replay(replay) => simulate::replay(replay, &explicit),
         Command::Sweep(args) => sweep::sweep(args, matches),
+        Command::Workload(command) => workload::workload(command),
         Command::Models(models) => models::models(models, &explicit),
         Command::Completions { shell } => {
             let mut script = Vec::new();

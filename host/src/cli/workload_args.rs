@@ -1,7 +1,7 @@
 //! Flags of workloads: what is sent, and how a trace is replayed.
 
 use super::args::CommonArgs;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Synthetic traffic, or a trace file.
@@ -162,4 +162,140 @@ pub enum SessionModeName {
     Fixed,
     /// A follow-up arrives its think time after the answer before it
     ClosedLoop,
+}
+
+/// `windtunnel workload`.
+#[derive(Debug, Subcommand)]
+pub enum WorkloadCommand {
+    /// What a workload looks like: rate over time, lengths, burstiness, shared prefixes
+    #[command(after_help = "Examples:
+  windtunnel workload show conversation_trace.jsonl
+  windtunnel workload show chat.yaml --num-requests 5000 --html chat.html")]
+    Show(ShowArgs),
+    /// Check specs and traces, every row of them
+    #[command(after_help = "Example:
+  windtunnel workload validate chat.yaml trace.csv")]
+    Validate(ValidateArgs),
+    /// Write a workload in another format
+    #[command(after_help = "Examples:
+  windtunnel workload convert chat.yaml --to trace-v2 --out chat
+  windtunnel workload convert trace.csv --to spec > fitted.yaml
+  windtunnel workload convert old.yaml --to spec > new.yaml")]
+    Convert(ConvertArgs),
+    /// Merge workload specs into one, each keeping its rates
+    #[command(after_help = "Example:
+  windtunnel workload compose chat.yaml batch.yaml > both.yaml")]
+    Compose(ComposeArgs),
+    /// Print a spec to begin with: a preset or a scenario
+    #[command(after_help = "Examples:
+  windtunnel workload generate chatbot --rate 20 > chat.yaml
+  windtunnel workload generate mixed-slo --rate 50 --num-requests 5000 > mixed.yaml")]
+    Generate(GenerateArgs),
+}
+
+/// A workload of any kind.
+#[derive(Args, Clone, Debug)]
+pub struct InputArgs {
+    /// Workload spec, trace file, or folder of ServeGen data; told by its content
+    #[arg(value_name = "WORKLOAD")]
+    pub file: PathBuf,
+    /// Header of a TraceV2 trace, YAML
+    #[arg(long, value_name = "FILE")]
+    pub trace_header: Option<PathBuf>,
+    /// Seed of what is drawn [default: the spec's; 42 for traces]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Most requests [default: the spec's; all of a trace]
+    #[arg(long, value_name = "N")]
+    pub num_requests: Option<u64>,
+    /// Nothing of a spec from this time on, microseconds [default: the spec's]
+    #[arg(long, value_name = "US")]
+    pub horizon: Option<i64>,
+    /// Part and pace of a trace.
+    #[command(flatten)]
+    pub part: TraceArgs,
+}
+
+/// `windtunnel workload show`.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// The workload.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Tokens per block of the infinite prefix cache
+    #[arg(
+        long,
+        visible_alias = "block-size",
+        default_value_t = 16,
+        value_name = "TOKENS"
+    )]
+    pub block_size_in_tokens: u32,
+    /// Write a page with plots; it needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `windtunnel workload validate`.
+#[derive(Args, Clone, Debug)]
+pub struct ValidateArgs {
+    /// Specs and traces
+    #[arg(value_name = "WORKLOAD", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// `windtunnel workload convert`.
+#[derive(Args, Clone, Debug)]
+pub struct ConvertArgs {
+    /// The workload.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Format to write
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub to: Target,
+    /// File to write; of a TraceV2 trace the prefix of its two files [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// What a workload can be converted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// Header and CSV with everything but shared tokens outside of groups and sessions
+    TraceV2,
+    /// JSON lines with lengths and block ids
+    Mooncake,
+    /// CSV with times and lengths
+    Azure,
+    /// A spec: of specs and configurations the clients spelled out, of traces rates and lengths over time
+    Spec,
+}
+
+/// `windtunnel workload compose`.
+#[derive(Args, Clone, Debug)]
+pub struct ComposeArgs {
+    /// Workload specs
+    #[arg(value_name = "SPEC", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// `windtunnel workload generate`.
+#[derive(Args, Clone, Debug)]
+pub struct GenerateArgs {
+    /// Preset (chatbot, contentgen, summarization, multidoc) or scenario (bursty, unfair, prefix-heavy, mixed-slo)
+    pub name: String,
+    /// Requests per second
+    #[arg(long, default_value_t = 1.0, value_name = "REQ/S")]
+    pub rate: f64,
+    /// Requests
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub num_requests: u64,
+    /// Seed
+    #[arg(long, default_value_t = 42)]
+    pub seed: i64,
+    /// Models, coefficients, hardware and presets [default: built in]
+    #[arg(long, value_name = "FILE")]
+    pub defaults_filepath: Option<PathBuf>,
 }

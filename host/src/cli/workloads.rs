@@ -42,7 +42,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    fn trace(path: &Path, trace: Trace, horizon_us: i64) -> Self {
+    pub fn trace(path: &Path, trace: Trace, horizon_us: i64) -> Self {
         Self {
             description: format!("{} ({})", path.display(), trace.format()),
             notes: trace.notes().to_vec(),
@@ -98,7 +98,7 @@ pub fn for_run(
         "with synthetic traffic; it chooses from a trace file",
     )?;
     if let Some(path) = &w.workload_spec {
-        return from_spec(path, args, explicit, traces.is_some());
+        return spec_of_run(path, args, explicit, traces.is_some());
     }
     let horizon_us = horizon(&args.common)?;
     if w.concurrency.is_some() {
@@ -204,8 +204,19 @@ pub fn part(part: &TraceArgs, limits: Limits, seed: u64) -> Result<OpenOptions, 
     })
 }
 
-/// A workload spec, with the flags that go before it.
-fn from_spec(
+/// What flags say instead of a workload spec.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SpecFlags {
+    pub rate: Option<f64>,
+    pub seed: Option<u64>,
+    pub horizon_us: Option<i64>,
+    pub num_requests: Option<u64>,
+    /// 0 = none.
+    pub timeout_us: Option<i64>,
+}
+
+/// The workload spec of `run`, with the flags that go before it.
+fn spec_of_run(
     path: &Path,
     args: &RunArgs,
     explicit: &Explicit,
@@ -217,41 +228,41 @@ fn from_spec(
         false,
         "with --workload-spec, whose clients have their own lengths",
     )?;
-    let changes = Changes {
-        rate: explicit.has("rate").then_some(w.rate),
-    };
-    let opened = spec::read(path, changes)?;
-    // The runs of a sweep differ in their seeds, whatever the spec says.
-    let own_seed = !in_sweep && !explicit.has("seed");
-    let seed = if own_seed {
-        opened.spec.seed.cast_unsigned()
-    } else {
-        args.common.seed
-    };
-    let given = |written: u64| (written > 0).then_some(written);
-    let num_requests = if explicit.has("max_prompts") {
-        Some(w.max_prompts)
-    } else {
-        given(opened.spec.num_requests)
-    };
-    let horizon_us = match (args.common.horizon, opened.spec.horizon) {
-        (None, written) if written != 0 => written,
-        _ => horizon(&args.common)?,
-    };
-    finish(
-        opened,
-        Bounds {
-            seed,
-            horizon_us,
-            num_requests,
-            timeout_us: explicit
-                .has("timeout")
-                .then(|| timeout(w))
-                .transpose()?
-                .map(|us| us.unwrap_or(0)),
+    horizon(&args.common)?;
+    let limit = explicit.has("timeout").then(|| timeout(w)).transpose()?;
+    from_spec(
+        path,
+        SpecFlags {
+            rate: explicit.has("rate").then_some(w.rate),
+            // The runs of a sweep differ in their seeds, whatever the spec says.
+            seed: (in_sweep || explicit.has("seed")).then_some(args.common.seed),
+            horizon_us: args.common.horizon,
+            num_requests: explicit.has("max_prompts").then_some(w.max_prompts),
+            timeout_us: limit.map(|us| us.unwrap_or(0)),
         },
-        path.display().to_string(),
     )
+}
+
+/// A workload spec.
+pub fn from_spec(path: &Path, flags: SpecFlags) -> Result<Opened, InputError> {
+    let opened = spec::read(path, Changes { rate: flags.rate })?;
+    let written = &opened.spec;
+    if flags.num_requests == Some(0) {
+        return Err(InputError::new("--num-requests is 0; expected at least 1"));
+    }
+    let bounds = Bounds {
+        seed: flags.seed.unwrap_or(written.seed.cast_unsigned()),
+        horizon_us: match (flags.horizon_us, written.horizon) {
+            (Some(us), _) => us,
+            (None, 0) => i64::MAX,
+            (None, us) => us,
+        },
+        num_requests: flags
+            .num_requests
+            .or((written.num_requests > 0).then_some(written.num_requests)),
+        timeout_us: flags.timeout_us,
+    };
+    finish(opened, bounds, path.display().to_string())
 }
 
 fn finish(opened: spec::Opened, bounds: Bounds, name: String) -> Result<Opened, InputError> {

@@ -9,6 +9,7 @@ pub mod saturation;
 mod sections;
 pub mod sweep;
 pub mod table;
+pub mod workload;
 
 #[cfg(test)]
 mod oracle_tests;

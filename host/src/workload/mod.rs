@@ -5,6 +5,7 @@
 //! follows the prompt, so the pair stays rooted and joins into one span when a later round repeats it.
 
 mod bound;
+pub mod convert;
 pub mod detect;
 pub mod export;
 pub mod import;
@@ -18,6 +19,8 @@ pub mod think;
 pub mod trace_v2;
 pub mod trie;
 
+pub mod summary;
+pub mod unfold;
 pub use bound::{Bounded, InfiniteCache};
 pub use detect::{Format, detect};
 pub use import::Selection;

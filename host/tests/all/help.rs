@@ -50,7 +50,20 @@ fn the_parser_of_flags_suggests_the_nearest() {
 #[test]
 fn help_has_examples_and_fits_a_hundred_columns() {
     let folder = Folder::with(&[]);
-    for command in ["", "run", "replay", "sweep", "models", "completions"] {
+    for command in [
+        "",
+        "run",
+        "replay",
+        "sweep",
+        "models",
+        "workload",
+        "workload show",
+        "workload validate",
+        "workload convert",
+        "workload compose",
+        "workload generate",
+        "completions",
+    ] {
         for flag in ["--help", "-h"] {
             let ran = folder.command(&format!("{command} {flag}"));
             assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));

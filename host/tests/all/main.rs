@@ -18,3 +18,4 @@ mod spec;
 mod support;
 mod sweep;
 mod traces;
+mod workload;

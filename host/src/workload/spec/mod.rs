@@ -3,6 +3,7 @@
 //! [`read`] checks a file and names every mistake with its place; [`Opened::source`] generates its requests.
 
 mod compile;
+pub mod compose;
 mod generate;
 mod groups;
 mod inference_perf;
@@ -10,6 +11,7 @@ mod lanes;
 mod locate;
 mod plan;
 mod rates;
+pub mod scenarios;
 mod servegen;
 pub mod types;
 
@@ -113,6 +115,31 @@ impl Opened {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.plan.notes
+    }
+
+    /// The spec with its clients spelled out, by today's names.
+    #[must_use]
+    pub fn expanded(&self) -> WorkloadSpec {
+        let mut spec = self.spec.clone();
+        let today = |class: &mut String| match class.as_str() {
+            "realtime" => *class = "critical".into(),
+            "interactive" => *class = "standard".into(),
+            _ => {}
+        };
+        spec.clients
+            .iter_mut()
+            .for_each(|c| today(&mut c.slo_class));
+        spec.cohorts
+            .iter_mut()
+            .for_each(|c| today(&mut c.slo_class));
+        spec.version = "2".into();
+        // Cohorts that share an aggregate rate cannot stand beside clients with rates of their own.
+        if let (Some(perf), true) = (&spec.inference_perf, spec.cohorts.is_empty())
+            && let Ok(clients) = inference_perf::clients(perf)
+        {
+            (spec.clients, spec.inference_perf, spec.aggregate_rate) = (clients, None, 0.0);
+        }
+        spec
     }
 
     /// Clients in all, members of cohorts included.
