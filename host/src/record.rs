@@ -189,6 +189,8 @@ pub struct InstanceTotals {
     pub steps: u64,
     /// Sum over steps of the wait-queue length after the batch was formed.
     pub queue_length_sum: u64,
+    /// Sum over steps of the running batch's size after it was formed.
+    pub batch_size_sum: u64,
     /// Clock at the end, microseconds, at most the horizon.
     pub ended_us: i64,
     /// Inter-token gaps of completed requests: (microseconds, how many), ascending.

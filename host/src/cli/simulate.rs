@@ -4,6 +4,7 @@ use super::args::{CommonArgs, LatencyName, ReplayArgs, RulesName, RunArgs, Trace
 use super::effects::Explicit;
 use super::output::Finished;
 use super::progress::Bar;
+use super::workload_args::OldestArgs;
 use super::workloads::{self, Opened, Traces};
 use super::{output, policies, say};
 use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, Progress, TraceConfig};
@@ -18,7 +19,7 @@ use crate::metrics::slo::{Dimension, SloTargets};
 use crate::metrics::summary::RunSummary;
 use crate::policy::PolicySpec;
 use crate::record::RunRecord;
-use crate::report::ReportInputs;
+use crate::report::{ReportInputs, generator};
 use crate::workload::Bounded;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,12 @@ pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
             opened.horizon_us as f64 / 1e6
         ));
     }
-    Prepared { plan, opened }.carry_out(&args.common)
+    Prepared {
+        plan,
+        opened,
+        generator: None,
+    }
+    .carry_out(&args.common)
 }
 
 /// Works out a run. `patches` change keys of its policy bundle: path of keys and value. `traces` keeps what was parsed for
@@ -54,9 +60,61 @@ pub fn prepare(
     patches: &[(String, String)],
     traces: Option<&Traces>,
 ) -> Result<Prepared, InputError> {
-    let plan = Plan::of(&args.common, explicit, &trace_files(args), patches)?;
+    let oldest = &args.workload.oldest;
+    let common = with_oldest_coefficients(&args.common, oldest)?;
+    let plan = Plan::of(&common, explicit, &trace_files(args), patches)?;
     let opened = workloads::for_run(args, explicit, &plan.defaults, traces)?;
-    Ok(Prepared { plan, opened })
+    explicit.need(
+        &["finished_coeffs"],
+        !args.common.output.summary_only,
+        "with --summary-only, which keeps no request's record",
+    )?;
+    let generator = opened.generator_rate.map(|rate| generator::Inputs {
+        rate,
+        left_us: oldest
+            .finished_coeffs
+            .as_deref()
+            .map_or([0.0; 2], |c| [c[0], c[1]]),
+    });
+    Ok(Prepared {
+        plan,
+        opened,
+        generator,
+    })
+}
+
+/// The flags with the coefficients of the oldest releases as those of today: microseconds, the intercept first.
+fn with_oldest_coefficients(
+    common: &CommonArgs,
+    oldest: &OldestArgs,
+) -> Result<CommonArgs, InputError> {
+    let mut common = common.clone();
+    for (flag, coefficients, expected) in [
+        ("--regression-coeffs", &oldest.regression_coeffs, 3),
+        ("--queuing-coeffs", &oldest.queuing_coeffs, 2),
+        ("--finished-coeffs", &oldest.finished_coeffs, 2),
+    ] {
+        let Some(c) = coefficients else { continue };
+        if c.len() != expected || c.iter().any(|x| !(x.is_finite() && *x >= 0.0)) {
+            let message =
+                format!("{flag} takes {expected} finite numbers of 0 or more, found {c:?}");
+            return Err(InputError::new(message));
+        }
+    }
+    if let (Some(beta), Some(queueing)) = (&oldest.regression_coeffs, &oldest.queuing_coeffs) {
+        if !matches!(
+            common.model.latency_model,
+            LatencyName::Auto | LatencyName::Blackbox
+        ) {
+            return Err(InputError::new(
+                "--regression-coeffs belong to --latency-model blackbox",
+            ));
+        }
+        common.model.latency_model = LatencyName::Blackbox;
+        common.model.beta_coeffs = Some(beta.iter().map(|seconds| seconds * 1e6).collect());
+        common.model.alpha_coeffs = Some(vec![queueing[1], queueing[0], 0.0]);
+    }
+    Ok(common)
 }
 
 /// The files that a run reads, those that exist.
@@ -79,9 +137,10 @@ pub fn files_of(args: &RunArgs) -> Vec<PathBuf> {
         .collect()
 }
 
-fn trace_files(args: &RunArgs) -> [Option<&Path>; 3] {
+fn trace_files(args: &RunArgs) -> [Option<&Path>; 4] {
     let w = &args.workload;
     [
+        w.oldest.reqgen_config_path.as_deref(),
         w.workload_spec.as_deref(),
         Some(Path::new(&w.workload)),
         w.workload_traces_filepath.as_deref(),
@@ -105,6 +164,7 @@ fn figures(common: &CommonArgs) -> Vec<&Path> {
 pub struct Prepared {
     plan: Plan,
     opened: Opened,
+    generator: Option<generator::Inputs>,
 }
 
 impl Prepared {
@@ -164,6 +224,7 @@ impl Prepared {
             detectors: plan.analysis.detectors.clone(),
             trace_summary: common.analysis.summarize_trace,
             infinite_cache_hit_rate: self.opened.infinite_cache_hit_rate,
+            generator: self.generator,
             header: plan.header(common, &self.opened.description),
             setup: plan.setup(common, &self.opened.description, self.opened.horizon_us),
         };

@@ -136,8 +136,8 @@ fn convert(args: &ConvertArgs) -> anyhow::Result<()> {
     if args.to == Target::Spec && detect(path)? == Format::Spec {
         let opened = spec::read(path, spec::Changes::default())?;
         tell(opened.notes());
-        let mut text = Vec::from(convert::spec_text(&opened.expanded())?);
-        return deliver(args, &mut text);
+        let text = Vec::from(convert::spec_text(&opened.expanded())?);
+        return deliver(args, &text);
     }
     if args.to == Target::TraceV2 && args.out.is_none() {
         let message =
@@ -173,7 +173,7 @@ fn convert(args: &ConvertArgs) -> anyhow::Result<()> {
         (Target::Spec, _) => {
             let requests: Vec<Request> = unfold.by_ref().take_while(before_end).collect();
             let fitted = convert::fitted(&requests)?;
-            deliver(args, &mut Vec::from(convert::spec_text(&fitted)?))
+            deliver(args, convert::spec_text(&fitted)?.as_bytes())
         }
         (target, _) => {
             let mut text = Vec::new();
@@ -182,12 +182,12 @@ fn convert(args: &ConvertArgs) -> anyhow::Result<()> {
                 Target::Mooncake => convert::mooncake(requests, &mut text),
                 _ => convert::azure(requests, &mut text),
             }?;
-            deliver(args, &mut text)
+            deliver(args, &text)
         }
     }
 }
 
-fn deliver(args: &ConvertArgs, text: &mut Vec<u8>) -> anyhow::Result<()> {
+fn deliver(args: &ConvertArgs, text: &[u8]) -> anyhow::Result<()> {
     match &args.out {
         Some(path) => Ok(crate::input::write_whole(path, |out| out.write_all(text))?),
         None => to_stdout(|out| out.write_all(text)),

@@ -67,6 +67,41 @@ pub struct WorkloadArgs {
     /// Part and pace of a trace file.
     #[command(flatten)]
     pub part: TraceArgs,
+    /// Flags of the oldest releases of BLIS.
+    #[command(flatten)]
+    pub oldest: OldestArgs,
+}
+
+/// The request generator of the oldest releases of BLIS, and its coefficients.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "GuideLLM-style generator")]
+pub struct OldestArgs {
+    /// Configuration of evenly spaced requests: format, seed, rate, data (YAML)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "workload_spec", "workload_traces_filepath", "concurrency"])]
+    pub reqgen_config_path: Option<PathBuf>,
+    /// Step time in seconds: B0 + B1 x prefilled tokens + B2 x decodes
+    #[arg(long, value_name = "B0,B1,B2", value_delimiter = ',', allow_hyphen_values = true,
+          requires = "queuing_coeffs", conflicts_with_all = ["alpha_coeffs", "beta_coeffs"])]
+    pub regression_coeffs: Option<Vec<f64>>,
+    /// Microseconds before a request is queued: A x prompt tokens + B
+    #[arg(
+        long,
+        value_name = "A,B",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        requires = "regression_coeffs"
+    )]
+    pub queuing_coeffs: Option<Vec<f64>>,
+    /// Microseconds after a request is completed until it has left: C x prompt tokens + D; no part of its latency, but of the run's
+    /// duration (with --reqgen-config-path)
+    #[arg(
+        long,
+        value_name = "C,D",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        requires = "reqgen_config_path"
+    )]
+    pub finished_coeffs: Option<Vec<f64>>,
 }
 
 /// What of a trace is replayed, and how fast; for traces of every format.

@@ -7,6 +7,7 @@ use crate::config::Defaults;
 use crate::input::InputError;
 use crate::metrics::slo::{Dimension, SloTargets};
 use crate::request::Source;
+use crate::workload::generator_config::GeneratorConfig;
 use crate::workload::spec::{self, Bounds, Changes, types};
 use crate::workload::synthetic::{Distribution, Length, Parameters};
 use crate::workload::{
@@ -39,6 +40,8 @@ pub struct Opened {
     pub notes: Vec<String>,
     /// What no routing can exceed; known after the run.
     pub infinite_cache_hit_rate: Option<f64>,
+    /// Rate of a GuideLLM-style generator, requests per second.
+    pub generator_rate: Option<f64>,
 }
 
 impl Opened {
@@ -50,6 +53,7 @@ impl Opened {
             horizon_us,
             slo_targets: SloTargets::default(),
             infinite_cache_hit_rate: None,
+            generator_rate: None,
         }
     }
 }
@@ -88,6 +92,9 @@ pub fn for_run(
     traces: Option<&Traces>,
 ) -> Result<Opened, InputError> {
     let w = &args.workload;
+    if let Some(path) = &w.oldest.reqgen_config_path {
+        return generated(path, args, explicit, traces.is_some());
+    }
     let synthetic_traffic = w.workload_spec.is_some()
         || w.concurrency.is_some()
         || w.workload == "distribution"
@@ -204,6 +211,38 @@ pub fn part(part: &TraceArgs, limits: Limits, seed: u64) -> Result<OpenOptions, 
     })
 }
 
+/// The request generator of the oldest releases of BLIS.
+fn generated(
+    path: &Path,
+    args: &RunArgs,
+    explicit: &Explicit,
+    in_sweep: bool,
+) -> Result<Opened, InputError> {
+    let why = "with --reqgen-config-path, whose file says it";
+    explicit.need(&LENGTH_FLAGS, false, why)?;
+    explicit.need(&TRACE_FLAGS, false, why)?;
+    explicit.need(&["rate", "max_prompts", "timeout"], false, why)?;
+    let config = GeneratorConfig::read(path)?;
+    let horizon_us = horizon(&args.common)?;
+    let seed = (in_sweep || explicit.has("seed")).then_some(args.common.seed);
+    let source = config.source(horizon_us, seed);
+    let source = source.map_err(|e| InputError::in_file(path.display(), e.message()))?;
+    Ok(Opened {
+        description: format!(
+            "{}, {} requests at {} request/s",
+            path.display(),
+            config.rate.max_requests,
+            config.rate.rate
+        ),
+        source: Box::new(source),
+        horizon_us,
+        slo_targets: SloTargets::default(),
+        notes: Vec::new(),
+        infinite_cache_hit_rate: None,
+        generator_rate: Some(config.rate.rate),
+    })
+}
+
 /// What flags say instead of a workload spec.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SpecFlags {
@@ -285,6 +324,7 @@ fn finish(opened: spec::Opened, bounds: Bounds, name: String) -> Result<Opened, 
         slo_targets,
         notes: opened.notes().to_vec(),
         infinite_cache_hit_rate: None,
+        generator_rate: None,
         source: Box::new(opened.source(bounds)?),
     })
 }
@@ -422,6 +462,7 @@ fn synthetic(
         horizon_us,
         seed: args.common.seed,
         timeout_us,
+        from_zero: false,
     })?;
     let description = format!(
         "{}, {} requests at {} request/s, seed {}",
@@ -434,6 +475,7 @@ fn synthetic(
         slo_targets: SloTargets::default(),
         notes: Vec::new(),
         infinite_cache_hit_rate: None,
+        generator_rate: None,
     })
 }
 

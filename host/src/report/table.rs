@@ -35,6 +35,13 @@ pub fn text(results: &Results<'_>) -> String {
             fairness(&results.tenants)
         ));
     }
+    if let Some(inputs) = results.inputs.generator {
+        blocks.push(
+            super::generator::text(results, inputs)
+                .trim_end()
+                .to_owned(),
+        );
+    }
     let notes = notes(results);
     if !notes.is_empty() {
         blocks.push(notes.join("\n"));

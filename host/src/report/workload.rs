@@ -101,7 +101,7 @@ fn count(n: u64) -> String {
     let plain = n.to_string();
     let mut grouped = String::new();
     for (k, c) in plain.chars().enumerate() {
-        if k > 0 && (plain.len() - k) % 3 == 0 {
+        if k > 0 && (plain.len() - k).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(c);

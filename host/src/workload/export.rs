@@ -201,6 +201,7 @@ mod tests {
             horizon_us: i64::MAX,
             seed: 1,
             timeout_us: Some(1_000_000),
+            from_zero: false,
         })
         .unwrap();
         let mut symbols = source.symbols().clone();

@@ -8,6 +8,7 @@ mod bound;
 pub mod convert;
 pub mod detect;
 pub mod export;
+pub mod generator_config;
 pub mod import;
 mod open;
 pub mod rng;
