@@ -27,6 +27,10 @@ pub fn workload(command: &WorkloadCommand) -> anyhow::Result<()> {
         WorkloadCommand::Convert(args) => convert(args),
         WorkloadCommand::Compose(args) => compose(args),
         WorkloadCommand::Generate(args) => generate(args),
+        WorkloadCommand::Schema => {
+            let text = format!("{:#}\n", spec::reference::schema());
+            to_stdout(|out| out.write_all(text.as_bytes()))
+        }
     }
 }
 

@@ -221,6 +221,10 @@ pub enum WorkloadCommand {
     #[command(after_help = "Example:
   windtunnel workload compose chat.yaml batch.yaml > both.yaml")]
     Compose(ComposeArgs),
+    /// Print the JSON schema of workload specs, for editors
+    #[command(after_help = "Example:
+  windtunnel workload schema > workload-spec.schema.json")]
+    Schema,
     /// Print a spec to begin with: a preset or a scenario
     #[command(after_help = "Examples:
   windtunnel workload generate chatbot --rate 20 > chat.yaml

@@ -150,3 +150,100 @@ fn a_sweep_gives_a_spec_its_seeds() {
     durations.dedup();
     assert_eq!(durations.len(), 4);
 }
+
+#[test]
+fn the_reference_of_the_format_is_made_from_its_types() {
+    let path = crate::support::root().join("docs/reference/workload-spec.md");
+    let made = windtunnel::workload::spec::reference::markdown();
+    if std::env::var_os("WINDTUNNEL_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &made).expect("a writable document");
+    }
+    let text = std::fs::read_to_string(path).expect("a document");
+    assert!(
+        text == made,
+        "docs/reference/workload-spec.md is old; WINDTUNNEL_UPDATE_DOCS=1 renews it"
+    );
+    for key in [
+        "`prefix_group`",
+        "`context_growth`",
+        "[Window](#window)",
+        "| `pareto_lognormal` |",
+    ] {
+        assert!(made.contains(key), "{key}");
+    }
+}
+
+#[test]
+fn the_configuration_of_inference_perf_is_a_workload() {
+    let load = "load:\n  type: constant\n  interval: 1\n  stages: [{rate: 4, duration: 30}]\nserver: {type: vllm}\n";
+    let shared = "data:\n  type: shared_prefix\n  shared_prefix: {num_groups: 3, num_prompts_per_group: 2, system_prompt_len: 100, \
+        question_len: 40, output_len: 8}\n";
+    let random = "data:\n  type: random\n  input_distribution: {min: 10, max: 90, mean: 50, std_dev: 20, total_count: 9}\n  \
+        output_distribution: {min: 5, max: 9, mean: 7, std_dev: 1}\n";
+    let folder = Folder::with(&[
+        ("s.yaml", &format!("{load}{shared}")),
+        ("r.yaml", &format!("{load}{random}")),
+        ("b.yaml", &format!("{load}data:\n  type: sharegpt\n")),
+    ]);
+    let s = json(&folder, "--workload-spec @/s.yaml");
+    assert_eq!(
+        (&s["arrivals"], &s["total_input_tokens"]),
+        (&120.into(), &16_800.into())
+    );
+    assert_eq!(json(&folder, "--workload-spec @/r.yaml")["arrivals"], 120);
+    let error = folder.refused("--workload-spec @/b.yaml");
+    assert!(
+        error.contains("data.type: unknown data \"sharegpt\""),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_oldest_generator_runs_and_prints_its_metrics() {
+    let command = "run --model qwen2.5-7b-instruct --reqgen-config-path docs/examples/requestgenconfig.yaml \
+        --regression-coeffs 0.006857138483067575,3.82496271961672e-05,5.517393223466091e-05 --queuing-coeffs 4.87273847,8956.34427 \
+        --finished-coeffs 0.0470950911,1297.25103 --total-kv-blocks 64173 --max-num-running-reqs 8192 --max-num-scheduled-tokens 4096 --format blis";
+    let folder = Folder::with(&[]);
+    let ran = folder.command(command);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let value = |label: &str| -> f64 {
+        let line = ran
+            .stdout
+            .lines()
+            .find_map(|l| l.strip_prefix(label)?.trim().strip_prefix(':'));
+        let line = line.unwrap_or_else(|| panic!("no {label} in {}", ran.stdout));
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    // Published for this case, where it does not hang on the bug that stopped admission after 1,284 requests.
+    let near = |label: &str, published: f64, share: f64| {
+        let found = value(label);
+        assert!(
+            (found / published - 1.0).abs() < share,
+            "{label}: {found}, published {published}"
+        );
+    };
+    near("Total Input Tokens", 5_282_504.0, 0.01);
+    near("Mean Active Steps", 255.143, 0.03);
+    near("vLLM estimated Duration(s)", 199.921, 0.05);
+    assert_eq!(
+        (value("Completed Requests"), value("Request Rate(req/s)")),
+        (2000.0, 10.0)
+    );
+    assert!(
+        (value("Throughput to arrival rate ratio") - value("Request throughput (req/s)") / 10.0)
+            .abs()
+            < 1e-3
+    );
+    let refused = "--regression-coeffs 1,2 --queuing-coeffs 1,2";
+    assert!(
+        folder.refused(refused).starts_with(
+            "--regression-coeffs takes 3 finite numbers of 0 or more, found [1.0, 2.0]"
+        )
+    );
+    let flags = "--reqgen-config-path docs/examples/requestgenconfig.yaml --rate 5";
+    assert!(
+        folder
+            .refused(flags)
+            .starts_with("--rate has no effect with --reqgen-config-path")
+    );
+}

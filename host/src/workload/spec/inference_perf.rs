@@ -60,7 +60,8 @@ pub(super) fn clients(perf: &InferencePerf) -> Result<Vec<Client>, Fault> {
     Ok(clients)
 }
 
-fn stage_end(stage: &Stage, start_us: i64) -> Result<i64, Fault> {
+/// Where a stage that begins at `start_us` ends, microseconds.
+pub(super) fn stage_end(stage: &Stage, start_us: i64) -> Result<i64, Fault> {
     if !(stage.rate.is_finite() && stage.rate > 0.0) {
         return Err(Fault::new(
             "rate",

@@ -4,6 +4,7 @@
 
 mod compile;
 pub mod compose;
+mod foreign;
 mod generate;
 mod groups;
 mod inference_perf;
@@ -11,6 +12,7 @@ mod lanes;
 mod locate;
 mod plan;
 mod rates;
+pub mod reference;
 pub mod scenarios;
 mod servegen;
 pub mod types;
@@ -58,6 +60,14 @@ impl Changes {
 /// When it cannot be read, has unknown keys, or makes no sense; the message names the place.
 pub fn read(path: &Path, changes: Changes) -> Result<Opened, InputError> {
     let text = input::read_text(path)?;
+    if foreign::is_inference_perf(&text) {
+        let name = path.display().to_string();
+        let mut spec = foreign::inference_perf(&name, &text)?;
+        let changed = changes
+            .apply(&mut spec)
+            .and_then(|()| open(spec, input::folder_of(path)));
+        return changed.map_err(|f| InputError::in_file(name, InputError::from(f).message()));
+    }
     let mut spec: WorkloadSpec = input::parse_yaml(path.display(), &text)?;
     let changed = changes.apply(&mut spec);
     changed.map_err(|f| f.in_text(path.display(), &text))?;
