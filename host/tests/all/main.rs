@@ -3,6 +3,7 @@
 
 mod cases;
 mod errors;
+mod fuzz;
 mod help;
 mod hooks;
 mod hostile;

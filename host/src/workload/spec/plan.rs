@@ -16,6 +16,10 @@ use std::sync::Arc;
 const SESSION_TIMEOUT_US: i64 = 300_000_000;
 /// Prefix of a group that never says how long it is, tokens.
 const DEFAULT_PREFIX: u32 = 50;
+/// Requests of the part of a window that is drawn at once.
+const PART: f64 = 65_536.0;
+/// Most requests of a window.
+const MOST_IN_WINDOW: f64 = 2_147_483_647.0;
 /// Longest prefix.
 const MOST_PREFIX: u32 = 1 << 24;
 const SLO_CLASSES: [&str; 5] = ["critical", "standard", "sheddable", "batch", "background"];
@@ -552,15 +556,31 @@ fn counted(group: &Group, rates: &[f64], folder: &Path) -> Result<Arc<[Counted]>
             let read = |d| lengths(d, folder).map_err(|f| f.under(&format!("{path}.{key}")));
             d.as_ref().map(read).transpose()
         };
-        windows.push(Counted {
-            start_us: w.start_us,
-            end_us: w.end_us,
-            expected: rate * ((w.end_us - w.start_us) as f64 / 1e6),
-            gaps: gaps(arrival, rate).map_err(|f| f.under(&where_))?,
-            prompt: read(&w.input_distribution, "input_distribution")?.map(Prompt::Text),
-            output: read(&w.output_distribution, "output_distribution")?,
+        let expected = rate * ((w.end_us - w.start_us) as f64 / 1e6);
+        if expected > MOST_IN_WINDOW {
+            let message = format!(
+                "{expected:.0} requests in one window; at most {MOST_IN_WINDOW} make sense"
+            );
+            return Err(Fault::new(path, message));
+        }
+        let gaps = gaps(arrival, rate).map_err(|f| f.under(&where_))?;
+        let prompt = read(&w.input_distribution, "input_distribution")?.map(Prompt::Text);
+        let output = read(&w.output_distribution, "output_distribution")?;
+        // The gaps of a window are drawn once before its first request, to know their sum: none may have too many.
+        let parts = ((expected / PART) as i64 + 1).min(w.end_us - w.start_us);
+        let at = |part: i64| {
+            w.start_us
+                + (i128::from(w.end_us - w.start_us) * i128::from(part) / i128::from(parts)) as i64
+        };
+        windows.extend((0..parts).map(|part| Counted {
+            start_us: at(part),
+            end_us: at(part + 1),
+            expected: expected / parts as f64,
+            gaps,
+            prompt: prompt.clone(),
+            output: output.clone(),
             reasoning: None,
-        });
+        }));
     }
     windows.sort_by_key(|w| w.start_us);
     Ok(windows.into())
