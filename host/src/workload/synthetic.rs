@@ -303,12 +303,12 @@ mod tests {
     fn the_first_request_may_come_at_once() {
         let p = Parameters {
             from_zero: true,
-            ..chatbot(10.0, 3)
+            ..chatbot(7.0, 3)
         };
         let times = |p| all(p).iter().map(|r| r.arrival_us).collect::<Vec<_>>();
-        assert_eq!(times(p), [0, 100_000, 200_000]);
-        let horizon_us = 100_001;
-        assert_eq!(times(Parameters { horizon_us, ..p }), [0, 100_000]);
+        assert_eq!(times(p), [0, 142_857, 285_714]);
+        let horizon_us = 142_858;
+        assert_eq!(times(Parameters { horizon_us, ..p }), [0, 142_857]);
     }
 
     #[test]
