@@ -3,6 +3,7 @@
 mod args;
 mod effects;
 mod models;
+mod oldest;
 mod output;
 mod policies;
 mod progress;

@@ -4,9 +4,8 @@ use super::args::{CommonArgs, LatencyName, ReplayArgs, RulesName, RunArgs, Trace
 use super::effects::Explicit;
 use super::output::Finished;
 use super::progress::Bar;
-use super::workload_args::OldestArgs;
 use super::workloads::{self, Opened, Traces};
-use super::{output, policies, say};
+use super::{oldest, output, policies, say};
 use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, Progress, TraceConfig};
 use crate::config::Defaults;
 use crate::input::{InputError, Staging, read_text};
@@ -60,61 +59,15 @@ pub fn prepare(
     patches: &[(String, String)],
     traces: Option<&Traces>,
 ) -> Result<Prepared, InputError> {
-    let oldest = &args.workload.oldest;
-    let common = with_oldest_coefficients(&args.common, oldest)?;
+    let common = oldest::with_coefficients(&args.common, &args.workload.oldest)?;
     let plan = Plan::of(&common, explicit, &trace_files(args), patches)?;
     let opened = workloads::for_run(args, explicit, &plan.defaults, traces)?;
-    explicit.need(
-        &["finished_coeffs"],
-        !args.common.output.summary_only,
-        "with --summary-only, which keeps no request's record",
-    )?;
-    let generator = opened.generator_rate.map(|rate| generator::Inputs {
-        rate,
-        left_us: oldest
-            .finished_coeffs
-            .as_deref()
-            .map_or([0.0; 2], |c| [c[0], c[1]]),
-    });
+    let generator = oldest::metrics(args, explicit, opened.generator_rate)?;
     Ok(Prepared {
         plan,
         opened,
         generator,
     })
-}
-
-/// The flags with the coefficients of the oldest releases as those of today: microseconds, the intercept first.
-fn with_oldest_coefficients(
-    common: &CommonArgs,
-    oldest: &OldestArgs,
-) -> Result<CommonArgs, InputError> {
-    let mut common = common.clone();
-    for (flag, coefficients, expected) in [
-        ("--regression-coeffs", &oldest.regression_coeffs, 3),
-        ("--queuing-coeffs", &oldest.queuing_coeffs, 2),
-        ("--finished-coeffs", &oldest.finished_coeffs, 2),
-    ] {
-        let Some(c) = coefficients else { continue };
-        if c.len() != expected || c.iter().any(|x| !(x.is_finite() && *x >= 0.0)) {
-            let message =
-                format!("{flag} takes {expected} finite numbers of 0 or more, found {c:?}");
-            return Err(InputError::new(message));
-        }
-    }
-    if let (Some(beta), Some(queueing)) = (&oldest.regression_coeffs, &oldest.queuing_coeffs) {
-        if !matches!(
-            common.model.latency_model,
-            LatencyName::Auto | LatencyName::Blackbox
-        ) {
-            return Err(InputError::new(
-                "--regression-coeffs belong to --latency-model blackbox",
-            ));
-        }
-        common.model.latency_model = LatencyName::Blackbox;
-        common.model.beta_coeffs = Some(beta.iter().map(|seconds| seconds * 1e6).collect());
-        common.model.alpha_coeffs = Some(vec![queueing[1], queueing[0], 0.0]);
-    }
-    Ok(common)
 }
 
 /// The files that a run reads, those that exist.

@@ -234,6 +234,11 @@ fn the_oldest_generator_runs_and_prints_its_metrics() {
             .abs()
             < 1e-3
     );
+    let summary = folder.command(&command.replace(
+        "--finished-coeffs 0.0470950911,1297.25103",
+        "--summary-only",
+    ));
+    assert!(summary.code == 0 && !summary.stdout.contains("Saturation Metrics"));
     let refused = "--regression-coeffs 1,2 --queuing-coeffs 1,2";
     assert!(
         folder.refused(refused).starts_with(
