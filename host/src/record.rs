@@ -1,6 +1,7 @@
 //! What a run leaves behind. The engine fills these; summaries and reports only read them.
 
-use crate::request::{Request, RequestId, Sym, Symbols};
+use crate::request::{Detail, Request, RequestId, Sym, Symbols};
+use std::sync::Arc;
 
 /// Where in its life a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub struct RequestRecord {
     pub prefix_tokens: u32,
     /// Did the client stream?
     pub streaming: bool,
+    /// What only exports show.
+    pub detail: Option<Arc<Detail>>,
 }
 
 impl RequestRecord {
@@ -126,6 +129,7 @@ impl RequestRecord {
             prefix_group: request.prefix_group,
             prefix_tokens: request.prefix_tokens,
             streaming: request.streaming,
+            detail: request.detail.clone(),
         }
     }
 
@@ -185,6 +189,8 @@ pub struct InstanceTotals {
     pub steps: u64,
     /// Sum over steps of the wait-queue length after the batch was formed.
     pub queue_length_sum: u64,
+    /// Sum over steps of the running batch's size after it was formed.
+    pub batch_size_sum: u64,
     /// Clock at the end, microseconds, at most the horizon.
     pub ended_us: i64,
     /// Inter-token gaps of completed requests: (microseconds, how many), ascending.

@@ -260,6 +260,37 @@ pub struct Request {
     pub prefix_tokens: u32,
     /// Does the client stream the answer?
     pub streaming: bool,
+    /// For the source that made it; nobody else reads it.
+    pub source_tag: u64,
+    /// What only exports show; most requests have none.
+    pub detail: Option<Arc<Detail>>,
+}
+
+/// What a request carries through a run without any effect on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Detail {
+    /// Prompt tokens of text, where the prompt has several modalities.
+    pub text_tokens: u32,
+    /// Prompt tokens of images.
+    pub image_tokens: u32,
+    /// Prompt tokens of audio.
+    pub audio_tokens: u32,
+    /// Prompt tokens of video.
+    pub video_tokens: u32,
+    /// Share of the output that is reasoning.
+    pub reason_ratio: f64,
+    /// LoRA adapter.
+    pub adapter: Sym,
+    /// Pause of the client before this round of its session, microseconds.
+    pub think_us: i64,
+}
+
+impl Detail {
+    /// For a request, if it says anything.
+    #[must_use]
+    pub fn boxed(self) -> Option<Arc<Self>> {
+        (self != Self::default()).then(|| Arc::new(self))
+    }
 }
 
 impl Request {
@@ -284,6 +315,8 @@ impl Request {
             prefix_group: Sym::NONE,
             prefix_tokens: 0,
             streaming: false,
+            source_tag: 0,
+            detail: None,
         }
     }
 

@@ -168,6 +168,7 @@ pub(crate) fn arrivals(rate: f64, requests: u64, output: u32) -> Distribution {
         horizon_us: i64::MAX,
         seed: 42,
         timeout_us: None,
+        from_zero: false,
     })
     .expect("good parameters")
 }

@@ -10,8 +10,7 @@ use windtunnel::metrics::digest::Digest;
 use windtunnel::policy::{Builder, PolicySpec, RoutingSpec};
 use windtunnel::record::{Outcome, RequestRecord, State};
 use windtunnel::request::{Source, Symbols, TokenSeq};
-use windtunnel::workload::azure::Azure;
-use windtunnel::workload::pace::Pace;
+use windtunnel::workload::{OpenOptions, open};
 use windtunnel_plugin_api::{ClusterView, InstanceView, RequestView};
 
 /// A pool in which every block was used before, and one in which a prompt of 2,048 tokens is cached.
@@ -174,11 +173,11 @@ pub(crate) fn workloads(c: &mut Criterion) {
         )
         .expect("a string takes it");
     }
+    let path = std::env::temp_dir().join("windtunnel-bench-azure.csv");
+    std::fs::write(&path, &text).expect("a writable folder");
     group.bench_function("azure, read and give out", |b| {
         b.iter(|| {
-            let reader = std::io::Cursor::new(text.clone());
-            let mut source =
-                Azure::from_reader("rows", reader, Pace::default()).expect("good rows");
+            let mut source = open(&path, None, &OpenOptions::default()).expect("good rows");
             std::iter::from_fn(|| source.next_request()).count()
         });
     });

@@ -2,6 +2,7 @@
 
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
+pub use super::workload_args::{ReplayArgs, SessionModeName, WorkloadArgs, WorkloadCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -56,6 +57,15 @@ pub enum Command {
   windtunnel plugin inspect my-router/target/release/libmy_router.so"
     )]
     Plugin(PluginCommand),
+    /// Look at workloads, check, convert, merge and make them
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  windtunnel workload show conversation_trace.jsonl
+  windtunnel workload validate chat.yaml
+  windtunnel workload convert chat.yaml --to trace-v2 --out chat"
+    )]
+    Workload(WorkloadCommand),
     /// Print a completion script for your shell
     #[command(after_help = "Example:
   windtunnel completions bash > ~/.local/share/bash-completion/completions/windtunnel")]
@@ -72,6 +82,9 @@ const RUN_EXAMPLES: &str = "Examples:
   # a chatbot on four instances, shortest prompt first, with a goodput target
   windtunnel run --model llama-3.1-8b-instruct --workload chatbot --rate 60 --num-requests 5000 \\
       --num-instances 4 --routing-policy least-loaded --scheduler sjf --slo-ttft 200ms
+
+  # a workload spec: clients, sessions, cohorts
+  windtunnel run --model llama-3.1-8b-instruct --workload-spec chat.yaml --num-instances 4
 
   # a production trace through llm-d's default scorers, results of every request to a file
   windtunnel run --model llama-3.1-8b-instruct --workload AzureLLMInferenceTrace_conv.csv \\
@@ -441,103 +454,6 @@ pub struct RunArgs {
     /// Workload.
     #[command(flatten)]
     pub workload: WorkloadArgs,
-}
-
-/// Synthetic traffic, or a trace file.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Workload")]
-pub struct WorkloadArgs {
-    /// `distribution`, a preset (chatbot, contentgen, summarization, multidoc), `traces`, or a trace file
-    #[arg(long, default_value = "distribution")]
-    pub workload: String,
-    /// Trace file for --workload traces; its format is told by its content
-    #[arg(long, value_name = "FILE")]
-    pub workload_traces_filepath: Option<PathBuf>,
-    /// Requests per second, evenly spaced
-    #[arg(long, default_value_t = 1.0, value_name = "REQ/S")]
-    pub rate: f64,
-    /// Requests to send
-    #[arg(
-        long,
-        visible_alias = "num-requests",
-        default_value_t = 100,
-        value_name = "N"
-    )]
-    pub max_prompts: u64,
-    /// Tokens every prompt shares, in front of its own
-    #[arg(long, default_value_t = 0, value_name = "TOKENS")]
-    pub prefix_tokens: u32,
-    /// Prompt length: mean
-    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
-    pub prompt_tokens: u32,
-    /// Prompt length: standard deviation
-    #[arg(long, default_value_t = 256, value_name = "TOKENS")]
-    pub prompt_tokens_stdev: u32,
-    /// Prompt length: least
-    #[arg(long, default_value_t = 2, value_name = "TOKENS")]
-    pub prompt_tokens_min: u32,
-    /// Prompt length: most
-    #[arg(long, default_value_t = 7000, value_name = "TOKENS")]
-    pub prompt_tokens_max: u32,
-    /// Output length: mean
-    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
-    pub output_tokens: u32,
-    /// Output length: standard deviation
-    #[arg(long, default_value_t = 256, value_name = "TOKENS")]
-    pub output_tokens_stdev: u32,
-    /// Output length: least
-    #[arg(long, default_value_t = 2, value_name = "TOKENS")]
-    pub output_tokens_min: u32,
-    /// Output length: most
-    #[arg(long, default_value_t = 7000, value_name = "TOKENS")]
-    pub output_tokens_max: u32,
-    /// Seconds after which a client gives up; negative = never. Trace files have their own deadlines
-    #[arg(long, default_value_t = 300.0, value_name = "SECONDS")]
-    pub timeout: f64,
-}
-
-/// `windtunnel replay`.
-#[derive(Args, Clone, Debug)]
-pub struct ReplayArgs {
-    /// Trace file; its format is told by its content
-    #[arg(
-        value_name = "TRACE",
-        conflicts_with = "trace_data",
-        required_unless_present = "trace_data"
-    )]
-    pub trace: Option<PathBuf>,
-    /// Header of a TraceV2 trace, YAML
-    #[arg(long, value_name = "FILE", help_heading = "Workload")]
-    pub trace_header: Option<PathBuf>,
-    /// Data of a TraceV2 trace, CSV; the same as TRACE
-    #[arg(long, value_name = "FILE", help_heading = "Workload")]
-    pub trace_data: Option<PathBuf>,
-    /// How sessions are replayed
-    #[arg(long, value_enum, default_value_t = SessionModeName::Fixed, value_name = "MODE", help_heading = "Workload")]
-    pub session_mode: SessionModeName,
-    /// Think time between the rounds of a session, milliseconds (closed-loop) [default: the trace's]
-    #[arg(long, value_name = "MS", help_heading = "Workload")]
-    pub think_time_ms: Option<u64>,
-    /// The same, drawn: constant:value=T or lognormal:mu=M,sigma=S[,min=T][,max=T], ln of seconds; T like 500ms or 2s
-    #[arg(
-        long,
-        value_name = "DISTRIBUTION",
-        conflicts_with = "think_time_ms",
-        help_heading = "Workload"
-    )]
-    pub think_time_dist: Option<String>,
-    /// Shared flags.
-    #[command(flatten)]
-    pub common: CommonArgs,
-}
-
-/// Session replay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SessionModeName {
-    /// Every request arrives when it was recorded
-    Fixed,
-    /// A follow-up arrives its think time after the answer before it
-    ClosedLoop,
 }
 
 /// `windtunnel sweep`, beside the flags of `run`.

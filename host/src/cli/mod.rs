@@ -3,6 +3,7 @@
 mod args;
 mod effects;
 mod models;
+mod oldest;
 mod output;
 mod plugin;
 mod policies;
@@ -10,6 +11,8 @@ mod policy;
 mod progress;
 mod simulate;
 mod sweep;
+mod workload;
+mod workload_args;
 mod workloads;
 
 use crate::input::{InputError, plain};
@@ -69,6 +72,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Run(run) => simulate::run(run, &explicit),
         Command::Replay(replay) => simulate::replay(replay, &explicit),
         Command::Sweep(args) => sweep::sweep(args, matches),
+        Command::Workload(command) => workload::workload(command),
         Command::Models(models) => models::models(models, &explicit),
         Command::Plugin(command) => plugin::plugin(command),
         Command::Policy(command) => policy::policy(command),

@@ -83,7 +83,7 @@ pub fn check_path(path: &Path) -> Result<(), InputError> {
 }
 
 /// Header and data file of an exported trace.
-fn export_paths(prefix: &Path) -> [PathBuf; 2] {
+pub fn export_paths(prefix: &Path) -> [PathBuf; 2] {
     let with = |ending: &str| {
         let mut name = prefix.as_os_str().to_owned();
         name.push(ending);
@@ -153,7 +153,10 @@ pub fn deliver(finished: Finished, common: &CommonArgs, mut files: Staging) -> a
             &data,
             &record.requests,
             &record.symbols,
-            Some(common.seed),
+            export::Head {
+                workload_seed: Some(common.seed),
+                accumulate: false,
+            },
         )?;
     }
     if let Some(path) = &common.analysis.decisions_path {

@@ -5,7 +5,7 @@ use super::effects::Explicit;
 use super::output::Finished;
 use super::progress::Bar;
 use super::workloads::{self, Opened, Traces};
-use super::{output, policies, say};
+use super::{oldest, output, policies, say};
 use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, Predictor, Progress, TraceConfig};
 use crate::config::Defaults;
 use crate::input::{InputError, Staging, read_text};
@@ -18,7 +18,8 @@ use crate::metrics::slo::{Dimension, SloTargets};
 use crate::metrics::summary::RunSummary;
 use crate::policy::{Builder, PolicySpec};
 use crate::record::RunRecord;
-use crate::report::ReportInputs;
+use crate::report::{ReportInputs, generator};
+use crate::workload::Bounded;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,12 @@ pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
             opened.horizon_us as f64 / 1e6
         ));
     }
-    Prepared { plan, opened }.carry_out(&args.common)
+    Prepared {
+        plan,
+        opened,
+        generator: None,
+    }
+    .carry_out(&args.common)
 }
 
 /// Works out a run. `patches` change keys of its policy bundle: path of keys and value. `traces` keeps what was parsed for
@@ -53,9 +59,15 @@ pub fn prepare(
     patches: &[(String, String)],
     traces: Option<&Traces>,
 ) -> Result<Prepared, InputError> {
-    let plan = Plan::of(&args.common, explicit, &trace_files(args), patches)?;
+    let common = oldest::with_coefficients(&args.common, &args.workload.oldest)?;
+    let plan = Plan::of(&common, explicit, &trace_files(args), patches)?;
     let opened = workloads::for_run(args, explicit, &plan.defaults, traces)?;
-    Ok(Prepared { plan, opened })
+    let generator = oldest::metrics(args, explicit, opened.generator_rate)?;
+    Ok(Prepared {
+        plan,
+        opened,
+        generator,
+    })
 }
 
 /// The files that a run reads, those that exist.
@@ -78,9 +90,11 @@ pub fn files_of(args: &RunArgs) -> Vec<PathBuf> {
         .collect()
 }
 
-fn trace_files(args: &RunArgs) -> [Option<&Path>; 2] {
+fn trace_files(args: &RunArgs) -> [Option<&Path>; 4] {
     let w = &args.workload;
     [
+        w.oldest.reqgen_config_path.as_deref(),
+        w.workload_spec.as_deref(),
         Some(Path::new(&w.workload)),
         w.workload_traces_filepath.as_deref(),
     ]
@@ -103,6 +117,7 @@ fn figures(common: &CommonArgs) -> Vec<&Path> {
 pub struct Prepared {
     plan: Plan,
     opened: Opened,
+    generator: Option<generator::Inputs>,
 }
 
 impl Prepared {
@@ -161,6 +176,8 @@ impl Prepared {
             fitness: plan.analysis.fitness.clone(),
             detectors: plan.analysis.detectors.clone(),
             trace_summary: common.analysis.summarize_trace,
+            infinite_cache_hit_rate: self.opened.infinite_cache_hit_rate,
+            generator: self.generator,
             header: plan.header(common, &self.opened.description),
             setup: plan.setup(common, &self.opened.description, self.opened.horizon_us),
         };
@@ -342,21 +359,19 @@ impl Plan {
                 victim: builder.victim(i)?,
             });
         }
-        let cluster = Cluster::new(
-            config,
-            &resolved.latency,
-            front,
-            hooks,
-            opened.source.as_mut(),
-        );
-        if !common.output.summary_only {
+        let mut source = Bounded::new(opened.source.as_mut(), common.model.block_size_in_tokens);
+        let cluster = Cluster::new(config, &resolved.latency, front, hooks, &mut source);
+        let (record, summary) = if common.output.summary_only {
+            let mut digest = Digest::default();
+            let record = output::stream(cluster, &common.output, &mut digest, files, progress)?;
+            let summary = RunSummary::of_digest(digest, &record);
+            (record, summary)
+        } else {
             let record = cluster.run(progress);
             let summary = RunSummary::of(&record);
-            return Ok((record, summary));
-        }
-        let mut digest = Digest::default();
-        let record = output::stream(cluster, &common.output, &mut digest, files, progress)?;
-        let summary = RunSummary::of_digest(digest, &record);
+            (record, summary)
+        };
+        opened.infinite_cache_hit_rate = Some(source.hit_rate());
         Ok((record, summary))
     }
 

@@ -354,6 +354,7 @@ impl Instance {
             self.group.advance(steps);
             self.totals.steps += steps;
             self.totals.queue_length_sum += self.queue.len() as u64 * steps;
+            self.totals.batch_size_sum += self.batch.len() as u64 * steps;
             self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(used);
             self.totals.kv_block_time += i128::from(used) * i128::from(ends - now);
             self.last_step_start = ends - advance;

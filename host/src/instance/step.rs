@@ -27,6 +27,7 @@ impl Instance {
             self.price_step()
         };
         self.totals.queue_length_sum += self.queue.len() as u64;
+        self.totals.batch_size_sum += self.batch.len() as u64;
         let ends = now.saturating_add(advance);
         self.last_step_start = now;
         self.busy_until = ends;

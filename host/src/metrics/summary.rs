@@ -296,6 +296,7 @@ pub(crate) mod tests {
             prefix_group: Sym::NONE,
             prefix_tokens: 0,
             streaming: false,
+            detail: None,
         }
     }
 

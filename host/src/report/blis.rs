@@ -251,7 +251,11 @@ pub fn write_stdout(results: &Results<'_>, out: &mut dyn Write) -> io::Result<()
         }
     }
     write_block(out, &Aggregate::cluster(results))?;
-    out.write_all(sections::all(results).as_bytes())
+    out.write_all(sections::all(results).as_bytes())?;
+    match results.inputs.generator {
+        Some(inputs) => out.write_all(super::generator::text(results, inputs).as_bytes()),
+        None => Ok(()),
+    }
 }
 
 /// [`write_stdout`] as text.

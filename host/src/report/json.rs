@@ -33,6 +33,10 @@ pub fn value(results: &Results<'_>) -> Value {
     add("rejected_by_routing", json!(summary.rejected_by_routing));
     add("in_transit", json!(summary.in_transit));
     add("cache_hit_rate", json!(cluster.cache_hit_rate));
+    add(
+        "infinite_cache_hit_rate",
+        json!(results.inputs.infinite_cache_hit_rate),
+    );
     add("preemption_rate", json!(cluster.preemption_rate()));
     add("kv_peak_utilization", json!(cluster.kv_peak_utilization));
     add("kv_mean_utilization", json!(cluster.kv_mean_utilization));

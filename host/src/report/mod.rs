@@ -2,6 +2,7 @@
 
 pub mod blis;
 pub mod decisions;
+pub mod generator;
 pub mod go;
 pub mod json;
 pub mod rows;
@@ -9,6 +10,7 @@ pub mod saturation;
 mod sections;
 pub mod sweep;
 pub mod table;
+pub mod workload;
 
 #[cfg(test)]
 mod oracle_tests;
@@ -35,6 +37,10 @@ pub struct ReportInputs {
     pub detectors: Option<Detectors>,
     /// Is a summary of the decision trace wanted?
     pub trace_summary: bool,
+    /// Share of all prompt tokens that a prefix cache without limits would have held.
+    pub infinite_cache_hit_rate: Option<f64>,
+    /// What the metrics of a GuideLLM-style generator need; `None` = they are not wanted.
+    pub generator: Option<generator::Inputs>,
     /// First lines of the report for people: model, GPU, tensor parallelism, latency model, rules.
     pub header: Vec<String>,
     /// The same for programs, put into JSON as it is.

@@ -134,6 +134,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
             prefix_group: symbols.intern(&tags[4]),
             prefix_tokens: 0,
             streaming: false,
+            detail: None,
         });
     }
     let instances = expected["instances"].as_array().unwrap();

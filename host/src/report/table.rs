@@ -35,6 +35,13 @@ pub fn text(results: &Results<'_>) -> String {
             fairness(&results.tenants)
         ));
     }
+    if let Some(inputs) = results.inputs.generator {
+        blocks.push(
+            super::generator::text(results, inputs)
+                .trim_end()
+                .to_owned(),
+        );
+    }
     let notes = notes(results);
     if !notes.is_empty() {
         blocks.push(notes.join("\n"));
@@ -147,9 +154,15 @@ fn overview(results: &Results<'_>) -> String {
         digits(c.tokens_per_sec()),
         digits(c.duration_s()),
     );
+    let bound = results.inputs.infinite_cache_hit_rate;
+    let bound = bound
+        .filter(|rate| *rate > 0.0)
+        .map_or(String::new(), |rate| {
+            format!(" (infinite cache {})", percent(rate))
+        });
     let _ = write!(
         text,
-        "\nKV cache:   peak {}, time average {}, prefix hit rate {}, {} preemptions",
+        "\nKV cache:   peak {}, time average {}, prefix hit rate {}{bound}, {} preemptions",
         percent(c.kv_peak_utilization),
         percent(c.kv_mean_utilization),
         percent(hit_rate(results)),

@@ -1,7 +1,7 @@
 //! Telling the trace formats apart by their content.
 
-use super::azure;
-use super::five_column;
+use super::import::{azure, burstgpt, five_column, guidellm, mooncake, vllm_bench};
+use super::spec;
 use super::table::{open_file, shown};
 use super::trace_v2;
 use crate::input::InputError;
@@ -9,30 +9,61 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-/// A trace format.
+/// What a file or folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Azure LLM inference traces: [`azure`].
     AzureLlm,
+    /// BurstGPT traces: [`burstgpt`].
+    BurstGpt,
     /// Real token ids in five columns: [`five_column`](mod@five_column).
     FiveColumn,
+    /// Results of GuideLLM: [`guidellm`].
+    GuideLlm,
+    /// Mooncake traces: [`mooncake`].
+    Mooncake,
+    /// A folder of ServeGen data.
+    ServeGen,
     /// TraceV2: [`trace_v2`](mod@trace_v2).
     TraceV2,
+    /// Results of `vllm bench serve`: [`vllm_bench`].
+    VllmBench,
+    /// A workload spec, or the configuration of a load generator: [`spec`](mod@spec).
+    Spec,
 }
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AzureLlm => "Azure LLM inference trace",
+            Self::BurstGpt => "BurstGPT trace",
             Self::FiveColumn => "five-column trace",
+            Self::GuideLlm => "GuideLLM results",
+            Self::Mooncake => "Mooncake trace",
+            Self::ServeGen => "ServeGen data",
             Self::TraceV2 => "TraceV2 data",
+            Self::VllmBench => "results of vllm bench serve",
+            Self::Spec => "workload spec",
         })
     }
 }
 
+impl Format {
+    /// `an Azure LLM inference trace`.
+    pub(super) fn with_article(self) -> String {
+        match self {
+            Self::AzureLlm => format!("an {self}"),
+            Self::GuideLlm | Self::ServeGen | Self::TraceV2 | Self::VllmBench => self.to_string(),
+            _ => format!("a {self}"),
+        }
+    }
+}
+
 const UNDERSTOOD: &str = "understood are: TraceV2 data (CSV whose header row has request_id, input_tokens, \
-    arrival_time_us, ...); Azure LLM inference traces (CSV with TIMESTAMP,ContextTokens,GeneratedTokens); five-column \
-    traces (CSV with a header row; arrival in seconds, two ignored columns, prompt and output token ids as JSON arrays)";
+    arrival_time_us, ...); Azure LLM inference traces (CSV with TIMESTAMP,ContextTokens,GeneratedTokens); BurstGPT traces (CSV with \
+    Timestamp,Model,Request tokens,...); five-column traces (CSV with a header row; arrival in seconds, two ignored columns, prompt and \
+    output token ids as JSON arrays); Mooncake traces (JSON lines with timestamp, input_length, output_length, hash_ids); JSON results of \
+    vllm bench serve and GuideLLM; folders of ServeGen data; workload specs (YAML)";
 
 /// Enough of a file to see its first two rows; prompts as arrays of ids can be long.
 const HEAD_BYTES: u64 = 1 << 20;
@@ -42,6 +73,9 @@ const HEAD_BYTES: u64 = 1 << 20;
 /// # Errors
 /// When it cannot be read or is none of them.
 pub fn detect(path: &Path) -> Result<Format, InputError> {
+    if spec::is_servegen(path) {
+        return Ok(Format::ServeGen);
+    }
     let mut head = Vec::new();
     open_file(path)?
         .take(HEAD_BYTES)
@@ -61,8 +95,18 @@ fn detect_in(head: &[u8]) -> Result<Format, String> {
     if head[..head.len().min(512)].contains(&0) || head.starts_with(&[0x1f, 0x8b]) {
         return Err(format!("the file is binary, not text; {UNDERSTOOD}"));
     }
-    if first.trim_start().starts_with('{') || first.trim_start().starts_with("[{") {
-        return Err(not("begins like JSON"));
+    if let Some(c) = first
+        .trim_start()
+        .chars()
+        .next()
+        .filter(|c| ['{', '['].contains(c))
+    {
+        let json = c == '{' || first.trim_start().starts_with("[{");
+        return match json_format(head) {
+            Some(format) => Ok(format),
+            None if json => Err(not("begins like JSON")),
+            None => Err(not("is no CSV")),
+        };
     }
     if first
         .split_once(':')
@@ -71,6 +115,9 @@ fn detect_in(head: &[u8]) -> Result<Format, String> {
         return Err(not(
             "looks like the YAML header of a TraceV2 trace; its data are in a CSV file beside it",
         ));
+    }
+    if looks_like_yaml(head) {
+        return Ok(Format::Spec);
     }
     let mut rows = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -89,6 +136,9 @@ fn detect_in(head: &[u8]) -> Result<Format, String> {
     if share(&azure::COLUMNS) {
         return Ok(Format::AzureLlm);
     }
+    if share(&burstgpt::COLUMNS) {
+        return Ok(Format::BurstGpt);
+    }
     let columns = row.len();
     if columns >= 5 && rows.read_record(&mut row).unwrap_or(false) {
         let array = |at: usize| row.get(at).is_some_and(|f| f.trim_start().starts_with('['));
@@ -98,6 +148,49 @@ fn detect_in(head: &[u8]) -> Result<Format, String> {
         }
     }
     Err(not("begins with a row of unknown columns"))
+}
+
+/// A JSON format by the keys at the beginning of the file.
+fn json_format(head: &[u8]) -> Option<Format> {
+    let text = String::from_utf8_lossy(head);
+    let line = text.lines().find(|l| !l.trim().is_empty()).unwrap_or("");
+    let has = |text: &str, key: &str| text.contains(&format!("\"{key}\""));
+    let some =
+        |text: &str, keys: &[&str]| keys.iter().filter(|k| has(text, k)).count() * 2 >= keys.len();
+    if some(line, &mooncake::KEYS) {
+        Some(Format::Mooncake)
+    } else if has(&text, guidellm::KEY) {
+        Some(Format::GuideLlm)
+    } else if some(&text, &vllm_bench::KEYS)
+        || some(
+            &text,
+            &["endpoint_type", "request_throughput", "tokenizer_id"],
+        )
+    {
+        Some(Format::VllmBench)
+    } else {
+        None
+    }
+}
+
+/// Keys at the beginning of lines that a spec or the configuration of a load generator has.
+fn looks_like_yaml(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head);
+    let keys = text
+        .lines()
+        .filter_map(|l| l.split_once(':'))
+        .map(|(key, _)| key);
+    let known = [
+        "clients",
+        "cohorts",
+        "inference_perf",
+        "servegen_data",
+        "aggregate_rate",
+        "load",
+        "data",
+        "rate",
+    ];
+    keys.filter(|k| known.contains(k)).count() > 0
 }
 
 #[cfg(test)]
@@ -119,6 +212,27 @@ mod tests {
             ),
             ("a,b,c,d,e\n1.5,,,\"[1,2]\",[]\n", Format::FiveColumn),
             ("a,b,c,d,e\n-1,,,\"[1,2]\",[]\n", Format::FiveColumn),
+            (
+                "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n",
+                Format::BurstGpt,
+            ),
+            (
+                "{\"timestamp\": 0, \"input_length\": 5, \"hash_ids\": [1]}\n",
+                Format::Mooncake,
+            ),
+            (
+                "{\"date\": \"x\", \"input_lens\": [1], \"output_lens\": [2]}",
+                Format::VllmBench,
+            ),
+            (
+                "{\n  \"args\": {},\n  \"benchmarks\": []\n}",
+                Format::GuideLlm,
+            ),
+            ("# mine\nseed: 1\nclients:\n- id: a\n", Format::Spec),
+            (
+                "load:\n  type: constant\ndata:\n  type: shared_prefix\n",
+                Format::Spec,
+            ),
         ] {
             assert_eq!(detect_in(text.as_bytes()), Ok(format), "{text}");
         }

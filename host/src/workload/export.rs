@@ -3,7 +3,7 @@
 use super::trace_v2::COLUMNS;
 use crate::input::{InputError, Staging};
 use crate::record::{RequestRecord, State};
-use crate::request::Symbols;
+use crate::request::{Detail, Symbols};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,7 +19,7 @@ pub fn write(
     data: &Path,
     requests: &[RequestRecord],
     symbols: &Symbols,
-    workload_seed: Option<u64>,
+    head: Head,
 ) -> Result<(), InputError> {
     if header == data {
         return Err(InputError::in_file(
@@ -28,19 +28,31 @@ pub fn write(
         ));
     }
     files.write(data, |out| write_data(out, requests, symbols))?;
-    files.write(header, |out| {
-        out.write_all(header_text(workload_seed).as_bytes())
-    })
+    files.write(header, |out| out.write_all(head.text().as_bytes()))
 }
 
-fn header_text(workload_seed: Option<u64>) -> String {
-    let mut text = String::from(
-        "trace_version: 3\ntime_unit: microseconds\nmode: generated\nwarm_up_requests: 0\n",
-    );
-    if let Some(seed) = workload_seed {
-        let _ = writeln!(text, "workload_seed: {seed}");
+/// What the header of an exported trace says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Head {
+    /// Seed of the workload.
+    pub workload_seed: Option<u64>,
+    /// Prompts of later rounds are new tokens only: a closed loop repeats the session before them.
+    pub accumulate: bool,
+}
+
+impl Head {
+    fn text(self) -> String {
+        let mut text = String::from(
+            "trace_version: 3\ntime_unit: microseconds\nmode: generated\nwarm_up_requests: 0\n",
+        );
+        if let Some(seed) = self.workload_seed {
+            let _ = writeln!(text, "workload_seed: {seed}");
+        }
+        if self.accumulate {
+            text.push_str("session_context_growth: accumulate\n");
+        }
+        text
     }
-    text
 }
 
 fn write_data(
@@ -49,12 +61,21 @@ fn write_data(
     symbols: &Symbols,
 ) -> io::Result<()> {
     let targets = requests.iter().any(|r| r.slo_ttft_us > 0);
+    let says = |f: fn(&Detail) -> bool| requests.iter().any(|r| r.detail.as_deref().is_some_and(f));
+    let adapters = says(|d| !d.adapter.is_none());
+    let think_times = says(|d| d.think_us > 0);
+    let nothing = Detail::default();
     let mut csv = csv::Writer::from_writer(out);
     let mut row = csv::StringRecord::new();
     for name in COLUMNS {
         row.push_field(name);
         if name == "deadline_us" && targets {
             row.push_field("slo_target_us");
+        }
+    }
+    for (name, wanted) in [("adapter", adapters), ("think_time_us", think_times)] {
+        if wanted {
+            row.push_field(name);
         }
     }
     csv.write_record(&row)?;
@@ -84,10 +105,16 @@ fn write_data(
         text(if r.streaming { "true" } else { "false" });
         text(&(r.prompt_tokens - prefix).to_string());
         text(&r.output_tokens.to_string());
-        // Text, image, audio and video tokens, reason ratio: nothing here tells them apart.
-        for _ in 0..5 {
-            text("0");
+        let d = r.detail.as_deref().unwrap_or(&nothing);
+        for tokens in [
+            d.text_tokens,
+            d.image_tokens,
+            d.audio_tokens,
+            d.video_tokens,
+        ] {
+            text(&tokens.to_string());
         }
+        text(&d.reason_ratio.to_string());
         text(symbols.name(r.model));
         text(&r.deadline_us.to_string());
         if targets {
@@ -100,6 +127,12 @@ fn write_data(
         text("0"); // num_chunks
         for last in [status, "", ""] {
             text(last);
+        }
+        if adapters {
+            text(symbols.name(d.adapter));
+        }
+        if think_times {
+            text(&d.think_us.to_string());
         }
         csv.write_record(&row)?;
     }
@@ -143,6 +176,7 @@ mod tests {
             prefix_group: r.prefix_group,
             prefix_tokens: r.prefix_tokens,
             streaming: r.streaming,
+            detail: r.detail.clone(),
         }
     }
 
@@ -167,6 +201,7 @@ mod tests {
             horizon_us: i64::MAX,
             seed: 1,
             timeout_us: Some(1_000_000),
+            from_zero: false,
         })
         .unwrap();
         let mut symbols = source.symbols().clone();
@@ -188,7 +223,10 @@ mod tests {
                 &data,
                 &records,
                 &symbols,
-                Some(u64::MAX),
+                Head {
+                    workload_seed: Some(u64::MAX),
+                    accumulate: false,
+                },
             )
             .unwrap();
             files.commit().unwrap();
@@ -262,7 +300,11 @@ mod tests {
             write_data(&mut bytes, &records, source.symbols()).unwrap();
             assert!(bytes == std::fs::read(&trace).unwrap(), "{case}");
             let header = std::fs::read_to_string(folder.join("trace.yaml")).unwrap();
-            assert_eq!(header_text(Some(42)), header);
+            let head = Head {
+                workload_seed: Some(42),
+                accumulate: false,
+            };
+            assert_eq!(head.text(), header);
         }
     }
 
@@ -273,7 +315,7 @@ mod tests {
         let symbols = Symbols::default();
         let refuse = |header: &Path, data: &Path| {
             let mut files = Staging::default();
-            let written = write(&mut files, header, data, &[], &symbols, None);
+            let written = write(&mut files, header, data, &[], &symbols, Head::default());
             written.unwrap_err().to_string()
         };
         refuse(&here("none/t.yaml"), &here("t.csv"));

@@ -4,19 +4,26 @@
 //! spans (see [`Span`](crate::request::Span)). A request's private prompt tokens and its output share one stream: the output
 //! follows the prompt, so the pair stays rooted and joins into one span when a later round repeats it.
 
-pub mod azure;
+mod bound;
+pub mod convert;
 pub mod detect;
 pub mod export;
-pub mod five_column;
+pub mod generator_config;
+pub mod import;
 mod open;
-pub mod pace;
+pub mod sample;
+pub mod spec;
 pub mod synthetic;
 mod table;
 pub mod think;
 pub mod trace_v2;
 pub mod trie;
 
+pub mod summary;
+pub mod unfold;
+pub use bound::{Bounded, InfiniteCache};
 pub use detect::{Format, detect};
+pub use import::Selection;
 pub use open::{OpenOptions, Trace, open};
 pub use think::ThinkTime;
 pub use trace_v2::{RealTime, SessionMode};

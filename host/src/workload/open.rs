@@ -1,9 +1,10 @@
 //! One door for all trace files.
 
-use super::azure::Azure;
 use super::detect::{Format, detect};
-use super::five_column::FiveColumn;
-use super::pace::Pace;
+use super::import::five_column::FiveColumn;
+use super::import::rows::{OpenRows, Rows};
+use super::import::{Cut, Damages, Selection, azure, burstgpt, guidellm, mooncake, vllm_bench};
+use super::spec::{self, Generator};
 use super::think::ThinkTime;
 use super::trace_v2::{Header, RealTime, Replay, SessionMode, TraceV2};
 use crate::input::InputError;
@@ -17,18 +18,18 @@ pub struct OpenOptions {
     pub session_mode: SessionMode,
     /// Think time of all rounds of a closed loop, instead of the recorded ones.
     pub think_time: Option<ThinkTime>,
-    /// Seed of drawn think times.
+    /// Seed of what is drawn: think times, samples, ServeGen data.
     pub seed: u64,
     /// No follow-up arrives after this, microseconds. [`Trace::set_horizon_us`] changes it later.
     pub horizon_us: i64,
     /// Epoch send times of observed TraceV2 traces.
     pub real_time: RealTime,
-    /// Time limit of every request of a format without deadlines, microseconds; `None` = none.
-    pub timeout_us: Option<i64>,
-    /// Most requests, in order of arrival.
-    pub max_requests: Option<u64>,
-    /// Factor on the arrival rate: recorded times are divided by it.
-    pub rate_scale: f64,
+    /// What is replayed, and how fast.
+    pub selection: Selection,
+    /// A damaged row is an error; else it is skipped and counted.
+    pub strict: bool,
+    /// Which run of a file with several, from 1.
+    pub run: Option<usize>,
 }
 
 impl Default for OpenOptions {
@@ -39,47 +40,38 @@ impl Default for OpenOptions {
             seed: 0,
             horizon_us: i64::MAX,
             real_time: RealTime::AsRecorded,
-            timeout_us: None,
-            max_requests: None,
-            rate_scale: 1.0,
+            selection: Selection::default(),
+            strict: false,
+            run: None,
         }
     }
 }
 
 impl OpenOptions {
     fn check(&self) -> Result<(), InputError> {
-        let refuse = |message: String| Err(InputError::new(message));
-        if !(self.rate_scale.is_finite() && self.rate_scale > 0.0) {
-            return refuse(format!(
-                "the rate scale is {}; expected a finite number above 0",
-                self.rate_scale
-            ));
-        }
+        self.selection.check()?;
         if self.think_time.is_some() && self.session_mode == SessionMode::Fixed {
-            return refuse(
-                "a think time has no effect in the fixed session mode; choose the closed loop"
-                    .into(),
-            );
-        }
-        if let Some(timeout) = self.timeout_us
-            && timeout <= 0
-        {
-            return refuse(format!(
-                "the timeout is {timeout} us; expected a time above 0"
+            return Err(InputError::new(
+                "a think time has no effect in the fixed session mode; choose the closed loop",
             ));
         }
         Ok(())
     }
 }
 
-/// An opened trace file.
+/// An opened trace.
 #[derive(Clone, Debug)]
-pub enum Trace {
-    /// Azure LLM inference trace.
-    AzureLlm(Azure),
-    /// Five-column trace.
-    FiveColumn(FiveColumn),
-    /// TraceV2 trace.
+pub struct Trace {
+    format: Format,
+    kind: Kind,
+    notes: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Rows(Box<Cut<Rows>>),
+    FiveColumn(Box<Cut<FiveColumn>>),
+    ServeGen(Box<Cut<Generator>>),
     TraceV2(Box<TraceV2>),
 }
 
@@ -94,7 +86,9 @@ pub fn open(
 ) -> Result<Trace, InputError> {
     options.check()?;
     let format = detect(path)?;
-    if format == Format::TraceV2 {
+    let mut notes = Vec::new();
+    let mut damages = Damages::new(options.strict);
+    let kind = if format == Format::TraceV2 {
         let header = header.map(Header::read).transpose()?;
         let replay = Replay {
             session_mode: options.session_mode,
@@ -102,17 +96,91 @@ pub fn open(
             seed: options.seed,
             horizon_us: options.horizon_us,
             real_time: options.real_time,
-            max_requests: options.max_requests,
-            rate_scale: options.rate_scale,
+            selection: options.selection,
         };
-        let source = TraceV2::open(path, header.as_ref(), replay)?;
-        return Ok(Trace::TraceV2(Box::new(source)));
+        refuse_run(path, format, options)?;
+        Kind::TraceV2(Box::new(TraceV2::open(
+            path,
+            header.as_ref(),
+            replay,
+            &mut damages,
+        )?))
+    } else {
+        refuse_what_only_trace_v2_has(path, header, format, options)?;
+        without_sessions(path, format, options, &mut damages, &mut notes)?
+    };
+    if let Some(note) = damages.note()? {
+        notes.push(note);
     }
+    let trace = Trace {
+        format,
+        kind,
+        notes,
+    };
+    if options.selection != Selection::default() && trace.clone().next_request().is_none() {
+        let message = "the window, sample and cap leave no request";
+        return Err(InputError::in_file(path.display(), message));
+    }
+    Ok(trace)
+}
+
+fn without_sessions(
+    path: &Path,
+    format: Format,
+    options: &OpenOptions,
+    damages: &mut Damages,
+    notes: &mut Vec<String>,
+) -> Result<Kind, InputError> {
+    let selection = options.selection;
+    let rows = |open: OpenRows, damages: &mut Damages| {
+        refuse_run(path, format, options)?;
+        Rows::open(path, open, damages)
+    };
+    let rows = match format {
+        Format::AzureLlm => rows(azure::open, damages)?,
+        Format::BurstGpt => rows(burstgpt::open, damages)?,
+        Format::Mooncake => rows(mooncake::open, damages)?,
+        Format::VllmBench => vllm_bench::open(path, options.run, damages)?,
+        Format::GuideLlm => guidellm::open(path, options.run, damages)?,
+        Format::FiveColumn => {
+            refuse_run(path, format, options)?;
+            let trace = FiveColumn::open(path, damages)?;
+            return Ok(Kind::FiveColumn(Box::new(Cut::new(trace, selection))));
+        }
+        Format::ServeGen => {
+            refuse_run(path, format, options)?;
+            let seconds = |us: i64| us / 1_000_000;
+            let from_s = seconds(selection.from_us.unwrap_or(0));
+            let to_s = selection.to_us.map(seconds);
+            let (generator, more) = spec::servegen(path, from_s, to_s, damages, options.seed)?;
+            notes.extend(more);
+            // The window is chosen already, whole windows of the data at a time.
+            let rest = Selection {
+                from_us: None,
+                to_us: None,
+                ..selection
+            };
+            *damages = Damages::new(options.strict);
+            return Ok(Kind::ServeGen(Box::new(Cut::new(generator, rest))));
+        }
+        Format::TraceV2 | Format::Spec => {
+            let message =
+                "this is a workload spec, no trace; `windtunnel run --workload-spec FILE` takes it";
+            return Err(InputError::in_file(path.display(), message));
+        }
+    };
+    Ok(Kind::Rows(Box::new(Cut::new(rows, selection))))
+}
+
+fn refuse_what_only_trace_v2_has(
+    path: &Path,
+    header: Option<&Path>,
+    format: Format,
+    options: &OpenOptions,
+) -> Result<(), InputError> {
     let refuse = |what: &str| {
-        Err(InputError::in_file(
-            path.display(),
-            format!("this is a {format}: {what}"),
-        ))
+        let message = format!("this is {}: {what}", format.with_article());
+        Err(InputError::in_file(path.display(), message))
     };
     if let Some(header) = header {
         return refuse(&format!(
@@ -121,37 +189,56 @@ pub fn open(
         ));
     }
     if options.session_mode == SessionMode::ClosedLoop {
-        return refuse("it has no sessions to replay as a closed loop, only TraceV2 has them");
+        return refuse(
+            "it has no sessions to replay as a closed loop, only TraceV2 has them; `windtunnel workload convert` makes one",
+        );
     }
-    let pace = Pace {
-        rate_scale: options.rate_scale,
-        timeout_us: options.timeout_us,
-        max_requests: options.max_requests,
-    };
-    Ok(match format {
-        Format::AzureLlm => Trace::AzureLlm(Azure::open(path, pace)?),
-        _ => Trace::FiveColumn(FiveColumn::open(path, pace)?),
-    })
+    Ok(())
+}
+
+fn refuse_run(path: &Path, format: Format, options: &OpenOptions) -> Result<(), InputError> {
+    match options.run {
+        Some(run) => Err(InputError::in_file(
+            path.display(),
+            format!(
+                "this is {}: it has no runs of which {run} could be chosen",
+                format.with_article()
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 impl Trace {
     /// What it is.
     #[must_use]
     pub fn format(&self) -> Format {
-        match self {
-            Self::AzureLlm(_) => Format::AzureLlm,
-            Self::FiveColumn(_) => Format::FiveColumn,
-            Self::TraceV2(_) => Format::TraceV2,
+        self.format
+    }
+
+    /// What a person should know: rows that were skipped, data that are missing.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The TraceV2 trace, if it is one.
+    #[must_use]
+    pub fn as_trace_v2(&self) -> Option<&TraceV2> {
+        match &self.kind {
+            Kind::TraceV2(t) => Some(t),
+            _ => None,
         }
     }
 
     /// The latest arrival that does not hang on a completion, microseconds; `None` without requests.
     #[must_use]
     pub fn latest_arrival_us(&self) -> Option<i64> {
-        match self {
-            Self::AzureLlm(t) => t.latest_arrival_us(),
-            Self::FiveColumn(t) => t.latest_arrival_us(),
-            Self::TraceV2(t) => t.latest_arrival_us(),
+        match &self.kind {
+            Kind::Rows(t) => t.latest_arrival_us(),
+            Kind::FiveColumn(t) => t.latest_arrival_us(),
+            Kind::ServeGen(t) => t.latest_arrival_us(),
+            Kind::TraceV2(t) => t.latest_arrival_us(),
         }
     }
 
@@ -167,24 +254,26 @@ impl Trace {
 
     /// Sets the time after which no follow-up arrives. To be called before the first request is taken.
     pub fn set_horizon_us(&mut self, horizon_us: i64) {
-        if let Self::TraceV2(t) = self {
+        if let Kind::TraceV2(t) = &mut self.kind {
             t.set_horizon_us(horizon_us);
         }
     }
 
     fn source(&self) -> &dyn Source {
-        match self {
-            Self::AzureLlm(t) => t,
-            Self::FiveColumn(t) => t,
-            Self::TraceV2(t) => t.as_ref(),
+        match &self.kind {
+            Kind::Rows(t) => t.as_ref(),
+            Kind::FiveColumn(t) => t.as_ref(),
+            Kind::ServeGen(t) => t.as_ref(),
+            Kind::TraceV2(t) => t.as_ref(),
         }
     }
 
     fn source_mut(&mut self) -> &mut dyn Source {
-        match self {
-            Self::AzureLlm(t) => t,
-            Self::FiveColumn(t) => t,
-            Self::TraceV2(t) => t.as_mut(),
+        match &mut self.kind {
+            Kind::Rows(t) => t.as_mut(),
+            Kind::FiveColumn(t) => t.as_mut(),
+            Kind::ServeGen(t) => t.as_mut(),
+            Kind::TraceV2(t) => t.as_mut(),
         }
     }
 }
@@ -275,29 +364,26 @@ mod tests {
             )
             .contains("no effect")
         );
+        let select = |change: fn(&mut Selection)| {
+            let mut options = usual;
+            change(&mut options.selection);
+            refuse(None, options)
+        };
         for rate_scale in [0.0, -1.0, f64::NAN] {
-            assert!(
-                refuse(
-                    None,
-                    OpenOptions {
-                        rate_scale,
-                        ..usual
-                    }
-                )
-                .contains("rate scale")
-            );
+            let selection = Selection {
+                rate_scale,
+                ..Selection::default()
+            };
+            let error = refuse(None, OpenOptions { selection, ..usual });
+            assert!(error.contains("rate scale"), "{error}");
         }
-        let timeout_us = Some(0);
-        assert!(
-            refuse(
-                None,
-                OpenOptions {
-                    timeout_us,
-                    ..usual
-                }
-            )
-            .contains("timeout")
-        );
+        assert!(select(|s| s.timeout_us = Some(0)).contains("timeout"));
+        assert!(select(|s| s.sample = 1.5).contains("the sample is 1.5"));
+        assert!(select(|s| s.loops = 0).contains("0 loops"));
+        assert!(select(|s| s.to_us = Some(0)).contains("the window from 0 s to 0 s is empty"));
+        assert!(select(|s| s.from_us = Some(9_000_000)).contains("leave no request"));
+        let run = Some(1);
+        assert!(refuse(None, OpenOptions { run, ..usual }).contains("it has no runs"));
         let missing = open(Path::new("no-such.csv"), None, &usual).unwrap_err();
         assert_eq!(
             missing.to_string(),
@@ -337,7 +423,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("t.csv");
             std::fs::write(&path, &bytes).unwrap();
-            match open(&path, None, &OpenOptions { rate_scale: 1.5, ..OpenOptions::default() }) {
+            let selection = Selection { rate_scale: 1.5, ..Selection::default() };
+            match open(&path, None, &OpenOptions { selection, ..OpenOptions::default() }) {
                 Ok(mut trace) => {
                     let mut last = 0;
                     while let Some(request) = trace.next_request() {

@@ -37,8 +37,11 @@ impl Length {
         (x.round() as u32).max(1)
     }
 
-    /// `flag` is the flag of the mean; those of the other parameters begin with it.
-    fn check(&self, flag: &str) -> Result<(), InputError> {
+    /// Checks the parameters. `flag` is the flag of the mean; those of the other parameters begin with it.
+    ///
+    /// # Errors
+    /// When one makes no sense.
+    pub fn check(&self, flag: &str) -> Result<(), InputError> {
         let Self {
             mean,
             stdev,
@@ -86,6 +89,8 @@ pub struct Parameters {
     pub seed: u64,
     /// Time limit of every request, microseconds; `None` = none.
     pub timeout_us: Option<i64>,
+    /// The first request comes at time 0, not after one interval.
+    pub from_zero: bool,
 }
 
 /// Stream of the shared prefix.
@@ -168,7 +173,7 @@ impl Distribution {
 
     /// When the k-th request arrives, from 1; `None` past the horizon.
     fn arrival_us(&self, k: u64) -> Option<i64> {
-        i64::try_from(k)
+        i64::try_from(k - u64::from(self.parameters.from_zero))
             .ok()?
             .checked_mul(self.interval_us)
             .filter(|&t| t < self.parameters.horizon_us)
@@ -177,9 +182,10 @@ impl Distribution {
     /// Number of requests in all.
     fn total(&self) -> u64 {
         let before_horizon = (self.parameters.horizon_us - 1) / self.interval_us;
+        let before_horizon = u64::try_from(before_horizon).unwrap_or(0);
         self.parameters
             .num_requests
-            .min(u64::try_from(before_horizon).unwrap_or(0))
+            .min(before_horizon + u64::from(self.parameters.from_zero))
     }
 
     /// The latest arrival, microseconds; `None` when the horizon leaves no request.
@@ -266,6 +272,7 @@ mod tests {
             horizon_us: i64::MAX,
             seed: 42,
             timeout_us: Some(300_000_000),
+            from_zero: false,
         }
     }
 
@@ -290,6 +297,18 @@ mod tests {
         // As in the reference's own exports.
         assert_eq!(all(chatbot(20.0, 3))[2].arrival_us, 149_997);
         assert_eq!(all(chatbot(1e9, 3))[2].arrival_us, 3);
+    }
+
+    #[test]
+    fn the_first_request_may_come_at_once() {
+        let p = Parameters {
+            from_zero: true,
+            ..chatbot(7.0, 3)
+        };
+        let times = |p| all(p).iter().map(|r| r.arrival_us).collect::<Vec<_>>();
+        assert_eq!(times(p), [0, 142_857, 285_714]);
+        let horizon_us = 142_858;
+        assert_eq!(times(Parameters { horizon_us, ..p }), [0, 142_857]);
     }
 
     #[test]

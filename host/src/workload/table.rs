@@ -5,14 +5,20 @@ use csv::StringRecord;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A CSV file with its header row, read row by row into one reused record.
 pub(super) struct Table {
     name: String,
-    reader: csv::Reader<Box<dyn Read>>,
+    reader: csv::Reader<Box<dyn Read + Send>>,
     header: StringRecord,
     row: StringRecord,
     line: u64,
+    /// The file cannot be read on.
+    broken: bool,
+    /// Bytes read since the last row.
+    taken: Arc<AtomicU64>,
 }
 
 impl Table {
@@ -23,14 +29,15 @@ impl Table {
     }
 
     /// The same from any reader; `name` is what messages call it.
-    pub(super) fn new(name: String, from: Box<dyn Read>) -> Result<Self, InputError> {
+    pub(super) fn new(name: String, from: Box<dyn Read + Send>) -> Result<Self, InputError> {
+        let taken = Arc::new(AtomicU64::new(0));
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             // Left to itself the reader counts a CR LF as the start of the next line.
             .terminator(csv::Terminator::Any(b'\n'))
             .buffer_capacity(1 << 16)
-            .from_reader(Box::new(LastLine::new(from)) as Box<dyn Read>);
+            .from_reader(Box::new(LastLine::new(from, Arc::clone(&taken))) as Box<dyn Read + Send>);
         let mut header = StringRecord::new();
         let line = next_row(&name, &mut reader, &mut header)?;
         if line == 0 {
@@ -45,6 +52,8 @@ impl Table {
             header,
             row: StringRecord::new(),
             line,
+            broken: false,
+            taken,
         })
     }
 
@@ -88,7 +97,12 @@ impl Table {
 
     /// Moves to the next row; `false` at the end. A row must have as many fields as the header.
     pub(super) fn advance(&mut self) -> Result<bool, InputError> {
-        let line = next_row(&self.name, &mut self.reader, &mut self.row)?;
+        // Wrong bytes end with their row; anything else leaves nothing to go on with.
+        self.broken = true;
+        self.taken.store(0, Ordering::Relaxed);
+        let line = next_row(&self.name, &mut self.reader, &mut self.row);
+        let line = line.inspect_err(|e| self.broken = !e.message().ends_with(NOT_TEXT))?;
+        self.broken = false;
         if line == 0 {
             return Ok(false);
         }
@@ -101,6 +115,21 @@ impl Table {
             )));
         }
         Ok(true)
+    }
+
+    /// Moves to the next row, or says what is wrong with it; `None` at the end.
+    ///
+    /// # Errors
+    /// When the file cannot be read on.
+    pub(super) fn advance_or_damage(
+        &mut self,
+    ) -> Result<Option<Result<(), InputError>>, InputError> {
+        match self.advance() {
+            Ok(true) => Ok(Some(Ok(()))),
+            Ok(false) => Ok(None),
+            Err(error) if self.broken => Err(error),
+            Err(error) => Ok(Some(Err(error))),
+        }
     }
 
     /// Number of columns of the header row.
@@ -169,21 +198,29 @@ impl Table {
     }
 }
 
+/// What is wrong with bytes that are no text.
+const NOT_TEXT: &str = "is not UTF-8 text";
+
+/// Longest row, bytes: an endless one must not fill the memory.
+const LONGEST_ROW: u64 = 1 << 28;
+
 /// A last row of our own: a quote that is never closed swallows it and so gives itself away.
 const END: &str = "\0end of file\0";
 
 /// Ends the last line of a file, so that every line counts alike, and adds [`END`].
 struct LastLine {
-    from: Box<dyn Read>,
+    from: Box<dyn Read + Send>,
     last: u8,
+    taken: Arc<AtomicU64>,
     /// What is left of the end, once the file itself is read.
     tail: Option<Cursor<Vec<u8>>>,
 }
 
 impl LastLine {
-    fn new(from: Box<dyn Read>) -> Self {
+    fn new(from: Box<dyn Read + Send>, taken: Arc<AtomicU64>) -> Self {
         Self {
             from,
+            taken,
             last: b'\n',
             tail: None,
         }
@@ -195,6 +232,10 @@ impl Read for LastLine {
         if self.tail.is_none() {
             let read = self.from.read(buffer)?;
             if read > 0 || buffer.is_empty() {
+                let taken = self.taken.fetch_add(read as u64, Ordering::Relaxed);
+                if taken > LONGEST_ROW {
+                    return Err(std::io::Error::other("a row is longer than 256 MiB"));
+                }
                 self.last = buffer[..read].last().copied().unwrap_or(self.last);
                 return Ok(read);
             }
@@ -208,7 +249,7 @@ impl Read for LastLine {
 /// Reads the next row that is not blank, without the CR at its end, and returns its first line; 0 at the end.
 fn next_row(
     name: &str,
-    reader: &mut csv::Reader<Box<dyn Read>>,
+    reader: &mut csv::Reader<Box<dyn Read + Send>>,
     row: &mut StringRecord,
 ) -> Result<u64, InputError> {
     loop {
@@ -278,7 +319,7 @@ fn broken(name: &str, error: &csv::Error) -> InputError {
             name,
             line,
             0,
-            format!("field {} is not UTF-8 text", err.field() + 1),
+            format!("field {} {NOT_TEXT}", err.field() + 1),
         ),
         csv::ErrorKind::Io(e) => InputError::in_file(name, format!("cannot read: {e}")),
         _ => InputError::at(name, line, 0, error.to_string()),

@@ -179,10 +179,13 @@ fn a_flag_without_effect_is_refused_with_the_reason() {
     let not_weighted = "has no effect with routing policy \"round-robin\"; it belongs to --routing-policy weighted";
     let no_records = "has no effect with --summary-only, which keeps no request's record";
     let no_experts = "has no effect without data parallelism (--dp) of a mixture-of-experts model";
-    let recorded = "has no effect with a trace file, whose requests come as recorded";
+    let recorded = "has no effect with a trace file, whose requests come as recorded; --rate-scale makes them faster";
+    let not_synthetic = "has no effect with synthetic traffic; it chooses from a trace file";
     let preset = "has no effect with the preset \"chatbot\", which sets all lengths; use --workload distribution";
     let own_lengths = "has no effect with a trace file, whose requests have their own lengths";
     let cases = [
+        ("--trace-from 2", not_synthetic),
+        ("--strict --workload chatbot", not_synthetic),
         ("--counterfactual-k 2", no_trace),
         ("--summarize-trace", no_trace),
         ("--decisions-path @/d", no_trace),
@@ -233,8 +236,6 @@ fn a_flag_without_effect_is_refused_with_the_reason() {
             "has no effect with a synthetic workload; give --workload traces",
         ),
         ("--rate 2 --workload @/t.csv", recorded),
-        ("--max-prompts 2 --workload @/t.csv", recorded),
-        ("--timeout 2 --workload @/t.csv", recorded),
         ("--prefix-tokens 2 --workload @/t.csv", own_lengths),
         ("--output-tokens-max 9 --workload @/t.csv", own_lengths),
         ("--prompt-tokens 2 --workload chatbot", preset),

@@ -59,6 +59,12 @@ fn help_has_examples_and_fits_a_hundred_columns() {
         "plugin",
         "plugin new",
         "plugin inspect",
+        "workload",
+        "workload show",
+        "workload validate",
+        "workload convert",
+        "workload compose",
+        "workload generate",
         "completions",
     ] {
         for flag in ["--help", "-h"] {

@@ -33,7 +33,7 @@ fn rows_of_traces_name_line_column_and_element() {
         ),
         (
             AZURE.replace("ContextTokens,", "ContextTokens,Other,"),
-            ":1: unknown column \"Other\"; valid: TIMESTAMP, ContextTokens, GeneratedTokens".into(),
+            ":1: unknown column \"Other\"; valid: TIMESTAMP, ContextTokens, GeneratedTokens, NumImages".into(),
         ),
         (
             azure("2023-11-16 18:17:04,-10,5"),
@@ -45,7 +45,7 @@ fn rows_of_traces_name_line_column_and_element() {
         ),
     ] {
         folder.write("t.csv", text.as_bytes());
-        assert_eq!(folder.refused("--workload @/t.csv"), format!("@/t.csv{message}"));
+        assert_eq!(folder.refused("--workload @/t.csv --strict"), format!("@/t.csv{message}"));
     }
     for text in [FIVE, AZURE] {
         for text in [
@@ -91,7 +91,7 @@ fn what_is_no_trace_is_told_what_would_be_one() {
     }
     folder.write("t.csv", &[FIVE.as_bytes(), b"1,\xff,y,[1],[1]\n"].concat());
     assert_eq!(
-        folder.refused("--workload @/t.csv"),
+        folder.refused("--workload @/t.csv --strict"),
         "@/t.csv:3: field 2 is not UTF-8 text"
     );
     for (flags, message) in [

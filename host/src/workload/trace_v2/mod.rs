@@ -5,6 +5,7 @@
 
 mod header;
 mod read;
+mod select;
 
 pub use header::{
     ContextGrowth, Header, KvOffload, Mode, Network, ObservedKvMetrics, Server, SloTargets,
@@ -12,6 +13,7 @@ pub use header::{
 pub(crate) use read::COLUMNS;
 
 use super::MAX_TOKENS;
+use super::import::{Damages, Selection};
 use super::table::Table;
 use super::think::ThinkTime;
 use crate::input::InputError;
@@ -60,10 +62,8 @@ pub struct Replay {
     pub horizon_us: i64,
     /// Epoch send times.
     pub real_time: RealTime,
-    /// Most requests, in order of their recorded times; follow-ups count.
-    pub max_requests: Option<u64>,
-    /// Factor on the arrival rate: recorded times are divided by it, think times and time limits are not.
-    pub rate_scale: f64,
+    /// What of it is replayed. Think times and time limits are not scaled; sessions of a closed loop are kept whole.
+    pub selection: Selection,
 }
 
 impl Default for Replay {
@@ -74,8 +74,7 @@ impl Default for Replay {
             seed: 0,
             horizon_us: i64::MAX,
             real_time: RealTime::AsRecorded,
-            max_requests: None,
-            rate_scale: 1.0,
+            selection: Selection::default(),
         }
     }
 }
@@ -133,8 +132,13 @@ impl TraceV2 {
     ///
     /// # Errors
     /// When a file cannot be read, or a value in it makes no sense.
-    pub fn open(data: &Path, header: Option<&Header>, replay: Replay) -> Result<Self, InputError> {
-        Self::build(Table::open(data)?, header, replay)
+    pub fn open(
+        data: &Path,
+        header: Option<&Header>,
+        replay: Replay,
+        damages: &mut Damages,
+    ) -> Result<Self, InputError> {
+        Self::build(Table::open(data)?, header, replay, damages)
     }
 
     /// Reads the data from `from`; `name` is what messages call it.
@@ -143,17 +147,28 @@ impl TraceV2 {
     /// As [`TraceV2::open`].
     pub fn from_reader(
         name: &str,
-        from: impl Read + 'static,
+        from: impl Read + Send + 'static,
         header: Option<&Header>,
         replay: Replay,
+        damages: &mut Damages,
     ) -> Result<Self, InputError> {
-        Self::build(Table::new(name.into(), Box::new(from))?, header, replay)
+        Self::build(
+            Table::new(name.into(), Box::new(from))?,
+            header,
+            replay,
+            damages,
+        )
     }
 
-    fn build(table: Table, header: Option<&Header>, replay: Replay) -> Result<Self, InputError> {
+    fn build(
+        table: Table,
+        header: Option<&Header>,
+        replay: Replay,
+        damages: &mut Damages,
+    ) -> Result<Self, InputError> {
         let name = table.name().to_owned();
         let mut symbols = Symbols::default();
-        let records = read::read(table, &mut symbols)?;
+        let records = read::read(table, &mut symbols, damages)?;
         let observed = header.map_or_else(
             || records.iter().any(|r| r.send_us > EPOCH_US),
             |h| h.mode == Mode::Real,
@@ -168,15 +183,15 @@ impl TraceV2 {
             _ => 0,
         };
         let growth = header.map_or(ContextGrowth::Independent, |h| h.session_context_growth);
+        let groups = groups(&records);
+        let planned = records.into_iter().map(|r| plan(r, start_us)).collect();
+        let planned = select::select(planned, &replay, &mut symbols);
         let mut source = Self {
             replay,
             growth,
             symbols,
-            groups: groups(&records),
-            planned: records
-                .into_iter()
-                .map(|r| plan(r, start_us, replay.rate_scale))
-                .collect(),
+            groups,
+            planned,
             order: Vec::new(),
             next: 0,
             sessions: Vec::new(),
@@ -228,6 +243,7 @@ impl TraceV2 {
         by_time.sort_by_key(|&k| self.planned[k as usize].inject_us);
         let most = self
             .replay
+            .selection
             .max_requests
             .map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
         let cut = by_time.len().min(most);
@@ -381,6 +397,7 @@ impl TraceV2 {
             prefix_group: r.prefix_group,
             prefix_tokens: self.prefix(r).map_or(0, |g| g.len),
             streaming: r.streaming,
+            detail: r.detail.clone(),
             ..Request::new(id, arrival_us, prompt, output)
         }
     }
@@ -504,33 +521,22 @@ fn groups(records: &[Record]) -> FxHashMap<Sym, Group> {
     groups
 }
 
-fn plan(record: Record, start_us: i64, rate_scale: f64) -> Planned {
-    let recorded = if record.send_us > 0 {
+fn plan(record: Record, start_us: i64) -> Planned {
+    let inject_us = if record.send_us > 0 {
         // A row that was never sent has no epoch time to move.
         record.send_us - start_us
     } else {
         record.arrival_us
     };
-    let inject_us = scaled(recorded, rate_scale);
-    let moved = start_us > 0 || inject_us != recorded;
-    let deadline_us = if record.deadline_us > 0 && moved {
-        (record.deadline_us - record.arrival_us).saturating_add(inject_us)
-    } else {
-        record.deadline_us
-    };
     Planned {
+        // A deadline moves with what is rebased.
+        deadline_us: if record.deadline_us > 0 && start_us > 0 {
+            (record.deadline_us - record.arrival_us).saturating_add(inject_us)
+        } else {
+            record.deadline_us
+        },
         record,
         inject_us,
-        deadline_us,
-    }
-}
-
-/// A recorded time under a changed arrival rate.
-pub(super) fn scaled(time_us: i64, rate_scale: f64) -> i64 {
-    if rate_scale == 1.0 {
-        time_us
-    } else {
-        (time_us as f64 / rate_scale).round() as i64
     }
 }
 

@@ -1,10 +1,12 @@
 //! The CSV half of a TraceV2 trace.
 
 use crate::input::InputError;
-use crate::request::{Sym, Symbols};
+use crate::request::{Detail, Sym, Symbols};
 use crate::workload::MAX_TOKENS;
+use crate::workload::import::Damages;
 use crate::workload::table::Table;
 use rustc_hash::FxHashMap;
+use std::sync::Arc;
 
 /// The columns every trace has, in the order in which they are written. Reading goes by name.
 pub(crate) const COLUMNS: [&str; 27] = [
@@ -69,6 +71,7 @@ pub(super) struct Record {
     pub(super) session: Sym,
     pub(super) prefix_group: Sym,
     pub(super) streaming: bool,
+    pub(super) detail: Option<Arc<Detail>>,
 }
 
 impl Record {
@@ -83,15 +86,19 @@ impl Record {
 }
 
 /// Reads all rows in file order.
-pub(super) fn read(mut table: Table, symbols: &mut Symbols) -> Result<Vec<Record>, InputError> {
-    let at = table.columns(&COLUMNS, &OPTIONAL)?;
+pub(super) fn read(
+    mut table: Table,
+    symbols: &mut Symbols,
+    damages: &mut Damages,
+) -> Result<Vec<Record>, InputError> {
+    let found = table.columns(&COLUMNS, &OPTIONAL)?;
     let must = |name: &str| {
         let k = COLUMNS.iter().position(|c| *c == name);
-        at[k.expect("a column of the list")].expect("mandatory columns are present")
+        found[k.expect("a column of the list")].expect("mandatory columns are present")
     };
     let may = |name: &str| {
         let k = OPTIONAL.iter().position(|c| *c == name);
-        at[COLUMNS.len() + k.expect("a column of the list")]
+        found[COLUMNS.len() + k.expect("a column of the list")]
     };
     let request_id = must("request_id");
     let (client, tenant, slo_class) = (must("client_id"), must("tenant_id"), must("slo_class"));
@@ -106,78 +113,142 @@ pub(super) fn read(mut table: Table, symbols: &mut Symbols) -> Result<Vec<Record
         must("send_time_us"),
     );
     let (slo_target, think) = (may("slo_target_us"), may("think_time_us"));
-    // Nothing is simulated from these, but a broken file is broken.
-    let also_counts = [
-        "text_tokens",
-        "image_tokens",
-        "audio_tokens",
-        "video_tokens",
-        "num_chunks",
-    ]
-    .map(must);
-    let also_times = ["first_chunk_time_us", "last_chunk_time_us"].map(must);
-    let ratio = must("reason_ratio");
-
+    let at = Columns {
+        request_id,
+        client,
+        tenant,
+        slo_class,
+        session,
+        round,
+        prefix_group,
+        prefix_length,
+        streaming,
+        model,
+        input,
+        output,
+        server_input,
+        deadline,
+        arrival,
+        send,
+        slo_target,
+        think,
+        adapter: may("adapter"),
+        modalities: [
+            "text_tokens",
+            "image_tokens",
+            "audio_tokens",
+            "video_tokens",
+        ]
+        .map(must),
+        chunks: must("num_chunks"),
+        also_times: ["first_chunk_time_us", "last_chunk_time_us"].map(must),
+        ratio: must("reason_ratio"),
+    };
     let mut records = Vec::new();
     let mut lines = FxHashMap::default();
-    while table.advance()? {
+    while let Some(good) = table.advance_or_damage()? {
+        let record = good
+            .and_then(|()| at.record(&table, symbols))
+            .and_then(|record| match lines.insert(record.id, record.line) {
+                Some(first) => Err(table.error(format!(
+                    "request_id {} appears twice, first in line {first}",
+                    record.id
+                ))),
+                None => Ok(record),
+            });
+        records.extend(damages.take(record)?);
+    }
+    Ok(records)
+}
+
+/// Where the columns are.
+struct Columns {
+    request_id: usize,
+    client: usize,
+    tenant: usize,
+    slo_class: usize,
+    session: usize,
+    round: usize,
+    prefix_group: usize,
+    prefix_length: usize,
+    streaming: usize,
+    model: usize,
+    input: usize,
+    output: usize,
+    server_input: usize,
+    deadline: usize,
+    arrival: usize,
+    send: usize,
+    slo_target: Option<usize>,
+    think: Option<usize>,
+    adapter: Option<usize>,
+    modalities: [usize; 4],
+    chunks: usize,
+    also_times: [usize; 2],
+    ratio: usize,
+}
+
+impl Columns {
+    fn record(&self, table: &Table, symbols: &mut Symbols) -> Result<Record, InputError> {
         let tokens = |at| {
             let n = table.count(at, MAX_TOKENS)?;
             Ok::<u32, InputError>(u32::try_from(n).expect("below 2^31"))
         };
-        for at in also_counts {
-            tokens(at)?;
-        }
-        for at in also_times {
+        // Nothing is simulated from these, but a broken file is broken.
+        tokens(self.chunks)?;
+        for at in self.also_times {
             table.time(at)?;
         }
-        if !table
-            .field(ratio)
-            .trim()
-            .parse::<f64>()
-            .is_ok_and(|r| (0.0..=1.0).contains(&r))
-        {
-            return Err(table.field_error(ratio, "a number from 0 to 1"));
-        }
+        let ratio = table.field(self.ratio).trim().parse::<f64>();
+        let reason_ratio = ratio
+            .ok()
+            .filter(|r| (0.0..=1.0).contains(r))
+            .ok_or_else(|| table.field_error(self.ratio, "a number from 0 to 1"))?;
+        let mut name = |at: usize| symbols.intern(table.field(at));
+        let think_us = self.think.map_or(Ok(0), |at| table.time(at))?;
+        let [text, image, audio, video] = self.modalities;
+        let detail = Detail {
+            text_tokens: tokens(text)?,
+            image_tokens: tokens(image)?,
+            audio_tokens: tokens(audio)?,
+            video_tokens: tokens(video)?,
+            reason_ratio,
+            adapter: self.adapter.map_or(Sym::NONE, &mut name),
+            think_us,
+        };
         let record = Record {
             line: table.line(),
-            id: table.count(request_id, u64::MAX)?,
-            arrival_us: table.time(arrival)?,
-            send_us: table.time(send)?,
-            deadline_us: table.time(deadline)?,
-            slo_ttft_us: slo_target.map_or(Ok(0), |at| table.time(at))?,
-            think_us: think.map_or(Ok(0), |at| table.time(at))?,
-            input_tokens: tokens(input)?,
-            server_input_tokens: tokens(server_input)?,
-            output_tokens: tokens(output)?,
-            prefix_length: tokens(prefix_length)?,
-            round: tokens(round)?,
-            client: symbols.intern(table.field(client)),
-            tenant: symbols.intern(table.field(tenant)),
-            slo_class: symbols.intern(table.field(slo_class)),
-            model: symbols.intern(table.field(model)),
-            session: symbols.intern(table.field(session)),
-            prefix_group: symbols.intern(table.field(prefix_group)),
-            streaming: flag(&table, streaming)?,
+            id: table.count(self.request_id, u64::MAX)?,
+            arrival_us: table.time(self.arrival)?,
+            send_us: table.time(self.send)?,
+            deadline_us: table.time(self.deadline)?,
+            slo_ttft_us: self.slo_target.map_or(Ok(0), |at| table.time(at))?,
+            think_us,
+            input_tokens: tokens(self.input)?,
+            server_input_tokens: tokens(self.server_input)?,
+            output_tokens: tokens(self.output)?,
+            prefix_length: tokens(self.prefix_length)?,
+            round: tokens(self.round)?,
+            client: name(self.client),
+            tenant: name(self.tenant),
+            slo_class: name(self.slo_class),
+            model: name(self.model),
+            session: name(self.session),
+            prefix_group: name(self.prefix_group),
+            streaming: flag(table, self.streaming)?,
+            detail: detail.boxed(),
         };
         if record.deadline_us > 0 && record.deadline_us < record.arrival_us {
             return Err(table.field_error(
-                deadline,
+                self.deadline,
                 &format!(
                     "a deadline that is not before arrival_time_us {}, or 0 for none",
                     record.arrival_us
                 ),
             ));
         }
-        if let Some(first) = lines.insert(record.id, record.line) {
-            return Err(table.error(format!(
-                "request_id {} appears twice, first in line {first}",
-                record.id
-            )));
-        }
-        records.push(record);
+        Ok(record)
     }
-    Ok(records)
 }
 
 fn flag(table: &Table, at: usize) -> Result<bool, InputError> {

@@ -66,7 +66,13 @@ fn oracle_rows(case: &Path) -> Option<Vec<Row>> {
 
 fn open(case: &Path, replay: Replay) -> TraceV2 {
     let header = Header::read(&case.join("trace.yaml")).unwrap();
-    TraceV2::open(&case.join("trace.csv"), Some(&header), replay).unwrap()
+    TraceV2::open(
+        &case.join("trace.csv"),
+        Some(&header),
+        replay,
+        &mut Damages::new(true),
+    )
+    .unwrap()
 }
 
 fn closed() -> Replay {
@@ -256,7 +262,13 @@ fn csv_of(rows: &[Short<'_>]) -> String {
 fn read(text: &str, header: Option<&str>, replay: Replay) -> Result<TraceV2, InputError> {
     let header = header.map(|h| Header::parse("h.yaml", h).unwrap());
     let bytes = std::io::Cursor::new(text.to_owned().into_bytes());
-    TraceV2::from_reader("t.csv", bytes, header.as_ref(), replay)
+    TraceV2::from_reader(
+        "t.csv",
+        bytes,
+        header.as_ref(),
+        replay,
+        &mut Damages::new(true),
+    )
 }
 
 fn refusal(text: &str, replay: Replay) -> String {
@@ -439,7 +451,10 @@ fn observed_traces_start_at_zero_when_asked() {
 fn a_changed_rate_moves_arrivals_and_keeps_time_limits() {
     let text = csv_of(&[(0, "", 0, "", 0, 16, 17, 300, 0, 100, 0)]);
     let faster = Replay {
-        rate_scale: 2.0,
+        selection: Selection {
+            rate_scale: 2.0,
+            ..Selection::default()
+        },
         ..Replay::default()
     };
     let requests = all(&mut read(&text, None, faster).unwrap());
@@ -456,7 +471,10 @@ fn the_limit_counts_requests_in_order_of_time() {
     for mode in [SessionMode::Fixed, SessionMode::ClosedLoop] {
         let two = Replay {
             session_mode: mode,
-            max_requests: Some(2),
+            selection: Selection {
+                max_requests: Some(2),
+                ..Selection::default()
+            },
             ..closed()
         };
         let mut source = read(&text, None, two).unwrap();
@@ -516,4 +534,49 @@ fn wrong_rows_name_line_and_column() {
         refusal(&gap, closed())
             .starts_with("t.csv:3: session \"s\" has a round 2 where round 1 is due")
     );
+}
+
+#[test]
+fn a_part_of_a_trace_is_replayed_again_and_again_with_whole_sessions() {
+    let text = csv_of(&[
+        (0, "s", 0, "", 0, 16, 17, 0, 0, 20, 0),
+        (1, "s", 1, "", 0, 10, 5, 0, 0, 50, 0),
+        (2, "", 0, "", 0, 10, 5, 45, 0, 30, 0),
+        (3, "", 0, "", 0, 10, 5, 0, 0, 5, 0),
+    ]);
+    let of = |session_mode, sample| {
+        let selection = Selection {
+            from_us: Some(20),
+            to_us: Some(40),
+            loops: 2,
+            sample,
+            ..Selection::default()
+        };
+        let replay = Replay {
+            session_mode,
+            selection,
+            ..closed()
+        };
+        let mut source = read(&text, None, replay).unwrap();
+        let requests = all(&mut source);
+        let seen: Vec<(String, i64, i64, String)> = requests
+            .iter()
+            .map(|r| {
+                let session = source.symbols().name(r.session).to_owned();
+                (r.id.to_string(), r.arrival_us, r.deadline_us, session)
+            })
+            .collect();
+        (seen, source.size_hint().unwrap())
+    };
+    let row =
+        |id: &str, at, deadline, session: &str| (id.to_owned(), at, deadline, session.to_owned());
+    let expected = vec![
+        row("request_0", 0, 0, "s"),
+        row("request_2", 10, 25, ""),
+        row("request_4", 20, 0, "s#1"),
+        row("request_6", 30, 45, ""),
+    ];
+    assert_eq!(of(SessionMode::Fixed, 1.0), (expected.clone(), 4));
+    // The second round lies outside the window, but belongs to a session that began in it.
+    assert_eq!(of(SessionMode::ClosedLoop, 1.0), (expected, 6));
 }

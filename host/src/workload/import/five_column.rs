@@ -2,13 +2,13 @@
 //!
 //! Equal tokens stay equal, so these traces show real prefix-cache behaviour.
 
-use super::MAX_TOKENS;
-use super::pace::Pace;
-use super::table::{Table, shown};
-use super::trace_v2::scaled;
-use super::trie::Trie;
+use super::cut::Rewind;
+use super::damage::Damages;
 use crate::input::InputError;
 use crate::request::{Request, RequestId, Source, Symbols, TokenSeq};
+use crate::workload::MAX_TOKENS;
+use crate::workload::table::{Table, shown};
+use crate::workload::trie::Trie;
 use std::io::Read;
 use std::path::Path;
 
@@ -27,7 +27,6 @@ struct Row {
 /// The [`Source`] of a five-column trace.
 #[derive(Clone, Debug)]
 pub struct FiveColumn {
-    pace: Pace,
     rows: Vec<Row>,
     next: usize,
     symbols: Symbols,
@@ -37,9 +36,9 @@ impl FiveColumn {
     /// Reads a trace. Rows may come in any order; equal times keep it.
     ///
     /// # Errors
-    /// When the file cannot be read or a value in it makes no sense.
-    pub fn open(path: &Path, pace: Pace) -> Result<Self, InputError> {
-        Self::build(Table::open(path)?, pace)
+    /// When the file cannot be read, or a row makes no sense and `damages` is strict.
+    pub fn open(path: &Path, damages: &mut Damages) -> Result<Self, InputError> {
+        Self::build(Table::open(path)?, damages)
     }
 
     /// Reads a trace from `from`; `name` is what messages call it.
@@ -48,13 +47,13 @@ impl FiveColumn {
     /// As [`FiveColumn::open`].
     pub fn from_reader(
         name: &str,
-        from: impl Read + 'static,
-        pace: Pace,
+        from: impl Read + Send + 'static,
+        damages: &mut Damages,
     ) -> Result<Self, InputError> {
-        Self::build(Table::new(name.into(), Box::new(from))?, pace)
+        Self::build(Table::new(name.into(), Box::new(from))?, damages)
     }
 
-    fn build(mut table: Table, pace: Pace) -> Result<Self, InputError> {
+    fn build(mut table: Table, damages: &mut Damages) -> Result<Self, InputError> {
         if table.width() < 5 {
             return Err(table.error(format!(
                 "the header row has {} columns; expected at least 5: arrival time, two that are ignored, prompt token \
@@ -65,54 +64,67 @@ impl FiveColumn {
         let mut trie = Trie::new();
         let mut rows = Vec::new();
         let mut tokens = Vec::new();
-        while table.advance()? {
-            let arrival_us = seconds(table.field(ARRIVAL)).ok_or_else(|| {
-                table.field_error(ARRIVAL, "an arrival time in seconds, finite and 0 or more")
-            })?;
-            tokens.clear();
-            read_ids(&table, PROMPT, &mut tokens)?;
-            let prompt_len = tokens.len();
-            read_ids(&table, OUTPUT, &mut tokens)?;
-            if tokens.len() as u64 > MAX_TOKENS {
-                return Err(table.error("more than 2^31 tokens"));
-            }
-            let whole = trie.insert(&tokens);
-            let (prompt, output) = cut(&whole, prompt_len);
-            rows.push(Row {
-                number: rows.len() as u64,
-                arrival_us: scaled(arrival_us, pace.rate_scale),
-                prompt,
-                output,
-            });
+        while let Some(good) = table.advance_or_damage()? {
+            let number = rows.len() as u64;
+            let row = good.and_then(|()| read(&table, number, &mut tokens, &mut trie));
+            rows.extend(damages.take(row)?);
         }
-        rows.sort_by_key(|r| r.arrival_us);
-        rows.truncate(pace.take(rows.len()));
+        rows.sort_by_key(|r: &Row| r.arrival_us);
         Ok(Self {
-            pace,
             rows,
             next: 0,
             symbols: Symbols::default(),
         })
     }
+}
 
-    /// The latest arrival, microseconds; `None` for an empty trace.
-    #[must_use]
-    pub fn latest_arrival_us(&self) -> Option<i64> {
+fn read(
+    table: &Table,
+    number: u64,
+    tokens: &mut Vec<u32>,
+    trie: &mut Trie,
+) -> Result<Row, InputError> {
+    let arrival_us = seconds(table.field(ARRIVAL)).ok_or_else(|| {
+        table.field_error(ARRIVAL, "an arrival time in seconds, finite and 0 or more")
+    })?;
+    tokens.clear();
+    read_ids(table, PROMPT, tokens)?;
+    let prompt_len = tokens.len();
+    read_ids(table, OUTPUT, tokens)?;
+    if tokens.len() as u64 > MAX_TOKENS {
+        return Err(table.error("more than 2^31 tokens"));
+    }
+    let whole = trie.insert(tokens);
+    let (prompt, output) = cut(&whole, prompt_len);
+    Ok(Row {
+        number,
+        arrival_us,
+        prompt,
+        output,
+    })
+}
+
+impl Rewind for FiveColumn {
+    fn rewind(&mut self) {
+        self.next = 0;
+    }
+
+    fn rows(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    fn latest_arrival_us(&self) -> Option<i64> {
         self.rows.last().map(|r| r.arrival_us)
     }
 }
 
 impl Source for FiveColumn {
     fn next_request(&mut self) -> Option<Request> {
-        let row = self.rows.get_mut(self.next)?;
+        let row = self.rows.get(self.next)?;
         self.next += 1;
-        let prompt = std::mem::take(&mut row.prompt);
-        let output = std::mem::take(&mut row.output);
         let id = RequestId::Number(row.number);
-        Some(Request {
-            deadline_us: self.pace.deadline_us(row.arrival_us),
-            ..Request::new(id, row.arrival_us, prompt, output)
-        })
+        let (prompt, output) = (row.prompt.clone(), row.output.clone());
+        Some(Request::new(id, row.arrival_us, prompt, output))
     }
 
     fn size_hint(&self) -> Option<u64> {
@@ -129,7 +141,7 @@ impl Source for FiveColumn {
 }
 
 /// Seconds to whole microseconds, towards zero.
-pub(super) fn seconds(text: &str) -> Option<i64> {
+pub(crate) fn seconds(text: &str) -> Option<i64> {
     let s: f64 = text.trim().parse().ok()?;
     let us = s * 1e6;
     (us >= 0.0 && us < i64::MAX as f64).then_some(us as i64)
@@ -196,15 +208,15 @@ mod tests {
         0.0000019,x,y,\"[1,2,3,4,5,6,7]\",[]\r\n\
         2.5,x,y,\"[9]\",\"[1]\"";
 
-    fn read(text: &str, pace: Pace) -> Result<Vec<Request>, InputError> {
+    fn read(text: &str) -> Result<Vec<Request>, InputError> {
         let bytes = std::io::Cursor::new(text.to_owned().into_bytes());
-        let mut source = FiveColumn::from_reader("t.csv", bytes, pace)?;
+        let mut source = FiveColumn::from_reader("t.csv", bytes, &mut Damages::new(true))?;
         Ok(std::iter::from_fn(|| source.next_request()).collect())
     }
 
     #[test]
     fn rows_are_sorted_and_equal_tokens_stay_equal() {
-        let requests = read(SAMPLE, Pace::default()).unwrap();
+        let requests = read(SAMPLE).unwrap();
         let seen: Vec<(String, i64, u32, u32)> = requests
             .iter()
             .map(|r| {
@@ -232,23 +244,10 @@ mod tests {
     }
 
     #[test]
-    fn pace_scales_limits_and_times_out() {
-        let pace = Pace {
-            rate_scale: 2.0,
-            timeout_us: Some(10),
-            max_requests: Some(2),
-        };
-        let requests = read(SAMPLE, pace).unwrap();
-        assert_eq!(requests.len(), 2);
-        assert_eq!(requests[1].arrival_us, 1_250_000);
-        assert_eq!(requests[1].deadline_us, 1_250_010);
-    }
-
-    #[test]
     fn wrong_rows_name_line_column_and_element() {
         let refuse = |row: &str| {
             let text = format!("t,a,b,p,o\n1,x,y,[],[]\n{row}\n");
-            read(&text, Pace::default()).unwrap_err().to_string()
+            read(&text).unwrap_err().to_string()
         };
         assert_eq!(
             refuse("1,x,y,\"[1,2,three]\",[]"),
@@ -267,7 +266,7 @@ mod tests {
         assert!(refuse("1,x,y,\"[1,]\",[]").contains("element 2 is \"\""));
         assert!(refuse("1,x,y,\"[-1]\",[]").contains("element 1 is \"-1\""));
         assert!(refuse("1,x,y,[]").contains("the row has 4 fields, the header row has 5"));
-        let error = read("a,b\n", Pace::default()).unwrap_err().to_string();
+        let error = read("a,b\n").unwrap_err().to_string();
         assert!(error.starts_with("t.csv:1: the header row has 2 columns; expected at least 5"));
     }
 }
