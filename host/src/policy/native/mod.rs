@@ -4,7 +4,7 @@
 //! another major or a newer minor version is refused; one for an older minor version keeps working, because the contract only grows. A
 //! library is loaded once and stays loaded: what it made may live as long as the process.
 //!
-//! Everything unsafe is in [`raw`].
+//! Everything unsafe is in `raw`.
 
 mod check;
 mod raw;
