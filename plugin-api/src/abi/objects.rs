@@ -66,7 +66,7 @@ pub type RouterBox = RouterObject_TO<'static, RBox<()>>;
 /// [`crate::Priority`] as an object.
 #[sabi_trait]
 pub trait PriorityObject: Send {
-    /// As [`crate::Priority::refresh`], a [`refresh_number`](super::refresh_number).
+    /// As [`crate::Priority::refresh`], as a number.
     fn refresh(&self) -> i64;
     /// As [`crate::Priority::priority`].
     #[sabi(last_prefix_field)]
@@ -79,7 +79,7 @@ pub type PriorityBox = PriorityObject_TO<'static, RBox<()>>;
 /// [`crate::Scheduler`] as an object.
 #[sabi_trait]
 pub trait SchedulerObject: Send {
-    /// As [`crate::Scheduler::order`], an [`order_number`](super::order_number).
+    /// As [`crate::Scheduler::order`], as a number.
     fn order(&self) -> i64;
     /// As [`crate::Scheduler::interests`].
     fn interests(&self) -> Interests;
