@@ -220,7 +220,19 @@ pub fn html(title: &str, s: &Summary) -> String {
             count(l.max.into())
         );
     }
-    page.push_str("</div>\n<h2>Clients</h2>\n<table><tr><th>Client<th>Requests<th>Prompt mean<th>Output mean</tr>\n");
+    page.push_str("</div>\n");
+    if s.clients.len() > 1 {
+        clients(&mut page, s);
+    }
+    page.push_str("</body></html>\n");
+    page
+}
+
+/// The table of clients, where there are several.
+fn clients(page: &mut String, s: &Summary) {
+    page.push_str(
+        "<h2>Clients</h2>\n<table><tr><th>Client<th>Requests<th>Prompt mean<th>Output mean</tr>\n",
+    );
     for c in s.clients.iter().take(1000) {
         let _ = writeln!(
             page,
@@ -231,8 +243,7 @@ pub fn html(title: &str, s: &Summary) -> String {
             c.output_tokens_mean
         );
     }
-    page.push_str("</table>\n</body></html>\n");
-    page
+    page.push_str("</table>\n");
 }
 
 /// Bars with a hint each, the first and last one labelled.
