@@ -34,9 +34,7 @@ impl Services for Asked<'_> {
     }
 
     fn est_ttft_us(&self, instance: &InstanceView, prompt_tokens: u32, cached: u32) -> f64 {
-        let ahead = instance.into();
-        let tokens = prompt_tokens.saturating_sub(cached);
-        self.estimator.ttft_us(prompt_tokens, tokens, ahead)
+        self.estimator.ttft_on(instance, prompt_tokens, cached)
     }
 }
 

@@ -116,6 +116,13 @@ impl Estimator {
         sum
     }
 
+    /// Time to first token of a prompt of which `cached` tokens are cached, behind what an instance shows, microseconds.
+    #[must_use]
+    pub fn ttft_on(&self, instance: &InstanceView, prompt_tokens: u32, cached: u32) -> f64 {
+        let tokens = prompt_tokens.saturating_sub(cached);
+        self.ttft_us(prompt_tokens, tokens, instance.into())
+    }
+
     /// Time to first token of a prompt of which `tokens` are to be computed, behind what is `ahead`: first come first served,
     /// full steps that carry the running decodes along, and the model's delays before the queue and after the token. Microseconds.
     #[must_use]

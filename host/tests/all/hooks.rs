@@ -106,6 +106,84 @@ fn keys_that_change_with_time_reorder_the_queue() {
     assert_eq!(starts(once, true, Box::new(Impatience)), [215, 110]);
 }
 
+/// Orders by impatience, anew as often as `refresh` says, and counts how often it is asked for an order.
+struct Counting {
+    refresh: KeyRefresh,
+    orders: Arc<Mutex<Vec<i64>>>,
+}
+
+impl Scheduler for Counting {
+    fn order(&self) -> QueueOrder {
+        QueueOrder::Keyed(self.refresh)
+    }
+    fn key(&mut self, queued: &QueuedView<'_>, queue: &QueueView<'_>) -> Result<f64, PolicyError> {
+        Ok(Impatience::of(queued.request, queue.now_us))
+    }
+    fn order_queue(&mut self, queue: &QueueView<'_>, keys: &mut [f64]) -> Result<(), PolicyError> {
+        self.orders.lock().expect("no panic").push(queue.now_us);
+        assert!(
+            queue.batch_size < queue.max_batch_size,
+            "nobody could be admitted"
+        );
+        for (key, queued) in keys.iter_mut().zip(queue.waiting.iter()) {
+            *key = Impatience::of(queued.request, queue.now_us);
+        }
+        Ok(())
+    }
+}
+
+/// The engine asks for keys as often as the policy says and only when somebody can be admitted, on the fast path as on the plain one.
+#[test]
+fn keys_are_asked_for_no_more_often_than_the_policy_says() {
+    // KV for two or three at once, so that requests wait with places free as well as with the batch full.
+    let asks: Vec<Ask> = (0..80)
+        .map(|k: u32| ask(i64::from(k) * 37 % 2_000, 1 + k * 29 % 60, 1 + k * 13 % 90))
+        .collect();
+    let orders = |refresh, plain, max_running| {
+        let orders = Arc::default();
+        let mut hooks = default_hooks(1);
+        hooks[0].scheduler = Box::new(Counting {
+            refresh,
+            orders: Arc::clone(&orders),
+        });
+        let engine = EngineConfig {
+            max_running,
+            total_kv_blocks: 24,
+            plain,
+            ..roomy(EngineRules::VLLM)
+        };
+        let front = front(open_door(), Always(Route::To(0)));
+        let record = drive(fresh(1, engine), BY_HAND, front, hooks, &asks);
+        let steps = record.instances[0].steps;
+        let orders = orders.lock().expect("no panic").clone();
+        (format!("{:?}", record.requests), orders, steps)
+    };
+    for max_running in [1, 4, 30] {
+        for refresh in [
+            KeyRefresh::AtEnqueue,
+            KeyRefresh::EachStep,
+            KeyRefresh::Every(1),
+            KeyRefresh::Every(1_000),
+            KeyRefresh::Every(7_777),
+        ] {
+            let fast = orders(refresh, false, max_running);
+            assert_eq!(fast, orders(refresh, true, max_running), "{refresh:?}");
+            let (_, orders, steps) = fast;
+            match refresh {
+                KeyRefresh::AtEnqueue => assert!(orders.is_empty()),
+                KeyRefresh::EachStep => {
+                    assert!(!orders.is_empty() && (orders.len() as u64) < steps);
+                }
+                KeyRefresh::Every(us) => {
+                    let ticks: Vec<i64> = orders.iter().map(|at| at / us).collect();
+                    assert!(ticks.windows(2).all(|w| w[0] < w[1]), "{ticks:?}");
+                    assert!(!ticks.is_empty());
+                }
+            }
+        }
+    }
+}
+
 /// Preempts whoever holds the most blocks, the first among equals, and writes down whom it could choose from.
 struct MostBlocks(Arc<Mutex<Vec<Choices>>>);
 
