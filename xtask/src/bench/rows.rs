@@ -74,16 +74,26 @@ pub(super) fn targets(folder: &Path) -> Vec<Row> {
         requests,
         ..BASE
     };
+    let sixteen = Shape {
+        instances: 16,
+        requests: 100_000,
+        ..BASE
+    }
+    .row("sixteen", Some(0.40), "");
     let trace = folder.join("prefix-groups");
     let trace = trace.display();
     vec![
         BASE.row("one", Some(0.03), ""),
-        Shape {
-            instances: 16,
-            requests: 100_000,
-            ..BASE
-        }
-        .row("sixteen", Some(0.40), ""),
+        sixteen.clone(),
+        // The same decisions by the script that is the built-in's twin.
+        Row {
+            name: "sixteen-script".into(),
+            arguments: sixteen.arguments.replace(
+                "--routing-policy least-loaded",
+                "--routing-policy policies/routing/least-loaded.lua",
+            ),
+            ..sixteen
+        },
         large(100_000).row("sixty-four", Some(0.50), ""),
         Shape {
             requests: 1000,

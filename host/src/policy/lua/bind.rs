@@ -146,7 +146,22 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
         .collect();
     let scraped = m.instance.iter().any(|f| f.name == "scraped_us");
     let requests = m.request.len();
-    let parts: [(&str, String); 15] = [
+    let sees = !m.instance.is_empty();
+    let asks = m.asks_prefixes();
+    let parts: [(&str, String); 17] = [
+        (
+            "SEE_INSTANCES",
+            if sees { "take_instances()" } else { "" }.to_owned(),
+        ),
+        (
+            "FORGET_PREFIXES",
+            if asks {
+                "call.approximate, call.precise = false, false"
+            } else {
+                ""
+            }
+            .to_owned(),
+        ),
         ("REQUEST_FIELDS", requests.to_string()),
         ("INSTANCE_FIELDS", m.instance.len().to_string()),
         ("QUEUE_FIELDS", m.queue.len().to_string()),

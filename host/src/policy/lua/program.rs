@@ -74,6 +74,12 @@ impl Program {
 }
 
 impl Mentions {
+    /// Does the file ask for prefix signals?
+    pub(super) fn asks_prefixes(&self) -> bool {
+        let prefix = Interests::PRECISE_PREFIX | Interests::APPROXIMATE_PREFIX;
+        self.reads.0 & prefix.0 != 0
+    }
+
     fn of(text: &str) -> Self {
         let words: FxHashSet<&str> = text
             .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))

@@ -16,7 +16,7 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use windtunnel_plugin_api::{Interests, PolicyError};
+use windtunnel_plugin_api::PolicyError;
 
 /// What a policy can know of its run before it starts.
 #[derive(Clone, Copy, Debug)]
@@ -110,8 +110,7 @@ impl Vm {
         }
         let mentions = &self.program.mentions;
         let mut wanted = functions.to_vec();
-        let prefix = Interests::PRECISE_PREFIX | Interests::APPROXIMATE_PREFIX;
-        if mentions.reads.0 & prefix.0 != 0 {
+        if mentions.asks_prefixes() {
             wanted.push("prefix");
         }
         if functions
