@@ -13,6 +13,10 @@ pub struct StepLimits {
     pub max_prefill_tokens: u32,
 }
 
+/// Most tokens and decodes that an estimate is made for; larger numbers count as these. Step-time models may walk them one by one.
+const MOST_TOKENS: u32 = 1 << 24;
+const MOST_DECODES: u32 = 1 << 16;
+
 /// What is ahead of a request on an instance.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ahead {
@@ -90,12 +94,14 @@ impl Estimator {
         if prefill_tokens == 0 && decodes == 0 {
             return 0.0;
         }
-        self.price(prefill_tokens, 0, decodes, context) as f64
+        let tokens = prefill_tokens.min(MOST_TOKENS);
+        self.price(tokens, 0, decodes.min(MOST_DECODES), context) as f64
     }
 
     /// Time to prefill `tokens` after `cached` ones with nothing else running, in as many steps as the limits ask for, microseconds.
     #[must_use]
     pub fn prefill_us(&self, tokens: u32, cached: u32) -> f64 {
+        let tokens = tokens.min(MOST_TOKENS);
         let StepLimits {
             max_tokens,
             max_prefill_tokens,
@@ -128,7 +134,10 @@ impl Estimator {
     #[must_use]
     pub fn ttft_us(&self, prompt_tokens: u32, tokens: u32, ahead: Ahead) -> f64 {
         let mut left = ahead.prefill_tokens + u64::from(tokens.max(1));
-        let decodes = ahead.decodes.min(self.limits.max_tokens - 1);
+        let decodes = ahead
+            .decodes
+            .min(self.limits.max_tokens - 1)
+            .min(MOST_DECODES);
         let per_step = u64::from(self.limits.max_tokens - decodes);
         let full_steps = (left - 1) / per_step;
         left -= full_steps * per_step;
@@ -188,5 +197,12 @@ mod tests {
         let steps = 3.0 * (100.0 + 120.0) + 1024.0;
         assert_eq!(plain.ttft_us(30, 24, ahead), steps + 30.0 + 7.0);
         assert_eq!(plain.ttft_us(30, 0, Ahead::default()), 101.0 + 37.0);
+        // Absurd questions get the answer to the largest sensible one.
+        let most = plain.step_us(1 << 24, 1 << 16, 0);
+        assert_eq!(plain.step_us(u32::MAX, u32::MAX, 0), most);
+        assert_eq!(
+            chunked.prefill_us(u32::MAX, 0),
+            chunked.prefill_us(1 << 24, 0)
+        );
     }
 }

@@ -437,6 +437,12 @@ const ATTACKS: &[(&str, &str)] = &[
     ),
     ("setmetatable(insts[1], {})", "protected metatable"),
     ("local y = coroutine.yield() return y", "attempt to yield"),
+    ("while true do est_prefill_us(4e9) end", ""),
+    ("while true do est_step_us(0, 4e9, 1) end", ""),
+    (
+        "while true do est_step_us(2^31, 2^31, 2^60) est_ttft_us(insts[1], 4e9, 0) end",
+        "",
+    ),
     ("return os.time()", "unknown global \"os\""),
     ("return io.open('/etc/passwd')", "unknown global \"io\""),
     (

@@ -133,6 +133,9 @@ impl Front {
 /// What the binding adds to a position that comes with scores.
 const SCORED: f64 = 4_294_967_296.0;
 
+/// Bytes of a rejection's reason that are kept: every decision of a traced run has one.
+const LONGEST_REASON: usize = 200;
+
 struct ScriptedAdmission(Front);
 
 impl Admission for ScriptedAdmission {
@@ -159,9 +162,10 @@ impl Admission for ScriptedAdmission {
             0.0 => Ok(Admit::Reject("rejected".into())),
             2.0 => {
                 let reason = binding.vm.shared.raw_get::<mlua::LuaString>("reason");
-                Ok(Admit::Reject(
-                    reason.map_or(String::new(), |r| r.to_string_lossy()),
-                ))
+                Ok(Admit::Reject(reason.map_or(String::new(), |r| {
+                    let bytes = r.as_bytes();
+                    String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_REASON)]).into_owned()
+                })))
             }
             3.0 => Err(binding.odd("admit, as the reason,", "a text")),
             _ => Err(binding.odd("admit", "true, false with a reason, or delay(microseconds)")),
