@@ -4,7 +4,10 @@
 
 use super::external::names;
 use super::spec::check_scorers;
-use super::{Hook, Reference, ScorerKind, SloPriorities};
+use super::{
+    AdmissionSpec, Choice, Hook, Opener, PolicySpec, Reference, RoutingSpec, ScorerKind,
+    SloPriorities,
+};
 use crate::input::{InputError, parse_yaml, read_text, unknown};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -75,6 +78,16 @@ pub struct RoutingKeys {
     pub load_weight: Option<f64>,
     /// Of a policy from a file.
     pub params: Params,
+}
+
+impl RoutingKeys {
+    /// The scorers, checked.
+    ///
+    /// # Errors
+    /// Unknown or repeated names, bad weights.
+    pub fn scorers(&self) -> Result<Vec<(ScorerKind, f64)>, InputError> {
+        check_scorers(self.scorers.iter().map(|s| (s.name.as_str(), s.weight)))
+    }
 }
 
 /// One scorer.
@@ -228,7 +241,8 @@ impl Bundle {
             "a weight of 0 or more",
         )?;
         if !self.routing.scorers.is_empty() {
-            self.scorers()
+            self.routing
+                .scorers()
                 .map_err(|e| ("routing.scorers", e.to_string()))?;
             if self.routing.cache_weight.is_some() || self.routing.load_weight.is_some() {
                 return Err((
@@ -250,17 +264,68 @@ impl Bundle {
         Ok(())
     }
 
-    /// The scorers, checked.
+    /// The policies it names, opened; hooks it leaves out are filled as by default.
     ///
     /// # Errors
-    /// Unknown or repeated names, bad weights.
-    pub fn scorers(&self) -> Result<Vec<(ScorerKind, f64)>, InputError> {
-        check_scorers(
-            self.routing
-                .scorers
+    /// When a policy is unknown, its file cannot be read, or a value does not fit.
+    pub fn policies(&self, opener: &mut Opener) -> Result<PolicySpec, InputError> {
+        let default = PolicySpec::default();
+        let mut open = |hook: Hook, policy: &Option<String>, params: &Params, usual: &str| {
+            let name = policy.as_deref().filter(|name| !name.is_empty());
+            let reference = Reference::parse(name.unwrap_or(usual)).from_folder(&self.folder);
+            let values = || params.iter().map(|(n, v)| (n.clone(), *v)).collect();
+            let choice = opener.open(hook, &reference, &mut |_| values())?;
+            match &choice {
+                Choice::Named(name) if !params.is_empty() => Err(no_params(hook, name)),
+                _ => Ok(choice),
+            }
+        };
+        let (admission, routing) = (&self.admission, &self.routing);
+        let keys = &self.scheduler.0;
+        Ok(PolicySpec {
+            admission: AdmissionSpec::of(
+                open(
+                    Hook::Admission,
+                    &admission.policy,
+                    &admission.params,
+                    default.admission.name(),
+                )?,
+                admission,
+            ),
+            tenant_budgets: self
+                .tenant_budgets
                 .iter()
-                .map(|s| (s.name.as_str(), s.weight)),
-        )
+                .map(|(tenant, share)| (tenant.clone(), *share))
+                .collect(),
+            routing: RoutingSpec::of(
+                open(
+                    Hook::Routing,
+                    &routing.policy,
+                    &routing.params,
+                    default.routing.name(),
+                )?,
+                routing,
+            )?,
+            priority: open(
+                Hook::Priority,
+                &self.priority.policy,
+                &self.priority.params,
+                default.priority.name(),
+            )?,
+            scheduler: open(
+                Hook::Scheduler,
+                &keys.policy,
+                &keys.params,
+                default.scheduler.name(),
+            )?,
+            preemption: open(
+                Hook::Preemption,
+                &self.preemption.policy,
+                &self.preemption.params,
+                default.preemption.name(),
+            )?,
+            slo_priorities: self.slo_priorities()?,
+        })
     }
 
     /// The default class priorities with the bundle's changes.
@@ -274,6 +339,14 @@ impl Bundle {
         }
         Ok(priorities)
     }
+}
+
+/// Parameters for a policy that declares none.
+pub(crate) fn no_params(hook: Hook, name: &str) -> InputError {
+    InputError::new(format!(
+        "{hook}.params: the built-in {} \"{name}\" takes none; they belong to policies from files",
+        hook.kind()
+    ))
 }
 
 #[cfg(test)]
@@ -294,7 +367,10 @@ mod tests {
         assert_eq!(old.routing.cache_weight, Some(0.6));
         let new = "routing:\n  policy: weighted\n  scorers: [{name: queue-depth, weight: 2}]\nscheduler: sjf\n";
         let new = Bundle::parse("p", new).unwrap();
-        assert_eq!(new.scorers().unwrap(), [(ScorerKind::QueueDepth, 2.0)]);
+        assert_eq!(
+            new.routing.scorers().unwrap(),
+            [(ScorerKind::QueueDepth, 2.0)]
+        );
     }
 
     #[test]

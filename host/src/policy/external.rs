@@ -5,6 +5,7 @@ use super::native::Library;
 use super::param::{Hook, Param, settle};
 use super::{Choice, built_in, library};
 use crate::input::{InputError, read_text, unknown};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -130,6 +131,8 @@ pub type Given<'a> = &'a mut dyn FnMut(&[Param]) -> Vec<(String, f64)>;
 pub struct Opener {
     trusted: bool,
     scripts: Vec<Arc<Program>>,
+    /// Texts of scripts by path; with it, none is read from the disk.
+    texts: Option<BTreeMap<PathBuf, String>>,
 }
 
 impl Opener {
@@ -139,7 +142,25 @@ impl Opener {
         Self {
             trusted,
             scripts: Vec::new(),
+            texts: None,
         }
+    }
+
+    /// Limits stay, and scripts are taken from `texts`: no script is read from the disk.
+    #[must_use]
+    pub fn of_texts(texts: BTreeMap<PathBuf, String>) -> Self {
+        Self {
+            texts: Some(texts),
+            ..Self::new(false)
+        }
+    }
+
+    fn text(&self, path: &Path) -> Result<String, InputError> {
+        let Some(texts) = &self.texts else {
+            return read_text(path);
+        };
+        let missing = || InputError::in_file(path.display(), "is no part of this candidate");
+        texts.get(path).cloned().ok_or_else(missing)
     }
 
     /// Opens what `reference` means for `hook`.
@@ -162,7 +183,7 @@ impl Opener {
                 };
                 (script.path(), script.text.to_owned())
             }
-            Reference::Script(path) => (path.display().to_string(), read_text(path)?),
+            Reference::Script(path) => (path.display().to_string(), self.text(path)?),
             Reference::Plugin(path, name) => {
                 return compiled(hook, path, name.as_deref(), given);
             }

@@ -343,7 +343,7 @@ fn numbers_out_of_range_are_refused() {
         ),
         (
             "--routing-policy weighted --routing-cache-weight NaN",
-            "--routing-cache-weight NaN and --routing-load-weight 0.4 must be numbers of 0 or more, not both 0",
+            "the cache weight NaN and the load weight 0.4 must be numbers of 0 or more, not both 0",
         ),
         (
             "--routing-policy weighted --routing-cache-weight 1 --routing-scorers queue-depth:1",
