@@ -1,6 +1,5 @@
 //! `windtunnel policy`: what there is, what it says, whether a file is fine, and a file to start from.
 
-mod smoke;
 mod templates;
 
 use super::{say, to_stdout};
@@ -10,6 +9,7 @@ use crate::policy::library::{self, Shipped};
 use crate::policy::lua::{Facts, Finding, Loader, Program, declarations, lint};
 use crate::policy::{External, Hook, Param, PolicySpec, built_in, describe};
 use crate::report::table::styled;
+use crate::score::smoke;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

@@ -5,11 +5,13 @@
 
 mod asked;
 mod front;
+mod policies;
 mod predictor;
 mod prefix_lru;
 mod signals;
 
-pub use front::{ClusterConfig, FrontEndPolicies, TraceConfig};
+pub use front::{ClusterConfig, TraceConfig};
+pub use policies::{FrontEndPolicies, policies};
 pub use predictor::Predictor;
 
 use crate::instance::{Departure, Instance, InstanceHooks, NEVER, Report};
