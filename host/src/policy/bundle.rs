@@ -170,23 +170,22 @@ impl Bundle {
         Ok(bundle)
     }
 
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        let sections = [
-            ("admission.policy", Hook::Admission, &self.admission.policy),
-            ("routing.policy", Hook::Routing, &self.routing.policy),
-            ("priority.policy", Hook::Priority, &self.priority.policy),
-            ("scheduler", Hook::Scheduler, &self.scheduler.0.policy),
-            (
-                "preemption.policy",
-                Hook::Preemption,
-                &self.preemption.policy,
-            ),
-        ];
-        for (key, hook, name) in sections {
-            let name = name.as_deref().filter(|name| !name.is_empty());
-            if let Some(Reference::Name(name)) = name.map(Reference::parse)
+    /// Checks names and numbers; an error is the key and what is wrong.
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        for (hook, name) in self.named() {
+            if let Reference::Name(name) = Reference::parse(name)
                 && !names(hook).contains(&name.as_str())
             {
+                let key = match hook {
+                    Hook::Admission => "admission.policy",
+                    Hook::Routing => "routing.policy",
+                    Hook::Priority => "priority.policy",
+                    Hook::Scheduler => "scheduler",
+                    Hook::Preemption => "preemption.policy",
+                };
                 return Err((key, unknown(hook.kind(), &name, &names(hook))));
             }
         }
@@ -262,6 +261,32 @@ impl Bundle {
             )?;
         }
         Ok(())
+    }
+
+    /// The policies that it names, by hook, as written.
+    pub fn named(&self) -> impl Iterator<Item = (Hook, &str)> {
+        let names = [
+            (Hook::Admission, &self.admission.policy),
+            (Hook::Routing, &self.routing.policy),
+            (Hook::Priority, &self.priority.policy),
+            (Hook::Scheduler, &self.scheduler.0.policy),
+            (Hook::Preemption, &self.preemption.policy),
+        ];
+        names.into_iter().filter_map(|(hook, name)| {
+            let name = name.as_deref().filter(|name| !name.is_empty());
+            Some((hook, name?))
+        })
+    }
+
+    /// The parameters of a hook's policy.
+    pub fn params_mut(&mut self, hook: Hook) -> &mut Params {
+        match hook {
+            Hook::Admission => &mut self.admission.params,
+            Hook::Routing => &mut self.routing.params,
+            Hook::Priority => &mut self.priority.params,
+            Hook::Scheduler => &mut self.scheduler.0.params,
+            Hook::Preemption => &mut self.preemption.params,
+        }
     }
 
     /// The policies it names, opened; hooks it leaves out are filled as by default.

@@ -133,6 +133,8 @@ pub struct Opener {
     scripts: Vec<Arc<Program>>,
     /// Texts of scripts by path; with it, none is read from the disk.
     texts: Option<BTreeMap<PathBuf, String>>,
+    /// Units a script may spend in one run.
+    run_units: i64,
 }
 
 impl Opener {
@@ -143,14 +145,16 @@ impl Opener {
             trusted,
             scripts: Vec::new(),
             texts: None,
+            run_units: lua::RUN_UNITS,
         }
     }
 
-    /// Limits stay, and scripts are taken from `texts`: no script is read from the disk.
+    /// Limits stay, scripts are taken from `texts`: none is read from the disk, and may spend so many units in one run.
     #[must_use]
-    pub fn of_texts(texts: BTreeMap<PathBuf, String>) -> Self {
+    pub fn of_texts(texts: BTreeMap<PathBuf, String>, run_units: i64) -> Self {
         Self {
             texts: Some(texts),
+            run_units,
             ..Self::new(false)
         }
     }
@@ -190,7 +194,8 @@ impl Opener {
         };
         let declared = lua::declarations(&name, &text)?;
         let given = given(&declared);
-        let program = Program::new(&name, text, &given, self.trusted)?;
+        let mut program = Program::new(&name, text, &given, self.trusted)?;
+        program.run_units = self.run_units;
         Ok(Choice::External(self.keep(program)))
     }
 

@@ -470,6 +470,38 @@ impl Default for PolicySpec {
 }
 
 impl PolicySpec {
+    /// Fills a hook with what was chosen, built-ins with their default settings.
+    ///
+    /// # Errors
+    /// Never for names that [`Opener::open`](super::Opener::open) gave.
+    pub fn choose(&mut self, hook: Hook, choice: Choice) -> Result<(), InputError> {
+        match hook {
+            Hook::Admission => {
+                self.admission = AdmissionSpec::of(choice, &AdmissionKeys::default())
+            }
+            Hook::Routing => self.routing = RoutingSpec::of(choice, &RoutingKeys::default())?,
+            Hook::Priority => self.priority = choice,
+            Hook::Scheduler => self.scheduler = choice,
+            Hook::Preemption => self.preemption = choice,
+        }
+        Ok(())
+    }
+
+    /// Takes over what fills `hook` in `other`.
+    pub fn take(&mut self, hook: Hook, other: &Self) {
+        match hook {
+            Hook::Admission => {
+                self.admission = other.admission.clone();
+                self.tenant_budgets.clone_from(&other.tenant_budgets);
+                self.slo_priorities = other.slo_priorities.clone();
+            }
+            Hook::Routing => self.routing = other.routing.clone(),
+            Hook::Priority => self.priority = other.priority.clone(),
+            Hook::Scheduler => self.scheduler = other.scheduler.clone(),
+            Hook::Preemption => self.preemption = other.preemption.clone(),
+        }
+    }
+
     /// Fills a hook from a file.
     pub fn fill(&mut self, hook: Hook, policy: External) {
         match hook {
