@@ -27,9 +27,7 @@ pub struct Compiled {
     pub library: Arc<Library>,
     /// The policy's name in it.
     pub policy: String,
-    /// The parameters it declares.
-    pub declared: Vec<Param>,
-    /// Their values, in order of declaration.
+    /// The values of its parameters, in order of declaration.
     pub params: Vec<(String, f64)>,
 }
 
@@ -49,15 +47,6 @@ impl External {
         match self {
             Self::Script(program) => &program.params,
             Self::Plugin(plugin) => &plugin.params,
-        }
-    }
-
-    /// The parameters it declares.
-    #[must_use]
-    pub fn declared(&self) -> &[Param] {
-        match self {
-            Self::Script(program) => &program.declared,
-            Self::Plugin(plugin) => &plugin.declared,
         }
     }
 }
@@ -199,7 +188,6 @@ fn compiled(
     let shown = format!("{}{shown}", path.display());
     let compiled = Compiled {
         params: settle(&shown, &offer.params, &given)?,
-        declared: offer.params.clone(),
         policy: offer.name.clone(),
         name: shown,
         library: Arc::clone(&library),
