@@ -2,10 +2,10 @@
 //!
 //! Both key sets of the reference are understood: scorers (2026-08) and the two-weight form (2026-02).
 
-use super::external::names;
+use super::external::{names, unknown_policy};
 use super::spec::check_scorers;
 use super::{Hook, Reference, ScorerKind, SloPriorities};
-use crate::input::{InputError, parse_yaml, read_text, unknown};
+use crate::input::{InputError, parse_yaml, read_text};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -174,7 +174,7 @@ impl Bundle {
             if let Some(Reference::Name(name)) = name.map(Reference::parse)
                 && !names(hook).contains(&name.as_str())
             {
-                return Err((key, unknown(hook.kind(), &name, &names(hook))));
+                return Err((key, unknown_policy(hook, &name)));
             }
         }
 
