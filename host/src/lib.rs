@@ -11,6 +11,7 @@
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod earliest;
 pub mod input;
 pub mod instance;
 pub mod kv;

@@ -2,13 +2,13 @@
 //!
 //! Both key sets of the reference are understood: scorers (2026-08) and the two-weight form (2026-02).
 
-use super::external::names;
+use super::external::{names, unknown_policy};
 use super::spec::check_scorers;
 use super::{
     AdmissionSpec, Choice, Hook, Opener, PolicySpec, Reference, RoutingSpec, ScorerKind,
     SloPriorities,
 };
-use crate::input::{InputError, parse_yaml, read_text, unknown};
+use crate::input::{InputError, parse_yaml, read_text};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -186,7 +186,7 @@ impl Bundle {
                     Hook::Scheduler => "scheduler",
                     Hook::Preemption => "preemption.policy",
                 };
-                return Err((key, unknown(hook.kind(), &name, &names(hook))));
+                return Err((key, unknown_policy(hook, &name)));
             }
         }
 

@@ -52,7 +52,9 @@ impl External {
             Self::Plugin(plugin) => &plugin.params,
         }
     }
+}
 
+impl External {
     /// The parameters it declares.
     #[must_use]
     pub fn declared(&self) -> &[Param] {
@@ -183,7 +185,7 @@ impl Opener {
                     return Ok(Choice::Named(name.clone()));
                 }
                 let Some(script) = library::find(hook, name) else {
-                    return Err(InputError::new(unknown(hook.kind(), name, &names(hook))));
+                    return Err(InputError::new(unknown_policy(hook, name)));
                 };
                 (script.path(), script.text.to_owned())
             }
@@ -243,6 +245,25 @@ pub fn names(hook: Hook) -> Vec<&'static str> {
         }
     }
     names
+}
+
+/// What to say of a name that `hook` has no policy of: the hooks that have one, or the nearest name.
+#[must_use]
+pub fn unknown_policy(hook: Hook, name: &str) -> String {
+    let having: Vec<&str> = Hook::ALL
+        .into_iter()
+        .filter(|other| names(*other).contains(&name))
+        .map(Hook::name)
+        .collect();
+    let (kind, valid) = (hook.kind(), names(hook));
+    if having.is_empty() {
+        return unknown(kind, name, &valid);
+    }
+    format!(
+        "unknown {kind} \"{name}\": it fills {}; valid: {}",
+        having.join(" and "),
+        valid.join(", ")
+    )
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::policy::bundle::Bundle;
 use crate::policy::external::names;
 use crate::policy::lua::{Facts, Loader, Program, lint};
 use crate::policy::native::Library;
-use crate::policy::{External, Hook, Opener, Param, PolicySpec, Reference};
+use crate::policy::{Hook, Opener, Param, PolicySpec, Reference};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -478,11 +478,7 @@ impl Candidate {
         let mut all = Vec::new();
         for (hook, policy) in opened.spec.external() {
             if opened.hooks.contains(&hook) {
-                let declared = match policy {
-                    External::Script(program) => &program.declared,
-                    External::Plugin(plugin) => &plugin.declared,
-                };
-                all.extend(declared.iter().map(|p| (hook, p.clone())));
+                all.extend(policy.declared().iter().map(|p| (hook, p.clone())));
             }
         }
         Ok(all)
