@@ -4,6 +4,7 @@
 //! parses faster than it could be built object by object.
 
 mod interrupt;
+mod score;
 mod simulate;
 
 use pyo3::create_exception;
@@ -42,6 +43,10 @@ mod _native {
     use super::InputError;
     #[pymodule_export]
     use super::main;
+    #[pymodule_export]
+    use super::score::{
+        How, Opened, hook_api, open_hooks, open_named, open_text, score, suite, suites, worker,
+    };
     #[pymodule_export]
     use super::simulate::{Rows, simulate};
 

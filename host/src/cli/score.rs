@@ -60,6 +60,7 @@ impl ScoringArgs {
 }
 
 /// Where reports and the references' figures are kept.
+#[must_use]
 pub fn cache_folder() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
     if let Some(own) = var("WINDTUNNEL_CACHE_DIR") {
@@ -124,6 +125,9 @@ enum Texts {
 }
 
 /// Reads `auto` or a number of seeds.
+///
+/// # Errors
+/// When it is neither.
 pub fn parse_seeds(text: Option<&str>) -> Result<Seeds, InputError> {
     match text {
         None => Ok(Seeds::Suite),
@@ -185,6 +189,7 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
 }
 
 /// Trouble as the command line tells it: the user's mistakes apart from ours.
+#[must_use]
 pub fn ours(trouble: Trouble) -> anyhow::Error {
     match trouble {
         Trouble::Input(e) => e.into(),

@@ -24,7 +24,12 @@ pub struct WorkerCommand {
     pub program: PathBuf,
     /// Its arguments before those of the worker.
     pub args: Vec<String>,
+    /// All that it finds in its environment.
+    pub env: Vec<(String, String)>,
 }
+
+/// What stands in for [`WorkerCommand::own`] where this library is part of another program.
+static OWN: OnceLock<WorkerCommand> = OnceLock::new();
 
 impl WorkerCommand {
     /// This program's own `worker` command.
@@ -32,10 +37,19 @@ impl WorkerCommand {
     /// # Errors
     /// When the program's place is unknown.
     pub fn own() -> io::Result<Self> {
+        if let Some(own) = OWN.get() {
+            return Ok(own.clone());
+        }
         Ok(Self {
             program: std::env::current_exe()?,
             args: vec!["worker".into()],
+            env: Vec::new(),
         })
+    }
+
+    /// From now on this is what [`own`](Self::own) gives: for programs that are not the command line. The first one stays.
+    pub fn be_own(self) {
+        let _ = OWN.set(self);
     }
 }
 
@@ -139,6 +153,7 @@ impl Pool {
         }
         command
             .env_clear()
+            .envs(self.command.env.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -186,21 +201,26 @@ impl Pool {
 /// Starts a process from a thread that never ends: on Linux the parent that a child's death signal hangs on is a thread.
 fn spawn(command: Command) -> io::Result<Child> {
     type Wish = (Command, Sender<io::Result<Child>>);
-    static SPAWNER: OnceLock<Mutex<Sender<Wish>>> = OnceLock::new();
-    let spawner = SPAWNER.get_or_init(|| {
+    // A process that was forked off this one has the channel, but not the thread: it needs its own.
+    static SPAWNER: Mutex<Option<(u32, Sender<Wish>)>> = Mutex::new(None);
+    let mut spawner = SPAWNER.lock().expect("no panic before");
+    let here = std::process::id();
+    if let Some(other) = spawner.take_if(|(of, _)| *of != here) {
+        std::mem::forget(other);
+    }
+    let (_, wish) = spawner.get_or_insert_with(|| {
         let (wish, wishes) = channel::<Wish>();
         std::thread::spawn(move || {
             for (mut command, answer) in wishes {
                 let _ = answer.send(command.spawn());
             }
         });
-        Mutex::new(wish)
+        (here, wish)
     });
     let (answer, child) = channel();
     let gone = || io::Error::other("the thread that starts processes is gone");
-    let wish = spawner.lock().expect("no panic before");
     wish.send((command, answer)).map_err(|_| gone())?;
-    drop(wish);
+    drop(spawner);
     child.recv().map_err(|_| gone())?
 }
 

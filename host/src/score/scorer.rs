@@ -150,10 +150,14 @@ pub enum Trouble {
     /// A process could not be started.
     #[error("cannot start a process for candidates: {0}")]
     Start(#[from] std::io::Error),
+    /// Somebody called [`Scorer::cancel`].
+    #[error("the scoring was cancelled")]
+    Cancelled,
 }
 
 /// Scores candidates.
 pub struct Scorer {
+    cancelled: AtomicBool,
     settings: Settings,
     pool: Pool,
     references: References,
@@ -181,7 +185,20 @@ impl Scorer {
             pool: Pool::new(settings.worker.clone(), settings.wall, settings.jobs),
             references: References::new(settings.cache.as_deref()),
             store: Store::new(settings.cache.as_deref().filter(|_| settings.reuse_reports)),
+            cancelled: AtomicBool::new(false),
             settings,
+        }
+    }
+
+    /// Whatever this scorer is doing or is asked to do ends with [`Trouble::Cancelled`] as soon as the runs at hand are over.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    fn go_on(&self) -> Result<(), Trouble> {
+        match self.cancelled.load(Ordering::Relaxed) {
+            true => Err(Trouble::Cancelled),
+            false => Ok(()),
         }
     }
 
@@ -245,6 +262,7 @@ impl Scorer {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Report, Trouble> {
         let start = Instant::now();
+        self.go_on()?;
         if let Some(mut known) = self.store.get(ask) {
             known.candidate.clone_from(&ask.candidate.name);
             return Ok(known);
@@ -502,6 +520,7 @@ impl Scorer {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
+                    self.go_on()?;
                     let task = Task::Fly(vec![flyings[k].clone()]);
                     let place = share.first + lane;
                     let mut answer = self.pool.run(place, &ask.suite, &ask.candidate, task)?;
