@@ -4,13 +4,14 @@
 //! scheduler hooks are filled by policies. Floors look down only:
 //!
 //! ```text
-//! cli > report > cluster > instance > kv, latency, policy > request, plugin-api
-//!                workload, metrics stand beside cluster and know request only; config knows nobody
+//! cli > score, report > cluster > instance > kv, latency, policy > request, plugin-api
+//!                       workload, metrics stand beside cluster and know request only; config knows nobody
 //! ```
 
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod earliest;
 pub mod input;
 pub mod instance;
 pub mod kv;
@@ -22,4 +23,5 @@ pub mod record;
 pub mod report;
 pub mod request;
 pub mod rng;
+pub mod score;
 pub mod workload;

@@ -185,6 +185,8 @@ pub struct InstanceTotals {
     pub kv_peak_blocks: u64,
     /// Sum over steps of blocks in use x step time, block-microseconds.
     pub kv_block_time: i128,
+    /// Sum of the step times, microseconds.
+    pub busy_us: i64,
     /// Steps run.
     pub steps: u64,
     /// Sum over steps of the wait-queue length after the batch was formed.

@@ -3,13 +3,13 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use std::hint::black_box;
 use std::sync::Arc;
-use windtunnel::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
+use windtunnel::cluster::{Cluster, ClusterConfig, TraceConfig, policies};
 use windtunnel::config::Defaults;
 use windtunnel::instance::{EngineConfig, EngineRules, Instance, InstanceHooks, NEVER};
 use windtunnel::latency::{Backend, LatencyModel, Setup, resolve};
 use windtunnel::metrics::digest::Digest;
 use windtunnel::metrics::summary::RunSummary;
-use windtunnel::policy::{Builder, PolicySpec, RoutingSpec};
+use windtunnel::policy::{PolicySpec, RoutingSpec};
 use windtunnel::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 use windtunnel::workload::synthetic::{Distribution, Length, Parameters};
 use windtunnel_plugin_api::RequestView;
@@ -40,20 +40,10 @@ pub(crate) fn engine() -> EngineConfig {
     }
 }
 
-fn hooks(builder: &mut Builder<'_>, instance: u32) -> InstanceHooks {
-    InstanceHooks {
-        priority: builder.priority(instance).expect("a known priority"),
-        scheduler: builder.scheduler(instance).expect("a known scheduler"),
-        victim: builder.victim(instance).expect("a known victim policy"),
-    }
-}
-
 /// The hooks of a cluster of one.
-fn lone(policies: &PolicySpec) -> InstanceHooks {
-    hooks(
-        &mut Builder::new(policies, 1, 1, &mut Symbols::default()),
-        0,
-    )
+fn lone(spec: &PolicySpec) -> InstanceHooks {
+    let made = policies(spec, 1, 1, &mut Symbols::default());
+    made.expect("known policies").1.remove(0)
 }
 
 /// A request with tokens of its own.
@@ -173,7 +163,7 @@ pub(crate) fn arrivals(rate: f64, requests: u64, output: u32) -> Distribution {
     .expect("good parameters")
 }
 
-fn run(instances: u32, requests: u64, policies: &PolicySpec, latency: &Arc<dyn LatencyModel>) {
+fn run(instances: u32, requests: u64, spec: &PolicySpec, latency: &Arc<dyn LatencyModel>) {
     let config = ClusterConfig {
         instances,
         engine: engine(),
@@ -187,14 +177,9 @@ fn run(instances: u32, requests: u64, policies: &PolicySpec, latency: &Arc<dyn L
         predictor: None,
     };
     let mut source = arrivals(90.7 * f64::from(instances), requests, 128);
-    let slots = u64::from(instances) * u64::from(config.engine.max_running);
-    let mut builder = Builder::new(policies, instances, slots, source.symbols_mut());
-    let front = FrontEndPolicies {
-        admission: builder.admission().expect("a known admission policy"),
-        router: builder.router().expect("a known router"),
-        slo_priorities: policies.slo_priorities.clone(),
-    };
-    let hooks: Vec<InstanceHooks> = (0..instances).map(|i| hooks(&mut builder, i)).collect();
+    let max_running = config.engine.max_running;
+    let (front, hooks) =
+        policies(spec, instances, max_running, source.symbols_mut()).expect("known policies");
     let mut digest = Digest::default();
     let cluster = Cluster::new(config, latency, front, hooks, &mut source);
     let record = cluster.run_into(&mut digest, &mut |_| {});

@@ -2,6 +2,8 @@
 
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
+use super::score::{ScoreArgs, WorkerArgs};
+use super::suite::SuiteCommand;
 pub use super::workload_args::{ReplayArgs, SessionModeName, WorkloadArgs, WorkloadCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -66,6 +68,20 @@ pub enum Command {
   windtunnel workload convert chat.yaml --to trace-v2 --out chat"
     )]
     Workload(WorkloadCommand),
+    /// Score policies on a suite of scenarios, against its tuned reference policies
+    #[command(after_help = SCORE_EXAMPLES)]
+    Score(ScoreArgs),
+    /// List and show the suites that policies are scored on
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  windtunnel suite list
+  windtunnel suite show routing-mixed"
+    )]
+    Suite(SuiteCommand),
+    /// Work for a scorer
+    #[command(hide = true)]
+    Worker(WorkerArgs),
     /// Print a completion script for your shell
     #[command(after_help = "Example:
   windtunnel completions bash > ~/.local/share/bash-completion/completions/windtunnel")]
@@ -98,6 +114,20 @@ const SWEEP_EXAMPLES: &str = "Examples:
   # values with commas are separated by semicolons; keys of a policy bundle can vary, too
   windtunnel sweep --model llama-3.1-8b-instruct --num-instances 4 --routing-policy weighted \\
       --grid \"routing-scorers=queue-depth:1;prefix-affinity:2,queue-depth:1\"";
+
+const SCORE_EXAMPLES: &str = "Examples:
+  # how good is it, where is it weak, what to try next
+  windtunnel score my-router.lua
+
+  # the whole report as JSON; a broken candidate is a result, too: exit code 0, ok false
+  windtunnel score my-router.lua --suite routing-prefix --json
+
+  # several at once, and many from another program
+  windtunnel score least-loaded jsq dynamo-kv my-router.lua
+  windtunnel score - --suite routing-mixed < candidates.jsonl
+
+  # the last word, on scenarios of which nothing else is told
+  windtunnel score my-router.lua --split holdout --seeds auto";
 
 const REPLAY_EXAMPLES: &str = "Examples:
   windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct

@@ -9,7 +9,9 @@ mod plugin;
 mod policies;
 mod policy;
 mod progress;
+mod score;
 mod simulate;
+mod suite;
 mod sweep;
 mod workload;
 mod workload_args;
@@ -76,6 +78,9 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Models(models) => models::models(models, &explicit),
         Command::Plugin(command) => plugin::plugin(command),
         Command::Policy(command) => policy::policy(command),
+        Command::Score(args) => score::score(args),
+        Command::Suite(command) => suite::suite(command),
+        Command::Worker(args) => score::work(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut command(), "windtunnel", &mut script);

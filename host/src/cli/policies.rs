@@ -5,8 +5,7 @@ use super::effects::Explicit;
 use crate::cluster::Predictor;
 use crate::input::{InputError, parse_yaml, read_text, unknown};
 use crate::instance::Preset;
-use crate::policy::bundle::Bundle;
-use crate::policy::bundle::Params;
+use crate::policy::bundle::{Bundle, Params, no_params};
 use crate::policy::{
     AdmissionSpec, Builder, Choice, Hook, Opener, Param, PolicySpec, Reference, RoutingSpec,
     parse_scorers,
@@ -143,7 +142,7 @@ pub fn choose(
     if from_files {
         try_out(&spec, cluster)?;
     }
-    let predictor = cluster.output_predictor.as_deref().map(parse_predictor);
+    let predictor = cluster.output_predictor.as_deref().map(str::parse);
     Ok(Chosen {
         spec,
         predictor: predictor.transpose()?,
@@ -177,21 +176,6 @@ fn parse_param(text: &str) -> Result<(Option<Hook>, String, f64, bool), InputErr
     let names = Hook::ALL.map(Hook::name);
     let hook = Hook::parse(hook).ok_or_else(|| wrong(unknown("hook", hook, &names)))?;
     Ok((Some(hook), name.to_owned(), number, false))
-}
-
-/// Reads `exact` or `lognormal:SIGMA`.
-fn parse_predictor(text: &str) -> Result<Predictor, InputError> {
-    let sigma = match text.split_once(':') {
-        None if text == "exact" => Some(0.0),
-        Some(("lognormal", sigma)) => sigma.parse().ok(),
-        _ => None,
-    };
-    match sigma {
-        Some(sigma) if (0.0..=10.0).contains(&sigma) => Ok(Predictor { sigma }),
-        _ => Err(InputError::new(format!(
-            "--output-predictor is \"{text}\"; expected exact, or lognormal:SIGMA with the standard deviation of ln(prediction / truth), 0 to 10"
-        ))),
-    }
 }
 
 impl Chooser<'_> {
@@ -229,10 +213,7 @@ impl Chooser<'_> {
         };
         let choice = self.opener.open(hook, &reference, &mut given)?;
         if let (Choice::Named(name), true) = (&choice, from_bundle && !bundled_params.is_empty()) {
-            return Err(InputError::new(format!(
-                "{hook}.params: the built-in {} \"{name}\" takes none; they belong to policies from files",
-                hook.kind()
-            )));
+            return Err(no_params(hook, name));
         }
         Ok(choice)
     }
@@ -293,53 +274,21 @@ impl Chooser<'_> {
                 "with admission policy \"{policy}\"; it belongs to --admission-policy token-bucket"
             ),
         )?;
-        if let Choice::External(policy) = choice {
-            return Ok(AdmissionSpec::External(policy));
-        }
-        let positive = |flag: &str, value: f64| {
-            if value.is_finite() && value > 0.0 {
-                Ok(value)
-            } else {
-                Err(InputError::new(format!(
-                    "{flag} must be a positive number, found {value}"
-                )))
-            }
+        let positive = |flag: &str, value: Option<f64>| match value {
+            Some(x) if !(x.is_finite() && x > 0.0) => Err(InputError::new(format!(
+                "{flag} must be a positive number, found {x}"
+            ))),
+            value => Ok(value),
         };
-        Ok(match policy.as_str() {
-            "token-bucket" => AdmissionSpec::TokenBucket {
-                capacity: positive(
-                    "--token-bucket-capacity",
-                    cluster
-                        .token_bucket_capacity
-                        .or(keys.token_bucket_capacity)
-                        .unwrap_or(10_000.0),
-                )?,
-                refill_rate: positive(
-                    "--token-bucket-refill-rate",
-                    cluster
-                        .token_bucket_refill_rate
-                        .or(keys.token_bucket_refill_rate)
-                        .unwrap_or(1_000.0),
-                )?,
-            },
-            "reject-all" => AdmissionSpec::RejectAll,
-            "tier-shed" => AdmissionSpec::TierShed {
-                threshold: keys.tier_shed_threshold.unwrap_or(0).unsigned_abs(),
-                // The reference's default depends on where the policy was named.
-                min_priority: keys.tier_shed_min_priority.unwrap_or(
-                    if keys.policy.as_deref() == Some("tier-shed") {
-                        3
-                    } else {
-                        0
-                    },
-                ),
-            },
-            "gaie-legacy" => AdmissionSpec::GaieLegacy {
-                queue_depth: keys.gaie_qd_threshold.unwrap_or(5.0),
-                kv_utilization: keys.gaie_kv_threshold.unwrap_or(0.8),
-            },
-            _ => AdmissionSpec::AlwaysAdmit,
-        })
+        let capacity = positive("--token-bucket-capacity", cluster.token_bucket_capacity)?;
+        let rate = positive(
+            "--token-bucket-refill-rate",
+            cluster.token_bucket_refill_rate,
+        )?;
+        let mut keys = keys.clone();
+        keys.token_bucket_capacity = capacity.or(keys.token_bucket_capacity);
+        keys.token_bucket_refill_rate = rate.or(keys.token_bucket_refill_rate);
+        Ok(AdmissionSpec::of(choice, &keys))
     }
 
     fn routing(&mut self) -> Result<RoutingSpec, InputError> {
@@ -361,9 +310,6 @@ impl Chooser<'_> {
             choice == Choice::from("weighted"),
             &format!("with routing policy \"{policy}\"; it belongs to --routing-policy weighted"),
         )?;
-        if let Choice::External(policy) = choice {
-            return Ok(RoutingSpec::External(policy));
-        }
         let two_weight_flags =
             cluster.routing_cache_weight.is_some() || cluster.routing_load_weight.is_some();
         if two_weight_flags && cluster.routing_scorers.is_some() {
@@ -371,39 +317,15 @@ impl Chooser<'_> {
                 "give --routing-scorers or --routing-cache-weight and --routing-load-weight, not both",
             ));
         }
-        let two_weights_bundled = keys.cache_weight.is_some() || keys.load_weight.is_some();
-        Ok(match policy.as_str() {
-            "least-loaded" => RoutingSpec::LeastLoaded,
-            "prefix-affinity" => RoutingSpec::PrefixAffinity,
-            "always-busiest" => RoutingSpec::AlwaysBusiest,
-            "weighted" => match &cluster.routing_scorers {
-                Some(text) => RoutingSpec::Weighted(parse_scorers(text)?),
-                None if !two_weight_flags && !keys.scorers.is_empty() => {
-                    RoutingSpec::Weighted(self.bundle.scorers()?)
-                }
-                None if two_weight_flags || two_weights_bundled => two_weights(
-                    cluster
-                        .routing_cache_weight
-                        .or(keys.cache_weight)
-                        .unwrap_or(0.6),
-                    cluster
-                        .routing_load_weight
-                        .or(keys.load_weight)
-                        .unwrap_or(0.4),
-                )?,
-                None => RoutingSpec::Weighted(RoutingSpec::default_scorers()),
-            },
-            _ => RoutingSpec::RoundRobin,
-        })
+        if let Some(text) = &cluster.routing_scorers {
+            return Ok(RoutingSpec::Weighted(parse_scorers(text)?));
+        }
+        let mut keys = keys.clone();
+        if two_weight_flags {
+            keys.scorers.clear();
+            keys.cache_weight = cluster.routing_cache_weight.or(keys.cache_weight);
+            keys.load_weight = cluster.routing_load_weight.or(keys.load_weight);
+        }
+        RoutingSpec::of(choice, &keys)
     }
-}
-
-fn two_weights(cache: f64, load: f64) -> Result<RoutingSpec, InputError> {
-    let fine = |w: f64| w.is_finite() && w >= 0.0;
-    if !fine(cache) || !fine(load) || cache + load <= 0.0 {
-        return Err(InputError::new(format!(
-            "--routing-cache-weight {cache} and --routing-load-weight {load} must be numbers of 0 or more, not both 0"
-        )));
-    }
-    Ok(RoutingSpec::TwoWeights { cache, load })
 }

@@ -1,15 +1,15 @@
 //! `windtunnel policy`: what there is, what it says, whether a file is fine, and a file to start from.
 
-mod smoke;
 mod templates;
 
 use super::{say, to_stdout};
-use crate::input::{InputError, Staging, unknown};
-use crate::policy::external::names;
+use crate::input::{InputError, Staging, nearest, unknown};
+use crate::policy::external::{names, unknown_policy};
 use crate::policy::library::{self, Shipped};
 use crate::policy::lua::{Facts, Finding, Loader, Program, declarations, lint};
 use crate::policy::{External, Hook, Param, PolicySpec, built_in, describe};
 use crate::report::table::styled;
+use crate::score::smoke;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -198,10 +198,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
         .filter(|h| names(*h).contains(&args.name.as_str()))
         .collect();
     let text = match having[..] {
-        [] => {
-            let valid: Vec<&str> = hooks.iter().flat_map(|h| names(*h)).collect();
-            return Err(InputError::new(unknown("policy", &args.name, &valid)).into());
-        }
+        [] => return Err(nowhere(&args.name, only).into()),
         [hook] => shown(hook, &args.name),
         _ => {
             let hooks: Vec<&str> = having.iter().map(|h| h.name()).collect();
@@ -214,6 +211,19 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
         }
     };
     to_stdout(|out| out.write_all(text.as_bytes()))
+}
+
+/// There is no policy of this name, or not for this hook.
+fn nowhere(name: &str, hook: Option<Hook>) -> InputError {
+    if let Some(hook) = hook {
+        return InputError::new(unknown_policy(hook, name));
+    }
+    // Nobody reads fifty names on a line.
+    let all = Hook::ALL.into_iter().flat_map(names);
+    let hint = nearest(name, all).map_or(String::new(), |n| format!(" did you mean \"{n}\"?"));
+    InputError::new(format!(
+        "unknown policy \"{name}\";{hint} \"windtunnel policy list\" lists all of them"
+    ))
 }
 
 fn shown(hook: Hook, name: &str) -> String {

@@ -1,6 +1,7 @@
 //! A progress bar on stderr, on a terminal only.
 
 use crate::cluster::Progress;
+use crate::score;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -38,6 +39,43 @@ impl Bar {
         self.bar.set_position(progress.finished);
         self.bar
             .set_message(format!("simulated {:.0} s", progress.clock_us as f64 / 1e6));
+    }
+
+    /// Removes the bar.
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A bar over the runs that a score takes.
+pub struct RunsBar {
+    bar: ProgressBar,
+}
+
+impl RunsBar {
+    /// A bar; invisible when stderr is no terminal.
+    pub fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        bar.set_draw_target(if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        });
+        let template = "{bar:40} {msg} {human_pos}/{human_len} runs";
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        Self { bar }
+    }
+
+    /// Shows how far the scoring is.
+    pub fn show(&self, progress: score::Progress) {
+        self.bar.set_length(progress.of);
+        self.bar.set_message(match progress.what {
+            "references" => "measuring the suite's references, once",
+            what => what,
+        });
+        self.bar.set_position(progress.done);
     }
 
     /// Removes the bar.

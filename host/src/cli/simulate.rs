@@ -6,17 +6,17 @@ use super::output::Finished;
 use super::progress::Bar;
 use super::workloads::{self, Opened, Traces};
 use super::{oldest, output, policies, say};
-use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, Predictor, Progress, TraceConfig};
+use crate::cluster::{self, Cluster, ClusterConfig, Predictor, Progress, TraceConfig};
 use crate::config::Defaults;
 use crate::input::{InputError, Staging, read_text};
-use crate::instance::{EngineConfig, InstanceHooks, Preset};
+use crate::instance::{EngineConfig, Preset};
 use crate::latency::{Backend, KvBlocksSource, Resolved, Setup, resolve};
 use crate::metrics::digest::Digest;
 use crate::metrics::fitness::Weights;
 use crate::metrics::saturation::Detectors;
 use crate::metrics::slo::{Dimension, SloTargets};
 use crate::metrics::summary::RunSummary;
-use crate::policy::{Builder, PolicySpec};
+use crate::policy::PolicySpec;
 use crate::record::RunRecord;
 use crate::report::{ReportInputs, generator};
 use crate::workload::Bounded;
@@ -339,26 +339,12 @@ impl Plan {
             seed: common.seed,
             predictor: self.predictor,
         };
-        let slots = u64::from(c.num_instances) * u64::from(common.engine.max_num_running_reqs);
-        let mut builder = Builder::new(
+        let (front, hooks) = cluster::policies(
             &self.policies,
             c.num_instances,
-            slots,
+            common.engine.max_num_running_reqs,
             opened.source.symbols_mut(),
-        );
-        let front = FrontEndPolicies {
-            admission: builder.admission()?,
-            router: builder.router()?,
-            slo_priorities: self.policies.slo_priorities.clone(),
-        };
-        let mut hooks = Vec::new();
-        for i in 0..c.num_instances {
-            hooks.push(InstanceHooks {
-                priority: builder.priority(i)?,
-                scheduler: builder.scheduler(i)?,
-                victim: builder.victim(i)?,
-            });
-        }
+        )?;
         let mut source = Bounded::new(opened.source.as_mut(), common.model.block_size_in_tokens);
         let cluster = Cluster::new(config, &resolved.latency, front, hooks, &mut source);
         let (record, summary) = if common.output.summary_only {

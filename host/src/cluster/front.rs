@@ -1,18 +1,18 @@
 //! The front end: admission and routing with what it knows, and the trace of its decisions.
 
 use super::asked::Asked;
+use super::policies::FrontEndPolicies;
 use super::predictor::Predictor;
 use super::signals::Scrapes;
 use crate::instance::{EngineConfig, Instance};
 use crate::latency::Estimator;
-use crate::policy::SloPriorities;
 use crate::record::{Candidate, Decision, RunRecord};
 use crate::request::{Request, Sym, Symbols, TokenSeq};
 use crate::rng::Stream;
 use std::collections::BTreeMap;
 use windtunnel_plugin_api::{
-    Admission, Admit, ClusterView, Event, Host, InstanceView, Interests, List, PolicyError,
-    RequestView, Route, Router, Services,
+    Admit, ClusterView, Event, Host, InstanceView, Interests, List, PolicyError, RequestView,
+    Route, Services,
 };
 
 /// What to remember of the front end's decisions.
@@ -47,24 +47,6 @@ pub struct ClusterConfig {
     pub seed: u64,
     /// Predicts output lengths for the policies that read predictions.
     pub predictor: Option<Predictor>,
-}
-
-/// The policies of the front end.
-pub struct FrontEndPolicies {
-    /// At the door.
-    pub admission: Box<dyn Admission>,
-    /// Which instance.
-    pub router: Box<dyn Router>,
-    /// Priorities of the SLO classes.
-    pub slo_priorities: SloPriorities,
-}
-
-impl FrontEndPolicies {
-    /// What either policy reads and listens to.
-    #[must_use]
-    pub fn interests(&self) -> Interests {
-        self.admission.interests() | self.router.interests()
-    }
 }
 
 /// A request at the front end.

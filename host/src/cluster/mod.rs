@@ -5,20 +5,21 @@
 
 mod asked;
 mod front;
+mod policies;
 mod predictor;
 mod prefix_lru;
 mod signals;
 
-pub use front::{ClusterConfig, FrontEndPolicies, TraceConfig};
+pub use front::{ClusterConfig, TraceConfig};
+pub use policies::{FrontEndPolicies, policies};
 pub use predictor::Predictor;
 
+use crate::earliest::Earliest;
 use crate::instance::{Departure, Instance, InstanceHooks, NEVER, Report};
 use crate::latency::{Estimator, LatencyModel};
 use crate::record::{Outcome, Recorder, RequestRecord, RunRecord, State};
 use crate::request::{Ending, Finished, Request, Source};
 use front::{FrontEnd, Hook, Pending, Routed, Verdict};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 use windtunnel_plugin_api::{Event, EventKind, Interests, Outcome as End, RequestView};
 
@@ -46,45 +47,14 @@ enum Stage {
     Routing,
 }
 
-/// A request between two stages of the front end; ordered by time, stage and creation.
-struct Due {
-    at_us: i64,
-    stage: Stage,
-    order: u64,
-    pending: Box<Pending>,
-}
-
-impl Due {
-    fn key(&self) -> (i64, Stage, u64) {
-        (self.at_us, self.stage, self.order)
-    }
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-impl Eq for Due {}
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
 /// A simulated cluster.
 pub struct Cluster<'s> {
     config: ClusterConfig,
     source: &'s mut dyn Source,
     /// The next request of the source.
     upcoming: Option<Request>,
-    due: BinaryHeap<Reverse<Due>>,
-    order: u64,
+    /// Requests between two stages of the front end, by time, stage and creation.
+    due: Earliest<(i64, Stage), Box<Pending>>,
     clock: i64,
     instances: Vec<Instance>,
     /// When something happens next on each instance.
@@ -145,8 +115,7 @@ impl<'s> Cluster<'s> {
         Self {
             upcoming: source.next_request(),
             source,
-            due: BinaryHeap::new(),
-            order: 0,
+            due: Earliest::default(),
             clock: 0,
             next_event: vec![NEVER; instances.len()],
             instances,
@@ -206,7 +175,7 @@ impl<'s> Cluster<'s> {
         }
         let horizon = self.config.engine.horizon_us;
         let arrival = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
-        let due = self.due.peek().map_or(NEVER, |Reverse(d)| d.at_us);
+        let due = self.due.peek().map_or(NEVER, |(at_us, _)| *at_us);
         let front = arrival.min(due);
         let (instance, step) = if self.independent {
             (0, NEVER)
@@ -299,13 +268,7 @@ impl<'s> Cluster<'s> {
     }
 
     fn push(&mut self, at_us: i64, stage: Stage, pending: Box<Pending>) {
-        self.order += 1;
-        self.due.push(Reverse(Due {
-            at_us,
-            stage,
-            order: self.order,
-            pending,
-        }));
+        self.due.push((at_us, stage), pending);
     }
 
     fn arrive_from_source(&mut self) {
@@ -325,13 +288,13 @@ impl<'s> Cluster<'s> {
     }
 
     fn run_due(&mut self) {
-        let Some(Reverse(due)) = self.due.pop() else {
+        let Some(((_, stage), pending)) = self.due.pop() else {
             return;
         };
-        match due.stage {
-            Stage::Arrival => self.arrive(due.pending.request),
-            Stage::Admission => self.admit(due.pending),
-            Stage::Routing => self.route(due.pending),
+        match stage {
+            Stage::Arrival => self.arrive(pending.request),
+            Stage::Admission => self.admit(pending),
+            Stage::Routing => self.route(pending),
         }
     }
 
@@ -507,9 +470,9 @@ impl<'s> Cluster<'s> {
             .iter_mut()
             .map(|i| i.finish(&mut self.records))
             .collect();
-        for Reverse(due) in self.due.drain() {
-            if due.stage != Stage::Arrival {
-                let Pending { request, view } = *due.pending;
+        for ((_, stage), pending) in self.due.drain() {
+            if stage != Stage::Arrival {
+                let Pending { request, view } = *pending;
                 self.records.push(RequestRecord::unserved(
                     view.serial,
                     &request,
@@ -551,8 +514,8 @@ impl<'s> Cluster<'s> {
             }
             live += here.0;
         }
-        let decided = |Reverse(d): &Reverse<Due>| d.stage != Stage::Arrival;
-        live += self.due.iter().filter(|d| decided(d)).count() as u64;
+        let stages = self.due.keys().map(|(_, stage)| *stage);
+        live += stages.filter(|stage| *stage != Stage::Arrival).count() as u64;
         let recorded = self.finished + self.records.len() as u64;
         if live + recorded != self.arrived {
             return Err(format!(

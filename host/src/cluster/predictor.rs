@@ -1,14 +1,35 @@
 //! A predictor of output lengths, as a serving system could have one.
 
+use crate::input::InputError;
 use crate::request::Request;
 use crate::rng::{fnv1a64, stream};
 use rand_distr::{Distribution, StandardNormal};
+use std::str::FromStr;
 
 /// Predicts the true output length, wrong by a log-normal factor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Predictor {
     /// Standard deviation of the logarithm of prediction / truth; 0 = always right.
     pub sigma: f64,
+}
+
+impl FromStr for Predictor {
+    type Err = InputError;
+
+    /// Reads `exact` or `lognormal:SIGMA`.
+    fn from_str(text: &str) -> Result<Self, InputError> {
+        let sigma = match text.split_once(':') {
+            None if text == "exact" => Some(0.0),
+            Some(("lognormal", sigma)) => sigma.parse().ok(),
+            _ => None,
+        };
+        match sigma {
+            Some(sigma) if (0.0..=10.0).contains(&sigma) => Ok(Self { sigma }),
+            _ => Err(InputError::new(format!(
+                "the output predictor is \"{text}\"; expected exact, or lognormal:SIGMA with the standard deviation of ln(prediction / truth), 0 to 10"
+            ))),
+        }
+    }
 }
 
 impl Predictor {

@@ -357,6 +357,7 @@ impl Instance {
             self.totals.batch_size_sum += self.batch.len() as u64 * steps;
             self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(used);
             self.totals.kv_block_time += i128::from(used) * i128::from(ends - now);
+            self.totals.busy_us += ends - now;
             self.last_step_start = ends - advance;
             self.busy_until = ends;
             self.clock = if at_end { ends } else { self.last_step_start };

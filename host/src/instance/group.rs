@@ -91,6 +91,7 @@ impl DecodeGroup {
     }
 
     /// Steps from `step` on in which nobody opens a block or fills a findable one.
+    #[inline]
     pub(super) fn quiet_steps(&self, step: u64) -> u64 {
         let phases = self.opens.len() as u64;
         let busy = |s: &u64| !self.opening(*s).is_empty() || !self.filling(*s).is_empty();
@@ -112,6 +113,7 @@ impl DecodeGroup {
     }
 
     /// The next one due by the end of `step`, in batch order; may have left already.
+    #[inline]
     pub(super) fn pop_finish(&mut self, step: u64) -> Option<Seat> {
         if self.next_finish() > step {
             return None;

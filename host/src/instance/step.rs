@@ -67,6 +67,7 @@ impl Instance {
         let used = self.kv.used();
         self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(used);
         self.totals.kv_block_time += i128::from(used) * i128::from(ends - now);
+        self.totals.busy_us += ends - now;
         if self.formed_fast {
             self.finish_fast(now, ends, out);
         } else {

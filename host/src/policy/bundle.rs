@@ -2,10 +2,13 @@
 //!
 //! Both key sets of the reference are understood: scorers (2026-08) and the two-weight form (2026-02).
 
-use super::external::names;
+use super::external::{names, unknown_policy};
 use super::spec::check_scorers;
-use super::{Hook, Reference, ScorerKind, SloPriorities};
-use crate::input::{InputError, parse_yaml, read_text, unknown};
+use super::{
+    AdmissionSpec, Choice, Hook, Opener, PolicySpec, Reference, RoutingSpec, ScorerKind,
+    SloPriorities,
+};
+use crate::input::{InputError, parse_yaml, read_text};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -75,6 +78,16 @@ pub struct RoutingKeys {
     pub load_weight: Option<f64>,
     /// Of a policy from a file.
     pub params: Params,
+}
+
+impl RoutingKeys {
+    /// The scorers, checked.
+    ///
+    /// # Errors
+    /// Unknown or repeated names, bad weights.
+    pub fn scorers(&self) -> Result<Vec<(ScorerKind, f64)>, InputError> {
+        check_scorers(self.scorers.iter().map(|s| (s.name.as_str(), s.weight)))
+    }
 }
 
 /// One scorer.
@@ -157,24 +170,23 @@ impl Bundle {
         Ok(bundle)
     }
 
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        let sections = [
-            ("admission.policy", Hook::Admission, &self.admission.policy),
-            ("routing.policy", Hook::Routing, &self.routing.policy),
-            ("priority.policy", Hook::Priority, &self.priority.policy),
-            ("scheduler", Hook::Scheduler, &self.scheduler.0.policy),
-            (
-                "preemption.policy",
-                Hook::Preemption,
-                &self.preemption.policy,
-            ),
-        ];
-        for (key, hook, name) in sections {
-            let name = name.as_deref().filter(|name| !name.is_empty());
-            if let Some(Reference::Name(name)) = name.map(Reference::parse)
+    /// Checks names and numbers; an error is the key and what is wrong.
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        for (hook, name) in self.named() {
+            if let Reference::Name(name) = Reference::parse(name)
                 && !names(hook).contains(&name.as_str())
             {
-                return Err((key, unknown(hook.kind(), &name, &names(hook))));
+                let key = match hook {
+                    Hook::Admission => "admission.policy",
+                    Hook::Routing => "routing.policy",
+                    Hook::Priority => "priority.policy",
+                    Hook::Scheduler => "scheduler",
+                    Hook::Preemption => "preemption.policy",
+                };
+                return Err((key, unknown_policy(hook, &name)));
             }
         }
 
@@ -228,7 +240,8 @@ impl Bundle {
             "a weight of 0 or more",
         )?;
         if !self.routing.scorers.is_empty() {
-            self.scorers()
+            self.routing
+                .scorers()
                 .map_err(|e| ("routing.scorers", e.to_string()))?;
             if self.routing.cache_weight.is_some() || self.routing.load_weight.is_some() {
                 return Err((
@@ -250,17 +263,94 @@ impl Bundle {
         Ok(())
     }
 
-    /// The scorers, checked.
+    /// The policies that it names, by hook, as written.
+    pub fn named(&self) -> impl Iterator<Item = (Hook, &str)> {
+        let names = [
+            (Hook::Admission, &self.admission.policy),
+            (Hook::Routing, &self.routing.policy),
+            (Hook::Priority, &self.priority.policy),
+            (Hook::Scheduler, &self.scheduler.0.policy),
+            (Hook::Preemption, &self.preemption.policy),
+        ];
+        names.into_iter().filter_map(|(hook, name)| {
+            let name = name.as_deref().filter(|name| !name.is_empty());
+            Some((hook, name?))
+        })
+    }
+
+    /// The parameters of a hook's policy.
+    pub fn params_mut(&mut self, hook: Hook) -> &mut Params {
+        match hook {
+            Hook::Admission => &mut self.admission.params,
+            Hook::Routing => &mut self.routing.params,
+            Hook::Priority => &mut self.priority.params,
+            Hook::Scheduler => &mut self.scheduler.0.params,
+            Hook::Preemption => &mut self.preemption.params,
+        }
+    }
+
+    /// The policies it names, opened; hooks it leaves out are filled as by default.
     ///
     /// # Errors
-    /// Unknown or repeated names, bad weights.
-    pub fn scorers(&self) -> Result<Vec<(ScorerKind, f64)>, InputError> {
-        check_scorers(
-            self.routing
-                .scorers
+    /// When a policy is unknown, its file cannot be read, or a value does not fit.
+    pub fn policies(&self, opener: &mut Opener) -> Result<PolicySpec, InputError> {
+        let default = PolicySpec::default();
+        let mut open = |hook: Hook, policy: &Option<String>, params: &Params, usual: &str| {
+            let name = policy.as_deref().filter(|name| !name.is_empty());
+            let reference = Reference::parse(name.unwrap_or(usual)).from_folder(&self.folder);
+            let values = || params.iter().map(|(n, v)| (n.clone(), *v)).collect();
+            let choice = opener.open(hook, &reference, &mut |_| values())?;
+            match &choice {
+                Choice::Named(name) if !params.is_empty() => Err(no_params(hook, name)),
+                _ => Ok(choice),
+            }
+        };
+        let (admission, routing) = (&self.admission, &self.routing);
+        let keys = &self.scheduler.0;
+        Ok(PolicySpec {
+            admission: AdmissionSpec::of(
+                open(
+                    Hook::Admission,
+                    &admission.policy,
+                    &admission.params,
+                    default.admission.name(),
+                )?,
+                admission,
+            ),
+            tenant_budgets: self
+                .tenant_budgets
                 .iter()
-                .map(|s| (s.name.as_str(), s.weight)),
-        )
+                .map(|(tenant, share)| (tenant.clone(), *share))
+                .collect(),
+            routing: RoutingSpec::of(
+                open(
+                    Hook::Routing,
+                    &routing.policy,
+                    &routing.params,
+                    default.routing.name(),
+                )?,
+                routing,
+            )?,
+            priority: open(
+                Hook::Priority,
+                &self.priority.policy,
+                &self.priority.params,
+                default.priority.name(),
+            )?,
+            scheduler: open(
+                Hook::Scheduler,
+                &keys.policy,
+                &keys.params,
+                default.scheduler.name(),
+            )?,
+            preemption: open(
+                Hook::Preemption,
+                &self.preemption.policy,
+                &self.preemption.params,
+                default.preemption.name(),
+            )?,
+            slo_priorities: self.slo_priorities()?,
+        })
     }
 
     /// The default class priorities with the bundle's changes.
@@ -274,6 +364,14 @@ impl Bundle {
         }
         Ok(priorities)
     }
+}
+
+/// Parameters for a policy that declares none.
+pub(crate) fn no_params(hook: Hook, name: &str) -> InputError {
+    InputError::new(format!(
+        "{hook}.params: the built-in {} \"{name}\" takes none; they belong to policies from files",
+        hook.kind()
+    ))
 }
 
 #[cfg(test)]
@@ -294,7 +392,10 @@ mod tests {
         assert_eq!(old.routing.cache_weight, Some(0.6));
         let new = "routing:\n  policy: weighted\n  scorers: [{name: queue-depth, weight: 2}]\nscheduler: sjf\n";
         let new = Bundle::parse("p", new).unwrap();
-        assert_eq!(new.scorers().unwrap(), [(ScorerKind::QueueDepth, 2.0)]);
+        assert_eq!(
+            new.routing.scorers().unwrap(),
+            [(ScorerKind::QueueDepth, 2.0)]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::native::Library;
 use super::param::{Hook, Param, settle};
 use super::{Choice, built_in, library};
 use crate::input::{InputError, read_text, unknown};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,7 +52,9 @@ impl External {
             Self::Plugin(plugin) => &plugin.params,
         }
     }
+}
 
+impl External {
     /// The parameters it declares.
     #[must_use]
     pub fn declared(&self) -> &[Param] {
@@ -130,6 +133,10 @@ pub type Given<'a> = &'a mut dyn FnMut(&[Param]) -> Vec<(String, f64)>;
 pub struct Opener {
     trusted: bool,
     scripts: Vec<Arc<Program>>,
+    /// Texts of scripts by path; with it, none is read from the disk.
+    texts: Option<BTreeMap<PathBuf, String>>,
+    /// Units a script may spend in one run.
+    run_units: i64,
 }
 
 impl Opener {
@@ -139,7 +146,27 @@ impl Opener {
         Self {
             trusted,
             scripts: Vec::new(),
+            texts: None,
+            run_units: lua::RUN_UNITS,
         }
+    }
+
+    /// Limits stay, scripts are taken from `texts`: none is read from the disk, and may spend so many units in one run.
+    #[must_use]
+    pub fn of_texts(texts: BTreeMap<PathBuf, String>, run_units: i64) -> Self {
+        Self {
+            texts: Some(texts),
+            run_units,
+            ..Self::new(false)
+        }
+    }
+
+    fn text(&self, path: &Path) -> Result<String, InputError> {
+        let Some(texts) = &self.texts else {
+            return read_text(path);
+        };
+        let missing = || InputError::in_file(path.display(), "is no part of this candidate");
+        texts.get(path).cloned().ok_or_else(missing)
     }
 
     /// Opens what `reference` means for `hook`.
@@ -158,18 +185,19 @@ impl Opener {
                     return Ok(Choice::Named(name.clone()));
                 }
                 let Some(script) = library::find(hook, name) else {
-                    return Err(InputError::new(unknown(hook.kind(), name, &names(hook))));
+                    return Err(InputError::new(unknown_policy(hook, name)));
                 };
                 (script.path(), script.text.to_owned())
             }
-            Reference::Script(path) => (path.display().to_string(), read_text(path)?),
+            Reference::Script(path) => (path.display().to_string(), self.text(path)?),
             Reference::Plugin(path, name) => {
                 return compiled(hook, path, name.as_deref(), given);
             }
         };
         let declared = lua::declarations(&name, &text)?;
         let given = given(&declared);
-        let program = Program::new(&name, text, &given, self.trusted)?;
+        let mut program = Program::new(&name, text, &given, self.trusted)?;
+        program.run_units = self.run_units;
         Ok(Choice::External(self.keep(program)))
     }
 
@@ -217,6 +245,25 @@ pub fn names(hook: Hook) -> Vec<&'static str> {
         }
     }
     names
+}
+
+/// What to say of a name that `hook` has no policy of: the hooks that have one, or the nearest name.
+#[must_use]
+pub fn unknown_policy(hook: Hook, name: &str) -> String {
+    let having: Vec<&str> = Hook::ALL
+        .into_iter()
+        .filter(|other| names(*other).contains(&name))
+        .map(Hook::name)
+        .collect();
+    let (kind, valid) = (hook.kind(), names(hook));
+    if having.is_empty() {
+        return unknown(kind, name, &valid);
+    }
+    format!(
+        "unknown {kind} \"{name}\": it fills {}; valid: {}",
+        having.join(" and "),
+        valid.join(", ")
+    )
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use crate::input::{InputError, unknown};
 use std::fmt;
 
 /// A place in the engine that a policy fills.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Hook {
     /// At the door of the cluster.
     Admission,

@@ -1,5 +1,6 @@
 //! Which policies a run uses, by name and parameters.
 
+use super::bundle::{AdmissionKeys, RoutingKeys};
 use super::external::External;
 use super::param::Hook;
 use crate::input::{InputError, unknown};
@@ -282,6 +283,35 @@ pub enum AdmissionSpec {
 }
 
 impl AdmissionSpec {
+    /// What was chosen, with the settings of a bundle.
+    #[must_use]
+    pub fn of(choice: Choice, keys: &AdmissionKeys) -> Self {
+        let name = match choice {
+            Choice::External(policy) => return Self::External(policy),
+            Choice::Named(name) => name,
+        };
+        // The reference's default depends on where the policy was named.
+        let bundled = keys.policy.as_deref() == Some("tier-shed");
+        match name.as_str() {
+            "token-bucket" => Self::TokenBucket {
+                capacity: keys.token_bucket_capacity.unwrap_or(10_000.0),
+                refill_rate: keys.token_bucket_refill_rate.unwrap_or(1_000.0),
+            },
+            "reject-all" => Self::RejectAll,
+            "tier-shed" => Self::TierShed {
+                threshold: keys.tier_shed_threshold.unwrap_or(0).unsigned_abs(),
+                min_priority: keys
+                    .tier_shed_min_priority
+                    .unwrap_or(if bundled { 3 } else { 0 }),
+            },
+            "gaie-legacy" => Self::GaieLegacy {
+                queue_depth: keys.gaie_qd_threshold.unwrap_or(5.0),
+                kv_utilization: keys.gaie_kv_threshold.unwrap_or(0.8),
+            },
+            _ => Self::AlwaysAdmit,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -321,6 +351,41 @@ pub enum RoutingSpec {
 }
 
 impl RoutingSpec {
+    /// What was chosen, with the settings of a bundle.
+    ///
+    /// # Errors
+    /// Wrong scorers or weights.
+    pub fn of(choice: Choice, keys: &RoutingKeys) -> Result<Self, InputError> {
+        let name = match choice {
+            Choice::External(policy) => return Ok(Self::External(policy)),
+            Choice::Named(name) => name,
+        };
+        Ok(match name.as_str() {
+            "least-loaded" => Self::LeastLoaded,
+            "prefix-affinity" => Self::PrefixAffinity,
+            "always-busiest" => Self::AlwaysBusiest,
+            "weighted" if !keys.scorers.is_empty() => Self::Weighted(keys.scorers()?),
+            "weighted" if keys.cache_weight.is_some() || keys.load_weight.is_some() => {
+                Self::two_weights(
+                    keys.cache_weight.unwrap_or(0.6),
+                    keys.load_weight.unwrap_or(0.4),
+                )?
+            }
+            "weighted" => Self::Weighted(Self::default_scorers()),
+            _ => Self::RoundRobin,
+        })
+    }
+
+    fn two_weights(cache: f64, load: f64) -> Result<Self, InputError> {
+        let fine = |w: f64| w.is_finite() && w >= 0.0;
+        if !fine(cache) || !fine(load) || cache + load <= 0.0 {
+            return Err(InputError::new(format!(
+                "the cache weight {cache} and the load weight {load} must be numbers of 0 or more, not both 0"
+            )));
+        }
+        Ok(Self::TwoWeights { cache, load })
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -405,6 +470,38 @@ impl Default for PolicySpec {
 }
 
 impl PolicySpec {
+    /// Fills a hook with what was chosen, built-ins with their default settings.
+    ///
+    /// # Errors
+    /// Never for names that [`Opener::open`](super::Opener::open) gave.
+    pub fn choose(&mut self, hook: Hook, choice: Choice) -> Result<(), InputError> {
+        match hook {
+            Hook::Admission => {
+                self.admission = AdmissionSpec::of(choice, &AdmissionKeys::default())
+            }
+            Hook::Routing => self.routing = RoutingSpec::of(choice, &RoutingKeys::default())?,
+            Hook::Priority => self.priority = choice,
+            Hook::Scheduler => self.scheduler = choice,
+            Hook::Preemption => self.preemption = choice,
+        }
+        Ok(())
+    }
+
+    /// Takes over what fills `hook` in `other`.
+    pub fn take(&mut self, hook: Hook, other: &Self) {
+        match hook {
+            Hook::Admission => {
+                self.admission = other.admission.clone();
+                self.tenant_budgets.clone_from(&other.tenant_budgets);
+                self.slo_priorities = other.slo_priorities.clone();
+            }
+            Hook::Routing => self.routing = other.routing.clone(),
+            Hook::Priority => self.priority = other.priority.clone(),
+            Hook::Scheduler => self.scheduler = other.scheduler.clone(),
+            Hook::Preemption => self.preemption = other.preemption.clone(),
+        }
+    }
+
     /// Fills a hook from a file.
     pub fn fill(&mut self, hook: Hook, policy: External) {
         match hook {

@@ -7,6 +7,7 @@ pub mod go;
 pub mod json;
 pub mod rows;
 pub mod saturation;
+pub mod score;
 mod sections;
 pub mod sweep;
 pub mod table;

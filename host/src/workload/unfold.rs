@@ -1,42 +1,14 @@
 //! All requests of a source in order of arrival, without a cluster: every request is answered at once, a microsecond per output token.
 
+use crate::earliest::Earliest;
 use crate::request::{Ending, Finished, Request, Source};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 /// Iterates over a source and the follow-ups it makes.
 pub struct Unfold<'s> {
     source: &'s mut dyn Source,
     upcoming: Option<Request>,
-    waiting: BinaryHeap<Reverse<Waiting>>,
-    order: u64,
-}
-
-struct Waiting {
-    order: u64,
-    request: Request,
-}
-
-impl Waiting {
-    fn key(&self) -> (i64, u64) {
-        (self.request.arrival_us, self.order)
-    }
-}
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-impl Eq for Waiting {}
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Waiting {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
+    /// Follow-ups, by arrival.
+    waiting: Earliest<i64, Request>,
 }
 
 impl<'s> Unfold<'s> {
@@ -45,8 +17,7 @@ impl<'s> Unfold<'s> {
         Self {
             upcoming: source.next_request(),
             source,
-            waiting: BinaryHeap::new(),
-            order: 0,
+            waiting: Earliest::default(),
         }
     }
 
@@ -61,10 +32,9 @@ impl Iterator for Unfold<'_> {
     type Item = Request;
 
     fn next(&mut self) -> Option<Request> {
-        let waiting = self.waiting.peek().map(|Reverse(w)| w.request.arrival_us);
-        let request = match (&self.upcoming, waiting) {
-            (Some(next), Some(at)) if at < next.arrival_us => self.waiting.pop()?.0.request,
-            (None, Some(_)) => self.waiting.pop()?.0.request,
+        let request = match (&self.upcoming, self.waiting.peek()) {
+            (Some(next), Some(at)) if *at < next.arrival_us => self.waiting.pop()?.1,
+            (None, Some(_)) => self.waiting.pop()?.1,
             (None, None) => return None,
             (Some(_), _) => {
                 let next = self.source.next_request();
@@ -80,9 +50,7 @@ impl Iterator for Unfold<'_> {
             generated_tokens: output.max(1) - 1,
         });
         if let Some(request) = follow_up {
-            self.order += 1;
-            let order = self.order;
-            self.waiting.push(Reverse(Waiting { order, request }));
+            self.waiting.push(request.arrival_us, request);
         }
         Some(request)
     }

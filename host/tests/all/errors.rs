@@ -125,7 +125,34 @@ fn unknown_names_come_with_the_nearest_and_all_valid_ones() {
             "--preemption-policy prioritty",
             "unknown preemption policy \"prioritty\"; did you mean \"priority\"? valid: fcfs, priority",
         ),
+        (
+            "--routing-policy vtc",
+            "unknown routing policy \"vtc\": it fills scheduler; valid: round-robin, least-loaded, weighted",
+        ),
+        (
+            "--admission-policy fcfs",
+            "unknown admission policy \"fcfs\": it fills scheduler and preemption; valid: always-admit, token-bucket",
+        ),
     ]);
+    for (args, message) in [
+        (
+            "policy show vtcc",
+            "unknown policy \"vtcc\"; did you mean \"vtc\"? \"windtunnel policy list\" lists all of them\n",
+        ),
+        (
+            "policy show qqqq",
+            "unknown policy \"qqqq\"; \"windtunnel policy list\" lists all of them\n",
+        ),
+        (
+            "policy show vtc --hook preemption",
+            "unknown preemption policy \"vtc\": it fills scheduler; valid: fcfs, priority",
+        ),
+    ] {
+        let ran = folder.command(args);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{args}");
+        let said = ran.stderr.strip_prefix("error: ").expect("an error");
+        assert!(said.starts_with(message), "{args}\n{said}");
+    }
     folder.check(&[
         ("--hardware H10", "unknown GPU \"H10\"; did you mean \"H100\"? valid: A100-80, A100-SXM, H100, L40S"),
         (
@@ -343,7 +370,7 @@ fn numbers_out_of_range_are_refused() {
         ),
         (
             "--routing-policy weighted --routing-cache-weight NaN",
-            "--routing-cache-weight NaN and --routing-load-weight 0.4 must be numbers of 0 or more, not both 0",
+            "the cache weight NaN and the load weight 0.4 must be numbers of 0 or more, not both 0",
         ),
         (
             "--routing-policy weighted --routing-cache-weight 1 --routing-scorers queue-depth:1",
@@ -447,6 +474,7 @@ fn yaml_and_json_files_name_the_line_and_the_nearest_key() {
         ),
         ("key.yaml", "routing:\n  polcy: weighted\n"),
         ("policy.yaml", "routing:\n  policy: wieghted\n"),
+        ("hook.yaml", "scheduler: least-loaded\n"),
         (
             "broken.yaml",
             "scheduler: sjf\nrouting: {policy: weighted\n",
@@ -481,6 +509,10 @@ fn yaml_and_json_files_name_the_line_and_the_nearest_key() {
             "policy",
             ": routing.policy: unknown routing policy \"wieghted\"; did you mean \"weighted\"? valid: round-robin, \
              least-loaded, weighted, prefix-affinity, always-busiest",
+        ),
+        (
+            "hook",
+            ": scheduler: unknown scheduler \"least-loaded\": it fills routing; valid: fcfs, priority-fcfs",
         ),
         (
             "weight",

@@ -2,7 +2,6 @@
 
 use crate::cases::Case;
 use crate::lab::{self, Affine, Ask, Script};
-use crate::scripts::fill;
 use crate::support::root;
 use std::sync::Arc;
 use windtunnel::cluster::{Cluster, ClusterConfig};
@@ -42,7 +41,7 @@ pub(crate) fn scripted(policies: &PolicySpec, files: &[File]) -> PolicySpec {
             Ok(Choice::Named(name)) => panic!("{path} is the built-in {name}"),
             Err(e) => panic!("{path}: {e}"),
         };
-        spec = fill(spec, *hook, policy);
+        spec.fill(*hook, policy);
     }
     spec
 }

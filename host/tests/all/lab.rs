@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use windtunnel::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
+use windtunnel::cluster::{self, Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
 use windtunnel::instance::{EngineConfig, EngineRules, InstanceHooks};
 use windtunnel::latency::{LatencyModel, StepAggregates, StepItem};
-use windtunnel::policy::{Builder, PolicySpec};
+use windtunnel::policy::PolicySpec;
 use windtunnel::record::{RequestRecord, RunRecord};
 use windtunnel::request::{Ending, Finished, Request, RequestId, Source, Span, Symbols, TokenSeq};
 
@@ -278,18 +278,8 @@ pub(crate) fn fresh(instances: u32, engine: EngineConfig) -> ClusterConfig {
 
 /// The hooks of `n` instances.
 pub(crate) fn hooks(policies: &PolicySpec, n: u32) -> Vec<InstanceHooks> {
-    let mut symbols = Symbols::default();
-    instance_hooks(&mut Builder::new(policies, n, 1, &mut symbols), n)
-}
-
-fn instance_hooks(builder: &mut Builder<'_>, n: u32) -> Vec<InstanceHooks> {
-    (0..n)
-        .map(|i| InstanceHooks {
-            priority: builder.priority(i).expect("a priority"),
-            scheduler: builder.scheduler(i).expect("a scheduler"),
-            victim: builder.victim(i).expect("a victim policy"),
-        })
-        .collect()
+    let made = cluster::policies(policies, n, 1, &mut Symbols::default());
+    made.expect("policies").1
 }
 
 /// All policies of a cluster, made together.
@@ -298,14 +288,8 @@ pub(crate) fn policies(
     config: &ClusterConfig,
     symbols: &mut Symbols,
 ) -> (FrontEndPolicies, Vec<InstanceHooks>) {
-    let slots = u64::from(config.instances) * u64::from(config.engine.max_running);
-    let mut builder = Builder::new(spec, config.instances, slots, symbols);
-    let front = FrontEndPolicies {
-        admission: builder.admission().expect("an admission policy"),
-        router: builder.router().expect("a router"),
-        slo_priorities: spec.slo_priorities.clone(),
-    };
-    (front, instance_hooks(&mut builder, config.instances))
+    let (instances, max_running) = (config.instances, config.engine.max_running);
+    cluster::policies(spec, instances, max_running, symbols).expect("policies")
 }
 
 /// Runs a cluster to its end, checking its invariants after every event at first and now and then later.

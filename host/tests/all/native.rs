@@ -21,9 +21,9 @@ use windtunnel::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig}
 use windtunnel::instance::{EngineConfig, EngineRules, InstanceHooks};
 use windtunnel::latency::LatencyModel;
 use windtunnel::policy::native::{Kind, Library};
-use windtunnel::policy::{Builder, Hook, PolicySpec, SloPriorities};
+use windtunnel::policy::{Hook, PolicySpec, SloPriorities};
 use windtunnel::record::RunRecord;
-use windtunnel::request::Source;
+use windtunnel::request::{Source, Symbols};
 use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, Victim};
 
 /// The policies of an instance.
@@ -117,23 +117,11 @@ fn same(a: &RunRecord, b: &RunRecord) {
 }
 
 fn built_in(setup: &mut Setup<'_>) -> Policies {
-    let spec = PolicySpec::default();
-    let mut symbols = windtunnel::request::Symbols::default();
-    let mut builder = Builder::new(&spec, setup.instances, setup.slots, &mut symbols);
-    let (admission, router) = (builder.admission(), builder.router());
-    let instances = (0..setup.instances).map(|i| {
-        (
-            builder.priority(i).expect("a priority"),
-            builder.scheduler(i).expect("a scheduler"),
-            builder.victim(i).expect("a victim"),
-        )
-    });
-    let instances = instances.collect();
-    (
-        admission.expect("an admission policy"),
-        router.expect("a router"),
-        instances,
-    )
+    let config = fresh(setup.instances, roomy(EngineRules::BLIS));
+    let (front, hooks) = lab::policies(&PolicySpec::default(), &config, &mut Symbols::default());
+    let inside = |hooks: InstanceHooks| (hooks.priority, hooks.scheduler, hooks.victim);
+    let instances = hooks.into_iter().map(inside).collect();
+    (front.admission, front.router, instances)
 }
 
 fn zoo_in_process(setup: &mut Setup<'_>) -> Policies {

@@ -13,16 +13,8 @@ use windtunnel::request::{Source, Symbols};
 /// A spec in which `text` fills `hook`, everything else built in.
 pub(crate) fn spec(hook: Hook, text: &str) -> PolicySpec {
     let program = Program::new("p.lua", text.into(), &[], false).expect("a program");
-    fill(
-        PolicySpec::default(),
-        hook,
-        External::Script(Arc::new(program)),
-    )
-}
-
-/// The same spec with `policy` in `hook`.
-pub(crate) fn fill(mut spec: PolicySpec, hook: Hook, policy: External) -> PolicySpec {
-    spec.fill(hook, policy);
+    let mut spec = PolicySpec::default();
+    spec.fill(hook, External::Script(Arc::new(program)));
     spec
 }
 
@@ -598,7 +590,7 @@ fn admission_and_routing_of_a_file_share_its_state_and_instances_do_not() {
     let policy = External::Script(Arc::new(program));
     let mut both = PolicySpec::default();
     for hook in [Hook::Admission, Hook::Routing, Hook::Scheduler] {
-        both = fill(both, hook, policy.clone());
+        both.fill(hook, policy.clone());
     }
     let record = run(&both);
     assert_eq!(record.fault, None);

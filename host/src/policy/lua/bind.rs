@@ -1,9 +1,9 @@
 //! The binding's source for one file: `bind.luau` with the lines that the file's fields make.
 
-use super::fields::{self, Shown};
+use super::api::View;
+use super::fields::Shown;
 use super::program::Mentions;
 use std::fmt::Write;
-use windtunnel_plugin_api::{Event, InstanceView, QueuedView, RequestView, RunningView};
 
 /// Bytes of the front end's inbox before the request's fields.
 pub(super) const REQUEST: usize = 24;
@@ -48,34 +48,21 @@ pub(super) fn columns(mentions: &Mentions, instances: u32) -> Vec<(&'static str,
         .collect()
 }
 
-fn names<G>(fields: Vec<Shown<G>>) -> Vec<&'static str> {
-    fields.iter().map(|f| f.name).collect()
-}
-
-/// All names of a view, methods included.
-fn all_names(view: &str) -> Vec<&'static str> {
-    let mut all = match view {
-        "inst" | "column" => names(fields::of::<InstanceView>()),
-        "req" => names(fields::of::<RequestView>()),
-        "ev" => names(fields::of::<Event>()),
-        "queue" => names(fields::queue()),
-        _ => vec!["now_us", "n", "instances"],
+/// All names that a variable of this name can have, in some hook, methods included.
+fn all_names(variable: &str) -> Vec<&'static str> {
+    let views: &[View] = match variable {
+        "inst" | "column" => &[View::Instance],
+        "req" => &[View::Request, View::QueuedRequest, View::RunningRequest],
+        "ev" => &[View::Event],
+        "queue" => &[View::Queue],
+        _ => &[View::Cluster],
     };
-    match view {
-        "inst" => all.extend([
-            "precise_prefix_blocks",
-            "approximate_prefix_blocks",
-            "age_us",
-        ]),
-        "column" => all.extend(["precise_prefix_blocks", "approximate_prefix_blocks"]),
-        "req" => {
-            all.extend(names(fields::of::<QueuedView<'_>>()));
-            all.extend(names(fields::of::<RunningView<'_>>()));
-            all.push("prompt_blocks");
-        }
-        _ => {}
-    }
-    all
+    let fields = views.iter().flat_map(|view| view.fields());
+    let methods = views.iter().flat_map(|view| view.methods());
+    let names = fields.map(|f| f.name).chain(methods.map(|m| m.name));
+    // All instances are scraped at once: there is no column of ages.
+    let there = |name: &&str| !(variable == "column" && *name == "age_us");
+    names.filter(there).collect()
 }
 
 /// Has a view this field or method, in some hook?
@@ -100,16 +87,13 @@ fn zeros<G>(fields: &[Shown<G>]) -> String {
     fields.iter().map(|f| format!("{} = 0, ", f.name)).collect()
 }
 
-/// Lines that spread numbers from `inbox` at `at`, `stride` bytes apart, over a table.
-fn take<G>(table: &str, fields: &[Shown<G>], from: usize, stride: &str) -> String {
+/// Lines that spread the numbers from the one `from` places behind `at` in the inbox over a table.
+fn take<G>(table: &str, fields: &[Shown<G>], from: usize) -> String {
     let mut lines = String::new();
     for (k, field) in fields.iter().enumerate() {
         let k = from + k;
         let name = field.name;
-        let _ = writeln!(
-            lines,
-            "{table}.{name} = readf64(inbox, at + {stride} * {k})"
-        );
+        let _ = writeln!(lines, "{table}.{name} = readf64(inbox, at + 8 * {k})");
     }
     lines
 }
@@ -134,7 +118,7 @@ fn only(text: &str, wanted: &[&str]) -> String {
 
 /// The binding's source for a file that mentions these fields and fills these functions.
 pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
-    let rows = |own: String| take("r", &m.request, 0, "8") + &own;
+    let rows = |own: String| take("r", &m.request, 0) + &own;
     let offsets: String = (0..m.instance.len())
         .map(|k| format!("local COLUMN_{k} = 8 * N * {k}\n"))
         .collect();
@@ -176,21 +160,15 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
             "SCRAPED",
             if scraped { "inst.scraped_us" } else { "0" }.to_owned(),
         ),
-        ("TAKE_REQUEST", take("req", &m.request, 0, "8")),
+        ("TAKE_REQUEST", take("req", &m.request, 0)),
         ("TAKE_INSTANCE", instance),
-        ("TAKE_QUEUE", take("queue", &m.queue, 0, "8")),
-        ("TAKE_EVENT", take("ev", &m.event, 0, "8")),
+        ("TAKE_QUEUE", take("queue", &m.queue, 0)),
+        ("TAKE_EVENT", take("ev", &m.event, 0)),
     ];
     let mut text = only(include_str!("bind.luau"), wanted);
     for (name, value) in parts {
         text = text.replace(&format!("{{{{{name}}}}}"), &value);
     }
-    text.replace(
-        "{{TAKE_QUEUED}}",
-        &rows(take("r", &m.queued, requests, "8")),
-    )
-    .replace(
-        "{{TAKE_RUNNING}}",
-        &rows(take("r", &m.running, requests, "8")),
-    )
+    text.replace("{{TAKE_QUEUED}}", &rows(take("r", &m.queued, requests)))
+        .replace("{{TAKE_RUNNING}}", &rows(take("r", &m.running, requests)))
 }

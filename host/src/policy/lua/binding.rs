@@ -105,11 +105,10 @@ impl Binding {
 
     /// Which events the policy has handlers for.
     pub(super) fn hears(&self) -> Interests {
-        let all = self.handlers.iter().map(|(kind, _)| match kind {
-            EventKind::FirstToken | EventKind::Preempt => Interests::TOKENS,
-            EventKind::Dispatch | EventKind::Complete | EventKind::Reject => Interests::LIFECYCLE,
-        });
-        all.fold(Interests::NONE, |all, one| all | one)
+        [Interests::LIFECYCLE, Interests::TOKENS]
+            .into_iter()
+            .filter(|kinds| self.handlers.iter().any(|(kind, _)| kinds.hears(*kind)))
+            .fold(Interests::NONE, |all, kinds| all | kinds)
     }
 
     /// Calls a function of the binding while `host` can be asked.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Units a script may spend in one call. A unit is a loop iteration or a function call.
 pub const CALL_UNITS: i64 = 2_000_000;
-/// Units a script may spend in one run, over all its calls.
+/// Units a script may spend in one run, over all its calls, unless its opener grants fewer.
 pub const RUN_UNITS: i64 = 4_000_000_000;
 /// Memory a script engine may hold, bytes.
 pub const MEMORY: usize = 32 << 20;
@@ -25,11 +25,11 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(limited: bool) -> Self {
+    pub(super) fn new(limited: bool, run_units: i64) -> Self {
         Self {
             limited,
             left: Cell::new(0),
-            run_left: Cell::new(RUN_UNITS),
+            run_left: Cell::new(run_units),
             deadline: Cell::new(None),
             tripped: Cell::new(None),
         }
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn calls_and_runs_have_budgets_that_do_not_come_back() {
-        let budget = Budget::new(true);
+        let budget = Budget::new(true, RUN_UNITS);
         budget.begin();
         assert_eq!(budget.take(CALL_UNITS), Ok(()));
         budget.end();
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(budget.take(1), Err(error));
         budget.end();
 
-        let budget = Budget::new(true);
+        let budget = Budget::new(true, RUN_UNITS);
         for _ in 0..RUN_UNITS / CALL_UNITS {
             budget.begin();
             assert_eq!(budget.take(CALL_UNITS), Ok(()));
@@ -115,6 +115,6 @@ mod tests {
         }
         budget.begin();
         assert!(budget.take(1).is_err_and(|e| e.ends_with("for a run")));
-        assert_eq!(Budget::new(false).take(i64::MAX), Ok(()));
+        assert_eq!(Budget::new(false, RUN_UNITS).take(i64::MAX), Ok(()));
     }
 }

@@ -170,8 +170,8 @@ impl Module {
         Hook::ALL.into_iter().filter(fills).collect()
     }
 
-    /// Is a flat `score` meant for this hook? A router's takes (req, inst), a scheduler's (now, req): its other functions tell, else its
-    /// folder or the name of the first parameter.
+    /// Is a flat `score` meant for this hook? A router's takes (req, inst), a scheduler's (now, req): what else only a scheduler has
+    /// tells, or the name of the first parameter.
     fn scores_for(&self, hook: Hook) -> bool {
         let has = |name| {
             self.table

@@ -21,6 +21,8 @@ pub struct Program {
     pub params: Vec<(String, f64)>,
     /// Limits are lifted.
     pub trusted: bool,
+    /// Units it may spend in one run.
+    pub run_units: i64,
     pub(super) mentions: Mentions,
 }
 
@@ -69,6 +71,7 @@ impl Program {
             declared,
             params,
             trusted,
+            run_units: super::RUN_UNITS,
         })
     }
 }

@@ -55,7 +55,7 @@ impl Vm {
         let broken =
             |e: mlua::Error| InputError::in_file(&program.name, format!("the script engine: {e}"));
         let limited = !program.trusted;
-        let budget = Rc::new(Budget::new(limited));
+        let budget = Rc::new(Budget::new(limited, program.run_units));
         let current = Rc::new(Current::default());
         let lua = Lua::new_with(
             StdLib::TABLE

@@ -81,17 +81,12 @@ impl std::fmt::Debug for Rows {
 impl Clone for Rows {
     /// A copy that starts from the first row.
     fn clone(&self) -> Self {
-        Self {
-            from: self.from.clone(),
-            reader: None,
-            next: 0,
-            given: 0,
-            streams: 0,
-            blocks: Blocks::default(),
-            sessions: super::burstgpt::Sessions::default(),
-            symbols: Symbols::default(),
-            ..*self
-        }
+        Self::new(
+            self.from.clone(),
+            self.rows,
+            self.first_ticks,
+            self.latest_ticks,
+        )
     }
 }
 

@@ -1,12 +1,11 @@
 //! The lanes of all clients, by the time of their next event.
 
 use super::plan::{Counted, Planned, Traffic};
+use crate::earliest::Earliest;
 use crate::request::Request;
 use crate::rng;
 use crate::workload::sample::Gaps;
 use rand::RngExt;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// Mean gaps that a process runs through before a window after a long pause; enough to forget where it began.
@@ -61,43 +60,11 @@ impl Lane {
     }
 }
 
-#[derive(Clone, Debug)]
-struct Due {
-    at_us: i64,
-    client: u32,
-    order: u64,
-    lane: Lane,
-}
-
-impl Due {
-    fn key(&self) -> (i64, u32, u64) {
-        (self.at_us, self.client, self.order)
-    }
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-impl Eq for Due {}
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
 /// Lanes by (time, client, order in which they were put in).
 #[derive(Clone, Debug)]
 pub(super) struct Lanes {
     seed: u64,
-    heap: BinaryHeap<Reverse<Due>>,
-    order: u64,
+    heap: Earliest<(i64, u32), Lane>,
 }
 
 impl Lanes {
@@ -105,8 +72,7 @@ impl Lanes {
     pub(super) fn new(clients: &Arc<[Planned]>, seed: u64) -> Self {
         let mut lanes = Self {
             seed,
-            heap: BinaryHeap::with_capacity(clients.len()),
-            order: 0,
+            heap: Earliest::with_capacity(clients.len()),
         };
         for (k, client) in (0..).zip(clients.iter()) {
             match &client.traffic {
@@ -126,18 +92,12 @@ impl Lanes {
     }
 
     pub(super) fn push(&mut self, at_us: i64, client: u32, lane: Lane) {
-        self.order += 1;
-        self.heap.push(Reverse(Due {
-            at_us,
-            client,
-            order: self.order,
-            lane,
-        }));
+        self.heap.push((at_us, client), lane);
     }
 
     pub(super) fn pop(&mut self) -> Option<(i64, u32, Lane)> {
-        let Reverse(due) = self.heap.pop()?;
-        Some((due.at_us, due.client, due.lane))
+        let ((at_us, client), lane) = self.heap.pop()?;
+        Some((at_us, client, lane))
     }
 
     fn push_window(&mut self, windows: &[Counted], client: u32, k: u32) {

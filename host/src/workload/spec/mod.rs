@@ -59,19 +59,25 @@ impl Changes {
 /// # Errors
 /// When it cannot be read, has unknown keys, or makes no sense; the message names the place.
 pub fn read(path: &Path, changes: Changes) -> Result<Opened, InputError> {
-    let text = input::read_text(path)?;
-    if foreign::is_inference_perf(&text) {
+    parse(path, &input::read_text(path)?, changes)
+}
+
+/// As [`read`], of a text that is at hand; `path` is its name in messages and says where files are that it names.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(path: &Path, text: &str, changes: Changes) -> Result<Opened, InputError> {
+    let folder = input::folder_of(path);
+    if foreign::is_inference_perf(text) {
         let name = path.display().to_string();
-        let mut spec = foreign::inference_perf(&name, &text)?;
-        let changed = changes
-            .apply(&mut spec)
-            .and_then(|()| open(spec, input::folder_of(path)));
+        let mut spec = foreign::inference_perf(&name, text)?;
+        let changed = changes.apply(&mut spec).and_then(|()| open(spec, folder));
         return changed.map_err(|f| InputError::in_file(name, InputError::from(f).message()));
     }
-    let mut spec: WorkloadSpec = input::parse_yaml(path.display(), &text)?;
+    let mut spec: WorkloadSpec = input::parse_yaml(path.display(), text)?;
     let changed = changes.apply(&mut spec);
-    changed.map_err(|f| f.in_text(path.display(), &text))?;
-    open(spec, input::folder_of(path)).map_err(|f| f.in_text(path.display(), &text))
+    changed.map_err(|f| f.in_text(path.display(), text))?;
+    open(spec, folder).map_err(|f| f.in_text(path.display(), text))
 }
 
 /// Checks a spec; `folder` is where files that it names are.

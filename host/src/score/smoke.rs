@@ -1,11 +1,11 @@
 //! A policy's first flight: a few hundred requests through small clusters that make every hook work.
 
-use crate::cluster::{Cluster, ClusterConfig, FrontEndPolicies, Predictor, TraceConfig};
+use crate::cluster::{Cluster, ClusterConfig, Predictor, TraceConfig, policies};
 use crate::config::Defaults;
 use crate::input::InputError;
-use crate::instance::{EngineConfig, InstanceHooks, Preset};
+use crate::instance::{EngineConfig, Preset};
 use crate::latency::{LatencyModel, Setup, resolve};
-use crate::policy::{Builder, PolicySpec};
+use crate::policy::PolicySpec;
 use crate::record::{Outcome, RunRecord};
 use crate::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 use crate::rng::stream;
@@ -126,22 +126,8 @@ fn run(
         predictor: Some(Predictor { sigma: 0.3 }),
     };
     let mut traffic = Traffic::new(scenario);
-    let slots = u64::from(scenario.instances) * u64::from(scenario.max_running);
-    let mut builder = Builder::new(spec, scenario.instances, slots, &mut traffic.symbols);
-    let front = FrontEndPolicies {
-        admission: builder.admission()?,
-        router: builder.router()?,
-        slo_priorities: spec.slo_priorities.clone(),
-    };
-    let hooks: Vec<InstanceHooks> = (0..scenario.instances)
-        .map(|i| {
-            Ok(InstanceHooks {
-                priority: builder.priority(i)?,
-                scheduler: builder.scheduler(i)?,
-                victim: builder.victim(i)?,
-            })
-        })
-        .collect::<Result<_, InputError>>()?;
+    let (instances, max_running) = (scenario.instances, scenario.max_running);
+    let (front, hooks) = policies(spec, instances, max_running, &mut traffic.symbols)?;
     let cluster = Cluster::new(config, latency, front, hooks, &mut traffic);
     Ok(cluster.run(&mut |_| {}))
 }

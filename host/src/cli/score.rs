@@ -1,0 +1,267 @@
+//! `windtunnel score`: how good a policy is. And the flags that all commands share which score.
+
+use super::progress::RunsBar;
+use super::{say, to_stdout};
+use crate::input::InputError;
+use crate::policy::Hook;
+use crate::report::score::{table, text};
+use crate::score::walls::Walls;
+use crate::score::{
+    Ask, Candidate, Report, Scorer, Seeds, Settings, Split, Suite, Trouble, Until, worker,
+};
+use clap::Args;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where and how candidates are scored.
+#[derive(Args, Clone, Debug)]
+pub struct ScoringArgs {
+    /// Suite: a name ("windtunnel suite list" shows them) or a file
+    #[arg(long, default_value = "routing-mixed", value_name = "NAME|FILE.yaml")]
+    pub suite: String,
+    /// Folder with the trace files that some scenarios of the suite replay; without it they are left out
+    #[arg(long, value_name = "DIR")]
+    pub traces: Option<PathBuf>,
+    /// Processes at once; default: one per core
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Let compiled plugins run, walled in
+    #[arg(long)]
+    pub allow_native: bool,
+    /// Neither use nor keep earlier reports
+    #[arg(long)]
+    pub no_cache: bool,
+}
+
+impl ScoringArgs {
+    /// The suite that is meant.
+    pub fn suite(&self) -> Result<Arc<Suite>, InputError> {
+        Ok(Arc::new(Suite::open(&self.suite, self.traces.as_deref())?))
+    }
+
+    /// A scorer as the flags say.
+    pub fn scorer(&self) -> anyhow::Result<Scorer> {
+        let jobs = match self.jobs {
+            Some(0) => return Err(InputError::new("--jobs must be at least 1, found 0").into()),
+            Some(jobs) => jobs,
+            None => crate::pool::default_jobs(),
+        };
+        Ok(Scorer::new(Settings {
+            jobs,
+            allow_native: self.allow_native,
+            cache: cache_folder(),
+            reuse_reports: !self.no_cache,
+            ..Settings::usual()?
+        }))
+    }
+}
+
+/// Where reports and the references' figures are kept.
+pub fn cache_folder() -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+    if let Some(own) = var("WINDTUNNEL_CACHE_DIR") {
+        return Some(own.into());
+    }
+    let base = var("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(var("HOME")?).join(".cache")))?;
+    Some(base.join("windtunnel"))
+}
+
+/// `windtunnel score`.
+#[derive(Args, Clone, Debug)]
+pub struct ScoreArgs {
+    /// Policy name, FILE.lua, FILE.so[:name], bundle FILE.yaml, or a folder with policies.yaml or files called after hooks
+    /// (routing.lua, ...); several are scored one by one; - takes JSON lines {"candidate": "Lua text" or {"routing": "Lua text", ...}}
+    #[arg(required = true, value_name = "CANDIDATE")]
+    candidates: Vec<String>,
+    #[command(flatten)]
+    scoring: ScoringArgs,
+    /// Which scenarios: train tells everything, val only scores, holdout only the total
+    #[arg(long, value_enum, default_value_t = Split::Train)]
+    split: Split,
+    /// How far to go: auto stops at what cannot get good
+    #[arg(long, value_enum, default_value_t = Until::Auto)]
+    stage: Until,
+    /// Random seeds per scenario: a number, or auto to add some until the score is certain to half a point; default: the suite's
+    #[arg(long, value_name = "auto|N")]
+    seeds: Option<String>,
+    /// Only this scenario; may be given several times
+    #[arg(long = "scenario", value_name = "ID")]
+    scenarios: Vec<String>,
+    /// Score to beat: a candidate that surely does not is stopped early
+    #[arg(long, value_name = "SCORE")]
+    incumbent: Option<f64>,
+    /// Print JSON: the whole report, or a line for each of several candidates
+    #[arg(long)]
+    json: bool,
+}
+
+/// A line of standard input.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    /// Name in the report.
+    #[serde(default)]
+    id: Option<serde_json::Value>,
+    /// Lua text, or Lua texts by hook.
+    candidate: Texts,
+    /// Only these scenarios.
+    #[serde(default)]
+    scenarios: Option<Vec<String>>,
+    /// Values of parameters.
+    #[serde(default)]
+    params: BTreeMap<String, f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    ByHook(BTreeMap<Hook, String>),
+}
+
+/// Reads `auto` or a number of seeds.
+pub fn parse_seeds(text: Option<&str>) -> Result<Seeds, InputError> {
+    match text {
+        None => Ok(Seeds::Suite),
+        Some("auto") => Ok(Seeds::Auto),
+        Some(text) => match text.parse() {
+            Ok(n @ 1..=1000) => Ok(Seeds::Fixed(n)),
+            _ => Err(InputError::new(format!(
+                "--seeds is \"{text}\"; expected auto, or 1 to 1000"
+            ))),
+        },
+    }
+}
+
+/// Does what is asked.
+pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
+    let suite = args.scoring.suite()?;
+    let ask = |candidate: Candidate| -> Result<Ask, InputError> {
+        Ok(Ask {
+            split: args.split,
+            until: args.stage,
+            seeds: parse_seeds(args.seeds.as_deref())?,
+            scenarios: (!args.scenarios.is_empty()).then(|| args.scenarios.clone()),
+            incumbent: args.incumbent,
+            ..Ask::new(candidate, Arc::clone(&suite))
+        })
+    };
+    let scorer = args.scoring.scorer()?;
+    if args.candidates.iter().any(|c| c == "-") {
+        if args.candidates.len() > 1 {
+            return Err(InputError::new(
+                "- takes all candidates from standard input; drop the others",
+            )
+            .into());
+        }
+        return lines(&scorer, &ask);
+    }
+    let asks: Vec<Ask> = args
+        .candidates
+        .iter()
+        .map(|name| ask(Candidate::open(name)?))
+        .collect::<Result<_, _>>()?;
+    if let [ask] = &asks[..] {
+        let bar = RunsBar::new();
+        let report = scorer.score(ask, &|p| bar.show(p)).map_err(ours);
+        bar.done();
+        let report = report?;
+        return if args.json {
+            to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&report)?))
+        } else {
+            to_stdout(|out| out.write_all(text(&report).as_bytes()))
+        };
+    }
+    let reports = if args.json {
+        return batch(&scorer, &asks);
+    } else {
+        scorer.score_batch(&asks, &mut |_, _| {}).map_err(ours)?
+    };
+    to_stdout(|out| out.write_all(table(&reports).as_bytes()))
+}
+
+/// Trouble as the command line tells it: the user's mistakes apart from ours.
+pub fn ours(trouble: Trouble) -> anyhow::Error {
+    match trouble {
+        Trouble::Input(e) => e.into(),
+        other => other.into(),
+    }
+}
+
+/// Scores all and prints a line for each, in order, as soon as it is its turn.
+fn batch(scorer: &Scorer, asks: &[Ask]) -> anyhow::Result<()> {
+    let mut waiting: BTreeMap<usize, String> = BTreeMap::new();
+    let mut next = 0;
+    let mut outcome = Ok(());
+    let mut done = |k: usize, report: &Report| {
+        let line = serde_json::to_string(report).unwrap_or_default();
+        waiting.insert(k, line);
+        while let Some(line) = waiting.remove(&next) {
+            next += 1;
+            if outcome.is_ok() {
+                outcome = to_stdout(|out| writeln!(out, "{line}"));
+            }
+        }
+    };
+    scorer.score_batch(asks, &mut done).map_err(ours)?;
+    outcome
+}
+
+/// Scores the candidates of standard input.
+fn lines(
+    scorer: &Scorer,
+    ask: &dyn Fn(Candidate) -> Result<Ask, InputError>,
+) -> anyhow::Result<()> {
+    let mut asks = Vec::new();
+    for (k, line) in std::io::stdin().lock().lines().enumerate() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let place = k as u64 + 1;
+        let line: Line = serde_json::from_str(&line).map_err(|e| {
+            InputError::at("standard input", place, e.column() as u64, e.to_string())
+        })?;
+        let name = match line.id {
+            Some(serde_json::Value::String(id)) => id,
+            Some(id) => id.to_string(),
+            None => format!("candidate-{place}"),
+        };
+        let mut candidate = match line.candidate {
+            Texts::One(text) => Candidate::of_text(&format!("{name}.lua"), text),
+            Texts::ByHook(texts) => Candidate::of_hooks(&name, texts),
+        };
+        candidate.name = name;
+        candidate.params = line.params;
+        let mut one = ask(candidate)?;
+        one.scenarios = line.scenarios.or(one.scenarios);
+        asks.push(one);
+    }
+    if asks.is_empty() {
+        say("no candidates on standard input");
+    }
+    batch(scorer, &asks)
+}
+
+/// `windtunnel worker`: the process in which candidates work.
+#[derive(Args, Clone, Debug)]
+pub struct WorkerArgs {
+    /// A file or folder that may be read
+    #[arg(long, value_name = "PATH")]
+    read: Vec<PathBuf>,
+    /// Compiled plugins will run here
+    #[arg(long)]
+    native: bool,
+}
+
+/// Works until there is nothing more to do.
+pub fn work(args: &WorkerArgs) -> anyhow::Result<()> {
+    Ok(worker::serve(&Walls {
+        native: args.native,
+        read: args.read.clone(),
+    })?)
+}

@@ -1,0 +1,54 @@
+//! The policies of a cluster, made from what the user chose.
+
+use crate::input::InputError;
+use crate::instance::InstanceHooks;
+use crate::policy::{Builder, PolicySpec, SloPriorities};
+use crate::request::Symbols;
+use windtunnel_plugin_api::{Admission, Interests, Router};
+
+/// The policies of the front end.
+pub struct FrontEndPolicies {
+    /// At the door.
+    pub admission: Box<dyn Admission>,
+    /// Which instance.
+    pub router: Box<dyn Router>,
+    /// Priorities of the SLO classes.
+    pub slo_priorities: SloPriorities,
+}
+
+impl FrontEndPolicies {
+    /// What either policy reads and listens to.
+    #[must_use]
+    pub fn interests(&self) -> Interests {
+        self.admission.interests() | self.router.interests()
+    }
+}
+
+/// Makes all policies of a cluster: those of the front end, and the hooks of each of its `instances`, which run up to `max_running`
+/// requests at once. `symbols` learns the names that policies ask about: those of the cluster's source.
+///
+/// # Errors
+/// When a name is unknown or a policy file does not run.
+pub fn policies(
+    spec: &PolicySpec,
+    instances: u32,
+    max_running: u32,
+    symbols: &mut Symbols,
+) -> Result<(FrontEndPolicies, Vec<InstanceHooks>), InputError> {
+    let slots = u64::from(instances) * u64::from(max_running);
+    let mut builder = Builder::new(spec, instances, slots, symbols);
+    let front = FrontEndPolicies {
+        admission: builder.admission()?,
+        router: builder.router()?,
+        slo_priorities: spec.slo_priorities.clone(),
+    };
+    let hooks = (0..instances).map(|i| {
+        Ok(InstanceHooks {
+            priority: builder.priority(i)?,
+            scheduler: builder.scheduler(i)?,
+            victim: builder.victim(i)?,
+        })
+    });
+    let hooks = hooks.collect::<Result<_, InputError>>()?;
+    Ok((front, hooks))
+}

@@ -1,0 +1,502 @@
+//! What is scored: one policy, or several that belong together.
+
+use super::report::{Problem, ProblemKind};
+use super::suite::Suite;
+use crate::input::{InputError, parse_yaml, read_text};
+use crate::policy::bundle::Bundle;
+use crate::policy::external::names;
+use crate::policy::lua::{Facts, Loader, Program, lint};
+use crate::policy::native::Library;
+use crate::policy::{Hook, Opener, Param, PolicySpec, Reference};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Largest script of a candidate, bytes.
+pub const LARGEST_SCRIPT: usize = 32 * 1024;
+/// Units that a candidate's scripts may spend in one run; by far enough for 5,000 requests.
+pub const RUN_UNITS: i64 = 400_000_000;
+
+/// A policy, or several that belong together, with the texts of their scripts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Its name in reports.
+    pub name: String,
+    /// What it consists of.
+    pub body: Body,
+    /// Scripts by the path that names them.
+    pub texts: BTreeMap<PathBuf, String>,
+    /// Values of parameters in place of their defaults, by name or `hook.name`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, f64>,
+}
+
+/// What a candidate consists of. References are written as on the command line: a name, FILE.lua, or FILE.so[:name].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// One policy, for whatever it fills.
+    Policy(String),
+    /// A policy for each of some hooks.
+    Hooks(BTreeMap<Hook, String>),
+    /// A bundle: its text, and the folder that its paths start from.
+    Bundle(String, PathBuf),
+    /// A reference policy of the suite.
+    Reference(String),
+}
+
+/// A candidate that was opened: its policies and what they fill.
+pub struct Opened {
+    /// All policies of a run.
+    pub spec: PolicySpec,
+    /// The hooks that are the candidate's.
+    pub hooks: Vec<Hook>,
+    /// What its scripts were warned about.
+    pub warnings: Vec<Problem>,
+}
+
+impl Candidate {
+    /// A Lua policy from its text.
+    #[must_use]
+    pub fn of_text(name: &str, text: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            body: Body::Policy(name.to_owned()),
+            texts: BTreeMap::from([(name.into(), text)]),
+            params: BTreeMap::new(),
+        }
+    }
+
+    /// Lua policies from their texts, by hook.
+    #[must_use]
+    pub fn of_hooks(name: &str, texts: BTreeMap<Hook, String>) -> Self {
+        let file = |hook: &Hook| format!("{hook}.lua");
+        Self {
+            name: name.to_owned(),
+            body: Body::Hooks(texts.keys().map(|hook| (*hook, file(hook))).collect()),
+            texts: texts
+                .iter()
+                .map(|(hook, text)| (file(hook).into(), text.clone()))
+                .collect(),
+            params: BTreeMap::new(),
+        }
+    }
+
+    /// A reference policy of a suite.
+    #[must_use]
+    pub fn reference(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            body: Body::Reference(name.to_owned()),
+            texts: BTreeMap::new(),
+            params: BTreeMap::new(),
+        }
+    }
+
+    /// What `text` names: a policy, a FILE.lua, a FILE.so[:name], a bundle FILE.yaml, or a folder with a `policies.yaml` or with files
+    /// called after hooks.
+    ///
+    /// # Errors
+    /// When a file cannot be read or a folder has nothing to score.
+    pub fn open(text: &str) -> Result<Self, InputError> {
+        let path = Path::new(text);
+        if path.is_dir() {
+            return Self::of_folder(path);
+        }
+        if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+            return Self::of_bundle(text, path);
+        }
+        let mut candidate = Self {
+            name: text.to_owned(),
+            body: Body::Policy(text.to_owned()),
+            texts: BTreeMap::new(),
+            params: BTreeMap::new(),
+        };
+        match Reference::parse(text) {
+            Reference::Name(name) => {
+                if !Hook::ALL.iter().any(|h| names(*h).contains(&name.as_str())) {
+                    return Err(InputError::new(format!(
+                        "\"{name}\" is no policy, file or folder; \"windtunnel policy list\" shows the policies with a name"
+                    )));
+                }
+            }
+            reference => candidate.read(&reference)?,
+        }
+        Ok(candidate)
+    }
+
+    /// Takes the text of a script in.
+    fn read(&mut self, reference: &Reference) -> Result<(), InputError> {
+        match reference {
+            Reference::Script(path) => {
+                self.texts.insert(path.clone(), read_text(path)?);
+            }
+            Reference::Plugin(path, _) if !path.is_file() => {
+                return Err(InputError::in_file(
+                    path.display(),
+                    "cannot read: no such file",
+                ));
+            }
+            Reference::Plugin(..) | Reference::Name(_) => {}
+        }
+        Ok(())
+    }
+
+    fn of_bundle(name: &str, path: &Path) -> Result<Self, InputError> {
+        let text = read_text(path)?;
+        let bundle = Bundle::parse(&path.display().to_string(), &text)?;
+        let folder = crate::input::folder_of(path).to_owned();
+        let mut candidate = Self {
+            name: name.to_owned(),
+            body: Body::Bundle(text, folder.clone()),
+            texts: BTreeMap::new(),
+            params: BTreeMap::new(),
+        };
+        for (_, named) in bundle.named() {
+            candidate.read(&Reference::parse(named).from_folder(&folder))?;
+        }
+        Ok(candidate)
+    }
+
+    fn of_folder(folder: &Path) -> Result<Self, InputError> {
+        let name = folder.display().to_string();
+        let bundle = folder.join("policies.yaml");
+        if bundle.is_file() {
+            return Self::of_bundle(&name, &bundle);
+        }
+        let mut candidate = Self {
+            name: name.clone(),
+            body: Body::Hooks(BTreeMap::new()),
+            texts: BTreeMap::new(),
+            params: BTreeMap::new(),
+        };
+        let mut hooks = BTreeMap::new();
+        for hook in Hook::ALL {
+            let file = folder.join(format!("{hook}.lua"));
+            if file.is_file() {
+                candidate.read(&Reference::Script(file.clone()))?;
+                hooks.insert(hook, file.display().to_string());
+            }
+        }
+        if hooks.is_empty() {
+            let files: Vec<String> = Hook::ALL.iter().map(|h| format!("{h}.lua")).collect();
+            return Err(InputError::in_file(
+                name,
+                format!(
+                    "has nothing to score; expected policies.yaml, or some of {}",
+                    files.join(", ")
+                ),
+            ));
+        }
+        candidate.body = Body::Hooks(hooks);
+        Ok(candidate)
+    }
+
+    /// Its compiled plugins.
+    #[must_use]
+    pub fn readable(&self) -> Vec<PathBuf> {
+        let plugin = |text: &str, folder: &Path| match Reference::parse(text).from_folder(folder) {
+            Reference::Plugin(path, _) => Some(path),
+            Reference::Name(_) | Reference::Script(_) => None,
+        };
+        let here = Path::new("");
+        match &self.body {
+            Body::Policy(text) => plugin(text, here).into_iter().collect(),
+            Body::Hooks(hooks) => hooks.values().filter_map(|t| plugin(t, here)).collect(),
+            Body::Bundle(text, folder) => {
+                let bundle = parse_yaml::<Bundle>("", text).unwrap_or_default();
+                bundle
+                    .named()
+                    .filter_map(|(_, t)| plugin(t, folder))
+                    .collect()
+            }
+            Body::Reference(_) => Vec::new(),
+        }
+    }
+
+    /// Does it need a compiled plugin?
+    #[must_use]
+    pub fn is_native(&self) -> bool {
+        !self.readable().is_empty()
+    }
+
+    /// A fingerprint of what decides its scores: scripts without comments and spacing, the rest as it is. `None` when that cannot be
+    /// known without running it.
+    #[must_use]
+    pub fn digest(&self) -> Option<String> {
+        if self.is_native() {
+            return None;
+        }
+        let mut hasher = blake3::Hasher::new();
+        let mut add = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        // Paths are names; what counts is which text is meant.
+        let text_of = |reference: &str| self.texts.get(Path::new(reference));
+        match &self.body {
+            Body::Policy(reference) => match text_of(reference) {
+                Some(text) => add(&canonical(text)?),
+                None => add(reference),
+            },
+            Body::Hooks(hooks) => {
+                for (hook, reference) in hooks {
+                    add(hook.name());
+                    match text_of(reference) {
+                        Some(text) => add(&canonical(text)?),
+                        None => add(reference),
+                    }
+                }
+            }
+            Body::Bundle(text, _) => {
+                add(text);
+                for (path, text) in &self.texts {
+                    add(&path.file_name().unwrap_or_default().to_string_lossy());
+                    add(&canonical(text)?);
+                }
+            }
+            Body::Reference(name) => add(name),
+        }
+        for (name, value) in &self.params {
+            add(name);
+            add(&value.to_string());
+        }
+        Some(hasher.finalize().to_hex()[..32].to_owned())
+    }
+
+    /// Opens it for a suite: nothing of it runs but what a script does at load, within its limits.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn resolve(&self, suite: &Suite) -> Result<Opened, Vec<Problem>> {
+        let wrong = |e: InputError| vec![self.problem(ProblemKind::Policy, &e)];
+        let mut spec = suite
+            .file
+            .policies
+            .policies(&mut Opener::new(false))
+            .map_err(wrong)?;
+        let mut opener = Opener::of_texts(self.texts.clone(), RUN_UNITS);
+        let mut warnings = Vec::new();
+        let hooks = match &self.body {
+            Body::Policy(text) => {
+                let reference = Reference::parse(text);
+                self.fill(&mut spec, &reference, suite, &mut opener, &mut warnings)?
+            }
+            Body::Hooks(hooks) => {
+                for (hook, text) in hooks {
+                    let reference = Reference::parse(text);
+                    if let Reference::Script(path) = &reference {
+                        warnings.extend(self.looked_at(path)?);
+                    }
+                    let choice = opener
+                        .open(*hook, &reference, &mut |declared| {
+                            self.given(Some(*hook), declared)
+                        })
+                        .and_then(|choice| spec.choose(*hook, choice));
+                    choice.map_err(wrong)?;
+                }
+                hooks.keys().copied().collect()
+            }
+            Body::Bundle(text, folder) => {
+                let mut bundle = Bundle::parse(&self.name, text).map_err(wrong)?;
+                bundle.folder.clone_from(folder);
+                for path in self.texts.keys() {
+                    warnings.extend(self.looked_at(path)?);
+                }
+                self.settle(&mut bundle);
+                let opened = bundle.policies(&mut opener).map_err(wrong)?;
+                let hooks: Vec<Hook> = bundle.named().map(|(hook, _)| hook).collect();
+                hooks.iter().for_each(|hook| spec.take(*hook, &opened));
+                hooks
+            }
+            Body::Reference(name) => {
+                let unknown = || wrong(InputError::new(format!("no reference \"{name}\"")));
+                let bundle = suite.file.references.get(name).ok_or_else(unknown)?;
+                let opened = bundle.policies(&mut Opener::new(false)).map_err(wrong)?;
+                let hooks: Vec<Hook> = bundle.named().map(|(hook, _)| hook).collect();
+                hooks.iter().for_each(|hook| spec.take(*hook, &opened));
+                hooks
+            }
+        };
+        if let Some(closed) = hooks.iter().find(|h| !suite.hooks.contains(h)) {
+            let open: Vec<&str> = suite.hooks.iter().map(|h| h.name()).collect();
+            return Err(wrong(InputError::new(format!(
+                "{}: fills {closed}, which suite {} does not open; it opens {}",
+                self.name,
+                suite.file.name,
+                open.join(", ")
+            ))));
+        }
+        Ok(Opened {
+            spec,
+            hooks,
+            warnings,
+        })
+    }
+
+    /// One policy for whatever it fills.
+    fn fill(
+        &self,
+        spec: &mut PolicySpec,
+        reference: &Reference,
+        suite: &Suite,
+        opener: &mut Opener,
+        warnings: &mut Vec<Problem>,
+    ) -> Result<Vec<Hook>, Vec<Problem>> {
+        let wrong = |e: InputError| vec![self.problem(ProblemKind::Policy, &e)];
+        let hooks: Vec<Hook> = match reference {
+            Reference::Name(name) => {
+                let fills = |hook: &&Hook| names(**hook).contains(&name.as_str());
+                let first = suite.hooks.iter().find(fills).copied();
+                let any = Hook::ALL.iter().find(fills).copied();
+                first.or(any).into_iter().collect()
+            }
+            Reference::Script(path) => {
+                warnings.extend(self.looked_at(path)?);
+                let text = self.texts.get(path).cloned().unwrap_or_default();
+                let name = path.display().to_string();
+                let program = Program::new(&name, text, &[], false).map_err(wrong)?;
+                let facts = Facts {
+                    instances: 4,
+                    slots: 64,
+                    highest_priority: 4,
+                };
+                Loader::new(facts)
+                    .hooks(&std::sync::Arc::new(program))
+                    .map_err(wrong)?
+            }
+            Reference::Plugin(path, name) => {
+                let library = Library::open(path).map_err(wrong)?;
+                let fills = |hook: &&Hook| library.policy(**hook, name.as_deref()).is_ok();
+                let hooks: Vec<Hook> = suite.hooks.iter().filter(fills).copied().collect();
+                if hooks.is_empty() {
+                    library
+                        .policy(suite.hooks[0], name.as_deref())
+                        .map_err(wrong)?;
+                }
+                hooks
+            }
+        };
+        if hooks.is_empty() {
+            return Err(wrong(InputError::in_file(
+                &self.name,
+                "fills no hook: its table has none of admit, route, score, route_columns, priority, key, order, victim",
+            )));
+        }
+        for hook in &hooks {
+            opener
+                .open(*hook, reference, &mut |declared| self.given(None, declared))
+                .and_then(|choice| spec.choose(*hook, choice))
+                .map_err(wrong)?;
+        }
+        Ok(hooks)
+    }
+
+    /// The values that this candidate gives to declared parameters.
+    fn given(&self, hook: Option<Hook>, declared: &[Param]) -> Vec<(String, f64)> {
+        let meant = |key: &str| {
+            let name = match (key.split_once('.'), hook) {
+                (Some((of, name)), Some(hook)) if of == hook.name() => name,
+                (Some((of, name)), None) if Hook::parse(of).is_some() => name,
+                (Some(_), _) => return None,
+                (None, _) => key,
+            };
+            declared
+                .iter()
+                .any(|p| p.name == name)
+                .then(|| name.to_owned())
+        };
+        self.params
+            .iter()
+            .filter_map(|(key, value)| Some((meant(key)?, *value)))
+            .collect()
+    }
+
+    /// Puts the values of parameters into a bundle.
+    fn settle(&self, bundle: &mut Bundle) {
+        for (key, value) in &self.params {
+            if let Some((hook, name)) = key.split_once('.')
+                && let Some(hook) = Hook::parse(hook)
+            {
+                bundle.params_mut(hook).insert(name.to_owned(), *value);
+            }
+        }
+    }
+
+    /// Warnings about a script.
+    fn looked_at(&self, path: &Path) -> Result<Vec<Problem>, Vec<Problem>> {
+        let name = path.display().to_string();
+        let text = self.texts.get(path).cloned().unwrap_or_default();
+        let here = |kind, line: usize, column: usize, message: String| Problem {
+            line: Some(line as u64),
+            column: Some(column as u64),
+            ..Problem::new(kind, &name, message).with_snippet(self, line as u64)
+        };
+        if text.len() > LARGEST_SCRIPT {
+            let message = format!(
+                "the script has {} bytes; a candidate may have {LARGEST_SCRIPT}",
+                text.len()
+            );
+            return Err(vec![Problem::new(ProblemKind::Lint, &name, message)]);
+        }
+        let wrong = |e: InputError| vec![self.problem(ProblemKind::Syntax, &e)];
+        let program = Program::new(&name, text, &[], false).map_err(wrong)?;
+        match lint(&program) {
+            Ok(findings) => {
+                let all: Vec<(bool, Problem)> = findings
+                    .into_iter()
+                    .map(|f| {
+                        (
+                            f.error,
+                            here(ProblemKind::Lint, f.line, f.column, f.message),
+                        )
+                    })
+                    .collect();
+                if all.iter().any(|(error, _)| *error) {
+                    let errors = all.into_iter().filter(|(error, _)| *error);
+                    return Err(errors.map(|(_, p)| p).collect());
+                }
+                Ok(all.into_iter().map(|(_, p)| p).collect())
+            }
+            // The engine has the last word about syntax: it says what it does not take when the file is loaded.
+            Err(f) => Ok(vec![here(ProblemKind::Syntax, f.line, f.column, f.message)]),
+        }
+    }
+
+    /// An error with its place and the lines around it.
+    #[must_use]
+    pub fn problem(&self, kind: ProblemKind, error: &InputError) -> Problem {
+        Problem::of_message(kind, &error.to_string(), self)
+    }
+
+    /// The policy of one hook, where it is a script with parameters: for those who search them.
+    ///
+    /// # Errors
+    /// When a script's parameters are declared wrongly.
+    pub fn declared(&self, suite: &Suite) -> Result<Vec<(Hook, Param)>, Vec<Problem>> {
+        let opened = self.resolve(suite)?;
+        let mut all = Vec::new();
+        for (hook, policy) in opened.spec.external() {
+            if opened.hooks.contains(&hook) {
+                all.extend(policy.declared().iter().map(|p| (hook, p.clone())));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// A script's tokens, one space between them, and the parameters it declares: equal texts do the same.
+fn canonical(text: &str) -> Option<String> {
+    let ast = full_moon::parse_fallible(text, full_moon::LuaVersion::luau());
+    let ast = ast.into_result().ok()?;
+    let mut canonical = String::with_capacity(text.len());
+    for token in full_moon::node::Node::tokens(&ast) {
+        canonical += &token.token().to_string();
+        canonical.push(' ');
+    }
+    for line in text.lines().filter(|line| line.contains("@param")) {
+        canonical += line.trim();
+        canonical.push('\n');
+    }
+    Some(canonical)
+}

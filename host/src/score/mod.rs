@@ -1,0 +1,36 @@
+//! What policies are worth, found out by letting them work. Gives results; prints nothing and knows no flags.
+//!
+//! A [`Scorer`] takes [`Candidate`]s through the scenarios of a [`Suite`] in processes of their own ([`pool`], [`worker`], [`walls`]) and
+//! compares what their runs cost with what those of the suite's tuned reference policies cost ([`aggregate`]).
+
+pub mod aggregate;
+pub mod candidate;
+pub mod flight;
+mod library;
+pub mod objective;
+pub mod pool;
+pub mod protocol;
+pub mod references;
+pub mod report;
+pub mod scenario;
+pub mod scorer;
+pub mod smoke;
+mod store;
+pub mod suite;
+pub mod walls;
+pub mod worker;
+
+pub use candidate::{Body, Candidate};
+pub use library::suite_names;
+pub use report::{Problem, ProblemKind, Report, Stage};
+pub use scorer::{Ask, Progress, Scorer, Seeds, Settings, Trouble, Until};
+pub use suite::{Split, Suite};
+
+/// Fingerprint of everything that results depend on, besides the suite.
+pub const ENGINE: &str = env!("WINDTUNNEL_ENGINE");
+
+/// Version and fingerprint of the engine.
+#[must_use]
+pub fn engine() -> String {
+    format!("windtunnel {}#{ENGINE}", env!("CARGO_PKG_VERSION"))
+}

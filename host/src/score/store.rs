@@ -1,0 +1,69 @@
+//! Reports that were made before. A candidate that differs from an earlier one in comments and spacing only gets the same report.
+
+use super::report::Report;
+use super::scorer::{Ask, Seeds};
+use crate::input::write_whole;
+use std::path::{Path, PathBuf};
+
+/// Reports by what they depend on, on disk.
+pub struct Store {
+    folder: Option<PathBuf>,
+}
+
+impl Store {
+    /// Keeps reports in `folder`, if there is one.
+    #[must_use]
+    pub fn new(folder: Option<&Path>) -> Self {
+        Self {
+            folder: folder.map(|f| f.join("reports")),
+        }
+    }
+
+    fn file(&self, ask: &Ask) -> Option<PathBuf> {
+        let folder = self.folder.as_ref()?;
+        let seeds = match ask.seeds {
+            Seeds::Suite => "suite".to_owned(),
+            Seeds::Auto => "auto".to_owned(),
+            Seeds::Fixed(n) => n.to_string(),
+        };
+        let parts = [
+            ask.candidate.digest()?,
+            ask.suite.digest(),
+            super::engine(),
+            ask.split.name().to_owned(),
+            format!("{:?}", ask.until),
+            seeds,
+            format!("{:?}", ask.scenarios),
+            format!("{:?}", ask.incumbent),
+            // Messages name the scripts.
+            format!("{:?}", ask.candidate.texts.keys()),
+        ];
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            hasher.update(part.as_bytes());
+            hasher.update(&[0]);
+        }
+        let name = format!("{}.json", &hasher.finalize().to_hex()[..32]);
+        Some(folder.join(name))
+    }
+
+    /// The report on an equal question. A damaged one counts for none.
+    #[must_use]
+    pub fn get(&self, ask: &Ask) -> Option<Report> {
+        let bytes = std::fs::read(self.file(ask)?).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Keeps a report. What went wrong names lines, which change with the spacing, and limits of the machine may have had a part in it:
+    /// only reports on candidates that work are kept.
+    pub fn keep(&self, ask: &Ask, report: &Report) {
+        let Some(file) = self.file(ask).filter(|_| report.ok) else {
+            return;
+        };
+        let kept = std::fs::create_dir_all(file.parent().unwrap_or(Path::new(""))).is_ok()
+            && write_whole(&file, |out| Ok(serde_json::to_writer(out, report)?)).is_ok();
+        if !kept {
+            tracing::warn!("cannot keep {}", file.display());
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The process in which candidates work. It has walls around it (`walls`), takes jobs from its input until that ends, and answers each.
+
+use super::candidate::Candidate;
+use super::flight::{self, Flight};
+use super::protocol::{Answer, Flying, Job, SuiteText, Task};
+use super::report::{Problem, ProblemKind};
+use super::scenario::Scenario;
+use super::smoke;
+use super::suite::Suite;
+use super::walls::{self, Walls};
+use crate::input::InputError;
+use crate::policy::PolicySpec;
+use std::collections::HashMap;
+use std::io::{self, BufRead, Write};
+use std::sync::Arc;
+
+/// Takes jobs from standard input and answers them on standard output until the input ends.
+///
+/// # Errors
+/// When the channels fail or the walls cannot be built.
+pub fn serve(walls: &Walls) -> io::Result<()> {
+    let (input, mut output) = walls::take_channels()?;
+    walls::build(walls)?;
+    let mut worker = Worker::default();
+    for line in io::BufReader::new(input).lines() {
+        let job: Job = serde_json::from_str(&line?)?;
+        walls::grant_cpu()?;
+        let answer = worker.answer(job);
+        let mut text = serde_json::to_vec(&answer)?;
+        text.push(b'\n');
+        output.write_all(&text)?;
+        output.flush()?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Worker {
+    suite: Option<Arc<Suite>>,
+    /// Of the suite.
+    scenarios: HashMap<String, Scenario>,
+}
+
+impl Worker {
+    fn answer(&mut self, job: Job) -> Answer {
+        if let Some(suite) = job.suite
+            && let Err(e) = self.take(suite)
+        {
+            return Answer {
+                suite_error: Some(e.to_string()),
+                ..Answer::default()
+            };
+        }
+        let Some(suite) = self.suite.clone() else {
+            return Answer {
+                suite_error: Some("no suite was given".into()),
+                ..Answer::default()
+            };
+        };
+        let candidate = job.candidate;
+        let opened = match candidate.resolve(&suite) {
+            Ok(opened) => opened,
+            Err(problems) => {
+                return Answer {
+                    problems,
+                    ..Answer::default()
+                };
+            }
+        };
+        let mut answer = Answer {
+            warnings: opened.warnings,
+            hooks: opened.hooks,
+            ..Answer::default()
+        };
+        match job.task {
+            Task::Check => answer.problems = first_flight(&candidate, &opened.spec),
+            Task::Fly(flights) => {
+                for flying in &flights {
+                    match self.fly(&suite, &candidate, &opened.spec, flying) {
+                        Ok(Ok(flight)) => answer.flights.push(flight),
+                        Ok(Err(problem)) => {
+                            answer.problems.push(problem);
+                            break;
+                        }
+                        Err(e) => {
+                            answer.suite_error = Some(e.to_string());
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        answer
+    }
+
+    fn take(&mut self, suite: SuiteText) -> Result<(), InputError> {
+        let suite = Suite::of_text(suite.origin, suite.text, suite.traces.as_deref())?;
+        self.suite = Some(Arc::new(suite));
+        self.scenarios.clear();
+        Ok(())
+    }
+
+    fn scenario(&mut self, suite: &Suite, id: &str) -> Result<&mut Scenario, InputError> {
+        if !self.scenarios.contains_key(id) {
+            let scenario = Scenario::open(suite, id)?;
+            self.scenarios.insert(id.to_owned(), scenario);
+        }
+        Ok(self.scenarios.get_mut(id).expect("just put there"))
+    }
+
+    /// One run: an error is the suite's, a problem the candidate's.
+    fn fly(
+        &mut self,
+        suite: &Suite,
+        candidate: &Candidate,
+        spec: &PolicySpec,
+        flying: &Flying,
+    ) -> Result<Result<Flight, Problem>, InputError> {
+        let scenario = self.scenario(suite, &flying.scenario)?;
+        let traffic = scenario.traffic(suite, flying.seed, flying.requests)?;
+        let here = |kind, message: &str| Problem {
+            scenario: Some(flying.scenario.clone()),
+            ..Problem::of_message(kind, message, candidate)
+        };
+        let flown = match flight::fly(spec, scenario, &traffic, flying.seed) {
+            Ok(flown) => flown,
+            Err(e) => return Ok(Err(here(ProblemKind::Policy, &e.to_string()))),
+        };
+        let flight = Flight::of(&flown, scenario, &suite.file.objectives);
+        Ok(match (&flight.fault, flight.violations.first()) {
+            (Some(fault), _) => Err(here(ProblemKind::Runtime, fault)),
+            (None, Some(broken)) => Err(here(ProblemKind::Invariant, broken)),
+            (None, None) => Ok(flight),
+        })
+    }
+}
+
+fn first_flight(candidate: &Candidate, spec: &PolicySpec) -> Vec<Problem> {
+    match smoke::fly(spec) {
+        Ok(flights) => flights
+            .into_iter()
+            .filter_map(|flight| {
+                let fault = flight.fault?;
+                Some(Problem {
+                    scenario: Some(format!("first flight, {}", flight.name)),
+                    ..Problem::of_message(ProblemKind::Runtime, &fault, candidate)
+                })
+            })
+            .collect(),
+        Err(e) => vec![candidate.problem(ProblemKind::Policy, &e)],
+    }
+}
