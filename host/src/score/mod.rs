@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod candidate;
+pub mod certify;
 pub mod flight;
 mod library;
 pub mod objective;
