@@ -3,6 +3,7 @@
 mod args;
 pub mod calls;
 mod effects;
+mod evolve;
 mod models;
 mod oldest;
 mod output;
@@ -94,6 +95,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Policy(command) => policy::policy(command),
         Command::Score(args) => score::score(args),
         Command::Suite(command) => suite::suite(command),
+        Command::Evolve(command) => evolve::evolve(command),
         Command::Worker(args) => score::work(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -268,7 +268,7 @@ mod tests {
         }
         for other in [
             "## Instance",
-            "on_tick",
+            "on_tick(cluster)",
             "on_reject",
             "hold(us)",
             "est_ttft_us",
