@@ -1,6 +1,7 @@
 //! The command line: parse, dispatch, print. Prints, files and progress live here and nowhere below.
 
 mod args;
+mod compare;
 mod effects;
 mod models;
 mod oldest;
@@ -79,6 +80,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Plugin(command) => plugin::plugin(command),
         Command::Policy(command) => policy::policy(command),
         Command::Score(args) => score::score(args),
+        Command::Compare(args) => compare::compare(args),
         Command::Suite(command) => suite::suite(command),
         Command::Worker(args) => score::work(args),
         Command::Completions { shell } => {
