@@ -20,7 +20,7 @@ pub struct Compared {
     pub weight: f64,
     /// Name of the reference that is best here.
     pub best: String,
-    /// 100 x log-ratio by seed.
+    /// 100 x log-ratio by seed; in scores at least -99: beyond that nothing is worse.
     pub ratios: Vec<f64>,
     /// Mean 100 x log-ratio by objective.
     pub objectives: Vec<f64>,
@@ -47,7 +47,11 @@ impl Compared {
             .min_by(|(_, a), (_, b)| mean_cost(a).total_cmp(&mean_cost(b)))
             .expect("a suite has references");
         let theirs: Vec<&Flight> = runs.iter().collect();
-        Self::to(weight, objectives, candidate, best, &theirs)
+        let mut compared = Self::to(weight, objectives, candidate, best, &theirs);
+        for ratio in &mut compared.ratios {
+            *ratio = ratio.max(LEAST);
+        }
+        compared
     }
 
     /// Compares runs with those of one other policy, seed by seed.
@@ -79,7 +83,7 @@ impl Compared {
         }
     }
 
-    /// Mean 100 x log-ratio, however low, with its interval.
+    /// Mean 100 x log-ratio with its interval.
     #[must_use]
     pub fn difference(&self) -> Total {
         plain_total(std::slice::from_ref(self))
@@ -88,7 +92,7 @@ impl Compared {
     /// The scenario's score.
     #[must_use]
     pub fn score(&self) -> f64 {
-        mean(&self.ratios).max(LEAST)
+        mean(&self.ratios)
     }
 
     /// Its 95 % confidence interval; none of a single seed.
@@ -206,7 +210,7 @@ mod tests {
         assert_eq!(even.half_width, Some(0.0));
         let noise = total(&[scenario(1.0, &[-0.9])], 0.5);
         assert_eq!((noise.score, noise.half_width), (-0.9, None));
-        assert_eq!(total(&[scenario(1.0, &[-5000.0])], 0.5).score, LEAST);
+        assert_eq!(total(&[scenario(1.0, &[-90.0])], 0.5).score, LEAST);
         let weighted = total(&[scenario(3.0, &[4.0]), scenario(1.0, &[0.0])], 0.5);
         assert_eq!(weighted.score, 3.0);
     }
