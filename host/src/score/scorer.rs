@@ -18,7 +18,7 @@ use super::suite::{ScenarioKeys, Split, Suite};
 use crate::input::InputError;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -269,6 +269,9 @@ impl Scorer {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Report, Trouble> {
         let scenarios = chosen(ask)?;
+        if let Some(problem) = ask.candidate.unfit() {
+            return Ok(failed(ask, Stage::Lint, vec![problem], Vec::new()));
+        }
         if ask.candidate.is_native() && !self.settings.allow_native {
             let message = "compiled plugins run only with --allow-native: machine code can be walled in, but not trusted with its own score";
             let problem = Problem::new(ProblemKind::Native, "", message);
@@ -279,7 +282,7 @@ impl Scorer {
             .run(share.first, &ask.suite, &ask.candidate, Task::Check)?;
         suite_trouble(&check)?;
         if !check.problems.is_empty() {
-            let early = |p: &Problem| !matches!(p.kind, ProblemKind::Runtime | ProblemKind::Limit);
+            let early = |p: &Problem| p.scenario.is_none();
             let stage = if check.problems.iter().all(early) {
                 Stage::Lint
             } else {
@@ -490,7 +493,8 @@ impl Scorer {
         done: &(dyn Fn(u64) + Sync),
     ) -> Result<Runs, Trouble> {
         let places = share.places.min(flyings.len()).max(1);
-        let stop = AtomicBool::new(false);
+        // The first run, in their order, that makes those after it not worth their while.
+        let last = AtomicUsize::new(usize::MAX);
         let count = std::sync::atomic::AtomicU64::new(0);
         let lanes: Vec<usize> = (0..places).collect();
         let answers = crate::pool::map(
@@ -499,7 +503,7 @@ impl Scorer {
             |&lane| -> Result<Vec<(usize, Answer)>, Trouble> {
                 let mut answers = Vec::new();
                 for k in (lane..flyings.len()).step_by(places) {
-                    if stop.load(Ordering::Relaxed) {
+                    if k > last.load(Ordering::Relaxed) {
                         break;
                     }
                     let task = Task::Fly(vec![flyings[k].clone()]);
@@ -510,7 +514,7 @@ impl Scorer {
                         problem.scenario.get_or_insert(flyings[k].scenario.clone());
                         // What hangs once hangs again, and each time costs its limit.
                         if matches!(problem.kind, ProblemKind::Limit | ProblemKind::Crash) {
-                            stop.store(true, Ordering::Relaxed);
+                            last.fetch_min(k, Ordering::Relaxed);
                         }
                     }
                     answers.push((k, answer));
@@ -525,6 +529,9 @@ impl Scorer {
             all.extend(lane?);
         }
         all.sort_by_key(|(k, _)| *k);
+        // Others may have been made in the meantime; how many must not depend on the number of processes.
+        let last = last.into_inner();
+        all.retain(|(k, _)| *k <= last);
         let mut runs = Runs {
             flights: vec![None; flyings.len()],
             problems: Vec::new(),
@@ -660,6 +667,11 @@ fn chosen(ask: &Ask) -> Result<Vec<&ScenarioKeys>, InputError> {
     let Some(wanted) = &ask.scenarios else {
         return Ok(all);
     };
+    if ask.split == Split::Holdout {
+        return Err(InputError::new(
+            "the split holdout is scored as a whole: only its total is told",
+        ));
+    }
     let ids: Vec<&str> = all.iter().map(|s| s.id.as_str()).collect();
     wanted
         .iter()
@@ -801,15 +813,18 @@ fn tell_no_more_than(report: &mut Report, split: Split) {
     report.vs.per_scenario_best.clear();
     report.feedback.clear();
     report.feedback_items.clear();
-    for error in &mut report.errors {
-        *error = Problem {
-            line: error.line,
-            ..Problem::new(
-                error.kind,
-                error.file.as_deref().unwrap_or_default(),
-                format!("it fails in the split {split}, of which no details are told"),
-            )
-        };
+    // Up to the first flight it has seen nothing of the split.
+    let seen = report.stage >= Stage::Quick;
+    for error in report.errors.iter_mut().filter(|_| seen) {
+        // Not even its line: a candidate can choose where it fails by what it sees.
+        *error = Problem::new(
+            error.kind,
+            error.file.as_deref().unwrap_or_default(),
+            format!("it fails in the split {split}, of which no details are told"),
+        );
+    }
+    if seen {
+        report.errors.truncate(1);
     }
     report.invariants.violations.clear();
     if split == Split::Holdout {
