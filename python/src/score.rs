@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use windtunnel::cli::calls;
 use windtunnel::input::InputError as Wrong;
 use windtunnel::policy::Hook;
@@ -33,6 +34,7 @@ struct What {
     allow_native: bool,
     cache: Option<PathBuf>,
     reuse_reports: bool,
+    wall: Duration,
     /// Files that its processes may read.
     readable: Vec<PathBuf>,
 }
@@ -113,12 +115,13 @@ pub struct How {
     jobs: Option<usize>,
     allow_native: bool,
     reuse_reports: bool,
+    time_limit: u64,
 }
 
 #[pymethods]
 impl How {
     #[new]
-    #[pyo3(signature = (*, suite, traces, split, stage, seeds, incumbent, jobs, allow_native, reuse_reports))]
+    #[pyo3(signature = (*, suite, traces, split, stage, seeds, incumbent, jobs, allow_native, reuse_reports, time_limit))]
     #[allow(
         clippy::too_many_arguments,
         reason = "they have names where it is called"
@@ -133,6 +136,7 @@ impl How {
         jobs: Option<usize>,
         allow_native: bool,
         reuse_reports: bool,
+        time_limit: u64,
     ) -> Self {
         Self {
             suite,
@@ -144,21 +148,20 @@ impl How {
             jobs,
             allow_native,
             reuse_reports,
+            time_limit,
         }
     }
 }
 
 impl How {
     fn what(&self, suite: &Suite) -> Result<What, Wrong> {
-        if self.jobs == Some(0) {
-            return Err(Wrong::new("jobs must be at least 1, found 0"));
-        }
         Ok(What {
             process: std::process::id(),
-            jobs: self.jobs.unwrap_or_else(windtunnel::pool::default_jobs),
+            jobs: calls::jobs(self.jobs)?,
             allow_native: self.allow_native,
             cache: calls::cache_folder(),
             reuse_reports: self.reuse_reports,
+            wall: calls::time_limit(self.time_limit)?,
             readable: suite.readable(),
         })
     }
@@ -199,7 +202,7 @@ pub fn score(
             };
             (scorer, reports)
         },
-        || cancelling.cancel(),
+        || cancelling.fleet().pool.cancel(),
     )?;
     drop(cancelling);
     let reports = reports.map_err(|trouble| raised(&calls::ours(trouble)))?;
@@ -223,6 +226,7 @@ fn take(what: &What) -> std::io::Result<Arc<Scorer>> {
         allow_native: what.allow_native,
         cache: what.cache.clone(),
         reuse_reports: what.reuse_reports,
+        wall: what.wall,
         ..Settings::usual()?
     })))
 }

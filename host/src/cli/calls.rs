@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, FromArgMatches, ValueEnum};
 use std::ffi::OsString;
 
 pub use super::policy::hook;
-pub use super::score::{cache_folder, ours, parse_seeds as seeds};
+pub use super::score::{cache_folder, jobs, ours, parse_seeds as seeds, time_limit};
 pub use super::suite::{listed as suites, shown as suite};
 
 /// A value of an enumeration by its name on the command line.

@@ -2,6 +2,7 @@
 
 mod args;
 pub mod calls;
+mod compare;
 mod effects;
 mod evolve;
 mod models;
@@ -94,6 +95,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Plugin(command) => plugin::plugin(command),
         Command::Policy(command) => policy::policy(command),
         Command::Score(args) => score::score(args),
+        Command::Compare(args) => compare::compare(args),
         Command::Suite(command) => suite::suite(command),
         Command::Evolve(command) => evolve::evolve(command),
         Command::Worker(args) => score::work(args),

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where and how candidates are scored.
 #[derive(Args, Clone, Debug)]
@@ -31,6 +32,9 @@ pub struct ScoringArgs {
     /// Let compiled plugins run, walled in
     #[arg(long)]
     pub allow_native: bool,
+    /// Longest time for a candidate's process to make one run
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    pub time_limit: u64,
     /// Neither use nor keep earlier reports
     #[arg(long)]
     pub no_cache: bool,
@@ -44,18 +48,39 @@ impl ScoringArgs {
 
     /// A scorer as the flags say.
     pub fn scorer(&self) -> anyhow::Result<Scorer> {
-        let jobs = match self.jobs {
-            Some(0) => return Err(InputError::new("--jobs must be at least 1, found 0").into()),
-            Some(jobs) => jobs,
-            None => crate::pool::default_jobs(),
-        };
         Ok(Scorer::new(Settings {
-            jobs,
+            jobs: jobs(self.jobs)?,
             allow_native: self.allow_native,
             cache: cache_folder(),
             reuse_reports: !self.no_cache,
+            wall: time_limit(self.time_limit)?,
             ..Settings::usual()?
         }))
+    }
+}
+
+/// Processes at once.
+///
+/// # Errors
+/// When it is none.
+pub fn jobs(given: Option<usize>) -> Result<usize, InputError> {
+    match given {
+        Some(0) => Err(InputError::new("--jobs must be at least 1, found 0")),
+        Some(jobs) => Ok(jobs),
+        None => Ok(crate::pool::default_jobs()),
+    }
+}
+
+/// Longest time for a run.
+///
+/// # Errors
+/// When it is no time at all, or more than a day.
+pub fn time_limit(seconds: u64) -> Result<Duration, InputError> {
+    match seconds {
+        1..=86_400 => Ok(Duration::from_secs(seconds)),
+        other => Err(InputError::new(format!(
+            "--time-limit is {other}; expected 1 to 86400 seconds"
+        ))),
     }
 }
 
@@ -74,10 +99,14 @@ pub fn cache_folder() -> Option<PathBuf> {
 /// `windtunnel score`.
 #[derive(Args, Clone, Debug)]
 pub struct ScoreArgs {
-    /// Policy name, FILE.lua, FILE.so[:name], bundle FILE.yaml, or a folder with policies.yaml or files called after hooks
-    /// (routing.lua, ...); several are scored one by one; - takes JSON lines {"candidate": "Lua text" or {"routing": "Lua text", ...}}
+    /// Policy name, FILE.lua, FILE.so[:name], bundle FILE.yaml, or a folder: with policies.yaml or files called after hooks (routing.lua, ...)
+    /// it is one candidate, else each of its scripts is. Several are scored one by one; - takes JSON lines from standard
+    /// input: {"candidate": "Lua text" or {"routing": "Lua text", ...}}, and if you like "id", "scenarios", "params"
     #[arg(required = true, value_name = "CANDIDATE")]
     candidates: Vec<String>,
+    /// Print a JSON line for each candidate, in order, however many there are
+    #[arg(long)]
+    batch: bool,
     #[command(flatten)]
     scoring: ScoringArgs,
     /// Which scenarios: train tells everything, val only scores, holdout only the total
@@ -95,7 +124,7 @@ pub struct ScoreArgs {
     /// Score to beat: a candidate that surely does not is stopped early
     #[arg(long, value_name = "SCORE")]
     incumbent: Option<f64>,
-    /// Print JSON: the whole report, or a line for each of several candidates
+    /// Print JSON: the whole report, with several candidates a line for each
     #[arg(long)]
     json: bool,
 }
@@ -164,12 +193,13 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
         }
         return lines(&scorer, &ask);
     }
-    let asks: Vec<Ask> = args
-        .candidates
-        .iter()
-        .map(|name| ask(Candidate::open(name)?))
-        .collect::<Result<_, _>>()?;
-    if let [ask] = &asks[..] {
+    let mut asks: Vec<Ask> = Vec::new();
+    for name in &args.candidates {
+        for candidate in Candidate::open_all(name)? {
+            asks.push(ask(candidate)?);
+        }
+    }
+    if let ([ask], false) = (&asks[..], args.batch) {
         let bar = RunsBar::new();
         let report = scorer.score(ask, &|p| bar.show(p)).map_err(ours);
         bar.done();
@@ -180,11 +210,10 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
             to_stdout(|out| out.write_all(text(&report).as_bytes()))
         };
     }
-    let reports = if args.json {
+    if args.json || args.batch {
         return batch(&scorer, &asks);
-    } else {
-        scorer.score_batch(&asks, &mut |_, _| {}).map_err(ours)?
-    };
+    }
+    let reports = scorer.score_batch(&asks, &mut |_, _| {}).map_err(ours)?;
     to_stdout(|out| out.write_all(table(&reports).as_bytes()))
 }
 
@@ -223,7 +252,8 @@ fn lines(
 ) -> anyhow::Result<()> {
     let mut asks = Vec::new();
     for (k, line) in std::io::stdin().lock().lines().enumerate() {
-        let line = line?;
+        let line =
+            line.map_err(|e| InputError::in_file("standard input", crate::input::plain(&e)))?;
         if line.trim().is_empty() {
             continue;
         }

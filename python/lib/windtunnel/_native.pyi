@@ -47,6 +47,7 @@ class How:
         jobs: int | None,
         allow_native: bool,
         reuse_reports: bool,
+        time_limit: int,
     ) -> None: ...
 
 def open_named(name: str, params: Mapping[str, float]) -> Opened: ...

@@ -56,6 +56,7 @@ def score(
     incumbent: float | None = None,
     params: Mapping[str, float] | None = None,
     traces: str | os.PathLike[str] | None = None,
+    time_limit: int = 20,
     allow_native: bool = False,
     cache: bool = True,
 ) -> Report:
@@ -73,6 +74,7 @@ def score(
         incumbent: Score to beat: a candidate that surely does not is stopped early.
         params: Values of declared parameters, by name or ``hook.name``.
         traces: Folder with the trace files that some scenarios replay; without it they are left out.
+        time_limit: Longest time for a process to make one run, seconds.
         allow_native: Let compiled plugins run.
         cache: Give earlier reports again, and keep new ones.
 
@@ -80,7 +82,7 @@ def score(
         InputError: The suite or an argument is wrong, or there is no such candidate.
     """
     opened = opened_candidate(candidate, params)
-    how = _how(suite, split, stage, seeds, jobs, incumbent, traces, allow_native, cache)
+    how = _how(suite, split, stage, seeds, jobs, incumbent, traces, time_limit, allow_native, cache)
     return _reports([(opened, _listed(scenarios))], how)[0]
 
 
@@ -96,6 +98,7 @@ def score_batch(
     incumbent: float | None = None,
     params: Mapping[str, float] | None = None,
     traces: str | os.PathLike[str] | None = None,
+    time_limit: int = 20,
     allow_native: bool = False,
     cache: bool = True,
 ) -> list[Report]:
@@ -109,7 +112,7 @@ def score_batch(
     for one in candidates:
         candidate, own = one if isinstance(one, tuple) else (one, scenarios)
         asks.append((opened_candidate(candidate, params), _listed(own)))
-    how = _how(suite, split, stage, seeds, jobs, incumbent, traces, allow_native, cache)
+    how = _how(suite, split, stage, seeds, jobs, incumbent, traces, time_limit, allow_native, cache)
     return _reports(asks, how) if asks else []
 
 
@@ -150,6 +153,7 @@ def _how(
     jobs: int | None,
     incumbent: float | None,
     traces: str | os.PathLike[str] | None,
+    time_limit: int,
     allow_native: bool,
     cache: bool,
 ) -> _native.How:
@@ -163,6 +167,7 @@ def _how(
         jobs=jobs,
         allow_native=allow_native,
         reuse_reports=cache,
+        time_limit=time_limit,
     )
 
 
