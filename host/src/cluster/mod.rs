@@ -9,9 +9,10 @@ mod policies;
 mod predictor;
 mod prefix_lru;
 mod signals;
+mod steer;
 
 pub use front::{ClusterConfig, TraceConfig};
-pub use policies::{FrontEndPolicies, policies};
+pub use policies::{FrontEndPolicies, metered_policies, policies};
 pub use predictor::Predictor;
 
 use crate::earliest::Earliest;

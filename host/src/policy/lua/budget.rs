@@ -20,6 +20,8 @@ pub(super) struct Budget {
     limited: bool,
     left: Cell<i64>,
     run_left: Cell<i64>,
+    run_units: i64,
+    calls: Cell<u64>,
     deadline: Cell<Option<Instant>>,
     tripped: Cell<Option<&'static str>>,
 }
@@ -30,6 +32,8 @@ impl Budget {
             limited,
             left: Cell::new(0),
             run_left: Cell::new(run_units),
+            run_units,
+            calls: Cell::new(0),
             deadline: Cell::new(None),
             tripped: Cell::new(None),
         }
@@ -39,6 +43,12 @@ impl Budget {
     pub(super) fn begin(&self) {
         self.left.set(CALL_UNITS.min(self.run_left.get()));
         self.deadline.set(None);
+        self.calls.set(self.calls.get() + 1);
+    }
+
+    /// Calls made and units spent in them.
+    pub(super) fn spent(&self) -> (u64, i64) {
+        (self.calls.get(), self.run_units - self.run_left.get())
     }
 
     /// A call has ended.
@@ -100,6 +110,7 @@ mod tests {
         budget.begin();
         assert_eq!(budget.take(CALL_UNITS), Ok(()));
         budget.end();
+        assert_eq!(budget.spent(), (1, CALL_UNITS));
         budget.begin();
         assert_eq!(budget.take(CALL_UNITS), Ok(()), "a new call, a new budget");
         let error = budget.take(1).expect_err("one too many");

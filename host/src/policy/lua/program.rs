@@ -38,7 +38,42 @@ pub(super) struct Mentions {
     pub(super) reads: Interests,
 }
 
+/// Names of what a file mentions of the views and asks of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mentioned {
+    /// Fields of requests.
+    pub request: Vec<&'static str>,
+    /// Fields of instances.
+    pub instance: Vec<&'static str>,
+    /// It asks for blocks by the cache events of the instances.
+    pub precise_prefix: bool,
+    /// It asks for blocks by what was sent there before.
+    pub approximate_prefix: bool,
+    /// It asks for estimated times to first token.
+    pub estimates: bool,
+}
+
 impl Program {
+    /// What the file mentions: it can read nothing else.
+    #[must_use]
+    pub fn mentioned(&self) -> Mentioned {
+        let Mentions {
+            request,
+            instance,
+            reads,
+            ..
+        } = &self.mentions;
+        Mentioned {
+            request: request.iter().map(|f| f.name).collect(),
+            instance: instance.iter().map(|f| f.name).collect(),
+            precise_prefix: reads.has(Interests::PRECISE_PREFIX),
+            approximate_prefix: reads.has(Interests::APPROXIMATE_PREFIX),
+            estimates: ["est_ttft_us", "est_prefill_us", "est_step_us"]
+                .iter()
+                .any(|name| self.text.contains(name)),
+        }
+    }
+
     /// A policy from its text; `name` stands for the file in messages, `given` sets some of its parameters.
     ///
     /// # Errors

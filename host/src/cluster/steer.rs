@@ -1,0 +1,34 @@
+//! Taking a run to a moment of interest and another way from there: for those who ask what would have been.
+
+use super::{Cluster, NEVER, Stage};
+
+impl Cluster<'_> {
+    /// The serial number of the request that the next event routes, if that is what the next event does.
+    #[must_use]
+    pub fn about_to_route(&self) -> Option<u64> {
+        let ((at, Stage::Routing), pending) = self.due.first()? else {
+            return None;
+        };
+        // What goes first at the same time: ticks, and arrivals from the source.
+        let arrives = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
+        let ticks = self.ticks.iter().any(|(tick, ..)| tick <= at);
+        let steps = !self.independent && self.next_instance().1 < *at;
+        (arrives > *at && !ticks && !steps).then_some(pending.view.serial)
+    }
+
+    /// The next request that the router sends somewhere goes to `instance` instead. The router is asked all the same, so that its state
+    /// is what it would be.
+    ///
+    /// # Panics
+    /// When there is no such instance.
+    pub fn overrule_next(&mut self, instance: usize) {
+        assert!(instance < self.instances.len(), "instance {instance}");
+        self.front.overrule_next(instance);
+    }
+
+    /// Nothing happens any more after `us`, if the run does not end before.
+    pub fn end_at(&mut self, us: i64) {
+        let horizon = &mut self.config.engine.horizon_us;
+        *horizon = us.min(*horizon);
+    }
+}
