@@ -1,6 +1,7 @@
 //! Taking a run to a moment of interest and another way from there: for those who ask what would have been.
 
 use super::{Cluster, NEVER, Stage};
+use crate::record::Recorder;
 
 impl Cluster<'_> {
     /// The serial number of the request that the next event routes, if that is what the next event does.
@@ -30,5 +31,15 @@ impl Cluster<'_> {
     pub fn end_at(&mut self, us: i64) {
         let horizon = &mut self.config.engine.horizon_us;
         *horizon = us.min(*horizon);
+    }
+
+    /// Hands the records of the requests that are done with to `recorder`.
+    pub fn hand_over_to(&mut self, recorder: &mut dyn Recorder) {
+        self.hand_over(recorder);
+    }
+
+    /// Hands over the records of all requests, as they stand. The run cannot go on from here.
+    pub fn break_off(&mut self, recorder: &mut dyn Recorder) {
+        self.close(recorder);
     }
 }

@@ -5,12 +5,16 @@
 
 pub mod aggregate;
 pub mod candidate;
+pub mod features;
+pub mod feedback;
 pub mod flight;
+mod fork;
 mod library;
 pub mod objective;
 pub mod pool;
 pub mod protocol;
 pub mod references;
+pub mod regret;
 pub mod report;
 pub mod scenario;
 pub mod scorer;
@@ -18,6 +22,7 @@ pub mod smoke;
 mod store;
 pub mod suite;
 pub mod walls;
+pub mod watch;
 pub mod worker;
 
 pub use candidate::{Body, Candidate};

@@ -4,6 +4,7 @@ use super::candidate::Candidate;
 use super::flight::Flight;
 use super::report::Problem;
 use super::suite::Origin;
+use super::watch::{Look, Watched};
 use crate::policy::Hook;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ pub enum Task {
     Check,
     /// Make runs, up to the first that breaks off.
     Fly(Vec<Flying>),
+    /// Make a run and look closely.
+    Watch(Flying, Look),
 }
 
 /// A line to a worker.
@@ -71,6 +74,12 @@ pub struct Answer {
     /// The runs, as far as they were made.
     #[serde(default)]
     pub flights: Vec<Flight>,
+    /// Fingerprint of what it decided on its first flight.
+    #[serde(default)]
+    pub behaviour: String,
+    /// What was seen in a run that was watched.
+    #[serde(default)]
+    pub watched: Option<Watched>,
     /// The suite or a scenario is wrong: nothing that the candidate could help.
     #[serde(default)]
     pub suite_error: Option<String>,

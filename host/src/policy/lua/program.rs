@@ -49,8 +49,16 @@ pub struct Mentioned {
     pub precise_prefix: bool,
     /// It asks for blocks by what was sent there before.
     pub approximate_prefix: bool,
-    /// It asks for estimated times to first token.
-    pub estimates: bool,
+}
+
+impl Mentioned {
+    /// What either mentions.
+    pub fn add(&mut self, other: Self) {
+        self.request.extend(other.request);
+        self.instance.extend(other.instance);
+        self.precise_prefix |= other.precise_prefix;
+        self.approximate_prefix |= other.approximate_prefix;
+    }
 }
 
 impl Program {
@@ -68,9 +76,6 @@ impl Program {
             instance: instance.iter().map(|f| f.name).collect(),
             precise_prefix: reads.has(Interests::PRECISE_PREFIX),
             approximate_prefix: reads.has(Interests::APPROXIMATE_PREFIX),
-            estimates: ["est_ttft_us", "est_prefill_us", "est_step_us"]
-                .iter()
-                .any(|name| self.text.contains(name)),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::metrics::slo::{Dimension, class_name};
 use crate::metrics::stats::{Ints, percentile};
 use crate::record::{Outcome, RequestRecord, RunRecord};
+use crate::request::Sym;
 use crate::score::objective::good;
 use crate::score::scenario::{Scenario, Traffic};
 use serde::{Deserialize, Serialize};
@@ -83,16 +84,24 @@ impl Facts {
     /// Of a run.
     #[must_use]
     pub fn of(record: &RunRecord, scenario: &Scenario, traffic: &Traffic) -> Self {
-        let mut classes: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        // A handful of symbols: searched one by one.
+        let mut by_symbol: Vec<(Sym, u64, u64)> = Vec::new();
         for r in &record.requests {
             let name = record.symbols.name(r.slo_class);
-            let class = class_name(name);
-            if !classes.contains_key(class) {
-                classes.insert(class.to_owned(), (0, 0));
+            let met = u64::from(good(r, name, &scenario.targets));
+            match by_symbol.iter_mut().find(|(sym, ..)| *sym == r.slo_class) {
+                Some((_, good, offered)) => {
+                    *good += met;
+                    *offered += 1;
+                }
+                None => by_symbol.push((r.slo_class, met, 1)),
             }
-            let (met, offered) = classes.get_mut(class).expect("just put there");
-            *met += u64::from(good(r, name, &scenario.targets));
-            *offered += 1;
+        }
+        let mut classes: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for (sym, good, offered) in by_symbol {
+            let name = class_name(record.symbols.name(sym)).to_owned();
+            let sum = classes.entry(name).or_default();
+            *sum = (sum.0 + good, sum.1 + offered);
         }
         if classes.len() < 2 {
             classes.clear();
