@@ -1,8 +1,12 @@
 //! `windtunnel suite`: the suites that candidates are scored on.
 
+use super::progress::RunsBar;
+use super::score::{ScoringArgs, ours};
 use super::to_stdout;
+use crate::input::InputError;
 use crate::report::table::styled;
-use crate::score::{Split, Suite, suite_names};
+use crate::score::certify::{Certificate, DUPLICATE, HEADROOM, SPREAD, STABILITY, certify};
+use crate::score::{Progress, Split, Suite, suite_names};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::PathBuf;
@@ -17,6 +21,34 @@ pub enum SuiteCommand {
   windtunnel suite show routing-mixed
   windtunnel suite show my-suite.yaml --json")]
     Show(ShowArgs),
+    /// Find out whether a suite tells good policies from bad ones and leaves something to find
+    #[command(after_help = "Examples:
+  windtunnel suite certify routing-mixed
+  windtunnel suite certify my-suite.yaml --split train --seeds 4 --json")]
+    Certify(CertifyArgs),
+}
+
+/// `windtunnel suite certify`.
+#[derive(Args, Clone, Debug)]
+pub struct CertifyArgs {
+    /// Name or file
+    #[arg(value_name = "NAME|FILE.yaml")]
+    suite: String,
+    /// Folder with the trace files that some scenarios replay
+    #[arg(long, value_name = "DIR")]
+    traces: Option<PathBuf>,
+    /// Only this split
+    #[arg(long, value_enum)]
+    split: Option<Split>,
+    /// Seeds per scenario
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+    seeds: u32,
+    /// Processes at once; default: one per core
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// `windtunnel suite list`.
@@ -46,6 +78,7 @@ pub fn suite(command: &SuiteCommand) -> anyhow::Result<()> {
     match command {
         SuiteCommand::List(args) => list(args),
         SuiteCommand::Show(args) => show(args),
+        SuiteCommand::Certify(args) => certified(args),
     }
 }
 
@@ -154,4 +187,89 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
         )
     };
     to_stdout(|out| out.write_all(text.as_bytes()))
+}
+
+fn certified(args: &CertifyArgs) -> anyhow::Result<()> {
+    let scoring = ScoringArgs {
+        suite: args.suite.clone(),
+        traces: args.traces.clone(),
+        jobs: args.jobs,
+        allow_native: false,
+        no_cache: true,
+    };
+    let suite = scoring.suite()?;
+    let splits = args.split.map_or(Split::ALL.to_vec(), |split| vec![split]);
+    let bar = RunsBar::new();
+    let certificate = certify(
+        &scoring.scorer()?,
+        &suite,
+        &splits,
+        args.seeds,
+        &|done, of| {
+            bar.show(Progress {
+                what: "policies: counting",
+                done,
+                of,
+            });
+        },
+    );
+    bar.done();
+    let certificate = certificate.map_err(ours)?;
+    let text = if args.json {
+        format!("{}\n", serde_json::to_string_pretty(&certificate)?)
+    } else {
+        certificate_table(&certificate)
+    };
+    to_stdout(|out| out.write_all(text.as_bytes()))?;
+    let failing = certificate
+        .scenarios
+        .iter()
+        .filter(|s| !s.failures.is_empty());
+    match failing.count() {
+        0 => Ok(()),
+        n => Err(InputError::in_file(
+            certificate.suite,
+            format!(
+                "{n} of {} scenarios do not pass",
+                certificate.scenarios.len()
+            ),
+        )
+        .into()),
+    }
+}
+
+fn certificate_table(certificate: &Certificate) -> String {
+    let mut table = styled(&[
+        "Scenario",
+        "Spread",
+        "Ranks",
+        "Headroom",
+        "reached by",
+        "Load",
+        "Most like",
+        "",
+    ]);
+    for c in &certificate.scenarios {
+        let nearest = c.nearest.as_ref();
+        table.add_row([
+            format!("{} {}", c.split, c.id),
+            format!("{:.1}", c.spread),
+            c.stability.map_or(String::new(), |s| format!("{s:.2}")),
+            format!("{:.1}", c.headroom),
+            c.clairvoyant.clone(),
+            format!("{:.2}", c.load),
+            nearest.map_or(String::new(), |(id, alike)| format!("{id} {alike:.2}")),
+            if c.failures.is_empty() {
+                "ok".into()
+            } else {
+                c.failures.join("; ")
+            },
+        ]);
+    }
+    format!(
+        "{table}\nSpread: worst to best reference, %. Ranks: agreement of the references' order between {} seeds. Headroom: best reference to the\n\
+         best policy under exact information, %. Load: computing time over the time of arrivals. Most like: rank correlation of costs.\n\
+         Asked: spread {SPREAD}, ranks {STABILITY}, headroom {HEADROOM}, load 0.6 to 1.1 (admission 1.1 to 2), likeness below {DUPLICATE}.\n",
+        certificate.seeds
+    )
 }

@@ -229,6 +229,31 @@ impl Distribution {
     }
 }
 
+/// Spearman's rank correlation of two equally long lists: Pearson's of their ranks, equal values sharing the mean of theirs. `None` when
+/// one of them has a single value only.
+#[must_use]
+pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
+    let (a, b) = (ranks(a), ranks(b));
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
+    let (ma, mb) = (mean(&a), mean(&b));
+    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
+        a.iter().zip(&b).map(|(x, y)| f(x - ma, y - mb)).sum()
+    };
+    let (ab, aa, bb) = (sum(&|x, y| x * y), sum(&|x, _| x * x), sum(&|_, y| y * y));
+    (aa > 0.0 && bb > 0.0).then(|| ab / (aa * bb).sqrt())
+}
+
+fn ranks(values: &[f64]) -> Vec<f64> {
+    values
+        .iter()
+        .map(|v| {
+            let less = values.iter().filter(|w| *w < v).count();
+            let equal = values.iter().filter(|w| *w == v).count();
+            less as f64 + (equal as f64 + 1.0) / 2.0
+        })
+        .collect()
+}
+
 /// Jain's fairness index (sum x)^2 / (n sum x^2): 1 when all are equal (all zero and none included), 1/n when one has all.
 #[must_use]
 pub fn jain(values: impl IntoIterator<Item = f64>) -> f64 {

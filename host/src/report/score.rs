@@ -45,14 +45,13 @@ pub fn text(report: &Report) -> String {
         let mut table = styled(&[
             "Scenario",
             "Score",
-            "Goodput",
+            "SLO met",
             "TTFT p50",
-            "TTFT p99",
-            "TPOT p99",
-            "Hit rate",
+            "p99",
+            "Hits",
             "Lost",
             "Best reference",
-            "its TTFT p99",
+            "its p99",
         ]);
         for s in &report.scenarios {
             let (Some(m), Some(r)) = (&s.metrics, &s.reference_metrics) else {
@@ -64,8 +63,7 @@ pub fn text(report: &Report) -> String {
                 format!("{:.1}%", 100.0 * m.goodput),
                 format!("{:.0}", m.ttft_ms.p50),
                 format!("{:.0}", m.ttft_ms.p99),
-                format!("{:.1}", m.tpot_ms.p99),
-                format!("{:.1}%", 100.0 * m.hit_rate),
+                format!("{:.0}%", 100.0 * m.hit_rate),
                 (m.offered - m.completed).to_string(),
                 s.best_builtin.clone().unwrap_or_default(),
                 format!("{:.0}", r.ttft_ms.p99),

@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod candidate;
+pub mod certify;
 pub mod features;
 pub mod feedback;
 pub mod flight;

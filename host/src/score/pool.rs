@@ -122,7 +122,7 @@ impl Pool {
                 Ok(answer)
             }
             Err(problem) => Ok(Answer {
-                problems: vec![problem],
+                problems: vec![*problem],
                 ..Answer::default()
             }),
         }
@@ -206,24 +206,27 @@ fn spawn(command: Command) -> io::Result<Child> {
 
 impl Worker {
     /// Asks and waits for the answer; a worker that gives none is no good any more.
-    fn ask(&mut self, job: &Job, wall: Duration) -> Result<Answer, Problem> {
-        let mut line = serde_json::to_vec(job).map_err(|e| crash(&e.to_string()))?;
+    fn ask(&mut self, job: &Job, wall: Duration) -> Result<Answer, Box<Problem>> {
+        let mut line = serde_json::to_vec(job).map_err(|e| Box::new(crash(&e.to_string())))?;
         line.push(b'\n');
         if self.input.write_all(&line).is_err() {
-            return Err(self.crashed());
+            return Err(Box::new(self.crashed()));
         }
         match self.answers.recv_timeout(wall) {
-            Ok(Ok(line)) if line.ends_with(b"\n") => serde_json::from_slice(&line)
-                .map_err(|_| crash("the candidate's process gave an answer that makes no sense")),
-            Ok(_) | Err(RecvTimeoutError::Disconnected) => Err(self.crashed()),
-            Err(RecvTimeoutError::Timeout) => Err(Problem::new(
+            Ok(Ok(line)) if line.ends_with(b"\n") => serde_json::from_slice(&line).map_err(|_| {
+                Box::new(crash(
+                    "the candidate's process gave an answer that makes no sense",
+                ))
+            }),
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => Err(Box::new(self.crashed())),
+            Err(RecvTimeoutError::Timeout) => Err(Box::new(Problem::new(
                 ProblemKind::Limit,
                 "",
                 format!(
                     "the candidate's process gave no answer within {} s and was ended",
                     wall.as_secs()
                 ),
-            )),
+            ))),
         }
     }
 

@@ -30,6 +30,9 @@ pub struct Flying {
     pub seed: u64,
     /// Requests.
     pub requests: u64,
+    /// All signals are fresh and output lengths are predicted exactly: for finding out what could be reached.
+    #[serde(default)]
+    pub exact: bool,
 }
 
 /// What a worker is to do with a candidate.

@@ -83,18 +83,23 @@ impl Source for Replay {
 }
 
 impl Scenario {
-    /// Resolves the scenario `id` of `suite`.
+    /// Resolves the scenario `id` of `suite`; with `exact`, all signals are fresh and output lengths predicted exactly.
     ///
     /// # Errors
     /// When there is none, or its model, cluster or targets make no sense.
-    pub fn open(suite: &Suite, id: &str) -> Result<Self, InputError> {
+    pub fn open(suite: &Suite, id: &str, exact: bool) -> Result<Self, InputError> {
         let Some((_, keys)) = suite.scenario(id) else {
             return Err(InputError::new(format!(
                 "suite {} has no scenario \"{id}\"",
                 suite.label()
             )));
         };
-        let cluster = keys.cluster.over(&suite.file.cluster);
+        let mut cluster = keys.cluster.over(&suite.file.cluster);
+        if exact {
+            cluster.snapshot_refresh_interval_us = Some(0);
+            cluster.cache_signal_delay_us = Some(0);
+            cluster.output_predictor = Some("exact".into());
+        }
         let (config, latency) = cluster_of(&cluster, suite)
             .map_err(|e| InputError::new(format!("scenario {id}: {}", e.message())))?;
         Ok(Self {

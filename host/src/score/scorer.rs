@@ -451,6 +451,24 @@ impl Scorer {
         Ok(())
     }
 
+    /// Makes runs of a candidate with all processes, without comparing them to anything. `None` where one broke off.
+    ///
+    /// # Errors
+    /// Only trouble that is not the candidate's.
+    pub fn flights(
+        &self,
+        suite: &Arc<Suite>,
+        candidate: Candidate,
+        flyings: &[Flying],
+    ) -> Result<Vec<Option<Flight>>, Trouble> {
+        let ask = Ask::new(candidate, Arc::clone(suite));
+        let all = Share {
+            first: 0,
+            places: self.pool.places(),
+        };
+        Ok(self.fly(&ask, flyings, all, &|_| {})?.flights)
+    }
+
     /// All runs that a full scoring starts with.
     fn all_flyings(&self, ask: &Ask) -> Result<Vec<Flying>, Trouble> {
         let scenarios = chosen(ask)?;
@@ -669,6 +687,7 @@ fn quick_flyings(ask: &Ask, scenarios: &[&ScenarioKeys]) -> Vec<Flying> {
         scenario: s.id.clone(),
         seed: s.seed,
         requests: QUICK_REQUESTS.min(ask.suite.file.requests),
+        exact: false,
     };
     scenarios.iter().map(flying).collect()
 }
@@ -682,12 +701,17 @@ fn full_flyings(
         let (scenario, first) = (s.id.clone(), s.seed);
         seeds.clone().map(move |k| Flying {
             scenario: scenario.clone(),
-            // Scenarios whose first seeds are neighbours share none.
-            seed: first + 1_000_003 * u64::from(k),
+            seed: nth_seed(first, k),
             requests: ask.suite.file.requests,
+            exact: false,
         })
     };
     scenarios.iter().flat_map(flying).collect()
+}
+
+/// The seeds of a scenario. Scenarios whose first seeds are neighbours share none.
+pub(super) fn nth_seed(first: u64, k: u32) -> u64 {
+    first + 1_000_003 * u64::from(k)
 }
 
 fn suite_trouble(answer: &Answer) -> Result<(), InputError> {

@@ -39,8 +39,8 @@ pub fn serve(walls: &Walls) -> io::Result<()> {
 #[derive(Default)]
 struct Worker {
     suite: Option<Arc<Suite>>,
-    /// Of the suite.
-    scenarios: HashMap<String, Scenario>,
+    /// Of the suite, by name and whether signals are exact.
+    scenarios: HashMap<(String, bool), Scenario>,
 }
 
 impl Worker {
@@ -108,12 +108,17 @@ impl Worker {
         Ok(())
     }
 
-    fn scenario(&mut self, suite: &Suite, id: &str) -> Result<&mut Scenario, InputError> {
-        if !self.scenarios.contains_key(id) {
-            let scenario = Scenario::open(suite, id)?;
-            self.scenarios.insert(id.to_owned(), scenario);
+    fn scenario(&mut self, suite: &Suite, flying: &Flying) -> Result<&mut Scenario, InputError> {
+        use std::collections::hash_map::Entry;
+        match self
+            .scenarios
+            .entry((flying.scenario.clone(), flying.exact))
+        {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                Ok(place.insert(Scenario::open(suite, &flying.scenario, flying.exact)?))
+            }
         }
-        Ok(self.scenarios.get_mut(id).expect("just put there"))
     }
 
     /// One run, watched.
@@ -137,7 +142,7 @@ impl Worker {
         spec: &PolicySpec,
         flying: &Flying,
     ) -> Result<Result<Flight, Problem>, InputError> {
-        let scenario = self.scenario(suite, &flying.scenario)?;
+        let scenario = self.scenario(suite, flying)?;
         let traffic = scenario.traffic(suite, flying.seed, flying.requests)?;
         let here = |kind, message: &str| Problem {
             scenario: Some(flying.scenario.clone()),
