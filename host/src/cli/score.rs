@@ -73,10 +73,14 @@ pub fn cache_folder() -> Option<PathBuf> {
 /// `windtunnel score`.
 #[derive(Args, Clone, Debug)]
 pub struct ScoreArgs {
-    /// Policy name, FILE.lua, FILE.so[:name], bundle FILE.yaml, or a folder with policies.yaml or files called after hooks
-    /// (routing.lua, ...); several are scored one by one; - takes JSON lines {"candidate": "Lua text" or {"routing": "Lua text", ...}}
+    /// Policy name, FILE.lua, FILE.so[:name], bundle FILE.yaml, or a folder: with policies.yaml or files called after hooks (routing.lua, ...)
+    /// it is one candidate, else each of its scripts is. Several are scored one by one; - takes JSON lines from standard
+    /// input: {"candidate": "Lua text" or {"routing": "Lua text", ...}}, and if you like "id", "scenarios", "params"
     #[arg(required = true, value_name = "CANDIDATE")]
     candidates: Vec<String>,
+    /// Print a JSON line for each candidate, in order, however many there are
+    #[arg(long)]
+    batch: bool,
     #[command(flatten)]
     scoring: ScoringArgs,
     /// Which scenarios: train tells everything, val only scores, holdout only the total
@@ -94,7 +98,7 @@ pub struct ScoreArgs {
     /// Score to beat: a candidate that surely does not is stopped early
     #[arg(long, value_name = "SCORE")]
     incumbent: Option<f64>,
-    /// Print JSON: the whole report, or a line for each of several candidates
+    /// Print JSON: the whole report, with several candidates a line for each
     #[arg(long)]
     json: bool,
 }
@@ -160,12 +164,13 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
         }
         return lines(&scorer, &ask);
     }
-    let asks: Vec<Ask> = args
-        .candidates
-        .iter()
-        .map(|name| ask(Candidate::open(name)?))
-        .collect::<Result<_, _>>()?;
-    if let [ask] = &asks[..] {
+    let mut asks: Vec<Ask> = Vec::new();
+    for name in &args.candidates {
+        for candidate in Candidate::open_all(name)? {
+            asks.push(ask(candidate)?);
+        }
+    }
+    if let ([ask], false) = (&asks[..], args.batch) {
         let bar = RunsBar::new();
         let report = scorer.score(ask, &|p| bar.show(p)).map_err(ours);
         bar.done();
@@ -176,11 +181,10 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
             to_stdout(|out| out.write_all(text(&report).as_bytes()))
         };
     }
-    let reports = if args.json {
+    if args.json || args.batch {
         return batch(&scorer, &asks);
-    } else {
-        scorer.score_batch(&asks, &mut |_, _| {}).map_err(ours)?
-    };
+    }
+    let reports = scorer.score_batch(&asks, &mut |_, _| {}).map_err(ours)?;
     to_stdout(|out| out.write_all(table(&reports).as_bytes()))
 }
 
