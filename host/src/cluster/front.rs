@@ -106,8 +106,8 @@ pub(super) struct FrontEnd {
     shed_by_class: BTreeMap<String, u64>,
     decisions: Vec<Decision>,
     sights: Sights,
-    /// Answers the next routing in the router's place.
-    overruling: Option<usize>,
+    /// Where requests go instead of where the router sends them, by serial number; `u32::MAX` and beyond the end: as the router says.
+    overruling: Vec<u32>,
     fault: Option<String>,
 }
 
@@ -165,7 +165,7 @@ impl FrontEnd {
             shed_by_class: BTreeMap::new(),
             decisions: Vec::new(),
             sights: Sights::default(),
-            overruling: None,
+            overruling: Vec::new(),
             fault: None,
         }
     }
@@ -180,9 +180,9 @@ impl FrontEnd {
         self.counters.1 || self.trace.sights || self.scrapes.looks(now)
     }
 
-    /// The next request that the router sends somewhere goes to `instance` instead.
-    pub(super) fn overrule_next(&mut self, instance: usize) {
-        self.overruling = Some(instance);
+    /// From now on requests go where `choices` says, by serial number.
+    pub(super) fn overrule(&mut self, choices: Vec<u32>) {
+        self.overruling = choices;
     }
 
     /// What policies see of a request.
@@ -315,7 +315,10 @@ impl FrontEnd {
             }
             Route::Hold { retry_after_us } => return Routed::Held(retry_after_us),
         };
-        let chosen = self.overruling.take().unwrap_or(chosen);
+        let chosen = match self.overruling.get(pending.view.serial as usize) {
+            Some(&other) if other != u32::MAX => other as usize,
+            _ => chosen,
+        };
         if self.trace.sights {
             self.watch(now, pending, chosen, instances);
         }

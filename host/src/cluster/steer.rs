@@ -17,25 +17,21 @@ impl Cluster<'_> {
         (arrives > *at && !ticks && !steps).then_some(pending.view.serial)
     }
 
-    /// The next request that the router sends somewhere goes to `instance` instead. The router is asked all the same, so that its state
-    /// is what it would be.
+    /// From now on requests go to the instances that `choices` has at their serial numbers; `u32::MAX`, and what lies beyond its end, is as
+    /// the router says. The router is asked all the same, and may hold a request back.
     ///
     /// # Panics
     /// When there is no such instance.
-    pub fn overrule_next(&mut self, instance: usize) {
-        assert!(instance < self.instances.len(), "instance {instance}");
-        self.front.overrule_next(instance);
+    pub fn overrule(&mut self, choices: Vec<u32>) {
+        let there = |i: &u32| *i == u32::MAX || (*i as usize) < self.instances.len();
+        assert!(choices.iter().all(there), "choices of instances");
+        self.front.overrule(choices);
     }
 
     /// Nothing happens any more after `us`, if the run does not end before.
     pub fn end_at(&mut self, us: i64) {
         let horizon = &mut self.config.engine.horizon_us;
         *horizon = us.min(*horizon);
-    }
-
-    /// Hands the records of the requests that are done with to `recorder`.
-    pub fn hand_over_to(&mut self, recorder: &mut dyn Recorder) {
-        self.hand_over(recorder);
     }
 
     /// Hands over the records of all requests, as they stand. The run cannot go on from here.

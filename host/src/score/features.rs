@@ -43,10 +43,22 @@ pub fn of(
         .filter(|c| c.chosen.len() > 1)
         .fold(Choices::default(), Choices::plus);
     let share = |n: u64, of: u64, none: f64| if of == 0 { none } else { n as f64 / of as f64 };
-    add("cache_vs_load", share(all.by_prefix, all.by_prefix + all.by_load, 0.5));
-    add("agreement.least-loaded", share(all.least_loaded, all.decisions, 0.0));
-    add("agreement.round-robin", share(all.in_turn, all.decisions, 0.0));
-    add("agreement.longest-prefix", share(all.longest_prefix, all.with_prefix, 0.0));
+    add(
+        "cache_vs_load",
+        share(all.by_prefix, all.by_prefix + all.by_load, 0.5),
+    );
+    add(
+        "agreement.least-loaded",
+        share(all.least_loaded, all.decisions, 0.0),
+    );
+    add(
+        "agreement.round-robin",
+        share(all.in_turn, all.decisions, 0.0),
+    );
+    add(
+        "agreement.longest-prefix",
+        share(all.longest_prefix, all.with_prefix, 0.0),
+    );
     let grown = flights.iter().map(|f| f.state_bytes).max();
     add("state_bytes", grown.unwrap_or(0) as f64);
     let (calls, units) = flights.iter().fold((0, 0), |(calls, units), f| {

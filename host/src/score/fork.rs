@@ -39,7 +39,10 @@ pub fn in_a_copy(work: impl FnOnce() -> Vec<u8>) -> io::Result<Vec<u8>> {
             drop(reader);
             let answer = catch_unwind(AssertUnwindSafe(work)).unwrap_or_default();
             let _ = File::from(writer).write_all(&answer);
-            #[allow(unsafe_code, reason = "nothing of the original's is run on the way out")]
+            #[allow(
+                unsafe_code,
+                reason = "nothing of the original's is run on the way out"
+            )]
             // SAFETY: it does not return.
             unsafe {
                 libc::_exit(0)

@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod candidate;
 pub mod certify;
 pub mod features;
+mod feed;
 pub mod feedback;
 pub mod flight;
 mod fork;

@@ -1,7 +1,7 @@
 //! Regret: what other routing choices would have brought, found out by making them.
 //!
-//! At a decision the whole simulation is copied ([`fork`]) and goes on from there with another choice; everything after it
-//! happens as the policy then decides. What counts is the request-time of the next seconds: every request's time in the system, and once
+//! At a decision the whole simulation is copied ([`fork`]) and goes on from there with another choice; all later requests go where
+//! they went before, so that the difference is this decision's alone. What counts is the request-time of the next seconds: every request's time in the system, and once
 //! more its time until its first token, so that a choice that helps one request and harms its neighbours is charged for both.
 
 use super::feedback::facts::Served;
@@ -12,7 +12,7 @@ use crate::input::InputError;
 use crate::latency::Estimator;
 use crate::policy::PolicySpec;
 use crate::record::{Outcome, RequestRecord, RunRecord, Sight, Standing};
-use crate::request::{Source, Symbols};
+use crate::request::Source;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,6 +111,7 @@ pub fn of(
     };
     let config = scenario.config(seed, traffic.horizon_us);
     let block_size = config.engine.block_size;
+    let choices = choices(record);
     let mut points = points(record, estimator, block_size, spread, worst);
     if config.instances < 2 {
         regret.none = Some("there is one instance".into());
@@ -126,7 +127,8 @@ pub fn of(
         {
             let end_us = point.at_us + window_us;
             for way in &mut point.others {
-                match other_way(&mut cluster, way.instance, &point.serial, point.at_us, end_us) {
+                let otherwise = with(&choices, serial, way.instance);
+                match other_way(&mut cluster, otherwise, serial, point.at_us, end_us) {
                     Ok(Some((cost, ttft_ms))) => {
                         way.extra_ms = cost;
                         way.ttft_ms = ttft_ms;
@@ -143,17 +145,9 @@ pub fn of(
         if !cluster.advance() {
             break;
         }
-        cluster.hand_over_to(&mut Nobody);
     }
     regret.sum_up();
     Ok(regret)
-}
-
-/// Takes no records.
-struct Nobody;
-
-impl crate::record::Recorder for Nobody {
-    fn record(&mut self, _request: RequestRecord, _symbols: &Symbols) {}
 }
 
 fn window_us(traffic: &Traffic) -> i64 {
@@ -209,23 +203,33 @@ fn points(
     record.sights.iter().enumerate().filter_map(point).collect()
 }
 
-/// What comes of another choice at the decision at hand: request-time until `end_us` and the request's time to first token,
-/// milliseconds. `None` when the run breaks off there.
+/// Where each request went, by serial number.
+fn choices(record: &RunRecord) -> Vec<u32> {
+    let mut choices = vec![u32::MAX; record.requests.len()];
+    for (sight, _) in record.sights.iter() {
+        choices[sight.request.serial as usize] = sight.chosen;
+    }
+    choices
+}
+
+/// The same but for one request.
+fn with(choices: &[u32], serial: u64, instance: u32) -> Vec<u32> {
+    let mut choices = choices.to_vec();
+    choices[serial as usize] = instance;
+    choices
+}
+
+/// What comes of other choices from the decision at hand on: request-time until `end_us` and the time to first token of request
+/// `serial`, milliseconds. `None` when the run breaks off there.
 fn other_way(
     cluster: &mut Cluster<'_>,
-    instance: u32,
-    serial: &u64,
+    choices: Vec<u32>,
+    serial: u64,
     from_us: i64,
     end_us: i64,
 ) -> std::io::Result<Option<(f64, Option<f64>)>> {
     let answer = fork::in_a_copy(|| {
-        cluster.overrule_next(instance as usize);
-        cluster.end_at(end_us);
-        while cluster.advance() {}
-        let mut records: Vec<RequestRecord> = Vec::new();
-        cluster.break_off(&mut records);
-        let cost = request_ms(&records, from_us, end_us);
-        let ttft = first_token_ms(records.iter().find(|r| r.serial == *serial), end_us);
+        let (cost, ttft) = run_on(cluster, choices, serial, from_us, end_us);
         let mut answer = cost.to_le_bytes().to_vec();
         answer.extend(ttft.unwrap_or(-1.0).to_le_bytes());
         answer
@@ -234,7 +238,29 @@ fn other_way(
         let bytes = answer.get(at..at + 8)?.try_into().ok()?;
         Some(f64::from_le_bytes(bytes))
     };
-    Ok(number(0).zip(number(8)).map(|(cost, ttft)| (cost, (ttft >= 0.0).then_some(ttft))))
+    Ok(number(0)
+        .zip(number(8))
+        .map(|(cost, ttft)| (cost, (ttft >= 0.0).then_some(ttft))))
+}
+
+/// Runs on with other choices; the run is over then.
+fn run_on(
+    cluster: &mut Cluster<'_>,
+    choices: Vec<u32>,
+    serial: u64,
+    from_us: i64,
+    end_us: i64,
+) -> (f64, Option<f64>) {
+    cluster.overrule(choices);
+    cluster.end_at(end_us);
+    while cluster.advance() {}
+    let mut records: Vec<RequestRecord> = Vec::new();
+    cluster.break_off(&mut records);
+    let own = records.iter().find(|r| r.serial == serial);
+    (
+        request_ms(&records, from_us, end_us),
+        first_token_ms(own, end_us),
+    )
 }
 
 /// Time to first token, if that comes before `end_us`, milliseconds.
@@ -289,13 +315,95 @@ impl Regret {
     fn sum_up(&mut self) {
         let sampled: Vec<&Fork> = self.forks.iter().filter(|f| f.sampled).collect();
         let n = sampled.len().max(1) as f64;
-        let regrets = crate::metrics::stats::Floats::new(sampled.iter().map(|f| f.regret_ms).collect());
+        let regrets =
+            crate::metrics::stats::Floats::new(sampled.iter().map(|f| f.regret_ms).collect());
         self.mean_ms = sampled.iter().map(|f| f.regret_ms).sum::<f64>() / n;
         self.p90_ms = crate::metrics::stats::percentile(&regrets, 90.0);
         let half = |f: &&&Fork| {
             let own = f.chosen.ttft_ms.unwrap_or(f64::INFINITY);
-            f.others.iter().any(|way| way.ttft_ms.is_some_and(|ttft| 2.0 * ttft < own))
+            f.others
+                .iter()
+                .any(|way| way.ttft_ms.is_some_and(|ttft| 2.0 * ttft < own))
         };
         self.twice = sampled.iter().filter(half).count() as f64 / n;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score::candidate::Candidate;
+    use crate::score::suite::{Origin, Suite};
+
+    const SUITE: &str = r#"
+name: small
+version: 1
+hooks: [routing]
+requests: 400
+cluster: {model: llama-3.1-8b-instruct, hardware: H100, tensor_parallelism: 2, instances: 3, total_kv_blocks: 4000}
+objectives: [{metric: ttft_mean}]
+references: {rr: {routing: {policy: round-robin}}}
+scenarios:
+  train: [{id: rag, family: rag, workload: workloads/rag.yaml, rate: 110, seed: 7}]
+"#;
+
+    /// Where `policy` sends a request in the middle of a run, and what each instance costs more.
+    fn ways(policy: &str) -> (u32, Vec<f64>) {
+        let origin = Origin::Shipped("routing-mixed".into());
+        let suite = Suite::of_text(origin, SUITE.into(), None).expect("a suite");
+        let mut scenario = Scenario::open(&suite, "rag", false).expect("a scenario");
+        let traffic = scenario.traffic(&suite, 7, 400).expect("traffic");
+        let opened = Candidate::open(policy).expect("a policy").resolve(&suite);
+        let Ok(opened) = opened else {
+            panic!("{policy} opens")
+        };
+        let run = |sights: bool| {
+            let mut config = scenario.config(7, traffic.horizon_us);
+            config.trace.sights = sights;
+            config
+        };
+        let made = |source: &mut crate::score::scenario::Replay| {
+            policies(&opened.spec, 3, 128, source.symbols_mut()).expect("policies")
+        };
+        let mut source = traffic.replay();
+        let (front, hooks) = made(&mut source);
+        let base = Cluster::new(run(true), scenario.latency(), front, hooks, &mut source);
+        let base = base.run(&mut |_| {});
+        let mut sights = base.sights.iter();
+        let sight = sights.find(|(s, _)| s.request.serial == 200);
+        let (chosen, from_us) = sight.map(|(s, _)| (s.chosen, s.clock_us)).expect("routed");
+        let end_us = from_us + 2_000_000;
+        let before = request_ms(&base.requests, from_us, end_us);
+        let extra = (0..3).map(|instance| {
+            let mut source = traffic.replay();
+            let (front, hooks) = made(&mut source);
+            let config = run(false);
+            let mut cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
+            while cluster.about_to_route() != Some(200) {
+                assert!(cluster.advance(), "request 200 is routed");
+            }
+            let otherwise = with(&choices(&base), 200, instance);
+            let (cost, ttft) = run_on(&mut cluster, otherwise, 200, from_us, end_us);
+            if instance == chosen {
+                let own = first_token_ms(base.requests.get(200), end_us);
+                assert_eq!((cost, ttft), (before, own), "the same choice, the same run");
+            }
+            cost - before
+        });
+        (chosen, extra.collect())
+    }
+
+    #[test]
+    fn the_choice_that_was_made_costs_nothing_extra_and_a_crowd_costs_much() {
+        for policy in ["least-loaded", "round-robin", "always-busiest"] {
+            let (chosen, extra) = ways(policy);
+            assert_eq!(extra[chosen as usize], 0.0, "{policy}: {extra:?}");
+            let best = extra.iter().copied().fold(0.0, f64::min);
+            match policy {
+                // Everybody waits at one place: elsewhere this request is served at once.
+                "always-busiest" => assert!(best < -1_000.0, "{extra:?}"),
+                _ => assert!(best > -1_000.0, "{policy}: {extra:?}"),
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::aggregate::{Compared, Total, is_regression, total};
 use super::candidate::Candidate;
+use super::feed::{Flown, feed};
 use super::flight::{Flight, Metrics};
 use super::pool::{Pool, WorkerCommand};
 use super::protocol::{Answer, Flying, Task};
@@ -15,7 +16,9 @@ use super::report::{
 };
 use super::store::Store;
 use super::suite::{ScenarioKeys, Split, Suite};
+use super::watch::Look;
 use crate::input::InputError;
+use crate::policy::Hook;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -164,6 +167,17 @@ pub struct Scorer {
 struct Runs {
     flights: Vec<Option<Flight>>,
     problems: Vec<Problem>,
+    /// Runs that worked, of those that were tried.
+    worked: Option<(usize, usize)>,
+}
+
+/// What the stage quick brought.
+struct Quick<'a> {
+    total: Total,
+    picked: Vec<&'a ScenarioKeys>,
+    flyings: Vec<Flying>,
+    flights: Vec<Option<Flight>>,
+    compared: Vec<Compared>,
 }
 
 /// The part of the pool that works for one candidate.
@@ -272,7 +286,7 @@ impl Scorer {
         if ask.candidate.is_native() && !self.settings.allow_native {
             let message = "compiled plugins run only with --allow-native: machine code can be walled in, but not trusted with its own score";
             let problem = Problem::new(ProblemKind::Native, "", message);
-            return Ok(failed(ask, Stage::Lint, vec![problem], Vec::new()));
+            return Ok(failed(ask, Stage::Lint, vec![problem], Vec::new(), None));
         }
         let check = self
             .pool
@@ -285,7 +299,7 @@ impl Scorer {
             } else {
                 Stage::Smoke
             };
-            return Ok(failed(ask, stage, check.problems, check.warnings));
+            return Ok(failed(ask, stage, check.problems, check.warnings, None));
         }
         if ask.until == Until::Smoke {
             let reason = "only the stage smoke was asked for";
@@ -294,15 +308,22 @@ impl Scorer {
         let in_stages = ask.split == Split::Train && ask.until == Until::Auto;
         if (in_stages && scenarios.len() > 1) || ask.until == Until::Quick {
             let quick = self.quick(ask, &scenarios, share, progress)?;
-            let (estimate, surely_below) = match quick {
-                Ok(total) => (
-                    total.score,
-                    ask.incumbent.is_some_and(|best| {
-                        total.score + total.half_width.unwrap_or(0.0) < best - MARGIN
-                    }),
-                ),
-                Err(problems) => return Ok(failed(ask, Stage::Quick, problems, check.warnings)),
+            let quick = match quick {
+                Ok(quick) => quick,
+                Err(runs) => {
+                    return Ok(failed(
+                        ask,
+                        Stage::Quick,
+                        runs.problems,
+                        check.warnings,
+                        runs.worked,
+                    ));
+                }
             };
+            let estimate = quick.total.score;
+            let surely_below = ask.incumbent.is_some_and(|best| {
+                estimate + quick.total.half_width.unwrap_or(0.0) < best - MARGIN
+            });
             let reason = if ask.until == Until::Quick {
                 Some("only the stage quick was asked for".to_owned())
             } else if surely_below {
@@ -313,20 +334,30 @@ impl Scorer {
                 None
             };
             if let Some(reason) = reason {
-                return Ok(stopped(ask, Stage::Quick, &reason, Some(estimate), &check));
+                let mut report = stopped(ask, Stage::Quick, &reason, Some(estimate), &check);
+                let flown = Flown {
+                    suite: &ask.suite,
+                    scenarios: &quick.picked,
+                    flyings: &quick.flyings,
+                    flights: &quick.flights,
+                    compared: &quick.compared,
+                };
+                let rows = self.rows(ask, flown);
+                self.feed(&mut report, &rows, ask, flown, &check.hooks, share);
+                return Ok(report);
             }
         }
         self.full(ask, &scenarios, share, progress, check)
     }
 
     /// What is flown in the stage quick.
-    fn quick(
+    fn quick<'a>(
         &self,
         ask: &Ask,
-        scenarios: &[&ScenarioKeys],
+        scenarios: &[&'a ScenarioKeys],
         share: Share,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Result<Total, Vec<Problem>>, Trouble> {
+    ) -> Result<Result<Quick<'a>, Runs>, Trouble> {
         let picked = pick(scenarios);
         let flyings = quick_flyings(ask, &picked);
         self.know_references(ask, &flyings, share, progress)?;
@@ -338,7 +369,7 @@ impl Scorer {
             });
         })?;
         if !runs.problems.is_empty() {
-            return Ok(Err(runs.problems));
+            return Ok(Err(runs));
         }
         let compared = self.compare(ask, &picked, &flyings, &runs.flights);
         let mut total = total(&compared, ask.suite.file.regression_weight);
@@ -347,7 +378,13 @@ impl Scorer {
         let mean = scores.iter().sum::<f64>() / scores.len() as f64;
         let spread = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>();
         total.half_width = Some((spread / scores.len() as f64).sqrt().max(MARGIN));
-        Ok(Ok(total))
+        Ok(Ok(Quick {
+            total,
+            picked,
+            flyings,
+            flights: runs.flights,
+            compared,
+        }))
     }
 
     fn full(
@@ -383,14 +420,8 @@ impl Scorer {
                 });
             })?;
             if !runs.problems.is_empty() {
-                let flown = runs.flights.iter().flatten().count();
-                let mut report = failed(ask, Stage::Full, runs.problems, check.warnings);
-                report.feedback = format!(
-                    "It works in {flown} of {} runs.\n{}",
-                    new.len(),
-                    report.feedback
-                );
-                return Ok(report);
+                let (problems, warnings) = (runs.problems, check.warnings);
+                return Ok(failed(ask, Stage::Full, problems, warnings, runs.worked));
             }
             flyings.extend(new);
             flights.extend(runs.flights);
@@ -402,7 +433,18 @@ impl Scorer {
                     .zip(total.half_width)
                     .is_some_and(|(best, w)| total.score + w < best - MARGIN);
             if seeds >= most || sure {
-                return Ok(self.told(ask, scenarios, &flyings, &flights, &compared, total, check));
+                let flown = Flown {
+                    suite: &ask.suite,
+                    scenarios,
+                    flyings: &flyings,
+                    flights: &flights,
+                    compared: &compared,
+                };
+                let rows = self.rows(ask, flown);
+                let hooks = check.hooks.clone();
+                let mut report = told(ask, rows.clone(), flown, total, check);
+                self.feed(&mut report, &rows, ask, flown, &hooks, share);
+                return Ok(report);
             }
             from = seeds;
             seeds += 1;
@@ -528,11 +570,14 @@ impl Scorer {
         let mut runs = Runs {
             flights: vec![None; flyings.len()],
             problems: Vec::new(),
+            worked: None,
         };
+        let tried = all.len();
         for (k, answer) in all {
             runs.problems.extend(answer.problems);
             runs.flights[k] = answer.flights.into_iter().next();
         }
+        runs.worked = Some((runs.flights.iter().flatten().count(), tried));
         Ok(runs)
     }
 
@@ -560,93 +605,134 @@ impl Scorer {
         scenarios.iter().map(compare).collect()
     }
 
-    /// The report on a candidate that went all the way.
-    #[allow(clippy::too_many_arguments, reason = "all of it is told")]
-    fn told(
-        &self,
-        ask: &Ask,
-        scenarios: &[&ScenarioKeys],
-        flyings: &[Flying],
-        flights: &[Option<Flight>],
-        compared: &[Compared],
-        total: Total,
-        check: Answer,
-    ) -> Report {
-        let objectives = &ask.suite.file.objectives;
-        let names: Vec<String> = objectives.iter().map(|o| o.name()).collect();
-        let named = |values: &[f64]| -> BTreeMap<String, f64> {
-            names.iter().cloned().zip(values.iter().copied()).collect()
-        };
-        let mut hasher = blake3::Hasher::new();
-        let mut told = Vec::new();
-        for (keys, compared) in scenarios.iter().zip(compared) {
-            let of_scenario = flyings.iter().zip(flights);
-            let of_scenario: Vec<(&Flying, &Flight)> = of_scenario
-                .filter(|(f, _)| f.scenario == keys.id)
-                .filter_map(|(f, flight)| Some((f, flight.as_ref()?)))
-                .collect();
-            let ours: Vec<&Metrics> = of_scenario.iter().map(|(_, f)| &f.metrics).collect();
-            let theirs: Vec<Flight> = of_scenario
+    /// The scenarios as they are told.
+    fn rows(&self, ask: &Ask, flown: Flown<'_>) -> Vec<ScenarioReport> {
+        let names = names(ask);
+        let row = |(keys, compared): (&&ScenarioKeys, &Compared)| {
+            let runs: Vec<(usize, &Flying, &Flight)> = flown.of_scenario(&keys.id).collect();
+            let ours: Vec<&Metrics> = runs.iter().map(|(.., f)| &f.metrics).collect();
+            let theirs: Vec<Flight> = runs
                 .iter()
-                .map(|(f, _)| self.references.get(&ask.suite, f)[&compared.best].clone())
+                .map(|(_, f, _)| self.references.get(&ask.suite, f)[&compared.best].clone())
                 .collect();
             let theirs: Vec<&Metrics> = theirs.iter().map(|f| &f.metrics).collect();
-            for (_, flight) in &of_scenario {
-                hasher.update(flight.digest.as_bytes());
-            }
-            told.push(ScenarioReport {
+            ScenarioReport {
                 id: keys.id.clone(),
                 family: Some(keys.family.clone()),
                 score: compared.score(),
                 ci95: compared.ci95(),
                 best_builtin: Some(compared.best.clone()),
-                objectives: named(&compared.objectives),
+                objectives: named(&names, &compared.objectives),
                 metrics: Some(Metrics::of_seeds(&ours)),
                 reference_metrics: Some(Metrics::of_seeds(&theirs)),
-                instances: of_scenario
+                instances: runs
                     .first()
-                    .map_or(Vec::new(), |(_, f)| f.instances.clone()),
-            });
+                    .map_or(Vec::new(), |(.., f)| f.instances.clone()),
+            }
+        };
+        flown
+            .scenarios
+            .iter()
+            .zip(flown.compared)
+            .map(row)
+            .collect()
+    }
+
+    /// Writes the feedback. Only those who may know everything get any, and only routers are watched: what is seen is about routing.
+    fn feed(
+        &self,
+        report: &mut Report,
+        rows: &[ScenarioReport],
+        ask: &Ask,
+        flown: Flown<'_>,
+        hooks: &[Hook],
+        share: Share,
+    ) {
+        if ask.split != Split::Train {
+            return;
         }
-        let weights: f64 = compared.iter().map(|c| c.weight).sum();
-        let by_objective: Vec<f64> = (0..names.len())
-            .map(|o| {
-                let part = |c: &Compared| c.weight * c.objectives[o];
-                compared.iter().map(part).sum::<f64>() / weights
-            })
-            .collect();
-        let worst = told.iter().min_by(|a, b| a.score.total_cmp(&b.score));
-        Report {
-            ok: true,
-            score: total.score,
-            score_ci95: total.half_width.map(|w| [total.score - w, total.score + w]),
-            stage: Stage::Full,
-            objectives: named(&by_objective),
-            worst: worst.map(|s| Worst {
-                scenario: s.id.clone(),
-                score: s.score,
-            }),
-            regressions: told
+        let watch = |k: usize, look: Look| {
+            if !hooks.contains(&Hook::Routing) {
+                return None;
+            }
+            // The place at which that run was made has its traffic.
+            let place = share.first + k % share.places.min(flown.flyings.len()).max(1);
+            let task = Task::Watch(flown.flyings[k].clone(), look);
+            // Whatever happens here is no part of the score.
+            let answer = self
+                .pool
+                .run(place, &ask.suite, &ask.candidate, task)
+                .ok()?;
+            answer.watched
+        };
+        feed(report, rows, flown, &self.references, &watch);
+    }
+}
+
+/// Names of the objectives.
+fn names(ask: &Ask) -> Vec<String> {
+    ask.suite.file.objectives.iter().map(|o| o.name()).collect()
+}
+
+fn named(names: &[String], values: &[f64]) -> BTreeMap<String, f64> {
+    names.iter().cloned().zip(values.iter().copied()).collect()
+}
+
+/// The report on a candidate that went all the way.
+fn told(
+    ask: &Ask,
+    told: Vec<ScenarioReport>,
+    flown: Flown<'_>,
+    total: Total,
+    check: Answer,
+) -> Report {
+    let names = names(ask);
+    let mut hasher = blake3::Hasher::new();
+    for keys in flown.scenarios {
+        for (.., flight) in flown.of_scenario(&keys.id) {
+            hasher.update(flight.digest.as_bytes());
+        }
+    }
+    let compared = flown.compared;
+    let weights: f64 = compared.iter().map(|c| c.weight).sum();
+    let by_objective: Vec<f64> = (0..names.len())
+        .map(|o| {
+            let part = |c: &Compared| c.weight * c.objectives[o];
+            compared.iter().map(part).sum::<f64>() / weights
+        })
+        .collect();
+    let worst = told.iter().min_by(|a, b| a.score.total_cmp(&b.score));
+    Report {
+        ok: true,
+        score: total.score,
+        score_ci95: total.half_width.map(|w| [total.score - w, total.score + w]),
+        stage: Stage::Full,
+        objectives: named(&names, &by_objective),
+        worst: worst.map(|s| Worst {
+            scenario: s.id.clone(),
+            score: s.score,
+        }),
+        regressions: told
+            .iter()
+            .filter(|s| is_regression(s.score))
+            .map(|s| s.id.clone())
+            .collect(),
+        vs: Versus {
+            reference: "best_builtin".into(),
+            per_scenario_best: told
                 .iter()
-                .filter(|s| is_regression(s.score))
-                .map(|s| s.id.clone())
+                .filter_map(|s| Some((s.id.clone(), s.best_builtin.clone()?)))
                 .collect(),
-            vs: Versus {
-                reference: "best_builtin".into(),
-                per_scenario_best: told
-                    .iter()
-                    .filter_map(|s| Some((s.id.clone(), s.best_builtin.clone()?)))
-                    .collect(),
-            },
-            scenarios: told,
-            features: check.features,
-            warnings: check.warnings,
-            key: Key {
-                runs: hasher.finalize().to_hex()[..16].to_owned(),
-                ..Key::default()
-            },
-            ..blank(ask)
-        }
+        },
+        scenarios: told,
+        features: check.features,
+        warnings: check.warnings,
+        key: Key {
+            runs: hasher.finalize().to_hex()[..16].to_owned(),
+            behaviour: check.behaviour,
+            ..Key::default()
+        },
+        ..blank(ask)
     }
 }
 
@@ -753,7 +839,13 @@ fn blank(ask: &Ask) -> Report {
 }
 
 /// A candidate that does not work.
-fn failed(ask: &Ask, stage: Stage, problems: Vec<Problem>, warnings: Vec<Problem>) -> Report {
+fn failed(
+    ask: &Ask,
+    stage: Stage,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    worked: Option<(usize, usize)>,
+) -> Report {
     let mut errors: Vec<Problem> = Vec::new();
     for problem in problems {
         let same =
@@ -765,7 +857,10 @@ fn failed(ask: &Ask, stage: Stage, problems: Vec<Problem>, warnings: Vec<Problem
     errors.truncate(MOST_PROBLEMS);
     let broken = errors.iter().filter(|e| e.kind == ProblemKind::Invariant);
     let violations = broken.map(|e| e.message.clone()).collect();
+    let (feedback, feedback_items) = super::feedback::failed(stage, &errors, worked);
     Report {
+        feedback,
+        feedback_items,
         stage,
         errors,
         warnings,
@@ -785,6 +880,10 @@ fn stopped(ask: &Ask, stage: Stage, reason: &str, estimate: Option<f64>, check: 
         }),
         features: check.features.clone(),
         warnings: check.warnings.clone(),
+        key: Key {
+            behaviour: check.behaviour.clone(),
+            ..Key::default()
+        },
         ..blank(ask)
     }
 }

@@ -22,6 +22,9 @@ const SHORT_QUEUE: u32 = 2;
 /// A wait queue from this on is long.
 const LONG_QUEUE: u32 = 4;
 
+/// Most fields that are named as never read.
+const MOST_UNREAD: usize = 8;
+
 /// What to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Look {
@@ -146,14 +149,27 @@ pub fn watch(
     let block_size = config.engine.block_size;
     let mut source = traffic.replay();
     let (instances, max_running) = (config.instances, config.engine.max_running);
-    let (front, hooks, meter) =
-        metered_policies(spec, instances, max_running, crate::request::Source::symbols_mut(&mut source))?;
+    let (front, hooks, meter) = metered_policies(
+        spec,
+        instances,
+        max_running,
+        crate::request::Source::symbols_mut(&mut source),
+    )?;
     let before = meter.used();
     let cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
     let record = cluster.run(&mut |_| {});
     let used = meter.used() - before;
     let worst = worst(&record, scenario, traffic.horizon_us, look.worst as usize);
-    let regret = super::regret::of(spec, scenario, traffic, seed, &record, &estimator, look.spread, &worst)?;
+    let regret = super::regret::of(
+        spec,
+        scenario,
+        traffic,
+        seed,
+        &record,
+        &estimator,
+        look.spread,
+        &worst,
+    )?;
     let mentioned = mentioned(spec);
     let mut watched = Watched {
         signals: signals(&record, mentioned.as_ref()),
@@ -199,9 +215,9 @@ impl Watched {
         block_size: u32,
     ) {
         let chosen = &standings[sight.chosen as usize];
-        let holder = standings.iter().max_by_key(|s| {
-            (s.cached_blocks, std::cmp::Reverse(s.truly.queue_depth))
-        });
+        let holder = standings
+            .iter()
+            .max_by_key(|s| (s.cached_blocks, std::cmp::Reverse(s.truly.queue_depth)));
         let Some(holder) = holder else { return };
         let whole = f64::from(sight.prompt_blocks.max(1));
         let held = f64::from(holder.cached_blocks) / whole;
@@ -225,7 +241,10 @@ impl Watched {
 
     fn queues(&mut self, sight: &Sight, standings: &[Standing]) {
         let chosen = &standings[sight.chosen as usize];
-        let mut empty = standings.iter().filter(|s| s.truly.queue_depth == 0).peekable();
+        let mut empty = standings
+            .iter()
+            .filter(|s| s.truly.queue_depth == 0)
+            .peekable();
         if chosen.truly.queue_depth < LONG_QUEUE || empty.peek().is_none() {
             return;
         }
@@ -267,10 +286,9 @@ fn signals(record: &RunRecord, mentioned: Option<&Mentioned>) -> Signals {
         fields::reads(name).has(windtunnel_plugin_api::Interests::SNAPSHOTS)
             || fields::reads(name).has(windtunnel_plugin_api::Interests::WORK)
     };
-    if mentioned.instance.iter().any(|f| scraped(f)) {
-        let age = |(sight, standings): (&Sight, &[Standing])| {
-            standings[0].seen.age_us(sight.clock_us)
-        };
+    if mentioned.instance.iter().any(scraped) {
+        let age =
+            |(sight, standings): (&Sight, &[Standing])| standings[0].seen.age_us(sight.clock_us);
         let ages = crate::metrics::stats::Ints::new(record.sights.iter().map(age).collect());
         signals.scraped_age_ms = Some(crate::metrics::stats::percentile(&ages, 50.0) / 1000.0);
     }
@@ -286,7 +304,14 @@ fn signals(record: &RunRecord, mentioned: Option<&Mentioned>) -> Signals {
         let wrong = record.sights.iter().filter(|(_, s)| wrong(s)).count();
         signals.prefix_error = Some(wrong as f64 / decisions);
     }
-    let told = ["index", "scraped_us", "max_batch_size", "block_size", "max_step_tokens", "kv_total_blocks"];
+    let told = [
+        "index",
+        "scraped_us",
+        "max_batch_size",
+        "block_size",
+        "max_step_tokens",
+        "kv_total_blocks",
+    ];
     for field in fields::of::<InstanceView>() {
         let read = mentioned.instance.contains(&field.name) && !told.contains(&field.name);
         if read && !varies(seen(record).map(|s| (field.get)(&s.seen))) {
@@ -300,14 +325,18 @@ fn signals(record: &RunRecord, mentioned: Option<&Mentioned>) -> Signals {
         }
     }
     for group in INSTANCE_SIGNALS {
-        let field = fields::of::<InstanceView>().into_iter().find(|f| f.name == group[0]);
+        let field = fields::of::<InstanceView>()
+            .into_iter()
+            .find(|f| f.name == group[0]);
         let varies = field.is_some_and(|f| varies(seen(record).map(|s| (f.get)(&s.truly))));
         if varies && !group.iter().any(|f| mentioned.instance.contains(f)) {
             signals.unread.push(group[0].to_owned());
         }
     }
     for group in REQUEST_SIGNALS {
-        let field = fields::of::<RequestView>().into_iter().find(|f| f.name == group[0]);
+        let field = fields::of::<RequestView>()
+            .into_iter()
+            .find(|f| f.name == group[0]);
         let varies = field.is_some_and(|f| varies(requests(record).map(|r| (f.get)(r))));
         if varies && !group.iter().any(|f| mentioned.request.contains(f)) {
             signals.unread.push(format!("req.{}", group[0]));
@@ -318,6 +347,7 @@ fn signals(record: &RunRecord, mentioned: Option<&Mentioned>) -> Signals {
         let blocks = ["precise_prefix_blocks", "approximate_prefix_blocks"];
         signals.unread.splice(0..0, blocks.map(str::to_owned));
     }
+    signals.unread.truncate(MOST_UNREAD);
     signals
 }
 
@@ -354,14 +384,22 @@ fn log(
             cached_tokens: s.cached_blocks * block_size,
             age_ms: (s.seen.scraped_us > 0).then(|| s.seen.age_us(sight.clock_us) as f64 / 1000.0),
             saw: saw(s, mentioned),
-            score: sight.scores.as_ref().map(|scores| scores[id]).filter(|x| x.is_finite()),
+            score: sight
+                .scores
+                .as_ref()
+                .map(|scores| scores[id])
+                .filter(|x| x.is_finite()),
         };
         Some(Logged {
             request: request.clone(),
             routed_s: sight.clock_us as f64 / 1e6,
             chosen: sight.chosen,
             instances: standings.iter().enumerate().map(seen).collect(),
-            fork: regret.forks.iter().find(|f| f.serial == request.serial).cloned(),
+            fork: regret
+                .forks
+                .iter()
+                .find(|f| f.serial == request.serial)
+                .cloned(),
         })
     };
     worst.iter().filter_map(of).collect()
@@ -369,10 +407,15 @@ fn log(
 
 fn saw(standing: &Standing, mentioned: Option<&Mentioned>) -> BTreeMap<String, f64> {
     let mut saw = BTreeMap::new();
-    let Some(mentioned) = mentioned else { return saw };
+    let Some(mentioned) = mentioned else {
+        return saw;
+    };
     for field in fields::of::<InstanceView>() {
         if mentioned.instance.contains(&field.name) {
-            saw.insert(field.name.to_owned(), field.shown((field.get)(&standing.seen)));
+            saw.insert(
+                field.name.to_owned(),
+                field.shown((field.get)(&standing.seen)),
+            );
         }
     }
     if mentioned.precise_prefix {

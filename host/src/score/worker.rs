@@ -76,12 +76,10 @@ impl Worker {
         };
         match job.task {
             Task::Check => first_flight(&candidate, &opened.spec, &mut answer),
-            Task::Watch(flying, look) => {
-                match self.watch(&suite, &opened.spec, &flying, look) {
-                    Ok(watched) => answer.watched = Some(watched),
-                    Err(e) => answer.problems.push(candidate.problem(ProblemKind::Policy, &e)),
-                }
-            }
+            Task::Watch(flying, look) => match self.watch(&suite, &opened.spec, &flying, look) {
+                Ok(watched) => answer.watched = Some(watched),
+                Err(e) => answer.suite_error = Some(e.to_string()),
+            },
             Task::Fly(flights) => {
                 for flying in &flights {
                     match self.fly(&suite, &candidate, &opened.spec, flying) {
@@ -129,7 +127,7 @@ impl Worker {
         flying: &Flying,
         look: Look,
     ) -> Result<Watched, InputError> {
-        let scenario = self.scenario(suite, &flying.scenario)?;
+        let scenario = self.scenario(suite, flying)?;
         let traffic = scenario.traffic(suite, flying.seed, flying.requests)?;
         watch::watch(spec, scenario, &traffic, flying.seed, look)
     }

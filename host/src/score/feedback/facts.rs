@@ -193,9 +193,7 @@ fn crowd(record: &RunRecord, horizon_us: i64) -> Option<Crowd> {
     };
     let crowded = |instance: usize, slice: usize| {
         let (here, elsewhere) = sums(instance, slice, slice + 1);
-        here.requests > 0
-            && here.mean_ms() > SHORT_MS
-            && here.mean_ms() > 2.0 * elsewhere.mean_ms()
+        here.requests > 0 && here.mean_ms() > SHORT_MS && here.mean_ms() > 2.0 * elsewhere.mean_ms()
     };
     let mut longest: Option<(i64, usize, usize, usize)> = None;
     for instance in 0..n {
@@ -229,12 +227,7 @@ fn crowd(record: &RunRecord, horizon_us: i64) -> Option<Crowd> {
 
 /// The `most` requests that were longest without a first token, the worst first.
 #[must_use]
-pub fn worst(
-    record: &RunRecord,
-    scenario: &Scenario,
-    horizon_us: i64,
-    most: usize,
-) -> Vec<Served> {
+pub fn worst(record: &RunRecord, scenario: &Scenario, horizon_us: i64, most: usize) -> Vec<Served> {
     let ttft = |r: &RequestRecord| r.ttft_us.unwrap_or(horizon_us - r.arrival_us);
     // A client that gave up was not kept waiting for longer.
     let sent = record.requests.iter().filter(|r| r.instance.is_some());

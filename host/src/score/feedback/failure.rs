@@ -18,7 +18,9 @@ pub fn failed(
         Stage::Quick => "in the short runs that come before the whole suite",
         Stage::Full => "in the whole suite",
     };
-    let far = worked.map_or(String::new(), |(k, n)| format!(" It works in {k} of {n} runs."));
+    let far = worked.map_or(String::new(), |(k, n)| {
+        format!(" It works in {k} of {n} runs.")
+    });
     let text = format!("SCORE -100: it does not work; it failed {where_}.{far}");
     items.push(item(None, "score", text));
     for problem in problems {
@@ -60,7 +62,9 @@ fn told(problem: &Problem) -> String {
     }
     let marked = problem.line.map(|line| format!("{line}: "));
     for line in problem.snippet.iter().flat_map(|s| s.lines()) {
-        let here = marked.as_ref().is_some_and(|m| line.starts_with(m.as_str()));
+        let here = marked
+            .as_ref()
+            .is_some_and(|m| line.starts_with(m.as_str()));
         text += &format!("\n{} {line}", if here { ">" } else { " " });
     }
     text

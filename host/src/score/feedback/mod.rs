@@ -171,7 +171,11 @@ fn worst(scenarios: &[Told<'_>]) -> Option<FeedbackItem> {
             }
         };
         let (ours, theirs) = (value(f.ours), value(f.theirs));
-        format!("{} {ours}, theirs {theirs} ({} points)", f.name, signed(f.points))
+        format!(
+            "{} {ours}, theirs {theirs} ({} points)",
+            f.name,
+            signed(f.points)
+        )
     });
     let mut text = format!(
         "WORST [{}] {} against {}: {}.",
@@ -208,9 +212,15 @@ fn regret(told: &Told<'_>) -> Option<FeedbackItem> {
         time(regret.p90_ms),
         100.0 * regret.twice
     );
-    let most = regret.forks.iter().max_by(|a, b| a.regret_ms.total_cmp(&b.regret_ms));
+    let most = regret
+        .forks
+        .iter()
+        .max_by(|a, b| a.regret_ms.total_cmp(&b.regret_ms));
     let best = most.and_then(|fork| {
-        let best = fork.others.iter().min_by(|a, b| a.extra_ms.total_cmp(&b.extra_ms));
+        let best = fork
+            .others
+            .iter()
+            .min_by(|a, b| a.extra_ms.total_cmp(&b.extra_ms));
         Some((fork, best.filter(|way| way.extra_ms < 0.0)?))
     });
     if let Some((fork, best)) = best {
@@ -239,7 +249,9 @@ fn worst_requests(scenarios: &[Told<'_>]) -> Option<FeedbackItem> {
         .iter()
         .min_by(|a, b| a.report.score.total_cmp(&b.report.score))?;
     let id = told.report.id.as_str();
-    let mut text = format!("WORST REQUESTS [{id}] id | class | TTFT | target | instance | cached of prompt | wait");
+    let mut text = format!(
+        "WORST REQUESTS [{id}] id | class | TTFT | target | instance | cached of prompt | wait"
+    );
     for r in &told.ours.worst {
         let log = told.watched.iter().flat_map(|w| &w.log);
         let cached = log
@@ -280,10 +292,16 @@ fn signals(told: &Told<'_>) -> Option<FeedbackItem> {
         ));
     }
     if !signals.unread.is_empty() {
-        said.push(format!("never read, though it varies here: {}", signals.unread.join(", ")));
+        said.push(format!(
+            "never read, though it varies here: {}",
+            signals.unread.join(", ")
+        ));
     }
     if !signals.constant.is_empty() {
-        said.push(format!("read, but always the same here: {}", signals.constant.join(", ")));
+        said.push(format!(
+            "read, but always the same here: {}",
+            signals.constant.join(", ")
+        ));
     }
     let text = format!("SIGNALS [{}] {}.", told.report.id, said.join("; "));
     (!said.is_empty()).then(|| item(Some(&told.report.id), "signals", text))

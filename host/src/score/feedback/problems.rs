@@ -52,7 +52,10 @@ pub(super) fn problems(scenarios: &[Told<'_>], most: usize) -> Vec<FeedbackItem>
 }
 
 fn best<'a>(told: &'a Told<'_>) -> &'a str {
-    told.report.best_builtin.as_deref().unwrap_or("the best reference")
+    told.report
+        .best_builtin
+        .as_deref()
+        .unwrap_or("the best reference")
 }
 
 fn metrics<'a>(told: &'a Told<'_>) -> Option<(&'a Metrics, &'a Metrics)> {
@@ -72,10 +75,14 @@ fn imbalance(told: &Told<'_>) -> Option<Found> {
     let elsewhere = elsewhere.filter(|(k, p)| *k != i && p.requests > 0);
     let elsewhere = elsewhere.map(|(_, p)| p.wait_p99_ms).fold(0.0, f64::max);
     let uneven = n > 1 && share > 1.3 * fair && share > 1.15 * their_share;
-    let crowd = told.ours.crowd.filter(|c| c.wait_ms > 2.0 * c.elsewhere_ms + 100.0);
+    let crowd = told
+        .ours
+        .crowd
+        .filter(|c| c.wait_ms > 2.0 * c.elsewhere_ms + 100.0);
     let crowd = crowd.filter(|c| {
         let theirs = told.theirs.crowd.map_or(0.0, |c| c.wait_ms);
-        n > 1 && c.wait_ms > 1.5 * theirs
+        let pulled = c.share > 1.15 * fair || c.wait_ms > 5.0 * c.elsewhere_ms;
+        n > 1 && pulled && c.wait_ms > 1.5 * theirs
     });
     if !uneven && crowd.is_none() {
         return None;
@@ -106,7 +113,11 @@ fn imbalance(told: &Told<'_>) -> Option<Found> {
             time(c.elsewhere_ms)
         );
     }
-    let uneven = if uneven { (share - fair) / (1.0 - fair) } else { 0.0 };
+    let uneven = if uneven {
+        (share - fair) / (1.0 - fair)
+    } else {
+        0.0
+    };
     let crowded = crowd.map_or(0.0, |c| c.share * (c.wait_ms / (c.wait_ms + 500.0)));
     Some(Found {
         weight: uneven.max(crowded) + 0.1,
@@ -124,7 +135,10 @@ fn prefixes(told: &Told<'_>) -> Option<Found> {
         best(told)
     );
     let worse = theirs.hit_rate - ours.hit_rate;
-    let thrown = told.watched.as_ref().map(|w: &Watched| (w.thrown_away, w.with_prefix, w.decisions));
+    let thrown = told
+        .watched
+        .as_ref()
+        .map(|w: &Watched| (w.thrown_away, w.with_prefix, w.decisions));
     let thrown = thrown.filter(|(t, _, decisions)| 50 * t.requests > *decisions);
     let (text, share) = match thrown {
         Some((t, with, _)) => (
@@ -172,7 +186,10 @@ fn classes(told: &Told<'_>) -> Option<Found> {
     let share = |(good, offered): &(u64, u64)| *good as f64 / (*offered).max(1) as f64;
     let mut lost: Vec<(f64, String)> = Vec::new();
     for (class, counts) in &told.ours.classes {
-        let (ours, theirs) = (share(counts), told.theirs.classes.get(class).map_or(0.0, share));
+        let (ours, theirs) = (
+            share(counts),
+            told.theirs.classes.get(class).map_or(0.0, share),
+        );
         if theirs - ours > 0.02 {
             lost.push((
                 theirs - ours,
