@@ -32,7 +32,10 @@ pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     let ask = Ask {
         until: Until::Full,
         scenarios: args.scenario.clone().map(|id| vec![id]),
-        ..Ask::new(Candidate::open(&args.candidate)?, Arc::clone(&args.scoring.suite()?))
+        ..Ask::new(
+            Candidate::open(&args.candidate)?,
+            Arc::clone(&args.scoring.suite()?),
+        )
     };
     let scorer = args.scoring.scorer()?;
     let bar = RunsBar::new();
@@ -42,7 +45,9 @@ pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
         Ok(explained) if args.json => {
             to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&explained)?))
         }
-        Ok(explained) => to_stdout(|out| out.write_all(report::explain::text(&explained).as_bytes())),
+        Ok(explained) => {
+            to_stdout(|out| out.write_all(report::explain::text(&explained).as_bytes()))
+        }
         Err(failed) if args.json => {
             to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&failed)?))
         }

@@ -2,6 +2,7 @@
 
 mod args;
 mod effects;
+mod explain;
 mod models;
 mod oldest;
 mod output;
@@ -79,6 +80,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Plugin(command) => plugin::plugin(command),
         Command::Policy(command) => policy::policy(command),
         Command::Score(args) => score::score(args),
+        Command::Explain(args) => explain::explain(args),
         Command::Suite(command) => suite::suite(command),
         Command::Worker(args) => score::work(args),
         Command::Completions { shell } => {

@@ -61,7 +61,15 @@ fn decision(number: usize, logged: &Logged) -> String {
         ms(r.ttft_ms, "never"),
         ms(r.target_ms, "none")
     );
-    let mut columns = vec!["Instance", "Waiting", "Running", "In flight", "KV", "Cached", "Age"];
+    let mut columns = vec![
+        "Instance",
+        "Waiting",
+        "Running",
+        "In flight",
+        "KV",
+        "Cached",
+        "Age",
+    ];
     let first = logged.instances.first();
     let saw: Vec<&str> = first.map_or(Vec::new(), |s| s.saw.keys().map(String::as_str).collect());
     let headings: Vec<String> = saw.iter().map(|name| format!("saw {name}")).collect();

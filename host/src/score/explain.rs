@@ -61,7 +61,7 @@ impl Scorer {
             let kind = format!("scenario of {} train", ask.suite.label());
             return Err(InputError::new(unknown(&kind, &id, &ids)).into());
         };
-        let check = self.check(ask)?;
+        let check = self.check(ask, self.all())?;
         if !check.problems.is_empty() {
             return Ok(Err(Box::new(self.score(ask, progress)?)));
         }
@@ -79,7 +79,7 @@ impl Scorer {
             spread: SPREAD,
             worst: requests,
         };
-        let answer = self.task(ask, Task::Watch(flying, look))?;
+        let answer = self.task(ask, self.all(), Task::Watch(flying, look))?;
         let Some(watched) = answer.watched else {
             return Ok(Err(Box::new(self.score(ask, progress)?)));
         };

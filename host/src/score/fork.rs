@@ -74,7 +74,7 @@ pub fn in_a_copy(_work: impl FnOnce() -> Vec<u8>) -> io::Result<Vec<u8>> {
 mod tests {
     #[test]
     fn a_process_of_several_threads_is_not_copied() {
-        let other = std::thread::spawn(|| std::thread::park());
+        let other = std::thread::spawn(std::thread::park);
         let answer = super::in_a_copy(|| unreachable!("no copy is made"));
         other.thread().unpark();
         other.join().expect("it only waited");

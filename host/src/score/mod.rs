@@ -6,6 +6,7 @@
 pub mod aggregate;
 pub mod candidate;
 pub mod certify;
+pub mod explain;
 pub mod features;
 mod feed;
 pub mod feedback;

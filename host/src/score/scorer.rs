@@ -182,7 +182,7 @@ struct Quick<'a> {
 
 /// The part of the pool that works for one candidate.
 #[derive(Clone, Copy)]
-struct Share {
+pub(super) struct Share {
     first: usize,
     places: usize,
 }
@@ -276,6 +276,41 @@ impl Scorer {
         Ok(report)
     }
 
+    /// Looks at a candidate's text and lets it fly small clusters.
+    ///
+    /// # Errors
+    /// Only trouble that is not the candidate's.
+    pub(super) fn check(&self, ask: &Ask, share: Share) -> Result<Answer, Trouble> {
+        if ask.candidate.is_native() && !self.settings.allow_native {
+            let message = "compiled plugins run only with --allow-native: machine code can be walled in, but not trusted with its own score";
+            return Ok(Answer {
+                problems: vec![Problem::new(ProblemKind::Native, "", message)],
+                ..Answer::default()
+            });
+        }
+        self.task(ask, share, Task::Check)
+    }
+
+    /// Has one process do something with a candidate.
+    ///
+    /// # Errors
+    /// Only trouble that is not the candidate's.
+    pub(super) fn task(&self, ask: &Ask, share: Share, task: Task) -> Result<Answer, Trouble> {
+        let answer = self
+            .pool
+            .run(share.first, &ask.suite, &ask.candidate, task)?;
+        suite_trouble(&answer)?;
+        Ok(answer)
+    }
+
+    /// The whole pool.
+    pub(super) fn all(&self) -> Share {
+        Share {
+            first: 0,
+            places: self.pool.places(),
+        }
+    }
+
     fn stages(
         &self,
         ask: &Ask,
@@ -283,15 +318,7 @@ impl Scorer {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Report, Trouble> {
         let scenarios = chosen(ask)?;
-        if ask.candidate.is_native() && !self.settings.allow_native {
-            let message = "compiled plugins run only with --allow-native: machine code can be walled in, but not trusted with its own score";
-            let problem = Problem::new(ProblemKind::Native, "", message);
-            return Ok(failed(ask, Stage::Lint, vec![problem], Vec::new(), None));
-        }
-        let check = self
-            .pool
-            .run(share.first, &ask.suite, &ask.candidate, Task::Check)?;
-        suite_trouble(&check)?;
+        let check = self.check(ask, share)?;
         if !check.problems.is_empty() {
             let early = |p: &Problem| !matches!(p.kind, ProblemKind::Runtime | ProblemKind::Limit);
             let stage = if check.problems.iter().all(early) {
