@@ -1,5 +1,6 @@
 //! Every flag, once, with its help.
 
+use super::compare::CompareArgs;
 use super::explain::ExplainArgs;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
@@ -78,6 +79,9 @@ pub enum Command {
   windtunnel explain my-router.lua --suite routing-prefix --scenario rag --requests 3
   windtunnel explain least-loaded --scenario chat --json")]
     Explain(ExplainArgs),
+    /// Compare policies with each other: the same scenarios and seeds, differences with their intervals
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
     /// List and show the suites that policies are scored on
     #[command(
         subcommand,
@@ -135,6 +139,13 @@ const SCORE_EXAMPLES: &str = "Examples:
 
   # the last word, on scenarios of which nothing else is told
   windtunnel score my-router.lua --split holdout --seeds auto";
+
+const COMPARE_EXAMPLES: &str = "Examples:
+  # is mine better than llm-d's, and where
+  windtunnel compare llm-d my-router.lua
+
+  # several against a baseline, on scenarios that none was made for
+  windtunnel compare least-loaded a.lua b.lua --suite routing-mixed --split val --seeds auto";
 
 const REPLAY_EXAMPLES: &str = "Examples:
   windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct

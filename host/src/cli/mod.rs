@@ -1,6 +1,7 @@
 //! The command line: parse, dispatch, print. Prints, files and progress live here and nowhere below.
 
 mod args;
+mod compare;
 mod effects;
 mod explain;
 mod models;
@@ -81,6 +82,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Policy(command) => policy::policy(command),
         Command::Score(args) => score::score(args),
         Command::Explain(args) => explain::explain(args),
+        Command::Compare(args) => compare::compare(args),
         Command::Suite(command) => suite::suite(command),
         Command::Worker(args) => score::work(args),
         Command::Completions { shell } => {

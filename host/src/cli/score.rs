@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where and how candidates are scored.
 #[derive(Args, Clone, Debug)]
@@ -31,6 +32,9 @@ pub struct ScoringArgs {
     /// Let compiled plugins run, walled in
     #[arg(long)]
     pub allow_native: bool,
+    /// Longest time for a candidate's process to make one run
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    pub time_limit: u64,
     /// Neither use nor keep earlier reports
     #[arg(long)]
     pub no_cache: bool,
@@ -54,6 +58,13 @@ impl ScoringArgs {
             allow_native: self.allow_native,
             cache: cache_folder(),
             reuse_reports: !self.no_cache,
+            wall: match self.time_limit {
+                seconds @ 1..=86_400 => Duration::from_secs(seconds),
+                other => {
+                    let message = format!("--time-limit is {other}; expected 1 to 86400 seconds");
+                    return Err(InputError::new(message).into());
+                }
+            },
             ..Settings::usual()?
         }))
     }
@@ -222,7 +233,8 @@ fn lines(
 ) -> anyhow::Result<()> {
     let mut asks = Vec::new();
     for (k, line) in std::io::stdin().lock().lines().enumerate() {
-        let line = line?;
+        let line =
+            line.map_err(|e| InputError::in_file("standard input", crate::input::plain(&e)))?;
         if line.trim().is_empty() {
             continue;
         }

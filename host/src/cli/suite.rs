@@ -195,6 +195,7 @@ fn certified(args: &CertifyArgs) -> anyhow::Result<()> {
         traces: args.traces.clone(),
         jobs: args.jobs,
         allow_native: false,
+        time_limit: 60,
         no_cache: true,
     };
     let suite = scoring.suite()?;

@@ -2,11 +2,13 @@
 //!
 //! Costs are compared as everywhere: 100 x differences of logarithms, so about per cent.
 
+use super::ask::Trouble;
 use super::candidate::Candidate;
 use super::flight::Flight;
 use super::objective::log_cost;
+use super::plan::nth_seed;
 use super::protocol::Flying;
-use super::scorer::{Scorer, Trouble, nth_seed};
+use super::scorer::Scorer;
 use super::suite::{Split, Suite};
 use crate::metrics::stats::spearman;
 use crate::policy::Hook;

@@ -1,9 +1,11 @@
 //! Why a candidate is where it is: its decisions about the requests that did worst in a scenario, and what other choices would have
 //! brought.
 
+use super::ask::{Ask, Progress, Trouble};
+use super::plan::nth_seed;
 use super::protocol::{Flying, Task};
 use super::report::{Report, Stage};
-use super::scorer::{Ask, Progress, Scorer, Trouble, nth_seed};
+use super::scorer::Scorer;
 use super::suite::Split;
 use super::watch::{Look, Watched};
 use crate::input::{InputError, unknown};
@@ -61,7 +63,8 @@ impl Scorer {
             let kind = format!("scenario of {} train", ask.suite.label());
             return Err(InputError::new(unknown(&kind, &id, &ids)).into());
         };
-        let check = self.check(ask, self.all())?;
+        let (fleet, all) = (self.fleet(), self.fleet().all());
+        let check = fleet.check(ask, all)?;
         if !check.problems.is_empty() {
             return Ok(Err(Box::new(self.score(ask, progress)?)));
         }
@@ -79,7 +82,7 @@ impl Scorer {
             spread: SPREAD,
             worst: requests,
         };
-        let answer = self.task(ask, self.all(), Task::Watch(flying, look))?;
+        let answer = fleet.task(ask, all, Task::Watch(flying, look))?;
         let Some(watched) = answer.watched else {
             return Ok(Err(Box::new(self.score(ask, progress)?)));
         };

@@ -1,14 +1,18 @@
 //! From runs and reports to feedback: which scenarios are looked at closely, and what is handed to [`feedback`].
 
 use super::aggregate::Compared;
+use super::ask::Ask;
 use super::feedback::{Figure, Head, Told, compose};
+use super::fleet::{Fleet, Share};
 use super::flight::Flight;
 use super::objective::Metric;
-use super::protocol::Flying;
+use super::protocol::{Flying, Task};
 use super::references::References;
-use super::report::{Report, ScenarioReport};
-use super::suite::{ScenarioKeys, Suite};
-use super::watch::{Look, Watched};
+use super::report::Report;
+use super::suite::{ScenarioKeys, Split, Suite};
+use super::tell::rows;
+use super::watch::Look;
+use crate::policy::Hook;
 
 /// What to look at in the scenario with the lowest score.
 const CLOSE: Look = Look {
@@ -24,8 +28,6 @@ const GLANCE: Look = Look {
 /// A candidate's runs, compared.
 #[derive(Clone, Copy)]
 pub struct Flown<'a> {
-    /// Of which suite.
-    pub suite: &'a Suite,
     /// The scenarios.
     pub scenarios: &'a [&'a ScenarioKeys],
     /// The runs that were asked for.
@@ -48,63 +50,80 @@ impl<'a> Flown<'a> {
     }
 }
 
-/// Writes the feedback of a report on a candidate that works. `rows` are its scenarios as they are told; `watch` makes the run with
-/// that number once more and looks closely, if that makes sense.
-pub fn feed(
-    report: &mut Report,
-    rows: &[ScenarioReport],
-    flown: Flown<'_>,
-    references: &References,
-    watch: &dyn Fn(usize, Look) -> Option<Watched>,
-) {
-    let mut by_score: Vec<usize> = (0..rows.len()).collect();
-    by_score.sort_by(|&a, &b| rows[a].score.total_cmp(&rows[b].score));
-    let look_at = |k: usize| match by_score.iter().position(|&at| at == k) {
-        Some(0) => Some(CLOSE),
-        Some(1) if rows[k].score < 0.0 => Some(GLANCE),
-        _ => None,
-    };
-    let told = |k: usize| {
-        let keys = flown.scenarios[k];
-        let best = &flown.compared[k].best;
-        let (first, flying, ours) = flown.of_scenario(&keys.id).next()?;
-        let mut theirs = references.get(flown.suite, flying);
-        Some(Told {
-            report: &rows[k],
-            figures: figures(flown, keys, best, references),
-            ours: &ours.facts,
-            theirs: theirs.remove(best)?.facts,
-            watched: look_at(k).and_then(|look| watch(first, look)),
-        })
-    };
-    let scenarios: Vec<Told<'_>> = (0..rows.len()).filter_map(told).collect();
-    let stopped = report.stopped.as_ref();
-    let estimate = stopped.and_then(|s| s.estimate);
-    let head = Head {
-        score: estimate.unwrap_or(report.score),
-        ci95: report.score_ci95,
-        stopped: stopped.map(|s| s.reason.clone()),
-        units_per_call: report
-            .features
-            .get("units_per_call")
-            .copied()
-            .unwrap_or(0.0),
-    };
-    (report.feedback, report.feedback_items) = compose(&head, &scenarios, &report.warnings);
+impl Fleet {
+    /// Writes the feedback of a report on a candidate that works. Only those who may know everything get any.
+    pub fn feed(
+        &self,
+        report: &mut Report,
+        ask: &Ask,
+        flown: Flown<'_>,
+        hooks: &[Hook],
+        share: Share,
+    ) {
+        if ask.split != Split::Train {
+            return;
+        }
+        let rows = rows(self, ask, flown);
+        let mut by_score: Vec<usize> = (0..rows.len()).collect();
+        by_score.sort_by(|&a, &b| rows[a].score.total_cmp(&rows[b].score));
+        let look_at = |k: usize| match by_score.iter().position(|&at| at == k) {
+            // What is seen is about routing.
+            _ if !hooks.contains(&Hook::Routing) => None,
+            Some(0) => Some(CLOSE),
+            Some(1) if rows[k].score < 0.0 => Some(GLANCE),
+            _ => None,
+        };
+        let watch = |run: usize, look: Look| {
+            // The place at which that run was made has its traffic.
+            let lane = run % share.places.min(flown.flyings.len()).max(1);
+            let share = Share {
+                first: share.first + lane,
+                places: 1,
+            };
+            let task = Task::Watch(flown.flyings[run].clone(), look);
+            // Whatever happens here is no part of the score.
+            self.task(ask, share, task).ok()?.watched
+        };
+        let told = |k: usize| {
+            let keys = flown.scenarios[k];
+            let best = &flown.compared[k].best;
+            let (first, flying, ours) = flown.of_scenario(&keys.id).next()?;
+            let mut theirs = self.references.get(&ask.suite, flying);
+            Some(Told {
+                report: &rows[k],
+                figures: figures(&ask.suite, flown, keys, best, &self.references),
+                ours: &ours.facts,
+                theirs: theirs.remove(best)?.facts,
+                watched: look_at(k).and_then(|look| watch(first, look)),
+            })
+        };
+        let scenarios: Vec<Told<'_>> = (0..rows.len()).filter_map(told).collect();
+        let stopped = report.stopped.as_ref();
+        let estimate = stopped.and_then(|s| s.estimate);
+        let units = report.features.get("units_per_call");
+        let head = Head {
+            score: estimate.unwrap_or(report.score),
+            ci95: report.score_ci95,
+            stopped: stopped.map(|s| s.reason.clone()),
+            units_per_call: units.copied().unwrap_or(0.0),
+        };
+        (report.feedback, report.feedback_items) = compose(&head, &scenarios, &report.warnings);
+    }
 }
 
 /// The figures that count in a scenario: the mean over seeds of their logarithms, undone.
 fn figures(
+    suite: &Suite,
     flown: Flown<'_>,
     keys: &ScenarioKeys,
     best: &str,
     references: &References,
 ) -> Vec<Figure> {
-    let objectives = &flown.suite.file.objectives;
+    let objectives = &suite.file.objectives;
     let weights: f64 = objectives.iter().map(|o| o.weight).sum();
     let mut sums = vec![(0.0, 0.0, 0u32); objectives.len()];
     for (_, flying, ours) in flown.of_scenario(&keys.id) {
-        let theirs = &references.get(flown.suite, flying)[best];
+        let theirs = &references.get(suite, flying)[best];
         for (sum, (a, b)) in sums.iter_mut().zip(ours.logs.iter().zip(&theirs.logs)) {
             *sum = (sum.0 + a, sum.1 + b, sum.2 + 1);
         }

@@ -7,10 +7,10 @@ use super::report::{Problem, ProblemKind};
 use super::suite::Suite;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest answer that a worker may give, bytes.
 const LONGEST_ANSWER: u64 = 64 << 20;
@@ -49,7 +49,7 @@ pub struct Pool {
 
 struct Worker {
     child: Child,
-    input: ChildStdin,
+    jobs: Sender<Vec<u8>>,
     answers: Receiver<io::Result<Vec<u8>>>,
     words: Receiver<Vec<u8>>,
     /// The suite it was given last.
@@ -97,10 +97,29 @@ impl Pool {
         // Held while the worker works: a place is for one job at a time.
         let mut there = self.places[place].lock().expect("no panic before");
         let known = if native { None } else { there.take() };
-        let mut worker = match known {
-            Some(worker) => worker,
-            None => self.start(suite, candidate, native)?,
-        };
+        if let Some(worker) = known
+            && let Ok(answer) = self.ask(worker, &mut there, suite, candidate, &task)
+        {
+            return Ok(answer);
+        }
+        // What ended a worker that others had used before may be their doing: a fresh one tells.
+        let worker = self.start(suite, candidate, native)?;
+        let answer = self.ask(worker, &mut there, suite, candidate, &task);
+        Ok(answer.unwrap_or_else(|problem| Answer {
+            problems: vec![*problem],
+            ..Answer::default()
+        }))
+    }
+
+    /// Asks a worker and puts it back if it is still good.
+    fn ask(
+        &self,
+        mut worker: Worker,
+        there: &mut Option<Worker>,
+        suite: &Suite,
+        candidate: &Candidate,
+        task: &Task,
+    ) -> Result<Answer, Box<Problem>> {
         let key = suite.digest();
         let job = Job {
             suite: (worker.suite.as_ref() != Some(&key)).then(|| SuiteText {
@@ -109,23 +128,25 @@ impl Pool {
                 traces: suite.traces.clone(),
             }),
             candidate: candidate.clone(),
-            task,
+            task: task.clone(),
         };
         worker.suite = Some(key);
-        match worker.ask(&job, self.wall) {
-            Ok(answer) => {
-                // One that met a limit has seen something hostile: the next candidate gets another.
-                let tried = answer.problems.iter().any(|p| p.kind == ProblemKind::Limit);
-                if !worker.native && !tried && answer.suite_error.is_none() {
-                    *there = Some(worker);
-                }
-                Ok(answer)
-            }
-            Err(problem) => Ok(Answer {
-                problems: vec![*problem],
-                ..Answer::default()
-            }),
+        let mut answer = worker.ask(&job, self.wall)?;
+        if worker.native && answer.suite_error.is_some() {
+            // The suite was flown without it before: machine code can write what it likes.
+            return Err(nonsense());
         }
+        if !answer.is_sane(task, suite.file.objectives.len()) {
+            return Err(nonsense());
+        }
+        let problems = answer.problems.iter_mut();
+        problems.chain(&mut answer.warnings).for_each(Problem::tame);
+        // One that met a limit has seen something hostile: the next candidate gets another.
+        let tried = answer.problems.iter().any(|p| p.kind == ProblemKind::Limit);
+        if !worker.native && !tried && answer.suite_error.is_none() {
+            *there = Some(worker);
+        }
+        Ok(answer)
     }
 
     fn start(&self, suite: &Suite, candidate: &Candidate, native: bool) -> io::Result<Worker> {
@@ -143,10 +164,14 @@ impl Pool {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = spawn(command)?;
-        let input = child.stdin.take().expect("piped");
+        let mut input = child.stdin.take().expect("piped");
         let output = child.stdout.take().expect("piped");
         let errors = child.stderr.take().expect("piped");
-        let (answer, answers) = channel();
+        // A worker that reads nothing must not hold up who writes to it.
+        let (job, jobs) = channel::<Vec<u8>>();
+        std::thread::spawn(move || jobs.into_iter().try_for_each(|job| input.write_all(&job)));
+        // Nor may one that writes for ever fill the memory of who reads.
+        let (answer, answers) = sync_channel(1);
         std::thread::spawn(move || {
             let mut output = BufReader::new(output);
             loop {
@@ -174,7 +199,7 @@ impl Pool {
         });
         Ok(Worker {
             child,
-            input,
+            jobs: job,
             answers,
             words,
             suite: None,
@@ -207,34 +232,64 @@ fn spawn(command: Command) -> io::Result<Child> {
 impl Worker {
     /// Asks and waits for the answer; a worker that gives none is no good any more.
     fn ask(&mut self, job: &Job, wall: Duration) -> Result<Answer, Box<Problem>> {
-        let mut line = serde_json::to_vec(job).map_err(|e| Box::new(crash(&e.to_string())))?;
+        let mut line = serde_json::to_vec(job).map_err(|e| crash(&e.to_string()))?;
         line.push(b'\n');
-        if self.input.write_all(&line).is_err() {
-            return Err(Box::new(self.crashed()));
+        if self.jobs.send(line).is_err() {
+            return Err(self.crashed());
         }
-        match self.answers.recv_timeout(wall) {
-            Ok(Ok(line)) if line.ends_with(b"\n") => serde_json::from_slice(&line).map_err(|_| {
-                Box::new(crash(
-                    "the candidate's process gave an answer that makes no sense",
-                ))
-            }),
-            Ok(_) | Err(RecvTimeoutError::Disconnected) => Err(Box::new(self.crashed())),
-            Err(RecvTimeoutError::Timeout) => Err(Box::new(Problem::new(
-                ProblemKind::Limit,
-                "",
-                format!(
-                    "the candidate's process gave no answer within {} s and was ended",
-                    wall.as_secs()
-                ),
-            ))),
+        let start = (Instant::now(), self.processor_time());
+        loop {
+            match self.answers.recv_timeout(wall) {
+                Ok(Ok(line)) if line.ends_with(b"\n") => {
+                    return serde_json::from_slice(&line).map_err(|_| nonsense());
+                }
+                Ok(_) | Err(RecvTimeoutError::Disconnected) => return Err(self.crashed()),
+                // On a busy machine it may not have had its time.
+                Err(RecvTimeoutError::Timeout) if self.waits_for_a_core(start, wall) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    let message = format!(
+                        "the candidate's process gave no answer within {} s and was ended",
+                        wall.as_secs()
+                    );
+                    return Err(Box::new(Problem::new(ProblemKind::Limit, "", message)));
+                }
+            }
         }
     }
 
-    fn crashed(&mut self) -> Problem {
-        let how = self
-            .child
-            .wait()
-            .map_or_else(|e| e.to_string(), |s| s.to_string());
+    /// Has it work to do, but no core to do it on? Patience has an end all the same.
+    fn waits_for_a_core(&self, start: (Instant, Option<Duration>), wall: Duration) -> bool {
+        let (Some(before), Some(now)) = (start.1, self.processor_time()) else {
+            return false;
+        };
+        start.0.elapsed() < wall * 10 && self.state() == Some('R') && now - before < wall / 2
+    }
+
+    /// What the system says of the process, behind its name.
+    fn status(&self) -> Option<Vec<String>> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        let (_, rest) = stat.rsplit_once(')')?;
+        Some(rest.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// `R` is running or ready to.
+    fn state(&self) -> Option<char> {
+        self.status()?.first()?.chars().next()
+    }
+
+    /// Processor time that it has taken.
+    fn processor_time(&self) -> Option<Duration> {
+        let status = self.status()?;
+        let ticks = |k: usize| status.get(k)?.parse::<u64>().ok();
+        // Fields 14 and 15 of proc(5), in hundredths of a second on every Linux.
+        Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+    }
+
+    fn crashed(&mut self) -> Box<Problem> {
+        let how = self.end().map_or_else(
+            || "it closed its channel".to_owned(),
+            |status| status.to_string(),
+        );
         let words = self
             .words
             .recv_timeout(Duration::from_secs(1))
@@ -248,10 +303,28 @@ impl Worker {
         if out_of_memory || out_of_time {
             problem.kind = ProblemKind::Limit;
         }
+        problem.tame();
         problem
+    }
+
+    /// How it ended by itself, within a second; else it is ended.
+    fn end(&mut self) -> Option<std::process::ExitStatus> {
+        for _ in 0..100 {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        None
     }
 }
 
-fn crash(message: &str) -> Problem {
-    Problem::new(ProblemKind::Crash, "", message)
+fn crash(message: &str) -> Box<Problem> {
+    Box::new(Problem::new(ProblemKind::Crash, "", message))
+}
+
+fn nonsense() -> Box<Problem> {
+    crash("the candidate's process gave an answer that makes no sense")
 }

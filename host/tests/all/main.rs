@@ -3,6 +3,7 @@
 
 mod baselines;
 mod cases;
+mod compare;
 mod errors;
 mod filled;
 mod fuzz;
@@ -18,6 +19,7 @@ mod properties;
 mod readme;
 mod replay;
 mod rules;
+mod score;
 mod scripts;
 mod spec;
 mod stubs;

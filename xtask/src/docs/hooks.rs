@@ -339,7 +339,7 @@ fn limits(out: &mut String) {
          | one call | {} units; a unit is a loop iteration or a function call, and library functions pay by size |\n\
          | one run | {} units |\n\
          | memory of a file, all copies together | {} MiB |\n\
-         | one call by the clock | {} s, a last wall against what counts for little and takes long |\n\n",
+         | processor time of a call | {} s, a last wall against what counts for little and takes long |\n\n",
         grouped(CALL_UNITS),
         grouped(RUN_UNITS),
         MEMORY >> 20,

@@ -18,6 +18,7 @@ mod lint;
 mod meter;
 mod module;
 mod program;
+mod source;
 mod vm;
 
 pub use api::globals;
@@ -26,4 +27,5 @@ pub use lint::{Finding, lint};
 pub use meter::{Meter, Used};
 pub use module::Loader;
 pub use program::{Mentioned, Program, declarations};
+pub use source::canonical;
 pub use vm::Facts;
