@@ -2,6 +2,7 @@
 
 use super::compare::CompareArgs;
 use super::evolve::EvolveCommand;
+use super::explain::ExplainArgs;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
 use super::score::{ScoreArgs, WorkerArgs};
@@ -73,6 +74,12 @@ pub enum Command {
     /// Score policies on a suite of scenarios, against its tuned reference policies
     #[command(after_help = SCORE_EXAMPLES)]
     Score(ScoreArgs),
+    /// Show what a policy saw and chose for the requests that it served worst, and what other choices would have brought
+    #[command(after_help = "Examples:
+  windtunnel explain my-router.lua
+  windtunnel explain my-router.lua --suite routing-prefix --scenario rag --requests 3
+  windtunnel explain least-loaded --scenario chat --json")]
+    Explain(ExplainArgs),
     /// Compare policies with each other: the same scenarios and seeds, differences with their intervals
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),

@@ -5,6 +5,7 @@ pub mod calls;
 mod compare;
 mod effects;
 mod evolve;
+mod explain;
 mod models;
 mod oldest;
 mod output;
@@ -95,6 +96,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Plugin(command) => plugin::plugin(command),
         Command::Policy(command) => policy::policy(command),
         Command::Score(args) => score::score(args),
+        Command::Explain(args) => explain::explain(args),
         Command::Compare(args) => compare::compare(args),
         Command::Suite(command) => suite::suite(command),
         Command::Evolve(command) => evolve::evolve(command),
