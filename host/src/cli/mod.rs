@@ -14,6 +14,7 @@ mod score;
 mod simulate;
 mod suite;
 mod sweep;
+mod tune;
 mod workload;
 mod workload_args;
 mod workloads;
@@ -81,6 +82,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Policy(command) => policy::policy(command),
         Command::Score(args) => score::score(args),
         Command::Compare(args) => compare::compare(args),
+        Command::Tune(args) => tune::tune(args),
         Command::Suite(command) => suite::suite(command),
         Command::Worker(args) => score::work(args),
         Command::Completions { shell } => {

@@ -23,5 +23,5 @@ pub use api::globals;
 pub use budget::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
 pub use lint::{Finding, lint};
 pub use module::Loader;
-pub use program::{Program, declarations};
+pub use program::{Program, declarations, with_defaults};
 pub use vm::Facts;
