@@ -1,6 +1,7 @@
 //! Every flag, once, with its help.
 
 use super::compare::CompareArgs;
+use super::evolve::EvolveCommand;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
 use super::score::{ScoreArgs, WorkerArgs};
@@ -87,6 +88,13 @@ pub enum Command {
   windtunnel suite show routing-mixed"
     )]
     Suite(SuiteCommand),
+    /// Have a framework for evolving programs evolve policies
+    #[command(
+        subcommand,
+        after_help = "Example:
+  windtunnel evolve init openevolve my-run"
+    )]
+    Evolve(EvolveCommand),
     /// Work for a scorer
     #[command(hide = true)]
     Worker(WorkerArgs),

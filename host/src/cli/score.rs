@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where and how candidates are scored.
 #[derive(Args, Clone, Debug)]
@@ -31,6 +32,9 @@ pub struct ScoringArgs {
     /// Let compiled plugins run, walled in
     #[arg(long)]
     pub allow_native: bool,
+    /// Longest time for a candidate's process to make one run
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    pub time_limit: u64,
     /// Neither use nor keep earlier reports
     #[arg(long)]
     pub no_cache: bool,
@@ -44,22 +48,44 @@ impl ScoringArgs {
 
     /// A scorer as the flags say.
     pub fn scorer(&self) -> anyhow::Result<Scorer> {
-        let jobs = match self.jobs {
-            Some(0) => return Err(InputError::new("--jobs must be at least 1, found 0").into()),
-            Some(jobs) => jobs,
-            None => crate::pool::default_jobs(),
-        };
         Ok(Scorer::new(Settings {
-            jobs,
+            jobs: jobs(self.jobs)?,
             allow_native: self.allow_native,
             cache: cache_folder(),
             reuse_reports: !self.no_cache,
+            wall: time_limit(self.time_limit)?,
             ..Settings::usual()?
         }))
     }
 }
 
+/// Processes at once.
+///
+/// # Errors
+/// When it is none.
+pub fn jobs(given: Option<usize>) -> Result<usize, InputError> {
+    match given {
+        Some(0) => Err(InputError::new("--jobs must be at least 1, found 0")),
+        Some(jobs) => Ok(jobs),
+        None => Ok(crate::pool::default_jobs()),
+    }
+}
+
+/// Longest time for a run.
+///
+/// # Errors
+/// When it is no time at all, or more than a day.
+pub fn time_limit(seconds: u64) -> Result<Duration, InputError> {
+    match seconds {
+        1..=86_400 => Ok(Duration::from_secs(seconds)),
+        other => Err(InputError::new(format!(
+            "--time-limit is {other}; expected 1 to 86400 seconds"
+        ))),
+    }
+}
+
 /// Where reports and the references' figures are kept.
+#[must_use]
 pub fn cache_folder() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
     if let Some(own) = var("WINDTUNNEL_CACHE_DIR") {
@@ -128,6 +154,9 @@ enum Texts {
 }
 
 /// Reads `auto` or a number of seeds.
+///
+/// # Errors
+/// When it is neither.
 pub fn parse_seeds(text: Option<&str>) -> Result<Seeds, InputError> {
     match text {
         None => Ok(Seeds::Suite),
@@ -189,6 +218,7 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
 }
 
 /// Trouble as the command line tells it: the user's mistakes apart from ours.
+#[must_use]
 pub fn ours(trouble: Trouble) -> anyhow::Error {
     match trouble {
         Trouble::Input(e) => e.into(),
@@ -222,7 +252,8 @@ fn lines(
 ) -> anyhow::Result<()> {
     let mut asks = Vec::new();
     for (k, line) in std::io::stdin().lock().lines().enumerate() {
-        let line = line?;
+        let line =
+            line.map_err(|e| InputError::in_file("standard input", crate::input::plain(&e)))?;
         if line.trim().is_empty() {
             continue;
         }

@@ -5,7 +5,7 @@ use super::suite::Suite;
 use crate::input::{InputError, parse_yaml, read_text};
 use crate::policy::bundle::Bundle;
 use crate::policy::external::names;
-use crate::policy::lua::{Facts, Loader, Program, lint};
+use crate::policy::lua::{self, Facts, Loader, Program, lint};
 use crate::policy::native::Library;
 use crate::policy::{Hook, Opener, Param, PolicySpec, Reference};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Largest script of a candidate, bytes.
 pub const LARGEST_SCRIPT: usize = 32 * 1024;
+/// Largest bundle of a candidate, bytes.
+const LARGEST_BUNDLE: usize = 64 * 1024;
 /// Units that a candidate's scripts may spend in one run; by far enough for 5,000 requests.
 pub const RUN_UNITS: i64 = 400_000_000;
 
@@ -29,6 +31,9 @@ pub struct Candidate {
     /// Values of parameters in place of their defaults, by name or `hook.name`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, f64>,
+    /// Why it cannot be anything: one of its files is no text, or no bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flaw: Option<Box<Problem>>,
 }
 
 /// What a candidate consists of. References are written as on the command line: a name, FILE.lua, or FILE.so[:name].
@@ -64,6 +69,7 @@ impl Candidate {
             body: Body::Policy(name.to_owned()),
             texts: BTreeMap::from([(name.into(), text)]),
             params: BTreeMap::new(),
+            flaw: None,
         }
     }
 
@@ -79,6 +85,7 @@ impl Candidate {
                 .map(|(hook, text)| (file(hook).into(), text.clone()))
                 .collect(),
             params: BTreeMap::new(),
+            flaw: None,
         }
     }
 
@@ -90,6 +97,7 @@ impl Candidate {
             body: Body::Reference(name.to_owned()),
             texts: BTreeMap::new(),
             params: BTreeMap::new(),
+            flaw: None,
         }
     }
 
@@ -111,6 +119,7 @@ impl Candidate {
             body: Body::Policy(text.to_owned()),
             texts: BTreeMap::new(),
             params: BTreeMap::new(),
+            flaw: None,
         };
         match Reference::parse(text) {
             Reference::Name(name) => {
@@ -152,9 +161,12 @@ impl Candidate {
     /// Takes the text of a script in.
     fn read(&mut self, reference: &Reference) -> Result<(), InputError> {
         match reference {
-            Reference::Script(path) => {
-                self.texts.insert(path.clone(), read_text(path)?);
-            }
+            Reference::Script(path) => match read_text(path) {
+                Ok(text) => {
+                    self.texts.insert(path.clone(), text);
+                }
+                Err(e) => self.take_flaw(path, e)?,
+            },
             Reference::Plugin(path, _) if !path.is_file() => {
                 return Err(InputError::in_file(
                     path.display(),
@@ -166,18 +178,37 @@ impl Candidate {
         Ok(())
     }
 
+    /// A file that is there and cannot be read as what it should be is the candidate's mistake; one that is not there is its sender's.
+    fn take_flaw(&mut self, path: &Path, error: InputError) -> Result<(), InputError> {
+        if !std::fs::metadata(path).is_ok_and(|m| m.is_file()) || std::fs::File::open(path).is_err()
+        {
+            return Err(error);
+        }
+        let mut problem = self.problem(ProblemKind::Syntax, &error);
+        problem.file = Some(path.display().to_string());
+        self.flaw = Some(Box::new(problem));
+        Ok(())
+    }
+
     fn of_bundle(name: &str, path: &Path) -> Result<Self, InputError> {
-        let text = read_text(path)?;
-        let bundle = Bundle::parse(&path.display().to_string(), &text)?;
         let folder = crate::input::folder_of(path).to_owned();
         let mut candidate = Self {
             name: name.to_owned(),
-            body: Body::Bundle(text, folder.clone()),
+            body: Body::Bundle(String::new(), folder.clone()),
             texts: BTreeMap::new(),
             params: BTreeMap::new(),
+            flaw: None,
         };
-        for (_, named) in bundle.named() {
-            candidate.read(&Reference::parse(named).from_folder(&folder))?;
+        let read = read_text(path)
+            .and_then(|text| Ok((Bundle::parse(&path.display().to_string(), &text)?, text)));
+        match read {
+            Ok((bundle, text)) => {
+                candidate.body = Body::Bundle(text, folder.clone());
+                for (_, named) in bundle.named() {
+                    candidate.read(&Reference::parse(named).from_folder(&folder))?;
+                }
+            }
+            Err(e) => candidate.take_flaw(path, e)?,
         }
         Ok(candidate)
     }
@@ -193,6 +224,7 @@ impl Candidate {
             body: Body::Hooks(BTreeMap::new()),
             texts: BTreeMap::new(),
             params: BTreeMap::new(),
+            flaw: None,
         };
         let mut hooks = BTreeMap::new();
         for hook in Hook::ALL {
@@ -248,7 +280,7 @@ impl Candidate {
     /// known without running it.
     #[must_use]
     pub fn digest(&self) -> Option<String> {
-        if self.is_native() {
+        if self.is_native() || self.unfit().is_some() {
             return None;
         }
         let mut hasher = blake3::Hasher::new();
@@ -258,6 +290,8 @@ impl Candidate {
         };
         // Paths are names; what counts is which text is meant.
         let text_of = |reference: &str| self.texts.get(Path::new(reference));
+        let canonical =
+            |text: &str| lua::canonical(&Program::new("", text.to_owned(), &[], false).ok()?);
         match &self.body {
             Body::Policy(reference) => match text_of(reference) {
                 Some(text) => add(&canonical(text)?),
@@ -293,6 +327,36 @@ impl Candidate {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn resolve(&self, suite: &Suite) -> Result<Opened, Vec<Problem>> {
+        if let Some(problem) = self.unfit() {
+            return Err(vec![problem]);
+        }
+        let mut warnings = Vec::new();
+        match self.opened(suite, &mut warnings) {
+            Ok((spec, hooks)) => Ok(Opened {
+                spec,
+                hooks,
+                warnings,
+            }),
+            Err(mut problems) => {
+                let unread = |file: &Option<String>| {
+                    let syntax = |w: &&Problem| w.kind == ProblemKind::Syntax;
+                    warnings.iter().filter(syntax).any(|w| w.file == *file)
+                };
+                for problem in &mut problems {
+                    if problem.kind == ProblemKind::Policy && unread(&problem.file) {
+                        problem.kind = ProblemKind::Syntax;
+                    }
+                }
+                Err(problems)
+            }
+        }
+    }
+
+    fn opened(
+        &self,
+        suite: &Suite,
+        warnings: &mut Vec<Problem>,
+    ) -> Result<(PolicySpec, Vec<Hook>), Vec<Problem>> {
         let wrong = |e: InputError| vec![self.problem(ProblemKind::Policy, &e)];
         let mut spec = suite
             .file
@@ -300,11 +364,10 @@ impl Candidate {
             .policies(&mut Opener::new(false))
             .map_err(wrong)?;
         let mut opener = Opener::of_texts(self.texts.clone(), RUN_UNITS);
-        let mut warnings = Vec::new();
         let hooks = match &self.body {
             Body::Policy(text) => {
                 let reference = Reference::parse(text);
-                self.fill(&mut spec, &reference, suite, &mut opener, &mut warnings)?
+                self.fill(&mut spec, &reference, suite, &mut opener, warnings)?
             }
             Body::Hooks(hooks) => {
                 for (hook, text) in hooks {
@@ -351,10 +414,26 @@ impl Candidate {
                 open.join(", ")
             ))));
         }
-        Ok(Opened {
-            spec,
-            hooks,
-            warnings,
+        Ok((spec, hooks))
+    }
+
+    /// What can be said against it without a look at what it says.
+    #[must_use]
+    pub fn unfit(&self) -> Option<Problem> {
+        if let Some(flaw) = &self.flaw {
+            return Some((**flaw).clone());
+        }
+        let too_large = |name: &str, what: &str, found: usize, most: usize| {
+            let message = format!("the {what} has {found} bytes; a candidate's may have {most}");
+            (found > most).then(|| Problem::new(ProblemKind::Lint, name, message))
+        };
+        let scripts = self.texts.iter().find_map(|(path, text)| {
+            let name = path.display().to_string();
+            too_large(&name, "script", text.len(), LARGEST_SCRIPT)
+        });
+        scripts.or_else(|| match &self.body {
+            Body::Bundle(text, _) => too_large(&self.name, "bundle", text.len(), LARGEST_BUNDLE),
+            _ => None,
         })
     }
 
@@ -454,15 +533,10 @@ impl Candidate {
         let here = |kind, line: usize, column: usize, message: String| Problem {
             line: Some(line as u64),
             column: Some(column as u64),
-            ..Problem::new(kind, &name, message).with_snippet(self, line as u64)
+            ..Problem::new(kind, &name, message)
+                .with_snippet(self, line as u64)
+                .with_hint()
         };
-        if text.len() > LARGEST_SCRIPT {
-            let message = format!(
-                "the script has {} bytes; a candidate may have {LARGEST_SCRIPT}",
-                text.len()
-            );
-            return Err(vec![Problem::new(ProblemKind::Lint, &name, message)]);
-        }
         let wrong = |e: InputError| vec![self.problem(ProblemKind::Syntax, &e)];
         let program = Program::new(&name, text, &[], false).map_err(wrong)?;
         match lint(&program) {
@@ -492,20 +566,4 @@ impl Candidate {
     pub fn problem(&self, kind: ProblemKind, error: &InputError) -> Problem {
         Problem::of_message(kind, &error.to_string(), self)
     }
-}
-
-/// A script's tokens, one space between them, and the parameters it declares: equal texts do the same.
-fn canonical(text: &str) -> Option<String> {
-    let ast = full_moon::parse_fallible(text, full_moon::LuaVersion::luau());
-    let ast = ast.into_result().ok()?;
-    let mut canonical = String::with_capacity(text.len());
-    for token in full_moon::node::Node::tokens(&ast) {
-        canonical += &token.token().to_string();
-        canonical.push(' ');
-    }
-    for line in text.lines().filter(|line| line.contains("@param")) {
-        canonical += line.trim();
-        canonical.push('\n');
-    }
-    Some(canonical)
 }

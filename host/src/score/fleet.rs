@@ -13,7 +13,7 @@ use crate::input::InputError;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Where and how candidates are scored.
@@ -177,7 +177,8 @@ impl Fleet {
         done: &(dyn Fn(u64) + Sync),
     ) -> Result<Runs, Trouble> {
         let places = share.places.min(flyings.len()).max(1);
-        let stop = AtomicBool::new(false);
+        // The first run, in their order, that makes those after it not worth their while.
+        let last = AtomicUsize::new(usize::MAX);
         let count = std::sync::atomic::AtomicU64::new(0);
         let lanes: Vec<usize> = (0..places).collect();
         let answers = crate::pool::map(
@@ -186,7 +187,7 @@ impl Fleet {
             |&lane| -> Result<Vec<(usize, Answer)>, Trouble> {
                 let mut answers = Vec::new();
                 for k in (lane..flyings.len()).step_by(places) {
-                    if stop.load(Ordering::Relaxed) {
+                    if k > last.load(Ordering::Relaxed) {
                         break;
                     }
                     let task = Task::Fly(vec![flyings[k].clone()]);
@@ -197,7 +198,7 @@ impl Fleet {
                         problem.scenario.get_or_insert(flyings[k].scenario.clone());
                         // What hangs once hangs again, and each time costs its limit.
                         if matches!(problem.kind, ProblemKind::Limit | ProblemKind::Crash) {
-                            stop.store(true, Ordering::Relaxed);
+                            last.fetch_min(k, Ordering::Relaxed);
                         }
                     }
                     answers.push((k, answer));
@@ -212,6 +213,9 @@ impl Fleet {
             all.extend(lane?);
         }
         all.sort_by_key(|(k, _)| *k);
+        // Others may have been made in the meantime; how many must not depend on the number of processes.
+        let last = last.into_inner();
+        all.retain(|(k, _)| *k <= last);
         let mut runs = Runs {
             flights: vec![None; flyings.len()],
             problems: Vec::new(),

@@ -116,6 +116,13 @@ impl Metrics {
         }
     }
 
+    /// Everything that is no count.
+    pub fn figures(&self) -> impl Iterator<Item = f64> {
+        let latencies = [self.ttft_ms, self.tpot_ms, self.e2e_ms].into_iter();
+        let latencies = latencies.flat_map(|l| [l.mean, l.p50, l.p95, l.p99]);
+        latencies.chain([self.goodput, self.hit_rate, self.utilization])
+    }
+
     /// The mean of several seeds' figures; counts are summed up.
     #[must_use]
     pub fn of_seeds(all: &[&Self]) -> Self {

@@ -2,7 +2,7 @@
 
 use super::ask::Ask;
 use super::protocol::Flying;
-use super::suite::ScenarioKeys;
+use super::suite::{ScenarioKeys, Split};
 use crate::input::InputError;
 
 /// Scenarios of the stage quick.
@@ -23,6 +23,11 @@ pub fn chosen(ask: &Ask) -> Result<Vec<&ScenarioKeys>, InputError> {
     let Some(wanted) = &ask.scenarios else {
         return Ok(all);
     };
+    if ask.split == Split::Holdout {
+        return Err(InputError::new(
+            "the split holdout is scored as a whole: only its total is told",
+        ));
+    }
     let ids: Vec<&str> = all.iter().map(|s| s.id.as_str()).collect();
     wanted
         .iter()

@@ -7,10 +7,11 @@ use super::report::{Problem, ProblemKind};
 use super::suite::Suite;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest answer that a worker may give, bytes.
 const LONGEST_ANSWER: u64 = 64 << 20;
@@ -24,7 +25,12 @@ pub struct WorkerCommand {
     pub program: PathBuf,
     /// Its arguments before those of the worker.
     pub args: Vec<String>,
+    /// All that it finds in its environment.
+    pub env: Vec<(String, String)>,
 }
+
+/// What stands in for [`WorkerCommand::own`] where this library is part of another program.
+static OWN: OnceLock<WorkerCommand> = OnceLock::new();
 
 impl WorkerCommand {
     /// This program's own `worker` command.
@@ -32,10 +38,19 @@ impl WorkerCommand {
     /// # Errors
     /// When the program's place is unknown.
     pub fn own() -> io::Result<Self> {
+        if let Some(own) = OWN.get() {
+            return Ok(own.clone());
+        }
         Ok(Self {
             program: std::env::current_exe()?,
             args: vec!["worker".into()],
+            env: Vec::new(),
         })
+    }
+
+    /// From now on this is what [`own`](Self::own) gives: for programs that are not the command line. The first one stays.
+    pub fn be_own(self) {
+        let _ = OWN.set(self);
     }
 }
 
@@ -45,11 +60,12 @@ pub struct Pool {
     /// Longest time for a job.
     wall: Duration,
     places: Vec<Mutex<Option<Worker>>>,
+    cancelled: AtomicBool,
 }
 
 struct Worker {
     child: Child,
-    input: ChildStdin,
+    jobs: Sender<Vec<u8>>,
     answers: Receiver<io::Result<Vec<u8>>>,
     words: Receiver<Vec<u8>>,
     /// The suite it was given last.
@@ -73,7 +89,13 @@ impl Pool {
             command,
             wall,
             places: (0..places.max(1)).map(|_| Mutex::new(None)).collect(),
+            cancelled: AtomicBool::new(false),
         }
+    }
+
+    /// From now on every task ends at once with [`Interrupted`](io::ErrorKind::Interrupted); those at hand are finished.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// How many workers there can be.
@@ -85,7 +107,7 @@ impl Pool {
     /// Has the worker at `place` do `task`. Whatever the candidate does to it is the candidate's problem.
     ///
     /// # Errors
-    /// When no worker can be started.
+    /// When no worker can be started, or after [`cancel`](Self::cancel).
     pub fn run(
         &self,
         place: usize,
@@ -96,11 +118,33 @@ impl Pool {
         let native = candidate.is_native();
         // Held while the worker works: a place is for one job at a time.
         let mut there = self.places[place].lock().expect("no panic before");
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let known = if native { None } else { there.take() };
-        let mut worker = match known {
-            Some(worker) => worker,
-            None => self.start(suite, candidate, native)?,
-        };
+        if let Some(worker) = known
+            && let Ok(answer) = self.ask(worker, &mut there, suite, candidate, &task)
+        {
+            return Ok(answer);
+        }
+        // What ended a worker that others had used before may be their doing: a fresh one tells.
+        let worker = self.start(suite, candidate, native)?;
+        let answer = self.ask(worker, &mut there, suite, candidate, &task);
+        Ok(answer.unwrap_or_else(|problem| Answer {
+            problems: vec![*problem],
+            ..Answer::default()
+        }))
+    }
+
+    /// Asks a worker and puts it back if it is still good.
+    fn ask(
+        &self,
+        mut worker: Worker,
+        there: &mut Option<Worker>,
+        suite: &Suite,
+        candidate: &Candidate,
+        task: &Task,
+    ) -> Result<Answer, Box<Problem>> {
         let key = suite.digest();
         let job = Job {
             suite: (worker.suite.as_ref() != Some(&key)).then(|| SuiteText {
@@ -109,23 +153,25 @@ impl Pool {
                 traces: suite.traces.clone(),
             }),
             candidate: candidate.clone(),
-            task,
+            task: task.clone(),
         };
         worker.suite = Some(key);
-        match worker.ask(&job, self.wall) {
-            Ok(answer) => {
-                // One that met a limit has seen something hostile: the next candidate gets another.
-                let tried = answer.problems.iter().any(|p| p.kind == ProblemKind::Limit);
-                if !worker.native && !tried && answer.suite_error.is_none() {
-                    *there = Some(worker);
-                }
-                Ok(answer)
-            }
-            Err(problem) => Ok(Answer {
-                problems: vec![*problem],
-                ..Answer::default()
-            }),
+        let mut answer = worker.ask(&job, self.wall)?;
+        if worker.native && answer.suite_error.is_some() {
+            // The suite was flown without it before: machine code can write what it likes.
+            return Err(nonsense());
         }
+        if !answer.is_sane(task, suite.file.objectives.len()) {
+            return Err(nonsense());
+        }
+        let problems = answer.problems.iter_mut();
+        problems.chain(&mut answer.warnings).for_each(Problem::tame);
+        // One that met a limit has seen something hostile: the next candidate gets another.
+        let tried = answer.problems.iter().any(|p| p.kind == ProblemKind::Limit);
+        if !worker.native && !tried && answer.suite_error.is_none() {
+            *there = Some(worker);
+        }
+        Ok(answer)
     }
 
     fn start(&self, suite: &Suite, candidate: &Candidate, native: bool) -> io::Result<Worker> {
@@ -139,14 +185,19 @@ impl Pool {
         }
         command
             .env_clear()
+            .envs(self.command.env.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = spawn(command)?;
-        let input = child.stdin.take().expect("piped");
+        let mut input = child.stdin.take().expect("piped");
         let output = child.stdout.take().expect("piped");
         let errors = child.stderr.take().expect("piped");
-        let (answer, answers) = channel();
+        // A worker that reads nothing must not hold up who writes to it.
+        let (job, jobs) = channel::<Vec<u8>>();
+        std::thread::spawn(move || jobs.into_iter().try_for_each(|job| input.write_all(&job)));
+        // Nor may one that writes for ever fill the memory of who reads.
+        let (answer, answers) = sync_channel(1);
         std::thread::spawn(move || {
             let mut output = BufReader::new(output);
             loop {
@@ -174,7 +225,7 @@ impl Pool {
         });
         Ok(Worker {
             child,
-            input,
+            jobs: job,
             answers,
             words,
             suite: None,
@@ -186,55 +237,90 @@ impl Pool {
 /// Starts a process from a thread that never ends: on Linux the parent that a child's death signal hangs on is a thread.
 fn spawn(command: Command) -> io::Result<Child> {
     type Wish = (Command, Sender<io::Result<Child>>);
-    static SPAWNER: OnceLock<Mutex<Sender<Wish>>> = OnceLock::new();
-    let spawner = SPAWNER.get_or_init(|| {
+    // A process that was forked off this one has the channel, but not the thread: it needs its own.
+    static SPAWNER: Mutex<Option<(u32, Sender<Wish>)>> = Mutex::new(None);
+    let mut spawner = SPAWNER.lock().expect("no panic before");
+    let here = std::process::id();
+    if let Some(other) = spawner.take_if(|(of, _)| *of != here) {
+        std::mem::forget(other);
+    }
+    let (_, wish) = spawner.get_or_insert_with(|| {
         let (wish, wishes) = channel::<Wish>();
         std::thread::spawn(move || {
             for (mut command, answer) in wishes {
                 let _ = answer.send(command.spawn());
             }
         });
-        Mutex::new(wish)
+        (here, wish)
     });
     let (answer, child) = channel();
     let gone = || io::Error::other("the thread that starts processes is gone");
-    let wish = spawner.lock().expect("no panic before");
     wish.send((command, answer)).map_err(|_| gone())?;
-    drop(wish);
+    drop(spawner);
     child.recv().map_err(|_| gone())?
 }
 
 impl Worker {
     /// Asks and waits for the answer; a worker that gives none is no good any more.
     fn ask(&mut self, job: &Job, wall: Duration) -> Result<Answer, Box<Problem>> {
-        let mut line = serde_json::to_vec(job).map_err(|e| Box::new(crash(&e.to_string())))?;
+        let mut line = serde_json::to_vec(job).map_err(|e| crash(&e.to_string()))?;
         line.push(b'\n');
-        if self.input.write_all(&line).is_err() {
-            return Err(Box::new(self.crashed()));
+        if self.jobs.send(line).is_err() {
+            return Err(self.crashed());
         }
-        match self.answers.recv_timeout(wall) {
-            Ok(Ok(line)) if line.ends_with(b"\n") => serde_json::from_slice(&line).map_err(|_| {
-                Box::new(crash(
-                    "the candidate's process gave an answer that makes no sense",
-                ))
-            }),
-            Ok(_) | Err(RecvTimeoutError::Disconnected) => Err(Box::new(self.crashed())),
-            Err(RecvTimeoutError::Timeout) => Err(Box::new(Problem::new(
-                ProblemKind::Limit,
-                "",
-                format!(
-                    "the candidate's process gave no answer within {} s and was ended",
-                    wall.as_secs()
-                ),
-            ))),
+        let start = (Instant::now(), self.processor_time());
+        loop {
+            match self.answers.recv_timeout(wall) {
+                Ok(Ok(line)) if line.ends_with(b"\n") => {
+                    return serde_json::from_slice(&line).map_err(|_| nonsense());
+                }
+                Ok(_) | Err(RecvTimeoutError::Disconnected) => return Err(self.crashed()),
+                // On a busy machine it may not have had its time.
+                Err(RecvTimeoutError::Timeout) if self.waits_for_a_core(start, wall) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    let message = format!(
+                        "the candidate's process gave no answer within {} s and was ended",
+                        wall.as_secs()
+                    );
+                    return Err(Box::new(Problem::new(ProblemKind::Limit, "", message)));
+                }
+            }
         }
     }
 
-    fn crashed(&mut self) -> Problem {
-        let how = self
-            .child
-            .wait()
-            .map_or_else(|e| e.to_string(), |s| s.to_string());
+    /// Has it work to do, but no core to do it on? Patience has an end all the same.
+    fn waits_for_a_core(&self, start: (Instant, Option<Duration>), wall: Duration) -> bool {
+        let (Some(before), Some(now)) = (start.1, self.processor_time()) else {
+            return false;
+        };
+        start.0.elapsed() < wall * 10 && self.state() == Some('R') && now - before < wall / 2
+    }
+
+    /// What the system says of the process, behind its name.
+    fn status(&self) -> Option<Vec<String>> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        let (_, rest) = stat.rsplit_once(')')?;
+        Some(rest.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// `R` is running or ready to.
+    fn state(&self) -> Option<char> {
+        self.status()?.first()?.chars().next()
+    }
+
+    /// Processor time that it has taken.
+    fn processor_time(&self) -> Option<Duration> {
+        let status = self.status()?;
+        let ticks = |k: usize| status.get(k)?.parse::<u64>().ok();
+        // Fields 14 and 15 of proc(5), in hundredths of a second on every Linux.
+        Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+    }
+
+    fn crashed(&mut self) -> Box<Problem> {
+        let how = self.end().map_or_else(
+            || "it closed its channel".to_owned(),
+            |status| status.to_string(),
+        );
         let words = self
             .words
             .recv_timeout(Duration::from_secs(1))
@@ -248,10 +334,28 @@ impl Worker {
         if out_of_memory || out_of_time {
             problem.kind = ProblemKind::Limit;
         }
+        problem.tame();
         problem
+    }
+
+    /// How it ended by itself, within a second; else it is ended.
+    fn end(&mut self) -> Option<std::process::ExitStatus> {
+        for _ in 0..100 {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        None
     }
 }
 
-fn crash(message: &str) -> Problem {
-    Problem::new(ProblemKind::Crash, "", message)
+fn crash(message: &str) -> Box<Problem> {
+    Box::new(Problem::new(ProblemKind::Crash, "", message))
+}
+
+fn nonsense() -> Box<Problem> {
+    crash("the candidate's process gave an answer that makes no sense")
 }

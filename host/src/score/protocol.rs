@@ -78,3 +78,29 @@ pub struct Answer {
     #[serde(default)]
     pub suite_error: Option<String>,
 }
+
+/// No figure of a run is beyond this.
+const LARGEST: f64 = 1e15;
+
+impl Answer {
+    /// Is it an answer to `task`? A candidate's process may say anything.
+    #[must_use]
+    pub fn is_sane(&self, task: &Task, objectives: usize) -> bool {
+        let flown = match task {
+            Task::Check => self.flights.is_empty(),
+            Task::Fly(all) => {
+                let failed = !self.problems.is_empty() || self.suite_error.is_some();
+                self.flights.len() <= all.len() && (failed || self.flights.len() == all.len())
+            }
+        };
+        let fine = |x: &f64| x.abs() < LARGEST;
+        flown
+            && self.features.values().all(fine)
+            && self.flights.iter().all(|f| {
+                f.logs.len() == objectives
+                    && f.logs.iter().all(fine)
+                    && f.metrics.figures().all(|x| fine(&x))
+                    && f.instances.iter().all(|i| fine(&i.busy))
+            })
+    }
+}

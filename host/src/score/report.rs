@@ -15,6 +15,9 @@ pub const FAILED: f64 = -100.0;
 /// The least score of one that does.
 pub const LEAST: f64 = -99.0;
 
+/// Longest text of a problem, characters.
+const LONGEST_MESSAGE: usize = 1000;
+
 /// How far a candidate was taken.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -120,7 +123,8 @@ impl Problem {
             problem.file = Some(name);
             break;
         }
-        if kind == ProblemKind::Runtime && message.contains("exceeded its") {
+        let at_work = matches!(kind, ProblemKind::Runtime | ProblemKind::Policy);
+        if at_work && message.contains("the policy exceeded its") {
             problem.kind = ProblemKind::Limit;
         }
         for hook in ["admission", "routing", "priority", "preemption"] {
@@ -136,13 +140,50 @@ impl Problem {
             .filter(|w| w.starts_with("request_") || w.starts_with("session_"))
             .map(str::to_owned)
             .next();
-        if let Some((_, hint)) = message.split_once("did you mean ") {
-            let name = hint.split('?').next().unwrap_or(hint);
-            problem.hint = Some(format!("did you mean {name}?"));
-        }
+        let problem = problem.with_hint();
         match problem.line {
             Some(line) => problem.with_snippet(candidate, line),
             None => problem,
+        }
+    }
+
+    /// With what its message says would probably be right.
+    #[must_use]
+    pub fn with_hint(mut self) -> Self {
+        if let Some((_, hint)) = self.message.split_once("did you mean ") {
+            let name = hint.split('?').next().unwrap_or(hint);
+            self.hint = Some(format!("did you mean {name}?"));
+        }
+        self
+    }
+
+    /// As it may be shown: what comes from a candidate's process has no end and no escape sequences.
+    pub fn tame(&mut self) {
+        let tame = |text: &mut String, most: usize, lines: bool| {
+            let fine = |c: char| !c.is_control() || (lines && c == '\n') || c == '\t';
+            if text.chars().count() > most {
+                *text = text.chars().take(most).chain("...".chars()).collect();
+            }
+            if !text.chars().all(fine) {
+                *text = text
+                    .chars()
+                    .map(|c| if fine(c) { c } else { ' ' })
+                    .collect();
+            }
+        };
+        tame(&mut self.message, LONGEST_MESSAGE, false);
+        let others = [
+            &mut self.file,
+            &mut self.hook,
+            &mut self.scenario,
+            &mut self.request,
+            &mut self.hint,
+        ];
+        for text in others.into_iter().flatten() {
+            tame(text, LONGEST_MESSAGE, false);
+        }
+        if let Some(text) = &mut self.snippet {
+            tame(text, LONGEST_MESSAGE, true);
         }
     }
 

@@ -26,6 +26,12 @@ impl Fleet {
     /// # Errors
     /// Only trouble that is not the candidate's.
     pub fn check(&self, ask: &Ask, share: Share) -> Result<Answer, Trouble> {
+        if let Some(problem) = ask.candidate.unfit() {
+            return Ok(Answer {
+                problems: vec![problem],
+                ..Answer::default()
+            });
+        }
         if ask.candidate.is_native() && !self.settings.allow_native {
             let message = "compiled plugins run only with --allow-native: machine code can be walled in, but not trusted with its own score";
             return Ok(Answer {
@@ -54,7 +60,7 @@ impl Fleet {
         let scenarios = chosen(ask)?;
         let check = self.check(ask, share)?;
         if !check.problems.is_empty() {
-            let early = |p: &Problem| !matches!(p.kind, ProblemKind::Runtime | ProblemKind::Limit);
+            let early = |p: &Problem| p.scenario.is_none();
             let stage = if check.problems.iter().all(early) {
                 Stage::Lint
             } else {

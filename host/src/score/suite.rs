@@ -8,8 +8,8 @@ use super::objective::Objective;
 use crate::config::Defaults;
 use crate::input::{InputError, parse_yaml, read_text, unknown};
 use crate::metrics::slo::{Dimension, SloTargets};
-use crate::policy::Hook;
 use crate::policy::bundle::Bundle;
+use crate::policy::{Hook, Reference};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -506,7 +506,22 @@ impl Suite {
             Origin::Shipped(_) => None,
             Origin::File(path) => Some(crate::input::folder_of(path).to_owned()),
         };
-        own.into_iter().chain(self.traces.clone()).collect()
+        let mut all: Vec<PathBuf> = own.into_iter().chain(self.traces.clone()).collect();
+        if let Origin::File(file) = &self.origin {
+            let folder = crate::input::folder_of(file);
+            let scenarios = Split::ALL.into_iter().flat_map(|split| self.keys(split));
+            let workloads = scenarios.filter_map(|s| s.workload.as_ref());
+            all.extend(workloads.map(|path| folder.join(path)));
+            let bundles = self.file.references.values();
+            for bundle in bundles.chain([&self.file.policies]) {
+                let named = bundle.named().map(|(_, name)| Reference::parse(name));
+                all.extend(named.filter_map(|r| match r.from_folder(folder) {
+                    Reference::Script(path) | Reference::Plugin(path, _) => Some(path),
+                    Reference::Name(_) => None,
+                }));
+            }
+        }
+        all
     }
 
     /// The models and figures that its clusters are made of.

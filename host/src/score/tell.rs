@@ -189,21 +189,20 @@ pub fn stopped(
     }
 }
 
-/// What may be told of problems in a split: of those outside `train` only where the script failed.
+/// What may be told of problems in the runs of a split: outside `train` only that there was one, and of which kind. Not even its line: a
+/// candidate can choose where it fails by what it sees.
 #[must_use]
 pub fn guarded(problems: &[Problem], split: Split) -> Vec<Problem> {
     let mut problems = without_repetition(problems.to_vec());
     if split != Split::Train {
         for problem in &mut problems {
-            *problem = Problem {
-                line: problem.line,
-                ..Problem::new(
-                    problem.kind,
-                    problem.file.as_deref().unwrap_or_default(),
-                    format!("it fails in the split {split}, of which no details are told"),
-                )
-            };
+            *problem = Problem::new(
+                problem.kind,
+                problem.file.as_deref().unwrap_or_default(),
+                format!("it fails in the split {split}, of which no details are told"),
+            );
         }
+        problems.truncate(1);
     }
     problems
 }
@@ -220,7 +219,10 @@ pub fn tell_no_more_than(report: &mut Report, split: Split) {
     report.vs.per_scenario_best.clear();
     report.feedback.clear();
     report.feedback_items.clear();
-    report.errors = guarded(&report.errors, split);
+    // Up to the first flight it has seen nothing of the split.
+    if report.stage >= Stage::Quick {
+        report.errors = guarded(&report.errors, split);
+    }
     report.invariants.violations.clear();
     if split == Split::Holdout {
         report.scenarios.clear();

@@ -4,12 +4,9 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 #[cfg(unix)]
-use std::{
-    os::fd::{AsFd, OwnedFd},
-    time::Duration,
-};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 /// Address space of a worker, bytes.
 pub const MEMORY: u64 = 4 << 30;
@@ -78,18 +75,24 @@ pub fn build(walls: &Walls) -> io::Result<()> {
     Ok(())
 }
 
-/// Grants CPU time for one more job.
+/// Grants CPU time for one more job; whoever runs machine code gets it once, for there is one job.
 ///
 /// # Errors
 /// When the system refuses.
 #[cfg(unix)]
-pub fn grant_cpu() -> io::Result<()> {
+pub fn grant_cpu(walls: &Walls) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    let until = Duration::new(used.tv_sec as u64, 0).as_secs() + 1 + CPU_SECONDS;
+    let until = used.tv_sec as u64 + 1 + CPU_SECONDS;
+    let now = getrlimit(Resource::Cpu);
+    let until = now.maximum.map_or(until, |most| most.min(until));
     let limit = Rlimit {
         current: Some(until),
-        ..getrlimit(Resource::Cpu)
+        maximum: if walls.native {
+            Some(until)
+        } else {
+            now.maximum
+        },
     };
     Ok(setrlimit(Resource::Cpu, limit)?)
 }
@@ -98,13 +101,15 @@ pub fn grant_cpu() -> io::Result<()> {
 mod linux {
     use super::Walls;
     use landlock::{
-        ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, path_beneath_rules,
+        ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
+        path_beneath_rules,
     };
     use rustix::process::{DumpableBehavior, Signal};
     use seccompiler::{
-        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-        SeccompRule, TargetArch,
+        BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+        SeccompFilter, SeccompRule, TargetArch,
     };
+    use std::collections::BTreeMap;
     use std::io;
 
     /// What the loader of plugins reads.
@@ -117,6 +122,110 @@ mod linux {
         "/proc/self",
     ];
 
+    /// System calls that are refused: what reaches the network, other processes, other programs, or what belongs to the whole machine;
+    /// and what changes files in ways that Landlock knows nothing of.
+    const REFUSED: &[libc::c_long] = &[
+        libc::SYS_socket,
+        libc::SYS_socketpair,
+        libc::SYS_connect,
+        libc::SYS_bind,
+        libc::SYS_listen,
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_fork,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_vfork,
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_process_madvise,
+        libc::SYS_kcmp,
+        libc::SYS_kill,
+        libc::SYS_tkill,
+        libc::SYS_rt_sigqueueinfo,
+        libc::SYS_rt_tgsigqueueinfo,
+        libc::SYS_pidfd_open,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_pidfd_send_signal,
+        libc::SYS_setpriority,
+        libc::SYS_ioprio_set,
+        libc::SYS_sched_setaffinity,
+        libc::SYS_sched_setscheduler,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setparam,
+        libc::SYS_migrate_pages,
+        libc::SYS_move_pages,
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_pivot_root,
+        libc::SYS_chroot,
+        libc::SYS_fsopen,
+        libc::SYS_fsmount,
+        libc::SYS_open_tree,
+        libc::SYS_move_mount,
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_bpf,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        libc::SYS_keyctl,
+        libc::SYS_io_uring_setup,
+        libc::SYS_shmget,
+        libc::SYS_msgget,
+        libc::SYS_semget,
+        libc::SYS_mq_open,
+        libc::SYS_memfd_create,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_fanotify_init,
+        libc::SYS_reboot,
+        libc::SYS_kexec_load,
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_delete_module,
+        libc::SYS_swapon,
+        libc::SYS_swapoff,
+        libc::SYS_settimeofday,
+        libc::SYS_clock_settime,
+        libc::SYS_adjtimex,
+        libc::SYS_clock_adjtime,
+        libc::SYS_sethostname,
+        libc::SYS_setdomainname,
+        libc::SYS_acct,
+        libc::SYS_quotactl,
+        libc::SYS_syslog,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_chmod,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_chown,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_lchown,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_utime,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_utimes,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_futimesat,
+        libc::SYS_fchmod,
+        libc::SYS_fchmodat,
+        // fchmodat2, the same number everywhere.
+        452,
+        libc::SYS_fchown,
+        libc::SYS_fchownat,
+        libc::SYS_utimensat,
+        libc::SYS_setxattr,
+        libc::SYS_lsetxattr,
+        libc::SYS_fsetxattr,
+        libc::SYS_removexattr,
+        libc::SYS_lremovexattr,
+        libc::SYS_fremovexattr,
+    ];
+
+    /// Of `fcntl`: whom a descriptor's signals go to, and which.
+    const OWNERS: [libc::c_int; 3] = [libc::F_SETOWN, 10, 15];
+
     pub(super) fn build(walls: &Walls) -> io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
@@ -125,72 +234,88 @@ mod linux {
         files(walls).map_err(|e| other(&e))?;
         // A processor that the filter's compiler does not know has the other walls.
         if let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) {
-            let filter = calls(walls, arch).map_err(|e| other(&e))?;
-            seccompiler::apply_filter(&filter).map_err(|e| other(&e))?;
+            for filter in [missing(arch), calls(arch)] {
+                let filter = filter.map_err(|e| other(&e))?;
+                seccompiler::apply_filter(&filter).map_err(|e| other(&e))?;
+            }
         }
         Ok(())
     }
 
     /// Nothing may be written, and only what is needed read; as far as the kernel can do that.
     fn files(walls: &Walls) -> Result<(), landlock::RulesetError> {
-        let abi = ABI::V3;
+        let abi = ABI::V6;
         let there = SYSTEM.iter().map(std::path::PathBuf::from);
         let readable = there
             .chain(walls.read.iter().cloned())
             .filter(|p| p.exists());
         Ruleset::default()
             .handle_access(AccessFs::from_all(abi))?
+            .handle_access(AccessNet::from_all(abi))?
+            .scope(Scope::from_all(abi))?
             .create()?
             .add_rules(path_beneath_rules(readable, AccessFs::from_read(abi)))?
             .restrict_self()?;
         Ok(())
     }
 
-    /// System calls that fail.
-    fn calls(walls: &Walls, arch: TargetArch) -> Result<BpfProgram, seccompiler::BackendError> {
-        let mut refused: Vec<libc::c_long> = vec![
-            libc::SYS_socket,
-            libc::SYS_socketpair,
-            libc::SYS_connect,
-            libc::SYS_bind,
-            libc::SYS_listen,
-            libc::SYS_execve,
-            libc::SYS_execveat,
-            libc::SYS_ptrace,
-            libc::SYS_process_vm_readv,
-            libc::SYS_process_vm_writev,
-            libc::SYS_kill,
-            libc::SYS_tkill,
-            libc::SYS_pidfd_open,
-            libc::SYS_pidfd_send_signal,
-            libc::SYS_mount,
-            libc::SYS_unshare,
-            libc::SYS_setns,
-            libc::SYS_bpf,
-            libc::SYS_keyctl,
-            libc::SYS_io_uring_setup,
-        ];
-        if walls.native {
-            refused.extend([libc::SYS_clone3]);
-            #[cfg(target_arch = "x86_64")]
-            refused.extend([libc::SYS_fork, libc::SYS_vfork]);
-        }
-        let mut rules: std::collections::BTreeMap<i64, Vec<SeccompRule>> =
-            refused.into_iter().map(|call| (call, vec![])).collect();
-        let only_if = |arg, op, value| {
-            let condition = SeccompCondition::new(arg, SeccompCmpArgLen::Qword, op, value)?;
-            SeccompRule::new(vec![condition])
+    type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+    fn filter(
+        rules: Rules,
+        errno: libc::c_int,
+        arch: TargetArch,
+    ) -> Result<BpfProgram, BackendError> {
+        #[cfg(target_arch = "x86_64")]
+        let rules = {
+            // The same calls by their other numbers (x32).
+            let mut rules = rules;
+            let others: Vec<_> = rules
+                .iter()
+                .map(|(n, r)| (n | 0x4000_0000, r.clone()))
+                .collect();
+            rules.extend(others);
+            rules
         };
-        // A process may signal itself: that is how it aborts.
-        let own = u64::from(std::process::id());
-        rules.insert(libc::SYS_tgkill, vec![only_if(0, SeccompCmpOp::Ne, own)?]);
-        if walls.native {
-            // A thread is fine, a process is not.
-            let thread = libc::CLONE_THREAD as u64;
-            let no_thread = only_if(0, SeccompCmpOp::MaskedEq(thread), 0)?;
-            rules.insert(libc::SYS_clone, vec![no_thread]);
-        }
-        let refuse = SeccompAction::Errno(libc::EPERM as u32);
+        let refuse = SeccompAction::Errno(errno as u32);
         SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?.try_into()
+    }
+
+    /// A call that looks as if the kernel did not have it, so that the other one is taken, which can be looked into.
+    fn missing(arch: TargetArch) -> Result<BpfProgram, BackendError> {
+        let rules = BTreeMap::from([(libc::SYS_clone3, vec![])]);
+        filter(rules, libc::ENOSYS, arch)
+    }
+
+    /// System calls that fail.
+    fn calls(arch: TargetArch) -> Result<BpfProgram, BackendError> {
+        use SeccompCmpOp::{Eq, MaskedEq, Ne};
+        let mut rules: Rules = REFUSED.iter().map(|call| (*call, vec![])).collect();
+        let when = |arg, length, op, value| SeccompCondition::new(arg, length, op, value);
+        let (long, int) = (SeccompCmpArgLen::Qword, SeccompCmpArgLen::Dword);
+        // A process may signal itself: that is how it aborts. And limit itself.
+        let own = u64::from(std::process::id());
+        let not_self = when(0, int.clone(), Ne, own)?;
+        rules.insert(
+            libc::SYS_tgkill,
+            vec![SeccompRule::new(vec![not_self.clone()])?],
+        );
+        let limits = SeccompRule::new(vec![not_self, when(0, int.clone(), Ne, 0)?])?;
+        rules.insert(libc::SYS_prlimit64, vec![limits]);
+        // A thread is fine, a process is not.
+        let no_thread = when(0, long, MaskedEq(libc::CLONE_THREAD as u64), 0)?;
+        rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_thread])?]);
+        let is = |arg, value| SeccompRule::new(vec![when(arg, int.clone(), Eq, value as u64)?]);
+        let owners = OWNERS.into_iter().map(|command| is(1, i64::from(command)));
+        rules.insert(libc::SYS_fcntl, owners.collect::<Result<_, _>>()?);
+        // The same by ioctl.
+        let owners = [0x8901, 0x8902].into_iter().map(|command| is(1, command));
+        rules.insert(libc::SYS_ioctl, owners.collect::<Result<_, _>>()?);
+        // It dies with its parent, whatever it would like.
+        rules.insert(
+            libc::SYS_prctl,
+            vec![is(0, i64::from(libc::PR_SET_PDEATHSIG))?],
+        );
+        filter(rules, libc::EPERM, arch)
     }
 }

@@ -24,7 +24,7 @@ pub fn serve(walls: &Walls) -> io::Result<()> {
     let mut worker = Worker::default();
     for line in io::BufReader::new(input).lines() {
         let job: Job = serde_json::from_str(&line?)?;
-        walls::grant_cpu()?;
+        walls::grant_cpu(walls)?;
         let answer = worker.answer(job);
         let mut text = serde_json::to_vec(&answer)?;
         text.push(b'\n');

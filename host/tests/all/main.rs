@@ -19,6 +19,7 @@ mod properties;
 mod readme;
 mod replay;
 mod rules;
+mod score;
 mod scripts;
 mod spec;
 mod stubs;

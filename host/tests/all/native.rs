@@ -1,6 +1,6 @@
 //! Compiled plugins: what they decide, what is refused, what they cannot break.
 
-mod built;
+pub(crate) mod built;
 #[path = "../data/native/policies.rs"]
 mod policies;
 // What only the plugins' own tests use is dead code here.

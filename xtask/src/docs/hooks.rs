@@ -174,7 +174,7 @@ fn answers(function: &Function) -> String {
 
 /// `req: Request`
 fn typed(slot: &Slot) -> String {
-    format!("{}: {}", slot.name, super::stubs::luau_type(slot.kind))
+    format!("{}: {}", slot.name, slot.kind.luau())
 }
 
 fn kind(of: Type) -> String {
@@ -182,7 +182,7 @@ fn kind(of: Type) -> String {
         Type::Number => "a number".into(),
         Type::Text => "a text".into(),
         Type::List(of) if *of == Type::Number => "a list of numbers".into(),
-        other => format!("`{}`", super::stubs::luau_type(other)),
+        other => format!("`{}`", other.luau()),
     }
 }
 
@@ -339,7 +339,7 @@ fn limits(out: &mut String) {
          | one call | {} units; a unit is a loop iteration or a function call, and library functions pay by size |\n\
          | one run | {} units |\n\
          | memory of a file, all copies together | {} MiB |\n\
-         | one call by the clock | {} s, a last wall against what counts for little and takes long |\n\n",
+         | processor time of a call | {} s, a last wall against what counts for little and takes long |\n\n",
         grouped(CALL_UNITS),
         grouped(RUN_UNITS),
         MEMORY >> 20,

@@ -1,16 +1,18 @@
-//! What a script may spend. The verdict is by instructions counted, so it is the same on every machine; the clock is a last wall
-//! against library calls that count for little and take long.
+//! What a script may spend. The verdict is by instructions counted, so it is the same on every machine; processor time is a last wall
+//! against library calls that count for little and take long. How busy the machine is does not matter.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// Units a script may spend in one call. A unit is a loop iteration or a function call.
 pub const CALL_UNITS: i64 = 2_000_000;
+/// Units that a call takes off the run's, whatever is done in it: the host's work around it.
+const UNITS_OF_A_CALL: i64 = 50;
 /// Units a script may spend in one run, over all its calls, unless its opener grants fewer.
 pub const RUN_UNITS: i64 = 4_000_000_000;
 /// Memory a script engine may hold, bytes.
 pub const MEMORY: usize = 32 << 20;
-/// Longest call by the clock of the machine.
+/// Longest call, processor time.
 pub const LONGEST_CALL: Duration = Duration::from_secs(2);
 /// Units between two looks at the clock.
 const LOOK_EVERY: i64 = 256;
@@ -20,7 +22,8 @@ pub(super) struct Budget {
     limited: bool,
     left: Cell<i64>,
     run_left: Cell<i64>,
-    deadline: Cell<Option<Instant>>,
+    /// When the call at hand is to be over: by the clock, which is cheap to read, and by processor time, which counts.
+    deadline: Cell<Option<(Instant, Duration)>>,
     tripped: Cell<Option<&'static str>>,
 }
 
@@ -37,6 +40,8 @@ impl Budget {
 
     /// A call begins.
     pub(super) fn begin(&self) {
+        self.run_left
+            .set((self.run_left.get() - UNITS_OF_A_CALL).max(0));
         self.left.set(CALL_UNITS.min(self.run_left.get()));
         self.deadline.set(None);
     }
@@ -64,10 +69,17 @@ impl Budget {
             }));
         }
         if before / LOOK_EVERY != left / LOOK_EVERY {
-            let now = Instant::now();
             match self.deadline.get() {
-                None => self.deadline.set(Some(now + LONGEST_CALL)),
-                Some(deadline) if now > deadline => {
+                None => {
+                    let deadline = (
+                        Instant::now() + LONGEST_CALL,
+                        processor_time() + LONGEST_CALL,
+                    );
+                    self.deadline.set(Some(deadline));
+                }
+                Some((clock, processor))
+                    if Instant::now() > clock && processor_time() > processor =>
+                {
                     self.left.set(-1);
                     return Err(self.trip("the policy exceeded its time for a call"));
                 }
@@ -90,6 +102,20 @@ impl Budget {
     }
 }
 
+/// Processor time that this thread has taken.
+#[cfg(unix)]
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Where a thread's own time is not known, the clock's.
+#[cfg(not(unix))]
+fn processor_time() -> Duration {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,13 +134,14 @@ mod tests {
         budget.end();
 
         let budget = Budget::new(true, RUN_UNITS);
-        for _ in 0..RUN_UNITS / CALL_UNITS {
+        for _ in 0..RUN_UNITS / (CALL_UNITS + UNITS_OF_A_CALL) {
             budget.begin();
             assert_eq!(budget.take(CALL_UNITS), Ok(()));
             budget.end();
         }
         budget.begin();
-        assert!(budget.take(1).is_err_and(|e| e.ends_with("for a run")));
+        let error = budget.take(CALL_UNITS).expect_err("the rest is less");
+        assert!(error.ends_with("for a run"));
         assert_eq!(Budget::new(false, RUN_UNITS).take(i64::MAX), Ok(()));
     }
 }

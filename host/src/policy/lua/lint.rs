@@ -3,12 +3,13 @@
 //! Names are taken as they stand: a name declared anywhere in the file counts as declared, and the parameters of a hook, with the
 //! loop variables over them, stand for views. What that cannot see is left to the run, which names it too.
 
-use super::{Program, bind, globals};
+use super::{Program, bind, globals, source};
 use crate::input::nearest;
 use crate::policy::param::Hook;
 use full_moon::ast::{
-    Assignment, Expression, Field, FunctionBody, FunctionCall, GenericFor, Index, LocalAssignment,
-    LocalFunction, NumericFor, Parameter, Prefix, Repeat, Stmt, Suffix, Var, VarExpression, While,
+    Assignment, Ast, Expression, Field, FunctionBody, FunctionCall, GenericFor, Index,
+    LocalAssignment, LocalFunction, NumericFor, Parameter, Prefix, Repeat, Stmt, Suffix, Var,
+    VarExpression, While,
 };
 use full_moon::node::Node;
 use full_moon::tokenizer::TokenReference;
@@ -33,22 +34,12 @@ pub struct Finding {
 /// # Errors
 /// What is wrong with the syntax, as (line, column, message).
 pub fn lint(program: &Program) -> Result<Vec<Finding>, Finding> {
-    let ast = full_moon::parse_fallible(&program.text, full_moon::LuaVersion::luau());
-    let ast = ast.into_result().map_err(|errors| {
-        let first = errors.into_iter().next();
-        let (line, column) = first.as_ref().map_or((1, 1), |e| {
-            let at = e.range().0;
-            (at.line(), at.character())
-        });
-        Finding {
-            line,
-            column,
-            error: true,
-            message: first.map_or(String::new(), |e| e.error_message().into_owned()),
-        }
-    })?;
+    source::with_ast(&program.text, |ast| Ok(look(program, &ast?)))
+}
+
+fn look(program: &Program, ast: &Ast) -> Vec<Finding> {
     let mut names = Names::default();
-    names.visit_ast(&ast);
+    names.visit_ast(ast);
     // Tables that live as long as the copy; those made inside a function are gone when it returns.
     for statement in ast.nodes().stmts() {
         if let Stmt::LocalAssignment(node) = statement {
@@ -65,8 +56,8 @@ pub fn lint(program: &Program) -> Result<Vec<Finding>, Finding> {
         grows: BTreeMap::new(),
         shrinks: BTreeSet::new(),
     };
-    look.visit_ast(&ast);
-    Ok(look.finish(program))
+    look.visit_ast(ast);
+    look.finish(program)
 }
 
 fn place(node: &impl Node) -> (usize, usize) {

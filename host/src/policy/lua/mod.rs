@@ -17,6 +17,7 @@ mod interrupt;
 mod lint;
 mod module;
 mod program;
+mod source;
 mod vm;
 
 pub use api::globals;
@@ -24,4 +25,5 @@ pub use budget::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
 pub use lint::{Finding, lint};
 pub use module::Loader;
 pub use program::{Program, declarations, with_defaults};
+pub use source::canonical;
 pub use vm::Facts;

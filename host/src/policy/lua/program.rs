@@ -83,6 +83,19 @@ impl Mentions {
         self.reads.0 & prefix.0 != 0
     }
 
+    /// Names of all fields that stand in the file.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        fn of<T>(fields: &[Shown<T>]) -> impl Iterator<Item = &'static str> {
+            fields.iter().map(|f| f.name)
+        }
+        of(&self.request)
+            .chain(of(&self.instance))
+            .chain(of(&self.queued))
+            .chain(of(&self.running))
+            .chain(of(&self.event))
+            .chain(of(&self.queue))
+    }
+
     fn of(text: &str) -> Self {
         let words: FxHashSet<&str> = text
             .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-pub(super) fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     root().join("target/plugins")
 }
 
@@ -238,7 +238,7 @@ pub(super) fn fixtures() -> &'static Fixtures {
 }
 
 /// A library made of C: `None`, with a word on why, where there is no compiler.
-pub(super) fn c(name: &str, source: &Path, flags: &[&str]) -> Option<PathBuf> {
+pub(crate) fn c(name: &str, source: &Path, flags: &[&str]) -> Option<PathBuf> {
     let folder = target().join("c");
     fs::create_dir_all(&folder).expect("a folder");
     // Tests run at the same time: each makes its own file.

@@ -1,0 +1,167 @@
+//! What is kept between scorings, and what is not.
+
+use super::{SUITE, Scoring, innocent, score_of, timeless, zoo};
+use serde_json::Value;
+use std::path::PathBuf;
+
+impl Scoring {
+    /// Files below a part of the cache, sorted.
+    fn kept(&self, part: &str) -> Vec<PathBuf> {
+        let Ok(files) = std::fs::read_dir(self.cache.path().join(part)) else {
+            return Vec::new();
+        };
+        let mut files: Vec<PathBuf> = files.map(|f| f.expect("an entry").path()).collect();
+        files.sort();
+        files
+    }
+
+    fn of_text(&self, text: &str) -> Value {
+        let path = self.cache.path().join("p.lua");
+        std::fs::write(&path, text).expect("written");
+        self.report(&path, "")
+    }
+}
+
+/// A report as it was made and as it lies in the cache are told apart by a mark put into the file.
+#[test]
+fn mutants_in_comments_and_spacing_hit_the_cache_and_others_do_not() {
+    let scoring = Scoring::new();
+    let text = "return {\n  route = function(req, insts)\n    return 1 + req.serial % #insts -- round\n  end,\n}\n";
+    let fresh = scoring.of_text(text);
+    assert_eq!(fresh["ok"], true);
+    let [file] = &scoring.kept("reports")[..] else {
+        panic!("one report is kept");
+    };
+    let mut marked: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    marked["feedback"] = "from the cache".into();
+    std::fs::write(file, marked.to_string()).unwrap();
+    let known = |text: &str| scoring.of_text(text)["feedback"] == "from the cache";
+    assert!(known(text));
+    for mutant in [
+        text.replace("    ", "\t"),
+        text.replace('\n', " ").replace("-- round", ""),
+        text.replace("-- round", "--[[ and\nround ]]"),
+        format!("--!strict\n\n\n{text}"),
+        text.replace('\n', "\r\n"),
+    ] {
+        assert!(known(&mutant), "{mutant}");
+    }
+    for other in [
+        text.replace("1 +", "2 -"),
+        // A comment can make a difference: it mentions a field, which is then kept up to date.
+        text.replace("round", "queue_depth"),
+        format!("--@param weight = 1, 0..2  A weight.\n{text}"),
+        text.replace(
+            "return 1 + req.serial % #insts",
+            "local s = '  --' return 1 + req.serial % #insts",
+        ),
+        text.replace(
+            "return 1 + req.serial % #insts",
+            "local s = ' --' return 1 + req.serial % #insts",
+        ),
+    ] {
+        assert!(!known(&other), "{other}");
+    }
+    assert!(!known(&text.replace("return 1 + req", "return (1) + req")));
+    let path = scoring.cache.path().join("p.lua");
+    std::fs::write(&path, text).unwrap();
+    for flags in [
+        "--no-cache",
+        "--stage full",
+        "--seeds 1",
+        "--split val",
+        "--scenario light",
+        "--incumbent 3",
+    ] {
+        let report = scoring.report(&path, flags);
+        assert_ne!(report["feedback"], "from the cache", "{flags}");
+    }
+}
+
+#[test]
+fn damaged_files_of_the_cache_count_for_nothing() {
+    let scoring = Scoring::new();
+    let fresh = timeless(scoring.report(&innocent(), ""));
+    let all = |scoring: &Scoring| [scoring.kept("reports"), scoring.kept("references")].concat();
+    let files = all(&scoring);
+    assert_eq!(files.len(), 2);
+    for damage in [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "{\"schema\":",
+        "[{\"flying\":{},\"flights\":{}}]",
+        "\u{0}\u{1}",
+    ] {
+        for file in &files {
+            std::fs::write(file, damage).unwrap();
+        }
+        assert_eq!(
+            timeless(scoring.report(&innocent(), "")),
+            fresh,
+            "{damage:?}"
+        );
+    }
+    let whole = std::fs::read(&files[1]).unwrap();
+    std::fs::write(&files[1], &whole[..whole.len() / 2]).unwrap();
+    std::fs::remove_file(&files[0]).unwrap();
+    assert_eq!(timeless(scoring.report(&innocent(), "")), fresh);
+    assert_eq!(all(&scoring), files, "nothing half-written is left");
+    // A folder that cannot be made is no reason to fail.
+    let mut command = scoring.command(&format!(
+        "score --suite {SUITE} --json {}",
+        innocent().display()
+    ));
+    command.env("WINDTUNNEL_CACHE_DIR", "/dev/null/nowhere");
+    assert_eq!(timeless(super::finish(command).report()), fresh);
+}
+
+#[test]
+fn reports_on_failures_are_not_kept_and_those_on_losers_are() {
+    let scoring = Scoring::new();
+    for name in [
+        "breaks-under-load",
+        "syntax-error",
+        "hang-per-call",
+        "no-policy",
+    ] {
+        let report = scoring.report(&zoo(name), "");
+        assert_eq!(report["ok"], false);
+        assert!(scoring.kept("reports").is_empty(), "{name}");
+    }
+    let report = scoring.report(&zoo("reject-all"), "");
+    assert_eq!(report["ok"], true);
+    assert_eq!(scoring.kept("reports").len(), 1);
+    assert_eq!(
+        timeless(scoring.report(&zoo("reject-all"), "")),
+        timeless(report)
+    );
+}
+
+/// Several scorers with one cache folder, all at once, find what one alone does.
+#[test]
+fn scorers_that_share_a_cache_do_not_disturb_each_other() {
+    let scoring = Scoring::new();
+    let all = [innocent(), zoo("unordered"), zoo("second-run"), innocent()];
+    let expected: Vec<f64> = all
+        .iter()
+        .map(|path| score_of(&Scoring::new().report(path, "")))
+        .collect();
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            let running: Vec<_> = all
+                .iter()
+                .map(|path| scope.spawn(|| score_of(&scoring.report(path, ""))))
+                .collect();
+            let found: Vec<f64> = running.into_iter().map(|r| r.join().unwrap()).collect();
+            assert_eq!(found, expected);
+        });
+        std::fs::remove_dir_all(scoring.cache.path().join("references")).unwrap();
+    }
+    let rest: Vec<String> = std::fs::read_dir(scoring.cache.path())
+        .unwrap()
+        .map(|f| f.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(rest, ["reports"]);
+}

@@ -1,0 +1,6 @@
+-- Everything to the first one.
+return {
+  route = function(req, insts, cluster)
+    return 1
+  end,
+}

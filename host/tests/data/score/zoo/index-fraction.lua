@@ -1,0 +1,6 @@
+-- Between two instances.
+return {
+  route = function(req, insts, cluster)
+    return 1.5
+  end,
+}

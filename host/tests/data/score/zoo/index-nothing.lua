@@ -1,0 +1,6 @@
+-- Forgets to answer.
+return {
+  route = function(req, insts, cluster)
+    local best
+  end,
+}

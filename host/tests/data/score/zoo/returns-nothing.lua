@@ -1,0 +1,2 @@
+-- Forgets the table.
+local policy = { route = function() return 1 end }
