@@ -7,6 +7,7 @@ use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
 use super::score::{ScoreArgs, WorkerArgs};
 use super::suite::SuiteCommand;
+use super::tune::TuneArgs;
 pub use super::workload_args::{ReplayArgs, SessionModeName, WorkloadArgs, WorkloadCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -83,6 +84,9 @@ pub enum Command {
     /// Compare policies with each other: the same scenarios and seeds, differences with their intervals
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Search the parameters that a policy declares
+    #[command(after_help = TUNE_EXAMPLES)]
+    Tune(TuneArgs),
     /// List and show the suites that policies are scored on
     #[command(
         subcommand,
@@ -154,6 +158,13 @@ const COMPARE_EXAMPLES: &str = "Examples:
 
   # several against a baseline, on scenarios that none was made for
   windtunnel compare least-loaded a.lua b.lua --suite routing-mixed --split val --seeds auto";
+
+const TUNE_EXAMPLES: &str = "Examples:
+  # the weights of the weighted router, written as a script with new defaults
+  windtunnel tune weighted --suite routing-prefix --out weighted-tuned.lua
+
+  # a policy of your own: its lines --@param name = default, least..most say what to search
+  windtunnel tune my-router.lua --budget 400 --holdout --out params.json";
 
 const REPLAY_EXAMPLES: &str = "Examples:
   windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct

@@ -17,6 +17,7 @@ mod score;
 mod simulate;
 mod suite;
 mod sweep;
+mod tune;
 mod workload;
 mod workload_args;
 mod workloads;
@@ -98,6 +99,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Score(args) => score::score(args),
         Command::Explain(args) => explain::explain(args),
         Command::Compare(args) => compare::compare(args),
+        Command::Tune(args) => tune::tune(args),
         Command::Suite(command) => suite::suite(command),
         Command::Evolve(command) => evolve::evolve(command),
         Command::Worker(args) => score::work(args),
