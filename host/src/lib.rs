@@ -4,8 +4,8 @@
 //! scheduler hooks are filled by policies. Floors look down only:
 //!
 //! ```text
-//! cli > score, report > cluster > instance > kv, latency, policy > request, plugin-api
-//!                       workload, metrics stand beside cluster and know request only; config knows nobody
+//! cli > report > score > cluster > instance > kv, latency, policy > request, plugin-api
+//!                        workload, metrics stand beside cluster and know request only; config knows nobody
 //! ```
 
 pub mod cli;

@@ -1,8 +1,10 @@
 //! Every flag, once, with its help.
 
+use super::compare::CompareArgs;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
 use super::score::{ScoreArgs, WorkerArgs};
+use super::score_server::ServerArgs;
 use super::suite::SuiteCommand;
 pub use super::workload_args::{ReplayArgs, SessionModeName, WorkloadArgs, WorkloadCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -71,6 +73,9 @@ pub enum Command {
     /// Score policies on a suite of scenarios, against its tuned reference policies
     #[command(after_help = SCORE_EXAMPLES)]
     Score(ScoreArgs),
+    /// Compare policies with each other: the same scenarios and seeds, differences with their intervals
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
     /// List and show the suites that policies are scored on
     #[command(
         subcommand,
@@ -79,6 +84,15 @@ pub enum Command {
   windtunnel suite show routing-mixed"
     )]
     Suite(SuiteCommand),
+    /// Score candidates that come by HTTP: for search frameworks, and for several of them at once
+    ///
+    /// Speaks the protocol of GEPA's evaluation server (POST /evaluate, /evaluate_examples, /validate, GET /status, /task), and gives whole
+    /// reports (POST /score). Prints one JSON line with its address when it is ready; ends on Ctrl-C and SIGTERM. Whoever reaches the
+    /// address can have candidates scored.
+    #[command(after_help = "Examples:
+  windtunnel score-server --listen 8080 --suite routing-mixed
+  curl -s localhost:8080/evaluate -d '{\"candidate\": \"return { route = function(req, insts) return 1 end }\"}'")]
+    ScoreServer(ServerArgs),
     /// Work for a scorer
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -128,6 +142,13 @@ const SCORE_EXAMPLES: &str = "Examples:
 
   # the last word, on scenarios of which nothing else is told
   windtunnel score my-router.lua --split holdout --seeds auto";
+
+const COMPARE_EXAMPLES: &str = "Examples:
+  # is mine better than llm-d's, and where
+  windtunnel compare llm-d my-router.lua
+
+  # several against a baseline, on scenarios that none was made for
+  windtunnel compare least-loaded a.lua b.lua --suite routing-mixed --split val --seeds auto";
 
 const REPLAY_EXAMPLES: &str = "Examples:
   windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct

@@ -1,6 +1,7 @@
 //! The command line: parse, dispatch, print. Prints, files and progress live here and nowhere below.
 
 mod args;
+mod compare;
 mod effects;
 mod models;
 mod oldest;
@@ -10,9 +11,11 @@ mod policies;
 mod policy;
 mod progress;
 mod score;
+mod score_server;
 mod simulate;
 mod suite;
 mod sweep;
+mod texts;
 mod workload;
 mod workload_args;
 mod workloads;
@@ -79,6 +82,8 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Plugin(command) => plugin::plugin(command),
         Command::Policy(command) => policy::policy(command),
         Command::Score(args) => score::score(args),
+        Command::Compare(args) => compare::compare(args),
+        Command::ScoreServer(args) => score_server::serve(args),
         Command::Suite(command) => suite::suite(command),
         Command::Worker(args) => score::work(args),
         Command::Completions { shell } => {

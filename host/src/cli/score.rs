@@ -1,9 +1,9 @@
 //! `windtunnel score`: how good a policy is. And the flags that all commands share which score.
 
 use super::progress::RunsBar;
+use super::texts::Texts;
 use super::{say, to_stdout};
 use crate::input::InputError;
-use crate::policy::Hook;
 use crate::report::score::{table, text};
 use crate::score::walls::Walls;
 use crate::score::{
@@ -16,6 +16,9 @@ use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Seconds that a run may take, unless somebody says otherwise.
+pub const TIME_LIMIT: u64 = 20;
 
 /// Where and how candidates are scored.
 #[derive(Args, Clone, Debug)]
@@ -33,7 +36,7 @@ pub struct ScoringArgs {
     #[arg(long)]
     pub allow_native: bool,
     /// Longest time for a candidate's process to make one run
-    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIME_LIMIT)]
     pub time_limit: u64,
     /// Neither use nor keep earlier reports
     #[arg(long)]
@@ -46,13 +49,17 @@ impl ScoringArgs {
         Ok(Arc::new(Suite::open(&self.suite, self.traces.as_deref())?))
     }
 
+    /// Processes at once.
+    pub fn jobs(&self) -> usize {
+        self.jobs.unwrap_or_else(crate::pool::default_jobs)
+    }
+
     /// A scorer as the flags say.
     pub fn scorer(&self) -> anyhow::Result<Scorer> {
-        let jobs = match self.jobs {
-            Some(0) => return Err(InputError::new("--jobs must be at least 1, found 0").into()),
-            Some(jobs) => jobs,
-            None => crate::pool::default_jobs(),
-        };
+        let jobs = self.jobs();
+        if jobs == 0 {
+            return Err(InputError::new("--jobs must be at least 1, found 0").into());
+        }
         Ok(Scorer::new(Settings {
             jobs,
             allow_native: self.allow_native,
@@ -84,10 +91,14 @@ pub fn cache_folder() -> Option<PathBuf> {
 /// `windtunnel score`.
 #[derive(Args, Clone, Debug)]
 pub struct ScoreArgs {
-    /// Policy name, FILE.lua, FILE.so[:name], bundle FILE.yaml, or a folder with policies.yaml or files called after hooks
-    /// (routing.lua, ...); several are scored one by one; - takes JSON lines {"candidate": "Lua text" or {"routing": "Lua text", ...}}
+    /// Policy name, FILE.lua, FILE.so[:name], bundle FILE.yaml, or a folder: with policies.yaml or files called after hooks (routing.lua, ...)
+    /// it is one candidate, else each of its scripts is. Several are scored one by one; - takes JSON lines from standard
+    /// input: {"candidate": "Lua text" or {"routing": "Lua text", ...}}, and if you like "id", "scenarios", "params"
     #[arg(required = true, value_name = "CANDIDATE")]
     candidates: Vec<String>,
+    /// Print a JSON line for each candidate, in order, however many there are
+    #[arg(long)]
+    batch: bool,
     #[command(flatten)]
     scoring: ScoringArgs,
     /// Which scenarios: train tells everything, val only scores, holdout only the total
@@ -105,7 +116,7 @@ pub struct ScoreArgs {
     /// Score to beat: a candidate that surely does not is stopped early
     #[arg(long, value_name = "SCORE")]
     incumbent: Option<f64>,
-    /// Print JSON: the whole report, or a line for each of several candidates
+    /// Print JSON: the whole report, with several candidates a line for each
     #[arg(long)]
     json: bool,
 }
@@ -125,13 +136,6 @@ struct Line {
     /// Values of parameters.
     #[serde(default)]
     params: BTreeMap<String, f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Texts {
-    One(String),
-    ByHook(BTreeMap<Hook, String>),
 }
 
 /// Reads `auto` or a number of seeds.
@@ -171,12 +175,13 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
         }
         return lines(&scorer, &ask);
     }
-    let asks: Vec<Ask> = args
-        .candidates
-        .iter()
-        .map(|name| ask(Candidate::open(name)?))
-        .collect::<Result<_, _>>()?;
-    if let [ask] = &asks[..] {
+    let mut asks: Vec<Ask> = Vec::new();
+    for name in &args.candidates {
+        for candidate in Candidate::open_all(name)? {
+            asks.push(ask(candidate)?);
+        }
+    }
+    if let ([ask], false) = (&asks[..], args.batch) {
         let bar = RunsBar::new();
         let report = scorer.score(ask, &|p| bar.show(p)).map_err(ours);
         bar.done();
@@ -187,11 +192,10 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
             to_stdout(|out| out.write_all(text(&report).as_bytes()))
         };
     }
-    let reports = if args.json {
+    if args.json || args.batch {
         return batch(&scorer, &asks);
-    } else {
-        scorer.score_batch(&asks, &mut |_, _| {}).map_err(ours)?
-    };
+    }
+    let reports = scorer.score_batch(&asks, &mut |_, _| {}).map_err(ours)?;
     to_stdout(|out| out.write_all(table(&reports).as_bytes()))
 }
 
@@ -243,11 +247,7 @@ fn lines(
             Some(id) => id.to_string(),
             None => format!("candidate-{place}"),
         };
-        let mut candidate = match line.candidate {
-            Texts::One(text) => Candidate::of_text(&format!("{name}.lua"), text),
-            Texts::ByHook(texts) => Candidate::of_hooks(&name, texts),
-        };
-        candidate.name = name;
+        let mut candidate = line.candidate.candidate(&name);
         candidate.params = line.params;
         let mut one = ask(candidate)?;
         one.scenarios = line.scenarios.or(one.scenarios);

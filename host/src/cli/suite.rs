@@ -1,7 +1,7 @@
 //! `windtunnel suite`: the suites that candidates are scored on.
 
 use super::progress::RunsBar;
-use super::score::{ScoringArgs, ours};
+use super::score::{ScoringArgs, TIME_LIMIT, ours};
 use super::to_stdout;
 use crate::input::InputError;
 use crate::report::table::styled;
@@ -195,6 +195,7 @@ fn certified(args: &CertifyArgs) -> anyhow::Result<()> {
         traces: args.traces.clone(),
         jobs: args.jobs,
         allow_native: false,
+        time_limit: TIME_LIMIT,
         no_cache: true,
     };
     let suite = scoring.suite()?;
@@ -240,25 +241,27 @@ fn certified(args: &CertifyArgs) -> anyhow::Result<()> {
 
 fn certificate_table(certificate: &Certificate) -> String {
     let mut table = styled(&[
+        "",
         "Scenario",
         "Spread",
         "Ranks",
-        "Headroom",
+        "Room",
         "reached by",
         "Load",
-        "Most like",
+        "Like",
         "",
     ]);
     for c in &certificate.scenarios {
         let nearest = c.nearest.as_ref();
         table.add_row([
-            format!("{} {}", c.split, c.id),
-            format!("{:.1}", c.spread),
+            c.split.to_string(),
+            c.id.clone(),
+            format!("{:.0}", c.spread),
             c.stability.map_or(String::new(), |s| format!("{s:.2}")),
             format!("{:.1}", c.headroom),
             c.clairvoyant.clone(),
             format!("{:.2}", c.load),
-            nearest.map_or(String::new(), |(id, alike)| format!("{id} {alike:.2}")),
+            nearest.map_or(String::new(), |(_, alike)| format!("{alike:.2}")),
             if c.failures.is_empty() {
                 "ok".into()
             } else {
@@ -267,9 +270,10 @@ fn certificate_table(certificate: &Certificate) -> String {
         ]);
     }
     format!(
-        "{table}\nSpread: worst to best reference, %. Ranks: agreement of the references' order between {} seeds. Headroom: best reference to the\n\
-         best policy under exact information, %. Load: computing time over the time of arrivals. Most like: rank correlation of costs.\n\
-         Asked: spread {SPREAD}, ranks {STABILITY}, headroom {HEADROOM}, load 0.6 to 1.1 (admission 1.1 to 2), likeness below {DUPLICATE}.\n",
+        "{table}\nSpread: worst to best reference, %. Ranks: agreement of the references' order between {} seeds. Room: best reference to the\n\
+         best policy under exact information, % (* as shipped). Load: computing time over the time of arrivals. Like: highest rank\n\
+         correlation of costs with another scenario of the split.\n\
+         Asked: spread {SPREAD}, ranks {STABILITY}, room {HEADROOM}, load 0.6 to 1.1 (admission 1.1 to 2), likeness below {DUPLICATE}.\n",
         certificate.seeds
     )
 }

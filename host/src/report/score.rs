@@ -1,7 +1,8 @@
 //! Reports on candidates for people.
 
 use super::table::styled;
-use crate::score::Report;
+use crate::score::compare::{Comparison, Difference, Standing};
+use crate::score::{Problem, Report};
 use std::fmt::Write;
 
 /// A number with its sign.
@@ -77,28 +78,93 @@ pub fn text(report: &Report) -> String {
         }
         let _ = writeln!(text, "{table}");
     }
-    for (kind, problems) in [("error", &report.errors), ("warning", &report.warnings)] {
-        for p in problems {
-            let place = match (&p.file, p.line) {
-                (Some(file), Some(line)) if !p.message.contains(&format!("{file}:{line}")) => {
-                    format!("{file}:{line}: ")
-                }
-                _ => String::new(),
-            };
-            let scenario = p
-                .scenario
-                .as_ref()
-                .map_or(String::new(), |s| format!(" [{s}]"));
-            let _ = writeln!(text, "{kind}{scenario}: {place}{}", p.message);
-            if let Some(snippet) = &p.snippet {
-                for line in snippet.lines() {
-                    let _ = writeln!(text, "    {line}");
-                }
+    text += &told("error", &report.errors);
+    text += &told("warning", &report.warnings);
+    if !report.feedback.is_empty() {
+        let _ = writeln!(text, "\n{}", report.feedback.trim_end());
+    }
+    text
+}
+
+/// Problems with their places and the lines around them.
+fn told(kind: &str, problems: &[Problem]) -> String {
+    let mut text = String::new();
+    for p in problems {
+        let place = match (&p.file, p.line) {
+            (Some(file), Some(line)) if !p.message.contains(&format!("{file}:{line}")) => {
+                format!("{file}:{line}: ")
+            }
+            _ => String::new(),
+        };
+        let scenario = p
+            .scenario
+            .as_ref()
+            .map_or(String::new(), |s| format!(" [{s}]"));
+        let _ = writeln!(text, "{kind}{scenario}: {place}{}", p.message);
+        if let Some(snippet) = &p.snippet {
+            for line in snippet.lines() {
+                let _ = writeln!(text, "    {line}");
             }
         }
     }
-    if !report.feedback.is_empty() {
-        let _ = writeln!(text, "\n{}", report.feedback.trim_end());
+    text
+}
+
+/// A difference with its interval, and a mark where the interval excludes 0.
+fn difference(d: &Difference) -> String {
+    let mark = match (d.significant, d.difference > 0.0) {
+        (false, _) => "",
+        (true, true) => " ▲",
+        (true, false) => " ▼",
+    };
+    let spread = match d.ci95 {
+        Some([low, high]) => format!(" ± {:.1}", (high - low) / 2.0),
+        None => String::new(),
+    };
+    format!("{}{spread}{mark}", signed(d.difference))
+}
+
+/// Files without their folders, as long as that tells them apart.
+fn short<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    let last = |name: &&'a str| name.rsplit('/').next().unwrap_or(name);
+    let alone = |short: &str| names.iter().filter(|n| last(n) == short).count() == 1;
+    let all = names.iter().map(|name| (last(name), *name));
+    all.map(|(short, name)| if alone(short) { short } else { name })
+        .collect()
+}
+
+/// A comparison, a column for each policy after the baseline.
+#[must_use]
+pub fn comparison(c: &Comparison) -> String {
+    let mut text = format!(
+        "{} {}, {} seeds per scenario. Costs relative to {}: +1 = about 1 % less, ± 95 % interval,\n▲ surely better, ▼ surely worse\n",
+        c.suite, c.split, c.seeds, c.baseline
+    );
+    let Some((baseline, others)) = c.candidates.split_first() else {
+        return text;
+    };
+    let row = |name: &str, of: &dyn Fn(&Standing) -> Option<String>| -> Vec<String> {
+        let cells = others
+            .iter()
+            .map(|s| of(s).unwrap_or_else(|| "does not work".into()));
+        std::iter::once(name.to_owned()).chain(cells).collect()
+    };
+    if baseline.ok {
+        let names: Vec<&str> = others.iter().map(|s| s.candidate.as_str()).collect();
+        let names = short(&names);
+        let header = std::iter::once("Scenario").chain(names);
+        let mut table = styled(&header.collect::<Vec<_>>());
+        let told = others.iter().find(|s| !s.scenarios.is_empty());
+        for (k, on) in told.iter().flat_map(|s| s.scenarios.iter().enumerate()) {
+            table.add_row(row(&on.id, &|s| {
+                Some(difference(&s.scenarios.get(k)?.difference))
+            }));
+        }
+        table.add_row(row("all", &|s| s.total.as_ref().map(difference)));
+        let _ = writeln!(text, "{table}");
+    }
+    for standing in &c.candidates {
+        text += &told(&format!("error: {}", standing.candidate), &standing.errors);
     }
     text
 }

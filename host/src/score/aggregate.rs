@@ -20,7 +20,7 @@ pub struct Compared {
     pub weight: f64,
     /// Name of the reference that is best here.
     pub best: String,
-    /// 100 x log-ratio by seed, at least -99: beyond that nothing is worse.
+    /// 100 x log-ratio by seed; in scores at least -99: beyond that nothing is worse.
     pub ratios: Vec<f64>,
     /// Mean 100 x log-ratio by objective.
     pub objectives: Vec<f64>,
@@ -46,24 +46,47 @@ impl Compared {
             .iter()
             .min_by(|(_, a), (_, b)| mean_cost(a).total_cmp(&mean_cost(b)))
             .expect("a suite has references");
-        let ratios = candidate
-            .iter()
-            .zip(runs)
-            .map(|(ours, theirs)| (100.0 * (cost(theirs) - cost(ours))).max(LEAST))
-            .collect();
+        let theirs: Vec<&Flight> = runs.iter().collect();
+        let mut compared = Self::to(weight, objectives, candidate, best, &theirs);
+        for ratio in &mut compared.ratios {
+            *ratio = ratio.max(LEAST);
+        }
+        compared
+    }
+
+    /// Compares runs with those of one other policy, seed by seed.
+    ///
+    /// # Panics
+    /// Without runs.
+    #[must_use]
+    pub fn to(
+        weight: f64,
+        objectives: &[Objective],
+        candidate: &[&Flight],
+        name: &str,
+        other: &[&Flight],
+    ) -> Self {
+        let cost = |flight: &Flight| log_cost(objectives, &flight.logs);
+        let pairs = || candidate.iter().zip(other);
+        let ratios = pairs().map(|(ours, theirs)| 100.0 * (cost(theirs) - cost(ours)));
         let by_objective = (0..objectives.len()).map(|o| {
-            let pairs = candidate.iter().zip(runs);
-            let sum: f64 = pairs
+            let sum: f64 = pairs()
                 .map(|(ours, theirs)| theirs.logs[o] - ours.logs[o])
                 .sum();
             100.0 * sum / candidate.len() as f64
         });
         Self {
             weight,
-            best: best.clone(),
-            ratios,
+            best: name.to_owned(),
+            ratios: ratios.collect(),
             objectives: by_objective.collect(),
         }
+    }
+
+    /// Mean 100 x log-ratio with its interval.
+    #[must_use]
+    pub fn difference(&self) -> Total {
+        plain_total(std::slice::from_ref(self))
     }
 
     /// The scenario's score.
@@ -90,6 +113,14 @@ pub struct Total {
     pub half_width: Option<f64>,
 }
 
+impl Total {
+    /// The 95 % confidence interval.
+    #[must_use]
+    pub fn ci95(&self) -> Option<[f64; 2]> {
+        self.half_width.map(|w| [self.score - w, self.score + w])
+    }
+}
+
 /// The score of all scenarios; `lambda` weighs losses.
 #[must_use]
 pub fn total(scenarios: &[Compared], lambda: f64) -> Total {
@@ -106,6 +137,21 @@ pub fn total(scenarios: &[Compared], lambda: f64) -> Total {
     }
     Total {
         score: score.max(LEAST),
+        half_width: interval(&parts),
+    }
+}
+
+/// The weighted mean of the scenarios' 100 x log-ratios: gains and losses weigh the same, so that A against B is exactly the opposite
+/// of B against A.
+#[must_use]
+pub fn plain_total(scenarios: &[Compared]) -> Total {
+    let weights: f64 = scenarios.iter().map(|s| s.weight).sum();
+    let parts: Vec<(f64, &[f64])> = scenarios
+        .iter()
+        .map(|s| (s.weight / weights, s.ratios.as_slice()))
+        .collect();
+    Total {
+        score: parts.iter().map(|(w, ratios)| w * mean(ratios)).sum(),
         half_width: interval(&parts),
     }
 }

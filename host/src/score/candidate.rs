@@ -134,6 +134,30 @@ impl Candidate {
         Ok(candidate)
     }
 
+    /// As [`open`](Self::open), but a folder that is no candidate by itself stands for all scripts in it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_all(text: &str) -> Result<Vec<Self>, InputError> {
+        let one = match Self::open(text) {
+            Err(e) if Path::new(text).is_dir() => e,
+            one => return Ok(vec![one?]),
+        };
+        let unreadable = |e: std::io::Error| InputError::in_file(text, e.to_string());
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(text).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path.extension().is_some_and(|e| e == "lua" || e == "luau") {
+                files.push(path.display().to_string());
+            }
+        }
+        files.sort();
+        if files.is_empty() {
+            return Err(one);
+        }
+        files.iter().map(|file| Self::open(file)).collect()
+    }
+
     /// Takes the text of a script in.
     fn read(&mut self, reference: &Reference) -> Result<(), InputError> {
         match reference {
@@ -215,7 +239,7 @@ impl Candidate {
             return Err(InputError::in_file(
                 name,
                 format!(
-                    "has nothing to score; expected policies.yaml, or some of {}",
+                    "has nothing to score; expected policies.yaml, some of {}, or scripts that are candidates each",
                     files.join(", ")
                 ),
             ));

@@ -2,11 +2,13 @@
 //!
 //! Costs are compared as everywhere: 100 x differences of logarithms, so about per cent.
 
+use super::ask::Trouble;
 use super::candidate::Candidate;
 use super::flight::Flight;
 use super::objective::log_cost;
+use super::plan::nth_seed;
 use super::protocol::Flying;
-use super::scorer::{Scorer, Trouble, nth_seed};
+use super::scorer::Scorer;
 use super::suite::{Split, Suite};
 use crate::metrics::stats::spearman;
 use crate::policy::Hook;
@@ -41,10 +43,10 @@ pub struct ScenarioCertificate {
     pub stability: Option<f64>,
     /// From the best reference to the best policy under exact information.
     pub headroom: f64,
-    /// That policy.
+    /// That policy; with a star, a policy of the library as it is shipped.
     pub clairvoyant: String,
-    /// Computing time over the time of arrivals, of the reference that computes most: offered work over capacity, as long as the drain
-    /// is long enough.
+    /// Computing time over the time of arrivals: of the best reference; where admission is open, of the one that takes in most. It is offered
+    /// work over capacity, as long as the drain is long enough.
     pub load: f64,
     /// The scenario of the same split that is most like it, and the rank correlation.
     pub nearest: Option<(String, f64)>,
@@ -136,7 +138,7 @@ pub fn certify(
     for name in named {
         if let Ok(candidate) = Candidate::open(name) {
             informed
-                .entry(format!("{name} as shipped"))
+                .entry(format!("{name}*"))
                 .or_insert(fly(candidate, &exact)?);
         }
     }
@@ -160,10 +162,11 @@ pub fn certify(
         let most = ours.values().map(|c| mean(c)).fold(f64::MIN, f64::max);
         let exact_costs = costs(&informed, k);
         let (clairvoyant, reached) = best(&exact_costs);
-        let loads = known.values().flat_map(|flights| {
+        let load = |flights: &Vec<Option<Flight>>| {
             let of_scenario = &flights[k * seeds as usize..(k + 1) * seeds as usize];
-            of_scenario.iter().flatten().map(|f| f.metrics.utilization)
-        });
+            let loads = of_scenario.iter().flatten();
+            mean(&loads.map(|f| f.metrics.utilization).collect::<Vec<_>>())
+        };
         let nearest = scenarios
             .iter()
             .enumerate()
@@ -185,7 +188,11 @@ pub fn certify(
             stability: stability(ours, seeds as usize),
             headroom: 100.0 * (least - reached),
             clairvoyant: clairvoyant.clone(),
-            load: loads.fold(0.0, f64::max),
+            load: if suite.hooks.contains(&Hook::Admission) {
+                known.values().map(load).fold(0.0, f64::max)
+            } else {
+                load(&known[best_name])
+            },
             nearest,
             failures: Vec::new(),
         };

@@ -4,11 +4,15 @@
 //! compares what their runs cost with what those of the suite's tuned reference policies cost ([`aggregate`]).
 
 pub mod aggregate;
+pub mod ask;
 pub mod candidate;
 pub mod certify;
+pub mod compare;
+pub mod fleet;
 pub mod flight;
 mod library;
 pub mod objective;
+pub mod plan;
 pub mod pool;
 pub mod protocol;
 pub mod references;
@@ -16,15 +20,19 @@ pub mod report;
 pub mod scenario;
 pub mod scorer;
 pub mod smoke;
+mod stages;
 mod store;
 pub mod suite;
+mod tell;
 pub mod walls;
 pub mod worker;
 
+pub use ask::{Ask, Progress, Seeds, Trouble, Until};
 pub use candidate::{Body, Candidate};
+pub use fleet::Settings;
 pub use library::suite_names;
 pub use report::{Problem, ProblemKind, Report, Stage};
-pub use scorer::{Ask, Progress, Scorer, Seeds, Settings, Trouble, Until};
+pub use scorer::Scorer;
 pub use suite::{Split, Suite};
 
 /// Fingerprint of everything that results depend on, besides the suite.

@@ -1,7 +1,7 @@
 //! Reports that were made before. A candidate that differs from an earlier one in comments and spacing only gets the same report.
 
+use super::ask::{Ask, Seeds};
 use super::report::Report;
-use super::scorer::{Ask, Seeds};
 use crate::input::write_whole;
 use std::path::{Path, PathBuf};
 

@@ -65,6 +65,8 @@ fn help_has_examples_and_fits_a_hundred_columns() {
         "workload convert",
         "workload compose",
         "workload generate",
+        "score",
+        "compare",
         "completions",
     ] {
         for flag in ["--help", "-h"] {

@@ -3,6 +3,7 @@
 
 mod baselines;
 mod cases;
+mod compare;
 mod errors;
 mod filled;
 mod fuzz;

@@ -16,11 +16,10 @@ pub(crate) fn data() -> PathBuf {
     root().join("host/tests/data/score")
 }
 
-pub(crate) const SUITE: &str = "host/tests/data/score/suite.yaml";
-
-/// A cache folder of its own, and the command in it.
+/// A folder of its own for the cache, and one for the suite: processes that work for it name it.
 pub(crate) struct Scoring {
     pub(crate) cache: TempDir,
+    suite: TempDir,
 }
 
 /// What a scoring gave.
@@ -48,8 +47,35 @@ impl Scored {
 
 impl Scoring {
     pub(crate) fn new() -> Self {
-        Self {
-            cache: tempfile::tempdir().expect("a folder"),
+        let folder = || tempfile::tempdir().expect("a folder");
+        let (cache, suite) = (folder(), folder());
+        for name in ["suite.yaml", "chat.yaml", "batch.yaml"] {
+            std::fs::copy(data().join(name), suite.path().join(name)).expect("copied");
+        }
+        Self { cache, suite }
+    }
+
+    /// The small suite.
+    pub(crate) fn suite(&self) -> String {
+        self.suite.path().join("suite.yaml").display().to_string()
+    }
+
+    /// Processes that work for it.
+    pub(crate) fn workers(&self) -> Vec<Process> {
+        let folder = self.suite.path().display().to_string();
+        living(|p| p.command.contains(" worker ") && p.command.contains(&folder))
+    }
+
+    /// Runs a command to its end, and sees that nothing is left of it.
+    pub(crate) fn finish(&self, mut command: Command) -> Scored {
+        let output = command.output().expect("the command starts");
+        let left = self.workers();
+        assert!(left.is_empty(), "processes left behind: {left:?}");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Scored {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
         }
     }
 
@@ -67,12 +93,12 @@ impl Scoring {
     }
 
     pub(crate) fn run(&self, args: &str) -> Scored {
-        finish(self.command(args))
+        self.finish(self.command(args))
     }
 
     /// Scores on the small suite.
     pub(crate) fn score(&self, args: &str) -> Scored {
-        self.run(&format!("score --suite {SUITE} --json {args}"))
+        self.run(&format!("score --suite {} --json {args}", self.suite()))
     }
 
     /// The report on one candidate.
@@ -82,32 +108,11 @@ impl Scoring {
     }
 }
 
-pub(crate) fn finish(mut command: Command) -> Scored {
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command starts");
-    let pid = child.id();
-    let output = child.wait_with_output().expect("it ends");
-    let left = living(|p| p.group == pid);
-    assert!(left.is_empty(), "processes left behind: {left:?}");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Scored {
-        code: output.status.code(),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
-}
-
 /// What `/proc` tells of a process.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) parent: u32,
-    pub(crate) group: u32,
     pub(crate) state: char,
     pub(crate) command: String,
 }
@@ -115,7 +120,8 @@ pub(crate) struct Process {
 /// The living processes that `wanted` picks.
 pub(crate) fn living(wanted: impl Fn(&Process) -> bool) -> Vec<Process> {
     let all = processes().into_iter();
-    all.filter(|p| !"ZX".contains(p.state) && wanted(p)).collect()
+    all.filter(|p| !"ZX".contains(p.state) && wanted(p))
+        .collect()
 }
 
 fn processes() -> Vec<Process> {
@@ -132,7 +138,6 @@ fn processes() -> Vec<Process> {
             pid,
             state: rest.next()?.chars().next()?,
             parent: rest.next()?.parse().ok()?,
-            group: rest.next()?.parse().ok()?,
             command: String::from_utf8_lossy(&command).replace('\0', " "),
         })
     });
@@ -152,55 +157,200 @@ pub(crate) fn score_of(report: &Value) -> f64 {
 
 /// Every candidate of the zoo: file, kind of its problem, what the message says, the line. Those without a problem just score badly.
 const ZOO: &[(&str, &str, &str, u64)] = &[
-    ("breaks-under-load", "runtime", "breaks-under-load.lua:9: too much of it", 9),
+    (
+        "breaks-under-load",
+        "runtime",
+        "breaks-under-load.lua:9: too much of it",
+        9,
+    ),
     ("chunks", "lint", "unknown global \"loadstring\"", 4),
     ("clock", "lint", "unknown global \"os\"", 4),
     ("coroutine-bomb", "limit", "the policy exceeded its", 0),
-    ("deep-recursion", "runtime", "deep-recursion.lua:5: stack overflow", 5),
-    ("delay-for-ever", "limit", "exceeded its budget of instructions for a run", 0),
-    ("delay-nothing", "runtime", "delay takes microseconds from 1 to 1e15", 4),
+    (
+        "deep-recursion",
+        "runtime",
+        "deep-recursion.lua:5: stack overflow",
+        5,
+    ),
+    (
+        "delay-for-ever",
+        "limit",
+        "exceeded its budget of instructions for a run",
+        0,
+    ),
+    (
+        "delay-nothing",
+        "runtime",
+        "delay takes microseconds from 1 to 1e15",
+        4,
+    ),
     ("error-of-no-text", "runtime", "error-of-no-text.lua", 0),
     ("files", "lint", "unknown global \"io\"", 4),
     ("first-instance", "", "", 0),
     ("global-state", "lint", "unknown global \"runs\"", 4),
     ("global-table", "lint", "unknown global \"_G\"", 4),
-    ("hang-at-load", "limit", "hang-at-load.lua:3: the policy exceeded its budget of instructions for a call", 3),
-    ("hang-caught", "limit", "exceeded its budget of instructions for a call", 0),
-    ("hang-per-call", "limit", "exceeded its budget of instructions for a call", 0),
+    (
+        "hang-at-load",
+        "limit",
+        "hang-at-load.lua:3: the policy exceeded its budget of instructions for a call",
+        3,
+    ),
+    (
+        "hang-caught",
+        "limit",
+        "exceeded its budget of instructions for a call",
+        0,
+    ),
+    (
+        "hang-per-call",
+        "limit",
+        "exceeded its budget of instructions for a call",
+        0,
+    ),
     ("hang-plain", "lint", "this loop never ends", 4),
-    ("hold-for-ever", "limit", "exceeded its budget of instructions for a run", 0),
+    (
+        "hold-for-ever",
+        "limit",
+        "exceeded its budget of instructions for a run",
+        0,
+    ),
     ("hold-long", "", "", 0),
-    ("index-beyond", "runtime", "route returned 2; expected a position from 1 to 1", 0),
-    ("index-fraction", "runtime", "route returned 1.5; expected a position", 0),
-    ("index-nothing", "runtime", "route returned nothing (nil); expected a position", 0),
-    ("index-text", "runtime", "route returned the text \"instance_1\"; expected a position", 0),
-    ("index-zero", "runtime", "route returned 0; expected a position", 0),
+    (
+        "index-beyond",
+        "runtime",
+        "route returned 2; expected a position from 1 to 1",
+        0,
+    ),
+    (
+        "index-fraction",
+        "runtime",
+        "route returned 1.5; expected a position",
+        0,
+    ),
+    (
+        "index-nothing",
+        "runtime",
+        "route returned nothing (nil); expected a position",
+        0,
+    ),
+    (
+        "index-text",
+        "runtime",
+        "route returned the text \"instance_1\"; expected a position",
+        0,
+    ),
+    (
+        "index-zero",
+        "runtime",
+        "route returned 0; expected a position",
+        0,
+    ),
     ("infinite-score", "", "", 0),
-    ("key-nan", "runtime", "key returned NaN; expected a number", 0),
-    ("library-state", "runtime", "library-state.lua:4: attempt to modify a readonly table", 4),
-    ("long-error", "runtime", "long-error.lua:4: very long very long", 4),
+    (
+        "key-nan",
+        "runtime",
+        "key returned NaN; expected a number",
+        0,
+    ),
+    (
+        "library-state",
+        "runtime",
+        "library-state.lua:4: attempt to modify a readonly table",
+        4,
+    ),
+    (
+        "long-error",
+        "runtime",
+        "long-error.lua:4: very long very long",
+        4,
+    ),
     ("memory-bomb", "limit", "exceeded its 32 MiB of memory", 0),
     ("memory-leak", "limit", "exceeded its 32 MiB of memory", 0),
-    ("metatable-of-texts", "runtime", "metatable-of-texts.lua:4", 4),
-    ("nan-score", "runtime", "score for instance 1 returned NaN; expected a number", 0),
+    (
+        "metatable-of-texts",
+        "runtime",
+        "metatable-of-texts.lua:4",
+        4,
+    ),
+    (
+        "nan-score",
+        "runtime",
+        "score for instance 1 returned NaN; expected a number",
+        0,
+    ),
     ("no-policy", "policy", "fills no hook", 0),
-    ("no-such-field", "lint", "inst has no field \"queue_deph\"; did you mean \"queue_depth\"?", 6),
-    ("no-such-function", "runtime", "no-such-function.lua:4: attempt to call a nil value", 4),
-    ("pattern-bomb", "limit", "pattern-bomb.lua:4: the policy exceeded its budget", 4),
+    (
+        "no-such-field",
+        "lint",
+        "inst has no field \"queue_deph\"; did you mean \"queue_depth\"?",
+        6,
+    ),
+    (
+        "no-such-function",
+        "runtime",
+        "no-such-function.lua:4: attempt to call a nil value",
+        4,
+    ),
+    (
+        "pattern-bomb",
+        "limit",
+        "pattern-bomb.lua:4: the policy exceeded its budget",
+        4,
+    ),
     ("reject-all", "", "", 0),
     ("reject-under-load", "", "", 0),
-    ("returns-nothing", "policy", "the file returns nothing (nil); expected a table of hooks", 0),
-    ("sort-bomb", "limit", "exceeded its budget of instructions for a call", 0),
+    (
+        "returns-nothing",
+        "policy",
+        "the file returns nothing (nil); expected a table of hooks",
+        0,
+    ),
+    (
+        "sort-bomb",
+        "limit",
+        "exceeded its budget of instructions for a call",
+        0,
+    ),
     ("string-bomb", "limit", "exceeded its 32 MiB of memory", 0),
-    ("string-rep-bomb", "runtime", "string.rep would make 10000000000 bytes", 4),
+    (
+        "string-rep-bomb",
+        "runtime",
+        "string.rep would make 10000000000 bytes",
+        4,
+    ),
     ("syntax-error", "syntax", "syntax-error.lua:6: ", 6),
     ("tells-by-lines", "runtime", "tells-by-lines.lua", 0),
-    ("tells-figures", "runtime", "tells-figures.lua:5: figures: prompt=", 5),
+    (
+        "tells-figures",
+        "runtime",
+        "tells-figures.lua:5: figures: prompt=",
+        5,
+    ),
     ("terminal-error", "runtime", "terminal-error.lua:4: ", 4),
-    ("third-instance", "runtime", "route returned 3; expected a position from 1 to 1", 0),
-    ("tick-bomb", "limit", "exceeded its budget of instructions for a run", 0),
-    ("tick-too-often", "policy", "tick_us is 1; expected whole microseconds from 1000 to 1e15", 0),
-    ("unopened-hook", "policy", "fills preemption, which suite tiny does not open; it opens admission, routing, scheduler", 0),
+    (
+        "third-instance",
+        "runtime",
+        "route returned 3; expected a position from 1 to 1",
+        0,
+    ),
+    (
+        "tick-bomb",
+        "limit",
+        "exceeded its budget of instructions for a run",
+        0,
+    ),
+    (
+        "tick-too-often",
+        "policy",
+        "tick_us is 1; expected whole microseconds from 1000 to 1e15",
+        0,
+    ),
+    (
+        "unopened-hook",
+        "policy",
+        "fills preemption, which suite tiny does not open; it opens admission, routing, scheduler",
+        0,
+    ),
 ];
 
 /// Candidates that look suspicious and do nothing wrong.
@@ -218,10 +368,18 @@ fn innocent() -> PathBuf {
 fn every_candidate_of_the_zoo_is_known() {
     let files = std::fs::read_dir(data().join("zoo")).expect("the zoo");
     let mut files: Vec<String> = files
-        .map(|f| f.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .map(|f| {
+            f.expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("UTF-8")
+        })
         .collect();
     files.sort();
-    let listed = ZOO.iter().map(|(name, ..)| *name).chain(HARMLESS.iter().copied());
+    let listed = ZOO
+        .iter()
+        .map(|(name, ..)| *name)
+        .chain(HARMLESS.iter().copied());
     let mut listed: Vec<String> = listed.map(|name| format!("{name}.lua")).collect();
     listed.sort();
     assert_eq!(files, listed);
@@ -238,7 +396,9 @@ fn bad_candidates_are_contained_and_told_what_they_did() {
         order.push(zoo(name).display().to_string());
         order.push(innocent().display().to_string());
     }
-    let reports = scoring.score(&format!("--no-cache --jobs 1 {}", order.join(" "))).reports();
+    let reports = scoring
+        .score(&format!("--no-cache --jobs 1 {}", order.join(" ")))
+        .reports();
     assert_eq!(reports.len(), 2 * ZOO.len());
     for (pair, (name, kind, message, line)) in reports.chunks(2).zip(ZOO) {
         let bad = &pair[0];
@@ -248,11 +408,18 @@ fn bad_candidates_are_contained_and_told_what_they_did() {
             assert_eq!(bad["ok"], true, "{name}");
             continue;
         }
-        assert_eq!((&bad["ok"], score_of(bad)), (&false.into(), -100.0), "{name}");
+        assert_eq!(
+            (&bad["ok"], score_of(bad)),
+            (&false.into(), -100.0),
+            "{name}"
+        );
         let error = &bad["errors"][0];
         let said = error["message"].as_str().expect("a message");
         assert_eq!(error["kind"], *kind, "{name}: {said}");
-        assert!(said.contains(message) && said.len() < 1100, "{name}: {said}");
+        assert!(
+            said.contains(message) && said.len() < 1100,
+            "{name}: {said}"
+        );
         assert!(!said.contains(|c: char| c.is_control()), "{name}: {said:?}");
         if *line > 0 {
             let file = error["file"].as_str().expect("a file");
@@ -269,7 +436,10 @@ fn bad_candidates_are_contained_and_told_what_they_did() {
         }
         // What smaller clusters did not show.
         if *name == "breaks-under-load" {
-            assert_eq!((&bad["stage"], &error["scenario"]), (&"quick".into(), &"heavy".into()));
+            assert_eq!(
+                (&bad["stage"], &error["scenario"]),
+                (&"quick".into(), &"heavy".into())
+            );
         }
     }
 }
@@ -277,11 +447,18 @@ fn bad_candidates_are_contained_and_told_what_they_did() {
 #[test]
 fn harmless_ones_score_the_same_every_time_and_whatever_came_before() {
     let scoring = Scoring::new();
-    let all: Vec<String> = HARMLESS.iter().map(|name| zoo(name).display().to_string()).collect();
-    let together = scoring.score(&format!("--no-cache --jobs 1 {}", all.join(" "))).reports();
+    let all: Vec<String> = HARMLESS
+        .iter()
+        .map(|name| zoo(name).display().to_string())
+        .collect();
+    let together = scoring
+        .score(&format!("--no-cache --jobs 1 {}", all.join(" ")))
+        .reports();
     let mut backwards = all.clone();
     backwards.reverse();
-    let again = scoring.score(&format!("--no-cache --jobs 2 {}", backwards.join(" "))).reports();
+    let again = scoring
+        .score(&format!("--no-cache --jobs 2 {}", backwards.join(" ")))
+        .reports();
     for ((one, two), name) in together.iter().zip(again.iter().rev()).zip(HARMLESS) {
         assert_eq!(one["ok"], true, "{name}: {one}");
         assert_eq!(timeless(one.clone()), timeless(two.clone()), "{name}");
@@ -298,21 +475,49 @@ fn files_that_are_no_scripts_are_bad_candidates() {
     let deep = |n: usize| format!("return {}1{}", "(".repeat(n), ")".repeat(n)).into_bytes();
     let blocks = |n: usize| ("do ".repeat(n) + &"end ".repeat(n)).into_bytes();
     let cases: [(&str, Vec<u8>, &str); 9] = [
-        ("bytecode.lua", b"\x1bLuaQ\0\x01\x04\x08\xff".to_vec(), "it is not UTF-8 text"),
-        ("chunk.lua", b"\x06\x03\x01\x02".to_vec(), "compiled chunks are refused"),
-        ("null.lua", b"return { route = function() return 1 end }\0".to_vec(), "not a text file"),
+        (
+            "bytecode.lua",
+            b"\x1bLuaQ\0\x01\x04\x08\xff".to_vec(),
+            "it is not UTF-8 text",
+        ),
+        (
+            "chunk.lua",
+            b"\x06\x03\x01\x02".to_vec(),
+            "compiled chunks are refused",
+        ),
+        (
+            "null.lua",
+            b"return { route = function() return 1 end }\0".to_vec(),
+            "not a text file",
+        ),
         ("empty.lua", Vec::new(), "the file returns nothing (nil)"),
-        ("large.lua", vec![b'-'; 33_000], "the script has 33000 bytes; a candidate's may have 32768"),
-        ("huge.lua", deep(10_000_000), "the script has 20000008 bytes"),
+        (
+            "large.lua",
+            vec![b'-'; 33_000],
+            "the script has 33000 bytes; a candidate's may have 32768",
+        ),
+        (
+            "huge.lua",
+            deep(10_000_000),
+            "the script has 20000008 bytes",
+        ),
         ("deep.lua", deep(15_000), "deep.lua:1"),
         ("blocks.lua", blocks(4_000), "blocks.lua:1"),
-        ("bundle.yaml", b"routing: {polcy: jsq}\n".to_vec(), "bundle.yaml:1:11: unknown key \"polcy\""),
+        (
+            "bundle.yaml",
+            b"routing: {polcy: jsq}\n".to_vec(),
+            "bundle.yaml:1:11: unknown key \"polcy\"",
+        ),
     ];
     for (name, bytes, message) in cases {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).expect("written");
         let report = scoring.report(&path, "");
-        assert_eq!((&report["ok"], score_of(&report)), (&false.into(), -100.0), "{name}");
+        assert_eq!(
+            (&report["ok"], score_of(&report)),
+            (&false.into(), -100.0),
+            "{name}"
+        );
         let said = report["errors"][0]["message"].as_str().expect("a message");
         assert!(said.contains(message), "{name}: {said}");
         assert_ne!(report["errors"][0]["kind"], "crash", "{name}: {said}");
@@ -333,7 +538,11 @@ fn val_and_holdout_tell_no_more_than_scores() {
         let mut told = Vec::new();
         for name in ["tells-figures", "tells-by-lines"] {
             let flags = format!("--split {split} --scenario secret-{split}");
-            let flags = if split == "val" { flags } else { format!("--split {split}") };
+            let flags = if split == "val" {
+                flags
+            } else {
+                format!("--split {split}")
+            };
             let report = scoring.report(&zoo(name), &flags);
             assert_eq!(report["ok"], false);
             let errors = report["errors"].as_array().expect("errors");
@@ -345,13 +554,17 @@ fn val_and_holdout_tell_no_more_than_scores() {
                 format!("it fails in the split {split}, of which no details are told")
             );
             let text = report.to_string();
-            assert!(!text.contains("figures:") && !text.contains("secret"), "{text}");
+            assert!(
+                !text.contains("figures:") && !text.contains("secret"),
+                "{text}"
+            );
             told.push(report);
         }
         let fine = scoring.report(&innocent(), &format!("--split {split}"));
         assert_eq!(fine["ok"], true);
         for key in ["objectives", "regressions", "feedback_items"] {
-            let empty = fine[key].as_object().map_or(0, |o| o.len()) + fine[key].as_array().map_or(0, Vec::len);
+            let empty = fine[key].as_object().map_or(0, |o| o.len())
+                + fine[key].as_array().map_or(0, Vec::len);
             assert_eq!(empty, 0, "{split} {key}");
         }
         assert!(fine["score_ci95"].is_array() && fine["worst"].is_null() && fine["feedback"] == "");
@@ -360,7 +573,11 @@ fn val_and_holdout_tell_no_more_than_scores() {
             assert!(scenarios.is_empty());
             continue;
         }
-        let keys: Vec<&String> = scenarios[0].as_object().expect("an object").keys().collect();
+        let keys: Vec<&String> = scenarios[0]
+            .as_object()
+            .expect("an object")
+            .keys()
+            .collect();
         assert_eq!(keys, ["id", "score"]);
     }
     let scored = scoring.score("--split holdout --scenario secret-holdout round-robin");
@@ -375,15 +592,27 @@ fn val_and_holdout_tell_no_more_than_scores() {
 #[test]
 fn no_stage_gives_more_than_full() {
     let scoring = Scoring::new();
-    let mut all: Vec<String> = ["innocent", "zoo/first-instance", "zoo/reject-under-load", "zoo/second-run", "zoo/unordered"]
-        .iter()
-        .map(|name| format!("host/tests/data/score/{name}.lua"))
-        .collect();
+    let mut all: Vec<String> = [
+        "innocent",
+        "zoo/first-instance",
+        "zoo/reject-under-load",
+        "zoo/second-run",
+        "zoo/unordered",
+    ]
+    .iter()
+    .map(|name| format!("host/tests/data/score/{name}.lua"))
+    .collect();
     let names = "round-robin least-loaded always-busiest reject-all llm-d power-of-two early-rejection tier-shed sjf edf";
     all.extend(names.split(' ').map(str::to_owned));
     let all = all.join(" ");
     let full = scoring.score(&format!("--stage full {all}")).reports();
-    for flags in ["--stage smoke", "--stage quick", "--stage auto", "--stage auto --incumbent 5", "--stage auto --incumbent -1"] {
+    for flags in [
+        "--stage smoke",
+        "--stage quick",
+        "--stage auto",
+        "--stage auto --incumbent 5",
+        "--stage auto --incumbent -1",
+    ] {
         let some = scoring.score(&format!("{flags} {all}")).reports();
         for (less, more) in some.iter().zip(&full) {
             let (less_score, more_score) = (score_of(less), score_of(more));
@@ -405,15 +634,26 @@ fn no_stage_gives_more_than_full() {
 #[test]
 fn reports_do_not_depend_on_the_number_of_processes() {
     let scoring = Scoring::new();
-    for name in ["breaks-under-load", "hang-per-call", "memory-leak", "tells-by-lines", "first-instance"] {
+    for name in [
+        "breaks-under-load",
+        "hang-per-call",
+        "memory-leak",
+        "tells-by-lines",
+        "first-instance",
+    ] {
         let one = scoring.report(&zoo(name), "--no-cache --jobs 1 --stage full --seeds 3");
         for jobs in [2, 5] {
-            let many = scoring.report(&zoo(name), &format!("--no-cache --jobs {jobs} --stage full --seeds 3"));
+            let many = scoring.report(
+                &zoo(name),
+                &format!("--no-cache --jobs {jobs} --stage full --seeds 3"),
+            );
             assert_eq!(timeless(one.clone()), timeless(many), "{name}");
         }
     }
     let batch = "innocent.lua zoo/unordered.lua zoo/breaks-under-load.lua innocent.lua zoo/reject-under-load.lua";
-    let batch = batch.replace("innocent", "host/tests/data/score/innocent").replace("zoo/", "host/tests/data/score/zoo/");
+    let batch = batch
+        .replace("innocent", "host/tests/data/score/innocent")
+        .replace("zoo/", "host/tests/data/score/zoo/");
     let reports = |jobs: usize| -> Vec<Value> {
         let scored = scoring.score(&format!("--no-cache --jobs {jobs} {batch}"));
         scored.reports().into_iter().map(timeless).collect()
@@ -426,10 +666,9 @@ fn reports_do_not_depend_on_the_number_of_processes() {
 
 #[test]
 fn people_see_no_escape_sequences() {
-    let scored = Scoring::new().run(&format!(
-        "score --suite {SUITE} {}",
-        zoo("terminal-error").display()
-    ));
+    let scoring = Scoring::new();
+    let path = zoo("terminal-error").display().to_string();
+    let scored = scoring.run(&format!("score --suite {} {path}", scoring.suite()));
     assert_eq!(scored.code, Some(0));
     assert!(scored.stdout.contains("does not work"));
     let bad = |c: char| c.is_control() && c != '\n';

@@ -15,6 +15,10 @@ const COMMON: &str =
 const RATE_128: f64 = 90.7;
 const RATE_2048: f64 = 2.39;
 
+/// Scoring a router in Lua.
+const SCORE: &str =
+    "score policies/routing/jsq.lua --suite routing-mixed --jobs 1 --no-cache --json";
+
 /// A run to measure.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
@@ -108,6 +112,20 @@ pub(super) fn targets(folder: &Path) -> Vec<Row> {
                 "replay {COMMON} --trace-header {trace}.yaml --trace-data {trace}.csv --num-instances 4 \
                  --routing-policy weighted"
             ),
+            target: Some(0.03),
+            long: false,
+        },
+        // A candidate on one core: 12 scenarios x 5,000 requests x 2 seeds, and its first flight alone. What the suite's references achieve
+        // is measured by the first run and kept.
+        Row {
+            name: "score-full".into(),
+            arguments: format!("{SCORE} --stage full"),
+            target: Some(1.0),
+            long: false,
+        },
+        Row {
+            name: "score-smoke".into(),
+            arguments: format!("{SCORE} --stage smoke"),
             target: Some(0.03),
             long: false,
         },

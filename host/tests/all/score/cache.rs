@@ -1,6 +1,6 @@
 //! What is kept between scorings, and what is not.
 
-use super::{SUITE, Scoring, innocent, score_of, timeless, zoo};
+use super::{Scoring, innocent, score_of, timeless, zoo};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -51,15 +51,28 @@ fn mutants_in_comments_and_spacing_hit_the_cache_and_others_do_not() {
         // A comment can make a difference: it mentions a field, which is then kept up to date.
         text.replace("round", "queue_depth"),
         format!("--@param weight = 1, 0..2  A weight.\n{text}"),
-        text.replace("return 1 + req.serial % #insts", "local s = '  --' return 1 + req.serial % #insts"),
-        text.replace("return 1 + req.serial % #insts", "local s = ' --' return 1 + req.serial % #insts"),
+        text.replace(
+            "return 1 + req.serial % #insts",
+            "local s = '  --' return 1 + req.serial % #insts",
+        ),
+        text.replace(
+            "return 1 + req.serial % #insts",
+            "local s = ' --' return 1 + req.serial % #insts",
+        ),
     ] {
         assert!(!known(&other), "{other}");
     }
     assert!(!known(&text.replace("return 1 + req", "return (1) + req")));
     let path = scoring.cache.path().join("p.lua");
     std::fs::write(&path, text).unwrap();
-    for flags in ["--no-cache", "--stage full", "--seeds 1", "--split val", "--scenario light", "--incumbent 3"] {
+    for flags in [
+        "--no-cache",
+        "--stage full",
+        "--seeds 1",
+        "--split val",
+        "--scenario light",
+        "--incumbent 3",
+    ] {
         let report = scoring.report(&path, flags);
         assert_ne!(report["feedback"], "from the cache", "{flags}");
     }
@@ -72,11 +85,23 @@ fn damaged_files_of_the_cache_count_for_nothing() {
     let all = |scoring: &Scoring| [scoring.kept("reports"), scoring.kept("references")].concat();
     let files = all(&scoring);
     assert_eq!(files.len(), 2);
-    for damage in ["", "{}", "[]", "null", "{\"schema\":", "[{\"flying\":{},\"flights\":{}}]", "\u{0}\u{1}"] {
+    for damage in [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "{\"schema\":",
+        "[{\"flying\":{},\"flights\":{}}]",
+        "\u{0}\u{1}",
+    ] {
         for file in &files {
             std::fs::write(file, damage).unwrap();
         }
-        assert_eq!(timeless(scoring.report(&innocent(), "")), fresh, "{damage:?}");
+        assert_eq!(
+            timeless(scoring.report(&innocent(), "")),
+            fresh,
+            "{damage:?}"
+        );
     }
     let whole = std::fs::read(&files[1]).unwrap();
     std::fs::write(&files[1], &whole[..whole.len() / 2]).unwrap();
@@ -84,15 +109,24 @@ fn damaged_files_of_the_cache_count_for_nothing() {
     assert_eq!(timeless(scoring.report(&innocent(), "")), fresh);
     assert_eq!(all(&scoring), files, "nothing half-written is left");
     // A folder that cannot be made is no reason to fail.
-    let mut command = scoring.command(&format!("score --suite {SUITE} --json {}", innocent().display()));
+    let mut command = scoring.command(&format!(
+        "score --suite {} --json {}",
+        scoring.suite(),
+        innocent().display()
+    ));
     command.env("WINDTUNNEL_CACHE_DIR", "/dev/null/nowhere");
-    assert_eq!(timeless(super::finish(command).report()), fresh);
+    assert_eq!(timeless(scoring.finish(command).report()), fresh);
 }
 
 #[test]
 fn reports_on_failures_are_not_kept_and_those_on_losers_are() {
     let scoring = Scoring::new();
-    for name in ["breaks-under-load", "syntax-error", "hang-per-call", "no-policy"] {
+    for name in [
+        "breaks-under-load",
+        "syntax-error",
+        "hang-per-call",
+        "no-policy",
+    ] {
         let report = scoring.report(&zoo(name), "");
         assert_eq!(report["ok"], false);
         assert!(scoring.kept("reports").is_empty(), "{name}");
@@ -100,7 +134,10 @@ fn reports_on_failures_are_not_kept_and_those_on_losers_are() {
     let report = scoring.report(&zoo("reject-all"), "");
     assert_eq!(report["ok"], true);
     assert_eq!(scoring.kept("reports").len(), 1);
-    assert_eq!(timeless(scoring.report(&zoo("reject-all"), "")), timeless(report));
+    assert_eq!(
+        timeless(scoring.report(&zoo("reject-all"), "")),
+        timeless(report)
+    );
 }
 
 /// Several scorers with one cache folder, all at once, find what one alone does.

@@ -1,6 +1,6 @@
 //! Wrong suites and wrong input: told where, exit code 2.
 
-use super::{SUITE, Scoring, data, finish, score_of};
+use super::{Scoring, data, score_of};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -12,7 +12,11 @@ fn changed(from: &str, to: &str) -> tempfile::TempDir {
     }
     let suite = std::fs::read_to_string(data().join("suite.yaml")).expect("the suite");
     assert!(suite.contains(from), "{from}");
-    std::fs::write(folder.path().join("suite.yaml"), suite.replacen(from, to, 1)).expect("written");
+    std::fs::write(
+        folder.path().join("suite.yaml"),
+        suite.replacen(from, to, 1),
+    )
+    .expect("written");
     folder
 }
 
@@ -20,29 +24,94 @@ fn changed(from: &str, to: &str) -> tempfile::TempDir {
 fn wrong_suites_are_told_with_their_place() {
     let scoring = Scoring::new();
     for (from, to, message) in [
-        ("requests: 240", "requets: 240", "@:6:1: unknown key \"requets\"; did you mean \"requests\"?"),
-        ("{metric: miss_rate,", "{metric: mis_rate,", "@:22:14: unknown value \"mis_rate\"; did you mean \"miss_rate\"?"),
-        ("{metric: ttft_mean}", "{metric: ttft_mean, wieght: 2}", "@:20:"),
+        (
+            "requests: 240",
+            "requets: 240",
+            "@:6:1: unknown key \"requets\"; did you mean \"requests\"?",
+        ),
+        (
+            "{metric: miss_rate,",
+            "{metric: mis_rate,",
+            "@:22:14: unknown value \"mis_rate\"; did you mean \"miss_rate\"?",
+        ),
+        (
+            "{metric: ttft_mean}",
+            "{metric: ttft_mean, wieght: 2}",
+            "@:20:",
+        ),
         ("requests: 240", "requests: many", "@:6:11: "),
-        ("id: heavy", "id: light", "@: scenarios.train: \"light\" is there twice"),
-        ("id: secret-val", "id: light", "@: scenarios.val: \"light\" is there twice"),
-        ("hooks: [admission, routing, scheduler]", "hooks: [routng]", "@: unknown hook \"routng\"; did you mean \"routing\"?"),
-        ("requests: 240", "requests: 0", "@: requests is 0; expected 1 or more"),
-        ("ttft: \"critical=300ms,1s\"", "ttft: \"soon\"", "@: scenario light: "),
-        ("{routing: {policy: round-robin}}", "{routing: {policy: rond-robin}}", "@: references.round-robin."),
-        ("rate: 30, seed: 11", "rate: -1, seed: 11", "@: scenario light: the rate is -1; expected requests per second above 0"),
-        ("workload: batch.yaml, rate: 20", "workload: none.yaml, rate: 20", "/none.yaml: cannot read: no such file or folder"),
-        ("workload: batch.yaml, rate: 20", "rate: 20", "@: scenario long: expected either a workload or a trace"),
-        ("model: llama-3.1-8b-instruct", "model: llama-4.1-8b", "scenario light: "),
+        (
+            "id: heavy",
+            "id: light",
+            "@: scenarios.train: \"light\" is there twice",
+        ),
+        (
+            "id: secret-val",
+            "id: light",
+            "@: scenarios.val: \"light\" is there twice",
+        ),
+        (
+            "hooks: [admission, routing, scheduler]",
+            "hooks: [routng]",
+            "@: unknown hook \"routng\"; did you mean \"routing\"?",
+        ),
+        (
+            "requests: 240",
+            "requests: 0",
+            "@: requests is 0; expected 1 or more",
+        ),
+        (
+            "ttft: \"critical=300ms,1s\"",
+            "ttft: \"soon\"",
+            "@: scenario light: ",
+        ),
+        (
+            "{routing: {policy: round-robin}}",
+            "{routing: {policy: rond-robin}}",
+            "@: references.round-robin.",
+        ),
+        (
+            "rate: 30, seed: 11",
+            "rate: -1, seed: 11",
+            "@: scenario light: the rate is -1; expected requests per second above 0",
+        ),
+        (
+            "workload: batch.yaml, rate: 20",
+            "workload: none.yaml, rate: 20",
+            "/none.yaml: cannot read: no such file or folder",
+        ),
+        (
+            "workload: batch.yaml, rate: 20",
+            "rate: 20",
+            "@: scenario long: expected either a workload or a trace",
+        ),
+        (
+            "model: llama-3.1-8b-instruct",
+            "model: llama-4.1-8b",
+            "scenario light: ",
+        ),
         ("hardware: H100", "hardware: H1000", "scenario light: "),
-        ("instances: 3", "instances: 0", "scenario light: instances is 0; expected 1 or more"),
+        (
+            "instances: 3",
+            "instances: 0",
+            "scenario light: instances is 0; expected 1 or more",
+        ),
         ("name: tiny", "name: tiny\nname: tiny", "@:3:1: "),
     ] {
         let folder = changed(from, to);
         let suite = folder.path().join("suite.yaml").display().to_string();
         let scored = scoring.run(&format!("score --suite {suite} least-loaded"));
-        assert_eq!((scored.code, scored.stdout.as_str()), (Some(2), ""), "{to}\n{}", scored.stderr);
-        let said = scored.stderr.strip_prefix("error: ").expect("an error").replace(&suite, "@");
+        assert_eq!(
+            (scored.code, scored.stdout.as_str()),
+            (Some(2), ""),
+            "{to}\n{}",
+            scored.stderr
+        );
+        let said = scored
+            .stderr
+            .strip_prefix("error: ")
+            .expect("an error")
+            .replace(&suite, "@");
         assert!(said.contains(message), "{to}\n{said}");
         assert_eq!(said.trim_end().lines().count(), 1, "{to}\n{said}");
     }
@@ -53,9 +122,23 @@ fn wrong_suites_are_told_with_their_place() {
     let suite = folder.path().join("suite.yaml").display().to_string();
     let scored = scoring.run(&format!("score --suite {suite} least-loaded"));
     assert_eq!(scored.code, Some(2));
-    assert!(scored.stderr.contains("chat.yaml:9:5: unknown key \"rate_fracton\""), "{}", scored.stderr);
+    assert!(
+        scored
+            .stderr
+            .contains("chat.yaml:9:5: unknown key \"rate_fracton\""),
+        "{}",
+        scored.stderr
+    );
     let sessions = "    reasoning: {multi_turn: {max_rounds: 3, think_time_us: 100, context_growth: accumulate}}\n    closed_loop: true\n";
-    std::fs::write(&path, chat.replacen("    prefix_group: a\n", &format!("    prefix_group: a\n{sessions}"), 1)).unwrap();
+    std::fs::write(
+        &path,
+        chat.replacen(
+            "    prefix_group: a\n",
+            &format!("    prefix_group: a\n{sessions}"),
+            1,
+        ),
+    )
+    .unwrap();
     let scored = scoring.run(&format!("score --suite {suite} least-loaded"));
     assert_eq!(scored.code, Some(2), "{}", scored.stdout);
     assert!(
@@ -68,18 +151,25 @@ fn wrong_suites_are_told_with_their_place() {
 #[test]
 fn a_suite_may_lie_anywhere_and_name_files_elsewhere() {
     let scoring = Scoring::new();
-    let folder = changed("{routing: {policy: round-robin}}", "{routing: {policy: ../own/rr.lua}}");
+    let folder = changed(
+        "{routing: {policy: round-robin}}",
+        "{routing: {policy: ../own/rr.lua}}",
+    );
     let inner = folder.path().join("inner");
     std::fs::create_dir_all(folder.path().join("own")).unwrap();
     std::fs::create_dir(&inner).unwrap();
     let script = "return { route = function(req, insts) return 1 + req.serial % #insts end }";
     std::fs::write(folder.path().join("own/rr.lua"), script).unwrap();
     let suite = std::fs::read_to_string(folder.path().join("suite.yaml")).unwrap();
-    std::fs::write(inner.join("suite.yaml"), suite.replace("workload: ", "workload: ../")).unwrap();
+    std::fs::write(
+        inner.join("suite.yaml"),
+        suite.replace("workload: ", "workload: ../"),
+    )
+    .unwrap();
     std::fs::write(inner.join("p.lua"), script).unwrap();
     let mut command = scoring.command("score --suite suite.yaml --json p.lua");
     command.current_dir(&inner);
-    let report = finish(command).report();
+    let report = scoring.finish(command).report();
     assert_eq!(report["ok"], true);
     assert_eq!(report["vs"]["per_scenario_best"]["light"], "round-robin");
     assert_eq!(score_of(&report), 0.0, "it is as good as its twin");
@@ -87,11 +177,11 @@ fn a_suite_may_lie_anywhere_and_name_files_elsewhere() {
 
 /// Candidates on standard input.
 fn lines(scoring: &Scoring, input: &str) -> super::Scored {
-    let mut command = scoring.command(&format!("score --suite {SUITE} -"));
+    let mut command = scoring.command(&format!("score --suite {} -", scoring.suite()));
     let file = scoring.cache.path().join("input");
     std::fs::write(&file, input).unwrap();
     command.stdin(std::fs::File::open(&file).unwrap());
-    finish(command)
+    scoring.finish(command)
 }
 
 #[test]
@@ -130,23 +220,54 @@ fn wrong_lines_are_told_with_their_place() {
         ("{\"candidate\": 5}", "standard input:2:"),
         ("{\"candidte\": \"x\"}", "standard input:2:"),
         ("{\"candidate\": {\"router\": \"x\"}}", "standard input:2:"),
-        ("{\"candidate\": \"x\", \"scenarios\": [\"ligt\"]}", "unknown scenario of tiny@1 train \"ligt\"; did you mean \"light\"?"),
+        (
+            "{\"candidate\": \"x\", \"scenarios\": [\"ligt\"]}",
+            "unknown scenario of tiny@1 train \"ligt\"; did you mean \"light\"?",
+        ),
     ] {
         let scored = lines(&scoring, &format!("{good}\n{line}\n"));
-        assert_eq!((scored.code, scored.stdout.as_str()), (Some(2), ""), "{line}");
-        assert!(scored.stderr.starts_with("error: ") && scored.stderr.contains(message), "{}", scored.stderr);
+        assert_eq!(
+            (scored.code, scored.stdout.as_str()),
+            (Some(2), ""),
+            "{line}"
+        );
+        assert!(
+            scored.stderr.starts_with("error: ") && scored.stderr.contains(message),
+            "{}",
+            scored.stderr
+        );
     }
     for (flags, message) in [
         ("round-robn", "\"round-robn\" is no policy, file or folder"),
-        ("--scenario ligt round-robin", "unknown scenario of tiny@1 train \"ligt\"; did you mean \"light\"?"),
-        ("--seeds 0 round-robin", "--seeds is \"0\"; expected auto, or 1 to 1000"),
+        (
+            "--scenario ligt round-robin",
+            "unknown scenario of tiny@1 train \"ligt\"; did you mean \"light\"?",
+        ),
+        (
+            "--seeds 0 round-robin",
+            "--seeds is \"0\"; expected auto, or 1 to 1000",
+        ),
         ("--jobs 0 round-robin", "--jobs must be at least 1, found 0"),
-        ("- round-robin", "- takes all candidates from standard input; drop the others"),
+        (
+            "- round-robin",
+            "- takes all candidates from standard input; drop the others",
+        ),
     ] {
         let scored = scoring.score(flags);
-        assert_eq!((scored.code, scored.stdout.as_str()), (Some(2), ""), "{flags}");
+        assert_eq!(
+            (scored.code, scored.stdout.as_str()),
+            (Some(2), ""),
+            "{flags}"
+        );
         assert!(scored.stderr.contains(message), "{}", scored.stderr);
     }
-    let scored = scoring.run(&format!("score --suite {} round-robin", Path::new("tini").display()));
-    assert!(scored.stderr.contains("unknown suite \"tini\""), "{}", scored.stderr);
+    let scored = scoring.run(&format!(
+        "score --suite {} round-robin",
+        Path::new("tini").display()
+    ));
+    assert!(
+        scored.stderr.contains("unknown suite \"tini\""),
+        "{}",
+        scored.stderr
+    );
 }

@@ -1,0 +1,186 @@
+//! The stages that a candidate is taken through: lint, smoke, quick, full.
+//!
+//! A candidate that is stopped early gets -100, whatever it seemed to be worth: full could not give less, so no framework can keep a
+//! stage's score for a candidate that would have failed later.
+
+use super::aggregate::{Compared, Total, total};
+use super::ask::{Ask, Progress, Trouble, Until};
+use super::fleet::{Fleet, Share, suite_trouble};
+use super::flight::Flight;
+use super::plan::{chosen, full_flyings, pick, quick_flyings};
+use super::protocol::{Answer, Task};
+use super::report::{Problem, ProblemKind, Report, Stage};
+use super::suite::{ScenarioKeys, Split};
+use super::tell::{failed, stopped, told};
+
+/// A candidate that looks worse than this after the stage quick is not taken further.
+const HOPELESS: f64 = -50.0;
+/// A candidate that is surely so much below the incumbent after the stage quick is not taken further.
+const MARGIN: f64 = 1.0;
+/// With automatic seeds: half the confidence interval that is enough.
+pub const SURE: f64 = 0.5;
+
+impl Fleet {
+    /// Looks at a candidate's text and lets it fly small clusters.
+    ///
+    /// # Errors
+    /// Only trouble that is not the candidate's.
+    pub fn check(&self, ask: &Ask, share: Share) -> Result<Answer, Trouble> {
+        if let Some(problem) = ask.candidate.unfit() {
+            return Ok(Answer {
+                problems: vec![problem],
+                ..Answer::default()
+            });
+        }
+        if ask.candidate.is_native() && !self.settings.allow_native {
+            let message = "compiled plugins run only with --allow-native: machine code can be walled in, but not trusted with its own score";
+            return Ok(Answer {
+                problems: vec![Problem::new(ProblemKind::Native, "", message)],
+                ..Answer::default()
+            });
+        }
+        let task = Task::Check;
+        let answer = self
+            .pool
+            .run(share.first, &ask.suite, &ask.candidate, task)?;
+        suite_trouble(&answer)?;
+        Ok(answer)
+    }
+
+    /// Takes a candidate as far as the question says.
+    ///
+    /// # Errors
+    /// Only trouble that is not the candidate's.
+    pub fn stages(
+        &self,
+        ask: &Ask,
+        share: Share,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Report, Trouble> {
+        let scenarios = chosen(ask)?;
+        let check = self.check(ask, share)?;
+        if !check.problems.is_empty() {
+            let early = |p: &Problem| p.scenario.is_none();
+            let stage = if check.problems.iter().all(early) {
+                Stage::Lint
+            } else {
+                Stage::Smoke
+            };
+            return Ok(failed(ask, stage, check.problems, check.warnings));
+        }
+        if ask.until == Until::Smoke {
+            let reason = "only the stage smoke was asked for";
+            return Ok(stopped(ask, Stage::Smoke, reason, None, &check));
+        }
+        let in_stages = ask.split == Split::Train && ask.until == Until::Auto;
+        if (in_stages && scenarios.len() > 1) || ask.until == Until::Quick {
+            let quick = self.quick(ask, &scenarios, share, progress)?;
+            let (estimate, surely_below) = match quick {
+                Ok(total) => (
+                    total.score,
+                    ask.incumbent.is_some_and(|best| {
+                        total.score + total.half_width.unwrap_or(0.0) < best - MARGIN
+                    }),
+                ),
+                Err(problems) => return Ok(failed(ask, Stage::Quick, problems, check.warnings)),
+            };
+            let reason = if ask.until == Until::Quick {
+                Some("only the stage quick was asked for".to_owned())
+            } else if surely_below {
+                Some("surely below the score to beat".to_owned())
+            } else if estimate < HOPELESS {
+                Some(format!("far behind the references: below {HOPELESS}"))
+            } else {
+                None
+            };
+            if let Some(reason) = reason {
+                return Ok(stopped(ask, Stage::Quick, &reason, Some(estimate), &check));
+            }
+        }
+        self.full(ask, &scenarios, share, progress, check)
+    }
+
+    /// What is flown in the stage quick.
+    fn quick(
+        &self,
+        ask: &Ask,
+        scenarios: &[&ScenarioKeys],
+        share: Share,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Result<Total, Vec<Problem>>, Trouble> {
+        let picked = pick(scenarios);
+        let flyings = quick_flyings(ask, &picked);
+        self.know_references(ask, &flyings, share, progress)?;
+        let runs = self.fly(ask, &flyings, share, &|done| {
+            progress(Progress {
+                what: "quick",
+                done,
+                of: flyings.len() as u64,
+            });
+        })?;
+        if !runs.problems.is_empty() {
+            return Ok(Err(runs.problems));
+        }
+        let compared = self.compare(ask, &picked, &flyings, &runs.flights);
+        let mut total = total(&compared, ask.suite.file.regression_weight);
+        // One seed says nothing of its error: the scenarios' own spread stands in for it.
+        let scores: Vec<f64> = compared.iter().map(Compared::score).collect();
+        let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+        let spread = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>();
+        total.half_width = Some((spread / scores.len() as f64).sqrt().max(MARGIN));
+        Ok(Ok(total))
+    }
+
+    fn full(
+        &self,
+        ask: &Ask,
+        scenarios: &[&ScenarioKeys],
+        share: Share,
+        progress: &(dyn Fn(Progress) + Sync),
+        check: Answer,
+    ) -> Result<Report, Trouble> {
+        let file = &ask.suite.file;
+        let most = ask.seeds.most(file);
+        let mut seeds = ask.seeds.first(file).min(most);
+        let mut flyings = Vec::new();
+        let mut flights: Vec<Option<Flight>> = Vec::new();
+        let mut from = 0;
+        loop {
+            let new = full_flyings(ask, scenarios, from..seeds);
+            self.know_references(ask, &new, share, progress)?;
+            let runs = self.fly(ask, &new, share, &|done| {
+                progress(Progress {
+                    what: "full",
+                    done,
+                    of: new.len() as u64,
+                });
+            })?;
+            if !runs.problems.is_empty() {
+                let flown = runs.flights.iter().flatten().count();
+                let mut report = failed(ask, Stage::Full, runs.problems, check.warnings);
+                report.feedback = format!(
+                    "It works in {flown} of {} runs.\n{}",
+                    new.len(),
+                    report.feedback
+                );
+                return Ok(report);
+            }
+            flyings.extend(new);
+            flights.extend(runs.flights);
+            let compared = self.compare(ask, scenarios, &flyings, &flights);
+            let total = total(&compared, file.regression_weight);
+            let sure = total.half_width.is_some_and(|w| w < SURE)
+                || ask
+                    .incumbent
+                    .zip(total.half_width)
+                    .is_some_and(|(best, w)| total.score + w < best - MARGIN);
+            if seeds >= most || sure {
+                return Ok(told(
+                    self, ask, scenarios, &flyings, &flights, &compared, total, check,
+                ));
+            }
+            from = seeds;
+            seeds += 1;
+        }
+    }
+}

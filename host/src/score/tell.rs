@@ -1,0 +1,244 @@
+//! Reports: what is told of a candidate, and what is not.
+
+use super::aggregate::{Compared, Total, is_regression};
+use super::ask::Ask;
+use super::fleet::Fleet;
+use super::flight::{Flight, Metrics};
+use super::objective::Objective;
+use super::protocol::{Answer, Flying};
+use super::report::{
+    FAILED, Key, Problem, ProblemKind, Report, SCHEMA, ScenarioReport, Stage, Stopped, Versus,
+    Worst,
+};
+use super::suite::{ScenarioKeys, Split};
+use std::collections::BTreeMap;
+
+/// Most problems in a report.
+const MOST_PROBLEMS: usize = 5;
+
+/// The report on a candidate that went all the way.
+#[allow(clippy::too_many_arguments, reason = "all of it is told")]
+pub fn told(
+    fleet: &Fleet,
+    ask: &Ask,
+    scenarios: &[&ScenarioKeys],
+    flyings: &[Flying],
+    flights: &[Option<Flight>],
+    compared: &[Compared],
+    total: Total,
+    check: Answer,
+) -> Report {
+    let objectives = &ask.suite.file.objectives;
+    let names: Vec<String> = objectives.iter().map(|o| o.name()).collect();
+    let named = |values: &[f64]| -> BTreeMap<String, f64> {
+        names.iter().cloned().zip(values.iter().copied()).collect()
+    };
+    let mut hasher = blake3::Hasher::new();
+    let mut told = Vec::new();
+    for (keys, compared) in scenarios.iter().zip(compared) {
+        let of_scenario = flyings.iter().zip(flights);
+        let of_scenario: Vec<(&Flying, &Flight)> = of_scenario
+            .filter(|(f, _)| f.scenario == keys.id)
+            .filter_map(|(f, flight)| Some((f, flight.as_ref()?)))
+            .collect();
+        let ours: Vec<&Metrics> = of_scenario.iter().map(|(_, f)| &f.metrics).collect();
+        let theirs: Vec<Flight> = of_scenario
+            .iter()
+            .map(|(f, _)| fleet.references.get(&ask.suite, f)[&compared.best].clone())
+            .collect();
+        let theirs: Vec<&Metrics> = theirs.iter().map(|f| &f.metrics).collect();
+        for (_, flight) in &of_scenario {
+            hasher.update(flight.digest.as_bytes());
+        }
+        told.push(ScenarioReport {
+            id: keys.id.clone(),
+            family: Some(keys.family.clone()),
+            score: compared.score(),
+            ci95: compared.ci95(),
+            best_builtin: Some(compared.best.clone()),
+            objectives: named(&compared.objectives),
+            metrics: Some(Metrics::of_seeds(&ours)),
+            reference_metrics: Some(Metrics::of_seeds(&theirs)),
+            instances: of_scenario
+                .first()
+                .map_or(Vec::new(), |(_, f)| f.instances.clone()),
+        });
+    }
+    let worst = told.iter().min_by(|a, b| a.score.total_cmp(&b.score));
+    Report {
+        ok: true,
+        score: total.score,
+        score_ci95: total.ci95(),
+        stage: Stage::Full,
+        objectives: by_objective(objectives, compared),
+        worst: worst.map(|s| Worst {
+            scenario: s.id.clone(),
+            score: s.score,
+        }),
+        regressions: told
+            .iter()
+            .filter(|s| is_regression(s.score))
+            .map(|s| s.id.clone())
+            .collect(),
+        vs: Versus {
+            reference: "best_builtin".into(),
+            per_scenario_best: told
+                .iter()
+                .filter_map(|s| Some((s.id.clone(), s.best_builtin.clone()?)))
+                .collect(),
+        },
+        scenarios: told,
+        features: check.features,
+        warnings: check.warnings,
+        key: Key {
+            runs: hasher.finalize().to_hex()[..16].to_owned(),
+            ..Key::default()
+        },
+        ..blank(ask)
+    }
+}
+
+/// Weighted means over scenarios, by objective.
+#[must_use]
+pub fn by_objective(objectives: &[Objective], compared: &[Compared]) -> BTreeMap<String, f64> {
+    let weights: f64 = compared.iter().map(|c| c.weight).sum();
+    let part = |o: usize| compared.iter().map(move |c| c.weight * c.objectives[o]);
+    let named = objectives.iter().enumerate();
+    named
+        .map(|(o, objective)| (objective.name(), part(o).sum::<f64>() / weights))
+        .collect()
+}
+
+/// A report in which nothing is said yet.
+fn blank(ask: &Ask) -> Report {
+    Report {
+        schema: SCHEMA.into(),
+        ok: false,
+        score: FAILED,
+        score_ci95: None,
+        stage: Stage::Lint,
+        stopped: None,
+        suite: ask.suite.label(),
+        split: ask.split,
+        candidate: ask.candidate.name.clone(),
+        objectives: BTreeMap::new(),
+        worst: None,
+        regressions: Vec::new(),
+        vs: Versus {
+            reference: "best_builtin".into(),
+            ..Versus::default()
+        },
+        scenarios: Vec::new(),
+        features: BTreeMap::new(),
+        errors: Vec::new(),
+        warnings: Vec::new(),
+        invariants: super::report::Invariants::default(),
+        feedback: String::new(),
+        feedback_items: Vec::new(),
+        key: Key::default(),
+        wall_ms: 0,
+    }
+}
+
+/// The first few problems that differ.
+fn without_repetition(problems: Vec<Problem>) -> Vec<Problem> {
+    let mut errors: Vec<Problem> = Vec::new();
+    for problem in problems {
+        let same =
+            |e: &Problem| (e.kind, e.line, &e.hook) == (problem.kind, problem.line, &problem.hook);
+        if !errors.iter().any(same) {
+            errors.push(problem);
+        }
+    }
+    errors.truncate(MOST_PROBLEMS);
+    errors
+}
+
+/// A candidate that does not work.
+pub fn failed(ask: &Ask, stage: Stage, problems: Vec<Problem>, warnings: Vec<Problem>) -> Report {
+    let errors = without_repetition(problems);
+    let broken = errors.iter().filter(|e| e.kind == ProblemKind::Invariant);
+    let violations = broken.map(|e| e.message.clone()).collect();
+    Report {
+        stage,
+        errors,
+        warnings,
+        invariants: super::report::Invariants { violations },
+        ..blank(ask)
+    }
+}
+
+/// A candidate that works but is not taken further.
+pub fn stopped(
+    ask: &Ask,
+    stage: Stage,
+    reason: &str,
+    estimate: Option<f64>,
+    check: &Answer,
+) -> Report {
+    Report {
+        ok: true,
+        stage,
+        stopped: Some(Stopped {
+            reason: reason.to_owned(),
+            estimate,
+        }),
+        features: check.features.clone(),
+        warnings: check.warnings.clone(),
+        ..blank(ask)
+    }
+}
+
+/// What may be told of problems in a split: outside `train` only that there are some. Not even the line: a candidate can choose where it
+/// fails by what it sees.
+#[must_use]
+pub fn guarded(problems: &[Problem], split: Split) -> Vec<Problem> {
+    let mut problems = without_repetition(problems.to_vec());
+    if split != Split::Train {
+        problems.truncate(1);
+        for problem in &mut problems {
+            *problem = Problem::new(
+                problem.kind,
+                problem.file.as_deref().unwrap_or_default(),
+                format!("it fails in the split {split}, of which no details are told"),
+            );
+        }
+    }
+    problems
+}
+
+/// Of `val` only scores are told, of `holdout` only the total: a candidate must not learn them by its feedback, nor by what it
+/// writes into its own errors.
+pub fn tell_no_more_than(report: &mut Report, split: Split) {
+    if split == Split::Train {
+        return;
+    }
+    report.objectives.clear();
+    report.worst = None;
+    report.regressions.clear();
+    report.vs.per_scenario_best.clear();
+    report.feedback.clear();
+    report.feedback_items.clear();
+    // Up to its first flight it has seen nothing of the split.
+    if report.stage >= Stage::Quick {
+        report.errors = guarded(&report.errors, split);
+    }
+    report.invariants.violations.clear();
+    if split == Split::Holdout {
+        report.scenarios.clear();
+        return;
+    }
+    for scenario in &mut report.scenarios {
+        *scenario = ScenarioReport {
+            id: std::mem::take(&mut scenario.id),
+            family: None,
+            score: scenario.score,
+            ci95: None,
+            best_builtin: None,
+            objectives: BTreeMap::new(),
+            metrics: None,
+            reference_metrics: None,
+            instances: Vec::new(),
+        };
+    }
+}
