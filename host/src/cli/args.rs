@@ -6,6 +6,7 @@ use super::explain::ExplainArgs;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
 use super::score::{ScoreArgs, WorkerArgs};
+use super::score_server::ServerArgs;
 use super::suite::SuiteCommand;
 use super::tune::TuneArgs;
 pub use super::workload_args::{ReplayArgs, SessionModeName, WorkloadArgs, WorkloadCommand};
@@ -102,6 +103,15 @@ pub enum Command {
   windtunnel evolve init openevolve my-run"
     )]
     Evolve(EvolveCommand),
+    /// Score candidates that come by HTTP: for search frameworks, and for several of them at once
+    ///
+    /// Speaks the protocol of GEPA's evaluation server (POST /evaluate, /evaluate_examples, /validate, GET /status, /task), and gives whole
+    /// reports (POST /score). Prints one JSON line with its address when it is ready; ends on Ctrl-C and SIGTERM. Whoever reaches the
+    /// address can have candidates scored.
+    #[command(after_help = "Examples:
+  windtunnel score-server --listen 8080 --suite routing-mixed
+  curl -s localhost:8080/evaluate -d '{\"candidate\": \"return { route = function(req, insts) return 1 end }\"}'")]
+    ScoreServer(ServerArgs),
     /// Work for a scorer
     #[command(hide = true)]
     Worker(WorkerArgs),

@@ -14,9 +14,11 @@ mod policies;
 mod policy;
 mod progress;
 mod score;
+mod score_server;
 mod simulate;
 mod suite;
 mod sweep;
+mod texts;
 mod tune;
 mod workload;
 mod workload_args;
@@ -100,6 +102,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Explain(args) => explain::explain(args),
         Command::Compare(args) => compare::compare(args),
         Command::Tune(args) => tune::tune(args),
+        Command::ScoreServer(args) => score_server::serve(args),
         Command::Suite(command) => suite::suite(command),
         Command::Evolve(command) => evolve::evolve(command),
         Command::Worker(args) => score::work(args),
