@@ -56,28 +56,44 @@ impl ScoringArgs {
 
     /// A scorer as the flags say.
     pub fn scorer(&self) -> anyhow::Result<Scorer> {
-        let jobs = self.jobs();
-        if jobs == 0 {
-            return Err(InputError::new("--jobs must be at least 1, found 0").into());
-        }
         Ok(Scorer::new(Settings {
-            jobs,
+            jobs: jobs(self.jobs)?,
             allow_native: self.allow_native,
             cache: cache_folder(),
             reuse_reports: !self.no_cache,
-            wall: match self.time_limit {
-                seconds @ 1..=86_400 => Duration::from_secs(seconds),
-                other => {
-                    let message = format!("--time-limit is {other}; expected 1 to 86400 seconds");
-                    return Err(InputError::new(message).into());
-                }
-            },
+            wall: time_limit(self.time_limit)?,
             ..Settings::usual()?
         }))
     }
 }
 
+/// Processes at once.
+///
+/// # Errors
+/// When it is none.
+pub fn jobs(given: Option<usize>) -> Result<usize, InputError> {
+    match given {
+        Some(0) => Err(InputError::new("--jobs must be at least 1, found 0")),
+        Some(jobs) => Ok(jobs),
+        None => Ok(crate::pool::default_jobs()),
+    }
+}
+
+/// Longest time for a run.
+///
+/// # Errors
+/// When it is no time at all, or more than a day.
+pub fn time_limit(seconds: u64) -> Result<Duration, InputError> {
+    match seconds {
+        1..=86_400 => Ok(Duration::from_secs(seconds)),
+        other => Err(InputError::new(format!(
+            "--time-limit is {other}; expected 1 to 86400 seconds"
+        ))),
+    }
+}
+
 /// Where reports and the references' figures are kept.
+#[must_use]
 pub fn cache_folder() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
     if let Some(own) = var("WINDTUNNEL_CACHE_DIR") {
@@ -139,6 +155,9 @@ struct Line {
 }
 
 /// Reads `auto` or a number of seeds.
+///
+/// # Errors
+/// When it is neither.
 pub fn parse_seeds(text: Option<&str>) -> Result<Seeds, InputError> {
     match text {
         None => Ok(Seeds::Suite),
@@ -200,6 +219,7 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
 }
 
 /// Trouble as the command line tells it: the user's mistakes apart from ours.
+#[must_use]
 pub fn ours(trouble: Trouble) -> anyhow::Error {
     match trouble {
         Trouble::Input(e) => e.into(),

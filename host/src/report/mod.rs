@@ -2,6 +2,7 @@
 
 pub mod blis;
 pub mod decisions;
+pub mod explain;
 pub mod generator;
 pub mod go;
 pub mod json;
@@ -11,6 +12,7 @@ pub mod score;
 mod sections;
 pub mod sweep;
 pub mod table;
+pub mod tune;
 pub mod workload;
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl From<Trouble> for Refusal {
     fn from(trouble: Trouble) -> Self {
         let status = match trouble {
             Trouble::Input(_) => StatusCode::BAD_REQUEST,
-            Trouble::Start(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Trouble::Start(_) | Trouble::Cancelled => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, trouble.to_string())
     }
