@@ -5,6 +5,7 @@ pub mod calls;
 mod compare;
 mod effects;
 mod evolve;
+mod leaderboard;
 mod models;
 mod oldest;
 mod output;
@@ -97,6 +98,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Policy(command) => policy::policy(command),
         Command::Score(args) => score::score(args),
         Command::Compare(args) => compare::compare(args),
+        Command::Leaderboard(command) => leaderboard::leaderboard(command),
         Command::Tune(args) => tune::tune(args),
         Command::Suite(command) => suite::suite(command),
         Command::Evolve(command) => evolve::evolve(command),

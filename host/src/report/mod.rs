@@ -5,6 +5,7 @@ pub mod decisions;
 pub mod generator;
 pub mod go;
 pub mod json;
+pub mod leaderboard;
 pub mod rows;
 pub mod saturation;
 pub mod score;

@@ -10,6 +10,7 @@ pub mod certify;
 pub mod compare;
 pub mod fleet;
 pub mod flight;
+pub mod leaderboard;
 mod library;
 pub mod objective;
 pub mod plan;

@@ -11,6 +11,7 @@ mod help;
 mod hooks;
 mod hostile;
 mod lab;
+mod leaderboard;
 mod models;
 mod native;
 mod oracle;
