@@ -5,7 +5,7 @@
 
 mod files;
 
-pub use files::{Staging, folder_of, identity, write_whole};
+pub use files::{Staging, folder_of, identity, write_folder, write_whole};
 
 use serde::de::DeserializeOwned;
 use std::fmt;

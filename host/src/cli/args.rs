@@ -1,11 +1,14 @@
 //! Every flag, once, with its help.
 
 use super::compare::CompareArgs;
+use super::evolve::EvolveCommand;
 use super::explain::ExplainArgs;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
 use super::score::{ScoreArgs, WorkerArgs};
+use super::score_server::ServerArgs;
 use super::suite::SuiteCommand;
+use super::tune::TuneArgs;
 pub use super::workload_args::{ReplayArgs, SessionModeName, WorkloadArgs, WorkloadCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -82,6 +85,9 @@ pub enum Command {
     /// Compare policies with each other: the same scenarios and seeds, differences with their intervals
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Search the parameters that a policy declares
+    #[command(after_help = TUNE_EXAMPLES)]
+    Tune(TuneArgs),
     /// List and show the suites that policies are scored on
     #[command(
         subcommand,
@@ -90,6 +96,22 @@ pub enum Command {
   windtunnel suite show routing-mixed"
     )]
     Suite(SuiteCommand),
+    /// Have a framework for evolving programs evolve policies
+    #[command(
+        subcommand,
+        after_help = "Example:
+  windtunnel evolve init openevolve my-run"
+    )]
+    Evolve(EvolveCommand),
+    /// Score candidates that come by HTTP: for search frameworks, and for several of them at once
+    ///
+    /// Speaks the protocol of GEPA's evaluation server (POST /evaluate, /evaluate_examples, /validate, GET /status, /task), and gives whole
+    /// reports (POST /score). Prints one JSON line with its address when it is ready; ends on Ctrl-C and SIGTERM. Whoever reaches the
+    /// address can have candidates scored.
+    #[command(after_help = "Examples:
+  windtunnel score-server --listen 8080 --suite routing-mixed
+  curl -s localhost:8080/evaluate -d '{\"candidate\": \"return { route = function(req, insts) return 1 end }\"}'")]
+    ScoreServer(ServerArgs),
     /// Work for a scorer
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -146,6 +168,13 @@ const COMPARE_EXAMPLES: &str = "Examples:
 
   # several against a baseline, on scenarios that none was made for
   windtunnel compare least-loaded a.lua b.lua --suite routing-mixed --split val --seeds auto";
+
+const TUNE_EXAMPLES: &str = "Examples:
+  # the weights of the weighted router, written as a script with new defaults
+  windtunnel tune weighted --suite routing-prefix --out weighted-tuned.lua
+
+  # a policy of your own: its lines --@param name = default, least..most say what to search
+  windtunnel tune my-router.lua --budget 400 --holdout --out params.json";
 
 const REPLAY_EXAMPLES: &str = "Examples:
   windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct

@@ -1,8 +1,10 @@
 //! The command line: parse, dispatch, print. Prints, files and progress live here and nowhere below.
 
 mod args;
+pub mod calls;
 mod compare;
 mod effects;
+mod evolve;
 mod explain;
 mod models;
 mod oldest;
@@ -12,9 +14,12 @@ mod policies;
 mod policy;
 mod progress;
 mod score;
+mod score_server;
 mod simulate;
 mod suite;
 mod sweep;
+mod texts;
+mod tune;
 mod workload;
 mod workload_args;
 mod workloads;
@@ -22,6 +27,7 @@ mod workloads;
 use crate::input::{InputError, plain};
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches};
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -30,10 +36,22 @@ const EXIT_INPUT: u8 = 2;
 /// Our own failure.
 const EXIT_FAILURE: u8 = 1;
 
-/// Runs the command line and says how it went: 0 fine, 2 wrong input, 1 a failure of ours.
+/// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let matches = command().get_matches();
+    ExitCode::from(run(std::env::args_os()))
+}
+
+/// Runs a command line, the program's name first, and says how it went: 0 fine, 2 wrong input, 1 a failure of ours.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        // Help, the version, or what is wrong with a flag: clap knows where it goes.
+        Err(message) => {
+            let _ = message.print();
+            return if message.use_stderr() { EXIT_INPUT } else { 0 };
+        }
+    };
     let outcome = Cli::from_arg_matches(&matches)
         .map_err(anyhow::Error::from)
         .and_then(|cli| {
@@ -41,22 +59,22 @@ pub fn main() -> ExitCode {
             dispatch(&cli, &matches)
         });
     let Err(error) = outcome else {
-        return ExitCode::SUCCESS;
+        return 0;
     };
     // A reader that closes the pipe early (`| head`) has all it wants.
     if error
         .downcast_ref::<io::Error>()
         .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
     {
-        return ExitCode::SUCCESS;
+        return 0;
     }
     let wrong_input = error.is::<InputError>();
     say(&format!("error: {error:#}"));
-    ExitCode::from(if wrong_input {
+    if wrong_input {
         EXIT_INPUT
     } else {
         EXIT_FAILURE
-    })
+    }
 }
 
 /// The command line. Every flag takes a negative number as its value, so that the flag can say what is wrong with it.
@@ -83,7 +101,10 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Score(args) => score::score(args),
         Command::Explain(args) => explain::explain(args),
         Command::Compare(args) => compare::compare(args),
+        Command::Tune(args) => tune::tune(args),
+        Command::ScoreServer(args) => score_server::serve(args),
         Command::Suite(command) => suite::suite(command),
+        Command::Evolve(command) => evolve::evolve(command),
         Command::Worker(args) => score::work(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -103,6 +124,14 @@ fn to_stdout(fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Res
             anyhow::anyhow!("cannot write to standard output: {}", plain(&e))
         }
     })
+}
+
+/// What the parser of flags says first, on one line.
+fn first_paragraph(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).take_while(|l| !l.is_empty());
+    let line = lines.collect::<Vec<_>>().join(" ");
+    line.trim_start_matches("error: ").to_owned()
 }
 
 /// A line for people, on stderr.

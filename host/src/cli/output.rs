@@ -131,19 +131,37 @@ impl Recorder for Both<'_, '_> {
 }
 
 /// Prints the results and writes the files that were asked for, with those that `files` holds already.
-pub fn deliver(finished: Finished, common: &CommonArgs, mut files: Staging) -> anyhow::Result<()> {
-    let Finished {
-        record,
-        summary,
-        inputs,
-    } = &finished;
-    let results = Results::with_summary(record, summary.clone(), inputs);
+pub fn deliver(finished: Finished, common: &CommonArgs, files: Staging) -> anyhow::Result<()> {
+    let results =
+        Results::with_summary(&finished.record, finished.summary.clone(), &finished.inputs);
+    write_files(&finished, &results, common, files)?;
+    let output = &common.output;
+    let format = if output.json {
+        Format::Json
+    } else {
+        output.format
+    };
+    to_stdout(|out| match format {
+        Format::Table => out.write_all(table::text(&results).as_bytes()),
+        Format::Json => json::write(&results, out),
+        Format::Blis => blis::write_stdout(&results, out),
+    })
+}
+
+/// Writes the files that were asked for, with those that `files` holds already.
+pub fn write_files(
+    finished: &Finished,
+    results: &Results<'_>,
+    common: &CommonArgs,
+    mut files: Staging,
+) -> Result<(), InputError> {
+    let Finished { record, inputs, .. } = finished;
     let output = &common.output;
     if let (Some(path), false) = (&output.results_path, output.summary_only) {
         rows::write_file(&mut files, record, path)?;
     }
     if let Some(path) = &output.metrics_path {
-        files.write(path, |out| blis::metrics_file(&results, out))?;
+        files.write(path, |out| blis::metrics_file(results, out))?;
     }
     if let Some(prefix) = &output.trace_output {
         let [header, data] = export_paths(prefix);
@@ -165,15 +183,5 @@ pub fn deliver(finished: Finished, common: &CommonArgs, mut files: Staging) -> a
     if let (Some(path), Some(detectors)) = (&common.analysis.saturation_report, &inputs.detectors) {
         files.write(path, |out| saturation::write_trace(record, detectors, out))?;
     }
-    files.commit()?;
-    let format = if output.json {
-        Format::Json
-    } else {
-        output.format
-    };
-    to_stdout(|out| match format {
-        Format::Table => out.write_all(table::text(&results).as_bytes()),
-        Format::Json => json::write(&results, out),
-        Format::Blis => blis::write_stdout(&results, out),
-    })
+    files.commit()
 }

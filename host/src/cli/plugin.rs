@@ -3,13 +3,13 @@
 mod crate_files;
 
 use super::{say, to_stdout};
-use crate::input::{InputError, folder_of, plain, unknown};
+use crate::input::{InputError, unknown, write_folder};
 use crate::policy::native::{Info, Library};
 use crate::policy::{Hook, Param};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// `windtunnel plugin`.
 #[derive(Clone, Debug, Subcommand)]
@@ -73,6 +73,12 @@ fn new(args: &NewArgs) -> Result<(), InputError> {
         InputError::new(format!("--hook: {}", unknown("hook", &args.hook, &hooks)))
     })?;
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(name));
+    if folder.symlink_metadata().is_ok() {
+        return Err(InputError::in_file(
+            folder.display(),
+            "cannot write: it exists already; give another folder with --dir",
+        ));
+    }
     write_folder(&folder, &crate_files::files(name, hook))?;
     let shown = folder.display();
     say(&format!(
@@ -164,27 +170,6 @@ fn check_name(name: &str) -> Result<(), InputError> {
         )));
     }
     Ok(())
-}
-
-/// Makes a folder with these files, whole or not at all.
-fn write_folder(folder: &Path, files: &[(String, String)]) -> Result<(), InputError> {
-    let refuse = |why: &str| InputError::in_file(folder.display(), format!("cannot write: {why}"));
-    if folder.symlink_metadata().is_ok() {
-        return Err(refuse("it exists already; give another folder with --dir"));
-    }
-    let io = |e: std::io::Error| refuse(&plain(&e));
-    // Made beside its place, so that it can be moved there; taken down again on any error.
-    let temporary = tempfile::Builder::new()
-        .prefix(".windtunnel-")
-        .tempdir_in(folder_of(folder))
-        .map_err(io)?;
-    let made = temporary.path().join("crate");
-    for (path, text) in files {
-        let file = made.join(path);
-        std::fs::create_dir_all(folder_of(&file)).map_err(io)?;
-        std::fs::write(&file, text).map_err(io)?;
-    }
-    std::fs::rename(&made, folder).map_err(io)
 }
 
 fn range(param: &Param) -> String {

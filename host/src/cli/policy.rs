@@ -92,7 +92,11 @@ pub fn policy(command: &PolicyCommand) -> anyhow::Result<()> {
     }
 }
 
-fn hook(name: &str) -> Result<Hook, InputError> {
+/// The hook called `name`.
+///
+/// # Errors
+/// When there is none.
+pub fn hook(name: &str) -> Result<Hook, InputError> {
     let names = Hook::ALL.map(Hook::name);
     Hook::parse(name).ok_or_else(|| InputError::new(unknown("hook", name, &names)))
 }

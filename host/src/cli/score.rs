@@ -1,9 +1,9 @@
 //! `windtunnel score`: how good a policy is. And the flags that all commands share which score.
 
 use super::progress::RunsBar;
+use super::texts::Texts;
 use super::{say, to_stdout};
 use crate::input::InputError;
-use crate::policy::Hook;
 use crate::report::score::{table, text};
 use crate::score::walls::Walls;
 use crate::score::{
@@ -16,6 +16,9 @@ use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Seconds that a run may take, unless somebody says otherwise.
+pub const TIME_LIMIT: u64 = 20;
 
 /// Where and how candidates are scored.
 #[derive(Args, Clone, Debug)]
@@ -33,7 +36,7 @@ pub struct ScoringArgs {
     #[arg(long)]
     pub allow_native: bool,
     /// Longest time for a candidate's process to make one run
-    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIME_LIMIT)]
     pub time_limit: u64,
     /// Neither use nor keep earlier reports
     #[arg(long)]
@@ -46,31 +49,51 @@ impl ScoringArgs {
         Ok(Arc::new(Suite::open(&self.suite, self.traces.as_deref())?))
     }
 
+    /// Processes at once.
+    pub fn jobs(&self) -> usize {
+        self.jobs.unwrap_or_else(crate::pool::default_jobs)
+    }
+
     /// A scorer as the flags say.
     pub fn scorer(&self) -> anyhow::Result<Scorer> {
-        let jobs = match self.jobs {
-            Some(0) => return Err(InputError::new("--jobs must be at least 1, found 0").into()),
-            Some(jobs) => jobs,
-            None => crate::pool::default_jobs(),
-        };
         Ok(Scorer::new(Settings {
-            jobs,
+            jobs: jobs(self.jobs)?,
             allow_native: self.allow_native,
             cache: cache_folder(),
             reuse_reports: !self.no_cache,
-            wall: match self.time_limit {
-                seconds @ 1..=86_400 => Duration::from_secs(seconds),
-                other => {
-                    let message = format!("--time-limit is {other}; expected 1 to 86400 seconds");
-                    return Err(InputError::new(message).into());
-                }
-            },
+            wall: time_limit(self.time_limit)?,
             ..Settings::usual()?
         }))
     }
 }
 
+/// Processes at once.
+///
+/// # Errors
+/// When it is none.
+pub fn jobs(given: Option<usize>) -> Result<usize, InputError> {
+    match given {
+        Some(0) => Err(InputError::new("--jobs must be at least 1, found 0")),
+        Some(jobs) => Ok(jobs),
+        None => Ok(crate::pool::default_jobs()),
+    }
+}
+
+/// Longest time for a run.
+///
+/// # Errors
+/// When it is no time at all, or more than a day.
+pub fn time_limit(seconds: u64) -> Result<Duration, InputError> {
+    match seconds {
+        1..=86_400 => Ok(Duration::from_secs(seconds)),
+        other => Err(InputError::new(format!(
+            "--time-limit is {other}; expected 1 to 86400 seconds"
+        ))),
+    }
+}
+
 /// Where reports and the references' figures are kept.
+#[must_use]
 pub fn cache_folder() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
     if let Some(own) = var("WINDTUNNEL_CACHE_DIR") {
@@ -131,14 +154,10 @@ struct Line {
     params: BTreeMap<String, f64>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Texts {
-    One(String),
-    ByHook(BTreeMap<Hook, String>),
-}
-
 /// Reads `auto` or a number of seeds.
+///
+/// # Errors
+/// When it is neither.
 pub fn parse_seeds(text: Option<&str>) -> Result<Seeds, InputError> {
     match text {
         None => Ok(Seeds::Suite),
@@ -200,6 +219,7 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
 }
 
 /// Trouble as the command line tells it: the user's mistakes apart from ours.
+#[must_use]
 pub fn ours(trouble: Trouble) -> anyhow::Error {
     match trouble {
         Trouble::Input(e) => e.into(),
@@ -247,11 +267,7 @@ fn lines(
             Some(id) => id.to_string(),
             None => format!("candidate-{place}"),
         };
-        let mut candidate = match line.candidate {
-            Texts::One(text) => Candidate::of_text(&format!("{name}.lua"), text),
-            Texts::ByHook(texts) => Candidate::of_hooks(&name, texts),
-        };
-        candidate.name = name;
+        let mut candidate = line.candidate.candidate(&name);
         candidate.params = line.params;
         let mut one = ask(candidate)?;
         one.scenarios = line.scenarios.or(one.scenarios);

@@ -30,6 +30,14 @@ pub fn run(args: &RunArgs, explicit: &Explicit) -> anyhow::Result<()> {
 
 /// `windtunnel replay`.
 pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
+    prepare_replay(args, explicit)?.carry_out(&args.common)
+}
+
+/// Works out a replay.
+///
+/// # Errors
+/// On anything wrong with flags and files.
+pub fn prepare_replay(args: &ReplayArgs, explicit: &Explicit) -> Result<Prepared, InputError> {
     let inputs = [&args.trace, &args.trace_data, &args.trace_header].map(|p| p.as_deref());
     let plan = Plan::of(&args.common, explicit, &inputs, &[])?;
     let as_the_reference = args.common.engine.rules == RulesName::Blis;
@@ -40,12 +48,11 @@ pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
             opened.horizon_us as f64 / 1e6
         ));
     }
-    Prepared {
+    Ok(Prepared {
         plan,
         opened,
         generator: None,
-    }
-    .carry_out(&args.common)
+    })
 }
 
 /// Works out a run. `patches` change keys of its policy bundle: path of keys and value. `traces` keeps what was parsed for

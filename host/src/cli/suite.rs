@@ -1,14 +1,16 @@
 //! `windtunnel suite`: the suites that candidates are scored on.
 
 use super::progress::RunsBar;
-use super::score::{ScoringArgs, ours};
+use super::score::{ScoringArgs, TIME_LIMIT, ours};
 use super::to_stdout;
 use crate::input::InputError;
 use crate::report::table::styled;
 use crate::score::certify::{Certificate, DUPLICATE, HEADROOM, SPREAD, STABILITY, certify};
+use crate::score::suite::ScenarioKeys;
 use crate::score::{Progress, Split, Suite, suite_names};
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// `windtunnel suite`.
@@ -82,26 +84,35 @@ pub fn suite(command: &SuiteCommand) -> anyhow::Result<()> {
     }
 }
 
+fn all() -> Result<Vec<Suite>, InputError> {
+    let names = suite_names().into_iter();
+    names.map(|name| Suite::open(name, None)).collect()
+}
+
+fn count(suite: &Suite, split: Split) -> usize {
+    suite.scenarios(split).count()
+}
+
+/// All suites: what `list --json` prints under `suites`.
+///
+/// # Errors
+/// When a suite is wrong.
+pub fn listed() -> Result<Value, InputError> {
+    let one = |s: &Suite| {
+        json!({
+            "name": s.file.name,
+            "version": s.file.version,
+            "description": s.file.description,
+            "hooks": s.file.hooks,
+            "scenarios": Split::ALL.map(|split| (split.name(), count(s, split))).into_iter().collect::<BTreeMap<_, _>>(),
+        })
+    };
+    Ok(all()?.iter().map(one).collect())
+}
+
 fn list(args: &ListArgs) -> anyhow::Result<()> {
-    let suites: Vec<Suite> = suite_names()
-        .into_iter()
-        .map(|name| Suite::open(name, None))
-        .collect::<Result<_, _>>()?;
-    let count = |s: &Suite, split| s.scenarios(split).count();
     let text = if args.json {
-        let all: Vec<_> = suites
-            .iter()
-            .map(|s| {
-                json!({
-                    "name": s.file.name,
-                    "version": s.file.version,
-                    "description": s.file.description,
-                    "hooks": s.file.hooks,
-                    "scenarios": Split::ALL.map(|split| (split.name(), count(s, split))).into_iter().collect::<std::collections::BTreeMap<_, _>>(),
-                })
-            })
-            .collect();
-        format!("{:#}\n", json!({ "suites": all }))
+        format!("{:#}\n", json!({ "suites": listed()? }))
     } else {
         let mut table = styled(&[
             "Suite",
@@ -111,7 +122,7 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
             "holdout",
             "What it is for",
         ]);
-        for s in &suites {
+        for s in &all()? {
             table.add_row([
                 s.label(),
                 s.file.hooks.join(", "),
@@ -126,21 +137,22 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
     to_stdout(|out| out.write_all(text.as_bytes()))
 }
 
-fn show(args: &ShowArgs) -> anyhow::Result<()> {
-    let suite = Suite::open(&args.suite, args.traces.as_deref())?;
+fn objectives(suite: &Suite) -> Vec<(String, f64)> {
+    let objectives = suite.file.objectives.iter();
+    objectives.map(|o| (o.name(), o.weight)).collect()
+}
+
+/// A suite: what `show --json` prints.
+#[must_use]
+pub fn shown(suite: &Suite) -> Value {
     let file = &suite.file;
-    let objectives: Vec<_> = file
-        .objectives
-        .iter()
-        .map(|o| (o.name(), o.weight))
-        .collect();
-    let text = if args.json {
-        let scenarios = |split: Split| {
-            let one = |s: &crate::score::suite::ScenarioKeys| json!({"id": s.id, "family": s.family, "weight": s.weight});
-            let all: Vec<_> = suite.scenarios(split).map(one).collect();
-            json!(all)
-        };
-        let doc = json!({
+    let objectives = objectives(suite);
+    let scenarios = |split: Split| {
+        let one = |s: &ScenarioKeys| json!({"id": s.id, "family": s.family, "weight": s.weight});
+        let all: Vec<_> = suite.scenarios(split).map(one).collect();
+        json!(all)
+    };
+    json!({
             "name": file.name,
             "version": file.version,
             "description": file.description,
@@ -153,8 +165,15 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
             "references": file.references.keys().collect::<Vec<_>>(),
             "scenarios": {"train": scenarios(Split::Train), "val": scenarios(Split::Val), "holdout": scenarios(Split::Holdout)},
             "digest": suite.digest(),
-        });
-        format!("{doc:#}\n")
+    })
+}
+
+fn show(args: &ShowArgs) -> anyhow::Result<()> {
+    let suite = Suite::open(&args.suite, args.traces.as_deref())?;
+    let file = &suite.file;
+    let objectives = objectives(&suite);
+    let text = if args.json {
+        format!("{:#}\n", shown(&suite))
     } else {
         let mut table = styled(&["Split", "Scenario", "Family", "Traffic", "Rate/s", "Weight"]);
         for split in Split::ALL {
@@ -195,7 +214,7 @@ fn certified(args: &CertifyArgs) -> anyhow::Result<()> {
         traces: args.traces.clone(),
         jobs: args.jobs,
         allow_native: false,
-        time_limit: 60,
+        time_limit: TIME_LIMIT,
         no_cache: true,
     };
     let suite = scoring.suite()?;

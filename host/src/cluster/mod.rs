@@ -25,7 +25,7 @@ use std::sync::Arc;
 use windtunnel_plugin_api::{Event, EventKind, Interests, Outcome as End, RequestView};
 
 /// How far a run has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Clock, microseconds.
     pub clock_us: i64,

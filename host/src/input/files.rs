@@ -92,6 +92,53 @@ pub fn write_whole(
     staging.commit()
 }
 
+/// Makes a folder with these files (path below it, text), whole or not at all. A folder that is there must be empty; texts that begin
+/// with `#!` can be executed.
+///
+/// # Errors
+/// When something is there, or the folder cannot be written; nothing is left behind then.
+pub fn write_folder(
+    folder: &Path,
+    files: &[(impl AsRef<Path>, impl AsRef<str>)],
+) -> Result<(), InputError> {
+    let refuse = |why: &str| InputError::in_file(folder.display(), format!("cannot write: {why}"));
+    let io = |e: io::Error| refused(folder, &e);
+    let there = folder.symlink_metadata().is_ok();
+    if there {
+        if !folder.is_dir() {
+            return Err(refuse("it is there already, and no folder"));
+        }
+        if fs::read_dir(folder).map_err(io)?.next().is_some() {
+            return Err(refuse("the folder is not empty; choose another"));
+        }
+    }
+    let parent = folder_of(folder);
+    if !parent.is_dir() {
+        return Err(refuse(&format!("there is no folder {}", parent.display())));
+    }
+    // Made beside its place, so that it can be moved there; taken down again on any error.
+    let temporary = tempfile::Builder::new()
+        .prefix(".windtunnel-")
+        .tempdir_in(parent)
+        .map_err(io)?;
+    let made = temporary.path().join("made");
+    fs::create_dir(&made).map_err(io)?;
+    for (path, text) in files {
+        let file = made.join(path);
+        fs::create_dir_all(folder_of(&file)).map_err(io)?;
+        fs::write(&file, text.as_ref()).map_err(io)?;
+        #[cfg(unix)]
+        if text.as_ref().starts_with("#!") {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).map_err(io)?;
+        }
+    }
+    if there {
+        fs::remove_dir(folder).map_err(io)?;
+    }
+    fs::rename(&made, folder).map_err(io)
+}
+
 /// The file that writing to `path` changes, however it is spelled; for telling whether two paths are the same.
 ///
 /// # Errors
@@ -186,6 +233,29 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_folder_is_made_where_nothing_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = [("a.txt", "a"), ("b/c.sh", "#!/bin/sh\n")];
+        let made = dir.path().join("made");
+        write_folder(&made, &files).unwrap();
+        assert_eq!(names(&made), ["a.txt", "b"]);
+        assert_eq!(fs::read_to_string(made.join("b/c.sh")).unwrap(), files[1].1);
+        let refused = |folder: &Path| {
+            write_folder(folder, &files)
+                .unwrap_err()
+                .message()
+                .to_owned()
+        };
+        insta::assert_snapshot!(refused(&made), @"cannot write: the folder is not empty; choose another");
+        insta::assert_snapshot!(refused(&made.join("a.txt")), @"cannot write: it is there already, and no folder");
+        assert!(refused(&made.join("x/y")).contains("there is no folder"));
+        let empty = dir.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        write_folder(&empty, &files).unwrap();
+        assert_eq!(names(dir.path()), ["empty", "made"]);
     }
 
     #[test]

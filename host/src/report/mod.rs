@@ -12,6 +12,7 @@ pub mod score;
 mod sections;
 pub mod sweep;
 pub mod table;
+pub mod tune;
 pub mod workload;
 
 #[cfg(test)]

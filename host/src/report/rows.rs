@@ -95,6 +95,55 @@ impl<'a> Row<'a> {
     }
 }
 
+/// A column of the rows, absent values as `None`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Column {
+    /// Words and names.
+    Text(Vec<Option<String>>),
+    /// Times in microseconds, tokens, counts.
+    Whole(Vec<Option<i64>>),
+    /// What is computed.
+    Number(Vec<Option<f64>>),
+}
+
+/// The rows by column, in order of arrival: [`COLUMNS`] and what is in them.
+#[must_use]
+pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
+    let rows: Vec<Row<'_>> = record
+        .requests
+        .iter()
+        .map(|r| Row::of(&record.symbols, r))
+        .collect();
+    let text = |of: fn(&Row<'_>) -> Option<String>| Column::Text(rows.iter().map(of).collect());
+    let whole = |of: fn(&Row<'_>) -> Option<i64>| Column::Whole(rows.iter().map(of).collect());
+    let columns = [
+        text(|r| Some(r.request_id.clone())),
+        text(|r| Some(r.state.into())),
+        text(|r| Some(r.outcome.into())),
+        text(|r| r.instance.clone()),
+        whole(|r| Some(r.arrival_us)),
+        whole(|r| r.scheduling_delay_us),
+        whole(|r| r.ttft_us),
+        whole(|r| r.e2e_us),
+        whole(|r| r.completion_us),
+        Column::Number(rows.iter().map(|r| r.mean_itl_us).collect()),
+        whole(|r| Some(r.prompt_tokens.into())),
+        whole(|r| Some(r.output_tokens.into())),
+        whole(|r| Some(r.generated_tokens.into())),
+        whole(|r| Some(r.preemptions.into())),
+        text(|r| r.slo_class.map(str::to_owned)),
+        text(|r| r.tenant.map(str::to_owned)),
+        text(|r| r.session.map(str::to_owned)),
+        whole(|r| Some(r.round.into())),
+        text(|r| r.client.map(str::to_owned)),
+        text(|r| r.model.map(str::to_owned)),
+        text(|r| r.prefix_group.map(str::to_owned)),
+        whole(|r| Some(r.prefix_tokens.into())),
+        whole(|r| r.deadline_us),
+    ];
+    COLUMNS.into_iter().zip(columns).collect()
+}
+
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -291,6 +340,22 @@ mod tests {
         ]
         "#);
         assert_eq!(text(&run(vec![], 1), Format::Json), "[\n]\n");
+    }
+
+    #[test]
+    fn columns_hold_what_rows_hold() {
+        let record = sample();
+        let rows: Vec<serde_json::Map<String, serde_json::Value>> =
+            serde_json::from_str(&text(&record, Format::Json)).unwrap();
+        for (name, column) in columns(&record) {
+            let values = match column {
+                Column::Text(all) => serde_json::json!(all),
+                Column::Whole(all) => serde_json::json!(all),
+                Column::Number(all) => serde_json::json!(all),
+            };
+            let expected: Vec<_> = rows.iter().map(|row| row[name].clone()).collect();
+            assert_eq!(values, serde_json::json!(expected), "{name}");
+        }
     }
 
     #[test]

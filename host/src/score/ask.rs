@@ -105,5 +105,17 @@ pub enum Trouble {
     Input(#[from] InputError),
     /// A process could not be started.
     #[error("cannot start a process for candidates: {0}")]
-    Start(#[from] std::io::Error),
+    Start(std::io::Error),
+    /// Somebody cancelled it.
+    #[error("the scoring was cancelled")]
+    Cancelled,
+}
+
+impl From<std::io::Error> for Trouble {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::Interrupted => Self::Cancelled,
+            _ => Self::Start(error),
+        }
+    }
 }

@@ -239,9 +239,22 @@ impl Fleet {
         Ok(runs)
     }
 
-    /// Compares runs with those of the references, scenario by scenario.
+    /// Compares runs with those of the references, scenario by scenario, as scores see it.
     #[must_use]
     pub fn compare(
+        &self,
+        ask: &Ask,
+        scenarios: &[&ScenarioKeys],
+        flyings: &[Flying],
+        flights: &[Option<Flight>],
+    ) -> Vec<Compared> {
+        let all = self.compare_all(ask, scenarios, flyings, flights);
+        all.into_iter().map(Compared::floored).collect()
+    }
+
+    /// The same, however bad they are.
+    #[must_use]
+    pub fn compare_all(
         &self,
         ask: &Ask,
         scenarios: &[&ScenarioKeys],

@@ -30,6 +30,7 @@ mod stages;
 mod store;
 pub mod suite;
 mod tell;
+pub mod tune;
 pub mod walls;
 pub mod watch;
 pub mod worker;

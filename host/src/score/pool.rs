@@ -8,6 +8,7 @@ use super::suite::Suite;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -24,7 +25,12 @@ pub struct WorkerCommand {
     pub program: PathBuf,
     /// Its arguments before those of the worker.
     pub args: Vec<String>,
+    /// All that it finds in its environment.
+    pub env: Vec<(String, String)>,
 }
+
+/// What stands in for [`WorkerCommand::own`] where this library is part of another program.
+static OWN: OnceLock<WorkerCommand> = OnceLock::new();
 
 impl WorkerCommand {
     /// This program's own `worker` command.
@@ -32,10 +38,19 @@ impl WorkerCommand {
     /// # Errors
     /// When the program's place is unknown.
     pub fn own() -> io::Result<Self> {
+        if let Some(own) = OWN.get() {
+            return Ok(own.clone());
+        }
         Ok(Self {
             program: std::env::current_exe()?,
             args: vec!["worker".into()],
+            env: Vec::new(),
         })
+    }
+
+    /// From now on this is what [`own`](Self::own) gives: for programs that are not the command line. The first one stays.
+    pub fn be_own(self) {
+        let _ = OWN.set(self);
     }
 }
 
@@ -45,6 +60,7 @@ pub struct Pool {
     /// Longest time for a job.
     wall: Duration,
     places: Vec<Mutex<Option<Worker>>>,
+    cancelled: AtomicBool,
 }
 
 struct Worker {
@@ -73,7 +89,13 @@ impl Pool {
             command,
             wall,
             places: (0..places.max(1)).map(|_| Mutex::new(None)).collect(),
+            cancelled: AtomicBool::new(false),
         }
+    }
+
+    /// From now on every task ends at once with [`Interrupted`](io::ErrorKind::Interrupted); those at hand are finished.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// How many workers there can be.
@@ -85,7 +107,7 @@ impl Pool {
     /// Has the worker at `place` do `task`. Whatever the candidate does to it is the candidate's problem.
     ///
     /// # Errors
-    /// When no worker can be started.
+    /// When no worker can be started, or after [`cancel`](Self::cancel).
     pub fn run(
         &self,
         place: usize,
@@ -96,6 +118,9 @@ impl Pool {
         let native = candidate.is_native();
         // Held while the worker works: a place is for one job at a time.
         let mut there = self.places[place].lock().expect("no panic before");
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let known = if native { None } else { there.take() };
         if let Some(worker) = known
             && let Ok(answer) = self.ask(worker, &mut there, suite, candidate, &task)
@@ -160,9 +185,13 @@ impl Pool {
         }
         command
             .env_clear()
+            .envs(self.command.env.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        // Ctrl-C is for the parent: it ends its workers, or lets them finish.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = spawn(command)?;
         let mut input = child.stdin.take().expect("piped");
         let output = child.stdout.take().expect("piped");
@@ -211,21 +240,26 @@ impl Pool {
 /// Starts a process from a thread that never ends: on Linux the parent that a child's death signal hangs on is a thread.
 fn spawn(command: Command) -> io::Result<Child> {
     type Wish = (Command, Sender<io::Result<Child>>);
-    static SPAWNER: OnceLock<Mutex<Sender<Wish>>> = OnceLock::new();
-    let spawner = SPAWNER.get_or_init(|| {
+    // A process that was forked off this one has the channel, but not the thread: it needs its own.
+    static SPAWNER: Mutex<Option<(u32, Sender<Wish>)>> = Mutex::new(None);
+    let mut spawner = SPAWNER.lock().expect("no panic before");
+    let here = std::process::id();
+    if let Some(other) = spawner.take_if(|(of, _)| *of != here) {
+        std::mem::forget(other);
+    }
+    let (_, wish) = spawner.get_or_insert_with(|| {
         let (wish, wishes) = channel::<Wish>();
         std::thread::spawn(move || {
             for (mut command, answer) in wishes {
                 let _ = answer.send(command.spawn());
             }
         });
-        Mutex::new(wish)
+        (here, wish)
     });
     let (answer, child) = channel();
     let gone = || io::Error::other("the thread that starts processes is gone");
-    let wish = spawner.lock().expect("no panic before");
     wish.send((command, answer)).map_err(|_| gone())?;
-    drop(wish);
+    drop(spawner);
     child.recv().map_err(|_| gone())?
 }
 

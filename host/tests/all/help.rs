@@ -67,6 +67,7 @@ fn help_has_examples_and_fits_a_hundred_columns() {
         "workload generate",
         "score",
         "compare",
+        "tune",
         "completions",
     ] {
         for flag in ["--help", "-h"] {

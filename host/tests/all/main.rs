@@ -27,5 +27,6 @@ mod stubs;
 mod support;
 mod sweep;
 mod traces;
+mod tune;
 mod twins;
 mod workload;

@@ -174,7 +174,7 @@ fn answers(function: &Function) -> String {
 
 /// `req: Request`
 fn typed(slot: &Slot) -> String {
-    format!("{}: {}", slot.name, super::stubs::luau_type(slot.kind))
+    format!("{}: {}", slot.name, slot.kind.luau())
 }
 
 fn kind(of: Type) -> String {
@@ -182,7 +182,7 @@ fn kind(of: Type) -> String {
         Type::Number => "a number".into(),
         Type::Text => "a text".into(),
         Type::List(of) if *of == Type::Number => "a list of numbers".into(),
-        other => format!("`{}`", super::stubs::luau_type(other)),
+        other => format!("`{}`", other.luau()),
     }
 }
 

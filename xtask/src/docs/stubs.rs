@@ -79,24 +79,8 @@ fn field_doc(field: &FieldDoc, aged: bool) -> String {
     format!("{}{unit}{age}", field.doc)
 }
 
-pub(super) fn luau_type(kind: Type) -> String {
-    match kind {
-        Type::Number => "number".into(),
-        Type::Boolean => "boolean".into(),
-        Type::Text => "string".into(),
-        Type::Any => "any".into(),
-        Type::Buffer => "buffer".into(),
-        Type::Wait => "Wait".into(),
-        Type::View(view) => view.name().into(),
-        Type::List(of) => format!("{{ {} }}", luau_type(*of)),
-        Type::Numbers => "{ [string]: number }".into(),
-        Type::Iterator => "() -> (any, any)".into(),
-        Type::Either(a, b) => format!("{} | {}", luau_type(*a), luau_type(*b)),
-    }
-}
-
 fn luau_slot(slot: &Slot) -> String {
-    let kind = luau_type(slot.kind);
+    let kind = slot.kind.luau();
     match (slot.optional, kind.contains(' ')) {
         (false, _) => kind,
         (true, false) => format!("{kind}?"),
@@ -115,8 +99,8 @@ fn luau_takes(function: &Function) -> String {
 fn luau_gives(function: &Function) -> String {
     // An optional answer may be missing only if it is any number of answers.
     let give = |slot: &Slot| match slot.optional {
-        true => format!("...{}", luau_type(slot.kind)),
-        false => luau_type(slot.kind),
+        true => format!("...{}", slot.kind.luau()),
+        false => slot.kind.luau(),
     };
     let gives: Vec<String> = function.gives.iter().map(give).collect();
     match &gives[..] {
@@ -146,7 +130,7 @@ pub(super) fn luau() -> String {
         );
         for field in view.fields() {
             let doc = field_doc(&field, view == View::Instance);
-            let kind = luau_type(field.kind);
+            let kind = field.kind.luau();
             let _ = writeln!(out, "    -- {doc}\n    {}: {kind}", field.name);
         }
         for method in view.methods() {
@@ -201,7 +185,7 @@ pub(super) fn luau() -> String {
     }
     out.push_str("}\n");
     for table in TABLES {
-        let kind = luau_type(table.kind);
+        let kind = table.kind.luau();
         let _ = writeln!(out, "\n-- {}\ndeclare {}: {kind}", table.doc, table.name);
     }
     for function in FUNCTIONS {
@@ -258,7 +242,7 @@ fn emmy_type(kind: Type) -> String {
         Type::Numbers => "table<string, number>".into(),
         Type::Iterator => "fun(): any, any".into(),
         Type::Either(a, b) => format!("{}|{}", emmy_type(*a), emmy_type(*b)),
-        other => luau_type(other),
+        other => other.luau(),
     }
 }
 

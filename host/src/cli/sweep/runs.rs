@@ -3,6 +3,7 @@
 use super::grid::{Grid, Point};
 use crate::cli::args::{Cli, Command, RunArgs};
 use crate::cli::effects::Explicit;
+use crate::cli::first_paragraph;
 use crate::cli::simulate;
 use crate::cli::workloads::Traces;
 use crate::input::{InputError, plain};
@@ -99,14 +100,6 @@ fn cell<'a>(
         bundle,
         identity: identity.join("\n"),
     })
-}
-
-/// What the parser of flags says first, on one line.
-fn first_paragraph(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let lines = text.lines().map(str::trim).take_while(|l| !l.is_empty());
-    let line = lines.collect::<Vec<_>>().join(" ");
-    line.trim_start_matches("error: ").to_owned()
 }
 
 impl Cell<'_> {

@@ -3,10 +3,12 @@
 //! The sandbox takes its globals from here, and a policy's table its names; editor stubs and the reference page are made of it
 //! (`cargo xtask docs`). Fields of views come from the tables of `plugin-api` through [`fields`](super::fields).
 
+mod brief;
 mod names;
 mod types;
 mod views;
 
+pub use brief::brief;
 pub use names::{
     FUNCTIONS, HANDLERS, Handler, SETTINGS, STANDARD, Setting, TABLES, globals, hook_functions,
 };

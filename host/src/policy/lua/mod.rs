@@ -26,6 +26,6 @@ pub use budget::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
 pub use lint::{Finding, lint};
 pub use meter::{Meter, Used};
 pub use module::Loader;
-pub use program::{Mentioned, Program, declarations};
+pub use program::{Mentioned, Program, declarations, with_defaults};
 pub use source::canonical;
 pub use vm::Facts;

@@ -212,6 +212,27 @@ pub fn declarations(file: &str, text: &str) -> Result<Vec<Param>, InputError> {
     Ok(declared)
 }
 
+/// The text of a file with new defaults in its declarations of parameters; all else stays as it is.
+#[must_use]
+pub fn with_defaults(text: &str, values: &[(String, f64)]) -> String {
+    let line = |line: &str| -> String {
+        let comment = line.trim_start().strip_prefix("--").map(str::trim_start);
+        let value = comment
+            .and_then(|c| c.strip_prefix("@param"))
+            .and_then(|rest| rest.split_once('='))
+            .and_then(|(name, _)| values.iter().find(|(n, _)| n == name.trim()));
+        let parts = line.split_once('=').and_then(|(before, rest)| {
+            let (_, range) = rest.split_once(',')?;
+            Some((before, range))
+        });
+        match (value, parts) {
+            (Some((_, value)), Some((before, range))) => format!("{before}= {value},{range}"),
+            _ => line.to_owned(),
+        }
+    };
+    text.split_inclusive('\n').map(line).collect()
+}
+
 fn declaration(text: &str) -> Result<Param, String> {
     let number = |text: &str| {
         let value = match text.trim() {
@@ -345,5 +366,27 @@ mod tests {
             reads("column('precise_prefix_blocks') inst.decodes"),
             Interests::WORK | Interests::PRECISE_PREFIX
         );
+    }
+
+    #[test]
+    fn new_defaults_change_nothing_else() {
+        let text = "-- A policy.\r\n--@param a = 1, 0..10  how much\n  -- @param b=2,1..9 int\nlocal x = 1, 2 --@param c = 3, 0..9\n---@param f function";
+        let set = |name: &str, value: f64| (name.to_owned(), value);
+        assert_eq!(
+            with_defaults(text, &[set("a", 2.5), set("b", 4.0), set("c", 5.0)]),
+            "-- A policy.\r\n--@param a = 2.5, 0..10  how much\n  -- @param b= 4,1..9 int\nlocal x = 1, 2 --@param c = 3, 0..9\n---@param f function"
+        );
+        for script in crate::policy::library::ALL {
+            let declared = declarations("p.lua", script.text).expect("fine");
+            let values: Vec<_> = declared.iter().map(|p| set(&p.name, p.least)).collect();
+            let text = with_defaults(script.text, &values);
+            let again = declarations("p.lua", &text).expect("fine");
+            assert!(
+                again.iter().all(|p| p.default == p.least),
+                "{}",
+                script.name
+            );
+            assert_eq!(again.len(), declared.len());
+        }
     }
 }

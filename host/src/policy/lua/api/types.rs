@@ -27,6 +27,26 @@ pub enum Type {
     Either(&'static Type, &'static Type),
 }
 
+impl Type {
+    /// As Luau writes it.
+    #[must_use]
+    pub fn luau(self) -> String {
+        match self {
+            Self::Number => "number".into(),
+            Self::Boolean => "boolean".into(),
+            Self::Text => "string".into(),
+            Self::Any => "any".into(),
+            Self::Buffer => "buffer".into(),
+            Self::Wait => "Wait".into(),
+            Self::View(view) => view.name().into(),
+            Self::List(of) => format!("{{ {} }}", of.luau()),
+            Self::Numbers => "{ [string]: number }".into(),
+            Self::Iterator => "() -> (any, any)".into(),
+            Self::Either(a, b) => format!("{} | {}", a.luau(), b.luau()),
+        }
+    }
+}
+
 /// A parameter of a function, or one of its answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {

@@ -1,0 +1,200 @@
+"""``score`` and what belongs to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from windtunnel import _native
+from windtunnel._table import Table
+
+Candidate = str | os.PathLike[str] | Mapping[str, str] | _native.Opened
+"""What can be scored: a path, a policy's name, the text of a Lua policy (a str with a line break), or such texts by hook."""
+
+
+class Report(dict[str, Any]):
+    """What ``windtunnel score --json`` prints, as a dict; its schema is ``docs/reference/score.schema.json``."""
+
+    @property
+    def score(self) -> float:
+        """100 x mean log-ratio of costs to the best tuned reference: 0 is as good, higher is better, -100 is a candidate that fails."""
+        return float(self["score"])
+
+    @property
+    def ok(self) -> bool:
+        """Did the candidate work?"""
+        return bool(self["ok"])
+
+    @property
+    def feedback(self) -> str:
+        """For the author of the next attempt, most useful first."""
+        return str(self["feedback"])
+
+    @property
+    def scenarios(self) -> Table:
+        """A row per scenario; nested figures have names with dots, such as ``metrics.ttft_ms.p99``."""
+        return Table.of_rows([{k: v for k, v in one.items() if k != "instances"} for one in self["scenarios"]])
+
+    def __repr__(self) -> str:
+        where = f"{self.get('candidate')} on {self.get('suite')} {self.get('split')}"
+        return f"<Report: {where}: {'' if self.ok else 'does not work, '}score {self.score:.2f}>"
+
+
+def score(
+    candidate: Candidate,
+    suite: str | os.PathLike[str] = "routing-mixed",
+    *,
+    split: str = "train",
+    stage: str = "auto",
+    seeds: int | str | None = None,
+    scenarios: Sequence[str] | None = None,
+    jobs: int | None = None,
+    incumbent: float | None = None,
+    params: Mapping[str, float] | None = None,
+    traces: str | os.PathLike[str] | None = None,
+    time_limit: int = 20,
+    allow_native: bool = False,
+    cache: bool = True,
+) -> Report:
+    """Scores a candidate, as ``windtunnel score`` does. It runs in child processes, walled in; a candidate that fails is a result.
+
+    Args:
+        candidate: Path of a .lua, .so or bundle file or of a folder, name of a policy, text of a Lua policy (a str with a line break), or
+            such texts by hook.
+        suite: Suite, by name or .yaml file.
+        split: ``train`` tells everything, ``val`` only scores, ``holdout`` only the total.
+        stage: How far to go: ``auto`` stops at what cannot get good; ``smoke``, ``quick``, ``full``.
+        seeds: Seeds per scenario, or ``auto`` to add some until the score is certain [default: the suite's].
+        scenarios: Only these scenarios of the split.
+        jobs: Processes at once [default: the number of cores].
+        incumbent: Score to beat: a candidate that surely does not is stopped early.
+        params: Values of declared parameters, by name or ``hook.name``.
+        traces: Folder with the trace files that some scenarios replay; without it they are left out.
+        time_limit: Longest time for a process to make one run, seconds.
+        allow_native: Let compiled plugins run.
+        cache: Give earlier reports again, and keep new ones.
+
+    Raises:
+        InputError: The suite or an argument is wrong, or there is no such candidate.
+    """
+    opened = opened_candidate(candidate, params)
+    how = _how(suite, split, stage, seeds, jobs, incumbent, traces, time_limit, allow_native, cache)
+    return _reports([(opened, _listed(scenarios))], how)[0]
+
+
+def score_batch(
+    candidates: Iterable[Candidate | tuple[Candidate, str | Sequence[str] | None]],
+    suite: str | os.PathLike[str] = "routing-mixed",
+    *,
+    split: str = "train",
+    stage: str = "auto",
+    seeds: int | str | None = None,
+    scenarios: Sequence[str] | None = None,
+    jobs: int | None = None,
+    incumbent: float | None = None,
+    params: Mapping[str, float] | None = None,
+    traces: str | os.PathLike[str] | None = None,
+    time_limit: int = 20,
+    allow_native: bool = False,
+    cache: bool = True,
+) -> list[Report]:
+    """Scores many candidates at once, in the same processes; the reports come in the order of the candidates.
+
+    Args:
+        candidates: Candidates, or pairs of a candidate and a scenario (or several) of its own.
+        suite: As for :func:`score`, and so are all others.
+    """
+    asks = []
+    for one in candidates:
+        candidate, own = one if isinstance(one, tuple) else (one, scenarios)
+        asks.append((opened_candidate(candidate, params), _listed(own)))
+    how = _how(suite, split, stage, seeds, jobs, incumbent, traces, time_limit, allow_native, cache)
+    return _reports(asks, how) if asks else []
+
+
+def opened_candidate(candidate: Candidate, params: Mapping[str, float] | None = None) -> _native.Opened:
+    """A candidate with the texts of its scripts read. It can be pickled, and scored where its files are not."""
+    values = {name: float(value) for name, value in (params or {}).items()}
+    if isinstance(candidate, _native.Opened):
+        if values:
+            raise _native.InputError("a candidate that was opened has its params already")
+        return candidate
+    if isinstance(candidate, Mapping):
+        return _native.open_hooks(dict(candidate), values)
+    if isinstance(candidate, str) and "\n" in candidate:
+        return _native.open_text(candidate, values)
+    return _native.open_named(os.fspath(candidate), values)
+
+
+def suites() -> list[dict[str, Any]]:
+    """All suites: name, version, description, hooks, and how many scenarios each split has."""
+    return list(json.loads(_native.suites()))
+
+
+def suite(name: str | os.PathLike[str], traces: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """A suite, by name or .yaml file: its hooks, objectives and references, and the scenarios of each split."""
+    return dict(json.loads(_native.suite(_placed(name), traces)))
+
+
+def hook_api(hooks: str | Sequence[str]) -> str:
+    """What a file for a hook (or several) may define, read, call and return: Markdown, for prompts."""
+    return _native.hook_api([hooks] if isinstance(hooks, str) else list(hooks))
+
+
+def _how(
+    suite: str | os.PathLike[str],
+    split: str,
+    stage: str,
+    seeds: int | str | None,
+    jobs: int | None,
+    incumbent: float | None,
+    traces: str | os.PathLike[str] | None,
+    time_limit: int,
+    allow_native: bool,
+    cache: bool,
+) -> _native.How:
+    return _native.How(
+        suite=_placed(suite),
+        traces=None if traces is None else Path(traces).absolute(),
+        split=split,
+        stage=stage,
+        seeds=None if seeds is None else str(seeds),
+        incumbent=incumbent,
+        jobs=jobs,
+        allow_native=allow_native,
+        reuse_reports=cache,
+        time_limit=time_limit,
+    )
+
+
+def _reports(asks: list[tuple[_native.Opened, list[str] | None]], how: _native.How) -> list[Report]:
+    return [Report(json.loads(text)) for text in _native.score(asks, how)]
+
+
+def _listed(scenarios: str | Sequence[str] | None) -> list[str] | None:
+    if scenarios is None:
+        return None
+    return [scenarios] if isinstance(scenarios, str) else list(scenarios)
+
+
+def _placed(suite: str | os.PathLike[str]) -> str:
+    """A file's path from the root: processes that wait for work may have been started elsewhere."""
+    name = os.fspath(suite)
+    return os.path.abspath(name) if name.endswith((".yaml", ".yml")) else name
+
+
+def _tell_worker() -> None:
+    """How processes for candidates are started: this interpreter, with one file and no packages."""
+    if not sys.executable:
+        return
+    script = Path(__file__).with_name("_worker.py")
+    # Where the interpreter finds its own library, if it needs telling.
+    env = [(name, os.environ[name]) for name in ("LD_LIBRARY_PATH",) if name in os.environ]
+    _native.worker(sys.executable, ["-I", "-S", str(script)], env)
+
+
+_tell_worker()
