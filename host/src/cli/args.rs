@@ -2,10 +2,14 @@
 
 use super::compare::CompareArgs;
 use super::evolve::EvolveCommand;
+use super::explain::ExplainArgs;
+use super::leaderboard::LeaderboardCommand;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
 use super::score::{ScoreArgs, WorkerArgs};
+use super::score_server::ServerArgs;
 use super::suite::SuiteCommand;
+use super::tune::TuneArgs;
 pub use super::workload_args::{ReplayArgs, SessionModeName, WorkloadArgs, WorkloadCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -73,9 +77,27 @@ pub enum Command {
     /// Score policies on a suite of scenarios, against its tuned reference policies
     #[command(after_help = SCORE_EXAMPLES)]
     Score(ScoreArgs),
+    /// Show what a policy saw and chose for the requests that it served worst, and what other choices would have brought
+    #[command(after_help = "Examples:
+  windtunnel explain my-router.lua
+  windtunnel explain my-router.lua --suite routing-prefix --scenario rag --requests 3
+  windtunnel explain least-loaded --scenario chat --json")]
+    Explain(ExplainArgs),
     /// Compare policies with each other: the same scenarios and seeds, differences with their intervals
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Search the parameters that a policy declares
+    #[command(after_help = TUNE_EXAMPLES)]
+    Tune(TuneArgs),
+    /// Keep candidates with their scores, and make those again
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  windtunnel leaderboard add my-router.lua --suite routing-prefix --author me
+  windtunnel leaderboard verify --suite routing-prefix
+  windtunnel leaderboard render --suite routing-prefix --html board.html"
+    )]
+    Leaderboard(LeaderboardCommand),
     /// List and show the suites that policies are scored on
     #[command(
         subcommand,
@@ -91,6 +113,15 @@ pub enum Command {
   windtunnel evolve init openevolve my-run"
     )]
     Evolve(EvolveCommand),
+    /// Score candidates that come by HTTP: for search frameworks, and for several of them at once
+    ///
+    /// Speaks the protocol of GEPA's evaluation server (POST /evaluate, /evaluate_examples, /validate, GET /status, /task), and gives whole
+    /// reports (POST /score). Prints one JSON line with its address when it is ready; ends on Ctrl-C and SIGTERM. Whoever reaches the
+    /// address can have candidates scored.
+    #[command(after_help = "Examples:
+  windtunnel score-server --listen 8080 --suite routing-mixed
+  curl -s localhost:8080/evaluate -d '{\"candidate\": \"return { route = function(req, insts) return 1 end }\"}'")]
+    ScoreServer(ServerArgs),
     /// Work for a scorer
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -147,6 +178,13 @@ const COMPARE_EXAMPLES: &str = "Examples:
 
   # several against a baseline, on scenarios that none was made for
   windtunnel compare least-loaded a.lua b.lua --suite routing-mixed --split val --seeds auto";
+
+const TUNE_EXAMPLES: &str = "Examples:
+  # the weights of the weighted router, written as a script with new defaults
+  windtunnel tune weighted --suite routing-prefix --out weighted-tuned.lua
+
+  # a policy of your own: its lines --@param name = default, least..most say what to search
+  windtunnel tune my-router.lua --budget 400 --holdout --out params.json";
 
 const REPLAY_EXAMPLES: &str = "Examples:
   windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct

@@ -78,6 +78,11 @@ impl RunsBar {
         self.bar.set_position(progress.done);
     }
 
+    /// Says something above the bar.
+    pub fn above(&self, say: impl FnOnce()) {
+        self.bar.suspend(say);
+    }
+
     /// Removes the bar.
     pub fn done(&self) {
         self.bar.finish_and_clear();

@@ -2,15 +2,18 @@
 
 pub mod blis;
 pub mod decisions;
+pub mod explain;
 pub mod generator;
 pub mod go;
 pub mod json;
+pub mod leaderboard;
 pub mod rows;
 pub mod saturation;
 pub mod score;
 mod sections;
 pub mod sweep;
 pub mod table;
+pub mod tune;
 pub mod workload;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::score::{Problem, Report};
 use std::fmt::Write;
 
 /// A number with its sign.
-fn signed(x: f64) -> String {
+pub(super) fn signed(x: f64) -> String {
     format!("{x:+.1}")
 }
 

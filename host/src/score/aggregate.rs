@@ -20,7 +20,7 @@ pub struct Compared {
     pub weight: f64,
     /// Name of the reference that is best here.
     pub best: String,
-    /// 100 x log-ratio by seed; in scores at least -99: beyond that nothing is worse.
+    /// 100 x log-ratio by seed.
     pub ratios: Vec<f64>,
     /// Mean 100 x log-ratio by objective.
     pub objectives: Vec<f64>,
@@ -47,11 +47,16 @@ impl Compared {
             .min_by(|(_, a), (_, b)| mean_cost(a).total_cmp(&mean_cost(b)))
             .expect("a suite has references");
         let theirs: Vec<&Flight> = runs.iter().collect();
-        let mut compared = Self::to(weight, objectives, candidate, best, &theirs);
-        for ratio in &mut compared.ratios {
+        Self::to(weight, objectives, candidate, best, &theirs)
+    }
+
+    /// As scores see it: beyond -99 nothing is worse.
+    #[must_use]
+    pub fn floored(mut self) -> Self {
+        for ratio in &mut self.ratios {
             *ratio = ratio.max(LEAST);
         }
-        compared
+        self
     }
 
     /// Compares runs with those of one other policy, seed by seed.
@@ -124,6 +129,16 @@ impl Total {
 /// The score of all scenarios; `lambda` weighs losses.
 #[must_use]
 pub fn total(scenarios: &[Compared], lambda: f64) -> Total {
+    let Total { score, half_width } = penalised(scenarios, lambda);
+    Total {
+        score: score.max(LEAST),
+        half_width,
+    }
+}
+
+/// The same, however low: searches need to know which of two hopeless policies is less so.
+#[must_use]
+pub fn penalised(scenarios: &[Compared], lambda: f64) -> Total {
     let weights: f64 = scenarios.iter().map(|s| s.weight).sum();
     let mut score = 0.0;
     let mut parts: Vec<(f64, &[f64])> = Vec::new();
@@ -136,7 +151,7 @@ pub fn total(scenarios: &[Compared], lambda: f64) -> Total {
         parts.push((w * slope, &s.ratios));
     }
     Total {
-        score: score.max(LEAST),
+        score,
         half_width: interval(&parts),
     }
 }

@@ -566,19 +566,4 @@ impl Candidate {
     pub fn problem(&self, kind: ProblemKind, error: &InputError) -> Problem {
         Problem::of_message(kind, &error.to_string(), self)
     }
-
-    /// The policy of one hook, where it is a script with parameters: for those who search them.
-    ///
-    /// # Errors
-    /// When a script's parameters are declared wrongly.
-    pub fn declared(&self, suite: &Suite) -> Result<Vec<(Hook, Param)>, Vec<Problem>> {
-        let opened = self.resolve(suite)?;
-        let mut all = Vec::new();
-        for (hook, policy) in opened.spec.external() {
-            if opened.hooks.contains(&hook) {
-                all.extend(policy.declared().iter().map(|p| (hook, p.clone())));
-            }
-        }
-        Ok(all)
-    }
 }

@@ -56,6 +56,16 @@ pub struct Runs {
     pub flights: Vec<Option<Flight>>,
     /// Why some were not.
     pub problems: Vec<Problem>,
+    /// How many were tried.
+    pub tried: usize,
+}
+
+impl Runs {
+    /// Runs that worked, of those that were tried.
+    #[must_use]
+    pub fn worked(&self) -> (usize, usize) {
+        (self.flights.iter().flatten().count(), self.tried)
+    }
 }
 
 /// The part of the pool that works for one candidate.
@@ -165,6 +175,7 @@ impl Fleet {
         self.references.learn(&ask.suite, learned);
         Ok(())
     }
+
     /// Makes runs with the processes of `share`, each always with the same scenarios.
     ///
     /// # Errors
@@ -219,6 +230,7 @@ impl Fleet {
         let mut runs = Runs {
             flights: vec![None; flyings.len()],
             problems: Vec::new(),
+            tried: all.len(),
         };
         for (k, answer) in all {
             runs.problems.extend(answer.problems);
@@ -227,9 +239,22 @@ impl Fleet {
         Ok(runs)
     }
 
-    /// Compares runs with those of the references, scenario by scenario.
+    /// Compares runs with those of the references, scenario by scenario, as scores see it.
     #[must_use]
     pub fn compare(
+        &self,
+        ask: &Ask,
+        scenarios: &[&ScenarioKeys],
+        flyings: &[Flying],
+        flights: &[Option<Flight>],
+    ) -> Vec<Compared> {
+        let all = self.compare_all(ask, scenarios, flyings, flights);
+        all.into_iter().map(Compared::floored).collect()
+    }
+
+    /// The same, however bad they are.
+    #[must_use]
+    pub fn compare_all(
         &self,
         ask: &Ask,
         scenarios: &[&ScenarioKeys],

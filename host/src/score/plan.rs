@@ -6,7 +6,7 @@ use super::suite::{ScenarioKeys, Split};
 use crate::input::InputError;
 
 /// Scenarios of the stage quick.
-const QUICK_SCENARIOS: usize = 4;
+pub const QUICK_SCENARIOS: usize = 4;
 /// Requests of each of them.
 pub const QUICK_REQUESTS: u64 = 1000;
 

@@ -67,6 +67,12 @@ fn help_has_examples_and_fits_a_hundred_columns() {
         "workload generate",
         "score",
         "compare",
+        "tune",
+        "leaderboard",
+        "leaderboard add",
+        "leaderboard verify",
+        "leaderboard renew",
+        "leaderboard render",
         "completions",
     ] {
         for flag in ["--help", "-h"] {

@@ -38,7 +38,47 @@ pub(super) struct Mentions {
     pub(super) reads: Interests,
 }
 
+/// Names of what a file mentions of the views and asks of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mentioned {
+    /// Fields of requests.
+    pub request: Vec<&'static str>,
+    /// Fields of instances.
+    pub instance: Vec<&'static str>,
+    /// It asks for blocks by the cache events of the instances.
+    pub precise_prefix: bool,
+    /// It asks for blocks by what was sent there before.
+    pub approximate_prefix: bool,
+}
+
+impl Mentioned {
+    /// What either mentions.
+    pub fn add(&mut self, other: Self) {
+        self.request.extend(other.request);
+        self.instance.extend(other.instance);
+        self.precise_prefix |= other.precise_prefix;
+        self.approximate_prefix |= other.approximate_prefix;
+    }
+}
+
 impl Program {
+    /// What the file mentions: it can read nothing else.
+    #[must_use]
+    pub fn mentioned(&self) -> Mentioned {
+        let Mentions {
+            request,
+            instance,
+            reads,
+            ..
+        } = &self.mentions;
+        Mentioned {
+            request: request.iter().map(|f| f.name).collect(),
+            instance: instance.iter().map(|f| f.name).collect(),
+            precise_prefix: reads.has(Interests::PRECISE_PREFIX),
+            approximate_prefix: reads.has(Interests::APPROXIMATE_PREFIX),
+        }
+    }
+
     /// A policy from its text; `name` stands for the file in messages, `given` sets some of its parameters.
     ///
     /// # Errors
@@ -170,6 +210,27 @@ pub fn declarations(file: &str, text: &str) -> Result<Vec<Param>, InputError> {
         declared.push(param);
     }
     Ok(declared)
+}
+
+/// The text of a file with new defaults in its declarations of parameters; all else stays as it is.
+#[must_use]
+pub fn with_defaults(text: &str, values: &[(String, f64)]) -> String {
+    let line = |line: &str| -> String {
+        let comment = line.trim_start().strip_prefix("--").map(str::trim_start);
+        let value = comment
+            .and_then(|c| c.strip_prefix("@param"))
+            .and_then(|rest| rest.split_once('='))
+            .and_then(|(name, _)| values.iter().find(|(n, _)| n == name.trim()));
+        let parts = line.split_once('=').and_then(|(before, rest)| {
+            let (_, range) = rest.split_once(',')?;
+            Some((before, range))
+        });
+        match (value, parts) {
+            (Some((_, value)), Some((before, range))) => format!("{before}= {value},{range}"),
+            _ => line.to_owned(),
+        }
+    };
+    text.split_inclusive('\n').map(line).collect()
 }
 
 fn declaration(text: &str) -> Result<Param, String> {
@@ -305,5 +366,27 @@ mod tests {
             reads("column('precise_prefix_blocks') inst.decodes"),
             Interests::WORK | Interests::PRECISE_PREFIX
         );
+    }
+
+    #[test]
+    fn new_defaults_change_nothing_else() {
+        let text = "-- A policy.\r\n--@param a = 1, 0..10  how much\n  -- @param b=2,1..9 int\nlocal x = 1, 2 --@param c = 3, 0..9\n---@param f function";
+        let set = |name: &str, value: f64| (name.to_owned(), value);
+        assert_eq!(
+            with_defaults(text, &[set("a", 2.5), set("b", 4.0), set("c", 5.0)]),
+            "-- A policy.\r\n--@param a = 2.5, 0..10  how much\n  -- @param b= 4,1..9 int\nlocal x = 1, 2 --@param c = 3, 0..9\n---@param f function"
+        );
+        for script in crate::policy::library::ALL {
+            let declared = declarations("p.lua", script.text).expect("fine");
+            let values: Vec<_> = declared.iter().map(|p| set(&p.name, p.least)).collect();
+            let text = with_defaults(script.text, &values);
+            let again = declarations("p.lua", &text).expect("fine");
+            assert!(
+                again.iter().all(|p| p.default == p.least),
+                "{}",
+                script.name
+            );
+            assert_eq!(again.len(), declared.len());
+        }
     }
 }
