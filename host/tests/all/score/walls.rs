@@ -48,7 +48,7 @@ fn what_machine_code_does_to_its_process_is_its_own_loss() {
         ("SEGFAULT", "crash", "signal: 11"),
         ("ABORT", "crash", "signal: 6"),
         ("MEMORY", "crash", "signal: 6"),
-        ("STACK", "crash", "stack overflow"),
+        ("STACK", "crash", "the candidate's process died"),
         ("EXIT", "crash", "exit status: 0"),
         ("QUIT_QUIETLY", "crash", "exit status: 0"),
         ("FORGE", "crash", "gave an answer that makes no sense"),
