@@ -185,6 +185,7 @@ fn a_worker_that_dies_between_candidates_is_replaced() {
         worker: windtunnel::score::pool::WorkerCommand {
             program: env!("CARGO_BIN_EXE_windtunnel").into(),
             args: vec!["worker".into()],
+            env: Vec::new(),
         },
         allow_native: false,
         cache: None,
