@@ -63,6 +63,13 @@ impl<K: Ord, V> Earliest<K, V> {
         self.heap.peek().map(|entry| &entry.rank.0.0)
     }
 
+    /// The least key and its value.
+    #[must_use]
+    pub fn first(&self) -> Option<(&K, &V)> {
+        let entry = self.heap.peek()?;
+        Some((&entry.rank.0.0, &entry.value))
+    }
+
     /// Takes the value with the least key out.
     pub fn pop(&mut self) -> Option<(K, V)> {
         self.heap.pop().map(taken)
@@ -94,6 +101,7 @@ mod tests {
             heap.push(key, value);
         }
         assert_eq!(heap.peek(), Some(&1));
+        assert_eq!(heap.first(), Some((&1, &'b')));
         assert_eq!(heap.keys().sum::<i32>(), 13);
         let values: String = std::iter::from_fn(|| heap.pop()).map(|e| e.1).collect();
         assert_eq!(values, "bedacf");

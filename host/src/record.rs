@@ -1,5 +1,9 @@
 //! What a run leaves behind. The engine fills these; summaries and reports only read them.
 
+mod sights;
+
+pub use sights::{Sight, Sights, Standing};
+
 use crate::request::{Detail, Request, RequestId, Sym, Symbols};
 use std::sync::Arc;
 
@@ -279,6 +283,8 @@ pub struct RunRecord {
     pub shed_by_class: Vec<(String, u64)>,
     /// Decisions, when traced.
     pub decisions: Vec<Decision>,
+    /// What routing looked like, when that was watched.
+    pub sights: Sights,
     /// The answer of a policy that ended the run early, in words.
     pub fault: Option<String>,
     /// Names behind the symbols.

@@ -2,10 +2,12 @@
 
 use super::compare::CompareArgs;
 use super::evolve::EvolveCommand;
+use super::explain::ExplainArgs;
 use super::leaderboard::LeaderboardCommand;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
 use super::score::{ScoreArgs, WorkerArgs};
+use super::score_server::ServerArgs;
 use super::suite::SuiteCommand;
 use super::tune::TuneArgs;
 pub use super::workload_args::{ReplayArgs, SessionModeName, WorkloadArgs, WorkloadCommand};
@@ -75,6 +77,12 @@ pub enum Command {
     /// Score policies on a suite of scenarios, against its tuned reference policies
     #[command(after_help = SCORE_EXAMPLES)]
     Score(ScoreArgs),
+    /// Show what a policy saw and chose for the requests that it served worst, and what other choices would have brought
+    #[command(after_help = "Examples:
+  windtunnel explain my-router.lua
+  windtunnel explain my-router.lua --suite routing-prefix --scenario rag --requests 3
+  windtunnel explain least-loaded --scenario chat --json")]
+    Explain(ExplainArgs),
     /// Compare policies with each other: the same scenarios and seeds, differences with their intervals
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
@@ -105,6 +113,15 @@ pub enum Command {
   windtunnel evolve init openevolve my-run"
     )]
     Evolve(EvolveCommand),
+    /// Score candidates that come by HTTP: for search frameworks, and for several of them at once
+    ///
+    /// Speaks the protocol of GEPA's evaluation server (POST /evaluate, /evaluate_examples, /validate, GET /status, /task), and gives whole
+    /// reports (POST /score). Prints one JSON line with its address when it is ready; ends on Ctrl-C and SIGTERM. Whoever reaches the
+    /// address can have candidates scored.
+    #[command(after_help = "Examples:
+  windtunnel score-server --listen 8080 --suite routing-mixed
+  curl -s localhost:8080/evaluate -d '{\"candidate\": \"return { route = function(req, insts) return 1 end }\"}'")]
+    ScoreServer(ServerArgs),
     /// Work for a scorer
     #[command(hide = true)]
     Worker(WorkerArgs),

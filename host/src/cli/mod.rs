@@ -5,6 +5,7 @@ pub mod calls;
 mod compare;
 mod effects;
 mod evolve;
+mod explain;
 mod leaderboard;
 mod models;
 mod oldest;
@@ -14,9 +15,11 @@ mod policies;
 mod policy;
 mod progress;
 mod score;
+mod score_server;
 mod simulate;
 mod suite;
 mod sweep;
+mod texts;
 mod tune;
 mod workload;
 mod workload_args;
@@ -97,9 +100,11 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Plugin(command) => plugin::plugin(command),
         Command::Policy(command) => policy::policy(command),
         Command::Score(args) => score::score(args),
+        Command::Explain(args) => explain::explain(args),
         Command::Compare(args) => compare::compare(args),
         Command::Leaderboard(command) => leaderboard::leaderboard(command),
         Command::Tune(args) => tune::tune(args),
+        Command::ScoreServer(args) => score_server::serve(args),
         Command::Suite(command) => suite::suite(command),
         Command::Evolve(command) => evolve::evolve(command),
         Command::Worker(args) => score::work(args),

@@ -1,9 +1,9 @@
 //! `windtunnel score`: how good a policy is. And the flags that all commands share which score.
 
 use super::progress::RunsBar;
+use super::texts::Texts;
 use super::{say, to_stdout};
 use crate::input::InputError;
-use crate::policy::Hook;
 use crate::report::score::{table, text};
 use crate::score::walls::Walls;
 use crate::score::{
@@ -16,6 +16,9 @@ use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Seconds that a run may take, unless somebody says otherwise.
+pub const TIME_LIMIT: u64 = 20;
 
 /// Where and how candidates are scored.
 #[derive(Args, Clone, Debug)]
@@ -33,7 +36,7 @@ pub struct ScoringArgs {
     #[arg(long)]
     pub allow_native: bool,
     /// Longest time for a candidate's process to make one run
-    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIME_LIMIT)]
     pub time_limit: u64,
     /// Neither use nor keep earlier reports
     #[arg(long)]
@@ -44,6 +47,11 @@ impl ScoringArgs {
     /// The suite that is meant.
     pub fn suite(&self) -> Result<Arc<Suite>, InputError> {
         Ok(Arc::new(Suite::open(&self.suite, self.traces.as_deref())?))
+    }
+
+    /// Processes at once.
+    pub fn jobs(&self) -> usize {
+        self.jobs.unwrap_or_else(crate::pool::default_jobs)
     }
 
     /// A scorer as the flags say.
@@ -144,13 +152,6 @@ struct Line {
     /// Values of parameters.
     #[serde(default)]
     params: BTreeMap<String, f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Texts {
-    One(String),
-    ByHook(BTreeMap<Hook, String>),
 }
 
 /// Reads `auto` or a number of seeds.
@@ -266,11 +267,7 @@ fn lines(
             Some(id) => id.to_string(),
             None => format!("candidate-{place}"),
         };
-        let mut candidate = match line.candidate {
-            Texts::One(text) => Candidate::of_text(&format!("{name}.lua"), text),
-            Texts::ByHook(texts) => Candidate::of_hooks(&name, texts),
-        };
-        candidate.name = name;
+        let mut candidate = line.candidate.candidate(&name);
         candidate.params = line.params;
         let mut one = ask(candidate)?;
         one.scenarios = line.scenarios.or(one.scenarios);

@@ -342,6 +342,7 @@ impl Plan {
             trace: TraceConfig {
                 decisions: common.analysis.trace_level == TraceLevel::Decisions,
                 counterfactual_k: common.analysis.counterfactual_k,
+                sights: false,
             },
             seed: common.seed,
             predictor: self.predictor,

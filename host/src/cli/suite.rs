@@ -1,7 +1,7 @@
 //! `windtunnel suite`: the suites that candidates are scored on.
 
 use super::progress::RunsBar;
-use super::score::{ScoringArgs, ours};
+use super::score::{ScoringArgs, TIME_LIMIT, ours};
 use super::to_stdout;
 use crate::input::InputError;
 use crate::report::table::styled;
@@ -214,7 +214,7 @@ fn certified(args: &CertifyArgs) -> anyhow::Result<()> {
         traces: args.traces.clone(),
         jobs: args.jobs,
         allow_native: false,
-        time_limit: 60,
+        time_limit: TIME_LIMIT,
         no_cache: true,
     };
     let suite = scoring.suite()?;

@@ -3,10 +3,10 @@
 use super::asked::Asked;
 use super::policies::FrontEndPolicies;
 use super::predictor::Predictor;
-use super::signals::Scrapes;
+use super::signals::{Scrapes, truly};
 use crate::instance::{EngineConfig, Instance};
 use crate::latency::Estimator;
-use crate::record::{Candidate, Decision, RunRecord};
+use crate::record::{Candidate, Decision, RunRecord, Sight, Sights, Standing};
 use crate::request::{Request, Sym, Symbols, TokenSeq};
 use crate::rng::Stream;
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ pub struct TraceConfig {
     pub decisions: bool,
     /// Candidates to keep per routing decision; with 0 no regret is computed either.
     pub counterfactual_k: usize,
+    /// Keep what routing looked like. The instances are brought up to date for every decision, which changes no result.
+    pub sights: bool,
 }
 
 /// The cluster around the instances.
@@ -103,6 +105,9 @@ pub(super) struct FrontEnd {
     rejected_by_routing: u64,
     shed_by_class: BTreeMap<String, u64>,
     decisions: Vec<Decision>,
+    sights: Sights,
+    /// Where requests go instead of where the router sends them, by serial number; `u32::MAX` and beyond the end: as the router says.
+    overruling: Vec<u32>,
     fault: Option<String>,
 }
 
@@ -159,6 +164,8 @@ impl FrontEnd {
             rejected_by_routing: 0,
             shed_by_class: BTreeMap::new(),
             decisions: Vec::new(),
+            sights: Sights::default(),
+            overruling: Vec::new(),
             fault: None,
         }
     }
@@ -170,7 +177,12 @@ impl FrontEnd {
 
     /// Does the routing decision at `now` depend on what the instances did until now?
     pub(super) fn router_looks(&self, now: i64) -> bool {
-        self.counters.1 || self.scrapes.looks(now)
+        self.counters.1 || self.trace.sights || self.scrapes.looks(now)
+    }
+
+    /// From now on requests go where `choices` says, by serial number.
+    pub(super) fn overrule(&mut self, choices: Vec<u32>) {
+        self.overruling = choices;
     }
 
     /// What policies see of a request.
@@ -303,6 +315,13 @@ impl FrontEnd {
             }
             Route::Hold { retry_after_us } => return Routed::Held(retry_after_us),
         };
+        let chosen = match self.overruling.get(pending.view.serial as usize) {
+            Some(&other) if other != u32::MAX => other as usize,
+            _ => chosen,
+        };
+        if self.trace.sights {
+            self.watch(now, pending, chosen, instances);
+        }
         if self.trace.decisions {
             self.trace_route(now, pending, chosen);
         }
@@ -451,6 +470,28 @@ impl FrontEnd {
         });
     }
 
+    /// Keeps what a routing decision looked like.
+    fn watch(&mut self, now: i64, pending: &Pending, chosen: usize, instances: &[Instance]) {
+        let prompt = &pending.request.prompt;
+        let standing = |(i, seen): (usize, &InstanceView)| Standing {
+            seen: *seen,
+            truly: truly(seen, &instances[i], now),
+            cached_blocks: instances[i]
+                .kv()
+                .cached_blocks_now(prompt.block_keys(self.block_size)),
+            signalled_blocks: self.scrapes.precise_prefix_blocks(prompt, i, instances),
+        };
+        let sight = Sight {
+            clock_us: now,
+            request: pending.view,
+            chosen: chosen as u32,
+            prompt_blocks: prompt.len() / self.block_size,
+            scores: self.policies.router.scores().map(<[f64]>::to_vec),
+        };
+        let views = self.scrapes.views().iter();
+        self.sights.push(sight, views.enumerate().map(standing));
+    }
+
     /// A policy gave an answer that makes no sense. The first one counts.
     pub(super) fn fault(&mut self, what: String) {
         self.fault.get_or_insert(what);
@@ -469,6 +510,7 @@ impl FrontEnd {
             rejected_by_routing: self.rejected_by_routing,
             shed_by_class: self.shed_by_class.into_iter().collect(),
             decisions: self.decisions,
+            sights: self.sights,
             fault: self.fault,
             symbols: Symbols::default(),
         }

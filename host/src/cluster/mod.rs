@@ -9,15 +9,16 @@ mod policies;
 mod predictor;
 mod prefix_lru;
 mod signals;
+mod steer;
 
 pub use front::{ClusterConfig, TraceConfig};
-pub use policies::{FrontEndPolicies, policies};
+pub use policies::{FrontEndPolicies, metered_policies, policies};
 pub use predictor::Predictor;
 
 use crate::earliest::Earliest;
 use crate::instance::{Departure, Instance, InstanceHooks, NEVER, Report};
 use crate::latency::{Estimator, LatencyModel};
-use crate::record::{Outcome, Recorder, RequestRecord, RunRecord, State};
+use crate::record::{InstanceTotals, Outcome, Recorder, RequestRecord, RunRecord, State};
 use crate::request::{Ending, Finished, Request, Source};
 use front::{FrontEnd, Hook, Pending, Routed, Verdict};
 use std::sync::Arc;
@@ -465,6 +466,18 @@ impl<'s> Cluster<'s> {
     /// Ends the run here and hands over its results.
     #[must_use]
     pub fn finish(mut self, recorder: &mut dyn Recorder) -> RunRecord {
+        let totals = self.close(recorder);
+        let front = self.front.into_results();
+        RunRecord {
+            requests: Vec::new(),
+            instances: totals,
+            symbols: self.source.symbols().clone(),
+            ..front
+        }
+    }
+
+    /// Hands over the records of all requests and gives the counters of the instances.
+    fn close(&mut self, recorder: &mut dyn Recorder) -> Vec<InstanceTotals> {
         let totals = self
             .instances
             .iter_mut()
@@ -482,13 +495,7 @@ impl<'s> Cluster<'s> {
             }
         }
         self.hand_over(recorder);
-        let front = self.front.into_results();
-        RunRecord {
-            requests: Vec::new(),
-            instances: totals,
-            symbols: self.source.symbols().clone(),
-            ..front
-        }
+        totals
     }
 
     /// The instances, to look at.

@@ -2,6 +2,7 @@
 
 use crate::input::InputError;
 use crate::instance::InstanceHooks;
+use crate::policy::lua::Meter;
 use crate::policy::{Builder, PolicySpec, SloPriorities};
 use crate::request::Symbols;
 use windtunnel_plugin_api::{Admission, Interests, Router};
@@ -35,6 +36,20 @@ pub fn policies(
     max_running: u32,
     symbols: &mut Symbols,
 ) -> Result<(FrontEndPolicies, Vec<InstanceHooks>), InputError> {
+    let (front, hooks, _) = metered_policies(spec, instances, max_running, symbols)?;
+    Ok((front, hooks))
+}
+
+/// Makes all policies as [`policies`] does, and what reads what their scripts use.
+///
+/// # Errors
+/// As [`policies`].
+pub fn metered_policies(
+    spec: &PolicySpec,
+    instances: u32,
+    max_running: u32,
+    symbols: &mut Symbols,
+) -> Result<(FrontEndPolicies, Vec<InstanceHooks>, Meter), InputError> {
     let slots = u64::from(instances) * u64::from(max_running);
     let mut builder = Builder::new(spec, instances, slots, symbols);
     let front = FrontEndPolicies {
@@ -50,5 +65,6 @@ pub fn policies(
         })
     });
     let hooks = hooks.collect::<Result<_, InputError>>()?;
-    Ok((front, hooks))
+    let meter = builder.meter();
+    Ok((front, hooks, meter))
 }

@@ -124,6 +124,14 @@ impl Scrapes {
     }
 }
 
+/// An instance as it stands at `now`; what the front end counts itself is taken from `seen`.
+pub(super) fn truly(seen: &InstanceView, instance: &Instance, now: i64) -> InstanceView {
+    let mut view = *seen;
+    scrape(&mut view, instance, now);
+    scrape_work(&mut view, instance);
+    view
+}
+
 fn scrape(view: &mut InstanceView, instance: &Instance, now: i64) {
     view.scraped_us = now;
     let kv = instance.kv();

@@ -358,6 +358,7 @@ pub(crate) mod tests {
             shed_by_class: Vec::new(),
             fault: None,
             decisions: Vec::new(),
+            sights: crate::record::Sights::default(),
             symbols: Symbols::default(),
             instances: totals,
             requests,

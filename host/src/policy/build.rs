@@ -2,7 +2,7 @@
 
 use super::builtin::{admission, routing, scheduling, scorers};
 use super::external::External;
-use super::lua::{Facts, Loader, Program};
+use super::lua::{Facts, Loader, Meter, Program};
 use super::native::Library;
 use super::spec::{AdmissionSpec, Choice, PolicySpec, RoutingSpec};
 use super::{Hook, built_in};
@@ -38,6 +38,12 @@ impl<'a> Builder<'a> {
             symbols,
             scripts: Loader::new(facts),
         }
+    }
+
+    /// Reads what the scripts made so far use.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.scripts.meter()
     }
 
     /// A policy from a file, by whichever of the two makes it.

@@ -2,6 +2,7 @@
 
 pub mod blis;
 pub mod decisions;
+pub mod explain;
 pub mod generator;
 pub mod go;
 pub mod json;

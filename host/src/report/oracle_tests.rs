@@ -213,6 +213,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
         fault: None,
         shed_by_class: shed,
         decisions,
+        sights: crate::record::Sights::default(),
         symbols,
         instances,
         requests,

@@ -56,6 +56,16 @@ pub struct Runs {
     pub flights: Vec<Option<Flight>>,
     /// Why some were not.
     pub problems: Vec<Problem>,
+    /// How many were tried.
+    pub tried: usize,
+}
+
+impl Runs {
+    /// Runs that worked, of those that were tried.
+    #[must_use]
+    pub fn worked(&self) -> (usize, usize) {
+        (self.flights.iter().flatten().count(), self.tried)
+    }
 }
 
 /// The part of the pool that works for one candidate.
@@ -165,6 +175,7 @@ impl Fleet {
         self.references.learn(&ask.suite, learned);
         Ok(())
     }
+
     /// Makes runs with the processes of `share`, each always with the same scenarios.
     ///
     /// # Errors
@@ -219,6 +230,7 @@ impl Fleet {
         let mut runs = Runs {
             flights: vec![None; flyings.len()],
             problems: Vec::new(),
+            tried: all.len(),
         };
         for (k, answer) in all {
             runs.problems.extend(answer.problems);

@@ -1,5 +1,6 @@
 //! One run of some policies through a scenario, and what is kept of it.
 
+use super::feedback::facts::Facts;
 use super::objective::{self, Objective, good, served};
 use super::scenario::{Scenario, Traffic};
 use crate::cluster::{Cluster, policies};
@@ -175,6 +176,8 @@ pub struct Flight {
     pub fault: Option<String>,
     /// Broken invariants.
     pub violations: Vec<String>,
+    /// Where it went wrong.
+    pub facts: Facts,
 }
 
 /// A finished run with all its records.
@@ -231,6 +234,7 @@ impl Flight {
                 .collect(),
             digest: digest(record),
             violations: violations(record, traffic),
+            facts: Facts::of(record, scenario, traffic),
             fault: record.fault.clone(),
         }
     }

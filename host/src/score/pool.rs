@@ -189,6 +189,9 @@ impl Pool {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        // Ctrl-C is for the parent: it ends its workers, or lets them finish.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = spawn(command)?;
         let mut input = child.stdin.take().expect("piped");
         let output = child.stdout.take().expect("piped");

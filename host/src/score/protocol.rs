@@ -4,6 +4,7 @@ use super::candidate::Candidate;
 use super::flight::Flight;
 use super::report::Problem;
 use super::suite::Origin;
+use super::watch::{Look, Watched};
 use crate::policy::Hook;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,6 +43,8 @@ pub enum Task {
     Check,
     /// Make runs, up to the first that breaks off.
     Fly(Vec<Flying>),
+    /// Make a run and look closely.
+    Watch(Flying, Look),
 }
 
 /// A line to a worker.
@@ -74,6 +77,12 @@ pub struct Answer {
     /// The runs, as far as they were made.
     #[serde(default)]
     pub flights: Vec<Flight>,
+    /// Fingerprint of what it decided on its first flight.
+    #[serde(default)]
+    pub behaviour: String,
+    /// What was seen in a run that was watched.
+    #[serde(default)]
+    pub watched: Option<Watched>,
     /// The suite or a scenario is wrong: nothing that the candidate could help.
     #[serde(default)]
     pub suite_error: Option<String>,
@@ -87,7 +96,7 @@ impl Answer {
     #[must_use]
     pub fn is_sane(&self, task: &Task, objectives: usize) -> bool {
         let flown = match task {
-            Task::Check => self.flights.is_empty(),
+            Task::Check | Task::Watch(..) => self.flights.is_empty(),
             Task::Fly(all) => {
                 let failed = !self.problems.is_empty() || self.suite_error.is_some();
                 self.flights.len() <= all.len() && (failed || self.flights.len() == all.len())

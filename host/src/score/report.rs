@@ -293,6 +293,9 @@ pub struct Key {
     pub engine: String,
     /// Fingerprint of the fate of every request of every run.
     pub runs: String,
+    /// Fingerprint of every routing decision of the first flight: candidates with equal ones are the same policy in other words.
+    #[serde(default)]
+    pub behaviour: String,
 }
 
 /// The report on a candidate.
@@ -327,7 +330,7 @@ pub struct Report {
     pub vs: Versus,
     /// By scenario.
     pub scenarios: Vec<ScenarioReport>,
-    /// Numbers that tell candidates apart.
+    /// Numbers that tell candidates apart, taken on a first flight that is the same for all (`docs/reference/feedback.md`).
     pub features: BTreeMap<String, f64>,
     /// What went wrong.
     pub errors: Vec<Problem>,

@@ -47,6 +47,21 @@ impl Scorer {
         self.score_with(ask, self.fleet.all(), progress)
     }
 
+    /// Scores a candidate with the process at one place: for those who score several at a time by themselves.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    ///
+    /// # Panics
+    /// When there is no such place: there are as many as [`Settings::jobs`].
+    pub fn score_at(&self, place: usize, ask: &Ask) -> Result<Report, Trouble> {
+        let share = Share {
+            first: place,
+            places: 1,
+        };
+        self.score_with(ask, share, &|_| {})
+    }
+
     /// Scores many candidates, several at a time; reports come in the order of the asks. `done` hears of each as it is finished.
     ///
     /// # Errors

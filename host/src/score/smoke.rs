@@ -1,12 +1,13 @@
 //! A policy's first flight: a few hundred requests through small clusters that make every hook work.
 
-use crate::cluster::{Cluster, ClusterConfig, Predictor, TraceConfig, policies};
+use crate::cluster::{Cluster, ClusterConfig, Predictor, TraceConfig, metered_policies};
 use crate::config::Defaults;
 use crate::input::InputError;
 use crate::instance::{EngineConfig, Preset};
 use crate::latency::{LatencyModel, Setup, resolve};
 use crate::policy::PolicySpec;
-use crate::record::{Outcome, RunRecord};
+use crate::policy::lua::Used;
+use crate::record::{Outcome, RunRecord, Sights};
 use crate::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 use crate::rng::stream;
 use rand::RngExt;
@@ -63,6 +64,12 @@ pub struct Flight {
     pub preemptions: u64,
     /// Why the run broke off.
     pub fault: Option<String>,
+    /// What routing looked like.
+    pub sights: Sights,
+    /// What the scripts spent.
+    pub used: Used,
+    /// Memory that the scripts' state grew to, bytes.
+    pub state_bytes: usize,
 }
 
 /// Flies the policies through all scenarios, up to the first fault.
@@ -76,7 +83,7 @@ pub fn fly(spec: &PolicySpec) -> Result<Vec<Flight>, InputError> {
     let latency = resolve(&setup)?.latency;
     let mut flights = Vec::new();
     for scenario in SCENARIOS {
-        let record = run(spec, scenario, &latency)?;
+        let (record, used, state_bytes) = run(spec, scenario, &latency)?;
         let completed = record.requests.iter();
         let completed = completed
             .filter(|r| r.outcome == Outcome::Completed)
@@ -88,6 +95,9 @@ pub fn fly(spec: &PolicySpec) -> Result<Vec<Flight>, InputError> {
             completed,
             preemptions: record.instances.iter().map(|i| i.preemptions).sum(),
             fault: record.fault,
+            sights: record.sights,
+            used,
+            state_bytes,
         });
         if broken {
             break;
@@ -100,7 +110,7 @@ fn run(
     spec: &PolicySpec,
     scenario: &Scenario,
     latency: &Arc<dyn LatencyModel>,
-) -> Result<RunRecord, InputError> {
+) -> Result<(RunRecord, Used, usize), InputError> {
     let config = ClusterConfig {
         instances: scenario.instances,
         engine: EngineConfig {
@@ -121,15 +131,22 @@ fn run(
         snapshot_refresh_us: 50_000,
         cache_signal_delay_us: 50_000,
         model_names: vec!["llama-3.1-8b-instruct".into()],
-        trace: TraceConfig::default(),
+        trace: TraceConfig {
+            sights: true,
+            ..TraceConfig::default()
+        },
         seed: 1,
         predictor: Some(Predictor { sigma: 0.3 }),
     };
     let mut traffic = Traffic::new(scenario);
     let (instances, max_running) = (scenario.instances, scenario.max_running);
-    let (front, hooks) = policies(spec, instances, max_running, &mut traffic.symbols)?;
+    let (front, hooks, meter) =
+        metered_policies(spec, instances, max_running, &mut traffic.symbols)?;
+    let (used, held) = (meter.used(), meter.held_bytes());
     let cluster = Cluster::new(config, latency, front, hooks, &mut traffic);
-    Ok(cluster.run(&mut |_| {}))
+    let record = cluster.run(&mut |_| {});
+    let state_bytes = meter.held_bytes().saturating_sub(held);
+    Ok((record, meter.used() - used, state_bytes))
 }
 
 /// Requests of several tenants, classes, sessions and shared prefixes, some with deadlines.

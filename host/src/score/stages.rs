@@ -5,10 +5,11 @@
 
 use super::aggregate::{Compared, Total, total};
 use super::ask::{Ask, Progress, Trouble, Until};
-use super::fleet::{Fleet, Share, suite_trouble};
+use super::feed::Flown;
+use super::fleet::{Fleet, Runs, Share, suite_trouble};
 use super::flight::Flight;
 use super::plan::{chosen, full_flyings, pick, quick_flyings};
-use super::protocol::{Answer, Task};
+use super::protocol::{Answer, Flying, Task};
 use super::report::{Problem, ProblemKind, Report, Stage};
 use super::suite::{ScenarioKeys, Split};
 use super::tell::{failed, stopped, told};
@@ -19,6 +20,15 @@ const HOPELESS: f64 = -50.0;
 const MARGIN: f64 = 1.0;
 /// With automatic seeds: half the confidence interval that is enough.
 pub const SURE: f64 = 0.5;
+
+/// What the stage quick brought.
+struct Quick<'a> {
+    total: Total,
+    picked: Vec<&'a ScenarioKeys>,
+    flyings: Vec<Flying>,
+    flights: Vec<Option<Flight>>,
+    compared: Vec<Compared>,
+}
 
 impl Fleet {
     /// Looks at a candidate's text and lets it fly small clusters.
@@ -39,7 +49,14 @@ impl Fleet {
                 ..Answer::default()
             });
         }
-        let task = Task::Check;
+        self.task(ask, share, Task::Check)
+    }
+
+    /// Has one process do something with a candidate.
+    ///
+    /// # Errors
+    /// Only trouble that is not the candidate's.
+    pub fn task(&self, ask: &Ask, share: Share, task: Task) -> Result<Answer, Trouble> {
         let answer = self
             .pool
             .run(share.first, &ask.suite, &ask.candidate, task)?;
@@ -66,7 +83,7 @@ impl Fleet {
             } else {
                 Stage::Smoke
             };
-            return Ok(failed(ask, stage, check.problems, check.warnings));
+            return Ok(failed(ask, stage, check.problems, check.warnings, None));
         }
         if ask.until == Until::Smoke {
             let reason = "only the stage smoke was asked for";
@@ -75,15 +92,18 @@ impl Fleet {
         let in_stages = ask.split == Split::Train && ask.until == Until::Auto;
         if (in_stages && scenarios.len() > 1) || ask.until == Until::Quick {
             let quick = self.quick(ask, &scenarios, share, progress)?;
-            let (estimate, surely_below) = match quick {
-                Ok(total) => (
-                    total.score,
-                    ask.incumbent.is_some_and(|best| {
-                        total.score + total.half_width.unwrap_or(0.0) < best - MARGIN
-                    }),
-                ),
-                Err(problems) => return Ok(failed(ask, Stage::Quick, problems, check.warnings)),
+            let quick = match quick {
+                Ok(quick) => quick,
+                Err(runs) => {
+                    let worked = Some(runs.worked());
+                    let (problems, warnings) = (runs.problems, check.warnings);
+                    return Ok(failed(ask, Stage::Quick, problems, warnings, worked));
+                }
             };
+            let estimate = quick.total.score;
+            let surely_below = ask.incumbent.is_some_and(|best| {
+                estimate + quick.total.half_width.unwrap_or(0.0) < best - MARGIN
+            });
             let reason = if ask.until == Until::Quick {
                 Some("only the stage quick was asked for".to_owned())
             } else if surely_below {
@@ -94,20 +114,28 @@ impl Fleet {
                 None
             };
             if let Some(reason) = reason {
-                return Ok(stopped(ask, Stage::Quick, &reason, Some(estimate), &check));
+                let mut report = stopped(ask, Stage::Quick, &reason, Some(estimate), &check);
+                let flown = Flown {
+                    scenarios: &quick.picked,
+                    flyings: &quick.flyings,
+                    flights: &quick.flights,
+                    compared: &quick.compared,
+                };
+                self.feed(&mut report, ask, flown, &check.hooks, share);
+                return Ok(report);
             }
         }
         self.full(ask, &scenarios, share, progress, check)
     }
 
     /// What is flown in the stage quick.
-    fn quick(
+    fn quick<'a>(
         &self,
         ask: &Ask,
-        scenarios: &[&ScenarioKeys],
+        scenarios: &[&'a ScenarioKeys],
         share: Share,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Result<Total, Vec<Problem>>, Trouble> {
+    ) -> Result<Result<Quick<'a>, Runs>, Trouble> {
         let picked = pick(scenarios);
         let flyings = quick_flyings(ask, &picked);
         self.know_references(ask, &flyings, share, progress)?;
@@ -119,7 +147,7 @@ impl Fleet {
             });
         })?;
         if !runs.problems.is_empty() {
-            return Ok(Err(runs.problems));
+            return Ok(Err(runs));
         }
         let compared = self.compare(ask, &picked, &flyings, &runs.flights);
         let mut total = total(&compared, ask.suite.file.regression_weight);
@@ -128,7 +156,13 @@ impl Fleet {
         let mean = scores.iter().sum::<f64>() / scores.len() as f64;
         let spread = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>();
         total.half_width = Some((spread / scores.len() as f64).sqrt().max(MARGIN));
-        Ok(Ok(total))
+        Ok(Ok(Quick {
+            total,
+            picked,
+            flyings,
+            flights: runs.flights,
+            compared,
+        }))
     }
 
     fn full(
@@ -156,14 +190,9 @@ impl Fleet {
                 });
             })?;
             if !runs.problems.is_empty() {
-                let flown = runs.flights.iter().flatten().count();
-                let mut report = failed(ask, Stage::Full, runs.problems, check.warnings);
-                report.feedback = format!(
-                    "It works in {flown} of {} runs.\n{}",
-                    new.len(),
-                    report.feedback
-                );
-                return Ok(report);
+                let worked = Some(runs.worked());
+                let (problems, warnings) = (runs.problems, check.warnings);
+                return Ok(failed(ask, Stage::Full, problems, warnings, worked));
             }
             flyings.extend(new);
             flights.extend(runs.flights);
@@ -175,9 +204,16 @@ impl Fleet {
                     .zip(total.half_width)
                     .is_some_and(|(best, w)| total.score + w < best - MARGIN);
             if seeds >= most || sure {
-                return Ok(told(
-                    self, ask, scenarios, &flyings, &flights, &compared, total, check,
-                ));
+                let flown = Flown {
+                    scenarios,
+                    flyings: &flyings,
+                    flights: &flights,
+                    compared: &compared,
+                };
+                let hooks = check.hooks.clone();
+                let mut report = told(self, ask, flown, total, check);
+                self.feed(&mut report, ask, flown, &hooks, share);
+                return Ok(report);
             }
             from = seeds;
             seeds += 1;

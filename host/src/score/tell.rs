@@ -2,6 +2,7 @@
 
 use super::aggregate::{Compared, Total, is_regression};
 use super::ask::Ask;
+use super::feed::Flown;
 use super::fleet::Fleet;
 use super::flight::{Flight, Metrics};
 use super::objective::Objective;
@@ -16,53 +17,49 @@ use std::collections::BTreeMap;
 /// Most problems in a report.
 const MOST_PROBLEMS: usize = 5;
 
-/// The report on a candidate that went all the way.
-#[allow(clippy::too_many_arguments, reason = "all of it is told")]
-pub fn told(
-    fleet: &Fleet,
-    ask: &Ask,
-    scenarios: &[&ScenarioKeys],
-    flyings: &[Flying],
-    flights: &[Option<Flight>],
-    compared: &[Compared],
-    total: Total,
-    check: Answer,
-) -> Report {
-    let objectives = &ask.suite.file.objectives;
-    let names: Vec<String> = objectives.iter().map(|o| o.name()).collect();
-    let named = |values: &[f64]| -> BTreeMap<String, f64> {
-        names.iter().cloned().zip(values.iter().copied()).collect()
-    };
-    let mut hasher = blake3::Hasher::new();
-    let mut told = Vec::new();
-    for (keys, compared) in scenarios.iter().zip(compared) {
-        let of_scenario = flyings.iter().zip(flights);
-        let of_scenario: Vec<(&Flying, &Flight)> = of_scenario
-            .filter(|(f, _)| f.scenario == keys.id)
-            .filter_map(|(f, flight)| Some((f, flight.as_ref()?)))
-            .collect();
-        let ours: Vec<&Metrics> = of_scenario.iter().map(|(_, f)| &f.metrics).collect();
-        let theirs: Vec<Flight> = of_scenario
+/// The scenarios as they are told.
+#[must_use]
+pub fn rows(fleet: &Fleet, ask: &Ask, flown: Flown<'_>) -> Vec<ScenarioReport> {
+    let row = |(keys, compared): (&&ScenarioKeys, &Compared)| {
+        let runs: Vec<(usize, &Flying, &Flight)> = flown.of_scenario(&keys.id).collect();
+        let ours: Vec<&Metrics> = runs.iter().map(|(.., f)| &f.metrics).collect();
+        let theirs: Vec<Flight> = runs
             .iter()
-            .map(|(f, _)| fleet.references.get(&ask.suite, f)[&compared.best].clone())
+            .map(|(_, f, _)| fleet.references.get(&ask.suite, f)[&compared.best].clone())
             .collect();
         let theirs: Vec<&Metrics> = theirs.iter().map(|f| &f.metrics).collect();
-        for (_, flight) in &of_scenario {
-            hasher.update(flight.digest.as_bytes());
-        }
-        told.push(ScenarioReport {
+        let objectives = ask.suite.file.objectives.iter().map(Objective::name);
+        ScenarioReport {
             id: keys.id.clone(),
             family: Some(keys.family.clone()),
             score: compared.score(),
             ci95: compared.ci95(),
             best_builtin: Some(compared.best.clone()),
-            objectives: named(&compared.objectives),
+            objectives: objectives.zip(compared.objectives.clone()).collect(),
             metrics: Some(Metrics::of_seeds(&ours)),
             reference_metrics: Some(Metrics::of_seeds(&theirs)),
-            instances: of_scenario
+            instances: runs
                 .first()
-                .map_or(Vec::new(), |(_, f)| f.instances.clone()),
-        });
+                .map_or(Vec::new(), |(.., f)| f.instances.clone()),
+        }
+    };
+    flown
+        .scenarios
+        .iter()
+        .zip(flown.compared)
+        .map(row)
+        .collect()
+}
+
+/// The report on a candidate that went all the way.
+#[must_use]
+pub fn told(fleet: &Fleet, ask: &Ask, flown: Flown<'_>, total: Total, check: Answer) -> Report {
+    let told = rows(fleet, ask, flown);
+    let mut hasher = blake3::Hasher::new();
+    for keys in flown.scenarios {
+        for (.., flight) in flown.of_scenario(&keys.id) {
+            hasher.update(flight.digest.as_bytes());
+        }
     }
     let worst = told.iter().min_by(|a, b| a.score.total_cmp(&b.score));
     Report {
@@ -70,7 +67,7 @@ pub fn told(
         score: total.score,
         score_ci95: total.ci95(),
         stage: Stage::Full,
-        objectives: by_objective(objectives, compared),
+        objectives: by_objective(&ask.suite.file.objectives, flown.compared),
         worst: worst.map(|s| Worst {
             scenario: s.id.clone(),
             score: s.score,
@@ -92,6 +89,7 @@ pub fn told(
         warnings: check.warnings,
         key: Key {
             runs: hasher.finalize().to_hex()[..16].to_owned(),
+            behaviour: check.behaviour,
             ..Key::default()
         },
         ..blank(ask)
@@ -154,12 +152,21 @@ fn without_repetition(problems: Vec<Problem>) -> Vec<Problem> {
     errors
 }
 
-/// A candidate that does not work.
-pub fn failed(ask: &Ask, stage: Stage, problems: Vec<Problem>, warnings: Vec<Problem>) -> Report {
+/// A candidate that does not work; it did in `worked` of so many runs.
+pub fn failed(
+    ask: &Ask,
+    stage: Stage,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    worked: Option<(usize, usize)>,
+) -> Report {
     let errors = without_repetition(problems);
     let broken = errors.iter().filter(|e| e.kind == ProblemKind::Invariant);
     let violations = broken.map(|e| e.message.clone()).collect();
+    let (feedback, feedback_items) = super::feedback::failed(stage, &errors, worked);
     Report {
+        feedback,
+        feedback_items,
         stage,
         errors,
         warnings,
@@ -185,6 +192,10 @@ pub fn stopped(
         }),
         features: check.features.clone(),
         warnings: check.warnings.clone(),
+        key: Key {
+            behaviour: check.behaviour.clone(),
+            ..Key::default()
+        },
         ..blank(ask)
     }
 }
@@ -195,6 +206,7 @@ pub fn stopped(
 pub fn guarded(problems: &[Problem], split: Split) -> Vec<Problem> {
     let mut problems = without_repetition(problems.to_vec());
     if split != Split::Train {
+        problems.truncate(1);
         for problem in &mut problems {
             *problem = Problem::new(
                 problem.kind,

@@ -234,7 +234,7 @@ mod linux {
         files(walls).map_err(|e| other(&e))?;
         // A processor that the filter's compiler does not know has the other walls.
         if let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) {
-            for filter in [missing(arch), calls(arch)] {
+            for filter in [missing(arch), calls(walls, arch)] {
                 let filter = filter.map_err(|e| other(&e))?;
                 seccompiler::apply_filter(&filter).map_err(|e| other(&e))?;
             }
@@ -258,6 +258,12 @@ mod linux {
             .restrict_self()?;
         Ok(())
     }
+
+    /// How the C libraries copy a process.
+    const COPIES: &[libc::c_int] = &[
+        libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD,
+        libc::SIGCHLD,
+    ];
 
     type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -288,7 +294,7 @@ mod linux {
     }
 
     /// System calls that fail.
-    fn calls(arch: TargetArch) -> Result<BpfProgram, BackendError> {
+    fn calls(walls: &Walls, arch: TargetArch) -> Result<BpfProgram, BackendError> {
         use SeccompCmpOp::{Eq, MaskedEq, Ne};
         let mut rules: Rules = REFUSED.iter().map(|call| (*call, vec![])).collect();
         let when = |arg, length, op, value| SeccompCondition::new(arg, length, op, value);
@@ -302,9 +308,19 @@ mod linux {
         );
         let limits = SeccompRule::new(vec![not_self, when(0, int.clone(), Ne, 0)?])?;
         rules.insert(libc::SYS_prlimit64, vec![limits]);
-        // A thread is fine, a process is not.
-        let no_thread = when(0, long, MaskedEq(libc::CLONE_THREAD as u64), 0)?;
-        rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_thread])?]);
+        // A thread is fine, a process is not; but where no machine code of strangers runs, we copy ourselves (`fork`).
+        let mut process = vec![when(
+            0,
+            long.clone(),
+            MaskedEq(libc::CLONE_THREAD as u64),
+            0,
+        )?];
+        if !walls.native {
+            for copy in COPIES {
+                process.push(when(0, long.clone(), Ne, *copy as u64)?);
+            }
+        }
+        rules.insert(libc::SYS_clone, vec![SeccompRule::new(process)?]);
         let is = |arg, value| SeccompRule::new(vec![when(arg, int.clone(), Eq, value as u64)?]);
         let owners = OWNERS.into_iter().map(|command| is(1, i64::from(command)));
         rules.insert(libc::SYS_fcntl, owners.collect::<Result<_, _>>()?);
@@ -312,10 +328,12 @@ mod linux {
         let owners = [0x8901, 0x8902].into_iter().map(|command| is(1, command));
         rules.insert(libc::SYS_ioctl, owners.collect::<Result<_, _>>()?);
         // It dies with its parent, whatever it would like.
-        rules.insert(
-            libc::SYS_prctl,
-            vec![is(0, i64::from(libc::PR_SET_PDEATHSIG))?],
-        );
+        if walls.native {
+            rules.insert(
+                libc::SYS_prctl,
+                vec![is(0, i64::from(libc::PR_SET_PDEATHSIG))?],
+            );
+        }
         filter(rules, libc::EPERM, arch)
     }
 }

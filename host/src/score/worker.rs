@@ -1,6 +1,7 @@
 //! The process in which candidates work. It has walls around it (`walls`), takes jobs from its input until that ends, and answers each.
 
 use super::candidate::Candidate;
+use super::features;
 use super::flight::{self, Flight};
 use super::protocol::{Answer, Flying, Job, SuiteText, Task};
 use super::report::{Problem, ProblemKind};
@@ -8,6 +9,7 @@ use super::scenario::Scenario;
 use super::smoke;
 use super::suite::Suite;
 use super::walls::{self, Walls};
+use super::watch::{self, Look, Watched};
 use crate::input::InputError;
 use crate::policy::PolicySpec;
 use std::collections::HashMap;
@@ -73,7 +75,11 @@ impl Worker {
             ..Answer::default()
         };
         match job.task {
-            Task::Check => answer.problems = first_flight(&candidate, &opened.spec),
+            Task::Check => first_flight(&candidate, &opened.spec, &mut answer),
+            Task::Watch(flying, look) => match self.watch(&suite, &opened.spec, &flying, look) {
+                Ok(watched) => answer.watched = Some(watched),
+                Err(e) => answer.suite_error = Some(e.to_string()),
+            },
             Task::Fly(flights) => {
                 for flying in &flights {
                     match self.fly(&suite, &candidate, &opened.spec, flying) {
@@ -113,6 +119,19 @@ impl Worker {
         }
     }
 
+    /// One run, watched.
+    fn watch(
+        &mut self,
+        suite: &Suite,
+        spec: &PolicySpec,
+        flying: &Flying,
+        look: Look,
+    ) -> Result<Watched, InputError> {
+        let scenario = self.scenario(suite, flying)?;
+        let traffic = scenario.traffic(suite, flying.seed, flying.requests)?;
+        watch::watch(spec, scenario, &traffic, flying.seed, look)
+    }
+
     /// One run: an error is the suite's, a problem the candidate's.
     fn fly(
         &mut self,
@@ -140,18 +159,25 @@ impl Worker {
     }
 }
 
-fn first_flight(candidate: &Candidate, spec: &PolicySpec) -> Vec<Problem> {
-    match smoke::fly(spec) {
-        Ok(flights) => flights
-            .into_iter()
-            .filter_map(|flight| {
-                let fault = flight.fault?;
-                Some(Problem {
-                    scenario: Some(format!("first flight, {}", flight.name)),
-                    ..Problem::of_message(ProblemKind::Runtime, &fault, candidate)
-                })
-            })
-            .collect(),
-        Err(e) => vec![candidate.problem(ProblemKind::Policy, &e)],
-    }
+fn first_flight(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
+    let flights = match smoke::fly(spec) {
+        Ok(flights) => flights,
+        Err(e) => {
+            answer
+                .problems
+                .push(candidate.problem(ProblemKind::Policy, &e));
+            return;
+        }
+    };
+    (answer.features, answer.behaviour) = features::of(&candidate.texts, &flights);
+    let problem = |flight: smoke::Flight| {
+        let fault = flight.fault?;
+        Some(Problem {
+            scenario: Some(format!("first flight, {}", flight.name)),
+            ..Problem::of_message(ProblemKind::Runtime, &fault, candidate)
+        })
+    };
+    answer
+        .problems
+        .extend(flights.into_iter().filter_map(problem));
 }

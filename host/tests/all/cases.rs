@@ -238,6 +238,7 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
                 trace: TraceConfig {
                     decisions: trace.is_some(),
                     counterfactual_k: trace.unwrap_or(0),
+                    sights: false,
                 },
                 ..lab::fresh(instances, engine)
             };

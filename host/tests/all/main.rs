@@ -5,6 +5,7 @@ mod baselines;
 mod cases;
 mod compare;
 mod errors;
+mod feedback;
 mod filled;
 mod fuzz;
 mod help;

@@ -69,6 +69,7 @@ fn tight(rules: EngineRules) -> ClusterConfig {
         trace: TraceConfig {
             decisions: true,
             counterfactual_k: 2,
+            sights: false,
         },
         seed: 7,
         ..fresh(INSTANCES, engine)

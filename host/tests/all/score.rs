@@ -16,11 +16,10 @@ pub(crate) fn data() -> PathBuf {
     root().join("host/tests/data/score")
 }
 
-pub(crate) const SUITE: &str = "host/tests/data/score/suite.yaml";
-
-/// A cache folder of its own, and the command in it.
+/// A folder of its own for the cache, and one for the suite: processes that work for it name it.
 pub(crate) struct Scoring {
     pub(crate) cache: TempDir,
+    suite: TempDir,
 }
 
 /// What a scoring gave.
@@ -48,8 +47,35 @@ impl Scored {
 
 impl Scoring {
     pub(crate) fn new() -> Self {
-        Self {
-            cache: tempfile::tempdir().expect("a folder"),
+        let folder = || tempfile::tempdir().expect("a folder");
+        let (cache, suite) = (folder(), folder());
+        for name in ["suite.yaml", "chat.yaml", "batch.yaml"] {
+            std::fs::copy(data().join(name), suite.path().join(name)).expect("copied");
+        }
+        Self { cache, suite }
+    }
+
+    /// The small suite.
+    pub(crate) fn suite(&self) -> String {
+        self.suite.path().join("suite.yaml").display().to_string()
+    }
+
+    /// Processes that work for it.
+    pub(crate) fn workers(&self) -> Vec<Process> {
+        let folder = self.suite.path().display().to_string();
+        living(|p| p.command.contains(" worker ") && p.command.contains(&folder))
+    }
+
+    /// Runs a command to its end, and sees that nothing is left of it.
+    pub(crate) fn finish(&self, mut command: Command) -> Scored {
+        let output = command.output().expect("the command starts");
+        let left = self.workers();
+        assert!(left.is_empty(), "processes left behind: {left:?}");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Scored {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
         }
     }
 
@@ -67,12 +93,12 @@ impl Scoring {
     }
 
     pub(crate) fn run(&self, args: &str) -> Scored {
-        finish(self.command(args))
+        self.finish(self.command(args))
     }
 
     /// Scores on the small suite.
     pub(crate) fn score(&self, args: &str) -> Scored {
-        self.run(&format!("score --suite {SUITE} --json {args}"))
+        self.run(&format!("score --suite {} --json {args}", self.suite()))
     }
 
     /// The report on one candidate.
@@ -82,32 +108,11 @@ impl Scoring {
     }
 }
 
-pub(crate) fn finish(mut command: Command) -> Scored {
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command starts");
-    let pid = child.id();
-    let output = child.wait_with_output().expect("it ends");
-    let left = living(|p| p.group == pid);
-    assert!(left.is_empty(), "processes left behind: {left:?}");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Scored {
-        code: output.status.code(),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
-}
-
 /// What `/proc` tells of a process.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) parent: u32,
-    pub(crate) group: u32,
     pub(crate) state: char,
     pub(crate) command: String,
 }
@@ -133,7 +138,6 @@ fn processes() -> Vec<Process> {
             pid,
             state: rest.next()?.chars().next()?,
             parent: rest.next()?.parse().ok()?,
-            group: rest.next()?.parse().ok()?,
             command: String::from_utf8_lossy(&command).replace('\0', " "),
         })
     });
@@ -662,10 +666,9 @@ fn reports_do_not_depend_on_the_number_of_processes() {
 
 #[test]
 fn people_see_no_escape_sequences() {
-    let scored = Scoring::new().run(&format!(
-        "score --suite {SUITE} {}",
-        zoo("terminal-error").display()
-    ));
+    let scoring = Scoring::new();
+    let path = zoo("terminal-error").display().to_string();
+    let scored = scoring.run(&format!("score --suite {} {path}", scoring.suite()));
     assert_eq!(scored.code, Some(0));
     assert!(scored.stdout.contains("does not work"));
     let bad = |c: char| c.is_control() && c != '\n';

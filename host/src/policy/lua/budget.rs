@@ -22,6 +22,8 @@ pub(super) struct Budget {
     limited: bool,
     left: Cell<i64>,
     run_left: Cell<i64>,
+    run_units: i64,
+    calls: Cell<u64>,
     /// When the call at hand is to be over: by the clock, which is cheap to read, and by processor time, which counts.
     deadline: Cell<Option<(Instant, Duration)>>,
     tripped: Cell<Option<&'static str>>,
@@ -33,6 +35,8 @@ impl Budget {
             limited,
             left: Cell::new(0),
             run_left: Cell::new(run_units),
+            run_units,
+            calls: Cell::new(0),
             deadline: Cell::new(None),
             tripped: Cell::new(None),
         }
@@ -44,6 +48,15 @@ impl Budget {
             .set((self.run_left.get() - UNITS_OF_A_CALL).max(0));
         self.left.set(CALL_UNITS.min(self.run_left.get()));
         self.deadline.set(None);
+        self.calls.set(self.calls.get() + 1);
+    }
+
+    /// Calls made and units that the script spent in them, the host's work aside.
+    pub(super) fn spent(&self) -> (u64, i64) {
+        let calls = self.calls.get();
+        let around = calls as i64 * UNITS_OF_A_CALL;
+        let spent = self.run_units - self.run_left.get() - around;
+        (calls, spent.max(0))
     }
 
     /// A call has ended.
@@ -126,6 +139,7 @@ mod tests {
         budget.begin();
         assert_eq!(budget.take(CALL_UNITS), Ok(()));
         budget.end();
+        assert_eq!(budget.spent(), (1, CALL_UNITS));
         budget.begin();
         assert_eq!(budget.take(CALL_UNITS), Ok(()), "a new call, a new budget");
         let error = budget.take(1).expect_err("one too many");

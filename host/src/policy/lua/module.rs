@@ -1,6 +1,7 @@
 //! What a policy file returns: hooks by name, flat or by section.
 
 use super::api;
+use super::meter::Meter;
 use super::program::Program;
 use super::vm::{Facts, Vm, describe};
 use crate::input::{InputError, unknown};
@@ -305,6 +306,14 @@ impl Loader {
             facts,
             vms: Vec::new(),
             modules: Vec::new(),
+        }
+    }
+
+    /// Reads what the engines made so far use, now and later.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        Meter {
+            vms: self.vms.clone(),
         }
     }
 

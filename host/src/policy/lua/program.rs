@@ -38,7 +38,47 @@ pub(super) struct Mentions {
     pub(super) reads: Interests,
 }
 
+/// Names of what a file mentions of the views and asks of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mentioned {
+    /// Fields of requests.
+    pub request: Vec<&'static str>,
+    /// Fields of instances.
+    pub instance: Vec<&'static str>,
+    /// It asks for blocks by the cache events of the instances.
+    pub precise_prefix: bool,
+    /// It asks for blocks by what was sent there before.
+    pub approximate_prefix: bool,
+}
+
+impl Mentioned {
+    /// What either mentions.
+    pub fn add(&mut self, other: Self) {
+        self.request.extend(other.request);
+        self.instance.extend(other.instance);
+        self.precise_prefix |= other.precise_prefix;
+        self.approximate_prefix |= other.approximate_prefix;
+    }
+}
+
 impl Program {
+    /// What the file mentions: it can read nothing else.
+    #[must_use]
+    pub fn mentioned(&self) -> Mentioned {
+        let Mentions {
+            request,
+            instance,
+            reads,
+            ..
+        } = &self.mentions;
+        Mentioned {
+            request: request.iter().map(|f| f.name).collect(),
+            instance: instance.iter().map(|f| f.name).collect(),
+            precise_prefix: reads.has(Interests::PRECISE_PREFIX),
+            approximate_prefix: reads.has(Interests::APPROXIMATE_PREFIX),
+        }
+    }
+
     /// A policy from its text; `name` stands for the file in messages, `given` sets some of its parameters.
     ///
     /// # Errors

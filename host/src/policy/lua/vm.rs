@@ -176,6 +176,11 @@ impl Vm {
         }
     }
 
+    /// Calls made and units spent in them.
+    pub(super) fn spent(&self) -> (u64, i64) {
+        self.budget.spent()
+    }
+
     #[cold]
     fn fail(&self, error: Option<mlua::Error>) -> PolicyError {
         let name = &self.program.name;

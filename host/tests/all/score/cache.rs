@@ -1,6 +1,6 @@
 //! What is kept between scorings, and what is not.
 
-use super::{SUITE, Scoring, innocent, score_of, timeless, zoo};
+use super::{Scoring, innocent, score_of, timeless, zoo};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -110,11 +110,12 @@ fn damaged_files_of_the_cache_count_for_nothing() {
     assert_eq!(all(&scoring), files, "nothing half-written is left");
     // A folder that cannot be made is no reason to fail.
     let mut command = scoring.command(&format!(
-        "score --suite {SUITE} --json {}",
+        "score --suite {} --json {}",
+        scoring.suite(),
         innocent().display()
     ));
     command.env("WINDTUNNEL_CACHE_DIR", "/dev/null/nowhere");
-    assert_eq!(timeless(super::finish(command).report()), fresh);
+    assert_eq!(timeless(scoring.finish(command).report()), fresh);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Wrong suites and wrong input: told where, exit code 2.
 
-use super::{SUITE, Scoring, data, finish, score_of};
+use super::{Scoring, data, score_of};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -169,7 +169,7 @@ fn a_suite_may_lie_anywhere_and_name_files_elsewhere() {
     std::fs::write(inner.join("p.lua"), script).unwrap();
     let mut command = scoring.command("score --suite suite.yaml --json p.lua");
     command.current_dir(&inner);
-    let report = finish(command).report();
+    let report = scoring.finish(command).report();
     assert_eq!(report["ok"], true);
     assert_eq!(report["vs"]["per_scenario_best"]["light"], "round-robin");
     assert_eq!(score_of(&report), 0.0, "it is as good as its twin");
@@ -177,11 +177,11 @@ fn a_suite_may_lie_anywhere_and_name_files_elsewhere() {
 
 /// Candidates on standard input.
 fn lines(scoring: &Scoring, input: &str) -> super::Scored {
-    let mut command = scoring.command(&format!("score --suite {SUITE} -"));
+    let mut command = scoring.command(&format!("score --suite {} -", scoring.suite()));
     let file = scoring.cache.path().join("input");
     std::fs::write(&file, input).unwrap();
     command.stdin(std::fs::File::open(&file).unwrap());
-    finish(command)
+    scoring.finish(command)
 }
 
 #[test]

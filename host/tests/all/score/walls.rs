@@ -1,11 +1,11 @@
 //! Machine code that means harm, and the ends of the processes that it runs in.
 
-use super::{SUITE, Scoring, data, innocent, living, score_of, timeless};
+use super::{Scoring, data, innocent, score_of, timeless};
 use crate::native::built;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A plugin that does `mischief` (a name in mischief.c).
@@ -126,26 +126,21 @@ fn machine_code_that_hangs_is_ended() {
     }
 }
 
-/// A scoring that hangs in a candidate's process, started in a folder that names its processes.
-fn hanging(scoring: &Scoring) -> Option<(Child, PathBuf)> {
+/// A scoring that hangs in a candidate's process.
+fn hanging(scoring: &Scoring) -> Option<Child> {
     let library = plugin("SLEEP", &[])?;
-    let own = scoring.cache.path().join("p.so");
-    std::fs::copy(library, &own).expect("copied");
     let mut command = scoring.command(&format!(
-        "score --suite {SUITE} --allow-native --time-limit 600 {}",
-        own.display()
+        "score --suite {} --allow-native --time-limit 600 {}",
+        scoring.suite(),
+        library.display()
     ));
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let child = command.stdout(Stdio::null()).spawn().expect("started");
-    eventually("a worker", || !living(|p| is_worker(p, &own)).is_empty());
-    Some((child, own))
+    eventually("a worker", || !scoring.workers().is_empty());
+    Some(child)
 }
 
-fn is_worker(process: &super::Process, of: &Path) -> bool {
-    process.command.contains(" worker ") && process.command.contains(&of.display().to_string())
-}
-
-fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     for _ in 0..6000 {
         if happened() {
             return;
@@ -155,28 +150,27 @@ fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     panic!("{what}: not within a minute");
 }
 
+/// Sends a signal to a process, or to a group with a minus before its number.
+pub(super) fn send(signal: &str, whom: &str) {
+    let sent = Command::new("kill")
+        .args(["-s", signal, "--", whom])
+        .status();
+    assert!(sent.expect("kill runs").success());
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn workers_die_with_their_parent_however_it_dies() {
     for signal in ["KILL", "INT", "TERM"] {
         let scoring = Scoring::new();
-        let Some((mut child, own)) = hanging(&scoring) else {
+        let Some(mut child) = hanging(&scoring) else {
             return;
         };
         // Ctrl-C reaches the whole group, the others the process.
-        let whom = if signal == "INT" {
-            format!("-{}", child.id())
-        } else {
-            child.id().to_string()
-        };
-        let sent = std::process::Command::new("kill")
-            .args(["-s", signal, "--", &whom])
-            .status();
-        assert!(sent.expect("kill runs").success());
+        let group = if signal == "INT" { "-" } else { "" };
+        send(signal, &format!("{group}{}", child.id()));
         child.wait().expect("it ends");
-        eventually("the end of its workers", || {
-            living(|p| is_worker(p, &own)).is_empty()
-        });
+        eventually("the end of its workers", || scoring.workers().is_empty());
     }
 }
 
@@ -184,23 +178,13 @@ fn workers_die_with_their_parent_however_it_dies() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_worker_that_dies_between_candidates_is_replaced() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for name in ["suite.yaml", "chat.yaml", "batch.yaml"] {
-        std::fs::copy(data().join(name), folder.path().join(name)).expect("copied");
-    }
-    let suite = std::sync::Arc::new(
-        windtunnel::score::Suite::open(
-            &folder.path().join("suite.yaml").display().to_string(),
-            None,
-        )
-        .expect("the suite"),
-    );
+    let scoring = Scoring::new();
+    let suite = windtunnel::score::Suite::open(&scoring.suite(), None).expect("the suite");
     let settings = windtunnel::score::Settings {
         jobs: 2,
         worker: windtunnel::score::pool::WorkerCommand {
             program: env!("CARGO_BIN_EXE_windtunnel").into(),
             args: vec!["worker".into()],
-            env: Vec::new(),
         },
         allow_native: false,
         cache: None,
@@ -208,9 +192,9 @@ fn a_worker_that_dies_between_candidates_is_replaced() {
         wall: Duration::from_secs(60),
     };
     let scorer = windtunnel::score::Scorer::new(settings);
-    let text = std::fs::read_to_string(data().join("innocent.lua")).unwrap();
+    let text = std::fs::read_to_string(data().join("innocent.lua")).expect("a script");
     let candidate = windtunnel::score::Candidate::of_text("innocent.lua", text);
-    let ask = windtunnel::score::Ask::new(candidate, suite);
+    let ask = windtunnel::score::Ask::new(candidate, std::sync::Arc::new(suite));
     let score = || -> Value {
         let report = scorer.score(&ask, &|_| {}).expect("a report");
         timeless(serde_json::to_value(report).expect("JSON"))
@@ -218,18 +202,16 @@ fn a_worker_that_dies_between_candidates_is_replaced() {
     let before = score();
     assert_eq!(before["ok"], true);
     for signal in ["KILL", "TERM"] {
-        let workers = living(|p| p.parent == std::process::id() && is_worker(p, folder.path()));
+        let workers = scoring.workers();
         assert_eq!(workers.len(), 2);
         for worker in &workers {
-            let sent = std::process::Command::new("kill")
-                .args(["-s", signal, &worker.pid.to_string()])
-                .status();
-            assert!(sent.expect("kill runs").success());
+            send(signal, &worker.pid.to_string());
         }
+        eventually("their end", || scoring.workers().is_empty());
         assert_eq!(score(), before);
     }
     drop(scorer);
-    assert!(living(|p| p.parent == std::process::id() && is_worker(p, folder.path())).is_empty());
+    assert!(scoring.workers().is_empty());
 }
 
 /// A worker started by hand does its work line by line and ends with its input.

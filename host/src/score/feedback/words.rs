@@ -1,0 +1,39 @@
+//! Numbers and places as they are written in feedback.
+
+use crate::score::report::Problem;
+
+/// A score with its sign.
+pub(super) fn signed(x: f64) -> String {
+    // Not -0.0.
+    format!("{:+.1}", if x.abs() < 0.05 { 0.0 } else { x })
+}
+
+/// A time given in milliseconds.
+pub(super) fn time(ms: f64) -> String {
+    match ms.abs() {
+        10_000.0.. => format!("{:.1} s", ms / 1000.0),
+        10.0.. => format!("{ms:.0} ms"),
+        _ => format!("{ms:.1} ms"),
+    }
+}
+
+/// A number of which the first digits matter.
+pub(super) fn amount(x: f64) -> String {
+    if x.abs() >= 10.0 {
+        format!("{x:.0}")
+    } else {
+        format!("{x:.1}")
+    }
+}
+
+/// A problem's place and message; the place only if the message does not begin with it.
+pub(super) fn placed(problem: &Problem) -> String {
+    let message: String = problem.message.chars().take(400).collect();
+    match (&problem.file, problem.line) {
+        (Some(file), Some(line)) if !message.contains(&format!("{file}:{line}")) => {
+            format!("{file}:{line}: {message}")
+        }
+        (Some(file), None) if !message.contains(file.as_str()) => format!("{file}: {message}"),
+        _ => message,
+    }
+}

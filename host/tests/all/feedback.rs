@@ -1,0 +1,261 @@
+//! What is told to the author of the next candidate: that it names what was done wrong, is short, always the same, and costs no score.
+
+use crate::score::{SUITE, Scoring, data, timeless};
+use serde_json::Value;
+use windtunnel::score::feedback::{MOST_TOKENS, tokens};
+
+const PREFIXES: &str = "host/tests/data/score/prefix-suite.yaml";
+
+fn text(report: &Value) -> &str {
+    report["feedback"].as_str().expect("feedback")
+}
+
+/// The piece of a kind.
+fn piece<'a>(report: &'a Value, kind: &str) -> &'a str {
+    let items = report["feedback_items"].as_array().expect("pieces");
+    let item = items.iter().find(|i| i["kind"] == kind);
+    let item = item.unwrap_or_else(|| panic!("no {kind}: {}", text(report)));
+    item["text"].as_str().expect("a text")
+}
+
+fn scored(suite: &str, candidate: &str, args: &str) -> Value {
+    let scoring = Scoring::new();
+    let run = scoring.run(&format!(
+        "score --suite {suite} --stage full --json {args} {candidate}"
+    ));
+    run.report()
+}
+
+/// A script in a file of its own.
+fn script(text: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("p.lua");
+    std::fs::write(&file, text).expect("written");
+    let name = file.display().to_string();
+    (folder, name)
+}
+
+#[test]
+fn a_crowd_at_one_instance_is_named_with_the_times_and_always_in_the_same_words() {
+    let candidate = data().join("zoo/first-instance.lua").display().to_string();
+    let report = scored(SUITE, &candidate, "--jobs 1");
+    let told = piece(&report, "imbalance");
+    let all = "load imbalance: instance_0 (insts[1]) got 100 % of the requests (fair 33 %";
+    assert!(
+        told.contains(all) && told.contains("t=0..") && told.contains("elsewhere"),
+        "{told}"
+    );
+    assert!(text(&report).starts_with("SCORE -"), "{}", text(&report));
+    assert!(tokens(text(&report)) <= MOST_TOKENS);
+    for args in ["--jobs 1", "--jobs 3"] {
+        let again = scored(SUITE, &candidate, args);
+        assert_eq!(timeless(again), timeless(report.clone()), "{args}");
+    }
+    let rows = piece(&report, "worst_requests");
+    assert_eq!(rows.lines().count(), 4, "{rows}");
+}
+
+#[test]
+fn prefixes_that_were_thrown_away_are_counted_and_unread_signals_named() {
+    let report = scored(PREFIXES, "policies/routing/jsq.lua", "");
+    let told = piece(&report, "prefix");
+    assert!(told.contains("prefix hits thrown away: "), "{told}");
+    assert!(
+        told.contains("s of prefill were done again") && told.contains("under prefix-affinity"),
+        "{told}"
+    );
+    let signals = piece(&report, "signals");
+    assert!(
+        signals.contains("never read, though it varies here: precise_prefix_blocks"),
+        "{signals}"
+    );
+    // Who goes after prefixes alone is not told to.
+    let (_folder, follower) = script(
+        "return { score = function(req, inst) return inst:precise_prefix_blocks() - inst.in_flight / 100 end }",
+    );
+    let report = scored(PREFIXES, &follower, "");
+    let thrown = report["feedback_items"].as_array().expect("pieces").iter();
+    assert!(
+        !thrown.clone().any(|i| i["kind"] == "prefix"),
+        "{}",
+        text(&report)
+    );
+}
+
+#[test]
+fn what_is_read_but_says_nothing_is_named() {
+    let (_folder, reader) = script(
+        "return { score = function(req, inst) return inst.preemptions - inst.queue_depth - req.tenant end }",
+    );
+    let report = scored(PREFIXES, &reader, "");
+    let signals = piece(&report, "signals");
+    assert!(signals.contains("scraped fields were"), "{signals}");
+    assert!(
+        signals.contains("always the same here: ") && signals.contains("req.tenant"),
+        "{signals}"
+    );
+}
+
+#[test]
+fn a_mistake_is_told_with_its_lines_and_what_would_be_right() {
+    let typo = data().join("zoo/no-such-field.lua").display().to_string();
+    let report = scored(SUITE, &typo, "");
+    let told = piece(&report, "lint");
+    assert!(told.contains("no-such-field.lua:6"), "{told}");
+    assert!(
+        told.contains("\"queue_deph\"; did you mean \"queue_depth\"?"),
+        "{told}"
+    );
+    assert!(told.contains("\n>") && told.contains("6:"), "{told}");
+    assert!(
+        text(&report).contains("failed before it ran"),
+        "{}",
+        text(&report)
+    );
+
+    let late = data()
+        .join("zoo/breaks-under-load.lua")
+        .display()
+        .to_string();
+    let report = scored(SUITE, &late, "");
+    let told = piece(&report, "runtime");
+    assert!(told.starts_with("ERROR runtime [heavy] (hook "), "{told}");
+    assert!(
+        told.contains(" on request_") && told.contains("\n> 9: "),
+        "{told}"
+    );
+    assert!(
+        text(&report).contains("It works in 4 of 6 runs."),
+        "{}",
+        text(&report)
+    );
+}
+
+#[test]
+fn nothing_is_told_of_what_must_stay_unknown() {
+    for split in ["val", "holdout"] {
+        let report = scored(
+            PREFIXES,
+            "policies/routing/jsq.lua",
+            &format!("--split {split}"),
+        );
+        assert_eq!(text(&report), "");
+        assert_eq!(report["feedback_items"], serde_json::json!([]));
+    }
+    let report = scored(PREFIXES, "policies/routing/jsq.lua", "");
+    for secret in ["4711", "1004714", "val", "holdout"] {
+        assert!(
+            !report["feedback_items"].to_string().contains(secret),
+            "{secret}"
+        );
+    }
+}
+
+#[test]
+fn regret_is_high_where_it_should_be_and_leaves_scores_alone() {
+    let scoring = Scoring::new();
+    let explained = |candidate: &str, args: &str| -> Value {
+        let run = scoring.run(&format!(
+            "explain --suite {SUITE} --json {args} {candidate}"
+        ));
+        run.report()
+    };
+    let regret = |explained: &Value| explained["regret"]["mean_ms"].as_f64().expect("regret");
+    let (bad, good) = (
+        explained("policies/routing/always-busiest.lua", "--scenario light"),
+        explained("policies/routing/least-tokens.lua", "--scenario light"),
+    );
+    if cfg!(target_os = "linux") {
+        assert_eq!(bad["regret"]["none"], Value::Null);
+        assert!(regret(&bad) > 1_000.0, "{bad:#}");
+        assert!(
+            regret(&good) < 50.0 && 20.0 * regret(&good) < regret(&bad),
+            "{good:#}"
+        );
+    }
+    // The same run, whether anybody looked on or not: forks are copies.
+    let busiest = "policies/routing/always-busiest.lua";
+    let alone = scored(SUITE, "policies/routing/jsq.lua", "--jobs 1");
+    let run = Scoring::new().run(&format!(
+        "score --suite {SUITE} --stage full --jobs 1 --json {busiest} policies/routing/jsq.lua"
+    ));
+    assert_eq!(timeless(run.reports()[1].clone()), timeless(alone));
+}
+
+#[test]
+fn an_explanation_shows_what_was_seen_and_what_would_have_been() {
+    let scoring = Scoring::new();
+    let run = scoring.run(&format!(
+        "explain --suite {SUITE} --requests 2 policies/routing/jsq.lua"
+    ));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let jsq = &run.stdout;
+    assert!(jsq.contains("where it is worst: score"), "{jsq}");
+    assert!(
+        jsq.contains("saw in_flight") || jsq.contains("saw queue_depth"),
+        "{jsq}"
+    );
+    assert!(
+        jsq.contains("\n1. ") && jsq.contains("\n2. ") && !jsq.contains("\n3. "),
+        "{jsq}"
+    );
+    assert!(jsq.contains("TTFT if sent there"), "{jsq}");
+
+    let run = scoring.run(&format!(
+        "explain --suite {SUITE} --scenario secret-val least-loaded"
+    ));
+    assert_eq!(run.code, Some(2));
+    assert!(
+        run.stderr
+            .contains("unknown scenario of tiny@1 train \"secret-val\""),
+        "{}",
+        run.stderr
+    );
+    let run = scoring.run(&format!("explain --suite {SUITE} --scenario light sjf"));
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("it routes nothing"), "{}", run.stderr);
+    // A candidate that does not work is explained by its report.
+    let typo = data().join("zoo/no-such-field.lua").display().to_string();
+    let run = scoring.run(&format!("explain --suite {SUITE} --json {typo}"));
+    assert_eq!(run.report()["ok"], false);
+}
+
+#[test]
+fn features_tell_policies_apart_and_equal_behaviour_has_equal_fingerprints() {
+    let features = |candidate: &str| {
+        let run = Scoring::new().score(&format!("--stage smoke {candidate}"));
+        let report = run.report();
+        (
+            report["features"].clone(),
+            report["key"]["behaviour"].clone(),
+        )
+    };
+    let documented =
+        std::fs::read_to_string(crate::support::root().join("docs/reference/feedback.md"));
+    let documented = documented.expect("the document");
+    let number = |features: &Value, name: &str| features[name].as_f64().expect("a feature");
+    let (first, _) = features(&data().join("zoo/first-instance.lua").display().to_string());
+    for name in first.as_object().expect("features").keys() {
+        assert!(documented.contains(&format!("| `{name}` |")), "{name}");
+    }
+    assert_eq!(number(&first, "decision_entropy"), 0.0);
+    assert_eq!(number(&first, "units_per_call"), 1.0);
+    let (turn, by_turn) = features("policies/routing/round-robin.lua");
+    assert_eq!(number(&turn, "agreement.round-robin"), 1.0);
+    assert!(number(&turn, "decision_entropy") > 1.99);
+    let (twin, also_by_turn) = features("round-robin");
+    assert_eq!(
+        (number(&twin, "ast_nodes"), number(&twin, "loc")),
+        (0.0, 0.0)
+    );
+    assert_eq!(by_turn, also_by_turn);
+    let (least, by_load) = features("policies/routing/least-loaded.lua");
+    assert_ne!(by_turn, by_load);
+    let agree = number(&least, "agreement.least-loaded");
+    assert!(agree > number(&turn, "agreement.least-loaded"), "{least}");
+    let (prefix, _) = features("policies/routing/prefix-affinity.lua");
+    assert!(
+        number(&prefix, "cache_vs_load") > number(&least, "cache_vs_load"),
+        "{prefix} {least}"
+    );
+}
