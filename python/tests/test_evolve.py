@@ -68,8 +68,8 @@ def test_openevolve(tmp_path: Path, model: Model, seed: str, carry_out: Run) -> 
     told_well(model.prompts)
     # What broke a policy is in the prompt that asks to mend it.
     mending = [prompt for prompt in model.prompts if BEGIN in prompt.split("# Others")[0]]
-    assert mending and all("## Report on the current policy" not in p or "feedback" in p for p in mending)
-    assert any(re.search(r"routing|policy\.lua|unexpected|limit|NaN|nan", prompt.split("```\n", 1)[1]) for prompt in mending)
+    reports = [prompt.split("# Others")[0].split("## Report on the current policy")[1] for prompt in mending]
+    assert reports and all(".lua:" in report for report in reports)
 
 
 def test_openevolve_with_patches(tmp_path: Path, model: Model, seed: str, carry_out: Run) -> None:
@@ -267,7 +267,7 @@ full = apply_full_patch("```lua\\n-- EVOLVE-BLOCK-START\\nlocal a = 2\\n-- EVOLV
 assert full[0] == text.replace("1", "2"), full
 assert "--" not in redact_immutable(text, no_state=True)
 patch = "<<<<<<< SEARCH\\nlocal a = 1\\n=======\\nlocal a = 3\\n>>>>>>> REPLACE\\n"
-assert apply_diff_patch(patch, text, language="lua")[0] == text.replace("1", "3")
+assert apply_diff_patch(patch, text, language="lua")[0] == text.replace("1", "3").rstrip()
 import shinka.core.sampler as sampler
 prompts = [*sampler.FULL_SYS_FORMATS, sampler.CROSS_SYS_FORMAT, sampler.DIFF_SYS_FORMAT]
 assert all("{language}" not in p and "range(" not in p for p in prompts)

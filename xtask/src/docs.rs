@@ -25,6 +25,10 @@ fn generated() -> Vec<(&'static str, String)> {
         ("policies/windtunnel.d.luau", stubs::luau()),
         ("policies/windtunnel.lua", stubs::emmy()),
         ("docs/reference/hooks.md", hooks::page()),
+        (
+            "docs/reference/score.schema.json",
+            windtunnel::score::report::schema(),
+        ),
     ]
 }
 

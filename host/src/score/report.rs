@@ -89,6 +89,13 @@ pub struct Problem {
     pub snippet: Option<String>,
 }
 
+/// The schema of a report, as JSON text.
+#[must_use]
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(Report).to_value();
+    format!("{schema:#}\n")
+}
+
 impl Problem {
     /// A problem of a file.
     #[must_use]

@@ -13,7 +13,8 @@ use crate::policy::{Hook, Reference};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 
 /// A part of a suite's scenarios.
 #[derive(
@@ -294,6 +295,7 @@ pub struct Suite {
     pub text: String,
     /// The folder with the traces of scenarios that replay one.
     pub traces: Option<PathBuf>,
+    digest: OnceLock<String>,
 }
 
 /// Where a suite comes from.
@@ -382,6 +384,7 @@ impl Suite {
             origin,
             text,
             traces: traces.map(Path::to_owned),
+            digest: OnceLock::new(),
         };
         suite.check().map_err(|e| InputError::in_file(&name, e))?;
         Ok(suite)
@@ -481,9 +484,14 @@ impl Suite {
         format!("{}@{}", self.file.name, self.file.version)
     }
 
-    /// A fingerprint of everything that its scores depend on: its text and those of the workloads it names.
+    /// A fingerprint of everything that its scores depend on: its text, and those of the workloads, traces and scripts it names. Found out
+    /// once; files that change later are not noticed.
     #[must_use]
     pub fn digest(&self) -> String {
+        self.digest.get_or_init(|| self.fingerprint()).clone()
+    }
+
+    fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.text.as_bytes());
         for split in Split::ALL {
@@ -494,33 +502,54 @@ impl Suite {
                 {
                     hasher.update(text.as_bytes());
                 }
+                if let (Some(trace), Some(folder)) = (&scenario.trace, &self.traces)
+                    && let Ok(file) = std::fs::File::open(folder.join(&trace.file))
+                {
+                    // One that cannot be read is told when it is flown.
+                    let _ = hasher.update_reader(file);
+                }
+            }
+        }
+        for path in self.named() {
+            if let Ok(bytes) = std::fs::read(path) {
+                hasher.update(&bytes);
             }
         }
         hasher.finalize().to_hex()[..16].to_owned()
     }
 
+    /// Policies in files of their own.
+    fn named(&self) -> Vec<PathBuf> {
+        let Origin::File(file) = &self.origin else {
+            return Vec::new();
+        };
+        let folder = crate::input::folder_of(file);
+        let bundles = self.file.references.values().chain([&self.file.policies]);
+        let named = bundles.flat_map(|bundle| bundle.named().map(|(_, name)| name));
+        let files = named.filter_map(|name| match Reference::parse(name).from_folder(folder) {
+            Reference::Script(path) | Reference::Plugin(path, _) => Some(path),
+            Reference::Name(_) => None,
+        });
+        files.collect()
+    }
+
     /// Files and folders that whoever flies it has to read.
     #[must_use]
     pub fn readable(&self) -> Vec<PathBuf> {
-        let own = match &self.origin {
-            Origin::Shipped(_) => None,
-            Origin::File(path) => Some(crate::input::folder_of(path).to_owned()),
-        };
-        let mut all: Vec<PathBuf> = own.into_iter().chain(self.traces.clone()).collect();
+        let mut all: Vec<PathBuf> = self.traces.iter().cloned().collect();
         if let Origin::File(file) = &self.origin {
             let folder = crate::input::folder_of(file);
             let scenarios = Split::ALL.into_iter().flat_map(|split| self.keys(split));
             let workloads = scenarios.filter_map(|s| s.workload.as_ref());
             all.extend(workloads.map(|path| folder.join(path)));
-            let bundles = self.file.references.values();
-            for bundle in bundles.chain([&self.file.policies]) {
-                let named = bundle.named().map(|(_, name)| Reference::parse(name));
-                all.extend(named.filter_map(|r| match r.from_folder(folder) {
-                    Reference::Script(path) | Reference::Plugin(path, _) => Some(path),
-                    Reference::Name(_) => None,
-                }));
-            }
+            all.extend(self.named());
+            // What lies in its folder is there already.
+            let above = |path: &PathBuf| path.components().any(|c| c == Component::ParentDir);
+            all.retain(|path| above(path) || !path.starts_with(folder));
+            all.push(folder.to_owned());
         }
+        all.sort();
+        all.dedup();
         all
     }
 

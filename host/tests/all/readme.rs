@@ -153,6 +153,7 @@ fn run(line: &str, folder: &Path) -> Option<Output> {
         .current_dir(folder)
         .env("PATH", std::env::join_paths(path).expect("a path"))
         .env_remove("WINDTUNNEL_LOG")
+        .env("WINDTUNNEL_CACHE_DIR", folder.join("cache"))
         .output()
         .expect("a shell");
     Some(output)
@@ -335,6 +336,23 @@ fn lists<'a>(document: &str, names: impl IntoIterator<Item = &'a str>) {
     }
 }
 
+/// Names of properties, and words that stand for variants, anywhere in a schema.
+fn properties(schema: &serde_json::Value, found: &mut Vec<String>) {
+    match schema {
+        serde_json::Value::Object(object) => {
+            if let Some(properties) = object.get("properties").and_then(|p| p.as_object()) {
+                found.extend(properties.keys().cloned());
+            }
+            if let Some(word) = object.get("const").and_then(|w| w.as_str()) {
+                found.push(word.to_owned());
+            }
+            object.values().for_each(|v| properties(v, found));
+        }
+        serde_json::Value::Array(all) => all.iter().for_each(|v| properties(v, found)),
+        _ => {}
+    }
+}
+
 #[test]
 fn the_references_are_complete() {
     let policies = [
@@ -349,6 +367,13 @@ fn the_references_are_complete() {
     lists("reference/results.md", rows::COLUMNS);
     let columns = sweep::columns(&[]);
     lists("reference/results.md", columns.iter().map(String::as_str));
+
+    let schema = windtunnel::score::report::schema();
+    let schema: serde_json::Value = serde_json::from_str(&schema).expect("a schema");
+    let mut words = Vec::new();
+    properties(&schema, &mut words);
+    assert!(words.len() > 60, "{words:?}");
+    lists("reference/score.md", words.iter().map(String::as_str));
 
     let switches = format!("{:?}", EngineRules::BLIS);
     let switches: Vec<&str> = switches

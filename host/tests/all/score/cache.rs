@@ -1,6 +1,6 @@
 //! What is kept between scorings, and what is not.
 
-use super::{Scoring, innocent, score_of, timeless, zoo};
+use super::lab::{Scoring, innocent, score_of, timeless, zoo};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ impl Scoring {
 #[test]
 fn mutants_in_comments_and_spacing_hit_the_cache_and_others_do_not() {
     let scoring = Scoring::new();
-    let text = "return {\n  route = function(req, insts)\n    return 1 + req.serial % #insts -- round\n  end,\n}\n";
+    let text = "return {\n  route = function(req, insts)\n    return 1 + req.serial % #insts -- one by one\n  end,\n}\n";
     let fresh = scoring.of_text(text);
     assert_eq!(fresh["ok"], true);
     let [file] = &scoring.kept("reports")[..] else {
@@ -39,8 +39,8 @@ fn mutants_in_comments_and_spacing_hit_the_cache_and_others_do_not() {
     assert!(known(text));
     for mutant in [
         text.replace("    ", "\t"),
-        text.replace('\n', " ").replace("-- round", ""),
-        text.replace("-- round", "--[[ and\nround ]]"),
+        text.replace('\n', " ").replace("-- one by one", ""),
+        text.replace("-- one by one", "--[[ one\nby one ]]"),
         format!("--!strict\n\n\n{text}"),
         text.replace('\n', "\r\n"),
     ] {
@@ -49,7 +49,7 @@ fn mutants_in_comments_and_spacing_hit_the_cache_and_others_do_not() {
     for other in [
         text.replace("1 +", "2 -"),
         // A comment can make a difference: it mentions a field, which is then kept up to date.
-        text.replace("round", "queue_depth"),
+        text.replace("one by one", "queue_depth"),
         format!("--@param weight = 1, 0..2  A weight.\n{text}"),
         text.replace(
             "return 1 + req.serial % #insts",
@@ -143,24 +143,35 @@ fn reports_on_failures_are_not_kept_and_those_on_losers_are() {
 /// Several scorers with one cache folder, all at once, find what one alone does.
 #[test]
 fn scorers_that_share_a_cache_do_not_disturb_each_other() {
-    let scoring = Scoring::new();
     let all = [innocent(), zoo("unordered"), zoo("second-run"), innocent()];
     let expected: Vec<f64> = all
         .iter()
         .map(|path| score_of(&Scoring::new().report(path, "")))
         .collect();
+    let shared = tempfile::tempdir().expect("a folder");
     for _ in 0..3 {
         std::thread::scope(|scope| {
             let running: Vec<_> = all
                 .iter()
-                .map(|path| scope.spawn(|| score_of(&scoring.report(path, ""))))
+                .map(|path| {
+                    let cache = shared.path();
+                    scope.spawn(move || {
+                        let scoring = Scoring::new();
+                        let flags = format!("--json {}", path.display());
+                        let suite = scoring.suite();
+                        let mut command =
+                            scoring.command(&format!("score --suite {suite} {flags}"));
+                        command.env("WINDTUNNEL_CACHE_DIR", cache);
+                        score_of(&scoring.finish(command).report())
+                    })
+                })
                 .collect();
             let found: Vec<f64> = running.into_iter().map(|r| r.join().unwrap()).collect();
             assert_eq!(found, expected);
         });
-        std::fs::remove_dir_all(scoring.cache.path().join("references")).unwrap();
+        std::fs::remove_dir_all(shared.path().join("references")).unwrap();
     }
-    let rest: Vec<String> = std::fs::read_dir(scoring.cache.path())
+    let rest: Vec<String> = std::fs::read_dir(shared.path())
         .unwrap()
         .map(|f| f.unwrap().file_name().into_string().unwrap())
         .collect();

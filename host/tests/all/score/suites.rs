@@ -1,6 +1,6 @@
 //! Wrong suites and wrong input: told where, exit code 2.
 
-use super::{Scoring, data, score_of};
+use super::lab::{Scoring, data, score_of};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -115,7 +115,7 @@ fn wrong_suites_are_told_with_their_place() {
         assert!(said.contains(message), "{to}\n{said}");
         assert_eq!(said.trim_end().lines().count(), 1, "{to}\n{said}");
     }
-    let folder = changed("aggregate_rate", "aggregate_rate");
+    let folder = changed("name: tiny", "name: tiny");
     let path = folder.path().join("chat.yaml");
     let chat = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, chat.replacen("rate_fraction", "rate_fracton", 1)).unwrap();
@@ -176,7 +176,7 @@ fn a_suite_may_lie_anywhere_and_name_files_elsewhere() {
 }
 
 /// Candidates on standard input.
-fn lines(scoring: &Scoring, input: &str) -> super::Scored {
+fn lines(scoring: &Scoring, input: &str) -> super::lab::Scored {
     let mut command = scoring.command(&format!("score --suite {} -", scoring.suite()));
     let file = scoring.cache.path().join("input");
     std::fs::write(&file, input).unwrap();

@@ -1,6 +1,6 @@
 //! Machine code that means harm, and the ends of the processes that it runs in.
 
-use super::{Scoring, data, innocent, score_of, timeless};
+use super::lab::{Scoring, data, innocent, score_of, timeless};
 use crate::native::built;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -100,7 +100,7 @@ fn what_machine_code_prints_is_not_among_the_answers() {
     assert_eq!(reports[0]["ok"], true, "{}", reports[0]);
     assert_eq!(score_of(&reports[0]), score_of(&reports[1]));
     assert_eq!(reports[0]["key"]["runs"], reports[1]["key"]["runs"]);
-    let first = scoring.report(&super::zoo("first-instance"), "--stage full");
+    let first = scoring.report(&super::lab::zoo("first-instance"), "--stage full");
     assert_eq!(
         first["key"]["runs"], reports[0]["key"]["runs"],
         "it decides as its twin"

@@ -67,11 +67,15 @@ static void eat_stack(volatile char *below) {
     here[1] = 1;
 }
 
+static void raise_fault(volatile int *nowhere) {
+    *nowhere = 1;
+}
+
 static void misbehave(char *found, size_t room) {
     (void)found;
     (void)room;
 #if MISCHIEF == SEGFAULT
-    *(volatile int *)8 = 1;
+    raise_fault(NULL);
 #elif MISCHIEF == ABORT
     abort();
 #elif MISCHIEF == HANG
@@ -183,6 +187,7 @@ static void misbehave(char *found, size_t room) {
     (void)to_all;
     (void)nothing_to_do;
     (void)eat_stack;
+    (void)raise_fault;
 }
 
 #ifdef AT_LOAD
