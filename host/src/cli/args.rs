@@ -3,6 +3,7 @@
 use super::compare::CompareArgs;
 use super::evolve::EvolveCommand;
 use super::explain::ExplainArgs;
+use super::leaderboard::LeaderboardCommand;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
 use super::score::{ScoreArgs, WorkerArgs};
@@ -88,6 +89,15 @@ pub enum Command {
     /// Search the parameters that a policy declares
     #[command(after_help = TUNE_EXAMPLES)]
     Tune(TuneArgs),
+    /// Keep candidates with their scores, and make those again
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  windtunnel leaderboard add my-router.lua --suite routing-prefix --author me
+  windtunnel leaderboard verify --suite routing-prefix
+  windtunnel leaderboard render --suite routing-prefix --html board.html"
+    )]
+    Leaderboard(LeaderboardCommand),
     /// List and show the suites that policies are scored on
     #[command(
         subcommand,

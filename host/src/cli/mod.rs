@@ -6,6 +6,7 @@ mod compare;
 mod effects;
 mod evolve;
 mod explain;
+mod leaderboard;
 mod models;
 mod oldest;
 mod output;
@@ -101,6 +102,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Score(args) => score::score(args),
         Command::Explain(args) => explain::explain(args),
         Command::Compare(args) => compare::compare(args),
+        Command::Leaderboard(command) => leaderboard::leaderboard(command),
         Command::Tune(args) => tune::tune(args),
         Command::ScoreServer(args) => score_server::serve(args),
         Command::Suite(command) => suite::suite(command),

@@ -80,13 +80,13 @@ fn decision(number: usize, logged: &Logged) -> String {
     }
     let tried = logged.fork.is_some();
     if tried {
-        columns.extend(["TTFT if sent there", "Request-time"]);
+        columns.extend(["TTFT there", "Request-time"]);
     }
     let mut table = styled(&columns);
     for seen in &logged.instances {
         let mark = if seen.id == logged.chosen { " <-" } else { "" };
         let mut row = vec![
-            format!("instance_{}{mark}", seen.id),
+            format!("{}{mark}", seen.id),
             seen.waiting.to_string(),
             seen.running.to_string(),
             seen.in_flight.to_string(),

@@ -6,6 +6,7 @@ pub mod explain;
 pub mod generator;
 pub mod go;
 pub mod json;
+pub mod leaderboard;
 pub mod rows;
 pub mod saturation;
 pub mod score;

@@ -103,6 +103,7 @@ pub struct Comparison {
 /// The runs of one policy.
 struct Flown {
     flights: Vec<Flight>,
+    /// As far as they may be told: up to the first flight it has seen nothing of the split.
     problems: Vec<Problem>,
 }
 
@@ -143,7 +144,7 @@ pub fn compare(
                     of,
                 });
             })?;
-            flown.problems = runs.problems;
+            flown.problems = guarded(&runs.problems, contest.split);
             flown.flights.extend(runs.flights.into_iter().flatten());
         }
         flyings.extend(new);
@@ -195,7 +196,7 @@ fn standing(
         total: None,
         objectives: BTreeMap::new(),
         scenarios: Vec::new(),
-        errors: guarded(&ours.problems, ask.split),
+        errors: ours.problems.clone(),
     };
     if !standing.ok || !baseline.problems.is_empty() {
         return standing;

@@ -15,6 +15,7 @@ pub mod feedback;
 pub mod fleet;
 pub mod flight;
 mod fork;
+pub mod leaderboard;
 mod library;
 pub mod objective;
 pub mod plan;

@@ -68,6 +68,11 @@ fn help_has_examples_and_fits_a_hundred_columns() {
         "score",
         "compare",
         "tune",
+        "leaderboard",
+        "leaderboard add",
+        "leaderboard verify",
+        "leaderboard renew",
+        "leaderboard render",
         "completions",
     ] {
         for flag in ["--help", "-h"] {

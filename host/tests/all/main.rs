@@ -12,6 +12,7 @@ mod help;
 mod hooks;
 mod hostile;
 mod lab;
+mod leaderboard;
 mod models;
 mod native;
 mod oracle;

@@ -31,7 +31,8 @@ result = optimize_anything(
             max_metric_calls=given.calls,
             seed=0,
             frontier_type="instance",
-            cache_evaluation=True,
+            # GEPA's cache takes the n-th scenario of train for the n-th of val. The scorer has one of its own.
+            cache_evaluation=False,
             raise_on_exception=False,
         ),
         reflection=ReflectionConfig(

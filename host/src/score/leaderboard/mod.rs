@@ -1,0 +1,341 @@
+//! Leaderboards: folders of candidates with their reports on all splits, which anybody can make again to the bit.
+
+mod entry;
+
+pub use entry::{Entry, Form, Look, Origin};
+
+use super::ask::{Ask, Trouble, Until};
+use super::candidate::Candidate;
+use super::report::{Report, Stage};
+use super::scorer::Scorer;
+use super::suite::{Split, Suite};
+use crate::input::InputError;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A leaderboard.
+pub struct Board {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The suite that its entries are scored on.
+    pub suite: Arc<Suite>,
+}
+
+/// What came of making an entry's results again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// The entry.
+    pub name: String,
+    /// They are the same.
+    pub same: bool,
+    /// What else there is to say.
+    pub notes: Vec<String>,
+}
+
+/// A line of a leaderboard.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// The entry.
+    pub name: String,
+    /// Its candidate is a reference policy of the suite.
+    pub reference: bool,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Scores by split, with the halves of their 95 % intervals.
+    pub scores: BTreeMap<Split, (f64, Option<f64>)>,
+    /// Train - holdout, with half its interval.
+    pub gap: Option<(f64, Option<f64>)>,
+    /// The gap is more than chance: it knows its training scenarios too well, or the holdout is unlike them.
+    pub overfit: bool,
+    /// Scores of the train scenarios, in the suite's order.
+    pub scenarios: Vec<(String, f64)>,
+    /// Times that it was scored on the holdout.
+    pub holdout_runs: usize,
+    /// It was scored on another version of the suite, so its scores do not compare.
+    pub stale: bool,
+}
+
+impl Board {
+    /// The names of the entries, sorted.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn names(&self) -> Result<Vec<String>, InputError> {
+        let unreadable = |e: std::io::Error| {
+            InputError::in_file(
+                self.folder.display(),
+                format!("no leaderboard: {}", crate::input::plain(&e)),
+            )
+        };
+        let mut names = Vec::new();
+        for file in std::fs::read_dir(&self.folder).map_err(unreadable)? {
+            let file = file.map_err(unreadable)?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            if file.path().is_dir() && !name.starts_with('.') {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// The entries called so, or all.
+    ///
+    /// # Errors
+    /// When there is none of a name, or one cannot be read.
+    pub fn entries(&self, wanted: &[String]) -> Result<Vec<Entry>, InputError> {
+        let names = self.names()?;
+        for name in wanted {
+            if !names.contains(name) {
+                let valid: Vec<&str> = names.iter().map(String::as_str).collect();
+                return Err(InputError::in_file(
+                    self.folder.display(),
+                    crate::input::unknown("entry", name, &valid),
+                ));
+            }
+        }
+        let asked = names
+            .iter()
+            .filter(|n| wanted.is_empty() || wanted.contains(n));
+        asked.map(|n| Entry::read(&self.folder.join(n))).collect()
+    }
+
+    /// The splits that the suite has.
+    fn splits(&self) -> Vec<Split> {
+        let has = |split: &Split| self.suite.scenarios(*split).next().is_some();
+        Split::ALL.into_iter().filter(has).collect()
+    }
+
+    /// Scores candidates on all splits. `done` hears of (done, all) reports.
+    fn reports(
+        &self,
+        scorer: &Scorer,
+        candidates: &[&Candidate],
+        splits: &[Split],
+        done: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Vec<BTreeMap<Split, Report>>, Trouble> {
+        let ask = |candidate: &Candidate, split: Split| Ask {
+            split,
+            until: Until::Full,
+            ..Ask::new(candidate.clone(), Arc::clone(&self.suite))
+        };
+        let asks: Vec<Ask> = candidates
+            .iter()
+            .flat_map(|c| splits.iter().map(move |s| ask(c, *s)))
+            .collect();
+        let (mut made, all) = (0, asks.len() as u64);
+        let mut reports = scorer
+            .score_batch(&asks, &mut |_, _| {
+                made += 1;
+                done(made, all);
+            })?
+            .into_iter();
+        let of_one = |_: &&Candidate| {
+            let by_split = splits.iter().zip(reports.by_ref());
+            by_split
+                .map(|(split, report)| {
+                    // The clock of the machine is no result.
+                    let report = Report {
+                        wall_ms: 0,
+                        ..report
+                    };
+                    (*split, report)
+                })
+                .collect()
+        };
+        Ok(candidates.iter().map(of_one).collect())
+    }
+
+    /// Scores entries on all splits and writes them. One that does not work is refused, and nothing is written then.
+    ///
+    /// # Errors
+    /// When an entry does not work, or cannot be written.
+    pub fn add(
+        &self,
+        scorer: &Scorer,
+        mut entries: Vec<Entry>,
+        done: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Vec<Entry>, Trouble> {
+        for entry in &entries {
+            entry.check()?;
+        }
+        let candidates: Vec<&Candidate> = entries.iter().map(|e| &e.candidate).collect();
+        let reports = self.reports(scorer, &candidates, &self.splits(), done)?;
+        for (entry, reports) in entries.iter_mut().zip(reports) {
+            for (split, report) in &reports {
+                if !report.ok || report.stage != Stage::Full {
+                    let why = report.errors.first().map_or("", |e| e.message.as_str());
+                    let message = format!("does not work on {split}: {why}");
+                    return Err(InputError::in_file(&entry.name, message).into());
+                }
+            }
+            if let Some(report) = reports.get(&Split::Holdout) {
+                entry.looks.push(Look {
+                    suite: report.key.suite.clone(),
+                    engine: report.key.engine.clone(),
+                });
+            }
+            entry.reports = reports;
+        }
+        for entry in &entries {
+            entry.write(&self.folder)?;
+        }
+        Ok(entries)
+    }
+
+    /// Makes the results of entries again and compares them with what is written; only those of `split`, if one is given.
+    ///
+    /// # Errors
+    /// Only trouble that no entry is to blame for.
+    pub fn verify(
+        &self,
+        scorer: &Scorer,
+        entries: &[Entry],
+        split: Option<Split>,
+        done: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Vec<Verdict>, Trouble> {
+        let candidates: Vec<&Candidate> = entries.iter().map(|e| &e.candidate).collect();
+        let splits = split.map_or_else(|| Split::ALL.to_vec(), |split| vec![split]);
+        let there: Vec<Split> = self.splits();
+        let flown: Vec<Split> = there.into_iter().filter(|s| splits.contains(s)).collect();
+        let reports = self.reports(scorer, &candidates, &flown, done)?;
+        let pairs = entries.iter().zip(&reports);
+        Ok(pairs
+            .map(|(entry, fresh)| verdict(entry, &splits, fresh))
+            .collect())
+    }
+
+    /// The lines of the leaderboard, the best of `by` first.
+    ///
+    /// # Errors
+    /// When an entry cannot be read.
+    pub fn rows(&self, by: Split) -> Result<Vec<Row>, InputError> {
+        let digest = self.suite.digest();
+        let entries = self.entries(&[])?;
+        let mut rows: Vec<Row> = entries.iter().map(|e| row(e, &digest)).collect();
+        let score = |r: &Row| r.scores.get(&by).map_or(f64::NEG_INFINITY, |s| s.0);
+        rows.sort_by(|a, b| score(b).total_cmp(&score(a)));
+        Ok(rows)
+    }
+}
+
+/// The name of an entry for a candidate: that of its file or folder, without what no file name should have.
+#[must_use]
+pub fn entry_name(candidate: &str) -> String {
+    let path = Path::new(candidate);
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let fine = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    stem.chars().map(fine).collect()
+}
+
+fn verdict(entry: &Entry, splits: &[Split], fresh: &BTreeMap<Split, Report>) -> Verdict {
+    let mut notes = Vec::new();
+    let mut same = true;
+    let mut other_engine = None;
+    for split in splits {
+        let (was, is) = match (entry.reports.get(split), fresh.get(split)) {
+            (Some(was), Some(is)) => (was, is),
+            (None, None) => continue,
+            (Some(_), None) => {
+                same = false;
+                notes.push(format!("{split}: the suite has no such scenarios here"));
+                continue;
+            }
+            (None, Some(_)) => {
+                same = false;
+                notes.push(format!("{split}: the entry has no report"));
+                continue;
+            }
+        };
+        if was.key.suite != is.key.suite {
+            same = false;
+            notes.push(format!(
+                "made with another version of the suite ({} {}, this is {} {}): its scores do not compare",
+                was.suite, was.key.suite, is.suite, is.key.suite
+            ));
+            break;
+        }
+        if was.key.candidate != is.key.candidate {
+            same = false;
+            notes.push(format!("{split}: the report is of another candidate"));
+            continue;
+        }
+        let engine_changed = was.key.engine != is.key.engine;
+        if engine_changed {
+            other_engine = Some(was.key.engine.clone());
+        }
+        let facts = |r: &Report| {
+            let scenarios: Vec<(String, u64)> = r
+                .scenarios
+                .iter()
+                .map(|s| (s.id.clone(), s.score.to_bits()))
+                .collect();
+            let ci = r.score_ci95.map(|ci| ci.map(f64::to_bits));
+            (r.ok, r.score.to_bits(), ci, r.key.runs.clone(), scenarios)
+        };
+        if facts(was) != facts(is) {
+            same = false;
+            let what = if was.score == is.score {
+                format!("runs {} are now {}", was.key.runs, is.key.runs)
+            } else {
+                format!("score {:+.4} is now {:+.4}", was.score, is.score)
+            };
+            notes.push(if engine_changed {
+                format!("{split}: {what}; the engine has changed since (it was {})", was.key.engine)
+            } else {
+                format!("{split}: {what}, with the same engine: the report is not what this candidate gives")
+            });
+        }
+    }
+    if let (true, Some(engine)) = (same, other_engine) {
+        notes.push(format!(
+            "made by another engine ({engine}), with the same results"
+        ));
+    }
+    Verdict {
+        name: entry.name.clone(),
+        same,
+        notes,
+    }
+}
+
+fn row(entry: &Entry, suite: &str) -> Row {
+    let score = |r: &Report| (r.score, r.score_ci95.map(|[low, high]| (high - low) / 2.0));
+    let scores: BTreeMap<Split, (f64, Option<f64>)> = entry
+        .reports
+        .iter()
+        .map(|(split, report)| (*split, score(report)))
+        .collect();
+    let gap = scores.get(&Split::Train).zip(scores.get(&Split::Holdout));
+    // Independent seeds: variances add up.
+    let gap = gap.map(|((train, a), (holdout, b))| {
+        let half = a.zip(*b).map(|(a, b)| (a * a + b * b).sqrt());
+        (train - holdout, half)
+    });
+    let train = entry.reports.get(&Split::Train);
+    let scenarios = train.map(|r| {
+        r.scenarios
+            .iter()
+            .map(|s| (s.id.clone(), s.score))
+            .collect()
+    });
+    Row {
+        name: entry.name.clone(),
+        reference: matches!(entry.candidate.body, super::candidate::Body::Reference(_)),
+        origin: entry.origin.clone(),
+        overfit: gap.is_some_and(|(gap, half)| half.is_some_and(|half| gap > half)),
+        gap,
+        scenarios: scenarios.unwrap_or_default(),
+        holdout_runs: entry.looks.len(),
+        stale: entry.reports.values().any(|r| r.key.suite != suite),
+        scores,
+    }
+}
