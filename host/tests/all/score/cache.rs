@@ -174,5 +174,9 @@ fn scorers_that_share_a_cache_do_not_disturb_each_other() {
         });
     }
     let count = |part| std::fs::read_dir(shared.path().join(part)).unwrap().count();
-    assert_eq!((count("references"), count("reports")), (1, 3), "nothing half-written");
+    assert_eq!(
+        (count("references"), count("reports")),
+        (1, 3),
+        "nothing half-written"
+    );
 }

@@ -29,8 +29,10 @@ type Answer = (u16, Value);
 impl Server {
     fn start(flags: &str) -> Self {
         let scoring = Scoring::new();
-        let mut command =
-            scoring.command(&format!("score-server --suite {} --until-stdin-closes {flags}", scoring.suite()));
+        let mut command = scoring.command(&format!(
+            "score-server --suite {} --until-stdin-closes {flags}",
+            scoring.suite()
+        ));
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
