@@ -1,7 +1,7 @@
 """Scores every policy of a folder on a Ray cluster, the best first.
 
-    python examples/ray_score.py policies/routing --suite routing-mixed
-    python examples/ray_score.py policies/routing --address ray://head:10001
+python examples/ray_score.py policies/routing --suite routing-mixed
+python examples/ray_score.py policies/routing --address ray://head:10001
 """
 
 import argparse

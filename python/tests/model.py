@@ -27,7 +27,22 @@ IN_CALL = {
     "memory": "local all = {} for i = 1, 1e9 do all[i] = string.rep('x', 1000) .. i end",
     "nan": "do return 0 / 0 end",
 }
-KINDS = ("good", "syntax", "good", "loop in a call", "good", "nan", "good", "memory", "good", "loop at load", "good", "loop", "good", "no match")
+KINDS = (
+    "good",
+    "syntax",
+    "good",
+    "loop in a call",
+    "good",
+    "nan",
+    "good",
+    "memory",
+    "good",
+    "loop at load",
+    "good",
+    "loop",
+    "good",
+    "no match",
+)
 
 PARAM = re.compile(r"^(--@param \w+ = )([0-9.e-]+)(, [0-9.e-]+\.\.[0-9.e-]+.*)$", re.MULTILINE)
 BROKEN = re.compile(rf"^{BEGIN}\n.*?^{END}\n", re.MULTILINE | re.DOTALL)
@@ -84,7 +99,10 @@ def answer(prompt: str, n: int) -> tuple[str, str]:
         after = broken(after, kind)
     block = f"```lua\n{after}```"
     if "<CODE>" in prompt:
-        return f"<NAME>\nchange_{n}\n</NAME>\n\n<DESCRIPTION>\nOther numbers.\n</DESCRIPTION>\n\n<CODE>\n{block}\n</CODE>\n", kind
+        return (
+            f"<NAME>\nchange_{n}\n</NAME>\n\n<DESCRIPTION>\nOther numbers.\n</DESCRIPTION>\n\n<CODE>\n{block}\n</CODE>\n",
+            kind,
+        )
     return f"The report says little, so a number changes.\n\n{block}\n", kind
 
 
@@ -99,7 +117,10 @@ def _patch(before: str, prompt: str, n: int, kind: str) -> tuple[str, str]:
         new += f"\n{BEGIN}\n{AT_LOAD[kind]}\n{END}"
     patch = f"<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n"
     if "<DIFF>" in prompt:
-        return f"<NAME>\nchange_{n}\n</NAME>\n\n<DESCRIPTION>\nOther numbers.\n</DESCRIPTION>\n\n<DIFF>\n{patch}\n</DIFF>\n", kind
+        return (
+            f"<NAME>\nchange_{n}\n</NAME>\n\n<DESCRIPTION>\nOther numbers.\n</DESCRIPTION>\n\n<DIFF>\n{patch}\n</DIFF>\n",
+            kind,
+        )
     return f"A number changes.\n\n{patch}", kind
 
 
@@ -132,7 +153,9 @@ class Model:
                         "object": "chat.completion",
                         "created": 0,
                         "model": body["model"],
-                        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+                        "choices": [
+                            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+                        ],
                         "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
                     }
                 )

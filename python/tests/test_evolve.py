@@ -56,7 +56,9 @@ def test_openevolve(tmp_path: Path, model: Model, seed: str, carry_out: Run) -> 
     output = folder / "openevolve_output"
     best = (output / "best" / "best_program.lua").read_text()
     assert not is_broken(best) and better_than(best, seed)
-    programs = [json.loads(file.read_text()) for file in (output / "checkpoints" / "checkpoint_30" / "programs").glob("*.json")]
+    programs = [
+        json.loads(file.read_text()) for file in (output / "checkpoints" / "checkpoint_30" / "programs").glob("*.json")
+    ]
     assert len(programs) > 20 and len(model.prompts) >= 30
     failed = [program for program in programs if is_broken(program["code"])]
     assert len(failed) >= 5
@@ -78,7 +80,15 @@ def test_openevolve_with_patches(tmp_path: Path, model: Model, seed: str, carry_
     init("openevolve", folder)
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("diff_based_evolution: false", "diff_based_evolution: true"))
-    command = [script("openevolve-run"), "initial_policy.lua", "evaluator.py", "--config", "config.yaml", "--iterations", "10"]
+    command = [
+        script("openevolve-run"),
+        "initial_policy.lua",
+        "evaluator.py",
+        "--config",
+        "config.yaml",
+        "--iterations",
+        "10",
+    ]
     command += ["--api-base", model.environment["OPENAI_API_BASE"], "--primary-model", "test"]
     carry_out(command, folder, model.environment)
     told_well(model.prompts)
@@ -106,7 +116,9 @@ def test_gepa(tmp_path: Path, model: Model, seed: str, carry_out: Run, entrance:
     told_well(model.prompts)
     for prompt in model.prompts:
         for scenario in ("shared", "shared-busy", "plain"):
-            assert len(re.findall(rf"^#+ [Ss]cenario\n{scenario}\b(?!-)", prompt, re.MULTILINE)) == 1, "a scenario is shown twice"
+            assert len(re.findall(rf"^#+ [Ss]cenario\n{scenario}\b(?!-)", prompt, re.MULTILINE)) == 1, (
+                "a scenario is shown twice"
+            )
 
 
 def test_shinka(tmp_path: Path, model: Model, seed: str, carry_out: Run) -> None:
@@ -117,7 +129,11 @@ def test_shinka(tmp_path: Path, model: Model, seed: str, carry_out: Run) -> None
 
     results = folder / "results"
     best = (results / "best" / "main.lua").read_text()
-    assert not is_broken(best) and best.startswith("-- EVOLVE-BLOCK-START\n") and best.rstrip().endswith("\n-- EVOLVE-BLOCK-END")
+    assert (
+        not is_broken(best)
+        and best.startswith("-- EVOLVE-BLOCK-START\n")
+        and best.rstrip().endswith("\n-- EVOLVE-BLOCK-END")
+    )
     assert better_than(best, seed)
     evaluated = sorted(results.glob("gen_*/results/metrics.json"))
     assert len(evaluated) == 8
@@ -145,13 +161,17 @@ def test_skydiscover(tmp_path: Path, seed: str) -> None:
     (tmp_path / "bad.lua").write_text(broken(seed, "syntax"))
     said = []
     for policy in (folder / "initial_program.lua", tmp_path / "bad.lua"):
-        done = subprocess.run([sys.executable, "-c", call, str(policy)], cwd=folder, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-c", call, str(policy)], cwd=folder, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0, done.stderr
         said.append(json.loads(done.stdout))
     good, bad = said
     assert set(good) == {"combined_score", "worst_scenario", "artifacts"}
     assert good["combined_score"] == windtunnel.score(seed, SUITE).score
-    assert bad["combined_score"] == bad["worst_scenario"] == -100 and "policy" in json.dumps(bad["artifacts"]) + "policy"
+    assert (
+        bad["combined_score"] == bad["worst_scenario"] == -100 and "policy" in json.dumps(bad["artifacts"]) + "policy"
+    )
 
     shipped = tmp_path / "shipped"
     command = [sys.executable, "-m", "windtunnel", "evolve", "init", "skydiscover", str(shipped)]
@@ -162,10 +182,15 @@ def test_skydiscover(tmp_path: Path, seed: str) -> None:
     evaluate.write_text(evaluate.read_text().replace('"routing-mixed"', json.dumps(SUITE)))
     path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for arguments in (["train", policy := str(folder / "initial_program.lua")], [policy, "test"]):
-        done = subprocess.run([evaluate, *arguments], env=os.environ | path, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [evaluate, *arguments], env=os.environ | path, capture_output=True, text=True, timeout=120
+        )
         answer = json.loads(done.stdout)
         split = "val" if "test" in arguments else "train"
-        assert answer["status"] == "success" and answer["combined_score"] == windtunnel.score(seed, SUITE, split=split).score
+        assert (
+            answer["status"] == "success"
+            and answer["combined_score"] == windtunnel.score(seed, SUITE, split=split).score
+        )
     # Its prompt goes through str.format.
     assert (shipped / "task.txt").read_text().format_map({}).count("{") > 0
 
@@ -182,7 +207,12 @@ def test_several_hooks_make_one_file(tmp_path: Path) -> None:
     prompt = (folder / "prompts" / "full_rewrite_user.txt").read_text()
     assert "routing = {{ route = function(req, insts, cluster) ... end, }}," in prompt
     one = tmp_path / "one"
-    subprocess.run([*command[:-3], str(one), "--suite", str(suite), "--hook", "scheduler"], check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [*command[:-3], str(one), "--suite", str(suite), "--hook", "scheduler"],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
     assert "routing" not in (one / "initial_policy.lua").read_text()
 
 
@@ -194,7 +224,10 @@ def test_several_hooks_make_one_file(tmp_path: Path) -> None:
         (["gepa", "full/file"], "full/file: cannot write: it is there already, and no folder"),
         (["gepa", "no/new"], "no/new: cannot write: there is no folder no"),
         (["gepa", "new", "--suite", "routing-mixd"], 'unknown suite "routing-mixd"; did you mean "routing-mixed"?'),
-        (["gepa", "new", "--hook", "scheduler"], "--hook scheduler: suite routing-mixed@1 does not open it; it opens routing"),
+        (
+            ["gepa", "new", "--hook", "scheduler"],
+            "--hook scheduler: suite routing-mixed@1 does not open it; it opens routing",
+        ),
         (["gepa", "new", "--hook", "router"], 'unknown hook "router"; did you mean'),
         (["gepa", "new", "--hook", "routing", "--hook", "routing"], "--hook routing is given twice"),
     ],
@@ -208,7 +241,9 @@ def test_init_refuses(tmp_path: Path, arguments: list[str], message: str) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
-def test_a_scorer_that_fails_gives_the_worst_score(suite: str, seed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_scorer_that_fails_gives_the_worst_score(
+    suite: str, seed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A framework that caught an exception would give 0: a good score."""
 
     def fails(*_: object, **__: object) -> None:
@@ -241,7 +276,12 @@ def test_gepas_evaluators_agree_and_keep_the_order(suite: str, seed: str) -> Non
     train, val = windtunnel.evolve.scenarios(suite), windtunnel.evolve.scenarios(suite, "val")
     assert [example["scenario"] for example in train] == ["shared", "shared-busy", "plain"]
     assert windtunnel.evolve.minibatch_size(train) == 3 and windtunnel.evolve.minibatch_size(val) == 2
-    pairs = [(seed, train[0]), ({"routing": seed}, val[1]), (broken(seed, "nan"), train[2]), ({"policy": seed}, train[2])]
+    pairs = [
+        (seed, train[0]),
+        ({"routing": seed}, val[1]),
+        (broken(seed, "nan"), train[2]),
+        ({"policy": seed}, train[2]),
+    ]
     batch = windtunnel.evolve.oa_batch_evaluator(suite)(pairs)
     single = windtunnel.evolve.oa_evaluator(suite)
     assert batch == [single(candidate, example) for candidate, example in pairs]

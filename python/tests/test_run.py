@@ -47,8 +47,12 @@ def test_requests_are_a_table(tmp_path: Path) -> None:
 
 def test_flags_of_all_kinds(tmp_path: Path) -> None:
     policy = tmp_path / "p.lua"
-    policy.write_text("--@param a = 1, 0..9  A number\nreturn { score = function(req, inst) return cfg.a * inst.index end }\n")
-    last = windtunnel.run(MODEL, **FLAGS, routing_policy=policy, policy_param={"routing.a": 2}, trusted=False, horizon=None)
+    policy.write_text(
+        "--@param a = 1, 0..9  A number\nreturn { score = function(req, inst) return cfg.a * inst.index end }\n"
+    )
+    last = windtunnel.run(
+        MODEL, **FLAGS, routing_policy=policy, policy_param={"routing.a": 2}, trusted=False, horizon=None
+    )
     assert [i["routed_requests"] for i in last["instances"]] == [0, 0, 0, 200]
     first = windtunnel.run(MODEL, **FLAGS, routing_policy=policy, policy_param=["a=0"], summary_only=True)
     assert [i["routed_requests"] for i in first["instances"]] == [200, 0, 0, 0]
@@ -60,7 +64,10 @@ def test_a_replay() -> None:
     results = windtunnel.replay(EXAMPLES / "azure.csv", model=MODEL, num_instances=2, routing_policy="least-loaded")
     assert results["completed_requests"] == len(results.requests) > 0
     closed = windtunnel.replay(
-        trace_header=EXAMPLES / "chat.yaml", trace_data=EXAMPLES / "chat.csv", session_mode="closed-loop", model="qwen3-14b"
+        trace_header=EXAMPLES / "chat.yaml",
+        trace_data=EXAMPLES / "chat.csv",
+        session_mode="closed-loop",
+        model="qwen3-14b",
     )
     assert closed["completed_requests"] > 0
 
@@ -111,7 +118,9 @@ def test_the_command_line_is_whole() -> None:
     wrong = command("run")
     assert wrong.returncode == 2 and "--model" in wrong.stderr
     script = Path(sys.executable).with_name("windtunnel")
-    assert subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60).stdout.startswith("windtunnel ")
+    assert subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60).stdout.startswith(
+        "windtunnel "
+    )
 
 
 def test_tables_are_even() -> None:

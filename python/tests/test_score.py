@@ -57,7 +57,13 @@ def test_a_report_is_what_the_command_prints(seed: str, suite: str, tmp_path: Pa
 def test_a_batch_gives_the_same_in_order(seed: str, suite: str) -> None:
     other = seed.replace("--@param queue = 0.2", "--@param queue = 0")
     assert other != seed
-    asks: list[object] = [seed, (other, "shared"), ("least-loaded", None), (seed, ["shared", "plain"]), {"routing": other}]
+    asks: list[object] = [
+        seed,
+        (other, "shared"),
+        ("least-loaded", None),
+        (seed, ["shared", "plain"]),
+        {"routing": other},
+    ]
     singles = [
         windtunnel.score(ask[0], suite, scenarios=[ask[1]] if isinstance(ask[1], str) else ask[1], cache=False)
         if isinstance(ask, tuple)

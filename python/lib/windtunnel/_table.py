@@ -57,8 +57,8 @@ class Table:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The rows."""
         columns = self.columns()
-        for values in zip(*columns.values()):
-            yield dict(zip(columns, values))
+        for values in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, values, strict=True))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Table) and self.columns() == other.columns()

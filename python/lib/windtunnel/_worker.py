@@ -5,15 +5,17 @@ import importlib.util
 import os
 import signal
 import sys
+from types import ModuleType
 
 
-def _native():
+def _native() -> ModuleType:
     folder = os.path.dirname(os.path.abspath(__file__))
     for ending in importlib.machinery.EXTENSION_SUFFIXES:
         path = os.path.join(folder, "_native" + ending)
         if os.path.exists(path):
             loader = importlib.machinery.ExtensionFileLoader("_native", path)
-            module = importlib.util.module_from_spec(importlib.util.spec_from_loader("_native", loader))
+            spec = importlib.machinery.ModuleSpec("_native", loader, origin=path)
+            module = importlib.util.module_from_spec(spec)
             loader.exec_module(module)
             return module
     raise ImportError("no compiled module beside " + __file__)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from windtunnel._score import Candidate, Report, opened_candidate, score_batch as _here
+from windtunnel._score import Candidate, Report, opened_candidate
+from windtunnel._score import score_batch as _here
 
 if TYPE_CHECKING:
     from windtunnel._native import Opened
@@ -36,7 +37,9 @@ def score_batch(
     import ray
 
     if "jobs" in options:
-        raise TypeError("jobs has no effect here: a task scores with one process, and Ray runs as many tasks as there are CPUs")
+        raise TypeError(
+            "jobs has no effect here: a task scores with one process, and Ray runs as many tasks as there are CPUs"
+        )
     if per_task is not None and per_task < 1:
         raise ValueError(f"per_task must be at least 1, found {per_task}")
     params = options.pop("params", None)

@@ -17,7 +17,11 @@ from windtunnel.evolve._gepa import (
 )
 from windtunnel.evolve._openevolve import openevolve_evaluate, openevolve_evaluator
 from windtunnel.evolve._shinka import register_lua_in_shinka, shinka_main
-from windtunnel.evolve._skydiscover import skydiscover_evaluate, skydiscover_evaluator, skydiscover_main
+from windtunnel.evolve._skydiscover import (
+    skydiscover_evaluate,
+    skydiscover_evaluator,
+    skydiscover_main,
+)
 
 __all__ = [
     "ChatModel",

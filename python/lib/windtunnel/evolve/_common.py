@@ -34,7 +34,16 @@ def not_scored(error: Exception) -> Report:
     """A report that says why there is none. The cause goes to stderr, too: it is not the candidate's fault."""
     traceback.print_exception(error, file=sys.stderr)
     message = f"The candidate was not scored, through no fault of its own: {error}"
-    return Report(ok=False, score=FAILED, feedback=message, worst=None, stopped=None, scenarios=[], objectives={}, errors=[{"kind": "evaluator", "message": str(error)}])
+    return Report(
+        ok=False,
+        score=FAILED,
+        feedback=message,
+        worst=None,
+        stopped=None,
+        scenarios=[],
+        objectives={},
+        errors=[{"kind": "evaluator", "message": str(error)}],
+    )
 
 
 def feedback(report: Report) -> str:
@@ -59,7 +68,7 @@ def worst(report: Report) -> float:
     """The score in the worst scenario; -100 for a candidate that was not taken through all."""
     if not report["ok"] or report["stopped"]:
         return FAILED
-    return report["worst"]["score"] if report["worst"] else report["score"]
+    return float(report["worst"]["score"] if report["worst"] else report["score"])
 
 
 def error_text(report: Report) -> str:

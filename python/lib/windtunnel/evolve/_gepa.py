@@ -57,7 +57,7 @@ class _Pairs:
                 made = windtunnel.score_batch(asks, self.suite, split=split, jobs=self.jobs, **self.options)
             except Exception as error:  # noqa: BLE001
                 made = [not_scored(error)] * len(members)
-            reports.update(zip(members, made))
+            reports.update(zip(members, made, strict=True))
         return [reports[k] for k in range(len(pairs))]
 
     def objective_scores(self, report: Report) -> dict[str, float]:
@@ -112,7 +112,9 @@ class GepaAdapter:
         batches = []
         for _, batch in items:
             own = [next(reports) for _ in batch]
-            trajectories = [{"example": dict(example), "report": report} for example, report in zip(batch, own)]
+            trajectories = [
+                {"example": dict(example), "report": report} for example, report in zip(batch, own, strict=True)
+            ]
             batches.append(
                 EvaluationBatch(
                     outputs=own,
@@ -129,7 +131,9 @@ class GepaAdapter:
         """What the model is told of each scenario."""
         records = [
             {
-                "Inputs": {key: trajectory["example"][key] for key in ("scenario", "family") if key in trajectory["example"]},
+                "Inputs": {
+                    key: trajectory["example"][key] for key in ("scenario", "family") if key in trajectory["example"]
+                },
                 "Generated Outputs": _figures(trajectory["report"]),
                 "Feedback": feedback(trajectory["report"]),
             }
@@ -163,7 +167,7 @@ def oa_batch_evaluator(
 
     def evaluate(pairs: list[tuple[Candidate, Example | None]]) -> list[tuple[float, dict[str, Any]]]:
         told = []
-        for (_, example), report in zip(pairs, all_pairs.score(pairs)):
+        for (_, example), report in zip(pairs, all_pairs.score(pairs), strict=True):
             info: dict[str, Any] = {}
             if example:
                 info["Scenario"] = f"{example['scenario']} ({example.get('family', '')})"

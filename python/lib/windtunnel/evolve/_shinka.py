@@ -52,7 +52,9 @@ def shinka_main(
     error = None if correct else error_text(report) or stopped or "it does not work"
     metrics = {
         "combined_score": report["score"],
-        "public": {"worst_scenario": worst(report)} | {s["id"]: s["score"] for s in report["scenarios"]} if correct else {},
+        "public": {"worst_scenario": worst(report)} | {s["id"]: s["score"] for s in report["scenarios"]}
+        if correct
+        else {},
         "private": private,
         "text_feedback": feedback(report),
     }
@@ -132,6 +134,7 @@ def _in_lua(prompt: str) -> str:
     head, sign, rest = prompt.partition("Example of a valid diff format:\n<DIFF>\n<<<<<<< SEARCH\n")
     if sign and "range(" in rest:
         prompt = head + sign + _EXAMPLE + rest[rest.index(">>>>>>> REPLACE") :]
-        prompt = prompt.replace("SEARCH\n# Original", "SEARCH\n-- Original").replace("=======\n# New", "=======\n-- New")
+        prompt = prompt.replace("SEARCH\n# Original", "SEARCH\n-- Original").replace(
+            "=======\n# New", "=======\n-- New"
+        )
     return prompt
-
