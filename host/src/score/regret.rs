@@ -1,6 +1,6 @@
 //! Regret: what other routing choices would have brought, found out by making them.
 //!
-//! At a decision the whole simulation is copied ([`fork`]) and goes on from there with another choice; all later requests go where
+//! At a decision the whole simulation is copied (`fork`) and goes on from there with another choice; all later requests go where
 //! they went before, so that the difference is this decision's alone. What counts is the request-time of the next seconds: every request's time in the system, and once
 //! more its time until its first token, so that a choice that helps one request and harms its neighbours is charged for both.
 
