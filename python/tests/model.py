@@ -18,14 +18,16 @@ FACTORS = (0.0, 0.5, 3.0, 0.25, 2.0)
 BEGIN, END = "-- broken on purpose: begin", "-- broken on purpose: end"
 AT_LOAD = {
     "syntax": "local x = = 3",
-    "loop at load": "while true do end",
+    "loop": "while true do end",
+    "loop at load": "local i = 0 repeat i += 1 until i < 0",
 }
 IN_CALL = {
-    "loop in a call": "while true do end",
+    # No lint sees that these never end.
+    "loop in a call": "local i = 0 repeat i += 1 until i < 0",
     "memory": "local all = {} for i = 1, 1e9 do all[i] = string.rep('x', 1000) .. i end",
     "nan": "do return 0 / 0 end",
 }
-KINDS = ("good", "syntax", "good", "loop in a call", "good", "nan", "good", "memory", "good", "loop at load", "good", "no match")
+KINDS = ("good", "syntax", "good", "loop in a call", "good", "nan", "good", "memory", "good", "loop at load", "good", "loop", "good", "no match")
 
 PARAM = re.compile(r"^(--@param \w+ = )([0-9.e-]+)(, [0-9.e-]+\.\.[0-9.e-]+.*)$", re.MULTILINE)
 BROKEN = re.compile(rf"^{BEGIN}\n.*?^{END}\n", re.MULTILINE | re.DOTALL)
@@ -44,7 +46,7 @@ def changed(policy: str, n: int) -> str:
     if not params:
         return policy
     chosen = params[n % len(params)]
-    value = float(chosen[2]) * FACTORS[n % len(FACTORS)] or (0.0 if float(chosen[2]) else 1.0)
+    value = float(chosen[2]) * FACTORS[n // len(params) % len(FACTORS)] or (0.0 if float(chosen[2]) else 1.0)
     least, most = (float(x) for x in re.match(r", ([0-9.e-]+)\.\.([0-9.e-]+)", chosen[3]).groups())
     value = min(max(value, least), most)
     return policy[: chosen.start()] + f"{chosen[1]}{value:g}{chosen[3]}" + policy[chosen.end() :]
@@ -89,11 +91,11 @@ def answer(prompt: str, n: int) -> tuple[str, str]:
 def _patch(before: str, prompt: str, n: int, kind: str) -> tuple[str, str]:
     lines = PARAM.findall(before)
     old = "".join(lines[n % len(lines)])
-    new = PARAM.search(changed(old, n * len(lines)))[0]
+    new = PARAM.search(changed(old, n // len(lines)))[0]
     if kind == "no match":
         old = "local nowhere = 1"
     elif kind != "good":
-        kind = "loop at load"
+        kind = "loop"
         new += f"\n{BEGIN}\n{AT_LOAD[kind]}\n{END}"
     patch = f"<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n"
     if "<DIFF>" in prompt:

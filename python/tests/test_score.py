@@ -167,7 +167,7 @@ def test_workers_end_with_their_process(seed: str, suite: str, tmp_path: Path, c
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere workers notice at their next answer")
 def test_workers_end_with_a_process_that_is_killed(seed: str, suite: str) -> None:
-    slow = broken(seed, "loop in a call").replace("while true do end", "for i = 1, 3e5 do end")
+    slow = seed.replace("(req, insts, cluster)\n", "(req, insts, cluster)\n    for i = 1, 3e5 do end\n")
     script = f"import sys, windtunnel; print('ready', flush=True); windtunnel.score(sys.stdin.read(), {suite!r}, cache=False)"
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True

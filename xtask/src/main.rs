@@ -12,6 +12,7 @@
 
 mod bench;
 mod docs;
+mod python;
 
 use anyhow::{Context, bail};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,7 +25,7 @@ const HELP: &str = "Automation of the windtunnel workspace.
 Usage: cargo xtask <command>
 
 Commands:
-  test    Format, lints, documentation and all tests; the last line counts the tests
+  test    Format, lints, documentation and all tests, those of the Python package, too; the last line counts the tests
   docs    Write the files that are made of the code (docs --help)
   bench   What whole runs cost: CPU seconds, memory, instructions (bench --help)
   help    This text";
@@ -139,7 +140,7 @@ fn tests(count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
             return Ok(failed);
         }
     }
-    Ok(None)
+    step("python tests", || python::tests(count))
 }
 
 /// Runs a step under a title and says how long it took.
@@ -177,11 +178,15 @@ struct Count {
 }
 
 impl Count {
-    /// Adds what a runner's closing line says: `test result: ok. 3 passed; 1 failed; ...` (cargo test) or
-    /// `Summary [ 1.2s] 9 tests run: 8 passed (1 slow), 1 failed, 0 skipped` (nextest).
+    /// Adds what a runner's closing line says: `test result: ok. 3 passed; 1 failed; ...` (cargo test),
+    /// `Summary [ 1.2s] 9 tests run: 8 passed (1 slow), 1 failed, 0 skipped` (nextest) or
+    /// `1 failed, 8 passed, 1 skipped in 1.23s (0:00:01)` (pytest).
     fn read(&mut self, line: &str) {
         // The output of a passing test, indented, may hold a `test result` of its own.
-        if !(line.starts_with("test result:") || line.trim_start().starts_with("Summary [")) {
+        if !(line.starts_with("test result:")
+            || line.trim_start().starts_with("Summary [")
+            || is_pytests(line))
+        {
             return;
         }
         let words: Vec<&str> = line.split([' ', ',', ';']).collect();
@@ -190,12 +195,25 @@ impl Count {
                 match pair[1] {
                     "passed" => self.passed += n,
                     // A test that timed out or could not start has not passed either.
-                    "failed" | "timed" | "exec" => self.failed += n,
+                    "failed" | "timed" | "exec" | "error" | "errors" => self.failed += n,
                     _ => {}
                 }
             }
         }
     }
+}
+
+/// Is it pytest's closing line? It begins with a count and ends with a time.
+fn is_pytests(line: &str) -> bool {
+    let line = line.trim_matches(['=', ' ', '\n']);
+    let begins = line.starts_with(|c: char| c.is_ascii_digit());
+    let kinds = ["passed", "failed", "error", "skipped"];
+    begins
+        && kinds.iter().any(|kind| line.contains(kind))
+        && line.rsplit_once(" in ").is_some_and(|(_, time)| {
+            time.split_once('s')
+                .is_some_and(|(n, _)| n.parse::<f64>().is_ok())
+        })
 }
 
 /// Runs a test runner, passes its output on line by line and counts its tests.
@@ -244,14 +262,18 @@ mod tests {
             "     Summary [   1.234s] 9 tests run: 7 passed (1 slow), 1 failed, 1 timed out, 4 skipped",
             "    test result: ok. 1 passed; 0 failed; shown again by nextest",
             "oracle: 9 passed by",
+            "2 failed, 40 passed, 1 skipped, 1 warning in 61.20s (0:01:01)\n",
+            "=== 1 passed, 1 error in 0.20s ===",
+            "E   3 passed in the year 2000",
+            "7 passed in silence",
         ] {
             count.read(line);
         }
         assert_eq!(
             count,
             Count {
-                passed: 10,
-                failed: 3
+                passed: 51,
+                failed: 6
             }
         );
     }

@@ -288,12 +288,16 @@ pub struct WorkerArgs {
     /// Compiled plugins will run here
     #[arg(long)]
     native: bool,
+    /// The process that it ends with
+    #[arg(long, value_name = "PID")]
+    parent: Option<u32>,
 }
 
 /// Works until there is nothing more to do.
 pub fn work(args: &WorkerArgs) -> anyhow::Result<()> {
     Ok(worker::serve(&Walls {
         native: args.native,
+        parent: args.parent,
         read: args.read.clone(),
     })?)
 }

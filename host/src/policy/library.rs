@@ -35,16 +35,16 @@ macro_rules! shipped {
 }
 
 shipped! {
-    Admission "admission": "aimd" "always-admit" "early-rejection" "gaie-saturation"
-        "gradient-limit" "reject-all" "tenant-budgets" "tier-shed" "token-bucket"
+    Admission "admission": "aimd" "always-admit" "class-headroom" "early-rejection"
+        "gaie-saturation" "gradient-limit" "reject-all" "tenant-budgets" "tier-shed" "token-bucket"
         "token-bucket-tenant";
-    Routing "routing": "always-busiest" "dynamo-kv" "jsq" "least-loaded" "least-tokens" "llm-d"
-        "mooncake-conductor" "power-of-two" "preble-e2" "predicted-latency" "prefix-affinity"
+    Routing "routing": "always-busiest" "dynamo-kv" "jsq" "least-loaded" "least-tokens" "least-work"
+        "llm-d" "mooncake-conductor" "power-of-two" "preble-e2" "predicted-latency" "prefix-affinity"
         "random" "round-robin" "session-affinity" "sglang-cache-aware" "two-weights" "vllm-dp"
         "weighted";
     Priority "priority": "constant" "inverted-slo" "slo-based" "slo-class";
-    Scheduler "scheduler": "edf" "fcfs" "ltr" "mlfq" "priority-aging" "priority-fcfs"
-        "reverse-priority" "sjf" "sjf-predicted" "vtc";
+    Scheduler "scheduler": "edf" "edf-triage" "fcfs" "ltr" "mlfq" "priority-aging"
+        "priority-fcfs" "reverse-priority" "sjf" "sjf-predicted" "sjf-triage" "vtc";
     Preemption "preemption": "fcfs" "least-progress" "priority";
 }
 

@@ -36,7 +36,7 @@ pub struct Candidate {
     pub flaw: Option<Box<Problem>>,
 }
 
-/// What a candidate consists of. References are written as on the command line: a name, FILE.lua, or FILE.so[:name].
+/// What a candidate consists of. References are written as on the command line: a name, FILE.lua, or `FILE.so[:name]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Body {
@@ -101,7 +101,7 @@ impl Candidate {
         }
     }
 
-    /// What `text` names: a policy, a FILE.lua, a FILE.so[:name], a bundle FILE.yaml, or a folder with a `policies.yaml` or with files
+    /// What `text` names: a policy, `FILE.lua`, `FILE.so[:name]`, a bundle `FILE.yaml`, or a folder with a `policies.yaml` or with files
     /// called after hooks.
     ///
     /// # Errors

@@ -4,10 +4,11 @@
 use super::ask::{Ask, Progress, Trouble};
 use super::plan::nth_seed;
 use super::protocol::{Flying, Task};
+use super::regret::Look;
 use super::report::{Report, Stage};
 use super::scorer::Scorer;
 use super::suite::Split;
-use super::watch::{Look, Watched};
+use super::watch::Watched;
 use crate::input::{InputError, unknown};
 use crate::policy::Hook;
 use serde::Serialize;
@@ -16,6 +17,8 @@ use serde::Serialize;
 pub const SCHEMA: &str = "windtunnel.explain/1";
 /// Decisions, spread over the run, of which the alternatives are tried.
 const SPREAD: u32 = 32;
+/// Alternatives that are tried at each decision.
+const OTHERS: u32 = 7;
 
 /// Why a candidate is where it is in one scenario.
 #[derive(Clone, Debug, Serialize)]
@@ -81,6 +84,7 @@ impl Scorer {
         let look = Look {
             spread: SPREAD,
             worst: requests,
+            others: OTHERS,
         };
         let answer = fleet.task(ask, all, Task::Watch(flying, look))?;
         let Some(watched) = answer.watched else {

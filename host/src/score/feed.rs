@@ -1,54 +1,29 @@
 //! From runs and reports to feedback: which scenarios are looked at closely, and what is handed to [`feedback`].
 
-use super::aggregate::Compared;
 use super::ask::Ask;
 use super::feedback::{Figure, Head, Told, compose};
-use super::fleet::{Fleet, Share};
-use super::flight::Flight;
+use super::fleet::{Fleet, Flown, Share};
 use super::objective::Metric;
-use super::protocol::{Flying, Task};
+use super::protocol::Task;
 use super::references::References;
+use super::regret::Look;
 use super::report::Report;
 use super::suite::{ScenarioKeys, Split, Suite};
 use super::tell::rows;
-use super::watch::Look;
 use crate::policy::Hook;
 
-/// What to look at in the scenario with the lowest score.
+/// What to look at in the scenario with the lowest score: as much as costs a tenth or two of the scoring.
 const CLOSE: Look = Look {
-    spread: 24,
+    spread: 16,
     worst: 3,
+    others: 2,
 };
 /// What to look at in the next one, if it is lost.
 const GLANCE: Look = Look {
     spread: 0,
     worst: 0,
+    others: 0,
 };
-
-/// A candidate's runs, compared.
-#[derive(Clone, Copy)]
-pub struct Flown<'a> {
-    /// The scenarios.
-    pub scenarios: &'a [&'a ScenarioKeys],
-    /// The runs that were asked for.
-    pub flyings: &'a [Flying],
-    /// What came of them.
-    pub flights: &'a [Option<Flight>],
-    /// By scenario.
-    pub compared: &'a [Compared],
-}
-
-impl<'a> Flown<'a> {
-    /// The runs of a scenario.
-    pub fn of_scenario(
-        &self,
-        id: &'a str,
-    ) -> impl Iterator<Item = (usize, &'a Flying, &'a Flight)> {
-        let all = self.flyings.iter().zip(self.flights).enumerate();
-        all.filter(move |(_, (flying, _))| flying.scenario == id)
-            .filter_map(|(k, (flying, flight))| Some((k, flying, flight.as_ref()?)))
-    }
-}
 
 impl Fleet {
     /// Writes the feedback of a report on a candidate that works. Only those who may know everything get any.

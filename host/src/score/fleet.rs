@@ -68,6 +68,31 @@ impl Runs {
     }
 }
 
+/// A candidate's runs, compared.
+#[derive(Clone, Copy)]
+pub struct Flown<'a> {
+    /// The scenarios.
+    pub scenarios: &'a [&'a ScenarioKeys],
+    /// The runs that were asked for.
+    pub flyings: &'a [Flying],
+    /// What came of them.
+    pub flights: &'a [Option<Flight>],
+    /// By scenario.
+    pub compared: &'a [Compared],
+}
+
+impl<'a> Flown<'a> {
+    /// The runs of a scenario.
+    pub fn of_scenario(
+        &self,
+        id: &'a str,
+    ) -> impl Iterator<Item = (usize, &'a Flying, &'a Flight)> {
+        let all = self.flyings.iter().zip(self.flights).enumerate();
+        all.filter(move |(_, (flying, _))| flying.scenario == id)
+            .filter_map(|(k, (flying, flight))| Some((k, flying, flight.as_ref()?)))
+    }
+}
+
 /// The part of the pool that works for one candidate.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {

@@ -180,6 +180,7 @@ impl Pool {
         for path in suite.readable().into_iter().chain(candidate.readable()) {
             command.arg("--read").arg(path);
         }
+        command.arg("--parent").arg(std::process::id().to_string());
         if native {
             command.arg("--native");
         }

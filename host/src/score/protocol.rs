@@ -2,9 +2,10 @@
 
 use super::candidate::Candidate;
 use super::flight::Flight;
+use super::regret::Look;
 use super::report::Problem;
 use super::suite::Origin;
-use super::watch::{Look, Watched};
+use super::watch::Watched;
 use crate::policy::Hook;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

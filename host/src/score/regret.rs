@@ -1,6 +1,6 @@
 //! Regret: what other routing choices would have brought, found out by making them.
 //!
-//! At a decision the whole simulation is copied ([`fork`]) and goes on from there with another choice; all later requests go where
+//! At a decision the whole simulation is copied (`fork`) and goes on from there with another choice; all later requests go where
 //! they went before, so that the difference is this decision's alone. What counts is the request-time of the next seconds: every request's time in the system, and once
 //! more its time until its first token, so that a choice that helps one request and harms its neighbours is charged for both.
 
@@ -17,12 +17,21 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Most alternatives that are tried at a decision.
-const ALTERNATIVES: usize = 3;
 /// A copy runs until so many requests have come ...
 const ARRIVALS: i64 = 100;
 /// ... but for no less and no more than this, microseconds.
 const WINDOW_US: [i64; 2] = [2_000_000, 10_000_000];
+
+/// What to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// Decisions, spread over the run, of which the alternatives are tried.
+    pub spread: u32,
+    /// Requests with the longest times to first token whose decisions are kept, with their alternatives.
+    pub worst: u32,
+    /// Alternatives that are tried at each.
+    pub others: u32,
+}
 
 /// What other choices would have brought.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -89,7 +98,7 @@ struct Point {
     sampled: bool,
 }
 
-/// Tries alternatives at `spread` decisions of a run, and at those about its `worst` requests. `record` is that run, watched.
+/// Tries alternatives at some decisions of a run, and at those about its `worst` requests. `record` is that run, watched.
 ///
 /// # Errors
 /// When a policy cannot be made.
@@ -101,7 +110,7 @@ pub fn of(
     seed: u64,
     record: &RunRecord,
     estimator: &Estimator,
-    spread: u32,
+    look: Look,
     worst: &[Served],
 ) -> Result<Regret, InputError> {
     let window_us = window_us(traffic);
@@ -112,7 +121,7 @@ pub fn of(
     let config = scenario.config(seed, traffic.horizon_us);
     let block_size = config.engine.block_size;
     let choices = choices(record);
-    let mut points = points(record, estimator, block_size, spread, worst);
+    let mut points = points(record, estimator, block_size, look, worst);
     if config.instances < 2 {
         regret.none = Some("there is one instance".into());
         return Ok(regret);
@@ -161,11 +170,11 @@ fn points(
     record: &RunRecord,
     estimator: &Estimator,
     block_size: u32,
-    spread: u32,
+    look: Look,
     worst: &[Served],
 ) -> BTreeMap<u64, Point> {
     let decisions = record.sights.iter().count();
-    let spread = (spread as usize).min(decisions);
+    let spread = (look.spread as usize).min(decisions);
     let sampled = |k: usize| (0..spread).any(|j| (2 * j + 1) * decisions / (2 * spread) == k);
     let point = |(k, (sight, standings)): (usize, (&Sight, &[Standing]))| {
         let serial = sight.request.serial;
@@ -189,7 +198,7 @@ fn points(
         let others = (0..standings.len()).filter(|&i| i != chosen);
         let mut others: Vec<Way> = others.map(way).collect();
         others.sort_by(|a, b| promises(a).total_cmp(&promises(b)));
-        others.truncate(ALTERNATIVES);
+        others.truncate(look.others as usize);
         let point = Point {
             serial,
             at_us: sight.clock_us,

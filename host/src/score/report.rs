@@ -96,6 +96,19 @@ pub fn schema() -> String {
     format!("{schema:#}\n")
 }
 
+impl Report {
+    /// As it may be shown: names in its texts may come from a candidate's process, and have no escape sequences.
+    pub fn tame(&mut self) {
+        let items = self.feedback_items.iter_mut().map(|item| &mut item.text);
+        for text in items.chain([&mut self.feedback]) {
+            let hostile = |c: char| c.is_control() && c != '\n' && c != '\t';
+            if text.contains(hostile) {
+                *text = text.replace(hostile, " ");
+            }
+        }
+    }
+}
+
 impl Problem {
     /// A problem of a file.
     #[must_use]

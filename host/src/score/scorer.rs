@@ -108,6 +108,7 @@ impl Scorer {
             ..report.key
         };
         tell_no_more_than(&mut report, ask.split);
+        report.tame();
         report.wall_ms = start.elapsed().as_millis() as u64;
         self.store.keep(ask, &report);
         Ok(report)

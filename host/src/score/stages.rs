@@ -5,8 +5,7 @@
 
 use super::aggregate::{Compared, Total, total};
 use super::ask::{Ask, Progress, Trouble, Until};
-use super::feed::Flown;
-use super::fleet::{Fleet, Runs, Share, suite_trouble};
+use super::fleet::{Fleet, Flown, Runs, Share, suite_trouble};
 use super::flight::Flight;
 use super::plan::{chosen, full_flyings, pick, quick_flyings};
 use super::protocol::{Answer, Flying, Task};

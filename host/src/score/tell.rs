@@ -2,8 +2,7 @@
 
 use super::aggregate::{Compared, Total, is_regression};
 use super::ask::Ask;
-use super::feed::Flown;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Flown};
 use super::flight::{Flight, Metrics};
 use super::objective::Objective;
 use super::protocol::{Answer, Flying};

@@ -18,6 +18,8 @@ pub const CPU_SECONDS: u64 = 60;
 pub struct Walls {
     /// Machine code of strangers will run here.
     pub native: bool,
+    /// The process that this one shall not outlive.
+    pub parent: Option<u32>,
     /// Files and folders that may be read, besides those of the system.
     pub read: Vec<PathBuf>,
 }
@@ -228,6 +230,11 @@ mod linux {
 
     pub(super) fn build(walls: &Walls) -> io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // It may have died before that.
+        let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get() as u32);
+        if walls.parent.is_some() && parent != walls.parent {
+            return Err(io::Error::other("the parent is gone"));
+        }
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         rustix::thread::set_no_new_privs(true)?;
         let other = |e: &dyn std::fmt::Display| io::Error::other(e.to_string());

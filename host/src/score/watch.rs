@@ -2,7 +2,7 @@
 //! per candidate, for those who write the next one.
 
 use super::feedback::facts::{Served, worst};
-use super::regret::{Fork, Regret};
+use super::regret::{Fork, Look, Regret};
 use super::scenario::{Scenario, Traffic};
 use crate::cluster::{Cluster, metered_policies};
 use crate::input::InputError;
@@ -24,15 +24,6 @@ const LONG_QUEUE: u32 = 4;
 
 /// Most fields that are named as never read.
 const MOST_UNREAD: usize = 8;
-
-/// What to look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Look {
-    /// Decisions, spread over the run, of which the alternatives are tried.
-    pub spread: u32,
-    /// Requests with the longest times to first token whose decisions are kept, with their alternatives.
-    pub worst: u32,
-}
 
 /// What was seen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -161,14 +152,7 @@ pub fn watch(
     let used = meter.used() - before;
     let worst = worst(&record, scenario, traffic.horizon_us, look.worst as usize);
     let regret = super::regret::of(
-        spec,
-        scenario,
-        traffic,
-        seed,
-        &record,
-        &estimator,
-        look.spread,
-        &worst,
+        spec, scenario, traffic, seed, &record, &estimator, look, &worst,
     )?;
     let mentioned = mentioned(spec);
     let mut watched = Watched {

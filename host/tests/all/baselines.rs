@@ -90,6 +90,7 @@ fn a_burst_spreads_where_the_front_end_counts_for_itself() {
         ("jsq", &[]),
         ("least-loaded", &[]),
         ("least-tokens", &[]),
+        ("least-work", &[]),
         ("vllm-dp", &[("rule", 1.0)]),
         ("vllm-dp", &[("rule", 2.0)]),
         ("dynamo-kv", &[]),
@@ -304,6 +305,20 @@ fn mooncake_leaves_the_cache_when_its_queue_is_longer_than_a_prefill() {
 }
 
 #[test]
+fn least_work_copies_a_prefix_when_the_queue_is_several_times_its_worth() {
+    let first_away = |cold| {
+        let files = router("least-work", &[("cold", cold), ("request_tokens", 100.0)]);
+        let places = places(&drive(cluster(2), BY_HAND, &files, &warm_prefix(80)));
+        places[1..].iter().position(|&p| p != places[0])
+    };
+    // The holder has 16 tokens to prefill, the other 1,616. Each request in flight adds 116 at most, 100 once it has its first token:
+    // the holder is worth cold x 1,600 tokens of others' work.
+    let (few, many) = (first_away(1.0), first_away(4.0));
+    assert!(few.is_some_and(|k| (13..=17).contains(&k)), "{few:?}");
+    assert!(many.is_none_or(|k| k > 50), "{many:?}");
+}
+
+#[test]
 fn predicted_latency_avoids_who_would_miss_the_target() {
     // The first prompt keeps its instance busy for 60 ms; the others need theirs within 5 ms.
     let mut asks = vec![ask(0, 60_000, 1)];
@@ -420,6 +435,49 @@ fn deadlines_first_meets_more_of_them() {
     };
     assert_eq!(met("edf"), 30);
     assert!(met("fcfs") <= 22, "{}", met("fcfs"));
+}
+
+/// Prompts of 10 ms for one seat, twice as many as can be computed in time.
+fn too_many() -> Vec<Ask> {
+    let classes = ["critical", "standard", "sheddable"];
+    (0..60)
+        .map(|k| Ask {
+            class: classes[k as usize % 3],
+            ..ask(k * 5_000, 9_900, 1)
+        })
+        .collect()
+}
+
+/// Requests of a class that had their first token within `us`; all if `class` is empty.
+fn in_time(asks: &[Ask], record: &RunRecord, class: &str, us: i64) -> usize {
+    let of_class = asks.iter().zip(&record.requests);
+    let good = |r: &RequestRecord| r.ttft_us.is_some_and(|t| t <= us);
+    of_class
+        .filter(|(a, r)| (class.is_empty() || a.class == class) && good(r))
+        .count()
+}
+
+#[test]
+fn triage_gives_up_some_and_serves_the_others() {
+    let asks = too_many();
+    let go = |name: &str| {
+        let files = scheduler(name, &[("ttft_ms", 60.0)]);
+        drive(patient(1), BY_HAND, &files, &asks)
+    };
+    // Plain EDF is late for everybody from the time on when the queue is as long as the target.
+    let plain = in_time(&asks, &go("edf"), "", 60_000);
+    let triage = in_time(&asks, &go("edf-triage"), "", 60_000);
+    assert!(plain <= 15 && triage >= 25, "{plain} {triage}");
+    let important = go("sjf-triage");
+    assert_eq!(in_time(&asks, &important, "critical", 60_000), 20);
+    assert!(in_time(&asks, &important, "sheddable", 60_000) <= 2);
+    for name in ["edf-triage", "sjf-triage"] {
+        assert_eq!(
+            outcomes(&go(name), Outcome::Completed),
+            60,
+            "{name}: late is not never"
+        );
+    }
 }
 
 #[test]
@@ -579,6 +637,35 @@ fn early_rejection_refuses_whom_it_could_not_serve_in_time() {
         30,
         "100 us + 10 us for each of 30"
     );
+}
+
+#[test]
+fn headroom_is_kept_for_the_important_classes() {
+    let asks = too_many();
+    let params = [("ttft_ms", 100.0)];
+    let go =
+        |name, params: &[(&str, f64)]| drive(patient(256), BY_HAND, &door(name, params), &asks);
+    let refused = go("class-headroom", &params);
+    let of_class = |class| in_time(&asks, &refused, class, 130_000);
+    assert_eq!(of_class("critical"), 20, "served in time");
+    assert!(
+        (5..20).contains(&of_class("standard")),
+        "{}",
+        of_class("standard")
+    );
+    assert!(of_class("sheddable") <= 2, "{}", of_class("sheddable"));
+    let all = go("always-admit", &[]);
+    assert!(
+        in_time(&asks, &all, "critical", 130_000) < 15,
+        "everybody is late"
+    );
+    let light = drive(
+        patient(256),
+        BY_HAND,
+        &door("class-headroom", &params),
+        &burst(20, 20_000, 900, 1),
+    );
+    assert_eq!(outcomes(&light, Outcome::Rejected), 0);
 }
 
 #[test]

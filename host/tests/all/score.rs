@@ -7,7 +7,8 @@ mod server;
 mod suites;
 mod walls;
 
-use lab::{Scoring, data, innocent, score_of, timeless, zoo};
+pub(crate) use lab::{SUITE, Scoring, data, timeless};
+use lab::{innocent, score_of, zoo};
 use serde_json::Value;
 use std::path::Path;
 

@@ -6,9 +6,7 @@ use crate::cli::texts::Texts;
 use crate::input::{nearest, unknown};
 use crate::score::{Ask, Candidate, Report, Seeds, Split, Suite, Trouble, Until};
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -102,8 +100,19 @@ pub fn fine(body: &Value) -> Given {
 }
 
 /// What a request's body says.
-pub fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
-    let body = body.map_err(|e| Refusal::new(e.status(), e.body_text()))?;
+pub async fn parse<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> {
+    let too_long = || {
+        let message = format!("the body is longer than {LONGEST_BODY} bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    };
+    // One that says how long it is need not be sent.
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|n| n.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|n| n > LONGEST_BODY) {
+        return Err(too_long());
+    }
+    let body = axum::body::to_bytes(request.into_body(), LONGEST_BODY).await;
+    let body = body.map_err(|_| too_long())?;
     serde_json::from_slice(&body)
         .map_err(|e| Refusal::wrong(format!("the body is not what it should be: {e}")))
 }
@@ -213,7 +222,6 @@ pub fn app(server: Arc<Server>) -> Router {
         .route("/health", get(health))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .with_state(server)
 }
 
@@ -272,8 +280,8 @@ fn seeds(seeds: Option<&Value>) -> Result<Seeds, Refusal> {
     }
 }
 
-async fn score(State(server): State<Arc<Server>>, body: Result<Bytes, BytesRejection>) -> Given {
-    let question: Question = parse(body)?;
+async fn score(State(server): State<Arc<Server>>, request: Request) -> Given {
+    let question: Question = parse(request).await?;
     let split = question.split.unwrap_or(Split::Train);
     if split == Split::Holdout && !server.allow_holdout {
         let message =

@@ -4,9 +4,7 @@ use super::api::{Given, Refusal, Server, fine, hint, parse};
 use crate::cli::texts::Texts;
 use crate::score::{Ask, Report, Split};
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::{Request, State};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -106,8 +104,8 @@ fn info(server: &Server, report: &Report, example: Option<&str>) -> Value {
     info.into()
 }
 
-async fn evaluate(State(server): State<Arc<Server>>, body: Result<Bytes, BytesRejection>) -> Given {
-    let question: One = parse(body)?;
+async fn evaluate(State(server): State<Arc<Server>>, request: Request) -> Given {
+    let question: One = parse(request).await?;
     let id = question.example_id.as_deref();
     let ask = match id {
         Some(id) => on(&server, &question.candidate, example(&server, id)?),
@@ -139,11 +137,8 @@ async fn each(
     Ok((mean, scores, infos))
 }
 
-async fn evaluate_examples(
-    State(server): State<Arc<Server>>,
-    body: Result<Bytes, BytesRejection>,
-) -> Given {
-    let question: Several = parse(body)?;
+async fn evaluate_examples(State(server): State<Arc<Server>>, request: Request) -> Given {
+    let question: Several = parse(request).await?;
     let all = examples(&server);
     let mut wanted: Vec<(Split, &str)> = Vec::new();
     match &question.example_ids {
@@ -171,8 +166,8 @@ async fn evaluate_examples(
     }))
 }
 
-async fn validate(State(server): State<Arc<Server>>, body: Result<Bytes, BytesRejection>) -> Given {
-    let question: Validate = parse(body)?;
+async fn validate(State(server): State<Arc<Server>>, request: Request) -> Given {
+    let question: Validate = parse(request).await?;
     let of_val = |(split, _): &(Split, &str)| *split == Split::Val;
     let wanted: Vec<(Split, &str)> = examples(&server).into_iter().filter(of_val).collect();
     if wanted.is_empty() {

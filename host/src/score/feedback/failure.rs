@@ -1,7 +1,7 @@
 //! Feedback on a candidate that does not work.
 
+use super::text::{fit, item};
 use super::words::placed;
-use super::{fit, item};
 use crate::score::report::{FeedbackItem, Problem, ProblemKind, Stage};
 
 /// What went wrong, with the lines around it, and how far it came: `worked` of so many runs.

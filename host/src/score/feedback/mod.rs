@@ -6,63 +6,23 @@
 pub mod facts;
 mod failure;
 mod problems;
+mod text;
+mod told;
 mod words;
 
 pub use failure::failed;
+pub use text::{MOST_TOKENS, tokens};
+pub use told::{Figure, Head, Told};
 
-use super::report::{FeedbackItem, Problem, ScenarioReport};
-use super::watch::Watched;
-use facts::Facts;
+use super::report::{FeedbackItem, Problem};
 use problems::problems;
+use text::{fit, item};
 use words::{amount, signed, time};
 
-/// Most tokens of the text.
-pub const MOST_TOKENS: usize = 1500;
 /// Most problems in it.
 const MOST_PROBLEMS: usize = 6;
 /// Most warnings of the lint in it.
 const MOST_WARNINGS: usize = 2;
-
-/// A figure that counts, under the candidate and under the best reference.
-#[derive(Clone, Debug)]
-pub struct Figure {
-    /// Name of the objective.
-    pub name: String,
-    /// It is a share, or milliseconds.
-    pub share: bool,
-    /// The candidate's.
-    pub ours: f64,
-    /// The best reference's.
-    pub theirs: f64,
-    /// What it adds to the scenario's score, points.
-    pub points: f64,
-}
-
-/// A scenario and how the candidate did there.
-pub struct Told<'a> {
-    /// What the report says of it.
-    pub report: &'a ScenarioReport,
-    /// The figures that count.
-    pub figures: Vec<Figure>,
-    /// Where the candidate's first run went wrong.
-    pub ours: &'a Facts,
-    /// Where the best reference's did.
-    pub theirs: Facts,
-    /// What was seen when the candidate was watched there.
-    pub watched: Option<Watched>,
-}
-
-/// What stands at the top.
-pub struct Head {
-    /// The score, or the estimate of one that was not taken further.
-    pub score: f64,
-    /// Its 95 % confidence interval.
-    pub ci95: Option<[f64; 2]>,
-    /// Why it was not taken further.
-    pub stopped: Option<String>,
-    /// Units of fuel per call into a script; 0 if there is none.
-    pub units_per_call: f64,
-}
 
 /// The feedback on a candidate that works: its text and its pieces.
 #[must_use]
@@ -89,51 +49,6 @@ pub fn compose(
         items.push(item(None, "cost", text));
     }
     (fit(&items), items)
-}
-
-fn item(scenario: Option<&str>, kind: &str, text: String) -> FeedbackItem {
-    FeedbackItem {
-        scenario: scenario.map(str::to_owned),
-        kind: kind.to_owned(),
-        text,
-    }
-}
-
-/// The pieces that fit, in their order.
-fn fit(items: &[FeedbackItem]) -> String {
-    let mut text = String::new();
-    let mut left = MOST_TOKENS;
-    for item in items {
-        let needed = tokens(&item.text);
-        if needed <= left {
-            left -= needed;
-            text += &item.text;
-            text.push('\n');
-        }
-    }
-    text
-}
-
-/// About how many tokens a model's tokenizer makes of a text, rather too many: one for every four letters or three digits of a
-/// word, and one for every other character that is no blank.
-#[must_use]
-pub fn tokens(text: &str) -> usize {
-    let kind = |c: char| match c {
-        c if c.is_ascii_digit() => 3,
-        c if c.is_ascii_alphabetic() => 4,
-        _ => 0,
-    };
-    let (mut count, mut run, mut of) = (0, 0, 0);
-    for c in text.chars() {
-        let new = kind(c);
-        if new == 0 || new != of || run == new {
-            run = 0;
-            count += usize::from(!c.is_whitespace());
-        }
-        of = new;
-        run += 1;
-    }
-    count
 }
 
 fn score(head: &Head, scenarios: &[Told<'_>]) -> FeedbackItem {
@@ -310,26 +225,4 @@ fn signals(told: &Told<'_>) -> Option<FeedbackItem> {
 fn warning(problem: &Problem) -> FeedbackItem {
     let text = format!("WARNING {}", words::placed(problem));
     item(None, "warning", text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_are_counted_rather_high() {
-        assert_eq!(tokens(""), 0);
-        assert_eq!(tokens("the queue"), 1 + 2);
-        assert_eq!(tokens("in_flight 12345"), 1 + 1 + 2 + 2);
-        assert_eq!(tokens("a1b2 -3.5 %"), 4 + 4 + 1);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_left_out_and_what_fits_stays_in_order() {
-        let piece = |text: &str| item(None, "k", text.into());
-        let long = "word ".repeat(MOST_TOKENS - 1);
-        let text = fit(&[piece("one"), piece(&long), piece("two words"), piece("x")]);
-        assert_eq!(text, format!("one\n{long}\n"));
-        assert!(tokens(&text) <= MOST_TOKENS);
-    }
 }

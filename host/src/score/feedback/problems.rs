@@ -1,7 +1,8 @@
 //! What cost a candidate most, as far as runs can tell: each problem with the figures that show it.
 
+use super::text::item;
+use super::told::Told;
 use super::words::time;
-use super::{Told, item};
 use crate::score::flight::Metrics;
 use crate::score::report::FeedbackItem;
 use crate::score::watch::Watched;

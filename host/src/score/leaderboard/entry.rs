@@ -91,6 +91,9 @@ pub struct Entry {
     pub reports: BTreeMap<Split, Report>,
 }
 
+/// Scripts by the names that they get in an entry.
+type Texts<'a> = Vec<(PathBuf, &'a str)>;
+
 impl Entry {
     /// An entry without reports.
     #[must_use]
@@ -190,7 +193,7 @@ impl Entry {
     }
 
     /// The candidate as it is written, with its files.
-    fn files(&self) -> Result<(Form, Vec<(PathBuf, &str)>), InputError> {
+    fn files(&self) -> Result<(Form, Texts<'_>), InputError> {
         let candidate = &self.candidate;
         let own_name = |path: &Path| PathBuf::from(path.file_name().unwrap_or_default());
         let text = |path: &Path| candidate.texts.get(path).map_or("", String::as_str);

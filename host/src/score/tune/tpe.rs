@@ -46,7 +46,7 @@ impl Tpe {
 
 impl Search for Tpe {
     fn ask(&mut self) -> Vec<Vec<f64>> {
-        let mut points = vec![Vec::with_capacity(self.by_parameter.len()); BATCH];
+        let mut points = vec![Vec::new(); BATCH];
         for (p, optimizer) in self.by_parameter.iter_mut().enumerate() {
             let mut random = stream(self.seed, "tune tpe", self.batch, p as u64);
             for point in &mut points {

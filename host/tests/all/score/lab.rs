@@ -11,6 +11,9 @@ pub(crate) fn data() -> PathBuf {
     root().join("host/tests/data/score")
 }
 
+/// The small suite, where nobody looks for its processes.
+pub(crate) const SUITE: &str = "host/tests/data/score/suite.yaml";
+
 /// A folder of its own for the cache, and one for the suite: processes that work for it name it.
 pub(crate) struct Scoring {
     pub(crate) cache: TempDir,

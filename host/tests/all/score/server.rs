@@ -29,8 +29,10 @@ type Answer = (u16, Value);
 impl Server {
     fn start(flags: &str) -> Self {
         let scoring = Scoring::new();
-        let mut command =
-            scoring.command(&format!("score-server --suite {} {flags}", scoring.suite()));
+        let mut command = scoring.command(&format!(
+            "score-server --suite {} --until-stdin-closes {flags}",
+            scoring.suite()
+        ));
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -558,7 +560,7 @@ fn a_full_queue_refuses_and_recovers() {
 #[test]
 fn it_ends_when_it_is_told_and_leaves_nobody_behind() {
     for how in ["INT", "TERM", "KILL", "stdin"] {
-        let mut server = Server::start("--jobs 2 --until-stdin-closes");
+        let mut server = Server::start("--jobs 2");
         assert_eq!(
             server.report(&json!({ "candidate": innocent() }))["ok"],
             true

@@ -48,7 +48,7 @@ fn what_machine_code_does_to_its_process_is_its_own_loss() {
         ("SEGFAULT", "crash", "signal: 11"),
         ("ABORT", "crash", "signal: 6"),
         ("MEMORY", "crash", "signal: 6"),
-        ("STACK", "crash", "stack overflow"),
+        ("STACK", "crash", "the candidate's process died"),
         ("EXIT", "crash", "exit status: 0"),
         ("QUIT_QUIETLY", "crash", "exit status: 0"),
         ("FORGE", "crash", "gave an answer that makes no sense"),
@@ -185,6 +185,7 @@ fn a_worker_that_dies_between_candidates_is_replaced() {
         worker: windtunnel::score::pool::WorkerCommand {
             program: env!("CARGO_BIN_EXE_windtunnel").into(),
             args: vec!["worker".into()],
+            env: Vec::new(),
         },
         allow_native: false,
         cache: None,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import windtunnel
@@ -16,13 +18,14 @@ LONGEST_FEEDBACK = 8192
 """Bytes of feedback that a prompt takes."""
 
 
-def scored(candidate: Any, **options: Any) -> Report:
-    """The report on a candidate; when no report could be made, one that says why.
+def scored(program_path: str | os.PathLike[str], **options: Any) -> Report:
+    """The report on a program in a file; when no report could be made, one that says why.
 
     A framework that catches an exception gives the candidate a score of 0, which is a good one. So nothing but Ctrl-C leaves this function.
     """
     try:
-        return windtunnel.score(candidate, **options)
+        # As a text: the names of temporary files have no place in messages that go into prompts.
+        return windtunnel.score(Path(program_path).read_text(encoding="utf-8") + "\n", **options)
     except Exception as error:  # noqa: BLE001
         return not_scored(error)
 

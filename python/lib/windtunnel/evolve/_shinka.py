@@ -99,7 +99,7 @@ def register_lua_in_shinka() -> None:
             languages._EVOLVE_MARKER_EXAMPLES["lua"] = ("-- EVOLVE-BLOCK-START", "-- EVOLVE-BLOCK-END")
         for name in ("EVOLVE_START", "EVOLVE_END"):
             known = getattr(diff, name)
-            if "--|" not in known.pattern:
+            if "(?:#|--|" not in known.pattern:
                 # Its marker begins with one of the comment signs it knows, or with none: then the sign stays behind.
                 with_lua = re.compile(known.pattern.replace("(?:#|", "(?:#|--|", 1))
                 if with_lua.pattern == known.pattern:
