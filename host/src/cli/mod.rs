@@ -81,12 +81,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 /// The command line. Every flag takes a negative number as its value, so that the flag can say what is wrong with it.
 fn command() -> clap::Command {
     let cli = Cli::command().mut_subcommand("sweep", sweep::with_the_flags_of_run);
-    cli.mut_subcommands(|sub| {
-        sub.mut_args(|arg| {
-            let takes_value = arg.get_action().takes_values();
-            arg.allow_negative_numbers(takes_value)
-        })
-    })
+    cli.mut_subcommands(with_negative_numbers)
+}
+
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let takes_value = arg.get_action().takes_values();
+        arg.allow_negative_numbers(takes_value)
+    });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
