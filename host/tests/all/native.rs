@@ -630,7 +630,7 @@ fn a_new_crate_is_written_whole_or_not_at_all() {
         ),
         (
             ["plugin", "new", "mine", "--dir", &at("no/where")],
-            "cannot write: no such file or folder",
+            "cannot write: there is no folder",
         ),
         (
             ["plugin", "new", "mine", "--dir", &at(".")],

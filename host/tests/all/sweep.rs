@@ -252,7 +252,7 @@ fn mistakes_are_found_before_the_first_run() {
         ),
         (
             "M --grid rate=1 --grid scheduler=fcfs,sfj",
-            "rate=1, scheduler=sfj: unknown scheduler \"sfj\"; did you mean \"sjf\"? valid: fcfs, priority-fcfs, sjf, reverse-priority, edf, ltr, mlfq, priority-aging, sjf-predicted, vtc",
+            "rate=1, scheduler=sfj: unknown scheduler \"sfj\"; did you mean \"sjf\"? valid: fcfs, priority-fcfs, sjf, reverse-priority, edf, edf-triage, ltr, mlfq, priority-aging, sjf-predicted, sjf-triage, vtc",
         ),
         (
             "M --grid routing-policy=round-robin,weighted --grid routing-scorers=queue-depth:1;load-balance:1",

@@ -268,7 +268,6 @@ mod tests {
             "while x do ",
             "repeat ",
             "x = function() ",
-            "local t: A<",
         ] {
             let found = with_ast(&open.repeat(5000), |ast| ast.map(|_| ()).err());
             let message = found.expect("too deep").message;
