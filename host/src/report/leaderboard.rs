@@ -122,7 +122,8 @@ th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid var(
 th { font-weight: 600; } th:nth-child(-n+2), td:nth-child(-n+2), .from { text-align: left; }
 .from { white-space: normal; min-width: 10rem; } .reference td:nth-child(2) { font-style: italic; } .half { opacity: .65; font-size: .85em; }
 .flag { color: rgb(var(--bad)); font-weight: 700; } .heat td { text-align: center; } .heat th { font-weight: 400; font-size: .8em; }
-.heat th:nth-child(n+2) { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; vertical-align: bottom; } .heat td:nth-child(2) { text-align: center; }
+.heat th { text-align: center !important; vertical-align: bottom; } .heat th span { writing-mode: vertical-rl; transform: rotate(180deg); }
+.heat td:first-child { text-align: left; } .heat td:nth-child(2) { text-align: center; }
 ";
 
 /// A score as a cell.
@@ -191,7 +192,7 @@ fn heat(rows: &[Row]) -> String {
         "<h2>Where each is good: train scenarios</h2>\n<div class=\"wide\"><table class=\"heat\">\n<tr><th></th>",
     );
     for (id, _) in &first.scenarios {
-        let _ = write!(text, "<th>{}</th>", escaped(id));
+        let _ = write!(text, "<th><span>{}</span></th>", escaped(id));
     }
     text += "</tr>\n";
     for row in rows.iter().filter(|r| !r.stale) {
