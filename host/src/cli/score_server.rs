@@ -14,6 +14,7 @@ use serde_json::json;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 /// `windtunnel score-server`.
@@ -142,11 +143,13 @@ async fn listen(
     Ok(())
 }
 
-/// The first signal asks to end, the second does not ask.
+/// The first signal asks to end, the second does not ask. That the input ended before it makes no difference.
 fn asked_to_end(end: &watch::Sender<bool>) {
-    if end.send_replace(true) {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    if ASKED.swap(true, Ordering::Relaxed) {
         std::process::exit(1);
     }
+    end.send_replace(true);
 }
 
 /// Listens for Ctrl-C.
