@@ -4,7 +4,7 @@ use super::progress::RunsBar;
 use super::score::{ScoringArgs, TIME_LIMIT, ours};
 use super::to_stdout;
 use crate::input::InputError;
-use crate::report::table::styled;
+use crate::report::table::{styled, whole};
 use crate::score::certify::{Certificate, DUPLICATE, HEADROOM, SPREAD, STABILITY, certify};
 use crate::score::suite::ScenarioKeys;
 use crate::score::{Progress, Split, Suite, suite_names};
@@ -42,9 +42,9 @@ pub struct CertifyArgs {
     /// Only this split
     #[arg(long, value_enum)]
     split: Option<Split>,
-    /// Seeds per scenario
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
-    seeds: u32,
+    /// Seeds per scenario; default: four times as many as a scoring takes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    seeds: Option<u32>,
     /// Processes at once; default: one per core
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -158,7 +158,7 @@ pub fn shown(suite: &Suite) -> Value {
             "description": file.description,
             "hooks": file.hooks,
             "requests": file.requests,
-            "seeds": file.seeds,
+            "seeds": Split::ALL.map(|split| (split.name(), file.seeds_of(split))).into_iter().collect::<BTreeMap<_, _>>(),
             "max_seeds": file.max_seeds,
             "objectives": objectives.iter().map(|(name, weight)| json!({"name": name, "weight": weight})).collect::<Vec<_>>(),
             "regression_weight": file.regression_weight,
@@ -195,14 +195,16 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
             .collect();
         let references: Vec<&str> = file.references.keys().map(String::as_str).collect();
         format!(
-            "{}: {}\nA candidate may fill: {}. {} requests per scenario, {} seeds.\nCost: weighted mean of the logarithms of {}.\nMeasured against: {}.\n{table}\n",
+            "{}: {}\nA candidate may fill: {}. {} requests per scenario; seeds: train {}, val and holdout {}.\nCost: weighted mean of the logarithms of {}.\nMeasured against: {}.\n{}\n",
             suite.label(),
             file.description,
             file.hooks.join(", "),
             file.requests,
             file.seeds,
+            file.seeds_of(Split::Val),
             objectives.join(", "),
             references.join(", "),
+            whole(table, &[1, 3]),
         )
     };
     to_stdout(|out| out.write_all(text.as_bytes()))
@@ -289,10 +291,10 @@ fn certificate_table(certificate: &Certificate) -> String {
         ]);
     }
     format!(
-        "{table}\nSpread: worst to best reference, %. Ranks: agreement of the references' order between {} seeds. Room: best reference to the\n\
+        "{}\nSpread: worst to best reference, %. Ranks: agreement of the references' order between scorings. Room: best reference to the\n\
          best policy under exact information, % (* as shipped). Load: computing time over the time of arrivals. Like: highest rank\n\
          correlation of costs with another scenario of the split.\n\
          Asked: spread {SPREAD}, ranks {STABILITY}, room {HEADROOM}, load 0.6 to 1.1 (admission 1.1 to 2), likeness below {DUPLICATE}.\n",
-        certificate.seeds
+        whole(table, &[1, 5])
     )
 }

@@ -1,7 +1,7 @@
 //! Leaderboards for people: a table, Markdown, and a page that needs nothing else.
 
 use super::score::signed;
-use super::table::styled;
+use super::table::{styled, whole};
 use crate::score::leaderboard::Row;
 use crate::score::{Split, Suite};
 use std::fmt::Write;
@@ -70,7 +70,7 @@ pub fn table(suite: &Suite, rows: &[Row], by: Split) -> String {
     for (k, row) in rows.iter().enumerate() {
         table.add_row(cells(k, row, by));
     }
-    format!("{}, by {by}\n{table}\n", suite.label())
+    format!("{}, by {by}\n{}\n", suite.label(), whole(table, &[1]))
 }
 
 /// The leaderboard as Markdown.

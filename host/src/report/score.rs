@@ -1,6 +1,6 @@
 //! Reports on candidates for people.
 
-use super::table::styled;
+use super::table::{styled, whole};
 use crate::score::compare::{Comparison, Difference, Standing};
 use crate::score::{Problem, Report};
 use std::fmt::Write;
@@ -70,7 +70,7 @@ pub fn text(report: &Report) -> String {
                 format!("{:.0}", r.ttft_ms.p99),
             ]);
         }
-        let _ = writeln!(text, "{table}");
+        let _ = writeln!(text, "{}", whole(table, &[0, 7]));
     } else if !report.scenarios.is_empty() {
         let mut table = styled(&["Scenario", "Score"]);
         for s in &report.scenarios {
@@ -161,7 +161,7 @@ pub fn comparison(c: &Comparison) -> String {
             }));
         }
         table.add_row(row("all", &|s| s.total.as_ref().map(difference)));
-        let _ = writeln!(text, "{table}");
+        let _ = writeln!(text, "{}", whole(table, &[0]));
     }
     for standing in &c.candidates {
         text += &told(&format!("error: {}", standing.candidate), &standing.errors);
@@ -186,5 +186,5 @@ pub fn table(reports: &[Report]) -> String {
             worst.map_or(String::new(), |w| signed(w.score)),
         ]);
     }
-    format!("{table}\n")
+    format!("{}\n", whole(table, &[3]))
 }

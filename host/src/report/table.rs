@@ -3,7 +3,7 @@
 use super::{Results, instance_name};
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::stats::Spread;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use std::fmt::Write;
 
 const WIDTH: u16 = 100;
@@ -91,6 +91,16 @@ pub(crate) fn styled(header: &[&str]) -> Table {
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(WIDTH)
         .set_header(header.to_vec());
+    table
+}
+
+/// The table with these columns as wide as what is in them: names are not cut.
+pub(crate) fn whole(mut table: Table, columns: &[usize]) -> Table {
+    for index in columns {
+        if let Some(column) = table.column_mut(*index) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
     table
 }
 

@@ -12,7 +12,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use std::collections::BTreeMap;
 
 /// A loss up to this, in points, is taken for noise.
-const TOLERANCE: f64 = 1.0;
+pub(super) const TOLERANCE: f64 = 1.0;
 
 /// One scenario: the candidate's and all references' logarithms of figures, by seed.
 pub struct Compared {

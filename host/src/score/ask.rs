@@ -34,19 +34,19 @@ pub enum Seeds {
 impl Seeds {
     /// Seeds per scenario to begin with.
     #[must_use]
-    pub fn first(self, suite: &SuiteFile) -> u32 {
+    pub fn first(self, suite: &SuiteFile, split: Split) -> u32 {
         match self {
-            Self::Suite | Self::Auto => suite.seeds,
+            Self::Suite | Self::Auto => suite.seeds_of(split),
             Self::Fixed(n) => n.max(1),
         }
     }
 
     /// Most seeds per scenario.
     #[must_use]
-    pub fn most(self, suite: &SuiteFile) -> u32 {
+    pub fn most(self, suite: &SuiteFile, split: Split) -> u32 {
         match self {
             Self::Auto => suite.max_seeds,
-            other => other.first(suite),
+            other => other.first(suite, split),
         }
     }
 }

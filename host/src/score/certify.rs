@@ -2,10 +2,11 @@
 //!
 //! Costs are compared as everywhere: 100 x differences of logarithms, so about per cent.
 
+use super::aggregate::TOLERANCE;
 use super::ask::Trouble;
 use super::candidate::Candidate;
 use super::flight::Flight;
-use super::objective::log_cost;
+use super::objective::{Objective, log_cost};
 use super::plan::nth_seed;
 use super::protocol::Flying;
 use super::scorer::Scorer;
@@ -15,11 +16,14 @@ use crate::policy::Hook;
 use crate::policy::external::names;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Least difference between the worst and the best reference.
 pub const SPREAD: f64 = 5.0;
-/// Least rank correlation of the references' costs between seeds.
+/// Scorings, each with its own seeds, whose ranks are compared.
+pub const SCORINGS: u32 = 4;
+/// Least rank correlation of the references' costs between scorings.
 pub const STABILITY: f64 = 0.9;
 /// Least distance from the best reference to the best policy with exact information.
 pub const HEADROOM: f64 = 3.0;
@@ -35,11 +39,13 @@ pub struct ScenarioCertificate {
     pub split: Split,
     /// Scenario.
     pub id: String,
+    /// Seeds that were flown.
+    pub seeds: usize,
     /// Worst to best reference.
     pub spread: f64,
     /// Best reference.
     pub best: String,
-    /// Mean rank correlation of the references' costs between seeds; none with a single seed.
+    /// Mean rank correlation of the references' costs between scorings with other seeds; none with a single seed.
     pub stability: Option<f64>,
     /// From the best reference to the best policy under exact information.
     pub headroom: f64,
@@ -50,6 +56,8 @@ pub struct ScenarioCertificate {
     pub load: f64,
     /// The scenario of the same split that is most like it, and the rank correlation.
     pub nearest: Option<(String, f64)>,
+    /// By reference: how much more it costs than the best.
+    pub costs: BTreeMap<String, f64>,
     /// What it falls short of.
     pub failures: Vec<String>,
 }
@@ -63,8 +71,6 @@ pub struct Certificate {
     pub digest: String,
     /// Engine.
     pub engine: String,
-    /// Seeds per scenario.
-    pub seeds: u32,
     /// Every scenario passes.
     pub passes: bool,
     /// By scenario.
@@ -73,6 +79,39 @@ pub struct Certificate {
 
 /// Costs by policy, then by seed.
 type Costs = BTreeMap<String, Vec<f64>>;
+
+/// Flights by policy.
+type Flights = BTreeMap<String, Vec<Option<Flight>>>;
+
+/// A scenario that is examined.
+struct Examined<'a> {
+    split: Split,
+    id: &'a str,
+    /// Where its runs are among those of the references.
+    runs: Range<usize>,
+    /// Where they are among those with exact information, which take the first half of the seeds.
+    exact: Range<usize>,
+    /// Seeds of one scoring.
+    scoring: usize,
+}
+
+impl Examined<'_> {
+    /// Computing time over the time of arrivals.
+    fn load(&self, flights: &[Option<Flight>]) -> f64 {
+        let flights = flights[self.runs.clone()].iter().flatten();
+        mean(&flights.map(|f| f.metrics.utilization).collect::<Vec<_>>())
+    }
+}
+
+/// The logarithms of the costs of the policies that fly all of some runs.
+fn costs(objectives: &[Objective], flights: &Flights, runs: &Range<usize>) -> Costs {
+    let cost = |f: &Option<Flight>| Some(log_cost(objectives, &f.as_ref()?.logs));
+    let of_policy = |(name, all): (&String, &Vec<Option<Flight>>)| {
+        let by_seed: Option<Vec<f64>> = all[runs.clone()].iter().map(cost).collect();
+        Some((name.clone(), by_seed?))
+    };
+    flights.iter().filter_map(of_policy).collect()
+}
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
@@ -86,7 +125,8 @@ fn best(costs: &Costs) -> (&String, f64) {
         .expect("a suite has references")
 }
 
-/// Examines some splits of a suite. `progress` hears of (done, all) policies.
+/// Examines some splits of a suite, each scenario with `seeds` seeds or as many as [`SCORINGS`] scorings take. `progress` hears of
+/// (done, all) policies.
 ///
 /// # Errors
 /// When the suite is wrong or a process cannot be started.
@@ -94,30 +134,86 @@ pub fn certify(
     scorer: &Scorer,
     suite: &Arc<Suite>,
     splits: &[Split],
-    seeds: u32,
+    seeds: Option<u32>,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Certificate, Trouble> {
-    let scenarios: Vec<(Split, &str, u64)> = splits
-        .iter()
-        .flat_map(|split| {
-            suite
-                .scenarios(*split)
-                .map(|s| (*split, s.id.as_str(), s.seed))
-        })
-        .collect();
-    let flyings = |exact: bool| -> Vec<Flying> {
-        scenarios
-            .iter()
-            .flat_map(|(_, id, first)| {
-                (0..seeds).map(move |k| Flying {
-                    scenario: (*id).to_owned(),
-                    seed: nth_seed(*first, k),
-                    requests: suite.file.requests,
-                    exact,
-                })
-            })
-            .collect()
+    let (mut plain, mut exact): (Vec<Flying>, Vec<Flying>) = (Vec::new(), Vec::new());
+    let mut scenarios: Vec<Examined<'_>> = Vec::new();
+    for split in splits {
+        let a_scoring = suite.file.seeds_of(*split);
+        let seeds = seeds.unwrap_or(SCORINGS * a_scoring);
+        for scenario in suite.scenarios(*split) {
+            let from = (plain.len(), exact.len());
+            let flying = |k: u32, exact: bool| Flying {
+                scenario: scenario.id.clone(),
+                seed: nth_seed(scenario.seed, k),
+                requests: suite.file.requests,
+                exact,
+            };
+            plain.extend((0..seeds).map(|k| flying(k, false)));
+            exact.extend((0..seeds.div_ceil(2)).map(|k| flying(k, true)));
+            scenarios.push(Examined {
+                split: *split,
+                id: &scenario.id,
+                runs: from.0..plain.len(),
+                exact: from.1..exact.len(),
+                scoring: a_scoring.min(seeds.div_ceil(2)) as usize,
+            });
+        }
+    }
+    let (known, informed) = fly_all(scorer, suite, &plain, &exact, progress)?;
+    let objectives = &suite.file.objectives;
+    let of = |s: &Examined<'_>| costs(objectives, &known, &s.runs);
+    let plain: Vec<Costs> = scenarios.iter().map(of).collect();
+    let one = |k: usize| {
+        let scenario = &scenarios[k];
+        let (best_name, least) = best(&plain[k]);
+        let exact = costs(objectives, &informed, &scenario.exact);
+        let (clairvoyant, reached) = best(&exact);
+        let on_these_seeds = mean(&plain[k][best_name][..scenario.exact.len()]);
+        let most = plain[k].values().map(|c| mean(c)).fold(f64::MIN, f64::max);
+        let mut certificate = ScenarioCertificate {
+            split: scenario.split,
+            id: scenario.id.to_owned(),
+            seeds: scenario.runs.len(),
+            spread: 100.0 * (most - least),
+            best: best_name.clone(),
+            stability: stability(&plain[k], scenario.scoring),
+            headroom: 100.0 * (on_these_seeds - reached),
+            clairvoyant: clairvoyant.clone(),
+            load: if suite.hooks.contains(&Hook::Admission) {
+                known.values().map(|f| scenario.load(f)).fold(0.0, f64::max)
+            } else {
+                scenario.load(&known[best_name])
+            },
+            nearest: nearest(&scenarios, &plain, k),
+            costs: plain[k]
+                .iter()
+                .map(|(n, c)| (n.clone(), 100.0 * (mean(c) - least)))
+                .collect(),
+            failures: Vec::new(),
+        };
+        certificate.failures = failures(&certificate, suite);
+        certificate
     };
+    let certificates: Vec<ScenarioCertificate> = (0..scenarios.len()).map(one).collect();
+    Ok(Certificate {
+        suite: suite.label(),
+        digest: suite.digest(),
+        engine: super::engine(),
+        passes: certificates.iter().all(|c| c.failures.is_empty()),
+        scenarios: certificates,
+    })
+}
+
+/// Flies the references with what they see, and the references and the library's policies with exact information.
+fn fly_all(
+    scorer: &Scorer,
+    suite: &Arc<Suite>,
+    plain: &[Flying],
+    exact: &[Flying],
+    progress: &dyn Fn(u64, u64),
+) -> Result<(Flights, Flights), Trouble> {
     let references: Vec<&String> = suite.file.references.keys().collect();
     let named: Vec<&str> = suite.hooks.iter().flat_map(|h: &Hook| names(*h)).collect();
     let all = (2 * references.len() + named.len()) as u64;
@@ -128,95 +224,61 @@ pub fn certify(
         progress(done, all);
         flights
     };
-    let (plain, exact) = (flyings(false), flyings(true));
-    let mut known: BTreeMap<String, Vec<Option<Flight>>> = BTreeMap::new();
-    let mut informed: BTreeMap<String, Vec<Option<Flight>>> = BTreeMap::new();
+    let (mut known, mut informed) = (Flights::new(), Flights::new());
     for name in references {
-        known.insert(name.clone(), fly(Candidate::reference(name), &plain)?);
-        informed.insert(name.clone(), fly(Candidate::reference(name), &exact)?);
+        known.insert(name.clone(), fly(Candidate::reference(name), plain)?);
+        informed.insert(name.clone(), fly(Candidate::reference(name), exact)?);
     }
     for name in named {
         if let Ok(candidate) = Candidate::open(name) {
-            informed
-                .entry(format!("{name}*"))
-                .or_insert(fly(candidate, &exact)?);
+            informed.insert(format!("{name}*"), fly(candidate, exact)?);
         }
     }
-    let objectives = &suite.file.objectives;
-    let costs = |of: &BTreeMap<String, Vec<Option<Flight>>>, k: usize| -> Costs {
-        let seeds = seeds as usize;
-        of.iter()
-            .filter_map(|(name, flights)| {
-                let of_scenario = &flights[k * seeds..(k + 1) * seeds];
-                let cost = |f: &Option<Flight>| Some(log_cost(objectives, &f.as_ref()?.logs));
-                let by_seed: Option<Vec<f64>> = of_scenario.iter().map(cost).collect();
-                Some((name.clone(), by_seed?))
-            })
-            .collect()
-    };
-    let by_scenario: Vec<Costs> = (0..scenarios.len()).map(|k| costs(&known, k)).collect();
-    let mut certificates = Vec::new();
-    for (k, (split, id, _)) in scenarios.iter().enumerate() {
-        let ours = &by_scenario[k];
-        let (best_name, least) = best(ours);
-        let most = ours.values().map(|c| mean(c)).fold(f64::MIN, f64::max);
-        let exact_costs = costs(&informed, k);
-        let (clairvoyant, reached) = best(&exact_costs);
-        let load = |flights: &Vec<Option<Flight>>| {
-            let of_scenario = &flights[k * seeds as usize..(k + 1) * seeds as usize];
-            let loads = of_scenario.iter().flatten();
-            mean(&loads.map(|f| f.metrics.utilization).collect::<Vec<_>>())
-        };
-        let nearest = scenarios
-            .iter()
-            .enumerate()
-            .filter(|(other, (s, ..))| *other != k && s == split);
-        let nearest = nearest
-            .filter_map(|(other, (_, name, _))| {
-                let pairs = ours.iter().filter_map(|(policy, a)| {
-                    Some((mean(a), mean(by_scenario[other].get(policy)?)))
-                });
-                let (a, b): (Vec<f64>, Vec<f64>) = pairs.unzip();
-                Some(((*name).to_owned(), spearman(&a, &b)?))
-            })
-            .max_by(|(_, a), (_, b)| a.total_cmp(b));
-        let mut certificate = ScenarioCertificate {
-            split: *split,
-            id: (*id).to_owned(),
-            spread: 100.0 * (most - least),
-            best: best_name.clone(),
-            stability: stability(ours, seeds as usize),
-            headroom: 100.0 * (least - reached),
-            clairvoyant: clairvoyant.clone(),
-            load: if suite.hooks.contains(&Hook::Admission) {
-                known.values().map(load).fold(0.0, f64::max)
-            } else {
-                load(&known[best_name])
-            },
-            nearest,
-            failures: Vec::new(),
-        };
-        certificate.failures = failures(&certificate, suite);
-        certificates.push(certificate);
-    }
-    Ok(Certificate {
-        suite: suite.label(),
-        digest: suite.digest(),
-        engine: super::engine(),
-        seeds,
-        passes: certificates.iter().all(|c| c.failures.is_empty()),
-        scenarios: certificates,
-    })
+    Ok((known, informed))
 }
 
-/// Mean rank correlation of the policies' costs over all pairs of seeds.
-fn stability(costs: &Costs, seeds: usize) -> Option<f64> {
-    let of_seed = |s: usize| -> Vec<f64> { costs.values().map(|by_seed| by_seed[s]).collect() };
-    let pairs = (0..seeds).flat_map(|a| (a + 1..seeds).map(move |b| (a, b)));
+/// The other scenario of the same split in which the references rank most alike.
+fn nearest(scenarios: &[Examined<'_>], costs: &[Costs], k: usize) -> Option<(String, f64)> {
+    let others = scenarios.iter().zip(costs).enumerate();
+    let others = others.filter(|(other, (s, _))| *other != k && s.split == scenarios[k].split);
+    let alike = others.filter_map(|(_, (s, theirs))| {
+        let pairs = costs[k].iter();
+        let pairs = pairs.filter_map(|(policy, a)| Some((mean(a), mean(theirs.get(policy)?))));
+        let (a, b): (Vec<f64>, Vec<f64>) = pairs.unzip();
+        Some((s.id.to_owned(), agreement(&a, &b)?))
+    });
+    alike.max_by(|(_, a), (_, b)| a.total_cmp(b))
+}
+
+/// Mean rank correlation of the policies' costs over all pairs of disjoint scorings of `scoring` seeds.
+fn stability(costs: &Costs, scoring: usize) -> Option<f64> {
+    let scorings = costs.values().next()?.len() / scoring;
+    let of = |k: usize| -> Vec<f64> {
+        let seeds = k * scoring..(k + 1) * scoring;
+        costs.values().map(|c| mean(&c[seeds.clone()])).collect()
+    };
+    let pairs = (0..scorings).flat_map(|a| (a + 1..scorings).map(move |b| (a, b)));
     let all: Vec<f64> = pairs
-        .filter_map(|(a, b)| spearman(&of_seed(a), &of_seed(b)))
+        .filter_map(|(a, b)| agreement(&of(a), &of(b)))
         .collect();
     (!all.is_empty()).then(|| mean(&all))
+}
+
+/// Rank correlation of costs; those that differ by less than scores can tell are equal.
+fn agreement(a: &[f64], b: &[f64]) -> Option<f64> {
+    spearman(&tied(a), &tied(b))
+}
+
+/// The number of the group that each cost belongs to: a gap wider than a point begins another.
+fn tied(costs: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..costs.len()).collect();
+    order.sort_by(|i, j| costs[*i].total_cmp(&costs[*j]));
+    let mut groups = vec![0.0; costs.len()];
+    for pair in order.windows(2) {
+        let wide = 100.0 * (costs[pair[1]] - costs[pair[0]]) > TOLERANCE;
+        groups[pair[1]] = groups[pair[0]] + f64::from(u8::from(wide));
+    }
+    groups
 }
 
 fn failures(c: &ScenarioCertificate, suite: &Suite) -> Vec<String> {

@@ -120,8 +120,8 @@ pub fn compare(
     let file = &contest.suite.file;
     let first = asks.first().expect("there are candidates");
     let scenarios = chosen(first)?;
-    let most = contest.seeds.most(file);
-    let (mut from, mut seeds) = (0, contest.seeds.first(file).min(most));
+    let most = contest.seeds.most(file, contest.split);
+    let (mut from, mut seeds) = (0, contest.seeds.first(file, contest.split).min(most));
     let mut flyings: Vec<Flying> = Vec::new();
     let mut flown = Vec::new();
     for ask in &asks {

@@ -94,7 +94,8 @@ pub fn nth_seed(first: u64, k: u32) -> u64 {
 /// As [`chosen`].
 pub fn all_flyings(ask: &Ask) -> Result<Vec<Flying>, InputError> {
     let scenarios = chosen(ask)?;
-    let mut flyings = full_flyings(ask, &scenarios, 0..ask.seeds.first(&ask.suite.file));
+    let seeds = ask.seeds.first(&ask.suite.file, ask.split);
+    let mut flyings = full_flyings(ask, &scenarios, 0..seeds);
     flyings.extend(quick_flyings(ask, &pick(&scenarios)));
     Ok(flyings)
 }

@@ -173,8 +173,8 @@ impl Fleet {
         check: Answer,
     ) -> Result<Report, Trouble> {
         let file = &ask.suite.file;
-        let most = ask.seeds.most(file);
-        let mut seeds = ask.seeds.first(file).min(most);
+        let most = ask.seeds.most(file, ask.split);
+        let mut seeds = ask.seeds.first(file, ask.split).min(most);
         let mut flyings = Vec::new();
         let mut flights: Vec<Option<Flight>> = Vec::new();
         let mut from = 0;

@@ -81,6 +81,9 @@ pub struct SuiteFile {
     /// Random seeds per scenario.
     #[serde(default = "two")]
     pub seeds: u32,
+    /// Random seeds per scenario of val and holdout, which have fewer scenarios and are scored seldom; as `seeds`, if not given.
+    #[serde(default)]
+    pub unseen_seeds: Option<u32>,
     /// Most seeds per scenario when seeds are added until a score is certain.
     #[serde(default = "eight")]
     pub max_seeds: u32,
@@ -102,6 +105,17 @@ pub struct SuiteFile {
     pub references: BTreeMap<String, Bundle>,
     /// The scenarios.
     pub scenarios: Splits,
+}
+
+impl SuiteFile {
+    /// Seeds per scenario of a split.
+    #[must_use]
+    pub fn seeds_of(&self, split: Split) -> u32 {
+        match split {
+            Split::Train => self.seeds,
+            Split::Val | Split::Holdout => self.unseen_seeds.unwrap_or(self.seeds),
+        }
+    }
 }
 
 fn five_thousand() -> u64 {
@@ -398,10 +412,15 @@ impl Suite {
         };
         positive("requests", file.requests)?;
         positive("seeds", file.seeds.into())?;
-        if file.max_seeds < file.seeds {
+        if let Some(seeds) = file.unseen_seeds {
+            positive("unseen_seeds", seeds.into())?;
+        }
+        let least = Split::ALL.map(|split| file.seeds_of(split));
+        let least = least.into_iter().max().unwrap_or(1);
+        if file.max_seeds < least {
             return Err(format!(
-                "max_seeds is {}; expected at least seeds, {}",
-                file.max_seeds, file.seeds
+                "max_seeds is {}; expected at least {least}, as seeds and unseen_seeds",
+                file.max_seeds
             ));
         }
         if !(0.0..=10.0).contains(&file.regression_weight) {

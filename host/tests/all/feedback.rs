@@ -239,6 +239,7 @@ fn features_tell_policies_apart_and_equal_behaviour_has_equal_fingerprints() {
         assert!(documented.contains(&format!("| `{name}` |")), "{name}");
     }
     assert_eq!(number(&first, "decision_entropy"), 0.0);
+    assert!(number(&first, "state_bytes") < 64.0, "{first}");
     assert!(number(&first, "units_per_call") < 5.0);
     let (turn, by_turn) = features("policies/routing/round-robin.lua");
     assert_eq!(number(&turn, "agreement.round-robin"), 1.0);
@@ -253,6 +254,9 @@ fn features_tell_policies_apart_and_equal_behaviour_has_equal_fingerprints() {
     assert_ne!(by_turn, by_load);
     let agree = number(&least, "agreement.least-loaded");
     assert!(agree > number(&turn, "agreement.least-loaded"), "{least}");
+    let (sticky, _) = features("policies/routing/session-affinity.lua");
+    let state = number(&sticky, "state_bytes");
+    assert!(state > 500.0, "it remembers forty sessions: {state} bytes");
     let (prefix, _) = features("policies/routing/dynamo-kv.lua");
     assert!(
         number(&prefix, "cache_vs_load") > number(&least, "cache_vs_load"),

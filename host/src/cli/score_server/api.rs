@@ -321,7 +321,7 @@ async fn suite(State(server): State<Arc<Server>>) -> Given {
         "references": references,
         "scenarios": { "train": ids(Split::Train), "val": ids(Split::Val) },
         "requests": file.requests,
-        "seeds": file.seeds,
+        "seeds": { "train": file.seeds, "val": file.seeds_of(Split::Val) },
         "key": suite.digest(),
     }))
 }

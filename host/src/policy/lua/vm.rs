@@ -39,6 +39,8 @@ pub(super) struct Vm {
     pub(super) shared: Table,
     /// The policy's file as a function.
     main: Function,
+    /// What the file has returned: its copies with their states, which so outlive the run and can be measured after it.
+    copies: RefCell<Vec<Table>>,
     /// Bindings by what they bind.
     binds: RefCell<Vec<(Vec<&'static str>, Function)>>,
     budget: Rc<Budget>,
@@ -95,6 +97,7 @@ impl Vm {
             facts,
             shared,
             main,
+            copies: RefCell::new(Vec::new()),
             binds: RefCell::new(Vec::new()),
             budget,
             dead: RefCell::new(None),
@@ -144,7 +147,10 @@ impl Vm {
             .loading(symbols, || self.call(&self.main, ()))
             .map_err(|e| InputError::new(e.0))?;
         match answer {
-            Value::Table(table) => Ok(table),
+            Value::Table(table) => {
+                self.copies.borrow_mut().push(table.clone());
+                Ok(table)
+            }
             other => Err(InputError::in_file(
                 &self.program.name,
                 format!(
