@@ -261,9 +261,9 @@ fn fresh(scoring: &ScoringArgs) -> anyhow::Result<Scorer> {
 
 fn verify(VerifyArgs { what: args, split }: &VerifyArgs) -> anyhow::Result<()> {
     let board = args.place.board(args.scoring.suite()?);
-    let entries = board.entries(&args.entries)?;
     let scorer = fresh(&args.scoring)?;
-    let verdicts = with_bar(|done| board.verify(&scorer, &entries, *split, done)).map_err(ours)?;
+    let verdicts = with_bar(|done| board.verify(&scorer, &args.entries, *split, done));
+    let verdicts = verdicts.map_err(ours)?;
     to_stdout(|out| {
         if args.json {
             return writeln!(out, "{}", serde_json::to_string_pretty(&verdicts)?);

@@ -5,9 +5,11 @@ use super::texts::Texts;
 use super::{say, to_stdout};
 use crate::input::InputError;
 use crate::report::score::{table, text};
+use crate::score::plan::chosen;
 use crate::score::walls::Walls;
 use crate::score::{
-    Ask, Candidate, Report, Scorer, Seeds, Settings, Split, Suite, Trouble, Until, worker,
+    Ask, Candidate, Problem, ProblemKind, Report, Scorer, Seeds, Settings, Split, Suite, Trouble,
+    Until, worker,
 };
 use clap::Args;
 use serde::Deserialize;
@@ -109,7 +111,7 @@ pub fn cache_folder() -> Option<PathBuf> {
 pub struct ScoreArgs {
     /// Policy name, FILE.lua, FILE.so[:name], bundle FILE.yaml, or a folder: with policies.yaml or files called after hooks (routing.lua, ...)
     /// it is one candidate, else each of its scripts is. Several are scored one by one; - takes JSON lines from standard
-    /// input: {"candidate": "Lua text" or {"routing": "Lua text", ...}}, and if you like "id", "scenarios", "params"
+    /// input, all of them before it begins (score-server answers one by one): {"candidate": "Lua text" or {"routing": "Lua text", ...}}, and if you like "id", "scenarios", "params"
     #[arg(required = true, value_name = "CANDIDATE")]
     candidates: Vec<String>,
     /// Print a JSON line for each candidate, in order, however many there are
@@ -129,7 +131,7 @@ pub struct ScoreArgs {
     /// Only this scenario; may be given several times
     #[arg(long = "scenario", value_name = "ID")]
     scenarios: Vec<String>,
-    /// Score to beat: a candidate that surely does not is stopped early
+    /// Score to beat: a candidate that most probably does not is stopped early
     #[arg(long, value_name = "SCORE")]
     incumbent: Option<f64>,
     /// Print JSON: the whole report, with several candidates a line for each
@@ -138,7 +140,7 @@ pub struct ScoreArgs {
 }
 
 /// A line of standard input.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
     /// Name in the report.
@@ -152,6 +154,34 @@ struct Line {
     /// Values of parameters.
     #[serde(default)]
     params: BTreeMap<String, f64>,
+}
+
+impl Line {
+    fn read(bytes: &[u8], place: u64) -> Result<Self, InputError> {
+        let at =
+            |column: usize, message: String| InputError::at(INPUT, place, column as u64, message);
+        let text = std::str::from_utf8(bytes)
+            .map_err(|e| at(e.valid_up_to() + 1, "a byte that is no UTF-8".into()))?;
+        serde_json::from_str(text).map_err(|e| {
+            // The line that it counts is ours.
+            let message = e.to_string();
+            let message = message
+                .rsplit_once(" at line ")
+                .map_or(&*message, |(said, _)| said);
+            at(e.column(), message.to_owned())
+        })
+    }
+
+    fn candidate(&self, place: u64) -> Candidate {
+        let name = match &self.id {
+            Some(serde_json::Value::String(id)) => id.clone(),
+            Some(id) => id.to_string(),
+            None => format!("candidate-{place}"),
+        };
+        let mut candidate = self.candidate.clone().candidate(&name);
+        candidate.params.clone_from(&self.params);
+        candidate
+    }
 }
 
 /// Reads `auto` or a number of seeds.
@@ -171,8 +201,47 @@ pub fn parse_seeds(text: Option<&str>) -> Result<Seeds, InputError> {
     }
 }
 
+impl ScoreArgs {
+    /// Flags that would do nothing are mistakes.
+    fn check(&self) -> Result<(), InputError> {
+        let useless = |flag: &str, why: &str| {
+            Err(InputError::new(format!(
+                "{flag} does nothing here: {why}; drop it"
+            )))
+        };
+        let early = matches!(self.stage, Until::Smoke | Until::Quick);
+        let until = format!("--stage {:?}", self.stage).to_lowercase();
+        if self.stage == Until::Smoke && !self.scenarios.is_empty() {
+            return useless("--scenario", "the first flight is the same for all of them");
+        }
+        if early && self.seeds.is_some() {
+            return useless("--seeds", &format!("{until} takes one"));
+        }
+        if let Some(score) = self.incumbent {
+            if !score.is_finite() {
+                return Err(InputError::new(format!(
+                    "--incumbent is {score}; expected a number"
+                )));
+            }
+            let automatic = self.seeds.as_deref() == Some("auto");
+            if early {
+                return useless("--incumbent", &format!("{until} ends early anyhow"));
+            }
+            if self.stage == Until::Full && !automatic {
+                return useless("--incumbent", &format!("{until} flies everything"));
+            }
+            if self.split != Split::Train && !automatic {
+                let split = self.split;
+                return useless("--incumbent", &format!("--split {split} is flown in full"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Does what is asked.
 pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
+    args.check()?;
     let suite = args.scoring.suite()?;
     let ask = |candidate: Candidate| -> Result<Ask, InputError> {
         Ok(Ask {
@@ -246,37 +315,59 @@ fn batch(scorer: &Scorer, asks: &[Ask]) -> anyhow::Result<()> {
     outcome
 }
 
-/// Scores the candidates of standard input.
+/// Where candidates come from that are no files.
+const INPUT: &str = "standard input";
+
+/// Scores the candidates of standard input. A line that is none gets a report, too, and an error at the end.
 fn lines(
     scorer: &Scorer,
     ask: &dyn Fn(Candidate) -> Result<Ask, InputError>,
 ) -> anyhow::Result<()> {
     let mut asks = Vec::new();
-    for (k, line) in std::io::stdin().lock().lines().enumerate() {
-        let line =
-            line.map_err(|e| InputError::in_file("standard input", crate::input::plain(&e)))?;
-        if line.trim().is_empty() {
+    let mut wrong: Vec<InputError> = Vec::new();
+    for (k, bytes) in std::io::stdin().lock().split(b'\n').enumerate() {
+        let bytes = bytes.map_err(|e| InputError::in_file(INPUT, crate::input::plain(&e)))?;
+        if bytes.trim_ascii().is_empty() {
             continue;
         }
         let place = k as u64 + 1;
-        let line: Line = serde_json::from_str(&line).map_err(|e| {
-            InputError::at("standard input", place, e.column() as u64, e.to_string())
-        })?;
-        let name = match line.id {
-            Some(serde_json::Value::String(id)) => id,
-            Some(id) => id.to_string(),
-            None => format!("candidate-{place}"),
+        let (line, error) = match Line::read(&bytes, place) {
+            Ok(line) => (line, None),
+            Err(e) => (Line::default(), Some(e)),
         };
-        let mut candidate = line.candidate.candidate(&name);
-        candidate.params = line.params;
-        let mut one = ask(candidate)?;
+        let mut one = ask(line.candidate(place))?;
+        let all = one.scenarios.clone();
         one.scenarios = line.scenarios.or(one.scenarios);
+        let error = error.or_else(|| {
+            let unknown = chosen(&one).err()?;
+            Some(InputError::at(INPUT, place, 1, unknown.to_string()))
+        });
+        if let Some(error) = error {
+            one.scenarios = all;
+            one.candidate.flaw = Some(Box::new(Problem {
+                line: Some(place),
+                ..Problem::new(ProblemKind::Policy, INPUT, error.to_string())
+            }));
+            wrong.push(error);
+        }
         asks.push(one);
     }
     if asks.is_empty() {
         say("no candidates on standard input");
     }
-    batch(scorer, &asks)
+    batch(scorer, &asks)?;
+    match &wrong[..] {
+        [] => Ok(()),
+        [one] => Err(InputError::new(one.to_string()).into()),
+        [first, ..] => {
+            let message = format!(
+                "{} of {} lines are no candidates; the first: {first}",
+                wrong.len(),
+                asks.len()
+            );
+            Err(InputError::new(message).into())
+        }
+    }
 }
 
 /// `windtunnel worker`: the process in which candidates work.

@@ -7,6 +7,12 @@ use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+impl Default for Texts {
+    fn default() -> Self {
+        Self::One(String::new())
+    }
+}
+
 /// Lua text, or Lua texts by hook.
 #[derive(Clone, Debug)]
 pub enum Texts {

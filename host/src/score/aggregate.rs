@@ -103,7 +103,7 @@ impl Compared {
     /// Its 95 % confidence interval; none of a single seed.
     #[must_use]
     pub fn ci95(&self) -> Option<[f64; 2]> {
-        let spread = interval(&[(1.0, &self.ratios)])?;
+        let spread = half_width(&self.ratios)?;
         let score = self.score();
         Some([score - spread, score + spread])
     }
@@ -171,7 +171,13 @@ pub fn plain_total(scenarios: &[Compared]) -> Total {
     }
 }
 
-/// The scenarios that lose more than noise.
+/// Half the 95 % confidence interval of the mean of some values; none of a single one.
+#[must_use]
+pub fn half_width(values: &[f64]) -> Option<f64> {
+    interval(&[(1.0, values)])
+}
+
+/// Whether a scenario with this score loses more than noise.
 pub fn is_regression(score: f64) -> bool {
     score < -TOLERANCE
 }

@@ -313,7 +313,11 @@ impl Candidate {
                     add(&canonical(text)?);
                 }
             }
-            Body::Reference(name) => add(name),
+            // It may have the name of a policy of the library.
+            Body::Reference(name) => {
+                add("reference");
+                add(name);
+            }
         }
         for (name, value) in &self.params {
             add(name);

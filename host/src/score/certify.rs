@@ -157,7 +157,7 @@ pub fn certify(
                 id: &scenario.id,
                 runs: from.0..plain.len(),
                 exact: from.1..exact.len(),
-                scoring: a_scoring.min(seeds.div_ceil(2)) as usize,
+                scoring: a_scoring.min(seeds / 2).max(1) as usize,
             });
         }
     }

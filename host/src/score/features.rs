@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use windtunnel_plugin_api::InstanceView;
 
-/// The features by name, and a fingerprint of all routing decisions of the first flight.
+/// The features by name, and a fingerprint of what the policy did in the first flight.
 ///
 /// | feature | what it is |
 /// |---|---|
@@ -68,11 +68,15 @@ pub fn of(
     (features, fingerprint(flights))
 }
 
-fn fingerprint(flights: &[Flight]) -> String {
+/// A fingerprint of all routing decisions, and of what became of every request.
+pub(super) fn fingerprint(flights: &[Flight]) -> String {
     let mut hasher = blake3::Hasher::new();
     for (sight, _) in flights.iter().flat_map(|f| f.sights.iter()) {
         hasher.update(&sight.request.serial.to_le_bytes());
         hasher.update(&sight.chosen.to_le_bytes());
+    }
+    for flight in flights {
+        hasher.update(&flight.fates);
     }
     hasher.finalize().to_hex()[..16].to_owned()
 }

@@ -1,6 +1,6 @@
 //! Which runs a question takes.
 
-use super::ask::Ask;
+use super::ask::{Ask, Until};
 use super::protocol::Flying;
 use super::suite::{ScenarioKeys, Split};
 use crate::input::InputError;
@@ -10,10 +10,10 @@ pub const QUICK_SCENARIOS: usize = 4;
 /// Requests of each of them.
 pub const QUICK_REQUESTS: u64 = 1000;
 
-/// The scenarios that are asked for.
+/// The scenarios that are asked for, each once.
 ///
 /// # Errors
-/// When there are none, or one is unknown.
+/// When there are none, or one is unknown or named twice.
 pub fn chosen(ask: &Ask) -> Result<Vec<&ScenarioKeys>, InputError> {
     let all: Vec<&ScenarioKeys> = ask.suite.scenarios(ask.split).collect();
     if all.is_empty() {
@@ -27,6 +27,15 @@ pub fn chosen(ask: &Ask) -> Result<Vec<&ScenarioKeys>, InputError> {
         return Err(InputError::new(
             "the split holdout is scored as a whole: only its total is told",
         ));
+    }
+    if wanted.is_empty() {
+        return Err(InputError::new(
+            "scenarios: the list is empty; leave it out for all of them",
+        ));
+    }
+    if let Some(twice) = (1..wanted.len()).find(|k| wanted[..*k].contains(&wanted[*k])) {
+        let message = format!("the scenario \"{}\" is named twice", wanted[twice]);
+        return Err(InputError::new(message));
     }
     let ids: Vec<&str> = all.iter().map(|s| s.id.as_str()).collect();
     wanted
@@ -88,14 +97,25 @@ pub fn nth_seed(first: u64, k: u32) -> u64 {
     first + 1_000_003 * u64::from(k)
 }
 
-/// All runs that a full scoring starts with.
+/// Whether the stage quick comes before the stage full.
+#[must_use]
+pub fn quick_first(ask: &Ask, scenarios: usize) -> bool {
+    ask.split == Split::Train && ask.until == Until::Auto && scenarios > 1
+}
+
+/// All runs that a question starts with.
 ///
 /// # Errors
 /// As [`chosen`].
 pub fn all_flyings(ask: &Ask) -> Result<Vec<Flying>, InputError> {
     let scenarios = chosen(ask)?;
-    let seeds = ask.seeds.first(&ask.suite.file, ask.split);
-    let mut flyings = full_flyings(ask, &scenarios, 0..seeds);
-    flyings.extend(quick_flyings(ask, &pick(&scenarios)));
+    let mut flyings = Vec::new();
+    if ask.until == Until::Quick || quick_first(ask, scenarios.len()) {
+        flyings.extend(quick_flyings(ask, &pick(&scenarios)));
+    }
+    if matches!(ask.until, Until::Auto | Until::Full) {
+        let seeds = ask.seeds.first(&ask.suite.file, ask.split);
+        flyings.extend(full_flyings(ask, &scenarios, 0..seeds));
+    }
     Ok(flyings)
 }

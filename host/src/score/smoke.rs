@@ -64,6 +64,8 @@ pub struct Flight {
     pub preemptions: u64,
     /// Why the run broke off.
     pub fault: Option<String>,
+    /// A fingerprint of what became of every request.
+    pub fates: [u8; 32],
     /// What routing looked like.
     pub sights: Sights,
     /// What the scripts spent.
@@ -94,6 +96,7 @@ pub fn fly(spec: &PolicySpec) -> Result<Vec<Flight>, InputError> {
             requests: record.requests.len(),
             completed,
             preemptions: record.instances.iter().map(|i| i.preemptions).sum(),
+            fates: fates(&record),
             fault: record.fault,
             sights: record.sights,
             used,
@@ -104,6 +107,14 @@ pub fn fly(spec: &PolicySpec) -> Result<Vec<Flight>, InputError> {
         }
     }
     Ok(flights)
+}
+
+fn fates(record: &RunRecord) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for r in &record.requests {
+        hasher.update(format!("{:?} {:?} {:?};", r.outcome, r.ttft_us, r.e2e_us).as_bytes());
+    }
+    *hasher.finalize().as_bytes()
 }
 
 fn run(

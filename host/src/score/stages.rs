@@ -3,19 +3,19 @@
 //! A candidate that is stopped early gets -100, whatever it seemed to be worth: full could not give less, so no framework can keep a
 //! stage's score for a candidate that would have failed later.
 
-use super::aggregate::{Compared, Total, total};
+use super::aggregate::{Compared, Total, half_width, total};
 use super::ask::{Ask, Progress, Trouble, Until};
 use super::fleet::{Fleet, Flown, Runs, Share, suite_trouble};
 use super::flight::Flight;
-use super::plan::{chosen, full_flyings, pick, quick_flyings};
+use super::plan::{chosen, full_flyings, pick, quick_first, quick_flyings};
 use super::protocol::{Answer, Flying, Task};
 use super::report::{Problem, ProblemKind, Report, Stage};
-use super::suite::{ScenarioKeys, Split};
+use super::suite::ScenarioKeys;
 use super::tell::{failed, stopped, told};
 
 /// A candidate that looks worse than this after the stage quick is not taken further.
 const HOPELESS: f64 = -50.0;
-/// A candidate that is surely so much below the incumbent after the stage quick is not taken further.
+/// A candidate that is most probably so much below the incumbent after the stage quick is not taken further.
 const MARGIN: f64 = 1.0;
 /// With automatic seeds: half the confidence interval that is enough.
 pub const SURE: f64 = 0.5;
@@ -88,8 +88,7 @@ impl Fleet {
             let reason = "only the stage smoke was asked for";
             return Ok(stopped(ask, Stage::Smoke, reason, None, &check));
         }
-        let in_stages = ask.split == Split::Train && ask.until == Until::Auto;
-        if (in_stages && scenarios.len() > 1) || ask.until == Until::Quick {
+        if quick_first(ask, scenarios.len()) || ask.until == Until::Quick {
             let quick = self.quick(ask, &scenarios, share, progress)?;
             let quick = match quick {
                 Ok(quick) => quick,
@@ -100,13 +99,13 @@ impl Fleet {
                 }
             };
             let estimate = quick.total.score;
-            let surely_below = ask.incumbent.is_some_and(|best| {
+            let probably_below = ask.incumbent.is_some_and(|best| {
                 estimate + quick.total.half_width.unwrap_or(0.0) < best - MARGIN
             });
             let reason = if ask.until == Until::Quick {
                 Some("only the stage quick was asked for".to_owned())
-            } else if surely_below {
-                Some("surely below the score to beat".to_owned())
+            } else if probably_below {
+                Some("most probably below the score to beat".to_owned())
             } else if estimate < HOPELESS {
                 Some(format!("far behind the references: below {HOPELESS}"))
             } else {
@@ -152,9 +151,7 @@ impl Fleet {
         let mut total = total(&compared, ask.suite.file.regression_weight);
         // One seed says nothing of its error: the scenarios' own spread stands in for it.
         let scores: Vec<f64> = compared.iter().map(Compared::score).collect();
-        let mean = scores.iter().sum::<f64>() / scores.len() as f64;
-        let spread = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>();
-        total.half_width = Some((spread / scores.len() as f64).sqrt().max(MARGIN));
+        total.half_width = Some(half_width(&scores).unwrap_or(MARGIN).max(MARGIN));
         Ok(Ok(Quick {
             total,
             picked,

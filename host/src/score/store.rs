@@ -3,7 +3,30 @@
 use super::ask::{Ask, Seeds};
 use super::report::Report;
 use crate::input::write_whole;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+/// A report as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// The names that the scripts had.
+    scripts: Vec<String>,
+    #[serde(flatten)]
+    report: Report,
+}
+
+/// Whether a text of the report names a script.
+fn mentions(report: &Report, script: &str) -> bool {
+    let problems = report.errors.iter().chain(&report.warnings);
+    let mut problems = problems.flat_map(|p| p.file.iter().chain([&p.message]));
+    let mut items = report.feedback_items.iter().map(|item| &item.text);
+    problems.any(|text| text.contains(script)) || items.any(|text| text.contains(script))
+}
+
+fn names(ask: &Ask) -> Vec<String> {
+    let paths = ask.candidate.texts.keys();
+    paths.map(|path| path.display().to_string()).collect()
+}
 
 /// Reports by what they depend on, on disk.
 pub struct Store {
@@ -35,8 +58,6 @@ impl Store {
             seeds,
             format!("{:?}", ask.scenarios),
             format!("{:?}", ask.incumbent),
-            // Messages name the scripts.
-            format!("{:?}", ask.candidate.texts.keys()),
         ];
         let mut hasher = blake3::Hasher::new();
         for part in parts {
@@ -47,11 +68,14 @@ impl Store {
         Some(folder.join(name))
     }
 
-    /// The report on an equal question. A damaged one counts for none.
+    /// The report on an equal question. A damaged one counts for none; nor does one that names scripts which are called otherwise now.
     #[must_use]
     pub fn get(&self, ask: &Ask) -> Option<Report> {
-        let bytes = std::fs::read(self.file(ask)?).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        let text = std::fs::read_to_string(self.file(ask)?).ok()?;
+        let kept: Kept = serde_json::from_str(&text).ok()?;
+        let names = names(ask);
+        let tells = |name: &String| !names.contains(name) && mentions(&kept.report, name);
+        (!kept.scripts.iter().any(tells)).then_some(kept.report)
     }
 
     /// Keeps a report. What went wrong names lines, which change with the spacing, and limits of the machine may have had a part in it:
@@ -60,8 +84,12 @@ impl Store {
         let Some(file) = self.file(ask).filter(|_| report.ok) else {
             return;
         };
+        let kept = Kept {
+            scripts: names(ask),
+            report: report.clone(),
+        };
         let kept = std::fs::create_dir_all(file.parent().unwrap_or(Path::new(""))).is_ok()
-            && write_whole(&file, |out| Ok(serde_json::to_writer(out, report)?)).is_ok();
+            && write_whole(&file, |out| Ok(serde_json::to_writer(out, &kept)?)).is_ok();
         if !kept {
             tracing::warn!("cannot keep {}", file.display());
         }

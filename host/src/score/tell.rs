@@ -7,8 +7,8 @@ use super::flight::{Flight, Metrics};
 use super::objective::Objective;
 use super::protocol::{Answer, Flying};
 use super::report::{
-    FAILED, Key, Problem, ProblemKind, Report, SCHEMA, ScenarioReport, Stage, Stopped, Versus,
-    Worst,
+    FAILED, Key, LEAST, Problem, ProblemKind, Report, SCHEMA, ScenarioReport, Stage, Stopped,
+    Versus, Worst,
 };
 use super::suite::{ScenarioKeys, Split};
 use std::collections::BTreeMap;
@@ -64,7 +64,7 @@ pub fn told(fleet: &Fleet, ask: &Ask, flown: Flown<'_>, total: Total, check: Ans
     Report {
         ok: true,
         score: total.score,
-        score_ci95: total.ci95(),
+        score_ci95: total.ci95().map(|ends| ends.map(|end| end.max(LEAST))),
         stage: Stage::Full,
         objectives: by_objective(&ask.suite.file.objectives, flown.compared),
         worst: worst.map(|s| Worst {
@@ -174,6 +174,12 @@ pub fn failed(
     }
 }
 
+/// The score of a candidate that was stopped: more for one that looked better, and less than anything that was flown in full.
+fn below_all(estimate: f64) -> f64 {
+    // From [LEAST, 100] to [LEAST - 1, LEAST).
+    LEAST - 1.0 + (estimate.clamp(LEAST, 100.0) - LEAST) / (101.0 - LEAST)
+}
+
 /// A candidate that works but is not taken further.
 pub fn stopped(
     ask: &Ask,
@@ -184,6 +190,7 @@ pub fn stopped(
 ) -> Report {
     Report {
         ok: true,
+        score: estimate.map_or(LEAST - 1.0, below_all),
         stage,
         stopped: Some(Stopped {
             reason: reason.to_owned(),
@@ -199,21 +206,17 @@ pub fn stopped(
     }
 }
 
-/// What may be told of problems in the runs of a split: outside `train` only that there was one, and of which kind. Not even its line: a
-/// candidate can choose where it fails by what it sees.
+/// What may be told of problems in the runs of a split: outside `train` only that there was one, and of which kind. Not even its file
+/// and line: a candidate can choose where it fails by what it sees.
 #[must_use]
 pub fn guarded(problems: &[Problem], split: Split) -> Vec<Problem> {
     let mut problems = without_repetition(problems.to_vec());
     if split != Split::Train {
         problems.truncate(1);
         for problem in &mut problems {
-            *problem = Problem::new(
-                problem.kind,
-                problem.file.as_deref().unwrap_or_default(),
-                format!("it fails in the split {split}, of which no details are told"),
-            );
+            let message = format!("it fails in the split {split}, of which no details are told");
+            *problem = Problem::new(problem.kind, "", message);
         }
-        problems.truncate(1);
     }
     problems
 }
@@ -235,8 +238,17 @@ pub fn tell_no_more_than(report: &mut Report, split: Split) {
         report.errors = guarded(&report.errors, split);
     }
     report.invariants.violations.clear();
+    // Whether two candidates fare the same would tell what occurs in the split: fingerprints of different ones do not compare.
+    if !report.key.runs.is_empty() {
+        let runs = format!("{} {}", report.key.candidate, report.key.runs);
+        report.key.runs = blake3::hash(runs.as_bytes()).to_hex()[..16].to_owned();
+    }
     if split == Split::Holdout {
         report.scenarios.clear();
+        // The total of a part: with that of all, it would tell the others'.
+        if let Some(stopped) = &mut report.stopped {
+            stopped.estimate = None;
+        }
         return;
     }
     for scenario in &mut report.scenarios {

@@ -160,6 +160,20 @@ impl Worker {
     }
 }
 
+/// Whether a second flight differs whose memory is laid out otherwise.
+fn flies_otherwise_elsewhere(spec: &PolicySpec, behaviour: &str) -> bool {
+    let mut filled: Vec<Vec<u8>> = (0..4000).map(|k| vec![0; 16 + 16 * (k * 7 % 41)]).collect();
+    // Holes of all sizes, into which the second engine's tables go.
+    let mut k = 0;
+    filled.retain(|_| {
+        k += 1;
+        k % 3 != 0
+    });
+    let again = smoke::fly(spec);
+    drop(filled);
+    again.is_ok_and(|flights| features::fingerprint(&flights) != behaviour)
+}
+
 fn first_flight(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
     let flights = match smoke::fly(spec) {
         Ok(flights) => flights,
@@ -171,6 +185,14 @@ fn first_flight(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
         }
     };
     (answer.features, answer.behaviour) = features::of(&candidate.texts, &flights);
+    if !candidate.texts.is_empty() && flies_otherwise_elsewhere(spec, &answer.behaviour) {
+        answer.problems.push(Problem::new(
+            ProblemKind::Policy,
+            "",
+            "the policy decides differently on the same traffic when it lies elsewhere in memory: it goes over a table whose keys are \
+             tables or functions, in the order of their addresses; use numbers or names as keys, such as inst.index, or an array",
+        ));
+    }
     let problem = |flight: smoke::Flight| {
         let fault = flight.fault?;
         Some(Problem {

@@ -126,7 +126,7 @@ fn every_kind_of_tampering_is_told_from_a_change_of_the_engine() {
     assert!(
         board
             .refused("round-robin")
-            .contains("holdout: runs 0 are now")
+            .contains("holdout: other key, with the same engine")
     );
 
     let board = Board::filled();
@@ -142,9 +142,55 @@ fn every_kind_of_tampering_is_told_from_a_change_of_the_engine() {
             .contains("the report is of another candidate")
     );
     fs::remove_file(script).expect("removed");
-    let ran = board.ask("verify all-to-one");
-    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
-    assert!(ran.stderr.contains("cannot read"), "{}", ran.stderr);
+    assert!(board.refused("all-to-one").contains("cannot read"));
+    // The others are looked at all the same.
+    fs::write(board.place().join("round-robin/entry.json"), "{bad").expect("written");
+    let ran = board.ask("verify");
+    assert_eq!(ran.code, 2);
+    let says: Vec<&str> = ran.stdout.lines().collect();
+    let [_, _, fine, broken, why] = says[..] else {
+        panic!("{}", ran.stdout);
+    };
+    assert_eq!(
+        (fine, broken),
+        ("same      least-loaded", "DIFFERENT round-robin")
+    );
+    assert!(why.contains("round-robin/entry.json:1:2:"), "{why}");
+}
+
+#[test]
+fn nothing_of_a_result_can_be_changed_and_no_candidate_lies_elsewhere() {
+    let board = Board(Folder::with(&[]));
+    assert_eq!(board.ask(&format!("add {ALL_TO_ONE}")).code, 0);
+    let kept = board.read("all-to-one/train.json");
+    for (pointer, part) in [
+        ("/scenarios/0/metrics/goodput", "scenarios"),
+        ("/objectives/ttft_mean", "objectives"),
+        ("/features/loc", "features"),
+        ("/score_ci95/0", "score_ci95"),
+    ] {
+        board.change("all-to-one/train.json", |r| {
+            *r.pointer_mut(pointer).expect(pointer) = 0.125.into();
+        });
+        let says = board.refused("all-to-one");
+        assert!(
+            says.contains(&format!("train: other {part}, with")),
+            "{says}"
+        );
+        board.change("all-to-one/train.json", |r| *r = kept.clone());
+    }
+    let mine = fs::read_to_string(crate::support::root().join(ALL_TO_ONE)).expect("there");
+    fs::write(board.place().join("elsewhere.lua"), mine).expect("written");
+    board.change("all-to-one/entry.json", |e| {
+        e["candidate"]["script"] = "../../elsewhere.lua".into();
+    });
+    let says = board.refused("all-to-one");
+    assert!(
+        says.contains("expected the name of a file in candidate/"),
+        "{says}"
+    );
+    let ran = board.ask("renew");
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
 }
 
 #[test]

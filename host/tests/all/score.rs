@@ -59,6 +59,31 @@ const ZOO: &[(&str, &str, &str, u64)] = &[
         0,
     ),
     (
+        "address-order",
+        "policy",
+        "decides differently on the same traffic",
+        0,
+    ),
+    (
+        "cheap-errors",
+        "limit",
+        "exceeded its budget of instructions for a call",
+        0,
+    ),
+    ("format-error", "runtime", "format-error.lua:4: invalid", 4),
+    (
+        "long-joins",
+        "limit",
+        "long-joins.lua:7: the policy exceeded its budget of instructions for a call",
+        7,
+    ),
+    (
+        "weak-table",
+        "runtime",
+        "weak-table.lua:4: weak tables (__mode) are not allowed",
+        4,
+    ),
+    (
         "hang-per-call",
         "limit",
         "exceeded its budget of instructions for a call",
@@ -397,7 +422,7 @@ fn val_and_holdout_tell_no_more_than_scores() {
             let errors = report["errors"].as_array().expect("errors");
             assert_eq!(errors.len(), 1);
             let keys: Vec<&String> = errors[0].as_object().expect("an object").keys().collect();
-            assert_eq!(keys, ["kind", "file", "message"]);
+            assert_eq!(keys, ["kind", "message"]);
             assert_eq!(
                 errors[0]["message"],
                 format!("it fails in the split {split}, of which no details are told")
@@ -437,6 +462,32 @@ fn val_and_holdout_tell_no_more_than_scores() {
     );
 }
 
+/// Twins that differ in a name do the same, everywhere; outside train nobody is told.
+#[test]
+fn fingerprints_of_unseen_runs_do_not_compare() {
+    let scoring = Scoring::new();
+    let twin = |name: &str| {
+        let path = scoring.cache.path().join(format!("{name}.lua"));
+        let text = format!(
+            "local {name} = 1\nreturn {{ route = function(req, insts) return {name} end }}"
+        );
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let (one, two) = (twin("one"), twin("two"));
+    let runs = |path, flags: &str| scoring.report(path, flags)["key"]["runs"].clone();
+    for (split, same) in [("train", true), ("val", false), ("holdout", false)] {
+        let flags = format!("--no-cache --stage full --split {split}");
+        assert_eq!(runs(&one, &flags) == runs(&two, &flags), same, "{split}");
+        assert_eq!(runs(&one, &flags), runs(&one, &flags), "{split}");
+    }
+    let quick = scoring.report(&innocent(), "--stage quick --split holdout");
+    assert!(
+        quick["stopped"]["estimate"].is_null(),
+        "a part of the holdout: {quick}"
+    );
+}
+
 /// A stage that stops early never gives more than going all the way would have.
 #[test]
 fn no_stage_gives_more_than_full() {
@@ -469,7 +520,8 @@ fn no_stage_gives_more_than_full() {
             assert_eq!(less["ok"], more["ok"], "{flags}: {less}");
             match less["stopped"].is_null() {
                 true => assert_eq!(less_score, more_score),
-                false => assert_eq!(less_score, -100.0),
+                // A guess decides the order among those that were stopped, no more.
+                false => assert!((-100.0..-99.0).contains(&less_score), "{flags}: {less}"),
             }
         }
     }

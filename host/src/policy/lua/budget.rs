@@ -14,6 +14,8 @@ pub const RUN_UNITS: i64 = 4_000_000_000;
 pub const MEMORY: usize = 32 << 20;
 /// Longest call, processor time.
 pub const LONGEST_CALL: Duration = Duration::from_secs(2);
+/// Bytes that may be taken from memory for a unit: joining long texts is work that the interpreter does not count.
+const BYTES_PER_UNIT: usize = 50;
 /// Units between two looks at the clock.
 const LOOK_EVERY: i64 = 256;
 
@@ -23,6 +25,8 @@ pub(super) struct Budget {
     left: Cell<i64>,
     run_left: Cell<i64>,
     run_units: i64,
+    /// Memory in use when it was last looked at, bytes.
+    held: Cell<usize>,
     calls: Cell<u64>,
     /// When the call at hand is to be over: by the clock, which is cheap to read, and by processor time, which counts.
     deadline: Cell<Option<(Instant, Duration)>>,
@@ -36,6 +40,7 @@ impl Budget {
             left: Cell::new(0),
             run_left: Cell::new(run_units),
             run_units,
+            held: Cell::new(0),
             calls: Cell::new(0),
             deadline: Cell::new(None),
             tripped: Cell::new(None),
@@ -100,6 +105,16 @@ impl Budget {
             }
         }
         Ok(())
+    }
+
+    /// Takes units for the memory that was allocated since the last look; `held` bytes are in use. That too little is left shows with the
+    /// next unit.
+    pub(super) fn memory(&self, held: usize) {
+        let grown = held.saturating_sub(self.held.replace(held));
+        if self.limited {
+            let units = (grown / BYTES_PER_UNIT) as i64;
+            self.left.set(self.left.get().saturating_sub(units));
+        }
     }
 
     /// Notes that a limit was reached; the first one counts.

@@ -48,13 +48,19 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
 
 unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
     let budget = BUDGET.get();
-    // Errors cannot be raised from inside the garbage collector.
-    if gc >= 0 || budget.is_null() {
+    if budget.is_null() {
         return;
     }
     // SAFETY: `counted` set the pointer and keeps the budget borrowed until it puts the old one back; it encloses every call
     // into the engine.
-    if let Err(why) = unsafe { &*budget }.take(1) {
+    let budget = unsafe { &*budget };
+    // Called at both ends of a step of the garbage collector, in which no error can be raised: between two steps memory only grows.
+    if gc >= 0 {
+        // SAFETY: reads a number of the state.
+        budget.memory(unsafe { ffi::lua_totalbytes(state, -1) });
+        return;
+    }
+    if let Err(why) = budget.take(1) {
         // SAFETY: raising unwinds through this frame, which owns nothing that would have to be dropped.
         unsafe {
             ffi::luaL_checkstack(state, 3, ptr::null());

@@ -240,25 +240,33 @@ fn out_of_memory(error: &mlua::Error) -> bool {
 fn clean(error: &mlua::Error) -> String {
     match error {
         mlua::Error::SyntaxError { message, .. } => first_line(message),
-        mlua::Error::RuntimeError(text) => first_line(text),
-        mlua::Error::CallbackError { cause, traceback } => {
-            // The cause has no place; the first line of the trace that is the policy's does.
-            let text = clean(cause);
-            let place = traceback.lines().map(str::trim).find_map(|line| {
-                let (place, _) = line.split_once(' ').unwrap_or((line, ""));
-                let place = place.trim_end_matches(':');
-                let number = place.rsplit(':').next()?;
-                (place.contains(':')
-                    && number.parse::<u32>().is_ok()
-                    && !place.starts_with("windtunnel"))
-                .then(|| place.to_owned())
-            });
-            match place {
-                Some(place) if !text.contains(&place) => format!("{place}: {text}"),
-                _ => text,
+        mlua::Error::RuntimeError(text) => {
+            let message = first_line(text);
+            // Raised by a function that ours stands around: the line that counts is the one that called ours.
+            let ours = message.strip_prefix("windtunnel:");
+            match ours.and_then(|rest| rest.split_once(": ")) {
+                Some((line, message)) if line.parse::<u32>().is_ok() => placed(message, text),
+                _ => message,
             }
         }
+        // The cause has no place.
+        mlua::Error::CallbackError { cause, traceback } => placed(&clean(cause), traceback),
         other => first_line(&other.to_string()),
+    }
+}
+
+/// A message behind the first place in a trace of calls that is the policy's, unless that is in it.
+fn placed(message: &str, trace: &str) -> String {
+    let place = trace.lines().map(str::trim).find_map(|line| {
+        let (place, _) = line.split_once(' ').unwrap_or((line, ""));
+        let place = place.trim_end_matches(':');
+        let number = place.rsplit(':').next()?;
+        let theirs = place.contains(':') && !place.starts_with("windtunnel");
+        (theirs && number.parse::<u32>().is_ok()).then_some(place)
+    });
+    match place {
+        Some(place) if !message.contains(place) => format!("{place}: {message}"),
+        _ => message.to_owned(),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Form of `entry.json`.
 const SCHEMA: &str = "windtunnel.leaderboard/1";
@@ -124,7 +124,18 @@ impl Entry {
             ));
         }
         let files = folder.join(FILES);
-        let open = |file: &str| Candidate::open(&files.join(file).display().to_string());
+        let open = |file: &str| {
+            // What lies elsewhere is not what the entry shows.
+            let mut parts = Path::new(file).components();
+            let plain = matches!(parts.next(), Some(Component::Normal(_)) | None);
+            if !plain || parts.next().is_some() {
+                return Err(InputError::in_file(
+                    folder.join("entry.json").display(),
+                    format!("candidate is \"{file}\"; expected the name of a file in {FILES}/"),
+                ));
+            }
+            Candidate::open(&files.join(file).display().to_string())
+        };
         let mut candidate = match &sheet.candidate {
             Form::Reference(name) => Candidate::reference(name),
             Form::Name(name) => Candidate::open(name)?,

@@ -11,6 +11,7 @@ use super::scorer::Scorer;
 use super::suite::{Split, Suite};
 use crate::input::InputError;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +58,9 @@ pub struct Row {
     pub stale: bool,
 }
 
+/// An entry, or why it cannot be read.
+type Read = Result<Entry, InputError>;
+
 impl Board {
     /// The names of the entries, sorted.
     ///
@@ -81,11 +85,8 @@ impl Board {
         Ok(names)
     }
 
-    /// The entries called so, or all.
-    ///
-    /// # Errors
-    /// When there is none of a name, or one cannot be read.
-    pub fn entries(&self, wanted: &[String]) -> Result<Vec<Entry>, InputError> {
+    /// The entries called so, or all, each read or not.
+    fn each(&self, wanted: &[String]) -> Result<Vec<(String, Read)>, InputError> {
         let names = self.names()?;
         for name in wanted {
             if !names.contains(name) {
@@ -97,9 +98,24 @@ impl Board {
             }
         }
         let asked = names
-            .iter()
+            .into_iter()
             .filter(|n| wanted.is_empty() || wanted.contains(n));
-        asked.map(|n| Entry::read(&self.folder.join(n))).collect()
+        let read = |n: String| {
+            let entry = Entry::read(&self.folder.join(&n));
+            (n, entry)
+        };
+        Ok(asked.map(read).collect())
+    }
+
+    /// The entries called so, or all.
+    ///
+    /// # Errors
+    /// When there is none of a name, or one cannot be read.
+    pub fn entries(&self, wanted: &[String]) -> Result<Vec<Entry>, InputError> {
+        self.each(wanted)?
+            .into_iter()
+            .map(|(_, entry)| entry)
+            .collect()
     }
 
     /// The splits that the suite has.
@@ -135,14 +151,7 @@ impl Board {
         let of_one = |_: &&Candidate| {
             let by_split = splits.iter().zip(reports.by_ref());
             by_split
-                .map(|(split, report)| {
-                    // The clock of the machine is no result.
-                    let report = Report {
-                        wall_ms: 0,
-                        ..report
-                    };
-                    (*split, report)
-                })
+                .map(|(split, report)| (*split, result(report)))
                 .collect()
         };
         Ok(candidates.iter().map(of_one).collect())
@@ -185,26 +194,38 @@ impl Board {
         Ok(entries)
     }
 
-    /// Makes the results of entries again and compares them with what is written; only those of `split`, if one is given.
+    /// Makes the results of the entries called so, or of all, again and compares them with what is written; only those of `split`, if one
+    /// is given. An entry that cannot be read is not the same.
     ///
     /// # Errors
     /// Only trouble that no entry is to blame for.
     pub fn verify(
         &self,
         scorer: &Scorer,
-        entries: &[Entry],
+        wanted: &[String],
         split: Option<Split>,
         done: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Vec<Verdict>, Trouble> {
+        let (mut entries, mut verdicts) = (Vec::new(), Vec::new());
+        for (name, entry) in self.each(wanted)? {
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(e) => verdicts.push(Verdict {
+                    name,
+                    same: false,
+                    notes: vec![e.to_string()],
+                }),
+            }
+        }
         let candidates: Vec<&Candidate> = entries.iter().map(|e| &e.candidate).collect();
         let splits = split.map_or_else(|| Split::ALL.to_vec(), |split| vec![split]);
         let there: Vec<Split> = self.splits();
         let flown: Vec<Split> = there.into_iter().filter(|s| splits.contains(s)).collect();
         let reports = self.reports(scorer, &candidates, &flown, done)?;
         let pairs = entries.iter().zip(&reports);
-        Ok(pairs
-            .map(|(entry, fresh)| verdict(entry, &splits, fresh))
-            .collect())
+        verdicts.extend(pairs.map(|(entry, fresh)| verdict(entry, &splits, fresh)));
+        verdicts.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(verdicts)
     }
 
     /// The lines of the leaderboard, the best of `by` first.
@@ -234,6 +255,37 @@ pub fn entry_name(candidate: &str) -> String {
         }
     };
     stem.chars().map(fine).collect()
+}
+
+/// What of a report is a result: not the clock of the machine, nor the advice.
+fn result(report: Report) -> Report {
+    Report {
+        wall_ms: 0,
+        feedback: String::new(),
+        feedback_items: Vec::new(),
+        ..report
+    }
+}
+
+/// The parts in which two results differ, the engine that made them aside.
+fn differences(was: &Report, is: &Report) -> Option<String> {
+    let parts = |report: &Report| {
+        let mut report = report.clone();
+        report.key.engine.clear();
+        match serde_json::to_value(&report) {
+            Ok(Value::Object(parts)) => parts,
+            _ => Map::new(),
+        }
+    };
+    let (was_parts, is_parts) = (parts(was), parts(is));
+    let differing = is_parts
+        .iter()
+        .filter(|(name, is)| was_parts.get(*name) != Some(is));
+    let names: Vec<&str> = differing.map(|(name, _)| name.as_str()).collect();
+    if was.score != is.score {
+        return Some(format!("score {:+.4} is now {:+.4}", was.score, is.score));
+    }
+    (!names.is_empty()).then(|| format!("other {}", names.join(", ")))
 }
 
 fn verdict(entry: &Entry, splits: &[Split], fresh: &BTreeMap<Split, Report>) -> Verdict {
@@ -272,22 +324,8 @@ fn verdict(entry: &Entry, splits: &[Split], fresh: &BTreeMap<Split, Report>) -> 
         if engine_changed {
             other_engine = Some(was.key.engine.clone());
         }
-        let facts = |r: &Report| {
-            let scenarios: Vec<(String, u64)> = r
-                .scenarios
-                .iter()
-                .map(|s| (s.id.clone(), s.score.to_bits()))
-                .collect();
-            let ci = r.score_ci95.map(|ci| ci.map(f64::to_bits));
-            (r.ok, r.score.to_bits(), ci, r.key.runs.clone(), scenarios)
-        };
-        if facts(was) != facts(is) {
+        if let Some(what) = differences(was, is) {
             same = false;
-            let what = if was.score == is.score {
-                format!("runs {} are now {}", was.key.runs, is.key.runs)
-            } else {
-                format!("score {:+.4} is now {:+.4}", was.score, is.score)
-            };
             notes.push(if engine_changed {
                 format!("{split}: {what}; the engine has changed since (it was {})", was.key.engine)
             } else {

@@ -63,6 +63,12 @@ fn mutants_in_comments_and_spacing_hit_the_cache_and_others_do_not() {
         assert!(!known(&other), "{other}");
     }
     assert!(!known(&text.replace("return 1 + req", "return (1) + req")));
+    // Searches write every candidate to a file of its own.
+    let elsewhere = scoring.cache.path().join("q.lua");
+    std::fs::write(&elsewhere, text).unwrap();
+    let report = scoring.report(&elsewhere, "");
+    assert_eq!(report["feedback"], "from the cache");
+    assert_eq!(report["candidate"], elsewhere.display().to_string());
     let path = scoring.cache.path().join("p.lua");
     std::fs::write(&path, text).unwrap();
     for flags in [

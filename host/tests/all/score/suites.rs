@@ -1,8 +1,10 @@
 //! Wrong suites and wrong input: told where, exit code 2.
 
 use super::lab::{Scoring, data, score_of};
+use crate::support::root;
 use serde_json::{Value, json};
 use std::path::Path;
+use windtunnel::score::{Candidate, Suite, suite_names};
 
 /// A folder with a suite of which one thing was changed, and its workloads.
 fn changed(from: &str, to: &str) -> tempfile::TempDir {
@@ -175,13 +177,19 @@ fn a_suite_may_lie_anywhere_and_name_files_elsewhere() {
     assert_eq!(score_of(&report), 0.0, "it is as good as its twin");
 }
 
-/// Candidates on standard input.
+impl Scoring {
+    /// Scores the candidates of standard input.
+    fn with_input(&self, input: &[u8]) -> super::lab::Scored {
+        let mut command = self.command(&format!("score --suite {} -", self.suite()));
+        let file = self.cache.path().join("input");
+        std::fs::write(&file, input).unwrap();
+        command.stdin(std::fs::File::open(&file).unwrap());
+        self.finish(command)
+    }
+}
+
 fn lines(scoring: &Scoring, input: &str) -> super::lab::Scored {
-    let mut command = scoring.command(&format!("score --suite {} -", scoring.suite()));
-    let file = scoring.cache.path().join("input");
-    std::fs::write(&file, input).unwrap();
-    command.stdin(std::fs::File::open(&file).unwrap());
-    scoring.finish(command)
+    scoring.with_input(input.as_bytes())
 }
 
 #[test]
@@ -212,31 +220,177 @@ fn lines_of_candidates_are_answered_in_order() {
 }
 
 #[test]
-fn wrong_lines_are_told_with_their_place() {
+fn wrong_lines_are_told_with_their_place_and_the_others_are_scored() {
     let scoring = Scoring::new();
-    let good = json!({ "candidate": "return {}" }).to_string();
+    let text = "return { route = function(req, insts) return 1 end }";
+    let good = json!({ "candidate": text }).to_string();
+    let scenarios = |list: &str| format!("{{\"candidate\": \"x\", \"scenarios\": [{list}]}}");
     for (line, message) in [
-        ("not json", "standard input:2:"),
+        ("not json", "standard input:2:2: expected ident"),
         ("{\"candidate\": 5}", "standard input:2:"),
-        ("{\"candidte\": \"x\"}", "standard input:2:"),
+        (
+            "{\"candidte\": \"x\"}",
+            "standard input:2:11: unknown field `candidte`",
+        ),
         ("{\"candidate\": {\"router\": \"x\"}}", "standard input:2:"),
         (
-            "{\"candidate\": \"x\", \"scenarios\": [\"ligt\"]}",
-            "unknown scenario of tiny@1 train \"ligt\"; did you mean \"light\"?",
+            &scenarios("\"ligt\""),
+            "standard input:2:1: unknown scenario of tiny@1 train \"ligt\"; did you mean \"light\"?",
+        ),
+        (&scenarios(""), "scenarios: the list is empty"),
+        (
+            &scenarios("\"light\", \"heavy\", \"light\""),
+            "the scenario \"light\" is named twice",
         ),
     ] {
-        let scored = lines(&scoring, &format!("{good}\n{line}\n"));
-        assert_eq!(
-            (scored.code, scored.stdout.as_str()),
-            (Some(2), ""),
-            "{line}"
-        );
+        let scored = lines(&scoring, &format!("{good}\n{line}\n{good}\n"));
+        assert_eq!(scored.code, Some(2), "{line}");
         assert!(
             scored.stderr.starts_with("error: ") && scored.stderr.contains(message),
             "{}",
             scored.stderr
         );
+        let reports: Vec<Value> = scored
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a report"))
+            .collect();
+        let [first, wrong, last] = &reports[..] else {
+            panic!("a report for each line: {}", scored.stdout);
+        };
+        assert!(first["ok"] == true && last["ok"] == true, "{line}");
+        assert_eq!(first["score"], last["score"]);
+        assert_eq!((&wrong["ok"], score_of(wrong)), (&false.into(), -100.0));
+        let error = &wrong["errors"][0];
+        assert_eq!(
+            (&error["file"], &error["line"]),
+            (&"standard input".into(), &2.into())
+        );
+        assert!(
+            error["message"].as_str().expect("a text").contains(message),
+            "{error}"
+        );
     }
+    let mut bytes = good.clone().into_bytes();
+    bytes.extend(b"\n\"\xff\"\n");
+    let scored = scoring.with_input(&bytes);
+    assert!(
+        scored
+            .stderr
+            .contains("standard input:2:2: a byte that is no UTF-8"),
+        "{}",
+        scored.stderr
+    );
+    assert_eq!(scored.stdout.lines().count(), 2);
+}
+
+#[test]
+fn flags_that_would_do_nothing_are_mistakes() {
+    let scoring = Scoring::new();
+    for (flags, message) in [
+        ("--stage smoke --seeds 2", "--seeds does nothing here"),
+        ("--stage quick --seeds auto", "--seeds does nothing here"),
+        (
+            "--stage smoke --scenario light",
+            "--scenario does nothing here",
+        ),
+        (
+            "--stage quick --incumbent 3",
+            "--incumbent does nothing here",
+        ),
+        (
+            "--stage full --incumbent 3",
+            "--incumbent does nothing here",
+        ),
+        ("--split val --incumbent 3", "--incumbent does nothing here"),
+        ("--incumbent nan", "--incumbent is NaN; expected a number"),
+        (
+            "--scenario light --scenario light",
+            "\"light\" is named twice",
+        ),
+    ] {
+        let scored = scoring.score(&format!("{flags} least-loaded"));
+        assert_eq!((scored.code, &*scored.stdout), (Some(2), ""), "{flags}");
+        assert!(
+            scored.stderr.contains(message),
+            "{flags}: {}",
+            scored.stderr
+        );
+    }
+}
+
+#[test]
+fn a_reference_is_not_taken_for_the_policy_that_has_its_name() {
+    let digest = |candidate: Candidate| candidate.digest().expect("it has one");
+    let policy = Candidate::open("least-loaded").expect("a policy");
+    assert_ne!(digest(policy), digest(Candidate::reference("least-loaded")));
+}
+
+#[test]
+fn shipped_suites_have_a_certificate_that_they_pass() {
+    for name in suite_names() {
+        let path = root().join(format!("suites/certificates/{name}.json"));
+        let text =
+            std::fs::read_to_string(&path).expect("suites/certificates has one for each suite");
+        let certificate: Value = serde_json::from_str(&text).expect("JSON");
+        let suite = Suite::open(name, None).expect("a suite");
+        assert_eq!(
+            certificate["digest"],
+            suite.digest(),
+            "{name} has changed: windtunnel suite certify {name} --json > suites/certificates/{name}.json"
+        );
+        assert_eq!(certificate["passes"], true, "{name}");
+    }
+}
+
+#[test]
+fn certificates_tell_what_suites_fall_short_of() {
+    let scoring = Scoring::new();
+    let suite = scoring.suite();
+    let run = |flags: &str| scoring.run(&format!("suite certify {suite} {flags}"));
+    let scored = run("--split train --json");
+    assert_eq!(scored.code, Some(2));
+    let certificate: Value = serde_json::from_str(&scored.stdout).expect("JSON");
+    assert_eq!(certificate["passes"], false);
+    let scenarios = certificate["scenarios"].as_array().expect("a list");
+    assert_eq!(scenarios.len(), 3);
+    let number = |s: &Value, key: &str| s[key].as_f64().expect("a number");
+    for s in scenarios {
+        // Two seeds a scoring, four scorings.
+        assert_eq!(s["seeds"], 8);
+        let costs = s["costs"].as_object().expect("costs");
+        assert_eq!(costs.len(), 3);
+        let most = costs.values().filter_map(Value::as_f64).fold(0.0, f64::max);
+        assert!((most - number(s, "spread")).abs() < 1e-9, "{s}");
+        assert_eq!(costs[s["best"].as_str().expect("a name")], 0.0);
+        assert!((-1.0..=1.0).contains(&number(s, "stability")), "{s}");
+    }
+    // Nobody waits there: it does not matter who serves.
+    let light = &scenarios[0];
+    let failures = light["failures"].to_string();
+    assert!(
+        number(light, "load") < 0.6 && failures.contains("load outside 0.6 to"),
+        "{light}"
+    );
+    let heavy = scenarios
+        .iter()
+        .find(|s| s["id"] == "heavy")
+        .expect("heavy");
+    assert!(number(heavy, "load") > number(light, "load"));
+    let one = run("--split val --seeds 1 --json");
+    let one: Value = serde_json::from_str(&one.stdout).expect("JSON");
+    assert!(
+        one["scenarios"][0]["stability"].is_null(),
+        "one seed agrees with nothing"
+    );
+    let scored = run("--split train --seeds 3");
+    assert!(scored.stderr.contains("do not pass"), "{}", scored.stderr);
+    assert!(scored.stdout.contains("│ heavy "), "{}", scored.stdout);
+}
+
+#[test]
+fn wrong_questions_are_told() {
+    let scoring = Scoring::new();
     for (flags, message) in [
         ("round-robn", "\"round-robn\" is no policy, file or folder"),
         (
