@@ -313,7 +313,8 @@ pub struct Key {
     pub engine: String,
     /// Fingerprint of the fate of every request of every run.
     pub runs: String,
-    /// Fingerprint of every routing decision of the first flight: candidates with equal ones are the same policy in other words.
+    /// Fingerprint of every routing decision and of what became of every request in the first flight: candidates with equal ones are most
+    /// likely the same policy in other words.
     #[serde(default)]
     pub behaviour: String,
 }
@@ -326,7 +327,7 @@ pub struct Report {
     /// Did the candidate work?
     pub ok: bool,
     /// 100 x mean log-ratio of costs, best reference to candidate, minus the penalty for losses. 0 = as good as the best of the tuned
-    /// references in every scenario; -100 = it does not work, or was stopped; at least -99 if it works.
+    /// references in every scenario; -100 = it does not work; at least -99 if it works; below -99, by what was seen, if it was stopped.
     pub score: f64,
     /// 95 % confidence interval over seeds.
     pub score_ci95: Option<[f64; 2]>,

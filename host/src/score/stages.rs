@@ -1,6 +1,6 @@
 //! The stages that a candidate is taken through: lint, smoke, quick, full.
 //!
-//! A candidate that is stopped early gets -100, whatever it seemed to be worth: full could not give less, so no framework can keep a
+//! A candidate that is stopped early gets less than -99, whatever it seemed to be worth: full could not give less, so no framework can keep a
 //! stage's score for a candidate that would have failed later.
 
 use super::aggregate::{Compared, Total, half_width, total};
