@@ -2,7 +2,8 @@
 
 use super::ask::{Ask, Seeds};
 use super::report::Report;
-use crate::input::write_whole;
+use crate::input::{folder_of, write_whole};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Reports by what they depend on, on disk.
@@ -60,10 +61,15 @@ impl Store {
         let Some(file) = self.file(ask).filter(|_| report.ok) else {
             return;
         };
-        let kept = std::fs::create_dir_all(file.parent().unwrap_or(Path::new(""))).is_ok()
-            && write_whole(&file, |out| Ok(serde_json::to_writer(out, report)?)).is_ok();
-        if !kept {
-            tracing::warn!("cannot keep {}", file.display());
-        }
+        keep(&file, report);
+    }
+}
+
+/// Writes a file of the cache. There is a warning if that fails, and it is made again the next time.
+pub(super) fn keep(file: &Path, value: &(impl Serialize + ?Sized)) {
+    let kept = std::fs::create_dir_all(folder_of(file)).is_ok()
+        && write_whole(file, |out| Ok(serde_json::to_writer(out, value)?)).is_ok();
+    if !kept {
+        tracing::warn!("cannot keep {}", file.display());
     }
 }
