@@ -171,7 +171,7 @@ pub fn plain_total(scenarios: &[Compared]) -> Total {
     }
 }
 
-/// Does a scenario with this score lose more than noise?
+/// Whether a scenario with this score loses more than noise.
 pub fn is_regression(score: f64) -> bool {
     score < -TOLERANCE
 }

@@ -326,7 +326,7 @@ fn constant(record: &RunRecord, mentioned: &Mentioned) -> Vec<String> {
         varies(seen(record).map(|s| get(&s.seen)))
     });
     let requests = of::<RequestView>(&mentioned.request, &["attempts"], |get| {
-        varies(requests(record).map(|r| get(r)))
+        varies(requests(record).map(get))
     });
     all.extend(requests.iter().map(|name| format!("req.{name}")));
     all
@@ -359,7 +359,7 @@ fn unread(record: &RunRecord, mentioned: &Mentioned) -> Vec<String> {
     });
     all.extend(instances.into_iter().map(str::to_owned));
     let requests = of::<RequestView>(REQUEST_SIGNALS, &mentioned.request, |get| {
-        varies(requests(record).map(|r| get(r)))
+        varies(requests(record).map(get))
     });
     all.extend(requests.iter().map(|name| format!("req.{name}")));
     all.truncate(MOST_UNREAD);

@@ -3,7 +3,8 @@
 use crate::score::report::Problem;
 
 /// A score with its sign.
-pub(super) fn signed(x: f64) -> String {
+#[must_use]
+pub fn signed(x: f64) -> String {
     // Not -0.0.
     format!("{:+.1}", if x.abs() < 0.05 { 0.0 } else { x })
 }
@@ -26,14 +27,7 @@ pub(super) fn amount(x: f64) -> String {
     }
 }
 
-/// A problem's place and message; the place only if the message does not begin with it.
+/// A problem's place and message, the beginning of a long one.
 pub(super) fn placed(problem: &Problem) -> String {
-    let message: String = problem.message.chars().take(400).collect();
-    match (&problem.file, problem.line) {
-        (Some(file), Some(line)) if !message.contains(&format!("{file}:{line}")) => {
-            format!("{file}:{line}: {message}")
-        }
-        (Some(file), None) if !message.contains(file.as_str()) => format!("{file}: {message}"),
-        _ => message,
-    }
+    problem.placed().chars().take(400).collect()
 }
