@@ -281,6 +281,10 @@ fn pages_are_ordered_self_contained_and_take_names_for_text() {
     assert!(page.contains("by &lt;b&gt;me&lt;/b&gt;, 3 iterations, $1.50"));
     let text = fs::read_to_string(text).expect("written");
     assert!(text.starts_with("# Leaderboard of contest@1\n"), "{text}");
+    assert!(
+        text.contains("losses beyond a point weigh 1.5 times as much"),
+        "{text}"
+    );
     let rows: Value =
         serde_json::from_str(&board.ask("render --by val --json").stdout).expect("JSON");
     let rows = rows.as_array().expect("rows");

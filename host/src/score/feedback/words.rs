@@ -31,3 +31,33 @@ pub(super) fn amount(x: f64) -> String {
 pub(super) fn placed(problem: &Problem) -> String {
     problem.placed().chars().take(400).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score::report::ProblemKind;
+
+    #[test]
+    fn no_score_is_minus_nothing() {
+        assert_eq!(
+            [-0.04, 0.0, 0.26, -3.0].map(signed),
+            ["+0.0", "+0.0", "+0.3", "-3.0"]
+        );
+    }
+
+    #[test]
+    fn a_problem_is_told_with_its_place_once() {
+        let told = |file: &str, line, message: &str| {
+            let problem = Problem {
+                line,
+                ..Problem::new(ProblemKind::Lint, file, message)
+            };
+            placed(&problem)
+        };
+        assert_eq!(told("p.lua", Some(3), "wrong"), "p.lua:3: wrong");
+        assert_eq!(told("p.lua", Some(3), "p.lua:3: wrong"), "p.lua:3: wrong");
+        assert_eq!(told("p.lua", None, "too large"), "p.lua: too large");
+        assert_eq!(told("", None, "too large"), "too large");
+        assert_eq!(told("", None, &"x".repeat(1000)).len(), 400);
+    }
+}

@@ -59,7 +59,8 @@ class ChatModel:
                 temporary = error.code in (408, 409, 429) or error.code >= 500
                 if not temporary or attempt == self._retries:
                     raise RuntimeError(f"{self.base} answered {error.code}: {said}") from error
-            except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, ValueError) as error:
+            # Half an answer, or none that makes sense, is no better than no answer. Addresses and timeouts are OSErrors.
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 if attempt == self._retries:
                     raise RuntimeError(f"no answer from {self.base}: {error}") from error
             time.sleep(2**attempt)
