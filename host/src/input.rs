@@ -114,6 +114,23 @@ pub fn unknown(kind: &str, name: &str, valid: &[&str]) -> String {
     )
 }
 
+/// May stand in a name that becomes part of paths?
+#[must_use]
+pub fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-".contains(c)
+}
+
+/// Can `name` be that of a file or folder, everywhere?
+///
+/// # Errors
+/// What is expected, when it cannot.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(is_of_name) {
+        return Err("letters, digits, \"-\", \"_\" and \".\", with no \".\" at the beginning");
+    }
+    Ok(())
+}
+
 /// Largest text file that is read, bytes: none that people write comes near.
 const LONGEST_TEXT: u64 = 64 << 20;
 

@@ -1,4 +1,4 @@
-//! The simulator as the Python module `windtunnel._native`; `python/windtunnel` is the package around it.
+//! The simulator as the Python module `windtunnel._native`; `python/lib/windtunnel` is the package around it.
 //!
 //! Long work runs without the interpreter's lock, and looks for Ctrl-C now and then. What comes back crosses as JSON text, which Python
 //! parses faster than it could be built object by object.

@@ -73,15 +73,19 @@ fn test() -> anyhow::Result<ExitCode> {
             None => tests(&mut count),
             failed => Ok(failed),
         })
-        .inspect_err(|_| count.failed += 1)?;
+        .inspect_err(|_| count.failed += 1);
     println!(
         "\n{} in {}: {} passed, {} failed",
-        if code.is_none() { "Done" } else { "Stopped" },
+        if matches!(code, Ok(None)) {
+            "Done"
+        } else {
+            "Stopped"
+        },
         duration(start),
         count.passed,
         count.failed
     );
-    Ok(code.unwrap_or(ExitCode::SUCCESS))
+    Ok(code?.unwrap_or(ExitCode::SUCCESS))
 }
 
 /// Steps without tests of their own. `Some` is the exit code of the one that failed.

@@ -13,7 +13,8 @@ use std::ffi::OsString;
 
 pub use super::policy::hook;
 pub use super::score::{cache_folder, jobs, ours, parse_seeds as seeds, time_limit};
-pub use super::suite::{listed as suites, shown as suite};
+pub use super::suite::listed as suites;
+pub use crate::report::suite::json as suite;
 
 /// A value of an enumeration by its name on the command line.
 ///

@@ -6,7 +6,7 @@ use super::score::{ScoringArgs, ours};
 use super::{say, to_stdout};
 use crate::input::{InputError, Staging};
 use crate::report::leaderboard::{html, markdown, table};
-use crate::score::leaderboard::{Board, Entry, Origin, entry_name};
+use crate::score::leaderboard::{Board, Entry, Origin, checked_name, entry_name, place};
 use crate::score::{Candidate, Progress, Scorer, Split};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -186,12 +186,11 @@ fn add(args: &AddArgs) -> anyhow::Result<()> {
     };
     let mut entries = Vec::new();
     for text in &args.candidates {
-        let name = args.name.as_deref().unwrap_or(text);
-        entries.push(Entry::new(
-            &entry_name(name),
-            Candidate::open(text)?,
-            origin.clone(),
-        ));
+        let name = match &args.name {
+            Some(name) => checked_name(name)?,
+            None => entry_name(text)?,
+        };
+        entries.push(Entry::new(&name, Candidate::open(text)?, origin.clone()));
     }
     if args.references {
         for name in board.suite.file.references.keys() {
@@ -200,12 +199,11 @@ fn add(args: &AddArgs) -> anyhow::Result<()> {
                 framework: Some("reference".into()),
                 ..Origin::default()
             };
-            entries.push(Entry::new(&entry_name(name), candidate, origin));
+            entries.push(Entry::new(&entry_name(name)?, candidate, origin));
         }
     }
     for entry in &mut entries {
-        let place = board.folder.join(&entry.name);
-        if place.exists() {
+        if let Some(place) = place(&board.folder, &entry.name) {
             if !args.replace {
                 let message =
                     "there is an entry of this name; --replace replaces it, --name gives another";

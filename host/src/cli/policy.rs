@@ -256,7 +256,7 @@ struct Checked {
     findings: Vec<Finding>,
     /// An error that has no place of its own, or says it itself.
     error: Option<String>,
-    flights: Vec<smoke::Flight>,
+    flights: Vec<smoke::FirstFlight>,
 }
 
 impl Checked {
@@ -406,7 +406,7 @@ fn checked_json(checked: &Checked) -> Value {
             "message": f.message,
         })
     };
-    let flight = |f: &smoke::Flight| {
+    let flight = |f: &smoke::FirstFlight| {
         json!({
             "name": f.name,
             "requests": f.requests,

@@ -19,8 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Seconds that a run may take, unless somebody says otherwise.
-pub const TIME_LIMIT: u64 = 20;
+pub use crate::score::fleet::TIME_LIMIT;
 
 /// Where and how candidates are scored.
 #[derive(Args, Clone, Debug)]
@@ -49,11 +48,6 @@ impl ScoringArgs {
     /// The suite that is meant.
     pub fn suite(&self) -> Result<Arc<Suite>, InputError> {
         Ok(Arc::new(Suite::open(&self.suite, self.traces.as_deref())?))
-    }
-
-    /// Processes at once.
-    pub fn jobs(&self) -> usize {
-        self.jobs.unwrap_or_else(crate::pool::default_jobs)
     }
 
     /// A scorer as the flags say.

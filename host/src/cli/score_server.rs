@@ -12,7 +12,7 @@ use clap::Args;
 use desk::Desk;
 use serde_json::json;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
@@ -56,10 +56,6 @@ fn address(text: &str) -> Result<SocketAddr, InputError> {
     text.parse().map_err(|_| wrong())
 }
 
-fn is_own(address: IpAddr) -> bool {
-    address.is_loopback()
-}
-
 /// Serves until it is told to end.
 pub fn serve(args: &ServerArgs) -> anyhow::Result<()> {
     if args.scoring.allow_native {
@@ -72,7 +68,7 @@ pub fn serve(args: &ServerArgs) -> anyhow::Result<()> {
     let address = address(&args.listen)?;
     let suite = args.scoring.suite()?;
     let scorer = args.scoring.scorer()?;
-    let jobs = args.scoring.jobs();
+    let jobs = scorer.fleet().pool.places();
     let desk = Arc::new(Desk::new(scorer, args.queue));
     let server = Arc::new(Server::new(
         suite,
@@ -121,7 +117,7 @@ async fn listen(
     tokio::spawn(interrupts(Arc::clone(&end)));
     #[cfg(unix)]
     tokio::spawn(terminations(Arc::clone(&end)));
-    if !is_own(address.ip()) {
+    if !address.ip().is_loopback() {
         say(&format!(
             "warning: whoever reaches {address} can have candidates scored on this machine"
         ));

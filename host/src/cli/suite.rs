@@ -4,13 +4,11 @@ use super::progress::RunsBar;
 use super::score::{ScoringArgs, TIME_LIMIT, ours};
 use super::to_stdout;
 use crate::input::InputError;
-use crate::report::table::{styled, whole};
-use crate::score::certify::{Certificate, DUPLICATE, HEADROOM, SPREAD, STABILITY, certify};
-use crate::score::suite::ScenarioKeys;
+use crate::report::suite as report;
+use crate::score::certify::certify;
 use crate::score::{Progress, Split, Suite, suite_names};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// `windtunnel suite`.
@@ -89,123 +87,29 @@ fn all() -> Result<Vec<Suite>, InputError> {
     names.map(|name| Suite::open(name, None)).collect()
 }
 
-fn count(suite: &Suite, split: Split) -> usize {
-    suite.scenarios(split).count()
-}
-
 /// All suites: what `list --json` prints under `suites`.
 ///
 /// # Errors
 /// When a suite is wrong.
 pub fn listed() -> Result<Value, InputError> {
-    let one = |s: &Suite| {
-        json!({
-            "name": s.file.name,
-            "version": s.file.version,
-            "description": s.file.description,
-            "hooks": s.file.hooks,
-            "scenarios": Split::ALL.map(|split| (split.name(), count(s, split))).into_iter().collect::<BTreeMap<_, _>>(),
-        })
-    };
-    Ok(all()?.iter().map(one).collect())
+    Ok(report::list_json(&all()?))
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<()> {
     let text = if args.json {
         format!("{:#}\n", json!({ "suites": listed()? }))
     } else {
-        let mut table = styled(&[
-            "Suite",
-            "Hooks",
-            "train",
-            "val",
-            "holdout",
-            "What it is for",
-        ]);
-        for s in &all()? {
-            table.add_row([
-                s.label(),
-                s.file.hooks.join(", "),
-                count(s, Split::Train).to_string(),
-                count(s, Split::Val).to_string(),
-                count(s, Split::Holdout).to_string(),
-                s.file.description.clone(),
-            ]);
-        }
-        format!("{table}\n")
+        report::list(&all()?)
     };
     to_stdout(|out| out.write_all(text.as_bytes()))
 }
 
-fn objectives(suite: &Suite) -> Vec<(String, f64)> {
-    let objectives = suite.file.objectives.iter();
-    objectives.map(|o| (o.name(), o.weight)).collect()
-}
-
-/// A suite: what `show --json` prints.
-#[must_use]
-pub fn shown(suite: &Suite) -> Value {
-    let file = &suite.file;
-    let objectives = objectives(suite);
-    let scenarios = |split: Split| {
-        let one = |s: &ScenarioKeys| json!({"id": s.id, "family": s.family, "weight": s.weight});
-        let all: Vec<_> = suite.scenarios(split).map(one).collect();
-        json!(all)
-    };
-    json!({
-            "name": file.name,
-            "version": file.version,
-            "description": file.description,
-            "hooks": file.hooks,
-            "requests": file.requests,
-            "seeds": Split::ALL.map(|split| (split.name(), file.seeds_of(split))).into_iter().collect::<BTreeMap<_, _>>(),
-            "max_seeds": file.max_seeds,
-            "objectives": objectives.iter().map(|(name, weight)| json!({"name": name, "weight": weight})).collect::<Vec<_>>(),
-            "regression_weight": file.regression_weight,
-            "references": file.references.keys().collect::<Vec<_>>(),
-            "scenarios": {"train": scenarios(Split::Train), "val": scenarios(Split::Val), "holdout": scenarios(Split::Holdout)},
-            "digest": suite.digest(),
-    })
-}
-
 fn show(args: &ShowArgs) -> anyhow::Result<()> {
     let suite = Suite::open(&args.suite, args.traces.as_deref())?;
-    let file = &suite.file;
-    let objectives = objectives(&suite);
     let text = if args.json {
-        format!("{:#}\n", shown(&suite))
+        format!("{:#}\n", report::json(&suite))
     } else {
-        let mut table = styled(&["Split", "Scenario", "Family", "Traffic", "Rate/s", "Weight"]);
-        for split in Split::ALL {
-            for s in suite.scenarios(split) {
-                let traffic = s.workload.as_ref().or(s.trace.as_ref().map(|t| &t.file));
-                table.add_row([
-                    split.name().to_owned(),
-                    s.id.clone(),
-                    s.family.clone(),
-                    traffic.map_or(String::new(), |p| p.display().to_string()),
-                    s.rate.map_or("the spec's".into(), |r| r.to_string()),
-                    s.weight.to_string(),
-                ]);
-            }
-        }
-        let objectives: Vec<String> = objectives
-            .iter()
-            .map(|(n, w)| format!("{w} x {n}"))
-            .collect();
-        let references: Vec<&str> = file.references.keys().map(String::as_str).collect();
-        format!(
-            "{}: {}\nA candidate may fill: {}. {} requests per scenario; seeds: train {}, val and holdout {}.\nCost: weighted mean of the logarithms of {}.\nMeasured against: {}.\n{}\n",
-            suite.label(),
-            file.description,
-            file.hooks.join(", "),
-            file.requests,
-            file.seeds,
-            file.seeds_of(Split::Val),
-            objectives.join(", "),
-            references.join(", "),
-            whole(table, &[1, 3]),
-        )
+        report::text(&suite)
     };
     to_stdout(|out| out.write_all(text.as_bytes()))
 }
@@ -240,7 +144,7 @@ fn certified(args: &CertifyArgs) -> anyhow::Result<()> {
     let text = if args.json {
         format!("{}\n", serde_json::to_string_pretty(&certificate)?)
     } else {
-        certificate_table(&certificate)
+        report::certificate(&certificate)
     };
     to_stdout(|out| out.write_all(text.as_bytes()))?;
     let failing = certificate
@@ -258,43 +162,4 @@ fn certified(args: &CertifyArgs) -> anyhow::Result<()> {
         )
         .into()),
     }
-}
-
-fn certificate_table(certificate: &Certificate) -> String {
-    let mut table = styled(&[
-        "",
-        "Scenario",
-        "Spread",
-        "Ranks",
-        "Room",
-        "reached by",
-        "Load",
-        "Like",
-        "",
-    ]);
-    for c in &certificate.scenarios {
-        let nearest = c.nearest.as_ref();
-        table.add_row([
-            c.split.to_string(),
-            c.id.clone(),
-            format!("{:.0}", c.spread),
-            c.stability.map_or(String::new(), |s| format!("{s:.2}")),
-            format!("{:.1}", c.headroom),
-            c.clairvoyant.clone(),
-            format!("{:.2}", c.load),
-            nearest.map_or(String::new(), |(_, alike)| format!("{alike:.2}")),
-            if c.failures.is_empty() {
-                "ok".into()
-            } else {
-                c.failures.join("; ")
-            },
-        ]);
-    }
-    format!(
-        "{}\nSpread: worst to best reference, %. Ranks: agreement of the references' order between scorings. Room: best reference to the\n\
-         best policy under exact information, % (* as shipped). Load: computing time over the time of arrivals. Like: highest rank\n\
-         correlation of costs with another scenario of the split.\n\
-         Asked: spread {SPREAD}, ranks {STABILITY}, room {HEADROOM}, load 0.6 to 1.1 (admission 1.1 to 2), likeness below {DUPLICATE}.\n",
-        whole(table, &[1, 5])
-    )
 }

@@ -1,14 +1,25 @@
 //! Leaderboards for people: a table, Markdown, and a page that needs nothing else.
 
-use super::score::signed;
 use super::table::{styled, whole};
+use crate::score::feedback::signed;
 use crate::score::leaderboard::Row;
 use crate::score::{Split, Suite};
 use std::fmt::Write;
 
 /// What the numbers mean.
-const LEGEND: &str = "Score: 100 x mean log-ratio of costs to the best reference policy of each scenario, losses counted half again; 0 = as good as the \
-best of them everywhere. ± 95 % interval over seeds. Gap: train - holdout; ! = more than chance.";
+fn legend(suite: &Suite) -> String {
+    let losses = match suite.file.regression_weight {
+        0.0 => String::new(),
+        weight => format!(
+            ", in which losses beyond a point weigh {} times as much",
+            1.0 + weight
+        ),
+    };
+    format!(
+        "Score: 100 x mean log-ratio of costs to the best reference policy of each scenario{losses}; 0 = as good as the best of them everywhere. \
+         ± 95 % interval over seeds. Gap: train - holdout; ! = more than chance."
+    )
+}
 
 fn with_half((value, half): (f64, Option<f64>)) -> String {
     match half {
@@ -93,7 +104,7 @@ pub fn markdown(suite: &Suite, rows: &[Row], by: Split) -> String {
     for (k, row) in rows.iter().enumerate() {
         text += &line(&cells(k, row, by));
     }
-    let _ = writeln!(text, "\n{LEGEND}");
+    let _ = writeln!(text, "\n{}", legend(suite));
     text
 }
 
@@ -177,7 +188,7 @@ pub fn html(suite: &Suite, rows: &[Row], by: Split) -> String {
             escaped(&origin(row))
         );
     }
-    let _ = writeln!(page, "</table></div>\n<p>{LEGEND}</p>");
+    let _ = writeln!(page, "</table></div>\n<p>{}</p>", legend(suite));
     page += &heat(rows);
     page += "</html>\n";
     page

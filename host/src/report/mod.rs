@@ -11,6 +11,7 @@ pub mod rows;
 pub mod saturation;
 pub mod score;
 mod sections;
+pub mod suite;
 pub mod sweep;
 pub mod table;
 pub mod tune;

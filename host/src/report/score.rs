@@ -2,13 +2,9 @@
 
 use super::table::{styled, whole};
 use crate::score::compare::{Comparison, Difference, Standing};
+use crate::score::feedback::signed;
 use crate::score::{Problem, Report};
 use std::fmt::Write;
-
-/// A number with its sign.
-pub(super) fn signed(x: f64) -> String {
-    format!("{x:+.1}")
-}
 
 fn verdict(report: &Report) -> String {
     match (&report.stopped, report.ok, report.score_ci95) {
@@ -90,17 +86,11 @@ pub fn text(report: &Report) -> String {
 fn told(kind: &str, problems: &[Problem]) -> String {
     let mut text = String::new();
     for p in problems {
-        let place = match (&p.file, p.line) {
-            (Some(file), Some(line)) if !p.message.contains(&format!("{file}:{line}")) => {
-                format!("{file}:{line}: ")
-            }
-            _ => String::new(),
-        };
         let scenario = p
             .scenario
             .as_ref()
             .map_or(String::new(), |s| format!(" [{s}]"));
-        let _ = writeln!(text, "{kind}{scenario}: {place}{}", p.message);
+        let _ = writeln!(text, "{kind}{scenario}: {}", p.placed());
         if let Some(snippet) = &p.snippet {
             for line in snippet.lines() {
                 let _ = writeln!(text, "    {line}");

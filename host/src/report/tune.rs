@@ -1,7 +1,7 @@
 //! What a search of parameters found, for people.
 
-use super::score::signed;
 use super::table::styled;
+use crate::score::feedback::signed;
 use crate::score::tune::{Finalist, News, Scored, Tuned, Values};
 use std::fmt::Write;
 use std::path::Path;

@@ -18,7 +18,7 @@ pub(super) const TOLERANCE: f64 = 1.0;
 pub struct Compared {
     /// Weight in the score.
     pub weight: f64,
-    /// Name of the reference that is best here.
+    /// Name of the policy that it is compared with: the reference that is best here, or a baseline.
     pub best: String,
     /// 100 x log-ratio by seed.
     pub ratios: Vec<f64>,
@@ -182,7 +182,8 @@ pub fn is_regression(score: f64) -> bool {
     score < -TOLERANCE
 }
 
-fn mean(values: &[f64]) -> f64 {
+/// The mean, added in order; 0 of nothing.
+pub(super) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 

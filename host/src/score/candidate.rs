@@ -2,7 +2,7 @@
 
 use super::report::{Problem, ProblemKind};
 use super::suite::Suite;
-use crate::input::{InputError, parse_yaml, read_text};
+use crate::input::{InputError, parse_yaml, read_text, unknown};
 use crate::policy::bundle::Bundle;
 use crate::policy::external::names;
 use crate::policy::lua::{self, Facts, Loader, Program, lint};
@@ -28,7 +28,7 @@ pub struct Candidate {
     pub body: Body,
     /// Scripts by the path that names them.
     pub texts: BTreeMap<PathBuf, String>,
-    /// Values of parameters in place of their defaults, by name or `hook.name`.
+    /// Values of parameters in place of their defaults, by name or `hook.name`; those of a bundle by `hook.name`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, f64>,
     /// Why it cannot be anything: one of its files is no text, or no bundle.
@@ -61,15 +61,23 @@ pub struct Opened {
 }
 
 impl Candidate {
+    /// Without texts, parameters and flaws.
+    fn blank(name: &str, body: Body) -> Self {
+        Self {
+            name: name.to_owned(),
+            body,
+            texts: BTreeMap::new(),
+            params: BTreeMap::new(),
+            flaw: None,
+        }
+    }
+
     /// A Lua policy from its text.
     #[must_use]
     pub fn of_text(name: &str, text: String) -> Self {
         Self {
-            name: name.to_owned(),
-            body: Body::Policy(name.to_owned()),
             texts: BTreeMap::from([(name.into(), text)]),
-            params: BTreeMap::new(),
-            flaw: None,
+            ..Self::blank(name, Body::Policy(name.to_owned()))
         }
     }
 
@@ -77,28 +85,20 @@ impl Candidate {
     #[must_use]
     pub fn of_hooks(name: &str, texts: BTreeMap<Hook, String>) -> Self {
         let file = |hook: &Hook| format!("{hook}.lua");
+        let files = texts.keys().map(|hook| (*hook, file(hook))).collect();
+        let texts = texts.iter();
         Self {
-            name: name.to_owned(),
-            body: Body::Hooks(texts.keys().map(|hook| (*hook, file(hook))).collect()),
             texts: texts
-                .iter()
                 .map(|(hook, text)| (file(hook).into(), text.clone()))
                 .collect(),
-            params: BTreeMap::new(),
-            flaw: None,
+            ..Self::blank(name, Body::Hooks(files))
         }
     }
 
     /// A reference policy of a suite.
     #[must_use]
     pub fn reference(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            body: Body::Reference(name.to_owned()),
-            texts: BTreeMap::new(),
-            params: BTreeMap::new(),
-            flaw: None,
-        }
+        Self::blank(name, Body::Reference(name.to_owned()))
     }
 
     /// What `text` names: a policy, `FILE.lua`, `FILE.so[:name]`, a bundle `FILE.yaml`, or a folder with a `policies.yaml` or with files
@@ -114,13 +114,7 @@ impl Candidate {
         if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
             return Self::of_bundle(text, path);
         }
-        let mut candidate = Self {
-            name: text.to_owned(),
-            body: Body::Policy(text.to_owned()),
-            texts: BTreeMap::new(),
-            params: BTreeMap::new(),
-            flaw: None,
-        };
+        let mut candidate = Self::blank(text, Body::Policy(text.to_owned()));
         match Reference::parse(text) {
             Reference::Name(name) => {
                 if !Hook::ALL.iter().any(|h| names(*h).contains(&name.as_str())) {
@@ -192,13 +186,7 @@ impl Candidate {
 
     fn of_bundle(name: &str, path: &Path) -> Result<Self, InputError> {
         let folder = crate::input::folder_of(path).to_owned();
-        let mut candidate = Self {
-            name: name.to_owned(),
-            body: Body::Bundle(String::new(), folder.clone()),
-            texts: BTreeMap::new(),
-            params: BTreeMap::new(),
-            flaw: None,
-        };
+        let mut candidate = Self::blank(name, Body::Bundle(String::new(), folder.clone()));
         let read = read_text(path)
             .and_then(|text| Ok((Bundle::parse(&path.display().to_string(), &text)?, text)));
         match read {
@@ -219,13 +207,7 @@ impl Candidate {
         if bundle.is_file() {
             return Self::of_bundle(&name, &bundle);
         }
-        let mut candidate = Self {
-            name: name.clone(),
-            body: Body::Hooks(BTreeMap::new()),
-            texts: BTreeMap::new(),
-            params: BTreeMap::new(),
-            flaw: None,
-        };
+        let mut candidate = Self::blank(&name, Body::Hooks(BTreeMap::new()));
         let mut hooks = BTreeMap::new();
         for hook in Hook::ALL {
             let file = folder.join(format!("{hook}.lua"));
@@ -381,7 +363,7 @@ impl Candidate {
                     }
                     let choice = opener
                         .open(*hook, &reference, &mut |declared| {
-                            self.given(Some(*hook), declared)
+                            self.given(&[*hook], declared)
                         })
                         .and_then(|choice| spec.choose(*hook, choice));
                     choice.map_err(wrong)?;
@@ -418,6 +400,7 @@ impl Candidate {
                 open.join(", ")
             ))));
         }
+        self.all_params_taken(&spec, &hooks).map_err(wrong)?;
         Ok((spec, hooks))
     }
 
@@ -492,31 +475,61 @@ impl Candidate {
         }
         for hook in &hooks {
             opener
-                .open(*hook, reference, &mut |declared| self.given(None, declared))
+                .open(*hook, reference, &mut |declared| {
+                    self.given(&hooks, declared)
+                })
                 .and_then(|choice| spec.choose(*hook, choice))
                 .map_err(wrong)?;
         }
         Ok(hooks)
     }
 
-    /// The values that this candidate gives to declared parameters.
-    fn given(&self, hook: Option<Hook>, declared: &[Param]) -> Vec<(String, f64)> {
+    /// The values that this candidate gives to parameters that a policy of `hooks` declares.
+    fn given(&self, hooks: &[Hook], declared: &[Param]) -> Vec<(String, f64)> {
         let meant = |key: &str| {
-            let name = match (key.split_once('.'), hook) {
-                (Some((of, name)), Some(hook)) if of == hook.name() => name,
-                (Some((of, name)), None) if Hook::parse(of).is_some() => name,
-                (Some(_), _) => return None,
-                (None, _) => key,
+            let name = match key.split_once('.') {
+                Some((of, name)) => hooks.iter().any(|h| h.name() == of).then_some(name)?,
+                None => key,
             };
-            declared
-                .iter()
-                .any(|p| p.name == name)
-                .then(|| name.to_owned())
+            let known = declared.iter().any(|p| p.name == name);
+            known.then(|| name.to_owned())
         };
         self.params
             .iter()
             .filter_map(|(key, value)| Some((meant(key)?, *value)))
             .collect()
+    }
+
+    /// Refuses values that no policy of its own takes.
+    fn all_params_taken(&self, spec: &PolicySpec, hooks: &[Hook]) -> Result<(), InputError> {
+        let mut taken: Vec<String> = Vec::new();
+        if !matches!(self.body, Body::Reference(_)) {
+            for (hook, policy) in spec.external().filter(|(h, _)| hooks.contains(h)) {
+                let declared = policy.declared().iter();
+                taken.extend(declared.map(|p| format!("{hook}.{}", p.name)));
+            }
+        }
+        let whole = |key: &str| key.contains('.') || matches!(self.body, Body::Bundle(..));
+        for key in self.params.keys() {
+            let mut names: Vec<&str> = taken.iter().map(String::as_str).collect();
+            if !whole(key) {
+                names
+                    .iter_mut()
+                    .for_each(|n| *n = n.split_once('.').map_or(*n, |(_, name)| name));
+            }
+            names.sort_unstable();
+            names.dedup();
+            if names.is_empty() {
+                let message =
+                    format!("params: \"{key}\": no policy of this candidate declares parameters");
+                return Err(InputError::in_file(&self.name, message));
+            }
+            if !names.contains(&key.as_str()) {
+                let message = format!("params: {}", unknown("parameter", key, &names));
+                return Err(InputError::in_file(&self.name, message));
+            }
+        }
+        Ok(())
     }
 
     /// Puts the values of parameters into a bundle.

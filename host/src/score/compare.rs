@@ -100,8 +100,9 @@ pub struct Comparison {
     pub candidates: Vec<Standing>,
 }
 
-/// The runs of one policy.
-struct Flown {
+/// One of the policies with its runs.
+struct Contestant {
+    name: String,
     flights: Vec<Flight>,
     /// As far as they may be told: up to the first flight it has seen nothing of the split.
     problems: Vec<Problem>,
@@ -123,9 +124,10 @@ pub fn compare(
     let most = contest.seeds.most(file, contest.split);
     let (mut from, mut seeds) = (0, contest.seeds.first(file, contest.split).min(most));
     let mut flyings: Vec<Flying> = Vec::new();
-    let mut flown = Vec::new();
+    let mut contestants = Vec::new();
     for ask in &asks {
-        flown.push(Flown {
+        contestants.push(Contestant {
+            name: ask.candidate.name.clone(),
             flights: Vec::new(),
             problems: fleet.check(ask, fleet.all())?.problems,
         });
@@ -133,8 +135,8 @@ pub fn compare(
     loop {
         let new = full_flyings(first, &scenarios, from..seeds);
         let of = (new.len() * asks.len()) as u64;
-        for (k, (ask, flown)) in asks.iter().zip(&mut flown).enumerate() {
-            if !flown.problems.is_empty() {
+        for (k, (ask, ours)) in asks.iter().zip(&mut contestants).enumerate() {
+            if !ours.problems.is_empty() {
                 continue;
             }
             let runs = fleet.fly(ask, &new, fleet.all(), &|done| {
@@ -144,14 +146,14 @@ pub fn compare(
                     of,
                 });
             })?;
-            flown.problems = guarded(&runs.problems, contest.split);
-            flown.flights.extend(runs.flights.into_iter().flatten());
+            ours.problems = guarded(&runs.problems, contest.split);
+            ours.flights.extend(runs.flights.into_iter().flatten());
         }
         flyings.extend(new);
         let standings: Vec<Standing> = asks
             .iter()
-            .zip(&flown)
-            .map(|(ask, ours)| standing(ask, &scenarios, &flyings, ours, &flown[0]))
+            .zip(&contestants)
+            .map(|(ask, ours)| standing(ask, &scenarios, &flyings, ours, &contestants[0]))
             .collect();
         let width = |s: &Standing| {
             let ci = s.total.as_ref()?.ci95?;
@@ -187,8 +189,8 @@ fn standing(
     ask: &Ask,
     scenarios: &[&ScenarioKeys],
     flyings: &[Flying],
-    ours: &Flown,
-    baseline: &Flown,
+    ours: &Contestant,
+    baseline: &Contestant,
 ) -> Standing {
     let mut standing = Standing {
         candidate: ask.candidate.name.clone(),
@@ -207,7 +209,7 @@ fn standing(
         .map(|keys| {
             let ours = of_scenario(&keys.id, flyings, &ours.flights);
             let theirs = of_scenario(&keys.id, flyings, &baseline.flights);
-            Compared::to(keys.weight, objectives, &ours, &keys.id, &theirs)
+            Compared::to(keys.weight, objectives, &ours, &baseline.name, &theirs)
         })
         .collect();
     standing.total = Some(Difference::of(plain_total(&compared)));

@@ -2,14 +2,15 @@
 //! brought.
 
 use super::ask::{Ask, Progress, Trouble};
-use super::plan::nth_seed;
+use super::plan::{chosen, nth_seed};
 use super::protocol::{Flying, Task};
 use super::regret::Look;
 use super::report::{Report, Stage};
 use super::scorer::Scorer;
 use super::suite::Split;
+use super::tell::failed;
 use super::watch::Watched;
-use crate::input::{InputError, unknown};
+use crate::input::InputError;
 use crate::policy::Hook;
 use serde::Serialize;
 
@@ -40,7 +41,7 @@ pub struct Explanation {
 
 impl Scorer {
     /// Explains a candidate's decisions about `requests` requests of a scenario of the train split: the one that the question names, or
-    /// the one with the lowest score. A candidate that does not get that far is explained by its report.
+    /// the one with the lowest score. A candidate that does not get that far, or not while it is looked at, is explained by its report.
     ///
     /// # Errors
     /// Only trouble that is not the candidate's: also when it routes nothing.
@@ -50,8 +51,6 @@ impl Scorer {
         requests: u32,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Result<Explanation, Box<Report>>, Trouble> {
-        let scenarios: Vec<_> = ask.suite.scenarios(Split::Train).collect();
-        let ids: Vec<&str> = scenarios.iter().map(|s| s.id.as_str()).collect();
         let (id, score) = match ask.scenarios.as_deref() {
             Some([id, ..]) => (id.clone(), None),
             _ => {
@@ -62,10 +61,12 @@ impl Scorer {
                 }
             }
         };
-        let Some(keys) = scenarios.iter().find(|s| s.id == id) else {
-            let kind = format!("scenario of {} train", ask.suite.label());
-            return Err(InputError::new(unknown(&kind, &id, &ids)).into());
+        let only = Ask {
+            split: Split::Train,
+            scenarios: Some(vec![id.clone()]),
+            ..ask.clone()
         };
+        let keys = chosen(&only)?[0];
         let (fleet, all) = (self.fleet(), self.fleet().all());
         let check = fleet.check(ask, all)?;
         if !check.problems.is_empty() {
@@ -86,9 +87,14 @@ impl Scorer {
             worst: requests,
             others: OTHERS,
         };
-        let answer = fleet.task(ask, all, Task::Watch(flying, look))?;
+        let mut answer = fleet.task(ask, all, Task::Watch(flying, look))?;
         let Some(watched) = answer.watched else {
-            return Ok(Err(Box::new(self.score(ask, progress)?)));
+            // It works, but not while it is looked at: the look takes longer than a run.
+            for problem in &mut answer.problems {
+                problem.scenario.get_or_insert(id.clone());
+            }
+            let report = failed(ask, Stage::Full, answer.problems, check.warnings, None);
+            return Ok(Err(Box::new(report)));
         };
         Ok(Ok(Explanation {
             schema: SCHEMA,

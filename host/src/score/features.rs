@@ -3,7 +3,8 @@
 //! All but the first two are taken on the [first flight](super::smoke), which is the same for every candidate and suite, so that they
 //! can be compared across suites and runs.
 
-use super::smoke::Flight;
+use super::smoke::FirstFlight;
+use crate::policy::lua::with_ast;
 use crate::record::{Sight, Standing};
 use full_moon::ast::{Expression, Field, LastStmt, Parameter, Stmt};
 use full_moon::node::Node;
@@ -28,7 +29,7 @@ use windtunnel_plugin_api::InstanceView;
 #[must_use]
 pub fn of(
     texts: &BTreeMap<PathBuf, String>,
-    flights: &[Flight],
+    flights: &[FirstFlight],
 ) -> (BTreeMap<String, f64>, String) {
     let mut features = BTreeMap::new();
     let mut add = |name: &str, value: f64| features.insert(name.to_owned(), value);
@@ -69,7 +70,7 @@ pub fn of(
 }
 
 /// A fingerprint of all routing decisions, and of what became of every request.
-pub(super) fn fingerprint(flights: &[Flight]) -> String {
+pub(super) fn fingerprint(flights: &[FirstFlight]) -> String {
     let mut hasher = blake3::Hasher::new();
     for (sight, _) in flights.iter().flat_map(|f| f.sights.iter()) {
         hasher.update(&sight.request.serial.to_le_bytes());
@@ -96,7 +97,7 @@ struct Choices {
 }
 
 impl Choices {
-    fn of(flight: &Flight) -> Self {
+    fn of(flight: &FirstFlight) -> Self {
         let mut choices = Self::default();
         let mut turn = 0;
         for (sight, standings) in flight.sights.iter() {
@@ -155,7 +156,7 @@ impl Choices {
     }
 }
 
-/// Nodes of a script's syntax tree and lines with code.
+/// Nodes of a script's syntax tree and lines with code; none of a script that is nested too deeply to be looked at.
 fn size(text: &str) -> (usize, usize) {
     #[derive(Default)]
     struct Count(usize);
@@ -176,16 +177,17 @@ fn size(text: &str) -> (usize, usize) {
             self.0 += 1;
         }
     }
-    let parsed = full_moon::parse_fallible(text, full_moon::LuaVersion::luau());
-    let Ok(ast) = parsed.into_result() else {
-        return (0, 0);
-    };
-    let mut count = Count::default();
-    count.visit_ast(&ast);
-    let lines: BTreeSet<usize> = ast
-        .nodes()
-        .tokens()
-        .filter_map(|token| Some(token.start_position()?.line()))
-        .collect();
-    (count.0, lines.len())
+    with_ast(text, |ast| {
+        let Ok(ast) = ast else {
+            return (0, 0);
+        };
+        let mut count = Count::default();
+        count.visit_ast(&ast);
+        let lines: BTreeSet<usize> = ast
+            .nodes()
+            .tokens()
+            .filter_map(|token| Some(token.start_position()?.line()))
+            .collect();
+        (count.0, lines.len())
+    })
 }

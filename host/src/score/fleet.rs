@@ -16,6 +16,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+/// Seconds that a run may take, unless somebody says otherwise.
+pub const TIME_LIMIT: u64 = 20;
+
 /// Where and how candidates are scored.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -45,7 +48,7 @@ impl Settings {
             allow_native: false,
             cache: None,
             reuse_reports: false,
-            wall: Duration::from_secs(20),
+            wall: Duration::from_secs(TIME_LIMIT),
         })
     }
 }
@@ -156,7 +159,7 @@ impl Fleet {
         )
     }
 
-    /// Measures what is not known yet of the suite's references.
+    /// Measures what is not known yet of the suite's references, and waits for what others measure.
     ///
     /// # Errors
     /// Only trouble that is not a candidate's.
@@ -167,10 +170,20 @@ impl Fleet {
         share: Share,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), Trouble> {
-        let missing = self.references.missing(&ask.suite, wanted);
-        if missing.is_empty() {
-            return Ok(());
+        while let Some(claim) = self.references.claim(&ask.suite, wanted) {
+            self.measure(ask, &claim.flyings, share, progress)?;
         }
+        Ok(())
+    }
+
+    /// Measures runs of the suite's references.
+    fn measure(
+        &self,
+        ask: &Ask,
+        missing: &[Flying],
+        share: Share,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(), Trouble> {
         let names: Vec<&String> = ask.suite.file.references.keys().collect();
         let of = (missing.len() * names.len()) as u64;
         let mut learned: Vec<(Flying, BTreeMap<String, Flight>)> = missing
@@ -182,7 +195,7 @@ impl Fleet {
                 candidate: Candidate::reference(name),
                 ..ask.clone()
             };
-            let runs = self.fly(&reference, &missing, share, &|done| {
+            let runs = self.fly(&reference, missing, share, &|done| {
                 progress(Progress {
                     what: "references",
                     done: (k * missing.len()) as u64 + done,

@@ -117,13 +117,6 @@ impl Metrics {
         }
     }
 
-    /// Everything that is no count.
-    pub fn figures(&self) -> impl Iterator<Item = f64> {
-        let latencies = [self.ttft_ms, self.tpot_ms, self.e2e_ms].into_iter();
-        let latencies = latencies.flat_map(|l| [l.mean, l.p50, l.p95, l.p99]);
-        latencies.chain([self.goodput, self.hit_rate, self.utilization])
-    }
-
     /// The mean of several seeds' figures; counts are summed up.
     #[must_use]
     pub fn of_seeds(all: &[&Self]) -> Self {
@@ -180,15 +173,7 @@ pub struct Flight {
     pub facts: Facts,
 }
 
-/// A finished run with all its records.
-pub struct Flown {
-    /// Everything that happened.
-    pub record: RunRecord,
-    /// What was sent.
-    pub traffic: Arc<Traffic>,
-}
-
-/// Lets `spec` work on the first `requests` requests of `traffic`.
+/// Lets `spec` work on `traffic`.
 ///
 /// # Errors
 /// When a policy cannot be made.
@@ -197,23 +182,24 @@ pub fn fly(
     scenario: &Scenario,
     traffic: &Arc<Traffic>,
     seed: u64,
-) -> Result<Flown, InputError> {
+) -> Result<RunRecord, InputError> {
     let config = scenario.config(seed, traffic.horizon_us);
     let mut source = traffic.replay();
     let (instances, max_running) = (config.instances, config.engine.max_running);
     let (front, hooks) = policies(spec, instances, max_running, source.symbols_mut())?;
     let cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
-    Ok(Flown {
-        record: cluster.run(&mut |_| {}),
-        traffic: Arc::clone(traffic),
-    })
+    Ok(cluster.run(&mut |_| {}))
 }
 
 impl Flight {
     /// What is kept of a run.
     #[must_use]
-    pub fn of(flown: &Flown, scenario: &Scenario, objectives: &[Objective]) -> Self {
-        let Flown { record, traffic } = flown;
+    pub fn of(
+        record: &RunRecord,
+        traffic: &Traffic,
+        scenario: &Scenario,
+        objectives: &[Objective],
+    ) -> Self {
         let span = traffic.requests().last().map_or(1, |r| r.arrival_us.max(1)) as f64;
         let mut sent = vec![0u64; record.instances.len()];
         for r in &record.requests {

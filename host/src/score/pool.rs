@@ -5,6 +5,7 @@ use super::candidate::Candidate;
 use super::protocol::{Answer, Job, SuiteText, Task};
 use super::report::{Problem, ProblemKind};
 use super::suite::Suite;
+use super::walls::cpu_seconds;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -154,6 +155,7 @@ impl Pool {
             }),
             candidate: candidate.clone(),
             task: task.clone(),
+            cpu_s: cpu_seconds(self.wall),
         };
         worker.suite = Some(key);
         let mut answer = worker.ask(&job, self.wall)?;

@@ -8,6 +8,7 @@ use super::suite::Origin;
 use super::watch::Watched;
 use crate::policy::Hook;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -58,6 +59,8 @@ pub struct Job {
     pub candidate: Candidate,
     /// What to do.
     pub task: Task,
+    /// CPU time that it may take, seconds.
+    pub cpu_s: u64,
 }
 
 /// A line from a worker.
@@ -91,26 +94,127 @@ pub struct Answer {
 
 /// No figure of a run is beyond this.
 const LARGEST: f64 = 1e15;
+/// And no count: sums of many, and products with small numbers, stay far from where counting ends.
+const MOST: u64 = 1 << 40;
 
 impl Answer {
     /// Is it an answer to `task`? A candidate's process may say anything.
     #[must_use]
     pub fn is_sane(&self, task: &Task, objectives: usize) -> bool {
+        let failed = !self.problems.is_empty() || self.suite_error.is_some();
         let flown = match task {
-            Task::Check | Task::Watch(..) => self.flights.is_empty(),
+            Task::Check => self.flights.is_empty(),
+            Task::Watch(..) => self.flights.is_empty() && (failed || self.watched.is_some()),
             Task::Fly(all) => {
-                let failed = !self.problems.is_empty() || self.suite_error.is_some();
                 self.flights.len() <= all.len() && (failed || self.flights.len() == all.len())
             }
         };
-        let fine = |x: &f64| x.abs() < LARGEST;
+        let fits = |f: &Flight| {
+            let (m, facts) = (&f.metrics, &f.facts);
+            f.logs.len() == objectives
+                && m.completed + m.rejected + m.timed_out + m.unfinished <= m.offered
+                && facts.classes.values().all(|(good, all)| good <= all)
+                && facts
+                    .crowd
+                    .is_none_or(|c| (c.instance as usize) < facts.instances.len())
+        };
+        // The numbers first: these sums have room then.
         flown
-            && self.features.values().all(fine)
-            && self.flights.iter().all(|f| {
-                f.logs.len() == objectives
-                    && f.logs.iter().all(fine)
-                    && f.metrics.figures().all(|x| fine(&x))
-                    && f.instances.iter().all(|i| fine(&i.busy))
-            })
+            && serde_json::to_value(self).is_ok_and(|all| are_bounded(&all))
+            && self.flights.iter().all(fits)
+    }
+}
+
+/// Are all numbers in it such as a run can have?
+fn are_bounded(value: &Value) -> bool {
+    match value {
+        Value::Number(n) if n.is_f64() => n.as_f64().is_some_and(|x| x.abs() < LARGEST),
+        Value::Number(n) => n.as_i64().is_some_and(|n| n.unsigned_abs() < MOST),
+        Value::Array(all) => all.iter().all(are_bounded),
+        Value::Object(all) => all.values().all(are_bounded),
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score::feedback::facts::{Crowd, Facts, Place};
+    use crate::score::flight::{InstanceShare, Metrics};
+
+    fn flight() -> Flight {
+        Flight {
+            logs: vec![1.0],
+            metrics: Metrics {
+                offered: 10,
+                completed: 7,
+                rejected: 3,
+                ..Metrics::default()
+            },
+            instances: vec![InstanceShare {
+                id: 0,
+                requests: 7,
+                busy: 0.5,
+            }],
+            digest: String::new(),
+            fault: None,
+            violations: Vec::new(),
+            facts: Facts {
+                instances: vec![Place::default()],
+                classes: BTreeMap::from([("batch".to_owned(), (7, 10))]),
+                ..Facts::default()
+            },
+        }
+    }
+
+    fn is_sane(change: impl FnOnce(&mut Flight)) -> bool {
+        let mut flight = flight();
+        change(&mut flight);
+        let answer = Answer {
+            flights: vec![flight],
+            ..Answer::default()
+        };
+        answer.is_sane(&Task::Fly(vec![Flying::default()]), 1)
+    }
+
+    #[test]
+    fn figures_that_no_run_can_have_make_no_sense() {
+        assert!(is_sane(|_| {}));
+        assert!(!is_sane(|f| f.metrics.completed = 8));
+        assert!(!is_sane(|f| f.metrics.offered = 9));
+        assert!(!is_sane(|f| f.metrics.completed = u64::MAX));
+        assert!(!is_sane(|f| f.metrics.preemptions = u64::MAX));
+        assert!(!is_sane(|f| f.instances[0].requests = MOST));
+        assert!(!is_sane(|f| f.facts.instances[0].requests = u64::MAX));
+        assert!(!is_sane(|f| f.facts.classes = [("a".into(), (2, 1))].into()));
+        assert!(!is_sane(|f| f.metrics.ttft_ms.p99 = 1e16));
+        assert!(!is_sane(|f| f.logs[0] = -1e15));
+        assert!(!is_sane(|f| f.logs.push(0.0)));
+        let crowd = |instance| Crowd {
+            instance,
+            from_s: 0.0,
+            to_s: 1.0,
+            share: 1.0,
+            wait_ms: 1.0,
+            elsewhere_ms: 0.0,
+        };
+        assert!(is_sane(|f| f.facts.crowd = Some(crowd(0))));
+        assert!(!is_sane(|f| f.facts.crowd = Some(crowd(u32::MAX))));
+    }
+
+    #[test]
+    fn a_look_has_seen_something_or_says_why_not() {
+        let look = Look {
+            spread: 0,
+            worst: 0,
+            others: 0,
+        };
+        let task = Task::Watch(Flying::default(), look);
+        let mut answer = Answer::default();
+        assert!(!answer.is_sane(&task, 1));
+        answer.watched = Some(Watched::default());
+        assert!(answer.is_sane(&task, 1));
+        answer.watched.as_mut().expect("seen").units = i64::MIN;
+        assert!(!answer.is_sane(&task, 1));
     }
 }

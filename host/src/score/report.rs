@@ -167,6 +167,21 @@ impl Problem {
         }
     }
 
+    /// Its place and its message; the place only if the message does not name it.
+    #[must_use]
+    pub fn placed(&self) -> String {
+        let place = match (&self.file, self.line) {
+            (Some(file), Some(line)) => format!("{file}:{line}"),
+            (Some(file), None) => file.clone(),
+            (None, _) => String::new(),
+        };
+        if self.message.contains(&place) {
+            self.message.clone()
+        } else {
+            format!("{place}: {}", self.message)
+        }
+    }
+
     /// With what its message says would probably be right.
     #[must_use]
     pub fn with_hint(mut self) -> Self {

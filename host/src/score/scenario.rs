@@ -5,6 +5,7 @@
 
 use super::suite::{ClusterKeys, RulesKey, ScenarioKeys, Suite};
 use crate::cluster::{ClusterConfig, Predictor, TraceConfig};
+use crate::config::Defaults;
 use crate::input::InputError;
 use crate::instance::{EngineConfig, Preset};
 use crate::latency::{Backend, LatencyModel, Setup, resolve};
@@ -100,7 +101,7 @@ impl Scenario {
             cluster.cache_signal_delay_us = Some(0);
             cluster.output_predictor = Some("exact".into());
         }
-        let (config, latency) = cluster_of(&cluster, suite)
+        let (config, latency) = cluster_of(&cluster)
             .map_err(|e| InputError::new(format!("scenario {id}: {}", e.message())))?;
         Ok(Self {
             id: id.to_owned(),
@@ -198,17 +199,14 @@ impl Scenario {
     }
 }
 
-fn cluster_of(
-    keys: &ClusterKeys,
-    suite: &Suite,
-) -> Result<(ClusterConfig, Arc<dyn LatencyModel>), InputError> {
+fn cluster_of(keys: &ClusterKeys) -> Result<(ClusterConfig, Arc<dyn LatencyModel>), InputError> {
     let model = keys.model.as_deref().unwrap_or("llama-3.1-8b-instruct");
     let backend = match keys.latency_model.as_deref() {
         None | Some("auto") => None,
         Some(name) => Some(name.parse::<Backend>()?),
     };
     let block_size = keys.block_size.unwrap_or(16);
-    let usual = Setup::new(model, suite.defaults().clone());
+    let usual = Setup::new(model, Defaults::builtin().clone());
     let resolved = resolve(&Setup {
         gpu: keys.hardware.clone(),
         tp: keys.tensor_parallelism,

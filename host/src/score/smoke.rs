@@ -17,7 +17,7 @@ use std::sync::Arc;
 const REQUESTS: u32 = 300;
 
 /// A small cluster and what is sent to it.
-struct Scenario {
+struct Course {
     name: &'static str,
     instances: u32,
     max_running: u32,
@@ -28,22 +28,22 @@ struct Scenario {
 }
 
 /// One instance, a few, and a few in need: queues, preemptions, clients that give up.
-const SCENARIOS: &[Scenario] = &[
-    Scenario {
+const COURSES: &[Course] = &[
+    Course {
         name: "one instance",
         instances: 1,
         max_running: 16,
         blocks: 4_000,
         every_us: 40_000.0,
     },
-    Scenario {
+    Course {
         name: "four instances",
         instances: 4,
         max_running: 32,
         blocks: 4_000,
         every_us: 8_000.0,
     },
-    Scenario {
+    Course {
         name: "overload",
         instances: 3,
         max_running: 12,
@@ -52,9 +52,9 @@ const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// What came of a policy in one scenario.
-pub struct Flight {
-    /// The scenario's name.
+/// What came of a policy in one course.
+pub struct FirstFlight {
+    /// The course's name.
     pub name: &'static str,
     /// Requests sent.
     pub requests: usize,
@@ -74,25 +74,25 @@ pub struct Flight {
     pub state_bytes: usize,
 }
 
-/// Flies the policies through all scenarios, up to the first fault.
+/// Flies the policies through all courses, up to the first fault.
 ///
 /// # Errors
 /// When a policy cannot be made.
-pub fn fly(spec: &PolicySpec) -> Result<Vec<Flight>, InputError> {
+pub fn fly(spec: &PolicySpec) -> Result<Vec<FirstFlight>, InputError> {
     let mut setup = Setup::new("llama-3.1-8b-instruct", Defaults::builtin().clone());
     setup.gpu = Some("H100".into());
     setup.tp = Some(2);
     let latency = resolve(&setup)?.latency;
     let mut flights = Vec::new();
-    for scenario in SCENARIOS {
-        let (record, used, state_bytes) = run(spec, scenario, &latency)?;
+    for course in COURSES {
+        let (record, used, state_bytes) = run(spec, course, &latency)?;
         let completed = record.requests.iter();
         let completed = completed
             .filter(|r| r.outcome == Outcome::Completed)
             .count();
         let broken = record.fault.is_some();
-        flights.push(Flight {
-            name: scenario.name,
+        flights.push(FirstFlight {
+            name: course.name,
             requests: record.requests.len(),
             completed,
             preemptions: record.instances.iter().map(|i| i.preemptions).sum(),
@@ -119,15 +119,15 @@ fn fates(record: &RunRecord) -> [u8; 32] {
 
 fn run(
     spec: &PolicySpec,
-    scenario: &Scenario,
+    course: &Course,
     latency: &Arc<dyn LatencyModel>,
 ) -> Result<(RunRecord, Used, usize), InputError> {
     let config = ClusterConfig {
-        instances: scenario.instances,
+        instances: course.instances,
         engine: EngineConfig {
-            total_kv_blocks: scenario.blocks,
+            total_kv_blocks: course.blocks,
             block_size: 16,
-            max_running: scenario.max_running,
+            max_running: course.max_running,
             max_batched_tokens: 2048,
             long_prefill_threshold: 0,
             max_model_len: 0,
@@ -149,8 +149,8 @@ fn run(
         seed: 1,
         predictor: Some(Predictor { sigma: 0.3 }),
     };
-    let mut traffic = Traffic::new(scenario);
-    let (instances, max_running) = (scenario.instances, scenario.max_running);
+    let mut traffic = Mix::new(course);
+    let (instances, max_running) = (course.instances, course.max_running);
     let (front, hooks, meter) =
         metered_policies(spec, instances, max_running, &mut traffic.symbols)?;
     let (used, held) = (meter.used(), meter.held_bytes());
@@ -161,20 +161,20 @@ fn run(
 }
 
 /// Requests of several tenants, classes, sessions and shared prefixes, some with deadlines.
-struct Traffic {
+struct Mix {
     symbols: Symbols,
     next: u32,
     now: f64,
     every_us: f64,
 }
 
-impl Traffic {
-    fn new(scenario: &Scenario) -> Self {
+impl Mix {
+    fn new(course: &Course) -> Self {
         Self {
             symbols: Symbols::default(),
             next: 0,
             now: 0.0,
-            every_us: scenario.every_us,
+            every_us: course.every_us,
         }
     }
 }
@@ -182,7 +182,7 @@ impl Traffic {
 /// Streams below this are shared prefixes.
 const PRIVATE: u32 = 1 << 16;
 
-impl Source for Traffic {
+impl Source for Mix {
     fn next_request(&mut self) -> Option<Request> {
         let k = self.next;
         if k == REQUESTS {

@@ -2,7 +2,7 @@
 
 use super::ask::{Ask, Seeds};
 use super::report::Report;
-use crate::input::write_whole;
+use crate::input::{folder_of, write_whole};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -88,10 +88,15 @@ impl Store {
             scripts: names(ask),
             report: report.clone(),
         };
-        let kept = std::fs::create_dir_all(file.parent().unwrap_or(Path::new(""))).is_ok()
-            && write_whole(&file, |out| Ok(serde_json::to_writer(out, &kept)?)).is_ok();
-        if !kept {
-            tracing::warn!("cannot keep {}", file.display());
-        }
+        keep(&file, &kept);
+    }
+}
+
+/// Writes a file of the cache. There is a warning if that fails, and it is made again the next time.
+pub(super) fn keep(file: &Path, value: &(impl Serialize + ?Sized)) {
+    let kept = std::fs::create_dir_all(folder_of(file)).is_ok()
+        && write_whole(file, |out| Ok(serde_json::to_writer(out, value)?)).is_ok();
+    if !kept {
+        tracing::warn!("cannot keep {}", file.display());
     }
 }

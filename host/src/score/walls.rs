@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 /// Address space of a worker, bytes.
 pub const MEMORY: u64 = 4 << 30;
-/// CPU time for one job, seconds.
-pub const CPU_SECONDS: u64 = 60;
+/// CPU time for one job, seconds, where the time limit is no longer.
+const CPU_SECONDS: u64 = 60;
 
 /// How strict the walls are.
 #[derive(Clone, Debug, Default)]
@@ -77,15 +77,21 @@ pub fn build(walls: &Walls) -> io::Result<()> {
     Ok(())
 }
 
-/// Grants CPU time for one more job; whoever runs machine code gets it once, for there is one job.
+/// CPU time for a job that may take `wall`, seconds: a busy one meets that limit, and one that the parent lost sight of this.
+#[must_use]
+pub fn cpu_seconds(wall: std::time::Duration) -> u64 {
+    CPU_SECONDS.max(wall.as_secs())
+}
+
+/// Grants so many seconds of CPU time for one more job; whoever runs machine code gets it once, for there is one job.
 ///
 /// # Errors
 /// When the system refuses.
 #[cfg(unix)]
-pub fn grant_cpu(walls: &Walls) -> io::Result<()> {
+pub fn grant_cpu(walls: &Walls, seconds: u64) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    let until = used.tv_sec as u64 + 1 + CPU_SECONDS;
+    let until = used.tv_sec as u64 + 1 + seconds;
     let now = getrlimit(Resource::Cpu);
     let until = now.maximum.map_or(until, |most| most.min(until));
     let limit = Rlimit {
@@ -342,5 +348,23 @@ mod linux {
             );
         }
         filter(rules, libc::EPERM, arch)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    use std::time::Duration;
+
+    #[test]
+    fn processor_time_follows_the_time_limit() {
+        assert_eq!(cpu_seconds(Duration::from_secs(2)), 60);
+        assert_eq!(cpu_seconds(Duration::from_secs(600)), 600);
+        let before = getrlimit(Resource::Cpu);
+        grant_cpu(&Walls::default(), 100_000).expect("granted");
+        let now = getrlimit(Resource::Cpu).current;
+        setrlimit(Resource::Cpu, before).expect("as it was");
+        assert!(now.is_none_or(|s| s >= 100_000), "{now:?}");
     }
 }

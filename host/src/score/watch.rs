@@ -7,13 +7,14 @@ use super::scenario::{Scenario, Traffic};
 use crate::cluster::{Cluster, metered_policies};
 use crate::input::InputError;
 use crate::latency::Estimator;
+use crate::metrics::stats::{Ints, percentile};
 use crate::policy::lua::{Mentioned, fields};
 use crate::policy::{External, Hook, PolicySpec};
 use crate::record::{RunRecord, Sight, Standing};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use windtunnel_plugin_api::{InstanceView, RequestView};
+use windtunnel_plugin_api::{InstanceView, Interests, RequestView, Table};
 
 /// A prefix counts as held when an instance has this share of the prompt.
 const HELD: f64 = 0.5;
@@ -174,20 +175,19 @@ pub fn watch(
     Ok(watched)
 }
 
-/// What the scripts of the front end mention; `None` when something other than a script decides there.
+/// What the scripts of the front end mention; `None` when something other than a script chooses instances.
 fn mentioned(spec: &PolicySpec) -> Option<Mentioned> {
-    let mut all: Option<Mentioned> = None;
-    for (hook, policy) in spec.external() {
-        let (Hook::Admission | Hook::Routing, External::Script(program)) = (hook, policy) else {
-            continue;
-        };
-        let new = program.mentioned();
-        match &mut all {
-            None => all = Some(new),
-            Some(all) => all.add(new),
-        }
+    let script = |wanted: Hook| {
+        spec.external().find_map(|(hook, policy)| match policy {
+            External::Script(program) if hook == wanted => Some(program.mentioned()),
+            _ => None,
+        })
+    };
+    let mut all = script(Hook::Routing)?;
+    if let Some(more) = script(Hook::Admission) {
+        all.add(more);
     }
-    all
+    Some(all)
 }
 
 impl Watched {
@@ -261,78 +261,109 @@ const REQUEST_SIGNALS: &[&[&str]] = &[
     &["prefix_group", "prompt_key"],
 ];
 
+/// Fields that never vary in a run, or say nothing of the state.
+const TOLD: &[&str] = &[
+    "index",
+    "scraped_us",
+    "max_batch_size",
+    "block_size",
+    "max_step_tokens",
+    "kv_total_blocks",
+];
+
 fn signals(record: &RunRecord, mentioned: Option<&Mentioned>) -> Signals {
-    let mut signals = Signals::default();
     let Some(mentioned) = mentioned else {
-        return signals;
+        return Signals::default();
     };
+    Signals {
+        scraped_age_ms: scraped_age_ms(record, mentioned),
+        queue_error: queue_error(record, mentioned),
+        prefix_error: prefix_error(record, mentioned),
+        unread: unread(record, mentioned),
+        constant: constant(record, mentioned),
+    }
+}
+
+fn scraped_age_ms(record: &RunRecord, mentioned: &Mentioned) -> Option<f64> {
     let scraped = |name: &&str| {
-        fields::reads(name).has(windtunnel_plugin_api::Interests::SNAPSHOTS)
-            || fields::reads(name).has(windtunnel_plugin_api::Interests::WORK)
+        fields::reads(name).has(Interests::SNAPSHOTS) || fields::reads(name).has(Interests::WORK)
     };
-    if mentioned.instance.iter().any(scraped) {
-        let age =
-            |(sight, standings): (&Sight, &[Standing])| standings[0].seen.age_us(sight.clock_us);
-        let ages = crate::metrics::stats::Ints::new(record.sights.iter().map(age).collect());
-        signals.scraped_age_ms = Some(crate::metrics::stats::percentile(&ages, 50.0) / 1000.0);
+    if !mentioned.instance.iter().any(scraped) {
+        return None;
     }
-    let decisions = record.sights.iter().count().max(1) as f64;
-    if mentioned.instance.contains(&"queue_depth") {
-        let all = record.sights.iter().flat_map(|(_, standings)| standings);
-        let error = |s: &Standing| f64::from(s.seen.queue_depth.abs_diff(s.truly.queue_depth));
-        let (sum, n) = all.fold((0.0, 0u64), |(sum, n), s| (sum + error(s), n + 1));
-        signals.queue_error = Some(sum / n.max(1) as f64);
+    let age = |(sight, standings): (&Sight, &[Standing])| standings[0].seen.age_us(sight.clock_us);
+    let ages = Ints::new(record.sights.iter().map(age).collect());
+    Some(percentile(&ages, 50.0) / 1000.0)
+}
+
+fn queue_error(record: &RunRecord, mentioned: &Mentioned) -> Option<f64> {
+    if !mentioned.instance.contains(&"queue_depth") {
+        return None;
     }
-    if mentioned.precise_prefix {
-        let wrong = |s: &[Standing]| s.iter().any(|s| s.cached_blocks != s.signalled_blocks);
-        let wrong = record.sights.iter().filter(|(_, s)| wrong(s)).count();
-        signals.prefix_error = Some(wrong as f64 / decisions);
+    let error = |s: &Standing| f64::from(s.seen.queue_depth.abs_diff(s.truly.queue_depth));
+    let (sum, n) = seen(record).fold((0.0, 0u64), |(sum, n), s| (sum + error(s), n + 1));
+    Some(sum / n.max(1) as f64)
+}
+
+fn prefix_error(record: &RunRecord, mentioned: &Mentioned) -> Option<f64> {
+    if !mentioned.precise_prefix {
+        return None;
     }
-    let told = [
-        "index",
-        "scraped_us",
-        "max_batch_size",
-        "block_size",
-        "max_step_tokens",
-        "kv_total_blocks",
-    ];
-    for field in fields::of::<InstanceView>() {
-        let read = mentioned.instance.contains(&field.name) && !told.contains(&field.name);
-        if read && !varies(seen(record).map(|s| (field.get)(&s.seen))) {
-            signals.constant.push(field.name.to_owned());
-        }
+    let wrong = |s: &[Standing]| s.iter().any(|s| s.cached_blocks != s.signalled_blocks);
+    let wrong = record.sights.iter().filter(|(_, s)| wrong(s)).count();
+    Some(wrong as f64 / record.sights.iter().count().max(1) as f64)
+}
+
+/// Fields that are read, but do not vary.
+fn constant(record: &RunRecord, mentioned: &Mentioned) -> Vec<String> {
+    fn of<T: Table>(read: &[&str], told: &[&str], varies: impl Fn(&T::Get) -> bool) -> Vec<String> {
+        let all = fields::of::<T>().into_iter();
+        all.filter(|f| read.contains(&f.name) && !told.contains(&f.name) && !varies(&f.get))
+            .map(|f| f.name.to_owned())
+            .collect()
     }
-    for field in fields::of::<RequestView>() {
-        let read = mentioned.request.contains(&field.name) && field.name != "attempts";
-        if read && !varies(requests(record).map(|r| (field.get)(r))) {
-            signals.constant.push(format!("req.{}", field.name));
-        }
+    let mut all = of::<InstanceView>(&mentioned.instance, TOLD, |get| {
+        varies(seen(record).map(|s| get(&s.seen)))
+    });
+    let requests = of::<RequestView>(&mentioned.request, &["attempts"], |get| {
+        varies(requests(record).map(get))
+    });
+    all.extend(requests.iter().map(|name| format!("req.{name}")));
+    all
+}
+
+/// Fields that vary, but are not read, nor any that say much the same.
+fn unread(record: &RunRecord, mentioned: &Mentioned) -> Vec<String> {
+    fn of<T: Table>(
+        groups: &[&[&'static str]],
+        read: &[&str],
+        varies: impl Fn(&T::Get) -> bool,
+    ) -> Vec<&'static str> {
+        let all = fields::of::<T>();
+        let varies = |name: &str| {
+            let field = all.iter().find(|f| f.name == name);
+            field.is_some_and(|f| varies(&f.get))
+        };
+        let unread =
+            |group: &&&[&'static str]| varies(group[0]) && !group.iter().any(|f| read.contains(f));
+        groups.iter().filter(unread).map(|group| group[0]).collect()
     }
-    for group in INSTANCE_SIGNALS {
-        let field = fields::of::<InstanceView>()
-            .into_iter()
-            .find(|f| f.name == group[0]);
-        let varies = field.is_some_and(|f| varies(seen(record).map(|s| (f.get)(&s.truly))));
-        if varies && !group.iter().any(|f| mentioned.instance.contains(f)) {
-            signals.unread.push(group[0].to_owned());
-        }
-    }
-    for group in REQUEST_SIGNALS {
-        let field = fields::of::<RequestView>()
-            .into_iter()
-            .find(|f| f.name == group[0]);
-        let varies = field.is_some_and(|f| varies(requests(record).map(|r| (f.get)(r))));
-        if varies && !group.iter().any(|f| mentioned.request.contains(f)) {
-            signals.unread.push(format!("req.{}", group[0]));
-        }
-    }
+    let mut all: Vec<String> = Vec::new();
     let any_cached = seen(record).any(|s| s.cached_blocks > 0);
     if any_cached && !mentioned.precise_prefix && !mentioned.approximate_prefix {
         let blocks = ["precise_prefix_blocks", "approximate_prefix_blocks"];
-        signals.unread.splice(0..0, blocks.map(str::to_owned));
+        all.extend(blocks.map(str::to_owned));
     }
-    signals.unread.truncate(MOST_UNREAD);
-    signals
+    let instances = of::<InstanceView>(INSTANCE_SIGNALS, &mentioned.instance, |get| {
+        varies(seen(record).map(|s| get(&s.truly)))
+    });
+    all.extend(instances.into_iter().map(str::to_owned));
+    let requests = of::<RequestView>(REQUEST_SIGNALS, &mentioned.request, |get| {
+        varies(requests(record).map(get))
+    });
+    all.extend(requests.iter().map(|name| format!("req.{name}")));
+    all.truncate(MOST_UNREAD);
+    all
 }
 
 fn seen(record: &RunRecord) -> impl Iterator<Item = &Standing> {

@@ -7,7 +7,7 @@ use super::protocol::{Answer, Flying, Job, SuiteText, Task};
 use super::regret::Look;
 use super::report::{Problem, ProblemKind};
 use super::scenario::Scenario;
-use super::smoke;
+use super::smoke::{self, FirstFlight};
 use super::suite::Suite;
 use super::walls::{self, Walls};
 use super::watch::{self, Watched};
@@ -27,7 +27,7 @@ pub fn serve(walls: &Walls) -> io::Result<()> {
     let mut worker = Worker::default();
     for line in io::BufReader::new(input).lines() {
         let job: Job = serde_json::from_str(&line?)?;
-        walls::grant_cpu(walls)?;
+        walls::grant_cpu(walls, job.cpu_s)?;
         let answer = worker.answer(job);
         let mut text = serde_json::to_vec(&answer)?;
         text.push(b'\n');
@@ -147,11 +147,11 @@ impl Worker {
             scenario: Some(flying.scenario.clone()),
             ..Problem::of_message(kind, message, candidate)
         };
-        let flown = match flight::fly(spec, scenario, &traffic, flying.seed) {
-            Ok(flown) => flown,
+        let record = match flight::fly(spec, scenario, &traffic, flying.seed) {
+            Ok(record) => record,
             Err(e) => return Ok(Err(here(ProblemKind::Policy, &e.to_string()))),
         };
-        let flight = Flight::of(&flown, scenario, &suite.file.objectives);
+        let flight = Flight::of(&record, &traffic, scenario, &suite.file.objectives);
         Ok(match (&flight.fault, flight.violations.first()) {
             (Some(fault), _) => Err(here(ProblemKind::Runtime, fault)),
             (None, Some(broken)) => Err(here(ProblemKind::Invariant, broken)),
@@ -185,7 +185,9 @@ fn first_flight(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
         }
     };
     (answer.features, answer.behaviour) = features::of(&candidate.texts, &flights);
-    if !candidate.texts.is_empty() && flies_otherwise_elsewhere(spec, &answer.behaviour) {
+    let sound = flights.iter().all(|f| f.fault.is_none());
+    let scripts = !candidate.texts.is_empty();
+    if sound && scripts && flies_otherwise_elsewhere(spec, &answer.behaviour) {
         answer.problems.push(Problem::new(
             ProblemKind::Policy,
             "",
@@ -193,7 +195,7 @@ fn first_flight(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
              tables or functions, in the order of their addresses; use numbers or names as keys, such as inst.index, or an array",
         ));
     }
-    let problem = |flight: smoke::Flight| {
+    let problem = |flight: FirstFlight| {
         let fault = flight.fault?;
         Some(Problem {
             scenario: Some(format!("first flight, {}", flight.name)),

@@ -254,12 +254,70 @@ fn features_tell_policies_apart_and_equal_behaviour_has_equal_fingerprints() {
     assert_ne!(by_turn, by_load);
     let agree = number(&least, "agreement.least-loaded");
     assert!(agree > number(&turn, "agreement.least-loaded"), "{least}");
-    let (sticky, _) = features("policies/routing/session-affinity.lua");
-    let state = number(&sticky, "state_bytes");
-    assert!(state > 500.0, "it remembers forty sessions: {state} bytes");
+    let memory = tempfile::NamedTempFile::with_suffix(".lua").expect("a file");
+    let text = "local seen = {} return { route = function(req, insts) seen[#seen + 1] = req.serial return 1 end }";
+    std::fs::write(memory.path(), text).expect("written");
+    let (memory, _) = features(&memory.path().display().to_string());
+    let state = number(&memory, "state_bytes");
+    // 300 numbers of 16 bytes in a table that doubles.
+    assert!((4800.0..20_000.0).contains(&state), "{state} bytes");
     let (prefix, _) = features("policies/routing/dynamo-kv.lua");
     assert!(
         number(&prefix, "cache_vs_load") > number(&least, "cache_vs_load"),
         "{prefix} {least}"
     );
+}
+
+/// The router is no script: nothing is known of what it reads.
+#[test]
+fn what_a_router_of_the_engine_reads_is_not_guessed() {
+    let folder = crate::errors::Folder::with(&[
+        (
+            "a.lua",
+            "return { admit = function(req, insts) return true end }",
+        ),
+        (
+            "b.yaml",
+            "admission: {policy: a.lua}\nrouting: {policy: least-loaded}\n",
+        ),
+        (
+            "c.yaml",
+            "admission: {policy: a.lua}\nrouting: {policy: jsq}\n",
+        ),
+    ]);
+    let read = |bundle: &str| {
+        let bundle = folder.path().join(bundle).display().to_string();
+        text(&scored(SUITE, &bundle, "")).contains("never read")
+    };
+    assert!(read("c.yaml") && !read("b.yaml"));
+}
+
+/// A worker that does everything but look closely.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_look_that_fails_is_told() {
+    use windtunnel::score::{Ask, Candidate, ProblemKind, Scorer, Settings, Suite, pool};
+    let scoring = Scoring::new();
+    let suite = Suite::open(&scoring.suite(), None).expect("the suite");
+    let folder = std::path::Path::new(&scoring.suite()).with_file_name("");
+    let script = r#"sed -u '/"watch"/{s/.*/broken/;q}' | "$0" worker --read "$1""#;
+    let program = env!("CARGO_BIN_EXE_windtunnel");
+    let args = ["-c", script, program, &folder.display().to_string()];
+    let scorer = Scorer::new(Settings {
+        jobs: 1,
+        worker: pool::WorkerCommand {
+            program: "/bin/sh".into(),
+            args: args.map(str::to_owned).to_vec(),
+            env: Vec::new(),
+        },
+        ..Settings::usual().expect("settings")
+    });
+    let candidate = Candidate::open("jsq").expect("a policy");
+    let ask = Ask::new(candidate, std::sync::Arc::new(suite));
+    assert!(scorer.score(&ask, &|_| {}).expect("a report").ok);
+    let explained = scorer.explain(&ask, 2, &|_| {}).expect("an answer");
+    let report = explained.expect_err("nothing was seen");
+    assert!(!report.ok);
+    assert_eq!(report.errors[0].kind, ProblemKind::Crash);
+    assert!(report.errors[0].scenario.is_some());
 }

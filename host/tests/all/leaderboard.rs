@@ -327,6 +327,10 @@ fn pages_are_ordered_self_contained_and_take_names_for_text() {
     assert!(page.contains("by &lt;b&gt;me&lt;/b&gt;, 3 iterations, $1.50"));
     let text = fs::read_to_string(text).expect("written");
     assert!(text.starts_with("# Leaderboard of contest@1\n"), "{text}");
+    assert!(
+        text.contains("losses beyond a point weigh 1.5 times as much"),
+        "{text}"
+    );
     let rows: Value =
         serde_json::from_str(&board.ask("render --by val --json").stdout).expect("JSON");
     let rows = rows.as_array().expect("rows");
@@ -358,4 +362,64 @@ fn rows_of_the_projects_leaderboards_are_what_they_say() {
             ran.stdout
         );
     }
+}
+
+#[test]
+fn a_replacement_that_broke_off_hides_nothing_and_blocks_nothing() {
+    let board = Board(Folder::with(&[]));
+    assert_eq!(board.ask("add jsq").code, 0);
+    let (place, old) = (board.place().join("jsq"), board.place().join(".old-jsq"));
+    // Between the two renames.
+    fs::rename(&place, &old).expect("renamed");
+    assert_eq!(board.ask("verify jsq").stdout, "same      jsq\n");
+    let ran = board.ask("add jsq");
+    assert!(
+        ran.stderr.contains("--replace replaces it"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(board.ask("add jsq --replace").code, 0);
+    assert!(place.is_dir() && !old.exists());
+    assert_eq!(
+        board.read("jsq/entry.json")["holdout_runs"]
+            .as_array()
+            .map(Vec::len),
+        Some(2)
+    );
+    // After them.
+    fs::create_dir(&old).expect("made");
+    fs::write(old.join("entry.json"), "{}").expect("written");
+    assert_eq!(board.ask("add jsq --replace").code, 0);
+    assert!(place.is_dir() && !old.exists());
+}
+
+#[test]
+fn names_are_kept_as_they_are_or_refused() {
+    let folder = Folder::with(&[]);
+    fs::create_dir(folder.path().join("gpt-5.2")).expect("made");
+    folder.write(
+        "gpt-5.2/routing.lua",
+        b"return { route = function() return 1 end }",
+    );
+    let board = Board(Folder::with(&[]));
+    let candidate = folder.path().join("gpt-5.2").display().to_string();
+    for args in ["jsq --name gpt-4.1".to_owned(), candidate.clone()] {
+        let ran = board.ask(&format!("add {args}"));
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    assert!(board.place().join("gpt-4.1").is_dir() && board.place().join("gpt-5.2").is_dir());
+    for name in [".", "..", "/", "a/b", ".hidden", "ä"] {
+        let ran = board.ask(&format!("add jsq --name {name}"));
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{name}");
+        let says = format!("an entry cannot be called \"{name}\"; expected letters");
+        assert!(ran.stderr.contains(&says), "{}", ran.stderr);
+    }
+    let ran = board.ask(&format!("add {candidate}/.."));
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr
+            .contains("gives no name for an entry; --name gives one"),
+        "{}",
+        ran.stderr
+    );
 }

@@ -318,6 +318,21 @@ fn bad_candidates_are_contained_and_told_what_they_did() {
     }
 }
 
+/// The script engine takes what is nested more deeply than we look at.
+#[test]
+fn a_script_that_is_nested_deeply_works_though_nobody_looks_at_it() {
+    let scoring = Scoring::new();
+    let file = scoring.cache.path().join("deep.lua");
+    let (open, close) = ("(".repeat(700), ")".repeat(700));
+    let text = format!("return {{ route = function() return {open}1{close} end }}");
+    std::fs::write(&file, text).expect("written");
+    let report = scoring.report(&file, "--stage smoke");
+    assert_eq!(report["ok"], true, "{report}");
+    assert_eq!(report["features"]["ast_nodes"], 0.0);
+    let warning = report["warnings"][0]["message"].as_str();
+    assert!(warning.expect("a warning").contains("nested too deeply"));
+}
+
 #[test]
 fn harmless_ones_score_the_same_every_time_and_whatever_came_before() {
     let scoring = Scoring::new();

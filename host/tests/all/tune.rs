@@ -131,3 +131,20 @@ fn what_cannot_be_tuned_is_refused_before_the_search() {
         assert!(ran.stderr.contains(says), "{args}\n{}", ran.stderr);
     }
 }
+
+#[test]
+fn a_holdout_that_is_not_there_is_told_before_the_search() {
+    let data = crate::support::root().join("host/tests/data/contest");
+    let text = |name: &str| std::fs::read_to_string(data.join(name)).expect("there");
+    let suite = text("suite.yaml");
+    let (suite, _) = suite.split_once("  holdout:").expect("a holdout");
+    let folder = Folder::with(&[("suite.yaml", suite), ("texts.yaml", &text("texts.yaml"))]);
+    let suite = folder.path().join("suite.yaml").display().to_string();
+    let args = format!("tune {DITHER} --suite {suite} --budget 12 --holdout");
+    let ran = windtunnel(args.split_whitespace());
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert_eq!(
+        ran.stderr,
+        "error: contest@1: the split holdout has no scenarios\n"
+    );
+}

@@ -2,8 +2,10 @@
 
 use super::desk::{Desk, Refused};
 use super::gepa;
+use crate::cli::calls::named;
+use crate::cli::score::parse_seeds;
 use crate::cli::texts::Texts;
-use crate::input::{nearest, unknown};
+use crate::input::{InputError, nearest, unknown};
 use crate::score::{Ask, Candidate, Report, Seeds, Split, Suite, Trouble, Until};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -155,7 +157,7 @@ impl Server {
         budget
     }
 
-    /// Best score so far, best mean on val so far, and evaluations.
+    /// Best score on the whole of train so far, best mean on val so far, and evaluations.
     pub fn so_far(&self) -> (Option<f64>, Option<f64>, u64) {
         let counts = self.counts();
         (counts.best, counts.best_val, counts.evals)
@@ -177,6 +179,8 @@ impl Server {
     /// Has all of it scored; each question is one evaluation of the budget, however it ends.
     pub async fn score(&self, asks: Vec<Ask>) -> Result<Vec<Report>, Refusal> {
         let wanted = asks.len() as u64;
+        let is_whole = |ask: &Ask| ask.split == Split::Train && ask.scenarios.is_none();
+        let whole: Vec<bool> = asks.iter().map(is_whole).collect();
         let answers = {
             let mut counts = self.counts();
             if self
@@ -203,7 +207,8 @@ impl Server {
             reports.push(answer.await.map_err(gone)??);
         }
         let mut counts = self.counts();
-        for report in reports.iter().filter(|r| r.ok) {
+        let whole = reports.iter().zip(whole).filter(|(_, whole)| *whole);
+        for (report, _) in whole.filter(|(report, _)| report.ok) {
             let best = counts
                 .best
                 .map_or(report.score, |best| best.max(report.score));
@@ -259,25 +264,18 @@ struct Question {
 }
 
 fn stage(name: Option<&str>) -> Result<Until, Refusal> {
-    use clap::ValueEnum;
-    let Some(name) = name else {
-        return Ok(Until::Auto);
-    };
-    Until::from_str(name, false)
-        .map_err(|_| Refusal::wrong(unknown("stage", name, &["auto", "smoke", "quick", "full"])))
+    let named = |name| named("stage", name).map_err(|e| Refusal::wrong(e.to_string()));
+    name.map_or(Ok(Until::Auto), named)
 }
 
 fn seeds(seeds: Option<&Value>) -> Result<Seeds, Refusal> {
-    match seeds {
-        None | Some(Value::Null) => Ok(Seeds::Suite),
-        Some(Value::String(auto)) if auto == "auto" => Ok(Seeds::Auto),
-        Some(Value::Number(n)) if n.as_u64().is_some_and(|n| (1..=1000).contains(&n)) => {
-            Ok(Seeds::Fixed(n.as_u64().unwrap_or(1) as u32))
-        }
-        Some(other) => Err(Refusal::wrong(format!(
-            "seeds is {other}; expected \"auto\", or 1 to 1000"
-        ))),
-    }
+    let text = match seeds {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(other) => Some(other.to_string()),
+    };
+    let wrong = |e: InputError| Refusal::wrong(e.message().trim_start_matches('-'));
+    parse_seeds(text.as_deref()).map_err(wrong)
 }
 
 async fn score(State(server): State<Arc<Server>>, request: Request) -> Given {

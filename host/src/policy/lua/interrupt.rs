@@ -46,6 +46,14 @@ pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     }
 }
 
+/// Bytes that the engine's objects take.
+pub(super) fn held_bytes(lua: &Lua) -> usize {
+    let mut bytes = 0;
+    // SAFETY: reads a number of the state.
+    let read = unsafe { lua.exec_raw::<()>((), |state| bytes = ffi::lua_totalbytes(state, -1)) };
+    if read.is_ok() { bytes } else { 0 }
+}
+
 unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
     let budget = BUDGET.get();
     if budget.is_null() {

@@ -1,5 +1,6 @@
 //! What the scripts of a run use.
 
+use super::interrupt;
 use super::vm::Vm;
 use std::ops::Sub;
 use std::rc::Rc;
@@ -42,13 +43,13 @@ impl Meter {
         })
     }
 
-    /// Memory that the scripts hold after garbage was collected, bytes; the library that each has around it included.
+    /// Memory that the scripts hold after garbage was collected, bytes; the library that each has around it included, unused room in pages not.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         let held = |vm: &Rc<Vm>| {
             // Twice: what the first collection finalises, the second frees.
             let _ = vm.lua.gc_collect().and_then(|()| vm.lua.gc_collect());
-            vm.lua.used_memory()
+            interrupt::held_bytes(&vm.lua)
         };
         self.vms.iter().map(held).sum()
     }

@@ -28,4 +28,5 @@ pub use meter::{Meter, Used};
 pub use module::Loader;
 pub use program::{Mentioned, Program, declarations, with_defaults};
 pub use source::canonical;
+pub(crate) use source::with_ast;
 pub use vm::Facts;

@@ -171,7 +171,7 @@ fn too_deep(tokens: &[Token]) -> Option<Finding> {
 }
 
 /// Does `work` on the syntax tree of `text`, or on why there is none, where it may recurse as deep as the text goes.
-pub(super) fn with_ast<R: Send>(
+pub(crate) fn with_ast<R: Send>(
     text: &str,
     work: impl FnOnce(Result<full_moon::ast::Ast, Finding>) -> R + Send,
 ) -> R {
@@ -261,6 +261,13 @@ mod tests {
                 let refused = found.is_some_and(|f| f.message.starts_with("nested too deeply"));
                 assert_eq!(refused, n > 10, "{open}");
             }
+        }
+        for n in [10, 5000] {
+            let text = format!("local t: {}B{} = nil", "A<".repeat(n), ">".repeat(n));
+            let refused = with_ast(&text, |ast| {
+                ast.is_err_and(|f| f.message.starts_with("nested"))
+            });
+            assert_eq!(refused, n > 10, "types");
         }
         for open in [
             "do ",

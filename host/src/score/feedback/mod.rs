@@ -13,11 +13,12 @@ mod words;
 pub use failure::failed;
 pub use text::{MOST_TOKENS, tokens};
 pub use told::{Figure, Head, Told};
+pub use words::signed;
 
 use super::report::{FeedbackItem, Problem};
 use problems::problems;
 use text::{fit, item};
-use words::{amount, signed, time};
+use words::{amount, time};
 
 /// Most problems in it.
 const MOST_PROBLEMS: usize = 6;

@@ -3,7 +3,8 @@
 use crate::score::report::Problem;
 
 /// A score with its sign.
-pub(super) fn signed(x: f64) -> String {
+#[must_use]
+pub fn signed(x: f64) -> String {
     // Not -0.0.
     format!("{:+.1}", if x.abs() < 0.05 { 0.0 } else { x })
 }
@@ -26,14 +27,37 @@ pub(super) fn amount(x: f64) -> String {
     }
 }
 
-/// A problem's place and message; the place only if the message does not begin with it.
+/// A problem's place and message, the beginning of a long one.
 pub(super) fn placed(problem: &Problem) -> String {
-    let message: String = problem.message.chars().take(400).collect();
-    match (&problem.file, problem.line) {
-        (Some(file), Some(line)) if !message.contains(&format!("{file}:{line}")) => {
-            format!("{file}:{line}: {message}")
-        }
-        (Some(file), None) if !message.contains(file.as_str()) => format!("{file}: {message}"),
-        _ => message,
+    problem.placed().chars().take(400).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score::report::ProblemKind;
+
+    #[test]
+    fn no_score_is_minus_nothing() {
+        assert_eq!(
+            [-0.04, 0.0, 0.26, -3.0].map(signed),
+            ["+0.0", "+0.0", "+0.3", "-3.0"]
+        );
+    }
+
+    #[test]
+    fn a_problem_is_told_with_its_place_once() {
+        let told = |file: &str, line, message: &str| {
+            let problem = Problem {
+                line,
+                ..Problem::new(ProblemKind::Lint, file, message)
+            };
+            placed(&problem)
+        };
+        assert_eq!(told("p.lua", Some(3), "wrong"), "p.lua:3: wrong");
+        assert_eq!(told("p.lua", Some(3), "p.lua:3: wrong"), "p.lua:3: wrong");
+        assert_eq!(told("p.lua", None, "too large"), "p.lua: too large");
+        assert_eq!(told("", None, "too large"), "too large");
+        assert_eq!(told("", None, &"x".repeat(1000)).len(), 400);
     }
 }

@@ -15,6 +15,23 @@ use std::path::{Component, Path, PathBuf};
 const SCHEMA: &str = "windtunnel.leaderboard/1";
 /// The folder of an entry's scripts.
 const FILES: &str = "candidate";
+/// What stands before the name of an entry while it is replaced.
+const OLD: &str = ".old-";
+
+/// Where the entry `name` of a board lies, if there is one: in its folder, or where a replacement that broke off has left it.
+#[must_use]
+pub fn place(board: &Path, name: &str) -> Option<PathBuf> {
+    let places = [board.join(name), board.join(format!("{OLD}{name}"))];
+    places.into_iter().find(|place| place.exists())
+}
+
+/// The name of the entry in a folder; none of a folder that is no entry's.
+#[must_use]
+pub fn name_of(folder: &Path) -> Option<String> {
+    let name = folder.file_name()?.to_string_lossy();
+    let name = name.strip_prefix(OLD).unwrap_or(&name);
+    (!name.starts_with('.')).then(|| name.to_owned())
+}
 
 /// Where a candidate comes from; what is not known is left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -115,7 +132,7 @@ impl Entry {
     /// # Errors
     /// When files are missing or wrong.
     pub fn read(folder: &Path) -> Result<Self, InputError> {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let name = name_of(folder).unwrap_or_default();
         let sheet: Sheet = parse(&folder.join("entry.json"))?;
         if sheet.schema != SCHEMA {
             return Err(InputError::in_file(
@@ -191,8 +208,12 @@ impl Entry {
             put(Path::new(&format!("{split}.json")), &pretty(report)).map_err(refused)?;
         }
         let place = board.join(&self.name);
-        let old = board.join(format!(".old-{}", self.name));
+        let old = board.join(format!("{OLD}{}", self.name));
         if place.exists() {
+            // One that is left of a replacement which broke off at its very end.
+            if old.exists() {
+                fs::remove_dir_all(&old).map_err(refused)?;
+            }
             fs::rename(&place, &old).map_err(refused)?;
         }
         fs::rename(fresh.keep(), &place).map_err(refused)?;

@@ -2,14 +2,14 @@
 
 mod entry;
 
-pub use entry::{Entry, Form, Look, Origin};
+pub use entry::{Entry, Form, Look, Origin, name_of, place};
 
 use super::ask::{Ask, Trouble, Until};
 use super::candidate::Candidate;
 use super::report::{Report, Stage};
 use super::scorer::Scorer;
 use super::suite::{Split, Suite};
-use crate::input::InputError;
+use crate::input::{InputError, check_name, is_of_name};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -75,13 +75,11 @@ impl Board {
         };
         let mut names = Vec::new();
         for file in std::fs::read_dir(&self.folder).map_err(unreadable)? {
-            let file = file.map_err(unreadable)?;
-            let name = file.file_name().to_string_lossy().into_owned();
-            if file.path().is_dir() && !name.starts_with('.') {
-                names.push(name);
-            }
+            let folder = file.map_err(unreadable)?.path();
+            names.extend(name_of(&folder).filter(|_| folder.is_dir()));
         }
         names.sort();
+        names.dedup();
         Ok(names)
     }
 
@@ -100,9 +98,10 @@ impl Board {
         let asked = names
             .into_iter()
             .filter(|n| wanted.is_empty() || wanted.contains(n));
-        let read = |n: String| {
-            let entry = Entry::read(&self.folder.join(&n));
-            (n, entry)
+        let read = |name: String| {
+            let folder = place(&self.folder, &name).unwrap_or_else(|| self.folder.join(&name));
+            let entry = Entry::read(&folder);
+            (name, entry)
         };
         Ok(asked.map(read).collect())
     }
@@ -243,18 +242,36 @@ impl Board {
 }
 
 /// The name of an entry for a candidate: that of its file or folder, without what no file name should have.
-#[must_use]
-pub fn entry_name(candidate: &str) -> String {
+///
+/// # Errors
+/// When it has no name of its own, such as `..`.
+pub fn entry_name(candidate: &str) -> Result<String, InputError> {
     let path = Path::new(candidate);
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let fine = |c: char| {
-        if c.is_ascii_alphanumeric() || "-_".contains(c) {
-            c
-        } else {
-            '-'
-        }
+    let own = if path.is_dir() {
+        path.file_name()
+    } else {
+        path.file_stem()
     };
-    stem.chars().map(fine).collect()
+    let own = own.unwrap_or_default().to_string_lossy();
+    let name: String = own
+        .chars()
+        .map(|c| if is_of_name(c) { c } else { '-' })
+        .collect();
+    checked_name(&name)
+        .map_err(|_| InputError::in_file(candidate, "gives no name for an entry; --name gives one"))
+}
+
+/// `name`, if an entry can be called so.
+///
+/// # Errors
+/// When it cannot.
+pub fn checked_name(name: &str) -> Result<String, InputError> {
+    check_name(name).map_err(|expected| {
+        InputError::new(format!(
+            "an entry cannot be called \"{name}\"; expected {expected}"
+        ))
+    })?;
+    Ok(name.to_owned())
 }
 
 /// What of a report is a result: not the clock of the machine, nor the advice.

@@ -18,7 +18,7 @@ use super::ask::{Ask, Progress, Trouble, Until};
 use super::candidate::Candidate;
 use super::compare::{Contest, Difference, compare};
 use super::fleet::Share;
-use super::plan::{QUICK_REQUESTS, QUICK_SCENARIOS};
+use super::plan::{QUICK_SCENARIOS, chosen, quick_flyings};
 use super::protocol::Flying;
 use super::scorer::Scorer;
 use super::suite::{ScenarioKeys, Split, Suite};
@@ -37,7 +37,7 @@ const THIRD: usize = 16;
 const MOST_FINALISTS: usize = 6;
 
 /// What a point is worth that does not work: less than any that does.
-const HOPELESS: f64 = -1e6;
+const BROKEN: f64 = -1e6;
 
 /// How points are proposed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -160,13 +160,21 @@ pub fn tune(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Tuned, Trouble> {
     let parameters = searchable(&wish.candidate)?;
+    let ask = Ask {
+        until: Until::Full,
+        ..Ask::new(wish.candidate.clone(), Arc::clone(&wish.suite))
+    };
+    if wish.holdout {
+        let split = Split::Holdout;
+        chosen(&Ask {
+            split,
+            ..ask.clone()
+        })?;
+    }
     let tuner = Tuner {
         scorer,
         wish,
-        ask: Ask {
-            until: Until::Full,
-            ..Ask::new(wish.candidate.clone(), Arc::clone(&wish.suite))
-        },
+        ask,
         scenarios: wish.suite.scenarios(Split::Train).collect(),
         parameters,
         progress,
@@ -309,13 +317,7 @@ impl<'a> Tuner<'a> {
         let scenarios: Vec<&ScenarioKeys> = (0..n)
             .map(|k| self.scenarios[(k * all / n + generation) % all])
             .collect();
-        let flying = |s: &&ScenarioKeys| Flying {
-            scenario: s.id.clone(),
-            seed: s.seed,
-            requests: QUICK_REQUESTS.min(self.wish.suite.file.requests),
-            exact: false,
-        };
-        let flyings = scenarios.iter().map(flying).collect();
+        let flyings = quick_flyings(&self.ask, &scenarios);
         Batch { scenarios, flyings }
     }
 
@@ -345,7 +347,7 @@ impl<'a> Tuner<'a> {
         let (fleet, ask) = (self.scorer.fleet(), self.with(values));
         let runs = fleet.fly(&ask, &batch.flyings, share, &|_| {})?;
         if !runs.problems.is_empty() {
-            return Ok(HOPELESS);
+            return Ok(BROKEN);
         }
         let compared = fleet.compare_all(&ask, &batch.scenarios, &batch.flyings, &runs.flights);
         Ok(penalised(&compared, self.wish.suite.file.regression_weight).score)

@@ -24,7 +24,7 @@ pub use types::WorkloadSpec;
 use crate::input::{self, InputError};
 use crate::workload::import::Damages;
 use plan::{Plan, Traffic};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A spec that is known to make sense.
 #[derive(Debug)]
@@ -87,6 +87,36 @@ pub fn parse(path: &Path, text: &str, changes: Changes) -> Result<Opened, InputE
 pub fn open(spec: WorkloadSpec, folder: &Path) -> Result<Opened, Fault> {
     let plan = plan::plan(&spec, folder)?;
     Ok(Opened { spec, plan })
+}
+
+/// Files and folders that the spec `path` names: weights of empirical distributions, ServeGen data.
+///
+/// # Errors
+/// When the spec cannot be read, or has unknown keys.
+pub fn named(path: &Path) -> Result<Vec<PathBuf>, InputError> {
+    let text = input::read_text(path)?;
+    if foreign::is_inference_perf(&text) {
+        return Ok(Vec::new());
+    }
+    let spec: WorkloadSpec = input::parse_yaml(path.display(), &text)?;
+    let mut named: Vec<&str> = Vec::new();
+    let all = serde_json::to_value(&spec).unwrap_or_default();
+    files_in(&all, &mut named);
+    named.extend(spec.servegen_data.iter().map(|data| data.path.as_str()));
+    let folder = input::folder_of(path);
+    Ok(named.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// What stands under a key `file`, wherever.
+fn files_in<'a>(value: &'a serde_json::Value, found: &mut Vec<&'a str>) {
+    if let Some(file) = value.get("file").and_then(|f| f.as_str()) {
+        found.push(file);
+    }
+    let (object, array) = (value.as_object(), value.as_array());
+    let inner = object.into_iter().flat_map(|o| o.values());
+    inner
+        .chain(array.into_iter().flatten())
+        .for_each(|value| files_in(value, found));
 }
 
 /// A folder of ServeGen data, from `from_s` to `to_s` seconds, which becomes time 0.

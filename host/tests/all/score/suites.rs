@@ -99,6 +99,13 @@ fn wrong_suites_are_told_with_their_place() {
             "scenario light: instances is 0; expected 1 or more",
         ),
         ("name: tiny", "name: tiny\nname: tiny", "@:3:1: "),
+        (
+            "name: tiny",
+            "name: ../tiny",
+            "@: name is \"../tiny\"; expected letters, digits, \"-\", \"_\" and \".\", with no \".\" at the beginning",
+        ),
+        ("name: tiny", "name: .tiny", "@: name is \".tiny\"; "),
+        ("name: tiny", "name: \"\"", "@: name is \"\"; "),
     ] {
         let folder = changed(from, to);
         let suite = folder.path().join("suite.yaml").display().to_string();
@@ -424,4 +431,102 @@ fn wrong_questions_are_told() {
         "{}",
         scored.stderr
     );
+}
+
+/// Where the files of a suite really are is elsewhere.
+#[cfg(unix)]
+#[test]
+fn files_behind_links_can_be_read() {
+    let scoring = Scoring::new();
+    let there = changed("name: tiny", "name: tiny");
+    let here = tempfile::tempdir().expect("a folder");
+    for name in ["suite.yaml", "chat.yaml", "batch.yaml"] {
+        let (from, to) = (there.path().join(name), here.path().join(name));
+        std::os::unix::fs::symlink(from, to).expect("a link");
+    }
+    let suite = here.path().join("suite.yaml").display().to_string();
+    let scored = scoring.run(&format!(
+        "score --suite {suite} --json --scenario light round-robin"
+    ));
+    assert_eq!(scored.report()["ok"], true);
+}
+
+#[test]
+fn files_that_workloads_name_are_part_of_a_suite() {
+    let scoring = Scoring::new();
+    let folder = changed("name: tiny", "name: tiny");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let weights = elsewhere.path().join("weights.csv");
+    let workload = folder.path().join("chat.yaml");
+    let text = std::fs::read_to_string(&workload).expect("there");
+    let lognormal = "{type: lognormal, params: {mu: 4.5, sigma: 0.8, min: 8, max: 800}}";
+    assert!(text.contains(lognormal));
+    let empirical = format!("{{type: empirical, file: \"{}\"}}", weights.display());
+    std::fs::write(&workload, text.replace(lognormal, &empirical)).expect("written");
+    let suite = folder.path().join("suite.yaml").display().to_string();
+    let key = |text: &str| {
+        std::fs::write(&weights, text).expect("written");
+        let args = format!("score --suite {suite} --json --scenario light round-robin");
+        let report = scoring.run(&args).report();
+        (
+            report["key"]["suite"].clone(),
+            report["key"]["runs"].clone(),
+        )
+    };
+    let (short, long) = (key("64,1\n"), key("640,1\n"));
+    assert_ne!(short.0, long.0, "another digest");
+    assert_ne!(short.1, long.1, "and not what the cache has of the old one");
+    assert_eq!(key("64,1\n"), short);
+}
+
+#[test]
+fn values_that_no_parameter_takes_are_told_with_the_nearest_name() {
+    let scoring = Scoring::new();
+    let text = "--@param weight = 1, 0..10  A weight.\nreturn { score = function(req, inst) return -cfg.weight * inst.in_flight end }";
+    let line = |candidate: Value, params: Value| {
+        json!({ "candidate": candidate, "params": params, "scenarios": ["light"] }).to_string()
+    };
+    let told = |candidate: Value, params: Value| {
+        let report = lines(&scoring, &line(candidate, params))
+            .reports()
+            .remove(0);
+        (
+            report["ok"].clone(),
+            report["errors"][0]["kind"].clone(),
+            report["errors"][0]["message"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    };
+    for (candidate, params, message) in [
+        (
+            text.into(),
+            json!({ "wieght": 2 }),
+            "unknown parameter \"wieght\"; did you mean \"weight\"? valid: weight",
+        ),
+        (
+            text.into(),
+            json!({ "admission.weight": 2 }),
+            "unknown parameter \"admission.weight\"; did you mean \"routing.weight\"? valid: routing.weight",
+        ),
+        (
+            json!({ "routing": text }),
+            json!({ "routing.weihgt": 2 }),
+            "did you mean \"routing.weight\"?",
+        ),
+        (
+            "return { route = function() return 1 end }".into(),
+            json!({ "weight": 2 }),
+            "\"weight\": no policy of this candidate declares parameters",
+        ),
+    ] {
+        let (ok, kind, said) = told(candidate, params);
+        assert_eq!((ok, kind), (false.into(), "policy".into()), "{said}");
+        assert!(said.contains(message), "{said}");
+    }
+    for params in [json!({ "weight": 2 }), json!({ "routing.weight": 2 })] {
+        assert_eq!(told(text.into(), params.clone()).0, true, "{params}");
+        assert_eq!(told(json!({ "routing": text }), params).0, true);
+    }
 }

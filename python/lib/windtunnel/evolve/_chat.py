@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
@@ -52,13 +53,14 @@ class ChatModel:
         while True:
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:
-                    return str(json.load(answer)["choices"][0]["message"]["content"])
+                    return _content(json.load(answer))
             except urllib.error.HTTPError as error:
-                said = error.read(2000).decode(errors="replace")
+                said = _said(error)
                 temporary = error.code in (408, 409, 429) or error.code >= 500
                 if not temporary or attempt == self._retries:
                     raise RuntimeError(f"{self.base} answered {error.code}: {said}") from error
-            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            # Half an answer, or none that makes sense, is no better than no answer. Addresses and timeouts are OSErrors.
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 if attempt == self._retries:
                     raise RuntimeError(f"no answer from {self.base}: {error}") from error
             time.sleep(2**attempt)
@@ -66,6 +68,24 @@ class ChatModel:
 
     def __repr__(self) -> str:
         return f"ChatModel({self.model!r}, {self.base!r})"
+
+
+def _content(answer: Any) -> str:
+    """What the model says; an answer without any is as good as none."""
+    try:
+        content = answer["choices"][0]["message"]["content"]
+    except (KeyError, IndexError, TypeError):
+        raise ValueError(f"expected a chat completion, found {json.dumps(answer)[:200]}") from None
+    if not isinstance(content, str) or not content.strip():
+        raise ValueError("the answer is empty")
+    return content
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    try:
+        return error.read(2000).decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return error.reason
 
 
 def _variable(name: str, what: str) -> str:
