@@ -18,6 +18,9 @@ pub fn text(explained: &Explanation) -> String {
         "{} on {} {}{score}",
         explained.candidate, explained.suite, explained.scenario
     );
+    if let Some(fault) = &explained.watched.fault {
+        let _ = writeln!(text, "The run broke off: {fault}");
+    }
     text += &regret(&explained.watched.regret);
     for (k, logged) in explained.watched.log.iter().enumerate() {
         let _ = writeln!(text);
@@ -62,7 +65,7 @@ fn decision(number: usize, logged: &Logged) -> String {
         ms(r.target_ms, "none")
     );
     let mut columns = vec![
-        "Instance",
+        "Inst.",
         "Waiting",
         "Running",
         "In flight",

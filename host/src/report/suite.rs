@@ -93,8 +93,10 @@ pub fn text(suite: &Suite) -> String {
                 split.name().to_owned(),
                 s.id.clone(),
                 s.family.clone(),
-                traffic.map_or(String::new(), |p| p.display().to_string()),
-                s.rate.map_or("the spec's".into(), |r| r.to_string()),
+                traffic.map_or(String::new(), |p| {
+                    p.file_stem().unwrap_or_default().to_string_lossy().into()
+                }),
+                s.rate.map_or("own".into(), |r| r.to_string()),
                 s.weight.to_string(),
             ]);
         }
@@ -114,7 +116,7 @@ pub fn text(suite: &Suite) -> String {
         file.seeds_of(Split::Val),
         objectives.join(", "),
         references.join(", "),
-        whole(table, &[1, 3]),
+        whole(table, &[0, 1, 2, 3]),
     )
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Costs are compared as everywhere: 100 x differences of logarithms, so about per cent.
 
-use super::aggregate::TOLERANCE;
+use super::aggregate::{TOLERANCE, mean};
 use super::ask::Trouble;
 use super::candidate::Candidate;
 use super::flight::Flight;
@@ -111,10 +111,6 @@ fn costs(objectives: &[Objective], flights: &Flights, runs: &Range<usize>) -> Co
         Some((name.clone(), by_seed?))
     };
     flights.iter().filter_map(of_policy).collect()
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 /// The policy with the least mean cost.

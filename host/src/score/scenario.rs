@@ -160,7 +160,11 @@ impl Scenario {
                 })?)
             }
             (None, Some(trace)) => {
-                let folder = suite.traces.clone().unwrap_or_default();
+                let place = suite
+                    .traces
+                    .as_deref()
+                    .and_then(|folder| trace.place(folder));
+                let place = place.unwrap_or_else(|| trace.file.clone());
                 let selection = Selection {
                     rate_scale: trace.rate_scale,
                     from_us: (trace.from_s > 0.0).then_some((trace.from_s * 1e6) as i64),
@@ -172,11 +176,7 @@ impl Scenario {
                     selection,
                     ..OpenOptions::default()
                 };
-                Box::new(crate::workload::open(
-                    &folder.join(&trace.file),
-                    None,
-                    &options,
-                )?)
+                Box::new(crate::workload::open(&place, None, &options)?)
             }
             (None, None) => unreachable!("a suite is checked when it is opened"),
         };

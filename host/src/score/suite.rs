@@ -12,6 +12,7 @@ use crate::input::{InputError, check_name, folder_of, parse_yaml, read_text, unk
 use crate::policy::{Hook, Reference};
 use crate::workload::spec;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -137,7 +138,35 @@ impl Suite {
             })?;
             (Origin::Shipped(name.to_owned()), text.to_owned())
         };
-        Self::of_text(origin, text, traces)
+        let suite = Self::of_text(origin, text, traces)?;
+        suite.check_traces()?;
+        Ok(suite)
+    }
+
+    /// A folder of traces in which the suite finds nothing is a mistake.
+    fn check_traces(&self) -> Result<(), InputError> {
+        let Some(folder) = &self.traces else {
+            return Ok(());
+        };
+        let scenarios = Split::ALL.into_iter().flat_map(|split| self.keys(split));
+        let traces: Vec<&TraceKeys> = scenarios.filter_map(|s| s.trace.as_ref()).collect();
+        if traces.iter().any(|trace| trace.place(folder).is_some()) {
+            return Ok(());
+        }
+        let names: BTreeSet<String> = traces
+            .iter()
+            .map(|t| t.file.display().to_string())
+            .collect();
+        let wanted = match names.len() {
+            0 => format!("{} replays none", self.label()),
+            _ => format!(
+                "{} replays {}",
+                self.label(),
+                names.into_iter().collect::<Vec<_>>().join(", ")
+            ),
+        };
+        let message = format!("--traces: no trace of the suite is in this folder; {wanted}");
+        Err(InputError::in_file(folder.display(), message))
     }
 
     /// The suite in `text`.
@@ -251,7 +280,7 @@ impl Suite {
         self.keys(split).iter().filter(|s| {
             s.trace.as_ref().is_none_or(|trace| {
                 let folder = self.traces.as_ref();
-                folder.is_some_and(|folder| folder.join(&trace.file).is_file())
+                folder.is_some_and(|folder| trace.place(folder).is_some())
             })
         })
     }
@@ -290,7 +319,7 @@ impl Suite {
                     hasher.update(text.as_bytes());
                 }
                 if let (Some(trace), Some(folder)) = (&scenario.trace, &self.traces)
-                    && let Ok(file) = std::fs::File::open(folder.join(&trace.file))
+                    && let Some(Ok(file)) = trace.place(folder).map(std::fs::File::open)
                 {
                     // One that cannot be read is told when it is flown.
                     let _ = hasher.update_reader(file);
@@ -353,7 +382,7 @@ impl Suite {
         if let Some(traces) = &self.traces {
             let scenarios = Split::ALL.into_iter().flat_map(|split| self.keys(split));
             let replayed = scenarios.filter_map(|s| s.trace.as_ref());
-            all.extend(replayed.map(|trace| traces.join(&trace.file)));
+            all.extend(replayed.filter_map(|trace| trace.place(traces)));
         }
         if let Origin::File(file) = &self.origin {
             folders.push(folder_of(file).to_owned());

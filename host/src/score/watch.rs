@@ -29,6 +29,9 @@ const MOST_UNREAD: usize = 8;
 /// What was seen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Watched {
+    /// Why the run broke off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// Routing decisions.
     pub decisions: u64,
     /// Of these, with half of the prompt in some prefix cache.
@@ -162,6 +165,7 @@ pub fn watch(
         units: used.units,
         log: log(&record, &worst, mentioned.as_ref(), &regret, block_size),
         regret,
+        fault: record.fault.clone(),
         ..Watched::default()
     };
     for (sight, standings) in record.sights.iter() {

@@ -7,7 +7,7 @@ use crate::policy::bundle::Bundle;
 use crate::score::objective::Objective;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The file of a suite.
 #[derive(Clone, Debug, Deserialize)]
@@ -167,12 +167,26 @@ impl ScenarioKeys {
 pub struct TraceKeys {
     /// Its name in the folder of traces.
     pub file: PathBuf,
+    /// Other names that it goes by.
+    #[serde(default)]
+    pub also_called: Vec<PathBuf>,
     /// Factor on the arrival rate.
     #[serde(default = "one")]
     pub rate_scale: f64,
     /// Start of the part that is replayed, seconds of the trace.
     #[serde(default)]
     pub from_s: f64,
+}
+
+impl TraceKeys {
+    /// Where it is in a folder.
+    #[must_use]
+    pub fn place(&self, folder: &Path) -> Option<PathBuf> {
+        let names = std::iter::once(&self.file).chain(&self.also_called);
+        names
+            .map(|name| folder.join(name))
+            .find(|path| path.is_file())
+    }
 }
 
 /// Rules of the engine.
