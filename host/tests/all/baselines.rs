@@ -438,9 +438,9 @@ fn deadlines_first_meets_more_of_them() {
 }
 
 /// Prompts of 10 ms for one seat, twice as many as can be computed in time.
-fn too_many() -> Vec<Ask> {
+fn too_many(n: i64) -> Vec<Ask> {
     let classes = ["critical", "standard", "sheddable"];
-    (0..300)
+    (0..n)
         .map(|k| Ask {
             class: classes[k as usize % 3],
             ..ask(k * 5_000, 9_900, 1)
@@ -459,7 +459,7 @@ fn in_time(asks: &[Ask], record: &RunRecord, class: &str, us: i64) -> usize {
 
 #[test]
 fn triage_gives_up_some_and_serves_the_others() {
-    let asks = too_many();
+    let asks = too_many(300);
     let go = |name: &str| {
         let files = scheduler(name, &[("ttft_ms", 600.0)]);
         drive(patient(1), BY_HAND, &files, &asks)
@@ -639,7 +639,7 @@ fn early_rejection_refuses_whom_it_could_not_serve_in_time() {
 
 #[test]
 fn headroom_is_kept_for_the_important_classes() {
-    let asks = too_many();
+    let asks = too_many(60);
     let params = [("ttft_ms", 100.0)];
     let go =
         |name, params: &[(&str, f64)]| drive(patient(256), BY_HAND, &door(name, params), &asks);

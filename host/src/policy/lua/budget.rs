@@ -14,8 +14,9 @@ pub const RUN_UNITS: i64 = 4_000_000_000;
 pub const MEMORY: usize = 32 << 20;
 /// Longest call, processor time.
 pub const LONGEST_CALL: Duration = Duration::from_secs(2);
-/// Bytes that may be taken from memory for a unit: joining long texts is work that the interpreter does not count.
-const BYTES_PER_UNIT: usize = 50;
+/// Bytes a script may take from memory in one call, most of them to give them back: joining long texts is work that the interpreter does
+/// not count. Far above what a policy needs, since when the garbage collector looks is not the same every time.
+const CALL_BYTES: usize = 100_000_000;
 /// Units between two looks at the clock.
 const LOOK_EVERY: i64 = 256;
 
@@ -27,6 +28,8 @@ pub(super) struct Budget {
     run_units: i64,
     /// Memory in use when it was last looked at, bytes.
     held: Cell<usize>,
+    /// What was taken in the call at hand, as far as it was seen, bytes.
+    taken: Cell<usize>,
     calls: Cell<u64>,
     /// When the call at hand is to be over: by the clock, which is cheap to read, and by processor time, which counts.
     deadline: Cell<Option<(Instant, Duration)>>,
@@ -41,6 +44,7 @@ impl Budget {
             run_left: Cell::new(run_units),
             run_units,
             held: Cell::new(0),
+            taken: Cell::new(0),
             calls: Cell::new(0),
             deadline: Cell::new(None),
             tripped: Cell::new(None),
@@ -53,6 +57,7 @@ impl Budget {
             .set((self.run_left.get() - UNITS_OF_A_CALL).max(0));
         self.left.set(CALL_UNITS.min(self.run_left.get()));
         self.deadline.set(None);
+        self.taken.set(0);
         self.calls.set(self.calls.get() + 1);
     }
 
@@ -80,6 +85,9 @@ impl Budget {
         let left = before.saturating_sub(units);
         self.left.set(left);
         if left < 0 {
+            if let Some(why) = self.tripped.get() {
+                return Err(why);
+            }
             return Err(self.trip(if self.run_left.get() < CALL_UNITS {
                 "the policy exceeded its budget of instructions for a run"
             } else {
@@ -107,13 +115,13 @@ impl Budget {
         Ok(())
     }
 
-    /// Takes units for the memory that was allocated since the last look; `held` bytes are in use. That too little is left shows with the
-    /// next unit.
+    /// Looks at the memory: `held` bytes are in use. That too much was taken since the call began shows with its next unit.
     pub(super) fn memory(&self, held: usize) {
         let grown = held.saturating_sub(self.held.replace(held));
-        if self.limited {
-            let units = (grown / BYTES_PER_UNIT) as i64;
-            self.left.set(self.left.get().saturating_sub(units));
+        self.taken.set(self.taken.get() + grown);
+        if self.limited && self.taken.get() > CALL_BYTES {
+            self.trip("the policy took more than 100 MB from memory in one call");
+            self.left.set(-1);
         }
     }
 
@@ -172,5 +180,24 @@ mod tests {
         let error = budget.take(CALL_UNITS).expect_err("the rest is less");
         assert!(error.ends_with("for a run"));
         assert_eq!(Budget::new(false, RUN_UNITS).take(i64::MAX), Ok(()));
+
+        // Memory that grows and shrinks and grows.
+        let budget = Budget::new(true, RUN_UNITS);
+        for _ in 0..3 {
+            budget.begin();
+            for held in [0, CALL_BYTES / 2, 0, CALL_BYTES / 2] {
+                budget.memory(held);
+            }
+            assert_eq!(budget.take(1), Ok(()));
+            budget.memory(0);
+            budget.end();
+        }
+        budget.begin();
+        for held in [0, CALL_BYTES, 0, 1] {
+            budget.memory(held);
+        }
+        let error = budget.take(1).expect_err("too much");
+        assert!(error.ends_with("in one call"));
+        assert_eq!(budget.take(1), Err(error));
     }
 }

@@ -75,7 +75,7 @@ impl Vm {
             Compiler::new()
                 .set_optimization_level(2)
                 .set_debug_level(1)
-                .set_disabled_builtins(["tostring", "table.unpack", "unpack"]),
+                .set_disabled_builtins(["tostring", "setmetatable", "table.unpack", "unpack"]),
         );
         // The library is called seldom: not worth native code.
         lua.enable_jit(false);

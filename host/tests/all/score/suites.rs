@@ -372,18 +372,23 @@ fn certificates_tell_what_suites_fall_short_of() {
         assert_eq!(costs[s["best"].as_str().expect("a name")], 0.0);
         assert!((-1.0..=1.0).contains(&number(s, "stability")), "{s}");
     }
-    // Nobody waits there: it does not matter who serves.
-    let light = &scenarios[0];
-    let failures = light["failures"].to_string();
+    for s in scenarios {
+        let failures = s["failures"].to_string();
+        let load = number(s, "load");
+        for (short, says) in [
+            (number(s, "spread") < 5.0, "spread below 5"),
+            (number(s, "stability") < 0.9, "ranks agree less than 0.9"),
+            (number(s, "headroom") < 3.0, "headroom below 3"),
+            (!(0.6..=2.0).contains(&load), "load outside 0.6 to 2"),
+        ] {
+            assert_eq!(failures.contains(says), short, "{says}: {s}");
+        }
+    }
+    let load = |id: &str| number(scenarios.iter().find(|s| s["id"] == id).expect(id), "load");
     assert!(
-        number(light, "load") < 0.6 && failures.contains("load outside 0.6 to"),
-        "{light}"
+        load("heavy") > load("light"),
+        "heavy has four times the requests"
     );
-    let heavy = scenarios
-        .iter()
-        .find(|s| s["id"] == "heavy")
-        .expect("heavy");
-    assert!(number(heavy, "load") > number(light, "load"));
     let one = run("--split val --seeds 1 --json");
     let one: Value = serde_json::from_str(&one.stdout).expect("JSON");
     assert!(
