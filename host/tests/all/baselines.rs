@@ -459,13 +459,21 @@ fn in_time(asks: &[Ask], record: &RunRecord, class: &str, us: i64) -> usize {
 
 #[test]
 fn triage_gives_up_some_and_serves_the_others() {
-    let asks = too_many(300);
-    let go = |name: &str| {
-        let files = scheduler(name, &[("ttft_ms", 600.0)]);
-        drive(patient(1), BY_HAND, &files, &asks)
+    // Keys are renewed ten times a second, so on an instance on which a prompt takes that long.
+    let slow = Affine {
+        per_prefill_token: 10 * BY_HAND.per_prefill_token,
+        ..BY_HAND
     };
-    let good = |record: &RunRecord, class| in_time(&asks, record, class, 600_000);
-    // Plain EDF is late for everybody from the time on when the queue is as long as the target: after 120 of the 300. Of the 2.1 s from
+    let asks: Vec<Ask> = too_many(300)
+        .into_iter()
+        .map(|a| Ask { at: 10 * a.at, ..a })
+        .collect();
+    let go = |name: &str| {
+        let files = scheduler(name, &[("ttft_ms", 6000.0)]);
+        drive(patient(1), slow, &files, &asks)
+    };
+    let good = |record: &RunRecord, class| in_time(&asks, record, class, 6_000_000);
+    // Plain EDF is late for everybody from the time on when the queue is as long as the target: after 120 of the 300. Of the 21 s from
     // the first arrival to the last one's deadline, triage wastes little.
     let (plain, edf, sjf) = (go("edf"), go("edf-triage"), go("sjf-triage"));
     assert!(good(&plain, "") <= 125, "{}", good(&plain, ""));

@@ -74,7 +74,7 @@ const ZOO: &[(&str, &str, &str, u64)] = &[
     (
         "long-joins",
         "limit",
-        "the policy took more than 100 MB from memory in one call",
+        "the policy exceeded its 100 MB taken from memory in a call",
         0,
     ),
     (

@@ -120,7 +120,7 @@ impl Budget {
         let grown = held.saturating_sub(self.held.replace(held));
         self.taken.set(self.taken.get() + grown);
         if self.limited && self.taken.get() > CALL_BYTES {
-            self.trip("the policy took more than 100 MB from memory in one call");
+            self.trip("the policy exceeded its 100 MB taken from memory in a call");
             self.left.set(-1);
         }
     }
@@ -197,7 +197,7 @@ mod tests {
             budget.memory(held);
         }
         let error = budget.take(1).expect_err("too much");
-        assert!(error.ends_with("in one call"));
+        assert!(error.ends_with("in a call"));
         assert_eq!(budget.take(1), Err(error));
     }
 }

@@ -397,7 +397,7 @@ fn certificates_tell_what_suites_fall_short_of() {
     );
     let scored = run("--split train --seeds 3");
     assert!(scored.stderr.contains("do not pass"), "{}", scored.stderr);
-    assert!(scored.stdout.contains("│ heavy "), "{}", scored.stdout);
+    assert!(scored.stdout.contains("┆ heavy "), "{}", scored.stdout);
 }
 
 #[test]
