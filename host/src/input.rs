@@ -78,7 +78,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     ranked(name, candidates)
         .into_iter()
         .next()
-        .filter(|(score, _)| *score >= 0.7)
+        .filter(|(score, known)| *score >= 0.7 && meant(name, known))
         .map(|(_, c)| c)
 }
 
@@ -101,6 +101,14 @@ fn likeness(a: &str, b: &str) -> f64 {
     let slips = strsim::osa_distance(a, b);
     let slip = if slips <= 1 && a.len() > 1 { 0.9 } else { 0.0 };
     strsim::jaro_winkler(a, b).max(slip)
+}
+
+/// Could one be meant by the other? Not if more than half would have to be written anew, unless one begins with the other.
+fn meant(a: &str, b: &str) -> bool {
+    let (a, b) = (a.to_lowercase(), b.to_lowercase());
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    2 * strsim::osa_distance(&short, &long) <= long.len()
+        || (short.len() > 2 && long.starts_with(&short))
 }
 
 /// `unknown KIND "name"; did you mean "x"? valid: a, b, c`.
@@ -273,6 +281,9 @@ mod tests {
             ("leastloaded", Some("least-loaded")),
             ("priority", Some("priority-fcfs")),
             ("bogus", None),
+            ("least-loaded-of-all", Some("least-loaded")),
+            ("f", None),
+            ("load", None),
             ("", None),
         ] {
             assert_eq!(nearest(written, names), meant, "{written}");

@@ -127,8 +127,15 @@ fn short<'a>(names: &[&'a str]) -> Vec<&'a str> {
 #[must_use]
 pub fn comparison(c: &Comparison) -> String {
     let mut text = format!(
-        "{} {}, {} seeds per scenario. Costs relative to {}: +1 = about 1 % less, ± 95 % interval,\n▲ surely better, ▼ surely worse\n",
-        c.suite, c.split, c.seeds, c.baseline
+        "{} {}, {} per scenario. Costs relative to {}: +1 = about 1 % less, ± 95 % interval,\n▲ surely better, ▼ surely worse\n",
+        c.suite,
+        c.split,
+        if c.seeds == 1 {
+            "1 seed".into()
+        } else {
+            format!("{} seeds", c.seeds)
+        },
+        c.baseline
     );
     let Some((baseline, others)) = c.candidates.split_first() else {
         return text;

@@ -2,7 +2,7 @@
 
 use super::report::{Problem, ProblemKind};
 use super::suite::Suite;
-use crate::input::{InputError, parse_yaml, read_text, unknown};
+use crate::input::{InputError, nearest, parse_yaml, read_text, unknown};
 use crate::policy::bundle::Bundle;
 use crate::policy::external::names;
 use crate::policy::lua::{self, Facts, Loader, Program, lint};
@@ -118,8 +118,11 @@ impl Candidate {
         match Reference::parse(text) {
             Reference::Name(name) => {
                 if !Hook::ALL.iter().any(|h| names(*h).contains(&name.as_str())) {
+                    let all = Hook::ALL.into_iter().flat_map(names);
+                    let hint = nearest(&name, all)
+                        .map_or(String::new(), |n| format!(" did you mean \"{n}\"?"));
                     return Err(InputError::new(format!(
-                        "\"{name}\" is no policy, file or folder; \"windtunnel policy list\" shows the policies with a name"
+                        "\"{name}\" is no policy, file or folder;{hint} \"windtunnel policy list\" shows the policies with a name"
                     )));
                 }
             }

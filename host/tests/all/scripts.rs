@@ -99,7 +99,7 @@ fn mistakes_name_file_line_hook_request_and_nearest_name() {
         ),
         (
             "count = 1 return 1",
-            ":3: attempt to modify a readonly table",
+            ":3: global \"count\" cannot be set, globals are read-only: write \"local count\"",
         ),
         (
             "math.floor = nil return 1",
@@ -117,30 +117,30 @@ fn mistakes_name_file_line_hook_request_and_nearest_name() {
         ("error('no idea')", ":3: no idea"),
         (
             "return 0",
-            ": route returned 0; expected a position from 1 to 3, or hold(microseconds)",
+            ":2: route returned 0; expected a position from 1 to 3, or hold(microseconds)",
         ),
         (
             "return 4",
-            ": route returned 4; expected a position from 1 to 3, or hold(microseconds)",
+            ":2: route returned 4; expected a position from 1 to 3, or hold(microseconds)",
         ),
         (
             "return 2.5",
-            ": route returned 2.5; expected a position from 1 to 3",
+            ":2: route returned 2.5; expected a position from 1 to 3",
         ),
-        ("return -1", ": route returned -1; expected a position"),
-        ("return 0/0", ": route returned NaN; expected a position"),
-        ("return 1/0", ": route returned inf; expected a position"),
+        ("return -1", ":2: route returned -1; expected a position"),
+        ("return 0/0", ":2: route returned NaN; expected a position"),
+        ("return 1/0", ":2: route returned inf; expected a position"),
         (
             "return",
-            ": route returned nothing (nil); expected a position",
+            ":2: route returned nothing (nil); expected a position",
         ),
         (
             "return 'first'",
-            ": route returned the text \"first\"; expected a position",
+            ":2: route returned the text \"first\"; expected a position",
         ),
         (
             "return insts[1]",
-            ": route returned a table; expected a position",
+            ":2: route returned a table; expected a position",
         ),
         (
             "return hold(0)",
@@ -169,27 +169,27 @@ fn mistakes_name_file_line_hook_request_and_nearest_name() {
         (
             Hook::Admission,
             "return { admit = function(req) return 1 end }",
-            "the admission policy failed on request_0: p.lua: admit returned 1; expected true, false with a reason, or delay(microseconds)",
+            "the admission policy failed on request_0: p.lua:1: admit returned 1; expected true, false with a reason, or delay(microseconds)",
         ),
         (
             Hook::Admission,
             "return { admit = function(req) return false, 7 end }",
-            "the admission policy failed on request_0: p.lua: admit, as the reason, returned 7; expected a text",
+            "the admission policy failed on request_0: p.lua:1: admit, as the reason, returned 7; expected a text",
         ),
         (
             Hook::Routing,
             "return { score = function(req, inst) return inst.index == 2 and 'best' or 1 end }",
-            "the routing policy failed on request_0: p.lua: score for instance 2 returned the text \"best\"; expected a number",
+            "the routing policy failed on request_0: p.lua:1: score for instance 2 returned the text \"best\"; expected a number",
         ),
         (
             Hook::Priority,
             "return { priority = function(req) return nil end }",
-            "the priority policy failed on request_0: p.lua: priority returned nothing (nil); expected a number",
+            "the priority policy failed on request_0: p.lua:1: priority returned nothing (nil); expected a number",
         ),
         (
             Hook::Scheduler,
             "return { key = function(req) return 0/0 end }",
-            "the scheduler failed on request_0: p.lua: key returned NaN; expected a number",
+            "the scheduler failed on request_0: p.lua:1: key returned NaN; expected a number",
         ),
         (
             Hook::Scheduler,
@@ -199,17 +199,17 @@ fn mistakes_name_file_line_hook_request_and_nearest_name() {
         (
             Hook::Scheduler,
             "return { order = function(waiting) return #waiting end }",
-            "the scheduler failed: p.lua: order returned 1; expected a table of keys, one for each waiting request",
+            "the scheduler failed: p.lua:1: order returned 1; expected a table of keys, one for each waiting request",
         ),
         (
             Hook::Scheduler,
             "return { order = function(waiting) return {} end }",
-            "the scheduler failed: p.lua: order for waiting request 1 of 1 returned nothing (nil); expected a number",
+            "the scheduler failed: p.lua:1: order for waiting request 1 of 1 returned nothing (nil); expected a number",
         ),
         (
             Hook::Preemption,
             "return { victim = function(running) return #running + 1 end }",
-            "the preemption policy failed: p.lua: victim returned 3; expected a position from 1 to 2",
+            "the preemption policy failed: p.lua:1: victim returned 3; expected a position from 1 to 2",
         ),
         (
             Hook::Routing,
@@ -238,7 +238,12 @@ fn files_that_cannot_be_policies_are_refused_at_load() {
         (
             Hook::Routing,
             "x = 1",
-            "p.lua:1: attempt to modify a readonly table",
+            "p.lua:1: global \"x\" cannot be set, globals are read-only: write \"local x\"",
+        ),
+        (
+            Hook::Routing,
+            "function route(req, insts) return 1 end",
+            "p.lua:1: global \"route\" cannot be set, globals are read-only: write \"local function route\" and at the end \"return { route = route }\"",
         ),
         (
             Hook::Routing,

@@ -195,6 +195,7 @@ async fn status(State(server): State<Arc<Server>>) -> Given {
 
 async fn task(State(server): State<Arc<Server>>) -> Given {
     let file = &server.suite.file;
+    let size = |split| server.suite.scenarios(split).count();
     let hooks: Vec<&str> = server.suite.hooks.iter().map(|h| h.name()).collect();
     fine(&json!({
         "objective": format!(
@@ -205,8 +206,8 @@ async fn task(State(server): State<Arc<Server>>) -> Given {
         "background": "",
         "seed_candidate": null,
         "has_dataset": true,
-        "train_size": examples(&server).len(),
-        "val_size": 0,
+        "train_size": size(Split::Train),
+        "val_size": size(Split::Val),
         "test_size": 0,
     }))
 }

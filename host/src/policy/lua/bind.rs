@@ -77,9 +77,12 @@ pub(super) fn unknown(view: &str, name: &str) -> String {
             "{view}.{name} is not there: either this hook does not have it, or the file must spell its name out"
         );
     }
-    let hint = crate::input::nearest(name, all_names(view))
-        .map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
-    format!("{view} has no field \"{name}\"{hint}")
+    let names = all_names(view);
+    let hint = match crate::input::nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => format!("valid: {}", names.join(", ")),
+    };
+    format!("{view} has no field \"{name}\"; {hint}")
 }
 
 /// `a = 0, b = 0` for a table's constructor.

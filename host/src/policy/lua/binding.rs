@@ -24,6 +24,7 @@ pub(super) struct Binding {
     pub(super) bytes: Vec<u8>,
     pub(super) tick_us: i64,
     pub(super) form: &'static str,
+    lines: Vec<(&'static str, usize)>,
     /// Where events go in the inbox, bytes.
     event_at: usize,
 }
@@ -93,6 +94,7 @@ impl Binding {
             bytes: vec![0; inbox_bytes],
             tick_us: filled.tick_us,
             form: filled.form,
+            lines: filled.lines,
             event_at,
             vm,
         })
@@ -146,13 +148,21 @@ impl Binding {
         self.wrong(what, &describe(&found), expected)
     }
 
-    /// An answer that is a number, but not one of those allowed.
+    /// An answer that is not one of those allowed. `what` begins with the function's name; the error points at where that begins.
     #[cold]
     pub(super) fn wrong(&self, what: &str, found: &str, expected: &str) -> PolicyError {
+        let function = what.split([' ', ',']).next();
+        let begins = self.lines.iter().find(|(name, _)| Some(*name) == function);
+        let line = begins.map_or(String::new(), |(_, line)| format!(":{line}"));
         PolicyError::new(format!(
-            "{}: {what} returned {found}; expected {expected}",
+            "{}{line}: {what} returned {found}; expected {expected}",
             self.vm.program.name
         ))
+    }
+
+    /// Does the policy give this function?
+    pub(super) fn gives(&self, function: &str) -> bool {
+        self.lines.iter().any(|(name, _)| *name == function)
     }
 
     /// The position in a list that the odd value belongs to; 0 for none.

@@ -180,7 +180,13 @@ impl Scheduler for ScriptedScheduler {
         put(&mut engine.binding.bytes, 16, changed as f64);
         let answer = engine.ask(key, 0, queue)?;
         if answer.is_nan() {
-            return Err(engine.binding.odd(engine.binding.form, "a number"));
+            let binding = &engine.binding;
+            let asked = if binding.gives("key") {
+                "key"
+            } else {
+                binding.form
+            };
+            return Err(binding.odd(asked, "a number"));
         }
         Ok(answer)
     }

@@ -504,7 +504,7 @@ return {
                 "7:29 error: req has no field \"prompt_token\"; did you mean \"prompt_tokens\"?",
                 "9:28 error: cluster has no field \"noww\"; did you mean \"now_us\"?",
                 "9:45 error: unknown global \"mth\"; did you mean \"math\"?",
-                "10:30 error: unknown global \"cluster\"; did you mean \"c\"?",
+                "10:30 error: unknown global \"cluster\"",
                 "12:38 error: ev has no field \"ttft\"; did you mean \"ttft_us\"?",
             ]
         );

@@ -58,6 +58,8 @@ pub(super) struct Filled {
     pub(super) handlers: Vec<&'static str>,
     pub(super) refresh: Option<KeyRefresh>,
     pub(super) tick_us: i64,
+    /// The lines at which the deciding functions begin.
+    pub(super) lines: Vec<(&'static str, usize)>,
     /// Which function decides.
     pub(super) form: &'static str,
 }
@@ -226,13 +228,17 @@ impl Module {
         let broken = |e: mlua::Error| self.error(e.to_string());
         let functions = lua.create_table().map_err(broken)?;
         let mut names = Vec::new();
+        let mut lines = Vec::new();
         for name in forms {
+            let function = get(name);
+            let line = function.as_ref().and_then(|f| f.info().line_defined);
+            lines.extend(line.map(|line| (name, line)));
             let bound = match (hook, name) {
                 (Hook::Routing, "score") => "route_score",
                 (Hook::Scheduler, "score") => "queue_score",
                 _ => name,
             };
-            functions.raw_set(bound, get(name)).map_err(broken)?;
+            functions.raw_set(bound, function).map_err(broken)?;
             names.push(bound);
         }
         let mut handlers = Vec::new();
@@ -273,6 +279,7 @@ impl Module {
             handlers,
             refresh,
             tick_us,
+            lines,
             form,
         })
     }

@@ -10,6 +10,7 @@ use super::current::Current;
 use super::interrupt;
 use super::program::Program;
 use crate::input::InputError;
+use crate::policy::param::Hook;
 use crate::rng::Fnv1a64;
 use mlua::chunk::Compiler;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
@@ -347,8 +348,38 @@ fn close(
     globals.set_metatable(Some(meta))?;
     lua.sandbox(true)?;
     // Scripts see a table of their own in front of the globals: no names are added to it either.
+    let meta = lua.create_table()?;
+    meta.raw_set("__index", globals)?;
+    meta.raw_set(
+        "__newindex",
+        lua.create_function(
+            |_, (_, name, value): (Value, Value, Value)| -> mlua::Result<()> {
+                Err(mlua::Error::runtime(new_global(&name, &value)))
+            },
+        )?,
+    )?;
+    meta.raw_set("__metatable", "locked")?;
+    lua.globals().set_metatable(Some(meta))?;
     lua.globals().set_readonly(true);
     Ok(shared)
+}
+
+/// What to say to a script that makes a global.
+fn new_global(name: &Value, value: &Value) -> String {
+    let name = name.to_string().unwrap_or_default();
+    let declared = match value {
+        Value::Function(_) => format!("local function {name}"),
+        _ => format!("local {name}"),
+    };
+    let hooks = Hook::ALL.into_iter().flat_map(Hook::functions);
+    let returned = if value.is_function() && hooks.into_iter().any(|hook| hook == name) {
+        format!(" and at the end \"return {{ {name} = {name} }}\"")
+    } else {
+        String::new()
+    };
+    format!(
+        "global \"{name}\" cannot be set, globals are read-only: write \"{declared}\"{returned}"
+    )
 }
 
 fn unknown_global(name: &Value) -> String {

@@ -219,9 +219,10 @@ fn it_speaks_the_protocol_of_gepas_evaluation_server() {
         (
             &task["has_dataset"],
             &task["train_size"],
+            &task["val_size"],
             &task["test_size"]
         ),
-        (&json!(true), &json!(4), &json!(0))
+        (&json!(true), &json!(3), &json!(1), &json!(0))
     );
     for id in ["secret-holdout", "hevy", ""] {
         let (status, answer) =
