@@ -14,7 +14,7 @@ use crate::policy::Hook;
 
 /// What to look at in the scenario with the lowest score: as much as costs a tenth or two of the scoring.
 const CLOSE: Look = Look {
-    spread: 16,
+    spread: 12,
     worst: 3,
     others: 2,
 };

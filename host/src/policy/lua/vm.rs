@@ -12,11 +12,11 @@ use super::program::Program;
 use crate::input::InputError;
 use crate::policy::param::Hook;
 use crate::rng::Fnv1a64;
-use mlua::chunk::Compiler;
+use mlua::chunk::{ChunkMode, Compiler};
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use windtunnel_plugin_api::PolicyError;
 
 /// What a policy can know of its run before it starts.
@@ -310,10 +310,9 @@ fn close(
     }
     host.raw_set("columns", columns)?;
     let shared: Table = lua
-        .load(include_str!("library.luau"))
+        .load(library()?)
+        .set_mode(ChunkMode::Binary)
         .set_name(super::interrupt::OURS)
-        // Inlined functions would be missing from the levels at which errors point.
-        .set_compiler(Compiler::new().set_optimization_level(1))
         .call(host)?;
     let cfg = lua.create_table()?;
     for (name, value) in &program.params {
@@ -362,6 +361,17 @@ fn close(
     lua.globals().set_metatable(Some(meta))?;
     lua.globals().set_readonly(true);
     Ok(shared)
+}
+
+/// The library, compiled once in a process.
+fn library() -> mlua::Result<&'static [u8]> {
+    static BYTECODE: OnceLock<mlua::Result<Vec<u8>>> = OnceLock::new();
+    let made = BYTECODE.get_or_init(|| {
+        // Inlined functions would be missing from the levels at which errors point.
+        let compiler = Compiler::new().set_optimization_level(1);
+        compiler.compile(include_str!("library.luau"))
+    });
+    made.as_deref().map_err(Clone::clone)
 }
 
 /// What to say to a script that makes a global.
