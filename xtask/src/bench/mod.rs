@@ -107,6 +107,7 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let (header, data) = rows::prefix_groups();
     fs::write(folder.join("prefix-groups.yaml"), header)?;
     fs::write(folder.join("prefix-groups.csv"), data)?;
+    rows::write_candidates(&folder)?;
     let program = target
         .join("release")
         .join(format!("windtunnel{}", std::env::consts::EXE_SUFFIX));

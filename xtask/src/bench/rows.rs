@@ -19,6 +19,9 @@ const RATE_2048: f64 = 2.39;
 const SCORE: &str =
     "score policies/routing/jsq.lua --suite routing-mixed --jobs 1 --no-cache --json";
 
+/// Folder with a thousand candidates.
+const CANDIDATES: &str = "candidates";
+
 /// A run to measure.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
@@ -129,6 +132,16 @@ pub(super) fn targets(folder: &Path) -> Vec<Row> {
             target: Some(0.03),
             long: false,
         },
+        // A thousand candidates on all cores.
+        Row {
+            name: "score-thousand".into(),
+            arguments: format!(
+                "score {} --suite routing-mixed --batch --no-cache",
+                folder.join(CANDIDATES).display()
+            ),
+            target: None,
+            long: true,
+        },
         large(200_000).row("sixty-four-200k", None, "--summary-only"),
         Row {
             long: true,
@@ -202,6 +215,26 @@ pub(super) fn prefix_groups() -> (String, String) {
     (header.into(), data)
 }
 
+/// Writes a thousand candidates into a folder: a router's weights, each drawn over two decades.
+pub(super) fn write_candidates(folder: &Path) -> std::io::Result<()> {
+    let text = include_str!("../../../policies/routing/least-work.lua");
+    let folder = folder.join(CANDIDATES);
+    std::fs::create_dir_all(&folder)?;
+    for k in 0..1000 {
+        std::fs::write(folder.join(format!("{k:03}.lua")), candidate(text, k))?;
+    }
+    Ok(())
+}
+
+fn candidate(text: &str, k: u32) -> String {
+    // Fractions of the golden ratio and of the square root of two are spread evenly.
+    let drawn = |least: f64, step: f64| least * 100f64.powf((f64::from(k) * step).fract());
+    let cold = format!("@param cold = {:.3},", drawn(0.4, 0.618_034));
+    let tokens = format!("@param request_tokens = {:.2},", drawn(10.0, 0.414_214));
+    text.replace("@param cold = 4,", &cold)
+        .replace("@param request_tokens = 100,", &tokens)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +250,21 @@ mod tests {
         let all = names.len();
         names.dedup();
         assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn candidates_differ() {
+        let text = include_str!("../../../policies/routing/least-work.lua");
+        let all: std::collections::HashSet<String> =
+            (0..1000).map(|k| candidate(text, k)).collect();
+        assert_eq!(all.len(), 1000);
+        let lines = |k| {
+            candidate(text, k)
+                .lines()
+                .filter(|l| !text.contains(l))
+                .count()
+        };
+        assert_eq!((lines(0), lines(1)), (2, 2));
     }
 
     #[test]
