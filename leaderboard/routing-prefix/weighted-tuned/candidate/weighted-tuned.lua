@@ -4,16 +4,16 @@
 -- Rule: score(i) = sum over scorers k of clamp(s_k(i), 0, 1) * w_k / sum(w), added in the order below.
 -- Source: the reference simulator BLIS, policy `weighted`, after the scorers of llm-d and the Gateway API inference extension (whose own
 -- defaults are in llm-d.lua). The built-in decides the same.
---@param precise_prefix_cache = 23.93, 0..100  Cached leading blocks by the instances' cache events, min-max over the instances
---@param prefix_affinity = 54.22, 0..100  Share of the prompt's blocks that the front end sent there before
---@param no_hit_lru = 34.95, 0..100  Requests that hit nowhere go to the least recently used instance
---@param queue_depth = 0.8961, 0..100  Short wait queue, min-max
---@param kv_utilization = 14.19, 0..100  1 - KV utilisation
---@param load_balance = 100, 0..100  1 / (1 + effective load)
---@param active_requests = 54.42, 0..100  Few requests in flight, relative to the most
---@param running_requests = 17.72, 0..100  Small running batch, min-max
---@param load_aware = 25.51, 0..100  0.5 for an empty wait queue, falling to 0 at 128 waiting
---@param vllm_dp = 3.402, 0..100  4 x waiting + running, min-max
+--@param precise_prefix_cache = 52.48, 0..100  Cached leading blocks by the instances' cache events, min-max over the instances
+--@param prefix_affinity = 100, 0..100  Share of the prompt's blocks that the front end sent there before
+--@param no_hit_lru = 52.82, 0..100  Requests that hit nowhere go to the least recently used instance
+--@param queue_depth = 0, 0..100  Short wait queue, min-max
+--@param kv_utilization = 89, 0..100  1 - KV utilisation
+--@param load_balance = 37.92, 0..100  1 / (1 + effective load)
+--@param active_requests = 100, 0..100  Few requests in flight, relative to the most
+--@param running_requests = 7.735, 0..100  Small running batch, min-max
+--@param load_aware = 34.42, 0..100  0.5 for an empty wait queue, falling to 0 at 128 waiting
+--@param vllm_dp = 2.416, 0..100  4 x waiting + running, min-max
 
 local ORDER = {
   "precise_prefix_cache", "prefix_affinity", "no_hit_lru", "queue_depth", "kv_utilization",
