@@ -76,6 +76,26 @@ fn burst(n: i64, every: i64, prompt: u32, output: u32) -> Vec<Ask> {
     (0..n).map(|k| ask(1 + k * every, prompt, output)).collect()
 }
 
+/// Prompts of 10 ms for one seat, twice as many as can be computed in time.
+fn too_many(n: i64) -> Vec<Ask> {
+    let classes = ["critical", "standard", "sheddable"];
+    (0..n)
+        .map(|k| Ask {
+            class: classes[k as usize % 3],
+            ..ask(k * 5_000, 9_900, 1)
+        })
+        .collect()
+}
+
+/// Requests of a class that had their first token within `us`; all if `class` is empty.
+fn in_time(asks: &[Ask], record: &RunRecord, class: &str, us: i64) -> usize {
+    let of_class = asks.iter().zip(&record.requests);
+    let good = |r: &RequestRecord| r.ttft_us.is_some_and(|t| t <= us);
+    of_class
+        .filter(|(a, r)| (class.is_empty() || a.class == class) && good(r))
+        .count()
+}
+
 fn outcomes(record: &RunRecord, outcome: Outcome) -> usize {
     let is = |r: &&RequestRecord| r.outcome == outcome;
     record.requests.iter().filter(is).count()

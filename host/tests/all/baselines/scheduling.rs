@@ -100,26 +100,6 @@ fn deadlines_first_meets_more_of_them() {
     assert!(met("fcfs") <= 22, "{}", met("fcfs"));
 }
 
-/// Prompts of 10 ms for one seat, twice as many as can be computed in time.
-fn too_many(n: i64) -> Vec<Ask> {
-    let classes = ["critical", "standard", "sheddable"];
-    (0..n)
-        .map(|k| Ask {
-            class: classes[k as usize % 3],
-            ..ask(k * 5_000, 9_900, 1)
-        })
-        .collect()
-}
-
-/// Requests of a class that had their first token within `us`; all if `class` is empty.
-fn in_time(asks: &[Ask], record: &RunRecord, class: &str, us: i64) -> usize {
-    let of_class = asks.iter().zip(&record.requests);
-    let good = |r: &RequestRecord| r.ttft_us.is_some_and(|t| t <= us);
-    of_class
-        .filter(|(a, r)| (class.is_empty() || a.class == class) && good(r))
-        .count()
-}
-
 #[test]
 fn triage_gives_up_some_and_serves_the_others() {
     // Keys are renewed ten times a second, so on an instance on which a prompt takes that long.
