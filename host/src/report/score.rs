@@ -36,7 +36,7 @@ pub fn text(report: &Report) -> String {
         verdict(report)
     );
     if report.ok && report.stopped.is_none() {
-        text += "0 = as good as the best tuned reference in every scenario; +1 = 1 % less cost\n";
+        text += "0 = as good as the best tuned reference in every scenario; +1 = 1 % less cost; TTFT in ms\n";
     }
     if report.scenarios.iter().any(|s| s.metrics.is_some()) {
         let mut table = styled(&[
