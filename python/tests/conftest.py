@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,14 @@ SUITE = str(HERE / "suite" / "small.yaml")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Reports are not kept where the user's are."""
     os.environ["WINDTUNNEL_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def hears_control_c() -> Iterator[None]:
+    """A process that was started in the background ignores it, and so would its tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

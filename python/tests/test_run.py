@@ -91,6 +91,7 @@ def test_wrong_input_has_the_message_of_the_command(flags: dict[str, object], me
     assert isinstance(error.value, ValueError)
 
 
+@pytest.mark.usefixtures("hears_control_c")
 def test_control_c_ends_a_long_run() -> None:
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     start = time.monotonic()

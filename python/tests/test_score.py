@@ -166,6 +166,7 @@ def test_a_forked_process_starts_workers_of_its_own(seed: str, suite: str) -> No
     assert without_time(windtunnel.score(seed, suite, cache=False)) == expected
 
 
+@pytest.mark.usefixtures("hears_control_c")
 def test_control_c_ends_a_batch(seed: str, suite: str) -> None:
     candidates = [seed + f"-- {k}\n" for k in range(20_000)]
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
