@@ -6,6 +6,10 @@ use crate::score::regret::{Fork, Regret, Way};
 use crate::score::watch::Logged;
 use std::fmt::Write;
 
+const LEGEND: &str = "Below: instances as they were when the request was routed; \"saw\" is what the policy read of them. Cached: tokens of the prompt.
+Age: of scraped fields. TTFT there, In all: the request's own, and the request-time of all within the window, had it been sent there.
+";
+
 /// The whole explanation.
 #[must_use]
 pub fn text(explained: &Explanation) -> String {
@@ -22,6 +26,9 @@ pub fn text(explained: &Explanation) -> String {
         let _ = writeln!(text, "The run broke off: {fault}");
     }
     text += &regret(&explained.watched.regret);
+    if !explained.watched.log.is_empty() {
+        text += LEGEND;
+    }
     for (k, logged) in explained.watched.log.iter().enumerate() {
         let _ = writeln!(text);
         text += &decision(k + 1, logged);
@@ -83,7 +90,7 @@ fn decision(number: usize, logged: &Logged) -> String {
     }
     let tried = logged.fork.is_some();
     if tried {
-        columns.extend(["TTFT there", "Request-time"]);
+        columns.extend(["TTFT there", "In all"]);
     }
     let mut table = styled(&columns);
     for seen in &logged.instances {
