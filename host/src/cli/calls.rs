@@ -1,6 +1,7 @@
 //! Commands as functions, for programs that have the simulator in their own process (the Python module).
 
-use super::args::{Cli, Command, CommonArgs};
+use super::args::CommonArgs;
+use super::commands::{Cli, Command};
 use super::effects::Explicit;
 use super::simulate::{self, Prepared};
 use super::{command, first_paragraph, output};
@@ -8,26 +9,14 @@ use crate::cluster::Progress;
 use crate::input::{InputError, Staging, unknown};
 use crate::record::RunRecord;
 use crate::report::{Results, json};
-use clap::{Arg, ArgAction, ArgMatches, FromArgMatches, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
 use std::ffi::OsString;
 
+pub use super::args::named;
 pub use super::policy::hook;
 pub use super::score::{cache_folder, jobs, ours, parse_seeds as seeds, time_limit};
 pub use super::suite::listed as suites;
 pub use crate::report::suite::json as suite;
-
-/// A value of an enumeration by its name on the command line.
-///
-/// # Errors
-/// When there is none of that name.
-pub fn named<T: ValueEnum>(kind: &str, name: &str) -> Result<T, InputError> {
-    let names: Vec<String> = T::value_variants()
-        .iter()
-        .filter_map(|v| Some(v.to_possible_value()?.get_name().to_owned()))
-        .collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    T::from_str(name, false).map_err(|_| InputError::new(unknown(kind, name, &names)))
-}
 
 /// A command that simulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod args;
 pub mod calls;
+mod commands;
 mod compare;
 mod effects;
 mod evolve;
@@ -26,8 +27,8 @@ mod workload_args;
 mod workloads;
 
 use crate::input::{InputError, plain};
-use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches};
+use commands::{Cli, Command, LogLevel};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -144,7 +145,7 @@ fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-fn init_log(level: args::LogLevel) -> Result<(), InputError> {
+fn init_log(level: LogLevel) -> Result<(), InputError> {
     let filter = match std::env::var("WINDTUNNEL_LOG") {
         Ok(directives) => tracing_subscriber::EnvFilter::try_new(&directives).map_err(|e| {
             InputError::new(format!(

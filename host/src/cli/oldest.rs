@@ -1,8 +1,8 @@
 //! Flags of the oldest releases of BLIS.
 
-use super::args::{CommonArgs, LatencyName, RunArgs};
+use super::args::{CommonArgs, LatencyName};
 use super::effects::Explicit;
-use super::workload_args::OldestArgs;
+use super::workload_args::{OldestArgs, RunArgs};
 use crate::input::InputError;
 use crate::report::generator;
 

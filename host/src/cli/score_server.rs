@@ -128,7 +128,8 @@ async fn listen(
         "jobs": server.jobs,
     });
     to_stdout(|out| writeln!(out, "{ready}"))?;
-    let app = api::app(Arc::clone(&server));
+    let paths = gepa::paths().merge(api::paths());
+    let app = api::closed(paths).with_state(Arc::clone(&server));
     axum::serve(listener, app)
         .with_graceful_shutdown(async move {
             let _ = ended.wait_for(|ended| *ended).await;

@@ -1,9 +1,10 @@
 //! `run` and `replay`: resolve, simulate, report.
 
-use super::args::{CommonArgs, LatencyName, ReplayArgs, RulesName, RunArgs, TraceLevel};
+use super::args::{CommonArgs, LatencyName, RulesName, TraceLevel};
 use super::effects::Explicit;
 use super::output::Finished;
 use super::progress::Bar;
+use super::workload_args::{ReplayArgs, RunArgs};
 use super::workloads::{self, Opened, Traces};
 use super::{oldest, output, policies, say};
 use crate::cluster::{self, Cluster, ClusterConfig, Predictor, Progress, TraceConfig};

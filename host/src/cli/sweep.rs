@@ -4,8 +4,9 @@ mod grid;
 mod ledger;
 mod runs;
 
-use super::args::{RunArgs, SweepArgs};
+use super::args::SweepArgs;
 use super::effects::Explicit;
+use super::workload_args::RunArgs;
 use super::workloads::Traces;
 use super::{say, simulate, to_stdout};
 use crate::input::{InputError, Staging};

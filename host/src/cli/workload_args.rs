@@ -1,4 +1,4 @@
-//! Flags of workloads: what is sent, and how a trace is replayed.
+//! Flags of what is sent, and of the commands that send it: run and replay.
 
 use super::args::CommonArgs;
 use clap::{Args, Subcommand, ValueEnum};
@@ -145,6 +145,17 @@ pub const TRACE_FLAGS: [&str; 8] = [
     "trace_run",
     "strict",
 ];
+
+/// `windtunnel run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Shared flags.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Workload.
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+}
 
 /// `windtunnel replay`.
 #[derive(Args, Clone, Debug)]

@@ -1,8 +1,10 @@
 //! From flags to a source of requests.
 
-use super::args::{CommonArgs, ReplayArgs, RunArgs, SessionModeName, WorkloadArgs};
+use super::args::CommonArgs;
 use super::effects::Explicit;
-use super::workload_args::{TRACE_FLAGS, TraceArgs};
+use super::workload_args::{
+    ReplayArgs, RunArgs, SessionModeName, TRACE_FLAGS, TraceArgs, WorkloadArgs,
+};
 use crate::config::Defaults;
 use crate::input::InputError;
 use crate::metrics::slo::{Dimension, SloTargets};

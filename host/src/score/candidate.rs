@@ -554,7 +554,7 @@ impl Candidate {
             line: Some(line as u64),
             column: Some(column as u64),
             ..Problem::new(kind, &name, message)
-                .with_snippet(self, line as u64)
+                .with_snippet(&self.texts, line as u64)
                 .with_hint()
         };
         let wrong = |e: InputError| vec![self.problem(ProblemKind::Syntax, &e)];
@@ -584,6 +584,6 @@ impl Candidate {
     /// An error with its place and the lines around it.
     #[must_use]
     pub fn problem(&self, kind: ProblemKind, error: &InputError) -> Problem {
-        Problem::of_message(kind, &error.to_string(), self)
+        Problem::of_message(kind, &error.to_string(), &self.texts)
     }
 }

@@ -1,12 +1,14 @@
 //! The report on a candidate. Its JSON has a version and a published schema (`docs/reference/score.schema.json`).
 
-use super::candidate::Candidate;
 use super::flight::{InstanceShare, Metrics};
 use super::suite::Split;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Scripts' texts by path.
+pub type Texts = BTreeMap<PathBuf, String>;
 
 /// Name and version of the report's form.
 pub const SCHEMA: &str = "windtunnel.score/1";
@@ -129,9 +131,9 @@ impl Problem {
 
     /// A problem told in a sentence that may name a place in one of the candidate's scripts (`file:line: ...`), a hook and a request.
     #[must_use]
-    pub fn of_message(kind: ProblemKind, message: &str, candidate: &Candidate) -> Self {
+    pub fn of_message(kind: ProblemKind, message: &str, texts: &Texts) -> Self {
         let mut problem = Self::new(kind, "", message);
-        for path in candidate.texts.keys() {
+        for path in texts.keys() {
             let name = path.display().to_string();
             let Some(at) = message.find(&format!("{name}:")) else {
                 continue;
@@ -162,7 +164,7 @@ impl Problem {
             .next();
         let problem = problem.with_hint();
         match problem.line {
-            Some(line) => problem.with_snippet(candidate, line),
+            Some(line) => problem.with_snippet(texts, line),
             None => problem,
         }
     }
@@ -224,9 +226,9 @@ impl Problem {
 
     /// With the lines around `line` of its file.
     #[must_use]
-    pub fn with_snippet(mut self, candidate: &Candidate, line: u64) -> Self {
+    pub fn with_snippet(mut self, texts: &Texts, line: u64) -> Self {
         let file = self.file.as_deref().unwrap_or_default();
-        if let Some(text) = candidate.texts.get(Path::new(file)) {
+        if let Some(text) = texts.get(Path::new(file)) {
             let from = line.saturating_sub(2) as usize;
             let lines = text.lines().enumerate().skip(from).take(3);
             let shown: Vec<String> = lines

@@ -145,7 +145,7 @@ impl Worker {
         let traffic = scenario.traffic(suite, flying.seed, flying.requests)?;
         let here = |kind, message: &str| Problem {
             scenario: Some(flying.scenario.clone()),
-            ..Problem::of_message(kind, message, candidate)
+            ..Problem::of_message(kind, message, &candidate.texts)
         };
         let record = match flight::fly(spec, scenario, &traffic, flying.seed) {
             Ok(record) => record,
@@ -199,7 +199,7 @@ fn first_flight(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
         let fault = flight.fault?;
         Some(Problem {
             scenario: Some(format!("first flight, {}", flight.name)),
-            ..Problem::of_message(ProblemKind::Runtime, &fault, candidate)
+            ..Problem::of_message(ProblemKind::Runtime, &fault, &candidate.texts)
         })
     };
     answer

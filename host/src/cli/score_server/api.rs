@@ -1,8 +1,7 @@
 //! The paths of the server that are ours, and what all paths share.
 
 use super::desk::{Desk, Refused};
-use super::gepa;
-use crate::cli::calls::named;
+use crate::cli::args::named;
 use crate::cli::score::parse_seeds;
 use crate::cli::texts::Texts;
 use crate::input::{InputError, nearest, unknown};
@@ -218,16 +217,19 @@ impl Server {
     }
 }
 
-/// All paths.
-pub fn app(server: Arc<Server>) -> Router {
+/// Our paths.
+pub fn paths() -> Router<Arc<Server>> {
     Router::new()
-        .merge(gepa::paths())
         .route("/score", post(score))
         .route("/suite", get(suite))
         .route("/health", get(health))
+}
+
+/// Says what is wrong where nobody serves.
+pub fn closed(paths: Router<Arc<Server>>) -> Router<Arc<Server>> {
+    paths
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(server)
 }
 
 async fn unknown_path(uri: axum::http::Uri) -> Refusal {

@@ -1,10 +1,11 @@
 //! The runs of a sweep: command lines made of what all share and what a point adds, checked, and named for good.
 
 use super::grid::{Grid, Point};
-use crate::cli::args::{Cli, Command, RunArgs};
+use crate::cli::commands::{Cli, Command};
 use crate::cli::effects::Explicit;
 use crate::cli::first_paragraph;
 use crate::cli::simulate;
+use crate::cli::workload_args::RunArgs;
 use crate::cli::workloads::Traces;
 use crate::input::{InputError, plain};
 use crate::policy::PolicySpec;

@@ -3,6 +3,7 @@
 //! Names are taken as they stand: a name declared anywhere in the file counts as declared, and the parameters of a hook, with the
 //! loop variables over them, stand for views. What that cannot see is left to the run, which names it too.
 
+use super::source::Finding;
 use super::{Program, bind, globals, source};
 use crate::input::nearest;
 use crate::policy::param::Hook;
@@ -15,19 +16,6 @@ use full_moon::node::Node;
 use full_moon::tokenizer::TokenReference;
 use full_moon::visitors::Visitor;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Something that was noticed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finding {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column, from 1.
-    pub column: usize,
-    /// It would end the run; else it is a warning.
-    pub error: bool,
-    /// What it is.
-    pub message: String,
-}
 
 /// Looks at a program. Findings come in order of place.
 ///

@@ -23,10 +23,11 @@ mod vm;
 
 pub use api::globals;
 pub use budget::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
-pub use lint::{Finding, lint};
+pub use lint::lint;
 pub use meter::{Meter, Used};
 pub use module::Loader;
 pub use program::{Mentioned, Program, declarations, with_defaults};
+pub use source::Finding;
 pub use source::canonical;
 pub(crate) use source::with_ast;
 pub use vm::Facts;

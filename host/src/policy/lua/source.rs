@@ -1,7 +1,6 @@
 //! The text of a policy as a row of tokens: what can be known of it without the parser, which goes as deep as the text is nested.
 
 use super::Program;
-use super::lint::Finding;
 use full_moon::LuaVersion;
 use full_moon::tokenizer::{Lexer, LexerResult, Symbol, Token, TokenType};
 
@@ -9,6 +8,19 @@ use full_moon::tokenizer::{Lexer, LexerResult, Symbol, Token, TokenType};
 const DEEPEST: usize = 200;
 /// Stack for whoever walks through such a file, bytes. A level takes up to 60 KB of it.
 const STACK: usize = 64 << 20;
+
+/// Something that was noticed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// It would end the run; else it is a warning.
+    pub error: bool,
+    /// What it is.
+    pub message: String,
+}
 
 fn tokens(text: &str) -> Option<Vec<Token>> {
     match Lexer::new(text, LuaVersion::luau()).collect() {
