@@ -45,7 +45,7 @@ fn regret(regret: &Regret) -> String {
         return format!("What other choices would have brought is not known: {why}\n");
     }
     format!(
-        "{} decisions, spread over the run, were made otherwise and run {:.1} s ahead. Lost against the best choice: mean {:.0} ms of \
+        "{} decisions, spread over the run, were made otherwise and run {:.1} s ahead. Lost against the best that was tried: mean {:.0} ms of \
          request-time, p90 {:.0} ms; {:.0}% of the requests could have had their first token in half the time\n",
         regret.sampled,
         regret.window_s,

@@ -120,7 +120,7 @@ fn regret(told: &Told<'_>) -> Option<FeedbackItem> {
         return None;
     }
     let mut text = format!(
-        "REGRET [{id}] {} decisions were made otherwise and run {} ahead. Lost against the best choice: mean {} of request-time, p90 {}; \
+        "REGRET [{id}] {} decisions were made otherwise and run {} ahead. Lost against the best that was tried: mean {} of request-time, p90 {}; \
          for {:.0} % of them the request's first token could have come in half the time.",
         regret.sampled,
         time(1000.0 * regret.window_s),
