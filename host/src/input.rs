@@ -111,11 +111,18 @@ fn meant(a: &str, b: &str) -> bool {
         || (short.len() > 2 && long.starts_with(&short))
 }
 
+/// `did you mean "x"?` behind `before`, if any candidate is like `name`; else nothing.
+#[must_use]
+pub fn hint<'a>(before: &str, name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(name, candidates).map_or(String::new(), |near| {
+        format!("{before}did you mean \"{near}\"?")
+    })
+}
+
 /// `unknown KIND "name"; did you mean "x"? valid: a, b, c`.
 #[must_use]
 pub fn unknown(kind: &str, name: &str, valid: &[&str]) -> String {
-    let hint = nearest(name, valid.iter().copied())
-        .map_or(String::new(), |n| format!(" did you mean \"{n}\"?"));
+    let hint = hint(" ", name, valid.iter().copied());
     format!(
         "unknown {kind} \"{name}\";{hint} valid: {}",
         valid.join(", ")

@@ -3,7 +3,7 @@
 mod templates;
 
 use super::{say, to_stdout};
-use crate::input::{InputError, Staging, nearest, unknown};
+use crate::input::{InputError, Staging, hint, unknown};
 use crate::policy::external::{names, unknown_policy};
 use crate::policy::library::{self, Shipped};
 use crate::policy::lua::{Facts, Finding, Loader, Program, declarations, lint};
@@ -224,7 +224,7 @@ fn nowhere(name: &str, hook: Option<Hook>) -> InputError {
     }
     // Nobody reads fifty names on a line.
     let all = Hook::ALL.into_iter().flat_map(names);
-    let hint = nearest(name, all).map_or(String::new(), |n| format!(" did you mean \"{n}\"?"));
+    let hint = hint(" ", name, all);
     InputError::new(format!(
         "unknown policy \"{name}\";{hint} \"windtunnel policy list\" lists all of them"
     ))

@@ -1,8 +1,8 @@
 //! What is scored: one policy, or several that belong together.
 
-use super::report::{Problem, ProblemKind};
+use super::report::{Problem, ProblemKind, Scripts};
 use super::suite::Suite;
-use crate::input::{InputError, nearest, parse_yaml, read_text, unknown};
+use crate::input::{InputError, hint, parse_yaml, read_text, unknown};
 use crate::policy::bundle::Bundle;
 use crate::policy::external::names;
 use crate::policy::lua::{self, Facts, Loader, Program, lint};
@@ -27,7 +27,7 @@ pub struct Candidate {
     /// What it consists of.
     pub body: Body,
     /// Scripts by the path that names them.
-    pub texts: BTreeMap<PathBuf, String>,
+    pub texts: Scripts,
     /// Values of parameters in place of their defaults, by name or `hook.name`; those of a bundle by `hook.name`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, f64>,
@@ -119,8 +119,7 @@ impl Candidate {
             Reference::Name(name) => {
                 if !Hook::ALL.iter().any(|h| names(*h).contains(&name.as_str())) {
                     let all = Hook::ALL.into_iter().flat_map(names);
-                    let hint = nearest(&name, all)
-                        .map_or(String::new(), |n| format!(" did you mean \"{n}\"?"));
+                    let hint = hint(" ", &name, all);
                     return Err(InputError::new(format!(
                         "\"{name}\" is no policy, file or folder;{hint} \"windtunnel policy list\" shows the policies with a name"
                     )));

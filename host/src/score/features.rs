@@ -3,6 +3,7 @@
 //! All but the first two are taken on the [first flight](super::smoke), which is the same for every candidate and suite, so that they
 //! can be compared across suites and runs.
 
+use super::report::Scripts;
 use super::smoke::FirstFlight;
 use crate::policy::lua::with_ast;
 use crate::record::{Sight, Standing};
@@ -10,7 +11,7 @@ use full_moon::ast::{Expression, Field, LastStmt, Parameter, Stmt};
 use full_moon::node::Node;
 use full_moon::visitors::Visitor;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+
 use windtunnel_plugin_api::InstanceView;
 
 /// The features by name, and a fingerprint of what the policy did in the first flight.
@@ -27,10 +28,7 @@ use windtunnel_plugin_api::InstanceView;
 /// | `state_bytes` | what the scripts' memory grew by over 300 requests |
 /// | `units_per_call` | units of fuel per call into a script |
 #[must_use]
-pub fn of(
-    texts: &BTreeMap<PathBuf, String>,
-    flights: &[FirstFlight],
-) -> (BTreeMap<String, f64>, String) {
+pub fn of(texts: &Scripts, flights: &[FirstFlight]) -> (BTreeMap<String, f64>, String) {
     let mut features = BTreeMap::new();
     let mut add = |name: &str, value: f64| features.insert(name.to_owned(), value);
     let sizes = texts.values().map(|text| size(text));

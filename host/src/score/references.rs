@@ -162,9 +162,8 @@ mod tests {
         };
         let claim = |seeds: &[u64]| {
             let wanted: Vec<Flying> = seeds.iter().map(|s| flying(*s)).collect();
-            let mut claim = references.claim(&suite, &wanted)?;
-            let flyings = std::mem::take(&mut claim.flyings);
-            claim.flyings.clone_from(&flyings);
+            let claim = references.claim(&suite, &wanted)?;
+            let flyings = claim.flyings.clone();
             Some((claim, flyings))
         };
         let (first, claimed) = claim(&[1, 2]).expect("nothing is known");

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Scripts' texts by path.
-pub type Texts = BTreeMap<PathBuf, String>;
+/// Texts of scripts by path.
+pub type Scripts = BTreeMap<PathBuf, String>;
 
 /// Name and version of the report's form.
 pub const SCHEMA: &str = "windtunnel.score/1";
@@ -131,7 +131,7 @@ impl Problem {
 
     /// A problem told in a sentence that may name a place in one of the candidate's scripts (`file:line: ...`), a hook and a request.
     #[must_use]
-    pub fn of_message(kind: ProblemKind, message: &str, texts: &Texts) -> Self {
+    pub fn of_message(kind: ProblemKind, message: &str, texts: &Scripts) -> Self {
         let mut problem = Self::new(kind, "", message);
         for path in texts.keys() {
             let name = path.display().to_string();
@@ -226,7 +226,7 @@ impl Problem {
 
     /// With the lines around `line` of its file.
     #[must_use]
-    pub fn with_snippet(mut self, texts: &Texts, line: u64) -> Self {
+    pub fn with_snippet(mut self, texts: &Scripts, line: u64) -> Self {
         let file = self.file.as_deref().unwrap_or_default();
         if let Some(text) = texts.get(Path::new(file)) {
             let from = line.saturating_sub(2) as usize;

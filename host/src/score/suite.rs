@@ -148,8 +148,7 @@ impl Suite {
         let Some(folder) = &self.traces else {
             return Ok(());
         };
-        let scenarios = Split::ALL.into_iter().flat_map(|split| self.keys(split));
-        let traces: Vec<&TraceKeys> = scenarios.filter_map(|s| s.trace.as_ref()).collect();
+        let traces: Vec<&TraceKeys> = self.replayed().collect();
         if traces.iter().any(|trace| trace.place(folder).is_some()) {
             return Ok(());
         }
@@ -275,6 +274,16 @@ impl Suite {
         }
     }
 
+    /// The scenarios of all splits, also those whose trace is not there.
+    fn every(&self) -> impl Iterator<Item = &ScenarioKeys> {
+        Split::ALL.into_iter().flat_map(|split| self.keys(split))
+    }
+
+    /// The traces that scenarios replay.
+    fn replayed(&self) -> impl Iterator<Item = &TraceKeys> {
+        self.every().filter_map(|s| s.trace.as_ref())
+    }
+
     /// The scenarios of a split that can be flown: those that replay a trace only where its file is.
     pub fn scenarios(&self, split: Split) -> impl Iterator<Item = &ScenarioKeys> {
         self.keys(split).iter().filter(|s| {
@@ -356,8 +365,9 @@ impl Suite {
         let Origin::File(file) = &self.origin else {
             return Vec::new();
         };
-        let scenarios = Split::ALL.into_iter().flat_map(|split| self.keys(split));
-        let workloads = scenarios.filter_map(|s| Some(folder_of(file).join(s.workload.as_ref()?)));
+        let workloads = self
+            .every()
+            .filter_map(|s| Some(folder_of(file).join(s.workload.as_ref()?)));
         let mut all: Vec<PathBuf> = workloads.collect();
         all.sort();
         all.dedup();
@@ -380,9 +390,7 @@ impl Suite {
         all.extend(self.of_workloads());
         all.extend(self.named());
         if let Some(traces) = &self.traces {
-            let scenarios = Split::ALL.into_iter().flat_map(|split| self.keys(split));
-            let replayed = scenarios.filter_map(|s| s.trace.as_ref());
-            all.extend(replayed.filter_map(|trace| trace.place(traces)));
+            all.extend(self.replayed().filter_map(|trace| trace.place(traces)));
         }
         if let Origin::File(file) = &self.origin {
             folders.push(folder_of(file).to_owned());

@@ -5,7 +5,7 @@
 
 use super::source::Finding;
 use super::{Program, bind, globals, source};
-use crate::input::nearest;
+use crate::input::hint;
 use crate::policy::param::Hook;
 use full_moon::ast::{
     Assignment, Ast, Expression, Field, FunctionBody, FunctionCall, GenericFor, Index,
@@ -265,8 +265,7 @@ impl Look<'_> {
         }
         let mut known: Vec<&str> = globals().collect();
         known.extend(self.names.declared.iter().map(String::as_str));
-        let hint =
-            nearest(&text, known).map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
+        let hint = hint("; ", &text, known);
         self.note(
             place(name),
             true,
@@ -280,8 +279,7 @@ impl Look<'_> {
         if name == "cfg" {
             self.params_read.insert(wanted.clone());
             if !self.declared_params.contains(wanted.as_str()) {
-                let hint = nearest(&wanted, self.declared_params.iter().copied())
-                    .map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
+                let hint = hint("; ", &wanted, self.declared_params.iter().copied());
                 let message = format!("parameter \"{wanted}\" is not declared with --@param{hint}");
                 self.note(place(field), true, message);
             }

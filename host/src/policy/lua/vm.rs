@@ -9,7 +9,7 @@ use super::budget::{Budget, MEMORY};
 use super::current::Current;
 use super::interrupt;
 use super::program::Program;
-use crate::input::InputError;
+use crate::input::{InputError, hint};
 use crate::policy::param::Hook;
 use crate::rng::Fnv1a64;
 use mlua::chunk::{ChunkMode, Compiler};
@@ -381,8 +381,8 @@ fn new_global(name: &Value, value: &Value) -> String {
         Value::Function(_) => format!("local function {name}"),
         _ => format!("local {name}"),
     };
-    let hooks = Hook::ALL.into_iter().flat_map(Hook::functions);
-    let returned = if value.is_function() && hooks.into_iter().any(|hook| hook == name) {
+    let mut hooks = Hook::ALL.into_iter().flat_map(Hook::functions);
+    let returned = if value.is_function() && hooks.any(|hook| hook == name) {
         format!(" and at the end \"return {{ {name} = {name} }}\"")
     } else {
         String::new()
@@ -394,8 +394,7 @@ fn new_global(name: &Value, value: &Value) -> String {
 
 fn unknown_global(name: &Value) -> String {
     let name = name.to_string().unwrap_or_default();
-    let hint = crate::input::nearest(&name, api::globals())
-        .map_or(String::new(), |n| format!("; did you mean \"{n}\"?"));
+    let hint = hint("; ", &name, api::globals());
     format!("unknown global \"{name}\"{hint}")
 }
 
