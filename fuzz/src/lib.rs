@@ -1,9 +1,10 @@
-//! What is fuzzed; the corpus runs through the same functions in the ordinary tests (`host/tests/all/fuzz.rs`).
+//! What is fuzzed; the corpus runs through the same functions in the ordinary tests
+//! (`host/tests/all/fuzz.rs`).
 
 use std::path::Path;
-use windtunnel::request::Source;
-use windtunnel::workload::spec::{Bounds, Changes, read, reference};
-use windtunnel::workload::{OpenOptions, Selection, open};
+use windtunnel_base::request::Source;
+use windtunnel_workload::spec::{Bounds, Changes, read, reference};
+use windtunnel_workload::{OpenOptions, Selection, open};
 
 /// Requests that are looked at.
 const MOST: usize = 2000;

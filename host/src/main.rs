@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    windtunnel::cli::main()
+    windtunnel_cli::main()
 }

@@ -117,8 +117,9 @@ typedef struct wt_request_view {
 
 /* One serving instance as the front end sees it.
  *
- * in_flight and dispatched_tokens are counted by the front end itself and always fresh. Everything else is scraped
- * from the instance and as old as scraped_us says; before the first scrape it is 0. */
+ * in_flight and dispatched_tokens are counted by the front end itself and always fresh.
+ * Everything else is scraped from the instance and as old as scraped_us says; before the
+ * first scrape it is 0. */
 typedef struct wt_instance_view {
     /* Position of the instance in the cluster. [position] */
     uint32_t index;
@@ -210,7 +211,8 @@ typedef struct wt_event {
     int64_t e2e_us;
     /* What happened: 0 dispatch, 1 first token, 2 complete, 3 reject, 4 preempt. */
     uint32_t kind;
-    /* How it ended, of a completion: 0 completed, 1 its client gave up, 2 the instance can never serve it. */
+    /* How it ended, of a completion: 0 completed, 1 its client gave up, 2 the instance can
+     * never serve it. */
     uint32_t outcome;
     /* Position of the instance, if one is involved. [position] */
     uint32_t instance;
@@ -315,7 +317,8 @@ typedef struct wt_setup {
     uint32_t (*symbol)(void *context, const uint8_t *text, uint64_t length);
 } wt_setup;
 
-/* Room for a text that a plugin writes: an error, a reason. Ends with a null byte; empty when the host hands it over. */
+/* Room for a text that a plugin writes: an error, a reason. Ends with a null byte; empty when
+ * the host hands it over. */
 typedef struct wt_text {
     /* Where to write. */
     char *data;
@@ -369,7 +372,8 @@ typedef struct wt_router_fns {
     int64_t (*tick_us)(const void *state);
     /* Required: choose an instance. The answer is zero when handed over. */
     int32_t (*route)(void *state, const wt_request_view *request, const wt_cluster_view *cluster, wt_route *answer, wt_text *why);
-    /* Scores of the last decision, one per instance, higher is better: sets their number. Null: it does not score. */
+    /* Scores of the last decision, one per instance, higher is better: sets their number.
+     * Null: it does not score. */
     const double *(*scores)(const void *state, uint32_t *count);
     /* Why the last decision fell as it did, for the decision trace. */
     void (*reason)(const void *state, wt_text *text);
@@ -383,7 +387,8 @@ typedef struct wt_router_fns {
 typedef struct wt_priority_fns {
     /* Bytes of this struct. */
     uint64_t size;
-    /* When priorities change: WT_AT_ENQUEUE, WT_EACH_STEP, or an interval in microseconds. Null: WT_AT_ENQUEUE. Asked once. */
+    /* When priorities change: WT_AT_ENQUEUE, WT_EACH_STEP, or an interval in microseconds.
+     * Null: WT_AT_ENQUEUE. Asked once. */
     int64_t (*refresh)(const void *state);
     /* Required: priority of a request now, lower is more urgent. */
     int32_t (*priority)(void *state, const wt_request_view *request, const wt_queue_view *queue, double *answer, wt_text *why);
@@ -393,11 +398,13 @@ typedef struct wt_priority_fns {
 typedef struct wt_scheduler_fns {
     /* Bytes of this struct. */
     uint64_t size;
-    /* Required: WT_FIFO, or when keys change: WT_AT_ENQUEUE, WT_EACH_STEP, or an interval in microseconds. Asked once. */
+    /* Required: WT_FIFO, or when keys change: WT_AT_ENQUEUE, WT_EACH_STEP, or an interval in
+     * microseconds. Asked once. */
     int64_t (*order)(const void *state);
     /* What it reads and listens to: WT_READS_RUNNING, WT_HEARS_*. Null: nothing. Asked once. */
     uint64_t (*interests)(const void *state);
-    /* Required unless WT_FIFO: sort key of a request that enters the wait queue, smallest first. */
+    /* Required unless WT_FIFO: sort key of a request that enters the wait queue, smallest
+     * first. */
     int32_t (*key)(void *state, const wt_queued_view *queued, const wt_queue_view *queue, double *answer, wt_text *why);
     /* Sort keys of all waiting requests, queue->waiting.len of them. Null: key, for each. */
     int32_t (*order_queue)(void *state, const wt_queue_view *queue, double *keys, wt_text *why);
@@ -441,7 +448,8 @@ typedef struct wt_policy {
     const char *doc;
     /* Its parameters. */
     const wt_param *params;
-    /* Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns or wt_victim_fns. */
+    /* Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns or
+     * wt_victim_fns. */
     const void *functions;
     /* Makes its state. Null: it has none. */
     int32_t (*create)(const wt_setup *setup, void **state, wt_text *why);

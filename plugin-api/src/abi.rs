@@ -1,10 +1,12 @@
 //! The way into a compiled Rust plugin: a root module of abi_stable, and an object per policy.
 //!
-//! An author implements the ordinary traits and writes [`export_plugin!`](crate::export_plugin) once; everything in here is made by
-//! it or used by the host. What crosses the boundary is `repr(C)`; the views are those of the traits, by reference.
+//! An author implements the ordinary traits and writes [`export_plugin!`](crate::export_plugin)
+//! once; everything in here is made by it or used by the host. What crosses the boundary is
+//! `repr(C)`; the views are those of the traits, by reference.
 //!
-//! The contract grows at the ends: a function appended to [`PluginRoot`] is `None` in an older plugin, a method appended to
-//! an object has a default that runs in its place, and views are addressed by stride.
+//! The contract grows at the ends: a function appended to [`PluginRoot`] is `None` in an older
+//! plugin, a method appended to an object has a default that runs in its place, and views are
+//! addressed by stride.
 
 mod adapters;
 mod declare;
@@ -141,8 +143,8 @@ impl<'a> SetupView<'a> {
     /// With more than `u32::MAX` values.
     #[must_use]
     pub fn new(values: &'a [f64], instances: u32, slots: u64, symbol: &'a mut Symbol<'_>) -> Self {
-        /// SAFETY: `context` is the address of a `Symbol` that outlives the call, and `text` that of `len` bytes, both
-        /// promised by the contract of the plugin.
+        /// SAFETY: `context` is the address of a `Symbol` that outlives the call, and `text` that
+        /// of `len` bytes, both promised by the contract of the plugin.
         unsafe extern "C" fn call(context: *mut c_void, text: *const u8, len: u64) -> u32 {
             let symbol = unsafe { &mut *context.cast::<Symbol<'_>>() };
             let bytes = if len == 0 {
@@ -166,7 +168,8 @@ impl<'a> SetupView<'a> {
 
     /// The plain form for a policy whose parameters are called `names`.
     fn with<T>(&self, names: &[DeclaredParam], make: impl FnOnce(&mut Setup<'_>) -> T) -> T {
-        // SAFETY: the host gives as many values as it says, and they outlive 'a. An empty list may have any address.
+        // SAFETY: the host gives as many values as it says, and they outlive 'a. An empty list may
+        // have any address.
         let values = match self.param_count {
             0 => &[],
             n => unsafe { std::slice::from_raw_parts(self.params, n as usize) },

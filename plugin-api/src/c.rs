@@ -1,11 +1,12 @@
-//! The plain C interface: what a plugin in C (or anything that speaks C) exports, and its declarations as C text.
+//! The plain C interface: what a plugin in C (or anything that speaks C) exports, and its
+//! declarations as C text.
 //!
-//! A plugin exports one constant, [`PluginC`], under the name [`C_SYMBOL`]: no code of it runs before the host has read which version it was
-//! written for. Tables of functions begin with their size, lists have a stride: what a later version appends is absent in an older
-//! plugin, and null.
+//! A plugin exports one constant, [`PluginC`], under the name [`C_SYMBOL`]: no code of it runs
+//! before the host has read which version it was written for. Tables of functions begin with their
+//! size, lists have a stride: what a later version appends is absent in an older plugin, and null.
 //!
-//! Functions that can fail return 0 for fine and anything else for an error, which they describe in their last argument. State is used by
-//! one thread at a time, though not always by the same.
+//! Functions that can fail return 0 for fine and anything else for an error, which they describe in
+//! their last argument. State is used by one thread at a time, though not always by the same.
 
 use crate::abi::{RouteAnswer, SetupView};
 use crate::{ClusterView, Event, QueueView, QueuedView, RequestView};
@@ -82,7 +83,8 @@ type OnEvent = Option<unsafe extern "C" fn(State, *const Event, *mut Text) -> i3
 type OnTick = Option<unsafe extern "C" fn(State, *const ClusterView<'_>, *mut Text) -> i32>;
 
 shape! {
-    /// Room for a text that a plugin writes: an error, a reason. Ends with a null byte; empty when the host hands it over.
+    /// Room for a text that a plugin writes: an error, a reason. Ends with a null byte; empty when
+    /// the host hands it over.
     pub struct Text as "wt_text" {
         /// Where to write.
         data: *mut c_char = "char *data";
@@ -134,7 +136,8 @@ shape! {
         /// Required: choose an instance. The answer is zero when handed over.
         route: Option<unsafe extern "C" fn(State, *const RequestView, *const ClusterView<'_>, *mut RouteAnswer, *mut Text) -> i32> =
             "int32_t (*route)(void *state, const wt_request_view *request, const wt_cluster_view *cluster, wt_route *answer, wt_text *why)";
-        /// Scores of the last decision, one per instance, higher is better: sets their number. Null: it does not score.
+        /// Scores of the last decision, one per instance, higher is better: sets their number.
+        /// Null: it does not score.
         scores: Option<unsafe extern "C" fn(*const c_void, *mut u32) -> *const f64> = "const double *(*scores)(const void *state, uint32_t *count)";
         /// Why the last decision fell as it did, for the decision trace.
         reason: Option<unsafe extern "C" fn(*const c_void, *mut Text)> = "void (*reason)(const void *state, wt_text *text)";
@@ -150,7 +153,8 @@ shape! {
     pub struct PriorityFns as "wt_priority_fns" {
         /// Bytes of this struct.
         size: u64 = "uint64_t size";
-        /// When priorities change: WT_AT_ENQUEUE, WT_EACH_STEP, or an interval in microseconds. Null: WT_AT_ENQUEUE. Asked once.
+        /// When priorities change: WT_AT_ENQUEUE, WT_EACH_STEP, or an interval in microseconds.
+        /// Null: WT_AT_ENQUEUE. Asked once.
         refresh: Number = "int64_t (*refresh)(const void *state)";
         /// Required: priority of a request now, lower is more urgent.
         priority: Option<unsafe extern "C" fn(State, *const RequestView, *const QueueView<'_>, *mut f64, *mut Text) -> i32> =
@@ -163,11 +167,13 @@ shape! {
     pub struct SchedulerFns as "wt_scheduler_fns" {
         /// Bytes of this struct.
         size: u64 = "uint64_t size";
-        /// Required: WT_FIFO, or when keys change: WT_AT_ENQUEUE, WT_EACH_STEP, or an interval in microseconds. Asked once.
+        /// Required: WT_FIFO, or when keys change: WT_AT_ENQUEUE, WT_EACH_STEP, or an interval in
+        /// microseconds. Asked once.
         order: Number = "int64_t (*order)(const void *state)";
         /// What it reads and listens to: WT_READS_RUNNING, WT_HEARS_*. Null: nothing. Asked once.
         interests: Interests = "uint64_t (*interests)(const void *state)";
-        /// Required unless WT_FIFO: sort key of a request that enters the wait queue, smallest first.
+        /// Required unless WT_FIFO: sort key of a request that enters the wait queue, smallest
+        /// first.
         key: Option<unsafe extern "C" fn(State, *const QueuedView<'_>, *const QueueView<'_>, *mut f64, *mut Text) -> i32> =
             "int32_t (*key)(void *state, const wt_queued_view *queued, const wt_queue_view *queue, double *answer, wt_text *why)";
         /// Sort keys of all waiting requests, queue->waiting.len of them. Null: key, for each.
@@ -220,7 +226,8 @@ shape! {
         doc: *const c_char = "const char *doc";
         /// Its parameters.
         params: *const ParamC = "const wt_param *params";
-        /// Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns or wt_victim_fns.
+        /// Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns or
+        /// wt_victim_fns.
         functions: *const c_void = "const void *functions";
         /// Makes its state. Null: it has none.
         create: Option<unsafe extern "C" fn(*const SetupView<'_>, *mut State, *mut Text) -> i32> =

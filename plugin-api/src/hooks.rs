@@ -85,7 +85,8 @@ impl BitOr for Interests {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
-    /// A request was sent to an instance; to policies inside an instance: it entered the wait queue.
+    /// A request was sent to an instance; to policies inside an instance: it entered the wait
+    /// queue.
     Dispatch = 0,
     /// A request produced its first token.
     FirstToken = 1,
@@ -190,7 +191,8 @@ pub trait Router {
     fn tick_us(&self) -> i64 {
         0
     }
-    /// Choose an instance for `request`. `cluster.instances` is never empty. An index out of range ends the run.
+    /// Choose an instance for `request`. `cluster.instances` is never empty. An index out of range
+    /// ends the run.
     ///
     /// # Errors
     /// When the policy cannot answer; the run ends.
@@ -199,7 +201,8 @@ pub trait Router {
         request: &RequestView,
         cluster: &ClusterView<'_>,
     ) -> Result<Route, PolicyError>;
-    /// Scores of the last decision, one per instance, higher is better; `None` for a policy that does not score.
+    /// Scores of the last decision, one per instance, higher is better; `None` for a policy that
+    /// does not score.
     fn scores(&self) -> Option<&[f64]> {
         None
     }
@@ -230,10 +233,11 @@ pub trait Router {
 pub enum KeyRefresh {
     /// Never: computed once, when the request enters the wait queue. Cheap.
     AtEnqueue,
-    /// With time: computed anew at most once per so many microseconds (at least 1), at the next step that could admit somebody.
+    /// With time: computed anew at most once per so many microseconds (at least 1), at the next
+    /// step that could admit somebody.
     Every(i64),
-    /// Always: computed anew before every step that could admit somebody, that is with a free place in the batch and
-    /// tokens left. Dear: cost grows with queue length times steps.
+    /// Always: computed anew before every step that could admit somebody, that is with a free place
+    /// in the batch and tokens left. Dear: cost grows with queue length times steps.
     EachStep,
 }
 
@@ -267,16 +271,19 @@ pub enum QueueOrder {
 pub trait Scheduler {
     /// Which order this scheduler keeps.
     fn order(&self) -> QueueOrder;
-    /// What this policy reads and listens to: [`Interests::RUNNING`] and the events of its own instance.
+    /// What this policy reads and listens to: [`Interests::RUNNING`] and the events of its own
+    /// instance.
     fn interests(&self) -> Interests {
         Interests::NONE
     }
-    /// Sort key of a request that enters the wait queue, smallest first; only called for [`QueueOrder::Keyed`].
+    /// Sort key of a request that enters the wait queue, smallest first; only called for
+    /// [`QueueOrder::Keyed`].
     ///
     /// # Errors
     /// When the policy cannot answer; the run ends.
     fn key(&mut self, queued: &QueuedView<'_>, queue: &QueueView<'_>) -> Result<f64, PolicyError>;
-    /// Sort keys of all waiting requests, one per element of `queue.waiting`: called when [`order`](Self::order) says that they change.
+    /// Sort keys of all waiting requests, one per element of `queue.waiting`: called when
+    /// [`order`](Self::order) says that they change.
     ///
     /// # Errors
     /// When the policy cannot answer; the run ends.
@@ -298,8 +305,8 @@ pub trait Scheduler {
 
 /// Chooses who loses its KV blocks when a running request cannot grow.
 pub trait Victim {
-    /// Index into `queue.running` (never empty), which is in batch order, oldest admission first. An index out of range ends the
-    /// run.
+    /// Index into `queue.running` (never empty), which is in batch order, oldest admission first.
+    /// An index out of range ends the run.
     ///
     /// # Errors
     /// When the policy cannot answer; the run ends.

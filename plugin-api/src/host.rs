@@ -4,17 +4,21 @@ use crate::{InstanceView, List, QueuedView, RunningView};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 
-/// What a host answers. Everything is computed when asked for, so that nobody pays for what he doesn't read.
+/// What a host answers. Everything is computed when asked for, so that nobody pays for what he
+/// doesn't read.
 ///
-/// A policy that calls one of the prefix signals must declare it in its [`Interests`](crate::Interests), else it reads zeros.
-/// Estimates use the step-time model of the run and nothing that the asker could not know.
+/// A policy that calls one of the prefix signals must declare it in its
+/// [`Interests`](crate::Interests), else it reads zeros. Estimates use the step-time model of the
+/// run and nothing that the asker could not know.
 pub trait Services {
-    /// Leading prompt blocks that instance `i` holds, by its own cache events, as old as the cache-signal delay.
+    /// Leading prompt blocks that instance `i` holds, by its own cache events, as old as the
+    /// cache-signal delay.
     fn precise_prefix_blocks(&self, i: usize) -> u32 {
         let _ = i;
         0
     }
-    /// Leading prompt blocks that the front end believes instance `i` holds, from its own record of past dispatches.
+    /// Leading prompt blocks that the front end believes instance `i` holds, from its own record of
+    /// past dispatches.
     fn approximate_prefix_blocks(&self, i: usize) -> u32 {
         let _ = i;
         0
@@ -32,13 +36,14 @@ pub trait Services {
         let _ = (tokens, cached);
         0.0
     }
-    /// Duration of a step that prefills `prefill_tokens` and decodes `decodes` requests of `context` tokens together, microseconds.
+    /// Duration of a step that prefills `prefill_tokens` and decodes `decodes` requests of
+    /// `context` tokens together, microseconds.
     fn est_step_us(&self, prefill_tokens: u32, decodes: u32, context: u64) -> f64 {
         let _ = (prefill_tokens, decodes, context);
         0.0
     }
-    /// Time to first token of a prompt of which `cached` tokens are cached, behind everything that `instance` shows,
-    /// microseconds from now.
+    /// Time to first token of a prompt of which `cached` tokens are cached, behind everything that
+    /// `instance` shows, microseconds from now.
     fn est_ttft_us(&self, instance: &InstanceView, prompt_tokens: u32, cached: u32) -> f64 {
         let _ = (instance, prompt_tokens, cached);
         0.0
@@ -84,7 +89,8 @@ mod thunks {
     use super::{HostFns, InstanceView, Services};
     use std::ffi::c_void;
 
-    /// SAFETY of all: `context` is the address of a `&dyn Services` that outlives the call; `Host::new` made it.
+    /// SAFETY of all: `context` is the address of a `&dyn Services` that outlives the call;
+    /// `Host::new` made it.
     unsafe fn services<'a>(context: *const c_void) -> &'a dyn Services {
         unsafe { *context.cast::<&dyn Services>() }
     }
@@ -233,8 +239,9 @@ pub struct QueueView<'a> {
     pub now_us: i64,
     /// The waiting requests, in queue order; empty unless a scheduler orders the queue.
     pub waiting: List<'a, QueuedView<'a>>,
-    /// The running batch in batch order, oldest admission first; empty unless a victim is chosen, or a scheduler that declared
-    /// [`Interests::RUNNING`](crate::Interests::RUNNING) orders the queue.
+    /// The running batch in batch order, oldest admission first; empty unless a victim is chosen,
+    /// or a scheduler that declared [`Interests::RUNNING`](crate::Interests::RUNNING) orders the
+    /// queue.
     pub running: List<'a, RunningView<'a>>,
     /// What can be asked. There are no prefix signals here.
     pub host: Host<'a>,

@@ -1,8 +1,9 @@
 //! The contract between windtunnel's engine and the policies that steer it, version 1.0.
 //!
-//! A policy fills one or more *hooks*. It sees plain-data *views* of requests and instances, answers with a
-//! *decision*, and may listen to *events*. Everything here is what a policy may know; what it may not know is
-//! absent: the true output length of a request and every future arrival (the *oracle boundary*).
+//! A policy fills one or more *hooks*. It sees plain-data *views* of requests and instances,
+//! answers with a *decision*, and may listen to *events*. Everything here is what a policy may
+//! know; what it may not know is absent: the true output length of a request and every future
+//! arrival (the *oracle boundary*).
 //!
 //! ```text
 //! arrival -> Admission -> Router -> instance: wait queue (Priority, Scheduler) -> batch (Victim on KV shortage)
@@ -10,10 +11,11 @@
 //!               +-- Event ---+----------------------+--- first token, completion, preemption
 //! ```
 //!
-//! All times are microseconds of simulated time (`i64`), all lengths are tokens unless a name says otherwise.
+//! All times are microseconds of simulated time (`i64`), all lengths are tokens unless a name says
+//! otherwise.
 //!
-//! The contract only grows: fields are appended to views, methods with defaults to traits. A golden test of sizes and offsets
-//! guards it.
+//! The contract only grows: fields are appended to views, methods with defaults to traits. A golden
+//! test of sizes and offsets guards it.
 //!
 //! ```
 //! use windtunnel_plugin_api::{ClusterView, PolicyError, RequestView, Route, Router};

@@ -3,8 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::Index;
 
-/// A borrowed list of views, addressed by stride: a later host may append fields to a view, and a policy compiled against today's
-/// view still finds every element.
+/// A borrowed list of views, addressed by stride: a later host may append fields to a view, and a
+/// policy compiled against today's view still finds every element.
 #[repr(C)]
 #[derive(abi_stable::StableAbi)]
 pub struct List<'a, T> {
@@ -52,8 +52,8 @@ impl<'a, T> List<'a, T> {
     #[must_use]
     #[allow(unsafe_code, reason = "elements are addressed by stride")]
     pub fn get(&self, i: usize) -> Option<&'a T> {
-        // SAFETY: `new` took base, stride and length from a slice that outlives 'a, or the host did, whose elements begin
-        // with a T.
+        // SAFETY: `new` took base, stride and length from a slice that outlives 'a, or the host
+        // did, whose elements begin with a T.
         (i < self.len()).then(|| unsafe { &*self.base.add(i * self.stride as usize).cast::<T>() })
     }
 

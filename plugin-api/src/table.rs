@@ -1,7 +1,8 @@
 //! The field tables: one declaration per view, from which everything else is made.
 //!
-//! [`table!`](macro@table) declares a view once. It yields the `repr(C)` struct and a [`Table`]: names, types, units and documentation of
-//! its fields in order of layout. The scripting bindings, the editor stubs, the C header and the reference page are all made of it.
+//! [`table!`](macro@table) declares a view once. It yields the `repr(C)` struct and a [`Table`]:
+//! names, types, units and documentation of its fields in order of layout. The scripting bindings,
+//! the editor stubs, the C header and the reference page are all made of it.
 
 /// Type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +19,8 @@ pub enum Kind {
     F64,
 }
 
-/// A field of a view. `G` is the type of a function that takes the view and gives the field as a number.
+/// A field of a view. `G` is the type of a function that takes the view and gives the field as a
+/// number.
 #[derive(Clone, Copy, Debug)]
 pub struct Field<G: 'static> {
     /// Its name, the same in every language.

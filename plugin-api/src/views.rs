@@ -1,8 +1,8 @@
 //! What a policy sees: plain data, fixed width, append-only.
 //!
-//! Times are microseconds of simulated time. Numbers without a unit that name something (tenant, session, class) are
-//! opaque: equal for equal names, 0 for none. A number whose unit is `position` counts from 0, and 4294967295 is none; scripts see it
-//! counted from 1, and 0 is none.
+//! Times are microseconds of simulated time. Numbers without a unit that name something (tenant,
+//! session, class) are opaque: equal for equal names, 0 for none. A number whose unit is `position`
+//! counts from 0, and 4294967295 is none; scripts see it counted from 1, and 0 is none.
 
 use crate::table::{kind, table};
 
@@ -49,8 +49,9 @@ table! {
 table! {
     /// One serving instance as the front end sees it.
     ///
-    /// `in_flight` and `dispatched_tokens` are counted by the front end itself and always fresh. Everything else is scraped
-    /// from the instance and as old as `scraped_us` says; before the first scrape it is 0.
+    /// `in_flight` and `dispatched_tokens` are counted by the front end itself and always fresh.
+    /// Everything else is scraped from the instance and as old as `scraped_us` says; before the
+    /// first scrape it is 0.
     pub struct InstanceView {
         /// Position of the instance in the cluster.
         index: u32, "position";
@@ -100,8 +101,9 @@ impl InstanceView {
         now_us - self.scraped_us
     }
 
-    /// Requests waiting, running and in flight. A request in flight that already waits or runs counts twice, as the
-    /// reference simulator counts it; for equal instances the order is the same.
+    /// Requests waiting, running and in flight. A request in flight that already waits or runs
+    /// counts twice, as the reference simulator counts it; for equal instances the order is the
+    /// same.
     #[must_use]
     pub fn effective_load(&self) -> u64 {
         u64::from(self.queue_depth) + u64::from(self.batch_size) + u64::from(self.in_flight)
@@ -161,7 +163,8 @@ table! {
         e2e_us: i64, "us";
         /// What happened: 0 dispatch, 1 first token, 2 complete, 3 reject, 4 preempt.
         kind: u32, "";
-        /// How it ended, of a completion: 0 completed, 1 its client gave up, 2 the instance can never serve it.
+        /// How it ended, of a completion: 0 completed, 1 its client gave up, 2 the instance can
+        /// never serve it.
         outcome: u32, "";
         /// Position of the instance, if one is involved.
         instance: u32, "position";

@@ -1,7 +1,7 @@
 //! The layout of version 1.0, as it was frozen: sizes, offsets, and the order of functions.
 //!
-//! A later version appends. Then this file's text stays as it is, and every line of it must still be true: the test says so by comparing
-//! what 1.0 had, and ignoring what came behind.
+//! A later version appends. Then this file's text stays as it is, and every line of it must still
+//! be true: the test says so by comparing what 1.0 had, and ignoring what came behind.
 
 use std::fmt::Write;
 use windtunnel_plugin_api::abi::{
@@ -41,7 +41,8 @@ macro_rules! parts {
     };
 }
 
-/// The declarations in a source file that make a table of functions: traits with their methods, and the root module.
+/// The declarations in a source file that make a table of functions: traits with their methods, and
+/// the root module.
 fn functions(text: &mut String, source: &str, begins: &str, each: &str) {
     let words = source.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in words.split(begins).skip(1) {
@@ -110,7 +111,8 @@ fn the_layout_of_version_1_0_stays() {
             "before 1.0 is released: WINDTUNNEL_PIN_PLUGIN_API=1"
         );
     }
-    // Every part of 1.0 is where it was; a later version may have more behind it, and so more bytes.
+    // Every part of 1.0 is where it was; a later version may have more behind it, and so more
+    // bytes.
     let mut section = String::new();
     let mut lines = now.lines();
     for old in GOLDEN.lines() {
@@ -132,7 +134,8 @@ fn name(line: &str) -> String {
 
 #[test]
 fn strides_and_sizes_let_both_sides_grow() {
-    // A host of a later version has longer elements: an element of today is found at the front of each.
+    // A host of a later version has longer elements: an element of today is found at the front of
+    // each.
     #[repr(C)]
     #[derive(Clone, Copy, Default)]
     struct Longer {
@@ -147,7 +150,8 @@ fn strides_and_sizes_let_both_sides_grow() {
         more: [u64::MAX; 2],
     });
     let list = List::new(&views);
-    // SAFETY: both are the same `repr(C)` list, addressed by stride; an element begins with the shorter view.
+    // SAFETY: both are the same `repr(C)` list, addressed by stride; an element begins with the
+    // shorter view.
     #[allow(unsafe_code, reason = "a list as a later host hands it over")]
     let shorter: List<'_, InstanceView> = unsafe { std::mem::transmute(list) };
     let seen: Vec<u32> = shorter.iter().map(|v| v.index).collect();

@@ -29,7 +29,8 @@ impl Watch {
     }
 }
 
-/// Works without the interpreter's lock. The work may look for signals; if one interrupts it, it is dropped where it stands.
+/// Works without the interpreter's lock. The work may look for signals; if one interrupts it, it is
+/// dropped where it stands.
 ///
 /// # Errors
 /// The exception of a signal's handler.
@@ -46,8 +47,8 @@ pub fn watched<R: Send>(py: Python<'_>, work: impl FnOnce(&mut Watch) -> R + Sen
     })
 }
 
-/// Works in a thread of its own, without the interpreter's lock. If a signal's handler raises, `cancel` is called and nobody waits for the
-/// work any more.
+/// Works in a thread of its own, without the interpreter's lock. If a signal's handler raises,
+/// `cancel` is called and nobody waits for the work any more.
 ///
 /// # Errors
 /// The exception of a signal's handler.

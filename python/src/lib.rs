@@ -1,7 +1,8 @@
-//! The simulator as the Python module `windtunnel._native`; `python/lib/windtunnel` is the package around it.
+//! The simulator as the Python module `windtunnel._native`; `python/lib/windtunnel` is the package
+//! around it.
 //!
-//! Long work runs without the interpreter's lock, and looks for Ctrl-C now and then. What comes back crosses as JSON text, which Python
-//! parses faster than it could be built object by object.
+//! Long work runs without the interpreter's lock, and looks for Ctrl-C now and then. What comes
+//! back crosses as JSON text, which Python parses faster than it could be built object by object.
 
 mod interrupt;
 mod score;
@@ -11,7 +12,7 @@ use pyo3::create_exception;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use std::ffi::OsString;
-use windtunnel::input::InputError as Wrong;
+use windtunnel_base::input::InputError as Wrong;
 
 create_exception!(
     windtunnel,
@@ -33,7 +34,7 @@ fn raised(error: &anyhow::Error) -> PyErr {
 /// Runs a command line, the program's name first, and returns its exit code.
 #[pyfunction]
 fn main(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
-    py.detach(|| windtunnel::cli::run(arguments))
+    py.detach(|| windtunnel_cli::run(arguments))
 }
 
 /// The simulator.

@@ -1,4 +1,5 @@
-//! Scoring. Candidates never work in this process: workers are interpreters that load this module's file and nothing else.
+//! Scoring. Candidates never work in this process: workers are interpreters that load this module's
+//! file and nothing else.
 
 use crate::interrupt::in_background;
 use crate::{InputError, raised};
@@ -7,12 +8,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use windtunnel::cli::calls;
-use windtunnel::input::InputError as Wrong;
-use windtunnel::policy::Hook;
-use windtunnel::policy::lua::api;
-use windtunnel::score::pool::WorkerCommand;
-use windtunnel::score::{Ask, Candidate, Report, Scorer, Seeds, Settings, Split, Suite, Until};
+use windtunnel_base::input::InputError as Wrong;
+use windtunnel_cli::calls;
+use windtunnel_policy::Hook;
+use windtunnel_policy::lua::api;
+use windtunnel_score::pool::WorkerCommand;
+use windtunnel_score::{Ask, Candidate, Report, Scorer, Seeds, Settings, Split, Suite, Until};
 
 /// Scorers that wait for work keep their processes; more than so many are not kept.
 const MOST_IDLE: usize = 4;
@@ -28,7 +29,8 @@ struct Idle {
 
 #[derive(Clone, Debug, PartialEq)]
 struct What {
-    /// A process that was forked off has the scorers of its parent, but must not touch their processes.
+    /// A process that was forked off has the scorers of its parent, but must not touch their
+    /// processes.
     process: u32,
     jobs: usize,
     allow_native: bool,
@@ -167,7 +169,8 @@ impl How {
     }
 }
 
-/// Scores candidates, each on the scenarios that stand with it or on all of the split. Reports come as JSON, in order.
+/// Scores candidates, each on the scenarios that stand with it or on all of the split. Reports come
+/// as JSON, in order.
 #[pyfunction]
 pub fn score(
     py: Python<'_>,
@@ -240,7 +243,8 @@ fn give_back(what: What, scorer: Arc<Scorer>) {
     }
 }
 
-/// Those of the process that this one was forked off are its, and its workers must not be ended from here.
+/// Those of the process that this one was forked off are its, and its workers must not be ended
+/// from here.
 fn forget_those_of_others(idle: &mut Vec<Idle>) {
     let here = std::process::id();
     let (own, others): (Vec<Idle>, Vec<Idle>) = std::mem::take(idle)

@@ -4,9 +4,9 @@ use crate::interrupt::watched;
 use crate::{InputError, raised};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString};
-use windtunnel::cli::calls::{self, Simulation, Value};
-use windtunnel::record::RunRecord;
-use windtunnel::report::rows::{self, Column};
+use windtunnel_base::record::RunRecord;
+use windtunnel_cli::calls::{self, Simulation, Value};
+use windtunnel_results::report::rows::{self, Column};
 
 /// The rows of a run, one per request.
 #[pyclass(frozen)]
@@ -67,7 +67,8 @@ pub fn simulate(
     Ok((flown.report.to_string(), flown.notes, rows))
 }
 
-/// True and False switch; lists and tuples are lists; of a dict every entry is NAME=VALUE; anything else is its text.
+/// True and False switch; lists and tuples are lists; of a dict every entry is NAME=VALUE; anything
+/// else is its text.
 fn flag_value(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     if let Ok(switch) = value.cast::<PyBool>() {
         return Ok(Value::Switch(switch.is_true()));

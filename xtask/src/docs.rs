@@ -27,7 +27,7 @@ fn generated() -> Vec<(&'static str, String)> {
         ("docs/reference/hooks.md", hooks::page()),
         (
             "docs/reference/score.schema.json",
-            windtunnel::score::report::schema(),
+            windtunnel_score::report::schema(),
         ),
     ]
 }

@@ -1,8 +1,9 @@
 //! Automation of the workspace: `cargo xtask <command>`.
 //!
-//! `test` is what a change must pass. It runs the checks from the cheapest to the dearest, stops at the first that fails, and leaves
-//! with its exit code. The last line says how many tests passed and failed. `docs` writes what is generated. `bench` measures what
-//! runs cost; nothing depends on it.
+//! `test` is what a change must pass. It runs the checks from the cheapest to the dearest, stops at
+//! the first that fails, and leaves with its exit code. The last line says how many tests passed
+//! and failed. `docs` writes what is generated. `bench` measures what runs cost; nothing depends on
+//! it.
 
 #![allow(
     clippy::print_stdout,
@@ -112,7 +113,8 @@ fn checks() -> anyhow::Result<Option<ExitCode>> {
     Ok(None)
 }
 
-/// All tests, with nextest where it is installed. It leaves out the examples in the documentation, so those run after it.
+/// All tests, with nextest where it is installed. It leaves out the examples in the documentation,
+/// so those run after it.
 fn tests(count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
     let nextest = cargo("nextest --version")
         .stdout(Stdio::null())
@@ -182,9 +184,9 @@ struct Count {
 }
 
 impl Count {
-    /// Adds what a runner's closing line says: `test result: ok. 3 passed; 1 failed; ...` (cargo test),
-    /// `Summary [ 1.2s] 9 tests run: 8 passed (1 slow), 1 failed, 0 skipped` (nextest) or
-    /// `1 failed, 8 passed, 1 skipped in 1.23s (0:00:01)` (pytest).
+    /// Adds what a runner's closing line says: `test result: ok. 3 passed; 1 failed; ...` (cargo
+    /// test), `Summary [ 1.2s] 9 tests run: 8 passed (1 slow), 1 failed, 0 skipped` (nextest) or `1
+    /// failed, 8 passed, 1 skipped in 1.23s (0:00:01)` (pytest).
     fn read(&mut self, line: &str) {
         // The output of a passing test, indented, may hold a `test result` of its own.
         if !(line.starts_with("test result:")

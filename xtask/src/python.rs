@@ -1,7 +1,8 @@
 //! The tests of the Python package, in an environment of their own below `target/`.
 //!
-//! The environment holds the test requirements and is kept between runs, as long as they stay what they were; the package is built
-//! and installed anew each time, as a user would install it but without optimisation.
+//! The environment holds the test requirements and is kept between runs, as long as they stay what
+//! they were; the package is built and installed anew each time, as a user would install it but
+//! without optimisation.
 
 use crate::{Count, counted, exit_code, root};
 use anyhow::{Context, bail};
@@ -24,8 +25,9 @@ const NAMES: [&str; 7] = [
     "py",
 ];
 
-/// Builds and installs the package, and runs its tests. Without a Python, or without a way to the test requirements, it says so loudly and skips
-/// them; not where the environment variable `CI` is set.
+/// Builds and installs the package, and runs its tests. Without a Python, or without a way to the
+/// test requirements, it says so loudly and skips them; not where the environment variable `CI` is
+/// set.
 pub(crate) fn tests(count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
     let Some(python) = find() else {
         return skipped(&format!(
@@ -73,7 +75,8 @@ fn find() -> Option<PathBuf> {
     NAMES.into_iter().find(fine).map(PathBuf::from)
 }
 
-/// The environment with the test requirements, made if it is not there; `None` if they cannot be had.
+/// The environment with the test requirements, made if it is not there; `None` if they cannot be
+/// had.
 fn environment(python: &Path) -> anyhow::Result<Option<PathBuf>> {
     let requirements = root().join("python/tests/requirements.txt");
     let text = fs::read_to_string(&requirements).context("python/tests/requirements.txt")?;

@@ -3,16 +3,17 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use std::hint::black_box;
 use std::sync::Arc;
-use windtunnel::cluster::{Cluster, ClusterConfig, TraceConfig, policies};
-use windtunnel::config::Defaults;
-use windtunnel::instance::{EngineConfig, EngineRules, Instance, InstanceHooks, NEVER};
-use windtunnel::latency::{Backend, LatencyModel, Setup, resolve};
-use windtunnel::metrics::digest::Digest;
-use windtunnel::metrics::summary::RunSummary;
-use windtunnel::policy::{PolicySpec, RoutingSpec};
-use windtunnel::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
-use windtunnel::workload::synthetic::{Distribution, Length, Parameters};
+use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
+use windtunnel_config::Defaults;
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, TraceConfig};
+use windtunnel_engine::instance::{EngineConfig, EngineRules, Instance, InstanceHooks, NEVER};
+use windtunnel_engine::latency::{Backend, LatencyModel, Setup, resolve};
 use windtunnel_plugin_api::RequestView;
+use windtunnel_policy::{PolicySpec, RoutingSpec};
+use windtunnel_results::metrics::digest::Digest;
+use windtunnel_results::metrics::summary::RunSummary;
+use windtunnel_sim::policies;
+use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
 
 /// The model of all figures: llama-3.1-8b-instruct on one H100.
 pub(crate) fn model(backend: Backend) -> Arc<dyn LatencyModel> {
@@ -83,7 +84,8 @@ fn decoding(n: u32, plain: bool, latency: &Arc<dyn LatencyModel>) -> Instance {
         };
         instance.deliver(request(k, 64 + k % 16, 1200), view, 0);
     }
-    // Long enough for all prefills: a step takes at least 5 ms, and 2,048 tokens of prompts go into one.
+    // Long enough for all prefills: a step takes at least 5 ms, and 2,048 tokens of prompts go into
+    // one.
     instance.advance_to(300_000, &mut reports);
     instance
 }
@@ -109,8 +111,8 @@ pub(crate) fn steps(c: &mut Criterion) {
     group.finish();
 }
 
-/// Inter-token gaps: requests of one length each for themselves on an instance, so that steps are few and what is left is to log a
-/// gap per step, to add them up for each request and to fold them.
+/// Inter-token gaps: requests of one length each for themselves on an instance, so that steps are
+/// few and what is left is to log a gap per step, to add them up for each request and to fold them.
 pub(crate) fn gaps(c: &mut Criterion) {
     let latency = model(Backend::TrainedPhysics);
     c.bench_function("gap log, 50 requests of 500 tokens", |b| {

@@ -1,6 +1,8 @@
-//! Benchmarks of the parts, one function per room: `cargo xtask bench --criterion`, or `cargo bench -p windtunnel -- NAME`.
+//! Benchmarks of the parts, one function per room: `cargo xtask bench --criterion`, or `cargo bench
+//! -p windtunnel -- NAME`.
 //!
-//! They say which part became slower when a whole run did. Nothing is asserted here and no test runs them.
+//! They say which part became slower when a whole run did. Nothing is asserted here and no test
+//! runs them.
 
 mod engine;
 mod plugins;

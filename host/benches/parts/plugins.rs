@@ -2,9 +2,9 @@
 
 use criterion::{BenchmarkId, Criterion};
 use std::hint::black_box;
-use windtunnel::policy::native::Library;
 use windtunnel_plugin_api::{ClusterView, InstanceView, RequestView, Router, Setup};
 use windtunnel_plugin_least_tokens::LeastTokens;
+use windtunnel_policy::native::Library;
 
 /// Least outstanding tokens, called through its trait and through a library.
 pub(crate) fn routing(c: &mut Criterion) {

@@ -4,16 +4,17 @@ use crate::engine::{arrivals, model, request};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use std::fmt::Write;
 use std::hint::black_box;
-use windtunnel::kv::{Held, KvPool, Sequence};
-use windtunnel::latency::{Backend, StepAggregates, StepItem};
-use windtunnel::metrics::digest::Digest;
-use windtunnel::policy::{Builder, PolicySpec, RoutingSpec};
-use windtunnel::record::{Outcome, RequestRecord, State};
-use windtunnel::request::{Source, Symbols, TokenSeq};
-use windtunnel::workload::{OpenOptions, open};
+use windtunnel_base::record::{Outcome, RequestRecord, State};
+use windtunnel_base::request::{Source, Symbols, TokenSeq};
+use windtunnel_engine::kv::{Held, KvPool, Sequence};
+use windtunnel_engine::latency::{Backend, StepAggregates, StepItem};
 use windtunnel_plugin_api::{ClusterView, InstanceView, RequestView};
+use windtunnel_policy::{Builder, PolicySpec, RoutingSpec};
+use windtunnel_results::metrics::digest::Digest;
+use windtunnel_workload::{OpenOptions, open};
 
-/// A pool in which every block was used before, and one in which a prompt of 2,048 tokens is cached.
+/// A pool in which every block was used before, and one in which a prompt of 2,048 tokens is
+/// cached.
 pub(crate) fn kv(c: &mut Criterion) {
     let mut pool = KvPool::new(4096, 16, false);
     let mut held = Held::default();

@@ -2,11 +2,11 @@
 
 use criterion::{BenchmarkId, Criterion};
 use std::hint::black_box;
-use windtunnel::policy::{Builder, Choice, Hook, Opener, PolicySpec, Reference, RoutingSpec};
-use windtunnel::request::Symbols;
+use windtunnel_base::request::Symbols;
 use windtunnel_plugin_api::{
     Admit, ClusterView, InstanceView, PolicyError, QueueView, QueuedView, RequestView,
 };
+use windtunnel_policy::{Builder, Choice, Hook, Opener, PolicySpec, Reference, RoutingSpec};
 
 /// Reads five fields of every instance and two of the request.
 const TABLES: &str = "
@@ -125,7 +125,7 @@ pub(crate) fn admission(c: &mut Criterion) {
         unreachable!("a script");
     };
     let spec = PolicySpec {
-        admission: windtunnel::policy::AdmissionSpec::External(policy),
+        admission: windtunnel_policy::AdmissionSpec::External(policy),
         ..PolicySpec::default()
     };
     let mut symbols = Symbols::default();

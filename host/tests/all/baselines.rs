@@ -1,4 +1,5 @@
-//! The policies in `policies/` do what their names say, each in a scenario made by hand; and every one of them runs through the command.
+//! The policies in `policies/` do what their names say, each in a scenario made by hand; and every
+//! one of them runs through the command.
 
 mod admission;
 mod routing;
@@ -9,10 +10,10 @@ use crate::lab::{Affine, Ask, BY_HAND, Round, ask, fresh, roomy};
 use crate::support::{root, windtunnel};
 use std::collections::BTreeSet;
 use std::fs;
-use windtunnel::cluster::{ClusterConfig, Predictor};
-use windtunnel::instance::{EngineConfig, EngineRules};
-use windtunnel::policy::{Hook, library};
-use windtunnel::record::{Outcome, RequestRecord, RunRecord};
+use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
+use windtunnel_engine::cluster::{ClusterConfig, Predictor};
+use windtunnel_engine::instance::{EngineConfig, EngineRules};
+use windtunnel_policy::{Hook, library};
 
 fn router(name: &str, params: &[(&str, f64)]) -> [File; 1] {
     [file(Hook::Routing, name, params)]
@@ -119,7 +120,8 @@ fn all_files() -> Vec<(Hook, String)> {
     files
 }
 
-/// Each is one readable page that says where its rule comes from, is listed, and comes with the command.
+/// Each is one readable page that says where its rule comes from, is listed, and comes with the
+/// command.
 #[test]
 fn every_file_is_a_page_with_its_source_and_can_be_named() {
     let list = fs::read_to_string(root().join("policies/README.md")).expect("a document");

@@ -2,9 +2,9 @@
 
 use crate::lab::{self, Affine, Ask, Round};
 use proptest::prelude::*;
-use windtunnel::cluster::{ClusterConfig, TraceConfig};
-use windtunnel::instance::{EngineConfig, EngineRules};
-use windtunnel::policy::{
+use windtunnel_engine::cluster::{ClusterConfig, TraceConfig};
+use windtunnel_engine::instance::{EngineConfig, EngineRules};
+use windtunnel_policy::{
     AdmissionSpec, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec, RoutingSpec, SCHEDULERS,
     SCORERS, ScorerKind,
 };

@@ -1,4 +1,5 @@
-//! Comparisons: a policy with itself, with a worse one, with one that does not work; what is told of which split.
+//! Comparisons: a policy with itself, with a worse one, with one that does not work; what is told
+//! of which split.
 
 use crate::errors::Folder;
 use crate::support::{Ran, windtunnel};

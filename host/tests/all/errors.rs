@@ -1,4 +1,5 @@
-//! Wrong flags and files: each has one clear message, exit code 2, and nothing on stdout; its good twin works.
+//! Wrong flags and files: each has one clear message, exit code 2, and nothing on stdout; its good
+//! twin works.
 
 use crate::support::{Ran, windtunnel};
 use std::path::Path;

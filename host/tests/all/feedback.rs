@@ -1,8 +1,9 @@
-//! What is told to the author of the next candidate: that it names what was done wrong, is short, always the same, and costs no score.
+//! What is told to the author of the next candidate: that it names what was done wrong, is short,
+//! always the same, and costs no score.
 
 use crate::score::{SUITE, Scoring, data, timeless};
 use serde_json::Value;
-use windtunnel::score::feedback::{MOST_TOKENS, tokens};
+use windtunnel_score::feedback::{MOST_TOKENS, tokens};
 
 const PREFIXES: &str = "host/tests/data/score/prefix-suite.yaml";
 
@@ -296,7 +297,7 @@ fn what_a_router_of_the_engine_reads_is_not_guessed() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_look_that_fails_is_told() {
-    use windtunnel::score::{Ask, Candidate, ProblemKind, Scorer, Settings, Suite, pool};
+    use windtunnel_score::{Ask, Candidate, ProblemKind, Scorer, Settings, Suite, pool};
     let scoring = Scoring::new();
     let suite = Suite::open(&scoring.suite(), None).expect("the suite");
     let folder = std::path::Path::new(&scoring.suite()).with_file_name("");

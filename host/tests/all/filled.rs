@@ -4,12 +4,12 @@ use crate::cases::Case;
 use crate::lab::{self, Affine, Ask, Script};
 use crate::support::root;
 use std::sync::Arc;
-use windtunnel::cluster::{Cluster, ClusterConfig};
-use windtunnel::latency::LatencyModel;
-use windtunnel::policy::{Choice, Hook, Opener, PolicySpec, Reference};
-use windtunnel::record::RunRecord;
-use windtunnel::request::Source;
+use windtunnel_base::record::RunRecord;
+use windtunnel_base::request::Source;
+use windtunnel_engine::cluster::{Cluster, ClusterConfig};
+use windtunnel_engine::latency::LatencyModel;
 use windtunnel_plugin_api::{Router, Scheduler};
+use windtunnel_policy::{Choice, Hook, Opener, PolicySpec, Reference};
 
 /// A policy file with values for some of its parameters.
 #[derive(Clone, Debug)]

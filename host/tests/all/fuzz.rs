@@ -1,4 +1,5 @@
-//! The corpus of the fuzz targets: hostile files are refused or read, never a panic, never without end.
+//! The corpus of the fuzz targets: hostile files are refused or read, never a panic, never without
+//! end.
 
 use crate::support::root;
 

@@ -1,14 +1,15 @@
-//! The hooks inside an instance: priorities, schedulers and victims that know only the plugin contract, and the built-in priorities.
+//! The hooks inside an instance: priorities, schedulers and victims that know only the plugin
+//! contract, and the built-in priorities.
 
 use crate::lab::{self, Affine, Ask, BY_HAND, ask, fresh, roomy};
 use crate::plugin::{Always, default_hooks, drive, front, open_door};
 use std::sync::{Arc, Mutex};
-use windtunnel::instance::{EngineConfig, EngineRules, InstanceHooks};
-use windtunnel::policy::PolicySpec;
+use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
 use windtunnel_plugin_api::{
     KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView, Route,
     Scheduler, Victim,
 };
+use windtunnel_policy::PolicySpec;
 
 /// Urgency grows with waiting, twenty times as fast for short prompts. Lower is more urgent.
 struct Impatience;
@@ -63,9 +64,9 @@ fn one_of(policies: &PolicySpec) -> InstanceHooks {
 
 #[test]
 fn keys_that_change_with_time_reorder_the_queue() {
-    // One at a time. While the first runs (0..110), a long prompt waits from 10 and a short one from 90. At 110 the
-    // long one has waited 100 us (key -100), the short one 20 us (key -400): the short one overtakes. By keys of their own
-    // arrival, both 0, the long one came first.
+    // One at a time. While the first runs (0..110), a long prompt waits from 10 and a short one
+    // from 90. At 110 the long one has waited 100 us (key -100), the short one 20 us (key -400):
+    // the short one overtakes. By keys of their own arrival, both 0, the long one came first.
     let asks = [ask(0, 10, 1), ask(10, 50, 1), ask(90, 5, 1)];
     let engine = EngineConfig {
         max_running: 1,
@@ -106,7 +107,8 @@ fn keys_that_change_with_time_reorder_the_queue() {
     assert_eq!(starts(once, true, Box::new(Impatience)), [215, 110]);
 }
 
-/// Orders by impatience, anew as often as `refresh` says, and counts how often it is asked for an order.
+/// Orders by impatience, anew as often as `refresh` says, and counts how often it is asked for an
+/// order.
 struct Counting {
     refresh: KeyRefresh,
     orders: Arc<Mutex<Vec<i64>>>,
@@ -132,10 +134,12 @@ impl Scheduler for Counting {
     }
 }
 
-/// The engine asks for keys as often as the policy says and only when somebody can be admitted, on the fast path as on the plain one.
+/// The engine asks for keys as often as the policy says and only when somebody can be admitted, on
+/// the fast path as on the plain one.
 #[test]
 fn keys_are_asked_for_no_more_often_than_the_policy_says() {
-    // KV for two or three at once, so that requests wait with places free as well as with the batch full.
+    // KV for two or three at once, so that requests wait with places free as well as with the batch
+    // full.
     let asks: Vec<Ask> = (0..80)
         .map(|k: u32| ask(i64::from(k) * 37 % 2_000, 1 + k * 29 % 60, 1 + k * 13 % 90))
         .collect();
@@ -184,7 +188,8 @@ fn keys_are_asked_for_no_more_often_than_the_policy_says() {
     }
 }
 
-/// Preempts whoever holds the most blocks, the first among equals, and writes down whom it could choose from.
+/// Preempts whoever holds the most blocks, the first among equals, and writes down whom it could
+/// choose from.
 struct MostBlocks(Arc<Mutex<Vec<Choices>>>);
 
 /// Blocks and computed tokens of those it could choose from.
@@ -205,7 +210,8 @@ impl Victim for MostBlocks {
 
 #[test]
 fn a_victim_policy_chooses_who_is_preempted() {
-    // As in the rules' tests both hold two blocks at 706; here the first one goes, and the second takes the recycled block.
+    // As in the rules' tests both hold two blocks at 706; here the first one goes, and the second
+    // takes the recycled block.
     let rules = EngineRules {
         gaps_are_elapsed_time: true,
         ..EngineRules::BLIS
@@ -223,16 +229,19 @@ fn a_victim_policy_chooses_who_is_preempted() {
     let record = drive(fresh(1, engine), BY_HAND, front, hooks, &asks);
     let e2e = [0, 1].map(|k| record.requests[k].e2e_us.expect("completed"));
     assert_eq!([0, 1].map(|k| record.requests[k].preemptions), [1, 0]);
-    // The first one asked for a block itself, so the step's batch formation stops there: it lasts 100 us and nobody decodes.
-    // 806: the first, at the queue's front, finds one free block for its 3 tokens as soon as the second one took its third.
+    // The first one asked for a block itself, so the step's batch formation stops there: it lasts
+    // 100 us and nobody decodes. 806: the first, at the queue's front, finds one free block for its
+    // 3 tokens as soon as the second one took its third.
     assert_eq!(choices.lock().expect("no panic").len(), 1);
     let running = &choices.lock().expect("no panic")[0];
     assert_eq!(running[..], [(2, 8), (2, 8)], "blocks, computed tokens");
-    // 706..806 empty; 806..919: the second decodes its last token and the first prefills again; then 6 decodes.
+    // 706..806 empty; 806..919: the second decodes its last token and the first prefills again;
+    // then 6 decodes.
     assert_eq!(e2e, [919 + 6 * 110, 919]);
 }
 
-/// The order in which requests of mixed classes and ages are served, one at a time, under a priority policy.
+/// The order in which requests of mixed classes and ages are served, one at a time, under a
+/// priority policy.
 fn served(priority: &str, asks: &[Ask]) -> Vec<u64> {
     let policies = PolicySpec {
         priority: priority.into(),
@@ -278,8 +287,8 @@ fn slo_based_serves_the_older_and_more_important_first_and_inverted_slo_last() {
         of("critical", 1_900_000),
         of("batch", 2_000_000),
     ];
-    // Steps below the top class (critical 0, standard 1, batch 5), plus one for each second of arrival:
-    // 1: 5.0001, 2: 1.2, 3: 1.4, 4: 0.6, 5: 1.9, 6: 7.0.
+    // Steps below the top class (critical 0, standard 1, batch 5), plus one for each second of
+    // arrival: 1: 5.0001, 2: 1.2, 3: 1.4, 4: 0.6, 5: 1.9, 6: 7.0.
     assert_eq!(served("slo-based", &asks), [0, 4, 2, 3, 5, 1, 6]);
     assert_eq!(served("inverted-slo", &asks), [0, 6, 1, 5, 3, 2, 4]);
     // The class alone, then arrival.
@@ -289,9 +298,10 @@ fn slo_based_serves_the_older_and_more_important_first_and_inverted_slo_last() {
 
 #[test]
 fn the_tokens_of_a_victim_go_to_others_in_the_same_step() {
-    // Two tokens a step, four blocks of four tokens, three empty prompts: all get their first token at 100. Then the first two decode
-    // in 100..220..340..460 while the third waits. At 460 the first takes the last block; the second needs one too and
-    // preempts the first, which is the least important. Its token of the step goes to the third: 460..580 has two decodes.
+    // Two tokens a step, four blocks of four tokens, three empty prompts: all get their first token
+    // at 100. Then the first two decode in 100..220..340..460 while the third waits. At 460 the
+    // first takes the last block; the second needs one too and preempts the first, which is the
+    // least important. Its token of the step goes to the third: 460..580 has two decodes.
     let policies = PolicySpec {
         preemption: "priority".into(),
         ..PolicySpec::default()

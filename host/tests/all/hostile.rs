@@ -1,5 +1,5 @@
-//! Hostile trace files, extreme numbers, and outputs that cannot be written: an error or a right result, never a panic,
-//! and nothing half-written.
+//! Hostile trace files, extreme numbers, and outputs that cannot be written: an error or a right
+//! result, never a panic, and nothing half-written.
 
 use crate::errors::Folder;
 use crate::support::root;

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use windtunnel::cluster::{self, Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
-use windtunnel::instance::{EngineConfig, EngineRules, InstanceHooks};
-use windtunnel::latency::{LatencyModel, StepAggregates, StepItem};
-use windtunnel::policy::PolicySpec;
-use windtunnel::record::{RequestRecord, RunRecord};
-use windtunnel::request::{Ending, Finished, Request, RequestId, Source, Span, Symbols, TokenSeq};
+use windtunnel_base::record::{RequestRecord, RunRecord};
+use windtunnel_base::request::{
+    Ending, Finished, Request, RequestId, Source, Span, Symbols, TokenSeq,
+};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
+use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
+use windtunnel_engine::latency::{LatencyModel, StepAggregates, StepItem};
+use windtunnel_policy::PolicySpec;
 
 /// A step time that is affine in the step's aggregates; everything in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,7 +78,8 @@ pub(crate) struct Ask {
     pub(crate) rounds: Vec<Round>,
 }
 
-/// A round that follows when the one before it has ended, with all that was said before in its prompt.
+/// A round that follows when the one before it has ended, with all that was said before in its
+/// prompt.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Round {
     pub(crate) think: i64,
@@ -166,7 +169,8 @@ impl Script {
         script
     }
 
-    /// The same requests, without anything that lets the engine do less: any token may occur elsewhere, anything may follow.
+    /// The same requests, without anything that lets the engine do less: any token may occur
+    /// elsewhere, anything may follow.
     pub(crate) fn without_promises(mut self) -> Self {
         self.ordered = true;
         self.coming
@@ -278,7 +282,7 @@ pub(crate) fn fresh(instances: u32, engine: EngineConfig) -> ClusterConfig {
 
 /// The hooks of `n` instances.
 pub(crate) fn hooks(policies: &PolicySpec, n: u32) -> Vec<InstanceHooks> {
-    let made = cluster::policies(policies, n, 1, &mut Symbols::default());
+    let made = windtunnel_sim::policies(policies, n, 1, &mut Symbols::default());
     made.expect("policies").1
 }
 
@@ -289,10 +293,11 @@ pub(crate) fn policies(
     symbols: &mut Symbols,
 ) -> (FrontEndPolicies, Vec<InstanceHooks>) {
     let (instances, max_running) = (config.instances, config.engine.max_running);
-    cluster::policies(spec, instances, max_running, symbols).expect("policies")
+    windtunnel_sim::policies(spec, instances, max_running, symbols).expect("policies")
 }
 
-/// Runs a cluster to its end, checking its invariants after every event at first and now and then later.
+/// Runs a cluster to its end, checking its invariants after every event at first and now and then
+/// later.
 pub(crate) fn run_checked(mut cluster: Cluster<'_>) -> Result<(RunRecord, Vec<u64>), String> {
     let mut events = 0u64;
     while cluster.advance() {
@@ -326,7 +331,8 @@ pub(crate) fn run(
     run_checked(cluster).expect("the invariants hold").0
 }
 
-/// Runs one instance with default policies and [`BY_HAND`] step times; the records come in order of arrival.
+/// Runs one instance with default policies and [`BY_HAND`] step times; the records come in order of
+/// arrival.
 pub(crate) fn run_one(engine: EngineConfig, asks: &[Ask]) -> Vec<RequestRecord> {
     run(fresh(1, engine), BY_HAND, &PolicySpec::default(), asks).requests
 }

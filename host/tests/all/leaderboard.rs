@@ -1,4 +1,5 @@
-//! Leaderboards: results that can be made again, whatever was done to the files, and pages that show them.
+//! Leaderboards: results that can be made again, whatever was done to the files, and pages that
+//! show them.
 
 use crate::compare::SUITE;
 use crate::errors::Folder;

@@ -1,4 +1,5 @@
-//! Integration tests: everything here goes through the command line or the public library, as a user would.
+//! Integration tests: everything here goes through the command line or the public library, as a
+//! user would.
 #![allow(clippy::print_stdout, reason = "the sweep says how many cases ran")]
 
 mod baselines;

@@ -17,14 +17,15 @@ use built::{Fixtures, fixtures};
 use policies::{Age, Gate, Least, Short, Spread};
 use std::path::Path;
 use std::sync::Arc;
-use windtunnel::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
-use windtunnel::instance::{EngineConfig, EngineRules, InstanceHooks};
-use windtunnel::latency::LatencyModel;
-use windtunnel::policy::native::{Kind, Library};
-use windtunnel::policy::{Hook, PolicySpec, SloPriorities};
-use windtunnel::record::RunRecord;
-use windtunnel::request::{Source, Symbols};
+use windtunnel_base::record::RunRecord;
+use windtunnel_base::request::{Source, Symbols};
+use windtunnel_base::slo_priority::SloPriorities;
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
+use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
+use windtunnel_engine::latency::LatencyModel;
 use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, Victim};
+use windtunnel_policy::native::{Kind, Library};
+use windtunnel_policy::{Hook, PolicySpec};
 
 /// The policies of an instance.
 type Inside = (Box<dyn Priority>, Box<dyn Scheduler>, Box<dyn Victim>);
@@ -34,7 +35,8 @@ type Policies = (Box<dyn Admission>, Box<dyn Router>, Vec<Inside>);
 
 const INSTANCES: u32 = 3;
 
-/// Five hundred requests of two tenants and three classes over memory that is too small for them, sessions among them.
+/// Five hundred requests of two tenants and three classes over memory that is too small for them,
+/// sessions among them.
 fn traffic() -> Vec<Ask> {
     (0..500u32)
         .map(|k| Ask {
@@ -207,7 +209,8 @@ fn every_hook_decides_alike_in_the_process_in_a_rust_plugin_and_in_c() {
 
 #[test]
 fn a_plugin_of_an_older_minor_version_keeps_working() {
-    // The zoo was built against the pinned 1.0. A host of a later minor version takes it without comparing layouts.
+    // The zoo was built against the pinned 1.0. A host of a later minor version takes it without
+    // comparing layouts.
     let folder = tempfile::tempdir().expect("a folder");
     let copy = folder.path().join("libolder.so");
     std::fs::copy(&fixtures().zoo, &copy).expect("copied");
@@ -220,7 +223,8 @@ fn a_plugin_of_an_older_minor_version_keeps_working() {
     );
 }
 
-/// The other way round: today's plugin in a host whose views are longer and whose tables have more functions.
+/// The other way round: today's plugin in a host whose views are longer and whose tables have more
+/// functions.
 #[test]
 fn a_plugin_of_today_works_in_a_host_of_a_later_minor_version() {
     let Fixtures {

@@ -1,7 +1,7 @@
 //! Every request of every oracle case equals the reference's result, through the command line.
 //!
-//! A small stratified subset lives in `tests/data/oracle` and always runs. The whole set runs when it is found beside the
-//! project or where `WINDTUNNEL_ORACLE` points.
+//! A small stratified subset lives in `tests/data/oracle` and always runs. The whole set runs when
+//! it is found beside the project or where `WINDTUNNEL_ORACLE` points.
 
 use crate::support::{Ran, root, windtunnel};
 use serde_json::Value;
@@ -55,7 +55,8 @@ fn read_json(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Runs all cases below `folder` whose features are `wanted`, with rewritten arguments, and returns how many.
+/// Runs all cases below `folder` whose features are `wanted`, with rewritten arguments, and returns
+/// how many.
 pub(crate) fn sweep(
     folder: &Path,
     wanted: &(dyn Fn(&str) -> bool + Sync),
@@ -166,7 +167,8 @@ fn check(case: &Path, description: &Value, rewrite: Rewrite<'_>) -> Result<(), S
     }
     requests(&expected["requests"], &read_json(&results))?;
     blocks(&expected["stdout"]["metrics"], &stdout)?;
-    // Priority inversions are counted under the built-in priority-fcfs only; a file that decides the same is not known by that name.
+    // Priority inversions are counted under the built-in priority-fcfs only; a file that decides
+    // the same is not known by that name.
     let mute = arguments.iter().any(|a| a.ends_with("priority-fcfs.lua"));
     let mute = if mute { "Anomaly Counters" } else { "" };
     sections(&expected["stdout"]["sections"], &stdout, mute)?;

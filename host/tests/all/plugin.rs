@@ -3,17 +3,18 @@
 use crate::lab::{self, Affine, Ask, BY_HAND, Script, ask, fresh, roomy};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use windtunnel::cluster::{Cluster, ClusterConfig, FrontEndPolicies};
-use windtunnel::instance::{EngineConfig, EngineRules, InstanceHooks};
-use windtunnel::latency::LatencyModel;
-use windtunnel::policy::{PolicySpec, SloPriorities};
-use windtunnel::record::{Outcome, RequestRecord, RunRecord};
+use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
+use windtunnel_base::slo_priority::SloPriorities;
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies};
+use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
+use windtunnel_engine::latency::LatencyModel;
 use windtunnel_plugin_api::{
     Admission, Admit, ClusterView, Event, EventKind, InstanceView, Interests, KeyRefresh,
     Outcome as End, PolicyError, QueueOrder, QueueView, QueuedView, RequestView, Route, Router,
     Scheduler,
 };
 use windtunnel_plugin_least_tokens::LeastTokens;
+use windtunnel_policy::PolicySpec;
 
 /// What a policy saw.
 #[derive(Debug, Default)]
@@ -166,8 +167,8 @@ fn least_tokens_decides_as_the_records_say_it_should() {
         let mut used = [0; 3];
         let mut owed_before = 0;
         for (k, (now, view, _)) in seen.routings.iter().enumerate() {
-            // A request is owed from its dispatch to the event that ended it. Events of the same time come later,
-            // because the front end goes first.
+            // A request is owed from its dispatch to the event that ended it. Events of the same
+            // time come later, because the front end goes first.
             let ended = |r: &RequestRecord| {
                 seen.events.iter().any(|e| {
                     e.serial == r.serial && e.what() == Some(EventKind::Complete) && e.now_us < *now
@@ -193,8 +194,9 @@ fn least_tokens_decides_as_the_records_say_it_should() {
 
 #[test]
 fn events_come_in_order_with_the_right_numbers() {
-    // Four blocks of four tokens. Two requests of 3 + 7 tokens; the second is preempted at 706 (see the rules' tests). One that
-    // can never fit, one whose client gives up, one that the door refuses.
+    // Four blocks of four tokens. Two requests of 3 + 7 tokens; the second is preempted at 706 (see
+    // the rules' tests). One that can never fit, one whose client gives up, one that the door
+    // refuses.
     let engine = EngineConfig {
         total_kv_blocks: 4,
         block_size: 4,
@@ -465,7 +467,8 @@ fn views_do_not_depend_on_output_lengths() {
     let short = shown([1; 6]);
     assert_eq!(short, shown([50, 1, 99, 2, 0, 7]));
     assert_eq!([short.0.len(), short.1.len(), short.2.len()], [6; 3]);
-    // The whole of a view, so that a field added later is thought about: none may come from the output's length.
+    // The whole of a view, so that a field added later is thought about: none may come from the
+    // output's length.
     let RequestView {
         serial: _,
         arrival_us: _,

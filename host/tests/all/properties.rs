@@ -6,12 +6,12 @@ use crate::support::windtunnel;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use std::sync::Arc;
-use windtunnel::cluster::Cluster;
-use windtunnel::instance::{EngineConfig, EngineRules};
-use windtunnel::latency::LatencyModel;
-use windtunnel::policy::{ADMISSION_POLICIES, PolicySpec, ROUTING_POLICIES};
-use windtunnel::record::{Outcome, RequestRecord, RunRecord, State};
-use windtunnel::request::{Ending, Source};
+use windtunnel_base::record::{Outcome, RequestRecord, RunRecord, State};
+use windtunnel_base::request::{Ending, Source};
+use windtunnel_engine::cluster::Cluster;
+use windtunnel_engine::instance::{EngineConfig, EngineRules};
+use windtunnel_engine::latency::LatencyModel;
+use windtunnel_policy::{ADMISSION_POLICIES, PolicySpec, ROUTING_POLICIES};
 
 /// `n` cases, or as many as `PROPTEST_CASES` says.
 fn cases(n: u32) -> Config {
@@ -34,7 +34,8 @@ fn simulate(case: &Case) -> Result<Outcomes, String> {
     simulate_script(case, Script::new(&case.asks))
 }
 
-/// The same case by the book: every request touched in every step, every event in order, every block findable.
+/// The same case by the book: every request touched in every step, every event in order, every
+/// block findable.
 fn simulate_plainly(case: &Case) -> Result<Outcomes, String> {
     let mut case = case.clone();
     case.config.engine.plain = true;
@@ -141,7 +142,8 @@ fn requests_are_conserved(case: &Case, run: &Outcomes) -> Result<(), String> {
     Ok(())
 }
 
-/// Could a running request have to wait a step for token budget, or behind one that preempted itself?
+/// Could a running request have to wait a step for token budget, or behind one that preempted
+/// itself?
 fn may_skip_steps(case: &Case) -> bool {
     let total: u64 = case
         .asks
@@ -320,7 +322,8 @@ fn audit(case: &Case) -> Result<Outcomes, String> {
 proptest! {
     #![proptest_config(cases(12_000))]
 
-    /// The fast path gives what the plain path gives, in every field of every request, instance and decision.
+    /// The fast path gives what the plain path gives, in every field of every request, instance and
+    /// decision.
     #[test]
     fn the_fast_path_equals_the_plain_path(case in case(24)) {
         let fast = simulate(&case).map_err(TestCaseError::fail)?;
@@ -481,7 +484,8 @@ fn step_times_without_end_do_not_overflow() {
     }
 }
 
-/// The largest coefficients that are accepted, through the command, whose arithmetic is checked in tests.
+/// The largest coefficients that are accepted, through the command, whose arithmetic is checked in
+/// tests.
 #[test]
 fn the_largest_coefficients_do_not_overflow() {
     for (alpha, beta, code) in [

@@ -1,14 +1,16 @@
-//! What the documents say is so: their commands run, the output they quote is the real output, their lists are complete.
+//! What the documents say is so: their commands run, the output they quote is the real output,
+//! their lists are complete.
 //!
-//! `WINDTUNNEL_UPDATE_DOCS=1 cargo test -p windtunnel --test all readme` writes the real output into the documents.
+//! `WINDTUNNEL_UPDATE_DOCS=1 cargo test -p windtunnel --test all readme` writes the real output
+//! into the documents.
 
 use crate::support::{Ran, root, windtunnel};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use windtunnel::instance::EngineRules;
-use windtunnel::policy;
-use windtunnel::report::{rows, sweep};
+use windtunnel_engine::instance::EngineRules;
+use windtunnel_policy as policy;
+use windtunnel_results::report::{rows, sweep};
 
 /// A fenced block of a document.
 struct Block {
@@ -64,7 +66,8 @@ fn blocks(text: &str) -> Vec<Block> {
     blocks
 }
 
-/// The commands of a `sh` block: comments dropped, continued lines joined, texts that follow `<<'EOF'` kept with their command.
+/// The commands of a `sh` block: comments dropped, continued lines joined, texts that follow
+/// `<<'EOF'` kept with their command.
 fn commands(text: &str) -> Vec<String> {
     let joined = text.replace("\\\n", " ");
     let mut lines = joined.lines();
@@ -120,8 +123,9 @@ fn clone_of_examples() -> tempfile::TempDir {
     folder
 }
 
-/// Runs a line of a document in `folder`. Of cargo's commands `cargo run` is run, with the command already built, and `cargo build` of a new
-/// plugin, whose `target` is where the tests build theirs.
+/// Runs a line of a document in `folder`. Of cargo's commands `cargo run` is run, with the command
+/// already built, and `cargo build` of a new plugin, whose `target` is where the tests build
+/// theirs.
 fn run(line: &str, folder: &Path) -> Option<Output> {
     const CARGO_RUN: &str = "cargo run --release -- ";
     const CARGO_BUILD: &str = "cargo build --release --manifest-path ";
@@ -203,7 +207,8 @@ fn fail(document: &Path, line: &str, output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
-/// A `console` block, with the real output in place of the quoted one where they differ. The commands of a `console error` block fail.
+/// A `console` block, with the real output in place of the quoted one where they differ. The
+/// commands of a `console error` block fail.
 fn console(document: &Path, text: &str, folder: &Path, fails: bool) -> String {
     let mut renewed = String::new();
     let mut lines = text.lines().peekable();
@@ -242,7 +247,8 @@ fn every_command_of_the_documents_runs_and_quoted_output_is_real() {
         let text = fs::read_to_string(&document).expect("a document");
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let folder = clone_of_examples();
-        // From the last block to the first would keep line numbers, but later commands read earlier commands' files.
+        // From the last block to the first would keep line numbers, but later commands read earlier
+        // commands' files.
         let mut moved = 0_isize;
         for block in blocks(&text) {
             match block.language.as_str() {
@@ -368,7 +374,7 @@ fn the_references_are_complete() {
     let columns = sweep::columns(&[]);
     lists("reference/results.md", columns.iter().map(String::as_str));
 
-    let schema = windtunnel::score::report::schema();
+    let schema = windtunnel_score::report::schema();
     let schema: serde_json::Value = serde_json::from_str(&schema).expect("a schema");
     let mut words = Vec::new();
     properties(&schema, &mut words);

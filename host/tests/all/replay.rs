@@ -2,7 +2,8 @@
 
 use crate::support::windtunnel;
 
-/// Rows of a results file, without the columns that only a session or a name of the trace would change.
+/// Rows of a results file, without the columns that only a session or a name of the trace would
+/// change.
 fn rows(path: &std::path::Path, skip: &[&str]) -> Vec<Vec<String>> {
     let mut reader = csv::Reader::from_path(path).expect("a results file");
     let kept: Vec<usize> = (0..)

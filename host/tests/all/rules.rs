@@ -1,16 +1,17 @@
-//! Each switch of the engine's rules, on and off, with times worked out by hand; and the rules on the command line.
+//! Each switch of the engine's rules, on and off, with times worked out by hand; and the rules on
+//! the command line.
 //!
-//! Step times are [`BY_HAND`](crate::lab::BY_HAND): 100 us a step, plus 1 us a prefill token, plus 10 us a decode. The switch under
-//! test is the only one that differs from the `blis` preset.
+//! Step times are [`BY_HAND`](crate::lab::BY_HAND): 100 us a step, plus 1 us a prefill token, plus
+//! 10 us a decode. The switch under test is the only one that differs from the `blis` preset.
 
 use crate::lab::{self, Ask, BY_HAND, ask, fresh, roomy, run_one};
 use crate::support::{Ran, windtunnel};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
-use windtunnel::instance::{EngineConfig, EngineRules};
-use windtunnel::policy::{PolicySpec, RoutingSpec};
-use windtunnel::record::{Outcome, RequestRecord};
+use windtunnel_base::record::{Outcome, RequestRecord};
+use windtunnel_engine::instance::{EngineConfig, EngineRules};
+use windtunnel_policy::{PolicySpec, RoutingSpec};
 
 /// Off, then on.
 fn both(set: impl Fn(&mut EngineRules, bool)) -> [EngineConfig; 2] {
@@ -33,9 +34,10 @@ fn times(r: &RequestRecord) -> (i64, i64, i64) {
 
 /// Two requests of 3 + 7 tokens at time 0, and 4 blocks of 4 tokens.
 ///
-/// 0..106: both prefill 3 tokens, a block each. 106..226: the first decode fills these blocks. 226..706: four decodes of 120 us fill a
-/// second block each, and all 4 are in use. At 706 the first request needs a third: the second one is preempted with 6
-/// tokens out, and its second block is recycled. 706..816: the first decodes alone (110 us) and has its 7 tokens.
+/// 0..106: both prefill 3 tokens, a block each. 106..226: the first decode fills these blocks.
+/// 226..706: four decodes of 120 us fill a second block each, and all 4 are in use. At 706 the
+/// first request needs a third: the second one is preempted with 6 tokens out, and its second block
+/// is recycled. 706..816: the first decodes alone (110 us) and has its 7 tokens.
 fn preemption_of_the_second(engine: EngineConfig) -> Vec<RequestRecord> {
     let tight = EngineConfig {
         total_kv_blocks: 4,
@@ -55,8 +57,9 @@ fn kept_tokens_are_recomputed_and_the_first_token_stands() {
     // Forgotten: 816..919 prefills 3 tokens again, 6 decodes of 110 us follow.
     assert_eq!(times(&forget), (816, 919, 919 + 6 * 110));
     assert_eq!(forget.itl_sum_us, 660);
-    // Kept: of 3 + 6 tokens the first block is still cached; 816..921 computes 5 and yields the 7th token. Its gap is
-    // the duration of its step (the wait is the business of `gaps_are_elapsed_time`): 5 x 120 + 105.
+    // Kept: of 3 + 6 tokens the first block is still cached; 816..921 computes 5 and yields the 7th
+    // token. Its gap is the duration of its step (the wait is the business of
+    // `gaps_are_elapsed_time`): 5 x 120 + 105.
     assert_eq!(times(&keep), (816, 106, 106 + 705));
     assert_eq!(keep.itl_sum_us, 705);
     assert_eq!(keep.mean_itl_us, Some(117.5));
@@ -117,8 +120,9 @@ fn a_full_prefix_hit_recomputes_its_last_block() {
 
 #[test]
 fn all_copies_of_a_block_are_findable_or_only_the_newest() {
-    // Chunks of 2 tokens: two requests that share 4 tokens both compute the shared block, at the same time. The first ends
-    // with its first token; the second grows from 5 to 13 tokens and takes the first one's two blocks, its copy last.
+    // Chunks of 2 tokens: two requests that share 4 tokens both compute the shared block, at the
+    // same time. The first ends with its first token; the second grows from 5 to 13 tokens and
+    // takes the first one's two blocks, its copy last.
     let shared = |at, output| Ask {
         prefix: (1, 4),
         ..ask(at, 1, output)
@@ -138,8 +142,9 @@ fn all_copies_of_a_block_are_findable_or_only_the_newest() {
 
 #[test]
 fn the_last_token_takes_kv_space_or_not() {
-    // Two blocks. With space for its last token, the first request opens the second block for it; the second request then takes
-    // that one for its prompt and recycles the first block, with the first prompt, for its own last token.
+    // Two blocks. With space for its last token, the first request opens the second block for it;
+    // the second request then takes that one for its prompt and recycles the first block, with the
+    // first prompt, for its own last token.
     let first = |at, more| Ask {
         prefix: (1, 4),
         ..ask(at, more, 1)
@@ -184,17 +189,19 @@ fn asynchronous_scheduling_admits_one_step_later() {
     for records in [&off, &on] {
         assert_eq!(times(&records[2]).0, 0, "an idle engine starts at once");
     }
-    // The step 5000..5110 ends when the last one arrives: 5110..5230 takes it, or, chosen at 5000, does not.
-    // Then the batch has drained at 5220 and nothing was chosen before: 5220..5330 takes it.
+    // The step 5000..5110 ends when the last one arrives: 5110..5230 takes it, or, chosen at 5000,
+    // does not. Then the batch has drained at 5220 and nothing was chosen before: 5220..5330 takes
+    // it.
     assert_eq!(times(&off[3]), (0, 120, 120));
     assert_eq!(times(&on[3]), (110, 220, 220));
 }
 
 #[test]
 fn asynchronous_scheduling_does_not_hold_back_those_who_waited_before() {
-    // Shortest prompt first. One request waits from 20 while the first step runs 0..109, in which nobody else had tokens left; in
-    // the next step, 109..219, a shorter one arrives at 150. The batch of the step at 219 was chosen at 109: it holds
-    // the one that waited since 20, although the newcomer stands before it now.
+    // Shortest prompt first. One request waits from 20 while the first step runs 0..109, in which
+    // nobody else had tokens left; in the next step, 109..219, a shorter one arrives at 150. The
+    // batch of the step at 219 was chosen at 109: it holds the one that waited since 20, although
+    // the newcomer stands before it now.
     let policies = PolicySpec {
         scheduler: "sjf".into(),
         ..PolicySpec::default()
@@ -240,8 +247,8 @@ fn a_step_is_seen_when_it_starts_or_when_it_ends() {
 
 #[test]
 fn a_gap_is_the_steps_duration_or_the_time_that_passed() {
-    // One token a step. Empty prompts cost nothing: both get their first token at 100. The first decodes 100..210 and 210..320 while
-    // the second waits; it decodes 320..430 and 430..540.
+    // One token a step. Empty prompts cost nothing: both get their first token at 100. The first
+    // decodes 100..210 and 210..320 while the second waits; it decodes 320..430 and 430..540.
     let [step, elapsed] = both(|r, on| r.gaps_are_elapsed_time = on).map(|engine| {
         let narrow = EngineConfig {
             max_batched_tokens: 1,
@@ -294,7 +301,8 @@ input_tokens,output_tokens,text_tokens,image_tokens,audio_tokens,video_tokens,re
 server_input_tokens,arrival_time_us,send_time_us,first_chunk_time_us,last_chunk_time_us,num_chunks,status,error_message,\
 finish_reason";
 
-/// Replays requests (arrival, prefix group and tokens, more prompt tokens, output tokens); the results, and what was printed.
+/// Replays requests (arrival, prefix group and tokens, more prompt tokens, output tokens); the
+/// results, and what was printed.
 fn replay(requests: &[(i64, &str, u32, u32, u32)], flags: &[&str]) -> (Vec<Value>, Ran) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -326,7 +334,8 @@ fn numbers(row: &Value) -> (i64, i64, f64) {
     )
 }
 
-/// Measured on the reference: H100, default scheduler, shipped coefficients; 512 + 4 tokens at 0, 3000 + 20 tokens at 1 s.
+/// Measured on the reference: H100, default scheduler, shipped coefficients; 512 + 4 tokens at 0,
+/// 3000 + 20 tokens at 1 s.
 #[test]
 fn the_measured_vectors_of_the_reference_are_reproduced() {
     type Times = (i64, i64, f64);
@@ -412,7 +421,8 @@ const QWEN: [&str; 8] = [
     "trained-physics",
 ];
 
-/// Measured on the reference: four identical prompts of 64 tokens, 20 output tokens, a second apart.
+/// Measured on the reference: four identical prompts of 64 tokens, 20 output tokens, a second
+/// apart.
 #[test]
 fn a_full_prefix_hit_costs_what_was_measured_on_the_reference() {
     let same = |at| (at, "shared", 64, 0, 20);

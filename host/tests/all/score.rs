@@ -1,5 +1,5 @@
-//! Scoring candidates that mean harm, or that are just wrong: each is contained, told what it did, and leaves the next one's score as
-//! it was.
+//! Scoring candidates that mean harm, or that are just wrong: each is contained, told what it did,
+//! and leaves the next one's score as it was.
 
 mod cache;
 mod lab;
@@ -12,7 +12,8 @@ use lab::{innocent, score_of, zoo};
 use serde_json::Value;
 use std::path::Path;
 
-/// Every candidate of the zoo: file, kind of its problem, what the message says, the line. Those without a problem just score badly.
+/// Every candidate of the zoo: file, kind of its problem, what the message says, the line. Those
+/// without a problem just score badly.
 const ZOO: &[(&str, &str, &str, u64)] = &[
     (
         "breaks-under-load",

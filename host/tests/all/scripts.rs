@@ -1,14 +1,15 @@
-//! Scripts as policies: what they are told when they are wrong, and what becomes of those that mean harm.
+//! Scripts as policies: what they are told when they are wrong, and what becomes of those that mean
+//! harm.
 
 use crate::lab::{self, Ask, BY_HAND, Script, ask, fresh, roomy};
 use std::sync::Arc;
-use windtunnel::cluster::Cluster;
-use windtunnel::instance::{EngineConfig, EngineRules};
-use windtunnel::latency::LatencyModel;
-use windtunnel::policy::lua::Program;
-use windtunnel::policy::{Builder, External, Hook, PolicySpec};
-use windtunnel::record::RunRecord;
-use windtunnel::request::{Source, Symbols};
+use windtunnel_base::record::RunRecord;
+use windtunnel_base::request::{Source, Symbols};
+use windtunnel_engine::cluster::Cluster;
+use windtunnel_engine::instance::{EngineConfig, EngineRules};
+use windtunnel_engine::latency::LatencyModel;
+use windtunnel_policy::lua::Program;
+use windtunnel_policy::{Builder, External, Hook, PolicySpec};
 
 /// A spec in which `text` fills `hook`, everything else built in.
 pub(crate) fn spec(hook: Hook, text: &str) -> PolicySpec {
@@ -493,7 +494,8 @@ fn attacks_at_load_end_as_well() {
     }
 }
 
-/// The budget of a run is counted over all its calls; a script that is cheap in each can still be too dear in all.
+/// The budget of a run is counted over all its calls; a script that is cheap in each can still be
+/// too dear in all.
 #[test]
 fn every_hook_is_limited() {
     let hang = "while true do end";
@@ -580,7 +582,8 @@ fn scripts_are_deterministic() {
     assert!((0..3).all(|i| chosen.contains(&Some(i))), "{chosen:?}");
 }
 
-/// State lives as long as the run: one copy at the front end, one on each instance, none shared with another run.
+/// State lives as long as the run: one copy at the front end, one on each instance, none shared
+/// with another run.
 #[test]
 fn admission_and_routing_of_a_file_share_its_state_and_instances_do_not() {
     let text = "

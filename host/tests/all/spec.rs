@@ -107,7 +107,8 @@ fn users_wait_for_their_answers() {
             .collect();
         assert!(mine.len() > 3);
         for pair in mine.windows(2) {
-            // The answer is there when its last step ends; some models add to the latency what the API server does after it.
+            // The answer is there when its last step ends; some models add to the latency what the
+            // API server does after it.
             let sent = number(pair[1], "arrival_us") - 200_000;
             let first_token = number(pair[0], "arrival_us") + number(pair[0], "ttft_us");
             assert!(
@@ -154,7 +155,7 @@ fn a_sweep_gives_a_spec_its_seeds() {
 #[test]
 fn the_reference_of_the_format_is_made_from_its_types() {
     let path = crate::support::root().join("docs/reference/workload-spec.md");
-    let made = windtunnel::workload::spec::reference::markdown();
+    let made = windtunnel_workload::spec::reference::markdown();
     if std::env::var_os("WINDTUNNEL_UPDATE_DOCS").is_some() {
         std::fs::write(&path, &made).expect("a writable document");
     }
@@ -214,7 +215,8 @@ fn the_oldest_generator_runs_and_prints_its_metrics() {
         let line = line.unwrap_or_else(|| panic!("no {label} in {}", ran.stdout));
         line.split_whitespace().next().unwrap().parse().unwrap()
     };
-    // Published for this case, where it does not hang on the bug that stopped admission after 1,284 requests.
+    // Published for this case, where it does not hang on the bug that stopped admission after 1,284
+    // requests.
     let near = |label: &str, published: f64, share: f64| {
         let found = value(label);
         assert!(

@@ -3,8 +3,8 @@
 use crate::scripts::{fault, load_error};
 use crate::support::root;
 use std::fs;
-use windtunnel::policy::Hook;
-use windtunnel::policy::lua::api::View;
+use windtunnel_policy::Hook;
+use windtunnel_policy::lua::api::View;
 
 #[test]
 fn the_stub_is_lua_and_its_functions_are_there() {

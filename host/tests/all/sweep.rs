@@ -1,4 +1,5 @@
-//! `windtunnel sweep`: rows are runs, whatever the number of threads and however often it was interrupted.
+//! `windtunnel sweep`: rows are runs, whatever the number of threads and however often it was
+//! interrupted.
 
 use crate::errors::Folder;
 use crate::support::Ran;

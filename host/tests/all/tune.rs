@@ -1,4 +1,5 @@
-//! The search of parameters: it finds what is evident, whatever the number of processes, and says how to use it.
+//! The search of parameters: it finds what is evident, whatever the number of processes, and says
+//! how to use it.
 
 use crate::compare::SUITE;
 use crate::errors::Folder;

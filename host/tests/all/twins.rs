@@ -1,5 +1,5 @@
-//! Every file in `policies/` that has a twin in Rust decides as the twin does: on random runs, in every record and every decision, and on
-//! the reference's cases.
+//! Every file in `policies/` that has a twin in Rust decides as the twin does: on random runs, in
+//! every record and every decision, and on the reference's cases.
 
 use crate::cases::{Case, case};
 use crate::filled::{Compiled, File, file, run, scripted};
@@ -10,15 +10,15 @@ use crate::support::root;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use std::path::Path;
-use windtunnel::policy::bundle::Bundle;
-use windtunnel::policy::{
+use windtunnel_base::record::{Decision, RunRecord};
+use windtunnel_base::request::Symbols;
+use windtunnel_plugin_api::{PolicyError, QueueView, RequestView, Scheduler, Setup};
+use windtunnel_plugin_least_tokens::LeastTokens;
+use windtunnel_policy::bundle::Bundle;
+use windtunnel_policy::{
     AdmissionSpec, Builder, Choice, Hook, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec,
     RoutingSpec, SCHEDULERS, SCORERS, ScorerKind, parse_scorers,
 };
-use windtunnel::record::{Decision, RunRecord};
-use windtunnel::request::Symbols;
-use windtunnel_plugin_api::{PolicyError, QueueView, RequestView, Scheduler, Setup};
-use windtunnel_plugin_least_tokens::LeastTokens;
 
 /// 200 runs of each, or as many as `PROPTEST_CASES` says.
 fn config() -> Config {
@@ -30,7 +30,8 @@ fn config() -> Config {
     config
 }
 
-/// Everything that a run says, but for the words with which routers explain themselves, and scores if only one of the twins gives them.
+/// Everything that a run says, but for the words with which routers explain themselves, and scores
+/// if only one of the twins gives them.
 fn said(record: &RunRecord, scores: bool) -> String {
     let decisions: Vec<String> = record
         .decisions
@@ -200,8 +201,8 @@ fn inside(hook: Hook, built_in: &Choice) -> File {
     file(hook, built_in.name(), &[])
 }
 
-/// A built-in first come, first served puts a preempted request at the very front; a key puts it where it stood. That is the same place only while the last
-/// one admitted is preempted first.
+/// A built-in first come, first served puts a preempted request at the very front; a key puts it
+/// where it stood. That is the same place only while the last one admitted is preempted first.
 fn keep_fcfs_together(policies: &mut PolicySpec) {
     if policies.scheduler.name() == "fcfs" {
         policies.preemption = "fcfs".into();
@@ -393,7 +394,8 @@ fn by_files(mut argv: Vec<String>, _folder: &Path) -> Vec<String> {
         let priority = take("--priority-policy").unwrap_or("slo-class".into());
         files.push(file(Hook::Priority, &priority, &[]));
     }
-    // As a key, first come, first served is the built-in one only as long as the last one admitted is preempted.
+    // As a key, first come, first served is the built-in one only as long as the last one admitted
+    // is preempted.
     if scheduler != "fcfs" || preemption == "fcfs" {
         files.push(file(Hook::Scheduler, &scheduler, &[]));
     }

@@ -194,11 +194,13 @@ pub const fn lib_header<P: Exported>() -> LibHeader {
     unsafe { LibHeader::from_constructor::<PluginRootRef>(construct::<P>, CheckTypeLayout::Yes) }
 }
 
-/// Makes a plugin of a crate: its name, its version and its policies. Written once, in a crate whose `crate-type` has `cdylib`.
+/// Makes a plugin of a crate: its name, its version and its policies. Written once, in a crate
+/// whose `crate-type` has `cdylib`.
 ///
-/// A policy is a hook (`admission`, `routing`, `priority`, `scheduler` or `preemption`), a name, its declared parameters, and a
-/// constructor `fn(&mut Setup) -> Result<impl Trait, PolicyError>`. Parameters have a default and a range; `whole` allows only
-/// whole numbers, `log` tells tuners to search on a logarithmic scale. Documentation comments say what policies and parameters do.
+/// A policy is a hook (`admission`, `routing`, `priority`, `scheduler` or `preemption`), a name,
+/// its declared parameters, and a constructor `fn(&mut Setup) -> Result<impl Trait, PolicyError>`.
+/// Parameters have a default and a range; `whole` allows only whole numbers, `log` tells tuners to
+/// search on a logarithmic scale. Documentation comments say what policies and parameters do.
 ///
 /// The policy must be `Send`: a run may happen on any thread, though only on one at a time.
 ///

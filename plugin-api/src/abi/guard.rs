@@ -25,7 +25,8 @@ pub(super) fn catch<T>(code: impl FnOnce() -> Result<T, PolicyError>) -> RResult
     }
 }
 
-/// A policy that may panic. After a panic its state is unknown, so every later call gives the same error.
+/// A policy that may panic. After a panic its state is unknown, so every later call gives the same
+/// error.
 pub(super) struct Guarded<T> {
     policy: ManuallyDrop<T>,
     panicked: RefCell<Option<String>>,
@@ -60,8 +61,8 @@ impl<T> Guarded<T> {
         }
     }
 
-    /// Asks something that cannot fail; after a panic, here or before, the answer is `otherwise` and the next
-    /// [`call`](Self::call) says why.
+    /// Asks something that cannot fail; after a panic, here or before, the answer is `otherwise`
+    /// and the next [`call`](Self::call) says why.
     pub(super) fn ask<'a, R>(&'a self, code: impl FnOnce(&'a T) -> R, otherwise: R) -> R {
         if self.panicked.borrow().is_some() {
             return otherwise;

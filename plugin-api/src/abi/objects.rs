@@ -1,6 +1,7 @@
 //! The hooks as objects that cross the boundary, each a mirror of its trait.
 //!
-//! All methods are those of version 1.0. A method added later goes behind the last one, with a default body.
+//! All methods are those of version 1.0. A method added later goes behind the last one, with a
+//! default body.
 
 #![allow(
     unsafe_code,

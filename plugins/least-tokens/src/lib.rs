@@ -1,7 +1,7 @@
 //! Routing by least outstanding prompt tokens.
 //!
-//! The policy keeps its own ledger: a dispatch adds the prompt's tokens to the instance, the end of a request takes
-//! them off again. It knows the plugin contract and nothing of the host.
+//! The policy keeps its own ledger: a dispatch adds the prompt's tokens to the instance, the end of
+//! a request takes them off again. It knows the plugin contract and nothing of the host.
 
 use std::collections::HashMap;
 use windtunnel_plugin_api::{

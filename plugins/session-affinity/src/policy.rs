@@ -6,10 +6,11 @@ use windtunnel_plugin_api::{
 
 /// Consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, SODA 2018).
 ///
-/// Every instance has some points on a ring. A session belongs to the instance of the first point at or after its hash. An instance may
-/// have `ceil(load_bound * (m + 1) / n)` requests in flight, with m of them on n instances before this one; if the owner is full,
-/// the next instance on the ring that is not takes the request. When instances come or go, only the sessions of
-/// their points move. A request without a session goes to the instance with the fewest in flight.
+/// Every instance has some points on a ring. A session belongs to the instance of the first point
+/// at or after its hash. An instance may have `ceil(load_bound * (m + 1) / n)` requests in flight,
+/// with m of them on n instances before this one; if the owner is full, the next instance on the
+/// ring that is not takes the request. When instances come or go, only the sessions of their points
+/// move. A request without a session goes to the instance with the fewest in flight.
 #[derive(Debug)]
 pub struct SessionAffinity {
     load_bound: f64,
@@ -121,8 +122,8 @@ impl Ring {
     }
 }
 
-/// The place of a number on the ring: the hash that scripts have, taken twice, since one round leaves the high bits of small numbers close
-/// together.
+/// The place of a number on the ring: the hash that scripts have, taken twice, since one round
+/// leaves the high bits of small numbers close together.
 fn place(x: u64) -> u64 {
     hash(hash(x as f64) as f64)
 }

@@ -8,7 +8,8 @@ windtunnel_plugin_api::export_plugin! {
     name: "vtc-fair";
     version: env!("CARGO_PKG_VERSION");
 
-    /// Serves the tenant that has been served least: tokens are counted per tenant, and whoever comes back is lifted to the others.
+    /// Serves the tenant that has been served least: tokens are counted per tenant, and whoever
+    /// comes back is lifted to the others.
     scheduler "vtc-fair" {
         /// Price of a prompt token.
         input_weight: 1.0 in 0.0..=100.0;
@@ -44,7 +45,8 @@ mod tests {
         }
     }
 
-    /// Serials in the order in which they would be served; running requests with their output tokens.
+    /// Serials in the order in which they would be served; running requests with their output
+    /// tokens.
     fn order(
         policy: &mut VtcFair,
         waiting: &[&RequestView],
@@ -99,7 +101,8 @@ mod tests {
         let mut vtc = policy();
         let (a, b) = (request(0, 1, 1000), request(1, 1, 10));
         assert_eq!(order(&mut vtc, &[&a, &b], &[]), [0, 1]);
-        // Tenant 2 comes when tenant 1 has 1000 and somebody waiting: it is lifted to 1000, where tenant 1 was seen first.
+        // Tenant 2 comes when tenant 1 has 1000 and somebody waiting: it is lifted to 1000, where
+        // tenant 1 was seen first.
         let c = request(2, 2, 10);
         assert_eq!(order(&mut vtc, &[&b, &c], &[(&a, 0)]), [1, 2]);
         // With nobody else waiting there is no lift.

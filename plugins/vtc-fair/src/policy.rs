@@ -7,19 +7,23 @@ use windtunnel_plugin_api::{
     Scheduler, Setup,
 };
 
-/// The Virtual Token Counter of Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024 (rules as in the authors' code).
+/// The Virtual Token Counter of Sheng et al., "Fairness in Serving Large Language Models", OSDI
+/// 2024 (rules as in the authors' code).
 ///
-/// * Each tenant has a counter, 0 at first. The tenant with the smallest is served next; ties go to the tenant seen first.
-/// * A request's prompt is charged when it is taken into the batch, `input_weight` a token, cached or not; every output token when it is
-///   there, `output_weight` each. Nothing is paid back.
-/// * A tenant that had nobody waiting and gets somebody is lifted to the smallest counter of the others that have, so that
-///   time off gives no credit. Nobody else waiting: no lift.
+/// * Each tenant has a counter, 0 at first. The tenant with the smallest is served next; ties go to
+///   the tenant seen first.
+/// * A request's prompt is charged when it is taken into the batch, `input_weight` a token, cached
+///   or not; every output token when it is there, `output_weight` each. Nothing is paid back.
+/// * A tenant that had nobody waiting and gets somebody is lifted to the smallest counter of the
+///   others that have, so that time off gives no credit. Nobody else waiting: no lift.
 /// * Within a tenant, requests keep their order of arrival.
 ///
-/// The authors' engine never preempts. Here a preempted request keeps what it was charged, and pays only for output beyond that.
+/// The authors' engine never preempts. Here a preempted request keeps what it was charged, and pays
+/// only for output beyond that.
 ///
-/// The counters are brought up to date whenever the queue is ordered, by what every running request has more than it was charged for,
-/// and when a request completes; so tokens are charged exactly once however many steps pass in between.
+/// The counters are brought up to date whenever the queue is ordered, by what every running request
+/// has more than it was charged for, and when a request completes; so tokens are charged exactly
+/// once however many steps pass in between.
 #[derive(Debug)]
 pub struct VtcFair {
     input_weight: f64,
@@ -98,7 +102,8 @@ impl VtcFair {
         charged.output_tokens += more;
     }
 
-    /// Lifts the tenants that had nobody waiting and have somebody now. `arrived` are the waiting requests in order of arrival.
+    /// Lifts the tenants that had nobody waiting and have somebody now. `arrived` are the waiting
+    /// requests in order of arrival.
     fn lift(&mut self, arrived: &[(i64, u64, u32)]) {
         self.tenants.iter_mut().for_each(|t| t.waits = false);
         // Who waited before and still does holds his tenant's place.
@@ -136,7 +141,8 @@ impl Scheduler for VtcFair {
         Ok(f64::from(queue.queue_depth))
     }
 
-    /// Keys are ranks: the head of the tenant with the smallest counter, which is then charged for its prompt as if it was taken, and so on.
+    /// Keys are ranks: the head of the tenant with the smallest counter, which is then charged for
+    /// its prompt as if it was taken, and so on.
     fn order_queue(&mut self, queue: &QueueView<'_>, keys: &mut [f64]) -> Result<(), PolicyError> {
         for r in queue.running.iter() {
             let request = r.request;

@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 /// One run of a program.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
-    /// User and system time of its first thread (a simulation has no other) and of the processes it waited for (scoring has those), seconds.
+    /// User and system time of its first thread (a simulation has no other) and of the processes it
+    /// waited for (scoring has those), seconds.
     pub(super) cpu_s: Option<f64>,
     pub(super) wall_s: f64,
     /// Largest resident set seen, bytes.
     pub(super) peak: Option<u64>,
 }
 
-/// Runs a program to its end. On Linux a dead child keeps its accounts until its parent has asked for its exit code, so they are
-/// read in between: nanoseconds, where `time` would round a run of 20 ms to hundredths of a second.
+/// Runs a program to its end. On Linux a dead child keeps its accounts until its parent has asked
+/// for its exit code, so they are read in between: nanoseconds, where `time` would round a run of
+/// 20 ms to hundredths of a second.
 pub(super) fn run(program: &Path, arguments: &str) -> anyhow::Result<Run> {
     let start = Instant::now();
     let mut child = Command::new(program)
@@ -45,7 +47,8 @@ pub(super) fn run(program: &Path, arguments: &str) -> anyhow::Result<Run> {
     })
 }
 
-/// Is the process waiting for nothing but its parent? The state follows the name, which stands in brackets.
+/// Is the process waiting for nothing but its parent? The state follows the name, which stands in
+/// brackets.
 fn is_dead(accounts: &str) -> bool {
     fs::read_to_string(format!("{accounts}/stat")).map_or(true, |stat| {
         stat.rsplit_once(')')
@@ -59,7 +62,8 @@ fn cpu(accounts: &str) -> Option<f64> {
     Some(nanoseconds as f64 / 1e9 + of_children(accounts).unwrap_or(0.0))
 }
 
-/// Processes it waited for: fields 16 and 17 of its accounts, hundredths of a second on every Linux of today.
+/// Processes it waited for: fields 16 and 17 of its accounts, hundredths of a second on every Linux
+/// of today.
 fn of_children(accounts: &str) -> Option<f64> {
     let stat = fs::read_to_string(format!("{accounts}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;

@@ -7,11 +7,13 @@ use std::path::Path;
 const COMMON: &str =
     "--model llama-3.1-8b-instruct --hardware H100 --tp 1 --latency-model trained-physics --quiet";
 
-/// Requests per second and instance at 70 % load. Each is 0.7 x what one instance sustained of requests that came far too fast:
+/// Requests per second and instance at 70 % load. Each is 0.7 x what one instance sustained of
+/// requests that came far too fast:
 ///
 /// * 128 output tokens: `run --rate 1000 --num-requests 10000 --output-tokens 128` gave 129.6/s;
-/// * 2,048 output tokens: `run --rate 1000 --num-requests 1000 --output-tokens 2048 --max-num-seqs 176` gave 3.41/s. 176 requests
-///   at their longest are what the KV cache holds, so none is preempted (with the default limit of 256 there are 2,393 preemptions).
+/// * 2,048 output tokens: `run --rate 1000 --num-requests 1000 --output-tokens 2048 --max-num-seqs
+///   176` gave 3.41/s. 176 requests at their longest are what the KV cache holds, so none is
+///   preempted (with the default limit of 256 there are 2,393 preemptions).
 const RATE_128: f64 = 90.7;
 const RATE_2048: f64 = 2.39;
 
@@ -34,7 +36,8 @@ pub(super) struct Row {
     pub(super) long: bool,
 }
 
-/// A synthetic workload with prompts of N(`prompt`, 64) tokens, whose clients never give up; least-loaded routing.
+/// A synthetic workload with prompts of N(`prompt`, 64) tokens, whose clients never give up;
+/// least-loaded routing.
 struct Shape {
     instances: u32,
     requests: u64,
@@ -118,8 +121,8 @@ pub(super) fn targets(folder: &Path) -> Vec<Row> {
             target: Some(0.03),
             long: false,
         },
-        // A candidate on one core: 12 scenarios x 5,000 requests x 2 seeds, and its first flight alone. What the suite's references achieve
-        // is measured by the first run and kept.
+        // A candidate on one core: 12 scenarios x 5,000 requests x 2 seeds, and its first flight
+        // alone. What the suite's references achieve is measured by the first run and kept.
         Row {
             name: "score-full".into(),
             arguments: format!("{SCORE} --stage full"),
@@ -177,7 +180,8 @@ pub(super) fn growth() -> Vec<Row> {
             ..BASE
         }
         .row("prompt-x4", None, ""),
-        // A decode that reads 2,048 tokens more takes longer: at the base's rate the instance would be overloaded.
+        // A decode that reads 2,048 tokens more takes longer: at the base's rate the instance would
+        // be overloaded.
         Shape {
             rate: RATE_128 / 4.0,
             ..BASE
@@ -193,8 +197,9 @@ pub(super) fn growth() -> Vec<Row> {
     rows.iter().flat_map(|r| [r.clone(), plain(r)]).collect()
 }
 
-/// A TraceV2 trace of 2,000 requests in 12 prefix groups of 2,048 tokens: (header, data). Groups come in a fixed shuffled order; own prompts have 192
-/// to 319 tokens, answers 128; 40 requests a second.
+/// A TraceV2 trace of 2,000 requests in 12 prefix groups of 2,048 tokens: (header, data). Groups
+/// come in a fixed shuffled order; own prompts have 192 to 319 tokens, answers 128; 40 requests a
+/// second.
 pub(super) fn prefix_groups() -> (String, String) {
     let mut data = String::from(
         "request_id,client_id,tenant_id,slo_class,session_id,round_index,prefix_group,prefix_length,streaming,input_tokens,\

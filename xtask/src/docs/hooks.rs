@@ -1,14 +1,14 @@
 //! The reference of all hooks, in Lua, Rust and C: `docs/reference/hooks.md`.
 
 use std::fmt::Write;
-use windtunnel::policy::Hook;
-use windtunnel::policy::lua::api::{
-    self, Age, FUNCTIONS, Function, HANDLERS, SETTINGS, STANDARD, Slot, TABLES, Type, View,
-};
-use windtunnel::policy::lua::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
 use windtunnel_plugin_api::c::{
     AdmissionFns, Member, PriorityFns, RouterFns, SchedulerFns, Shape, VictimFns,
 };
+use windtunnel_policy::Hook;
+use windtunnel_policy::lua::api::{
+    self, Age, FUNCTIONS, Function, HANDLERS, SETTINGS, STANDARD, Slot, TABLES, Type, View,
+};
+use windtunnel_policy::lua::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
 
 /// What the page says of a hook beyond the script API.
 struct Told {

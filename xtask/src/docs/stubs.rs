@@ -1,8 +1,8 @@
 //! Stubs for editors: the script API in the terms of luau-lsp, and of the Lua language server.
 
 use std::fmt::Write;
-use windtunnel::policy::Hook;
-use windtunnel::policy::lua::api::{
+use windtunnel_policy::Hook;
+use windtunnel_policy::lua::api::{
     self, FUNCTIONS, FieldDoc, Function, HANDLERS, SETTINGS, Slot, TABLES, Type, View,
 };
 

@@ -149,7 +149,8 @@ fn dynamo_weighs_cached_blocks_against_blocks_in_use() {
         ))
     };
     let places = go(&[], 0);
-    // 1,616 tokens are 101 blocks. To the holder: 101 - 100 cached; then, with that one on it, 1 + 101 - 100 + 101 against 101.
+    // 1,616 tokens are 101 blocks. To the holder: 101 - 100 cached; then, with that one on it, 1 +
+    // 101 - 100 + 101 against 101.
     assert_eq!(
         places[1], places[0],
         "the cache wins while the holder is idle"
@@ -234,8 +235,9 @@ fn least_work_copies_a_prefix_when_the_queue_is_several_times_its_worth() {
         let places = places(&drive(cluster(2), BY_HAND, &files, &warm_prefix(80)));
         places[1..].iter().position(|&p| p != places[0])
     };
-    // The holder has 16 tokens to prefill, the other 1,616. Each request in flight adds 116 at most, 100 once it has its first token:
-    // the holder is worth cold x 1,600 tokens of others' work.
+    // The holder has 16 tokens to prefill, the other 1,616. Each request in flight adds 116 at
+    // most, 100 once it has its first token: the holder is worth cold x 1,600 tokens of others'
+    // work.
     let (few, many) = (first_away(1.0), first_away(4.0));
     assert!(few.is_some_and(|k| (13..=17).contains(&k)), "{few:?}");
     assert!(many.is_none_or(|k| k > 50), "{many:?}");

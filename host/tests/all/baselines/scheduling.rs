@@ -18,7 +18,8 @@ fn predicted_outputs_order_the_queue_and_the_starving_are_promoted() {
     let by_length = [0, 6, 9, 2, 7, 4, 8, 5, 3, 1];
     assert_eq!(go(&scheduler("sjf-predicted", &[])), by_length);
     assert_eq!(go(&scheduler("ltr", &[])), by_length);
-    // Three go first, then all that wait have been passed over three times and the shortest of them goes.
+    // Three go first, then all that wait have been passed over three times and the shortest of them
+    // goes.
     let promoted = go(&scheduler("ltr", &[("starve", 3.0)]));
     assert_eq!(promoted, by_length, "equally starving ones go by length");
     let mut trickle = vec![ask(0, 10, 5), ask(1, 10, 50)];
@@ -116,8 +117,9 @@ fn triage_gives_up_some_and_serves_the_others() {
         drive(patient(1), slow, &files, &asks)
     };
     let good = |record: &RunRecord, class| in_time(&asks, record, class, 6_000_000);
-    // Plain EDF is late for everybody from the time on when the queue is as long as the target: after 120 of the 300. Of the 21 s from
-    // the first arrival to the last one's deadline, triage wastes little.
+    // Plain EDF is late for everybody from the time on when the queue is as long as the target:
+    // after 120 of the 300. Of the 21 s from the first arrival to the last one's deadline, triage
+    // wastes little.
     let (plain, edf, sjf) = (go("edf"), go("edf-triage"), go("sjf-triage"));
     assert!(good(&plain, "") <= 125, "{}", good(&plain, ""));
     assert!(good(&edf, "") >= 180, "{}", good(&edf, ""));
@@ -171,7 +173,8 @@ fn age_makes_up_for_class() {
         finish_order(&drive(narrow(1), BY_HAND, &files, &asks))
     };
     assert_eq!(order(10.0), [0, 2, 4, 1, 3]);
-    // Class "background" is 7 steps behind "critical": 10 us of age are worth 10 steps of 1 us, if steps were so short; 1 ms is the least.
+    // Class "background" is 7 steps behind "critical": 10 us of age are worth 10 steps of 1 us, if
+    // steps were so short; 1 ms is the least.
     let slow: Vec<Ask> = asks
         .iter()
         .map(|a| Ask {

@@ -1,4 +1,5 @@
-//! Plugins built for the tests, below `target/plugins`. Cargo builds only what changed, and lets one build at a time.
+//! Plugins built for the tests, below `target/plugins`. Cargo builds only what changed, and lets
+//! one build at a time.
 
 use crate::support::{root, windtunnel};
 use std::fs;
@@ -52,7 +53,8 @@ fn put(path: &Path, text: &str) {
 
 pub(super) const PINNED: &str = "host/tests/data/native/plugin-api-1.0.txt";
 
-/// The sources of plugin-api as they are in this workspace, without their tests, in the form of the pinned copy.
+/// The sources of plugin-api as they are in this workspace, without their tests, in the form of the
+/// pinned copy.
 pub(super) fn sources() -> String {
     let mut paths = Vec::new();
     let api = root().join("plugin-api");
@@ -90,7 +92,8 @@ fn pinned() -> Vec<(String, String)> {
 /// An edit of the contract: file, what to find, what to put there.
 type Edit = (&'static str, &'static str, &'static str);
 
-/// The contracts that fixtures are built against: version of the crate, and what was edited in the pinned copy.
+/// The contracts that fixtures are built against: version of the crate, and what was edited in the
+/// pinned copy.
 const CONTRACTS: &[(&str, &[Edit])] = &[
     ("1.0.0", &[]),
     // As the contract is meant to grow: a field, a function and a method at the ends.
@@ -142,7 +145,8 @@ impl Router for First {
 windtunnel_plugin_api::export_plugin! { name: \"first\"; version: \"0\"; routing \"first\" {} = |_| Ok(First); }
 ";
 
-/// The libraries of the fixtures: a workspace with a crate for each contract and one that is no plugin.
+/// The libraries of the fixtures: a workspace with a crate for each contract and one that is no
+/// plugin.
 pub(super) struct Fixtures {
     /// Every hook and misbehaviour, built against the pinned copy of 1.0.
     pub(super) zoo: PathBuf,
@@ -265,8 +269,8 @@ pub(crate) fn c(name: &str, source: &Path, flags: &[&str]) -> Option<PathBuf> {
     Some(library)
 }
 
-/// The crates that `plugin new` writes, one for each hook, in one workspace with one copy of the contract: their libraries. Their tests
-/// are run, too.
+/// The crates that `plugin new` writes, one for each hook, in one workspace with one copy of the
+/// contract: their libraries. Their tests are run, too.
 pub(super) fn templates() -> Vec<(&'static str, PathBuf)> {
     const HOOKS: [&str; 5] = [
         "admission",

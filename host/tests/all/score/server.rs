@@ -502,7 +502,8 @@ fn wrong_requests_are_told_what_is_wrong() {
     )
     .expect("sent");
     drop(gone);
-    // After all this it still works, and none of it was taken from the budget but those that had a candidate.
+    // After all this it still works, and none of it was taken from the budget but those that had a
+    // candidate.
     let (status, health) = server.get("/health");
     assert_eq!((status, &health["ok"]), (200, &json!(true)));
     assert!(health["budget"]["used"].as_u64() <= Some(2), "{health}");

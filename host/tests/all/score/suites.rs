@@ -4,7 +4,7 @@ use super::lab::{Scoring, data, score_of};
 use crate::support::root;
 use serde_json::{Value, json};
 use std::path::Path;
-use windtunnel::score::{Candidate, Suite, suite_names};
+use windtunnel_score::{Candidate, Suite, suite_names};
 
 /// A folder with a suite of which one thing was changed, and its workloads.
 fn changed(from: &str, to: &str) -> tempfile::TempDir {

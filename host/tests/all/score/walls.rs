@@ -174,15 +174,16 @@ fn workers_die_with_their_parent_however_it_dies() {
     }
 }
 
-/// Workers wait between candidates; whoever ends one of them does not change what the next candidate gets.
+/// Workers wait between candidates; whoever ends one of them does not change what the next
+/// candidate gets.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_worker_that_dies_between_candidates_is_replaced() {
     let scoring = Scoring::new();
-    let suite = windtunnel::score::Suite::open(&scoring.suite(), None).expect("the suite");
-    let settings = windtunnel::score::Settings {
+    let suite = windtunnel_score::Suite::open(&scoring.suite(), None).expect("the suite");
+    let settings = windtunnel_score::Settings {
         jobs: 2,
-        worker: windtunnel::score::pool::WorkerCommand {
+        worker: windtunnel_score::pool::WorkerCommand {
             program: env!("CARGO_BIN_EXE_windtunnel").into(),
             args: vec!["worker".into()],
             env: Vec::new(),
@@ -192,10 +193,10 @@ fn a_worker_that_dies_between_candidates_is_replaced() {
         reuse_reports: false,
         wall: Duration::from_secs(60),
     };
-    let scorer = windtunnel::score::Scorer::new(settings);
+    let scorer = windtunnel_score::Scorer::new(settings);
     let text = std::fs::read_to_string(data().join("innocent.lua")).expect("a script");
-    let candidate = windtunnel::score::Candidate::of_text("innocent.lua", text);
-    let ask = windtunnel::score::Ask::new(candidate, std::sync::Arc::new(suite));
+    let candidate = windtunnel_score::Candidate::of_text("innocent.lua", text);
+    let ask = windtunnel_score::Ask::new(candidate, std::sync::Arc::new(suite));
     let score = || -> Value {
         let report = scorer.score(&ask, &|_| {}).expect("a report");
         timeless(serde_json::to_value(report).expect("JSON"))

@@ -1,0 +1,293 @@
+//! What a run leaves behind. The engine fills these; summaries and reports only read them.
+
+mod sights;
+
+pub use sights::{Sight, Sights, Standing};
+
+use crate::request::{Detail, Request, RequestId, Sym, Symbols};
+use std::sync::Arc;
+
+/// Where in its life a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not running: waiting, refused, or never routed. [`Outcome`] tells which.
+    Queued,
+    /// In a running batch when the run ended.
+    Running,
+    /// Finished.
+    Completed,
+    /// Its client gave up.
+    TimedOut,
+}
+
+/// What became of a request; finer than [`State`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Finished.
+    Completed,
+    /// Finished at the model's length limit.
+    LengthCapped,
+    /// Its client gave up.
+    TimedOut,
+    /// An instance can never serve it.
+    Dropped,
+    /// Refused by the admission policy.
+    Rejected,
+    /// No instance serves its model.
+    Unroutable,
+    /// In a running batch when the run ended.
+    Running,
+    /// In a wait queue when the run ended.
+    Queued,
+    /// On its way to an instance or its queue when the run ended.
+    InTransit,
+}
+
+/// One request's results. Times are microseconds; absent means that the thing never happened.
+#[derive(Clone, Debug)]
+pub struct RequestRecord {
+    /// Order of arrival within the run, from 0.
+    pub serial: u64,
+    /// Name.
+    pub id: RequestId,
+    /// When the client sent it.
+    pub arrival_us: i64,
+    /// Prompt length, tokens.
+    pub prompt_tokens: u32,
+    /// True output length, tokens.
+    pub output_tokens: u32,
+    /// Output tokens produced (0 unless completed).
+    pub generated_tokens: u32,
+    /// Where it stands.
+    pub state: State,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Instance it was sent to.
+    pub instance: Option<u32>,
+    /// Admission to the running batch minus arrival.
+    pub scheduling_delay_us: Option<i64>,
+    /// Time to first token.
+    pub ttft_us: Option<i64>,
+    /// End-to-end latency; completed requests only.
+    pub e2e_us: Option<i64>,
+    /// Sum of the inter-token gaps; completed requests only.
+    pub itl_sum_us: i64,
+    /// Mean inter-token latency; completed requests only.
+    pub mean_itl_us: Option<f64>,
+    /// Preemptions it suffered.
+    pub preemptions: u32,
+    /// Client's deadline; 0 = none.
+    pub deadline_us: i64,
+    /// Time-to-first-token target; 0 = none.
+    pub slo_ttft_us: i64,
+    /// SLO class as given.
+    pub slo_class: Sym,
+    /// Tenant.
+    pub tenant: Sym,
+    /// Client.
+    pub client: Sym,
+    /// Model asked for.
+    pub model: Sym,
+    /// Session.
+    pub session: Sym,
+    /// Round within the session.
+    pub round: u32,
+    /// Shared-prefix group.
+    pub prefix_group: Sym,
+    /// Prompt tokens that belong to it.
+    pub prefix_tokens: u32,
+    /// Did the client stream?
+    pub streaming: bool,
+    /// What only exports show.
+    pub detail: Option<Arc<Detail>>,
+}
+
+impl RequestRecord {
+    /// The record of a request that nobody has served yet.
+    #[must_use]
+    pub fn unserved(serial: u64, request: &Request, state: State, outcome: Outcome) -> Self {
+        Self {
+            serial,
+            id: request.id.clone(),
+            arrival_us: request.arrival_us,
+            prompt_tokens: request.prompt_tokens(),
+            output_tokens: request.output_tokens(),
+            generated_tokens: 0,
+            state,
+            outcome,
+            instance: None,
+            scheduling_delay_us: None,
+            ttft_us: None,
+            e2e_us: None,
+            itl_sum_us: 0,
+            mean_itl_us: None,
+            preemptions: 0,
+            deadline_us: request.deadline_us,
+            slo_ttft_us: request.slo_ttft_us,
+            slo_class: request.slo_class,
+            tenant: request.tenant,
+            client: request.client,
+            model: request.model,
+            session: request.session,
+            round: request.round,
+            prefix_group: request.prefix_group,
+            prefix_tokens: request.prefix_tokens,
+            streaming: request.streaming,
+            detail: request.detail.clone(),
+        }
+    }
+
+    /// Arrival plus end-to-end latency.
+    #[must_use]
+    pub fn completion_us(&self) -> Option<i64> {
+        self.e2e_us.map(|e2e| self.arrival_us + e2e)
+    }
+}
+
+/// Takes the record of every request when it is done with, in that order.
+pub trait Recorder {
+    /// One more record; `symbols` are the names in it.
+    fn record(&mut self, request: RequestRecord, symbols: &Symbols);
+}
+
+impl Recorder for Vec<RequestRecord> {
+    fn record(&mut self, request: RequestRecord, _symbols: &Symbols) {
+        self.push(request);
+    }
+}
+
+/// Counters of one instance.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceTotals {
+    /// Requests completed, length-capped ones included.
+    pub completed: u64,
+    /// Requests in the wait queue at the end.
+    pub still_queued: u64,
+    /// Requests in the running batch at the end.
+    pub still_running: u64,
+    /// Requests it could never serve.
+    pub dropped: u64,
+    /// Requests whose client gave up.
+    pub timed_out: u64,
+    /// Requests completed at the length limit.
+    pub length_capped: u64,
+    /// Prompt tokens of the requests that passed the length checks.
+    pub input_tokens: u64,
+    /// Output tokens of completed requests.
+    pub output_tokens: u64,
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Failures to place the last token at completion.
+    pub kv_allocation_failures: u64,
+    /// KV blocks claimed from the prefix cache.
+    pub cache_hits: u64,
+    /// KV blocks taken fresh.
+    pub cache_misses: u64,
+    /// KV blocks in all.
+    pub kv_total_blocks: u64,
+    /// Most KV blocks in use after a step's batch was formed.
+    pub kv_peak_blocks: u64,
+    /// Sum over steps of blocks in use x step time, block-microseconds.
+    pub kv_block_time: i128,
+    /// Sum of the step times, microseconds.
+    pub busy_us: i64,
+    /// Steps run.
+    pub steps: u64,
+    /// Sum over steps of the wait-queue length after the batch was formed.
+    pub queue_length_sum: u64,
+    /// Sum over steps of the running batch's size after it was formed.
+    pub batch_size_sum: u64,
+    /// Clock at the end, microseconds, at most the horizon.
+    pub ended_us: i64,
+    /// Inter-token gaps of completed requests: (microseconds, how many), ascending.
+    pub gaps: Vec<(i64, u64)>,
+}
+
+impl InstanceTotals {
+    /// Cache hits / lookups in blocks, 0 without lookups.
+    #[must_use]
+    pub fn cache_hit_rate(&self) -> f64 {
+        let lookups = self.cache_hits + self.cache_misses;
+        if lookups == 0 {
+            0.0
+        } else {
+            self.cache_hits as f64 / lookups as f64
+        }
+    }
+}
+
+/// An instance as the router saw it, kept for counterfactuals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Instance.
+    pub instance: u32,
+    /// Score, higher is better.
+    pub score: f64,
+    /// Wait-queue length.
+    pub queue_depth: u32,
+    /// Running batch.
+    pub batch_size: u32,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// KV utilisation, 0..=1.
+    pub kv_utilization: f64,
+    /// Free KV blocks.
+    pub kv_free_blocks: u32,
+}
+
+/// One decision of the front end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// The admission policy spoke.
+    Admission {
+        /// When.
+        clock_us: i64,
+        /// Request.
+        id: RequestId,
+        /// Verdict.
+        admitted: bool,
+        /// Reason of a rejection.
+        reason: String,
+    },
+    /// The router spoke.
+    Routing {
+        /// When.
+        clock_us: i64,
+        /// Request.
+        id: RequestId,
+        /// Chosen instance.
+        chosen: u32,
+        /// Reason.
+        reason: String,
+        /// The policy's scores by position in `instances`, if it scores.
+        scores: Option<Vec<f64>>,
+        /// Top candidates by score.
+        candidates: Vec<Candidate>,
+        /// Best score minus the chosen one's, at least 0.
+        regret: f64,
+    },
+}
+
+/// Everything a run leaves behind.
+#[derive(Clone, Debug)]
+pub struct RunRecord {
+    /// One per request that arrived, in order of arrival (serial); empty when another recorder took
+    /// them.
+    pub requests: Vec<RequestRecord>,
+    /// One per instance.
+    pub instances: Vec<InstanceTotals>,
+    /// Refused by the admission policy.
+    pub rejected_by_admission: u64,
+    /// Refused because no instance serves the model.
+    pub rejected_by_routing: u64,
+    /// Admission rejections by SLO class name as given (`standard` when empty), sorted.
+    pub shed_by_class: Vec<(String, u64)>,
+    /// Decisions, when traced.
+    pub decisions: Vec<Decision>,
+    /// What routing looked like, when that was watched.
+    pub sights: Sights,
+    /// The answer of a policy that ended the run early, in words.
+    pub fault: Option<String>,
+    /// Names behind the symbols.
+    pub symbols: Symbols,
+}

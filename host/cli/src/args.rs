@@ -1,0 +1,384 @@
+//! The flags that several commands take, each once, with its help.
+
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use windtunnel_base::input::{InputError, unknown};
+
+/// Rules by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RulesName {
+    /// What the latency model was fitted under
+    Auto,
+    /// What vLLM V1 does
+    Vllm,
+    /// What the simulator BLIS does, to the microsecond
+    Blis,
+}
+
+/// Latency model by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LatencyName {
+    /// Fitted coefficients if they exist, else roofline
+    Auto,
+    /// Fitted alpha/beta coefficients of one model on one GPU type
+    Blackbox,
+    /// Compute and bandwidth limits of the hardware
+    Roofline,
+    /// Roofline terms with globally fitted corrections
+    TrainedPhysics,
+}
+
+/// How results are printed on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tables for people
+    Table,
+    /// One JSON object
+    Json,
+    /// The sections that the simulator BLIS prints, for scripts that parse them
+    Blis,
+}
+
+/// What a served model runs on.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Model and hardware")]
+pub struct ModelArgs {
+    /// Model, by full or short name (see `windtunnel models`)
+    #[arg(long, required = true)]
+    pub model: String,
+    /// GPU type [default: the model's]
+    #[arg(long, value_name = "GPU")]
+    pub hardware: Option<String>,
+    /// Tensor parallelism, GPUs per instance [default: the model's]
+    #[arg(long)]
+    pub tp: Option<u32>,
+    /// Data parallelism inside an instance (mixture-of-experts models)
+    #[arg(long, default_value_t = 1)]
+    pub dp: u32,
+    /// Spread experts over all GPUs of the instance (step times assume it in any case)
+    #[arg(long)]
+    pub enable_expert_parallel: bool,
+    /// Expert dispatch backend (needs --dp above 1)
+    #[arg(long, value_name = "NAME")]
+    pub moe_comm_backend: Option<String>,
+    /// vLLM version the coefficients were fitted on [default: the model's]
+    #[arg(long, value_name = "VERSION")]
+    pub vllm_version: Option<String>,
+    /// Step-time model
+    #[arg(long, value_enum, default_value_t = LatencyName::Auto, value_name = "MODEL")]
+    pub latency_model: LatencyName,
+    /// Overhead coefficients a0,a1,a2 in microseconds (with --beta-coeffs)
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "A0,A1,A2",
+        allow_hyphen_values = true
+    )]
+    pub alpha_coeffs: Option<Vec<f64>>,
+    /// Step-time coefficients: 3 for blackbox, 7 to 11 for trained-physics (with --alpha-coeffs)
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "B0,B1,...",
+        allow_hyphen_values = true
+    )]
+    pub beta_coeffs: Option<Vec<f64>>,
+    /// Folder with the model's Hugging Face config.json [default: built in]
+    #[arg(long, value_name = "FOLDER")]
+    pub model_config_folder: Option<PathBuf>,
+    /// Hardware figures in the JSON layout of BLIS [default: built in]
+    #[arg(long, value_name = "FILE")]
+    pub hardware_config: Option<PathBuf>,
+    /// Models, coefficients, hardware and presets, as in defaults.yaml or in BLIS's layout
+    /// [default: built in]
+    #[arg(long, value_name = "FILE")]
+    pub defaults_filepath: Option<PathBuf>,
+    /// KV blocks per instance [default: fitted or computed from GPU memory]
+    #[arg(long, value_name = "BLOCKS")]
+    pub total_kv_blocks: Option<u64>,
+    /// Tokens per KV block
+    #[arg(
+        long,
+        visible_alias = "block-size",
+        default_value_t = 16,
+        value_name = "TOKENS"
+    )]
+    pub block_size_in_tokens: u32,
+    /// Share of GPU memory that may be used
+    #[arg(long, default_value_t = 0.9, value_name = "SHARE")]
+    pub gpu_memory_utilization: f64,
+    /// Most tokens of prompt and output; 0 = no limit [default: the model's, at most what the KV
+    /// cache holds]
+    #[arg(long, value_name = "TOKENS")]
+    pub max_model_len: Option<u64>,
+}
+
+/// Inside an instance.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Serving engine")]
+pub struct EngineArgs {
+    /// Whose behaviour the engine follows
+    #[arg(long, value_enum, default_value_t = RulesName::Auto)]
+    pub rules: RulesName,
+    /// Touch every request in every step instead of what changes; the same results, slowly
+    #[arg(long, hide_short_help = true)]
+    pub plain_steps: bool,
+    /// Most requests in the running batch
+    #[arg(
+        long,
+        visible_alias = "max-num-seqs",
+        default_value_t = 256,
+        value_name = "N"
+    )]
+    pub max_num_running_reqs: u32,
+    /// Most new tokens per step
+    #[arg(
+        long,
+        visible_alias = "max-num-batched-tokens",
+        default_value_t = 2048,
+        value_name = "TOKENS"
+    )]
+    pub max_num_scheduled_tokens: u32,
+    /// Most prefill tokens of one request per step; 0 = no limit
+    #[arg(long, default_value_t = 0, value_name = "TOKENS")]
+    pub long_prefill_token_threshold: u32,
+    /// Order of the wait queue: fcfs, priority-fcfs, sjf, ..., FILE.lua, or FILE.so[:NAME]
+    /// [default: fcfs]
+    #[arg(long, value_name = "POLICY")]
+    pub scheduler: Option<String>,
+    /// Priority of a waiting request: slo-class, slo-based, ..., FILE.lua, or FILE.so[:NAME]
+    /// [default: slo-class]
+    #[arg(long, value_name = "POLICY")]
+    pub priority_policy: Option<String>,
+    /// Who is preempted: fcfs (last admitted), priority (least urgent), FILE.lua, or FILE.so[:NAME]
+    /// [default: fcfs]
+    #[arg(long, value_name = "POLICY")]
+    pub preemption_policy: Option<String>,
+}
+
+/// Around the instances.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Cluster and policies")]
+pub struct ClusterArgs {
+    /// Serving instances in the cluster
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub num_instances: u32,
+    /// Policies in a YAML file; a flag given explicitly wins
+    #[arg(long, value_name = "FILE")]
+    pub policy_config: Option<PathBuf>,
+    /// A parameter of a policy from a file: name=value, or hook.name=value (routing.weight=2); may
+    /// be given several times
+    #[arg(long, value_name = "PARAM")]
+    pub policy_param: Vec<String>,
+    /// Lift the limits of scripts: instructions, memory, time
+    #[arg(long)]
+    pub trusted: bool,
+    /// Predict output lengths for the policies that read predictions: exact, or lognormal:SIGMA
+    #[arg(long, value_name = "PREDICTOR")]
+    pub output_predictor: Option<String>,
+    /// Admission: a name that "windtunnel policy list" gives, FILE.lua, or FILE.so[:NAME] [default:
+    /// always-admit]
+    #[arg(long, value_name = "POLICY")]
+    pub admission_policy: Option<String>,
+    /// Tokens the bucket holds (token-bucket) [default: 10000]
+    #[arg(long, value_name = "TOKENS")]
+    pub token_bucket_capacity: Option<f64>,
+    /// Tokens per second the bucket gains (token-bucket) [default: 1000]
+    #[arg(long, value_name = "TOKENS/S")]
+    pub token_bucket_refill_rate: Option<f64>,
+    /// Arrival to admission decision, microseconds
+    #[arg(long, default_value_t = 0, value_name = "US")]
+    pub admission_latency: u32,
+    /// Routing: round-robin, least-loaded, weighted, ..., FILE.lua, or FILE.so[:NAME] [default:
+    /// round-robin]
+    #[arg(long, value_name = "POLICY")]
+    pub routing_policy: Option<String>,
+    /// Scorers of weighted routing, name:weight,... [default:
+    /// precise-prefix-cache:2,queue-depth:1,kv-utilization:1]
+    #[arg(long, value_name = "SCORERS")]
+    pub routing_scorers: Option<String>,
+    /// Two-weight form of weighted routing: weight of free KV blocks [default: 0.6]
+    #[arg(long, value_name = "WEIGHT")]
+    pub routing_cache_weight: Option<f64>,
+    /// Two-weight form of weighted routing: weight of short queues [default: 0.4]
+    #[arg(long, value_name = "WEIGHT")]
+    pub routing_load_weight: Option<f64>,
+    /// Admission to routing decision, microseconds
+    #[arg(long, default_value_t = 0, value_name = "US")]
+    pub routing_latency: u32,
+    /// Age at which the router's view of an instance is refreshed, microseconds; 0 = always fresh
+    #[arg(long, default_value_t = 50_000, value_name = "US")]
+    pub snapshot_refresh_interval: u32,
+    /// Age at which the router's view of the prefix caches is refreshed, microseconds; 0 = always
+    /// fresh
+    #[arg(long, default_value_t = 50_000, value_name = "US")]
+    pub cache_signal_delay: u32,
+}
+
+/// What to find out.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Analysis")]
+pub struct AnalysisArgs {
+    /// Goodput target for time to first token: 200ms, or class=200ms,class=1s
+    #[arg(long, value_name = "TARGETS")]
+    pub slo_ttft: Option<String>,
+    /// Goodput target for a request's mean inter-token latency
+    #[arg(long, value_name = "TARGETS")]
+    pub slo_itl: Option<String>,
+    /// Goodput target for end-to-end latency
+    #[arg(long, value_name = "TARGETS")]
+    pub slo_e2e: Option<String>,
+    /// Weigh the run into one number, higher is better: throughput:1,p99_ttft:2,...
+    #[arg(long, value_name = "WEIGHTS")]
+    pub fitness_weights: Option<String>,
+    /// Record the front end's decisions: none, decisions
+    #[arg(long, value_enum, default_value_t = TraceLevel::None, value_name = "LEVEL")]
+    pub trace_level: TraceLevel,
+    /// Alternatives to keep per routing decision, with the regret (needs --trace-level decisions)
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub counterfactual_k: usize,
+    /// Print a summary of the decisions (needs --trace-level decisions)
+    #[arg(long)]
+    pub summarize_trace: bool,
+    /// Write every decision as a line of JSON (needs --trace-level decisions)
+    #[arg(long, value_name = "FILE")]
+    pub decisions_path: Option<PathBuf>,
+    /// Saturation detectors: composite, threshold, backlog-drift, a list of them, or all
+    #[arg(long, value_name = "NAMES")]
+    pub detectors: Option<String>,
+    /// Settings of the detectors in YAML: threshold.threshold_ms, backlog_drift.window_size_sec
+    /// (needs --detectors)
+    #[arg(long, value_name = "FILE")]
+    pub saturation_config: Option<PathBuf>,
+    /// Write the detectors' verdicts over time as JSON (needs --detectors)
+    #[arg(long, value_name = "FILE")]
+    pub saturation_report: Option<PathBuf>,
+    /// Window at the end of the run that decides the detectors' labels, seconds (needs --detectors)
+    /// [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub saturation_final_window: Option<f64>,
+}
+
+/// Depth of the decision trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TraceLevel {
+    /// Nothing
+    None,
+    /// Every admission and routing decision
+    Decisions,
+}
+
+/// Where results go.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// What to print on stdout
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Short for --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// Results of every request, to a .json or .csv file
+    #[arg(long, value_name = "FILE")]
+    pub results_path: Option<PathBuf>,
+    /// Totals and results of every request, as BLIS writes them in JSON
+    #[arg(long, value_name = "FILE")]
+    pub metrics_path: Option<PathBuf>,
+    /// Export the requests as a TraceV2 trace that can be replayed: PREFIX.yaml and PREFIX.csv
+    #[arg(long, value_name = "PREFIX")]
+    pub trace_output: Option<PathBuf>,
+    /// Keep no request's record, only sums and counts: memory does not grow with the number of
+    /// requests. Rows still go to --results-path, while the run goes on
+    #[arg(long)]
+    pub summary_only: bool,
+    /// No progress bar
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Everything `run` and `replay` share.
+#[derive(Args, Clone, Debug)]
+pub struct CommonArgs {
+    /// Model and hardware.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Serving engine.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Cluster and policies.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Analysis.
+    #[command(flatten)]
+    pub analysis: AnalysisArgs,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Simulated time at which the run stops, microseconds [default: none; a replay under --rules
+    /// blis stops at twice the latest arrival, as BLIS does]
+    #[arg(long, value_name = "US", help_heading = "Workload")]
+    pub horizon: Option<i64>,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 42, help_heading = "Workload")]
+    pub seed: u64,
+}
+
+/// `windtunnel sweep`, beside the flags of `run`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Sweep")]
+pub struct SweepArgs {
+    /// A dimension: a flag of `run` and its values, KEY=V1,V2,... (semicolons between values that
+    /// contain commas; true and false for a flag without value). bundle:KEY.KEY=V1,V2 varies a key
+    /// of --policy-config. Repeat for more dimensions: every combination is run
+    #[arg(long, value_name = "KEY=VALUES", required = true)]
+    pub grid: Vec<String>,
+    /// Seeds of every combination: --seed, --seed + 1, ...
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seeds: u64,
+    /// A row per run, in CSV. The same command goes on where an interrupted one stopped; more
+    /// values or seeds add to the rows there are
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Runs at a time; each holds its requests in memory, unless with --summary-only [default: the
+    /// number of cores]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Forget the rows of --out and start over
+    #[arg(long, requires = "out")]
+    pub fresh: bool,
+}
+
+/// `windtunnel models`.
+#[derive(Args, Clone, Debug)]
+pub struct ModelsArgs {
+    /// Part of the names to list; a full or short name explains that model
+    pub name: Option<String>,
+    /// GPU type to explain for [default: the model's]
+    #[arg(long, value_name = "GPU")]
+    pub hardware: Option<String>,
+    /// Tensor parallelism to explain for [default: the model's]
+    #[arg(long)]
+    pub tp: Option<u32>,
+    /// Step-time model to explain for
+    #[arg(long, value_enum, default_value_t = LatencyName::Auto, value_name = "MODEL")]
+    pub latency_model: LatencyName,
+    /// Models and figures, as in defaults.yaml or in BLIS's layout [default: built in]
+    #[arg(long, value_name = "FILE")]
+    pub defaults_filepath: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A value of an enumeration by its name on the command line.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn named<T: ValueEnum>(kind: &str, name: &str) -> Result<T, InputError> {
+    let names: Vec<String> = T::value_variants()
+        .iter()
+        .filter_map(|v| Some(v.to_possible_value()?.get_name().to_owned()))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    T::from_str(name, false).map_err(|_| InputError::new(unknown(kind, name, &names)))
+}

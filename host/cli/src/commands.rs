@@ -1,0 +1,229 @@
+//! The commands, with examples of their use.
+
+use super::args::{ModelsArgs, SweepArgs};
+use super::compare::CompareArgs;
+use super::evolve::EvolveCommand;
+use super::explain::ExplainArgs;
+use super::leaderboard::LeaderboardCommand;
+use super::plugin::PluginCommand;
+use super::policy::PolicyCommand;
+use super::score::{ScoreArgs, WorkerArgs};
+use super::score_server::ServerArgs;
+use super::suite::SuiteCommand;
+use super::tune::TuneArgs;
+use super::workload_args::{ReplayArgs, RunArgs, WorkloadCommand};
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A wind tunnel for LLM-serving policies.
+#[derive(Debug, Parser)]
+#[command(
+    name = "windtunnel",
+    version,
+    propagate_version = true,
+    subcommand_required = true
+)]
+#[command(after_help = "Examples:
+  windtunnel run --model meta-llama/llama-3.1-8b-instruct
+  windtunnel run --model llama-3.1-8b-instruct --num-instances 4 --rate 40 --num-requests 2000
+  windtunnel replay trace.csv --model llama-3.1-8b-instruct --num-instances 16
+  windtunnel models llama")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How much to say on stderr. The environment variable WINDTUNNEL_LOG takes finer directives
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Warn, help_heading = "Output")]
+    pub log: LogLevel,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Simulate a cluster on a synthetic workload or a trace file
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Simulate a cluster on a recorded trace
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(Box<ReplayArgs>),
+    /// Simulate a grid of settings in parallel, with any flags of `run`
+    #[command(after_help = SWEEP_EXAMPLES)]
+    Sweep(SweepArgs),
+    /// List the models, or explain what a run would use for one
+    #[command(after_help = "Examples:
+  windtunnel models
+  windtunnel models llama-3.1
+  windtunnel models meta-llama/llama-3.1-8b-instruct --hardware H100 --tp 2")]
+    Models(ModelsArgs),
+    /// Policies: list, show, check a file, start a new one
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Start a compiled plugin, or print what one offers
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  windtunnel plugin new my-router
+  windtunnel plugin inspect my-router/target/release/libmy_router.so"
+    )]
+    Plugin(PluginCommand),
+    /// Look at workloads, check, convert, merge and make them
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  windtunnel workload show conversation_trace.jsonl
+  windtunnel workload validate chat.yaml
+  windtunnel workload convert chat.yaml --to trace-v2 --out chat"
+    )]
+    Workload(WorkloadCommand),
+    /// Score policies on a suite of scenarios, against its tuned reference policies
+    #[command(after_help = SCORE_EXAMPLES)]
+    Score(ScoreArgs),
+    /// Show what a policy saw and chose for the requests that it served worst, and what other
+    /// choices would have brought
+    #[command(after_help = "Examples:
+  windtunnel explain my-router.lua
+  windtunnel explain my-router.lua --suite routing-prefix --scenario rag --requests 3
+  windtunnel explain least-loaded --scenario chat --json")]
+    Explain(ExplainArgs),
+    /// Compare policies with each other: the same scenarios and seeds, differences with their
+    /// intervals
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
+    /// Search the parameters that a policy declares
+    #[command(after_help = TUNE_EXAMPLES)]
+    Tune(TuneArgs),
+    /// Keep candidates with their scores, and make those again
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  windtunnel leaderboard add my-router.lua --suite routing-prefix --author me
+  windtunnel leaderboard verify --suite routing-prefix
+  windtunnel leaderboard render --suite routing-prefix --html board.html"
+    )]
+    Leaderboard(LeaderboardCommand),
+    /// List and show the suites that policies are scored on
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  windtunnel suite list
+  windtunnel suite show routing-mixed"
+    )]
+    Suite(SuiteCommand),
+    /// Have a framework for evolving programs evolve policies
+    #[command(
+        subcommand,
+        after_help = "Example:
+  windtunnel evolve init openevolve my-run"
+    )]
+    Evolve(EvolveCommand),
+    /// Score candidates that come by HTTP: for search frameworks, and for several of them at once
+    ///
+    /// Speaks the protocol of GEPA's evaluation server (POST /evaluate, /evaluate_examples,
+    /// /validate, GET /status, /task), and gives whole reports (POST /score). Prints one JSON line
+    /// with its address when it is ready; ends on Ctrl-C and SIGTERM. Whoever reaches the address
+    /// can have candidates scored.
+    #[command(after_help = "Examples:
+  windtunnel score-server --listen 8080 --suite routing-mixed
+  curl -s localhost:8080/evaluate -d '{\"candidate\": \"return { route = function(req, insts) return 1 end }\"}'")]
+    ScoreServer(ServerArgs),
+    /// Work for a scorer
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+    /// Print a completion script for your shell
+    #[command(after_help = "Example:
+  windtunnel completions bash > ~/.local/share/bash-completion/completions/windtunnel")]
+    Completions {
+        /// Shell to complete for
+        shell: clap_complete::Shell,
+    },
+}
+
+const RUN_EXAMPLES: &str = "Examples:
+  # 100 requests at 1 request/s on one instance
+  windtunnel run --model meta-llama/llama-3.1-8b-instruct
+
+  # a chatbot on four instances, shortest prompt first, with a goodput target
+  windtunnel run --model llama-3.1-8b-instruct --workload chatbot --rate 60 --num-requests 5000 \\
+      --num-instances 4 --routing-policy least-loaded --scheduler sjf --slo-ttft 200ms
+
+  # a workload spec: clients, sessions, cohorts
+  windtunnel run --model llama-3.1-8b-instruct --workload-spec chat.yaml --num-instances 4
+
+  # a production trace through llm-d's default scorers, results of every request to a file
+  windtunnel run --model llama-3.1-8b-instruct --workload AzureLLMInferenceTrace_conv.csv \\
+      --num-instances 16 --routing-policy weighted --results-path results.csv";
+
+const SWEEP_EXAMPLES: &str = "Examples:
+  # which routing policy, at which load, over three seeds
+  windtunnel sweep --model llama-3.1-8b-instruct --num-instances 4 --num-requests 2000 \\
+      --grid rate=20,40,60 --grid routing-policy=round-robin,least-loaded,weighted --seeds 3 --out sweep.csv
+
+  # values with commas are separated by semicolons; keys of a policy bundle can vary, too
+  windtunnel sweep --model llama-3.1-8b-instruct --num-instances 4 --routing-policy weighted \\
+      --grid \"routing-scorers=queue-depth:1;prefix-affinity:2,queue-depth:1\"";
+
+const SCORE_EXAMPLES: &str = "Examples:
+  # how good is it, where is it weak, what to try next
+  windtunnel score my-router.lua
+
+  # the whole report as JSON; a broken candidate is a result, too: exit code 0, ok false
+  windtunnel score my-router.lua --suite routing-prefix --json
+
+  # several at once, and many from another program
+  windtunnel score least-loaded jsq dynamo-kv my-router.lua
+  windtunnel score - --suite routing-mixed < candidates.jsonl
+
+  # the last word, on scenarios of which nothing else is told
+  windtunnel score my-router.lua --split holdout --seeds auto";
+
+const COMPARE_EXAMPLES: &str = "Examples:
+  # is mine better than llm-d's, and where
+  windtunnel compare llm-d my-router.lua
+
+  # several against a baseline, on scenarios that none was made for
+  windtunnel compare least-loaded a.lua b.lua --suite routing-mixed --split val --seeds auto";
+
+const TUNE_EXAMPLES: &str = "Examples:
+  # the weights of the weighted router, written as a script with new defaults
+  windtunnel tune weighted --suite routing-prefix --out weighted-tuned.lua
+
+  # a policy of your own: its lines --@param name = default, least..most say what to search
+  windtunnel tune my-router.lua --budget 400 --holdout --out params.json";
+
+const REPLAY_EXAMPLES: &str = "Examples:
+  windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct
+  windtunnel replay AzureLLMInferenceTrace_code.csv --model llama-3.1-8b-instruct --num-instances 16
+  windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct \\
+      --session-mode closed-loop --think-time-ms 500";
+
+/// Severity of log lines. BLIS's names are understood too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Nothing
+    #[value(alias = "fatal", alias = "panic")]
+    Off,
+    /// Errors
+    Error,
+    /// Warnings
+    #[value(alias = "warning")]
+    Warn,
+    /// Progress in words
+    Info,
+    /// Details
+    Debug,
+    /// Everything
+    Trace,
+}
+
+impl LogLevel {
+    /// The filter directive of this level.
+    pub fn directive(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}

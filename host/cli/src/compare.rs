@@ -1,0 +1,59 @@
+//! `windtunnel compare`: policies against each other.
+
+use super::progress::RunsBar;
+use super::score::{ScoringArgs, ours, parse_seeds};
+use super::to_stdout;
+use clap::Args;
+use windtunnel_base::input::InputError;
+use windtunnel_score::compare::{Contest, compare as run};
+use windtunnel_score::render::score::comparison;
+use windtunnel_score::{Candidate, Split};
+
+/// `windtunnel compare`.
+#[derive(Args, Clone, Debug)]
+pub struct CompareArgs {
+    /// Policies as for "windtunnel score"; the first is the baseline
+    #[arg(required = true, num_args = 2.., value_name = "CANDIDATE")]
+    candidates: Vec<String>,
+    #[command(flatten)]
+    scoring: ScoringArgs,
+    /// Which scenarios; of holdout only the total is told
+    #[arg(long, value_enum, default_value_t = Split::Train)]
+    split: Split,
+    /// Random seeds per scenario: a number, or auto to add some until every difference is certain
+    /// to half a point; default: the suite's
+    #[arg(long, value_name = "auto|N")]
+    seeds: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does what is asked.
+pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
+    if args.scoring.no_cache {
+        return Err(InputError::new("--no-cache has no effect: comparisons are not kept").into());
+    }
+    let contest = Contest {
+        candidates: args
+            .candidates
+            .iter()
+            .map(|name| Candidate::open(name))
+            .collect::<Result<_, InputError>>()?,
+        suite: args.scoring.suite()?,
+        split: args.split,
+        seeds: parse_seeds(args.seeds.as_deref())?,
+    };
+    let scorer = args.scoring.scorer()?;
+    let bar = RunsBar::new();
+    let outcome = run(scorer.fleet(), &contest, &|p| bar.show(p)).map_err(ours);
+    bar.done();
+    let outcome = outcome?;
+    to_stdout(|out| {
+        if args.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&outcome)?)
+        } else {
+            out.write_all(comparison(&outcome).as_bytes())
+        }
+    })
+}

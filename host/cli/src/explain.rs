@@ -1,0 +1,56 @@
+//! `windtunnel explain`: why a policy is where it is.
+
+use super::progress::RunsBar;
+use super::score::{ScoringArgs, ours};
+use super::to_stdout;
+use clap::Args;
+use std::sync::Arc;
+use windtunnel_score::render;
+use windtunnel_score::{Ask, Candidate, Until};
+
+/// `windtunnel explain`.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// A policy as "windtunnel score" takes it
+    #[arg(value_name = "CANDIDATE")]
+    candidate: String,
+    #[command(flatten)]
+    scoring: ScoringArgs,
+    /// The scenario, of the train split; default: the one in which the policy is worst
+    #[arg(long, value_name = "ID")]
+    scenario: Option<String>,
+    /// How many requests: those that waited longest for their first token
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    requests: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does what is asked.
+pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
+    let ask = Ask {
+        until: Until::Full,
+        scenarios: args.scenario.clone().map(|id| vec![id]),
+        ..Ask::new(
+            Candidate::open(&args.candidate)?,
+            Arc::clone(&args.scoring.suite()?),
+        )
+    };
+    let scorer = args.scoring.scorer()?;
+    let bar = RunsBar::new();
+    let explained = scorer.explain(&ask, args.requests, &|p| bar.show(p));
+    bar.done();
+    match explained.map_err(ours)? {
+        Ok(explained) if args.json => {
+            to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&explained)?))
+        }
+        Ok(explained) => {
+            to_stdout(|out| out.write_all(render::explain::text(&explained).as_bytes()))
+        }
+        Err(failed) if args.json => {
+            to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&failed)?))
+        }
+        Err(failed) => to_stdout(|out| out.write_all(render::score::text(&failed).as_bytes())),
+    }
+}

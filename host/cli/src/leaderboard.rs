@@ -1,0 +1,335 @@
+//! `windtunnel leaderboard`: candidates with their scores on all splits, which anybody can make
+//! again.
+
+use super::output::check_path;
+use super::progress::RunsBar;
+use super::score::{ScoringArgs, ours};
+use super::{say, to_stdout};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+use std::sync::Arc;
+use windtunnel_base::input::{InputError, Staging};
+use windtunnel_score::leaderboard::{Board, Entry, Origin, checked_name, entry_name, place};
+use windtunnel_score::render::leaderboard::{html, markdown, table};
+use windtunnel_score::{Candidate, Progress, Scorer, Split};
+
+/// `windtunnel leaderboard`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LeaderboardCommand {
+    /// Score candidates on all splits and enter them
+    #[command(after_help = "Examples:
+  # begin a leaderboard with the reference policies of its suite
+  windtunnel leaderboard add --references --suite routing-prefix
+
+  # enter a candidate and say where it comes from
+  windtunnel leaderboard add my-router.lua --suite routing-prefix --author me --framework OpenEvolve \\
+      --iterations 300 --cost 12.50")]
+    Add(AddArgs),
+    /// Make the results of entries again and compare them, to the bit
+    #[command(after_help = "Examples:
+  windtunnel leaderboard verify --suite routing-prefix
+  windtunnel leaderboard verify my-router gaie --suite routing-prefix")]
+    Verify(VerifyArgs),
+    /// Score entries again, after the suite or the engine has changed
+    #[command(after_help = "Example:
+  windtunnel leaderboard renew --suite routing-prefix")]
+    Renew(RenewArgs),
+    /// Show the leaderboard: a table, Markdown, or a page
+    #[command(after_help = "Examples:
+  windtunnel leaderboard render --suite routing-prefix
+  windtunnel leaderboard render --suite routing-prefix --html board.html --md board.md")]
+    Render(RenderArgs),
+}
+
+/// `windtunnel leaderboard add`.
+#[derive(Args, Clone, Debug)]
+pub struct AddArgs {
+    /// Candidates as for "windtunnel score"
+    #[arg(value_name = "CANDIDATE", required_unless_present = "references")]
+    candidates: Vec<String>,
+    /// The reference policies of the suite, too
+    #[arg(long)]
+    references: bool,
+    #[command(flatten)]
+    scoring: ScoringArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Name of the entry; default: that of the file or policy
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Replace entries of the same names
+    #[arg(long)]
+    replace: bool,
+    /// Who made it
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
+    /// What it was made with
+    #[arg(long, value_name = "NAME")]
+    framework: Option<String>,
+    /// Candidates that were tried on the way
+    #[arg(long, value_name = "N")]
+    iterations: Option<u64>,
+    /// What it cost, dollars
+    #[arg(long, value_name = "DOLLARS")]
+    cost: Option<f64>,
+    /// Anything else worth knowing
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
+/// Where the leaderboard is.
+#[derive(Args, Clone, Debug)]
+pub struct PlaceArgs {
+    /// Folder of the leaderboard; default: leaderboard/SUITE
+    #[arg(long, value_name = "DIR")]
+    board: Option<PathBuf>,
+}
+
+/// `windtunnel leaderboard renew`.
+#[derive(Args, Clone, Debug)]
+pub struct RenewArgs {
+    /// Only these entries
+    #[arg(value_name = "ENTRY")]
+    entries: Vec<String>,
+    #[command(flatten)]
+    scoring: ScoringArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `windtunnel leaderboard verify`.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    what: RenewArgs,
+    /// Only the results on this split
+    #[arg(long, value_enum)]
+    split: Option<Split>,
+}
+
+/// `windtunnel leaderboard render`.
+#[derive(Args, Clone, Debug)]
+pub struct RenderArgs {
+    /// Suite: a name ("windtunnel suite list" shows them) or a file
+    #[arg(long, default_value = "routing-mixed", value_name = "NAME|FILE.yaml")]
+    suite: String,
+    /// Folder with the trace files that some scenarios of the suite replay
+    #[arg(long, value_name = "DIR")]
+    traces: Option<PathBuf>,
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Which score decides about the order
+    #[arg(long, value_enum, default_value_t = Split::Holdout)]
+    by: Split,
+    /// Write a page that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write Markdown
+    #[arg(long, value_name = "FILE")]
+    md: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does what is asked.
+pub fn leaderboard(command: &LeaderboardCommand) -> anyhow::Result<()> {
+    match command {
+        LeaderboardCommand::Add(args) => add(args),
+        LeaderboardCommand::Verify(args) => verify(args),
+        LeaderboardCommand::Renew(args) => renew(args),
+        LeaderboardCommand::Render(args) => render(args),
+    }
+}
+
+impl PlaceArgs {
+    fn board(&self, suite: Arc<windtunnel_score::Suite>) -> Board {
+        let usual = || PathBuf::from("leaderboard").join(&suite.file.name);
+        Board {
+            folder: self.board.clone().unwrap_or_else(usual),
+            suite,
+        }
+    }
+}
+
+/// Runs `work` under a bar over the reports it makes.
+fn with_bar<R>(work: impl FnOnce(&mut (dyn FnMut(u64, u64) + Send)) -> R) -> R {
+    let bar = RunsBar::new();
+    let result = work(&mut |done, of| {
+        bar.show(Progress {
+            what: "reports",
+            done,
+            of,
+        });
+    });
+    bar.done();
+    result
+}
+
+fn add(args: &AddArgs) -> anyhow::Result<()> {
+    no_plugins(&args.scoring)?;
+    let board = args.place.board(args.scoring.suite()?);
+    if args.name.is_some() && (args.candidates.len() != 1 || args.references) {
+        return Err(InputError::new("--name is for a single candidate").into());
+    }
+    if let Some(cost) = args.cost.filter(|c| !c.is_finite() || *c < 0.0) {
+        return Err(InputError::new(format!("--cost is {cost}; expected 0 or more")).into());
+    }
+    let origin = Origin {
+        author: args.author.clone(),
+        framework: args.framework.clone(),
+        iterations: args.iterations,
+        cost: args.cost,
+        note: args.note.clone(),
+    };
+    let mut entries = Vec::new();
+    for text in &args.candidates {
+        let name = match &args.name {
+            Some(name) => checked_name(name)?,
+            None => entry_name(text)?,
+        };
+        entries.push(Entry::new(&name, Candidate::open(text)?, origin.clone()));
+    }
+    if args.references {
+        for name in board.suite.file.references.keys() {
+            let candidate = Candidate::reference(name);
+            let origin = Origin {
+                framework: Some("reference".into()),
+                ..Origin::default()
+            };
+            entries.push(Entry::new(&entry_name(name)?, candidate, origin));
+        }
+    }
+    for entry in &mut entries {
+        if let Some(place) = place(&board.folder, &entry.name) {
+            if !args.replace {
+                let message =
+                    "there is an entry of this name; --replace replaces it, --name gives another";
+                return Err(InputError::in_file(place.display(), message).into());
+            }
+            // What was looked at stays known.
+            if let Ok(old) = Entry::read(&place) {
+                entry.looks = old.looks;
+            }
+        }
+    }
+    let mut names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(InputError::new(format!("two entries would be called {}", pair[0])).into());
+    }
+    let scorer = args.scoring.scorer()?;
+    let added = with_bar(|done| board.add(&scorer, entries, done)).map_err(ours)?;
+    report(
+        &board,
+        &added.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(),
+    )
+}
+
+/// Says what was written, and shows the leaderboard.
+fn report(board: &Board, names: &[&str]) -> anyhow::Result<()> {
+    say(&format!("{}: {}", board.folder.display(), names.join(", ")));
+    let rows = board.rows(Split::Holdout)?;
+    to_stdout(|out| out.write_all(table(&board.suite, &rows, Split::Holdout).as_bytes()))
+}
+
+fn no_plugins(scoring: &ScoringArgs) -> Result<(), InputError> {
+    if scoring.allow_native {
+        let message = "--allow-native has no effect: a leaderboard holds no compiled plugins";
+        return Err(InputError::new(message));
+    }
+    Ok(())
+}
+
+/// A scorer that makes every report anew.
+fn fresh(scoring: &ScoringArgs) -> anyhow::Result<Scorer> {
+    no_plugins(scoring)?;
+    if scoring.no_cache {
+        let message = "--no-cache has no effect: results are always made again here";
+        return Err(InputError::new(message).into());
+    }
+    ScoringArgs {
+        no_cache: true,
+        ..scoring.clone()
+    }
+    .scorer()
+}
+
+fn verify(VerifyArgs { what: args, split }: &VerifyArgs) -> anyhow::Result<()> {
+    let board = args.place.board(args.scoring.suite()?);
+    let scorer = fresh(&args.scoring)?;
+    let verdicts = with_bar(|done| board.verify(&scorer, &args.entries, *split, done));
+    let verdicts = verdicts.map_err(ours)?;
+    to_stdout(|out| {
+        if args.json {
+            return writeln!(out, "{}", serde_json::to_string_pretty(&verdicts)?);
+        }
+        for v in &verdicts {
+            writeln!(
+                out,
+                "{} {}",
+                if v.same { "same     " } else { "DIFFERENT" },
+                v.name
+            )?;
+            for note in &v.notes {
+                writeln!(out, "          {note}")?;
+            }
+        }
+        Ok(())
+    })?;
+    let different = verdicts.iter().filter(|v| !v.same).count();
+    if different > 0 {
+        let message = format!(
+            "{different} of {} entries are not what their candidates give now; \"windtunnel leaderboard renew\" scores them again",
+            verdicts.len()
+        );
+        return Err(InputError::in_file(board.folder.display(), message).into());
+    }
+    Ok(())
+}
+
+fn renew(args: &RenewArgs) -> anyhow::Result<()> {
+    let board = args.place.board(args.scoring.suite()?);
+    let entries = board.entries(&args.entries)?;
+    let scorer = fresh(&args.scoring)?;
+    let added = with_bar(|done| board.add(&scorer, entries, done)).map_err(ours)?;
+    if args.json {
+        let rows = board.rows(Split::Holdout)?;
+        return to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&rows)?));
+    }
+    report(
+        &board,
+        &added.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(),
+    )
+}
+
+fn render(args: &RenderArgs) -> anyhow::Result<()> {
+    let suite = windtunnel_score::Suite::open(&args.suite, args.traces.as_deref())?;
+    let board = args.place.board(Arc::new(suite));
+    for path in [&args.html, &args.md].into_iter().flatten() {
+        check_path(path)?;
+    }
+    let rows = board.rows(args.by)?;
+    let mut files = Staging::default();
+    if let Some(path) = &args.html {
+        files.write(path, |out| {
+            out.write_all(html(&board.suite, &rows, args.by).as_bytes())
+        })?;
+    }
+    if let Some(path) = &args.md {
+        files.write(path, |out| {
+            out.write_all(markdown(&board.suite, &rows, args.by).as_bytes())
+        })?;
+    }
+    files.commit()?;
+    to_stdout(|out| {
+        if args.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)
+        } else {
+            out.write_all(table(&board.suite, &rows, args.by).as_bytes())
+        }
+    })
+}

@@ -1,0 +1,167 @@
+//! The command line: parse, dispatch, print. Prints, files and progress live here and nowhere
+//! below.
+
+mod args;
+pub mod calls;
+mod commands;
+mod compare;
+mod effects;
+mod evolve;
+mod explain;
+mod leaderboard;
+mod models;
+mod oldest;
+mod output;
+mod plugin;
+mod policies;
+mod policy;
+mod progress;
+mod score;
+mod score_server;
+mod simulate;
+mod suite;
+mod sweep;
+mod texts;
+mod tune;
+mod workload;
+mod workload_args;
+mod workloads;
+
+use clap::{CommandFactory, FromArgMatches};
+use commands::{Cli, Command, LogLevel};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use windtunnel_base::input::{InputError, plain};
+
+/// Wrong input.
+const EXIT_INPUT: u8 = 2;
+/// Our own failure.
+const EXIT_FAILURE: u8 = 1;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    ExitCode::from(run(std::env::args_os()))
+}
+
+/// Runs a command line, the program's name first, and says how it went: 0 fine, 2 wrong input, 1 a
+/// failure of ours.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        // Help, the version, or what is wrong with a flag: clap knows where it goes.
+        Err(message) => {
+            let _ = message.print();
+            return if message.use_stderr() { EXIT_INPUT } else { 0 };
+        }
+    };
+    let outcome = Cli::from_arg_matches(&matches)
+        .map_err(anyhow::Error::from)
+        .and_then(|cli| {
+            init_log(cli.log)?;
+            dispatch(&cli, &matches)
+        });
+    let Err(error) = outcome else {
+        return 0;
+    };
+    // A reader that closes the pipe early (`| head`) has all it wants.
+    if error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    {
+        return 0;
+    }
+    let wrong_input = error.is::<InputError>();
+    say(&format!("error: {error:#}"));
+    if wrong_input {
+        EXIT_INPUT
+    } else {
+        EXIT_FAILURE
+    }
+}
+
+/// The command line. Every flag takes a negative number as its value, so that the flag can say what
+/// is wrong with it.
+fn command() -> clap::Command {
+    let cli = Cli::command().mut_subcommand("sweep", sweep::with_the_flags_of_run);
+    cli.mut_subcommands(with_negative_numbers)
+}
+
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let takes_value = arg.get_action().takes_values();
+        arg.allow_negative_numbers(takes_value)
+    });
+    command.mut_subcommands(with_negative_numbers)
+}
+
+fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
+    let explicit = effects::Explicit::of(matches);
+    match &cli.command {
+        Command::Run(run) => simulate::run(run, &explicit),
+        Command::Replay(replay) => simulate::replay(replay, &explicit),
+        Command::Sweep(args) => sweep::sweep(args, matches),
+        Command::Workload(command) => workload::workload(command),
+        Command::Models(models) => models::models(models, &explicit),
+        Command::Plugin(command) => plugin::plugin(command),
+        Command::Policy(command) => policy::policy(command),
+        Command::Score(args) => score::score(args),
+        Command::Explain(args) => explain::explain(args),
+        Command::Compare(args) => compare::compare(args),
+        Command::Leaderboard(command) => leaderboard::leaderboard(command),
+        Command::Tune(args) => tune::tune(args),
+        Command::ScoreServer(args) => score_server::serve(args),
+        Command::Suite(command) => suite::suite(command),
+        Command::Evolve(command) => evolve::evolve(command),
+        Command::Worker(args) => score::work(args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut command(), "windtunnel", &mut script);
+            to_stdout(|out| out.write_all(&script))
+        }
+    }
+}
+
+/// Prints data on stdout.
+fn to_stdout(fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    fill(&mut out).and_then(|()| out.flush()).map_err(|e| {
+        if e.kind() == io::ErrorKind::BrokenPipe {
+            e.into()
+        } else {
+            anyhow::anyhow!("cannot write to standard output: {}", plain(&e))
+        }
+    })
+}
+
+/// What the parser of flags says first, on one line.
+fn first_paragraph(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).take_while(|l| !l.is_empty());
+    let line = lines.collect::<Vec<_>>().join(" ");
+    line.trim_start_matches("error: ").to_owned()
+}
+
+/// A line for people, on stderr.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+fn init_log(level: LogLevel) -> Result<(), InputError> {
+    let filter = match std::env::var("WINDTUNNEL_LOG") {
+        Ok(directives) => tracing_subscriber::EnvFilter::try_new(&directives).map_err(|e| {
+            InputError::new(format!(
+                "environment variable WINDTUNNEL_LOG=\"{directives}\": {e}"
+            ))
+        })?,
+        Err(_) => tracing_subscriber::EnvFilter::new(level.directive()),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+    Ok(())
+}

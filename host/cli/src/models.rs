@@ -1,0 +1,396 @@
+//! `windtunnel models`: which models are known, and what a run would use for one.
+
+use super::args::{LatencyName, ModelsArgs};
+use super::effects::Explicit;
+use super::simulate::{backend, defaults, fitted_under};
+use super::to_stdout;
+use comfy_table::{CellAlignment, ColumnConstraint};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use windtunnel_base::input::InputError;
+use windtunnel_config::{Defaults, FittedRow, ModelEntry, ModelFacts, short_name};
+use windtunnel_engine::latency::{
+    Backend, KvBlocksSource, MaxModelLenSource, Resolved, Setup, resolve,
+};
+use windtunnel_results::report::table::styled;
+
+/// Lists models or explains one.
+pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
+    let defaults = defaults(args.defaults_filepath.as_deref())?;
+    let text = match chosen(args.name.as_deref(), &defaults)? {
+        Chosen::One(name) => {
+            let explained = Explained::of(name, args, &defaults)?;
+            if args.json {
+                pretty(&explained.json())
+            } else {
+                explained.text()
+            }
+        }
+        Chosen::Many(facts) => {
+            explicit.need(
+                &["hardware", "tp", "latency_model"],
+                false,
+                "on a list of models; name one model",
+            )?;
+            if args.json {
+                pretty(&json!({ "models": facts.iter().map(list_entry).collect::<Vec<_>>() }))
+            } else {
+                list(&facts)
+            }
+        }
+    };
+    to_stdout(|out| out.write_all(text.as_bytes()))
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+/// What a name on the command line means.
+enum Chosen<'a> {
+    One(&'a str),
+    Many(Vec<ModelFacts<'a>>),
+}
+
+/// A full or short name means its model; so does a part that only one name has. Any other part
+/// means a list.
+fn chosen<'a>(name: Option<&str>, defaults: &'a Defaults) -> Result<Chosen<'a>, InputError> {
+    let Some(name) = name else {
+        return Ok(Chosen::Many(defaults.models().collect()));
+    };
+    let wanted = name.trim().to_lowercase();
+    if wanted.is_empty() {
+        return Err(InputError::new("the model name is empty"));
+    }
+    let hits: Vec<ModelFacts<'_>> = defaults
+        .models()
+        .filter(|m| m.name.contains(&wanted))
+        .collect();
+    let exact: Vec<&str> = hits
+        .iter()
+        .map(|m| m.name)
+        .filter(|full| *full == wanted || short_name(full) == wanted)
+        .collect();
+    match (&exact[..], &hits[..]) {
+        (_, []) => Err(defaults.unknown_model(name)),
+        ([one], _) => Ok(Chosen::One(one)),
+        (_, [one]) => Ok(Chosen::One(one.name)),
+        _ => Ok(Chosen::Many(hits)),
+    }
+}
+
+/// GPU, tensor parallelism and vLLM image that a run takes when nothing is said.
+fn default_deployment(entry: Option<&ModelEntry>) -> Option<(&str, u32, Option<&str>)> {
+    let entry = entry?;
+    let fitted = entry.fitted_default.as_ref();
+    let analytic = entry.analytic_default.as_ref();
+    fitted
+        .map(|d| (d.gpu.as_str(), d.tp, Some(d.vllm.as_str())))
+        .or_else(|| analytic.map(|d| (d.gpu.as_str(), d.tp, None)))
+}
+
+fn list(facts: &[ModelFacts<'_>]) -> String {
+    let mut table = styled(&["Model", "Default GPU:TP", "Fitted GPU:TP", "Config"]);
+    for model in facts {
+        table.add_row([
+            model.name.to_owned(),
+            default_deployment(model.entry)
+                .map_or("-".to_owned(), |(gpu, tp, _)| format!("{gpu}:{tp}")),
+            compact(&model.fitted),
+            if model.has_config { "yes" } else { "-" }.to_owned(),
+        ]);
+    }
+    // Names stay in one piece: people copy them.
+    if let Some(names) = table.column_mut(0) {
+        names.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    format!(
+        "{table}\n\
+         GPU:TP is a GPU type and the tensor parallelism. Default: what a run takes that names neither.\n\
+         Fitted: deployments that were measured. Config: built in, so that any other can be computed.\n\
+         \"windtunnel models NAME\" explains one of the {} models.\n",
+        facts.len()
+    )
+}
+
+/// `A100-80:1,2 H100:1,2,4`: GPUs by name, each with its tensor parallelisms; vLLM versions do not
+/// show.
+fn compact(fitted: &[(&str, u32, &str)]) -> String {
+    let mut pairs: Vec<(&str, u32)> = fitted.iter().map(|(gpu, tp, _)| (*gpu, *tp)).collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    let mut text = String::new();
+    let mut last = "";
+    for (gpu, tp) in pairs {
+        let _ = if gpu == last {
+            write!(text, ",{tp}")
+        } else {
+            let gap = if last.is_empty() { "" } else { " " };
+            write!(text, "{gap}{gpu}:{tp}")
+        };
+        last = gpu;
+    }
+    if text.is_empty() { "-".into() } else { text }
+}
+
+fn list_entry(model: &ModelFacts<'_>) -> Value {
+    let deployment = |(gpu, tp, vllm): (&str, u32, Option<&str>)| json!({"hardware": gpu, "tensor_parallelism": tp, "vllm_version": vllm});
+    let fitted = model.fitted.iter();
+    json!({
+        "model": model.name,
+        "hf_repo": model.entry.and_then(|e| e.hf_repo.as_deref()),
+        "default": default_deployment(model.entry).map(deployment),
+        "fitted": fitted.map(|&(gpu, tp, vllm)| deployment((gpu, tp, Some(vllm)))).collect::<Vec<_>>(),
+        "builtin_config": model.has_config,
+    })
+}
+
+/// What a run would use for one model.
+struct Explained<'a> {
+    resolved: Resolved,
+    why: String,
+    setup: Setup,
+    entry: Option<&'a ModelEntry>,
+}
+
+impl<'a> Explained<'a> {
+    fn of(name: &str, args: &ModelsArgs, defaults: &'a Defaults) -> Result<Self, InputError> {
+        let setup = Setup {
+            gpu: args.hardware.clone(),
+            tp: args.tp,
+            latency: backend(args.latency_model),
+            ..Setup::new(name, defaults.clone())
+        };
+        let resolved = resolve(&setup)?;
+        let entry = defaults.models.get(&resolved.canonical);
+        let measured = entry.is_some_and(|e| !e.fitted.is_empty());
+        let why = match (args.latency_model, resolved.backend) {
+            (LatencyName::Auto, Backend::Blackbox) => {
+                "this deployment was measured and has fitted coefficients"
+            }
+            (LatencyName::Auto, _) if measured => {
+                "this deployment has no fitted coefficients, so step times are computed"
+            }
+            (LatencyName::Auto, _) => {
+                "this model has no fitted coefficients, so step times are computed"
+            }
+            _ => "--latency-model asks for it",
+        };
+        Ok(Self {
+            resolved,
+            why: why.to_owned(),
+            setup,
+            entry,
+        })
+    }
+
+    /// The fitted rows that can be chosen: the first of equal keys counts.
+    fn fitted(&self) -> Vec<&'a FittedRow> {
+        let mut rows: Vec<&FittedRow> = Vec::new();
+        for row in self.entry.map_or(&[][..], |e| &e.fitted[..]) {
+            let same = |r: &&&FittedRow| (&r.gpu, r.tp, &r.vllm) == (&row.gpu, row.tp, &row.vllm);
+            if !rows.iter().any(|r| same(&r)) {
+                rows.push(row);
+            }
+        }
+        rows.sort_by(|a, b| (&a.gpu, a.tp, &a.vllm).cmp(&(&b.gpu, b.tp, &b.vllm)));
+        rows
+    }
+
+    fn hf_repo(&self) -> Option<&str> {
+        self.entry.and_then(|e| e.hf_repo.as_deref())
+    }
+
+    fn kv_cache_tokens(&self) -> u64 {
+        let block = u64::from(self.setup.block_size);
+        self.resolved.total_kv_blocks.saturating_mul(block)
+    }
+
+    fn text(&self) -> String {
+        let r = &self.resolved;
+        let mut text = format!("{}\n", r.canonical);
+        let mut say = |label: &str, value: String| {
+            let _ = writeln!(text, "  {label:<17} {value}");
+        };
+        if let Some(repo) = self.hf_repo() {
+            say("Hugging Face", repo.to_owned());
+        }
+        say("GPU", format!("{} x {} (tensor parallelism)", r.gpu, r.tp));
+        say("Latency model", format!("{}: {}", r.backend, self.why));
+        if let Some(version) = &r.vllm_version {
+            say("vLLM version", version.clone());
+        }
+        for (label, value) in coefficients(r) {
+            say(label, value);
+        }
+        say(
+            "KV cache",
+            format!(
+                "{} blocks of {} tokens = {} tokens, {}",
+                r.total_kv_blocks,
+                self.setup.block_size,
+                self.kv_cache_tokens(),
+                kv_source(r.kv_blocks_source).1
+            ),
+        );
+        let (_, length_source) = length_source(r.max_model_len_source);
+        say(
+            "Max model length",
+            match r.max_model_len {
+                0 => length_source.to_owned(),
+                tokens => format!("{tokens} tokens, {length_source}"),
+            },
+        );
+        say(
+            "Rules",
+            format!(
+                "{} with --rules auto: the latency model was fitted under them",
+                fitted_under(r.backend)
+            ),
+        );
+        for note in &r.notes {
+            say("Note", note.clone());
+        }
+        text.push_str(&self.deployments());
+        text
+    }
+
+    fn deployments(&self) -> String {
+        let rows = self.fitted();
+        if rows.is_empty() {
+            return "\nNo deployment of this model has fitted coefficients.\n".into();
+        }
+        let mut table = styled(&[
+            "GPU",
+            "TP",
+            "vLLM",
+            "KV blocks",
+            "a0",
+            "a1",
+            "a2",
+            "b0",
+            "b1",
+            "b2",
+        ]);
+        for row in rows {
+            let numbers = row.alpha.iter().chain(&row.beta).map(|x| format!("{x:.2}"));
+            let version = row.vllm.rsplit(':').next().unwrap_or(&row.vllm);
+            let mut cells = vec![row.gpu.clone(), row.tp.to_string(), version.to_owned()];
+            cells.push(row.kv_blocks.to_string());
+            cells.extend(numbers);
+            table.add_row(cells);
+        }
+        for (at, column) in table.column_iter_mut().enumerate() {
+            if at != 0 && at != 2 {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        format!(
+            "\nDeployments with fitted coefficients, in microseconds: a0 per request, a1 per prompt token, a2 per\n\
+             output token; b0 per step, b1 per prefilled token, b2 per decode\n{table}\n"
+        )
+    }
+
+    fn json(&self) -> Value {
+        let r = &self.resolved;
+        let rows: Vec<Value> = self
+            .fitted()
+            .into_iter()
+            .map(|row| {
+                json!({
+                    "hardware": row.gpu,
+                    "tensor_parallelism": row.tp,
+                    "vllm_version": row.vllm,
+                    "kv_blocks": row.kv_blocks,
+                    "alpha_us": row.alpha,
+                    "beta_us": row.beta,
+                    "fit_loss": row.loss,
+                })
+            })
+            .collect();
+        let coefficients = match r.backend {
+            Backend::Blackbox => json!({"alpha_us": r.alpha, "beta_us": r.beta}),
+            Backend::TrainedPhysics => json!({"alpha_us": r.alpha, "beta": r.beta}),
+            Backend::Roofline => Value::Null,
+        };
+        json!({
+            "model": r.canonical,
+            "hf_repo": self.hf_repo(),
+            "hardware": r.gpu,
+            "tensor_parallelism": r.tp,
+            "latency_model": r.backend.name(),
+            "latency_model_because": self.why,
+            "vllm_version": r.vllm_version,
+            "coefficients": coefficients,
+            "total_kv_blocks": r.total_kv_blocks,
+            "block_size_tokens": self.setup.block_size,
+            "kv_cache_tokens": self.kv_cache_tokens(),
+            "kv_blocks_source": kv_source(r.kv_blocks_source).0,
+            "max_model_len_tokens": (r.max_model_len > 0).then_some(r.max_model_len),
+            "max_model_len_source": length_source(r.max_model_len_source).0,
+            "rules": fitted_under(r.backend).to_string(),
+            "builtin_config": r.arch.is_some(),
+            "notes": r.notes,
+            "fitted": rows,
+        })
+    }
+}
+
+/// Coefficients in words, with their labels.
+fn coefficients(r: &Resolved) -> Vec<(&'static str, String)> {
+    let joined = |values: &[f64]| {
+        let values: Vec<String> = values.iter().map(|x| format!("{x:.4}")).collect();
+        values.join(", ")
+    };
+    match (r.backend, &r.alpha[..], &r.beta[..]) {
+        (Backend::Blackbox, [a0, a1, a2], [b0, b1, b2]) => vec![
+            (
+                "Alpha",
+                format!(
+                    "{a0:.2} us per request, {a1:.2} us per prompt token, {a2:.2} us per output token"
+                ),
+            ),
+            (
+                "Beta",
+                format!(
+                    "{b0:.2} us per step, {b1:.2} us per prefilled token, {b2:.2} us per decode"
+                ),
+            ),
+        ],
+        (Backend::TrainedPhysics, alpha, beta) => {
+            let (head, tail) = beta.split_at(beta.len().min(6));
+            vec![
+                ("Alpha, us", joined(alpha)),
+                ("Beta", joined(head)),
+                ("", joined(tail)),
+            ]
+        }
+        _ => vec![(
+            "Coefficients",
+            "none: compute and bandwidth of the GPU".into(),
+        )],
+    }
+}
+
+/// Where KV blocks come from: a stable word, and in words.
+fn kv_source(source: KvBlocksSource) -> (&'static str, &'static str) {
+    match source {
+        KvBlocksSource::Flag => ("flag", "as given"),
+        KvBlocksSource::FittedRow => ("measured", "as measured"),
+        KvBlocksSource::Computed => ("computed", "computed from GPU memory"),
+        KvBlocksSource::Fallback => ("fallback", "assumed"),
+    }
+}
+
+/// Where the model length comes from: a stable word, and in words.
+fn length_source(source: MaxModelLenSource) -> (&'static str, &'static str) {
+    match source {
+        MaxModelLenSource::Flag => ("flag", "as given"),
+        MaxModelLenSource::ModelConfig => ("model_config", "from the model's configuration"),
+        MaxModelLenSource::KvCapacity => (
+            "kv_cache",
+            "all the KV cache holds (the model's configuration allows more)",
+        ),
+        MaxModelLenSource::Unlimited => ("unlimited", "unlimited: no configuration is known"),
+    }
+}

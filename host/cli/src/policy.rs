@@ -1,0 +1,471 @@
+//! `windtunnel policy`: what there is, what it says, whether a file is fine, and a file to start
+//! from.
+
+mod templates;
+
+use super::{say, to_stdout};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use windtunnel_base::input::{InputError, Staging, hint, unknown};
+use windtunnel_policy::external::{names, unknown_policy};
+use windtunnel_policy::library::{self, Shipped};
+use windtunnel_policy::lua::{Facts, Finding, Loader, Program, declarations, lint};
+use windtunnel_policy::{External, Hook, Param, PolicySpec, built_in, describe};
+use windtunnel_results::report::table::styled;
+use windtunnel_score::smoke;
+
+/// `windtunnel policy`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// List the policies that can be chosen by name
+    #[command(after_help = "Examples:
+  windtunnel policy list
+  windtunnel policy list --hook scheduler --json")]
+    List(ListArgs),
+    /// Print a policy: the file of a script, the description of a built-in
+    #[command(after_help = "Examples:
+  windtunnel policy show vtc
+  windtunnel policy show fcfs --hook preemption")]
+    Show(ShowArgs),
+    /// Check policy files: syntax, names, state that grows, loops that never end, and a first
+    /// flight
+    #[command(after_help = "Examples:
+  windtunnel policy check my.lua
+  windtunnel policy check policies/routing/*.lua --json")]
+    Check(CheckArgs),
+    /// Write a policy file to start from
+    #[command(after_help = "Examples:
+  windtunnel policy new my.lua
+  windtunnel policy new my-scheduler.lua --hook scheduler")]
+    New(NewArgs),
+}
+
+/// `windtunnel policy list`.
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    /// Only policies of this hook: admission, routing, priority, scheduler, preemption
+    #[arg(long, value_name = "HOOK")]
+    hook: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `windtunnel policy show`.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// Name of the policy
+    name: String,
+    /// Its hook, where several have a policy of that name
+    #[arg(long, value_name = "HOOK")]
+    hook: Option<String>,
+}
+
+/// `windtunnel policy check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Policy files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `windtunnel policy new`.
+#[derive(Args, Clone, Debug)]
+pub struct NewArgs {
+    /// File to write: NAME.lua
+    file: PathBuf,
+    /// Hook that it fills: admission, routing, priority, scheduler or preemption
+    #[arg(long, default_value = "routing", value_name = "HOOK")]
+    hook: String,
+}
+
+/// Does what is asked.
+pub fn policy(command: &PolicyCommand) -> anyhow::Result<()> {
+    match command {
+        PolicyCommand::List(args) => list(args),
+        PolicyCommand::Show(args) => show(args),
+        PolicyCommand::Check(args) => check(args),
+        PolicyCommand::New(args) => Ok(new(args)?),
+    }
+}
+
+/// The hook called `name`.
+///
+/// # Errors
+/// When there is none.
+pub fn hook(name: &str) -> Result<Hook, InputError> {
+    let names = Hook::ALL.map(Hook::name);
+    Hook::parse(name).ok_or_else(|| InputError::new(unknown("hook", name, &names)))
+}
+
+/// A policy with a name.
+struct Named {
+    hook: Hook,
+    name: &'static str,
+    kind: &'static str,
+    what: String,
+    params: Vec<Param>,
+}
+
+/// What the head of a script says: its first sentence.
+fn summary(text: &str) -> String {
+    let comment: Vec<&str> = text
+        .lines()
+        .map_while(|line| line.strip_prefix("--"))
+        .map(str::trim)
+        .take_while(|line| !line.is_empty() && !line.starts_with('@'))
+        .collect();
+    let comment = comment.join(" ");
+    let end = comment.find(". ").map_or(comment.len(), |at| at + 1);
+    comment[..end].to_owned()
+}
+
+fn all(only: Option<Hook>) -> Result<Vec<Named>, InputError> {
+    let mut all = Vec::new();
+    for hook in Hook::ALL
+        .into_iter()
+        .filter(|h| only.is_none_or(|o| o == *h))
+    {
+        all.extend(built_in(hook).iter().map(|name| Named {
+            hook,
+            name,
+            kind: "built-in",
+            what: describe(hook, name).to_owned(),
+            params: Vec::new(),
+        }));
+        for script in library::scripts(hook).filter(|s| !built_in(hook).contains(&s.name)) {
+            all.push(Named {
+                hook,
+                name: script.name,
+                kind: "script",
+                what: summary(script.text),
+                params: declarations(&script.path(), script.text)?,
+            });
+        }
+    }
+    Ok(all)
+}
+
+fn list(args: &ListArgs) -> anyhow::Result<()> {
+    let policies = all(args.hook.as_deref().map(hook).transpose()?)?;
+    let text = if args.json {
+        let shown: Vec<Value> = policies.iter().map(as_json).collect();
+        format!("{:#}\n", json!({ "policies": shown }))
+    } else {
+        let mut table = styled(&["Hook", "Policy", "Kind", "What it does", "Parameters"]);
+        for p in &policies {
+            let params: Vec<&str> = p.params.iter().map(|p| p.name.as_str()).collect();
+            table.add_row([p.hook.name(), p.name, p.kind, &p.what, &params.join(", ")]);
+        }
+        format!("{table}\n\"windtunnel policy show NAME\" prints one.\n")
+    };
+    to_stdout(|out| out.write_all(text.as_bytes()))
+}
+
+fn as_json(policy: &Named) -> Value {
+    json!({
+        "hook": policy.hook.name(),
+        "name": policy.name,
+        "kind": policy.kind,
+        "what": policy.what,
+        "params": params_json(&policy.params),
+    })
+}
+
+fn params_json(params: &[Param]) -> Vec<Value> {
+    let one = |p: &Param| {
+        json!({
+            "name": p.name,
+            "default": p.default,
+            "least": p.least.is_finite().then_some(p.least),
+            "most": p.most.is_finite().then_some(p.most),
+            "whole": p.whole,
+            "log": p.log,
+            "what": p.doc,
+        })
+    };
+    params.iter().map(one).collect()
+}
+
+fn show(args: &ShowArgs) -> anyhow::Result<()> {
+    let only = args.hook.as_deref().map(hook).transpose()?;
+    let hooks: Vec<Hook> = Hook::ALL
+        .into_iter()
+        .filter(|h| only.is_none_or(|o| o == *h))
+        .collect();
+    let having: Vec<Hook> = hooks
+        .iter()
+        .copied()
+        .filter(|h| names(*h).contains(&args.name.as_str()))
+        .collect();
+    let text = match having[..] {
+        [] => return Err(nowhere(&args.name, only).into()),
+        [hook] => shown(hook, &args.name),
+        _ => {
+            let hooks: Vec<&str> = having.iter().map(|h| h.name()).collect();
+            return Err(InputError::new(format!(
+                "several hooks have a policy \"{}\": {}; choose one with --hook",
+                args.name,
+                hooks.join(", ")
+            ))
+            .into());
+        }
+    };
+    to_stdout(|out| out.write_all(text.as_bytes()))
+}
+
+/// There is no policy of this name, or not for this hook.
+fn nowhere(name: &str, hook: Option<Hook>) -> InputError {
+    if let Some(hook) = hook {
+        return InputError::new(unknown_policy(hook, name));
+    }
+    // Nobody reads fifty names on a line.
+    let all = Hook::ALL.into_iter().flat_map(names);
+    let hint = hint(" ", name, all);
+    InputError::new(format!(
+        "unknown policy \"{name}\";{hint} \"windtunnel policy list\" lists all of them"
+    ))
+}
+
+fn shown(hook: Hook, name: &str) -> String {
+    let script: Option<&Shipped> = library::find(hook, name);
+    let source = script.map_or(String::new(), |s| s.text.to_owned());
+    if !built_in(hook).contains(&name) {
+        return source;
+    }
+    let twin = if source.is_empty() {
+        ""
+    } else {
+        "-- The same as a script:\n\n"
+    };
+    format!(
+        "-- Built-in {}: {}\n{twin}{source}",
+        hook.kind(),
+        describe(hook, name)
+    )
+}
+
+/// What was found in one file.
+struct Checked {
+    name: String,
+    hooks: Vec<Hook>,
+    params: Vec<Param>,
+    findings: Vec<Finding>,
+    /// An error that has no place of its own, or says it itself.
+    error: Option<String>,
+    flights: Vec<smoke::FirstFlight>,
+}
+
+impl Checked {
+    fn ok(&self) -> bool {
+        self.error.is_none() && !self.findings.iter().any(|f| f.error)
+    }
+}
+
+fn check(args: &CheckArgs) -> anyhow::Result<()> {
+    let mut all = Vec::new();
+    for file in &args.files {
+        all.push(check_file(file)?);
+    }
+    let text = if args.json {
+        let shown: Vec<Value> = all.iter().map(checked_json).collect();
+        format!("{:#}\n", json!({ "files": shown }))
+    } else {
+        all.iter().map(report).collect()
+    };
+    to_stdout(|out| out.write_all(text.as_bytes()))?;
+    let bad = all.iter().filter(|c| !c.ok()).count();
+    if bad == 0 {
+        return Ok(());
+    }
+    Err(InputError::new(format!(
+        "{bad} of {} files cannot be used as they are",
+        all.len()
+    ))
+    .into())
+}
+
+fn check_file(file: &Path) -> Result<Checked, InputError> {
+    let name = file.display().to_string();
+    let text = windtunnel_base::input::read_text(file)?;
+    let mut checked = Checked {
+        name: name.clone(),
+        hooks: Vec::new(),
+        params: Vec::new(),
+        findings: Vec::new(),
+        error: None,
+        flights: Vec::new(),
+    };
+    let program = match Program::new(&name, text, &[], false) {
+        Ok(program) => Arc::new(program),
+        Err(e) => {
+            checked.error = Some(e.to_string());
+            return Ok(checked);
+        }
+    };
+    checked.params.clone_from(&program.declared);
+    match lint(&program) {
+        Ok(findings) => checked.findings = findings,
+        Err(syntax) => {
+            // The engine's own words, if it does not take the file either.
+            checked.error = loaded(&program).err().map(|e| e.to_string());
+            if checked.error.is_none() {
+                checked.findings.push(Finding {
+                    error: false,
+                    ..syntax
+                });
+            }
+        }
+    }
+    if checked.error.is_none() {
+        match loaded(&program) {
+            Ok(hooks) => checked.hooks = hooks,
+            Err(e) => checked.error = Some(e.to_string()),
+        }
+    }
+    if checked.ok() {
+        match smoke::fly(&filled(&program, &checked.hooks)) {
+            Ok(flights) => {
+                let fault = flights
+                    .iter()
+                    .find_map(|f| f.fault.as_ref().map(|e| (f.name, e)));
+                checked.error = fault.map(|(flight, e)| format!("in the flight \"{flight}\": {e}"));
+                checked.flights = flights;
+            }
+            Err(e) => checked.error = Some(e.to_string()),
+        }
+    }
+    Ok(checked)
+}
+
+/// The hooks that a program fills.
+fn loaded(program: &Arc<Program>) -> Result<Vec<Hook>, InputError> {
+    let facts = Facts {
+        instances: 4,
+        slots: 64,
+        highest_priority: 4,
+    };
+    let hooks = Loader::new(facts).hooks(program)?;
+    if hooks.is_empty() {
+        return Err(InputError::in_file(
+            &program.name,
+            "fills no hook: its table has none of admit, route, score, route_columns, priority, key, order, victim",
+        ));
+    }
+    Ok(hooks)
+}
+
+/// The program in all hooks that it fills.
+fn filled(program: &Arc<Program>, hooks: &[Hook]) -> PolicySpec {
+    let mut spec = PolicySpec {
+        preemption: "fcfs".into(),
+        scheduler: "priority-fcfs".into(),
+        ..PolicySpec::default()
+    };
+    for hook in hooks {
+        spec.fill(*hook, External::Script(Arc::clone(program)));
+    }
+    spec
+}
+
+fn report(checked: &Checked) -> String {
+    let mut text = String::new();
+    for f in &checked.findings {
+        let kind = if f.error { "error" } else { "warning" };
+        text += &format!(
+            "{}:{}:{}: {kind}: {}\n",
+            checked.name, f.line, f.column, f.message
+        );
+    }
+    if let Some(error) = &checked.error {
+        text += &format!("{}: error: {error}\n", checked.name);
+    }
+    if checked.ok() {
+        let hooks: Vec<&str> = checked.hooks.iter().map(|h| h.name()).collect();
+        let requests: usize = checked.flights.iter().map(|f| f.requests).sum();
+        let completed: usize = checked.flights.iter().map(|f| f.completed).sum();
+        text += &format!(
+            "{}: fills {}; flew {} clusters with {requests} requests, {completed} of them served\n",
+            checked.name,
+            hooks.join(", "),
+            checked.flights.len(),
+        );
+    }
+    text
+}
+
+fn checked_json(checked: &Checked) -> Value {
+    let finding = |f: &Finding| {
+        json!({
+            "line": f.line,
+            "column": f.column,
+            "severity": if f.error { "error" } else { "warning" },
+            "message": f.message,
+        })
+    };
+    let flight = |f: &smoke::FirstFlight| {
+        json!({
+            "name": f.name,
+            "requests": f.requests,
+            "completed": f.completed,
+            "preemptions": f.preemptions,
+            "fault": f.fault,
+        })
+    };
+    json!({
+        "file": checked.name,
+        "ok": checked.ok(),
+        "hooks": checked.hooks.iter().map(|h| h.name()).collect::<Vec<_>>(),
+        "params": params_json(&checked.params),
+        "findings": checked.findings.iter().map(finding).collect::<Vec<_>>(),
+        "error": checked.error,
+        "flights": checked.flights.iter().map(flight).collect::<Vec<_>>(),
+    })
+}
+
+fn new(args: &NewArgs) -> Result<(), InputError> {
+    let hook = hook(&args.hook)?;
+    let shown = args.file.display().to_string();
+    if args
+        .file
+        .extension()
+        .is_none_or(|e| e != "lua" && e != "luau")
+    {
+        return Err(InputError::in_file(
+            &shown,
+            "expected a name that ends in .lua",
+        ));
+    }
+    if args.file.exists() {
+        return Err(InputError::in_file(
+            &shown,
+            "is there already; choose another name",
+        ));
+    }
+    let mut files = Staging::default();
+    files.write(&args.file, |out| {
+        out.write_all(templates::template(hook).as_bytes())
+    })?;
+    files.commit()?;
+    let flag = match hook {
+        Hook::Admission => "--admission-policy",
+        Hook::Routing => "--routing-policy",
+        Hook::Priority => "--priority-policy",
+        Hook::Scheduler => "--scheduler",
+        Hook::Preemption => "--preemption-policy",
+    };
+    say(&format!(
+        "wrote {shown}; next:\n  windtunnel policy check {shown}\n  windtunnel run --model llama-3.1-8b-instruct --num-instances 4 --rate 40 {flag} {}",
+        if shown.contains('/') {
+            shown.clone()
+        } else {
+            format!("./{shown}")
+        }
+    ));
+    Ok(())
+}

@@ -1,0 +1,394 @@
+//! `windtunnel score`: how good a policy is. And the flags that all commands share which score.
+
+use super::progress::RunsBar;
+use super::texts::Texts;
+use super::{say, to_stdout};
+use clap::Args;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use windtunnel_base::input::InputError;
+use windtunnel_score::plan::chosen;
+use windtunnel_score::render::score::{table, text};
+use windtunnel_score::walls::Walls;
+use windtunnel_score::{
+    Ask, Candidate, Problem, ProblemKind, Report, Scorer, Seeds, Settings, Split, Suite, Trouble,
+    Until, worker,
+};
+
+pub use windtunnel_score::fleet::TIME_LIMIT;
+
+/// Where and how candidates are scored.
+#[derive(Args, Clone, Debug)]
+pub struct ScoringArgs {
+    /// Suite: a name ("windtunnel suite list" shows them) or a file
+    #[arg(long, default_value = "routing-mixed", value_name = "NAME|FILE.yaml")]
+    pub suite: String,
+    /// Folder with the trace files that some scenarios of the suite replay; without it they are
+    /// left out
+    #[arg(long, value_name = "DIR")]
+    pub traces: Option<PathBuf>,
+    /// Processes at once; default: one per core
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Let compiled plugins run, walled in
+    #[arg(long)]
+    pub allow_native: bool,
+    /// Longest time for a candidate's process to make one run
+    #[arg(long, value_name = "SECONDS", default_value_t = TIME_LIMIT)]
+    pub time_limit: u64,
+    /// Neither use nor keep earlier reports
+    #[arg(long)]
+    pub no_cache: bool,
+}
+
+impl ScoringArgs {
+    /// The suite that is meant.
+    pub fn suite(&self) -> Result<Arc<Suite>, InputError> {
+        Ok(Arc::new(Suite::open(&self.suite, self.traces.as_deref())?))
+    }
+
+    /// A scorer as the flags say.
+    pub fn scorer(&self) -> anyhow::Result<Scorer> {
+        Ok(Scorer::new(Settings {
+            jobs: jobs(self.jobs)?,
+            allow_native: self.allow_native,
+            cache: cache_folder(),
+            reuse_reports: !self.no_cache,
+            wall: time_limit(self.time_limit)?,
+            ..Settings::usual()?
+        }))
+    }
+}
+
+/// Processes at once.
+///
+/// # Errors
+/// When it is none.
+pub fn jobs(given: Option<usize>) -> Result<usize, InputError> {
+    match given {
+        Some(0) => Err(InputError::new("--jobs must be at least 1, found 0")),
+        Some(jobs) => Ok(jobs),
+        None => Ok(windtunnel_base::pool::default_jobs()),
+    }
+}
+
+/// Longest time for a run.
+///
+/// # Errors
+/// When it is no time at all, or more than a day.
+pub fn time_limit(seconds: u64) -> Result<Duration, InputError> {
+    match seconds {
+        1..=86_400 => Ok(Duration::from_secs(seconds)),
+        other => Err(InputError::new(format!(
+            "--time-limit is {other}; expected 1 to 86400 seconds"
+        ))),
+    }
+}
+
+/// Where reports and the references' figures are kept.
+#[must_use]
+pub fn cache_folder() -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+    if let Some(own) = var("WINDTUNNEL_CACHE_DIR") {
+        return Some(own.into());
+    }
+    let base = var("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(var("HOME")?).join(".cache")))?;
+    Some(base.join("windtunnel"))
+}
+
+/// `windtunnel score`.
+#[derive(Args, Clone, Debug)]
+pub struct ScoreArgs {
+    /// Policy name, FILE.lua, FILE.so[:name], bundle FILE.yaml, or a folder: with policies.yaml or
+    /// files called after hooks (routing.lua, ...) it is one candidate, else each of its scripts
+    /// is. Several are scored one by one; - takes JSON lines from standard input, all of them
+    /// before it begins (score-server answers one by one): {"candidate": "Lua text" or {"routing":
+    /// "Lua text", ...}}, and if you like "id", "scenarios", "params"
+    #[arg(required = true, value_name = "CANDIDATE")]
+    candidates: Vec<String>,
+    /// Print a JSON line for each candidate, in order, however many there are
+    #[arg(long)]
+    batch: bool,
+    #[command(flatten)]
+    scoring: ScoringArgs,
+    /// Which scenarios: train tells everything, val only scores, holdout only the total
+    #[arg(long, value_enum, default_value_t = Split::Train)]
+    split: Split,
+    /// How far to go: auto stops at what cannot get good
+    #[arg(long, value_enum, default_value_t = Until::Auto)]
+    stage: Until,
+    /// Random seeds per scenario: a number, or auto to add some until the score is certain to half
+    /// a point; default: the suite's
+    #[arg(long, value_name = "auto|N")]
+    seeds: Option<String>,
+    /// Only this scenario; may be given several times
+    #[arg(long = "scenario", value_name = "ID")]
+    scenarios: Vec<String>,
+    /// Score to beat: a candidate that most probably does not is stopped early
+    #[arg(long, value_name = "SCORE")]
+    incumbent: Option<f64>,
+    /// Print JSON: the whole report, with several candidates a line for each
+    #[arg(long)]
+    json: bool,
+}
+
+/// A line of standard input.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    /// Name in the report.
+    #[serde(default)]
+    id: Option<serde_json::Value>,
+    /// Lua text, or Lua texts by hook.
+    candidate: Texts,
+    /// Only these scenarios.
+    #[serde(default)]
+    scenarios: Option<Vec<String>>,
+    /// Values of parameters.
+    #[serde(default)]
+    params: BTreeMap<String, f64>,
+}
+
+impl Line {
+    fn read(bytes: &[u8], place: u64) -> Result<Self, InputError> {
+        let at =
+            |column: usize, message: String| InputError::at(INPUT, place, column as u64, message);
+        let text = std::str::from_utf8(bytes)
+            .map_err(|e| at(e.valid_up_to() + 1, "a byte that is no UTF-8".into()))?;
+        serde_json::from_str(text).map_err(|e| {
+            // The line that it counts is ours.
+            let message = e.to_string();
+            let message = message
+                .rsplit_once(" at line ")
+                .map_or(&*message, |(said, _)| said);
+            at(e.column(), message.to_owned())
+        })
+    }
+
+    fn candidate(&self, place: u64) -> Candidate {
+        let name = match &self.id {
+            Some(serde_json::Value::String(id)) => id.clone(),
+            Some(id) => id.to_string(),
+            None => format!("candidate-{place}"),
+        };
+        let mut candidate = self.candidate.clone().candidate(&name);
+        candidate.params.clone_from(&self.params);
+        candidate
+    }
+}
+
+/// Reads `auto` or a number of seeds.
+///
+/// # Errors
+/// When it is neither.
+pub fn parse_seeds(text: Option<&str>) -> Result<Seeds, InputError> {
+    match text {
+        None => Ok(Seeds::Suite),
+        Some("auto") => Ok(Seeds::Auto),
+        Some(text) => match text.parse() {
+            Ok(n @ 1..=1000) => Ok(Seeds::Fixed(n)),
+            _ => Err(InputError::new(format!(
+                "--seeds is \"{text}\"; expected auto, or 1 to 1000"
+            ))),
+        },
+    }
+}
+
+impl ScoreArgs {
+    /// Flags that would do nothing are mistakes.
+    fn check(&self) -> Result<(), InputError> {
+        let useless = |flag: &str, why: &str| {
+            Err(InputError::new(format!(
+                "{flag} does nothing here: {why}; drop it"
+            )))
+        };
+        let early = matches!(self.stage, Until::Smoke | Until::Quick);
+        let until = format!("--stage {:?}", self.stage).to_lowercase();
+        if self.stage == Until::Smoke && !self.scenarios.is_empty() {
+            return useless("--scenario", "the first flight is the same for all of them");
+        }
+        if early && self.seeds.is_some() {
+            return useless("--seeds", &format!("{until} takes one"));
+        }
+        if let Some(score) = self.incumbent {
+            if !score.is_finite() {
+                return Err(InputError::new(format!(
+                    "--incumbent is {score}; expected a number"
+                )));
+            }
+            let automatic = self.seeds.as_deref() == Some("auto");
+            if early {
+                return useless("--incumbent", &format!("{until} ends early anyhow"));
+            }
+            if self.stage == Until::Full && !automatic {
+                return useless("--incumbent", &format!("{until} flies everything"));
+            }
+            if self.split != Split::Train && !automatic {
+                let split = self.split;
+                return useless("--incumbent", &format!("--split {split} is flown in full"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Does what is asked.
+pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
+    args.check()?;
+    let suite = args.scoring.suite()?;
+    let ask = |candidate: Candidate| -> Result<Ask, InputError> {
+        Ok(Ask {
+            split: args.split,
+            until: args.stage,
+            seeds: parse_seeds(args.seeds.as_deref())?,
+            scenarios: (!args.scenarios.is_empty()).then(|| args.scenarios.clone()),
+            incumbent: args.incumbent,
+            ..Ask::new(candidate, Arc::clone(&suite))
+        })
+    };
+    let scorer = args.scoring.scorer()?;
+    if args.candidates.iter().any(|c| c == "-") {
+        if args.candidates.len() > 1 {
+            return Err(InputError::new(
+                "- takes all candidates from standard input; drop the others",
+            )
+            .into());
+        }
+        return lines(&scorer, &ask);
+    }
+    let mut asks: Vec<Ask> = Vec::new();
+    for name in &args.candidates {
+        for candidate in Candidate::open_all(name)? {
+            asks.push(ask(candidate)?);
+        }
+    }
+    if let ([ask], false) = (&asks[..], args.batch) {
+        let bar = RunsBar::new();
+        let report = scorer.score(ask, &|p| bar.show(p)).map_err(ours);
+        bar.done();
+        let report = report?;
+        return if args.json {
+            to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&report)?))
+        } else {
+            to_stdout(|out| out.write_all(text(&report).as_bytes()))
+        };
+    }
+    if args.json || args.batch {
+        return batch(&scorer, &asks);
+    }
+    let reports = scorer.score_batch(&asks, &mut |_, _| {}).map_err(ours)?;
+    to_stdout(|out| out.write_all(table(&reports).as_bytes()))
+}
+
+/// Trouble as the command line tells it: the user's mistakes apart from ours.
+#[must_use]
+pub fn ours(trouble: Trouble) -> anyhow::Error {
+    match trouble {
+        Trouble::Input(e) => e.into(),
+        other => other.into(),
+    }
+}
+
+/// Scores all and prints a line for each, in order, as soon as it is its turn.
+fn batch(scorer: &Scorer, asks: &[Ask]) -> anyhow::Result<()> {
+    let mut waiting: BTreeMap<usize, String> = BTreeMap::new();
+    let mut next = 0;
+    let mut outcome = Ok(());
+    let mut done = |k: usize, report: &Report| {
+        let line = serde_json::to_string(report).unwrap_or_default();
+        waiting.insert(k, line);
+        while let Some(line) = waiting.remove(&next) {
+            next += 1;
+            if outcome.is_ok() {
+                outcome = to_stdout(|out| writeln!(out, "{line}"));
+            }
+        }
+    };
+    scorer.score_batch(asks, &mut done).map_err(ours)?;
+    outcome
+}
+
+/// Where candidates come from that are no files.
+const INPUT: &str = "standard input";
+
+/// Scores the candidates of standard input. A line that is none gets a report, too, and an error at
+/// the end.
+fn lines(
+    scorer: &Scorer,
+    ask: &dyn Fn(Candidate) -> Result<Ask, InputError>,
+) -> anyhow::Result<()> {
+    let mut asks = Vec::new();
+    let mut wrong: Vec<InputError> = Vec::new();
+    for (k, bytes) in std::io::stdin().lock().split(b'\n').enumerate() {
+        let bytes =
+            bytes.map_err(|e| InputError::in_file(INPUT, windtunnel_base::input::plain(&e)))?;
+        if bytes.trim_ascii().is_empty() {
+            continue;
+        }
+        let place = k as u64 + 1;
+        let (line, error) = match Line::read(&bytes, place) {
+            Ok(line) => (line, None),
+            Err(e) => (Line::default(), Some(e)),
+        };
+        let mut one = ask(line.candidate(place))?;
+        let all = one.scenarios.clone();
+        one.scenarios = line.scenarios.or(one.scenarios);
+        let error = error.or_else(|| {
+            let unknown = chosen(&one).err()?;
+            Some(InputError::at(INPUT, place, 1, unknown.to_string()))
+        });
+        if let Some(error) = error {
+            one.scenarios = all;
+            one.candidate.flaw = Some(Box::new(Problem {
+                line: Some(place),
+                ..Problem::new(ProblemKind::Policy, INPUT, error.to_string())
+            }));
+            wrong.push(error);
+        }
+        asks.push(one);
+    }
+    if asks.is_empty() {
+        say("no candidates on standard input");
+    }
+    batch(scorer, &asks)?;
+    match &wrong[..] {
+        [] => Ok(()),
+        [one] => Err(InputError::new(one.to_string()).into()),
+        [first, ..] => {
+            let message = format!(
+                "{} of {} lines are no candidates; the first: {first}",
+                wrong.len(),
+                asks.len()
+            );
+            Err(InputError::new(message).into())
+        }
+    }
+}
+
+/// `windtunnel worker`: the process in which candidates work.
+#[derive(Args, Clone, Debug)]
+pub struct WorkerArgs {
+    /// A file or folder that may be read
+    #[arg(long, value_name = "PATH")]
+    read: Vec<PathBuf>,
+    /// Compiled plugins will run here
+    #[arg(long)]
+    native: bool,
+    /// The process that it ends with
+    #[arg(long, value_name = "PID")]
+    parent: Option<u32>,
+}
+
+/// Works until there is nothing more to do.
+pub fn work(args: &WorkerArgs) -> anyhow::Result<()> {
+    Ok(worker::serve(&Walls {
+        native: args.native,
+        parent: args.parent,
+        read: args.read.clone(),
+    })?)
+}

@@ -1,0 +1,171 @@
+//! `windtunnel score-server`: scores candidates that come by HTTP.
+
+mod api;
+mod desk;
+mod gepa;
+
+use super::score::ScoringArgs;
+use super::{say, to_stdout};
+use api::Server;
+use clap::Args;
+use desk::Desk;
+use serde_json::json;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::watch;
+use windtunnel_base::input::InputError;
+
+/// `windtunnel score-server`.
+#[derive(Args, Clone, Debug)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    scoring: ScoringArgs,
+    /// Where to listen; port 0 takes a free one. A port alone is one of this machine's own address
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "[ADDRESS:]PORT")]
+    listen: String,
+    /// Most evaluations, of a candidate on a scenario or on all; further ones are refused with
+    /// status 429 [default: no limit]
+    #[arg(long, value_name = "N")]
+    max_evals: Option<u64>,
+    /// Most evaluations that may wait; further ones are refused with status 503
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    queue: usize,
+    /// Let POST /score have the split holdout
+    #[arg(long)]
+    allow_holdout: bool,
+    /// End when standard input does, so that no server outlives who started it
+    #[arg(long)]
+    until_stdin_closes: bool,
+}
+
+/// Where to listen.
+fn address(text: &str) -> Result<SocketAddr, InputError> {
+    let wrong = || {
+        InputError::new(format!(
+            "--listen is \"{text}\"; expected a port, or an IP address and a port such as 127.0.0.1:8080"
+        ))
+    };
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    if let Some(port) = text.strip_prefix("localhost:") {
+        let port = port.parse().map_err(|_| wrong())?;
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    text.parse().map_err(|_| wrong())
+}
+
+/// Serves until it is told to end.
+pub fn serve(args: &ServerArgs) -> anyhow::Result<()> {
+    if args.scoring.allow_native {
+        let message = "--allow-native has no effect here: candidates come as Lua text";
+        return Err(InputError::new(message).into());
+    }
+    if args.queue == 0 {
+        return Err(InputError::new("--queue must be at least 1, found 0").into());
+    }
+    let address = address(&args.listen)?;
+    let suite = args.scoring.suite()?;
+    let scorer = args.scoring.scorer()?;
+    let jobs = scorer.fleet().pool.places();
+    let desk = Arc::new(Desk::new(scorer, args.queue));
+    let server = Arc::new(Server::new(
+        suite,
+        Arc::clone(&desk),
+        args.max_evals,
+        args.allow_holdout,
+        jobs,
+    ));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let served = std::thread::scope(|scope| {
+        for place in 0..jobs {
+            let desk = &desk;
+            scope.spawn(move || desk.work(place));
+        }
+        let served = runtime.block_on(listen(address, args.until_stdin_closes, server));
+        desk.close();
+        served
+    });
+    // A read of standard input may still be under way.
+    runtime.shutdown_background();
+    served
+}
+
+async fn listen(
+    address: SocketAddr,
+    until_stdin_closes: bool,
+    server: Arc<Server>,
+) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| {
+        let why = windtunnel_base::input::plain(&e);
+        InputError::new(format!("--listen: cannot listen on {address}: {why}"))
+    })?;
+    let address = listener.local_addr()?;
+    let (end, mut ended) = watch::channel(false);
+    let end = Arc::new(end);
+    if until_stdin_closes {
+        let end = Arc::clone(&end);
+        std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            while let Ok(1..) = io::stdin().lock().read(&mut part) {}
+            end.send_replace(true);
+        });
+    }
+    tokio::spawn(interrupts(Arc::clone(&end)));
+    #[cfg(unix)]
+    tokio::spawn(terminations(Arc::clone(&end)));
+    if !address.ip().is_loopback() {
+        say(&format!(
+            "warning: whoever reaches {address} can have candidates scored on this machine"
+        ));
+    }
+    let ready = json!({
+        "url": format!("http://{address}"),
+        "suite": server.suite.label(),
+        "jobs": server.jobs,
+    });
+    to_stdout(|out| writeln!(out, "{ready}"))?;
+    let paths = gepa::paths().merge(api::paths());
+    let app = api::closed(paths).with_state(Arc::clone(&server));
+    axum::serve(listener, app)
+        .with_graceful_shutdown(async move {
+            let _ = ended.wait_for(|ended| *ended).await;
+            // Who waits is told; what is being scored comes to its end.
+            server.desk.close();
+        })
+        .await?;
+    Ok(())
+}
+
+/// The first signal asks to end, the second does not ask. That the input ended before it makes no
+/// difference.
+fn asked_to_end(end: &watch::Sender<bool>) {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    if ASKED.swap(true, Ordering::Relaxed) {
+        std::process::exit(1);
+    }
+    end.send_replace(true);
+}
+
+/// Listens for Ctrl-C.
+async fn interrupts(end: Arc<watch::Sender<bool>>) {
+    while tokio::signal::ctrl_c().await.is_ok() {
+        asked_to_end(&end);
+    }
+}
+
+/// Listens for SIGTERM.
+#[cfg(unix)]
+async fn terminations(end: Arc<watch::Sender<bool>>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut signals) = signal(SignalKind::terminate()) else {
+        return;
+    };
+    while signals.recv().await.is_some() {
+        asked_to_end(&end);
+    }
+}

@@ -1,0 +1,165 @@
+//! `windtunnel suite`: the suites that candidates are scored on.
+
+use super::progress::RunsBar;
+use super::score::{ScoringArgs, TIME_LIMIT, ours};
+use super::to_stdout;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use windtunnel_base::input::InputError;
+use windtunnel_score::certify::certify;
+use windtunnel_score::render::suite as report;
+use windtunnel_score::{Progress, Split, Suite, suite_names};
+
+/// `windtunnel suite`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SuiteCommand {
+    /// List the suites
+    List(ListArgs),
+    /// Show a suite: its scenarios, what counts, and what candidates are measured against
+    #[command(after_help = "Examples:
+  windtunnel suite show routing-mixed
+  windtunnel suite show my-suite.yaml --json")]
+    Show(ShowArgs),
+    /// Find out whether a suite tells good policies from bad ones and leaves something to find
+    #[command(after_help = "Examples:
+  windtunnel suite certify routing-mixed
+  windtunnel suite certify my-suite.yaml --split train --seeds 4 --json")]
+    Certify(CertifyArgs),
+}
+
+/// `windtunnel suite certify`.
+#[derive(Args, Clone, Debug)]
+pub struct CertifyArgs {
+    /// Name or file
+    #[arg(value_name = "NAME|FILE.yaml")]
+    suite: String,
+    /// Folder with the trace files that some scenarios replay
+    #[arg(long, value_name = "DIR")]
+    traces: Option<PathBuf>,
+    /// Only this split
+    #[arg(long, value_enum)]
+    split: Option<Split>,
+    /// Seeds per scenario; default: four times as many as a scoring takes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    seeds: Option<u32>,
+    /// Processes at once; default: one per core
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `windtunnel suite list`.
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `windtunnel suite show`.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// Name or file
+    #[arg(value_name = "NAME|FILE.yaml")]
+    suite: String,
+    /// Folder with the trace files that some scenarios replay
+    #[arg(long, value_name = "DIR")]
+    traces: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does what is asked.
+pub fn suite(command: &SuiteCommand) -> anyhow::Result<()> {
+    match command {
+        SuiteCommand::List(args) => list(args),
+        SuiteCommand::Show(args) => show(args),
+        SuiteCommand::Certify(args) => certified(args),
+    }
+}
+
+fn all() -> Result<Vec<Suite>, InputError> {
+    let names = suite_names().into_iter();
+    names.map(|name| Suite::open(name, None)).collect()
+}
+
+/// All suites: what `list --json` prints under `suites`.
+///
+/// # Errors
+/// When a suite is wrong.
+pub fn listed() -> Result<Value, InputError> {
+    Ok(report::list_json(&all()?))
+}
+
+fn list(args: &ListArgs) -> anyhow::Result<()> {
+    let text = if args.json {
+        format!("{:#}\n", json!({ "suites": listed()? }))
+    } else {
+        report::list(&all()?)
+    };
+    to_stdout(|out| out.write_all(text.as_bytes()))
+}
+
+fn show(args: &ShowArgs) -> anyhow::Result<()> {
+    let suite = Suite::open(&args.suite, args.traces.as_deref())?;
+    let text = if args.json {
+        format!("{:#}\n", report::json(&suite))
+    } else {
+        report::text(&suite)
+    };
+    to_stdout(|out| out.write_all(text.as_bytes()))
+}
+
+fn certified(args: &CertifyArgs) -> anyhow::Result<()> {
+    let scoring = ScoringArgs {
+        suite: args.suite.clone(),
+        traces: args.traces.clone(),
+        jobs: args.jobs,
+        allow_native: false,
+        time_limit: TIME_LIMIT,
+        no_cache: true,
+    };
+    let suite = scoring.suite()?;
+    let splits = args.split.map_or(Split::ALL.to_vec(), |split| vec![split]);
+    let bar = RunsBar::new();
+    let certificate = certify(
+        &scoring.scorer()?,
+        &suite,
+        &splits,
+        args.seeds,
+        &|done, of| {
+            bar.show(Progress {
+                what: "policies: counting",
+                done,
+                of,
+            });
+        },
+    );
+    bar.done();
+    let certificate = certificate.map_err(ours)?;
+    let text = if args.json {
+        format!("{}\n", serde_json::to_string_pretty(&certificate)?)
+    } else {
+        report::certificate(&certificate)
+    };
+    to_stdout(|out| out.write_all(text.as_bytes()))?;
+    let failing = certificate
+        .scenarios
+        .iter()
+        .filter(|s| !s.failures.is_empty());
+    match failing.count() {
+        0 => Ok(()),
+        n => Err(InputError::in_file(
+            certificate.suite,
+            format!(
+                "{n} of {} scenarios do not pass",
+                certificate.scenarios.len()
+            ),
+        )
+        .into()),
+    }
+}

@@ -1,0 +1,290 @@
+//! `windtunnel sweep`: a grid of runs in parallel, one table and one file out.
+
+mod grid;
+mod ledger;
+mod runs;
+
+use super::args::SweepArgs;
+use super::effects::Explicit;
+use super::workload_args::RunArgs;
+use super::workloads::Traces;
+use super::{say, simulate, to_stdout};
+use clap::{Arg, ArgMatches, Args};
+use grid::Grid;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ledger::{Ledger, Place};
+use runs::{Cell, Digests, Shared};
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use windtunnel_base::input::{InputError, Staging};
+use windtunnel_base::pool;
+use windtunnel_results::report::Results;
+use windtunnel_results::report::sweep::{self, Row};
+
+/// Flags of `run` that cannot be seen in a sweep, and why.
+const UNSEEN: [(&[&str], &str); 4] = [
+    (
+        &[
+            "results_path",
+            "metrics_path",
+            "trace_output",
+            "decisions_path",
+            "saturation_report",
+        ],
+        "in a sweep, whose runs would all write there",
+    ),
+    (
+        &[
+            "trace_level",
+            "counterfactual_k",
+            "summarize_trace",
+            "detectors",
+            "saturation_config",
+            "saturation_final_window",
+        ],
+        "in a sweep, whose rows do not show it",
+    ),
+    (
+        &["format"],
+        "in a sweep; it prints a table, or JSON with --json",
+    ),
+    (&["json", "quiet"], "as a dimension"),
+];
+
+/// More is a slip of the pen.
+const MOST_RUNS: u64 = 1_000_000;
+
+/// The flags of `run`.
+fn flags_of_run() -> Vec<Arg> {
+    let run = RunArgs::augment_args(clap::Command::new("run"));
+    run.get_arguments().cloned().collect()
+}
+
+/// Adds the flags of `run` to the command, those that make sense. The model may be a dimension, so
+/// it is not required here.
+pub fn with_the_flags_of_run(sweep: clap::Command) -> clap::Command {
+    let hide = |arg: Arg| {
+        let id = arg.get_id().as_str();
+        let unseen = UNSEEN[..3].iter().any(|(ids, _)| ids.contains(&id));
+        if unseen { arg.hide(true) } else { arg }
+    };
+    let about = sweep.get_about().cloned().unwrap_or_default();
+    RunArgs::augment_args(sweep)
+        .about(about)
+        .mut_arg("model", |arg| arg.required(false))
+        .mut_args(hide)
+}
+
+/// A run to be done.
+struct Run<'a> {
+    cell: &'a Cell<'a>,
+    seed: u64,
+    id: String,
+}
+
+/// Runs the grid.
+pub fn sweep(args: &SweepArgs, matches: &ArgMatches) -> anyhow::Result<()> {
+    let Some((_, given)) = matches.subcommand() else {
+        return Ok(());
+    };
+    let explicit = Explicit::of(matches);
+    for (ids, why) in &UNSEEN[..3] {
+        explicit.need(ids, false, why)?;
+    }
+    let flags = flags_of_run();
+    let grid = Grid::parse(&args.grid, &flags, &explicit)?;
+    check_size(args, &grid)?;
+    if !explicit.has("model") && !grid.varies("model") {
+        return Err(InputError::new("give --model MODEL, or vary it: --grid model=A,B").into());
+    }
+    let shared = Shared::of(given, &flags);
+    let cells = runs::cells(&grid, &shared)?;
+    let traces = Traces::default();
+    let notes = runs::check(&grid, &cells, &shared, &traces)?;
+
+    let mut digests = Digests::default();
+    let first = given.get_one("seed").copied().unwrap_or_default();
+    let all = all_runs(&cells, first, args.seeds, &mut digests)?;
+    let columns = sweep::columns(&grid.names());
+    let mut ledger = match &args.out {
+        Some(out) => {
+            let ids: BTreeSet<&str> = all.iter().map(|run| run.id.as_str()).collect();
+            let fresh = args.fresh;
+            let inputs: Vec<PathBuf> = digests.files().cloned().collect();
+            Some(Ledger::open(
+                &Place { out, fresh },
+                &columns,
+                &ids,
+                &inputs,
+            )?)
+        }
+        None => None,
+    };
+    for note in notes {
+        say(&format!("note: {note}"));
+    }
+    let jobs = args.jobs.unwrap_or_else(pool::default_jobs);
+    let rows = carry_out(
+        &all,
+        jobs,
+        &traces,
+        ledger.as_mut(),
+        given.get_flag("quiet"),
+    )?;
+    let saved = ledger.map_or(Ok(()), |ledger| ledger.finish(&rows));
+    // What was computed is shown even if the disk is full.
+    let printed = to_stdout(|out| {
+        if given.get_flag("json") {
+            sweep::write_json(&columns, &rows, out)
+        } else {
+            out.write_all(sweep::table(&grid.names(), &rows).as_bytes())
+        }
+    });
+    saved?;
+    printed
+}
+
+fn check_size(args: &SweepArgs, grid: &Grid) -> Result<(), InputError> {
+    if args.seeds == 0 || args.jobs == Some(0) {
+        let flag = if args.seeds == 0 { "seeds" } else { "jobs" };
+        return Err(InputError::new(format!(
+            "--{flag} must be at least 1, found 0"
+        )));
+    }
+    match grid.size().and_then(|n| n.checked_mul(args.seeds)) {
+        Some(..=MOST_RUNS) => Ok(()),
+        _ => Err(InputError::new(format!(
+            "the sweep would have more than {MOST_RUNS} runs"
+        ))),
+    }
+}
+
+/// The runs in the order of their rows: by point, then by seed.
+fn all_runs<'a>(
+    cells: &'a [Cell<'a>],
+    first: u64,
+    seeds: u64,
+    digests: &mut Digests,
+) -> Result<Vec<Run<'a>>, InputError> {
+    let Some(end) = first.checked_add(seeds) else {
+        return Err(InputError::new(format!(
+            "there are no {seeds} seeds from --seed {first} on"
+        )));
+    };
+    let mut runs = Vec::new();
+    for cell in cells {
+        for seed in first..end {
+            let id = cell.id(seed, digests)?;
+            runs.push(Run { cell, seed, id });
+        }
+    }
+    Ok(runs)
+}
+
+/// Does the runs whose rows are not known yet; gives all rows.
+fn carry_out(
+    all: &[Run<'_>],
+    jobs: usize,
+    traces: &Traces,
+    mut ledger: Option<&mut Ledger>,
+    quiet: bool,
+) -> anyhow::Result<Vec<Row>> {
+    let known = |run: &Run<'_>| ledger.as_ref().and_then(|l| l.known(&run.id));
+    let mut rows: Vec<Option<Row>> = all.iter().map(known).collect();
+    let open: Vec<usize> = (0..all.len()).filter(|k| rows[*k].is_none()).collect();
+    if open.len() < all.len() {
+        let done = all.len() - open.len();
+        say(&format!("{done} of {} runs are done already", all.len()));
+    }
+    let bar = bar(open.len() as u64, quiet);
+    let fresh = pool::map(
+        &open,
+        jobs,
+        |k| simulate_run(&all[*k], traces),
+        |_, row| {
+            if let (Ok(row), Some(ledger)) = (row, &mut ledger) {
+                ledger.append(row);
+            }
+            bar.inc(1);
+        },
+    );
+    bar.finish_and_clear();
+    let mut failures = Vec::new();
+    for (k, row) in open.iter().zip(fresh) {
+        match row {
+            Ok(row) => rows[*k] = Some(row),
+            Err(e) => failures.push(e),
+        }
+    }
+    let others = ledger.map(|ledger| ledger.unfinished());
+    match failures.len() {
+        0 => Ok(rows.into_iter().flatten().collect()),
+        n => Err(failed(failures.swap_remove(0), n, all.len(), others)),
+    }
+}
+
+/// Says that runs failed, and where the rows of the others are.
+fn failed(first: anyhow::Error, n: usize, of: usize, others: Option<&Path>) -> anyhow::Error {
+    let rest = others.map_or(String::new(), |path| {
+        format!("; the rows of the others are in {}", path.display())
+    });
+    say(&format!("{n} of {of} runs failed{rest}"));
+    first
+}
+
+/// Simulates a run. If the engine panics, the other runs go on.
+fn simulate_run(run: &Run<'_>, traces: &Traces) -> anyhow::Result<Row> {
+    let name = format!("{}, seed {}", run.cell.point, run.seed);
+    guarded(&name, || {
+        let cell = run.cell;
+        let args = cell.with_seed(run.seed);
+        let ready = simulate::prepare(&args, &cell.explicit, &cell.bundle, Some(traces))?;
+        let finished = ready.complete(&args.common, &mut Staging::default(), &mut |_| ())?;
+        let results = Results::with_summary(&finished.record, finished.summary, &finished.inputs);
+        Ok(Row::of(&run.id, &cell.point.values(), run.seed, &results))
+    })
+}
+
+fn guarded<R>(name: &str, work: impl FnOnce() -> Result<R, InputError>) -> anyhow::Result<R> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(e)) => Err(InputError::new(format!("{name}: {e}")).into()),
+        Err(_) => Err(anyhow::anyhow!(
+            "{name}: the simulation broke off (see above)"
+        )),
+    }
+}
+
+fn bar(runs: u64, quiet: bool) -> ProgressBar {
+    let bar = ProgressBar::new(runs);
+    if quiet || !io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let template =
+        "{bar:40} {percent:>3}%  {human_pos}/{human_len} runs  {elapsed} so far, {eta} left";
+    bar.set_style(
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_breaks_off_is_named_and_is_our_fault() {
+        let broken: anyhow::Result<()> = guarded("rate=1, seed 2", || panic!("on purpose"));
+        let error = broken.unwrap_err();
+        assert!(!error.is::<InputError>());
+        assert!(error.to_string().starts_with("rate=1, seed 2: "), "{error}");
+        let wrong: anyhow::Result<()> = guarded("rate=1, seed 2", || Err(InputError::new("no")));
+        let error = wrong.unwrap_err();
+        assert!(error.is::<InputError>());
+        assert_eq!(error.to_string(), "rate=1, seed 2: no");
+    }
+}

@@ -1,0 +1,326 @@
+//! The points of a sweep: every combination of the given values.
+
+use super::UNSEEN;
+use crate::effects::Explicit;
+use clap::{Arg, ArgAction};
+use std::ffi::OsString;
+use std::fmt;
+use windtunnel_base::input::{InputError, nearest};
+
+/// Marks a key of the policy bundle.
+const BUNDLE: &str = "bundle:";
+
+/// What a dimension varies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Key {
+    /// A flag of `run`.
+    Flag {
+        /// Its main name, without dashes.
+        long: String,
+        /// It takes no value of its own: `true` gives it, `false` does not.
+        is_switch: bool,
+    },
+    /// A path of keys in the policy bundle.
+    Bundle(String),
+}
+
+/// One dimension.
+#[derive(Clone, Debug)]
+struct Axis {
+    /// As given: a flag without dashes, or `bundle:a.b`.
+    name: String,
+    key: Key,
+    values: Vec<String>,
+}
+
+/// All dimensions.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    axes: Vec<Axis>,
+}
+
+/// One combination of values.
+#[derive(Clone, Debug)]
+pub struct Point<'a> {
+    axes: &'a [Axis],
+    /// Index of the value on each axis.
+    chosen: Vec<usize>,
+}
+
+impl Grid {
+    /// Reads the dimensions. `flags` are those of `run`, `explicit` says which of them all runs
+    /// share.
+    ///
+    /// # Errors
+    /// Unknown flags, flags that are given anyway or cannot be seen in a row, no values, anything
+    /// given twice.
+    pub fn parse(given: &[String], flags: &[Arg], explicit: &Explicit) -> Result<Self, InputError> {
+        let mut axes: Vec<Axis> = Vec::new();
+        for text in given {
+            let axis = Axis::parse(text, flags)?;
+            if let Key::Flag { long, .. } = &axis.key
+                && explicit.has(&long.replace('-', "_"))
+            {
+                return Err(InputError::new(format!(
+                    "--{long} is given and swept; drop one of the two"
+                )));
+            }
+            if axes.iter().any(|other| other.key == axis.key) {
+                return Err(InputError::new(format!(
+                    "--grid {} is given twice",
+                    axis.name
+                )));
+            }
+            axes.push(axis);
+        }
+        let grid = Self { axes };
+        let bundle = explicit.has("policy_config") || grid.varies("policy-config");
+        let mut keys = grid.axes.iter().filter(|a| matches!(a.key, Key::Bundle(_)));
+        match keys.next() {
+            Some(axis) if !bundle => Err(InputError::new(format!(
+                "--grid {}: there is no --policy-config to vary",
+                axis.name
+            ))),
+            _ => Ok(grid),
+        }
+    }
+
+    /// Is this flag of `run` a dimension?
+    pub fn varies(&self, flag: &str) -> bool {
+        let is_it = |axis: &Axis| matches!(&axis.key, Key::Flag { long, .. } if long == flag);
+        self.axes.iter().any(is_it)
+    }
+
+    /// Names of the dimensions, as given.
+    pub fn names(&self) -> Vec<&str> {
+        self.axes.iter().map(|axis| axis.name.as_str()).collect()
+    }
+
+    /// Positions of the dimensions that vary the policy bundle.
+    pub fn bundle_axes(&self) -> impl Iterator<Item = usize> {
+        let is_key = |(k, axis): (usize, &Axis)| matches!(axis.key, Key::Bundle(_)).then_some(k);
+        self.axes.iter().enumerate().filter_map(is_key)
+    }
+
+    /// How many combinations there are; `None` = more than can be counted.
+    pub fn size(&self) -> Option<u64> {
+        let lengths = self.axes.iter().map(|axis| axis.values.len() as u64);
+        lengths.into_iter().try_fold(1, u64::checked_mul)
+    }
+
+    /// Every combination, the last dimension varying fastest.
+    pub fn points(&self) -> Vec<Point<'_>> {
+        let mut all: Vec<Vec<usize>> = vec![Vec::new()];
+        for axis in &self.axes {
+            let longer =
+                |c: Vec<usize>| (0..axis.values.len()).map(move |k| [c.as_slice(), &[k]].concat());
+            all = all.into_iter().flat_map(longer).collect();
+        }
+        let point = |chosen| Point {
+            axes: &self.axes,
+            chosen,
+        };
+        all.into_iter().map(point).collect()
+    }
+}
+
+impl Axis {
+    fn parse(text: &str, flags: &[Arg]) -> Result<Self, InputError> {
+        let Some((name, values)) = text.split_once('=') else {
+            return Err(InputError::new(format!(
+                "--grid {text}: expected KEY=VALUE,VALUE,..."
+            )));
+        };
+        let name = name.trim().trim_start_matches("--");
+        let separator = if values.contains(';') { ';' } else { ',' };
+        let values: Vec<String> = values
+            .split(separator)
+            .map(|v| v.trim().to_owned())
+            .collect();
+        if values.iter().any(String::is_empty) {
+            return Err(InputError::new(format!("--grid {text}: a value is empty")));
+        }
+        if let Some(k) = (1..values.len()).find(|&k| values[..k].contains(&values[k])) {
+            return Err(InputError::new(format!(
+                "--grid {name}: the value {} is given twice",
+                values[k]
+            )));
+        }
+        let key = match name.strip_prefix(BUNDLE) {
+            Some(keys) if keys.split('.').any(str::is_empty) => {
+                return Err(InputError::new(format!(
+                    "--grid {name}: expected bundle:KEY.KEY"
+                )));
+            }
+            Some(keys) => Key::Bundle(keys.to_owned()),
+            None => flag(name, &values, flags)?,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            key,
+            values,
+        })
+    }
+}
+
+/// The names of a flag, the main one first.
+fn names(arg: &Arg) -> Vec<String> {
+    let aliases = arg.get_all_aliases().unwrap_or_default();
+    let all = arg.get_long().into_iter().chain(aliases);
+    all.map(str::to_owned).collect()
+}
+
+/// The flag of `run` that a dimension varies.
+fn flag(name: &str, values: &[String], flags: &[Arg]) -> Result<Key, InputError> {
+    let Some(arg) = flags.iter().find(|a| names(a).iter().any(|n| n == name)) else {
+        let all: Vec<String> = flags.iter().flat_map(names).collect();
+        let hint = nearest(name, all.iter().map(String::as_str))
+            .map_or(String::new(), |n| format!(" did you mean \"{n}\"?"));
+        return Err(InputError::new(format!(
+            "--grid: unknown flag of `run` \"{name}\";{hint} `windtunnel run --help` lists them"
+        )));
+    };
+    let id = arg.get_id().as_str();
+    if id == "seed" {
+        return Err(InputError::new("--grid seed: give --seeds N instead"));
+    }
+    if let Some((_, why)) = UNSEEN.iter().find(|(ids, _)| ids.contains(&id)) {
+        return Err(InputError::new(format!("--{name} has no effect {why}")));
+    }
+    let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
+    if is_switch && values.iter().any(|v| v != "true" && v != "false") {
+        return Err(InputError::new(format!(
+            "--grid {name}: a switch takes true and false"
+        )));
+    }
+    Ok(Key::Flag {
+        long: names(arg).swap_remove(0),
+        is_switch,
+    })
+}
+
+impl Point<'_> {
+    fn pairs(&self) -> impl Iterator<Item = (&Axis, &str)> {
+        let value = |(axis, k): (_, &usize)| {
+            let axis: &Axis = axis;
+            (axis, axis.values[*k].as_str())
+        };
+        self.axes.iter().zip(&self.chosen).map(value)
+    }
+
+    /// Values in the order of the dimensions.
+    pub fn values(&self) -> Vec<&str> {
+        self.pairs().map(|(_, value)| value).collect()
+    }
+
+    /// Flags that the runs of this point have beyond those that all share.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let argument = |(axis, value): (&Axis, &str)| match &axis.key {
+            Key::Flag {
+                long,
+                is_switch: false,
+            } => Some(format!("--{long}={value}").into()),
+            Key::Flag { long, .. } => (value == "true").then(|| format!("--{long}").into()),
+            Key::Bundle(_) => None,
+        };
+        self.pairs().filter_map(argument).collect()
+    }
+
+    /// Changes of the policy bundle: path of keys and value.
+    pub fn bundle(&self) -> Vec<(String, String)> {
+        let patch = |(axis, value): (&Axis, &str)| match &axis.key {
+            Key::Bundle(keys) => Some((keys.clone(), value.to_owned())),
+            Key::Flag { .. } => None,
+        };
+        self.pairs().filter_map(patch).collect()
+    }
+
+    /// The index of its first twin, the point that has the first value on this axis, in the order
+    /// of [`points`](Grid::points).
+    pub fn twin(&self, axis: usize) -> usize {
+        let fold = |at: usize, (k, (a, chosen)): (usize, (&Axis, &usize))| {
+            at * a.values.len() + if k == axis { 0 } else { *chosen }
+        };
+        let digits = self.axes.iter().zip(&self.chosen).enumerate();
+        digits.fold(0, fold)
+    }
+}
+
+impl fmt::Display for Point<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = self
+            .pairs()
+            .map(|(axis, value)| format!("{}={value}", axis.name))
+            .collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid(given: &[&str]) -> Result<Grid, InputError> {
+        let given: Vec<String> = given.iter().map(ToString::to_string).collect();
+        Grid::parse(&given, &super::super::flags_of_run(), &Explicit::default())
+    }
+
+    #[test]
+    fn the_last_dimension_varies_fastest() {
+        let grid = grid(&[
+            "rate=1,2",
+            "--routing-scorers=queue-depth:1;queue-depth:2,load-balance:1",
+            "dp=1,2",
+        ])
+        .unwrap();
+        let points = grid.points();
+        assert_eq!(grid.size(), Some(8));
+        let names: Vec<String> = points.iter().map(ToString::to_string).collect();
+        assert_eq!(names[1], "rate=1, routing-scorers=queue-depth:1, dp=2");
+        assert_eq!(
+            names[2],
+            "rate=1, routing-scorers=queue-depth:2,load-balance:1, dp=1"
+        );
+        assert_eq!(names[4], "rate=2, routing-scorers=queue-depth:1, dp=1");
+        assert_eq!([0, 1, 2].map(|axis| points[7].twin(axis)), [3, 5, 6]);
+    }
+
+    #[test]
+    fn flags_are_named_by_their_main_names_and_switches_come_bare() {
+        let grid = grid(&["num-requests=7", "summary-only=false,true"]).unwrap();
+        let arguments = |k: usize| grid.points()[k].arguments();
+        assert_eq!(arguments(0), ["--max-prompts=7"]);
+        assert_eq!(arguments(1), ["--max-prompts=7", "--summary-only"]);
+    }
+
+    #[test]
+    fn aliases_are_flags_and_mistakes_are_named() {
+        let error = |given: &[&str]| grid(given).unwrap_err().to_string();
+        assert_eq!(
+            error(&["raet=1"]),
+            "--grid: unknown flag of `run` \"raet\"; did you mean \"rate\"? `windtunnel run --help` lists them"
+        );
+        assert_eq!(
+            error(&["rate"]),
+            "--grid rate: expected KEY=VALUE,VALUE,..."
+        );
+        assert_eq!(error(&["rate=1,,2"]), "--grid rate=1,,2: a value is empty");
+        assert_eq!(
+            error(&["rate=1,2,1"]),
+            "--grid rate: the value 1 is given twice"
+        );
+        assert_eq!(
+            error(&["max-num-seqs=1", "max-num-running-reqs=2"]),
+            "--grid max-num-running-reqs is given twice"
+        );
+        assert_eq!(error(&["seed=1"]), "--grid seed: give --seeds N instead");
+        assert_eq!(
+            error(&["bundle:scheduler=sjf"]),
+            "--grid bundle:scheduler: there is no --policy-config to vary"
+        );
+        assert_eq!(
+            error(&["bundle:=1"]),
+            "--grid bundle:: expected bundle:KEY.KEY"
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! The runs of a sweep: command lines made of what all share and what a point adds, checked, and
+//! named for good.
+
+use super::grid::{Grid, Point};
+use crate::commands::{Cli, Command};
+use crate::effects::Explicit;
+use crate::first_paragraph;
+use crate::simulate;
+use crate::workload_args::RunArgs;
+use crate::workloads::Traces;
+use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use windtunnel_base::input::{InputError, plain};
+use windtunnel_policy::PolicySpec;
+
+/// The flags that all runs share.
+pub struct Shared {
+    /// `--flag=value`, by main name, in the order of the help: however they were typed, they read
+    /// the same.
+    arguments: Vec<OsString>,
+    ids: Vec<String>,
+}
+
+/// All runs of a point; they differ in their seed.
+pub struct Cell<'a> {
+    pub point: Point<'a>,
+    pub args: RunArgs,
+    pub explicit: Explicit,
+    pub bundle: Vec<(String, String)>,
+    /// What its runs' names are made of, without seed and files.
+    identity: String,
+}
+
+impl Shared {
+    /// Reads them off the sweep's command line. What only concerns output is no part of a run.
+    pub fn of(given: &ArgMatches, flags: &[Arg]) -> Self {
+        let mut shared = Self {
+            arguments: Vec::new(),
+            ids: Vec::new(),
+        };
+        for arg in flags {
+            let id = arg.get_id().as_str();
+            let typed = given.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
+            if !typed || ["json", "quiet", "seed"].contains(&id) {
+                continue;
+            }
+            let mut argument = OsString::from(format!("--{}", arg.get_long().unwrap_or(id)));
+            if !matches!(arg.get_action(), ArgAction::SetTrue) {
+                argument.push("=");
+                let values: Vec<_> = given.get_raw(id).into_iter().flatten().collect();
+                argument.push(values.join(",".as_ref()));
+            }
+            shared.arguments.push(argument);
+            shared.ids.push(id.to_owned());
+        }
+        shared
+    }
+}
+
+/// The command lines of all points.
+///
+/// # Errors
+/// When one is wrong in itself.
+pub fn cells<'a>(grid: &'a Grid, shared: &Shared) -> Result<Vec<Cell<'a>>, InputError> {
+    let mut command = crate::command();
+    let cell = |point| cell(&mut command, shared, point);
+    grid.points().into_iter().map(cell).collect()
+}
+
+fn cell<'a>(
+    command: &mut clap::Command,
+    shared: &Shared,
+    point: Point<'a>,
+) -> Result<Cell<'a>, InputError> {
+    let mut arguments = shared.arguments.clone();
+    arguments.extend(point.arguments());
+    let argv = ["windtunnel", "run"].map(OsString::from).into_iter();
+    let wrong = |e: clap::Error| InputError::new(format!("{point}: {}", first_paragraph(&e)));
+    let matches = command
+        .try_get_matches_from_mut(argv.chain(arguments.iter().cloned()))
+        .map_err(wrong)?;
+    let args = match Cli::from_arg_matches(&matches).map_err(wrong)?.command {
+        Command::Run(run) => *run,
+        _ => return Err(InputError::new("a sweep varies the flags of `run`")),
+    };
+    let bundle = point.bundle();
+    // Sorted: it does not matter whether a flag is shared or varied.
+    arguments.sort();
+    let patches = bundle.iter().map(|(k, v)| format!("bundle:{k}={v}"));
+    let identity: Vec<String> = [env!("CARGO_PKG_VERSION").to_owned()]
+        .into_iter()
+        .chain(arguments.iter().map(|a| a.to_string_lossy().into_owned()))
+        .chain(patches)
+        .collect();
+    Ok(Cell {
+        explicit: Explicit::of(&matches).excusing(shared.ids.iter().cloned()),
+        point,
+        args,
+        bundle,
+        identity: identity.join("\n"),
+    })
+}
+
+impl Cell<'_> {
+    /// The arguments of its run with this seed.
+    pub fn with_seed(&self, seed: u64) -> RunArgs {
+        let mut args = self.args.clone();
+        args.common.seed = seed;
+        args
+    }
+
+    /// Names a run for good: same version, flags, seed and bytes of all input files, same name.
+    pub fn id(&self, seed: u64, digests: &mut Digests) -> Result<String, InputError> {
+        let mut text = format!("{}\n{seed}", self.identity);
+        for file in simulate::files_of(&self.args) {
+            text.push_str(&format!("\n{:016x}", digests.of(&file)?));
+        }
+        Ok(format!("{:016x}", windtunnel_base::rng::fnv1a64(&text)))
+    }
+}
+
+/// Finds every mistake before the first run starts, and gives what people should know about the
+/// runs.
+///
+/// # Errors
+/// When a run cannot be done, or a flag or key changes no run.
+pub fn check(
+    grid: &Grid,
+    cells: &[Cell<'_>],
+    shared: &Shared,
+    traces: &Traces,
+) -> Result<Vec<String>, InputError> {
+    let mut notes = BTreeSet::new();
+    let mut policies = Vec::new();
+    for cell in cells {
+        let run = simulate::prepare(&cell.args, &cell.explicit, &cell.bundle, Some(traces))
+            .map_err(|e| InputError::new(format!("{}: {e}", cell.point)))?;
+        notes.extend(run.notes().cloned());
+        policies.push(run.policies().clone());
+    }
+    // A shared flag may be idle in some runs, not in all.
+    for id in &shared.ids {
+        let reasons: Vec<_> = cells.iter().map_while(|c| c.explicit.idle(id)).collect();
+        if let (Some(reason), true) = (reasons.first(), reasons.len() == cells.len()) {
+            return Err(reason.clone());
+        }
+    }
+    bundle_keys_matter(grid, cells, &policies)?;
+    Ok(notes.into_iter().collect())
+}
+
+/// A key of the bundle that a flag overrides, or that the policy does not read, would give the same
+/// runs again.
+fn bundle_keys_matter(
+    grid: &Grid,
+    cells: &[Cell<'_>],
+    policies: &[PolicySpec],
+) -> Result<(), InputError> {
+    for axis in grid.bundle_axes() {
+        let same = |(k, cell): (usize, &Cell<'_>)| policies[k] == policies[cell.point.twin(axis)];
+        let several = cells
+            .iter()
+            .enumerate()
+            .any(|(k, c)| c.point.twin(axis) != k);
+        if several && cells.iter().enumerate().all(same) {
+            return Err(InputError::new(format!(
+                "--grid {} has no effect: a flag overrides it, or the chosen policy does not read it",
+                grid.names()[axis]
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Digests of files' bytes, each file read once.
+#[derive(Default)]
+pub struct Digests(BTreeMap<PathBuf, u64>);
+
+impl Digests {
+    fn of(&mut self, path: &Path) -> Result<u64, InputError> {
+        if let Some(known) = self.0.get(path) {
+            return Ok(*known);
+        }
+        let digest = digest(path).map_err(|e| {
+            InputError::in_file(path.display(), format!("cannot read: {}", plain(&e)))
+        })?;
+        self.0.insert(path.to_owned(), digest);
+        Ok(digest)
+    }
+
+    /// The files that the runs read.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.keys()
+    }
+}
+
+fn digest(path: &Path) -> io::Result<u64> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 16];
+    let mut hash = windtunnel_base::rng::Fnv1a64::default();
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hash.value()),
+            n => hash.add(&buffer[..n]),
+        }
+    }
+}

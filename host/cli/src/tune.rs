@@ -1,0 +1,117 @@
+//! `windtunnel tune`: searches the parameters of a policy.
+
+use super::output::check_path;
+use super::progress::RunsBar;
+use super::score::{ScoringArgs, ours};
+use super::{say, to_stdout};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use windtunnel_base::input::{InputError, write_whole};
+use windtunnel_policy::lua::with_defaults;
+use windtunnel_score::Candidate;
+use windtunnel_score::render::tune::{progress, text};
+use windtunnel_score::tune::{Method, News, Tuned, Wish, as_script, script, tune as search};
+
+/// `windtunnel tune`.
+#[derive(Args, Clone, Debug)]
+pub struct TuneArgs {
+    /// Policy name, FILE.lua, bundle FILE.yaml or folder, as for "windtunnel score"
+    #[arg(value_name = "POLICY")]
+    policy: String,
+    #[command(flatten)]
+    scoring: ScoringArgs,
+    /// Points to try
+    #[arg(long, default_value_t = 160, value_name = "N")]
+    budget: usize,
+    /// Seed of the search
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// How points are proposed: cma-es sees how parameters depend on each other, tpe looks at each
+    /// for itself
+    #[arg(long, value_enum, default_value_t = Method::CmaEs)]
+    method: Method,
+    /// Compare the result with the present values on the holdout, too
+    #[arg(long)]
+    holdout: bool,
+    /// Write the script with its new defaults, or the values as JSON
+    #[arg(long, value_name = "FILE.lua|FILE.json")]
+    out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--out` takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Script,
+    Json,
+}
+
+/// Does what is asked.
+pub fn tune(args: &TuneArgs) -> anyhow::Result<()> {
+    if args.budget == 0 {
+        return Err(InputError::new("--budget must be at least 1, found 0").into());
+    }
+    let suite = args.scoring.suite()?;
+    let candidate = as_script(Candidate::open(&args.policy)?, &suite.hooks);
+    let out = match &args.out {
+        Some(path) => Some((path, form(path, &candidate)?)),
+        None => None,
+    };
+    let wish = Wish {
+        candidate,
+        suite,
+        budget: args.budget,
+        seed: args.seed,
+        method: args.method,
+        holdout: args.holdout,
+    };
+    let scorer = args.scoring.scorer()?;
+    let bar = RunsBar::new();
+    let mut tell = |news: &News| bar.above(|| say(&progress(news)));
+    let tuned = search(&scorer, &wish, &mut tell, &|p| bar.show(p)).map_err(ours);
+    bar.done();
+    let tuned = tuned?;
+    if let Some((path, form)) = out {
+        write(path, form, &wish.candidate, &tuned)?;
+    }
+    to_stdout(|out| {
+        if args.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&tuned)?)
+        } else {
+            out.write_all(text(&tuned, args.out.as_deref(), &args.scoring.suite).as_bytes())
+        }
+    })
+}
+
+/// What goes into the file, if it can be written at all.
+fn form(path: &Path, candidate: &Candidate) -> Result<Form, InputError> {
+    check_path(path)?;
+    let refuse = |why: String| Err(InputError::in_file(path.display(), why));
+    let form = match path.extension().and_then(|e| e.to_str()) {
+        Some("lua" | "luau") => Form::Script,
+        Some("json") => Form::Json,
+        _ => return refuse("expected a name that ends in .lua or .json".into()),
+    };
+    if form == Form::Script && script(candidate).is_none() {
+        return refuse(format!(
+            "{} is not one script; write the values to a .json",
+            candidate.name
+        ));
+    }
+    Ok(form)
+}
+
+fn write(path: &Path, form: Form, candidate: &Candidate, tuned: &Tuned) -> Result<(), InputError> {
+    write_whole(path, |out| match (form, script(candidate)) {
+        (Form::Script, Some(text)) => {
+            let values: Vec<(String, f64)> = tuned.params.clone().into_iter().collect();
+            out.write_all(with_defaults(text, &values).as_bytes())
+        }
+        _ => {
+            serde_json::to_writer_pretty(&mut *out, &tuned.params)?;
+            writeln!(out)
+        }
+    })
+}

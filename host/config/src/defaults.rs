@@ -1,0 +1,521 @@
+//! The defaults file: models with their fitted step-time coefficients, hardware, workload presets.
+
+use super::hardware::{Hardware, HardwareTable};
+use super::{ModelArch, blis, builtin};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::OnceLock;
+use windtunnel_base::input::{InputError, parse_yaml, ranked, read_text, unknown};
+
+/// What a defaults file says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Defaults {
+    /// Where it comes from, for messages.
+    pub name: String,
+    /// Models by full name, lower case.
+    pub models: BTreeMap<String, ModelEntry>,
+    /// GPUs.
+    pub hardware: HardwareTable,
+    /// Coefficients of the trained-physics step-time model; one set for all models and GPUs.
+    pub trained_physics: Coefficients,
+    /// Workload presets by name.
+    pub workloads: BTreeMap<String, Preset>,
+}
+
+/// Coefficients of a step-time model; what each means is told there.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coefficients {
+    /// Overheads beside the steps, microseconds.
+    pub alpha: Vec<f64>,
+    /// Parts of a step.
+    pub beta: Vec<f64>,
+}
+
+/// What is known about one model.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// Its Hugging Face repository, in its own spelling.
+    pub hf_repo: Option<String>,
+    /// Deployment that is meant when nothing else is said and fitted coefficients are used.
+    pub fitted_default: Option<FittedDefault>,
+    /// Deployment that is meant when nothing else is said and step times are computed from figures
+    /// of model and GPU.
+    pub analytic_default: Option<AnalyticDefault>,
+    /// Fitted coefficients; the first of equal keys counts.
+    #[serde(default)]
+    pub fitted: Vec<FittedRow>,
+}
+
+/// GPU, tensor parallelism and vLLM version of a measured deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FittedDefault {
+    /// GPU.
+    pub gpu: String,
+    /// GPUs per instance.
+    pub tp: u32,
+    /// vLLM image.
+    pub vllm: String,
+}
+
+/// GPU and tensor parallelism of a computed deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnalyticDefault {
+    /// GPU.
+    pub gpu: String,
+    /// GPUs per instance.
+    pub tp: u32,
+}
+
+/// Blackbox coefficients fitted to one measured deployment.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FittedRow {
+    /// GPU.
+    pub gpu: String,
+    /// GPUs per instance.
+    pub tp: u32,
+    /// vLLM image.
+    pub vllm: String,
+    /// Queueing per request, queueing per prompt token, time per output token; microseconds.
+    pub alpha: [f64; 3],
+    /// Time per step, per prefilled token, per decode; microseconds.
+    pub beta: [f64; 3],
+    /// KV blocks (of 16 tokens) the deployment had.
+    pub kv_blocks: u64,
+    /// Residual of the fit.
+    pub loss: f64,
+}
+
+/// A workload preset: lengths in tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// Prefix that all requests share.
+    pub prefix: u32,
+    /// Prompt beyond the prefix.
+    pub prompt: LengthPreset,
+    /// Output.
+    pub output: LengthPreset,
+}
+
+/// A clamped normal distribution of a length, tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LengthPreset {
+    /// Mean.
+    pub mean: u32,
+    /// Standard deviation.
+    pub stdev: u32,
+    /// Smallest.
+    pub min: u32,
+    /// Largest.
+    pub max: u32,
+}
+
+/// One line of a listing of models, see [`Defaults::models`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelFacts<'a> {
+    /// Full name where one is known.
+    pub name: &'a str,
+    /// Defaults and fitted rows, if the defaults file knows the model.
+    pub entry: Option<&'a ModelEntry>,
+    /// Deployments with fitted coefficients: GPU, tensor parallelism, vLLM image; each once, in
+    /// file order.
+    pub fitted: Vec<(&'a str, u32, &'a str)>,
+    /// Is its architecture built in (so that every GPU and tensor parallelism can be computed)?
+    pub has_config: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    sources: BTreeMap<String, String>,
+    hardware: BTreeMap<String, HardwareEntry>,
+    trained_physics: Coefficients,
+    workloads: BTreeMap<String, Preset>,
+    models: BTreeMap<String, ModelEntry>,
+}
+
+/// Either an alias or all the figures; which, is checked after parsing so that messages keep their
+/// place.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HardwareEntry {
+    alias_of: Option<String>,
+    tflops_peak: Option<f64>,
+    tflops_fp8: Option<f64>,
+    bandwidth_tb_s: Option<f64>,
+    mfu_prefill: Option<f64>,
+    mfu_decode: Option<f64>,
+    memory_gib: Option<f64>,
+}
+
+impl HardwareEntry {
+    fn figures(&self, file: &str, gpu: &str) -> Result<Hardware, InputError> {
+        let need = |value: Option<f64>, key: &str| {
+            value.ok_or_else(|| {
+                InputError::in_file(file, format!("hardware {gpu}: {key} is missing"))
+            })
+        };
+        let hardware = Hardware {
+            tflops_peak: need(self.tflops_peak, "tflops_peak")?,
+            tflops_fp8: self.tflops_fp8.unwrap_or(0.0),
+            bandwidth_tb_s: need(self.bandwidth_tb_s, "bandwidth_tb_s")?,
+            mfu_prefill: need(self.mfu_prefill, "mfu_prefill")?,
+            mfu_decode: need(self.mfu_decode, "mfu_decode")?,
+            memory_gib: self.memory_gib.unwrap_or(0.0),
+        };
+        hardware.check(file, gpu)?;
+        Ok(hardware)
+    }
+}
+
+impl Defaults {
+    /// The defaults that are built in.
+    #[must_use]
+    pub fn builtin() -> &'static Self {
+        static BUILTIN: OnceLock<Defaults> = OnceLock::new();
+        BUILTIN.get_or_init(|| {
+            // A test parses it.
+            Self::parse("defaults.yaml", include_str!("../../../defaults.yaml"))
+                .expect("the built-in defaults are sound")
+        })
+    }
+
+    /// Reads a defaults file, see [`parse`](Self::parse).
+    ///
+    /// # Errors
+    /// When it cannot be read or is no defaults file.
+    pub fn load(path: &Path) -> Result<Self, InputError> {
+        Self::parse(&path.display().to_string(), &read_text(path)?)
+    }
+
+    /// Parses a defaults file of our layout or of BLIS's (recognised by its keys). `name` is what
+    /// messages call it.
+    ///
+    /// # Errors
+    /// When the text is no such file or a figure makes no sense.
+    pub fn parse(name: &str, text: &str) -> Result<Self, InputError> {
+        let defaults = if blis::is_blis_layout(text) {
+            blis::parse_defaults(name, text)?
+        } else {
+            Self::parse_ours(name, text)?
+        };
+        defaults.check()?;
+        Ok(defaults)
+    }
+
+    fn parse_ours(name: &str, text: &str) -> Result<Self, InputError> {
+        let file: File = parse_yaml(name, text)?;
+        drop(file.sources); // for people
+        let mut hardware = HardwareTable::default();
+        for (gpu, entry) in &file.hardware {
+            if entry.alias_of.is_none() {
+                hardware.insert(gpu.clone(), entry.figures(name, gpu)?);
+            }
+        }
+        for (gpu, entry) in file.hardware {
+            if let Some(target) = entry.alias_of {
+                hardware.insert_alias(name, gpu, &target)?;
+            }
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            models: file
+                .models
+                .into_iter()
+                .map(|(id, entry)| (id.to_lowercase(), entry))
+                .collect(),
+            hardware,
+            trained_physics: file.trained_physics,
+            workloads: file.workloads,
+        })
+    }
+
+    fn check(&self) -> Result<(), InputError> {
+        let refuse = |message: String| Err(InputError::in_file(&self.name, message));
+        let sound = |values: &[f64]| values.iter().all(|v| v.is_finite() && *v >= 0.0);
+        let physics = &self.trained_physics;
+        if physics.alpha.len() != 3 || !(7..=11).contains(&physics.beta.len()) {
+            return refuse(format!(
+                "trained-physics coefficients: {} alpha and {} beta; expected 3 and 7 to 11",
+                physics.alpha.len(),
+                physics.beta.len()
+            ));
+        }
+        if !sound(&physics.alpha) || !sound(&physics.beta) {
+            return refuse("trained-physics coefficients must be finite and 0 or above".to_owned());
+        }
+        for (id, entry) in &self.models {
+            for row in &entry.fitted {
+                let label = format!("model {id}, {} x {}, {}", row.tp, row.gpu, row.vllm);
+                if !sound(&row.alpha) || !sound(&row.beta) {
+                    return refuse(format!(
+                        "{label}: coefficients must be finite and 0 or above"
+                    ));
+                }
+                if row.tp == 0 || row.kv_blocks == 0 {
+                    return refuse(format!("{label}: tp and KV blocks must be above 0"));
+                }
+            }
+        }
+        for (id, preset) in &self.workloads {
+            for (what, length) in [("prompt", preset.prompt), ("output", preset.output)] {
+                if length.min > length.max {
+                    return refuse(format!(
+                        "workload {id}: {what} min {} is above max {}",
+                        length.min, length.max
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The workload preset of that name.
+    ///
+    /// # Errors
+    /// When there is none: names all, the nearest first.
+    pub fn preset(&self, name: &str) -> Result<&Preset, InputError> {
+        self.workloads.get(name).ok_or_else(|| {
+            let valid: Vec<&str> = self.workloads.keys().map(String::as_str).collect();
+            InputError::new(unknown("workload", name, &valid))
+        })
+    }
+
+    /// All models, by name: those of the file and those whose architecture is built in.
+    pub fn models(&self) -> impl Iterator<Item = ModelFacts<'_>> {
+        let named: BTreeSet<&str> = self
+            .models
+            .keys()
+            .map(|id| super::model::short_name(id))
+            .collect();
+        let mut facts: Vec<ModelFacts<'_>> = self
+            .models
+            .iter()
+            .map(|(name, entry)| ModelFacts {
+                name,
+                entry: Some(entry),
+                fitted: entry.deployments(),
+                has_config: ModelArch::builtin(name).is_some(),
+            })
+            .collect();
+        for (name, _) in builtin::MODEL_CONFIGS {
+            if !named.contains(name) {
+                facts.push(ModelFacts {
+                    name,
+                    entry: None,
+                    fitted: Vec::new(),
+                    has_config: true,
+                });
+            }
+        }
+        facts.sort_by_key(|f| f.name);
+        facts.into_iter()
+    }
+
+    /// The full name of a model given by full or short name, in any case; `None` when it is not
+    /// known.
+    ///
+    /// # Errors
+    /// When the short name fits several models: names them.
+    pub fn full_name(&self, model: &str) -> Result<Option<&str>, InputError> {
+        let wanted = model.to_lowercase();
+        let all: Vec<&str> = self.models().map(|f| f.name).collect();
+        if let Some(name) = all.iter().find(|name| **name == wanted) {
+            return Ok(Some(name));
+        }
+        let hits: Vec<&str> = all
+            .into_iter()
+            .filter(|name| super::model::short_name(name) == wanted)
+            .collect();
+        match hits[..] {
+            [] => Ok(None),
+            [name] => Ok(Some(name)),
+            _ => Err(InputError::new(format!(
+                "model \"{model}\" is ambiguous; give the full name: {}",
+                hits.join(", ")
+            ))),
+        }
+    }
+
+    /// What to say of a model that nobody knows: the eight nearest, and how to see all.
+    #[must_use]
+    pub fn unknown_model(&self, model: &str) -> InputError {
+        let all: Vec<&str> = self.models().map(|f| f.name).collect();
+        let wanted = super::model::short_name(model);
+        let names: Vec<&str> = ranked(wanted, all.iter().map(|n| super::model::short_name(n)))
+            .into_iter()
+            .filter(|(likeness, _)| *likeness >= 0.6)
+            .map(|(_, short)| short)
+            .take(8)
+            .collect();
+        let nearest = if names.is_empty() {
+            String::new()
+        } else {
+            format!(" nearest: {};", names.join(", "))
+        };
+        InputError::new(format!(
+            "unknown model \"{model}\";{nearest} \"windtunnel models\" lists all {}. For any other model give \
+             --model-config-folder with its config.json",
+            all.len()
+        ))
+    }
+}
+
+impl ModelEntry {
+    /// Deployments with fitted coefficients: GPU, tensor parallelism, vLLM image; each once, in
+    /// file order.
+    #[must_use]
+    pub fn deployments(&self) -> Vec<(&str, u32, &str)> {
+        let mut seen: Vec<(&str, u32, &str)> = Vec::new();
+        for row in &self.fitted {
+            let key = (row.gpu.as_str(), row.tp, row.vllm.as_str());
+            if !seen.contains(&key) {
+                seen.push(key);
+            }
+        }
+        seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_fitted_rows_are_there_to_the_last_digit() {
+        let rows: Vec<&FittedRow> = Defaults::builtin()
+            .models
+            .values()
+            .flat_map(|m| &m.fitted)
+            .collect();
+        assert_eq!(rows.len(), 109);
+        assert_eq!(rows.iter().map(|r| r.kv_blocks).sum::<u64>(), 85_710_431);
+        let near = |sum: f64, expected: f64| (sum - expected).abs() < 1e-5;
+        let alpha: f64 = rows.iter().flat_map(|r| r.alpha).sum();
+        let beta: f64 = rows.iter().flat_map(|r| r.beta).sum();
+        let loss: f64 = rows.iter().map(|r| r.loss).sum();
+        assert!(near(alpha, 1_792_881.340_874_383_7), "{alpha}");
+        assert!(near(beta, 649_586.789_526_348_2), "{beta}");
+        assert!(near(loss, 74_797.847_861_816_07), "{loss}");
+        // Bits, in file order: any changed digit shows.
+        let mut digest = 0u64;
+        for row in &rows {
+            for value in row.alpha.iter().chain(&row.beta) {
+                digest = digest.rotate_left(7) ^ value.to_bits();
+            }
+        }
+        assert_eq!(digest, DIGEST);
+    }
+
+    /// Computed from the published file by another program.
+    const DIGEST: u64 = 2_339_374_775_922_092_464;
+
+    #[test]
+    fn single_rows_are_exact() {
+        let model = &Defaults::builtin().models["meta-llama/llama-3.1-8b-instruct"];
+        let row = model
+            .fitted
+            .iter()
+            .find(|r| r.gpu == "H100" && r.tp == 2)
+            .unwrap();
+        assert_eq!(
+            row.alpha,
+            [1601.350510688092, 3.512476196805965, 1805.5430360826988]
+        );
+        assert_eq!(
+            row.beta,
+            [6910.420479880494, 17.67057489844186, 2.8377471109943855]
+        );
+        assert_eq!(row.kv_blocks, 132_139);
+        let granite = &Defaults::builtin().models["ibm-granite/granite-3.1-8b-instruct"];
+        assert_eq!(granite.fitted[1].loss, 477.84339070499686);
+        assert_eq!(
+            granite.fitted_default,
+            Some(FittedDefault {
+                gpu: "H100".into(),
+                tp: 4,
+                vllm: "vllm/vllm-openai:v0.8.4".into()
+            })
+        );
+        assert_eq!(granite.analytic_default.as_ref().unwrap().tp, 1);
+    }
+
+    #[test]
+    fn every_model_can_be_listed_and_found_by_its_short_name() {
+        let defaults = Defaults::builtin();
+        let facts: Vec<ModelFacts<'_>> = defaults.models().collect();
+        assert_eq!(facts.len(), 40);
+        assert_eq!(facts.iter().filter(|f| !f.fitted.is_empty()).count(), 29);
+        assert_eq!(
+            facts.iter().filter(|f| f.has_config).count(),
+            builtin::MODEL_CONFIGS.len()
+        );
+        for f in &facts {
+            let short = super::super::model::short_name(f.name).to_uppercase();
+            assert_eq!(defaults.full_name(&short).unwrap(), Some(f.name));
+        }
+        assert_eq!(defaults.full_name("nothing").unwrap(), None);
+        let error = defaults.unknown_model("lama-3.1-8b").to_string();
+        assert!(
+            error.starts_with(
+                "unknown model \"lama-3.1-8b\"; nearest: llama-3.1-8b-instruct, llama-"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_ambiguous_short_name_lists_its_models() {
+        let mut defaults = Defaults::builtin().clone();
+        defaults
+            .models
+            .insert("other/qwen3-14b".into(), ModelEntry::default());
+        let error = defaults.full_name("Qwen3-14B").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "model \"Qwen3-14B\" is ambiguous; give the full name: other/qwen3-14b, qwen/qwen3-14b"
+        );
+    }
+
+    #[test]
+    fn presets_are_found_by_name() {
+        let defaults = Defaults::builtin();
+        let chatbot = defaults.preset("chatbot").unwrap();
+        assert_eq!(
+            (
+                chatbot.prefix,
+                chatbot.prompt.min,
+                chatbot.prompt.max,
+                chatbot.output.max
+            ),
+            (0, 2, 800, 1024)
+        );
+        assert_eq!(defaults.preset("multidoc").unwrap().prompt.stdev, 1200);
+        let error = defaults.preset("chatbots").unwrap_err().to_string();
+        assert!(error.contains("did you mean \"chatbot\"?"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_file_names_the_place() {
+        let text = include_str!("../../../defaults.yaml");
+        let error = |from: &str, to: &str| {
+            let text = text.replacen(from, to, 1);
+            Defaults::parse("d.yaml", &text).unwrap_err().to_string()
+        };
+        assert!(error("hf_repo", "hf_rep").contains("did you mean \"hf_repo\"?"));
+        assert!(error("hf_repo", "hf_rep").starts_with("d.yaml:"));
+        assert!(error("alias_of: A100-SXM", "alias_of: A100-SMX").contains("\"A100-SXM\"?"));
+        assert!(error("bandwidth_tb_s: 3.35, ", "").contains("bandwidth_tb_s is missing"));
+        assert!(error("min: 2, max: 800", "min: 900, max: 800").contains("min 900 is above"));
+        assert!(error("[15563.199579, ", "[").contains("2 alpha and 11 beta"));
+        assert!(error("0.041813767451373045", ".nan").contains("codellama"));
+    }
+}

@@ -1,0 +1,538 @@
+//! The cluster: one clock, the front end (admission, routing, dispatch), and the instances behind
+//! it.
+//!
+//! Order of events is total: time; at equal times the front end before the instances; at the front
+//! end arrivals, then admissions, then routings, each in order of creation; among instances the
+//! lowest index first.
+
+mod asked;
+mod front;
+mod front_policies;
+mod predictor;
+mod prefix_lru;
+mod signals;
+mod steer;
+
+pub use front::{ClusterConfig, TraceConfig};
+pub use front_policies::FrontEndPolicies;
+pub use predictor::Predictor;
+
+use crate::instance::{Departure, Instance, InstanceHooks, NEVER, Report};
+use crate::latency::{Estimator, LatencyModel};
+use front::{FrontEnd, Hook, Pending, Routed, Verdict};
+use std::sync::Arc;
+use windtunnel_base::earliest::Earliest;
+use windtunnel_base::record::{InstanceTotals, Outcome, Recorder, RequestRecord, RunRecord, State};
+use windtunnel_base::request::{Ending, Finished, Request, Source};
+use windtunnel_plugin_api::{Event, EventKind, Interests, Outcome as End, RequestView};
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Clock, microseconds.
+    pub clock_us: i64,
+    /// Requests that arrived.
+    pub arrived: u64,
+    /// Requests that are done with, in whatever way.
+    pub finished: u64,
+}
+
+/// Shortest interval between the ticks of a policy, microseconds.
+pub const LEAST_TICK_US: i64 = 1_000;
+
+/// Events between two reports of progress.
+const PROGRESS_EVERY: u64 = 1 << 14;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Arrival,
+    Admission,
+    Routing,
+}
+
+/// A simulated cluster.
+pub struct Cluster<'s> {
+    config: ClusterConfig,
+    source: &'s mut dyn Source,
+    /// The next request of the source.
+    upcoming: Option<Request>,
+    /// Requests between two stages of the front end, by time, stage and creation.
+    due: Earliest<(i64, Stage), Box<Pending>>,
+    clock: i64,
+    instances: Vec<Instance>,
+    /// When something happens next on each instance.
+    next_event: Vec<i64>,
+    front: FrontEnd,
+    lifecycle_events: bool,
+    /// The next tick of each policy that wants any: (time, interval, whose).
+    ticks: Vec<(i64, i64, Hook)>,
+    /// Nothing that happens on an instance concerns anybody else before the front end looks:
+    /// instances run ahead one by one, each up to the next moment at which it is read or fed.
+    independent: bool,
+    arrived: u64,
+    /// Records not handed over yet.
+    records: Vec<RequestRecord>,
+    finished: u64,
+    reports: Vec<Report>,
+}
+
+impl<'s> Cluster<'s> {
+    /// A cluster of equal instances. `hooks` yields the policies inside each.
+    ///
+    /// # Panics
+    /// With fewer hooks than instances.
+    #[must_use]
+    pub fn new(
+        config: ClusterConfig,
+        latency: &Arc<dyn LatencyModel>,
+        policies: FrontEndPolicies,
+        hooks: impl IntoIterator<Item = InstanceHooks>,
+        source: &'s mut dyn Source,
+    ) -> Self {
+        let interests = policies.interests();
+        let mut engine = config.engine;
+        engine.token_events = interests.has(Interests::TOKENS);
+        let estimator = Estimator::new(Arc::clone(latency), engine.step_limits());
+        let mut hooks = hooks.into_iter();
+        let mut instances: Vec<Instance> = (0..config.instances)
+            .map(|i| {
+                let hooks = hooks.next().expect("hooks for every instance");
+                Instance::new(i, engine, Arc::clone(latency), hooks, config.seed)
+            })
+            .collect();
+        if interests.has(Interests::PRECISE_PREFIX) && config.cache_signal_delay_us > 0 {
+            instances
+                .iter_mut()
+                .for_each(|i| i.kv_mut().track_changes());
+        }
+        let front = FrontEnd::new(&config, policies, estimator);
+        let lifecycle_events = interests.has(Interests::LIFECYCLE);
+        let heard = lifecycle_events || engine.token_events;
+        let ticks = [Hook::Admission, Hook::Routing].into_iter();
+        let ticks = ticks
+            .map(|hook| (front.tick_us(hook), hook))
+            .filter(|(us, _)| *us > 0)
+            .map(|(us, hook)| (us.max(LEAST_TICK_US), us.max(LEAST_TICK_US), hook))
+            .collect();
+        let independent = !heard && !source.has_follow_ups();
+        Self {
+            upcoming: source.next_request(),
+            source,
+            due: Earliest::default(),
+            clock: 0,
+            next_event: vec![NEVER; instances.len()],
+            instances,
+            front,
+            lifecycle_events,
+            ticks,
+            independent,
+            arrived: 0,
+            records: Vec::new(),
+            finished: 0,
+            reports: Vec::new(),
+            config,
+        }
+    }
+
+    /// Runs until nothing is left to do or the horizon is reached, and keeps every request's
+    /// record.
+    #[must_use]
+    pub fn run(self, progress: &mut dyn FnMut(Progress)) -> RunRecord {
+        let mut requests = Vec::new();
+        let mut record = self.run_into(&mut requests, progress);
+        requests.sort_unstable_by_key(|r| r.serial);
+        record.requests = requests;
+        record
+    }
+
+    /// Runs as [`run`](Self::run) does, but hands every request's record to `recorder`.
+    #[must_use]
+    pub fn run_into(
+        mut self,
+        recorder: &mut dyn Recorder,
+        progress: &mut dyn FnMut(Progress),
+    ) -> RunRecord {
+        let mut events = 0u64;
+        while self.advance() {
+            self.hand_over(recorder);
+            events += 1;
+            if events.is_multiple_of(PROGRESS_EVERY) {
+                progress(self.progress());
+            }
+        }
+        progress(self.progress());
+        self.finish(recorder)
+    }
+
+    fn hand_over(&mut self, recorder: &mut dyn Recorder) {
+        self.finished += self.records.len() as u64;
+        for request in self.records.drain(..) {
+            recorder.record(request, self.source.symbols());
+        }
+    }
+
+    /// Executes the next event of the front end, or in between the next one of an instance. `false`
+    /// when nothing is left, or nothing before the horizon.
+    pub fn advance(&mut self) -> bool {
+        if self.front.has_fault() {
+            return false;
+        }
+        let horizon = self.config.engine.horizon_us;
+        let arrival = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
+        let due = self.due.peek().map_or(NEVER, |(at_us, _)| *at_us);
+        let front = arrival.min(due);
+        let (instance, step) = if self.independent {
+            (0, NEVER)
+        } else {
+            self.next_instance()
+        };
+        // Ticks end with the last event that a policy could still influence.
+        let next = front.min(step);
+        if next != NEVER && self.tick_before(next) {
+            return true;
+        }
+        if step < front {
+            if step > horizon {
+                return false;
+            }
+            self.clock = step;
+            self.instances[instance].run_next(step + 1, &mut self.reports);
+            self.after_instance(instance);
+            return true;
+        }
+        if front == NEVER || front > horizon {
+            self.advance_all(horizon.saturating_add(1));
+            return false;
+        }
+        debug_assert!(front >= self.clock, "the clock never runs backwards");
+        self.clock = front;
+        // Requests of the source were created before any follow-up, and arrivals precede decisions.
+        if arrival == front {
+            self.arrive_from_source();
+        } else {
+            self.run_due();
+        }
+        true
+    }
+
+    /// Runs the next tick if it is due before or at the next event, at `next`.
+    fn tick_before(&mut self, next: i64) -> bool {
+        let horizon = self.config.engine.horizon_us;
+        let Some(k) = (0..self.ticks.len()).min_by_key(|&k| self.ticks[k].0) else {
+            return false;
+        };
+        let (at, every, hook) = self.ticks[k];
+        if at > next || at > horizon {
+            return false;
+        }
+        self.ticks[k].0 = at.saturating_add(every);
+        self.clock = at;
+        let looks = match hook {
+            Hook::Admission => self.front.admission_looks(at),
+            Hook::Routing => self.front.router_looks(at),
+        };
+        if looks {
+            self.advance_all(at);
+        }
+        self.front.tick(hook, at, &mut self.instances);
+        true
+    }
+
+    /// Brings an instance to the moment before `until`.
+    fn advance_one(&mut self, i: usize, until: i64) {
+        if self.independent && self.next_event[i] < until {
+            self.instances[i].advance_to(until, &mut self.reports);
+            self.after_instance(i);
+        }
+    }
+
+    fn advance_all(&mut self, until: i64) {
+        for i in 0..self.instances.len() {
+            self.advance_one(i, until);
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            clock_us: self.clock,
+            arrived: self.arrived,
+            finished: self.finished,
+        }
+    }
+
+    /// The instance with the earliest event, the lowest index among equals.
+    fn next_instance(&self) -> (usize, i64) {
+        let mut best = (0, NEVER);
+        for (i, &at) in self.next_event.iter().enumerate() {
+            if at < best.1 {
+                best = (i, at);
+            }
+        }
+        best
+    }
+
+    fn push(&mut self, at_us: i64, stage: Stage, pending: Box<Pending>) {
+        self.due.push((at_us, stage), pending);
+    }
+
+    fn arrive_from_source(&mut self) {
+        let Some(request) = self.upcoming.take() else {
+            return;
+        };
+        self.upcoming = self.source.next_request();
+        self.arrive(request);
+    }
+
+    fn arrive(&mut self, request: Request) {
+        let serial = self.arrived;
+        self.arrived += 1;
+        let view = self.front.view(serial, &request, self.source.symbols());
+        let at = self.clock.saturating_add(self.config.admission_latency_us);
+        self.push(at, Stage::Admission, Box::new(Pending { request, view }));
+    }
+
+    fn run_due(&mut self) {
+        let Some(((_, stage), pending)) = self.due.pop() else {
+            return;
+        };
+        match stage {
+            Stage::Arrival => self.arrive(pending.request),
+            Stage::Admission => self.admit(pending),
+            Stage::Routing => self.route(pending),
+        }
+    }
+
+    fn admit(&mut self, mut pending: Box<Pending>) {
+        if self.front.admission_looks(self.clock) {
+            self.advance_all(self.clock);
+        }
+        let verdict = self.front.admit(
+            self.clock,
+            &pending,
+            &mut self.instances,
+            self.source.symbols(),
+        );
+        match verdict {
+            Verdict::Admitted => {
+                pending.view.attempts = 0;
+                let at = self.clock.saturating_add(self.config.routing_latency_us);
+                self.push(at, Stage::Routing, pending);
+            }
+            Verdict::Delayed(us) => self.again(us, Stage::Admission, pending),
+            Verdict::Rejected => self.refuse(&pending, Outcome::Rejected),
+        }
+    }
+
+    fn route(&mut self, pending: Box<Pending>) {
+        if self.front.router_looks(self.clock) {
+            self.advance_all(self.clock);
+        }
+        match self.front.route(
+            self.clock,
+            &pending,
+            &mut self.instances,
+            self.source.symbols(),
+        ) {
+            Routed::To(i) => {
+                let Pending { request, mut view } = *pending;
+                view.attempts = 0;
+                self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
+                self.advance_one(i, self.clock);
+                self.instances[i].deliver(request, view, self.clock);
+                self.next_event[i] = self.instances[i].next_event_us();
+            }
+            Routed::Held(us) => self.again(us, Stage::Routing, pending),
+            Routed::Nowhere => self.refuse(&pending, Outcome::Unroutable),
+        }
+    }
+
+    /// A policy put a request off.
+    fn again(&mut self, us: i64, stage: Stage, mut pending: Box<Pending>) {
+        pending.view.attempts += 1;
+        self.push(self.clock.saturating_add(us.max(1)), stage, pending);
+    }
+
+    fn refuse(&mut self, pending: &Pending, outcome: Outcome) {
+        self.tell(EventKind::Reject, &pending.view, u32::MAX, [0, 0, 0]);
+        self.records.push(RequestRecord::unserved(
+            pending.view.serial,
+            &pending.request,
+            State::Queued,
+            outcome,
+        ));
+    }
+
+    /// Tells the front-end policies; `numbers` are output tokens, TTFT and E2E latency.
+    fn tell(&mut self, kind: EventKind, view: &RequestView, instance: u32, numbers: [i64; 3]) {
+        self.tell_end(kind, End::Completed, view, instance, numbers);
+    }
+
+    fn tell_end(
+        &mut self,
+        kind: EventKind,
+        outcome: End,
+        view: &RequestView,
+        instance: u32,
+        numbers: [i64; 3],
+    ) {
+        let token_event = matches!(kind, EventKind::FirstToken | EventKind::Preempt);
+        if !token_event && !self.lifecycle_events {
+            return;
+        }
+        self.front.tell(&Event {
+            now_us: self.clock,
+            serial: view.serial,
+            ttft_us: numbers[1],
+            e2e_us: numbers[2],
+            kind: kind as u32,
+            outcome: outcome as u32,
+            instance,
+            tenant: view.tenant,
+            session: view.session,
+            prompt_tokens: view.prompt_tokens,
+            output_tokens: numbers[0] as u32,
+            slo_class: view.slo_class,
+        });
+    }
+
+    fn after_instance(&mut self, i: usize) {
+        self.next_event[i] = self.instances[i].next_event_us();
+        let mut reports = std::mem::take(&mut self.reports);
+        for report in reports.drain(..) {
+            match report {
+                Report::Finished(departure) => self.depart(i, *departure),
+                Report::FirstToken { view, ttft_us } => {
+                    self.tell(EventKind::FirstToken, &view, i as u32, [1, ttft_us, 0]);
+                }
+                Report::Preempted {
+                    view,
+                    output_tokens,
+                } => {
+                    self.tell(
+                        EventKind::Preempt,
+                        &view,
+                        i as u32,
+                        [output_tokens.into(), 0, 0],
+                    );
+                }
+                Report::Fault(what) => self.front.fault(what),
+            }
+        }
+        self.reports = reports;
+    }
+
+    fn depart(&mut self, i: usize, departure: Departure) {
+        let Departure {
+            request,
+            view,
+            record,
+            ending,
+            at_us,
+            output_tokens,
+            processed_tokens,
+        } = departure;
+        self.front.departed(i, &request);
+        if self.lifecycle_events {
+            let outcome = match ending {
+                Ending::Completed => End::Completed,
+                Ending::TimedOut => End::TimedOut,
+                Ending::Dropped => End::Dropped,
+            };
+            let numbers = [
+                i64::from(output_tokens),
+                record.ttft_us.unwrap_or(0),
+                record.e2e_us.unwrap_or(0),
+            ];
+            self.tell_end(EventKind::Complete, outcome, &view, i as u32, numbers);
+        }
+        self.records.push(record);
+        let finished = Finished {
+            request: &request,
+            ending,
+            at_us,
+            generated_tokens: processed_tokens,
+        };
+        if let Some(follow_up) = self.source.on_finished(&finished) {
+            let at = follow_up.arrival_us.max(self.clock);
+            let view = RequestView::default();
+            self.push(
+                at,
+                Stage::Arrival,
+                Box::new(Pending {
+                    request: follow_up,
+                    view,
+                }),
+            );
+        }
+    }
+
+    /// Ends the run here and hands over its results.
+    #[must_use]
+    pub fn finish(mut self, recorder: &mut dyn Recorder) -> RunRecord {
+        let totals = self.close(recorder);
+        let front = self.front.into_results();
+        RunRecord {
+            requests: Vec::new(),
+            instances: totals,
+            symbols: self.source.symbols().clone(),
+            ..front
+        }
+    }
+
+    /// Hands over the records of all requests and gives the counters of the instances.
+    fn close(&mut self, recorder: &mut dyn Recorder) -> Vec<InstanceTotals> {
+        let totals = self
+            .instances
+            .iter_mut()
+            .map(|i| i.finish(&mut self.records))
+            .collect();
+        for ((_, stage), pending) in self.due.drain() {
+            if stage != Stage::Arrival {
+                let Pending { request, view } = *pending;
+                self.records.push(RequestRecord::unserved(
+                    view.serial,
+                    &request,
+                    State::Queued,
+                    Outcome::InTransit,
+                ));
+            }
+        }
+        self.hand_over(recorder);
+        totals
+    }
+
+    /// The instances, to look at.
+    #[must_use]
+    pub fn instances(&self) -> &[Instance] {
+        &self.instances
+    }
+
+    /// Checks the invariants of the front end and of all instances; for tests.
+    ///
+    /// # Errors
+    /// A sentence that names the broken invariant.
+    pub fn check(&self) -> Result<(), String> {
+        let mut live = 0;
+        for (i, instance) in self.instances.iter().enumerate() {
+            instance.check().map_err(|e| format!("instance {i}: {e}"))?;
+            let here = instance.live();
+            let believed = self.front.outstanding(i);
+            if believed != here {
+                return Err(format!(
+                    "instance {i} holds (requests, prompt tokens) {here:?}, the front end counts {believed:?}"
+                ));
+            }
+            live += here.0;
+        }
+        let stages = self.due.keys().map(|(_, stage)| *stage);
+        live += stages.filter(|stage| *stage != Stage::Arrival).count() as u64;
+        let recorded = self.finished + self.records.len() as u64;
+        if live + recorded != self.arrived {
+            return Err(format!(
+                "{} requests arrived, {live} live, {recorded} have records",
+                self.arrived,
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! What a request stores, and the blocks that store it.
+
+use windtunnel_base::request::TokenSeq;
+
+/// The blocks one request holds.
+///
+/// Blocks that somebody might ask for by their content have a number; the others are only counted.
+/// The numbered ones come first: from the first private token on nobody asks, and a block that is
+/// not full yet has no content to ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// Numbered blocks, in order.
+    pub(super) numbered: Vec<u32>,
+    /// Blocks after them.
+    pub(super) counted: u32,
+    /// Tokens stored in the last block, `1..=block_size`; 0 without blocks.
+    pub(super) tail: u32,
+    /// The first block was opened by an output token: the prompt is empty, or fully cached and
+    /// (under `blis` rules) not claimed.
+    pub(super) detached: bool,
+}
+
+impl Held {
+    /// Blocks held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.numbered.len() + self.counted as usize
+    }
+
+    /// Holds nothing?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tokens stored in the last block; 0 without blocks.
+    #[must_use]
+    pub fn tail(&self) -> u32 {
+        self.tail
+    }
+
+    /// Tokens that still fit into the last block, of `block_size` tokens; 0 without blocks.
+    #[must_use]
+    pub fn room(&self, block_size: u32) -> u32 {
+        if self.tail == 0 {
+            0
+        } else {
+            block_size - self.tail
+        }
+    }
+
+    /// The last block's fill is known to be `tail` by now; blocks that filled up meanwhile were
+    /// private.
+    pub fn set_tail(&mut self, tail: u32) {
+        self.tail = tail;
+    }
+}
+
+/// What a request stores: its prompt, then its output.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequence<'a> {
+    /// Prompt.
+    pub prompt: &'a TokenSeq,
+    /// Output.
+    pub output: &'a TokenSeq,
+    /// Tokens from this position on are in no other request.
+    pub private_from: u32,
+}
+
+impl Sequence<'_> {
+    pub(super) fn key_at(&self, position: u32) -> u64 {
+        let prompt = self.prompt.len();
+        let key = if position < prompt {
+            self.prompt.token_key(position)
+        } else {
+            self.output.token_key(position - prompt)
+        };
+        key.expect("a stored token lies inside the sequence")
+    }
+
+    /// Keys of the full blocks among the first `tokens` tokens.
+    pub fn block_keys(&self, block: u32, tokens: u32) -> impl Iterator<Item = u64> + '_ {
+        let whole = self.prompt.len() / block;
+        let wanted = tokens / block;
+        self.prompt
+            .block_keys(block)
+            .take(wanted as usize)
+            .chain((whole..wanted).map(move |k| self.key_at((k + 1) * block - 1)))
+    }
+}

@@ -1,0 +1,203 @@
+//! What the user may say about a deployment, and what comes of it.
+
+use super::LatencyModel;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use windtunnel_base::input::{InputError, unknown};
+use windtunnel_config::{Defaults, Hardware, ModelArch};
+
+/// A step-time model by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Fitted coefficients, see [`Blackbox`](super::Blackbox).
+    Blackbox,
+    /// See [`Roofline`](super::Roofline).
+    Roofline,
+    /// See [`TrainedPhysics`](super::TrainedPhysics).
+    TrainedPhysics,
+}
+
+impl Backend {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Blackbox, Self::Roofline, Self::TrainedPhysics];
+
+    /// The name as the command line has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Blackbox => "blackbox",
+            Self::Roofline => "roofline",
+            Self::TrainedPhysics => "trained-physics",
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Backend {
+    type Err = InputError;
+
+    fn from_str(name: &str) -> Result<Self, InputError> {
+        let found = Self::ALL.into_iter().find(|b| b.name() == name);
+        let valid = Self::ALL.map(Self::name);
+        found.ok_or_else(|| InputError::new(unknown("latency model", name, &valid)))
+    }
+}
+
+/// What the user said about the deployment; `None` = nothing.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Model, full or short name, any case.
+    pub model: String,
+    /// GPU.
+    pub gpu: Option<String>,
+    /// GPUs that split each layer.
+    pub tp: Option<u32>,
+    /// Data-parallel replicas inside an instance.
+    pub dp: u32,
+    /// vLLM version of the fitted coefficients: the image, or its part after the colon.
+    pub vllm_version: Option<String>,
+    /// Step-time model.
+    pub latency: Option<Backend>,
+    /// Alpha coefficients in place of the known ones; together with `beta`.
+    pub alpha: Option<Vec<f64>>,
+    /// Beta coefficients in place of the known ones; together with `alpha`.
+    pub beta: Option<Vec<f64>>,
+    /// Folder with the model's `config.json`.
+    pub model_config_folder: Option<PathBuf>,
+    /// Hardware file in BLIS's layout.
+    pub hardware_config: Option<PathBuf>,
+    /// Known models and figures.
+    pub defaults: Defaults,
+    /// KV blocks per instance.
+    pub total_kv_blocks: Option<u64>,
+    /// Tokens per KV block.
+    pub block_size: u32,
+    /// Share of the GPU memory that may be used, 0..1.
+    pub gpu_memory_utilization: f64,
+    /// Longest request (prompt plus output), tokens; 0 = unlimited.
+    pub max_model_len: Option<u64>,
+    /// How data-parallel experts exchange tokens, vLLM's names.
+    pub moe_comm_backend: Option<String>,
+}
+
+/// Share of the GPU memory that may be used when nothing is said.
+pub(crate) const DEFAULT_UTILIZATION: f64 = 0.9;
+/// Tokens per KV block when nothing is said, and of all fitted rows.
+pub(crate) const DEFAULT_BLOCK_SIZE: u32 = 16;
+
+impl Setup {
+    /// A setup in which nothing but the model is said: blocks of 16 tokens, 90 % of the GPU memory.
+    #[must_use]
+    pub fn new(model: impl Into<String>, defaults: Defaults) -> Self {
+        Self {
+            model: model.into(),
+            gpu: None,
+            tp: None,
+            dp: 1,
+            vllm_version: None,
+            latency: None,
+            alpha: None,
+            beta: None,
+            model_config_folder: None,
+            hardware_config: None,
+            defaults,
+            total_kv_blocks: None,
+            block_size: DEFAULT_BLOCK_SIZE,
+            gpu_memory_utilization: DEFAULT_UTILIZATION,
+            max_model_len: None,
+            moe_comm_backend: None,
+        }
+    }
+}
+
+/// Where the number of KV blocks comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvBlocksSource {
+    /// The user.
+    Flag,
+    /// The measured deployment that the coefficients were fitted to.
+    FittedRow,
+    /// Computed from model and GPU, see [`KvCapacity`](super::KvCapacity).
+    Computed,
+    /// It could not be computed.
+    Fallback,
+}
+
+/// Where the model length comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxModelLenSource {
+    /// The user.
+    Flag,
+    /// The model's configuration, see [`max_model_len`](super::max_model_len()).
+    ModelConfig,
+    /// The model's configuration, lowered to what the KV cache holds.
+    KvCapacity,
+    /// Nothing limits it.
+    Unlimited,
+}
+
+/// One deployment, complete.
+#[derive(Clone)]
+pub struct Resolved {
+    /// The model as given, in lower case.
+    pub model: String,
+    /// The model's full name; as given (in lower case) where none is known.
+    pub canonical: String,
+    /// GPU, as the hardware table spells it; may be empty with explicit blackbox coefficients.
+    pub gpu: String,
+    /// GPUs that split each layer.
+    pub tp: u32,
+    /// Data-parallel replicas inside an instance.
+    pub dp: u32,
+    /// vLLM image of the fitted coefficients; `None` with other step-time models.
+    pub vllm_version: Option<String>,
+    /// Which step-time model it is.
+    pub backend: Backend,
+    /// The step-time model.
+    pub latency: Arc<dyn LatencyModel>,
+    /// KV blocks per instance.
+    pub total_kv_blocks: u64,
+    /// Where they come from.
+    pub kv_blocks_source: KvBlocksSource,
+    /// Longest request (prompt plus output), tokens; 0 = unlimited.
+    pub max_model_len: u64,
+    /// Where it comes from.
+    pub max_model_len_source: MaxModelLenSource,
+    /// Alpha coefficients of the step-time model (zeros for roofline).
+    pub alpha: Vec<f64>,
+    /// Beta coefficients of the step-time model (none for roofline).
+    pub beta: Vec<f64>,
+    /// What a person should know about these choices, one sentence each.
+    pub notes: Vec<String>,
+    /// Mixture of experts?
+    pub is_moe: bool,
+    /// The architecture where it is known.
+    pub arch: Option<ModelArch>,
+    /// The GPU's figures where they are known.
+    pub hardware: Option<Hardware>,
+}
+
+impl fmt::Debug for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolved")
+            .field("canonical", &self.canonical)
+            .field("gpu", &self.gpu)
+            .field("tp", &self.tp)
+            .field("dp", &self.dp)
+            .field("vllm_version", &self.vllm_version)
+            .field("backend", &self.backend)
+            .field("total_kv_blocks", &self.total_kv_blocks)
+            .field("kv_blocks_source", &self.kv_blocks_source)
+            .field("max_model_len", &self.max_model_len)
+            .field("max_model_len_source", &self.max_model_len_source)
+            .field("notes", &self.notes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,514 @@
+//! From what the user said (and left out) to one deployment: model, GPU, step-time model, KV cache,
+//! model length.
+
+use super::deployment::{
+    Backend, DEFAULT_BLOCK_SIZE, DEFAULT_UTILIZATION, KvBlocksSource, MaxModelLenSource, Resolved,
+    Setup,
+};
+use super::trained_physics::{DEFAULT_COMM_BACKEND, check_comm_backend};
+use super::{
+    Blackbox, KvCapacity, LatencyModel, Roofline, TrainedPhysics, check_coefficients, max_model_len,
+};
+use std::sync::Arc;
+use windtunnel_base::input::{InputError, unknown};
+use windtunnel_config::{Defaults, FittedRow, Hardware, HardwareTable, ModelArch, ModelEntry};
+
+/// KV blocks of an instance whose capacity cannot be computed.
+const FALLBACK_KV_BLOCKS: u64 = 1_000_000;
+
+/// Decides a deployment. Reads the files that the setup names, nothing else.
+///
+/// Without a chosen step-time model: explicit coefficients make it blackbox (3 beta) or
+/// trained-physics (7 to 11); else fitted coefficients of that model, GPU, tensor parallelism and
+/// vLLM version make it blackbox; else roofline from the model's configuration.
+///
+/// # Errors
+/// When a name is unknown, figures are missing or contradict each other, or the model does not fit
+/// on the GPUs.
+pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
+    check(setup)?;
+    let mut case = Case::open(setup)?;
+    let backend = case.choose()?;
+    match backend {
+        Backend::Blackbox => case.blackbox(),
+        Backend::Roofline | Backend::TrainedPhysics => case.analytic(backend),
+    }
+}
+
+fn check(setup: &Setup) -> Result<(), InputError> {
+    let refuse = |message: &str| Err(InputError::new(message));
+    if setup.model.trim().is_empty() {
+        return refuse("the model name is empty");
+    }
+    if setup.tp == Some(0) || setup.dp == 0 {
+        return refuse("tensor and data parallelism must be 1 or more");
+    }
+    if setup.block_size == 0 {
+        return refuse("the KV block size must be 1 token or more");
+    }
+    if setup.total_kv_blocks == Some(0) {
+        return refuse("the number of KV blocks must be 1 or more");
+    }
+    let share = setup.gpu_memory_utilization;
+    if !(share > 0.0 && share <= 1.0) {
+        return Err(InputError::new(format!(
+            "GPU memory utilization is {share}; expected above 0 and at most 1"
+        )));
+    }
+    if let Some(name) = &setup.moe_comm_backend {
+        check_comm_backend(name)?;
+    }
+    let Some((alpha, beta)) = setup.alpha.as_ref().zip(setup.beta.as_ref()) else {
+        return if setup.alpha.is_some() || setup.beta.is_some() {
+            refuse("alpha and beta coefficients must be given together")
+        } else {
+            Ok(())
+        };
+    };
+    check_coefficients("alpha", alpha)?;
+    check_coefficients("beta", beta)?;
+    if setup.latency == Some(Backend::Roofline) {
+        return refuse("the roofline model has no coefficients; drop them or choose another model");
+    }
+    if alpha.len() != 3 {
+        return Err(InputError::new(format!(
+            "{} alpha coefficients; expected 3",
+            alpha.len()
+        )));
+    }
+    let right = match setup.latency {
+        Some(Backend::Blackbox) => beta.len() == 3,
+        Some(_) => (7..=11).contains(&beta.len()),
+        None => beta.len() == 3 || (7..=11).contains(&beta.len()),
+    };
+    if !right {
+        return Err(InputError::new(format!(
+            "{} beta coefficients; expected 3 (blackbox) or 7 to 11 (trained-physics)",
+            beta.len()
+        )));
+    }
+    Ok(())
+}
+
+/// A setup with what is known about its model and GPU.
+struct Case<'a> {
+    setup: &'a Setup,
+    /// Lower case.
+    model: String,
+    canonical: String,
+    entry: Option<&'a ModelEntry>,
+    arch: Option<ModelArch>,
+    table: HardwareTable,
+    /// The GPU that was asked for, as the table spells it.
+    gpu: Option<String>,
+    notes: Vec<String>,
+}
+
+impl<'a> Case<'a> {
+    fn open(setup: &'a Setup) -> Result<Self, InputError> {
+        let defaults = &setup.defaults;
+        let model = setup.model.trim().to_lowercase();
+        let full = defaults.full_name(&model)?;
+        let canonical = full.map_or_else(|| model.clone(), str::to_owned);
+        let entry = defaults.models.get(&canonical);
+        let mut notes = Vec::new();
+        let arch = match &setup.model_config_folder {
+            Some(folder) => Some(ModelArch::load(folder, &model)?),
+            None => {
+                let arch = ModelArch::builtin(&canonical);
+                if arch.is_some() && full.is_none() {
+                    notes.push(format!(
+                        "\"{model}\" is not a known model; the built-in configuration of that short name is used"
+                    ));
+                }
+                arch
+            }
+        };
+        if full.is_none() && arch.is_none() && setup.alpha.is_none() {
+            return Err(defaults.unknown_model(&setup.model));
+        }
+        let table = match &setup.hardware_config {
+            Some(path) => HardwareTable::load(path)?,
+            None => defaults.hardware.clone(),
+        };
+        let gpu = match &setup.gpu {
+            Some(gpu) => Some(known_gpu(gpu, &table, defaults)?),
+            None => None,
+        };
+        Ok(Self {
+            setup,
+            model,
+            canonical,
+            entry,
+            arch,
+            table,
+            gpu,
+            notes,
+        })
+    }
+
+    fn choose(&mut self) -> Result<Backend, InputError> {
+        if let Some(backend) = self.setup.latency {
+            return Ok(backend);
+        }
+        if let Some(beta) = &self.setup.beta {
+            return Ok(if beta.len() == 3 {
+                Backend::Blackbox
+            } else {
+                Backend::TrainedPhysics
+            });
+        }
+        if self.fitted_row().is_some() {
+            return Ok(Backend::Blackbox);
+        }
+        if self.arch.is_none() {
+            return Err(self.no_figures());
+        }
+        if self.entry.is_some_and(|e| !e.fitted.is_empty()) {
+            self.notes.push(format!(
+                "no fitted coefficients of {} for {}; step times come from the roofline model",
+                self.canonical,
+                self.asked_for()
+            ));
+        }
+        Ok(Backend::Roofline)
+    }
+
+    /// GPU, tensor parallelism and vLLM version as far as they were said, for messages.
+    fn asked_for(&self) -> String {
+        let default = self.entry.and_then(|e| e.fitted_default.as_ref());
+        let gpu = self.gpu.clone().or_else(|| default.map(|d| d.gpu.clone()));
+        let tp = self.setup.tp.or_else(|| default.map(|d| d.tp));
+        let mut parts: Vec<String> = gpu.into_iter().collect();
+        parts.extend(tp.map(|tp| format!("TP {tp}")));
+        parts.extend(self.setup.vllm_version.clone());
+        if parts.is_empty() {
+            parts.push("this deployment".to_owned());
+        }
+        parts.join(", ")
+    }
+
+    /// The fitted row that is meant, defaults filled in.
+    fn fitted_row(&self) -> Option<&'a FittedRow> {
+        let entry = self.entry?;
+        let default = entry.fitted_default.as_ref();
+        let gpu = self.gpu.as_deref().or(default.map(|d| d.gpu.as_str()));
+        let tp = self.setup.tp.or(default.map(|d| d.tp));
+        let rows: Vec<&FittedRow> = entry
+            .fitted
+            .iter()
+            .filter(|r| gpu.is_none_or(|gpu| self.setup.defaults.hardware.same_gpu(&r.gpu, gpu)))
+            .filter(|r| tp.is_none_or(|tp| r.tp == tp))
+            .collect();
+        let with = |version: &str| {
+            rows.iter()
+                .find(|r| same_version(&r.vllm, version))
+                .copied()
+        };
+        if let Some(version) = &self.setup.vllm_version {
+            return with(version).filter(|first| only(&rows, first, true));
+        }
+        if let Some(row) = default.and_then(|d| with(&d.vllm)) {
+            return Some(row);
+        }
+        rows.first()
+            .copied()
+            .filter(|first| only(&rows, first, false))
+    }
+
+    fn no_figures(&self) -> InputError {
+        let entry = self.entry;
+        let rows: Vec<String> = entry
+            .map(ModelEntry::deployments)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(gpu, tp, vllm)| format!("{gpu} TP {tp} {vllm}"))
+            .collect();
+        if rows.is_empty() {
+            return InputError::new(format!(
+                "model {} has neither fitted coefficients nor a built-in configuration; give --model-config-folder with \
+                 its config.json{}",
+                self.canonical,
+                entry
+                    .and_then(|e| e.hf_repo.as_deref())
+                    .map_or(String::new(), |repo| format!(
+                        " (from the Hugging Face repository {repo})"
+                    ))
+            ));
+        }
+        InputError::new(format!(
+            "no fitted coefficients of {} for {}; there are: {}. For any other deployment give --model-config-folder with \
+             its config.json",
+            self.canonical,
+            self.asked_for(),
+            rows.join("; ")
+        ))
+    }
+
+    fn blackbox(mut self) -> Result<Resolved, InputError> {
+        if let Some((alpha, beta)) = self.setup.alpha.as_ref().zip(self.setup.beta.as_ref()) {
+            let latency = Arc::new(Blackbox::new(alpha, beta)?);
+            let fitted = self.entry.and_then(|e| e.fitted_default.as_ref());
+            let analytic = self.entry.and_then(|e| e.analytic_default.as_ref());
+            let gpu = self
+                .gpu
+                .clone()
+                .or_else(|| fitted.map(|d| d.gpu.clone()))
+                .or_else(|| analytic.map(|d| d.gpu.clone()))
+                .unwrap_or_default();
+            let tp = self
+                .setup
+                .tp
+                .or(fitted.map(|d| d.tp))
+                .or(analytic.map(|d| d.tp))
+                .unwrap_or(1);
+            let vllm = self.setup.vllm_version.clone();
+            let (alpha, beta) = (alpha.clone(), beta.clone());
+            return self.finish(Backend::Blackbox, latency, gpu, tp, vllm, alpha, beta, None);
+        }
+        let Some(row) = self.fitted_row() else {
+            return Err(self.no_figures());
+        };
+        let gpu = self.gpu.take().unwrap_or_else(|| row.gpu.clone());
+        if gpu != row.gpu {
+            self.notes.push(format!(
+                "the coefficients were fitted on {}, another name of {gpu}",
+                row.gpu
+            ));
+        }
+        let latency = Arc::new(Blackbox::new(&row.alpha, &row.beta)?);
+        self.finish(
+            Backend::Blackbox,
+            latency,
+            gpu,
+            row.tp,
+            Some(row.vllm.clone()),
+            row.alpha.to_vec(),
+            row.beta.to_vec(),
+            Some(row.kv_blocks),
+        )
+    }
+
+    fn analytic(self, backend: Backend) -> Result<Resolved, InputError> {
+        let Some(arch) = &self.arch else {
+            return Err(InputError::new(format!(
+                "the {backend} model needs the configuration of {}, which is not built in; give --model-config-folder \
+                 with its config.json",
+                self.canonical
+            )));
+        };
+        let default = self.entry.and_then(|e| e.analytic_default.as_ref());
+        let missing = |what: &str, flag: &str| {
+            InputError::new(format!(
+                "no default {what} is known for model {}; give {flag}",
+                self.canonical
+            ))
+        };
+        let gpu = match (&self.gpu, default) {
+            (Some(gpu), _) => gpu.clone(),
+            (None, Some(default)) => default.gpu.clone(),
+            (None, None) => return Err(missing("GPU", "--hardware")),
+        };
+        let tp = self
+            .setup
+            .tp
+            .or(default.map(|d| d.tp))
+            .ok_or_else(|| missing("tensor parallelism", "--tp"))?;
+        let Some((_, hardware)) = self.table.find(&gpu) else {
+            let valid: Vec<&str> = self.table.names().collect();
+            return Err(InputError::new(unknown("GPU", &gpu, &valid)));
+        };
+        if backend == Backend::Roofline {
+            let latency = Arc::new(Roofline::new(arch, hardware, tp)?);
+            let alpha = vec![0.0; 3];
+            return self.finish(backend, latency, gpu, tp, None, alpha, Vec::new(), None);
+        }
+        let shipped = &self.setup.defaults.trained_physics;
+        let alpha = self.setup.alpha.clone().unwrap_or(shipped.alpha.clone());
+        let beta = self.setup.beta.clone().unwrap_or(shipped.beta.clone());
+        let comm = self.setup.moe_comm_backend.as_deref();
+        let latency = Arc::new(TrainedPhysics::new(
+            &alpha,
+            &beta,
+            arch,
+            hardware,
+            tp,
+            self.setup.dp,
+            comm.unwrap_or(DEFAULT_COMM_BACKEND),
+        )?);
+        self.finish(backend, latency, gpu, tp, None, alpha, beta, None)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the three ways here differ in"
+    )]
+    fn finish(
+        mut self,
+        backend: Backend,
+        latency: Arc<dyn LatencyModel>,
+        gpu: String,
+        tp: u32,
+        vllm_version: Option<String>,
+        alpha: Vec<f64>,
+        beta: Vec<f64>,
+        row_blocks: Option<u64>,
+    ) -> Result<Resolved, InputError> {
+        let setup = self.setup;
+        let is_moe = self.arch.as_ref().is_some_and(ModelArch::is_moe);
+        if setup.dp > 1 && !is_moe {
+            return Err(InputError::new(format!(
+                "data parallelism of {} within an instance is for mixture-of-experts models; {}",
+                setup.dp,
+                if self.arch.is_some() {
+                    "this one is dense"
+                } else {
+                    "the configuration of this one is not known"
+                }
+            )));
+        }
+        if setup.moe_comm_backend.is_some() && !(backend == Backend::TrainedPhysics && setup.dp > 1)
+        {
+            self.notes.push(
+                "the expert communication backend changes nothing here: it is read by trained-physics with data \
+                 parallelism above 1 only"
+                    .to_owned(),
+            );
+        }
+        if let Some(arch) = &self.arch
+            && !arch.heads.is_multiple_of(u64::from(tp))
+        {
+            self.notes.push(format!(
+                "{} attention heads cannot be split over {tp} GPUs evenly; vLLM would refuse",
+                arch.heads
+            ));
+        }
+        let hardware = self.table.find(&gpu).map(|(_, h)| *h);
+        let (total_kv_blocks, kv_blocks_source) =
+            self.kv_blocks(row_blocks, hardware.as_ref(), tp)?;
+        let (max_model_len, max_model_len_source) = self.model_len(total_kv_blocks)?;
+        Ok(Resolved {
+            model: self.model,
+            canonical: self.canonical,
+            gpu,
+            tp,
+            dp: setup.dp,
+            vllm_version,
+            backend,
+            latency,
+            total_kv_blocks,
+            kv_blocks_source,
+            max_model_len,
+            max_model_len_source,
+            alpha,
+            beta,
+            notes: self.notes,
+            is_moe,
+            arch: self.arch,
+            hardware,
+        })
+    }
+
+    fn kv_blocks(
+        &mut self,
+        row: Option<u64>,
+        hardware: Option<&Hardware>,
+        tp: u32,
+    ) -> Result<(u64, KvBlocksSource), InputError> {
+        if let Some(blocks) = self.setup.total_kv_blocks {
+            return Ok((blocks, KvBlocksSource::Flag));
+        }
+        if let Some(blocks) = row {
+            if self.setup.block_size != DEFAULT_BLOCK_SIZE {
+                self.notes.push(format!(
+                    "the {blocks} KV blocks were measured with {DEFAULT_BLOCK_SIZE} tokens each; with {} the cache has \
+                     another size",
+                    self.setup.block_size
+                ));
+            }
+            if self.setup.gpu_memory_utilization != DEFAULT_UTILIZATION {
+                self.notes.push(
+                    "the GPU memory utilization changes nothing here: the number of KV blocks was measured"
+                        .to_owned(),
+                );
+            }
+            return Ok((blocks, KvBlocksSource::FittedRow));
+        }
+        let why = match (&self.arch, hardware) {
+            (Some(arch), _) if arch.expert_count_is_missing() => {
+                "the model configuration speaks of experts without their number"
+            }
+            (Some(model), Some(hardware)) => {
+                let capacity = KvCapacity {
+                    model,
+                    hardware,
+                    tp,
+                    dp: self.setup.dp,
+                    block_size: self.setup.block_size,
+                    utilization: self.setup.gpu_memory_utilization,
+                };
+                return Ok((capacity.blocks()?, KvBlocksSource::Computed));
+            }
+            (None, _) => "the model's configuration is not known",
+            (_, None) => "the GPU is not known",
+        };
+        self.notes.push(format!(
+            "the KV cache has {FALLBACK_KV_BLOCKS} blocks because {why}; --total-kv-blocks sets it"
+        ));
+        Ok((FALLBACK_KV_BLOCKS, KvBlocksSource::Fallback))
+    }
+
+    fn model_len(&self, blocks: u64) -> Result<(u64, MaxModelLenSource), InputError> {
+        let block = u64::from(self.setup.block_size);
+        let capacity = blocks.saturating_mul(block);
+        match self.setup.max_model_len {
+            Some(0) => Ok((0, MaxModelLenSource::Flag)),
+            Some(len) if len.div_ceil(block) > blocks => Err(InputError::new(format!(
+                "--max-model-len {len} is above what the KV cache holds: {capacity} tokens ({blocks} blocks of {block})"
+            ))),
+            Some(len) => Ok((len, MaxModelLenSource::Flag)),
+            None => {
+                let len = self.arch.as_ref().map_or(0, max_model_len);
+                if len == 0 {
+                    Ok((0, MaxModelLenSource::Unlimited))
+                } else if len.div_ceil(block) > blocks {
+                    Ok((capacity, MaxModelLenSource::KvCapacity))
+                } else {
+                    Ok((len, MaxModelLenSource::ModelConfig))
+                }
+            }
+        }
+    }
+}
+
+/// The GPU as the table spells it, or as fitted rows do.
+fn known_gpu(gpu: &str, table: &HardwareTable, defaults: &Defaults) -> Result<String, InputError> {
+    if let Some((name, _)) = table.find(gpu) {
+        return Ok(name.to_owned());
+    }
+    let rows = || defaults.models.values().flat_map(|m| &m.fitted);
+    if let Some(row) = rows().find(|r| r.gpu.eq_ignore_ascii_case(gpu)) {
+        return Ok(row.gpu.clone());
+    }
+    let mut valid: Vec<&str> = table
+        .names()
+        .chain(rows().map(|r| r.gpu.as_str()))
+        .collect();
+    valid.sort_unstable();
+    valid.dedup();
+    Err(InputError::new(unknown("GPU", gpu, &valid)))
+}
+
+/// `vllm/vllm-openai:v0.8.4` may be written in full, `v0.8.4` or `0.8.4`.
+fn same_version(image: &str, wanted: &str) -> bool {
+    let tag = image.rsplit(':').next().unwrap_or(image);
+    image == wanted || tag == wanted || tag.strip_prefix('v') == Some(wanted)
+}
+
+/// Do all rows (that have the first one's version, if `same_version_only`) name the first one's
+/// deployment?
+fn only(rows: &[&FittedRow], first: &FittedRow, same_version_only: bool) -> bool {
+    rows.iter()
+        .filter(|r| !same_version_only || r.vllm == first.vllm)
+        .all(|r| r.vllm == first.vllm && r.gpu == first.gpu && r.tp == first.tp)
+}

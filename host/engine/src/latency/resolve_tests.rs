@@ -1,0 +1,290 @@
+//! What is chosen when the user says little, and what is said when it cannot be.
+
+use super::{Backend, KvBlocksSource, MaxModelLenSource, Resolved, Setup, resolve};
+use windtunnel_config::Defaults;
+
+fn setup(model: &str) -> Setup {
+    Setup::new(model, Defaults::builtin().clone())
+}
+
+fn with(model: &str, change: impl FnOnce(&mut Setup)) -> Resolved {
+    let mut s = setup(model);
+    change(&mut s);
+    resolve(&s).unwrap()
+}
+
+fn error(model: &str, change: impl FnOnce(&mut Setup)) -> String {
+    let mut s = setup(model);
+    change(&mut s);
+    resolve(&s).unwrap_err().to_string()
+}
+
+const V084: &str = "vllm/vllm-openai:v0.8.4";
+
+#[test]
+fn a_model_with_fitted_coefficients_uses_them() {
+    let r = with("Llama-3.1-8B-Instruct", |_| ());
+    assert_eq!(r.backend, Backend::Blackbox);
+    assert_eq!(r.model, "llama-3.1-8b-instruct");
+    assert_eq!(r.canonical, "meta-llama/llama-3.1-8b-instruct");
+    assert_eq!(
+        (r.gpu.as_str(), r.tp, r.vllm_version.as_deref()),
+        ("H100", 2, Some(V084))
+    );
+    assert_eq!(
+        (r.total_kv_blocks, r.kv_blocks_source),
+        (132_139, KvBlocksSource::FittedRow)
+    );
+    assert_eq!(r.max_model_len, 131_072);
+    assert_eq!(r.max_model_len_source, MaxModelLenSource::ModelConfig);
+    assert_eq!(
+        r.beta,
+        [6910.420479880494, 17.67057489844186, 2.8377471109943855]
+    );
+    assert!(r.notes.is_empty(), "{:?}", r.notes);
+}
+
+#[test]
+fn given_gpu_and_tp_choose_the_row() {
+    let r = with("llama-3.1-8b-instruct", |s| s.tp = Some(1));
+    assert_eq!((r.backend, r.total_kv_blocks), (Backend::Blackbox, 29_205));
+    let r = with("granite-3.1-8b-instruct", |s| {
+        (s.gpu, s.tp) = (Some("a100-sxm".into()), Some(2));
+    });
+    assert_eq!((r.gpu.as_str(), r.total_kv_blocks), ("A100-SXM", 105_497));
+    assert!(r.notes[0].contains("another name"), "{:?}", r.notes);
+    // The first of two equal keys counts.
+    let entry = &Defaults::builtin().models["redhatai/phi-4-fp8-dynamic"];
+    let first = entry
+        .fitted
+        .iter()
+        .find(|r| r.tp == 1 && r.gpu == "H100")
+        .unwrap();
+    let r = with("phi-4-fp8-dynamic", |s| s.tp = Some(1));
+    assert_eq!(r.alpha, first.alpha);
+}
+
+#[test]
+fn measured_blocks_say_what_they_do_not_follow() {
+    let r = with("llama-3.1-8b-instruct", |s| {
+        (s.block_size, s.gpu_memory_utilization) = (32, 0.5);
+    });
+    assert_eq!(r.total_kv_blocks, 132_139);
+    assert!(r.notes[0].contains("16 tokens each"), "{:?}", r.notes);
+    assert!(
+        r.notes[1].contains("utilization changes nothing"),
+        "{:?}",
+        r.notes
+    );
+}
+
+#[test]
+fn the_version_is_taken_where_only_one_fits() {
+    // No default deployment is known for this model, GPU and tensor parallelism tell the row.
+    let entry = &Defaults::builtin().models["mistralai/mixtral-8x7b-instruct-v0.1"];
+    let row = &entry.fitted[0];
+    let r = with("mixtral-8x7b-instruct-v0.1", |s| {
+        (s.gpu, s.tp) = (Some(row.gpu.clone()), Some(row.tp));
+    });
+    assert_eq!(r.vllm_version.as_ref(), Some(&row.vllm));
+    let r = with("llama-3.1-8b-instruct", |s| {
+        s.vllm_version = Some("0.8.4".into())
+    });
+    assert_eq!(r.vllm_version.as_deref(), Some(V084));
+}
+
+#[test]
+fn without_a_row_the_roofline_steps_in_and_says_so() {
+    let r = with("qwen3-14b", |_| ());
+    assert_eq!(
+        (r.backend, r.gpu.as_str(), r.tp),
+        (Backend::Roofline, "H100", 1)
+    );
+    assert_eq!(
+        (r.total_kv_blocks, r.kv_blocks_source),
+        (15_909, KvBlocksSource::Computed)
+    );
+    assert!(r.notes.is_empty(), "{:?}", r.notes);
+    let r = with("llama-3.1-8b-instruct", |s| s.tp = Some(8));
+    assert_eq!(r.backend, Backend::Roofline);
+    assert!(
+        r.notes[0].contains("no fitted coefficients"),
+        "{:?}",
+        r.notes
+    );
+    let r = with("llama-3.1-8b-instruct", |s| {
+        s.vllm_version = Some("v9".into())
+    });
+    assert_eq!(r.backend, Backend::Roofline);
+    let message = error("phi-4", |s| s.tp = Some(64));
+    assert!(
+        message.contains("for H100, TP 64; there are: "),
+        "{message}"
+    );
+    assert!(
+        message.contains("H100 TP 2 vllm/vllm-openai:v0.8.4"),
+        "{message}"
+    );
+}
+
+#[test]
+fn explicit_coefficients_choose_the_model_by_their_number() {
+    let coefficients = |beta: usize| {
+        move |s: &mut Setup| {
+            s.alpha = Some(vec![1.0; 3]);
+            s.beta = Some(vec![1.0; beta]);
+        }
+    };
+    let r = with("llama-3.1-8b-instruct", coefficients(3));
+    assert_eq!(
+        (r.backend, r.kv_blocks_source),
+        (Backend::Blackbox, KvBlocksSource::Computed)
+    );
+    let r = with("qwen3-14b", coefficients(7));
+    assert_eq!((r.backend, r.beta.len()), (Backend::TrainedPhysics, 7));
+    let r = with("my/own-model", coefficients(3));
+    assert_eq!((r.total_kv_blocks, r.max_model_len), (1_000_000, 0));
+    assert_eq!(r.kv_blocks_source, KvBlocksSource::Fallback);
+    assert!(r.notes[0].contains("--total-kv-blocks"), "{:?}", r.notes);
+    assert!(error("qwen3-14b", coefficients(4)).contains("4 beta coefficients"));
+    assert!(error("qwen3-14b", |s| s.alpha = Some(vec![1.0; 3])).contains("together"));
+    assert!(
+        error("qwen3-14b", |s| {
+            coefficients(7)(s);
+            s.latency = Some(Backend::Roofline);
+        })
+        .contains("no coefficients")
+    );
+    assert!(
+        error("qwen3-14b", |s| {
+            coefficients(3)(s);
+            s.beta = Some(vec![1.0, -2.0, 0.0]);
+        })
+        .contains("beta coefficient 1 is -2")
+    );
+}
+
+#[test]
+fn a_chosen_step_time_model_is_obeyed() {
+    let r = with("llama-3.1-8b-instruct", |s| {
+        s.latency = Some(Backend::TrainedPhysics)
+    });
+    assert_eq!(
+        (r.backend, r.tp, r.total_kv_blocks),
+        (Backend::TrainedPhysics, 1, 26_312)
+    );
+    assert_eq!(r.beta.len(), 11);
+    let message = error("phi-4", |s| s.latency = Some(Backend::Roofline));
+    assert!(message.contains("--model-config-folder"), "{message}");
+    let message = error("qwen3-14b", |s| s.latency = Some(Backend::Blackbox));
+    assert!(message.contains("neither fitted coefficients"), "{message}");
+    assert_eq!(
+        "trained-physics".parse::<Backend>().unwrap(),
+        Backend::TrainedPhysics
+    );
+    let message = "rooflin".parse::<Backend>().unwrap_err().to_string();
+    assert!(message.contains("did you mean \"roofline\"?"), "{message}");
+}
+
+#[test]
+fn the_model_length_is_capped_by_what_fits_but_not_when_it_is_given() {
+    let r = with("qwen3-14b", |s| s.total_kv_blocks = Some(100));
+    assert_eq!(
+        (r.max_model_len, r.max_model_len_source),
+        (1600, MaxModelLenSource::KvCapacity)
+    );
+    assert_eq!(r.kv_blocks_source, KvBlocksSource::Flag);
+    let given = |blocks: u64, len: u64| {
+        move |s: &mut Setup| {
+            s.total_kv_blocks = Some(blocks);
+            s.max_model_len = Some(len);
+        }
+    };
+    assert_eq!(with("qwen3-14b", given(12, 0)).max_model_len, 0);
+    assert_eq!(with("qwen3-14b", given(100, 1600)).max_model_len, 1600);
+    let message = error("qwen3-14b", given(100, 1601));
+    assert_eq!(
+        message,
+        "--max-model-len 1601 is above what the KV cache holds: 1600 tokens (100 blocks of 16)"
+    );
+}
+
+#[test]
+fn wrong_names_and_numbers_are_refused() {
+    let message = error("lama-3.1-8b-instruct", |_| ());
+    assert!(
+        message.contains("nearest: llama-3.1-8b-instruct, "),
+        "{message}"
+    );
+    assert!(message.contains("\"windtunnel models\""), "{message}");
+    let message = error("qwen3-14b", |s| s.gpu = Some("H1000".into()));
+    assert_eq!(
+        message,
+        "unknown GPU \"H1000\"; did you mean \"H100\"? valid: A100-80, A100-SXM, H100, L40S"
+    );
+    assert!(error(" ", |_| ()).contains("empty"));
+    assert!(error("qwen3-14b", |s| s.tp = Some(0)).contains("1 or more"));
+    assert!(error("qwen3-14b", |s| s.block_size = 0).contains("block size"));
+    assert!(error("qwen3-14b", |s| s.total_kv_blocks = Some(0)).contains("KV blocks"));
+    assert!(error("qwen3-14b", |s| s.gpu_memory_utilization = f64::NAN).contains("NaN"));
+    assert!(error("qwen3-14b", |s| s.dp = 2).contains("this one is dense"));
+    assert!(error("qwen3-30b-a3b", |s| s.moe_comm_backend = Some("x".into())).contains("valid: "));
+    assert!(error("x", |s| s.model_config_folder = Some("/none".into())).contains("no such file"));
+    assert!(error("qwen3-14b", |s| s.hardware_config = Some("/none".into())).contains("/none"));
+}
+
+#[test]
+fn a_folder_serves_a_model_that_nobody_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = r#"{"num_hidden_layers": 4, "hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 1024,
+        "vocab_size": 1000, "dtype": "bfloat16", "num_experts_per_tok": 2, "max_position_embeddings": 4096}"#;
+    std::fs::write(dir.path().join("config.json"), config).unwrap();
+    let folder = |s: &mut Setup| {
+        s.model_config_folder = Some(dir.path().into());
+        s.latency = Some(Backend::TrainedPhysics);
+        (s.gpu, s.tp) = (Some("h100".into()), Some(2));
+    };
+    let r = with("My-Model", folder);
+    assert_eq!(
+        (r.model.as_str(), r.canonical.as_str()),
+        ("my-model", "my-model")
+    );
+    assert_eq!((r.gpu.as_str(), r.max_model_len), ("H100", 4096));
+    // Experts without their number: the capacity cannot be computed.
+    assert_eq!(
+        (r.total_kv_blocks, r.kv_blocks_source),
+        (1_000_000, KvBlocksSource::Fallback)
+    );
+    assert!(
+        r.notes[0].contains("experts without their number"),
+        "{:?}",
+        r.notes
+    );
+    let message = error("my-model", |s| {
+        folder(s);
+        s.gpu = None;
+    });
+    assert_eq!(
+        message,
+        "no default GPU is known for model my-model; give --hardware"
+    );
+    // Fitted coefficients win where they exist, folder or not.
+    let r = with("llama-3.1-8b-instruct", |s| {
+        s.model_config_folder = Some(dir.path().into());
+    });
+    assert_eq!((r.backend, r.max_model_len), (Backend::Blackbox, 4096));
+}
+
+#[test]
+fn every_listed_model_resolves_or_says_what_it_needs() {
+    for facts in Defaults::builtin().models() {
+        match resolve(&setup(facts.name)) {
+            Ok(r) => assert!(r.total_kv_blocks > 0 && r.canonical == facts.name),
+            Err(e) => assert!(
+                !facts.has_config && e.to_string().contains("--model-config-folder"),
+                "{}: {e}",
+                facts.name
+            ),
+        }
+    }
+}

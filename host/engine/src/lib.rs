@@ -1,0 +1,8 @@
+//! The simulated cluster: KV cache, step times, instances, and the front end before them.
+//!
+//! The engine does no I/O, reads no clock of the machine, holds no global and starts no thread.
+
+pub mod cluster;
+pub mod instance;
+pub mod kv;
+pub mod latency;

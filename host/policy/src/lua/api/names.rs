@@ -1,0 +1,383 @@
+//! Hooks, events and globals.
+
+use super::types::{Function, INSTANCES, Slot, Type, View, maybe, slot};
+use crate::param::Hook;
+
+const REQ: Slot = slot("req", Type::View(View::Request), "");
+const INSTS: Slot = slot("insts", INSTANCES, "");
+const CLUSTER: Slot = slot("cluster", Type::View(View::Cluster), "");
+const QUEUE: Slot = slot("queue", Type::View(View::Queue), "");
+const QUEUED: Slot = slot("req", Type::View(View::QueuedRequest), "");
+const RUNNING: Slot = slot(
+    "running",
+    Type::List(&Type::View(View::RunningRequest)),
+    "the running batch, oldest admission first",
+);
+const PLACE: Slot = slot(
+    "choice",
+    Type::Either(&Type::Number, &Type::Wait),
+    "a position in the list, from 1, or `hold(us)`",
+);
+
+/// The functions that fill a hook.
+#[must_use]
+pub fn hook_functions(hook: Hook) -> &'static [Function] {
+    match hook {
+        Hook::Admission => ADMISSION,
+        Hook::Routing => ROUTING,
+        Hook::Priority => PRIORITY,
+        Hook::Scheduler => SCHEDULER,
+        Hook::Preemption => PREEMPTION,
+    }
+}
+
+const ADMISSION: &[Function] = &[Function {
+    name: "admit",
+    takes: &[REQ, CLUSTER],
+    gives: &[
+        slot(
+            "verdict",
+            Type::Either(&Type::Boolean, &Type::Wait),
+            "`true`, `false`, or `delay(us)`",
+        ),
+        maybe("reason", Type::Text, "why not, for the decision trace"),
+    ],
+    doc: &["Admits a request, turns it away, or puts it off; asked again after a delay."],
+}];
+
+const ROUTING: &[Function] = &[
+    Function {
+        name: "route",
+        takes: &[REQ, INSTS, CLUSTER],
+        gives: &[
+            PLACE,
+            maybe(
+                "scores",
+                Type::List(&Type::Number),
+                "one per instance, for the decision trace",
+            ),
+        ],
+        doc: &["Chooses the instance for a request."],
+    },
+    Function {
+        name: "score",
+        takes: &[REQ, slot("inst", Type::View(View::Instance), ""), CLUSTER],
+        gives: &[slot(
+            "score",
+            Type::Number,
+            "the highest wins, the first among equals",
+        )],
+        doc: &["Scores one instance for a request; asked for every instance."],
+    },
+    Function {
+        name: "route_columns",
+        takes: &[
+            REQ,
+            slot(
+                "columns",
+                Type::Buffer,
+                "value of field f of the instance at position i: `buffer.readf64(columns, column(f) + 8 * (i - 1))`",
+            ),
+            slot("n", Type::Number, "number of instances"),
+            CLUSTER,
+        ],
+        gives: &[PLACE],
+        doc: &["Chooses the instance, with all fields in one buffer: the fastest form."],
+    },
+];
+
+const PRIORITY: &[Function] = &[Function {
+    name: "priority",
+    takes: &[REQ, QUEUE],
+    gives: &[slot("priority", Type::Number, "lower is more urgent")],
+    doc: &["Gives a request its priority inside the instance."],
+}];
+
+const SCHEDULER: &[Function] = &[
+    Function {
+        name: "key",
+        takes: &[QUEUED, QUEUE],
+        gives: &[slot("key", Type::Number, "the smallest goes first")],
+        doc: &["Sort key of a request that enters the wait queue."],
+    },
+    Function {
+        name: "score",
+        takes: &[slot("now", Type::Number, "now, microseconds"), QUEUED],
+        gives: &[slot("score", Type::Number, "the highest goes first")],
+        doc: &[
+            "Scores a waiting request; asked for all of them before a step that could admit somebody.",
+        ],
+    },
+    Function {
+        name: "order",
+        takes: &[
+            slot(
+                "waiting",
+                Type::List(&Type::View(View::QueuedRequest)),
+                "the wait queue in its present order",
+            ),
+            RUNNING,
+            QUEUE,
+        ],
+        gives: &[slot(
+            "keys",
+            Type::List(&Type::Number),
+            "one per waiting request, the smallest goes first",
+        )],
+        doc: &["Sort keys of the whole wait queue at once; asked when `score` would be."],
+    },
+];
+
+const PREEMPTION: &[Function] = &[Function {
+    name: "victim",
+    takes: &[RUNNING, QUEUE],
+    gives: &[slot("position", Type::Number, "in `running`, from 1")],
+    doc: &[
+        "Chooses the running request that gives up its KV blocks when one is needed and none is free.",
+    ],
+}];
+
+/// A handler of events.
+#[derive(Clone, Copy, Debug)]
+pub struct Handler {
+    /// It.
+    pub function: Function,
+    /// It can stand beside admission and routing.
+    pub front: bool,
+    /// It can stand beside a scheduler.
+    pub engine: bool,
+}
+
+const EV: &[Slot] = &[slot("ev", Type::View(View::Event), "")];
+
+const fn handler(name: &'static str, engine: bool, doc: &'static [&'static str]) -> Handler {
+    Handler {
+        function: Function {
+            name,
+            takes: EV,
+            gives: &[],
+            doc,
+        },
+        front: true,
+        engine,
+    }
+}
+
+/// All handlers of events.
+pub const HANDLERS: &[Handler] = &[
+    handler(
+        "on_dispatch",
+        true,
+        &["A request was sent to an instance; for a scheduler: it entered the wait queue."],
+    ),
+    handler(
+        "on_first_token",
+        true,
+        &["A request produced its first token."],
+    ),
+    handler(
+        "on_complete",
+        true,
+        &[
+            "A request is done with: `ev.outcome` is 0 completed, 1 its client gave up, 2 the instance can never serve it.",
+        ],
+    ),
+    handler(
+        "on_reject",
+        false,
+        &["Admission refused a request, or no instance could take it."],
+    ),
+    handler(
+        "on_preempt",
+        true,
+        &["A running request lost its place in the batch."],
+    ),
+    Handler {
+        function: Function {
+            name: "on_tick",
+            takes: &[CLUSTER],
+            gives: &[],
+            doc: &["`tick_us` microseconds passed; only called while requests are about."],
+        },
+        front: true,
+        engine: false,
+    },
+];
+
+/// A number that stands in the table beside the functions.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its name.
+    pub name: &'static str,
+    /// Hooks it belongs to.
+    pub hooks: &'static [Hook],
+    /// What it does.
+    pub doc: &'static str,
+}
+
+/// All of them.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "tick_us",
+        hooks: &[Hook::Admission, Hook::Routing],
+        doc: "Interval of `on_tick`, microseconds, 1000 or more.",
+    },
+    Setting {
+        name: "refresh_us",
+        hooks: &[Hook::Priority, Hook::Scheduler],
+        doc: "When numbers are asked for again: at most once per so many microseconds; 0: before each step that could admit somebody.",
+    },
+];
+
+/// The globals of standard Luau that a policy finds.
+pub const STANDARD: &[&str] = &[
+    "assert",
+    "bit32",
+    "buffer",
+    "coroutine",
+    "error",
+    "getmetatable",
+    "ipairs",
+    "math",
+    "next",
+    "pairs",
+    "pcall",
+    "rawequal",
+    "rawget",
+    "rawlen",
+    "rawset",
+    "select",
+    "setmetatable",
+    "string",
+    "table",
+    "tonumber",
+    "tostring",
+    "type",
+    "typeof",
+    "unpack",
+    "utf8",
+    "xpcall",
+    "_VERSION",
+];
+
+/// The globals that are tables.
+pub const TABLES: &[Slot] = &[
+    slot(
+        "cfg",
+        Type::Numbers,
+        "Values of the parameters that the file declares with --@param.",
+    ),
+    slot(
+        "setup",
+        Type::View(View::Setup),
+        "What is known before the run.",
+    ),
+];
+
+const US: &[Slot] = &[slot("us", Type::Number, "microseconds")];
+
+/// The functions that a policy finds besides those of Luau.
+pub const FUNCTIONS: &[Function] = &[
+    Function {
+        name: "rng",
+        takes: &[maybe("n", Type::Number, "")],
+        gives: &[slot("x", Type::Number, "")],
+        doc: &[
+            "A random number: 0 to below 1, or with `n` a whole number from 1 to n. Keyed by seed, hook and request.",
+            "In hooks and `on_tick` only. `math.random` draws from the same stream.",
+        ],
+    },
+    Function {
+        name: "hash",
+        takes: &[slot("value", Type::Either(&Type::Number, &Type::Text), "")],
+        gives: &[slot("hash", Type::Number, "")],
+        doc: &["A whole number from 0 to 2^53 - 1, the same on every machine."],
+    },
+    Function {
+        name: "symbol",
+        takes: &[slot("name", Type::Text, "")],
+        gives: &[slot("number", Type::Number, "")],
+        doc: &[
+            "The number by which views name a tenant, session, SLO class, prefix group or model. While the file is loaded only.",
+        ],
+    },
+    Function {
+        name: "column",
+        takes: &[slot(
+            "field",
+            Type::Text,
+            "a field of an instance, or a prefix method's name",
+        )],
+        gives: &[slot("offset", Type::Number, "bytes")],
+        doc: &["Where a field's column begins in the buffer of `route_columns`."],
+    },
+    Function {
+        name: "hold",
+        takes: US,
+        gives: &[slot("answer", Type::Wait, "")],
+        doc: &["Answer of a router: keep the request and ask again after so many microseconds."],
+    },
+    Function {
+        name: "delay",
+        takes: US,
+        gives: &[slot("answer", Type::Wait, "")],
+        doc: &["Answer of an admission policy: ask again after so many microseconds."],
+    },
+    Function {
+        name: "softmax_pick",
+        takes: &[
+            slot("scores", Type::List(&Type::Number), ""),
+            slot("temperature", Type::Number, ""),
+        ],
+        gives: &[slot("position", Type::Number, "")],
+        doc: &[
+            "A position drawn with probability proportional to exp(score / temperature); at 0 the first highest.",
+        ],
+    },
+    Function {
+        name: "sorted_pairs",
+        takes: &[slot("map", Type::Any, "")],
+        gives: &[slot("iterator", Type::Iterator, "")],
+        doc: &["Pairs of a table in the order of their keys: numbers first, then strings."],
+    },
+    Function {
+        name: "est_prefill_us",
+        takes: &[
+            slot("tokens", Type::Number, ""),
+            maybe("cached_tokens", Type::Number, ""),
+        ],
+        gives: US,
+        doc: &[
+            "Time to prefill so many tokens after the cached ones on an idle instance. In hooks and `on_tick` only.",
+        ],
+    },
+    Function {
+        name: "est_step_us",
+        takes: &[
+            slot("prefill_tokens", Type::Number, ""),
+            maybe("decodes", Type::Number, ""),
+            maybe("context_tokens", Type::Number, "of all decodes together"),
+        ],
+        gives: US,
+        doc: &["Duration of a step. In hooks and `on_tick` only."],
+    },
+    Function {
+        name: "est_ttft_us",
+        takes: &[
+            slot("inst", Type::View(View::Instance), ""),
+            slot("prompt_tokens", Type::Number, ""),
+            maybe("cached_tokens", Type::Number, ""),
+        ],
+        gives: US,
+        doc: &[
+            "Time to first token behind everything that the instance's scraped fields show. At the front end only.",
+        ],
+    },
+];
+
+/// All globals of a policy.
+pub fn globals() -> impl Iterator<Item = &'static str> {
+    let tables = TABLES.iter().map(|table| table.name);
+    let functions = FUNCTIONS.iter().map(|function| function.name);
+    STANDARD.iter().copied().chain(tables).chain(functions)
+}

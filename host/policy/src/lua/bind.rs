@@ -1,0 +1,177 @@
+//! The binding's source for one file: `bind.luau` with the lines that the file's fields make.
+
+use super::api::View;
+use super::fields::Shown;
+use super::program::Mentions;
+use std::fmt::Write;
+
+/// Bytes of the front end's inbox before the request's fields.
+pub(super) const REQUEST: usize = 24;
+
+/// Where things lie in the front end's inbox, bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FrontLayout {
+    pub(super) dirty: usize,
+    pub(super) columns: usize,
+    pub(super) approximate: usize,
+    pub(super) precise: usize,
+    pub(super) size: usize,
+}
+
+impl FrontLayout {
+    pub(super) fn new(mentions: &Mentions, instances: u32) -> Self {
+        let n = instances as usize;
+        let dirty = REQUEST + 8 * mentions.request.len();
+        let columns = dirty + 8 * n;
+        let approximate = columns + 8 * n * mentions.instance.len();
+        let precise = approximate + 8 * n;
+        Self {
+            dirty,
+            columns,
+            approximate,
+            precise,
+            size: precise + 8 * n,
+        }
+    }
+}
+
+/// The columns a file can name, with their offsets in the inbox.
+pub(super) fn columns(mentions: &Mentions, instances: u32) -> Vec<(&'static str, usize)> {
+    let layout = FrontLayout::new(mentions, instances);
+    let fields = mentions.instance.iter().enumerate();
+    fields
+        .map(|(k, field)| (field.name, layout.columns + 8 * k * instances as usize))
+        .chain([
+            ("approximate_prefix_blocks", layout.approximate),
+            ("precise_prefix_blocks", layout.precise),
+        ])
+        .collect()
+}
+
+/// All names that a variable of this name can have, in some hook, methods included.
+fn all_names(variable: &str) -> Vec<&'static str> {
+    let views: &[View] = match variable {
+        "inst" | "column" => &[View::Instance],
+        "req" => &[View::Request, View::QueuedRequest, View::RunningRequest],
+        "ev" => &[View::Event],
+        "queue" => &[View::Queue],
+        _ => &[View::Cluster],
+    };
+    let fields = views.iter().flat_map(|view| view.fields());
+    let methods = views.iter().flat_map(|view| view.methods());
+    let names = fields.map(|f| f.name).chain(methods.map(|m| m.name));
+    // All instances are scraped at once: there is no column of ages.
+    let there = |name: &&str| !(variable == "column" && *name == "age_us");
+    names.filter(there).collect()
+}
+
+/// Has a view this field or method, in some hook?
+pub(super) fn has(view: &str, name: &str) -> bool {
+    all_names(view).contains(&name)
+}
+
+/// What to say about a name that a view has not.
+pub(super) fn unknown(view: &str, name: &str) -> String {
+    if view != "column" && has(view, name) {
+        return format!(
+            "{view}.{name} is not there: either this hook does not have it, or the file must spell its name out"
+        );
+    }
+    let names = all_names(view);
+    let hint = match windtunnel_base::input::nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => format!("valid: {}", names.join(", ")),
+    };
+    format!("{view} has no field \"{name}\"; {hint}")
+}
+
+/// `a = 0, b = 0` for a table's constructor.
+fn zeros<G>(fields: &[Shown<G>]) -> String {
+    fields.iter().map(|f| format!("{} = 0, ", f.name)).collect()
+}
+
+/// Lines that spread the numbers from the one `from` places behind `at` in the inbox over a table.
+fn take<G>(table: &str, fields: &[Shown<G>], from: usize) -> String {
+    let mut lines = String::new();
+    for (k, field) in fields.iter().enumerate() {
+        let k = from + k;
+        let name = field.name;
+        let _ = writeln!(lines, "{table}.{name} = readf64(inbox, at + 8 * {k})");
+    }
+    lines
+}
+
+/// Leaves out the parts of the binding that none of `wanted` needs.
+fn only(text: &str, wanted: &[&str]) -> String {
+    let mut kept = String::new();
+    let mut there = true;
+    for line in text.lines() {
+        if let Some(functions) = line.strip_prefix("-- @only ") {
+            there = functions.split(' ').any(|f| wanted.contains(&f));
+        } else if line == "-- @end" {
+            there = true;
+        } else if there {
+            kept += line;
+        }
+        // Every line keeps its number.
+        kept.push('\n');
+    }
+    kept
+}
+
+/// The binding's source for a file that mentions these fields and fills these functions.
+pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
+    let rows = |own: String| take("r", &m.request, 0) + &own;
+    let offsets: String = (0..m.instance.len())
+        .map(|k| format!("local COLUMN_{k} = 8 * N * {k}\n"))
+        .collect();
+    let instance: String = m
+        .instance
+        .iter()
+        .enumerate()
+        .map(|(k, f)| format!("inst.{} = readf64(inbox, at + COLUMN_{k})\n", f.name))
+        .collect();
+    let scraped = m.instance.iter().any(|f| f.name == "scraped_us");
+    let requests = m.request.len();
+    let sees = !m.instance.is_empty();
+    let asks = m.asks_prefixes();
+    let parts: [(&str, String); 17] = [
+        (
+            "SEE_INSTANCES",
+            if sees { "take_instances()" } else { "" }.to_owned(),
+        ),
+        (
+            "FORGET_PREFIXES",
+            if asks {
+                "call.approximate, call.precise = false, false"
+            } else {
+                ""
+            }
+            .to_owned(),
+        ),
+        ("REQUEST_FIELDS", requests.to_string()),
+        ("INSTANCE_FIELDS", m.instance.len().to_string()),
+        ("QUEUE_FIELDS", m.queue.len().to_string()),
+        ("QUEUED_FIELDS", (requests + m.queued.len()).to_string()),
+        ("RUNNING_FIELDS", (requests + m.running.len()).to_string()),
+        ("COLUMN_OFFSETS", offsets),
+        ("REQUEST_ZEROS", zeros(&m.request)),
+        ("INSTANCE_ZEROS", zeros(&m.instance)),
+        ("QUEUE_ZEROS", zeros(&m.queue)),
+        ("EVENT_ZEROS", zeros(&m.event)),
+        (
+            "SCRAPED",
+            if scraped { "inst.scraped_us" } else { "0" }.to_owned(),
+        ),
+        ("TAKE_REQUEST", take("req", &m.request, 0)),
+        ("TAKE_INSTANCE", instance),
+        ("TAKE_QUEUE", take("queue", &m.queue, 0)),
+        ("TAKE_EVENT", take("ev", &m.event, 0)),
+    ];
+    let mut text = only(include_str!("bind.luau"), wanted);
+    for (name, value) in parts {
+        text = text.replace(&format!("{{{{{name}}}}}"), &value);
+    }
+    text.replace("{{TAKE_QUEUED}}", &rows(take("r", &m.queued, requests)))
+        .replace("{{TAKE_RUNNING}}", &rows(take("r", &m.running, requests)))
+}

@@ -1,0 +1,261 @@
+//! A hook of a copy, bound: numbers go in through one buffer, answers come out.
+
+use super::bind::FrontLayout;
+use super::fields::{Get, Shown};
+use super::module::{Filled, Module};
+use super::vm::{Vm, describe};
+use mlua::{Buffer, Function, Lua, LuaString, Table, Value};
+use std::rc::Rc;
+use windtunnel_base::input::InputError;
+use windtunnel_plugin_api::{
+    Event, EventKind, Host, InstanceView, Interests, List, PolicyError, RequestView,
+};
+
+/// The functions of `bind.luau` for one hook, and the buffers between here and there.
+pub(super) struct Binding {
+    pub(super) vm: Rc<Vm>,
+    entries: Table,
+    /// Is there where the policy has handlers.
+    event: Option<Function>,
+    pub(super) handlers: Vec<(EventKind, LuaString)>,
+    pub(super) inbox: Buffer,
+    pub(super) outbox: Buffer,
+    /// What goes into the inbox.
+    pub(super) bytes: Vec<u8>,
+    pub(super) tick_us: i64,
+    pub(super) form: &'static str,
+    lines: Vec<(&'static str, usize)>,
+    /// Where events go in the inbox, bytes.
+    event_at: usize,
+}
+
+/// Writes a number at a place of the bytes.
+pub(super) fn put(bytes: &mut [u8], at: usize, value: f64) {
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+/// Reads the numbers of a buffer.
+pub(super) fn numbers(buffer: &Buffer, out: &mut [f64]) {
+    let bytes = buffer.to_vec();
+    for (value, raw) in out.iter_mut().zip(bytes.chunks_exact(8)) {
+        *value = f64::from_le_bytes(raw.try_into().expect("eight bytes"));
+    }
+}
+
+const KINDS: [(EventKind, &str); 5] = [
+    (EventKind::Dispatch, "on_dispatch"),
+    (EventKind::FirstToken, "on_first_token"),
+    (EventKind::Complete, "on_complete"),
+    (EventKind::Reject, "on_reject"),
+    (EventKind::Preempt, "on_preempt"),
+];
+
+impl Binding {
+    pub(super) fn new(
+        module: &Module,
+        filled: Filled,
+        event_at: usize,
+        outbox_bytes: usize,
+    ) -> Result<Self, InputError> {
+        let vm = Rc::clone(&module.vm);
+        let inbox_bytes = event_at + 8 * vm.program.mentions.event.len();
+        let made = (|| -> mlua::Result<_> {
+            let lua = &vm.lua;
+            let inbox = lua.create_buffer_with_capacity(inbox_bytes)?;
+            let outbox = lua.create_buffer_with_capacity(outbox_bytes)?;
+            let host = lend(lua, &vm, &inbox, &outbox)?;
+            let handlers = KINDS
+                .into_iter()
+                .filter(|(_, name)| filled.handlers.contains(name))
+                .map(|(kind, name)| Ok((kind, lua.create_string(name)?)))
+                .collect::<mlua::Result<Vec<_>>>()?;
+            Ok((inbox, outbox, host, handlers))
+        })();
+        let broken = |e: String| InputError::in_file(&vm.program.name, e);
+        let (inbox, outbox, host, handlers) = made.map_err(|e| broken(e.to_string()))?;
+        let arguments = (
+            host,
+            filled.functions,
+            vm.shared.clone(),
+            vm.facts.instances,
+        );
+        let entries: Table = vm
+            .call(&vm.bind(&filled.names)?, arguments)
+            .map_err(|e| InputError::new(e.0))?;
+        let event = entries
+            .raw_get("event")
+            .map_err(|e| broken(e.to_string()))?;
+        Ok(Self {
+            entries,
+            event,
+            handlers,
+            inbox,
+            outbox,
+            bytes: vec![0; inbox_bytes],
+            tick_us: filled.tick_us,
+            form: filled.form,
+            lines: filled.lines,
+            event_at,
+            vm,
+        })
+    }
+
+    /// A function of the binding, if the policy fills what it stands for.
+    pub(super) fn entry(&self, name: &str) -> Option<Function> {
+        self.entries.raw_get(name).ok().flatten()
+    }
+
+    /// Which events the policy has handlers for.
+    pub(super) fn hears(&self) -> Interests {
+        [Interests::LIFECYCLE, Interests::TOKENS]
+            .into_iter()
+            .filter(|kinds| self.handlers.iter().any(|(kind, _)| kinds.hears(*kind)))
+            .fold(Interests::NONE, |all, kinds| all | kinds)
+    }
+
+    /// Calls a function of the binding while `host` can be asked.
+    pub(super) fn ask(
+        &self,
+        f: &Function,
+        host: Host<'_>,
+        instances: List<'_, InstanceView>,
+    ) -> Result<f64, PolicyError> {
+        let vm = &self.vm;
+        vm.current.during(host, instances, || vm.call(f, ()))
+    }
+
+    /// Hands an event to its handler.
+    pub(super) fn tell(&mut self, event: &Event) -> Result<(), PolicyError> {
+        let handler = self
+            .handlers
+            .iter()
+            .find(|(kind, _)| *kind as u32 == event.kind);
+        let (Some((_, name)), Some(entry)) = (handler, &self.event) else {
+            return Ok(());
+        };
+        for (k, field) in self.vm.program.mentions.event.iter().enumerate() {
+            let value = field.shown((field.get)(event));
+            self.inbox
+                .write_bytes(self.event_at + 8 * k, &value.to_le_bytes());
+        }
+        self.vm.call(entry, (name, self.event_at))
+    }
+
+    /// The answer made no sense: the script's value waits among the shared ones.
+    #[cold]
+    pub(super) fn odd(&self, what: &str, expected: &str) -> PolicyError {
+        let found = self.vm.shared.raw_get("odd").unwrap_or(Value::Nil);
+        self.wrong(what, &describe(&found), expected)
+    }
+
+    /// An answer that is not one of those allowed. `what` begins with the function's name; the
+    /// error points at where that begins.
+    #[cold]
+    pub(super) fn wrong(&self, what: &str, found: &str, expected: &str) -> PolicyError {
+        let function = what.split([' ', ',']).next();
+        let begins = self.lines.iter().find(|(name, _)| Some(*name) == function);
+        let line = begins.map_or(String::new(), |(_, line)| format!(":{line}"));
+        PolicyError::new(format!(
+            "{}{line}: {what} returned {found}; expected {expected}",
+            self.vm.program.name
+        ))
+    }
+
+    /// Does the policy give this function?
+    pub(super) fn gives(&self, function: &str) -> bool {
+        self.lines.iter().any(|(name, _)| *name == function)
+    }
+
+    /// The position in a list that the odd value belongs to; 0 for none.
+    pub(super) fn odd_at(&self) -> usize {
+        self.vm.shared.raw_get("at").unwrap_or(0)
+    }
+
+    /// Makes the buffers large enough for `bytes` and `answers` numbers, and sends the bytes.
+    pub(super) fn send(&mut self, answers: usize) -> Result<(), PolicyError> {
+        let (inbox, outbox) = (self.bytes.len(), 8 * answers);
+        if inbox > self.inbox.len() || outbox > self.outbox.len() {
+            let size = |needed: usize, there: usize| {
+                if needed > there {
+                    needed.next_power_of_two()
+                } else {
+                    there
+                }
+            };
+            let lua = &self.vm.lua;
+            let made = lua
+                .create_buffer_with_capacity(size(inbox, self.inbox.len()))
+                .and_then(|i| {
+                    let o = lua.create_buffer_with_capacity(size(outbox, self.outbox.len()))?;
+                    let replace: Function = self.entries.raw_get("buffers")?;
+                    replace.call::<()>((&i, &o))?;
+                    Ok((i, o))
+                });
+            (self.inbox, self.outbox) = made.map_err(|e| {
+                PolicyError::new(format!(
+                    "{}: no memory for {inbox} bytes of views: {e}",
+                    self.vm.program.name
+                ))
+            })?;
+        }
+        self.inbox.write_bytes(0, &self.bytes);
+        Ok(())
+    }
+}
+
+/// A position counted from 1, as an index.
+pub(super) fn position(x: f64, n: usize) -> Option<usize> {
+    (x >= 1.0 && x <= n as f64 && x.fract() == 0.0).then(|| x as usize - 1)
+}
+
+/// The functions that the host lends to one binding.
+fn lend(lua: &Lua, vm: &Rc<Vm>, inbox: &Buffer, outbox: &Buffer) -> mlua::Result<Table> {
+    let host = lua.create_table()?;
+    host.raw_set("inbox", inbox)?;
+    host.raw_set("outbox", outbox)?;
+    let unknown =
+        |_: &Lua, (view, field): (String, String)| Ok(super::bind::unknown(&view, &field));
+    host.raw_set("unknown", lua.create_function(unknown)?)?;
+    let n = vm.facts.instances as usize;
+    let layout = FrontLayout::new(&vm.program.mentions, vm.facts.instances);
+    let (current, to) = (Rc::clone(&vm.current), inbox.clone());
+    let fetch = move |_: &Lua, precise: bool| {
+        let column = current.host(|host| prefix_column(host, precise, n));
+        let at = if precise {
+            layout.precise
+        } else {
+            layout.approximate
+        };
+        to.write_bytes(at, &column.unwrap_or_default());
+        Ok(())
+    };
+    host.raw_set("fetch_prefix", lua.create_function(fetch)?)?;
+    let current = Rc::clone(&vm.current);
+    let blocks = move |_: &Lua, ()| Ok(current.host(|h| h.prompt_blocks()).unwrap_or(0));
+    host.raw_set("prompt_blocks", lua.create_function(blocks)?)?;
+    Ok(host)
+}
+
+/// The leading cached blocks on all instances, as numbers in bytes.
+pub(super) fn prefix_column(host: &Host<'_>, precise: bool, n: usize) -> Vec<u8> {
+    let blocks = |i| {
+        f64::from(if precise {
+            host.precise_prefix_blocks(i)
+        } else {
+            host.approximate_prefix_blocks(i)
+        })
+    };
+    (0..n).flat_map(|i| blocks(i).to_le_bytes()).collect()
+}
+
+/// Writes the fields of a request that a file mentions.
+pub(super) fn put_request(
+    bytes: &mut [u8],
+    at: usize,
+    fields: &[Shown<Get<RequestView>>],
+    request: &RequestView,
+) {
+    for (k, field) in fields.iter().enumerate() {
+        put(bytes, at + 8 * k, (field.get)(request));
+    }
+}

@@ -1,0 +1,207 @@
+//! What a script may spend. The verdict is by instructions counted, so it is the same on every
+//! machine; processor time is a last wall against library calls that count for little and take
+//! long. How busy the machine is does not matter.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// Units a script may spend in one call. A unit is a loop iteration or a function call.
+pub const CALL_UNITS: i64 = 2_000_000;
+/// Units that a call takes off the run's, whatever is done in it: the host's work around it.
+const UNITS_OF_A_CALL: i64 = 50;
+/// Units a script may spend in one run, over all its calls, unless its opener grants fewer.
+pub const RUN_UNITS: i64 = 4_000_000_000;
+/// Memory a script engine may hold, bytes.
+pub const MEMORY: usize = 32 << 20;
+/// Longest call, processor time.
+pub const LONGEST_CALL: Duration = Duration::from_secs(2);
+/// Bytes a script may take from memory in one call, most of them to give them back: joining long
+/// texts is work that the interpreter does not count. Far above what a policy needs, since when the
+/// garbage collector looks is not the same every time.
+const CALL_BYTES: usize = 100_000_000;
+/// Units between two looks at the clock.
+const LOOK_EVERY: i64 = 256;
+
+/// What is left of it.
+pub(super) struct Budget {
+    limited: bool,
+    left: Cell<i64>,
+    run_left: Cell<i64>,
+    run_units: i64,
+    /// Memory in use when it was last looked at, bytes.
+    held: Cell<usize>,
+    /// What was taken in the call at hand, as far as it was seen, bytes.
+    taken: Cell<usize>,
+    calls: Cell<u64>,
+    /// When the call at hand is to be over: by the clock, which is cheap to read, and by processor
+    /// time, which counts.
+    deadline: Cell<Option<(Instant, Duration)>>,
+    tripped: Cell<Option<&'static str>>,
+}
+
+impl Budget {
+    pub(super) fn new(limited: bool, run_units: i64) -> Self {
+        Self {
+            limited,
+            left: Cell::new(0),
+            run_left: Cell::new(run_units),
+            run_units,
+            held: Cell::new(0),
+            taken: Cell::new(0),
+            calls: Cell::new(0),
+            deadline: Cell::new(None),
+            tripped: Cell::new(None),
+        }
+    }
+
+    /// A call begins.
+    pub(super) fn begin(&self) {
+        self.run_left
+            .set((self.run_left.get() - UNITS_OF_A_CALL).max(0));
+        self.left.set(CALL_UNITS.min(self.run_left.get()));
+        self.deadline.set(None);
+        self.taken.set(0);
+        self.calls.set(self.calls.get() + 1);
+    }
+
+    /// Calls made and units that the script spent in them, the host's work aside.
+    pub(super) fn spent(&self) -> (u64, i64) {
+        let calls = self.calls.get();
+        let around = calls as i64 * UNITS_OF_A_CALL;
+        let spent = self.run_units - self.run_left.get() - around;
+        (calls, spent.max(0))
+    }
+
+    /// A call has ended.
+    pub(super) fn end(&self) {
+        let granted = CALL_UNITS.min(self.run_left.get());
+        self.run_left
+            .set(self.run_left.get() - (granted - self.left.get()));
+    }
+
+    /// Takes units; the reason when they are not there. From then on it never gives any.
+    pub(super) fn take(&self, units: i64) -> Result<(), &'static str> {
+        if !self.limited {
+            return Ok(());
+        }
+        let before = self.left.get();
+        let left = before.saturating_sub(units);
+        self.left.set(left);
+        if left < 0 {
+            if let Some(why) = self.tripped.get() {
+                return Err(why);
+            }
+            return Err(self.trip(if self.run_left.get() < CALL_UNITS {
+                "the policy exceeded its budget of instructions for a run"
+            } else {
+                "the policy exceeded its budget of instructions for a call"
+            }));
+        }
+        if before / LOOK_EVERY != left / LOOK_EVERY {
+            match self.deadline.get() {
+                None => {
+                    let deadline = (
+                        Instant::now() + LONGEST_CALL,
+                        processor_time() + LONGEST_CALL,
+                    );
+                    self.deadline.set(Some(deadline));
+                }
+                Some((clock, processor))
+                    if Instant::now() > clock && processor_time() > processor =>
+                {
+                    self.left.set(-1);
+                    return Err(self.trip("the policy exceeded its time for a call"));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the memory: `held` bytes are in use. That too much was taken since the call began
+    /// shows with its next unit.
+    pub(super) fn memory(&self, held: usize) {
+        let grown = held.saturating_sub(self.held.replace(held));
+        self.taken.set(self.taken.get() + grown);
+        if self.limited && self.taken.get() > CALL_BYTES {
+            self.trip("the policy exceeded its 100 MB taken from memory in a call");
+            self.left.set(-1);
+        }
+    }
+
+    /// Notes that a limit was reached; the first one counts.
+    pub(super) fn trip(&self, why: &'static str) -> &'static str {
+        let why = self.tripped.get().unwrap_or(why);
+        self.tripped.set(Some(why));
+        why
+    }
+
+    /// The limit that was reached, whatever the script made of it.
+    pub(super) fn tripped(&self) -> Option<&'static str> {
+        self.tripped.get()
+    }
+}
+
+/// Processor time that this thread has taken.
+#[cfg(unix)]
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Where a thread's own time is not known, the clock's.
+#[cfg(not(unix))]
+fn processor_time() -> Duration {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_and_runs_have_budgets_that_do_not_come_back() {
+        let budget = Budget::new(true, RUN_UNITS);
+        budget.begin();
+        assert_eq!(budget.take(CALL_UNITS), Ok(()));
+        budget.end();
+        assert_eq!(budget.spent(), (1, CALL_UNITS));
+        budget.begin();
+        assert_eq!(budget.take(CALL_UNITS), Ok(()), "a new call, a new budget");
+        let error = budget.take(1).expect_err("one too many");
+        assert!(error.ends_with("for a call"));
+        assert_eq!(budget.take(1), Err(error));
+        budget.end();
+
+        let budget = Budget::new(true, RUN_UNITS);
+        for _ in 0..RUN_UNITS / (CALL_UNITS + UNITS_OF_A_CALL) {
+            budget.begin();
+            assert_eq!(budget.take(CALL_UNITS), Ok(()));
+            budget.end();
+        }
+        budget.begin();
+        let error = budget.take(CALL_UNITS).expect_err("the rest is less");
+        assert!(error.ends_with("for a run"));
+        assert_eq!(Budget::new(false, RUN_UNITS).take(i64::MAX), Ok(()));
+
+        // Memory that grows and shrinks and grows.
+        let budget = Budget::new(true, RUN_UNITS);
+        for _ in 0..3 {
+            budget.begin();
+            for held in [0, CALL_BYTES / 2, 0, CALL_BYTES / 2] {
+                budget.memory(held);
+            }
+            assert_eq!(budget.take(1), Ok(()));
+            budget.memory(0);
+            budget.end();
+        }
+        budget.begin();
+        for held in [0, CALL_BYTES, 0, 1] {
+            budget.memory(held);
+        }
+        let error = budget.take(1).expect_err("too much");
+        assert!(error.ends_with("in a call"));
+        assert_eq!(budget.take(1), Err(error));
+    }
+}

@@ -1,0 +1,91 @@
+//! Which fields a script sees, by view, and how their values become numbers.
+
+use windtunnel_plugin_api::{Interests, QueueView, Table};
+
+/// A field as a script sees it. `G` is the type of a function that takes the view and gives the
+/// field as a number.
+#[derive(Clone, Copy)]
+pub struct Shown<G: 'static> {
+    /// Its name.
+    pub name: &'static str,
+    /// Its unit; empty for plain numbers and identities.
+    pub unit: &'static str,
+    /// What it says, lines as written.
+    pub doc: &'static [&'static str],
+    /// Its value in the contract's terms.
+    pub get: G,
+}
+
+impl<G> Shown<G> {
+    /// A value as scripts see it: positions count from 1, and 0 is none.
+    pub fn shown(&self, value: f64) -> f64 {
+        if self.unit != "position" {
+            value
+        } else if value == f64::from(u32::MAX) {
+            0.0
+        } else {
+            value + 1.0
+        }
+    }
+}
+
+/// All fields that scripts can see of a view.
+#[must_use]
+pub fn of<T: Table>() -> Vec<Shown<T::Get>> {
+    T::FIELDS
+        .iter()
+        // Which handler is called tells the kind of an event.
+        .filter(|field| !["reserved", "kind"].contains(&field.name))
+        .map(|field| Shown {
+            name: field.name,
+            unit: field.unit,
+            doc: field.doc,
+            get: field.get,
+        })
+        .collect()
+}
+
+/// What a policy must declare to read a field of an instance; nothing for those that never change.
+#[must_use]
+pub fn reads(field: &str) -> Interests {
+    match field {
+        "index" | "max_batch_size" | "block_size" | "max_step_tokens" => Interests::NONE,
+        "in_flight" | "dispatched_tokens" => Interests::COUNTERS,
+        "queued_prompt_tokens" | "running_prefill_tokens" | "decode_context_tokens" | "decodes" => {
+            Interests::WORK
+        }
+        _ => Interests::SNAPSHOTS,
+    }
+}
+
+/// Gives a field of a view as a number.
+pub type Get<T> = <T as Table>::Get;
+/// Gives a field of the queue as a number.
+pub type GetQueue = for<'v, 'r> fn(&'v QueueView<'r>) -> f64;
+
+/// Fields of `queue`.
+#[must_use]
+pub fn queue() -> Vec<Shown<GetQueue>> {
+    macro_rules! fields {
+        ($($name:ident, $unit:literal, $doc:literal;)*) => {
+            vec![$(Shown {
+                name: stringify!($name),
+                unit: $unit,
+                doc: &[$doc],
+                #[allow(clippy::unnecessary_cast, reason = "one expression for all types")]
+                get: |queue| queue.$name as f64,
+            }),*]
+        };
+    }
+    fields! {
+        now_us, "us", "Now.";
+        instance, "position", "Position of the instance in the cluster.";
+        max_batch_size, "requests", "Largest batch.";
+        batch_size, "requests", "Requests in the running batch.";
+        queue_depth, "requests", "Requests in the wait queue.";
+        kv_free_blocks, "blocks", "KV blocks not in use.";
+        kv_total_blocks, "blocks", "KV blocks in all.";
+        block_size, "tokens", "Tokens a KV block holds.";
+        max_step_tokens, "tokens", "Most new tokens per step.";
+    }
+}

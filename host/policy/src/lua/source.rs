@@ -1,0 +1,314 @@
+//! The text of a policy as a row of tokens: what can be known of it without the parser, which goes
+//! as deep as the text is nested.
+
+use super::Program;
+use full_moon::LuaVersion;
+use full_moon::tokenizer::{Lexer, LexerResult, Symbol, Token, TokenType};
+
+/// Deepest nesting of a file that is parsed: brackets, blocks and operators within one another. The
+/// script engine itself takes 1,000.
+const DEEPEST: usize = 200;
+/// Stack for whoever walks through such a file, bytes. A level takes up to 60 KB of it.
+const STACK: usize = 64 << 20;
+
+/// Something that was noticed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// It would end the run; else it is a warning.
+    pub error: bool,
+    /// What it is.
+    pub message: String,
+}
+
+fn tokens(text: &str) -> Option<Vec<Token>> {
+    match Lexer::new(text, LuaVersion::luau()).collect() {
+        LexerResult::Ok(tokens) => Some(tokens),
+        LexerResult::Fatal(_) | LexerResult::Recovered(..) => None,
+    }
+}
+
+/// A text that two programs share exactly when they differ in spacing and comments only, as far as
+/// those mean nothing: its tokens, the parameters it declares, and the fields that it mentions (in
+/// a comment, too: that is what is kept up to date for it). `None` when it cannot be told.
+#[must_use]
+pub fn canonical(program: &Program) -> Option<String> {
+    let text = &program.text;
+    let mut canonical = String::with_capacity(text.len());
+    let mut line = 0;
+    for token in tokens(text)?.iter().filter(|t| !t.token_type().is_trivia()) {
+        // A call's bracket on a line of its own is read as something else.
+        let own_line = token.start_position().line() > line;
+        if own_line && matches!(symbol(token), Some(Symbol::LeftParen)) {
+            canonical.push('\n');
+        }
+        line = token.end_position().line();
+        canonical += &token.to_string();
+        canonical.push(' ');
+    }
+    for param in &program.declared {
+        canonical += &format!("\n{param:?}");
+    }
+    for field in program.mentions.names() {
+        canonical += "\n";
+        canonical += field;
+    }
+    Some(canonical)
+}
+
+fn symbol(token: &Token) -> Option<Symbol> {
+    match token.token_type() {
+        TokenType::Symbol { symbol } => Some(*symbol),
+        _ => None,
+    }
+}
+
+/// How deep a parser has to go, token by token.
+#[derive(Default)]
+struct Depth {
+    /// Operators of the statement at hand outside all that is open.
+    outside: usize,
+    /// What is open: the operators in it, and whether it is a block.
+    open: Vec<(usize, bool)>,
+    /// Conditions without their last branch: whether they are expressions.
+    ifs: Vec<bool>,
+    /// The condition that `else` stands for is an expression.
+    else_of_expression: bool,
+    before: Option<Symbol>,
+    now: usize,
+}
+
+impl Depth {
+    fn operators(&mut self) -> &mut usize {
+        self.open
+            .last_mut()
+            .map_or(&mut self.outside, |(operators, _)| operators)
+    }
+
+    fn operator(&mut self) {
+        *self.operators() += 1;
+        self.now += 1;
+    }
+
+    fn statement(&mut self) {
+        self.now -= std::mem::take(self.operators());
+    }
+
+    fn open(&mut self, block: bool) {
+        self.open.push((0, block));
+        self.now += 1;
+    }
+
+    fn close(&mut self, block: bool) {
+        if self.open.last().is_some_and(|(_, b)| *b == block) {
+            self.now -= 1 + self.open.pop().map_or(0, |(operators, _)| operators);
+        }
+        if block {
+            self.statement();
+        }
+    }
+
+    /// Takes one more; `None` is a name, a number or a text.
+    fn take(&mut self, symbol: Option<Symbol>) {
+        use Symbol as S;
+        let before = std::mem::replace(&mut self.before, symbol);
+        match symbol {
+            None | Some(S::False | S::Nil | S::True | S::In | S::Colon | S::Dot | S::Ellipsis) => {}
+            Some(S::LeftParen | S::LeftBrace | S::LeftBracket) => self.open(false),
+            Some(S::RightParen | S::RightBrace | S::RightBracket) => self.close(false),
+            Some(S::Function | S::Do | S::Repeat) => self.open(true),
+            Some(S::End | S::Until) => self.close(true),
+            Some(S::If) => {
+                let expression = match before {
+                    None | Some(S::RightParen | S::RightBrace | S::RightBracket | S::End) => false,
+                    Some(S::False | S::Nil | S::True | S::Ellipsis | S::Semicolon) => false,
+                    Some(S::Do | S::Repeat | S::Break) => false,
+                    Some(S::Then) => self.ifs.last() == Some(&true),
+                    Some(S::Else) => self.else_of_expression,
+                    Some(_) => true,
+                };
+                self.ifs.push(expression);
+                self.operator();
+            }
+            Some(S::Then) => {
+                if self.ifs.last() == Some(&false) {
+                    self.ifs.pop();
+                    self.open(true);
+                }
+            }
+            Some(S::ElseIf) => {
+                if self.ifs.last() != Some(&true) {
+                    self.close(true);
+                    self.ifs.push(false);
+                }
+            }
+            Some(S::Else) => {
+                self.else_of_expression = self.ifs.last() == Some(&true);
+                if self.else_of_expression {
+                    self.ifs.pop();
+                } else {
+                    self.statement();
+                }
+            }
+            Some(S::Comma | S::Semicolon | S::Equal | S::Local | S::Return | S::For | S::While) => {
+                self.statement();
+            }
+            Some(_) => self.operator(),
+        }
+    }
+}
+
+/// The first place that is nested too deeply.
+fn too_deep(tokens: &[Token]) -> Option<Finding> {
+    let mut depth = Depth::default();
+    for token in tokens.iter().filter(|t| !t.token_type().is_trivia()) {
+        match token.token_type() {
+            TokenType::InterpolatedString { .. } => depth.operator(),
+            _ => depth.take(symbol(token)),
+        }
+        if depth.now > DEEPEST {
+            let at = token.start_position();
+            return Some(Finding {
+                line: at.line(),
+                column: at.character(),
+                error: true,
+                message: format!(
+                    "nested too deeply to be looked at: more than {DEEPEST} brackets, blocks and operators within one another"
+                ),
+            });
+        }
+    }
+    None
+}
+
+/// Does `work` on the syntax tree of `text`, or on why there is none, where it may recurse as deep
+/// as the text goes.
+pub fn with_ast<R: Send>(
+    text: &str,
+    work: impl FnOnce(Result<full_moon::ast::Ast, Finding>) -> R + Send,
+) -> R {
+    if let Some(finding) = tokens(text).and_then(|tokens| too_deep(&tokens)) {
+        return work(Err(finding));
+    }
+    let parse = || {
+        let ast = full_moon::parse_fallible(text, LuaVersion::luau());
+        work(ast.into_result().map_err(|errors| {
+            let first = errors.into_iter().next();
+            let (line, column) = first.as_ref().map_or((1, 1), |e| {
+                let at = e.range().0;
+                (at.line(), at.character())
+            });
+            Finding {
+                line,
+                column,
+                error: true,
+                message: first.map_or(String::new(), |e| e.error_message().into_owned()),
+            }
+        }))
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        let parsing = thread.spawn_scoped(scope, parse);
+        let parsing = parsing.expect("a thread can be started");
+        parsing
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn deepest(text: &str) -> usize {
+        let mut depth = Depth::default();
+        let mut most = 0;
+        for token in tokens(text).expect("tokens") {
+            if !token.token_type().is_trivia() {
+                depth.take(symbol(&token));
+                most = most.max(depth.now);
+            }
+        }
+        most
+    }
+
+    #[test]
+    fn what_follows_one_another_is_not_nested() {
+        for statement in [
+            "if a < b then f(a) elseif c then g() else h() end\n",
+            "local x = if a then b elseif c then d else if e then f else g\n",
+            "f(if a then b else c)\n",
+            "for i = 1, 10 do while a do repeat f() until b end end\n",
+            "x += 1 y = not -x\n",
+            "local function f(a: number): string return `{a}` end\n",
+            "t = { function() return 1 end, g = { 1, 2 } }\n",
+        ] {
+            let (one, many) = (deepest(statement), deepest(&statement.repeat(100)));
+            assert!(many <= one + 2, "{statement}: {one}, {many}");
+        }
+        for script in crate::library::ALL {
+            assert!(deepest(script.text) < 30, "{}", script.path());
+        }
+    }
+
+    #[test]
+    fn what_is_nested_is_counted_before_it_is_parsed() {
+        for (open, close) in [
+            ("(", ")"),
+            ("{", "}"),
+            ("not ", ""),
+            ("- ", ""),
+            ("1 ^ ", ""),
+            ("'a' .. ", ""),
+            ("f(", ")"),
+            ("function() return ", " end"),
+            ("if a then 1 else ", ""),
+            ("(if a then ", " else 1)"),
+            ("`{", "}`"),
+        ] {
+            for n in [10, 5000] {
+                let text = format!("return {}1{}", open.repeat(n), close.repeat(n));
+                let found = with_ast(&text, |ast| ast.map(|_| ()).err());
+                let refused = found.is_some_and(|f| f.message.starts_with("nested too deeply"));
+                assert_eq!(refused, n > 10, "{open}");
+            }
+        }
+        for n in [10, 5000] {
+            let text = format!("local t: {}B{} = nil", "A<".repeat(n), ">".repeat(n));
+            let refused = with_ast(&text, |ast| {
+                ast.is_err_and(|f| f.message.starts_with("nested"))
+            });
+            assert_eq!(refused, n > 10, "types");
+        }
+        for open in [
+            "do ",
+            "if x then ",
+            "while x do ",
+            "repeat ",
+            "x = function() ",
+        ] {
+            let found = with_ast(&open.repeat(5000), |ast| ast.map(|_| ()).err());
+            let message = found.expect("too deep").message;
+            assert!(
+                message.starts_with("nested too deeply"),
+                "{open}: {message}"
+            );
+        }
+    }
+
+    proptest! {
+        /// Whoever scores takes the tokens of strangers' texts apart.
+        #[test]
+        fn no_text_brings_it_down(text in "([-a-z0-9 \\\\\"'`{}\\[\\]()=.,\n]|[uz]\\{|\\\\u\\{|--|\\[\\[|é|\u{2028})*") {
+            let program = Program::new("p.lua", text, &[], false);
+            if let Ok(program) = program {
+                let _ = canonical(&program);
+                let _ = with_ast(&program.text, |ast| ast.is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! A script engine that runs one policy file behind a sandbox.
+//!
+//! The library of a policy is a whitelist; big library functions are wrapped so that they pay by
+//! size; everything is read-only before the file is loaded. Limits are counted (see
+//! [`budget`](super::budget)) and final: a script that has reached one is not called again,
+//! whatever it caught.
+
+use super::api;
+use super::budget::{Budget, MEMORY};
+use super::current::Current;
+use super::interrupt;
+use super::program::Program;
+use crate::param::Hook;
+use mlua::chunk::{ChunkMode, Compiler};
+use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use windtunnel_base::input::{InputError, hint};
+use windtunnel_base::rng::Fnv1a64;
+use windtunnel_plugin_api::PolicyError;
+
+/// What a policy can know of its run before it starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Instances in the cluster.
+    pub instances: u32,
+    /// Most requests the cluster can run at once.
+    pub slots: u64,
+    /// The highest priority that any SLO class has.
+    pub highest_priority: i32,
+}
+
+/// A script engine with one policy file in it.
+pub(super) struct Vm {
+    pub(super) lua: Lua,
+    pub(super) program: Arc<Program>,
+    pub(super) current: Rc<Current>,
+    pub(super) facts: Facts,
+    /// Tokens and scratch shared with the binding.
+    pub(super) shared: Table,
+    /// The policy's file as a function.
+    main: Function,
+    /// What the file has returned: its copies with their states, which so outlive the run and can
+    /// be measured after it.
+    copies: RefCell<Vec<Table>>,
+    /// Bindings by what they bind.
+    binds: RefCell<Vec<(Vec<&'static str>, Function)>>,
+    budget: Rc<Budget>,
+    /// Why it is not called any more.
+    dead: RefCell<Option<PolicyError>>,
+}
+
+impl Vm {
+    /// A closed sandbox with the file compiled in it.
+    ///
+    /// # Errors
+    /// When the file is no valid Luau.
+    pub(super) fn new(program: Arc<Program>, facts: Facts) -> Result<Self, InputError> {
+        let broken =
+            |e: mlua::Error| InputError::in_file(&program.name, format!("the script engine: {e}"));
+        let limited = !program.trusted;
+        let budget = Rc::new(Budget::new(limited, program.run_units));
+        let current = Rc::new(Current::default());
+        let lua = Lua::new_with(
+            StdLib::TABLE
+                | StdLib::STRING
+                | StdLib::MATH
+                | StdLib::BIT
+                | StdLib::BUFFER
+                | StdLib::COROUTINE
+                | StdLib::UTF8,
+            LuaOptions::new().catch_rust_panics(true),
+        )
+        .map_err(broken)?;
+        // A builtin that the compiler inlines would go past the wrapper.
+        lua.set_compiler(
+            Compiler::new()
+                .set_optimization_level(2)
+                .set_debug_level(1)
+                .set_disabled_builtins(["tostring", "setmetatable", "table.unpack", "unpack"]),
+        );
+        // The library is called seldom: not worth native code.
+        lua.enable_jit(false);
+        let shared = close(&lua, &program, &budget, &current, facts).map_err(broken)?;
+        lua.enable_jit(true);
+        let main = lua
+            .load(program.text.as_str())
+            .set_name(format!("@{}", program.name))
+            .into_function()
+            .map_err(|e| InputError::new(clean(&e)))?;
+        if limited {
+            interrupt::install(&lua).map_err(broken)?;
+            lua.set_memory_limit(MEMORY).map_err(broken)?;
+        }
+        Ok(Self {
+            lua,
+            program,
+            current,
+            facts,
+            shared,
+            main,
+            copies: RefCell::new(Vec::new()),
+            binds: RefCell::new(Vec::new()),
+            budget,
+            dead: RefCell::new(None),
+        })
+    }
+
+    /// What binds a copy that fills these functions. Native code takes long to make, so there is
+    /// one for all instances, and no more in it than needed.
+    pub(super) fn bind(&self, functions: &[&'static str]) -> Result<Function, InputError> {
+        let mut binds = self.binds.borrow_mut();
+        if let Some((_, bind)) = binds.iter().find(|(known, _)| known == functions) {
+            return Ok(bind.clone());
+        }
+        let mentions = &self.program.mentions;
+        let mut wanted = functions.to_vec();
+        if mentions.asks_prefixes() {
+            wanted.push("prefix");
+        }
+        if functions
+            .iter()
+            .any(|f| f.starts_with("on_") && *f != "on_tick")
+        {
+            wanted.push("events");
+        }
+        let bind = self
+            .lua
+            .load(super::bind::source(mentions, &wanted))
+            .set_name(interrupt::OURS)
+            .into_function()
+            .map_err(|e| {
+                InputError::in_file(&self.program.name, format!("the script engine: {e}"))
+            })?;
+        binds.push((functions.to_vec(), bind.clone()));
+        Ok(bind)
+    }
+
+    /// Runs the file once more and gives what it returns: a copy of the policy with a state of its
+    /// own.
+    ///
+    /// # Errors
+    /// What the file raises, or that it returns no table.
+    pub(super) fn run_file(
+        &self,
+        symbols: &mut dyn FnMut(&str) -> u32,
+    ) -> Result<Table, InputError> {
+        let answer: Value = self
+            .current
+            .loading(symbols, || self.call(&self.main, ()))
+            .map_err(|e| InputError::new(e.0))?;
+        match answer {
+            Value::Table(table) => {
+                self.copies.borrow_mut().push(table.clone());
+                Ok(table)
+            }
+            other => Err(InputError::in_file(
+                &self.program.name,
+                format!(
+                    "the file returns {}; expected a table of hooks, such as return {{ route = function(req, insts) ... end }}",
+                    describe(&other)
+                ),
+            )),
+        }
+    }
+
+    /// Calls a function of the policy within its budget.
+    ///
+    /// # Errors
+    /// What the function raised, or the limit it reached; then it is not called any more.
+    pub(super) fn call<R: mlua::FromLuaMulti>(
+        &self,
+        f: &Function,
+        args: impl mlua::IntoLuaMulti,
+    ) -> Result<R, PolicyError> {
+        if let Some(dead) = &*self.dead.borrow() {
+            return Err(dead.clone());
+        }
+        self.budget.begin();
+        let answer = interrupt::counted(&self.budget, || f.call::<R>(args));
+        self.budget.end();
+        match answer {
+            Ok(answer) if self.budget.tripped().is_none() => Ok(answer),
+            answer => Err(self.fail(answer.err())),
+        }
+    }
+
+    /// Calls made and units spent in them.
+    pub(super) fn spent(&self) -> (u64, i64) {
+        self.budget.spent()
+    }
+
+    #[cold]
+    fn fail(&self, error: Option<mlua::Error>) -> PolicyError {
+        let name = &self.program.name;
+        let named = |message: String| {
+            if message.contains(name) {
+                message
+            } else {
+                format!("{name}: {message}")
+            }
+        };
+        let message = match (&error, self.budget.tripped()) {
+            (Some(e), Some(why)) if clean(e).contains(why) => named(clean(e)),
+            (_, Some(why)) => format!("{name}: {why}"),
+            (Some(e), None) if out_of_memory(e) => {
+                self.budget.trip("out of memory");
+                format!(
+                    "{name}: the policy exceeded its {} MiB of memory",
+                    MEMORY >> 20
+                )
+            }
+            (Some(e), None) => match raised(&clean(e)) {
+                // Its address would differ from run to run.
+                Some(kind) => format!("{name}: the policy raised a {kind}; expected a text"),
+                None => named(clean(e)),
+            },
+            (None, None) => format!("{name}: failed"),
+        };
+        let error = PolicyError::new(message);
+        *self.dead.borrow_mut() = Some(error.clone());
+        error
+    }
+}
+
+/// The kind of a value that was raised instead of a text.
+fn raised(message: &str) -> Option<&str> {
+    let (kind, address) = message.split_once(": ")?;
+    let kinds = ["table", "function", "thread", "userdata", "buffer"];
+    (kinds.contains(&kind) && address.starts_with("0x")).then_some(kind)
+}
+
+fn out_of_memory(error: &mlua::Error) -> bool {
+    match error {
+        mlua::Error::MemoryError(_) => true,
+        mlua::Error::CallbackError { cause, .. } => out_of_memory(cause),
+        mlua::Error::RuntimeError(text) => text.contains("not enough memory"),
+        _ => false,
+    }
+}
+
+/// The message of a script's error without the trace of calls: `file:line: what happened`.
+fn clean(error: &mlua::Error) -> String {
+    match error {
+        mlua::Error::SyntaxError { message, .. } => first_line(message),
+        mlua::Error::RuntimeError(text) => {
+            let message = first_line(text);
+            // Raised by a function that ours stands around: the line that counts is the one that
+            // called ours.
+            let ours = message.strip_prefix("windtunnel:");
+            match ours.and_then(|rest| rest.split_once(": ")) {
+                Some((line, message)) if line.parse::<u32>().is_ok() => placed(message, text),
+                _ => message,
+            }
+        }
+        // The cause has no place.
+        mlua::Error::CallbackError { cause, traceback } => placed(&clean(cause), traceback),
+        other => first_line(&other.to_string()),
+    }
+}
+
+/// A message behind the first place in a trace of calls that is the policy's, unless that is in it.
+fn placed(message: &str, trace: &str) -> String {
+    let place = trace.lines().map(str::trim).find_map(|line| {
+        let (place, _) = line.split_once(' ').unwrap_or((line, ""));
+        let place = place.trim_end_matches(':');
+        let number = place.rsplit(':').next()?;
+        let theirs = place.contains(':') && !place.starts_with("windtunnel");
+        (theirs && number.parse::<u32>().is_ok()).then_some(place)
+    });
+    match place {
+        Some(place) if !message.contains(place) => format!("{place}: {message}"),
+        _ => message.to_owned(),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("runtime error: ").unwrap_or(line);
+    let line: String = line.chars().take(500).collect();
+    line
+}
+
+/// A value that came where another was expected, in words.
+pub(super) fn describe(value: &Value) -> String {
+    match value {
+        Value::Nil => "nothing (nil)".into(),
+        Value::Boolean(b) => b.to_string(),
+        Value::Integer(i) => i.to_string(),
+        Value::Number(x) if x.is_nan() => "NaN".into(),
+        Value::Number(x) => x.to_string(),
+        Value::String(s) => {
+            let text: String = s.to_string_lossy().chars().take(40).collect();
+            format!("the text {text:?}")
+        }
+        other => format!("a {}", other.type_name()),
+    }
+}
+
+/// Keeps what is on the list, adds the library, and makes everything read-only. Gives what the
+/// library shares with the binding.
+fn close(
+    lua: &Lua,
+    program: &Program,
+    budget: &Rc<Budget>,
+    current: &Rc<Current>,
+    facts: Facts,
+) -> mlua::Result<Table> {
+    let globals = lua.globals();
+    let host = lend(lua, budget, current)?;
+    let columns = lua.create_table()?;
+    for (name, offset) in super::bind::columns(&program.mentions, facts.instances) {
+        columns.raw_set(name, offset)?;
+    }
+    host.raw_set("columns", columns)?;
+    let shared: Table = lua
+        .load(library()?)
+        .set_mode(ChunkMode::Binary)
+        .set_name(super::interrupt::OURS)
+        .call(host)?;
+    let cfg = lua.create_table()?;
+    for (name, value) in &program.params {
+        cfg.raw_set(name.as_str(), *value)?;
+    }
+    globals.raw_set("cfg", strict(lua, cfg, "parameter")?)?;
+    let setup = lua.create_table()?;
+    setup.raw_set("instances", facts.instances)?;
+    setup.raw_set("slots", facts.slots as f64)?;
+    setup.raw_set("highest_priority", facts.highest_priority)?;
+    globals.raw_set("setup", strict(lua, setup, "field of setup")?)?;
+    let known: Vec<Value> = globals
+        .pairs::<Value, Value>()
+        .filter_map(|pair| pair.ok().map(|(key, _)| key))
+        .collect();
+    for key in known {
+        let listed = key
+            .as_string()
+            .is_some_and(|k| api::globals().any(|g| k.as_bytes() == g.as_bytes()));
+        if !listed {
+            globals.raw_set(key, Value::Nil)?;
+        }
+    }
+    let meta = lua.create_table()?;
+    meta.raw_set(
+        "__index",
+        lua.create_function(|_, (_, name): (Value, Value)| -> mlua::Result<Value> {
+            Err(mlua::Error::runtime(unknown_global(&name)))
+        })?,
+    )?;
+    meta.raw_set("__metatable", "locked")?;
+    globals.set_metatable(Some(meta))?;
+    lua.sandbox(true)?;
+    // Scripts see a table of their own in front of the globals: no names are added to it either.
+    let meta = lua.create_table()?;
+    meta.raw_set("__index", globals)?;
+    meta.raw_set(
+        "__newindex",
+        lua.create_function(
+            |_, (_, name, value): (Value, Value, Value)| -> mlua::Result<()> {
+                Err(mlua::Error::runtime(new_global(&name, &value)))
+            },
+        )?,
+    )?;
+    meta.raw_set("__metatable", "locked")?;
+    lua.globals().set_metatable(Some(meta))?;
+    lua.globals().set_readonly(true);
+    Ok(shared)
+}
+
+/// The library, compiled once in a process.
+fn library() -> mlua::Result<&'static [u8]> {
+    static BYTECODE: OnceLock<mlua::Result<Vec<u8>>> = OnceLock::new();
+    let made = BYTECODE.get_or_init(|| {
+        // Inlined functions would be missing from the levels at which errors point.
+        let compiler = Compiler::new().set_optimization_level(1);
+        compiler.compile(include_str!("library.luau"))
+    });
+    made.as_deref().map_err(Clone::clone)
+}
+
+/// What to say to a script that makes a global.
+fn new_global(name: &Value, value: &Value) -> String {
+    let name = name.to_string().unwrap_or_default();
+    let declared = match value {
+        Value::Function(_) => format!("local function {name}"),
+        _ => format!("local {name}"),
+    };
+    let mut hooks = Hook::ALL.into_iter().flat_map(Hook::functions);
+    let returned = if value.is_function() && hooks.any(|hook| hook == name) {
+        format!(" and at the end \"return {{ {name} = {name} }}\"")
+    } else {
+        String::new()
+    };
+    format!(
+        "global \"{name}\" cannot be set, globals are read-only: write \"{declared}\"{returned}"
+    )
+}
+
+fn unknown_global(name: &Value) -> String {
+    let name = name.to_string().unwrap_or_default();
+    let hint = hint("; ", &name, api::globals());
+    format!("unknown global \"{name}\"{hint}")
+}
+
+/// A read-only table whose unknown keys are errors.
+fn strict(lua: &Lua, table: Table, kind: &'static str) -> mlua::Result<Table> {
+    let names: Vec<String> = table
+        .pairs::<String, Value>()
+        .filter_map(|pair| pair.ok().map(|(name, _)| name))
+        .collect();
+    let meta = lua.create_table()?;
+    meta.raw_set(
+        "__index",
+        lua.create_function(move |_, (_, key): (Value, Value)| -> mlua::Result<Value> {
+            let key = key.to_string().unwrap_or_default();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            Err(mlua::Error::runtime(if names.is_empty() {
+                format!("unknown {kind} \"{key}\"; the file declares none with --@param")
+            } else {
+                windtunnel_base::input::unknown(kind, &key, &names)
+            }))
+        })?,
+    )?;
+    meta.raw_set("__metatable", "locked")?;
+    table.set_metatable(Some(meta))?;
+    table.set_readonly(true);
+    Ok(table)
+}
+
+/// An answer, or nothing and the reason.
+type Maybe = (Option<f64>, Option<&'static str>);
+
+const NO_DECISION: &str =
+    "nothing can be asked here: only a hook that decides about requests may ask";
+
+/// The functions that the host lends to the library.
+fn lend(lua: &Lua, budget: &Rc<Budget>, current: &Rc<Current>) -> mlua::Result<Table> {
+    let host = lua.create_table()?;
+    let b = Rc::clone(budget);
+    let charge = move |_: &Lua, units: f64| Ok(b.take(units.min(1e15) as i64).is_ok());
+    host.raw_set("charge", lua.create_function(charge)?)?;
+
+    let asking = |answer: Option<f64>| -> Maybe {
+        match answer {
+            Some(x) => (Some(x), None),
+            None => (None, Some(NO_DECISION)),
+        }
+    };
+    let c = Rc::clone(current);
+    let random = move |_: &Lua, ()| Ok(asking(c.host(|h| (h.random() >> 11) as f64)));
+    host.raw_set("random", lua.create_function(random)?)?;
+    let c = Rc::clone(current);
+    let prefill = move |_: &Lua, (tokens, cached): (f64, Option<f64>)| {
+        let answer = c.host(|h| h.est_prefill_us(tokens as u32, cached.unwrap_or(0.0) as u32));
+        Ok(asking(answer))
+    };
+    host.raw_set("est_prefill_us", lua.create_function(prefill)?)?;
+    let c = Rc::clone(current);
+    let step = move |_: &Lua, (prefill, decodes, context): (f64, Option<f64>, Option<f64>)| {
+        let (decodes, context) = (decodes.unwrap_or(0.0) as u32, context.unwrap_or(0.0) as u64);
+        Ok(asking(
+            c.host(|h| h.est_step_us(prefill as u32, decodes, context)),
+        ))
+    };
+    host.raw_set("est_step_us", lua.create_function(step)?)?;
+    let c = Rc::clone(current);
+    let ttft = move |_: &Lua,
+                     (position, prompt, cached): (Option<f64>, f64, Option<f64>)|
+          -> mlua::Result<Maybe> {
+        let cached = cached.unwrap_or(0.0) as u32;
+        let answer = c.instance(position.unwrap_or(0.0), |host, instance| {
+            host.est_ttft_us(instance, prompt as u32, cached)
+        });
+        Ok(match answer {
+            Some(us) => (Some(us), None),
+            None => (
+                None,
+                Some(
+                    "est_ttft_us takes an instance of the decision at hand, prompt tokens and cached tokens",
+                ),
+            ),
+        })
+    };
+    host.raw_set("est_ttft_us", lua.create_function(ttft)?)?;
+    let c = Rc::clone(current);
+    let symbol = move |_: &Lua, name: mlua::LuaString| Ok(c.symbol(&name.to_string_lossy()));
+    host.raw_set("symbol", lua.create_function(symbol)?)?;
+    host.raw_set(
+        "hash",
+        lua.create_function(|_, value: Value| Ok(hash(&value)))?,
+    )?;
+    let unknown =
+        |_: &Lua, (view, field): (String, String)| Ok(super::bind::unknown(&view, &field));
+    host.raw_set("unknown", lua.create_function(unknown)?)?;
+    Ok(host)
+}
+
+/// FNV-1a of a text's bytes or a number's, below 2^53.
+fn hash(value: &Value) -> f64 {
+    let mut hash = Fnv1a64::default();
+    match value {
+        Value::String(text) => hash.add(&text.as_bytes()),
+        Value::Number(x) => hash.add(&x.to_le_bytes()),
+        Value::Integer(i) => hash.add(&(*i as f64).to_le_bytes()),
+        _ => {}
+    }
+    (hash.value() >> 11) as f64
+}

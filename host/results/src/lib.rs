@@ -1,0 +1,5 @@
+//! What a run's record says: metrics, and the texts, tables and rows that people and programs read
+//! of them.
+
+pub mod metrics;
+pub mod report;

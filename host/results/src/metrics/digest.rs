@@ -1,0 +1,193 @@
+//! What summaries need of the requests, gathered while they finish: memory grows with the number of
+//! distinct values, not with the number of requests.
+
+use super::stats::{Sample, Weighted};
+use windtunnel_base::record::{Outcome, Recorder, RequestRecord};
+use windtunnel_base::request::Symbols;
+
+/// Values waiting to be counted.
+const BUFFER: usize = 1 << 13;
+
+/// How often each integer occurs.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// (value, how often), ascending.
+    counted: Vec<(i64, u64)>,
+    buffer: Vec<i64>,
+}
+
+impl Tally {
+    /// One more `value`.
+    pub fn add(&mut self, value: i64) {
+        self.buffer.push(value);
+        // Counting costs as much as there are distinct values: wait until it is worth that.
+        if self.buffer.len() >= BUFFER.max(self.counted.len()) {
+            self.count();
+        }
+    }
+
+    fn count(&mut self) {
+        self.buffer.sort_unstable();
+        let mut fresh: Vec<(i64, u64)> = Vec::new();
+        for &value in &self.buffer {
+            match fresh.last_mut() {
+                Some((last, n)) if *last == value => *n += 1,
+                _ => fresh.push((value, 1)),
+            }
+        }
+        self.buffer.clear();
+        self.counted = merge(&self.counted, &fresh);
+    }
+
+    /// Everything counted so far.
+    fn into_counted(mut self) -> Vec<(i64, u64)> {
+        self.count();
+        self.counted
+    }
+}
+
+/// Merges two ascending lists and adds up equal values.
+fn merge(a: &[(i64, u64)], b: &[(i64, u64)]) -> Vec<(i64, u64)> {
+    let mut merged = Vec::with_capacity(a.len() + b.len());
+    let (mut i, mut j) = (0, 0);
+    while i < a.len() && j < b.len() {
+        let ((va, na), (vb, nb)) = (a[i], b[j]);
+        merged.push(if va < vb {
+            (va, na)
+        } else {
+            (vb, if va == vb { na + nb } else { nb })
+        });
+        i += usize::from(va <= vb);
+        j += usize::from(vb <= va);
+    }
+    merged.extend_from_slice(&a[i..]);
+    merged.extend_from_slice(&b[j..]);
+    merged
+}
+
+/// The latencies of one instance's requests.
+#[derive(Clone, Debug, Default)]
+struct Part {
+    routed: u64,
+    ttft_us: Tally,
+    e2e_us: Tally,
+    /// Nanoseconds per output token after the first.
+    tpot_ns: Tally,
+    delay_us: Tally,
+}
+
+/// The same, counted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Values {
+    pub(super) routed: u64,
+    pub(super) ttft_us: Weighted,
+    pub(super) e2e_us: Weighted,
+    pub(super) tpot: Nanoseconds,
+    pub(super) delay_us: Weighted,
+}
+
+/// Nanoseconds that are asked for in microseconds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Nanoseconds(Weighted);
+
+impl Sample for Nanoseconds {
+    fn count(&self) -> u64 {
+        self.0.count()
+    }
+    fn at(&self, rank: u64) -> f64 {
+        self.0.at(rank) / 1000.0
+    }
+    fn sum(&self) -> f64 {
+        self.0.sum() / 1000.0
+    }
+}
+
+/// What the summaries of a run need of its requests.
+#[derive(Clone, Debug, Default)]
+pub struct Digest {
+    parts: Vec<Part>,
+    pub(super) arrivals: u64,
+    pub(super) in_transit: u64,
+}
+
+impl Digest {
+    /// Takes in one request. The order does not matter.
+    pub fn add(&mut self, r: &RequestRecord) {
+        self.arrivals += 1;
+        self.in_transit += u64::from(r.outcome == Outcome::InTransit);
+        let Some(instance) = r.instance.map(|k| k as usize) else {
+            return;
+        };
+        if self.parts.len() <= instance {
+            self.parts.resize_with(instance + 1, Part::default);
+        }
+        let part = &mut self.parts[instance];
+        part.routed += 1;
+        if let Some(us) = r.scheduling_delay_us {
+            part.delay_us.add(us);
+        }
+        if let Some(us) = r.ttft_us {
+            part.ttft_us.add(us);
+        }
+        if let Some(us) = r.e2e_us {
+            part.e2e_us.add(us);
+        }
+        if let (Some(ttft), Some(e2e), true) = (r.ttft_us, r.e2e_us, r.generated_tokens > 1) {
+            let gaps = i64::from(r.generated_tokens) - 1;
+            part.tpot_ns.add(((e2e - ttft) * 1000 + gaps / 2) / gaps);
+        }
+    }
+
+    /// The values of the cluster, and of each of `instances` instances.
+    pub(super) fn values(mut self, instances: usize) -> (Values, Vec<Values>) {
+        self.parts.resize_with(instances, Part::default);
+        let mut all: [Vec<(i64, u64)>; 4] = Default::default();
+        let mut routed = 0;
+        let values = |routed, [ttft, e2e, tpot, delay]: [Vec<(i64, u64)>; 4]| Values {
+            routed,
+            ttft_us: Weighted::new(ttft),
+            e2e_us: Weighted::new(e2e),
+            tpot: Nanoseconds(Weighted::new(tpot)),
+            delay_us: Weighted::new(delay),
+        };
+        let mut each = Vec::new();
+        for part in self.parts {
+            let counted =
+                [part.ttft_us, part.e2e_us, part.tpot_ns, part.delay_us].map(Tally::into_counted);
+            all.iter_mut()
+                .zip(&counted)
+                .for_each(|(sum, more)| sum.extend_from_slice(more));
+            routed += part.routed;
+            each.push(values(part.routed, counted));
+        }
+        (values(routed, all), each)
+    }
+}
+
+impl Recorder for Digest {
+    fn record(&mut self, request: RequestRecord, _symbols: &Symbols) {
+        self.add(&request);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_tally_counts_every_value(values in prop::collection::vec(-50i64..50, 0..200), cut in 0usize..200) {
+            let mut tally = Tally::default();
+            for (k, &value) in values.iter().enumerate() {
+                tally.add(value);
+                if k == cut {
+                    tally.count();
+                }
+            }
+            let mut expected = std::collections::BTreeMap::new();
+            values.iter().for_each(|&v| *expected.entry(v).or_default() += 1u64);
+            prop_assert_eq!(tally.into_counted(), expected.into_iter().collect::<Vec<_>>());
+        }
+    }
+}

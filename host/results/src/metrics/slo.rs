@@ -1,0 +1,415 @@
+//! Latency targets per SLO class, and how much of the work met them (goodput).
+
+use super::stats::{Distribution, Floats, Sample, mean, percentile};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use windtunnel_base::input::InputError;
+use windtunnel_base::record::RunRecord;
+use windtunnel_base::request::Sym;
+
+/// What a target is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dimension {
+    /// Time to first token.
+    Ttft,
+    /// A request's mean inter-token latency.
+    Itl,
+    /// End-to-end latency.
+    E2e,
+}
+
+impl Dimension {
+    /// All of them, in order of report.
+    pub const ALL: [Self; 3] = [Self::Ttft, Self::Itl, Self::E2e];
+
+    /// `ttft`, `itl` or `e2e`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ttft => "ttft",
+            Self::Itl => "itl",
+            Self::E2e => "e2e",
+        }
+    }
+}
+
+/// Targets by [`Dimension`], microseconds; absent means not gated.
+type Gates = [Option<f64>; 3];
+
+/// Latency targets per SLO class.
+///
+/// A request without a class belongs to class `default`. A target *for every class* (a bare
+/// duration on the command line) holds for each class that has no target of its own on that
+/// dimension. A class without any target takes no part.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SloTargets {
+    classes: BTreeMap<String, Gates>,
+    every_class: Gates,
+}
+
+/// The class a request without one belongs to.
+pub const DEFAULT_CLASS: &str = "default";
+
+impl SloTargets {
+    /// No target at all?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.every_class == [None; 3] && self.classes.values().all(|g| *g == [None; 3])
+    }
+
+    /// Sets the target of a class, microseconds; 0 or less takes none.
+    pub fn set(&mut self, class: &str, dimension: Dimension, microseconds: f64) {
+        if microseconds > 0.0 {
+            self.classes.entry(class.to_owned()).or_default()[dimension as usize] =
+                Some(microseconds);
+        }
+    }
+
+    /// Reads `class=duration[,class=duration]`; a duration alone is the target of every class that
+    /// has none of its own. Durations are written `100ms`, `1m30s`, `2.5s`, `250us`. `flag` is what
+    /// messages call the text.
+    ///
+    /// # Errors
+    /// On an empty class, a class named twice, and a duration that is malformed or not above 0.
+    pub fn parse(
+        &mut self,
+        dimension: Dimension,
+        flag: &str,
+        text: &str,
+    ) -> Result<(), InputError> {
+        let mut seen: Vec<&str> = Vec::new();
+        for part in text.split(',') {
+            let part = part.trim();
+            let (class, duration) = match part.split_once('=') {
+                Some((class, duration)) => (Some(class.trim()), duration.trim()),
+                None => (None, part),
+            };
+            if class == Some("") {
+                return Err(InputError::new(format!(
+                    "{flag}: expected class=duration, found \"{part}\""
+                )));
+            }
+            let us = match parse_duration_us(duration) {
+                Some(us) if us > 0.0 => us,
+                Some(_) => {
+                    return Err(InputError::new(format!(
+                        "{flag}: a target must be above 0, found \"{duration}\""
+                    )));
+                }
+                None => {
+                    return Err(InputError::new(format!(
+                        "{flag}: expected a duration like 100ms, 5s or 1m30s, found \"{duration}\""
+                    )));
+                }
+            };
+            if seen.contains(&class.unwrap_or("")) {
+                return Err(InputError::new(match class {
+                    Some(class) => format!("{flag}: class \"{class}\" is given twice"),
+                    None => format!("{flag}: two durations without a class"),
+                }));
+            }
+            seen.push(class.unwrap_or(""));
+            match class {
+                Some(class) => self.set(class, dimension, us),
+                None => self.every_class[dimension as usize] = Some(us),
+            }
+        }
+        Ok(())
+    }
+
+    /// These targets where they speak, `lower`'s elsewhere, class by class and dimension by
+    /// dimension.
+    #[must_use]
+    pub fn over(mut self, lower: &Self) -> Self {
+        let fill = |mine: &mut Gates, theirs: &Gates| {
+            for (m, t) in mine.iter_mut().zip(theirs) {
+                *m = m.or(*t);
+            }
+        };
+        fill(&mut self.every_class, &lower.every_class);
+        for (class, gates) in &lower.classes {
+            fill(self.classes.entry(class.clone()).or_default(), gates);
+        }
+        self
+    }
+
+    /// The target of `class` on `dimension`, microseconds.
+    #[must_use]
+    pub fn target_us(&self, class: &str, dimension: Dimension) -> Option<f64> {
+        self.classes
+            .get(class_name(class))
+            .and_then(|g| g[dimension as usize])
+            .or(self.every_class[dimension as usize])
+    }
+
+    fn gates(&self, class: &str) -> Option<Gates> {
+        let gates = Dimension::ALL.map(|d| self.target_us(class, d));
+        gates.iter().any(Option::is_some).then_some(gates)
+    }
+}
+
+/// The class's name in reports: `default` for none.
+#[must_use]
+pub fn class_name(class: &str) -> &str {
+    if class.is_empty() {
+        DEFAULT_CLASS
+    } else {
+        class
+    }
+}
+
+/// A duration in Go's notation (`1h2m3.5s`, `100ms`, `250us`), microseconds. `None` when malformed.
+#[must_use]
+pub fn parse_duration_us(text: &str) -> Option<f64> {
+    let (negative, mut rest) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    if rest == "0" {
+        return Some(0.0);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .filter(|&n| n > 0)?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
+        total += match &rest[..unit] {
+            "ns" => number / 1e3,
+            "us" | "\u{b5}s" | "\u{3bc}s" => number,
+            "ms" => number * 1e3,
+            "s" => number * 1e6,
+            "m" => number * 60e6,
+            "h" => number * 3600e6,
+            _ => return None,
+        };
+        rest = &rest[unit..];
+    }
+    Some(if negative { -total } else { total })
+}
+
+/// How one class met its targets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassGoodput {
+    /// Class (`default` for none).
+    pub class: String,
+    /// Requests of the class that arrived, whatever became of them.
+    pub arrivals: u64,
+    /// Requests that completed within every target.
+    pub good: u64,
+    /// Good over arrivals.
+    pub attainment: f64,
+    /// Good per second of simulated time.
+    pub rps: f64,
+    /// Per gated dimension: completed requests within that target over completed requests.
+    pub by_dimension: Vec<(Dimension, f64)>,
+    /// 99th percentile of the time to first token, milliseconds.
+    pub ttft_p99_ms: f64,
+    /// Mean of the requests' mean inter-token latency, milliseconds.
+    pub itl_mean_ms: f64,
+    /// 99th percentile of the end-to-end latency, milliseconds.
+    pub e2e_p99_ms: f64,
+}
+
+/// How much of the work met its targets, over the classes that have any.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Goodput {
+    /// Requests of gated classes that arrived.
+    pub arrivals: u64,
+    /// Requests that completed within every target of their class.
+    pub good: u64,
+    /// Good over arrivals.
+    pub attainment: f64,
+    /// Good per second of simulated time.
+    pub rps: f64,
+    /// By class, sorted by name; only gated classes that had arrivals.
+    pub classes: Vec<ClassGoodput>,
+}
+
+#[derive(Default)]
+struct Tally {
+    arrivals: u64,
+    completed: u64,
+    good: u64,
+    within: [u64; 3],
+    ttft: Vec<f64>,
+    itl: Vec<f64>,
+    e2e: Vec<f64>,
+}
+
+impl Goodput {
+    /// Of a run whose clock ended at `ended_us`; `None` without targets.
+    #[must_use]
+    pub fn of(record: &RunRecord, targets: &SloTargets, ended_us: i64) -> Option<Self> {
+        if targets.is_empty() {
+            return None;
+        }
+        let mut gates_of: BTreeMap<Sym, Option<Gates>> = BTreeMap::new();
+        let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
+        for r in &record.requests {
+            let name = record.symbols.name(r.slo_class);
+            let gates = gates_of
+                .entry(r.slo_class)
+                .or_insert_with(|| targets.gates(name));
+            let Some(gates) = gates else { continue };
+            let tally = tallies.entry(class_name(name)).or_default();
+            tally.arrivals += 1;
+            tally.ttft.extend(r.ttft_us.map(|v| v as f64));
+            tally.itl.extend(r.mean_itl_us);
+            let Some(e2e) = r.e2e_us else { continue };
+            tally.e2e.push(e2e as f64);
+            tally.completed += 1;
+            let values = [r.ttft_us.map(|v| v as f64), r.mean_itl_us, Some(e2e as f64)];
+            let mut good = true;
+            for ((gate, value), within) in gates.iter().zip(values).zip(&mut tally.within) {
+                if let Some(gate) = gate {
+                    let met = value.is_some_and(|v| v <= *gate);
+                    *within += u64::from(met);
+                    good &= met;
+                }
+            }
+            tally.good += u64::from(good);
+        }
+        let seconds = ended_us as f64 / 1e6;
+        let per_second = |n: u64| {
+            if seconds > 0.0 {
+                n as f64 / seconds
+            } else {
+                0.0
+            }
+        };
+        let part = |n: u64, of: u64| if of > 0 { n as f64 / of as f64 } else { 0.0 };
+        let classes: Vec<ClassGoodput> = tallies
+            .into_iter()
+            .map(|(class, t)| ClassGoodput {
+                arrivals: t.arrivals,
+                good: t.good,
+                attainment: part(t.good, t.arrivals),
+                rps: per_second(t.good),
+                by_dimension: Dimension::ALL
+                    .into_iter()
+                    .filter(|&d| targets.target_us(class, d).is_some())
+                    .map(|d| (d, part(t.within[d as usize], t.completed)))
+                    .collect(),
+                ttft_p99_ms: percentile(&Floats::new(t.ttft), 99.0) / 1000.0,
+                itl_mean_ms: mean(&Floats::new(t.itl)) / 1000.0,
+                e2e_p99_ms: percentile(&Floats::new(t.e2e), 99.0) / 1000.0,
+                class: class.to_owned(),
+            })
+            .collect();
+        let arrivals = classes.iter().map(|c| c.arrivals).sum();
+        let good = classes.iter().map(|c| c.good).sum();
+        Some(Self {
+            arrivals,
+            good,
+            attainment: part(good, arrivals),
+            rps: per_second(good),
+            classes,
+        })
+    }
+}
+
+/// A distribution of floats in any order.
+pub(crate) fn distribution(values: Vec<f64>) -> Distribution {
+    let sorted = Floats::new(values);
+    debug_assert!(sorted.count() == 0 || sorted.at(0).is_finite());
+    Distribution::of(&sorted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::summary::tests::{done, refused, run};
+    use super::*;
+
+    #[test]
+    fn durations_read_like_gos() {
+        for (text, us) in [
+            ("100ms", 100e3),
+            ("5s", 5e6),
+            ("1m30s", 90e6),
+            ("250us", 250.0),
+            ("2.5s", 2.5e6),
+            (".5s", 0.5e6),
+            ("1h0.5ms", 3600e6 + 500.0),
+            ("1500ns", 1.5),
+            ("0", 0.0),
+            ("-2s", -2e6),
+        ] {
+            assert_eq!(parse_duration_us(text), Some(us), "{text}");
+        }
+        for text in ["", "5", "ms", "5 s", "5x", "1m30", "-", "1..2s", "s5"] {
+            assert_eq!(parse_duration_us(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_targets_are_named() {
+        let error = |text| {
+            SloTargets::default()
+                .parse(Dimension::Ttft, "--slo-ttft", text)
+                .unwrap_err()
+                .to_string()
+        };
+        insta::assert_snapshot!(error("critical=100"), @r#"--slo-ttft: expected a duration like 100ms, 5s or 1m30s, found "100""#);
+        insta::assert_snapshot!(error("critical=0s"), @r#"--slo-ttft: a target must be above 0, found "0s""#);
+        insta::assert_snapshot!(error("=1s"), @r#"--slo-ttft: expected class=duration, found "=1s""#);
+        insta::assert_snapshot!(error("a=1s,a=2s"), @r#"--slo-ttft: class "a" is given twice"#);
+        insta::assert_snapshot!(error("1s,2s"), @"--slo-ttft: two durations without a class");
+    }
+
+    #[test]
+    fn targets_merge_by_class_and_dimension_and_a_bare_one_fills_the_rest() {
+        let mut cli = SloTargets::default();
+        cli.parse(Dimension::Ttft, "f", "critical=100ms,1s")
+            .unwrap();
+        let mut header = SloTargets::default();
+        header.set("critical", Dimension::Ttft, 5.0);
+        header.set("critical", Dimension::E2e, 7.0);
+        header.set("batch", Dimension::E2e, 0.0);
+        let t = cli.over(&header);
+        assert_eq!(t.target_us("critical", Dimension::Ttft), Some(100e3));
+        assert_eq!(t.target_us("critical", Dimension::E2e), Some(7.0));
+        assert_eq!(t.target_us("", Dimension::Ttft), Some(1e6));
+        assert_eq!(t.target_us("batch", Dimension::E2e), None);
+    }
+
+    #[test]
+    fn goodput_divides_by_arrivals_and_leaves_ungated_classes_out() {
+        let mut record = run(
+            vec![
+                done(0, 0, 1000, 3000, 0),
+                done(1, 0, 2000, 9000, 0),
+                refused(2, 0),
+                done(3, 0, 1000, 1000, 0),
+            ],
+            1,
+        );
+        record.requests[3].slo_class = record.symbols.intern("batch");
+        record.requests[1].slo_class = record.symbols.intern("default");
+        let mut t = SloTargets::default();
+        assert_eq!(Goodput::of(&record, &t, 1), None);
+        t.set("default", Dimension::Ttft, 2000.0);
+        t.set("default", Dimension::E2e, 3000.0);
+        let g = Goodput::of(&record, &t, 2_000_000).unwrap();
+        assert_eq!((g.arrivals, g.good, g.rps), (3, 1, 0.5));
+        assert_eq!(g.attainment, 1.0 / 3.0);
+        assert_eq!(g.classes.len(), 1);
+        let c = &g.classes[0];
+        assert_eq!(c.class, "default");
+        assert_eq!(
+            c.by_dimension,
+            vec![(Dimension::Ttft, 1.0), (Dimension::E2e, 0.5)]
+        );
+        assert_eq!(c.ttft_p99_ms, 1.99);
+        assert_eq!(c.itl_mean_ms, (1.0 + 3.5) / 2.0);
+    }
+}

@@ -1,0 +1,419 @@
+//! Counts, rates and latencies of the cluster and of each instance.
+
+use super::digest::{Digest, Values};
+use super::stats::{Distribution, Spread, Weighted};
+use windtunnel_base::record::{InstanceTotals, RunRecord};
+
+/// Latencies, milliseconds. They range over every request that has the value: time to first token
+/// and scheduling delay include unfinished and timed-out requests, the others need completion.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Latencies {
+    /// Arrival to first token.
+    pub ttft: Spread,
+    /// Arrival to last token.
+    pub e2e: Spread,
+    /// Gap between consecutive tokens, each gap counted once.
+    pub itl: Spread,
+    /// Per request: (E2E - TTFT) / (output tokens - 1); requests of at least two output tokens.
+    pub tpot: Spread,
+    /// Arrival to (last) admission to a running batch.
+    pub scheduling_delay: Spread,
+}
+
+/// One instance's summary, or the cluster's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// `instance_<k>` or `cluster`.
+    pub name: String,
+    /// Requests routed here.
+    pub routed: u64,
+    /// This instance's part of all routed requests, 0..=1 (1 for the cluster).
+    pub share: f64,
+    /// Requests completed, length-capped ones included.
+    pub completed: u64,
+    /// Waiting at the end.
+    pub still_queued: u64,
+    /// Running at the end.
+    pub still_running: u64,
+    /// Never servable.
+    pub dropped: u64,
+    /// Given up by their client.
+    pub timed_out: u64,
+    /// Completed at the length limit.
+    pub length_capped: u64,
+    /// Prompt tokens accepted.
+    pub input_tokens: u64,
+    /// Output tokens of completed requests.
+    pub output_tokens: u64,
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Failures to place the last token at completion.
+    pub kv_allocation_failures: u64,
+    /// Clock at the end, microseconds from 0; the cluster's is its last instance's.
+    pub ended_us: i64,
+    /// Prefix-cache hits per looked-up block, 0..=1; the cluster's is the plain mean over its
+    /// instances.
+    pub cache_hit_rate: f64,
+    /// Most KV blocks in use over KV blocks, 0..=1; the cluster's is its highest instance's.
+    pub kv_peak_utilization: f64,
+    /// Most KV blocks in use; for the cluster the largest of its instances.
+    pub kv_peak_blocks: u64,
+    /// Sum over steps of blocks in use x step time, block-microseconds.
+    pub kv_block_time: i128,
+    /// Time average of KV blocks in use over KV blocks from clock 0 to the end, 0..=1.
+    pub kv_mean_utilization: f64,
+    /// Mean wait-queue length over steps.
+    pub mean_queue_length: f64,
+    /// Steps run.
+    pub steps: u64,
+    /// Latencies, milliseconds.
+    pub latency_ms: Latencies,
+    /// Time to first token, microseconds.
+    pub ttft_us: Distribution,
+    /// End-to-end latency, microseconds.
+    pub e2e_us: Distribution,
+}
+
+impl Summary {
+    /// Requests that an instance took: completed, queued, running, dropped or timed out.
+    #[must_use]
+    pub fn injected(&self) -> u64 {
+        self.completed + self.still_queued + self.still_running + self.dropped + self.timed_out
+    }
+
+    /// Simulated time from clock 0, seconds.
+    #[must_use]
+    pub fn duration_s(&self) -> f64 {
+        self.ended_us as f64 / 1e6
+    }
+
+    /// Completed requests per second; 0 when nothing completed or no time passed.
+    #[must_use]
+    pub fn responses_per_sec(&self) -> f64 {
+        self.per_second(self.completed)
+    }
+
+    /// Output tokens of completed requests per second; 0 when nothing completed or no time passed.
+    #[must_use]
+    pub fn tokens_per_sec(&self) -> f64 {
+        self.per_second(self.output_tokens)
+    }
+
+    fn per_second(&self, amount: u64) -> f64 {
+        if self.completed == 0 || self.ended_us <= 0 {
+            0.0
+        } else {
+            amount as f64 / self.duration_s()
+        }
+    }
+
+    /// Preemptions per completed request, 0 when nothing completed.
+    #[must_use]
+    pub fn preemption_rate(&self) -> f64 {
+        if self.completed == 0 {
+            0.0
+        } else {
+            self.preemptions as f64 / self.completed as f64
+        }
+    }
+}
+
+/// Summaries of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSummary {
+    /// The cluster.
+    pub cluster: Summary,
+    /// Its instances.
+    pub instances: Vec<Summary>,
+    /// Requests that arrived, whatever became of them.
+    pub arrivals: u64,
+    /// Refused by the admission policy.
+    pub rejected_by_admission: u64,
+    /// Refused because no instance serves the model.
+    pub rejected_by_routing: u64,
+    /// Between the front end and a wait queue at the end.
+    pub in_transit: u64,
+}
+
+impl RunSummary {
+    /// Of a run.
+    #[must_use]
+    pub fn of(record: &RunRecord) -> Self {
+        let mut digest = Digest::default();
+        record
+            .requests
+            .iter()
+            .for_each(|request| digest.add(request));
+        Self::of_digest(digest, record)
+    }
+
+    /// Of a run whose requests were digested while they finished.
+    #[must_use]
+    pub fn of_digest(digest: Digest, record: &RunRecord) -> Self {
+        let (arrivals, in_transit) = (digest.arrivals, digest.in_transit);
+        let (all, parts) = digest.values(record.instances.len());
+        let instances: Vec<Summary> = record
+            .instances
+            .iter()
+            .zip(&parts)
+            .enumerate()
+            .map(|(k, (totals, values))| {
+                let gaps = Weighted::new(totals.gaps.clone());
+                summary(format!("instance_{k}"), totals, values, &gaps, all.routed)
+            })
+            .collect();
+        Self {
+            cluster: cluster(&record.instances, &instances, &all),
+            instances,
+            arrivals,
+            rejected_by_admission: record.rejected_by_admission,
+            rejected_by_routing: record.rejected_by_routing,
+            in_transit,
+        }
+    }
+}
+
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+fn summary(
+    name: String,
+    totals: &InstanceTotals,
+    values: &Values,
+    gaps: &Weighted,
+    all_routed: u64,
+) -> Summary {
+    let blocks = totals.kv_total_blocks as f64;
+    Summary {
+        name,
+        routed: values.routed,
+        share: ratio(values.routed as f64, all_routed as f64),
+        completed: totals.completed,
+        still_queued: totals.still_queued,
+        still_running: totals.still_running,
+        dropped: totals.dropped,
+        timed_out: totals.timed_out,
+        length_capped: totals.length_capped,
+        input_tokens: totals.input_tokens,
+        output_tokens: totals.output_tokens,
+        preemptions: totals.preemptions,
+        kv_allocation_failures: totals.kv_allocation_failures,
+        ended_us: totals.ended_us,
+        cache_hit_rate: totals.cache_hit_rate(),
+        kv_peak_utilization: ratio(totals.kv_peak_blocks as f64, blocks),
+        kv_peak_blocks: totals.kv_peak_blocks,
+        kv_block_time: totals.kv_block_time,
+        kv_mean_utilization: ratio(totals.kv_block_time as f64, blocks * totals.ended_us as f64),
+        mean_queue_length: ratio(totals.queue_length_sum as f64, totals.steps as f64),
+        steps: totals.steps,
+        latency_ms: Latencies {
+            ttft: Spread::of_us(&values.ttft_us),
+            e2e: Spread::of_us(&values.e2e_us),
+            itl: Spread::of_us(gaps),
+            tpot: Spread::of_us(&values.tpot),
+            scheduling_delay: Spread::of_us(&values.delay_us),
+        },
+        ttft_us: Distribution::of(&values.ttft_us),
+        e2e_us: Distribution::of(&values.e2e_us),
+    }
+}
+
+/// Counters add up; the clock and the KV peak are the highest instance's; the hit rate is the
+/// instances' plain mean.
+fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: &Values) -> Summary {
+    let mut sum = InstanceTotals::default();
+    for t in totals {
+        sum.completed += t.completed;
+        sum.still_queued += t.still_queued;
+        sum.still_running += t.still_running;
+        sum.dropped += t.dropped;
+        sum.timed_out += t.timed_out;
+        sum.length_capped += t.length_capped;
+        sum.input_tokens += t.input_tokens;
+        sum.output_tokens += t.output_tokens;
+        sum.preemptions += t.preemptions;
+        sum.kv_allocation_failures += t.kv_allocation_failures;
+        sum.kv_total_blocks += t.kv_total_blocks;
+        sum.kv_block_time += t.kv_block_time;
+        sum.steps += t.steps;
+        sum.queue_length_sum += t.queue_length_sum;
+        sum.ended_us = sum.ended_us.max(t.ended_us);
+    }
+    let gaps = Weighted::new(totals.iter().flat_map(|t| t.gaps.iter().copied()).collect());
+    let routed = values.routed;
+    let mut cluster = summary("cluster".into(), &sum, values, &gaps, routed);
+    let rates: f64 = instances.iter().map(|s| s.cache_hit_rate).sum();
+    cluster.cache_hit_rate = ratio(rates, instances.len() as f64);
+    cluster.kv_peak_blocks = instances
+        .iter()
+        .map(|s| s.kv_peak_blocks)
+        .max()
+        .unwrap_or(0);
+    cluster.kv_peak_utilization = instances
+        .iter()
+        .map(|s| s.kv_peak_utilization)
+        .fold(0.0, f64::max);
+    cluster
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use windtunnel_base::record::{Outcome, RequestRecord, State};
+    use windtunnel_base::request::{RequestId, Sym, Symbols};
+
+    /// A completed request on an instance.
+    pub(crate) fn done(
+        serial: u64,
+        arrival_us: i64,
+        ttft: i64,
+        e2e: i64,
+        instance: u32,
+    ) -> RequestRecord {
+        RequestRecord {
+            serial,
+            id: RequestId::Number(serial),
+            arrival_us,
+            prompt_tokens: 10,
+            output_tokens: 3,
+            generated_tokens: 3,
+            state: State::Completed,
+            outcome: Outcome::Completed,
+            instance: Some(instance),
+            scheduling_delay_us: Some(100),
+            ttft_us: Some(ttft),
+            e2e_us: Some(e2e),
+            itl_sum_us: e2e - ttft,
+            mean_itl_us: Some((e2e - ttft) as f64 / 2.0),
+            preemptions: 0,
+            deadline_us: 0,
+            slo_ttft_us: 0,
+            slo_class: Sym::NONE,
+            tenant: Sym::NONE,
+            client: Sym::NONE,
+            model: Sym::NONE,
+            session: Sym::NONE,
+            round: 0,
+            prefix_group: Sym::NONE,
+            prefix_tokens: 0,
+            streaming: false,
+            detail: None,
+        }
+    }
+
+    /// A request that never reached an instance.
+    pub(crate) fn refused(serial: u64, arrival_us: i64) -> RequestRecord {
+        RequestRecord {
+            state: State::Queued,
+            outcome: Outcome::Rejected,
+            instance: None,
+            scheduling_delay_us: None,
+            ttft_us: None,
+            e2e_us: None,
+            itl_sum_us: 0,
+            mean_itl_us: None,
+            generated_tokens: 0,
+            ..done(serial, arrival_us, 0, 0, 0)
+        }
+    }
+
+    /// A run of `requests` on `instances` instances; the counters that follow from the requests are
+    /// set.
+    pub(crate) fn run(requests: Vec<RequestRecord>, instances: u32) -> RunRecord {
+        let totals = (0..instances)
+            .map(|k| {
+                let mine = requests.iter().filter(|r| r.instance == Some(k));
+                let mut t = InstanceTotals {
+                    kv_total_blocks: 100,
+                    ..InstanceTotals::default()
+                };
+                for r in mine {
+                    match r.outcome {
+                        Outcome::Completed => t.completed += 1,
+                        Outcome::LengthCapped => {
+                            t.completed += 1;
+                            t.length_capped += 1;
+                        }
+                        Outcome::TimedOut => t.timed_out += 1,
+                        Outcome::Dropped => t.dropped += 1,
+                        Outcome::Running => t.still_running += 1,
+                        Outcome::Queued => t.still_queued += 1,
+                        Outcome::Rejected | Outcome::Unroutable | Outcome::InTransit => {}
+                    }
+                    t.output_tokens += u64::from(r.generated_tokens);
+                    t.input_tokens += u64::from(r.prompt_tokens);
+                    t.ended_us = t.ended_us.max(r.completion_us().unwrap_or(0));
+                    if r.e2e_us.is_some() && r.generated_tokens > 1 {
+                        t.gaps.push((r.itl_sum_us / 2, 2));
+                    }
+                }
+                t.gaps.sort_unstable();
+                t
+            })
+            .collect();
+        RunRecord {
+            rejected_by_admission: requests
+                .iter()
+                .filter(|r| r.outcome == Outcome::Rejected)
+                .count() as u64,
+            rejected_by_routing: 0,
+            shed_by_class: Vec::new(),
+            fault: None,
+            decisions: Vec::new(),
+            sights: windtunnel_base::record::Sights::default(),
+            symbols: Symbols::default(),
+            instances: totals,
+            requests,
+        }
+    }
+
+    #[test]
+    fn the_cluster_is_the_union_of_its_instances() {
+        let mut record = run(
+            vec![
+                done(0, 0, 1000, 3000, 0),
+                done(1, 1_000_000, 3000, 9000, 1),
+                refused(2, 1_500_000),
+            ],
+            3,
+        );
+        record.instances[0].cache_hits = 1;
+        record.instances[0].cache_misses = 1;
+        record.instances[0].kv_peak_blocks = 40;
+        record.instances[0].kv_block_time = 3000 * 50;
+        record.instances[1].preemptions = 3;
+        let s = RunSummary::of(&record);
+        assert_eq!((s.arrivals, s.rejected_by_admission), (3, 1));
+        let c = &s.cluster;
+        assert_eq!((c.completed, c.injected(), c.routed), (2, 2, 2));
+        assert_eq!(c.ended_us, 1_009_000);
+        assert_eq!(c.responses_per_sec(), 2.0 / 1.009);
+        assert_eq!(c.latency_ms.ttft.mean, 2.0);
+        assert_eq!(c.latency_ms.ttft.p90, 1.0 + 2000.0 * 0.9 / 1000.0);
+        assert_eq!(c.latency_ms.tpot.max, 3.0);
+        // Gaps 1000, 1000, 3000, 3000.
+        assert_eq!(c.latency_ms.itl.p50, 2.0);
+        assert_eq!(c.latency_ms.itl.count, 4);
+        assert_eq!(c.cache_hit_rate, 0.5 / 3.0);
+        assert_eq!(c.preemption_rate(), 1.5);
+        assert_eq!(c.kv_peak_utilization, 0.4);
+        assert_eq!(s.instances[0].kv_mean_utilization, 0.5);
+        assert_eq!(s.instances[0].share, 0.5);
+        assert_eq!(s.instances[2].responses_per_sec(), 0.0);
+        assert_eq!(s.instances[2].share, 0.0);
+    }
+
+    #[test]
+    fn an_unfinished_request_counts_for_the_first_token_only() {
+        let mut r = done(0, 0, 1000, 0, 0);
+        r.state = State::Running;
+        r.outcome = Outcome::Running;
+        r.e2e_us = None;
+        r.generated_tokens = 0;
+        let s = RunSummary::of(&run(vec![r], 1)).cluster;
+        assert_eq!((s.latency_ms.ttft.count, s.latency_ms.e2e.count), (1, 0));
+        assert_eq!((s.responses_per_sec(), s.preemption_rate()), (0.0, 0.0));
+        assert_eq!(s.injected(), 1);
+    }
+}

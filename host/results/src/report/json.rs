@@ -1,0 +1,229 @@
+//! A run's results as one JSON object: the reference's keys first, in its order, then what it does
+//! not report.
+
+use super::{Results, blis, go};
+use crate::metrics::groups::{Group, fairness};
+use crate::metrics::slo::Goodput;
+use crate::metrics::stats::Distribution;
+use crate::metrics::summary::{Latencies, Summary};
+use serde_json::{Map, Value, json};
+use std::io::{self, Write};
+
+/// Raised when a key changes its meaning or goes away; new keys do not raise it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The object. Units are in the keys: `_ms`, `_us`, `_s`; rates and utilisations are fractions.
+#[must_use]
+pub fn value(results: &Results<'_>) -> Value {
+    let summary = &results.summary;
+    let cluster = &summary.cluster;
+    let mut map = match serde_json::to_value(blis::Aggregate::cluster(results)) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    let mut add = |key: &str, value: Value| {
+        map.insert(key.to_owned(), value);
+    };
+    add("schema_version", json!(SCHEMA_VERSION));
+    add("setup", results.inputs.setup.clone());
+    add("arrivals", json!(summary.arrivals));
+    add(
+        "rejected_by_admission",
+        json!(summary.rejected_by_admission),
+    );
+    add("rejected_by_routing", json!(summary.rejected_by_routing));
+    add("in_transit", json!(summary.in_transit));
+    add("cache_hit_rate", json!(cluster.cache_hit_rate));
+    add(
+        "infinite_cache_hit_rate",
+        json!(results.inputs.infinite_cache_hit_rate),
+    );
+    add("preemption_rate", json!(cluster.preemption_rate()));
+    add("kv_peak_utilization", json!(cluster.kv_peak_utilization));
+    add("kv_mean_utilization", json!(cluster.kv_mean_utilization));
+    add("steps", json!(cluster.steps));
+    add("latency_ms", latencies(&cluster.latency_ms));
+    let blocked = &results.anomalies.hol_blocked;
+    let instances: Vec<Value> = (0u32..)
+        .zip(&summary.instances)
+        .map(|(k, s)| instance(s, blocked.contains(&k)))
+        .collect();
+    add("instances", json!(instances));
+    add("classes", groups(&results.classes));
+    add("models", groups(&results.models));
+    add("tenants", groups(&results.tenants));
+    if !results.tenants.is_empty() {
+        add("tenant_fairness_jain", json!(fairness(&results.tenants)));
+    }
+    if let Some(s) = &results.sessions {
+        add(
+            "sessions",
+            json!({
+                "count": s.count,
+                "ttft_cold_ms": s.ttft_cold_ms,
+                "ttft_warm_ms": s.ttft_warm_ms,
+                "duration_ms": s.duration_ms,
+            }),
+        );
+    }
+    let a = &results.anomalies;
+    let shed: Map<String, Value> = a
+        .shed_by_class
+        .iter()
+        .map(|(class, n)| (class.clone(), json!(n)))
+        .collect();
+    add(
+        "anomalies",
+        json!({
+            "priority_inversions": a.priority_inversions,
+            "hol_blocked_instances": a.hol_blocked.len(),
+            "shed_by_class": shed,
+        }),
+    );
+    if let Some(g) = &results.goodput {
+        add("goodput", goodput(g));
+    }
+    if let Some(f) = &results.fitness {
+        let components: Map<String, Value> = f
+            .components
+            .iter()
+            .map(|&(key, value, weight)| {
+                (key.to_owned(), json!({"value": value, "weight": weight}))
+            })
+            .collect();
+        add(
+            "fitness",
+            json!({"score": f.score, "components": components}),
+        );
+    }
+    if let Some(t) = &results.trace {
+        add("trace_summary", json!(t));
+    }
+    Value::Object(map)
+}
+
+/// Writes [`value`], indented, with a final line break.
+///
+/// # Errors
+/// When `out` fails.
+pub fn write(results: &Results<'_>, out: &mut dyn Write) -> io::Result<()> {
+    go::write_pretty(out, &value(results))?;
+    out.write_all(b"\n")
+}
+
+fn latencies(l: &Latencies) -> Value {
+    json!({
+        "ttft": l.ttft,
+        "itl": l.itl,
+        "tpot": l.tpot,
+        "e2e": l.e2e,
+        "scheduling_delay": l.scheduling_delay,
+    })
+}
+
+fn instance(s: &Summary, hol_blocked: bool) -> Value {
+    json!({
+        "instance_id": s.name,
+        "routed_requests": s.routed,
+        "share": s.share,
+        "completed_requests": s.completed,
+        "still_queued": s.still_queued,
+        "still_running": s.still_running,
+        "dropped_unservable": s.dropped,
+        "timed_out_requests": s.timed_out,
+        "length_capped_requests": s.length_capped,
+        "total_input_tokens": s.input_tokens,
+        "total_output_tokens": s.output_tokens,
+        "responses_per_sec": s.responses_per_sec(),
+        "tokens_per_sec": s.tokens_per_sec(),
+        "ended_s": s.duration_s(),
+        "steps": s.steps,
+        "mean_queue_length": s.mean_queue_length,
+        "hol_blocked": hol_blocked,
+        "preemption_count": s.preemptions,
+        "kv_allocation_failures": s.kv_allocation_failures,
+        "kv_peak_utilization": s.kv_peak_utilization,
+        "kv_peak_blocks": s.kv_peak_blocks,
+        "kv_block_us": u64::try_from(s.kv_block_time).unwrap_or(u64::MAX),
+        "kv_mean_utilization": s.kv_mean_utilization,
+        "cache_hit_rate": s.cache_hit_rate,
+        "latency_ms": latencies(&s.latency_ms),
+    })
+}
+
+fn milliseconds(d: &Distribution) -> Value {
+    json!({
+        "mean": d.mean / 1000.0,
+        "p50": d.p50 / 1000.0,
+        "p95": d.p95 / 1000.0,
+        "p99": d.p99 / 1000.0,
+        "count": d.count,
+    })
+}
+
+fn groups(groups: &[Group]) -> Value {
+    let map: Map<String, Value> = groups
+        .iter()
+        .map(|g| {
+            let value = json!({
+                "arrivals": g.arrivals,
+                "completed_requests": g.completed,
+                "output_tokens": g.output_tokens,
+                "ttft_ms": milliseconds(&g.ttft_us),
+                "itl_ms": milliseconds(&g.itl_us),
+                "e2e_ms": milliseconds(&g.e2e_us),
+            });
+            (g.name.clone(), value)
+        })
+        .collect();
+    Value::Object(map)
+}
+
+fn goodput(g: &Goodput) -> Value {
+    json!({
+        "arrivals": g.arrivals,
+        "good_requests": g.good,
+        "attainment": g.attainment,
+        "requests_per_sec": g.rps,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ReportInputs;
+    use super::*;
+    use crate::metrics::fitness::Weights;
+    use crate::metrics::slo::Dimension;
+    use crate::metrics::summary::tests::{done, refused, run};
+
+    #[test]
+    fn the_references_keys_come_first_and_keep_their_values() {
+        let record = run(vec![done(0, 0, 1000, 3000, 0), refused(1, 10)], 1);
+        let mut inputs = ReportInputs {
+            fitness: Some(Weights::parse("f", "mean_ttft:2").unwrap()),
+            trace_summary: true,
+            setup: json!({"model": "m"}),
+            ..ReportInputs::default()
+        };
+        inputs.slo_targets.set("default", Dimension::E2e, 5000.0);
+        let results = Results::new(&record, &inputs);
+        let v = value(&results);
+        let keys: Vec<&str> = v.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            keys[..3],
+            ["instance_id", "completed_requests", "still_queued"]
+        );
+        assert_eq!(v["setup"]["model"], "m");
+        assert_eq!(v["arrivals"], 2);
+        assert_eq!(v["goodput"]["attainment"], 0.5);
+        assert_eq!(v["per_class"]["default"]["count"], 2);
+        assert_eq!(v["fitness"]["components"]["mean_ttft"]["value"], 0.5);
+        assert_eq!(v["latency_ms"]["tpot"]["mean"], 1.0);
+        assert_eq!(v["instances"][0]["share"], 1.0);
+        let mut out = Vec::new();
+        write(&results, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("\n  \"e2e_mean_ms\": 3,\n"), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["steps"], 0);
+    }
+}

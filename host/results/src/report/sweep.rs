@@ -1,0 +1,181 @@
+//! Rows of a sweep: one per run, as CSV, JSON, and as a table over the seeds.
+
+mod table;
+
+pub use table::table;
+
+use super::Results;
+use super::go;
+use crate::metrics::stats::Spread;
+use crate::metrics::summary::Latencies;
+use serde_json::{Map, Number, Value};
+use std::io::{self, Write};
+
+/// Reads one metric.
+type Metric = fn(&Results<'_>) -> Option<f64>;
+
+/// What is reported of a run, by column name; absent values are empty.
+const METRICS: [(&str, Metric); 27] = [
+    ("arrived", |r| Some(r.summary.arrivals as f64)),
+    ("completed", |r| Some(r.summary.cluster.completed as f64)),
+    ("rejected", |r| {
+        Some((r.summary.rejected_by_admission + r.summary.rejected_by_routing) as f64)
+    }),
+    ("timed_out", |r| Some(r.summary.cluster.timed_out as f64)),
+    ("dropped", |r| Some(r.summary.cluster.dropped as f64)),
+    ("simulated_s", |r| Some(r.summary.cluster.duration_s())),
+    ("requests_per_s", |r| {
+        Some(r.summary.cluster.responses_per_sec())
+    }),
+    ("output_tokens_per_s", |r| {
+        Some(r.summary.cluster.tokens_per_sec())
+    }),
+    ("ttft_mean_ms", |r| some(&latencies(r).ttft, |s| s.mean)),
+    ("ttft_p50_ms", |r| some(&latencies(r).ttft, |s| s.p50)),
+    ("ttft_p90_ms", |r| some(&latencies(r).ttft, |s| s.p90)),
+    ("ttft_p99_ms", |r| some(&latencies(r).ttft, |s| s.p99)),
+    ("itl_mean_ms", |r| some(&latencies(r).itl, |s| s.mean)),
+    ("itl_p99_ms", |r| some(&latencies(r).itl, |s| s.p99)),
+    ("tpot_mean_ms", |r| some(&latencies(r).tpot, |s| s.mean)),
+    ("tpot_p99_ms", |r| some(&latencies(r).tpot, |s| s.p99)),
+    ("e2e_mean_ms", |r| some(&latencies(r).e2e, |s| s.mean)),
+    ("e2e_p50_ms", |r| some(&latencies(r).e2e, |s| s.p50)),
+    ("e2e_p90_ms", |r| some(&latencies(r).e2e, |s| s.p90)),
+    ("e2e_p99_ms", |r| some(&latencies(r).e2e, |s| s.p99)),
+    ("scheduling_delay_p99_ms", |r| {
+        some(&latencies(r).scheduling_delay, |s| s.p99)
+    }),
+    ("preemptions", |r| {
+        Some(r.summary.cluster.preemptions as f64)
+    }),
+    ("kv_peak_utilization", |r| {
+        Some(r.summary.cluster.kv_peak_utilization)
+    }),
+    ("cache_hit_rate", |r| Some(r.summary.cluster.cache_hit_rate)),
+    ("goodput_rps", |r| r.goodput.as_ref().map(|g| g.rps)),
+    ("slo_attainment", |r| {
+        r.goodput.as_ref().map(|g| g.attainment)
+    }),
+    ("fitness", |r| r.fitness.as_ref().map(|f| f.score)),
+];
+
+fn latencies<'a>(r: &'a Results<'_>) -> &'a Latencies {
+    &r.summary.cluster.latency_ms
+}
+
+/// A latency that nobody had is absent, not 0: 0 would look like the best.
+fn some(spread: &Spread, of: fn(&Spread) -> f64) -> Option<f64> {
+    (spread.count > 0).then(|| of(spread))
+}
+
+/// Names of the columns: the run's id, the dimensions, the seed, the metrics.
+#[must_use]
+pub fn columns(dimensions: &[&str]) -> Vec<String> {
+    let metrics = METRICS.iter().map(|(name, _)| *name);
+    ["run"]
+        .into_iter()
+        .chain(dimensions.iter().copied())
+        .chain(["seed"])
+        .chain(metrics)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// One run, as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    fields: Vec<String>,
+}
+
+impl Row {
+    /// Of a finished run.
+    #[must_use]
+    pub fn of(id: &str, values: &[&str], seed: u64, results: &Results<'_>) -> Self {
+        let head = [id]
+            .into_iter()
+            .chain(values.iter().copied())
+            .map(str::to_owned);
+        let metrics = METRICS
+            .iter()
+            .map(|(_, of)| of(results).filter(|x| x.is_finite()))
+            .map(|x| x.map_or(String::new(), go::number));
+        Self {
+            fields: head.chain([seed.to_string()]).chain(metrics).collect(),
+        }
+    }
+
+    /// Of fields read from a file.
+    #[must_use]
+    pub fn from_fields(fields: Vec<String>) -> Self {
+        Self { fields }
+    }
+
+    /// Names the run.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.fields[0]
+    }
+
+    /// Writes it as a line of CSV.
+    ///
+    /// # Errors
+    /// When `out` fails.
+    pub fn write_line(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(&self.fields)?;
+        csv.flush()
+    }
+
+    fn metric(&self, name: &str) -> Option<f64> {
+        let from_end = METRICS.iter().rev().position(|(n, _)| *n == name)?;
+        self.fields[self.fields.len() - 1 - from_end].parse().ok()
+    }
+
+    /// The dimensions' values.
+    fn point(&self) -> &[String] {
+        &self.fields[1..self.fields.len() - METRICS.len() - 1]
+    }
+}
+
+/// Writes a header line and the rows.
+///
+/// # Errors
+/// When `out` fails.
+pub fn write_csv(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+    let mut csv = csv::Writer::from_writer(&mut *out);
+    csv.write_record(columns)?;
+    rows.iter()
+        .try_for_each(|row| csv.write_record(&row.fields))?;
+    csv.flush()
+}
+
+/// Writes an array of objects, one a line. The run's name is text, metrics are numbers or null, and
+/// a dimension is made of numbers where all its values are.
+///
+/// # Errors
+/// When `out` fails.
+pub fn write_json(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+    let number = |field: &str| serde_json::from_str::<Number>(field).ok();
+    let is_text: Vec<bool> = (0..columns.len())
+        .map(|at| {
+            let dimension = at < columns.len() - METRICS.len() - 1;
+            let text = |row: &Row| number(&row.fields[at]).is_none();
+            at == 0 || dimension && rows.iter().any(text)
+        })
+        .collect();
+    for (k, row) in rows.iter().enumerate() {
+        let value = |at: usize, field: &str| {
+            if is_text[at] {
+                Value::from(field)
+            } else {
+                number(field).map_or(Value::Null, Value::Number)
+            }
+        };
+        let fields = row.fields.iter().enumerate();
+        let values = fields.map(|(at, field)| value(at, field));
+        let object: Map<String, Value> = columns.iter().cloned().zip(values).collect();
+        out.write_all(if k == 0 { b"[\n" } else { b",\n" })?;
+        serde_json::to_writer(&mut *out, &object)?;
+    }
+    out.write_all(if rows.is_empty() { b"[]\n" } else { b"\n]\n" })
+}

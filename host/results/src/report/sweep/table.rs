@@ -1,0 +1,279 @@
+//! The table of a sweep for people: a line per point, the seeds summed up, the best values marked.
+
+use super::Row;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use std::collections::BTreeMap;
+
+const WIDTH: usize = 100;
+
+/// Lists in dimensions are broken into lines of this length when the table gets too wide.
+const LINE: usize = 24;
+/// What goes first when the table gets too wide.
+const LEAST_WANTED: [&str; 3] = ["ttft_p50_ms", "tpot_mean_ms", "cache_hit_rate"];
+
+/// Writes a number with the digits that suit another, of which it is the deviation.
+type Show = fn(f64, f64) -> String;
+
+/// A column after the dimensions.
+struct Column {
+    metric: &'static str,
+    title: &'static str,
+    best: Best,
+    show: Show,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Best {
+    Highest,
+    Lowest,
+}
+
+const COLUMNS: [Column; 9] = [
+    column("requests_per_s", "Requests/s", Best::Highest, digits),
+    column("ttft_p50_ms", "TTFT p50", Best::Lowest, digits),
+    column("ttft_p99_ms", "TTFT p99", Best::Lowest, digits),
+    column("tpot_mean_ms", "TPOT", Best::Lowest, digits),
+    column("e2e_p99_ms", "E2E p99", Best::Lowest, digits),
+    column("cache_hit_rate", "Hit rate", Best::Highest, percent),
+    column("rejected", "Rejected", Best::Lowest, count),
+    column("slo_attainment", "SLO met", Best::Highest, percent),
+    column("fitness", "Fitness", Best::Highest, digits),
+];
+
+const fn column(metric: &'static str, title: &'static str, best: Best, show: Show) -> Column {
+    Column {
+        metric,
+        title,
+        best,
+        show,
+    }
+}
+
+/// Three digits or so: enough to choose by; the file has the rest.
+fn digits(x: f64, like: f64) -> String {
+    match like.abs() {
+        0.0 if x == 0.0 => "0".into(),
+        a if a < 0.9995 => format!("{x:.3}"),
+        a if a < 9.995 => format!("{x:.2}"),
+        a if a < 99.95 => format!("{x:.1}"),
+        a if a < 9_999.5 => format!("{x:.0}"),
+        a if a < 999_950.0 => format!("{:.1}k", x / 1e3),
+        _ => format!("{:.1}M", x / 1e6),
+    }
+}
+
+fn count(n: f64, _: f64) -> String {
+    format!("{n:.0}")
+}
+
+fn percent(share: f64, _: f64) -> String {
+    format!("{:.1}%", 100.0 * share)
+}
+
+/// The runs of a point, which differ in their seed.
+struct Group<'a>(&'a [Row]);
+
+impl Group<'_> {
+    fn values(&self, metric: &str) -> Vec<f64> {
+        let rows = self.0.iter();
+        rows.filter_map(|row| row.metric(metric)).collect()
+    }
+
+    /// Mean over the seeds, and standard deviation if there are several.
+    fn spread(&self, metric: &str) -> Option<(f64, Option<f64>)> {
+        let values = self.values(metric);
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let deviation = || {
+            let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
+            (squares / (n - 1.0)).sqrt()
+        };
+        match values.len() {
+            0 => None,
+            1 => Some((mean, None)),
+            _ => Some((mean, Some(deviation()))),
+        }
+    }
+
+    /// What the first dimension is here: points that share it compete.
+    fn block(&self, several: bool) -> Option<&str> {
+        several.then(|| self.0[0].point()[0].as_str())
+    }
+}
+
+/// A table with a line per point; several seeds show as their mean and standard deviation. With
+/// several dimensions the best value is marked for each value of the first. Columns that are 0
+/// everywhere, and what makes the table too wide, are left out.
+#[must_use]
+pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
+    let groups: Vec<Group<'_>> = rows
+        .chunk_by(|a, b| a.point() == b.point())
+        .map(Group)
+        .collect();
+    let matters = |c: &&Column| {
+        let mut values = rows.iter().filter_map(|row| row.metric(c.metric));
+        values.any(|x| x != 0.0)
+    };
+    let seeds = groups.first().map_or(0, |g| g.0.len());
+    let mut drawing = Drawing {
+        dimensions,
+        groups,
+        columns: COLUMNS.iter().filter(matters).collect(),
+        deviations: seeds > 1,
+        broken: false,
+    };
+    drawing.narrow();
+    let deviation = if drawing.deviations {
+        " ±standard deviation"
+    } else {
+        ""
+    };
+    let mut last = match rows.len() {
+        1 => "1 run; latencies in ms".to_owned(),
+        n => format!("{n} runs; latencies in ms"),
+    };
+    if seeds > 1 {
+        last.push_str(&format!("; mean{deviation} of {seeds} seeds"));
+    }
+    let text = drawing.text();
+    if text.contains('*') && dimensions.len() > 1 {
+        last.push_str(&format!("; * best for its {}", dimensions[0]));
+    } else if text.contains('*') {
+        last.push_str("; * best");
+    }
+    format!("{text}\n{last}\n")
+}
+
+/// What the table shows.
+struct Drawing<'a> {
+    dimensions: &'a [&'a str],
+    groups: Vec<Group<'a>>,
+    columns: Vec<&'a Column>,
+    deviations: bool,
+    /// Are lists in the dimensions broken into lines?
+    broken: bool,
+}
+
+impl Drawing<'_> {
+    /// Leaves things out until it fits: first columns, then the deviations, which tell what a
+    /// difference is worth.
+    fn narrow(&mut self) {
+        let mut out = LEAST_WANTED.iter();
+        while self.width() > WIDTH {
+            if !std::mem::replace(&mut self.broken, true) {
+                continue;
+            }
+            match out.next() {
+                Some(metric) => self.columns.retain(|c| c.metric != *metric),
+                None if self.deviations => self.deviations = false,
+                None => return,
+            }
+        }
+    }
+
+    /// Columns of cells under their titles, the dimensions first.
+    fn cells(&self) -> Vec<(String, Vec<String>)> {
+        let value = |value: &str| {
+            if self.broken {
+                lines(value)
+            } else {
+                value.to_owned()
+            }
+        };
+        let values = |k: usize| self.groups.iter().map(move |g| value(&g.0[0].point()[k]));
+        let dimensions = self.dimensions.iter().enumerate();
+        let metrics = self.columns.iter().map(|column| {
+            let best = best(column, &self.groups, self.dimensions.len() > 1);
+            let cells = self.groups.iter().zip(best);
+            let cells = cells.map(|(group, best)| cell(column, group, best, self.deviations));
+            (column.title.to_owned(), cells.collect())
+        });
+        dimensions
+            .map(|(k, name)| ((*name).to_owned(), values(k).collect()))
+            .chain(metrics)
+            .collect()
+    }
+
+    fn width(&self) -> usize {
+        let cells = self.cells();
+        let widths = cells.iter().map(|(title, cells)| {
+            let lines = cells.iter().flat_map(|cell| cell.lines()).chain([&**title]);
+            lines.map(|line| line.chars().count()).max().unwrap_or(0) + 3
+        });
+        widths.sum::<usize>() + 1
+    }
+
+    fn text(&self) -> String {
+        let columns = self.cells();
+        let mut table = Table::new();
+        table
+            .load_style(presets::UTF8_FULL_CONDENSED)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(columns.iter().map(|(title, _)| title));
+        for k in 0..self.groups.len() {
+            table.add_row(columns.iter().map(|(_, cells)| &cells[k]));
+        }
+        for column in table.column_iter_mut().skip(self.dimensions.len()) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table.to_string()
+    }
+}
+
+/// Breaks a list after its commas.
+fn lines(list: &str) -> String {
+    let mut lines = String::new();
+    let mut length = 0;
+    for item in list.split_inclusive(',') {
+        let more = item.chars().count();
+        if length > 0 && length + more > LINE {
+            lines.push('\n');
+            length = 0;
+        }
+        lines.push_str(item);
+        length += more;
+    }
+    lines
+}
+
+/// Which groups show the best value of a column within their block. Nothing is best where all are
+/// alike.
+fn best(column: &Column, groups: &[Group<'_>], blocks: bool) -> Vec<bool> {
+    let means: Vec<Option<f64>> = groups
+        .iter()
+        .map(|g| g.spread(column.metric).map(|(mean, _)| mean))
+        .collect();
+    let mut ranges: BTreeMap<Option<&str>, (f64, f64)> = BTreeMap::new();
+    for (group, mean) in groups.iter().zip(&means) {
+        if let Some(x) = *mean {
+            let range = ranges.entry(group.block(blocks)).or_insert((x, x));
+            *range = (range.0.min(x), range.1.max(x));
+        }
+    }
+    let is_best = |(group, mean): (&Group<'_>, &Option<f64>)| {
+        let Some(&(lowest, highest)) = ranges.get(&group.block(blocks)) else {
+            return false;
+        };
+        let best = match column.best {
+            Best::Highest => highest,
+            Best::Lowest => lowest,
+        };
+        let show = |x| (column.show)(x, x);
+        // What looks the same is as good.
+        show(lowest) != show(highest) && mean.is_some_and(|mean| show(mean) == show(best))
+    };
+    groups.iter().zip(&means).map(is_best).collect()
+}
+
+fn cell(column: &Column, group: &Group<'_>, best: bool, deviations: bool) -> String {
+    let Some((mean, deviation)) = group.spread(column.metric) else {
+        return "- ".into();
+    };
+    let mut text = (column.show)(mean, mean);
+    if let (Some(deviation), true) = (deviation, deviations) {
+        text.push_str(" ±");
+        text.push_str((column.show)(deviation, mean).trim_end_matches(['%', 'k', 'M']));
+    }
+    text.push(if best { '*' } else { ' ' });
+    text
+}

@@ -1,0 +1,496 @@
+//! The report for people: a few tables at most 100 columns wide, plain text without colours.
+
+use super::{Results, instance_name};
+use crate::metrics::groups::{Group, fairness};
+use crate::metrics::stats::Spread;
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use std::fmt::Write;
+
+const WIDTH: u16 = 100;
+/// Tables stop here; the rest is told in one line.
+const MOST_ROWS: usize = 32;
+
+/// The whole report, with a final line break.
+#[must_use]
+pub fn text(results: &Results<'_>) -> String {
+    let mut blocks = Vec::new();
+    if !results.inputs.header.is_empty() {
+        blocks.push(results.inputs.header.join("\n"));
+    }
+    blocks.push(overview(results));
+    blocks.push(latencies(results));
+    if results.summary.instances.len() > 1 {
+        blocks.push(instances(results));
+    }
+    if results.classes.len() > 1 {
+        blocks.push(groups("SLO class", &results.classes));
+    }
+    if results.models.len() > 1 {
+        blocks.push(groups("Model", &results.models));
+    }
+    if results.tenants.len() > 1 {
+        blocks.push(format!(
+            "{}\nFairness between tenants (Jain, output tokens): {:.4}",
+            groups("Tenant", &results.tenants),
+            fairness(&results.tenants)
+        ));
+    }
+    if let Some(inputs) = results.inputs.generator {
+        blocks.push(
+            super::generator::text(results, inputs)
+                .trim_end()
+                .to_owned(),
+        );
+    }
+    let notes = notes(results);
+    if !notes.is_empty() {
+        blocks.push(notes.join("\n"));
+    }
+    let mut text = blocks.join("\n\n");
+    text.push('\n');
+    text
+}
+
+/// A number with enough digits to compare, and no more.
+fn digits(x: f64) -> String {
+    match x.abs() {
+        0.0 => "0".into(),
+        a if a < 0.995 => format!("{x:.3}"),
+        a if a < 99.95 => format!("{x:.2}"),
+        a if a < 9999.5 => format!("{x:.1}"),
+        _ => thousands(x.round() as i64),
+    }
+}
+
+/// `1,234,567`.
+fn thousands(n: i64) -> String {
+    let plain = n.unsigned_abs().to_string();
+    let mut text = String::from(if n < 0 { "-" } else { "" });
+    for (k, digit) in plain.chars().enumerate() {
+        if k > 0 && (plain.len() - k).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn count(n: u64) -> String {
+    i64::try_from(n).map_or_else(|_| n.to_string(), thousands)
+}
+
+fn percent(part: f64) -> String {
+    format!("{:.1}%", part * 100.0)
+}
+
+/// A table in the house's style, as wide as it may be.
+pub fn styled(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
+        .set_header(header.to_vec());
+    table
+}
+
+/// The table with these columns as wide as what is in them: names are not cut.
+pub fn whole(mut table: Table, columns: &[usize]) -> Table {
+    for index in columns {
+        if let Some(column) = table.column_mut(*index) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    table
+}
+
+/// A table of numbers after the first column.
+fn table(header: &[&str]) -> Table {
+    let mut table = styled(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The table without blanks at the ends of its lines, and what did not fit in.
+fn finish(table: &Table, left_out: usize) -> String {
+    let mut text = table
+        .to_string()
+        .lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n");
+    if left_out > 0 {
+        let _ = write!(text, "\n... and {left_out} more");
+    }
+    text
+}
+
+/// Blocks found in the prefix caches of all blocks asked for. (The reference's figure, in the other
+/// reports, is the plain mean over the instances, idle ones included.)
+fn hit_rate(results: &Results<'_>) -> f64 {
+    let all = results.record.instances.iter();
+    let (hits, misses) = all.fold((0, 0), |(h, m), i| (h + i.cache_hits, m + i.cache_misses));
+    if hits == 0 {
+        0.0
+    } else {
+        hits as f64 / (hits + misses) as f64
+    }
+}
+
+fn overview(results: &Results<'_>) -> String {
+    let s = &results.summary;
+    let c = &s.cluster;
+    let mut ends = vec![format!("{} completed", count(c.completed))];
+    for (n, what) in [
+        (s.rejected_by_admission, "rejected by admission"),
+        (s.rejected_by_routing, "rejected by routing"),
+        (c.dropped, "dropped"),
+        (c.timed_out, "timed out"),
+        (c.still_running, "still running"),
+        (c.still_queued, "still queued"),
+        (s.in_transit, "in transit"),
+    ] {
+        if n > 0 {
+            ends.push(format!("{} {what}", count(n)));
+        }
+    }
+    let mut text = format!(
+        "Requests:   {} arrived: {}\nThroughput: {} requests/s, {} output tokens/s over {} simulated seconds",
+        count(s.arrivals),
+        ends.join(", "),
+        digits(c.responses_per_sec()),
+        digits(c.tokens_per_sec()),
+        digits(c.duration_s()),
+    );
+    let bound = results.inputs.infinite_cache_hit_rate;
+    let bound = bound
+        .filter(|rate| *rate > 0.0)
+        .map_or(String::new(), |rate| {
+            format!(" (infinite cache {})", percent(rate))
+        });
+    let _ = write!(
+        text,
+        "\nKV cache:   peak {}, time average {}, prefix hit rate {}{bound}, {} preemptions",
+        percent(c.kv_peak_utilization),
+        percent(c.kv_mean_utilization),
+        percent(hit_rate(results)),
+        count(c.preemptions)
+    );
+    if let Some(t) = &results.trace {
+        let _ = write!(
+            text,
+            "\nDecisions:  {} at admission, {} admitted; {} instances used; regret mean {}, max {} (in the policy's score)",
+            count(t.total),
+            count(t.admitted),
+            t.targets.len(),
+            digits(t.mean_regret),
+            digits(t.max_regret)
+        );
+    }
+    if let Some(g) = &results.goodput {
+        let _ = write!(
+            text,
+            "\nGoodput:    {} requests/s, {} of {} requests met their targets",
+            digits(g.rps),
+            percent(g.attainment),
+            count(g.arrivals)
+        );
+    }
+    if let Some(f) = &results.fitness {
+        let _ = write!(text, "\nFitness:    {:.6}", f.score);
+    }
+    if let Some(labels) = &results.saturation {
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(detector, level)| format!("{detector} {}", level.name()))
+            .collect();
+        let _ = write!(text, "\nSaturation: {}", labels.join(", "));
+    }
+    text
+}
+
+/// Picks one number of a spread.
+type Measure = fn(&Spread) -> f64;
+
+fn latencies(results: &Results<'_>) -> String {
+    let l = &results.summary.cluster.latency_ms;
+    let all = [l.ttft, l.itl, l.tpot, l.e2e, l.scheduling_delay];
+    let mut table = table(&[
+        "Latency, ms",
+        "TTFT",
+        "ITL",
+        "TPOT",
+        "E2E",
+        "Scheduling delay",
+    ]);
+    let rows: [(&str, Measure); 5] = [
+        ("mean", |s| s.mean),
+        ("p50", |s| s.p50),
+        ("p90", |s| s.p90),
+        ("p99", |s| s.p99),
+        ("max", |s| s.max),
+    ];
+    for (name, value) in rows {
+        let cells = all.iter().map(|s| {
+            if s.count == 0 {
+                "-".to_owned()
+            } else {
+                digits(value(s))
+            }
+        });
+        table.add_row(std::iter::once(name.to_owned()).chain(cells));
+    }
+    finish(&table, 0)
+}
+
+fn instances(results: &Results<'_>) -> String {
+    let all = &results.summary.instances;
+    let mut table = table(&[
+        "Instance",
+        "Requests",
+        "Share",
+        "TTFT p99 ms",
+        "KV peak",
+        "Hit rate",
+        "Preempted",
+        "Queue",
+    ]);
+    for (k, s) in (0u32..).zip(all).take(MOST_ROWS) {
+        // A queue that blocks its head of line is told in words below, too.
+        let blocked = if results.anomalies.hol_blocked.contains(&k) {
+            " HOL"
+        } else {
+            ""
+        };
+        table.add_row([
+            s.name.clone(),
+            count(s.routed),
+            percent(s.share),
+            digits(s.latency_ms.ttft.p99),
+            percent(s.kv_peak_utilization),
+            percent(s.cache_hit_rate),
+            count(s.preemptions),
+            format!("{}{blocked}", digits(s.mean_queue_length)),
+        ]);
+    }
+    finish(&table, all.len().saturating_sub(MOST_ROWS))
+}
+
+fn groups(kind: &str, groups: &[Group]) -> String {
+    let mut table = table(&[
+        kind,
+        "Arrived",
+        "Completed",
+        "Output tokens",
+        "TTFT mean",
+        "TTFT p99",
+        "E2E mean",
+        "E2E p99",
+    ]);
+    for g in groups.iter().take(MOST_ROWS) {
+        table.add_row([
+            g.name.clone(),
+            count(g.arrivals),
+            count(g.completed),
+            count(g.output_tokens),
+            digits(g.ttft_us.mean / 1000.0),
+            digits(g.ttft_us.p99 / 1000.0),
+            digits(g.e2e_us.mean / 1000.0),
+            digits(g.e2e_us.p99 / 1000.0),
+        ]);
+    }
+    let table = finish(&table, groups.len().saturating_sub(MOST_ROWS));
+    format!("By {} (latencies in ms)\n{table}", kind_in_text(kind))
+}
+
+fn kind_in_text(kind: &str) -> String {
+    if kind.starts_with("SLO") {
+        kind.to_owned()
+    } else {
+        kind.to_lowercase()
+    }
+}
+
+/// What a person should look at, in plain words.
+fn notes(results: &Results<'_>) -> Vec<String> {
+    let a = &results.anomalies;
+    let mut notes = Vec::new();
+    let mut note = |n: u64, one: &str, many: &str| {
+        if n > 0 {
+            notes.push(format!(
+                "! {} {}",
+                count(n),
+                if n == 1 { one } else { many }
+            ));
+        }
+    };
+    note(
+        a.priority_inversions,
+        "pair of requests of one class where the earlier took more than twice as long",
+        "pairs of requests of one class where the earlier took more than twice as long",
+    );
+    note(
+        a.dropped,
+        "request can never be served: its prompt and output exceed the model length or the KV cache",
+        "requests can never be served: prompt and output exceed the model length or the KV cache",
+    );
+    note(a.timed_out, "request timed out", "requests timed out");
+    note(
+        a.length_capped,
+        "request stopped at the model's length limit",
+        "requests stopped at the model's length limit",
+    );
+    note(
+        a.rejected_by_routing,
+        "request names a model that no instance serves",
+        "requests name a model that no instance serves",
+    );
+    note(
+        results.summary.cluster.kv_allocation_failures,
+        "request found no KV block for its last token",
+        "requests found no KV block for their last token",
+    );
+    if !a.shed_by_class.is_empty() {
+        let classes: Vec<String> = a
+            .shed_by_class
+            .iter()
+            .map(|(class, n)| format!("{} {class}", count(*n)))
+            .collect();
+        notes.push(format!("! Rejected by admission: {}", classes.join(", ")));
+    }
+    if !a.hol_blocked.is_empty() {
+        let names: Vec<String> = a.hol_blocked.iter().map(|&k| instance_name(k)).collect();
+        notes.push(format!(
+            "! Head-of-line blocking: the queue is more than twice the mean on {}",
+            names.join(", ")
+        ));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ReportInputs;
+    use super::*;
+    use crate::metrics::slo::Dimension;
+    use crate::metrics::summary::tests::{done, refused, run};
+
+    #[test]
+    fn numbers_keep_three_or_four_digits() {
+        for (x, text) in [
+            (0.0, "0"),
+            (0.0123, "0.012"),
+            (0.999, "1.00"),
+            (12.345, "12.35"),
+            (99.96, "100.0"),
+            (1234.56, "1234.6"),
+            (1_234_567.8, "1,234,568"),
+        ] {
+            assert_eq!(digits(x), text);
+        }
+        assert_eq!(thousands(-1000), "-1,000");
+    }
+
+    #[test]
+    fn a_report_fits_a_hundred_columns() {
+        let mut record = run(
+            vec![
+                done(0, 0, 1000, 3000, 0),
+                done(1, 100_000, 30_000, 1_200_000, 1),
+                refused(2, 150_000),
+            ],
+            3,
+        );
+        let (t0, t1, batch) = (
+            record.symbols.intern("tenant-a"),
+            record.symbols.intern("tenant-b"),
+            record.symbols.intern("batch"),
+        );
+        record.requests[0].tenant = t0;
+        record.requests[1].tenant = t1;
+        record.requests[1].slo_class = batch;
+        record.shed_by_class = vec![("standard".into(), 1)];
+        record.instances[1].steps = 10;
+        record.instances[1].queue_length_sum = 25;
+        record.instances[1].preemptions = 1234;
+        record.instances[1].kv_peak_blocks = 90;
+        let mut inputs = ReportInputs {
+            header: vec![
+                "qwen3-14b on H100, TP 1, 2 instances, trained-physics, blis rules".into(),
+            ],
+            ..ReportInputs::default()
+        };
+        inputs.slo_targets.set("default", Dimension::E2e, 5000.0);
+        let text = text(&Results::new(&record, &inputs));
+        assert!(text.lines().all(|l| l.chars().count() <= 100), "{text}");
+        insta::assert_snapshot!(text, @r#"
+        qwen3-14b on H100, TP 1, 2 instances, trained-physics, blis rules
+
+        Requests:   3 arrived: 2 completed, 1 rejected by admission
+        Throughput: 1.54 requests/s, 4.62 output tokens/s over 1.30 simulated seconds
+        KV cache:   peak 90.0%, time average 0.0%, prefix hit rate 0.0%, 1,234 preemptions
+        Goodput:    0.769 requests/s, 50.0% of 2 requests met their targets
+
+        ┌─────────────┬───────┬───────┬───────┬────────┬──────────────────┐
+        │ Latency, ms ┆  TTFT ┆   ITL ┆  TPOT ┆    E2E ┆ Scheduling delay │
+        ╞═════════════╪═══════╪═══════╪═══════╪════════╪══════════════════╡
+        │ mean        ┆ 15.50 ┆ 293.0 ┆ 293.0 ┆  601.5 ┆            0.100 │
+        │ p50         ┆ 15.50 ┆ 293.0 ┆ 293.0 ┆  601.5 ┆            0.100 │
+        │ p90         ┆ 27.10 ┆ 585.0 ┆ 526.6 ┆ 1080.3 ┆            0.100 │
+        │ p99         ┆ 29.71 ┆ 585.0 ┆ 579.2 ┆ 1188.0 ┆            0.100 │
+        │ max         ┆ 30.00 ┆ 585.0 ┆ 585.0 ┆ 1200.0 ┆            0.100 │
+        └─────────────┴───────┴───────┴───────┴────────┴──────────────────┘
+
+        ┌────────────┬──────────┬───────┬─────────────┬─────────┬──────────┬───────────┬──────────┐
+        │ Instance   ┆ Requests ┆ Share ┆ TTFT p99 ms ┆ KV peak ┆ Hit rate ┆ Preempted ┆    Queue │
+        ╞════════════╪══════════╪═══════╪═════════════╪═════════╪══════════╪═══════════╪══════════╡
+        │ instance_0 ┆        1 ┆ 50.0% ┆        1.00 ┆    0.0% ┆     0.0% ┆         0 ┆        0 │
+        │ instance_1 ┆        1 ┆ 50.0% ┆       30.00 ┆   90.0% ┆     0.0% ┆     1,234 ┆ 2.50 HOL │
+        │ instance_2 ┆        0 ┆  0.0% ┆           0 ┆    0.0% ┆     0.0% ┆         0 ┆        0 │
+        └────────────┴──────────┴───────┴─────────────┴─────────┴──────────┴───────────┴──────────┘
+
+        By SLO class (latencies in ms)
+        ┌───────────┬─────────┬───────────┬───────────────┬───────────┬──────────┬──────────┬─────────┐
+        │ SLO class ┆ Arrived ┆ Completed ┆ Output tokens ┆ TTFT mean ┆ TTFT p99 ┆ E2E mean ┆ E2E p99 │
+        ╞═══════════╪═════════╪═══════════╪═══════════════╪═══════════╪══════════╪══════════╪═════════╡
+        │ batch     ┆       1 ┆         1 ┆             3 ┆     30.00 ┆    30.00 ┆   1200.0 ┆  1200.0 │
+        │ default   ┆       2 ┆         1 ┆             3 ┆      1.00 ┆     1.00 ┆     3.00 ┆    3.00 │
+        └───────────┴─────────┴───────────┴───────────────┴───────────┴──────────┴──────────┴─────────┘
+
+        By tenant (latencies in ms)
+        ┌──────────┬─────────┬───────────┬───────────────┬───────────┬──────────┬──────────┬─────────┐
+        │ Tenant   ┆ Arrived ┆ Completed ┆ Output tokens ┆ TTFT mean ┆ TTFT p99 ┆ E2E mean ┆ E2E p99 │
+        ╞══════════╪═════════╪═══════════╪═══════════════╪═══════════╪══════════╪══════════╪═════════╡
+        │ tenant-a ┆       1 ┆         1 ┆             3 ┆      1.00 ┆     1.00 ┆     3.00 ┆    3.00 │
+        │ tenant-b ┆       1 ┆         1 ┆             3 ┆     30.00 ┆    30.00 ┆   1200.0 ┆  1200.0 │
+        └──────────┴─────────┴───────────┴───────────────┴───────────┴──────────┴──────────┴─────────┘
+        Fairness between tenants (Jain, output tokens): 1.0000
+
+        ! Rejected by admission: 1 standard
+        ! Head-of-line blocking: the queue is more than twice the mean on instance_1
+        "#);
+    }
+
+    #[test]
+    fn a_run_without_requests_has_a_report() {
+        let record = run(vec![], 1);
+        let text = text(&Results::new(&record, &ReportInputs::default()));
+        insta::assert_snapshot!(text, @r#"
+        Requests:   0 arrived: 0 completed
+        Throughput: 0 requests/s, 0 output tokens/s over 0 simulated seconds
+        KV cache:   peak 0.0%, time average 0.0%, prefix hit rate 0.0%, 0 preemptions
+
+        ┌─────────────┬──────┬─────┬──────┬─────┬──────────────────┐
+        │ Latency, ms ┆ TTFT ┆ ITL ┆ TPOT ┆ E2E ┆ Scheduling delay │
+        ╞═════════════╪══════╪═════╪══════╪═════╪══════════════════╡
+        │ mean        ┆    - ┆   - ┆    - ┆   - ┆                - │
+        │ p50         ┆    - ┆   - ┆    - ┆   - ┆                - │
+        │ p90         ┆    - ┆   - ┆    - ┆   - ┆                - │
+        │ p99         ┆    - ┆   - ┆    - ┆   - ┆                - │
+        │ max         ┆    - ┆   - ┆    - ┆   - ┆                - │
+        └─────────────┴──────┴─────┴──────┴─────┴──────────────────┘
+        "#);
+    }
+}

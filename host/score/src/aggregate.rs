@@ -1,0 +1,254 @@
+//! From costs of runs to a score with its confidence interval.
+//!
+//! Scenario k, seed s: r = 100 x (ln J_ref - ln J_cand), where J_ref is the cost of the reference
+//! policy that is best on k. The scenario's score r_k is the mean over seeds. The candidate's score
+//! is the weighted mean of r_k - lambda x max(0, -r_k - 1): losses beyond one point weigh more than
+//! gains. Scenarios are fixed, seeds are random and shared by candidate and reference, so the
+//! interval comes from the paired differences over seeds (Student's t, degrees of freedom by Welch
+//! and Satterthwaite).
+
+use super::flight::Flight;
+use super::objective::{Objective, log_cost};
+use super::report::LEAST;
+use statrs::distribution::{ContinuousCDF, StudentsT};
+use std::collections::BTreeMap;
+
+/// A loss up to this, in points, is taken for noise.
+pub(super) const TOLERANCE: f64 = 1.0;
+
+/// One scenario: the candidate's and all references' logarithms of figures, by seed.
+pub struct Compared {
+    /// Weight in the score.
+    pub weight: f64,
+    /// Name of the policy that it is compared with: the reference that is best here, or a baseline.
+    pub best: String,
+    /// 100 x log-ratio by seed.
+    pub ratios: Vec<f64>,
+    /// Mean 100 x log-ratio by objective.
+    pub objectives: Vec<f64>,
+}
+
+impl Compared {
+    /// Compares runs of the same seeds.
+    ///
+    /// # Panics
+    /// Without references or runs.
+    #[must_use]
+    pub fn of(
+        weight: f64,
+        objectives: &[Objective],
+        candidate: &[&Flight],
+        references: &BTreeMap<String, Vec<Flight>>,
+    ) -> Self {
+        let cost = |flight: &Flight| log_cost(objectives, &flight.logs);
+        let mean_cost = |flights: &[Flight]| {
+            flights.iter().map(cost).sum::<f64>() / flights.len().max(1) as f64
+        };
+        let (best, runs) = references
+            .iter()
+            .min_by(|(_, a), (_, b)| mean_cost(a).total_cmp(&mean_cost(b)))
+            .expect("a suite has references");
+        let theirs: Vec<&Flight> = runs.iter().collect();
+        Self::to(weight, objectives, candidate, best, &theirs)
+    }
+
+    /// As scores see it: beyond -99 nothing is worse.
+    #[must_use]
+    pub fn floored(mut self) -> Self {
+        for ratio in &mut self.ratios {
+            *ratio = ratio.max(LEAST);
+        }
+        self
+    }
+
+    /// Compares runs with those of one other policy, seed by seed.
+    ///
+    /// # Panics
+    /// Without runs.
+    #[must_use]
+    pub fn to(
+        weight: f64,
+        objectives: &[Objective],
+        candidate: &[&Flight],
+        name: &str,
+        other: &[&Flight],
+    ) -> Self {
+        let cost = |flight: &Flight| log_cost(objectives, &flight.logs);
+        let pairs = || candidate.iter().zip(other);
+        let ratios = pairs().map(|(ours, theirs)| 100.0 * (cost(theirs) - cost(ours)));
+        let by_objective = (0..objectives.len()).map(|o| {
+            let sum: f64 = pairs()
+                .map(|(ours, theirs)| theirs.logs[o] - ours.logs[o])
+                .sum();
+            100.0 * sum / candidate.len() as f64
+        });
+        Self {
+            weight,
+            best: name.to_owned(),
+            ratios: ratios.collect(),
+            objectives: by_objective.collect(),
+        }
+    }
+
+    /// Mean 100 x log-ratio with its interval.
+    #[must_use]
+    pub fn difference(&self) -> Total {
+        plain_total(std::slice::from_ref(self))
+    }
+
+    /// The scenario's score.
+    #[must_use]
+    pub fn score(&self) -> f64 {
+        mean(&self.ratios)
+    }
+
+    /// Its 95 % confidence interval; none of a single seed.
+    #[must_use]
+    pub fn ci95(&self) -> Option<[f64; 2]> {
+        let spread = half_width(&self.ratios)?;
+        let score = self.score();
+        Some([score - spread, score + spread])
+    }
+}
+
+/// The score of all scenarios.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Total {
+    /// The score.
+    pub score: f64,
+    /// Half the width of its 95 % confidence interval.
+    pub half_width: Option<f64>,
+}
+
+impl Total {
+    /// The 95 % confidence interval.
+    #[must_use]
+    pub fn ci95(&self) -> Option<[f64; 2]> {
+        self.half_width.map(|w| [self.score - w, self.score + w])
+    }
+}
+
+/// The score of all scenarios; `lambda` weighs losses.
+#[must_use]
+pub fn total(scenarios: &[Compared], lambda: f64) -> Total {
+    let Total { score, half_width } = penalised(scenarios, lambda);
+    Total {
+        score: score.max(LEAST),
+        half_width,
+    }
+}
+
+/// The same, however low: searches need to know which of two hopeless policies is less so.
+#[must_use]
+pub fn penalised(scenarios: &[Compared], lambda: f64) -> Total {
+    let weights: f64 = scenarios.iter().map(|s| s.weight).sum();
+    let mut score = 0.0;
+    let mut parts: Vec<(f64, &[f64])> = Vec::new();
+    for s in scenarios {
+        let (r, w) = (s.score(), s.weight / weights);
+        let loss = (-r - TOLERANCE).max(0.0);
+        score += w * (r - lambda * loss);
+        // What a small change of r does to the score.
+        let slope = if loss > 0.0 { 1.0 + lambda } else { 1.0 };
+        parts.push((w * slope, &s.ratios));
+    }
+    Total {
+        score,
+        half_width: interval(&parts),
+    }
+}
+
+/// The weighted mean of the scenarios' 100 x log-ratios: gains and losses weigh the same, so that A
+/// against B is exactly the opposite of B against A.
+#[must_use]
+pub fn plain_total(scenarios: &[Compared]) -> Total {
+    let weights: f64 = scenarios.iter().map(|s| s.weight).sum();
+    let parts: Vec<(f64, &[f64])> = scenarios
+        .iter()
+        .map(|s| (s.weight / weights, s.ratios.as_slice()))
+        .collect();
+    Total {
+        score: parts.iter().map(|(w, ratios)| w * mean(ratios)).sum(),
+        half_width: interval(&parts),
+    }
+}
+
+/// Half the 95 % confidence interval of the mean of some values; none of a single one.
+#[must_use]
+pub fn half_width(values: &[f64]) -> Option<f64> {
+    interval(&[(1.0, values)])
+}
+
+/// Whether a scenario with this score loses more than noise.
+pub fn is_regression(score: f64) -> bool {
+    score < -TOLERANCE
+}
+
+/// The mean, added in order; 0 of nothing.
+pub(super) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// Half the 95 % confidence interval of a weighted sum of means; none when some mean is of a single
+/// value.
+fn interval(parts: &[(f64, &[f64])]) -> Option<f64> {
+    let (mut variance, mut denominator) = (0.0, 0.0);
+    for (weight, values) in parts {
+        let n = values.len() as f64;
+        if values.len() < 2 {
+            return None;
+        }
+        let m = mean(values);
+        let sample = values.iter().map(|v| (v - m).powi(2)).sum::<f64>() / (n - 1.0);
+        let part = weight * weight * sample / n;
+        variance += part;
+        denominator += part * part / (n - 1.0);
+    }
+    if variance == 0.0 {
+        return Some(0.0);
+    }
+    let freedom = variance * variance / denominator;
+    let t = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(0.975);
+    Some(t * variance.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario(weight: f64, ratios: &[f64]) -> Compared {
+        Compared {
+            weight,
+            best: "b".into(),
+            ratios: ratios.to_vec(),
+            objectives: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn losses_weigh_more_than_gains_and_no_working_candidate_is_below_the_floor() {
+        let even = total(
+            &[scenario(1.0, &[5.0, 5.0]), scenario(1.0, &[-5.0, -5.0])],
+            0.5,
+        );
+        assert_eq!(even.score, (5.0 - 5.0 - 0.5 * 4.0) / 2.0);
+        assert_eq!(even.half_width, Some(0.0));
+        let noise = total(&[scenario(1.0, &[-0.9])], 0.5);
+        assert_eq!((noise.score, noise.half_width), (-0.9, None));
+        assert_eq!(total(&[scenario(1.0, &[-90.0])], 0.5).score, LEAST);
+        let weighted = total(&[scenario(3.0, &[4.0]), scenario(1.0, &[0.0])], 0.5);
+        assert_eq!(weighted.score, 3.0);
+    }
+
+    #[test]
+    fn the_interval_of_one_scenario_is_students() {
+        // Mean 2, sample deviation 1, n = 3: 2 +- 4.302653 / sqrt(3).
+        let s = scenario(1.0, &[1.0, 2.0, 3.0]);
+        let [low, high] = s.ci95().expect("three seeds");
+        assert!(
+            (high - 2.0 - 4.302_652_7 / 3f64.sqrt()).abs() < 1e-5,
+            "{high}"
+        );
+        assert!((low + high - 4.0).abs() < 1e-12);
+    }
+}

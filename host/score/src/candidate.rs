@@ -1,0 +1,593 @@
+//! What is scored: one policy, or several that belong together.
+
+use super::report::{Problem, ProblemKind, Scripts};
+use super::suite::Suite;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use windtunnel_base::input::{InputError, hint, parse_yaml, read_text, unknown};
+use windtunnel_policy::bundle::Bundle;
+use windtunnel_policy::external::names;
+use windtunnel_policy::lua::{self, Facts, Loader, Program, lint};
+use windtunnel_policy::native::Library;
+use windtunnel_policy::{Hook, Opener, Param, PolicySpec, Reference};
+
+/// Largest script of a candidate, bytes.
+pub const LARGEST_SCRIPT: usize = 32 * 1024;
+/// Largest bundle of a candidate, bytes.
+const LARGEST_BUNDLE: usize = 64 * 1024;
+/// Units that a candidate's scripts may spend in one run; by far enough for 5,000 requests.
+pub const RUN_UNITS: i64 = 400_000_000;
+
+/// A policy, or several that belong together, with the texts of their scripts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Its name in reports.
+    pub name: String,
+    /// What it consists of.
+    pub body: Body,
+    /// Scripts by the path that names them.
+    pub texts: Scripts,
+    /// Values of parameters in place of their defaults, by name or `hook.name`; those of a bundle
+    /// by `hook.name`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, f64>,
+    /// Why it cannot be anything: one of its files is no text, or no bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flaw: Option<Box<Problem>>,
+}
+
+/// What a candidate consists of. References are written as on the command line: a name, FILE.lua,
+/// or `FILE.so[:name]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// One policy, for whatever it fills.
+    Policy(String),
+    /// A policy for each of some hooks.
+    Hooks(BTreeMap<Hook, String>),
+    /// A bundle: its text, and the folder that its paths start from.
+    Bundle(String, PathBuf),
+    /// A reference policy of the suite.
+    Reference(String),
+}
+
+/// A candidate that was opened: its policies and what they fill.
+pub struct Opened {
+    /// All policies of a run.
+    pub spec: PolicySpec,
+    /// The hooks that are the candidate's.
+    pub hooks: Vec<Hook>,
+    /// What its scripts were warned about.
+    pub warnings: Vec<Problem>,
+}
+
+impl Candidate {
+    /// Without texts, parameters and flaws.
+    fn blank(name: &str, body: Body) -> Self {
+        Self {
+            name: name.to_owned(),
+            body,
+            texts: BTreeMap::new(),
+            params: BTreeMap::new(),
+            flaw: None,
+        }
+    }
+
+    /// A Lua policy from its text.
+    #[must_use]
+    pub fn of_text(name: &str, text: String) -> Self {
+        Self {
+            texts: BTreeMap::from([(name.into(), text)]),
+            ..Self::blank(name, Body::Policy(name.to_owned()))
+        }
+    }
+
+    /// Lua policies from their texts, by hook.
+    #[must_use]
+    pub fn of_hooks(name: &str, texts: BTreeMap<Hook, String>) -> Self {
+        let file = |hook: &Hook| format!("{hook}.lua");
+        let files = texts.keys().map(|hook| (*hook, file(hook))).collect();
+        let texts = texts.iter();
+        Self {
+            texts: texts
+                .map(|(hook, text)| (file(hook).into(), text.clone()))
+                .collect(),
+            ..Self::blank(name, Body::Hooks(files))
+        }
+    }
+
+    /// A reference policy of a suite.
+    #[must_use]
+    pub fn reference(name: &str) -> Self {
+        Self::blank(name, Body::Reference(name.to_owned()))
+    }
+
+    /// What `text` names: a policy, `FILE.lua`, `FILE.so[:name]`, a bundle `FILE.yaml`, or a folder
+    /// with a `policies.yaml` or with files called after hooks.
+    ///
+    /// # Errors
+    /// When a file cannot be read or a folder has nothing to score.
+    pub fn open(text: &str) -> Result<Self, InputError> {
+        let path = Path::new(text);
+        if path.is_dir() {
+            return Self::of_folder(path);
+        }
+        if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+            return Self::of_bundle(text, path);
+        }
+        let mut candidate = Self::blank(text, Body::Policy(text.to_owned()));
+        match Reference::parse(text) {
+            Reference::Name(name) => {
+                if !Hook::ALL.iter().any(|h| names(*h).contains(&name.as_str())) {
+                    let all = Hook::ALL.into_iter().flat_map(names);
+                    let hint = hint(" ", &name, all);
+                    return Err(InputError::new(format!(
+                        "\"{name}\" is no policy, file or folder;{hint} \"windtunnel policy list\" shows the policies with a name"
+                    )));
+                }
+            }
+            reference => candidate.read(&reference)?,
+        }
+        Ok(candidate)
+    }
+
+    /// As [`open`](Self::open), but a folder that is no candidate by itself stands for all scripts
+    /// in it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_all(text: &str) -> Result<Vec<Self>, InputError> {
+        let one = match Self::open(text) {
+            Err(e) if Path::new(text).is_dir() => e,
+            one => return Ok(vec![one?]),
+        };
+        let unreadable = |e: std::io::Error| InputError::in_file(text, e.to_string());
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(text).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path.extension().is_some_and(|e| e == "lua" || e == "luau") {
+                files.push(path.display().to_string());
+            }
+        }
+        files.sort();
+        if files.is_empty() {
+            return Err(one);
+        }
+        files.iter().map(|file| Self::open(file)).collect()
+    }
+
+    /// Takes the text of a script in.
+    fn read(&mut self, reference: &Reference) -> Result<(), InputError> {
+        match reference {
+            Reference::Script(path) => match read_text(path) {
+                Ok(text) => {
+                    self.texts.insert(path.clone(), text);
+                }
+                Err(e) => self.take_flaw(path, e)?,
+            },
+            Reference::Plugin(path, _) if !path.is_file() => {
+                return Err(InputError::in_file(
+                    path.display(),
+                    "cannot read: no such file",
+                ));
+            }
+            Reference::Plugin(..) | Reference::Name(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A file that is there and cannot be read as what it should be is the candidate's mistake; one
+    /// that is not there is its sender's.
+    fn take_flaw(&mut self, path: &Path, error: InputError) -> Result<(), InputError> {
+        if !std::fs::metadata(path).is_ok_and(|m| m.is_file()) || std::fs::File::open(path).is_err()
+        {
+            return Err(error);
+        }
+        let mut problem = self.problem(ProblemKind::Syntax, &error);
+        problem.file = Some(path.display().to_string());
+        self.flaw = Some(Box::new(problem));
+        Ok(())
+    }
+
+    fn of_bundle(name: &str, path: &Path) -> Result<Self, InputError> {
+        let folder = windtunnel_base::input::folder_of(path).to_owned();
+        let mut candidate = Self::blank(name, Body::Bundle(String::new(), folder.clone()));
+        let read = read_text(path)
+            .and_then(|text| Ok((Bundle::parse(&path.display().to_string(), &text)?, text)));
+        match read {
+            Ok((bundle, text)) => {
+                candidate.body = Body::Bundle(text, folder.clone());
+                for (_, named) in bundle.named() {
+                    candidate.read(&Reference::parse(named).from_folder(&folder))?;
+                }
+            }
+            Err(e) => candidate.take_flaw(path, e)?,
+        }
+        Ok(candidate)
+    }
+
+    fn of_folder(folder: &Path) -> Result<Self, InputError> {
+        let name = folder.display().to_string();
+        let bundle = folder.join("policies.yaml");
+        if bundle.is_file() {
+            return Self::of_bundle(&name, &bundle);
+        }
+        let mut candidate = Self::blank(&name, Body::Hooks(BTreeMap::new()));
+        let mut hooks = BTreeMap::new();
+        for hook in Hook::ALL {
+            let file = folder.join(format!("{hook}.lua"));
+            if file.is_file() {
+                candidate.read(&Reference::Script(file.clone()))?;
+                hooks.insert(hook, file.display().to_string());
+            }
+        }
+        if hooks.is_empty() {
+            let files: Vec<String> = Hook::ALL.iter().map(|h| format!("{h}.lua")).collect();
+            return Err(InputError::in_file(
+                name,
+                format!(
+                    "has nothing to score; expected policies.yaml, some of {}, or scripts that are candidates each",
+                    files.join(", ")
+                ),
+            ));
+        }
+        candidate.body = Body::Hooks(hooks);
+        Ok(candidate)
+    }
+
+    /// Its compiled plugins.
+    #[must_use]
+    pub fn readable(&self) -> Vec<PathBuf> {
+        let plugin = |text: &str, folder: &Path| match Reference::parse(text).from_folder(folder) {
+            Reference::Plugin(path, _) => Some(path),
+            Reference::Name(_) | Reference::Script(_) => None,
+        };
+        let here = Path::new("");
+        match &self.body {
+            Body::Policy(text) => plugin(text, here).into_iter().collect(),
+            Body::Hooks(hooks) => hooks.values().filter_map(|t| plugin(t, here)).collect(),
+            Body::Bundle(text, folder) => {
+                let bundle = parse_yaml::<Bundle>("", text).unwrap_or_default();
+                bundle
+                    .named()
+                    .filter_map(|(_, t)| plugin(t, folder))
+                    .collect()
+            }
+            Body::Reference(_) => Vec::new(),
+        }
+    }
+
+    /// Does it need a compiled plugin?
+    #[must_use]
+    pub fn is_native(&self) -> bool {
+        !self.readable().is_empty()
+    }
+
+    /// A fingerprint of what decides its scores: scripts without comments and spacing, the rest as
+    /// it is. `None` when that cannot be known without running it.
+    #[must_use]
+    pub fn digest(&self) -> Option<String> {
+        if self.is_native() || self.unfit().is_some() {
+            return None;
+        }
+        let mut hasher = blake3::Hasher::new();
+        let mut add = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        // Paths are names; what counts is which text is meant.
+        let text_of = |reference: &str| self.texts.get(Path::new(reference));
+        let canonical =
+            |text: &str| lua::canonical(&Program::new("", text.to_owned(), &[], false).ok()?);
+        match &self.body {
+            Body::Policy(reference) => match text_of(reference) {
+                Some(text) => add(&canonical(text)?),
+                None => add(reference),
+            },
+            Body::Hooks(hooks) => {
+                for (hook, reference) in hooks {
+                    add(hook.name());
+                    match text_of(reference) {
+                        Some(text) => add(&canonical(text)?),
+                        None => add(reference),
+                    }
+                }
+            }
+            Body::Bundle(text, _) => {
+                add(text);
+                for (path, text) in &self.texts {
+                    add(&path.file_name().unwrap_or_default().to_string_lossy());
+                    add(&canonical(text)?);
+                }
+            }
+            // It may have the name of a policy of the library.
+            Body::Reference(name) => {
+                add("reference");
+                add(name);
+            }
+        }
+        for (name, value) in &self.params {
+            add(name);
+            add(&value.to_string());
+        }
+        Some(hasher.finalize().to_hex()[..32].to_owned())
+    }
+
+    /// Opens it for a suite: nothing of it runs but what a script does at load, within its limits.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn resolve(&self, suite: &Suite) -> Result<Opened, Vec<Problem>> {
+        if let Some(problem) = self.unfit() {
+            return Err(vec![problem]);
+        }
+        let mut warnings = Vec::new();
+        match self.opened(suite, &mut warnings) {
+            Ok((spec, hooks)) => Ok(Opened {
+                spec,
+                hooks,
+                warnings,
+            }),
+            Err(mut problems) => {
+                let unread = |file: &Option<String>| {
+                    let syntax = |w: &&Problem| w.kind == ProblemKind::Syntax;
+                    warnings.iter().filter(syntax).any(|w| w.file == *file)
+                };
+                for problem in &mut problems {
+                    if problem.kind == ProblemKind::Policy && unread(&problem.file) {
+                        problem.kind = ProblemKind::Syntax;
+                    }
+                }
+                Err(problems)
+            }
+        }
+    }
+
+    fn opened(
+        &self,
+        suite: &Suite,
+        warnings: &mut Vec<Problem>,
+    ) -> Result<(PolicySpec, Vec<Hook>), Vec<Problem>> {
+        let wrong = |e: InputError| vec![self.problem(ProblemKind::Policy, &e)];
+        let mut spec = suite
+            .file
+            .policies
+            .policies(&mut Opener::new(false))
+            .map_err(wrong)?;
+        let mut opener = Opener::of_texts(self.texts.clone(), RUN_UNITS);
+        let hooks = match &self.body {
+            Body::Policy(text) => {
+                let reference = Reference::parse(text);
+                self.fill(&mut spec, &reference, suite, &mut opener, warnings)?
+            }
+            Body::Hooks(hooks) => {
+                for (hook, text) in hooks {
+                    let reference = Reference::parse(text);
+                    if let Reference::Script(path) = &reference {
+                        warnings.extend(self.looked_at(path)?);
+                    }
+                    let choice = opener
+                        .open(*hook, &reference, &mut |declared| {
+                            self.given(&[*hook], declared)
+                        })
+                        .and_then(|choice| spec.choose(*hook, choice));
+                    choice.map_err(wrong)?;
+                }
+                hooks.keys().copied().collect()
+            }
+            Body::Bundle(text, folder) => {
+                let mut bundle = Bundle::parse(&self.name, text).map_err(wrong)?;
+                bundle.folder.clone_from(folder);
+                for path in self.texts.keys() {
+                    warnings.extend(self.looked_at(path)?);
+                }
+                self.settle(&mut bundle);
+                let opened = bundle.policies(&mut opener).map_err(wrong)?;
+                let hooks: Vec<Hook> = bundle.named().map(|(hook, _)| hook).collect();
+                hooks.iter().for_each(|hook| spec.take(*hook, &opened));
+                hooks
+            }
+            Body::Reference(name) => {
+                let unknown = || wrong(InputError::new(format!("no reference \"{name}\"")));
+                let bundle = suite.file.references.get(name).ok_or_else(unknown)?;
+                let opened = bundle.policies(&mut Opener::new(false)).map_err(wrong)?;
+                let hooks: Vec<Hook> = bundle.named().map(|(hook, _)| hook).collect();
+                hooks.iter().for_each(|hook| spec.take(*hook, &opened));
+                hooks
+            }
+        };
+        if let Some(closed) = hooks.iter().find(|h| !suite.hooks.contains(h)) {
+            let open: Vec<&str> = suite.hooks.iter().map(|h| h.name()).collect();
+            return Err(wrong(InputError::new(format!(
+                "{}: fills {closed}, which suite {} does not open; it opens {}",
+                self.name,
+                suite.file.name,
+                open.join(", ")
+            ))));
+        }
+        self.all_params_taken(&spec, &hooks).map_err(wrong)?;
+        Ok((spec, hooks))
+    }
+
+    /// What can be said against it without a look at what it says.
+    #[must_use]
+    pub fn unfit(&self) -> Option<Problem> {
+        if let Some(flaw) = &self.flaw {
+            return Some((**flaw).clone());
+        }
+        let too_large = |name: &str, what: &str, found: usize, most: usize| {
+            let message = format!("the {what} has {found} bytes; a candidate's may have {most}");
+            (found > most).then(|| Problem::new(ProblemKind::Lint, name, message))
+        };
+        let scripts = self.texts.iter().find_map(|(path, text)| {
+            let name = path.display().to_string();
+            too_large(&name, "script", text.len(), LARGEST_SCRIPT)
+        });
+        scripts.or_else(|| match &self.body {
+            Body::Bundle(text, _) => too_large(&self.name, "bundle", text.len(), LARGEST_BUNDLE),
+            _ => None,
+        })
+    }
+
+    /// One policy for whatever it fills.
+    fn fill(
+        &self,
+        spec: &mut PolicySpec,
+        reference: &Reference,
+        suite: &Suite,
+        opener: &mut Opener,
+        warnings: &mut Vec<Problem>,
+    ) -> Result<Vec<Hook>, Vec<Problem>> {
+        let wrong = |e: InputError| vec![self.problem(ProblemKind::Policy, &e)];
+        let hooks: Vec<Hook> = match reference {
+            Reference::Name(name) => {
+                let fills = |hook: &&Hook| names(**hook).contains(&name.as_str());
+                let first = suite.hooks.iter().find(fills).copied();
+                let any = Hook::ALL.iter().find(fills).copied();
+                first.or(any).into_iter().collect()
+            }
+            Reference::Script(path) => {
+                warnings.extend(self.looked_at(path)?);
+                let text = self.texts.get(path).cloned().unwrap_or_default();
+                let name = path.display().to_string();
+                let program = Program::new(&name, text, &[], false).map_err(wrong)?;
+                let facts = Facts {
+                    instances: 4,
+                    slots: 64,
+                    highest_priority: 4,
+                };
+                Loader::new(facts)
+                    .hooks(&std::sync::Arc::new(program))
+                    .map_err(wrong)?
+            }
+            Reference::Plugin(path, name) => {
+                let library = Library::open(path).map_err(wrong)?;
+                let fills = |hook: &&Hook| library.policy(**hook, name.as_deref()).is_ok();
+                let hooks: Vec<Hook> = suite.hooks.iter().filter(fills).copied().collect();
+                if hooks.is_empty() {
+                    library
+                        .policy(suite.hooks[0], name.as_deref())
+                        .map_err(wrong)?;
+                }
+                hooks
+            }
+        };
+        if hooks.is_empty() {
+            return Err(wrong(InputError::in_file(
+                &self.name,
+                "fills no hook: its table has none of admit, route, score, route_columns, priority, key, order, victim",
+            )));
+        }
+        for hook in &hooks {
+            opener
+                .open(*hook, reference, &mut |declared| {
+                    self.given(&hooks, declared)
+                })
+                .and_then(|choice| spec.choose(*hook, choice))
+                .map_err(wrong)?;
+        }
+        Ok(hooks)
+    }
+
+    /// The values that this candidate gives to parameters that a policy of `hooks` declares.
+    fn given(&self, hooks: &[Hook], declared: &[Param]) -> Vec<(String, f64)> {
+        let meant = |key: &str| {
+            let name = match key.split_once('.') {
+                Some((of, name)) => hooks.iter().any(|h| h.name() == of).then_some(name)?,
+                None => key,
+            };
+            let known = declared.iter().any(|p| p.name == name);
+            known.then(|| name.to_owned())
+        };
+        self.params
+            .iter()
+            .filter_map(|(key, value)| Some((meant(key)?, *value)))
+            .collect()
+    }
+
+    /// Refuses values that no policy of its own takes.
+    fn all_params_taken(&self, spec: &PolicySpec, hooks: &[Hook]) -> Result<(), InputError> {
+        let mut taken: Vec<String> = Vec::new();
+        if !matches!(self.body, Body::Reference(_)) {
+            for (hook, policy) in spec.external().filter(|(h, _)| hooks.contains(h)) {
+                let declared = policy.declared().iter();
+                taken.extend(declared.map(|p| format!("{hook}.{}", p.name)));
+            }
+        }
+        let whole = |key: &str| key.contains('.') || matches!(self.body, Body::Bundle(..));
+        for key in self.params.keys() {
+            let mut names: Vec<&str> = taken.iter().map(String::as_str).collect();
+            if !whole(key) {
+                names
+                    .iter_mut()
+                    .for_each(|n| *n = n.split_once('.').map_or(*n, |(_, name)| name));
+            }
+            names.sort_unstable();
+            names.dedup();
+            if names.is_empty() {
+                let message =
+                    format!("params: \"{key}\": no policy of this candidate declares parameters");
+                return Err(InputError::in_file(&self.name, message));
+            }
+            if !names.contains(&key.as_str()) {
+                let message = format!("params: {}", unknown("parameter", key, &names));
+                return Err(InputError::in_file(&self.name, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the values of parameters into a bundle.
+    fn settle(&self, bundle: &mut Bundle) {
+        for (key, value) in &self.params {
+            if let Some((hook, name)) = key.split_once('.')
+                && let Some(hook) = Hook::parse(hook)
+            {
+                bundle.params_mut(hook).insert(name.to_owned(), *value);
+            }
+        }
+    }
+
+    /// Warnings about a script.
+    fn looked_at(&self, path: &Path) -> Result<Vec<Problem>, Vec<Problem>> {
+        let name = path.display().to_string();
+        let text = self.texts.get(path).cloned().unwrap_or_default();
+        let here = |kind, line: usize, column: usize, message: String| Problem {
+            line: Some(line as u64),
+            column: Some(column as u64),
+            ..Problem::new(kind, &name, message)
+                .with_snippet(&self.texts, line as u64)
+                .with_hint()
+        };
+        let wrong = |e: InputError| vec![self.problem(ProblemKind::Syntax, &e)];
+        let program = Program::new(&name, text, &[], false).map_err(wrong)?;
+        match lint(&program) {
+            Ok(findings) => {
+                let all: Vec<(bool, Problem)> = findings
+                    .into_iter()
+                    .map(|f| {
+                        (
+                            f.error,
+                            here(ProblemKind::Lint, f.line, f.column, f.message),
+                        )
+                    })
+                    .collect();
+                if all.iter().any(|(error, _)| *error) {
+                    let errors = all.into_iter().filter(|(error, _)| *error);
+                    return Err(errors.map(|(_, p)| p).collect());
+                }
+                Ok(all.into_iter().map(|(_, p)| p).collect())
+            }
+            // The engine has the last word about syntax: it says what it does not take when the
+            // file is loaded.
+            Err(f) => Ok(vec![here(ProblemKind::Syntax, f.line, f.column, f.message)]),
+        }
+    }
+
+    /// An error with its place and the lines around it.
+    #[must_use]
+    pub fn problem(&self, kind: ProblemKind, error: &InputError) -> Problem {
+        Problem::of_message(kind, &error.to_string(), &self.texts)
+    }
+}

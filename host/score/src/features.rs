@@ -1,0 +1,193 @@
+//! Numbers that tell candidates apart by what they are and do: for archives that keep different
+//! ones (MAP-Elites).
+//!
+//! All but the first two are taken on the [first flight](super::smoke), which is the same for every
+//! candidate and suite, so that they can be compared across suites and runs.
+
+use super::report::Scripts;
+use super::smoke::FirstFlight;
+use full_moon::ast::{Expression, Field, LastStmt, Parameter, Stmt};
+use full_moon::node::Node;
+use full_moon::visitors::Visitor;
+use std::collections::{BTreeMap, BTreeSet};
+use windtunnel_base::record::{Sight, Standing};
+use windtunnel_policy::lua::with_ast;
+
+use windtunnel_plugin_api::InstanceView;
+
+/// The features by name, and a fingerprint of what the policy did in the first flight.
+///
+/// | feature | what it is |
+/// |---|---|
+/// | `ast_nodes` | statements, expressions, fields and parameters of the scripts |
+/// | `loc` | lines with code |
+/// | `decision_entropy` | entropy of the instances chosen out of four, bits: 0 to 2 |
+/// | `cache_vs_load` | of the decisions in which the longest prefix and the least load lie on different instances and one of them is chosen, the share that follows the prefix; 0.5 if there is none |
+/// | `agreement.least-loaded` | share of decisions for an instance with the least waiting, running and in flight |
+/// | `agreement.round-robin` | share of decisions for the next instance in turn |
+/// | `agreement.longest-prefix` | share of decisions for an instance with the most of the prompt in its cache, where any has some; 0 if none has |
+/// | `state_bytes` | what the scripts' memory grew by over 300 requests |
+/// | `units_per_call` | units of fuel per call into a script |
+#[must_use]
+pub fn of(texts: &Scripts, flights: &[FirstFlight]) -> (BTreeMap<String, f64>, String) {
+    let mut features = BTreeMap::new();
+    let mut add = |name: &str, value: f64| features.insert(name.to_owned(), value);
+    let sizes = texts.values().map(|text| size(text));
+    let (nodes, lines) = sizes.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    add("ast_nodes", nodes as f64);
+    add("loc", lines as f64);
+    let choices = flights.iter().map(Choices::of);
+    let four = choices.clone().find(|c| c.chosen.len() == 4);
+    add("decision_entropy", four.map_or(0.0, |c| c.entropy()));
+    let all = choices
+        .filter(|c| c.chosen.len() > 1)
+        .fold(Choices::default(), Choices::plus);
+    let share = |n: u64, of: u64, none: f64| if of == 0 { none } else { n as f64 / of as f64 };
+    add(
+        "cache_vs_load",
+        share(all.by_prefix, all.by_prefix + all.by_load, 0.5),
+    );
+    add(
+        "agreement.least-loaded",
+        share(all.least_loaded, all.decisions, 0.0),
+    );
+    add(
+        "agreement.round-robin",
+        share(all.in_turn, all.decisions, 0.0),
+    );
+    add(
+        "agreement.longest-prefix",
+        share(all.longest_prefix, all.with_prefix, 0.0),
+    );
+    let grown = flights.iter().map(|f| f.state_bytes).max();
+    add("state_bytes", grown.unwrap_or(0) as f64);
+    let (calls, units) = flights.iter().fold((0, 0), |(calls, units), f| {
+        (calls + f.used.calls, units + f.used.units)
+    });
+    add("units_per_call", units as f64 / calls.max(1) as f64);
+    (features, fingerprint(flights))
+}
+
+/// A fingerprint of all routing decisions, and of what became of every request.
+pub(super) fn fingerprint(flights: &[FirstFlight]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (sight, _) in flights.iter().flat_map(|f| f.sights.iter()) {
+        hasher.update(&sight.request.serial.to_le_bytes());
+        hasher.update(&sight.chosen.to_le_bytes());
+    }
+    for flight in flights {
+        hasher.update(&flight.fates);
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
+/// What was chosen in a flight, and what others would have.
+#[derive(Default)]
+struct Choices {
+    /// Decisions by instance.
+    chosen: Vec<u64>,
+    decisions: u64,
+    with_prefix: u64,
+    least_loaded: u64,
+    in_turn: u64,
+    longest_prefix: u64,
+    by_prefix: u64,
+    by_load: u64,
+}
+
+impl Choices {
+    fn of(flight: &FirstFlight) -> Self {
+        let mut choices = Self::default();
+        let mut turn = 0;
+        for (sight, standings) in flight.sights.iter() {
+            choices.chosen.resize(standings.len(), 0);
+            choices.chosen[sight.chosen as usize] += 1;
+            choices.decide(sight, standings, turn);
+            turn = (sight.chosen as usize + 1) % standings.len();
+        }
+        choices
+    }
+
+    fn decide(&mut self, sight: &Sight, standings: &[Standing], turn: usize) {
+        let load = |s: &Standing| InstanceView::effective_load(&s.truly);
+        let least = standings.iter().map(load).min().unwrap_or(0);
+        let most = standings.iter().map(|s| s.cached_blocks).max().unwrap_or(0);
+        let chosen = &standings[sight.chosen as usize];
+        let lightest = load(chosen) == least;
+        let longest = chosen.cached_blocks == most;
+        self.decisions += 1;
+        self.least_loaded += u64::from(lightest);
+        self.in_turn += u64::from(sight.chosen as usize == turn);
+        if most == 0 {
+            return;
+        }
+        self.with_prefix += 1;
+        self.longest_prefix += u64::from(longest);
+        let both = |s: &Standing| s.cached_blocks == most && load(s) == least;
+        if !standings.iter().any(both) {
+            self.by_prefix += u64::from(longest);
+            self.by_load += u64::from(lightest);
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            chosen: Vec::new(),
+            decisions: self.decisions + other.decisions,
+            with_prefix: self.with_prefix + other.with_prefix,
+            least_loaded: self.least_loaded + other.least_loaded,
+            in_turn: self.in_turn + other.in_turn,
+            longest_prefix: self.longest_prefix + other.longest_prefix,
+            by_prefix: self.by_prefix + other.by_prefix,
+            by_load: self.by_load + other.by_load,
+        }
+    }
+
+    fn entropy(&self) -> f64 {
+        let all = self.decisions.max(1) as f64;
+        let shares = self.chosen.iter().filter(|n| **n > 0);
+        let bits = shares.map(|&n| {
+            let p = n as f64 / all;
+            -p * p.log2()
+        });
+        // Not -0 when only one was ever chosen.
+        bits.sum::<f64>().max(0.0)
+    }
+}
+
+/// Nodes of a script's syntax tree and lines with code; none of a script that is nested too deeply
+/// to be looked at.
+fn size(text: &str) -> (usize, usize) {
+    #[derive(Default)]
+    struct Count(usize);
+    impl Visitor for Count {
+        fn visit_stmt(&mut self, _: &Stmt) {
+            self.0 += 1;
+        }
+        fn visit_last_stmt(&mut self, _: &LastStmt) {
+            self.0 += 1;
+        }
+        fn visit_expression(&mut self, _: &Expression) {
+            self.0 += 1;
+        }
+        fn visit_field(&mut self, _: &Field) {
+            self.0 += 1;
+        }
+        fn visit_parameter(&mut self, _: &Parameter) {
+            self.0 += 1;
+        }
+    }
+    with_ast(text, |ast| {
+        let Ok(ast) = ast else {
+            return (0, 0);
+        };
+        let mut count = Count::default();
+        count.visit_ast(&ast);
+        let lines: BTreeSet<usize> = ast
+            .nodes()
+            .tokens()
+            .filter_map(|token| Some(token.start_position()?.line()))
+            .collect();
+        (count.0, lines.len())
+    })
+}

@@ -1,0 +1,256 @@
+//! What cost a candidate most, as far as runs can tell: each problem with the figures that show it.
+
+use super::text::item;
+use super::told::Told;
+use super::words::time;
+use crate::flight::Metrics;
+use crate::report::FeedbackItem;
+use crate::watch::Watched;
+
+/// Points at stake in a scenario that is not lost.
+const LITTLE: f64 = 0.5;
+
+struct Found {
+    /// Points at stake, roughly: what orders the problems.
+    weight: f64,
+    kind: &'static str,
+    text: String,
+}
+
+/// The `most` weighty problems, each of a kind and a scenario, the weightiest first.
+pub(super) fn problems(scenarios: &[Told<'_>], most: usize) -> Vec<FeedbackItem> {
+    let mut all: Vec<(&str, Found)> = Vec::new();
+    for told in scenarios {
+        let finders = [imbalance, prefixes, queues, classes, unserved, preemptions];
+        for find in finders {
+            if let Some(mut found) = find(told) {
+                found.weight = found.weight.min(1.0) * (-told.report.score).max(LITTLE);
+                all.push((&told.report.id, found));
+            }
+        }
+    }
+    all.sort_by(|(_, a), (_, b)| b.weight.total_cmp(&a.weight));
+    // The same again elsewhere teaches little: where, is enough.
+    let mut items: Vec<(&str, &str, String, Vec<&str>)> = Vec::new();
+    for (id, found) in &all {
+        match items.iter_mut().find(|(_, kind, ..)| *kind == found.kind) {
+            Some((.., also)) => also.push(id),
+            None => items.push((id, found.kind, found.text.clone(), Vec::new())),
+        }
+    }
+    let numbered = items.into_iter().take(most).enumerate();
+    numbered
+        .map(|(k, (id, kind, text, also))| {
+            let also = match also.len() {
+                0 => String::new(),
+                n if n > 4 => format!(" Also in {} and {} more.", also[..3].join(", "), n - 3),
+                _ => format!(" Also in {}.", also.join(", ")),
+            };
+            let text = format!("PROBLEM {} [{id}] {text}{also}", k + 1);
+            item(Some(id), kind, text)
+        })
+        .collect()
+}
+
+fn best<'a>(told: &'a Told<'_>) -> &'a str {
+    told.report
+        .best_builtin
+        .as_deref()
+        .unwrap_or("the best reference")
+}
+
+fn metrics<'a>(told: &'a Told<'_>) -> Option<(&'a Metrics, &'a Metrics)> {
+    told.report
+        .metrics
+        .as_ref()
+        .zip(told.report.reference_metrics.as_ref())
+}
+
+fn imbalance(told: &Told<'_>) -> Option<Found> {
+    let (i, share) = told.ours.busiest()?;
+    let n = told.ours.instances.len();
+    let fair = 1.0 / n as f64;
+    let their_share = told.theirs.busiest().map_or(fair, |(_, share)| share);
+    let here = told.ours.instances[i].wait_p99_ms;
+    let elsewhere = told.ours.instances.iter().enumerate();
+    let elsewhere = elsewhere.filter(|(k, p)| *k != i && p.requests > 0);
+    let elsewhere = elsewhere.map(|(_, p)| p.wait_p99_ms).fold(0.0, f64::max);
+    let uneven = n > 1 && share > 1.3 * fair && share > 1.15 * their_share;
+    let crowd = told
+        .ours
+        .crowd
+        .filter(|c| c.wait_ms > 2.0 * c.elsewhere_ms + 100.0);
+    let crowd = crowd.filter(|c| {
+        let theirs = told.theirs.crowd.map_or(0.0, |c| c.wait_ms);
+        let pulled = c.share > 1.15 * fair || c.wait_ms > 5.0 * c.elsewhere_ms;
+        n > 1 && pulled && c.wait_ms > 1.5 * theirs
+    });
+    if !uneven && crowd.is_none() {
+        return None;
+    }
+    let mut text = "load imbalance: ".to_owned();
+    if uneven {
+        text += &format!(
+            "instance_{i} (insts[{}]) got {:.0} % of the requests (fair {:.0} %, at most {:.0} % under {}); waits there p99 {}, elsewhere {}.",
+            i + 1,
+            100.0 * share,
+            100.0 * fair,
+            100.0 * their_share,
+            best(told),
+            time(here),
+            time(elsewhere)
+        );
+    }
+    if let Some(c) = crowd {
+        text += &format!(
+            "{}t={:.0}..{:.0} s: instance_{} (insts[{}]) got {:.0} % of what came and made it wait {} in the mean, {} elsewhere.",
+            if uneven { " " } else { "" },
+            c.from_s,
+            c.to_s,
+            c.instance,
+            c.instance + 1,
+            100.0 * c.share,
+            time(c.wait_ms),
+            time(c.elsewhere_ms)
+        );
+    }
+    let uneven = if uneven {
+        (share - fair) / (1.0 - fair)
+    } else {
+        0.0
+    };
+    let crowded = crowd.map_or(0.0, |c| c.share * (c.wait_ms / (c.wait_ms + 500.0)));
+    Some(Found {
+        weight: uneven.max(crowded) + 0.1,
+        kind: "imbalance",
+        text,
+    })
+}
+
+fn prefixes(told: &Told<'_>) -> Option<Found> {
+    let (ours, theirs) = metrics(told)?;
+    let rates = format!(
+        "prefix-cache hit rate {:.0} %, {:.0} % under {}",
+        100.0 * ours.hit_rate,
+        100.0 * theirs.hit_rate,
+        best(told)
+    );
+    let worse = theirs.hit_rate - ours.hit_rate;
+    let thrown = told
+        .watched
+        .as_ref()
+        .map(|w: &Watched| (w.thrown_away, w.with_prefix, w.decisions));
+    let thrown = thrown.filter(|(t, _, decisions)| 50 * t.requests > *decisions);
+    let (text, share) = match thrown {
+        Some((t, with, _)) => (
+            format!(
+                "prefix hits thrown away: {} of the {with} requests with half of their prompt cached somewhere were sent away from an \
+                 instance that held {:.0} % of it and had at most 2 waiting; {:.1} s of prefill were done again. {rates}.",
+                t.requests,
+                100.0 * t.held,
+                t.prefill_s
+            ),
+            t.requests as f64 / with.max(1) as f64,
+        ),
+        None if worse > 0.05 => (format!("prefix hits thrown away: {rates}."), 0.0),
+        None => return None,
+    };
+    Some(Found {
+        weight: (2.0 * worse).max(0.5 * share) + 0.05,
+        kind: "prefix",
+        text,
+    })
+}
+
+fn queues(told: &Told<'_>) -> Option<Found> {
+    let watched = told.watched.as_ref()?;
+    let (c, all) = (watched.crowding, watched.decisions);
+    if 50 * c.requests < all || c.requests == 0 {
+        return None;
+    }
+    let text = format!(
+        "long queues joined: {} requests ({:.0} %) were sent behind {:.1} waiting ones in the mean while another instance had none; \
+         for {} of them more of the prompt was cached there.",
+        c.requests,
+        100.0 * c.requests as f64 / all.max(1) as f64,
+        c.queue,
+        c.for_prefix
+    );
+    Some(Found {
+        weight: 2.0 * c.requests as f64 / all.max(1) as f64,
+        kind: "queue",
+        text,
+    })
+}
+
+fn classes(told: &Told<'_>) -> Option<Found> {
+    let share = |(good, offered): &(u64, u64)| *good as f64 / (*offered).max(1) as f64;
+    let mut lost: Vec<(f64, String)> = Vec::new();
+    for (class, counts) in &told.ours.classes {
+        let (ours, theirs) = (
+            share(counts),
+            told.theirs.classes.get(class).map_or(0.0, share),
+        );
+        if theirs - ours > 0.02 {
+            lost.push((
+                theirs - ours,
+                format!(
+                    "{class} {:.0} %, {:.0} % under {} ({} requests)",
+                    100.0 * ours,
+                    100.0 * theirs,
+                    best(told),
+                    counts.1
+                ),
+            ));
+        }
+    }
+    lost.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    lost.truncate(3);
+    let most = lost.first()?.0;
+    let said: Vec<String> = lost.into_iter().map(|(_, said)| said).collect();
+    Some(Found {
+        weight: 2.0 * most,
+        kind: "class",
+        text: format!("classes served within their targets: {}.", said.join("; ")),
+    })
+}
+
+fn unserved(told: &Told<'_>) -> Option<Found> {
+    let (ours, theirs) = metrics(told)?;
+    let lost = |m: &Metrics| m.offered.saturating_sub(m.completed);
+    let more = lost(ours) as f64 - lost(theirs) as f64;
+    let share = more / ours.offered.max(1) as f64;
+    (share > 0.005).then(|| Found {
+        weight: 5.0 * share,
+        kind: "unserved",
+        text: format!(
+            "{} of {} requests were not served: {} rejected, {} timed out, {} unfinished at the end ({} under {}). Each counts with the \
+             length of the whole run.",
+            lost(ours),
+            ours.offered,
+            ours.rejected,
+            ours.timed_out,
+            ours.unfinished,
+            lost(theirs),
+            best(told)
+        ),
+    })
+}
+
+fn preemptions(told: &Told<'_>) -> Option<Found> {
+    let (ours, theirs) = metrics(told)?;
+    let many = ours.preemptions > 2 * theirs.preemptions + ours.offered / 200;
+    let most = told.ours.instances.iter().enumerate();
+    let (i, most) = most.max_by_key(|(i, p)| (p.preemptions, std::cmp::Reverse(*i)))?;
+    many.then(|| Found {
+        weight: 0.3,
+        kind: "preemptions",
+        text: format!(
+            "{} preemptions, {} under {}; of the first run's, {} on instance_{i}: KV blocks ran out there.",
+            ours.preemptions,
+            theirs.preemptions,
+            best(told),
+            most.preemptions
+        ),
+    })
+}

@@ -1,0 +1,270 @@
+//! One run of some policies through a scenario, and what is kept of it.
+
+use super::feedback::facts::Facts;
+use super::objective::{self, Objective, good, served};
+use super::scenario::{Scenario, Traffic};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use windtunnel_base::input::InputError;
+use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
+use windtunnel_base::request::Source;
+use windtunnel_engine::cluster::Cluster;
+use windtunnel_policy::PolicySpec;
+use windtunnel_results::metrics::stats::{Floats, Ints, Sample, percentile};
+use windtunnel_sim::policies;
+
+/// Percentiles of a latency over the requests that have it, milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Latencies {
+    /// Mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// 99th percentile.
+    pub p99: f64,
+}
+
+impl Latencies {
+    fn of(sample: &impl Sample) -> Self {
+        let ms = |p| percentile(sample, p) / 1000.0;
+        Self {
+            mean: if sample.count() == 0 {
+                0.0
+            } else {
+                sample.sum() / sample.count() as f64 / 1000.0
+            },
+            p50: ms(50.0),
+            p95: ms(95.0),
+            p99: ms(99.0),
+        }
+    }
+
+    /// The mean of several runs' figures.
+    #[must_use]
+    pub fn mean_of(all: &[Self]) -> Self {
+        let mean = |f: fn(&Self) -> f64| all.iter().map(f).sum::<f64>() / all.len().max(1) as f64;
+        Self {
+            mean: mean(|l| l.mean),
+            p50: mean(|l| l.p50),
+            p95: mean(|l| l.p95),
+            p99: mean(|l| l.p99),
+        }
+    }
+}
+
+/// What people look at. Latencies are over the requests served; the costs that count are over those
+/// offered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Metrics {
+    /// Requests that arrived.
+    pub offered: u64,
+    /// Served in full.
+    pub completed: u64,
+    /// Refused by the admission policy, or no instance could ever serve them.
+    pub rejected: u64,
+    /// Their clients gave up.
+    pub timed_out: u64,
+    /// Not done with at the horizon.
+    pub unfinished: u64,
+    /// Share of the offered requests that were served within their targets.
+    pub goodput: f64,
+    /// Time to first token.
+    pub ttft_ms: Latencies,
+    /// Time per output token.
+    pub tpot_ms: Latencies,
+    /// End-to-end latency.
+    pub e2e_ms: Latencies,
+    /// Share of looked-up KV blocks found in the prefix caches.
+    pub hit_rate: f64,
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Mean share of the time up to the last arrival that instances were computing; above 1 when
+    /// they went on after it.
+    pub utilization: f64,
+}
+
+impl Metrics {
+    fn of(record: &RunRecord, scenario: &Scenario, traffic: &Traffic) -> Self {
+        let requests = &record.requests;
+        let count =
+            |f: &dyn Fn(&RequestRecord) -> bool| requests.iter().filter(|r| f(r)).count() as u64;
+        let outcome = |wanted: &[Outcome]| count(&|r| wanted.contains(&r.outcome));
+        let good = count(&|r| good(r, record.symbols.name(r.slo_class), &scenario.targets));
+        let of = |value: fn(&RequestRecord) -> Option<i64>| {
+            let served = requests.iter().filter(|r| served(r));
+            Latencies::of(&Ints::new(served.filter_map(value).collect()))
+        };
+        let tpot = requests.iter().filter(|r| served(r));
+        let tpot = Floats::new(tpot.filter_map(|r| r.mean_itl_us).collect());
+        let sum = |f: fn(&windtunnel_base::record::InstanceTotals) -> u64| -> u64 {
+            record.instances.iter().map(f).sum()
+        };
+        let (hits, misses) = (sum(|i| i.cache_hits), sum(|i| i.cache_misses));
+        let busy: i64 = record.instances.iter().map(|i| i.busy_us).sum();
+        let span = traffic.requests().last().map_or(1, |r| r.arrival_us.max(1));
+        Self {
+            offered: requests.len() as u64,
+            completed: count(&served),
+            rejected: outcome(&[Outcome::Rejected, Outcome::Unroutable, Outcome::Dropped]),
+            timed_out: outcome(&[Outcome::TimedOut]),
+            unfinished: outcome(&[Outcome::Running, Outcome::Queued, Outcome::InTransit]),
+            goodput: good as f64 / requests.len().max(1) as f64,
+            ttft_ms: of(|r| r.ttft_us),
+            tpot_ms: Latencies::of(&tpot),
+            e2e_ms: of(|r| r.e2e_us),
+            hit_rate: hits as f64 / (hits + misses).max(1) as f64,
+            preemptions: sum(|i| i.preemptions),
+            utilization: busy as f64 / (span as f64 * record.instances.len() as f64),
+        }
+    }
+
+    /// The mean of several seeds' figures; counts are summed up.
+    #[must_use]
+    pub fn of_seeds(all: &[&Self]) -> Self {
+        let sum = |f: fn(&Self) -> u64| all.iter().map(|m| f(m)).sum();
+        let mean =
+            |f: fn(&Self) -> f64| all.iter().map(|m| f(m)).sum::<f64>() / all.len().max(1) as f64;
+        let latencies = |f: fn(&Self) -> Latencies| {
+            Latencies::mean_of(&all.iter().map(|m| f(m)).collect::<Vec<_>>())
+        };
+        Self {
+            offered: sum(|m| m.offered),
+            completed: sum(|m| m.completed),
+            rejected: sum(|m| m.rejected),
+            timed_out: sum(|m| m.timed_out),
+            unfinished: sum(|m| m.unfinished),
+            goodput: mean(|m| m.goodput),
+            ttft_ms: latencies(|m| m.ttft_ms),
+            tpot_ms: latencies(|m| m.tpot_ms),
+            e2e_ms: latencies(|m| m.e2e_ms),
+            hit_rate: mean(|m| m.hit_rate),
+            preemptions: sum(|m| m.preemptions),
+            utilization: mean(|m| m.utilization),
+        }
+    }
+}
+
+/// An instance's part in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct InstanceShare {
+    /// Which.
+    pub id: u32,
+    /// Requests that were sent to it.
+    pub requests: u64,
+    /// Share of the time up to the last arrival that it was computing.
+    pub busy: f64,
+}
+
+/// What is kept of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Flight {
+    /// Logarithms of the objectives' figures, in the suite's order.
+    pub logs: Vec<f64>,
+    /// For people.
+    pub metrics: Metrics,
+    /// By instance.
+    pub instances: Vec<InstanceShare>,
+    /// Fingerprint of every request's fate: equal runs have equal ones.
+    pub digest: String,
+    /// Why the run broke off, if a policy made it.
+    pub fault: Option<String>,
+    /// Broken invariants.
+    pub violations: Vec<String>,
+    /// Where it went wrong.
+    pub facts: Facts,
+}
+
+/// Lets `spec` work on `traffic`.
+///
+/// # Errors
+/// When a policy cannot be made.
+pub fn fly(
+    spec: &PolicySpec,
+    scenario: &Scenario,
+    traffic: &Arc<Traffic>,
+    seed: u64,
+) -> Result<RunRecord, InputError> {
+    let config = scenario.config(seed, traffic.horizon_us);
+    let mut source = traffic.replay();
+    let (instances, max_running) = (config.instances, config.engine.max_running);
+    let (front, hooks) = policies(spec, instances, max_running, source.symbols_mut())?;
+    let cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
+    Ok(cluster.run(&mut |_| {}))
+}
+
+impl Flight {
+    /// What is kept of a run.
+    #[must_use]
+    pub fn of(
+        record: &RunRecord,
+        traffic: &Traffic,
+        scenario: &Scenario,
+        objectives: &[Objective],
+    ) -> Self {
+        let span = traffic.requests().last().map_or(1, |r| r.arrival_us.max(1)) as f64;
+        let mut sent = vec![0u64; record.instances.len()];
+        for r in &record.requests {
+            if let Some(i) = r.instance {
+                sent[i as usize] += 1;
+            }
+        }
+        let instances = record.instances.iter().zip(&sent).enumerate();
+        Self {
+            logs: objective::logs(objectives, record, &scenario.targets, traffic.horizon_us),
+            metrics: Metrics::of(record, scenario, traffic),
+            instances: instances
+                .map(|(id, (totals, &requests))| InstanceShare {
+                    id: id as u32,
+                    requests,
+                    busy: totals.busy_us as f64 / span,
+                })
+                .collect(),
+            digest: digest(record),
+            violations: violations(record, traffic),
+            facts: Facts::of(record, scenario, traffic),
+            fault: record.fault.clone(),
+        }
+    }
+}
+
+/// Fingerprint of every request's fate.
+fn digest(record: &RunRecord) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for r in &record.requests {
+        let fate = [
+            r.serial as i64,
+            r.outcome as i64,
+            r.instance.map_or(-1, i64::from),
+            r.ttft_us.unwrap_or(-1),
+            r.e2e_us.unwrap_or(-1),
+        ];
+        for number in fate {
+            hasher.update(&number.to_le_bytes());
+        }
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
+/// Everything offered ends in exactly one way, and nothing happens before its cause.
+fn violations(record: &RunRecord, traffic: &Traffic) -> Vec<String> {
+    if record.fault.is_some() {
+        return Vec::new();
+    }
+    let mut broken = Vec::new();
+    let (offered, ended) = (traffic.requests().len(), record.requests.len());
+    if offered != ended {
+        broken.push(format!(
+            "{offered} requests were offered, {ended} came to an end"
+        ));
+    }
+    if let Some(r) = record.requests.iter().find(|r| {
+        r.ttft_us.is_some_and(|v| v < 0)
+            || r.e2e_us
+                .is_some_and(|e2e| r.ttft_us.is_some_and(|ttft| e2e < ttft))
+    }) {
+        broken.push(format!("{} was served before it arrived", r.id));
+    }
+    broken
+}

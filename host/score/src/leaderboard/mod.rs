@@ -1,0 +1,401 @@
+//! Leaderboards: folders of candidates with their reports on all splits, which anybody can make
+//! again to the bit.
+
+mod entry;
+
+pub use entry::{Entry, Form, Look, Origin, name_of, place};
+
+use super::ask::{Ask, Trouble, Until};
+use super::candidate::Candidate;
+use super::report::{Report, Stage};
+use super::scorer::Scorer;
+use super::suite::{Split, Suite};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use windtunnel_base::input::{InputError, check_name, is_of_name};
+
+/// A leaderboard.
+pub struct Board {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The suite that its entries are scored on.
+    pub suite: Arc<Suite>,
+}
+
+/// What came of making an entry's results again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// The entry.
+    pub name: String,
+    /// They are the same.
+    pub same: bool,
+    /// What else there is to say.
+    pub notes: Vec<String>,
+}
+
+/// A line of a leaderboard.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// The entry.
+    pub name: String,
+    /// Its candidate is a reference policy of the suite.
+    pub reference: bool,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Scores by split, with the halves of their 95 % intervals.
+    pub scores: BTreeMap<Split, (f64, Option<f64>)>,
+    /// Train - holdout, with half its interval.
+    pub gap: Option<(f64, Option<f64>)>,
+    /// The gap is more than chance: it knows its training scenarios too well, or the holdout is
+    /// unlike them.
+    pub overfit: bool,
+    /// Scores of the train scenarios, in the suite's order.
+    pub scenarios: Vec<(String, f64)>,
+    /// Times that it was scored on the holdout.
+    pub holdout_runs: usize,
+    /// It was scored on another version of the suite, so its scores do not compare.
+    pub stale: bool,
+}
+
+/// An entry, or why it cannot be read.
+type Read = Result<Entry, InputError>;
+
+impl Board {
+    /// The names of the entries, sorted.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn names(&self) -> Result<Vec<String>, InputError> {
+        let unreadable = |e: std::io::Error| {
+            InputError::in_file(
+                self.folder.display(),
+                format!("no leaderboard: {}", windtunnel_base::input::plain(&e)),
+            )
+        };
+        let mut names = Vec::new();
+        for file in std::fs::read_dir(&self.folder).map_err(unreadable)? {
+            let folder = file.map_err(unreadable)?.path();
+            names.extend(name_of(&folder).filter(|_| folder.is_dir()));
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The entries called so, or all, each read or not.
+    fn each(&self, wanted: &[String]) -> Result<Vec<(String, Read)>, InputError> {
+        let names = self.names()?;
+        for name in wanted {
+            if !names.contains(name) {
+                let valid: Vec<&str> = names.iter().map(String::as_str).collect();
+                return Err(InputError::in_file(
+                    self.folder.display(),
+                    windtunnel_base::input::unknown("entry", name, &valid),
+                ));
+            }
+        }
+        let asked = names
+            .into_iter()
+            .filter(|n| wanted.is_empty() || wanted.contains(n));
+        let read = |name: String| {
+            let folder = place(&self.folder, &name).unwrap_or_else(|| self.folder.join(&name));
+            let entry = Entry::read(&folder);
+            (name, entry)
+        };
+        Ok(asked.map(read).collect())
+    }
+
+    /// The entries called so, or all.
+    ///
+    /// # Errors
+    /// When there is none of a name, or one cannot be read.
+    pub fn entries(&self, wanted: &[String]) -> Result<Vec<Entry>, InputError> {
+        self.each(wanted)?
+            .into_iter()
+            .map(|(_, entry)| entry)
+            .collect()
+    }
+
+    /// The splits that the suite has.
+    fn splits(&self) -> Vec<Split> {
+        let has = |split: &Split| self.suite.scenarios(*split).next().is_some();
+        Split::ALL.into_iter().filter(has).collect()
+    }
+
+    /// Scores candidates on all splits. `done` hears of (done, all) reports.
+    fn reports(
+        &self,
+        scorer: &Scorer,
+        candidates: &[&Candidate],
+        splits: &[Split],
+        done: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Vec<BTreeMap<Split, Report>>, Trouble> {
+        let ask = |candidate: &Candidate, split: Split| Ask {
+            split,
+            until: Until::Full,
+            ..Ask::new(candidate.clone(), Arc::clone(&self.suite))
+        };
+        let asks: Vec<Ask> = candidates
+            .iter()
+            .flat_map(|c| splits.iter().map(move |s| ask(c, *s)))
+            .collect();
+        let (mut made, all) = (0, asks.len() as u64);
+        let mut reports = scorer
+            .score_batch(&asks, &mut |_, _| {
+                made += 1;
+                done(made, all);
+            })?
+            .into_iter();
+        let of_one = |_: &&Candidate| {
+            let by_split = splits.iter().zip(reports.by_ref());
+            by_split
+                .map(|(split, report)| (*split, result(report)))
+                .collect()
+        };
+        Ok(candidates.iter().map(of_one).collect())
+    }
+
+    /// Scores entries on all splits and writes them. One that does not work is refused, and nothing
+    /// is written then.
+    ///
+    /// # Errors
+    /// When an entry does not work, or cannot be written.
+    pub fn add(
+        &self,
+        scorer: &Scorer,
+        mut entries: Vec<Entry>,
+        done: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Vec<Entry>, Trouble> {
+        for entry in &entries {
+            entry.check()?;
+        }
+        let candidates: Vec<&Candidate> = entries.iter().map(|e| &e.candidate).collect();
+        let reports = self.reports(scorer, &candidates, &self.splits(), done)?;
+        for (entry, reports) in entries.iter_mut().zip(reports) {
+            for (split, report) in &reports {
+                if !report.ok || report.stage != Stage::Full {
+                    let why = report.errors.first().map_or("", |e| e.message.as_str());
+                    let message = format!("does not work on {split}: {why}");
+                    return Err(InputError::in_file(&entry.name, message).into());
+                }
+            }
+            if let Some(report) = reports.get(&Split::Holdout) {
+                entry.looks.push(Look {
+                    suite: report.key.suite.clone(),
+                    engine: report.key.engine.clone(),
+                });
+            }
+            entry.reports = reports;
+        }
+        for entry in &entries {
+            entry.write(&self.folder)?;
+        }
+        Ok(entries)
+    }
+
+    /// Makes the results of the entries called so, or of all, again and compares them with what is
+    /// written; only those of `split`, if one is given. An entry that cannot be read is not the
+    /// same.
+    ///
+    /// # Errors
+    /// Only trouble that no entry is to blame for.
+    pub fn verify(
+        &self,
+        scorer: &Scorer,
+        wanted: &[String],
+        split: Option<Split>,
+        done: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Vec<Verdict>, Trouble> {
+        let (mut entries, mut verdicts) = (Vec::new(), Vec::new());
+        for (name, entry) in self.each(wanted)? {
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(e) => verdicts.push(Verdict {
+                    name,
+                    same: false,
+                    notes: vec![e.to_string()],
+                }),
+            }
+        }
+        let candidates: Vec<&Candidate> = entries.iter().map(|e| &e.candidate).collect();
+        let splits = split.map_or_else(|| Split::ALL.to_vec(), |split| vec![split]);
+        let there: Vec<Split> = self.splits();
+        let flown: Vec<Split> = there.into_iter().filter(|s| splits.contains(s)).collect();
+        let reports = self.reports(scorer, &candidates, &flown, done)?;
+        let pairs = entries.iter().zip(&reports);
+        verdicts.extend(pairs.map(|(entry, fresh)| verdict(entry, &splits, fresh)));
+        verdicts.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(verdicts)
+    }
+
+    /// The lines of the leaderboard, the best of `by` first.
+    ///
+    /// # Errors
+    /// When an entry cannot be read.
+    pub fn rows(&self, by: Split) -> Result<Vec<Row>, InputError> {
+        let digest = self.suite.digest();
+        let entries = self.entries(&[])?;
+        let mut rows: Vec<Row> = entries.iter().map(|e| row(e, &digest)).collect();
+        let score = |r: &Row| r.scores.get(&by).map_or(f64::NEG_INFINITY, |s| s.0);
+        rows.sort_by(|a, b| score(b).total_cmp(&score(a)));
+        Ok(rows)
+    }
+}
+
+/// The name of an entry for a candidate: that of its file or folder, without what no file name
+/// should have.
+///
+/// # Errors
+/// When it has no name of its own, such as `..`.
+pub fn entry_name(candidate: &str) -> Result<String, InputError> {
+    let path = Path::new(candidate);
+    let own = if path.is_dir() {
+        path.file_name()
+    } else {
+        path.file_stem()
+    };
+    let own = own.unwrap_or_default().to_string_lossy();
+    let name: String = own
+        .chars()
+        .map(|c| if is_of_name(c) { c } else { '-' })
+        .collect();
+    checked_name(&name)
+        .map_err(|_| InputError::in_file(candidate, "gives no name for an entry; --name gives one"))
+}
+
+/// `name`, if an entry can be called so.
+///
+/// # Errors
+/// When it cannot.
+pub fn checked_name(name: &str) -> Result<String, InputError> {
+    check_name(name).map_err(|expected| {
+        InputError::new(format!(
+            "an entry cannot be called \"{name}\"; expected {expected}"
+        ))
+    })?;
+    Ok(name.to_owned())
+}
+
+/// What of a report is a result: not the clock of the machine, nor the advice.
+fn result(report: Report) -> Report {
+    Report {
+        wall_ms: 0,
+        feedback: String::new(),
+        feedback_items: Vec::new(),
+        ..report
+    }
+}
+
+/// The parts in which two results differ, the engine that made them aside.
+fn differences(was: &Report, is: &Report) -> Option<String> {
+    let parts = |report: &Report| {
+        let mut report = report.clone();
+        report.key.engine.clear();
+        match serde_json::to_value(&report) {
+            Ok(Value::Object(parts)) => parts,
+            _ => Map::new(),
+        }
+    };
+    let (was_parts, is_parts) = (parts(was), parts(is));
+    let differing = is_parts
+        .iter()
+        .filter(|(name, is)| was_parts.get(*name) != Some(is));
+    let names: Vec<&str> = differing.map(|(name, _)| name.as_str()).collect();
+    if was.score != is.score {
+        return Some(format!("score {:+.4} is now {:+.4}", was.score, is.score));
+    }
+    (!names.is_empty()).then(|| format!("other {}", names.join(", ")))
+}
+
+fn verdict(entry: &Entry, splits: &[Split], fresh: &BTreeMap<Split, Report>) -> Verdict {
+    let mut notes = Vec::new();
+    let mut same = true;
+    let mut other_engine = None;
+    for split in splits {
+        let (was, is) = match (entry.reports.get(split), fresh.get(split)) {
+            (Some(was), Some(is)) => (was, is),
+            (None, None) => continue,
+            (Some(_), None) => {
+                same = false;
+                notes.push(format!("{split}: the suite has no such scenarios here"));
+                continue;
+            }
+            (None, Some(_)) => {
+                same = false;
+                notes.push(format!("{split}: the entry has no report"));
+                continue;
+            }
+        };
+        if was.key.suite != is.key.suite {
+            same = false;
+            notes.push(format!(
+                "made with another version of the suite ({} {}, this is {} {}): its scores do not compare",
+                was.suite, was.key.suite, is.suite, is.key.suite
+            ));
+            break;
+        }
+        if was.key.candidate != is.key.candidate {
+            same = false;
+            notes.push(format!("{split}: the report is of another candidate"));
+            continue;
+        }
+        let engine_changed = was.key.engine != is.key.engine;
+        if engine_changed {
+            other_engine = Some(was.key.engine.clone());
+        }
+        if let Some(what) = differences(was, is) {
+            same = false;
+            notes.push(if engine_changed {
+                format!("{split}: {what}; the engine has changed since (it was {})", was.key.engine)
+            } else {
+                format!("{split}: {what}, with the same engine: the report is not what this candidate gives")
+            });
+        }
+    }
+    if let (true, Some(engine)) = (same, other_engine) {
+        notes.push(format!(
+            "made by another engine ({engine}), with the same results"
+        ));
+    }
+    Verdict {
+        name: entry.name.clone(),
+        same,
+        notes,
+    }
+}
+
+fn row(entry: &Entry, suite: &str) -> Row {
+    let score = |r: &Report| (r.score, r.score_ci95.map(|[low, high]| (high - low) / 2.0));
+    let scores: BTreeMap<Split, (f64, Option<f64>)> = entry
+        .reports
+        .iter()
+        .map(|(split, report)| (*split, score(report)))
+        .collect();
+    let gap = scores.get(&Split::Train).zip(scores.get(&Split::Holdout));
+    // Independent seeds: variances add up.
+    let gap = gap.map(|((train, a), (holdout, b))| {
+        let half = a.zip(*b).map(|(a, b)| (a * a + b * b).sqrt());
+        (train - holdout, half)
+    });
+    let train = entry.reports.get(&Split::Train);
+    let scenarios = train.map(|r| {
+        r.scenarios
+            .iter()
+            .map(|s| (s.id.clone(), s.score))
+            .collect()
+    });
+    Row {
+        name: entry.name.clone(),
+        reference: matches!(entry.candidate.body, super::candidate::Body::Reference(_)),
+        origin: entry.origin.clone(),
+        overfit: gap.is_some_and(|(gap, half)| half.is_some_and(|half| gap > half)),
+        gap,
+        scenarios: scenarios.unwrap_or_default(),
+        holdout_runs: entry.looks.len(),
+        stale: entry.reports.values().any(|r| r.key.suite != suite),
+        scores,
+    }
+}

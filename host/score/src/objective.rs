@@ -1,0 +1,216 @@
+//! What counts in a scenario, and its cost.
+//!
+//! Every figure is over the requests *offered*: one that was refused, timed out, or was not
+//! finished within the horizon is a miss and counts with the length of the whole horizon in
+//! latencies. So nothing is gained by failing the hard ones.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
+use windtunnel_results::metrics::slo::{Dimension, SloTargets, class_name};
+use windtunnel_results::metrics::stats::{Floats, Sample, jain, percentile};
+
+/// A figure of a run; lower is better.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Share of the requests that were not served within their targets: 1 - goodput.
+    MissRate,
+    /// Mean time to first token.
+    TtftMean,
+    /// Median time to first token.
+    TtftP50,
+    /// 95th percentile of the time to first token.
+    TtftP95,
+    /// 99th percentile of the time to first token.
+    TtftP99,
+    /// Mean over requests of the time per output token.
+    TpotMean,
+    /// 99th percentile over requests of the time per output token.
+    TpotP99,
+    /// Mean end-to-end latency.
+    E2eMean,
+    /// 99th percentile of the end-to-end latency.
+    E2eP99,
+    /// 1 - Jain's index of the tenants' mean end-to-end latencies per output token.
+    Unfairness,
+}
+
+impl Metric {
+    /// Its name in suites and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MissRate => "miss_rate",
+            Self::TtftMean => "ttft_mean",
+            Self::TtftP50 => "ttft_p50",
+            Self::TtftP95 => "ttft_p95",
+            Self::TtftP99 => "ttft_p99",
+            Self::TpotMean => "tpot_mean",
+            Self::TpotP99 => "tpot_p99",
+            Self::E2eMean => "e2e_mean",
+            Self::E2eP99 => "e2e_p99",
+            Self::Unfairness => "unfairness",
+        }
+    }
+
+    /// Added before the logarithm is taken, so that a perfect figure is finite and noise near zero
+    /// stays small: half a percent of misses, a hundredth of unfairness, a millisecond.
+    #[must_use]
+    pub fn epsilon(self) -> f64 {
+        match self {
+            Self::MissRate => 0.005,
+            Self::Unfairness => 0.01,
+            _ => 1.0,
+        }
+    }
+}
+
+/// A figure, whose, and how much it counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objective {
+    /// The figure.
+    pub metric: Metric,
+    /// Only requests of this SLO class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// Relative weight, above 0.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Objective {
+    /// Its name: that of the figure, and the class in brackets.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.class {
+            Some(class) => format!("{}[{class}]", self.metric.name()),
+            None => self.metric.name().to_owned(),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        if !(self.weight.is_finite() && self.weight > 0.0) {
+            return Err(format!(
+                "the weight is {}; expected a number above 0",
+                self.weight
+            ));
+        }
+        if self.metric == Metric::Unfairness && self.class.is_some() {
+            return Err("unfairness is among tenants; it has no class".into());
+        }
+        Ok(())
+    }
+
+    /// The figure of a run: a share, or milliseconds. `horizon_us` is how long an unserved request
+    /// counts.
+    #[must_use]
+    pub fn of(&self, record: &RunRecord, targets: &SloTargets, horizon_us: i64) -> f64 {
+        let symbol = self.class.as_ref().map(|class| record.symbols.get(class));
+        let mut of_class = record
+            .requests
+            .iter()
+            .filter(|r| symbol.is_none_or(|class| class == Some(r.slo_class)))
+            .peekable();
+        if of_class.peek().is_none() {
+            return 0.0;
+        }
+        let ms = |us: f64| us / 1000.0;
+        let worst = horizon_us as f64;
+        let ttft = |r: &RequestRecord| served(r).then_some(r.ttft_us).flatten();
+        let values = |value: &dyn Fn(&RequestRecord) -> Option<f64>| -> Floats {
+            Floats::new(
+                of_class
+                    .clone()
+                    .map(|r| value(r).unwrap_or(worst))
+                    .collect(),
+            )
+        };
+        let ttfts = || values(&|r| ttft(r).map(|v| v as f64));
+        let tpots = || values(&|r| served(r).then(|| r.mean_itl_us.unwrap_or(0.0)));
+        let e2es = || values(&|r| served(r).then_some(r.e2e_us).flatten().map(|v| v as f64));
+        let average = |values: Floats| values.sum() / values.count() as f64;
+        match self.metric {
+            Metric::MissRate => {
+                let (n, missed) = of_class.fold((0u64, 0u64), |(n, missed), r| {
+                    let class = record.symbols.name(r.slo_class);
+                    (n + 1, missed + u64::from(!good(r, class, targets)))
+                });
+                missed as f64 / n as f64
+            }
+            Metric::TtftMean => ms(average(ttfts())),
+            Metric::TtftP50 => ms(percentile(&ttfts(), 50.0)),
+            Metric::TtftP95 => ms(percentile(&ttfts(), 95.0)),
+            Metric::TtftP99 => ms(percentile(&ttfts(), 99.0)),
+            Metric::TpotMean => ms(average(tpots())),
+            Metric::TpotP99 => ms(percentile(&tpots(), 99.0)),
+            Metric::E2eMean => ms(average(e2es())),
+            Metric::E2eP99 => ms(percentile(&e2es(), 99.0)),
+            Metric::Unfairness => unfairness(record, worst),
+        }
+    }
+}
+
+/// Was it served in full?
+#[must_use]
+pub fn served(r: &RequestRecord) -> bool {
+    matches!(r.outcome, Outcome::Completed | Outcome::LengthCapped)
+}
+
+/// Was it served in full, within its class's targets?
+#[must_use]
+pub fn good(r: &RequestRecord, class: &str, targets: &SloTargets) -> bool {
+    let class = class_name(class);
+    let values = [
+        (Dimension::Ttft, r.ttft_us.map(|v| v as f64)),
+        (Dimension::Itl, r.mean_itl_us),
+        (Dimension::E2e, r.e2e_us.map(|v| v as f64)),
+    ];
+    served(r)
+        && values.into_iter().all(|(dimension, value)| {
+            let target = targets.target_us(class, dimension);
+            target.is_none_or(|target| value.is_some_and(|v| v <= target))
+        })
+}
+
+fn unfairness(record: &RunRecord, worst: f64) -> f64 {
+    let mut tenants: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for r in &record.requests {
+        let latency = if served(r) {
+            r.e2e_us.map_or(worst, |v| v as f64)
+        } else {
+            worst
+        };
+        let tenant = tenants.entry(record.symbols.name(r.tenant)).or_default();
+        tenant.0 += latency / f64::from(r.output_tokens.max(1));
+        tenant.1 += 1.0;
+    }
+    1.0 - jain(tenants.values().map(|(sum, n)| sum / n))
+}
+
+/// Logarithms of the objectives' figures, in their order.
+#[must_use]
+pub fn logs(
+    objectives: &[Objective],
+    record: &RunRecord,
+    targets: &SloTargets,
+    horizon_us: i64,
+) -> Vec<f64> {
+    let log = |o: &Objective| (o.of(record, targets, horizon_us) + o.metric.epsilon()).ln();
+    objectives.iter().map(log).collect()
+}
+
+/// The logarithm of a run's cost: the weighted mean of the logarithms of its figures.
+#[must_use]
+pub fn log_cost(objectives: &[Objective], logs: &[f64]) -> f64 {
+    let weights: f64 = objectives.iter().map(|o| o.weight).sum();
+    let sum: f64 = objectives.iter().zip(logs).map(|(o, x)| o.weight * x).sum();
+    sum / weights
+}

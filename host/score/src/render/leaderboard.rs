@@ -1,0 +1,222 @@
+//! Leaderboards for people: a table, Markdown, and a page that needs nothing else.
+
+use crate::feedback::signed;
+use crate::leaderboard::Row;
+use crate::{Split, Suite};
+use std::fmt::Write;
+use windtunnel_results::report::table::{styled, whole};
+
+/// What the numbers mean.
+fn legend(suite: &Suite) -> String {
+    let losses = match suite.file.regression_weight {
+        0.0 => String::new(),
+        weight => format!(
+            ", in which losses beyond a point weigh {} times as much",
+            1.0 + weight
+        ),
+    };
+    format!(
+        "Score: 100 x mean log-ratio of costs to the best reference policy of each scenario{losses}; 0 = as good as the best of them everywhere. \
+         ± 95 % interval over seeds. Gap: train - holdout; ! = more than chance."
+    )
+}
+
+fn with_half((value, half): (f64, Option<f64>)) -> String {
+    match half {
+        Some(half) => format!("{} ± {half:.1}", signed(value)),
+        None => signed(value),
+    }
+}
+
+fn score(row: &Row, split: Split) -> String {
+    row.scores.get(&split).map_or("-".into(), |s| with_half(*s))
+}
+
+fn gap(row: &Row) -> String {
+    let mark = if row.overfit { " !" } else { "" };
+    row.gap
+        .map_or("-".into(), |gap| format!("{}{mark}", with_half(gap)))
+}
+
+/// Who and what with, in a few words.
+fn origin(row: &Row) -> String {
+    let o = &row.origin;
+    let words = [
+        o.framework.clone(),
+        o.author.as_ref().map(|a| format!("by {a}")),
+        o.iterations.map(|n| format!("{n} iterations")),
+        o.cost.map(|c| format!("${c:.2}")),
+        o.note.clone(),
+        row.stale.then(|| "of another version of the suite".into()),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// The splits in the order of the columns: what decides first.
+fn splits(by: Split) -> Vec<Split> {
+    let others = [Split::Holdout, Split::Val, Split::Train];
+    let rest = others.into_iter().filter(|s| *s != by);
+    std::iter::once(by).chain(rest).collect()
+}
+
+fn header(by: Split) -> Vec<String> {
+    let columns = ["#", "Entry"].map(str::to_owned).into_iter();
+    let scores = splits(by).into_iter().map(|s| s.name().to_owned());
+    let last = ["Gap", "From"].map(str::to_owned);
+    columns.chain(scores).chain(last).collect()
+}
+
+fn cells(k: usize, row: &Row, by: Split) -> Vec<String> {
+    let mut cells = vec![(k + 1).to_string(), row.name.clone()];
+    cells.extend(splits(by).into_iter().map(|s| score(row, s)));
+    cells.extend([gap(row), origin(row)]);
+    cells
+}
+
+/// The leaderboard for a terminal.
+#[must_use]
+pub fn table(suite: &Suite, rows: &[Row], by: Split) -> String {
+    let header = header(by);
+    let mut table = styled(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    for (k, row) in rows.iter().enumerate() {
+        table.add_row(cells(k, row, by));
+    }
+    format!("{}, by {by}\n{}\n", suite.label(), whole(table, &[1]))
+}
+
+/// The leaderboard as Markdown.
+#[must_use]
+pub fn markdown(suite: &Suite, rows: &[Row], by: Split) -> String {
+    let mut text = format!(
+        "# Leaderboard of {}\n\n{}.\n\n",
+        suite.label(),
+        suite.file.description
+    );
+    let line = |cells: &[String]| {
+        let safe = cells
+            .iter()
+            .map(|c| c.replace('|', "\\|").replace('\n', " "));
+        format!("| {} |\n", safe.collect::<Vec<_>>().join(" | "))
+    };
+    let header = header(by);
+    text += &line(&header);
+    text += &line(&header.iter().map(|_| "---".to_owned()).collect::<Vec<_>>());
+    for (k, row) in rows.iter().enumerate() {
+        text += &line(&cells(k, row, by));
+    }
+    let _ = writeln!(text, "\n{}", legend(suite));
+    text
+}
+
+/// Text within a page.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe += "&amp;",
+            '<' => safe += "&lt;",
+            '>' => safe += "&gt;",
+            '"' => safe += "&quot;",
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+const STYLE: &str = "
+:root { color-scheme: light dark; --line: #8884; --good: 34, 139, 84; --bad: 200, 70, 50; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 2rem; } p { max-width: 48rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th { font-weight: 600; } th:nth-child(-n+2), td:nth-child(-n+2), .from { text-align: left; }
+.from { white-space: normal; min-width: 10rem; } .reference td:nth-child(2) { font-style: italic; } .half { opacity: .65; font-size: .85em; }
+.flag { color: rgb(var(--bad)); font-weight: 700; } .heat td { text-align: center; } .heat th { font-weight: 400; font-size: .8em; }
+.heat th { text-align: center !important; vertical-align: bottom; } .heat th span { writing-mode: vertical-rl; transform: rotate(180deg); }
+.heat td:first-child { text-align: left; } .heat td:nth-child(2) { text-align: center; }
+";
+
+/// A score as a cell.
+fn cell(value: Option<(f64, Option<f64>)>, flag: bool) -> String {
+    let Some((value, half)) = value else {
+        return "<td>-</td>".into();
+    };
+    let half = half.map_or(String::new(), |h| {
+        format!(" <span class=\"half\">± {h:.1}</span>")
+    });
+    let flag = if flag {
+        " <span class=\"flag\" title=\"more than chance\">!</span>"
+    } else {
+        ""
+    };
+    format!("<td>{}{half}{flag}</td>", signed(value))
+}
+
+/// The leaderboard as a page.
+#[must_use]
+pub fn html(suite: &Suite, rows: &[Row], by: Split) -> String {
+    let label = escaped(&suite.label());
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>Leaderboard of {label}</title>\n<style>{STYLE}</style>\n<h1>Leaderboard of {label}</h1>\n<p>{}. Ordered by {by}. References are in italics.</p>\n<div class=\"wide\"><table>\n<tr>",
+        escaped(&suite.file.description)
+    );
+    for (k, name) in header(by).iter().enumerate() {
+        let class = if k == 6 { " class=\"from\"" } else { "" };
+        let _ = write!(page, "<th{class}>{name}</th>");
+    }
+    page += "</tr>\n";
+    for (k, row) in rows.iter().enumerate() {
+        let class = if row.reference {
+            " class=\"reference\""
+        } else {
+            ""
+        };
+        let _ = write!(
+            page,
+            "<tr{class}><td>{}</td><td>{}</td>",
+            k + 1,
+            escaped(&row.name)
+        );
+        for split in splits(by) {
+            page += &cell(row.scores.get(&split).copied(), false);
+        }
+        page += &cell(row.gap, row.overfit);
+        let _ = writeln!(
+            page,
+            "<td class=\"from\">{}</td></tr>",
+            escaped(&origin(row))
+        );
+    }
+    let _ = writeln!(page, "</table></div>\n<p>{}</p>", legend(suite));
+    page += &heat(rows);
+    page += "</html>\n";
+    page
+}
+
+/// Scores of the train scenarios, in colours.
+fn heat(rows: &[Row]) -> String {
+    let Some(first) = rows.iter().find(|r| !r.stale && !r.scenarios.is_empty()) else {
+        return String::new();
+    };
+    let mut text = String::from(
+        "<h2>Where each is good: train scenarios</h2>\n<div class=\"wide\"><table class=\"heat\">\n<tr><th></th>",
+    );
+    for (id, _) in &first.scenarios {
+        let _ = write!(text, "<th><span>{}</span></th>", escaped(id));
+    }
+    text += "</tr>\n";
+    for row in rows.iter().filter(|r| !r.stale) {
+        let _ = write!(text, "<tr><td>{}</td>", escaped(&row.name));
+        for (_, score) in &row.scenarios {
+            let colour = if *score >= 0.0 { "--good" } else { "--bad" };
+            let strength = (score.abs() / 60.0).sqrt().min(1.0) * 0.6;
+            let _ = write!(
+                text,
+                "<td style=\"background: rgba(var({colour}), {strength:.2})\">{score:+.0}</td>"
+            );
+        }
+        text += "</tr>\n";
+    }
+    text + "</table></div>\n"
+}

@@ -1,0 +1,187 @@
+//! Reports on candidates for people.
+
+use crate::compare::{Comparison, Difference, Standing};
+use crate::feedback::signed;
+use crate::{Problem, Report};
+use std::fmt::Write;
+use windtunnel_results::report::table::{styled, whole};
+
+fn verdict(report: &Report) -> String {
+    match (&report.stopped, report.ok, report.score_ci95) {
+        (Some(stopped), ..) => {
+            let estimate = stopped.estimate.map_or(String::new(), |e| {
+                format!("; by what was seen it would be {}", signed(e))
+            });
+            format!("stopped ({}){estimate}", stopped.reason)
+        }
+        (None, false, _) => "does not work".into(),
+        (None, true, Some([low, high])) => {
+            format!("95 % interval {} to {}", signed(low), signed(high))
+        }
+        (None, true, None) => "one seed: no interval".into(),
+    }
+}
+
+/// The whole report.
+#[must_use]
+pub fn text(report: &Report) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{} on {} {}: score {} ({})",
+        report.candidate,
+        report.suite,
+        report.split,
+        signed(report.score),
+        verdict(report)
+    );
+    if report.ok && report.stopped.is_none() {
+        text += "0 = as good as the best tuned reference in every scenario; +1 = 1 % less cost; TTFT in ms\n";
+    }
+    if report.scenarios.iter().any(|s| s.metrics.is_some()) {
+        let mut table = styled(&[
+            "Scenario",
+            "Score",
+            "SLO met",
+            "TTFT p50",
+            "p99",
+            "Hits",
+            "Lost",
+            "Best reference",
+            "its p99",
+        ]);
+        for s in &report.scenarios {
+            let (Some(m), Some(r)) = (&s.metrics, &s.reference_metrics) else {
+                continue;
+            };
+            table.add_row([
+                s.id.clone(),
+                signed(s.score),
+                format!("{:.1}%", 100.0 * m.goodput),
+                format!("{:.0}", m.ttft_ms.p50),
+                format!("{:.0}", m.ttft_ms.p99),
+                format!("{:.0}%", 100.0 * m.hit_rate),
+                (m.offered - m.completed).to_string(),
+                s.best_builtin.clone().unwrap_or_default(),
+                format!("{:.0}", r.ttft_ms.p99),
+            ]);
+        }
+        let _ = writeln!(text, "{}", whole(table, &[0, 7]));
+    } else if !report.scenarios.is_empty() {
+        let mut table = styled(&["Scenario", "Score"]);
+        for s in &report.scenarios {
+            table.add_row([s.id.clone(), signed(s.score)]);
+        }
+        let _ = writeln!(text, "{table}");
+    }
+    text += &told("error", &report.errors);
+    text += &told("warning", &report.warnings);
+    if !report.feedback.is_empty() {
+        let _ = writeln!(text, "\n{}", report.feedback.trim_end());
+    }
+    text
+}
+
+/// Problems with their places and the lines around them.
+fn told(kind: &str, problems: &[Problem]) -> String {
+    let mut text = String::new();
+    for p in problems {
+        let scenario = p
+            .scenario
+            .as_ref()
+            .map_or(String::new(), |s| format!(" [{s}]"));
+        let _ = writeln!(text, "{kind}{scenario}: {}", p.placed());
+        if let Some(snippet) = &p.snippet {
+            for line in snippet.lines() {
+                let _ = writeln!(text, "    {line}");
+            }
+        }
+    }
+    text
+}
+
+/// A difference with its interval, and a mark where the interval excludes 0.
+fn difference(d: &Difference) -> String {
+    let mark = match (d.significant, d.difference > 0.0) {
+        (false, _) => "",
+        (true, true) => " ▲",
+        (true, false) => " ▼",
+    };
+    let spread = match d.ci95 {
+        Some([low, high]) => format!(" ± {:.1}", (high - low) / 2.0),
+        None => String::new(),
+    };
+    format!("{}{spread}{mark}", signed(d.difference))
+}
+
+/// Files without their folders, as long as that tells them apart.
+fn short<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    let last = |name: &&'a str| name.rsplit('/').next().unwrap_or(name);
+    let alone = |short: &str| names.iter().filter(|n| last(n) == short).count() == 1;
+    let all = names.iter().map(|name| (last(name), *name));
+    all.map(|(short, name)| if alone(short) { short } else { name })
+        .collect()
+}
+
+/// A comparison, a column for each policy after the baseline.
+#[must_use]
+pub fn comparison(c: &Comparison) -> String {
+    let mut text = format!(
+        "{} {}, {} per scenario. Costs relative to {}: +1 = about 1 % less, ± 95 % interval,\n▲ surely better, ▼ surely worse\n",
+        c.suite,
+        c.split,
+        if c.seeds == 1 {
+            "1 seed".into()
+        } else {
+            format!("{} seeds", c.seeds)
+        },
+        c.baseline
+    );
+    let Some((baseline, others)) = c.candidates.split_first() else {
+        return text;
+    };
+    let row = |name: &str, of: &dyn Fn(&Standing) -> Option<String>| -> Vec<String> {
+        let cells = others
+            .iter()
+            .map(|s| of(s).unwrap_or_else(|| "does not work".into()));
+        std::iter::once(name.to_owned()).chain(cells).collect()
+    };
+    if baseline.ok {
+        let names: Vec<&str> = others.iter().map(|s| s.candidate.as_str()).collect();
+        let names = short(&names);
+        let header = std::iter::once("Scenario").chain(names);
+        let mut table = styled(&header.collect::<Vec<_>>());
+        let told = others.iter().find(|s| !s.scenarios.is_empty());
+        for (k, on) in told.iter().flat_map(|s| s.scenarios.iter().enumerate()) {
+            table.add_row(row(&on.id, &|s| {
+                Some(difference(&s.scenarios.get(k)?.difference))
+            }));
+        }
+        table.add_row(row("all", &|s| s.total.as_ref().map(difference)));
+        let _ = writeln!(text, "{}", whole(table, &[0]));
+    }
+    for standing in &c.candidates {
+        text += &told(&format!("error: {}", standing.candidate), &standing.errors);
+    }
+    text
+}
+
+/// Several reports, a line each.
+#[must_use]
+pub fn table(reports: &[Report]) -> String {
+    let mut table = styled(&["Candidate", "Score", "", "Worst scenario", "its score"]);
+    for r in reports {
+        let worst = r.worst.as_ref();
+        table.add_row([
+            r.candidate.clone(),
+            signed(r.score),
+            match r.errors.first() {
+                Some(error) => error.message.chars().take(80).collect(),
+                None => verdict(r),
+            },
+            worst.map_or(String::new(), |w| w.scenario.clone()),
+            worst.map_or(String::new(), |w| signed(w.score)),
+        ]);
+    }
+    format!("{}\n", whole(table, &[3]))
+}

@@ -1,0 +1,396 @@
+//! The report on a candidate. Its JSON has a version and a published schema
+//! (`docs/reference/score.schema.json`).
+
+use super::flight::{InstanceShare, Metrics};
+use super::suite::Split;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Texts of scripts by path.
+pub type Scripts = BTreeMap<PathBuf, String>;
+
+/// Name and version of the report's form.
+pub const SCHEMA: &str = "windtunnel.score/1";
+/// The score of a candidate that does not work.
+pub const FAILED: f64 = -100.0;
+/// The least score of one that does.
+pub const LEAST: f64 = -99.0;
+
+/// Longest text of a problem, characters.
+const LONGEST_MESSAGE: usize = 1000;
+
+/// How far a candidate was taken.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Its text was looked at.
+    Lint,
+    /// It flew small clusters in which every hook has to work.
+    Smoke,
+    /// It flew some scenarios with a part of the requests.
+    Quick,
+    /// It flew everything.
+    Full,
+}
+
+/// What kind of thing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProblemKind {
+    /// The script cannot be read.
+    Syntax,
+    /// Something in the script can only fail.
+    Lint,
+    /// The candidate cannot be made: a name, a file or a parameter is wrong, or a script fails when
+    /// it is loaded.
+    Policy,
+    /// It failed while it worked.
+    Runtime,
+    /// It exceeded its instructions, memory or time.
+    Limit,
+    /// It took its process down.
+    Crash,
+    /// Compiled plugins are not allowed here.
+    Native,
+    /// The engine's books do not balance: a mistake of ours, or of a plugin that reaches around its
+    /// hook.
+    Invariant,
+}
+
+/// Something that went wrong, or that a candidate is warned of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// What kind.
+    pub kind: ProblemKind,
+    /// Script.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Line, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// Column, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
+    /// What it is.
+    pub message: String,
+    /// The hook that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
+    /// Where it happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
+    /// The request at hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// What would probably be right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The lines around it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snippet: Option<String>,
+}
+
+/// The schema of a report, as JSON text.
+#[must_use]
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(Report).to_value();
+    format!("{schema:#}\n")
+}
+
+impl Report {
+    /// As it may be shown: names in its texts may come from a candidate's process, and have no
+    /// escape sequences.
+    pub fn tame(&mut self) {
+        let items = self.feedback_items.iter_mut().map(|item| &mut item.text);
+        for text in items.chain([&mut self.feedback]) {
+            let hostile = |c: char| c.is_control() && c != '\n' && c != '\t';
+            if text.contains(hostile) {
+                *text = text.replace(hostile, " ");
+            }
+        }
+    }
+}
+
+impl Problem {
+    /// A problem of a file.
+    #[must_use]
+    pub fn new(kind: ProblemKind, file: &str, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            file: (!file.is_empty()).then(|| file.to_owned()),
+            line: None,
+            column: None,
+            message: message.into(),
+            hook: None,
+            scenario: None,
+            request: None,
+            hint: None,
+            snippet: None,
+        }
+    }
+
+    /// A problem told in a sentence that may name a place in one of the candidate's scripts
+    /// (`file:line: ...`), a hook and a request.
+    #[must_use]
+    pub fn of_message(kind: ProblemKind, message: &str, texts: &Scripts) -> Self {
+        let mut problem = Self::new(kind, "", message);
+        for path in texts.keys() {
+            let name = path.display().to_string();
+            let Some(at) = message.find(&format!("{name}:")) else {
+                continue;
+            };
+            let rest = &message[at + name.len() + 1..];
+            let mut numbers = rest.split(':').map(|n| n.trim().parse::<u64>().ok());
+            problem.line = numbers.next().flatten();
+            problem.column = problem.line.and_then(|_| numbers.next().flatten());
+            problem.file = Some(name);
+            break;
+        }
+        let at_work = matches!(kind, ProblemKind::Runtime | ProblemKind::Policy);
+        if at_work && message.contains("the policy exceeded its") {
+            problem.kind = ProblemKind::Limit;
+        }
+        for hook in ["admission", "routing", "priority", "preemption"] {
+            if message.contains(&format!("the {hook} policy")) {
+                problem.hook = Some(hook.to_owned());
+            }
+        }
+        if message.contains("the scheduler") {
+            problem.hook = Some("scheduler".into());
+        }
+        let words = message.split([' ', ':', ',']);
+        problem.request = words
+            .filter(|w| w.starts_with("request_") || w.starts_with("session_"))
+            .map(str::to_owned)
+            .next();
+        let problem = problem.with_hint();
+        match problem.line {
+            Some(line) => problem.with_snippet(texts, line),
+            None => problem,
+        }
+    }
+
+    /// Its place and its message; the place only if the message does not name it.
+    #[must_use]
+    pub fn placed(&self) -> String {
+        let place = match (&self.file, self.line) {
+            (Some(file), Some(line)) => format!("{file}:{line}"),
+            (Some(file), None) => file.clone(),
+            (None, _) => String::new(),
+        };
+        if self.message.contains(&place) {
+            self.message.clone()
+        } else {
+            format!("{place}: {}", self.message)
+        }
+    }
+
+    /// With what its message says would probably be right.
+    #[must_use]
+    pub fn with_hint(mut self) -> Self {
+        if let Some((_, hint)) = self.message.split_once("did you mean ") {
+            let name = hint.split('?').next().unwrap_or(hint);
+            self.hint = Some(format!("did you mean {name}?"));
+        }
+        self
+    }
+
+    /// As it may be shown: what comes from a candidate's process has no end and no escape
+    /// sequences.
+    pub fn tame(&mut self) {
+        let tame = |text: &mut String, most: usize, lines: bool| {
+            let fine = |c: char| !c.is_control() || (lines && c == '\n') || c == '\t';
+            if text.chars().count() > most {
+                *text = text.chars().take(most).chain("...".chars()).collect();
+            }
+            if !text.chars().all(fine) {
+                *text = text
+                    .chars()
+                    .map(|c| if fine(c) { c } else { ' ' })
+                    .collect();
+            }
+        };
+        tame(&mut self.message, LONGEST_MESSAGE, false);
+        let others = [
+            &mut self.file,
+            &mut self.hook,
+            &mut self.scenario,
+            &mut self.request,
+            &mut self.hint,
+        ];
+        for text in others.into_iter().flatten() {
+            tame(text, LONGEST_MESSAGE, false);
+        }
+        if let Some(text) = &mut self.snippet {
+            tame(text, LONGEST_MESSAGE, true);
+        }
+    }
+
+    /// With the lines around `line` of its file.
+    #[must_use]
+    pub fn with_snippet(mut self, texts: &Scripts, line: u64) -> Self {
+        let file = self.file.as_deref().unwrap_or_default();
+        if let Some(text) = texts.get(Path::new(file)) {
+            let from = line.saturating_sub(2) as usize;
+            let lines = text.lines().enumerate().skip(from).take(3);
+            let shown: Vec<String> = lines
+                .map(|(i, text)| {
+                    let text: String = text.chars().take(160).collect();
+                    format!("{}: {text}", i + 1)
+                })
+                .collect();
+            self.snippet = (!shown.is_empty()).then(|| shown.join("\n"));
+        }
+        self
+    }
+}
+
+/// Why a candidate was not taken further.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Stopped {
+    /// In words.
+    pub reason: String,
+    /// What its score would be by what was seen; none when it did not compete yet.
+    pub estimate: Option<f64>,
+}
+
+/// A candidate in one scenario. In `val`, only `id` and `score` are told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScenarioReport {
+    /// Its name.
+    pub id: String,
+    /// What kind of traffic it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+    /// 100 x mean log-ratio of costs, best reference to candidate: above 0 it is better than the
+    /// best.
+    pub score: f64,
+    /// 95 % confidence interval over seeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ci95: Option<[f64; 2]>,
+    /// The reference policy that is best here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_builtin: Option<String>,
+    /// 100 x mean log-ratio by objective.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub objectives: BTreeMap<String, f64>,
+    /// The candidate's figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+    /// Those of the best reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_metrics: Option<Metrics>,
+    /// The candidate's instances, at the first seed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<InstanceShare>,
+}
+
+/// What the scores are relative to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Versus {
+    /// `best_builtin`: the best tuned reference policy, scenario by scenario.
+    pub reference: String,
+    /// Its name by scenario; train only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub per_scenario_best: BTreeMap<String, String>,
+}
+
+/// The scenario in which the candidate is worst.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Worst {
+    /// Its name.
+    pub scenario: String,
+    /// The score there.
+    pub score: f64,
+}
+
+/// Broken invariants.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Invariants {
+    /// In words; empty when all is well.
+    pub violations: Vec<String>,
+}
+
+/// Something worth knowing for the next attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FeedbackItem {
+    /// The scenario it is about; none = all of them.
+    pub scenario: Option<String>,
+    /// What kind of observation it is.
+    pub kind: String,
+    /// In words.
+    pub text: String,
+}
+
+/// What the report is of: equal keys have equal scores.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Key {
+    /// Fingerprint of the candidate; empty for compiled plugins.
+    pub candidate: String,
+    /// Fingerprint of the suite.
+    pub suite: String,
+    /// Version and fingerprint of the engine.
+    pub engine: String,
+    /// Fingerprint of the fate of every request of every run.
+    pub runs: String,
+    /// Fingerprint of every routing decision and of what became of every request in the first
+    /// flight: candidates with equal ones are most likely the same policy in other words.
+    #[serde(default)]
+    pub behaviour: String,
+}
+
+/// The report on a candidate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// Form of the report: `windtunnel.score/1`.
+    pub schema: String,
+    /// Did the candidate work?
+    pub ok: bool,
+    /// 100 x mean log-ratio of costs, best reference to candidate, minus the penalty for losses. 0
+    /// = as good as the best of the tuned references in every scenario; -100 = it does not work; at
+    /// least -99 if it works; below -99, by what was seen, if it was stopped.
+    pub score: f64,
+    /// 95 % confidence interval over seeds.
+    pub score_ci95: Option<[f64; 2]>,
+    /// How far it was taken.
+    pub stage: Stage,
+    /// Why it was not taken further.
+    pub stopped: Option<Stopped>,
+    /// Suite and its version.
+    pub suite: String,
+    /// Which scenarios.
+    pub split: Split,
+    /// The candidate's name.
+    pub candidate: String,
+    /// 100 x mean log-ratio by objective: higher is better.
+    pub objectives: BTreeMap<String, f64>,
+    /// Where it is worst.
+    pub worst: Option<Worst>,
+    /// Scenarios in which it loses more than 1 point.
+    pub regressions: Vec<String>,
+    /// What the scores are relative to.
+    pub vs: Versus,
+    /// By scenario.
+    pub scenarios: Vec<ScenarioReport>,
+    /// Numbers that tell candidates apart, taken on a first flight that is the same for all
+    /// (`docs/reference/feedback.md`).
+    pub features: BTreeMap<String, f64>,
+    /// What went wrong.
+    pub errors: Vec<Problem>,
+    /// What a look at the scripts found that is worth a thought.
+    pub warnings: Vec<Problem>,
+    /// Broken invariants.
+    pub invariants: Invariants,
+    /// For the author of the next attempt, most useful first, at most 1,500 tokens.
+    pub feedback: String,
+    /// The same in pieces.
+    pub feedback_items: Vec<FeedbackItem>,
+    /// What it is a report of.
+    pub key: Key,
+    /// How long it took, by the clock of the machine; no part of any score.
+    pub wall_ms: u64,
+}

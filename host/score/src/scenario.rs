@@ -1,0 +1,261 @@
+//! One scenario, ready to be flown: its cluster, its targets, and its requests.
+//!
+//! Requests are drawn from (scenario, seed) alone and arrive whatever the policies do, so that all
+//! candidates meet the same traffic (common random numbers), and a slow one does not face less of
+//! it.
+
+use super::suite::{ClusterKeys, RulesKey, ScenarioKeys, Suite};
+use std::collections::HashMap;
+use std::sync::Arc;
+use windtunnel_base::input::InputError;
+use windtunnel_base::request::{Request, Source, Symbols};
+use windtunnel_config::Defaults;
+use windtunnel_engine::cluster::{ClusterConfig, Predictor, TraceConfig};
+use windtunnel_engine::instance::{EngineConfig, Preset};
+use windtunnel_engine::latency::{Backend, LatencyModel, Setup, resolve};
+use windtunnel_results::metrics::slo::SloTargets;
+use windtunnel_workload::spec::{Bounds, Changes};
+use windtunnel_workload::{OpenOptions, Selection, spec};
+
+/// A scenario with what does not depend on seeds and policies.
+pub struct Scenario {
+    /// Its name.
+    pub id: String,
+    /// Latency targets.
+    pub targets: SloTargets,
+    config: ClusterConfig,
+    latency: Arc<dyn LatencyModel>,
+    keys: ScenarioKeys,
+    /// Traffic by (seed, requests).
+    traffic: HashMap<(u64, u64), Arc<Traffic>>,
+}
+
+/// The requests of one seed, in order of arrival.
+#[derive(Debug)]
+pub struct Traffic {
+    requests: Vec<Request>,
+    symbols: Symbols,
+    /// When the run ends, microseconds: a fixed time after the last arrival.
+    pub horizon_us: i64,
+}
+
+/// Gives the requests of a [`Traffic`].
+pub struct Replay {
+    traffic: Arc<Traffic>,
+    next: usize,
+    symbols: Symbols,
+}
+
+impl Traffic {
+    /// A source of the requests.
+    #[must_use]
+    pub fn replay(self: &Arc<Self>) -> Replay {
+        Replay {
+            traffic: Arc::clone(self),
+            next: 0,
+            symbols: self.symbols.clone(),
+        }
+    }
+
+    /// The requests.
+    #[must_use]
+    pub fn requests(&self) -> &[Request] {
+        &self.requests
+    }
+}
+
+impl Source for Replay {
+    fn next_request(&mut self) -> Option<Request> {
+        let request = self.traffic.requests.get(self.next).cloned();
+        self.next += 1;
+        request
+    }
+
+    fn size_hint(&self) -> Option<u64> {
+        Some(self.traffic.requests.len() as u64)
+    }
+
+    fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
+    fn symbols_mut(&mut self) -> &mut Symbols {
+        &mut self.symbols
+    }
+}
+
+impl Scenario {
+    /// Resolves the scenario `id` of `suite`; with `exact`, all signals are fresh and output
+    /// lengths predicted exactly.
+    ///
+    /// # Errors
+    /// When there is none, or its model, cluster or targets make no sense.
+    pub fn open(suite: &Suite, id: &str, exact: bool) -> Result<Self, InputError> {
+        let Some((_, keys)) = suite.scenario(id) else {
+            return Err(InputError::new(format!(
+                "suite {} has no scenario \"{id}\"",
+                suite.label()
+            )));
+        };
+        let mut cluster = keys.cluster.over(&suite.file.cluster);
+        if exact {
+            cluster.snapshot_refresh_interval_us = Some(0);
+            cluster.cache_signal_delay_us = Some(0);
+            cluster.output_predictor = Some("exact".into());
+        }
+        let (config, latency) = cluster_of(&cluster)
+            .map_err(|e| InputError::new(format!("scenario {id}: {}", e.message())))?;
+        Ok(Self {
+            id: id.to_owned(),
+            targets: keys.slo.targets(&suite.file.slo)?,
+            config,
+            latency,
+            keys: keys.clone(),
+            traffic: HashMap::new(),
+        })
+    }
+
+    /// The step-time model.
+    #[must_use]
+    pub fn latency(&self) -> &Arc<dyn LatencyModel> {
+        &self.latency
+    }
+
+    /// The cluster for a seed and a horizon.
+    #[must_use]
+    pub fn config(&self, seed: u64, horizon_us: i64) -> ClusterConfig {
+        let mut config = self.config.clone();
+        config.seed = seed;
+        config.engine.horizon_us = horizon_us;
+        config
+    }
+
+    /// The first `requests` requests of the traffic of `seed`; kept for the next time.
+    ///
+    /// # Errors
+    /// When the workload is wrong, or its requests wait for answers.
+    pub fn traffic(
+        &mut self,
+        suite: &Suite,
+        seed: u64,
+        requests: u64,
+    ) -> Result<Arc<Traffic>, InputError> {
+        if let Some(known) = self.traffic.get(&(seed, requests)) {
+            return Ok(Arc::clone(known));
+        }
+        let traffic = Arc::new(self.generate(suite, seed, requests)?);
+        self.traffic.insert((seed, requests), Arc::clone(&traffic));
+        Ok(traffic)
+    }
+
+    fn generate(&self, suite: &Suite, seed: u64, requests: u64) -> Result<Traffic, InputError> {
+        let mut source: Box<dyn Source> = match (&self.keys.workload, &self.keys.trace) {
+            (Some(workload), _) => {
+                let (path, text) = suite.origin.workload(workload)?;
+                let rate = self.keys.rate;
+                let opened = spec::parse(&path, &text, Changes { rate })?;
+                Box::new(opened.source(Bounds {
+                    seed,
+                    horizon_us: i64::MAX,
+                    num_requests: Some(requests),
+                    timeout_us: None,
+                })?)
+            }
+            (None, Some(trace)) => {
+                let place = suite
+                    .traces
+                    .as_deref()
+                    .and_then(|folder| trace.place(folder));
+                let place = place.unwrap_or_else(|| trace.file.clone());
+                let selection = Selection {
+                    rate_scale: trace.rate_scale,
+                    from_us: (trace.from_s > 0.0).then_some((trace.from_s * 1e6) as i64),
+                    max_requests: Some(requests),
+                    ..Selection::default()
+                };
+                let options = OpenOptions {
+                    seed,
+                    selection,
+                    ..OpenOptions::default()
+                };
+                Box::new(windtunnel_workload::open(&place, None, &options)?)
+            }
+            (None, None) => unreachable!("a suite is checked when it is opened"),
+        };
+        if source.has_follow_ups() {
+            return Err(InputError::new(format!(
+                "scenario {}: its sessions wait for answers, so the offered load would hang on the policy; use open-loop sessions",
+                self.id
+            )));
+        }
+        let mut all = Vec::new();
+        while let Some(request) = source.next_request() {
+            all.push(request);
+        }
+        let last = all.last().map_or(0, |r| r.arrival_us);
+        Ok(Traffic {
+            requests: all,
+            symbols: source.symbols().clone(),
+            horizon_us: last + (self.keys.drain_s * 1e6) as i64,
+        })
+    }
+}
+
+fn cluster_of(keys: &ClusterKeys) -> Result<(ClusterConfig, Arc<dyn LatencyModel>), InputError> {
+    let model = keys.model.as_deref().unwrap_or("llama-3.1-8b-instruct");
+    let backend = match keys.latency_model.as_deref() {
+        None | Some("auto") => None,
+        Some(name) => Some(name.parse::<Backend>()?),
+    };
+    let block_size = keys.block_size.unwrap_or(16);
+    let usual = Setup::new(model, Defaults::builtin().clone());
+    let resolved = resolve(&Setup {
+        gpu: keys.hardware.clone(),
+        tp: keys.tensor_parallelism,
+        latency: backend,
+        total_kv_blocks: keys.total_kv_blocks,
+        block_size,
+        gpu_memory_utilization: keys
+            .gpu_memory_utilization
+            .unwrap_or(usual.gpu_memory_utilization),
+        ..usual
+    })?;
+    let rules = match keys.rules {
+        Some(RulesKey::Blis) => Preset::Blis,
+        Some(RulesKey::Vllm) | None => Preset::Vllm,
+    };
+    let at_least_one = |key: &str, value: Option<u32>, usual: u32| match value {
+        Some(0) => Err(InputError::new(format!("{key} is 0; expected 1 or more"))),
+        value => Ok(value.unwrap_or(usual)),
+    };
+    let predictor = keys.output_predictor.as_deref();
+    let predictor = predictor.map(str::parse::<Predictor>).transpose()?;
+    let config = ClusterConfig {
+        instances: at_least_one("instances", keys.instances, 4)?,
+        engine: EngineConfig {
+            total_kv_blocks: resolved.total_kv_blocks,
+            block_size,
+            max_running: at_least_one("max_num_running_reqs", keys.max_num_running_reqs, 256)?,
+            max_batched_tokens: at_least_one(
+                "max_num_scheduled_tokens",
+                keys.max_num_scheduled_tokens,
+                2048,
+            )?,
+            long_prefill_threshold: keys.long_prefill_token_threshold.unwrap_or(0),
+            max_model_len: resolved.max_model_len,
+            horizon_us: i64::MAX,
+            rules: rules.rules(),
+            token_events: false,
+            plain: false,
+        },
+        admission_latency_us: keys.admission_latency_us.unwrap_or(0).into(),
+        routing_latency_us: keys.routing_latency_us.unwrap_or(0).into(),
+        snapshot_refresh_us: keys.snapshot_refresh_interval_us.unwrap_or(50_000).into(),
+        cache_signal_delay_us: keys.cache_signal_delay_us.unwrap_or(50_000).into(),
+        model_names: vec![model.to_owned(), resolved.canonical.clone()],
+        trace: TraceConfig::default(),
+        seed: 0,
+        predictor,
+    };
+    Ok((config, resolved.latency))
+}

@@ -1,0 +1,248 @@
+//! A policy's first flight: a few hundred requests through small clusters that make every hook
+//! work.
+
+use rand::RngExt;
+use std::sync::Arc;
+use windtunnel_base::input::InputError;
+use windtunnel_base::record::{Outcome, RunRecord, Sights};
+use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
+use windtunnel_base::rng::stream;
+use windtunnel_config::Defaults;
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, Predictor, TraceConfig};
+use windtunnel_engine::instance::{EngineConfig, Preset};
+use windtunnel_engine::latency::{LatencyModel, Setup, resolve};
+use windtunnel_policy::PolicySpec;
+use windtunnel_policy::lua::Used;
+use windtunnel_sim::metered_policies;
+
+/// Requests of each flight.
+const REQUESTS: u32 = 300;
+
+/// A small cluster and what is sent to it.
+struct Course {
+    name: &'static str,
+    instances: u32,
+    max_running: u32,
+    /// KV blocks per instance.
+    blocks: u64,
+    /// Mean time between arrivals, microseconds.
+    every_us: f64,
+}
+
+/// One instance, a few, and a few in need: queues, preemptions, clients that give up.
+const COURSES: &[Course] = &[
+    Course {
+        name: "one instance",
+        instances: 1,
+        max_running: 16,
+        blocks: 4_000,
+        every_us: 40_000.0,
+    },
+    Course {
+        name: "four instances",
+        instances: 4,
+        max_running: 32,
+        blocks: 4_000,
+        every_us: 8_000.0,
+    },
+    Course {
+        name: "overload",
+        instances: 3,
+        max_running: 12,
+        blocks: 220,
+        every_us: 3_000.0,
+    },
+];
+
+/// What came of a policy in one course.
+pub struct FirstFlight {
+    /// The course's name.
+    pub name: &'static str,
+    /// Requests sent.
+    pub requests: usize,
+    /// Requests served in full.
+    pub completed: usize,
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Why the run broke off.
+    pub fault: Option<String>,
+    /// A fingerprint of what became of every request.
+    pub fates: [u8; 32],
+    /// What routing looked like.
+    pub sights: Sights,
+    /// What the scripts spent.
+    pub used: Used,
+    /// Memory that the scripts' state grew to, bytes.
+    pub state_bytes: usize,
+}
+
+/// Flies the policies through all courses, up to the first fault.
+///
+/// # Errors
+/// When a policy cannot be made.
+pub fn fly(spec: &PolicySpec) -> Result<Vec<FirstFlight>, InputError> {
+    let mut setup = Setup::new("llama-3.1-8b-instruct", Defaults::builtin().clone());
+    setup.gpu = Some("H100".into());
+    setup.tp = Some(2);
+    let latency = resolve(&setup)?.latency;
+    let mut flights = Vec::new();
+    for course in COURSES {
+        let (record, used, state_bytes) = run(spec, course, &latency)?;
+        let completed = record.requests.iter();
+        let completed = completed
+            .filter(|r| r.outcome == Outcome::Completed)
+            .count();
+        let broken = record.fault.is_some();
+        flights.push(FirstFlight {
+            name: course.name,
+            requests: record.requests.len(),
+            completed,
+            preemptions: record.instances.iter().map(|i| i.preemptions).sum(),
+            fates: fates(&record),
+            fault: record.fault,
+            sights: record.sights,
+            used,
+            state_bytes,
+        });
+        if broken {
+            break;
+        }
+    }
+    Ok(flights)
+}
+
+fn fates(record: &RunRecord) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for r in &record.requests {
+        hasher.update(format!("{:?} {:?} {:?};", r.outcome, r.ttft_us, r.e2e_us).as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+fn run(
+    spec: &PolicySpec,
+    course: &Course,
+    latency: &Arc<dyn LatencyModel>,
+) -> Result<(RunRecord, Used, usize), InputError> {
+    let config = ClusterConfig {
+        instances: course.instances,
+        engine: EngineConfig {
+            total_kv_blocks: course.blocks,
+            block_size: 16,
+            max_running: course.max_running,
+            max_batched_tokens: 2048,
+            long_prefill_threshold: 0,
+            max_model_len: 0,
+            // Even a policy that puts requests off for ever comes to an end.
+            horizon_us: 120_000_000,
+            rules: Preset::Vllm.rules(),
+            token_events: false,
+            plain: false,
+        },
+        admission_latency_us: 0,
+        routing_latency_us: 0,
+        snapshot_refresh_us: 50_000,
+        cache_signal_delay_us: 50_000,
+        model_names: vec!["llama-3.1-8b-instruct".into()],
+        trace: TraceConfig {
+            sights: true,
+            ..TraceConfig::default()
+        },
+        seed: 1,
+        predictor: Some(Predictor { sigma: 0.3 }),
+    };
+    let mut traffic = Mix::new(course);
+    let (instances, max_running) = (course.instances, course.max_running);
+    let (front, hooks, meter) =
+        metered_policies(spec, instances, max_running, &mut traffic.symbols)?;
+    let (used, held) = (meter.used(), meter.held_bytes());
+    let cluster = Cluster::new(config, latency, front, hooks, &mut traffic);
+    let record = cluster.run(&mut |_| {});
+    let state_bytes = meter.held_bytes().saturating_sub(held);
+    Ok((record, meter.used() - used, state_bytes))
+}
+
+/// Requests of several tenants, classes, sessions and shared prefixes, some with deadlines.
+struct Mix {
+    symbols: Symbols,
+    next: u32,
+    now: f64,
+    every_us: f64,
+}
+
+impl Mix {
+    fn new(course: &Course) -> Self {
+        Self {
+            symbols: Symbols::default(),
+            next: 0,
+            now: 0.0,
+            every_us: course.every_us,
+        }
+    }
+}
+
+/// Streams below this are shared prefixes.
+const PRIVATE: u32 = 1 << 16;
+
+impl Source for Mix {
+    fn next_request(&mut self) -> Option<Request> {
+        let k = self.next;
+        if k == REQUESTS {
+            return None;
+        }
+        self.next += 1;
+        let mut random = stream(1, "smoke", 0, k.into());
+        let mut draw = |below: u32| random.random_range(0..below);
+        self.now += self.every_us * f64::from(draw(2001)) / 1000.0;
+        let group = draw(4);
+        let shared = if group == 0 { 0 } else { 64 * group };
+        let (own, output) = (1 + draw(600), 1 + draw(120));
+        let mut prompt = TokenSeq::default();
+        if shared > 0 {
+            prompt.push(Span {
+                stream: group,
+                start: 0,
+                len: shared,
+            });
+        }
+        let mut answer = TokenSeq::default();
+        let stream = PRIVATE + k;
+        prompt.push(Span {
+            stream,
+            start: 0,
+            len: own,
+        });
+        answer.push(Span {
+            stream,
+            start: own,
+            len: output,
+        });
+        let arrival = self.now as i64;
+        let id = RequestId::Number(u64::from(k));
+        let mut request = Request::new(id, arrival, prompt, answer);
+        request.private_from = shared;
+        let class = ["critical", "standard", "batch", "sheddable"][draw(4) as usize];
+        request.slo_class = self.symbols.intern(class);
+        request.tenant = self
+            .symbols
+            .intern(["", "acme", "globex"][draw(3) as usize]);
+        request.session = self.symbols.intern(&format!("session_{}", draw(40)));
+        request.slo_ttft_us = 1000 * i64::from(50 + draw(500));
+        if group > 0 {
+            request.prefix_group = self.symbols.intern(&format!("prefix_{group}"));
+            request.prefix_tokens = shared;
+        }
+        if draw(10) == 0 {
+            request.deadline_us = arrival + 400_000;
+        }
+        Some(request)
+    }
+
+    fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
+    fn symbols_mut(&mut self) -> &mut Symbols {
+        &mut self.symbols
+    }
+}

@@ -1,0 +1,292 @@
+//! The keys of a suite's file, as people write them.
+
+use super::Split;
+use crate::objective::Objective;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use windtunnel_base::input::InputError;
+use windtunnel_policy::bundle::Bundle;
+use windtunnel_results::metrics::slo::{Dimension, SloTargets};
+
+/// The file of a suite.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SuiteFile {
+    /// Its name.
+    pub name: String,
+    /// Goes up whenever scores of the old content cannot be compared with those of the new.
+    pub version: u32,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// Hooks that a candidate may fill, by name.
+    pub hooks: Vec<String>,
+    /// Requests offered in each scenario.
+    #[serde(default = "five_thousand")]
+    pub requests: u64,
+    /// Random seeds per scenario.
+    #[serde(default = "two")]
+    pub seeds: u32,
+    /// Random seeds per scenario of val and holdout, which have fewer scenarios and are scored
+    /// seldom; as `seeds`, if not given.
+    #[serde(default)]
+    pub unseen_seeds: Option<u32>,
+    /// Most seeds per scenario when seeds are added until a score is certain.
+    #[serde(default = "eight")]
+    pub max_seeds: u32,
+    /// The cluster, unless a scenario says otherwise.
+    #[serde(default)]
+    pub cluster: ClusterKeys,
+    /// What fills the hooks that a candidate leaves open.
+    #[serde(default)]
+    pub policies: Bundle,
+    /// Latency targets, unless a scenario says otherwise.
+    #[serde(default)]
+    pub slo: SloKeys,
+    /// What counts.
+    pub objectives: Vec<Objective>,
+    /// How much more a loss counts than a gain: a scenario's loss beyond 1 point is counted this
+    /// much again.
+    #[serde(default = "half")]
+    pub regression_weight: f64,
+    /// The tuned policies that candidates are measured against.
+    pub references: BTreeMap<String, Bundle>,
+    /// The scenarios.
+    pub scenarios: Splits,
+}
+
+impl SuiteFile {
+    /// Seeds per scenario of a split.
+    #[must_use]
+    pub fn seeds_of(&self, split: Split) -> u32 {
+        match split {
+            Split::Train => self.seeds,
+            Split::Val | Split::Holdout => self.unseen_seeds.unwrap_or(self.seeds),
+        }
+    }
+}
+
+fn five_thousand() -> u64 {
+    5000
+}
+fn two() -> u32 {
+    2
+}
+fn eight() -> u32 {
+    8
+}
+fn half() -> f64 {
+    0.5
+}
+fn one() -> f64 {
+    1.0
+}
+fn half_a_minute() -> f64 {
+    30.0
+}
+
+/// Scenarios by split.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Splits {
+    /// Everything is told.
+    pub train: Vec<ScenarioKeys>,
+    /// Only scores are told.
+    pub val: Vec<ScenarioKeys>,
+    /// Only the total is told.
+    pub holdout: Vec<ScenarioKeys>,
+}
+
+/// A scenario as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScenarioKeys {
+    /// Its name, unique in the suite.
+    pub id: String,
+    /// What kind of traffic it is.
+    pub family: String,
+    /// Workload spec, relative to the suite.
+    #[serde(default)]
+    pub workload: Option<PathBuf>,
+    /// Aggregate rate in place of the spec's, requests per second.
+    #[serde(default)]
+    pub rate: Option<f64>,
+    /// A trace file in place of a spec; the scenario is there when its folder is given.
+    #[serde(default)]
+    pub trace: Option<TraceKeys>,
+    /// First of its seeds.
+    pub seed: u64,
+    /// Its weight in the score.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// How long the cluster may go on after the last arrival, seconds.
+    #[serde(default = "half_a_minute")]
+    pub drain_s: f64,
+    /// Changes of the cluster.
+    #[serde(default)]
+    pub cluster: ClusterKeys,
+    /// Changes of the targets.
+    #[serde(default)]
+    pub slo: SloKeys,
+}
+
+impl ScenarioKeys {
+    /// What is wrong with it, on its own.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let fine = |x: f64| x.is_finite() && x > 0.0;
+        match (&self.workload, &self.trace) {
+            (Some(_), None) | (None, Some(_)) => {}
+            _ => return Err("expected either a workload or a trace".into()),
+        }
+        if self.trace.is_some() && self.rate.is_some() {
+            return Err("a trace has no rate; trace.rate_scale makes it faster".into());
+        }
+        if let Some(rate) = self.rate.filter(|r| !fine(*r)) {
+            return Err(format!(
+                "the rate is {rate}; expected requests per second above 0"
+            ));
+        }
+        if !fine(self.weight) {
+            return Err(format!(
+                "the weight is {}; expected a number above 0",
+                self.weight
+            ));
+        }
+        if !(0.0..=3600.0).contains(&self.drain_s) {
+            return Err(format!(
+                "drain_s is {}; expected 0 to 3600 seconds",
+                self.drain_s
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A trace file of a scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceKeys {
+    /// Its name in the folder of traces.
+    pub file: PathBuf,
+    /// Other names that it goes by.
+    #[serde(default)]
+    pub also_called: Vec<PathBuf>,
+    /// Factor on the arrival rate.
+    #[serde(default = "one")]
+    pub rate_scale: f64,
+    /// Start of the part that is replayed, seconds of the trace.
+    #[serde(default)]
+    pub from_s: f64,
+}
+
+impl TraceKeys {
+    /// Where it is in a folder.
+    #[must_use]
+    pub fn place(&self, folder: &Path) -> Option<PathBuf> {
+        let names = std::iter::once(&self.file).chain(&self.also_called);
+        names
+            .map(|name| folder.join(name))
+            .find(|path| path.is_file())
+    }
+}
+
+/// Rules of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RulesKey {
+    /// As the reference simulator.
+    Blis,
+    /// As vLLM V1.
+    Vllm,
+}
+
+/// The cluster of a scenario; what is left out is taken from the suite, then from the defaults.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterKeys {
+    /// Model, as `windtunnel run --model`.
+    pub model: Option<String>,
+    /// GPU.
+    pub hardware: Option<String>,
+    /// GPUs that split each layer.
+    pub tensor_parallelism: Option<u32>,
+    /// Instances.
+    pub instances: Option<u32>,
+    /// Rules of the engine.
+    pub rules: Option<RulesKey>,
+    /// Step-time model: auto, blackbox, roofline or trained-physics.
+    pub latency_model: Option<String>,
+    /// KV blocks per instance.
+    pub total_kv_blocks: Option<u64>,
+    /// Tokens per KV block.
+    pub block_size: Option<u32>,
+    /// Most requests in a batch.
+    pub max_num_running_reqs: Option<u32>,
+    /// Most tokens in a step.
+    pub max_num_scheduled_tokens: Option<u32>,
+    /// Longest part of a prompt in one step, tokens; 0 = no limit.
+    pub long_prefill_token_threshold: Option<u32>,
+    /// Share of the GPU memory that may be used.
+    pub gpu_memory_utilization: Option<f64>,
+    /// Age at which scraped signals are scraped again, microseconds.
+    pub snapshot_refresh_interval_us: Option<u32>,
+    /// Age at which the precise prefix signal is refreshed, microseconds.
+    pub cache_signal_delay_us: Option<u32>,
+    /// Arrival to admission decision, microseconds.
+    pub admission_latency_us: Option<u32>,
+    /// Admission to routing decision, microseconds.
+    pub routing_latency_us: Option<u32>,
+    /// Predictor of output lengths: exact, or lognormal:SIGMA.
+    pub output_predictor: Option<String>,
+}
+
+macro_rules! first_given {
+    ($over:ident, $under:ident: $($field:ident)*) => {
+        ClusterKeys { $($field: $over.$field.clone().or_else(|| $under.$field.clone()),)* }
+    };
+}
+
+impl ClusterKeys {
+    /// These keys where they are given, `under`'s elsewhere.
+    #[must_use]
+    pub fn over(&self, under: &Self) -> Self {
+        let over = self;
+        first_given!(over, under: model hardware tensor_parallelism instances rules latency_model total_kv_blocks block_size
+            max_num_running_reqs max_num_scheduled_tokens long_prefill_token_threshold gpu_memory_utilization
+            snapshot_refresh_interval_us cache_signal_delay_us admission_latency_us routing_latency_us output_predictor)
+    }
+}
+
+/// Latency targets, each as `windtunnel run --slo-...` takes them: `critical=200ms,2s`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SloKeys {
+    /// Time to first token.
+    pub ttft: Option<String>,
+    /// Mean inter-token latency.
+    pub itl: Option<String>,
+    /// End-to-end latency.
+    pub e2e: Option<String>,
+}
+
+impl SloKeys {
+    /// The targets; these where they are given, `under`'s elsewhere.
+    ///
+    /// # Errors
+    /// A malformed target.
+    pub fn targets(&self, under: &Self) -> Result<SloTargets, InputError> {
+        let mut targets = SloTargets::default();
+        let given = [
+            (Dimension::Ttft, "slo.ttft", &self.ttft, &under.ttft),
+            (Dimension::Itl, "slo.itl", &self.itl, &under.itl),
+            (Dimension::E2e, "slo.e2e", &self.e2e, &under.e2e),
+        ];
+        for (dimension, key, over, under) in given {
+            if let Some(text) = over.as_ref().or(under.as_ref()) {
+                targets.parse(dimension, key, text)?;
+            }
+        }
+        Ok(targets)
+    }
+}

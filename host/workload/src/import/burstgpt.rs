@@ -1,0 +1,141 @@
+//! BurstGPT traces: CSV with seconds, model, token counts, kind of log, and in later releases
+//! session and elapsed time.
+//!
+//! Failed requests have no response tokens; they count as damaged rows. The model becomes the
+//! client, the kind of log the tenant.
+
+use super::rows::{Labels, Row, RowReader};
+use crate::MAX_TOKENS;
+use crate::table::Table;
+use rustc_hash::FxHashMap;
+use std::path::Path;
+use windtunnel_base::input::InputError;
+use windtunnel_base::request::{Detail, Request, Sym, Symbols};
+
+/// The columns of the first release.
+pub(crate) const COLUMNS: [&str; 6] = [
+    "Timestamp",
+    "Model",
+    "Request tokens",
+    "Response tokens",
+    "Total tokens",
+    "Log Type",
+];
+/// The columns that later releases add.
+pub(crate) const OPTIONAL: [&str; 2] = ["Session ID", "Elapsed time"];
+
+/// Reads the rows of a BurstGPT trace.
+pub(crate) fn open(path: &Path) -> Result<Box<dyn RowReader>, InputError> {
+    let table = Table::open(path)?;
+    let at = table.columns(&COLUMNS, &OPTIONAL)?;
+    let must = |k: usize| at[k].expect("mandatory");
+    Ok(Box::new(BurstGpt {
+        time: must(0),
+        model: must(1),
+        prompt: must(2),
+        output: must(3),
+        log: must(5),
+        session: at[6],
+        elapsed: at[7],
+        table,
+    }))
+}
+
+struct BurstGpt {
+    table: Table,
+    time: usize,
+    model: usize,
+    prompt: usize,
+    output: usize,
+    log: usize,
+    session: Option<usize>,
+    elapsed: Option<usize>,
+}
+
+impl RowReader for BurstGpt {
+    fn next_row(&mut self) -> Result<Option<Result<Row, InputError>>, InputError> {
+        self.table
+            .advance_or_damage()
+            .map(|next| next.map(|good| good.and_then(|()| self.read())))
+    }
+}
+
+impl BurstGpt {
+    fn read(&self) -> Result<Row, InputError> {
+        let seconds = |at: usize, what: &str| {
+            let s = self.table.field(at).trim().parse::<f64>().ok();
+            let s = s.filter(|s| (0.0..1e11).contains(s));
+            s.map(|s| (s * 1e7).round() as i64)
+                .ok_or_else(|| self.table.field_error(at, what))
+        };
+        let tokens = |at| self.table.count(at, MAX_TOKENS / 2).map(|n| n as u32);
+        let output = tokens(self.output)?;
+        if output == 0 {
+            return Err(self
+                .table
+                .error("the request failed: it has no response tokens"));
+        }
+        let text = |at: usize| self.table.field(at).trim().to_owned();
+        let elapsed = match self
+            .elapsed
+            .filter(|at| !self.table.field(*at).trim().is_empty())
+        {
+            Some(at) => seconds(at, "a time in seconds, 0 or more")?,
+            None => 0,
+        };
+        Ok(Row {
+            ticks: seconds(self.time, "a time in seconds, 0 or more")?,
+            prompt: tokens(self.prompt)?,
+            output,
+            blocks: Vec::new(),
+            labels: Some(Box::new(Labels {
+                client: text(self.model),
+                tenant: text(self.log),
+                session: self.session.map_or(String::new(), text),
+                elapsed_us: elapsed / 10,
+            })),
+        })
+    }
+}
+
+/// Where the sessions of a trace stand.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    /// Next round, and when the last answer was there, microseconds.
+    open: FxHashMap<Sym, (u32, i64)>,
+    /// Sessions of a later pass are other sessions.
+    pass: u32,
+}
+
+impl Sessions {
+    pub(super) fn rewind(&mut self) {
+        self.open.clear();
+        self.pass += 1;
+    }
+
+    /// Puts names on a request, and its round and think time if it belongs to a session.
+    pub(super) fn label(&mut self, labels: &Labels, request: &mut Request, symbols: &mut Symbols) {
+        request.client = symbols.intern(&labels.client);
+        request.tenant = symbols.intern(&labels.tenant);
+        if labels.session.is_empty() {
+            return;
+        }
+        request.session = match self.pass {
+            0 => symbols.intern(&labels.session),
+            pass => symbols.intern(&format!("{}#{pass}", labels.session)),
+        };
+        let answered = request.arrival_us.saturating_add(labels.elapsed_us);
+        let (round, before) = self
+            .open
+            .insert(request.session, (0, answered))
+            .unwrap_or((0, i64::MAX));
+        self.open.insert(request.session, (round + 1, answered));
+        request.round = round;
+        let think_us = request.arrival_us.saturating_sub(before).max(0);
+        request.detail = Detail {
+            think_us: if round > 0 { think_us } else { 0 },
+            ..Detail::default()
+        }
+        .boxed();
+    }
+}

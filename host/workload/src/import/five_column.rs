@@ -1,0 +1,274 @@
+//! CSV traces with real token ids: arrival in seconds, two columns nobody reads, prompt ids and
+//! output ids as JSON arrays.
+//!
+//! Equal tokens stay equal, so these traces show real prefix-cache behaviour.
+
+use super::cut::Rewind;
+use super::damage::Damages;
+use crate::MAX_TOKENS;
+use crate::table::{Table, shown};
+use crate::trie::Trie;
+use std::io::Read;
+use std::path::Path;
+use windtunnel_base::input::InputError;
+use windtunnel_base::request::{Request, RequestId, Source, Symbols, TokenSeq};
+
+const ARRIVAL: usize = 0;
+const PROMPT: usize = 3;
+const OUTPUT: usize = 4;
+
+#[derive(Clone, Debug)]
+struct Row {
+    number: u64,
+    arrival_us: i64,
+    prompt: TokenSeq,
+    output: TokenSeq,
+}
+
+/// The [`Source`] of a five-column trace.
+#[derive(Clone, Debug)]
+pub struct FiveColumn {
+    rows: Vec<Row>,
+    next: usize,
+    symbols: Symbols,
+}
+
+impl FiveColumn {
+    /// Reads a trace. Rows may come in any order; equal times keep it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a row makes no sense and `damages` is strict.
+    pub fn open(path: &Path, damages: &mut Damages) -> Result<Self, InputError> {
+        Self::build(Table::open(path)?, damages)
+    }
+
+    /// Reads a trace from `from`; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`FiveColumn::open`].
+    pub fn from_reader(
+        name: &str,
+        from: impl Read + Send + 'static,
+        damages: &mut Damages,
+    ) -> Result<Self, InputError> {
+        Self::build(Table::new(name.into(), Box::new(from))?, damages)
+    }
+
+    fn build(mut table: Table, damages: &mut Damages) -> Result<Self, InputError> {
+        if table.width() < 5 {
+            return Err(table.error(format!(
+                "the header row has {} columns; expected at least 5: arrival time, two that are ignored, prompt token \
+                 ids, output token ids",
+                table.width()
+            )));
+        }
+        let mut trie = Trie::new();
+        let mut rows = Vec::new();
+        let mut tokens = Vec::new();
+        while let Some(good) = table.advance_or_damage()? {
+            let number = rows.len() as u64;
+            let row = good.and_then(|()| read(&table, number, &mut tokens, &mut trie));
+            rows.extend(damages.take(row)?);
+        }
+        rows.sort_by_key(|r: &Row| r.arrival_us);
+        Ok(Self {
+            rows,
+            next: 0,
+            symbols: Symbols::default(),
+        })
+    }
+}
+
+fn read(
+    table: &Table,
+    number: u64,
+    tokens: &mut Vec<u32>,
+    trie: &mut Trie,
+) -> Result<Row, InputError> {
+    let arrival_us = seconds(table.field(ARRIVAL)).ok_or_else(|| {
+        table.field_error(ARRIVAL, "an arrival time in seconds, finite and 0 or more")
+    })?;
+    tokens.clear();
+    read_ids(table, PROMPT, tokens)?;
+    let prompt_len = tokens.len();
+    read_ids(table, OUTPUT, tokens)?;
+    if tokens.len() as u64 > MAX_TOKENS {
+        return Err(table.error("more than 2^31 tokens"));
+    }
+    let whole = trie.insert(tokens);
+    let (prompt, output) = cut(&whole, prompt_len);
+    Ok(Row {
+        number,
+        arrival_us,
+        prompt,
+        output,
+    })
+}
+
+impl Rewind for FiveColumn {
+    fn rewind(&mut self) {
+        self.next = 0;
+    }
+
+    fn rows(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    fn latest_arrival_us(&self) -> Option<i64> {
+        self.rows.last().map(|r| r.arrival_us)
+    }
+}
+
+impl Source for FiveColumn {
+    fn next_request(&mut self) -> Option<Request> {
+        let row = self.rows.get(self.next)?;
+        self.next += 1;
+        let id = RequestId::Number(row.number);
+        let (prompt, output) = (row.prompt.clone(), row.output.clone());
+        Some(Request::new(id, row.arrival_us, prompt, output))
+    }
+
+    fn size_hint(&self) -> Option<u64> {
+        Some(self.rows.len() as u64)
+    }
+
+    fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
+    fn symbols_mut(&mut self) -> &mut Symbols {
+        &mut self.symbols
+    }
+}
+
+/// Seconds to whole microseconds, towards zero.
+pub(crate) fn seconds(text: &str) -> Option<i64> {
+    let s: f64 = text.trim().parse().ok()?;
+    let us = s * 1e6;
+    (us >= 0.0 && us < i64::MAX as f64).then_some(us as i64)
+}
+
+/// The first `at` tokens and the rest.
+fn cut(whole: &TokenSeq, at: usize) -> (TokenSeq, TokenSeq) {
+    let (mut head, mut tail) = (TokenSeq::default(), TokenSeq::default());
+    let mut left = u32::try_from(at).expect("below 2^31");
+    for &span in whole.spans() {
+        let mut here = span;
+        here.len = span.len.min(left);
+        left -= here.len;
+        head.push(here);
+        here.start += here.len;
+        here.len = span.len - here.len;
+        tail.push(here);
+    }
+    (head, tail)
+}
+
+fn read_ids(table: &Table, at: usize, into: &mut Vec<u32>) -> Result<(), InputError> {
+    parse_ids(table.field(at), into).map_err(|because| {
+        let expected = "token ids as a JSON array like \"[1, 2, 3]\"";
+        table.field_error_because(at, expected, &because)
+    })
+}
+
+/// Appends the numbers of a JSON array; the message of an error tells where in it something is
+/// wrong.
+fn parse_ids(text: &str, into: &mut Vec<u32>) -> Result<(), String> {
+    let text = text.trim();
+    let inner = text
+        .strip_prefix('[')
+        .ok_or("it does not begin with \"[\"")?
+        .strip_suffix(']')
+        .ok_or("it does not end with \"]\"")?;
+    if inner.trim().is_empty() {
+        return Ok(());
+    }
+    for (k, item) in inner.split(',').enumerate() {
+        let item = item.trim();
+        // `parse` alone would take "+1" and "01", which are no JSON numbers.
+        let json = item == "0" || item.starts_with(|c: char| c.is_ascii_digit() && c != '0');
+        match item.parse::<u32>() {
+            Ok(id) if json => into.push(id),
+            _ => {
+                return Err(format!(
+                    "element {} is {}, not a token id",
+                    k + 1,
+                    shown(item)
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = "when,a,b,prompt,answer\r\n\
+        2.5,x,y,\"[1, 2, 3, 4]\",\"[5,6]\"\r\n\
+        0.0000019,x,y,\"[1,2,3,4,5,6,7]\",[]\r\n\
+        2.5,x,y,\"[9]\",\"[1]\"";
+
+    fn read(text: &str) -> Result<Vec<Request>, InputError> {
+        let bytes = std::io::Cursor::new(text.to_owned().into_bytes());
+        let mut source = FiveColumn::from_reader("t.csv", bytes, &mut Damages::new(true))?;
+        Ok(std::iter::from_fn(|| source.next_request()).collect())
+    }
+
+    #[test]
+    fn rows_are_sorted_and_equal_tokens_stay_equal() {
+        let requests = read(SAMPLE).unwrap();
+        let seen: Vec<(String, i64, u32, u32)> = requests
+            .iter()
+            .map(|r| {
+                (
+                    r.id.to_string(),
+                    r.arrival_us,
+                    r.prompt.len(),
+                    r.output.len(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("request_1".into(), 1, 7, 0),
+                ("request_0".into(), 2_500_000, 4, 2),
+                ("request_2".into(), 2_500_000, 1, 1),
+            ]
+        );
+        let whole = &requests[0].prompt;
+        assert_eq!(requests[1].prompt.token_key(3), whole.token_key(3));
+        assert_eq!(requests[1].output.token_key(1), whole.token_key(5));
+        assert_ne!(requests[2].prompt.token_key(0), whole.token_key(0));
+        assert_eq!(requests[0].deadline_us, 0);
+    }
+
+    #[test]
+    fn wrong_rows_name_line_column_and_element() {
+        let refuse = |row: &str| {
+            let text = format!("t,a,b,p,o\n1,x,y,[],[]\n{row}\n");
+            read(&text).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refuse("1,x,y,\"[1,2,three]\",[]"),
+            "t.csv:3: column \"p\": expected token ids as a JSON array like \"[1, 2, 3]\", found \"[1,2,three]\": \
+             element 3 is \"three\", not a token id"
+        );
+        for time in ["-1", "NaN", "inf", "1e300", "", "soon"] {
+            assert!(
+                refuse(&format!("{time},x,y,[],[]"))
+                    .starts_with("t.csv:3: column \"t\": expected an arrival time"),
+                "{time}"
+            );
+        }
+        assert!(refuse("1,x,y,[],\"[1\"").contains("column \"o\""));
+        assert!(refuse("1,x,y,[],1").contains("does not begin with \"[\""));
+        assert!(refuse("1,x,y,\"[1,]\",[]").contains("element 2 is \"\""));
+        assert!(refuse("1,x,y,\"[-1]\",[]").contains("element 1 is \"-1\""));
+        assert!(refuse("1,x,y,[]").contains("the row has 4 fields, the header row has 5"));
+        let error = read("a,b\n").unwrap_err().to_string();
+        assert!(error.starts_with("t.csv:1: the header row has 2 columns; expected at least 5"));
+    }
+}

@@ -1,0 +1,33 @@
+//! Everything that yields requests: synthetic traffic, traces, and the sessions they contain.
+//!
+//! Every source gives its requests in order of arrival and never materialises a token: prompts and
+//! outputs are rooted spans (see [`Span`](windtunnel_base::request::Span)). A request's private
+//! prompt tokens and its output share one stream: the output follows the prompt, so the pair stays
+//! rooted and joins into one span when a later round repeats it.
+
+mod bound;
+pub mod convert;
+pub mod detect;
+pub mod export;
+pub mod generator_config;
+pub mod import;
+mod open;
+pub mod sample;
+pub mod spec;
+pub mod synthetic;
+mod table;
+pub mod think;
+pub mod trace_v2;
+pub mod trie;
+
+pub mod summary;
+pub mod unfold;
+pub use bound::{Bounded, InfiniteCache};
+pub use detect::{Format, detect};
+pub use import::Selection;
+pub use open::{OpenOptions, Trace, open};
+pub use think::ThinkTime;
+pub use trace_v2::{RealTime, SessionMode};
+
+/// Tokens of one prompt and its output, and of one session's whole context, stay below this.
+pub(crate) const MAX_TOKENS: u64 = i32::MAX as u64;

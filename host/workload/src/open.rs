@@ -1,0 +1,442 @@
+//! One door for all trace files.
+
+use super::detect::{Format, detect};
+use super::import::five_column::FiveColumn;
+use super::import::rows::{OpenRows, Rows};
+use super::import::{Cut, Damages, Selection, azure, burstgpt, guidellm, mooncake, vllm_bench};
+use super::spec::{self, Generator};
+use super::think::ThinkTime;
+use super::trace_v2::{Header, RealTime, Replay, SessionMode, TraceV2};
+use std::path::Path;
+use windtunnel_base::input::InputError;
+use windtunnel_base::request::{Finished, Request, Source, Symbols};
+
+/// How [`open`] replays a trace.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OpenOptions {
+    /// Sessions as recorded or as a closed loop.
+    pub session_mode: SessionMode,
+    /// Think time of all rounds of a closed loop, instead of the recorded ones.
+    pub think_time: Option<ThinkTime>,
+    /// Seed of what is drawn: think times, samples, ServeGen data.
+    pub seed: u64,
+    /// No follow-up arrives after this, microseconds. [`Trace::set_horizon_us`] changes it later.
+    pub horizon_us: i64,
+    /// Epoch send times of observed TraceV2 traces.
+    pub real_time: RealTime,
+    /// What is replayed, and how fast.
+    pub selection: Selection,
+    /// A damaged row is an error; else it is skipped and counted.
+    pub strict: bool,
+    /// Which run of a file with several, from 1.
+    pub run: Option<usize>,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            session_mode: SessionMode::Fixed,
+            think_time: None,
+            seed: 0,
+            horizon_us: i64::MAX,
+            real_time: RealTime::AsRecorded,
+            selection: Selection::default(),
+            strict: false,
+            run: None,
+        }
+    }
+}
+
+impl OpenOptions {
+    fn check(&self) -> Result<(), InputError> {
+        self.selection.check()?;
+        if self.think_time.is_some() && self.session_mode == SessionMode::Fixed {
+            return Err(InputError::new(
+                "a think time has no effect in the fixed session mode; choose the closed loop",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// An opened trace.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    format: Format,
+    kind: Kind,
+    notes: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Rows(Box<Cut<Rows>>),
+    FiveColumn(Box<Cut<FiveColumn>>),
+    ServeGen(Box<Cut<Generator>>),
+    TraceV2(Box<TraceV2>),
+}
+
+/// Opens a trace of any format. `header` is the YAML file of a TraceV2 trace.
+///
+/// # Errors
+/// When a file cannot be read or is wrong, or an option makes no sense for it.
+pub fn open(
+    path: &Path,
+    header: Option<&Path>,
+    options: &OpenOptions,
+) -> Result<Trace, InputError> {
+    options.check()?;
+    let format = detect(path)?;
+    let mut notes = Vec::new();
+    let mut damages = Damages::new(options.strict);
+    let kind = if format == Format::TraceV2 {
+        let header = header.map(Header::read).transpose()?;
+        let replay = Replay {
+            session_mode: options.session_mode,
+            think_time: options.think_time,
+            seed: options.seed,
+            horizon_us: options.horizon_us,
+            real_time: options.real_time,
+            selection: options.selection,
+        };
+        refuse_run(path, format, options)?;
+        Kind::TraceV2(Box::new(TraceV2::open(
+            path,
+            header.as_ref(),
+            replay,
+            &mut damages,
+        )?))
+    } else {
+        refuse_what_only_trace_v2_has(path, header, format, options)?;
+        without_sessions(path, format, options, &mut damages, &mut notes)?
+    };
+    if let Some(note) = damages.note()? {
+        notes.push(note);
+    }
+    let trace = Trace {
+        format,
+        kind,
+        notes,
+    };
+    if options.selection != Selection::default() && trace.clone().next_request().is_none() {
+        let message = "the window, sample and cap leave no request";
+        return Err(InputError::in_file(path.display(), message));
+    }
+    Ok(trace)
+}
+
+fn without_sessions(
+    path: &Path,
+    format: Format,
+    options: &OpenOptions,
+    damages: &mut Damages,
+    notes: &mut Vec<String>,
+) -> Result<Kind, InputError> {
+    let selection = options.selection;
+    let rows = |open: OpenRows, damages: &mut Damages| {
+        refuse_run(path, format, options)?;
+        Rows::open(path, open, damages)
+    };
+    let rows = match format {
+        Format::AzureLlm => rows(azure::open, damages)?,
+        Format::BurstGpt => rows(burstgpt::open, damages)?,
+        Format::Mooncake => rows(mooncake::open, damages)?,
+        Format::VllmBench => vllm_bench::open(path, options.run, damages)?,
+        Format::GuideLlm => guidellm::open(path, options.run, damages)?,
+        Format::FiveColumn => {
+            refuse_run(path, format, options)?;
+            let trace = FiveColumn::open(path, damages)?;
+            return Ok(Kind::FiveColumn(Box::new(Cut::new(trace, selection))));
+        }
+        Format::ServeGen => {
+            refuse_run(path, format, options)?;
+            let seconds = |us: i64| us / 1_000_000;
+            let from_s = seconds(selection.from_us.unwrap_or(0));
+            let to_s = selection.to_us.map(seconds);
+            let (generator, more) = spec::servegen(path, from_s, to_s, damages, options.seed)?;
+            notes.extend(more);
+            // The window is chosen already, whole windows of the data at a time.
+            let rest = Selection {
+                from_us: None,
+                to_us: None,
+                ..selection
+            };
+            *damages = Damages::new(options.strict);
+            return Ok(Kind::ServeGen(Box::new(Cut::new(generator, rest))));
+        }
+        Format::TraceV2 | Format::Spec => {
+            let message =
+                "this is a workload spec, no trace; `windtunnel run --workload-spec FILE` takes it";
+            return Err(InputError::in_file(path.display(), message));
+        }
+    };
+    Ok(Kind::Rows(Box::new(Cut::new(rows, selection))))
+}
+
+fn refuse_what_only_trace_v2_has(
+    path: &Path,
+    header: Option<&Path>,
+    format: Format,
+    options: &OpenOptions,
+) -> Result<(), InputError> {
+    let refuse = |what: &str| {
+        let message = format!("this is {}: {what}", format.with_article());
+        Err(InputError::in_file(path.display(), message))
+    };
+    if let Some(header) = header {
+        return refuse(&format!(
+            "the header {} would have no effect, only TraceV2 has one",
+            header.display()
+        ));
+    }
+    if options.session_mode == SessionMode::ClosedLoop {
+        return refuse(
+            "it has no sessions to replay as a closed loop, only TraceV2 has them; `windtunnel workload convert` makes one",
+        );
+    }
+    Ok(())
+}
+
+fn refuse_run(path: &Path, format: Format, options: &OpenOptions) -> Result<(), InputError> {
+    match options.run {
+        Some(run) => Err(InputError::in_file(
+            path.display(),
+            format!(
+                "this is {}: it has no runs of which {run} could be chosen",
+                format.with_article()
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+impl Trace {
+    /// What it is.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// What a person should know: rows that were skipped, data that are missing.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The TraceV2 trace, if it is one.
+    #[must_use]
+    pub fn as_trace_v2(&self) -> Option<&TraceV2> {
+        match &self.kind {
+            Kind::TraceV2(t) => Some(t),
+            _ => None,
+        }
+    }
+
+    /// The latest arrival that does not hang on a completion, microseconds; `None` without
+    /// requests.
+    #[must_use]
+    pub fn latest_arrival_us(&self) -> Option<i64> {
+        match &self.kind {
+            Kind::Rows(t) => t.latest_arrival_us(),
+            Kind::FiveColumn(t) => t.latest_arrival_us(),
+            Kind::ServeGen(t) => t.latest_arrival_us(),
+            Kind::TraceV2(t) => t.latest_arrival_us(),
+        }
+    }
+
+    /// The reference's horizon for a replay: twice the latest arrival, 10 minutes if that is 0,
+    /// none for an empty trace.
+    #[must_use]
+    pub fn replay_horizon_us(&self) -> i64 {
+        match self.latest_arrival_us() {
+            Some(0) => 600_000_000,
+            Some(latest) => latest.checked_mul(2).unwrap_or(i64::MAX),
+            None => i64::MAX,
+        }
+    }
+
+    /// Sets the time after which no follow-up arrives. To be called before the first request is
+    /// taken.
+    pub fn set_horizon_us(&mut self, horizon_us: i64) {
+        if let Kind::TraceV2(t) = &mut self.kind {
+            t.set_horizon_us(horizon_us);
+        }
+    }
+
+    fn source(&self) -> &dyn Source {
+        match &self.kind {
+            Kind::Rows(t) => t.as_ref(),
+            Kind::FiveColumn(t) => t.as_ref(),
+            Kind::ServeGen(t) => t.as_ref(),
+            Kind::TraceV2(t) => t.as_ref(),
+        }
+    }
+
+    fn source_mut(&mut self) -> &mut dyn Source {
+        match &mut self.kind {
+            Kind::Rows(t) => t.as_mut(),
+            Kind::FiveColumn(t) => t.as_mut(),
+            Kind::ServeGen(t) => t.as_mut(),
+            Kind::TraceV2(t) => t.as_mut(),
+        }
+    }
+}
+
+impl Source for Trace {
+    fn next_request(&mut self) -> Option<Request> {
+        self.source_mut().next_request()
+    }
+
+    fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
+        self.source_mut().on_finished(finished)
+    }
+
+    fn has_follow_ups(&self) -> bool {
+        self.source().has_follow_ups()
+    }
+
+    fn size_hint(&self) -> Option<u64> {
+        self.source().size_hint()
+    }
+
+    fn symbols(&self) -> &Symbols {
+        self.source().symbols()
+    }
+
+    fn symbols_mut(&mut self) -> &mut Symbols {
+        self.source_mut().symbols_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::PathBuf;
+
+    fn data(rest: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../tests/data/workload")
+            .join(rest)
+    }
+
+    #[test]
+    fn a_trace_is_opened_by_its_content_alone() {
+        let mut azure = open(&data("azure.csv"), None, &OpenOptions::default()).unwrap();
+        assert_eq!(azure.format(), Format::AzureLlm);
+        assert_eq!(azure.latest_arrival_us(), Some(52_001));
+        assert_eq!(azure.replay_horizon_us(), 104_002);
+        assert_eq!(azure.size_hint(), Some(3));
+        assert!(azure.next_request().is_some());
+        let closed = OpenOptions {
+            session_mode: SessionMode::ClosedLoop,
+            ..OpenOptions::default()
+        };
+        let header = data("closed-loop-prefix/trace.yaml");
+        let trace = open(
+            &data("closed-loop-prefix/trace.csv"),
+            Some(&header),
+            &closed,
+        )
+        .unwrap();
+        assert_eq!(trace.format(), Format::TraceV2);
+        assert_eq!(trace.size_hint(), Some(125));
+        assert!(trace.has_follow_ups());
+    }
+
+    #[test]
+    fn options_without_effect_are_refused() {
+        let azure = data("azure.csv");
+        let refuse = |header: Option<&Path>, options: OpenOptions| {
+            open(&azure, header, &options).unwrap_err().to_string()
+        };
+        let usual = OpenOptions::default();
+        let closed = OpenOptions {
+            session_mode: SessionMode::ClosedLoop,
+            ..usual
+        };
+        assert!(refuse(Some(Path::new("h.yaml")), usual).contains("only TraceV2 has one"));
+        assert!(refuse(None, closed).contains("it has no sessions"));
+        let think_time = Some(ThinkTime::Constant(5));
+        assert!(
+            refuse(
+                None,
+                OpenOptions {
+                    think_time,
+                    ..usual
+                }
+            )
+            .contains("no effect")
+        );
+        let select = |change: fn(&mut Selection)| {
+            let mut options = usual;
+            change(&mut options.selection);
+            refuse(None, options)
+        };
+        for rate_scale in [0.0, -1.0, f64::NAN] {
+            let selection = Selection {
+                rate_scale,
+                ..Selection::default()
+            };
+            let error = refuse(None, OpenOptions { selection, ..usual });
+            assert!(error.contains("rate scale"), "{error}");
+        }
+        assert!(select(|s| s.timeout_us = Some(0)).contains("timeout"));
+        assert!(select(|s| s.sample = 1.5).contains("the sample is 1.5"));
+        assert!(select(|s| s.loops = 0).contains("0 loops"));
+        assert!(select(|s| s.to_us = Some(0)).contains("the window from 0 s to 0 s is empty"));
+        assert!(select(|s| s.from_us = Some(9_000_000)).contains("leave no request"));
+        let run = Some(1);
+        assert!(refuse(None, OpenOptions { run, ..usual }).contains("it has no runs"));
+        let missing = open(Path::new("no-such.csv"), None, &usual).unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "no-such.csv: cannot read: no such file or folder"
+        );
+        let folder = open(&data(""), None, &usual).unwrap_err().to_string();
+        assert!(folder.ends_with("cannot read: it is a folder"), "{folder}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_a_reader_panic(
+            which in 0usize..3,
+            edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..4, any::<u8>()), 0..8),
+        ) {
+            let trace = std::fs::read(data("closed-loop-prefix/trace.csv")).unwrap();
+            let five = b"t,a,b,p,o\n1.5,x,y,\"[1,2,3]\",[4]\n1.5,x,y,\"[1,2,5]\",[4]\n".to_vec();
+            let mut bytes = match which {
+                0 => trace[..2000].to_vec(),
+                1 => std::fs::read(data("azure.csv")).unwrap(),
+                _ => five,
+            };
+            const BYTES: &[u8] = b"0-9.,\"[]\n\r eN\xff";
+            for (at, kind, byte) in edits {
+                let at = at.index(bytes.len());
+                let byte = BYTES[byte as usize % BYTES.len()];
+                match kind {
+                    0 => bytes[at] = byte,
+                    1 => bytes.insert(at, byte),
+                    2 => bytes.truncate(at + 1),
+                    _ => drop(bytes.remove(at)),
+                }
+                if bytes.is_empty() {
+                    bytes.push(byte);
+                }
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("t.csv");
+            std::fs::write(&path, &bytes).unwrap();
+            let selection = Selection { rate_scale: 1.5, ..Selection::default() };
+            match open(&path, None, &OpenOptions { selection, ..OpenOptions::default() }) {
+                Ok(mut trace) => {
+                    let mut last = 0;
+                    while let Some(request) = trace.next_request() {
+                        prop_assert!(request.arrival_us >= last);
+                        last = request.arrival_us;
+                    }
+                }
+                Err(error) => prop_assert!(error.to_string().contains("t.csv"), "{}", error),
+            }
+        }
+    }
+}

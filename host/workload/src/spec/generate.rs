@@ -1,0 +1,493 @@
+//! The requests of a spec, one after the other, in order of arrival.
+//!
+//! Every client has lanes: its arrival process, an open window, its users, a session whose rounds
+//! do not wait. A heap holds the next event of each lane, so memory follows clients and live
+//! sessions, not requests. All numbers are drawn from streams named after (seed, purpose, client,
+//! number of the request), so neither another client nor the order of calls changes them.
+
+use super::lanes::{Lane, Lanes};
+use super::plan::{Counted, Kind, Modalities, Plan, Planned, Prompt, Traffic};
+use crate::MAX_TOKENS;
+use crate::import::Rewind;
+use crate::sample::MOST_LENGTH;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use windtunnel_base::request::{
+    Detail, Ending, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq,
+};
+use windtunnel_base::rng;
+
+/// Most items of a modality in one prompt.
+const MOST_ITEMS: u32 = 1 << 12;
+
+/// Limits of a whole workload.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Nothing starts from this time on, microseconds.
+    pub horizon_us: i64,
+    /// Most requests in all.
+    pub num_requests: Option<u64>,
+    /// Time limit of every request instead of the clients' own, microseconds; 0 = none.
+    pub timeout_us: Option<i64>,
+}
+
+/// Names of a client, as symbols.
+#[derive(Clone, Copy, Debug)]
+struct Names {
+    client: Sym,
+    tenant: Sym,
+    slo_class: Sym,
+    model: Sym,
+    adapter: Sym,
+    prefix_group: Sym,
+    prefix_stream: u32,
+}
+
+/// The [`Source`] of a workload spec.
+#[derive(Clone, Debug)]
+pub struct Generator {
+    bounds: Bounds,
+    clients: Arc<[Planned]>,
+    names: Vec<Names>,
+    /// Requests or sessions each client has started.
+    started: Vec<u32>,
+    lanes: Lanes,
+    symbols: Symbols,
+    next_stream: u32,
+    given: u64,
+    follow_ups: u64,
+    /// Requests that may still start; `None` = no limit.
+    left: Option<u64>,
+    /// The session that got fewer rounds than planned because of the limit: (tag, rounds).
+    cut: Option<(u64, u32)>,
+    closed_loops: bool,
+}
+
+/// What starts a request.
+struct Start<'a> {
+    client: u32,
+    /// Number of the request or session within its client.
+    serial: u32,
+    round: u32,
+    send_us: i64,
+    context: TokenSeq,
+    /// The window it starts in.
+    window: Option<&'a Counted>,
+    think_us: i64,
+    session: Sym,
+}
+
+impl Generator {
+    /// A source of a plan's requests.
+    pub(super) fn new(plan: Plan, bounds: Bounds) -> Self {
+        let mut symbols = Symbols::default();
+        let mut next_stream = 0;
+        let mut prefixes: FxHashMap<Sym, u32> = FxHashMap::default();
+        let mut names = Vec::with_capacity(plan.clients.len());
+        for c in &plan.clients {
+            let prefix_group = symbols.intern(&c.prefix_group);
+            let prefix_stream = *prefixes.entry(prefix_group).or_insert_with(|| {
+                next_stream += 1;
+                next_stream - 1
+            });
+            names.push(Names {
+                client: symbols.intern(&c.id),
+                tenant: symbols.intern(&c.kind.tenant),
+                slo_class: symbols.intern(&c.kind.slo_class),
+                model: symbols.intern(&c.kind.model),
+                adapter: symbols.intern(&c.kind.adapter),
+                prefix_group,
+                prefix_stream,
+            });
+        }
+        let waits = |c: &Planned| {
+            matches!(c.traffic, Traffic::Users { .. })
+                || c.kind
+                    .session
+                    .is_some_and(|s| s.closed_loop && s.rounds > 1)
+        };
+        let closed_loops = plan.clients.iter().any(waits);
+        let clients: Arc<[Planned]> = plan.clients.into();
+        Self {
+            lanes: Lanes::new(&clients, bounds.seed),
+            names,
+            started: vec![0; clients.len()],
+            clients,
+            symbols,
+            next_stream,
+            given: 0,
+            follow_ups: 0,
+            left: bounds.num_requests,
+            cut: None,
+            closed_loops,
+            bounds,
+        }
+    }
+
+    fn kind(&self, client: u32) -> Arc<Kind> {
+        Arc::clone(&self.clients[client as usize].kind)
+    }
+
+    /// Takes up to `wanted` requests from the limit; how many it got.
+    fn take(&mut self, wanted: u32) -> u32 {
+        let Some(left) = &mut self.left else {
+            return wanted;
+        };
+        let got = wanted.min(u32::try_from(*left).unwrap_or(u32::MAX));
+        *left -= u64::from(got);
+        got
+    }
+
+    /// A client starts a request, a session or a user.
+    fn start(&mut self, client: u32, send_us: i64, window: Option<&Counted>) -> Option<Request> {
+        let session = self.clients[client as usize].kind.session;
+        let rounds = session.map_or(1, |s| s.rounds);
+        let got = self.take(rounds);
+        if got == 0 {
+            return None;
+        }
+        let started = &mut self.started[client as usize];
+        let serial = *started;
+        *started = started.checked_add(1)?;
+        let tag = tag(client, serial);
+        if got < rounds {
+            self.cut = Some((tag, got));
+        }
+        let id = &self.clients[client as usize].id;
+        let name = if matches!(self.clients[client as usize].traffic, Traffic::Users { .. }) {
+            Some(format!("concurrency_{id}_user_{serial}"))
+        } else {
+            session.map(|_| format!("sess_{id}_{serial}"))
+        };
+        let session = name.map_or(Sym::NONE, |name| self.symbols.intern(&name));
+        self.build(Start {
+            client,
+            serial,
+            round: 0,
+            send_us,
+            context: self.prefix(client),
+            window,
+            think_us: 0,
+            session,
+        })
+    }
+
+    fn prefix(&self, client: u32) -> TokenSeq {
+        let tokens = self.clients[client as usize].kind.prefix_tokens;
+        TokenSeq::of(self.names[client as usize].prefix_stream, tokens)
+    }
+
+    /// Makes a request behind the context that is already there. `None` when its tokens would be
+    /// more than make sense.
+    fn build(&mut self, start: Start<'_>) -> Option<Request> {
+        let Start {
+            client,
+            serial,
+            round,
+            ..
+        } = start;
+        let kind = self.kind(client);
+        let key = self.clients[client as usize].key;
+        let number = (u64::from(serial) << 32) | u64::from(round);
+        let seed = self.bounds.seed;
+        let stream = |label| rng::stream(seed, label, key, number);
+        let mut detail = Detail {
+            adapter: self.names[client as usize].adapter,
+            think_us: start.think_us,
+            ..Detail::default()
+        };
+        let prompt = start.window.and_then(|w| w.prompt.as_ref());
+        let input = match prompt.unwrap_or(&kind.prompt) {
+            Prompt::Text(lengths) => lengths.sample(&mut stream("input length")),
+            Prompt::Multimodal(modalities) => {
+                multimodal(modalities, &mut stream("input length"), &mut detail)
+            }
+        };
+        let output = start.window.and_then(|w| w.output.as_ref());
+        let output = output.unwrap_or(&kind.output);
+        let output = output.sample(&mut stream("output length"));
+        let reasoning = start.window.and_then(|w| w.reasoning.as_ref());
+        if let Some(lengths) = reasoning.or(kind.reasoning.as_ref()) {
+            let percent = lengths.sample_from_zero(&mut stream("reason ratio"));
+            detail.reason_ratio = f64::from(percent.min(100)) / 100.0;
+        }
+        let tokens = u64::from(start.context.len()) + u64::from(input) + u64::from(output);
+        if tokens > MAX_TOKENS || u64::from(self.next_stream) >= MAX_TOKENS {
+            return None;
+        }
+        let own = self.next_stream;
+        self.next_stream += 1;
+        let accumulates = kind.session.is_some_and(|s| s.accumulate && s.rounds > 1);
+        let mut prompt = start.context;
+        prompt.push(Span {
+            stream: own,
+            start: 0,
+            len: input,
+        });
+        let mut answer = TokenSeq::default();
+        answer.push(Span {
+            stream: own,
+            start: input,
+            len: output,
+        });
+        let arrival_us = start.send_us.saturating_add(kind.wire.us(input));
+        let names = self.names[client as usize];
+        let timeout_us = self.bounds.timeout_us.unwrap_or(kind.timeout_us);
+        let prefixed = kind.prefix_tokens > 0;
+        Some(Request {
+            private_from: if accumulates {
+                u32::MAX
+            } else {
+                kind.prefix_tokens
+            },
+            deadline_us: if timeout_us > 0 {
+                start.send_us.saturating_add(timeout_us)
+            } else {
+                0
+            },
+            slo_ttft_us: kind.slo_ttft_us,
+            client: names.client,
+            tenant: names.tenant,
+            slo_class: names.slo_class,
+            model: names.model,
+            session: start.session,
+            round,
+            prefix_group: if prefixed {
+                names.prefix_group
+            } else {
+                Sym::NONE
+            },
+            prefix_tokens: kind.prefix_tokens,
+            streaming: kind.streaming,
+            source_tag: tag(client, serial),
+            detail: detail.boxed(),
+            ..Request::new(RequestId::Number(0), arrival_us, prompt, answer)
+        })
+    }
+
+    /// The round after `before`, sent at `send_us`; `generated` tokens of its answer are part of
+    /// the context.
+    fn next_round(
+        &mut self,
+        before: &Request,
+        send_us: i64,
+        think_us: i64,
+        generated: u32,
+    ) -> Option<Request> {
+        let (client, serial) = untag(before.source_tag);
+        let accumulate = self.kind(client).session.is_some_and(|s| s.accumulate);
+        let context = if accumulate {
+            let mut context = before.prompt.clone();
+            context.extend_from(&before.output, generated);
+            context
+        } else {
+            self.prefix(client)
+        };
+        self.build(Start {
+            client,
+            serial,
+            round: before.round + 1,
+            send_us,
+            context,
+            window: None,
+            think_us,
+            session: before.session,
+        })
+    }
+
+    /// Rounds of a session.
+    fn rounds(&self, tag: u64, planned: u32) -> u32 {
+        match self.cut {
+            Some((cut, rounds)) if cut == tag => rounds,
+            _ => planned,
+        }
+    }
+
+    /// A request that the clock sends: puts the rounds after it and those that are still on the
+    /// wire into lanes.
+    fn send(&mut self, request: Request, send_us: i64) -> Option<Request> {
+        let (client, _) = untag(request.source_tag);
+        if let Some(session) = self.kind(client).session
+            && !session.closed_loop
+            && request.round + 1 < self.rounds(request.source_tag, session.rounds)
+        {
+            let pause = session.think_us.saturating_add(request.output.len().into());
+            let at = send_us.saturating_add(pause);
+            self.lanes
+                .push(at, client, Lane::Round(Box::new(request.clone())));
+        }
+        if request.arrival_us > send_us {
+            self.lanes
+                .push(request.arrival_us, client, Lane::Wire(Box::new(request)));
+            return None;
+        }
+        Some(request)
+    }
+
+    fn numbered(&mut self, mut request: Request) -> Request {
+        request.id = RequestId::Number(self.given);
+        self.given += 1;
+        request
+    }
+
+    /// One more event of the lanes. `Err(())` = none is left.
+    fn step(&mut self) -> Result<Option<Request>, ()> {
+        let (at_us, client, lane) = self.lanes.pop().ok_or(())?;
+        if at_us >= self.bounds.horizon_us {
+            return Ok(None);
+        }
+        let clients = Arc::clone(&self.clients);
+        let planned = &clients[client as usize];
+        let started = match lane {
+            Lane::Wire(request) => return Ok(Some(*request)),
+            Lane::Round(before) => {
+                let think = planned.kind.session.map_or(0, |s| s.think_us);
+                let generated = before.output.len();
+                self.next_round(&before, at_us, think, generated)
+            }
+            Lane::Open(k) => {
+                self.lanes.open(planned, client, k);
+                None
+            }
+            Lane::Steady(_) | Lane::Window(_) | Lane::Users(_) => {
+                let started = self.start(client, at_us, lane.window(planned));
+                let once = planned.kind.session.is_some_and(|s| s.once);
+                if started.is_some() && !once && self.left != Some(0) {
+                    self.lanes.advance(planned, client, lane);
+                }
+                started
+            }
+        };
+        Ok(started.and_then(|request| self.send(request, at_us)))
+    }
+}
+
+fn multimodal(modalities: &Modalities, rng: &mut impl rand::Rng, detail: &mut Detail) -> u32 {
+    let text = modalities.text.as_ref();
+    let text = text.map_or(0, |lengths| lengths.sample(rng));
+    let mut of = [0u32; 3];
+    for (total, modality) in of.iter_mut().zip(&modalities.others) {
+        let Some((count, items)) = modality else {
+            continue;
+        };
+        for _ in 0..count.sample(rng).min(MOST_ITEMS) {
+            *total = total.saturating_add(items.sample(rng)).min(MOST_LENGTH);
+        }
+    }
+    [
+        detail.image_tokens,
+        detail.audio_tokens,
+        detail.video_tokens,
+    ] = of;
+    detail.text_tokens = text;
+    (text + of.iter().sum::<u32>()).max(1)
+}
+
+fn tag(client: u32, serial: u32) -> u64 {
+    (u64::from(client) << 32) | u64::from(serial)
+}
+
+fn untag(tag: u64) -> (u32, u32) {
+    ((tag >> 32) as u32, tag as u32)
+}
+
+impl Source for Generator {
+    fn next_request(&mut self) -> Option<Request> {
+        loop {
+            match self.step() {
+                Ok(Some(request)) => return Some(self.numbered(request)),
+                Ok(None) => {}
+                Err(()) => return None,
+            }
+        }
+    }
+
+    fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
+        let before = finished.request;
+        let generated = finished.generated_tokens;
+        // Who gave up or was refused does not come back. An answer longer than planned would mean
+        // tokens that nobody knows.
+        if before.session.is_none()
+            || finished.ending != Ending::Completed
+            || generated > before.output.len()
+        {
+            return None;
+        }
+        let (client, _) = untag(before.source_tag);
+        let kind = self.kind(client);
+        let think_us = match (&self.clients[client as usize].traffic, kind.session) {
+            (Traffic::Users { think_us, .. }, _) => {
+                let think_us = *think_us;
+                if self.take(1) == 0 {
+                    return None;
+                }
+                think_us
+            }
+            (_, Some(s)) if s.closed_loop => {
+                if before.round + 1 >= self.rounds(before.source_tag, s.rounds) {
+                    return None;
+                }
+                s.think_us
+            }
+            _ => return None,
+        };
+        let answered_us = finished
+            .at_us
+            .saturating_add(kind.wire.us(before.output.len()));
+        let send_us = answered_us.saturating_add(think_us);
+        if send_us > self.bounds.horizon_us {
+            return None;
+        }
+        let mut request = self.next_round(before, send_us, think_us, generated)?;
+        self.follow_ups += 1;
+        let name = self.symbols.name(before.session);
+        let id = format!("session_{name}_round_{}_{}", request.round, self.follow_ups);
+        request.id = RequestId::Named(id.into());
+        Some(request)
+    }
+
+    fn has_follow_ups(&self) -> bool {
+        self.closed_loops
+    }
+
+    fn size_hint(&self) -> Option<u64> {
+        self.bounds.num_requests
+    }
+
+    fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
+    fn symbols_mut(&mut self) -> &mut Symbols {
+        &mut self.symbols
+    }
+}
+
+impl Rewind for Generator {
+    /// The same traffic once more, with new tokens of its own.
+    fn rewind(&mut self) {
+        self.lanes = Lanes::new(&self.clients, self.bounds.seed);
+        self.started.fill(0);
+        self.left = self.bounds.num_requests;
+    }
+
+    /// About as many as there will be.
+    fn rows(&self) -> u64 {
+        let expected = |c: &Planned| match &c.traffic {
+            Traffic::Windows(windows) => windows.iter().map(|w| w.expected).sum(),
+            _ => 0.0,
+        };
+        self.clients.iter().map(expected).sum::<f64>() as u64
+    }
+
+    /// The end of the last window.
+    fn latest_arrival_us(&self) -> Option<i64> {
+        let windows = self.clients.iter().filter_map(|c| match &c.traffic {
+            Traffic::Windows(windows) => windows.iter().map(|w| w.end_us).max(),
+            _ => None,
+        });
+        windows.max()
+    }
+}
