@@ -45,7 +45,7 @@ pub enum Format {
 pub struct ModelArgs {
     /// Model, by full or short name (see `windtunnel models`)
     #[arg(long, required = true)]
-    pub model: String,
+    pub model: Option<String>,
     /// GPU type [default: the model's]
     #[arg(long, value_name = "GPU")]
     pub hardware: Option<String>,

@@ -4,14 +4,14 @@
 use super::args::CommonArgs;
 use super::commands::{Cli, Command};
 use super::effects::Explicit;
-use super::simulate::{self, Prepared};
-use super::{command, first_paragraph, output};
+use super::{command, first_paragraph, output, simulate, spec};
 use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
 use std::ffi::OsString;
 use windtunnel_base::input::{InputError, Staging, unknown};
 use windtunnel_base::record::RunRecord;
 use windtunnel_engine::cluster::Progress;
-use windtunnel_results::report::{Results, json};
+use windtunnel_results::report::json;
+use windtunnel_sim::RunSpec;
 
 pub use super::args::named;
 pub use super::policy::hook;
@@ -74,25 +74,30 @@ pub fn simulate(
     progress: &mut dyn FnMut(Progress),
 ) -> anyhow::Result<Flown> {
     let (cli, explicit) = parse(simulation, flags)?;
-    let (prepared, common) = match &cli.command {
-        Command::Run(args) => (simulate::prepare(args, &explicit, &[], None)?, &args.common),
-        Command::Replay(args) => (simulate::prepare_replay(args, &explicit)?, &args.common),
+    let (run, common) = match &cli.command {
+        Command::Run(args) => (spec::of_run(args, &explicit, &[])?, &args.common),
+        Command::Replay(args) => (spec::of_replay(args, &explicit)?, &args.common),
         _ => anyhow::bail!("{} simulates nothing", simulation.name()),
     };
-    Ok(fly(prepared, common, progress)?)
+    Ok(carry_out(&run, common, &explicit, progress).map_err(spec::error_in_flags)?)
 }
 
-fn fly(
-    prepared: Prepared,
+fn carry_out(
+    run: &RunSpec,
     common: &CommonArgs,
+    explicit: &Explicit,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Flown, InputError> {
-    let notes = prepared.notes().cloned().collect();
+    simulate::check_outputs(run, common, explicit)?;
+    let simulation = run.resolve()?;
+    let notes = simulation
+        .notes()
+        .map(|note| spec::in_flags(note))
+        .collect();
     progress(Progress::default());
     let mut files = Staging::default();
-    let finished = prepared.complete(common, &mut files, progress)?;
-    let results =
-        Results::with_summary(&finished.record, finished.summary.clone(), &finished.inputs);
+    let finished = output::complete(simulation, &common.output, &mut files, progress)?;
+    let results = finished.results();
     output::write_files(&finished, &results, common, files)?;
     Ok(Flown {
         report: json::value(&results),

@@ -13,19 +13,18 @@ mod models;
 mod oldest;
 mod output;
 mod plugin;
-mod policies;
 mod policy;
 mod progress;
 mod score;
 mod score_server;
 mod simulate;
+mod spec;
 mod suite;
 mod sweep;
 mod texts;
 mod tune;
 mod workload;
 mod workload_args;
-mod workloads;
 
 use clap::{CommandFactory, FromArgMatches};
 use commands::{Cli, Command, LogLevel};
@@ -143,9 +142,9 @@ fn first_paragraph(error: &clap::Error) -> String {
     line.trim_start_matches("error: ").to_owned()
 }
 
-/// A line for people, on stderr.
+/// A line for people, on stderr; settings are written as flags.
 fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", spec::in_flags(line));
 }
 
 fn init_log(level: LogLevel) -> Result<(), InputError> {

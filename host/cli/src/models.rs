@@ -2,7 +2,7 @@
 
 use super::args::{LatencyName, ModelsArgs};
 use super::effects::Explicit;
-use super::simulate::{backend, defaults, fitted_under};
+use super::spec::latency_model;
 use super::to_stdout;
 use comfy_table::{CellAlignment, ColumnConstraint};
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use windtunnel_engine::latency::{
     Backend, KvBlocksSource, MaxModelLenSource, Resolved, Setup, resolve,
 };
 use windtunnel_results::report::table::styled;
+use windtunnel_sim::{defaults, fitted_under};
 
 /// Lists models or explains one.
 pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
@@ -27,7 +28,7 @@ pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
             }
         }
         Chosen::Many(facts) => {
-            explicit.need(
+            explicit.reject_unless(
                 &["hardware", "tp", "latency_model"],
                 false,
                 "on a list of models; name one model",
@@ -44,6 +45,14 @@ pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
 
 fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
+}
+
+/// The step-time model by its flag; `None` = choose.
+fn backend(name: LatencyName) -> Result<Option<Backend>, InputError> {
+    match latency_model(name) {
+        "auto" => Ok(None),
+        name => name.parse().map(Some),
+    }
 }
 
 /// What a name on the command line means.
@@ -158,7 +167,7 @@ impl<'a> Explained<'a> {
         let setup = Setup {
             gpu: args.hardware.clone(),
             tp: args.tp,
-            latency: backend(args.latency_model),
+            latency: backend(args.latency_model)?,
             ..Setup::new(name, defaults.clone())
         };
         let resolved = resolve(&setup)?;

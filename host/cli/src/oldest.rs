@@ -1,37 +1,16 @@
 //! Flags of the oldest releases of BLIS.
 
 use super::args::{CommonArgs, LatencyName};
-use super::effects::Explicit;
-use super::workload_args::{OldestArgs, RunArgs};
+use super::workload_args::OldestArgs;
 use windtunnel_base::input::InputError;
-use windtunnel_results::report::generator;
+use windtunnel_sim::LatencySpec;
 
-/// What the metrics of their generator need; `rate` is its rate, if it makes the traffic.
-pub fn metrics(
-    args: &RunArgs,
-    explicit: &Explicit,
-    rate: Option<f64>,
-) -> Result<Option<generator::Inputs>, InputError> {
-    let records = !args.common.output.summary_only;
-    explicit.need(
-        &["finished_coeffs"],
-        records,
-        "with --summary-only, which keeps no request's record",
-    )?;
-    let left = args.workload.oldest.finished_coeffs.as_deref();
-    let left_us = left.map_or([0.0; 2], |c| [c[0], c[1]]);
-    Ok(rate
-        .filter(|_| records)
-        .map(|rate| generator::Inputs { rate, left_us }))
-}
-
-/// The flags with the coefficients of the oldest releases as those of today: microseconds, the
+/// The coefficients of the oldest releases as those of today, if they are given: microseconds, the
 /// intercept first.
-pub fn with_coefficients(
+pub fn coefficients(
     common: &CommonArgs,
     oldest: &OldestArgs,
-) -> Result<CommonArgs, InputError> {
-    let mut common = common.clone();
+) -> Result<Option<LatencySpec>, InputError> {
     for (flag, coefficients, expected) in [
         ("--regression-coeffs", &oldest.regression_coeffs, 3),
         ("--queuing-coeffs", &oldest.queuing_coeffs, 2),
@@ -53,9 +32,12 @@ pub fn with_coefficients(
                 "--regression-coeffs belong to --latency-model blackbox",
             ));
         }
-        common.model.latency_model = LatencyName::Blackbox;
-        common.model.beta_coeffs = Some(beta.iter().map(|seconds| seconds * 1e6).collect());
-        common.model.alpha_coeffs = Some(vec![queueing[1], queueing[0], 0.0]);
+        return Ok(Some(LatencySpec {
+            model: Some("blackbox".into()),
+            vllm_version: common.model.vllm_version.clone(),
+            alpha_coeffs: Some(vec![queueing[1], queueing[0], 0.0]),
+            beta_coeffs: Some(beta.iter().map(|seconds| seconds * 1e6).collect()),
+        }));
     }
-    Ok(common)
+    Ok(None)
 }

@@ -4,28 +4,16 @@ use super::args::{AnalysisArgs, CommonArgs, Format, OutputArgs};
 use super::to_stdout;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, folder_of, identity};
-use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
-use windtunnel_base::request::Symbols;
-use windtunnel_engine::cluster::{Cluster, Progress};
-use windtunnel_results::metrics::digest::Digest;
-use windtunnel_results::metrics::summary::RunSummary;
-use windtunnel_results::report::{
-    ReportInputs, Results, blis, decisions, json, rows, saturation, table,
-};
+use windtunnel_engine::cluster::Progress;
+use windtunnel_results::report::{Results, blis, decisions, json, rows, saturation, table};
+use windtunnel_sim::{RunResult, Simulation};
 use windtunnel_workload::export;
-
-/// A run that is over.
-pub struct Finished {
-    pub record: RunRecord,
-    pub summary: RunSummary,
-    pub inputs: ReportInputs,
-}
 
 /// Refuses paths that cannot work before the run starts. `inputs` are the files that the run reads.
 pub fn check_paths(
     output: &OutputArgs,
     analysis: &AnalysisArgs,
-    inputs: &[&Path],
+    inputs: &[PathBuf],
 ) -> Result<(), InputError> {
     if let Some(path) = &output.results_path {
         rows::Format::of(path)?;
@@ -94,51 +82,36 @@ pub fn export_paths(prefix: &Path) -> [PathBuf; 2] {
     [with(".yaml"), with(".csv")]
 }
 
-/// Runs a cluster and keeps only the digest of its requests; their rows go to the results file
-/// while it runs.
-pub fn stream(
-    cluster: Cluster<'_>,
+/// Simulates. With `--summary-only`, the requests' rows go to the results file while the run goes
+/// on.
+pub fn complete(
+    simulation: Simulation,
     output: &OutputArgs,
-    digest: &mut Digest,
     files: &mut Staging,
     progress: &mut dyn FnMut(Progress),
-) -> Result<RunRecord, InputError> {
-    let Some(path) = &output.results_path else {
-        return Ok(cluster.run_into(digest, progress));
+) -> Result<RunResult, InputError> {
+    let (Some(path), true) = (&output.results_path, output.summary_only) else {
+        return simulation.run(progress);
     };
     let format = rows::Format::of(path)?;
-    let mut record = None;
+    let mut result = None;
     files.write(path, |out| {
-        let mut both = Both {
-            digest,
-            rows: rows::RowStream::new(format, out)?,
-        };
-        let run = cluster.run_into(&mut both, progress);
-        both.rows.finish(&run.symbols)?;
-        record = Some(run);
+        let mut rows = rows::RowStream::new(format, out)?;
+        let finished = simulation.run_into(&mut rows, progress);
+        if let Ok(finished) = &finished {
+            rows.finish(&finished.record.symbols)?;
+        }
+        result = Some(finished);
         Ok(())
     })?;
-    record.ok_or_else(|| InputError::in_file(path.display(), "nothing was written"))
-}
-
-struct Both<'a, 'b> {
-    digest: &'a mut Digest,
-    rows: rows::RowStream<'b>,
-}
-
-impl Recorder for Both<'_, '_> {
-    fn record(&mut self, request: RequestRecord, symbols: &Symbols) {
-        self.digest.add(&request);
-        self.rows.record(request, symbols);
-    }
+    result.unwrap_or_else(|| Err(InputError::in_file(path.display(), "nothing was written")))
 }
 
 /// Prints the results and writes the files that were asked for, with those that `files` holds
 /// already.
-pub fn deliver(finished: Finished, common: &CommonArgs, files: Staging) -> anyhow::Result<()> {
-    let results =
-        Results::with_summary(&finished.record, finished.summary.clone(), &finished.inputs);
-    write_files(&finished, &results, common, files)?;
+pub fn deliver(finished: &RunResult, common: &CommonArgs, files: Staging) -> anyhow::Result<()> {
+    let results = finished.results();
+    write_files(finished, &results, common, files)?;
     let output = &common.output;
     let format = if output.json {
         Format::Json
@@ -154,12 +127,12 @@ pub fn deliver(finished: Finished, common: &CommonArgs, files: Staging) -> anyho
 
 /// Writes the files that were asked for, with those that `files` holds already.
 pub fn write_files(
-    finished: &Finished,
+    finished: &RunResult,
     results: &Results<'_>,
     common: &CommonArgs,
     mut files: Staging,
 ) -> Result<(), InputError> {
-    let Finished { record, inputs, .. } = finished;
+    let RunResult { record, inputs, .. } = finished;
     let output = &common.output;
     if let (Some(path), false) = (&output.results_path, output.summary_only) {
         rows::write_file(&mut files, record, path)?;

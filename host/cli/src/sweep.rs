@@ -7,8 +7,7 @@ mod runs;
 use super::args::SweepArgs;
 use super::effects::Explicit;
 use super::workload_args::RunArgs;
-use super::workloads::Traces;
-use super::{say, simulate, to_stdout};
+use super::{say, to_stdout};
 use clap::{Arg, ArgMatches, Args};
 use grid::Grid;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -19,13 +18,13 @@ use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use windtunnel_base::input::{InputError, Staging};
+use windtunnel_base::input::InputError;
 use windtunnel_base::pool;
-use windtunnel_results::report::Results;
 use windtunnel_results::report::sweep::{self, Row};
+use windtunnel_sim::workload::Traces;
 
 /// Flags of `run` that cannot be seen in a sweep, and why.
-const UNSEEN: [(&[&str], &str); 4] = [
+const UNSEEN: [(&[&str], &str); 5] = [
     (
         &[
             "results_path",
@@ -51,6 +50,10 @@ const UNSEEN: [(&[&str], &str); 4] = [
         &["format"],
         "in a sweep; it prints a table, or JSON with --json",
     ),
+    (
+        &["spec", "dump_spec"],
+        "in a sweep, which varies the flags of a run",
+    ),
     (&["json", "quiet"], "as a dimension"),
 ];
 
@@ -68,7 +71,7 @@ fn flags_of_run() -> Vec<Arg> {
 pub fn with_the_flags_of_run(sweep: clap::Command) -> clap::Command {
     let hide = |arg: Arg| {
         let id = arg.get_id().as_str();
-        let unseen = UNSEEN[..3].iter().any(|(ids, _)| ids.contains(&id));
+        let unseen = UNSEEN[..4].iter().any(|(ids, _)| ids.contains(&id));
         if unseen { arg.hide(true) } else { arg }
     };
     let about = sweep.get_about().cloned().unwrap_or_default();
@@ -91,8 +94,8 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches) -> anyhow::Result<()> {
         return Ok(());
     };
     let explicit = Explicit::of(matches);
-    for (ids, why) in &UNSEEN[..3] {
-        explicit.need(ids, false, why)?;
+    for (ids, why) in &UNSEEN[..4] {
+        explicit.reject_unless(ids, false, why)?;
     }
     let flags = flags_of_run();
     let grid = Grid::parse(&args.grid, &flags, &explicit)?;
@@ -240,11 +243,11 @@ fn simulate_run(run: &Run<'_>, traces: &Traces) -> anyhow::Result<Row> {
     let name = format!("{}, seed {}", run.cell.point, run.seed);
     guarded(&name, || {
         let cell = run.cell;
-        let args = cell.with_seed(run.seed);
-        let ready = simulate::prepare(&args, &cell.explicit, &cell.bundle, Some(traces))?;
-        let finished = ready.complete(&args.common, &mut Staging::default(), &mut |_| ())?;
-        let results = Results::with_summary(&finished.record, finished.summary, &finished.inputs);
-        Ok(Row::of(&run.id, &cell.point.values(), run.seed, &results))
+        let mut spec = cell.spec.clone();
+        spec.seed = Some(run.seed);
+        let result = cell.resolve(&spec, traces)?.run(&mut |_| ())?;
+        let values = cell.point.values();
+        Ok(Row::of(&run.id, &values, run.seed, &result.results()))
     })
 }
 

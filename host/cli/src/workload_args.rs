@@ -136,21 +136,16 @@ pub struct TraceArgs {
     pub strict: bool,
 }
 
-/// Names of these flags.
-pub const TRACE_FLAGS: [&str; 8] = [
-    "trace_from",
-    "trace_to",
-    "trace_sample",
-    "trace_loops",
-    "rate_scale",
-    "spread_ties",
-    "trace_run",
-    "strict",
-];
-
 /// `windtunnel run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
+    /// Take the run from a file that --dump-spec wrote; flags then only say what to print and
+    /// write
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub spec: Option<PathBuf>,
+    /// Print the run as YAML, for --spec, instead of simulating it
+    #[arg(long, help_heading = "Output")]
+    pub dump_spec: bool,
     /// Shared flags.
     #[command(flatten)]
     pub common: CommonArgs,

@@ -1,4 +1,4 @@
-//! The policies of a cluster, made from what the user chose.
+//! The policies of a cluster, made from what was chosen.
 
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::Symbols;
@@ -9,24 +9,10 @@ use windtunnel_policy::{Builder, PolicySpec};
 
 /// Makes all policies of a cluster: those of the front end, and the hooks of each of its
 /// `instances`, which run up to `max_running` requests at once. `symbols` learns the names that
-/// policies ask about: those of the cluster's source.
+/// policies ask about: those of the cluster's source. The meter reads what their scripts use.
 ///
 /// # Errors
-/// When a name is unknown or a policy file does not run.
-pub fn policies(
-    spec: &PolicySpec,
-    instances: u32,
-    max_running: u32,
-    symbols: &mut Symbols,
-) -> Result<(FrontEndPolicies, Vec<InstanceHooks>), InputError> {
-    let (front, hooks, _) = metered_policies(spec, instances, max_running, symbols)?;
-    Ok((front, hooks))
-}
-
-/// Makes all policies as [`policies`] does, and what reads what their scripts use.
-///
-/// # Errors
-/// As [`policies`].
+/// When a policy file does not run.
 pub fn metered_policies(
     spec: &PolicySpec,
     instances: u32,
@@ -50,4 +36,18 @@ pub fn metered_policies(
     let hooks = hooks.collect::<Result<_, InputError>>()?;
     let meter = builder.meter();
     Ok((front, hooks, meter))
+}
+
+/// Makes all policies as [`metered_policies`] does.
+///
+/// # Errors
+/// As there.
+pub fn policies(
+    spec: &PolicySpec,
+    instances: u32,
+    max_running: u32,
+    symbols: &mut Symbols,
+) -> Result<(FrontEndPolicies, Vec<InstanceHooks>), InputError> {
+    let (front, hooks, _) = metered_policies(spec, instances, max_running, symbols)?;
+    Ok((front, hooks))
 }

@@ -1,11 +1,10 @@
-//! From flags and policy bundle to the policies of a run. A flag given explicitly wins over the
-//! bundle.
+//! From what a run says of its policies to the policies themselves. What is said in the run wins
+//! over the bundle that it names.
 
-use super::args::{ClusterArgs, EngineArgs};
-use super::effects::Explicit;
+use crate::settings::Given;
+use crate::spec::PoliciesSpec;
 use windtunnel_base::input::{InputError, parse_yaml, read_text, unknown};
 use windtunnel_base::request::Symbols;
-use windtunnel_engine::cluster::Predictor;
 use windtunnel_engine::instance::Preset;
 use windtunnel_policy::bundle::{Bundle, Params, no_params};
 use windtunnel_policy::{
@@ -14,18 +13,18 @@ use windtunnel_policy::{
 };
 
 /// The policies, and notes for people.
-pub struct Chosen {
-    pub spec: PolicySpec,
-    pub predictor: Option<Predictor>,
-    pub notes: Vec<String>,
+pub(crate) struct Chosen {
+    pub(crate) spec: PolicySpec,
+    pub(crate) notes: Vec<String>,
 }
 
-/// The policy bundle, if there is one, with `patches` applied.
+/// The policy bundle that the run names, if any, with its changes.
 ///
 /// # Errors
-/// When the file cannot be read or is wrong, or a patch makes it so.
-pub fn bundle(cluster: &ClusterArgs, patches: &[(String, String)]) -> Result<Bundle, InputError> {
-    let Some(path) = &cluster.policy_config else {
+/// When the file cannot be read or is wrong, or a change makes it so.
+fn bundle(policies: &PoliciesSpec) -> Result<Bundle, InputError> {
+    let patches = &policies.config_changes;
+    let Some(path) = &policies.config else {
         return Ok(Bundle::default());
     };
     let name = path.display().to_string();
@@ -68,9 +67,9 @@ fn place<'a>(tree: &'a mut serde_json::Value, keys: &str) -> Option<&'a mut serd
 
 /// Finds the policies that flags and bundle name.
 struct Chooser<'a> {
-    cluster: &'a ClusterArgs,
+    policies: &'a PoliciesSpec,
     bundle: &'a Bundle,
-    explicit: &'a Explicit,
+    given: &'a Given,
     opener: Opener,
     /// Parameters by flag: hook (if named), name, value, and whether anybody takes it.
     params: Vec<(Option<Hook>, String, f64, bool)>,
@@ -78,22 +77,22 @@ struct Chooser<'a> {
     declared: Vec<String>,
 }
 
-/// Works out the policies of a run under the given rules.
-pub fn choose(
-    cluster: &ClusterArgs,
-    engine: &EngineArgs,
-    bundle: &Bundle,
-    explicit: &Explicit,
+/// Works out the policies of a run of `instances` under the given rules.
+pub(crate) fn choose(
+    policies: &PoliciesSpec,
+    instances: u32,
+    given: &Given,
     rules: Preset,
 ) -> Result<Chosen, InputError> {
+    let bundle = &bundle(policies)?;
     let mut notes = Vec::new();
     let mut chooser = Chooser {
-        cluster,
+        policies,
         bundle,
-        explicit,
-        opener: Opener::new(cluster.trusted),
-        params: cluster
-            .policy_param
+        given,
+        opener: Opener::new(policies.trusted),
+        params: policies
+            .params
             .iter()
             .map(|text| parse_param(text))
             .collect::<Result<_, _>>()?,
@@ -107,17 +106,17 @@ pub fn choose(
             .map(|(t, share)| (t.clone(), *share))
             .collect(),
         routing: chooser.routing()?,
-        priority: chooser.priority(engine, rules, &mut notes)?,
+        priority: chooser.priority(rules, &mut notes)?,
         scheduler: chooser.pick(
             Hook::Scheduler,
-            &engine.scheduler,
+            &policies.scheduler,
             &keys.policy,
             &keys.params,
             "fcfs",
         )?,
         preemption: chooser.pick(
             Hook::Preemption,
-            &engine.preemption_policy,
+            &policies.preemption,
             &bundle.preemption.policy,
             &bundle.preemption.params,
             "fcfs",
@@ -130,32 +129,25 @@ pub fn choose(
         Choice::External(_) => true,
     };
     let priorities_read = reads_priorities(&spec.scheduler) || reads_priorities(&spec.preemption);
-    explicit.need(
-        &["priority_policy"],
-        priorities_read,
-        "because nothing reads priorities; choose --scheduler priority-fcfs or reverse-priority, or --preemption-policy priority",
+    given.reject_unless(&["priority_policy"], priorities_read,
+        "because nothing reads priorities; choose `scheduler` priority-fcfs or reverse-priority, or `preemption_policy` priority",
     )?;
     let from_files = spec.external().next().is_some();
-    explicit.need(
+    given.reject_unless(
         &["trusted", "output_predictor"],
         from_files,
         "because no policy comes from a file",
     )?;
     if from_files {
-        try_out(&spec, cluster)?;
+        try_out(&spec, instances)?;
     }
-    let predictor = cluster.output_predictor.as_deref().map(str::parse);
-    Ok(Chosen {
-        spec,
-        predictor: predictor.transpose()?,
-        notes,
-    })
+    Ok(Chosen { spec, notes })
 }
 
 /// Makes every policy once, so that a file that does not run is found before the run.
-fn try_out(spec: &PolicySpec, cluster: &ClusterArgs) -> Result<(), InputError> {
+fn try_out(spec: &PolicySpec, instances: u32) -> Result<(), InputError> {
     let mut symbols = Symbols::default();
-    let mut builder = Builder::new(spec, cluster.num_instances, 1, &mut symbols);
+    let mut builder = Builder::new(spec, instances, 1, &mut symbols);
     builder.admission()?;
     builder.router()?;
     builder.priority(0)?;
@@ -166,7 +158,7 @@ fn try_out(spec: &PolicySpec, cluster: &ClusterArgs) -> Result<(), InputError> {
 
 /// Reads `name=value` or `hook.name=value`.
 fn parse_param(text: &str) -> Result<(Option<Hook>, String, f64, bool), InputError> {
-    let wrong = |message: String| InputError::new(format!("--policy-param {text}: {message}"));
+    let wrong = |message: String| InputError::new(format!("`policy_param` {text}: {message}"));
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| wrong("expected name=value or hook.name=value".into()))?;
@@ -226,32 +218,27 @@ impl Chooser<'_> {
         };
         let asked = hook.map_or(name.clone(), |hook| format!("{hook}.{name}"));
         Err(InputError::new(if self.declared.is_empty() {
-            format!("--policy-param {asked}: no policy of this run declares parameters")
+            format!("`policy_param` {asked}: no policy of this run declares parameters")
         } else {
             let names: Vec<&str> = self.declared.iter().map(String::as_str).collect();
-            format!("--policy-param: {}", unknown("parameter", &asked, &names))
+            format!("`policy_param`: {}", unknown("parameter", &asked, &names))
         }))
     }
 
-    fn priority(
-        &mut self,
-        engine: &EngineArgs,
-        rules: Preset,
-        notes: &mut Vec<String>,
-    ) -> Result<Choice, InputError> {
+    fn priority(&mut self, rules: Preset, notes: &mut Vec<String>) -> Result<Choice, InputError> {
         let keys = &self.bundle.priority;
         let choice = self.pick(
             Hook::Priority,
-            &engine.priority_policy,
+            &self.policies.priority.clone(),
             &keys.policy,
             &keys.params,
             "slo-class",
         )?;
         let constant = choice == Choice::from("constant");
-        if rules == Preset::Blis && engine.priority_policy.is_none() && constant {
+        if rules == Preset::Blis && self.policies.priority.is_none() && constant {
             notes.push(
                 "the bundle's priority policy \"constant\" means slo-class under blis rules, as in the reference; \
-                 give --priority-policy constant to make all requests equal"
+                 give `priority_policy` constant to make all requests equal"
                     .into(),
             );
             return Ok("slo-class".into());
@@ -260,20 +247,20 @@ impl Chooser<'_> {
     }
 
     fn admission(&mut self) -> Result<AdmissionSpec, InputError> {
-        let (cluster, keys) = (self.cluster, &self.bundle.admission);
+        let (policies, keys) = (self.policies, &self.bundle.admission);
         let choice = self.pick(
             Hook::Admission,
-            &cluster.admission_policy,
+            &policies.admission,
             &keys.policy,
             &keys.params,
             "always-admit",
         )?;
         let policy = choice.name().to_owned();
-        self.explicit.need(
+        self.given.reject_unless(
             &["token_bucket_capacity", "token_bucket_refill_rate"],
             policy == "token-bucket",
             &format!(
-                "with admission policy \"{policy}\"; it belongs to --admission-policy token-bucket"
+                "with admission policy \"{policy}\"; it belongs to `admission_policy` token-bucket"
             ),
         )?;
         let positive = |flag: &str, value: Option<f64>| match value {
@@ -282,10 +269,10 @@ impl Chooser<'_> {
             ))),
             value => Ok(value),
         };
-        let capacity = positive("--token-bucket-capacity", cluster.token_bucket_capacity)?;
+        let capacity = positive("`token_bucket_capacity`", policies.token_bucket_capacity)?;
         let rate = positive(
-            "--token-bucket-refill-rate",
-            cluster.token_bucket_refill_rate,
+            "`token_bucket_refill_rate`",
+            policies.token_bucket_refill_rate,
         )?;
         let mut keys = keys.clone();
         keys.token_bucket_capacity = capacity.or(keys.token_bucket_capacity);
@@ -294,39 +281,39 @@ impl Chooser<'_> {
     }
 
     fn routing(&mut self) -> Result<RoutingSpec, InputError> {
-        let (cluster, keys) = (self.cluster, &self.bundle.routing);
+        let (policies, keys) = (self.policies, &self.bundle.routing);
         let choice = self.pick(
             Hook::Routing,
-            &cluster.routing_policy,
+            &policies.routing,
             &keys.policy,
             &keys.params,
             "round-robin",
         )?;
         let policy = choice.name().to_owned();
-        self.explicit.need(
+        self.given.reject_unless(
             &[
                 "routing_scorers",
                 "routing_cache_weight",
                 "routing_load_weight",
             ],
             choice == Choice::from("weighted"),
-            &format!("with routing policy \"{policy}\"; it belongs to --routing-policy weighted"),
+            &format!("with routing policy \"{policy}\"; it belongs to `routing_policy` weighted"),
         )?;
         let two_weight_flags =
-            cluster.routing_cache_weight.is_some() || cluster.routing_load_weight.is_some();
-        if two_weight_flags && cluster.routing_scorers.is_some() {
+            policies.routing_cache_weight.is_some() || policies.routing_load_weight.is_some();
+        if two_weight_flags && policies.routing_scorers.is_some() {
             return Err(InputError::new(
-                "give --routing-scorers or --routing-cache-weight and --routing-load-weight, not both",
+                "give `routing_scorers` or `routing_cache_weight` and `routing_load_weight`, not both",
             ));
         }
-        if let Some(text) = &cluster.routing_scorers {
+        if let Some(text) = &policies.routing_scorers {
             return Ok(RoutingSpec::Weighted(parse_scorers(text)?));
         }
         let mut keys = keys.clone();
         if two_weight_flags {
             keys.scorers.clear();
-            keys.cache_weight = cluster.routing_cache_weight.or(keys.cache_weight);
-            keys.load_weight = cluster.routing_load_weight.or(keys.load_weight);
+            keys.cache_weight = policies.routing_cache_weight.or(keys.cache_weight);
+            keys.load_weight = policies.routing_load_weight.or(keys.load_weight);
         }
         RoutingSpec::of(choice, &keys)
     }

@@ -1,0 +1,357 @@
+//! From a run's spec to a simulation, and from there to its result.
+
+use crate::analysis::Analysis;
+use crate::choose::{Chosen, choose};
+use crate::deployment::{Deployment, Play, defaults};
+use crate::settings::Given;
+use crate::spec::RunSpec;
+use crate::workload::{DEFAULT_SEED, Opened, Traces, open_workload};
+use serde_json::{Value, json};
+use windtunnel_base::input::InputError;
+use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
+use windtunnel_base::request::{Source, Symbols};
+use windtunnel_engine::cluster::Progress;
+use windtunnel_engine::instance::Preset;
+use windtunnel_policy::PolicySpec;
+use windtunnel_results::metrics::digest::Digest;
+use windtunnel_results::metrics::summary::RunSummary;
+use windtunnel_results::report::{ReportInputs, Results, generator, json};
+use windtunnel_workload::Bounded;
+
+/// A run that is known to make sense, ready to be carried out.
+pub struct Simulation {
+    spec: RunSpec,
+    given: Given,
+    deployment: Deployment,
+    policies: PolicySpec,
+    policy_notes: Vec<String>,
+    analysis: Analysis,
+    workload: Opened,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct RunResult {
+    /// What happened to every request and on every instance; no requests with `summary_only`.
+    pub record: RunRecord,
+    /// Sums over all of them.
+    pub summary: RunSummary,
+    /// What reports need to know beyond that.
+    pub inputs: ReportInputs,
+}
+
+impl RunResult {
+    /// Everything that reports say of the run, computed once.
+    #[must_use]
+    pub fn results(&self) -> Results<'_> {
+        Results::with_summary(&self.record, self.summary.clone(), &self.inputs)
+    }
+
+    /// What `windtunnel run --json` prints.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json::value(&self.results())
+    }
+}
+
+/// How specs are resolved where several runs belong together.
+#[derive(Default)]
+pub struct Resolver<'a> {
+    /// Settings that may be without effect in this run; [`Simulation::given`] tells which are.
+    pub excused: &'a [String],
+    /// Traces that were parsed for other runs.
+    pub traces: Option<&'a Traces>,
+}
+
+impl RunSpec {
+    /// Finds every mistake, and decides everything that can be decided before the first event.
+    /// Reads the files that the spec names.
+    ///
+    /// # Errors
+    /// On anything wrong with the spec and its files; settings stand in backticks in the message.
+    pub fn resolve(&self) -> Result<Simulation, InputError> {
+        Resolver::default().resolve(self)
+    }
+
+    /// Resolves the run with requests from `source` in place of its workload; `description` is said
+    /// of them in reports.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn resolve_with(
+        &self,
+        source: Box<dyn Source>,
+        description: &str,
+    ) -> Result<Simulation, InputError> {
+        Resolver::default().resolve_as(self, |run, _, _| {
+            let horizon_us = run.horizon_us.unwrap_or(i64::MAX);
+            Ok(Opened::of(source, description.to_owned(), horizon_us))
+        })
+    }
+}
+
+impl Resolver<'_> {
+    /// Resolves a run, as [`RunSpec::resolve`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn resolve(&self, run: &RunSpec) -> Result<Simulation, InputError> {
+        self.resolve_as(run, |run, given, deployment| {
+            let defaults = defaults(run.defaults_filepath.as_deref())?;
+            let as_the_reference =
+                deployment.preset() == Preset::Blis && run.rules == crate::spec::RulesSpec::Blis;
+            open_workload(run, given, &defaults, self.traces, as_the_reference)
+        })
+    }
+
+    fn resolve_as(
+        &self,
+        run: &RunSpec,
+        open: impl FnOnce(&RunSpec, &Given, &Deployment) -> Result<Opened, InputError>,
+    ) -> Result<Simulation, InputError> {
+        let given = Given::of(run).excusing(self.excused.iter().cloned());
+        let defaults = defaults(run.defaults_filepath.as_deref())?;
+        let deployment = Deployment::with(run, &given, defaults)?;
+        let Chosen { spec, notes } = choose(
+            &run.policies,
+            deployment.instances(),
+            &given,
+            deployment.preset(),
+        )?;
+        let analysis = Analysis::of(&run.outputs, &given)?;
+        let workload = open(run, &given, &deployment)?;
+        given.reject_unless(
+            &["finished_coeffs"],
+            !run.outputs.summary_only,
+            "with `summary_only`, which keeps no request's record",
+        )?;
+        Ok(Simulation {
+            spec: run.clone(),
+            given,
+            deployment,
+            policies: spec,
+            policy_notes: notes,
+            analysis,
+            workload,
+        })
+    }
+}
+
+/// Takes records into a digest and passes them on.
+struct Both<'a> {
+    digest: &'a mut Digest,
+    then: &'a mut dyn Recorder,
+}
+
+impl Recorder for Both<'_> {
+    fn record(&mut self, request: RequestRecord, symbols: &Symbols) {
+        self.digest.add(&request);
+        self.then.record(request, symbols);
+    }
+}
+
+/// Forgets records.
+struct Nowhere;
+
+impl Recorder for Nowhere {
+    fn record(&mut self, _: RequestRecord, _: &Symbols) {}
+}
+
+impl Simulation {
+    /// What a person should know about it; settings stand in backticks.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        let resolved = self.deployment.resolved().into_iter();
+        let notes = resolved.flat_map(|r| &r.notes).chain(&self.policy_notes);
+        notes.chain(&self.workload.notes)
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn spec(&self) -> &RunSpec {
+        &self.spec
+    }
+
+    /// The settings that were given, and those excused ones that have no effect.
+    #[must_use]
+    pub fn given(&self) -> &Given {
+        &self.given
+    }
+
+    /// The policies that fill its hooks.
+    #[must_use]
+    pub fn policies(&self) -> &PolicySpec {
+        &self.policies
+    }
+
+    /// Its instances and front end.
+    #[must_use]
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// What its workload is, in words.
+    #[must_use]
+    pub fn workload(&self) -> &str {
+        &self.workload.description
+    }
+
+    /// Requests that will come, if that is known.
+    #[must_use]
+    pub fn size_hint(&self) -> Option<u64> {
+        self.workload.source.size_hint()
+    }
+
+    /// Carries it out; `progress` is called now and then.
+    ///
+    /// # Errors
+    /// When a policy cannot be made or fails.
+    pub fn run(self, progress: &mut dyn FnMut(Progress)) -> Result<RunResult, InputError> {
+        self.run_into(&mut Nowhere, progress)
+    }
+
+    /// Carries it out; with `summary_only` every request's record goes to `recorder` when the
+    /// request is done with, and is not kept.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_into(
+        mut self,
+        recorder: &mut dyn Recorder,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<RunResult, InputError> {
+        let play = Play {
+            seed: self.seed(),
+            horizon_us: self.workload.horizon_us,
+            trace: self.analysis.trace,
+        };
+        let block_size = self.deployment.config().engine.block_size;
+        let mut source = Bounded::new(self.workload.source.as_mut(), block_size);
+        let (cluster, _) = self.deployment.cluster(&self.policies, play, &mut source)?;
+        let (record, summary) = if self.spec.outputs.summary_only {
+            let mut digest = Digest::default();
+            let mut both = Both {
+                digest: &mut digest,
+                then: recorder,
+            };
+            let record = cluster.run_into(&mut both, progress);
+            let summary = RunSummary::of_digest(digest, &record);
+            (record, summary)
+        } else {
+            let record = cluster.run(progress);
+            let summary = RunSummary::of(&record);
+            (record, summary)
+        };
+        let infinite_cache_hit_rate = Some(source.hit_rate());
+        if let Some(fault) = &record.fault {
+            return Err(InputError::new(fault.clone()));
+        }
+        let inputs = self.report_inputs(infinite_cache_hit_rate);
+        Ok(RunResult {
+            record,
+            summary,
+            inputs,
+        })
+    }
+
+    fn seed(&self) -> u64 {
+        self.spec.seed.unwrap_or(DEFAULT_SEED)
+    }
+
+    fn report_inputs(self, infinite_cache_hit_rate: Option<f64>) -> ReportInputs {
+        let outputs = &self.spec.outputs;
+        let (header, setup) = (self.header(), self.setup());
+        let mut slo_targets = self.analysis.slo_targets;
+        if !outputs.summary_only {
+            slo_targets = slo_targets.over(&self.workload.slo_targets);
+        }
+        let left_us = outputs.finished_coeffs.unwrap_or_default();
+        let rate = self.workload.generator_rate;
+        let rate = rate.filter(|_| !outputs.summary_only);
+        ReportInputs {
+            scheduler_is_priority_fcfs: self.policies.scheduler.name() == "priority-fcfs",
+            slo_targets,
+            fitness: self.analysis.fitness,
+            detectors: self.analysis.detectors,
+            trace_summary: outputs.summarize_trace,
+            infinite_cache_hit_rate,
+            generator: rate.map(|rate| generator::Inputs { rate, left_us }),
+            header,
+            setup,
+        }
+    }
+
+    fn header(&self) -> Vec<String> {
+        let n = self.deployment.instances();
+        let preset = self.deployment.preset();
+        let served = self.deployment.resolved().map_or_else(
+            || format!("{n} instances, rules {preset}"),
+            |r| {
+                let version = r.vllm_version.as_deref();
+                let version = version.map_or(String::new(), |v| format!(" ({v})"));
+                format!(
+                    "{} on {n} x {} {}, latency model {}{version}, rules {preset}",
+                    r.canonical, r.tp, r.gpu, r.backend
+                )
+            },
+        );
+        vec![
+            served,
+            format!("workload: {}", self.workload.description),
+            format!(
+                "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
+                self.policies.admission.name(),
+                self.policies.routing.name(),
+                self.policies.scheduler.name(),
+                self.policies.priority.name(),
+                self.policies.preemption.name()
+            ),
+        ]
+    }
+
+    /// The parameters of the policies that declare any, by hook.
+    fn policy_params(&self) -> Value {
+        let by_hook = self.policies.external().map(|(hook, policy)| {
+            let values = policy.params().iter().map(|(n, v)| (n.clone(), json!(v)));
+            (hook.name().to_owned(), Value::Object(values.collect()))
+        });
+        Value::Object(by_hook.collect())
+    }
+
+    fn setup(&self) -> Value {
+        let Some(r) = self.deployment.resolved() else {
+            return Value::Null;
+        };
+        let config = self.deployment.config();
+        let horizon_us = self.workload.horizon_us;
+        json!({
+            "windtunnel_version": env!("CARGO_PKG_VERSION"),
+            "model": r.canonical,
+            "hardware": r.gpu,
+            "tensor_parallelism": r.tp,
+            "data_parallelism": r.dp,
+            "vllm_version": r.vllm_version,
+            "latency_model": r.backend.name(),
+            "rules": self.deployment.preset().to_string(),
+            "num_instances": self.deployment.instances(),
+            "total_kv_blocks": r.total_kv_blocks,
+            "block_size_tokens": config.engine.block_size,
+            "max_model_len_tokens": r.max_model_len,
+            "max_num_running_reqs": config.engine.max_running,
+            "max_num_scheduled_tokens": config.engine.max_batched_tokens,
+            "long_prefill_token_threshold": config.engine.long_prefill_threshold,
+            "admission_policy": self.policies.admission.name(),
+            "routing_policy": self.policies.routing.name(),
+            "scheduler": self.policies.scheduler.name(),
+            "priority_policy": self.policies.priority.name(),
+            "preemption_policy": self.policies.preemption.name(),
+            "policy_params": self.policy_params(),
+            "output_predictor": self.spec.front.output_predictor,
+            "snapshot_refresh_interval_us": config.snapshot_refresh_us,
+            "cache_signal_delay_us": config.cache_signal_delay_us,
+            "workload": self.workload.description,
+            "seed": self.seed(),
+            "horizon_us": (horizon_us != i64::MAX).then_some(horizon_us),
+            "notes": r.notes,
+        })
+    }
+}
