@@ -2,11 +2,12 @@
 
 use super::args::CommonArgs;
 use super::effects::Explicit;
+use super::output::{self, Files};
 use super::progress::Bar;
 use super::workload_args::{ReplayArgs, RunArgs};
-use super::{output, say, spec, to_stdout};
-use windtunnel_base::input::{InputError, Staging};
-use windtunnel_sim::{Resolver, RunSpec, settings};
+use super::{say, spec, to_stdout};
+use windtunnel_base::input::Staging;
+use windtunnel_sim::{RunSpec, settings};
 
 /// `windtunnel run`.
 pub fn run(args: &RunArgs, explicit: &Explicit) -> anyhow::Result<()> {
@@ -24,18 +25,19 @@ pub fn run(args: &RunArgs, explicit: &Explicit) -> anyhow::Result<()> {
         let text = run.to_yaml()?;
         return to_stdout(|out| out.write_all(text.as_bytes()));
     }
-    carry_out(&run, &args.common, explicit)
+    carry_out(&run, &args.common)
 }
 
 /// `windtunnel replay`.
 pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
-    carry_out(&spec::of_replay(args, explicit)?, &args.common, explicit)
+    carry_out(&spec::of_replay(args, explicit)?, &args.common)
 }
 
 /// Simulates, with a progress bar, and delivers the results.
-fn carry_out(run: &RunSpec, common: &CommonArgs, explicit: &Explicit) -> anyhow::Result<()> {
-    check_outputs(run, common, explicit)?;
-    let simulation = Resolver::default().resolve(run)?;
+fn carry_out(run: &RunSpec, common: &CommonArgs) -> anyhow::Result<()> {
+    let written = Files::of(&common.output, &common.analysis);
+    written.check(run)?;
+    let simulation = run.resolve()?;
     // Not before all input is known to be good: an error comes alone.
     for note in simulation.notes() {
         say(&format!("note: {note}"));
@@ -47,33 +49,9 @@ fn carry_out(run: &RunSpec, common: &CommonArgs, explicit: &Explicit) -> anyhow:
     );
     let mut files = Staging::default();
     let bar = Bar::new(simulation.size_hint(), common.output.quiet);
-    let finished = output::complete(simulation, &common.output, &mut files, &mut |progress| {
+    let result = output::complete(simulation, &written, &mut files, &mut |progress| {
         bar.show(progress);
     })?;
     bar.done();
-    output::deliver(&finished, common, files)
-}
-
-/// Refuses files that would stay empty, or whose paths cannot work.
-pub fn check_outputs(
-    run: &RunSpec,
-    common: &CommonArgs,
-    explicit: &Explicit,
-) -> Result<(), InputError> {
-    explicit.reject_unless(
-        &["decisions_path"],
-        run.outputs.decisions,
-        "without --trace-level decisions",
-    )?;
-    explicit.reject_unless(
-        &["saturation_report"],
-        run.outputs.detectors.is_some(),
-        "without --detectors",
-    )?;
-    explicit.reject_unless(
-        &["metrics_path", "trace_output"],
-        !run.outputs.summary_only,
-        "with --summary-only, which keeps no request's record",
-    )?;
-    output::check_paths(&common.output, &common.analysis, &run.files())
+    output::deliver(&result, &common.output, &written, files)
 }

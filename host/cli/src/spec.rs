@@ -17,11 +17,6 @@ pub fn in_flags(message: &str) -> String {
     })
 }
 
-/// An error with its settings written as flags.
-pub fn error_in_flags(error: InputError) -> InputError {
-    InputError::new(in_flags(&error.to_string()))
-}
-
 /// The run of `windtunnel run`. `bundle` changes keys of its policy bundle.
 ///
 /// # Errors

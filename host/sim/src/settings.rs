@@ -165,6 +165,22 @@ impl RunSpec {
     /// # Errors
     /// An unknown name, or a value of the wrong type.
     pub fn from_settings(settings: Map<String, Value>) -> Result<Self, InputError> {
+        Self::of_tree(settings.clone()).map_err(|error| {
+            // One that is wrong alone is what is wrong.
+            let alone = settings.into_iter().find_map(|(name, value)| {
+                let only = Map::from_iter([(name.clone(), value)]);
+                Some((name, Self::of_tree(only).err()?))
+            });
+            match alone {
+                Some((name, error)) if key(&name).is_some() => {
+                    InputError::new(format!("`{name}`: {error}"))
+                }
+                _ => error,
+            }
+        })
+    }
+
+    fn of_tree(settings: Map<String, Value>) -> Result<Self, InputError> {
         let mut tree = Value::Object(Map::new());
         let mut pool = Value::Object(Map::new());
         for (name, value) in settings {

@@ -5,7 +5,7 @@ use crate::choose::{Chosen, choose};
 use crate::deployment::{Deployment, Play, defaults};
 use crate::settings::Given;
 use crate::spec::RunSpec;
-use crate::workload::{DEFAULT_SEED, Opened, Traces, open_workload};
+use crate::workload::{Opened, Traces, open_workload};
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
@@ -38,6 +38,8 @@ pub struct RunResult {
     pub summary: RunSummary,
     /// What reports need to know beyond that.
     pub inputs: ReportInputs,
+    /// What was simulated.
+    pub spec: RunSpec,
 }
 
 impl RunResult {
@@ -220,7 +222,7 @@ impl Simulation {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<RunResult, InputError> {
         let play = Play {
-            seed: self.seed(),
+            seed: self.spec.seed(),
             horizon_us: self.workload.horizon_us,
             trace: self.analysis.trace,
         };
@@ -245,16 +247,13 @@ impl Simulation {
         if let Some(fault) = &record.fault {
             return Err(InputError::new(fault.clone()));
         }
-        let inputs = self.report_inputs(infinite_cache_hit_rate);
+        let spec = self.spec.clone();
         Ok(RunResult {
             record,
             summary,
-            inputs,
+            inputs: self.report_inputs(infinite_cache_hit_rate),
+            spec,
         })
-    }
-
-    fn seed(&self) -> u64 {
-        self.spec.seed.unwrap_or(DEFAULT_SEED)
     }
 
     fn report_inputs(self, infinite_cache_hit_rate: Option<f64>) -> ReportInputs {
@@ -349,7 +348,7 @@ impl Simulation {
             "snapshot_refresh_interval_us": config.snapshot_refresh_us,
             "cache_signal_delay_us": config.cache_signal_delay_us,
             "workload": self.workload.description,
-            "seed": self.seed(),
+            "seed": self.spec.seed(),
             "horizon_us": (horizon_us != i64::MAX).then_some(horizon_us),
             "notes": r.notes,
         })

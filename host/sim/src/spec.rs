@@ -1,5 +1,6 @@
 //! A run as plain data: everything that its results depend on, in one YAML file.
 
+use crate::workload::DEFAULT_SEED;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, parse_yaml, read_text};
@@ -444,6 +445,12 @@ impl RunSpec {
     /// When a path is no Unicode.
     pub fn to_yaml(&self) -> Result<String, InputError> {
         serde_yaml::to_string(self).map_err(|e| InputError::new(format!("no YAML: {e}")))
+    }
+
+    /// Seed of everything random.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or(DEFAULT_SEED)
     }
 
     /// The files that the run reads, besides its policies'.

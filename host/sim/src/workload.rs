@@ -189,7 +189,7 @@ pub(crate) fn open_workload(
     };
     let options = OpenOptions {
         horizon_us,
-        ..part(&w.trace, limits, run.seed.unwrap_or(DEFAULT_SEED))?
+        ..part(&w.trace, limits, run.seed())?
     };
     let trace = match traces {
         Some(traces) => traces.open(&path, &options)?,
@@ -401,7 +401,7 @@ fn closed_loop(run: &RunSpec, given: &Given, defaults: &Defaults) -> Result<Open
         ..spec::WorkloadSpec::default()
     };
     let bounds = Bounds {
-        seed: run.seed.unwrap_or(DEFAULT_SEED),
+        seed: run.seed(),
         horizon_us: horizon(run)?,
         num_requests: w.num_requests,
         timeout_us: None,
@@ -464,7 +464,7 @@ fn synthetic(
     let (prefix_tokens, prompt, output) = lengths(w, given, defaults)?;
     let name = w.name.as_deref().unwrap_or("distribution");
     let (rate, num_requests) = (w.rate.unwrap_or(1.0), w.num_requests.unwrap_or(100));
-    let seed = run.seed.unwrap_or(DEFAULT_SEED);
+    let seed = run.seed();
     let source = Distribution::new(Parameters {
         rate,
         num_requests,
@@ -538,7 +538,7 @@ fn replayed(
         } else {
             RealTime::Rebased
         },
-        ..part(&w.trace, limits, run.seed.unwrap_or(DEFAULT_SEED))?
+        ..part(&w.trace, limits, run.seed())?
     };
     let header = replay.header.as_deref();
     let reference_horizon = as_the_reference && run.horizon_us.is_none();
