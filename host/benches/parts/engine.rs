@@ -30,9 +30,9 @@ pub(crate) fn engine() -> EngineConfig {
     EngineConfig {
         total_kv_blocks: 26_312,
         block_size: 16,
-        max_running: 256,
-        max_batched_tokens: 2048,
-        long_prefill_threshold: 0,
+        max_num_seqs: 256,
+        max_num_batched_tokens: 2048,
+        long_prefill_token_threshold: 0,
         max_model_len: 0,
         horizon_us: i64::MAX,
         rules: EngineRules::BLIS,
@@ -120,7 +120,7 @@ pub(crate) fn gaps(c: &mut Criterion) {
             || {
                 let policies = PolicySpec::default();
                 let engine = EngineConfig {
-                    max_running: 1,
+                    max_num_seqs: 1,
                     ..engine()
                 };
                 let mut instance =
@@ -179,9 +179,9 @@ fn run(instances: u32, requests: u64, spec: &PolicySpec, latency: &Arc<dyn Laten
         predictor: None,
     };
     let mut source = arrivals(90.7 * f64::from(instances), requests, 128);
-    let max_running = config.engine.max_running;
+    let max_num_seqs = config.engine.max_num_seqs;
     let (front, hooks) =
-        policies(spec, instances, max_running, source.symbols_mut()).expect("known policies");
+        policies(spec, instances, max_num_seqs, source.symbols_mut()).expect("known policies");
     let mut digest = Digest::default();
     let cluster = Cluster::new(config, latency, front, hooks, &mut source);
     let record = cluster.run_into(&mut digest, &mut |_| {});

@@ -307,9 +307,9 @@ impl Plan {
         EngineConfig {
             total_kv_blocks: self.resolved.total_kv_blocks,
             block_size: common.model.block_size_in_tokens,
-            max_running: common.engine.max_num_running_reqs,
-            max_batched_tokens: common.engine.max_num_scheduled_tokens,
-            long_prefill_threshold: common.engine.long_prefill_token_threshold,
+            max_num_seqs: common.engine.max_num_running_reqs,
+            max_num_batched_tokens: common.engine.max_num_scheduled_tokens,
+            long_prefill_token_threshold: common.engine.long_prefill_token_threshold,
             max_model_len: self.resolved.max_model_len,
             horizon_us,
             rules: self.preset.rules(),

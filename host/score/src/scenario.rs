@@ -235,13 +235,13 @@ fn cluster_of(keys: &ClusterKeys) -> Result<(ClusterConfig, Arc<dyn LatencyModel
         engine: EngineConfig {
             total_kv_blocks: resolved.total_kv_blocks,
             block_size,
-            max_running: at_least_one("max_num_running_reqs", keys.max_num_running_reqs, 256)?,
-            max_batched_tokens: at_least_one(
+            max_num_seqs: at_least_one("max_num_running_reqs", keys.max_num_running_reqs, 256)?,
+            max_num_batched_tokens: at_least_one(
                 "max_num_scheduled_tokens",
                 keys.max_num_scheduled_tokens,
                 2048,
             )?,
-            long_prefill_threshold: keys.long_prefill_token_threshold.unwrap_or(0),
+            long_prefill_token_threshold: keys.long_prefill_token_threshold.unwrap_or(0),
             max_model_len: resolved.max_model_len,
             horizon_us: i64::MAX,
             rules: rules.rules(),

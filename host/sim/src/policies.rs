@@ -8,7 +8,7 @@ use windtunnel_policy::lua::Meter;
 use windtunnel_policy::{Builder, PolicySpec};
 
 /// Makes all policies of a cluster: those of the front end, and the hooks of each of its
-/// `instances`, which run up to `max_running` requests at once. `symbols` learns the names that
+/// `instances`, which run up to `max_num_seqs` requests at once. `symbols` learns the names that
 /// policies ask about: those of the cluster's source.
 ///
 /// # Errors
@@ -16,10 +16,10 @@ use windtunnel_policy::{Builder, PolicySpec};
 pub fn policies(
     spec: &PolicySpec,
     instances: u32,
-    max_running: u32,
+    max_num_seqs: u32,
     symbols: &mut Symbols,
 ) -> Result<(FrontEndPolicies, Vec<InstanceHooks>), InputError> {
-    let (front, hooks, _) = metered_policies(spec, instances, max_running, symbols)?;
+    let (front, hooks, _) = metered_policies(spec, instances, max_num_seqs, symbols)?;
     Ok((front, hooks))
 }
 
@@ -30,10 +30,10 @@ pub fn policies(
 pub fn metered_policies(
     spec: &PolicySpec,
     instances: u32,
-    max_running: u32,
+    max_num_seqs: u32,
     symbols: &mut Symbols,
 ) -> Result<(FrontEndPolicies, Vec<InstanceHooks>, Meter), InputError> {
-    let slots = u64::from(instances) * u64::from(max_running);
+    let slots = u64::from(instances) * u64::from(max_num_seqs);
     let mut builder = Builder::new(spec, instances, slots, symbols);
     let front = FrontEndPolicies {
         admission: builder.admission()?,
