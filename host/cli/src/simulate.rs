@@ -14,7 +14,7 @@ use windtunnel_base::record::RunRecord;
 use windtunnel_config::Defaults;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, Predictor, Progress, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};
-use windtunnel_engine::latency::{Backend, KvBlocksSource, Resolved, Setup, resolve};
+use windtunnel_engine::latency::{KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve};
 use windtunnel_policy::PolicySpec;
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::fitness::Weights;
@@ -221,19 +221,12 @@ pub fn defaults(path: Option<&Path>) -> Result<Defaults, InputError> {
 }
 
 /// The step-time model by its flag; `None` = choose.
-pub fn backend(name: LatencyName) -> Option<Backend> {
+pub fn latency_kind(name: LatencyName) -> Option<LatencyModelKind> {
     match name {
         LatencyName::Auto => None,
-        LatencyName::Blackbox => Some(Backend::Blackbox),
-        LatencyName::Roofline => Some(Backend::Roofline),
-        LatencyName::TrainedPhysics => Some(Backend::TrainedPhysics),
-    }
-}
-
-/// The rules that a step-time model was fitted under.
-pub fn fitted_under(backend: Backend) -> Preset {
-    match backend {
-        Backend::Blackbox | Backend::Roofline | Backend::TrainedPhysics => Preset::Blis,
+        LatencyName::Blackbox => Some(LatencyModelKind::Blackbox),
+        LatencyName::Roofline => Some(LatencyModelKind::Roofline),
+        LatencyName::TrainedPhysics => Some(LatencyModelKind::TrainedPhysics),
     }
 }
 
@@ -253,7 +246,7 @@ impl Plan {
             tp: m.tp,
             dp: m.dp,
             vllm_version: m.vllm_version.clone(),
-            latency: backend(m.latency_model),
+            latency: latency_kind(m.latency_model),
             alpha: m.alpha_coeffs.clone(),
             beta: m.beta_coeffs.clone(),
             model_config_folder: m.model_config_folder.clone(),
@@ -268,7 +261,7 @@ impl Plan {
         let resolved = resolve(&setup)?;
         check_model_flags(explicit, &resolved)?;
         let preset = match common.engine.rules {
-            RulesName::Auto => fitted_under(resolved.backend),
+            RulesName::Auto => resolved.latency.fitted_under(),
             RulesName::Blis => Preset::Blis,
             RulesName::Vllm => Preset::Vllm,
         };
@@ -380,7 +373,7 @@ impl Plan {
         vec![
             format!(
                 "{} on {n} x {} {}, latency model {}{version}, rules {}",
-                r.canonical, r.tp, r.gpu, r.backend, self.preset
+                r.canonical, r.tp, r.gpu, r.latency_kind, self.preset
             ),
             format!("workload: {workload}"),
             format!(
@@ -416,7 +409,7 @@ impl Plan {
             "tensor_parallelism": r.tp,
             "data_parallelism": r.dp,
             "vllm_version": r.vllm_version,
-            "latency_model": r.backend.name(),
+            "latency_model": r.latency_kind.name(),
             "rules": self.preset.to_string(),
             "num_instances": common.cluster.num_instances,
             "total_kv_blocks": r.total_kv_blocks,
@@ -470,15 +463,15 @@ fn check_numbers(common: &CommonArgs) -> Result<(), InputError> {
 }
 
 fn check_model_flags(explicit: &Explicit, resolved: &Resolved) -> Result<(), InputError> {
-    let backend = resolved.backend;
-    let fitted = backend == Backend::Blackbox;
+    let kind = resolved.latency_kind;
+    let fitted = kind == LatencyModelKind::Blackbox;
     let kv_computed = resolved.kv_blocks_source == KvBlocksSource::Computed;
     explicit.need(
         &["vllm_version"],
         fitted,
         &if explicit.has("latency_model") {
             format!(
-                "with latency model {backend}; it selects fitted coefficients (--latency-model blackbox)"
+                "with latency model {kind}; it selects fitted coefficients (--latency-model blackbox)"
             )
         } else {
             format!(

@@ -7,7 +7,7 @@ use windtunnel_base::request::{
     FinishReason, Finished, Request, RequestId, Source, Span, Symbols, TokenSeq,
 };
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
-use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
+use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks, Preset};
 use windtunnel_engine::latency::{LatencyModel, StepAggregates, StepItem};
 use windtunnel_policy::PolicySpec;
 
@@ -26,6 +26,9 @@ pub(crate) struct Affine {
 }
 
 impl LatencyModel for Affine {
+    fn fitted_under(&self) -> Preset {
+        Preset::Blis
+    }
     fn step_us(&self, step: &StepAggregates, _items: &mut dyn Iterator<Item = StepItem>) -> i64 {
         let prefill = self.per_prefill_token * step.prefill_tokens as i64;
         let decode = self.per_decode * step.decodes as i64;

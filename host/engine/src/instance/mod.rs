@@ -11,12 +11,11 @@ mod gaps;
 mod group;
 mod job;
 mod queue;
-mod rules;
 mod slab;
 mod step;
 
+pub use crate::rules::{EngineRules, Preset};
 pub use ask::Work;
-pub use rules::{EngineRules, Preset};
 
 use crate::kv::KvPool;
 use crate::latency::{Estimator, LatencyModel, StepLimits};
