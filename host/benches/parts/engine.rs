@@ -7,7 +7,7 @@ use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenS
 use windtunnel_config::Defaults;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, Instance, InstanceHooks, NEVER};
-use windtunnel_engine::latency::{Backend, LatencyModel, Setup, resolve};
+use windtunnel_engine::latency::{LatencyModel, LatencyModelKind, Setup, resolve};
 use windtunnel_plugin_api::RequestView;
 use windtunnel_policy::{PolicySpec, RoutingSpec};
 use windtunnel_results::metrics::digest::Digest;
@@ -16,12 +16,16 @@ use windtunnel_sim::policies;
 use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
 
 /// The model of all figures: llama-3.1-8b-instruct on one H100.
-pub(crate) fn model(backend: Backend) -> Arc<dyn LatencyModel> {
+pub(crate) fn model(kind: LatencyModelKind) -> Arc<dyn LatencyModel> {
     let mut setup = Setup::new("llama-3.1-8b-instruct", Defaults::builtin().clone());
     setup.gpu = Some("H100".into());
     // There are fitted coefficients for two GPUs only.
-    setup.tp = Some(if backend == Backend::Blackbox { 2 } else { 1 });
-    setup.latency = Some(backend);
+    setup.tp = Some(if kind == LatencyModelKind::Blackbox {
+        2
+    } else {
+        1
+    });
+    setup.latency = Some(kind);
     resolve(&setup).expect("a built-in model").latency
 }
 
@@ -30,9 +34,9 @@ pub(crate) fn engine() -> EngineConfig {
     EngineConfig {
         total_kv_blocks: 26_312,
         block_size: 16,
-        max_running: 256,
-        max_batched_tokens: 2048,
-        long_prefill_threshold: 0,
+        max_num_seqs: 256,
+        max_num_batched_tokens: 2048,
+        long_prefill_token_threshold: 0,
         max_model_len: 0,
         horizon_us: i64::MAX,
         rules: EngineRules::BLIS,
@@ -92,7 +96,7 @@ fn decoding(n: u32, plain: bool, latency: &Arc<dyn LatencyModel>) -> Instance {
 
 /// What a simulated second of decoding costs, roughly a hundred steps.
 pub(crate) fn steps(c: &mut Criterion) {
-    let latency = model(Backend::TrainedPhysics);
+    let latency = model(LatencyModelKind::TrainedPhysics);
     let mut group = c.benchmark_group("decode 1 s");
     for n in [16, 64, 256] {
         for (name, plain) in [("fast", false), ("plain", true)] {
@@ -114,13 +118,13 @@ pub(crate) fn steps(c: &mut Criterion) {
 /// Inter-token gaps: requests of one length each for themselves on an instance, so that steps are
 /// few and what is left is to log a gap per step, to add them up for each request and to fold them.
 pub(crate) fn gaps(c: &mut Criterion) {
-    let latency = model(Backend::TrainedPhysics);
+    let latency = model(LatencyModelKind::TrainedPhysics);
     c.bench_function("gap log, 50 requests of 500 tokens", |b| {
         b.iter_batched_ref(
             || {
                 let policies = PolicySpec::default();
                 let engine = EngineConfig {
-                    max_running: 1,
+                    max_num_seqs: 1,
                     ..engine()
                 };
                 let mut instance =
@@ -179,9 +183,9 @@ fn run(instances: u32, requests: u64, spec: &PolicySpec, latency: &Arc<dyn Laten
         predictor: None,
     };
     let mut source = arrivals(90.7 * f64::from(instances), requests, 128);
-    let max_running = config.engine.max_running;
+    let max_num_seqs = config.engine.max_num_seqs;
     let (front, hooks) =
-        policies(spec, instances, max_running, source.symbols_mut()).expect("known policies");
+        policies(spec, instances, max_num_seqs, source.symbols_mut()).expect("known policies");
     let mut digest = Digest::default();
     let cluster = Cluster::new(config, latency, front, hooks, &mut source);
     let record = cluster.run_into(&mut digest, &mut |_| {});
@@ -190,7 +194,7 @@ fn run(instances: u32, requests: u64, spec: &PolicySpec, latency: &Arc<dyn Laten
 
 /// From the first arrival to the summary, through the library.
 pub(crate) fn whole_runs(c: &mut Criterion) {
-    let latency = model(Backend::TrainedPhysics);
+    let latency = model(LatencyModelKind::TrainedPhysics);
     let mut group = c.benchmark_group("1,000 requests");
     group.throughput(Throughput::Elements(1000));
     let routings = [

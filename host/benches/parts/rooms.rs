@@ -7,7 +7,7 @@ use std::hint::black_box;
 use windtunnel_base::record::{Outcome, RequestRecord, State};
 use windtunnel_base::request::{Source, Symbols, TokenSeq};
 use windtunnel_engine::kv::{Held, KvPool, Sequence};
-use windtunnel_engine::latency::{Backend, StepAggregates, StepItem};
+use windtunnel_engine::latency::{LatencyModelKind, StepAggregates, StepItem};
 use windtunnel_plugin_api::{ClusterView, InstanceView, RequestView};
 use windtunnel_policy::{Builder, PolicySpec, RoutingSpec};
 use windtunnel_results::metrics::digest::Digest;
@@ -77,9 +77,9 @@ pub(crate) fn latency(c: &mut Criterion) {
         .collect();
     let mut step = StepAggregates::default();
     items.iter().for_each(|&item| step.add(item));
-    for backend in Backend::ALL {
-        let model = model(backend);
-        c.bench_function(&format!("step_us/{backend}"), |b| {
+    for kind in LatencyModelKind::ALL {
+        let model = model(kind);
+        c.bench_function(&format!("step_us/{kind}"), |b| {
             b.iter(|| model.step_us(black_box(&step), &mut items.iter().copied()));
         });
     }

@@ -72,7 +72,7 @@ pub fn jobs(given: Option<usize>) -> Result<usize, InputError> {
     match given {
         Some(0) => Err(InputError::new("--jobs must be at least 1, found 0")),
         Some(jobs) => Ok(jobs),
-        None => Ok(windtunnel_base::pool::default_jobs()),
+        None => Ok(windtunnel_base::parallel::default_jobs()),
     }
 }
 

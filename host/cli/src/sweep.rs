@@ -19,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use windtunnel_base::input::InputError;
-use windtunnel_base::pool;
+use windtunnel_base::parallel;
 use windtunnel_results::report::sweep::{self, Row};
 use windtunnel_sim::workload::Traces;
 
@@ -129,7 +129,7 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches) -> anyhow::Result<()> {
     for note in notes {
         say(&format!("note: {note}"));
     }
-    let jobs = args.jobs.unwrap_or_else(pool::default_jobs);
+    let jobs = args.jobs.unwrap_or_else(parallel::default_jobs);
     let rows = carry_out(
         &all,
         jobs,
@@ -203,7 +203,7 @@ fn carry_out(
         say(&format!("{done} of {} runs are done already", all.len()));
     }
     let bar = bar(open.len() as u64, quiet);
-    let fresh = pool::map(
+    let fresh = parallel::map(
         &open,
         jobs,
         |k| simulate_run(&all[*k], traces),

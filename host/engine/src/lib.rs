@@ -6,3 +6,4 @@ pub mod cluster;
 pub mod instance;
 pub mod kv;
 pub mod latency;
+pub mod rules;

@@ -44,7 +44,7 @@ impl Settings {
     /// When this program's place is unknown.
     pub fn usual() -> std::io::Result<Self> {
         Ok(Self {
-            jobs: windtunnel_base::pool::default_jobs(),
+            jobs: windtunnel_base::parallel::default_jobs(),
             worker: WorkerCommand::own()?,
             allow_native: false,
             cache: None,
@@ -146,7 +146,7 @@ impl Fleet {
     ) -> Vec<R> {
         let at_once = self.pool.places().min(items.len()).max(1);
         let free: Mutex<Vec<usize>> = Mutex::new((0..at_once).collect());
-        windtunnel_base::pool::map(
+        windtunnel_base::parallel::map(
             items,
             at_once,
             |item| {
@@ -231,7 +231,7 @@ impl Fleet {
         let last = AtomicUsize::new(usize::MAX);
         let count = std::sync::atomic::AtomicU64::new(0);
         let lanes: Vec<usize> = (0..places).collect();
-        let answers = windtunnel_base::pool::map(
+        let answers = windtunnel_base::parallel::map(
             &lanes,
             places,
             |&lane| -> Result<Vec<(usize, Answer)>, Trouble> {

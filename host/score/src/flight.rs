@@ -188,8 +188,8 @@ pub fn fly(
 ) -> Result<RunRecord, InputError> {
     let config = scenario.config(seed, traffic.horizon_us);
     let mut source = traffic.replay();
-    let (instances, max_running) = (config.instances, config.engine.max_running);
-    let (front, hooks) = policies(spec, instances, max_running, source.symbols_mut())?;
+    let (instances, max_num_seqs) = (config.instances, config.engine.max_num_seqs);
+    let (front, hooks) = policies(spec, instances, max_num_seqs, source.symbols_mut())?;
     let cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
     Ok(cluster.run(&mut |_| {}))
 }

@@ -135,8 +135,8 @@ pub fn of(
         return Ok(regret);
     }
     let mut source = traffic.replay();
-    let (instances, max_running) = (config.instances, config.engine.max_running);
-    let (front, hooks) = policies(spec, instances, max_running, source.symbols_mut())?;
+    let (instances, max_num_seqs) = (config.instances, config.engine.max_num_seqs);
+    let (front, hooks) = policies(spec, instances, max_num_seqs, source.symbols_mut())?;
     let mut cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
     while !points.is_empty() {
         if let Some(serial) = cluster.about_to_route()

@@ -12,7 +12,7 @@ use windtunnel_base::request::{Request, Source, Symbols};
 use windtunnel_config::Defaults;
 use windtunnel_engine::cluster::{ClusterConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};
-use windtunnel_engine::latency::{Backend, LatencyModel, Setup, resolve};
+use windtunnel_engine::latency::{LatencyModel, LatencyModelKind, Setup, resolve};
 use windtunnel_results::metrics::slo::SloTargets;
 use windtunnel_workload::spec::{Bounds, Changes};
 use windtunnel_workload::{OpenOptions, Selection, spec};
@@ -203,16 +203,16 @@ impl Scenario {
 
 fn cluster_of(keys: &ClusterKeys) -> Result<(ClusterConfig, Arc<dyn LatencyModel>), InputError> {
     let model = keys.model.as_deref().unwrap_or("llama-3.1-8b-instruct");
-    let backend = match keys.latency_model.as_deref() {
+    let kind = match keys.latency_model.as_deref() {
         None | Some("auto") => None,
-        Some(name) => Some(name.parse::<Backend>()?),
+        Some(name) => Some(name.parse::<LatencyModelKind>()?),
     };
     let block_size = keys.block_size.unwrap_or(16);
     let usual = Setup::new(model, Defaults::builtin().clone());
     let resolved = resolve(&Setup {
         gpu: keys.hardware.clone(),
         tp: keys.tensor_parallelism,
-        latency: backend,
+        latency: kind,
         total_kv_blocks: keys.total_kv_blocks,
         block_size,
         gpu_memory_utilization: keys
@@ -235,13 +235,13 @@ fn cluster_of(keys: &ClusterKeys) -> Result<(ClusterConfig, Arc<dyn LatencyModel
         engine: EngineConfig {
             total_kv_blocks: resolved.total_kv_blocks,
             block_size,
-            max_running: at_least_one("max_num_running_reqs", keys.max_num_running_reqs, 256)?,
-            max_batched_tokens: at_least_one(
+            max_num_seqs: at_least_one("max_num_running_reqs", keys.max_num_running_reqs, 256)?,
+            max_num_batched_tokens: at_least_one(
                 "max_num_scheduled_tokens",
                 keys.max_num_scheduled_tokens,
                 2048,
             )?,
-            long_prefill_threshold: keys.long_prefill_token_threshold.unwrap_or(0),
+            long_prefill_token_threshold: keys.long_prefill_token_threshold.unwrap_or(0),
             max_model_len: resolved.max_model_len,
             horizon_us: i64::MAX,
             rules: rules.rules(),

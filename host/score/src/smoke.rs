@@ -22,7 +22,7 @@ const REQUESTS: u32 = 300;
 struct Course {
     name: &'static str,
     instances: u32,
-    max_running: u32,
+    max_num_seqs: u32,
     /// KV blocks per instance.
     blocks: u64,
     /// Mean time between arrivals, microseconds.
@@ -34,21 +34,21 @@ const COURSES: &[Course] = &[
     Course {
         name: "one instance",
         instances: 1,
-        max_running: 16,
+        max_num_seqs: 16,
         blocks: 4_000,
         every_us: 40_000.0,
     },
     Course {
         name: "four instances",
         instances: 4,
-        max_running: 32,
+        max_num_seqs: 32,
         blocks: 4_000,
         every_us: 8_000.0,
     },
     Course {
         name: "overload",
         instances: 3,
-        max_running: 12,
+        max_num_seqs: 12,
         blocks: 220,
         every_us: 3_000.0,
     },
@@ -129,9 +129,9 @@ fn run(
         engine: EngineConfig {
             total_kv_blocks: course.blocks,
             block_size: 16,
-            max_running: course.max_running,
-            max_batched_tokens: 2048,
-            long_prefill_threshold: 0,
+            max_num_seqs: course.max_num_seqs,
+            max_num_batched_tokens: 2048,
+            long_prefill_token_threshold: 0,
             max_model_len: 0,
             // Even a policy that puts requests off for ever comes to an end.
             horizon_us: 120_000_000,
@@ -152,9 +152,9 @@ fn run(
         predictor: Some(Predictor { sigma: 0.3 }),
     };
     let mut traffic = Mix::new(course);
-    let (instances, max_running) = (course.instances, course.max_running);
+    let (instances, max_num_seqs) = (course.instances, course.max_num_seqs);
     let (front, hooks, meter) =
-        metered_policies(spec, instances, max_running, &mut traffic.symbols)?;
+        metered_policies(spec, instances, max_num_seqs, &mut traffic.symbols)?;
     let (used, held) = (meter.used(), meter.held_bytes());
     let cluster = Cluster::new(config, latency, front, hooks, &mut traffic);
     let record = cluster.run(&mut |_| {});

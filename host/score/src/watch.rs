@@ -147,11 +147,11 @@ pub fn watch(
     let estimator = Estimator::new(Arc::clone(scenario.latency()), config.engine.step_limits());
     let block_size = config.engine.block_size;
     let mut source = traffic.replay();
-    let (instances, max_running) = (config.instances, config.engine.max_running);
+    let (instances, max_num_seqs) = (config.instances, config.engine.max_num_seqs);
     let (front, hooks, meter) = metered_policies(
         spec,
         instances,
-        max_running,
+        max_num_seqs,
         windtunnel_base::request::Source::symbols_mut(&mut source),
     )?;
     let before = meter.used();

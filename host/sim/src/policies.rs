@@ -16,10 +16,10 @@ use windtunnel_policy::{Builder, PolicySpec};
 pub fn metered_policies(
     spec: &PolicySpec,
     instances: u32,
-    max_running: u32,
+    max_num_seqs: u32,
     symbols: &mut Symbols,
 ) -> Result<(FrontEndPolicies, Vec<InstanceHooks>, Meter), InputError> {
-    let slots = u64::from(instances) * u64::from(max_running);
+    let slots = u64::from(instances) * u64::from(max_num_seqs);
     let mut builder = Builder::new(spec, instances, slots, symbols);
     let front = FrontEndPolicies {
         admission: builder.admission()?,

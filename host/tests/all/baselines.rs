@@ -37,7 +37,7 @@ fn narrow(seats: u32) -> ClusterConfig {
     fresh(
         1,
         EngineConfig {
-            max_running: seats,
+            max_num_seqs: seats,
             ..roomy(EngineRules::BLIS)
         },
     )

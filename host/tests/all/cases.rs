@@ -111,13 +111,13 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
         rules(),
     )
         .prop_map(
-            |(blocks, block_size, max_running, budget, threshold, limit, horizon, rules)| {
+            |(blocks, block_size, max_num_seqs, budget, threshold, limit, horizon, rules)| {
                 EngineConfig {
                     total_kv_blocks: blocks,
                     block_size,
-                    max_running,
-                    max_batched_tokens: budget,
-                    long_prefill_threshold: threshold,
+                    max_num_seqs,
+                    max_num_batched_tokens: budget,
+                    long_prefill_token_threshold: threshold,
                     max_model_len: limit,
                     horizon_us: horizon,
                     rules,

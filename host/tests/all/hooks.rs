@@ -69,7 +69,7 @@ fn keys_that_change_with_time_reorder_the_queue() {
     // the short one overtakes. By keys of their own arrival, both 0, the long one came first.
     let asks = [ask(0, 10, 1), ask(10, 50, 1), ask(90, 5, 1)];
     let engine = EngineConfig {
-        max_running: 1,
+        max_num_seqs: 1,
         ..roomy(EngineRules::VLLM)
     };
     let starts = |refresh, by_priority, priority: Box<dyn Priority>| {
@@ -143,7 +143,7 @@ fn keys_are_asked_for_no_more_often_than_the_policy_says() {
     let asks: Vec<Ask> = (0..80)
         .map(|k: u32| ask(i64::from(k) * 37 % 2_000, 1 + k * 29 % 60, 1 + k * 13 % 90))
         .collect();
-    let orders = |refresh, plain, max_running| {
+    let orders = |refresh, plain, max_num_seqs| {
         let orders = Arc::default();
         let mut hooks = default_hooks(1);
         hooks[0].scheduler = Box::new(Counting {
@@ -151,7 +151,7 @@ fn keys_are_asked_for_no_more_often_than_the_policy_says() {
             orders: Arc::clone(&orders),
         });
         let engine = EngineConfig {
-            max_running,
+            max_num_seqs,
             total_kv_blocks: 24,
             plain,
             ..roomy(EngineRules::VLLM)
@@ -162,7 +162,7 @@ fn keys_are_asked_for_no_more_often_than_the_policy_says() {
         let orders = orders.lock().expect("no panic").clone();
         (format!("{:?}", record.requests), orders, steps)
     };
-    for max_running in [1, 4, 30] {
+    for max_num_seqs in [1, 4, 30] {
         for refresh in [
             KeyRefresh::AtEnqueue,
             KeyRefresh::EachStep,
@@ -170,8 +170,8 @@ fn keys_are_asked_for_no_more_often_than_the_policy_says() {
             KeyRefresh::Every(1_000),
             KeyRefresh::Every(7_777),
         ] {
-            let fast = orders(refresh, false, max_running);
-            assert_eq!(fast, orders(refresh, true, max_running), "{refresh:?}");
+            let fast = orders(refresh, false, max_num_seqs);
+            assert_eq!(fast, orders(refresh, true, max_num_seqs), "{refresh:?}");
             let (_, orders, steps) = fast;
             match refresh {
                 KeyRefresh::AtEnqueue => assert!(orders.is_empty()),
@@ -249,7 +249,7 @@ fn served(priority: &str, asks: &[Ask]) -> Vec<u64> {
         ..PolicySpec::default()
     };
     let engine = EngineConfig {
-        max_running: 1,
+        max_num_seqs: 1,
         ..roomy(EngineRules::VLLM)
     };
     // Each takes three seconds, so that all the others wait when the first one is done.
@@ -309,7 +309,7 @@ fn the_tokens_of_a_victim_go_to_others_in_the_same_step() {
     let engine = EngineConfig {
         total_kv_blocks: 4,
         block_size: 4,
-        max_batched_tokens: 2,
+        max_num_batched_tokens: 2,
         rules: EngineRules {
             gaps_are_elapsed_time: true,
             ..EngineRules::BLIS

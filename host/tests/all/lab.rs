@@ -4,10 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use windtunnel_base::record::{RequestRecord, RunRecord};
 use windtunnel_base::request::{
-    Ending, Finished, Request, RequestId, Source, Span, Symbols, TokenSeq,
+    FinishReason, Finished, Request, RequestId, Source, Span, Symbols, TokenSeq,
 };
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
-use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
+use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks, Preset};
 use windtunnel_engine::latency::{LatencyModel, StepAggregates, StepItem};
 use windtunnel_policy::PolicySpec;
 
@@ -26,6 +26,9 @@ pub(crate) struct Affine {
 }
 
 impl LatencyModel for Affine {
+    fn fitted_under(&self) -> Preset {
+        Preset::Blis
+    }
     fn step_us(&self, step: &StepAggregates, _items: &mut dyn Iterator<Item = StepItem>) -> i64 {
         let prefill = self.per_prefill_token * step.prefill_tokens as i64;
         let decode = self.per_decode * step.decodes as i64;
@@ -100,7 +103,7 @@ pub(crate) fn ask(at: i64, prompt: u32, output: u32) -> Ask {
 /// How a request ended, as its client learned it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ended {
-    pub(crate) ending: Ending,
+    pub(crate) reason: FinishReason,
     pub(crate) at_us: i64,
     pub(crate) processed: u32,
 }
@@ -209,12 +212,12 @@ impl Source for Script {
     fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
         let Finished {
             request,
-            ending,
+            reason,
             at_us,
             generated_tokens,
         } = *finished;
         let ended = Ended {
-            ending,
+            reason,
             at_us,
             processed: generated_tokens,
         };
@@ -253,9 +256,9 @@ pub(crate) fn roomy(rules: EngineRules) -> EngineConfig {
     EngineConfig {
         total_kv_blocks: 10_000,
         block_size: 16,
-        max_running: 256,
-        max_batched_tokens: 2048,
-        long_prefill_threshold: 0,
+        max_num_seqs: 256,
+        max_num_batched_tokens: 2048,
+        long_prefill_token_threshold: 0,
         max_model_len: 0,
         horizon_us: i64::MAX,
         rules,
@@ -292,8 +295,8 @@ pub(crate) fn policies(
     config: &ClusterConfig,
     symbols: &mut Symbols,
 ) -> (FrontEndPolicies, Vec<InstanceHooks>) {
-    let (instances, max_running) = (config.instances, config.engine.max_running);
-    windtunnel_sim::policies(spec, instances, max_running, symbols).expect("policies")
+    let (instances, max_num_seqs) = (config.instances, config.engine.max_num_seqs);
+    windtunnel_sim::policies(spec, instances, max_num_seqs, symbols).expect("policies")
 }
 
 /// Runs a cluster to its end, checking its invariants after every event at first and now and then

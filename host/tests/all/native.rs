@@ -64,7 +64,7 @@ fn tight(rules: EngineRules) -> ClusterConfig {
     let engine = EngineConfig {
         total_kv_blocks: 60,
         block_size: 4,
-        max_running: 5,
+        max_num_seqs: 5,
         ..roomy(rules)
     };
     ClusterConfig {

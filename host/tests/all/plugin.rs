@@ -157,7 +157,7 @@ fn least_tokens_decides_as_the_records_say_it_should() {
             seen: Arc::clone(&seen),
         };
         let engine = EngineConfig {
-            max_running: 3,
+            max_num_seqs: 3,
             ..roomy(rules)
         };
         let front = front(open_door(), recorder);
@@ -200,7 +200,7 @@ fn events_come_in_order_with_the_right_numbers() {
     let engine = EngineConfig {
         total_kv_blocks: 4,
         block_size: 4,
-        max_running: 2,
+        max_num_seqs: 2,
         ..roomy(EngineRules::BLIS)
     };
     let asks = [
@@ -325,7 +325,7 @@ fn a_view_is_empty_where_no_interest_was_declared() {
         dispatched_tokens: 30,
         max_batch_size: 256,
         block_size: 16,
-        max_step_tokens: engine.max_batched_tokens,
+        max_step_tokens: engine.max_num_batched_tokens,
         ..InstanceView::default()
     };
     let seen = seen.lock().expect("no panic");
@@ -456,7 +456,7 @@ fn views_do_not_depend_on_output_lengths() {
         let mut hooks = default_hooks(1);
         hooks[0].scheduler = Box::new(Spy(Arc::clone(&queued)));
         let engine = EngineConfig {
-            max_running: 1,
+            max_num_seqs: 1,
             ..roomy(EngineRules::BLIS)
         };
         let _ = drive(fresh(1, engine), BY_HAND, front(door, router), hooks, &asks);

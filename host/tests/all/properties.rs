@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use std::sync::Arc;
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord, State};
-use windtunnel_base::request::{Ending, Source};
+use windtunnel_base::request::{FinishReason, Source};
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
 use windtunnel_engine::latency::LatencyModel;
@@ -155,7 +155,7 @@ fn may_skip_steps(case: &Case) -> bool {
             once * (1 + a.rounds.len() as u64)
         })
         .sum();
-    total >= u64::from(case.config.engine.max_batched_tokens)
+    total >= u64::from(case.config.engine.max_num_batched_tokens)
         || case.policies.preemption.name() != "fcfs"
 }
 
@@ -197,7 +197,7 @@ fn times_agree(case: &Case, run: &Outcomes, r: &RequestRecord) -> Result<(), Str
         ensure!(ended.at_us >= r.arrival_us, "{id} ended before it began");
         let late = ended.at_us > horizon;
         ensure!(
-            !late || (ended.ending == Ending::Completed && !rules.visible_at_step_end),
+            !late || (ended.reason == FinishReason::Completed && !rules.visible_at_step_end),
             "{id} ended at {} after the horizon",
             ended.at_us
         );
@@ -438,9 +438,9 @@ fn the_largest_limits_do_not_overflow() {
     let largest = EngineConfig {
         total_kv_blocks: u64::MAX,
         block_size: u32::MAX,
-        max_running: u32::MAX,
-        max_batched_tokens: u32::MAX,
-        long_prefill_threshold: u32::MAX,
+        max_num_seqs: u32::MAX,
+        max_num_batched_tokens: u32::MAX,
+        long_prefill_token_threshold: u32::MAX,
         max_model_len: u64::MAX,
         horizon_us: i64::MAX,
         rules: EngineRules::BLIS,

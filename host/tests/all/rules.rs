@@ -131,7 +131,7 @@ fn all_copies_of_a_block_are_findable_or_only_the_newest() {
     let engines = both(|r, on| r.find_all_copies = on).map(|engine| EngineConfig {
         total_kv_blocks: 4,
         block_size: 4,
-        long_prefill_threshold: 2,
+        long_prefill_token_threshold: 2,
         ..engine
     });
     let [newest, all] = engines.map(|engine| run_one(engine, &asks).remove(2));
@@ -251,7 +251,7 @@ fn a_gap_is_the_steps_duration_or_the_time_that_passed() {
     // decodes 100..210 and 210..320 while the second waits; it decodes 320..430 and 430..540.
     let [step, elapsed] = both(|r, on| r.gaps_are_elapsed_time = on).map(|engine| {
         let narrow = EngineConfig {
-            max_batched_tokens: 1,
+            max_num_batched_tokens: 1,
             ..engine
         };
         run_one(narrow, &[ask(0, 0, 3), ask(0, 0, 3)])

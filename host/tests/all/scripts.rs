@@ -51,7 +51,7 @@ fn asks() -> Vec<Ask> {
 
 fn run(spec: &PolicySpec) -> RunRecord {
     let engine = EngineConfig {
-        max_running: 2,
+        max_num_seqs: 2,
         total_kv_blocks: 11,
         ..roomy(EngineRules::BLIS)
     };

@@ -239,7 +239,7 @@ proptest! {
     #[test]
     fn tenant_budgets_agree(case in case(40), share in prop_oneof![Just(0.0), 0.0..0.2f64]) {
         let mut case = case;
-        case.config.engine.max_running = case.config.engine.max_running.min(64);
+        case.config.engine.max_num_seqs = case.config.engine.max_num_seqs.min(64);
         case.policies.admission = AdmissionSpec::AlwaysAdmit;
         case.policies.tenant_budgets = ["a", "b"].map(|t| (t.to_owned(), share)).to_vec();
         let files = [file(Hook::Admission, "tenant-budgets", &[("share", share)])];

@@ -21,9 +21,9 @@ use crate::instance::{Departure, Instance, InstanceHooks, NEVER, Report};
 use crate::latency::{Estimator, LatencyModel};
 use front::{FrontEnd, Hook, Pending, Routed, Verdict};
 use std::sync::Arc;
-use windtunnel_base::earliest::Earliest;
+use windtunnel_base::event_queue::EventQueue;
 use windtunnel_base::record::{InstanceTotals, Outcome, Recorder, RequestRecord, RunRecord, State};
-use windtunnel_base::request::{Ending, Finished, Request, Source};
+use windtunnel_base::request::{FinishReason, Finished, Request, Source};
 use windtunnel_plugin_api::{Event, EventKind, Interests, Outcome as End, RequestView};
 
 /// How far a run has come.
@@ -57,7 +57,7 @@ pub struct Cluster<'s> {
     /// The next request of the source.
     upcoming: Option<Request>,
     /// Requests between two stages of the front end, by time, stage and creation.
-    due: Earliest<(i64, Stage), Box<Pending>>,
+    due: EventQueue<(i64, Stage), Box<Pending>>,
     clock: i64,
     instances: Vec<Instance>,
     /// When something happens next on each instance.
@@ -118,7 +118,7 @@ impl<'s> Cluster<'s> {
         Self {
             upcoming: source.next_request(),
             source,
-            due: Earliest::default(),
+            due: EventQueue::default(),
             clock: 0,
             next_event: vec![NEVER; instances.len()],
             instances,
@@ -426,17 +426,17 @@ impl<'s> Cluster<'s> {
             request,
             view,
             record,
-            ending,
+            reason,
             at_us,
             output_tokens,
             processed_tokens,
         } = departure;
         self.front.departed(i, &request);
         if self.lifecycle_events {
-            let outcome = match ending {
-                Ending::Completed => End::Completed,
-                Ending::TimedOut => End::TimedOut,
-                Ending::Dropped => End::Dropped,
+            let outcome = match reason {
+                FinishReason::Completed => End::Completed,
+                FinishReason::TimedOut => End::TimedOut,
+                FinishReason::Dropped => End::Dropped,
             };
             let numbers = [
                 i64::from(output_tokens),
@@ -448,7 +448,7 @@ impl<'s> Cluster<'s> {
         self.records.push(record);
         let finished = Finished {
             request: &request,
-            ending,
+            reason,
             at_us,
             generated_tokens: processed_tokens,
         };

@@ -30,9 +30,9 @@ impl Scrapes {
     ) -> Self {
         let view = |index| InstanceView {
             index,
-            max_batch_size: engine.max_running,
+            max_batch_size: engine.max_num_seqs,
             block_size: engine.block_size,
-            max_step_tokens: engine.max_batched_tokens,
+            max_step_tokens: engine.max_num_batched_tokens,
             ..InstanceView::default()
         };
         let lrus = if interests.has(Interests::APPROXIMATE_PREFIX) {

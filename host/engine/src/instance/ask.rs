@@ -5,7 +5,7 @@ use super::queue::{JobIx, WaitQueue};
 use super::{EngineConfig, Instance, NEVER, Report};
 use crate::kv::KvPool;
 use crate::latency::Estimator;
-use windtunnel_base::request::Ending;
+use windtunnel_base::request::FinishReason;
 use windtunnel_base::rng::Stream;
 use windtunnel_plugin_api::{
     Event, EventKind, Host, InstanceView, Interests, KeyRefresh, List, Outcome, PolicyError,
@@ -79,13 +79,13 @@ impl<'a> Surroundings<'a> {
             running: List::new(running),
             host: Host::new(&services),
             instance: self.index,
-            max_batch_size: self.config.max_running,
+            max_batch_size: self.config.max_num_seqs,
             batch_size: self.batch_size as u32,
             queue_depth: self.queue_depth as u32,
             kv_free_blocks: blocks(self.kv.free()),
             kv_total_blocks: blocks(self.kv.total()),
             block_size: self.config.block_size,
-            max_step_tokens: self.config.max_batched_tokens,
+            max_step_tokens: self.config.max_num_batched_tokens,
         })
     }
 }
@@ -291,10 +291,10 @@ impl Instance {
         let Some(Report::Finished(departure)) = out.last() else {
             return;
         };
-        let outcome = match departure.ending {
-            Ending::Completed => Outcome::Completed,
-            Ending::TimedOut => Outcome::TimedOut,
-            Ending::Dropped => Outcome::Dropped,
+        let outcome = match departure.reason {
+            FinishReason::Completed => Outcome::Completed,
+            FinishReason::TimedOut => Outcome::TimedOut,
+            FinishReason::Dropped => Outcome::Dropped,
         };
         let event = Event {
             ttft_us: departure.record.ttft_us.unwrap_or(0),

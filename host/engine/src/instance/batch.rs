@@ -34,7 +34,7 @@ impl Instance {
     /// Forms the batch of the step that starts at `now`.
     pub(super) fn form_batch(&mut self, now: i64, out: &mut Vec<Report>) {
         let mut formation = Formation {
-            budget: self.config.max_batched_tokens,
+            budget: self.config.max_num_batched_tokens,
             preempted: false,
         };
         self.serve_running(now, &mut formation, out);
@@ -44,7 +44,7 @@ impl Instance {
     /// Tokens that a prefill of `wanted` may compute now, with `done` computed before.
     pub(super) fn prefill_chunk(&self, wanted: u32, done: u32, budget: u32) -> u32 {
         let mut n = wanted;
-        let threshold = self.config.long_prefill_threshold;
+        let threshold = self.config.long_prefill_token_threshold;
         if threshold > 0 {
             n = n.min(threshold);
         }
@@ -176,7 +176,7 @@ impl Instance {
         formation: &mut Formation,
         out: &mut Vec<Report>,
     ) {
-        let full = self.batch.len() >= self.config.max_running as usize;
+        let full = self.batch.len() >= self.config.max_num_seqs as usize;
         if formation.preempted || full || formation.budget == 0 || self.queue.is_empty() {
             return;
         }
@@ -187,7 +187,7 @@ impl Instance {
         // who waited when it began.
         let chosen_at =
             (rules.async_scheduling && !self.batch.is_empty()).then_some(self.last_step_start);
-        while self.batch.len() < self.config.max_running as usize && formation.budget > 0 {
+        while self.batch.len() < self.config.max_num_seqs as usize && formation.budget > 0 {
             // Those who came later are passed over, wherever the queue's order puts them.
             let waited = |ix| chosen_at.is_none_or(|t| self.jobs[ix].enqueued_us <= t);
             let Some(ix) = self.queue.first(waited) else {

@@ -35,7 +35,7 @@ impl Instance {
         }
         let step = self.gaps.next_step();
         let decodes = self.group.count;
-        let Some(mut budget) = u64::from(self.config.max_batched_tokens).checked_sub(decodes)
+        let Some(mut budget) = u64::from(self.config.max_num_batched_tokens).checked_sub(decodes)
         else {
             return false;
         };
@@ -318,7 +318,7 @@ impl Instance {
     /// when the next step starts. The first one starts at `now`.
     pub(super) fn fast_forward(&mut self, mut now: i64, until: i64) -> i64 {
         let decodes = self.group.count;
-        let all_served = decodes <= u64::from(self.config.max_batched_tokens);
+        let all_served = decodes <= u64::from(self.config.max_num_batched_tokens);
         if !self.grouped
             || decodes == 0
             || !self.prefilling.is_empty()
@@ -375,8 +375,8 @@ impl Instance {
 
     /// Is there somebody to admit, with a place in the batch and tokens left in each step?
     fn has_room(&self) -> bool {
-        let budget = self.config.max_batched_tokens - self.group.count as u32;
-        let place = self.batch.len() < self.config.max_running as usize;
+        let budget = self.config.max_num_batched_tokens - self.group.count as u32;
+        let place = self.batch.len() < self.config.max_num_seqs as usize;
         place && budget > 0 && !self.queue.is_empty()
     }
 
@@ -390,7 +390,7 @@ impl Instance {
         }
         let newcomers =
             self.config.rules.async_scheduling && self.last_enqueued > self.last_step_start;
-        let budget = self.config.max_batched_tokens - self.group.count as u32;
+        let budget = self.config.max_num_batched_tokens - self.group.count as u32;
         newcomers
             || !self
                 .queue

@@ -11,12 +11,11 @@ mod gaps;
 mod group;
 mod job;
 mod queue;
-mod rules;
 mod slab;
 mod step;
 
+pub use crate::rules::{EngineRules, Preset};
 pub use ask::Work;
-pub use rules::{EngineRules, Preset};
 
 use crate::kv::KvPool;
 use crate::latency::{Estimator, LatencyModel, StepLimits};
@@ -31,7 +30,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use windtunnel_base::record::{InstanceTotals, Outcome, RequestRecord};
-use windtunnel_base::request::{Ending, Request};
+use windtunnel_base::request::{FinishReason, Request};
 use windtunnel_plugin_api::{
     EventKind, Interests, Priority, QueueOrder, RequestView, Scheduler, Victim,
 };
@@ -47,11 +46,11 @@ pub struct EngineConfig {
     /// Tokens per KV block.
     pub block_size: u32,
     /// Most requests in the running batch.
-    pub max_running: u32,
+    pub max_num_seqs: u32,
     /// Most new tokens per step.
-    pub max_batched_tokens: u32,
+    pub max_num_batched_tokens: u32,
     /// Most prefill tokens of one request per step; 0 = no limit.
-    pub long_prefill_threshold: u32,
+    pub long_prefill_token_threshold: u32,
     /// Most tokens of prompt and output; 0 = no limit.
     pub max_model_len: u64,
     /// Nothing happens after this time, microseconds.
@@ -69,8 +68,8 @@ impl EngineConfig {
     #[must_use]
     pub fn step_limits(&self) -> StepLimits {
         StepLimits {
-            max_tokens: self.max_batched_tokens,
-            max_prefill_tokens: self.long_prefill_threshold,
+            max_tokens: self.max_num_batched_tokens,
+            max_prefill_tokens: self.long_prefill_token_threshold,
         }
     }
 }
@@ -125,7 +124,7 @@ pub struct Departure {
     /// Its results.
     pub record: RequestRecord,
     /// How it ended.
-    pub ending: Ending,
+    pub reason: FinishReason,
     /// When it ended for its client, microseconds (the end of its last step).
     pub at_us: i64,
     /// Output tokens it had produced.
@@ -362,7 +361,7 @@ impl Instance {
             || prompt.div_ceil(u64::from(self.config.block_size)) > self.config.total_kv_blocks
         {
             self.totals.dropped += 1;
-            self.depart(ix, Ending::Dropped, Outcome::Dropped, now, out);
+            self.depart(ix, FinishReason::Dropped, Outcome::Dropped, now, out);
             self.tell_departure(out);
             return;
         }
@@ -370,7 +369,7 @@ impl Instance {
         let deadline = job.request.deadline_us;
         if deadline > 0 && deadline <= now {
             self.totals.timed_out += 1;
-            self.depart(ix, Ending::TimedOut, Outcome::TimedOut, now, out);
+            self.depart(ix, FinishReason::TimedOut, Outcome::TimedOut, now, out);
             self.tell_departure(out);
             return;
         }
@@ -418,7 +417,7 @@ impl Instance {
             self.queue.remove(ix);
             self.queued_prompt_tokens -= u64::from(self.jobs[ix].prompt());
         }
-        self.depart(ix, Ending::TimedOut, Outcome::TimedOut, now, out);
+        self.depart(ix, FinishReason::TimedOut, Outcome::TimedOut, now, out);
         self.tell_departure(out);
         if self.batch.is_empty() {
             self.wake(now);
@@ -429,7 +428,7 @@ impl Instance {
     fn depart(
         &mut self,
         ix: JobIx,
-        ending: Ending,
+        reason: FinishReason,
         outcome: Outcome,
         at_us: i64,
         out: &mut Vec<Report>,
@@ -440,7 +439,7 @@ impl Instance {
         let processed_tokens = job.progress.saturating_sub(job.prompt());
         let departure = Departure {
             record,
-            ending,
+            reason,
             at_us,
             output_tokens,
             processed_tokens,
@@ -505,11 +504,11 @@ impl Instance {
                 self.jobs.iter().count()
             ));
         }
-        if self.batch.len() > self.config.max_running as usize {
+        if self.batch.len() > self.config.max_num_seqs as usize {
             return Err(format!(
                 "{} requests run, at most {} may",
                 self.batch.len(),
-                self.config.max_running
+                self.config.max_num_seqs
             ));
         }
         let asleep = self.step_at.is_none() && self.step_ends_at.is_none();

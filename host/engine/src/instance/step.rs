@@ -6,7 +6,7 @@ use super::queue::JobIx;
 use super::{Instance, Report};
 use crate::latency::{StepAggregates, StepItem};
 use windtunnel_base::record::Outcome;
-use windtunnel_base::request::Ending;
+use windtunnel_base::request::FinishReason;
 use windtunnel_plugin_api::EventKind;
 
 /// Steps kept in detail before the gap log is folded.
@@ -192,7 +192,7 @@ impl Instance {
         self.totals.length_capped += u64::from(outcome == Outcome::LengthCapped);
         self.totals.output_tokens += u64::from(generated);
         self.last_departure = self.last_departure.max(ends);
-        self.depart(ix, Ending::Completed, outcome, ends, out);
+        self.depart(ix, FinishReason::Completed, outcome, ends, out);
 
         let Some(Report::Finished(departure)) = out.last_mut() else {
             return;

@@ -1,7 +1,7 @@
 //! What a policy may ask about durations: the run's step-time model, asked about steps that could
 //! be.
 
-use super::{LatencyModel, StepAggregates, StepItem};
+use super::model::{LatencyModel, StepAggregates, StepItem};
 use std::sync::Arc;
 use windtunnel_plugin_api::InstanceView;
 
@@ -160,11 +160,15 @@ impl Estimator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::Preset;
 
     /// 100 us a step, 1 us a prefill token, 10 us a decode.
     struct Simple;
 
     impl LatencyModel for Simple {
+        fn fitted_under(&self) -> Preset {
+            Preset::Blis
+        }
         fn step_us(&self, s: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64 {
             assert_eq!(items.count(), s.requests as usize);
             100 + s.prefill_tokens as i64 + 10 * s.decodes as i64

@@ -1,6 +1,7 @@
 //! The trained-physics model: a roofline whose parts carry fitted factors, plus fitted overheads.
 
-use super::{LatencyModel, StepAggregates, StepItem, check_coefficients, truncate_us};
+use super::model::{LatencyModel, StepAggregates, StepItem, check_coefficients, truncate_us};
+use crate::rules::Preset;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::{Hardware, ModelArch};
 
@@ -280,6 +281,10 @@ impl TrainedPhysics {
 }
 
 impl LatencyModel for TrainedPhysics {
+    fn fitted_under(&self) -> Preset {
+        Preset::Blis
+    }
+
     fn step_us(&self, step: &StepAggregates, _items: &mut dyn Iterator<Item = StepItem>) -> i64 {
         if step.requests == 0 {
             return 1;

@@ -251,7 +251,7 @@ fn predicted_latency_avoids_who_would_miss_the_target() {
     let config = fresh(
         2,
         EngineConfig {
-            max_batched_tokens: 100_000,
+            max_num_batched_tokens: 100_000,
             ..roomy(EngineRules::VLLM)
         },
     );

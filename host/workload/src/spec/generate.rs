@@ -13,7 +13,7 @@ use crate::sample::MOST_LENGTH;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use windtunnel_base::request::{
-    Detail, Ending, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq,
+    Detail, FinishReason, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq,
 };
 use windtunnel_base::rng;
 
@@ -410,7 +410,7 @@ impl Source for Generator {
         // Who gave up or was refused does not come back. An answer longer than planned would mean
         // tokens that nobody knows.
         if before.session.is_none()
-            || finished.ending != Ending::Completed
+            || finished.reason != FinishReason::Completed
             || generated > before.output.len()
         {
             return None;

@@ -23,7 +23,7 @@ use std::io::Read;
 use std::path::Path;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{
-    Ending, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq,
+    FinishReason, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq,
 };
 
 /// Time that the client of a follow-up waits for its answer, microseconds.
@@ -455,7 +455,9 @@ impl Source for TraceV2 {
         let generated = finished.generated_tokens;
         let next = self.sessions[at].rounds.get(round).copied();
         // An answer longer than the recorded one would mean tokens that nobody knows.
-        if finished.ending != Ending::Completed || next.is_none() || generated > before.output.len()
+        if finished.reason != FinishReason::Completed
+            || next.is_none()
+            || generated > before.output.len()
         {
             self.sessions[at].active = false;
             return None;

@@ -3,14 +3,15 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Threads to use when nobody says otherwise: one per core.
+/// Threads to use by default: one per core.
 #[must_use]
 pub fn default_jobs() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Applies `work` to every item on `jobs` threads and gives the results in the items' order. `done`
-/// hears of each one as it is finished, one at a time, in any order.
+/// Applies `work` to every item on `jobs` threads and returns the results in the items' order.
+/// `done` is called with the index and result of each item as it is finished: one call at a time,
+/// in any order.
 ///
 /// # Panics
 /// When `work` or `done` panics.

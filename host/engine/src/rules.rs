@@ -4,8 +4,8 @@ use std::fmt;
 
 /// What the engine does where the reference simulator and real vLLM differ.
 ///
-/// Step-time coefficients are true only under the rules they were fitted with; a latency model
-/// declares its preset.
+/// Step-time coefficients hold only under the rules they were fitted with; a latency model says
+/// which preset that is in [`fitted_under`](crate::latency::LatencyModel::fitted_under).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineRules {
     /// A preempted request keeps the tokens it generated and recomputes their KV with its prompt;
@@ -34,8 +34,8 @@ pub struct EngineRules {
     pub gaps_are_elapsed_time: bool,
     /// The scheduling delay is that of the first admission to a batch. Else of the last one.
     pub first_scheduling_counts: bool,
-    /// A request's model tag must equal the lower-cased `--model` byte for byte. Else case and the
-    /// short name do not matter.
+    /// A request's model tag must equal the lower-cased name of the run's model byte for byte. Else
+    /// case does not matter, and the short name will do.
     pub exact_model_tags: bool,
 }
 

@@ -1,19 +1,19 @@
-//! Things to come, the earliest first.
+//! Scheduled events, the earliest first.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-/// A heap that gives back the values with the least key first, and those with equal keys in the
-/// order in which they came.
+/// A priority queue of events: the least key first, equal keys in the order of their push, so that
+/// a run never depends on how the heap happens to be laid out.
 #[derive(Clone, Debug)]
-pub struct Earliest<K, V> {
+pub struct EventQueue<K, V> {
     heap: BinaryHeap<Entry<K, V>>,
     pushed: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Entry<K, V> {
-    /// The key and the number of the push; `BinaryHeap` has the greatest on top.
+    /// The key, then the number of the push; reversed because `BinaryHeap` has the greatest on top.
     rank: Reverse<(K, u64)>,
     value: V,
 }
@@ -35,14 +35,14 @@ impl<K: Ord, V> Ord for Entry<K, V> {
     }
 }
 
-impl<K: Ord, V> Default for Earliest<K, V> {
+impl<K: Ord, V> Default for EventQueue<K, V> {
     fn default() -> Self {
         Self::with_capacity(0)
     }
 }
 
-impl<K: Ord, V> Earliest<K, V> {
-    /// An empty heap with room for `capacity` values.
+impl<K: Ord, V> EventQueue<K, V> {
+    /// An empty queue with room for `capacity` values.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl<K: Ord, V> Earliest<K, V> {
         }
     }
 
-    /// Puts a value in.
+    /// Adds an event.
     pub fn push(&mut self, key: K, value: V) {
         let rank = Reverse((key, self.pushed));
         self.pushed += 1;
@@ -64,30 +64,30 @@ impl<K: Ord, V> Earliest<K, V> {
         self.heap.peek().map(|entry| &entry.rank.0.0)
     }
 
-    /// The least key and its value.
+    /// The next event: the least key and its value.
     #[must_use]
     pub fn first(&self) -> Option<(&K, &V)> {
         let entry = self.heap.peek()?;
         Some((&entry.rank.0.0, &entry.value))
     }
 
-    /// Takes the value with the least key out.
+    /// Removes the next event.
     pub fn pop(&mut self) -> Option<(K, V)> {
-        self.heap.pop().map(taken)
+        self.heap.pop().map(into_pair)
     }
 
-    /// All keys, in no order that means anything.
+    /// All keys, in unspecified order.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.heap.iter().map(|entry| &entry.rank.0.0)
     }
 
-    /// Takes everything out, in no order that means anything.
+    /// Removes all events, in unspecified order.
     pub fn drain(&mut self) -> impl Iterator<Item = (K, V)> {
-        self.heap.drain().map(taken)
+        self.heap.drain().map(into_pair)
     }
 }
 
-fn taken<K, V>(entry: Entry<K, V>) -> (K, V) {
+fn into_pair<K, V>(entry: Entry<K, V>) -> (K, V) {
     (entry.rank.0.0, entry.value)
 }
 
@@ -96,19 +96,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_key_comes_first_and_equal_ones_in_the_order_of_their_coming() {
-        let mut heap = Earliest::default();
+    fn the_least_key_comes_first_and_equal_keys_in_order_of_push() {
+        let mut queue = EventQueue::default();
         for (key, value) in [(3, 'a'), (1, 'b'), (3, 'c'), (2, 'd'), (1, 'e'), (3, 'f')] {
-            heap.push(key, value);
+            queue.push(key, value);
         }
-        assert_eq!(heap.peek(), Some(&1));
-        assert_eq!(heap.first(), Some((&1, &'b')));
-        assert_eq!(heap.keys().sum::<i32>(), 13);
-        let values: String = std::iter::from_fn(|| heap.pop()).map(|e| e.1).collect();
+        assert_eq!(queue.peek(), Some(&1));
+        assert_eq!(queue.first(), Some((&1, &'b')));
+        assert_eq!(queue.keys().sum::<i32>(), 13);
+        let values: String = std::iter::from_fn(|| queue.pop()).map(|e| e.1).collect();
         assert_eq!(values, "bedacf");
-        assert_eq!(heap.peek(), None);
-        heap.push(4, 'g');
-        assert_eq!(heap.drain().collect::<Vec<_>>(), [(4, 'g')]);
-        assert_eq!(heap.pop(), None);
+        assert_eq!(queue.peek(), None);
+        queue.push(4, 'g');
+        assert_eq!(queue.drain().collect::<Vec<_>>(), [(4, 'g')]);
+        assert_eq!(queue.pop(), None);
     }
 }
