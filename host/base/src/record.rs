@@ -1,8 +1,8 @@
 //! What a run leaves behind. The engine fills these; summaries and reports only read them.
 
-mod sights;
+mod observations;
 
-pub use sights::{Sight, Sights, Standing};
+pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
 
 use crate::request::{Detail, Request, RequestId, Sym, Symbols};
 use std::sync::Arc;
@@ -284,8 +284,8 @@ pub struct RunRecord {
     pub shed_by_class: Vec<(String, u64)>,
     /// Decisions, when traced.
     pub decisions: Vec<Decision>,
-    /// What routing looked like, when that was watched.
-    pub sights: Sights,
+    /// What every routing decision was made on, when that was observed.
+    pub observations: RoutingObservations,
     /// The answer of a policy that ended the run early, in words.
     pub fault: Option<String>,
     /// Names behind the symbols.

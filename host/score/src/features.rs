@@ -10,7 +10,7 @@ use full_moon::ast::{Expression, Field, LastStmt, Parameter, Stmt};
 use full_moon::node::Node;
 use full_moon::visitors::Visitor;
 use std::collections::{BTreeMap, BTreeSet};
-use windtunnel_base::record::{Sight, Standing};
+use windtunnel_base::record::{InstanceSnapshot, RoutingObservation};
 use windtunnel_policy::lua::with_ast;
 
 use windtunnel_plugin_api::InstanceView;
@@ -71,9 +71,9 @@ pub fn of(texts: &Scripts, flights: &[FirstFlight]) -> (BTreeMap<String, f64>, S
 /// A fingerprint of all routing decisions, and of what became of every request.
 pub(super) fn fingerprint(flights: &[FirstFlight]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for (sight, _) in flights.iter().flat_map(|f| f.sights.iter()) {
-        hasher.update(&sight.request.serial.to_le_bytes());
-        hasher.update(&sight.chosen.to_le_bytes());
+    for (observation, _) in flights.iter().flat_map(|f| f.observations.iter()) {
+        hasher.update(&observation.request.serial.to_le_bytes());
+        hasher.update(&observation.chosen.to_le_bytes());
     }
     for flight in flights {
         hasher.update(&flight.fates);
@@ -99,32 +99,37 @@ impl Choices {
     fn of(flight: &FirstFlight) -> Self {
         let mut choices = Self::default();
         let mut turn = 0;
-        for (sight, standings) in flight.sights.iter() {
-            choices.chosen.resize(standings.len(), 0);
-            choices.chosen[sight.chosen as usize] += 1;
-            choices.decide(sight, standings, turn);
-            turn = (sight.chosen as usize + 1) % standings.len();
+        for (observation, snapshots) in flight.observations.iter() {
+            choices.chosen.resize(snapshots.len(), 0);
+            choices.chosen[observation.chosen as usize] += 1;
+            choices.decide(observation, snapshots, turn);
+            turn = (observation.chosen as usize + 1) % snapshots.len();
         }
         choices
     }
 
-    fn decide(&mut self, sight: &Sight, standings: &[Standing], turn: usize) {
-        let load = |s: &Standing| InstanceView::effective_load(&s.truly);
-        let least = standings.iter().map(load).min().unwrap_or(0);
-        let most = standings.iter().map(|s| s.cached_blocks).max().unwrap_or(0);
-        let chosen = &standings[sight.chosen as usize];
+    fn decide(
+        &mut self,
+        observation: &RoutingObservation,
+        snapshots: &[InstanceSnapshot],
+        turn: usize,
+    ) {
+        let load = |s: &InstanceSnapshot| InstanceView::effective_load(&s.actual);
+        let least = snapshots.iter().map(load).min().unwrap_or(0);
+        let most = snapshots.iter().map(|s| s.cached_blocks).max().unwrap_or(0);
+        let chosen = &snapshots[observation.chosen as usize];
         let lightest = load(chosen) == least;
         let longest = chosen.cached_blocks == most;
         self.decisions += 1;
         self.least_loaded += u64::from(lightest);
-        self.in_turn += u64::from(sight.chosen as usize == turn);
+        self.in_turn += u64::from(observation.chosen as usize == turn);
         if most == 0 {
             return;
         }
         self.with_prefix += 1;
         self.longest_prefix += u64::from(longest);
-        let both = |s: &Standing| s.cached_blocks == most && load(s) == least;
-        if !standings.iter().any(both) {
+        let both = |s: &InstanceSnapshot| s.cached_blocks == most && load(s) == least;
+        if !snapshots.iter().any(both) {
             self.by_prefix += u64::from(longest);
             self.by_load += u64::from(lightest);
         }

@@ -7,11 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
-use windtunnel_base::request::Source;
-use windtunnel_engine::cluster::Cluster;
 use windtunnel_policy::PolicySpec;
 use windtunnel_results::metrics::stats::{Floats, Ints, Sample, percentile};
-use windtunnel_sim::policies;
 
 /// Percentiles of a latency over the requests that have it, milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -186,11 +183,9 @@ pub fn fly(
     traffic: &Arc<Traffic>,
     seed: u64,
 ) -> Result<RunRecord, InputError> {
-    let config = scenario.config(seed, traffic.horizon_us);
     let mut source = traffic.replay();
-    let (instances, max_num_seqs) = (config.instances, config.engine.max_num_seqs);
-    let (front, hooks) = policies(spec, instances, max_num_seqs, source.symbols_mut())?;
-    let cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
+    let play = scenario.play(traffic, seed, false);
+    let (cluster, _) = scenario.deployment().cluster(spec, play, &mut source)?;
     Ok(cluster.run(&mut |_| {}))
 }
 

@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{Outcome, RequestRecord, RunRecord, Sight, Standing};
-use windtunnel_base::request::Source;
+use windtunnel_base::record::{
+    InstanceSnapshot, Outcome, RequestRecord, RoutingObservation, RunRecord,
+};
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::latency::Estimator;
 use windtunnel_policy::PolicySpec;
-use windtunnel_sim::policies;
 
 /// A copy runs until so many requests have come ...
 const ARRIVALS: i64 = 100;
@@ -126,18 +126,17 @@ pub fn of(
         window_s: window_us as f64 / 1e6,
         ..Regret::default()
     };
-    let config = scenario.config(seed, traffic.horizon_us);
-    let block_size = config.engine.block_size;
+    let deployment = scenario.deployment();
+    let block_size = deployment.block_size();
     let choices = choices(record);
     let mut points = points(record, estimator, block_size, look, worst);
-    if config.instances < 2 {
+    if deployment.config().instances() < 2 {
         regret.none = Some("there is one instance".into());
         return Ok(regret);
     }
     let mut source = traffic.replay();
-    let (instances, max_num_seqs) = (config.instances, config.engine.max_num_seqs);
-    let (front, hooks) = policies(spec, instances, max_num_seqs, source.symbols_mut())?;
-    let mut cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
+    let play = scenario.play(traffic, seed, false);
+    let (mut cluster, _) = deployment.cluster(spec, play, &mut source)?;
     while !points.is_empty() {
         if let Some(serial) = cluster.about_to_route()
             && let Some(mut point) = points.remove(&serial)
@@ -181,50 +180,56 @@ fn points(
     look: Look,
     worst: &[Served],
 ) -> BTreeMap<u64, Point> {
-    let decisions = record.sights.iter().count();
+    let decisions = record.observations.iter().count();
     let spread = (look.spread as usize).min(decisions);
     let sampled = |k: usize| (0..spread).any(|j| (2 * j + 1) * decisions / (2 * spread) == k);
-    let point = |(k, (sight, standings)): (usize, (&Sight, &[Standing]))| {
-        let serial = sight.request.serial;
-        let sampled = sampled(k);
-        if !sampled && !worst.iter().any(|r| r.serial == serial) {
-            return None;
-        }
-        let way = |instance: usize| Way {
-            instance: instance as u32,
-            cached_tokens: standings[instance].cached_blocks * block_size,
-            waiting: standings[instance].truly.queue_depth,
-            ttft_ms: None,
-            extra_ms: 0.0,
+    let point =
+        |(k, (observation, snapshots)): (usize, (&RoutingObservation, &[InstanceSnapshot]))| {
+            let serial = observation.request.serial;
+            let sampled = sampled(k);
+            if !sampled && !worst.iter().any(|r| r.serial == serial) {
+                return None;
+            }
+            let way = |instance: usize| Way {
+                instance: instance as u32,
+                cached_tokens: snapshots[instance].cached_blocks * block_size,
+                waiting: snapshots[instance].actual.queue_depth,
+                ttft_ms: None,
+                extra_ms: 0.0,
+            };
+            let prompt_tokens = observation.request.prompt_tokens;
+            let promises = |way: &Way| {
+                let view = &snapshots[way.instance as usize].actual;
+                estimator.ttft_on(view, prompt_tokens, way.cached_tokens)
+            };
+            let chosen = observation.chosen as usize;
+            let others = (0..snapshots.len()).filter(|&i| i != chosen);
+            let mut others: Vec<Way> = others.map(way).collect();
+            others.sort_by(|a, b| promises(a).total_cmp(&promises(b)));
+            others.truncate(look.others as usize);
+            let point = Point {
+                serial,
+                at_us: observation.clock_us,
+                prompt_tokens,
+                chosen: way(chosen),
+                others,
+                sampled,
+            };
+            Some((serial, point))
         };
-        let prompt_tokens = sight.request.prompt_tokens;
-        let promises = |way: &Way| {
-            let view = &standings[way.instance as usize].truly;
-            estimator.ttft_on(view, prompt_tokens, way.cached_tokens)
-        };
-        let chosen = sight.chosen as usize;
-        let others = (0..standings.len()).filter(|&i| i != chosen);
-        let mut others: Vec<Way> = others.map(way).collect();
-        others.sort_by(|a, b| promises(a).total_cmp(&promises(b)));
-        others.truncate(look.others as usize);
-        let point = Point {
-            serial,
-            at_us: sight.clock_us,
-            prompt_tokens,
-            chosen: way(chosen),
-            others,
-            sampled,
-        };
-        Some((serial, point))
-    };
-    record.sights.iter().enumerate().filter_map(point).collect()
+    record
+        .observations
+        .iter()
+        .enumerate()
+        .filter_map(point)
+        .collect()
 }
 
 /// Where each request went, by serial number.
 fn choices(record: &RunRecord) -> Vec<u32> {
     let mut choices = vec![u32::MAX; record.requests.len()];
-    for (sight, _) in record.sights.iter() {
-        choices[sight.request.serial as usize] = sight.chosen;
+    for (observation, _) in record.observations.iter() {
+        choices[observation.request.serial as usize] = observation.chosen;
     }
     choices
 }
@@ -376,28 +381,22 @@ scenarios:
         let Ok(opened) = opened else {
             panic!("{policy} opens")
         };
-        let run = |sights: bool| {
-            let mut config = scenario.config(7, traffic.horizon_us);
-            config.trace.sights = sights;
-            config
-        };
-        let made = |source: &mut crate::scenario::Replay| {
-            policies(&opened.spec, 3, 128, source.symbols_mut()).expect("policies")
-        };
+        let deployment = scenario.deployment();
+        let play = |observations| scenario.play(&traffic, 7, observations);
         let mut source = traffic.replay();
-        let (front, hooks) = made(&mut source);
-        let base = Cluster::new(run(true), scenario.latency(), front, hooks, &mut source);
-        let base = base.run(&mut |_| {});
-        let mut sights = base.sights.iter();
-        let sight = sights.find(|(s, _)| s.request.serial == 200);
-        let (chosen, from_us) = sight.map(|(s, _)| (s.chosen, s.clock_us)).expect("routed");
+        let base = deployment.cluster(&opened.spec, play(true), &mut source);
+        let base = base.expect("a cluster").0.run(&mut |_| {});
+        let mut observations = base.observations.iter();
+        let observation = observations.find(|(s, _)| s.request.serial == 200);
+        let (chosen, from_us) = observation
+            .map(|(s, _)| (s.chosen, s.clock_us))
+            .expect("routed");
         let end_us = from_us + 2_000_000;
         let before = request_ms(&base.requests, from_us, end_us);
         let extra = (0..3).map(|instance| {
             let mut source = traffic.replay();
-            let (front, hooks) = made(&mut source);
-            let config = run(false);
-            let mut cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
+            let cluster = deployment.cluster(&opened.spec, play(false), &mut source);
+            let (mut cluster, _) = cluster.expect("a cluster");
             while cluster.about_to_route() != Some(200) {
                 assert!(cluster.advance(), "request 200 is routed");
             }

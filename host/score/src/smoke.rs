@@ -4,16 +4,17 @@
 use rand::RngExt;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{Outcome, RunRecord, Sights};
+use windtunnel_base::record::{Outcome, RoutingObservations, RunRecord};
 use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 use windtunnel_base::rng::stream;
 use windtunnel_config::Defaults;
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, Predictor, TraceConfig};
+use windtunnel_engine::cluster::ClusterConfig;
+use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};
 use windtunnel_engine::latency::{LatencyModel, Setup, resolve};
 use windtunnel_policy::PolicySpec;
 use windtunnel_policy::lua::Used;
-use windtunnel_sim::metered_policies;
+use windtunnel_sim::{Deployment, Play};
 
 /// Requests of each flight.
 const REQUESTS: u32 = 300;
@@ -69,7 +70,7 @@ pub struct FirstFlight {
     /// A fingerprint of what became of every request.
     pub fates: [u8; 32],
     /// What routing looked like.
-    pub sights: Sights,
+    pub observations: RoutingObservations,
     /// What the scripts spent.
     pub used: Used,
     /// Memory that the scripts' state grew to, bytes.
@@ -100,7 +101,7 @@ pub fn fly(spec: &PolicySpec) -> Result<Vec<FirstFlight>, InputError> {
             preemptions: record.instances.iter().map(|i| i.preemptions).sum(),
             fates: fates(&record),
             fault: record.fault,
-            sights: record.sights,
+            observations: record.observations,
             used,
             state_bytes,
         });
@@ -124,39 +125,41 @@ fn run(
     course: &Course,
     latency: &Arc<dyn LatencyModel>,
 ) -> Result<(RunRecord, Used, usize), InputError> {
+    let engine = EngineConfig {
+        total_kv_blocks: course.blocks,
+        block_size: 16,
+        max_num_seqs: course.max_num_seqs,
+        max_num_batched_tokens: 2048,
+        long_prefill_token_threshold: 0,
+        max_model_len: 0,
+        horizon_us: i64::MAX,
+        rules: Preset::Vllm.rules(),
+        token_events: false,
+        plain: false,
+    };
     let config = ClusterConfig {
-        instances: course.instances,
-        engine: EngineConfig {
-            total_kv_blocks: course.blocks,
-            block_size: 16,
-            max_num_seqs: course.max_num_seqs,
-            max_num_batched_tokens: 2048,
-            long_prefill_token_threshold: 0,
-            max_model_len: 0,
-            // Even a policy that puts requests off for ever comes to an end.
-            horizon_us: 120_000_000,
-            rules: Preset::Vllm.rules(),
-            token_events: false,
-            plain: false,
+        front: FrontEndConfig {
+            snapshot_refresh_us: 50_000,
+            cache_signal_delay_us: 50_000,
+            model_names: vec!["llama-3.1-8b-instruct".into()],
+            predictor: Some(Predictor { sigma: 0.3 }),
+            ..FrontEndConfig::default()
         },
-        admission_latency_us: 0,
-        routing_latency_us: 0,
-        snapshot_refresh_us: 50_000,
-        cache_signal_delay_us: 50_000,
-        model_names: vec!["llama-3.1-8b-instruct".into()],
-        trace: TraceConfig {
-            sights: true,
-            ..TraceConfig::default()
-        },
-        seed: 1,
-        predictor: Some(Predictor { sigma: 0.3 }),
+        ..ClusterConfig::single(course.instances, engine, Arc::clone(latency))
     };
     let mut traffic = Mix::new(course);
-    let (instances, max_num_seqs) = (course.instances, course.max_num_seqs);
-    let (front, hooks, meter) =
-        metered_policies(spec, instances, max_num_seqs, &mut traffic.symbols)?;
+    let play = Play {
+        seed: 1,
+        // Even a policy that puts requests off for ever comes to an end.
+        horizon_us: 120_000_000,
+        trace: TraceConfig {
+            observations: true,
+            ..TraceConfig::default()
+        },
+    };
+    let deployment = Deployment::of_parts(config, Preset::Vllm);
+    let (cluster, meter) = deployment.cluster(spec, play, &mut traffic)?;
     let (used, held) = (meter.used(), meter.held_bytes());
-    let cluster = Cluster::new(config, latency, front, hooks, &mut traffic);
     let record = cluster.run(&mut |_| {});
     let state_bytes = meter.held_bytes().saturating_sub(held);
     Ok((record, meter.used() - used, state_bytes))

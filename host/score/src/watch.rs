@@ -8,14 +8,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{RunRecord, Sight, Standing};
-use windtunnel_engine::cluster::Cluster;
+use windtunnel_base::record::{InstanceSnapshot, RoutingObservation, RunRecord};
 use windtunnel_engine::latency::Estimator;
 use windtunnel_plugin_api::{InstanceView, Interests, RequestView, Table};
 use windtunnel_policy::lua::{Mentioned, fields};
 use windtunnel_policy::{External, Hook, PolicySpec};
 use windtunnel_results::metrics::stats::{Ints, percentile};
-use windtunnel_sim::metered_policies;
 
 /// A prefix counts as held when an instance has this share of the prompt.
 const HELD: f64 = 0.5;
@@ -142,20 +140,13 @@ pub fn watch(
     seed: u64,
     look: Look,
 ) -> Result<Watched, InputError> {
-    let mut config = scenario.config(seed, traffic.horizon_us);
-    config.trace.sights = true;
-    let estimator = Estimator::new(Arc::clone(scenario.latency()), config.engine.step_limits());
-    let block_size = config.engine.block_size;
+    let deployment = scenario.deployment();
+    let estimator = deployment.config().pools[0].estimator();
+    let block_size = deployment.block_size();
     let mut source = traffic.replay();
-    let (instances, max_num_seqs) = (config.instances, config.engine.max_num_seqs);
-    let (front, hooks, meter) = metered_policies(
-        spec,
-        instances,
-        max_num_seqs,
-        windtunnel_base::request::Source::symbols_mut(&mut source),
-    )?;
+    let play = scenario.play(traffic, seed, true);
+    let (cluster, meter) = deployment.cluster(spec, play, &mut source)?;
     let before = meter.used();
-    let cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
     let record = cluster.run(&mut |_| {});
     let used = meter.used() - before;
     let worst = worst(&record, scenario, traffic.horizon_us, look.worst as usize);
@@ -172,10 +163,10 @@ pub fn watch(
         fault: record.fault.clone(),
         ..Watched::default()
     };
-    for (sight, standings) in record.sights.iter() {
+    for (observation, snapshots) in record.observations.iter() {
         watched.decisions += 1;
-        watched.prefixes(sight, standings, &estimator, block_size);
-        watched.queues(sight, standings);
+        watched.prefixes(observation, snapshots, &estimator, block_size);
+        watched.queues(observation, snapshots);
     }
     let mean = |sum: f64, n: u64| sum / n.max(1) as f64;
     watched.thrown_away.held = mean(watched.thrown_away.held, watched.thrown_away.requests);
@@ -202,29 +193,32 @@ fn mentioned(spec: &PolicySpec) -> Option<Mentioned> {
 impl Watched {
     fn prefixes(
         &mut self,
-        sight: &Sight,
-        standings: &[Standing],
+        observation: &RoutingObservation,
+        snapshots: &[InstanceSnapshot],
         estimator: &Estimator,
         block_size: u32,
     ) {
-        let chosen = &standings[sight.chosen as usize];
-        let holder = standings
+        let chosen = &snapshots[observation.chosen as usize];
+        let holder = snapshots
             .iter()
-            .max_by_key(|s| (s.cached_blocks, std::cmp::Reverse(s.truly.queue_depth)));
+            .max_by_key(|s| (s.cached_blocks, std::cmp::Reverse(s.actual.queue_depth)));
         let Some(holder) = holder else { return };
-        let whole = f64::from(sight.prompt_blocks.max(1));
+        let whole = f64::from(observation.prompt_blocks.max(1));
         let held = f64::from(holder.cached_blocks) / whole;
         if held < HELD {
             return;
         }
         self.with_prefix += 1;
         let lost = 2 * chosen.cached_blocks < holder.cached_blocks;
-        if !lost || holder.truly.queue_depth > SHORT_QUEUE {
+        if !lost || holder.actual.queue_depth > SHORT_QUEUE {
             return;
         }
         let prefill = |blocks: u32| {
             let cached = blocks * block_size;
-            estimator.prefill_us(sight.request.prompt_tokens.saturating_sub(cached), cached)
+            estimator.prefill_us(
+                observation.request.prompt_tokens.saturating_sub(cached),
+                cached,
+            )
         };
         let again = prefill(chosen.cached_blocks) - prefill(holder.cached_blocks);
         self.thrown_away.requests += 1;
@@ -232,17 +226,17 @@ impl Watched {
         self.thrown_away.held += held;
     }
 
-    fn queues(&mut self, sight: &Sight, standings: &[Standing]) {
-        let chosen = &standings[sight.chosen as usize];
-        let mut empty = standings
+    fn queues(&mut self, observation: &RoutingObservation, snapshots: &[InstanceSnapshot]) {
+        let chosen = &snapshots[observation.chosen as usize];
+        let mut empty = snapshots
             .iter()
-            .filter(|s| s.truly.queue_depth == 0)
+            .filter(|s| s.actual.queue_depth == 0)
             .peekable();
-        if chosen.truly.queue_depth < LONG_QUEUE || empty.peek().is_none() {
+        if chosen.actual.queue_depth < LONG_QUEUE || empty.peek().is_none() {
             return;
         }
         self.crowding.requests += 1;
-        self.crowding.queue += f64::from(chosen.truly.queue_depth);
+        self.crowding.queue += f64::from(chosen.actual.queue_depth);
         let more = empty.all(|s| s.cached_blocks < chosen.cached_blocks);
         self.crowding.for_prefix += u64::from(more);
     }
@@ -301,8 +295,10 @@ fn scraped_age_ms(record: &RunRecord, mentioned: &Mentioned) -> Option<f64> {
     if !mentioned.instance.iter().any(scraped) {
         return None;
     }
-    let age = |(sight, standings): (&Sight, &[Standing])| standings[0].seen.age_us(sight.clock_us);
-    let ages = Ints::new(record.sights.iter().map(age).collect());
+    let age = |(observation, snapshots): (&RoutingObservation, &[InstanceSnapshot])| {
+        snapshots[0].seen.age_us(observation.clock_us)
+    };
+    let ages = Ints::new(record.observations.iter().map(age).collect());
     Some(percentile(&ages, 50.0) / 1000.0)
 }
 
@@ -310,7 +306,7 @@ fn queue_error(record: &RunRecord, mentioned: &Mentioned) -> Option<f64> {
     if !mentioned.instance.contains(&"queue_depth") {
         return None;
     }
-    let error = |s: &Standing| f64::from(s.seen.queue_depth.abs_diff(s.truly.queue_depth));
+    let error = |s: &InstanceSnapshot| f64::from(s.seen.queue_depth.abs_diff(s.actual.queue_depth));
     let (sum, n) = seen(record).fold((0.0, 0u64), |(sum, n), s| (sum + error(s), n + 1));
     Some(sum / n.max(1) as f64)
 }
@@ -319,9 +315,9 @@ fn prefix_error(record: &RunRecord, mentioned: &Mentioned) -> Option<f64> {
     if !mentioned.precise_prefix {
         return None;
     }
-    let wrong = |s: &[Standing]| s.iter().any(|s| s.cached_blocks != s.signalled_blocks);
-    let wrong = record.sights.iter().filter(|(_, s)| wrong(s)).count();
-    Some(wrong as f64 / record.sights.iter().count().max(1) as f64)
+    let wrong = |s: &[InstanceSnapshot]| s.iter().any(|s| s.cached_blocks != s.signalled_blocks);
+    let wrong = record.observations.iter().filter(|(_, s)| wrong(s)).count();
+    Some(wrong as f64 / record.observations.iter().count().max(1) as f64)
 }
 
 /// Fields that are read, but do not vary.
@@ -365,7 +361,7 @@ fn unread(record: &RunRecord, mentioned: &Mentioned) -> Vec<String> {
         all.extend(blocks.map(str::to_owned));
     }
     let instances = of::<InstanceView>(INSTANCE_SIGNALS, &mentioned.instance, |get| {
-        varies(seen(record).map(|s| get(&s.truly)))
+        varies(seen(record).map(|s| get(&s.actual)))
     });
     all.extend(instances.into_iter().map(str::to_owned));
     let requests = of::<RequestView>(REQUEST_SIGNALS, &mentioned.request, |get| {
@@ -376,12 +372,18 @@ fn unread(record: &RunRecord, mentioned: &Mentioned) -> Vec<String> {
     all
 }
 
-fn seen(record: &RunRecord) -> impl Iterator<Item = &Standing> {
-    record.sights.iter().flat_map(|(_, standings)| standings)
+fn seen(record: &RunRecord) -> impl Iterator<Item = &InstanceSnapshot> {
+    record
+        .observations
+        .iter()
+        .flat_map(|(_, snapshots)| snapshots)
 }
 
 fn requests(record: &RunRecord) -> impl Iterator<Item = &RequestView> {
-    record.sights.iter().map(|(sight, _)| &sight.request)
+    record
+        .observations
+        .iter()
+        .map(|(observation, _)| &observation.request)
 }
 
 fn varies(mut values: impl Iterator<Item = f64>) -> bool {
@@ -398,18 +400,19 @@ fn log(
     block_size: u32,
 ) -> Vec<Logged> {
     let of = |request: &Served| {
-        let decided = |s: &Sight| s.request.serial == request.serial;
-        let (sight, standings) = record.sights.iter().find(|(s, _)| decided(s))?;
-        let seen = |(id, s): (usize, &Standing)| Seen {
+        let decided = |s: &RoutingObservation| s.request.serial == request.serial;
+        let (observation, snapshots) = record.observations.iter().find(|(s, _)| decided(s))?;
+        let seen = |(id, s): (usize, &InstanceSnapshot)| Seen {
             id: id as u32,
-            waiting: s.truly.queue_depth,
-            running: s.truly.batch_size,
-            in_flight: s.truly.in_flight,
-            kv: s.truly.kv_utilization,
+            waiting: s.actual.queue_depth,
+            running: s.actual.batch_size,
+            in_flight: s.actual.in_flight,
+            kv: s.actual.kv_utilization,
             cached_tokens: s.cached_blocks * block_size,
-            age_ms: (s.seen.scraped_us > 0).then(|| s.seen.age_us(sight.clock_us) as f64 / 1000.0),
+            age_ms: (s.seen.scraped_us > 0)
+                .then(|| s.seen.age_us(observation.clock_us) as f64 / 1000.0),
             saw: saw(s, mentioned),
-            score: sight
+            score: observation
                 .scores
                 .as_ref()
                 .map(|scores| scores[id])
@@ -417,9 +420,9 @@ fn log(
         };
         Some(Logged {
             request: request.clone(),
-            routed_s: sight.clock_us as f64 / 1e6,
-            chosen: sight.chosen,
-            instances: standings.iter().enumerate().map(seen).collect(),
+            routed_s: observation.clock_us as f64 / 1e6,
+            chosen: observation.chosen,
+            instances: snapshots.iter().enumerate().map(seen).collect(),
             fork: regret
                 .forks
                 .iter()
@@ -430,7 +433,7 @@ fn log(
     worst.iter().filter_map(of).collect()
 }
 
-fn saw(standing: &Standing, mentioned: Option<&Mentioned>) -> BTreeMap<String, f64> {
+fn saw(snapshot: &InstanceSnapshot, mentioned: Option<&Mentioned>) -> BTreeMap<String, f64> {
     let mut saw = BTreeMap::new();
     let Some(mentioned) = mentioned else {
         return saw;
@@ -439,12 +442,12 @@ fn saw(standing: &Standing, mentioned: Option<&Mentioned>) -> BTreeMap<String, f
         if mentioned.instance.contains(&field.name) {
             saw.insert(
                 field.name.to_owned(),
-                field.shown((field.get)(&standing.seen)),
+                field.shown((field.get)(&snapshot.seen)),
             );
         }
     }
     if mentioned.precise_prefix {
-        let blocks = f64::from(standing.signalled_blocks);
+        let blocks = f64::from(snapshot.signalled_blocks);
         saw.insert("precise_prefix_blocks".into(), blocks);
     }
     saw

@@ -3,7 +3,7 @@
 use crate::settings::Given;
 use crate::spec::OutputSpec;
 use windtunnel_base::input::{InputError, read_text};
-use windtunnel_engine::cluster::TraceConfig;
+use windtunnel_engine::frontend::TraceConfig;
 use windtunnel_results::metrics::fitness::Weights;
 use windtunnel_results::metrics::saturation::Detectors;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
@@ -54,7 +54,7 @@ impl Analysis {
             trace: TraceConfig {
                 decisions: outputs.decisions,
                 counterfactual_k: outputs.counterfactual_k.unwrap_or(0),
-                sights: false,
+                observations: false,
             },
         })
     }

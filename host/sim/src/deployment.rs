@@ -1,5 +1,6 @@
 //! What a run's instances and front end are, before any policy or request is known.
 
+use crate::policies::make_policies;
 use crate::settings::Given;
 use crate::spec::{PoolSpec, RoleSpec, RulesSpec, RunSpec};
 use std::path::Path;
@@ -7,9 +8,10 @@ use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::Source;
 use windtunnel_config::Defaults;
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, Predictor, TraceConfig};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, Role};
+use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};
-use windtunnel_engine::latency::{Backend, KvBlocksSource, LatencyModel, Resolved, Setup, resolve};
+use windtunnel_engine::latency::{KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve};
 use windtunnel_policy::PolicySpec;
 use windtunnel_policy::lua::Meter;
 
@@ -17,11 +19,11 @@ use windtunnel_policy::lua::Meter;
 const MOST_INSTANCES: u32 = 100_000;
 
 /// Instances and front end, complete.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Deployment {
-    /// What was found out about the model and its GPUs; `None` = it was put together by hand.
-    resolved: Option<Resolved>,
-    latency: Arc<dyn LatencyModel>,
+    /// What was found out about the model and its GPUs, pool by pool; none = the deployment was put
+    /// together of parts.
+    resolved: Vec<Resolved>,
     preset: Preset,
     config: ClusterConfig,
 }
@@ -61,62 +63,50 @@ impl Deployment {
         given: &Given,
         defaults: Defaults,
     ) -> Result<Self, InputError> {
-        let pool = match &run.pools[..] {
-            [] => &PoolSpec::default(),
-            [pool] => pool,
-            [..] => {
-                return Err(InputError::new(format!(
-                    "{} pools; expected one",
-                    run.pools.len()
-                )));
-            }
+        let one = [PoolSpec::default()];
+        let specs = if run.pools.is_empty() {
+            &one
+        } else {
+            &run.pools[..]
         };
-        if pool.role != RoleSpec::Serve {
-            return Err(InputError::new(
-                "prefill and decode pools are not simulated yet; expected the role \"serve\"",
-            ));
+        let mut setup = Setup::new(run.model.clone(), defaults);
+        let (mut pools, mut all) = (Vec::new(), Vec::new());
+        for spec in specs {
+            let (pool, resolved) = pool(run, spec, given, &mut setup)?;
+            pools.push(pool);
+            all.push(resolved);
         }
-        check_numbers(pool)?;
-        let resolved = resolve(&setup(run, pool, defaults)?)?;
-        check_effects(given, &resolved)?;
-        let preset = match run.rules {
-            RulesSpec::Auto => fitted_under(resolved.backend),
-            RulesSpec::Blis => Preset::Blis,
-            RulesSpec::Vllm => Preset::Vllm,
-        };
-        let (engine, front) = (&pool.engine, &run.front);
+        let preset = preset(run.rules, specs, &all)?;
+        for pool in &mut pools {
+            pool.engine.rules = preset.rules();
+        }
+        let front = &run.front;
+        let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());
+        let short = canonical.rsplit('/').next().unwrap_or_default().to_owned();
         let predictor = front.output_predictor.as_deref();
-        let short = resolved.canonical.rsplit('/').next().unwrap_or_default();
         let config = ClusterConfig {
-            instances: pool.count.unwrap_or(1),
-            engine: EngineConfig {
-                total_kv_blocks: resolved.total_kv_blocks,
-                block_size: engine.block_size.unwrap_or(16),
-                max_running: engine.max_num_seqs.unwrap_or(256),
-                max_batched_tokens: engine.max_num_batched_tokens.unwrap_or(2048),
-                long_prefill_threshold: engine.long_prefill_token_threshold.unwrap_or(0),
-                max_model_len: resolved.max_model_len,
-                horizon_us: i64::MAX,
-                rules: preset.rules(),
-                token_events: false,
-                plain: engine.plain_steps,
+            pools,
+            front: FrontEndConfig {
+                admission_latency_us: front.admission_latency_us.unwrap_or(0).into(),
+                routing_latency_us: front.routing_latency_us.unwrap_or(0).into(),
+                snapshot_refresh_us: front.snapshot_refresh_interval_us.unwrap_or(50_000).into(),
+                cache_signal_delay_us: front.cache_signal_delay_us.unwrap_or(50_000).into(),
+                model_names: vec![model, canonical, short],
+                trace: TraceConfig::default(),
+                predictor: predictor.map(str::parse::<Predictor>).transpose()?,
             },
-            admission_latency_us: front.admission_latency_us.unwrap_or(0).into(),
-            routing_latency_us: front.routing_latency_us.unwrap_or(0).into(),
-            snapshot_refresh_us: front.snapshot_refresh_interval_us.unwrap_or(50_000).into(),
-            cache_signal_delay_us: front.cache_signal_delay_us.unwrap_or(50_000).into(),
-            model_names: vec![
-                resolved.model.clone(),
-                resolved.canonical.clone(),
-                short.to_owned(),
-            ],
-            trace: TraceConfig::default(),
             seed: 0,
-            predictor: predictor.map(str::parse::<Predictor>).transpose()?,
+            horizon_us: i64::MAX,
         };
+        config.check()?;
+        if config.instances() > MOST_INSTANCES {
+            return Err(InputError::new(format!(
+                "`num_instances` must be at most {MOST_INSTANCES}, found {}",
+                config.instances()
+            )));
+        }
         Ok(Self {
-            latency: Arc::clone(&resolved.latency),
-            resolved: Some(resolved),
+            resolved: all,
             preset,
             config,
         })
@@ -124,26 +114,19 @@ impl Deployment {
 
     /// A deployment of parts that are known already: for tests, and step times of one's own.
     #[must_use]
-    pub fn of_parts(config: ClusterConfig, latency: Arc<dyn LatencyModel>, preset: Preset) -> Self {
+    pub fn of_parts(config: ClusterConfig, preset: Preset) -> Self {
         Self {
-            resolved: None,
-            latency,
+            resolved: Vec::new(),
             preset,
             config,
         }
     }
 
-    /// What was found out about the model and its GPUs; `None` for a deployment
+    /// What was found out about the model and its GPUs, pool by pool; none for a deployment
     /// [of parts](Self::of_parts).
     #[must_use]
-    pub fn resolved(&self) -> Option<&Resolved> {
-        self.resolved.as_ref()
-    }
-
-    /// The step-time model.
-    #[must_use]
-    pub fn latency(&self) -> &Arc<dyn LatencyModel> {
-        &self.latency
+    pub fn resolved(&self) -> &[Resolved] {
+        &self.resolved
     }
 
     /// The rules by name.
@@ -152,16 +135,16 @@ impl Deployment {
         self.preset
     }
 
-    /// Limits of instances and front end, without a run's seed and horizon.
+    /// Pools and front end, without a run's seed and horizon.
     #[must_use]
     pub fn config(&self) -> &ClusterConfig {
         &self.config
     }
 
-    /// Instances in all pools.
+    /// Tokens per KV block, the same in all pools.
     #[must_use]
-    pub fn instances(&self) -> u32 {
-        self.config.instances
+    pub fn block_size(&self) -> u32 {
+        self.config.pools[0].engine.block_size
     }
 
     /// The cluster, with `policies` in its hooks, about to serve the requests of `source`; and what
@@ -177,46 +160,93 @@ impl Deployment {
     ) -> Result<(Cluster<'s>, Meter), InputError> {
         let mut config = self.config.clone();
         config.seed = play.seed;
-        config.engine.horizon_us = play.horizon_us;
-        config.trace = play.trace;
-        let (instances, max_running) = (config.instances, config.engine.max_running);
-        let (front, hooks, meter) = crate::policies::metered_policies(
-            policies,
-            instances,
-            max_running,
-            source.symbols_mut(),
-        )?;
-        let cluster = Cluster::new(config, &self.latency, front, hooks, source);
-        Ok((cluster, meter))
+        config.horizon_us = play.horizon_us;
+        config.front.trace = play.trace;
+        let (front, hooks, meter) = make_policies(policies, &config, source.symbols_mut())?;
+        Ok((Cluster::new(config, front, hooks, source)?, meter))
     }
 }
 
-fn setup(run: &RunSpec, pool: &PoolSpec, defaults: Defaults) -> Result<Setup, InputError> {
-    let (engine, latency) = (&pool.engine, &pool.latency);
-    let backend = match latency.model.as_deref() {
+/// A pool, with what was found out about its model and GPUs. Its rules are not decided yet.
+fn pool(
+    run: &RunSpec,
+    spec: &PoolSpec,
+    given: &Given,
+    setup: &mut Setup,
+) -> Result<(PoolConfig, Resolved), InputError> {
+    check_numbers(spec)?;
+    let (engine, latency) = (&spec.engine, &spec.latency);
+    setup.gpu.clone_from(&spec.hardware);
+    setup.tp = spec.parallel.tensor;
+    setup.dp = spec.parallel.data.unwrap_or(1);
+    setup.vllm_version.clone_from(&latency.vllm_version);
+    setup.latency = match latency.model.as_deref() {
         None | Some("auto") => None,
-        Some(name) => Some(name.parse::<Backend>()?),
+        Some(name) => Some(name.parse::<LatencyModelKind>()?),
     };
-    let usual = Setup::new(run.model.clone(), defaults);
-    Ok(Setup {
-        gpu: pool.hardware.clone(),
-        tp: pool.parallel.tensor,
-        dp: pool.parallel.data.unwrap_or(1),
-        vllm_version: latency.vllm_version.clone(),
-        latency: backend,
-        alpha: latency.alpha_coeffs.clone(),
-        beta: latency.beta_coeffs.clone(),
-        model_config_folder: run.model_config_folder.clone(),
-        hardware_config: run.hardware_config.clone(),
-        total_kv_blocks: engine.total_kv_blocks,
-        block_size: engine.block_size.unwrap_or(usual.block_size),
-        gpu_memory_utilization: engine
-            .gpu_memory_utilization
-            .unwrap_or(usual.gpu_memory_utilization),
-        max_model_len: engine.max_model_len,
-        moe_comm_backend: pool.parallel.moe_comm_backend.clone(),
-        ..usual
-    })
+    setup.alpha.clone_from(&latency.alpha_coeffs);
+    setup.beta.clone_from(&latency.beta_coeffs);
+    setup
+        .model_config_folder
+        .clone_from(&run.model_config_folder);
+    setup.hardware_config.clone_from(&run.hardware_config);
+    setup.total_kv_blocks = engine.total_kv_blocks;
+    setup.block_size = engine.block_size.unwrap_or(16);
+    setup.gpu_memory_utilization = engine.gpu_memory_utilization.unwrap_or(0.9);
+    setup.max_model_len = engine.max_model_len;
+    setup
+        .moe_comm_backend
+        .clone_from(&spec.parallel.moe_comm_backend);
+    let resolved = resolve(setup)?;
+    check_effects(given, &resolved)?;
+    let config = PoolConfig {
+        name: spec.name.clone(),
+        role: match spec.role {
+            RoleSpec::Serve => Role::Serve,
+            RoleSpec::Prefill => Role::Prefill,
+            RoleSpec::Decode => Role::Decode,
+        },
+        instances: spec.count.unwrap_or(1),
+        engine: EngineConfig {
+            total_kv_blocks: resolved.total_kv_blocks,
+            block_size: setup.block_size,
+            max_num_seqs: engine.max_num_seqs.unwrap_or(256),
+            max_num_batched_tokens: engine.max_num_batched_tokens.unwrap_or(2048),
+            long_prefill_token_threshold: engine.long_prefill_token_threshold.unwrap_or(0),
+            max_model_len: resolved.max_model_len,
+            horizon_us: i64::MAX,
+            rules: Preset::Vllm.rules(),
+            token_events: false,
+            plain: engine.plain_steps,
+        },
+        latency: Arc::clone(&resolved.latency),
+        gpus_per_instance: resolved.tp * resolved.dp,
+        gpu: resolved.gpu.clone(),
+    };
+    Ok((config, resolved))
+}
+
+/// The rules of all pools: those chosen, or those under which the latency models were fitted.
+fn preset(
+    rules: RulesSpec,
+    specs: &[PoolSpec],
+    resolved: &[Resolved],
+) -> Result<Preset, InputError> {
+    match rules {
+        RulesSpec::Blis => return Ok(Preset::Blis),
+        RulesSpec::Vllm => return Ok(Preset::Vllm),
+        RulesSpec::Auto => {}
+    }
+    let first = resolved[0].latency.fitted_under();
+    let other = resolved.iter().map(|r| r.latency.fitted_under());
+    match specs.iter().zip(other).find(|(_, preset)| *preset != first) {
+        None => Ok(first),
+        Some((spec, preset)) => Err(InputError::new(format!(
+            "the latency model of pool \"{}\" was fitted under {preset} rules, that of pool \"{}\" under {first}; \
+             choose `rules`",
+            spec.name, specs[0].name
+        ))),
+    }
 }
 
 fn check_numbers(pool: &PoolSpec) -> Result<(), InputError> {
@@ -233,24 +263,20 @@ fn check_numbers(pool: &PoolSpec) -> Result<(), InputError> {
         Some((name, _)) => Err(InputError::new(format!(
             "`{name}` must be at least 1, found 0"
         ))),
-        None if pool.count > Some(MOST_INSTANCES) => Err(InputError::new(format!(
-            "`num_instances` must be at most {MOST_INSTANCES}, found {}",
-            pool.count.unwrap_or_default()
-        ))),
         None => Ok(()),
     }
 }
 
 /// Refuses what changes nothing about this deployment.
 fn check_effects(given: &Given, resolved: &Resolved) -> Result<(), InputError> {
-    let backend = resolved.backend;
+    let kind = resolved.latency_kind;
     let kv_computed = resolved.kv_blocks_source == KvBlocksSource::Computed;
     given.reject_unless(
         &["vllm_version"],
-        backend == Backend::Blackbox,
+        kind == LatencyModelKind::Blackbox,
         &if given.has("latency_model") {
             format!(
-                "with latency model {backend}; it selects fitted coefficients (`latency_model` blackbox)"
+                "with latency model {kind}; it selects fitted coefficients (`latency_model` blackbox)"
             )
         } else {
             format!(
@@ -281,12 +307,4 @@ fn check_effects(given: &Given, resolved: &Resolved) -> Result<(), InputError> {
             _ => "because the KV cache cannot be computed; `total_kv_blocks` sets it",
         },
     )
-}
-
-/// The rules that a step-time model was fitted under.
-#[must_use]
-pub fn fitted_under(backend: Backend) -> Preset {
-    match backend {
-        Backend::Blackbox | Backend::Roofline | Backend::TrainedPhysics => Preset::Blis,
-    }
 }

@@ -18,8 +18,8 @@ mod simulation;
 mod spec;
 pub mod workload;
 
-pub use deployment::{Deployment, Play, defaults, fitted_under};
-pub use policies::{metered_policies, policies};
+pub use deployment::{Deployment, Play, defaults};
+pub use policies::make_policies;
 pub use simulation::{Resolver, RunResult, Simulation};
 pub use spec::{
     EngineSpec, FrontSpec, LatencySpec, LengthSpec, OutputSpec, ParallelSpec, PoliciesSpec,

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
 use windtunnel_base::request::{Source, Symbols};
-use windtunnel_engine::cluster::Progress;
+use windtunnel_engine::cluster::{PoolConfig, Progress};
 use windtunnel_engine::instance::Preset;
+use windtunnel_engine::latency::Resolved;
 use windtunnel_policy::PolicySpec;
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::summary::RunSummary;
@@ -116,7 +117,7 @@ impl Resolver<'_> {
         let deployment = Deployment::with(run, &given, defaults)?;
         let Chosen { spec, notes } = choose(
             &run.policies,
-            deployment.instances(),
+            deployment.config().instances(),
             &given,
             deployment.preset(),
         )?;
@@ -162,7 +163,7 @@ impl Recorder for Nowhere {
 impl Simulation {
     /// What a person should know about it; settings stand in backticks.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
-        let resolved = self.deployment.resolved().into_iter();
+        let resolved = self.deployment.resolved().iter();
         let notes = resolved.flat_map(|r| &r.notes).chain(&self.policy_notes);
         notes.chain(&self.workload.notes)
     }
@@ -226,7 +227,7 @@ impl Simulation {
             horizon_us: self.workload.horizon_us,
             trace: self.analysis.trace,
         };
-        let block_size = self.deployment.config().engine.block_size;
+        let block_size = self.deployment.block_size();
         let mut source = Bounded::new(self.workload.source.as_mut(), block_size);
         let (cluster, _) = self.deployment.cluster(&self.policies, play, &mut source)?;
         let (record, summary) = if self.spec.outputs.summary_only {
@@ -280,19 +281,32 @@ impl Simulation {
     }
 
     fn header(&self) -> Vec<String> {
-        let n = self.deployment.instances();
         let preset = self.deployment.preset();
-        let served = self.deployment.resolved().map_or_else(
-            || format!("{n} instances, rules {preset}"),
-            |r| {
+        let pools = self.deployment.config().pools.iter();
+        let all = pools.zip(self.deployment.resolved());
+        let several = self.deployment.resolved().len() > 1;
+        let pools: Vec<String> = all
+            .map(|(pool, r)| {
                 let version = r.vllm_version.as_deref();
                 let version = version.map_or(String::new(), |v| format!(" ({v})"));
+                let name = if several {
+                    format!("{}: ", pool.name)
+                } else {
+                    String::new()
+                };
                 format!(
-                    "{} on {n} x {} {}, latency model {}{version}, rules {preset}",
-                    r.canonical, r.tp, r.gpu, r.backend
+                    "{name}{} x {} {}, latency model {}{version}",
+                    pool.instances, r.tp, r.gpu, r.latency_kind
                 )
-            },
-        );
+            })
+            .collect();
+        let served = match self.deployment.resolved().first() {
+            Some(r) => format!("{} on {}, rules {preset}", r.canonical, pools.join("; ")),
+            None => format!(
+                "{} instances, rules {preset}",
+                self.deployment.config().instances()
+            ),
+        };
         vec![
             served,
             format!("workload: {}", self.workload.description),
@@ -317,27 +331,21 @@ impl Simulation {
     }
 
     fn setup(&self) -> Value {
-        let Some(r) = self.deployment.resolved() else {
+        let resolved = self.deployment.resolved();
+        let Some(first) = resolved.first() else {
             return Value::Null;
         };
         let config = self.deployment.config();
-        let horizon_us = self.workload.horizon_us;
-        json!({
+        let mut pools = config
+            .pools
+            .iter()
+            .zip(resolved)
+            .map(|(pool, r)| pool_setup(pool, r));
+        let mut setup = json!({
             "windtunnel_version": env!("CARGO_PKG_VERSION"),
-            "model": r.canonical,
-            "hardware": r.gpu,
-            "tensor_parallelism": r.tp,
-            "data_parallelism": r.dp,
-            "vllm_version": r.vllm_version,
-            "latency_model": r.backend.name(),
-            "rules": self.deployment.preset().to_string(),
-            "num_instances": self.deployment.instances(),
-            "total_kv_blocks": r.total_kv_blocks,
-            "block_size_tokens": config.engine.block_size,
-            "max_model_len_tokens": r.max_model_len,
-            "max_num_running_reqs": config.engine.max_running,
-            "max_num_scheduled_tokens": config.engine.max_batched_tokens,
-            "long_prefill_token_threshold": config.engine.long_prefill_threshold,
+            "model": first.canonical,
+        });
+        let rest = json!({
             "admission_policy": self.policies.admission.name(),
             "routing_policy": self.policies.routing.name(),
             "scheduler": self.policies.scheduler.name(),
@@ -345,12 +353,53 @@ impl Simulation {
             "preemption_policy": self.policies.preemption.name(),
             "policy_params": self.policy_params(),
             "output_predictor": self.spec.front.output_predictor,
-            "snapshot_refresh_interval_us": config.snapshot_refresh_us,
-            "cache_signal_delay_us": config.cache_signal_delay_us,
+            "snapshot_refresh_interval_us": config.front.snapshot_refresh_us,
+            "cache_signal_delay_us": config.front.cache_signal_delay_us,
             "workload": self.workload.description,
             "seed": self.spec.seed(),
-            "horizon_us": (horizon_us != i64::MAX).then_some(horizon_us),
-            "notes": r.notes,
-        })
+            "horizon_us": Some(self.workload.horizon_us).filter(|us| *us != i64::MAX),
+            "notes": resolved.iter().flat_map(|r| &r.notes).collect::<Vec<_>>(),
+        });
+        let preset = self.deployment.preset().to_string();
+        if config.pools.len() == 1 {
+            let pool = pools.next().unwrap_or_default();
+            add(&mut setup, pool);
+        } else {
+            setup["num_instances"] = config.instances().into();
+            setup["pools"] = pools.collect();
+        }
+        setup["rules"] = preset.into();
+        add(&mut setup, rest);
+        setup
     }
+}
+
+/// Adds the keys of `more` behind those of `setup`.
+fn add(setup: &mut Value, more: Value) {
+    if let (Some(setup), Value::Object(more)) = (setup.as_object_mut(), more) {
+        setup.extend(more);
+    }
+}
+
+/// A pool in the reports. Its rules are the run's: only their place among the keys is here.
+fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
+    let mut setup = json!({
+        "hardware": r.gpu,
+        "tensor_parallelism": r.tp,
+        "data_parallelism": r.dp,
+        "vllm_version": r.vllm_version,
+        "latency_model": r.latency_kind.name(),
+        "rules": null,
+        "num_instances": pool.instances,
+        "total_kv_blocks": r.total_kv_blocks,
+        "block_size_tokens": pool.engine.block_size,
+        "max_model_len_tokens": r.max_model_len,
+        "max_num_running_reqs": pool.engine.max_num_seqs,
+        "max_num_scheduled_tokens": pool.engine.max_num_batched_tokens,
+        "long_prefill_token_threshold": pool.engine.long_prefill_token_threshold,
+    });
+    if !pool.name.is_empty() {
+        setup["name"] = pool.name.clone().into();
+    }
+    setup
 }

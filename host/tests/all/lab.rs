@@ -6,7 +6,8 @@ use windtunnel_base::record::{RequestRecord, RunRecord};
 use windtunnel_base::request::{
     FinishReason, Finished, Request, RequestId, Source, Span, Symbols, TokenSeq,
 };
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig};
+use windtunnel_engine::frontend::{FrontEndConfig, FrontEndPolicies};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks, Preset};
 use windtunnel_engine::latency::{LatencyModel, StepAggregates, StepItem};
 use windtunnel_policy::PolicySpec;
@@ -267,26 +268,33 @@ pub(crate) fn roomy(rules: EngineRules) -> EngineConfig {
     }
 }
 
-/// A cluster whose front end sees everything at once.
+/// A cluster with [`BY_HAND`] step times whose front end sees everything at once.
 pub(crate) fn fresh(instances: u32, engine: EngineConfig) -> ClusterConfig {
     ClusterConfig {
-        instances,
-        engine,
-        admission_latency_us: 0,
-        routing_latency_us: 0,
-        snapshot_refresh_us: 0,
-        cache_signal_delay_us: 0,
-        model_names: vec!["Org/Model-A".into(), "Model-A".into()],
-        trace: TraceConfig::default(),
-        seed: 0,
-        predictor: None,
+        front: FrontEndConfig {
+            model_names: vec!["Org/Model-A".into(), "Model-A".into()],
+            ..FrontEndConfig::default()
+        },
+        ..ClusterConfig::single(instances, engine, Arc::new(BY_HAND))
     }
+}
+
+/// The cluster with other step times on all instances.
+pub(crate) fn timed(mut config: ClusterConfig, latency: Affine) -> ClusterConfig {
+    for pool in &mut config.pools {
+        pool.latency = Arc::new(latency);
+    }
+    config
 }
 
 /// The hooks of `n` instances.
 pub(crate) fn hooks(policies: &PolicySpec, n: u32) -> Vec<InstanceHooks> {
-    let made = windtunnel_sim::policies(policies, n, 1, &mut Symbols::default());
-    made.expect("policies").1
+    let engine = EngineConfig {
+        max_num_seqs: 1,
+        ..roomy(EngineRules::VLLM)
+    };
+    let config = ClusterConfig::single(n, engine, Arc::new(BY_HAND));
+    self::policies(policies, &config, &mut Symbols::default()).1
 }
 
 /// All policies of a cluster, made together.
@@ -295,8 +303,9 @@ pub(crate) fn policies(
     config: &ClusterConfig,
     symbols: &mut Symbols,
 ) -> (FrontEndPolicies, Vec<InstanceHooks>) {
-    let (instances, max_num_seqs) = (config.instances, config.engine.max_num_seqs);
-    windtunnel_sim::policies(spec, instances, max_num_seqs, symbols).expect("policies")
+    let made = windtunnel_sim::make_policies(spec, config, symbols);
+    let (front, hooks, _) = made.expect("policies");
+    (front, hooks)
 }
 
 /// Runs a cluster to its end, checking its invariants after every event at first and now and then
@@ -329,9 +338,9 @@ pub(crate) fn run(
 ) -> RunRecord {
     let mut script = Script::new(asks);
     let (front, hooks) = self::policies(policies, &config, &mut script.symbols);
-    let latency: Arc<dyn LatencyModel> = Arc::new(latency);
-    let cluster = Cluster::new(config, &latency, front, hooks, &mut script);
-    run_checked(cluster).expect("the invariants hold").0
+    let cluster = Cluster::new(timed(config, latency), front, hooks, &mut script);
+    let record = run_checked(cluster.expect("a cluster"));
+    record.expect("the invariants hold").0
 }
 
 /// Runs one instance with default policies and [`BY_HAND`] step times; the records come in order of

@@ -1,13 +1,12 @@
 //! Scripts as policies: what they are told when they are wrong, and what becomes of those that mean
 //! harm.
 
-use crate::lab::{self, Ask, BY_HAND, Script, ask, fresh, roomy};
+use crate::lab::{self, Ask, Script, ask, fresh, roomy};
 use std::sync::Arc;
 use windtunnel_base::record::RunRecord;
 use windtunnel_base::request::{Source, Symbols};
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
-use windtunnel_engine::latency::LatencyModel;
 use windtunnel_policy::lua::Program;
 use windtunnel_policy::{Builder, External, Hook, PolicySpec};
 
@@ -58,9 +57,8 @@ fn run(spec: &PolicySpec) -> RunRecord {
     let config = fresh(3, engine);
     let mut script = Script::new(&asks());
     let (front, hooks) = lab::policies(spec, &config, script.symbols_mut());
-    let latency: Arc<dyn LatencyModel> = Arc::new(BY_HAND);
-    let cluster = Cluster::new(config, &latency, front, hooks, &mut script);
-    cluster.run(&mut |_| {})
+    let cluster = Cluster::new(config, front, hooks, &mut script);
+    cluster.expect("a cluster").run(&mut |_| {})
 }
 
 pub(crate) fn fault(hook: Hook, text: &str) -> String {

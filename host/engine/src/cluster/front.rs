@@ -1,57 +1,21 @@
 //! The front end: admission and routing with what it knows, and the trace of its decisions.
 
 use super::asked::Asked;
-use super::front_policies::FrontEndPolicies;
-use super::predictor::Predictor;
+use super::config::ClusterConfig;
 use super::signals::{Scrapes, truly};
+use crate::frontend::{FrontEndPolicies, Predictor, TraceConfig};
 use crate::instance::{EngineConfig, Instance};
 use crate::latency::Estimator;
 use std::collections::BTreeMap;
-use windtunnel_base::record::{Candidate, Decision, RunRecord, Sight, Sights, Standing};
+use windtunnel_base::record::{
+    Candidate, Decision, InstanceSnapshot, RoutingObservation, RoutingObservations, RunRecord,
+};
 use windtunnel_base::request::{Request, Sym, Symbols, TokenSeq};
 use windtunnel_base::rng::Stream;
 use windtunnel_plugin_api::{
     Admit, ClusterView, Event, Host, InstanceView, Interests, List, PolicyError, RequestView,
     Route, Services,
 };
-
-/// What to remember of the front end's decisions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TraceConfig {
-    /// Keep every admission and routing decision.
-    pub decisions: bool,
-    /// Candidates to keep per routing decision; with 0 no regret is computed either.
-    pub counterfactual_k: usize,
-    /// Keep what routing looked like. The instances are brought up to date for every decision,
-    /// which changes no result.
-    pub sights: bool,
-}
-
-/// The cluster around the instances.
-#[derive(Clone, Debug)]
-pub struct ClusterConfig {
-    /// Instances, at least 1.
-    pub instances: u32,
-    /// Limits and rules of each.
-    pub engine: EngineConfig,
-    /// Arrival to admission decision, microseconds.
-    pub admission_latency_us: i64,
-    /// Admission to routing decision, microseconds.
-    pub routing_latency_us: i64,
-    /// Least age at which scraped fields are scraped again, microseconds; 0 = always fresh.
-    pub snapshot_refresh_us: i64,
-    /// Least age at which the precise prefix signal is refreshed, microseconds; 0 = always fresh.
-    pub cache_signal_delay_us: i64,
-    /// Names by which requests may ask for the served model. The first is the one given by the
-    /// user.
-    pub model_names: Vec<String>,
-    /// Decision trace.
-    pub trace: TraceConfig,
-    /// Seed of the random numbers that policies draw, and of the errors of `predictor`.
-    pub seed: u64,
-    /// Predicts output lengths for the policies that read predictions.
-    pub predictor: Option<Predictor>,
-}
 
 /// A request at the front end.
 pub(super) struct Pending {
@@ -107,7 +71,7 @@ pub(super) struct FrontEnd {
     rejected_by_routing: u64,
     shed_by_class: BTreeMap<String, u64>,
     decisions: Vec<Decision>,
-    sights: Sights,
+    observations: RoutingObservations,
     /// Where requests go instead of where the router sends them, by serial number; `u32::MAX` and
     /// beyond the end: as the router says.
     overruling: Vec<u32>,
@@ -131,7 +95,8 @@ impl FrontEnd {
     ) -> Self {
         let mut interests = policies.interests();
         // Counterfactuals compare the loads that the router could have seen.
-        let counterfactuals = config.trace.decisions && config.trace.counterfactual_k > 0;
+        let counterfactuals =
+            config.front.trace.decisions && config.front.trace.counterfactual_k > 0;
         if counterfactuals {
             interests = interests | Interests::SNAPSHOTS;
         }
@@ -142,24 +107,24 @@ impl FrontEnd {
         );
         let EngineConfig {
             block_size, rules, ..
-        } = config.engine;
+        } = config.pools[0].engine;
         let scrapes = Scrapes::new(
-            config.instances,
-            &config.engine,
-            config.snapshot_refresh_us,
-            config.cache_signal_delay_us,
+            config.instances(),
+            &config.pools[0].engine,
+            config.front.snapshot_refresh_us,
+            config.front.cache_signal_delay_us,
             interests,
         );
         Self {
             policies,
             estimator,
             seed: config.seed,
-            predictor: config.predictor,
+            predictor: config.front.predictor,
             counters,
             scrapes,
-            trace: config.trace,
+            trace: config.front.trace,
             exact_model_tags: rules.exact_model_tags,
-            model_names: config.model_names.clone(),
+            model_names: config.front.model_names.clone(),
             block_size,
             class_priorities: Vec::new(),
             serves: Vec::new(),
@@ -167,7 +132,7 @@ impl FrontEnd {
             rejected_by_routing: 0,
             shed_by_class: BTreeMap::new(),
             decisions: Vec::new(),
-            sights: Sights::default(),
+            observations: RoutingObservations::default(),
             overruling: Vec::new(),
             fault: None,
         }
@@ -180,7 +145,7 @@ impl FrontEnd {
 
     /// Does the routing decision at `now` depend on what the instances did until now?
     pub(super) fn router_looks(&self, now: i64) -> bool {
-        self.counters.1 || self.trace.sights || self.scrapes.looks(now)
+        self.counters.1 || self.trace.observations || self.scrapes.looks(now)
     }
 
     /// From now on requests go where `choices` says, by serial number.
@@ -322,7 +287,7 @@ impl FrontEnd {
             Some(&other) if other != u32::MAX => other as usize,
             _ => chosen,
         };
-        if self.trace.sights {
+        if self.trace.observations {
             self.watch(now, pending, chosen, instances);
         }
         if self.trace.decisions {
@@ -477,15 +442,15 @@ impl FrontEnd {
     /// Keeps what a routing decision looked like.
     fn watch(&mut self, now: i64, pending: &Pending, chosen: usize, instances: &[Instance]) {
         let prompt = &pending.request.prompt;
-        let standing = |(i, seen): (usize, &InstanceView)| Standing {
+        let snapshot = |(i, seen): (usize, &InstanceView)| InstanceSnapshot {
             seen: *seen,
-            truly: truly(seen, &instances[i], now),
+            actual: truly(seen, &instances[i], now),
             cached_blocks: instances[i]
                 .kv()
                 .cached_blocks_now(prompt.block_keys(self.block_size)),
             signalled_blocks: self.scrapes.precise_prefix_blocks(prompt, i, instances),
         };
-        let sight = Sight {
+        let observation = RoutingObservation {
             clock_us: now,
             request: pending.view,
             chosen: chosen as u32,
@@ -493,7 +458,8 @@ impl FrontEnd {
             scores: self.policies.router.scores().map(<[f64]>::to_vec),
         };
         let views = self.scrapes.views().iter();
-        self.sights.push(sight, views.enumerate().map(standing));
+        self.observations
+            .push(observation, views.enumerate().map(snapshot));
     }
 
     /// A policy gave an answer that makes no sense. The first one counts.
@@ -514,7 +480,7 @@ impl FrontEnd {
             rejected_by_routing: self.rejected_by_routing,
             shed_by_class: self.shed_by_class.into_iter().collect(),
             decisions: self.decisions,
-            sights: self.sights,
+            observations: self.observations,
             fault: self.fault,
             symbols: Symbols::default(),
         }
