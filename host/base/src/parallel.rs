@@ -53,11 +53,11 @@ mod tests {
     fn results_come_in_order_whatever_the_number_of_threads() {
         let items: Vec<u64> = (0..100).collect();
         for jobs in [0, 1, 3, 200] {
-            let mut heard = Vec::new();
-            let squares = map(&items, jobs, |x| x * x, |k, _| heard.push(k));
+            let mut done = Vec::new();
+            let squares = map(&items, jobs, |x| x * x, |k, _| done.push(k));
             assert_eq!(squares, items.iter().map(|x| x * x).collect::<Vec<_>>());
-            heard.sort_unstable();
-            assert_eq!(heard, (0..100).collect::<Vec<_>>());
+            done.sort_unstable();
+            assert_eq!(done, (0..100).collect::<Vec<_>>());
         }
         assert!(map(&[] as &[u8], 4, |_| (), |_, ()| ()).is_empty());
     }

@@ -109,7 +109,7 @@ impl PartialOrd for RequestId {
 
 /// A run of consecutive tokens of one token stream.
 ///
-/// Streams are *rooted*: wherever token `(stream, offset)` occurs, exactly the same tokens stand
+/// Streams are *rooted*: wherever token `(stream, offset)` occurs, exactly the same tokens come
 /// before it in the whole sequence (prompt followed by output). So the last token of a block
 /// identifies the block *and* everything before it, and no token content is ever stored or hashed.
 /// A source that reads real token ids keeps the promise with a radix tree (`workload::trie`).
@@ -251,7 +251,7 @@ pub struct Request {
     pub tenant: Sym,
     /// SLO class as given.
     pub slo_class: Sym,
-    /// Model asked for.
+    /// The model that the client names.
     pub model: Sym,
     /// Session, `Sym::NONE` for none.
     pub session: Sym,

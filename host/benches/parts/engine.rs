@@ -89,7 +89,7 @@ fn decoding(n: u32, plain: bool, latency: &Arc<dyn LatencyModel>) -> Instance {
             serial: u64::from(k),
             ..RequestView::default()
         };
-        instance.deliver(request(k, 64 + k % 16, 1200), view, 0);
+        instance.add_request(request(k, 64 + k % 16, 1200), view, 0);
     }
     // Long enough for all prefills: a step takes at least 5 ms, and 2,048 tokens of prompts go into
     // one.
@@ -137,7 +137,7 @@ pub(crate) fn gaps(c: &mut Criterion) {
                         serial: u64::from(k),
                         ..RequestView::default()
                     };
-                    instance.deliver(request(k, 16, 500), view, 0);
+                    instance.add_request(request(k, 16, 500), view, 0);
                 }
                 instance
             },

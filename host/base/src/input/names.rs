@@ -59,7 +59,7 @@ pub fn unknown(kind: &str, name: &str, valid: &[&str]) -> String {
     )
 }
 
-/// May stand in a name that becomes part of paths?
+/// May `c` occur in a name that becomes part of paths?
 #[must_use]
 pub fn is_of_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || "._-".contains(c)

@@ -72,7 +72,7 @@ fn yaml_error(name: &impl fmt::Display, error: &serde_yaml::Error) -> InputError
         Error::Unexpected { expected, .. } if *expected == "string scalar" => {
             "expected a single text".to_owned()
         }
-        // Its own words for people, without the place: ours stands in front.
+        // Its own wording, without the place: ours is put in front.
         other => printable(&serde_yaml::UserMessageFormatter.format_message(other)),
     };
     InputError::at(name, line.max(1), column, message)

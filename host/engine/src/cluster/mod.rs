@@ -15,7 +15,9 @@ mod steer;
 pub use config::{ClusterConfig, ClusterError, PoolConfig, Role};
 
 use crate::frontend::FrontEndPolicies;
-use crate::instance::{Departure, EngineConfig, Instance, InstanceHooks, NEVER, Report};
+use crate::instance::{
+    EngineConfig, FinishedRequest, Instance, InstanceEvent, InstanceHooks, NEVER,
+};
 use front::{FrontEnd, Hook, Pending, Routed, Verdict};
 use std::sync::Arc;
 use windtunnel_base::event_queue::EventQueue;
@@ -70,7 +72,7 @@ pub struct Cluster<'s> {
     /// Records not handed over yet.
     records: Vec<RequestRecord>,
     finished: u64,
-    reports: Vec<Report>,
+    reports: Vec<InstanceEvent>,
 }
 
 impl<'s> Cluster<'s> {
@@ -344,7 +346,7 @@ impl<'s> Cluster<'s> {
                 view.attempts = 0;
                 self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
                 self.advance_one(i, self.clock);
-                self.instances[i].deliver(request, view, self.clock);
+                self.instances[i].add_request(request, view, self.clock);
                 self.next_event[i] = self.instances[i].next_event_us();
             }
             Routed::Held(us) => self.again(us, Stage::Routing, pending),
@@ -406,11 +408,11 @@ impl<'s> Cluster<'s> {
         let mut reports = std::mem::take(&mut self.reports);
         for report in reports.drain(..) {
             match report {
-                Report::Finished(departure) => self.depart(i, *departure),
-                Report::FirstToken { view, ttft_us } => {
+                InstanceEvent::Finished(departure) => self.depart(i, *departure),
+                InstanceEvent::FirstToken { view, ttft_us } => {
                     self.tell(EventKind::FirstToken, &view, i as u32, [1, ttft_us, 0]);
                 }
-                Report::Preempted {
+                InstanceEvent::Preempted {
                     view,
                     output_tokens,
                 } => {
@@ -421,14 +423,14 @@ impl<'s> Cluster<'s> {
                         [output_tokens.into(), 0, 0],
                     );
                 }
-                Report::Fault(what) => self.front.fault(what),
+                InstanceEvent::Fault(what) => self.front.fault(what),
             }
         }
         self.reports = reports;
     }
 
-    fn depart(&mut self, i: usize, departure: Departure) {
-        let Departure {
+    fn depart(&mut self, i: usize, departure: FinishedRequest) {
+        let FinishedRequest {
             request,
             view,
             record,

@@ -1,4 +1,4 @@
-//! What the user may say about a deployment, and what comes of it.
+//! What may be given about a deployment, and the complete deployment that results.
 
 use super::kind::LatencyModelKind;
 use super::model::LatencyModel;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use windtunnel_config::{Defaults, Hardware, ModelArch};
 
-/// What the user said about the deployment; `None` = nothing.
+/// What is given about a deployment; `None` = left to be chosen.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Model, full or short name, any case.
@@ -44,13 +44,13 @@ pub struct Setup {
     pub moe_comm_backend: Option<String>,
 }
 
-/// Share of the GPU memory that may be used when nothing is said.
+/// Share of the GPU memory that may be used, by default.
 pub(crate) const DEFAULT_UTILIZATION: f64 = 0.9;
-/// Tokens per KV block when nothing is said, and of all fitted rows.
+/// Tokens per KV block by default, and of all fitted rows.
 pub(crate) const DEFAULT_BLOCK_SIZE: u32 = 16;
 
 impl Setup {
-    /// A setup in which nothing but the model is said: blocks of 16 tokens, 90 % of the GPU memory.
+    /// A setup in which only the model is given: blocks of 16 tokens, 90 % of the GPU memory.
     #[must_use]
     pub fn new(model: impl Into<String>, defaults: Defaults) -> Self {
         Self {

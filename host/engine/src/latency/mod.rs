@@ -1,7 +1,7 @@
 //! Step-time models behind one trait.
 //!
-//! A model is asked once per step and sees the step's aggregates; they are order-free integers, so
-//! the engine can keep them up to date in O(1).
+//! A model is called once per step with the step's aggregates; they are order-free integers, so the
+//! engine can keep them up to date in O(1).
 //!
 //! Which model a run uses, with which figures, is decided once, in [`resolve()`].
 

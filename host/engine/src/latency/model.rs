@@ -1,4 +1,4 @@
-//! The trait of step-time models, and what they are asked about.
+//! The trait of step-time models, and the steps that they are given.
 
 use crate::rules::Preset;
 use windtunnel_base::input::InputError;
@@ -58,18 +58,18 @@ impl StepAggregates {
 /// How long steps and the delays around them take. All results are microseconds.
 pub trait LatencyModel: Send + Sync {
     /// The engine rules that its figures hold under: those of the engine, or of the simulator, that
-    /// it was fitted to or validated against. A run takes them unless it is told others.
+    /// it was fitted to or validated against. A run takes them by default.
     fn fitted_under(&self) -> Preset;
 
     /// Time of one step, at least 1.
     ///
-    /// `items` yields the step's requests in batch order. A model may walk them when the aggregates
-    /// leave the last bit open (sums of floats depend on their order), and must give the same
-    /// result as if it always had.
+    /// `items` yields the step's requests in batch order. A model may iterate over them when the
+    /// aggregates leave the last bit open (sums of floats depend on their order), and must give the
+    /// same result as if it always had.
     fn step_us(&self, step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64;
 
-    /// Is the time of a step of decodes alone a function of their number? Then the engine asks once
-    /// for many such steps.
+    /// Is the time of a step of decodes alone a function of their number? Then the engine calls
+    /// [`step_us`](Self::step_us) once for many such steps.
     fn ignores_decode_context(&self) -> bool {
         false
     }

@@ -1,5 +1,5 @@
-//! From what the user said (and left out) to one deployment: model, GPU, step-time model, KV cache,
-//! model length.
+//! From what is given and what is left out to one deployment: model, GPU, step-time model, KV
+//! cache, model length.
 
 use super::blackbox::Blackbox;
 use super::capacity::{KvCapacity, max_model_len};
@@ -100,7 +100,7 @@ struct Case<'a> {
     entry: Option<&'a ModelEntry>,
     arch: Option<ModelArch>,
     table: HardwareTable,
-    /// The GPU that was asked for, as the table spells it.
+    /// The GPU that was given, as the table spells it.
     gpu: Option<String>,
     notes: Vec<String>,
 }
@@ -175,7 +175,7 @@ impl<'a> Case<'a> {
         Ok(LatencyModelKind::Roofline)
     }
 
-    /// GPU, tensor parallelism and vLLM version as far as they were said, for messages.
+    /// GPU, tensor parallelism and vLLM version as far as they were given, for messages.
     fn asked_for(&self) -> String {
         let default = self.entry.and_then(|e| e.fitted_default.as_ref());
         let gpu = self.gpu.clone().or_else(|| default.map(|d| d.gpu.clone()));

@@ -1,68 +1,70 @@
 //! A request inside an instance.
 
-use super::gaps::GapRuns;
-use super::group::Seat;
-use super::queue::{JobIx, Place};
-use crate::kv::{Held, Sequence};
+use super::itl_log::TokenSteps;
+use super::slot::{BatchEntry, Slot};
+use super::wait_queue::QueueKey;
+use crate::kv::{BlockTable, Sequence};
 use windtunnel_base::record::{Outcome, RequestRecord, State};
 use windtunnel_base::request::Request;
 use windtunnel_plugin_api::{QueuedView, RequestView, RunningView};
 
 /// A request on an instance, with everything the engine knows about it.
 #[derive(Clone, Debug)]
-pub(crate) struct Job {
+pub(crate) struct EngineRequest {
     pub(crate) request: Request,
     pub(crate) view: RequestView,
     pub(crate) running: bool,
     /// Number of its admission to the batch.
-    pub(crate) seq: u64,
-    /// Decodes as a member of the group; its own progress stands still since step `joined`.
-    pub(crate) grouped: bool,
-    pub(crate) joined: u64,
-    /// Tokens computed: prompt (cached ones included), then output tokens processed.
-    pub(crate) progress: u32,
-    /// Tokens computed once this step is done.
-    pub(crate) computed: u32,
+    pub(crate) admission: u64,
+    /// Decodes as a member of the group since step `joined_step`; what it computed from then on is
+    /// not counted in its own fields.
+    pub(crate) in_group: bool,
+    pub(crate) joined_step: u64,
+    /// Tokens computed: of the prompt (cached ones included), then of the output.
+    pub(crate) computed_tokens: u32,
+    /// The same once the step at hand is done.
+    pub(crate) computed_after_step: u32,
     /// Tokens scheduled in this step.
-    pub(crate) scheduled: u32,
+    pub(crate) scheduled_tokens: u32,
     /// Tokens to compute before the next token is sampled: the prompt, and after a preemption the
     /// kept output too.
     pub(crate) prefill_target: u32,
-    pub(crate) held: Held,
-    pub(crate) gaps: GapRuns,
+    pub(crate) blocks: BlockTable,
+    /// The steps that gave it a token after the first, for its inter-token latencies.
+    pub(crate) token_steps: TokenSteps,
     /// Time of the last token, microseconds.
     pub(crate) last_token_us: i64,
     /// First-token time minus arrival. Survives a preemption although the token may be produced
     /// again.
     pub(crate) ttft_us: Option<i64>,
-    /// The first token of this attempt is out.
-    pub(crate) first_token_out: bool,
+    /// The first token since the last restart is out.
+    pub(crate) has_first_token: bool,
     pub(crate) scheduling_delay_us: Option<i64>,
     pub(crate) enqueued_us: i64,
     pub(crate) priority: f64,
-    /// Its place in a keyed queue.
+    /// Its key in a keyed wait queue.
     pub(crate) key: f64,
     pub(crate) preemptions: u32,
 }
 
-impl Job {
+impl EngineRequest {
     pub(crate) fn new(request: Request, view: RequestView) -> Self {
         Self {
             prefill_target: request.prompt_tokens(),
             request,
             view,
             running: false,
-            seq: 0,
-            grouped: false,
-            joined: 0,
-            progress: 0,
-            computed: 0,
-            scheduled: 0,
-            held: Held::default(),
-            gaps: GapRuns::default(),
+            admission: 0,
+            in_group: false,
+            joined_step: 0,
+            computed_tokens: 0,
+            computed_after_step: 0,
+            scheduled_tokens: 0,
+            blocks: BlockTable::default(),
+            token_steps: TokenSteps::default(),
             last_token_us: 0,
             ttft_us: None,
-            first_token_out: false,
+            has_first_token: false,
             scheduling_delay_us: None,
             enqueued_us: 0,
             priority: 0.0,
@@ -71,39 +73,43 @@ impl Job {
         }
     }
 
-    pub(crate) fn prompt(&self) -> u32 {
+    pub(crate) fn prompt_tokens(&self) -> u32 {
         self.request.prompt_tokens()
     }
 
-    pub(crate) fn output(&self) -> u32 {
+    /// The true output length, tokens. No policy sees it.
+    pub(crate) fn final_output_tokens(&self) -> u32 {
         self.request.output_tokens()
     }
 
-    pub(super) fn seat(&self, ix: JobIx) -> Seat {
-        Seat { seq: self.seq, ix }
+    pub(super) fn entry(&self, slot: Slot) -> BatchEntry {
+        BatchEntry {
+            admission: self.admission,
+            slot,
+        }
     }
 
-    /// Is the next work on it prefill?
+    /// Does its next step prefill? Else it decodes.
     pub(crate) fn in_prefill(&self) -> bool {
-        self.progress < self.prefill_target
+        self.computed_tokens < self.prefill_target
     }
 
-    /// Progress at which it has all its tokens. A request without output ends with its prefill,
-    /// like one of one token.
-    pub(crate) fn finish_line(&self) -> u32 {
-        self.prompt() + self.output().max(1) - 1
+    /// Computed tokens at which it has all its output. A request without output ends with its
+    /// prefill, like one of one token.
+    pub(crate) fn computed_at_finish(&self) -> u32 {
+        self.prompt_tokens() + self.final_output_tokens().max(1) - 1
     }
 
     /// Output tokens produced so far. While kept tokens are recomputed after a preemption, those
     /// count.
-    pub(crate) fn emitted(&self) -> u32 {
-        if !self.first_token_out {
+    pub(crate) fn emitted_tokens(&self) -> u32 {
+        if !self.has_first_token {
             return 0;
         }
-        let by_progress = (self.progress + 1).saturating_sub(self.prompt());
-        by_progress
-            .max(self.prefill_target - self.prompt())
-            .min(self.output())
+        let by_computed = (self.computed_tokens + 1).saturating_sub(self.prompt_tokens());
+        by_computed
+            .max(self.prefill_target - self.prompt_tokens())
+            .min(self.final_output_tokens())
     }
 
     pub(crate) fn sequence(&self) -> Sequence<'_> {
@@ -114,44 +120,44 @@ impl Job {
         }
     }
 
-    pub(crate) fn place(&self) -> Place {
-        Place {
+    pub(crate) fn queue_key(&self) -> QueueKey {
+        QueueKey {
             key: self.key,
             arrival_us: self.request.arrival_us,
             id: self.request.id.clone(),
         }
     }
 
-    pub(crate) fn queued_view(&self, slot: JobIx) -> QueuedView<'_> {
+    pub(crate) fn queued_view(&self, slot: Slot) -> QueuedView<'_> {
         QueuedView {
             enqueued_us: self.enqueued_us,
             priority: self.priority,
             preemptions: self.preemptions,
-            output_tokens: self.emitted(),
+            output_tokens: self.emitted_tokens(),
             slot,
             ..QueuedView::of(&self.view)
         }
     }
 
-    /// Its view before step `step`.
-    pub(crate) fn running_view(&self, slot: JobIx, step: u64) -> RunningView<'_> {
-        let since = if self.grouped {
-            (step - self.joined) as u32
+    /// Its view for policies before step `step`.
+    pub(crate) fn running_view(&self, slot: Slot, step: u64) -> RunningView<'_> {
+        let since = if self.in_group {
+            (step - self.joined_step) as u32
         } else {
             0
         };
         RunningView {
             priority: self.priority,
-            computed_tokens: self.progress + since,
-            output_tokens: self.emitted() + since,
-            kv_blocks: self.held.len() as u32,
+            computed_tokens: self.computed_tokens + since,
+            output_tokens: self.emitted_tokens() + since,
+            kv_blocks: self.blocks.len() as u32,
             preemptions: self.preemptions,
             slot,
             ..RunningView::of(&self.view)
         }
     }
 
-    /// Its results so far; the caller fills in how it ended.
+    /// Its results so far; the caller adds what only its end tells.
     pub(crate) fn record(&self, instance: u32, outcome: Outcome) -> RequestRecord {
         let state = match outcome {
             Outcome::Completed | Outcome::LengthCapped => State::Completed,

@@ -1,14 +1,14 @@
-//! The block pool: reference counts, an LRU free list, and the index of full blocks by prefix
-//! identity.
+//! The blocks: reference counts, an LRU free list, and the index of full blocks by prefix identity.
 //!
 //! A block on the free list keeps its identity until it is taken again, so freed prefixes stay
 //! findable (lazy eviction). Identity is the key of the block's last token (see
-//! [`windtunnel_base::request::Span`]): the streams are rooted, so that one key stands for the
-//! whole prefix and nothing is hashed. Blocks without identity are only counted.
+//! [`windtunnel_base::request::Span`]): the streams are rooted, so that one key identifies the
+//! whole prefix and nothing is hashed. Blocks without identity are anonymous: they are only
+//! counted.
 
-use super::changes::ChangeLog;
+use super::block_table::{BlockTable, Sequence};
+use super::change_log::ChangeLog;
 use super::free_list::FreeList;
-use super::held::{Held, Sequence};
 use rustc_hash::FxHashMap;
 
 /// A block with identity.
@@ -20,14 +20,15 @@ pub(super) struct Block {
 
 /// The KV blocks of one instance.
 #[derive(Clone, Debug)]
-pub struct KvPool {
+pub struct KvCache {
     pub(super) block_size: u32,
     total: u64,
-    /// By number.
+    /// The identified blocks, by number.
     pub(super) blocks: Vec<Block>,
-    /// Numbers that no block has at present.
-    pub(super) spare: Vec<u32>,
+    /// Numbers below `blocks.len()` that no block has at present.
+    pub(super) unused_numbers: Vec<u32>,
     pub(super) free: FreeList,
+    /// Number of the block that a key finds.
     pub(super) index: FxHashMap<u64, u32>,
     /// Further copies of an indexed key, oldest first; `None` when only the newest copy is
     /// findable.
@@ -38,16 +39,16 @@ pub struct KvPool {
     misses: u64,
 }
 
-impl KvPool {
-    /// A pool of `total` blocks of `block_size` tokens. With `all_copies` every copy of a block
-    /// stays findable, else only the newest, which is forgotten when *any* copy is recycled.
+impl KvCache {
+    /// A cache of `total` blocks of `block_size` tokens. With `all_copies` every copy of a block
+    /// stays findable, else only the newest, and evicting *any* copy makes the key unfindable.
     #[must_use]
     pub fn new(total: u64, block_size: u32, all_copies: bool) -> Self {
         Self {
             block_size,
             total,
             blocks: Vec::new(),
-            spare: Vec::new(),
+            unused_numbers: Vec::new(),
             free: FreeList::new(total),
             index: FxHashMap::default(),
             copies: all_copies.then(FxHashMap::default),
@@ -81,19 +82,19 @@ impl KvPool {
         self.free.len()
     }
 
-    /// Blocks somebody holds.
+    /// Blocks that requests hold.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.total - self.free()
     }
 
-    /// Blocks claimed from the cache so far.
+    /// Cached blocks reused so far.
     #[must_use]
     pub fn hits(&self) -> u64 {
         self.hits
     }
 
-    /// Blocks taken fresh so far.
+    /// Blocks allocated anew so far.
     #[must_use]
     pub fn misses(&self) -> u64 {
         self.misses
@@ -119,123 +120,125 @@ impl KvPool {
         keys.take_while(present).count() as u32
     }
 
-    /// The delayed signal catches up with the present.
+    /// Makes the delayed signal show the present index.
     pub fn refresh_signal(&mut self) {
         if let Some(log) = &mut self.changes {
             log.refresh();
         }
     }
 
-    /// Blocks that `tokens` more tokens on top of `held` take from the free list.
+    /// Blocks that `tokens` more tokens need beyond those in `table`.
     #[must_use]
-    pub fn blocks_for(&self, held: &Held, tokens: u32) -> u64 {
-        let room = held.room(self.block_size);
+    pub fn blocks_for(&self, table: &BlockTable, tokens: u32) -> u64 {
+        let room = table.room(self.block_size);
         u64::from(tokens.saturating_sub(room).div_ceil(self.block_size))
     }
 
-    /// Counts what can make an allocation fit that did not fit before: changes of the prefix index,
-    /// claims, releases. While it stands still, blocks are only taken.
+    /// A counter of all that can make an allocation fit that did not fit before: changes of the
+    /// prefix index, reuse of cached blocks, releases. While it is unchanged, blocks were only
+    /// allocated, and a failed allocation fails again.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// Room for `tokens` more prompt tokens on top of what `held` has, claiming the `cached` blocks
-    /// first if `held` is empty. All or nothing: `false` changes nothing.
+    /// Allocates blocks for `tokens` more prompt tokens, after reusing the `cached` blocks if
+    /// `table` is empty. All or nothing: `false` changes nothing.
     pub fn allocate_prefill(
         &mut self,
-        held: &mut Held,
+        table: &mut BlockTable,
         sequence: Sequence<'_>,
         tokens: u32,
         cached: &[u32],
     ) -> bool {
-        let claimed_from_free = cached
+        let reused_from_free = cached
             .iter()
             .filter(|&&b| self.blocks[b as usize].references == 0)
             .count() as u64;
-        if self.blocks_for(held, tokens) + claimed_from_free > self.free() {
+        if self.blocks_for(table, tokens) + reused_from_free > self.free() {
             return false;
         }
-        // A fully cached prompt stores nothing, and then nothing is claimed either.
+        // A fully cached prompt stores nothing, and then no block is reused either.
         if tokens == 0 {
             return true;
         }
-        if held.is_empty() {
-            self.claim(held, cached);
+        if table.is_empty() {
+            self.reuse(table, cached);
         }
         let mut left = tokens;
-        left -= self.fill_tail(held, sequence, left);
+        left -= self.fill_tail(table, sequence, left);
         while left > 0 {
             let stored = left.min(self.block_size);
-            self.take(held, stored);
+            self.take_block(table, stored);
             if stored == self.block_size {
-                self.register_last(held, sequence);
+                self.cache_last_block(table, sequence);
             }
             left -= stored;
         }
         true
     }
 
-    /// Room for one more output token. All or nothing: `false` changes nothing.
-    pub fn allocate_decode(&mut self, held: &mut Held, sequence: Sequence<'_>) -> bool {
-        if held.room(self.block_size) == 0 {
+    /// Allocates room for one more output token. All or nothing: `false` changes nothing.
+    pub fn allocate_decode(&mut self, table: &mut BlockTable, sequence: Sequence<'_>) -> bool {
+        if table.room(self.block_size) == 0 {
             if self.free() == 0 {
                 return false;
             }
-            self.open_block(held);
+            self.open_block(table);
         } else {
-            self.fill_tail(held, sequence, 1);
+            self.fill_tail(table, sequence, 1);
         }
         true
     }
 
-    /// The full last block becomes findable, unless nobody could ask for it: private, or detached
+    /// Makes the full last block findable, unless no lookup could ask for it: private, or detached
     /// from its prompt.
-    pub fn register_last(&mut self, held: &mut Held, sequence: Sequence<'_>) {
-        let stored = held.len() as u32 * self.block_size;
-        if !held.detached && stored <= sequence.private_from {
-            self.register(held, sequence.key_at(stored - 1));
+    pub fn cache_last_block(&mut self, table: &mut BlockTable, sequence: Sequence<'_>) {
+        let stored = table.len() as u32 * self.block_size;
+        if !table.detached && stored <= sequence.private_from {
+            self.assign_identity(table, sequence.key_at(stored - 1));
         }
     }
 
-    /// Opens a block for one output token. The caller knows that one is free.
-    pub fn open_block(&mut self, held: &mut Held) {
-        held.detached |= held.is_empty();
-        self.take(held, 1);
+    /// Allocates a block for one output token. One must be free.
+    pub fn open_block(&mut self, table: &mut BlockTable) {
+        table.detached |= table.is_empty();
+        self.take_block(table, 1);
     }
 
-    /// A preempted request may ask for its own blocks again: the private ones become findable, too.
-    pub fn publish(&mut self, held: &mut Held, sequence: Sequence<'_>) {
-        if held.detached {
+    /// Makes the private blocks findable, too: a preempted request may look up its own blocks.
+    pub fn cache_private_blocks(&mut self, table: &mut BlockTable, sequence: Sequence<'_>) {
+        if table.detached {
             return;
         }
-        let mut full = held.len() - usize::from(held.tail < self.block_size && !held.is_empty());
+        let mut full = table.len() - usize::from(table.tail < self.block_size && !table.is_empty());
         if self.block_size == 1 {
             // Blocks of one token filled by decoding are never findable; the prompt's are.
             full = full.min(sequence.prompt.len() as usize);
         }
-        while held.numbered.len() < full {
-            let stored = (held.numbered.len() as u32 + 1) * self.block_size;
-            self.register(held, sequence.key_at(stored - 1));
+        while table.identified.len() < full {
+            let stored = (table.identified.len() as u32 + 1) * self.block_size;
+            self.assign_identity(table, sequence.key_at(stored - 1));
         }
     }
 
-    /// Gives all blocks back, the last one first, so that the tails of prefixes are recycled before
-    /// their heads.
-    pub fn release(&mut self, held: &mut Held) {
+    /// Frees all blocks, the last one first, so that the tails of prefixes are evicted before their
+    /// heads.
+    pub fn release(&mut self, table: &mut BlockTable) {
         self.version += 1;
-        self.free.append_counted(held.counted.into());
-        for &block in held.numbered.iter().rev() {
+        self.free.append_anonymous(table.anonymous.into());
+        for &block in table.identified.iter().rev() {
             let entry = &mut self.blocks[block as usize];
             entry.references -= 1;
             if entry.references == 0 {
                 self.free.append(block);
             }
         }
-        *held = Held::default();
+        *table = BlockTable::default();
     }
 
-    fn claim(&mut self, held: &mut Held, cached: &[u32]) {
+    /// Takes cached blocks into an empty table.
+    fn reuse(&mut self, table: &mut BlockTable, cached: &[u32]) {
         self.version += 1;
         for &block in cached {
             let entry = &mut self.blocks[block as usize];
@@ -244,46 +247,49 @@ impl KvPool {
             }
             entry.references += 1;
             self.hits += 1;
-            held.tail = self.block_size;
+            table.tail = self.block_size;
         }
-        held.numbered.extend_from_slice(cached);
+        table.identified.extend_from_slice(cached);
     }
 
     /// Stores up to `tokens` in a partly filled last block; returns how many.
-    fn fill_tail(&mut self, held: &mut Held, sequence: Sequence<'_>, tokens: u32) -> u32 {
-        let room = held.room(self.block_size);
+    fn fill_tail(&mut self, table: &mut BlockTable, sequence: Sequence<'_>, tokens: u32) -> u32 {
+        let room = table.room(self.block_size);
         if room == 0 {
             return 0;
         }
         let stored = tokens.min(room);
-        held.tail += stored;
-        if held.tail == self.block_size {
-            self.register_last(held, sequence);
+        table.tail += stored;
+        if table.tail == self.block_size {
+            self.cache_last_block(table, sequence);
         }
         stored
     }
 
-    /// Takes a free block for `stored` tokens; what it held is forgotten.
-    fn take(&mut self, held: &mut Held, stored: u32) {
+    /// Allocates a free block for `stored` tokens; what it cached is evicted.
+    fn take_block(&mut self, table: &mut BlockTable, stored: u32) {
         if let Some(block) = self.free.take() {
-            self.forget(block);
-            self.spare.push(block);
+            self.evict(block);
+            self.unused_numbers.push(block);
         }
         self.misses += 1;
-        held.counted += 1;
-        held.tail = stored;
+        table.anonymous += 1;
+        table.tail = stored;
     }
 
-    /// Gives the first counted block of a request an identity.
-    fn register(&mut self, held: &mut Held, key: u64) {
+    /// Gives the first anonymous block of a request an identity.
+    fn assign_identity(&mut self, table: &mut BlockTable, key: u64) {
         let entry = Block { key, references: 1 };
-        let block = self.spare.pop().unwrap_or(self.blocks.len() as u32);
+        let block = self
+            .unused_numbers
+            .pop()
+            .unwrap_or(self.blocks.len() as u32);
         match self.blocks.get_mut(block as usize) {
             Some(old) => *old = entry,
             None => self.blocks.push(entry),
         }
-        held.counted -= 1;
-        held.numbered.push(block);
+        table.anonymous -= 1;
+        table.identified.push(block);
         self.version += 1;
         if let Some(copies) = &mut self.copies {
             if self.index.contains_key(&key) {
@@ -301,7 +307,8 @@ impl KvPool {
         }
     }
 
-    fn forget(&mut self, block: u32) {
+    /// Takes a block's key out of the index.
+    fn evict(&mut self, block: u32) {
         let key = self.blocks[block as usize].key;
         self.version += 1;
         if let Some(copies) = &mut self.copies

@@ -1,18 +1,18 @@
-//! What a request stores, and the blocks that store it.
+//! The blocks of one request, and the tokens that they store.
 
 use windtunnel_base::request::TokenSeq;
 
-/// The blocks one request holds.
+/// The blocks that one request holds.
 ///
-/// Blocks that somebody might ask for by their content have a number; the others are only counted.
-/// The numbered ones come first: from the first private token on nobody asks, and a block that is
-/// not full yet has no content to ask for.
+/// A block that a prefix lookup may find has an identity; the others are anonymous and only
+/// counted. The identified blocks come first: no lookup asks for tokens from the first private one
+/// on, and a block that is not full yet has no identity.
 #[derive(Clone, Debug, Default)]
-pub struct Held {
-    /// Numbered blocks, in order.
-    pub(super) numbered: Vec<u32>,
-    /// Blocks after them.
-    pub(super) counted: u32,
+pub struct BlockTable {
+    /// Numbers of the identified blocks, in order.
+    pub(super) identified: Vec<u32>,
+    /// How many anonymous blocks follow.
+    pub(super) anonymous: u32,
     /// Tokens stored in the last block, `1..=block_size`; 0 without blocks.
     pub(super) tail: u32,
     /// The first block was opened by an output token: the prompt is empty, or fully cached and
@@ -20,11 +20,11 @@ pub struct Held {
     pub(super) detached: bool,
 }
 
-impl Held {
-    /// Blocks held.
+impl BlockTable {
+    /// Blocks table.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.numbered.len() + self.counted as usize
+        self.identified.len() + self.anonymous as usize
     }
 
     /// Holds nothing?
@@ -49,14 +49,14 @@ impl Held {
         }
     }
 
-    /// The last block's fill is known to be `tail` by now; blocks that filled up meanwhile were
-    /// private.
+    /// Sets how full the last block is, where the caller kept count; blocks that filled up
+    /// meanwhile were private.
     pub fn set_tail(&mut self, tail: u32) {
         self.tail = tail;
     }
 }
 
-/// What a request stores: its prompt, then its output.
+/// The tokens that a request stores: its prompt, then its output.
 #[derive(Clone, Copy, Debug)]
 pub struct Sequence<'a> {
     /// Prompt.

@@ -1,25 +1,25 @@
-//! Inter-token gaps as run lengths: one value per step, runs of equal ones joined, never one per
+//! Inter-token latencies as run lengths: one gap per step, runs of equal ones joined, never one per
 //! token.
 //!
-//! Every request that gets a token in a step shares the step's gap. A request remembers the ranges
-//! of steps that served it; its sum is a difference of prefix sums, and at completion it adds its
-//! ranges to a list of weight changes. Steps that no live request can refer to any more are folded
-//! into a histogram, so memory is O(steps since the oldest live request).
+//! All requests that get a token in a step share the step's gap. A request remembers the ranges of
+//! steps that gave it tokens; the sum of its gaps is a difference of prefix sums, and when it
+//! finishes its ranges become weight changes. Steps that no live request refers to any more are
+//! folded into a histogram, so memory is O(steps since the oldest live request).
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 
-/// The steps that gave a request a token.
+/// The steps that gave a request a token after its first.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct GapRuns {
+pub(crate) struct TokenSteps {
     /// Half-open ranges of step numbers, ascending.
     ranges: SmallVec<[(u64, u64); 1]>,
-    /// Gaps that are not the gap of their step (tokens after an interruption), microseconds.
-    odd: Vec<i64>,
+    /// Gaps of its own, unlike that of the step (tokens after an interruption), microseconds.
+    own: Vec<i64>,
 }
 
-impl GapRuns {
+impl TokenSteps {
     /// The request got a token in each step of `from..to`.
     pub(crate) fn extend(&mut self, from: u64, to: u64) {
         if from == to {
@@ -32,18 +32,18 @@ impl GapRuns {
     }
 
     /// The request got a token after a gap of its own.
-    pub(crate) fn push_odd(&mut self, gap_us: i64) {
-        self.odd.push(gap_us);
+    pub(crate) fn push_own(&mut self, gap_us: i64) {
+        self.own.push(gap_us);
     }
 
     /// Gaps so far.
     pub(crate) fn len(&self) -> u64 {
-        self.ranges.iter().map(|(a, b)| b - a).sum::<u64>() + self.odd.len() as u64
+        self.ranges.iter().map(|(a, b)| b - a).sum::<u64>() + self.own.len() as u64
     }
 
     pub(crate) fn clear(&mut self) {
         self.ranges.clear();
-        self.odd.clear();
+        self.own.clear();
     }
 
     /// The first step it refers to.
@@ -61,9 +61,9 @@ struct Run {
     before_us: i64,
 }
 
-/// The gaps of one instance.
+/// The inter-token gaps of one instance.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct GapLog {
+pub(crate) struct ItlLog {
     runs: VecDeque<Run>,
     /// Number of the next step.
     next: u64,
@@ -76,14 +76,14 @@ pub(crate) struct GapLog {
     histogram: FxHashMap<i64, u64>,
 }
 
-impl GapLog {
+impl ItlLog {
     /// Number of the next step.
     pub(crate) fn next_step(&self) -> u64 {
         self.next
     }
 
     /// Records `count` steps of the same gap.
-    pub(crate) fn steps(&mut self, gap_us: i64, count: u64) {
+    pub(crate) fn record(&mut self, gap_us: i64, count: u64) {
         if self.runs.back().is_none_or(|run| run.gap_us != gap_us) {
             self.runs.push_back(Run {
                 first: self.next,
@@ -106,22 +106,22 @@ impl GapLog {
     }
 
     /// Sum of a request's gaps, microseconds.
-    pub(crate) fn sum(&self, runs: &GapRuns) -> i64 {
-        let steps: i64 = runs
+    pub(crate) fn sum(&self, steps: &TokenSteps) -> i64 {
+        let shared: i64 = steps
             .ranges
             .iter()
             .map(|&(a, b)| self.before(b) - self.before(a))
             .sum();
-        steps + runs.odd.iter().sum::<i64>()
+        shared + steps.own.iter().sum::<i64>()
     }
 
-    /// A request finished: its gaps count.
-    pub(crate) fn count(&mut self, runs: &GapRuns) {
-        for &(a, b) in &runs.ranges {
+    /// Counts the gaps of a request that finished.
+    pub(crate) fn count(&mut self, steps: &TokenSteps) {
+        for &(a, b) in &steps.ranges {
             self.changes.push((a, 1));
             self.changes.push((b, -1));
         }
-        for &gap in &runs.odd {
+        for &gap in &steps.own {
             *self.histogram.entry(gap).or_default() += 1;
         }
     }
@@ -187,13 +187,13 @@ mod tests {
             steps in prop::collection::vec((0i64..4, 1u64..4, any::<u8>()), 1..60),
             odd in prop::option::of(0i64..9),
         ) {
-            let mut log = GapLog::default();
+            let mut log = ItlLog::default();
             let mut plain: Vec<i64> = Vec::new();
             let mut expected: BTreeMap<i64, u64> = BTreeMap::new();
-            let mut live: Vec<(GapRuns, Vec<i64>)> = vec![(GapRuns::default(), Vec::new()); 2];
+            let mut live = vec![(TokenSteps::default(), Vec::<i64>::new()); 2];
             for (gap, count, coin) in steps {
                 let from = log.next_step();
-                log.steps(gap, count);
+                log.record(gap, count);
                 plain.extend(std::iter::repeat_n(gap, count as usize));
                 for (k, (runs, list)) in live.iter_mut().enumerate() {
                     if coin >> k & 1 == 1 {
@@ -204,7 +204,7 @@ mod tests {
                 if coin >> 2 & 3 == 3 {
                     let (mut runs, mut list) = live.swap_remove((coin >> 4 & 1) as usize);
                     if let Some(gap) = odd {
-                        runs.push_odd(gap);
+                        runs.push_own(gap);
                         list.push(gap);
                     }
                     prop_assert_eq!(log.sum(&runs), list.iter().sum::<i64>());

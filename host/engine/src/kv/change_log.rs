@@ -1,4 +1,4 @@
-//! The prefix index as it was at the last refresh, kept as a log of changes since then.
+//! The prefix index as of its last scrape, kept as a log of changes since then.
 
 use rustc_hash::FxHashMap;
 
@@ -26,7 +26,7 @@ impl ChangeLog {
         self.was_present.get(&key).copied().unwrap_or(present_now)
     }
 
-    /// The present becomes the past.
+    /// Makes the present state the one that is remembered.
     pub(crate) fn refresh(&mut self) {
         self.was_present.clear();
     }
