@@ -174,7 +174,7 @@ impl Prepared {
         let plan = &self.plan;
         let (record, summary) = plan.simulate(common, &mut self.opened, files, progress)?;
         if let Some(fault) = &record.fault {
-            return Err(InputError::new(fault.clone()));
+            return Err(InputError::new(fault.to_string()));
         }
         let mut slo_targets = plan.analysis.slo_targets.clone();
         if !common.output.summary_only {
