@@ -1,6 +1,8 @@
 //! What every crate of windtunnel stands on, and nothing of the simulation itself.
 
 pub mod event_queue;
+pub mod fault;
+pub mod hook;
 pub mod input;
 pub mod parallel;
 pub mod record;

@@ -4,6 +4,7 @@ mod observations;
 
 pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
 
+use crate::fault::RunFault;
 use crate::request::{Detail, Request, RequestId, Sym, Symbols};
 use std::sync::Arc;
 
@@ -286,8 +287,8 @@ pub struct RunRecord {
     pub decisions: Vec<Decision>,
     /// What every routing decision was made on, when that was observed.
     pub observations: RoutingObservations,
-    /// The answer of a policy that ended the run early, in words.
-    pub fault: Option<String>,
+    /// Why the run ended early, if it did.
+    pub fault: Option<RunFault>,
     /// Names behind the symbols.
     pub symbols: Symbols,
 }

@@ -414,7 +414,7 @@ fn checked_json(checked: &Checked) -> Value {
             "requests": f.requests,
             "completed": f.completed,
             "preemptions": f.preemptions,
-            "fault": f.fault,
+            "fault": f.fault.as_ref().map(ToString::to_string),
         })
     };
     json!({

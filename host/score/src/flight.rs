@@ -219,7 +219,7 @@ impl Flight {
             digest: digest(record),
             violations: violations(record, traffic),
             facts: Facts::of(record, scenario, traffic),
-            fault: record.fault.clone(),
+            fault: record.fault.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use rand::RngExt;
 use std::sync::Arc;
+use windtunnel_base::fault::RunFault;
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::{Outcome, RoutingObservations, RunRecord};
 use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
@@ -66,7 +67,7 @@ pub struct FirstFlight {
     /// Preemptions.
     pub preemptions: u64,
     /// Why the run broke off.
-    pub fault: Option<String>,
+    pub fault: Option<RunFault>,
     /// A fingerprint of what became of every request.
     pub fates: [u8; 32],
     /// What routing looked like.

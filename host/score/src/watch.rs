@@ -160,7 +160,7 @@ pub fn watch(
         units: used.units,
         log: log(&record, &worst, mentioned.as_ref(), &regret, block_size),
         regret,
-        fault: record.fault.clone(),
+        fault: record.fault.as_ref().map(ToString::to_string),
         ..Watched::default()
     };
     for (observation, snapshots) in record.observations.iter() {

@@ -200,7 +200,7 @@ fn first_flight(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
         let fault = flight.fault?;
         Some(Problem {
             scenario: Some(format!("first flight, {}", flight.name)),
-            ..Problem::of_message(ProblemKind::Runtime, &fault, &candidate.texts)
+            ..Problem::of_message(ProblemKind::Runtime, &fault.to_string(), &candidate.texts)
         })
     };
     answer

@@ -246,7 +246,7 @@ impl Simulation {
         };
         let infinite_cache_hit_rate = Some(source.hit_rate());
         if let Some(fault) = &record.fault {
-            return Err(InputError::new(fault.clone()));
+            return Err(InputError::new(fault.to_string()));
         }
         let spec = self.spec.clone();
         Ok(RunResult {

@@ -513,6 +513,7 @@ fn fault_of(library: &Library, router: &str) -> Option<String> {
         (admission, router, instances)
     })
     .fault
+    .map(|fault| fault.to_string())
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use crate::lab::{self, Ask, Script, ask, fresh, roomy};
 use std::sync::Arc;
+use windtunnel_base::fault::RunFault;
 use windtunnel_base::record::RunRecord;
 use windtunnel_base::request::{Source, Symbols};
 use windtunnel_engine::cluster::Cluster;
@@ -61,8 +62,13 @@ fn run(spec: &PolicySpec) -> RunRecord {
     cluster.expect("a cluster").run(&mut |_| {})
 }
 
+/// Why a run with this script broke off.
+pub(crate) fn broken(hook: Hook, text: &str) -> Option<RunFault> {
+    run(&spec(hook, text)).fault
+}
+
 pub(crate) fn fault(hook: Hook, text: &str) -> String {
-    run(&spec(hook, text)).fault.unwrap_or_default()
+    broken(hook, text).map_or(String::new(), |fault| fault.to_string())
 }
 
 fn route(body: &str) -> String {

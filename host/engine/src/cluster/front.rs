@@ -7,6 +7,8 @@ use crate::frontend::{FrontEndPolicies, Predictor, TraceConfig};
 use crate::instance::{EngineConfig, Instance};
 use crate::latency::Estimator;
 use std::collections::BTreeMap;
+use windtunnel_base::fault::{PolicyCall, RunFault};
+use windtunnel_base::hook::Hook;
 use windtunnel_base::record::{
     Candidate, Decision, InstanceSnapshot, RoutingObservation, RoutingObservations, RunRecord,
 };
@@ -37,16 +39,16 @@ pub(super) enum Routed {
 
 /// The two policies of the front end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hook {
+pub(super) enum FrontHook {
     Admission,
     Routing,
 }
 
-impl Hook {
-    fn name(self) -> &'static str {
+impl FrontHook {
+    fn of(self) -> Hook {
         match self {
-            Self::Admission => "admission policy",
-            Self::Routing => "routing policy",
+            Self::Admission => Hook::Admission,
+            Self::Routing => Hook::Routing,
         }
     }
 }
@@ -75,7 +77,7 @@ pub(super) struct FrontEnd {
     /// Where requests go instead of where the router sends them, by serial number; `u32::MAX` and
     /// beyond the end: as the router says.
     overruling: Vec<u32>,
-    fault: Option<String>,
+    fault: Option<RunFault>,
 }
 
 /// The value of `sym` in a table that is filled on first use.
@@ -211,7 +213,7 @@ impl FrontEnd {
             self.scrapes.refresh(now, instances);
         }
         let answer = self.ask(
-            Hook::Admission,
+            FrontHook::Admission,
             now,
             pending,
             instances,
@@ -261,7 +263,7 @@ impl FrontEnd {
         }
         self.scrapes.refresh(now, instances);
         let answer = self.ask(
-            Hook::Routing,
+            FrontHook::Routing,
             now,
             pending,
             instances,
@@ -275,10 +277,9 @@ impl FrontEnd {
             Route::To(chosen) if chosen < instances.len() => chosen,
             Route::To(chosen) => {
                 let last = instances.len() - 1;
-                self.fault(format!(
-                    "the routing policy sent {} to instance {chosen}; expected 0 to {last}",
-                    pending.request.id
-                ));
+                let id = pending.request.id.to_string();
+                let what = format!("sent {id} to instance {chosen}; expected 0 to {last}");
+                self.fault(RunFault::answered(Hook::Routing, Some(id), what));
                 return Routed::Nowhere;
             }
             Route::Hold { retry_after_us } => return Routed::Held(retry_after_us),
@@ -306,7 +307,7 @@ impl FrontEnd {
     /// the run's fault.
     fn ask<T>(
         &mut self,
-        hook: Hook,
+        hook: FrontHook,
         now: i64,
         pending: &Pending,
         instances: &[Instance],
@@ -324,7 +325,7 @@ impl FrontEnd {
             estimator: &self.estimator,
             random: Stream::new(
                 self.seed,
-                hook.name(),
+                hook.of().kind(),
                 pending.view.serial,
                 pending.view.attempts.into(),
             ),
@@ -338,21 +339,22 @@ impl FrontEnd {
         };
         ask(&mut self.policies, &pending.view, &cluster).inspect_err(|e| {
             self.fault.get_or_insert_with(|| {
-                format!("the {} failed on {}: {e}", hook.name(), pending.request.id)
+                let request = Some(pending.request.id.to_string());
+                RunFault::failed(hook.of(), PolicyCall::Decision, request, e)
             });
         })
     }
 
     /// Interval between the ticks of a policy, microseconds; 0 = it wants none.
-    pub(super) fn tick_us(&self, hook: Hook) -> i64 {
+    pub(super) fn tick_us(&self, hook: FrontHook) -> i64 {
         match hook {
-            Hook::Admission => self.policies.admission.tick_us(),
-            Hook::Routing => self.policies.router.tick_us(),
+            FrontHook::Admission => self.policies.admission.tick_us(),
+            FrontHook::Routing => self.policies.router.tick_us(),
         }
     }
 
     /// Tells a policy that time has passed.
-    pub(super) fn tick(&mut self, hook: Hook, now: i64, instances: &mut [Instance]) {
+    pub(super) fn tick(&mut self, hook: FrontHook, now: i64, instances: &mut [Instance]) {
         self.scrapes.refresh(now, instances);
         let asked = Asked {
             scrapes: &self.scrapes,
@@ -368,16 +370,16 @@ impl FrontEnd {
             host: Host::new(&services),
         };
         let told = match hook {
-            Hook::Admission => self.policies.admission.on_tick(&cluster),
-            Hook::Routing => self.policies.router.on_tick(&cluster),
+            FrontHook::Admission => self.policies.admission.on_tick(&cluster),
+            FrontHook::Routing => self.policies.router.on_tick(&cluster),
         };
-        self.note(hook, told, "at a tick");
+        self.note(hook, PolicyCall::Tick, told);
     }
 
     /// Notes the error of a policy as the run's fault.
-    fn note(&mut self, hook: Hook, told: Result<(), PolicyError>, when: &str) {
+    fn note(&mut self, hook: FrontHook, call: PolicyCall, told: Result<(), PolicyError>) {
         if let Err(e) = told {
-            self.fault(format!("the {} failed {when}: {e}", hook.name()));
+            self.fault(RunFault::failed(hook.of(), call, None, &e));
         }
     }
 
@@ -398,11 +400,11 @@ impl FrontEnd {
         let Some(kind) = event.what() else { return };
         if self.policies.admission.interests().hears(kind) {
             let told = self.policies.admission.on_event(event);
-            self.note(Hook::Admission, told, "to take in an event");
+            self.note(FrontHook::Admission, PolicyCall::Event, told);
         }
         if self.policies.router.interests().hears(kind) {
             let told = self.policies.router.on_event(event);
-            self.note(Hook::Routing, told, "to take in an event");
+            self.note(FrontHook::Routing, PolicyCall::Event, told);
         }
     }
 
@@ -463,7 +465,7 @@ impl FrontEnd {
     }
 
     /// A policy gave an answer that makes no sense. The first one counts.
-    pub(super) fn fault(&mut self, what: String) {
+    pub(super) fn fault(&mut self, what: RunFault) {
         self.fault.get_or_insert(what);
     }
 

@@ -18,7 +18,7 @@ use crate::frontend::FrontEndPolicies;
 use crate::instance::{
     EngineConfig, FinishedRequest, Instance, InstanceEvent, InstanceHooks, NEVER,
 };
-use front::{FrontEnd, Hook, Pending, Routed, Verdict};
+use front::{FrontEnd, FrontHook, Pending, Routed, Verdict};
 use std::sync::Arc;
 use windtunnel_base::event_queue::EventQueue;
 use windtunnel_base::record::{InstanceTotals, Outcome, Recorder, RequestRecord, RunRecord, State};
@@ -64,7 +64,7 @@ pub struct Cluster<'s> {
     front: FrontEnd,
     lifecycle_events: bool,
     /// The next tick of each policy that wants any: (time, interval, whose).
-    ticks: Vec<(i64, i64, Hook)>,
+    ticks: Vec<(i64, i64, FrontHook)>,
     /// Nothing that happens on an instance concerns anybody else before the front end looks:
     /// instances run ahead one by one, each up to the next moment at which it is read or fed.
     independent: bool,
@@ -112,7 +112,7 @@ impl<'s> Cluster<'s> {
         let front = FrontEnd::new(&config, policies, estimator);
         let lifecycle_events = interests.has(Interests::LIFECYCLE);
         let heard = lifecycle_events || token_events;
-        let ticks = [Hook::Admission, Hook::Routing].into_iter();
+        let ticks = [FrontHook::Admission, FrontHook::Routing].into_iter();
         let ticks = ticks
             .map(|hook| (front.tick_us(hook), hook))
             .filter(|(us, _)| *us > 0)
@@ -232,8 +232,8 @@ impl<'s> Cluster<'s> {
         self.ticks[k].0 = at.saturating_add(every);
         self.clock = at;
         let looks = match hook {
-            Hook::Admission => self.front.admission_looks(at),
-            Hook::Routing => self.front.router_looks(at),
+            FrontHook::Admission => self.front.admission_looks(at),
+            FrontHook::Routing => self.front.router_looks(at),
         };
         if looks {
             self.advance_all(at);

@@ -1,5 +1,6 @@
 //! What an instance reports to its cluster.
 
+use windtunnel_base::fault::RunFault;
 use windtunnel_base::record::RequestRecord;
 use windtunnel_base::request::{FinishReason, Request};
 use windtunnel_plugin_api::RequestView;
@@ -24,7 +25,7 @@ pub enum InstanceEvent {
         output_tokens: u32,
     },
     /// A policy failed or gave an unusable answer; the run cannot go on.
-    Fault(String),
+    Fault(RunFault),
 }
 
 /// A request that left its instance.

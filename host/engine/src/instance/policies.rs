@@ -8,6 +8,8 @@ use super::state::Instance;
 use super::wait_queue::WaitQueue;
 use crate::kv::KvCache;
 use crate::latency::Estimator;
+use windtunnel_base::fault::{PolicyCall, RunFault};
+use windtunnel_base::hook::Hook;
 use windtunnel_base::request::FinishReason;
 use windtunnel_base::rng::Stream;
 use windtunnel_plugin_api::{
@@ -103,18 +105,15 @@ impl Instance {
     /// Reports that a policy failed: the run cannot go on.
     fn fail(
         &mut self,
-        policy: &str,
+        hook: Hook,
+        call: PolicyCall,
         on: Option<Slot>,
         e: &PolicyError,
         events: &mut Vec<InstanceEvent>,
     ) {
         self.failed = true;
-        let on = on.map_or(String::new(), |slot| {
-            format!(" on {}", self.requests[slot].request.id)
-        });
-        events.push(InstanceEvent::Fault(format!(
-            "the {policy} failed{on}: {e}"
-        )));
+        let request = on.map(|slot| self.requests[slot].request.id.to_string());
+        events.push(InstanceEvent::Fault(RunFault::failed(hook, call, request, e)));
     }
 
     /// Has the priority of a request computed.
@@ -132,7 +131,7 @@ impl Instance {
             Ok(value) => self.requests[slot].priority = value,
             Err(e) => {
                 self.requests[slot].priority = NO_ANSWER;
-                self.fail("priority policy", Some(slot), &e, events);
+                self.fail(Hook::Priority, PolicyCall::Decision, Some(slot), &e, events);
             }
         }
     }
@@ -148,7 +147,7 @@ impl Instance {
             Ok(value) => self.requests[slot].key = value,
             Err(e) => {
                 self.requests[slot].key = NO_ANSWER;
-                self.fail("scheduler", Some(slot), &e, events);
+                self.fail(Hook::Scheduler, PolicyCall::Decision, Some(slot), &e, events);
             }
         }
     }
@@ -235,9 +234,9 @@ impl Instance {
         });
         let unusable = keys.iter().position(|key| key.is_nan());
         if let Err(e) = answer {
-            self.fail("scheduler", None, &e, events);
+            self.fail(Hook::Scheduler, PolicyCall::Decision, None, &e, events);
         } else if let Some(k) = unusable {
-            self.fail("scheduler", Some(waiting[k]), &not_a_number(), events);
+            self.fail(Hook::Scheduler, PolicyCall::Decision, Some(waiting[k]), &not_a_number(), events);
         }
         for (&slot, &key) in waiting.iter().zip(&keys) {
             self.requests[slot].key = if key.is_nan() { NO_ANSWER } else { key };
@@ -262,14 +261,16 @@ impl Instance {
             Ok(chosen) if chosen <= last => chosen,
             Ok(chosen) => {
                 self.failed = true;
-                events.push(InstanceEvent::Fault(format!(
-                    "the preemption policy chose request {chosen} of a batch of {}; expected 0 to {last}",
+                let what = format!(
+                    "chose request {chosen} of a batch of {}; expected 0 to {last}",
                     last + 1
-                )));
+                );
+                let fault = RunFault::answered(Hook::Preemption, None, what);
+                events.push(InstanceEvent::Fault(fault));
                 last
             }
             Err(e) => {
-                self.fail("preemption policy", None, &e, events);
+                self.fail(Hook::Preemption, PolicyCall::Decision, None, &e, events);
                 last
             }
         }
@@ -294,7 +295,7 @@ impl Instance {
             ..event(kind, &request.view, self.index, now)
         };
         if let Err(e) = self.hooks.scheduler.on_event(&event) {
-            self.fail("scheduler", Some(slot), &e, events);
+            self.fail(Hook::Scheduler, PolicyCall::Event, Some(slot), &e, events);
         }
     }
 
@@ -324,7 +325,7 @@ impl Instance {
             )
         };
         if let Err(e) = self.hooks.scheduler.on_event(&event) {
-            self.fail("scheduler", None, &e, events);
+            self.fail(Hook::Scheduler, PolicyCall::Event, None, &e, events);
         }
     }
 }
