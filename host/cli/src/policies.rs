@@ -7,11 +7,10 @@ use windtunnel_base::input::{InputError, parse_yaml, read_text, unknown};
 use windtunnel_base::request::Symbols;
 use windtunnel_engine::cluster::Predictor;
 use windtunnel_engine::instance::Preset;
-use windtunnel_policy::bundle::{Bundle, Params, no_params};
-use windtunnel_policy::{
-    AdmissionSpec, Builder, Choice, Hook, Opener, Param, PolicySpec, Reference, RoutingSpec,
-    parse_scorers,
-};
+use windtunnel_policy::builtin::priority;
+use windtunnel_policy::builtin::routing::weighted::parse_scorers;
+use windtunnel_policy::bundle::Bundle;
+use windtunnel_policy::{Builder, Choice, Hook, Param, PolicyLoader, PolicySpec, Reference};
 
 /// The policies, and notes for people.
 pub struct Chosen {
@@ -69,9 +68,9 @@ fn place<'a>(tree: &'a mut serde_json::Value, keys: &str) -> Option<&'a mut serd
 /// Finds the policies that flags and bundle name.
 struct Chooser<'a> {
     cluster: &'a ClusterArgs,
-    bundle: &'a Bundle,
+    bundle: Bundle,
     explicit: &'a Explicit,
-    opener: Opener,
+    loader: PolicyLoader,
     /// Parameters by flag: hook (if named), name, value, and whether anybody takes it.
     params: Vec<(Option<Hook>, String, f64, bool)>,
     /// Names of all parameters that could be set.
@@ -89,9 +88,9 @@ pub fn choose(
     let mut notes = Vec::new();
     let mut chooser = Chooser {
         cluster,
-        bundle,
+        bundle: bundle.clone(),
         explicit,
-        opener: Opener::new(cluster.trusted),
+        loader: PolicyLoader::new(cluster.trusted),
         params: cluster
             .policy_param
             .iter()
@@ -100,7 +99,6 @@ pub fn choose(
         declared: Vec::new(),
     };
     let tenant_budgets = bundle.tenant_budgets.iter();
-    let keys = &bundle.scheduler.0;
     let spec = PolicySpec {
         admission: chooser.admission()?,
         tenant_budgets: tenant_budgets
@@ -108,28 +106,13 @@ pub fn choose(
             .collect(),
         routing: chooser.routing()?,
         priority: chooser.priority(engine, rules, &mut notes)?,
-        scheduler: chooser.pick(
-            Hook::Scheduler,
-            &engine.scheduler,
-            &keys.policy,
-            &keys.params,
-            "fcfs",
-        )?,
-        preemption: chooser.pick(
-            Hook::Preemption,
-            &engine.preemption_policy,
-            &bundle.preemption.policy,
-            &bundle.preemption.params,
-            "fcfs",
-        )?,
+        scheduler: chooser.pick(Hook::Scheduler, &engine.scheduler, None)?,
+        preemption: chooser.pick(Hook::Preemption, &engine.preemption_policy, None)?,
         slo_priorities: bundle.slo_priorities()?,
     };
     chooser.all_params_taken()?;
-    let reads_priorities = |choice: &Choice| match choice {
-        Choice::Named(name) => name.contains("priority"),
-        Choice::External(_) => true,
-    };
-    let priorities_read = reads_priorities(&spec.scheduler) || reads_priorities(&spec.preemption);
+    let priorities_read =
+        spec.scheduler.may_read_priorities() || spec.preemption.may_read_priorities();
     explicit.need(
         &["priority_policy"],
         priorities_read,
@@ -181,43 +164,42 @@ fn parse_param(text: &str) -> Result<(Option<Hook>, String, f64, bool), InputErr
 }
 
 impl Chooser<'_> {
-    /// The flag's policy, else the bundle's, else the default.
+    /// The flag's policy, else the bundle's, else the default. `by_flags` are the values that other
+    /// flags give to the parameters of a built-in policy; they win over the bundle's.
     fn pick(
         &mut self,
         hook: Hook,
         flag: &Option<String>,
-        bundled: &Option<String>,
-        bundled_params: &Params,
-        default: &str,
+        by_flags: Option<(&str, Vec<(String, f64)>)>,
     ) -> Result<Choice, InputError> {
-        let bundled = bundled.as_deref().filter(|name| !name.is_empty());
-        let from_bundle = flag.is_none() && bundled.is_some();
-        let reference = match (flag.as_deref(), bundled) {
-            (Some(flag), _) => Reference::parse(flag),
-            (None, Some(name)) => Reference::parse(name).from_folder(&self.bundle.folder),
-            (None, None) => Reference::Name(default.to_owned()),
+        let section = self.bundle.section(hook);
+        let reference = match flag {
+            Some(flag) => Reference::parse(flag),
+            None => section.reference(hook).from_folder(&self.bundle.folder),
         };
-        let (params, names) = (&mut self.params, &mut self.declared);
-        let mut given = |declared: &[Param]| {
-            names.extend(declared.iter().map(|p| format!("{hook}.{}", p.name)));
-            let mut values: Vec<(String, f64)> = Vec::new();
-            if from_bundle {
-                values.extend(bundled_params.iter().map(|(n, v)| (n.clone(), *v)));
-            }
-            for (of, name, value, taken) in params.iter_mut() {
-                let meant = of.map_or(declared.iter().any(|p| p.name == *name), |of| of == hook);
-                if meant {
-                    *taken = true;
-                    values.push((name.clone(), *value));
-                }
-            }
-            values
-        };
-        let choice = self.opener.open(hook, &reference, &mut given)?;
-        if let (Choice::Named(name), true) = (&choice, from_bundle && !bundled_params.is_empty()) {
-            return Err(no_params(hook, name));
+        let mut values = self.bundle.reference_values(hook, &reference)?;
+        if flag.is_none() && section.named().is_some() {
+            values.extend(section.params.iter().map(|(n, v)| (n.clone(), *v)));
         }
-        Ok(choice)
+        if let Some((policy, flags)) = by_flags
+            && reference == Reference::Name(policy.to_owned())
+        {
+            values.extend(flags);
+        }
+        let (params, names) = (&mut self.params, &mut self.declared);
+        self.loader
+            .load(hook, &reference, &mut |declared: &[Param]| {
+                names.extend(declared.iter().map(|p| format!("{hook}.{}", p.name)));
+                for (of, name, value, taken) in params.iter_mut() {
+                    let meant =
+                        of.map_or(declared.iter().any(|p| p.name == *name), |of| of == hook);
+                    if meant {
+                        *taken = true;
+                        values.push((name.clone(), *value));
+                    }
+                }
+                values.clone()
+            })
     }
 
     fn all_params_taken(&self) -> Result<(), InputError> {
@@ -239,36 +221,49 @@ impl Chooser<'_> {
         rules: Preset,
         notes: &mut Vec<String>,
     ) -> Result<Choice, InputError> {
-        let keys = &self.bundle.priority;
-        let choice = self.pick(
-            Hook::Priority,
-            &engine.priority_policy,
-            &keys.policy,
-            &keys.params,
-            "slo-class",
-        )?;
-        let constant = choice == Choice::from("constant");
-        if rules == Preset::Blis && engine.priority_policy.is_none() && constant {
+        let choice = self.pick(Hook::Priority, &engine.priority_policy, None)?;
+        if rules == Preset::Blis
+            && engine.priority_policy.is_none()
+            && choice.is_built_in(priority::constant::POLICY.name)
+        {
             notes.push(
                 "the bundle's priority policy \"constant\" means slo-class under blis rules, as in the reference; \
                  give --priority-policy constant to make all requests equal"
                     .into(),
             );
-            return Ok("slo-class".into());
+            return Ok((&priority::slo_class::POLICY).into());
         }
         Ok(choice)
     }
 
-    fn admission(&mut self) -> Result<AdmissionSpec, InputError> {
-        let (cluster, keys) = (self.cluster, &self.bundle.admission);
-        let choice = self.pick(
-            Hook::Admission,
-            &cluster.admission_policy,
-            &keys.policy,
-            &keys.params,
-            "always-admit",
-        )?;
-        let policy = choice.name().to_owned();
+    fn admission(&mut self) -> Result<Choice, InputError> {
+        let cluster = self.cluster;
+        let positive = |flag: &str, value: Option<f64>| match value {
+            Some(x) if !(x.is_finite() && x > 0.0) => Err(InputError::new(format!(
+                "{flag} must be a positive number, found {x}"
+            ))),
+            value => Ok(value),
+        };
+        let flags = [
+            (
+                "capacity",
+                positive("--token-bucket-capacity", cluster.token_bucket_capacity),
+            ),
+            (
+                "refill_rate",
+                positive(
+                    "--token-bucket-refill-rate",
+                    cluster.token_bucket_refill_rate,
+                ),
+            ),
+        ];
+        let sound = flags.iter().filter_map(|(name, value)| {
+            let value = value.as_ref().ok()?;
+            Some(((*name).to_owned(), (*value)?))
+        });
+        let by_flags = Some(("token-bucket", sound.collect()));
+        let choice = self.pick(Hook::Admission, &cluster.admission_policy, by_flags)?;
+        let policy = choice.name();
         self.explicit.need(
             &["token_bucket_capacity", "token_bucket_refill_rate"],
             policy == "token-bucket",
@@ -276,58 +271,54 @@ impl Chooser<'_> {
                 "with admission policy \"{policy}\"; it belongs to --admission-policy token-bucket"
             ),
         )?;
-        let positive = |flag: &str, value: Option<f64>| match value {
-            Some(x) if !(x.is_finite() && x > 0.0) => Err(InputError::new(format!(
-                "{flag} must be a positive number, found {x}"
-            ))),
-            value => Ok(value),
-        };
-        let capacity = positive("--token-bucket-capacity", cluster.token_bucket_capacity)?;
-        let rate = positive(
-            "--token-bucket-refill-rate",
-            cluster.token_bucket_refill_rate,
-        )?;
-        let mut keys = keys.clone();
-        keys.token_bucket_capacity = capacity.or(keys.token_bucket_capacity);
-        keys.token_bucket_refill_rate = rate.or(keys.token_bucket_refill_rate);
-        Ok(AdmissionSpec::of(choice, &keys))
+        for (_, value) in flags {
+            value?;
+        }
+        Ok(choice)
     }
 
-    fn routing(&mut self) -> Result<RoutingSpec, InputError> {
-        let (cluster, keys) = (self.cluster, &self.bundle.routing);
-        let choice = self.pick(
-            Hook::Routing,
-            &cluster.routing_policy,
-            &keys.policy,
-            &keys.params,
-            "round-robin",
-        )?;
-        let policy = choice.name().to_owned();
+    fn routing(&mut self) -> Result<Choice, InputError> {
+        let cluster = self.cluster;
+        let scorers = cluster.routing_scorers.as_deref().map(parse_scorers);
+        let two_weights = [
+            ("cache_weight", cluster.routing_cache_weight),
+            ("load_weight", cluster.routing_load_weight),
+        ];
+        let two_weights = two_weights.map(|(name, value)| Some((name.to_owned(), value?)));
+        let any_weight = two_weights.iter().any(Option::is_some);
+        // What a flag gives takes the place of all scorers in the bundle.
+        let by_flags = match &scorers {
+            Some(scorers) => {
+                self.bundle.routing.scorers.clear();
+                self.bundle.routing.settings.clear();
+                scorers.as_ref().map_or(Vec::new(), Clone::clone)
+            }
+            None if any_weight => {
+                self.bundle.routing.scorers.clear();
+                two_weights.into_iter().flatten().collect()
+            }
+            None => Vec::new(),
+        };
+        let by_flags = Some(("weighted", by_flags));
+        let choice = self.pick(Hook::Routing, &cluster.routing_policy, by_flags)?;
         self.explicit.need(
             &[
                 "routing_scorers",
                 "routing_cache_weight",
                 "routing_load_weight",
             ],
-            choice == Choice::from("weighted"),
-            &format!("with routing policy \"{policy}\"; it belongs to --routing-policy weighted"),
+            choice.is_built_in("weighted"),
+            &format!(
+                "with routing policy \"{}\"; it belongs to --routing-policy weighted",
+                choice.name()
+            ),
         )?;
-        let two_weight_flags =
-            cluster.routing_cache_weight.is_some() || cluster.routing_load_weight.is_some();
-        if two_weight_flags && cluster.routing_scorers.is_some() {
+        if any_weight && scorers.is_some() {
             return Err(InputError::new(
                 "give --routing-scorers or --routing-cache-weight and --routing-load-weight, not both",
             ));
         }
-        if let Some(text) = &cluster.routing_scorers {
-            return Ok(RoutingSpec::Weighted(parse_scorers(text)?));
-        }
-        let mut keys = keys.clone();
-        if two_weight_flags {
-            keys.scorers.clear();
-            keys.cache_weight = cluster.routing_cache_weight.or(keys.cache_weight);
-            keys.load_weight = cluster.routing_load_weight.or(keys.load_weight);
-        }
-        RoutingSpec::of(choice, &keys)
+        scorers.transpose()?;
+        Ok(choice)
     }
 }

@@ -12,7 +12,7 @@ use windtunnel_engine::cluster::{Cluster, ClusterConfig, Predictor, TraceConfig}
 use windtunnel_engine::instance::{EngineConfig, Preset};
 use windtunnel_engine::latency::{LatencyModel, Setup, resolve};
 use windtunnel_policy::PolicySpec;
-use windtunnel_policy::lua::Used;
+use windtunnel_policy::lua::ScriptUsage;
 use windtunnel_sim::metered_policies;
 
 /// Requests of each flight.
@@ -71,7 +71,7 @@ pub struct FirstFlight {
     /// What routing looked like.
     pub sights: Sights,
     /// What the scripts spent.
-    pub used: Used,
+    pub used: ScriptUsage,
     /// Memory that the scripts' state grew to, bytes.
     pub state_bytes: usize,
 }
@@ -123,7 +123,7 @@ fn run(
     spec: &PolicySpec,
     course: &Course,
     latency: &Arc<dyn LatencyModel>,
-) -> Result<(RunRecord, Used, usize), InputError> {
+) -> Result<(RunRecord, ScriptUsage, usize), InputError> {
     let config = ClusterConfig {
         instances: course.instances,
         engine: EngineConfig {

@@ -4,7 +4,7 @@ use windtunnel_base::input::InputError;
 use windtunnel_base::request::Symbols;
 use windtunnel_engine::cluster::FrontEndPolicies;
 use windtunnel_engine::instance::InstanceHooks;
-use windtunnel_policy::lua::Meter;
+use windtunnel_policy::lua::UsageMonitor;
 use windtunnel_policy::{Builder, PolicySpec};
 
 /// Makes all policies of a cluster: those of the front end, and the hooks of each of its
@@ -12,7 +12,7 @@ use windtunnel_policy::{Builder, PolicySpec};
 /// policies ask about: those of the cluster's source.
 ///
 /// # Errors
-/// When a name is unknown or a policy file does not run.
+/// When a policy file does not run, or a hook is filled with a policy of another.
 pub fn policies(
     spec: &PolicySpec,
     instances: u32,
@@ -32,7 +32,7 @@ pub fn metered_policies(
     instances: u32,
     max_running: u32,
     symbols: &mut Symbols,
-) -> Result<(FrontEndPolicies, Vec<InstanceHooks>, Meter), InputError> {
+) -> Result<(FrontEndPolicies, Vec<InstanceHooks>, UsageMonitor), InputError> {
     let slots = u64::from(instances) * u64::from(max_running);
     let mut builder = Builder::new(spec, instances, slots, symbols);
     let front = FrontEndPolicies {
@@ -48,6 +48,6 @@ pub fn metered_policies(
         })
     });
     let hooks = hooks.collect::<Result<_, InputError>>()?;
-    let meter = builder.meter();
+    let meter = builder.usage_monitor();
     Ok((front, hooks, meter))
 }

@@ -9,7 +9,7 @@ use windtunnel_base::request::{
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
 use windtunnel_engine::latency::{LatencyModel, StepAggregates, StepItem};
-use windtunnel_policy::PolicySpec;
+use windtunnel_policy::{Choice, Hook, PolicySpec};
 
 /// A step time that is affine in the step's aggregates; everything in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -281,6 +281,15 @@ pub(crate) fn fresh(instances: u32, engine: EngineConfig) -> ClusterConfig {
 }
 
 /// The hooks of `n` instances.
+/// A built-in policy with values for some of its parameters.
+pub(crate) fn built_in(hook: Hook, name: &str, values: &[(&str, f64)]) -> Choice {
+    let values = values
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), *value));
+    let values: Vec<(String, f64)> = values.collect();
+    Choice::built_in(hook, name, &values).expect("a built-in policy")
+}
+
 pub(crate) fn hooks(policies: &PolicySpec, n: u32) -> Vec<InstanceHooks> {
     let made = windtunnel_sim::policies(policies, n, 1, &mut Symbols::default());
     made.expect("policies").1
