@@ -10,7 +10,8 @@ use windtunnel_engine::frontend::FrontEndConfig;
 use windtunnel_engine::instance::{EngineConfig, EngineRules, Instance, InstanceHooks, NEVER};
 use windtunnel_engine::latency::{LatencyModel, LatencyModelKind, Setup, resolve};
 use windtunnel_plugin_api::RequestView;
-use windtunnel_policy::{PolicySpec, RoutingSpec};
+use windtunnel_policy::PolicySpec;
+use windtunnel_policy::builtin::routing::{least_loaded, weighted};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::summary::RunSummary;
 use windtunnel_sim::make_policies;
@@ -197,17 +198,11 @@ pub(crate) fn whole_runs(c: &mut Criterion) {
     let latency = model(LatencyModelKind::TrainedPhysics);
     let mut group = c.benchmark_group("1,000 requests");
     group.throughput(Throughput::Elements(1000));
-    let routings = [
-        ("least-loaded", RoutingSpec::LeastLoaded),
-        (
-            "weighted",
-            RoutingSpec::Weighted(RoutingSpec::default_scorers()),
-        ),
-    ];
-    for (name, routing) in routings {
+    for policy in [&least_loaded::POLICY, &weighted::POLICY] {
+        let name = policy.name;
         for instances in [1, 4, 16] {
             let policies = PolicySpec {
-                routing: routing.clone(),
+                routing: policy.into(),
                 ..PolicySpec::default()
             };
             group.bench_function(BenchmarkId::new(name, instances), |b| {

@@ -9,7 +9,8 @@ use windtunnel_base::request::{Source, Symbols, TokenSeq};
 use windtunnel_engine::kv::{BlockTable, KvCache, Sequence};
 use windtunnel_engine::latency::{LatencyModelKind, StepAggregates, StepItem};
 use windtunnel_plugin_api::{ClusterView, InstanceView, RequestView};
-use windtunnel_policy::{Builder, PolicySpec, RoutingSpec};
+use windtunnel_policy::builtin::routing::{least_loaded, weighted};
+use windtunnel_policy::{Builder, PolicySpec};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_workload::{OpenOptions, open};
 
@@ -88,14 +89,8 @@ pub(crate) fn latency(c: &mut Criterion) {
 /// One decision among instances with different loads.
 pub(crate) fn routing(c: &mut Criterion) {
     let mut group = c.benchmark_group("route");
-    let routings = [
-        ("least-loaded", RoutingSpec::LeastLoaded),
-        (
-            "weighted",
-            RoutingSpec::Weighted(RoutingSpec::default_scorers()),
-        ),
-    ];
-    for (name, routing) in routings {
+    for policy in [&least_loaded::POLICY, &weighted::POLICY] {
+        let name = policy.name;
         for n in [4u32, 16, 64] {
             let views: Vec<InstanceView> = (0..n)
                 .map(|index| InstanceView {
@@ -108,7 +103,7 @@ pub(crate) fn routing(c: &mut Criterion) {
                 })
                 .collect();
             let spec = PolicySpec {
-                routing: routing.clone(),
+                routing: policy.into(),
                 ..PolicySpec::default()
             };
             let mut symbols = Symbols::default();

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, Staging, hint, unknown};
-use windtunnel_policy::external::{names, unknown_policy};
-use windtunnel_policy::library::{self, Shipped};
-use windtunnel_policy::lua::{Facts, Finding, Loader, Program, declarations, lint};
-use windtunnel_policy::{External, Hook, Param, PolicySpec, built_in, describe};
+use windtunnel_policy::builtin::{preemption, scheduler};
+use windtunnel_policy::lua::{Finding, Program, declarations, hooks_filled, lint};
+use windtunnel_policy::registry::{built_in, built_ins, names, unknown_policy};
+use windtunnel_policy::shipped;
+use windtunnel_policy::{Choice, External, Hook, Param, PolicySpec};
 use windtunnel_results::report::table::styled;
 use windtunnel_score::smoke;
 
@@ -131,14 +132,14 @@ fn all(only: Option<Hook>) -> Result<Vec<Named>, InputError> {
         .into_iter()
         .filter(|h| only.is_none_or(|o| o == *h))
     {
-        all.extend(built_in(hook).iter().map(|name| Named {
+        all.extend(built_ins(hook).iter().map(|policy| Named {
             hook,
-            name,
+            name: policy.name,
             kind: "built-in",
-            what: describe(hook, name).to_owned(),
+            what: policy.sentence.to_owned(),
             params: Vec::new(),
         }));
-        for script in library::scripts(hook).filter(|s| !built_in(hook).contains(&s.name)) {
+        for script in shipped::scripts(hook).filter(|s| built_in(hook, s.name).is_none()) {
             all.push(Named {
                 hook,
                 name: script.name,
@@ -159,7 +160,7 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
     } else {
         let mut table = styled(&["Hook", "Policy", "Kind", "What it does", "Parameters"]);
         for p in &policies {
-            let params: Vec<&str> = p.params.iter().map(|p| p.name.as_str()).collect();
+            let params: Vec<&str> = p.params.iter().map(|p| p.name.as_ref()).collect();
             table.add_row([p.hook.name(), p.name, p.kind, &p.what, &params.join(", ")]);
         }
         format!("{table}\n\"windtunnel policy show NAME\" prints one.\n")
@@ -233,11 +234,10 @@ fn nowhere(name: &str, hook: Option<Hook>) -> InputError {
 }
 
 fn shown(hook: Hook, name: &str) -> String {
-    let script: Option<&Shipped> = library::find(hook, name);
-    let source = script.map_or(String::new(), |s| s.text.to_owned());
-    if !built_in(hook).contains(&name) {
-        return source;
-    }
+    let source = shipped::find(hook, name).map_or("", |script| script.text);
+    let Some(policy) = built_in(hook, name) else {
+        return source.to_owned();
+    };
     let twin = if source.is_empty() {
         ""
     } else {
@@ -246,7 +246,7 @@ fn shown(hook: Hook, name: &str) -> String {
     format!(
         "-- Built-in {}: {}\n{twin}{source}",
         hook.kind(),
-        describe(hook, name)
+        policy.sentence
     )
 }
 
@@ -345,12 +345,7 @@ fn check_file(file: &Path) -> Result<Checked, InputError> {
 
 /// The hooks that a program fills.
 fn loaded(program: &Arc<Program>) -> Result<Vec<Hook>, InputError> {
-    let facts = Facts {
-        instances: 4,
-        slots: 64,
-        highest_priority: 4,
-    };
-    let hooks = Loader::new(facts).hooks(program)?;
+    let hooks = hooks_filled(program)?;
     if hooks.is_empty() {
         return Err(InputError::in_file(
             &program.name,
@@ -363,12 +358,15 @@ fn loaded(program: &Arc<Program>) -> Result<Vec<Hook>, InputError> {
 /// The program in all hooks that it fills.
 fn filled(program: &Arc<Program>, hooks: &[Hook]) -> PolicySpec {
     let mut spec = PolicySpec {
-        preemption: "fcfs".into(),
-        scheduler: "priority-fcfs".into(),
+        preemption: (&preemption::fcfs::POLICY).into(),
+        scheduler: (&scheduler::priority_fcfs::POLICY).into(),
         ..PolicySpec::default()
     };
     for hook in hooks {
-        spec.fill(*hook, External::Script(Arc::clone(program)));
+        spec.set(
+            *hook,
+            Choice::External(External::Script(Arc::clone(program))),
+        );
     }
     spec
 }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, hint, parse_yaml, read_text, unknown};
 use windtunnel_policy::bundle::Bundle;
-use windtunnel_policy::external::names;
-use windtunnel_policy::lua::{self, Facts, Loader, Program, lint};
-use windtunnel_policy::native::Library;
-use windtunnel_policy::{Hook, Opener, Param, PolicySpec, Reference};
+use windtunnel_policy::lua::{self, Program, lint};
+use windtunnel_policy::native::Plugin;
+use windtunnel_policy::registry::names;
+use windtunnel_policy::{Hook, Param, PolicyLoader, PolicySpec, Reference};
 
 /// Largest script of a candidate, bytes.
 pub const LARGEST_SCRIPT: usize = 32 * 1024;
@@ -353,13 +353,13 @@ impl Candidate {
         let mut spec = suite
             .file
             .policies
-            .policies(&mut Opener::new(false))
+            .policies(&mut PolicyLoader::new(false))
             .map_err(wrong)?;
-        let mut opener = Opener::of_texts(self.texts.clone(), RUN_UNITS);
+        let mut loader = PolicyLoader::from_texts(self.texts.clone(), RUN_UNITS);
         let hooks = match &self.body {
             Body::Policy(text) => {
                 let reference = Reference::parse(text);
-                self.fill(&mut spec, &reference, suite, &mut opener, warnings)?
+                self.fill(&mut spec, &reference, suite, &mut loader, warnings)?
             }
             Body::Hooks(hooks) => {
                 for (hook, text) in hooks {
@@ -367,12 +367,10 @@ impl Candidate {
                     if let Reference::Script(path) = &reference {
                         warnings.extend(self.looked_at(path)?);
                     }
-                    let choice = opener
-                        .open(*hook, &reference, &mut |declared| {
-                            self.given(&[*hook], declared)
-                        })
-                        .and_then(|choice| spec.choose(*hook, choice));
-                    choice.map_err(wrong)?;
+                    let choice = loader.load(*hook, &reference, &mut |declared| {
+                        self.given(&[*hook], declared)
+                    });
+                    spec.set(*hook, choice.map_err(wrong)?);
                 }
                 hooks.keys().copied().collect()
             }
@@ -383,7 +381,7 @@ impl Candidate {
                     warnings.extend(self.looked_at(path)?);
                 }
                 self.settle(&mut bundle);
-                let opened = bundle.policies(&mut opener).map_err(wrong)?;
+                let opened = bundle.policies(&mut loader).map_err(wrong)?;
                 let hooks: Vec<Hook> = bundle.named().map(|(hook, _)| hook).collect();
                 hooks.iter().for_each(|hook| spec.take(*hook, &opened));
                 hooks
@@ -391,7 +389,9 @@ impl Candidate {
             Body::Reference(name) => {
                 let unknown = || wrong(InputError::new(format!("no reference \"{name}\"")));
                 let bundle = suite.file.references.get(name).ok_or_else(unknown)?;
-                let opened = bundle.policies(&mut Opener::new(false)).map_err(wrong)?;
+                let opened = bundle
+                    .policies(&mut PolicyLoader::new(false))
+                    .map_err(wrong)?;
                 let hooks: Vec<Hook> = bundle.named().map(|(hook, _)| hook).collect();
                 hooks.iter().for_each(|hook| spec.take(*hook, &opened));
                 hooks
@@ -436,7 +436,7 @@ impl Candidate {
         spec: &mut PolicySpec,
         reference: &Reference,
         suite: &Suite,
-        opener: &mut Opener,
+        loader: &mut PolicyLoader,
         warnings: &mut Vec<Problem>,
     ) -> Result<Vec<Hook>, Vec<Problem>> {
         let wrong = |e: InputError| vec![self.problem(ProblemKind::Policy, &e)];
@@ -452,21 +452,14 @@ impl Candidate {
                 let text = self.texts.get(path).cloned().unwrap_or_default();
                 let name = path.display().to_string();
                 let program = Program::new(&name, text, &[], false).map_err(wrong)?;
-                let facts = Facts {
-                    instances: 4,
-                    slots: 64,
-                    highest_priority: 4,
-                };
-                Loader::new(facts)
-                    .hooks(&std::sync::Arc::new(program))
-                    .map_err(wrong)?
+                lua::hooks_filled(&std::sync::Arc::new(program)).map_err(wrong)?
             }
             Reference::Plugin(path, name) => {
-                let library = Library::open(path).map_err(wrong)?;
-                let fills = |hook: &&Hook| library.policy(**hook, name.as_deref()).is_ok();
+                let plugin = Plugin::open(path).map_err(wrong)?;
+                let fills = |hook: &&Hook| plugin.policy(**hook, name.as_deref()).is_ok();
                 let hooks: Vec<Hook> = suite.hooks.iter().filter(fills).copied().collect();
                 if hooks.is_empty() {
-                    library
+                    plugin
                         .policy(suite.hooks[0], name.as_deref())
                         .map_err(wrong)?;
                 }
@@ -480,12 +473,10 @@ impl Candidate {
             )));
         }
         for hook in &hooks {
-            opener
-                .open(*hook, reference, &mut |declared| {
-                    self.given(&hooks, declared)
-                })
-                .and_then(|choice| spec.choose(*hook, choice))
-                .map_err(wrong)?;
+            let choice = loader.load(*hook, reference, &mut |declared| {
+                self.given(&hooks, declared)
+            });
+            spec.set(*hook, choice.map_err(wrong)?);
         }
         Ok(hooks)
     }
@@ -510,8 +501,8 @@ impl Candidate {
     fn all_params_taken(&self, spec: &PolicySpec, hooks: &[Hook]) -> Result<(), InputError> {
         let mut taken: Vec<String> = Vec::new();
         if !matches!(self.body, Body::Reference(_)) {
-            for (hook, policy) in spec.external().filter(|(h, _)| hooks.contains(h)) {
-                let declared = policy.declared().iter();
+            for hook in hooks {
+                let declared = spec.get(*hook).declared().iter();
                 taken.extend(declared.map(|p| format!("{hook}.{}", p.name)));
             }
         }

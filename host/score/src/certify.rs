@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use windtunnel_policy::Hook;
-use windtunnel_policy::external::names;
+use windtunnel_policy::registry::names;
 use windtunnel_results::metrics::stats::spearman;
 
 /// Least difference between the worst and the best reference.

@@ -14,7 +14,7 @@ use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};
 use windtunnel_engine::latency::{LatencyModel, Setup, resolve};
 use windtunnel_policy::PolicySpec;
-use windtunnel_policy::lua::Used;
+use windtunnel_policy::lua::ScriptUsage;
 use windtunnel_sim::{Deployment, Play};
 
 /// Requests of each flight.
@@ -73,7 +73,7 @@ pub struct FirstFlight {
     /// What routing looked like.
     pub observations: RoutingObservations,
     /// What the scripts spent.
-    pub used: Used,
+    pub used: ScriptUsage,
     /// Memory that the scripts' state grew to, bytes.
     pub state_bytes: usize,
 }
@@ -125,7 +125,7 @@ fn run(
     spec: &PolicySpec,
     course: &Course,
     latency: &Arc<dyn LatencyModel>,
-) -> Result<(RunRecord, Used, usize), InputError> {
+) -> Result<(RunRecord, ScriptUsage, usize), InputError> {
     let engine = EngineConfig {
         total_kv_blocks: course.blocks,
         block_size: 16,

@@ -6,11 +6,10 @@ use crate::spec::PoliciesSpec;
 use windtunnel_base::input::{InputError, parse_yaml, read_text, unknown};
 use windtunnel_base::request::Symbols;
 use windtunnel_engine::instance::Preset;
-use windtunnel_policy::bundle::{Bundle, Params, no_params};
-use windtunnel_policy::{
-    AdmissionSpec, Builder, Choice, Hook, Opener, Param, PolicySpec, Reference, RoutingSpec,
-    parse_scorers,
-};
+use windtunnel_policy::builtin::priority;
+use windtunnel_policy::builtin::routing::weighted::parse_scorers;
+use windtunnel_policy::bundle::Bundle;
+use windtunnel_policy::{Builder, Choice, Hook, Param, PolicyLoader, PolicySpec, Reference};
 
 /// The policies, and notes for people.
 pub(crate) struct Chosen {
@@ -65,13 +64,13 @@ fn place<'a>(tree: &'a mut serde_json::Value, keys: &str) -> Option<&'a mut serd
     })
 }
 
-/// Finds the policies that flags and bundle name.
+/// Finds the policies that run and bundle name.
 struct Chooser<'a> {
     policies: &'a PoliciesSpec,
-    bundle: &'a Bundle,
+    bundle: Bundle,
     given: &'a Given,
-    opener: Opener,
-    /// Parameters by flag: hook (if named), name, value, and whether anybody takes it.
+    loader: PolicyLoader,
+    /// Parameters of the run: hook (if named), name, value, and whether anybody takes it.
     params: Vec<(Option<Hook>, String, f64, bool)>,
     /// Names of all parameters that could be set.
     declared: Vec<String>,
@@ -88,9 +87,9 @@ pub(crate) fn choose(
     let mut notes = Vec::new();
     let mut chooser = Chooser {
         policies,
-        bundle,
+        bundle: bundle.clone(),
         given,
-        opener: Opener::new(policies.trusted),
+        loader: PolicyLoader::new(policies.trusted),
         params: policies
             .params
             .iter()
@@ -99,7 +98,6 @@ pub(crate) fn choose(
         declared: Vec::new(),
     };
     let tenant_budgets = bundle.tenant_budgets.iter();
-    let keys = &bundle.scheduler.0;
     let spec = PolicySpec {
         admission: chooser.admission()?,
         tenant_budgets: tenant_budgets
@@ -107,29 +105,16 @@ pub(crate) fn choose(
             .collect(),
         routing: chooser.routing()?,
         priority: chooser.priority(rules, &mut notes)?,
-        scheduler: chooser.pick(
-            Hook::Scheduler,
-            &policies.scheduler,
-            &keys.policy,
-            &keys.params,
-            "fcfs",
-        )?,
-        preemption: chooser.pick(
-            Hook::Preemption,
-            &policies.preemption,
-            &bundle.preemption.policy,
-            &bundle.preemption.params,
-            "fcfs",
-        )?,
+        scheduler: chooser.pick(Hook::Scheduler, &policies.scheduler, None)?,
+        preemption: chooser.pick(Hook::Preemption, &policies.preemption, None)?,
         slo_priorities: bundle.slo_priorities()?,
     };
     chooser.all_params_taken()?;
-    let reads_priorities = |choice: &Choice| match choice {
-        Choice::Named(name) => name.contains("priority"),
-        Choice::External(_) => true,
-    };
-    let priorities_read = reads_priorities(&spec.scheduler) || reads_priorities(&spec.preemption);
-    given.reject_unless(&["priority_policy"], priorities_read,
+    let priorities_read =
+        spec.scheduler.may_read_priorities() || spec.preemption.may_read_priorities();
+    given.reject_unless(
+        &["priority_policy"],
+        priorities_read,
         "because nothing reads priorities; choose `scheduler` priority-fcfs or reverse-priority, or `preemption_policy` priority",
     )?;
     let from_files = spec.external().next().is_some();
@@ -173,43 +158,42 @@ fn parse_param(text: &str) -> Result<(Option<Hook>, String, f64, bool), InputErr
 }
 
 impl Chooser<'_> {
-    /// The flag's policy, else the bundle's, else the default.
+    /// The run's policy, else the bundle's, else the default. `settings` are the values that the run
+    /// gives to the parameters of a built-in policy; they win over the bundle's.
     fn pick(
         &mut self,
         hook: Hook,
-        flag: &Option<String>,
-        bundled: &Option<String>,
-        bundled_params: &Params,
-        default: &str,
+        chosen: &Option<String>,
+        settings: Option<(&str, Vec<(String, f64)>)>,
     ) -> Result<Choice, InputError> {
-        let bundled = bundled.as_deref().filter(|name| !name.is_empty());
-        let from_bundle = flag.is_none() && bundled.is_some();
-        let reference = match (flag.as_deref(), bundled) {
-            (Some(flag), _) => Reference::parse(flag),
-            (None, Some(name)) => Reference::parse(name).from_folder(&self.bundle.folder),
-            (None, None) => Reference::Name(default.to_owned()),
+        let section = self.bundle.section(hook);
+        let reference = match chosen {
+            Some(name) => Reference::parse(name),
+            None => section.reference(hook).from_folder(&self.bundle.folder),
         };
-        let (params, names) = (&mut self.params, &mut self.declared);
-        let mut given = |declared: &[Param]| {
-            names.extend(declared.iter().map(|p| format!("{hook}.{}", p.name)));
-            let mut values: Vec<(String, f64)> = Vec::new();
-            if from_bundle {
-                values.extend(bundled_params.iter().map(|(n, v)| (n.clone(), *v)));
-            }
-            for (of, name, value, taken) in params.iter_mut() {
-                let meant = of.map_or(declared.iter().any(|p| p.name == *name), |of| of == hook);
-                if meant {
-                    *taken = true;
-                    values.push((name.clone(), *value));
-                }
-            }
-            values
-        };
-        let choice = self.opener.open(hook, &reference, &mut given)?;
-        if let (Choice::Named(name), true) = (&choice, from_bundle && !bundled_params.is_empty()) {
-            return Err(no_params(hook, name));
+        let mut values = self.bundle.reference_values(hook, &reference)?;
+        if chosen.is_none() && section.named().is_some() {
+            values.extend(section.params.iter().map(|(n, v)| (n.clone(), *v)));
         }
-        Ok(choice)
+        if let Some((policy, more)) = settings
+            && reference == Reference::Name(policy.to_owned())
+        {
+            values.extend(more);
+        }
+        let (params, names) = (&mut self.params, &mut self.declared);
+        self.loader
+            .load(hook, &reference, &mut |declared: &[Param]| {
+                names.extend(declared.iter().map(|p| format!("{hook}.{}", p.name)));
+                for (of, name, value, taken) in params.iter_mut() {
+                    let meant =
+                        of.map_or(declared.iter().any(|p| p.name == *name), |of| of == hook);
+                    if meant {
+                        *taken = true;
+                        values.push((name.clone(), *value));
+                    }
+                }
+                values.clone()
+            })
     }
 
     fn all_params_taken(&self) -> Result<(), InputError> {
@@ -226,36 +210,49 @@ impl Chooser<'_> {
     }
 
     fn priority(&mut self, rules: Preset, notes: &mut Vec<String>) -> Result<Choice, InputError> {
-        let keys = &self.bundle.priority;
-        let choice = self.pick(
-            Hook::Priority,
-            &self.policies.priority.clone(),
-            &keys.policy,
-            &keys.params,
-            "slo-class",
-        )?;
-        let constant = choice == Choice::from("constant");
-        if rules == Preset::Blis && self.policies.priority.is_none() && constant {
+        let choice = self.pick(Hook::Priority, &self.policies.priority, None)?;
+        if rules == Preset::Blis
+            && self.policies.priority.is_none()
+            && choice.is_built_in(priority::constant::POLICY.name)
+        {
             notes.push(
                 "the bundle's priority policy \"constant\" means slo-class under blis rules, as in the reference; \
                  give `priority_policy` constant to make all requests equal"
                     .into(),
             );
-            return Ok("slo-class".into());
+            return Ok((&priority::slo_class::POLICY).into());
         }
         Ok(choice)
     }
 
-    fn admission(&mut self) -> Result<AdmissionSpec, InputError> {
-        let (policies, keys) = (self.policies, &self.bundle.admission);
-        let choice = self.pick(
-            Hook::Admission,
-            &policies.admission,
-            &keys.policy,
-            &keys.params,
-            "always-admit",
-        )?;
-        let policy = choice.name().to_owned();
+    fn admission(&mut self) -> Result<Choice, InputError> {
+        let policies = self.policies;
+        let positive = |name: &str, value: Option<f64>| match value {
+            Some(x) if !(x.is_finite() && x > 0.0) => Err(InputError::new(format!(
+                "{name} must be a positive number, found {x}"
+            ))),
+            value => Ok(value),
+        };
+        let given = [
+            (
+                "capacity",
+                positive("`token_bucket_capacity`", policies.token_bucket_capacity),
+            ),
+            (
+                "refill_rate",
+                positive(
+                    "`token_bucket_refill_rate`",
+                    policies.token_bucket_refill_rate,
+                ),
+            ),
+        ];
+        let sound = given.iter().filter_map(|(name, value)| {
+            let value = value.as_ref().ok()?;
+            Some(((*name).to_owned(), (*value)?))
+        });
+        let settings = Some(("token-bucket", sound.collect()));
+        let choice = self.pick(Hook::Admission, &policies.admission, settings)?;
+        let policy = choice.name();
         self.given.reject_unless(
             &["token_bucket_capacity", "token_bucket_refill_rate"],
             policy == "token-bucket",
@@ -263,58 +260,54 @@ impl Chooser<'_> {
                 "with admission policy \"{policy}\"; it belongs to `admission_policy` token-bucket"
             ),
         )?;
-        let positive = |flag: &str, value: Option<f64>| match value {
-            Some(x) if !(x.is_finite() && x > 0.0) => Err(InputError::new(format!(
-                "{flag} must be a positive number, found {x}"
-            ))),
-            value => Ok(value),
-        };
-        let capacity = positive("`token_bucket_capacity`", policies.token_bucket_capacity)?;
-        let rate = positive(
-            "`token_bucket_refill_rate`",
-            policies.token_bucket_refill_rate,
-        )?;
-        let mut keys = keys.clone();
-        keys.token_bucket_capacity = capacity.or(keys.token_bucket_capacity);
-        keys.token_bucket_refill_rate = rate.or(keys.token_bucket_refill_rate);
-        Ok(AdmissionSpec::of(choice, &keys))
+        for (_, value) in given {
+            value?;
+        }
+        Ok(choice)
     }
 
-    fn routing(&mut self) -> Result<RoutingSpec, InputError> {
-        let (policies, keys) = (self.policies, &self.bundle.routing);
-        let choice = self.pick(
-            Hook::Routing,
-            &policies.routing,
-            &keys.policy,
-            &keys.params,
-            "round-robin",
-        )?;
-        let policy = choice.name().to_owned();
+    fn routing(&mut self) -> Result<Choice, InputError> {
+        let policies = self.policies;
+        let scorers = policies.routing_scorers.as_deref().map(parse_scorers);
+        let two_weights = [
+            ("cache_weight", policies.routing_cache_weight),
+            ("load_weight", policies.routing_load_weight),
+        ];
+        let two_weights = two_weights.map(|(name, value)| Some((name.to_owned(), value?)));
+        let any_weight = two_weights.iter().any(Option::is_some);
+        // What the run gives takes the place of all scorers in the bundle.
+        let settings = match &scorers {
+            Some(scorers) => {
+                self.bundle.routing.scorers.clear();
+                self.bundle.routing.settings.clear();
+                scorers.as_ref().map_or(Vec::new(), Clone::clone)
+            }
+            None if any_weight => {
+                self.bundle.routing.scorers.clear();
+                two_weights.into_iter().flatten().collect()
+            }
+            None => Vec::new(),
+        };
+        let settings = Some(("weighted", settings));
+        let choice = self.pick(Hook::Routing, &policies.routing, settings)?;
         self.given.reject_unless(
             &[
                 "routing_scorers",
                 "routing_cache_weight",
                 "routing_load_weight",
             ],
-            choice == Choice::from("weighted"),
-            &format!("with routing policy \"{policy}\"; it belongs to `routing_policy` weighted"),
+            choice.is_built_in("weighted"),
+            &format!(
+                "with routing policy \"{}\"; it belongs to `routing_policy` weighted",
+                choice.name()
+            ),
         )?;
-        let two_weight_flags =
-            policies.routing_cache_weight.is_some() || policies.routing_load_weight.is_some();
-        if two_weight_flags && policies.routing_scorers.is_some() {
+        if any_weight && scorers.is_some() {
             return Err(InputError::new(
                 "give `routing_scorers` or `routing_cache_weight` and `routing_load_weight`, not both",
             ));
         }
-        if let Some(text) = &policies.routing_scorers {
-            return Ok(RoutingSpec::Weighted(parse_scorers(text)?));
-        }
-        let mut keys = keys.clone();
-        if two_weight_flags {
-            keys.scorers.clear();
-            keys.cache_weight = policies.routing_cache_weight.or(keys.cache_weight);
-            keys.load_weight = policies.routing_load_weight.or(keys.load_weight);
-        }
-        RoutingSpec::of(choice, &keys)
+        scorers.transpose()?;
+        Ok(choice)
     }
 }

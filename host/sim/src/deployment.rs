@@ -13,7 +13,7 @@ use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};
 use windtunnel_engine::latency::{KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve};
 use windtunnel_policy::PolicySpec;
-use windtunnel_policy::lua::Meter;
+use windtunnel_policy::lua::UsageMonitor;
 
 /// Far beyond any cluster; each instance takes about a kilobyte before its first request.
 const MOST_INSTANCES: u32 = 100_000;
@@ -157,7 +157,7 @@ impl Deployment {
         policies: &PolicySpec,
         play: Play,
         source: &'s mut dyn Source,
-    ) -> Result<(Cluster<'s>, Meter), InputError> {
+    ) -> Result<(Cluster<'s>, UsageMonitor), InputError> {
         let mut config = self.config.clone();
         config.seed = play.seed;
         config.horizon_us = play.horizon_us;

@@ -5,7 +5,7 @@ use windtunnel_base::request::Symbols;
 use windtunnel_engine::cluster::ClusterConfig;
 use windtunnel_engine::frontend::FrontEndPolicies;
 use windtunnel_engine::instance::InstanceHooks;
-use windtunnel_policy::lua::Meter;
+use windtunnel_policy::lua::UsageMonitor;
 use windtunnel_policy::{Builder, PolicySpec};
 
 /// Makes all policies of a cluster: those of the front end, and the hooks of each of its instances.
@@ -18,7 +18,7 @@ pub fn make_policies(
     spec: &PolicySpec,
     config: &ClusterConfig,
     symbols: &mut Symbols,
-) -> Result<(FrontEndPolicies, Vec<InstanceHooks>, Meter), InputError> {
+) -> Result<(FrontEndPolicies, Vec<InstanceHooks>, UsageMonitor), InputError> {
     let instances = config.instances();
     let mut builder = Builder::new(spec, instances, config.slots(), symbols);
     let front = FrontEndPolicies {
@@ -34,6 +34,6 @@ pub fn make_policies(
         })
     });
     let hooks = hooks.collect::<Result<_, InputError>>()?;
-    let meter = builder.meter();
+    let meter = builder.usage_monitor();
     Ok((front, hooks, meter))
 }

@@ -14,7 +14,7 @@ use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
 use windtunnel_engine::cluster::ClusterConfig;
 use windtunnel_engine::frontend::Predictor;
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
-use windtunnel_policy::{Hook, library};
+use windtunnel_policy::{Hook, shipped};
 
 fn router(name: &str, params: &[(&str, f64)]) -> [File; 1] {
     [file(Hook::Routing, name, params)]
@@ -130,7 +130,7 @@ fn every_file_is_a_page_with_its_source_and_can_be_named() {
     let files = all_files();
     for (hook, name) in &files {
         let shipped =
-            library::find(*hook, name).unwrap_or_else(|| panic!("{hook} {name} is not shipped"));
+            shipped::find(*hook, name).unwrap_or_else(|| panic!("{hook} {name} is not shipped"));
         let header: String = shipped
             .text
             .lines()
@@ -150,7 +150,7 @@ fn every_file_is_a_page_with_its_source_and_can_be_named() {
             "{hook} {name} is not described"
         );
     }
-    assert_eq!(library::ALL.len(), files.len());
+    assert_eq!(shipped::ALL.len(), files.len());
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Random clusters and workloads. Plain strategies, so that failures shrink.
 
-use crate::lab::{self, Affine, Ask, Round};
+use crate::lab::{self, Affine, Ask, Round, built_in};
 use proptest::prelude::*;
+use std::ops::Range;
 use windtunnel_engine::cluster::ClusterConfig;
 use windtunnel_engine::frontend::{FrontEndConfig, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
-use windtunnel_policy::{
-    AdmissionSpec, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec, RoutingSpec, SCHEDULERS,
-    SCORERS, ScorerKind,
-};
+use windtunnel_policy::builtin::routing::weighted::{SCORERS, scorer_params};
+use windtunnel_policy::registry::built_ins;
+use windtunnel_policy::{Choice, Hook, PolicySpec};
 
 /// Everything that defines a run.
 #[derive(Clone, Debug)]
@@ -166,60 +166,97 @@ fn latency() -> impl Strategy<Value = Affine> {
         )
 }
 
-fn admission() -> impl Strategy<Value = AdmissionSpec> {
+fn admission() -> impl Strategy<Value = Choice> {
+    let admission = |name, values: &[(&str, f64)]| built_in(Hook::Admission, name, values);
     prop_oneof![
-        12 => Just(AdmissionSpec::AlwaysAdmit),
-        1 => (10.0..300.0, 100.0..100_000.0).prop_map(|(capacity, refill_rate)| {
-            AdmissionSpec::TokenBucket { capacity, refill_rate }
-        }),
-        1 => (0u64..20, -3i32..5).prop_map(|(threshold, min_priority)| {
-            AdmissionSpec::TierShed { threshold, min_priority }
-        }),
-        1 => (1.0..10.0, 0.1..1.0).prop_map(|(queue_depth, kv_utilization)| {
-            AdmissionSpec::GaieLegacy { queue_depth, kv_utilization }
-        }),
-        1 => Just(AdmissionSpec::RejectAll),
+        12 => Just(admission("always-admit", &[])),
+        1 => token_bucket(),
+        1 => tier_shed(),
+        1 => gaie_legacy(1.0..10.0),
+        1 => Just(admission("reject-all", &[])),
     ]
 }
 
-fn routing() -> impl Strategy<Value = RoutingSpec> {
-    let scorer = |name: &&str| ScorerKind::parse(name).expect("a listed scorer");
-    let all: Vec<ScorerKind> = SCORERS.iter().map(scorer).collect();
-    let weighted = prop::sample::subsequence(all, 1..5).prop_flat_map(|kinds| {
-        let n = kinds.len();
-        (Just(kinds), prop::collection::vec(0.1..3.0f64, n))
-            .prop_map(|(kinds, weights)| kinds.into_iter().zip(weights).collect())
-    });
+pub(crate) fn token_bucket() -> impl Strategy<Value = Choice> {
+    (10.0..300.0, 100.0..100_000.0).prop_map(|(capacity, refill_rate)| {
+        let values = [("capacity", capacity), ("refill_rate", refill_rate)];
+        built_in(Hook::Admission, "token-bucket", &values)
+    })
+}
+
+pub(crate) fn tier_shed() -> impl Strategy<Value = Choice> {
+    (0u32..20, -3i32..5).prop_map(|(threshold, min_priority)| {
+        let values = [
+            ("threshold", threshold.into()),
+            ("min_priority", min_priority.into()),
+        ];
+        built_in(Hook::Admission, "tier-shed", &values)
+    })
+}
+
+pub(crate) fn gaie_legacy(queue_limit: Range<f64>) -> impl Strategy<Value = Choice> {
+    (queue_limit, 0.1..1.0).prop_map(|(queue_limit, kv_limit)| {
+        let values = [("queue_limit", queue_limit), ("kv_limit", kv_limit)];
+        built_in(Hook::Admission, "gaie-legacy", &values)
+    })
+}
+
+fn routing() -> impl Strategy<Value = Choice> {
+    let routing = |name| built_in(Hook::Routing, name, &[]);
     prop_oneof![
-        1 => Just(RoutingSpec::RoundRobin),
-        1 => Just(RoutingSpec::LeastLoaded),
-        1 => Just(RoutingSpec::PrefixAffinity),
-        1 => Just(RoutingSpec::AlwaysBusiest),
-        1 => (0.1..2.0, 0.1..2.0).prop_map(|(cache, load)| RoutingSpec::TwoWeights { cache, load }),
-        3 => weighted.prop_map(RoutingSpec::Weighted),
+        1 => Just(routing("round-robin")),
+        1 => Just(routing("least-loaded")),
+        1 => Just(routing("prefix-affinity")),
+        1 => Just(routing("always-busiest")),
+        1 => two_weights(),
+        3 => weighted(1..5),
     ]
+}
+
+pub(crate) fn two_weights() -> impl Strategy<Value = Choice> {
+    (0.1..2.0, 0.1..2.0).prop_map(|(cache, load)| {
+        let values = [("cache_weight", cache), ("load_weight", load)];
+        built_in(Hook::Routing, "weighted", &values)
+    })
+}
+
+/// Weighted routing with some of the scorers, in the order of the table.
+pub(crate) fn weighted(scorers: Range<usize>) -> impl Strategy<Value = Choice> {
+    let all: Vec<&str> = SCORERS.iter().map(|scorer| scorer.name).collect();
+    prop::sample::subsequence(all, scorers).prop_flat_map(|names| {
+        let weights = prop::collection::vec(0.1..3.0f64, names.len());
+        (Just(names), weights).prop_map(|(names, weights)| {
+            let params = scorer_params(names.into_iter().zip(weights)).expect("scorers");
+            Choice::built_in(Hook::Routing, "weighted", &params).expect("a built-in policy")
+        })
+    })
+}
+
+/// Any built-in policy of a hook whose policies have no parameters.
+pub(crate) fn any_of(hook: Hook) -> impl Strategy<Value = Choice> {
+    let all: Vec<Choice> = built_ins(hook).iter().map(Choice::from).collect();
+    prop::sample::select(all)
 }
 
 fn policies() -> impl Strategy<Value = PolicySpec> {
-    let named = |names: &'static [&'static str]| prop::sample::select(names.to_vec());
     let budgets =
         prop_oneof![3 => Just(Vec::new()), 1 => (0.0..1.0).prop_map(|b| vec![("a".to_owned(), b)])];
     (
         admission(),
         budgets,
         routing(),
-        named(PRIORITY_POLICIES),
-        named(SCHEDULERS),
-        named(PREEMPTION_POLICIES),
+        any_of(Hook::Priority),
+        any_of(Hook::Scheduler),
+        any_of(Hook::Preemption),
     )
         .prop_map(
             |(admission, tenant_budgets, routing, priority, scheduler, preemption)| PolicySpec {
                 admission,
                 tenant_budgets,
                 routing,
-                priority: priority.into(),
-                scheduler: scheduler.into(),
-                preemption: preemption.into(),
+                priority,
+                scheduler,
+                preemption,
                 ..PolicySpec::default()
             },
         )

@@ -7,7 +7,7 @@ use windtunnel_base::record::RunRecord;
 use windtunnel_base::request::Source;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig};
 use windtunnel_plugin_api::{Router, Scheduler};
-use windtunnel_policy::{Choice, Hook, Opener, PolicySpec, Reference};
+use windtunnel_policy::{Choice, Hook, PolicyLoader, PolicySpec, Reference};
 
 /// A policy file with values for some of its parameters.
 #[derive(Clone, Debug)]
@@ -31,15 +31,14 @@ pub(crate) fn file(hook: Hook, name: &str, params: &[(&str, f64)]) -> File {
 /// The policies, but for the hooks that the files fill.
 pub(crate) fn scripted(policies: &PolicySpec, files: &[File]) -> PolicySpec {
     let mut spec = policies.clone();
-    let mut opener = Opener::new(false);
+    let mut loader = PolicyLoader::new(false);
     for File { hook, path, params } in files {
         let script = Reference::Script(root().join(path));
-        let policy = match opener.open(*hook, &script, &mut |_| params.clone()) {
-            Ok(Choice::External(policy)) => policy,
-            Ok(Choice::Named(name)) => panic!("{path} is the built-in {name}"),
+        match loader.load(*hook, &script, &mut |_| params.clone()) {
+            Ok(policy @ Choice::External(_)) => spec.set(*hook, policy),
+            Ok(policy) => panic!("{path} is the built-in {}", policy.name()),
             Err(e) => panic!("{path}: {e}"),
-        };
-        spec.fill(*hook, policy);
+        }
     }
     spec
 }

@@ -1,7 +1,7 @@
 //! The hooks inside an instance: priorities, schedulers and victims that know only the plugin
 //! contract, and the built-in priorities.
 
-use crate::lab::{self, Affine, Ask, BY_HAND, ask, fresh, roomy};
+use crate::lab::{self, Affine, Ask, BY_HAND, ask, built_in, fresh, roomy};
 use crate::plugin::{Always, default_hooks, drive, front, open_door};
 use std::sync::{Arc, Mutex};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
@@ -9,7 +9,7 @@ use windtunnel_plugin_api::{
     KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView, Route,
     Scheduler, Victim,
 };
-use windtunnel_policy::PolicySpec;
+use windtunnel_policy::{Hook, PolicySpec};
 
 /// Urgency grows with waiting, twenty times as fast for short prompts. Lower is more urgent.
 struct Impatience;
@@ -87,7 +87,7 @@ fn keys_that_change_with_time_reorder_the_queue() {
     };
     let constant = || -> Box<dyn Priority> {
         let spec = PolicySpec {
-            priority: "constant".into(),
+            priority: built_in(Hook::Priority, "constant", &[]),
             ..PolicySpec::default()
         };
         one_of(&spec).priority
@@ -244,8 +244,8 @@ fn a_victim_policy_chooses_who_is_preempted() {
 /// priority policy.
 fn served(priority: &str, asks: &[Ask]) -> Vec<u64> {
     let policies = PolicySpec {
-        priority: priority.into(),
-        scheduler: "priority-fcfs".into(),
+        priority: built_in(Hook::Priority, priority, &[]),
+        scheduler: built_in(Hook::Scheduler, "priority-fcfs", &[]),
         ..PolicySpec::default()
     };
     let engine = EngineConfig {
@@ -303,7 +303,7 @@ fn the_tokens_of_a_victim_go_to_others_in_the_same_step() {
     // first takes the last block; the second needs one too and preempts the first, which is the
     // least important. Its token of the step goes to the third: 460..580 has two decodes.
     let policies = PolicySpec {
-        preemption: "priority".into(),
+        preemption: built_in(Hook::Preemption, "priority", &[]),
         ..PolicySpec::default()
     };
     let engine = EngineConfig {

@@ -10,7 +10,7 @@ use windtunnel_engine::cluster::{Cluster, ClusterConfig};
 use windtunnel_engine::frontend::{FrontEndConfig, FrontEndPolicies};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks, Preset};
 use windtunnel_engine::latency::{LatencyModel, StepAggregates, StepItem};
-use windtunnel_policy::PolicySpec;
+use windtunnel_policy::{Choice, Hook, PolicySpec};
 
 /// A step time that is affine in the step's aggregates; everything in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -288,6 +288,15 @@ pub(crate) fn timed(mut config: ClusterConfig, latency: Affine) -> ClusterConfig
 }
 
 /// The hooks of `n` instances.
+/// A built-in policy with values for some of its parameters.
+pub(crate) fn built_in(hook: Hook, name: &str, values: &[(&str, f64)]) -> Choice {
+    let values = values
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), *value));
+    let values: Vec<(String, f64)> = values.collect();
+    Choice::built_in(hook, name, &values).expect("a built-in policy")
+}
+
 pub(crate) fn hooks(policies: &PolicySpec, n: u32) -> Vec<InstanceHooks> {
     let engine = EngineConfig {
         max_num_seqs: 1,

@@ -24,7 +24,7 @@ use windtunnel_engine::cluster::{Cluster, ClusterConfig};
 use windtunnel_engine::frontend::{FrontEndConfig, FrontEndPolicies, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
 use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, Victim};
-use windtunnel_policy::native::{Kind, Library};
+use windtunnel_policy::native::{Language, Plugin};
 use windtunnel_policy::{Hook, PolicySpec};
 
 /// The policies of an instance.
@@ -154,9 +154,9 @@ fn zoo_in_process(setup: &mut Setup<'_>) -> Policies {
     (Box::new(gate.expect("made")), Box::new(spread), instances)
 }
 
-fn zoo_of(library: &Library, setup: &mut Setup<'_>) -> Policies {
+fn zoo_of(plugin: &Plugin, setup: &mut Setup<'_>) -> Policies {
     let params = [("longest".to_owned(), 50.0)];
-    let gate = library.admission(
+    let gate = plugin.admission(
         None,
         &mut Setup {
             params: &params,
@@ -165,12 +165,12 @@ fn zoo_of(library: &Library, setup: &mut Setup<'_>) -> Policies {
             symbol: setup.symbol,
         },
     );
-    let router = library.router(Some("spread"), setup).expect("made");
+    let router = plugin.router(Some("spread"), setup).expect("made");
     let instances = (0..INSTANCES).map(|_| {
         (
-            library.priority(None, setup).expect("made"),
-            library.scheduler(Some("short"), setup).expect("made"),
-            library.victim(None, setup).expect("made"),
+            plugin.priority(None, setup).expect("made"),
+            plugin.scheduler(Some("short"), setup).expect("made"),
+            plugin.victim(None, setup).expect("made"),
         )
     });
     let instances = instances.collect();
@@ -189,12 +189,18 @@ fn made<T>(params: &[(String, f64)], make: impl FnOnce(&mut Setup<'_>) -> T) -> 
 
 #[test]
 fn every_hook_decides_alike_in_the_process_in_a_rust_plugin_and_in_c() {
-    let rust = Library::open(&fixtures().zoo).expect("the zoo");
-    assert_eq!((rust.info().kind, rust.info().api), (Kind::Rust, (1, 0)));
+    let rust = Plugin::open(&fixtures().zoo).expect("the zoo");
+    assert_eq!(
+        (rust.manifest().language, rust.manifest().api),
+        (Language::Rust, (1, 0))
+    );
     let source = root().join("host/tests/data/native/zoo.c");
-    let c = built::c("zoo", &source, &[]).map(|path| Library::open(&path).expect("the zoo in C"));
+    let c = built::c("zoo", &source, &[]).map(|path| Plugin::open(&path).expect("the zoo in C"));
     if let Some(c) = &c {
-        assert_eq!((c.info().kind, c.info().api), (Kind::C, (1, 0)));
+        assert_eq!(
+            (c.manifest().language, c.manifest().api),
+            (Language::C, (1, 0))
+        );
         assert_eq!(
             rust.policy(Hook::Admission, None),
             c.policy(Hook::Admission, None),
@@ -221,8 +227,8 @@ fn a_plugin_of_an_older_minor_version_keeps_working() {
     let folder = tempfile::tempdir().expect("a folder");
     let copy = folder.path().join("libolder.so");
     std::fs::copy(&fixtures().zoo, &copy).expect("copied");
-    let older = Library::open_as(&copy, (1, 4)).expect("older plugins load");
-    assert_eq!(older.info().api, (1, 0));
+    let older = Plugin::open_as(&copy, (1, 4)).expect("older plugins load");
+    assert_eq!(older.manifest().api, (1, 0));
     let rules = EngineRules::VLLM;
     same(
         &run(rules, zoo_in_process),
@@ -259,7 +265,7 @@ fn a_plugin_of_today_works_in_a_host_of_a_later_minor_version() {
 
 #[test]
 fn the_plugins_of_the_project_decide_as_their_traits_do() {
-    let open = |name| Library::open(&built::of_the_workspace(name)).expect("a plugin");
+    let open = |name| Plugin::open(&built::of_the_workspace(name)).expect("a plugin");
     let (tokens, affinity, vtc) = (
         open("least-tokens"),
         open("session-affinity"),
@@ -315,12 +321,12 @@ fn the_c_example_routes_to_the_fewest_in_flight() {
     let Some(path) = built::c("least_requests", &source, &["-pedantic"]) else {
         return;
     };
-    let library = Library::open(&path).expect("the example");
+    let plugin = Plugin::open(&path).expect("the example");
     let record = run(EngineRules::VLLM, |setup| {
         let (admission, _, instances) = built_in(setup);
         (
             admission,
-            library.router(None, setup).expect("made"),
+            plugin.router(None, setup).expect("made"),
             instances,
         )
     });
@@ -352,7 +358,7 @@ fn the_c_example_routes_to_the_fewest_in_flight() {
 
 /// What opening a file says, without its path.
 fn refused(path: &Path) -> String {
-    let error = Library::open(path).expect_err("refused").to_string();
+    let error = Plugin::open(path).expect_err("refused").to_string();
     let beginning = format!("{}: ", path.display());
     error
         .strip_prefix(&beginning)
@@ -456,7 +462,7 @@ fn what_is_no_plugin_or_damaged_is_refused_before_it_is_loaded() {
 
 #[test]
 fn a_policy_is_found_by_hook_and_name() {
-    let zoo = Library::open(&fixtures().zoo).expect("the zoo");
+    let zoo = Plugin::open(&fixtures().zoo).expect("the zoo");
     let path = fixtures().zoo.display();
     let error = |hook, name| zoo.policy(hook, name).expect_err("refused").to_string();
     assert_eq!(
@@ -471,7 +477,7 @@ fn a_policy_is_found_by_hook_and_name() {
             "{path}: it has 5 routing policies; say which: {path}:NAME with one of spread, panics, panics-early, far, undeclared"
         )
     );
-    let tokens = Library::open(&built::of_the_workspace("least-tokens")).expect("a plugin");
+    let tokens = Plugin::open(&built::of_the_workspace("least-tokens")).expect("a plugin");
     let error = tokens
         .policy(Hook::Scheduler, None)
         .expect_err("refused")
@@ -506,10 +512,10 @@ fn a_policy_is_found_by_hook_and_name() {
 }
 
 /// The fault of a run with a router of the zoo.
-fn fault_of(library: &Library, router: &str) -> Option<String> {
+fn fault_of(plugin: &Plugin, router: &str) -> Option<String> {
     run(EngineRules::VLLM, |setup| {
         let (admission, _, instances) = built_in(setup);
-        let router = library.router(Some(router), setup).expect("made");
+        let router = plugin.router(Some(router), setup).expect("made");
         (admission, router, instances)
     })
     .fault
@@ -518,7 +524,7 @@ fn fault_of(library: &Library, router: &str) -> Option<String> {
 
 #[test]
 fn a_policy_that_panics_ends_its_run_and_nothing_else() {
-    let zoo = Library::open(&fixtures().zoo).expect("the zoo");
+    let zoo = Plugin::open(&fixtures().zoo).expect("the zoo");
     let before = format!("{:?}", run(EngineRules::VLLM, |setup| zoo_of(&zoo, setup)));
     assert_eq!(
         fault_of(&zoo, "panics").as_deref(),
@@ -551,14 +557,14 @@ fn a_c_policy_fails_in_its_own_words() {
     let Some(path) = built::c("fails", &source, &[]) else {
         return;
     };
-    let library = Library::open(&path).expect("the zoo in C");
-    let fault = fault_of(&library, "silent");
+    let plugin = Plugin::open(&path).expect("the zoo in C");
+    let fault = fault_of(&plugin, "silent");
     assert_eq!(
         fault.as_deref(),
         Some("the routing policy failed on request_0: it returned 7 without a text")
     );
     let params = [("longest".to_owned(), 13.0)];
-    let error = made(&params, |setup| library.admission(None, setup))
+    let error = made(&params, |setup| plugin.admission(None, setup))
         .err()
         .expect("refused");
     assert!(
@@ -570,24 +576,21 @@ fn a_c_policy_fails_in_its_own_words() {
 }
 
 #[test]
-fn a_library_is_opened_once() {
+fn a_plugin_is_opened_once() {
     let path = &fixtures().zoo;
-    let once = Library::open(path).expect("the zoo");
+    let once = Plugin::open(path).expect("the zoo");
     let detour = path
         .parent()
         .expect("a folder")
         .join("..")
         .join("debug/libzoo.so");
-    assert!(Arc::ptr_eq(
-        &once,
-        &Library::open(&detour).expect("the zoo")
-    ));
+    assert!(Arc::ptr_eq(&once, &Plugin::open(&detour).expect("the zoo")));
 }
 
 #[test]
 fn what_plugin_new_writes_builds_passes_its_tests_and_is_a_plugin() {
-    for (hook, library) in built::templates() {
-        let ran = windtunnel(["plugin".as_ref(), "inspect".as_ref(), library.as_os_str()]);
+    for (hook, plugin) in built::templates() {
+        let ran = windtunnel(["plugin".as_ref(), "inspect".as_ref(), plugin.as_os_str()]);
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
         assert!(
             ran.stdout.contains(&format!("\n{hook} my-{hook}\n")),

@@ -9,7 +9,8 @@ use windtunnel_base::record::{Outcome, RequestRecord, RunRecord, State};
 use windtunnel_base::request::{FinishReason, Source};
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
-use windtunnel_policy::{ADMISSION_POLICIES, PolicySpec, ROUTING_POLICIES};
+use windtunnel_policy::registry::built_ins;
+use windtunnel_policy::{Hook, PolicySpec};
 
 /// `n` cases, or as many as `PROPTEST_CASES` says.
 fn cases(n: u32) -> Config {
@@ -374,9 +375,13 @@ proptest! {
 
 #[test]
 fn the_strategies_name_every_policy() {
-    assert_eq!(ADMISSION_POLICIES.len(), 5, "admission() draws five");
     assert_eq!(
-        ROUTING_POLICIES.len(),
+        built_ins(Hook::Admission).len(),
+        5,
+        "admission() draws five"
+    );
+    assert_eq!(
+        built_ins(Hook::Routing).len(),
         5,
         "routing() draws five, weighted in two forms"
     );

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::fs;
 use windtunnel_base::record::{Outcome, RequestRecord};
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
-use windtunnel_policy::{PolicySpec, RoutingSpec};
+use windtunnel_policy::{Hook, PolicySpec};
 
 /// Off, then on.
 fn both(set: impl Fn(&mut EngineRules, bool)) -> [EngineConfig; 2] {
@@ -203,7 +203,7 @@ fn asynchronous_scheduling_does_not_hold_back_those_who_waited_before() {
     // batch of the step at 219 was chosen at 109: it holds the one that waited since 20, although
     // the newcomer stands before it now.
     let policies = PolicySpec {
-        scheduler: "sjf".into(),
+        scheduler: lab::built_in(Hook::Scheduler, "sjf", &[]),
         ..PolicySpec::default()
     };
     let engine = both(|r, on| r.async_scheduling = on)[1];
@@ -217,7 +217,7 @@ fn asynchronous_scheduling_does_not_hold_back_those_who_waited_before() {
 #[test]
 fn a_step_is_seen_when_it_starts_or_when_it_ends() {
     let policies = PolicySpec {
-        routing: RoutingSpec::LeastLoaded,
+        routing: lab::built_in(Hook::Routing, "least-loaded", &[]),
         ..PolicySpec::default()
     };
     let gives_up = Ask {

@@ -9,13 +9,14 @@ use windtunnel_base::request::{Source, Symbols};
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
 use windtunnel_policy::lua::Program;
-use windtunnel_policy::{Builder, External, Hook, PolicySpec};
+use windtunnel_policy::{Builder, Choice, External, Hook, PolicySpec};
 
 /// A spec in which `text` fills `hook`, everything else built in.
 pub(crate) fn spec(hook: Hook, text: &str) -> PolicySpec {
     let program = Program::new("p.lua", text.into(), &[], false).expect("a program");
     let mut spec = PolicySpec::default();
-    spec.fill(hook, External::Script(Arc::new(program)));
+    let policy = External::Script(Arc::new(program));
+    spec.set(hook, Choice::External(policy));
     spec
 }
 
@@ -602,7 +603,7 @@ fn admission_and_routing_of_a_file_share_its_state_and_instances_do_not() {
     let policy = External::Script(Arc::new(program));
     let mut both = PolicySpec::default();
     for hook in [Hook::Admission, Hook::Routing, Hook::Scheduler] {
-        both.fill(hook, policy.clone());
+        both.set(hook, Choice::External(policy.clone()));
     }
     let record = run(&both);
     assert_eq!(record.fault, None);

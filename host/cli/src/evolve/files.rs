@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use clap::ValueEnum;
     use std::sync::Arc;
-    use windtunnel_policy::lua::{Facts, Loader, Program, lint};
+    use windtunnel_policy::lua::{Program, hooks_filled, lint};
     use windtunnel_score::Suite;
 
     fn plan(hooks: &[Hook]) -> Plan {
@@ -214,12 +214,7 @@ mod tests {
             let program = Program::new("seed.lua", seed(&hooks), &[], false).expect("a program");
             assert!(!program.declared.is_empty());
             assert_eq!(lint(&program).expect("readable").len(), 0, "{hooks:?}");
-            let facts = Facts {
-                instances: 2,
-                slots: 8,
-                highest_priority: 4,
-            };
-            let filled = Loader::new(facts).hooks(&Arc::new(program));
+            let filled = hooks_filled(&Arc::new(program));
             assert_eq!(filled.expect("loads"), hooks);
         }
     }

@@ -113,7 +113,9 @@ impl Instance {
     ) {
         self.failed = true;
         let request = on.map(|slot| self.requests[slot].request.id.to_string());
-        events.push(InstanceEvent::Fault(RunFault::failed(hook, call, request, e)));
+        events.push(InstanceEvent::Fault(RunFault::failed(
+            hook, call, request, e,
+        )));
     }
 
     /// Has the priority of a request computed.
@@ -147,7 +149,13 @@ impl Instance {
             Ok(value) => self.requests[slot].key = value,
             Err(e) => {
                 self.requests[slot].key = NO_ANSWER;
-                self.fail(Hook::Scheduler, PolicyCall::Decision, Some(slot), &e, events);
+                self.fail(
+                    Hook::Scheduler,
+                    PolicyCall::Decision,
+                    Some(slot),
+                    &e,
+                    events,
+                );
             }
         }
     }
@@ -236,7 +244,13 @@ impl Instance {
         if let Err(e) = answer {
             self.fail(Hook::Scheduler, PolicyCall::Decision, None, &e, events);
         } else if let Some(k) = unusable {
-            self.fail(Hook::Scheduler, PolicyCall::Decision, Some(waiting[k]), &not_a_number(), events);
+            self.fail(
+                Hook::Scheduler,
+                PolicyCall::Decision,
+                Some(waiting[k]),
+                &not_a_number(),
+                events,
+            );
         }
         for (&slot, &key) in waiting.iter().zip(&keys) {
             self.requests[slot].key = if key.is_nan() { NO_ANSWER } else { key };

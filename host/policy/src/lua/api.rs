@@ -11,7 +11,8 @@ mod views;
 
 pub use brief::brief;
 pub use names::{
-    FUNCTIONS, HANDLERS, Handler, SETTINGS, STANDARD, Setting, TABLES, globals, hook_functions,
+    FUNCTIONS, HANDLERS, Handler, SETTINGS, STANDARD, Setting, TABLES, function_names, globals,
+    hook_functions,
 };
 pub use types::{Function, Slot, Type, View};
 pub use views::{Age, FieldDoc};
@@ -19,8 +20,9 @@ pub use views::{Age, FieldDoc};
 #[cfg(test)]
 mod tests {
     use super::super::Program;
-    use super::super::vm::{Facts, Vm};
+    use super::super::vm::Vm;
     use super::*;
+    use crate::facts::Facts;
     use std::collections::BTreeSet;
     use std::sync::Arc;
 

@@ -31,6 +31,13 @@ pub fn hook_functions(hook: Hook) -> &'static [Function] {
     }
 }
 
+/// The names of the functions that fill a hook.
+#[must_use]
+pub fn function_names(hook: Hook) -> Vec<&'static str> {
+    let functions = hook_functions(hook).iter();
+    functions.map(|function| function.name).collect()
+}
+
 const ADMISSION: &[Function] = &[Function {
     name: "admit",
     takes: &[REQ, CLUSTER],

@@ -1,7 +1,7 @@
 //! Priorities, wait-queue order and victims by script.
 
-use super::binding::{Binding, numbers, position, put, put_request};
-use super::module::Loader;
+use super::binding::{Binding, position, read_f64s, write_f64, write_request};
+use super::engines::ScriptEngines;
 use super::program::Program;
 use crate::param::Hook;
 use mlua::Function;
@@ -13,22 +13,22 @@ use windtunnel_plugin_api::{
 };
 
 /// What the hooks inside an instance have in common.
-struct Engine {
+struct InstanceHook {
     binding: Binding,
-    /// What the script's tables show of the request in each slot.
-    shown: Vec<Option<Shape>>,
+    /// What the script's tables say of the waiting request in each slot.
+    sent: Vec<Option<Changeable>>,
 }
 
-/// What can change of a waiting request's view.
+/// The fields of a waiting request's view that can change, and whose it is.
 #[derive(Clone, Copy, PartialEq)]
-struct Shape {
+struct Changeable {
     serial: u64,
     enqueued_us: i64,
     priority: f64,
     preemptions: u32,
 }
 
-impl Shape {
+impl Changeable {
     fn of(queued: &QueuedView<'_>) -> Self {
         Self {
             serial: queued.request.serial,
@@ -39,7 +39,7 @@ impl Shape {
     }
 }
 
-impl Engine {
+impl InstanceHook {
     fn push(&mut self, value: f64) {
         self.binding.bytes.extend_from_slice(&value.to_le_bytes());
     }
@@ -65,10 +65,10 @@ impl Engine {
         let bytes = &mut self.binding.bytes;
         let at = bytes.len();
         bytes.resize(at + 8 * fields.len(), 0);
-        put_request(bytes, at, fields, request);
+        write_request(bytes, at, fields, request);
     }
 
-    /// Rows of the requests whose tables the script has not got, or has otherwise.
+    /// Writes rows of the requests that the script has no table of, or an outdated one.
     fn push_changed<'a, 'r: 'a>(
         &mut self,
         waiting: impl Iterator<Item = &'a QueuedView<'r>>,
@@ -76,14 +76,14 @@ impl Engine {
         let mut changed = 0;
         for queued in waiting {
             let slot = queued.slot as usize;
-            if self.shown.len() <= slot {
-                self.shown.resize(slot + 1, None);
+            if self.sent.len() <= slot {
+                self.sent.resize(slot + 1, None);
             }
-            let shape = Some(Shape::of(queued));
-            if self.shown[slot] == shape {
+            let now = Some(Changeable::of(queued));
+            if self.sent[slot] == now {
                 continue;
             }
-            self.shown[slot] = shape;
+            self.sent[slot] = now;
             changed += 1;
             self.push(f64::from(queued.slot));
             self.push_request(queued.request);
@@ -106,19 +106,19 @@ impl Engine {
         }
     }
 
-    fn ask(
+    fn call(
         &mut self,
         f: &Function,
         answers: usize,
         queue: &QueueView<'_>,
     ) -> Result<f64, PolicyError> {
         self.binding.send(answers)?;
-        self.binding.ask(f, queue.host, List::new(&[]))
+        self.binding.call(f, queue.host, List::new(&[]))
     }
 }
 
 struct ScriptedPriority {
-    engine: Engine,
+    hook: InstanceHook,
     decide: Function,
     refresh: KeyRefresh,
 }
@@ -133,21 +133,21 @@ impl Priority for ScriptedPriority {
         request: &RequestView,
         queue: &QueueView<'_>,
     ) -> Result<f64, PolicyError> {
-        let engine = &mut self.engine;
-        engine.binding.bytes.clear();
-        engine.push(queue.now_us as f64);
-        engine.push_queue(queue);
-        engine.push_request(request);
-        let answer = engine.ask(&self.decide, 0, queue)?;
+        let hook = &mut self.hook;
+        hook.binding.bytes.clear();
+        hook.push(queue.now_us as f64);
+        hook.push_queue(queue);
+        hook.push_request(request);
+        let answer = hook.call(&self.decide, 0, queue)?;
         if answer.is_nan() {
-            return Err(engine.binding.odd("priority", "a number"));
+            return Err(hook.binding.bad_answer("priority", "a number"));
         }
         Ok(answer)
     }
 }
 
 struct ScriptedScheduler {
-    engine: Engine,
+    hook: InstanceHook,
     key: Option<Function>,
     order: Function,
     refresh: KeyRefresh,
@@ -159,59 +159,59 @@ impl Scheduler for ScriptedScheduler {
     }
 
     fn interests(&self) -> Interests {
-        let mentions = &self.engine.binding.vm.program.mentions;
-        let running = if self.engine.binding.form == "order" {
+        let mentions = &self.hook.binding.vm.program.mentions;
+        let running = if self.hook.binding.form == "order" {
             Interests(mentions.reads.0 & Interests::RUNNING.0)
         } else {
             Interests::NONE
         };
-        running | self.engine.binding.hears()
+        running | self.hook.binding.event_interests()
     }
 
     fn key(&mut self, queued: &QueuedView<'_>, queue: &QueueView<'_>) -> Result<f64, PolicyError> {
         let Some(key) = &self.key else {
-            // Without a key of its own it stands at the end until the queue is ordered.
+            // Without a key of its own, a request stands at the end until the queue is ordered.
             return Ok(f64::INFINITY);
         };
-        let engine = &mut self.engine;
-        engine.begin(queue, [1, 0, 0]);
-        engine.push(f64::from(queued.slot));
-        let changed = engine.push_changed(std::iter::once(queued));
-        put(&mut engine.binding.bytes, 16, changed as f64);
-        let answer = engine.ask(key, 0, queue)?;
+        let hook = &mut self.hook;
+        hook.begin(queue, [1, 0, 0]);
+        hook.push(f64::from(queued.slot));
+        let changed = hook.push_changed(std::iter::once(queued));
+        write_f64(&mut hook.binding.bytes, 16, changed as f64);
+        let answer = hook.call(key, 0, queue)?;
         if answer.is_nan() {
-            let binding = &engine.binding;
-            let asked = if binding.gives("key") {
+            let binding = &hook.binding;
+            let function = if binding.defines("key") {
                 "key"
             } else {
                 binding.form
             };
-            return Err(binding.odd(asked, "a number"));
+            return Err(binding.bad_answer(function, "a number"));
         }
         Ok(answer)
     }
 
     fn order_queue(&mut self, queue: &QueueView<'_>, keys: &mut [f64]) -> Result<(), PolicyError> {
-        let engine = &mut self.engine;
+        let hook = &mut self.hook;
         let n = queue.waiting.len();
-        engine.begin(queue, [n, 0, queue.running.len()]);
+        hook.begin(queue, [n, 0, queue.running.len()]);
         queue
             .waiting
             .iter()
-            .for_each(|queued| engine.push(f64::from(queued.slot)));
-        let changed = engine.push_changed(queue.waiting.iter());
-        put(&mut engine.binding.bytes, 16, changed as f64);
-        engine.push_running(queue.running);
-        let answer = engine.ask(&self.order, n, queue)?;
-        let binding = &engine.binding;
+            .for_each(|queued| hook.push(f64::from(queued.slot)));
+        let changed = hook.push_changed(queue.waiting.iter());
+        write_f64(&mut hook.binding.bytes, 16, changed as f64);
+        hook.push_running(queue.running);
+        let answer = hook.call(&self.order, n, queue)?;
+        let binding = &hook.binding;
         if !answer.is_nan() {
-            numbers(&binding.outbox, keys);
+            read_f64s(&binding.outbox, keys);
             return Ok(());
         }
         let form = binding.form;
-        Err(match binding.odd_at() {
-            0 => binding.odd(form, "a table of keys, one for each waiting request"),
-            k => binding.odd(
+        Err(match binding.bad_answer_at() {
+            0 => binding.bad_answer(form, "a table of keys, one for each waiting request"),
+            k => binding.bad_answer(
                 &format!("{form} for waiting request {k} of {n}"),
                 "a number",
             ),
@@ -219,53 +219,52 @@ impl Scheduler for ScriptedScheduler {
     }
 
     fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
-        self.engine.binding.tell(event)
+        self.hook.binding.send_event(event)
     }
 }
 
 struct ScriptedVictim {
-    engine: Engine,
+    hook: InstanceHook,
     decide: Function,
 }
 
 impl Victim for ScriptedVictim {
     fn victim(&mut self, queue: &QueueView<'_>) -> Result<usize, PolicyError> {
-        let engine = &mut self.engine;
+        let hook = &mut self.hook;
         let n = queue.running.len();
-        engine.begin(queue, [0, 0, n]);
-        engine.push_running(queue.running);
-        let answer = engine.ask(&self.decide, 0, queue)?;
+        hook.begin(queue, [0, 0, n]);
+        hook.push_running(queue.running);
+        let answer = hook.call(&self.decide, 0, queue)?;
         position(answer, n).ok_or_else(|| {
             let expected = format!("a position from 1 to {n}");
             if answer.is_nan() {
-                engine.binding.odd("victim", &expected)
+                hook.binding.bad_answer("victim", &expected)
             } else {
-                engine
-                    .binding
-                    .wrong("victim", &answer.to_string(), &expected)
+                hook.binding
+                    .unexpected("victim", &answer.to_string(), &expected)
             }
         })
     }
 }
 
-impl Loader {
-    fn engine(
+impl ScriptEngines {
+    fn instance_hook(
         &mut self,
         program: &Arc<Program>,
         hook: Hook,
         instance: u32,
         symbols: &mut dyn FnMut(&str) -> u32,
-    ) -> Result<(Engine, Option<KeyRefresh>), InputError> {
+    ) -> Result<(InstanceHook, Option<KeyRefresh>), InputError> {
         let module = self.module(program, Some(instance), symbols)?;
-        let filled = module.fill(hook)?;
-        let refresh = filled.refresh;
-        // Events have the first bytes to themselves: every decision writes its own again. The
-        // buffers grow when they must.
-        let engine = Engine {
-            binding: Binding::new(&module, filled, 0, 8 * 16)?,
-            shown: Vec::new(),
+        let functions = module.hook_functions(hook)?;
+        let refresh = functions.refresh;
+        // An event may overwrite the first bytes: every decision writes them again. The buffers
+        // grow when they must.
+        let hook = InstanceHook {
+            binding: Binding::new(&module, functions, 0, 8 * 16)?,
+            sent: Vec::new(),
         };
-        Ok((engine, refresh))
+        Ok((hook, refresh))
     }
 
     /// The program's priority policy on an instance.
@@ -278,11 +277,11 @@ impl Loader {
         instance: u32,
         symbols: &mut dyn FnMut(&str) -> u32,
     ) -> Result<Box<dyn Priority>, InputError> {
-        let (engine, refresh) = self.engine(program, Hook::Priority, instance, symbols)?;
+        let (hook, refresh) = self.instance_hook(program, Hook::Priority, instance, symbols)?;
         Ok(Box::new(ScriptedPriority {
-            decide: filled(&engine, "priority")?,
+            decide: entry(&hook, "priority")?,
             refresh: refresh.unwrap_or(KeyRefresh::AtEnqueue),
-            engine,
+            hook,
         }))
     }
 
@@ -296,18 +295,18 @@ impl Loader {
         instance: u32,
         symbols: &mut dyn FnMut(&str) -> u32,
     ) -> Result<Box<dyn Scheduler>, InputError> {
-        let (engine, refresh) = self.engine(program, Hook::Scheduler, instance, symbols)?;
-        let fixed = engine.binding.form == "key";
+        let (hook, refresh) = self.instance_hook(program, Hook::Scheduler, instance, symbols)?;
+        let fixed = hook.binding.form == "key";
         let default = if fixed {
             KeyRefresh::AtEnqueue
         } else {
             KeyRefresh::EachStep
         };
         Ok(Box::new(ScriptedScheduler {
-            key: engine.binding.entry("key"),
-            order: filled(&engine, "order")?,
+            key: hook.binding.entry("key"),
+            order: entry(&hook, "order")?,
             refresh: refresh.unwrap_or(default),
-            engine,
+            hook,
         }))
     }
 
@@ -321,16 +320,16 @@ impl Loader {
         instance: u32,
         symbols: &mut dyn FnMut(&str) -> u32,
     ) -> Result<Box<dyn Victim>, InputError> {
-        let (engine, _) = self.engine(program, Hook::Preemption, instance, symbols)?;
+        let (hook, _) = self.instance_hook(program, Hook::Preemption, instance, symbols)?;
         Ok(Box::new(ScriptedVictim {
-            decide: filled(&engine, "victim")?,
-            engine,
+            decide: entry(&hook, "victim")?,
+            hook,
         }))
     }
 }
 
-fn filled(engine: &Engine, entry: &str) -> Result<Function, InputError> {
-    engine.binding.entry(entry).ok_or_else(|| {
-        InputError::in_file(&engine.binding.vm.program.name, format!("fills no {entry}"))
+fn entry(hook: &InstanceHook, name: &str) -> Result<Function, InputError> {
+    hook.binding.entry(name).ok_or_else(|| {
+        InputError::in_file(&hook.binding.vm.program.name, format!("fills no {name}"))
     })
 }

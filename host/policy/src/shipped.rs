@@ -1,10 +1,11 @@
-//! The scripts that come with the project, by hook and name.
+//! The scripts that come with the project, in `policies/`: they can be chosen by name, as built-in
+//! policies can.
 
 use super::param::Hook;
 
-/// A script of the library.
+/// A script that comes with the project.
 #[derive(Clone, Copy, Debug)]
-pub struct Shipped {
+pub struct ShippedScript {
     /// The hook it fills.
     pub hook: Hook,
     /// Its name: that of its file.
@@ -13,8 +14,8 @@ pub struct Shipped {
     pub text: &'static str,
 }
 
-impl Shipped {
-    /// Its place in the project, its name in messages.
+impl ShippedScript {
+    /// Its path in the project, which stands for it in messages.
     #[must_use]
     pub fn path(&self) -> String {
         format!("policies/{}/{}.lua", self.hook, self.name)
@@ -23,9 +24,9 @@ impl Shipped {
 
 macro_rules! shipped {
     ($($hook:ident $folder:literal: $($name:literal)*;)*) => {
-        /// All scripts of the library, by hook, then by name.
-        pub const ALL: &[Shipped] = &[$($(
-            Shipped {
+        /// All of them, by hook, then by name.
+        pub const ALL: &[ShippedScript] = &[$($(
+            ShippedScript {
                 hook: Hook::$hook,
                 name: $name,
                 text: include_str!(concat!("../../../policies/", $folder, "/", $name, ".lua")),
@@ -49,12 +50,12 @@ shipped! {
 }
 
 /// The scripts that fill `hook`.
-pub fn scripts(hook: Hook) -> impl Iterator<Item = &'static Shipped> {
+pub fn scripts(hook: Hook) -> impl Iterator<Item = &'static ShippedScript> {
     ALL.iter().filter(move |script| script.hook == hook)
 }
 
 /// The script called `name` that fills `hook`.
 #[must_use]
-pub fn find(hook: Hook, name: &str) -> Option<&'static Shipped> {
+pub fn find(hook: Hook, name: &str) -> Option<&'static ShippedScript> {
     scripts(hook).find(|script| script.name == name)
 }

@@ -1,25 +1,25 @@
-//! What the scripts of a run use.
+//! What the scripts of a run use of their budgets.
 
 use super::interrupt;
 use super::vm::Vm;
 use std::ops::Sub;
 use std::rc::Rc;
 
-/// Reads what some script engines have used.
-pub struct Meter {
+/// Reads what the script engines of a run have used, while it runs and after it.
+pub struct UsageMonitor {
     pub(super) vms: Vec<Rc<Vm>>,
 }
 
 /// What scripts have used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Used {
+pub struct ScriptUsage {
     /// Calls into scripts.
     pub calls: u64,
     /// Units spent in them: loop iterations and function calls.
     pub units: i64,
 }
 
-impl Sub for Used {
+impl Sub for ScriptUsage {
     type Output = Self;
 
     fn sub(self, earlier: Self) -> Self {
@@ -30,21 +30,21 @@ impl Sub for Used {
     }
 }
 
-impl Meter {
+impl UsageMonitor {
     /// What has been used so far.
     #[must_use]
-    pub fn used(&self) -> Used {
-        self.vms.iter().fold(Used::default(), |sum, vm| {
+    pub fn used(&self) -> ScriptUsage {
+        self.vms.iter().fold(ScriptUsage::default(), |sum, vm| {
             let (calls, units) = vm.spent();
-            Used {
+            ScriptUsage {
                 calls: sum.calls + calls,
                 units: sum.units + units,
             }
         })
     }
 
-    /// Memory that the scripts hold after garbage was collected, bytes; the library that each has
-    /// around it included, unused room in pages not.
+    /// Memory that the scripts hold after a garbage collection, bytes: with the standard library
+    /// that each has around it, without unused room in pages.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         let held = |vm: &Rc<Vm>| {

@@ -1,27 +1,27 @@
-//! The surroundings of the call at hand, for the functions that the host lends to scripts.
+//! What the host's functions need of the call that is running.
 //!
-//! Those functions live as long as the script engine; the surroundings live as long as one call. So
-//! they are kept here during the call, with their lifetime erased, and taken away when it ends.
+//! Those functions live as long as the script engine; what they need lives as long as one call. So
+//! it is kept here during the call, with its lifetime erased, and taken away when the call ends.
 
-#![allow(unsafe_code, reason = "lifetimes of the call at hand are erased")]
+#![allow(unsafe_code, reason = "lifetimes of the running call are erased")]
 
 use std::cell::Cell;
 use windtunnel_plugin_api::{Host, InstanceView, List};
 
 type Symbols<'a> = *mut (dyn FnMut(&str) -> u32 + 'a);
 
-/// What a script may ask about right now.
+/// What a script may ask the host about right now.
 #[derive(Default)]
-pub(super) struct Current {
+pub(super) struct CallContext {
     host: Cell<Option<Host<'static>>>,
     instances: Cell<Option<List<'static, InstanceView>>>,
     symbols: Cell<Option<Symbols<'static>>>,
 }
 
-/// Takes the surroundings away when a call ends, however it ends.
-struct Leave<'a>(&'a Current);
+/// Empties the context when a call ends, however it ends.
+struct Clear<'a>(&'a CallContext);
 
-impl Drop for Leave<'_> {
+impl Drop for Clear<'_> {
     fn drop(&mut self) {
         self.0.host.set(None);
         self.0.instances.set(None);
@@ -29,16 +29,16 @@ impl Drop for Leave<'_> {
     }
 }
 
-impl Current {
+impl CallContext {
     /// Runs `f` inside a decision. `instances` is empty inside an instance.
-    pub(super) fn during<T>(
+    pub(super) fn during_decision<T>(
         &self,
         host: Host<'_>,
         instances: List<'_, InstanceView>,
         f: impl FnOnce() -> T,
     ) -> T {
-        let _leave = Leave(self);
-        // SAFETY: only the lifetimes change, and `_leave` takes both away before the borrowed ones
+        let _clear = Clear(self);
+        // SAFETY: only the lifetimes change, and `_clear` takes both away before the borrowed ones
         // end. The accessors lend them out for as long as a closure runs inside the call.
         let (host, instances) = unsafe {
             (
@@ -54,19 +54,19 @@ impl Current {
     }
 
     /// Runs `f` while a file is loaded: names can be looked up.
-    pub(super) fn loading<T>(
+    pub(super) fn while_loading<T>(
         &self,
         symbols: &mut dyn FnMut(&str) -> u32,
         f: impl FnOnce() -> T,
     ) -> T {
-        let _leave = Leave(self);
-        // SAFETY: as in `during`.
+        let _clear = Clear(self);
+        // SAFETY: as in `during_decision`.
         let symbols = unsafe { std::mem::transmute::<Symbols<'_>, Symbols<'static>>(symbols) };
         self.symbols.set(Some(symbols));
         f()
     }
 
-    /// Asks the host of the call at hand, if there is one.
+    /// Asks the host of the running call, if there is one.
     pub(super) fn host<T>(&self, ask: impl FnOnce(&Host<'_>) -> T) -> Option<T> {
         self.host.get().as_ref().map(ask)
     }
@@ -86,7 +86,7 @@ impl Current {
     pub(super) fn symbol(&self, name: &str) -> Option<u32> {
         // Taken out during the call, so that it cannot be borrowed twice.
         let symbols = self.symbols.take()?;
-        // SAFETY: `loading` set it, and its caller's borrow lasts until `loading` returns.
+        // SAFETY: `while_loading` set it, and its caller's borrow lasts until that returns.
         let number = unsafe { (*symbols)(name) };
         self.symbols.set(Some(symbols));
         Some(number)

@@ -1,8 +1,9 @@
 //! Admission and routing by script.
 
 use super::bind::{FrontLayout, REQUEST};
-use super::binding::{Binding, numbers, position, prefix_column, put, put_request};
-use super::module::{Loader, Module};
+use super::binding::{Binding, position, prefix_column, read_f64s, write_f64, write_request};
+use super::engines::ScriptEngines;
+use super::module::Module;
 use super::program::Program;
 use crate::param::Hook;
 use mlua::Function;
@@ -13,25 +14,25 @@ use windtunnel_plugin_api::{
 };
 
 /// What admission and routing have in common.
-struct Front {
+struct FrontEndHook {
     binding: Binding,
     layout: FrontLayout,
     decide: Function,
     tick: Option<Function>,
     /// Values of the instances' fields as the script's tables have them, field by field.
-    last: Vec<f64>,
-    /// Scratch: whose fields have changed.
+    sent: Vec<f64>,
+    /// Scratch: which instances have changed.
     changed: Vec<bool>,
     /// The script reads columns: they are always sent whole, with the prefix signals it names.
     columns: bool,
 }
 
-impl Front {
+impl FrontEndHook {
     fn new(module: &Module, hook: Hook, entry: &str) -> Result<Self, InputError> {
         let vm = &module.vm;
         let layout = FrontLayout::new(&vm.program.mentions, vm.facts.instances);
         let n = vm.facts.instances as usize;
-        let binding = Binding::new(module, module.fill(hook)?, layout.size, 8 * n)?;
+        let binding = Binding::new(module, module.hook_functions(hook)?, layout.size, 8 * n)?;
         let decide = binding.entry(entry).ok_or_else(|| {
             InputError::in_file(&binding.vm.program.name, format!("fills no {hook}"))
         })?;
@@ -41,7 +42,7 @@ impl Front {
                 .flatten(),
             columns: binding.form == "route_columns",
             changed: vec![false; n],
-            last: vec![0.0; n * vm.program.mentions.instance.len()],
+            sent: vec![0.0; n * vm.program.mentions.instance.len()],
             layout,
             decide,
             binding,
@@ -50,44 +51,44 @@ impl Front {
 
     fn interests(&self) -> Interests {
         let reads = self.binding.vm.program.mentions.reads;
-        reads.without(Interests::RUNNING) | self.binding.hears()
+        reads.without(Interests::RUNNING) | self.binding.event_interests()
     }
 
-    /// Sends what the script needs to see.
-    fn show(&mut self, request: &RequestView, cluster: &ClusterView<'_>) {
+    /// Sends the views that the script reads, instances only where they have changed.
+    fn send(&mut self, request: &RequestView, cluster: &ClusterView<'_>) {
         let vm = &self.binding.vm;
         let mentions = &vm.program.mentions;
         let n = vm.facts.instances as usize;
         let bytes = &mut self.binding.bytes;
-        put(bytes, 0, cluster.now_us as f64);
-        put_request(bytes, REQUEST, &mentions.request, request);
-        put(bytes, 16, cluster.instances.len() as f64);
+        write_f64(bytes, 0, cluster.now_us as f64);
+        write_request(bytes, REQUEST, &mentions.request, request);
+        write_f64(bytes, 16, cluster.instances.len() as f64);
         let mut end = self.layout.dirty;
         if !mentions.instance.is_empty() && !cluster.instances.is_empty() {
             end = self.layout.approximate;
             self.changed.fill(false);
             for (k, field) in mentions.instance.iter().enumerate() {
                 let (from, to) = (k * n, (k + 1) * n);
-                let column = self.last[from..to].iter_mut().zip(&mut self.changed);
+                let column = self.sent[from..to].iter_mut().zip(&mut self.changed);
                 let mut at = self.layout.columns + 8 * from;
-                for (view, (last, changed)) in cluster.instances.iter().zip(column) {
+                for (view, (sent, changed)) in cluster.instances.iter().zip(column) {
                     let value = (field.get)(view);
-                    if value != *last {
-                        *last = value;
+                    if value != *sent {
+                        *sent = value;
                         *changed = true;
-                        put(bytes, at, value);
+                        write_f64(bytes, at, value);
                     }
                     at += 8;
                 }
             }
             let mut dirty = 0;
             for (i, _) in self.changed.iter().enumerate().filter(|(_, c)| **c) {
-                put(bytes, self.layout.dirty + 8 * dirty, i as f64);
+                write_f64(bytes, self.layout.dirty + 8 * dirty, i as f64);
                 dirty += 1;
             }
-            put(bytes, 8, dirty as f64);
+            write_f64(bytes, 8, dirty as f64);
         } else {
-            put(bytes, 8, 0.0);
+            write_f64(bytes, 8, 0.0);
         }
         if self.columns {
             for (precise, interest, at) in [
@@ -108,22 +109,22 @@ impl Front {
         self.binding.inbox.write_bytes(0, &bytes[..end]);
     }
 
-    fn ask(
+    fn call(
         &mut self,
         request: &RequestView,
         cluster: &ClusterView<'_>,
     ) -> Result<f64, PolicyError> {
-        self.show(request, cluster);
+        self.send(request, cluster);
         self.binding
-            .ask(&self.decide, cluster.host, cluster.instances)
+            .call(&self.decide, cluster.host, cluster.instances)
     }
 
     fn tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
-        self.show(&RequestView::default(), cluster);
+        self.send(&RequestView::default(), cluster);
         match &self.tick {
             Some(tick) => self
                 .binding
-                .ask(tick, cluster.host, cluster.instances)
+                .call(tick, cluster.host, cluster.instances)
                 .map(|_| ()),
             None => Ok(()),
         }
@@ -136,7 +137,7 @@ const SCORED: f64 = 4_294_967_296.0;
 /// Bytes of a rejection's reason that are kept: every decision of a traced run has one.
 const LONGEST_REASON: usize = 200;
 
-struct ScriptedAdmission(Front);
+struct ScriptedAdmission(FrontEndHook);
 
 impl Admission for ScriptedAdmission {
     fn interests(&self) -> Interests {
@@ -152,7 +153,7 @@ impl Admission for ScriptedAdmission {
         request: &RequestView,
         cluster: &ClusterView<'_>,
     ) -> Result<Admit, PolicyError> {
-        let verdict = self.0.ask(request, cluster)?;
+        let verdict = self.0.call(request, cluster)?;
         let binding = &self.0.binding;
         if verdict < 0.0 {
             return Ok(Admit::Delay(-verdict as i64));
@@ -167,13 +168,16 @@ impl Admission for ScriptedAdmission {
                     String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_REASON)]).into_owned()
                 })))
             }
-            3.0 => Err(binding.odd("admit, as the reason,", "a text")),
-            _ => Err(binding.odd("admit", "true, false with a reason, or delay(microseconds)")),
+            3.0 => Err(binding.bad_answer("admit, as the reason,", "a text")),
+            _ => {
+                Err(binding
+                    .bad_answer("admit", "true, false with a reason, or delay(microseconds)"))
+            }
         }
     }
 
     fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
-        self.0.binding.tell(event)
+        self.0.binding.send_event(event)
     }
 
     fn on_tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
@@ -182,7 +186,7 @@ impl Admission for ScriptedAdmission {
 }
 
 struct ScriptedRouter {
-    front: Front,
+    hook: FrontEndHook,
     /// The last decision came with scores.
     scored: bool,
     scores: Vec<f64>,
@@ -190,11 +194,11 @@ struct ScriptedRouter {
 
 impl Router for ScriptedRouter {
     fn interests(&self) -> Interests {
-        self.front.interests()
+        self.hook.interests()
     }
 
     fn tick_us(&self) -> i64 {
-        self.front.binding.tick_us
+        self.hook.binding.tick_us
     }
 
     fn route(
@@ -203,14 +207,14 @@ impl Router for ScriptedRouter {
         cluster: &ClusterView<'_>,
     ) -> Result<Route, PolicyError> {
         let n = cluster.instances.len();
-        let answer = self.front.ask(request, cluster)?;
-        let binding = &self.front.binding;
+        let answer = self.hook.call(request, cluster)?;
+        let binding = &self.hook.binding;
         self.scored = answer > SCORED;
         let at = if self.scored { answer - SCORED } else { answer };
         if let Some(chosen) = position(at, n) {
             if self.scored {
                 self.scores.resize(n, 0.0);
-                numbers(&binding.outbox, &mut self.scores);
+                read_f64s(&binding.outbox, &mut self.scores);
             }
             return Ok(Route::To(chosen));
         }
@@ -221,14 +225,14 @@ impl Router for ScriptedRouter {
         }
         let form = binding.form;
         if form == "score" {
-            let what = format!("score for instance {}", binding.odd_at());
-            return Err(binding.odd(&what, "a number"));
+            let what = format!("score for instance {}", binding.bad_answer_at());
+            return Err(binding.bad_answer(&what, "a number"));
         }
         let expected = format!("a position from 1 to {n}, or hold(microseconds)");
         Err(if at.is_nan() {
-            binding.odd(form, &expected)
+            binding.bad_answer(form, &expected)
         } else {
-            binding.wrong(form, &at.to_string(), &expected)
+            binding.unexpected(form, &at.to_string(), &expected)
         })
     }
 
@@ -237,19 +241,19 @@ impl Router for ScriptedRouter {
     }
 
     fn reason(&self) -> String {
-        self.front.binding.vm.program.name.clone()
+        self.hook.binding.vm.program.name.clone()
     }
 
     fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
-        self.front.binding.tell(event)
+        self.hook.binding.send_event(event)
     }
 
     fn on_tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
-        self.front.tick(cluster)
+        self.hook.tick(cluster)
     }
 }
 
-impl Loader {
+impl ScriptEngines {
     /// The program's admission policy.
     ///
     /// # Errors
@@ -260,8 +264,8 @@ impl Loader {
         symbols: &mut dyn FnMut(&str) -> u32,
     ) -> Result<Box<dyn Admission>, InputError> {
         let module = self.module(program, None, symbols)?;
-        let front = Front::new(&module, Hook::Admission, "admit")?;
-        Ok(Box::new(ScriptedAdmission(front)))
+        let hook = FrontEndHook::new(&module, Hook::Admission, "admit")?;
+        Ok(Box::new(ScriptedAdmission(hook)))
     }
 
     /// The program's router.
@@ -275,7 +279,7 @@ impl Loader {
     ) -> Result<Box<dyn Router>, InputError> {
         let module = self.module(program, None, symbols)?;
         Ok(Box::new(ScriptedRouter {
-            front: Front::new(&module, Hook::Routing, "route")?,
+            hook: FrontEndHook::new(&module, Hook::Routing, "route")?,
             scored: false,
             scores: Vec::new(),
         }))
