@@ -12,7 +12,7 @@
 )]
 
 mod bench;
-mod docs;
+mod parity;
 mod python;
 
 use anyhow::{Context, bail};
@@ -28,6 +28,7 @@ Usage: cargo xtask <command>
 Commands:
   test    Format, lints, documentation and all tests, those of the Python package, too; the last line counts the tests
   docs    Write the files that are made of the code (docs --help)
+  parity  Compare all output of the command with what it was (parity --help)
   bench   What whole runs cost: CPU seconds, memory, instructions (bench --help)
   help    This text";
 
@@ -35,7 +36,8 @@ fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test(),
-        ["docs", ..] => docs::docs(&arguments[1..]),
+        ["docs", ..] => docs(&arguments[1..]),
+        ["parity", ..] => parity::parity(&arguments[1..]),
         ["bench", ..] => bench::bench(&arguments[1..]),
         [] | ["help" | "--help" | "-h"] => {
             println!("{HELP}");
@@ -59,10 +61,23 @@ fn root() -> PathBuf {
         .to_path_buf()
 }
 
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from)
+}
+
 fn cargo(arguments: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     command.args(arguments.split(' ')).current_dir(root());
     command
+}
+
+/// Writes what is made of the code. That needs the library, so it is a program of its own.
+fn docs(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let mut command = cargo("run --quiet --package windtunnel-docs --");
+    let status = command.args(arguments).status();
+    let status = status.with_context(|| format!("cannot run {command:?}"))?;
+    Ok(exit_code(status)?.unwrap_or(ExitCode::SUCCESS))
 }
 
 /// Everything a change must pass.
