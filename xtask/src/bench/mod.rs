@@ -3,7 +3,7 @@
 mod measure;
 mod rows;
 
-use crate::{cargo, exit_code, target};
+use crate::shared::{cargo, exit_code, target};
 use anyhow::{Context, bail};
 use measure::Run;
 use rows::Row;

@@ -1,11 +1,11 @@
 //! The list of command lines.
 //!
-//! A row is a line: a name, a space, and a command line without `windtunnel`. Words are separated by
-//! spaces; nothing is quoted. `{out}` is an empty folder for what is written, `{data}` a copy of
+//! A row is a line: a name, a space, and a command line without `windtunnel`. Words are separated
+//! by spaces; nothing is quoted. `{out}` is an empty folder for what is written, `{data}` a copy of
 //! `xtask/parity/data`, `{tmp}` a folder of which nothing is compared. Several commands of one row,
 //! ` && ` between them, share those folders. ` < FILE` gives a command its standard input. `cc ...`
-//! calls the C compiler. `$name = words` defines what the word `$name` stands for below. A line that
-//! begins with a space continues the one before it; `#` begins a line that is no row.
+//! calls the C compiler. `$name = words` defines what the word `$name` stands for below. A line
+//! that begins with a space continues the one before it; `#` begins a line that is no row.
 
 use anyhow::{Context, bail};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,8 @@
 //! `cargo xtask parity`: does the command still print and write what it did?
 //!
-//! A list of command lines (`xtask/parity/commands.txt`) is run, and everything that comes out is compared: with recorded digests, or
-//! with what another binary gives. It guards changes that must not change a figure.
+//! A list of command lines (`xtask/parity/commands.txt`) is run, and everything that comes out is
+//! compared: with recorded digests, or with what another binary gives. It guards changes that must
+//! not change a figure.
 
 mod compare;
 mod digests;
@@ -9,7 +10,7 @@ mod list;
 mod normal;
 mod run;
 
-use crate::{cargo, exit_code, root, target};
+use crate::shared::{cargo, exit_code, root, target};
 use anyhow::{Context, bail};
 use digests::Digests;
 use list::Row;
@@ -175,7 +176,8 @@ impl Work {
         })
     }
 
-    /// Compares with the recorded digests; gives how many rows differ. What was found instead is kept for a look at it.
+    /// Compares with the recorded digests; gives how many rows differ. What was found instead is
+    /// kept for a look at it.
     fn check(&self, rows: &[Row]) -> anyhow::Result<usize> {
         let recorded = Digests::read(&root().join(DIGESTS))?;
         let kept = target().join("parity");
@@ -226,8 +228,8 @@ impl Work {
     }
 }
 
-/// A row that does not end as its name says is a mistake in the list: rows `error/...` leave with 2,
-/// the others succeed.
+/// A row that does not end as its name says is a mistake in the list: rows `error/...` leave with
+/// 2, the others succeed.
 fn unexpected_exit(row: &Row, parts: &[Part]) -> Option<String> {
     let expected = match row.name.split('/').next() {
         Some("error") => "2",

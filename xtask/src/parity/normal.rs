@@ -1,4 +1,5 @@
-//! What may differ between two runs of the same command: everything that is left out of the comparison is named here.
+//! What may differ between two runs of the same command: everything that is left out of the
+//! comparison is named here.
 
 use std::path::Path;
 
@@ -35,8 +36,8 @@ const FREE: [Free; 4] = [
     },
 ];
 
-/// Text with what may differ replaced; bytes that are no text stay as they are. `folders` are paths and what stands for them, the longer
-/// ones first.
+/// Text with what may differ replaced; bytes that are no text stay as they are. `folders` are paths
+/// and what stands for them, the longer ones first.
 pub(crate) fn normal(bytes: Vec<u8>, folders: &[(&Path, &str)]) -> Vec<u8> {
     let Ok(mut text) = String::from_utf8(bytes.clone()) else {
         return bytes;

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A part of what comes out: `exit`, `stdout`, `stderr`, or `file PATH`; with several commands in a row, `stdout 2` and so on.
+/// A part of what comes out: `exit`, `stdout`, `stderr`, or `file PATH`; with several commands in a
+/// row, `stdout 2` and so on.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Part {
     pub name: String,
