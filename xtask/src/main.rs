@@ -1,9 +1,8 @@
 //! Automation of the workspace: `cargo xtask <command>`.
 //!
-//! `test` is what a change must pass. It runs the checks from the cheapest to the dearest, stops at
-//! the first that fails, and leaves with its exit code. The last line says how many tests passed
-//! and failed. `docs` writes what is generated. `bench` measures what runs cost; nothing depends on
-//! it.
+//! `test` is what a change must pass, `tidy` a part of it. `parity` guards changes that must not
+//! change a figure. `docs` writes what is generated. `bench` measures what runs cost; nothing waits
+//! for it.
 
 #![allow(
     clippy::print_stdout,
@@ -26,7 +25,9 @@ const HELP: &str = "Automation of the windtunnel workspace.
 Usage: cargo xtask <command>
 
 Commands:
-  test    Format, lints, documentation and all tests, those of the Python package, too; the last line counts the tests
+  test    Format, rules, lints, documentation and all tests, those of the Python package, too;
+          the last line counts the tests
+  tidy    The rules of the house: floors, circles, length, flags, words (tidy --help)
   docs    Write the files that are made of the code (docs --help)
   parity  Compare all output of the command with what it was (parity --help)
   bench   What whole runs cost: CPU seconds, memory, instructions (bench --help)

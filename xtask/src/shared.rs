@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 /// The workspace's folder.
 pub(crate) fn root() -> PathBuf {
@@ -33,4 +33,12 @@ pub(crate) fn exit_code(status: std::process::ExitStatus) -> anyhow::Result<Opti
         bail!("the step was killed: {status}");
     };
     Ok(Some(ExitCode::from(u8::try_from(code).unwrap_or(1))))
+}
+
+/// Is this subcommand of cargo installed?
+pub(crate) fn has(subcommand: &str) -> bool {
+    let mut command = cargo(subcommand);
+    command.arg("--version");
+    let silent = command.stdout(Stdio::null()).stderr(Stdio::null());
+    silent.status().is_ok_and(|status| status.success())
 }

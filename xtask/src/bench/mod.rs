@@ -92,7 +92,7 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if options.criterion {
-        let status = cargo("bench --package windtunnel --bench parts").status()?;
+        let status = cargo("bench --package windtunnel-benches").status()?;
         return Ok(exit_code(status)?.unwrap_or(ExitCode::SUCCESS));
     }
     if options.instructions && !measure::has_valgrind() {

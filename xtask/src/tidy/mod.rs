@@ -37,8 +37,10 @@ const BASELINE: &str = "xtask/tidy/baseline.txt";
 pub(crate) fn tidy(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        [] => check(false),
-        ["--all"] => check(true),
+        [] | ["--all"] => {
+            let fine = check(!words.is_empty())?;
+            Ok(ExitCode::from(u8::from(!fine)))
+        }
         ["--renew"] => renew(),
         ["--help" | "-h"] => {
             println!("{HELP}");
@@ -46,6 +48,11 @@ pub(crate) fn tidy(arguments: &[String]) -> anyhow::Result<ExitCode> {
         }
         _ => bail!("unknown arguments \"{}\"\n\n{HELP}", words.join(" ")),
     }
+}
+
+/// The check as a step of all checks. `Some` is the exit code of a failure.
+pub(crate) fn step() -> anyhow::Result<Option<ExitCode>> {
+    Ok((!check(false)?).then_some(ExitCode::FAILURE))
 }
 
 /// All findings, those of the baseline, too.
@@ -81,7 +88,8 @@ fn findings() -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn check(all: bool) -> anyhow::Result<ExitCode> {
+/// Prints what is wrong; gives whether nothing is.
+fn check(all: bool) -> anyhow::Result<bool> {
     let findings = findings()?;
     let path = root().join(BASELINE);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {BASELINE}"))?;
@@ -100,8 +108,7 @@ fn check(all: bool) -> anyhow::Result<ExitCode> {
         findings.len(),
         too_many.len()
     );
-    let fine = too_many.is_empty() && too_large.is_empty();
-    Ok(ExitCode::from(u8::from(!fine)))
+    Ok(too_many.is_empty() && too_large.is_empty())
 }
 
 fn renew() -> anyhow::Result<ExitCode> {
