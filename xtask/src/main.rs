@@ -1,8 +1,9 @@
 //! Automation of the workspace: `cargo xtask <command>`.
 //!
-//! `test` is what a change must pass, `tidy` a part of it. `parity` guards changes that must not
-//! change a figure. `docs` writes what is generated. `bench` measures what runs cost; nothing waits
-//! for it.
+//! `check` is for the minutes between edits, `test` is what a change must pass, `tidy` a part of
+//! both. `parity` guards changes that must not change a figure. `docs` writes what is generated.
+//! `fuzz` looks for inputs that break a parser, `bench` measures what runs cost; nothing waits for
+//! these two.
 
 #![allow(
     clippy::print_stdout,
@@ -11,6 +12,8 @@
 )]
 
 mod bench;
+mod check;
+mod fuzz;
 mod parity;
 mod shared;
 mod test;
@@ -25,11 +28,13 @@ const HELP: &str = "Automation of the windtunnel workspace.
 Usage: cargo xtask <command>
 
 Commands:
+  check   Format, lints and unit tests of the packages that changed (check --help)
   test    Format, rules, lints, documentation and all tests, those of the Python package, too;
           the last line counts the tests
   tidy    The rules of the house: floors, circles, length, flags, words (tidy --help)
   docs    Write the files that are made of the code (docs --help)
   parity  Compare all output of the command with what it was (parity --help)
+  fuzz    Run the fuzz targets for a time (fuzz --help)
   bench   What whole runs cost: CPU seconds, memory, instructions (bench --help)
   help    This text";
 
@@ -37,9 +42,11 @@ fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test::test(),
+        ["check", ..] => check::check(&arguments[1..]),
         ["docs", ..] => docs(&arguments[1..]),
         ["parity", ..] => parity::parity(&arguments[1..]),
         ["tidy", ..] => tidy::tidy(&arguments[1..]),
+        ["fuzz", ..] => fuzz::fuzz(&arguments[1..]),
         ["bench", ..] => bench::bench(&arguments[1..]),
         [] | ["help" | "--help" | "-h"] => {
             println!("{HELP}");
