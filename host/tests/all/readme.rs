@@ -169,7 +169,7 @@ fn run(line: &str, folder: &Path) -> Option<Output> {
 fn known(line: &str) {
     let xtask = fs::read_to_string(root().join("xtask/src/main.rs")).expect("the xtask");
     let fine = match line.split_whitespace().collect::<Vec<_>>()[..] {
-        ["cargo", "xtask", task] => xtask.contains(&format!("[\"{task}\"]")),
+        ["cargo", "xtask", task, ..] => xtask.contains(&format!("[\"{task}\"")),
         ["cargo", "install", "--path", folder] => root().join(folder).join("Cargo.toml").is_file(),
         ["cargo", "test", ..] => true,
         _ => false,

@@ -1,11 +1,19 @@
 //! `cargo xtask docs`: files of the project that are made of its code.
+//!
+//! It is a program of its own, because it needs the whole library and `xtask` does not.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a command for people"
+)]
 
 mod hooks;
 mod stubs;
 
-use crate::root;
 use anyhow::{Context, bail};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "Writes the files that are made of the code.
@@ -14,6 +22,11 @@ Usage: cargo xtask docs [--check]
 
 Options:
   --check   Write nothing; fail if a file is not what it would be";
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
 
 /// Every generated file: its path in the workspace, and its text.
 fn generated() -> Vec<(&'static str, String)> {
@@ -32,7 +45,8 @@ fn generated() -> Vec<(&'static str, String)> {
     ]
 }
 
-pub(crate) fn docs(arguments: &[String]) -> anyhow::Result<ExitCode> {
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments
         .iter()
         .map(String::as_str)

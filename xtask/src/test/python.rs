@@ -4,7 +4,8 @@
 //! they were; the package is built and installed anew each time, as a user would install it but
 //! without optimisation.
 
-use crate::{Count, counted, exit_code, root};
+use super::count::{Count, counted};
+use crate::shared::{exit_code, root};
 use anyhow::{Context, bail};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
