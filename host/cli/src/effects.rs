@@ -60,7 +60,12 @@ impl Explicit {
 
     /// Refuses every typed flag of `ids` unless `effective`; `because` completes "has no effect
     /// ...".
-    pub fn need(&self, ids: &[&str], effective: bool, because: &str) -> Result<(), InputError> {
+    pub fn reject_unless(
+        &self,
+        ids: &[&str],
+        effective: bool,
+        because: &str,
+    ) -> Result<(), InputError> {
         for id in ids.iter().filter(|id| !effective && self.has(id)) {
             let flag = id.replace('_', "-");
             let error = InputError::new(format!("--{flag} has no effect {because}"));

@@ -27,7 +27,7 @@ pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
             }
         }
         Chosen::Many(facts) => {
-            explicit.need(
+            explicit.reject_unless(
                 &["hardware", "tp", "latency_model"],
                 false,
                 "on a list of models; name one model",

@@ -130,13 +130,13 @@ pub fn choose(
         Choice::External(_) => true,
     };
     let priorities_read = reads_priorities(&spec.scheduler) || reads_priorities(&spec.preemption);
-    explicit.need(
+    explicit.reject_unless(
         &["priority_policy"],
         priorities_read,
         "because nothing reads priorities; choose --scheduler priority-fcfs or reverse-priority, or --preemption-policy priority",
     )?;
     let from_files = spec.external().next().is_some();
-    explicit.need(
+    explicit.reject_unless(
         &["trusted", "output_predictor"],
         from_files,
         "because no policy comes from a file",
@@ -269,7 +269,7 @@ impl Chooser<'_> {
             "always-admit",
         )?;
         let policy = choice.name().to_owned();
-        self.explicit.need(
+        self.explicit.reject_unless(
             &["token_bucket_capacity", "token_bucket_refill_rate"],
             policy == "token-bucket",
             &format!(
@@ -303,7 +303,7 @@ impl Chooser<'_> {
             "round-robin",
         )?;
         let policy = choice.name().to_owned();
-        self.explicit.need(
+        self.explicit.reject_unless(
             &[
                 "routing_scorers",
                 "routing_cache_weight",

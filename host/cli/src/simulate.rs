@@ -6,7 +6,7 @@ use super::output::Finished;
 use super::progress::Bar;
 use super::workload_args::{ReplayArgs, RunArgs};
 use super::workloads::{self, Opened, Traces};
-use super::{oldest, output, policies, say};
+use super::{legacy, output, policies, say};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, read_text};
@@ -67,10 +67,10 @@ pub fn prepare(
     patches: &[(String, String)],
     traces: Option<&Traces>,
 ) -> Result<Prepared, InputError> {
-    let common = oldest::with_coefficients(&args.common, &args.workload.oldest)?;
+    let common = legacy::with_coefficients(&args.common, &args.workload.legacy)?;
     let plan = Plan::of(&common, explicit, &trace_files(args), patches)?;
     let opened = workloads::for_run(args, explicit, &plan.defaults, traces)?;
-    let generator = oldest::metrics(args, explicit, opened.generator_rate)?;
+    let generator = legacy::metrics(args, explicit, opened.generator_rate)?;
     Ok(Prepared {
         plan,
         opened,
@@ -101,7 +101,7 @@ pub fn files_of(args: &RunArgs) -> Vec<PathBuf> {
 fn trace_files(args: &RunArgs) -> [Option<&Path>; 4] {
     let w = &args.workload;
     [
-        w.oldest.reqgen_config_path.as_deref(),
+        w.legacy.reqgen_config_path.as_deref(),
         w.workload_spec.as_deref(),
         Some(Path::new(&w.workload)),
         w.workload_traces_filepath.as_deref(),
@@ -275,7 +275,7 @@ impl Plan {
         let bundle = policies::bundle(&common.cluster, patches)?;
         let chosen = policies::choose(&common.cluster, &common.engine, &bundle, explicit, preset)?;
         let analysis = Analysis::of(common, explicit)?;
-        explicit.need(
+        explicit.reject_unless(
             &[
                 "metrics_path",
                 "trace_output",
@@ -473,7 +473,7 @@ fn check_model_flags(explicit: &Explicit, resolved: &Resolved) -> Result<(), Inp
     let backend = resolved.backend;
     let fitted = backend == Backend::Blackbox;
     let kv_computed = resolved.kv_blocks_source == KvBlocksSource::Computed;
-    explicit.need(
+    explicit.reject_unless(
         &["vllm_version"],
         fitted,
         &if explicit.has("latency_model") {
@@ -488,17 +488,17 @@ fn check_model_flags(explicit: &Explicit, resolved: &Resolved) -> Result<(), Inp
             )
         },
     )?;
-    explicit.need(
+    explicit.reject_unless(
         &["moe_comm_backend"],
         resolved.is_moe && resolved.dp > 1,
         "without data parallelism (--dp) of a mixture-of-experts model",
     )?;
-    explicit.need(
+    explicit.reject_unless(
         &["enable_expert_parallel"],
         resolved.is_moe && resolved.tp * resolved.dp > 1,
         "without several GPUs per instance (--tp, --dp) and a mixture-of-experts model",
     )?;
-    explicit.need(
+    explicit.reject_unless(
         &["gpu_memory_utilization"],
         kv_computed,
         match resolved.kv_blocks_source {
@@ -515,12 +515,12 @@ impl Analysis {
     fn of(common: &CommonArgs, explicit: &Explicit) -> Result<Self, InputError> {
         let a = &common.analysis;
         let traced = a.trace_level == TraceLevel::Decisions;
-        explicit.need(
+        explicit.reject_unless(
             &["counterfactual_k", "summarize_trace", "decisions_path"],
             traced,
             "without --trace-level decisions",
         )?;
-        explicit.need(
+        explicit.reject_unless(
             &[
                 "saturation_report",
                 "saturation_final_window",

@@ -92,7 +92,7 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches) -> anyhow::Result<()> {
     };
     let explicit = Explicit::of(matches);
     for (ids, why) in &UNSEEN[..3] {
-        explicit.need(ids, false, why)?;
+        explicit.reject_unless(ids, false, why)?;
     }
     let flags = flags_of_run();
     let grid = Grid::parse(&args.grid, &flags, &explicit)?;

@@ -94,14 +94,14 @@ pub fn for_run(
     traces: Option<&Traces>,
 ) -> Result<Opened, InputError> {
     let w = &args.workload;
-    if let Some(path) = &w.oldest.reqgen_config_path {
+    if let Some(path) = &w.legacy.reqgen_config_path {
         return generated(path, args, explicit, traces.is_some());
     }
     let synthetic_traffic = w.workload_spec.is_some()
         || w.concurrency.is_some()
         || w.workload == "distribution"
         || defaults.preset(&w.workload).is_ok();
-    explicit.need(
+    explicit.reject_unless(
         &TRACE_FLAGS,
         !synthetic_traffic,
         "with synthetic traffic; it chooses from a trace file",
@@ -114,7 +114,7 @@ pub fn for_run(
         return closed_loop(args, explicit, defaults);
     }
     if w.workload == "distribution" || defaults.preset(&w.workload).is_ok() {
-        explicit.need(
+        explicit.reject_unless(
             &["workload_traces_filepath"],
             false,
             "with a synthetic workload; give --workload traces",
@@ -144,12 +144,12 @@ pub fn for_run(
             )));
         }
     };
-    explicit.need(
+    explicit.reject_unless(
         &["rate"],
         false,
         "with a trace file, whose requests come as recorded; --rate-scale makes them faster",
     )?;
-    explicit.need(
+    explicit.reject_unless(
         &LENGTH_FLAGS,
         false,
         "with a trace file, whose requests have their own lengths",
@@ -221,9 +221,9 @@ fn generated(
     in_sweep: bool,
 ) -> Result<Opened, InputError> {
     let why = "with --reqgen-config-path, whose file says it";
-    explicit.need(&LENGTH_FLAGS, false, why)?;
-    explicit.need(&TRACE_FLAGS, false, why)?;
-    explicit.need(&["rate", "max_prompts", "timeout"], false, why)?;
+    explicit.reject_unless(&LENGTH_FLAGS, false, why)?;
+    explicit.reject_unless(&TRACE_FLAGS, false, why)?;
+    explicit.reject_unless(&["rate", "max_prompts", "timeout"], false, why)?;
     let config = GeneratorConfig::read(path)?;
     let horizon_us = horizon(&args.common)?;
     let seed = (in_sweep || explicit.has("seed")).then_some(args.common.seed);
@@ -264,7 +264,7 @@ fn spec_of_run(
     in_sweep: bool,
 ) -> Result<Opened, InputError> {
     let w = &args.workload;
-    explicit.need(
+    explicit.reject_unless(
         &LENGTH_FLAGS,
         false,
         "with --workload-spec, whose clients have their own lengths",
@@ -439,7 +439,7 @@ fn lengths(
             "with the preset \"{}\", which sets all lengths; use --workload distribution",
             w.workload
         );
-        explicit.need(&LENGTH_FLAGS, false, &why)?;
+        explicit.reject_unless(&LENGTH_FLAGS, false, &why)?;
         let preset = defaults.preset(&w.workload)?;
         let of = |l: windtunnel_config::LengthPreset| length(l.mean, l.stdev, l.min, l.max);
         Ok((preset.prefix, of(preset.prompt), of(preset.output)))
@@ -498,7 +498,7 @@ pub fn for_replay(
     let path = args.trace.as_ref().or(args.trace_data.as_ref());
     let path = path.ok_or_else(|| InputError::new("give a trace file, or --trace-data FILE"))?;
     let closed_loop = args.session_mode == SessionModeName::ClosedLoop;
-    explicit.need(
+    explicit.reject_unless(
         &["think_time_ms", "think_time_dist"],
         closed_loop,
         "in fixed session mode; it goes with --session-mode closed-loop",

@@ -2,7 +2,7 @@
 
 use super::args::{CommonArgs, LatencyName};
 use super::effects::Explicit;
-use super::workload_args::{OldestArgs, RunArgs};
+use super::workload_args::{LegacyArgs, RunArgs};
 use windtunnel_base::input::InputError;
 use windtunnel_results::report::generator;
 
@@ -13,12 +13,12 @@ pub fn metrics(
     rate: Option<f64>,
 ) -> Result<Option<generator::Inputs>, InputError> {
     let records = !args.common.output.summary_only;
-    explicit.need(
+    explicit.reject_unless(
         &["finished_coeffs"],
         records,
         "with --summary-only, which keeps no request's record",
     )?;
-    let left = args.workload.oldest.finished_coeffs.as_deref();
+    let left = args.workload.legacy.finished_coeffs.as_deref();
     let left_us = left.map_or([0.0; 2], |c| [c[0], c[1]]);
     Ok(rate
         .filter(|_| records)
@@ -29,13 +29,13 @@ pub fn metrics(
 /// intercept first.
 pub fn with_coefficients(
     common: &CommonArgs,
-    oldest: &OldestArgs,
+    legacy: &LegacyArgs,
 ) -> Result<CommonArgs, InputError> {
     let mut common = common.clone();
     for (flag, coefficients, expected) in [
-        ("--regression-coeffs", &oldest.regression_coeffs, 3),
-        ("--queuing-coeffs", &oldest.queuing_coeffs, 2),
-        ("--finished-coeffs", &oldest.finished_coeffs, 2),
+        ("--regression-coeffs", &legacy.regression_coeffs, 3),
+        ("--queuing-coeffs", &legacy.queuing_coeffs, 2),
+        ("--finished-coeffs", &legacy.finished_coeffs, 2),
     ] {
         let Some(c) = coefficients else { continue };
         if c.len() != expected || c.iter().any(|x| !(x.is_finite() && *x >= 0.0)) {
@@ -44,7 +44,7 @@ pub fn with_coefficients(
             return Err(InputError::new(message));
         }
     }
-    if let (Some(beta), Some(queueing)) = (&oldest.regression_coeffs, &oldest.queuing_coeffs) {
+    if let (Some(beta), Some(queueing)) = (&legacy.regression_coeffs, &legacy.queuing_coeffs) {
         if !matches!(
             common.model.latency_model,
             LatencyName::Auto | LatencyName::Blackbox
