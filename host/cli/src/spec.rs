@@ -26,9 +26,9 @@ pub fn of_run(
     explicit: &Explicit,
     bundle: &[(String, String)],
 ) -> Result<RunSpec, InputError> {
-    let legacy = &args.workload.oldest;
+    let legacy = &args.workload.legacy;
     let mut run = of_common(&args.common, explicit);
-    if let Some(coefficients) = super::oldest::coefficients(&args.common, legacy)? {
+    if let Some(coefficients) = super::legacy::coefficients(&args.common, legacy)? {
         run.pools[0].latency = coefficients;
     }
     run.policies.config_changes = bundle.to_vec();
@@ -185,7 +185,7 @@ fn workload(w: &WorkloadArgs, explicit: &Explicit) -> WorkloadSpec {
         name: typed("workload").map(|()| w.workload.clone()),
         traces_filepath: w.workload_traces_filepath.clone(),
         spec: w.workload_spec.clone(),
-        reqgen_config_path: w.oldest.reqgen_config_path.clone(),
+        reqgen_config_path: w.legacy.reqgen_config_path.clone(),
         replay: None,
         concurrency: w.concurrency,
         think_time_ms: w.think_time_ms,

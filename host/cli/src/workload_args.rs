@@ -69,15 +69,15 @@ pub struct WorkloadArgs {
     /// Part and pace of a trace file.
     #[command(flatten)]
     pub part: TraceArgs,
-    /// Flags of the oldest releases of BLIS.
+    /// Flags of the legacy releases of BLIS.
     #[command(flatten)]
-    pub oldest: OldestArgs,
+    pub legacy: LegacyArgs,
 }
 
-/// The request generator of the oldest releases of BLIS, and its coefficients.
+/// The request generator of the legacy releases of BLIS, and its coefficients.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "GuideLLM-style generator")]
-pub struct OldestArgs {
+pub struct LegacyArgs {
     /// Configuration of evenly spaced requests: format, seed, rate, data (YAML)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "workload_spec", "workload_traces_filepath", "concurrency"])]
     pub reqgen_config_path: Option<PathBuf>,

@@ -1,20 +1,20 @@
-//! Flags of the oldest releases of BLIS.
+//! Flags of the legacy releases of BLIS.
 
 use super::args::{CommonArgs, LatencyName};
-use super::workload_args::OldestArgs;
+use super::workload_args::LegacyArgs;
 use windtunnel_base::input::InputError;
 use windtunnel_sim::LatencySpec;
 
-/// The coefficients of the oldest releases as those of today, if they are given: microseconds, the
+/// The coefficients of the legacy releases as those of today, if they are given: microseconds, the
 /// intercept first.
 pub fn coefficients(
     common: &CommonArgs,
-    oldest: &OldestArgs,
+    legacy: &LegacyArgs,
 ) -> Result<Option<LatencySpec>, InputError> {
     for (flag, coefficients, expected) in [
-        ("--regression-coeffs", &oldest.regression_coeffs, 3),
-        ("--queuing-coeffs", &oldest.queuing_coeffs, 2),
-        ("--finished-coeffs", &oldest.finished_coeffs, 2),
+        ("--regression-coeffs", &legacy.regression_coeffs, 3),
+        ("--queuing-coeffs", &legacy.queuing_coeffs, 2),
+        ("--finished-coeffs", &legacy.finished_coeffs, 2),
     ] {
         let Some(c) = coefficients else { continue };
         if c.len() != expected || c.iter().any(|x| !(x.is_finite() && *x >= 0.0)) {
@@ -23,7 +23,7 @@ pub fn coefficients(
             return Err(InputError::new(message));
         }
     }
-    if let (Some(beta), Some(queueing)) = (&oldest.regression_coeffs, &oldest.queuing_coeffs) {
+    if let (Some(beta), Some(queueing)) = (&legacy.regression_coeffs, &legacy.queuing_coeffs) {
         if !matches!(
             common.model.latency_model,
             LatencyName::Auto | LatencyName::Blackbox
