@@ -120,7 +120,7 @@ mod tests {
             most,
             whole: false,
             log: false,
-            doc: String::new(),
+            doc: "".into(),
         }
     }
 
