@@ -156,9 +156,10 @@ pub fn complete(
         return simulation.run(progress);
     };
     let format = rows::Format::of(path)?;
+    let pools = simulation.deployment().config().names_pools();
     let mut result = None;
     staging.write(path, |out| {
-        let mut rows = rows::RowStream::new(format, out)?;
+        let mut rows = rows::RowStream::new(format, pools, out)?;
         let finished = simulation.run_into(&mut rows, progress);
         if let Ok(finished) = &finished {
             rows.finish(&finished.record.symbols)?;
@@ -216,7 +217,7 @@ pub fn write_files(
         export::write(&mut staging, &header, &data, requests, symbols, head)?;
     }
     if let Some(path) = &files.decisions_path {
-        staging.write(path, |out| decisions::write_jsonl(&record.decisions, out))?;
+        staging.write(path, |out| decisions::write_jsonl(record, out))?;
     }
     if let (Some(path), Some(detectors)) = (&files.saturation_report, &inputs.detectors) {
         staging.write(path, |out| saturation::write_trace(record, detectors, out))?;

@@ -44,7 +44,7 @@ fn carry_out(run: &RunSpec, common: &CommonArgs) -> anyhow::Result<()> {
     }
     tracing::info!(
         workload = simulation.workload(),
-        model = simulation.spec().model,
+        model = simulation.model(),
         "simulating"
     );
     let mut files = Staging::default();

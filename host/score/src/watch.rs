@@ -272,6 +272,8 @@ const TOLD: &[&str] = &[
     "max_batch_size",
     "block_size",
     "max_step_tokens",
+    "pool",
+    "gpus",
     "kv_total_blocks",
 ];
 

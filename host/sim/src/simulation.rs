@@ -192,6 +192,13 @@ impl Simulation {
         &self.deployment
     }
 
+    /// The model's full name, where it is known.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        let resolved = self.deployment.resolved().first();
+        resolved.map_or(&self.spec.model, |r| &r.canonical)
+    }
+
     /// What its workload is, in words.
     #[must_use]
     pub fn workload(&self) -> &str {

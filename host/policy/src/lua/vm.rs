@@ -437,6 +437,10 @@ type AnswerOrReason = (Option<f64>, Option<&'static str>);
 const NO_DECISION: &str =
     "nothing can be asked here: only a hook that decides about requests may ask";
 
+/// Why an estimate cannot be made on something.
+const NO_INSTANCE: &str =
+    "the estimate is asked about something that is no instance of the decision at hand";
+
 /// The functions of the host that `stdlib.luau` calls.
 fn host_functions(
     lua: &Lua,
@@ -454,21 +458,42 @@ fn host_functions(
             None => (None, Some(NO_DECISION)),
         }
     };
+    let about = |answer: Option<f64>| -> AnswerOrReason {
+        match answer {
+            Some(us) => (Some(us), None),
+            None => (None, Some(NO_INSTANCE)),
+        }
+    };
     let c = Rc::clone(context);
     let random = move |_: &Lua, ()| Ok(or_reason(c.host(|h| (h.random() >> 11) as f64)));
     host.raw_set("random", lua.create_function(random)?)?;
     let c = Rc::clone(context);
-    let prefill = move |_: &Lua, (tokens, cached): (f64, Option<f64>)| {
-        let answer = c.host(|h| h.est_prefill_us(tokens as u32, cached.unwrap_or(0.0) as u32));
-        Ok(or_reason(answer))
+    let prefill = move |_: &Lua, (tokens, cached, inst): (f64, Option<f64>, Option<f64>)| {
+        let (tokens, cached) = (tokens as u32, cached.unwrap_or(0.0) as u32);
+        Ok(match inst {
+            None => or_reason(c.host(|h| h.est_prefill_us(tokens, cached))),
+            Some(position) => about(c.instance(position, |h, instance| {
+                h.est_prefill_us_on(instance, tokens, cached)
+            })),
+        })
     };
     host.raw_set("est_prefill_us", lua.create_function(prefill)?)?;
     let c = Rc::clone(context);
-    let step = move |_: &Lua, (prefill, decodes, context): (f64, Option<f64>, Option<f64>)| {
+    let step = move |_: &Lua,
+                     (prefill, decodes, context, inst): (
+        f64,
+        Option<f64>,
+        Option<f64>,
+        Option<f64>,
+    )| {
+        let prefill = prefill as u32;
         let (decodes, context) = (decodes.unwrap_or(0.0) as u32, context.unwrap_or(0.0) as u64);
-        Ok(or_reason(
-            c.host(|h| h.est_step_us(prefill as u32, decodes, context)),
-        ))
+        Ok(match inst {
+            None => or_reason(c.host(|h| h.est_step_us(prefill, decodes, context))),
+            Some(position) => about(c.instance(position, |h, instance| {
+                h.est_step_us_on(instance, prefill, decodes, context)
+            })),
+        })
     };
     host.raw_set("est_step_us", lua.create_function(step)?)?;
     let c = Rc::clone(context);
