@@ -158,7 +158,8 @@ fn parse_param(text: &str) -> Result<(Option<Hook>, String, f64, bool), InputErr
 }
 
 impl Chooser<'_> {
-    /// The run's policy, else the bundle's, else the default. `settings` are the values that the run
+    /// The run's policy, else the bundle's, else the default. `settings` are the values that the
+    /// run
     /// gives to the parameters of a built-in policy; they win over the bundle's.
     fn pick(
         &mut self,

@@ -50,7 +50,7 @@ impl RunResult {
         Results::with_summary(&self.record, self.summary.clone(), &self.inputs)
     }
 
-    /// What `windtunnel run --json` prints.
+    /// What `windtunnel run` prints as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         json::value(&self.results())

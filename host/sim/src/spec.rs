@@ -1,9 +1,11 @@
 //! A run as plain data: everything that its results depend on, in one YAML file.
 
-use crate::workload::DEFAULT_SEED;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, parse_yaml, read_text};
+
+/// Seed of everything random where none is given.
+pub const DEFAULT_SEED: u64 = 42;
 
 /// A run, whole. `None` and absent keys mean the default; a key that would change nothing is an
 /// error, so that nobody believes in it.

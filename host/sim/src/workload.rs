@@ -40,8 +40,7 @@ const LENGTH_SETTINGS: [&str; 9] = [
     "output_tokens_max",
 ];
 
-/// Seed of everything random where none is given.
-pub const DEFAULT_SEED: u64 = 42;
+pub use crate::spec::DEFAULT_SEED;
 
 /// A source, and what it is in words.
 pub struct Opened {
@@ -111,7 +110,8 @@ fn horizon(run: &RunSpec) -> Result<i64, InputError> {
     }
 }
 
-/// Opens what a run says of its workload. `as_the_reference` cuts replays at the reference's default
+/// Opens what a run says of its workload. `as_the_reference` cuts replays at the reference's
+/// default
 /// horizon; `traces` keeps what was parsed for the next run.
 pub(crate) fn open_workload(
     run: &RunSpec,

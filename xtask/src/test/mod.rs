@@ -1,7 +1,8 @@
 //! `cargo xtask test`: what a change must pass.
 //!
 //! It runs the steps from the cheapest to the dearest, stops at the first that fails, and leaves
-//! with its exit code. The last line says how many tests passed and failed. All steps build with the
+//! with its exit code. The last line says how many tests passed and failed. All steps build with
+//! the
 //! same settings, so that each crate is compiled once to be checked and once to be run; what cargo
 //! says about it is shown, so that no step is silent for long.
 

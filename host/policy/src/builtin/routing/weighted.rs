@@ -1,6 +1,6 @@
 //! `weighted`: several scorers give every instance a number; the highest weighted sum wins.
 //!
-//! The weights of the scorers are parameters of the policy. A list of scorers (`--routing-scorers`,
+//! The weights of the scorers are parameters of the policy. A list of scorers (of its own,
 //! `scorers` in a bundle) gives all of them at once: what it leaves out has no weight. Two weights
 //! of an older form stand instead of the scorers ([`TwoWeights`]).
 
