@@ -1,7 +1,7 @@
 //! The simulator as the Python module `windtunnel._native`; `python/lib/windtunnel` is the package
 //! around it.
 //!
-//! Long work runs without the interpreter's lock, and looks for Ctrl-C now and then. What comes
+//! Long work runs without the interpreter's lock, and checks for Ctrl-C now and then. What comes
 //! back crosses as JSON text, which Python parses faster than it could be built object by object.
 
 mod interrupt;
@@ -21,7 +21,7 @@ create_exception!(
     "Wrong input: the message says what was found, what is expected, and the nearest valid name."
 );
 
-/// Wrong input of the user, or a failure of ours.
+/// The Python exception of an error: `InputError` for wrong input of the user.
 fn raised(error: &anyhow::Error) -> PyErr {
     let message = format!("{error:#}");
     if error.is::<Wrong>() {
@@ -46,7 +46,8 @@ mod _native {
     use super::main;
     #[pymodule_export]
     use super::score::{
-        How, Opened, hook_api, open_hooks, open_named, open_text, score, suite, suites, worker,
+        LoadedCandidate, ScoringOptions, hook_api, open_hooks, open_named, open_text, score, suite,
+        suites, worker,
     };
     #[pymodule_export]
     use super::simulate::{Rows, simulate};

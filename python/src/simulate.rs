@@ -1,6 +1,6 @@
 //! `run` and `replay`.
 
-use crate::interrupt::watched;
+use crate::interrupt::interruptible;
 use crate::{InputError, raised};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString};
@@ -57,14 +57,14 @@ pub fn simulate(
             given.push((name.extract()?, flag_value(&value)?));
         }
     }
-    let flown = watched(py, |watch| {
-        calls::simulate(simulation, &given, &mut |_| watch.look())
+    let result = interruptible(py, |signals| {
+        calls::simulate(simulation, &given, &mut |_| signals.check())
     })?
     .map_err(|e| raised(&e))?;
     let rows = Rows {
-        record: flown.record,
+        record: result.record,
     };
-    Ok((flown.report.to_string(), flown.notes, rows))
+    Ok((result.report.to_string(), result.notes, rows))
 }
 
 /// True and False switch; lists and tuples are lists; of a dict every entry is NAME=VALUE; anything

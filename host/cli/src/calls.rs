@@ -15,7 +15,7 @@ use windtunnel_results::report::{Results, json};
 
 pub use super::args::named;
 pub use super::policy::hook;
-pub use super::score::{cache_folder, jobs, ours, parse_seeds as seeds, time_limit};
+pub use super::score::{cache_folder, jobs, parse_seeds as seeds, time_limit, to_anyhow};
 pub use super::suite::listed as suites;
 pub use windtunnel_score::render::suite::json as suite;
 
@@ -50,7 +50,7 @@ pub enum Value {
 
 /// What a simulation found out.
 #[derive(Debug)]
-pub struct Flown {
+pub struct ComparedRuns {
     /// What the command prints with `--json`.
     pub report: serde_json::Value,
     /// What the command says on stderr before it starts.
@@ -72,7 +72,7 @@ pub fn simulate(
     simulation: Simulation,
     flags: &[(String, Value)],
     progress: &mut dyn FnMut(Progress),
-) -> anyhow::Result<Flown> {
+) -> anyhow::Result<ComparedRuns> {
     let (cli, explicit) = parse(simulation, flags)?;
     let (prepared, common) = match &cli.command {
         Command::Run(args) => (simulate::prepare(args, &explicit, &[], None)?, &args.common),
@@ -86,7 +86,7 @@ fn fly(
     prepared: Prepared,
     common: &CommonArgs,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Flown, InputError> {
+) -> Result<ComparedRuns, InputError> {
     let notes = prepared.notes().cloned().collect();
     progress(Progress::default());
     let mut files = Staging::default();
@@ -94,7 +94,7 @@ fn fly(
     let results =
         Results::with_summary(&finished.record, finished.summary.clone(), &finished.inputs);
     output::write_files(&finished, &results, common, files)?;
-    Ok(Flown {
+    Ok(ComparedRuns {
         report: json::value(&results),
         notes,
         record: finished.record,

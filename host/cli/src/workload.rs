@@ -3,13 +3,13 @@
 mod tables;
 
 use super::output::{check_path, export_paths};
+use super::print::{say, to_stdout};
 use super::simulate::defaults;
 use super::workload_args::{
     ComposeArgs, ConvertArgs, GenerateArgs, InputArgs, ShowArgs, Target, ValidateArgs,
     WorkloadCommand,
 };
 use super::workloads::{self, Limits, Opened, SpecFlags};
-use super::{say, to_stdout};
 use serde_json::json;
 use std::path::Path;
 use tables as report;

@@ -1,7 +1,7 @@
 //! The report on a candidate. Its JSON has a version and a published schema
 //! (`docs/reference/score.schema.json`).
 
-use super::flight::{InstanceShare, Metrics};
+use super::run::{InstanceShare, Metrics};
 use super::suite::Split;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ pub const FAILED: f64 = -100.0;
 /// The least score of one that does.
 pub const LEAST: f64 = -99.0;
 
+/// Most problems in a report.
+const MOST_PROBLEMS: usize = 5;
 /// Longest text of a problem, characters.
 const LONGEST_MESSAGE: usize = 1000;
 
@@ -102,14 +104,14 @@ pub fn schema() -> String {
 }
 
 impl Report {
-    /// As it may be shown: names in its texts may come from a candidate's process, and have no
-    /// escape sequences.
-    pub fn tame(&mut self) {
+    /// Replaces control characters in its texts: they may hold names that a candidate's process has
+    /// written, and are printed on terminals.
+    pub fn sanitize(&mut self) {
         let items = self.feedback_items.iter_mut().map(|item| &mut item.text);
         for text in items.chain([&mut self.feedback]) {
-            let hostile = |c: char| c.is_control() && c != '\n' && c != '\t';
-            if text.contains(hostile) {
-                *text = text.replace(hostile, " ");
+            let control = |c: char| c.is_control() && c != '\n' && c != '\t';
+            if text.contains(control) {
+                *text = text.replace(control, " ");
             }
         }
     }
@@ -199,10 +201,10 @@ impl Problem {
         self
     }
 
-    /// As it may be shown: what comes from a candidate's process has no end and no escape
-    /// sequences.
-    pub fn tame(&mut self) {
-        let tame = |text: &mut String, most: usize, lines: bool| {
+    /// Cuts long texts and replaces control characters: a candidate's process may write anything, and
+    /// problems are printed on terminals.
+    pub fn sanitize(&mut self) {
+        let sanitize = |text: &mut String, most: usize, lines: bool| {
             let fine = |c: char| !c.is_control() || (lines && c == '\n') || c == '\t';
             if text.chars().count() > most {
                 *text = text.chars().take(most).chain("...".chars()).collect();
@@ -214,7 +216,7 @@ impl Problem {
                     .collect();
             }
         };
-        tame(&mut self.message, LONGEST_MESSAGE, false);
+        sanitize(&mut self.message, LONGEST_MESSAGE, false);
         let others = [
             &mut self.file,
             &mut self.hook,
@@ -223,10 +225,10 @@ impl Problem {
             &mut self.hint,
         ];
         for text in others.into_iter().flatten() {
-            tame(text, LONGEST_MESSAGE, false);
+            sanitize(text, LONGEST_MESSAGE, false);
         }
         if let Some(text) = &mut self.snippet {
-            tame(text, LONGEST_MESSAGE, true);
+            sanitize(text, LONGEST_MESSAGE, true);
         }
     }
 
@@ -247,6 +249,21 @@ impl Problem {
         }
         self
     }
+}
+
+/// The first few problems that differ in kind, line or hook.
+#[must_use]
+pub fn distinct_problems(problems: Vec<Problem>) -> Vec<Problem> {
+    let mut distinct: Vec<Problem> = Vec::new();
+    for problem in problems {
+        let same =
+            |e: &Problem| (e.kind, e.line, &e.hook) == (problem.kind, problem.line, &problem.hook);
+        if !distinct.iter().any(same) {
+            distinct.push(problem);
+        }
+    }
+    distinct.truncate(MOST_PROBLEMS);
+    distinct
 }
 
 /// Why a candidate was not taken further.

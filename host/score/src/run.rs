@@ -1,4 +1,4 @@
-//! One run of some policies through a scenario, and what is kept of it.
+//! One run of policies on a scenario, and its summary.
 
 use super::feedback::facts::Facts;
 use super::objective::{self, Objective, good, served};
@@ -41,7 +41,7 @@ impl Latencies {
         }
     }
 
-    /// The mean of several runs' figures.
+    /// Means over several runs.
     #[must_use]
     pub fn mean_of(all: &[Self]) -> Self {
         let mean = |f: fn(&Self) -> f64| all.iter().map(f).sum::<f64>() / all.len().max(1) as f64;
@@ -120,7 +120,7 @@ impl Metrics {
         }
     }
 
-    /// The mean of several seeds' figures; counts are summed up.
+    /// Means over several seeds; counts are sums.
     #[must_use]
     pub fn of_seeds(all: &[&Self]) -> Self {
         let sum = |f: fn(&Self) -> u64| all.iter().map(|m| f(m)).sum();
@@ -157,30 +157,30 @@ pub struct InstanceShare {
     pub busy: f64,
 }
 
-/// What is kept of a run.
+/// Summary of a run: what scores and feedback need of its records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Flight {
-    /// Logarithms of the objectives' figures, in the suite's order.
+pub struct RunSummary {
+    /// Logarithms of the objectives' values, in the suite's order.
     pub logs: Vec<f64>,
-    /// For people.
+    /// Metrics for people.
     pub metrics: Metrics,
-    /// By instance.
+    /// Requests and load by instance.
     pub instances: Vec<InstanceShare>,
-    /// Fingerprint of every request's fate: equal runs have equal ones.
+    /// Fingerprint of the outcome of every request: equal runs have equal ones.
     pub digest: String,
-    /// Why the run broke off, if a policy made it.
+    /// Why the run was aborted; only faults of policies abort a run.
     pub fault: Option<String>,
     /// Broken invariants.
     pub violations: Vec<String>,
-    /// Where it went wrong.
+    /// What feedback says of the run.
     pub facts: Facts,
 }
 
-/// Lets `spec` work on `traffic`.
+/// Simulates the policies of `spec` on the traffic of a scenario.
 ///
 /// # Errors
 /// When a policy cannot be made.
-pub fn fly(
+pub fn simulate(
     spec: &PolicySpec,
     scenario: &Scenario,
     traffic: &Arc<Traffic>,
@@ -194,8 +194,8 @@ pub fn fly(
     Ok(cluster.run(&mut |_| {}))
 }
 
-impl Flight {
-    /// What is kept of a run.
+impl RunSummary {
+    /// Summarises the records of a run.
     #[must_use]
     pub fn of(
         record: &RunRecord,
@@ -229,25 +229,25 @@ impl Flight {
     }
 }
 
-/// Fingerprint of every request's fate.
+/// Fingerprint of the outcome of every request.
 fn digest(record: &RunRecord) -> String {
     let mut hasher = blake3::Hasher::new();
     for r in &record.requests {
-        let fate = [
+        let outcome = [
             r.serial as i64,
             r.outcome as i64,
             r.instance.map_or(-1, i64::from),
             r.ttft_us.unwrap_or(-1),
             r.e2e_us.unwrap_or(-1),
         ];
-        for number in fate {
+        for number in outcome {
             hasher.update(&number.to_le_bytes());
         }
     }
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// Everything offered ends in exactly one way, and nothing happens before its cause.
+/// Broken invariants: every request has exactly one outcome, and no event precedes its cause.
 fn violations(record: &RunRecord, traffic: &Traffic) -> Vec<String> {
     if record.fault.is_some() {
         return Vec::new();
