@@ -33,6 +33,7 @@
 
 pub mod abi;
 pub mod c;
+mod error;
 mod header;
 mod hooks;
 mod host;
@@ -42,10 +43,11 @@ mod views;
 
 /// What [`export_plugin!`] needs of it.
 pub use abi_stable;
+pub use error::PolicyError;
 pub use header::header;
 pub use hooks::{
-    Admission, Admit, EventKind, Interests, KeyRefresh, Outcome, PolicyError, Priority, QueueOrder,
-    Route, Router, Scheduler, Victim,
+    Admission, Admit, EventKind, Interests, KeyRefresh, Outcome, Priority, QueueOrder, Route,
+    Router, Scheduler, Victim,
 };
 pub use host::{ClusterView, Host, HostFns, NoServices, QueueView, Services, Setup};
 pub use list::List;

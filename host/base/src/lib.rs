@@ -1,6 +1,8 @@
 //! What every crate of windtunnel stands on, and nothing of the simulation itself.
 
 pub mod earliest;
+pub mod fault;
+pub mod hook;
 pub mod input;
 pub mod pool;
 pub mod record;

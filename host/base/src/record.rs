@@ -1,9 +1,10 @@
 //! What a run leaves behind. The engine fills these; summaries and reports only read them.
 
-mod sights;
+mod observations;
 
-pub use sights::{Sight, Sights, Standing};
+pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
 
+use crate::fault::RunFault;
 use crate::request::{Detail, Request, RequestId, Sym, Symbols};
 use std::sync::Arc;
 
@@ -284,10 +285,10 @@ pub struct RunRecord {
     pub shed_by_class: Vec<(String, u64)>,
     /// Decisions, when traced.
     pub decisions: Vec<Decision>,
-    /// What routing looked like, when that was watched.
-    pub sights: Sights,
-    /// The answer of a policy that ended the run early, in words.
-    pub fault: Option<String>,
+    /// What every routing decision was made on, when that was observed.
+    pub observations: RoutingObservations,
+    /// Why the run ended early, if it did.
+    pub fault: Option<RunFault>,
     /// Names behind the symbols.
     pub symbols: Symbols,
 }

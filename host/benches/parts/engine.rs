@@ -5,7 +5,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 use windtunnel_config::Defaults;
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, TraceConfig};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig};
+use windtunnel_engine::frontend::FrontEndConfig;
 use windtunnel_engine::instance::{EngineConfig, EngineRules, Instance, InstanceHooks, NEVER};
 use windtunnel_engine::latency::{Backend, LatencyModel, Setup, resolve};
 use windtunnel_plugin_api::RequestView;
@@ -167,23 +168,21 @@ pub(crate) fn arrivals(rate: f64, requests: u64, output: u32) -> Distribution {
 
 fn run(instances: u32, requests: u64, spec: &PolicySpec, latency: &Arc<dyn LatencyModel>) {
     let config = ClusterConfig {
-        instances,
-        engine: engine(),
-        admission_latency_us: 0,
-        routing_latency_us: 0,
-        snapshot_refresh_us: 50_000,
-        cache_signal_delay_us: 50_000,
-        model_names: vec!["llama-3.1-8b-instruct".into()],
-        trace: TraceConfig::default(),
-        seed: 0,
-        predictor: None,
+        front: FrontEndConfig {
+            snapshot_refresh_us: 50_000,
+            cache_signal_delay_us: 50_000,
+            model_names: vec!["llama-3.1-8b-instruct".into()],
+            ..FrontEndConfig::default()
+        },
+        ..ClusterConfig::single(instances, engine(), Arc::clone(latency))
     };
     let mut source = arrivals(90.7 * f64::from(instances), requests, 128);
-    let max_running = config.engine.max_running;
+    let max_running = config.pools[0].engine.max_running;
     let (front, hooks) =
         policies(spec, instances, max_running, source.symbols_mut()).expect("known policies");
     let mut digest = Digest::default();
-    let cluster = Cluster::new(config, latency, front, hooks, &mut source);
+    let cluster = Cluster::new(config, front, hooks, &mut source);
+    let cluster = cluster.expect("a cluster");
     let record = cluster.run_into(&mut digest, &mut |_| {});
     black_box(RunSummary::of_digest(digest, &record));
 }

@@ -5,7 +5,7 @@ use super::args::{ClusterArgs, EngineArgs};
 use super::effects::Explicit;
 use windtunnel_base::input::{InputError, parse_yaml, read_text, unknown};
 use windtunnel_base::request::Symbols;
-use windtunnel_engine::cluster::Predictor;
+use windtunnel_engine::frontend::Predictor;
 use windtunnel_engine::instance::Preset;
 use windtunnel_policy::bundle::{Bundle, Params, no_params};
 use windtunnel_policy::{

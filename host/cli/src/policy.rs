@@ -414,7 +414,7 @@ fn checked_json(checked: &Checked) -> Value {
             "requests": run.requests,
             "completed": run.completed,
             "preemptions": run.preemptions,
-            "fault": run.fault,
+            "fault": run.fault.as_ref().map(ToString::to_string),
         })
     };
     json!({

@@ -9,10 +9,12 @@ use super::workloads::{self, Opened, Traces};
 use super::{legacy, output, policies, say};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use windtunnel_base::input::{InputError, Staging, read_text};
 use windtunnel_base::record::RunRecord;
 use windtunnel_config::Defaults;
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, Predictor, Progress, TraceConfig};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, Progress, Role};
+use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};
 use windtunnel_engine::latency::{Backend, KvBlocksSource, Resolved, Setup, resolve};
 use windtunnel_policy::PolicySpec;
@@ -172,7 +174,7 @@ impl Prepared {
         let plan = &self.plan;
         let (record, summary) = plan.simulate(common, &mut self.opened, files, progress)?;
         if let Some(fault) = &record.fault {
-            return Err(InputError::new(fault.clone()));
+            return Err(InputError::new(fault.to_string()));
         }
         let mut slo_targets = plan.analysis.slo_targets.clone();
         if !common.output.summary_only {
@@ -329,24 +331,34 @@ impl Plan {
         let resolved = &self.resolved;
         let short = resolved.canonical.rsplit('/').next().unwrap_or_default();
         let config = ClusterConfig {
-            instances: c.num_instances,
-            engine: self.engine(common, opened.horizon_us),
-            admission_latency_us: c.admission_latency.into(),
-            routing_latency_us: c.routing_latency.into(),
-            snapshot_refresh_us: c.snapshot_refresh_interval.into(),
-            cache_signal_delay_us: c.cache_signal_delay.into(),
-            model_names: vec![
-                resolved.model.clone(),
-                resolved.canonical.clone(),
-                short.to_owned(),
-            ],
-            trace: TraceConfig {
-                decisions: common.analysis.trace_level == TraceLevel::Decisions,
-                counterfactual_k: common.analysis.counterfactual_k,
-                sights: false,
+            pools: vec![PoolConfig {
+                name: String::new(),
+                role: Role::Serve,
+                instances: c.num_instances,
+                engine: self.engine(common, opened.horizon_us),
+                latency: Arc::clone(&resolved.latency),
+                gpus_per_instance: resolved.tp * resolved.dp,
+                gpu: resolved.gpu.clone(),
+            }],
+            front: FrontEndConfig {
+                admission_latency_us: c.admission_latency.into(),
+                routing_latency_us: c.routing_latency.into(),
+                snapshot_refresh_us: c.snapshot_refresh_interval.into(),
+                cache_signal_delay_us: c.cache_signal_delay.into(),
+                model_names: vec![
+                    resolved.model.clone(),
+                    resolved.canonical.clone(),
+                    short.to_owned(),
+                ],
+                trace: TraceConfig {
+                    decisions: common.analysis.trace_level == TraceLevel::Decisions,
+                    counterfactual_k: common.analysis.counterfactual_k,
+                    observations: false,
+                },
+                predictor: self.predictor,
             },
             seed: common.seed,
-            predictor: self.predictor,
+            horizon_us: opened.horizon_us,
         };
         let (front, hooks) = windtunnel_sim::policies(
             &self.policies,
@@ -355,7 +367,7 @@ impl Plan {
             opened.source.symbols_mut(),
         )?;
         let mut source = Bounded::new(opened.source.as_mut(), common.model.block_size_in_tokens);
-        let cluster = Cluster::new(config, &resolved.latency, front, hooks, &mut source);
+        let cluster = Cluster::new(config, front, hooks, &mut source)?;
         let (record, summary) = if common.output.summary_only {
             let mut digest = Digest::default();
             let record = output::stream(cluster, &common.output, &mut digest, files, progress)?;

@@ -10,7 +10,7 @@ use full_moon::ast::{Expression, Field, LastStmt, Parameter, Stmt};
 use full_moon::node::Node;
 use full_moon::visitors::Visitor;
 use std::collections::{BTreeMap, BTreeSet};
-use windtunnel_base::record::{Sight, Standing};
+use windtunnel_base::record::{InstanceSnapshot, RoutingObservation};
 use windtunnel_policy::lua::with_ast;
 
 use windtunnel_plugin_api::InstanceView;
@@ -71,7 +71,7 @@ pub fn of(texts: &Scripts, runs: &[SmokeRun]) -> (BTreeMap<String, f64>, String)
 /// A fingerprint of all routing decisions, and of the outcomes of all requests.
 pub(super) fn fingerprint(runs: &[SmokeRun]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for (observation, _) in runs.iter().flat_map(|run| run.sights.iter()) {
+    for (observation, _) in runs.iter().flat_map(|run| run.observations.iter()) {
         hasher.update(&observation.request.serial.to_le_bytes());
         hasher.update(&observation.chosen.to_le_bytes());
     }
@@ -99,7 +99,7 @@ impl Choices {
     fn of(run: &SmokeRun) -> Self {
         let mut choices = Self::default();
         let mut turn = 0;
-        for (observation, snapshots) in run.sights.iter() {
+        for (observation, snapshots) in run.observations.iter() {
             choices.chosen.resize(snapshots.len(), 0);
             choices.chosen[observation.chosen as usize] += 1;
             choices.decide(observation, snapshots, turn);
@@ -108,8 +108,13 @@ impl Choices {
         choices
     }
 
-    fn decide(&mut self, observation: &Sight, snapshots: &[Standing], turn: usize) {
-        let load = |s: &Standing| InstanceView::effective_load(&s.truly);
+    fn decide(
+        &mut self,
+        observation: &RoutingObservation,
+        snapshots: &[InstanceSnapshot],
+        turn: usize,
+    ) {
+        let load = |s: &InstanceSnapshot| InstanceView::effective_load(&s.actual);
         let least = snapshots.iter().map(load).min().unwrap_or(0);
         let most = snapshots.iter().map(|s| s.cached_blocks).max().unwrap_or(0);
         let chosen = &snapshots[observation.chosen as usize];
@@ -123,7 +128,7 @@ impl Choices {
         }
         self.with_prefix += 1;
         self.longest_prefix += u64::from(longest);
-        let both = |s: &Standing| s.cached_blocks == most && load(s) == least;
+        let both = |s: &InstanceSnapshot| s.cached_blocks == most && load(s) == least;
         if !snapshots.iter().any(both) {
             self.by_prefix += u64::from(longest);
             self.by_load += u64::from(lightest);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{RunRecord, Sight, Standing};
+use windtunnel_base::record::{InstanceSnapshot, RoutingObservation, RunRecord};
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::latency::Estimator;
 use windtunnel_plugin_api::{InstanceView, Interests, RequestView, Table};
@@ -147,11 +147,11 @@ pub fn inspect(
     plan: InspectionPlan,
 ) -> Result<Inspection, InputError> {
     let mut config = scenario.config(seed, traffic.horizon_us);
-    config.trace.sights = true;
-    let estimator = Estimator::new(Arc::clone(scenario.latency()), config.engine.step_limits());
-    let block_size = config.engine.block_size;
+    config.front.trace.observations = true;
+    let estimator = config.pools[0].estimator();
+    let block_size = config.pools[0].engine.block_size;
     let mut source = traffic.replay();
-    let (instances, max_num_seqs) = (config.instances, config.engine.max_running);
+    let (instances, max_num_seqs) = (config.instances(), config.pools[0].engine.max_running);
     let (front, hooks, meter) = metered_policies(
         spec,
         instances,
@@ -159,7 +159,7 @@ pub fn inspect(
         windtunnel_base::request::Source::symbols_mut(&mut source),
     )?;
     let before = meter.used();
-    let cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
+    let cluster = Cluster::new(config, front, hooks, &mut source)?;
     let record = cluster.run(&mut |_| {});
     let used = meter.used() - before;
     let worst = worst(
@@ -178,10 +178,10 @@ pub fn inspect(
         units: used.units,
         log: log(&record, &worst, mentioned.as_ref(), &regret, block_size),
         regret,
-        fault: record.fault.clone(),
+        fault: record.fault.as_ref().map(ToString::to_string),
         ..Inspection::default()
     };
-    for (observation, snapshots) in record.sights.iter() {
+    for (observation, snapshots) in record.observations.iter() {
         inspection.decisions += 1;
         inspection.count_lost_prefix_hit(observation, snapshots, &estimator, block_size);
         inspection.count_avoidable_queueing(observation, snapshots);
@@ -218,15 +218,15 @@ impl Inspection {
     /// Counts a decision that gives up a prefix hit.
     fn count_lost_prefix_hit(
         &mut self,
-        observation: &Sight,
-        snapshots: &[Standing],
+        observation: &RoutingObservation,
+        snapshots: &[InstanceSnapshot],
         estimator: &Estimator,
         block_size: u32,
     ) {
         let chosen = &snapshots[observation.chosen as usize];
         let holder = snapshots
             .iter()
-            .max_by_key(|s| (s.cached_blocks, std::cmp::Reverse(s.truly.queue_depth)));
+            .max_by_key(|s| (s.cached_blocks, std::cmp::Reverse(s.actual.queue_depth)));
         let Some(holder) = holder else { return };
         let whole = f64::from(observation.prompt_blocks.max(1));
         let held = f64::from(holder.cached_blocks) / whole;
@@ -235,7 +235,7 @@ impl Inspection {
         }
         self.with_prefix += 1;
         let lost = 2 * chosen.cached_blocks < holder.cached_blocks;
-        if !lost || holder.truly.queue_depth > SHORT_QUEUE {
+        if !lost || holder.actual.queue_depth > SHORT_QUEUE {
             return;
         }
         let prefill = |blocks: u32| {
@@ -252,17 +252,21 @@ impl Inspection {
     }
 
     /// Counts a decision that joins a long queue while another instance has none.
-    fn count_avoidable_queueing(&mut self, observation: &Sight, snapshots: &[Standing]) {
+    fn count_avoidable_queueing(
+        &mut self,
+        observation: &RoutingObservation,
+        snapshots: &[InstanceSnapshot],
+    ) {
         let chosen = &snapshots[observation.chosen as usize];
         let mut empty = snapshots
             .iter()
-            .filter(|s| s.truly.queue_depth == 0)
+            .filter(|s| s.actual.queue_depth == 0)
             .peekable();
-        if chosen.truly.queue_depth < LONG_QUEUE || empty.peek().is_none() {
+        if chosen.actual.queue_depth < LONG_QUEUE || empty.peek().is_none() {
             return;
         }
         self.avoidable_queueing.requests += 1;
-        self.avoidable_queueing.queue += f64::from(chosen.truly.queue_depth);
+        self.avoidable_queueing.queue += f64::from(chosen.actual.queue_depth);
         let more = empty.all(|s| s.cached_blocks < chosen.cached_blocks);
         self.avoidable_queueing.for_prefix += u64::from(more);
     }
@@ -320,10 +324,10 @@ fn scraped_age_ms(record: &RunRecord, mentioned: &Mentioned) -> Option<f64> {
     if !mentioned.instance.iter().any(scraped) {
         return None;
     }
-    let age = |(observation, snapshots): (&Sight, &[Standing])| {
+    let age = |(observation, snapshots): (&RoutingObservation, &[InstanceSnapshot])| {
         snapshots[0].seen.age_us(observation.clock_us)
     };
-    let ages = Ints::new(record.sights.iter().map(age).collect());
+    let ages = Ints::new(record.observations.iter().map(age).collect());
     Some(percentile(&ages, 50.0) / 1000.0)
 }
 
@@ -331,7 +335,7 @@ fn queue_error(record: &RunRecord, mentioned: &Mentioned) -> Option<f64> {
     if !mentioned.instance.contains(&"queue_depth") {
         return None;
     }
-    let error = |s: &Standing| f64::from(s.seen.queue_depth.abs_diff(s.truly.queue_depth));
+    let error = |s: &InstanceSnapshot| f64::from(s.seen.queue_depth.abs_diff(s.actual.queue_depth));
     let (sum, n) = snapshots(record).fold((0.0, 0u64), |(sum, n), s| (sum + error(s), n + 1));
     Some(sum / n.max(1) as f64)
 }
@@ -340,9 +344,9 @@ fn prefix_error(record: &RunRecord, mentioned: &Mentioned) -> Option<f64> {
     if !mentioned.precise_prefix {
         return None;
     }
-    let wrong = |s: &[Standing]| s.iter().any(|s| s.cached_blocks != s.signalled_blocks);
-    let wrong = record.sights.iter().filter(|(_, s)| wrong(s)).count();
-    Some(wrong as f64 / record.sights.iter().count().max(1) as f64)
+    let wrong = |s: &[InstanceSnapshot]| s.iter().any(|s| s.cached_blocks != s.signalled_blocks);
+    let wrong = record.observations.iter().filter(|(_, s)| wrong(s)).count();
+    Some(wrong as f64 / record.observations.iter().count().max(1) as f64)
 }
 
 /// Fields that are read, but do not vary.
@@ -390,7 +394,7 @@ fn unread(record: &RunRecord, mentioned: &Mentioned) -> Vec<String> {
         all.extend(blocks.map(str::to_owned));
     }
     let instances = of::<InstanceView>(INSTANCE_SIGNALS, &mentioned.instance, |get| {
-        varies(snapshots(record).map(|s| get(&s.truly)))
+        varies(snapshots(record).map(|s| get(&s.actual)))
     });
     all.extend(instances.into_iter().map(str::to_owned));
     let requests = of::<RequestView>(REQUEST_SIGNALS, &mentioned.request, |get| {
@@ -401,13 +405,16 @@ fn unread(record: &RunRecord, mentioned: &Mentioned) -> Vec<String> {
     all
 }
 
-fn snapshots(record: &RunRecord) -> impl Iterator<Item = &Standing> {
-    record.sights.iter().flat_map(|(_, snapshots)| snapshots)
+fn snapshots(record: &RunRecord) -> impl Iterator<Item = &InstanceSnapshot> {
+    record
+        .observations
+        .iter()
+        .flat_map(|(_, snapshots)| snapshots)
 }
 
 fn requests(record: &RunRecord) -> impl Iterator<Item = &RequestView> {
     record
-        .sights
+        .observations
         .iter()
         .map(|(observation, _)| &observation.request)
 }
@@ -426,14 +433,14 @@ fn log(
     block_size: u32,
 ) -> Vec<LoggedDecision> {
     let of = |request: &ServedRequest| {
-        let decided = |s: &Sight| s.request.serial == request.serial;
-        let (observation, snapshots) = record.sights.iter().find(|(s, _)| decided(s))?;
-        let instance = |(id, s): (usize, &Standing)| ObservedInstance {
+        let decided = |s: &RoutingObservation| s.request.serial == request.serial;
+        let (observation, snapshots) = record.observations.iter().find(|(s, _)| decided(s))?;
+        let instance = |(id, s): (usize, &InstanceSnapshot)| ObservedInstance {
             id: id as u32,
-            waiting: s.truly.queue_depth,
-            running: s.truly.batch_size,
-            in_flight: s.truly.in_flight,
-            kv: s.truly.kv_utilization,
+            waiting: s.actual.queue_depth,
+            running: s.actual.batch_size,
+            in_flight: s.actual.in_flight,
+            kv: s.actual.kv_utilization,
             cached_tokens: s.cached_blocks * block_size,
             age_ms: (s.seen.scraped_us > 0)
                 .then(|| s.seen.age_us(observation.clock_us) as f64 / 1000.0),
@@ -459,7 +466,7 @@ fn log(
     worst.iter().filter_map(of).collect()
 }
 
-fn observed(snapshot: &Standing, mentioned: Option<&Mentioned>) -> BTreeMap<String, f64> {
+fn observed(snapshot: &InstanceSnapshot, mentioned: Option<&Mentioned>) -> BTreeMap<String, f64> {
     let mut observed = BTreeMap::new();
     let Some(mentioned) = mentioned else {
         return observed;

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{Outcome, RequestRecord, RunRecord, Sight, Standing};
+use windtunnel_base::record::{
+    InstanceSnapshot, Outcome, RequestRecord, RoutingObservation, RunRecord,
+};
 use windtunnel_base::request::Source;
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::latency::Estimator;
@@ -133,17 +135,17 @@ pub fn of(
         ..Regret::default()
     };
     let config = scenario.config(seed, traffic.horizon_us);
-    let block_size = config.engine.block_size;
+    let block_size = config.pools[0].engine.block_size;
     let choices = choices(record);
     let mut points = decision_points(record, estimator, block_size, plan, worst);
-    if config.instances < 2 {
+    if config.instances() < 2 {
         regret.unavailable = Some("there is one instance".into());
         return Ok(regret);
     }
     let mut source = traffic.replay();
-    let (instances, max_num_seqs) = (config.instances, config.engine.max_running);
+    let (instances, max_num_seqs) = (config.instances(), config.pools[0].engine.max_running);
     let (front, hooks) = policies(spec, instances, max_num_seqs, source.symbols_mut())?;
-    let mut cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
+    let mut cluster = Cluster::new(config, front, hooks, &mut source)?;
     while !points.is_empty() {
         if let Some(serial) = cluster.about_to_route()
             && let Some(mut point) = points.remove(&serial)
@@ -187,49 +189,55 @@ fn decision_points(
     plan: InspectionPlan,
     worst: &[ServedRequest],
 ) -> BTreeMap<u64, DecisionPoint> {
-    let decisions = record.sights.iter().count();
+    let decisions = record.observations.iter().count();
     let spread = (plan.sampled_decisions as usize).min(decisions);
     let sampled = |k: usize| (0..spread).any(|j| (2 * j + 1) * decisions / (2 * spread) == k);
-    let point = |(k, (observation, snapshots)): (usize, (&Sight, &[Standing]))| {
-        let serial = observation.request.serial;
-        let sampled = sampled(k);
-        if !sampled && !worst.iter().any(|r| r.serial == serial) {
-            return None;
-        }
-        let alternative = |instance: usize| Alternative {
-            instance: instance as u32,
-            cached_tokens: snapshots[instance].cached_blocks * block_size,
-            waiting: snapshots[instance].truly.queue_depth,
-            ttft_ms: None,
-            extra_ms: 0.0,
+    let point =
+        |(k, (observation, snapshots)): (usize, (&RoutingObservation, &[InstanceSnapshot]))| {
+            let serial = observation.request.serial;
+            let sampled = sampled(k);
+            if !sampled && !worst.iter().any(|r| r.serial == serial) {
+                return None;
+            }
+            let alternative = |instance: usize| Alternative {
+                instance: instance as u32,
+                cached_tokens: snapshots[instance].cached_blocks * block_size,
+                waiting: snapshots[instance].actual.queue_depth,
+                ttft_ms: None,
+                extra_ms: 0.0,
+            };
+            let prompt_tokens = observation.request.prompt_tokens;
+            let expected_ttft = |choice: &Alternative| {
+                let view = &snapshots[choice.instance as usize].actual;
+                estimator.ttft_on(view, prompt_tokens, choice.cached_tokens)
+            };
+            let chosen = observation.chosen as usize;
+            let alternatives = (0..snapshots.len()).filter(|&i| i != chosen);
+            let mut alternatives: Vec<Alternative> = alternatives.map(alternative).collect();
+            alternatives.sort_by(|a, b| expected_ttft(a).total_cmp(&expected_ttft(b)));
+            alternatives.truncate(plan.alternatives as usize);
+            let point = DecisionPoint {
+                serial,
+                at_us: observation.clock_us,
+                prompt_tokens,
+                chosen: alternative(chosen),
+                alternatives,
+                sampled,
+            };
+            Some((serial, point))
         };
-        let prompt_tokens = observation.request.prompt_tokens;
-        let expected_ttft = |choice: &Alternative| {
-            let view = &snapshots[choice.instance as usize].truly;
-            estimator.ttft_on(view, prompt_tokens, choice.cached_tokens)
-        };
-        let chosen = observation.chosen as usize;
-        let alternatives = (0..snapshots.len()).filter(|&i| i != chosen);
-        let mut alternatives: Vec<Alternative> = alternatives.map(alternative).collect();
-        alternatives.sort_by(|a, b| expected_ttft(a).total_cmp(&expected_ttft(b)));
-        alternatives.truncate(plan.alternatives as usize);
-        let point = DecisionPoint {
-            serial,
-            at_us: observation.clock_us,
-            prompt_tokens,
-            chosen: alternative(chosen),
-            alternatives,
-            sampled,
-        };
-        Some((serial, point))
-    };
-    record.sights.iter().enumerate().filter_map(point).collect()
+    record
+        .observations
+        .iter()
+        .enumerate()
+        .filter_map(point)
+        .collect()
 }
 
 /// Where each request went, by serial number.
 fn choices(record: &RunRecord) -> Vec<u32> {
     let mut choices = vec![u32::MAX; record.requests.len()];
-    for (observation, _) in record.sights.iter() {
+    for (observation, _) in record.observations.iter() {
         choices[observation.request.serial as usize] = observation.chosen;
     }
     choices
@@ -383,9 +391,9 @@ scenarios:
         let Ok(opened) = opened else {
             panic!("{policy} opens")
         };
-        let run = |sights: bool| {
+        let run = |observations: bool| {
             let mut config = scenario.config(7, traffic.horizon_us);
-            config.trace.sights = sights;
+            config.front.trace.observations = observations;
             config
         };
         let made = |source: &mut crate::scenario::Replay| {
@@ -393,10 +401,10 @@ scenarios:
         };
         let mut source = traffic.replay();
         let (front, hooks) = made(&mut source);
-        let base = Cluster::new(run(true), scenario.latency(), front, hooks, &mut source);
-        let base = base.run(&mut |_| {});
-        let mut sights = base.sights.iter();
-        let observation = sights.find(|(s, _)| s.request.serial == 200);
+        let base = Cluster::new(run(true), front, hooks, &mut source);
+        let base = base.expect("a cluster").run(&mut |_| {});
+        let mut observations = base.observations.iter();
+        let observation = observations.find(|(s, _)| s.request.serial == 200);
         let (chosen, from_us) = observation
             .map(|(s, _)| (s.chosen, s.clock_us))
             .expect("routed");
@@ -406,7 +414,8 @@ scenarios:
             let mut source = traffic.replay();
             let (front, hooks) = made(&mut source);
             let config = run(false);
-            let mut cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
+            let cluster = Cluster::new(config, front, hooks, &mut source);
+            let mut cluster = cluster.expect("a cluster");
             while cluster.about_to_route() != Some(200) {
                 assert!(cluster.advance(), "request 200 is routed");
             }

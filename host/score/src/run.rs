@@ -188,9 +188,9 @@ pub fn simulate(
 ) -> Result<RunRecord, InputError> {
     let config = scenario.config(seed, traffic.horizon_us);
     let mut source = traffic.replay();
-    let (instances, max_running) = (config.instances, config.engine.max_running);
+    let (instances, max_running) = (config.instances(), config.pools[0].engine.max_running);
     let (front, hooks) = policies(spec, instances, max_running, source.symbols_mut())?;
-    let cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
+    let cluster = Cluster::new(config, front, hooks, &mut source)?;
     Ok(cluster.run(&mut |_| {}))
 }
 
@@ -224,7 +224,7 @@ impl RunSummary {
             digest: digest(record),
             violations: violations(record, traffic),
             facts: Facts::of(record, scenario, traffic),
-            fault: record.fault.clone(),
+            fault: record.fault.as_ref().map(ToString::to_string),
         }
     }
 }

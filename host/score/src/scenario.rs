@@ -9,9 +9,10 @@ use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Request, Source, Symbols};
 use windtunnel_config::Defaults;
-use windtunnel_engine::cluster::{ClusterConfig, Predictor, TraceConfig};
+use windtunnel_engine::cluster::{ClusterConfig, PoolConfig, Role};
+use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};
-use windtunnel_engine::latency::{Backend, LatencyModel, Setup, resolve};
+use windtunnel_engine::latency::{Backend, Setup, resolve};
 use windtunnel_results::metrics::slo::SloTargets;
 use windtunnel_workload::spec::{Bounds, Changes};
 use windtunnel_workload::{OpenOptions, Selection, spec};
@@ -23,7 +24,6 @@ pub struct Scenario {
     /// Latency targets.
     pub targets: SloTargets,
     config: ClusterConfig,
-    latency: Arc<dyn LatencyModel>,
     keys: ScenarioKeys,
     /// Traffic by (seed, requests).
     traffic: HashMap<(u64, u64), Arc<Traffic>>,
@@ -102,22 +102,15 @@ impl Scenario {
             cluster.cache_signal_delay_us = Some(0);
             cluster.output_predictor = Some("exact".into());
         }
-        let (config, latency) = cluster_of(&cluster)
+        let config = cluster_of(&cluster)
             .map_err(|e| InputError::new(format!("scenario {id}: {}", e.message())))?;
         Ok(Self {
             id: id.to_owned(),
             targets: keys.slo.targets(&suite.file.slo)?,
             config,
-            latency,
             keys: keys.clone(),
             traffic: HashMap::new(),
         })
-    }
-
-    /// The step-time model.
-    #[must_use]
-    pub fn latency(&self) -> &Arc<dyn LatencyModel> {
-        &self.latency
     }
 
     /// The cluster for a seed and a horizon.
@@ -125,7 +118,7 @@ impl Scenario {
     pub fn config(&self, seed: u64, horizon_us: i64) -> ClusterConfig {
         let mut config = self.config.clone();
         config.seed = seed;
-        config.engine.horizon_us = horizon_us;
+        config.horizon_us = horizon_us;
         config
     }
 
@@ -200,7 +193,7 @@ impl Scenario {
     }
 }
 
-fn cluster_of(keys: &ClusterKeys) -> Result<(ClusterConfig, Arc<dyn LatencyModel>), InputError> {
+fn cluster_of(keys: &ClusterKeys) -> Result<ClusterConfig, InputError> {
     let model = keys.model.as_deref().unwrap_or("llama-3.1-8b-instruct");
     let backend = match keys.latency_model.as_deref() {
         None | Some("auto") => None,
@@ -229,32 +222,41 @@ fn cluster_of(keys: &ClusterKeys) -> Result<(ClusterConfig, Arc<dyn LatencyModel
     };
     let predictor = keys.output_predictor.as_deref();
     let predictor = predictor.map(str::parse::<Predictor>).transpose()?;
-    let config = ClusterConfig {
-        instances: at_least_one("instances", keys.instances, 4)?,
-        engine: EngineConfig {
-            total_kv_blocks: resolved.total_kv_blocks,
-            block_size,
-            max_running: at_least_one("max_num_running_reqs", keys.max_num_running_reqs, 256)?,
-            max_batched_tokens: at_least_one(
-                "max_num_scheduled_tokens",
-                keys.max_num_scheduled_tokens,
-                2048,
-            )?,
-            long_prefill_threshold: keys.long_prefill_token_threshold.unwrap_or(0),
-            max_model_len: resolved.max_model_len,
-            horizon_us: i64::MAX,
-            rules: rules.rules(),
-            token_events: false,
-            plain: false,
+    Ok(ClusterConfig {
+        pools: vec![PoolConfig {
+            name: String::new(),
+            role: Role::Serve,
+            instances: at_least_one("instances", keys.instances, 4)?,
+            engine: EngineConfig {
+                total_kv_blocks: resolved.total_kv_blocks,
+                block_size,
+                max_running: at_least_one("max_num_running_reqs", keys.max_num_running_reqs, 256)?,
+                max_batched_tokens: at_least_one(
+                    "max_num_scheduled_tokens",
+                    keys.max_num_scheduled_tokens,
+                    2048,
+                )?,
+                long_prefill_threshold: keys.long_prefill_token_threshold.unwrap_or(0),
+                max_model_len: resolved.max_model_len,
+                horizon_us: i64::MAX,
+                rules: rules.rules(),
+                token_events: false,
+                plain: false,
+            },
+            latency: resolved.latency,
+            gpus_per_instance: resolved.tp * resolved.dp,
+            gpu: resolved.gpu,
+        }],
+        front: FrontEndConfig {
+            admission_latency_us: keys.admission_latency_us.unwrap_or(0).into(),
+            routing_latency_us: keys.routing_latency_us.unwrap_or(0).into(),
+            snapshot_refresh_us: keys.snapshot_refresh_interval_us.unwrap_or(50_000).into(),
+            cache_signal_delay_us: keys.cache_signal_delay_us.unwrap_or(50_000).into(),
+            model_names: vec![model.to_owned(), resolved.canonical],
+            trace: TraceConfig::default(),
+            predictor,
         },
-        admission_latency_us: keys.admission_latency_us.unwrap_or(0).into(),
-        routing_latency_us: keys.routing_latency_us.unwrap_or(0).into(),
-        snapshot_refresh_us: keys.snapshot_refresh_interval_us.unwrap_or(50_000).into(),
-        cache_signal_delay_us: keys.cache_signal_delay_us.unwrap_or(50_000).into(),
-        model_names: vec![model.to_owned(), resolved.canonical.clone()],
-        trace: TraceConfig::default(),
         seed: 0,
-        predictor,
-    };
-    Ok((config, resolved.latency))
+        horizon_us: i64::MAX,
+    })
 }

@@ -3,12 +3,14 @@
 
 use rand::RngExt;
 use std::sync::Arc;
+use windtunnel_base::fault::RunFault;
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{Outcome, RunRecord, Sights};
+use windtunnel_base::record::{Outcome, RoutingObservations, RunRecord};
 use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 use windtunnel_base::rng::stream;
 use windtunnel_config::Defaults;
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, Predictor, TraceConfig};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig};
+use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};
 use windtunnel_engine::latency::{LatencyModel, Setup, resolve};
 use windtunnel_policy::PolicySpec;
@@ -65,11 +67,11 @@ pub struct SmokeRun {
     /// Preemptions.
     pub preemptions: u64,
     /// Why the run was aborted.
-    pub fault: Option<String>,
+    pub fault: Option<RunFault>,
     /// A fingerprint of the outcome of every request.
     pub outcomes: [u8; 32],
     /// Routing decisions.
-    pub sights: Sights,
+    pub observations: RoutingObservations,
     /// Calls and fuel of the scripts.
     pub used: Used,
     /// Growth of the scripts' memory, bytes.
@@ -100,7 +102,7 @@ pub fn run_all(spec: &PolicySpec) -> Result<Vec<SmokeRun>, InputError> {
             preemptions: record.instances.iter().map(|i| i.preemptions).sum(),
             outcomes: outcomes(&record),
             fault: record.fault,
-            sights: record.sights,
+            observations: record.observations,
             used,
             state_bytes,
         });
@@ -124,39 +126,40 @@ fn run(
     scenario: &SmokeScenario,
     latency: &Arc<dyn LatencyModel>,
 ) -> Result<(RunRecord, Used, usize), InputError> {
+    let engine = EngineConfig {
+        total_kv_blocks: scenario.blocks,
+        block_size: 16,
+        max_running: scenario.max_num_seqs,
+        max_batched_tokens: 2048,
+        long_prefill_threshold: 0,
+        max_model_len: 0,
+        // The run ends even if a policy delays requests for ever.
+        horizon_us: 120_000_000,
+        rules: Preset::Vllm.rules(),
+        token_events: false,
+        plain: false,
+    };
     let config = ClusterConfig {
-        instances: scenario.instances,
-        engine: EngineConfig {
-            total_kv_blocks: scenario.blocks,
-            block_size: 16,
-            max_running: scenario.max_num_seqs,
-            max_batched_tokens: 2048,
-            long_prefill_threshold: 0,
-            max_model_len: 0,
-            // The run ends even if a policy delays requests for ever.
-            horizon_us: 120_000_000,
-            rules: Preset::Vllm.rules(),
-            token_events: false,
-            plain: false,
-        },
-        admission_latency_us: 0,
-        routing_latency_us: 0,
-        snapshot_refresh_us: 50_000,
-        cache_signal_delay_us: 50_000,
-        model_names: vec!["llama-3.1-8b-instruct".into()],
-        trace: TraceConfig {
-            sights: true,
-            ..TraceConfig::default()
+        front: FrontEndConfig {
+            snapshot_refresh_us: 50_000,
+            cache_signal_delay_us: 50_000,
+            model_names: vec!["llama-3.1-8b-instruct".into()],
+            trace: TraceConfig {
+                observations: true,
+                ..TraceConfig::default()
+            },
+            predictor: Some(Predictor { sigma: 0.3 }),
+            ..FrontEndConfig::default()
         },
         seed: 1,
-        predictor: Some(Predictor { sigma: 0.3 }),
+        ..ClusterConfig::single(scenario.instances, engine, Arc::clone(latency))
     };
     let mut traffic = MixedTraffic::new(scenario);
     let (instances, max_num_seqs) = (scenario.instances, scenario.max_num_seqs);
     let (front, hooks, meter) =
         metered_policies(spec, instances, max_num_seqs, &mut traffic.symbols)?;
     let (used, held) = (meter.used(), meter.held_bytes());
-    let cluster = Cluster::new(config, latency, front, hooks, &mut traffic);
+    let cluster = Cluster::new(config, front, hooks, &mut traffic)?;
     let record = cluster.run(&mut |_| {});
     let state_bytes = meter.held_bytes().saturating_sub(held);
     Ok((record, meter.used() - used, state_bytes))

@@ -197,7 +197,7 @@ fn smoke_check(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
         let fault = run.fault?;
         Some(Problem {
             scenario: Some(format!("first flight, {}", run.name)),
-            ..Problem::of_message(ProblemKind::Runtime, &fault, &candidate.texts)
+            ..Problem::of_message(ProblemKind::Runtime, &fault.to_string(), &candidate.texts)
         })
     };
     answer.problems.extend(runs.into_iter().filter_map(problem));

@@ -2,7 +2,7 @@
 
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::Symbols;
-use windtunnel_engine::cluster::FrontEndPolicies;
+use windtunnel_engine::frontend::FrontEndPolicies;
 use windtunnel_engine::instance::InstanceHooks;
 use windtunnel_policy::lua::Meter;
 use windtunnel_policy::{Builder, PolicySpec};

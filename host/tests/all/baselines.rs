@@ -11,7 +11,8 @@ use crate::support::{root, windtunnel};
 use std::collections::BTreeSet;
 use std::fs;
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
-use windtunnel_engine::cluster::{ClusterConfig, Predictor};
+use windtunnel_engine::cluster::ClusterConfig;
+use windtunnel_engine::frontend::Predictor;
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
 use windtunnel_policy::{Hook, library};
 
@@ -46,7 +47,7 @@ fn narrow(seats: u32) -> ClusterConfig {
 /// The same by the rules of vLLM: a step shows when it ends, and no two overlap.
 fn patient(seats: u32) -> ClusterConfig {
     let mut config = narrow(seats);
-    config.engine.rules = EngineRules {
+    config.pools[0].engine.rules = EngineRules {
         async_scheduling: false,
         ..EngineRules::VLLM
     };

@@ -2,7 +2,8 @@
 
 use crate::lab::{self, Affine, Ask, Round};
 use proptest::prelude::*;
-use windtunnel_engine::cluster::{ClusterConfig, TraceConfig};
+use windtunnel_engine::cluster::ClusterConfig;
+use windtunnel_engine::frontend::{FrontEndConfig, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
 use windtunnel_policy::{
     AdmissionSpec, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec, RoutingSpec, SCHEDULERS,
@@ -14,8 +15,19 @@ use windtunnel_policy::{
 pub(crate) struct Case {
     pub(crate) asks: Vec<Ask>,
     pub(crate) config: ClusterConfig,
-    pub(crate) latency: Affine,
+    /// Step times by pool, as `config` has them.
+    pub(crate) latencies: Vec<Affine>,
     pub(crate) policies: PolicySpec,
+}
+
+impl Case {
+    /// Limits and step times of the instance of this number; of the first one without a number.
+    pub(crate) fn instance(&self, i: Option<u32>) -> (&EngineConfig, &Affine) {
+        let pools = self.config.pools.iter().zip(&self.latencies);
+        let mut instances = pools.flat_map(|pool| (0..pool.0.instances).map(move |_| pool));
+        let (pool, latency) = instances.nth(i.unwrap_or(0) as usize).expect("there");
+        (&pool.engine, latency)
+    }
 }
 
 const CLASSES: [&str; 6] = [
@@ -230,22 +242,26 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
                 // A request that outgrows the pool is preempted for ever: only a horizon ends that.
                 engine.horizon_us = engine.horizon_us.min(10_000);
             }
+            let fresh = lab::timed(lab::fresh(instances, engine), latency);
             let config = ClusterConfig {
-                admission_latency_us: admission,
-                routing_latency_us: routing,
-                snapshot_refresh_us: refresh,
-                cache_signal_delay_us: cache,
-                trace: TraceConfig {
-                    decisions: trace.is_some(),
-                    counterfactual_k: trace.unwrap_or(0),
-                    sights: false,
+                front: FrontEndConfig {
+                    admission_latency_us: admission,
+                    routing_latency_us: routing,
+                    snapshot_refresh_us: refresh,
+                    cache_signal_delay_us: cache,
+                    trace: TraceConfig {
+                        decisions: trace.is_some(),
+                        counterfactual_k: trace.unwrap_or(0),
+                        observations: false,
+                    },
+                    ..fresh.front
                 },
-                ..lab::fresh(instances, engine)
+                ..fresh
             };
             Case {
                 asks,
                 config,
-                latency,
+                latencies: vec![latency],
                 policies,
             }
         },

@@ -3,11 +3,9 @@
 use crate::cases::Case;
 use crate::lab::{self, Affine, Ask, Script};
 use crate::support::root;
-use std::sync::Arc;
 use windtunnel_base::record::RunRecord;
 use windtunnel_base::request::Source;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig};
-use windtunnel_engine::latency::LatencyModel;
 use windtunnel_plugin_api::{Router, Scheduler};
 use windtunnel_policy::{Choice, Hook, Opener, PolicySpec, Reference};
 
@@ -64,9 +62,8 @@ pub(crate) fn run(case: &Case, compiled: Compiled) -> Result<RunRecord, String> 
     if let Some(make) = compiled.scheduler {
         hooks.iter_mut().for_each(|hooks| hooks.scheduler = make());
     }
-    let latency: Arc<dyn LatencyModel> = Arc::new(case.latency);
-    let cluster = Cluster::new(case.config.clone(), &latency, front, hooks, &mut script);
-    Ok(lab::run_checked(cluster)?.0)
+    let cluster = Cluster::new(case.config.clone(), front, hooks, &mut script);
+    Ok(lab::run_checked(cluster.map_err(|e| e.to_string())?)?.0)
 }
 
 /// Runs `asks` with these files and default built-ins; the run must end without a fault.

@@ -6,7 +6,8 @@ use windtunnel_base::record::{RequestRecord, RunRecord};
 use windtunnel_base::request::{
     Ending, Finished, Request, RequestId, Source, Span, Symbols, TokenSeq,
 };
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig};
+use windtunnel_engine::frontend::{FrontEndConfig, FrontEndPolicies};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
 use windtunnel_engine::latency::{LatencyModel, StepAggregates, StepItem};
 use windtunnel_policy::PolicySpec;
@@ -264,20 +265,23 @@ pub(crate) fn roomy(rules: EngineRules) -> EngineConfig {
     }
 }
 
-/// A cluster whose front end sees everything at once.
+/// A cluster with [`BY_HAND`] step times whose front end sees everything at once.
 pub(crate) fn fresh(instances: u32, engine: EngineConfig) -> ClusterConfig {
     ClusterConfig {
-        instances,
-        engine,
-        admission_latency_us: 0,
-        routing_latency_us: 0,
-        snapshot_refresh_us: 0,
-        cache_signal_delay_us: 0,
-        model_names: vec!["Org/Model-A".into(), "Model-A".into()],
-        trace: TraceConfig::default(),
-        seed: 0,
-        predictor: None,
+        front: FrontEndConfig {
+            model_names: vec!["Org/Model-A".into(), "Model-A".into()],
+            ..FrontEndConfig::default()
+        },
+        ..ClusterConfig::single(instances, engine, Arc::new(BY_HAND))
     }
+}
+
+/// The cluster with other step times on all instances.
+pub(crate) fn timed(mut config: ClusterConfig, latency: Affine) -> ClusterConfig {
+    for pool in &mut config.pools {
+        pool.latency = Arc::new(latency);
+    }
+    config
 }
 
 /// The hooks of `n` instances.
@@ -292,7 +296,8 @@ pub(crate) fn policies(
     config: &ClusterConfig,
     symbols: &mut Symbols,
 ) -> (FrontEndPolicies, Vec<InstanceHooks>) {
-    let (instances, max_running) = (config.instances, config.engine.max_running);
+    let running = config.pools.iter().map(|pool| pool.engine.max_running);
+    let (instances, max_running) = (config.instances(), running.max().unwrap_or(1));
     windtunnel_sim::policies(spec, instances, max_running, symbols).expect("policies")
 }
 
@@ -326,9 +331,9 @@ pub(crate) fn run(
 ) -> RunRecord {
     let mut script = Script::new(asks);
     let (front, hooks) = self::policies(policies, &config, &mut script.symbols);
-    let latency: Arc<dyn LatencyModel> = Arc::new(latency);
-    let cluster = Cluster::new(config, &latency, front, hooks, &mut script);
-    run_checked(cluster).expect("the invariants hold").0
+    let cluster = Cluster::new(timed(config, latency), front, hooks, &mut script);
+    let record = run_checked(cluster.expect("a cluster"));
+    record.expect("the invariants hold").0
 }
 
 /// Runs one instance with default policies and [`BY_HAND`] step times; the records come in order of

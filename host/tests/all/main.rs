@@ -6,6 +6,7 @@ mod baselines;
 mod cases;
 mod compare;
 mod errors;
+mod faults;
 mod feedback;
 mod filled;
 mod fuzz;

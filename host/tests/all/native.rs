@@ -20,9 +20,9 @@ use std::sync::Arc;
 use windtunnel_base::record::RunRecord;
 use windtunnel_base::request::{Source, Symbols};
 use windtunnel_base::slo_priority::SloPriorities;
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig};
+use windtunnel_engine::frontend::{FrontEndConfig, FrontEndPolicies, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
-use windtunnel_engine::latency::LatencyModel;
 use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, Victim};
 use windtunnel_policy::native::{Kind, Library};
 use windtunnel_policy::{Hook, PolicySpec};
@@ -67,14 +67,18 @@ fn tight(rules: EngineRules) -> ClusterConfig {
         max_running: 5,
         ..roomy(rules)
     };
+    let fresh = fresh(INSTANCES, engine);
     ClusterConfig {
-        trace: TraceConfig {
-            decisions: true,
-            counterfactual_k: 2,
-            sights: false,
+        front: FrontEndConfig {
+            trace: TraceConfig {
+                decisions: true,
+                counterfactual_k: 2,
+                observations: false,
+            },
+            ..fresh.front
         },
         seed: 7,
-        ..fresh(INSTANCES, engine)
+        ..fresh
     }
 }
 
@@ -102,12 +106,15 @@ fn run(rules: EngineRules, make: impl FnOnce(&mut Setup<'_>) -> Policies) -> Run
             scheduler,
             victim,
         });
-    let latency: Arc<dyn LatencyModel> = Arc::new(Affine {
+    let latency = Affine {
         per_context_block: 1,
         ..BY_HAND
-    });
-    let cluster = Cluster::new(tight(rules), &latency, front, hooks, &mut script);
-    lab::run_checked(cluster).expect("the invariants hold").0
+    };
+    let config = lab::timed(tight(rules), latency);
+    let cluster = Cluster::new(config, front, hooks, &mut script);
+    lab::run_checked(cluster.expect("a cluster"))
+        .expect("the invariants hold")
+        .0
 }
 
 /// Everything of two runs is the same, and something happened in them.
@@ -506,6 +513,7 @@ fn fault_of(library: &Library, router: &str) -> Option<String> {
         (admission, router, instances)
     })
     .fault
+    .map(|fault| fault.to_string())
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
 use windtunnel_base::slo_priority::SloPriorities;
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig};
+use windtunnel_engine::frontend::FrontEndPolicies;
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
-use windtunnel_engine::latency::LatencyModel;
 use windtunnel_plugin_api::{
     Admission, Admit, ClusterView, Event, EventKind, InstanceView, Interests, KeyRefresh,
     Outcome as End, PolicyError, QueueOrder, QueueView, QueuedView, RequestView, Route, Router,
@@ -116,9 +116,10 @@ pub(crate) fn drive(
     asks: &[Ask],
 ) -> RunRecord {
     let mut script = Script::new(asks);
-    let latency: Arc<dyn LatencyModel> = Arc::new(latency);
-    let cluster = Cluster::new(config, &latency, front, hooks, &mut script);
-    lab::run_checked(cluster).expect("the invariants hold").0
+    let cluster = Cluster::new(lab::timed(config, latency), front, hooks, &mut script);
+    lab::run_checked(cluster.expect("a cluster"))
+        .expect("the invariants hold")
+        .0
 }
 
 pub(crate) fn default_hooks(n: u32) -> Vec<InstanceHooks> {
@@ -516,6 +517,6 @@ fn an_index_out_of_range_ends_the_run_and_names_the_policy() {
     let asks = [ask(0, 10, 1), ask(5, 10, 1)];
     let record = drive(fresh(3, engine), BY_HAND, front, default_hooks(3), &asks);
     let fault = "the routing policy sent request_0 to instance 99; expected 0 to 2";
-    assert_eq!(record.fault.as_deref(), Some(fault));
+    assert_eq!(record.fault.map(|f| f.to_string()).as_deref(), Some(fault));
     assert_eq!(record.requests.len(), 1, "nothing happens after it");
 }

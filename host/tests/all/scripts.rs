@@ -1,13 +1,13 @@
 //! Scripts as policies: what they are told when they are wrong, and what becomes of those that mean
 //! harm.
 
-use crate::lab::{self, Ask, BY_HAND, Script, ask, fresh, roomy};
+use crate::lab::{self, Ask, Script, ask, fresh, roomy};
 use std::sync::Arc;
+use windtunnel_base::fault::RunFault;
 use windtunnel_base::record::RunRecord;
 use windtunnel_base::request::{Source, Symbols};
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
-use windtunnel_engine::latency::LatencyModel;
 use windtunnel_policy::lua::Program;
 use windtunnel_policy::{Builder, External, Hook, PolicySpec};
 
@@ -58,13 +58,17 @@ fn run(spec: &PolicySpec) -> RunRecord {
     let config = fresh(3, engine);
     let mut script = Script::new(&asks());
     let (front, hooks) = lab::policies(spec, &config, script.symbols_mut());
-    let latency: Arc<dyn LatencyModel> = Arc::new(BY_HAND);
-    let cluster = Cluster::new(config, &latency, front, hooks, &mut script);
-    cluster.run(&mut |_| {})
+    let cluster = Cluster::new(config, front, hooks, &mut script);
+    cluster.expect("a cluster").run(&mut |_| {})
+}
+
+/// Why a run with this script broke off.
+pub(crate) fn broken(hook: Hook, text: &str) -> Option<RunFault> {
+    run(&spec(hook, text)).fault
 }
 
 pub(crate) fn fault(hook: Hook, text: &str) -> String {
-    run(&spec(hook, text)).fault.unwrap_or_default()
+    broken(hook, text).map_or(String::new(), |fault| fault.to_string())
 }
 
 fn route(body: &str) -> String {

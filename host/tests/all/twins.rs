@@ -71,8 +71,8 @@ fn first_difference(a: &str, b: &str) -> Option<String> {
 /// Runs both twins.
 fn agree(case: &Case, files: &[File], compiled: Compiled) -> Result<(), TestCaseError> {
     let mut case = case.clone();
-    case.config.trace.decisions = true;
-    case.config.trace.counterfactual_k = 0;
+    case.config.front.trace.decisions = true;
+    case.config.front.trace.counterfactual_k = 0;
     let rust = run(&case, compiled).map_err(TestCaseError::fail)?;
     let mut twin = case.clone();
     twin.policies = scripted(&case.policies, files);
@@ -187,7 +187,8 @@ fn any_routing() -> impl Strategy<Value = RoutingSpec> {
 /// Cases with at least two instances.
 fn wide(most: usize) -> impl Strategy<Value = Case> {
     (case(most), 2u32..6).prop_map(|(mut case, n)| {
-        case.config.instances = case.config.instances.max(n);
+        let pool = &mut case.config.pools[0];
+        pool.instances = pool.instances.max(n);
         case
     })
 }
@@ -239,7 +240,8 @@ proptest! {
     #[test]
     fn tenant_budgets_agree(case in case(40), share in prop_oneof![Just(0.0), 0.0..0.2f64]) {
         let mut case = case;
-        case.config.engine.max_running = case.config.engine.max_running.min(64);
+        let engine = &mut case.config.pools[0].engine;
+        engine.max_running = engine.max_running.min(64);
         case.policies.admission = AdmissionSpec::AlwaysAdmit;
         case.policies.tenant_budgets = ["a", "b"].map(|t| (t.to_owned(), share)).to_vec();
         let files = [file(Hook::Admission, "tenant-budgets", &[("share", share)])];

@@ -1,57 +1,23 @@
 //! The front end: admission and routing with what it knows, and the trace of its decisions.
 
 use super::asked::Asked;
-use super::front_policies::FrontEndPolicies;
-use super::predictor::Predictor;
+use super::config::ClusterConfig;
 use super::signals::{Scrapes, truly};
+use crate::frontend::{FrontEndPolicies, Predictor, TraceConfig};
 use crate::instance::{EngineConfig, Instance};
 use crate::latency::Estimator;
 use std::collections::BTreeMap;
-use windtunnel_base::record::{Candidate, Decision, RunRecord, Sight, Sights, Standing};
+use windtunnel_base::fault::{PolicyCall, RunFault};
+use windtunnel_base::hook::Hook;
+use windtunnel_base::record::{
+    Candidate, Decision, InstanceSnapshot, RoutingObservation, RoutingObservations, RunRecord,
+};
 use windtunnel_base::request::{Request, Sym, Symbols, TokenSeq};
 use windtunnel_base::rng::Stream;
 use windtunnel_plugin_api::{
     Admit, ClusterView, Event, Host, InstanceView, Interests, List, PolicyError, RequestView,
     Route, Services,
 };
-
-/// What to remember of the front end's decisions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TraceConfig {
-    /// Keep every admission and routing decision.
-    pub decisions: bool,
-    /// Candidates to keep per routing decision; with 0 no regret is computed either.
-    pub counterfactual_k: usize,
-    /// Keep what routing looked like. The instances are brought up to date for every decision,
-    /// which changes no result.
-    pub sights: bool,
-}
-
-/// The cluster around the instances.
-#[derive(Clone, Debug)]
-pub struct ClusterConfig {
-    /// Instances, at least 1.
-    pub instances: u32,
-    /// Limits and rules of each.
-    pub engine: EngineConfig,
-    /// Arrival to admission decision, microseconds.
-    pub admission_latency_us: i64,
-    /// Admission to routing decision, microseconds.
-    pub routing_latency_us: i64,
-    /// Least age at which scraped fields are scraped again, microseconds; 0 = always fresh.
-    pub snapshot_refresh_us: i64,
-    /// Least age at which the precise prefix signal is refreshed, microseconds; 0 = always fresh.
-    pub cache_signal_delay_us: i64,
-    /// Names by which requests may ask for the served model. The first is the one given by the
-    /// user.
-    pub model_names: Vec<String>,
-    /// Decision trace.
-    pub trace: TraceConfig,
-    /// Seed of the random numbers that policies draw, and of the errors of `predictor`.
-    pub seed: u64,
-    /// Predicts output lengths for the policies that read predictions.
-    pub predictor: Option<Predictor>,
-}
 
 /// A request at the front end.
 pub(super) struct Pending {
@@ -73,16 +39,16 @@ pub(super) enum Routed {
 
 /// The two policies of the front end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hook {
+pub(super) enum FrontHook {
     Admission,
     Routing,
 }
 
-impl Hook {
-    fn name(self) -> &'static str {
+impl FrontHook {
+    fn of(self) -> Hook {
         match self {
-            Self::Admission => "admission policy",
-            Self::Routing => "routing policy",
+            Self::Admission => Hook::Admission,
+            Self::Routing => Hook::Routing,
         }
     }
 }
@@ -107,11 +73,11 @@ pub(super) struct FrontEnd {
     rejected_by_routing: u64,
     shed_by_class: BTreeMap<String, u64>,
     decisions: Vec<Decision>,
-    sights: Sights,
+    observations: RoutingObservations,
     /// Where requests go instead of where the router sends them, by serial number; `u32::MAX` and
     /// beyond the end: as the router says.
     overruling: Vec<u32>,
-    fault: Option<String>,
+    fault: Option<RunFault>,
 }
 
 /// The value of `sym` in a table that is filled on first use.
@@ -131,7 +97,8 @@ impl FrontEnd {
     ) -> Self {
         let mut interests = policies.interests();
         // Counterfactuals compare the loads that the router could have seen.
-        let counterfactuals = config.trace.decisions && config.trace.counterfactual_k > 0;
+        let counterfactuals =
+            config.front.trace.decisions && config.front.trace.counterfactual_k > 0;
         if counterfactuals {
             interests = interests | Interests::SNAPSHOTS;
         }
@@ -142,24 +109,24 @@ impl FrontEnd {
         );
         let EngineConfig {
             block_size, rules, ..
-        } = config.engine;
+        } = config.pools[0].engine;
         let scrapes = Scrapes::new(
-            config.instances,
-            &config.engine,
-            config.snapshot_refresh_us,
-            config.cache_signal_delay_us,
+            config.instances(),
+            &config.pools[0].engine,
+            config.front.snapshot_refresh_us,
+            config.front.cache_signal_delay_us,
             interests,
         );
         Self {
             policies,
             estimator,
             seed: config.seed,
-            predictor: config.predictor,
+            predictor: config.front.predictor,
             counters,
             scrapes,
-            trace: config.trace,
+            trace: config.front.trace,
             exact_model_tags: rules.exact_model_tags,
-            model_names: config.model_names.clone(),
+            model_names: config.front.model_names.clone(),
             block_size,
             class_priorities: Vec::new(),
             serves: Vec::new(),
@@ -167,7 +134,7 @@ impl FrontEnd {
             rejected_by_routing: 0,
             shed_by_class: BTreeMap::new(),
             decisions: Vec::new(),
-            sights: Sights::default(),
+            observations: RoutingObservations::default(),
             overruling: Vec::new(),
             fault: None,
         }
@@ -180,7 +147,7 @@ impl FrontEnd {
 
     /// Does the routing decision at `now` depend on what the instances did until now?
     pub(super) fn router_looks(&self, now: i64) -> bool {
-        self.counters.1 || self.trace.sights || self.scrapes.looks(now)
+        self.counters.1 || self.trace.observations || self.scrapes.looks(now)
     }
 
     /// From now on requests go where `choices` says, by serial number.
@@ -246,7 +213,7 @@ impl FrontEnd {
             self.scrapes.refresh(now, instances);
         }
         let answer = self.ask(
-            Hook::Admission,
+            FrontHook::Admission,
             now,
             pending,
             instances,
@@ -296,7 +263,7 @@ impl FrontEnd {
         }
         self.scrapes.refresh(now, instances);
         let answer = self.ask(
-            Hook::Routing,
+            FrontHook::Routing,
             now,
             pending,
             instances,
@@ -310,10 +277,9 @@ impl FrontEnd {
             Route::To(chosen) if chosen < instances.len() => chosen,
             Route::To(chosen) => {
                 let last = instances.len() - 1;
-                self.fault(format!(
-                    "the routing policy sent {} to instance {chosen}; expected 0 to {last}",
-                    pending.request.id
-                ));
+                let id = pending.request.id.to_string();
+                let what = format!("sent {id} to instance {chosen}; expected 0 to {last}");
+                self.fault(RunFault::answered(Hook::Routing, Some(id), what));
                 return Routed::Nowhere;
             }
             Route::Hold { retry_after_us } => return Routed::Held(retry_after_us),
@@ -322,7 +288,7 @@ impl FrontEnd {
             Some(&other) if other != u32::MAX => other as usize,
             _ => chosen,
         };
-        if self.trace.sights {
+        if self.trace.observations {
             self.watch(now, pending, chosen, instances);
         }
         if self.trace.decisions {
@@ -341,7 +307,7 @@ impl FrontEnd {
     /// the run's fault.
     fn ask<T>(
         &mut self,
-        hook: Hook,
+        hook: FrontHook,
         now: i64,
         pending: &Pending,
         instances: &[Instance],
@@ -359,7 +325,7 @@ impl FrontEnd {
             estimator: &self.estimator,
             random: Stream::new(
                 self.seed,
-                hook.name(),
+                hook.of().kind(),
                 pending.view.serial,
                 pending.view.attempts.into(),
             ),
@@ -373,21 +339,22 @@ impl FrontEnd {
         };
         ask(&mut self.policies, &pending.view, &cluster).inspect_err(|e| {
             self.fault.get_or_insert_with(|| {
-                format!("the {} failed on {}: {e}", hook.name(), pending.request.id)
+                let request = Some(pending.request.id.to_string());
+                RunFault::failed(hook.of(), PolicyCall::Decision, request, e)
             });
         })
     }
 
     /// Interval between the ticks of a policy, microseconds; 0 = it wants none.
-    pub(super) fn tick_us(&self, hook: Hook) -> i64 {
+    pub(super) fn tick_us(&self, hook: FrontHook) -> i64 {
         match hook {
-            Hook::Admission => self.policies.admission.tick_us(),
-            Hook::Routing => self.policies.router.tick_us(),
+            FrontHook::Admission => self.policies.admission.tick_us(),
+            FrontHook::Routing => self.policies.router.tick_us(),
         }
     }
 
     /// Tells a policy that time has passed.
-    pub(super) fn tick(&mut self, hook: Hook, now: i64, instances: &mut [Instance]) {
+    pub(super) fn tick(&mut self, hook: FrontHook, now: i64, instances: &mut [Instance]) {
         self.scrapes.refresh(now, instances);
         let asked = Asked {
             scrapes: &self.scrapes,
@@ -403,16 +370,16 @@ impl FrontEnd {
             host: Host::new(&services),
         };
         let told = match hook {
-            Hook::Admission => self.policies.admission.on_tick(&cluster),
-            Hook::Routing => self.policies.router.on_tick(&cluster),
+            FrontHook::Admission => self.policies.admission.on_tick(&cluster),
+            FrontHook::Routing => self.policies.router.on_tick(&cluster),
         };
-        self.note(hook, told, "at a tick");
+        self.note(hook, PolicyCall::Tick, told);
     }
 
     /// Notes the error of a policy as the run's fault.
-    fn note(&mut self, hook: Hook, told: Result<(), PolicyError>, when: &str) {
+    fn note(&mut self, hook: FrontHook, call: PolicyCall, told: Result<(), PolicyError>) {
         if let Err(e) = told {
-            self.fault(format!("the {} failed {when}: {e}", hook.name()));
+            self.fault(RunFault::failed(hook.of(), call, None, &e));
         }
     }
 
@@ -433,11 +400,11 @@ impl FrontEnd {
         let Some(kind) = event.what() else { return };
         if self.policies.admission.interests().hears(kind) {
             let told = self.policies.admission.on_event(event);
-            self.note(Hook::Admission, told, "to take in an event");
+            self.note(FrontHook::Admission, PolicyCall::Event, told);
         }
         if self.policies.router.interests().hears(kind) {
             let told = self.policies.router.on_event(event);
-            self.note(Hook::Routing, told, "to take in an event");
+            self.note(FrontHook::Routing, PolicyCall::Event, told);
         }
     }
 
@@ -477,15 +444,15 @@ impl FrontEnd {
     /// Keeps what a routing decision looked like.
     fn watch(&mut self, now: i64, pending: &Pending, chosen: usize, instances: &[Instance]) {
         let prompt = &pending.request.prompt;
-        let standing = |(i, seen): (usize, &InstanceView)| Standing {
+        let snapshot = |(i, seen): (usize, &InstanceView)| InstanceSnapshot {
             seen: *seen,
-            truly: truly(seen, &instances[i], now),
+            actual: truly(seen, &instances[i], now),
             cached_blocks: instances[i]
                 .kv()
                 .cached_blocks_now(prompt.block_keys(self.block_size)),
             signalled_blocks: self.scrapes.precise_prefix_blocks(prompt, i, instances),
         };
-        let sight = Sight {
+        let observation = RoutingObservation {
             clock_us: now,
             request: pending.view,
             chosen: chosen as u32,
@@ -493,11 +460,12 @@ impl FrontEnd {
             scores: self.policies.router.scores().map(<[f64]>::to_vec),
         };
         let views = self.scrapes.views().iter();
-        self.sights.push(sight, views.enumerate().map(standing));
+        self.observations
+            .push(observation, views.enumerate().map(snapshot));
     }
 
     /// A policy gave an answer that makes no sense. The first one counts.
-    pub(super) fn fault(&mut self, what: String) {
+    pub(super) fn fault(&mut self, what: RunFault) {
         self.fault.get_or_insert(what);
     }
 
@@ -514,7 +482,7 @@ impl FrontEnd {
             rejected_by_routing: self.rejected_by_routing,
             shed_by_class: self.shed_by_class.into_iter().collect(),
             decisions: self.decisions,
-            sights: self.sights,
+            observations: self.observations,
             fault: self.fault,
             symbols: Symbols::default(),
         }

@@ -6,20 +6,17 @@
 //! lowest index first.
 
 mod asked;
+mod config;
 mod front;
-mod front_policies;
-mod predictor;
 mod prefix_lru;
 mod signals;
 mod steer;
 
-pub use front::{ClusterConfig, TraceConfig};
-pub use front_policies::FrontEndPolicies;
-pub use predictor::Predictor;
+pub use config::{ClusterConfig, ClusterError, PoolConfig, Role};
 
-use crate::instance::{Departure, Instance, InstanceHooks, NEVER, Report};
-use crate::latency::{Estimator, LatencyModel};
-use front::{FrontEnd, Hook, Pending, Routed, Verdict};
+use crate::frontend::FrontEndPolicies;
+use crate::instance::{Departure, EngineConfig, Instance, InstanceHooks, NEVER, Report};
+use front::{FrontEnd, FrontHook, Pending, Routed, Verdict};
 use std::sync::Arc;
 use windtunnel_base::earliest::Earliest;
 use windtunnel_base::record::{InstanceTotals, Outcome, Recorder, RequestRecord, RunRecord, State};
@@ -65,7 +62,7 @@ pub struct Cluster<'s> {
     front: FrontEnd,
     lifecycle_events: bool,
     /// The next tick of each policy that wants any: (time, interval, whose).
-    ticks: Vec<(i64, i64, Hook)>,
+    ticks: Vec<(i64, i64, FrontHook)>,
     /// Nothing that happens on an instance concerns anybody else before the front end looks:
     /// instances run ahead one by one, each up to the next moment at which it is read or fed.
     independent: bool,
@@ -77,45 +74,50 @@ pub struct Cluster<'s> {
 }
 
 impl<'s> Cluster<'s> {
-    /// A cluster of equal instances. `hooks` yields the policies inside each.
+    /// A cluster that is about to serve the requests of `source`. `hooks` yields the policies
+    /// inside each instance.
     ///
-    /// # Panics
-    /// With fewer hooks than instances.
-    #[must_use]
+    /// # Errors
+    /// When such a cluster cannot be simulated, or there are fewer hooks than instances.
     pub fn new(
         config: ClusterConfig,
-        latency: &Arc<dyn LatencyModel>,
         policies: FrontEndPolicies,
         hooks: impl IntoIterator<Item = InstanceHooks>,
         source: &'s mut dyn Source,
-    ) -> Self {
+    ) -> Result<Self, ClusterError> {
+        config.check()?;
         let interests = policies.interests();
-        let mut engine = config.engine;
-        engine.token_events = interests.has(Interests::TOKENS);
-        let estimator = Estimator::new(Arc::clone(latency), engine.step_limits());
+        let token_events = interests.has(Interests::TOKENS);
+        let estimator = config.pools[0].estimator();
         let mut hooks = hooks.into_iter();
-        let mut instances: Vec<Instance> = (0..config.instances)
-            .map(|i| {
-                let hooks = hooks.next().expect("hooks for every instance");
-                Instance::new(i, engine, Arc::clone(latency), hooks, config.seed)
-            })
-            .collect();
-        if interests.has(Interests::PRECISE_PREFIX) && config.cache_signal_delay_us > 0 {
+        let pools = (0..).zip(config.instance_pools());
+        let instances = pools.map(|(i, pool)| {
+            let hooks = hooks.next().ok_or(ClusterError::NoHooks(i))?;
+            let engine = EngineConfig {
+                horizon_us: config.horizon_us,
+                token_events,
+                ..pool.engine
+            };
+            let latency = Arc::clone(&pool.latency);
+            Ok(Instance::new(i, engine, latency, hooks, config.seed))
+        });
+        let mut instances = instances.collect::<Result<Vec<_>, _>>()?;
+        if interests.has(Interests::PRECISE_PREFIX) && config.front.cache_signal_delay_us > 0 {
             instances
                 .iter_mut()
                 .for_each(|i| i.kv_mut().track_changes());
         }
         let front = FrontEnd::new(&config, policies, estimator);
         let lifecycle_events = interests.has(Interests::LIFECYCLE);
-        let heard = lifecycle_events || engine.token_events;
-        let ticks = [Hook::Admission, Hook::Routing].into_iter();
+        let heard = lifecycle_events || token_events;
+        let ticks = [FrontHook::Admission, FrontHook::Routing].into_iter();
         let ticks = ticks
             .map(|hook| (front.tick_us(hook), hook))
             .filter(|(us, _)| *us > 0)
             .map(|(us, hook)| (us.max(LEAST_TICK_US), us.max(LEAST_TICK_US), hook))
             .collect();
         let independent = !heard && !source.has_follow_ups();
-        Self {
+        Ok(Self {
             upcoming: source.next_request(),
             source,
             due: Earliest::default(),
@@ -131,7 +133,7 @@ impl<'s> Cluster<'s> {
             finished: 0,
             reports: Vec::new(),
             config,
-        }
+        })
     }
 
     /// Runs until nothing is left to do or the horizon is reached, and keeps every request's
@@ -177,7 +179,7 @@ impl<'s> Cluster<'s> {
         if self.front.has_fault() {
             return false;
         }
-        let horizon = self.config.engine.horizon_us;
+        let horizon = self.config.horizon_us;
         let arrival = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
         let due = self.due.peek().map_or(NEVER, |(at_us, _)| *at_us);
         let front = arrival.min(due);
@@ -217,7 +219,7 @@ impl<'s> Cluster<'s> {
 
     /// Runs the next tick if it is due before or at the next event, at `next`.
     fn tick_before(&mut self, next: i64) -> bool {
-        let horizon = self.config.engine.horizon_us;
+        let horizon = self.config.horizon_us;
         let Some(k) = (0..self.ticks.len()).min_by_key(|&k| self.ticks[k].0) else {
             return false;
         };
@@ -228,8 +230,8 @@ impl<'s> Cluster<'s> {
         self.ticks[k].0 = at.saturating_add(every);
         self.clock = at;
         let looks = match hook {
-            Hook::Admission => self.front.admission_looks(at),
-            Hook::Routing => self.front.router_looks(at),
+            FrontHook::Admission => self.front.admission_looks(at),
+            FrontHook::Routing => self.front.router_looks(at),
         };
         if looks {
             self.advance_all(at);
@@ -287,7 +289,9 @@ impl<'s> Cluster<'s> {
         let serial = self.arrived;
         self.arrived += 1;
         let view = self.front.view(serial, &request, self.source.symbols());
-        let at = self.clock.saturating_add(self.config.admission_latency_us);
+        let at = self
+            .clock
+            .saturating_add(self.config.front.admission_latency_us);
         self.push(at, Stage::Admission, Box::new(Pending { request, view }));
     }
 
@@ -315,7 +319,9 @@ impl<'s> Cluster<'s> {
         match verdict {
             Verdict::Admitted => {
                 pending.view.attempts = 0;
-                let at = self.clock.saturating_add(self.config.routing_latency_us);
+                let at = self
+                    .clock
+                    .saturating_add(self.config.front.routing_latency_us);
                 self.push(at, Stage::Routing, pending);
             }
             Verdict::Delayed(us) => self.again(us, Stage::Admission, pending),

@@ -33,7 +33,7 @@ impl Cluster<'_> {
 
     /// Nothing happens any more after `us`, if the run does not end before.
     pub fn end_at(&mut self, us: i64) {
-        let horizon = &mut self.config.engine.horizon_us;
+        let horizon = &mut self.config.horizon_us;
         *horizon = us.min(*horizon);
     }
 

@@ -5,6 +5,8 @@ use super::queue::{JobIx, WaitQueue};
 use super::{EngineConfig, Instance, NEVER, Report};
 use crate::kv::KvPool;
 use crate::latency::Estimator;
+use windtunnel_base::fault::{PolicyCall, RunFault};
+use windtunnel_base::hook::Hook;
 use windtunnel_base::request::Ending;
 use windtunnel_base::rng::Stream;
 use windtunnel_plugin_api::{
@@ -111,12 +113,17 @@ macro_rules! surroundings {
 
 impl Instance {
     /// A policy failed: the run cannot go on.
-    fn failed(&mut self, policy: &str, on: Option<JobIx>, e: &PolicyError, out: &mut Vec<Report>) {
+    fn failed(
+        &mut self,
+        hook: Hook,
+        call: PolicyCall,
+        on: Option<JobIx>,
+        e: &PolicyError,
+        out: &mut Vec<Report>,
+    ) {
         self.faulty = true;
-        let on = on.map_or(String::new(), |ix| {
-            format!(" on {}", self.jobs[ix].request.id)
-        });
-        out.push(Report::Fault(format!("the {policy} failed{on}: {e}")));
+        let request = on.map(|ix| self.jobs[ix].request.id.to_string());
+        out.push(Report::Fault(RunFault::failed(hook, call, request, e)));
     }
 
     /// Asks for the priority of a request.
@@ -129,7 +136,7 @@ impl Instance {
             Ok(value) => self.jobs[ix].priority = value,
             Err(e) => {
                 self.jobs[ix].priority = NO_ANSWER;
-                self.failed("priority policy", Some(ix), &e, out);
+                self.failed(Hook::Priority, PolicyCall::Decision, Some(ix), &e, out);
             }
         }
     }
@@ -145,7 +152,7 @@ impl Instance {
             Ok(value) => self.jobs[ix].key = value,
             Err(e) => {
                 self.jobs[ix].key = NO_ANSWER;
-                self.failed("scheduler", Some(ix), &e, out);
+                self.failed(Hook::Scheduler, PolicyCall::Decision, Some(ix), &e, out);
             }
         }
     }
@@ -220,9 +227,16 @@ impl Instance {
         });
         let unusable = keys.iter().position(|key| key.is_nan());
         if let Err(e) = answer {
-            self.failed("scheduler", None, &e, out);
+            self.failed(Hook::Scheduler, PolicyCall::Decision, None, &e, out);
         } else if let Some(k) = unusable {
-            self.failed("scheduler", Some(waiting[k]), &not_a_number(), out);
+            let on = Some(waiting[k]);
+            self.failed(
+                Hook::Scheduler,
+                PolicyCall::Decision,
+                on,
+                &not_a_number(),
+                out,
+            );
         }
         for (&ix, &key) in waiting.iter().zip(&keys) {
             self.jobs[ix].key = if key.is_nan() { NO_ANSWER } else { key };
@@ -247,14 +261,19 @@ impl Instance {
             Ok(chosen) if chosen <= last => chosen,
             Ok(chosen) => {
                 self.faulty = true;
-                out.push(Report::Fault(format!(
-                    "the preemption policy chose request {chosen} of a batch of {}; expected 0 to {last}",
+                let what = format!(
+                    "chose request {chosen} of a batch of {}; expected 0 to {last}",
                     last + 1
+                );
+                out.push(Report::Fault(RunFault::answered(
+                    Hook::Preemption,
+                    None,
+                    what,
                 )));
                 last
             }
             Err(e) => {
-                self.failed("preemption policy", None, &e, out);
+                self.failed(Hook::Preemption, PolicyCall::Decision, None, &e, out);
                 last
             }
         }
@@ -279,7 +298,7 @@ impl Instance {
             ..event(kind, &job.view, self.index, now)
         };
         if let Err(e) = self.hooks.scheduler.on_event(&event) {
-            self.failed("scheduler", Some(ix), &e, out);
+            self.failed(Hook::Scheduler, PolicyCall::Event, Some(ix), &e, out);
         }
     }
 
@@ -309,7 +328,7 @@ impl Instance {
             )
         };
         if let Err(e) = self.hooks.scheduler.on_event(&event) {
-            self.failed("scheduler", None, &e, out);
+            self.failed(Hook::Scheduler, PolicyCall::Event, None, &e, out);
         }
     }
 

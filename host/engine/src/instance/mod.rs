@@ -30,6 +30,7 @@ use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use windtunnel_base::fault::RunFault;
 use windtunnel_base::record::{InstanceTotals, Outcome, RequestRecord};
 use windtunnel_base::request::{Ending, Request};
 use windtunnel_plugin_api::{
@@ -111,8 +112,8 @@ pub enum Report {
         /// Output tokens it had produced.
         output_tokens: u32,
     },
-    /// A policy gave an answer that makes no sense; the run cannot go on.
-    Fault(String),
+    /// A policy failed or gave an answer that makes no sense; the run cannot go on.
+    Fault(RunFault),
 }
 
 /// A request that left its instance.

@@ -81,7 +81,7 @@ impl Binding {
         );
         let entries: Table = vm
             .call(&vm.bind(&filled.names)?, arguments)
-            .map_err(|e| InputError::new(e.0))?;
+            .map_err(|e| InputError::new(e.message()))?;
         let event = entries
             .raw_get("event")
             .map_err(|e| broken(e.to_string()))?;
@@ -154,11 +154,12 @@ impl Binding {
     pub(super) fn wrong(&self, what: &str, found: &str, expected: &str) -> PolicyError {
         let function = what.split([' ', ',']).next();
         let begins = self.lines.iter().find(|(name, _)| Some(*name) == function);
-        let line = begins.map_or(String::new(), |(_, line)| format!(":{line}"));
-        PolicyError::new(format!(
-            "{}{line}: {what} returned {found}; expected {expected}",
-            self.vm.program.name
-        ))
+        let name = &self.vm.program.name;
+        let message = format!("{what} returned {found}; expected {expected}");
+        match begins {
+            Some((_, line)) => PolicyError::at(name, *line as u32, message),
+            None => PolicyError::new(format!("{name}: {message}")).located(name, None),
+        }
     }
 
     /// Does the policy give this function?
@@ -192,10 +193,9 @@ impl Binding {
                     Ok((i, o))
                 });
             (self.inbox, self.outbox) = made.map_err(|e| {
-                PolicyError::new(format!(
-                    "{}: no memory for {inbox} bytes of views: {e}",
-                    self.vm.program.name
-                ))
+                let name = &self.vm.program.name;
+                PolicyError::new(format!("{name}: no memory for {inbox} bytes of views: {e}"))
+                    .located(name, None)
             })?;
         }
         self.inbox.write_bytes(0, &self.bytes);

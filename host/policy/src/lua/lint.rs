@@ -4,6 +4,7 @@
 //! parameters of a hook, with the loop variables over them, stand for views. What that cannot see
 //! is left to the run, which names it too.
 
+use super::hooks::HookFunctions;
 use super::source::Finding;
 use super::{Program, bind, globals, source};
 use crate::param::Hook;

@@ -15,6 +15,7 @@ mod current;
 mod engine;
 pub mod fields;
 mod front;
+mod hooks;
 mod interrupt;
 mod lint;
 mod meter;

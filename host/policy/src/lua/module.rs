@@ -1,6 +1,6 @@
 //! What a policy file returns: hooks by name, flat or by section.
 
-use super::api;
+use super::hooks::HookFunctions;
 use super::meter::Meter;
 use super::program::Program;
 use super::vm::{Facts, Vm, describe};
@@ -11,34 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_plugin_api::KeyRefresh;
-
-impl Hook {
-    /// The functions with which a script fills this hook.
-    #[must_use]
-    pub fn functions(self) -> Vec<&'static str> {
-        let functions = api::hook_functions(self).iter();
-        functions.map(|function| function.name).collect()
-    }
-
-    /// What else may stand beside them.
-    fn companions(self) -> Vec<&'static str> {
-        let hears = |handler: &&api::Handler| match self {
-            Self::Admission | Self::Routing => handler.front,
-            Self::Scheduler => handler.engine,
-            Self::Priority | Self::Preemption => false,
-        };
-        let handlers = api::HANDLERS.iter().filter(hears);
-        let settings = api::SETTINGS.iter().filter(|s| s.hooks.contains(&self));
-        handlers
-            .map(|handler| handler.function.name)
-            .chain(settings.map(|setting| setting.name))
-            .collect()
-    }
-
-    fn keys(self) -> Vec<&'static str> {
-        [self.functions(), self.companions()].concat()
-    }
-}
 
 /// One copy of a policy: its file was run, and its state lives here.
 pub(super) struct Module {

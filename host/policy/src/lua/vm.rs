@@ -8,6 +8,7 @@
 use super::api;
 use super::budget::{Budget, MEMORY};
 use super::current::Current;
+use super::hooks::HookFunctions;
 use super::interrupt;
 use super::program::Program;
 use crate::param::Hook;
@@ -149,7 +150,7 @@ impl Vm {
         let answer: Value = self
             .current
             .loading(symbols, || self.call(&self.main, ()))
-            .map_err(|e| InputError::new(e.0))?;
+            .map_err(|e| InputError::new(e.message()))?;
         match answer {
             Value::Table(table) => {
                 self.copies.borrow_mut().push(table.clone());
@@ -218,10 +219,20 @@ impl Vm {
             },
             (None, None) => format!("{name}: failed"),
         };
-        let error = PolicyError::new(message);
+        let line = line_of(name, &message);
+        let mut error = PolicyError::new(message).located(name.as_str(), line);
+        if self.budget.tripped().is_some() {
+            error = error.over_limit();
+        }
         *self.dead.borrow_mut() = Some(error.clone());
         error
     }
+}
+
+/// The line behind the first place in the file `name` that a message names.
+fn line_of(name: &str, message: &str) -> Option<u32> {
+    let (_, rest) = message.split_once(&format!("{name}:"))?;
+    rest.split(':').next()?.trim().parse().ok()
 }
 
 /// The kind of a value that was raised instead of a text.

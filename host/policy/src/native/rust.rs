@@ -15,7 +15,7 @@ use windtunnel_plugin_api::{
 fn plain<T>(answer: RResult<T, RString>) -> Result<T, PolicyError> {
     answer
         .into_result()
-        .map_err(|e| PolicyError(e.into_string()))
+        .map_err(|e| PolicyError::new(e.into_string()))
 }
 
 /// Makes policy `index` with a constructor.
@@ -62,7 +62,7 @@ impl Admission for RustAdmission {
     ) -> Result<Admit, PolicyError> {
         plain(self.object.admit(request, cluster))?
             .plain()
-            .map_err(PolicyError)
+            .map_err(PolicyError::new)
     }
     fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
         plain(self.object.on_event(event))
@@ -109,7 +109,7 @@ impl Router for RustRouter {
         self.shown = cluster.instances.len();
         plain(self.object.route(request, cluster))?
             .plain()
-            .map_err(PolicyError)
+            .map_err(PolicyError::new)
     }
     fn scores(&self) -> Option<&[f64]> {
         let scores = self.object.scores().into_option()?.as_slice();

@@ -361,7 +361,7 @@ pub(crate) mod tests {
             shed_by_class: Vec::new(),
             fault: None,
             decisions: Vec::new(),
-            sights: windtunnel_base::record::Sights::default(),
+            observations: windtunnel_base::record::RoutingObservations::default(),
             symbols: Symbols::default(),
             instances: totals,
             requests,

@@ -213,7 +213,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
         fault: None,
         shed_by_class: shed,
         decisions,
-        sights: windtunnel_base::record::Sights::default(),
+        observations: windtunnel_base::record::RoutingObservations::default(),
         symbols,
         instances,
         requests,

@@ -6,7 +6,7 @@ use super::*;
 fn a_burst_spreads_where_the_front_end_counts_for_itself() {
     let mut config = cluster(4);
     // Nobody ever sees a snapshot.
-    config.snapshot_refresh_us = i64::MAX;
+    config.front.snapshot_refresh_us = i64::MAX;
     let asks = burst(12, 0, 100, 50);
     for (name, params) in [
         ("round-robin", &[][..]),

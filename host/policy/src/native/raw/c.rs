@@ -319,7 +319,7 @@ impl State {
         let mut text = lend(&mut self.room);
         match function(self.state, &raw mut text) {
             0 => Ok(()),
-            code => Err(PolicyError(why(&mut self.room, code))),
+            code => Err(PolicyError::new(why(&mut self.room, code))),
         }
     }
 
@@ -433,7 +433,7 @@ impl Admission for CAdmission {
             0 => Ok(Admit::Admit),
             1 => Ok(Admit::Reject(read(&mut self.state.room))),
             2 => Ok(Admit::Delay(answer.delay_us)),
-            kind => Err(PolicyError(format!(
+            kind => Err(PolicyError::new(format!(
                 "admit answered kind {kind}; expected WT_ADMIT, WT_REJECT or WT_DELAY"
             ))),
         }
@@ -484,7 +484,7 @@ impl Router for CRouter {
         self.shown = cluster.instances.len();
         self.state
             .call(|state, text| unsafe { route(state, request, cluster, &raw mut answer, text) })?;
-        answer.plain().map_err(PolicyError)
+        answer.plain().map_err(PolicyError::new)
     }
     fn scores(&self) -> Option<&[f64]> {
         let scores = self.fns.scores?;
