@@ -587,6 +587,6 @@ impl Candidate {
     /// An error with its place and the lines around it.
     #[must_use]
     pub fn problem(&self, kind: ProblemKind, error: &InputError) -> Problem {
-        Problem::of_message(kind, &error.to_string(), &self.texts)
+        Problem::of_error(kind, error, &self.texts)
     }
 }

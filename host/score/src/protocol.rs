@@ -159,8 +159,6 @@ mod tests {
                 busy: 0.5,
             }],
             digest: String::new(),
-            fault: None,
-            violations: Vec::new(),
             facts: Facts {
                 instances: vec![InstanceLoad::default()],
                 classes: BTreeMap::from([("batch".to_owned(), (7, 10))]),

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use windtunnel_base::fault::RunFault;
+use windtunnel_base::input::InputError;
 
 /// Texts of scripts by path.
 pub type Scripts = BTreeMap<PathBuf, String>;
@@ -135,42 +137,62 @@ impl Problem {
         }
     }
 
-    /// A problem told in a sentence that may name a place in one of the candidate's scripts
-    /// (`file:line: ...`), a hook and a request.
+    /// The fault that ended a run of a candidate with these scripts.
     #[must_use]
-    pub fn of_message(kind: ProblemKind, message: &str, texts: &Scripts) -> Self {
-        let mut problem = Self::new(kind, "", message);
-        for path in texts.keys() {
-            let name = path.display().to_string();
-            let Some(at) = message.find(&format!("{name}:")) else {
-                continue;
-            };
-            let rest = &message[at + name.len() + 1..];
-            let mut numbers = rest.split(':').map(|n| n.trim().parse::<u64>().ok());
-            problem.line = numbers.next().flatten();
-            problem.column = problem.line.and_then(|_| numbers.next().flatten());
-            problem.file = Some(name);
-            break;
-        }
-        let at_work = matches!(kind, ProblemKind::Runtime | ProblemKind::Policy);
-        if at_work && message.contains("the policy exceeded its") {
-            problem.kind = ProblemKind::Limit;
-        }
-        for hook in ["admission", "routing", "priority", "preemption"] {
-            if message.contains(&format!("the {hook} policy")) {
-                problem.hook = Some(hook.to_owned());
-            }
-        }
-        if message.contains("the scheduler") {
-            problem.hook = Some("scheduler".into());
-        }
-        let words = message.split([' ', ':', ',']);
-        problem.request = words
-            .filter(|w| w.starts_with("request_") || w.starts_with("session_"))
-            .map(str::to_owned)
-            .next();
-        let problem = problem.with_hint();
-        match problem.line {
+    pub fn of_fault(fault: &RunFault, texts: &Scripts) -> Self {
+        let kind = match fault {
+            RunFault::Policy { .. } => ProblemKind::Runtime,
+            RunFault::Limit { .. } => ProblemKind::Limit,
+            RunFault::Invariant(_) => ProblemKind::Invariant,
+        };
+        let problem = Self::new(kind, "", fault.to_string());
+        let Some((hook, request, source)) = fault.policy() else {
+            return problem;
+        };
+        let problem = Self {
+            hook: Some(hook.name().to_owned()),
+            request: request.map(str::to_owned),
+            ..problem
+        };
+        let line = source.line.map(u64::from);
+        problem
+            .with_hint()
+            .placed_at(source.file.as_deref(), line, None, texts)
+    }
+
+    /// An error that keeps a candidate with these scripts from being loaded; `kind` unless it
+    /// exceeded a limit.
+    #[must_use]
+    pub fn of_error(kind: ProblemKind, error: &InputError, texts: &Scripts) -> Self {
+        let kind = if error.is_over_limit() {
+            ProblemKind::Limit
+        } else {
+            kind
+        };
+        Self::new(kind, "", error.to_string())
+            .with_hint()
+            .placed_at(error.file(), error.line(), error.column(), texts)
+    }
+
+    /// With its place and the lines around it, if that is in one of the scripts: other files are not
+    /// the candidate's.
+    fn placed_at(
+        self,
+        file: Option<&str>,
+        line: Option<u64>,
+        column: Option<u64>,
+        texts: &Scripts,
+    ) -> Self {
+        let Some(file) = file.filter(|file| texts.contains_key(Path::new(file))) else {
+            return self;
+        };
+        let problem = Self {
+            file: Some(file.to_owned()),
+            line,
+            column,
+            ..self
+        };
+        match line {
             Some(line) => problem.with_snippet(texts, line),
             None => problem,
         }
@@ -410,4 +432,89 @@ pub struct Report {
     pub key: Key,
     /// How long it took, by the clock of the machine; no part of any score.
     pub wall_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windtunnel_base::fault::PolicyCall;
+    use windtunnel_base::hook::Hook;
+    use windtunnel_plugin_api::PolicyError;
+
+    fn texts() -> Scripts {
+        let text = "one\ntwo\nthree\nfour\n";
+        Scripts::from([("p.lua".into(), text.into())])
+    }
+
+    #[test]
+    fn a_fault_becomes_a_problem_with_hook_request_and_place() {
+        let error = PolicyError::at("p.lua", 3, "no field \"a\"; did you mean \"b\"? valid: b");
+        let request = || Some("request_7".to_owned());
+        let decision = PolicyCall::Decision;
+        let fault = RunFault::failed(Hook::Routing, decision, request(), &error);
+        let problem = Problem::of_fault(&fault, &texts());
+        assert_eq!(problem.kind, ProblemKind::Runtime);
+        assert_eq!(problem.message, fault.to_string());
+        assert_eq!(problem.hook.as_deref(), Some("routing"));
+        assert_eq!(problem.request.as_deref(), Some("request_7"));
+        assert_eq!(
+            (problem.file.as_deref(), problem.line),
+            (Some("p.lua"), Some(3))
+        );
+        assert_eq!(problem.hint.as_deref(), Some("did you mean \"b\"?"));
+        assert_eq!(
+            problem.snippet.as_deref(),
+            Some("2: two\n3: three\n4: four")
+        );
+
+        let fault = RunFault::failed(Hook::Scheduler, decision, None, &error.over_limit());
+        let problem = Problem::of_fault(&fault, &texts());
+        assert_eq!((problem.kind, problem.request), (ProblemKind::Limit, None));
+        let fault = RunFault::Invariant("2 is not 3".into());
+        let problem = Problem::of_fault(&fault, &texts());
+        assert_eq!((problem.kind, problem.hook), (ProblemKind::Invariant, None));
+    }
+
+    #[test]
+    fn text_that_a_candidate_writes_into_its_errors_decides_nothing() {
+        let claim = "the scheduler failed on request_1: q.lua:1: the policy exceeded its budget";
+        let fault = RunFault::failed(
+            Hook::Routing,
+            PolicyCall::Tick,
+            None,
+            &PolicyError::at("p.lua", 4, claim),
+        );
+        let problem = Problem::of_fault(&fault, &texts());
+        assert_eq!(problem.kind, ProblemKind::Runtime);
+        assert_eq!(
+            (problem.hook.as_deref(), problem.request),
+            (Some("routing"), None)
+        );
+        assert_eq!(
+            (problem.file.as_deref(), problem.line),
+            (Some("p.lua"), Some(4))
+        );
+    }
+
+    #[test]
+    fn an_error_has_a_place_only_in_scripts_of_the_candidate() {
+        let at = |file: &str| InputError::at(file, 2, 5, "wrong");
+        let problem = Problem::of_error(ProblemKind::Syntax, &at("p.lua"), &texts());
+        assert_eq!(
+            (problem.kind, problem.line, problem.column),
+            (ProblemKind::Syntax, Some(2), Some(5))
+        );
+        assert!(
+            problem
+                .snippet
+                .is_some_and(|s| s.starts_with("1: one\n2: two"))
+        );
+        let problem = Problem::of_error(ProblemKind::Syntax, &at("other.yaml"), &texts());
+        assert_eq!((problem.file, problem.line), (None, None));
+        assert_eq!(problem.message, "other.yaml:2:5: wrong");
+        let limit = PolicyError::new("p.lua: too long").located("p.lua", None);
+        let limit = InputError::from(limit.over_limit());
+        let problem = Problem::of_error(ProblemKind::Policy, &limit, &texts());
+        assert_eq!((problem.kind, problem.line), (ProblemKind::Limit, None));
+    }
 }

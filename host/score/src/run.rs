@@ -168,10 +168,6 @@ pub struct RunSummary {
     pub instances: Vec<InstanceShare>,
     /// Fingerprint of the outcome of every request: equal runs have equal ones.
     pub digest: String,
-    /// Why the run was aborted; only faults of policies abort a run.
-    pub fault: Option<String>,
-    /// Broken invariants.
-    pub violations: Vec<String>,
     /// What feedback says of the run.
     pub facts: Facts,
 }
@@ -222,9 +218,7 @@ impl RunSummary {
                 })
                 .collect(),
             digest: digest(record),
-            violations: violations(record, traffic),
             facts: Facts::of(record, scenario, traffic),
-            fault: record.fault.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -247,24 +241,37 @@ fn digest(record: &RunRecord) -> String {
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// Broken invariants: every request has exactly one outcome, and no event precedes its cause.
-fn violations(record: &RunRecord, traffic: &Traffic) -> Vec<String> {
-    if record.fault.is_some() {
-        return Vec::new();
-    }
-    let mut broken = Vec::new();
+/// A broken invariant of a run.
+pub struct Violation {
+    /// What is wrong.
+    pub message: String,
+    /// Name of the request that shows it, if it is one.
+    pub request: Option<String>,
+}
+
+/// Checks the invariants of a complete run: every request has exactly one outcome, and no event
+/// precedes its cause.
+///
+/// # Errors
+/// The first invariant that is broken.
+pub fn check_invariants(record: &RunRecord, traffic: &Traffic) -> Result<(), Violation> {
     let (offered, ended) = (traffic.requests().len(), record.requests.len());
     if offered != ended {
-        broken.push(format!(
-            "{offered} requests were offered, {ended} came to an end"
-        ));
+        return Err(Violation {
+            message: format!("{offered} requests were offered, {ended} came to an end"),
+            request: None,
+        });
     }
-    if let Some(r) = record.requests.iter().find(|r| {
+    let too_early = record.requests.iter().find(|r| {
         r.ttft_us.is_some_and(|v| v < 0)
             || r.e2e_us
                 .is_some_and(|e2e| r.ttft_us.is_some_and(|ttft| e2e < ttft))
-    }) {
-        broken.push(format!("{} was served before it arrived", r.id));
+    });
+    match too_early {
+        Some(r) => Err(Violation {
+            message: format!("{} was served before it arrived", r.id),
+            request: Some(r.id.to_string()),
+        }),
+        None => Ok(()),
     }
-    broken
 }

@@ -141,20 +141,25 @@ impl Worker {
     ) -> Result<Result<RunSummary, Problem>, InputError> {
         let scenario = self.scenario(suite, key)?;
         let traffic = scenario.traffic(suite, key.seed, key.requests)?;
-        let here = |kind, message: &str| Problem {
+        let here = |problem: Problem| Problem {
             scenario: Some(key.scenario.clone()),
-            ..Problem::of_message(kind, message, &candidate.texts)
+            ..problem
         };
         let record = match run::simulate(spec, scenario, &traffic, key.seed) {
             Ok(record) => record,
-            Err(e) => return Ok(Err(here(ProblemKind::Policy, &e.to_string()))),
+            Err(e) => return Ok(Err(here(candidate.problem(ProblemKind::Policy, &e)))),
         };
-        let summary = RunSummary::of(&record, &traffic, scenario, &suite.file.objectives);
-        Ok(match (&summary.fault, summary.violations.first()) {
-            (Some(fault), _) => Err(here(ProblemKind::Runtime, fault)),
-            (None, Some(broken)) => Err(here(ProblemKind::Invariant, broken)),
-            (None, None) => Ok(summary),
-        })
+        if let Some(fault) = &record.fault {
+            return Ok(Err(here(Problem::of_fault(fault, &candidate.texts))));
+        }
+        if let Err(violation) = run::check_invariants(&record, &traffic) {
+            return Ok(Err(here(Problem {
+                request: violation.request,
+                ..Problem::new(ProblemKind::Invariant, "", violation.message)
+            })));
+        }
+        let objectives = &suite.file.objectives;
+        Ok(Ok(RunSummary::of(&record, &traffic, scenario, objectives)))
     }
 }
 
@@ -197,7 +202,7 @@ fn smoke_check(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
         let fault = run.fault?;
         Some(Problem {
             scenario: Some(format!("first flight, {}", run.name)),
-            ..Problem::of_message(ProblemKind::Runtime, &fault.to_string(), &candidate.texts)
+            ..Problem::of_fault(&fault, &candidate.texts)
         })
     };
     answer.problems.extend(runs.into_iter().filter_map(problem));

@@ -81,7 +81,7 @@ impl Binding {
         );
         let entries: Table = vm
             .call(&vm.bind(&filled.names)?, arguments)
-            .map_err(|e| InputError::new(e.message()))?;
+            .map_err(InputError::from)?;
         let event = entries
             .raw_get("event")
             .map_err(|e| broken(e.to_string()))?;

@@ -89,7 +89,11 @@ impl Vm {
             .load(program.text.as_str())
             .set_name(format!("@{}", program.name))
             .into_function()
-            .map_err(|e| InputError::new(clean(&e)))?;
+            .map_err(|e| {
+                let message = clean(&e);
+                let line = line_of(&program.name, &message).map(u64::from);
+                InputError::new(message).located(program.name.as_str(), line)
+            })?;
         if limited {
             interrupt::install(&lua).map_err(broken)?;
             lua.set_memory_limit(MEMORY).map_err(broken)?;
@@ -150,7 +154,7 @@ impl Vm {
         let answer: Value = self
             .current
             .loading(symbols, || self.call(&self.main, ()))
-            .map_err(|e| InputError::new(e.message()))?;
+            .map_err(InputError::from)?;
         match answer {
             Value::Table(table) => {
                 self.copies.borrow_mut().push(table.clone());
