@@ -1,4 +1,5 @@
-//! `windtunnel evolve`: writes directories in which frameworks for evolving programs evolve policies.
+//! `windtunnel evolve`: writes directories in which frameworks for evolving programs evolve
+//! policies.
 
 mod files;
 mod plan;

@@ -296,7 +296,8 @@ pub fn to_anyhow(error: ScoringError) -> anyhow::Error {
     }
 }
 
-/// Scores candidates and prints a line for each, in order, as soon as it and all before it are done.
+/// Scores candidates and prints a line for each, in order, as soon as it and all before it are
+/// done.
 fn batch(scorer: &Scorer, requests: &[ScoreRequest]) -> anyhow::Result<()> {
     let mut waiting: BTreeMap<usize, String> = BTreeMap::new();
     let mut next = 0;

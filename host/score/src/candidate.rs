@@ -177,8 +177,8 @@ impl Candidate {
         Ok(())
     }
 
-    /// A file that cannot be parsed is a flaw of the candidate; one that cannot be opened is an error
-    /// of the caller.
+    /// A file that cannot be parsed is a flaw of the candidate; one that cannot be opened is an
+    /// error of the caller.
     fn record_flaw(&mut self, path: &Path, error: InputError) -> Result<(), InputError> {
         if !std::fs::metadata(path).is_ok_and(|m| m.is_file()) || std::fs::File::open(path).is_err()
         {
@@ -264,8 +264,8 @@ impl Candidate {
         !self.readable().is_empty()
     }
 
-    /// A fingerprint of what its scores depend on: scripts without comments and spacing, the rest as
-    /// it is. `None` for compiled plugins and candidates that do not work.
+    /// A fingerprint of what its scores depend on: scripts without comments and spacing, the rest
+    /// as it is. `None` for compiled plugins and candidates that do not work.
     #[must_use]
     pub fn digest(&self) -> Option<String> {
         if self.is_native() || self.unfit().is_some() {

@@ -40,9 +40,9 @@ pub struct Explanation {
 }
 
 impl Scorer {
-    /// Explains a candidate's decisions about the `requests` worst requests of a scenario of the train
-    /// split: the one that the request names, or the one with the lowest score. For a candidate that
-    /// does not work there, or not while it is inspected, the result is its report.
+    /// Explains a candidate's decisions about the `requests` worst requests of a scenario of the
+    /// train split: the one that the request names, or the one with the lowest score. For a
+    /// candidate that does not work there, or not while it is inspected, the result is its report.
     ///
     /// # Errors
     /// When the suite is wrong, the candidate has no routing policy, a process cannot be started, or

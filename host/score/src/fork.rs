@@ -1,5 +1,5 @@
-//! Work in a fork of this process: the state of a simulation with its scripts can only be copied as a
-//! whole.
+//! Work in a fork of this process: the state of a simulation with its scripts can only be copied as
+//! a whole.
 
 use std::io;
 

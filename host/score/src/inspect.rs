@@ -1,5 +1,5 @@
-//! Inspection of a run: what the router observed, the actual state, and what other choices would have
-//! brought. Made once or twice per candidate, for the feedback on it.
+//! Inspection of a run: what the router observed, the actual state, and what other choices would
+//! have brought. Made once or twice per candidate, for the feedback on it.
 
 use super::feedback::facts::{ServedRequest, worst};
 use super::regret::{self, Counterfactual, InspectionPlan, Regret};
@@ -73,15 +73,16 @@ pub struct AvoidableQueueing {
     pub requests: u64,
     /// Mean length of the queues that they joined, requests.
     pub queue: f64,
-    /// Of these requests, those with more of their prefix cached there than on any instance without a
-    /// queue.
+    /// Of these requests, those with more of their prefix cached there than on any instance without
+    /// a queue.
     pub for_prefix: u64,
 }
 
 /// The signals that a router reads, and their errors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Signals {
-    /// Median age of the scraped fields at decision time, milliseconds; none if the router reads none.
+    /// Median age of the scraped fields at decision time, milliseconds; none if the router reads
+    /// none.
     pub scraped_age_ms: Option<f64>,
     /// Mean absolute error of `queue_depth`, requests; none if the router
     /// does not read it.

@@ -1,5 +1,5 @@
-//! Scores of policies: simulated runs of a candidate on the scenarios of a suite, compared with runs
-//! of tuned reference policies.
+//! Scores of policies: simulated runs of a candidate on the scenarios of a suite, compared with
+//! runs of tuned reference policies.
 //!
 //! A [`Scorer`] runs [`Candidate`]s on the scenarios of a [`Suite`] in sandboxed processes
 //! ([`workers`], [`worker`], [`sandbox`]) and compares their costs with those of the suite's

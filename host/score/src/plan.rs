@@ -91,7 +91,8 @@ pub fn full_runs(
     scenarios.iter().flat_map(keys).collect()
 }
 
-/// Seed `k` of a scenario. The step is large, so that scenarios with adjacent first seeds share none.
+/// Seed `k` of a scenario. The step is large, so that scenarios with adjacent first seeds share
+/// none.
 #[must_use]
 pub fn nth_seed(first: u64, k: u32) -> u64 {
     first + 1_000_003 * u64::from(k)

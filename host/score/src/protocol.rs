@@ -33,8 +33,8 @@ pub struct RunKey {
     pub seed: u64,
     /// Number of requests.
     pub requests: u64,
-    /// All signals are fresh and output lengths are predicted exactly: this shows what a policy with
-    /// perfect information reaches.
+    /// All signals are fresh and output lengths are predicted exactly: this shows what a policy
+    /// with perfect information reaches.
     #[serde(default)]
     pub exact: bool,
 }

@@ -1,5 +1,5 @@
-//! Results of the tuned reference policies of suites: computed once, kept in memory and, if there is
-//! a cache folder, on disk.
+//! Results of the tuned reference policies of suites: computed once, kept in memory and, if there
+//! is a cache folder, on disk.
 
 use super::protocol::RunKey;
 use super::report_cache::write_cache_file;

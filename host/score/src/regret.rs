@@ -95,8 +95,8 @@ pub struct Alternative {
     pub waiting: u32,
     /// Time to first token of the request, milliseconds; none if it has none when the window ends.
     pub ttft_ms: Option<f64>,
-    /// Request-time within the window minus that of the choice that was made, milliseconds; below 0 it
-    /// is better.
+    /// Request-time within the window minus that of the choice that was made, milliseconds; below 0
+    /// it is better.
     pub extra_ms: f64,
 }
 

@@ -174,8 +174,8 @@ impl Problem {
             .placed_at(error.file(), error.line(), error.column(), texts)
     }
 
-    /// With its place and the lines around it, if that is in one of the scripts: other files are not
-    /// the candidate's.
+    /// With its place and the lines around it, if that is in one of the scripts: other files are
+    /// not the candidate's.
     fn placed_at(
         self,
         file: Option<&str>,
@@ -223,8 +223,8 @@ impl Problem {
         self
     }
 
-    /// Cuts long texts and replaces control characters: a candidate's process may write anything, and
-    /// problems are printed on terminals.
+    /// Cuts long texts and replaces control characters: a candidate's process may write anything,
+    /// and problems are printed on terminals.
     pub fn sanitize(&mut self) {
         let sanitize = |text: &mut String, most: usize, lines: bool| {
             let fine = |c: char| !c.is_control() || (lines && c == '\n') || c == '\t';

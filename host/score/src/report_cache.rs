@@ -1,5 +1,5 @@
-//! Cached reports. A candidate that differs from an earlier one only in comments and spacing gets the
-//! same report.
+//! Cached reports. A candidate that differs from an earlier one only in comments and spacing gets
+//! the same report.
 
 use super::report::Report;
 use super::score_request::{ScoreRequest, Seeds};

@@ -254,7 +254,8 @@ impl Runner {
                     check_suite(&answer)?;
                     for problem in &mut answer.problems {
                         problem.scenario.get_or_insert(run_keys[k].scenario.clone());
-                        // A candidate that hangs once hangs again, and each time takes the whole limit.
+                        // A candidate that hangs once hangs again, and each time takes the whole
+                        // limit.
                         if matches!(problem.kind, ProblemKind::Limit | ProblemKind::Crash) {
                             last.fetch_min(k, Ordering::Relaxed);
                         }

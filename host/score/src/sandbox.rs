@@ -1,7 +1,7 @@
-//! The sandbox of worker processes. A worker cannot outlive its parent, take all memory, write files,
-//! read other files than it needs, use the network, start programs, or signal other processes.
-//! Scripts have no access to any of this; the sandbox contains compiled plugins, and a script that
-//! escapes from its interpreter.
+//! The sandbox of worker processes. A worker cannot outlive its parent, take all memory, write
+//! files, read other files than it needs, use the network, start programs, or signal other
+//! processes. Scripts have no access to any of this; the sandbox contains compiled plugins, and a
+//! script that escapes from its interpreter.
 
 use std::fs::File;
 use std::io;
@@ -79,8 +79,8 @@ pub fn enter(limits: &Sandbox) -> io::Result<()> {
     Ok(())
 }
 
-/// CPU time for a job with a time limit, seconds. It is no less than the time limit, which the parent
-/// enforces; it ends a worker whose parent no longer does.
+/// CPU time for a job with a time limit, seconds. It is no less than the time limit, which the
+/// parent enforces; it ends a worker whose parent no longer does.
 #[must_use]
 pub fn cpu_seconds(time_limit: std::time::Duration) -> u64 {
     CPU_SECONDS.max(time_limit.as_secs())
@@ -134,9 +134,9 @@ mod linux {
         "/proc/self",
     ];
 
-    /// System calls that are refused: those that reach the network, other processes, other programs,
-    /// or the state of the whole machine; and those that change files in ways that Landlock does not
-    /// cover.
+    /// System calls that are refused: those that reach the network, other processes, other
+    /// programs, or the state of the whole machine; and those that change files in ways that
+    /// Landlock does not cover.
     const REFUSED: &[libc::c_long] = &[
         libc::SYS_socket,
         libc::SYS_socketpair,
@@ -260,7 +260,8 @@ mod linux {
         Ok(())
     }
 
-    /// Nothing may be written, and only what is needed may be read, as far as the kernel supports it.
+    /// Nothing may be written, and only what is needed may be read, as far as the kernel supports
+    /// it.
     fn files(limits: &Sandbox) -> Result<(), landlock::RulesetError> {
         let abi = ABI::V6;
         let there = SYSTEM.iter().map(std::path::PathBuf::from);
@@ -327,8 +328,8 @@ mod linux {
         );
         let others = SeccompRule::new(vec![not_self, when(0, int.clone(), Ne, 0)?])?;
         rules.insert(libc::SYS_prlimit64, vec![others]);
-        // Threads are allowed, processes are not, except for forks of a worker that runs no compiled
-        // plugin (see `fork`).
+        // Threads are allowed, processes are not, except for forks of a worker that runs no
+        // compiled plugin (see `fork`).
         let mut process = vec![when(
             0,
             long.clone(),

@@ -69,8 +69,8 @@ impl Scorer {
         self.score_with(request, slots, &|_| {})
     }
 
-    /// Scores many candidates in parallel; reports are in the order of the requests. `done` is called
-    /// with (index, report) as each is finished.
+    /// Scores many candidates in parallel; reports are in the order of the requests. `done` is
+    /// called with (index, report) as each is finished.
     ///
     /// # Errors
     /// As [`score`](Self::score).

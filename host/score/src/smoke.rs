@@ -1,5 +1,5 @@
-//! Smoke scenarios: a few hundred requests on small clusters, in which every hook is called. They are
-//! the same for every candidate and suite.
+//! Smoke scenarios: a few hundred requests on small clusters, in which every hook is called. They
+//! are the same for every candidate and suite.
 
 use rand::RngExt;
 use std::sync::Arc;

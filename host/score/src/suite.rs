@@ -240,7 +240,8 @@ impl Suite {
         self.all_scenarios().filter_map(|s| s.trace.as_ref())
     }
 
-    /// The scenarios of a split that can be run: those that replay a trace only if its file is there.
+    /// The scenarios of a split that can be run: those that replay a trace only if its file is
+    /// there.
     pub fn scenarios(&self, split: Split) -> impl Iterator<Item = &ScenarioKeys> {
         self.keys(split).iter().filter(|s| {
             s.trace.as_ref().is_none_or(|trace| {

@@ -1,5 +1,5 @@
-//! The worker processes in which candidates run. A process is reused as long as it behaves. Each has
-//! a slot: runs of the same scenarios in the same slot find their traffic in memory.
+//! The worker processes in which candidates run. A process is reused as long as it behaves. Each
+//! has a slot: runs of the same scenarios in the same slot find their traffic in memory.
 
 use super::candidate::Candidate;
 use super::protocol::{Answer, Job, SuiteText, Task};

@@ -1,5 +1,5 @@
-//! The paths of GEPA's evaluation server (`gepa.oa`, `EvalServer`). Its examples are the scenarios of
-//! the splits train and val.
+//! The paths of GEPA's evaluation server (`gepa.oa`, `EvalServer`). Its examples are the scenarios
+//! of the splits train and val.
 
 use super::api::{HttpError, HttpResult, Server, hint, ok, parse};
 use crate::candidate_text::CandidateText;

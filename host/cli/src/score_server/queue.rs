@@ -1,4 +1,5 @@
-//! The queue between HTTP requests and the threads that score, each with a worker process of its own.
+//! The queue between HTTP requests and the threads that score, each with a worker process of its
+//! own.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};

@@ -166,8 +166,8 @@ impl Sum {
     }
 }
 
-/// The interval with the longest total wait in which the mean wait on one instance is long, and more
-/// than twice that elsewhere.
+/// The interval with the longest total wait in which the mean wait on one instance is long, and
+/// more than twice that elsewhere.
 fn hotspot(record: &RunRecord, horizon_us: i64) -> Option<Hotspot> {
     let n = record.instances.len();
     let last = record.requests.iter().map(|r| r.arrival_us).max()?.max(1);

@@ -1,5 +1,5 @@
-//! Feedback for the author of the next candidate, most useful first. Equal runs have equal feedback,
-//! and it is short enough for a prompt.
+//! Feedback for the author of the next candidate, most useful first. Equal runs have equal
+//! feedback, and it is short enough for a prompt.
 //!
 //! [`facts`] come from the records of every run. What only an [inspection](super::inspect) shows is
 //! known of the worst scenarios.

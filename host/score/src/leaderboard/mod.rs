@@ -1,5 +1,5 @@
-//! Leaderboards: folders of candidates with their reports on all splits, which can be reproduced bit
-//! for bit.
+//! Leaderboards: folders of candidates with their reports on all splits, which can be reproduced
+//! bit for bit.
 
 mod entry;
 
@@ -196,8 +196,8 @@ impl Board {
         Ok(entries)
     }
 
-    /// Scores the entries with the given names, or all, again and compares the results with those that
-    /// are written; only those of `split`, if one is given. An entry that cannot be read has a
+    /// Scores the entries with the given names, or all, again and compares the results with those
+    /// that are written; only those of `split`, if one is given. An entry that cannot be read has a
     /// verdict, too.
     ///
     /// # Errors
@@ -245,8 +245,8 @@ impl Board {
     }
 }
 
-/// The name of an entry for a candidate: that of its file or folder, with other characters than those
-/// of names replaced.
+/// The name of an entry for a candidate: that of its file or folder, with other characters than
+/// those of names replaced.
 ///
 /// # Errors
 /// When it has no name of its own, such as `..`.

@@ -127,8 +127,8 @@ fn decision(number: usize, logged: &LoggedDecision) -> String {
     text
 }
 
-/// Consequences of sending a request to an instance: its time to first token, and the request-time of
-/// all requests relative to the choice that was made.
+/// Consequences of sending a request to an instance: its time to first token, and the request-time
+/// of all requests relative to the choice that was made.
 fn consequences(counterfactual: &Counterfactual, instance: u32) -> [String; 2] {
     let made = counterfactual.chosen.instance == instance;
     let tried = counterfactual

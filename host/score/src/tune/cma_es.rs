@@ -2,8 +2,8 @@
 //!
 //! It is written here because the libraries do not fit: `cmaes` calls a function for each point,
 //! while a generation is evaluated by all processes together; `optimizer` starts in the middle of
-//! the ranges instead of the policy's own values; and both multiply matrices by routines that depend
-//! on the processor, so their results do, too.
+//! the ranges instead of the policy's own values; and both multiply matrices by routines that
+//! depend on the processor, so their results do, too.
 //!
 //! Formulas: N. Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772, with positive
 //! weights only. Points outside the unit cube are moved to its surface.

@@ -1,10 +1,11 @@
 //! Searches the parameters that a policy declares.
 //!
 //! Many points are evaluated on a few short runs, the best of them on more, the best of those in
-//! full (successive halving). Each batch of the search runs other scenarios, and the value of a point
-//! is its score minus that of the present values on the same runs. So the search cannot overfit to a
-//! few scenarios, and values of different batches compare. Finalists are ranked by the mean of their
-//! scores on `train` and `val`. The result does not depend on the number of processes.
+//! full (successive halving). Each batch of the search runs other scenarios, and the value of a
+//! point is its score minus that of the present values on the same runs. So the search cannot
+//! overfit to a few scenarios, and values of different batches compare. Finalists are ranked by the
+//! mean of their scores on `train` and `val`. The result does not depend on the number of
+//! processes.
 
 mod axis;
 mod cma_es;
@@ -82,7 +83,8 @@ pub struct TuneProgress {
     pub done: usize,
     /// Points to evaluate.
     pub of: usize,
-    /// Gain of the best point over the present values, in points of the score; none if they are best.
+    /// Gain of the best point over the present values, in points of the score; none if they are
+    /// best.
     pub best: Option<f64>,
 }
 
@@ -109,7 +111,8 @@ pub struct Finalist {
 }
 
 impl Finalist {
-    /// Finalists are ranked by the scores of scenarios that were searched and of some that were not.
+    /// Finalists are ranked by the scores of scenarios that were searched and of some that were
+    /// not.
     fn rank_score(&self) -> f64 {
         match &self.val {
             Some(val) => (self.train.score + val.score) / 2.0,
@@ -141,8 +144,8 @@ pub struct TuneResult {
     pub default: Finalist,
     /// The values that were evaluated in full, the best first; the present ones are among them.
     pub finalists: Vec<Finalist>,
-    /// The best compared with the present values on the holdout, if that was requested and something
-    /// better was found.
+    /// The best compared with the present values on the holdout, if that was requested and
+    /// something better was found.
     pub holdout: Option<Difference>,
 }
 

@@ -15,7 +15,8 @@ pub(crate) fn data() -> PathBuf {
 /// The small suite at its place in the repository.
 pub(crate) const SUITE: &str = "host/tests/data/score/suite.yaml";
 
-/// A temporary cache and suite. The worker processes have the folder of the suite in their arguments.
+/// A temporary cache and suite. The worker processes have the folder of the suite in their
+/// arguments.
 pub(crate) struct Scoring {
     pub(crate) cache: TempDir,
     suite: TempDir,
