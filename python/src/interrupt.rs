@@ -29,8 +29,8 @@ impl SignalCheck {
     }
 }
 
-/// Works without the interpreter's lock. The work may check for signals; if one interrupts it, it is
-/// dropped.
+/// Works without the interpreter's lock. The work may check for signals; if one interrupts it, it
+/// is dropped.
 ///
 /// # Errors
 /// The exception of a signal's handler.

@@ -1,8 +1,8 @@
-//! Scoring. Candidates never run in this process: workers are interpreters that load the file of this
-//! module and nothing else.
+//! Scoring. Candidates never run in this process: workers are interpreters that load the file of
+//! this module and nothing else.
 
+use crate::error::{InputError, raised};
 use crate::interrupt::in_background;
-use crate::{InputError, raised};
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -167,7 +167,8 @@ impl ScoringOptions {
     }
 }
 
-/// Scores candidates, each on its scenarios or on the whole split. Returns reports as JSON, in order.
+/// Scores candidates, each on its scenarios or on the whole split. Returns reports as JSON, in
+/// order.
 #[pyfunction]
 pub fn score(
     py: Python<'_>,

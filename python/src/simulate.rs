@@ -1,7 +1,7 @@
 //! `run` and `replay`.
 
+use crate::error::{InputError, raised};
 use crate::interrupt::interruptible;
-use crate::{InputError, raised};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString};
 use windtunnel_base::record::RunRecord;

@@ -79,7 +79,7 @@ def broken(policy: str, kind: str) -> str:
 
 
 def current_policy(prompt: str) -> str:
-    """The policy that the prompt requests to improve: the first one after the last heading that says so."""
+    """The policy that the prompt asks to improve: the first one after the last heading that says so."""
     headings = list(HEADING.finditer(prompt))
     text = prompt[headings[-1].end() :] if headings else prompt
     for block in FENCED.findall(text):

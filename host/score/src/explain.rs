@@ -45,8 +45,8 @@ impl Scorer {
     /// candidate that does not work there, or not while it is inspected, the result is its report.
     ///
     /// # Errors
-    /// When the suite is wrong, the candidate has no routing policy, a process cannot be started, or
-    /// the scoring is cancelled.
+    /// When the suite is wrong, the candidate has no routing policy, a process cannot be started,
+    /// or the scoring is cancelled.
     pub fn explain(
         &self,
         request: &ScoreRequest,

@@ -17,17 +17,19 @@ use windtunnel_plugin_api::InstanceView;
 
 /// The features by name, and a fingerprint of the behaviour in the smoke scenarios.
 ///
-/// | feature | what it is |
-/// |---|---|
-/// | `ast_nodes` | statements, expressions, fields and parameters of the scripts |
-/// | `loc` | lines with code |
-/// | `decision_entropy` | entropy of the instances chosen out of four, bits: 0 to 2 |
-/// | `cache_vs_load` | of the decisions in which the longest prefix and the least load lie on different instances and one of them is chosen, the share that follows the prefix; 0.5 if there is none |
-/// | `agreement.least-loaded` | share of decisions for an instance with the least waiting, running and in flight |
-/// | `agreement.round-robin` | share of decisions for the next instance in turn |
-/// | `agreement.longest-prefix` | share of decisions for an instance with the most of the prompt in its cache, where any has some; 0 if none has |
-/// | `state_bytes` | what the scripts' memory grew by over 300 requests |
-/// | `units_per_call` | units of fuel per call into a script |
+/// * `ast_nodes`: statements, expressions, fields and parameters of the scripts
+/// * `loc`: lines with code
+/// * `decision_entropy`: entropy of the instances chosen out of four, bits: 0 to 2
+/// * `cache_vs_load`: of the decisions in which the longest prefix and the least load are on
+///   different instances and one of them is chosen, the share that follows the prefix; 0.5 if there
+///   is none
+/// * `agreement.least-loaded`: share of decisions for an instance with the least waiting, running
+///   and in flight
+/// * `agreement.round-robin`: share of decisions for the next instance in turn
+/// * `agreement.longest-prefix`: share of decisions for an instance with the most of the prompt in
+///   its cache, where any has some; 0 if none has
+/// * `state_bytes`: growth of the scripts' memory over 300 requests
+/// * `units_per_call`: units of fuel per call into a script
 #[must_use]
 pub fn of(texts: &Scripts, runs: &[SmokeRun]) -> (BTreeMap<String, f64>, String) {
     let mut features = BTreeMap::new();

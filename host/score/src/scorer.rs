@@ -39,8 +39,8 @@ impl Scorer {
     /// Scores a candidate with all workers.
     ///
     /// # Errors
-    /// When the suite is wrong, a process cannot be started, or the scoring is cancelled. A candidate
-    /// that does not work has a report.
+    /// When the suite is wrong, a process cannot be started, or the scoring is cancelled. A
+    /// candidate that does not work has a report.
     pub fn score(
         &self,
         request: &ScoreRequest,

@@ -1,5 +1,5 @@
-//! Scoring of hostile and broken candidates: each is contained, its report names its mistake, and the
-//! score of the next candidate does not change.
+//! Scoring of hostile and broken candidates: each is contained, its report names its mistake, and
+//! the score of the next candidate does not change.
 
 mod cache;
 mod harness;

@@ -1,5 +1,5 @@
-//! The search of parameters: it finds an evident optimum, does not depend on the number of processes,
-//! and prints how to use the result.
+//! The search of parameters: it finds an evident optimum, does not depend on the number of
+//! processes, and prints how to use the result.
 
 use crate::compare::SUITE;
 use crate::errors::Folder;

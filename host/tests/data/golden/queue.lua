@@ -1,4 +1,5 @@
--- Short prompts first, older requests before younger ones in the long run; the longest prompt is preempted.
+-- Short prompts first, but older requests before younger ones in the long run; the longest prompt
+-- is preempted.
 --@param aging = 0.02, 0..1  Tokens of prompt that a millisecond of waiting makes up for
 return {
   scheduler = {

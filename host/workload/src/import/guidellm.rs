@@ -91,8 +91,8 @@ impl Request {
 /// row errors. Time 0 is the first.
 ///
 /// # Errors
-/// When the file cannot be read, has several benchmarks and none is chosen, or a row has an error and
-/// `errors` is strict.
+/// When the file cannot be read, has several benchmarks and none is chosen, or a row has an error
+/// and `errors` is strict.
 pub fn open(path: &Path, run: Option<usize>, errors: &mut RowErrors) -> Result<Rows, InputError> {
     let refuse = |what: String| InputError::in_file(path.display(), what);
     let file = BufReader::new(crate::table::open_file(path)?);
