@@ -1,4 +1,4 @@
-//! The contract between windtunnel's engine and the policies that steer it, version 1.0.
+//! The contract between windtunnel's engine and the policies that steer it, version 1.1.
 //!
 //! A policy fills one or more *hooks*. It sees plain-data *views* of requests and instances,
 //! answers with a *decision*, and may listen to *events*. Everything here is what a policy may
@@ -55,4 +55,4 @@ pub use table::{Field, Kind, Table};
 pub use views::{Event, InstanceView, QueuedView, RequestView, RunningView};
 
 /// Version of the contract: (major, minor).
-pub const VERSION: (u32, u32) = (1, 0);
+pub const VERSION: (u32, u32) = (1, 1);

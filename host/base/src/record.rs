@@ -65,6 +65,8 @@ pub struct RequestRecord {
     pub outcome: Outcome,
     /// Instance it was sent to.
     pub instance: Option<u32>,
+    /// Pool of that instance; none if the pool has no name.
+    pub pool: Sym,
     /// Admission to the running batch minus arrival.
     pub scheduling_delay_us: Option<i64>,
     /// Time to first token.
@@ -117,6 +119,7 @@ impl RequestRecord {
             state,
             outcome,
             instance: None,
+            pool: Sym::NONE,
             scheduling_delay_us: None,
             ttft_us: None,
             e2e_us: None,
@@ -157,9 +160,24 @@ impl Recorder for Vec<RequestRecord> {
     }
 }
 
+/// A pool of equal instances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolRecord {
+    /// Its name; none if it is the only pool and was given no name.
+    pub name: Sym,
+    /// Instances.
+    pub instances: u32,
+    /// Name of the GPU; empty = unknown.
+    pub gpu: String,
+    /// GPUs that an instance takes; 0 = unknown.
+    pub gpus_per_instance: u32,
+}
+
 /// Counters of one instance.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceTotals {
+    /// Its pool; none if the pool has no name.
+    pub pool: Sym,
     /// Requests completed, length-capped ones included.
     pub completed: u64,
     /// Requests in the wait queue at the end.
@@ -258,6 +276,8 @@ pub enum Decision {
         id: RequestId,
         /// Chosen instance.
         chosen: u32,
+        /// Pool of that instance; none if the pool has no name.
+        pool: Sym,
         /// Reason.
         reason: String,
         /// The policy's scores by position in `instances`, if it scores.
@@ -275,6 +295,8 @@ pub struct RunRecord {
     /// One per request that arrived, in order of arrival (serial); empty when another recorder took
     /// them.
     pub requests: Vec<RequestRecord>,
+    /// The pools, in the order in which instances are numbered.
+    pub pools: Vec<PoolRecord>,
     /// One per instance.
     pub instances: Vec<InstanceTotals>,
     /// Refused by the admission policy.
@@ -291,4 +313,12 @@ pub struct RunRecord {
     pub fault: Option<RunFault>,
     /// Names behind the symbols.
     pub symbols: Symbols,
+}
+
+impl RunRecord {
+    /// Do the pools have names? They do if there are several; then reports name them.
+    #[must_use]
+    pub fn names_pools(&self) -> bool {
+        self.pools.iter().any(|pool| !pool.name.is_none())
+    }
 }

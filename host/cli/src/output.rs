@@ -107,11 +107,12 @@ pub fn stream(
         return Ok(cluster.run_into(digest, progress));
     };
     let format = rows::Format::of(path)?;
+    let pools = cluster.config().names_pools();
     let mut record = None;
     files.write(path, |out| {
         let mut both = Both {
             digest,
-            rows: rows::RowStream::new(format, out)?,
+            rows: rows::RowStream::new(format, pools, out)?,
         };
         let run = cluster.run_into(&mut both, progress);
         both.rows.finish(&run.symbols)?;
@@ -182,7 +183,7 @@ pub fn write_files(
         )?;
     }
     if let Some(path) = &common.analysis.decisions_path {
-        files.write(path, |out| decisions::write_jsonl(&record.decisions, out))?;
+        files.write(path, |out| decisions::write_jsonl(record, out))?;
     }
     if let (Some(path), Some(detectors)) = (&common.analysis.saturation_report, &inputs.detectors) {
         files.write(path, |out| saturation::write_trace(record, detectors, out))?;

@@ -302,6 +302,8 @@ const UNINFORMATIVE: &[&str] = &[
     "max_batch_size",
     "block_size",
     "max_step_tokens",
+    "pool",
+    "gpus",
     "kv_total_blocks",
 ];
 

@@ -282,7 +282,7 @@ fn run_with_choices(
     from_us: i64,
     end_us: i64,
 ) -> (f64, Option<f64>) {
-    cluster.overrule(choices);
+    cluster.replay_choices(choices);
     cluster.end_at(end_us);
     while cluster.advance() {}
     let mut records: Vec<RequestRecord> = Vec::new();

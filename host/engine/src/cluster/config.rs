@@ -110,10 +110,10 @@ impl ClusterConfig {
         self.pools.iter().map(slots).fold(0, u64::saturating_add)
     }
 
-    /// The pool of each instance, in their order.
-    pub fn instance_pools(&self) -> impl Iterator<Item = &PoolConfig> {
-        let of = |pool| std::iter::repeat_n(pool, PoolConfig::count(pool));
-        self.pools.iter().flat_map(of)
+    /// Do the pools have names? Then records and reports name them.
+    #[must_use]
+    pub fn names_pools(&self) -> bool {
+        self.pools.iter().any(|pool| !pool.name.is_empty())
     }
 
     /// Can this cluster be simulated?
@@ -162,10 +162,6 @@ impl PoolConfig {
     #[must_use]
     pub fn estimator(&self) -> Estimator {
         Estimator::new(Arc::clone(&self.latency), self.engine.step_limits())
-    }
-
-    fn count(&self) -> usize {
-        self.instances as usize
     }
 }
 

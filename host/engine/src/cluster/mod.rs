@@ -5,22 +5,23 @@
 //! end arrivals, then admissions, then routings, each in order of creation; among instances the
 //! lowest index first.
 
-mod asked;
+mod backends;
 mod config;
-mod front;
-mod prefix_lru;
-mod signals;
-mod steer;
+mod replay;
 
 pub use config::{ClusterConfig, ClusterError, PoolConfig, Role};
 
-use crate::frontend::FrontEndPolicies;
-use crate::instance::{Departure, EngineConfig, Instance, InstanceHooks, NEVER, Report};
-use front::{FrontEnd, FrontHook, Pending, Routed, Verdict};
-use std::sync::Arc;
+use crate::frontend::{
+    Estimators, FrontEnd, FrontEndHook, FrontEndPolicies, FrontEndRecord, Pending, Routed, Verdict,
+};
+use crate::instance::{Departure, Instance, InstanceHooks, NEVER, Report};
+use backends::SimulatedBackends;
 use windtunnel_base::earliest::Earliest;
-use windtunnel_base::record::{InstanceTotals, Outcome, Recorder, RequestRecord, RunRecord, State};
-use windtunnel_base::request::{Ending, Finished, Request, Source};
+use windtunnel_base::fault::RunFault;
+use windtunnel_base::record::{
+    InstanceTotals, Outcome, PoolRecord, Recorder, RequestRecord, RunRecord, State,
+};
+use windtunnel_base::request::{Ending, Finished, Request, Source, Sym};
 use windtunnel_plugin_api::{Event, EventKind, Interests, Outcome as End, RequestView};
 
 /// How far a run has come.
@@ -56,13 +57,14 @@ pub struct Cluster<'s> {
     /// Requests between two stages of the front end, by time, stage and creation.
     due: Earliest<(i64, Stage), Box<Pending>>,
     clock: i64,
-    instances: Vec<Instance>,
+    backends: SimulatedBackends,
+    pool_names: Vec<Sym>,
     /// When something happens next on each instance.
     next_event: Vec<i64>,
     front: FrontEnd,
     lifecycle_events: bool,
     /// The next tick of each policy that wants any: (time, interval, whose).
-    ticks: Vec<(i64, i64, FrontHook)>,
+    ticks: Vec<(i64, i64, FrontEndHook)>,
     /// Nothing that happens on an instance concerns anybody else before the front end looks:
     /// instances run ahead one by one, each up to the next moment at which it is read or fed.
     independent: bool,
@@ -87,30 +89,23 @@ impl<'s> Cluster<'s> {
     ) -> Result<Self, ClusterError> {
         config.check()?;
         let interests = policies.interests();
-        let token_events = interests.has(Interests::TOKENS);
-        let estimator = config.pools[0].estimator();
-        let mut hooks = hooks.into_iter();
-        let pools = (0..).zip(config.instance_pools());
-        let instances = pools.map(|(i, pool)| {
-            let hooks = hooks.next().ok_or(ClusterError::NoHooks(i))?;
-            let engine = EngineConfig {
-                horizon_us: config.horizon_us,
-                token_events,
-                ..pool.engine
-            };
-            let latency = Arc::clone(&pool.latency);
-            Ok(Instance::new(i, engine, latency, hooks, config.seed))
-        });
-        let mut instances = instances.collect::<Result<Vec<_>, _>>()?;
-        if interests.has(Interests::PRECISE_PREFIX) && config.front.cache_signal_delay_us > 0 {
-            instances
-                .iter_mut()
-                .for_each(|i| i.kv_mut().track_changes());
-        }
-        let front = FrontEnd::new(&config, policies, estimator);
+        let symbols = source.symbols_mut();
+        let names = config.pools.iter().map(|pool| symbols.intern(&pool.name));
+        let names: Vec<Sym> = names.collect();
+        let backends = SimulatedBackends::new(&config, &names, interests, hooks)?;
+        let pools = config.pools.iter().zip(&names);
+        let estimators = pools.map(|(pool, name)| (*name, pool.estimator()));
+        let exact_model_tags = |pool: &PoolConfig| pool.engine.rules.exact_model_tags;
+        let front = FrontEnd::new(
+            &config.front,
+            config.seed,
+            config.pools.iter().any(exact_model_tags),
+            policies,
+            Estimators::new(estimators),
+        );
         let lifecycle_events = interests.has(Interests::LIFECYCLE);
-        let heard = lifecycle_events || token_events;
-        let ticks = [FrontHook::Admission, FrontHook::Routing].into_iter();
+        let heard = lifecycle_events || interests.has(Interests::TOKENS);
+        let ticks = FrontEndHook::ALL.into_iter();
         let ticks = ticks
             .map(|hook| (front.tick_us(hook), hook))
             .filter(|(us, _)| *us > 0)
@@ -122,9 +117,10 @@ impl<'s> Cluster<'s> {
             source,
             due: Earliest::default(),
             clock: 0,
-            next_event: vec![NEVER; instances.len()],
-            instances,
+            next_event: vec![NEVER; backends.instances.len()],
+            backends,
             front,
+            pool_names: names,
             lifecycle_events,
             ticks,
             independent,
@@ -198,7 +194,7 @@ impl<'s> Cluster<'s> {
                 return false;
             }
             self.clock = step;
-            self.instances[instance].run_next(step + 1, &mut self.reports);
+            self.backends.instances[instance].run_next(step + 1, &mut self.reports);
             self.after_instance(instance);
             return true;
         }
@@ -230,26 +226,26 @@ impl<'s> Cluster<'s> {
         self.ticks[k].0 = at.saturating_add(every);
         self.clock = at;
         let looks = match hook {
-            FrontHook::Admission => self.front.admission_looks(at),
-            FrontHook::Routing => self.front.router_looks(at),
+            FrontEndHook::Admission => self.front.admission_looks(at),
+            FrontEndHook::Routing => self.front.router_looks(at),
         };
         if looks {
             self.advance_all(at);
         }
-        self.front.tick(hook, at, &mut self.instances);
+        self.front.tick(hook, at, &mut self.backends);
         true
     }
 
     /// Brings an instance to the moment before `until`.
     fn advance_one(&mut self, i: usize, until: i64) {
         if self.independent && self.next_event[i] < until {
-            self.instances[i].advance_to(until, &mut self.reports);
+            self.backends.instances[i].advance_to(until, &mut self.reports);
             self.after_instance(i);
         }
     }
 
     fn advance_all(&mut self, until: i64) {
-        for i in 0..self.instances.len() {
+        for i in 0..self.backends.instances.len() {
             self.advance_one(i, until);
         }
     }
@@ -313,7 +309,7 @@ impl<'s> Cluster<'s> {
         let verdict = self.front.admit(
             self.clock,
             &pending,
-            &mut self.instances,
+            &mut self.backends,
             self.source.symbols(),
         );
         match verdict {
@@ -336,7 +332,7 @@ impl<'s> Cluster<'s> {
         match self.front.route(
             self.clock,
             &pending,
-            &mut self.instances,
+            &mut self.backends,
             self.source.symbols(),
         ) {
             Routed::To(i) => {
@@ -344,8 +340,8 @@ impl<'s> Cluster<'s> {
                 view.attempts = 0;
                 self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
                 self.advance_one(i, self.clock);
-                self.instances[i].deliver(request, view, self.clock);
-                self.next_event[i] = self.instances[i].next_event_us();
+                self.backends.instances[i].deliver(request, view, self.clock);
+                self.next_event[i] = self.backends.instances[i].next_event_us();
             }
             Routed::Held(us) => self.again(us, Stage::Routing, pending),
             Routed::Nowhere => self.refuse(&pending, Outcome::Unroutable),
@@ -402,7 +398,7 @@ impl<'s> Cluster<'s> {
     }
 
     fn after_instance(&mut self, i: usize) {
-        self.next_event[i] = self.instances[i].next_event_us();
+        self.next_event[i] = self.backends.instances[i].next_event_us();
         let mut reports = std::mem::take(&mut self.reports);
         for report in reports.drain(..) {
             match report {
@@ -451,7 +447,10 @@ impl<'s> Cluster<'s> {
             ];
             self.tell_end(EventKind::Complete, outcome, &view, i as u32, numbers);
         }
-        self.records.push(record);
+        self.records.push(RequestRecord {
+            pool: self.backends.pool(i),
+            ..record
+        });
         let finished = Finished {
             request: &request,
             ending,
@@ -475,23 +474,51 @@ impl<'s> Cluster<'s> {
     /// Ends the run here and hands over its results.
     #[must_use]
     pub fn finish(mut self, recorder: &mut dyn Recorder) -> RunRecord {
-        let totals = self.close(recorder);
-        let front = self.front.into_results();
+        let instances = self.close(recorder);
+        if self.finished != self.arrived {
+            self.front.fault(RunFault::Invariant(format!(
+                "{} requests arrived, but {} have records",
+                self.arrived, self.finished
+            )));
+        }
+        let FrontEndRecord {
+            rejected_by_admission,
+            rejected_by_routing,
+            shed_by_class,
+            decisions,
+            observations,
+            fault,
+        } = self.front.into_record();
+        let pools = self.config.pools.into_iter().zip(self.pool_names);
+        let pools = pools.map(|(pool, name)| PoolRecord {
+            name,
+            instances: pool.instances,
+            gpu: pool.gpu,
+            gpus_per_instance: pool.gpus_per_instance,
+        });
         RunRecord {
             requests: Vec::new(),
-            instances: totals,
+            pools: pools.collect(),
+            instances,
+            rejected_by_admission,
+            rejected_by_routing,
+            shed_by_class,
+            decisions,
+            observations,
+            fault,
             symbols: self.source.symbols().clone(),
-            ..front
         }
     }
 
     /// Hands over the records of all requests and gives the counters of the instances.
     fn close(&mut self, recorder: &mut dyn Recorder) -> Vec<InstanceTotals> {
-        let totals = self
-            .instances
-            .iter_mut()
-            .map(|i| i.finish(&mut self.records))
-            .collect();
+        let mut totals = Vec::new();
+        for i in 0..self.backends.instances.len() {
+            let (pool, from) = (self.backends.pool(i), self.records.len());
+            let ended = self.backends.instances[i].finish(&mut self.records);
+            self.records[from..].iter_mut().for_each(|r| r.pool = pool);
+            totals.push(InstanceTotals { pool, ..ended });
+        }
         for ((_, stage), pending) in self.due.drain() {
             if stage != Stage::Arrival {
                 let Pending { request, view } = *pending;
@@ -507,10 +534,16 @@ impl<'s> Cluster<'s> {
         totals
     }
 
+    /// What the cluster is made of.
+    #[must_use]
+    pub fn config(&self) -> &ClusterConfig {
+        &self.config
+    }
+
     /// The instances, to look at.
     #[must_use]
     pub fn instances(&self) -> &[Instance] {
-        &self.instances
+        &self.backends.instances
     }
 
     /// Checks the invariants of the front end and of all instances; for tests.
@@ -519,7 +552,7 @@ impl<'s> Cluster<'s> {
     /// A sentence that names the broken invariant.
     pub fn check(&self) -> Result<(), String> {
         let mut live = 0;
-        for (i, instance) in self.instances.iter().enumerate() {
+        for (i, instance) in self.backends.instances.iter().enumerate() {
             instance.check().map_err(|e| format!("instance {i}: {e}"))?;
             let here = instance.live();
             let believed = self.front.outstanding(i);

@@ -49,7 +49,9 @@ pub fn of<T: Table>() -> Vec<Shown<T::Get>> {
 #[must_use]
 pub fn reads(field: &str) -> Interests {
     match field {
-        "index" | "max_batch_size" | "block_size" | "max_step_tokens" => Interests::NONE,
+        "index" | "pool" | "gpus" | "max_batch_size" | "block_size" | "max_step_tokens" => {
+            Interests::NONE
+        }
         "in_flight" | "dispatched_tokens" => Interests::COUNTERS,
         "queued_prompt_tokens" | "running_prefill_tokens" | "decode_context_tokens" | "decodes" => {
             Interests::WORK

@@ -449,6 +449,10 @@ type Maybe = (Option<f64>, Option<&'static str>);
 const NO_DECISION: &str =
     "nothing can be asked here: only a hook that decides about requests may ask";
 
+/// Why an estimate cannot be made on something.
+const NO_INSTANCE: &str =
+    "the estimate is asked about something that is no instance of the decision at hand";
+
 /// The functions that the host lends to the library.
 fn lend(lua: &Lua, budget: &Rc<Budget>, current: &Rc<Current>) -> mlua::Result<Table> {
     let host = lua.create_table()?;
@@ -462,21 +466,42 @@ fn lend(lua: &Lua, budget: &Rc<Budget>, current: &Rc<Current>) -> mlua::Result<T
             None => (None, Some(NO_DECISION)),
         }
     };
+    let about = |answer: Option<f64>| -> Maybe {
+        match answer {
+            Some(us) => (Some(us), None),
+            None => (None, Some(NO_INSTANCE)),
+        }
+    };
     let c = Rc::clone(current);
     let random = move |_: &Lua, ()| Ok(asking(c.host(|h| (h.random() >> 11) as f64)));
     host.raw_set("random", lua.create_function(random)?)?;
     let c = Rc::clone(current);
-    let prefill = move |_: &Lua, (tokens, cached): (f64, Option<f64>)| {
-        let answer = c.host(|h| h.est_prefill_us(tokens as u32, cached.unwrap_or(0.0) as u32));
-        Ok(asking(answer))
+    let prefill = move |_: &Lua, (tokens, cached, inst): (f64, Option<f64>, Option<f64>)| {
+        let (tokens, cached) = (tokens as u32, cached.unwrap_or(0.0) as u32);
+        Ok(match inst {
+            None => asking(c.host(|h| h.est_prefill_us(tokens, cached))),
+            Some(position) => about(c.instance(position, |h, instance| {
+                h.est_prefill_us_on(instance, tokens, cached)
+            })),
+        })
     };
     host.raw_set("est_prefill_us", lua.create_function(prefill)?)?;
     let c = Rc::clone(current);
-    let step = move |_: &Lua, (prefill, decodes, context): (f64, Option<f64>, Option<f64>)| {
+    let step = move |_: &Lua,
+                     (prefill, decodes, context, inst): (
+        f64,
+        Option<f64>,
+        Option<f64>,
+        Option<f64>,
+    )| {
+        let prefill = prefill as u32;
         let (decodes, context) = (decodes.unwrap_or(0.0) as u32, context.unwrap_or(0.0) as u64);
-        Ok(asking(
-            c.host(|h| h.est_step_us(prefill as u32, decodes, context)),
-        ))
+        Ok(match inst {
+            None => asking(c.host(|h| h.est_step_us(prefill, decodes, context))),
+            Some(position) => about(c.instance(position, |h, instance| {
+                h.est_step_us_on(instance, prefill, decodes, context)
+            })),
+        })
     };
     host.raw_set("est_step_us", lua.create_function(step)?)?;
     let c = Rc::clone(current);

@@ -345,10 +345,11 @@ pub const FUNCTIONS: &[Function] = &[
         takes: &[
             slot("tokens", Type::Number, ""),
             maybe("cached_tokens", Type::Number, ""),
+            maybe("inst", Type::View(View::Instance), "at the front end"),
         ],
         gives: US,
         doc: &[
-            "Time to prefill so many tokens after the cached ones on an idle instance. In hooks and `on_tick` only.",
+            "Time to prefill so many tokens after the cached ones on an idle instance: one of the pool of `inst`, else of the first pool. In hooks and `on_tick` only.",
         ],
     },
     Function {
@@ -357,9 +358,10 @@ pub const FUNCTIONS: &[Function] = &[
             slot("prefill_tokens", Type::Number, ""),
             maybe("decodes", Type::Number, ""),
             maybe("context_tokens", Type::Number, "of all decodes together"),
+            maybe("inst", Type::View(View::Instance), "at the front end"),
         ],
         gives: US,
-        doc: &["Duration of a step. In hooks and `on_tick` only."],
+        doc: &["Duration of a step on such an instance. In hooks and `on_tick` only."],
     },
     Function {
         name: "est_ttft_us",

@@ -1,5 +1,5 @@
-//! Taking a run to a moment of interest and another way from there: for those who ask what would
-//! have been.
+//! Control over a run for those who replay it: to stop before a decision, decide otherwise, and end
+//! early.
 
 use super::{Cluster, NEVER, Stage};
 use windtunnel_base::record::Recorder;
@@ -25,10 +25,11 @@ impl Cluster<'_> {
     ///
     /// # Panics
     /// When there is no such instance.
-    pub fn overrule(&mut self, choices: Vec<u32>) {
-        let there = |i: &u32| *i == u32::MAX || (*i as usize) < self.instances.len();
+    pub fn replay_choices(&mut self, choices: Vec<u32>) {
+        let instances = self.backends.instances.len();
+        let there = |i: &u32| *i == u32::MAX || (*i as usize) < instances;
         assert!(choices.iter().all(there), "choices of instances");
-        self.front.overrule(choices);
+        self.front.replay(choices);
     }
 
     /// Nothing happens any more after `us`, if the run does not end before.

@@ -14,7 +14,7 @@ struct Node {
     newer: u32,
 }
 
-/// The blocks one instance is believed to hold.
+/// The blocks that one instance is believed to hold.
 #[derive(Clone, Debug)]
 pub(super) struct PrefixLru {
     nodes: Vec<Node>,
