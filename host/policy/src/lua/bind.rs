@@ -90,8 +90,8 @@ fn zeros<G>(fields: &[ScriptField<G>]) -> String {
     fields.iter().map(|f| format!("{} = 0, ", f.name)).collect()
 }
 
-/// Lines that copy numbers from the inbox, the first of them `from` places after `at`, to the fields
-/// of a table.
+/// Lines that copy numbers from the inbox, the first of them `from` places after `at`, to the
+/// fields of a table.
 fn copy<G>(table: &str, fields: &[ScriptField<G>], from: usize) -> String {
     let mut lines = String::new();
     for (k, field) in fields.iter().enumerate() {

@@ -1,8 +1,8 @@
 //! `weighted`: several scorers give every instance a number; the highest weighted sum wins.
 //!
-//! The weights of the scorers are parameters of the policy. A list of scorers (`--routing-scorers`,
-//! `scorers` in a bundle) gives all of them at once: what it leaves out has no weight. Two weights
-//! of an older form stand instead of the scorers ([`TwoWeights`]).
+//! The weights of the scorers are parameters of the policy. A list of scorers, such as `scorers` in
+//! a bundle, gives all of them at once: what it leaves out has no weight. Two weights of an older
+//! form stand instead of the scorers ([`TwoWeights`]).
 
 use super::scorers::{self, ColdRequests, Scorer, first_highest};
 use super::two_weights::TwoWeights;
