@@ -48,8 +48,7 @@ pub use scorer::Scorer;
 pub use suite::{Split, Suite};
 
 /// Version of what runs come to: raised by hand with every change that moves a figure of any run,
-/// so that stored results of before are not taken for results of now. The golden results of
-/// `tests/golden.rs` fail where it was forgotten.
+/// so that stored results of before are not taken for results of now.
 pub const RESULTS_VERSION: u32 = 1;
 
 /// Version of the program and of its results.
