@@ -196,7 +196,8 @@ fn clusters_that_cannot_be_simulated_are_refused() {
     );
     assert_eq!(
         refused(&|c| c.pools[1].engine.block_size = 32).to_string(),
-        "pool \"slow\" has KV blocks of 32 tokens, the first pool of 16; expected one block size in all pools"
+        "pool \"slow\" has KV blocks of 32 tokens, the first pool of 16; \
+         expected one block size in all pools"
     );
     assert_eq!(
         refused(&|c| c.pools[1].instances = 3),
