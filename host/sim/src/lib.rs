@@ -1,4 +1,4 @@
-//! One way to build and carry out a run.
+//! Makes the policies that fill the hooks of a cluster.
 
 mod policies;
 

@@ -5,7 +5,7 @@ use crate::effects::Explicit;
 use clap::{Arg, ArgAction};
 use std::ffi::OsString;
 use std::fmt;
-use windtunnel_base::input::{InputError, nearest};
+use windtunnel_base::input::{InputError, hint};
 
 /// Marks a key of the policy bundle.
 const BUNDLE: &str = "bundle:";
@@ -174,8 +174,7 @@ fn names(arg: &Arg) -> Vec<String> {
 fn flag(name: &str, values: &[String], flags: &[Arg]) -> Result<Key, InputError> {
     let Some(arg) = flags.iter().find(|a| names(a).iter().any(|n| n == name)) else {
         let all: Vec<String> = flags.iter().flat_map(names).collect();
-        let hint = nearest(name, all.iter().map(String::as_str))
-            .map_or(String::new(), |n| format!(" did you mean \"{n}\"?"));
+        let hint = hint(" ", name, all.iter().map(String::as_str));
         return Err(InputError::new(format!(
             "--grid: unknown flag of `run` \"{name}\";{hint} `windtunnel run --help` lists them"
         )));
