@@ -9,6 +9,7 @@ mod errors;
 mod feedback;
 mod filled;
 mod fuzz;
+mod golden;
 mod help;
 mod hooks;
 mod hostile;
