@@ -1,13 +1,13 @@
 //! The second pass: waiting requests are admitted while seats, tokens and KV blocks last.
 
-use super::super::events::InstanceEvent;
-use super::super::slot::{BatchEntry, Slot};
-use super::super::state::Instance;
 use super::step_budget::{BlockedHead, StepBudget};
+use crate::instance::events::InstanceEvent;
+use crate::instance::slot::{BatchEntry, Slot};
+use crate::instance::state::Instance;
 
 impl Instance {
     /// Admits requests from the head of the queue to the batch of the step at `now`.
-    pub(in super::super) fn admit_waiting(
+    pub(crate) fn admit_waiting(
         &mut self,
         now: i64,
         budget: &mut StepBudget,
@@ -35,7 +35,7 @@ impl Instance {
     }
 
     /// Is this the head of the queue that did not fit before, and would it fail to fit again?
-    pub(in super::super) fn is_blocked(&self, slot: Slot, budget: &StepBudget) -> bool {
+    pub(crate) fn is_blocked(&self, slot: Slot, budget: &StepBudget) -> bool {
         self.blocked_head
             .is_some_and(|head| head.is(&self.requests[slot], budget, self.kv.version()))
     }

@@ -1,7 +1,7 @@
 //! Continuous batching with chunked prefill, vLLM's strategy.
 
-use super::super::config::EngineConfig;
 use super::strategy::{BatchLimits, BatchState, BatchingStrategy};
+use crate::instance::config::EngineConfig;
 
 /// Requests are admitted whenever the batch has room, and prompts are computed in chunks beside the
 /// running decodes.

@@ -1,16 +1,16 @@
 //! The first pass, request by request: the running requests get their next tokens, and where KV
 //! blocks are short, some are preempted. This is the plain path's.
 
-use super::super::events::InstanceEvent;
-use super::super::slot::Slot;
-use super::super::state::Instance;
 use super::step_budget::StepBudget;
 use super::strategy::BatchState;
+use crate::instance::events::InstanceEvent;
+use crate::instance::slot::Slot;
+use crate::instance::state::Instance;
 use windtunnel_plugin_api::EventKind;
 
 impl Instance {
     /// The budget of the next step, before which `prefilling` of the running requests prefill.
-    pub(in super::super) fn step_budget(&self, prefilling: usize) -> StepBudget {
+    pub(crate) fn step_budget(&self, prefilling: usize) -> StepBudget {
         let limits = self.batching.limits(&BatchState {
             running: self.running.len() as u32,
             prefilling: prefilling as u32,
@@ -20,7 +20,7 @@ impl Instance {
     }
 
     /// Forms the batch of the step that starts at `now`.
-    pub(in super::super) fn form_batch(&mut self, now: i64, events: &mut Vec<InstanceEvent>) {
+    pub(crate) fn form_batch(&mut self, now: i64, events: &mut Vec<InstanceEvent>) {
         let mut prefilling = 0;
         for entry in &self.running {
             let request = &mut self.requests[entry.slot];

@@ -1,11 +1,11 @@
 //! How many tokens a request gets in a step, and whether one more may be admitted.
 
-use super::super::engine_request::EngineRequest;
 use super::strategy::BatchLimits;
+use crate::instance::engine_request::EngineRequest;
 
 /// What is left of a step's limits while its batch is formed.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct StepBudget {
+pub(crate) struct StepBudget {
     new_tokens: u32,
     admissions: u32,
     max_prefill_tokens: u32,
@@ -16,7 +16,7 @@ pub(in super::super) struct StepBudget {
 /// A head of the wait queue that did not fit. Another attempt fails as well until blocks come free
 /// or the prefix index changes.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct BlockedHead {
+pub(crate) struct BlockedHead {
     serial: u64,
     /// Prefill tokens that it could have had.
     prefill_limit: u32,
@@ -24,7 +24,7 @@ pub(in super::super) struct BlockedHead {
 }
 
 impl StepBudget {
-    pub(in super::super) fn new(limits: BatchLimits, max_computed_tokens: u32) -> Self {
+    pub(crate) fn new(limits: BatchLimits, max_computed_tokens: u32) -> Self {
         Self {
             new_tokens: limits.max_new_tokens,
             admissions: limits.max_admissions,
@@ -70,7 +70,7 @@ impl StepBudget {
 
     /// Schedules one token of each of `decodes` running requests, which must all be decodes that
     /// take part. `false` changes nothing: there are not enough tokens for all.
-    pub(in super::super) fn schedule_decodes(&mut self, decodes: u64) -> bool {
+    pub(crate) fn schedule_decodes(&mut self, decodes: u64) -> bool {
         match u64::from(self.new_tokens).checked_sub(decodes) {
             Some(left) => {
                 self.new_tokens = left as u32;
@@ -82,7 +82,7 @@ impl StepBudget {
 
     /// Schedules tokens of a running request in prefill after other requests. Returns how many, and
     /// whether those others left it fewer than it would have got before them.
-    pub(in super::super) fn schedule_prefill(&mut self, request: &EngineRequest) -> (u32, bool) {
+    pub(crate) fn schedule_prefill(&mut self, request: &EngineRequest) -> (u32, bool) {
         let computed = request.computed_tokens;
         let chunk = self.prefill_chunk(request.prefill_target - computed, computed);
         let tokens = chunk.min(self.new_tokens);
@@ -97,7 +97,7 @@ impl StepBudget {
     }
 
     /// May a waiting request be admitted now?
-    pub(in super::super) fn may_admit(&self) -> bool {
+    pub(crate) fn may_admit(&self) -> bool {
         self.admissions > 0 && self.new_tokens > 0
     }
 
