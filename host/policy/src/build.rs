@@ -51,7 +51,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A policy from a file, made by a script engine or by a plugin.
-    fn from_file<P: ?Sized>(
+    fn make_external<P: ?Sized>(
         &mut self,
         policy: &External,
         script: impl FnOnce(&mut ScriptEngines, &Arc<Program>, Symbol<'_>) -> Result<Box<P>, InputError>,
@@ -84,7 +84,7 @@ impl<'a> Builder<'a> {
                 Make::Admission(make) => make(&self.facts, values),
                 _ => return Err(misplaced(Hook::Admission, policy)),
             },
-            Choice::External(policy) => self.from_file(
+            Choice::External(policy) => self.make_external(
                 policy,
                 |scripts, program, symbol| scripts.admission(program, symbol),
                 Plugin::admission,
@@ -112,7 +112,7 @@ impl<'a> Builder<'a> {
                 Make::Routing(make) => Ok(make(&self.facts, values)),
                 _ => Err(misplaced(Hook::Routing, policy)),
             },
-            Choice::External(policy) => self.from_file(
+            Choice::External(policy) => self.make_external(
                 policy,
                 |scripts, program, symbol| scripts.router(program, symbol),
                 Plugin::router,
@@ -130,7 +130,7 @@ impl<'a> Builder<'a> {
                 Make::Priority(make) => Ok(make(&self.facts, values)),
                 _ => Err(misplaced(Hook::Priority, policy)),
             },
-            Choice::External(policy) => self.from_file(
+            Choice::External(policy) => self.make_external(
                 policy,
                 |scripts, program, symbol| scripts.priority(program, instance, symbol),
                 Plugin::priority,
@@ -148,7 +148,7 @@ impl<'a> Builder<'a> {
                 Make::Scheduler(make) => Ok(make(&self.facts, values)),
                 _ => Err(misplaced(Hook::Scheduler, policy)),
             },
-            Choice::External(policy) => self.from_file(
+            Choice::External(policy) => self.make_external(
                 policy,
                 |scripts, program, symbol| scripts.scheduler(program, instance, symbol),
                 Plugin::scheduler,
@@ -166,7 +166,7 @@ impl<'a> Builder<'a> {
                 Make::Preemption(make) => Ok(make(&self.facts, values)),
                 _ => Err(misplaced(Hook::Preemption, policy)),
             },
-            Choice::External(policy) => self.from_file(
+            Choice::External(policy) => self.make_external(
                 policy,
                 |scripts, program, symbol| scripts.victim(program, instance, symbol),
                 Plugin::victim,

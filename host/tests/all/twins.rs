@@ -9,7 +9,7 @@ use crate::lab::built_in;
 use crate::native::session_affinity::SessionAffinity;
 use crate::native::vtc_fair::VtcFair;
 use crate::oracle;
-use crate::support::root;
+use crate::support::{root, windtunnel};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use std::path::Path;
@@ -347,6 +347,68 @@ fn by_files(mut argv: Vec<String>, _folder: &Path) -> Vec<String> {
         }
     }
     argv
+}
+
+/// Flags, keys of a bundle and parameters by name set the same.
+#[test]
+fn parameters_of_built_ins_have_one_meaning() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bundle = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        format!("--policy-config {}", path.display())
+    };
+    let bucket = "--admission-policy token-bucket";
+    let weighted = "--routing-policy weighted";
+    for same in [
+        [
+            format!("{bucket} --token-bucket-capacity 900"),
+            format!("{bucket} --policy-param capacity=900"),
+            bundle(
+                "key.yaml",
+                "admission: {policy: token-bucket, token_bucket_capacity: 900}\n",
+            ),
+            bundle(
+                "param.yaml",
+                "admission: {policy: token-bucket, params: {capacity: 900}}\n",
+            ),
+        ],
+        [
+            format!(
+                "{weighted} --routing-scorers precise-prefix-cache:2,queue-depth:7,kv-utilization:1"
+            ),
+            format!("{weighted} --policy-param queue_depth=7"),
+            format!("{weighted} --policy-param routing.queue_depth=7"),
+            bundle(
+                "weight.yaml",
+                "routing: {policy: weighted, params: {queue_depth: 7}}\n",
+            ),
+        ],
+        [
+            format!("{weighted} --routing-cache-weight 3"),
+            format!("{weighted} --policy-param cache_weight=3"),
+            format!("{weighted} --policy-param cache_weight=3 --policy-param load_weight=0.4"),
+            bundle(
+                "form.yaml",
+                "routing: {policy: weighted, cache_weight: 3}\n",
+            ),
+        ],
+    ] {
+        let run = |how: &String| {
+            let line = format!(
+                "replay --trace-header docs/examples/classes.yaml --trace-data docs/examples/classes.csv \
+                 --model llama-3.1-8b-instruct --num-instances 3 --max-num-seqs 16 --json {how}"
+            );
+            let ran = windtunnel(line.split_whitespace());
+            assert_eq!(ran.code, 0, "{how}: {}", ran.stderr);
+            let result: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+            result["e2e_mean_ms"].to_string() + &result["completed_requests"].to_string()
+        };
+        let first = run(&same[0]);
+        for other in &same[1..] {
+            assert_eq!(run(other), first, "{other}");
+        }
+    }
 }
 
 #[test]

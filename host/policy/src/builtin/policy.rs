@@ -141,10 +141,6 @@ impl Values {
     pub fn given(&self, name: &str) -> Option<f64> {
         let index = self.params.iter().position(|param| param.name == name);
         let index = index.expect("a parameter that the policy declares");
-        self.value_given(index)
-    }
-
-    fn value_given(&self, index: usize) -> Option<f64> {
         let found = self.given.iter().find(|(known, _)| *known == index);
         found.map(|(_, value)| *value)
     }
@@ -164,15 +160,6 @@ impl Values {
     pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
         let given = self.given.iter();
         given.map(|(index, value)| (self.params[*index].name.as_ref(), *value))
-    }
-
-    /// All parameters, by position, with their values: first those that were given, in that order,
-    /// then the others in order of declaration.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, f64)> {
-        let others = self.params.iter().enumerate();
-        let others = others.filter(|(index, _)| self.value_given(*index).is_none());
-        let given = self.given.iter().copied();
-        given.chain(others.map(|(index, param)| (index, param.default)))
     }
 }
 

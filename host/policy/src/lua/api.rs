@@ -26,7 +26,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
 
-    /// What a file sees that tells its globals by what it raises.
+    /// Runs a file; it raises an error where something is not as it should be.
     fn run(text: &str) -> Result<(), String> {
         let program = Program::new("p.lua", text.into(), &[], false).expect("a program");
         let facts = Facts {

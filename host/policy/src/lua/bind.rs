@@ -91,8 +91,7 @@ fn zeros<G>(fields: &[ScriptField<G>]) -> String {
 }
 
 /// Lines that copy numbers from the inbox, the first of them `from` places after `at`, to the
-/// fields
-/// of a table.
+/// fields of a table.
 fn copy<G>(table: &str, fields: &[ScriptField<G>], from: usize) -> String {
     let mut lines = String::new();
     for (k, field) in fields.iter().enumerate() {

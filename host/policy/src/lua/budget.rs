@@ -122,8 +122,7 @@ impl Budget {
     }
 
     /// Notes that `held` bytes of memory are in use. If too much was taken since the call began,
-    /// its
-    /// next unit is refused.
+    /// its next unit is refused.
     pub(super) fn memory(&self, held: usize) {
         let grown = held.saturating_sub(self.held.replace(held));
         self.taken.set(self.taken.get() + grown);

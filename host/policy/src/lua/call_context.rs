@@ -39,7 +39,7 @@ impl CallContext {
     ) -> T {
         let _clear = Clear(self);
         // SAFETY: only the lifetimes change, and `_clear` takes both away before the borrowed ones
-        // end. The accessors lend them out for as long as a closure runs inside the call.
+        // end. The accessors give them to closures that run inside the call.
         let (host, instances) = unsafe {
             (
                 std::mem::transmute::<Host<'_>, Host<'static>>(host),

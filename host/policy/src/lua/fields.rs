@@ -34,7 +34,7 @@ impl<G> ScriptField<G> {
 pub fn of<T: Table>() -> Vec<ScriptField<T::Get>> {
     T::FIELDS
         .iter()
-        // Which handler is called tells the kind of an event.
+        // The kind of an event shows in which handler is called.
         .filter(|field| !["reserved", "kind"].contains(&field.name))
         .map(|field| ScriptField {
             name: field.name,

@@ -39,7 +39,7 @@ pub(super) struct Module {
 
 /// The functions of a copy that fill one hook.
 pub(super) struct HookFunctions {
-    /// Them, by the names that `bind.luau` knows.
+    /// The functions by their names in `bind.luau`.
     pub(super) functions: Table,
     /// The names of all of them.
     pub(super) names: Vec<&'static str>,

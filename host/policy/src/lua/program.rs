@@ -34,7 +34,7 @@ pub(super) struct Mentions {
     pub(super) running: Vec<ScriptField<Get<RunningView<'static>>>>,
     pub(super) event: Vec<ScriptField<Get<Event>>>,
     pub(super) queue: Vec<ScriptField<GetQueue>>,
-    /// What it reads of instances, as far as words can tell.
+    /// What it can read of instances, by the words in it.
     pub(super) reads: Interests,
 }
 
@@ -195,7 +195,7 @@ pub fn declarations(file: &str, text: &str) -> Result<Vec<Param>, InputError> {
         let Some(rest) = comment.trim_start().strip_prefix("@param") else {
             continue;
         };
-        // Editors use `@param name type` for functions; ours has an equals sign.
+        // Editors use `@param name type` for functions; a declaration has an equals sign.
         if !rest.contains('=') {
             continue;
         }

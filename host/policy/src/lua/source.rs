@@ -32,8 +32,9 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
 }
 
 /// A text that two programs share exactly when they differ in spacing and comments only, as far as
-/// those mean nothing: its tokens, the parameters it declares, and the fields that it mentions (in
-/// a comment, too: that is what is kept up to date for it). `None` when it cannot be told.
+/// those mean nothing: its tokens, the parameters it declares, and the fields that it mentions. A
+/// field counts in a comment, too: it is kept up to date for the file. `None` when the text cannot
+/// be split into tokens.
 #[must_use]
 pub fn canonical(program: &Program) -> Option<String> {
     let text = &program.text;

@@ -50,7 +50,7 @@ pub struct Manifest {
     pub policies: Vec<DeclaredPolicy>,
 }
 
-/// How a plugin for version `plugin` of the contract is loaded by a host that speaks `host`.
+/// How a plugin for version `plugin` of the contract is loaded by a host for version `host`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compatibility {
     /// The same version: layouts must be equal, and are compared.

@@ -1,5 +1,5 @@
 //! Policies in compiled plugins: a shared library, written in Rust against `windtunnel-plugin-api`
-//! or in anything that speaks C.
+//! or in any language with a C interface.
 //!
 //! [`Plugin::open`] checks a file before it is loaded, then the version of the contract it was
 //! built for, then its layout. A plugin for another major or a newer minor version is refused; one
@@ -56,13 +56,13 @@ impl Plugin {
         Self::open_as(path, windtunnel_plugin_api::VERSION)
     }
 
-    /// As [`open`](Self::open), by a host that speaks version `speaks` of the contract. For tests
+    /// As [`open`](Self::open), by a host for version `host_version` of the contract. For tests
     /// of what later hosts do with today's plugins.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     #[doc(hidden)]
-    pub fn open_as(path: &Path, speaks: (u32, u32)) -> Result<Arc<Self>, InputError> {
+    pub fn open_as(path: &Path, host_version: (u32, u32)) -> Result<Arc<Self>, InputError> {
         let refuse = |message: String| InputError::in_file(path.display(), message);
         let real = std::fs::canonicalize(path).map_err(|e| {
             refuse(format!(
@@ -76,7 +76,7 @@ impl Plugin {
             return Ok(Arc::clone(plugin));
         }
         let found = check::file(&real).map_err(refuse)?;
-        let (interface, manifest) = raw::load(&real, found, speaks).map_err(refuse)?;
+        let (interface, manifest) = raw::load(&real, found, host_version).map_err(refuse)?;
         manifest::check(&manifest).map_err(refuse)?;
         let plugin = Arc::new(Self {
             path: path.to_owned(),

@@ -1,6 +1,6 @@
 //! Policies of a Rust plugin behind the ordinary traits.
 //!
-//! What cannot change (interests, ticks, the kind of order) is asked once.
+//! What cannot change (interests, ticks, the kind of order) is read once.
 
 use windtunnel_plugin_api::abi::{
     AdmissionBox, PluginRootRef, PriorityBox, RouterBox, SchedulerBox, SetupView, VictimBox,

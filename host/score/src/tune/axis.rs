@@ -113,15 +113,7 @@ mod tests {
     use super::*;
 
     fn param(default: f64, least: f64, most: f64) -> Param {
-        Param {
-            name: "p".into(),
-            default,
-            least,
-            most,
-            whole: false,
-            log: false,
-            doc: "".into(),
-        }
+        Param::number("p", default, least, most, "")
     }
 
     #[test]
@@ -155,13 +147,7 @@ mod tests {
             1.0,
         );
         assert!((log.value(0.25) - 0.1).abs() < 1e-12 && (log.position(10.0) - 0.75).abs() < 1e-12);
-        let whole = Axis::new(
-            &Param {
-                whole: true,
-                ..param(4.0, 1.0, 9.0)
-            },
-            4.0,
-        );
+        let whole = Axis::new(&param(4.0, 1.0, 9.0).whole(), 4.0);
         assert!((0..=20).all(|k| whole.value(f64::from(k) / 20.0).fract() == 0.0));
         let endless = Axis::new(&param(2.0, 0.0, f64::INFINITY), 2.0);
         assert_eq!(endless.value(1.0), 202.0);

@@ -1,8 +1,8 @@
 //! `weighted`: several scorers give every instance a number; the highest weighted sum wins.
 //!
-//! The weights of the scorers are parameters of the policy. A list of scorers (of its own,
-//! `scorers` in a bundle) gives all of them at once: what it leaves out has no weight. Two weights
-//! of an older form stand instead of the scorers ([`TwoWeights`]).
+//! The weights of the scorers are parameters of the policy. A list of scorers, such as `scorers` in
+//! a bundle, gives all of them at once: what it leaves out has no weight. Two weights of an older
+//! form stand instead of the scorers ([`TwoWeights`]).
 
 use super::scorers::{self, ColdRequests, Scorer, first_highest};
 use super::two_weights::TwoWeights;
@@ -74,10 +74,20 @@ fn two_weights(values: &Values) -> Option<(f64, f64)> {
     any.then(|| (values.get("cache_weight"), values.get("load_weight")))
 }
 
-/// The scorers that have a weight, in the order in which their scores are added up.
-fn weights(values: &Values) -> impl Iterator<Item = (&'static Scorer, f64)> {
-    let weighs = |(index, weight): (usize, f64)| Some((SCORERS.get(index)?, weight));
-    values.iter().filter_map(weighs).filter(|(_, w)| *w > 0.0)
+/// The scorers that have a weight, in the order in which their scores are added up: that of a list,
+/// which gives all of them, else that of the table. Sums of floating-point numbers depend on it.
+fn weights(values: &Values) -> Vec<(&'static Scorer, f64)> {
+    let scorer = |param| SCORERS.iter().find(|scorer| scorer.param == param);
+    let given = values.named();
+    let mut weights: Vec<(&Scorer, f64)> = given
+        .filter_map(|(param, weight)| Some((scorer(param)?, weight)))
+        .collect();
+    if weights.len() < SCORERS.len() {
+        let all = SCORERS.iter();
+        weights = all.map(|s| (s, values.get(s.param))).collect();
+    }
+    weights.retain(|(_, weight)| *weight > 0.0);
+    weights
 }
 
 fn check(values: &Values) -> Result<(), String> {
@@ -91,7 +101,7 @@ fn check(values: &Values) -> Result<(), String> {
         if SCORERS.iter().any(|s| values.given(s.param).is_some()) {
             return Err("give scorers or cache_weight and load_weight, not both".into());
         }
-    } else if weights(values).next().is_none() {
+    } else if weights(values).is_empty() {
         return Err("no scorer has a weight; expected at least one above 0".into());
     }
     Ok(())
@@ -243,7 +253,8 @@ mod tests {
 
     fn weighing(given: &[(String, f64)]) -> Vec<(&'static str, f64)> {
         let values = POLICY.values(given).expect("fine");
-        weights(&values).map(|(s, w)| (s.name, w)).collect()
+        let weights = weights(&values).into_iter();
+        weights.map(|(s, w)| (s.name, w)).collect()
     }
 
     #[test]
@@ -260,10 +271,19 @@ mod tests {
             [("kv-utilization", 3.0), ("no-hit-lru", 0.5)]
         );
         let mut changed = listed;
+        // One weight is changed; the order stays.
         changed.push(("no_hit_lru".into(), 4.0));
         assert_eq!(
             weighing(&changed),
             [("kv-utilization", 3.0), ("no-hit-lru", 4.0)]
+        );
+        assert_eq!(
+            weighing(&[("kv_utilization".into(), 5.0)]),
+            [
+                ("precise-prefix-cache", 2.0),
+                ("queue-depth", 1.0),
+                ("kv-utilization", 5.0)
+            ]
         );
     }
 

@@ -107,7 +107,7 @@ impl CPlugin {
     /// SAFETY: `plugin` is the exported constant; see the parent module.
     pub(super) unsafe fn read(
         plugin: *const PluginC,
-        speaks: (u32, u32),
+        host_version: (u32, u32),
     ) -> Result<(Self, Manifest), String> {
         let magic = unsafe { plugin.cast::<u64>().read_unaligned() };
         if magic != C_MAGIC {
@@ -119,7 +119,7 @@ impl CPlugin {
         let (plugin, api) = unsafe {
             let head: PluginC = prefix(plugin.cast(), 24);
             let api = (head.api_major, head.api_minor);
-            compatibility(api, speaks)?;
+            compatibility(api, host_version)?;
             (prefix::<PluginC>(plugin.cast(), head.size as usize), api)
         };
         let policy_size = stride(plugin.policy_size, "policy", 56)?;

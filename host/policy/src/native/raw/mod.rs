@@ -3,7 +3,7 @@
 //! What is relied upon, throughout: a library that exports the entry symbol of a plugin exports
 //! what the contract says under that name, and its functions do what the contract says. The loader
 //! proves what can be proved (magic numbers, version, layouts of Rust plugins, sizes of C structs);
-//! beyond that, native code runs with the rights of this process, and whoever loads it trusts it.
+//! beyond that, native code runs with the rights of this process and is trusted.
 //!
 //! Nothing is ever unloaded: the handle of a library is forgotten, so everything in it is
 //! `'static`.
@@ -39,21 +39,20 @@ pub(super) enum Interface {
     C(CPlugin),
 }
 
-/// Loads the library at `path`, whose file was checked and has the entry `found`, into a host that
-/// speaks `speaks`.
+/// Loads the library at `path`, whose file was checked and has the entry `found`, into a host for
+/// version `host_version` of the contract.
 pub(super) fn load(
     path: &Path,
     found: Entry,
-    speaks: (u32, u32),
+    host_version: (u32, u32),
 ) -> Result<(Interface, Manifest), String> {
     let handle = open(path).map_err(|e| format!("cannot load the library: {}", chain(&e)))?;
     let loaded = match found {
         Entry::Rust => {
-            rust(&handle, speaks).map(|(root, manifest)| (Interface::Rust(root), manifest))
+            rust(&handle, host_version).map(|(root, manifest)| (Interface::Rust(root), manifest))
         }
-        Entry::C => {
-            c_plugin(&handle, speaks).map(|(plugin, manifest)| (Interface::C(plugin), manifest))
-        }
+        Entry::C => c_plugin(&handle, host_version)
+            .map(|(plugin, manifest)| (Interface::C(plugin), manifest)),
     };
     // Never unloaded: pointers into it may be anywhere from here on, even after an error.
     std::mem::forget(handle);
@@ -86,7 +85,7 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-fn rust(handle: &Handle, speaks: (u32, u32)) -> Result<(PluginRootRef, Manifest), String> {
+fn rust(handle: &Handle, host_version: (u32, u32)) -> Result<(PluginRootRef, Manifest), String> {
     // SAFETY: the symbol is a static `LibHeader`, written by `export_plugin!`. It begins with an
     // `AbiHeader` in every version of abi_stable, and `upgrade` reads no further before it has
     // compared that.
@@ -95,7 +94,7 @@ fn rust(handle: &Handle, speaks: (u32, u32)) -> Result<(PluginRootRef, Manifest)
             .get::<AbiHeaderRef>(ROOT_SYMBOL)
             .map_err(|e| chain(&e))?
     };
-    let header = header.upgrade().map_err(|e| explain(&e, speaks))?;
+    let header = header.upgrade().map_err(|e| explain(&e, host_version))?;
     let consts = header.root_mod_consts();
     if consts.name() != PluginRootRef::NAME {
         return Err(format!(
@@ -105,7 +104,7 @@ fn rust(handle: &Handle, speaks: (u32, u32)) -> Result<(PluginRootRef, Manifest)
         ));
     }
     let api = version_of(header.version_strings().version)?;
-    let root = match compatibility(api, speaks)? {
+    let root = match compatibility(api, host_version)? {
         Compatibility::Same => header.init_root_module::<PluginRootRef>(),
         // SAFETY: an older minor version of the same contract is a prefix of this one, which the
         // test of the golden layout holds: what it has lies where this host looks for it, and what
@@ -114,7 +113,7 @@ fn rust(handle: &Handle, speaks: (u32, u32)) -> Result<(PluginRootRef, Manifest)
             header.init_root_module_with_unchecked_layout::<PluginRootRef>()
         },
     }
-    .map_err(|e| explain(&e, speaks))?;
+    .map_err(|e| explain(&e, host_version))?;
     let PluginInfo {
         name,
         version,
@@ -151,8 +150,8 @@ fn rust(handle: &Handle, speaks: (u32, u32)) -> Result<(PluginRootRef, Manifest)
 }
 
 /// An error of abi_stable in a few words. Its own on a layout has a thousand lines.
-fn explain(error: &LibraryError, speaks: (u32, u32)) -> String {
-    let (major, minor) = speaks;
+fn explain(error: &LibraryError, host_version: (u32, u32)) -> String {
+    let (major, minor) = host_version;
     match error {
         LibraryError::AbiInstability(report) => {
             let found = difference(&report.to_string());
@@ -197,7 +196,7 @@ fn difference(report: &str) -> String {
     "abi_stable does not say where".into()
 }
 
-fn c_plugin(handle: &Handle, speaks: (u32, u32)) -> Result<(CPlugin, Manifest), String> {
+fn c_plugin(handle: &Handle, host_version: (u32, u32)) -> Result<(CPlugin, Manifest), String> {
     // SAFETY: the symbol is a constant `wt_plugin`; `CPlugin::read` looks at no more than its magic
     // number before it has compared that.
     let plugin: *const PluginC = unsafe {
@@ -205,7 +204,7 @@ fn c_plugin(handle: &Handle, speaks: (u32, u32)) -> Result<(CPlugin, Manifest), 
             .get::<*const PluginC>(C_SYMBOL)
             .map_err(|e| chain(&e))?
     };
-    unsafe { CPlugin::read(plugin, speaks) }
+    unsafe { CPlugin::read(plugin, host_version) }
 }
 
 #[cfg(test)]
