@@ -85,7 +85,7 @@ impl RunFault {
         }
     }
 
-    /// A policy gave an answer that makes no sense; `what` says which, as in "chose nobody".
+    /// A policy gave an answer that makes no sense; `what` says which, as in "chose request 7".
     #[must_use]
     pub fn answered(hook: Hook, request: Option<String>, what: impl Into<String>) -> Self {
         Self::Policy {

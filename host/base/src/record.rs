@@ -8,10 +8,10 @@ use crate::fault::RunFault;
 use crate::request::{Detail, Request, RequestId, Sym, Symbols};
 use std::sync::Arc;
 
-/// Where in its life a request is.
+/// How far a request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Not running: waiting, refused, or never routed. [`Outcome`] tells which.
+    /// Not running: waiting, refused, or never routed: see [`Outcome`].
     Queued,
     /// In a running batch when the run ended.
     Running,
@@ -59,7 +59,7 @@ pub struct RequestRecord {
     pub output_tokens: u32,
     /// Output tokens produced (0 unless completed).
     pub generated_tokens: u32,
-    /// Where it stands.
+    /// How far it has come.
     pub state: State,
     /// What became of it.
     pub outcome: Outcome,
@@ -77,7 +77,7 @@ pub struct RequestRecord {
     pub itl_sum_us: i64,
     /// Mean inter-token latency; completed requests only.
     pub mean_itl_us: Option<f64>,
-    /// Preemptions it suffered.
+    /// How often it was preempted.
     pub preemptions: u32,
     /// Client's deadline; 0 = none.
     pub deadline_us: i64,
@@ -106,7 +106,7 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
-    /// The record of a request that nobody has served yet.
+    /// The record of a request that no instance has served yet.
     #[must_use]
     pub fn unserved(serial: u64, request: &Request, state: State, outcome: Outcome) -> Self {
         Self {
@@ -257,18 +257,18 @@ pub struct Candidate {
 /// One decision of the front end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// The admission policy spoke.
+    /// Of the admission policy.
     Admission {
         /// When.
         clock_us: i64,
         /// Request.
         id: RequestId,
-        /// Verdict.
+        /// Was it let in?
         admitted: bool,
         /// Reason of a rejection.
         reason: String,
     },
-    /// The router spoke.
+    /// Of the router.
     Routing {
         /// When.
         clock_us: i64,

@@ -3,7 +3,8 @@
 use crate::lab::{self, Affine, Ask, Round, built_in};
 use proptest::prelude::*;
 use std::ops::Range;
-use windtunnel_engine::cluster::ClusterConfig;
+use std::sync::Arc;
+use windtunnel_engine::cluster::{ClusterConfig, PoolConfig};
 use windtunnel_engine::frontend::{FrontEndConfig, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
 use windtunnel_policy::builtin::routing::weighted::{SCORERS, scorer_params};
@@ -303,6 +304,31 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
             }
         },
     )
+}
+
+/// A run on two pools of different size, limits, rules and step times.
+pub(crate) fn two_pools(most: usize) -> impl Strategy<Value = Case> {
+    (case(most), engine(), latency(), 1u32..4).prop_map(|(mut case, engine, latency, instances)| {
+        let first = &mut case.config.pools[0];
+        first.name = "first".into();
+        let second = PoolConfig {
+            name: "second".into(),
+            instances,
+            engine: EngineConfig {
+                block_size: first.engine.block_size,
+                ..engine
+            },
+            latency: Arc::new(latency),
+            gpus_per_instance: 2,
+            ..first.clone()
+        };
+        if largest(&case.asks, &second.engine) > second.engine.total_kv_blocks {
+            case.config.horizon_us = case.config.horizon_us.min(10_000);
+        }
+        case.config.pools.push(second);
+        case.latencies.push(latency);
+        case
+    })
 }
 
 /// Blocks of the largest request with its last token.

@@ -56,7 +56,8 @@ fn a_script_that_fails_is_named_with_request_file_and_line() {
             Some(3)
         )
     );
-    let text = "return { route = function() return 1 end, tick_us = 1000,\non_tick = function() error('no') end }";
+    let text = "return { route = function() return 1 end, tick_us = 1000,\n\
+                on_tick = function() error('no') end }";
     assert_eq!(
         fields(Hook::Routing, text),
         (

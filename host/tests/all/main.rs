@@ -19,6 +19,7 @@ mod models;
 mod native;
 mod oracle;
 mod plugin;
+mod pools;
 mod properties;
 mod readme;
 mod replay;

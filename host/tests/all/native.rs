@@ -23,7 +23,7 @@ use windtunnel_base::slo_priority::SloPriorities;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig};
 use windtunnel_engine::frontend::{FrontEndConfig, FrontEndPolicies, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
-use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, Victim};
+use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, VERSION, Victim};
 use windtunnel_policy::native::{Language, Plugin};
 use windtunnel_policy::{Hook, PolicySpec};
 
@@ -199,7 +199,7 @@ fn every_hook_decides_alike_in_the_process_in_a_rust_plugin_and_in_c() {
     if let Some(c) = &c {
         assert_eq!(
             (c.manifest().language, c.manifest().api),
-            (Language::C, (1, 0))
+            (Language::C, VERSION)
         );
         assert_eq!(
             rust.policy(Hook::Admission, None),
@@ -404,7 +404,7 @@ fn other_versions_are_refused_with_both_versions_named() {
         (
             "major",
             "-DMAJOR=3",
-            "built for plugin-api 3.0, this windtunnel speaks 1.1",
+            "built for plugin-api 3.1, this windtunnel speaks 1.1",
         ),
     ] {
         if let Some(path) = built::c(name, &source, &[flag]) {

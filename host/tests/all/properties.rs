@@ -1,6 +1,6 @@
 //! What holds of every run, whatever the workload, the limits, the rules and the policies.
 
-use crate::cases::{Case, case};
+use crate::cases::{Case, case, two_pools};
 use crate::lab::{self, Affine, Script};
 use crate::support::windtunnel;
 use proptest::prelude::*;
@@ -336,6 +336,23 @@ proptest! {
     #[test]
     fn every_run_conserves_requests_blocks_and_time(case in case(40)) {
         audit(&case).map_err(TestCaseError::fail)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(3000))]
+
+    #[test]
+    fn two_pools_run_as_fast_as_plainly_and_conserve_everything(case in two_pools(30)) {
+        let fast = audit(&case).map_err(TestCaseError::fail)?;
+        let plain = simulate_plainly(&case).map_err(TestCaseError::fail)?;
+        prop_assert_eq!(text(&fast.record), text(&plain.record));
+        prop_assert_eq!(&fast.kv_used, &plain.kv_used);
+        let sizes: Vec<u32> = case.config.pools.iter().map(|pool| pool.instances).collect();
+        for r in &fast.record.requests {
+            let pool = r.instance.map_or("", |i| if i < sizes[0] { "first" } else { "second" });
+            prop_assert_eq!(fast.record.symbols.name(r.pool), pool);
+        }
     }
 }
 

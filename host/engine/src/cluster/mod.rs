@@ -65,7 +65,7 @@ pub struct Cluster<'s> {
     lifecycle_events: bool,
     /// The next tick of each policy that wants any: (time, interval, whose).
     ticks: Vec<(i64, i64, FrontEndHook)>,
-    /// Nothing that happens on an instance concerns anybody else before the front end looks:
+    /// Nothing that happens on an instance has an effect elsewhere before the front end looks, so
     /// instances run ahead one by one, each up to the next moment at which it is read or fed.
     independent: bool,
     arrived: u64,
@@ -555,10 +555,11 @@ impl<'s> Cluster<'s> {
         for (i, instance) in self.backends.instances.iter().enumerate() {
             instance.check().map_err(|e| format!("instance {i}: {e}"))?;
             let here = instance.live();
-            let believed = self.front.outstanding(i);
-            if believed != here {
+            let counted = self.front.outstanding(i);
+            if counted != here {
                 return Err(format!(
-                    "instance {i} holds (requests, prompt tokens) {here:?}, the front end counts {believed:?}"
+                    "instance {i} holds (requests, prompt tokens) {here:?}, \
+                     the front end counts {counted:?}"
                 ));
             }
             live += here.0;

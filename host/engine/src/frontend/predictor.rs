@@ -26,7 +26,8 @@ impl FromStr for Predictor {
         match sigma {
             Some(sigma) if (0.0..=10.0).contains(&sigma) => Ok(Self { sigma }),
             _ => Err(InputError::new(format!(
-                "the output predictor is \"{text}\"; expected exact, or lognormal:SIGMA with the standard deviation of ln(prediction / truth), 0 to 10"
+                "the output predictor is \"{text}\"; expected exact, or \
+                 lognormal:SIGMA with the standard deviation of ln(prediction / truth), 0 to 10"
             ))),
         }
     }

@@ -14,7 +14,7 @@ struct Node {
     newer: u32,
 }
 
-/// The blocks that one instance is believed to hold.
+/// The blocks that one instance probably holds.
 #[derive(Clone, Debug)]
 pub(super) struct PrefixLru {
     nodes: Vec<Node>,
@@ -35,7 +35,7 @@ impl Default for PrefixLru {
 }
 
 impl PrefixLru {
-    /// Leading blocks believed present. Looking does not count as use.
+    /// Leading blocks that are probably there. Looking does not count as use.
     pub(super) fn leading(&self, keys: impl Iterator<Item = u64>) -> u32 {
         keys.take_while(|key| self.index.contains_key(key)).count() as u32
     }

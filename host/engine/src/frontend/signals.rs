@@ -12,7 +12,7 @@ pub(super) struct Signals {
     /// One per instance. Two of its fields are the front end's own ledgers: requests in flight and
     /// their prompt tokens.
     views: Vec<InstanceView>,
-    /// One per instance if anybody reads approximate prefix hits, else empty.
+    /// One per instance if a policy reads approximate prefix hits, else empty.
     sent_prefixes: Vec<PrefixLru>,
     scraped_us: i64,
     refresh_us: i64,
@@ -71,7 +71,7 @@ impl Signals {
             || (self.precise_wanted && self.cache_delay_us == 0)
     }
 
-    /// Scrapes what is due at `now`. Refreshes happen on demand, when somebody is about to decide.
+    /// Scrapes what is due at `now`. Refreshes happen on demand, when a policy is about to decide.
     pub(super) fn refresh(&mut self, now: i64, backends: &mut impl Backends) {
         if self.views.len() != backends.len() {
             self.resize(backends);

@@ -14,6 +14,8 @@ pub mod table;
 
 #[cfg(test)]
 mod oracle_tests;
+#[cfg(test)]
+mod pool_tests;
 
 use crate::metrics::anomaly::Anomalies;
 use crate::metrics::fitness::{Fitness, Weights};
