@@ -1,7 +1,7 @@
 //! `run` and `replay`.
 
-use crate::interrupt::watched;
-use crate::{InputError, raised};
+use crate::error::{InputError, raised};
+use crate::interrupt::interruptible;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 use serde_json::{Map, Value};
@@ -72,8 +72,8 @@ pub fn simulate(
     }
     let run = RunSpec::from_settings(known);
     let run = run.map_err(|e| InputError::new_err(by_name(&e.to_string())))?;
-    let simulated = watched(py, |watch| {
-        calls::simulate(&run, &files, &mut |_| watch.look())
+    let simulated = interruptible(py, |signals| {
+        calls::simulate(&run, &files, &mut |_| signals.check())
     })?;
     let simulated = simulated.map_err(|e| match e.downcast_ref::<Wrong>() {
         Some(wrong) => InputError::new_err(by_name(&wrong.to_string())),
@@ -93,10 +93,10 @@ fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
         return Ok(switch.is_true().into());
     }
     if value.is_instance_of::<PyInt>() {
-        return Ok(value.extract::<i64>().map_or_else(
+        return value.extract::<i64>().map_or_else(
             |_| value.extract::<u64>().map(Value::from),
             |n| Ok(n.into()),
-        )?);
+        );
     }
     if value.is_instance_of::<PyFloat>() {
         let number: f64 = value.extract()?;

@@ -72,7 +72,8 @@ def test_openevolve(tmp_path: Path, model: Model, seed: str, carry_out: Run) -> 
     told_well(model.prompts)
     # What broke a policy is in the prompt that asks to mend it.
     mending = [prompt for prompt in model.prompts if is_broken(current_policy(prompt))]
-    # Not in every one: which artifacts are at hand when a prompt is made hangs on what other workers do at that moment.
+    # Not in every one: which artifacts are there when a prompt is made depends on what other workers
+    # do at that moment.
     told = [windtunnel.score(current_policy(prompt), SUITE)["errors"][0]["message"] in prompt for prompt in mending]
     assert 2 * sum(told) > len(told)
 

@@ -2,8 +2,8 @@
 
 use super::args::{LatencyName, ModelsArgs};
 use super::effects::Explicit;
+use super::print::to_stdout;
 use super::spec::latency_model;
-use super::to_stdout;
 use comfy_table::{CellAlignment, ColumnConstraint};
 use serde_json::{Value, json};
 use std::fmt::Write as _;

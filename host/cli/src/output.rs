@@ -1,7 +1,7 @@
 //! Results to stdout and to files. Files are written whole or not at all.
 
 use super::args::{AnalysisArgs, Format, OutputArgs};
-use super::to_stdout;
+use super::print::to_stdout;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, folder_of, identity};
 use windtunnel_engine::cluster::Progress;

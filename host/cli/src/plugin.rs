@@ -2,7 +2,7 @@
 
 mod crate_files;
 
-use super::{say, to_stdout};
+use super::print::{say, to_stdout};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::fmt::Write as _;

@@ -3,7 +3,7 @@
 
 mod templates;
 
-use super::{say, to_stdout};
+use super::print::{say, to_stdout};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use windtunnel_policy::registry::{built_in, built_ins, names, unknown_policy};
 use windtunnel_policy::shipped;
 use windtunnel_policy::{Choice, External, Hook, Param, PolicySpec};
 use windtunnel_results::report::table::styled;
-use windtunnel_score::smoke;
+use windtunnel_score::smoke::{self, SmokeRun};
 
 /// `windtunnel policy`.
 #[derive(Clone, Debug, Subcommand)]
@@ -258,7 +258,7 @@ struct Checked {
     findings: Vec<Finding>,
     /// An error that has no place of its own, or says it itself.
     error: Option<String>,
-    flights: Vec<smoke::FirstFlight>,
+    smoke_runs: Vec<SmokeRun>,
 }
 
 impl Checked {
@@ -299,7 +299,7 @@ fn check_file(file: &Path) -> Result<Checked, InputError> {
         params: Vec::new(),
         findings: Vec::new(),
         error: None,
-        flights: Vec::new(),
+        smoke_runs: Vec::new(),
     };
     let program = match Program::new(&name, text, &[], false) {
         Ok(program) => Arc::new(program),
@@ -329,13 +329,13 @@ fn check_file(file: &Path) -> Result<Checked, InputError> {
         }
     }
     if checked.ok() {
-        match smoke::fly(&filled(&program, &checked.hooks)) {
-            Ok(flights) => {
-                let fault = flights
+        match smoke::run_all(&filled(&program, &checked.hooks)) {
+            Ok(runs) => {
+                let fault = runs
                     .iter()
-                    .find_map(|f| f.fault.as_ref().map(|e| (f.name, e)));
-                checked.error = fault.map(|(flight, e)| format!("in the flight \"{flight}\": {e}"));
-                checked.flights = flights;
+                    .find_map(|run| run.fault.as_ref().map(|e| (run.name, e)));
+                checked.error = fault.map(|(name, e)| format!("in the flight \"{name}\": {e}"));
+                checked.smoke_runs = runs;
             }
             Err(e) => checked.error = Some(e.to_string()),
         }
@@ -385,13 +385,13 @@ fn report(checked: &Checked) -> String {
     }
     if checked.ok() {
         let hooks: Vec<&str> = checked.hooks.iter().map(|h| h.name()).collect();
-        let requests: usize = checked.flights.iter().map(|f| f.requests).sum();
-        let completed: usize = checked.flights.iter().map(|f| f.completed).sum();
+        let requests: usize = checked.smoke_runs.iter().map(|run| run.requests).sum();
+        let completed: usize = checked.smoke_runs.iter().map(|run| run.completed).sum();
         text += &format!(
             "{}: fills {}; flew {} clusters with {requests} requests, {completed} of them served\n",
             checked.name,
             hooks.join(", "),
-            checked.flights.len(),
+            checked.smoke_runs.len(),
         );
     }
     text
@@ -406,13 +406,13 @@ fn checked_json(checked: &Checked) -> Value {
             "message": f.message,
         })
     };
-    let flight = |f: &smoke::FirstFlight| {
+    let smoke_run = |run: &SmokeRun| {
         json!({
-            "name": f.name,
-            "requests": f.requests,
-            "completed": f.completed,
-            "preemptions": f.preemptions,
-            "fault": f.fault.as_ref().map(ToString::to_string),
+            "name": run.name,
+            "requests": run.requests,
+            "completed": run.completed,
+            "preemptions": run.preemptions,
+            "fault": run.fault.as_ref().map(ToString::to_string),
         })
     };
     json!({
@@ -422,7 +422,7 @@ fn checked_json(checked: &Checked) -> Value {
         "params": params_json(&checked.params),
         "findings": checked.findings.iter().map(finding).collect::<Vec<_>>(),
         "error": checked.error,
-        "flights": checked.flights.iter().map(flight).collect::<Vec<_>>(),
+        "flights": checked.smoke_runs.iter().map(smoke_run).collect::<Vec<_>>(),
     })
 }
 

@@ -6,10 +6,10 @@ mod runs;
 
 use super::args::SweepArgs;
 use super::effects::Explicit;
+use super::print::{say, to_stdout};
 use super::workload_args::RunArgs;
-use super::{say, to_stdout};
 use clap::{Arg, ArgMatches, Args};
-use grid::Grid;
+use grid::{Grid, WITHOUT_EFFECT};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ledger::{Ledger, Place};
 use runs::{Cell, Digests, Shared};
@@ -22,40 +22,6 @@ use windtunnel_base::input::InputError;
 use windtunnel_base::parallel;
 use windtunnel_results::report::sweep::{self, Row};
 use windtunnel_sim::workload::Traces;
-
-/// Flags of `run` that cannot be seen in a sweep, and why.
-const UNSEEN: [(&[&str], &str); 5] = [
-    (
-        &[
-            "results_path",
-            "metrics_path",
-            "trace_output",
-            "decisions_path",
-            "saturation_report",
-        ],
-        "in a sweep, whose runs would all write there",
-    ),
-    (
-        &[
-            "trace_level",
-            "counterfactual_k",
-            "summarize_trace",
-            "detectors",
-            "saturation_config",
-            "saturation_final_window",
-        ],
-        "in a sweep, whose rows do not show it",
-    ),
-    (
-        &["format"],
-        "in a sweep; it prints a table, or JSON with --json",
-    ),
-    (
-        &["spec", "dump_spec"],
-        "in a sweep, which varies the flags of a run",
-    ),
-    (&["json", "quiet"], "as a dimension"),
-];
 
 /// More is a slip of the pen.
 const MOST_RUNS: u64 = 1_000_000;
@@ -71,8 +37,8 @@ fn flags_of_run() -> Vec<Arg> {
 pub fn with_the_flags_of_run(sweep: clap::Command) -> clap::Command {
     let hide = |arg: Arg| {
         let id = arg.get_id().as_str();
-        let unseen = UNSEEN[..4].iter().any(|(ids, _)| ids.contains(&id));
-        if unseen { arg.hide(true) } else { arg }
+        let without_effect = WITHOUT_EFFECT[..4].iter().any(|(ids, _)| ids.contains(&id));
+        if without_effect { arg.hide(true) } else { arg }
     };
     let about = sweep.get_about().cloned().unwrap_or_default();
     RunArgs::augment_args(sweep)
@@ -88,13 +54,13 @@ struct Run<'a> {
     id: String,
 }
 
-/// Runs the grid.
-pub fn sweep(args: &SweepArgs, matches: &ArgMatches) -> anyhow::Result<()> {
+/// Runs the grid. `command` parses the command line of each run.
+pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> anyhow::Result<()> {
     let Some((_, given)) = matches.subcommand() else {
         return Ok(());
     };
     let explicit = Explicit::of(matches);
-    for (ids, why) in &UNSEEN[..4] {
+    for (ids, why) in &WITHOUT_EFFECT[..4] {
         explicit.reject_unless(ids, false, why)?;
     }
     let flags = flags_of_run();
@@ -104,7 +70,7 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches) -> anyhow::Result<()> {
         return Err(InputError::new("give --model MODEL, or vary it: --grid model=A,B").into());
     }
     let shared = Shared::of(given, &flags);
-    let cells = runs::cells(&grid, &shared)?;
+    let cells = runs::cells(&grid, &shared, command)?;
     let traces = Traces::default();
     let notes = runs::check(&grid, &cells, &shared, &traces)?;
 

@@ -3,12 +3,12 @@
 mod tables;
 
 use super::output::{check_path, export_paths};
+use super::print::{say, to_stdout};
 use super::spec::part as spec_of_part;
 use super::workload_args::{
     ComposeArgs, ConvertArgs, GenerateArgs, InputArgs, ShowArgs, Target, ValidateArgs,
     WorkloadCommand,
 };
-use super::{say, to_stdout};
 use serde_json::json;
 use std::path::Path;
 use tables as report;

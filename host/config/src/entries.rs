@@ -80,7 +80,7 @@ impl Hardware {
     ///
     /// # Errors
     /// Names the first figure that is wrong, and the GPU.
-    pub(crate) fn check(&self, gpu: &str) -> Result<(), String> {
+    pub fn check(&self, gpu: &str) -> Result<(), String> {
         let refuse = |what: &str, value: f64, need: &str| {
             Err(format!("GPU {gpu}: {what} is {value}; expected {need}"))
         };

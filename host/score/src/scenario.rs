@@ -1,8 +1,7 @@
-//! One scenario, ready to be flown: its cluster, its targets, and its requests.
+//! A scenario that is ready to run: its cluster, its targets, and its requests.
 //!
-//! Requests are drawn from (scenario, seed) alone and arrive whatever the policies do, so that all
-//! candidates meet the same traffic (common random numbers), and a slow one does not face less of
-//! it.
+//! Requests depend on (scenario, seed) alone and arrive whatever the policies do, so that all
+//! candidates get the same traffic (common random numbers), and a slow one does not get less of it.
 
 use super::suite::{ClusterKeys, RulesKey, ScenarioKeys, Suite};
 use std::collections::HashMap;
@@ -18,7 +17,7 @@ use windtunnel_sim::{
 use windtunnel_workload::spec::{Bounds, Changes};
 use windtunnel_workload::{OpenOptions, Selection, spec};
 
-/// A scenario with what does not depend on seeds and policies.
+/// A scenario, resolved: what does not depend on seeds and policies.
 pub struct Scenario {
     /// Its name.
     pub id: String,
@@ -35,7 +34,7 @@ pub struct Scenario {
 pub struct Traffic {
     requests: Vec<Request>,
     symbols: Symbols,
-    /// When the run ends, microseconds: a fixed time after the last arrival.
+    /// Horizon of the run, microseconds: a fixed time after the last arrival.
     pub horizon_us: i64,
 }
 
@@ -136,7 +135,7 @@ impl Scenario {
         }
     }
 
-    /// The first `requests` requests of the traffic of `seed`; kept for the next time.
+    /// The first `requests` requests of the traffic of `seed`; kept in memory for the next run.
     ///
     /// # Errors
     /// When the workload is wrong, or its requests wait for answers.
@@ -157,7 +156,7 @@ impl Scenario {
     fn generate(&self, suite: &Suite, seed: u64, requests: u64) -> Result<Traffic, InputError> {
         let mut source: Box<dyn Source> = match (&self.keys.workload, &self.keys.trace) {
             (Some(workload), _) => {
-                let (path, text) = suite.origin.workload(workload)?;
+                let (path, text) = suite.source.workload(workload)?;
                 let rate = self.keys.rate;
                 let opened = spec::parse(&path, &text, Changes { rate })?;
                 Box::new(opened.source(Bounds {

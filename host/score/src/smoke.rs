@@ -1,5 +1,5 @@
-//! A policy's first flight: a few hundred requests through small clusters that make every hook
-//! work.
+//! Smoke scenarios: a few hundred requests on small clusters, in which every hook is called. They
+//! are the same for every candidate and suite.
 
 use rand::RngExt;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use windtunnel_policy::PolicySpec;
 use windtunnel_policy::lua::ScriptUsage;
 use windtunnel_sim::{Deployment, Play};
 
-/// Requests of each flight.
+/// Requests of each scenario.
 const REQUESTS: u32 = 300;
 
-/// A small cluster and what is sent to it.
-struct Course {
+/// A small cluster and its load.
+struct SmokeScenario {
     name: &'static str,
     instances: u32,
     max_num_seqs: u32,
@@ -31,23 +31,23 @@ struct Course {
     every_us: f64,
 }
 
-/// One instance, a few, and a few in need: queues, preemptions, clients that give up.
-const COURSES: &[Course] = &[
-    Course {
+/// One instance; several; several under overload, with queues, preemptions and deadlines missed.
+const SMOKE_SCENARIOS: &[SmokeScenario] = &[
+    SmokeScenario {
         name: "one instance",
         instances: 1,
         max_num_seqs: 16,
         blocks: 4_000,
         every_us: 40_000.0,
     },
-    Course {
+    SmokeScenario {
         name: "four instances",
         instances: 4,
         max_num_seqs: 32,
         blocks: 4_000,
         every_us: 8_000.0,
     },
-    Course {
+    SmokeScenario {
         name: "overload",
         instances: 3,
         max_num_seqs: 12,
@@ -56,9 +56,9 @@ const COURSES: &[Course] = &[
     },
 ];
 
-/// What came of a policy in one course.
-pub struct FirstFlight {
-    /// The course's name.
+/// Result of the policies in one smoke scenario.
+pub struct SmokeRun {
+    /// Name of the scenario.
     pub name: &'static str,
     /// Requests sent.
     pub requests: usize,
@@ -66,54 +66,54 @@ pub struct FirstFlight {
     pub completed: usize,
     /// Preemptions.
     pub preemptions: u64,
-    /// Why the run broke off.
+    /// Why the run was aborted.
     pub fault: Option<RunFault>,
-    /// A fingerprint of what became of every request.
-    pub fates: [u8; 32],
-    /// What routing looked like.
+    /// A fingerprint of the outcome of every request.
+    pub outcomes: [u8; 32],
+    /// Routing decisions.
     pub observations: RoutingObservations,
-    /// What the scripts spent.
+    /// Calls and fuel of the scripts.
     pub used: ScriptUsage,
-    /// Memory that the scripts' state grew to, bytes.
+    /// Growth of the scripts' memory, bytes.
     pub state_bytes: usize,
 }
 
-/// Flies the policies through all courses, up to the first fault.
+/// Runs the policies on all smoke scenarios, up to the first fault.
 ///
 /// # Errors
 /// When a policy cannot be made.
-pub fn fly(spec: &PolicySpec) -> Result<Vec<FirstFlight>, InputError> {
+pub fn run_all(spec: &PolicySpec) -> Result<Vec<SmokeRun>, InputError> {
     let mut setup = Setup::new("llama-3.1-8b-instruct", Defaults::builtin().clone());
     setup.gpu = Some("H100".into());
     setup.tp = Some(2);
     let latency = resolve(&setup)?.latency;
-    let mut flights = Vec::new();
-    for course in COURSES {
-        let (record, used, state_bytes) = run(spec, course, &latency)?;
+    let mut runs = Vec::new();
+    for scenario in SMOKE_SCENARIOS {
+        let (record, used, state_bytes) = run(spec, scenario, &latency)?;
         let completed = record.requests.iter();
         let completed = completed
             .filter(|r| r.outcome == Outcome::Completed)
             .count();
-        let broken = record.fault.is_some();
-        flights.push(FirstFlight {
-            name: course.name,
+        let aborted = record.fault.is_some();
+        runs.push(SmokeRun {
+            name: scenario.name,
             requests: record.requests.len(),
             completed,
             preemptions: record.instances.iter().map(|i| i.preemptions).sum(),
-            fates: fates(&record),
+            outcomes: outcomes(&record),
             fault: record.fault,
             observations: record.observations,
             used,
             state_bytes,
         });
-        if broken {
+        if aborted {
             break;
         }
     }
-    Ok(flights)
+    Ok(runs)
 }
 
-fn fates(record: &RunRecord) -> [u8; 32] {
+fn outcomes(record: &RunRecord) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     for r in &record.requests {
         hasher.update(format!("{:?} {:?} {:?};", r.outcome, r.ttft_us, r.e2e_us).as_bytes());
@@ -123,13 +123,13 @@ fn fates(record: &RunRecord) -> [u8; 32] {
 
 fn run(
     spec: &PolicySpec,
-    course: &Course,
+    scenario: &SmokeScenario,
     latency: &Arc<dyn LatencyModel>,
 ) -> Result<(RunRecord, ScriptUsage, usize), InputError> {
     let engine = EngineConfig {
-        total_kv_blocks: course.blocks,
+        total_kv_blocks: scenario.blocks,
         block_size: 16,
-        max_num_seqs: course.max_num_seqs,
+        max_num_seqs: scenario.max_num_seqs,
         max_num_batched_tokens: 2048,
         long_prefill_token_threshold: 0,
         max_model_len: 0,
@@ -146,12 +146,12 @@ fn run(
             predictor: Some(Predictor { sigma: 0.3 }),
             ..FrontEndConfig::default()
         },
-        ..ClusterConfig::single(course.instances, engine, Arc::clone(latency))
+        ..ClusterConfig::single(scenario.instances, engine, Arc::clone(latency))
     };
-    let mut traffic = Mix::new(course);
+    let mut traffic = MixedTraffic::new(scenario);
     let play = Play {
         seed: 1,
-        // Even a policy that puts requests off for ever comes to an end.
+        // The run ends even if a policy delays requests for ever.
         horizon_us: 120_000_000,
         trace: TraceConfig {
             observations: true,
@@ -167,20 +167,20 @@ fn run(
 }
 
 /// Requests of several tenants, classes, sessions and shared prefixes, some with deadlines.
-struct Mix {
+struct MixedTraffic {
     symbols: Symbols,
     next: u32,
     now: f64,
     every_us: f64,
 }
 
-impl Mix {
-    fn new(course: &Course) -> Self {
+impl MixedTraffic {
+    fn new(scenario: &SmokeScenario) -> Self {
         Self {
             symbols: Symbols::default(),
             next: 0,
             now: 0.0,
-            every_us: course.every_us,
+            every_us: scenario.every_us,
         }
     }
 }
@@ -188,7 +188,7 @@ impl Mix {
 /// Streams below this are shared prefixes.
 const PRIVATE: u32 = 1 << 16;
 
-impl Source for Mix {
+impl Source for MixedTraffic {
     fn next_request(&mut self) -> Option<Request> {
         let k = self.next;
         if k == REQUESTS {

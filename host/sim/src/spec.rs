@@ -438,7 +438,7 @@ impl RunSpec {
     /// # Errors
     /// When it cannot be read, or a key or value is wrong; with line and column.
     pub fn load(path: &Path) -> Result<Self, InputError> {
-        parse_yaml(&path.display().to_string(), &read_text(path)?)
+        parse_yaml(path.display().to_string(), &read_text(path)?)
     }
 
     /// The run as YAML that [`load`](Self::load) reads: what was said, and no defaults.

@@ -10,6 +10,7 @@ mod faults;
 mod feedback;
 mod filled;
 mod fuzz;
+mod golden;
 mod help;
 mod hooks;
 mod hostile;

@@ -1,14 +1,14 @@
 //! Clusters of several pools: each has its own limits and step times, and the front end can tell
 //! them apart.
 
-use crate::lab::{self, Affine, Ask, BY_HAND, Script, ask, fresh, roomy};
+use crate::lab::{self, Affine, Ask, BY_HAND, Script, ask, built_in, fresh, roomy};
 use crate::scripts::spec;
 use std::sync::Arc;
 use windtunnel_base::record::{Decision, RunRecord};
 use windtunnel_base::request::Source;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, ClusterError, PoolConfig, Role};
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
-use windtunnel_policy::{Hook, PolicySpec, RoutingSpec};
+use windtunnel_policy::{Hook, PolicySpec};
 
 /// 300 us a step, 2 us a prefill token, 20 us a decode.
 const SLOW: Affine = Affine {
@@ -28,7 +28,7 @@ fn cluster() -> ClusterConfig {
         name: "slow".into(),
         instances: 2,
         engine: EngineConfig {
-            max_running: 2,
+            max_num_seqs: 2,
             ..engine
         },
         latency: Arc::new(SLOW),
@@ -45,11 +45,10 @@ fn run(config: ClusterConfig, policies: &PolicySpec, asks: &[Ask]) -> RunRecord 
     lab::run_checked(cluster).expect("the invariants hold").0
 }
 
-fn routed(routing: RoutingSpec) -> PolicySpec {
-    PolicySpec {
-        routing,
-        ..PolicySpec::default()
-    }
+fn routed_in_turn() -> PolicySpec {
+    let mut spec = PolicySpec::default();
+    spec.set(Hook::Routing, built_in(Hook::Routing, "round-robin", &[]));
+    spec
 }
 
 /// (instance, time to first token, end-to-end latency) by request.
@@ -65,7 +64,7 @@ fn times(record: &RunRecord) -> Vec<(u32, i64, i64)> {
 fn a_request_takes_the_step_times_of_the_pool_that_it_is_sent_to() {
     // In turn: the fast instance, the two slow ones, the fast one again. Nobody meets anybody.
     let asks = [0, 10_000, 20_000, 30_000].map(|at| ask(at, 50, 3));
-    let record = run(cluster(), &routed(RoutingSpec::RoundRobin), &asks);
+    let record = run(cluster(), &routed_in_turn(), &asks);
     let fast = (100 + 50, 100 + 50 + 2 * (100 + 10));
     let slow = (300 + 2 * 50, 300 + 2 * 50 + 2 * (300 + 20));
     assert_eq!(
@@ -93,7 +92,7 @@ fn a_request_takes_the_step_times_of_the_pool_that_it_is_sent_to() {
 fn each_pool_has_its_own_limits() {
     // Nine at once: all three of the fast instance run together, of the slow ones two.
     let asks = [0; 9].map(|at| ask(at, 10, 2));
-    let record = run(cluster(), &routed(RoutingSpec::RoundRobin), &asks);
+    let record = run(cluster(), &routed_in_turn(), &asks);
     let most = |i: u32| {
         let mine = record.requests.iter().filter(|r| r.instance == Some(i));
         let mut first: Vec<i64> = mine.filter_map(|r| r.ttft_us).collect();

@@ -4,7 +4,7 @@
 use super::grid::{Grid, Point};
 use crate::commands::{Cli, Command};
 use crate::effects::Explicit;
-use crate::first_paragraph;
+use crate::print::first_paragraph;
 use crate::spec;
 use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,12 +61,15 @@ impl Shared {
     }
 }
 
-/// The command lines of all points.
+/// The command lines of all points, parsed by `command`.
 ///
 /// # Errors
 /// When one is wrong in itself.
-pub fn cells<'a>(grid: &'a Grid, shared: &Shared) -> Result<Vec<Cell<'a>>, InputError> {
-    let mut command = crate::command();
+pub fn cells<'a>(
+    grid: &'a Grid,
+    shared: &Shared,
+    mut command: clap::Command,
+) -> Result<Vec<Cell<'a>>, InputError> {
     let cell = |point| cell(&mut command, shared, point);
     grid.points().into_iter().map(cell).collect()
 }

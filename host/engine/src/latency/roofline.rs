@@ -263,7 +263,9 @@ fn check(model: &ModelArch, hardware: &Hardware, tp: u32) -> Result<(), InputErr
             model.experts_per_token
         ));
     }
-    hardware.check("roofline", "figures")
+    hardware
+        .check("figures")
+        .map_err(|message| InputError::in_file("roofline", message))
 }
 
 #[cfg(test)]

@@ -375,7 +375,9 @@ fn check(
             "data parallelism of {dp} within an instance is for mixture-of-experts models; this one is dense"
         ));
     }
-    hardware.check("trained-physics", "figures")
+    hardware
+        .check("figures")
+        .map_err(|message| InputError::in_file("trained-physics", message))
 }
 
 #[cfg(test)]

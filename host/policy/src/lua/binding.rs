@@ -77,7 +77,7 @@ impl Binding {
         let arguments = (host, hook.functions, vm.shared.clone(), vm.facts.instances);
         let entries: Table = vm
             .call(&vm.bind(&hook.names)?, arguments)
-            .map_err(|e| InputError::new(e.message()))?;
+            .map_err(InputError::from)?;
         let event = entries
             .raw_get("event")
             .map_err(|e| broken(e.to_string()))?;

@@ -199,8 +199,7 @@ pub fn declarations(file: &str, text: &str) -> Result<Vec<Param>, InputError> {
         if !rest.contains('=') {
             continue;
         }
-        let place =
-            |message: String| InputError::in_file(format!("{file}:{}", number + 1), message);
+        let place = |message: String| InputError::at(file, number as u64 + 1, 0, message);
         let param = declaration(rest).map_err(|found| {
             place(format!(
                 "{found}; expected --@param name = default, least..most  what it does"

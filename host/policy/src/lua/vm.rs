@@ -78,7 +78,11 @@ impl Vm {
             .load(program.text.as_str())
             .set_name(format!("@{}", program.name))
             .into_function()
-            .map_err(|e| InputError::new(message_of(&e)))?;
+            .map_err(|e| {
+                let message = message_of(&e);
+                let line = line_of(&program.name, &message).map(u64::from);
+                InputError::new(message).located(program.name.as_str(), line)
+            })?;
         if limited {
             interrupt::install(&lua).map_err(broken)?;
             lua.set_memory_limit(MEMORY).map_err(broken)?;
@@ -139,7 +143,7 @@ impl Vm {
         let answer: Value = self
             .context
             .while_loading(symbols, || self.call(&self.main, ()))
-            .map_err(|e| InputError::new(e.message()))?;
+            .map_err(InputError::from)?;
         match answer {
             Value::Table(table) => {
                 self.returned.borrow_mut().push(table.clone());

@@ -1,4 +1,4 @@
-//! What of a candidate can be tuned, and how it is written down.
+//! The parameters of a candidate that can be tuned.
 
 use crate::candidate::{Body, Candidate};
 use std::path::Path;
@@ -28,8 +28,8 @@ impl Tunable {
     }
 }
 
-/// With shipped scripts in place of policies of their names, so that they can be tuned and
-/// written down: `weighted` becomes the script `weighted.lua`, which decides as the built-in does.
+/// Replaces a named policy by its shipped script, which can be tuned and written to a file:
+/// `weighted` becomes `weighted.lua`, which decides as the built-in does.
 #[must_use]
 pub fn as_script(candidate: Candidate, hooks: &[Hook]) -> Candidate {
     let Body::Policy(name) = &candidate.body else {
@@ -45,11 +45,11 @@ pub fn as_script(candidate: Candidate, hooks: &[Hook]) -> Candidate {
     }
 }
 
-/// The parameters that its scripts declare, by the names that [`Candidate::params`] takes, with
-/// their present values. No script runs for it.
+/// The parameters that its scripts declare, by their names in [`Candidate::params`], with their
+/// present values. No script runs for it.
 ///
 /// # Errors
-/// When one is declared wrongly.
+/// When a declaration is malformed.
 pub fn tunables(candidate: &Candidate) -> Result<Vec<Tunable>, InputError> {
     let of_script = |path: &Path| -> Result<Vec<Param>, InputError> {
         let text = candidate.texts.get(path).map_or("", String::as_str);

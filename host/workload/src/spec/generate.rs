@@ -6,9 +6,9 @@
 //! number of the request), so neither another client nor the order of calls changes them.
 
 use super::lanes::{Lane, Lanes};
-use super::plan::{Counted, Kind, Modalities, Plan, Planned, Prompt, Traffic};
-use crate::MAX_TOKENS;
+use super::planned::{Counted, Kind, Modalities, Plan, Planned, Prompt, Traffic};
 use crate::import::Rewind;
+use crate::limits::MAX_TOKENS;
 use crate::sample::MOST_LENGTH;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;

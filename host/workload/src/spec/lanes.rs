@@ -1,6 +1,6 @@
 //! The lanes of all clients, by the time of their next event.
 
-use super::plan::{Counted, Planned, Traffic};
+use super::planned::{Counted, Planned, Traffic};
 use crate::sample::Gaps;
 use rand::RngExt;
 use std::sync::Arc;

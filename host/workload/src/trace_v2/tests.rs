@@ -1,6 +1,8 @@
 #![expect(clippy::print_stdout, reason = "a test says what it skips")]
 
 use super::*;
+use crate::import::Selection;
+use crate::think::ThinkTime;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use windtunnel_base::request::Finished;
@@ -70,7 +72,7 @@ fn open(case: &Path, replay: Replay) -> TraceV2 {
         &case.join("trace.csv"),
         Some(&header),
         replay,
-        &mut Damages::new(true),
+        &mut RowErrors::new(true),
     )
     .unwrap()
 }
@@ -269,7 +271,7 @@ fn read(text: &str, header: Option<&str>, replay: Replay) -> Result<TraceV2, Inp
         bytes,
         header.as_ref(),
         replay,
-        &mut Damages::new(true),
+        &mut RowErrors::new(true),
     )
 }
 

@@ -1,4 +1,4 @@
-//! Candidates that come as text: one Lua file, or one for each of some hooks.
+//! Candidates given as text: one Lua file, or one for each of some hooks.
 
 use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::Value;
@@ -7,23 +7,23 @@ use windtunnel_base::input::unknown;
 use windtunnel_policy::Hook;
 use windtunnel_score::Candidate;
 
-impl Default for Texts {
-    fn default() -> Self {
-        Self::One(String::new())
-    }
-}
-
-/// Lua text, or Lua texts by hook.
+/// The text of a candidate, as it is given in JSON: Lua text, or an object with Lua texts by hook.
 #[derive(Clone, Debug)]
-pub enum Texts {
-    /// One file, for whatever it fills.
+pub enum CandidateText {
+    /// One file, for the hooks that it fills.
     One(String),
     /// A file for each of some hooks.
     ByHook(BTreeMap<Hook, String>),
 }
 
-impl Texts {
-    /// As a candidate called `name`.
+impl Default for CandidateText {
+    fn default() -> Self {
+        Self::One(String::new())
+    }
+}
+
+impl CandidateText {
+    /// A candidate named `name`.
     #[must_use]
     pub fn candidate(self, name: &str) -> Candidate {
         let mut candidate = match self {
@@ -38,7 +38,7 @@ impl Texts {
     }
 }
 
-impl<'de> Deserialize<'de> for Texts {
+impl<'de> Deserialize<'de> for CandidateText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expected = "expected Lua text, or an object with Lua texts by hook";
         match Value::deserialize(deserializer)? {

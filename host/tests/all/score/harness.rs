@@ -1,4 +1,5 @@
-//! Running scorings: a suite and a cache of their own, and what became of the processes.
+//! Runs scorings in tests: each with a suite and a cache of its own, and checks that no process is
+//! left.
 
 use crate::support::root;
 use serde_json::Value;
@@ -11,16 +12,17 @@ pub(crate) fn data() -> PathBuf {
     root().join("host/tests/data/score")
 }
 
-/// The small suite, where nobody looks for its processes.
+/// The small suite at its place in the repository.
 pub(crate) const SUITE: &str = "host/tests/data/score/suite.yaml";
 
-/// A folder of its own for the cache, and one for the suite: processes that work for it name it.
+/// A temporary cache and suite. The worker processes have the folder of the suite in their
+/// arguments.
 pub(crate) struct Scoring {
     pub(crate) cache: TempDir,
     suite: TempDir,
 }
 
-/// What a scoring gave.
+/// The output of a scoring.
 pub(crate) struct Scored {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -58,13 +60,13 @@ impl Scoring {
         self.suite.path().join("suite.yaml").display().to_string()
     }
 
-    /// Processes that work for it.
+    /// Its worker processes.
     pub(crate) fn workers(&self) -> Vec<Process> {
         let folder = self.suite.path().display().to_string();
         living(|p| p.command.contains(" worker ") && p.command.contains(&folder))
     }
 
-    /// Runs a command to its end, and sees that nothing is left of it.
+    /// Runs a command to its end, and checks that none of its processes is left.
     pub(crate) fn finish(&self, mut command: Command) -> Scored {
         let output = command.output().expect("the command starts");
         let left = self.workers();
@@ -106,7 +108,7 @@ impl Scoring {
     }
 }
 
-/// What `/proc` tells of a process.
+/// A process in `/proc`.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
@@ -156,7 +158,7 @@ pub(crate) fn zoo(name: &str) -> PathBuf {
     Path::new("host/tests/data/score/zoo").join(format!("{name}.lua"))
 }
 
-/// One that means no harm.
+/// A harmless candidate.
 pub(crate) fn innocent() -> PathBuf {
     "host/tests/data/score/innocent.lua".into()
 }

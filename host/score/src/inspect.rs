@@ -1,8 +1,8 @@
-//! A run that is watched closely: what the router saw, what was true, and what other choices would
-//! have brought. Made once or twice per candidate, for those who write the next one.
+//! Inspection of a run: what the router observed, the actual state, and what other choices would
+//! have brought. Made once or twice per candidate, for the feedback on it.
 
-use super::feedback::facts::{Served, worst};
-use super::regret::{Fork, Look, Regret};
+use super::feedback::facts::{ServedRequest, worst};
+use super::regret::{self, Counterfactual, InspectionPlan, Regret};
 use super::scenario::{Scenario, Traffic};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,65 +25,68 @@ const LONG_QUEUE: u32 = 4;
 /// Most fields that are named as never read.
 const MOST_UNREAD: usize = 8;
 
-/// What was seen.
+/// What the inspection of a run shows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Watched {
-    /// Why the run broke off.
+pub struct Inspection {
+    /// Why the run was aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
     /// Routing decisions.
     pub decisions: u64,
     /// Of these, with half of the prompt in some prefix cache.
     pub with_prefix: u64,
-    /// Prefixes that were not used.
-    pub thrown_away: ThrownAway,
-    /// Long queues that were joined without need.
-    pub crowding: Crowding,
-    /// What the router reads, and how good it is.
+    /// Prefix hits that were given up.
+    #[serde(rename = "thrown_away")]
+    pub lost_prefix_hits: LostPrefixHits,
+    /// Long queues that were joined although there were empty ones.
+    #[serde(rename = "crowding")]
+    pub avoidable_queueing: AvoidableQueueing,
+    /// The signals that the router reads, and their errors.
     pub signals: Signals,
     /// Calls into scripts.
     pub calls: u64,
-    /// Units spent in them.
+    /// Fuel spent in them, units.
     pub units: i64,
     /// What other choices would have brought.
     pub regret: Regret,
     /// The decisions about the worst requests.
-    pub log: Vec<Logged>,
+    pub log: Vec<LoggedDecision>,
 }
 
-/// Requests that were sent away from an instance with their prefix while its queue was short.
+/// Requests that were not sent to an instance with their prefix although its queue was short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ThrownAway {
+pub struct LostPrefixHits {
     /// How many.
     pub requests: u64,
-    /// Time of the prefills that were done again, seconds.
+    /// Time of the repeated prefills, seconds.
     pub prefill_s: f64,
-    /// The share of the prompt that the holders had, mean.
+    /// Mean share of the prompt that those instances had cached.
     pub held: f64,
 }
 
 /// Requests that joined a long queue while another instance had none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Crowding {
+pub struct AvoidableQueueing {
     /// How many.
     pub requests: u64,
-    /// Requests in the queues that they joined, mean.
+    /// Mean length of the queues that they joined, requests.
     pub queue: f64,
-    /// Of these requests, those that found more of their prefix there than on any instance without
+    /// Of these requests, those with more of their prefix cached there than on any instance without
     /// a queue.
     pub for_prefix: u64,
 }
 
-/// What a router reads, and how good it is.
+/// The signals that a router reads, and their errors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Signals {
-    /// Median age of the scraped fields at decision time, milliseconds; none if nobody reads any.
+    /// Median age of the scraped fields at decision time, milliseconds; none if the router reads
+    /// none.
     pub scraped_age_ms: Option<f64>,
-    /// How far `queue_depth` was from the truth, mean of the difference in requests; none if nobody
-    /// reads it.
+    /// Mean absolute error of `queue_depth`, requests; none if the router
+    /// does not read it.
     pub queue_error: Option<f64>,
     /// Share of decisions at which the precise prefix signal was not what the caches held; none if
-    /// nobody reads it.
+    /// the router does not read it.
     pub prefix_error: Option<f64>,
     /// Fields that vary here, but are not read.
     pub unread: Vec<String>,
@@ -91,55 +94,57 @@ pub struct Signals {
     pub constant: Vec<String>,
 }
 
-/// A decision about a request.
+/// A routing decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Logged {
+pub struct LoggedDecision {
     /// The request and how it was served.
-    pub request: Served,
+    pub request: ServedRequest,
     /// When it was routed, seconds.
     pub routed_s: f64,
-    /// Where to.
+    /// The instance.
     pub chosen: u32,
-    /// The instances at that moment.
-    pub instances: Vec<Seen>,
-    /// What other choices would have brought, if that is known.
-    pub fork: Option<Fork>,
+    /// The instances at that time.
+    pub instances: Vec<ObservedInstance>,
+    /// What other choices would have brought, if they were tried.
+    #[serde(rename = "fork")]
+    pub counterfactual: Option<Counterfactual>,
 }
 
-/// An instance at a decision.
+/// An instance at the time of a decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Seen {
-    /// Which.
+pub struct ObservedInstance {
+    /// Its index.
     pub id: u32,
-    /// Requests in its wait queue, in truth.
+    /// Requests in its wait queue.
     pub waiting: u32,
-    /// Requests in its batch, in truth.
+    /// Requests in its batch.
     pub running: u32,
     /// Requests in flight, by the router's own count.
     pub in_flight: u32,
-    /// Share of KV blocks in use, in truth.
+    /// Share of KV blocks in use.
     pub kv: f64,
-    /// Tokens of the prompt in its prefix cache, in truth.
+    /// Tokens of the prompt in its prefix cache.
     pub cached_tokens: u32,
-    /// Age of the scraped fields, milliseconds; none if nobody reads any.
+    /// Age of the scraped fields, milliseconds; none if the router reads none.
     pub age_ms: Option<f64>,
-    /// The fields that the policy reads, as it saw them.
-    pub saw: BTreeMap<String, f64>,
-    /// The policy's score of it, if it scores.
+    /// The fields that the policy reads, with the values that it read.
+    #[serde(rename = "saw")]
+    pub observed: BTreeMap<String, f64>,
+    /// Its score, if the policy scores instances.
     pub score: Option<f64>,
 }
 
-/// Lets `spec` work on `traffic` and looks on.
+/// Runs the policies of `spec` on the traffic of a scenario and inspects the run.
 ///
 /// # Errors
 /// When a policy cannot be made.
-pub fn watch(
+pub fn inspect(
     spec: &PolicySpec,
     scenario: &Scenario,
     traffic: &Arc<Traffic>,
     seed: u64,
-    look: Look,
-) -> Result<Watched, InputError> {
+    plan: InspectionPlan,
+) -> Result<Inspection, InputError> {
     let deployment = scenario.deployment();
     let estimator = deployment.config().pools[0].estimator();
     let block_size = deployment.block_size();
@@ -149,33 +154,44 @@ pub fn watch(
     let before = meter.used();
     let record = cluster.run(&mut |_| {});
     let used = meter.used() - before;
-    let worst = worst(&record, scenario, traffic.horizon_us, look.worst as usize);
-    let regret = super::regret::of(
-        spec, scenario, traffic, seed, &record, &estimator, look, &worst,
+    let worst = worst(
+        &record,
+        scenario,
+        traffic.horizon_us,
+        plan.worst_requests as usize,
+    );
+    let regret = regret::of(
+        spec, scenario, traffic, seed, &record, &estimator, plan, &worst,
     )?;
     let mentioned = mentioned(spec);
-    let mut watched = Watched {
+    let mut inspection = Inspection {
         signals: signals(&record, mentioned.as_ref()),
         calls: used.calls,
         units: used.units,
         log: log(&record, &worst, mentioned.as_ref(), &regret, block_size),
         regret,
         fault: record.fault.as_ref().map(ToString::to_string),
-        ..Watched::default()
+        ..Inspection::default()
     };
     for (observation, snapshots) in record.observations.iter() {
-        watched.decisions += 1;
-        watched.prefixes(observation, snapshots, &estimator, block_size);
-        watched.queues(observation, snapshots);
+        inspection.decisions += 1;
+        inspection.count_lost_prefix_hit(observation, snapshots, &estimator, block_size);
+        inspection.count_avoidable_queueing(observation, snapshots);
     }
     let mean = |sum: f64, n: u64| sum / n.max(1) as f64;
-    watched.thrown_away.held = mean(watched.thrown_away.held, watched.thrown_away.requests);
-    watched.crowding.queue = mean(watched.crowding.queue, watched.crowding.requests);
-    Ok(watched)
+    inspection.lost_prefix_hits.held = mean(
+        inspection.lost_prefix_hits.held,
+        inspection.lost_prefix_hits.requests,
+    );
+    inspection.avoidable_queueing.queue = mean(
+        inspection.avoidable_queueing.queue,
+        inspection.avoidable_queueing.requests,
+    );
+    Ok(inspection)
 }
 
-/// What the scripts of the front end mention; `None` when something other than a script chooses
-/// instances.
+/// The fields and methods that the scripts for routing and admission mention; `None` if routing is
+/// not a script.
 fn mentioned(spec: &PolicySpec) -> Option<Mentioned> {
     let script = |wanted: Hook| {
         spec.external().find_map(|(hook, policy)| match policy {
@@ -190,8 +206,9 @@ fn mentioned(spec: &PolicySpec) -> Option<Mentioned> {
     Some(all)
 }
 
-impl Watched {
-    fn prefixes(
+impl Inspection {
+    /// Counts a decision that gives up a prefix hit.
+    fn count_lost_prefix_hit(
         &mut self,
         observation: &RoutingObservation,
         snapshots: &[InstanceSnapshot],
@@ -221,12 +238,17 @@ impl Watched {
             )
         };
         let again = prefill(chosen.cached_blocks) - prefill(holder.cached_blocks);
-        self.thrown_away.requests += 1;
-        self.thrown_away.prefill_s += again / 1e6;
-        self.thrown_away.held += held;
+        self.lost_prefix_hits.requests += 1;
+        self.lost_prefix_hits.prefill_s += again / 1e6;
+        self.lost_prefix_hits.held += held;
     }
 
-    fn queues(&mut self, observation: &RoutingObservation, snapshots: &[InstanceSnapshot]) {
+    /// Counts a decision that joins a long queue while another instance has none.
+    fn count_avoidable_queueing(
+        &mut self,
+        observation: &RoutingObservation,
+        snapshots: &[InstanceSnapshot],
+    ) {
         let chosen = &snapshots[observation.chosen as usize];
         let mut empty = snapshots
             .iter()
@@ -235,15 +257,14 @@ impl Watched {
         if chosen.actual.queue_depth < LONG_QUEUE || empty.peek().is_none() {
             return;
         }
-        self.crowding.requests += 1;
-        self.crowding.queue += f64::from(chosen.actual.queue_depth);
+        self.avoidable_queueing.requests += 1;
+        self.avoidable_queueing.queue += f64::from(chosen.actual.queue_depth);
         let more = empty.all(|s| s.cached_blocks < chosen.cached_blocks);
-        self.crowding.for_prefix += u64::from(more);
+        self.avoidable_queueing.for_prefix += u64::from(more);
     }
 }
 
-/// Fields that say something about load or affinity, with those that say much the same: reading one
-/// is enough.
+/// Fields about load or affinity. Those of a group say much the same, so reading one is enough.
 const INSTANCE_SIGNALS: &[&[&str]] = &[
     &["in_flight"],
     &["dispatched_tokens"],
@@ -266,7 +287,7 @@ const REQUEST_SIGNALS: &[&[&str]] = &[
 ];
 
 /// Fields that never vary in a run, or say nothing of the state.
-const TOLD: &[&str] = &[
+const UNINFORMATIVE: &[&str] = &[
     "index",
     "scraped_us",
     "max_batch_size",
@@ -309,7 +330,7 @@ fn queue_error(record: &RunRecord, mentioned: &Mentioned) -> Option<f64> {
         return None;
     }
     let error = |s: &InstanceSnapshot| f64::from(s.seen.queue_depth.abs_diff(s.actual.queue_depth));
-    let (sum, n) = seen(record).fold((0.0, 0u64), |(sum, n), s| (sum + error(s), n + 1));
+    let (sum, n) = snapshots(record).fold((0.0, 0u64), |(sum, n), s| (sum + error(s), n + 1));
     Some(sum / n.max(1) as f64)
 }
 
@@ -324,14 +345,18 @@ fn prefix_error(record: &RunRecord, mentioned: &Mentioned) -> Option<f64> {
 
 /// Fields that are read, but do not vary.
 fn constant(record: &RunRecord, mentioned: &Mentioned) -> Vec<String> {
-    fn of<T: Table>(read: &[&str], told: &[&str], varies: impl Fn(&T::Get) -> bool) -> Vec<String> {
+    fn of<T: Table>(
+        read: &[&str],
+        ignored: &[&str],
+        varies: impl Fn(&T::Get) -> bool,
+    ) -> Vec<String> {
         let all = fields::of::<T>().into_iter();
-        all.filter(|f| read.contains(&f.name) && !told.contains(&f.name) && !varies(&f.get))
+        all.filter(|f| read.contains(&f.name) && !ignored.contains(&f.name) && !varies(&f.get))
             .map(|f| f.name.to_owned())
             .collect()
     }
-    let mut all = of::<InstanceView>(&mentioned.instance, TOLD, |get| {
-        varies(seen(record).map(|s| get(&s.seen)))
+    let mut all = of::<InstanceView>(&mentioned.instance, UNINFORMATIVE, |get| {
+        varies(snapshots(record).map(|s| get(&s.seen)))
     });
     let requests = of::<RequestView>(&mentioned.request, &["attempts"], |get| {
         varies(requests(record).map(get))
@@ -357,13 +382,13 @@ fn unread(record: &RunRecord, mentioned: &Mentioned) -> Vec<String> {
         groups.iter().filter(unread).map(|group| group[0]).collect()
     }
     let mut all: Vec<String> = Vec::new();
-    let any_cached = seen(record).any(|s| s.cached_blocks > 0);
+    let any_cached = snapshots(record).any(|s| s.cached_blocks > 0);
     if any_cached && !mentioned.precise_prefix && !mentioned.approximate_prefix {
         let blocks = ["precise_prefix_blocks", "approximate_prefix_blocks"];
         all.extend(blocks.map(str::to_owned));
     }
     let instances = of::<InstanceView>(INSTANCE_SIGNALS, &mentioned.instance, |get| {
-        varies(seen(record).map(|s| get(&s.actual)))
+        varies(snapshots(record).map(|s| get(&s.actual)))
     });
     all.extend(instances.into_iter().map(str::to_owned));
     let requests = of::<RequestView>(REQUEST_SIGNALS, &mentioned.request, |get| {
@@ -374,7 +399,7 @@ fn unread(record: &RunRecord, mentioned: &Mentioned) -> Vec<String> {
     all
 }
 
-fn seen(record: &RunRecord) -> impl Iterator<Item = &InstanceSnapshot> {
+fn snapshots(record: &RunRecord) -> impl Iterator<Item = &InstanceSnapshot> {
     record
         .observations
         .iter()
@@ -396,15 +421,15 @@ fn varies(mut values: impl Iterator<Item = f64>) -> bool {
 /// The decisions about the worst requests.
 fn log(
     record: &RunRecord,
-    worst: &[Served],
+    worst: &[ServedRequest],
     mentioned: Option<&Mentioned>,
     regret: &Regret,
     block_size: u32,
-) -> Vec<Logged> {
-    let of = |request: &Served| {
+) -> Vec<LoggedDecision> {
+    let of = |request: &ServedRequest| {
         let decided = |s: &RoutingObservation| s.request.serial == request.serial;
         let (observation, snapshots) = record.observations.iter().find(|(s, _)| decided(s))?;
-        let seen = |(id, s): (usize, &InstanceSnapshot)| Seen {
+        let instance = |(id, s): (usize, &InstanceSnapshot)| ObservedInstance {
             id: id as u32,
             waiting: s.actual.queue_depth,
             running: s.actual.batch_size,
@@ -413,20 +438,20 @@ fn log(
             cached_tokens: s.cached_blocks * block_size,
             age_ms: (s.seen.scraped_us > 0)
                 .then(|| s.seen.age_us(observation.clock_us) as f64 / 1000.0),
-            saw: saw(s, mentioned),
+            observed: observed(s, mentioned),
             score: observation
                 .scores
                 .as_ref()
                 .map(|scores| scores[id])
                 .filter(|x| x.is_finite()),
         };
-        Some(Logged {
+        Some(LoggedDecision {
             request: request.clone(),
             routed_s: observation.clock_us as f64 / 1e6,
             chosen: observation.chosen,
-            instances: snapshots.iter().enumerate().map(seen).collect(),
-            fork: regret
-                .forks
+            instances: snapshots.iter().enumerate().map(instance).collect(),
+            counterfactual: regret
+                .counterfactuals
                 .iter()
                 .find(|f| f.serial == request.serial)
                 .cloned(),
@@ -435,14 +460,14 @@ fn log(
     worst.iter().filter_map(of).collect()
 }
 
-fn saw(snapshot: &InstanceSnapshot, mentioned: Option<&Mentioned>) -> BTreeMap<String, f64> {
-    let mut saw = BTreeMap::new();
+fn observed(snapshot: &InstanceSnapshot, mentioned: Option<&Mentioned>) -> BTreeMap<String, f64> {
+    let mut observed = BTreeMap::new();
     let Some(mentioned) = mentioned else {
-        return saw;
+        return observed;
     };
     for field in fields::of::<InstanceView>() {
         if mentioned.instance.contains(&field.name) {
-            saw.insert(
+            observed.insert(
                 field.name.to_owned(),
                 field.shown((field.get)(&snapshot.seen)),
             );
@@ -450,7 +475,7 @@ fn saw(snapshot: &InstanceSnapshot, mentioned: Option<&Mentioned>) -> BTreeMap<S
     }
     if mentioned.precise_prefix {
         let blocks = f64::from(snapshot.signalled_blocks);
-        saw.insert("precise_prefix_blocks".into(), blocks);
+        observed.insert("precise_prefix_blocks".into(), blocks);
     }
-    saw
+    observed
 }

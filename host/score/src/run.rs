@@ -1,4 +1,4 @@
-//! One run of some policies through a scenario, and what is kept of it.
+//! One run of policies on a scenario, and its summary.
 
 use super::feedback::facts::Facts;
 use super::objective::{self, Objective, good, served};
@@ -38,7 +38,7 @@ impl Latencies {
         }
     }
 
-    /// The mean of several runs' figures.
+    /// Means over several runs.
     #[must_use]
     pub fn mean_of(all: &[Self]) -> Self {
         let mean = |f: fn(&Self) -> f64| all.iter().map(f).sum::<f64>() / all.len().max(1) as f64;
@@ -117,7 +117,7 @@ impl Metrics {
         }
     }
 
-    /// The mean of several seeds' figures; counts are summed up.
+    /// Means over several seeds; counts are sums.
     #[must_use]
     pub fn of_seeds(all: &[&Self]) -> Self {
         let sum = |f: fn(&Self) -> u64| all.iter().map(|m| f(m)).sum();
@@ -154,30 +154,26 @@ pub struct InstanceShare {
     pub busy: f64,
 }
 
-/// What is kept of a run.
+/// Summary of a run: what scores and feedback need of its records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Flight {
-    /// Logarithms of the objectives' figures, in the suite's order.
+pub struct RunSummary {
+    /// Logarithms of the objectives' values, in the suite's order.
     pub logs: Vec<f64>,
-    /// For people.
+    /// Metrics for people.
     pub metrics: Metrics,
-    /// By instance.
+    /// Requests and load by instance.
     pub instances: Vec<InstanceShare>,
-    /// Fingerprint of every request's fate: equal runs have equal ones.
+    /// Fingerprint of the outcome of every request: equal runs have equal ones.
     pub digest: String,
-    /// Why the run broke off, if a policy made it.
-    pub fault: Option<String>,
-    /// Broken invariants.
-    pub violations: Vec<String>,
-    /// Where it went wrong.
+    /// What feedback says of the run.
     pub facts: Facts,
 }
 
-/// Lets `spec` work on `traffic`.
+/// Simulates the policies of `spec` on the traffic of a scenario.
 ///
 /// # Errors
 /// When a policy cannot be made.
-pub fn fly(
+pub fn simulate(
     spec: &PolicySpec,
     scenario: &Scenario,
     traffic: &Arc<Traffic>,
@@ -189,8 +185,8 @@ pub fn fly(
     Ok(cluster.run(&mut |_| {}))
 }
 
-impl Flight {
-    /// What is kept of a run.
+impl RunSummary {
+    /// Summarises the records of a run.
     #[must_use]
     pub fn of(
         record: &RunRecord,
@@ -217,49 +213,60 @@ impl Flight {
                 })
                 .collect(),
             digest: digest(record),
-            violations: violations(record, traffic),
             facts: Facts::of(record, scenario, traffic),
-            fault: record.fault.as_ref().map(ToString::to_string),
         }
     }
 }
 
-/// Fingerprint of every request's fate.
+/// Fingerprint of the outcome of every request.
 fn digest(record: &RunRecord) -> String {
     let mut hasher = blake3::Hasher::new();
     for r in &record.requests {
-        let fate = [
+        let outcome = [
             r.serial as i64,
             r.outcome as i64,
             r.instance.map_or(-1, i64::from),
             r.ttft_us.unwrap_or(-1),
             r.e2e_us.unwrap_or(-1),
         ];
-        for number in fate {
+        for number in outcome {
             hasher.update(&number.to_le_bytes());
         }
     }
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// Everything offered ends in exactly one way, and nothing happens before its cause.
-fn violations(record: &RunRecord, traffic: &Traffic) -> Vec<String> {
-    if record.fault.is_some() {
-        return Vec::new();
-    }
-    let mut broken = Vec::new();
+/// A broken invariant of a run.
+pub struct Violation {
+    /// What is wrong.
+    pub message: String,
+    /// Name of the request that shows it, if it is one.
+    pub request: Option<String>,
+}
+
+/// Checks the invariants of a complete run: every request has exactly one outcome, and no event
+/// precedes its cause.
+///
+/// # Errors
+/// The first invariant that is broken.
+pub fn check_invariants(record: &RunRecord, traffic: &Traffic) -> Result<(), Violation> {
     let (offered, ended) = (traffic.requests().len(), record.requests.len());
     if offered != ended {
-        broken.push(format!(
-            "{offered} requests were offered, {ended} came to an end"
-        ));
+        return Err(Violation {
+            message: format!("{offered} requests were offered, {ended} came to an end"),
+            request: None,
+        });
     }
-    if let Some(r) = record.requests.iter().find(|r| {
+    let too_early = record.requests.iter().find(|r| {
         r.ttft_us.is_some_and(|v| v < 0)
             || r.e2e_us
                 .is_some_and(|e2e| r.ttft_us.is_some_and(|ttft| e2e < ttft))
-    }) {
-        broken.push(format!("{} was served before it arrived", r.id));
+    });
+    match too_early {
+        Some(r) => Err(Violation {
+            message: format!("{} was served before it arrived", r.id),
+            request: Some(r.id.to_string()),
+        }),
+        None => Ok(()),
     }
-    broken
 }

@@ -1,11 +1,11 @@
-//! The processes in which candidates work, kept for the next one as long as they behave. Each has a
-//! place, and whoever uses the same place for the same scenarios finds their traffic there.
+//! The worker processes in which candidates run. A process is reused as long as it behaves. Each
+//! has a slot: runs of the same scenarios in the same slot find their traffic in memory.
 
 use super::candidate::Candidate;
 use super::protocol::{Answer, Job, SuiteText, Task};
 use super::report::{Problem, ProblemKind};
+use super::sandbox::cpu_seconds;
 use super::suite::Suite;
-use super::walls::cpu_seconds;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,33 +14,33 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel}
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Longest answer that a worker may give, bytes.
+/// Longest answer of a worker, bytes.
 const LONGEST_ANSWER: u64 = 64 << 20;
-/// What is kept of a worker's last words, bytes.
-const LAST_WORDS: usize = 4096;
+/// What is kept of the end of a worker's standard error, bytes.
+const STDERR_TAIL: usize = 4096;
 
 /// How a worker is started: a program that calls [`serve`](super::worker::serve).
 #[derive(Clone, Debug)]
 pub struct WorkerCommand {
-    /// Program.
+    /// Path of the program.
     pub program: PathBuf,
-    /// Its arguments before those of the worker.
+    /// Arguments before those of the worker.
     pub args: Vec<String>,
-    /// All that it finds in its environment.
+    /// Its whole environment.
     pub env: Vec<(String, String)>,
 }
 
-/// What stands in for [`WorkerCommand::own`] where this library is part of another program.
-static OWN: OnceLock<WorkerCommand> = OnceLock::new();
+/// Replaces [`WorkerCommand::for_this_program`] where this library is part of another program.
+static FOR_THIS_PROGRAM: OnceLock<WorkerCommand> = OnceLock::new();
 
 impl WorkerCommand {
-    /// This program's own `worker` command.
+    /// The `worker` command of this program.
     ///
     /// # Errors
-    /// When the program's place is unknown.
-    pub fn own() -> io::Result<Self> {
-        if let Some(own) = OWN.get() {
-            return Ok(own.clone());
+    /// When the path of this program is unknown.
+    pub fn for_this_program() -> io::Result<Self> {
+        if let Some(command) = FOR_THIS_PROGRAM.get() {
+            return Ok(command.clone());
         }
         Ok(Self {
             program: std::env::current_exe()?,
@@ -49,33 +49,35 @@ impl WorkerCommand {
         })
     }
 
-    /// From now on this is what [`own`](Self::own) gives: for programs that are not the command
-    /// line. The first one stays.
-    pub fn be_own(self) {
-        let _ = OWN.set(self);
+    /// Makes this the result of [`for_this_program`](Self::for_this_program), for programs that are
+    /// not the command line. Only the first call has an effect.
+    pub fn use_for_this_program(self) {
+        let _ = FOR_THIS_PROGRAM.set(self);
     }
 }
 
-/// Workers that wait for jobs.
-pub struct Pool {
+/// Slots for worker processes.
+pub struct Workers {
     command: WorkerCommand,
     /// Longest time for a job.
-    wall: Duration,
-    places: Vec<Mutex<Option<Worker>>>,
+    time_limit: Duration,
+    slots: Vec<Mutex<Option<WorkerProcess>>>,
     cancelled: AtomicBool,
 }
 
-struct Worker {
+struct WorkerProcess {
     child: Child,
     jobs: Sender<Vec<u8>>,
     answers: Receiver<io::Result<Vec<u8>>>,
-    words: Receiver<Vec<u8>>,
-    /// The suite it was given last.
+    /// The end of its standard error, once that is closed.
+    stderr_tail: Receiver<Vec<u8>>,
+    /// Digest of the suite that it was sent last.
     suite: Option<String>,
+    /// It runs a compiled plugin.
     native: bool,
 }
 
-impl Drop for Worker {
+impl Drop for WorkerProcess {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
@@ -83,68 +85,68 @@ impl Drop for Worker {
     }
 }
 
-impl Pool {
-    /// Room for so many workers; none runs yet.
+impl Workers {
+    /// A number of slots, at least one. Workers are started when they are needed.
     #[must_use]
-    pub fn new(command: WorkerCommand, wall: Duration, places: usize) -> Self {
+    pub fn new(command: WorkerCommand, time_limit: Duration, slots: usize) -> Self {
         Self {
             command,
-            wall,
-            places: (0..places.max(1)).map(|_| Mutex::new(None)).collect(),
+            time_limit,
+            slots: (0..slots.max(1)).map(|_| Mutex::new(None)).collect(),
             cancelled: AtomicBool::new(false),
         }
     }
 
-    /// From now on every task ends at once with [`Interrupted`](io::ErrorKind::Interrupted); those
-    /// at hand are finished.
+    /// From now on every task ends at once with [`Interrupted`](io::ErrorKind::Interrupted). Tasks
+    /// that are running are finished.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// How many workers there can be.
+    /// Number of slots.
     #[must_use]
-    pub fn places(&self) -> usize {
-        self.places.len()
+    pub fn slots(&self) -> usize {
+        self.slots.len()
     }
 
-    /// Has the worker at `place` do `task`. Whatever the candidate does to it is the candidate's
-    /// problem.
+    /// Runs a task of a candidate in the worker of a slot. Whatever the candidate does to the
+    /// process is a problem in the answer.
     ///
     /// # Errors
     /// When no worker can be started, or after [`cancel`](Self::cancel).
     pub fn run(
         &self,
-        place: usize,
+        slot: usize,
         suite: &Suite,
         candidate: &Candidate,
         task: Task,
     ) -> io::Result<Answer> {
         let native = candidate.is_native();
-        // Held while the worker works: a place is for one job at a time.
-        let mut there = self.places[place].lock().expect("no panic before");
+        // Locked during the whole task: a slot serves one job at a time.
+        let mut slot = self.slots[slot].lock().expect("no panic before");
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let known = if native { None } else { there.take() };
-        if let Some(worker) = known
-            && let Ok(answer) = self.ask(worker, &mut there, suite, candidate, &task)
+        let reused = if native { None } else { slot.take() };
+        if let Some(worker) = reused
+            && let Ok(answer) = self.run_in(worker, &mut slot, suite, candidate, &task)
         {
             return Ok(answer);
         }
-        // What ended a worker that others had used before may be their doing: a fresh one tells.
+        // A reused worker may have failed because of an earlier candidate, so a fresh one decides.
         let worker = self.start(suite, candidate, native)?;
-        let answer = self.ask(worker, &mut there, suite, candidate, &task);
+        let answer = self.run_in(worker, &mut slot, suite, candidate, &task);
         Ok(answer.unwrap_or_else(|problem| Answer {
             problems: vec![*problem],
             ..Answer::default()
         }))
     }
 
-    /// Asks a worker and puts it back if it is still good.
-    fn ask(
+    /// Runs a task in `worker`, which goes back to its slot if it can be used again.
+    fn run_in(
         &self,
-        mut worker: Worker,
-        there: &mut Option<Worker>,
+        mut worker: WorkerProcess,
+        slot: &mut Option<WorkerProcess>,
         suite: &Suite,
         candidate: &Candidate,
         task: &Task,
@@ -152,34 +154,41 @@ impl Pool {
         let key = suite.digest();
         let job = Job {
             suite: (worker.suite.as_ref() != Some(&key)).then(|| SuiteText {
-                origin: suite.origin.clone(),
+                source: suite.source.clone(),
                 text: suite.text.clone(),
                 traces: suite.traces.clone(),
             }),
             candidate: candidate.clone(),
             task: task.clone(),
-            cpu_s: cpu_seconds(self.wall),
+            cpu_s: cpu_seconds(self.time_limit),
         };
         worker.suite = Some(key);
-        let mut answer = worker.ask(&job, self.wall)?;
+        let mut answer = worker.send(&job, self.time_limit)?;
         if worker.native && answer.suite_error.is_some() {
-            // The suite was flown without it before: machine code can write what it likes.
-            return Err(nonsense());
+            // The references have run on this suite before: the machine code has written this.
+            return Err(implausible());
         }
-        if !answer.is_sane(task, suite.file.objectives.len()) {
-            return Err(nonsense());
+        if !answer.is_plausible(task, suite.file.objectives.len()) {
+            return Err(implausible());
         }
         let problems = answer.problems.iter_mut();
-        problems.chain(&mut answer.warnings).for_each(Problem::tame);
-        // One that met a limit has seen something hostile: the next candidate gets another.
-        let tried = answer.problems.iter().any(|p| p.kind == ProblemKind::Limit);
-        if !worker.native && !tried && answer.suite_error.is_none() {
-            *there = Some(worker);
+        problems
+            .chain(&mut answer.warnings)
+            .for_each(Problem::sanitize);
+        // A worker that met a limit has run something hostile: it is not used again.
+        let limited = answer.problems.iter().any(|p| p.kind == ProblemKind::Limit);
+        if !worker.native && !limited && answer.suite_error.is_none() {
+            *slot = Some(worker);
         }
         Ok(answer)
     }
 
-    fn start(&self, suite: &Suite, candidate: &Candidate, native: bool) -> io::Result<Worker> {
+    fn start(
+        &self,
+        suite: &Suite,
+        candidate: &Candidate,
+        native: bool,
+    ) -> io::Result<WorkerProcess> {
         let mut command = Command::new(&self.command.program);
         command.args(&self.command.args);
         for path in suite.readable().into_iter().chain(candidate.readable()) {
@@ -195,17 +204,17 @@ impl Pool {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // Ctrl-C is for the parent: it ends its workers, or lets them finish.
+        // Ctrl-C goes to the parent alone, which ends its workers or lets them finish.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = spawn(command)?;
         let mut input = child.stdin.take().expect("piped");
         let output = child.stdout.take().expect("piped");
         let errors = child.stderr.take().expect("piped");
-        // A worker that reads nothing must not hold up who writes to it.
-        let (job, jobs) = channel::<Vec<u8>>();
-        std::thread::spawn(move || jobs.into_iter().try_for_each(|job| input.write_all(&job)));
-        // Nor may one that writes for ever fill the memory of who reads.
+        // A worker that does not read must not block the caller, so another thread writes.
+        let (jobs, queued) = channel::<Vec<u8>>();
+        std::thread::spawn(move || queued.into_iter().try_for_each(|job| input.write_all(&job)));
+        // A worker that writes for ever must not fill the memory of this process.
         let (answer, answers) = sync_channel(1);
         std::thread::spawn(move || {
             let mut output = BufReader::new(output);
@@ -220,59 +229,60 @@ impl Pool {
                 }
             }
         });
-        let (word, words) = channel();
+        let (send_tail, stderr_tail) = channel();
         std::thread::spawn(move || {
-            let mut last = Vec::new();
+            let mut tail = Vec::new();
             let mut errors = errors;
             let mut part = [0; 1024];
             while let Ok(n @ 1..) = errors.read(&mut part) {
-                last.extend_from_slice(&part[..n]);
-                let extra = last.len().saturating_sub(LAST_WORDS);
-                last.drain(..extra);
+                tail.extend_from_slice(&part[..n]);
+                let extra = tail.len().saturating_sub(STDERR_TAIL);
+                tail.drain(..extra);
             }
-            let _ = word.send(last);
+            let _ = send_tail.send(tail);
         });
-        Ok(Worker {
+        Ok(WorkerProcess {
             child,
-            jobs: job,
+            jobs,
             answers,
-            words,
+            stderr_tail,
             suite: None,
             native,
         })
     }
 }
 
-/// Starts a process from a thread that never ends: on Linux the parent that a child's death signal
-/// hangs on is a thread.
+/// Starts a process from a thread that never ends: on Linux a child with a parent-death signal dies
+/// with the thread that started it.
 fn spawn(command: Command) -> io::Result<Child> {
-    type Wish = (Command, Sender<io::Result<Child>>);
-    // A process that was forked off this one has the channel, but not the thread: it needs its own.
-    static SPAWNER: Mutex<Option<(u32, Sender<Wish>)>> = Mutex::new(None);
+    type Order = (Command, Sender<io::Result<Child>>);
+    // A fork of this process inherits the channel but not the thread, so the process id tells
+    // whether the thread is there.
+    static SPAWNER: Mutex<Option<(u32, Sender<Order>)>> = Mutex::new(None);
     let mut spawner = SPAWNER.lock().expect("no panic before");
     let here = std::process::id();
-    if let Some(other) = spawner.take_if(|(of, _)| *of != here) {
-        std::mem::forget(other);
+    if let Some(inherited) = spawner.take_if(|(of, _)| *of != here) {
+        std::mem::forget(inherited);
     }
-    let (_, wish) = spawner.get_or_insert_with(|| {
-        let (wish, wishes) = channel::<Wish>();
+    let (_, orders) = spawner.get_or_insert_with(|| {
+        let (orders, queued) = channel::<Order>();
         std::thread::spawn(move || {
-            for (mut command, answer) in wishes {
+            for (mut command, answer) in queued {
                 let _ = answer.send(command.spawn());
             }
         });
-        (here, wish)
+        (here, orders)
     });
     let (answer, child) = channel();
     let gone = || io::Error::other("the thread that starts processes is gone");
-    wish.send((command, answer)).map_err(|_| gone())?;
+    orders.send((command, answer)).map_err(|_| gone())?;
     drop(spawner);
     child.recv().map_err(|_| gone())?
 }
 
-impl Worker {
-    /// Asks and waits for the answer; a worker that gives none is no good any more.
-    fn ask(&mut self, job: &Job, wall: Duration) -> Result<Answer, Box<Problem>> {
+impl WorkerProcess {
+    /// Sends a job and waits for the answer. A worker without an answer cannot be used again.
+    fn send(&mut self, job: &Job, time_limit: Duration) -> Result<Answer, Box<Problem>> {
         let mut line = serde_json::to_vec(job).map_err(|e| crash(&e.to_string()))?;
         line.push(b'\n');
         if self.jobs.send(line).is_err() {
@@ -280,17 +290,17 @@ impl Worker {
         }
         let start = (Instant::now(), self.processor_time());
         loop {
-            match self.answers.recv_timeout(wall) {
+            match self.answers.recv_timeout(time_limit) {
                 Ok(Ok(line)) if line.ends_with(b"\n") => {
-                    return serde_json::from_slice(&line).map_err(|_| nonsense());
+                    return serde_json::from_slice(&line).map_err(|_| implausible());
                 }
                 Ok(_) | Err(RecvTimeoutError::Disconnected) => return Err(self.crashed()),
-                // On a busy machine it may not have had its time.
-                Err(RecvTimeoutError::Timeout) if self.waits_for_a_core(start, wall) => {}
+                // On a busy machine it may not have had its share of the processor.
+                Err(RecvTimeoutError::Timeout) if self.waits_for_a_core(start, time_limit) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     let message = format!(
                         "the candidate's process gave no answer within {} s and was ended",
-                        wall.as_secs()
+                        time_limit.as_secs()
                     );
                     return Err(Box::new(Problem::new(ProblemKind::Limit, "", message)));
                 }
@@ -298,27 +308,30 @@ impl Worker {
         }
     }
 
-    /// Has it work to do, but no core to do it on? Patience has an end all the same.
-    fn waits_for_a_core(&self, start: (Instant, Option<Duration>), wall: Duration) -> bool {
+    /// Whether it is runnable but has had little processor time. After ten time limits it no longer
+    /// matters.
+    fn waits_for_a_core(&self, start: (Instant, Option<Duration>), time_limit: Duration) -> bool {
         let (Some(before), Some(now)) = (start.1, self.processor_time()) else {
             return false;
         };
-        start.0.elapsed() < wall * 10 && self.state() == Some('R') && now - before < wall / 2
+        start.0.elapsed() < time_limit * 10
+            && self.state() == Some('R')
+            && now - before < time_limit / 2
     }
 
-    /// What the system says of the process, behind its name.
+    /// The fields of `/proc/PID/stat` after the name of the process.
     fn status(&self) -> Option<Vec<String>> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
         let (_, rest) = stat.rsplit_once(')')?;
         Some(rest.split_whitespace().map(str::to_owned).collect())
     }
 
-    /// `R` is running or ready to.
+    /// State of the process; `R` is running or runnable.
     fn state(&self) -> Option<char> {
         self.status()?.first()?.chars().next()
     }
 
-    /// Processor time that it has taken.
+    /// Processor time that it has used.
     fn processor_time(&self) -> Option<Duration> {
         let status = self.status()?;
         let ticks = |k: usize| status.get(k)?.parse::<u64>().ok();
@@ -331,24 +344,24 @@ impl Worker {
             || "it closed its channel".to_owned(),
             |status| status.to_string(),
         );
-        let words = self
-            .words
+        let stderr = self
+            .stderr_tail
             .recv_timeout(Duration::from_secs(1))
             .unwrap_or_default();
-        let words = String::from_utf8_lossy(&words);
-        let last = words.lines().rfind(|line| !line.trim().is_empty());
+        let stderr = String::from_utf8_lossy(&stderr);
+        let last = stderr.lines().rfind(|line| !line.trim().is_empty());
         let last = last.map_or(String::new(), |line| format!(": {}", line.trim()));
-        let out_of_memory = words.contains("memory allocation of");
+        let out_of_memory = stderr.contains("memory allocation of");
         let out_of_time = how.contains("SIGXCPU") || how.contains("signal: 24");
         let mut problem = crash(&format!("the candidate's process died ({how}){last}"));
         if out_of_memory || out_of_time {
             problem.kind = ProblemKind::Limit;
         }
-        problem.tame();
+        problem.sanitize();
         problem
     }
 
-    /// How it ended by itself, within a second; else it is ended.
+    /// The exit status, if it ends by itself within a second; else it is killed.
     fn end(&mut self) -> Option<std::process::ExitStatus> {
         for _ in 0..100 {
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -366,6 +379,6 @@ fn crash(message: &str) -> Box<Problem> {
     Box::new(Problem::new(ProblemKind::Crash, "", message))
 }
 
-fn nonsense() -> Box<Problem> {
+fn implausible() -> Box<Problem> {
     crash("the candidate's process gave an answer that makes no sense")
 }

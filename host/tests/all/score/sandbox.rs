@@ -1,6 +1,6 @@
-//! Machine code that means harm, and the ends of the processes that it runs in.
+//! Hostile machine code in the sandbox, and the end of worker processes.
 
-use super::lab::{Scoring, data, innocent, score_of, timeless};
+use super::harness::{Scoring, data, innocent, score_of, timeless};
 use crate::native::built;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -20,7 +20,7 @@ fn plugin(mischief: &str, more: &[&str]) -> Option<PathBuf> {
     built::c(&name, &data().join("mischief.c"), &flags)
 }
 
-/// Somebody's home.
+/// A home folder with a secret.
 fn home() -> PathBuf {
     built::target().join(format!("home-{}", std::process::id()))
 }
@@ -41,7 +41,7 @@ fn machine_code_runs_only_when_it_is_allowed() {
 }
 
 #[test]
-fn what_machine_code_does_to_its_process_is_its_own_loss() {
+fn machine_code_harms_only_its_own_score() {
     let scoring = Scoring::new();
     let before = timeless(scoring.report(&innocent(), "--no-cache"));
     for (mischief, kind, message) in [
@@ -88,9 +88,9 @@ fn what_machine_code_does_to_its_process_is_its_own_loss() {
     assert!(!Path::new("/tmp/windtunnel-was-here").exists());
 }
 
-/// What it prints goes nowhere, and it is scored by what it decides.
+/// Its prints are discarded, and it is scored by its decisions.
 #[test]
-fn what_machine_code_prints_is_not_among_the_answers() {
+fn prints_of_machine_code_do_not_mix_with_answers() {
     let (Some(quiet), Some(loud)) = (plugin("0", &[]), plugin("GARBAGE", &["-DAT_LOAD"])) else {
         return;
     };
@@ -100,14 +100,14 @@ fn what_machine_code_prints_is_not_among_the_answers() {
     assert_eq!(reports[0]["ok"], true, "{}", reports[0]);
     assert_eq!(score_of(&reports[0]), score_of(&reports[1]));
     assert_eq!(reports[0]["key"]["runs"], reports[1]["key"]["runs"]);
-    let first = scoring.report(&super::lab::zoo("first-instance"), "--stage full");
+    let first = scoring.report(&super::harness::zoo("first-instance"), "--stage full");
     assert_eq!(
         first["key"]["runs"], reports[0]["key"]["runs"],
         "it decides as its twin"
     );
 }
 
-/// One that hangs, whether busy or asleep, meets the wall that `--time-limit` sets.
+/// A plugin that hangs, busy or asleep, is ended after `--time-limit`.
 #[test]
 fn machine_code_that_hangs_is_ended() {
     let scoring = Scoring::new();
@@ -174,8 +174,7 @@ fn workers_die_with_their_parent_however_it_dies() {
     }
 }
 
-/// Workers wait between candidates; whoever ends one of them does not change what the next
-/// candidate gets.
+/// A worker that is killed between two candidates does not change the next report.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_worker_that_dies_between_candidates_is_replaced() {
@@ -183,7 +182,7 @@ fn a_worker_that_dies_between_candidates_is_replaced() {
     let suite = windtunnel_score::Suite::open(&scoring.suite(), None).expect("the suite");
     let settings = windtunnel_score::Settings {
         jobs: 2,
-        worker: windtunnel_score::pool::WorkerCommand {
+        worker: windtunnel_score::workers::WorkerCommand {
             program: env!("CARGO_BIN_EXE_windtunnel").into(),
             args: vec!["worker".into()],
             env: Vec::new(),
@@ -191,14 +190,14 @@ fn a_worker_that_dies_between_candidates_is_replaced() {
         allow_native: false,
         cache: None,
         reuse_reports: false,
-        wall: Duration::from_secs(60),
+        time_limit: Duration::from_secs(60),
     };
     let scorer = windtunnel_score::Scorer::new(settings);
     let text = std::fs::read_to_string(data().join("innocent.lua")).expect("a script");
     let candidate = windtunnel_score::Candidate::of_text("innocent.lua", text);
-    let ask = windtunnel_score::Ask::new(candidate, std::sync::Arc::new(suite));
+    let request = windtunnel_score::ScoreRequest::new(candidate, std::sync::Arc::new(suite));
     let score = || -> Value {
-        let report = scorer.score(&ask, &|_| {}).expect("a report");
+        let report = scorer.score(&request, &|_| {}).expect("a report");
         timeless(serde_json::to_value(report).expect("JSON"))
     };
     let before = score();
@@ -216,7 +215,6 @@ fn a_worker_that_dies_between_candidates_is_replaced() {
     assert!(scoring.workers().is_empty());
 }
 
-/// A worker started by hand does its work line by line and ends with its input.
 #[test]
 fn a_worker_ends_with_its_input() {
     let scoring = Scoring::new();

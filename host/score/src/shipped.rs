@@ -1,4 +1,4 @@
-//! The suites that come with the project, and the workload specs that they name.
+//! The suites that are built into the program, and the workload specs that they name.
 
 // Suites by name, and workload specs by their place in the folder of suites: `SUITES` and
 // `WORKLOADS`, made by the build script.

@@ -1,14 +1,14 @@
-//! Rows that make no sense: skipped and counted, or the end.
+//! Errors in rows of a trace: such a row is skipped and counted, or ends the import.
 
 use std::collections::BTreeMap;
 use windtunnel_base::input::InputError;
 
-/// Most reasons that are told apart.
+/// Most reasons in a note.
 const MOST_REASONS: usize = 3;
 
 /// Counts the rows of a file that were skipped, by reason.
 #[derive(Clone, Debug, Default)]
-pub struct Damages {
+pub struct RowErrors {
     strict: bool,
     rows: u64,
     skipped: u64,
@@ -16,8 +16,8 @@ pub struct Damages {
     first: Option<InputError>,
 }
 
-impl Damages {
-    /// No damage yet; when `strict`, the first one is an error.
+impl RowErrors {
+    /// No errors yet. If `strict`, the first one ends the import.
     #[must_use]
     pub fn new(strict: bool) -> Self {
         Self {
@@ -26,10 +26,10 @@ impl Damages {
         }
     }
 
-    /// Takes a row, or what is wrong with it.
+    /// Counts a row, and its error if it has one: then it is skipped.
     ///
     /// # Errors
-    /// On damage, when strict.
+    /// The error of the row, if strict.
     pub fn take<T>(&mut self, row: Result<T, InputError>) -> Result<Option<T>, InputError> {
         self.rows += 1;
         match row {
@@ -46,10 +46,10 @@ impl Damages {
         }
     }
 
-    /// A line for people, if any row was skipped.
+    /// A note on the rows that were skipped, if any.
     ///
     /// # Errors
-    /// When no row was good.
+    /// The first error, if all rows were skipped.
     pub fn note(&self) -> Result<Option<String>, InputError> {
         let Some(first) = &self.first else {
             return Ok(None);
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn damage_is_counted_by_reason_and_stops_the_strict() {
+    fn errors_are_counted_by_reason_and_end_a_strict_import() {
         let bad = |found: &str| {
             Err::<u8, _>(InputError::at(
                 "t",
@@ -88,23 +88,23 @@ mod tests {
                 format!("expected a number, found {found}"),
             ))
         };
-        let mut damages = Damages::new(false);
+        let mut errors = RowErrors::new(false);
         for row in [
             Ok(1),
             bad("x"),
             bad("y"),
             Err(InputError::at("t", 9, 0, "too short")),
         ] {
-            let _ = damages.take(row).unwrap();
+            let _ = errors.take(row).unwrap();
         }
         assert_eq!(
-            damages.note().unwrap().unwrap(),
+            errors.note().unwrap().unwrap(),
             "skipped 3 of 4 rows (2 x expected a number; 1 x too short); the first: t:7: expected a number, found x; --strict stops there"
         );
-        assert!(Damages::new(true).take(bad("x")).is_err());
-        let mut hopeless = Damages::new(false);
-        let _ = hopeless.take(bad("x")).unwrap();
-        assert!(hopeless.note().is_err());
-        assert_eq!(Damages::new(false).note(), Ok(None));
+        assert!(RowErrors::new(true).take(bad("x")).is_err());
+        let mut all_bad = RowErrors::new(false);
+        let _ = all_bad.take(bad("x")).unwrap();
+        assert!(all_bad.note().is_err());
+        assert_eq!(RowErrors::new(false).note(), Ok(None));
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers and places as they are written in feedback.
+//! The format of numbers and problems in feedback.
 
 use crate::report::Problem;
 
@@ -18,7 +18,7 @@ pub(super) fn time(ms: f64) -> String {
     }
 }
 
-/// A number of which the first digits matter.
+/// A number with two significant digits or more.
 pub(super) fn amount(x: f64) -> String {
     if x.abs() >= 10.0 {
         format!("{x:.0}")
@@ -27,7 +27,7 @@ pub(super) fn amount(x: f64) -> String {
     }
 }
 
-/// A problem's place and message, the beginning of a long one.
+/// A problem's place and message, cut to 400 characters.
 pub(super) fn placed(problem: &Problem) -> String {
     problem.placed().chars().take(400).collect()
 }
@@ -38,7 +38,7 @@ mod tests {
     use crate::report::ProblemKind;
 
     #[test]
-    fn no_score_is_minus_nothing() {
+    fn no_score_is_minus_zero() {
         assert_eq!(
             [-0.04, 0.0, 0.26, -3.0].map(signed),
             ["+0.0", "+0.0", "+0.3", "-3.0"]
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_told_with_its_place_once() {
+    fn a_problem_names_its_place_once() {
         let told = |file: &str, line, message: &str| {
             let problem = Problem {
                 line,

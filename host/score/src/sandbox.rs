@@ -1,6 +1,7 @@
-//! What a process that flies candidates may not do: live longer than its parent, take all memory,
-//! write files, see secrets, talk to the network, start programs or signal others. A script cannot
-//! even try; these walls stand for compiled plugins, and in case a script ever breaks out.
+//! The sandbox of worker processes. A worker cannot outlive its parent, take all memory, write
+//! files, read other files than it needs, use the network, start programs, or signal other
+//! processes. Scripts have no access to any of this; the sandbox contains compiled plugins, and a
+//! script that escapes from its interpreter.
 
 use std::fs::File;
 use std::io;
@@ -13,24 +14,24 @@ pub const MEMORY: u64 = 4 << 30;
 /// CPU time for one job, seconds, where the time limit is no longer.
 const CPU_SECONDS: u64 = 60;
 
-/// How strict the walls are.
+/// Limits of a worker process.
 #[derive(Clone, Debug, Default)]
-pub struct Walls {
-    /// Machine code of strangers will run here.
+pub struct Sandbox {
+    /// It runs a compiled plugin, whose machine code is not trusted.
     pub native: bool,
-    /// The process that this one shall not outlive.
+    /// Process id of the parent, which it must not outlive.
     pub parent: Option<u32>,
     /// Files and folders that may be read, besides those of the system.
     pub read: Vec<PathBuf>,
 }
 
-/// The channels to the parent. From here on the standard ones lead nowhere, so that nobody writes
-/// among the answers.
+/// Takes the channels to the parent from standard input and output, which lead to `/dev/null` from
+/// then on, so that prints of a plugin cannot mix with the answers.
 ///
 /// # Errors
-/// When they cannot be moved.
+/// When the file descriptors cannot be duplicated.
 #[cfg(unix)]
-pub fn take_channels() -> io::Result<(File, File)> {
+pub fn take_stdio() -> io::Result<(File, File)> {
     close_inherited();
     let input: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let output: OwnedFd = io::stdout().as_fd().try_clone_to_owned()?;
@@ -40,12 +41,12 @@ pub fn take_channels() -> io::Result<(File, File)> {
     Ok((input.into(), output.into()))
 }
 
-/// Closes everything but the standard channels.
+/// Closes all file descriptors but the standard ones.
 #[cfg(target_os = "linux")]
 fn close_inherited() {
     #[allow(
         unsafe_code,
-        reason = "this is the first thing the process does: nobody holds what is closed"
+        reason = "this is the first thing the process does: nothing holds these descriptors"
     )]
     // SAFETY: no descriptor above 2 is owned by anything in this process yet.
     unsafe {
@@ -56,12 +57,12 @@ fn close_inherited() {
 #[cfg(all(unix, not(target_os = "linux")))]
 fn close_inherited() {}
 
-/// Builds the walls around this process. They cannot be taken down again.
+/// Puts this process into the sandbox, for the rest of its life.
 ///
 /// # Errors
 /// When the system refuses a limit.
 #[cfg(unix)]
-pub fn build(walls: &Walls) -> io::Result<()> {
+pub fn enter(limits: &Sandbox) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let hard = |n: u64| Rlimit {
         current: Some(n),
@@ -72,26 +73,26 @@ pub fn build(walls: &Walls) -> io::Result<()> {
     setrlimit(Resource::Fsize, hard(0))?;
     setrlimit(Resource::Nofile, hard(64))?;
     #[cfg(target_os = "linux")]
-    linux::build(walls)?;
+    linux::enter(limits)?;
     #[cfg(not(target_os = "linux"))]
-    let _ = walls;
+    let _ = limits;
     Ok(())
 }
 
-/// CPU time for a job that may take `wall`, seconds: a busy one meets that limit, and one that the
-/// parent lost sight of this.
+/// CPU time for a job with a time limit, seconds. It is no less than the time limit, which the
+/// parent enforces; it ends a worker whose parent no longer does.
 #[must_use]
-pub fn cpu_seconds(wall: std::time::Duration) -> u64 {
-    CPU_SECONDS.max(wall.as_secs())
+pub fn cpu_seconds(time_limit: std::time::Duration) -> u64 {
+    CPU_SECONDS.max(time_limit.as_secs())
 }
 
-/// Grants so many seconds of CPU time for one more job; whoever runs machine code gets it once, for
-/// there is one job.
+/// Raises the limit of CPU time for one more job. For a compiled plugin the limit is final: its
+/// worker has one job.
 ///
 /// # Errors
 /// When the system refuses.
 #[cfg(unix)]
-pub fn grant_cpu(walls: &Walls, seconds: u64) -> io::Result<()> {
+pub fn grant_cpu(limits: &Sandbox, seconds: u64) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let until = used.tv_sec as u64 + 1 + seconds;
@@ -99,7 +100,7 @@ pub fn grant_cpu(walls: &Walls, seconds: u64) -> io::Result<()> {
     let until = now.maximum.map_or(until, |most| most.min(until));
     let limit = Rlimit {
         current: Some(until),
-        maximum: if walls.native {
+        maximum: if limits.native {
             Some(until)
         } else {
             now.maximum
@@ -110,7 +111,7 @@ pub fn grant_cpu(walls: &Walls, seconds: u64) -> io::Result<()> {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::Walls;
+    use super::Sandbox;
     use landlock::{
         ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
         path_beneath_rules,
@@ -123,7 +124,7 @@ mod linux {
     use std::collections::BTreeMap;
     use std::io;
 
-    /// What the loader of plugins reads.
+    /// Paths that the dynamic loader reads.
     const SYSTEM: [&str; 6] = [
         "/usr",
         "/lib",
@@ -133,9 +134,9 @@ mod linux {
         "/proc/self",
     ];
 
-    /// System calls that are refused: what reaches the network, other processes, other programs, or
-    /// what belongs to the whole machine; and what changes files in ways that Landlock knows
-    /// nothing of.
+    /// System calls that are refused: those that reach the network, other processes, other
+    /// programs, or the state of the whole machine; and those that change files in ways that
+    /// Landlock does not cover.
     const REFUSED: &[libc::c_long] = &[
         libc::SYS_socket,
         libc::SYS_socketpair,
@@ -235,23 +236,23 @@ mod linux {
         libc::SYS_fremovexattr,
     ];
 
-    /// Of `fcntl`: whom a descriptor's signals go to, and which.
+    /// Commands of `fcntl` that set which process a descriptor signals, and with what.
     const OWNERS: [libc::c_int; 3] = [libc::F_SETOWN, 10, 15];
 
-    pub(super) fn build(walls: &Walls) -> io::Result<()> {
+    pub(super) fn enter(limits: &Sandbox) -> io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // It may have died before that.
+        // The parent may have died before that call.
         let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get() as u32);
-        if walls.parent.is_some() && parent != walls.parent {
+        if limits.parent.is_some() && parent != limits.parent {
             return Err(io::Error::other("the parent is gone"));
         }
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         rustix::thread::set_no_new_privs(true)?;
         let other = |e: &dyn std::fmt::Display| io::Error::other(e.to_string());
-        files(walls).map_err(|e| other(&e))?;
-        // A processor that the filter's compiler does not know has the other walls.
+        files(limits).map_err(|e| other(&e))?;
+        // An architecture that the filter compiler does not know has the other limits.
         if let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) {
-            for filter in [missing(arch), calls(walls, arch)] {
+            for filter in [missing(arch), calls(limits, arch)] {
                 let filter = filter.map_err(|e| other(&e))?;
                 seccompiler::apply_filter(&filter).map_err(|e| other(&e))?;
             }
@@ -259,12 +260,13 @@ mod linux {
         Ok(())
     }
 
-    /// Nothing may be written, and only what is needed read; as far as the kernel can do that.
-    fn files(walls: &Walls) -> Result<(), landlock::RulesetError> {
+    /// Nothing may be written, and only what is needed may be read, as far as the kernel supports
+    /// it.
+    fn files(limits: &Sandbox) -> Result<(), landlock::RulesetError> {
         let abi = ABI::V6;
         let there = SYSTEM.iter().map(std::path::PathBuf::from);
         let readable = there
-            .chain(walls.read.iter().cloned())
+            .chain(limits.read.iter().cloned())
             .filter(|p| p.exists());
         Ruleset::default()
             .handle_access(AccessFs::from_all(abi))?
@@ -276,8 +278,8 @@ mod linux {
         Ok(())
     }
 
-    /// How the C libraries copy a process.
-    const COPIES: &[libc::c_int] = &[
+    /// Flags with which the C libraries fork.
+    const FORK_FLAGS: &[libc::c_int] = &[
         libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD,
         libc::SIGCHLD,
     ];
@@ -291,7 +293,7 @@ mod linux {
     ) -> Result<BpfProgram, BackendError> {
         #[cfg(target_arch = "x86_64")]
         let rules = {
-            // The same calls by their other numbers (x32).
+            // The same calls by their x32 numbers.
             let mut rules = rules;
             let others: Vec<_> = rules
                 .iter()
@@ -304,39 +306,39 @@ mod linux {
         SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?.try_into()
     }
 
-    /// A call that looks as if the kernel did not have it, so that the other one is taken, which
-    /// can be looked into.
+    /// `clone3` looks as if the kernel did not have it, so that `clone` is used, whose arguments a
+    /// filter can check.
     fn missing(arch: TargetArch) -> Result<BpfProgram, BackendError> {
         let rules = BTreeMap::from([(libc::SYS_clone3, vec![])]);
         filter(rules, libc::ENOSYS, arch)
     }
 
     /// System calls that fail.
-    fn calls(walls: &Walls, arch: TargetArch) -> Result<BpfProgram, BackendError> {
+    fn calls(limits: &Sandbox, arch: TargetArch) -> Result<BpfProgram, BackendError> {
         use SeccompCmpOp::{Eq, MaskedEq, Ne};
         let mut rules: Rules = REFUSED.iter().map(|call| (*call, vec![])).collect();
         let when = |arg, length, op, value| SeccompCondition::new(arg, length, op, value);
         let (long, int) = (SeccompCmpArgLen::Qword, SeccompCmpArgLen::Dword);
-        // A process may signal itself: that is how it aborts. And limit itself.
+        // A process may signal itself, which is how it aborts, and may limit itself.
         let own = u64::from(std::process::id());
         let not_self = when(0, int.clone(), Ne, own)?;
         rules.insert(
             libc::SYS_tgkill,
             vec![SeccompRule::new(vec![not_self.clone()])?],
         );
-        let limits = SeccompRule::new(vec![not_self, when(0, int.clone(), Ne, 0)?])?;
-        rules.insert(libc::SYS_prlimit64, vec![limits]);
-        // A thread is fine, a process is not; but where no machine code of strangers runs, we copy
-        // ourselves (`fork`).
+        let others = SeccompRule::new(vec![not_self, when(0, int.clone(), Ne, 0)?])?;
+        rules.insert(libc::SYS_prlimit64, vec![others]);
+        // Threads are allowed, processes are not, except for forks of a worker that runs no
+        // compiled plugin (see `fork`).
         let mut process = vec![when(
             0,
             long.clone(),
             MaskedEq(libc::CLONE_THREAD as u64),
             0,
         )?];
-        if !walls.native {
-            for copy in COPIES {
-                process.push(when(0, long.clone(), Ne, *copy as u64)?);
+        if !limits.native {
+            for flags in FORK_FLAGS {
+                process.push(when(0, long.clone(), Ne, *flags as u64)?);
             }
         }
         rules.insert(libc::SYS_clone, vec![SeccompRule::new(process)?]);
@@ -346,8 +348,8 @@ mod linux {
         // The same by ioctl.
         let owners = [0x8901, 0x8902].into_iter().map(|command| is(1, command));
         rules.insert(libc::SYS_ioctl, owners.collect::<Result<_, _>>()?);
-        // It dies with its parent, whatever it would like.
-        if walls.native {
+        // A plugin must not disable the parent-death signal.
+        if limits.native {
             rules.insert(
                 libc::SYS_prctl,
                 vec![is(0, i64::from(libc::PR_SET_PDEATHSIG))?],
@@ -368,7 +370,7 @@ mod tests {
         assert_eq!(cpu_seconds(Duration::from_secs(2)), 60);
         assert_eq!(cpu_seconds(Duration::from_secs(600)), 600);
         let before = getrlimit(Resource::Cpu);
-        grant_cpu(&Walls::default(), 100_000).expect("granted");
+        grant_cpu(&Sandbox::default(), 100_000).expect("granted");
         let now = getrlimit(Resource::Cpu).current;
         setrlimit(Resource::Cpu, before).expect("as it was");
         assert!(now.is_none_or(|s| s >= 100_000), "{now:?}");

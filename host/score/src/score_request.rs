@@ -1,13 +1,14 @@
-//! What is asked of a scorer, and what it says meanwhile.
+//! What a scorer is asked for, its progress, and its errors.
 
 use super::candidate::Candidate;
 use super::suite::{Split, Suite, SuiteFile};
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 
-/// How far a candidate is to be taken.
+/// The last stage that a candidate is taken to.
+// The lines below are the help of `--stage`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Until {
+pub enum LastStage {
     /// As far as it is worth it.
     #[default]
     Auto,
@@ -25,16 +26,16 @@ pub enum Seeds {
     /// As many as the suite says.
     #[default]
     Suite,
-    /// So many.
+    /// A fixed number.
     Fixed(u32),
-    /// More and more, until the score is certain to half a point.
+    /// Seeds are added until the score is certain to half a point.
     Auto,
 }
 
 impl Seeds {
     /// Seeds per scenario to begin with.
     #[must_use]
-    pub fn first(self, suite: &SuiteFile, split: Split) -> u32 {
+    pub fn initial(self, suite: &SuiteFile, split: Split) -> u32 {
         match self {
             Self::Suite | Self::Auto => suite.seeds_of(split),
             Self::Fixed(n) => n.max(1),
@@ -43,42 +44,42 @@ impl Seeds {
 
     /// Most seeds per scenario.
     #[must_use]
-    pub fn most(self, suite: &SuiteFile, split: Split) -> u32 {
+    pub fn max(self, suite: &SuiteFile, split: Split) -> u32 {
         match self {
             Self::Auto => suite.max_seeds,
-            other => other.first(suite, split),
+            other => other.initial(suite, split),
         }
     }
 }
 
-/// What is to be scored, and how.
+/// A candidate to score, on what, and how far.
 #[derive(Clone, Debug)]
-pub struct Ask {
-    /// What.
+pub struct ScoreRequest {
+    /// The candidate.
     pub candidate: Candidate,
-    /// On which suite.
+    /// The suite.
     pub suite: Arc<Suite>,
-    /// On which scenarios.
+    /// The split of the suite's scenarios.
     pub split: Split,
-    /// How far.
-    pub until: Until,
+    /// The last stage to run.
+    pub last_stage: LastStage,
     /// Seeds per scenario.
     pub seeds: Seeds,
-    /// Only these scenarios of the split.
+    /// Only these scenarios of the split; `None` = all.
     pub scenarios: Option<Vec<String>>,
-    /// The score to beat: a candidate that surely does not is stopped.
+    /// The score to beat: a candidate that surely does not is stopped early.
     pub incumbent: Option<f64>,
 }
 
-impl Ask {
-    /// A candidate on the train split of a suite, the usual way.
+impl ScoreRequest {
+    /// A request with the defaults of `windtunnel score`: the whole train split.
     #[must_use]
     pub fn new(candidate: Candidate, suite: Arc<Suite>) -> Self {
         Self {
             candidate,
             suite,
             split: Split::Train,
-            until: Until::Auto,
+            last_stage: LastStage::Auto,
             seeds: Seeds::Suite,
             scenarios: None,
             incumbent: None,
@@ -86,10 +87,10 @@ impl Ask {
     }
 }
 
-/// How far a scoring has come.
+/// Progress of a scoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being flown.
+    /// What the runs are for.
     pub what: &'static str,
     /// Runs made.
     pub done: u64,
@@ -97,21 +98,21 @@ pub struct Progress {
     pub of: u64,
 }
 
-/// Why no report could be made: never the candidate's fault.
+/// Why there is no report. A candidate that does not work has one.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// The suite or the question is wrong.
+pub enum ScoringError {
+    /// The suite or the request is wrong.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// A process could not be started.
+    /// A worker process could not be started.
     #[error("cannot start a process for candidates: {0}")]
     Start(std::io::Error),
-    /// Somebody cancelled it.
+    /// The scoring was cancelled.
     #[error("the scoring was cancelled")]
     Cancelled,
 }
 
-impl From<std::io::Error> for Trouble {
+impl From<std::io::Error> for ScoringError {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::Interrupted => Self::Cancelled,
