@@ -18,13 +18,20 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
-/// Runs `windtunnel` in the workspace's folder.
+thread_local! {
+    /// The cache of scores of one test, gone when its thread ends: results that another build left
+    /// in the user's cache must not decide whether this one passes.
+    static CACHE: tempfile::TempDir = tempfile::tempdir().expect("a folder");
+}
+
+/// Runs `windtunnel` in the workspace's folder, with a cache of scores of the test's own.
 pub(crate) fn windtunnel<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
     command
         .current_dir(root())
         .args(args)
         .env_remove("WINDTUNNEL_LOG");
+    CACHE.with(|cache| command.env("WINDTUNNEL_CACHE_DIR", cache.path()));
     let Output {
         status,
         stdout,
