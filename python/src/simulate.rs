@@ -9,7 +9,7 @@ use windtunnel_base::input::InputError as Wrong;
 use windtunnel_base::record::RunRecord;
 use windtunnel_cli::calls::{self, Files};
 use windtunnel_results::report::rows::{self, Column};
-use windtunnel_sim::{RunSpec, settings};
+use windtunnel_sim::RunSpec;
 
 /// The rows of a run, one per request.
 #[pyclass(frozen)]
@@ -40,7 +40,7 @@ impl Rows {
 
 /// A message with its settings by their bare names.
 fn by_name(message: &str) -> String {
-    settings::spelled(message, str::to_owned)
+    calls::spelled(message, str::to_owned)
 }
 
 /// Simulates a run that is given by its settings. Returns its report in JSON, its notes, and the

@@ -372,7 +372,7 @@ pub struct Key {
     pub candidate: String,
     /// Fingerprint of the suite.
     pub suite: String,
-    /// Version and fingerprint of the engine.
+    /// Version of the program and of its results.
     pub engine: String,
     /// Fingerprint of the fate of every request of every run.
     pub runs: String,

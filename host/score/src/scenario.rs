@@ -103,7 +103,7 @@ impl Scenario {
             cluster.output_predictor = Some("exact".into());
         }
         let deployment = Deployment::resolve(&run_of(&cluster)).map_err(|e| {
-            let message = settings::spelled(e.message(), str::to_owned);
+            let message = settings::spelled(e.message(), suite_key);
             InputError::new(format!("scenario {id}: {message}"))
         })?;
         Ok(Self {
@@ -246,4 +246,19 @@ fn run_of(keys: &ClusterKeys) -> RunSpec {
         },
         ..RunSpec::of_model(model)
     }
+}
+
+/// A setting by the name that it has in a suite.
+fn suite_key(setting: &str) -> String {
+    match setting {
+        "num_instances" => "instances",
+        "tp" => "tensor_parallelism",
+        "block_size_in_tokens" => "block_size",
+        "admission_latency" => "admission_latency_us",
+        "routing_latency" => "routing_latency_us",
+        "snapshot_refresh_interval" => "snapshot_refresh_interval_us",
+        "cache_signal_delay" => "cache_signal_delay_us",
+        other => other,
+    }
+    .to_owned()
 }

@@ -309,7 +309,7 @@ mod tests {
         for (name, key) in SETTINGS {
             // A value of some type fits.
             let values = [
-                json!("auto"),
+                json!("blis"),
                 json!("fixed"),
                 json!(1),
                 json!(true),

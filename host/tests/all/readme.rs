@@ -159,6 +159,7 @@ fn run(line: &str, folder: &Path) -> Option<Output> {
         .current_dir(folder)
         .env("PATH", std::env::join_paths(path).expect("a path"))
         .env_remove("WINDTUNNEL_LOG")
+        .env_remove("CARGO_TARGET_DIR")
         .env("WINDTUNNEL_CACHE_DIR", folder.join("cache"))
         .output()
         .expect("a shell");

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use windtunnel_base::input::{InputError, nearest, unknown};
+use windtunnel_base::input::{InputError, unknown};
 use windtunnel_score::{
     Candidate, LastStage, Report, ScoreRequest, ScoringError, Seeds, Split, Suite,
 };
@@ -337,9 +337,4 @@ async fn health(State(server): State<Arc<Server>>) -> HttpResult {
         "waiting": server.queue.len(),
         "budget": server.budget(),
     }))
-}
-
-/// The name most like `id` among `ids`, as a hint.
-pub fn hint(id: &str, ids: &[&str]) -> String {
-    nearest(id, ids.iter().copied()).map_or(String::new(), |n| format!("; did you mean \"{n}\"?"))
 }

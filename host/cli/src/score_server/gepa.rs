@@ -1,7 +1,7 @@
 //! The paths of GEPA's evaluation server (`gepa.oa`, `EvalServer`). Its examples are the scenarios
 //! of the splits train and val.
 
-use super::api::{HttpError, HttpResult, Server, hint, ok, parse};
+use super::api::{HttpError, HttpResult, Server, ok, parse};
 use crate::candidate_text::CandidateText;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use windtunnel_base::input::hint;
 use windtunnel_score::{Report, ScoreRequest, Split};
 
 /// Its paths.
@@ -58,11 +59,8 @@ fn example<'a>(server: &'a Server, id: &str) -> Result<(Split, &'a str), HttpErr
         .find(|(_, known)| *known == id)
         .copied()
         .ok_or_else(|| {
-            let ids: Vec<&str> = all.iter().map(|(_, id)| *id).collect();
-            HttpError::bad_request(format!(
-                "Unknown or sealed example_id: '{id}'{}",
-                hint(id, &ids)
-            ))
+            let hint = hint("; ", id, all.iter().map(|(_, id)| *id));
+            HttpError::bad_request(format!("Unknown or sealed example_id: '{id}'{hint}"))
         })
 }
 

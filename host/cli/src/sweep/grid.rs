@@ -1,21 +1,16 @@
 //! The points of a sweep: every combination of the given values.
 
 use crate::effects::Explicit;
+use crate::output::Files;
 use clap::{Arg, ArgAction};
 use std::ffi::OsString;
 use std::fmt;
-use windtunnel_base::input::{InputError, nearest};
+use windtunnel_base::input::{InputError, hint};
 
 /// Flags of `run` without effect in a sweep, and why.
 pub const WITHOUT_EFFECT: [(&[&str], &str); 5] = [
     (
-        &[
-            "results_path",
-            "metrics_path",
-            "trace_output",
-            "decisions_path",
-            "saturation_report",
-        ],
+        &Files::NAMES,
         "in a sweep, whose runs would all write there",
     ),
     (
@@ -207,8 +202,7 @@ fn names(arg: &Arg) -> Vec<String> {
 fn flag(name: &str, values: &[String], flags: &[Arg]) -> Result<Key, InputError> {
     let Some(arg) = flags.iter().find(|a| names(a).iter().any(|n| n == name)) else {
         let all: Vec<String> = flags.iter().flat_map(names).collect();
-        let hint = nearest(name, all.iter().map(String::as_str))
-            .map_or(String::new(), |n| format!(" did you mean \"{n}\"?"));
+        let hint = hint(" ", name, all.iter().map(String::as_str));
         return Err(InputError::new(format!(
             "--grid: unknown flag of `run` \"{name}\";{hint} `windtunnel run --help` lists them"
         )));

@@ -78,7 +78,7 @@ pub enum Form {
 pub struct HoldoutRun {
     /// Fingerprint of the suite.
     pub suite: String,
-    /// Version and fingerprint of the engine.
+    /// Version of the program and of its results.
     pub engine: String,
 }
 

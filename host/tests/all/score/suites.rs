@@ -34,12 +34,12 @@ fn errors_of_suites_name_their_place() {
         (
             "{metric: miss_rate,",
             "{metric: mis_rate,",
-            "@:22:14: unknown value \"mis_rate\"; did you mean \"miss_rate\"?",
+            "@:23:14: unknown value \"mis_rate\"; did you mean \"miss_rate\"?",
         ),
         (
             "{metric: ttft_mean}",
             "{metric: ttft_mean, wieght: 2}",
-            "@:20:",
+            "@:21:",
         ),
         ("requests: 240", "requests: many", "@:6:11: "),
         (
@@ -96,7 +96,7 @@ fn errors_of_suites_name_their_place() {
         (
             "instances: 3",
             "instances: 0",
-            "scenario light: instances is 0; expected 1 or more",
+            "scenario light: instances must be at least 1, found 0",
         ),
         ("name: tiny", "name: tiny\nname: tiny", "@:3:1: "),
         (
