@@ -21,6 +21,7 @@ mod score;
 mod score_server;
 mod simulate;
 mod spec;
+mod spelling;
 mod suite;
 mod sweep;
 mod tune;

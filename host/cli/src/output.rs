@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, folder_of, identity};
 use windtunnel_engine::cluster::Progress;
 use windtunnel_results::report::{Results, blis, decisions, json, rows, saturation, table};
-use windtunnel_sim::{RunResult, RunSpec, Simulation, settings};
+use windtunnel_sim::{RunResult, RunSpec, Simulation};
 use windtunnel_workload::export;
 
 /// The files that a run writes.
@@ -24,27 +24,7 @@ pub struct Files {
     pub saturation_report: Option<PathBuf>,
 }
 
-/// `message` with the settings in backticks, and the files that a run writes, as `spell` writes
-/// them.
-#[must_use]
-pub fn spelled(message: &str, spell: impl Fn(&str) -> String) -> String {
-    let mut message = settings::spelled(message, &spell);
-    for name in Files::NAMES {
-        message = message.replace(&format!("`{name}`"), &spell(name));
-    }
-    message
-}
-
 impl Files {
-    /// Their names as settings of a run.
-    pub const NAMES: [&str; 5] = [
-        "results_path",
-        "metrics_path",
-        "trace_output",
-        "decisions_path",
-        "saturation_report",
-    ];
-
     /// Those that flags name.
     pub fn of(output: &OutputArgs, analysis: &AnalysisArgs) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! Output of all commands: data on stdout, lines for people on stderr.
 
-use super::spec::in_flags;
+use super::spelling::in_flags;
 use std::io::{self, Write};
 use windtunnel_base::input::plain;
 

@@ -2,21 +2,12 @@
 
 use super::args::{CommonArgs, LatencyName, RulesName, TraceLevel};
 use super::effects::Explicit;
-use super::output;
 use super::workload_args::{ReplayArgs, RunArgs, SessionModeName, TraceArgs, WorkloadArgs};
 use windtunnel_base::input::InputError;
 use windtunnel_sim::{
     EngineSpec, FrontSpec, LatencySpec, LengthSpec, OutputSpec, ParallelSpec, PoliciesSpec,
     PoolSpec, ReplaySpec, RulesSpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
-
-/// A message with its settings, and the files that a run writes, as flags.
-pub fn in_flags(message: &str) -> String {
-    output::spelled(message, |name| match name {
-        "decisions" => "--trace-level decisions".to_owned(),
-        name => format!("--{}", name.replace('_', "-")),
-    })
-}
 
 /// The run of `windtunnel run`. `bundle` changes keys of its policy bundle.
 ///

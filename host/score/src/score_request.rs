@@ -6,13 +6,13 @@ use std::sync::Arc;
 use windtunnel_base::input::InputError;
 
 /// The last stage that a candidate is taken to.
-// The lines below are the help of `--stage`.
+// The lines below are help texts of the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LastStage {
     /// As far as it is worth it.
     #[default]
     Auto,
-    /// Its first flight.
+    /// The smoke scenarios.
     Smoke,
     /// A few scenarios.
     Quick,

@@ -6,7 +6,7 @@ mod routing;
 mod scheduling;
 
 use crate::filled::{File, drive, file};
-use crate::lab::{Affine, Ask, BY_HAND, Round, ask, fresh, roomy};
+use crate::lab::{Affine, Arrival, BY_HAND, Round, ask, fresh, roomy};
 use crate::support::{root, windtunnel};
 use std::collections::BTreeSet;
 use std::fs;
@@ -74,15 +74,15 @@ fn finish_order(record: &RunRecord) -> Vec<u64> {
 }
 
 /// `n` requests that are all about at the same time, `every` microseconds apart.
-fn burst(n: i64, every: i64, prompt: u32, output: u32) -> Vec<Ask> {
+fn burst(n: i64, every: i64, prompt: u32, output: u32) -> Vec<Arrival> {
     (0..n).map(|k| ask(1 + k * every, prompt, output)).collect()
 }
 
 /// Prompts of 10 ms for one seat, twice as many as can be computed in time.
-fn too_many(n: i64) -> Vec<Ask> {
+fn too_many(n: i64) -> Vec<Arrival> {
     let classes = ["critical", "standard", "sheddable"];
     (0..n)
-        .map(|k| Ask {
+        .map(|k| Arrival {
             class: classes[k as usize % 3],
             ..ask(k * 5_000, 9_900, 1)
         })
@@ -90,7 +90,7 @@ fn too_many(n: i64) -> Vec<Ask> {
 }
 
 /// Requests of a class that had their first token within `us`; all if `class` is empty.
-fn in_time(asks: &[Ask], record: &RunRecord, class: &str, us: i64) -> usize {
+fn in_time(asks: &[Arrival], record: &RunRecord, class: &str, us: i64) -> usize {
     let of_class = asks.iter().zip(&record.requests);
     let good = |r: &RequestRecord| r.ttft_us.is_some_and(|t| t <= us);
     of_class

@@ -1,6 +1,6 @@
 //! Random clusters and workloads. Plain strategies, so that failures shrink.
 
-use crate::lab::{self, Affine, Ask, Round, built_in};
+use crate::lab::{self, Affine, Arrival, Round, built_in};
 use proptest::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use windtunnel_policy::{Choice, Hook, PolicySpec};
 /// Everything that defines a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
-    pub(crate) asks: Vec<Ask>,
+    pub(crate) asks: Vec<Arrival>,
     pub(crate) config: ClusterConfig,
     /// Step times by pool, as `config` has them.
     pub(crate) latencies: Vec<Affine>,
@@ -40,7 +40,7 @@ const CLASSES: [&str; 6] = [
     "background",
 ];
 
-fn an_ask() -> impl Strategy<Value = (i64, Ask)> {
+fn an_ask() -> impl Strategy<Value = (i64, Arrival)> {
     let gap = prop_oneof![3 => Just(0i64), 2 => 0i64..100, 1 => 0i64..4000];
     let prompt = prop_oneof![1 => Just(0u32), 4 => 1u32..40, 1 => 1u32..200];
     let output = prop_oneof![1 => Just(0u32), 1 => Just(1u32), 4 => 2u32..12, 1 => 2u32..80];
@@ -60,7 +60,7 @@ fn an_ask() -> impl Strategy<Value = (i64, Ask)> {
     let who = (0usize..CLASSES.len(), tenant, model);
     (gap, prompt, output, prefix, budget, timeout, rounds, who).prop_map(
         |(gap, prompt, output, prefix, budget, timeout, rounds, (class, tenant, model))| {
-            let ask = Ask {
+            let ask = Arrival {
                 at: 0,
                 prompt,
                 output,
@@ -77,13 +77,13 @@ fn an_ask() -> impl Strategy<Value = (i64, Ask)> {
     )
 }
 
-fn asks(most: usize) -> impl Strategy<Value = Vec<Ask>> {
+fn asks(most: usize) -> impl Strategy<Value = Vec<Arrival>> {
     prop::collection::vec(an_ask(), 1..most).prop_map(|gaps| {
         let mut at = 0;
         gaps.into_iter()
             .map(|(gap, ask)| {
                 at += gap;
-                Ask { at, ..ask }
+                Arrival { at, ..ask }
             })
             .collect()
     })
@@ -332,8 +332,8 @@ pub(crate) fn two_pools(most: usize) -> impl Strategy<Value = Case> {
 }
 
 /// Blocks of the largest request with its last token.
-fn largest(asks: &[Ask], engine: &EngineConfig) -> u64 {
-    let blocks = |a: &Ask| {
+fn largest(asks: &[Arrival], engine: &EngineConfig) -> u64 {
+    let blocks = |a: &Arrival| {
         let rounds = a.rounds.iter().map(|r| r.prompt + r.output).sum::<u32>();
         // An empty prompt gets room for one token more.
         let tokens = a.prefix.1 + a.prompt + a.output + rounds + 1;

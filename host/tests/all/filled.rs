@@ -1,7 +1,7 @@
 //! Clusters whose hooks are filled by the files in `policies/`, in whole or in part.
 
 use crate::cases::Case;
-use crate::lab::{self, Affine, Ask, Script};
+use crate::lab::{self, Affine, Arrival, Script};
 use crate::support::root;
 use windtunnel_base::record::RunRecord;
 use windtunnel_base::request::Source;
@@ -70,7 +70,7 @@ pub(crate) fn drive(
     config: ClusterConfig,
     latency: Affine,
     files: &[File],
-    asks: &[Ask],
+    asks: &[Arrival],
 ) -> RunRecord {
     let policies = scripted(&PolicySpec::default(), files);
     let record = lab::run(config, latency, &policies, asks);

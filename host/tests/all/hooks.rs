@@ -1,7 +1,7 @@
 //! The hooks inside an instance: priorities, schedulers and victims that know only the plugin
 //! contract, and the built-in priorities.
 
-use crate::lab::{self, Affine, Ask, BY_HAND, ask, built_in, fresh, roomy};
+use crate::lab::{self, Affine, Arrival, BY_HAND, ask, built_in, fresh, roomy};
 use crate::plugin::{Always, default_hooks, drive, front, open_door};
 use std::sync::{Arc, Mutex};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
@@ -140,7 +140,7 @@ impl Scheduler for Counting {
 fn keys_are_asked_for_no_more_often_than_the_policy_says() {
     // KV for two or three at once, so that requests wait with places free as well as with the batch
     // full.
-    let asks: Vec<Ask> = (0..80)
+    let asks: Vec<Arrival> = (0..80)
         .map(|k: u32| ask(i64::from(k) * 37 % 2_000, 1 + k * 29 % 60, 1 + k * 13 % 90))
         .collect();
     let orders = |refresh, plain, max_num_seqs| {
@@ -242,7 +242,7 @@ fn a_victim_policy_chooses_who_is_preempted() {
 
 /// The order in which requests of mixed classes and ages are served, one at a time, under a
 /// priority policy.
-fn served(priority: &str, asks: &[Ask]) -> Vec<u64> {
+fn served(priority: &str, asks: &[Arrival]) -> Vec<u64> {
     let policies = PolicySpec {
         priority: built_in(Hook::Priority, priority, &[]),
         scheduler: built_in(Hook::Scheduler, "priority-fcfs", &[]),
@@ -274,7 +274,7 @@ fn served(priority: &str, asks: &[Ask]) -> Vec<u64> {
 
 #[test]
 fn slo_based_serves_the_older_and_more_important_first_and_inverted_slo_last() {
-    let of = |class, at| Ask {
+    let of = |class, at| Arrival {
         class,
         ..ask(at, 10, 1)
     };
@@ -316,7 +316,7 @@ fn the_tokens_of_a_victim_go_to_others_in_the_same_step() {
         },
         ..roomy(EngineRules::BLIS)
     };
-    let sheddable = Ask {
+    let sheddable = Arrival {
         class: "sheddable",
         ..ask(0, 0, 9)
     };

@@ -64,7 +64,7 @@ pub(crate) const BY_HAND: Affine = Affine {
 
 /// A request to be made.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ask {
+pub(crate) struct Arrival {
     pub(crate) at: i64,
     /// Prompt tokens of its own, after the shared ones.
     pub(crate) prompt: u32,
@@ -92,12 +92,12 @@ pub(crate) struct Round {
 }
 
 /// A request of `prompt` and `output` tokens at `at`.
-pub(crate) fn ask(at: i64, prompt: u32, output: u32) -> Ask {
-    Ask {
+pub(crate) fn ask(at: i64, prompt: u32, output: u32) -> Arrival {
+    Arrival {
         at,
         prompt,
         output,
-        ..Ask::default()
+        ..Arrival::default()
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) struct Script {
 
 impl Script {
     /// The asks in order of time; equal times keep their order.
-    pub(crate) fn new(asks: &[Ask]) -> Self {
+    pub(crate) fn new(asks: &[Arrival]) -> Self {
         let mut script = Self {
             symbols: Symbols::default(),
             coming: VecDeque::new(),
@@ -138,7 +138,7 @@ impl Script {
             arrivals: HashMap::new(),
             ended: HashMap::new(),
         };
-        let mut asks: Vec<&Ask> = asks.iter().collect();
+        let mut asks: Vec<&Arrival> = asks.iter().collect();
         asks.sort_by_key(|a| a.at);
         for (k, a) in asks.into_iter().enumerate() {
             let mut prompt = TokenSeq::default();
@@ -343,7 +343,7 @@ pub(crate) fn run(
     config: ClusterConfig,
     latency: Affine,
     policies: &PolicySpec,
-    asks: &[Ask],
+    asks: &[Arrival],
 ) -> RunRecord {
     let mut script = Script::new(asks);
     let (front, hooks) = self::policies(policies, &config, &mut script.symbols);
@@ -354,6 +354,6 @@ pub(crate) fn run(
 
 /// Runs one instance with default policies and [`BY_HAND`] step times; the records come in order of
 /// arrival.
-pub(crate) fn run_one(engine: EngineConfig, asks: &[Ask]) -> Vec<RequestRecord> {
+pub(crate) fn run_one(engine: EngineConfig, asks: &[Arrival]) -> Vec<RequestRecord> {
     run(fresh(1, engine), BY_HAND, &PolicySpec::default(), asks).requests
 }

@@ -11,7 +11,7 @@ pub(crate) mod session_affinity;
 #[path = "../../../plugins/vtc-fair/src/policy.rs"]
 pub(crate) mod vtc_fair;
 
-use crate::lab::{self, Affine, Ask, BY_HAND, Round, Script, ask, fresh, roomy};
+use crate::lab::{self, Affine, Arrival, BY_HAND, Round, Script, ask, fresh, roomy};
 use crate::support::{root, windtunnel};
 use built::{Fixtures, fixtures};
 use policies::{Age, Gate, Least, Short, Spread};
@@ -37,9 +37,9 @@ const INSTANCES: u32 = 3;
 
 /// Five hundred requests of two tenants and three classes over memory that is too small for them,
 /// sessions among them.
-fn traffic() -> Vec<Ask> {
+fn traffic() -> Vec<Arrival> {
     (0..500u32)
-        .map(|k| Ask {
+        .map(|k| Arrival {
             class: ["critical", "standard", "batch"][k as usize % 3],
             tenant: ["vip", "other"][usize::from(k % 4 != 0)],
             timeout: if k % 17 == 3 { 4_000 } else { 0 },

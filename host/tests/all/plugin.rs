@@ -1,6 +1,6 @@
 //! Policies written against the plugin contract alone drive a cluster.
 
-use crate::lab::{self, Affine, Ask, BY_HAND, Script, ask, fresh, roomy};
+use crate::lab::{self, Affine, Arrival, BY_HAND, Script, ask, fresh, roomy};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
@@ -113,7 +113,7 @@ pub(crate) fn drive(
     latency: Affine,
     front: FrontEndPolicies,
     hooks: Vec<InstanceHooks>,
-    asks: &[Ask],
+    asks: &[Arrival],
 ) -> RunRecord {
     let mut script = Script::new(asks);
     let cluster = Cluster::new(lab::timed(config, latency), front, hooks, &mut script);
@@ -127,7 +127,11 @@ pub(crate) fn default_hooks(n: u32) -> Vec<InstanceHooks> {
 }
 
 /// Runs `asks` on one instance of `engine` behind a router that hears everything.
-fn overheard(engine: EngineConfig, asks: &[Ask], interests: Interests) -> (RunRecord, Vec<Event>) {
+fn overheard(
+    engine: EngineConfig,
+    asks: &[Arrival],
+    interests: Interests,
+) -> (RunRecord, Vec<Event>) {
     let seen = Shared::default();
     let router = Recorder {
         inner: Always(Route::To(0)),
@@ -142,8 +146,8 @@ fn overheard(engine: EngineConfig, asks: &[Ask], interests: Interests) -> (RunRe
 
 #[test]
 fn least_tokens_decides_as_the_records_say_it_should() {
-    let asks: Vec<Ask> = (0..120)
-        .map(|k: u32| Ask {
+    let asks: Vec<Arrival> = (0..120)
+        .map(|k: u32| Arrival {
             timeout: if k % 7 == 3 { 400 } else { 0 },
             ..ask(i64::from(k / 3) * 60, 1 + (k * 37) % 90, 1 + (k * 11) % 13)
         })
@@ -208,7 +212,7 @@ fn events_come_in_order_with_the_right_numbers() {
         ask(0, 3, 7),
         ask(0, 3, 7),
         ask(10, 17, 1),
-        Ask {
+        Arrival {
             timeout: 30,
             tenant: "t",
             ..ask(20, 5, 5)
@@ -434,8 +438,8 @@ fn a_held_request_waits_at_the_front_end() {
 #[test]
 fn views_do_not_depend_on_output_lengths() {
     let shown = |outputs: [u32; 6]| {
-        let asks: Vec<Ask> = (0..6)
-            .map(|k| Ask {
+        let asks: Vec<Arrival> = (0..6)
+            .map(|k| Arrival {
                 prefix: (1, 16),
                 class: "batch",
                 tenant: "t",

@@ -1,7 +1,7 @@
 //! Clusters of several pools: each has its own limits and step times, and the front end can tell
 //! them apart.
 
-use crate::lab::{self, Affine, Ask, BY_HAND, Script, ask, built_in, fresh, roomy};
+use crate::lab::{self, Affine, Arrival, BY_HAND, Script, ask, built_in, fresh, roomy};
 use crate::scripts::spec;
 use std::sync::Arc;
 use windtunnel_base::record::{Decision, RunRecord};
@@ -38,7 +38,7 @@ fn cluster() -> ClusterConfig {
     config
 }
 
-fn run(config: ClusterConfig, policies: &PolicySpec, asks: &[Ask]) -> RunRecord {
+fn run(config: ClusterConfig, policies: &PolicySpec, asks: &[Arrival]) -> RunRecord {
     let mut script = Script::new(asks);
     let (front, hooks) = lab::policies(policies, &config, script.symbols_mut());
     let cluster = Cluster::new(config, front, hooks, &mut script).expect("a cluster");

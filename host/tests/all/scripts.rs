@@ -1,7 +1,7 @@
 //! Scripts as policies: what they are told when they are wrong, and what becomes of those that mean
 //! harm.
 
-use crate::lab::{self, Ask, Script, ask, fresh, roomy};
+use crate::lab::{self, Arrival, Script, ask, fresh, roomy};
 use std::sync::Arc;
 use windtunnel_base::fault::RunFault;
 use windtunnel_base::record::RunRecord;
@@ -35,9 +35,9 @@ pub(crate) fn load_error(hook: Hook, text: &str) -> String {
 }
 
 /// Requests of two tenants that queue, on three small instances.
-fn asks() -> Vec<Ask> {
+fn asks() -> Vec<Arrival> {
     (0..60)
-        .map(|k: u32| Ask {
+        .map(|k: u32| Arrival {
             tenant: if k.is_multiple_of(3) { "a" } else { "b" },
             class: if k.is_multiple_of(4) {
                 "critical"

@@ -1,7 +1,7 @@
 //! The points of a sweep: every combination of the given values.
 
 use crate::effects::Explicit;
-use crate::output::Files;
+use crate::spelling::FILES;
 use clap::{Arg, ArgAction};
 use std::ffi::OsString;
 use std::fmt;
@@ -9,10 +9,7 @@ use windtunnel_base::input::{InputError, hint};
 
 /// Flags of `run` without effect in a sweep, and why.
 pub const WITHOUT_EFFECT: [(&[&str], &str); 5] = [
-    (
-        &Files::NAMES,
-        "in a sweep, whose runs would all write there",
-    ),
+    (&FILES, "in a sweep, whose runs would all write there"),
     (
         &[
             "trace_level",

@@ -66,7 +66,7 @@ impl RowErrors {
             n => format!("; {n} other reasons"),
         };
         Ok(Some(format!(
-            "skipped {} of {} rows ({}{more}); the first: {first}; --strict stops there",
+            "skipped {} of {} rows ({}{more}); the first: {first}; `strict` stops there",
             self.skipped,
             self.rows,
             shown.join("; "),
@@ -99,7 +99,7 @@ mod tests {
         }
         assert_eq!(
             errors.note().unwrap().unwrap(),
-            "skipped 3 of 4 rows (2 x expected a number; 1 x too short); the first: t:7: expected a number, found x; --strict stops there"
+            "skipped 3 of 4 rows (2 x expected a number; 1 x too short); the first: t:7: expected a number, found x; `strict` stops there"
         );
         assert!(RowErrors::new(true).take(bad("x")).is_err());
         let mut all_bad = RowErrors::new(false);
