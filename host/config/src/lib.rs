@@ -2,8 +2,7 @@
 //!
 //! The figures that come with it are built into the binary ([`Defaults::builtin`],
 //! [`builtin::MODEL_CONFIGS`]); files of the same layout, and BLIS's own, can take their place.
-//! Reading is strict: an unknown key or a figure that makes no sense is an [`InputError`] with its
-//! place.
+//! Reading is strict: an unknown key or a figure that makes no sense is an error with its place.
 
 mod blis;
 pub mod builtin;

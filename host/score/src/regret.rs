@@ -1,6 +1,6 @@
 //! Regret: what other routing choices would have brought, found by trying them.
 //!
-//! At a decision the whole simulation is forked ([`fork`]) and continues with another choice. All
+//! At a decision the whole simulation is forked (`fork`) and continues with another choice. All
 //! later requests go where they went before, so that the difference is due to this decision alone.
 //! The cost is the request-time of the next seconds: every request's time in the system, plus its
 //! time until its first token. A choice that helps one request and harms its neighbours is charged

@@ -5,7 +5,7 @@
 //! requests are admitted from the head of the queue. What varies is how much each pass may do, and
 //! a [`BatchingStrategy`] decides that once per step. The rules by which it is applied are here:
 //!
-//! * [`StepBudget`]: how many tokens a request gets, and whether one more may be admitted;
+//! * `StepBudget`: how many tokens a request gets, and whether one more may be admitted;
 //! * `running`: the first pass, and preemption when KV blocks are short;
 //! * `admission`: the second pass, and which waiting request is next.
 //!
