@@ -22,11 +22,11 @@ const FREE: [Free; 4] = [
         value: |c| c.is_ascii_digit(),
         instead: "{time}",
     },
-    // Which engine scored. It is meant to change with the engine's code.
+    // The version of results, which is raised when a figure is meant to change.
     Free {
-        before: "windtunnel 0.1.0#",
-        value: |c| c.is_ascii_hexdigit(),
-        instead: "{engine}",
+        before: "windtunnel 0.1.0 results ",
+        value: |c| c.is_ascii_digit(),
+        instead: "{version}",
     },
     // A free port of this machine.
     Free {
@@ -70,13 +70,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_times_ports_fingerprints_and_folders_are_replaced() {
-        let text = "{\"wall_ms\": 92, \"wall_ms\":7} windtunnel 0.1.0#3b12e5 http://127.0.0.1:4269 /t/out/a.csv /t/b 92";
+    fn only_times_ports_versions_and_folders_are_replaced() {
+        let text = "{\"wall_ms\": 92, \"wall_ms\":7} windtunnel 0.1.0 results 41 http://127.0.0.1:4269 /t/out/a.csv /t/b 92";
         let folders = [(Path::new("/t/out"), "{out}"), (Path::new("/t"), "{tmp}")];
         let found = String::from_utf8(normal(text.into(), &folders)).unwrap();
         assert_eq!(
             found,
-            "{\"wall_ms\": {time}, \"wall_ms\":{time}} windtunnel 0.1.0#{engine} http://127.0.0.1:{port} {out}/a.csv {tmp}/b 92"
+            "{\"wall_ms\": {time}, \"wall_ms\":{time}} windtunnel 0.1.0 results {version} http://127.0.0.1:{port} {out}/a.csv {tmp}/b 92"
         );
     }
 
