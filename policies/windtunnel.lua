@@ -75,6 +75,8 @@ local RunningRequest = {}
 ---@field decode_context_tokens number Context of all running decodes together. [tokens] (scraped)
 ---@field decodes number Running requests that decode. [requests] (scraped)
 ---@field max_step_tokens number Most new tokens per step. [tokens]
+---@field pool number Pool of the instance by name; 0 = the cluster's only pool, which has no name. Since 1.1.
+---@field gpus number GPUs that the instance takes; 0 = unknown. Since 1.1.
 local Instance = {}
 
 ---Leading blocks of the prompt in the instance's prefix cache, as old as the cache signal.
@@ -243,18 +245,20 @@ function softmax_pick(scores, temperature) end
 ---@return fun(): any, any iterator
 function sorted_pairs(map) end
 
----Time to prefill so many tokens after the cached ones on an idle instance. In hooks and `on_tick` only.
+---Time to prefill so many tokens after the cached ones on an idle instance: one of the pool of `inst`, else of the first pool. In hooks and `on_tick` only.
 ---@param tokens number
 ---@param cached_tokens? number
+---@param inst? Instance at the front end
 ---@return number us microseconds
-function est_prefill_us(tokens, cached_tokens) end
+function est_prefill_us(tokens, cached_tokens, inst) end
 
----Duration of a step. In hooks and `on_tick` only.
+---Duration of a step on such an instance. In hooks and `on_tick` only.
 ---@param prefill_tokens number
 ---@param decodes? number
 ---@param context_tokens? number of all decodes together
+---@param inst? Instance at the front end
 ---@return number us microseconds
-function est_step_us(prefill_tokens, decodes, context_tokens) end
+function est_step_us(prefill_tokens, decodes, context_tokens, inst) end
 
 ---Time to first token behind everything that the instance's scraped fields show. At the front end only.
 ---@param inst Instance

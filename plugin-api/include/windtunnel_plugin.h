@@ -1,4 +1,4 @@
-/* windtunnel_plugin.h: policies for windtunnel in C, plugin-api 1.0.
+/* windtunnel_plugin.h: policies for windtunnel in C, plugin-api 1.1.
  * Made by `cargo xtask docs`; do not edit.
  *
  * A plugin is a shared library that exports one constant:
@@ -27,7 +27,7 @@ extern "C" {
 
 /* Version of the contract. */
 #define WT_API_MAJOR 1
-#define WT_API_MINOR 0
+#define WT_API_MINOR 1
 #define WT_MAGIC 0x4e4947554c505457ull
 
 /* Hooks. */
@@ -118,8 +118,8 @@ typedef struct wt_request_view {
 /* One serving instance as the front end sees it.
  *
  * in_flight and dispatched_tokens are counted by the front end itself and always fresh.
- * Everything else is scraped from the instance and as old as scraped_us says; before the
- * first scrape it is 0. */
+ * index, pool, gpus, block_size and the max_ fields never change. Everything else is
+ * scraped from the instance and as old as scraped_us says; before the first scrape it is 0. */
 typedef struct wt_instance_view {
     /* Position of the instance in the cluster. [position] */
     uint32_t index;
@@ -159,6 +159,10 @@ typedef struct wt_instance_view {
     uint32_t decodes;
     /* Most new tokens per step. [tokens] */
     uint32_t max_step_tokens;
+    /* Pool of the instance by name; 0 = the cluster's only pool, which has no name. Since 1.1. */
+    uint32_t pool;
+    /* GPUs that the instance takes; 0 = unknown. Since 1.1. */
+    uint32_t gpus;
 } wt_instance_view;
 
 /* A request in an instance's wait queue. */
@@ -240,12 +244,16 @@ typedef struct wt_host_fns {
     uint32_t (*prompt_blocks)(const void *context);
     /* The next number of the stream of random numbers keyed by (seed, hook, request). */
     uint64_t (*random)(const void *context);
-    /* Time to prefill tokens after cached ones on an otherwise idle instance, microseconds. */
+    /* Time to prefill tokens after cached ones on an otherwise idle instance (of the first pool; inside an instance, this one), microseconds. */
     double (*est_prefill_us)(const void *context, uint32_t tokens, uint32_t cached);
-    /* Duration of a step, microseconds. */
+    /* Duration of a step on such an instance, microseconds. */
     double (*est_step_us)(const void *context, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context);
     /* Time to first token behind everything that the instance shows, microseconds (declare WT_READS_WORK). */
     double (*est_ttft_us)(const void *context, const wt_instance_view *instance, uint32_t prompt_tokens, uint32_t cached);
+    /* est_prefill_us on an instance of the pool of this one. Since 1.1. */
+    double (*est_prefill_us_on)(const void *context, const wt_instance_view *instance, uint32_t tokens, uint32_t cached);
+    /* est_step_us on an instance of the pool of this one. Since 1.1. */
+    double (*est_step_us_on)(const void *context, const wt_instance_view *instance, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context);
 } wt_host_fns;
 
 /* The host, as long as a call lasts. */
@@ -516,6 +524,12 @@ static inline double wt_est_step_us(wt_host host, uint32_t prefill_tokens, uint3
 static inline double wt_est_ttft_us(wt_host host, const wt_instance_view *instance, uint32_t prompt_tokens, uint32_t cached) {
     return host.functions->est_ttft_us(host.context, instance, prompt_tokens, cached);
 }
+static inline double wt_est_prefill_us_on(wt_host host, const wt_instance_view *instance, uint32_t tokens, uint32_t cached) {
+    return host.functions->est_prefill_us_on(host.context, instance, tokens, cached);
+}
+static inline double wt_est_step_us_on(wt_host host, const wt_instance_view *instance, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context) {
+    return host.functions->est_step_us_on(host.context, instance, prefill_tokens, decodes, decode_context);
+}
 
 /* Number of a tenant, class, session, prefix group or model by name, as views carry it. */
 static inline uint32_t wt_symbol(const wt_setup *setup, const char *name) {
@@ -523,177 +537,181 @@ static inline uint32_t wt_symbol(const wt_setup *setup, const char *name) {
 }
 
 /* The layout that the host reads. */
-WT_ASSERT(offsetof(wt_request_view, serial) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, arrival_us) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, deadline_us) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, slo_ttft_us) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, prompt_key) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, prompt_tokens) == 40, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, slo_class) == 44, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, class_priority) == 48, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, tenant) == 52, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, session) == 56, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, round) == 60, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, prefix_group) == 64, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, prefix_tokens) == 68, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, model) == 72, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, predicted_output_tokens) == 76, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, attempts) == 80, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_request_view, reserved) == 84, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_request_view) == 88, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, index) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, queue_depth) == 4, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, batch_size) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, in_flight) == 12, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, kv_used_blocks) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, kv_total_blocks) == 20, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, kv_free_blocks) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, preemptions) == 28, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, kv_utilization) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, cache_hit_rate) == 40, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, dispatched_tokens) == 48, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, scraped_us) == 56, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, max_batch_size) == 64, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, block_size) == 68, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, queued_prompt_tokens) == 72, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, running_prefill_tokens) == 80, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, decode_context_tokens) == 88, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, decodes) == 96, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_instance_view, max_step_tokens) == 100, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_instance_view) == 104, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queued_view, enqueued_us) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queued_view, priority) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queued_view, preemptions) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queued_view, output_tokens) == 28, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queued_view, slot) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queued_view, reserved) == 36, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_queued_view) == 40, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_running_view, priority) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_running_view, computed_tokens) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_running_view, output_tokens) == 20, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_running_view, kv_blocks) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_running_view, preemptions) == 28, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_running_view, slot) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_running_view, reserved) == 36, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_running_view) == 40, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_event, now_us) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_event, serial) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_event, ttft_us) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_event, e2e_us) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_event, kind) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_event, outcome) == 36, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_event, instance) == 40, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_event, tenant) == 44, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_event, session) == 48, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_event, prompt_tokens) == 52, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_event, output_tokens) == 56, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_event, slo_class) == 60, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_event) == 64, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_host_fns, size) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_host_fns, precise_prefix_blocks) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_host_fns, approximate_prefix_blocks) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_host_fns, prompt_blocks) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_host_fns, random) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_host_fns, est_prefill_us) == 40, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_host_fns, est_step_us) == 48, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_host_fns, est_ttft_us) == 56, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_host_fns) == 64, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_host) == 16, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_list) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_cluster_view, now_us) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_cluster_view, instances) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_cluster_view, host) == 24, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_cluster_view) == 40, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queue_view, now_us) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queue_view, waiting) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queue_view, running) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queue_view, host) == 40, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queue_view, instance) == 56, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queue_view, max_batch_size) == 60, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queue_view, batch_size) == 64, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queue_view, queue_depth) == 68, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queue_view, kv_free_blocks) == 72, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queue_view, kv_total_blocks) == 76, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queue_view, block_size) == 80, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_queue_view, max_step_tokens) == 84, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_queue_view) == 88, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_setup, size) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_setup, params) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_setup, param_count) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_setup, instances) == 20, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_setup, slots) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_setup, context) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_setup, symbol) == 40, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_setup) == 48, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_text, data) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_text, capacity) == 8, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_text) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_admit, kind) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_admit, reserved) == 4, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_admit, delay_us) == 8, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_admit) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_route, kind) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_route, index) == 4, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_route, retry_after_us) == 8, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_route) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_admission_fns, size) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_admission_fns, interests) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_admission_fns, tick_us) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_admission_fns, admit) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_admission_fns, on_event) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_admission_fns, on_tick) == 40, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_admission_fns) == 48, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_router_fns, size) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_router_fns, interests) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_router_fns, tick_us) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_router_fns, route) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_router_fns, scores) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_router_fns, reason) == 40, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_router_fns, on_event) == 48, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_router_fns, on_tick) == 56, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_router_fns) == 64, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_priority_fns, size) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_priority_fns, refresh) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_priority_fns, priority) == 16, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_priority_fns) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_scheduler_fns, size) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_scheduler_fns, order) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_scheduler_fns, interests) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_scheduler_fns, key) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_scheduler_fns, order_queue) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_scheduler_fns, on_event) == 40, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_scheduler_fns) == 48, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_victim_fns, size) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_victim_fns, victim) == 8, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_victim_fns) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_param, name) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_param, doc) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_param, default_value) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_param, least) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_param, most) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_param, flags) == 40, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_param) == 48, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_policy, hook) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_policy, param_count) == 4, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_policy, name) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_policy, doc) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_policy, params) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_policy, functions) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_policy, create) == 40, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_policy, destroy) == 48, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_policy) == 56, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_plugin, magic) == 0, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_plugin, size) == 8, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_plugin, api_major) == 16, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_plugin, api_minor) == 20, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_plugin, name) == 24, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_plugin, version) == 32, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_plugin, policies) == 40, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_plugin, policy_count) == 48, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_plugin, policy_size) == 52, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_plugin, param_size) == 56, "not the layout of version 1.0");
-WT_ASSERT(offsetof(wt_plugin, reserved) == 60, "not the layout of version 1.0");
-WT_ASSERT(sizeof(wt_plugin) == 64, "not the layout of version 1.0");
+WT_ASSERT(offsetof(wt_request_view, serial) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, arrival_us) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, deadline_us) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, slo_ttft_us) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, prompt_key) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, prompt_tokens) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, slo_class) == 44, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, class_priority) == 48, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, tenant) == 52, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, session) == 56, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, round) == 60, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, prefix_group) == 64, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, prefix_tokens) == 68, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, model) == 72, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, predicted_output_tokens) == 76, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, attempts) == 80, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, reserved) == 84, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_request_view) == 88, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, index) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, queue_depth) == 4, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, batch_size) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, in_flight) == 12, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, kv_used_blocks) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, kv_total_blocks) == 20, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, kv_free_blocks) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, preemptions) == 28, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, kv_utilization) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, cache_hit_rate) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, dispatched_tokens) == 48, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, scraped_us) == 56, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, max_batch_size) == 64, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, block_size) == 68, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, queued_prompt_tokens) == 72, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, running_prefill_tokens) == 80, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, decode_context_tokens) == 88, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, decodes) == 96, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, max_step_tokens) == 100, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, pool) == 104, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, gpus) == 108, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_instance_view) == 112, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queued_view, enqueued_us) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queued_view, priority) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queued_view, preemptions) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queued_view, output_tokens) == 28, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queued_view, slot) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queued_view, reserved) == 36, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_queued_view) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_running_view, priority) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_running_view, computed_tokens) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_running_view, output_tokens) == 20, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_running_view, kv_blocks) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_running_view, preemptions) == 28, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_running_view, slot) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_running_view, reserved) == 36, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_running_view) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_event, now_us) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_event, serial) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_event, ttft_us) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_event, e2e_us) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_event, kind) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_event, outcome) == 36, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_event, instance) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_event, tenant) == 44, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_event, session) == 48, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_event, prompt_tokens) == 52, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_event, output_tokens) == 56, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_event, slo_class) == 60, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_event) == 64, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, size) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, precise_prefix_blocks) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, approximate_prefix_blocks) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, prompt_blocks) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, random) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, est_prefill_us) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, est_step_us) == 48, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, est_ttft_us) == 56, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, est_prefill_us_on) == 64, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, est_step_us_on) == 72, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_host_fns) == 80, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_host) == 16, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_list) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_cluster_view, now_us) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_cluster_view, instances) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_cluster_view, host) == 24, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_cluster_view) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queue_view, now_us) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queue_view, waiting) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queue_view, running) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queue_view, host) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queue_view, instance) == 56, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queue_view, max_batch_size) == 60, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queue_view, batch_size) == 64, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queue_view, queue_depth) == 68, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queue_view, kv_free_blocks) == 72, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queue_view, kv_total_blocks) == 76, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queue_view, block_size) == 80, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_queue_view, max_step_tokens) == 84, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_queue_view) == 88, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_setup, size) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_setup, params) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_setup, param_count) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_setup, instances) == 20, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_setup, slots) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_setup, context) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_setup, symbol) == 40, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_setup) == 48, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_text, data) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_text, capacity) == 8, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_text) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_admit, kind) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_admit, reserved) == 4, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_admit, delay_us) == 8, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_admit) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_route, kind) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_route, index) == 4, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_route, retry_after_us) == 8, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_route) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_admission_fns, size) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_admission_fns, interests) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_admission_fns, tick_us) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_admission_fns, admit) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_admission_fns, on_event) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_admission_fns, on_tick) == 40, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_admission_fns) == 48, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_router_fns, size) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_router_fns, interests) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_router_fns, tick_us) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_router_fns, route) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_router_fns, scores) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_router_fns, reason) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_router_fns, on_event) == 48, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_router_fns, on_tick) == 56, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_router_fns) == 64, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_priority_fns, size) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_priority_fns, refresh) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_priority_fns, priority) == 16, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_priority_fns) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scheduler_fns, size) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scheduler_fns, order) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scheduler_fns, interests) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scheduler_fns, key) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scheduler_fns, order_queue) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scheduler_fns, on_event) == 40, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_scheduler_fns) == 48, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_victim_fns, size) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_victim_fns, victim) == 8, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_victim_fns) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_param, name) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_param, doc) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_param, default_value) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_param, least) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_param, most) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_param, flags) == 40, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_param) == 48, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_policy, hook) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_policy, param_count) == 4, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_policy, name) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_policy, doc) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_policy, params) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_policy, functions) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_policy, create) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_policy, destroy) == 48, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_policy) == 56, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_plugin, magic) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_plugin, size) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_plugin, api_major) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_plugin, api_minor) == 20, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_plugin, name) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_plugin, version) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_plugin, policies) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_plugin, policy_count) == 48, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_plugin, policy_size) == 52, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_plugin, param_size) == 56, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_plugin, reserved) == 60, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_plugin) == 64, "not the layout of version 1.1");
 
 #if defined(_WIN32)
 #define WT_EXPORT __declspec(dllexport)

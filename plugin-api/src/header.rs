@@ -38,12 +38,18 @@ impl Shape for HostFns {
         random = "uint64_t (*random)(const void *context)",
             " The next number of the stream of random numbers keyed by (seed, hook, request).";
         est_prefill_us = "double (*est_prefill_us)(const void *context, uint32_t tokens, uint32_t cached)",
-            " Time to prefill tokens after cached ones on an otherwise idle instance, microseconds.";
+            " Time to prefill tokens after cached ones on an otherwise idle instance (of the first pool; inside an instance, this one), microseconds.";
         est_step_us = "double (*est_step_us)(const void *context, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context)",
-            " Duration of a step, microseconds.";
+            " Duration of a step on such an instance, microseconds.";
         est_ttft_us =
             "double (*est_ttft_us)(const void *context, const wt_instance_view *instance, uint32_t prompt_tokens, uint32_t cached)",
             " Time to first token behind everything that the instance shows, microseconds (declare WT_READS_WORK).";
+        est_prefill_us_on =
+            "double (*est_prefill_us_on)(const void *context, const wt_instance_view *instance, uint32_t tokens, uint32_t cached)",
+            " est_prefill_us on an instance of the pool of this one. Since 1.1.";
+        est_step_us_on =
+            "double (*est_step_us_on)(const void *context, const wt_instance_view *instance, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context)",
+            " est_step_us on an instance of the pool of this one. Since 1.1.";
     };
 }
 
@@ -438,6 +444,18 @@ fn helpers(h: &mut Header) {
             "est_ttft_us",
             ", const wt_instance_view *instance, uint32_t prompt_tokens, uint32_t cached",
             ", instance, prompt_tokens, cached",
+        ),
+        (
+            "double",
+            "est_prefill_us_on",
+            ", const wt_instance_view *instance, uint32_t tokens, uint32_t cached",
+            ", instance, tokens, cached",
+        ),
+        (
+            "double",
+            "est_step_us_on",
+            ", const wt_instance_view *instance, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context",
+            ", instance, prefill_tokens, decodes, decode_context",
         ),
     ] {
         h.line(&format!(

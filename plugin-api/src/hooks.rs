@@ -1,28 +1,7 @@
 //! The hooks a policy can fill, and the decisions they return.
 
-use crate::{ClusterView, Event, QueueView, QueuedView, RequestView};
-use std::fmt;
+use crate::{ClusterView, Event, PolicyError, QueueView, QueuedView, RequestView};
 use std::ops::BitOr;
-
-/// Why a policy cannot answer. It ends the run, which names the policy and the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyError(pub String);
-
-impl PolicyError {
-    /// An error in words.
-    #[must_use]
-    pub fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-}
-
-impl fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for PolicyError {}
 
 /// What a policy reads and listens to. What nobody asks for is not computed.
 #[repr(transparent)]

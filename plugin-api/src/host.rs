@@ -31,13 +31,15 @@ pub trait Services {
     fn random(&self) -> u64 {
         0
     }
-    /// Time to prefill `tokens` after `cached` tokens on an otherwise idle instance, microseconds.
+    /// Time to prefill `tokens` after `cached` tokens on an otherwise idle instance of the first
+    /// pool, or, inside an instance, on this one; microseconds.
     fn est_prefill_us(&self, tokens: u32, cached: u32) -> f64 {
         let _ = (tokens, cached);
         0.0
     }
     /// Duration of a step that prefills `prefill_tokens` and decodes `decodes` requests of
-    /// `context` tokens together, microseconds.
+    /// `context` tokens together, microseconds; on an instance of the first pool, or, inside an
+    /// instance, on this one.
     fn est_step_us(&self, prefill_tokens: u32, decodes: u32, context: u64) -> f64 {
         let _ = (prefill_tokens, decodes, context);
         0.0
@@ -47,6 +49,23 @@ pub trait Services {
     fn est_ttft_us(&self, instance: &InstanceView, prompt_tokens: u32, cached: u32) -> f64 {
         let _ = (instance, prompt_tokens, cached);
         0.0
+    }
+    /// As [`est_prefill_us`](Self::est_prefill_us), on an instance of the pool of `instance`.
+    /// Since 1.1.
+    fn est_prefill_us_on(&self, instance: &InstanceView, tokens: u32, cached: u32) -> f64 {
+        let _ = instance;
+        self.est_prefill_us(tokens, cached)
+    }
+    /// As [`est_step_us`](Self::est_step_us), on an instance of the pool of `instance`. Since 1.1.
+    fn est_step_us_on(
+        &self,
+        instance: &InstanceView,
+        prefill_tokens: u32,
+        decodes: u32,
+        context: u64,
+    ) -> f64 {
+        let _ = instance;
+        self.est_step_us(prefill_tokens, decodes, context)
     }
 }
 
@@ -70,6 +89,10 @@ pub struct HostFns {
     pub est_prefill_us: unsafe extern "C" fn(*const c_void, u32, u32) -> f64,
     pub est_step_us: unsafe extern "C" fn(*const c_void, u32, u32, u64) -> f64,
     pub est_ttft_us: unsafe extern "C" fn(*const c_void, *const InstanceView, u32, u32) -> f64,
+    pub est_prefill_us_on:
+        unsafe extern "C" fn(*const c_void, *const InstanceView, u32, u32) -> f64,
+    pub est_step_us_on:
+        unsafe extern "C" fn(*const c_void, *const InstanceView, u32, u32, u64) -> f64,
 }
 
 /// The host, as long as a call lasts.
@@ -127,6 +150,26 @@ mod thunks {
         unsafe { services(context).est_ttft_us(&*instance, prompt_tokens, cached) }
     }
 
+    unsafe extern "C" fn est_prefill_us_on(
+        context: *const c_void,
+        instance: *const InstanceView,
+        tokens: u32,
+        cached: u32,
+    ) -> f64 {
+        unsafe { services(context).est_prefill_us_on(&*instance, tokens, cached) }
+    }
+    unsafe extern "C" fn est_step_us_on(
+        context: *const c_void,
+        instance: *const InstanceView,
+        prefill_tokens: u32,
+        decodes: u32,
+        context_tokens: u64,
+    ) -> f64 {
+        unsafe {
+            services(context).est_step_us_on(&*instance, prefill_tokens, decodes, context_tokens)
+        }
+    }
+
     pub(super) static FUNCTIONS: HostFns = HostFns {
         size: size_of::<HostFns>() as u64,
         precise_prefix_blocks: precise,
@@ -136,6 +179,8 @@ mod thunks {
         est_prefill_us,
         est_step_us,
         est_ttft_us,
+        est_prefill_us_on,
+        est_step_us_on,
     };
 }
 
@@ -195,6 +240,30 @@ impl<'a> Host<'a> {
     #[must_use]
     pub fn est_ttft_us(&self, instance: &InstanceView, prompt_tokens: u32, cached: u32) -> f64 {
         unsafe { ((*self.functions).est_ttft_us)(self.context, instance, prompt_tokens, cached) }
+    }
+    /// See [`Services::est_prefill_us_on`].
+    #[must_use]
+    pub fn est_prefill_us_on(&self, instance: &InstanceView, tokens: u32, cached: u32) -> f64 {
+        unsafe { ((*self.functions).est_prefill_us_on)(self.context, instance, tokens, cached) }
+    }
+    /// See [`Services::est_step_us_on`].
+    #[must_use]
+    pub fn est_step_us_on(
+        &self,
+        instance: &InstanceView,
+        prefill_tokens: u32,
+        decodes: u32,
+        context: u64,
+    ) -> f64 {
+        unsafe {
+            ((*self.functions).est_step_us_on)(
+                self.context,
+                instance,
+                prefill_tokens,
+                decodes,
+                context,
+            )
+        }
     }
 }
 

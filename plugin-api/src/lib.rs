@@ -1,4 +1,4 @@
-//! The contract between windtunnel's engine and the policies that steer it, version 1.0.
+//! The contract between windtunnel's engine and the policies that steer it, version 1.1.
 //!
 //! A policy fills one or more *hooks*. It sees plain-data *views* of requests and instances,
 //! answers with a *decision*, and may listen to *events*. Everything here is what a policy may
@@ -33,6 +33,7 @@
 
 pub mod abi;
 pub mod c;
+mod error;
 mod header;
 mod hooks;
 mod host;
@@ -42,10 +43,11 @@ mod views;
 
 /// What [`export_plugin!`] needs of it.
 pub use abi_stable;
+pub use error::PolicyError;
 pub use header::header;
 pub use hooks::{
-    Admission, Admit, EventKind, Interests, KeyRefresh, Outcome, PolicyError, Priority, QueueOrder,
-    Route, Router, Scheduler, Victim,
+    Admission, Admit, EventKind, Interests, KeyRefresh, Outcome, Priority, QueueOrder, Route,
+    Router, Scheduler, Victim,
 };
 pub use host::{ClusterView, Host, HostFns, NoServices, QueueView, Services, Setup};
 pub use list::List;
@@ -53,4 +55,4 @@ pub use table::{Field, Kind, Table};
 pub use views::{Event, InstanceView, QueuedView, RequestView, RunningView};
 
 /// Version of the contract: (major, minor).
-pub const VERSION: (u32, u32) = (1, 0);
+pub const VERSION: (u32, u32) = (1, 1);

@@ -50,8 +50,8 @@ table! {
     /// One serving instance as the front end sees it.
     ///
     /// `in_flight` and `dispatched_tokens` are counted by the front end itself and always fresh.
-    /// Everything else is scraped from the instance and as old as `scraped_us` says; before the
-    /// first scrape it is 0.
+    /// `index`, `pool`, `gpus`, `block_size` and the `max_` fields never change. Everything else is
+    /// scraped from the instance and as old as `scraped_us` says; before the first scrape it is 0.
     pub struct InstanceView {
         /// Position of the instance in the cluster.
         index: u32, "position";
@@ -91,6 +91,10 @@ table! {
         decodes: u32, "requests";
         /// Most new tokens per step.
         max_step_tokens: u32, "tokens";
+        /// Pool of the instance by name; 0 = the cluster's only pool, which has no name. Since 1.1.
+        pool: u32, "";
+        /// GPUs that the instance takes; 0 = unknown. Since 1.1.
+        gpus: u32, "";
     }
 }
 

@@ -1,7 +1,8 @@
-//! The layout of version 1.0, as it was frozen: sizes, offsets, and the order of functions.
+//! The layouts of all versions as they were frozen: sizes, offsets, and the order of functions.
 //!
-//! A later version appends. Then this file's text stays as it is, and every line of it must still
-//! be true: the test says so by comparing what 1.0 had, and ignoring what came behind.
+//! A later version appends: every line of an earlier one must still be true. The tests say so by
+//! comparing what that version had, and ignoring what came behind. The current version is exactly
+//! what its own file says.
 
 use std::fmt::Write;
 use windtunnel_plugin_api::abi::{
@@ -16,7 +17,8 @@ use windtunnel_plugin_api::{
     RequestView, RunningView, Table, VERSION,
 };
 
-const GOLDEN: &str = include_str!("layout-1.0.txt");
+const V1_0: &str = include_str!("layout-1.0.txt");
+const CURRENT: &str = include_str!("layout-1.1.txt");
 
 fn view<T: Table>(text: &mut String) {
     let _ = writeln!(text, "{}: {} bytes", T::NAME, size_of::<T>());
@@ -98,24 +100,28 @@ fn layout() -> String {
 }
 
 #[test]
-fn the_layout_of_version_1_0_stays() {
+fn the_layout_of_the_current_version_is_the_pinned_one() {
     let now = layout();
     if std::env::var_os("WINDTUNNEL_PIN_PLUGIN_API").is_some() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/layout-1.0.txt");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/layout-1.1.txt");
         std::fs::write(path, &now).expect("written");
         return;
     }
-    if VERSION == (1, 0) {
-        assert_eq!(
-            now, GOLDEN,
-            "before 1.0 is released: WINDTUNNEL_PIN_PLUGIN_API=1"
-        );
-    }
+    assert_eq!(VERSION, (1, 1), "a new version has a file of its own");
+    assert_eq!(
+        now, CURRENT,
+        "before 1.1 is released: WINDTUNNEL_PIN_PLUGIN_API=1; after it, this is version 1.2"
+    );
+}
+
+#[test]
+fn the_layout_of_version_1_0_stays() {
     // Every part of 1.0 is where it was; a later version may have more behind it, and so more
     // bytes.
     let mut section = String::new();
+    let now = layout();
     let mut lines = now.lines();
-    for old in GOLDEN.lines() {
+    for old in V1_0.lines() {
         if old.starts_with(' ') {
             let found = lines.next();
             assert_eq!(found, Some(old), "in {section}");

@@ -5,41 +5,44 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// Between two looks at the signals.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// Time between two checks for signals.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Looks for signals that Python should handle.
-pub struct Watch {
+/// Checks for signals that Python should handle.
+pub struct SignalCheck {
     next: Instant,
 }
 
-/// What unwinds the stack up to [`watched`]: a Python exception that a signal's handler raised.
+/// Unwinds the stack up to [`interruptible`]: a Python exception that a signal's handler raised.
 struct Interrupted(PyErr);
 
-impl Watch {
-    /// Unwinds if a signal's handler raised, as Ctrl-C's does. Cheap between looks.
-    pub fn look(&mut self) {
+impl SignalCheck {
+    /// Unwinds if a signal's handler raised, as Ctrl-C's does. Cheap between two checks.
+    pub fn check(&mut self) {
         if Instant::now() < self.next {
             return;
         }
-        self.next = Instant::now() + PATIENCE;
+        self.next = Instant::now() + CHECK_INTERVAL;
         if let Err(error) = Python::attach(|py| py.check_signals()) {
             resume_unwind(Box::new(Interrupted(error)));
         }
     }
 }
 
-/// Works without the interpreter's lock. The work may look for signals; if one interrupts it, it is
-/// dropped where it stands.
+/// Works without the interpreter's lock. The work may check for signals; if one interrupts it, it
+/// is dropped.
 ///
 /// # Errors
 /// The exception of a signal's handler.
-pub fn watched<R: Send>(py: Python<'_>, work: impl FnOnce(&mut Watch) -> R + Send) -> PyResult<R> {
+pub fn interruptible<R: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&mut SignalCheck) -> R + Send,
+) -> PyResult<R> {
     py.detach(|| {
-        let mut watch = Watch {
-            next: Instant::now() + PATIENCE,
+        let mut signals = SignalCheck {
+            next: Instant::now() + CHECK_INTERVAL,
         };
-        catch_unwind(AssertUnwindSafe(|| work(&mut watch)))
+        catch_unwind(AssertUnwindSafe(|| work(&mut signals)))
     })
     .or_else(|cause| match cause.downcast::<Interrupted>() {
         Ok(interrupted) => Err(interrupted.0),
@@ -48,7 +51,7 @@ pub fn watched<R: Send>(py: Python<'_>, work: impl FnOnce(&mut Watch) -> R + Sen
 }
 
 /// Works in a thread of its own, without the interpreter's lock. If a signal's handler raises,
-/// `cancel` is called and nobody waits for the work any more.
+/// `cancel` is called and this returns without waiting for the work.
 ///
 /// # Errors
 /// The exception of a signal's handler.
@@ -59,12 +62,12 @@ pub fn in_background<R: Send + 'static>(
 ) -> PyResult<R> {
     let (done, result) = channel();
     let thread = std::thread::spawn(move || {
-        // Nobody listens after an interrupt.
+        // The receiver is dropped after an interrupt.
         let _ = done.send(work());
     });
     py.detach(move || {
         loop {
-            match result.recv_timeout(PATIENCE) {
+            match result.recv_timeout(CHECK_INTERVAL) {
                 Ok(result) => return Ok(result),
                 Err(RecvTimeoutError::Timeout) => {
                     if let Err(error) = Python::attach(|py| py.check_signals()) {

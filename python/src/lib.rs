@@ -1,35 +1,16 @@
 //! The simulator as the Python module `windtunnel._native`; `python/lib/windtunnel` is the package
 //! around it.
 //!
-//! Long work runs without the interpreter's lock, and looks for Ctrl-C now and then. What comes
+//! Long work runs without the interpreter's lock, and checks for Ctrl-C now and then. What comes
 //! back crosses as JSON text, which Python parses faster than it could be built object by object.
 
+mod error;
 mod interrupt;
 mod score;
 mod simulate;
 
-use pyo3::create_exception;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use std::ffi::OsString;
-use windtunnel_base::input::InputError as Wrong;
-
-create_exception!(
-    windtunnel,
-    InputError,
-    PyValueError,
-    "Wrong input: the message says what was found, what is expected, and the nearest valid name."
-);
-
-/// Wrong input of the user, or a failure of ours.
-fn raised(error: &anyhow::Error) -> PyErr {
-    let message = format!("{error:#}");
-    if error.is::<Wrong>() {
-        InputError::new_err(message)
-    } else {
-        PyRuntimeError::new_err(message)
-    }
-}
 
 /// Runs a command line, the program's name first, and returns its exit code.
 #[pyfunction]
@@ -41,12 +22,13 @@ fn main(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use super::InputError;
+    use super::error::InputError;
     #[pymodule_export]
     use super::main;
     #[pymodule_export]
     use super::score::{
-        How, Opened, hook_api, open_hooks, open_named, open_text, score, suite, suites, worker,
+        LoadedCandidate, ScoringOptions, hook_api, open_hooks, open_named, open_text, score, suite,
+        suites, worker,
     };
     #[pymodule_export]
     use super::simulate::{Rows, simulate};

@@ -1,8 +1,8 @@
-//! Scoring. Candidates never work in this process: workers are interpreters that load this module's
-//! file and nothing else.
+//! Scoring. Candidates never run in this process: workers are interpreters that load the file of
+//! this module and nothing else.
 
+use crate::error::{InputError, raised};
 use crate::interrupt::in_background;
-use crate::{InputError, raised};
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,31 +12,32 @@ use windtunnel_base::input::InputError as Wrong;
 use windtunnel_cli::calls;
 use windtunnel_policy::Hook;
 use windtunnel_policy::lua::api;
-use windtunnel_score::pool::WorkerCommand;
-use windtunnel_score::{Ask, Candidate, Report, Scorer, Seeds, Settings, Split, Suite, Until};
+use windtunnel_score::workers::WorkerCommand;
+use windtunnel_score::{
+    Candidate, LastStage, Report, ScoreRequest, Scorer, Seeds, Settings, Split, Suite,
+};
 
-/// Scorers that wait for work keep their processes; more than so many are not kept.
-const MOST_IDLE: usize = 4;
+/// Most scorers that are kept with their processes after a call.
+const MAX_IDLE: usize = 4;
 
-/// Scorers that nobody uses now, the last used at the end.
+/// Scorers that no call uses now, the last used at the end.
 static IDLE: Mutex<Vec<Idle>> = Mutex::new(Vec::new());
 
 struct Idle {
-    /// What it can be used for.
-    what: What,
+    /// The calls that it can be used for.
+    key: ScorerKey,
     scorer: Arc<Scorer>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct What {
-    /// A process that was forked off has the scorers of its parent, but must not touch their
-    /// processes.
+struct ScorerKey {
+    /// Process id: a fork inherits the scorers of its parent, but must not use their workers.
     process: u32,
     jobs: usize,
     allow_native: bool,
     cache: Option<PathBuf>,
     reuse_reports: bool,
-    wall: Duration,
+    time_limit: Duration,
     /// Files that its processes may read.
     readable: Vec<PathBuf>,
 }
@@ -44,19 +45,19 @@ struct What {
 /// The worker of this process and of command lines that run in it.
 #[pyfunction]
 pub fn worker(program: PathBuf, args: Vec<String>, env: Vec<(String, String)>) {
-    WorkerCommand { program, args, env }.be_own();
+    WorkerCommand { program, args, env }.use_for_this_program();
 }
 
-/// A candidate with the texts of its scripts: it can be scored where its files are not.
+/// A candidate with the texts of its scripts: it can be scored on a machine without its files.
 #[pyclass(frozen, from_py_object, module = "windtunnel._native")]
 #[derive(Clone)]
-pub struct Opened {
+pub struct LoadedCandidate {
     candidate: Candidate,
 }
 
 #[pymethods]
-impl Opened {
-    /// It can cross to another process.
+impl LoadedCandidate {
+    /// Pickles it.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
         let text = serde_json::to_string(&self.candidate).map_err(|e| raised(&e.into()))?;
         Ok((py.get_type::<Self>().getattr("from_json")?, (text,)))
@@ -73,21 +74,21 @@ impl Opened {
     }
 }
 
-/// A candidate by what names it: a policy, a file, a folder.
+/// A candidate by its name: that of a policy, a file or a folder.
 #[pyfunction]
 #[pyo3(signature = (name, params))]
-pub fn open_named(name: &str, params: BTreeMap<String, f64>) -> PyResult<Opened> {
+pub fn open_named(name: &str, params: BTreeMap<String, f64>) -> PyResult<LoadedCandidate> {
     let mut candidate = Candidate::open(name).map_err(wrong)?;
     candidate.params = params;
-    Ok(Opened { candidate })
+    Ok(LoadedCandidate { candidate })
 }
 
 /// A candidate by the text of a script.
 #[pyfunction]
-pub fn open_text(text: String, params: BTreeMap<String, f64>) -> Opened {
+pub fn open_text(text: String, params: BTreeMap<String, f64>) -> LoadedCandidate {
     let mut candidate = Candidate::of_text("policy.lua", text);
     candidate.params = params;
-    Opened { candidate }
+    LoadedCandidate { candidate }
 }
 
 /// A candidate by the texts of scripts, one per hook.
@@ -95,19 +96,19 @@ pub fn open_text(text: String, params: BTreeMap<String, f64>) -> Opened {
 pub fn open_hooks(
     texts: BTreeMap<String, String>,
     params: BTreeMap<String, f64>,
-) -> PyResult<Opened> {
+) -> PyResult<LoadedCandidate> {
     let texts: Result<BTreeMap<Hook, String>, Wrong> = texts
         .into_iter()
         .map(|(hook, text)| Ok((calls::hook(&hook)?, text)))
         .collect();
     let mut candidate = Candidate::of_hooks("policy", texts.map_err(wrong)?);
     candidate.params = params;
-    Ok(Opened { candidate })
+    Ok(LoadedCandidate { candidate })
 }
 
-/// How all candidates of a call are scored.
+/// Options of all candidates of a call.
 #[pyclass(frozen)]
-pub struct How {
+pub struct ScoringOptions {
     suite: String,
     traces: Option<PathBuf>,
     split: String,
@@ -121,13 +122,10 @@ pub struct How {
 }
 
 #[pymethods]
-impl How {
+impl ScoringOptions {
     #[new]
     #[pyo3(signature = (*, suite, traces, split, stage, seeds, incumbent, jobs, allow_native, reuse_reports, time_limit))]
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "they have names where it is called"
-    )]
+    #[allow(clippy::too_many_arguments, reason = "they are keyword arguments")]
     fn new(
         suite: String,
         traces: Option<PathBuf>,
@@ -155,61 +153,61 @@ impl How {
     }
 }
 
-impl How {
-    fn what(&self, suite: &Suite) -> Result<What, Wrong> {
-        Ok(What {
+impl ScoringOptions {
+    fn key(&self, suite: &Suite) -> Result<ScorerKey, Wrong> {
+        Ok(ScorerKey {
             process: std::process::id(),
             jobs: calls::jobs(self.jobs)?,
             allow_native: self.allow_native,
             cache: calls::cache_folder(),
             reuse_reports: self.reuse_reports,
-            wall: calls::time_limit(self.time_limit)?,
+            time_limit: calls::time_limit(self.time_limit)?,
             readable: suite.readable(),
         })
     }
 }
 
-/// Scores candidates, each on the scenarios that stand with it or on all of the split. Reports come
-/// as JSON, in order.
+/// Scores candidates, each on its scenarios or on the whole split. Returns reports as JSON, in
+/// order.
 #[pyfunction]
 pub fn score(
     py: Python<'_>,
-    candidates: Vec<(Opened, Option<Vec<String>>)>,
-    how: &How,
+    candidates: Vec<(LoadedCandidate, Option<Vec<String>>)>,
+    options: &ScoringOptions,
 ) -> PyResult<Vec<String>> {
-    let suite = Suite::open(&how.suite, how.traces.as_deref()).map_err(wrong)?;
-    let what = how.what(&suite).map_err(wrong)?;
+    let suite = Suite::open(&options.suite, options.traces.as_deref()).map_err(wrong)?;
+    let key = options.key(&suite).map_err(wrong)?;
     let suite = Arc::new(suite);
-    let split = calls::named::<Split>("split", &how.split).map_err(wrong)?;
-    let until = calls::named::<Until>("stage", &how.stage).map_err(wrong)?;
-    let seeds: Seeds = calls::seeds(how.seeds.as_deref()).map_err(wrong)?;
-    let asks: Vec<Ask> = candidates
+    let split = calls::named::<Split>("split", &options.split).map_err(wrong)?;
+    let last_stage = calls::named::<LastStage>("stage", &options.stage).map_err(wrong)?;
+    let seeds: Seeds = calls::seeds(options.seeds.as_deref()).map_err(wrong)?;
+    let requests: Vec<ScoreRequest> = candidates
         .into_iter()
-        .map(|(opened, scenarios)| Ask {
+        .map(|(loaded, scenarios)| ScoreRequest {
             split,
-            until,
+            last_stage,
             seeds,
             scenarios,
-            incumbent: how.incumbent,
-            ..Ask::new(opened.candidate, Arc::clone(&suite))
+            incumbent: options.incumbent,
+            ..ScoreRequest::new(loaded.candidate, Arc::clone(&suite))
         })
         .collect();
-    let scorer = take(&what).map_err(|e| raised(&e.into()))?;
+    let scorer = take(&key).map_err(|e| raised(&e.into()))?;
     let cancelling = Arc::clone(&scorer);
     let (scorer, reports) = in_background(
         py,
         move || {
-            let reports = match &asks[..] {
+            let reports = match &requests[..] {
                 [one] => scorer.score(one, &|_| ()).map(|report| vec![report]),
                 all => scorer.score_batch(all, &mut |_, _| ()),
             };
             (scorer, reports)
         },
-        || cancelling.fleet().pool.cancel(),
+        || cancelling.runner().workers.cancel(),
     )?;
     drop(cancelling);
-    let reports = reports.map_err(|trouble| raised(&calls::ours(trouble)))?;
-    give_back(what, scorer);
+    let reports = reports.map_err(|error| raised(&calls::to_anyhow(error)))?;
+    give_back(key, scorer);
     reports.iter().map(json).collect()
 }
 
@@ -217,39 +215,38 @@ fn json(report: &Report) -> PyResult<String> {
     serde_json::to_string(report).map_err(|e| raised(&e.into()))
 }
 
-/// A scorer that is used by the caller alone: two at a time would wait for each other's processes.
-fn take(what: &What) -> std::io::Result<Arc<Scorer>> {
+/// Takes a scorer for the caller alone: two callers would wait for each other's workers.
+fn take(key: &ScorerKey) -> std::io::Result<Arc<Scorer>> {
     let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-    forget_those_of_others(&mut idle);
-    if let Some(at) = idle.iter().rposition(|one| one.what == *what) {
+    forget_inherited(&mut idle);
+    if let Some(at) = idle.iter().rposition(|one| one.key == *key) {
         return Ok(idle.remove(at).scorer);
     }
     Ok(Arc::new(Scorer::new(Settings {
-        jobs: what.jobs,
-        allow_native: what.allow_native,
-        cache: what.cache.clone(),
-        reuse_reports: what.reuse_reports,
-        wall: what.wall,
-        ..Settings::usual()?
+        jobs: key.jobs,
+        allow_native: key.allow_native,
+        cache: key.cache.clone(),
+        reuse_reports: key.reuse_reports,
+        time_limit: key.time_limit,
+        ..Settings::for_this_host()?
     })))
 }
 
-fn give_back(what: What, scorer: Arc<Scorer>) {
+fn give_back(key: ScorerKey, scorer: Arc<Scorer>) {
     let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-    forget_those_of_others(&mut idle);
-    idle.push(Idle { what, scorer });
-    if idle.len() > MOST_IDLE {
+    forget_inherited(&mut idle);
+    idle.push(Idle { key, scorer });
+    if idle.len() > MAX_IDLE {
         drop(idle.remove(0));
     }
 }
 
-/// Those of the process that this one was forked off are its, and its workers must not be ended
-/// from here.
-fn forget_those_of_others(idle: &mut Vec<Idle>) {
+/// Forgets the scorers that a fork has inherited: dropping them would end the parent's workers.
+fn forget_inherited(idle: &mut Vec<Idle>) {
     let here = std::process::id();
     let (own, others): (Vec<Idle>, Vec<Idle>) = std::mem::take(idle)
         .into_iter()
-        .partition(|one| one.what.process == here);
+        .partition(|one| one.key.process == here);
     *idle = own;
     std::mem::forget(others);
 }

@@ -1,12 +1,15 @@
 //! `run` and `replay`.
 
-use crate::interrupt::watched;
-use crate::{InputError, raised};
+use crate::error::{InputError, raised};
+use crate::interrupt::interruptible;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyList, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
+use serde_json::{Map, Value};
+use windtunnel_base::input::InputError as Wrong;
 use windtunnel_base::record::RunRecord;
-use windtunnel_cli::calls::{self, Simulation, Value};
+use windtunnel_cli::calls::{self, Files};
 use windtunnel_results::report::rows::{self, Column};
+use windtunnel_sim::RunSpec;
 
 /// The rows of a run, one per request.
 #[pyclass(frozen)]
@@ -35,61 +38,89 @@ impl Rows {
     }
 }
 
-/// Simulates as the command would. Returns its report in JSON, its notes, and the requests' rows.
+/// A message with its settings by their bare names.
+fn by_name(message: &str) -> String {
+    calls::spelled(message, str::to_owned)
+}
+
+/// Simulates a run that is given by its settings. Returns its report in JSON, its notes, and the
+/// requests' rows.
 #[pyfunction]
 pub fn simulate(
     py: Python<'_>,
-    command: &str,
-    flags: &Bound<'_, PyDict>,
+    given: &Bound<'_, PyDict>,
 ) -> PyResult<(String, Vec<String>, Rows)> {
-    let simulation = match command {
-        "run" => Simulation::Run,
-        "replay" => Simulation::Replay,
-        other => {
-            return Err(InputError::new_err(format!(
-                "unknown command \"{other}\"; valid: run, replay"
-            )));
+    let mut known = Map::new();
+    let mut files = Files::default();
+    for (name, value) in given {
+        if value.is_none() {
+            continue;
         }
-    };
-    let mut given = Vec::new();
-    for (name, value) in flags {
-        if !value.is_none() {
-            given.push((name.extract()?, flag_value(&value)?));
-        }
+        let name: String = name.extract()?;
+        let file = match name.as_str() {
+            "results_path" => &mut files.results_path,
+            "metrics_path" => &mut files.metrics_path,
+            "trace_output" => &mut files.trace_output,
+            "decisions_path" => &mut files.decisions_path,
+            "saturation_report" => &mut files.saturation_report,
+            _ => {
+                known.insert(name, json(&value)?);
+                continue;
+            }
+        };
+        *file = Some(value.extract()?);
     }
-    let flown = watched(py, |watch| {
-        calls::simulate(simulation, &given, &mut |_| watch.look())
-    })?
-    .map_err(|e| raised(&e))?;
+    let run = RunSpec::from_settings(known);
+    let run = run.map_err(|e| InputError::new_err(by_name(&e.to_string())))?;
+    let simulated = interruptible(py, |signals| {
+        calls::simulate(&run, &files, &mut |_| signals.check())
+    })?;
+    let simulated = simulated.map_err(|e| match e.downcast_ref::<Wrong>() {
+        Some(wrong) => InputError::new_err(by_name(&wrong.to_string())),
+        None => raised(&e),
+    })?;
     let rows = Rows {
-        record: flown.record,
+        record: simulated.record,
     };
-    Ok((flown.report.to_string(), flown.notes, rows))
+    let notes = simulated.notes.iter().map(|note| by_name(note)).collect();
+    Ok((simulated.report.to_string(), notes, rows))
 }
 
-/// True and False switch; lists and tuples are lists; of a dict every entry is NAME=VALUE; anything
-/// else is its text.
-fn flag_value(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+/// A value as the spec has it: of a dict every entry is `name=value`, texts in a list are joined
+/// with commas, a path is its text.
+fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     if let Ok(switch) = value.cast::<PyBool>() {
-        return Ok(Value::Switch(switch.is_true()));
+        return Ok(switch.is_true().into());
+    }
+    if value.is_instance_of::<PyInt>() {
+        return value.extract::<i64>().map_or_else(
+            |_| value.extract::<u64>().map(Value::from),
+            |n| Ok(n.into()),
+        );
+    }
+    if value.is_instance_of::<PyFloat>() {
+        let number: f64 = value.extract()?;
+        let Some(number) = serde_json::Number::from_f64(number) else {
+            return Err(InputError::new_err(format!(
+                "{number} is not a finite number"
+            )));
+        };
+        return Ok(Value::Number(number));
     }
     if let Ok(dict) = value.cast::<PyDict>() {
-        let entry = |(k, v): (Bound<'_, PyAny>, Bound<'_, PyAny>)| -> PyResult<String> {
-            Ok(format!("{}={}", k.str()?, v.str()?))
+        let entry = |(k, v): (Bound<'_, PyAny>, Bound<'_, PyAny>)| -> PyResult<Value> {
+            Ok(format!("{}={}", k.str()?, v.str()?).into())
         };
-        return Ok(Value::Many(
-            dict.iter().map(entry).collect::<PyResult<_>>()?,
-        ));
+        return dict
+            .iter()
+            .map(entry)
+            .collect::<PyResult<Vec<_>>>()
+            .map(Value::Array);
     }
-    if !value.is_instance_of::<PyString>()
-        && value.hasattr("__iter__")?
-        && value.hasattr("__len__")?
-    {
-        let all: PyResult<Vec<String>> = value
-            .try_iter()?
-            .map(|one| Ok(one?.str()?.to_string()))
-            .collect();
-        return Ok(Value::Many(all?));
+    let text = value.is_instance_of::<PyString>();
+    if !text && value.hasattr("__iter__")? && value.hasattr("__len__")? {
+        let all: PyResult<Vec<Value>> = value.try_iter()?.map(|one| json(&one?)).collect();
+        return Ok(Value::Array(all?));
     }
-    Ok(Value::One(value.str()?.to_string()))
+    Ok(value.str()?.to_string().into())
 }

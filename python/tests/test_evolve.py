@@ -49,6 +49,9 @@ def told_well(prompts: list[str]) -> None:
 def test_openevolve(tmp_path: Path, model: Model, seed: str, carry_out: Run) -> None:
     folder = tmp_path / "run"
     init("openevolve", folder)
+    # One at a time: when a prompt is made, the feedback of its parent is there.
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("parallel_evaluations: 4", "parallel_evaluations: 1"))
     command = "openevolve-run initial_policy.lua evaluator.py --config config.yaml --iterations 30".split()
     readme = (folder / "README.md").read_text().replace("\\\n", "")
     assert " ".join(command[:-1]) in readme
@@ -72,9 +75,8 @@ def test_openevolve(tmp_path: Path, model: Model, seed: str, carry_out: Run) -> 
     told_well(model.prompts)
     # What broke a policy is in the prompt that asks to mend it.
     mending = [prompt for prompt in model.prompts if is_broken(current_policy(prompt))]
-    # Not in every one: which artifacts are at hand when a prompt is made hangs on what other workers do at that moment.
     told = [windtunnel.score(current_policy(prompt), SUITE)["errors"][0]["message"] in prompt for prompt in mending]
-    assert 2 * sum(told) > len(told)
+    assert told and all(told)
 
 
 def test_openevolve_with_patches(tmp_path: Path, model: Model, seed: str, carry_out: Run) -> None:

@@ -64,8 +64,8 @@ def test_a_replay() -> None:
     results = windtunnel.replay(EXAMPLES / "azure.csv", model=MODEL, num_instances=2, routing_policy="least-loaded")
     assert results["completed_requests"] == len(results.requests) > 0
     closed = windtunnel.replay(
+        EXAMPLES / "chat.csv",
         trace_header=EXAMPLES / "chat.yaml",
-        trace_data=EXAMPLES / "chat.csv",
         session_mode="closed-loop",
         model="qwen3-14b",
     )
@@ -75,16 +75,18 @@ def test_a_replay() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"model": MODEL, "ratee": 3}, 'unknown flag "ratee"; did you mean "rate"? valid: '),
-        ({"model": MODEL, "rate": True}, '"rate" is true or false; expected a value'),
-        ({"model": MODEL, "summary_only": "yes"}, '"summary_only" is given a value; expected true or false'),
-        ({"model": MODEL, "json": True}, '"json" has no effect where the results are returned'),
-        ({"model": MODEL, "num_instances": 0}, "--num-instances must be at least 1, found 0"),
-        ({"model": MODEL, "counterfactual_k": 2}, "--counterfactual-k has no effect without --trace-level decisions"),
+        ({"model": MODEL, "ratee": 3}, 'unknown setting "ratee"; did you mean "rate"? valid: '),
+        ({"model": MODEL, "rate": True}, "rate: invalid type: boolean `true`, expected f64"),
+        ({"model": MODEL, "rate": float("nan")}, "NaN is not a finite number"),
+        ({"model": MODEL, "summary_only": "yes"}, 'summary_only: invalid type: string "yes", expected a boolean'),
+        ({"model": MODEL, "json": True}, 'unknown setting "json"'),
+        ({"model": MODEL, "num_instances": 0}, "num_instances must be at least 1, found 0"),
+        ({"model": MODEL, "counterfactual_k": 2}, "counterfactual_k has no effect without decisions"),
+        ({"model": MODEL, "metrics_path": "m.json", "summary_only": True}, "metrics_path has no effect with summary_only"),
         ({"model": "lama"}, 'unknown model "lama"; nearest: '),
     ],
 )
-def test_wrong_input_has_the_message_of_the_command(flags: dict[str, object], message: str) -> None:
+def test_wrong_input_is_refused_by_name(flags: dict[str, object], message: str) -> None:
     with pytest.raises(windtunnel.InputError) as error:
         windtunnel.run(**flags)  # type: ignore[arg-type]
     assert str(error.value).startswith(message)

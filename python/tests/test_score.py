@@ -57,7 +57,7 @@ def test_a_report_is_what_the_command_prints(seed: str, suite: str, tmp_path: Pa
 def test_a_batch_gives_the_same_in_order(seed: str, suite: str) -> None:
     other = seed.replace("--@param queue = 0.2", "--@param queue = 0")
     assert other != seed
-    asks: list[object] = [
+    requests: list[object] = [
         seed,
         (other, "shared"),
         ("least-loaded", None),
@@ -68,10 +68,10 @@ def test_a_batch_gives_the_same_in_order(seed: str, suite: str) -> None:
         windtunnel.score(ask[0], suite, scenarios=[ask[1]] if isinstance(ask[1], str) else ask[1], cache=False)
         if isinstance(ask, tuple)
         else windtunnel.score(ask, suite, cache=False)
-        for ask in asks
+        for ask in requests
     ]
     for jobs in (1, 2):
-        reports = windtunnel.score_batch(asks, suite, jobs=jobs, cache=False)
+        reports = windtunnel.score_batch(requests, suite, jobs=jobs, cache=False)
         assert [without_time(report) for report in reports] == [without_time(report) for report in singles]
     assert [len(report["scenarios"]) for report in singles] == [3, 1, 3, 2, 3]
     assert windtunnel.score_batch([], suite) == []

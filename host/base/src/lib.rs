@@ -1,8 +1,10 @@
 //! What every crate of windtunnel stands on, and nothing of the simulation itself.
 
-pub mod earliest;
+pub mod event_queue;
+pub mod fault;
+pub mod hook;
 pub mod input;
-pub mod pool;
+pub mod parallel;
 pub mod record;
 pub mod request;
 pub mod rng;

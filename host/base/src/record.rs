@@ -1,16 +1,17 @@
 //! What a run leaves behind. The engine fills these; summaries and reports only read them.
 
-mod sights;
+mod observations;
 
-pub use sights::{Sight, Sights, Standing};
+pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
 
+use crate::fault::RunFault;
 use crate::request::{Detail, Request, RequestId, Sym, Symbols};
 use std::sync::Arc;
 
-/// Where in its life a request is.
+/// How far a request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Not running: waiting, refused, or never routed. [`Outcome`] tells which.
+    /// Not running: waiting, refused, or never routed: see [`Outcome`].
     Queued,
     /// In a running batch when the run ended.
     Running,
@@ -58,12 +59,14 @@ pub struct RequestRecord {
     pub output_tokens: u32,
     /// Output tokens produced (0 unless completed).
     pub generated_tokens: u32,
-    /// Where it stands.
+    /// How far it has come.
     pub state: State,
     /// What became of it.
     pub outcome: Outcome,
     /// Instance it was sent to.
     pub instance: Option<u32>,
+    /// Pool of that instance; none if the pool has no name.
+    pub pool: Sym,
     /// Admission to the running batch minus arrival.
     pub scheduling_delay_us: Option<i64>,
     /// Time to first token.
@@ -74,7 +77,7 @@ pub struct RequestRecord {
     pub itl_sum_us: i64,
     /// Mean inter-token latency; completed requests only.
     pub mean_itl_us: Option<f64>,
-    /// Preemptions it suffered.
+    /// How often it was preempted.
     pub preemptions: u32,
     /// Client's deadline; 0 = none.
     pub deadline_us: i64,
@@ -103,7 +106,7 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
-    /// The record of a request that nobody has served yet.
+    /// The record of a request that no instance has served yet.
     #[must_use]
     pub fn unserved(serial: u64, request: &Request, state: State, outcome: Outcome) -> Self {
         Self {
@@ -116,6 +119,7 @@ impl RequestRecord {
             state,
             outcome,
             instance: None,
+            pool: Sym::NONE,
             scheduling_delay_us: None,
             ttft_us: None,
             e2e_us: None,
@@ -156,9 +160,24 @@ impl Recorder for Vec<RequestRecord> {
     }
 }
 
+/// A pool of equal instances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolRecord {
+    /// Its name; none if it is the only pool and was given no name.
+    pub name: Sym,
+    /// Instances.
+    pub instances: u32,
+    /// Name of the GPU; empty = unknown.
+    pub gpu: String,
+    /// GPUs that an instance takes; 0 = unknown.
+    pub gpus_per_instance: u32,
+}
+
 /// Counters of one instance.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceTotals {
+    /// Its pool; none if the pool has no name.
+    pub pool: Sym,
     /// Requests completed, length-capped ones included.
     pub completed: u64,
     /// Requests in the wait queue at the end.
@@ -238,18 +257,18 @@ pub struct Candidate {
 /// One decision of the front end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// The admission policy spoke.
+    /// Of the admission policy.
     Admission {
         /// When.
         clock_us: i64,
         /// Request.
         id: RequestId,
-        /// Verdict.
+        /// Was it let in?
         admitted: bool,
         /// Reason of a rejection.
         reason: String,
     },
-    /// The router spoke.
+    /// Of the router.
     Routing {
         /// When.
         clock_us: i64,
@@ -257,6 +276,8 @@ pub enum Decision {
         id: RequestId,
         /// Chosen instance.
         chosen: u32,
+        /// Pool of that instance; none if the pool has no name.
+        pool: Sym,
         /// Reason.
         reason: String,
         /// The policy's scores by position in `instances`, if it scores.
@@ -274,6 +295,8 @@ pub struct RunRecord {
     /// One per request that arrived, in order of arrival (serial); empty when another recorder took
     /// them.
     pub requests: Vec<RequestRecord>,
+    /// The pools, in the order in which instances are numbered.
+    pub pools: Vec<PoolRecord>,
     /// One per instance.
     pub instances: Vec<InstanceTotals>,
     /// Refused by the admission policy.
@@ -284,10 +307,18 @@ pub struct RunRecord {
     pub shed_by_class: Vec<(String, u64)>,
     /// Decisions, when traced.
     pub decisions: Vec<Decision>,
-    /// What routing looked like, when that was watched.
-    pub sights: Sights,
-    /// The answer of a policy that ended the run early, in words.
-    pub fault: Option<String>,
+    /// What every routing decision was made on, when that was observed.
+    pub observations: RoutingObservations,
+    /// Why the run ended early, if it did.
+    pub fault: Option<RunFault>,
     /// Names behind the symbols.
     pub symbols: Symbols,
+}
+
+impl RunRecord {
+    /// Do the pools have names? They do if there are several; then reports name them.
+    #[must_use]
+    pub fn names_pools(&self) -> bool {
+        self.pools.iter().any(|pool| !pool.name.is_none())
+    }
 }

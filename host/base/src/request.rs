@@ -1,4 +1,4 @@
-//! The request as every room sees it, and the door through which requests come.
+//! Requests, their token sequences and names, and the trait of everything that yields requests.
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -109,7 +109,7 @@ impl PartialOrd for RequestId {
 
 /// A run of consecutive tokens of one token stream.
 ///
-/// Streams are *rooted*: wherever token `(stream, offset)` occurs, exactly the same tokens stand
+/// Streams are *rooted*: wherever token `(stream, offset)` occurs, exactly the same tokens come
 /// before it in the whole sequence (prompt followed by output). So the last token of a block
 /// identifies the block *and* everything before it, and no token content is ever stored or hashed.
 /// A source that reads real token ids keeps the promise with a radix tree (`workload::trie`).
@@ -224,7 +224,7 @@ impl TokenSeq {
     }
 }
 
-/// A request on its way to the cluster.
+/// A request that a client sends to the cluster.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Its name.
@@ -233,7 +233,7 @@ pub struct Request {
     pub arrival_us: i64,
     /// The prompt.
     pub prompt: TokenSeq,
-    /// What it will generate. Its length is the oracle: no policy ever sees it.
+    /// What it will generate. No policy ever sees its length: a real server does not know it.
     pub output: TokenSeq,
     /// From this position on (prompt, then output), its tokens occur in no other request of the
     /// run; `u32::MAX` = all may occur elsewhere. Blocks of private tokens need no place in a
@@ -251,7 +251,7 @@ pub struct Request {
     pub tenant: Sym,
     /// SLO class as given.
     pub slo_class: Sym,
-    /// Model asked for.
+    /// The model that the client names.
     pub model: Sym,
     /// Session, `Sym::NONE` for none.
     pub session: Sym,
@@ -263,13 +263,13 @@ pub struct Request {
     pub prefix_tokens: u32,
     /// Does the client stream the answer?
     pub streaming: bool,
-    /// For the source that made it; nobody else reads it.
+    /// Free for the source that made it; nothing else reads it.
     pub source_tag: u64,
-    /// What only exports show; most requests have none.
+    /// Properties that only exports show; `None` when all are at their defaults.
     pub detail: Option<Arc<Detail>>,
 }
 
-/// What a request carries through a run without any effect on it.
+/// Properties of a request that have no effect on a run and only appear in exports.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Detail {
     /// Prompt tokens of text, where the prompt has several modalities.
@@ -289,7 +289,7 @@ pub struct Detail {
 }
 
 impl Detail {
-    /// For a request, if it says anything.
+    /// Boxed for a request; `None` when all is at its default.
     #[must_use]
     pub fn boxed(self) -> Option<Arc<Self>> {
         (self != Self::default()).then(|| Arc::new(self))
@@ -336,36 +336,36 @@ impl Request {
     }
 }
 
-/// How a request that reached an instance ended.
+/// Why a request that reached an instance left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum FinishReason {
     /// It got all its tokens, or as many as the model's length allows.
     Completed,
-    /// Its client gave up.
+    /// Its deadline passed.
     TimedOut,
     /// The instance can never serve it.
     Dropped,
 }
 
-/// What a [`Source`] learns when one of its requests ends.
+/// A request that ended, as its [`Source`] sees it: input for a follow-up.
 #[derive(Clone, Copy, Debug)]
 pub struct Finished<'a> {
     /// The request.
     pub request: &'a Request,
-    /// How it ended.
-    pub ending: Ending,
+    /// Why it ended.
+    pub reason: FinishReason,
     /// When, microseconds: the end of its last step, its deadline, or the moment it was refused.
     pub at_us: i64,
     /// Output tokens a follow-up prompt would contain.
     pub generated_tokens: u32,
 }
 
-/// Everything that yields requests.
+/// A workload: yields requests in order of arrival, and follow-ups of those that end.
 pub trait Source {
     /// The next request, in order of arrival; `None` when no more are known in advance.
     fn next_request(&mut self) -> Option<Request>;
 
-    /// A request ended: the follow-up it causes, if any. Its arrival is not before
+    /// Called when a request ends; returns its follow-up, if any. Its arrival is not before
     /// `finished.at_us`.
     fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
         let _ = finished;
@@ -385,7 +385,7 @@ pub trait Source {
     /// The names behind the requests' symbols.
     fn symbols(&self) -> &Symbols;
 
-    /// The same, to add the names that policies speak of.
+    /// The same, to intern the names that policies refer to.
     fn symbols_mut(&mut self) -> &mut Symbols;
 }
 

@@ -5,23 +5,29 @@ use std::hint::black_box;
 use std::sync::Arc;
 use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 use windtunnel_config::Defaults;
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, TraceConfig};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig};
+use windtunnel_engine::frontend::FrontEndConfig;
 use windtunnel_engine::instance::{EngineConfig, EngineRules, Instance, InstanceHooks, NEVER};
-use windtunnel_engine::latency::{Backend, LatencyModel, Setup, resolve};
+use windtunnel_engine::latency::{LatencyModel, LatencyModelKind, Setup, resolve};
 use windtunnel_plugin_api::RequestView;
-use windtunnel_policy::{PolicySpec, RoutingSpec};
+use windtunnel_policy::PolicySpec;
+use windtunnel_policy::builtin::routing::{least_loaded, weighted};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::summary::RunSummary;
-use windtunnel_sim::policies;
+use windtunnel_sim::make_policies;
 use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
 
 /// The model of all figures: llama-3.1-8b-instruct on one H100.
-pub(crate) fn model(backend: Backend) -> Arc<dyn LatencyModel> {
+pub(crate) fn model(kind: LatencyModelKind) -> Arc<dyn LatencyModel> {
     let mut setup = Setup::new("llama-3.1-8b-instruct", Defaults::builtin().clone());
     setup.gpu = Some("H100".into());
     // There are fitted coefficients for two GPUs only.
-    setup.tp = Some(if backend == Backend::Blackbox { 2 } else { 1 });
-    setup.latency = Some(backend);
+    setup.tp = Some(if kind == LatencyModelKind::Blackbox {
+        2
+    } else {
+        1
+    });
+    setup.latency = Some(kind);
     resolve(&setup).expect("a built-in model").latency
 }
 
@@ -30,9 +36,9 @@ pub(crate) fn engine() -> EngineConfig {
     EngineConfig {
         total_kv_blocks: 26_312,
         block_size: 16,
-        max_running: 256,
-        max_batched_tokens: 2048,
-        long_prefill_threshold: 0,
+        max_num_seqs: 256,
+        max_num_batched_tokens: 2048,
+        long_prefill_token_threshold: 0,
         max_model_len: 0,
         horizon_us: i64::MAX,
         rules: EngineRules::BLIS,
@@ -43,7 +49,9 @@ pub(crate) fn engine() -> EngineConfig {
 
 /// The hooks of a cluster of one.
 fn lone(spec: &PolicySpec) -> InstanceHooks {
-    let made = policies(spec, 1, 1, &mut Symbols::default());
+    let latency = model(LatencyModelKind::Blackbox);
+    let config = ClusterConfig::single(1, engine(), latency);
+    let made = make_policies(spec, &config, &mut Symbols::default());
     made.expect("known policies").1.remove(0)
 }
 
@@ -82,7 +90,7 @@ fn decoding(n: u32, plain: bool, latency: &Arc<dyn LatencyModel>) -> Instance {
             serial: u64::from(k),
             ..RequestView::default()
         };
-        instance.deliver(request(k, 64 + k % 16, 1200), view, 0);
+        instance.add_request(request(k, 64 + k % 16, 1200), view, 0);
     }
     // Long enough for all prefills: a step takes at least 5 ms, and 2,048 tokens of prompts go into
     // one.
@@ -92,7 +100,7 @@ fn decoding(n: u32, plain: bool, latency: &Arc<dyn LatencyModel>) -> Instance {
 
 /// What a simulated second of decoding costs, roughly a hundred steps.
 pub(crate) fn steps(c: &mut Criterion) {
-    let latency = model(Backend::TrainedPhysics);
+    let latency = model(LatencyModelKind::TrainedPhysics);
     let mut group = c.benchmark_group("decode 1 s");
     for n in [16, 64, 256] {
         for (name, plain) in [("fast", false), ("plain", true)] {
@@ -114,13 +122,13 @@ pub(crate) fn steps(c: &mut Criterion) {
 /// Inter-token gaps: requests of one length each for themselves on an instance, so that steps are
 /// few and what is left is to log a gap per step, to add them up for each request and to fold them.
 pub(crate) fn gaps(c: &mut Criterion) {
-    let latency = model(Backend::TrainedPhysics);
+    let latency = model(LatencyModelKind::TrainedPhysics);
     c.bench_function("gap log, 50 requests of 500 tokens", |b| {
         b.iter_batched_ref(
             || {
                 let policies = PolicySpec::default();
                 let engine = EngineConfig {
-                    max_running: 1,
+                    max_num_seqs: 1,
                     ..engine()
                 };
                 let mut instance =
@@ -130,7 +138,7 @@ pub(crate) fn gaps(c: &mut Criterion) {
                         serial: u64::from(k),
                         ..RequestView::default()
                     };
-                    instance.deliver(request(k, 16, 500), view, 0);
+                    instance.add_request(request(k, 16, 500), view, 0);
                 }
                 instance
             },
@@ -167,43 +175,34 @@ pub(crate) fn arrivals(rate: f64, requests: u64, output: u32) -> Distribution {
 
 fn run(instances: u32, requests: u64, spec: &PolicySpec, latency: &Arc<dyn LatencyModel>) {
     let config = ClusterConfig {
-        instances,
-        engine: engine(),
-        admission_latency_us: 0,
-        routing_latency_us: 0,
-        snapshot_refresh_us: 50_000,
-        cache_signal_delay_us: 50_000,
-        model_names: vec!["llama-3.1-8b-instruct".into()],
-        trace: TraceConfig::default(),
-        seed: 0,
-        predictor: None,
+        front: FrontEndConfig {
+            snapshot_refresh_us: 50_000,
+            cache_signal_delay_us: 50_000,
+            model_names: vec!["llama-3.1-8b-instruct".into()],
+            ..FrontEndConfig::default()
+        },
+        ..ClusterConfig::single(instances, engine(), Arc::clone(latency))
     };
     let mut source = arrivals(90.7 * f64::from(instances), requests, 128);
-    let max_running = config.engine.max_running;
-    let (front, hooks) =
-        policies(spec, instances, max_running, source.symbols_mut()).expect("known policies");
+    let made = make_policies(spec, &config, source.symbols_mut());
+    let (front, hooks, _) = made.expect("known policies");
     let mut digest = Digest::default();
-    let cluster = Cluster::new(config, latency, front, hooks, &mut source);
+    let cluster = Cluster::new(config, front, hooks, &mut source);
+    let cluster = cluster.expect("a cluster");
     let record = cluster.run_into(&mut digest, &mut |_| {});
     black_box(RunSummary::of_digest(digest, &record));
 }
 
 /// From the first arrival to the summary, through the library.
 pub(crate) fn whole_runs(c: &mut Criterion) {
-    let latency = model(Backend::TrainedPhysics);
+    let latency = model(LatencyModelKind::TrainedPhysics);
     let mut group = c.benchmark_group("1,000 requests");
     group.throughput(Throughput::Elements(1000));
-    let routings = [
-        ("least-loaded", RoutingSpec::LeastLoaded),
-        (
-            "weighted",
-            RoutingSpec::Weighted(RoutingSpec::default_scorers()),
-        ),
-    ];
-    for (name, routing) in routings {
+    for policy in [&least_loaded::POLICY, &weighted::POLICY] {
+        let name = policy.name;
         for instances in [1, 4, 16] {
             let policies = PolicySpec {
-                routing: routing.clone(),
+                routing: policy.into(),
                 ..PolicySpec::default()
             };
             group.bench_function(BenchmarkId::new(name, instances), |b| {

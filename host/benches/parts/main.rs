@@ -1,5 +1,5 @@
-//! Benchmarks of the parts, one function per room: `cargo xtask bench --criterion`, or `cargo bench
-//! -p windtunnel -- NAME`.
+//! Benchmarks of the parts, one function per room: `cargo xtask bench --criterion`, or
+//! `cargo bench -p windtunnel-benches -- NAME`.
 //!
 //! They say which part became slower when a whole run did. Nothing is asserted here and no test
 //! runs them.

@@ -4,7 +4,7 @@ use criterion::{BenchmarkId, Criterion};
 use std::hint::black_box;
 use windtunnel_plugin_api::{ClusterView, InstanceView, RequestView, Router, Setup};
 use windtunnel_plugin_least_tokens::LeastTokens;
-use windtunnel_policy::native::Library;
+use windtunnel_policy::native::Plugin;
 
 /// Least outstanding tokens, called through its trait and through a library.
 pub(crate) fn routing(c: &mut Criterion) {
@@ -15,7 +15,7 @@ pub(crate) fn routing(c: &mut Criterion) {
         std::env::consts::DLL_PREFIX,
         std::env::consts::DLL_SUFFIX
     ));
-    let library = Library::open(&path).expect("the plugin");
+    let plugin = Plugin::open(&path).expect("the plugin");
     let mut setup = Setup {
         params: &[],
         instances: 64,
@@ -24,10 +24,7 @@ pub(crate) fn routing(c: &mut Criterion) {
     };
     let routers: [(&str, Box<dyn Router>); 2] = [
         ("in the process", Box::new(LeastTokens::new())),
-        (
-            "plugin",
-            library.router(None, &mut setup).expect("a router"),
-        ),
+        ("plugin", plugin.router(None, &mut setup).expect("a router")),
     ];
     let mut group = c.benchmark_group("least-tokens");
     for (name, mut router) in routers {

@@ -1,4 +1,4 @@
-//! Rooms by themselves: KV pool, step times, routers, digest, workloads.
+//! Rooms by themselves: KV cache, step times, routers, digest, workloads.
 
 use crate::engine::{arrivals, model, request};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
@@ -6,18 +6,19 @@ use std::fmt::Write;
 use std::hint::black_box;
 use windtunnel_base::record::{Outcome, RequestRecord, State};
 use windtunnel_base::request::{Source, Symbols, TokenSeq};
-use windtunnel_engine::kv::{Held, KvPool, Sequence};
-use windtunnel_engine::latency::{Backend, StepAggregates, StepItem};
+use windtunnel_engine::kv::{BlockTable, KvCache, Sequence};
+use windtunnel_engine::latency::{LatencyModelKind, StepAggregates, StepItem};
 use windtunnel_plugin_api::{ClusterView, InstanceView, RequestView};
-use windtunnel_policy::{Builder, PolicySpec, RoutingSpec};
+use windtunnel_policy::builtin::routing::{least_loaded, weighted};
+use windtunnel_policy::{Builder, PolicySpec};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_workload::{OpenOptions, open};
 
-/// A pool in which every block was used before, and one in which a prompt of 2,048 tokens is
+/// A cache in which every block was used before, and one in which a prompt of 2,048 tokens is
 /// cached.
 pub(crate) fn kv(c: &mut Criterion) {
-    let mut pool = KvPool::new(4096, 16, false);
-    let mut held = Held::default();
+    let mut cache = KvCache::new(4096, 16, false);
+    let mut table = BlockTable::default();
     let prompt = TokenSeq::of(1, 2048);
     let output = TokenSeq::default();
     let shared = Sequence {
@@ -25,26 +26,26 @@ pub(crate) fn kv(c: &mut Criterion) {
         output: &output,
         private_from: u32::MAX,
     };
-    pool.allocate_prefill(&mut held, shared, 2048, &[]);
+    cache.allocate_prefill(&mut table, shared, 2048, &[]);
     c.bench_function("kv/cached_prefix of 128 blocks", |b| {
-        b.iter(|| pool.cached_prefix(black_box(&prompt).block_keys(16)).len());
+        b.iter(|| cache.cached_prefix(black_box(&prompt).block_keys(16)).len());
     });
     c.bench_function("kv/claim and release 128 cached blocks", |b| {
-        let mut other = Held::default();
+        let mut other = BlockTable::default();
         let longer = TokenSeq::of(1, 2064);
         let sequence = Sequence {
             prompt: &longer,
             ..shared
         };
         b.iter(|| {
-            let cached = pool.cached_prefix(prompt.block_keys(16));
-            let fits = pool.allocate_prefill(&mut other, sequence, 16, &cached);
-            pool.release(&mut other);
+            let cached = cache.cached_prefix(prompt.block_keys(16));
+            let fits = cache.allocate_prefill(&mut other, sequence, 16, &cached);
+            cache.release(&mut other);
             fits
         });
     });
     for (name, private_from) in [("private", 0), ("findable", u32::MAX)] {
-        let mut pool = KvPool::new(64, 16, false);
+        let mut cache = KvCache::new(64, 16, false);
         let one = request(7, 256, 128);
         let sequence = Sequence {
             prompt: &one.prompt,
@@ -52,13 +53,13 @@ pub(crate) fn kv(c: &mut Criterion) {
             private_from,
         };
         c.bench_function(&format!("kv/256 + 128 tokens and release, {name}"), |b| {
-            let mut held = Held::default();
+            let mut table = BlockTable::default();
             b.iter(|| {
-                let mut fits = pool.allocate_prefill(&mut held, sequence, 256, &[]);
+                let mut fits = cache.allocate_prefill(&mut table, sequence, 256, &[]);
                 for _ in 0..128 {
-                    fits &= pool.allocate_decode(&mut held, sequence);
+                    fits &= cache.allocate_decode(&mut table, sequence);
                 }
-                pool.release(&mut held);
+                cache.release(&mut table);
                 fits
             });
         });
@@ -77,9 +78,9 @@ pub(crate) fn latency(c: &mut Criterion) {
         .collect();
     let mut step = StepAggregates::default();
     items.iter().for_each(|&item| step.add(item));
-    for backend in Backend::ALL {
-        let model = model(backend);
-        c.bench_function(&format!("step_us/{backend}"), |b| {
+    for kind in LatencyModelKind::ALL {
+        let model = model(kind);
+        c.bench_function(&format!("step_us/{kind}"), |b| {
             b.iter(|| model.step_us(black_box(&step), &mut items.iter().copied()));
         });
     }
@@ -88,14 +89,8 @@ pub(crate) fn latency(c: &mut Criterion) {
 /// One decision among instances with different loads.
 pub(crate) fn routing(c: &mut Criterion) {
     let mut group = c.benchmark_group("route");
-    let routings = [
-        ("least-loaded", RoutingSpec::LeastLoaded),
-        (
-            "weighted",
-            RoutingSpec::Weighted(RoutingSpec::default_scorers()),
-        ),
-    ];
-    for (name, routing) in routings {
+    for policy in [&least_loaded::POLICY, &weighted::POLICY] {
+        let name = policy.name;
         for n in [4u32, 16, 64] {
             let views: Vec<InstanceView> = (0..n)
                 .map(|index| InstanceView {
@@ -108,7 +103,7 @@ pub(crate) fn routing(c: &mut Criterion) {
                 })
                 .collect();
             let spec = PolicySpec {
-                routing: routing.clone(),
+                routing: policy.into(),
                 ..PolicySpec::default()
             };
             let mut symbols = Symbols::default();

@@ -6,7 +6,8 @@ use windtunnel_base::request::Symbols;
 use windtunnel_plugin_api::{
     Admit, ClusterView, InstanceView, PolicyError, QueueView, QueuedView, RequestView,
 };
-use windtunnel_policy::{Builder, Choice, Hook, Opener, PolicySpec, Reference, RoutingSpec};
+use windtunnel_policy::builtin::routing::least_loaded;
+use windtunnel_policy::{Builder, Choice, Hook, PolicyLoader, PolicySpec, Reference};
 
 /// Reads five fields of every instance and two of the request.
 const TABLES: &str = "
@@ -49,8 +50,8 @@ return { score = function(now, req) return (now - req.enqueued_us) * (1 + req.cl
 fn script(folder: &tempfile::TempDir, hook: Hook, text: &str) -> Choice {
     let path = folder.path().join(format!("{hook}-{}.lua", text.len()));
     std::fs::write(&path, text).expect("written");
-    Opener::new(false)
-        .open(hook, &Reference::Script(path), &mut |_| Vec::new())
+    PolicyLoader::new(false)
+        .load(hook, &Reference::Script(path), &mut |_| Vec::new())
         .expect("a policy")
 }
 
@@ -73,17 +74,14 @@ pub(crate) fn routing(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut group = c.benchmark_group("script routing, 16 instances, 4 changed");
     for (name, text) in [("tables", TABLES), ("columns", COLUMNS)] {
-        let Choice::External(policy) = script(&folder, Hook::Routing, text) else {
-            unreachable!("a script");
-        };
         let spec = PolicySpec {
-            routing: RoutingSpec::External(policy),
+            routing: script(&folder, Hook::Routing, text),
             ..PolicySpec::default()
         };
         route(&mut group, name, &spec);
     }
     let spec = PolicySpec {
-        routing: RoutingSpec::LeastLoaded,
+        routing: (&least_loaded::POLICY).into(),
         ..PolicySpec::default()
     };
     route(&mut group, "built-in least-loaded", &spec);
@@ -121,11 +119,8 @@ fn route(
 /// Admission by a script that reads one field.
 pub(crate) fn admission(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
-    let Choice::External(policy) = script(&folder, Hook::Admission, ADMIT) else {
-        unreachable!("a script");
-    };
     let spec = PolicySpec {
-        admission: windtunnel_policy::AdmissionSpec::External(policy),
+        admission: script(&folder, Hook::Admission, ADMIT),
         ..PolicySpec::default()
     };
     let mut symbols = Symbols::default();

@@ -45,7 +45,7 @@ pub enum Format {
 pub struct ModelArgs {
     /// Model, by full or short name (see `windtunnel models`)
     #[arg(long, required = true)]
-    pub model: String,
+    pub model: Option<String>,
     /// GPU type [default: the model's]
     #[arg(long, value_name = "GPU")]
     pub hardware: Option<String>,
@@ -166,7 +166,7 @@ pub struct ClusterArgs {
     /// Policies in a YAML file; a flag given explicitly wins
     #[arg(long, value_name = "FILE")]
     pub policy_config: Option<PathBuf>,
-    /// A parameter of a policy from a file: name=value, or hook.name=value (routing.weight=2); may
+    /// A parameter of a policy: name=value, or hook.name=value (routing.weight=2); may
     /// be given several times
     #[arg(long, value_name = "PARAM")]
     pub policy_param: Vec<String>,

@@ -40,7 +40,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Simulate a cluster on a synthetic workload or a trace file
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(
+        after_help = RUN_EXAMPLES,
+        mut_arg("model", |arg| arg.required(false).required_unless_present("spec"))
+    )]
     Run(Box<RunArgs>),
     /// Simulate a cluster on a recorded trace
     #[command(after_help = REPLAY_EXAMPLES)]
@@ -147,6 +150,10 @@ const RUN_EXAMPLES: &str = "Examples:
 
   # a workload spec: clients, sessions, cohorts
   windtunnel run --model llama-3.1-8b-instruct --workload-spec chat.yaml --num-instances 4
+
+  # the same run again, from a file
+  windtunnel run --model llama-3.1-8b-instruct --workload chatbot --rate 60 --dump-spec > run.yaml
+  windtunnel run --spec run.yaml
 
   # a production trace through llm-d's default scorers, results of every request to a file
   windtunnel run --model llama-3.1-8b-instruct --workload AzureLLMInferenceTrace_conv.csv \\

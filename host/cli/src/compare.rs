@@ -1,11 +1,11 @@
-//! `windtunnel compare`: policies against each other.
+//! `windtunnel compare`: compares policies with a baseline.
 
+use super::print::to_stdout;
 use super::progress::RunsBar;
-use super::score::{ScoringArgs, ours, parse_seeds};
-use super::to_stdout;
+use super::score::{ScoringArgs, parse_seeds, to_anyhow};
 use clap::Args;
 use windtunnel_base::input::InputError;
-use windtunnel_score::compare::{Contest, compare as run};
+use windtunnel_score::compare::{ComparisonRequest, compare as run};
 use windtunnel_score::render::score::comparison;
 use windtunnel_score::{Candidate, Split};
 
@@ -29,12 +29,12 @@ pub struct CompareArgs {
     json: bool,
 }
 
-/// Does what is asked.
+/// Runs the command.
 pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     if args.scoring.no_cache {
         return Err(InputError::new("--no-cache has no effect: comparisons are not kept").into());
     }
-    let contest = Contest {
+    let request = ComparisonRequest {
         candidates: args
             .candidates
             .iter()
@@ -46,7 +46,7 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     };
     let scorer = args.scoring.scorer()?;
     let bar = RunsBar::new();
-    let outcome = run(scorer.fleet(), &contest, &|p| bar.show(p)).map_err(ours);
+    let outcome = run(scorer.runner(), &request, &|p| bar.show(p)).map_err(to_anyhow);
     bar.done();
     let outcome = outcome?;
     to_stdout(|out| {

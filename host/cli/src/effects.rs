@@ -2,19 +2,13 @@
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
 use windtunnel_base::input::InputError;
 
 /// The flags that the user typed.
 #[derive(Debug, Default)]
 pub struct Explicit {
     ids: BTreeSet<String>,
-    /// Flags that may be without effect, as the runs of a sweep share them and some other run needs
-    /// them.
-    excused: BTreeSet<String>,
-    /// The excused flags that turned out to be without effect, and why.
-    idle: Mutex<BTreeMap<String, InputError>>,
 }
 
 impl Explicit {
@@ -30,27 +24,7 @@ impl Explicit {
                 }
             }
         }
-        Self {
-            ids,
-            ..Self::default()
-        }
-    }
-
-    /// Lets these flags be without effect; [`idle`](Self::idle) tells.
-    pub fn excusing(self, ids: impl IntoIterator<Item = String>) -> Self {
-        Self {
-            excused: ids.into_iter().collect(),
-            ..self
-        }
-    }
-
-    /// The message that would have refused this excused flag; `None` = it has an effect.
-    pub fn idle(&self, id: &str) -> Option<InputError> {
-        self.found_idle().get(id).cloned()
-    }
-
-    fn found_idle(&self) -> MutexGuard<'_, BTreeMap<String, InputError>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { ids }
     }
 
     /// Was this flag typed? `id` is its name with underscores.
@@ -60,15 +34,19 @@ impl Explicit {
 
     /// Refuses every typed flag of `ids` unless `effective`; `because` completes "has no effect
     /// ...".
-    pub fn need(&self, ids: &[&str], effective: bool, because: &str) -> Result<(), InputError> {
-        for id in ids.iter().filter(|id| !effective && self.has(id)) {
-            let flag = id.replace('_', "-");
-            let error = InputError::new(format!("--{flag} has no effect {because}"));
-            if !self.excused.contains(*id) {
-                return Err(error);
+    pub fn reject_unless(
+        &self,
+        ids: &[&str],
+        effective: bool,
+        because: &str,
+    ) -> Result<(), InputError> {
+        match ids.iter().find(|id| !effective && self.has(id)) {
+            Some(id) => {
+                let flag = id.replace('_', "-");
+                let message = format!("--{flag} has no effect {because}");
+                Err(InputError::new(message))
             }
-            self.found_idle().insert((*id).to_owned(), error);
+            None => Ok(()),
         }
-        Ok(())
     }
 }

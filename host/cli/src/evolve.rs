@@ -1,16 +1,19 @@
-//! `windtunnel evolve`: directories in which the frameworks for evolving programs evolve policies.
+//! `windtunnel evolve`: writes directories in which frameworks for evolving programs evolve
+//! policies.
 
 mod files;
+mod plan;
 mod task;
 
 use super::policy::hook;
-use super::say;
-use clap::{Args, Subcommand, ValueEnum};
+use super::print::say;
+use clap::{Args, Subcommand};
+use plan::{Framework, InitPlan};
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, write_folder};
 use windtunnel_policy::Hook;
 use windtunnel_score::Suite;
-use windtunnel_score::suite::Origin;
+use windtunnel_score::suite::SuiteSource;
 
 /// `windtunnel evolve`.
 #[derive(Clone, Debug, Subcommand)]
@@ -21,19 +24,6 @@ pub enum EvolveCommand {
   windtunnel evolve init openevolve my-run
   windtunnel evolve init gepa my-run --suite routing-mixed --hook routing")]
     Init(InitArgs),
-}
-
-/// A framework that evolves programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Framework {
-    /// OpenEvolve: islands and MAP-Elites
-    Openevolve,
-    /// GEPA: reflection on scenarios, Pareto frontier
-    Gepa,
-    /// ShinkaEvolve: sample-efficient evolution
-    Shinka,
-    /// SkyDiscover: a benchmark that all of its searches run
-    Skydiscover,
 }
 
 /// `windtunnel evolve init`.
@@ -53,15 +43,7 @@ pub struct InitArgs {
     hooks: Vec<String>,
 }
 
-/// What a directory is made of.
-struct Plan {
-    suite: Suite,
-    /// What the suite is called in the files: its name, or its path from the root.
-    suite_name: String,
-    hooks: Vec<Hook>,
-}
-
-/// Does what is asked.
+/// Runs the command.
 pub fn evolve(command: &EvolveCommand) -> anyhow::Result<()> {
     match command {
         EvolveCommand::Init(args) => Ok(init(args)?),
@@ -69,7 +51,7 @@ pub fn evolve(command: &EvolveCommand) -> anyhow::Result<()> {
 }
 
 fn init(args: &InitArgs) -> Result<(), InputError> {
-    let plan = Plan::of(args)?;
+    let plan = InitPlan::of(args)?;
     write_folder(&args.folder, &files::of(args.framework, &plan))?;
     say(&format!(
         "wrote {0}; next: {0}/README.md has the one command that it takes",
@@ -78,7 +60,7 @@ fn init(args: &InitArgs) -> Result<(), InputError> {
     Ok(())
 }
 
-impl Plan {
+impl InitPlan {
     fn of(args: &InitArgs) -> Result<Self, InputError> {
         let suite = Suite::open(&args.suite, None)?;
         let mut hooks: Vec<Hook> = Vec::new();
@@ -101,9 +83,9 @@ impl Plan {
             hooks.clone_from(&suite.hooks);
         }
         hooks.sort();
-        let suite_name = match &suite.origin {
-            Origin::Shipped(name) => name.clone(),
-            Origin::File(path) => std::path::absolute(path)
+        let suite_name = match &suite.source {
+            SuiteSource::Shipped(name) => name.clone(),
+            SuiteSource::File(path) => std::path::absolute(path)
                 .unwrap_or_else(|_| path.clone())
                 .display()
                 .to_string(),

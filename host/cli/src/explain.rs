@@ -1,12 +1,12 @@
-//! `windtunnel explain`: why a policy is where it is.
+//! `windtunnel explain`: explains the score of a policy by its decisions.
 
+use super::print::to_stdout;
 use super::progress::RunsBar;
-use super::score::{ScoringArgs, ours};
-use super::to_stdout;
+use super::score::{ScoringArgs, to_anyhow};
 use clap::Args;
 use std::sync::Arc;
 use windtunnel_score::render;
-use windtunnel_score::{Ask, Candidate, Until};
+use windtunnel_score::{Candidate, LastStage, ScoreRequest};
 
 /// `windtunnel explain`.
 #[derive(Args, Clone, Debug)]
@@ -27,21 +27,21 @@ pub struct ExplainArgs {
     json: bool,
 }
 
-/// Does what is asked.
+/// Runs the command.
 pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
-    let ask = Ask {
-        until: Until::Full,
+    let request = ScoreRequest {
+        last_stage: LastStage::Full,
         scenarios: args.scenario.clone().map(|id| vec![id]),
-        ..Ask::new(
+        ..ScoreRequest::new(
             Candidate::open(&args.candidate)?,
             Arc::clone(&args.scoring.suite()?),
         )
     };
     let scorer = args.scoring.scorer()?;
     let bar = RunsBar::new();
-    let explained = scorer.explain(&ask, args.requests, &|p| bar.show(p));
+    let explained = scorer.explain(&request, args.requests, &|p| bar.show(p));
     bar.done();
-    match explained.map_err(ours)? {
+    match explained.map_err(to_anyhow)? {
         Ok(explained) if args.json => {
             to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&explained)?))
         }

@@ -1,15 +1,14 @@
-//! `windtunnel leaderboard`: candidates with their scores on all splits, which anybody can make
-//! again.
+//! `windtunnel leaderboard`: candidates with their scores on all splits, which can be reproduced.
 
 use super::output::check_path;
+use super::print::{say, to_stdout};
 use super::progress::RunsBar;
-use super::score::{ScoringArgs, ours};
-use super::{say, to_stdout};
+use super::score::{ScoringArgs, to_anyhow};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, Staging};
-use windtunnel_score::leaderboard::{Board, Entry, Origin, checked_name, entry_name, place};
+use windtunnel_score::leaderboard::{Board, Entry, Origin, checked_name, entry_folder, entry_name};
 use windtunnel_score::render::leaderboard::{html, markdown, table};
 use windtunnel_score::{Candidate, Progress, Scorer, Split};
 
@@ -53,7 +52,7 @@ pub struct AddArgs {
     #[command(flatten)]
     scoring: ScoringArgs,
     #[command(flatten)]
-    place: PlaceArgs,
+    board: BoardArgs,
     /// Name of the entry; default: that of the file or policy
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -79,7 +78,7 @@ pub struct AddArgs {
 
 /// Where the leaderboard is.
 #[derive(Args, Clone, Debug)]
-pub struct PlaceArgs {
+pub struct BoardArgs {
     /// Folder of the leaderboard; default: leaderboard/SUITE
     #[arg(long, value_name = "DIR")]
     board: Option<PathBuf>,
@@ -94,7 +93,7 @@ pub struct RenewArgs {
     #[command(flatten)]
     scoring: ScoringArgs,
     #[command(flatten)]
-    place: PlaceArgs,
+    board: BoardArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -120,7 +119,7 @@ pub struct RenderArgs {
     #[arg(long, value_name = "DIR")]
     traces: Option<PathBuf>,
     #[command(flatten)]
-    place: PlaceArgs,
+    board: BoardArgs,
     /// Which score decides about the order
     #[arg(long, value_enum, default_value_t = Split::Holdout)]
     by: Split,
@@ -135,7 +134,7 @@ pub struct RenderArgs {
     json: bool,
 }
 
-/// Does what is asked.
+/// Runs the command.
 pub fn leaderboard(command: &LeaderboardCommand) -> anyhow::Result<()> {
     match command {
         LeaderboardCommand::Add(args) => add(args),
@@ -145,17 +144,17 @@ pub fn leaderboard(command: &LeaderboardCommand) -> anyhow::Result<()> {
     }
 }
 
-impl PlaceArgs {
-    fn board(&self, suite: Arc<windtunnel_score::Suite>) -> Board {
-        let usual = || PathBuf::from("leaderboard").join(&suite.file.name);
+impl BoardArgs {
+    fn open(&self, suite: Arc<windtunnel_score::Suite>) -> Board {
+        let default = || PathBuf::from("leaderboard").join(&suite.file.name);
         Board {
-            folder: self.board.clone().unwrap_or_else(usual),
+            folder: self.board.clone().unwrap_or_else(default),
             suite,
         }
     }
 }
 
-/// Runs `work` under a bar over the reports it makes.
+/// Runs `work` with a progress bar over its reports.
 fn with_bar<R>(work: impl FnOnce(&mut (dyn FnMut(u64, u64) + Send)) -> R) -> R {
     let bar = RunsBar::new();
     let result = work(&mut |done, of| {
@@ -171,7 +170,7 @@ fn with_bar<R>(work: impl FnOnce(&mut (dyn FnMut(u64, u64) + Send)) -> R) -> R {
 
 fn add(args: &AddArgs) -> anyhow::Result<()> {
     no_plugins(&args.scoring)?;
-    let board = args.place.board(args.scoring.suite()?);
+    let board = args.board.open(args.scoring.suite()?);
     if args.name.is_some() && (args.candidates.len() != 1 || args.references) {
         return Err(InputError::new("--name is for a single candidate").into());
     }
@@ -204,15 +203,15 @@ fn add(args: &AddArgs) -> anyhow::Result<()> {
         }
     }
     for entry in &mut entries {
-        if let Some(place) = place(&board.folder, &entry.name) {
+        if let Some(folder) = entry_folder(&board.folder, &entry.name) {
             if !args.replace {
                 let message =
                     "there is an entry of this name; --replace replaces it, --name gives another";
-                return Err(InputError::in_file(place.display(), message).into());
+                return Err(InputError::in_file(folder.display(), message).into());
             }
-            // What was looked at stays known.
-            if let Ok(old) = Entry::read(&place) {
-                entry.looks = old.looks;
+            // Scorings on the holdout are never forgotten.
+            if let Ok(old) = Entry::read(&folder) {
+                entry.holdout_runs = old.holdout_runs;
             }
         }
     }
@@ -222,14 +221,14 @@ fn add(args: &AddArgs) -> anyhow::Result<()> {
         return Err(InputError::new(format!("two entries would be called {}", pair[0])).into());
     }
     let scorer = args.scoring.scorer()?;
-    let added = with_bar(|done| board.add(&scorer, entries, done)).map_err(ours)?;
+    let added = with_bar(|done| board.add(&scorer, entries, done)).map_err(to_anyhow)?;
     report(
         &board,
         &added.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(),
     )
 }
 
-/// Says what was written, and shows the leaderboard.
+/// Names what was written, and prints the leaderboard.
 fn report(board: &Board, names: &[&str]) -> anyhow::Result<()> {
     say(&format!("{}: {}", board.folder.display(), names.join(", ")));
     let rows = board.rows(Split::Holdout)?;
@@ -244,7 +243,7 @@ fn no_plugins(scoring: &ScoringArgs) -> Result<(), InputError> {
     Ok(())
 }
 
-/// A scorer that makes every report anew.
+/// A scorer that uses no cached reports.
 fn fresh(scoring: &ScoringArgs) -> anyhow::Result<Scorer> {
     no_plugins(scoring)?;
     if scoring.no_cache {
@@ -259,10 +258,10 @@ fn fresh(scoring: &ScoringArgs) -> anyhow::Result<Scorer> {
 }
 
 fn verify(VerifyArgs { what: args, split }: &VerifyArgs) -> anyhow::Result<()> {
-    let board = args.place.board(args.scoring.suite()?);
+    let board = args.board.open(args.scoring.suite()?);
     let scorer = fresh(&args.scoring)?;
     let verdicts = with_bar(|done| board.verify(&scorer, &args.entries, *split, done));
-    let verdicts = verdicts.map_err(ours)?;
+    let verdicts = verdicts.map_err(to_anyhow)?;
     to_stdout(|out| {
         if args.json {
             return writeln!(out, "{}", serde_json::to_string_pretty(&verdicts)?);
@@ -292,10 +291,10 @@ fn verify(VerifyArgs { what: args, split }: &VerifyArgs) -> anyhow::Result<()> {
 }
 
 fn renew(args: &RenewArgs) -> anyhow::Result<()> {
-    let board = args.place.board(args.scoring.suite()?);
+    let board = args.board.open(args.scoring.suite()?);
     let entries = board.entries(&args.entries)?;
     let scorer = fresh(&args.scoring)?;
-    let added = with_bar(|done| board.add(&scorer, entries, done)).map_err(ours)?;
+    let added = with_bar(|done| board.add(&scorer, entries, done)).map_err(to_anyhow)?;
     if args.json {
         let rows = board.rows(Split::Holdout)?;
         return to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&rows)?));
@@ -308,7 +307,7 @@ fn renew(args: &RenewArgs) -> anyhow::Result<()> {
 
 fn render(args: &RenderArgs) -> anyhow::Result<()> {
     let suite = windtunnel_score::Suite::open(&args.suite, args.traces.as_deref())?;
-    let board = args.place.board(Arc::new(suite));
+    let board = args.board.open(Arc::new(suite));
     for path in [&args.html, &args.md].into_iter().flatten() {
         check_path(path)?;
     }

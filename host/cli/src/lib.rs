@@ -3,36 +3,38 @@
 
 mod args;
 pub mod calls;
+mod candidate_text;
 mod commands;
 mod compare;
 mod effects;
 mod evolve;
 mod explain;
 mod leaderboard;
+mod legacy;
 mod models;
-mod oldest;
 mod output;
 mod plugin;
-mod policies;
 mod policy;
+mod print;
 mod progress;
 mod score;
 mod score_server;
 mod simulate;
+mod spec;
+mod spelling;
 mod suite;
 mod sweep;
-mod texts;
 mod tune;
 mod workload;
 mod workload_args;
-mod workloads;
 
 use clap::{CommandFactory, FromArgMatches};
 use commands::{Cli, Command, LogLevel};
+use print::{say, to_stdout};
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
-use windtunnel_base::input::{InputError, plain};
+use windtunnel_base::input::InputError;
 
 /// Wrong input.
 const EXIT_INPUT: u8 = 2;
@@ -101,7 +103,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
     match &cli.command {
         Command::Run(run) => simulate::run(run, &explicit),
         Command::Replay(replay) => simulate::replay(replay, &explicit),
-        Command::Sweep(args) => sweep::sweep(args, matches),
+        Command::Sweep(args) => sweep::sweep(args, matches, command()),
         Command::Workload(command) => workload::workload(command),
         Command::Models(models) => models::models(models, &explicit),
         Command::Plugin(command) => plugin::plugin(command),
@@ -121,31 +123,6 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
             to_stdout(|out| out.write_all(&script))
         }
     }
-}
-
-/// Prints data on stdout.
-fn to_stdout(fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    fill(&mut out).and_then(|()| out.flush()).map_err(|e| {
-        if e.kind() == io::ErrorKind::BrokenPipe {
-            e.into()
-        } else {
-            anyhow::anyhow!("cannot write to standard output: {}", plain(&e))
-        }
-    })
-}
-
-/// What the parser of flags says first, on one line.
-fn first_paragraph(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let lines = text.lines().map(str::trim).take_while(|l| !l.is_empty());
-    let line = lines.collect::<Vec<_>>().join(" ");
-    line.trim_start_matches("error: ").to_owned()
-}
-
-/// A line for people, on stderr.
-fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn init_log(level: LogLevel) -> Result<(), InputError> {

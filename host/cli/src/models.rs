@@ -2,17 +2,18 @@
 
 use super::args::{LatencyName, ModelsArgs};
 use super::effects::Explicit;
-use super::simulate::{backend, defaults, fitted_under};
-use super::to_stdout;
+use super::print::to_stdout;
+use super::spec::latency_model;
 use comfy_table::{CellAlignment, ColumnConstraint};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Defaults, FittedRow, ModelEntry, ModelFacts, short_name};
 use windtunnel_engine::latency::{
-    Backend, KvBlocksSource, MaxModelLenSource, Resolved, Setup, resolve,
+    KvBlocksSource, LatencyModelKind, MaxModelLenSource, Resolved, Setup, resolve,
 };
 use windtunnel_results::report::table::styled;
+use windtunnel_sim::defaults;
 
 /// Lists models or explains one.
 pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
@@ -27,7 +28,7 @@ pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
             }
         }
         Chosen::Many(facts) => {
-            explicit.need(
+            explicit.reject_unless(
                 &["hardware", "tp", "latency_model"],
                 false,
                 "on a list of models; name one model",
@@ -44,6 +45,14 @@ pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
 
 fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
+}
+
+/// The step-time model by its flag; `None` = choose.
+fn latency_kind(name: LatencyName) -> Result<Option<LatencyModelKind>, InputError> {
+    match latency_model(name) {
+        "auto" => Ok(None),
+        name => name.parse().map(Some),
+    }
 }
 
 /// What a name on the command line means.
@@ -158,14 +167,14 @@ impl<'a> Explained<'a> {
         let setup = Setup {
             gpu: args.hardware.clone(),
             tp: args.tp,
-            latency: backend(args.latency_model),
+            latency: latency_kind(args.latency_model)?,
             ..Setup::new(name, defaults.clone())
         };
         let resolved = resolve(&setup)?;
         let entry = defaults.models.get(&resolved.canonical);
         let measured = entry.is_some_and(|e| !e.fitted.is_empty());
-        let why = match (args.latency_model, resolved.backend) {
-            (LatencyName::Auto, Backend::Blackbox) => {
+        let why = match (args.latency_model, resolved.latency_kind) {
+            (LatencyName::Auto, LatencyModelKind::Blackbox) => {
                 "this deployment was measured and has fitted coefficients"
             }
             (LatencyName::Auto, _) if measured => {
@@ -216,7 +225,7 @@ impl<'a> Explained<'a> {
             say("Hugging Face", repo.to_owned());
         }
         say("GPU", format!("{} x {} (tensor parallelism)", r.gpu, r.tp));
-        say("Latency model", format!("{}: {}", r.backend, self.why));
+        say("Latency model", format!("{}: {}", r.latency_kind, self.why));
         if let Some(version) = &r.vllm_version {
             say("vLLM version", version.clone());
         }
@@ -245,7 +254,7 @@ impl<'a> Explained<'a> {
             "Rules",
             format!(
                 "{} with --rules auto: the latency model was fitted under them",
-                fitted_under(r.backend)
+                r.latency.fitted_under()
             ),
         );
         for note in &r.notes {
@@ -308,17 +317,17 @@ impl<'a> Explained<'a> {
                 })
             })
             .collect();
-        let coefficients = match r.backend {
-            Backend::Blackbox => json!({"alpha_us": r.alpha, "beta_us": r.beta}),
-            Backend::TrainedPhysics => json!({"alpha_us": r.alpha, "beta": r.beta}),
-            Backend::Roofline => Value::Null,
+        let coefficients = match r.latency_kind {
+            LatencyModelKind::Blackbox => json!({"alpha_us": r.alpha, "beta_us": r.beta}),
+            LatencyModelKind::TrainedPhysics => json!({"alpha_us": r.alpha, "beta": r.beta}),
+            LatencyModelKind::Roofline => Value::Null,
         };
         json!({
             "model": r.canonical,
             "hf_repo": self.hf_repo(),
             "hardware": r.gpu,
             "tensor_parallelism": r.tp,
-            "latency_model": r.backend.name(),
+            "latency_model": r.latency_kind.name(),
             "latency_model_because": self.why,
             "vllm_version": r.vllm_version,
             "coefficients": coefficients,
@@ -328,7 +337,7 @@ impl<'a> Explained<'a> {
             "kv_blocks_source": kv_source(r.kv_blocks_source).0,
             "max_model_len_tokens": (r.max_model_len > 0).then_some(r.max_model_len),
             "max_model_len_source": length_source(r.max_model_len_source).0,
-            "rules": fitted_under(r.backend).to_string(),
+            "rules": r.latency.fitted_under().to_string(),
             "builtin_config": r.arch.is_some(),
             "notes": r.notes,
             "fitted": rows,
@@ -342,8 +351,8 @@ fn coefficients(r: &Resolved) -> Vec<(&'static str, String)> {
         let values: Vec<String> = values.iter().map(|x| format!("{x:.4}")).collect();
         values.join(", ")
     };
-    match (r.backend, &r.alpha[..], &r.beta[..]) {
-        (Backend::Blackbox, [a0, a1, a2], [b0, b1, b2]) => vec![
+    match (r.latency_kind, &r.alpha[..], &r.beta[..]) {
+        (LatencyModelKind::Blackbox, [a0, a1, a2], [b0, b1, b2]) => vec![
             (
                 "Alpha",
                 format!(
@@ -357,7 +366,7 @@ fn coefficients(r: &Resolved) -> Vec<(&'static str, String)> {
                 ),
             ),
         ],
-        (Backend::TrainedPhysics, alpha, beta) => {
+        (LatencyModelKind::TrainedPhysics, alpha, beta) => {
             let (head, tail) = beta.split_at(beta.len().min(6));
             vec![
                 ("Alpha, us", joined(alpha)),

@@ -1,70 +1,119 @@
 //! Results to stdout and to files. Files are written whole or not at all.
 
-use super::args::{AnalysisArgs, CommonArgs, Format, OutputArgs};
-use super::to_stdout;
+use super::args::{AnalysisArgs, Format, OutputArgs};
+use super::print::to_stdout;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, folder_of, identity};
-use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
-use windtunnel_base::request::Symbols;
-use windtunnel_engine::cluster::{Cluster, Progress};
-use windtunnel_results::metrics::digest::Digest;
-use windtunnel_results::metrics::summary::RunSummary;
-use windtunnel_results::report::{
-    ReportInputs, Results, blis, decisions, json, rows, saturation, table,
-};
+use windtunnel_engine::cluster::Progress;
+use windtunnel_results::report::{Results, blis, decisions, json, rows, saturation, table};
+use windtunnel_sim::{RunResult, RunSpec, Simulation};
 use windtunnel_workload::export;
 
-/// A run that is over.
-pub struct Finished {
-    pub record: RunRecord,
-    pub summary: RunSummary,
-    pub inputs: ReportInputs,
+/// The files that a run writes.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// Results of every request, JSON or CSV by its ending.
+    pub results_path: Option<PathBuf>,
+    /// Totals and results of every request, as BLIS writes them.
+    pub metrics_path: Option<PathBuf>,
+    /// Prefix of an exported TraceV2 trace.
+    pub trace_output: Option<PathBuf>,
+    /// Every decision as a line of JSON.
+    pub decisions_path: Option<PathBuf>,
+    /// The saturation detectors' verdicts over time.
+    pub saturation_report: Option<PathBuf>,
 }
 
-/// Refuses paths that cannot work before the run starts. `inputs` are the files that the run reads.
-pub fn check_paths(
-    output: &OutputArgs,
-    analysis: &AnalysisArgs,
-    inputs: &[&Path],
-) -> Result<(), InputError> {
-    if let Some(path) = &output.results_path {
-        rows::Format::of(path)?;
+impl Files {
+    /// Those that flags name.
+    pub fn of(output: &OutputArgs, analysis: &AnalysisArgs) -> Self {
+        Self {
+            results_path: output.results_path.clone(),
+            metrics_path: output.metrics_path.clone(),
+            trace_output: output.trace_output.clone(),
+            decisions_path: analysis.decisions_path.clone(),
+            saturation_report: analysis.saturation_report.clone(),
+        }
     }
-    let exports = output.trace_output.as_deref().map(export_paths);
-    let files = [
-        &output.results_path,
-        &output.metrics_path,
-        &analysis.decisions_path,
-        &analysis.saturation_report,
-    ]
-    .into_iter()
-    .flatten()
-    .chain(exports.iter().flatten());
-    let read: Vec<PathBuf> = inputs
-        .iter()
-        .filter(|p| p.is_file())
-        .filter_map(|p| identity(p).ok())
-        .collect();
-    let mut seen: Vec<PathBuf> = Vec::new();
-    for path in files {
-        check_path(path)?;
-        // A device or a pipe takes several outputs.
-        if path.exists() && !path.is_file() {
-            continue;
+
+    /// Refuses files of which nothing is known in this run, and paths that cannot work.
+    ///
+    /// # Errors
+    /// The first such file.
+    pub fn check(&self, run: &RunSpec) -> Result<(), InputError> {
+        let outputs = &run.outputs;
+        let no_records = "with `summary_only`, which keeps no request's record";
+        let needs = [
+            (
+                &self.decisions_path,
+                "decisions_path",
+                outputs.decisions,
+                "without `decisions`",
+            ),
+            (
+                &self.saturation_report,
+                "saturation_report",
+                outputs.detectors.is_some(),
+                "without `detectors`",
+            ),
+            (
+                &self.metrics_path,
+                "metrics_path",
+                !outputs.summary_only,
+                no_records,
+            ),
+            (
+                &self.trace_output,
+                "trace_output",
+                !outputs.summary_only,
+                no_records,
+            ),
+        ];
+        for (path, name, effective, because) in needs {
+            if path.is_some() && !effective {
+                return Err(InputError::new(format!("`{name}` has no effect {because}")));
+            }
         }
-        let Ok(identity) = identity(path) else {
-            continue; // writing will say what is wrong with it
-        };
-        let refuse = |why: &str| Err(InputError::in_file(path.display(), why));
-        if read.contains(&identity) {
-            return refuse("it would be overwritten, but the run reads it");
-        }
-        if seen.contains(&identity) {
-            return refuse("two outputs would go to the same file");
-        }
-        seen.push(identity);
+        self.check_paths(&run.files())
     }
-    Ok(())
+
+    /// Refuses paths that cannot work. `inputs` are the files that the run reads.
+    fn check_paths(&self, inputs: &[PathBuf]) -> Result<(), InputError> {
+        if let Some(path) = &self.results_path {
+            rows::Format::of(path)?;
+        }
+        let exports = self.trace_output.as_deref().map(export_paths);
+        let files = [
+            &self.results_path,
+            &self.metrics_path,
+            &self.decisions_path,
+            &self.saturation_report,
+        ]
+        .into_iter()
+        .flatten()
+        .chain(exports.iter().flatten());
+        let read: Vec<PathBuf> = inputs.iter().filter_map(|p| identity(p).ok()).collect();
+        let mut seen: Vec<PathBuf> = Vec::new();
+        for path in files {
+            check_path(path)?;
+            // A device or a pipe takes several outputs.
+            if path.exists() && !path.is_file() {
+                continue;
+            }
+            let Ok(identity) = identity(path) else {
+                continue; // writing will say what is wrong with it
+            };
+            let refuse = |why: &str| Err(InputError::in_file(path.display(), why));
+            if read.contains(&identity) {
+                return refuse("it would be overwritten, but the run reads it");
+            }
+            if seen.contains(&identity) {
+                return refuse("two outputs would go to the same file");
+            }
+            seen.push(identity);
+        }
+        Ok(())
+    }
 }
 
 /// Can there be a file at `path`?
@@ -94,52 +143,43 @@ pub fn export_paths(prefix: &Path) -> [PathBuf; 2] {
     [with(".yaml"), with(".csv")]
 }
 
-/// Runs a cluster and keeps only the digest of its requests; their rows go to the results file
-/// while it runs.
-pub fn stream(
-    cluster: Cluster<'_>,
-    output: &OutputArgs,
-    digest: &mut Digest,
-    files: &mut Staging,
+/// Simulates. With `--summary-only`, the requests' rows go to the results file while the run goes
+/// on.
+pub fn complete(
+    simulation: Simulation,
+    files: &Files,
+    staging: &mut Staging,
     progress: &mut dyn FnMut(Progress),
-) -> Result<RunRecord, InputError> {
-    let Some(path) = &output.results_path else {
-        return Ok(cluster.run_into(digest, progress));
+) -> Result<RunResult, InputError> {
+    let summary_only = simulation.spec().outputs.summary_only;
+    let (Some(path), true) = (&files.results_path, summary_only) else {
+        return simulation.run(progress);
     };
     let format = rows::Format::of(path)?;
-    let mut record = None;
-    files.write(path, |out| {
-        let mut both = Both {
-            digest,
-            rows: rows::RowStream::new(format, out)?,
-        };
-        let run = cluster.run_into(&mut both, progress);
-        both.rows.finish(&run.symbols)?;
-        record = Some(run);
+    let pools = simulation.deployment().config().names_pools();
+    let mut result = None;
+    staging.write(path, |out| {
+        let mut rows = rows::RowStream::new(format, pools, out)?;
+        let finished = simulation.run_into(&mut rows, progress);
+        if let Ok(finished) = &finished {
+            rows.finish(&finished.record.symbols)?;
+        }
+        result = Some(finished);
         Ok(())
     })?;
-    record.ok_or_else(|| InputError::in_file(path.display(), "nothing was written"))
+    result.unwrap_or_else(|| Err(InputError::in_file(path.display(), "nothing was written")))
 }
 
-struct Both<'a, 'b> {
-    digest: &'a mut Digest,
-    rows: rows::RowStream<'b>,
-}
-
-impl Recorder for Both<'_, '_> {
-    fn record(&mut self, request: RequestRecord, symbols: &Symbols) {
-        self.digest.add(&request);
-        self.rows.record(request, symbols);
-    }
-}
-
-/// Prints the results and writes the files that were asked for, with those that `files` holds
+/// Prints the results and writes the files that were asked for, with those that `staging` holds
 /// already.
-pub fn deliver(finished: Finished, common: &CommonArgs, files: Staging) -> anyhow::Result<()> {
-    let results =
-        Results::with_summary(&finished.record, finished.summary.clone(), &finished.inputs);
-    write_files(&finished, &results, common, files)?;
-    let output = &common.output;
+pub fn deliver(
+    result: &RunResult,
+    output: &OutputArgs,
+    files: &Files,
+    staging: Staging,
+) -> anyhow::Result<()> {
+    let results = result.results();
+    write_files(result, &results, files, staging)?;
     let format = if output.json {
         Format::Json
     } else {
@@ -152,40 +192,35 @@ pub fn deliver(finished: Finished, common: &CommonArgs, files: Staging) -> anyho
     })
 }
 
-/// Writes the files that were asked for, with those that `files` holds already.
+/// Writes the files that were asked for, with those that `staging` holds already.
 pub fn write_files(
-    finished: &Finished,
+    result: &RunResult,
     results: &Results<'_>,
-    common: &CommonArgs,
-    mut files: Staging,
+    files: &Files,
+    mut staging: Staging,
 ) -> Result<(), InputError> {
-    let Finished { record, inputs, .. } = finished;
-    let output = &common.output;
-    if let (Some(path), false) = (&output.results_path, output.summary_only) {
-        rows::write_file(&mut files, record, path)?;
+    let RunResult { record, inputs, .. } = result;
+    // With a summary only, the rows were written while the run went on.
+    if let (Some(path), false) = (&files.results_path, result.spec.outputs.summary_only) {
+        rows::write_file(&mut staging, record, path)?;
     }
-    if let Some(path) = &output.metrics_path {
-        files.write(path, |out| blis::metrics_file(results, out))?;
+    if let Some(path) = &files.metrics_path {
+        staging.write(path, |out| blis::metrics_file(results, out))?;
     }
-    if let Some(prefix) = &output.trace_output {
+    if let Some(prefix) = &files.trace_output {
         let [header, data] = export_paths(prefix);
-        export::write(
-            &mut files,
-            &header,
-            &data,
-            &record.requests,
-            &record.symbols,
-            export::Head {
-                workload_seed: Some(common.seed),
-                accumulate: false,
-            },
-        )?;
+        let head = export::Head {
+            workload_seed: Some(result.spec.seed()),
+            accumulate: false,
+        };
+        let (requests, symbols) = (&record.requests, &record.symbols);
+        export::write(&mut staging, &header, &data, requests, symbols, head)?;
     }
-    if let Some(path) = &common.analysis.decisions_path {
-        files.write(path, |out| decisions::write_jsonl(&record.decisions, out))?;
+    if let Some(path) = &files.decisions_path {
+        staging.write(path, |out| decisions::write_jsonl(record, out))?;
     }
-    if let (Some(path), Some(detectors)) = (&common.analysis.saturation_report, &inputs.detectors) {
-        files.write(path, |out| saturation::write_trace(record, detectors, out))?;
+    if let (Some(path), Some(detectors)) = (&files.saturation_report, &inputs.detectors) {
+        staging.write(path, |out| saturation::write_trace(record, detectors, out))?;
     }
-    files.commit()
+    staging.commit()
 }

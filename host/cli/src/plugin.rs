@@ -2,13 +2,13 @@
 
 mod crate_files;
 
-use super::{say, to_stdout};
+use super::print::{say, to_stdout};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, unknown, write_folder};
-use windtunnel_policy::native::{Info, Library};
+use windtunnel_policy::native::{Manifest, Plugin};
 use windtunnel_policy::{Hook, Param};
 
 /// `windtunnel plugin`.
@@ -54,11 +54,11 @@ pub fn plugin(command: &PluginCommand) -> anyhow::Result<()> {
     match command {
         PluginCommand::New(args) => Ok(new(args)?),
         PluginCommand::Inspect(args) => {
-            let library = Library::open(&args.file)?;
+            let plugin = Plugin::open(&args.file)?;
             let text = if args.json {
-                format!("{:#}\n", as_json(library.info()))
+                format!("{:#}\n", as_json(plugin.manifest()))
             } else {
-                as_text(library.info())
+                as_text(plugin.manifest())
             };
             to_stdout(|out| out.write_all(text.as_bytes()))
         }
@@ -183,12 +183,12 @@ fn range(param: &Param) -> String {
     text
 }
 
-fn as_text(info: &Info) -> String {
+fn as_text(manifest: &Manifest) -> String {
     let mut text = format!(
         "{} {}: {} interface, plugin-api {}.{}\n",
-        info.name, info.version, info.kind, info.api.0, info.api.1
+        manifest.name, manifest.version, manifest.language, manifest.api.0, manifest.api.1
     );
-    for policy in &info.policies {
+    for policy in &manifest.policies {
         let _ = write!(text, "\n{} {}\n", policy.hook, policy.name);
         if !policy.doc.is_empty() {
             let _ = writeln!(text, "  {}", policy.doc);
@@ -211,8 +211,8 @@ fn as_text(info: &Info) -> String {
     text
 }
 
-fn as_json(info: &Info) -> Value {
-    let policies: Vec<Value> = info
+fn as_json(manifest: &Manifest) -> Value {
+    let policies: Vec<Value> = manifest
         .policies
         .iter()
         .map(|policy| {
@@ -230,10 +230,10 @@ fn as_json(info: &Info) -> Value {
         })
         .collect();
     json!({
-        "name": info.name,
-        "version": info.version,
-        "interface": info.kind.to_string(),
-        "plugin_api": format!("{}.{}", info.api.0, info.api.1),
+        "name": manifest.name,
+        "version": manifest.version,
+        "interface": manifest.language.to_string(),
+        "plugin_api": format!("{}.{}", manifest.api.0, manifest.api.1),
         "policies": policies,
     })
 }

@@ -3,18 +3,19 @@
 
 mod templates;
 
-use super::{say, to_stdout};
+use super::print::{say, to_stdout};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, Staging, hint, unknown};
-use windtunnel_policy::external::{names, unknown_policy};
-use windtunnel_policy::library::{self, Shipped};
-use windtunnel_policy::lua::{Facts, Finding, Loader, Program, declarations, lint};
-use windtunnel_policy::{External, Hook, Param, PolicySpec, built_in, describe};
+use windtunnel_policy::builtin::{preemption, scheduler};
+use windtunnel_policy::lua::{Finding, Program, declarations, hooks_filled, lint};
+use windtunnel_policy::registry::{built_in, built_ins, names, unknown_policy};
+use windtunnel_policy::shipped;
+use windtunnel_policy::{Choice, External, Hook, Param, PolicySpec};
 use windtunnel_results::report::table::styled;
-use windtunnel_score::smoke;
+use windtunnel_score::smoke::{self, SmokeRun};
 
 /// `windtunnel policy`.
 #[derive(Clone, Debug, Subcommand)]
@@ -131,14 +132,14 @@ fn all(only: Option<Hook>) -> Result<Vec<Named>, InputError> {
         .into_iter()
         .filter(|h| only.is_none_or(|o| o == *h))
     {
-        all.extend(built_in(hook).iter().map(|name| Named {
+        all.extend(built_ins(hook).iter().map(|policy| Named {
             hook,
-            name,
+            name: policy.name,
             kind: "built-in",
-            what: describe(hook, name).to_owned(),
+            what: policy.sentence.to_owned(),
             params: Vec::new(),
         }));
-        for script in library::scripts(hook).filter(|s| !built_in(hook).contains(&s.name)) {
+        for script in shipped::scripts(hook).filter(|s| built_in(hook, s.name).is_none()) {
             all.push(Named {
                 hook,
                 name: script.name,
@@ -159,7 +160,7 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
     } else {
         let mut table = styled(&["Hook", "Policy", "Kind", "What it does", "Parameters"]);
         for p in &policies {
-            let params: Vec<&str> = p.params.iter().map(|p| p.name.as_str()).collect();
+            let params: Vec<&str> = p.params.iter().map(|p| p.name.as_ref()).collect();
             table.add_row([p.hook.name(), p.name, p.kind, &p.what, &params.join(", ")]);
         }
         format!("{table}\n\"windtunnel policy show NAME\" prints one.\n")
@@ -233,11 +234,10 @@ fn nowhere(name: &str, hook: Option<Hook>) -> InputError {
 }
 
 fn shown(hook: Hook, name: &str) -> String {
-    let script: Option<&Shipped> = library::find(hook, name);
-    let source = script.map_or(String::new(), |s| s.text.to_owned());
-    if !built_in(hook).contains(&name) {
-        return source;
-    }
+    let source = shipped::find(hook, name).map_or("", |script| script.text);
+    let Some(policy) = built_in(hook, name) else {
+        return source.to_owned();
+    };
     let twin = if source.is_empty() {
         ""
     } else {
@@ -246,7 +246,7 @@ fn shown(hook: Hook, name: &str) -> String {
     format!(
         "-- Built-in {}: {}\n{twin}{source}",
         hook.kind(),
-        describe(hook, name)
+        policy.sentence
     )
 }
 
@@ -258,7 +258,7 @@ struct Checked {
     findings: Vec<Finding>,
     /// An error that has no place of its own, or says it itself.
     error: Option<String>,
-    flights: Vec<smoke::FirstFlight>,
+    smoke_runs: Vec<SmokeRun>,
 }
 
 impl Checked {
@@ -299,7 +299,7 @@ fn check_file(file: &Path) -> Result<Checked, InputError> {
         params: Vec::new(),
         findings: Vec::new(),
         error: None,
-        flights: Vec::new(),
+        smoke_runs: Vec::new(),
     };
     let program = match Program::new(&name, text, &[], false) {
         Ok(program) => Arc::new(program),
@@ -329,13 +329,13 @@ fn check_file(file: &Path) -> Result<Checked, InputError> {
         }
     }
     if checked.ok() {
-        match smoke::fly(&filled(&program, &checked.hooks)) {
-            Ok(flights) => {
-                let fault = flights
+        match smoke::run_all(&filled(&program, &checked.hooks)) {
+            Ok(runs) => {
+                let fault = runs
                     .iter()
-                    .find_map(|f| f.fault.as_ref().map(|e| (f.name, e)));
-                checked.error = fault.map(|(flight, e)| format!("in the flight \"{flight}\": {e}"));
-                checked.flights = flights;
+                    .find_map(|run| run.fault.as_ref().map(|e| (run.name, e)));
+                checked.error = fault.map(|(name, e)| format!("in the flight \"{name}\": {e}"));
+                checked.smoke_runs = runs;
             }
             Err(e) => checked.error = Some(e.to_string()),
         }
@@ -345,12 +345,7 @@ fn check_file(file: &Path) -> Result<Checked, InputError> {
 
 /// The hooks that a program fills.
 fn loaded(program: &Arc<Program>) -> Result<Vec<Hook>, InputError> {
-    let facts = Facts {
-        instances: 4,
-        slots: 64,
-        highest_priority: 4,
-    };
-    let hooks = Loader::new(facts).hooks(program)?;
+    let hooks = hooks_filled(program)?;
     if hooks.is_empty() {
         return Err(InputError::in_file(
             &program.name,
@@ -363,12 +358,15 @@ fn loaded(program: &Arc<Program>) -> Result<Vec<Hook>, InputError> {
 /// The program in all hooks that it fills.
 fn filled(program: &Arc<Program>, hooks: &[Hook]) -> PolicySpec {
     let mut spec = PolicySpec {
-        preemption: "fcfs".into(),
-        scheduler: "priority-fcfs".into(),
+        preemption: (&preemption::fcfs::POLICY).into(),
+        scheduler: (&scheduler::priority_fcfs::POLICY).into(),
         ..PolicySpec::default()
     };
     for hook in hooks {
-        spec.fill(*hook, External::Script(Arc::clone(program)));
+        spec.set(
+            *hook,
+            Choice::External(External::Script(Arc::clone(program))),
+        );
     }
     spec
 }
@@ -387,13 +385,13 @@ fn report(checked: &Checked) -> String {
     }
     if checked.ok() {
         let hooks: Vec<&str> = checked.hooks.iter().map(|h| h.name()).collect();
-        let requests: usize = checked.flights.iter().map(|f| f.requests).sum();
-        let completed: usize = checked.flights.iter().map(|f| f.completed).sum();
+        let requests: usize = checked.smoke_runs.iter().map(|run| run.requests).sum();
+        let completed: usize = checked.smoke_runs.iter().map(|run| run.completed).sum();
         text += &format!(
             "{}: fills {}; flew {} clusters with {requests} requests, {completed} of them served\n",
             checked.name,
             hooks.join(", "),
-            checked.flights.len(),
+            checked.smoke_runs.len(),
         );
     }
     text
@@ -408,13 +406,13 @@ fn checked_json(checked: &Checked) -> Value {
             "message": f.message,
         })
     };
-    let flight = |f: &smoke::FirstFlight| {
+    let smoke_run = |run: &SmokeRun| {
         json!({
-            "name": f.name,
-            "requests": f.requests,
-            "completed": f.completed,
-            "preemptions": f.preemptions,
-            "fault": f.fault,
+            "name": run.name,
+            "requests": run.requests,
+            "completed": run.completed,
+            "preemptions": run.preemptions,
+            "fault": run.fault.as_ref().map(ToString::to_string),
         })
     };
     json!({
@@ -424,7 +422,7 @@ fn checked_json(checked: &Checked) -> Value {
         "params": params_json(&checked.params),
         "findings": checked.findings.iter().map(finding).collect::<Vec<_>>(),
         "error": checked.error,
-        "flights": checked.flights.iter().map(flight).collect::<Vec<_>>(),
+        "flights": checked.smoke_runs.iter().map(smoke_run).collect::<Vec<_>>(),
     })
 }
 

@@ -1,8 +1,8 @@
-//! `windtunnel score`: how good a policy is. And the flags that all commands share which score.
+//! `windtunnel score`, and the flags that all commands share which score candidates.
 
+use super::candidate_text::CandidateText;
+use super::print::{say, to_stdout};
 use super::progress::RunsBar;
-use super::texts::Texts;
-use super::{say, to_stdout};
 use clap::Args;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -11,17 +11,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_base::input::InputError;
-use windtunnel_score::plan::chosen;
+use windtunnel_score::plan::selected_scenarios;
 use windtunnel_score::render::score::{table, text};
-use windtunnel_score::walls::Walls;
+use windtunnel_score::sandbox::Sandbox;
 use windtunnel_score::{
-    Ask, Candidate, Problem, ProblemKind, Report, Scorer, Seeds, Settings, Split, Suite, Trouble,
-    Until, worker,
+    Candidate, LastStage, Problem, ProblemKind, Report, ScoreRequest, Scorer, ScoringError, Seeds,
+    Settings, Split, Suite, worker,
 };
 
-pub use windtunnel_score::fleet::TIME_LIMIT;
+pub use windtunnel_score::runner::TIME_LIMIT;
 
-/// Where and how candidates are scored.
+/// Flags about where and how candidates are scored.
 #[derive(Args, Clone, Debug)]
 pub struct ScoringArgs {
     /// Suite: a name ("windtunnel suite list" shows them) or a file
@@ -46,40 +46,40 @@ pub struct ScoringArgs {
 }
 
 impl ScoringArgs {
-    /// The suite that is meant.
+    /// Opens the suite.
     pub fn suite(&self) -> Result<Arc<Suite>, InputError> {
         Ok(Arc::new(Suite::open(&self.suite, self.traces.as_deref())?))
     }
 
-    /// A scorer as the flags say.
+    /// A scorer with the settings of the flags.
     pub fn scorer(&self) -> anyhow::Result<Scorer> {
         Ok(Scorer::new(Settings {
             jobs: jobs(self.jobs)?,
             allow_native: self.allow_native,
             cache: cache_folder(),
             reuse_reports: !self.no_cache,
-            wall: time_limit(self.time_limit)?,
-            ..Settings::usual()?
+            time_limit: time_limit(self.time_limit)?,
+            ..Settings::for_this_host()?
         }))
     }
 }
 
-/// Processes at once.
+/// Number of worker processes.
 ///
 /// # Errors
-/// When it is none.
+/// When it is 0.
 pub fn jobs(given: Option<usize>) -> Result<usize, InputError> {
     match given {
         Some(0) => Err(InputError::new("--jobs must be at least 1, found 0")),
         Some(jobs) => Ok(jobs),
-        None => Ok(windtunnel_base::pool::default_jobs()),
+        None => Ok(windtunnel_base::parallel::default_jobs()),
     }
 }
 
 /// Longest time for a run.
 ///
 /// # Errors
-/// When it is no time at all, or more than a day.
+/// When it is 0, or more than a day.
 pub fn time_limit(seconds: u64) -> Result<Duration, InputError> {
     match seconds {
         1..=86_400 => Ok(Duration::from_secs(seconds)),
@@ -89,7 +89,7 @@ pub fn time_limit(seconds: u64) -> Result<Duration, InputError> {
     }
 }
 
-/// Where reports and the references' figures are kept.
+/// Folder in which reports and results of references are cached.
 #[must_use]
 pub fn cache_folder() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
@@ -120,8 +120,8 @@ pub struct ScoreArgs {
     #[arg(long, value_enum, default_value_t = Split::Train)]
     split: Split,
     /// How far to go: auto stops at what cannot get good
-    #[arg(long, value_enum, default_value_t = Until::Auto)]
-    stage: Until,
+    #[arg(long, value_enum, default_value_t = LastStage::Auto)]
+    stage: LastStage,
     /// Random seeds per scenario: a number, or auto to add some until the score is certain to half
     /// a point; default: the suite's
     #[arg(long, value_name = "auto|N")]
@@ -145,7 +145,7 @@ struct Line {
     #[serde(default)]
     id: Option<serde_json::Value>,
     /// Lua text, or Lua texts by hook.
-    candidate: Texts,
+    candidate: CandidateText,
     /// Only these scenarios.
     #[serde(default)]
     scenarios: Option<Vec<String>>,
@@ -155,13 +155,13 @@ struct Line {
 }
 
 impl Line {
-    fn read(bytes: &[u8], place: u64) -> Result<Self, InputError> {
+    fn read(bytes: &[u8], number: u64) -> Result<Self, InputError> {
         let at =
-            |column: usize, message: String| InputError::at(INPUT, place, column as u64, message);
+            |column: usize, message: String| InputError::at(INPUT, number, column as u64, message);
         let text = std::str::from_utf8(bytes)
             .map_err(|e| at(e.valid_up_to() + 1, "a byte that is no UTF-8".into()))?;
         serde_json::from_str(text).map_err(|e| {
-            // The line that it counts is ours.
+            // Its line number counts from this line: the caller's is given instead.
             let message = e.to_string();
             let message = message
                 .rsplit_once(" at line ")
@@ -170,11 +170,11 @@ impl Line {
         })
     }
 
-    fn candidate(&self, place: u64) -> Candidate {
+    fn candidate(&self, number: u64) -> Candidate {
         let name = match &self.id {
             Some(serde_json::Value::String(id)) => id.clone(),
             Some(id) => id.to_string(),
-            None => format!("candidate-{place}"),
+            None => format!("candidate-{number}"),
         };
         let mut candidate = self.candidate.clone().candidate(&name);
         candidate.params.clone_from(&self.params);
@@ -200,16 +200,16 @@ pub fn parse_seeds(text: Option<&str>) -> Result<Seeds, InputError> {
 }
 
 impl ScoreArgs {
-    /// Flags that would do nothing are mistakes.
+    /// Refuses flags without effect.
     fn check(&self) -> Result<(), InputError> {
         let useless = |flag: &str, why: &str| {
             Err(InputError::new(format!(
                 "{flag} does nothing here: {why}; drop it"
             )))
         };
-        let early = matches!(self.stage, Until::Smoke | Until::Quick);
+        let early = matches!(self.stage, LastStage::Smoke | LastStage::Quick);
         let until = format!("--stage {:?}", self.stage).to_lowercase();
-        if self.stage == Until::Smoke && !self.scenarios.is_empty() {
+        if self.stage == LastStage::Smoke && !self.scenarios.is_empty() {
             return useless("--scenario", "the first flight is the same for all of them");
         }
         if early && self.seeds.is_some() {
@@ -225,7 +225,7 @@ impl ScoreArgs {
             if early {
                 return useless("--incumbent", &format!("{until} ends early anyhow"));
             }
-            if self.stage == Until::Full && !automatic {
+            if self.stage == LastStage::Full && !automatic {
                 return useless("--incumbent", &format!("{until} flies everything"));
             }
             if self.split != Split::Train && !automatic {
@@ -237,18 +237,18 @@ impl ScoreArgs {
     }
 }
 
-/// Does what is asked.
+/// Runs the command.
 pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
     args.check()?;
     let suite = args.scoring.suite()?;
-    let ask = |candidate: Candidate| -> Result<Ask, InputError> {
-        Ok(Ask {
+    let request = |candidate: Candidate| -> Result<ScoreRequest, InputError> {
+        Ok(ScoreRequest {
             split: args.split,
-            until: args.stage,
+            last_stage: args.stage,
             seeds: parse_seeds(args.seeds.as_deref())?,
             scenarios: (!args.scenarios.is_empty()).then(|| args.scenarios.clone()),
             incumbent: args.incumbent,
-            ..Ask::new(candidate, Arc::clone(&suite))
+            ..ScoreRequest::new(candidate, Arc::clone(&suite))
         })
     };
     let scorer = args.scoring.scorer()?;
@@ -259,17 +259,17 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
             )
             .into());
         }
-        return lines(&scorer, &ask);
+        return lines(&scorer, &request);
     }
-    let mut asks: Vec<Ask> = Vec::new();
+    let mut requests: Vec<ScoreRequest> = Vec::new();
     for name in &args.candidates {
         for candidate in Candidate::open_all(name)? {
-            asks.push(ask(candidate)?);
+            requests.push(request(candidate)?);
         }
     }
-    if let ([ask], false) = (&asks[..], args.batch) {
+    if let ([request], false) = (&requests[..], args.batch) {
         let bar = RunsBar::new();
-        let report = scorer.score(ask, &|p| bar.show(p)).map_err(ours);
+        let report = scorer.score(request, &|p| bar.show(p)).map_err(to_anyhow);
         bar.done();
         let report = report?;
         return if args.json {
@@ -279,23 +279,26 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
         };
     }
     if args.json || args.batch {
-        return batch(&scorer, &asks);
+        return batch(&scorer, &requests);
     }
-    let reports = scorer.score_batch(&asks, &mut |_, _| {}).map_err(ours)?;
+    let reports = scorer
+        .score_batch(&requests, &mut |_, _| {})
+        .map_err(to_anyhow)?;
     to_stdout(|out| out.write_all(table(&reports).as_bytes()))
 }
 
-/// Trouble as the command line tells it: the user's mistakes apart from ours.
+/// An error with its cause: wrong input stays an [`InputError`], which has an exit code of its own.
 #[must_use]
-pub fn ours(trouble: Trouble) -> anyhow::Error {
-    match trouble {
-        Trouble::Input(e) => e.into(),
+pub fn to_anyhow(error: ScoringError) -> anyhow::Error {
+    match error {
+        ScoringError::Input(e) => e.into(),
         other => other.into(),
     }
 }
 
-/// Scores all and prints a line for each, in order, as soon as it is its turn.
-fn batch(scorer: &Scorer, asks: &[Ask]) -> anyhow::Result<()> {
+/// Scores candidates and prints a line for each, in order, as soon as it and all before it are
+/// done.
+fn batch(scorer: &Scorer, requests: &[ScoreRequest]) -> anyhow::Result<()> {
     let mut waiting: BTreeMap<usize, String> = BTreeMap::new();
     let mut next = 0;
     let mut outcome = Ok(());
@@ -309,20 +312,20 @@ fn batch(scorer: &Scorer, asks: &[Ask]) -> anyhow::Result<()> {
             }
         }
     };
-    scorer.score_batch(asks, &mut done).map_err(ours)?;
+    scorer.score_batch(requests, &mut done).map_err(to_anyhow)?;
     outcome
 }
 
-/// Where candidates come from that are no files.
+/// The name of standard input in messages.
 const INPUT: &str = "standard input";
 
-/// Scores the candidates of standard input. A line that is none gets a report, too, and an error at
-/// the end.
+/// Scores the candidates of standard input. A malformed line gets a report, too, and there is an
+/// error at the end.
 fn lines(
     scorer: &Scorer,
-    ask: &dyn Fn(Candidate) -> Result<Ask, InputError>,
+    request: &dyn Fn(Candidate) -> Result<ScoreRequest, InputError>,
 ) -> anyhow::Result<()> {
-    let mut asks = Vec::new();
+    let mut requests = Vec::new();
     let mut wrong: Vec<InputError> = Vec::new();
     for (k, bytes) in std::io::stdin().lock().split(b'\n').enumerate() {
         let bytes =
@@ -330,32 +333,32 @@ fn lines(
         if bytes.trim_ascii().is_empty() {
             continue;
         }
-        let place = k as u64 + 1;
-        let (line, error) = match Line::read(&bytes, place) {
+        let number = k as u64 + 1;
+        let (line, error) = match Line::read(&bytes, number) {
             Ok(line) => (line, None),
             Err(e) => (Line::default(), Some(e)),
         };
-        let mut one = ask(line.candidate(place))?;
+        let mut one = request(line.candidate(number))?;
         let all = one.scenarios.clone();
         one.scenarios = line.scenarios.or(one.scenarios);
         let error = error.or_else(|| {
-            let unknown = chosen(&one).err()?;
-            Some(InputError::at(INPUT, place, 1, unknown.to_string()))
+            let unknown = selected_scenarios(&one).err()?;
+            Some(InputError::at(INPUT, number, 1, unknown.to_string()))
         });
         if let Some(error) = error {
             one.scenarios = all;
             one.candidate.flaw = Some(Box::new(Problem {
-                line: Some(place),
+                line: Some(number),
                 ..Problem::new(ProblemKind::Policy, INPUT, error.to_string())
             }));
             wrong.push(error);
         }
-        asks.push(one);
+        requests.push(one);
     }
-    if asks.is_empty() {
+    if requests.is_empty() {
         say("no candidates on standard input");
     }
-    batch(scorer, &asks)?;
+    batch(scorer, &requests)?;
     match &wrong[..] {
         [] => Ok(()),
         [one] => Err(InputError::new(one.to_string()).into()),
@@ -363,14 +366,14 @@ fn lines(
             let message = format!(
                 "{} of {} lines are no candidates; the first: {first}",
                 wrong.len(),
-                asks.len()
+                requests.len()
             );
             Err(InputError::new(message).into())
         }
     }
 }
 
-/// `windtunnel worker`: the process in which candidates work.
+/// `windtunnel worker`: a process in which candidates run.
 #[derive(Args, Clone, Debug)]
 pub struct WorkerArgs {
     /// A file or folder that may be read
@@ -384,9 +387,9 @@ pub struct WorkerArgs {
     parent: Option<u32>,
 }
 
-/// Works until there is nothing more to do.
+/// Answers jobs until standard input ends.
 pub fn work(args: &WorkerArgs) -> anyhow::Result<()> {
-    Ok(worker::serve(&Walls {
+    Ok(worker::serve(&Sandbox {
         native: args.native,
         parent: args.parent,
         read: args.read.clone(),

@@ -1,14 +1,14 @@
-//! `windtunnel score-server`: scores candidates that come by HTTP.
+//! `windtunnel score-server`: scores candidates that are sent by HTTP.
 
 mod api;
-mod desk;
 mod gepa;
+mod queue;
 
+use super::print::{say, to_stdout};
 use super::score::ScoringArgs;
-use super::{say, to_stdout};
 use api::Server;
 use clap::Args;
-use desk::Desk;
+use queue::JobQueue;
 use serde_json::json;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -57,7 +57,7 @@ fn address(text: &str) -> Result<SocketAddr, InputError> {
     text.parse().map_err(|_| wrong())
 }
 
-/// Serves until it is told to end.
+/// Runs the command: serves until it is told to end.
 pub fn serve(args: &ServerArgs) -> anyhow::Result<()> {
     if args.scoring.allow_native {
         let message = "--allow-native has no effect here: candidates come as Lua text";
@@ -69,11 +69,11 @@ pub fn serve(args: &ServerArgs) -> anyhow::Result<()> {
     let address = address(&args.listen)?;
     let suite = args.scoring.suite()?;
     let scorer = args.scoring.scorer()?;
-    let jobs = scorer.fleet().pool.places();
-    let desk = Arc::new(Desk::new(scorer, args.queue));
+    let jobs = scorer.runner().workers.slots();
+    let queue = Arc::new(JobQueue::new(scorer, args.queue));
     let server = Arc::new(Server::new(
         suite,
-        Arc::clone(&desk),
+        Arc::clone(&queue),
         args.max_evals,
         args.allow_holdout,
         jobs,
@@ -82,12 +82,12 @@ pub fn serve(args: &ServerArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let served = std::thread::scope(|scope| {
-        for place in 0..jobs {
-            let desk = &desk;
-            scope.spawn(move || desk.work(place));
+        for slot in 0..jobs {
+            let queue = &queue;
+            scope.spawn(move || queue.serve(slot));
         }
         let served = runtime.block_on(listen(address, args.until_stdin_closes, server));
-        desk.close();
+        queue.close();
         served
     });
     // A read of standard input may still be under way.
@@ -130,35 +130,35 @@ async fn listen(
     });
     to_stdout(|out| writeln!(out, "{ready}"))?;
     let paths = gepa::paths().merge(api::paths());
-    let app = api::closed(paths).with_state(Arc::clone(&server));
+    let app = api::with_fallbacks(paths).with_state(Arc::clone(&server));
     axum::serve(listener, app)
         .with_graceful_shutdown(async move {
             let _ = ended.wait_for(|ended| *ended).await;
-            // Who waits is told; what is being scored comes to its end.
-            server.desk.close();
+            // Waiting requests are answered with an error; running ones are completed.
+            server.queue.close();
         })
         .await?;
     Ok(())
 }
 
-/// The first signal asks to end, the second does not ask. That the input ended before it makes no
-/// difference.
-fn asked_to_end(end: &watch::Sender<bool>) {
-    static ASKED: AtomicBool = AtomicBool::new(false);
-    if ASKED.swap(true, Ordering::Relaxed) {
+/// The first signal ends the server gracefully, the second at once, whether or not the input has
+/// ended.
+fn on_signal(end: &watch::Sender<bool>) {
+    static SIGNALLED: AtomicBool = AtomicBool::new(false);
+    if SIGNALLED.swap(true, Ordering::Relaxed) {
         std::process::exit(1);
     }
     end.send_replace(true);
 }
 
-/// Listens for Ctrl-C.
+/// Waits for Ctrl-C.
 async fn interrupts(end: Arc<watch::Sender<bool>>) {
     while tokio::signal::ctrl_c().await.is_ok() {
-        asked_to_end(&end);
+        on_signal(&end);
     }
 }
 
-/// Listens for SIGTERM.
+/// Waits for SIGTERM.
 #[cfg(unix)]
 async fn terminations(end: Arc<watch::Sender<bool>>) {
     use tokio::signal::unix::{SignalKind, signal};
@@ -166,6 +166,6 @@ async fn terminations(end: Arc<watch::Sender<bool>>) {
         return;
     };
     while signals.recv().await.is_some() {
-        asked_to_end(&end);
+        on_signal(&end);
     }
 }

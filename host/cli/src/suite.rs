@@ -1,14 +1,14 @@
 //! `windtunnel suite`: the suites that candidates are scored on.
 
+use super::print::to_stdout;
 use super::progress::RunsBar;
-use super::score::{ScoringArgs, TIME_LIMIT, ours};
-use super::to_stdout;
+use super::score::{ScoringArgs, TIME_LIMIT, to_anyhow};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use windtunnel_base::input::InputError;
 use windtunnel_score::certify::certify;
-use windtunnel_score::render::suite as report;
+use windtunnel_score::render::suite as render;
 use windtunnel_score::{Progress, Split, Suite, suite_names};
 
 /// `windtunnel suite`.
@@ -73,12 +73,12 @@ pub struct ShowArgs {
     json: bool,
 }
 
-/// Does what is asked.
+/// Runs the command.
 pub fn suite(command: &SuiteCommand) -> anyhow::Result<()> {
     match command {
         SuiteCommand::List(args) => list(args),
         SuiteCommand::Show(args) => show(args),
-        SuiteCommand::Certify(args) => certified(args),
+        SuiteCommand::Certify(args) => certify_suite(args),
     }
 }
 
@@ -92,14 +92,14 @@ fn all() -> Result<Vec<Suite>, InputError> {
 /// # Errors
 /// When a suite is wrong.
 pub fn listed() -> Result<Value, InputError> {
-    Ok(report::list_json(&all()?))
+    Ok(render::list_json(&all()?))
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<()> {
     let text = if args.json {
         format!("{:#}\n", json!({ "suites": listed()? }))
     } else {
-        report::list(&all()?)
+        render::list(&all()?)
     };
     to_stdout(|out| out.write_all(text.as_bytes()))
 }
@@ -107,14 +107,14 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
 fn show(args: &ShowArgs) -> anyhow::Result<()> {
     let suite = Suite::open(&args.suite, args.traces.as_deref())?;
     let text = if args.json {
-        format!("{:#}\n", report::json(&suite))
+        format!("{:#}\n", render::json(&suite))
     } else {
-        report::text(&suite)
+        render::text(&suite)
     };
     to_stdout(|out| out.write_all(text.as_bytes()))
 }
 
-fn certified(args: &CertifyArgs) -> anyhow::Result<()> {
+fn certify_suite(args: &CertifyArgs) -> anyhow::Result<()> {
     let scoring = ScoringArgs {
         suite: args.suite.clone(),
         traces: args.traces.clone(),
@@ -140,11 +140,11 @@ fn certified(args: &CertifyArgs) -> anyhow::Result<()> {
         },
     );
     bar.done();
-    let certificate = certificate.map_err(ours)?;
+    let certificate = certificate.map_err(to_anyhow)?;
     let text = if args.json {
         format!("{}\n", serde_json::to_string_pretty(&certificate)?)
     } else {
-        report::certificate(&certificate)
+        render::certificate(&certificate)
     };
     to_stdout(|out| out.write_all(text.as_bytes()))?;
     let failing = certificate

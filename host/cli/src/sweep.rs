@@ -6,11 +6,10 @@ mod runs;
 
 use super::args::SweepArgs;
 use super::effects::Explicit;
+use super::print::{say, to_stdout};
 use super::workload_args::RunArgs;
-use super::workloads::Traces;
-use super::{say, simulate, to_stdout};
 use clap::{Arg, ArgMatches, Args};
-use grid::Grid;
+use grid::{Grid, WITHOUT_EFFECT};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ledger::{Ledger, Place};
 use runs::{Cell, Digests, Shared};
@@ -19,40 +18,10 @@ use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use windtunnel_base::input::{InputError, Staging};
-use windtunnel_base::pool;
-use windtunnel_results::report::Results;
+use windtunnel_base::input::InputError;
+use windtunnel_base::parallel;
 use windtunnel_results::report::sweep::{self, Row};
-
-/// Flags of `run` that cannot be seen in a sweep, and why.
-const UNSEEN: [(&[&str], &str); 4] = [
-    (
-        &[
-            "results_path",
-            "metrics_path",
-            "trace_output",
-            "decisions_path",
-            "saturation_report",
-        ],
-        "in a sweep, whose runs would all write there",
-    ),
-    (
-        &[
-            "trace_level",
-            "counterfactual_k",
-            "summarize_trace",
-            "detectors",
-            "saturation_config",
-            "saturation_final_window",
-        ],
-        "in a sweep, whose rows do not show it",
-    ),
-    (
-        &["format"],
-        "in a sweep; it prints a table, or JSON with --json",
-    ),
-    (&["json", "quiet"], "as a dimension"),
-];
+use windtunnel_sim::workload::Traces;
 
 /// More is a slip of the pen.
 const MOST_RUNS: u64 = 1_000_000;
@@ -68,8 +37,8 @@ fn flags_of_run() -> Vec<Arg> {
 pub fn with_the_flags_of_run(sweep: clap::Command) -> clap::Command {
     let hide = |arg: Arg| {
         let id = arg.get_id().as_str();
-        let unseen = UNSEEN[..3].iter().any(|(ids, _)| ids.contains(&id));
-        if unseen { arg.hide(true) } else { arg }
+        let without_effect = WITHOUT_EFFECT[..4].iter().any(|(ids, _)| ids.contains(&id));
+        if without_effect { arg.hide(true) } else { arg }
     };
     let about = sweep.get_about().cloned().unwrap_or_default();
     RunArgs::augment_args(sweep)
@@ -85,14 +54,14 @@ struct Run<'a> {
     id: String,
 }
 
-/// Runs the grid.
-pub fn sweep(args: &SweepArgs, matches: &ArgMatches) -> anyhow::Result<()> {
+/// Runs the grid. `command` parses the command line of each run.
+pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> anyhow::Result<()> {
     let Some((_, given)) = matches.subcommand() else {
         return Ok(());
     };
     let explicit = Explicit::of(matches);
-    for (ids, why) in &UNSEEN[..3] {
-        explicit.need(ids, false, why)?;
+    for (ids, why) in &WITHOUT_EFFECT[..4] {
+        explicit.reject_unless(ids, false, why)?;
     }
     let flags = flags_of_run();
     let grid = Grid::parse(&args.grid, &flags, &explicit)?;
@@ -101,7 +70,7 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches) -> anyhow::Result<()> {
         return Err(InputError::new("give --model MODEL, or vary it: --grid model=A,B").into());
     }
     let shared = Shared::of(given, &flags);
-    let cells = runs::cells(&grid, &shared)?;
+    let cells = runs::cells(&grid, &shared, command)?;
     let traces = Traces::default();
     let notes = runs::check(&grid, &cells, &shared, &traces)?;
 
@@ -126,7 +95,7 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches) -> anyhow::Result<()> {
     for note in notes {
         say(&format!("note: {note}"));
     }
-    let jobs = args.jobs.unwrap_or_else(pool::default_jobs);
+    let jobs = args.jobs.unwrap_or_else(parallel::default_jobs);
     let rows = carry_out(
         &all,
         jobs,
@@ -200,7 +169,7 @@ fn carry_out(
         say(&format!("{done} of {} runs are done already", all.len()));
     }
     let bar = bar(open.len() as u64, quiet);
-    let fresh = pool::map(
+    let fresh = parallel::map(
         &open,
         jobs,
         |k| simulate_run(&all[*k], traces),
@@ -240,11 +209,11 @@ fn simulate_run(run: &Run<'_>, traces: &Traces) -> anyhow::Result<Row> {
     let name = format!("{}, seed {}", run.cell.point, run.seed);
     guarded(&name, || {
         let cell = run.cell;
-        let args = cell.with_seed(run.seed);
-        let ready = simulate::prepare(&args, &cell.explicit, &cell.bundle, Some(traces))?;
-        let finished = ready.complete(&args.common, &mut Staging::default(), &mut |_| ())?;
-        let results = Results::with_summary(&finished.record, finished.summary, &finished.inputs);
-        Ok(Row::of(&run.id, &cell.point.values(), run.seed, &results))
+        let mut spec = cell.spec.clone();
+        spec.seed = Some(run.seed);
+        let result = cell.resolve(&spec, traces)?.run(&mut |_| ())?;
+        let values = cell.point.values();
+        Ok(Row::of(&run.id, &values, run.seed, &result.results()))
     })
 }
 

@@ -1,16 +1,18 @@
 //! `windtunnel tune`: searches the parameters of a policy.
 
 use super::output::check_path;
+use super::print::{say, to_stdout};
 use super::progress::RunsBar;
-use super::score::{ScoringArgs, ours};
-use super::{say, to_stdout};
+use super::score::{ScoringArgs, to_anyhow};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, write_whole};
 use windtunnel_policy::lua::with_defaults;
 use windtunnel_score::Candidate;
 use windtunnel_score::render::tune::{progress, text};
-use windtunnel_score::tune::{Method, News, Tuned, Wish, as_script, script, tune as search};
+use windtunnel_score::tune::{
+    Method, TuneProgress, TuneRequest, TuneResult, as_script, script, tune as search,
+};
 
 /// `windtunnel tune`.
 #[derive(Args, Clone, Debug)]
@@ -48,7 +50,7 @@ enum Form {
     Json,
 }
 
-/// Does what is asked.
+/// Runs the command.
 pub fn tune(args: &TuneArgs) -> anyhow::Result<()> {
     if args.budget == 0 {
         return Err(InputError::new("--budget must be at least 1, found 0").into());
@@ -59,7 +61,7 @@ pub fn tune(args: &TuneArgs) -> anyhow::Result<()> {
         Some(path) => Some((path, form(path, &candidate)?)),
         None => None,
     };
-    let wish = Wish {
+    let request = TuneRequest {
         candidate,
         suite,
         budget: args.budget,
@@ -69,12 +71,12 @@ pub fn tune(args: &TuneArgs) -> anyhow::Result<()> {
     };
     let scorer = args.scoring.scorer()?;
     let bar = RunsBar::new();
-    let mut tell = |news: &News| bar.above(|| say(&progress(news)));
-    let tuned = search(&scorer, &wish, &mut tell, &|p| bar.show(p)).map_err(ours);
+    let mut on_progress = |p: &TuneProgress| bar.above(|| say(&progress(p)));
+    let tuned = search(&scorer, &request, &mut on_progress, &|p| bar.show(p)).map_err(to_anyhow);
     bar.done();
     let tuned = tuned?;
     if let Some((path, form)) = out {
-        write(path, form, &wish.candidate, &tuned)?;
+        write(path, form, &request.candidate, &tuned)?;
     }
     to_stdout(|out| {
         if args.json {
@@ -85,7 +87,7 @@ pub fn tune(args: &TuneArgs) -> anyhow::Result<()> {
     })
 }
 
-/// What goes into the file, if it can be written at all.
+/// What goes into the file. Checks that it can be written, before the search.
 fn form(path: &Path, candidate: &Candidate) -> Result<Form, InputError> {
     check_path(path)?;
     let refuse = |why: String| Err(InputError::in_file(path.display(), why));
@@ -103,7 +105,12 @@ fn form(path: &Path, candidate: &Candidate) -> Result<Form, InputError> {
     Ok(form)
 }
 
-fn write(path: &Path, form: Form, candidate: &Candidate, tuned: &Tuned) -> Result<(), InputError> {
+fn write(
+    path: &Path,
+    form: Form,
+    candidate: &Candidate,
+    tuned: &TuneResult,
+) -> Result<(), InputError> {
     write_whole(path, |out| match (form, script(candidate)) {
         (Form::Script, Some(text)) => {
             let values: Vec<(String, f64)> = tuned.params.clone().into_iter().collect();

@@ -3,18 +3,19 @@
 mod tables;
 
 use super::output::{check_path, export_paths};
-use super::simulate::defaults;
+use super::print::{say, to_stdout};
+use super::spec::part as spec_of_part;
 use super::workload_args::{
     ComposeArgs, ConvertArgs, GenerateArgs, InputArgs, ShowArgs, Target, ValidateArgs,
     WorkloadCommand,
 };
-use super::workloads::{self, Limits, Opened, SpecFlags};
-use super::{say, to_stdout};
 use serde_json::json;
 use std::path::Path;
 use tables as report;
 use windtunnel_base::input::{InputError, Staging};
 use windtunnel_base::request::Request;
+use windtunnel_sim::defaults;
+use windtunnel_sim::workload::{DEFAULT_SEED, Limits, Opened, SpecChanges, from_spec, part};
 use windtunnel_workload::convert::{self, Rounds};
 use windtunnel_workload::spec::{self, WorkloadSpec};
 use windtunnel_workload::summary::Summarizer;
@@ -43,7 +44,11 @@ fn input(path: &Path, args: &InputArgs) -> Result<Opened, InputError> {
             max_requests: args.num_requests,
             timeout_s: None,
         };
-        let options = workloads::part(&args.part, limits, args.seed.unwrap_or(42))?;
+        let options = part(
+            &spec_of_part(&args.part, |_| true),
+            limits,
+            args.seed.unwrap_or(DEFAULT_SEED),
+        )?;
         let trace = open(path, args.trace_header.as_deref(), &options)?;
         return Ok(Opened::trace(path, trace, i64::MAX));
     }
@@ -61,13 +66,13 @@ fn input(path: &Path, args: &InputArgs) -> Result<Opened, InputError> {
         let message = format!("{flag} has no effect on a workload spec; it chooses from a trace");
         return Err(InputError::new(message));
     }
-    let flags = SpecFlags {
+    let flags = SpecChanges {
         seed: args.seed,
         num_requests: args.num_requests,
         horizon_us: args.horizon,
-        ..SpecFlags::default()
+        ..SpecChanges::default()
     };
-    workloads::from_spec(path, flags)
+    from_spec(path, flags)
 }
 
 fn tell(notes: &[String]) {

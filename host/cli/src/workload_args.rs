@@ -69,15 +69,15 @@ pub struct WorkloadArgs {
     /// Part and pace of a trace file.
     #[command(flatten)]
     pub part: TraceArgs,
-    /// Flags of the oldest releases of BLIS.
+    /// Flags of the legacy releases of BLIS.
     #[command(flatten)]
-    pub oldest: OldestArgs,
+    pub legacy: LegacyArgs,
 }
 
-/// The request generator of the oldest releases of BLIS, and its coefficients.
+/// The request generator of the legacy releases of BLIS, and its coefficients.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "GuideLLM-style generator")]
-pub struct OldestArgs {
+pub struct LegacyArgs {
     /// Configuration of evenly spaced requests: format, seed, rate, data (YAML)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "workload_spec", "workload_traces_filepath", "concurrency"])]
     pub reqgen_config_path: Option<PathBuf>,
@@ -136,21 +136,16 @@ pub struct TraceArgs {
     pub strict: bool,
 }
 
-/// Names of these flags.
-pub const TRACE_FLAGS: [&str; 8] = [
-    "trace_from",
-    "trace_to",
-    "trace_sample",
-    "trace_loops",
-    "rate_scale",
-    "spread_ties",
-    "trace_run",
-    "strict",
-];
-
 /// `windtunnel run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
+    /// Take the run from a file that --dump-spec wrote; flags then only say what to print and
+    /// write
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub spec: Option<PathBuf>,
+    /// Print the run as YAML, for --spec, instead of simulating it
+    #[arg(long, help_heading = "Output")]
+    pub dump_spec: bool,
     /// Shared flags.
     #[command(flatten)]
     pub common: CommonArgs,

@@ -1,13 +1,11 @@
 //! Reading BLIS's own defaults file, both ages: that of February 2026 (fitted rows, vLLM versions)
 //! and that of August 2026 (Hugging Face repositories, trained-physics coefficients).
 //!
-//! Neither has GPU figures: those are the built-in ones. What else a file lacks (presets,
-//! trained-physics coefficients) is taken from the built-in defaults too. Sections for features
-//! that are not simulated (LoRA, KV offload devices) are understood and left alone.
+//! Neither has GPU figures, and either may lack presets or trained-physics coefficients. Sections
+//! for features that are not simulated (LoRA, KV offload devices) are understood and left alone.
 
-use super::defaults::{
-    AnalyticDefault, Coefficients, Defaults, FittedDefault, FittedRow, LengthPreset, ModelEntry,
-    Preset,
+use super::entries::{
+    AnalyticDefault, Coefficients, FittedDefault, FittedRow, LengthPreset, ModelEntry, Preset,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -79,8 +77,7 @@ struct Workload {
 }
 
 /// Is this text in BLIS's layout? It has a top-level key that ours has not, or a *list* of models.
-#[must_use]
-pub fn is_blis_layout(text: &str) -> bool {
+pub(crate) fn is_blis_layout(text: &str) -> bool {
     let mut lines = text
         .lines()
         .filter(|l| !l.trim().is_empty() && !l.trim_start().starts_with('#'))
@@ -107,13 +104,20 @@ pub fn is_blis_layout(text: &str) -> bool {
     false
 }
 
-/// Parses a defaults file in BLIS's layout.
+/// What a file in BLIS's layout says.
+pub(crate) struct BlisDefaults {
+    /// By full name, lower case.
+    pub(crate) models: BTreeMap<String, ModelEntry>,
+    pub(crate) trained_physics: Option<Coefficients>,
+    pub(crate) workloads: Option<BTreeMap<String, Preset>>,
+}
+
+/// Parses a defaults file in BLIS's layout. `name` is what messages call it.
 ///
 /// # Errors
 /// When it is not one.
-pub fn parse_defaults(name: &str, text: &str) -> Result<Defaults, InputError> {
+pub(crate) fn parse_defaults(name: &str, text: &str) -> Result<BlisDefaults, InputError> {
     let file: File = parse_yaml(name, text)?;
-    let builtin = Defaults::builtin();
     let mut models: BTreeMap<String, ModelEntry> = BTreeMap::new();
     for (id, d) in file.defaults {
         let entry = models.entry(id.to_lowercase()).or_default();
@@ -140,21 +144,15 @@ pub fn parse_defaults(name: &str, text: &str) -> Result<Defaults, InputError> {
             loss: row.best_loss,
         });
     }
-    Ok(Defaults {
-        name: name.to_owned(),
+    Ok(BlisDefaults {
         models,
-        hardware: builtin.hardware.clone(),
-        trained_physics: match file.trained_physics_coefficients {
-            Some(c) => Coefficients {
-                alpha: c.alpha_coeffs,
-                beta: c.beta_coeffs,
-            },
-            None => builtin.trained_physics.clone(),
-        },
-        workloads: match file.workloads {
-            Some(workloads) => workloads.into_iter().map(preset).collect(),
-            None => builtin.workloads.clone(),
-        },
+        trained_physics: file.trained_physics_coefficients.map(|c| Coefficients {
+            alpha: c.alpha_coeffs,
+            beta: c.beta_coeffs,
+        }),
+        workloads: file
+            .workloads
+            .map(|workloads| workloads.into_iter().map(preset).collect()),
     })
 }
 
@@ -221,30 +219,26 @@ version: 0.0.1
 
     #[test]
     fn the_february_layout_gives_fitted_rows() {
-        let defaults = Defaults::parse("feb.yaml", FEBRUARY).unwrap();
+        let defaults = parse_defaults("feb.yaml", FEBRUARY).unwrap();
         let model = &defaults.models["qwen/qwen2.5-7b-instruct"];
         assert_eq!(model.fitted.len(), 1);
         assert_eq!(model.fitted[0].alpha, [1.5, 0.0, 2.5]);
         assert_eq!(model.fitted[0].kv_blocks, 77);
         assert_eq!(model.fitted_default.as_ref().unwrap().tp, 4);
-        let tiny = defaults.preset("tiny").unwrap();
+        let tiny = &defaults.workloads.unwrap()["tiny"];
         assert_eq!((tiny.prefix, tiny.prompt.max), (0, 4));
-        assert_eq!(
-            defaults.trained_physics,
-            Defaults::builtin().trained_physics
-        );
-        assert!(defaults.hardware.find("H100").is_some());
+        assert_eq!(defaults.trained_physics, None);
     }
 
     #[test]
     fn the_august_layout_gives_coefficients_and_repositories() {
-        let defaults = Defaults::parse("aug.yaml", AUGUST).unwrap();
+        let defaults = parse_defaults("aug.yaml", AUGUST).unwrap();
         let model = &defaults.models["qwen/qwen3-14b"];
         assert_eq!(model.hf_repo.as_deref(), Some("Qwen/Qwen3-14B"));
         assert_eq!(model.fitted_default, None);
         assert_eq!(model.analytic_default.as_ref().unwrap().gpu, "H100");
-        assert_eq!(defaults.trained_physics.beta.len(), 7);
-        assert!(defaults.workloads.contains_key("chatbot"));
+        assert_eq!(defaults.trained_physics.unwrap().beta.len(), 7);
+        assert_eq!(defaults.workloads, None);
     }
 
     #[test]
@@ -256,7 +250,7 @@ version: 0.0.1
     #[test]
     fn a_misspelt_key_is_refused_with_its_place() {
         let text = FEBRUARY.replace("best_loss", "best_los");
-        let error = Defaults::parse("feb.yaml", &text).unwrap_err().to_string();
+        let error = parse_defaults("feb.yaml", &text).err().unwrap().to_string();
         assert!(error.starts_with("feb.yaml:15:"), "{error}");
         assert!(error.contains("did you mean \"best_loss\"?"), "{error}");
     }

@@ -1,77 +1,103 @@
-//! The model configurations that are built into the binary: one line per folder of
-//! `model_configs/`.
+//! What is built into the binary: the tables that the build script makes of `defaults.yaml` and of
+//! the folder `model_configs`.
 
-/// Short model name (folder name) and the text of its `config.json`, sorted by name.
-pub const MODEL_CONFIGS: &[(&str, &str)] = &[
-    (
-        "codellama-34b-instruct-hf",
-        include_str!("../../../model_configs/codellama-34b-instruct-hf/config.json"),
-    ),
-    (
-        "deepseek-v2-lite",
-        include_str!("../../../model_configs/deepseek-v2-lite/config.json"),
-    ),
-    (
-        "glm-5.2-fp8",
-        include_str!("../../../model_configs/glm-5.2-fp8/config.json"),
-    ),
-    (
-        "llama-2-7b-hf",
-        include_str!("../../../model_configs/llama-2-7b-hf/config.json"),
-    ),
-    (
-        "llama-3.1-70b-instruct",
-        include_str!("../../../model_configs/llama-3.1-70b-instruct/config.json"),
-    ),
-    (
-        "llama-3.1-8b-instruct",
-        include_str!("../../../model_configs/llama-3.1-8b-instruct/config.json"),
-    ),
-    (
-        "llama-4-scout-17b-16e-instruct-fp8-dynamic",
-        include_str!(
-            "../../../model_configs/llama-4-scout-17b-16e-instruct-fp8-dynamic/config.json"
-        ),
-    ),
-    (
-        "mistral-nemo-instruct-2407",
-        include_str!("../../../model_configs/mistral-nemo-instruct-2407/config.json"),
-    ),
-    (
-        "mixtral-8x7b-v0.1",
-        include_str!("../../../model_configs/mixtral-8x7b-v0.1/config.json"),
-    ),
-    (
-        "qwen2.5-1.5b-instruct",
-        include_str!("../../../model_configs/qwen2.5-1.5b-instruct/config.json"),
-    ),
-    (
-        "qwen2.5-3b-instruct",
-        include_str!("../../../model_configs/qwen2.5-3b-instruct/config.json"),
-    ),
-    (
-        "qwen2.5-7b-instruct",
-        include_str!("../../../model_configs/qwen2.5-7b-instruct/config.json"),
-    ),
-    (
-        "qwen3-14b",
-        include_str!("../../../model_configs/qwen3-14b/config.json"),
-    ),
-    (
-        "qwen3-30b-a3b",
-        include_str!("../../../model_configs/qwen3-30b-a3b/config.json"),
-    ),
-    (
-        "yi-34b",
-        include_str!("../../../model_configs/yi-34b/config.json"),
-    ),
-];
+use super::entries::{
+    AnalyticDefault, Coefficients, FittedDefault, FittedRow, Hardware, LengthPreset, ModelEntry,
+    Preset,
+};
+use super::hardware::HardwareTable;
+use std::collections::BTreeMap;
+
+include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
+
+/// A [`ModelEntry`] that needs no memory of its own.
+struct Model {
+    hf_repo: Option<&'static str>,
+    /// GPU, tensor parallelism, vLLM image.
+    fitted_default: Option<(&'static str, u32, &'static str)>,
+    /// GPU, tensor parallelism.
+    analytic_default: Option<(&'static str, u32)>,
+    fitted: &'static [Row],
+}
+
+/// A [`FittedRow`] that needs no memory of its own.
+struct Row {
+    gpu: &'static str,
+    tp: u32,
+    vllm: &'static str,
+    alpha: [f64; 3],
+    beta: [f64; 3],
+    kv_blocks: u64,
+    loss: f64,
+}
 
 /// The text of the built-in `config.json` of a model, by short name (lower case).
 #[must_use]
 pub fn model_config(short_name: &str) -> Option<&'static str> {
     MODEL_CONFIGS
+        .binary_search_by_key(&short_name, |(name, _)| name)
+        .ok()
+        .map(|at| MODEL_CONFIGS[at].1)
+}
+
+/// Models by full name, lower case.
+pub(crate) fn models() -> BTreeMap<String, ModelEntry> {
+    let entry = |model: &Model| ModelEntry {
+        hf_repo: model.hf_repo.map(str::to_owned),
+        fitted_default: model.fitted_default.map(|(gpu, tp, vllm)| FittedDefault {
+            gpu: gpu.to_owned(),
+            tp,
+            vllm: vllm.to_owned(),
+        }),
+        analytic_default: model.analytic_default.map(|(gpu, tp)| AnalyticDefault {
+            gpu: gpu.to_owned(),
+            tp,
+        }),
+        fitted: model.fitted.iter().map(row).collect(),
+    };
+    MODELS
         .iter()
-        .find(|(name, _)| *name == short_name)
-        .map(|(_, text)| *text)
+        .map(|(id, model)| ((*id).to_owned(), entry(model)))
+        .collect()
+}
+
+fn row(row: &Row) -> FittedRow {
+    FittedRow {
+        gpu: row.gpu.to_owned(),
+        tp: row.tp,
+        vllm: row.vllm.to_owned(),
+        alpha: row.alpha,
+        beta: row.beta,
+        kv_blocks: row.kv_blocks,
+        loss: row.loss,
+    }
+}
+
+/// GPUs and their other names.
+pub(crate) fn hardware() -> HardwareTable {
+    let mut table = HardwareTable::default();
+    for (name, figures, alias_of) in HARDWARE {
+        table.insert((*name).to_owned(), *figures);
+        if let Some(target) = alias_of {
+            table.note_alias((*name).to_owned(), (*target).to_owned());
+        }
+    }
+    table
+}
+
+/// Coefficients of the trained-physics step-time model.
+pub(crate) fn trained_physics() -> Coefficients {
+    let (alpha, beta) = TRAINED_PHYSICS;
+    Coefficients {
+        alpha: alpha.to_vec(),
+        beta: beta.to_vec(),
+    }
+}
+
+/// Workload presets by name.
+pub(crate) fn workloads() -> BTreeMap<String, Preset> {
+    WORKLOADS
+        .iter()
+        .map(|(name, preset)| ((*name).to_owned(), preset.clone()))
+        .collect()
 }

@@ -1,8 +1,9 @@
 //! The defaults file: models with their fitted step-time coefficients, hardware, workload presets.
 
-use super::hardware::{Hardware, HardwareTable};
-use super::{ModelArch, blis, builtin};
-use serde::Deserialize;
+use super::entries::{Coefficients, DefaultsFile, ModelEntry, Preset, check};
+use super::hardware::HardwareTable;
+use super::model::short_name;
+use super::{blis, builtin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -23,100 +24,6 @@ pub struct Defaults {
     pub workloads: BTreeMap<String, Preset>,
 }
 
-/// Coefficients of a step-time model; what each means is told there.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Coefficients {
-    /// Overheads beside the steps, microseconds.
-    pub alpha: Vec<f64>,
-    /// Parts of a step.
-    pub beta: Vec<f64>,
-}
-
-/// What is known about one model.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelEntry {
-    /// Its Hugging Face repository, in its own spelling.
-    pub hf_repo: Option<String>,
-    /// Deployment that is meant when nothing else is said and fitted coefficients are used.
-    pub fitted_default: Option<FittedDefault>,
-    /// Deployment that is meant when nothing else is said and step times are computed from figures
-    /// of model and GPU.
-    pub analytic_default: Option<AnalyticDefault>,
-    /// Fitted coefficients; the first of equal keys counts.
-    #[serde(default)]
-    pub fitted: Vec<FittedRow>,
-}
-
-/// GPU, tensor parallelism and vLLM version of a measured deployment.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FittedDefault {
-    /// GPU.
-    pub gpu: String,
-    /// GPUs per instance.
-    pub tp: u32,
-    /// vLLM image.
-    pub vllm: String,
-}
-
-/// GPU and tensor parallelism of a computed deployment.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AnalyticDefault {
-    /// GPU.
-    pub gpu: String,
-    /// GPUs per instance.
-    pub tp: u32,
-}
-
-/// Blackbox coefficients fitted to one measured deployment.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FittedRow {
-    /// GPU.
-    pub gpu: String,
-    /// GPUs per instance.
-    pub tp: u32,
-    /// vLLM image.
-    pub vllm: String,
-    /// Queueing per request, queueing per prompt token, time per output token; microseconds.
-    pub alpha: [f64; 3],
-    /// Time per step, per prefilled token, per decode; microseconds.
-    pub beta: [f64; 3],
-    /// KV blocks (of 16 tokens) the deployment had.
-    pub kv_blocks: u64,
-    /// Residual of the fit.
-    pub loss: f64,
-}
-
-/// A workload preset: lengths in tokens.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Preset {
-    /// Prefix that all requests share.
-    pub prefix: u32,
-    /// Prompt beyond the prefix.
-    pub prompt: LengthPreset,
-    /// Output.
-    pub output: LengthPreset,
-}
-
-/// A clamped normal distribution of a length, tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LengthPreset {
-    /// Mean.
-    pub mean: u32,
-    /// Standard deviation.
-    pub stdev: u32,
-    /// Smallest.
-    pub min: u32,
-    /// Largest.
-    pub max: u32,
-}
-
 /// One line of a listing of models, see [`Defaults::models`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelFacts<'a> {
@@ -131,60 +38,17 @@ pub struct ModelFacts<'a> {
     pub has_config: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    sources: BTreeMap<String, String>,
-    hardware: BTreeMap<String, HardwareEntry>,
-    trained_physics: Coefficients,
-    workloads: BTreeMap<String, Preset>,
-    models: BTreeMap<String, ModelEntry>,
-}
-
-/// Either an alias or all the figures; which, is checked after parsing so that messages keep their
-/// place.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HardwareEntry {
-    alias_of: Option<String>,
-    tflops_peak: Option<f64>,
-    tflops_fp8: Option<f64>,
-    bandwidth_tb_s: Option<f64>,
-    mfu_prefill: Option<f64>,
-    mfu_decode: Option<f64>,
-    memory_gib: Option<f64>,
-}
-
-impl HardwareEntry {
-    fn figures(&self, file: &str, gpu: &str) -> Result<Hardware, InputError> {
-        let need = |value: Option<f64>, key: &str| {
-            value.ok_or_else(|| {
-                InputError::in_file(file, format!("hardware {gpu}: {key} is missing"))
-            })
-        };
-        let hardware = Hardware {
-            tflops_peak: need(self.tflops_peak, "tflops_peak")?,
-            tflops_fp8: self.tflops_fp8.unwrap_or(0.0),
-            bandwidth_tb_s: need(self.bandwidth_tb_s, "bandwidth_tb_s")?,
-            mfu_prefill: need(self.mfu_prefill, "mfu_prefill")?,
-            mfu_decode: need(self.mfu_decode, "mfu_decode")?,
-            memory_gib: self.memory_gib.unwrap_or(0.0),
-        };
-        hardware.check(file, gpu)?;
-        Ok(hardware)
-    }
-}
-
 impl Defaults {
-    /// The defaults that are built in.
+    /// The defaults that are built in: those of `defaults.yaml`.
     #[must_use]
     pub fn builtin() -> &'static Self {
         static BUILTIN: OnceLock<Defaults> = OnceLock::new();
-        BUILTIN.get_or_init(|| {
-            // A test parses it.
-            Self::parse("defaults.yaml", include_str!("../../../defaults.yaml"))
-                .expect("the built-in defaults are sound")
+        BUILTIN.get_or_init(|| Self {
+            name: "defaults.yaml".to_owned(),
+            models: builtin::models(),
+            hardware: builtin::hardware(),
+            trained_physics: builtin::trained_physics(),
+            workloads: builtin::workloads(),
         })
     }
 
@@ -203,21 +67,29 @@ impl Defaults {
     /// When the text is no such file or a figure makes no sense.
     pub fn parse(name: &str, text: &str) -> Result<Self, InputError> {
         let defaults = if blis::is_blis_layout(text) {
-            blis::parse_defaults(name, text)?
+            Self::parse_blis(name, text)?
         } else {
             Self::parse_ours(name, text)?
         };
-        defaults.check()?;
+        check(
+            &defaults.models,
+            &defaults.trained_physics,
+            &defaults.workloads,
+        )
+        .map_err(|message| InputError::in_file(name, message))?;
         Ok(defaults)
     }
 
     fn parse_ours(name: &str, text: &str) -> Result<Self, InputError> {
-        let file: File = parse_yaml(name, text)?;
-        drop(file.sources); // for people
+        let file: DefaultsFile = parse_yaml(name, text)?;
         let mut hardware = HardwareTable::default();
         for (gpu, entry) in &file.hardware {
             if entry.alias_of.is_none() {
-                hardware.insert(gpu.clone(), entry.figures(name, gpu)?);
+                let figures = entry.figures(gpu);
+                hardware.insert(
+                    gpu.clone(),
+                    figures.map_err(|message| InputError::in_file(name, message))?,
+                );
             }
         }
         for (gpu, entry) in file.hardware {
@@ -238,44 +110,19 @@ impl Defaults {
         })
     }
 
-    fn check(&self) -> Result<(), InputError> {
-        let refuse = |message: String| Err(InputError::in_file(&self.name, message));
-        let sound = |values: &[f64]| values.iter().all(|v| v.is_finite() && *v >= 0.0);
-        let physics = &self.trained_physics;
-        if physics.alpha.len() != 3 || !(7..=11).contains(&physics.beta.len()) {
-            return refuse(format!(
-                "trained-physics coefficients: {} alpha and {} beta; expected 3 and 7 to 11",
-                physics.alpha.len(),
-                physics.beta.len()
-            ));
-        }
-        if !sound(&physics.alpha) || !sound(&physics.beta) {
-            return refuse("trained-physics coefficients must be finite and 0 or above".to_owned());
-        }
-        for (id, entry) in &self.models {
-            for row in &entry.fitted {
-                let label = format!("model {id}, {} x {}, {}", row.tp, row.gpu, row.vllm);
-                if !sound(&row.alpha) || !sound(&row.beta) {
-                    return refuse(format!(
-                        "{label}: coefficients must be finite and 0 or above"
-                    ));
-                }
-                if row.tp == 0 || row.kv_blocks == 0 {
-                    return refuse(format!("{label}: tp and KV blocks must be above 0"));
-                }
-            }
-        }
-        for (id, preset) in &self.workloads {
-            for (what, length) in [("prompt", preset.prompt), ("output", preset.output)] {
-                if length.min > length.max {
-                    return refuse(format!(
-                        "workload {id}: {what} min {} is above max {}",
-                        length.min, length.max
-                    ));
-                }
-            }
-        }
-        Ok(())
+    /// BLIS's files have no GPU figures; those, and what else one lacks, are the built-in ones.
+    fn parse_blis(name: &str, text: &str) -> Result<Self, InputError> {
+        let file = blis::parse_defaults(name, text)?;
+        let builtin = Self::builtin();
+        Ok(Self {
+            name: name.to_owned(),
+            models: file.models,
+            hardware: builtin.hardware.clone(),
+            trained_physics: file
+                .trained_physics
+                .unwrap_or_else(|| builtin.trained_physics.clone()),
+            workloads: file.workloads.unwrap_or_else(|| builtin.workloads.clone()),
+        })
     }
 
     /// The workload preset of that name.
@@ -291,11 +138,7 @@ impl Defaults {
 
     /// All models, by name: those of the file and those whose architecture is built in.
     pub fn models(&self) -> impl Iterator<Item = ModelFacts<'_>> {
-        let named: BTreeSet<&str> = self
-            .models
-            .keys()
-            .map(|id| super::model::short_name(id))
-            .collect();
+        let named: BTreeSet<&str> = self.models.keys().map(|id| short_name(id)).collect();
         let mut facts: Vec<ModelFacts<'_>> = self
             .models
             .iter()
@@ -303,7 +146,7 @@ impl Defaults {
                 name,
                 entry: Some(entry),
                 fitted: entry.deployments(),
-                has_config: ModelArch::builtin(name).is_some(),
+                has_config: builtin::model_config(short_name(name)).is_some(),
             })
             .collect();
         for (name, _) in builtin::MODEL_CONFIGS {
@@ -333,7 +176,7 @@ impl Defaults {
         }
         let hits: Vec<&str> = all
             .into_iter()
-            .filter(|name| super::model::short_name(name) == wanted)
+            .filter(|name| short_name(name) == wanted)
             .collect();
         match hits[..] {
             [] => Ok(None),
@@ -349,8 +192,8 @@ impl Defaults {
     #[must_use]
     pub fn unknown_model(&self, model: &str) -> InputError {
         let all: Vec<&str> = self.models().map(|f| f.name).collect();
-        let wanted = super::model::short_name(model);
-        let names: Vec<&str> = ranked(wanted, all.iter().map(|n| super::model::short_name(n)))
+        let wanted = short_name(model);
+        let names: Vec<&str> = ranked(wanted, all.iter().map(|n| short_name(n)))
             .into_iter()
             .filter(|(likeness, _)| *likeness >= 0.6)
             .map(|(_, short)| short)
@@ -388,6 +231,51 @@ impl ModelEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entries::{FittedDefault, FittedRow};
+
+    /// What the built-in tables are made of.
+    const TEXT: &str = include_str!("../../../defaults.yaml");
+
+    #[test]
+    fn the_built_in_tables_say_what_the_file_says() {
+        let file = Defaults::parse("defaults.yaml", TEXT).unwrap();
+        let builtin = Defaults::builtin();
+        let ids = |d: &Defaults| d.models.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(ids(builtin), ids(&file));
+        for (id, entry) in &file.models {
+            assert_eq!(builtin.models[id], *entry, "{id}");
+        }
+        assert_eq!(builtin.hardware, file.hardware);
+        assert_eq!(builtin.trained_physics, file.trained_physics);
+        assert_eq!(builtin.workloads, file.workloads);
+        assert_eq!(*builtin, file);
+    }
+
+    #[test]
+    fn a_file_of_blis_takes_what_it_lacks_from_the_built_in_figures() {
+        let builtin = Defaults::builtin();
+        let bare = Defaults::parse("blis.yaml", "models: []\nversion: 0.0.1\n").unwrap();
+        assert_eq!(bare.hardware, builtin.hardware);
+        assert_eq!(bare.trained_physics, builtin.trained_physics);
+        assert_eq!(bare.workloads, builtin.workloads);
+        assert!(bare.models.is_empty());
+        let own = "version: 0.0.1\nworkloads: {}\ntrained_physics_coefficients:\n  \
+            {alpha_coeffs: [1, 2, 3], beta_coeffs: [1, 2, 3, 4, 5, 6, 7]}\n";
+        let own = Defaults::parse("blis.yaml", own).unwrap();
+        assert!(own.workloads.is_empty());
+        assert_eq!(own.trained_physics.alpha, [1.0, 2.0, 3.0]);
+        let error = Defaults::parse(
+            "blis.yaml",
+            "version: 1\ntrained_physics_coefficients:\n  \
+            {alpha_coeffs: [1], beta_coeffs: [1]}\n",
+        );
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .starts_with("blis.yaml: trained-physics coefficients: 1 alpha"),
+        );
+    }
 
     #[test]
     fn all_fitted_rows_are_there_to_the_last_digit() {
@@ -459,7 +347,7 @@ mod tests {
             builtin::MODEL_CONFIGS.len()
         );
         for f in &facts {
-            let short = super::super::model::short_name(f.name).to_uppercase();
+            let short = short_name(f.name).to_uppercase();
             assert_eq!(defaults.full_name(&short).unwrap(), Some(f.name));
         }
         assert_eq!(defaults.full_name("nothing").unwrap(), None);
@@ -505,9 +393,8 @@ mod tests {
 
     #[test]
     fn a_broken_file_names_the_place() {
-        let text = include_str!("../../../defaults.yaml");
         let error = |from: &str, to: &str| {
-            let text = text.replacen(from, to, 1);
+            let text = TEXT.replacen(from, to, 1);
             Defaults::parse("d.yaml", &text).unwrap_err().to_string()
         };
         assert!(error("hf_repo", "hf_rep").contains("did you mean \"hf_repo\"?"));

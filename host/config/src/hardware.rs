@@ -1,65 +1,12 @@
-//! What a GPU can do.
+//! The GPUs known by name, and the hardware file.
 
-use super::parse_json;
+use super::entries::Hardware;
+use super::json::parse_json;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::path::Path;
 use windtunnel_base::input::{InputError, read_text, unknown};
-
-/// The figures of one GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Hardware {
-    /// Peak of 16-bit arithmetic, TFLOP/s.
-    pub tflops_peak: f64,
-    /// Peak of FP8 arithmetic, TFLOP/s; 0 = it has none.
-    #[serde(default)]
-    pub tflops_fp8: f64,
-    /// Peak memory bandwidth, TB/s (10^12 bytes per second).
-    pub bandwidth_tb_s: f64,
-    /// Share of the peak that a prefill reaches, 0..1.
-    pub mfu_prefill: f64,
-    /// Share of the peak that a decode reaches, 0..1.
-    pub mfu_decode: f64,
-    /// Memory per GPU, GiB; 0 = not known (it is needed only to compute the KV cache's size).
-    #[serde(default)]
-    pub memory_gib: f64,
-}
-
-impl Hardware {
-    /// Refuses figures that are not finite or not positive where they must be.
-    ///
-    /// # Errors
-    /// Names the first figure that is wrong, and the GPU.
-    pub fn check(&self, file: &str, gpu: &str) -> Result<(), InputError> {
-        let refuse = |what: &str, value: f64, need: &str| {
-            Err(InputError::in_file(
-                file,
-                format!("GPU {gpu}: {what} is {value}; expected {need}"),
-            ))
-        };
-        for (what, value) in [
-            ("peak TFLOP/s", self.tflops_peak),
-            ("memory bandwidth", self.bandwidth_tb_s),
-            ("MFU of prefill", self.mfu_prefill),
-            ("MFU of decode", self.mfu_decode),
-        ] {
-            if !(value.is_finite() && value > 0.0) {
-                return refuse(what, value, "a finite number above 0");
-            }
-        }
-        for (what, value) in [
-            ("FP8 TFLOP/s", self.tflops_fp8),
-            ("memory", self.memory_gib),
-        ] {
-            if !(value.is_finite() && value >= 0.0) {
-                return refuse(what, value, "a finite number, 0 or above");
-            }
-        }
-        Ok(())
-    }
-}
 
 /// The GPUs known by name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -116,7 +63,9 @@ impl HardwareTable {
                 mfu_decode: e.mfu_decode,
                 memory_gib: e.memory_gib,
             };
-            hardware.check(name, &gpu)?;
+            hardware
+                .check(&gpu)
+                .map_err(|message| InputError::in_file(name, message))?;
             table.entries.insert(gpu, hardware);
         }
         if table.entries.is_empty() {
@@ -149,8 +98,13 @@ impl HardwareTable {
             return Err(InputError::in_file(file, unknown("GPU", target, &valid)));
         };
         self.entries.insert(name.clone(), hardware);
-        self.aliases.insert(name, target.to_owned());
+        self.note_alias(name, target.to_owned());
         Ok(())
+    }
+
+    /// Says that `name`, which has figures, is another name of `target`.
+    pub(crate) fn note_alias(&mut self, name: String, target: String) {
+        self.aliases.insert(name, target);
     }
 
     /// All names, aliases too, sorted.
@@ -212,7 +166,7 @@ mod tests {
     #[test]
     fn the_shipped_file_and_the_built_in_table_agree() {
         let file = HardwareTable::parse("hardware_config.json", NEW).unwrap();
-        let builtin = super::super::Defaults::builtin();
+        let builtin = crate::Defaults::builtin();
         for name in file.names() {
             assert_eq!(
                 file.find(name),

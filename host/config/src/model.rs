@@ -1,6 +1,7 @@
 //! The architecture of a model, from its Hugging Face `config.json`.
 
-use super::{builtin, parse_json};
+use super::builtin;
+use super::json::parse_json;
 use serde_json::{Map, Value};
 use std::path::Path;
 use windtunnel_base::input::{InputError, read_text};

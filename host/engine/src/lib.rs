@@ -3,6 +3,8 @@
 //! The engine does no I/O, reads no clock of the machine, holds no global and starts no thread.
 
 pub mod cluster;
+pub mod frontend;
 pub mod instance;
 pub mod kv;
 pub mod latency;
+pub mod rules;

@@ -1,13 +1,16 @@
 //! Making the policies of a run.
 
-use super::builtin::{admission, routing, scheduling, scorers};
+use super::builtin::admission::tenant_budgets::TenantBudgets;
+use super::builtin::policy::{BuiltIn, Make};
+use super::choice::Choice;
 use super::external::External;
-use super::lua::{Facts, Loader, Meter, Program};
-use super::native::Library;
-use super::spec::{AdmissionSpec, Choice, PolicySpec, RoutingSpec};
-use super::{Hook, built_in};
+use super::facts::Facts;
+use super::lua::{Program, ScriptEngines, UsageMonitor};
+use super::native::Plugin;
+use super::param::Hook;
+use super::spec::PolicySpec;
 use std::sync::Arc;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Sym, Symbols};
 use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, Victim};
 
@@ -20,7 +23,7 @@ pub struct Builder<'a> {
     spec: &'a PolicySpec,
     facts: Facts,
     symbols: &'a mut Symbols,
-    scripts: Loader,
+    scripts: ScriptEngines,
 }
 
 impl<'a> Builder<'a> {
@@ -37,35 +40,35 @@ impl<'a> Builder<'a> {
             spec,
             facts,
             symbols,
-            scripts: Loader::new(facts),
+            scripts: ScriptEngines::new(facts),
         }
     }
 
     /// Reads what the scripts made so far use.
     #[must_use]
-    pub fn meter(&self) -> Meter {
-        self.scripts.meter()
+    pub fn usage_monitor(&self) -> UsageMonitor {
+        self.scripts.usage_monitor()
     }
 
-    /// A policy from a file, by whichever of the two makes it.
-    fn made_of_file<P: ?Sized>(
+    /// A policy from a file, made by a script engine or by a plugin.
+    fn make_external<P: ?Sized>(
         &mut self,
         policy: &External,
-        script: impl FnOnce(&mut Loader, &Arc<Program>, Symbol<'_>) -> Result<Box<P>, InputError>,
-        plugin: impl FnOnce(&Library, Option<&str>, &mut Setup<'_>) -> Result<Box<P>, InputError>,
+        script: impl FnOnce(&mut ScriptEngines, &Arc<Program>, Symbol<'_>) -> Result<Box<P>, InputError>,
+        plugin: impl FnOnce(&Plugin, Option<&str>, &mut Setup<'_>) -> Result<Box<P>, InputError>,
     ) -> Result<Box<P>, InputError> {
         let symbols = &mut self.symbols;
         let mut symbol = |name: &str| symbols.intern(name).0;
         match policy {
             External::Script(program) => script(&mut self.scripts, program, &mut symbol),
-            External::Plugin(compiled) => {
+            External::Plugin(chosen) => {
                 let mut setup = Setup {
-                    params: &compiled.params,
+                    params: &chosen.params,
                     instances: self.facts.instances,
                     slots: self.facts.slots,
                     symbol: &mut symbol,
                 };
-                plugin(&compiled.library, Some(&compiled.policy), &mut setup)
+                plugin(&chosen.plugin, Some(&chosen.policy), &mut setup)
             }
         }
     }
@@ -73,151 +76,135 @@ impl<'a> Builder<'a> {
     /// The admission policy, behind the tenants' budgets if there are any.
     ///
     /// # Errors
-    /// When a policy file does not run.
+    /// When a policy file does not run, or the hook is filled with a policy of another.
     pub fn admission(&mut self) -> Result<Box<dyn Admission>, InputError> {
-        let inner: Box<dyn Admission> = match &self.spec.admission {
-            AdmissionSpec::AlwaysAdmit => Box::new(admission::AlwaysAdmit),
-            AdmissionSpec::RejectAll => Box::new(admission::RejectAll),
-            AdmissionSpec::TokenBucket {
-                capacity,
-                refill_rate,
-            } => Box::new(admission::TokenBucket::new(*capacity, *refill_rate)),
-            AdmissionSpec::TierShed {
-                threshold,
-                min_priority,
-            } => Box::new(admission::TierShed {
-                threshold: *threshold,
-                min_priority: *min_priority,
-            }),
-            AdmissionSpec::GaieLegacy {
-                queue_depth,
-                kv_utilization,
-            } => Box::new(admission::GaieLegacy {
-                queue_depth: *queue_depth,
-                kv_utilization: *kv_utilization,
-            }),
-            AdmissionSpec::External(policy) => self.made_of_file(
+        let spec = self.spec;
+        let chosen = match &spec.admission {
+            Choice::BuiltIn { policy, values } => match policy.make {
+                Make::Admission(make) => make(&self.facts, values),
+                _ => return Err(misplaced(Hook::Admission, policy)),
+            },
+            Choice::External(policy) => self.make_external(
                 policy,
                 |scripts, program, symbol| scripts.admission(program, symbol),
-                Library::admission,
+                Plugin::admission,
             )?,
         };
-        if self.spec.tenant_budgets.is_empty() {
-            return Ok(inner);
+        if spec.tenant_budgets.is_empty() {
+            return Ok(chosen);
         }
-        let budgets: Vec<(Sym, f64)> = self
-            .spec
+        let budgets: Vec<(Sym, f64)> = spec
             .tenant_budgets
             .iter()
             .map(|(tenant, share)| (self.symbols.intern(tenant), *share))
             .collect();
-        Ok(Box::new(admission::TenantBudgets::new(
-            inner,
-            budgets,
-            self.facts.slots,
-        )))
+        let slots = self.facts.slots;
+        Ok(Box::new(TenantBudgets::new(chosen, budgets, slots)))
     }
 
     /// The router.
     ///
     /// # Errors
-    /// When a policy file does not run.
+    /// As [`admission`](Self::admission).
     pub fn router(&mut self) -> Result<Box<dyn Router>, InputError> {
-        Ok(match &self.spec.routing {
-            RoutingSpec::RoundRobin => Box::new(routing::RoundRobin::default()),
-            RoutingSpec::LeastLoaded => Box::new(routing::LeastLoaded::default()),
-            RoutingSpec::AlwaysBusiest => Box::new(routing::AlwaysBusiest::default()),
-            RoutingSpec::PrefixAffinity => Box::new(routing::PrefixAffinity::default()),
-            RoutingSpec::Weighted(weights) => Box::new(scorers::Weighted::new(weights)),
-            RoutingSpec::TwoWeights { cache, load } => {
-                Box::new(routing::TwoWeights::new(*cache, *load))
-            }
-            RoutingSpec::External(policy) => self.made_of_file(
+        match &self.spec.routing {
+            Choice::BuiltIn { policy, values } => match policy.make {
+                Make::Routing(make) => Ok(make(&self.facts, values)),
+                _ => Err(misplaced(Hook::Routing, policy)),
+            },
+            Choice::External(policy) => self.make_external(
                 policy,
                 |scripts, program, symbol| scripts.router(program, symbol),
-                Library::router,
-            )?,
-        })
+                Plugin::router,
+            ),
+        }
     }
 
     /// The priority policy of an instance.
     ///
     /// # Errors
-    /// When the name is unknown or a policy file does not run.
+    /// As [`admission`](Self::admission).
     pub fn priority(&mut self, instance: u32) -> Result<Box<dyn Priority>, InputError> {
-        let highest = self.facts.highest_priority;
-        let name = match &self.spec.priority {
-            Choice::Named(name) => name.as_str(),
-            Choice::External(policy) => {
-                return self.made_of_file(
-                    policy,
-                    |scripts, program, symbol| scripts.priority(program, instance, symbol),
-                    Library::priority,
-                );
-            }
-        };
-        Ok(match name {
-            "slo-class" => Box::new(scheduling::SloClass { highest }),
-            "constant" => Box::new(scheduling::Constant),
-            "slo-based" => Box::new(scheduling::SloBased {
-                highest,
-                direction: 1.0,
-            }),
-            "inverted-slo" => Box::new(scheduling::SloBased {
-                highest,
-                direction: -1.0,
-            }),
-            other => return Err(no_such(Hook::Priority, other)),
-        })
+        match &self.spec.priority {
+            Choice::BuiltIn { policy, values } => match policy.make {
+                Make::Priority(make) => Ok(make(&self.facts, values)),
+                _ => Err(misplaced(Hook::Priority, policy)),
+            },
+            Choice::External(policy) => self.make_external(
+                policy,
+                |scripts, program, symbol| scripts.priority(program, instance, symbol),
+                Plugin::priority,
+            ),
+        }
     }
 
     /// The scheduler of an instance.
     ///
     /// # Errors
-    /// When the name is unknown or a policy file does not run.
+    /// As [`admission`](Self::admission).
     pub fn scheduler(&mut self, instance: u32) -> Result<Box<dyn Scheduler>, InputError> {
-        let name = match &self.spec.scheduler {
-            Choice::Named(name) => name.as_str(),
-            Choice::External(policy) => {
-                return self.made_of_file(
-                    policy,
-                    |scripts, program, symbol| scripts.scheduler(program, instance, symbol),
-                    Library::scheduler,
-                );
-            }
-        };
-        Ok(match name {
-            "fcfs" => Box::new(scheduling::Fcfs),
-            "priority-fcfs" => Box::new(scheduling::PriorityFcfs { direction: 1.0 }),
-            "reverse-priority" => Box::new(scheduling::PriorityFcfs { direction: -1.0 }),
-            "sjf" => Box::new(scheduling::ShortestPrompt),
-            other => return Err(no_such(Hook::Scheduler, other)),
-        })
+        match &self.spec.scheduler {
+            Choice::BuiltIn { policy, values } => match policy.make {
+                Make::Scheduler(make) => Ok(make(&self.facts, values)),
+                _ => Err(misplaced(Hook::Scheduler, policy)),
+            },
+            Choice::External(policy) => self.make_external(
+                policy,
+                |scripts, program, symbol| scripts.scheduler(program, instance, symbol),
+                Plugin::scheduler,
+            ),
+        }
     }
 
     /// The preemption policy of an instance.
     ///
     /// # Errors
-    /// When the name is unknown or a policy file does not run.
+    /// As [`admission`](Self::admission).
     pub fn victim(&mut self, instance: u32) -> Result<Box<dyn Victim>, InputError> {
-        let name = match &self.spec.preemption {
-            Choice::Named(name) => name.as_str(),
-            Choice::External(policy) => {
-                return self.made_of_file(
-                    policy,
-                    |scripts, program, symbol| scripts.victim(program, instance, symbol),
-                    Library::victim,
-                );
-            }
-        };
-        Ok(match name {
-            "fcfs" => Box::new(scheduling::LastAdmitted),
-            "priority" => Box::new(scheduling::LeastUrgent),
-            other => return Err(no_such(Hook::Preemption, other)),
-        })
+        match &self.spec.preemption {
+            Choice::BuiltIn { policy, values } => match policy.make {
+                Make::Preemption(make) => Ok(make(&self.facts, values)),
+                _ => Err(misplaced(Hook::Preemption, policy)),
+            },
+            Choice::External(policy) => self.make_external(
+                policy,
+                |scripts, program, symbol| scripts.victim(program, instance, symbol),
+                Plugin::victim,
+            ),
+        }
     }
 }
 
-fn no_such(hook: Hook, name: &str) -> InputError {
-    InputError::new(unknown(hook.kind(), name, built_in(hook)))
+/// A hook was filled with a policy of another.
+fn misplaced(hook: Hook, policy: &BuiltIn) -> InputError {
+    InputError::new(format!(
+        "{hook} cannot be filled with \"{}\": it is a {}",
+        policy.name,
+        policy.hook().kind()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builtin::{routing, scheduler};
+
+    #[test]
+    fn a_policy_of_another_hook_cannot_be_made() {
+        let mut spec = PolicySpec::default();
+        spec.set(Hook::Admission, (&routing::weighted::POLICY).into());
+        spec.set(Hook::Preemption, (&scheduler::fcfs::POLICY).into());
+        let mut symbols = Symbols::default();
+        let mut builder = Builder::new(&spec, 1, 1, &mut symbols);
+        let error = |made: Option<InputError>| made.expect("an error").to_string();
+        assert_eq!(
+            error(builder.admission().err()),
+            "admission cannot be filled with \"weighted\": it is a routing policy"
+        );
+        assert_eq!(
+            error(builder.victim(0).err()),
+            "preemption cannot be filled with \"fcfs\": it is a scheduler"
+        );
+        assert!(builder.router().is_ok());
+    }
 }

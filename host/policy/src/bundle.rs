@@ -1,17 +1,22 @@
 //! The YAML policy bundle: which policies a run uses, in one file.
 //!
-//! Both key sets of the reference are understood: scorers (2026-08) and the two-weight form
-//! (2026-02).
+//! Keys that the reference simulator has for parameters are understood beside `params`, in both of
+//! its forms: scorers (2026-08) and two weights (2026-02). Which there are is said by the built-in
+//! policies ([`BuiltIn::bundle_keys`]).
 
-use super::external::{names, unknown_policy};
-use super::spec::check_scorers;
-use super::{AdmissionSpec, Choice, Hook, Opener, PolicySpec, Reference, RoutingSpec, ScorerKind};
+use super::builtin::policy::BuiltIn;
+use super::builtin::routing::weighted;
+use super::loader::PolicyLoader;
+use super::param::{Hook, Param};
+use super::reference::Reference;
+use super::registry::{built_in, built_ins, default_policy, names, unknown_policy};
+use super::spec::PolicySpec;
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use windtunnel_base::input::{InputError, parse_yaml, read_text};
 use windtunnel_base::slo_priority::SloPriorities;
 
@@ -23,15 +28,20 @@ pub type Params = BTreeMap<String, f64>;
 #[serde(deny_unknown_fields, default)]
 pub struct Bundle {
     /// Admission.
-    pub admission: AdmissionKeys,
+    #[serde(deserialize_with = "admission")]
+    pub admission: Section,
     /// Routing.
-    pub routing: RoutingKeys,
+    #[serde(deserialize_with = "routing")]
+    pub routing: Section,
     /// Priority.
-    pub priority: PolicyKey,
-    /// Scheduler: its name, or a section as the others have.
-    pub scheduler: SchedulerKey,
+    #[serde(deserialize_with = "priority")]
+    pub priority: Section,
+    /// Scheduler: a section as the others have, or a name alone, as in the reference.
+    #[serde(deserialize_with = "scheduler")]
+    pub scheduler: Section,
     /// Preemption.
-    pub preemption: PolicyKey,
+    #[serde(deserialize_with = "preemption")]
+    pub preemption: Section,
     /// Share of the cluster's request slots by tenant, 0..=1.
     pub tenant_budgets: BTreeMap<String, f64>,
     /// The folder of its file: relative paths in it start there.
@@ -39,57 +49,23 @@ pub struct Bundle {
     pub folder: PathBuf,
 }
 
-/// Keys under `admission`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdmissionKeys {
-    /// Policy name.
+/// What a bundle says of one hook.
+#[derive(Clone, Debug, Default)]
+pub struct Section {
+    /// Policy name or file.
     pub policy: Option<String>,
-    /// Tokens.
-    pub token_bucket_capacity: Option<f64>,
-    /// Tokens per second.
-    pub token_bucket_refill_rate: Option<f64>,
-    /// Effective load.
-    pub tier_shed_threshold: Option<i64>,
-    /// Class priority.
-    pub tier_shed_min_priority: Option<i32>,
-    /// Queue depth.
-    pub gaie_qd_threshold: Option<f64>,
-    /// KV utilisation, 0..=1.
-    pub gaie_kv_threshold: Option<f64>,
-    /// Priority by class name, -100..=100.
-    pub slo_priorities: BTreeMap<String, i32>,
-    /// Of a policy from a file.
-    pub params: Params,
-}
-
-/// Keys under `routing`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RoutingKeys {
-    /// Policy name.
-    pub policy: Option<String>,
-    /// Scorers of weighted routing.
+    /// Scorers of weighted routing. In `routing` only.
     pub scorers: Vec<ScorerEntry>,
-    /// Two-weight form: weight of free KV blocks.
-    pub cache_weight: Option<f64>,
-    /// Two-weight form: weight of queue depth.
-    pub load_weight: Option<f64>,
-    /// Of a policy from a file.
+    /// Values by the reference's keys, such as `token_bucket_capacity`. They count for the built-in
+    /// policy whose key it is, whether or not the section names it.
+    pub settings: Vec<(&'static str, f64)>,
+    /// Priority by class name, -100..=100. In `admission` only.
+    pub slo_priorities: BTreeMap<String, i32>,
+    /// Values of the parameters of the policy that the section names.
     pub params: Params,
 }
 
-impl RoutingKeys {
-    /// The scorers, checked.
-    ///
-    /// # Errors
-    /// Unknown or repeated names, bad weights.
-    pub fn scorers(&self) -> Result<Vec<(ScorerKind, f64)>, InputError> {
-        check_scorers(self.scorers.iter().map(|s| (s.name.as_str(), s.weight)))
-    }
-}
-
-/// One scorer.
+/// One scorer of weighted routing.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScorerEntry {
@@ -99,49 +75,167 @@ pub struct ScorerEntry {
     pub weight: f64,
 }
 
-/// A section that only names a policy.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PolicyKey {
-    /// Policy name or file.
-    pub policy: Option<String>,
-    /// Of a policy from a file.
-    pub params: Params,
+/// The keys of a hook's section.
+fn keys(hook: Hook) -> &'static [&'static str] {
+    static KEYS: OnceLock<[Vec<&'static str>; 5]> = OnceLock::new();
+    let keys = KEYS.get_or_init(|| {
+        Hook::ALL.map(|hook| {
+            let mut keys = vec!["policy"];
+            if hook == Hook::Routing {
+                keys.push("scorers");
+            }
+            let settings = built_ins(hook).iter().flat_map(|p| p.bundle_keys);
+            keys.extend(settings.map(|(key, _)| key));
+            if hook == Hook::Admission {
+                keys.push("slo_priorities");
+            }
+            keys.push("params");
+            keys
+        })
+    });
+    &keys[hook as usize]
 }
 
-/// A [`PolicyKey`] that may be written as a name alone, as the reference does.
-#[derive(Clone, Debug, Default)]
-pub struct SchedulerKey(pub PolicyKey);
+fn admission<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
+    section(deserializer, Hook::Admission)
+}
 
-impl<'de> Deserialize<'de> for SchedulerKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameOrSection;
+fn routing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
+    section(deserializer, Hook::Routing)
+}
 
-        impl<'de> Visitor<'de> for NameOrSection {
-            type Value = SchedulerKey;
+fn priority<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
+    section(deserializer, Hook::Priority)
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a scheduler, or a section with policy and params")
+fn scheduler<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
+    deserializer.deserialize_any(SectionOf(Hook::Scheduler))
+}
+
+fn preemption<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
+    section(deserializer, Hook::Preemption)
+}
+
+fn section<'de, D: Deserializer<'de>>(deserializer: D, hook: Hook) -> Result<Section, D::Error> {
+    deserializer.deserialize_struct("Section", keys(hook), SectionOf(hook))
+}
+
+/// Reads the section of a hook.
+struct SectionOf(Hook);
+
+impl<'de> Visitor<'de> for SectionOf {
+    type Value = Section;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Hook::Scheduler => "the name of a scheduler, or a section with policy and params",
+            _ => "a section with policy and params",
+        })
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Section, E> {
+        if self.0 != Hook::Scheduler {
+            return Err(E::invalid_type(serde::de::Unexpected::Str(name), &self));
+        }
+        Ok(Section {
+            policy: Some(name.to_owned()),
+            ..Section::default()
+        })
+    }
+
+    fn visit_unit<E>(self) -> Result<Section, E> {
+        Ok(Section::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Section, A::Error> {
+        let mut section = Section::default();
+        let mut read: Vec<&str> = Vec::new();
+        while let Some(key) = map.next_key_seed(KeyOf(self.0))? {
+            if read.contains(&key) {
+                return Err(A::Error::duplicate_field(key));
             }
-
-            fn visit_str<E>(self, name: &str) -> Result<SchedulerKey, E> {
-                Ok(SchedulerKey(PolicyKey {
-                    policy: Some(name.to_owned()),
-                    params: Params::new(),
-                }))
-            }
-
-            fn visit_unit<E>(self) -> Result<SchedulerKey, E> {
-                Ok(SchedulerKey::default())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SchedulerKey, A::Error> {
-                PolicyKey::deserialize(MapAccessDeserializer::new(map)).map(SchedulerKey)
+            read.push(key);
+            match key {
+                "policy" => section.policy = map.next_value()?,
+                "scorers" => section.scorers = map.next_value()?,
+                "slo_priorities" => section.slo_priorities = map.next_value()?,
+                "params" => section.params = map.next_value()?,
+                key => {
+                    let value: Option<f64> = map.next_value()?;
+                    section.settings.extend(value.map(|value| (key, value)));
+                }
             }
         }
-
-        deserializer.deserialize_any(NameOrSection)
+        Ok(section)
     }
+}
+
+/// Reads a key of the section of a hook.
+struct KeyOf(Hook);
+
+impl<'de> DeserializeSeed<'de> for KeyOf {
+    type Value = &'static str;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for KeyOf {
+    type Value = &'static str;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, found: &str) -> Result<Self::Value, E> {
+        let keys = keys(self.0);
+        let known = keys.iter().find(|key| **key == found);
+        known.copied().ok_or_else(|| E::unknown_field(found, keys))
+    }
+}
+
+impl Section {
+    /// What fills the hook: the policy it names, else the default.
+    #[must_use]
+    pub fn reference(&self, hook: Hook) -> Reference {
+        Reference::parse(self.named().unwrap_or(default_policy(hook).name))
+    }
+
+    /// The policy it names, as written.
+    #[must_use]
+    pub fn named(&self) -> Option<&str> {
+        self.policy.as_deref().filter(|name| !name.is_empty())
+    }
+
+    /// The values that the reference's keys give to the parameters of a built-in policy.
+    ///
+    /// # Errors
+    /// Unknown or repeated scorers, bad weights.
+    pub fn reference_values(&self, policy: &BuiltIn) -> Result<Vec<(String, f64)>, InputError> {
+        let mut values: Vec<(String, f64)> = Vec::new();
+        if self.named() == Some(policy.name) {
+            let defaults = policy.bundle_defaults.iter();
+            values.extend(defaults.map(|(param, value)| ((*param).to_owned(), *value)));
+        }
+        if !self.scorers.is_empty() && *policy == weighted::POLICY {
+            let scorers = self.scorers.iter().map(|s| (s.name.as_str(), s.weight));
+            values.extend(weighted::scorer_params(scorers)?);
+        }
+        for (key, value) in &self.settings {
+            let known = policy.bundle_keys.iter().find(|(known, _)| known == key);
+            values.extend(known.map(|(_, param)| ((*param).to_owned(), *value)));
+        }
+        Ok(values)
+    }
+}
+
+/// The parameter of a built-in policy for `hook` that `key` stands for.
+fn param_of(hook: Hook, key: &str) -> Option<&'static Param> {
+    built_ins(hook).iter().find_map(|policy| {
+        let (_, param) = policy.bundle_keys.iter().find(|(known, _)| *known == key)?;
+        policy.params.iter().find(|known| known.name == *param)
+    })
 }
 
 impl Bundle {
@@ -173,108 +267,59 @@ impl Bundle {
     ///
     /// # Errors
     /// The first mistake.
-    pub fn check(&self) -> Result<(), (&'static str, String)> {
+    pub fn check(&self) -> Result<(), (String, String)> {
         for (hook, name) in self.named() {
             if let Reference::Name(name) = Reference::parse(name)
                 && !names(hook).contains(&name.as_str())
             {
                 let key = match hook {
-                    Hook::Admission => "admission.policy",
-                    Hook::Routing => "routing.policy",
-                    Hook::Priority => "priority.policy",
-                    Hook::Scheduler => "scheduler",
-                    Hook::Preemption => "preemption.policy",
+                    Hook::Scheduler => "scheduler".to_owned(),
+                    hook => format!("{hook}.policy"),
                 };
                 return Err((key, unknown_policy(hook, &name)));
             }
         }
-
-        let number = |key, value: Option<f64>, fine: fn(f64) -> bool, expected: &str| match value {
-            Some(x) if !(x.is_finite() && fine(x)) => Err((key, format!("{x} is not {expected}"))),
-            _ => Ok(()),
-        };
-        let a = &self.admission;
-        let positive = |x| x > 0.0;
-        number(
-            "admission.token_bucket_capacity",
-            a.token_bucket_capacity,
-            positive,
-            "a positive number of tokens",
-        )?;
-        number(
-            "admission.token_bucket_refill_rate",
-            a.token_bucket_refill_rate,
-            positive,
-            "a positive rate in tokens/s",
-        )?;
-        number(
-            "admission.gaie_qd_threshold",
-            a.gaie_qd_threshold,
-            positive,
-            "a positive queue depth",
-        )?;
-        number(
-            "admission.gaie_kv_threshold",
-            a.gaie_kv_threshold,
-            |x| x > 0.0 && x <= 1.0,
-            "above 0 and at most 1",
-        )?;
-        if a.tier_shed_threshold.is_some_and(|t| t < 0) {
-            return Err((
-                "admission.tier_shed_threshold",
-                "must not be negative".into(),
-            ));
-        }
-        let not_negative = |x| x >= 0.0;
-        number(
-            "routing.cache_weight",
-            self.routing.cache_weight,
-            not_negative,
-            "a weight of 0 or more",
-        )?;
-        number(
-            "routing.load_weight",
-            self.routing.load_weight,
-            not_negative,
-            "a weight of 0 or more",
-        )?;
-        if !self.routing.scorers.is_empty() {
-            self.routing
-                .scorers()
-                .map_err(|e| ("routing.scorers", e.to_string()))?;
-            if self.routing.cache_weight.is_some() || self.routing.load_weight.is_some() {
-                return Err((
-                    "routing",
-                    "give scorers or cache_weight and load_weight, not both".into(),
-                ));
+        for hook in Hook::ALL {
+            let section = self.section(hook);
+            for (key, value) in &section.settings {
+                let fits = param_of(hook, key).map_or(Ok(()), |param| param.allows(*value));
+                let wrong = |expected| {
+                    (
+                        format!("{hook}.{key}"),
+                        format!("{value} is not {expected}"),
+                    )
+                };
+                fits.map_err(wrong)?;
+            }
+            for policy in built_ins(hook) {
+                let values = section.reference_values(policy);
+                let values = values.map_err(|e| (format!("{hook}.scorers"), e.to_string()))?;
+                let together = policy.values(&values);
+                together.map_err(|e| (hook.to_string(), e.to_string()))?;
             }
         }
         self.slo_priorities()
-            .map_err(|e| ("admission.slo_priorities", e.to_string()))?;
-        for share in self.tenant_budgets.values() {
-            number(
-                "tenant_budgets",
-                Some(*share),
-                |x| (0.0..=1.0).contains(&x),
-                "a share of 0 to 1",
-            )?;
+            .map_err(|e| ("admission.slo_priorities".to_owned(), e.to_string()))?;
+        let shares = self.tenant_budgets.values();
+        match shares.copied().find(|share| !(0.0..=1.0).contains(share)) {
+            Some(share) => Err((
+                "tenant_budgets".to_owned(),
+                format!("{share} is not a share of 0 to 1"),
+            )),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// The policies that it names, by hook, as written.
-    pub fn named(&self) -> impl Iterator<Item = (Hook, &str)> {
-        let names = [
-            (Hook::Admission, &self.admission.policy),
-            (Hook::Routing, &self.routing.policy),
-            (Hook::Priority, &self.priority.policy),
-            (Hook::Scheduler, &self.scheduler.0.policy),
-            (Hook::Preemption, &self.preemption.policy),
-        ];
-        names.into_iter().filter_map(|(hook, name)| {
-            let name = name.as_deref().filter(|name| !name.is_empty());
-            Some((hook, name?))
-        })
+    /// What it says of a hook.
+    #[must_use]
+    pub fn section(&self, hook: Hook) -> &Section {
+        match hook {
+            Hook::Admission => &self.admission,
+            Hook::Routing => &self.routing,
+            Hook::Priority => &self.priority,
+            Hook::Scheduler => &self.scheduler,
+            Hook::Preemption => &self.preemption,
+        }
     }
 
     /// The parameters of a hook's policy.
@@ -283,73 +328,55 @@ impl Bundle {
             Hook::Admission => &mut self.admission.params,
             Hook::Routing => &mut self.routing.params,
             Hook::Priority => &mut self.priority.params,
-            Hook::Scheduler => &mut self.scheduler.0.params,
+            Hook::Scheduler => &mut self.scheduler.params,
             Hook::Preemption => &mut self.preemption.params,
         }
     }
 
-    /// The policies it names, opened; hooks it leaves out are filled as by default.
+    /// The policies that it names, by hook, as written.
+    pub fn named(&self) -> impl Iterator<Item = (Hook, &str)> {
+        let all = Hook::ALL.into_iter();
+        all.filter_map(|hook| Some((hook, self.section(hook).named()?)))
+    }
+
+    /// Values for the parameters of what `reference` names, by the reference's keys: what is not
+    /// built in has none.
+    ///
+    /// # Errors
+    /// Unknown or repeated scorers, bad weights.
+    pub fn reference_values(
+        &self,
+        hook: Hook,
+        reference: &Reference,
+    ) -> Result<Vec<(String, f64)>, InputError> {
+        match reference {
+            Reference::Name(name) => built_in(hook, name).map_or(Ok(Vec::new()), |policy| {
+                self.section(hook).reference_values(policy)
+            }),
+            Reference::Script(_) | Reference::Plugin(..) => Ok(Vec::new()),
+        }
+    }
+
+    /// The policies it names, ready to be made; hooks it leaves out are filled as by default.
     ///
     /// # Errors
     /// When a policy is unknown, its file cannot be read, or a value does not fit.
-    pub fn policies(&self, opener: &mut Opener) -> Result<PolicySpec, InputError> {
-        let default = PolicySpec::default();
-        let mut open = |hook: Hook, policy: &Option<String>, params: &Params, usual: &str| {
-            let name = policy.as_deref().filter(|name| !name.is_empty());
-            let reference = Reference::parse(name.unwrap_or(usual)).from_folder(&self.folder);
-            let values = || params.iter().map(|(n, v)| (n.clone(), *v)).collect();
-            let choice = opener.open(hook, &reference, &mut |_| values())?;
-            match &choice {
-                Choice::Named(name) if !params.is_empty() => Err(no_params(hook, name)),
-                _ => Ok(choice),
-            }
-        };
-        let (admission, routing) = (&self.admission, &self.routing);
-        let keys = &self.scheduler.0;
-        Ok(PolicySpec {
-            admission: AdmissionSpec::of(
-                open(
-                    Hook::Admission,
-                    &admission.policy,
-                    &admission.params,
-                    default.admission.name(),
-                )?,
-                admission,
-            ),
-            tenant_budgets: self
-                .tenant_budgets
-                .iter()
-                .map(|(tenant, share)| (tenant.clone(), *share))
-                .collect(),
-            routing: RoutingSpec::of(
-                open(
-                    Hook::Routing,
-                    &routing.policy,
-                    &routing.params,
-                    default.routing.name(),
-                )?,
-                routing,
-            )?,
-            priority: open(
-                Hook::Priority,
-                &self.priority.policy,
-                &self.priority.params,
-                default.priority.name(),
-            )?,
-            scheduler: open(
-                Hook::Scheduler,
-                &keys.policy,
-                &keys.params,
-                default.scheduler.name(),
-            )?,
-            preemption: open(
-                Hook::Preemption,
-                &self.preemption.policy,
-                &self.preemption.params,
-                default.preemption.name(),
-            )?,
+    pub fn policies(&self, loader: &mut PolicyLoader) -> Result<PolicySpec, InputError> {
+        let budgets = self.tenant_budgets.iter();
+        let mut spec = PolicySpec {
+            tenant_budgets: budgets.map(|(t, share)| (t.clone(), *share)).collect(),
             slo_priorities: self.slo_priorities()?,
-        })
+            ..PolicySpec::default()
+        };
+        for hook in Hook::ALL {
+            let section = self.section(hook);
+            let reference = section.reference(hook).from_folder(&self.folder);
+            let mut values = self.reference_values(hook, &reference)?;
+            values.extend(section.params.iter().map(|(n, v)| (n.clone(), *v)));
+            let choice = loader.load(hook, &reference, &mut |_| values.clone())?;
+            spec.set(hook, choice);
+        }
+        Ok(spec)
     }
 
     /// The default class priorities with the bundle's changes.
@@ -365,36 +392,56 @@ impl Bundle {
     }
 }
 
-/// Parameters for a policy that declares none.
-pub fn no_params(hook: Hook, name: &str) -> InputError {
-    InputError::new(format!(
-        "{hook}.params: the built-in {} \"{name}\" takes none; they belong to policies from files",
-        hook.kind()
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::choice::Choice;
 
     fn error(text: &str) -> String {
         Bundle::parse("p.yaml", text).unwrap_err().to_string()
     }
 
+    /// The values of the policy that a bundle's routing section names.
+    fn routing(text: &str) -> Vec<(&'static str, f64)> {
+        let bundle = Bundle::parse("p", text).expect("a bundle");
+        let spec = bundle.policies(&mut PolicyLoader::new(false));
+        match spec.expect("policies").routing {
+            Choice::BuiltIn { values, .. } => values.named().filter(|(_, v)| *v > 0.0).collect(),
+            Choice::External(policy) => panic!("{policy:?}"),
+        }
+    }
+
     #[test]
     fn both_key_sets_are_understood() {
-        let old = Bundle::parse(
-            "p",
-            "routing: {policy: weighted, cache_weight: 0.6, load_weight: 0.4}\n",
-        )
-        .unwrap();
-        assert_eq!(old.routing.cache_weight, Some(0.6));
-        let new = "routing:\n  policy: weighted\n  scorers: [{name: queue-depth, weight: 2}]\nscheduler: sjf\n";
-        let new = Bundle::parse("p", new).unwrap();
+        let old = "routing: {policy: weighted, cache_weight: 0.6, load_weight: 0.4}\n";
+        assert_eq!(routing(old), [("cache_weight", 0.6), ("load_weight", 0.4)]);
+        let new = "routing:\n  policy: weighted\n  scorers: [{name: queue-depth, weight: 2}, {name: no-hit-lru, weight: 1}]\nscheduler: sjf\n";
+        assert_eq!(routing(new), [("queue_depth", 2.0), ("no_hit_lru", 1.0)]);
+        // Of an empty key, the default counts; parameters by name count more than keys.
+        let both = "routing: {policy: weighted, cache_weight: , load_weight: 1, params: {load_weight: 3}}\n";
+        assert_eq!(routing(both), [("load_weight", 3.0)]);
+    }
+
+    #[test]
+    fn keys_count_for_the_policy_whose_they_are() {
+        let min_priority = |text: &str, name: &str| {
+            let bundle = Bundle::parse("p", text).expect("a bundle");
+            let reference = Reference::Name(name.into());
+            let values = bundle.reference_values(Hook::Admission, &reference);
+            let choice = Choice::built_in(Hook::Admission, name, &values.expect("values"));
+            match choice.expect("a policy") {
+                Choice::BuiltIn { values, .. } => values.get("min_priority"),
+                Choice::External(policy) => panic!("{policy:?}"),
+            }
+        };
+        // The reference has another default where a bundle names the policy.
         assert_eq!(
-            new.routing.scorers().unwrap(),
-            [(ScorerKind::QueueDepth, 2.0)]
+            min_priority("admission: {policy: tier-shed}\n", "tier-shed"),
+            3.0
         );
+        assert_eq!(min_priority("scheduler: sjf\n", "tier-shed"), 0.0);
+        let elsewhere = "admission: {policy: token-bucket, tier_shed_min_priority: 2, token_bucket_capacity: 5}\n";
+        assert_eq!(min_priority(elsewhere, "tier-shed"), 2.0);
     }
 
     #[test]
@@ -410,6 +457,29 @@ mod tests {
             error("admission: {gaie_kv_threshold: 1.5}\n")
                 .starts_with("p.yaml: admission.gaie_kv_threshold: 1.5 is not")
         );
+        for (text, message) in [
+            (
+                "admission: {token_bucket_capacity: 0}\n",
+                "admission.token_bucket_capacity: 0 is not a number above 0",
+            ),
+            (
+                "admission: {tier_shed_threshold: 1.5}\n",
+                "admission.tier_shed_threshold: 1.5 is not a whole number",
+            ),
+            (
+                "routing: {cache_weight: -1}\n",
+                "routing.cache_weight: -1 is not 0 or more",
+            ),
+            (
+                "routing: {cache_weight: 1, scorers: [{name: queue-depth, weight: 1}]}\n",
+                "routing: give scorers or cache_weight and load_weight, not both",
+            ),
+        ] {
+            assert_eq!(error(text), format!("p.yaml: {message}"));
+        }
+        let twice = "routing: {policy: weighted, policy: weighted}\n";
+        assert!(error(twice).starts_with("p.yaml:1:"), "{}", error(twice));
+        assert!(error("routing: weighted\n").starts_with("p.yaml:1:10: "));
         assert!(error("tenant_budgets: {a: .nan}\n").contains("tenant_budgets"));
         assert!(
             error("routing: {scorers: [{name: queue-depth, weight: -1}]}\n")

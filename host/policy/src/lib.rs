@@ -1,24 +1,30 @@
 //! Policies: what fills the hooks of the plugin contract.
 //!
-//! Every built-in goes through the same traits as a script or a compiled plugin and sees the same
-//! views. [`PolicySpec`] says which policies a run uses, with their parameters; a [`Builder`] makes
-//! them.
+//! Built-in policies ([`builtin`]), scripts ([`lua`]) and compiled plugins ([`native`]) go through
+//! the same traits and see the same views. A [`PolicyLoader`] finds the policy that a text names; a
+//! [`PolicySpec`] says which policies a run uses, with values for their parameters; a [`Builder`]
+//! makes them.
 
 mod build;
 pub mod builtin;
 pub mod bundle;
-pub mod external;
-pub mod library;
+mod choice;
+mod external;
+mod facts;
+mod loader;
 pub mod lua;
 pub mod native;
 pub mod param;
+mod reference;
+pub mod registry;
+pub mod shipped;
 mod spec;
 
 pub use build::Builder;
-pub use external::{External, Opener, Reference};
+pub use choice::Choice;
+pub use external::{External, PluginPolicy};
+pub use facts::Facts;
+pub use loader::{ChooseValues, PolicyLoader};
 pub use param::{Hook, Param};
-pub use spec::{
-    ADMISSION_POLICIES, AdmissionSpec, Choice, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec,
-    ROUTING_POLICIES, RoutingSpec, SCHEDULERS, SCORERS, ScorerKind, built_in, describe,
-    parse_scorers,
-};
+pub use reference::Reference;
+pub use spec::PolicySpec;

@@ -1,79 +1,19 @@
-//! Hooks by name, and the parameters that a policy declares.
+//! The hooks that policies fill, and the parameters that they declare.
 
-use std::fmt;
+pub use windtunnel_base::hook::Hook;
+
+use std::borrow::Cow;
 use windtunnel_base::input::{InputError, unknown};
 
-/// A place in the engine that a policy fills.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Hook {
-    /// At the door of the cluster.
-    Admission,
-    /// Which instance.
-    Routing,
-    /// Priorities inside an instance.
-    Priority,
-    /// Order of the wait queue.
-    Scheduler,
-    /// Who loses its KV blocks.
-    Preemption,
-}
-
-impl Hook {
-    /// All hooks, in the order in which a request meets them.
-    pub const ALL: [Self; 5] = [
-        Self::Admission,
-        Self::Routing,
-        Self::Priority,
-        Self::Scheduler,
-        Self::Preemption,
-    ];
-
-    /// Its name in bundles, scripts and messages.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Admission => "admission",
-            Self::Routing => "routing",
-            Self::Priority => "priority",
-            Self::Scheduler => "scheduler",
-            Self::Preemption => "preemption",
-        }
-    }
-
-    /// What fills it, in words.
-    #[must_use]
-    pub fn kind(self) -> &'static str {
-        match self {
-            Self::Admission => "admission policy",
-            Self::Routing => "routing policy",
-            Self::Priority => "priority policy",
-            Self::Scheduler => "scheduler",
-            Self::Preemption => "preemption policy",
-        }
-    }
-
-    /// The hook called `name`.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|hook| hook.name() == name)
-    }
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+/// The least number above 0: the lower bound of a range that excludes 0.
+pub const ABOVE_ZERO: f64 = f64::from_bits(1);
 
 /// A number that a policy lets others set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Param {
     /// Its name.
-    pub name: String,
-    /// Its value when nobody sets it.
+    pub name: Cow<'static, str>,
+    /// Its value unless another is given.
     pub default: f64,
     /// Least value.
     pub least: f64,
@@ -84,34 +24,90 @@ pub struct Param {
     /// Tuners should search it on a logarithmic scale.
     pub log: bool,
     /// What it does.
-    pub doc: String,
+    pub doc: Cow<'static, str>,
 }
 
 impl Param {
+    /// A number from `least` to `most`, both included.
+    #[must_use]
+    pub const fn number(
+        name: &'static str,
+        default: f64,
+        least: f64,
+        most: f64,
+        doc: &'static str,
+    ) -> Self {
+        Self {
+            name: Cow::Borrowed(name),
+            default,
+            least,
+            most,
+            whole: false,
+            log: false,
+            doc: Cow::Borrowed(doc),
+        }
+    }
+
+    /// The same, whole numbers only.
+    #[must_use]
+    pub const fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+
     /// Checks a value.
     ///
     /// # Errors
-    /// A sentence that says what is allowed.
-    pub fn check(&self, value: f64) -> Result<(), String> {
-        let Self {
-            name, least, most, ..
-        } = self;
+    /// What is allowed, such as `0 to 1` or `a whole number`.
+    pub fn allows(&self, value: f64) -> Result<(), String> {
+        let Self { least, most, .. } = self;
         if !(*least..=*most).contains(&value) {
-            return Err(format!(
-                "parameter \"{name}\" is {value}; expected {least} to {most}"
-            ));
+            return Err(match (*least == ABOVE_ZERO, *most == f64::MAX) {
+                (true, true) => "a number above 0".into(),
+                (true, false) => format!("above 0 and at most {most}"),
+                (false, true) => format!("{least} or more"),
+                (false, false) => format!("{least} to {most}"),
+            });
         }
         if self.whole && value.fract() != 0.0 {
-            return Err(format!(
-                "parameter \"{name}\" is {value}; expected a whole number"
-            ));
+            return Err("a whole number".into());
         }
         Ok(())
     }
+
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// A sentence that names the parameter and says what is allowed.
+    pub fn check(&self, value: f64) -> Result<(), String> {
+        self.allows(value).map_err(|expected| {
+            format!(
+                "parameter \"{}\" is {value}; expected {expected}",
+                self.name
+            )
+        })
+    }
+}
+
+/// Where the parameter called `name` stands among those that `policy` declares.
+///
+/// # Errors
+/// When it declares none of that name; `policy` stands for the policy in the message.
+pub fn position(policy: &str, declared: &[Param], name: &str) -> Result<usize, InputError> {
+    let found = declared.iter().position(|param| param.name == name);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = declared.iter().map(|param| param.name.as_ref()).collect();
+        let message = if names.is_empty() {
+            format!("the policy declares no parameters, found \"{name}\"")
+        } else {
+            unknown("parameter", name, &names)
+        };
+        InputError::new(format!("{policy}: {message}"))
+    })
 }
 
 /// The values of all declared parameters, in order of declaration: those `given`, else the
-/// defaults. `policy` names the policy in messages.
+/// defaults. `policy` stands for the policy in messages.
 ///
 /// # Errors
 /// A value for a parameter that is not declared, or outside its range.
@@ -120,24 +116,17 @@ pub fn settle(
     declared: &[Param],
     given: &[(String, f64)],
 ) -> Result<Vec<(String, f64)>, InputError> {
-    let fail = |message: String| InputError::new(format!("{policy}: {message}"));
     for (name, _) in given {
-        if !declared.iter().any(|p| p.name == *name) {
-            let names: Vec<&str> = declared.iter().map(|p| p.name.as_str()).collect();
-            return Err(fail(if names.is_empty() {
-                format!("the policy declares no parameters, found \"{name}\"")
-            } else {
-                unknown("parameter", name, &names)
-            }));
-        }
+        position(policy, declared, name)?;
     }
     declared
         .iter()
         .map(|param| {
-            let set = given.iter().rfind(|(name, _)| *name == param.name);
+            let set = given.iter().rfind(|(name, _)| param.name == *name);
             let value = set.map_or(param.default, |(_, value)| *value);
-            param.check(value).map_err(&fail)?;
-            Ok((param.name.clone(), value))
+            let fits = param.check(value);
+            fits.map_err(|message| InputError::new(format!("{policy}: {message}")))?;
+            Ok((param.name.to_string(), value))
         })
         .collect()
 }
@@ -146,21 +135,11 @@ pub fn settle(
 mod tests {
     use super::*;
 
-    fn param(name: &str, whole: bool) -> Param {
-        Param {
-            name: name.into(),
-            default: 2.0,
-            least: 1.0,
-            most: 10.0,
-            whole,
-            log: false,
-            doc: String::new(),
-        }
-    }
+    const WEIGHT: Param = Param::number("weight", 2.0, 1.0, 10.0, "");
 
     #[test]
     fn values_are_checked_against_their_declarations() {
-        let declared = [param("weight", false), param("levels", true)];
+        let declared = [WEIGHT, Param::number("levels", 2.0, 1.0, 10.0, "").whole()];
         let settle = |given: &[(&str, f64)]| {
             let given: Vec<_> = given.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect();
             settle("p.lua", &declared, &given).map_err(|e| e.to_string())
@@ -181,5 +160,18 @@ mod tests {
             "p.lua: parameter \"levels\" is 2.5; expected a whole number"
         );
         assert!(error(&[("weight", f64::NAN)]).contains("is NaN; expected 1 to 10"));
+    }
+
+    #[test]
+    fn ranges_are_said_in_words() {
+        let said = |least, most, value| {
+            let param = Param::number("x", least, least, most, "");
+            param.allows(value).expect_err("outside")
+        };
+        assert_eq!(said(1.0, 10.0, 0.0), "1 to 10");
+        assert_eq!(said(0.0, f64::MAX, -1.0), "0 or more");
+        assert_eq!(said(ABOVE_ZERO, 1.0, 1.5), "above 0 and at most 1");
+        assert_eq!(said(ABOVE_ZERO, f64::MAX, 0.0), "a number above 0");
+        assert_eq!(said(0.0, f64::MAX, f64::INFINITY), "0 or more");
     }
 }

@@ -7,20 +7,20 @@
 //! interval comes from the paired differences over seeds (Student's t, degrees of freedom by Welch
 //! and Satterthwaite).
 
-use super::flight::Flight;
 use super::objective::{Objective, log_cost};
 use super::report::LEAST;
+use super::run::RunSummary;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use std::collections::BTreeMap;
 
 /// A loss up to this, in points, is taken for noise.
 pub(super) const TOLERANCE: f64 = 1.0;
 
-/// One scenario: the candidate's and all references' logarithms of figures, by seed.
-pub struct Compared {
+/// A candidate compared with one other policy on a scenario, seed by seed.
+pub struct ScenarioComparison {
     /// Weight in the score.
     pub weight: f64,
-    /// Name of the policy that it is compared with: the reference that is best here, or a baseline.
+    /// Name of the other policy: the reference that is best on this scenario, or a baseline.
     pub best: String,
     /// 100 x log-ratio by seed.
     pub ratios: Vec<f64>,
@@ -28,8 +28,8 @@ pub struct Compared {
     pub objectives: Vec<f64>,
 }
 
-impl Compared {
-    /// Compares runs of the same seeds.
+impl ScenarioComparison {
+    /// Compares runs with those of the best reference, seed by seed.
     ///
     /// # Panics
     /// Without references or runs.
@@ -37,22 +37,21 @@ impl Compared {
     pub fn of(
         weight: f64,
         objectives: &[Objective],
-        candidate: &[&Flight],
-        references: &BTreeMap<String, Vec<Flight>>,
+        candidate: &[&RunSummary],
+        references: &BTreeMap<String, Vec<RunSummary>>,
     ) -> Self {
-        let cost = |flight: &Flight| log_cost(objectives, &flight.logs);
-        let mean_cost = |flights: &[Flight]| {
-            flights.iter().map(cost).sum::<f64>() / flights.len().max(1) as f64
-        };
+        let cost = |run: &RunSummary| log_cost(objectives, &run.logs);
+        let mean_cost =
+            |runs: &[RunSummary]| runs.iter().map(cost).sum::<f64>() / runs.len().max(1) as f64;
         let (best, runs) = references
             .iter()
             .min_by(|(_, a), (_, b)| mean_cost(a).total_cmp(&mean_cost(b)))
             .expect("a suite has references");
-        let theirs: Vec<&Flight> = runs.iter().collect();
-        Self::to(weight, objectives, candidate, best, &theirs)
+        let theirs: Vec<&RunSummary> = runs.iter().collect();
+        Self::against(weight, objectives, candidate, best, &theirs)
     }
 
-    /// As scores see it: beyond -99 nothing is worse.
+    /// With the floor of scores: no ratio is below -99.
     #[must_use]
     pub fn floored(mut self) -> Self {
         for ratio in &mut self.ratios {
@@ -66,14 +65,14 @@ impl Compared {
     /// # Panics
     /// Without runs.
     #[must_use]
-    pub fn to(
+    pub fn against(
         weight: f64,
         objectives: &[Objective],
-        candidate: &[&Flight],
+        candidate: &[&RunSummary],
         name: &str,
-        other: &[&Flight],
+        other: &[&RunSummary],
     ) -> Self {
-        let cost = |flight: &Flight| log_cost(objectives, &flight.logs);
+        let cost = |run: &RunSummary| log_cost(objectives, &run.logs);
         let pairs = || candidate.iter().zip(other);
         let ratios = pairs().map(|(ours, theirs)| 100.0 * (cost(theirs) - cost(ours)));
         let by_objective = (0..objectives.len()).map(|o| {
@@ -130,7 +129,7 @@ impl Total {
 
 /// The score of all scenarios; `lambda` weighs losses.
 #[must_use]
-pub fn total(scenarios: &[Compared], lambda: f64) -> Total {
+pub fn total(scenarios: &[ScenarioComparison], lambda: f64) -> Total {
     let Total { score, half_width } = penalised(scenarios, lambda);
     Total {
         score: score.max(LEAST),
@@ -138,9 +137,9 @@ pub fn total(scenarios: &[Compared], lambda: f64) -> Total {
     }
 }
 
-/// The same, however low: searches need to know which of two hopeless policies is less so.
+/// As [`total`], without a floor: searches have to rank policies that are far behind, too.
 #[must_use]
-pub fn penalised(scenarios: &[Compared], lambda: f64) -> Total {
+pub fn penalised(scenarios: &[ScenarioComparison], lambda: f64) -> Total {
     let weights: f64 = scenarios.iter().map(|s| s.weight).sum();
     let mut score = 0.0;
     let mut parts: Vec<(f64, &[f64])> = Vec::new();
@@ -161,7 +160,7 @@ pub fn penalised(scenarios: &[Compared], lambda: f64) -> Total {
 /// The weighted mean of the scenarios' 100 x log-ratios: gains and losses weigh the same, so that A
 /// against B is exactly the opposite of B against A.
 #[must_use]
-pub fn plain_total(scenarios: &[Compared]) -> Total {
+pub fn plain_total(scenarios: &[ScenarioComparison]) -> Total {
     let weights: f64 = scenarios.iter().map(|s| s.weight).sum();
     let parts: Vec<(f64, &[f64])> = scenarios
         .iter()
@@ -177,6 +176,20 @@ pub fn plain_total(scenarios: &[Compared]) -> Total {
 #[must_use]
 pub fn half_width(values: &[f64]) -> Option<f64> {
     interval(&[(1.0, values)])
+}
+
+/// Weighted means over scenarios, by objective.
+#[must_use]
+pub fn by_objective(
+    objectives: &[Objective],
+    comparisons: &[ScenarioComparison],
+) -> BTreeMap<String, f64> {
+    let weights: f64 = comparisons.iter().map(|c| c.weight).sum();
+    let part = |o: usize| comparisons.iter().map(move |c| c.weight * c.objectives[o]);
+    let named = objectives.iter().enumerate();
+    named
+        .map(|(o, objective)| (objective.name(), part(o).sum::<f64>() / weights))
+        .collect()
 }
 
 /// Whether a scenario with this score loses more than noise.
@@ -216,8 +229,8 @@ fn interval(parts: &[(f64, &[f64])]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn scenario(weight: f64, ratios: &[f64]) -> Compared {
-        Compared {
+    fn scenario(weight: f64, ratios: &[f64]) -> ScenarioComparison {
+        ScenarioComparison {
             weight,
             best: "b".into(),
             ratios: ratios.to_vec(),

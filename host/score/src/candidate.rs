@@ -1,4 +1,4 @@
-//! What is scored: one policy, or several that belong together.
+//! Candidates: what is scored, one policy or several that belong together.
 
 use super::report::{Problem, ProblemKind, Scripts};
 use super::suite::Suite;
@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, hint, parse_yaml, read_text, unknown};
 use windtunnel_policy::bundle::Bundle;
-use windtunnel_policy::external::names;
-use windtunnel_policy::lua::{self, Facts, Loader, Program, lint};
-use windtunnel_policy::native::Library;
-use windtunnel_policy::{Hook, Opener, Param, PolicySpec, Reference};
+use windtunnel_policy::lua::{self, Program};
+use windtunnel_policy::native::Plugin;
+use windtunnel_policy::registry::names;
+use windtunnel_policy::{Hook, Param, PolicyLoader, PolicySpec, Reference};
 
 /// Largest script of a candidate, bytes.
 pub const LARGEST_SCRIPT: usize = 32 * 1024;
 /// Largest bundle of a candidate, bytes.
 const LARGEST_BUNDLE: usize = 64 * 1024;
-/// Units that a candidate's scripts may spend in one run; by far enough for 5,000 requests.
+/// Fuel that a candidate's scripts may spend in one run, units; by far enough for 5,000 requests.
 pub const RUN_UNITS: i64 = 400_000_000;
 
 /// A policy, or several that belong together, with the texts of their scripts.
@@ -32,7 +32,7 @@ pub struct Candidate {
     /// by `hook.name`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, f64>,
-    /// Why it cannot be anything: one of its files is no text, or no bundle.
+    /// Why it cannot work: one of its files is not text, or not a bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flaw: Option<Box<Problem>>,
 }
@@ -52,18 +52,18 @@ pub enum Body {
     Reference(String),
 }
 
-/// A candidate that was opened: its policies and what they fill.
-pub struct Opened {
-    /// All policies of a run.
+/// A candidate whose policies are loaded.
+pub struct ResolvedCandidate {
+    /// The policies of all hooks.
     pub spec: PolicySpec,
-    /// The hooks that are the candidate's.
+    /// The hooks that the candidate fills.
     pub hooks: Vec<Hook>,
-    /// What its scripts were warned about.
+    /// Warnings about its scripts.
     pub warnings: Vec<Problem>,
 }
 
 impl Candidate {
-    /// Without texts, parameters and flaws.
+    /// A candidate without texts, parameters and flaws.
     fn blank(name: &str, body: Body) -> Self {
         Self {
             name: name.to_owned(),
@@ -157,14 +157,14 @@ impl Candidate {
         files.iter().map(|file| Self::open(file)).collect()
     }
 
-    /// Takes the text of a script in.
+    /// Reads the text of a script.
     fn read(&mut self, reference: &Reference) -> Result<(), InputError> {
         match reference {
             Reference::Script(path) => match read_text(path) {
                 Ok(text) => {
                     self.texts.insert(path.clone(), text);
                 }
-                Err(e) => self.take_flaw(path, e)?,
+                Err(e) => self.record_flaw(path, e)?,
             },
             Reference::Plugin(path, _) if !path.is_file() => {
                 return Err(InputError::in_file(
@@ -177,9 +177,9 @@ impl Candidate {
         Ok(())
     }
 
-    /// A file that is there and cannot be read as what it should be is the candidate's mistake; one
-    /// that is not there is its sender's.
-    fn take_flaw(&mut self, path: &Path, error: InputError) -> Result<(), InputError> {
+    /// A file that cannot be parsed is a flaw of the candidate; one that cannot be opened is an
+    /// error of the caller.
+    fn record_flaw(&mut self, path: &Path, error: InputError) -> Result<(), InputError> {
         if !std::fs::metadata(path).is_ok_and(|m| m.is_file()) || std::fs::File::open(path).is_err()
         {
             return Err(error);
@@ -202,7 +202,7 @@ impl Candidate {
                     candidate.read(&Reference::parse(named).from_folder(&folder))?;
                 }
             }
-            Err(e) => candidate.take_flaw(path, e)?,
+            Err(e) => candidate.record_flaw(path, e)?,
         }
         Ok(candidate)
     }
@@ -264,8 +264,8 @@ impl Candidate {
         !self.readable().is_empty()
     }
 
-    /// A fingerprint of what decides its scores: scripts without comments and spacing, the rest as
-    /// it is. `None` when that cannot be known without running it.
+    /// A fingerprint of what its scores depend on: scripts without comments and spacing, the rest
+    /// as it is. `None` for compiled plugins and candidates that do not work.
     #[must_use]
     pub fn digest(&self) -> Option<String> {
         if self.is_native() || self.unfit().is_some() {
@@ -276,7 +276,7 @@ impl Candidate {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         };
-        // Paths are names; what counts is which text is meant.
+        // A path stands for the text of its file.
         let text_of = |reference: &str| self.texts.get(Path::new(reference));
         let canonical =
             |text: &str| lua::canonical(&Program::new("", text.to_owned(), &[], false).ok()?);
@@ -301,7 +301,7 @@ impl Candidate {
                     add(&canonical(text)?);
                 }
             }
-            // It may have the name of a policy of the library.
+            // A reference may have the name of a shipped policy.
             Body::Reference(name) => {
                 add("reference");
                 add(name);
@@ -314,28 +314,28 @@ impl Candidate {
         Some(hasher.finalize().to_hex()[..32].to_owned())
     }
 
-    /// Opens it for a suite: nothing of it runs but what a script does at load, within its limits.
+    /// Loads its policies for a suite. Only the top level of its scripts runs, within its limits.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
-    pub fn resolve(&self, suite: &Suite) -> Result<Opened, Vec<Problem>> {
+    /// The problems that prevent it.
+    pub fn resolve(&self, suite: &Suite) -> Result<ResolvedCandidate, Vec<Problem>> {
         if let Some(problem) = self.unfit() {
             return Err(vec![problem]);
         }
         let mut warnings = Vec::new();
-        match self.opened(suite, &mut warnings) {
-            Ok((spec, hooks)) => Ok(Opened {
+        match self.load(suite, &mut warnings) {
+            Ok((spec, hooks)) => Ok(ResolvedCandidate {
                 spec,
                 hooks,
                 warnings,
             }),
             Err(mut problems) => {
-                let unread = |file: &Option<String>| {
+                let unparsed = |file: &Option<String>| {
                     let syntax = |w: &&Problem| w.kind == ProblemKind::Syntax;
                     warnings.iter().filter(syntax).any(|w| w.file == *file)
                 };
                 for problem in &mut problems {
-                    if problem.kind == ProblemKind::Policy && unread(&problem.file) {
+                    if problem.kind == ProblemKind::Policy && unparsed(&problem.file) {
                         problem.kind = ProblemKind::Syntax;
                     }
                 }
@@ -344,7 +344,7 @@ impl Candidate {
         }
     }
 
-    fn opened(
+    fn load(
         &self,
         suite: &Suite,
         warnings: &mut Vec<Problem>,
@@ -353,26 +353,24 @@ impl Candidate {
         let mut spec = suite
             .file
             .policies
-            .policies(&mut Opener::new(false))
+            .policies(&mut PolicyLoader::new(false))
             .map_err(wrong)?;
-        let mut opener = Opener::of_texts(self.texts.clone(), RUN_UNITS);
+        let mut loader = PolicyLoader::from_texts(self.texts.clone(), RUN_UNITS);
         let hooks = match &self.body {
             Body::Policy(text) => {
                 let reference = Reference::parse(text);
-                self.fill(&mut spec, &reference, suite, &mut opener, warnings)?
+                self.fill(&mut spec, &reference, suite, &mut loader, warnings)?
             }
             Body::Hooks(hooks) => {
                 for (hook, text) in hooks {
                     let reference = Reference::parse(text);
                     if let Reference::Script(path) = &reference {
-                        warnings.extend(self.looked_at(path)?);
+                        warnings.extend(self.lint(path)?);
                     }
-                    let choice = opener
-                        .open(*hook, &reference, &mut |declared| {
-                            self.given(&[*hook], declared)
-                        })
-                        .and_then(|choice| spec.choose(*hook, choice));
-                    choice.map_err(wrong)?;
+                    let choice = loader.load(*hook, &reference, &mut |declared| {
+                        self.values_for(&[*hook], declared)
+                    });
+                    spec.set(*hook, choice.map_err(wrong)?);
                 }
                 hooks.keys().copied().collect()
             }
@@ -380,20 +378,22 @@ impl Candidate {
                 let mut bundle = Bundle::parse(&self.name, text).map_err(wrong)?;
                 bundle.folder.clone_from(folder);
                 for path in self.texts.keys() {
-                    warnings.extend(self.looked_at(path)?);
+                    warnings.extend(self.lint(path)?);
                 }
-                self.settle(&mut bundle);
-                let opened = bundle.policies(&mut opener).map_err(wrong)?;
+                self.set_params_of(&mut bundle);
+                let policies = bundle.policies(&mut loader).map_err(wrong)?;
                 let hooks: Vec<Hook> = bundle.named().map(|(hook, _)| hook).collect();
-                hooks.iter().for_each(|hook| spec.take(*hook, &opened));
+                hooks.iter().for_each(|hook| spec.take(*hook, &policies));
                 hooks
             }
             Body::Reference(name) => {
                 let unknown = || wrong(InputError::new(format!("no reference \"{name}\"")));
                 let bundle = suite.file.references.get(name).ok_or_else(unknown)?;
-                let opened = bundle.policies(&mut Opener::new(false)).map_err(wrong)?;
+                let policies = bundle
+                    .policies(&mut PolicyLoader::new(false))
+                    .map_err(wrong)?;
                 let hooks: Vec<Hook> = bundle.named().map(|(hook, _)| hook).collect();
-                hooks.iter().for_each(|hook| spec.take(*hook, &opened));
+                hooks.iter().for_each(|hook| spec.take(*hook, &policies));
                 hooks
             }
         };
@@ -406,11 +406,11 @@ impl Candidate {
                 open.join(", ")
             ))));
         }
-        self.all_params_taken(&spec, &hooks).map_err(wrong)?;
+        self.check_params(&spec, &hooks).map_err(wrong)?;
         Ok((spec, hooks))
     }
 
-    /// What can be said against it without a look at what it says.
+    /// What rules it out before its files are parsed: a flaw, or its size.
     #[must_use]
     pub fn unfit(&self) -> Option<Problem> {
         if let Some(flaw) = &self.flaw {
@@ -430,13 +430,13 @@ impl Candidate {
         })
     }
 
-    /// One policy for whatever it fills.
+    /// Fills the hooks that one policy offers.
     fn fill(
         &self,
         spec: &mut PolicySpec,
         reference: &Reference,
         suite: &Suite,
-        opener: &mut Opener,
+        loader: &mut PolicyLoader,
         warnings: &mut Vec<Problem>,
     ) -> Result<Vec<Hook>, Vec<Problem>> {
         let wrong = |e: InputError| vec![self.problem(ProblemKind::Policy, &e)];
@@ -448,25 +448,18 @@ impl Candidate {
                 first.or(any).into_iter().collect()
             }
             Reference::Script(path) => {
-                warnings.extend(self.looked_at(path)?);
+                warnings.extend(self.lint(path)?);
                 let text = self.texts.get(path).cloned().unwrap_or_default();
                 let name = path.display().to_string();
                 let program = Program::new(&name, text, &[], false).map_err(wrong)?;
-                let facts = Facts {
-                    instances: 4,
-                    slots: 64,
-                    highest_priority: 4,
-                };
-                Loader::new(facts)
-                    .hooks(&std::sync::Arc::new(program))
-                    .map_err(wrong)?
+                lua::hooks_filled(&std::sync::Arc::new(program)).map_err(wrong)?
             }
             Reference::Plugin(path, name) => {
-                let library = Library::open(path).map_err(wrong)?;
-                let fills = |hook: &&Hook| library.policy(**hook, name.as_deref()).is_ok();
+                let plugin = Plugin::open(path).map_err(wrong)?;
+                let fills = |hook: &&Hook| plugin.policy(**hook, name.as_deref()).is_ok();
                 let hooks: Vec<Hook> = suite.hooks.iter().filter(fills).copied().collect();
                 if hooks.is_empty() {
-                    library
+                    plugin
                         .policy(suite.hooks[0], name.as_deref())
                         .map_err(wrong)?;
                 }
@@ -480,18 +473,16 @@ impl Candidate {
             )));
         }
         for hook in &hooks {
-            opener
-                .open(*hook, reference, &mut |declared| {
-                    self.given(&hooks, declared)
-                })
-                .and_then(|choice| spec.choose(*hook, choice))
-                .map_err(wrong)?;
+            let choice = loader.load(*hook, reference, &mut |declared| {
+                self.values_for(&hooks, declared)
+            });
+            spec.set(*hook, choice.map_err(wrong)?);
         }
         Ok(hooks)
     }
 
-    /// The values that this candidate gives to parameters that a policy of `hooks` declares.
-    fn given(&self, hooks: &[Hook], declared: &[Param]) -> Vec<(String, f64)> {
+    /// This candidate's values of the parameters that a policy of `hooks` declares.
+    fn values_for(&self, hooks: &[Hook], declared: &[Param]) -> Vec<(String, f64)> {
         let meant = |key: &str| {
             let name = match key.split_once('.') {
                 Some((of, name)) => hooks.iter().any(|h| h.name() == of).then_some(name)?,
@@ -506,12 +497,12 @@ impl Candidate {
             .collect()
     }
 
-    /// Refuses values that no policy of its own takes.
-    fn all_params_taken(&self, spec: &PolicySpec, hooks: &[Hook]) -> Result<(), InputError> {
+    /// Refuses values of parameters that none of its policies declares.
+    fn check_params(&self, spec: &PolicySpec, hooks: &[Hook]) -> Result<(), InputError> {
         let mut taken: Vec<String> = Vec::new();
         if !matches!(self.body, Body::Reference(_)) {
-            for (hook, policy) in spec.external().filter(|(h, _)| hooks.contains(h)) {
-                let declared = policy.declared().iter();
+            for hook in hooks {
+                let declared = spec.get(*hook).declared().iter();
                 taken.extend(declared.map(|p| format!("{hook}.{}", p.name)));
             }
         }
@@ -538,8 +529,8 @@ impl Candidate {
         Ok(())
     }
 
-    /// Puts the values of parameters into a bundle.
-    fn settle(&self, bundle: &mut Bundle) {
+    /// Sets the parameters of a bundle to this candidate's values.
+    fn set_params_of(&self, bundle: &mut Bundle) {
         for (key, value) in &self.params {
             if let Some((hook, name)) = key.split_once('.')
                 && let Some(hook) = Hook::parse(hook)
@@ -549,8 +540,8 @@ impl Candidate {
         }
     }
 
-    /// Warnings about a script.
-    fn looked_at(&self, path: &Path) -> Result<Vec<Problem>, Vec<Problem>> {
+    /// Lints a script: its warnings, or the problems that prevent it from working.
+    fn lint(&self, path: &Path) -> Result<Vec<Problem>, Vec<Problem>> {
         let name = path.display().to_string();
         let text = self.texts.get(path).cloned().unwrap_or_default();
         let here = |kind, line: usize, column: usize, message: String| Problem {
@@ -562,7 +553,7 @@ impl Candidate {
         };
         let wrong = |e: InputError| vec![self.problem(ProblemKind::Syntax, &e)];
         let program = Program::new(&name, text, &[], false).map_err(wrong)?;
-        match lint(&program) {
+        match lua::lint(&program) {
             Ok(findings) => {
                 let all: Vec<(bool, Problem)> = findings
                     .into_iter()
@@ -579,8 +570,7 @@ impl Candidate {
                 }
                 Ok(all.into_iter().map(|(_, p)| p).collect())
             }
-            // The engine has the last word about syntax: it says what it does not take when the
-            // file is loaded.
+            // The script engine decides about syntax, when it loads the file.
             Err(f) => Ok(vec![here(ProblemKind::Syntax, f.line, f.column, f.message)]),
         }
     }
@@ -588,6 +578,6 @@ impl Candidate {
     /// An error with its place and the lines around it.
     #[must_use]
     pub fn problem(&self, kind: ProblemKind, error: &InputError) -> Problem {
-        Problem::of_message(kind, &error.to_string(), &self.texts)
+        Problem::of_error(kind, error, &self.texts)
     }
 }

@@ -1,28 +1,29 @@
-//! The certificate of a suite: does it tell good policies from bad ones, and is there something to
-//! find?
+//! The certificate of a suite: whether it tells good policies from bad ones and leaves room for
+//! better ones.
 //!
-//! Costs are compared as everywhere: 100 x differences of logarithms, so about per cent.
+//! Costs are compared as in scores: 100 x differences of logarithms, so about per cent.
 
 use super::aggregate::{TOLERANCE, mean};
-use super::ask::Trouble;
 use super::candidate::Candidate;
-use super::flight::Flight;
 use super::objective::{Objective, log_cost};
 use super::plan::nth_seed;
-use super::protocol::Flying;
+use super::protocol::RunKey;
+use super::run::RunSummary;
+use super::score_request::ScoringError;
 use super::scorer::Scorer;
 use super::suite::{Split, Suite};
+use super::version::engine;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use windtunnel_policy::Hook;
-use windtunnel_policy::external::names;
+use windtunnel_policy::registry::names;
 use windtunnel_results::metrics::stats::spearman;
 
 /// Least difference between the worst and the best reference.
 pub const SPREAD: f64 = 5.0;
-/// Scorings, each with its own seeds, whose ranks are compared.
+/// Scorings, each with other seeds, whose ranks are compared.
 pub const SCORINGS: u32 = 4;
 /// Least rank correlation of the references' costs between scorings.
 pub const STABILITY: f64 = 0.9;
@@ -33,14 +34,14 @@ pub const DUPLICATE: f64 = 0.95;
 /// Offered work over capacity: for suites that open admission, and for others.
 pub const LOADS: [(f64, f64); 2] = [(1.1, 2.0), (0.6, 1.1)];
 
-/// What was found out of a scenario.
+/// The certificate of one scenario.
 #[derive(Clone, Debug, Serialize)]
 pub struct ScenarioCertificate {
     /// Split.
     pub split: Split,
     /// Scenario.
     pub id: String,
-    /// Seeds that were flown.
+    /// Seeds that were run.
     pub seeds: usize,
     /// Worst to best reference.
     pub spread: f64,
@@ -51,17 +52,17 @@ pub struct ScenarioCertificate {
     pub stability: Option<f64>,
     /// From the best reference to the best policy under exact information.
     pub headroom: f64,
-    /// That policy; with a star, a policy of the library as it is shipped.
+    /// That policy; with a star, a shipped policy with its default parameters.
     pub clairvoyant: String,
     /// Computing time over the time of arrivals: of the best reference; where admission is open, of
-    /// the one that takes in most. It is offered work over capacity, as long as the drain is long
+    /// the one that admits most. It is offered work over capacity, as long as the drain is long
     /// enough.
     pub load: f64,
     /// The scenario of the same split that is most like it, and the rank correlation.
     pub nearest: Option<(String, f64)>,
     /// By reference: how much more it costs than the best.
     pub costs: BTreeMap<String, f64>,
-    /// What it falls short of.
+    /// Criteria that it does not meet.
     pub failures: Vec<String>,
 }
 
@@ -83,16 +84,16 @@ pub struct Certificate {
 /// Costs by policy, then by seed.
 type Costs = BTreeMap<String, Vec<f64>>;
 
-/// Flights by policy.
-type Flights = BTreeMap<String, Vec<Option<Flight>>>;
+/// Results of runs by policy.
+type RunsByPolicy = BTreeMap<String, Vec<Option<RunSummary>>>;
 
-/// A scenario that is examined.
+/// A scenario under examination.
 struct Examined<'a> {
     split: Split,
     id: &'a str,
-    /// Where its runs are among those of the references.
+    /// Its runs among those of the references.
     runs: Range<usize>,
-    /// Where they are among those with exact information, which take the first half of the seeds.
+    /// Its runs among those with exact information, which have the first half of the seeds.
     exact: Range<usize>,
     /// Seeds of one scoring.
     scoring: usize,
@@ -100,20 +101,20 @@ struct Examined<'a> {
 
 impl Examined<'_> {
     /// Computing time over the time of arrivals.
-    fn load(&self, flights: &[Option<Flight>]) -> f64 {
-        let flights = flights[self.runs.clone()].iter().flatten();
-        mean(&flights.map(|f| f.metrics.utilization).collect::<Vec<_>>())
+    fn load(&self, summaries: &[Option<RunSummary>]) -> f64 {
+        let summaries = summaries[self.runs.clone()].iter().flatten();
+        mean(&summaries.map(|f| f.metrics.utilization).collect::<Vec<_>>())
     }
 }
 
-/// The logarithms of the costs of the policies that fly all of some runs.
-fn costs(objectives: &[Objective], flights: &Flights, runs: &Range<usize>) -> Costs {
-    let cost = |f: &Option<Flight>| Some(log_cost(objectives, &f.as_ref()?.logs));
-    let of_policy = |(name, all): (&String, &Vec<Option<Flight>>)| {
+/// The logarithms of the costs of the policies that complete all of some runs.
+fn costs(objectives: &[Objective], summaries: &RunsByPolicy, runs: &Range<usize>) -> Costs {
+    let cost = |f: &Option<RunSummary>| Some(log_cost(objectives, &f.as_ref()?.logs));
+    let of_policy = |(name, all): (&String, &Vec<Option<RunSummary>>)| {
         let by_seed: Option<Vec<f64>> = all[runs.clone()].iter().map(cost).collect();
         Some((name.clone(), by_seed?))
     };
-    flights.iter().filter_map(of_policy).collect()
+    summaries.iter().filter_map(of_policy).collect()
 }
 
 /// The policy with the least mean cost.
@@ -125,7 +126,7 @@ fn best(costs: &Costs) -> (&String, f64) {
 }
 
 /// Examines some splits of a suite, each scenario with `seeds` seeds or as many as [`SCORINGS`]
-/// scorings take. `progress` hears of (done, all) policies.
+/// scorings take. `progress` is called with (done, all) policies.
 ///
 /// # Errors
 /// When the suite is wrong or a process cannot be started.
@@ -135,22 +136,22 @@ pub fn certify(
     splits: &[Split],
     seeds: Option<u32>,
     progress: &dyn Fn(u64, u64),
-) -> Result<Certificate, Trouble> {
-    let (mut plain, mut exact): (Vec<Flying>, Vec<Flying>) = (Vec::new(), Vec::new());
+) -> Result<Certificate, ScoringError> {
+    let (mut plain, mut exact): (Vec<RunKey>, Vec<RunKey>) = (Vec::new(), Vec::new());
     let mut scenarios: Vec<Examined<'_>> = Vec::new();
     for split in splits {
         let a_scoring = suite.file.seeds_of(*split);
         let seeds = seeds.unwrap_or(SCORINGS * a_scoring);
         for scenario in suite.scenarios(*split) {
             let from = (plain.len(), exact.len());
-            let flying = |k: u32, exact: bool| Flying {
+            let key = |k: u32, exact: bool| RunKey {
                 scenario: scenario.id.clone(),
                 seed: nth_seed(scenario.seed, k),
                 requests: suite.file.requests,
                 exact,
             };
-            plain.extend((0..seeds).map(|k| flying(k, false)));
-            exact.extend((0..seeds.div_ceil(2)).map(|k| flying(k, true)));
+            plain.extend((0..seeds).map(|k| key(k, false)));
+            exact.extend((0..seeds.div_ceil(2)).map(|k| key(k, true)));
             scenarios.push(Examined {
                 split: *split,
                 id: &scenario.id,
@@ -160,7 +161,7 @@ pub fn certify(
             });
         }
     }
-    let (known, informed) = fly_all(scorer, suite, &plain, &exact, progress)?;
+    let (known, informed) = run_all(scorer, suite, &plain, &exact, progress)?;
     let objectives = &suite.file.objectives;
     let of = |s: &Examined<'_>| costs(objectives, &known, &s.runs);
     let plain: Vec<Costs> = scenarios.iter().map(of).collect();
@@ -199,39 +200,39 @@ pub fn certify(
     Ok(Certificate {
         suite: suite.label(),
         digest: suite.digest(),
-        engine: super::engine(),
+        engine: engine(),
         passes: certificates.iter().all(|c| c.failures.is_empty()),
         scenarios: certificates,
     })
 }
 
-/// Flies the references with what they see, and the references and the library's policies with
-/// exact information.
-fn fly_all(
+/// Runs the references with the signals of the suite, and the references and the shipped policies
+/// with exact information.
+fn run_all(
     scorer: &Scorer,
     suite: &Arc<Suite>,
-    plain: &[Flying],
-    exact: &[Flying],
+    plain: &[RunKey],
+    exact: &[RunKey],
     progress: &dyn Fn(u64, u64),
-) -> Result<(Flights, Flights), Trouble> {
+) -> Result<(RunsByPolicy, RunsByPolicy), ScoringError> {
     let references: Vec<&String> = suite.file.references.keys().collect();
     let named: Vec<&str> = suite.hooks.iter().flat_map(|h: &Hook| names(*h)).collect();
     let all = (2 * references.len() + named.len()) as u64;
     let mut done = 0;
-    let mut fly = |candidate: Candidate, flyings: &[Flying]| {
-        let flights = scorer.flights(suite, candidate, flyings);
+    let mut run = |candidate: Candidate, run_keys: &[RunKey]| {
+        let summaries = scorer.runs(suite, candidate, run_keys);
         done += 1;
         progress(done, all);
-        flights
+        summaries
     };
-    let (mut known, mut informed) = (Flights::new(), Flights::new());
+    let (mut known, mut informed) = (RunsByPolicy::new(), RunsByPolicy::new());
     for name in references {
-        known.insert(name.clone(), fly(Candidate::reference(name), plain)?);
-        informed.insert(name.clone(), fly(Candidate::reference(name), exact)?);
+        known.insert(name.clone(), run(Candidate::reference(name), plain)?);
+        informed.insert(name.clone(), run(Candidate::reference(name), exact)?);
     }
     for name in named {
         if let Ok(candidate) = Candidate::open(name) {
-            informed.insert(format!("{name}*"), fly(candidate, exact)?);
+            informed.insert(format!("{name}*"), run(candidate, exact)?);
         }
     }
     Ok((known, informed))

@@ -1,28 +1,28 @@
-//! Policies against each other: the same scenarios, the same seeds, and what one costs relative to
-//! the other.
+//! Compares policies with a baseline on the same scenarios and seeds.
 //!
 //! Scenario k, seed s: d = 100 x (ln J_baseline - ln J_candidate), the formula of scores with a
 //! baseline in place of the best reference. Losses are not weighed more than gains, so the
 //! difference of a pair has the same size both ways.
 
-use super::aggregate::{Compared, Total, plain_total};
-use super::ask::{Ask, Progress, Seeds, Trouble, Until};
+use super::aggregate::{ScenarioComparison, Total, by_objective, plain_total};
 use super::candidate::Candidate;
-use super::fleet::Fleet;
-use super::flight::Flight;
-use super::plan::{chosen, full_flyings};
-use super::protocol::Flying;
+use super::plan::{full_runs, selected_scenarios};
+use super::protocol::RunKey;
+use super::redact::redacted_problems;
 use super::report::Problem;
+
+use super::run::RunSummary;
+use super::runner::Runner;
+use super::score_request::{LastStage, Progress, ScoreRequest, ScoringError, Seeds};
 use super::stages::SURE;
 use super::suite::{ScenarioKeys, Split, Suite};
-use super::tell::{by_objective, guarded};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Which policies are to be compared, and on what.
+/// Policies to compare, and on what.
 #[derive(Clone, Debug)]
-pub struct Contest {
+pub struct ComparisonRequest {
     /// The policies; the first is the baseline.
     pub candidates: Vec<Candidate>,
     /// The suite.
@@ -56,9 +56,9 @@ impl Difference {
     }
 }
 
-/// A difference on one scenario.
+/// The difference on one scenario.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct OnScenario {
+pub struct ScenarioDifference {
     /// The scenario.
     pub id: String,
     /// The difference there.
@@ -66,9 +66,9 @@ pub struct OnScenario {
     pub difference: Difference,
 }
 
-/// A policy against the baseline.
+/// A policy compared with the baseline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Standing {
+pub struct CandidateComparison {
     /// The policy.
     pub candidate: String,
     /// It works.
@@ -80,13 +80,13 @@ pub struct Standing {
     pub objectives: BTreeMap<String, f64>,
     /// By scenario; not of the holdout.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub scenarios: Vec<OnScenario>,
+    pub scenarios: Vec<ScenarioDifference>,
     /// Why it does not work.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Problem>,
 }
 
-/// What came of a comparison.
+/// The result of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// Form of the document: `windtunnel.compare/1`.
@@ -95,82 +95,93 @@ pub struct Comparison {
     pub suite: String,
     /// Which scenarios.
     pub split: Split,
-    /// Seeds per scenario that were flown.
+    /// Seeds per scenario that were run.
     pub seeds: u32,
-    /// What the others are compared with.
+    /// The policy that the others are compared with.
     pub baseline: String,
-    /// The baseline itself first.
-    pub candidates: Vec<Standing>,
+    /// All policies, the baseline first.
+    pub candidates: Vec<CandidateComparison>,
 }
 
-/// One of the policies with its runs.
-struct Contestant {
+/// A policy with its runs.
+struct Measured {
     name: String,
-    flights: Vec<Flight>,
-    /// As far as they may be told: up to the first flight it has seen nothing of the split.
+    summaries: Vec<RunSummary>,
+    /// Why it does not work; problems of runs are redacted for the split.
     problems: Vec<Problem>,
 }
 
 /// Compares policies on the same scenarios and seeds.
 ///
 /// # Errors
-/// Only trouble that is not a candidate's.
+/// When the suite is wrong, a process cannot be started, or the scoring is cancelled.
 pub fn compare(
-    fleet: &Fleet,
-    contest: &Contest,
+    runner: &Runner,
+    comparison: &ComparisonRequest,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Comparison, Trouble> {
-    let asks: Vec<Ask> = contest.candidates.iter().map(|c| ask(contest, c)).collect();
-    let file = &contest.suite.file;
-    let first = asks.first().expect("there are candidates");
-    let scenarios = chosen(first)?;
-    let most = contest.seeds.most(file, contest.split);
-    let (mut from, mut seeds) = (0, contest.seeds.first(file, contest.split).min(most));
-    let mut flyings: Vec<Flying> = Vec::new();
-    let mut contestants = Vec::new();
-    for ask in &asks {
-        contestants.push(Contestant {
-            name: ask.candidate.name.clone(),
-            flights: Vec::new(),
-            problems: fleet.check(ask, fleet.all())?.problems,
+) -> Result<Comparison, ScoringError> {
+    let requests: Vec<ScoreRequest> = comparison
+        .candidates
+        .iter()
+        .map(|c| score_request(comparison, c))
+        .collect();
+    let file = &comparison.suite.file;
+    let first = requests.first().expect("there are candidates");
+    let scenarios = selected_scenarios(first)?;
+    let max_seeds = comparison.seeds.max(file, comparison.split);
+    let (mut from, mut seeds) = (
+        0,
+        comparison
+            .seeds
+            .initial(file, comparison.split)
+            .min(max_seeds),
+    );
+    let mut run_keys: Vec<RunKey> = Vec::new();
+    let mut measured = Vec::new();
+    for request in &requests {
+        measured.push(Measured {
+            name: request.candidate.name.clone(),
+            summaries: Vec::new(),
+            problems: runner.check(request, runner.all_slots())?.problems,
         });
     }
     loop {
-        let new = full_flyings(first, &scenarios, from..seeds);
-        let of = (new.len() * asks.len()) as u64;
-        for (k, (ask, ours)) in asks.iter().zip(&mut contestants).enumerate() {
+        let new = full_runs(first, &scenarios, from..seeds);
+        let of = (new.len() * requests.len()) as u64;
+        for (k, (request, ours)) in requests.iter().zip(&mut measured).enumerate() {
             if !ours.problems.is_empty() {
                 continue;
             }
-            let runs = fleet.fly(ask, &new, fleet.all(), &|done| {
+            let runs = runner.run(request, &new, runner.all_slots(), &|done| {
                 progress(Progress {
                     what: "comparing",
                     done: (k * new.len()) as u64 + done,
                     of,
                 });
             })?;
-            ours.problems = guarded(&runs.problems, contest.split);
-            ours.flights.extend(runs.flights.into_iter().flatten());
+            ours.problems = redacted_problems(&runs.problems, comparison.split);
+            ours.summaries.extend(runs.summaries.into_iter().flatten());
         }
-        flyings.extend(new);
-        let standings: Vec<Standing> = asks
+        run_keys.extend(new);
+        let candidates: Vec<CandidateComparison> = requests
             .iter()
-            .zip(&contestants)
-            .map(|(ask, ours)| standing(ask, &scenarios, &flyings, ours, &contestants[0]))
+            .zip(&measured)
+            .map(|(request, ours)| compare_one(request, &scenarios, &run_keys, ours, &measured[0]))
             .collect();
-        let width = |s: &Standing| {
+        let width = |s: &CandidateComparison| {
             let ci = s.total.as_ref()?.ci95?;
             Some((ci[1] - ci[0]) / 2.0)
         };
-        let unsure = |s: &&Standing| s.total.is_some() && width(s).is_none_or(|w| w >= SURE);
-        if seeds >= most || standings.iter().skip(1).find(unsure).is_none() {
+        let unsure =
+            |s: &&CandidateComparison| s.total.is_some() && width(s).is_none_or(|w| w >= SURE);
+        if seeds >= max_seeds || candidates.iter().skip(1).find(unsure).is_none() {
             return Ok(Comparison {
                 schema: "windtunnel.compare/1",
-                suite: contest.suite.label(),
-                split: contest.split,
+                suite: comparison.suite.label(),
+                split: comparison.split,
                 seeds,
                 baseline: first.candidate.name.clone(),
-                candidates: standings,
+                candidates,
             });
         }
         from = seeds;
@@ -178,63 +189,67 @@ pub fn compare(
     }
 }
 
-fn ask(contest: &Contest, candidate: &Candidate) -> Ask {
-    Ask {
-        split: contest.split,
-        seeds: contest.seeds,
-        until: Until::Full,
-        ..Ask::new(candidate.clone(), Arc::clone(&contest.suite))
+fn score_request(comparison: &ComparisonRequest, candidate: &Candidate) -> ScoreRequest {
+    ScoreRequest {
+        split: comparison.split,
+        seeds: comparison.seeds,
+        last_stage: LastStage::Full,
+        ..ScoreRequest::new(candidate.clone(), Arc::clone(&comparison.suite))
     }
 }
 
-/// One policy against the baseline, told as far as the split allows.
-fn standing(
-    ask: &Ask,
+/// Compares one policy with the baseline, as far as the split shows it.
+fn compare_one(
+    request: &ScoreRequest,
     scenarios: &[&ScenarioKeys],
-    flyings: &[Flying],
-    ours: &Contestant,
-    baseline: &Contestant,
-) -> Standing {
-    let mut standing = Standing {
-        candidate: ask.candidate.name.clone(),
+    run_keys: &[RunKey],
+    ours: &Measured,
+    baseline: &Measured,
+) -> CandidateComparison {
+    let mut result = CandidateComparison {
+        candidate: request.candidate.name.clone(),
         ok: ours.problems.is_empty(),
         total: None,
         objectives: BTreeMap::new(),
         scenarios: Vec::new(),
         errors: ours.problems.clone(),
     };
-    if !standing.ok || !baseline.problems.is_empty() {
-        return standing;
+    if !result.ok || !baseline.problems.is_empty() {
+        return result;
     }
-    let objectives = &ask.suite.file.objectives;
-    let compared: Vec<Compared> = scenarios
+    let objectives = &request.suite.file.objectives;
+    let compared: Vec<ScenarioComparison> = scenarios
         .iter()
         .map(|keys| {
-            let ours = of_scenario(&keys.id, flyings, &ours.flights);
-            let theirs = of_scenario(&keys.id, flyings, &baseline.flights);
-            Compared::to(keys.weight, objectives, &ours, &baseline.name, &theirs)
+            let ours = of_scenario(&keys.id, run_keys, &ours.summaries);
+            let theirs = of_scenario(&keys.id, run_keys, &baseline.summaries);
+            ScenarioComparison::against(keys.weight, objectives, &ours, &baseline.name, &theirs)
         })
         .collect();
-    standing.total = Some(Difference::of(plain_total(&compared)));
-    if ask.split != Split::Holdout {
+    result.total = Some(Difference::of(plain_total(&compared)));
+    if request.split != Split::Holdout {
         let of = scenarios.iter().zip(&compared);
-        standing.scenarios = of
-            .map(|(keys, c)| OnScenario {
+        result.scenarios = of
+            .map(|(keys, c)| ScenarioDifference {
                 id: keys.id.clone(),
                 difference: Difference::of(c.difference()),
             })
             .collect();
     }
-    if ask.split == Split::Train {
-        standing.objectives = by_objective(objectives, &compared);
+    if request.split == Split::Train {
+        result.objectives = by_objective(objectives, &compared);
     }
-    standing
+    result
 }
 
-fn of_scenario<'a>(id: &str, flyings: &[Flying], flights: &'a [Flight]) -> Vec<&'a Flight> {
-    let pairs = flyings.iter().zip(flights);
+fn of_scenario<'a>(
+    id: &str,
+    run_keys: &[RunKey],
+    summaries: &'a [RunSummary],
+) -> Vec<&'a RunSummary> {
+    let pairs = run_keys.iter().zip(summaries);
     pairs
-        .filter(|(flying, _)| flying.scenario == id)
-        .map(|(_, flight)| flight)
+        .filter(|(run_key, _)| run_key.scenario == id)
+        .map(|(_, summary)| summary)
         .collect()
 }

@@ -1,27 +1,27 @@
-//! Why a candidate is where it is: its decisions about the requests that did worst in a scenario,
-//! and what other choices would have brought.
+//! Explains a score: the candidate's decisions about the requests that were served worst in a
+//! scenario, and what other choices would have brought.
 
-use super::ask::{Ask, Progress, Trouble};
-use super::plan::{chosen, nth_seed};
-use super::protocol::{Flying, Task};
-use super::regret::Look;
+use super::inspect::Inspection;
+use super::plan::{nth_seed, selected_scenarios};
+use super::protocol::{RunKey, Task};
+use super::regret::InspectionPlan;
 use super::report::{Report, Stage};
+use super::report_builder::failed_report;
+use super::score_request::{Progress, ScoreRequest, ScoringError};
 use super::scorer::Scorer;
 use super::suite::Split;
-use super::tell::failed;
-use super::watch::Watched;
 use serde::Serialize;
 use windtunnel_base::input::InputError;
 use windtunnel_policy::Hook;
 
 /// Name and version of the explanation's form.
 pub const SCHEMA: &str = "windtunnel.explain/1";
-/// Decisions, spread over the run, of which the alternatives are tried.
-const SPREAD: u32 = 32;
+/// Decisions, evenly spaced over the run, whose alternatives are tried.
+const SAMPLED_DECISIONS: u32 = 32;
 /// Alternatives that are tried at each decision.
-const OTHERS: u32 = 7;
+const ALTERNATIVES: u32 = 7;
 
-/// Why a candidate is where it is in one scenario.
+/// Explanation of a candidate's score in one scenario.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
     /// Form of the explanation: `windtunnel.explain/1`.
@@ -32,78 +32,79 @@ pub struct Explanation {
     pub suite: String,
     /// The scenario.
     pub scenario: String,
-    /// What the candidate is worth there, if it was scored to find its worst scenario.
+    /// Score of the candidate there, if it was scored to find its worst scenario.
     pub score: Option<f64>,
-    /// What was seen in the scenario's first run.
+    /// Inspection of the scenario's first run.
     #[serde(flatten)]
-    pub watched: Watched,
+    pub inspection: Inspection,
 }
 
 impl Scorer {
-    /// Explains a candidate's decisions about `requests` requests of a scenario of the train split:
-    /// the one that the question names, or the one with the lowest score. A candidate that does not
-    /// get that far, or not while it is looked at, is explained by its report.
+    /// Explains a candidate's decisions about the `requests` worst requests of a scenario of the
+    /// train split: the one that the request names, or the one with the lowest score. For a
+    /// candidate that does not work there, or not while it is inspected, the result is its report.
     ///
     /// # Errors
-    /// Only trouble that is not the candidate's: also when it routes nothing.
+    /// When the suite is wrong, the candidate has no routing policy, a process cannot be started,
+    /// or the scoring is cancelled.
     pub fn explain(
         &self,
-        ask: &Ask,
+        request: &ScoreRequest,
         requests: u32,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Result<Explanation, Box<Report>>, Trouble> {
-        let (id, score) = match ask.scenarios.as_deref() {
+    ) -> Result<Result<Explanation, Box<Report>>, ScoringError> {
+        let (id, score) = match request.scenarios.as_deref() {
             Some([id, ..]) => (id.clone(), None),
             _ => {
-                let report = self.score(ask, progress)?;
+                let report = self.score(request, progress)?;
                 match (&report.worst, report.stage) {
                     (Some(worst), Stage::Full) => (worst.scenario.clone(), Some(worst.score)),
                     _ => return Ok(Err(Box::new(report))),
                 }
             }
         };
-        let only = Ask {
+        let only = ScoreRequest {
             split: Split::Train,
             scenarios: Some(vec![id.clone()]),
-            ..ask.clone()
+            ..request.clone()
         };
-        let keys = chosen(&only)?[0];
-        let (fleet, all) = (self.fleet(), self.fleet().all());
-        let check = fleet.check(ask, all)?;
+        let keys = selected_scenarios(&only)?[0];
+        let (runner, all) = (self.runner(), self.runner().all_slots());
+        let check = runner.check(request, all)?;
         if !check.problems.is_empty() {
-            return Ok(Err(Box::new(self.score(ask, progress)?)));
+            return Ok(Err(Box::new(self.score(request, progress)?)));
         }
         if !check.hooks.contains(&Hook::Routing) {
             let message = "it routes nothing, and what can be explained are routing decisions";
-            return Err(InputError::in_file(&ask.candidate.name, message).into());
+            return Err(InputError::in_file(&request.candidate.name, message).into());
         }
-        let flying = Flying {
+        let run_key = RunKey {
             scenario: id.clone(),
             seed: nth_seed(keys.seed, 0),
-            requests: ask.suite.file.requests,
+            requests: request.suite.file.requests,
             exact: false,
         };
-        let look = Look {
-            spread: SPREAD,
-            worst: requests,
-            others: OTHERS,
+        let plan = InspectionPlan {
+            sampled_decisions: SAMPLED_DECISIONS,
+            worst_requests: requests,
+            alternatives: ALTERNATIVES,
         };
-        let mut answer = fleet.task(ask, all, Task::Watch(flying, look))?;
-        let Some(watched) = answer.watched else {
-            // It works, but not while it is looked at: the look takes longer than a run.
+        let mut answer = runner.task(request, all, Task::Inspect(run_key, plan))?;
+        let Some(inspection) = answer.inspection else {
+            // The runs work, but the inspection, which takes longer, does not.
             for problem in &mut answer.problems {
                 problem.scenario.get_or_insert(id.clone());
             }
-            let report = failed(ask, Stage::Full, answer.problems, check.warnings, None);
+            let report = failed_report(request, Stage::Full, answer.problems, check.warnings, None);
             return Ok(Err(Box::new(report)));
         };
         Ok(Ok(Explanation {
             schema: SCHEMA,
-            candidate: ask.candidate.name.clone(),
-            suite: ask.suite.label(),
+            candidate: request.candidate.name.clone(),
+            suite: request.suite.label(),
             scenario: id,
             score,
-            watched,
+            inspection,
         }))
     }
 }

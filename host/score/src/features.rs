@@ -1,42 +1,44 @@
-//! Numbers that tell candidates apart by what they are and do: for archives that keep different
-//! ones (MAP-Elites).
+//! Features that tell candidates apart by their text and behaviour, for archives that keep diverse
+//! candidates (MAP-Elites).
 //!
-//! All but the first two are taken on the [first flight](super::smoke), which is the same for every
-//! candidate and suite, so that they can be compared across suites and runs.
+//! All but the first two are taken on the [smoke scenarios](super::smoke), which are the same for
+//! every candidate and suite, so that they compare across suites and runs.
 
 use super::report::Scripts;
-use super::smoke::FirstFlight;
+use super::smoke::SmokeRun;
 use full_moon::ast::{Expression, Field, LastStmt, Parameter, Stmt};
 use full_moon::node::Node;
 use full_moon::visitors::Visitor;
 use std::collections::{BTreeMap, BTreeSet};
-use windtunnel_base::record::{Sight, Standing};
+use windtunnel_base::record::{InstanceSnapshot, RoutingObservation};
 use windtunnel_policy::lua::with_ast;
 
 use windtunnel_plugin_api::InstanceView;
 
-/// The features by name, and a fingerprint of what the policy did in the first flight.
+/// The features by name, and a fingerprint of the behaviour in the smoke scenarios.
 ///
-/// | feature | what it is |
-/// |---|---|
-/// | `ast_nodes` | statements, expressions, fields and parameters of the scripts |
-/// | `loc` | lines with code |
-/// | `decision_entropy` | entropy of the instances chosen out of four, bits: 0 to 2 |
-/// | `cache_vs_load` | of the decisions in which the longest prefix and the least load lie on different instances and one of them is chosen, the share that follows the prefix; 0.5 if there is none |
-/// | `agreement.least-loaded` | share of decisions for an instance with the least waiting, running and in flight |
-/// | `agreement.round-robin` | share of decisions for the next instance in turn |
-/// | `agreement.longest-prefix` | share of decisions for an instance with the most of the prompt in its cache, where any has some; 0 if none has |
-/// | `state_bytes` | what the scripts' memory grew by over 300 requests |
-/// | `units_per_call` | units of fuel per call into a script |
+/// * `ast_nodes`: statements, expressions, fields and parameters of the scripts
+/// * `loc`: lines with code
+/// * `decision_entropy`: entropy of the instances chosen out of four, bits: 0 to 2
+/// * `cache_vs_load`: of the decisions in which the longest prefix and the least load are on
+///   different instances and one of them is chosen, the share that follows the prefix; 0.5 if there
+///   is none
+/// * `agreement.least-loaded`: share of decisions for an instance with the least waiting, running
+///   and in flight
+/// * `agreement.round-robin`: share of decisions for the next instance in turn
+/// * `agreement.longest-prefix`: share of decisions for an instance with the most of the prompt in
+///   its cache, where any has some; 0 if none has
+/// * `state_bytes`: growth of the scripts' memory over 300 requests
+/// * `units_per_call`: units of fuel per call into a script
 #[must_use]
-pub fn of(texts: &Scripts, flights: &[FirstFlight]) -> (BTreeMap<String, f64>, String) {
+pub fn of(texts: &Scripts, runs: &[SmokeRun]) -> (BTreeMap<String, f64>, String) {
     let mut features = BTreeMap::new();
     let mut add = |name: &str, value: f64| features.insert(name.to_owned(), value);
     let sizes = texts.values().map(|text| size(text));
     let (nodes, lines) = sizes.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     add("ast_nodes", nodes as f64);
     add("loc", lines as f64);
-    let choices = flights.iter().map(Choices::of);
+    let choices = runs.iter().map(Choices::of);
     let four = choices.clone().find(|c| c.chosen.len() == 4);
     add("decision_entropy", four.map_or(0.0, |c| c.entropy()));
     let all = choices
@@ -59,29 +61,29 @@ pub fn of(texts: &Scripts, flights: &[FirstFlight]) -> (BTreeMap<String, f64>, S
         "agreement.longest-prefix",
         share(all.longest_prefix, all.with_prefix, 0.0),
     );
-    let grown = flights.iter().map(|f| f.state_bytes).max();
+    let grown = runs.iter().map(|run| run.state_bytes).max();
     add("state_bytes", grown.unwrap_or(0) as f64);
-    let (calls, units) = flights.iter().fold((0, 0), |(calls, units), f| {
-        (calls + f.used.calls, units + f.used.units)
+    let (calls, units) = runs.iter().fold((0, 0), |(calls, units), run| {
+        (calls + run.used.calls, units + run.used.units)
     });
     add("units_per_call", units as f64 / calls.max(1) as f64);
-    (features, fingerprint(flights))
+    (features, fingerprint(runs))
 }
 
-/// A fingerprint of all routing decisions, and of what became of every request.
-pub(super) fn fingerprint(flights: &[FirstFlight]) -> String {
+/// A fingerprint of all routing decisions, and of the outcomes of all requests.
+pub(super) fn fingerprint(runs: &[SmokeRun]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for (sight, _) in flights.iter().flat_map(|f| f.sights.iter()) {
-        hasher.update(&sight.request.serial.to_le_bytes());
-        hasher.update(&sight.chosen.to_le_bytes());
+    for (observation, _) in runs.iter().flat_map(|run| run.observations.iter()) {
+        hasher.update(&observation.request.serial.to_le_bytes());
+        hasher.update(&observation.chosen.to_le_bytes());
     }
-    for flight in flights {
-        hasher.update(&flight.fates);
+    for run in runs {
+        hasher.update(&run.outcomes);
     }
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// What was chosen in a flight, and what others would have.
+/// Decisions of a run, and how many simple policies share.
 #[derive(Default)]
 struct Choices {
     /// Decisions by instance.
@@ -96,35 +98,40 @@ struct Choices {
 }
 
 impl Choices {
-    fn of(flight: &FirstFlight) -> Self {
+    fn of(run: &SmokeRun) -> Self {
         let mut choices = Self::default();
         let mut turn = 0;
-        for (sight, standings) in flight.sights.iter() {
-            choices.chosen.resize(standings.len(), 0);
-            choices.chosen[sight.chosen as usize] += 1;
-            choices.decide(sight, standings, turn);
-            turn = (sight.chosen as usize + 1) % standings.len();
+        for (observation, snapshots) in run.observations.iter() {
+            choices.chosen.resize(snapshots.len(), 0);
+            choices.chosen[observation.chosen as usize] += 1;
+            choices.decide(observation, snapshots, turn);
+            turn = (observation.chosen as usize + 1) % snapshots.len();
         }
         choices
     }
 
-    fn decide(&mut self, sight: &Sight, standings: &[Standing], turn: usize) {
-        let load = |s: &Standing| InstanceView::effective_load(&s.truly);
-        let least = standings.iter().map(load).min().unwrap_or(0);
-        let most = standings.iter().map(|s| s.cached_blocks).max().unwrap_or(0);
-        let chosen = &standings[sight.chosen as usize];
+    fn decide(
+        &mut self,
+        observation: &RoutingObservation,
+        snapshots: &[InstanceSnapshot],
+        turn: usize,
+    ) {
+        let load = |s: &InstanceSnapshot| InstanceView::effective_load(&s.actual);
+        let least = snapshots.iter().map(load).min().unwrap_or(0);
+        let most = snapshots.iter().map(|s| s.cached_blocks).max().unwrap_or(0);
+        let chosen = &snapshots[observation.chosen as usize];
         let lightest = load(chosen) == least;
         let longest = chosen.cached_blocks == most;
         self.decisions += 1;
         self.least_loaded += u64::from(lightest);
-        self.in_turn += u64::from(sight.chosen as usize == turn);
+        self.in_turn += u64::from(observation.chosen as usize == turn);
         if most == 0 {
             return;
         }
         self.with_prefix += 1;
         self.longest_prefix += u64::from(longest);
-        let both = |s: &Standing| s.cached_blocks == most && load(s) == least;
-        if !standings.iter().any(both) {
+        let both = |s: &InstanceSnapshot| s.cached_blocks == most && load(s) == least;
+        if !snapshots.iter().any(both) {
             self.by_prefix += u64::from(longest);
             self.by_load += u64::from(lightest);
         }
@@ -150,13 +157,13 @@ impl Choices {
             let p = n as f64 / all;
             -p * p.log2()
         });
-        // Not -0 when only one was ever chosen.
+        // Not -0 when a single instance is always chosen.
         bits.sum::<f64>().max(0.0)
     }
 }
 
-/// Nodes of a script's syntax tree and lines with code; none of a script that is nested too deeply
-/// to be looked at.
+/// Nodes of a script's syntax tree and lines with code; 0 for a script that is nested too deeply to
+/// be parsed.
 fn size(text: &str) -> (usize, usize) {
     #[derive(Default)]
     struct Count(usize);

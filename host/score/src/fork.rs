@@ -1,30 +1,30 @@
-//! Work in a copy of this process: what cannot be copied piece by piece, such as the state of
-//! scripts, is copied as a whole.
+//! Work in a fork of this process: the state of a simulation with its scripts can only be copied as
+//! a whole.
 
 use std::io;
 
-/// Longest time for a copy by the clock of the machine, seconds: only a broken one needs it.
+/// Longest time for a fork, seconds; only one that hangs reaches it.
 const LONGEST_SECONDS: u32 = 10;
 
-/// Does `work` in a copy of this process and gives what it answers; nothing of it is left behind.
-/// An empty answer is one that never came.
+/// Runs `work` in a fork of this process and returns its answer; the state of this process does not
+/// change. The answer is empty if the fork dies.
 ///
 /// # Errors
-/// When no copy can be made: the system refuses, or this process has more threads than this one.
+/// When the system refuses a fork, or this process has more than one thread.
 #[cfg(target_os = "linux")]
-pub fn in_a_copy(work: impl FnOnce() -> Vec<u8>) -> io::Result<Vec<u8>> {
+pub fn in_fork(work: impl FnOnce() -> Vec<u8>) -> io::Result<Vec<u8>> {
     use std::fs::File;
     use std::io::{Read, Write};
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    // In a copy only this thread goes on: a lock that another one held would stay locked.
+    // Only this thread exists in a fork: a lock that another thread holds would stay locked.
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::other("only a process of one thread is copied"));
     }
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    #[allow(unsafe_code, reason = "there is no safe call that copies a process")]
-    // SAFETY: this is the only thread, so the copy finds memory and locks in a consistent state. It
-    // returns to nobody: whatever happens in it, it ends below.
+    #[allow(unsafe_code, reason = "there is no safe call that forks a process")]
+    // SAFETY: this is the only thread, so the fork finds memory and locks in a consistent state. It
+    // never returns from this function: it ends below, even after a panic.
     let child = unsafe { libc::fork() };
     match child {
         ..0 => Err(io::Error::last_os_error()),
@@ -33,7 +33,7 @@ pub fn in_a_copy(work: impl FnOnce() -> Vec<u8>) -> io::Result<Vec<u8>> {
                 rustix::process::Signal::KILL,
             ));
             #[allow(unsafe_code, reason = "a timer of the process")]
-            // SAFETY: no handler is installed, so the alarm ends the copy.
+            // SAFETY: no handler is installed, so the alarm ends the fork.
             unsafe {
                 libc::alarm(LONGEST_SECONDS);
             }
@@ -42,7 +42,7 @@ pub fn in_a_copy(work: impl FnOnce() -> Vec<u8>) -> io::Result<Vec<u8>> {
             let _ = File::from(writer).write_all(&answer);
             #[allow(
                 unsafe_code,
-                reason = "nothing of the original's is run on the way out"
+                reason = "destructors of the parent must not run in the fork"
             )]
             // SAFETY: it does not return.
             unsafe {
@@ -52,7 +52,7 @@ pub fn in_a_copy(work: impl FnOnce() -> Vec<u8>) -> io::Result<Vec<u8>> {
         child => {
             drop(writer);
             let mut answer = Vec::new();
-            // It ends when the copy does, in whatever way.
+            // The pipe is closed when the fork ends, in whatever way.
             let read = File::from(reader).read_to_end(&mut answer);
             let pid = rustix::process::Pid::from_raw(child);
             rustix::process::waitpid(pid, rustix::process::WaitOptions::empty())?;
@@ -61,12 +61,12 @@ pub fn in_a_copy(work: impl FnOnce() -> Vec<u8>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Copies are made on Linux only.
+/// Forks are made on Linux only.
 ///
 /// # Errors
 /// Always.
 #[cfg(not(target_os = "linux"))]
-pub fn in_a_copy(_work: impl FnOnce() -> Vec<u8>) -> io::Result<Vec<u8>> {
+pub fn in_fork(_work: impl FnOnce() -> Vec<u8>) -> io::Result<Vec<u8>> {
     let _ = LONGEST_SECONDS;
     Err(io::Error::other("processes are copied on Linux only"))
 }
@@ -74,9 +74,9 @@ pub fn in_a_copy(_work: impl FnOnce() -> Vec<u8>) -> io::Result<Vec<u8>> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     #[test]
-    fn a_process_of_several_threads_is_not_copied() {
+    fn a_process_of_several_threads_is_not_forked() {
         let other = std::thread::spawn(std::thread::park);
-        let answer = super::in_a_copy(|| unreachable!("no copy is made"));
+        let answer = super::in_fork(|| unreachable!("no fork is made"));
         other.thread().unpark();
         other.join().expect("it only waited");
         assert!(answer.is_err_and(|e| e.to_string().contains("one thread")));

@@ -1,62 +1,51 @@
-//! What policies are worth, found out by letting them work. Gives results; prints nothing and knows
-//! no flags.
+//! Scores of policies: simulated runs of a candidate on the scenarios of a suite, compared with
+//! runs of tuned reference policies.
 //!
-//! A [`Scorer`] takes [`Candidate`]s through the scenarios of a [`Suite`] in processes of their own
-//! ([`pool`], [`worker`], [`walls`]) and compares what their runs cost with what those of the
-//! suite's tuned reference policies cost ([`aggregate`]).
+//! A [`Scorer`] runs [`Candidate`]s on the scenarios of a [`Suite`] in sandboxed processes
+//! ([`workers`], [`worker`], [`sandbox`]) and compares their costs with those of the suite's
+//! reference policies ([`aggregate`]). This crate prints nothing and knows no flags.
 
+mod add_feedback;
 pub mod aggregate;
-pub mod ask;
 pub mod candidate;
 pub mod certify;
 pub mod compare;
 pub mod explain;
 pub mod features;
-mod feed;
 pub mod feedback;
-pub mod fleet;
-pub mod flight;
 mod fork;
+pub mod inspect;
 pub mod leaderboard;
-mod library;
 pub mod objective;
 pub mod plan;
-pub mod pool;
 pub mod protocol;
+mod redact;
 pub mod references;
 pub mod regret;
 pub mod render;
 pub mod report;
+mod report_builder;
+mod report_cache;
+pub mod run;
+pub mod runner;
+pub mod sandbox;
 pub mod scenario;
+pub mod score_request;
 pub mod scorer;
+mod shipped;
 pub mod smoke;
 mod stages;
-mod store;
 pub mod suite;
-mod tell;
 pub mod tune;
-pub mod walls;
-pub mod watch;
+mod version;
 pub mod worker;
+pub mod workers;
 
-pub use ask::{Ask, Progress, Seeds, Trouble, Until};
 pub use candidate::{Body, Candidate};
-pub use fleet::Settings;
-pub use library::suite_names;
 pub use report::{Problem, ProblemKind, Report, Stage};
+pub use runner::Settings;
+pub use score_request::{LastStage, Progress, ScoreRequest, ScoringError, Seeds};
 pub use scorer::Scorer;
+pub use shipped::suite_names;
 pub use suite::{Split, Suite};
-
-/// Version of what runs come to: raised by hand with every change that moves a figure of any run,
-/// so that stored results of before are not taken for results of now. The golden results of
-/// `host/tests/all/golden.rs` fail where it was forgotten.
-pub const RESULTS_VERSION: u32 = 1;
-
-/// Version of the program and of its results.
-#[must_use]
-pub fn engine() -> String {
-    format!(
-        "windtunnel {} results {RESULTS_VERSION}",
-        env!("CARGO_PKG_VERSION")
-    )
-}
+pub use version::{RESULTS_VERSION, engine};

@@ -1,8 +1,8 @@
-//! What counts in a scenario, and its cost.
+//! Objectives, and the cost of a run.
 //!
-//! Every figure is over the requests *offered*: one that was refused, timed out, or was not
-//! finished within the horizon is a miss and counts with the length of the whole horizon in
-//! latencies. So nothing is gained by failing the hard ones.
+//! Every value is over the requests *offered*: one that was rejected, timed out, or did not finish
+//! within the horizon is a miss and counts with the length of the whole horizon in latencies. So
+//! nothing is gained by failing the hard ones.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
 use windtunnel_results::metrics::slo::{Dimension, SloTargets, class_name};
 use windtunnel_results::metrics::stats::{Floats, Sample, jain, percentile};
 
-/// A figure of a run; lower is better.
+/// A metric of a run; lower is better.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
@@ -68,11 +68,11 @@ impl Metric {
     }
 }
 
-/// A figure, whose, and how much it counts.
+/// A metric, the requests that it is over, and its weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Objective {
-    /// The figure.
+    /// The metric.
     pub metric: Metric,
     /// Only requests of this SLO class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,7 +87,7 @@ fn one() -> f64 {
 }
 
 impl Objective {
-    /// Its name: that of the figure, and the class in brackets.
+    /// Its name: that of the metric, and the class in brackets.
     #[must_use]
     pub fn name(&self) -> String {
         match &self.class {
@@ -109,8 +109,8 @@ impl Objective {
         Ok(())
     }
 
-    /// The figure of a run: a share, or milliseconds. `horizon_us` is how long an unserved request
-    /// counts.
+    /// The value in a run: a share, or milliseconds. `horizon_us` is the latency of an unserved
+    /// request.
     #[must_use]
     pub fn of(&self, record: &RunRecord, targets: &SloTargets, horizon_us: i64) -> f64 {
         let symbol = self.class.as_ref().map(|class| record.symbols.get(class));
@@ -158,13 +158,13 @@ impl Objective {
     }
 }
 
-/// Was it served in full?
+/// Whether a request was served in full.
 #[must_use]
 pub fn served(r: &RequestRecord) -> bool {
     matches!(r.outcome, Outcome::Completed | Outcome::LengthCapped)
 }
 
-/// Was it served in full, within its class's targets?
+/// Whether a request was served in full, within the targets of its class.
 #[must_use]
 pub fn good(r: &RequestRecord, class: &str, targets: &SloTargets) -> bool {
     let class = class_name(class);
@@ -195,7 +195,7 @@ fn unfairness(record: &RunRecord, worst: f64) -> f64 {
     1.0 - jain(tenants.values().map(|(sum, n)| sum / n))
 }
 
-/// Logarithms of the objectives' figures, in their order.
+/// Logarithms of the objectives' values, in their order.
 #[must_use]
 pub fn logs(
     objectives: &[Objective],
@@ -207,7 +207,7 @@ pub fn logs(
     objectives.iter().map(log).collect()
 }
 
-/// The logarithm of a run's cost: the weighted mean of the logarithms of its figures.
+/// The logarithm of a run's cost: the weighted mean of the logarithms of its values.
 #[must_use]
 pub fn log_cost(objectives: &[Objective], logs: &[f64]) -> f64 {
     let weights: f64 = objectives.iter().map(|o| o.weight).sum();

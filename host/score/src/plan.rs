@@ -1,7 +1,7 @@
-//! Which runs a question takes.
+//! The runs that a request takes.
 
-use super::ask::{Ask, Until};
-use super::protocol::Flying;
+use super::protocol::RunKey;
+use super::score_request::{LastStage, ScoreRequest};
 use super::suite::{ScenarioKeys, Split};
 use windtunnel_base::input::InputError;
 
@@ -10,20 +10,20 @@ pub const QUICK_SCENARIOS: usize = 4;
 /// Requests of each of them.
 pub const QUICK_REQUESTS: u64 = 1000;
 
-/// The scenarios that are asked for, each once.
+/// The scenarios of a request, each once.
 ///
 /// # Errors
 /// When there are none, or one is unknown or named twice.
-pub fn chosen(ask: &Ask) -> Result<Vec<&ScenarioKeys>, InputError> {
-    let all: Vec<&ScenarioKeys> = ask.suite.scenarios(ask.split).collect();
+pub fn selected_scenarios(request: &ScoreRequest) -> Result<Vec<&ScenarioKeys>, InputError> {
+    let all: Vec<&ScenarioKeys> = request.suite.scenarios(request.split).collect();
     if all.is_empty() {
-        let message = format!("the split {} has no scenarios", ask.split);
-        return Err(InputError::in_file(ask.suite.label(), message));
+        let message = format!("the split {} has no scenarios", request.split);
+        return Err(InputError::in_file(request.suite.label(), message));
     }
-    let Some(wanted) = &ask.scenarios else {
+    let Some(wanted) = &request.scenarios else {
         return Ok(all);
     };
-    if ask.split == Split::Holdout {
+    if request.split == Split::Holdout {
         return Err(InputError::new(
             "the split holdout is scored as a whole: only its total is told",
         ));
@@ -44,7 +44,7 @@ pub fn chosen(ask: &Ask) -> Result<Vec<&ScenarioKeys>, InputError> {
             let found = all.iter().find(|s| s.id == *id).copied();
             found.ok_or_else(|| {
                 InputError::new(windtunnel_base::input::unknown(
-                    &format!("scenario of {} {}", ask.suite.label(), ask.split),
+                    &format!("scenario of {} {}", request.suite.label(), request.split),
                     id,
                     &ids,
                 ))
@@ -53,45 +53,46 @@ pub fn chosen(ask: &Ask) -> Result<Vec<&ScenarioKeys>, InputError> {
         .collect()
 }
 
-/// The scenarios of the stage quick, spread evenly over all.
+/// The scenarios of the stage quick, evenly spaced over all of the split.
 #[must_use]
-pub fn pick<'a>(scenarios: &[&'a ScenarioKeys]) -> Vec<&'a ScenarioKeys> {
+pub fn quick_scenarios<'a>(scenarios: &[&'a ScenarioKeys]) -> Vec<&'a ScenarioKeys> {
     let n = QUICK_SCENARIOS.min(scenarios.len());
     (0..n).map(|k| scenarios[k * scenarios.len() / n]).collect()
 }
 
 /// The runs of the stage quick.
 #[must_use]
-pub fn quick_flyings(ask: &Ask, scenarios: &[&ScenarioKeys]) -> Vec<Flying> {
-    let flying = |s: &&ScenarioKeys| Flying {
+pub fn quick_runs(request: &ScoreRequest, scenarios: &[&ScenarioKeys]) -> Vec<RunKey> {
+    let key = |s: &&ScenarioKeys| RunKey {
         scenario: s.id.clone(),
         seed: s.seed,
-        requests: QUICK_REQUESTS.min(ask.suite.file.requests),
+        requests: QUICK_REQUESTS.min(request.suite.file.requests),
         exact: false,
     };
-    scenarios.iter().map(flying).collect()
+    scenarios.iter().map(key).collect()
 }
 
 /// The runs of the stage full, with these seeds.
 #[must_use]
-pub fn full_flyings(
-    ask: &Ask,
+pub fn full_runs(
+    request: &ScoreRequest,
     scenarios: &[&ScenarioKeys],
     seeds: std::ops::Range<u32>,
-) -> Vec<Flying> {
-    let flying = |s: &&ScenarioKeys| {
+) -> Vec<RunKey> {
+    let keys = |s: &&ScenarioKeys| {
         let (scenario, first) = (s.id.clone(), s.seed);
-        seeds.clone().map(move |k| Flying {
+        seeds.clone().map(move |k| RunKey {
             scenario: scenario.clone(),
             seed: nth_seed(first, k),
-            requests: ask.suite.file.requests,
+            requests: request.suite.file.requests,
             exact: false,
         })
     };
-    scenarios.iter().flat_map(flying).collect()
+    scenarios.iter().flat_map(keys).collect()
 }
 
-/// The seeds of a scenario. Scenarios whose first seeds are neighbours share none.
+/// Seed `k` of a scenario. The step is large, so that scenarios with adjacent first seeds share
+/// none.
 #[must_use]
 pub fn nth_seed(first: u64, k: u32) -> u64 {
     first + 1_000_003 * u64::from(k)
@@ -99,23 +100,23 @@ pub fn nth_seed(first: u64, k: u32) -> u64 {
 
 /// Whether the stage quick comes before the stage full.
 #[must_use]
-pub fn quick_first(ask: &Ask, scenarios: usize) -> bool {
-    ask.split == Split::Train && ask.until == Until::Auto && scenarios > 1
+pub fn starts_with_quick(request: &ScoreRequest, scenarios: usize) -> bool {
+    request.split == Split::Train && request.last_stage == LastStage::Auto && scenarios > 1
 }
 
-/// All runs that a question starts with.
+/// All runs that are certain to be made for a request, unless it is stopped early.
 ///
 /// # Errors
-/// As [`chosen`].
-pub fn all_flyings(ask: &Ask) -> Result<Vec<Flying>, InputError> {
-    let scenarios = chosen(ask)?;
-    let mut flyings = Vec::new();
-    if ask.until == Until::Quick || quick_first(ask, scenarios.len()) {
-        flyings.extend(quick_flyings(ask, &pick(&scenarios)));
+/// As [`selected_scenarios`].
+pub fn initial_runs(request: &ScoreRequest) -> Result<Vec<RunKey>, InputError> {
+    let scenarios = selected_scenarios(request)?;
+    let mut run_keys = Vec::new();
+    if request.last_stage == LastStage::Quick || starts_with_quick(request, scenarios.len()) {
+        run_keys.extend(quick_runs(request, &quick_scenarios(&scenarios)));
     }
-    if matches!(ask.until, Until::Auto | Until::Full) {
-        let seeds = ask.seeds.first(&ask.suite.file, ask.split);
-        flyings.extend(full_flyings(ask, &scenarios, 0..seeds));
+    if matches!(request.last_stage, LastStage::Auto | LastStage::Full) {
+        let seeds = request.seeds.initial(&request.suite.file, request.split);
+        run_keys.extend(full_runs(request, &scenarios, 0..seeds));
     }
-    Ok(flyings)
+    Ok(run_keys)
 }

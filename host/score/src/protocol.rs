@@ -1,137 +1,137 @@
-//! What is said between a scorer and the processes in which candidates work: one JSON object a line
-//! each way.
+//! The protocol between a scorer and its worker processes: one JSON object per line in each
+//! direction.
 
 use super::candidate::Candidate;
-use super::flight::Flight;
-use super::regret::Look;
+use super::inspect::Inspection;
+use super::regret::InspectionPlan;
 use super::report::Problem;
-use super::suite::Origin;
-use super::watch::Watched;
+use super::run::RunSummary;
+use super::suite::SuiteSource;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use windtunnel_policy::Hook;
 
-/// A suite on its way to a worker.
+/// A suite as it is sent to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SuiteText {
     /// Where it comes from.
-    pub origin: Origin,
+    pub source: SuiteSource,
     /// Its text.
     pub text: String,
     /// Folder of traces.
     pub traces: Option<PathBuf>,
 }
 
-/// One run to make.
+/// Identifies a run of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Flying {
-    /// Scenario.
+pub struct RunKey {
+    /// Id of the scenario.
     pub scenario: String,
-    /// Seed.
+    /// Seed of its traffic.
     pub seed: u64,
-    /// Requests.
+    /// Number of requests.
     pub requests: u64,
-    /// All signals are fresh and output lengths are predicted exactly: for finding out what could
-    /// be reached.
+    /// All signals are fresh and output lengths are predicted exactly: this shows what a policy
+    /// with perfect information reaches.
     #[serde(default)]
     pub exact: bool,
 }
 
-/// What a worker is to do with a candidate.
+/// A worker's task with a candidate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// Look at its text and let it fly small clusters.
+    /// Lint it and run it on the smoke scenarios.
     Check,
-    /// Make runs, up to the first that breaks off.
-    Fly(Vec<Flying>),
-    /// Make a run and look closely.
-    Watch(Flying, Look),
+    /// Make runs, up to the first that fails.
+    Run(Vec<RunKey>),
+    /// Make a run and inspect its routing decisions.
+    Inspect(RunKey, InspectionPlan),
 }
 
-/// A line to a worker.
+/// A message to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
-    /// The suite, unless it is the one of the job before.
+    /// The suite, if it is not that of the previous job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<SuiteText>,
     /// The candidate.
     pub candidate: Candidate,
-    /// What to do.
+    /// The task.
     pub task: Task,
-    /// CPU time that it may take, seconds.
+    /// Limit of CPU time, seconds.
     pub cpu_s: u64,
 }
 
-/// A line from a worker.
+/// A message from a worker.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
     /// What is wrong with the candidate.
     #[serde(default)]
     pub problems: Vec<Problem>,
-    /// What it is warned of.
+    /// Warnings about it.
     #[serde(default)]
     pub warnings: Vec<Problem>,
     /// The hooks it fills.
     #[serde(default)]
     pub hooks: Vec<Hook>,
-    /// Numbers that tell candidates apart.
+    /// Features that tell candidates apart.
     #[serde(default)]
     pub features: BTreeMap<String, f64>,
-    /// The runs, as far as they were made.
+    /// Summaries of the runs that were made.
     #[serde(default)]
-    pub flights: Vec<Flight>,
-    /// Fingerprint of what it decided on its first flight.
+    pub summaries: Vec<RunSummary>,
+    /// Fingerprint of its decisions in the smoke scenarios.
     #[serde(default)]
     pub behaviour: String,
-    /// What was seen in a run that was watched.
+    /// What an inspected run showed.
     #[serde(default)]
-    pub watched: Option<Watched>,
-    /// The suite or a scenario is wrong: nothing that the candidate could help.
+    pub inspection: Option<Inspection>,
+    /// The suite or a scenario is wrong; the candidate is not at fault.
     #[serde(default)]
     pub suite_error: Option<String>,
 }
 
-/// No figure of a run is beyond this.
-const LARGEST: f64 = 1e15;
-/// And no count: sums of many, and products with small numbers, stay far from where counting ends.
-const MOST: u64 = 1 << 40;
+/// Bound of the absolute value of every figure of a run.
+const MAX_FIGURE: f64 = 1e15;
+/// Bound of every count: sums of many, and products with small numbers, do not overflow.
+const MAX_COUNT: u64 = 1 << 40;
 
 impl Answer {
-    /// Is it an answer to `task`? A candidate's process may say anything.
+    /// Whether it can be an answer to `task`. Machine code in a worker may write anything.
     #[must_use]
-    pub fn is_sane(&self, task: &Task, objectives: usize) -> bool {
+    pub fn is_plausible(&self, task: &Task, objectives: usize) -> bool {
         let failed = !self.problems.is_empty() || self.suite_error.is_some();
-        let flown = match task {
-            Task::Check => self.flights.is_empty(),
-            Task::Watch(..) => self.flights.is_empty() && (failed || self.watched.is_some()),
-            Task::Fly(all) => {
-                self.flights.len() <= all.len() && (failed || self.flights.len() == all.len())
+        let complete = match task {
+            Task::Check => self.summaries.is_empty(),
+            Task::Inspect(..) => self.summaries.is_empty() && (failed || self.inspection.is_some()),
+            Task::Run(all) => {
+                self.summaries.len() <= all.len() && (failed || self.summaries.len() == all.len())
             }
         };
-        let fits = |f: &Flight| {
+        let fits = |f: &RunSummary| {
             let (m, facts) = (&f.metrics, &f.facts);
             f.logs.len() == objectives
                 && m.completed + m.rejected + m.timed_out + m.unfinished <= m.offered
                 && facts.classes.values().all(|(good, all)| good <= all)
                 && facts
-                    .crowd
+                    .hotspot
                     .is_none_or(|c| (c.instance as usize) < facts.instances.len())
         };
-        // The numbers first: these sums have room then.
-        flown
+        // The bounds of the numbers come first, so that the sums cannot overflow.
+        complete
             && serde_json::to_value(self).is_ok_and(|all| are_bounded(&all))
-            && self.flights.iter().all(fits)
+            && self.summaries.iter().all(fits)
     }
 }
 
-/// Are all numbers in it such as a run can have?
+/// Whether all numbers in it are within their bounds.
 fn are_bounded(value: &Value) -> bool {
     match value {
-        Value::Number(n) if n.is_f64() => n.as_f64().is_some_and(|x| x.abs() < LARGEST),
-        Value::Number(n) => n.as_i64().is_some_and(|n| n.unsigned_abs() < MOST),
+        Value::Number(n) if n.is_f64() => n.as_f64().is_some_and(|x| x.abs() < MAX_FIGURE),
+        Value::Number(n) => n.as_i64().is_some_and(|n| n.unsigned_abs() < MAX_COUNT),
         Value::Array(all) => all.iter().all(are_bounded),
         Value::Object(all) => all.values().all(are_bounded),
         Value::Null | Value::Bool(_) | Value::String(_) => true,
@@ -141,11 +141,11 @@ fn are_bounded(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feedback::facts::{Crowd, Facts, Place};
-    use crate::flight::{InstanceShare, Metrics};
+    use crate::feedback::facts::{Facts, Hotspot, InstanceLoad};
+    use crate::run::{InstanceShare, Metrics};
 
-    fn flight() -> Flight {
-        Flight {
+    fn summary() -> RunSummary {
+        RunSummary {
             logs: vec![1.0],
             metrics: Metrics {
                 offered: 10,
@@ -159,40 +159,40 @@ mod tests {
                 busy: 0.5,
             }],
             digest: String::new(),
-            fault: None,
-            violations: Vec::new(),
             facts: Facts {
-                instances: vec![Place::default()],
+                instances: vec![InstanceLoad::default()],
                 classes: BTreeMap::from([("batch".to_owned(), (7, 10))]),
                 ..Facts::default()
             },
         }
     }
 
-    fn is_sane(change: impl FnOnce(&mut Flight)) -> bool {
-        let mut flight = flight();
-        change(&mut flight);
+    fn is_plausible(change: impl FnOnce(&mut RunSummary)) -> bool {
+        let mut summary = summary();
+        change(&mut summary);
         let answer = Answer {
-            flights: vec![flight],
+            summaries: vec![summary],
             ..Answer::default()
         };
-        answer.is_sane(&Task::Fly(vec![Flying::default()]), 1)
+        answer.is_plausible(&Task::Run(vec![RunKey::default()]), 1)
     }
 
     #[test]
-    fn figures_that_no_run_can_have_make_no_sense() {
-        assert!(is_sane(|_| {}));
-        assert!(!is_sane(|f| f.metrics.completed = 8));
-        assert!(!is_sane(|f| f.metrics.offered = 9));
-        assert!(!is_sane(|f| f.metrics.completed = u64::MAX));
-        assert!(!is_sane(|f| f.metrics.preemptions = u64::MAX));
-        assert!(!is_sane(|f| f.instances[0].requests = MOST));
-        assert!(!is_sane(|f| f.facts.instances[0].requests = u64::MAX));
-        assert!(!is_sane(|f| f.facts.classes = [("a".into(), (2, 1))].into()));
-        assert!(!is_sane(|f| f.metrics.ttft_ms.p99 = 1e16));
-        assert!(!is_sane(|f| f.logs[0] = -1e15));
-        assert!(!is_sane(|f| f.logs.push(0.0)));
-        let crowd = |instance| Crowd {
+    fn figures_that_no_run_can_have_are_implausible() {
+        assert!(is_plausible(|_| {}));
+        assert!(!is_plausible(|f| f.metrics.completed = 8));
+        assert!(!is_plausible(|f| f.metrics.offered = 9));
+        assert!(!is_plausible(|f| f.metrics.completed = u64::MAX));
+        assert!(!is_plausible(|f| f.metrics.preemptions = u64::MAX));
+        assert!(!is_plausible(|f| f.instances[0].requests = MAX_COUNT));
+        assert!(!is_plausible(|f| f.facts.instances[0].requests = u64::MAX));
+        assert!(!is_plausible(
+            |f| f.facts.classes = [("a".into(), (2, 1))].into()
+        ));
+        assert!(!is_plausible(|f| f.metrics.ttft_ms.p99 = 1e16));
+        assert!(!is_plausible(|f| f.logs[0] = -1e15));
+        assert!(!is_plausible(|f| f.logs.push(0.0)));
+        let hotspot = |instance| Hotspot {
             instance,
             from_s: 0.0,
             to_s: 1.0,
@@ -200,23 +200,23 @@ mod tests {
             wait_ms: 1.0,
             elsewhere_ms: 0.0,
         };
-        assert!(is_sane(|f| f.facts.crowd = Some(crowd(0))));
-        assert!(!is_sane(|f| f.facts.crowd = Some(crowd(u32::MAX))));
+        assert!(is_plausible(|f| f.facts.hotspot = Some(hotspot(0))));
+        assert!(!is_plausible(|f| f.facts.hotspot = Some(hotspot(u32::MAX))));
     }
 
     #[test]
-    fn a_look_has_seen_something_or_says_why_not() {
-        let look = Look {
-            spread: 0,
-            worst: 0,
-            others: 0,
+    fn an_inspection_has_a_result_or_a_reason_why_not() {
+        let plan = InspectionPlan {
+            sampled_decisions: 0,
+            worst_requests: 0,
+            alternatives: 0,
         };
-        let task = Task::Watch(Flying::default(), look);
+        let task = Task::Inspect(RunKey::default(), plan);
         let mut answer = Answer::default();
-        assert!(!answer.is_sane(&task, 1));
-        answer.watched = Some(Watched::default());
-        assert!(answer.is_sane(&task, 1));
-        answer.watched.as_mut().expect("seen").units = i64::MIN;
-        assert!(!answer.is_sane(&task, 1));
+        assert!(!answer.is_plausible(&task, 1));
+        answer.inspection = Some(Inspection::default());
+        assert!(answer.is_plausible(&task, 1));
+        answer.inspection.as_mut().expect("an inspection").units = i64::MIN;
+        assert!(!answer.is_plausible(&task, 1));
     }
 }

@@ -1,58 +1,59 @@
-//! What the tuned reference policies of a suite achieve: measured once, kept in memory and, where
-//! there is a folder for it, on disk.
+//! Results of the tuned reference policies of suites: computed once, kept in memory and, if there
+//! is a cache folder, on disk.
 
-use super::flight::Flight;
-use super::protocol::Flying;
-use super::store::keep;
+use super::protocol::RunKey;
+use super::report_cache::write_cache_file;
+use super::run::RunSummary;
 use super::suite::Suite;
+use super::version::RESULTS_VERSION;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex};
 
-/// Flights by reference policy.
-pub type ByReference = BTreeMap<String, Flight>;
+/// Summaries of a run by reference policy.
+pub type ByReference = BTreeMap<String, RunSummary>;
 
 #[derive(Default, Serialize, Deserialize)]
 struct Row {
-    flying: Flying,
-    flights: ByReference,
+    run_key: RunKey,
+    summaries: ByReference,
 }
 
-/// Flights of the references of one suite.
-type Known = HashMap<Flying, ByReference>;
+/// Results of the references of one suite.
+type Known = HashMap<RunKey, ByReference>;
 
-/// Everything that is known.
+/// Results of the references of all suites.
 pub struct References {
     folder: Option<PathBuf>,
-    /// By suite.
+    /// By digest of the suite.
     known: Mutex<HashMap<String, Known>>,
-    /// What somebody is measuring, with its suite.
-    claimed: Mutex<HashSet<(String, Flying)>>,
-    /// Somebody has done with it.
+    /// Runs that a thread is making, with the digest of their suite.
+    claimed: Mutex<HashSet<(String, RunKey)>>,
+    /// Notified when a claim ends.
     done: Condvar,
 }
 
-/// Runs that their holder measures, so that nobody else need.
+/// Runs that the holder makes, so that no other thread does.
 pub struct Claim<'a> {
     references: &'a References,
     suite: String,
     /// The runs.
-    pub flyings: Vec<Flying>,
+    pub run_keys: Vec<RunKey>,
 }
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         let mut claimed = self.references.claimed.lock().expect("no panic before");
-        for flying in self.flyings.drain(..) {
-            claimed.remove(&(self.suite.clone(), flying));
+        for run_key in self.run_keys.drain(..) {
+            claimed.remove(&(self.suite.clone(), run_key));
         }
         self.references.done.notify_all();
     }
 }
 
 impl References {
-    /// Nothing known but what lies in `folder`.
+    /// The results in `folder`, if there is one.
     #[must_use]
     pub fn new(folder: Option<&Path>) -> Self {
         Self {
@@ -68,15 +69,15 @@ impl References {
             "{}-{}-{}.json",
             suite.file.name,
             suite.digest(),
-            super::RESULTS_VERSION
+            RESULTS_VERSION
         );
         self.folder.as_ref().map(|folder| folder.join(name))
     }
 
-    /// Those of `wanted` that are not known and that nobody measures yet, for the caller to
-    /// measure. Waits while others measure what is left. `None` when all are known.
+    /// Claims those of `wanted` that are not known and that no other thread is making. Waits while
+    /// other threads make what is left. `None` when all are known.
     #[must_use]
-    pub fn claim(&self, suite: &Suite, wanted: &[Flying]) -> Option<Claim<'_>> {
+    pub fn claim(&self, suite: &Suite, wanted: &[RunKey]) -> Option<Claim<'_>> {
         let digest = suite.digest();
         let mut claimed = self.claimed.lock().expect("no panic before");
         loop {
@@ -84,21 +85,21 @@ impl References {
             if missing.is_empty() {
                 return None;
             }
-            let new = |f: &Flying| claimed.insert((digest.clone(), f.clone()));
-            let flyings: Vec<Flying> = missing.into_iter().filter(new).collect();
-            if !flyings.is_empty() {
+            let new = |f: &RunKey| claimed.insert((digest.clone(), f.clone()));
+            let run_keys: Vec<RunKey> = missing.into_iter().filter(new).collect();
+            if !run_keys.is_empty() {
                 return Some(Claim {
                     references: self,
                     suite: digest,
-                    flyings,
+                    run_keys,
                 });
             }
             claimed = self.done.wait(claimed).expect("no panic before");
         }
     }
 
-    /// Which of `wanted` are not known yet.
-    fn missing(&self, suite: &Suite, wanted: &[Flying]) -> Vec<Flying> {
+    /// Those of `wanted` that are not known yet.
+    fn missing(&self, suite: &Suite, wanted: &[RunKey]) -> Vec<RunKey> {
         let mut known = self.known.lock().expect("no panic before");
         let of_suite = known
             .entry(suite.digest())
@@ -107,46 +108,45 @@ impl References {
         missing.cloned().collect()
     }
 
-    /// The flights of the references.
+    /// The summaries of all references for a run.
     ///
     /// # Panics
     /// When they are not known.
     #[must_use]
-    pub fn get(&self, suite: &Suite, flying: &Flying) -> ByReference {
+    pub fn get(&self, suite: &Suite, run_key: &RunKey) -> ByReference {
         let known = self.known.lock().expect("no panic before");
-        known[&suite.digest()][flying].clone()
+        known[&suite.digest()][run_key].clone()
     }
 
-    /// Takes new flights in.
-    pub fn learn(&self, suite: &Suite, new: impl IntoIterator<Item = (Flying, ByReference)>) {
+    /// Adds results and writes those of the suite to the cache.
+    pub fn insert(&self, suite: &Suite, new: impl IntoIterator<Item = (RunKey, ByReference)>) {
         let mut known = self.known.lock().expect("no panic before");
         let of_suite = known.entry(suite.digest()).or_default();
         of_suite.extend(new);
         let Some(file) = self.file(suite) else { return };
-        // Others may have learned in the meantime.
-        for (flying, flights) in read(&file) {
-            of_suite.entry(flying).or_insert(flights);
+        // Another process may have added results in the meantime.
+        for (run_key, summaries) in read(&file) {
+            of_suite.entry(run_key).or_insert(summaries);
         }
         let mut rows: Vec<Row> = of_suite
             .iter()
-            .map(|(flying, flights)| Row {
-                flying: flying.clone(),
-                flights: flights.clone(),
+            .map(|(run_key, summaries)| Row {
+                run_key: run_key.clone(),
+                summaries: summaries.clone(),
             })
             .collect();
-        rows.sort_by(|a, b| a.flying.cmp(&b.flying));
-        // Without a place to keep them they are measured again the next time.
-        keep(&file, &rows);
+        rows.sort_by(|a, b| a.run_key.cmp(&b.run_key));
+        write_cache_file(&file, &rows);
     }
 }
 
-/// What a file says; a damaged one says nothing.
+/// The results in a file; a damaged file has none.
 fn read(file: &Path) -> Known {
     let rows: Vec<Row> = std::fs::read(file)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default();
-    rows.into_iter().map(|r| (r.flying, r.flights)).collect()
+    rows.into_iter().map(|r| (r.run_key, r.summaries)).collect()
 }
 
 #[cfg(test)]
@@ -154,29 +154,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_somebody_measures_is_waited_for_and_what_nobody_brings_is_measured_again() {
+    fn claimed_runs_are_waited_for_and_abandoned_ones_are_claimed_again() {
         let suite = Suite::open("routing-mixed", None).expect("a suite");
         let references = References::new(None);
-        let flying = |seed| Flying {
+        let key = |seed| RunKey {
             seed,
-            ..Flying::default()
+            ..RunKey::default()
         };
         let claim = |seeds: &[u64]| {
-            let wanted: Vec<Flying> = seeds.iter().map(|s| flying(*s)).collect();
+            let wanted: Vec<RunKey> = seeds.iter().map(|s| key(*s)).collect();
             let claim = references.claim(&suite, &wanted)?;
-            let flyings = claim.flyings.clone();
-            Some((claim, flyings))
+            let run_keys = claim.run_keys.clone();
+            Some((claim, run_keys))
         };
         let (first, claimed) = claim(&[1, 2]).expect("nothing is known");
-        assert_eq!(claimed, [flying(1), flying(2)]);
+        assert_eq!(claimed, [key(1), key(2)]);
         let (second, claimed) = claim(&[2, 3]).expect("one of them");
-        assert_eq!(claimed, [flying(3)]);
+        assert_eq!(claimed, [key(3)]);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| claim(&[1, 2]).map(|(_, flyings)| flyings));
-            references.learn(&suite, [(flying(1), ByReference::new())]);
+            let waits = scope.spawn(|| claim(&[1, 2]).map(|(_, run_keys)| run_keys));
+            references.insert(&suite, [(key(1), ByReference::new())]);
             drop(first);
             let left = waits.join().expect("no panic");
-            assert_eq!(left, Some(vec![flying(2)]));
+            assert_eq!(left, Some(vec![key(2)]));
         });
         drop(second);
         assert!(claim(&[1]).is_none());

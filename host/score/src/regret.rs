@@ -1,50 +1,52 @@
-//! Regret: what other routing choices would have brought, found out by making them.
+//! Regret: what other routing choices would have brought, found by trying them.
 //!
-//! At a decision the whole simulation is copied (`fork`) and goes on from there with another
-//! choice; all later requests go where they went before, so that the difference is this decision's
-//! alone. What counts is the request-time of the next seconds: every request's time in the system,
-//! and once more its time until its first token, so that a choice that helps one request and harms
-//! its neighbours is charged for both.
+//! At a decision the whole simulation is forked (`fork`) and continues with another choice. All
+//! later requests go where they went before, so that the difference is due to this decision alone.
+//! The cost is the request-time of the next seconds: every request's time in the system, plus its
+//! time until its first token. A choice that helps one request and harms its neighbours is charged
+//! for both.
 
-use super::feedback::facts::Served;
+use super::feedback::facts::ServedRequest;
 use super::fork;
 use super::scenario::{Scenario, Traffic};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{Outcome, RequestRecord, RunRecord, Sight, Standing};
-use windtunnel_base::request::Source;
+use windtunnel_base::record::{
+    InstanceSnapshot, Outcome, RequestRecord, RoutingObservation, RunRecord,
+};
 use windtunnel_engine::cluster::Cluster;
+use windtunnel_engine::instance::Preset;
 use windtunnel_engine::latency::Estimator;
 use windtunnel_policy::PolicySpec;
-use windtunnel_sim::policies;
 
-/// A copy runs until so many requests have come ...
+/// A fork runs until this many requests have arrived ...
 const ARRIVALS: i64 = 100;
-/// ... but for no less and no more than this, microseconds.
+/// ... but at least and at most this long, microseconds.
 const WINDOW_US: [i64; 2] = [2_000_000, 10_000_000];
 
-/// What to look at.
+/// Which decisions of a run are inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Look {
-    /// Decisions, spread over the run, of which the alternatives are tried.
-    pub spread: u32,
-    /// Requests with the longest times to first token whose decisions are kept, with their
+pub struct InspectionPlan {
+    /// Decisions, evenly spaced over the run, whose alternatives are tried.
+    pub sampled_decisions: u32,
+    /// Requests with the longest times to first token whose decisions are logged, with their
     /// alternatives.
-    pub worst: u32,
-    /// Alternatives that are tried at each.
-    pub others: u32,
+    pub worst_requests: u32,
+    /// Alternatives that are tried at each decision.
+    pub alternatives: u32,
 }
 
 /// What other choices would have brought.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Regret {
-    /// How far ahead was looked, seconds.
+    /// How long the forks run, seconds.
     pub window_s: f64,
     /// The decisions whose alternatives were tried, in the order of their requests.
-    pub forks: Vec<Fork>,
-    /// Those of them that are spread over the run: the others are the worst requests'.
+    #[serde(rename = "forks")]
+    pub counterfactuals: Vec<Counterfactual>,
+    /// Number of those that are evenly spaced over the run; the others are of the worst requests.
     pub sampled: u32,
     /// Mean regret of the sampled decisions, request-milliseconds.
     pub mean_ms: f64,
@@ -52,15 +54,17 @@ pub struct Regret {
     pub p90_ms: f64,
     /// Share of the sampled decisions whose request would have had its first token in half the time
     /// elsewhere.
-    pub twice: f64,
-    /// Why nothing was tried.
-    pub none: Option<String>,
+    #[serde(rename = "twice")]
+    pub half_ttft_elsewhere: f64,
+    /// Why no alternatives were tried.
+    #[serde(rename = "none")]
+    pub unavailable: Option<String>,
 }
 
 /// A decision and its alternatives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Fork {
-    /// The request's number in order of arrival.
+pub struct Counterfactual {
+    /// Serial number of the request, in order of arrival.
     pub serial: u64,
     /// Its name.
     pub id: String,
@@ -68,49 +72,52 @@ pub struct Fork {
     pub at_s: f64,
     /// Its prompt, tokens.
     pub prompt_tokens: u32,
-    /// What was chosen.
-    pub chosen: Way,
-    /// What else was tried.
-    pub others: Vec<Way>,
+    /// The choice that was made.
+    pub chosen: Alternative,
+    /// The choices that were tried instead.
+    #[serde(rename = "others")]
+    pub alternatives: Vec<Alternative>,
     /// Request-time lost against the best alternative, milliseconds; 0 if none is better.
     pub regret_ms: f64,
-    /// It is one of those that are spread over the run.
+    /// It is one of those that are evenly spaced over the run.
     pub sampled: bool,
 }
 
-/// One choice and what comes of it.
+/// A choice and its consequences.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Way {
+pub struct Alternative {
     /// Instance.
     pub instance: u32,
     /// Tokens of the prompt in its cache.
     pub cached_tokens: u32,
     /// Requests in its queue.
     pub waiting: u32,
-    /// Time to first token of the request, milliseconds; none if it is not there when the window
-    /// ends.
+    /// Time to first token of the request, milliseconds; none if it has none when the window ends.
     pub ttft_ms: Option<f64>,
-    /// Request-time within the window above that of the choice that was made, milliseconds; below 0
+    /// Request-time within the window minus that of the choice that was made, milliseconds; below 0
     /// it is better.
     pub extra_ms: f64,
 }
 
-/// What is tried at one decision.
-struct Point {
+/// A decision at which alternatives are tried.
+struct DecisionPoint {
     serial: u64,
     at_us: i64,
     prompt_tokens: u32,
-    chosen: Way,
-    others: Vec<Way>,
+    chosen: Alternative,
+    alternatives: Vec<Alternative>,
     sampled: bool,
 }
 
 /// Tries alternatives at some decisions of a run, and at those about its `worst` requests. `record`
-/// is that run, watched.
+/// is of that run, with its routing decisions.
 ///
 /// # Errors
 /// When a policy cannot be made.
-#[allow(clippy::too_many_arguments, reason = "a run and what is known of it")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "they identify a run and its results"
+)]
 pub fn of(
     spec: &PolicySpec,
     scenario: &Scenario,
@@ -118,46 +125,61 @@ pub fn of(
     seed: u64,
     record: &RunRecord,
     estimator: &Estimator,
-    look: Look,
-    worst: &[Served],
+    plan: InspectionPlan,
+    worst: &[ServedRequest],
 ) -> Result<Regret, InputError> {
     let window_us = window_us(traffic);
     let mut regret = Regret {
         window_s: window_us as f64 / 1e6,
         ..Regret::default()
     };
-    let config = scenario.config(seed, traffic.horizon_us);
-    let block_size = config.engine.block_size;
+    let deployment = scenario.deployment();
+    let block_size = deployment.block_size();
     let choices = choices(record);
-    let mut points = points(record, estimator, block_size, look, worst);
-    if config.instances < 2 {
-        regret.none = Some("there is one instance".into());
+    // BLIS's end-to-end latencies leave out part of the time until a request leaves, so only runs
+    // that end at the same moment compare; otherwise the record has what the run's own choice cost.
+    let rerun_own = deployment.preset() == Preset::Blis;
+    let mut points = decision_points(record, estimator, block_size, plan, worst);
+    if deployment.config().instances() < 2 {
+        regret.unavailable = Some("there is one instance".into());
         return Ok(regret);
     }
     let mut source = traffic.replay();
-    let (instances, max_running) = (config.instances, config.engine.max_running);
-    let (front, hooks) = policies(spec, instances, max_running, source.symbols_mut())?;
-    let mut cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
+    let play = scenario.play(traffic, seed, false);
+    let (mut cluster, _) = deployment.cluster(spec, play, &mut source)?;
     while !points.is_empty() {
         if let Some(serial) = cluster.about_to_route()
             && let Some(mut point) = points.remove(&serial)
         {
             let end_us = point.at_us + window_us;
-            for way in &mut point.others {
-                let otherwise = with(&choices, serial, way.instance);
-                match other_way(&mut cluster, otherwise, serial, point.at_us, end_us) {
-                    Ok(Some((cost, ttft_ms))) => {
-                        way.extra_ms = cost;
-                        way.ttft_ms = ttft_ms;
-                    }
-                    Ok(None) => way.extra_ms = f64::NAN,
+            let mut own_ms = None;
+            if rerun_own {
+                let same = choices.clone();
+                match try_alternative(&mut cluster, same, serial, point.at_us, end_us) {
+                    Ok(cost) => own_ms = cost.map(|(cost, _)| cost),
                     Err(e) => {
-                        regret.none = Some(e.to_string());
+                        regret.unavailable = Some(e.to_string());
                         return Ok(regret);
                     }
                 }
             }
-            regret.add(point, record, end_us);
+            for alternative in &mut point.alternatives {
+                let otherwise = with_choice(&choices, serial, alternative.instance);
+                match try_alternative(&mut cluster, otherwise, serial, point.at_us, end_us) {
+                    Ok(Some((cost, ttft_ms))) => {
+                        alternative.extra_ms = cost;
+                        alternative.ttft_ms = ttft_ms;
+                    }
+                    Ok(None) => alternative.extra_ms = f64::NAN,
+                    Err(e) => {
+                        regret.unavailable = Some(e.to_string());
+                        return Ok(regret);
+                    }
+                }
+            }
+            let own_ms =
+                own_ms.unwrap_or_else(|| request_ms(&record.requests, point.at_us, end_us));
+            regret.add(point, record, own_ms, end_us);
         }
         if !cluster.advance() {
             break;
@@ -174,79 +196,85 @@ fn window_us(traffic: &Traffic) -> i64 {
     (ARRIVALS * span / (requests.len() as i64).max(1)).clamp(least, most)
 }
 
-fn points(
+fn decision_points(
     record: &RunRecord,
     estimator: &Estimator,
     block_size: u32,
-    look: Look,
-    worst: &[Served],
-) -> BTreeMap<u64, Point> {
-    let decisions = record.sights.iter().count();
-    let spread = (look.spread as usize).min(decisions);
+    plan: InspectionPlan,
+    worst: &[ServedRequest],
+) -> BTreeMap<u64, DecisionPoint> {
+    let decisions = record.observations.iter().count();
+    let spread = (plan.sampled_decisions as usize).min(decisions);
     let sampled = |k: usize| (0..spread).any(|j| (2 * j + 1) * decisions / (2 * spread) == k);
-    let point = |(k, (sight, standings)): (usize, (&Sight, &[Standing]))| {
-        let serial = sight.request.serial;
-        let sampled = sampled(k);
-        if !sampled && !worst.iter().any(|r| r.serial == serial) {
-            return None;
-        }
-        let way = |instance: usize| Way {
-            instance: instance as u32,
-            cached_tokens: standings[instance].cached_blocks * block_size,
-            waiting: standings[instance].truly.queue_depth,
-            ttft_ms: None,
-            extra_ms: 0.0,
+    let point =
+        |(k, (observation, snapshots)): (usize, (&RoutingObservation, &[InstanceSnapshot]))| {
+            let serial = observation.request.serial;
+            let sampled = sampled(k);
+            if !sampled && !worst.iter().any(|r| r.serial == serial) {
+                return None;
+            }
+            let alternative = |instance: usize| Alternative {
+                instance: instance as u32,
+                cached_tokens: snapshots[instance].cached_blocks * block_size,
+                waiting: snapshots[instance].actual.queue_depth,
+                ttft_ms: None,
+                extra_ms: 0.0,
+            };
+            let prompt_tokens = observation.request.prompt_tokens;
+            let expected_ttft = |choice: &Alternative| {
+                let view = &snapshots[choice.instance as usize].actual;
+                estimator.ttft_on(view, prompt_tokens, choice.cached_tokens)
+            };
+            let chosen = observation.chosen as usize;
+            let alternatives = (0..snapshots.len()).filter(|&i| i != chosen);
+            let mut alternatives: Vec<Alternative> = alternatives.map(alternative).collect();
+            alternatives.sort_by(|a, b| expected_ttft(a).total_cmp(&expected_ttft(b)));
+            alternatives.truncate(plan.alternatives as usize);
+            let point = DecisionPoint {
+                serial,
+                at_us: observation.clock_us,
+                prompt_tokens,
+                chosen: alternative(chosen),
+                alternatives,
+                sampled,
+            };
+            Some((serial, point))
         };
-        let prompt_tokens = sight.request.prompt_tokens;
-        let promises = |way: &Way| {
-            let view = &standings[way.instance as usize].truly;
-            estimator.ttft_on(view, prompt_tokens, way.cached_tokens)
-        };
-        let chosen = sight.chosen as usize;
-        let others = (0..standings.len()).filter(|&i| i != chosen);
-        let mut others: Vec<Way> = others.map(way).collect();
-        others.sort_by(|a, b| promises(a).total_cmp(&promises(b)));
-        others.truncate(look.others as usize);
-        let point = Point {
-            serial,
-            at_us: sight.clock_us,
-            prompt_tokens,
-            chosen: way(chosen),
-            others,
-            sampled,
-        };
-        Some((serial, point))
-    };
-    record.sights.iter().enumerate().filter_map(point).collect()
+    record
+        .observations
+        .iter()
+        .enumerate()
+        .filter_map(point)
+        .collect()
 }
 
 /// Where each request went, by serial number.
 fn choices(record: &RunRecord) -> Vec<u32> {
     let mut choices = vec![u32::MAX; record.requests.len()];
-    for (sight, _) in record.sights.iter() {
-        choices[sight.request.serial as usize] = sight.chosen;
+    for (observation, _) in record.observations.iter() {
+        choices[observation.request.serial as usize] = observation.chosen;
     }
     choices
 }
 
-/// The same but for one request.
-fn with(choices: &[u32], serial: u64, instance: u32) -> Vec<u32> {
+/// The choices with another one for one request.
+fn with_choice(choices: &[u32], serial: u64, instance: u32) -> Vec<u32> {
     let mut choices = choices.to_vec();
     choices[serial as usize] = instance;
     choices
 }
 
-/// What comes of other choices from the decision at hand on: request-time until `end_us` and the
-/// time to first token of request `serial`, milliseconds. `None` when the run breaks off there.
-fn other_way(
+/// Runs a fork with other choices from the present decision on: the request-time until `end_us` and
+/// the time to first token of request `serial`, milliseconds. `None` if the fork dies.
+fn try_alternative(
     cluster: &mut Cluster<'_>,
     choices: Vec<u32>,
     serial: u64,
     from_us: i64,
     end_us: i64,
 ) -> std::io::Result<Option<(f64, Option<f64>)>> {
-    let answer = fork::in_a_copy(|| {
-        let (cost, ttft) = run_on(cluster, choices, serial, from_us, end_us);
+    let answer = fork::in_fork(|| {
+        let (cost, ttft) = run_with_choices(cluster, choices, serial, from_us, end_us);
         let mut answer = cost.to_le_bytes().to_vec();
         answer.extend(ttft.unwrap_or(-1.0).to_le_bytes());
         answer
@@ -260,15 +288,15 @@ fn other_way(
         .map(|(cost, ttft)| (cost, (ttft >= 0.0).then_some(ttft))))
 }
 
-/// Runs on with other choices; the run is over then.
-fn run_on(
+/// Continues the run with other choices until `end_us`, which ends it.
+fn run_with_choices(
     cluster: &mut Cluster<'_>,
     choices: Vec<u32>,
     serial: u64,
     from_us: i64,
     end_us: i64,
 ) -> (f64, Option<f64>) {
-    cluster.overrule(choices);
+    cluster.replay_choices(choices);
     cluster.end_at(end_us);
     while cluster.advance() {}
     let mut records: Vec<RequestRecord> = Vec::new();
@@ -305,46 +333,47 @@ fn request_ms(records: &[RequestRecord], from_us: i64, end_us: i64) -> f64 {
 }
 
 impl Regret {
-    /// Takes a decision in whose alternatives were tried.
-    fn add(&mut self, point: Point, record: &RunRecord, end_us: i64) {
-        let cost = request_ms(&record.requests, point.at_us, end_us);
+    /// Adds a decision whose alternatives were tried.
+    /// Its run took `own_ms` of request-time up to `end_us`.
+    fn add(&mut self, point: DecisionPoint, record: &RunRecord, own_ms: f64, end_us: i64) {
         let request = record.requests.get(point.serial as usize);
         let mut chosen = point.chosen;
         chosen.ttft_ms = first_token_ms(request, end_us);
-        let mut others = point.others;
-        others.retain(|way| way.extra_ms.is_finite());
-        for way in &mut others {
-            way.extra_ms -= cost;
+        let mut alternatives = point.alternatives;
+        alternatives.retain(|a| a.extra_ms.is_finite());
+        for alternative in &mut alternatives {
+            alternative.extra_ms -= own_ms;
         }
-        let best = others.iter().map(|way| way.extra_ms).fold(0.0, f64::min);
+        let best = alternatives.iter().map(|a| a.extra_ms).fold(0.0, f64::min);
         self.sampled += u32::from(point.sampled);
-        self.forks.push(Fork {
+        self.counterfactuals.push(Counterfactual {
             serial: point.serial,
             id: request.map_or(String::new(), |r| r.id.to_string()),
             at_s: point.at_us as f64 / 1e6,
             prompt_tokens: point.prompt_tokens,
             chosen,
-            others,
+            alternatives,
             regret_ms: -best,
             sampled: point.sampled,
         });
     }
 
     fn sum_up(&mut self) {
-        let sampled: Vec<&Fork> = self.forks.iter().filter(|f| f.sampled).collect();
+        let sampled: Vec<&Counterfactual> =
+            self.counterfactuals.iter().filter(|f| f.sampled).collect();
         let n = sampled.len().max(1) as f64;
         let regrets = windtunnel_results::metrics::stats::Floats::new(
             sampled.iter().map(|f| f.regret_ms).collect(),
         );
         self.mean_ms = sampled.iter().map(|f| f.regret_ms).sum::<f64>() / n;
         self.p90_ms = windtunnel_results::metrics::stats::percentile(&regrets, 90.0);
-        let half = |f: &&&Fork| {
+        let half = |f: &&&Counterfactual| {
             let own = f.chosen.ttft_ms.unwrap_or(f64::INFINITY);
-            f.others
+            f.alternatives
                 .iter()
-                .any(|way| way.ttft_ms.is_some_and(|ttft| 2.0 * ttft < own))
+                .any(|a| a.ttft_ms.is_some_and(|ttft| 2.0 * ttft < own))
         };
-        self.twice = sampled.iter().filter(half).count() as f64 / n;
+        self.half_ttft_elsewhere = sampled.iter().filter(half).count() as f64 / n;
     }
 }
 
@@ -352,14 +381,14 @@ impl Regret {
 mod tests {
     use super::*;
     use crate::candidate::Candidate;
-    use crate::suite::{Origin, Suite};
+    use crate::suite::{Suite, SuiteSource};
 
     const SUITE: &str = r#"
 name: small
 version: 1
 hooks: [routing]
 requests: 400
-cluster: {model: llama-3.1-8b-instruct, hardware: H100, tensor_parallelism: 2, instances: 3, total_kv_blocks: 4000}
+cluster: {model: llama-3.1-8b-instruct, hardware: H100, tensor_parallelism: 2, instances: 3, rules: vllm, total_kv_blocks: 4000}
 objectives: [{metric: ttft_mean}]
 references: {rr: {routing: {policy: round-robin}}}
 scenarios:
@@ -367,42 +396,36 @@ scenarios:
 "#;
 
     /// Where `policy` sends a request in the middle of a run, and what each instance costs more.
-    fn ways(policy: &str) -> (u32, Vec<f64>) {
-        let origin = Origin::Shipped("routing-mixed".into());
-        let suite = Suite::of_text(origin, SUITE.into(), None).expect("a suite");
+    fn alternatives(policy: &str) -> (u32, Vec<f64>) {
+        let source = SuiteSource::Shipped("routing-mixed".into());
+        let suite = Suite::of_text(source, SUITE.into(), None).expect("a suite");
         let mut scenario = Scenario::open(&suite, "rag", false).expect("a scenario");
         let traffic = scenario.traffic(&suite, 7, 400).expect("traffic");
         let opened = Candidate::open(policy).expect("a policy").resolve(&suite);
         let Ok(opened) = opened else {
             panic!("{policy} opens")
         };
-        let run = |sights: bool| {
-            let mut config = scenario.config(7, traffic.horizon_us);
-            config.trace.sights = sights;
-            config
-        };
-        let made = |source: &mut crate::scenario::Replay| {
-            policies(&opened.spec, 3, 128, source.symbols_mut()).expect("policies")
-        };
+        let deployment = scenario.deployment();
+        let play = |observations| scenario.play(&traffic, 7, observations);
         let mut source = traffic.replay();
-        let (front, hooks) = made(&mut source);
-        let base = Cluster::new(run(true), scenario.latency(), front, hooks, &mut source);
-        let base = base.run(&mut |_| {});
-        let mut sights = base.sights.iter();
-        let sight = sights.find(|(s, _)| s.request.serial == 200);
-        let (chosen, from_us) = sight.map(|(s, _)| (s.chosen, s.clock_us)).expect("routed");
+        let base = deployment.cluster(&opened.spec, play(true), &mut source);
+        let base = base.expect("a cluster").0.run(&mut |_| {});
+        let mut observations = base.observations.iter();
+        let observation = observations.find(|(s, _)| s.request.serial == 200);
+        let (chosen, from_us) = observation
+            .map(|(s, _)| (s.chosen, s.clock_us))
+            .expect("routed");
         let end_us = from_us + 2_000_000;
         let before = request_ms(&base.requests, from_us, end_us);
         let extra = (0..3).map(|instance| {
             let mut source = traffic.replay();
-            let (front, hooks) = made(&mut source);
-            let config = run(false);
-            let mut cluster = Cluster::new(config, scenario.latency(), front, hooks, &mut source);
+            let cluster = deployment.cluster(&opened.spec, play(false), &mut source);
+            let (mut cluster, _) = cluster.expect("a cluster");
             while cluster.about_to_route() != Some(200) {
                 assert!(cluster.advance(), "request 200 is routed");
             }
-            let otherwise = with(&choices(&base), 200, instance);
-            let (cost, ttft) = run_on(&mut cluster, otherwise, 200, from_us, end_us);
+            let otherwise = with_choice(&choices(&base), 200, instance);
+            let (cost, ttft) = run_with_choices(&mut cluster, otherwise, 200, from_us, end_us);
             if instance == chosen {
                 let own = first_token_ms(base.requests.get(200), end_us);
                 assert_eq!((cost, ttft), (before, own), "the same choice, the same run");
@@ -413,13 +436,13 @@ scenarios:
     }
 
     #[test]
-    fn the_choice_that_was_made_costs_nothing_extra_and_a_crowd_costs_much() {
+    fn the_choice_that_was_made_has_no_extra_cost_and_an_overloaded_instance_has_much() {
         for policy in ["least-loaded", "round-robin", "always-busiest"] {
-            let (chosen, extra) = ways(policy);
+            let (chosen, extra) = alternatives(policy);
             assert_eq!(extra[chosen as usize], 0.0, "{policy}: {extra:?}");
             let best = extra.iter().copied().fold(0.0, f64::min);
             match policy {
-                // Everybody waits at one place: elsewhere this request is served at once.
+                // All requests wait on one instance: elsewhere this one is served at once.
                 "always-busiest" => assert!(best < -1_000.0, "{extra:?}"),
                 _ => assert!(best > -1_000.0, "{policy}: {extra:?}"),
             }

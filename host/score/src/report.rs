@@ -1,12 +1,14 @@
 //! The report on a candidate. Its JSON has a version and a published schema
 //! (`docs/reference/score.schema.json`).
 
-use super::flight::{InstanceShare, Metrics};
+use super::run::{InstanceShare, Metrics};
 use super::suite::Split;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use windtunnel_base::fault::RunFault;
+use windtunnel_base::input::InputError;
 
 /// Texts of scripts by path.
 pub type Scripts = BTreeMap<PathBuf, String>;
@@ -18,6 +20,8 @@ pub const FAILED: f64 = -100.0;
 /// The least score of one that does.
 pub const LEAST: f64 = -99.0;
 
+/// Most problems in a report.
+const MOST_PROBLEMS: usize = 5;
 /// Longest text of a problem, characters.
 const LONGEST_MESSAGE: usize = 1000;
 
@@ -102,14 +106,14 @@ pub fn schema() -> String {
 }
 
 impl Report {
-    /// As it may be shown: names in its texts may come from a candidate's process, and have no
-    /// escape sequences.
-    pub fn tame(&mut self) {
+    /// Replaces control characters in its texts: they may hold names that a candidate's process has
+    /// written, and are printed on terminals.
+    pub fn sanitize(&mut self) {
         let items = self.feedback_items.iter_mut().map(|item| &mut item.text);
         for text in items.chain([&mut self.feedback]) {
-            let hostile = |c: char| c.is_control() && c != '\n' && c != '\t';
-            if text.contains(hostile) {
-                *text = text.replace(hostile, " ");
+            let control = |c: char| c.is_control() && c != '\n' && c != '\t';
+            if text.contains(control) {
+                *text = text.replace(control, " ");
             }
         }
     }
@@ -133,42 +137,62 @@ impl Problem {
         }
     }
 
-    /// A problem told in a sentence that may name a place in one of the candidate's scripts
-    /// (`file:line: ...`), a hook and a request.
+    /// The fault that ended a run of a candidate with these scripts.
     #[must_use]
-    pub fn of_message(kind: ProblemKind, message: &str, texts: &Scripts) -> Self {
-        let mut problem = Self::new(kind, "", message);
-        for path in texts.keys() {
-            let name = path.display().to_string();
-            let Some(at) = message.find(&format!("{name}:")) else {
-                continue;
-            };
-            let rest = &message[at + name.len() + 1..];
-            let mut numbers = rest.split(':').map(|n| n.trim().parse::<u64>().ok());
-            problem.line = numbers.next().flatten();
-            problem.column = problem.line.and_then(|_| numbers.next().flatten());
-            problem.file = Some(name);
-            break;
-        }
-        let at_work = matches!(kind, ProblemKind::Runtime | ProblemKind::Policy);
-        if at_work && message.contains("the policy exceeded its") {
-            problem.kind = ProblemKind::Limit;
-        }
-        for hook in ["admission", "routing", "priority", "preemption"] {
-            if message.contains(&format!("the {hook} policy")) {
-                problem.hook = Some(hook.to_owned());
-            }
-        }
-        if message.contains("the scheduler") {
-            problem.hook = Some("scheduler".into());
-        }
-        let words = message.split([' ', ':', ',']);
-        problem.request = words
-            .filter(|w| w.starts_with("request_") || w.starts_with("session_"))
-            .map(str::to_owned)
-            .next();
-        let problem = problem.with_hint();
-        match problem.line {
+    pub fn of_fault(fault: &RunFault, texts: &Scripts) -> Self {
+        let kind = match fault {
+            RunFault::Policy { .. } => ProblemKind::Runtime,
+            RunFault::Limit { .. } => ProblemKind::Limit,
+            RunFault::Invariant(_) => ProblemKind::Invariant,
+        };
+        let problem = Self::new(kind, "", fault.to_string());
+        let Some((hook, request, source)) = fault.policy() else {
+            return problem;
+        };
+        let problem = Self {
+            hook: Some(hook.name().to_owned()),
+            request: request.map(str::to_owned),
+            ..problem
+        };
+        let line = source.line.map(u64::from);
+        problem
+            .with_hint()
+            .placed_at(source.file.as_deref(), line, None, texts)
+    }
+
+    /// An error that keeps a candidate with these scripts from being loaded; `kind` unless it
+    /// exceeded a limit.
+    #[must_use]
+    pub fn of_error(kind: ProblemKind, error: &InputError, texts: &Scripts) -> Self {
+        let kind = if error.is_over_limit() {
+            ProblemKind::Limit
+        } else {
+            kind
+        };
+        Self::new(kind, "", error.to_string())
+            .with_hint()
+            .placed_at(error.file(), error.line(), error.column(), texts)
+    }
+
+    /// With its place and the lines around it, if that is in one of the scripts: other files are
+    /// not the candidate's.
+    fn placed_at(
+        self,
+        file: Option<&str>,
+        line: Option<u64>,
+        column: Option<u64>,
+        texts: &Scripts,
+    ) -> Self {
+        let Some(file) = file.filter(|file| texts.contains_key(Path::new(file))) else {
+            return self;
+        };
+        let problem = Self {
+            file: Some(file.to_owned()),
+            line,
+            column,
+            ..self
+        };
+        match line {
             Some(line) => problem.with_snippet(texts, line),
             None => problem,
         }
@@ -199,10 +223,10 @@ impl Problem {
         self
     }
 
-    /// As it may be shown: what comes from a candidate's process has no end and no escape
-    /// sequences.
-    pub fn tame(&mut self) {
-        let tame = |text: &mut String, most: usize, lines: bool| {
+    /// Cuts long texts and replaces control characters: a candidate's process may write anything,
+    /// and problems are printed on terminals.
+    pub fn sanitize(&mut self) {
+        let sanitize = |text: &mut String, most: usize, lines: bool| {
             let fine = |c: char| !c.is_control() || (lines && c == '\n') || c == '\t';
             if text.chars().count() > most {
                 *text = text.chars().take(most).chain("...".chars()).collect();
@@ -214,7 +238,7 @@ impl Problem {
                     .collect();
             }
         };
-        tame(&mut self.message, LONGEST_MESSAGE, false);
+        sanitize(&mut self.message, LONGEST_MESSAGE, false);
         let others = [
             &mut self.file,
             &mut self.hook,
@@ -223,10 +247,10 @@ impl Problem {
             &mut self.hint,
         ];
         for text in others.into_iter().flatten() {
-            tame(text, LONGEST_MESSAGE, false);
+            sanitize(text, LONGEST_MESSAGE, false);
         }
         if let Some(text) = &mut self.snippet {
-            tame(text, LONGEST_MESSAGE, true);
+            sanitize(text, LONGEST_MESSAGE, true);
         }
     }
 
@@ -247,6 +271,21 @@ impl Problem {
         }
         self
     }
+}
+
+/// The first few problems that differ in kind, line or hook.
+#[must_use]
+pub fn distinct_problems(problems: Vec<Problem>) -> Vec<Problem> {
+    let mut distinct: Vec<Problem> = Vec::new();
+    for problem in problems {
+        let same =
+            |e: &Problem| (e.kind, e.line, &e.hook) == (problem.kind, problem.line, &problem.hook);
+        if !distinct.iter().any(same) {
+            distinct.push(problem);
+        }
+    }
+    distinct.truncate(MOST_PROBLEMS);
+    distinct
 }
 
 /// Why a candidate was not taken further.
@@ -393,4 +432,89 @@ pub struct Report {
     pub key: Key,
     /// How long it took, by the clock of the machine; no part of any score.
     pub wall_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windtunnel_base::fault::PolicyCall;
+    use windtunnel_base::hook::Hook;
+    use windtunnel_plugin_api::PolicyError;
+
+    fn texts() -> Scripts {
+        let text = "one\ntwo\nthree\nfour\n";
+        Scripts::from([("p.lua".into(), text.into())])
+    }
+
+    #[test]
+    fn a_fault_becomes_a_problem_with_hook_request_and_place() {
+        let error = PolicyError::at("p.lua", 3, "no field \"a\"; did you mean \"b\"? valid: b");
+        let request = || Some("request_7".to_owned());
+        let decision = PolicyCall::Decision;
+        let fault = RunFault::failed(Hook::Routing, decision, request(), &error);
+        let problem = Problem::of_fault(&fault, &texts());
+        assert_eq!(problem.kind, ProblemKind::Runtime);
+        assert_eq!(problem.message, fault.to_string());
+        assert_eq!(problem.hook.as_deref(), Some("routing"));
+        assert_eq!(problem.request.as_deref(), Some("request_7"));
+        assert_eq!(
+            (problem.file.as_deref(), problem.line),
+            (Some("p.lua"), Some(3))
+        );
+        assert_eq!(problem.hint.as_deref(), Some("did you mean \"b\"?"));
+        assert_eq!(
+            problem.snippet.as_deref(),
+            Some("2: two\n3: three\n4: four")
+        );
+
+        let fault = RunFault::failed(Hook::Scheduler, decision, None, &error.over_limit());
+        let problem = Problem::of_fault(&fault, &texts());
+        assert_eq!((problem.kind, problem.request), (ProblemKind::Limit, None));
+        let fault = RunFault::Invariant("2 is not 3".into());
+        let problem = Problem::of_fault(&fault, &texts());
+        assert_eq!((problem.kind, problem.hook), (ProblemKind::Invariant, None));
+    }
+
+    #[test]
+    fn text_that_a_candidate_writes_into_its_errors_decides_nothing() {
+        let claim = "the scheduler failed on request_1: q.lua:1: the policy exceeded its budget";
+        let fault = RunFault::failed(
+            Hook::Routing,
+            PolicyCall::Tick,
+            None,
+            &PolicyError::at("p.lua", 4, claim),
+        );
+        let problem = Problem::of_fault(&fault, &texts());
+        assert_eq!(problem.kind, ProblemKind::Runtime);
+        assert_eq!(
+            (problem.hook.as_deref(), problem.request),
+            (Some("routing"), None)
+        );
+        assert_eq!(
+            (problem.file.as_deref(), problem.line),
+            (Some("p.lua"), Some(4))
+        );
+    }
+
+    #[test]
+    fn an_error_has_a_place_only_in_scripts_of_the_candidate() {
+        let at = |file: &str| InputError::at(file, 2, 5, "wrong");
+        let problem = Problem::of_error(ProblemKind::Syntax, &at("p.lua"), &texts());
+        assert_eq!(
+            (problem.kind, problem.line, problem.column),
+            (ProblemKind::Syntax, Some(2), Some(5))
+        );
+        assert!(
+            problem
+                .snippet
+                .is_some_and(|s| s.starts_with("1: one\n2: two"))
+        );
+        let problem = Problem::of_error(ProblemKind::Syntax, &at("other.yaml"), &texts());
+        assert_eq!((problem.file, problem.line), (None, None));
+        assert_eq!(problem.message, "other.yaml:2:5: wrong");
+        let limit = PolicyError::new("p.lua: too long").located("p.lua", None);
+        let limit = InputError::from(limit.over_limit());
+        let problem = Problem::of_error(ProblemKind::Policy, &limit, &texts());
+        assert_eq!((problem.kind, problem.line), (ProblemKind::Limit, None));
+    }
 }

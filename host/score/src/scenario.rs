@@ -1,30 +1,29 @@
-//! One scenario, ready to be flown: its cluster, its targets, and its requests.
+//! A scenario that is ready to run: its cluster, its targets, and its requests.
 //!
-//! Requests are drawn from (scenario, seed) alone and arrive whatever the policies do, so that all
-//! candidates meet the same traffic (common random numbers), and a slow one does not face less of
-//! it.
+//! Requests depend on (scenario, seed) alone and arrive whatever the policies do, so that all
+//! candidates get the same traffic (common random numbers), and a slow one does not get less of it.
 
 use super::suite::{ClusterKeys, RulesKey, ScenarioKeys, Suite};
 use std::collections::HashMap;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Request, Source, Symbols};
-use windtunnel_config::Defaults;
-use windtunnel_engine::cluster::{ClusterConfig, Predictor, TraceConfig};
-use windtunnel_engine::instance::{EngineConfig, Preset};
-use windtunnel_engine::latency::{Backend, LatencyModel, Setup, resolve};
+use windtunnel_engine::frontend::TraceConfig;
 use windtunnel_results::metrics::slo::SloTargets;
+use windtunnel_sim::{
+    Deployment, EngineSpec, FrontSpec, LatencySpec, ParallelSpec, Play, PoolSpec, RulesSpec,
+    RunSpec, settings,
+};
 use windtunnel_workload::spec::{Bounds, Changes};
 use windtunnel_workload::{OpenOptions, Selection, spec};
 
-/// A scenario with what does not depend on seeds and policies.
+/// A scenario, resolved: what does not depend on seeds and policies.
 pub struct Scenario {
     /// Its name.
     pub id: String,
     /// Latency targets.
     pub targets: SloTargets,
-    config: ClusterConfig,
-    latency: Arc<dyn LatencyModel>,
+    deployment: Deployment,
     keys: ScenarioKeys,
     /// Traffic by (seed, requests).
     traffic: HashMap<(u64, u64), Arc<Traffic>>,
@@ -35,7 +34,7 @@ pub struct Scenario {
 pub struct Traffic {
     requests: Vec<Request>,
     symbols: Symbols,
-    /// When the run ends, microseconds: a fixed time after the last arrival.
+    /// Horizon of the run, microseconds: a fixed time after the last arrival.
     pub horizon_us: i64,
 }
 
@@ -103,34 +102,40 @@ impl Scenario {
             cluster.cache_signal_delay_us = Some(0);
             cluster.output_predictor = Some("exact".into());
         }
-        let (config, latency) = cluster_of(&cluster)
-            .map_err(|e| InputError::new(format!("scenario {id}: {}", e.message())))?;
+        let deployment = Deployment::resolve(&run_of(&cluster)).map_err(|e| {
+            let message = settings::spelled(e.message(), suite_key);
+            InputError::new(format!("scenario {id}: {message}"))
+        })?;
         Ok(Self {
             id: id.to_owned(),
             targets: keys.slo.targets(&suite.file.slo)?,
-            config,
-            latency,
+            deployment,
             keys: keys.clone(),
             traffic: HashMap::new(),
         })
     }
 
-    /// The step-time model.
+    /// Instances and front end.
     #[must_use]
-    pub fn latency(&self) -> &Arc<dyn LatencyModel> {
-        &self.latency
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
     }
 
-    /// The cluster for a seed and a horizon.
+    /// How a run of `traffic`, drawn with `seed`, is played; with `observations`, what routing
+    /// looked like is kept.
     #[must_use]
-    pub fn config(&self, seed: u64, horizon_us: i64) -> ClusterConfig {
-        let mut config = self.config.clone();
-        config.seed = seed;
-        config.engine.horizon_us = horizon_us;
-        config
+    pub fn play(&self, traffic: &Traffic, seed: u64, observations: bool) -> Play {
+        Play {
+            seed,
+            horizon_us: traffic.horizon_us,
+            trace: TraceConfig {
+                observations,
+                ..TraceConfig::default()
+            },
+        }
     }
 
-    /// The first `requests` requests of the traffic of `seed`; kept for the next time.
+    /// The first `requests` requests of the traffic of `seed`; kept in memory for the next run.
     ///
     /// # Errors
     /// When the workload is wrong, or its requests wait for answers.
@@ -151,7 +156,7 @@ impl Scenario {
     fn generate(&self, suite: &Suite, seed: u64, requests: u64) -> Result<Traffic, InputError> {
         let mut source: Box<dyn Source> = match (&self.keys.workload, &self.keys.trace) {
             (Some(workload), _) => {
-                let (path, text) = suite.origin.workload(workload)?;
+                let (path, text) = suite.source.workload(workload)?;
                 let rate = self.keys.rate;
                 let opened = spec::parse(&path, &text, Changes { rate })?;
                 Box::new(opened.source(Bounds {
@@ -201,61 +206,59 @@ impl Scenario {
     }
 }
 
-fn cluster_of(keys: &ClusterKeys) -> Result<(ClusterConfig, Arc<dyn LatencyModel>), InputError> {
+/// The cluster of a scenario as a run has it.
+fn run_of(keys: &ClusterKeys) -> RunSpec {
     let model = keys.model.as_deref().unwrap_or("llama-3.1-8b-instruct");
-    let backend = match keys.latency_model.as_deref() {
-        None | Some("auto") => None,
-        Some(name) => Some(name.parse::<Backend>()?),
-    };
-    let block_size = keys.block_size.unwrap_or(16);
-    let usual = Setup::new(model, Defaults::builtin().clone());
-    let resolved = resolve(&Setup {
-        gpu: keys.hardware.clone(),
-        tp: keys.tensor_parallelism,
-        latency: backend,
-        total_kv_blocks: keys.total_kv_blocks,
-        block_size,
-        gpu_memory_utilization: keys
-            .gpu_memory_utilization
-            .unwrap_or(usual.gpu_memory_utilization),
-        ..usual
-    })?;
-    let rules = match keys.rules {
-        Some(RulesKey::Blis) => Preset::Blis,
-        Some(RulesKey::Vllm) | None => Preset::Vllm,
-    };
-    let at_least_one = |key: &str, value: Option<u32>, usual: u32| match value {
-        Some(0) => Err(InputError::new(format!("{key} is 0; expected 1 or more"))),
-        value => Ok(value.unwrap_or(usual)),
-    };
-    let predictor = keys.output_predictor.as_deref();
-    let predictor = predictor.map(str::parse::<Predictor>).transpose()?;
-    let config = ClusterConfig {
-        instances: at_least_one("instances", keys.instances, 4)?,
-        engine: EngineConfig {
-            total_kv_blocks: resolved.total_kv_blocks,
-            block_size,
-            max_running: at_least_one("max_num_running_reqs", keys.max_num_running_reqs, 256)?,
-            max_batched_tokens: at_least_one(
-                "max_num_scheduled_tokens",
-                keys.max_num_scheduled_tokens,
-                2048,
-            )?,
-            long_prefill_threshold: keys.long_prefill_token_threshold.unwrap_or(0),
-            max_model_len: resolved.max_model_len,
-            horizon_us: i64::MAX,
-            rules: rules.rules(),
-            token_events: false,
-            plain: false,
+    RunSpec {
+        pools: vec![PoolSpec {
+            count: Some(keys.instances.unwrap_or(4)),
+            hardware: keys.hardware.clone(),
+            parallel: ParallelSpec {
+                tensor: keys.tensor_parallelism,
+                ..ParallelSpec::default()
+            },
+            engine: EngineSpec {
+                max_num_seqs: keys.max_num_running_reqs,
+                max_num_batched_tokens: keys.max_num_scheduled_tokens,
+                long_prefill_token_threshold: keys.long_prefill_token_threshold,
+                block_size: keys.block_size,
+                total_kv_blocks: keys.total_kv_blocks,
+                gpu_memory_utilization: keys.gpu_memory_utilization,
+                ..EngineSpec::default()
+            },
+            latency: LatencySpec {
+                model: keys.latency_model.clone(),
+                ..LatencySpec::default()
+            },
+            ..PoolSpec::default()
+        }],
+        front: FrontSpec {
+            admission_latency_us: keys.admission_latency_us,
+            routing_latency_us: keys.routing_latency_us,
+            snapshot_refresh_interval_us: keys.snapshot_refresh_interval_us,
+            cache_signal_delay_us: keys.cache_signal_delay_us,
+            output_predictor: keys.output_predictor.clone(),
         },
-        admission_latency_us: keys.admission_latency_us.unwrap_or(0).into(),
-        routing_latency_us: keys.routing_latency_us.unwrap_or(0).into(),
-        snapshot_refresh_us: keys.snapshot_refresh_interval_us.unwrap_or(50_000).into(),
-        cache_signal_delay_us: keys.cache_signal_delay_us.unwrap_or(50_000).into(),
-        model_names: vec![model.to_owned(), resolved.canonical.clone()],
-        trace: TraceConfig::default(),
-        seed: 0,
-        predictor,
-    };
-    Ok((config, resolved.latency))
+        rules: match keys.rules {
+            Some(RulesKey::Blis) => RulesSpec::Blis,
+            Some(RulesKey::Vllm) => RulesSpec::Vllm,
+            None => RulesSpec::Auto,
+        },
+        ..RunSpec::of_model(model)
+    }
+}
+
+/// A setting by the name that it has in a suite.
+fn suite_key(setting: &str) -> String {
+    match setting {
+        "num_instances" => "instances",
+        "tp" => "tensor_parallelism",
+        "block_size_in_tokens" => "block_size",
+        "admission_latency" => "admission_latency_us",
+        "routing_latency" => "routing_latency_us",
+        "snapshot_refresh_interval" => "snapshot_refresh_interval_us",
+        "cache_signal_delay" => "cache_signal_delay_us",
+        other => other,
+    }
+    .to_owned()
 }

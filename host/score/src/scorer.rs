@@ -1,87 +1,94 @@
-//! Scores candidates: takes them through the stages, unless a report on an equal question is known.
+//! Scores candidates. A request that was scored before is answered from the cache.
 
-use super::ask::{Ask, Progress, Trouble};
 use super::candidate::Candidate;
-use super::fleet::{Fleet, Settings, Share};
-use super::flight::Flight;
-use super::plan::all_flyings;
-use super::protocol::Flying;
+use super::plan::initial_runs;
+use super::protocol::RunKey;
+use super::redact::redact;
 use super::report::{Key, Report};
-use super::store::Store;
+use super::report_cache::ReportCache;
+use super::run::RunSummary;
+use super::runner::{Runner, Settings, WorkerSlots};
+use super::score_request::{Progress, ScoreRequest, ScoringError};
 use super::suite::Suite;
-use super::tell::tell_no_more_than;
+use super::version::engine;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Scores candidates.
+/// Scores candidates in worker processes.
 pub struct Scorer {
-    fleet: Fleet,
-    store: Store,
+    runner: Runner,
+    cache: ReportCache,
 }
 
 impl Scorer {
-    /// A scorer; no process runs yet.
+    /// A scorer. Processes are started when they are needed.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            store: Store::new(settings.cache.as_deref().filter(|_| settings.reuse_reports)),
-            fleet: Fleet::new(settings),
+            cache: ReportCache::new(settings.cache.as_deref().filter(|_| settings.reuse_reports)),
+            runner: Runner::new(settings),
         }
     }
 
-    /// The processes, for those who compare runs in other ways.
+    /// The runner of the worker processes, for other comparisons than scores.
     #[must_use]
-    pub fn fleet(&self) -> &Fleet {
-        &self.fleet
+    pub fn runner(&self) -> &Runner {
+        &self.runner
     }
 
-    /// Scores a candidate with all processes.
+    /// Scores a candidate with all workers.
     ///
     /// # Errors
-    /// Only trouble that is not the candidate's.
+    /// When the suite is wrong, a process cannot be started, or the scoring is cancelled. A
+    /// candidate that does not work has a report.
     pub fn score(
         &self,
-        ask: &Ask,
+        request: &ScoreRequest,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Report, Trouble> {
-        self.score_with(ask, self.fleet.all(), progress)
+    ) -> Result<Report, ScoringError> {
+        self.score_with(request, self.runner.all_slots(), progress)
     }
 
-    /// Scores a candidate with the process at one place: for those who score several at a time by
-    /// themselves.
+    /// Scores a candidate with the worker of one slot, for callers that score several candidates in
+    /// threads of their own.
     ///
     /// # Errors
     /// As [`score`](Self::score).
     ///
     /// # Panics
-    /// When there is no such place: there are as many as [`Settings::jobs`].
-    pub fn score_at(&self, place: usize, ask: &Ask) -> Result<Report, Trouble> {
-        let share = Share {
-            first: place,
-            places: 1,
+    /// When there is no such slot; there are [`Settings::jobs`].
+    pub fn score_in_slot(
+        &self,
+        slot: usize,
+        request: &ScoreRequest,
+    ) -> Result<Report, ScoringError> {
+        let slots = WorkerSlots {
+            first: slot,
+            count: 1,
         };
-        self.score_with(ask, share, &|_| {})
+        self.score_with(request, slots, &|_| {})
     }
 
-    /// Scores many candidates, several at a time; reports come in the order of the asks. `done`
-    /// hears of each as it is finished.
+    /// Scores many candidates in parallel; reports are in the order of the requests. `done` is
+    /// called with (index, report) as each is finished.
     ///
     /// # Errors
     /// As [`score`](Self::score).
     pub fn score_batch(
         &self,
-        asks: &[Ask],
+        requests: &[ScoreRequest],
         done: &mut (dyn FnMut(usize, &Report) + Send),
-    ) -> Result<Vec<Report>, Trouble> {
-        // The references are measured by all processes, once.
-        for ask in asks {
-            let flyings = all_flyings(ask)?;
-            let all = self.fleet.all();
-            self.fleet.know_references(ask, &flyings, all, &|_| {})?;
+    ) -> Result<Vec<Report>, ScoringError> {
+        // All workers make the runs of the references, once.
+        for request in requests {
+            let run_keys = initial_runs(request)?;
+            let all = self.runner.all_slots();
+            self.runner
+                .ensure_references(request, &run_keys, all, &|_| {})?;
         }
-        let reports = self.fleet.several(
-            asks,
-            |ask, share| self.score_with(ask, share, &|_| {}),
+        let reports = self.runner.map_parallel(
+            requests,
+            |request, slots| self.score_with(request, slots, &|_| {}),
             |k, report| {
                 if let Ok(report) = report {
                     done(k, report);
@@ -93,42 +100,43 @@ impl Scorer {
 
     fn score_with(
         &self,
-        ask: &Ask,
-        share: Share,
+        request: &ScoreRequest,
+        slots: WorkerSlots,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Report, Trouble> {
+    ) -> Result<Report, ScoringError> {
         let start = Instant::now();
-        if let Some(mut known) = self.store.get(ask) {
-            known.candidate.clone_from(&ask.candidate.name);
-            return Ok(known);
+        if let Some(mut report) = self.cache.get(request) {
+            report.candidate.clone_from(&request.candidate.name);
+            return Ok(report);
         }
-        let mut report = self.fleet.stages(ask, share, progress)?;
+        let mut report = self.runner.stages(request, slots, progress)?;
         report.key = Key {
-            candidate: ask.candidate.digest().unwrap_or_default(),
-            suite: ask.suite.digest(),
-            engine: super::engine(),
+            candidate: request.candidate.digest().unwrap_or_default(),
+            suite: request.suite.digest(),
+            engine: engine(),
             ..report.key
         };
-        tell_no_more_than(&mut report, ask.split);
-        report.tame();
+        redact(&mut report, request.split);
+        report.sanitize();
         report.wall_ms = start.elapsed().as_millis() as u64;
-        self.store.keep(ask, &report);
+        self.cache.insert(request, &report);
         Ok(report)
     }
 
-    /// Makes runs of a candidate with all processes, without comparing them to anything. `None`
-    /// where one broke off.
+    /// Makes runs of a candidate with all workers, without a comparison. `None` where a run failed.
     ///
     /// # Errors
-    /// Only trouble that is not the candidate's.
-    pub fn flights(
+    /// As [`score`](Self::score).
+    pub fn runs(
         &self,
         suite: &Arc<Suite>,
         candidate: Candidate,
-        flyings: &[Flying],
-    ) -> Result<Vec<Option<Flight>>, Trouble> {
-        let ask = Ask::new(candidate, Arc::clone(suite));
-        let runs = self.fleet.fly(&ask, flyings, self.fleet.all(), &|_| {})?;
-        Ok(runs.flights)
+        run_keys: &[RunKey],
+    ) -> Result<Vec<Option<RunSummary>>, ScoringError> {
+        let request = ScoreRequest::new(candidate, Arc::clone(suite));
+        let runs = self
+            .runner
+            .run(&request, run_keys, self.runner.all_slots(), &|_| {})?;
+        Ok(runs.summaries)
     }
 }

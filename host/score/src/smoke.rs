@@ -1,62 +1,64 @@
-//! A policy's first flight: a few hundred requests through small clusters that make every hook
-//! work.
+//! Smoke scenarios: a few hundred requests on small clusters, in which every hook is called. They
+//! are the same for every candidate and suite.
 
 use rand::RngExt;
 use std::sync::Arc;
+use windtunnel_base::fault::RunFault;
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{Outcome, RunRecord, Sights};
+use windtunnel_base::record::{Outcome, RoutingObservations, RunRecord};
 use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 use windtunnel_base::rng::stream;
 use windtunnel_config::Defaults;
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, Predictor, TraceConfig};
+use windtunnel_engine::cluster::ClusterConfig;
+use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};
 use windtunnel_engine::latency::{LatencyModel, Setup, resolve};
 use windtunnel_policy::PolicySpec;
-use windtunnel_policy::lua::Used;
-use windtunnel_sim::metered_policies;
+use windtunnel_policy::lua::ScriptUsage;
+use windtunnel_sim::{Deployment, Play};
 
-/// Requests of each flight.
+/// Requests of each scenario.
 const REQUESTS: u32 = 300;
 
-/// A small cluster and what is sent to it.
-struct Course {
+/// A small cluster and its load.
+struct SmokeScenario {
     name: &'static str,
     instances: u32,
-    max_running: u32,
+    max_num_seqs: u32,
     /// KV blocks per instance.
     blocks: u64,
     /// Mean time between arrivals, microseconds.
     every_us: f64,
 }
 
-/// One instance, a few, and a few in need: queues, preemptions, clients that give up.
-const COURSES: &[Course] = &[
-    Course {
+/// One instance; several; several under overload, with queues, preemptions and deadlines missed.
+const SMOKE_SCENARIOS: &[SmokeScenario] = &[
+    SmokeScenario {
         name: "one instance",
         instances: 1,
-        max_running: 16,
+        max_num_seqs: 16,
         blocks: 4_000,
         every_us: 40_000.0,
     },
-    Course {
+    SmokeScenario {
         name: "four instances",
         instances: 4,
-        max_running: 32,
+        max_num_seqs: 32,
         blocks: 4_000,
         every_us: 8_000.0,
     },
-    Course {
+    SmokeScenario {
         name: "overload",
         instances: 3,
-        max_running: 12,
+        max_num_seqs: 12,
         blocks: 220,
         every_us: 3_000.0,
     },
 ];
 
-/// What came of a policy in one course.
-pub struct FirstFlight {
-    /// The course's name.
+/// Result of the policies in one smoke scenario.
+pub struct SmokeRun {
+    /// Name of the scenario.
     pub name: &'static str,
     /// Requests sent.
     pub requests: usize,
@@ -64,54 +66,54 @@ pub struct FirstFlight {
     pub completed: usize,
     /// Preemptions.
     pub preemptions: u64,
-    /// Why the run broke off.
-    pub fault: Option<String>,
-    /// A fingerprint of what became of every request.
-    pub fates: [u8; 32],
-    /// What routing looked like.
-    pub sights: Sights,
-    /// What the scripts spent.
-    pub used: Used,
-    /// Memory that the scripts' state grew to, bytes.
+    /// Why the run was aborted.
+    pub fault: Option<RunFault>,
+    /// A fingerprint of the outcome of every request.
+    pub outcomes: [u8; 32],
+    /// Routing decisions.
+    pub observations: RoutingObservations,
+    /// Calls and fuel of the scripts.
+    pub used: ScriptUsage,
+    /// Growth of the scripts' memory, bytes.
     pub state_bytes: usize,
 }
 
-/// Flies the policies through all courses, up to the first fault.
+/// Runs the policies on all smoke scenarios, up to the first fault.
 ///
 /// # Errors
 /// When a policy cannot be made.
-pub fn fly(spec: &PolicySpec) -> Result<Vec<FirstFlight>, InputError> {
+pub fn run_all(spec: &PolicySpec) -> Result<Vec<SmokeRun>, InputError> {
     let mut setup = Setup::new("llama-3.1-8b-instruct", Defaults::builtin().clone());
     setup.gpu = Some("H100".into());
     setup.tp = Some(2);
     let latency = resolve(&setup)?.latency;
-    let mut flights = Vec::new();
-    for course in COURSES {
-        let (record, used, state_bytes) = run(spec, course, &latency)?;
+    let mut runs = Vec::new();
+    for scenario in SMOKE_SCENARIOS {
+        let (record, used, state_bytes) = run(spec, scenario, &latency)?;
         let completed = record.requests.iter();
         let completed = completed
             .filter(|r| r.outcome == Outcome::Completed)
             .count();
-        let broken = record.fault.is_some();
-        flights.push(FirstFlight {
-            name: course.name,
+        let aborted = record.fault.is_some();
+        runs.push(SmokeRun {
+            name: scenario.name,
             requests: record.requests.len(),
             completed,
             preemptions: record.instances.iter().map(|i| i.preemptions).sum(),
-            fates: fates(&record),
+            outcomes: outcomes(&record),
             fault: record.fault,
-            sights: record.sights,
+            observations: record.observations,
             used,
             state_bytes,
         });
-        if broken {
+        if aborted {
             break;
         }
     }
-    Ok(flights)
+    Ok(runs)
 }
 
-fn fates(record: &RunRecord) -> [u8; 32] {
+fn outcomes(record: &RunRecord) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     for r in &record.requests {
         hasher.update(format!("{:?} {:?} {:?};", r.outcome, r.ttft_us, r.e2e_us).as_bytes());
@@ -121,62 +123,64 @@ fn fates(record: &RunRecord) -> [u8; 32] {
 
 fn run(
     spec: &PolicySpec,
-    course: &Course,
+    scenario: &SmokeScenario,
     latency: &Arc<dyn LatencyModel>,
-) -> Result<(RunRecord, Used, usize), InputError> {
+) -> Result<(RunRecord, ScriptUsage, usize), InputError> {
+    let engine = EngineConfig {
+        total_kv_blocks: scenario.blocks,
+        block_size: 16,
+        max_num_seqs: scenario.max_num_seqs,
+        max_num_batched_tokens: 2048,
+        long_prefill_token_threshold: 0,
+        max_model_len: 0,
+        horizon_us: i64::MAX,
+        rules: Preset::Vllm.rules(),
+        token_events: false,
+        plain: false,
+    };
     let config = ClusterConfig {
-        instances: course.instances,
-        engine: EngineConfig {
-            total_kv_blocks: course.blocks,
-            block_size: 16,
-            max_running: course.max_running,
-            max_batched_tokens: 2048,
-            long_prefill_threshold: 0,
-            max_model_len: 0,
-            // Even a policy that puts requests off for ever comes to an end.
-            horizon_us: 120_000_000,
-            rules: Preset::Vllm.rules(),
-            token_events: false,
-            plain: false,
+        front: FrontEndConfig {
+            snapshot_refresh_us: 50_000,
+            cache_signal_delay_us: 50_000,
+            model_names: vec!["llama-3.1-8b-instruct".into()],
+            predictor: Some(Predictor { sigma: 0.3 }),
+            ..FrontEndConfig::default()
         },
-        admission_latency_us: 0,
-        routing_latency_us: 0,
-        snapshot_refresh_us: 50_000,
-        cache_signal_delay_us: 50_000,
-        model_names: vec!["llama-3.1-8b-instruct".into()],
+        ..ClusterConfig::single(scenario.instances, engine, Arc::clone(latency))
+    };
+    let mut traffic = MixedTraffic::new(scenario);
+    let play = Play {
+        seed: 1,
+        // The run ends even if a policy delays requests for ever.
+        horizon_us: 120_000_000,
         trace: TraceConfig {
-            sights: true,
+            observations: true,
             ..TraceConfig::default()
         },
-        seed: 1,
-        predictor: Some(Predictor { sigma: 0.3 }),
     };
-    let mut traffic = Mix::new(course);
-    let (instances, max_running) = (course.instances, course.max_running);
-    let (front, hooks, meter) =
-        metered_policies(spec, instances, max_running, &mut traffic.symbols)?;
+    let deployment = Deployment::of_parts(config, Preset::Vllm);
+    let (cluster, meter) = deployment.cluster(spec, play, &mut traffic)?;
     let (used, held) = (meter.used(), meter.held_bytes());
-    let cluster = Cluster::new(config, latency, front, hooks, &mut traffic);
     let record = cluster.run(&mut |_| {});
     let state_bytes = meter.held_bytes().saturating_sub(held);
     Ok((record, meter.used() - used, state_bytes))
 }
 
 /// Requests of several tenants, classes, sessions and shared prefixes, some with deadlines.
-struct Mix {
+struct MixedTraffic {
     symbols: Symbols,
     next: u32,
     now: f64,
     every_us: f64,
 }
 
-impl Mix {
-    fn new(course: &Course) -> Self {
+impl MixedTraffic {
+    fn new(scenario: &SmokeScenario) -> Self {
         Self {
             symbols: Symbols::default(),
             next: 0,
             now: 0.0,
-            every_us: course.every_us,
+            every_us: scenario.every_us,
         }
     }
 }
@@ -184,7 +188,7 @@ impl Mix {
 /// Streams below this are shared prefixes.
 const PRIVATE: u32 = 1 << 16;
 
-impl Source for Mix {
+impl Source for MixedTraffic {
     fn next_request(&mut self) -> Option<Request> {
         let k = self.next;
         if k == REQUESTS {

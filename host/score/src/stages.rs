@@ -1,110 +1,129 @@
-//! The stages that a candidate is taken through: lint, smoke, quick, full.
+//! The stages of a scoring: lint, smoke, quick, full.
 //!
-//! A candidate that is stopped early gets less than -99, whatever it seemed to be worth: full could
-//! not give less, so no framework can keep a stage's score for a candidate that would have failed
-//! later.
+//! A candidate that is stopped early gets a score below -99, whatever its estimate. The stage full
+//! never gives less, so a framework cannot keep the score of an early stage for a candidate that
+//! would have failed later.
 
-use super::aggregate::{Compared, Total, half_width, total};
-use super::ask::{Ask, Progress, Trouble, Until};
-use super::fleet::{Fleet, Flown, Runs, Share, suite_trouble};
-use super::flight::Flight;
-use super::plan::{chosen, full_flyings, pick, quick_first, quick_flyings};
-use super::protocol::{Answer, Flying, Task};
+use super::aggregate::{ScenarioComparison, Total, half_width, total};
+use super::plan::{full_runs, quick_runs, quick_scenarios, selected_scenarios, starts_with_quick};
+use super::protocol::{Answer, RunKey, Task};
 use super::report::{Problem, ProblemKind, Report, Stage};
+use super::report_builder::{failed_report, full_report, stopped_report};
+use super::run::RunSummary;
+use super::runner::{ComparedRuns, RunResults, Runner, WorkerSlots, check_suite};
+use super::score_request::{LastStage, Progress, ScoreRequest, ScoringError};
 use super::suite::ScenarioKeys;
-use super::tell::{failed, stopped, told};
 
-/// A candidate that looks worse than this after the stage quick is not taken further.
+/// A candidate whose estimate after the stage quick is below this is stopped.
 const HOPELESS: f64 = -50.0;
-/// A candidate that is most probably so much below the incumbent after the stage quick is not taken
-/// further.
+/// A candidate that is, at the upper end of its interval, this far below the incumbent is stopped.
 const MARGIN: f64 = 1.0;
 /// With automatic seeds: half the confidence interval that is enough.
 pub const SURE: f64 = 0.5;
 
-/// What the stage quick brought.
+/// Results of the stage quick.
 struct Quick<'a> {
     total: Total,
-    picked: Vec<&'a ScenarioKeys>,
-    flyings: Vec<Flying>,
-    flights: Vec<Option<Flight>>,
-    compared: Vec<Compared>,
+    scenarios: Vec<&'a ScenarioKeys>,
+    run_keys: Vec<RunKey>,
+    summaries: Vec<Option<RunSummary>>,
+    comparisons: Vec<ScenarioComparison>,
 }
 
-impl Fleet {
-    /// Looks at a candidate's text and lets it fly small clusters.
+impl Runner {
+    /// Lints a candidate and runs it on the smoke scenarios.
     ///
     /// # Errors
-    /// Only trouble that is not the candidate's.
-    pub fn check(&self, ask: &Ask, share: Share) -> Result<Answer, Trouble> {
-        if let Some(problem) = ask.candidate.unfit() {
+    /// When the suite is wrong, a process cannot be started, or the scoring is cancelled.
+    pub fn check(
+        &self,
+        request: &ScoreRequest,
+        slots: WorkerSlots,
+    ) -> Result<Answer, ScoringError> {
+        if let Some(problem) = request.candidate.unfit() {
             return Ok(Answer {
                 problems: vec![problem],
                 ..Answer::default()
             });
         }
-        if ask.candidate.is_native() && !self.settings.allow_native {
+        if request.candidate.is_native() && !self.settings.allow_native {
             let message = "compiled plugins run only with --allow-native: machine code can be walled in, but not trusted with its own score";
             return Ok(Answer {
                 problems: vec![Problem::new(ProblemKind::Native, "", message)],
                 ..Answer::default()
             });
         }
-        self.task(ask, share, Task::Check)
+        self.task(request, slots, Task::Check)
     }
 
-    /// Has one process do something with a candidate.
+    /// Runs a task of a candidate in the first of `slots`.
     ///
     /// # Errors
-    /// Only trouble that is not the candidate's.
-    pub fn task(&self, ask: &Ask, share: Share, task: Task) -> Result<Answer, Trouble> {
+    /// As [`check`](Self::check).
+    pub fn task(
+        &self,
+        request: &ScoreRequest,
+        slots: WorkerSlots,
+        task: Task,
+    ) -> Result<Answer, ScoringError> {
         let answer = self
-            .pool
-            .run(share.first, &ask.suite, &ask.candidate, task)?;
-        suite_trouble(&answer)?;
+            .workers
+            .run(slots.first, &request.suite, &request.candidate, task)?;
+        check_suite(&answer)?;
         Ok(answer)
     }
 
-    /// Takes a candidate as far as the question says.
+    /// Takes a candidate through the stages, up to the last one of the request.
     ///
     /// # Errors
-    /// Only trouble that is not the candidate's.
+    /// As [`check`](Self::check).
     pub fn stages(
         &self,
-        ask: &Ask,
-        share: Share,
+        request: &ScoreRequest,
+        slots: WorkerSlots,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Report, Trouble> {
-        let scenarios = chosen(ask)?;
-        let check = self.check(ask, share)?;
+    ) -> Result<Report, ScoringError> {
+        let scenarios = selected_scenarios(request)?;
+        let check = self.check(request, slots)?;
         if !check.problems.is_empty() {
-            let early = |p: &Problem| p.scenario.is_none();
-            let stage = if check.problems.iter().all(early) {
+            let before_any_run = |p: &Problem| p.scenario.is_none();
+            let stage = if check.problems.iter().all(before_any_run) {
                 Stage::Lint
             } else {
                 Stage::Smoke
             };
-            return Ok(failed(ask, stage, check.problems, check.warnings, None));
+            return Ok(failed_report(
+                request,
+                stage,
+                check.problems,
+                check.warnings,
+                None,
+            ));
         }
-        if ask.until == Until::Smoke {
+        if request.last_stage == LastStage::Smoke {
             let reason = "only the stage smoke was asked for";
-            return Ok(stopped(ask, Stage::Smoke, reason, None, &check));
+            return Ok(stopped_report(request, Stage::Smoke, reason, None, &check));
         }
-        if quick_first(ask, scenarios.len()) || ask.until == Until::Quick {
-            let quick = self.quick(ask, &scenarios, share, progress)?;
-            let quick = match quick {
+        if starts_with_quick(request, scenarios.len()) || request.last_stage == LastStage::Quick {
+            let quick = match self.quick(request, &scenarios, slots, progress)? {
                 Ok(quick) => quick,
                 Err(runs) => {
                     let worked = Some(runs.worked());
                     let (problems, warnings) = (runs.problems, check.warnings);
-                    return Ok(failed(ask, Stage::Quick, problems, warnings, worked));
+                    return Ok(failed_report(
+                        request,
+                        Stage::Quick,
+                        problems,
+                        warnings,
+                        worked,
+                    ));
                 }
             };
             let estimate = quick.total.score;
-            let probably_below = ask.incumbent.is_some_and(|best| {
+            let probably_below = request.incumbent.is_some_and(|best| {
                 estimate + quick.total.half_width.unwrap_or(0.0) < best - MARGIN
             });
-            let reason = if ask.until == Until::Quick {
+            let reason = if request.last_stage == LastStage::Quick {
                 Some("only the stage quick was asked for".to_owned())
             } else if probably_below {
                 Some("most probably below the score to beat".to_owned())
@@ -114,73 +133,75 @@ impl Fleet {
                 None
             };
             if let Some(reason) = reason {
-                let mut report = stopped(ask, Stage::Quick, &reason, Some(estimate), &check);
-                let flown = Flown {
-                    scenarios: &quick.picked,
-                    flyings: &quick.flyings,
-                    flights: &quick.flights,
-                    compared: &quick.compared,
+                let mut report =
+                    stopped_report(request, Stage::Quick, &reason, Some(estimate), &check);
+                let runs = ComparedRuns {
+                    scenarios: &quick.scenarios,
+                    run_keys: &quick.run_keys,
+                    summaries: &quick.summaries,
+                    comparisons: &quick.comparisons,
                 };
-                self.feed(&mut report, ask, flown, &check.hooks, share);
+                self.add_feedback(&mut report, request, runs, &check.hooks, slots);
                 return Ok(report);
             }
         }
-        self.full(ask, &scenarios, share, progress, check)
+        self.full(request, &scenarios, slots, progress, check)
     }
 
-    /// What is flown in the stage quick.
+    /// The stage quick: a few scenarios, one seed each, with fewer requests.
     fn quick<'a>(
         &self,
-        ask: &Ask,
+        request: &ScoreRequest,
         scenarios: &[&'a ScenarioKeys],
-        share: Share,
+        slots: WorkerSlots,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Result<Quick<'a>, Runs>, Trouble> {
-        let picked = pick(scenarios);
-        let flyings = quick_flyings(ask, &picked);
-        self.know_references(ask, &flyings, share, progress)?;
-        let runs = self.fly(ask, &flyings, share, &|done| {
+    ) -> Result<Result<Quick<'a>, RunResults>, ScoringError> {
+        let scenarios = quick_scenarios(scenarios);
+        let run_keys = quick_runs(request, &scenarios);
+        self.ensure_references(request, &run_keys, slots, progress)?;
+        let runs = self.run(request, &run_keys, slots, &|done| {
             progress(Progress {
                 what: "quick",
                 done,
-                of: flyings.len() as u64,
+                of: run_keys.len() as u64,
             });
         })?;
         if !runs.problems.is_empty() {
             return Ok(Err(runs));
         }
-        let compared = self.compare(ask, &picked, &flyings, &runs.flights);
-        let mut total = total(&compared, ask.suite.file.regression_weight);
-        // One seed says nothing of its error: the scenarios' own spread stands in for it.
-        let scores: Vec<f64> = compared.iter().map(Compared::score).collect();
+        let comparisons = self.compare(request, &scenarios, &run_keys, &runs.summaries);
+        let mut total = total(&comparisons, request.suite.file.regression_weight);
+        // A single seed has no interval; the spread of the scenarios' scores stands in for it.
+        let scores: Vec<f64> = comparisons.iter().map(ScenarioComparison::score).collect();
         total.half_width = Some(half_width(&scores).unwrap_or(MARGIN).max(MARGIN));
         Ok(Ok(Quick {
             total,
-            picked,
-            flyings,
-            flights: runs.flights,
-            compared,
+            scenarios,
+            run_keys,
+            summaries: runs.summaries,
+            comparisons,
         }))
     }
 
+    /// The stage full: all scenarios; with automatic seeds until the score is certain.
     fn full(
         &self,
-        ask: &Ask,
+        request: &ScoreRequest,
         scenarios: &[&ScenarioKeys],
-        share: Share,
+        slots: WorkerSlots,
         progress: &(dyn Fn(Progress) + Sync),
         check: Answer,
-    ) -> Result<Report, Trouble> {
-        let file = &ask.suite.file;
-        let most = ask.seeds.most(file, ask.split);
-        let mut seeds = ask.seeds.first(file, ask.split).min(most);
-        let mut flyings = Vec::new();
-        let mut flights: Vec<Option<Flight>> = Vec::new();
+    ) -> Result<Report, ScoringError> {
+        let file = &request.suite.file;
+        let max_seeds = request.seeds.max(file, request.split);
+        let mut seeds = request.seeds.initial(file, request.split).min(max_seeds);
+        let mut run_keys = Vec::new();
+        let mut summaries: Vec<Option<RunSummary>> = Vec::new();
         let mut from = 0;
         loop {
-            let new = full_flyings(ask, scenarios, from..seeds);
-            self.know_references(ask, &new, share, progress)?;
-            let runs = self.fly(ask, &new, share, &|done| {
+            let new = full_runs(request, scenarios, from..seeds);
+            self.ensure_references(request, &new, slots, progress)?;
+            let runs = self.run(request, &new, slots, &|done| {
                 progress(Progress {
                     what: "full",
                     done,
@@ -190,27 +211,33 @@ impl Fleet {
             if !runs.problems.is_empty() {
                 let worked = Some(runs.worked());
                 let (problems, warnings) = (runs.problems, check.warnings);
-                return Ok(failed(ask, Stage::Full, problems, warnings, worked));
+                return Ok(failed_report(
+                    request,
+                    Stage::Full,
+                    problems,
+                    warnings,
+                    worked,
+                ));
             }
-            flyings.extend(new);
-            flights.extend(runs.flights);
-            let compared = self.compare(ask, scenarios, &flyings, &flights);
-            let total = total(&compared, file.regression_weight);
+            run_keys.extend(new);
+            summaries.extend(runs.summaries);
+            let comparisons = self.compare(request, scenarios, &run_keys, &summaries);
+            let total = total(&comparisons, file.regression_weight);
             let sure = total.half_width.is_some_and(|w| w < SURE)
-                || ask
+                || request
                     .incumbent
                     .zip(total.half_width)
                     .is_some_and(|(best, w)| total.score + w < best - MARGIN);
-            if seeds >= most || sure {
-                let flown = Flown {
+            if seeds >= max_seeds || sure {
+                let runs = ComparedRuns {
                     scenarios,
-                    flyings: &flyings,
-                    flights: &flights,
-                    compared: &compared,
+                    run_keys: &run_keys,
+                    summaries: &summaries,
+                    comparisons: &comparisons,
                 };
                 let hooks = check.hooks.clone();
-                let mut report = told(self, ask, flown, total, check);
-                self.feed(&mut report, ask, flown, &hooks, share);
+                let mut report = full_report(self, request, runs, total, check);
+                self.add_feedback(&mut report, request, runs, &hooks, slots);
                 return Ok(report);
             }
             from = seeds;

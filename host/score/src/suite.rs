@@ -1,69 +1,22 @@
-//! Suites: which traffic a candidate is flown through, what counts, and what it is measured
-//! against.
+//! Suites: the scenarios that candidates are scored on, the objectives, and the reference policies.
 //!
-//! A suite is a YAML file; those of the project are part of the program. Its scenarios come in
-//! three splits: `train`, about which everything is told; `val`, of which only scores are; and
-//! `holdout`, of which only the total is.
+//! A suite is a YAML file; those of the project are part of the program. Its scenarios are in three
+//! splits: of `train` everything is shown, of `val` only scores, and of `holdout` only the total.
 
 mod file;
+mod split;
 
 pub use file::{ClusterKeys, RulesKey, ScenarioKeys, SloKeys, Splits, SuiteFile, TraceKeys};
+pub use split::Split;
 
-use super::library;
+use super::shipped;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use windtunnel_base::input::{InputError, check_name, folder_of, parse_yaml, read_text, unknown};
 use windtunnel_policy::{Hook, Reference};
 use windtunnel_workload::spec;
-
-/// A part of a suite's scenarios.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    schemars::JsonSchema,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Split {
-    /// Everything is told.
-    Train,
-    /// Only scores are told, for choosing among candidates.
-    Val,
-    /// Only the total is told, for the last word.
-    Holdout,
-}
-
-impl Split {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Holdout];
-
-    /// `train`, `val` or `holdout`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Val => "val",
-            Self::Holdout => "holdout",
-        }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A suite, checked.
 #[derive(Clone, Debug)]
@@ -73,24 +26,24 @@ pub struct Suite {
     /// The hooks that a candidate may fill.
     pub hooks: Vec<Hook>,
     /// Where its text comes from.
-    pub origin: Origin,
-    /// Its text, for the processes that fly it.
+    pub source: SuiteSource,
+    /// Its text, for worker processes.
     pub text: String,
     /// The folder with the traces of scenarios that replay one.
     pub traces: Option<PathBuf>,
     digest: OnceLock<String>,
 }
 
-/// Where a suite comes from.
+/// Where the text of a suite comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Origin {
+pub enum SuiteSource {
     /// It is part of the program.
     Shipped(String),
     /// A file.
     File(PathBuf),
 }
 
-impl Origin {
+impl SuiteSource {
     fn name(&self) -> String {
         match self {
             Self::Shipped(name) => format!("suites/{name}.yaml"),
@@ -106,10 +59,10 @@ impl Origin {
         match self {
             Self::Shipped(suite) => {
                 let name = path.display().to_string();
-                let text = library::workload(&name).ok_or_else(|| {
+                let text = shipped::workload(&name).ok_or_else(|| {
                     InputError::in_file(
                         format!("suites/{suite}.yaml"),
-                        unknown("workload", &name, &library::workload_names()),
+                        unknown("workload", &name, &shipped::workload_names()),
                     )
                 })?;
                 Ok((Path::new("suites").join(path), text.to_owned()))
@@ -124,29 +77,29 @@ impl Origin {
 }
 
 impl Suite {
-    /// The suite called `name`, or of the file `name`. `traces` is where the files of scenarios
-    /// with a trace lie.
+    /// The shipped suite `name`, or that of the file `name`. `traces` is the folder with the trace
+    /// files of scenarios that replay one.
     ///
     /// # Errors
     /// When there is none, or it is wrong.
     pub fn open(name: &str, traces: Option<&Path>) -> Result<Self, InputError> {
         let path = Path::new(name);
         let is_file = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
-        let (origin, text) = if is_file {
-            (Origin::File(path.to_owned()), read_text(path)?)
+        let (source, text) = if is_file {
+            (SuiteSource::File(path.to_owned()), read_text(path)?)
         } else {
-            let text = library::suite(name).ok_or_else(|| {
-                let known = unknown("suite", name, &library::suite_names());
+            let text = shipped::suite(name).ok_or_else(|| {
+                let known = unknown("suite", name, &shipped::suite_names());
                 InputError::new(format!("{known}; a file is named with its .yaml"))
             })?;
-            (Origin::Shipped(name.to_owned()), text.to_owned())
+            (SuiteSource::Shipped(name.to_owned()), text.to_owned())
         };
-        let suite = Self::of_text(origin, text, traces)?;
+        let suite = Self::of_text(source, text, traces)?;
         suite.check_traces()?;
         Ok(suite)
     }
 
-    /// A folder of traces in which the suite finds nothing is a mistake.
+    /// Refuses a folder of traces with none of the suite's.
     fn check_traces(&self) -> Result<(), InputError> {
         let Some(folder) = &self.traces else {
             return Ok(());
@@ -176,13 +129,13 @@ impl Suite {
     /// # Errors
     /// When it is wrong; the message names the place or the key.
     pub fn of_text(
-        origin: Origin,
+        source: SuiteSource,
         text: String,
         traces: Option<&Path>,
     ) -> Result<Self, InputError> {
-        let name = origin.name();
+        let name = source.name();
         let mut file: SuiteFile = parse_yaml(&name, &text)?;
-        if let Origin::File(path) = &origin {
+        if let SuiteSource::File(path) = &source {
             let folder = folder_of(path);
             file.policies.folder = folder.to_owned();
             for bundle in file.references.values_mut() {
@@ -192,7 +145,7 @@ impl Suite {
         let suite = Self {
             hooks: hooks(&file.hooks).map_err(|e| InputError::in_file(&name, e))?,
             file,
-            origin,
+            source,
             text,
             traces: traces.map(Path::to_owned),
             digest: OnceLock::new(),
@@ -277,18 +230,18 @@ impl Suite {
         }
     }
 
-    /// The scenarios of all splits, also those whose trace is not there.
-    fn every(&self) -> impl Iterator<Item = &ScenarioKeys> {
+    /// The scenarios of all splits, including those whose trace is missing.
+    fn all_scenarios(&self) -> impl Iterator<Item = &ScenarioKeys> {
         Split::ALL.into_iter().flat_map(|split| self.keys(split))
     }
 
     /// The traces that scenarios replay.
     fn replayed(&self) -> impl Iterator<Item = &TraceKeys> {
-        self.every().filter_map(|s| s.trace.as_ref())
+        self.all_scenarios().filter_map(|s| s.trace.as_ref())
     }
 
-    /// The scenarios of a split that can be flown: those that replay a trace only where its file
-    /// is.
+    /// The scenarios of a split that can be run: those that replay a trace only if its file is
+    /// there.
     pub fn scenarios(&self, split: Split) -> impl Iterator<Item = &ScenarioKeys> {
         self.keys(split).iter().filter(|s| {
             s.trace.as_ref().is_none_or(|trace| {
@@ -313,9 +266,9 @@ impl Suite {
         format!("{}@{}", self.file.name, self.file.version)
     }
 
-    /// A fingerprint of everything that its scores depend on: its text, those of the workloads,
-    /// traces and scripts it names, and the files that workloads name. Found out once; files that
-    /// change later are not noticed.
+    /// A fingerprint of everything that its scores depend on: its text, the workloads, traces and
+    /// scripts that it names, and the files that workloads name. It is computed once; later changes
+    /// of files are not noticed.
     #[must_use]
     pub fn digest(&self) -> String {
         self.digest.get_or_init(|| self.fingerprint()).clone()
@@ -328,19 +281,23 @@ impl Suite {
             for scenario in self.scenarios(split) {
                 hasher.update(scenario.id.as_bytes());
                 if let Some(path) = &scenario.workload
-                    && let Ok((_, text)) = self.origin.workload(path)
+                    && let Ok((_, text)) = self.source.workload(path)
                 {
                     hasher.update(text.as_bytes());
                 }
                 if let (Some(trace), Some(folder)) = (&scenario.trace, &self.traces)
                     && let Some(Ok(file)) = trace.place(folder).map(std::fs::File::open)
                 {
-                    // One that cannot be read is told when it is flown.
+                    // One that cannot be read is an error when it is replayed.
                     let _ = hasher.update_reader(file);
                 }
             }
         }
-        for path in self.named().into_iter().chain(self.of_workloads()) {
+        for path in self
+            .policy_files()
+            .into_iter()
+            .chain(self.files_of_workloads())
+        {
             for file in files_of(path) {
                 if let Ok(file) = std::fs::File::open(file) {
                     let _ = hasher.update_reader(file);
@@ -350,9 +307,9 @@ impl Suite {
         hasher.finalize().to_hex()[..16].to_owned()
     }
 
-    /// Policies in files of their own.
-    fn named(&self) -> Vec<PathBuf> {
-        let Origin::File(file) = &self.origin else {
+    /// The files of policies that it names.
+    fn policy_files(&self) -> Vec<PathBuf> {
+        let SuiteSource::File(file) = &self.source else {
             return Vec::new();
         };
         let folder = folder_of(file);
@@ -367,11 +324,11 @@ impl Suite {
 
     /// Its workload specs that are files.
     fn workloads(&self) -> Vec<PathBuf> {
-        let Origin::File(file) = &self.origin else {
+        let SuiteSource::File(file) = &self.source else {
             return Vec::new();
         };
         let workloads = self
-            .every()
+            .all_scenarios()
             .filter_map(|s| Some(folder_of(file).join(s.workload.as_ref()?)));
         let mut all: Vec<PathBuf> = workloads.collect();
         all.sort();
@@ -380,33 +337,33 @@ impl Suite {
     }
 
     /// Files and folders that its workload specs name.
-    fn of_workloads(&self) -> Vec<PathBuf> {
+    fn files_of_workloads(&self) -> Vec<PathBuf> {
         let all = self.workloads().into_iter();
-        // A spec that cannot be read is told when it is flown.
+        // A spec that cannot be read is an error when it is used.
         all.flat_map(|path| spec::named(&path).unwrap_or_default())
             .collect()
     }
 
-    /// Files and folders that whoever flies it has to read, where they really are: a link in a
-    /// folder may lead out of it.
+    /// Files and folders that a worker has to read, as canonical paths: a link in a folder may lead
+    /// out of it.
     #[must_use]
     pub fn readable(&self) -> Vec<PathBuf> {
         let mut folders: Vec<PathBuf> = self.traces.iter().cloned().collect();
         let mut all = self.workloads();
-        all.extend(self.of_workloads());
-        all.extend(self.named());
+        all.extend(self.files_of_workloads());
+        all.extend(self.policy_files());
         if let Some(traces) = &self.traces {
             all.extend(self.replayed().filter_map(|trace| trace.place(traces)));
         }
-        if let Origin::File(file) = &self.origin {
+        if let SuiteSource::File(file) = &self.source {
             folders.push(folder_of(file).to_owned());
         }
-        let truly = |path: &mut PathBuf| {
+        let canonical = |path: &mut PathBuf| {
             if let Ok(there) = path.canonicalize() {
                 *path = there;
             }
         };
-        folders.iter_mut().chain(&mut all).for_each(truly);
+        folders.iter_mut().chain(&mut all).for_each(canonical);
         all.retain(|path| path.exists() && !folders.iter().any(|f| path.starts_with(f)));
         all.extend(folders);
         all.sort();

@@ -1,34 +1,34 @@
-//! The process in which candidates work. It has walls around it (`walls`), takes jobs from its
-//! input until that ends, and answers each.
+//! The worker process, in which candidates run. It enters a [sandbox] and answers jobs until its
+//! input ends.
 
 use super::candidate::Candidate;
 use super::features;
-use super::flight::{self, Flight};
-use super::protocol::{Answer, Flying, Job, SuiteText, Task};
-use super::regret::Look;
+use super::inspect::{self, Inspection};
+use super::protocol::{Answer, Job, RunKey, SuiteText, Task};
+use super::regret::InspectionPlan;
 use super::report::{Problem, ProblemKind};
+use super::run::{self, RunSummary};
+use super::sandbox::{self, Sandbox};
 use super::scenario::Scenario;
-use super::smoke::{self, FirstFlight};
+use super::smoke::{self, SmokeRun};
 use super::suite::Suite;
-use super::walls::{self, Walls};
-use super::watch::{self, Watched};
 use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_policy::PolicySpec;
 
-/// Takes jobs from standard input and answers them on standard output until the input ends.
+/// Answers jobs from standard input on standard output, until the input ends.
 ///
 /// # Errors
-/// When the channels fail or the walls cannot be built.
-pub fn serve(walls: &Walls) -> io::Result<()> {
-    let (input, mut output) = walls::take_channels()?;
-    walls::build(walls)?;
+/// When standard input or output fails, or the sandbox cannot be entered.
+pub fn serve(limits: &Sandbox) -> io::Result<()> {
+    let (input, mut output) = sandbox::take_stdio()?;
+    sandbox::enter(limits)?;
     let mut worker = Worker::default();
     for line in io::BufReader::new(input).lines() {
         let job: Job = serde_json::from_str(&line?)?;
-        walls::grant_cpu(walls, job.cpu_s)?;
+        sandbox::grant_cpu(limits, job.cpu_s)?;
         let answer = worker.answer(job);
         let mut text = serde_json::to_vec(&answer)?;
         text.push(b'\n');
@@ -41,14 +41,14 @@ pub fn serve(walls: &Walls) -> io::Result<()> {
 #[derive(Default)]
 struct Worker {
     suite: Option<Arc<Suite>>,
-    /// Of the suite, by name and whether signals are exact.
+    /// Scenarios of the suite, by id and whether signals are exact.
     scenarios: HashMap<(String, bool), Scenario>,
 }
 
 impl Worker {
     fn answer(&mut self, job: Job) -> Answer {
         if let Some(suite) = job.suite
-            && let Err(e) = self.take(suite)
+            && let Err(e) = self.set_suite(suite)
         {
             return Answer {
                 suite_error: Some(e.to_string()),
@@ -62,8 +62,8 @@ impl Worker {
             };
         };
         let candidate = job.candidate;
-        let opened = match candidate.resolve(&suite) {
-            Ok(opened) => opened,
+        let resolved = match candidate.resolve(&suite) {
+            Ok(resolved) => resolved,
             Err(problems) => {
                 return Answer {
                     problems,
@@ -72,20 +72,20 @@ impl Worker {
             }
         };
         let mut answer = Answer {
-            warnings: opened.warnings,
-            hooks: opened.hooks,
+            warnings: resolved.warnings,
+            hooks: resolved.hooks,
             ..Answer::default()
         };
         match job.task {
-            Task::Check => first_flight(&candidate, &opened.spec, &mut answer),
-            Task::Watch(flying, look) => match self.watch(&suite, &opened.spec, &flying, look) {
-                Ok(watched) => answer.watched = Some(watched),
+            Task::Check => smoke_check(&candidate, &resolved.spec, &mut answer),
+            Task::Inspect(key, plan) => match self.inspect(&suite, &resolved.spec, &key, plan) {
+                Ok(inspection) => answer.inspection = Some(inspection),
                 Err(e) => answer.suite_error = Some(e.to_string()),
             },
-            Task::Fly(flights) => {
-                for flying in &flights {
-                    match self.fly(&suite, &candidate, &opened.spec, flying) {
-                        Ok(Ok(flight)) => answer.flights.push(flight),
+            Task::Run(keys) => {
+                for key in &keys {
+                    match self.run(&suite, &candidate, &resolved.spec, key) {
+                        Ok(Ok(summary)) => answer.summaries.push(summary),
                         Ok(Err(problem)) => {
                             answer.problems.push(problem);
                             break;
@@ -101,83 +101,85 @@ impl Worker {
         answer
     }
 
-    fn take(&mut self, suite: SuiteText) -> Result<(), InputError> {
-        let suite = Suite::of_text(suite.origin, suite.text, suite.traces.as_deref())?;
+    fn set_suite(&mut self, suite: SuiteText) -> Result<(), InputError> {
+        let suite = Suite::of_text(suite.source, suite.text, suite.traces.as_deref())?;
         self.suite = Some(Arc::new(suite));
         self.scenarios.clear();
         Ok(())
     }
 
-    fn scenario(&mut self, suite: &Suite, flying: &Flying) -> Result<&mut Scenario, InputError> {
+    fn scenario(&mut self, suite: &Suite, key: &RunKey) -> Result<&mut Scenario, InputError> {
         use std::collections::hash_map::Entry;
-        match self
-            .scenarios
-            .entry((flying.scenario.clone(), flying.exact))
-        {
+        match self.scenarios.entry((key.scenario.clone(), key.exact)) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(place) => {
-                Ok(place.insert(Scenario::open(suite, &flying.scenario, flying.exact)?))
+                Ok(place.insert(Scenario::open(suite, &key.scenario, key.exact)?))
             }
         }
     }
 
-    /// One run, watched.
-    fn watch(
+    /// Makes a run and inspects it.
+    fn inspect(
         &mut self,
         suite: &Suite,
         spec: &PolicySpec,
-        flying: &Flying,
-        look: Look,
-    ) -> Result<Watched, InputError> {
-        let scenario = self.scenario(suite, flying)?;
-        let traffic = scenario.traffic(suite, flying.seed, flying.requests)?;
-        watch::watch(spec, scenario, &traffic, flying.seed, look)
+        key: &RunKey,
+        plan: InspectionPlan,
+    ) -> Result<Inspection, InputError> {
+        let scenario = self.scenario(suite, key)?;
+        let traffic = scenario.traffic(suite, key.seed, key.requests)?;
+        inspect::inspect(spec, scenario, &traffic, key.seed, plan)
     }
 
-    /// One run: an error is the suite's, a problem the candidate's.
-    fn fly(
+    /// Makes a run. An error is the fault of the suite, a problem that of the candidate.
+    fn run(
         &mut self,
         suite: &Suite,
         candidate: &Candidate,
         spec: &PolicySpec,
-        flying: &Flying,
-    ) -> Result<Result<Flight, Problem>, InputError> {
-        let scenario = self.scenario(suite, flying)?;
-        let traffic = scenario.traffic(suite, flying.seed, flying.requests)?;
-        let here = |kind, message: &str| Problem {
-            scenario: Some(flying.scenario.clone()),
-            ..Problem::of_message(kind, message, &candidate.texts)
+        key: &RunKey,
+    ) -> Result<Result<RunSummary, Problem>, InputError> {
+        let scenario = self.scenario(suite, key)?;
+        let traffic = scenario.traffic(suite, key.seed, key.requests)?;
+        let here = |problem: Problem| Problem {
+            scenario: Some(key.scenario.clone()),
+            ..problem
         };
-        let record = match flight::fly(spec, scenario, &traffic, flying.seed) {
+        let record = match run::simulate(spec, scenario, &traffic, key.seed) {
             Ok(record) => record,
-            Err(e) => return Ok(Err(here(ProblemKind::Policy, &e.to_string()))),
+            Err(e) => return Ok(Err(here(candidate.problem(ProblemKind::Policy, &e)))),
         };
-        let flight = Flight::of(&record, &traffic, scenario, &suite.file.objectives);
-        Ok(match (&flight.fault, flight.violations.first()) {
-            (Some(fault), _) => Err(here(ProblemKind::Runtime, fault)),
-            (None, Some(broken)) => Err(here(ProblemKind::Invariant, broken)),
-            (None, None) => Ok(flight),
-        })
+        if let Some(fault) = &record.fault {
+            return Ok(Err(here(Problem::of_fault(fault, &candidate.texts))));
+        }
+        if let Err(violation) = run::check_invariants(&record, &traffic) {
+            return Ok(Err(here(Problem {
+                request: violation.request,
+                ..Problem::new(ProblemKind::Invariant, "", violation.message)
+            })));
+        }
+        let objectives = &suite.file.objectives;
+        Ok(Ok(RunSummary::of(&record, &traffic, scenario, objectives)))
     }
 }
 
-/// Whether a second flight differs whose memory is laid out otherwise.
-fn flies_otherwise_elsewhere(spec: &PolicySpec, behaviour: &str) -> bool {
+/// Whether the policies decide differently when their memory is laid out differently.
+fn depends_on_addresses(spec: &PolicySpec, behaviour: &str) -> bool {
     let mut filled: Vec<Vec<u8>> = (0..4000).map(|k| vec![0; 16 + 16 * (k * 7 % 41)]).collect();
-    // Holes of all sizes, into which the second engine's tables go.
+    // Leaves holes of all sizes, which the tables of the second script engine fill.
     let mut k = 0;
     filled.retain(|_| {
         k += 1;
         k % 3 != 0
     });
-    let again = smoke::fly(spec);
+    let again = smoke::run_all(spec);
     drop(filled);
-    again.is_ok_and(|flights| features::fingerprint(&flights) != behaviour)
+    again.is_ok_and(|runs| features::fingerprint(&runs) != behaviour)
 }
 
-fn first_flight(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
-    let flights = match smoke::fly(spec) {
-        Ok(flights) => flights,
+fn smoke_check(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
+    let runs = match smoke::run_all(spec) {
+        Ok(runs) => runs,
         Err(e) => {
             answer
                 .problems
@@ -185,10 +187,10 @@ fn first_flight(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
             return;
         }
     };
-    (answer.features, answer.behaviour) = features::of(&candidate.texts, &flights);
-    let sound = flights.iter().all(|f| f.fault.is_none());
+    (answer.features, answer.behaviour) = features::of(&candidate.texts, &runs);
+    let sound = runs.iter().all(|run| run.fault.is_none());
     let scripts = !candidate.texts.is_empty();
-    if sound && scripts && flies_otherwise_elsewhere(spec, &answer.behaviour) {
+    if sound && scripts && depends_on_addresses(spec, &answer.behaviour) {
         answer.problems.push(Problem::new(
             ProblemKind::Policy,
             "",
@@ -196,14 +198,12 @@ fn first_flight(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
              tables or functions, in the order of their addresses; use numbers or names as keys, such as inst.index, or an array",
         ));
     }
-    let problem = |flight: FirstFlight| {
-        let fault = flight.fault?;
+    let problem = |run: SmokeRun| {
+        let fault = run.fault?;
         Some(Problem {
-            scenario: Some(format!("first flight, {}", flight.name)),
-            ..Problem::of_message(ProblemKind::Runtime, &fault, &candidate.texts)
+            scenario: Some(format!("first flight, {}", run.name)),
+            ..Problem::of_fault(&fault, &candidate.texts)
         })
     };
-    answer
-        .problems
-        .extend(flights.into_iter().filter_map(problem));
+    answer.problems.extend(runs.into_iter().filter_map(problem));
 }

@@ -1,40 +1,26 @@
-//! The policies of a cluster, made from what the user chose.
+//! The policies of a cluster, made from what was chosen.
 
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::Symbols;
-use windtunnel_engine::cluster::FrontEndPolicies;
+use windtunnel_engine::cluster::ClusterConfig;
+use windtunnel_engine::frontend::FrontEndPolicies;
 use windtunnel_engine::instance::InstanceHooks;
-use windtunnel_policy::lua::Meter;
+use windtunnel_policy::lua::UsageMonitor;
 use windtunnel_policy::{Builder, PolicySpec};
 
-/// Makes all policies of a cluster: those of the front end, and the hooks of each of its
-/// `instances`, which run up to `max_running` requests at once. `symbols` learns the names that
-/// policies ask about: those of the cluster's source.
+/// Makes all policies of a cluster: those of the front end, and the hooks of each of its instances.
+/// `symbols` learns the names that policies ask about: those of the cluster's source. The meter
+/// reads what their scripts use.
 ///
 /// # Errors
-/// When a name is unknown or a policy file does not run.
-pub fn policies(
+/// When a policy file does not run.
+pub fn make_policies(
     spec: &PolicySpec,
-    instances: u32,
-    max_running: u32,
+    config: &ClusterConfig,
     symbols: &mut Symbols,
-) -> Result<(FrontEndPolicies, Vec<InstanceHooks>), InputError> {
-    let (front, hooks, _) = metered_policies(spec, instances, max_running, symbols)?;
-    Ok((front, hooks))
-}
-
-/// Makes all policies as [`policies`] does, and what reads what their scripts use.
-///
-/// # Errors
-/// As [`policies`].
-pub fn metered_policies(
-    spec: &PolicySpec,
-    instances: u32,
-    max_running: u32,
-    symbols: &mut Symbols,
-) -> Result<(FrontEndPolicies, Vec<InstanceHooks>, Meter), InputError> {
-    let slots = u64::from(instances) * u64::from(max_running);
-    let mut builder = Builder::new(spec, instances, slots, symbols);
+) -> Result<(FrontEndPolicies, Vec<InstanceHooks>, UsageMonitor), InputError> {
+    let instances = config.instances();
+    let mut builder = Builder::new(spec, instances, config.slots(), symbols);
     let front = FrontEndPolicies {
         admission: builder.admission()?,
         router: builder.router()?,
@@ -48,6 +34,6 @@ pub fn metered_policies(
         })
     });
     let hooks = hooks.collect::<Result<_, InputError>>()?;
-    let meter = builder.meter();
+    let meter = builder.usage_monitor();
     Ok((front, hooks, meter))
 }

@@ -6,14 +6,15 @@ mod routing;
 mod scheduling;
 
 use crate::filled::{File, drive, file};
-use crate::lab::{Affine, Ask, BY_HAND, Round, ask, fresh, roomy};
+use crate::lab::{Affine, Arrival, BY_HAND, Round, ask, fresh, roomy};
 use crate::support::{root, windtunnel};
 use std::collections::BTreeSet;
 use std::fs;
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
-use windtunnel_engine::cluster::{ClusterConfig, Predictor};
+use windtunnel_engine::cluster::ClusterConfig;
+use windtunnel_engine::frontend::Predictor;
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
-use windtunnel_policy::{Hook, library};
+use windtunnel_policy::{Hook, shipped};
 
 fn router(name: &str, params: &[(&str, f64)]) -> [File; 1] {
     [file(Hook::Routing, name, params)]
@@ -37,7 +38,7 @@ fn narrow(seats: u32) -> ClusterConfig {
     fresh(
         1,
         EngineConfig {
-            max_running: seats,
+            max_num_seqs: seats,
             ..roomy(EngineRules::BLIS)
         },
     )
@@ -46,7 +47,7 @@ fn narrow(seats: u32) -> ClusterConfig {
 /// The same by the rules of vLLM: a step shows when it ends, and no two overlap.
 fn patient(seats: u32) -> ClusterConfig {
     let mut config = narrow(seats);
-    config.engine.rules = EngineRules {
+    config.pools[0].engine.rules = EngineRules {
         async_scheduling: false,
         ..EngineRules::VLLM
     };
@@ -73,15 +74,15 @@ fn finish_order(record: &RunRecord) -> Vec<u64> {
 }
 
 /// `n` requests that are all about at the same time, `every` microseconds apart.
-fn burst(n: i64, every: i64, prompt: u32, output: u32) -> Vec<Ask> {
+fn burst(n: i64, every: i64, prompt: u32, output: u32) -> Vec<Arrival> {
     (0..n).map(|k| ask(1 + k * every, prompt, output)).collect()
 }
 
 /// Prompts of 10 ms for one seat, twice as many as can be computed in time.
-fn too_many(n: i64) -> Vec<Ask> {
+fn too_many(n: i64) -> Vec<Arrival> {
     let classes = ["critical", "standard", "sheddable"];
     (0..n)
-        .map(|k| Ask {
+        .map(|k| Arrival {
             class: classes[k as usize % 3],
             ..ask(k * 5_000, 9_900, 1)
         })
@@ -89,7 +90,7 @@ fn too_many(n: i64) -> Vec<Ask> {
 }
 
 /// Requests of a class that had their first token within `us`; all if `class` is empty.
-fn in_time(asks: &[Ask], record: &RunRecord, class: &str, us: i64) -> usize {
+fn in_time(asks: &[Arrival], record: &RunRecord, class: &str, us: i64) -> usize {
     let of_class = asks.iter().zip(&record.requests);
     let good = |r: &RequestRecord| r.ttft_us.is_some_and(|t| t <= us);
     of_class
@@ -129,7 +130,7 @@ fn every_file_is_a_page_with_its_source_and_can_be_named() {
     let files = all_files();
     for (hook, name) in &files {
         let shipped =
-            library::find(*hook, name).unwrap_or_else(|| panic!("{hook} {name} is not shipped"));
+            shipped::find(*hook, name).unwrap_or_else(|| panic!("{hook} {name} is not shipped"));
         let header: String = shipped
             .text
             .lines()
@@ -149,7 +150,7 @@ fn every_file_is_a_page_with_its_source_and_can_be_named() {
             "{hook} {name} is not described"
         );
     }
-    assert_eq!(library::ALL.len(), files.len());
+    assert_eq!(shipped::ALL.len(), files.len());
 }
 
 #[test]

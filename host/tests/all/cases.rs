@@ -1,21 +1,34 @@
 //! Random clusters and workloads. Plain strategies, so that failures shrink.
 
-use crate::lab::{self, Affine, Ask, Round};
+use crate::lab::{self, Affine, Arrival, Round, built_in};
 use proptest::prelude::*;
-use windtunnel_engine::cluster::{ClusterConfig, TraceConfig};
+use std::ops::Range;
+use std::sync::Arc;
+use windtunnel_engine::cluster::{ClusterConfig, PoolConfig};
+use windtunnel_engine::frontend::{FrontEndConfig, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
-use windtunnel_policy::{
-    AdmissionSpec, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec, RoutingSpec, SCHEDULERS,
-    SCORERS, ScorerKind,
-};
+use windtunnel_policy::builtin::routing::weighted::{SCORERS, scorer_params};
+use windtunnel_policy::registry::built_ins;
+use windtunnel_policy::{Choice, Hook, PolicySpec};
 
 /// Everything that defines a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
-    pub(crate) asks: Vec<Ask>,
+    pub(crate) asks: Vec<Arrival>,
     pub(crate) config: ClusterConfig,
-    pub(crate) latency: Affine,
+    /// Step times by pool, as `config` has them.
+    pub(crate) latencies: Vec<Affine>,
     pub(crate) policies: PolicySpec,
+}
+
+impl Case {
+    /// Limits and step times of the instance of this number; of the first one without a number.
+    pub(crate) fn instance(&self, i: Option<u32>) -> (&EngineConfig, &Affine) {
+        let pools = self.config.pools.iter().zip(&self.latencies);
+        let mut instances = pools.flat_map(|pool| (0..pool.0.instances).map(move |_| pool));
+        let (pool, latency) = instances.nth(i.unwrap_or(0) as usize).expect("there");
+        (&pool.engine, latency)
+    }
 }
 
 const CLASSES: [&str; 6] = [
@@ -27,7 +40,7 @@ const CLASSES: [&str; 6] = [
     "background",
 ];
 
-fn an_ask() -> impl Strategy<Value = (i64, Ask)> {
+fn an_ask() -> impl Strategy<Value = (i64, Arrival)> {
     let gap = prop_oneof![3 => Just(0i64), 2 => 0i64..100, 1 => 0i64..4000];
     let prompt = prop_oneof![1 => Just(0u32), 4 => 1u32..40, 1 => 1u32..200];
     let output = prop_oneof![1 => Just(0u32), 1 => Just(1u32), 4 => 2u32..12, 1 => 2u32..80];
@@ -47,7 +60,7 @@ fn an_ask() -> impl Strategy<Value = (i64, Ask)> {
     let who = (0usize..CLASSES.len(), tenant, model);
     (gap, prompt, output, prefix, budget, timeout, rounds, who).prop_map(
         |(gap, prompt, output, prefix, budget, timeout, rounds, (class, tenant, model))| {
-            let ask = Ask {
+            let ask = Arrival {
                 at: 0,
                 prompt,
                 output,
@@ -64,13 +77,13 @@ fn an_ask() -> impl Strategy<Value = (i64, Ask)> {
     )
 }
 
-fn asks(most: usize) -> impl Strategy<Value = Vec<Ask>> {
+fn asks(most: usize) -> impl Strategy<Value = Vec<Arrival>> {
     prop::collection::vec(an_ask(), 1..most).prop_map(|gaps| {
         let mut at = 0;
         gaps.into_iter()
             .map(|(gap, ask)| {
                 at += gap;
-                Ask { at, ..ask }
+                Arrival { at, ..ask }
             })
             .collect()
     })
@@ -111,13 +124,13 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
         rules(),
     )
         .prop_map(
-            |(blocks, block_size, max_running, budget, threshold, limit, horizon, rules)| {
+            |(blocks, block_size, max_num_seqs, budget, threshold, limit, horizon, rules)| {
                 EngineConfig {
                     total_kv_blocks: blocks,
                     block_size,
-                    max_running,
-                    max_batched_tokens: budget,
-                    long_prefill_threshold: threshold,
+                    max_num_seqs,
+                    max_num_batched_tokens: budget,
+                    long_prefill_token_threshold: threshold,
                     max_model_len: limit,
                     horizon_us: horizon,
                     rules,
@@ -154,60 +167,97 @@ fn latency() -> impl Strategy<Value = Affine> {
         )
 }
 
-fn admission() -> impl Strategy<Value = AdmissionSpec> {
+fn admission() -> impl Strategy<Value = Choice> {
+    let admission = |name, values: &[(&str, f64)]| built_in(Hook::Admission, name, values);
     prop_oneof![
-        12 => Just(AdmissionSpec::AlwaysAdmit),
-        1 => (10.0..300.0, 100.0..100_000.0).prop_map(|(capacity, refill_rate)| {
-            AdmissionSpec::TokenBucket { capacity, refill_rate }
-        }),
-        1 => (0u64..20, -3i32..5).prop_map(|(threshold, min_priority)| {
-            AdmissionSpec::TierShed { threshold, min_priority }
-        }),
-        1 => (1.0..10.0, 0.1..1.0).prop_map(|(queue_depth, kv_utilization)| {
-            AdmissionSpec::GaieLegacy { queue_depth, kv_utilization }
-        }),
-        1 => Just(AdmissionSpec::RejectAll),
+        12 => Just(admission("always-admit", &[])),
+        1 => token_bucket(),
+        1 => tier_shed(),
+        1 => gaie_legacy(1.0..10.0),
+        1 => Just(admission("reject-all", &[])),
     ]
 }
 
-fn routing() -> impl Strategy<Value = RoutingSpec> {
-    let scorer = |name: &&str| ScorerKind::parse(name).expect("a listed scorer");
-    let all: Vec<ScorerKind> = SCORERS.iter().map(scorer).collect();
-    let weighted = prop::sample::subsequence(all, 1..5).prop_flat_map(|kinds| {
-        let n = kinds.len();
-        (Just(kinds), prop::collection::vec(0.1..3.0f64, n))
-            .prop_map(|(kinds, weights)| kinds.into_iter().zip(weights).collect())
-    });
+pub(crate) fn token_bucket() -> impl Strategy<Value = Choice> {
+    (10.0..300.0, 100.0..100_000.0).prop_map(|(capacity, refill_rate)| {
+        let values = [("capacity", capacity), ("refill_rate", refill_rate)];
+        built_in(Hook::Admission, "token-bucket", &values)
+    })
+}
+
+pub(crate) fn tier_shed() -> impl Strategy<Value = Choice> {
+    (0u32..20, -3i32..5).prop_map(|(threshold, min_priority)| {
+        let values = [
+            ("threshold", threshold.into()),
+            ("min_priority", min_priority.into()),
+        ];
+        built_in(Hook::Admission, "tier-shed", &values)
+    })
+}
+
+pub(crate) fn gaie_legacy(queue_limit: Range<f64>) -> impl Strategy<Value = Choice> {
+    (queue_limit, 0.1..1.0).prop_map(|(queue_limit, kv_limit)| {
+        let values = [("queue_limit", queue_limit), ("kv_limit", kv_limit)];
+        built_in(Hook::Admission, "gaie-legacy", &values)
+    })
+}
+
+fn routing() -> impl Strategy<Value = Choice> {
+    let routing = |name| built_in(Hook::Routing, name, &[]);
     prop_oneof![
-        1 => Just(RoutingSpec::RoundRobin),
-        1 => Just(RoutingSpec::LeastLoaded),
-        1 => Just(RoutingSpec::PrefixAffinity),
-        1 => Just(RoutingSpec::AlwaysBusiest),
-        1 => (0.1..2.0, 0.1..2.0).prop_map(|(cache, load)| RoutingSpec::TwoWeights { cache, load }),
-        3 => weighted.prop_map(RoutingSpec::Weighted),
+        1 => Just(routing("round-robin")),
+        1 => Just(routing("least-loaded")),
+        1 => Just(routing("prefix-affinity")),
+        1 => Just(routing("always-busiest")),
+        1 => two_weights(),
+        3 => weighted(1..5),
     ]
+}
+
+pub(crate) fn two_weights() -> impl Strategy<Value = Choice> {
+    (0.1..2.0, 0.1..2.0).prop_map(|(cache, load)| {
+        let values = [("cache_weight", cache), ("load_weight", load)];
+        built_in(Hook::Routing, "weighted", &values)
+    })
+}
+
+/// Weighted routing with some of the scorers, in the order of the table.
+pub(crate) fn weighted(scorers: Range<usize>) -> impl Strategy<Value = Choice> {
+    let all: Vec<&str> = SCORERS.iter().map(|scorer| scorer.name).collect();
+    prop::sample::subsequence(all, scorers).prop_flat_map(|names| {
+        let weights = prop::collection::vec(0.1..3.0f64, names.len());
+        (Just(names), weights).prop_map(|(names, weights)| {
+            let params = scorer_params(names.into_iter().zip(weights)).expect("scorers");
+            Choice::built_in(Hook::Routing, "weighted", &params).expect("a built-in policy")
+        })
+    })
+}
+
+/// Any built-in policy of a hook whose policies have no parameters.
+pub(crate) fn any_of(hook: Hook) -> impl Strategy<Value = Choice> {
+    let all: Vec<Choice> = built_ins(hook).iter().map(Choice::from).collect();
+    prop::sample::select(all)
 }
 
 fn policies() -> impl Strategy<Value = PolicySpec> {
-    let named = |names: &'static [&'static str]| prop::sample::select(names.to_vec());
     let budgets =
         prop_oneof![3 => Just(Vec::new()), 1 => (0.0..1.0).prop_map(|b| vec![("a".to_owned(), b)])];
     (
         admission(),
         budgets,
         routing(),
-        named(PRIORITY_POLICIES),
-        named(SCHEDULERS),
-        named(PREEMPTION_POLICIES),
+        any_of(Hook::Priority),
+        any_of(Hook::Scheduler),
+        any_of(Hook::Preemption),
     )
         .prop_map(
             |(admission, tenant_budgets, routing, priority, scheduler, preemption)| PolicySpec {
                 admission,
                 tenant_budgets,
                 routing,
-                priority: priority.into(),
-                scheduler: scheduler.into(),
-                preemption: preemption.into(),
+                priority,
+                scheduler,
+                preemption,
                 ..PolicySpec::default()
             },
         )
@@ -230,31 +280,60 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
                 // A request that outgrows the pool is preempted for ever: only a horizon ends that.
                 engine.horizon_us = engine.horizon_us.min(10_000);
             }
+            let fresh = lab::timed(lab::fresh(instances, engine), latency);
             let config = ClusterConfig {
-                admission_latency_us: admission,
-                routing_latency_us: routing,
-                snapshot_refresh_us: refresh,
-                cache_signal_delay_us: cache,
-                trace: TraceConfig {
-                    decisions: trace.is_some(),
-                    counterfactual_k: trace.unwrap_or(0),
-                    sights: false,
+                front: FrontEndConfig {
+                    admission_latency_us: admission,
+                    routing_latency_us: routing,
+                    snapshot_refresh_us: refresh,
+                    cache_signal_delay_us: cache,
+                    trace: TraceConfig {
+                        decisions: trace.is_some(),
+                        counterfactual_k: trace.unwrap_or(0),
+                        observations: false,
+                    },
+                    ..fresh.front
                 },
-                ..lab::fresh(instances, engine)
+                ..fresh
             };
             Case {
                 asks,
                 config,
-                latency,
+                latencies: vec![latency],
                 policies,
             }
         },
     )
 }
 
+/// A run on two pools of different size, limits, rules and step times.
+pub(crate) fn two_pools(most: usize) -> impl Strategy<Value = Case> {
+    (case(most), engine(), latency(), 1u32..4).prop_map(|(mut case, engine, latency, instances)| {
+        let first = &mut case.config.pools[0];
+        first.name = "first".into();
+        let second = PoolConfig {
+            name: "second".into(),
+            instances,
+            engine: EngineConfig {
+                block_size: first.engine.block_size,
+                ..engine
+            },
+            latency: Arc::new(latency),
+            gpus_per_instance: 2,
+            ..first.clone()
+        };
+        if largest(&case.asks, &second.engine) > second.engine.total_kv_blocks {
+            case.config.horizon_us = case.config.horizon_us.min(10_000);
+        }
+        case.config.pools.push(second);
+        case.latencies.push(latency);
+        case
+    })
+}
+
 /// Blocks of the largest request with its last token.
-fn largest(asks: &[Ask], engine: &EngineConfig) -> u64 {
-    let blocks = |a: &Ask| {
+fn largest(asks: &[Arrival], engine: &EngineConfig) -> u64 {
+    let blocks = |a: &Arrival| {
         let rounds = a.rounds.iter().map(|r| r.prompt + r.output).sum::<u32>();
         // An empty prompt gets room for one token more.
         let tokens = a.prefix.1 + a.prompt + a.output + rounds + 1;

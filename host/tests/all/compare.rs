@@ -1,5 +1,5 @@
-//! Comparisons: a policy with itself, with a worse one, with one that does not work; what is told
-//! of which split.
+//! Comparisons: a policy with itself, with a worse one, with one that does not work; and what each
+//! split shows.
 
 use crate::errors::Folder;
 use crate::support::{Ran, windtunnel};
@@ -21,7 +21,7 @@ fn json(args: &str) -> Value {
 }
 
 #[test]
-fn a_policy_differs_from_itself_by_exactly_nothing() {
+fn a_policy_differs_from_itself_by_exactly_zero() {
     for name in ["least-loaded", ALL_TO_ONE] {
         let outcome = json(&format!("{name} {name}"));
         for standing in outcome["candidates"].as_array().expect("all") {
@@ -36,7 +36,7 @@ fn a_policy_differs_from_itself_by_exactly_nothing() {
 }
 
 #[test]
-fn a_better_policy_is_found_better_and_the_other_way_round_worse_by_as_much() {
+fn differences_are_antisymmetric() {
     let better = json(&format!("{ALL_TO_ONE} round-robin --seeds 3"));
     let worse = json(&format!("round-robin {ALL_TO_ONE} --seeds 3"));
     let (better, worse) = (
@@ -52,14 +52,14 @@ fn a_better_policy_is_found_better_and_the_other_way_round_worse_by_as_much() {
 }
 
 #[test]
-fn neither_processes_nor_company_change_a_comparison() {
+fn a_comparison_does_not_depend_on_processes_or_other_candidates() {
     let alone = json(&format!("round-robin {ALL_TO_ONE} --jobs 1"));
     let together = json(&format!("round-robin {ALL_TO_ONE} least-loaded --jobs 3"));
     assert_eq!(alone["candidates"][1], together["candidates"][1]);
 }
 
 #[test]
-fn of_val_only_differences_are_told_and_of_holdout_only_the_total() {
+fn val_shows_only_differences_and_holdout_only_the_total() {
     let train = json("round-robin least-loaded");
     assert!(train["candidates"][1]["objectives"]["ttft_mean"].is_f64());
     let val = json("round-robin least-loaded --split val");
@@ -85,7 +85,7 @@ fn seeds_are_added_until_the_difference_is_certain() {
 }
 
 #[test]
-fn one_that_does_not_work_is_a_row_and_no_error() {
+fn a_candidate_that_does_not_work_is_a_row_and_no_error() {
     let folder = Folder::with(&[(
         "bad.lua",
         "return { route = function() return nil + 1 end }",
@@ -105,7 +105,7 @@ fn one_that_does_not_work_is_a_row_and_no_error() {
 }
 
 #[test]
-fn wrong_questions_are_refused() {
+fn wrong_arguments_are_refused() {
     for (args, says) in [
         ("round-robin", "2 values required"),
         (

@@ -385,6 +385,18 @@ fn numbers_out_of_range_are_refused() {
             "--admission-policy token-bucket --token-bucket-refill-rate inf",
             "--token-bucket-refill-rate must be a positive number, found inf",
         ),
+        (
+            "--admission-policy token-bucket --policy-param capacity=0",
+            "admission policy \"token-bucket\": parameter \"capacity\" is 0; expected a number above 0",
+        ),
+        (
+            "--admission-policy token-bucket --policy-param capcity=5",
+            "--policy-param: unknown parameter \"capcity\"; valid: admission.capacity, admission.refill_rate",
+        ),
+        (
+            "--policy-param scheduler.capacity=5",
+            "scheduler \"fcfs\": the policy declares no parameters, found \"capacity\"",
+        ),
         ("--slo-ttft 0ms", "--slo-ttft: a target must be above 0, found \"0ms\""),
         ("--slo-ttft 5", "--slo-ttft: expected a duration like 100ms, 5s or 1m30s, found \"5\""),
         ("--slo-e2e a=5lightyears", "--slo-e2e: expected a duration like 100ms, 5s or 1m30s, found \"5lightyears\""),

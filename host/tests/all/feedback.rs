@@ -1,5 +1,5 @@
-//! What is told to the author of the next candidate: that it names what was done wrong, is short,
-//! always the same, and costs no score.
+//! Feedback: it names the mistakes of a candidate, is short and deterministic, and does not change
+//! scores.
 
 use crate::score::{SUITE, Scoring, data, timeless};
 use serde_json::Value;
@@ -37,14 +37,14 @@ fn script(text: &str) -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn a_crowd_at_one_instance_is_named_with_the_times_and_always_in_the_same_words() {
+fn a_hotspot_is_named_with_its_time_and_always_in_the_same_words() {
     let candidate = data().join("zoo/first-instance.lua").display().to_string();
     let report = scored(SUITE, &candidate, "--jobs 1");
-    let told = piece(&report, "imbalance");
+    let item = piece(&report, "imbalance");
     let all = "load imbalance: instance_0 (insts[1]) got 100 % of the requests (fair 33 %";
     assert!(
-        told.contains(all) && told.contains(" t=") && told.contains("elsewhere"),
-        "{told}"
+        item.contains(all) && item.contains(" t=") && item.contains("elsewhere"),
+        "{item}"
     );
     assert!(text(&report).starts_with("SCORE -"), "{}", text(&report));
     assert!(tokens(text(&report)) <= MOST_TOKENS);
@@ -57,34 +57,34 @@ fn a_crowd_at_one_instance_is_named_with_the_times_and_always_in_the_same_words(
 }
 
 #[test]
-fn prefixes_that_were_thrown_away_are_counted_and_unread_signals_named() {
+fn lost_prefix_hits_are_counted_and_unread_signals_named() {
     let report = scored(PREFIXES, "policies/routing/jsq.lua", "");
-    let told = piece(&report, "prefix");
-    assert!(told.contains("prefix hits thrown away: "), "{told}");
+    let item = piece(&report, "prefix");
+    assert!(item.contains("prefix hits thrown away: "), "{item}");
     assert!(
-        told.contains("s of prefill were done again") && told.contains("under prefix-affinity"),
-        "{told}"
+        item.contains("s of prefill were done again") && item.contains("under prefix-affinity"),
+        "{item}"
     );
     let signals = piece(&report, "signals");
     assert!(
         signals.contains("never read, though it varies here: precise_prefix_blocks"),
         "{signals}"
     );
-    // Who goes after prefixes alone is not told to.
+    // A router that follows prefixes alone is not item to do so.
     let (_folder, follower) = script(
         "return { score = function(req, inst) return inst:precise_prefix_blocks() - inst.in_flight / 100 end }",
     );
     let report = scored(PREFIXES, &follower, "");
-    let thrown = report["feedback_items"].as_array().expect("pieces").iter();
+    let items = report["feedback_items"].as_array().expect("pieces").iter();
     assert!(
-        !thrown.clone().any(|i| i["kind"] == "prefix"),
+        !items.clone().any(|i| i["kind"] == "prefix"),
         "{}",
         text(&report)
     );
 }
 
 #[test]
-fn what_is_read_but_says_nothing_is_named() {
+fn constant_signals_that_are_read_are_named() {
     let (_folder, reader) = script(
         "return { score = function(req, inst) return inst.preemptions - inst.queue_depth - req.tenant end }",
     );
@@ -98,16 +98,16 @@ fn what_is_read_but_says_nothing_is_named() {
 }
 
 #[test]
-fn a_mistake_is_told_with_its_lines_and_what_would_be_right() {
+fn a_mistake_is_shown_with_its_lines_and_a_hint() {
     let typo = data().join("zoo/no-such-field.lua").display().to_string();
     let report = scored(SUITE, &typo, "");
-    let told = piece(&report, "lint");
-    assert!(told.contains("no-such-field.lua:6"), "{told}");
+    let item = piece(&report, "lint");
+    assert!(item.contains("no-such-field.lua:6"), "{item}");
     assert!(
-        told.contains("\"queue_deph\"; did you mean \"queue_depth\"?"),
-        "{told}"
+        item.contains("\"queue_deph\"; did you mean \"queue_depth\"?"),
+        "{item}"
     );
-    assert!(told.contains("\n>") && told.contains("6:"), "{told}");
+    assert!(item.contains("\n>") && item.contains("6:"), "{item}");
     assert!(
         text(&report).contains("failed before it ran"),
         "{}",
@@ -119,11 +119,11 @@ fn a_mistake_is_told_with_its_lines_and_what_would_be_right() {
         .display()
         .to_string();
     let report = scored(SUITE, &late, "");
-    let told = piece(&report, "runtime");
-    assert!(told.starts_with("ERROR runtime [heavy] (hook "), "{told}");
+    let item = piece(&report, "runtime");
+    assert!(item.starts_with("ERROR runtime [heavy] (hook "), "{item}");
     assert!(
-        told.contains(" on request_") && told.contains("\n> 9: "),
-        "{told}"
+        item.contains(" on request_") && item.contains("\n> 9: "),
+        "{item}"
     );
     assert!(
         text(&report).contains("It works in 4 of 6 runs."),
@@ -133,7 +133,7 @@ fn a_mistake_is_told_with_its_lines_and_what_would_be_right() {
 }
 
 #[test]
-fn nothing_is_told_of_what_must_stay_unknown() {
+fn feedback_reveals_nothing_of_other_splits() {
     for split in ["val", "holdout"] {
         let report = scored(
             PREFIXES,
@@ -174,7 +174,7 @@ fn regret_is_high_where_it_should_be_and_leaves_scores_alone() {
             "{good:#}"
         );
     }
-    // The same run, whether anybody looked on or not: forks are copies.
+    // An inspection changes no score: alternatives are tried in forks.
     let busiest = "policies/routing/always-busiest.lua";
     let alone = scored(SUITE, "policies/routing/jsq.lua", "--jobs 1");
     let run = Scoring::new().run(&format!(
@@ -184,7 +184,7 @@ fn regret_is_high_where_it_should_be_and_leaves_scores_alone() {
 }
 
 #[test]
-fn an_explanation_shows_what_was_seen_and_what_would_have_been() {
+fn an_explanation_shows_observations_and_consequences_of_alternatives() {
     let scoring = Scoring::new();
     let run = scoring.run(&format!(
         "explain --suite {SUITE} --requests 2 policies/routing/jsq.lua"
@@ -269,9 +269,9 @@ fn features_tell_policies_apart_and_equal_behaviour_has_equal_fingerprints() {
     );
 }
 
-/// The router is no script: nothing is known of what it reads.
+/// Only of scripts it is known which signals they read.
 #[test]
-fn what_a_router_of_the_engine_reads_is_not_guessed() {
+fn signals_of_a_built_in_router_are_not_guessed() {
     let folder = crate::errors::Folder::with(&[
         (
             "a.lua",
@@ -293,31 +293,33 @@ fn what_a_router_of_the_engine_reads_is_not_guessed() {
     assert!(read("c.yaml") && !read("b.yaml"));
 }
 
-/// A worker that does everything but look closely.
+/// The worker of this test fails at every inspection.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_look_that_fails_is_told() {
-    use windtunnel_score::{Ask, Candidate, ProblemKind, Scorer, Settings, Suite, pool};
+fn a_failed_inspection_changes_no_score_and_is_an_error_of_explain() {
+    use windtunnel_score::{
+        Candidate, ProblemKind, ScoreRequest, Scorer, Settings, Suite, workers,
+    };
     let scoring = Scoring::new();
     let suite = Suite::open(&scoring.suite(), None).expect("the suite");
     let folder = std::path::Path::new(&scoring.suite()).with_file_name("");
-    let script = r#"sed -u '/"watch"/{s/.*/broken/;q}' | "$0" worker --read "$1""#;
+    let script = r#"sed -u '/"inspect"/{s/.*/broken/;q}' | "$0" worker --read "$1""#;
     let program = env!("CARGO_BIN_EXE_windtunnel");
     let args = ["-c", script, program, &folder.display().to_string()];
     let scorer = Scorer::new(Settings {
         jobs: 1,
-        worker: pool::WorkerCommand {
+        worker: workers::WorkerCommand {
             program: "/bin/sh".into(),
             args: args.map(str::to_owned).to_vec(),
             env: Vec::new(),
         },
-        ..Settings::usual().expect("settings")
+        ..Settings::for_this_host().expect("settings")
     });
     let candidate = Candidate::open("jsq").expect("a policy");
-    let ask = Ask::new(candidate, std::sync::Arc::new(suite));
-    assert!(scorer.score(&ask, &|_| {}).expect("a report").ok);
-    let explained = scorer.explain(&ask, 2, &|_| {}).expect("an answer");
-    let report = explained.expect_err("nothing was seen");
+    let request = ScoreRequest::new(candidate, std::sync::Arc::new(suite));
+    assert!(scorer.score(&request, &|_| {}).expect("a report").ok);
+    let explained = scorer.explain(&request, 2, &|_| {}).expect("an answer");
+    let report = explained.expect_err("no inspection");
     assert!(!report.ok);
     assert_eq!(report.errors[0].kind, ProblemKind::Crash);
     assert!(report.errors[0].scenario.is_some());

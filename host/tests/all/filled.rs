@@ -1,15 +1,13 @@
 //! Clusters whose hooks are filled by the files in `policies/`, in whole or in part.
 
 use crate::cases::Case;
-use crate::lab::{self, Affine, Ask, Script};
+use crate::lab::{self, Affine, Arrival, Script};
 use crate::support::root;
-use std::sync::Arc;
 use windtunnel_base::record::RunRecord;
 use windtunnel_base::request::Source;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig};
-use windtunnel_engine::latency::LatencyModel;
 use windtunnel_plugin_api::{Router, Scheduler};
-use windtunnel_policy::{Choice, Hook, Opener, PolicySpec, Reference};
+use windtunnel_policy::{Choice, Hook, PolicyLoader, PolicySpec, Reference};
 
 /// A policy file with values for some of its parameters.
 #[derive(Clone, Debug)]
@@ -33,15 +31,14 @@ pub(crate) fn file(hook: Hook, name: &str, params: &[(&str, f64)]) -> File {
 /// The policies, but for the hooks that the files fill.
 pub(crate) fn scripted(policies: &PolicySpec, files: &[File]) -> PolicySpec {
     let mut spec = policies.clone();
-    let mut opener = Opener::new(false);
+    let mut loader = PolicyLoader::new(false);
     for File { hook, path, params } in files {
         let script = Reference::Script(root().join(path));
-        let policy = match opener.open(*hook, &script, &mut |_| params.clone()) {
-            Ok(Choice::External(policy)) => policy,
-            Ok(Choice::Named(name)) => panic!("{path} is the built-in {name}"),
+        match loader.load(*hook, &script, &mut |_| params.clone()) {
+            Ok(policy @ Choice::External(_)) => spec.set(*hook, policy),
+            Ok(policy) => panic!("{path} is the built-in {}", policy.name()),
             Err(e) => panic!("{path}: {e}"),
-        };
-        spec.fill(*hook, policy);
+        }
     }
     spec
 }
@@ -64,9 +61,8 @@ pub(crate) fn run(case: &Case, compiled: Compiled) -> Result<RunRecord, String> 
     if let Some(make) = compiled.scheduler {
         hooks.iter_mut().for_each(|hooks| hooks.scheduler = make());
     }
-    let latency: Arc<dyn LatencyModel> = Arc::new(case.latency);
-    let cluster = Cluster::new(case.config.clone(), &latency, front, hooks, &mut script);
-    Ok(lab::run_checked(cluster)?.0)
+    let cluster = Cluster::new(case.config.clone(), front, hooks, &mut script);
+    Ok(lab::run_checked(cluster.map_err(|e| e.to_string())?)?.0)
 }
 
 /// Runs `asks` with these files and default built-ins; the run must end without a fault.
@@ -74,7 +70,7 @@ pub(crate) fn drive(
     config: ClusterConfig,
     latency: Affine,
     files: &[File],
-    asks: &[Ask],
+    asks: &[Arrival],
 ) -> RunRecord {
     let policies = scripted(&PolicySpec::default(), files);
     let record = lab::run(config, latency, &policies, asks);

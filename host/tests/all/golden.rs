@@ -89,7 +89,7 @@ impl Golden {
         let changed = self.changed(now);
         if !changed.is_empty() && now.version <= self.version {
             return Err(format!(
-                "results changed ({}): raise RESULTS_VERSION in host/score/src/lib.rs and renew with {UPDATE}=1",
+                "results changed ({}): raise RESULTS_VERSION in host/score/src/version.rs and renew with {UPDATE}=1",
                 changed.join(", ")
             ));
         }

@@ -1,7 +1,7 @@
 //! The hooks inside an instance: priorities, schedulers and victims that know only the plugin
 //! contract, and the built-in priorities.
 
-use crate::lab::{self, Affine, Ask, BY_HAND, ask, fresh, roomy};
+use crate::lab::{self, Affine, Arrival, BY_HAND, ask, built_in, fresh, roomy};
 use crate::plugin::{Always, default_hooks, drive, front, open_door};
 use std::sync::{Arc, Mutex};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
@@ -9,7 +9,7 @@ use windtunnel_plugin_api::{
     KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView, Route,
     Scheduler, Victim,
 };
-use windtunnel_policy::PolicySpec;
+use windtunnel_policy::{Hook, PolicySpec};
 
 /// Urgency grows with waiting, twenty times as fast for short prompts. Lower is more urgent.
 struct Impatience;
@@ -69,7 +69,7 @@ fn keys_that_change_with_time_reorder_the_queue() {
     // the short one overtakes. By keys of their own arrival, both 0, the long one came first.
     let asks = [ask(0, 10, 1), ask(10, 50, 1), ask(90, 5, 1)];
     let engine = EngineConfig {
-        max_running: 1,
+        max_num_seqs: 1,
         ..roomy(EngineRules::VLLM)
     };
     let starts = |refresh, by_priority, priority: Box<dyn Priority>| {
@@ -87,7 +87,7 @@ fn keys_that_change_with_time_reorder_the_queue() {
     };
     let constant = || -> Box<dyn Priority> {
         let spec = PolicySpec {
-            priority: "constant".into(),
+            priority: built_in(Hook::Priority, "constant", &[]),
             ..PolicySpec::default()
         };
         one_of(&spec).priority
@@ -140,10 +140,10 @@ impl Scheduler for Counting {
 fn keys_are_asked_for_no_more_often_than_the_policy_says() {
     // KV for two or three at once, so that requests wait with places free as well as with the batch
     // full.
-    let asks: Vec<Ask> = (0..80)
+    let asks: Vec<Arrival> = (0..80)
         .map(|k: u32| ask(i64::from(k) * 37 % 2_000, 1 + k * 29 % 60, 1 + k * 13 % 90))
         .collect();
-    let orders = |refresh, plain, max_running| {
+    let orders = |refresh, plain, max_num_seqs| {
         let orders = Arc::default();
         let mut hooks = default_hooks(1);
         hooks[0].scheduler = Box::new(Counting {
@@ -151,7 +151,7 @@ fn keys_are_asked_for_no_more_often_than_the_policy_says() {
             orders: Arc::clone(&orders),
         });
         let engine = EngineConfig {
-            max_running,
+            max_num_seqs,
             total_kv_blocks: 24,
             plain,
             ..roomy(EngineRules::VLLM)
@@ -162,7 +162,7 @@ fn keys_are_asked_for_no_more_often_than_the_policy_says() {
         let orders = orders.lock().expect("no panic").clone();
         (format!("{:?}", record.requests), orders, steps)
     };
-    for max_running in [1, 4, 30] {
+    for max_num_seqs in [1, 4, 30] {
         for refresh in [
             KeyRefresh::AtEnqueue,
             KeyRefresh::EachStep,
@@ -170,8 +170,8 @@ fn keys_are_asked_for_no_more_often_than_the_policy_says() {
             KeyRefresh::Every(1_000),
             KeyRefresh::Every(7_777),
         ] {
-            let fast = orders(refresh, false, max_running);
-            assert_eq!(fast, orders(refresh, true, max_running), "{refresh:?}");
+            let fast = orders(refresh, false, max_num_seqs);
+            assert_eq!(fast, orders(refresh, true, max_num_seqs), "{refresh:?}");
             let (_, orders, steps) = fast;
             match refresh {
                 KeyRefresh::AtEnqueue => assert!(orders.is_empty()),
@@ -242,14 +242,14 @@ fn a_victim_policy_chooses_who_is_preempted() {
 
 /// The order in which requests of mixed classes and ages are served, one at a time, under a
 /// priority policy.
-fn served(priority: &str, asks: &[Ask]) -> Vec<u64> {
+fn served(priority: &str, asks: &[Arrival]) -> Vec<u64> {
     let policies = PolicySpec {
-        priority: priority.into(),
-        scheduler: "priority-fcfs".into(),
+        priority: built_in(Hook::Priority, priority, &[]),
+        scheduler: built_in(Hook::Scheduler, "priority-fcfs", &[]),
         ..PolicySpec::default()
     };
     let engine = EngineConfig {
-        max_running: 1,
+        max_num_seqs: 1,
         ..roomy(EngineRules::VLLM)
     };
     // Each takes three seconds, so that all the others wait when the first one is done.
@@ -274,7 +274,7 @@ fn served(priority: &str, asks: &[Ask]) -> Vec<u64> {
 
 #[test]
 fn slo_based_serves_the_older_and_more_important_first_and_inverted_slo_last() {
-    let of = |class, at| Ask {
+    let of = |class, at| Arrival {
         class,
         ..ask(at, 10, 1)
     };
@@ -303,20 +303,20 @@ fn the_tokens_of_a_victim_go_to_others_in_the_same_step() {
     // first takes the last block; the second needs one too and preempts the first, which is the
     // least important. Its token of the step goes to the third: 460..580 has two decodes.
     let policies = PolicySpec {
-        preemption: "priority".into(),
+        preemption: built_in(Hook::Preemption, "priority", &[]),
         ..PolicySpec::default()
     };
     let engine = EngineConfig {
         total_kv_blocks: 4,
         block_size: 4,
-        max_batched_tokens: 2,
+        max_num_batched_tokens: 2,
         rules: EngineRules {
             gaps_are_elapsed_time: true,
             ..EngineRules::BLIS
         },
         ..roomy(EngineRules::BLIS)
     };
-    let sheddable = Ask {
+    let sheddable = Arrival {
         class: "sheddable",
         ..ask(0, 0, 9)
     };

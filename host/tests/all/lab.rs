@@ -4,12 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use windtunnel_base::record::{RequestRecord, RunRecord};
 use windtunnel_base::request::{
-    Ending, Finished, Request, RequestId, Source, Span, Symbols, TokenSeq,
+    FinishReason, Finished, Request, RequestId, Source, Span, Symbols, TokenSeq,
 };
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
-use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig};
+use windtunnel_engine::frontend::{FrontEndConfig, FrontEndPolicies};
+use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks, Preset};
 use windtunnel_engine::latency::{LatencyModel, StepAggregates, StepItem};
-use windtunnel_policy::PolicySpec;
+use windtunnel_policy::{Choice, Hook, PolicySpec};
 
 /// A step time that is affine in the step's aggregates; everything in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub(crate) struct Affine {
 }
 
 impl LatencyModel for Affine {
+    fn fitted_under(&self) -> Preset {
+        Preset::Blis
+    }
     fn step_us(&self, step: &StepAggregates, _items: &mut dyn Iterator<Item = StepItem>) -> i64 {
         let prefill = self.per_prefill_token * step.prefill_tokens as i64;
         let decode = self.per_decode * step.decodes as i64;
@@ -60,7 +64,7 @@ pub(crate) const BY_HAND: Affine = Affine {
 
 /// A request to be made.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ask {
+pub(crate) struct Arrival {
     pub(crate) at: i64,
     /// Prompt tokens of its own, after the shared ones.
     pub(crate) prompt: u32,
@@ -88,19 +92,19 @@ pub(crate) struct Round {
 }
 
 /// A request of `prompt` and `output` tokens at `at`.
-pub(crate) fn ask(at: i64, prompt: u32, output: u32) -> Ask {
-    Ask {
+pub(crate) fn ask(at: i64, prompt: u32, output: u32) -> Arrival {
+    Arrival {
         at,
         prompt,
         output,
-        ..Ask::default()
+        ..Arrival::default()
     }
 }
 
 /// How a request ended, as its client learned it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ended {
-    pub(crate) ending: Ending,
+    pub(crate) reason: FinishReason,
     pub(crate) at_us: i64,
     pub(crate) processed: u32,
 }
@@ -124,7 +128,7 @@ pub(crate) struct Script {
 
 impl Script {
     /// The asks in order of time; equal times keep their order.
-    pub(crate) fn new(asks: &[Ask]) -> Self {
+    pub(crate) fn new(asks: &[Arrival]) -> Self {
         let mut script = Self {
             symbols: Symbols::default(),
             coming: VecDeque::new(),
@@ -134,7 +138,7 @@ impl Script {
             arrivals: HashMap::new(),
             ended: HashMap::new(),
         };
-        let mut asks: Vec<&Ask> = asks.iter().collect();
+        let mut asks: Vec<&Arrival> = asks.iter().collect();
         asks.sort_by_key(|a| a.at);
         for (k, a) in asks.into_iter().enumerate() {
             let mut prompt = TokenSeq::default();
@@ -209,12 +213,12 @@ impl Source for Script {
     fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
         let Finished {
             request,
-            ending,
+            reason,
             at_us,
             generated_tokens,
         } = *finished;
         let ended = Ended {
-            ending,
+            reason,
             at_us,
             processed: generated_tokens,
         };
@@ -253,9 +257,9 @@ pub(crate) fn roomy(rules: EngineRules) -> EngineConfig {
     EngineConfig {
         total_kv_blocks: 10_000,
         block_size: 16,
-        max_running: 256,
-        max_batched_tokens: 2048,
-        long_prefill_threshold: 0,
+        max_num_seqs: 256,
+        max_num_batched_tokens: 2048,
+        long_prefill_token_threshold: 0,
         max_model_len: 0,
         horizon_us: i64::MAX,
         rules,
@@ -264,26 +268,42 @@ pub(crate) fn roomy(rules: EngineRules) -> EngineConfig {
     }
 }
 
-/// A cluster whose front end sees everything at once.
+/// A cluster with [`BY_HAND`] step times whose front end sees everything at once.
 pub(crate) fn fresh(instances: u32, engine: EngineConfig) -> ClusterConfig {
     ClusterConfig {
-        instances,
-        engine,
-        admission_latency_us: 0,
-        routing_latency_us: 0,
-        snapshot_refresh_us: 0,
-        cache_signal_delay_us: 0,
-        model_names: vec!["Org/Model-A".into(), "Model-A".into()],
-        trace: TraceConfig::default(),
-        seed: 0,
-        predictor: None,
+        front: FrontEndConfig {
+            model_names: vec!["Org/Model-A".into(), "Model-A".into()],
+            ..FrontEndConfig::default()
+        },
+        ..ClusterConfig::single(instances, engine, Arc::new(BY_HAND))
     }
 }
 
+/// The cluster with other step times on all instances.
+pub(crate) fn timed(mut config: ClusterConfig, latency: Affine) -> ClusterConfig {
+    for pool in &mut config.pools {
+        pool.latency = Arc::new(latency);
+    }
+    config
+}
+
 /// The hooks of `n` instances.
+/// A built-in policy with values for some of its parameters.
+pub(crate) fn built_in(hook: Hook, name: &str, values: &[(&str, f64)]) -> Choice {
+    let values = values
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), *value));
+    let values: Vec<(String, f64)> = values.collect();
+    Choice::built_in(hook, name, &values).expect("a built-in policy")
+}
+
 pub(crate) fn hooks(policies: &PolicySpec, n: u32) -> Vec<InstanceHooks> {
-    let made = windtunnel_sim::policies(policies, n, 1, &mut Symbols::default());
-    made.expect("policies").1
+    let engine = EngineConfig {
+        max_num_seqs: 1,
+        ..roomy(EngineRules::VLLM)
+    };
+    let config = ClusterConfig::single(n, engine, Arc::new(BY_HAND));
+    self::policies(policies, &config, &mut Symbols::default()).1
 }
 
 /// All policies of a cluster, made together.
@@ -292,8 +312,9 @@ pub(crate) fn policies(
     config: &ClusterConfig,
     symbols: &mut Symbols,
 ) -> (FrontEndPolicies, Vec<InstanceHooks>) {
-    let (instances, max_running) = (config.instances, config.engine.max_running);
-    windtunnel_sim::policies(spec, instances, max_running, symbols).expect("policies")
+    let made = windtunnel_sim::make_policies(spec, config, symbols);
+    let (front, hooks, _) = made.expect("policies");
+    (front, hooks)
 }
 
 /// Runs a cluster to its end, checking its invariants after every event at first and now and then
@@ -322,17 +343,17 @@ pub(crate) fn run(
     config: ClusterConfig,
     latency: Affine,
     policies: &PolicySpec,
-    asks: &[Ask],
+    asks: &[Arrival],
 ) -> RunRecord {
     let mut script = Script::new(asks);
     let (front, hooks) = self::policies(policies, &config, &mut script.symbols);
-    let latency: Arc<dyn LatencyModel> = Arc::new(latency);
-    let cluster = Cluster::new(config, &latency, front, hooks, &mut script);
-    run_checked(cluster).expect("the invariants hold").0
+    let cluster = Cluster::new(timed(config, latency), front, hooks, &mut script);
+    let record = run_checked(cluster.expect("a cluster"));
+    record.expect("the invariants hold").0
 }
 
 /// Runs one instance with default policies and [`BY_HAND`] step times; the records come in order of
 /// arrival.
-pub(crate) fn run_one(engine: EngineConfig, asks: &[Ask]) -> Vec<RequestRecord> {
+pub(crate) fn run_one(engine: EngineConfig, asks: &[Arrival]) -> Vec<RequestRecord> {
     run(fresh(1, engine), BY_HAND, &PolicySpec::default(), asks).requests
 }

@@ -1,5 +1,4 @@
-//! Leaderboards: results that can be made again, whatever was done to the files, and pages that
-//! show them.
+//! Leaderboards: entries are reproducible, tampering is detected, and pages show them.
 
 use crate::compare::SUITE;
 use crate::errors::Folder;
@@ -10,7 +9,7 @@ use std::path::PathBuf;
 
 const ALL_TO_ONE: &str = "host/tests/data/contest/all-to-one.lua";
 
-/// A board in a folder of its own.
+/// A leaderboard in a temporary folder.
 struct Board(Folder);
 
 impl Board {
@@ -60,7 +59,7 @@ impl Board {
 }
 
 #[test]
-fn entries_hold_everything_and_can_be_made_again_to_the_bit() {
+fn entries_are_complete_and_reproduce_bit_for_bit() {
     let board = Board::filled();
     let ran = board.ask("verify --jobs 1");
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
@@ -89,7 +88,7 @@ fn entries_hold_everything_and_can_be_made_again_to_the_bit() {
 }
 
 #[test]
-fn every_kind_of_tampering_is_told_from_a_change_of_the_engine() {
+fn tampering_is_distinguished_from_a_change_of_the_engine() {
     let board = Board::filled();
     let by = |amount: f64| {
         move |r: &mut Value| r["score"] = (r["score"].as_f64().expect("a number") + amount).into()
@@ -160,7 +159,7 @@ fn every_kind_of_tampering_is_told_from_a_change_of_the_engine() {
 }
 
 #[test]
-fn nothing_of_a_result_can_be_changed_and_no_candidate_lies_elsewhere() {
+fn changed_results_and_candidates_outside_the_entry_are_detected() {
     let board = Board(Folder::with(&[]));
     assert_eq!(board.ask(&format!("add {ALL_TO_ONE}")).code, 0);
     let kept = board.read("all-to-one/train.json");
@@ -195,7 +194,7 @@ fn nothing_of_a_result_can_be_changed_and_no_candidate_lies_elsewhere() {
 }
 
 #[test]
-fn a_new_version_of_the_suite_asks_for_a_renewal_which_counts_the_looks_at_the_holdout() {
+fn a_new_version_of_the_suite_needs_a_renewal_which_counts_a_holdout_run() {
     let board = Board::filled();
     let data = crate::support::root().join("host/tests/data/contest");
     let suite = fs::read_to_string(data.join("suite.yaml")).expect("there");
@@ -261,7 +260,7 @@ fn folders_bundles_and_named_policies_are_entries_too() {
 }
 
 #[test]
-fn what_does_not_belong_there_is_refused_and_leaves_nothing() {
+fn unsuitable_candidates_are_refused_and_nothing_is_written() {
     let board = Board(Folder::with(&[(
         "bad.lua",
         "return { route = function() return nil + 1 end }",
@@ -315,7 +314,7 @@ fn what_does_not_belong_there_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn pages_are_ordered_self_contained_and_take_names_for_text() {
+fn pages_are_ordered_and_self_contained_and_escape_names() {
     let board = Board::filled();
     let page = board.0.path().join("board.html").display().to_string();
     let text = board.0.path().join("board.md").display().to_string();
@@ -352,7 +351,7 @@ fn pages_are_ordered_self_contained_and_take_names_for_text() {
 }
 
 #[test]
-fn rows_of_the_projects_leaderboards_are_what_they_say() {
+fn entries_of_the_projects_leaderboards_reproduce() {
     for (suite, row) in [("routing-mixed", "gaie"), ("routing-prefix", "llm-d")] {
         let args = format!("leaderboard verify {row} --suite {suite} --split val");
         let ran = windtunnel(args.split_whitespace());
@@ -366,7 +365,7 @@ fn rows_of_the_projects_leaderboards_are_what_they_say() {
 }
 
 #[test]
-fn a_replacement_that_broke_off_hides_nothing_and_blocks_nothing() {
+fn an_interrupted_replacement_loses_nothing_and_blocks_nothing() {
     let board = Board(Folder::with(&[]));
     assert_eq!(board.ask("add jsq").code, 0);
     let (place, old) = (board.place().join("jsq"), board.place().join(".old-jsq"));
@@ -395,7 +394,7 @@ fn a_replacement_that_broke_off_hides_nothing_and_blocks_nothing() {
 }
 
 #[test]
-fn names_are_kept_as_they_are_or_refused() {
+fn names_of_entries_are_used_unchanged_or_refused() {
     let folder = Folder::with(&[]);
     fs::create_dir(folder.path().join("gpt-5.2")).expect("made");
     folder.write(

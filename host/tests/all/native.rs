@@ -11,7 +11,7 @@ pub(crate) mod session_affinity;
 #[path = "../../../plugins/vtc-fair/src/policy.rs"]
 pub(crate) mod vtc_fair;
 
-use crate::lab::{self, Affine, Ask, BY_HAND, Round, Script, ask, fresh, roomy};
+use crate::lab::{self, Affine, Arrival, BY_HAND, Round, Script, ask, fresh, roomy};
 use crate::support::{root, windtunnel};
 use built::{Fixtures, fixtures};
 use policies::{Age, Gate, Least, Short, Spread};
@@ -20,11 +20,11 @@ use std::sync::Arc;
 use windtunnel_base::record::RunRecord;
 use windtunnel_base::request::{Source, Symbols};
 use windtunnel_base::slo_priority::SloPriorities;
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies, TraceConfig};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig};
+use windtunnel_engine::frontend::{FrontEndConfig, FrontEndPolicies, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
-use windtunnel_engine::latency::LatencyModel;
-use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, Victim};
-use windtunnel_policy::native::{Kind, Library};
+use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, VERSION, Victim};
+use windtunnel_policy::native::{Language, Plugin};
 use windtunnel_policy::{Hook, PolicySpec};
 
 /// The policies of an instance.
@@ -37,9 +37,9 @@ const INSTANCES: u32 = 3;
 
 /// Five hundred requests of two tenants and three classes over memory that is too small for them,
 /// sessions among them.
-fn traffic() -> Vec<Ask> {
+fn traffic() -> Vec<Arrival> {
     (0..500u32)
-        .map(|k| Ask {
+        .map(|k| Arrival {
             class: ["critical", "standard", "batch"][k as usize % 3],
             tenant: ["vip", "other"][usize::from(k % 4 != 0)],
             timeout: if k % 17 == 3 { 4_000 } else { 0 },
@@ -64,17 +64,21 @@ fn tight(rules: EngineRules) -> ClusterConfig {
     let engine = EngineConfig {
         total_kv_blocks: 60,
         block_size: 4,
-        max_running: 5,
+        max_num_seqs: 5,
         ..roomy(rules)
     };
+    let fresh = fresh(INSTANCES, engine);
     ClusterConfig {
-        trace: TraceConfig {
-            decisions: true,
-            counterfactual_k: 2,
-            sights: false,
+        front: FrontEndConfig {
+            trace: TraceConfig {
+                decisions: true,
+                counterfactual_k: 2,
+                observations: false,
+            },
+            ..fresh.front
         },
         seed: 7,
-        ..fresh(INSTANCES, engine)
+        ..fresh
     }
 }
 
@@ -102,12 +106,15 @@ fn run(rules: EngineRules, make: impl FnOnce(&mut Setup<'_>) -> Policies) -> Run
             scheduler,
             victim,
         });
-    let latency: Arc<dyn LatencyModel> = Arc::new(Affine {
+    let latency = Affine {
         per_context_block: 1,
         ..BY_HAND
-    });
-    let cluster = Cluster::new(tight(rules), &latency, front, hooks, &mut script);
-    lab::run_checked(cluster).expect("the invariants hold").0
+    };
+    let config = lab::timed(tight(rules), latency);
+    let cluster = Cluster::new(config, front, hooks, &mut script);
+    lab::run_checked(cluster.expect("a cluster"))
+        .expect("the invariants hold")
+        .0
 }
 
 /// Everything of two runs is the same, and something happened in them.
@@ -147,9 +154,9 @@ fn zoo_in_process(setup: &mut Setup<'_>) -> Policies {
     (Box::new(gate.expect("made")), Box::new(spread), instances)
 }
 
-fn zoo_of(library: &Library, setup: &mut Setup<'_>) -> Policies {
+fn zoo_of(plugin: &Plugin, setup: &mut Setup<'_>) -> Policies {
     let params = [("longest".to_owned(), 50.0)];
-    let gate = library.admission(
+    let gate = plugin.admission(
         None,
         &mut Setup {
             params: &params,
@@ -158,12 +165,12 @@ fn zoo_of(library: &Library, setup: &mut Setup<'_>) -> Policies {
             symbol: setup.symbol,
         },
     );
-    let router = library.router(Some("spread"), setup).expect("made");
+    let router = plugin.router(Some("spread"), setup).expect("made");
     let instances = (0..INSTANCES).map(|_| {
         (
-            library.priority(None, setup).expect("made"),
-            library.scheduler(Some("short"), setup).expect("made"),
-            library.victim(None, setup).expect("made"),
+            plugin.priority(None, setup).expect("made"),
+            plugin.scheduler(Some("short"), setup).expect("made"),
+            plugin.victim(None, setup).expect("made"),
         )
     });
     let instances = instances.collect();
@@ -182,12 +189,18 @@ fn made<T>(params: &[(String, f64)], make: impl FnOnce(&mut Setup<'_>) -> T) -> 
 
 #[test]
 fn every_hook_decides_alike_in_the_process_in_a_rust_plugin_and_in_c() {
-    let rust = Library::open(&fixtures().zoo).expect("the zoo");
-    assert_eq!((rust.info().kind, rust.info().api), (Kind::Rust, (1, 0)));
+    let rust = Plugin::open(&fixtures().zoo).expect("the zoo");
+    assert_eq!(
+        (rust.manifest().language, rust.manifest().api),
+        (Language::Rust, (1, 0))
+    );
     let source = root().join("host/tests/data/native/zoo.c");
-    let c = built::c("zoo", &source, &[]).map(|path| Library::open(&path).expect("the zoo in C"));
+    let c = built::c("zoo", &source, &[]).map(|path| Plugin::open(&path).expect("the zoo in C"));
     if let Some(c) = &c {
-        assert_eq!((c.info().kind, c.info().api), (Kind::C, (1, 0)));
+        assert_eq!(
+            (c.manifest().language, c.manifest().api),
+            (Language::C, VERSION)
+        );
         assert_eq!(
             rust.policy(Hook::Admission, None),
             c.policy(Hook::Admission, None),
@@ -209,13 +222,13 @@ fn every_hook_decides_alike_in_the_process_in_a_rust_plugin_and_in_c() {
 
 #[test]
 fn a_plugin_of_an_older_minor_version_keeps_working() {
-    // The zoo was built against the pinned 1.0. A host of a later minor version takes it without
-    // comparing layouts.
+    // The zoo was built against the pinned 1.0. Hosts of later minor versions, this one and those
+    // to come, take it without comparing layouts.
     let folder = tempfile::tempdir().expect("a folder");
     let copy = folder.path().join("libolder.so");
     std::fs::copy(&fixtures().zoo, &copy).expect("copied");
-    let older = Library::open_as(&copy, (1, 4)).expect("older plugins load");
-    assert_eq!(older.info().api, (1, 0));
+    let older = Plugin::open_as(&copy, (1, 4)).expect("older plugins load");
+    assert_eq!(older.manifest().api, (1, 0));
     let rules = EngineRules::VLLM;
     same(
         &run(rules, zoo_in_process),
@@ -252,7 +265,7 @@ fn a_plugin_of_today_works_in_a_host_of_a_later_minor_version() {
 
 #[test]
 fn the_plugins_of_the_project_decide_as_their_traits_do() {
-    let open = |name| Library::open(&built::of_the_workspace(name)).expect("a plugin");
+    let open = |name| Plugin::open(&built::of_the_workspace(name)).expect("a plugin");
     let (tokens, affinity, vtc) = (
         open("least-tokens"),
         open("session-affinity"),
@@ -308,12 +321,12 @@ fn the_c_example_routes_to_the_fewest_in_flight() {
     let Some(path) = built::c("least_requests", &source, &["-pedantic"]) else {
         return;
     };
-    let library = Library::open(&path).expect("the example");
+    let plugin = Plugin::open(&path).expect("the example");
     let record = run(EngineRules::VLLM, |setup| {
         let (admission, _, instances) = built_in(setup);
         (
             admission,
-            library.router(None, setup).expect("made"),
+            plugin.router(None, setup).expect("made"),
             instances,
         )
     });
@@ -345,7 +358,7 @@ fn the_c_example_routes_to_the_fewest_in_flight() {
 
 /// What opening a file says, without its path.
 fn refused(path: &Path) -> String {
-    let error = Library::open(path).expect_err("refused").to_string();
+    let error = Plugin::open(path).expect_err("refused").to_string();
     let beginning = format!("{}: ", path.display());
     error
         .strip_prefix(&beginning)
@@ -363,18 +376,18 @@ fn other_versions_are_refused_with_both_versions_named() {
     } = fixtures();
     assert_eq!(
         refused(newer),
-        "it was built for plugin-api 1.1, this windtunnel speaks 1.0: update windtunnel, or rebuild it against 1.0"
+        "it was built for plugin-api 1.9, this windtunnel speaks 1.1: update windtunnel, or rebuild it against 1.1"
     );
     assert_eq!(
         refused(other_major),
-        "it was built for plugin-api 2.0, this windtunnel speaks 1.0: rebuild it against 1.x"
+        "it was built for plugin-api 2.0, this windtunnel speaks 1.1: rebuild it against 1.x"
     );
     let lines = refused(forged);
     let lines: Vec<&str> = lines.lines().collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert_eq!(
         lines[0],
-        "it claims plugin-api 1.0 but is laid out differently:"
+        "it claims plugin-api 1.1 but is laid out differently:"
     );
     assert_eq!(
         lines[1],
@@ -385,13 +398,13 @@ fn other_versions_are_refused_with_both_versions_named() {
     for (name, flag, said) in [
         (
             "newer",
-            "-DMINOR=1",
-            "built for plugin-api 1.1, this windtunnel speaks 1.0",
+            "-DMINOR=9",
+            "built for plugin-api 1.9, this windtunnel speaks 1.1",
         ),
         (
             "major",
             "-DMAJOR=3",
-            "built for plugin-api 3.0, this windtunnel speaks 1.0",
+            "built for plugin-api 3.1, this windtunnel speaks 1.1",
         ),
     ] {
         if let Some(path) = built::c(name, &source, &[flag]) {
@@ -449,7 +462,7 @@ fn what_is_no_plugin_or_damaged_is_refused_before_it_is_loaded() {
 
 #[test]
 fn a_policy_is_found_by_hook_and_name() {
-    let zoo = Library::open(&fixtures().zoo).expect("the zoo");
+    let zoo = Plugin::open(&fixtures().zoo).expect("the zoo");
     let path = fixtures().zoo.display();
     let error = |hook, name| zoo.policy(hook, name).expect_err("refused").to_string();
     assert_eq!(
@@ -464,7 +477,7 @@ fn a_policy_is_found_by_hook_and_name() {
             "{path}: it has 5 routing policies; say which: {path}:NAME with one of spread, panics, panics-early, far, undeclared"
         )
     );
-    let tokens = Library::open(&built::of_the_workspace("least-tokens")).expect("a plugin");
+    let tokens = Plugin::open(&built::of_the_workspace("least-tokens")).expect("a plugin");
     let error = tokens
         .policy(Hook::Scheduler, None)
         .expect_err("refused")
@@ -499,18 +512,19 @@ fn a_policy_is_found_by_hook_and_name() {
 }
 
 /// The fault of a run with a router of the zoo.
-fn fault_of(library: &Library, router: &str) -> Option<String> {
+fn fault_of(plugin: &Plugin, router: &str) -> Option<String> {
     run(EngineRules::VLLM, |setup| {
         let (admission, _, instances) = built_in(setup);
-        let router = library.router(Some(router), setup).expect("made");
+        let router = plugin.router(Some(router), setup).expect("made");
         (admission, router, instances)
     })
     .fault
+    .map(|fault| fault.to_string())
 }
 
 #[test]
 fn a_policy_that_panics_ends_its_run_and_nothing_else() {
-    let zoo = Library::open(&fixtures().zoo).expect("the zoo");
+    let zoo = Plugin::open(&fixtures().zoo).expect("the zoo");
     let before = format!("{:?}", run(EngineRules::VLLM, |setup| zoo_of(&zoo, setup)));
     assert_eq!(
         fault_of(&zoo, "panics").as_deref(),
@@ -543,14 +557,14 @@ fn a_c_policy_fails_in_its_own_words() {
     let Some(path) = built::c("fails", &source, &[]) else {
         return;
     };
-    let library = Library::open(&path).expect("the zoo in C");
-    let fault = fault_of(&library, "silent");
+    let plugin = Plugin::open(&path).expect("the zoo in C");
+    let fault = fault_of(&plugin, "silent");
     assert_eq!(
         fault.as_deref(),
         Some("the routing policy failed on request_0: it returned 7 without a text")
     );
     let params = [("longest".to_owned(), 13.0)];
-    let error = made(&params, |setup| library.admission(None, setup))
+    let error = made(&params, |setup| plugin.admission(None, setup))
         .err()
         .expect("refused");
     assert!(
@@ -562,24 +576,21 @@ fn a_c_policy_fails_in_its_own_words() {
 }
 
 #[test]
-fn a_library_is_opened_once() {
+fn a_plugin_is_opened_once() {
     let path = &fixtures().zoo;
-    let once = Library::open(path).expect("the zoo");
+    let once = Plugin::open(path).expect("the zoo");
     let detour = path
         .parent()
         .expect("a folder")
         .join("..")
         .join("debug/libzoo.so");
-    assert!(Arc::ptr_eq(
-        &once,
-        &Library::open(&detour).expect("the zoo")
-    ));
+    assert!(Arc::ptr_eq(&once, &Plugin::open(&detour).expect("the zoo")));
 }
 
 #[test]
 fn what_plugin_new_writes_builds_passes_its_tests_and_is_a_plugin() {
-    for (hook, library) in built::templates() {
-        let ran = windtunnel(["plugin".as_ref(), "inspect".as_ref(), library.as_os_str()]);
+    for (hook, plugin) in built::templates() {
+        let ran = windtunnel(["plugin".as_ref(), "inspect".as_ref(), plugin.as_os_str()]);
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
         assert!(
             ran.stdout.contains(&format!("\n{hook} my-{hook}\n")),
@@ -656,21 +667,4 @@ fn a_new_crate_is_written_whole_or_not_at_all() {
         0,
         "nothing is left behind"
     );
-}
-
-/// Version 1.0 is what the pinned copy says, word for word, as long as it is the current version.
-#[test]
-fn the_pinned_copy_of_the_contract_is_version_1_0() {
-    let path = root().join(built::PINNED);
-    let now = built::sources();
-    if std::env::var_os("WINDTUNNEL_PIN_PLUGIN_API").is_some() {
-        std::fs::write(&path, &now).expect("written");
-    }
-    if windtunnel_plugin_api::VERSION == (1, 0) {
-        let pinned = std::fs::read_to_string(&path).expect("the pinned copy");
-        assert!(
-            pinned == now,
-            "plugin-api 1.0 changed. Before its release, pin it again (WINDTUNNEL_PIN_PLUGIN_API=1); after it, this is version 1.1"
-        );
-    }
 }

@@ -1,13 +1,13 @@
 //! Policies written against the plugin contract alone drive a cluster.
 
-use crate::lab::{self, Affine, Ask, BY_HAND, Script, ask, fresh, roomy};
+use crate::lab::{self, Affine, Arrival, BY_HAND, Script, ask, fresh, roomy};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
 use windtunnel_base::slo_priority::SloPriorities;
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, FrontEndPolicies};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig};
+use windtunnel_engine::frontend::FrontEndPolicies;
 use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks};
-use windtunnel_engine::latency::LatencyModel;
 use windtunnel_plugin_api::{
     Admission, Admit, ClusterView, Event, EventKind, InstanceView, Interests, KeyRefresh,
     Outcome as End, PolicyError, QueueOrder, QueueView, QueuedView, RequestView, Route, Router,
@@ -113,12 +113,13 @@ pub(crate) fn drive(
     latency: Affine,
     front: FrontEndPolicies,
     hooks: Vec<InstanceHooks>,
-    asks: &[Ask],
+    asks: &[Arrival],
 ) -> RunRecord {
     let mut script = Script::new(asks);
-    let latency: Arc<dyn LatencyModel> = Arc::new(latency);
-    let cluster = Cluster::new(config, &latency, front, hooks, &mut script);
-    lab::run_checked(cluster).expect("the invariants hold").0
+    let cluster = Cluster::new(lab::timed(config, latency), front, hooks, &mut script);
+    lab::run_checked(cluster.expect("a cluster"))
+        .expect("the invariants hold")
+        .0
 }
 
 pub(crate) fn default_hooks(n: u32) -> Vec<InstanceHooks> {
@@ -126,7 +127,11 @@ pub(crate) fn default_hooks(n: u32) -> Vec<InstanceHooks> {
 }
 
 /// Runs `asks` on one instance of `engine` behind a router that hears everything.
-fn overheard(engine: EngineConfig, asks: &[Ask], interests: Interests) -> (RunRecord, Vec<Event>) {
+fn overheard(
+    engine: EngineConfig,
+    asks: &[Arrival],
+    interests: Interests,
+) -> (RunRecord, Vec<Event>) {
     let seen = Shared::default();
     let router = Recorder {
         inner: Always(Route::To(0)),
@@ -141,8 +146,8 @@ fn overheard(engine: EngineConfig, asks: &[Ask], interests: Interests) -> (RunRe
 
 #[test]
 fn least_tokens_decides_as_the_records_say_it_should() {
-    let asks: Vec<Ask> = (0..120)
-        .map(|k: u32| Ask {
+    let asks: Vec<Arrival> = (0..120)
+        .map(|k: u32| Arrival {
             timeout: if k % 7 == 3 { 400 } else { 0 },
             ..ask(i64::from(k / 3) * 60, 1 + (k * 37) % 90, 1 + (k * 11) % 13)
         })
@@ -157,7 +162,7 @@ fn least_tokens_decides_as_the_records_say_it_should() {
             seen: Arc::clone(&seen),
         };
         let engine = EngineConfig {
-            max_running: 3,
+            max_num_seqs: 3,
             ..roomy(rules)
         };
         let front = front(open_door(), recorder);
@@ -200,14 +205,14 @@ fn events_come_in_order_with_the_right_numbers() {
     let engine = EngineConfig {
         total_kv_blocks: 4,
         block_size: 4,
-        max_running: 2,
+        max_num_seqs: 2,
         ..roomy(EngineRules::BLIS)
     };
     let asks = [
         ask(0, 3, 7),
         ask(0, 3, 7),
         ask(10, 17, 1),
-        Ask {
+        Arrival {
             timeout: 30,
             tenant: "t",
             ..ask(20, 5, 5)
@@ -325,7 +330,7 @@ fn a_view_is_empty_where_no_interest_was_declared() {
         dispatched_tokens: 30,
         max_batch_size: 256,
         block_size: 16,
-        max_step_tokens: engine.max_batched_tokens,
+        max_step_tokens: engine.max_num_batched_tokens,
         ..InstanceView::default()
     };
     let seen = seen.lock().expect("no panic");
@@ -433,8 +438,8 @@ fn a_held_request_waits_at_the_front_end() {
 #[test]
 fn views_do_not_depend_on_output_lengths() {
     let shown = |outputs: [u32; 6]| {
-        let asks: Vec<Ask> = (0..6)
-            .map(|k| Ask {
+        let asks: Vec<Arrival> = (0..6)
+            .map(|k| Arrival {
                 prefix: (1, 16),
                 class: "batch",
                 tenant: "t",
@@ -456,7 +461,7 @@ fn views_do_not_depend_on_output_lengths() {
         let mut hooks = default_hooks(1);
         hooks[0].scheduler = Box::new(Spy(Arc::clone(&queued)));
         let engine = EngineConfig {
-            max_running: 1,
+            max_num_seqs: 1,
             ..roomy(EngineRules::BLIS)
         };
         let _ = drive(fresh(1, engine), BY_HAND, front(door, router), hooks, &asks);
@@ -516,6 +521,6 @@ fn an_index_out_of_range_ends_the_run_and_names_the_policy() {
     let asks = [ask(0, 10, 1), ask(5, 10, 1)];
     let record = drive(fresh(3, engine), BY_HAND, front, default_hooks(3), &asks);
     let fault = "the routing policy sent request_0 to instance 99; expected 0 to 2";
-    assert_eq!(record.fault.as_deref(), Some(fault));
+    assert_eq!(record.fault.map(|f| f.to_string()).as_deref(), Some(fault));
     assert_eq!(record.requests.len(), 1, "nothing happens after it");
 }

@@ -1,17 +1,16 @@
 //! What holds of every run, whatever the workload, the limits, the rules and the policies.
 
-use crate::cases::{Case, case};
+use crate::cases::{Case, case, two_pools};
 use crate::lab::{self, Affine, Script};
 use crate::support::windtunnel;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use std::sync::Arc;
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord, State};
-use windtunnel_base::request::{Ending, Source};
+use windtunnel_base::request::{FinishReason, Source};
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
-use windtunnel_engine::latency::LatencyModel;
-use windtunnel_policy::{ADMISSION_POLICIES, PolicySpec, ROUTING_POLICIES};
+use windtunnel_policy::registry::built_ins;
+use windtunnel_policy::{Hook, PolicySpec};
 
 /// `n` cases, or as many as `PROPTEST_CASES` says.
 fn cases(n: u32) -> Config {
@@ -38,21 +37,19 @@ fn simulate(case: &Case) -> Result<Outcomes, String> {
 /// block findable.
 fn simulate_plainly(case: &Case) -> Result<Outcomes, String> {
     let mut case = case.clone();
-    case.config.engine.plain = true;
+    for pool in &mut case.config.pools {
+        pool.engine.plain = true;
+    }
     simulate_script(&case, Script::new(&case.asks).without_promises())
 }
 
 fn simulate_script(case: &Case, mut script: Script) -> Result<Outcomes, String> {
     let Case {
-        config,
-        latency,
-        policies,
-        ..
+        config, policies, ..
     } = case;
     let (front, hooks) = lab::policies(policies, config, script.symbols_mut());
-    let latency: Arc<dyn LatencyModel> = Arc::new(*latency);
-    let cluster = Cluster::new(config.clone(), &latency, front, hooks, &mut script);
-    let (record, kv_used) = lab::run_checked(cluster)?;
+    let cluster = Cluster::new(config.clone(), front, hooks, &mut script);
+    let (record, kv_used) = lab::run_checked(cluster.map_err(|e| e.to_string())?)?;
     Ok(Outcomes {
         record,
         script,
@@ -79,7 +76,7 @@ macro_rules! ensure {
 /// Conservation of requests: one record for each arrival, and the counters add up.
 fn requests_are_conserved(case: &Case, run: &Outcomes) -> Result<(), String> {
     let Outcomes { record, script, .. } = run;
-    let horizon = case.config.engine.horizon_us;
+    let horizon = case.config.horizon_us;
     let arrived = script
         .arrivals
         .values()
@@ -155,14 +152,18 @@ fn may_skip_steps(case: &Case) -> bool {
             once * (1 + a.rounds.len() as u64)
         })
         .sum();
-    total >= u64::from(case.config.engine.max_batched_tokens)
-        || case.policies.preemption.name() != "fcfs"
+    let budgets = case
+        .config
+        .pools
+        .iter()
+        .map(|pool| pool.engine.max_num_batched_tokens);
+    total >= budgets.min().unwrap_or(0).into() || case.policies.preemption.name() != "fcfs"
 }
 
 /// Times are in order and sums agree, for one request.
 fn times_agree(case: &Case, run: &Outcomes, r: &RequestRecord) -> Result<(), String> {
-    let engine = &case.config.engine;
-    let (rules, horizon) = (engine.rules, engine.horizon_us);
+    let (engine, latency) = case.instance(r.instance);
+    let (rules, horizon) = (engine.rules, case.config.horizon_us);
     let id = &r.id;
     let scheduled = r.scheduling_delay_us.map(|d| r.arrival_us + d);
     ensure!(r.arrival_us <= horizon, "{id} arrived after the horizon");
@@ -197,7 +198,7 @@ fn times_agree(case: &Case, run: &Outcomes, r: &RequestRecord) -> Result<(), Str
         ensure!(ended.at_us >= r.arrival_us, "{id} ended before it began");
         let late = ended.at_us > horizon;
         ensure!(
-            !late || (ended.ending == Ending::Completed && !rules.visible_at_step_end),
+            !late || (ended.reason == FinishReason::Completed && !rules.visible_at_step_end),
             "{id} ended at {} after the horizon",
             ended.at_us
         );
@@ -221,7 +222,7 @@ fn times_agree(case: &Case, run: &Outcomes, r: &RequestRecord) -> Result<(), Str
         return Err(format!("{id} completed without {r:?}"));
     };
     let after_last = if r.output_tokens > 0 {
-        case.latency.post_decode
+        latency.post_decode
     } else {
         0
     };
@@ -256,7 +257,7 @@ fn times_agree(case: &Case, run: &Outcomes, r: &RequestRecord) -> Result<(), Str
     let whole = rules.gaps_are_elapsed_time
         || (!may_skip_steps(case) && (r.preemptions == 0 || !rules.keep_tokens_on_preemption));
     let tokens = i64::from(r.generated_tokens.max(1));
-    let passed = ended.at_us - r.arrival_us + tokens * case.latency.output_token + after_last;
+    let passed = ended.at_us - r.arrival_us + tokens * latency.output_token + after_last;
     ensure!(
         !whole || e2e == passed,
         "{id}: e2e {e2e}, but {passed} us passed"
@@ -291,7 +292,7 @@ fn audit(case: &Case) -> Result<Outcomes, String> {
         times_agree(case, &run, r)?;
     }
     gaps_agree(&run)?;
-    let horizon = case.config.engine.horizon_us;
+    let horizon = case.config.horizon_us;
     for (i, totals) in run.record.instances.iter().enumerate() {
         ensure!(
             totals.ended_us <= horizon,
@@ -339,6 +340,23 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(cases(3000))]
+
+    #[test]
+    fn two_pools_run_as_fast_as_plainly_and_conserve_everything(case in two_pools(30)) {
+        let fast = audit(&case).map_err(TestCaseError::fail)?;
+        let plain = simulate_plainly(&case).map_err(TestCaseError::fail)?;
+        prop_assert_eq!(text(&fast.record), text(&plain.record));
+        prop_assert_eq!(&fast.kv_used, &plain.kv_used);
+        let sizes: Vec<u32> = case.config.pools.iter().map(|pool| pool.instances).collect();
+        for r in &fast.record.requests {
+            let pool = r.instance.map_or("", |i| if i < sizes[0] { "first" } else { "second" });
+            prop_assert_eq!(fast.record.symbols.name(r.pool), pool);
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(cases(1000))]
 
     #[test]
@@ -374,9 +392,13 @@ proptest! {
 
 #[test]
 fn the_strategies_name_every_policy() {
-    assert_eq!(ADMISSION_POLICIES.len(), 5, "admission() draws five");
     assert_eq!(
-        ROUTING_POLICIES.len(),
+        built_ins(Hook::Admission).len(),
+        5,
+        "admission() draws five"
+    );
+    assert_eq!(
+        built_ins(Hook::Routing).len(),
         5,
         "routing() draws five, weighted in two forms"
     );
@@ -407,7 +429,7 @@ fn the_cases_reach_every_outcome() {
                 Outcome::InTransit => "in transit",
             };
             *seen.entry(outcome).or_default() += 1;
-            let keeps = case.config.engine.rules.keep_tokens_on_preemption;
+            let keeps = case.instance(r.instance).0.rules.keep_tokens_on_preemption;
             let mut count = |what, is: bool| *seen.entry(what).or_default() += u64::from(is);
             let done = r.state == State::Completed;
             count("completed follow-up", done && r.round > 0);
@@ -438,9 +460,9 @@ fn the_largest_limits_do_not_overflow() {
     let largest = EngineConfig {
         total_kv_blocks: u64::MAX,
         block_size: u32::MAX,
-        max_running: u32::MAX,
-        max_batched_tokens: u32::MAX,
-        long_prefill_threshold: u32::MAX,
+        max_num_seqs: u32::MAX,
+        max_num_batched_tokens: u32::MAX,
+        long_prefill_token_threshold: u32::MAX,
         max_model_len: u64::MAX,
         horizon_us: i64::MAX,
         rules: EngineRules::BLIS,

@@ -9,7 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use windtunnel_engine::instance::EngineRules;
-use windtunnel_policy as policy;
+use windtunnel_policy::Hook;
+use windtunnel_policy::builtin::routing::weighted::SCORERS;
+use windtunnel_policy::registry::built_ins;
 use windtunnel_results::report::{rows, sweep};
 
 /// A fenced block of a document.
@@ -157,6 +159,7 @@ fn run(line: &str, folder: &Path) -> Option<Output> {
         .current_dir(folder)
         .env("PATH", std::env::join_paths(path).expect("a path"))
         .env_remove("WINDTUNNEL_LOG")
+        .env_remove("CARGO_TARGET_DIR")
         .env("WINDTUNNEL_CACHE_DIR", folder.join("cache"))
         .output()
         .expect("a shell");
@@ -167,7 +170,7 @@ fn run(line: &str, folder: &Path) -> Option<Output> {
 fn known(line: &str) {
     let xtask = fs::read_to_string(root().join("xtask/src/main.rs")).expect("the xtask");
     let fine = match line.split_whitespace().collect::<Vec<_>>()[..] {
-        ["cargo", "xtask", task] => xtask.contains(&format!("[\"{task}\"]")),
+        ["cargo", "xtask", task, ..] => xtask.contains(&format!("[\"{task}\"")),
         ["cargo", "install", "--path", folder] => root().join(folder).join("Cargo.toml").is_file(),
         ["cargo", "test", ..] => true,
         _ => false,
@@ -361,15 +364,17 @@ fn properties(schema: &serde_json::Value, found: &mut Vec<String>) {
 
 #[test]
 fn the_references_are_complete() {
-    let policies = [
-        policy::ADMISSION_POLICIES,
-        policy::ROUTING_POLICIES,
-        policy::PRIORITY_POLICIES,
-        policy::SCHEDULERS,
-        policy::PREEMPTION_POLICIES,
-        policy::SCORERS,
-    ];
-    lists("reference/policies.md", policies.concat());
+    for hook in Hook::ALL {
+        for policy in built_ins(hook) {
+            lists("reference/policies.md", [policy.name]);
+            let keys = policy.bundle_keys.iter().map(|(key, _)| *key);
+            lists("reference/policies.md", keys);
+            let params = policy.params.iter().map(|param| param.name.as_ref());
+            lists("reference/policies.md", params);
+        }
+    }
+    let scorers = SCORERS.iter().map(|scorer| scorer.name);
+    lists("reference/policies.md", scorers);
     lists("reference/results.md", rows::COLUMNS);
     let columns = sweep::columns(&[]);
     lists("reference/results.md", columns.iter().map(String::as_str));

@@ -4,14 +4,14 @@
 //! Step times are [`BY_HAND`](crate::lab::BY_HAND): 100 us a step, plus 1 us a prefill token, plus
 //! 10 us a decode. The switch under test is the only one that differs from the `blis` preset.
 
-use crate::lab::{self, Ask, BY_HAND, ask, fresh, roomy, run_one};
+use crate::lab::{self, Arrival, BY_HAND, ask, fresh, roomy, run_one};
 use crate::support::{Ran, windtunnel};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use windtunnel_base::record::{Outcome, RequestRecord};
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
-use windtunnel_policy::{PolicySpec, RoutingSpec};
+use windtunnel_policy::{Hook, PolicySpec};
 
 /// Off, then on.
 fn both(set: impl Fn(&mut EngineRules, bool)) -> [EngineConfig; 2] {
@@ -105,7 +105,7 @@ fn a_full_prefix_hit_recomputes_its_last_block() {
         block_size: 4,
         ..engine
     });
-    let same = |at| Ask {
+    let same = |at| Arrival {
         prefix: (1, 8),
         ..ask(at, 0, 2)
     };
@@ -123,7 +123,7 @@ fn all_copies_of_a_block_are_findable_or_only_the_newest() {
     // Chunks of 2 tokens: two requests that share 4 tokens both compute the shared block, at the
     // same time. The first ends with its first token; the second grows from 5 to 13 tokens and
     // takes the first one's two blocks, its copy last.
-    let shared = |at, output| Ask {
+    let shared = |at, output| Arrival {
         prefix: (1, 4),
         ..ask(at, 1, output)
     };
@@ -131,7 +131,7 @@ fn all_copies_of_a_block_are_findable_or_only_the_newest() {
     let engines = both(|r, on| r.find_all_copies = on).map(|engine| EngineConfig {
         total_kv_blocks: 4,
         block_size: 4,
-        long_prefill_threshold: 2,
+        long_prefill_token_threshold: 2,
         ..engine
     });
     let [newest, all] = engines.map(|engine| run_one(engine, &asks).remove(2));
@@ -145,7 +145,7 @@ fn the_last_token_takes_kv_space_or_not() {
     // Two blocks. With space for its last token, the first request opens the second block for it;
     // the second request then takes that one for its prompt and recycles the first block, with the
     // first prompt, for its own last token.
-    let first = |at, more| Ask {
+    let first = |at, more| Arrival {
         prefix: (1, 4),
         ..ask(at, more, 1)
     };
@@ -203,7 +203,7 @@ fn asynchronous_scheduling_does_not_hold_back_those_who_waited_before() {
     // batch of the step at 219 was chosen at 109: it holds the one that waited since 20, although
     // the newcomer stands before it now.
     let policies = PolicySpec {
-        scheduler: "sjf".into(),
+        scheduler: lab::built_in(Hook::Scheduler, "sjf", &[]),
         ..PolicySpec::default()
     };
     let engine = both(|r, on| r.async_scheduling = on)[1];
@@ -217,10 +217,10 @@ fn asynchronous_scheduling_does_not_hold_back_those_who_waited_before() {
 #[test]
 fn a_step_is_seen_when_it_starts_or_when_it_ends() {
     let policies = PolicySpec {
-        routing: RoutingSpec::LeastLoaded,
+        routing: lab::built_in(Hook::Routing, "least-loaded", &[]),
         ..PolicySpec::default()
     };
-    let gives_up = Ask {
+    let gives_up = Arrival {
         timeout: 60,
         ..ask(0, 10, 1)
     };
@@ -251,7 +251,7 @@ fn a_gap_is_the_steps_duration_or_the_time_that_passed() {
     // decodes 100..210 and 210..320 while the second waits; it decodes 320..430 and 430..540.
     let [step, elapsed] = both(|r, on| r.gaps_are_elapsed_time = on).map(|engine| {
         let narrow = EngineConfig {
-            max_batched_tokens: 1,
+            max_num_batched_tokens: 1,
             ..engine
         };
         run_one(narrow, &[ask(0, 0, 3), ask(0, 0, 3)])
@@ -278,9 +278,9 @@ fn model_tags_are_exact_or_any_name_of_the_model() {
         "Model-A",
         "model-b",
     ];
-    let asks: Vec<Ask> = tags
+    let asks: Vec<Arrival> = tags
         .iter()
-        .map(|&model| Ask {
+        .map(|&model| Arrival {
             model,
             ..ask(0, 1, 1)
         })

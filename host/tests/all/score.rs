@@ -1,14 +1,14 @@
-//! Scoring candidates that mean harm, or that are just wrong: each is contained, told what it did,
-//! and leaves the next one's score as it was.
+//! Scoring of hostile and broken candidates: each is contained, its report names its mistake, and
+//! the score of the next candidate does not change.
 
 mod cache;
-mod lab;
+mod harness;
+mod sandbox;
 mod server;
 mod suites;
-mod walls;
 
-pub(crate) use lab::{SUITE, Scoring, data, timeless};
-use lab::{innocent, score_of, zoo};
+pub(crate) use harness::{SUITE, Scoring, data, timeless};
+use harness::{innocent, score_of, zoo};
 use serde_json::Value;
 use std::path::Path;
 
@@ -261,7 +261,7 @@ fn every_candidate_of_the_zoo_is_known() {
 }
 
 #[test]
-fn bad_candidates_are_contained_and_told_what_they_did() {
+fn bad_candidates_are_contained_and_their_reports_name_the_mistake() {
     let scoring = Scoring::new();
     let before = timeless(scoring.report(&innocent(), "--no-cache"));
     let default = score_of(&scoring.report(Path::new("round-robin"), ""));
@@ -319,9 +319,9 @@ fn bad_candidates_are_contained_and_told_what_they_did() {
     }
 }
 
-/// The script engine takes what is nested more deeply than we look at.
+/// The script engine accepts deeper nesting than the lint.
 #[test]
-fn a_script_that_is_nested_deeply_works_though_nobody_looks_at_it() {
+fn a_deeply_nested_script_works_without_lint() {
     let scoring = Scoring::new();
     let file = scoring.cache.path().join("deep.lua");
     let (open, close) = ("(".repeat(700), ")".repeat(700));
@@ -420,9 +420,9 @@ fn files_that_are_no_scripts_are_bad_candidates() {
     }
 }
 
-/// Of other splits a candidate learns nothing, neither by what it says nor by where it fails.
+/// A candidate cannot learn of other splits, neither by its error messages nor by where it fails.
 #[test]
-fn val_and_holdout_tell_no_more_than_scores() {
+fn reports_on_val_and_holdout_are_redacted() {
     let scoring = Scoring::new();
     for split in ["val", "holdout"] {
         let mut told = Vec::new();
@@ -478,7 +478,7 @@ fn val_and_holdout_tell_no_more_than_scores() {
     );
 }
 
-/// Twins that differ in a name do the same, everywhere; outside train nobody is told.
+/// Two candidates that differ in a name behave the same; outside train the reports do not show it.
 #[test]
 fn fingerprints_of_unseen_runs_do_not_compare() {
     let scoring = Scoring::new();
@@ -547,7 +547,6 @@ fn no_stage_gives_more_than_full() {
     }
 }
 
-/// How many processes work, and which one, changes nothing.
 #[test]
 fn reports_do_not_depend_on_the_number_of_processes() {
     let scoring = Scoring::new();
@@ -582,7 +581,7 @@ fn reports_do_not_depend_on_the_number_of_processes() {
 }
 
 #[test]
-fn people_see_no_escape_sequences() {
+fn printed_reports_have_no_escape_sequences() {
     let scoring = Scoring::new();
     let path = zoo("terminal-error").display().to_string();
     let scored = scoring.run(&format!("score --suite {} {path}", scoring.suite()));

@@ -1,21 +1,22 @@
 //! Scripts as policies: what they are told when they are wrong, and what becomes of those that mean
 //! harm.
 
-use crate::lab::{self, Ask, BY_HAND, Script, ask, fresh, roomy};
+use crate::lab::{self, Arrival, Script, ask, fresh, roomy};
 use std::sync::Arc;
+use windtunnel_base::fault::RunFault;
 use windtunnel_base::record::RunRecord;
 use windtunnel_base::request::{Source, Symbols};
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
-use windtunnel_engine::latency::LatencyModel;
 use windtunnel_policy::lua::Program;
-use windtunnel_policy::{Builder, External, Hook, PolicySpec};
+use windtunnel_policy::{Builder, Choice, External, Hook, PolicySpec};
 
 /// A spec in which `text` fills `hook`, everything else built in.
 pub(crate) fn spec(hook: Hook, text: &str) -> PolicySpec {
     let program = Program::new("p.lua", text.into(), &[], false).expect("a program");
     let mut spec = PolicySpec::default();
-    spec.fill(hook, External::Script(Arc::new(program)));
+    let policy = External::Script(Arc::new(program));
+    spec.set(hook, Choice::External(policy));
     spec
 }
 
@@ -34,9 +35,9 @@ pub(crate) fn load_error(hook: Hook, text: &str) -> String {
 }
 
 /// Requests of two tenants that queue, on three small instances.
-fn asks() -> Vec<Ask> {
+fn asks() -> Vec<Arrival> {
     (0..60)
-        .map(|k: u32| Ask {
+        .map(|k: u32| Arrival {
             tenant: if k.is_multiple_of(3) { "a" } else { "b" },
             class: if k.is_multiple_of(4) {
                 "critical"
@@ -51,20 +52,24 @@ fn asks() -> Vec<Ask> {
 
 fn run(spec: &PolicySpec) -> RunRecord {
     let engine = EngineConfig {
-        max_running: 2,
+        max_num_seqs: 2,
         total_kv_blocks: 11,
         ..roomy(EngineRules::BLIS)
     };
     let config = fresh(3, engine);
     let mut script = Script::new(&asks());
     let (front, hooks) = lab::policies(spec, &config, script.symbols_mut());
-    let latency: Arc<dyn LatencyModel> = Arc::new(BY_HAND);
-    let cluster = Cluster::new(config, &latency, front, hooks, &mut script);
-    cluster.run(&mut |_| {})
+    let cluster = Cluster::new(config, front, hooks, &mut script);
+    cluster.expect("a cluster").run(&mut |_| {})
+}
+
+/// Why a run with this script broke off.
+pub(crate) fn broken(hook: Hook, text: &str) -> Option<RunFault> {
+    run(&spec(hook, text)).fault
 }
 
 pub(crate) fn fault(hook: Hook, text: &str) -> String {
-    run(&spec(hook, text)).fault.unwrap_or_default()
+    broken(hook, text).map_or(String::new(), |fault| fault.to_string())
 }
 
 fn route(body: &str) -> String {
@@ -598,7 +603,7 @@ fn admission_and_routing_of_a_file_share_its_state_and_instances_do_not() {
     let policy = External::Script(Arc::new(program));
     let mut both = PolicySpec::default();
     for hook in [Hook::Admission, Hook::Routing, Hook::Scheduler] {
-        both.fill(hook, policy.clone());
+        both.set(hook, Choice::External(policy.clone()));
     }
     let record = run(&both);
     assert_eq!(record.fault, None);

@@ -142,7 +142,7 @@ fn every_format_can_be_cut_sampled_looped_and_sped_up() {
 }
 
 #[test]
-fn damaged_rows_are_counted_or_stop_the_strict() {
+fn row_errors_are_counted_or_end_a_strict_import() {
     let damaged = format!("{MOONCAKE}{{\"timestamp\": 1}}\nnonsense\n");
     let azure = AZURE.replace("30,1", "many,1").replace("40,1", "40");
     let folder = Folder::with(&[

@@ -1,5 +1,5 @@
-//! The search of parameters: it finds what is evident, whatever the number of processes, and says
-//! how to use it.
+//! The search of parameters: it finds an evident optimum, does not depend on the number of
+//! processes, and prints how to use the result.
 
 use crate::compare::SUITE;
 use crate::errors::Folder;
@@ -20,7 +20,7 @@ fn json(args: &str) -> Value {
 }
 
 #[test]
-fn both_methods_find_an_evident_best_and_the_holdout_confirms_it() {
+fn both_methods_find_an_evident_optimum_and_the_holdout_confirms_it() {
     for method in ["cma-es", "tpe"] {
         let found = json(&format!(
             "{DITHER} --method {method} --budget 120 --holdout"
@@ -40,7 +40,7 @@ fn both_methods_find_an_evident_best_and_the_holdout_confirms_it() {
 }
 
 #[test]
-fn neither_processes_nor_what_is_known_change_what_is_found() {
+fn the_result_does_not_depend_on_processes_or_the_cache() {
     let one = json(&format!("{DITHER} --budget 40 --jobs 1 --no-cache"));
     let three = json(&format!("{DITHER} --budget 40 --jobs 3"));
     assert_eq!(one, three);
@@ -49,7 +49,7 @@ fn neither_processes_nor_what_is_known_change_what_is_found() {
 }
 
 #[test]
-fn a_script_is_written_with_its_new_defaults_and_scores_as_was_said() {
+fn the_written_script_has_the_new_defaults_and_the_reported_score() {
     let folder = Folder::with(&[]);
     let file = folder.path().join("tuned.lua").display().to_string();
     let ran = tune(&format!("{DITHER} --budget 60 --out {file}"));
@@ -82,7 +82,7 @@ fn a_script_is_written_with_its_new_defaults_and_scores_as_was_said() {
 }
 
 #[test]
-fn weights_of_a_policy_with_a_name_are_tuned_through_its_script() {
+fn a_named_policy_is_tuned_through_its_script() {
     let found = json("weighted --budget 12");
     assert_eq!(found["params"].as_object().expect("values").len(), 10);
     assert_eq!(found["default"]["params"]["precise_prefix_cache"], 2.0);
@@ -110,7 +110,7 @@ fn parameters_of_bundles_start_with_the_bundles_values() {
 }
 
 #[test]
-fn what_cannot_be_tuned_is_refused_before_the_search() {
+fn policies_without_parameters_are_refused_before_the_search() {
     let folder = Folder::with(&[(
         "bad.lua",
         "--@param a = 1, 0..2\nreturn { route = function() return cfg.a + nil end }",
@@ -134,7 +134,7 @@ fn what_cannot_be_tuned_is_refused_before_the_search() {
 }
 
 #[test]
-fn a_holdout_that_is_not_there_is_told_before_the_search() {
+fn a_missing_holdout_is_refused_before_the_search() {
     let data = crate::support::root().join("host/tests/data/contest");
     let text = |name: &str| std::fs::read_to_string(data.join(name)).expect("there");
     let suite = text("suite.yaml");

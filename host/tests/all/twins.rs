@@ -1,12 +1,15 @@
 //! Every file in `policies/` that has a twin in Rust decides as the twin does: on random runs, in
 //! every record and every decision, and on the reference's cases.
 
-use crate::cases::{Case, case};
+use crate::cases::{
+    Case, any_of, case, gaie_legacy, tier_shed, token_bucket, two_weights, weighted,
+};
 use crate::filled::{Compiled, File, file, run, scripted};
+use crate::lab::built_in;
 use crate::native::session_affinity::SessionAffinity;
 use crate::native::vtc_fair::VtcFair;
 use crate::oracle;
-use crate::support::root;
+use crate::support::{root, windtunnel};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use std::path::Path;
@@ -14,11 +17,10 @@ use windtunnel_base::record::{Decision, RunRecord};
 use windtunnel_base::request::Symbols;
 use windtunnel_plugin_api::{PolicyError, QueueView, RequestView, Scheduler, Setup};
 use windtunnel_plugin_least_tokens::LeastTokens;
+use windtunnel_policy::builtin::routing::weighted::parse_scorers;
 use windtunnel_policy::bundle::Bundle;
-use windtunnel_policy::{
-    AdmissionSpec, Builder, Choice, Hook, PREEMPTION_POLICIES, PRIORITY_POLICIES, PolicySpec,
-    RoutingSpec, SCHEDULERS, SCORERS, ScorerKind, parse_scorers,
-};
+use windtunnel_policy::registry::default_policy;
+use windtunnel_policy::{Builder, Choice, Hook, PolicySpec, Reference};
 
 /// 200 runs of each, or as many as `PROPTEST_CASES` says.
 fn config() -> Config {
@@ -71,8 +73,8 @@ fn first_difference(a: &str, b: &str) -> Option<String> {
 /// Runs both twins.
 fn agree(case: &Case, files: &[File], compiled: Compiled) -> Result<(), TestCaseError> {
     let mut case = case.clone();
-    case.config.trace.decisions = true;
-    case.config.trace.counterfactual_k = 0;
+    case.config.front.trace.decisions = true;
+    case.config.front.trace.counterfactual_k = 0;
     let rust = run(&case, compiled).map_err(TestCaseError::fail)?;
     let mut twin = case.clone();
     twin.policies = scripted(&case.policies, files);
@@ -80,132 +82,68 @@ fn agree(case: &Case, files: &[File], compiled: Compiled) -> Result<(), TestCase
         twin.policies.tenant_budgets.clear();
     }
     let lua = run(&twin, Compiled::default()).map_err(TestCaseError::fail)?;
-    let scores = matches!(
-        case.policies.routing,
-        RoutingSpec::Weighted(_) | RoutingSpec::TwoWeights { .. }
-    );
+    let scores = case.policies.routing.is_built_in("weighted");
     match first_difference(&said(&rust, scores), &said(&lua, scores)) {
         Some(difference) => Err(TestCaseError::fail(difference)),
         None => Ok(()),
     }
 }
 
-/// The admission policy's twin.
-fn admission_file(spec: &AdmissionSpec) -> File {
-    let (name, params) = match *spec {
-        AdmissionSpec::AlwaysAdmit => ("always-admit", vec![]),
-        AdmissionSpec::RejectAll => ("reject-all", vec![]),
-        AdmissionSpec::TokenBucket {
-            capacity,
-            refill_rate,
-        } => (
-            "token-bucket",
-            vec![("capacity", capacity), ("refill_rate", refill_rate)],
-        ),
-        AdmissionSpec::TierShed {
-            threshold,
-            min_priority,
-        } => (
-            "tier-shed",
-            vec![
-                ("threshold", threshold as f64),
-                ("min_priority", f64::from(min_priority)),
-            ],
-        ),
-        AdmissionSpec::GaieLegacy {
-            queue_depth,
-            kv_utilization,
-        } => (
-            "gaie-saturation",
-            vec![("queue_limit", queue_depth), ("kv_limit", kv_utilization)],
-        ),
-        AdmissionSpec::External(_) => unreachable!("only built-ins have twins"),
+/// The script that decides as this built-in does, with the same values. Parameters have the same
+/// names in both, but for the older form of weighted routing, which is a script of its own.
+fn twin(hook: Hook, choice: &Choice) -> File {
+    let Choice::BuiltIn { policy, values } = choice else {
+        unreachable!("only built-ins have twins");
     };
-    file(Hook::Admission, name, &params)
+    let params: Vec<(&str, f64)> = values.named().collect();
+    let weight = |name: &str| params.iter().find(|(known, _)| *known == name);
+    match (policy.name, weight("cache_weight"), weight("load_weight")) {
+        ("gaie-legacy", ..) => file(hook, "gaie-saturation", &params),
+        ("weighted", Some((_, cache)), Some((_, load))) => {
+            file(hook, "two-weights", &[("cache", *cache), ("load", *load)])
+        }
+        (name, ..) => file(hook, name, &params),
+    }
 }
 
-/// The router's twin.
-fn routing_file(spec: &RoutingSpec) -> File {
-    let (name, params) = match spec {
-        RoutingSpec::TwoWeights { cache, load } => {
-            ("two-weights", vec![("cache", *cache), ("load", *load)])
-        }
-        RoutingSpec::Weighted(weights) => {
-            let names: Vec<String> = SCORERS.iter().map(|name| name.replace('-', "_")).collect();
-            let weight = |name: &&str| {
-                let kind = ScorerKind::parse(name).expect("a listed scorer");
-                let given = weights.iter().find(|(k, _)| *k == kind);
-                given.map_or(0.0, |(_, weight)| *weight)
-            };
-            let params: Vec<(&str, f64)> = names
-                .iter()
-                .map(String::as_str)
-                .zip(SCORERS.iter().map(weight))
-                .collect();
-            return file(Hook::Routing, "weighted", &params);
-        }
-        other => (other.name(), vec![]),
-    };
-    file(Hook::Routing, name, &params)
-}
-
-fn any_admission() -> impl Strategy<Value = AdmissionSpec> {
+fn any_admission() -> impl Strategy<Value = Choice> {
+    let admission = |name| built_in(Hook::Admission, name, &[]);
     prop_oneof![
-        1 => Just(AdmissionSpec::AlwaysAdmit),
-        1 => Just(AdmissionSpec::RejectAll),
-        4 => (10.0..300.0, 100.0..100_000.0).prop_map(|(capacity, refill_rate)| {
-            AdmissionSpec::TokenBucket { capacity, refill_rate }
-        }),
-        4 => (0u64..20, -3i32..5).prop_map(|(threshold, min_priority)| {
-            AdmissionSpec::TierShed { threshold, min_priority }
-        }),
-        4 => (0.5..5.0, 0.1..1.0).prop_map(|(queue_depth, kv_utilization)| {
-            AdmissionSpec::GaieLegacy { queue_depth, kv_utilization }
-        }),
+        1 => Just(admission("always-admit")),
+        1 => Just(admission("reject-all")),
+        4 => token_bucket(),
+        4 => tier_shed(),
+        4 => gaie_legacy(0.5..5.0),
     ]
 }
 
-fn any_routing() -> impl Strategy<Value = RoutingSpec> {
-    let scorer = |name: &&str| ScorerKind::parse(name).expect("a listed scorer");
-    let all: Vec<ScorerKind> = SCORERS.iter().map(scorer).collect();
-    let weighted = prop::sample::subsequence(all, 1..11).prop_flat_map(|kinds| {
-        let n = kinds.len();
-        (Just(kinds), prop::collection::vec(0.1..3.0f64, n))
-            .prop_map(|(kinds, weights)| kinds.into_iter().zip(weights).collect())
-    });
+fn any_routing() -> impl Strategy<Value = Choice> {
+    let routing = |name| built_in(Hook::Routing, name, &[]);
     prop_oneof![
-        1 => Just(RoutingSpec::RoundRobin),
-        2 => Just(RoutingSpec::LeastLoaded),
-        2 => Just(RoutingSpec::PrefixAffinity),
-        1 => Just(RoutingSpec::AlwaysBusiest),
-        2 => (0.1..2.0, 0.1..2.0).prop_map(|(cache, load)| RoutingSpec::TwoWeights { cache, load }),
-        8 => weighted.prop_map(RoutingSpec::Weighted),
-        1 => Just(RoutingSpec::Weighted(RoutingSpec::default_scorers())),
+        1 => Just(routing("round-robin")),
+        2 => Just(routing("least-loaded")),
+        2 => Just(routing("prefix-affinity")),
+        1 => Just(routing("always-busiest")),
+        2 => two_weights(),
+        8 => weighted(1..11),
+        1 => Just(routing("weighted")),
     ]
 }
 
 /// Cases with at least two instances.
 fn wide(most: usize) -> impl Strategy<Value = Case> {
     (case(most), 2u32..6).prop_map(|(mut case, n)| {
-        case.config.instances = case.config.instances.max(n);
+        let pool = &mut case.config.pools[0];
+        pool.instances = pool.instances.max(n);
         case
     })
-}
-
-fn named(names: &'static [&'static str]) -> impl Strategy<Value = Choice> {
-    prop::sample::select(names.to_vec()).prop_map(Choice::from)
-}
-
-/// The file of the same name.
-fn inside(hook: Hook, built_in: &Choice) -> File {
-    file(hook, built_in.name(), &[])
 }
 
 /// A built-in first come, first served puts a preempted request at the very front; a key puts it
 /// where it stood. That is the same place only while the last one admitted is preempted first.
 fn keep_fcfs_together(policies: &mut PolicySpec) {
     if policies.scheduler.name() == "fcfs" {
-        policies.preemption = "fcfs".into();
+        policies.preemption = built_in(Hook::Preemption, "fcfs", &[]);
     }
 }
 
@@ -232,15 +170,16 @@ proptest! {
         let mut case = case;
         case.policies.tenant_budgets.clear();
         case.policies.admission = admission;
-        let files = [admission_file(&case.policies.admission)];
+        let files = [twin(Hook::Admission, &case.policies.admission)];
         agree(&case, &files, Compiled::default())?;
     }
 
     #[test]
     fn tenant_budgets_agree(case in case(40), share in prop_oneof![Just(0.0), 0.0..0.2f64]) {
         let mut case = case;
-        case.config.engine.max_running = case.config.engine.max_running.min(64);
-        case.policies.admission = AdmissionSpec::AlwaysAdmit;
+        let engine = &mut case.config.pools[0].engine;
+        engine.max_num_seqs = engine.max_num_seqs.min(64);
+        case.policies.admission = built_in(Hook::Admission, "always-admit", &[]);
         case.policies.tenant_budgets = ["a", "b"].map(|t| (t.to_owned(), share)).to_vec();
         let files = [file(Hook::Admission, "tenant-budgets", &[("share", share)])];
         agree(&case, &files, Compiled::default())?;
@@ -250,14 +189,14 @@ proptest! {
     fn routing_twins_agree(case in wide(60), routing in any_routing()) {
         let mut case = case;
         case.policies.routing = routing;
-        let files = [routing_file(&case.policies.routing)];
+        let files = [twin(Hook::Routing, &case.policies.routing)];
         agree(&case, &files, Compiled::default())?;
     }
 
     #[test]
     fn least_tokens_agrees_with_the_compiled_plugin(case in wide(60)) {
         let mut case = case;
-        case.policies.routing = RoutingSpec::RoundRobin;
+        case.policies.routing = built_in(Hook::Routing, "round-robin", &[]);
         let compiled = Compiled { router: Some(Box::new(LeastTokens::new())), ..Compiled::default() };
         agree(&case, &[file(Hook::Routing, "least-tokens", &[])], compiled)?;
     }
@@ -265,7 +204,7 @@ proptest! {
     #[test]
     fn session_affinity_agrees_with_the_compiled_plugin(case in wide(60), bound in prop_oneof![Just(1.0), 1.0..2.0f64]) {
         let mut case = case;
-        case.policies.routing = RoutingSpec::RoundRobin;
+        case.policies.routing = built_in(Hook::Routing, "round-robin", &[]);
         let params = [("load_bound", bound), ("points", 50.0)];
         let compiled = Compiled {
             router: Some(Box::new(made(&params, SessionAffinity::new))),
@@ -284,18 +223,20 @@ proptest! {
     }
 
     #[test]
-    fn priority_twins_agree(case in case(40), priority in named(PRIORITY_POLICIES), scheduler in named(&["priority-fcfs", "reverse-priority"])) {
+    fn priority_twins_agree(case in case(40), priority in any_of(Hook::Priority), scheduler in prop::sample::select(vec!["priority-fcfs", "reverse-priority"])) {
         let mut case = case;
-        (case.policies.priority, case.policies.scheduler) = (priority, scheduler);
-        let files = [inside(Hook::Priority, &case.policies.priority)];
+        case.policies.priority = priority;
+        case.policies.scheduler = built_in(Hook::Scheduler, scheduler, &[]);
+        let files = [twin(Hook::Priority, &case.policies.priority)];
         agree(&case, &files, Compiled::default())?;
     }
 
     /// Number by number: in short runs nobody grows older by a whole class.
     #[test]
-    fn priorities_are_the_same_numbers(name in named(PRIORITY_POLICIES), asked in prop::collection::vec((-100i32..=100, 0i64..1 << 40), 1..20)) {
-        let rust = PolicySpec { priority: name.clone(), ..PolicySpec::default() };
-        let lua = scripted(&rust, &[inside(Hook::Priority, &name)]);
+    fn priorities_are_the_same_numbers(priority in any_of(Hook::Priority), asked in prop::collection::vec((-100i32..=100, 0i64..1 << 40), 1..20)) {
+        let file = twin(Hook::Priority, &priority);
+        let rust = PolicySpec { priority, ..PolicySpec::default() };
+        let lua = scripted(&rust, &[file]);
         let numbers = |spec: &PolicySpec| -> Vec<u64> {
             let mut symbols = Symbols::default();
             let mut policy = Builder::new(spec, 1, 1, &mut symbols).priority(0).expect("it loads");
@@ -310,19 +251,19 @@ proptest! {
     }
 
     #[test]
-    fn scheduler_twins_agree(case in case(40), scheduler in named(SCHEDULERS)) {
+    fn scheduler_twins_agree(case in case(40), scheduler in any_of(Hook::Scheduler)) {
         let mut case = case;
         case.policies.scheduler = scheduler;
         keep_fcfs_together(&mut case.policies);
-        let files = [inside(Hook::Scheduler, &case.policies.scheduler)];
+        let files = [twin(Hook::Scheduler, &case.policies.scheduler)];
         agree(&case, &files, Compiled::default())?;
     }
 
     #[test]
-    fn preemption_twins_agree(case in case(40), preemption in named(PREEMPTION_POLICIES)) {
+    fn preemption_twins_agree(case in case(40), preemption in any_of(Hook::Preemption)) {
         let mut case = case;
         case.policies.preemption = preemption;
-        let files = [inside(Hook::Preemption, &case.policies.preemption)];
+        let files = [twin(Hook::Preemption, &case.policies.preemption)];
         agree(&case, &files, Compiled::default())?;
     }
 
@@ -334,11 +275,11 @@ proptest! {
         keep_fcfs_together(&mut case.policies);
         let p = &case.policies;
         let files = [
-            admission_file(&p.admission),
-            routing_file(&p.routing),
-            inside(Hook::Priority, &p.priority),
-            inside(Hook::Scheduler, &p.scheduler),
-            inside(Hook::Preemption, &p.preemption),
+            twin(Hook::Admission, &p.admission),
+            twin(Hook::Routing, &p.routing),
+            twin(Hook::Priority, &p.priority),
+            twin(Hook::Scheduler, &p.scheduler),
+            twin(Hook::Preemption, &p.preemption),
         ];
         agree(&case, &files, Compiled::default())?;
     }
@@ -351,43 +292,37 @@ fn by_files(mut argv: Vec<String>, _folder: &Path) -> Vec<String> {
         argv.remove(at);
         Some(argv.remove(at))
     };
-    let number = |text: Option<String>, default| -> f64 {
-        text.map_or(default, |text| text.parse().expect("a number"))
-    };
     let bundle = take("--policy-config").map(|path| Bundle::load(Path::new(&path)));
-    let bundle = bundle
-        .map(|b| b.expect("a bundle").admission)
-        .unwrap_or_default();
-    let admission = take("--admission-policy").or(bundle.policy);
-    let capacity = number(take("--token-bucket-capacity"), 10_000.0);
-    let refill_rate = number(take("--token-bucket-refill-rate"), 1_000.0);
-    let admission = match admission.as_deref().unwrap_or("always-admit") {
-        "always-admit" => AdmissionSpec::AlwaysAdmit,
-        "reject-all" => AdmissionSpec::RejectAll,
-        "token-bucket" => AdmissionSpec::TokenBucket {
-            capacity,
-            refill_rate,
-        },
-        "tier-shed" => AdmissionSpec::TierShed {
-            threshold: 0,
-            min_priority: 0,
-        },
-        "gaie-legacy" => AdmissionSpec::GaieLegacy {
-            queue_depth: bundle.gaie_qd_threshold.unwrap_or(5.0),
-            kv_utilization: bundle.gaie_kv_threshold.unwrap_or(0.8),
-        },
-        other => panic!("no twin of {other}"),
+    let bundle = bundle.map(|b| b.expect("a bundle")).unwrap_or_default();
+    let admission = take("--admission-policy").or(bundle.admission.policy.clone());
+    let flags = [
+        ("token-bucket", "capacity", "--token-bucket-capacity"),
+        ("token-bucket", "refill_rate", "--token-bucket-refill-rate"),
+    ];
+    let flags = flags.map(|(of, name, flag)| {
+        let value = take(flag)?.parse::<f64>().expect("a number");
+        (admission.as_deref() == Some(of)).then(|| (name.to_owned(), value))
+    });
+    let choice = |hook, name: Option<String>, by_flags: Vec<(String, f64)>| {
+        let name = name.unwrap_or_else(|| default_policy(hook).name.to_owned());
+        let bundled = bundle.reference_values(hook, &Reference::Name(name.clone()));
+        let mut values = bundled.expect("values");
+        values.extend(by_flags);
+        Choice::built_in(hook, &name, &values).expect("a built-in policy")
     };
+    let admission = choice(
+        Hook::Admission,
+        admission,
+        flags.into_iter().flatten().collect(),
+    );
     let scorers = take("--routing-scorers");
     let scorers = scorers.map(|text| parse_scorers(&text).expect("scorers"));
-    let routing = match take("--routing-policy").as_deref().unwrap_or("round-robin") {
-        "round-robin" => RoutingSpec::RoundRobin,
-        "least-loaded" => RoutingSpec::LeastLoaded,
-        "always-busiest" => RoutingSpec::AlwaysBusiest,
-        "weighted" => RoutingSpec::Weighted(scorers.unwrap_or_else(RoutingSpec::default_scorers)),
-        other => panic!("no twin of {other}"),
-    };
-    let mut files = vec![admission_file(&admission), routing_file(&routing)];
+    let routing = take("--routing-policy");
+    let routing = choice(Hook::Routing, routing, scorers.unwrap_or_default());
+    let mut files = vec![
+        twin(Hook::Admission, &admission),
+        twin(Hook::Routing, &routing),
+    ];
     let preemption = take("--preemption-policy").unwrap_or("fcfs".into());
     let scheduler = take("--scheduler").unwrap_or("fcfs".into());
     if scheduler == "priority-fcfs" || preemption == "priority" {
@@ -412,6 +347,68 @@ fn by_files(mut argv: Vec<String>, _folder: &Path) -> Vec<String> {
         }
     }
     argv
+}
+
+/// Flags, keys of a bundle and parameters by name set the same.
+#[test]
+fn parameters_of_built_ins_have_one_meaning() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bundle = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        format!("--policy-config {}", path.display())
+    };
+    let bucket = "--admission-policy token-bucket";
+    let weighted = "--routing-policy weighted";
+    for same in [
+        [
+            format!("{bucket} --token-bucket-capacity 900"),
+            format!("{bucket} --policy-param capacity=900"),
+            bundle(
+                "key.yaml",
+                "admission: {policy: token-bucket, token_bucket_capacity: 900}\n",
+            ),
+            bundle(
+                "param.yaml",
+                "admission: {policy: token-bucket, params: {capacity: 900}}\n",
+            ),
+        ],
+        [
+            format!(
+                "{weighted} --routing-scorers precise-prefix-cache:2,queue-depth:7,kv-utilization:1"
+            ),
+            format!("{weighted} --policy-param queue_depth=7"),
+            format!("{weighted} --policy-param routing.queue_depth=7"),
+            bundle(
+                "weight.yaml",
+                "routing: {policy: weighted, params: {queue_depth: 7}}\n",
+            ),
+        ],
+        [
+            format!("{weighted} --routing-cache-weight 3"),
+            format!("{weighted} --policy-param cache_weight=3"),
+            format!("{weighted} --policy-param cache_weight=3 --policy-param load_weight=0.4"),
+            bundle(
+                "form.yaml",
+                "routing: {policy: weighted, cache_weight: 3}\n",
+            ),
+        ],
+    ] {
+        let run = |how: &String| {
+            let line = format!(
+                "replay --trace-header docs/examples/classes.yaml --trace-data docs/examples/classes.csv \
+                 --model llama-3.1-8b-instruct --num-instances 3 --max-num-seqs 16 --json {how}"
+            );
+            let ran = windtunnel(line.split_whitespace());
+            assert_eq!(ran.code, 0, "{how}: {}", ran.stderr);
+            let result: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+            result["e2e_mean_ms"].to_string() + &result["completed_requests"].to_string()
+        };
+        let first = run(&same[0]);
+        for other in &same[1..] {
+            assert_eq!(run(other), first, "{other}");
+        }
+    }
 }
 
 #[test]

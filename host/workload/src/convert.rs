@@ -1,7 +1,7 @@
 //! Workloads in other formats.
 
 use super::export::{self, Head};
-use super::import::mooncake::BLOCK;
+use super::import::blocks::BLOCK;
 use super::spec::WorkloadSpec;
 use super::spec::types::{
     Arrival, Client, Distribution, DistributionKind, Lifecycle, Process, Window,

@@ -146,7 +146,7 @@ mod tests {
     use crate::synthetic::{Distribution, Length, Parameters};
     use crate::{OpenOptions, open};
     use windtunnel_base::record::Outcome;
-    use windtunnel_base::request::{Request, Source};
+    use windtunnel_base::request::{Request, Source, Sym};
 
     fn record(serial: u64, r: &Request) -> RequestRecord {
         RequestRecord {
@@ -158,6 +158,7 @@ mod tests {
             generated_tokens: 0,
             state: State::Queued,
             outcome: Outcome::Queued,
+            pool: Sym::NONE,
             instance: None,
             scheduling_delay_us: None,
             ttft_us: None,

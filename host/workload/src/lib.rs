@@ -11,6 +11,7 @@ pub mod detect;
 pub mod export;
 pub mod generator_config;
 pub mod import;
+mod limits;
 mod open;
 pub mod sample;
 pub mod spec;
@@ -28,6 +29,3 @@ pub use import::Selection;
 pub use open::{OpenOptions, Trace, open};
 pub use think::ThinkTime;
 pub use trace_v2::{RealTime, SessionMode};
-
-/// Tokens of one prompt and its output, and of one session's whole context, stay below this.
-pub(crate) const MAX_TOKENS: u64 = i32::MAX as u64;

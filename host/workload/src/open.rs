@@ -2,8 +2,10 @@
 
 use super::detect::{Format, detect};
 use super::import::five_column::FiveColumn;
-use super::import::rows::{OpenRows, Rows};
-use super::import::{Cut, Damages, Selection, azure, burstgpt, guidellm, mooncake, vllm_bench};
+use super::import::row::OpenRows;
+use super::import::{
+    Cut, RowErrors, Rows, Selection, azure, burstgpt, guidellm, mooncake, vllm_bench,
+};
 use super::spec::{self, Generator};
 use super::think::ThinkTime;
 use super::trace_v2::{Header, RealTime, Replay, SessionMode, TraceV2};
@@ -26,7 +28,7 @@ pub struct OpenOptions {
     pub real_time: RealTime,
     /// What is replayed, and how fast.
     pub selection: Selection,
-    /// A damaged row is an error; else it is skipped and counted.
+    /// A malformed row is an error; otherwise it is skipped and counted.
     pub strict: bool,
     /// Which run of a file with several, from 1.
     pub run: Option<usize>,
@@ -87,7 +89,7 @@ pub fn open(
     options.check()?;
     let format = detect(path)?;
     let mut notes = Vec::new();
-    let mut damages = Damages::new(options.strict);
+    let mut errors = RowErrors::new(options.strict);
     let kind = if format == Format::TraceV2 {
         let header = header.map(Header::read).transpose()?;
         let replay = Replay {
@@ -103,13 +105,13 @@ pub fn open(
             path,
             header.as_ref(),
             replay,
-            &mut damages,
+            &mut errors,
         )?))
     } else {
         refuse_what_only_trace_v2_has(path, header, format, options)?;
-        without_sessions(path, format, options, &mut damages, &mut notes)?
+        without_sessions(path, format, options, &mut errors, &mut notes)?
     };
-    if let Some(note) = damages.note()? {
+    if let Some(note) = errors.note()? {
         notes.push(note);
     }
     let trace = Trace {
@@ -128,23 +130,23 @@ fn without_sessions(
     path: &Path,
     format: Format,
     options: &OpenOptions,
-    damages: &mut Damages,
+    errors: &mut RowErrors,
     notes: &mut Vec<String>,
 ) -> Result<Kind, InputError> {
     let selection = options.selection;
-    let rows = |open: OpenRows, damages: &mut Damages| {
+    let rows = |open: OpenRows, errors: &mut RowErrors| {
         refuse_run(path, format, options)?;
-        Rows::open(path, open, damages)
+        Rows::open(path, open, errors)
     };
     let rows = match format {
-        Format::AzureLlm => rows(azure::open, damages)?,
-        Format::BurstGpt => rows(burstgpt::open, damages)?,
-        Format::Mooncake => rows(mooncake::open, damages)?,
-        Format::VllmBench => vllm_bench::open(path, options.run, damages)?,
-        Format::GuideLlm => guidellm::open(path, options.run, damages)?,
+        Format::AzureLlm => rows(azure::open, errors)?,
+        Format::BurstGpt => rows(burstgpt::open, errors)?,
+        Format::Mooncake => rows(mooncake::open, errors)?,
+        Format::VllmBench => vllm_bench::open(path, options.run, errors)?,
+        Format::GuideLlm => guidellm::open(path, options.run, errors)?,
         Format::FiveColumn => {
             refuse_run(path, format, options)?;
-            let trace = FiveColumn::open(path, damages)?;
+            let trace = FiveColumn::open(path, errors)?;
             return Ok(Kind::FiveColumn(Box::new(Cut::new(trace, selection))));
         }
         Format::ServeGen => {
@@ -152,7 +154,7 @@ fn without_sessions(
             let seconds = |us: i64| us / 1_000_000;
             let from_s = seconds(selection.from_us.unwrap_or(0));
             let to_s = selection.to_us.map(seconds);
-            let (generator, more) = spec::servegen(path, from_s, to_s, damages, options.seed)?;
+            let (generator, more) = spec::servegen(path, from_s, to_s, errors, options.seed)?;
             notes.extend(more);
             // The window is chosen already, whole windows of the data at a time.
             let rest = Selection {
@@ -160,7 +162,7 @@ fn without_sessions(
                 to_us: None,
                 ..selection
             };
-            *damages = Damages::new(options.strict);
+            *errors = RowErrors::new(options.strict);
             return Ok(Kind::ServeGen(Box::new(Cut::new(generator, rest))));
         }
         Format::TraceV2 | Format::Spec => {

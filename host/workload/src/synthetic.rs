@@ -1,7 +1,7 @@
 //! Synthetic traffic of one client: constant arrivals, clamped Gaussian lengths, an optional shared
 //! prefix. The `distribution` workload and all presets are of this kind.
 
-use super::MAX_TOKENS;
+use super::limits::MAX_TOKENS;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use windtunnel_base::input::InputError;

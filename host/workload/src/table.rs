@@ -121,7 +121,7 @@ impl Table {
     ///
     /// # Errors
     /// When the file cannot be read on.
-    pub(super) fn advance_or_damage(
+    pub(super) fn advance_or_row_error(
         &mut self,
     ) -> Result<Option<Result<(), InputError>>, InputError> {
         match self.advance() {

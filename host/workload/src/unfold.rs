@@ -1,15 +1,15 @@
 //! All requests of a source in order of arrival, without a cluster: every request is answered at
 //! once, a microsecond per output token.
 
-use windtunnel_base::earliest::Earliest;
-use windtunnel_base::request::{Ending, Finished, Request, Source};
+use windtunnel_base::event_queue::EventQueue;
+use windtunnel_base::request::{FinishReason, Finished, Request, Source};
 
 /// Iterates over a source and the follow-ups it makes.
 pub struct Unfold<'s> {
     source: &'s mut dyn Source,
     upcoming: Option<Request>,
     /// Follow-ups, by arrival.
-    waiting: Earliest<i64, Request>,
+    waiting: EventQueue<i64, Request>,
 }
 
 impl<'s> Unfold<'s> {
@@ -18,7 +18,7 @@ impl<'s> Unfold<'s> {
         Self {
             upcoming: source.next_request(),
             source,
-            waiting: Earliest::default(),
+            waiting: EventQueue::default(),
         }
     }
 
@@ -45,7 +45,7 @@ impl Iterator for Unfold<'_> {
         let output = request.output.len();
         let follow_up = self.source.on_finished(&Finished {
             request: &request,
-            ending: Ending::Completed,
+            reason: FinishReason::Completed,
             at_us: request.arrival_us.saturating_add(output.into()),
             // The last sampled token never enters the KV cache.
             generated_tokens: output.max(1) - 1,

@@ -20,7 +20,7 @@ fn words(payload: &(dyn Any + Send)) -> String {
 pub(super) fn catch<T>(code: impl FnOnce() -> Result<T, PolicyError>) -> RResult<T, RString> {
     match catch_unwind(AssertUnwindSafe(code)) {
         Ok(Ok(value)) => RResult::ROk(value),
-        Ok(Err(e)) => RResult::RErr(e.0.into()),
+        Ok(Err(e)) => RResult::RErr(e.message().into()),
         Err(payload) => RResult::RErr(words(&*payload).into()),
     }
 }
@@ -52,7 +52,7 @@ impl<T> Guarded<T> {
         let policy = &mut *self.policy;
         match catch_unwind(AssertUnwindSafe(|| code(policy))) {
             Ok(Ok(value)) => RResult::ROk(value),
-            Ok(Err(e)) => RResult::RErr(e.0.into()),
+            Ok(Err(e)) => RResult::RErr(e.message().into()),
             Err(payload) => {
                 let said = words(&*payload);
                 *panicked = Some(said.clone());

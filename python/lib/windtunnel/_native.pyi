@@ -26,14 +26,14 @@ def simulate(command: str, flags: Mapping[str, Any]) -> tuple[str, list[str], Ro
 def worker(program: str, args: Sequence[str], env: Sequence[tuple[str, str]]) -> None:
     """How processes for candidates are started, in this process from now on."""
 
-class Opened:
+class LoadedCandidate:
     """A candidate with the texts of its scripts. It can be pickled, and scored where its files are not."""
 
     @staticmethod
-    def from_json(text: str) -> Opened: ...
+    def from_json(text: str) -> LoadedCandidate: ...
 
-class How:
-    """How all candidates of a call are scored."""
+class ScoringOptions:
+    """Options of all candidates of a call."""
 
     def __init__(
         self,
@@ -50,10 +50,10 @@ class How:
         time_limit: int,
     ) -> None: ...
 
-def open_named(name: str, params: Mapping[str, float]) -> Opened: ...
-def open_text(text: str, params: Mapping[str, float]) -> Opened: ...
-def open_hooks(texts: Mapping[str, str], params: Mapping[str, float]) -> Opened: ...
-def score(candidates: Sequence[tuple[Opened, list[str] | None]], how: How) -> list[str]:
+def open_named(name: str, params: Mapping[str, float]) -> LoadedCandidate: ...
+def open_text(text: str, params: Mapping[str, float]) -> LoadedCandidate: ...
+def open_hooks(texts: Mapping[str, str], params: Mapping[str, float]) -> LoadedCandidate: ...
+def score(candidates: Sequence[tuple[LoadedCandidate, list[str] | None]], options: ScoringOptions) -> list[str]:
     """Scores candidates, each on the scenarios that stand with it or on all of the split. Reports come as JSON, in order."""
 
 def suites() -> str: ...

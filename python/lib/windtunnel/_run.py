@@ -22,30 +22,29 @@ class Results(dict[str, Any]):
     notes: list[str]
 
 
-def run(model: str, **flags: Any) -> Results:
-    """Simulates a cluster, as ``windtunnel run`` does with these flags.
+def run(model: str, **settings: Any) -> Results:
+    """Simulates a cluster, as ``windtunnel run`` does.
 
-    A flag goes by its name with underscores (``num_instances=4``), a flag without value takes ``True`` or ``False``, and ``None`` leaves a
-    flag out. Lists are joined with commas, or the flag is repeated if it may be; of a dict every entry becomes ``NAME=VALUE``
-    (``policy_param={"routing.weight": 2}``).
+    A setting goes by its flag's name with underscores (``num_instances=4``); ``None`` leaves it out. Coefficients are lists, parameters of
+    policies a dict (``policy_param={"routing.weight": 2}``).
 
     Args:
         model: Model, by full or short name.
-        **flags: Any flag of ``windtunnel run`` but those about printing.
+        **settings: Settings of ``windtunnel run``, and the files that it is to write.
 
     Raises:
-        InputError: The command would have ended with exit code 2; the message is the command's.
+        InputError: The command would have ended with exit code 2.
     """
-    return _simulate("run", {"model": model, **flags})
+    return _simulate({"model": model, **settings})
 
 
-def replay(trace: str | os.PathLike[str] | None = None, *, model: str, **flags: Any) -> Results:
-    """Simulates a cluster on a recorded trace, as ``windtunnel replay`` does with these flags; see :func:`run`."""
-    return _simulate("replay", {"trace": trace, "model": model, **flags})
+def replay(trace: str | os.PathLike[str], *, model: str, **settings: Any) -> Results:
+    """Simulates a cluster on a recorded trace, as ``windtunnel replay`` does; see :func:`run`."""
+    return _simulate({"trace": trace, "model": model, **settings})
 
 
-def _simulate(command: str, flags: dict[str, Any]) -> Results:
-    report, notes, rows = _native.simulate(command, flags)
+def _simulate(settings: dict[str, Any]) -> Results:
+    report, notes, rows = _native.simulate(settings)
     results = Results(json.loads(report))
     results.requests = Table.lazy(len(rows), rows.columns)
     results.notes = notes

@@ -12,7 +12,7 @@ from typing import Any
 from windtunnel import _native
 from windtunnel._table import Table
 
-Candidate = str | os.PathLike[str] | Mapping[str, str] | _native.Opened
+Candidate = str | os.PathLike[str] | Mapping[str, str] | _native.LoadedCandidate
 """What can be scored: a path, a policy's name, the text of a Lua policy (a str with a line break), or such texts by hook."""
 
 
@@ -60,7 +60,7 @@ def score(
     allow_native: bool = False,
     cache: bool = True,
 ) -> Report:
-    """Scores a candidate, as ``windtunnel score`` does. It runs in child processes, walled in; a candidate that fails is a result.
+    """Scores a candidate, as ``windtunnel score`` does. It runs in sandboxed child processes; a candidate that fails is a result.
 
     Args:
         candidate: Path of a .lua, .so or bundle file or of a folder, name of a policy, text of a Lua policy (a str with a line break), or
@@ -81,9 +81,9 @@ def score(
     Raises:
         InputError: The suite or an argument is wrong, or there is no such candidate.
     """
-    opened = opened_candidate(candidate, params)
-    how = _how(suite, split, stage, seeds, jobs, incumbent, traces, time_limit, allow_native, cache)
-    return _reports([(opened, _listed(scenarios))], how)[0]
+    loaded = loaded_candidate(candidate, params)
+    options = _options(suite, split, stage, seeds, jobs, incumbent, traces, time_limit, allow_native, cache)
+    return _reports([(loaded, _listed(scenarios))], options)[0]
 
 
 def score_batch(
@@ -108,18 +108,18 @@ def score_batch(
         candidates: Candidates, or pairs of a candidate and a scenario (or several) of its own.
         suite: As for :func:`score`, and so are all others.
     """
-    asks = []
+    requests = []
     for one in candidates:
         candidate, own = one if isinstance(one, tuple) else (one, scenarios)
-        asks.append((opened_candidate(candidate, params), _listed(own)))
-    how = _how(suite, split, stage, seeds, jobs, incumbent, traces, time_limit, allow_native, cache)
-    return _reports(asks, how) if asks else []
+        requests.append((loaded_candidate(candidate, params), _listed(own)))
+    options = _options(suite, split, stage, seeds, jobs, incumbent, traces, time_limit, allow_native, cache)
+    return _reports(requests, options) if requests else []
 
 
-def opened_candidate(candidate: Candidate, params: Mapping[str, float] | None = None) -> _native.Opened:
+def loaded_candidate(candidate: Candidate, params: Mapping[str, float] | None = None) -> _native.LoadedCandidate:
     """A candidate with the texts of its scripts read. It can be pickled, and scored where its files are not."""
     values = {name: float(value) for name, value in (params or {}).items()}
-    if isinstance(candidate, _native.Opened):
+    if isinstance(candidate, _native.LoadedCandidate):
         if values:
             raise _native.InputError("a candidate that was opened has its params already")
         return candidate
@@ -137,7 +137,7 @@ def suites() -> list[dict[str, Any]]:
 
 def suite(name: str | os.PathLike[str], traces: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """A suite, by name or .yaml file: its hooks, objectives and references, and the scenarios of each split."""
-    return dict(json.loads(_native.suite(_placed(name), traces)))
+    return dict(json.loads(_native.suite(_absolute(name), traces)))
 
 
 def hook_api(hooks: str | Sequence[str]) -> str:
@@ -145,7 +145,7 @@ def hook_api(hooks: str | Sequence[str]) -> str:
     return _native.hook_api([hooks] if isinstance(hooks, str) else list(hooks))
 
 
-def _how(
+def _options(
     suite: str | os.PathLike[str],
     split: str,
     stage: str,
@@ -156,9 +156,9 @@ def _how(
     time_limit: int,
     allow_native: bool,
     cache: bool,
-) -> _native.How:
-    return _native.How(
-        suite=_placed(suite),
+) -> _native.ScoringOptions:
+    return _native.ScoringOptions(
+        suite=_absolute(suite),
         traces=None if traces is None else Path(traces).absolute(),
         split=split,
         stage=stage,
@@ -171,8 +171,10 @@ def _how(
     )
 
 
-def _reports(asks: list[tuple[_native.Opened, list[str] | None]], how: _native.How) -> list[Report]:
-    return [Report(json.loads(text)) for text in _native.score(asks, how)]
+def _reports(
+    requests: list[tuple[_native.LoadedCandidate, list[str] | None]], options: _native.ScoringOptions
+) -> list[Report]:
+    return [Report(json.loads(text)) for text in _native.score(requests, options)]
 
 
 def _listed(scenarios: str | Sequence[str] | None) -> list[str] | None:
@@ -181,13 +183,13 @@ def _listed(scenarios: str | Sequence[str] | None) -> list[str] | None:
     return [scenarios] if isinstance(scenarios, str) else list(scenarios)
 
 
-def _placed(suite: str | os.PathLike[str]) -> str:
-    """A file's path from the root: processes that wait for work may have been started elsewhere."""
+def _absolute(suite: str | os.PathLike[str]) -> str:
+    """The absolute path of a file: idle workers may have been started in another folder."""
     name = os.fspath(suite)
     return os.path.abspath(name) if name.endswith((".yaml", ".yml")) else name
 
 
-def _tell_worker() -> None:
+def _set_worker_command() -> None:
     """How processes for candidates are started: this interpreter, with one file and no packages."""
     if not sys.executable:
         return
@@ -197,4 +199,4 @@ def _tell_worker() -> None:
     _native.worker(sys.executable, ["-I", "-S", str(script)], env)
 
 
-_tell_worker()
+_set_worker_command()

@@ -29,7 +29,7 @@ class Table:
 
     @classmethod
     def lazy(cls, length: int, load: Callable[[], dict[str, list[Any]]]) -> Table:
-        """A table whose columns are made when somebody asks for them."""
+        """A table whose columns are made when they are needed."""
         table = cls({})
         table._columns, table._load, table._length = None, load, length
         return table

@@ -1,4 +1,4 @@
-"""A process in which candidates work. Run by path, in an interpreter that looks for no packages: it starts fast and finds nothing else."""
+"""A worker process, in which candidates run. It is run by path, in an interpreter without packages, so that it starts fast."""
 
 import importlib.machinery
 import importlib.util
@@ -25,5 +25,5 @@ if __name__ == "__main__":
     # Ctrl-C is for the parent; this process ends with its input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     code = _native().main(["windtunnel", "worker", *sys.argv[1:]])
-    # The walls are up: an orderly end would look for files it may not read.
+    # In the sandbox a regular exit of the interpreter would look for files that it may not read.
     os._exit(code)

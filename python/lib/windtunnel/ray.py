@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from windtunnel._score import Candidate, Report, opened_candidate
+from windtunnel._score import Candidate, Report, loaded_candidate
 from windtunnel._score import score_batch as _here
 
 if TYPE_CHECKING:
-    from windtunnel._native import Opened
+    from windtunnel._native import LoadedCandidate
 
 TASKS_PER_CPU = 4
 """Tasks are made for so many per CPU: few enough that each is worth its millisecond of overhead, enough to keep all busy to the end."""
@@ -43,22 +43,22 @@ def score_batch(
     if per_task is not None and per_task < 1:
         raise ValueError(f"per_task must be at least 1, found {per_task}")
     params = options.pop("params", None)
-    asks: list[tuple[Opened, Any]] = []
+    requests: list[tuple[LoadedCandidate, Any]] = []
     for one in candidates:
         candidate, scenarios = one if isinstance(one, tuple) else (one, options.get("scenarios"))
-        asks.append((opened_candidate(candidate, params), scenarios))
-    if not asks:
+        requests.append((loaded_candidate(candidate, params), scenarios))
+    if not requests:
         return []
     if not ray.is_initialized():
         ray.init()
     if per_task is None:
         tasks = TASKS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        per_task = -(-len(asks) // tasks)
+        per_task = -(-len(requests) // tasks)
     task = ray.remote(num_cpus=1)(_score)
-    parts = [asks[k : k + per_task] for k in range(0, len(asks), per_task)]
+    parts = [requests[k : k + per_task] for k in range(0, len(requests), per_task)]
     reports = ray.get([task.remote(part, suite, options) for part in parts])
     return [report for part in reports for report in part]
 
 
-def _score(part: list[tuple[Opened, Any]], suite: str, options: dict[str, Any]) -> list[Report]:
+def _score(part: list[tuple[LoadedCandidate, Any]], suite: str, options: dict[str, Any]) -> list[Report]:
     return _here(part, suite, jobs=1, **options)

@@ -3,7 +3,7 @@
 mod measure;
 mod rows;
 
-use crate::{cargo, exit_code, root};
+use crate::shared::{cargo, exit_code, target};
 use anyhow::{Context, bail};
 use measure::Run;
 use rows::Row;
@@ -83,8 +83,7 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let options = Options::parse(arguments)?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
-    let folder = target.join("bench");
+    let folder = target().join("bench");
     let rows = chosen(&folder, &options)?;
     if options.list {
         for row in rows {
@@ -93,7 +92,7 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if options.criterion {
-        let status = cargo("bench --package windtunnel --bench parts").status()?;
+        let status = cargo("bench --package windtunnel-benches").status()?;
         return Ok(exit_code(status)?.unwrap_or(ExitCode::SUCCESS));
     }
     if options.instructions && !measure::has_valgrind() {
@@ -108,7 +107,7 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<ExitCode> {
     fs::write(folder.join("prefix-groups.yaml"), header)?;
     fs::write(folder.join("prefix-groups.csv"), data)?;
     rows::write_candidates(&folder)?;
-    let program = target
+    let program = target()
         .join("release")
         .join(format!("windtunnel{}", std::env::consts::EXE_SUFFIX));
 

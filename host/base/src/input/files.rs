@@ -1,6 +1,6 @@
 //! Writing files whole or not at all.
 
-use super::{InputError, plain};
+use super::error::{InputError, plain};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};

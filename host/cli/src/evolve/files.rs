@@ -1,10 +1,10 @@
-//! The files of a directory: templates, with what the suite says filled in.
+//! The files of a directory: templates, filled in for the suite.
 
+use super::plan::{Framework, InitPlan};
 use super::task::task;
-use super::{Framework, Plan};
 use windtunnel_policy::Hook;
 use windtunnel_policy::lua::api;
-use windtunnel_score::suite::Origin;
+use windtunnel_score::suite::SuiteSource;
 
 macro_rules! template {
     ($name:literal) => {
@@ -16,7 +16,7 @@ macro_rules! template {
 type File = (String, String);
 
 /// All files of a directory.
-pub fn of(framework: Framework, plan: &Plan) -> Vec<File> {
+pub fn of(framework: Framework, plan: &InitPlan) -> Vec<File> {
     let filled = |path: &str, text: &str| (path.to_owned(), fill(text, plan));
     match framework {
         Framework::Openevolve => vec![
@@ -74,7 +74,7 @@ pub fn of(framework: Framework, plan: &Plan) -> Vec<File> {
                 filled("README.md", template!("skydiscover/README.md")),
             ];
             // A suite of the user's own is not in the container.
-            if matches!(plan.suite.origin, Origin::Shipped(_)) {
+            if matches!(plan.suite.source, SuiteSource::Shipped(_)) {
                 files.extend([
                     filled("evaluator/Dockerfile", template!("skydiscover/Dockerfile")),
                     filled(
@@ -88,7 +88,7 @@ pub fn of(framework: Framework, plan: &Plan) -> Vec<File> {
     }
 }
 
-/// Braces that stand for themselves where `str.format` fills in placeholders.
+/// Text with doubled braces, for templates that `str.format` fills in.
 fn doubled(text: &str) -> String {
     text.replace('{', "{{").replace('}', "}}")
 }
@@ -98,7 +98,7 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn fill(template: &str, plan: &Plan) -> String {
+fn fill(template: &str, plan: &InitPlan) -> String {
     let hooks: Vec<&str> = plan.hooks.iter().map(|hook| hook.name()).collect();
     let title = format!("Evolving {} on {}", hooks.join(" and "), plan.suite.label());
     let is_prose = template.starts_with("# @TITLE@");
@@ -181,11 +181,11 @@ mod tests {
     use super::*;
     use clap::ValueEnum;
     use std::sync::Arc;
-    use windtunnel_policy::lua::{Facts, Loader, Program, lint};
+    use windtunnel_policy::lua::{Program, hooks_filled, lint};
     use windtunnel_score::Suite;
 
-    fn plan(hooks: &[Hook]) -> Plan {
-        Plan {
+    fn plan(hooks: &[Hook]) -> InitPlan {
+        InitPlan {
             suite: Suite::open("routing-mixed", None).expect("a suite"),
             suite_name: "routing-mixed".into(),
             hooks: hooks.to_vec(),
@@ -214,12 +214,7 @@ mod tests {
             let program = Program::new("seed.lua", seed(&hooks), &[], false).expect("a program");
             assert!(!program.declared.is_empty());
             assert_eq!(lint(&program).expect("readable").len(), 0, "{hooks:?}");
-            let facts = Facts {
-                instances: 2,
-                slots: 8,
-                highest_priority: 4,
-            };
-            let filled = Loader::new(facts).hooks(&Arc::new(program));
+            let filled = hooks_filled(&Arc::new(program));
             assert_eq!(filled.expect("loads"), hooks);
         }
     }

@@ -1,6 +1,6 @@
-//! What a language model is told: what the policy is for, how it is scored, and all it may use.
+//! The task for a language model: what the policy decides, how it is scored, and its API.
 
-use super::Plan;
+use super::plan::InitPlan;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use windtunnel_policy::Hook;
@@ -9,7 +9,7 @@ use windtunnel_score::candidate::LARGEST_SCRIPT;
 use windtunnel_score::{Split, Suite};
 
 /// The task in Markdown.
-pub fn task(plan: &Plan) -> String {
+pub fn task(plan: &InitPlan) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,

@@ -21,6 +21,7 @@ pub(crate) const CONTRACT: &[(&str, &str)] = sources![
     "src/abi/guard.rs",
     "src/abi/objects.rs",
     "src/c.rs",
+    "src/error.rs",
     "src/header.rs",
     "src/hooks.rs",
     "src/host.rs",

@@ -1,9 +1,9 @@
-//! The paths of the server that are ours, and what all paths share.
+//! Paths of the server for whole reports and suites, and what all its paths share.
 
-use super::desk::{Desk, Refused};
+use super::queue::{JobQueue, Refused};
 use crate::args::named;
+use crate::candidate_text::CandidateText;
 use crate::score::parse_seeds;
-use crate::texts::Texts;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -15,11 +15,13 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use windtunnel_base::input::{InputError, unknown};
-use windtunnel_score::{Ask, Candidate, Report, Seeds, Split, Suite, Trouble, Until};
+use windtunnel_score::{
+    Candidate, LastStage, Report, ScoreRequest, ScoringError, Seeds, Split, Suite,
+};
 
-/// Longest body of a request, bytes: by far enough for a script for every hook.
+/// Longest body of an HTTP request, bytes: far more than a script for every hook.
 const LONGEST_BODY: usize = 1 << 20;
-/// All paths, for whoever asks for another.
+/// All paths, for the hint about an unknown one.
 const PATHS: &[&str] = &[
     "/evaluate",
     "/evaluate_examples",
@@ -31,17 +33,17 @@ const PATHS: &[&str] = &[
     "/health",
 ];
 
-/// What all connections share.
+/// The state that all connections share.
 pub struct Server {
-    /// What candidates are scored on.
+    /// The suite that candidates are scored on.
     pub suite: Arc<Suite>,
-    /// Who scores them.
-    pub desk: Arc<Desk>,
+    /// The queue of score requests.
+    pub queue: Arc<JobQueue>,
     /// Most evaluations.
     max_evals: Option<u64>,
     /// `/score` may have the split holdout.
     allow_holdout: bool,
-    /// Processes.
+    /// Worker processes.
     pub jobs: usize,
     counts: Mutex<Counts>,
 }
@@ -53,13 +55,13 @@ struct Counts {
     best_val: Option<f64>,
 }
 
-/// A request that gets no result.
-pub struct Refusal {
+/// The answer to a request that has no result.
+pub struct HttpError {
     status: StatusCode,
     body: Value,
 }
 
-impl Refusal {
+impl HttpError {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -67,46 +69,46 @@ impl Refusal {
         }
     }
 
-    pub fn wrong(message: impl Into<String>) -> Self {
+    pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 }
 
-impl From<Trouble> for Refusal {
-    fn from(trouble: Trouble) -> Self {
-        let status = match trouble {
-            Trouble::Input(_) => StatusCode::BAD_REQUEST,
-            Trouble::Start(_) | Trouble::Cancelled => StatusCode::INTERNAL_SERVER_ERROR,
+impl From<ScoringError> for HttpError {
+    fn from(error: ScoringError) -> Self {
+        let status = match error {
+            ScoringError::Input(_) => StatusCode::BAD_REQUEST,
+            ScoringError::Start(_) | ScoringError::Cancelled => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, trouble.to_string())
+        Self::new(status, error.to_string())
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         answer(self.status, self.body.to_string())
     }
 }
 
-/// What a path gives.
-pub type Given = Result<Response, Refusal>;
+/// The result of a path.
+pub type HttpResult = Result<Response, HttpError>;
 
 fn answer(status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// A result.
-pub fn fine(body: &Value) -> Given {
+/// A result with status 200.
+pub fn ok(body: &Value) -> HttpResult {
     Ok(answer(StatusCode::OK, body.to_string()))
 }
 
-/// What a request's body says.
-pub async fn parse<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> {
+/// Parses the body of a request.
+pub async fn parse<T: DeserializeOwned>(request: Request) -> Result<T, HttpError> {
     let too_long = || {
         let message = format!("the body is longer than {LONGEST_BODY} bytes");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+        HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     };
-    // One that says how long it is need not be sent.
+    // With a Content-Length the body need not be read.
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|n| n.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|n| n > LONGEST_BODY) {
@@ -115,21 +117,21 @@ pub async fn parse<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> 
     let body = axum::body::to_bytes(request.into_body(), LONGEST_BODY).await;
     let body = body.map_err(|_| too_long())?;
     serde_json::from_slice(&body)
-        .map_err(|e| Refusal::wrong(format!("the body is not what it should be: {e}")))
+        .map_err(|e| HttpError::bad_request(format!("the body is not what it should be: {e}")))
 }
 
 impl Server {
-    /// A server that has scored nothing yet.
+    /// The state of a server before its first request.
     pub fn new(
         suite: Arc<Suite>,
-        desk: Arc<Desk>,
+        queue: Arc<JobQueue>,
         max_evals: Option<u64>,
         allow_holdout: bool,
         jobs: usize,
     ) -> Self {
         Self {
             suite,
-            desk,
+            queue,
             max_evals,
             allow_holdout,
             jobs,
@@ -156,53 +158,53 @@ impl Server {
         budget
     }
 
-    /// Best score on the whole of train so far, best mean on val so far, and evaluations.
+    /// Best score on the whole train split, best mean on val, and number of evaluations.
     pub fn so_far(&self) -> (Option<f64>, Option<f64>, u64) {
         let counts = self.counts();
         (counts.best, counts.best_val, counts.evals)
     }
 
-    /// Notes a mean on val and gives the best so far.
-    pub fn note_val(&self, score: f64) -> f64 {
+    /// Records a mean on val and returns the best.
+    pub fn record_val(&self, score: f64) -> f64 {
         let mut counts = self.counts();
         let best = counts.best_val.map_or(score, |best| best.max(score));
         counts.best_val = Some(best);
         best
     }
 
-    /// A question about a candidate.
-    pub fn ask(&self, candidate: Candidate) -> Ask {
-        Ask::new(candidate, Arc::clone(&self.suite))
+    /// A request to score a candidate on the whole train split.
+    pub fn request(&self, candidate: Candidate) -> ScoreRequest {
+        ScoreRequest::new(candidate, Arc::clone(&self.suite))
     }
 
-    /// Has all of it scored; each question is one evaluation of the budget, however it ends.
-    pub async fn score(&self, asks: Vec<Ask>) -> Result<Vec<Report>, Refusal> {
-        let wanted = asks.len() as u64;
-        let is_whole = |ask: &Ask| ask.split == Split::Train && ask.scenarios.is_none();
-        let whole: Vec<bool> = asks.iter().map(is_whole).collect();
+    /// Scores candidates. Each request is one evaluation of the budget, whatever its result.
+    pub async fn score(&self, requests: Vec<ScoreRequest>) -> Result<Vec<Report>, HttpError> {
+        let wanted = requests.len() as u64;
+        let is_whole = |r: &ScoreRequest| r.split == Split::Train && r.scenarios.is_none();
+        let whole: Vec<bool> = requests.iter().map(is_whole).collect();
         let answers = {
             let mut counts = self.counts();
             if self
                 .max_evals
                 .is_some_and(|most| counts.evals + wanted > most)
             {
-                let mut refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Budget exhausted");
-                refusal.body["budget"] = self.budget_of(&counts);
-                return Err(refusal);
+                let mut error = HttpError::new(StatusCode::TOO_MANY_REQUESTS, "Budget exhausted");
+                error.body["budget"] = self.budget_of(&counts);
+                return Err(error);
             }
-            let answers = self.desk.take(asks).map_err(|why| {
-                let why = match why {
+            let answers = self.queue.submit(requests).map_err(|refused| {
+                let why = match refused {
                     Refused::Full => "too many evaluations wait already; ask again later",
                     Refused::Closed => "the server is ending",
                 };
-                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why)
+                HttpError::new(StatusCode::SERVICE_UNAVAILABLE, why)
             })?;
             counts.evals += wanted;
             answers
         };
         let mut reports = Vec::new();
         for answer in answers {
-            let gone = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending");
+            let gone = |_| HttpError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending");
             reports.push(answer.await.map_err(gone)??);
         }
         let mut counts = self.counts();
@@ -217,7 +219,7 @@ impl Server {
     }
 }
 
-/// Our paths.
+/// The paths for whole reports and suites.
 pub fn paths() -> Router<Arc<Server>> {
     Router::new()
         .route("/score", post(score))
@@ -225,19 +227,19 @@ pub fn paths() -> Router<Arc<Server>> {
         .route("/health", get(health))
 }
 
-/// Says what is wrong where nobody serves.
-pub fn closed(paths: Router<Arc<Server>>) -> Router<Arc<Server>> {
+/// Adds errors for unknown paths and methods.
+pub fn with_fallbacks(paths: Router<Arc<Server>>) -> Router<Arc<Server>> {
     paths
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
 }
 
-async fn unknown_path(uri: axum::http::Uri) -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, unknown("path", uri.path(), PATHS))
+async fn unknown_path(uri: axum::http::Uri) -> HttpError {
+    HttpError::new(StatusCode::NOT_FOUND, unknown("path", uri.path(), PATHS))
 }
 
-async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Refusal {
-    Refusal::new(
+async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> HttpError {
+    HttpError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{} does not take {method}", uri.path()),
     )
@@ -246,11 +248,11 @@ async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Refus
 /// The body of `/score`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Question {
+struct ScoreBody {
     /// Name in the report.
     #[serde(default)]
     id: Option<String>,
-    candidate: Texts,
+    candidate: CandidateText,
     #[serde(default)]
     params: BTreeMap<String, f64>,
     #[serde(default)]
@@ -265,55 +267,55 @@ struct Question {
     incumbent: Option<f64>,
 }
 
-fn stage(name: Option<&str>) -> Result<Until, Refusal> {
-    let named = |name| named("stage", name).map_err(|e| Refusal::wrong(e.to_string()));
-    name.map_or(Ok(Until::Auto), named)
+fn stage(name: Option<&str>) -> Result<LastStage, HttpError> {
+    let named = |name| named("stage", name).map_err(|e| HttpError::bad_request(e.to_string()));
+    name.map_or(Ok(LastStage::Auto), named)
 }
 
-fn seeds(seeds: Option<&Value>) -> Result<Seeds, Refusal> {
+fn seeds(seeds: Option<&Value>) -> Result<Seeds, HttpError> {
     let text = match seeds {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text.clone()),
         Some(other) => Some(other.to_string()),
     };
-    let wrong = |e: InputError| Refusal::wrong(e.message().trim_start_matches('-'));
+    let wrong = |e: InputError| HttpError::bad_request(e.message().trim_start_matches('-'));
     parse_seeds(text.as_deref()).map_err(wrong)
 }
 
-async fn score(State(server): State<Arc<Server>>, request: Request) -> Given {
-    let question: Question = parse(request).await?;
-    let split = question.split.unwrap_or(Split::Train);
+async fn score(State(server): State<Arc<Server>>, request: Request) -> HttpResult {
+    let body: ScoreBody = parse(request).await?;
+    let split = body.split.unwrap_or(Split::Train);
     if split == Split::Holdout && !server.allow_holdout {
         let message =
             "the split holdout is for the last word: start the server with --allow-holdout";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+        return Err(HttpError::new(StatusCode::FORBIDDEN, message));
     }
-    let name = question.id.as_deref().unwrap_or("candidate.lua");
-    let mut candidate = question.candidate.candidate(name);
-    candidate.params = question.params;
-    let ask = Ask {
+    let name = body.id.as_deref().unwrap_or("candidate.lua");
+    let mut candidate = body.candidate.candidate(name);
+    candidate.params = body.params;
+    let request = ScoreRequest {
         split,
-        until: stage(question.stage.as_deref())?,
-        seeds: seeds(question.seeds.as_ref())?,
-        scenarios: question.scenarios,
-        incumbent: question.incumbent,
-        ..server.ask(candidate)
+        last_stage: stage(body.stage.as_deref())?,
+        seeds: seeds(body.seeds.as_ref())?,
+        scenarios: body.scenarios,
+        incumbent: body.incumbent,
+        ..server.request(candidate)
     };
-    let reports = server.score(vec![ask]).await?;
+    let reports = server.score(vec![request]).await?;
     let report = serde_json::to_string(&reports[0])
-        .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+        .map_err(|e| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     Ok(answer(StatusCode::OK, report))
 }
 
-async fn suite(State(server): State<Arc<Server>>) -> Given {
+async fn suite(State(server): State<Arc<Server>>) -> HttpResult {
     let suite = &server.suite;
     let file = &suite.file;
     let ids = |split| -> Vec<&str> { suite.scenarios(split).map(|s| s.id.as_str()).collect() };
     let hooks: Vec<&str> = suite.hooks.iter().map(|h| h.name()).collect();
     let objectives: Vec<String> = file.objectives.iter().map(|o| o.name()).collect();
     let references: Vec<&String> = file.references.keys().collect();
-    // What is not told of holdout begins with its names.
-    fine(&json!({
+    // The ids of the holdout scenarios are not shown either.
+    ok(&json!({
         "suite": suite.label(),
         "description": file.description,
         "hooks": hooks,
@@ -326,13 +328,13 @@ async fn suite(State(server): State<Arc<Server>>) -> Given {
     }))
 }
 
-async fn health(State(server): State<Arc<Server>>) -> Given {
-    fine(&json!({
+async fn health(State(server): State<Arc<Server>>) -> HttpResult {
+    ok(&json!({
         "ok": true,
         "engine": windtunnel_score::engine(),
         "suite": server.suite.label(),
         "jobs": server.jobs,
-        "waiting": server.desk.waiting(),
+        "waiting": server.queue.len(),
         "budget": server.budget(),
     }))
 }

@@ -1,8 +1,8 @@
-//! The paths of GEPA's evaluation server: `gepa.oa`, `EvalServer`. Examples are the scenarios of
-//! the splits train and val.
+//! The paths of GEPA's evaluation server (`gepa.oa`, `EvalServer`). Its examples are the scenarios
+//! of the splits train and val.
 
-use super::api::{Given, Refusal, Server, fine, parse};
-use crate::texts::Texts;
+use super::api::{HttpError, HttpResult, Server, ok, parse};
+use crate::candidate_text::CandidateText;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::routing::{get, post};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use windtunnel_base::input::hint;
-use windtunnel_score::{Ask, Report, Split};
+use windtunnel_score::{Report, ScoreRequest, Split};
 
 /// Its paths.
 pub fn paths() -> Router<Arc<Server>> {
@@ -24,27 +24,27 @@ pub fn paths() -> Router<Arc<Server>> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct One {
-    candidate: Texts,
+struct EvaluateBody {
+    candidate: CandidateText,
     #[serde(default)]
     example_id: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Several {
-    candidate: Texts,
+struct EvaluateExamplesBody {
+    candidate: CandidateText,
     #[serde(default)]
     example_ids: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Validate {
-    candidate: Texts,
+struct ValidateBody {
+    candidate: CandidateText,
 }
 
-/// The scenarios that may be seen, with their splits.
+/// The scenarios of the splits that are shown, with their splits.
 fn examples(server: &Server) -> Vec<(Split, &str)> {
     let of = |split| {
         let all = server.suite.scenarios(split);
@@ -53,27 +53,31 @@ fn examples(server: &Server) -> Vec<(Split, &str)> {
     of(Split::Train).chain(of(Split::Val)).collect()
 }
 
-fn example<'a>(server: &'a Server, id: &str) -> Result<(Split, &'a str), Refusal> {
+fn example<'a>(server: &'a Server, id: &str) -> Result<(Split, &'a str), HttpError> {
     let all = examples(server);
     all.iter()
         .find(|(_, known)| *known == id)
         .copied()
         .ok_or_else(|| {
             let hint = hint("; ", id, all.iter().map(|(_, id)| *id));
-            Refusal::wrong(format!("Unknown or sealed example_id: '{id}'{hint}"))
+            HttpError::bad_request(format!("Unknown or sealed example_id: '{id}'{hint}"))
         })
 }
 
-/// A candidate on one scenario.
-fn on(server: &Server, candidate: &Texts, (split, id): (Split, &str)) -> Ask {
-    Ask {
+/// A request to score a candidate on one scenario.
+fn request_on(
+    server: &Server,
+    candidate: &CandidateText,
+    (split, id): (Split, &str),
+) -> ScoreRequest {
+    ScoreRequest {
         split,
         scenarios: Some(vec![id.to_owned()]),
-        ..server.ask(candidate.clone().candidate("candidate.lua"))
+        ..server.request(candidate.clone().candidate("candidate.lua"))
     }
 }
 
-/// What an evaluation tells besides its score.
+/// What an evaluation shows besides its score.
 fn info(server: &Server, report: &Report, example: Option<&str>) -> Value {
     let mut info = Map::new();
     if let Some(id) = example {
@@ -89,7 +93,7 @@ fn info(server: &Server, report: &Report, example: Option<&str>) -> Value {
     if !report.feedback.is_empty() {
         info.insert("Feedback".into(), report.feedback.as_str().into());
     }
-    // Outside train nothing is told but the score.
+    // Outside train only the score is shown.
     if report.split == Split::Train {
         let objectives = server.suite.file.objectives.iter().map(|o| {
             let name = o.name();
@@ -103,30 +107,33 @@ fn info(server: &Server, report: &Report, example: Option<&str>) -> Value {
     info.into()
 }
 
-async fn evaluate(State(server): State<Arc<Server>>, request: Request) -> Given {
-    let question: One = parse(request).await?;
-    let id = question.example_id.as_deref();
-    let ask = match id {
-        Some(id) => on(&server, &question.candidate, example(&server, id)?),
-        None => server.ask(question.candidate.candidate("candidate.lua")),
+async fn evaluate(State(server): State<Arc<Server>>, request: Request) -> HttpResult {
+    let body: EvaluateBody = parse(request).await?;
+    let id = body.example_id.as_deref();
+    let score_request = match id {
+        Some(id) => request_on(&server, &body.candidate, example(&server, id)?),
+        None => server.request(body.candidate.candidate("candidate.lua")),
     };
-    let reports = server.score(vec![ask]).await?;
+    let reports = server.score(vec![score_request]).await?;
     let report = &reports[0];
-    fine(&json!({
+    ok(&json!({
         "score": report.score,
         "info": info(&server, report, id),
         "budget": server.budget(),
     }))
 }
 
-/// The mean score over scenarios, and all of them.
-async fn each(
+/// The mean score over scenarios, with the score and the info of each.
+async fn score_each(
     server: &Server,
-    candidate: &Texts,
+    candidate: &CandidateText,
     examples: &[(Split, &str)],
-) -> Result<(f64, Map<String, Value>, Map<String, Value>), Refusal> {
-    let asks = examples.iter().map(|e| on(server, candidate, *e)).collect();
-    let reports = server.score(asks).await?;
+) -> Result<(f64, Map<String, Value>, Map<String, Value>), HttpError> {
+    let requests = examples
+        .iter()
+        .map(|e| request_on(server, candidate, *e))
+        .collect();
+    let reports = server.score(requests).await?;
     let mean = reports.iter().map(|r| r.score).sum::<f64>() / reports.len().max(1) as f64;
     let (mut scores, mut infos) = (Map::new(), Map::new());
     for ((_, id), report) in examples.iter().zip(&reports) {
@@ -136,11 +143,11 @@ async fn each(
     Ok((mean, scores, infos))
 }
 
-async fn evaluate_examples(State(server): State<Arc<Server>>, request: Request) -> Given {
-    let question: Several = parse(request).await?;
+async fn evaluate_examples(State(server): State<Arc<Server>>, request: Request) -> HttpResult {
+    let body: EvaluateExamplesBody = parse(request).await?;
     let all = examples(&server);
     let mut wanted: Vec<(Split, &str)> = Vec::new();
-    match &question.example_ids {
+    match &body.example_ids {
         Some(ids) => {
             for id in ids {
                 let example = example(&server, id)?;
@@ -152,10 +159,12 @@ async fn evaluate_examples(State(server): State<Arc<Server>>, request: Request) 
         None => wanted.clone_from(&all),
     }
     if wanted.is_empty() {
-        return Err(Refusal::wrong("example_ids is empty; leave it out for all"));
+        return Err(HttpError::bad_request(
+            "example_ids is empty; leave it out for all",
+        ));
     }
-    let (mean, scores, infos) = each(&server, &question.candidate, &wanted).await?;
-    fine(&json!({
+    let (mean, scores, infos) = score_each(&server, &body.candidate, &wanted).await?;
+    ok(&json!({
         "average_score": mean,
         "scores": scores,
         "infos": infos,
@@ -165,24 +174,24 @@ async fn evaluate_examples(State(server): State<Arc<Server>>, request: Request) 
     }))
 }
 
-async fn validate(State(server): State<Arc<Server>>, request: Request) -> Given {
-    let question: Validate = parse(request).await?;
+async fn validate(State(server): State<Arc<Server>>, request: Request) -> HttpResult {
+    let body: ValidateBody = parse(request).await?;
     let of_val = |(split, _): &(Split, &str)| *split == Split::Val;
     let wanted: Vec<(Split, &str)> = examples(&server).into_iter().filter(of_val).collect();
     if wanted.is_empty() {
-        return Err(Refusal::wrong("Task has no validation set"));
+        return Err(HttpError::bad_request("Task has no validation set"));
     }
-    let (mean, ..) = each(&server, &question.candidate, &wanted).await?;
-    fine(&json!({
+    let (mean, ..) = score_each(&server, &body.candidate, &wanted).await?;
+    ok(&json!({
         "val_score": mean,
-        "best_val_score": server.note_val(mean),
+        "best_val_score": server.record_val(mean),
         "budget": server.budget(),
     }))
 }
 
-async fn status(State(server): State<Arc<Server>>) -> Given {
+async fn status(State(server): State<Arc<Server>>) -> HttpResult {
     let (best, best_val, evals) = server.so_far();
-    fine(&json!({
+    ok(&json!({
         "budget": server.budget(),
         "task": server.suite.label(),
         "best_score": best,
@@ -192,11 +201,11 @@ async fn status(State(server): State<Arc<Server>>) -> Given {
     }))
 }
 
-async fn task(State(server): State<Arc<Server>>) -> Given {
+async fn task(State(server): State<Arc<Server>>) -> HttpResult {
     let file = &server.suite.file;
     let size = |split| server.suite.scenarios(split).count();
     let hooks: Vec<&str> = server.suite.hooks.iter().map(|h| h.name()).collect();
-    fine(&json!({
+    ok(&json!({
         "objective": format!(
             "{}: a Luau policy that fills {}. 0 is as good as the best tuned reference, higher is better, -100 does not work.",
             file.description,

@@ -1,11 +1,36 @@
 //! The points of a sweep: every combination of the given values.
 
-use super::UNSEEN;
 use crate::effects::Explicit;
+use crate::spelling::FILES;
 use clap::{Arg, ArgAction};
 use std::ffi::OsString;
 use std::fmt;
 use windtunnel_base::input::{InputError, hint};
+
+/// Flags of `run` without effect in a sweep, and why.
+pub const WITHOUT_EFFECT: [(&[&str], &str); 5] = [
+    (&FILES, "in a sweep, whose runs would all write there"),
+    (
+        &[
+            "trace_level",
+            "counterfactual_k",
+            "summarize_trace",
+            "detectors",
+            "saturation_config",
+            "saturation_final_window",
+        ],
+        "in a sweep, whose rows do not show it",
+    ),
+    (
+        &["format"],
+        "in a sweep; it prints a table, or JSON with --json",
+    ),
+    (
+        &["spec", "dump_spec"],
+        "in a sweep, which varies the flags of a run",
+    ),
+    (&["json", "quiet"], "as a dimension"),
+];
 
 /// Marks a key of the policy bundle.
 const BUNDLE: &str = "bundle:";
@@ -183,7 +208,7 @@ fn flag(name: &str, values: &[String], flags: &[Arg]) -> Result<Key, InputError>
     if id == "seed" {
         return Err(InputError::new("--grid seed: give --seeds N instead"));
     }
-    if let Some((_, why)) = UNSEEN.iter().find(|(ids, _)| ids.contains(&id)) {
+    if let Some((_, why)) = WITHOUT_EFFECT.iter().find(|(ids, _)| ids.contains(&id)) {
         return Err(InputError::new(format!("--{name} has no effect {why}")));
     }
     let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);

@@ -2,7 +2,7 @@
 //! the end.
 
 use crate::output::check_path;
-use crate::say;
+use crate::print::say;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};

@@ -4,10 +4,8 @@
 use super::grid::{Grid, Point};
 use crate::commands::{Cli, Command};
 use crate::effects::Explicit;
-use crate::first_paragraph;
-use crate::simulate;
-use crate::workload_args::RunArgs;
-use crate::workloads::Traces;
+use crate::print::first_paragraph;
+use crate::spec;
 use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -16,6 +14,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, plain};
 use windtunnel_policy::PolicySpec;
+use windtunnel_sim::workload::Traces;
+use windtunnel_sim::{Resolver, RunSpec, Simulation};
 
 /// The flags that all runs share.
 pub struct Shared {
@@ -28,9 +28,9 @@ pub struct Shared {
 /// All runs of a point; they differ in their seed.
 pub struct Cell<'a> {
     pub point: Point<'a>,
-    pub args: RunArgs,
-    pub explicit: Explicit,
-    pub bundle: Vec<(String, String)>,
+    pub spec: RunSpec,
+    /// Flags that all cells share: they may be without effect in some.
+    excused: Vec<String>,
     /// What its runs' names are made of, without seed and files.
     identity: String,
 }
@@ -61,12 +61,15 @@ impl Shared {
     }
 }
 
-/// The command lines of all points.
+/// The command lines of all points, parsed by `command`.
 ///
 /// # Errors
 /// When one is wrong in itself.
-pub fn cells<'a>(grid: &'a Grid, shared: &Shared) -> Result<Vec<Cell<'a>>, InputError> {
-    let mut command = crate::command();
+pub fn cells<'a>(
+    grid: &'a Grid,
+    shared: &Shared,
+    mut command: clap::Command,
+) -> Result<Vec<Cell<'a>>, InputError> {
     let cell = |point| cell(&mut command, shared, point);
     grid.points().into_iter().map(cell).collect()
 }
@@ -96,27 +99,32 @@ fn cell<'a>(
         .chain(arguments.iter().map(|a| a.to_string_lossy().into_owned()))
         .chain(patches)
         .collect();
+    let explicit = Explicit::of(&matches);
+    let mut spec = spec::of_run(&args, &explicit, &bundle)?;
+    // The runs of a sweep differ in their seeds, whatever a workload spec says.
+    spec.seed = Some(args.common.seed);
     Ok(Cell {
-        explicit: Explicit::of(&matches).excusing(shared.ids.iter().cloned()),
         point,
-        args,
-        bundle,
+        spec,
+        excused: shared.ids.clone(),
         identity: identity.join("\n"),
     })
 }
 
 impl Cell<'_> {
-    /// The arguments of its run with this seed.
-    pub fn with_seed(&self, seed: u64) -> RunArgs {
-        let mut args = self.args.clone();
-        args.common.seed = seed;
-        args
+    /// Resolves a run of this point.
+    pub fn resolve(&self, spec: &RunSpec, traces: &Traces) -> Result<Simulation, InputError> {
+        let resolver = Resolver {
+            excused: &self.excused,
+            traces: Some(traces),
+        };
+        resolver.resolve(spec)
     }
 
     /// Names a run for good: same version, flags, seed and bytes of all input files, same name.
     pub fn id(&self, seed: u64, digests: &mut Digests) -> Result<String, InputError> {
         let mut text = format!("{}\n{seed}", self.identity);
-        for file in simulate::files_of(&self.args) {
+        for file in self.spec.files() {
             text.push_str(&format!("\n{:016x}", digests.of(&file)?));
         }
         Ok(format!("{:016x}", windtunnel_base::rng::fnv1a64(&text)))
@@ -135,20 +143,23 @@ pub fn check(
     traces: &Traces,
 ) -> Result<Vec<String>, InputError> {
     let mut notes = BTreeSet::new();
-    let mut policies = Vec::new();
+    let mut runs = Vec::new();
     for cell in cells {
-        let run = simulate::prepare(&cell.args, &cell.explicit, &cell.bundle, Some(traces))
+        let run = cell
+            .resolve(&cell.spec, traces)
             .map_err(|e| InputError::new(format!("{}: {e}", cell.point)))?;
         notes.extend(run.notes().cloned());
-        policies.push(run.policies().clone());
+        let idle = shared.ids.iter().map(|id| run.given().idle(id));
+        runs.push((run.policies().clone(), idle.collect::<Vec<_>>()));
     }
     // A shared flag may be idle in some runs, not in all.
-    for id in &shared.ids {
-        let reasons: Vec<_> = cells.iter().map_while(|c| c.explicit.idle(id)).collect();
+    for k in 0..shared.ids.len() {
+        let reasons: Vec<_> = runs.iter().map_while(|(_, idle)| idle[k].clone()).collect();
         if let (Some(reason), true) = (reasons.first(), reasons.len() == cells.len()) {
             return Err(reason.clone());
         }
     }
+    let policies: Vec<PolicySpec> = runs.into_iter().map(|(policies, _)| policies).collect();
     bundle_keys_matter(grid, cells, &policies)?;
     Ok(notes.into_iter().collect())
 }

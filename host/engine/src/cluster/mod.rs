@@ -5,25 +5,23 @@
 //! end arrivals, then admissions, then routings, each in order of creation; among instances the
 //! lowest index first.
 
-mod asked;
-mod front;
-mod front_policies;
-mod predictor;
-mod prefix_lru;
-mod signals;
-mod steer;
+mod backends;
+mod config;
+mod replay;
 
-pub use front::{ClusterConfig, TraceConfig};
-pub use front_policies::FrontEndPolicies;
-pub use predictor::Predictor;
+pub use config::{ClusterConfig, ClusterError, PoolConfig, Role};
 
-use crate::instance::{Departure, Instance, InstanceHooks, NEVER, Report};
-use crate::latency::{Estimator, LatencyModel};
-use front::{FrontEnd, Hook, Pending, Routed, Verdict};
-use std::sync::Arc;
-use windtunnel_base::earliest::Earliest;
-use windtunnel_base::record::{InstanceTotals, Outcome, Recorder, RequestRecord, RunRecord, State};
-use windtunnel_base::request::{Ending, Finished, Request, Source};
+use crate::frontend::{
+    Estimators, FrontEnd, FrontEndHook, FrontEndPolicies, FrontEndRecord, Pending, Routed, Verdict,
+};
+use crate::instance::{FinishedRequest, Instance, InstanceEvent, InstanceHooks, NEVER};
+use backends::SimulatedBackends;
+use windtunnel_base::event_queue::EventQueue;
+use windtunnel_base::fault::RunFault;
+use windtunnel_base::record::{
+    InstanceTotals, Outcome, PoolRecord, Recorder, RequestRecord, RunRecord, State,
+};
+use windtunnel_base::request::{FinishReason, Finished, Request, Source, Sym};
 use windtunnel_plugin_api::{Event, EventKind, Interests, Outcome as End, RequestView};
 
 /// How far a run has come.
@@ -57,72 +55,72 @@ pub struct Cluster<'s> {
     /// The next request of the source.
     upcoming: Option<Request>,
     /// Requests between two stages of the front end, by time, stage and creation.
-    due: Earliest<(i64, Stage), Box<Pending>>,
+    due: EventQueue<(i64, Stage), Box<Pending>>,
     clock: i64,
-    instances: Vec<Instance>,
+    backends: SimulatedBackends,
+    pool_names: Vec<Sym>,
     /// When something happens next on each instance.
     next_event: Vec<i64>,
     front: FrontEnd,
     lifecycle_events: bool,
     /// The next tick of each policy that wants any: (time, interval, whose).
-    ticks: Vec<(i64, i64, Hook)>,
-    /// Nothing that happens on an instance concerns anybody else before the front end looks:
+    ticks: Vec<(i64, i64, FrontEndHook)>,
+    /// Nothing that happens on an instance has an effect elsewhere before the front end looks, so
     /// instances run ahead one by one, each up to the next moment at which it is read or fed.
     independent: bool,
     arrived: u64,
     /// Records not handed over yet.
     records: Vec<RequestRecord>,
     finished: u64,
-    reports: Vec<Report>,
+    reports: Vec<InstanceEvent>,
 }
 
 impl<'s> Cluster<'s> {
-    /// A cluster of equal instances. `hooks` yields the policies inside each.
+    /// A cluster that is about to serve the requests of `source`. `hooks` yields the policies
+    /// inside each instance.
     ///
-    /// # Panics
-    /// With fewer hooks than instances.
-    #[must_use]
+    /// # Errors
+    /// When such a cluster cannot be simulated, or there are fewer hooks than instances.
     pub fn new(
         config: ClusterConfig,
-        latency: &Arc<dyn LatencyModel>,
         policies: FrontEndPolicies,
         hooks: impl IntoIterator<Item = InstanceHooks>,
         source: &'s mut dyn Source,
-    ) -> Self {
+    ) -> Result<Self, ClusterError> {
+        config.check()?;
         let interests = policies.interests();
-        let mut engine = config.engine;
-        engine.token_events = interests.has(Interests::TOKENS);
-        let estimator = Estimator::new(Arc::clone(latency), engine.step_limits());
-        let mut hooks = hooks.into_iter();
-        let mut instances: Vec<Instance> = (0..config.instances)
-            .map(|i| {
-                let hooks = hooks.next().expect("hooks for every instance");
-                Instance::new(i, engine, Arc::clone(latency), hooks, config.seed)
-            })
-            .collect();
-        if interests.has(Interests::PRECISE_PREFIX) && config.cache_signal_delay_us > 0 {
-            instances
-                .iter_mut()
-                .for_each(|i| i.kv_mut().track_changes());
-        }
-        let front = FrontEnd::new(&config, policies, estimator);
+        let symbols = source.symbols_mut();
+        let names = config.pools.iter().map(|pool| symbols.intern(&pool.name));
+        let names: Vec<Sym> = names.collect();
+        let backends = SimulatedBackends::new(&config, &names, interests, hooks)?;
+        let pools = config.pools.iter().zip(&names);
+        let estimators = pools.map(|(pool, name)| (*name, pool.estimator()));
+        let exact_model_tags = |pool: &PoolConfig| pool.engine.rules.exact_model_tags;
+        let front = FrontEnd::new(
+            &config.front,
+            config.seed,
+            config.pools.iter().any(exact_model_tags),
+            policies,
+            Estimators::new(estimators),
+        );
         let lifecycle_events = interests.has(Interests::LIFECYCLE);
-        let heard = lifecycle_events || engine.token_events;
-        let ticks = [Hook::Admission, Hook::Routing].into_iter();
+        let heard = lifecycle_events || interests.has(Interests::TOKENS);
+        let ticks = FrontEndHook::ALL.into_iter();
         let ticks = ticks
             .map(|hook| (front.tick_us(hook), hook))
             .filter(|(us, _)| *us > 0)
             .map(|(us, hook)| (us.max(LEAST_TICK_US), us.max(LEAST_TICK_US), hook))
             .collect();
         let independent = !heard && !source.has_follow_ups();
-        Self {
+        Ok(Self {
             upcoming: source.next_request(),
             source,
-            due: Earliest::default(),
+            due: EventQueue::default(),
             clock: 0,
-            next_event: vec![NEVER; instances.len()],
-            instances,
+            next_event: vec![NEVER; backends.instances.len()],
+            backends,
             front,
+            pool_names: names,
             lifecycle_events,
             ticks,
             independent,
@@ -131,7 +129,7 @@ impl<'s> Cluster<'s> {
             finished: 0,
             reports: Vec::new(),
             config,
-        }
+        })
     }
 
     /// Runs until nothing is left to do or the horizon is reached, and keeps every request's
@@ -177,7 +175,7 @@ impl<'s> Cluster<'s> {
         if self.front.has_fault() {
             return false;
         }
-        let horizon = self.config.engine.horizon_us;
+        let horizon = self.config.horizon_us;
         let arrival = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
         let due = self.due.peek().map_or(NEVER, |(at_us, _)| *at_us);
         let front = arrival.min(due);
@@ -196,7 +194,7 @@ impl<'s> Cluster<'s> {
                 return false;
             }
             self.clock = step;
-            self.instances[instance].run_next(step + 1, &mut self.reports);
+            self.backends.instances[instance].run_next(step + 1, &mut self.reports);
             self.after_instance(instance);
             return true;
         }
@@ -217,7 +215,7 @@ impl<'s> Cluster<'s> {
 
     /// Runs the next tick if it is due before or at the next event, at `next`.
     fn tick_before(&mut self, next: i64) -> bool {
-        let horizon = self.config.engine.horizon_us;
+        let horizon = self.config.horizon_us;
         let Some(k) = (0..self.ticks.len()).min_by_key(|&k| self.ticks[k].0) else {
             return false;
         };
@@ -228,26 +226,26 @@ impl<'s> Cluster<'s> {
         self.ticks[k].0 = at.saturating_add(every);
         self.clock = at;
         let looks = match hook {
-            Hook::Admission => self.front.admission_looks(at),
-            Hook::Routing => self.front.router_looks(at),
+            FrontEndHook::Admission => self.front.admission_looks(at),
+            FrontEndHook::Routing => self.front.router_looks(at),
         };
         if looks {
             self.advance_all(at);
         }
-        self.front.tick(hook, at, &mut self.instances);
+        self.front.tick(hook, at, &mut self.backends);
         true
     }
 
     /// Brings an instance to the moment before `until`.
     fn advance_one(&mut self, i: usize, until: i64) {
         if self.independent && self.next_event[i] < until {
-            self.instances[i].advance_to(until, &mut self.reports);
+            self.backends.instances[i].advance_to(until, &mut self.reports);
             self.after_instance(i);
         }
     }
 
     fn advance_all(&mut self, until: i64) {
-        for i in 0..self.instances.len() {
+        for i in 0..self.backends.instances.len() {
             self.advance_one(i, until);
         }
     }
@@ -287,7 +285,9 @@ impl<'s> Cluster<'s> {
         let serial = self.arrived;
         self.arrived += 1;
         let view = self.front.view(serial, &request, self.source.symbols());
-        let at = self.clock.saturating_add(self.config.admission_latency_us);
+        let at = self
+            .clock
+            .saturating_add(self.config.front.admission_latency_us);
         self.push(at, Stage::Admission, Box::new(Pending { request, view }));
     }
 
@@ -309,13 +309,15 @@ impl<'s> Cluster<'s> {
         let verdict = self.front.admit(
             self.clock,
             &pending,
-            &mut self.instances,
+            &mut self.backends,
             self.source.symbols(),
         );
         match verdict {
             Verdict::Admitted => {
                 pending.view.attempts = 0;
-                let at = self.clock.saturating_add(self.config.routing_latency_us);
+                let at = self
+                    .clock
+                    .saturating_add(self.config.front.routing_latency_us);
                 self.push(at, Stage::Routing, pending);
             }
             Verdict::Delayed(us) => self.again(us, Stage::Admission, pending),
@@ -330,7 +332,7 @@ impl<'s> Cluster<'s> {
         match self.front.route(
             self.clock,
             &pending,
-            &mut self.instances,
+            &mut self.backends,
             self.source.symbols(),
         ) {
             Routed::To(i) => {
@@ -338,8 +340,8 @@ impl<'s> Cluster<'s> {
                 view.attempts = 0;
                 self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
                 self.advance_one(i, self.clock);
-                self.instances[i].deliver(request, view, self.clock);
-                self.next_event[i] = self.instances[i].next_event_us();
+                self.backends.instances[i].add_request(request, view, self.clock);
+                self.next_event[i] = self.backends.instances[i].next_event_us();
             }
             Routed::Held(us) => self.again(us, Stage::Routing, pending),
             Routed::Nowhere => self.refuse(&pending, Outcome::Unroutable),
@@ -396,15 +398,15 @@ impl<'s> Cluster<'s> {
     }
 
     fn after_instance(&mut self, i: usize) {
-        self.next_event[i] = self.instances[i].next_event_us();
+        self.next_event[i] = self.backends.instances[i].next_event_us();
         let mut reports = std::mem::take(&mut self.reports);
         for report in reports.drain(..) {
             match report {
-                Report::Finished(departure) => self.depart(i, *departure),
-                Report::FirstToken { view, ttft_us } => {
+                InstanceEvent::Finished(departure) => self.depart(i, *departure),
+                InstanceEvent::FirstToken { view, ttft_us } => {
                     self.tell(EventKind::FirstToken, &view, i as u32, [1, ttft_us, 0]);
                 }
-                Report::Preempted {
+                InstanceEvent::Preempted {
                     view,
                     output_tokens,
                 } => {
@@ -415,28 +417,28 @@ impl<'s> Cluster<'s> {
                         [output_tokens.into(), 0, 0],
                     );
                 }
-                Report::Fault(what) => self.front.fault(what),
+                InstanceEvent::Fault(what) => self.front.fault(what),
             }
         }
         self.reports = reports;
     }
 
-    fn depart(&mut self, i: usize, departure: Departure) {
-        let Departure {
+    fn depart(&mut self, i: usize, departure: FinishedRequest) {
+        let FinishedRequest {
             request,
             view,
             record,
-            ending,
+            reason,
             at_us,
             output_tokens,
             processed_tokens,
         } = departure;
         self.front.departed(i, &request);
         if self.lifecycle_events {
-            let outcome = match ending {
-                Ending::Completed => End::Completed,
-                Ending::TimedOut => End::TimedOut,
-                Ending::Dropped => End::Dropped,
+            let outcome = match reason {
+                FinishReason::Completed => End::Completed,
+                FinishReason::TimedOut => End::TimedOut,
+                FinishReason::Dropped => End::Dropped,
             };
             let numbers = [
                 i64::from(output_tokens),
@@ -445,10 +447,13 @@ impl<'s> Cluster<'s> {
             ];
             self.tell_end(EventKind::Complete, outcome, &view, i as u32, numbers);
         }
-        self.records.push(record);
+        self.records.push(RequestRecord {
+            pool: self.backends.pool(i),
+            ..record
+        });
         let finished = Finished {
             request: &request,
-            ending,
+            reason,
             at_us,
             generated_tokens: processed_tokens,
         };
@@ -469,23 +474,51 @@ impl<'s> Cluster<'s> {
     /// Ends the run here and hands over its results.
     #[must_use]
     pub fn finish(mut self, recorder: &mut dyn Recorder) -> RunRecord {
-        let totals = self.close(recorder);
-        let front = self.front.into_results();
+        let instances = self.close(recorder);
+        if self.finished != self.arrived {
+            self.front.fault(RunFault::Invariant(format!(
+                "{} requests arrived, but {} have records",
+                self.arrived, self.finished
+            )));
+        }
+        let FrontEndRecord {
+            rejected_by_admission,
+            rejected_by_routing,
+            shed_by_class,
+            decisions,
+            observations,
+            fault,
+        } = self.front.into_record();
+        let pools = self.config.pools.into_iter().zip(self.pool_names);
+        let pools = pools.map(|(pool, name)| PoolRecord {
+            name,
+            instances: pool.instances,
+            gpu: pool.gpu,
+            gpus_per_instance: pool.gpus_per_instance,
+        });
         RunRecord {
             requests: Vec::new(),
-            instances: totals,
+            pools: pools.collect(),
+            instances,
+            rejected_by_admission,
+            rejected_by_routing,
+            shed_by_class,
+            decisions,
+            observations,
+            fault,
             symbols: self.source.symbols().clone(),
-            ..front
         }
     }
 
     /// Hands over the records of all requests and gives the counters of the instances.
     fn close(&mut self, recorder: &mut dyn Recorder) -> Vec<InstanceTotals> {
-        let totals = self
-            .instances
-            .iter_mut()
-            .map(|i| i.finish(&mut self.records))
-            .collect();
+        let mut totals = Vec::new();
+        for i in 0..self.backends.instances.len() {
+            let (pool, from) = (self.backends.pool(i), self.records.len());
+            let ended = self.backends.instances[i].finish(&mut self.records);
+            self.records[from..].iter_mut().for_each(|r| r.pool = pool);
+            totals.push(InstanceTotals { pool, ..ended });
+        }
         for ((_, stage), pending) in self.due.drain() {
             if stage != Stage::Arrival {
                 let Pending { request, view } = *pending;
@@ -501,10 +534,16 @@ impl<'s> Cluster<'s> {
         totals
     }
 
+    /// What the cluster is made of.
+    #[must_use]
+    pub fn config(&self) -> &ClusterConfig {
+        &self.config
+    }
+
     /// The instances, to look at.
     #[must_use]
     pub fn instances(&self) -> &[Instance] {
-        &self.instances
+        &self.backends.instances
     }
 
     /// Checks the invariants of the front end and of all instances; for tests.
@@ -513,13 +552,14 @@ impl<'s> Cluster<'s> {
     /// A sentence that names the broken invariant.
     pub fn check(&self) -> Result<(), String> {
         let mut live = 0;
-        for (i, instance) in self.instances.iter().enumerate() {
+        for (i, instance) in self.backends.instances.iter().enumerate() {
             instance.check().map_err(|e| format!("instance {i}: {e}"))?;
             let here = instance.live();
-            let believed = self.front.outstanding(i);
-            if believed != here {
+            let counted = self.front.outstanding(i);
+            if counted != here {
                 return Err(format!(
-                    "instance {i} holds (requests, prompt tokens) {here:?}, the front end counts {believed:?}"
+                    "instance {i} holds (requests, prompt tokens) {here:?}, \
+                     the front end counts {counted:?}"
                 ));
             }
             live += here.0;

@@ -1,47 +1,48 @@
-//! The invariants of a pool, for tests after random runs.
+//! The invariants of a KV cache, for tests after random runs.
 
-use super::held::Held;
-use super::pool::KvPool;
+use super::block_table::BlockTable;
+use super::cache::KvCache;
 
-impl KvPool {
-    /// Checks the pool against what its holders hold.
+impl KvCache {
+    /// Checks the cache against the block tables of all requests.
     ///
     /// # Errors
     /// A sentence that names the broken invariant.
-    pub fn check<'a>(&self, holders: impl Iterator<Item = &'a Held>) -> Result<(), String> {
+    pub fn check<'a>(&self, tables: impl Iterator<Item = &'a BlockTable>) -> Result<(), String> {
         let mut references = vec![0u32; self.blocks.len()];
-        let mut counted = 0;
-        for held in holders {
-            if held.is_empty() != (held.tail == 0) || held.tail > self.block_size {
+        let mut anonymous = 0;
+        for table in tables {
+            if table.is_empty() != (table.tail == 0) || table.tail > self.block_size {
                 return Err(format!(
                     "{} blocks are held, the last with {} tokens",
-                    held.len(),
-                    held.tail
+                    table.len(),
+                    table.tail
                 ));
             }
-            held.numbered
+            table
+                .identified
                 .iter()
                 .for_each(|&block| references[block as usize] += 1);
-            counted += u64::from(held.counted);
+            anonymous += u64::from(table.anonymous);
         }
         let mut idle = vec![false; self.blocks.len()];
-        let (numbered, free) = self.free.walk()?;
-        for &block in numbered.iter().chain(&self.spare) {
+        let (identified, free) = self.free.walk()?;
+        for &block in identified.iter().chain(&self.unused_numbers) {
             if std::mem::replace(&mut idle[block as usize], true) {
                 return Err(format!("block {block} is free twice"));
             }
         }
-        for (b, &held) in references.iter().enumerate() {
-            if idle[b] != (held == 0) || (!idle[b] && self.blocks[b].references != held) {
+        for (b, &holders) in references.iter().enumerate() {
+            if idle[b] != (holders == 0) || (!idle[b] && self.blocks[b].references != holders) {
                 let counts = self.blocks[b].references;
                 return Err(format!(
-                    "block {b} has {held} holders, counts {counts}, free: {}",
+                    "block {b} has {holders} holders, counts {counts}, free: {}",
                     idle[b]
                 ));
             }
         }
         // Shared blocks count once.
-        let used = counted + references.iter().filter(|&&r| r > 0).count() as u64;
+        let used = anonymous + references.iter().filter(|&&r| r > 0).count() as u64;
         if used + free != self.total() || used != self.used() {
             return Err(format!(
                 "{used} blocks are held and {free} free, of {}",
@@ -53,7 +54,7 @@ impl KvPool {
 
     fn check_index(&self, idle: &[bool]) -> Result<(), String> {
         let wrong_key = |block: u32, key: u64| {
-            self.blocks[block as usize].key != key || self.spare.contains(&block)
+            self.blocks[block as usize].key != key || self.unused_numbers.contains(&block)
         };
         if let Some((key, block)) = self
             .index
@@ -77,7 +78,7 @@ impl KvPool {
             }
         }
         let findable = self.index.len() + copies.values().map(Vec::len).sum::<usize>();
-        let with_identity = idle.len() - self.spare.len();
+        let with_identity = idle.len() - self.unused_numbers.len();
         if findable != with_identity {
             return Err(format!(
                 "{with_identity} blocks have an identity, {findable} are findable"

@@ -1,8 +1,7 @@
 //! Free blocks in order of reuse.
 //!
-//! A block without identity is like any other without identity, so runs of them are only counted;
-//! the numbered blocks between them are linked. Giving back and taking private blocks costs no
-//! memory access, however many there are.
+//! Anonymous blocks are alike, so runs of them are only counted; the identified blocks between them
+//! are linked. Allocating and freeing anonymous blocks therefore costs O(1), however many they are.
 
 const NONE: u32 = u32::MAX;
 
@@ -10,24 +9,24 @@ const NONE: u32 = u32::MAX;
 struct Link {
     previous: u32,
     next: u32,
-    /// Counted blocks between the one before and this one.
+    /// Anonymous blocks between the one before and this one.
     before: u64,
 }
 
-/// The free list. Blocks are taken at the front and given back at the end.
+/// The free list. Blocks are allocated from the front and freed to the end.
 #[derive(Clone, Debug)]
 pub(super) struct FreeList {
-    /// By number; only those of free blocks mean something.
+    /// By number; only the entries of free blocks are valid.
     links: Vec<Link>,
     front: u32,
     end: u32,
-    /// Counted blocks after the last numbered one.
+    /// Anonymous blocks after the last identified one.
     after: u64,
     len: u64,
 }
 
 impl FreeList {
-    /// `blocks` blocks without identity.
+    /// A list of `blocks` anonymous blocks.
     pub(super) fn new(blocks: u64) -> Self {
         Self {
             links: Vec::new(),
@@ -42,7 +41,7 @@ impl FreeList {
         self.len
     }
 
-    /// Takes the first block: its number, if it has one. There must be one.
+    /// Allocates the first block: its number, if it is identified. There must be one.
     pub(super) fn take(&mut self) -> Option<u32> {
         self.len -= 1;
         let before = match self.front {
@@ -58,13 +57,13 @@ impl FreeList {
         Some(front)
     }
 
-    /// Gives back blocks without identity.
-    pub(super) fn append_counted(&mut self, blocks: u64) {
+    /// Frees anonymous blocks.
+    pub(super) fn append_anonymous(&mut self, blocks: u64) {
         self.after += blocks;
         self.len += blocks;
     }
 
-    /// Gives back a numbered block.
+    /// Frees an identified block.
     pub(super) fn append(&mut self, block: u32) {
         let at = block as usize;
         if self.links.len() <= at {
@@ -90,7 +89,7 @@ impl FreeList {
         self.len += 1;
     }
 
-    /// Takes a numbered block from wherever it stands.
+    /// Allocates an identified block, wherever in the list it is.
     pub(super) fn remove(&mut self, block: u32) {
         self.len -= 1;
         self.unlink(block);
@@ -118,16 +117,16 @@ impl FreeList {
         }
     }
 
-    /// The numbered blocks in order, and how many blocks there are in all; for tests.
+    /// The identified blocks in order, and the number of all blocks; for tests.
     pub(super) fn walk(&self) -> Result<(Vec<u32>, u64), String> {
-        let (mut numbered, mut all) = (Vec::new(), self.after);
+        let (mut identified, mut all) = (Vec::new(), self.after);
         let (mut at, mut previous) = (self.front, NONE);
         while at != NONE {
             let link = self.links[at as usize];
-            if link.previous != previous || numbered.len() > self.links.len() {
+            if link.previous != previous || identified.len() > self.links.len() {
                 return Err(format!("free list is broken at block {at}"));
             }
-            numbered.push(at);
+            identified.push(at);
             all += 1 + link.before;
             (previous, at) = (at, link.next);
         }
@@ -137,7 +136,7 @@ impl FreeList {
                 self.end, self.len
             ));
         }
-        Ok((numbered, all))
+        Ok((identified, all))
     }
 }
 
@@ -157,7 +156,7 @@ mod tests {
                 match what {
                     0 if !plain.is_empty() => prop_assert_eq!(list.take(), plain.remove(0)),
                     1 => {
-                        list.append_counted(u64::from(block));
+                        list.append_anonymous(u64::from(block));
                         plain.extend((0..block).map(|_| None));
                     }
                     2 if !free => {
@@ -170,8 +169,8 @@ mod tests {
                     }
                     _ => {}
                 }
-                let (numbered, all) = list.walk().map_err(TestCaseError::fail)?;
-                prop_assert_eq!(numbered, plain.iter().flatten().copied().collect::<Vec<_>>());
+                let (identified, all) = list.walk().map_err(TestCaseError::fail)?;
+                prop_assert_eq!(identified, plain.iter().flatten().copied().collect::<Vec<_>>());
                 prop_assert_eq!(all, plain.len() as u64);
             }
         }

@@ -1,10 +1,10 @@
-//! KV-cache blocks of one instance: the pool, its free list and the prefix index.
+//! The KV cache of one instance: its blocks, the free list and the prefix index.
 
-mod changes;
+mod block_table;
+mod cache;
+mod change_log;
 mod check;
 mod free_list;
-mod held;
-mod pool;
 
-pub use held::{Held, Sequence};
-pub use pool::KvPool;
+pub use block_table::{BlockTable, Sequence};
+pub use cache::KvCache;

@@ -1,6 +1,7 @@
 //! The blackbox model: a line fitted to measured step times.
 
-use super::{LatencyModel, StepAggregates, StepItem, check_coefficients, truncate_us};
+use super::model::{LatencyModel, StepAggregates, StepItem, check_coefficients, truncate_us};
+use crate::rules::Preset;
 use windtunnel_base::input::InputError;
 
 /// `step = beta0 + beta1 x prefilled tokens + beta2 x decodes`, as fitted by BLIS to measured
@@ -39,6 +40,10 @@ impl Blackbox {
 }
 
 impl LatencyModel for Blackbox {
+    fn fitted_under(&self) -> Preset {
+        Preset::Blis
+    }
+
     fn step_us(&self, step: &StepAggregates, _items: &mut dyn Iterator<Item = StepItem>) -> i64 {
         if step.requests == 0 {
             return 1;

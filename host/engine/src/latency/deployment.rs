@@ -1,56 +1,13 @@
-//! What the user may say about a deployment, and what comes of it.
+//! What may be given about a deployment, and the complete deployment that results.
 
-use super::LatencyModel;
+use super::kind::LatencyModelKind;
+use super::model::LatencyModel;
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
-use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::{Defaults, Hardware, ModelArch};
 
-/// A step-time model by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// Fitted coefficients, see [`Blackbox`](super::Blackbox).
-    Blackbox,
-    /// See [`Roofline`](super::Roofline).
-    Roofline,
-    /// See [`TrainedPhysics`](super::TrainedPhysics).
-    TrainedPhysics,
-}
-
-impl Backend {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Blackbox, Self::Roofline, Self::TrainedPhysics];
-
-    /// The name as the command line has it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Blackbox => "blackbox",
-            Self::Roofline => "roofline",
-            Self::TrainedPhysics => "trained-physics",
-        }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Backend {
-    type Err = InputError;
-
-    fn from_str(name: &str) -> Result<Self, InputError> {
-        let found = Self::ALL.into_iter().find(|b| b.name() == name);
-        let valid = Self::ALL.map(Self::name);
-        found.ok_or_else(|| InputError::new(unknown("latency model", name, &valid)))
-    }
-}
-
-/// What the user said about the deployment; `None` = nothing.
+/// What is given about a deployment; `None` = left to be chosen.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Model, full or short name, any case.
@@ -64,7 +21,7 @@ pub struct Setup {
     /// vLLM version of the fitted coefficients: the image, or its part after the colon.
     pub vllm_version: Option<String>,
     /// Step-time model.
-    pub latency: Option<Backend>,
+    pub latency: Option<LatencyModelKind>,
     /// Alpha coefficients in place of the known ones; together with `beta`.
     pub alpha: Option<Vec<f64>>,
     /// Beta coefficients in place of the known ones; together with `alpha`.
@@ -87,13 +44,13 @@ pub struct Setup {
     pub moe_comm_backend: Option<String>,
 }
 
-/// Share of the GPU memory that may be used when nothing is said.
+/// Share of the GPU memory that may be used, by default.
 pub(crate) const DEFAULT_UTILIZATION: f64 = 0.9;
-/// Tokens per KV block when nothing is said, and of all fitted rows.
+/// Tokens per KV block by default, and of all fitted rows.
 pub(crate) const DEFAULT_BLOCK_SIZE: u32 = 16;
 
 impl Setup {
-    /// A setup in which nothing but the model is said: blocks of 16 tokens, 90 % of the GPU memory.
+    /// A setup in which only the model is given: blocks of 16 tokens, 90 % of the GPU memory.
     #[must_use]
     pub fn new(model: impl Into<String>, defaults: Defaults) -> Self {
         Self {
@@ -159,7 +116,7 @@ pub struct Resolved {
     /// vLLM image of the fitted coefficients; `None` with other step-time models.
     pub vllm_version: Option<String>,
     /// Which step-time model it is.
-    pub backend: Backend,
+    pub latency_kind: LatencyModelKind,
     /// The step-time model.
     pub latency: Arc<dyn LatencyModel>,
     /// KV blocks per instance.
@@ -192,7 +149,7 @@ impl fmt::Debug for Resolved {
             .field("tp", &self.tp)
             .field("dp", &self.dp)
             .field("vllm_version", &self.vllm_version)
-            .field("backend", &self.backend)
+            .field("latency_kind", &self.latency_kind)
             .field("total_kv_blocks", &self.total_kv_blocks)
             .field("kv_blocks_source", &self.kv_blocks_source)
             .field("max_model_len", &self.max_model_len)

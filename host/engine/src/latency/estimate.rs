@@ -1,7 +1,7 @@
-//! What a policy may ask about durations: the run's step-time model, asked about steps that could
-//! be.
+//! Estimates of durations for policies, made with the run's step-time model from steps that might
+//! be formed.
 
-use super::{LatencyModel, StepAggregates, StepItem};
+use super::model::{LatencyModel, StepAggregates, StepItem};
 use std::sync::Arc;
 use windtunnel_plugin_api::InstanceView;
 
@@ -14,8 +14,8 @@ pub struct StepLimits {
     pub max_prefill_tokens: u32,
 }
 
-/// Most tokens and decodes that an estimate is made for; larger numbers count as these. Step-time
-/// models may walk them one by one.
+/// Most tokens and decodes that an estimate is made for; larger numbers count as these, because
+/// step-time models may iterate over them.
 const MOST_TOKENS: u32 = 1 << 24;
 const MOST_DECODES: u32 = 1 << 16;
 
@@ -57,7 +57,7 @@ impl Estimator {
 
     /// Duration of a step that prefills `tokens` after `cached` ones and decodes `decodes` requests
     /// of `context` tokens together, microseconds.
-    fn price(&self, tokens: u32, cached: u32, decodes: u32, context: u64) -> i64 {
+    fn duration_us(&self, tokens: u32, cached: u32, decodes: u32, context: u64) -> i64 {
         let prefill = StepItem {
             new_tokens: tokens,
             context: cached,
@@ -97,7 +97,7 @@ impl Estimator {
             return 0.0;
         }
         let tokens = prefill_tokens.min(MOST_TOKENS);
-        self.price(tokens, 0, decodes.min(MOST_DECODES), context) as f64
+        self.duration_us(tokens, 0, decodes.min(MOST_DECODES), context) as f64
     }
 
     /// Time to prefill `tokens` after `cached` ones with nothing else running, in as many steps as
@@ -119,7 +119,7 @@ impl Estimator {
         let mut sum = 0.0;
         while done < tokens {
             let n = chunk.min(tokens - done);
-            sum += self.price(n, cached.saturating_add(done), 0, 0) as f64;
+            sum += self.duration_us(n, cached.saturating_add(done), 0, 0) as f64;
             done += n;
         }
         sum
@@ -146,25 +146,30 @@ impl Estimator {
         let per_step = u64::from(self.limits.max_tokens - decodes);
         let full_steps = (left - 1) / per_step;
         left -= full_steps * per_step;
-        let price = |n: u64| self.price(n as u32, 0, decodes, ahead.decode_context) as f64;
+        let duration_us =
+            |n: u64| self.duration_us(n as u32, 0, decodes, ahead.decode_context) as f64;
         let waiting = if full_steps > 0 {
-            full_steps as f64 * price(per_step)
+            full_steps as f64 * duration_us(per_step)
         } else {
             0.0
         };
         let fixed = self.model.queueing_us(prompt_tokens) + self.model.output_token_us();
-        waiting + price(left) + fixed as f64
+        waiting + duration_us(left) + fixed as f64
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::Preset;
 
     /// 100 us a step, 1 us a prefill token, 10 us a decode.
     struct Simple;
 
     impl LatencyModel for Simple {
+        fn fitted_under(&self) -> Preset {
+            Preset::Blis
+        }
         fn step_us(&self, s: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64 {
             assert_eq!(items.count(), s.requests as usize);
             100 + s.prefill_tokens as i64 + 10 * s.decodes as i64

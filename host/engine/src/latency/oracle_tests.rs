@@ -5,7 +5,7 @@
 //! tests skip.
 #![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
-use super::{Backend, Resolved, Setup, StepAggregates, StepItem, resolve};
+use super::{LatencyModelKind, Resolved, Setup, StepAggregates, StepItem, resolve};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -126,10 +126,10 @@ fn command_lines_resolve_as_the_reference_resolves_them() {
         let expected = &case.expected["resolved"];
         assert_eq!(expected["total_kv_blocks"], r.total_kv_blocks, "{name}");
         assert_eq!(expected["max_model_len"], r.max_model_len, "{name}");
-        assert_eq!(expected["backend"], r.backend.name(), "{name}");
+        assert_eq!(expected["backend"], r.latency_kind.name(), "{name}");
         assert_eq!(expected["gpu"], r.gpu.as_str(), "{name}");
         assert_eq!(expected["tp"], r.tp, "{name}");
-        if r.backend == Backend::TrainedPhysics {
+        if r.latency_kind == LatencyModelKind::TrainedPhysics {
             let numbers = |v: &Value| -> Vec<f64> {
                 let list = v.as_array().unwrap().iter();
                 list.map(|x| x.as_f64().unwrap()).collect()
@@ -154,7 +154,7 @@ fn command_lines_resolve_as_the_reference_resolves_them() {
     for case in cases("blackbox") {
         let (name, r) = (&case.name, case.resolve().unwrap());
         let expected = &case.expected["resolved"];
-        assert_eq!(r.backend, Backend::Blackbox);
+        assert_eq!(r.latency_kind, LatencyModelKind::Blackbox);
         assert_eq!(expected["total_kv_blocks"], r.total_kv_blocks, "{name}");
         assert_eq!(expected["max_model_len"], r.max_model_len, "{name}");
     }
@@ -350,7 +350,7 @@ fn steps_take_as_long_as_the_reference_says() {
                 items.iter().for_each(|i| step.add(*i));
                 let us = resolved.latency.step_us(&step, &mut items.iter().copied());
                 assert_eq!(us, number(2) as i64, "{}: {row}", case.name);
-                *checked.entry(resolved.backend.name()).or_default() += 1;
+                *checked.entry(resolved.latency_kind.name()).or_default() += 1;
             }
             follower.completed(number(8), running);
         }

@@ -1,14 +1,15 @@
-//! From what the user said (and left out) to one deployment: model, GPU, step-time model, KV cache,
-//! model length.
+//! From what is given and what is left out to one deployment: model, GPU, step-time model, KV
+//! cache, model length.
 
+use super::blackbox::Blackbox;
+use super::capacity::{KvCapacity, max_model_len};
 use super::deployment::{
-    Backend, DEFAULT_BLOCK_SIZE, DEFAULT_UTILIZATION, KvBlocksSource, MaxModelLenSource, Resolved,
-    Setup,
+    DEFAULT_BLOCK_SIZE, DEFAULT_UTILIZATION, KvBlocksSource, MaxModelLenSource, Resolved, Setup,
 };
-use super::trained_physics::{DEFAULT_COMM_BACKEND, check_comm_backend};
-use super::{
-    Blackbox, KvCapacity, LatencyModel, Roofline, TrainedPhysics, check_coefficients, max_model_len,
-};
+use super::kind::LatencyModelKind;
+use super::model::{LatencyModel, check_coefficients};
+use super::roofline::Roofline;
+use super::trained_physics::{DEFAULT_COMM_BACKEND, TrainedPhysics, check_comm_backend};
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::{Defaults, FittedRow, Hardware, HardwareTable, ModelArch, ModelEntry};
@@ -28,10 +29,10 @@ const FALLBACK_KV_BLOCKS: u64 = 1_000_000;
 pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     check(setup)?;
     let mut case = Case::open(setup)?;
-    let backend = case.choose()?;
-    match backend {
-        Backend::Blackbox => case.blackbox(),
-        Backend::Roofline | Backend::TrainedPhysics => case.analytic(backend),
+    let kind = case.choose()?;
+    match kind {
+        LatencyModelKind::Blackbox => case.blackbox(),
+        LatencyModelKind::Roofline | LatencyModelKind::TrainedPhysics => case.analytic(kind),
     }
 }
 
@@ -67,7 +68,7 @@ fn check(setup: &Setup) -> Result<(), InputError> {
     };
     check_coefficients("alpha", alpha)?;
     check_coefficients("beta", beta)?;
-    if setup.latency == Some(Backend::Roofline) {
+    if setup.latency == Some(LatencyModelKind::Roofline) {
         return refuse("the roofline model has no coefficients; drop them or choose another model");
     }
     if alpha.len() != 3 {
@@ -77,7 +78,7 @@ fn check(setup: &Setup) -> Result<(), InputError> {
         )));
     }
     let right = match setup.latency {
-        Some(Backend::Blackbox) => beta.len() == 3,
+        Some(LatencyModelKind::Blackbox) => beta.len() == 3,
         Some(_) => (7..=11).contains(&beta.len()),
         None => beta.len() == 3 || (7..=11).contains(&beta.len()),
     };
@@ -99,7 +100,7 @@ struct Case<'a> {
     entry: Option<&'a ModelEntry>,
     arch: Option<ModelArch>,
     table: HardwareTable,
-    /// The GPU that was asked for, as the table spells it.
+    /// The GPU that was given, as the table spells it.
     gpu: Option<String>,
     notes: Vec<String>,
 }
@@ -147,19 +148,19 @@ impl<'a> Case<'a> {
         })
     }
 
-    fn choose(&mut self) -> Result<Backend, InputError> {
-        if let Some(backend) = self.setup.latency {
-            return Ok(backend);
+    fn choose(&mut self) -> Result<LatencyModelKind, InputError> {
+        if let Some(kind) = self.setup.latency {
+            return Ok(kind);
         }
         if let Some(beta) = &self.setup.beta {
             return Ok(if beta.len() == 3 {
-                Backend::Blackbox
+                LatencyModelKind::Blackbox
             } else {
-                Backend::TrainedPhysics
+                LatencyModelKind::TrainedPhysics
             });
         }
         if self.fitted_row().is_some() {
-            return Ok(Backend::Blackbox);
+            return Ok(LatencyModelKind::Blackbox);
         }
         if self.arch.is_none() {
             return Err(self.no_figures());
@@ -171,10 +172,10 @@ impl<'a> Case<'a> {
                 self.asked_for()
             ));
         }
-        Ok(Backend::Roofline)
+        Ok(LatencyModelKind::Roofline)
     }
 
-    /// GPU, tensor parallelism and vLLM version as far as they were said, for messages.
+    /// GPU, tensor parallelism and vLLM version as far as they were given, for messages.
     fn asked_for(&self) -> String {
         let default = self.entry.and_then(|e| e.fitted_default.as_ref());
         let gpu = self.gpu.clone().or_else(|| default.map(|d| d.gpu.clone()));
@@ -264,7 +265,16 @@ impl<'a> Case<'a> {
                 .unwrap_or(1);
             let vllm = self.setup.vllm_version.clone();
             let (alpha, beta) = (alpha.clone(), beta.clone());
-            return self.finish(Backend::Blackbox, latency, gpu, tp, vllm, alpha, beta, None);
+            return self.finish(
+                LatencyModelKind::Blackbox,
+                latency,
+                gpu,
+                tp,
+                vllm,
+                alpha,
+                beta,
+                None,
+            );
         }
         let Some(row) = self.fitted_row() else {
             return Err(self.no_figures());
@@ -278,7 +288,7 @@ impl<'a> Case<'a> {
         }
         let latency = Arc::new(Blackbox::new(&row.alpha, &row.beta)?);
         self.finish(
-            Backend::Blackbox,
+            LatencyModelKind::Blackbox,
             latency,
             gpu,
             row.tp,
@@ -289,10 +299,10 @@ impl<'a> Case<'a> {
         )
     }
 
-    fn analytic(self, backend: Backend) -> Result<Resolved, InputError> {
+    fn analytic(self, kind: LatencyModelKind) -> Result<Resolved, InputError> {
         let Some(arch) = &self.arch else {
             return Err(InputError::new(format!(
-                "the {backend} model needs the configuration of {}, which is not built in; give --model-config-folder \
+                "the {kind} model needs the configuration of {}, which is not built in; give --model-config-folder \
                  with its config.json",
                 self.canonical
             )));
@@ -318,10 +328,10 @@ impl<'a> Case<'a> {
             let valid: Vec<&str> = self.table.names().collect();
             return Err(InputError::new(unknown("GPU", &gpu, &valid)));
         };
-        if backend == Backend::Roofline {
+        if kind == LatencyModelKind::Roofline {
             let latency = Arc::new(Roofline::new(arch, hardware, tp)?);
             let alpha = vec![0.0; 3];
-            return self.finish(backend, latency, gpu, tp, None, alpha, Vec::new(), None);
+            return self.finish(kind, latency, gpu, tp, None, alpha, Vec::new(), None);
         }
         let shipped = &self.setup.defaults.trained_physics;
         let alpha = self.setup.alpha.clone().unwrap_or(shipped.alpha.clone());
@@ -336,7 +346,7 @@ impl<'a> Case<'a> {
             self.setup.dp,
             comm.unwrap_or(DEFAULT_COMM_BACKEND),
         )?);
-        self.finish(backend, latency, gpu, tp, None, alpha, beta, None)
+        self.finish(kind, latency, gpu, tp, None, alpha, beta, None)
     }
 
     #[expect(
@@ -345,7 +355,7 @@ impl<'a> Case<'a> {
     )]
     fn finish(
         mut self,
-        backend: Backend,
+        kind: LatencyModelKind,
         latency: Arc<dyn LatencyModel>,
         gpu: String,
         tp: u32,
@@ -367,7 +377,8 @@ impl<'a> Case<'a> {
                 }
             )));
         }
-        if setup.moe_comm_backend.is_some() && !(backend == Backend::TrainedPhysics && setup.dp > 1)
+        if setup.moe_comm_backend.is_some()
+            && !(kind == LatencyModelKind::TrainedPhysics && setup.dp > 1)
         {
             self.notes.push(
                 "the expert communication backend changes nothing here: it is read by trained-physics with data \
@@ -394,7 +405,7 @@ impl<'a> Case<'a> {
             tp,
             dp: setup.dp,
             vllm_version,
-            backend,
+            latency_kind: kind,
             latency,
             total_kv_blocks,
             kv_blocks_source,

@@ -1,6 +1,6 @@
 //! What is chosen when the user says little, and what is said when it cannot be.
 
-use super::{Backend, KvBlocksSource, MaxModelLenSource, Resolved, Setup, resolve};
+use super::{KvBlocksSource, LatencyModelKind, MaxModelLenSource, Resolved, Setup, resolve};
 use windtunnel_config::Defaults;
 
 fn setup(model: &str) -> Setup {
@@ -24,7 +24,7 @@ const V084: &str = "vllm/vllm-openai:v0.8.4";
 #[test]
 fn a_model_with_fitted_coefficients_uses_them() {
     let r = with("Llama-3.1-8B-Instruct", |_| ());
-    assert_eq!(r.backend, Backend::Blackbox);
+    assert_eq!(r.latency_kind, LatencyModelKind::Blackbox);
     assert_eq!(r.model, "llama-3.1-8b-instruct");
     assert_eq!(r.canonical, "meta-llama/llama-3.1-8b-instruct");
     assert_eq!(
@@ -47,7 +47,10 @@ fn a_model_with_fitted_coefficients_uses_them() {
 #[test]
 fn given_gpu_and_tp_choose_the_row() {
     let r = with("llama-3.1-8b-instruct", |s| s.tp = Some(1));
-    assert_eq!((r.backend, r.total_kv_blocks), (Backend::Blackbox, 29_205));
+    assert_eq!(
+        (r.latency_kind, r.total_kv_blocks),
+        (LatencyModelKind::Blackbox, 29_205)
+    );
     let r = with("granite-3.1-8b-instruct", |s| {
         (s.gpu, s.tp) = (Some("a100-sxm".into()), Some(2));
     });
@@ -97,8 +100,8 @@ fn the_version_is_taken_where_only_one_fits() {
 fn without_a_row_the_roofline_steps_in_and_says_so() {
     let r = with("qwen3-14b", |_| ());
     assert_eq!(
-        (r.backend, r.gpu.as_str(), r.tp),
-        (Backend::Roofline, "H100", 1)
+        (r.latency_kind, r.gpu.as_str(), r.tp),
+        (LatencyModelKind::Roofline, "H100", 1)
     );
     assert_eq!(
         (r.total_kv_blocks, r.kv_blocks_source),
@@ -106,7 +109,7 @@ fn without_a_row_the_roofline_steps_in_and_says_so() {
     );
     assert!(r.notes.is_empty(), "{:?}", r.notes);
     let r = with("llama-3.1-8b-instruct", |s| s.tp = Some(8));
-    assert_eq!(r.backend, Backend::Roofline);
+    assert_eq!(r.latency_kind, LatencyModelKind::Roofline);
     assert!(
         r.notes[0].contains("no fitted coefficients"),
         "{:?}",
@@ -115,7 +118,7 @@ fn without_a_row_the_roofline_steps_in_and_says_so() {
     let r = with("llama-3.1-8b-instruct", |s| {
         s.vllm_version = Some("v9".into())
     });
-    assert_eq!(r.backend, Backend::Roofline);
+    assert_eq!(r.latency_kind, LatencyModelKind::Roofline);
     let message = error("phi-4", |s| s.tp = Some(64));
     assert!(
         message.contains("for H100, TP 64; there are: "),
@@ -137,11 +140,14 @@ fn explicit_coefficients_choose_the_model_by_their_number() {
     };
     let r = with("llama-3.1-8b-instruct", coefficients(3));
     assert_eq!(
-        (r.backend, r.kv_blocks_source),
-        (Backend::Blackbox, KvBlocksSource::Computed)
+        (r.latency_kind, r.kv_blocks_source),
+        (LatencyModelKind::Blackbox, KvBlocksSource::Computed)
     );
     let r = with("qwen3-14b", coefficients(7));
-    assert_eq!((r.backend, r.beta.len()), (Backend::TrainedPhysics, 7));
+    assert_eq!(
+        (r.latency_kind, r.beta.len()),
+        (LatencyModelKind::TrainedPhysics, 7)
+    );
     let r = with("my/own-model", coefficients(3));
     assert_eq!((r.total_kv_blocks, r.max_model_len), (1_000_000, 0));
     assert_eq!(r.kv_blocks_source, KvBlocksSource::Fallback);
@@ -151,7 +157,7 @@ fn explicit_coefficients_choose_the_model_by_their_number() {
     assert!(
         error("qwen3-14b", |s| {
             coefficients(7)(s);
-            s.latency = Some(Backend::Roofline);
+            s.latency = Some(LatencyModelKind::Roofline);
         })
         .contains("no coefficients")
     );
@@ -167,22 +173,27 @@ fn explicit_coefficients_choose_the_model_by_their_number() {
 #[test]
 fn a_chosen_step_time_model_is_obeyed() {
     let r = with("llama-3.1-8b-instruct", |s| {
-        s.latency = Some(Backend::TrainedPhysics)
+        s.latency = Some(LatencyModelKind::TrainedPhysics)
     });
     assert_eq!(
-        (r.backend, r.tp, r.total_kv_blocks),
-        (Backend::TrainedPhysics, 1, 26_312)
+        (r.latency_kind, r.tp, r.total_kv_blocks),
+        (LatencyModelKind::TrainedPhysics, 1, 26_312)
     );
     assert_eq!(r.beta.len(), 11);
-    let message = error("phi-4", |s| s.latency = Some(Backend::Roofline));
+    let message = error("phi-4", |s| s.latency = Some(LatencyModelKind::Roofline));
     assert!(message.contains("--model-config-folder"), "{message}");
-    let message = error("qwen3-14b", |s| s.latency = Some(Backend::Blackbox));
+    let message = error("qwen3-14b", |s| {
+        s.latency = Some(LatencyModelKind::Blackbox)
+    });
     assert!(message.contains("neither fitted coefficients"), "{message}");
     assert_eq!(
-        "trained-physics".parse::<Backend>().unwrap(),
-        Backend::TrainedPhysics
+        "trained-physics".parse::<LatencyModelKind>().unwrap(),
+        LatencyModelKind::TrainedPhysics
     );
-    let message = "rooflin".parse::<Backend>().unwrap_err().to_string();
+    let message = "rooflin"
+        .parse::<LatencyModelKind>()
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("did you mean \"roofline\"?"), "{message}");
 }
 
@@ -241,7 +252,7 @@ fn a_folder_serves_a_model_that_nobody_knows() {
     std::fs::write(dir.path().join("config.json"), config).unwrap();
     let folder = |s: &mut Setup| {
         s.model_config_folder = Some(dir.path().into());
-        s.latency = Some(Backend::TrainedPhysics);
+        s.latency = Some(LatencyModelKind::TrainedPhysics);
         (s.gpu, s.tp) = (Some("h100".into()), Some(2));
     };
     let r = with("My-Model", folder);
@@ -272,7 +283,10 @@ fn a_folder_serves_a_model_that_nobody_knows() {
     let r = with("llama-3.1-8b-instruct", |s| {
         s.model_config_folder = Some(dir.path().into());
     });
-    assert_eq!((r.backend, r.max_model_len), (Backend::Blackbox, 4096));
+    assert_eq!(
+        (r.latency_kind, r.max_model_len),
+        (LatencyModelKind::Blackbox, 4096)
+    );
 }
 
 #[test]

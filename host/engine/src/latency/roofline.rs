@@ -1,7 +1,8 @@
 //! The roofline model: a step takes as long as its arithmetic or its memory traffic, whichever is
 //! longer.
 
-use super::{LatencyModel, StepAggregates, StepItem, truncate_us};
+use super::model::{LatencyModel, StepAggregates, StepItem, truncate_us};
+use crate::rules::Preset;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Hardware, ModelArch};
 
@@ -198,6 +199,10 @@ impl Roofline {
 }
 
 impl LatencyModel for Roofline {
+    fn fitted_under(&self) -> Preset {
+        Preset::Blis
+    }
+
     fn step_us(&self, step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64 {
         if step.requests == 0 {
             return 1;
@@ -258,7 +263,9 @@ fn check(model: &ModelArch, hardware: &Hardware, tp: u32) -> Result<(), InputErr
             model.experts_per_token
         ));
     }
-    hardware.check("roofline", "figures")
+    hardware
+        .check("figures")
+        .map_err(|message| InputError::in_file("roofline", message))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The trained-physics model: a roofline whose parts carry fitted factors, plus fitted overheads.
 
-use super::{LatencyModel, StepAggregates, StepItem, check_coefficients, truncate_us};
+use super::model::{LatencyModel, StepAggregates, StepItem, check_coefficients, truncate_us};
+use crate::rules::Preset;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::{Hardware, ModelArch};
 
@@ -280,6 +281,10 @@ impl TrainedPhysics {
 }
 
 impl LatencyModel for TrainedPhysics {
+    fn fitted_under(&self) -> Preset {
+        Preset::Blis
+    }
+
     fn step_us(&self, step: &StepAggregates, _items: &mut dyn Iterator<Item = StepItem>) -> i64 {
         if step.requests == 0 {
             return 1;
@@ -370,7 +375,9 @@ fn check(
             "data parallelism of {dp} within an instance is for mixture-of-experts models; this one is dense"
         ));
     }
-    hardware.check("trained-physics", "figures")
+    hardware
+        .check("figures")
+        .map_err(|message| InputError::in_file("trained-physics", message))
 }
 
 #[cfg(test)]

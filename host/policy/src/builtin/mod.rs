@@ -1,6 +1,9 @@
-//! The built-in policies. They know the plugin contract and nothing of the engine.
+//! The built-in policies: a file each, in the folder of the hook it fills, whose `mod.rs` has the
+//! table. They know the plugin contract and nothing of the engine.
 
 pub mod admission;
+pub mod policy;
+pub mod preemption;
+pub mod priority;
 pub mod routing;
-pub mod scheduling;
-pub mod scorers;
+pub mod scheduler;

@@ -11,7 +11,8 @@ mod views;
 
 pub use brief::brief;
 pub use names::{
-    FUNCTIONS, HANDLERS, Handler, SETTINGS, STANDARD, Setting, TABLES, globals, hook_functions,
+    FUNCTIONS, HANDLERS, Handler, SETTINGS, STANDARD, Setting, TABLES, function_names, globals,
+    hook_functions,
 };
 pub use types::{Function, Slot, Type, View};
 pub use views::{Age, FieldDoc};
@@ -19,12 +20,13 @@ pub use views::{Age, FieldDoc};
 #[cfg(test)]
 mod tests {
     use super::super::Program;
-    use super::super::vm::{Facts, Vm};
+    use super::super::vm::Vm;
     use super::*;
+    use crate::facts::Facts;
     use std::collections::BTreeSet;
     use std::sync::Arc;
 
-    /// What a file sees that tells its globals by what it raises.
+    /// Runs a file; it raises an error where something is not as it should be.
     fn run(text: &str) -> Result<(), String> {
         let program = Program::new("p.lua", text.into(), &[], false).expect("a program");
         let facts = Facts {

@@ -1,14 +1,14 @@
-//! The binding's source for one file: `bind.luau` with the lines that the file's fields make.
+//! The source of a file's binding: `bind.luau`, completed with the fields that the file mentions.
 
 use super::api::View;
-use super::fields::Shown;
+use super::fields::ScriptField;
 use super::program::Mentions;
 use std::fmt::Write;
 
 /// Bytes of the front end's inbox before the request's fields.
 pub(super) const REQUEST: usize = 24;
 
-/// Where things lie in the front end's inbox, bytes.
+/// Offsets in the front end's inbox, bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FrontLayout {
     pub(super) dirty: usize,
@@ -48,7 +48,7 @@ pub(super) fn columns(mentions: &Mentions, instances: u32) -> Vec<(&'static str,
         .collect()
 }
 
-/// All names that a variable of this name can have, in some hook, methods included.
+/// All fields and methods of a view, by the name of a variable that stands for it in some hook.
 fn all_names(variable: &str) -> Vec<&'static str> {
     let views: &[View] = match variable {
         "inst" | "column" => &[View::Instance],
@@ -65,12 +65,12 @@ fn all_names(variable: &str) -> Vec<&'static str> {
     names.filter(there).collect()
 }
 
-/// Has a view this field or method, in some hook?
+/// Does a view have this field or method, in some hook?
 pub(super) fn has(view: &str, name: &str) -> bool {
     all_names(view).contains(&name)
 }
 
-/// What to say about a name that a view has not.
+/// The message for a name that a view does not have.
 pub(super) fn unknown(view: &str, name: &str) -> String {
     if view != "column" && has(view, name) {
         return format!(
@@ -86,12 +86,13 @@ pub(super) fn unknown(view: &str, name: &str) -> String {
 }
 
 /// `a = 0, b = 0` for a table's constructor.
-fn zeros<G>(fields: &[Shown<G>]) -> String {
+fn zeros<G>(fields: &[ScriptField<G>]) -> String {
     fields.iter().map(|f| format!("{} = 0, ", f.name)).collect()
 }
 
-/// Lines that spread the numbers from the one `from` places behind `at` in the inbox over a table.
-fn take<G>(table: &str, fields: &[Shown<G>], from: usize) -> String {
+/// Lines that copy numbers from the inbox, the first of them `from` places after `at`, to the
+/// fields of a table.
+fn copy<G>(table: &str, fields: &[ScriptField<G>], from: usize) -> String {
     let mut lines = String::new();
     for (k, field) in fields.iter().enumerate() {
         let k = from + k;
@@ -121,7 +122,7 @@ fn only(text: &str, wanted: &[&str]) -> String {
 
 /// The binding's source for a file that mentions these fields and fills these functions.
 pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
-    let rows = |own: String| take("r", &m.request, 0) + &own;
+    let rows = |own: String| copy("r", &m.request, 0) + &own;
     let offsets: String = (0..m.instance.len())
         .map(|k| format!("local COLUMN_{k} = 8 * N * {k}\n"))
         .collect();
@@ -163,15 +164,15 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
             "SCRAPED",
             if scraped { "inst.scraped_us" } else { "0" }.to_owned(),
         ),
-        ("TAKE_REQUEST", take("req", &m.request, 0)),
+        ("TAKE_REQUEST", copy("req", &m.request, 0)),
         ("TAKE_INSTANCE", instance),
-        ("TAKE_QUEUE", take("queue", &m.queue, 0)),
-        ("TAKE_EVENT", take("ev", &m.event, 0)),
+        ("TAKE_QUEUE", copy("queue", &m.queue, 0)),
+        ("TAKE_EVENT", copy("ev", &m.event, 0)),
     ];
     let mut text = only(include_str!("bind.luau"), wanted);
     for (name, value) in parts {
         text = text.replace(&format!("{{{{{name}}}}}"), &value);
     }
-    text.replace("{{TAKE_QUEUED}}", &rows(take("r", &m.queued, requests)))
-        .replace("{{TAKE_RUNNING}}", &rows(take("r", &m.running, requests)))
+    text.replace("{{TAKE_QUEUED}}", &rows(copy("r", &m.queued, requests)))
+        .replace("{{TAKE_RUNNING}}", &rows(copy("r", &m.running, requests)))
 }

@@ -1,8 +1,8 @@
-//! A hook of a copy, bound: numbers go in through one buffer, answers come out.
+//! One hook of a copy, bound: views go in as numbers in a buffer, answers come out.
 
 use super::bind::FrontLayout;
-use super::fields::{Get, Shown};
-use super::module::{Filled, Module};
+use super::fields::{Get, ScriptField};
+use super::module::{HookFunctions, Module};
 use super::vm::{Vm, describe};
 use mlua::{Buffer, Function, Lua, LuaString, Table, Value};
 use std::rc::Rc;
@@ -11,11 +11,11 @@ use windtunnel_plugin_api::{
     Event, EventKind, Host, InstanceView, Interests, List, PolicyError, RequestView,
 };
 
-/// The functions of `bind.luau` for one hook, and the buffers between here and there.
+/// The functions that `bind.luau` made for one hook, and the buffers in both directions.
 pub(super) struct Binding {
     pub(super) vm: Rc<Vm>,
     entries: Table,
-    /// Is there where the policy has handlers.
+    /// Calls a handler, if the policy has any.
     event: Option<Function>,
     pub(super) handlers: Vec<(EventKind, LuaString)>,
     pub(super) inbox: Buffer,
@@ -30,19 +30,20 @@ pub(super) struct Binding {
 }
 
 /// Writes a number at a place of the bytes.
-pub(super) fn put(bytes: &mut [u8], at: usize, value: f64) {
+pub(super) fn write_f64(bytes: &mut [u8], at: usize, value: f64) {
     bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
 }
 
 /// Reads the numbers of a buffer.
-pub(super) fn numbers(buffer: &Buffer, out: &mut [f64]) {
+pub(super) fn read_f64s(buffer: &Buffer, out: &mut [f64]) {
     let bytes = buffer.to_vec();
     for (value, raw) in out.iter_mut().zip(bytes.chunks_exact(8)) {
         *value = f64::from_le_bytes(raw.try_into().expect("eight bytes"));
     }
 }
 
-const KINDS: [(EventKind, &str); 5] = [
+/// The handlers of events.
+const HANDLERS: [(EventKind, &str); 5] = [
     (EventKind::Dispatch, "on_dispatch"),
     (EventKind::FirstToken, "on_first_token"),
     (EventKind::Complete, "on_complete"),
@@ -53,7 +54,7 @@ const KINDS: [(EventKind, &str); 5] = [
 impl Binding {
     pub(super) fn new(
         module: &Module,
-        filled: Filled,
+        hook: HookFunctions,
         event_at: usize,
         outbox_bytes: usize,
     ) -> Result<Self, InputError> {
@@ -63,25 +64,20 @@ impl Binding {
             let lua = &vm.lua;
             let inbox = lua.create_buffer_with_capacity(inbox_bytes)?;
             let outbox = lua.create_buffer_with_capacity(outbox_bytes)?;
-            let host = lend(lua, &vm, &inbox, &outbox)?;
-            let handlers = KINDS
+            let host = host_functions(lua, &vm, &inbox, &outbox)?;
+            let handlers = HANDLERS
                 .into_iter()
-                .filter(|(_, name)| filled.handlers.contains(name))
+                .filter(|(_, name)| hook.handlers.contains(name))
                 .map(|(kind, name)| Ok((kind, lua.create_string(name)?)))
                 .collect::<mlua::Result<Vec<_>>>()?;
             Ok((inbox, outbox, host, handlers))
         })();
         let broken = |e: String| InputError::in_file(&vm.program.name, e);
         let (inbox, outbox, host, handlers) = made.map_err(|e| broken(e.to_string()))?;
-        let arguments = (
-            host,
-            filled.functions,
-            vm.shared.clone(),
-            vm.facts.instances,
-        );
+        let arguments = (host, hook.functions, vm.shared.clone(), vm.facts.instances);
         let entries: Table = vm
-            .call(&vm.bind(&filled.names)?, arguments)
-            .map_err(|e| InputError::new(e.0))?;
+            .call(&vm.bind(&hook.names)?, arguments)
+            .map_err(InputError::from)?;
         let event = entries
             .raw_get("event")
             .map_err(|e| broken(e.to_string()))?;
@@ -92,9 +88,9 @@ impl Binding {
             inbox,
             outbox,
             bytes: vec![0; inbox_bytes],
-            tick_us: filled.tick_us,
-            form: filled.form,
-            lines: filled.lines,
+            tick_us: hook.tick_us,
+            form: hook.form,
+            lines: hook.lines,
             event_at,
             vm,
         })
@@ -106,26 +102,27 @@ impl Binding {
     }
 
     /// Which events the policy has handlers for.
-    pub(super) fn hears(&self) -> Interests {
+    pub(super) fn event_interests(&self) -> Interests {
         [Interests::LIFECYCLE, Interests::TOKENS]
             .into_iter()
             .filter(|kinds| self.handlers.iter().any(|(kind, _)| kinds.hears(*kind)))
             .fold(Interests::NONE, |all, kinds| all | kinds)
     }
 
-    /// Calls a function of the binding while `host` can be asked.
-    pub(super) fn ask(
+    /// Calls a function of the binding; during the call, the script can ask `host`.
+    pub(super) fn call(
         &self,
         f: &Function,
         host: Host<'_>,
         instances: List<'_, InstanceView>,
     ) -> Result<f64, PolicyError> {
         let vm = &self.vm;
-        vm.current.during(host, instances, || vm.call(f, ()))
+        vm.context
+            .during_decision(host, instances, || vm.call(f, ()))
     }
 
     /// Hands an event to its handler.
-    pub(super) fn tell(&mut self, event: &Event) -> Result<(), PolicyError> {
+    pub(super) fn send_event(&mut self, event: &Event) -> Result<(), PolicyError> {
         let handler = self
             .handlers
             .iter()
@@ -141,37 +138,38 @@ impl Binding {
         self.vm.call(entry, (name, self.event_at))
     }
 
-    /// The answer made no sense: the script's value waits among the shared ones.
+    /// The answer is not one of those allowed: `bind.luau` has left it among the shared values.
     #[cold]
-    pub(super) fn odd(&self, what: &str, expected: &str) -> PolicyError {
-        let found = self.vm.shared.raw_get("odd").unwrap_or(Value::Nil);
-        self.wrong(what, &describe(&found), expected)
+    pub(super) fn bad_answer(&self, what: &str, expected: &str) -> PolicyError {
+        let found = self.vm.shared.raw_get("bad_answer").unwrap_or(Value::Nil);
+        self.unexpected(what, &describe(&found), expected)
     }
 
     /// An answer that is not one of those allowed. `what` begins with the function's name; the
     /// error points at where that begins.
     #[cold]
-    pub(super) fn wrong(&self, what: &str, found: &str, expected: &str) -> PolicyError {
+    pub(super) fn unexpected(&self, what: &str, found: &str, expected: &str) -> PolicyError {
         let function = what.split([' ', ',']).next();
         let begins = self.lines.iter().find(|(name, _)| Some(*name) == function);
-        let line = begins.map_or(String::new(), |(_, line)| format!(":{line}"));
-        PolicyError::new(format!(
-            "{}{line}: {what} returned {found}; expected {expected}",
-            self.vm.program.name
-        ))
+        let name = &self.vm.program.name;
+        let message = format!("{what} returned {found}; expected {expected}");
+        match begins {
+            Some((_, line)) => PolicyError::at(name, *line as u32, message),
+            None => PolicyError::new(format!("{name}: {message}")).located(name, None),
+        }
     }
 
-    /// Does the policy give this function?
-    pub(super) fn gives(&self, function: &str) -> bool {
+    /// Does the policy define this function?
+    pub(super) fn defines(&self, function: &str) -> bool {
         self.lines.iter().any(|(name, _)| *name == function)
     }
 
-    /// The position in a list that the odd value belongs to; 0 for none.
-    pub(super) fn odd_at(&self) -> usize {
-        self.vm.shared.raw_get("at").unwrap_or(0)
+    /// The position in a list that a bad answer belongs to; 0 for none.
+    pub(super) fn bad_answer_at(&self) -> usize {
+        self.vm.shared.raw_get("bad_answer_at").unwrap_or(0)
     }
 
-    /// Makes the buffers large enough for `bytes` and `answers` numbers, and sends the bytes.
+    /// Makes the buffers large enough for the bytes and for so many answers, and sends the bytes.
     pub(super) fn send(&mut self, answers: usize) -> Result<(), PolicyError> {
         let (inbox, outbox) = (self.bytes.len(), 8 * answers);
         if inbox > self.inbox.len() || outbox > self.outbox.len() {
@@ -192,10 +190,9 @@ impl Binding {
                     Ok((i, o))
                 });
             (self.inbox, self.outbox) = made.map_err(|e| {
-                PolicyError::new(format!(
-                    "{}: no memory for {inbox} bytes of views: {e}",
-                    self.vm.program.name
-                ))
+                let name = &self.vm.program.name;
+                PolicyError::new(format!("{name}: no memory for {inbox} bytes of views: {e}"))
+                    .located(name, None)
             })?;
         }
         self.inbox.write_bytes(0, &self.bytes);
@@ -208,8 +205,8 @@ pub(super) fn position(x: f64, n: usize) -> Option<usize> {
     (x >= 1.0 && x <= n as f64 && x.fract() == 0.0).then(|| x as usize - 1)
 }
 
-/// The functions that the host lends to one binding.
-fn lend(lua: &Lua, vm: &Rc<Vm>, inbox: &Buffer, outbox: &Buffer) -> mlua::Result<Table> {
+/// The functions of the host that `bind.luau` calls.
+fn host_functions(lua: &Lua, vm: &Rc<Vm>, inbox: &Buffer, outbox: &Buffer) -> mlua::Result<Table> {
     let host = lua.create_table()?;
     host.raw_set("inbox", inbox)?;
     host.raw_set("outbox", outbox)?;
@@ -218,9 +215,9 @@ fn lend(lua: &Lua, vm: &Rc<Vm>, inbox: &Buffer, outbox: &Buffer) -> mlua::Result
     host.raw_set("unknown", lua.create_function(unknown)?)?;
     let n = vm.facts.instances as usize;
     let layout = FrontLayout::new(&vm.program.mentions, vm.facts.instances);
-    let (current, to) = (Rc::clone(&vm.current), inbox.clone());
+    let (context, to) = (Rc::clone(&vm.context), inbox.clone());
     let fetch = move |_: &Lua, precise: bool| {
-        let column = current.host(|host| prefix_column(host, precise, n));
+        let column = context.host(|host| prefix_column(host, precise, n));
         let at = if precise {
             layout.precise
         } else {
@@ -230,8 +227,8 @@ fn lend(lua: &Lua, vm: &Rc<Vm>, inbox: &Buffer, outbox: &Buffer) -> mlua::Result
         Ok(())
     };
     host.raw_set("fetch_prefix", lua.create_function(fetch)?)?;
-    let current = Rc::clone(&vm.current);
-    let blocks = move |_: &Lua, ()| Ok(current.host(|h| h.prompt_blocks()).unwrap_or(0));
+    let context = Rc::clone(&vm.context);
+    let blocks = move |_: &Lua, ()| Ok(context.host(|h| h.prompt_blocks()).unwrap_or(0));
     host.raw_set("prompt_blocks", lua.create_function(blocks)?)?;
     Ok(host)
 }
@@ -249,13 +246,13 @@ pub(super) fn prefix_column(host: &Host<'_>, precise: bool, n: usize) -> Vec<u8>
 }
 
 /// Writes the fields of a request that a file mentions.
-pub(super) fn put_request(
+pub(super) fn write_request(
     bytes: &mut [u8],
     at: usize,
-    fields: &[Shown<Get<RequestView>>],
+    fields: &[ScriptField<Get<RequestView>>],
     request: &RequestView,
 ) {
     for (k, field) in fields.iter().enumerate() {
-        put(bytes, at + 8 * k, (field.get)(request));
+        write_f64(bytes, at + 8 * k, (field.get)(request));
     }
 }

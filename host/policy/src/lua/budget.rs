@@ -1,15 +1,15 @@
-//! What a script may spend. The verdict is by instructions counted, so it is the same on every
-//! machine; processor time is a last wall against library calls that count for little and take
-//! long. How busy the machine is does not matter.
+//! What a script may spend. Instructions are counted, so the verdict is the same on every machine.
+//! A limit on processor time stands behind that, for calls of standard functions that count for
+//! little and take long; how busy the machine is does not matter.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// Units a script may spend in one call. A unit is a loop iteration or a function call.
 pub const CALL_UNITS: i64 = 2_000_000;
-/// Units that a call takes off the run's, whatever is done in it: the host's work around it.
+/// Units that each call takes off the run's, for the host's work around it.
 const UNITS_OF_A_CALL: i64 = 50;
-/// Units a script may spend in one run, over all its calls, unless its opener grants fewer.
+/// Units a script may spend in one run, over all its calls, unless it is loaded with fewer.
 pub const RUN_UNITS: i64 = 4_000_000_000;
 /// Memory a script engine may hold, bytes.
 pub const MEMORY: usize = 32 << 20;
@@ -19,21 +19,21 @@ pub const LONGEST_CALL: Duration = Duration::from_secs(2);
 /// texts is work that the interpreter does not count. Far above what a policy needs, since when the
 /// garbage collector looks is not the same every time.
 const CALL_BYTES: usize = 100_000_000;
-/// Units between two looks at the clock.
-const LOOK_EVERY: i64 = 256;
+/// Units between two readings of the clock.
+const CLOCK_EVERY: i64 = 256;
 
-/// What is left of it.
+/// What is left of a script's budget.
 pub(super) struct Budget {
     limited: bool,
     left: Cell<i64>,
     run_left: Cell<i64>,
     run_units: i64,
-    /// Memory in use when it was last looked at, bytes.
+    /// Memory in use when it was last read, bytes.
     held: Cell<usize>,
-    /// What was taken in the call at hand, as far as it was seen, bytes.
+    /// Memory taken in the running call, as far as it was seen, bytes.
     taken: Cell<usize>,
     calls: Cell<u64>,
-    /// When the call at hand is to be over: by the clock, which is cheap to read, and by processor
+    /// When the running call is to be over: by the clock, which is cheap to read, and by processor
     /// time, which counts.
     deadline: Cell<Option<(Instant, Duration)>>,
     tripped: Cell<Option<&'static str>>,
@@ -54,7 +54,7 @@ impl Budget {
         }
     }
 
-    /// A call begins.
+    /// Begins a call.
     pub(super) fn begin(&self) {
         self.run_left
             .set((self.run_left.get() - UNITS_OF_A_CALL).max(0));
@@ -72,14 +72,17 @@ impl Budget {
         (calls, spent.max(0))
     }
 
-    /// A call has ended.
+    /// Ends a call.
     pub(super) fn end(&self) {
         let granted = CALL_UNITS.min(self.run_left.get());
         self.run_left
             .set(self.run_left.get() - (granted - self.left.get()));
     }
 
-    /// Takes units; the reason when they are not there. From then on it never gives any.
+    /// Takes units.
+    ///
+    /// # Errors
+    /// The limit that is reached; from then on, always.
     pub(super) fn take(&self, units: i64) -> Result<(), &'static str> {
         if !self.limited {
             return Ok(());
@@ -97,7 +100,7 @@ impl Budget {
                 "the policy exceeded its budget of instructions for a call"
             }));
         }
-        if before / LOOK_EVERY != left / LOOK_EVERY {
+        if before / CLOCK_EVERY != left / CLOCK_EVERY {
             match self.deadline.get() {
                 None => {
                     let deadline = (
@@ -118,8 +121,8 @@ impl Budget {
         Ok(())
     }
 
-    /// Looks at the memory: `held` bytes are in use. That too much was taken since the call began
-    /// shows with its next unit.
+    /// Notes that `held` bytes of memory are in use. If too much was taken since the call began,
+    /// its next unit is refused.
     pub(super) fn memory(&self, held: usize) {
         let grown = held.saturating_sub(self.held.replace(held));
         self.taken.set(self.taken.get() + grown);
@@ -129,14 +132,14 @@ impl Budget {
         }
     }
 
-    /// Notes that a limit was reached; the first one counts.
+    /// Notes that a limit is reached; the first one counts.
     pub(super) fn trip(&self, why: &'static str) -> &'static str {
         let why = self.tripped.get().unwrap_or(why);
         self.tripped.set(Some(why));
         why
     }
 
-    /// The limit that was reached, whatever the script made of it.
+    /// The limit that was reached, even if the script caught the error.
     pub(super) fn tripped(&self) -> Option<&'static str> {
         self.tripped.get()
     }

@@ -5,7 +5,7 @@ use windtunnel_plugin_api::{Interests, QueueView, Table};
 /// A field as a script sees it. `G` is the type of a function that takes the view and gives the
 /// field as a number.
 #[derive(Clone, Copy)]
-pub struct Shown<G: 'static> {
+pub struct ScriptField<G: 'static> {
     /// Its name.
     pub name: &'static str,
     /// Its unit; empty for plain numbers and identities.
@@ -16,7 +16,7 @@ pub struct Shown<G: 'static> {
     pub get: G,
 }
 
-impl<G> Shown<G> {
+impl<G> ScriptField<G> {
     /// A value as scripts see it: positions count from 1, and 0 is none.
     pub fn shown(&self, value: f64) -> f64 {
         if self.unit != "position" {
@@ -31,12 +31,12 @@ impl<G> Shown<G> {
 
 /// All fields that scripts can see of a view.
 #[must_use]
-pub fn of<T: Table>() -> Vec<Shown<T::Get>> {
+pub fn of<T: Table>() -> Vec<ScriptField<T::Get>> {
     T::FIELDS
         .iter()
-        // Which handler is called tells the kind of an event.
+        // The kind of an event shows in which handler is called.
         .filter(|field| !["reserved", "kind"].contains(&field.name))
-        .map(|field| Shown {
+        .map(|field| ScriptField {
             name: field.name,
             unit: field.unit,
             doc: field.doc,
@@ -45,11 +45,14 @@ pub fn of<T: Table>() -> Vec<Shown<T::Get>> {
         .collect()
 }
 
-/// What a policy must declare to read a field of an instance; nothing for those that never change.
+/// The interest that a policy must declare to read a field of an instance; none for fields that
+/// never change.
 #[must_use]
 pub fn reads(field: &str) -> Interests {
     match field {
-        "index" | "max_batch_size" | "block_size" | "max_step_tokens" => Interests::NONE,
+        "index" | "pool" | "gpus" | "max_batch_size" | "block_size" | "max_step_tokens" => {
+            Interests::NONE
+        }
         "in_flight" | "dispatched_tokens" => Interests::COUNTERS,
         "queued_prompt_tokens" | "running_prefill_tokens" | "decode_context_tokens" | "decodes" => {
             Interests::WORK
@@ -65,10 +68,10 @@ pub type GetQueue = for<'v, 'r> fn(&'v QueueView<'r>) -> f64;
 
 /// Fields of `queue`.
 #[must_use]
-pub fn queue() -> Vec<Shown<GetQueue>> {
+pub fn queue() -> Vec<ScriptField<GetQueue>> {
     macro_rules! fields {
         ($($name:ident, $unit:literal, $doc:literal;)*) => {
-            vec![$(Shown {
+            vec![$(ScriptField {
                 name: stringify!($name),
                 unit: $unit,
                 doc: &[$doc],

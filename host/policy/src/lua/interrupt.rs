@@ -12,14 +12,14 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::ptr;
 
-/// Name of our own chunks, after the sign that says it is no file.
-pub(super) const OURS: &str = "=windtunnel";
+/// Name of the host's own chunks; the sign in front says that it is no file.
+pub(super) const CHUNK_NAME: &str = "=windtunnel";
 
-/// Levels of calls to look through for a line of the policy's.
-const LEVELS: c_int = 16;
+/// Levels of calls that are searched for a line of the policy's.
+const MAX_LEVELS: c_int = 16;
 
 thread_local! {
-    /// The budget of the call at hand.
+    /// The budget of the running call.
     static BUDGET: Cell<*const Budget> = const { Cell::new(ptr::null()) };
 }
 
@@ -33,12 +33,12 @@ impl Drop for Restore {
 }
 
 /// Runs a call on a budget.
-pub(super) fn counted<T>(budget: &Budget, call: impl FnOnce() -> T) -> T {
+pub(super) fn with_budget<T>(budget: &Budget, call: impl FnOnce() -> T) -> T {
     let _restore = Restore(BUDGET.replace(ptr::from_ref(budget)));
     call()
 }
 
-/// Has the engine count.
+/// Makes the engine count.
 pub(super) fn install(lua: &Lua) -> mlua::Result<()> {
     // SAFETY: the closure only stores a function pointer in the state's table of callbacks.
     unsafe {
@@ -61,7 +61,7 @@ unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
     if budget.is_null() {
         return;
     }
-    // SAFETY: `counted` set the pointer and keeps the budget borrowed until it puts the old one
+    // SAFETY: `with_budget` set the pointer and keeps the budget borrowed until it puts the old one
     // back; it encloses every call into the engine.
     let budget = unsafe { &*budget };
     // Called at both ends of a step of the garbage collector, in which no error can be raised:
@@ -86,14 +86,14 @@ unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
 
 /// Pushes `file:line: ` of the innermost line that is the policy's, or nothing where there is none.
 unsafe fn push_place(state: *mut ffi::lua_State) {
-    for level in 0..LEVELS {
+    for level in 0..MAX_LEVELS {
         // SAFETY: the text that `luaL_where` pushes is on the stack while it is looked at.
         unsafe {
             ffi::luaL_where(state, level);
             let mut length = 0;
             let text = ffi::lua_tolstring(state, -1, &raw mut length);
             let place = std::slice::from_raw_parts(text.cast::<u8>(), length);
-            if !place.is_empty() && !place.starts_with(&OURS.as_bytes()[1..]) {
+            if !place.is_empty() && !place.starts_with(&CHUNK_NAME.as_bytes()[1..]) {
                 return;
             }
             ffi::lua_pop(state, 1);

@@ -4,8 +4,10 @@
 //! parameters of a hook, with the loop variables over them, stand for views. What that cannot see
 //! is left to the run, which names it too.
 
+use super::api::{function_names, globals};
+use super::program::Program;
 use super::source::Finding;
-use super::{Program, bind, globals, source};
+use super::{bind, source};
 use crate::param::Hook;
 use full_moon::ast::{
     Assignment, Ast, Expression, Field, FunctionBody, FunctionCall, GenericFor, Index,
@@ -18,15 +20,15 @@ use full_moon::visitors::Visitor;
 use std::collections::{BTreeMap, BTreeSet};
 use windtunnel_base::input::hint;
 
-/// Looks at a program. Findings come in order of place.
+/// Finds mistakes in a program, in order of place.
 ///
 /// # Errors
 /// What is wrong with the syntax, as (line, column, message).
 pub fn lint(program: &Program) -> Result<Vec<Finding>, Finding> {
-    source::with_ast(&program.text, |ast| Ok(look(program, &ast?)))
+    source::with_ast(&program.text, |ast| Ok(lint_ast(program, &ast?)))
 }
 
-fn look(program: &Program, ast: &Ast) -> Vec<Finding> {
+fn lint_ast(program: &Program, ast: &Ast) -> Vec<Finding> {
     let mut names = Names::default();
     names.visit_ast(ast);
     // Tables that live as long as the copy; those made inside a function are gone when it returns.
@@ -35,8 +37,8 @@ fn look(program: &Program, ast: &Ast) -> Vec<Finding> {
             names.state(node);
         }
     }
-    let mut look = Look {
-        declared_params: program.declared.iter().map(|p| p.name.as_str()).collect(),
+    let mut linter = Linter {
+        declared_params: program.declared.iter().map(|p| p.name.as_ref()).collect(),
         names,
         found: BTreeSet::new(),
         params_read: BTreeSet::new(),
@@ -45,8 +47,8 @@ fn look(program: &Program, ast: &Ast) -> Vec<Finding> {
         grows: BTreeMap::new(),
         shrinks: BTreeSet::new(),
     };
-    look.visit_ast(ast);
-    look.finish(program)
+    linter.visit_ast(ast);
+    linter.finish(program)
 }
 
 fn place(node: &impl Node) -> (usize, usize) {
@@ -79,7 +81,7 @@ fn is_hook(name: &str) -> bool {
     name.starts_with("on_")
         || Hook::ALL
             .iter()
-            .any(|hook| hook.functions().contains(&name))
+            .any(|hook| function_names(*hook).contains(&name))
 }
 
 /// The names a file declares, and which of them stand for views.
@@ -224,8 +226,8 @@ impl Visitor for Names {
     }
 }
 
-/// Looks at every use of a name.
-struct Look<'a> {
+/// Checks every use of a name.
+struct Linter<'a> {
     declared_params: BTreeSet<&'a str>,
     names: Names,
     found: BTreeSet<Finding>,
@@ -250,7 +252,7 @@ const WITHOUT_BOUND: &[&str] = &[
     "enqueued_us",
 ];
 
-impl Look<'_> {
+impl Linter<'_> {
     fn note(&mut self, at: (usize, usize), error: bool, message: String) {
         self.found.insert(Finding {
             line: at.0,
@@ -314,8 +316,8 @@ impl Look<'_> {
         }
     }
 
-    /// Does a hook put something into a table that outlives it?
-    fn lives(&self, table: &str) -> bool {
+    /// Is this a table of the file that a function changes?
+    fn outlives_call(&self, table: &str) -> bool {
         self.functions > 0 && self.names.tables.contains(table)
     }
 
@@ -346,11 +348,11 @@ impl Look<'_> {
             }
         }
         for param in &program.declared {
-            if !self.any_param_read && !self.params_read.contains(&param.name) {
+            if !self.any_param_read && !self.params_read.contains(param.name.as_ref()) {
                 let at = program
                     .text
                     .lines()
-                    .position(|line| line.contains("@param") && line.contains(param.name.as_str()));
+                    .position(|line| line.contains("@param") && line.contains(param.name.as_ref()));
                 let message = format!("parameter \"{}\" is declared and never read", param.name);
                 self.note((at.unwrap_or(0) + 1, 1), false, message);
             }
@@ -369,7 +371,7 @@ impl Look<'_> {
     }
 }
 
-impl Visitor for Look<'_> {
+impl Visitor for Linter<'_> {
     fn visit_function_body(&mut self, _node: &FunctionBody) {
         self.functions += 1;
     }
@@ -403,7 +405,7 @@ impl Visitor for Look<'_> {
             self.shrinks.extend(target(taking));
         }
         if let Some(table) = target("table.insert")
-            && self.lives(&table)
+            && self.outlives_call(&table)
         {
             self.grows.entry(table).or_insert(place(node));
         }
@@ -435,7 +437,7 @@ impl Visitor for Look<'_> {
             let key = expression.to_string();
             let unbounded =
                 key.contains('#') || WITHOUT_BOUND.iter().any(|word| key.contains(word));
-            if unbounded && self.lives(&table) {
+            if unbounded && self.outlives_call(&table) {
                 self.grows.entry(table).or_insert(place(variable));
             }
         }

@@ -1,35 +1,33 @@
 //! Policies in Luau files.
 //!
-//! A file is a [`Program`]: text, parameters, and the fields it mentions. A [`Loader`] runs
-//! programs for one simulation: each file gets a script engine in a sandbox (`vm`), and each place
-//! where it decides gets a copy of its own: one at the front end, one per instance. A copy's hooks
-//! are bound (`bind.luau`, `binding`): views cross as numbers in one buffer, a trusted prelude
-//! spreads them over tables that live as long as the copy, loops over instances and queues, and
-//! hands the answers back.
+//! A file is a [`Program`]: text, parameters, and the fields it mentions. [`ScriptEngines`] run
+//! programs for one simulation: each file gets a script engine in a sandbox (`vm`, `stdlib.luau`),
+//! and each place where it decides gets a copy of its state: one at the front end, one per
+//! instance. A copy's hooks are bound (`bind.luau`, `binding`): views cross as numbers in one
+//! buffer; trusted code spreads them over tables that live as long as the copy, loops over
+//! instances and queues, and hands the answers back.
 
 pub mod api;
 mod bind;
 mod binding;
 mod budget;
-mod current;
-mod engine;
+mod call_context;
+mod engines;
 pub mod fields;
-mod front;
+mod front_end;
+mod instance;
 mod interrupt;
 mod lint;
-mod meter;
 mod module;
 mod program;
 mod source;
+mod usage;
 mod vm;
 
 pub use api::globals;
 pub use budget::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
+pub use engines::{ScriptEngines, hooks_filled};
 pub use lint::lint;
-pub use meter::{Meter, Used};
-pub use module::Loader;
 pub use program::{Mentioned, Program, declarations, with_defaults};
-pub use source::Finding;
-pub use source::canonical;
-pub use source::with_ast;
-pub use vm::Facts;
+pub use source::{Finding, canonical, with_ast};
+pub use usage::{ScriptUsage, UsageMonitor};

@@ -1,56 +1,45 @@
 //! What a policy file returns: hooks by name, flat or by section.
 
 use super::api;
-use super::meter::Meter;
-use super::program::Program;
-use super::vm::{Facts, Vm, describe};
+use super::vm::{Vm, describe};
 use crate::param::Hook;
 use mlua::{Function, Table, Value};
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_plugin_api::KeyRefresh;
 
-impl Hook {
-    /// The functions with which a script fills this hook.
-    #[must_use]
-    pub fn functions(self) -> Vec<&'static str> {
-        let functions = api::hook_functions(self).iter();
-        functions.map(|function| function.name).collect()
-    }
-
-    /// What else may stand beside them.
-    fn companions(self) -> Vec<&'static str> {
-        let hears = |handler: &&api::Handler| match self {
-            Self::Admission | Self::Routing => handler.front,
-            Self::Scheduler => handler.engine,
-            Self::Priority | Self::Preemption => false,
-        };
-        let handlers = api::HANDLERS.iter().filter(hears);
-        let settings = api::SETTINGS.iter().filter(|s| s.hooks.contains(&self));
-        handlers
-            .map(|handler| handler.function.name)
-            .chain(settings.map(|setting| setting.name))
-            .collect()
-    }
-
-    fn keys(self) -> Vec<&'static str> {
-        [self.functions(), self.companions()].concat()
-    }
+/// The names that may stand in the section of a hook: its functions, handlers and settings.
+fn keys(hook: Hook) -> Vec<&'static str> {
+    [api::function_names(hook), companions(hook)].concat()
 }
 
-/// One copy of a policy: its file was run, and its state lives here.
+/// The handlers and settings that may stand beside the functions of a hook.
+fn companions(hook: Hook) -> Vec<&'static str> {
+    let fits = |handler: &&api::Handler| match hook {
+        Hook::Admission | Hook::Routing => handler.front,
+        Hook::Scheduler => handler.engine,
+        Hook::Priority | Hook::Preemption => false,
+    };
+    let handlers = api::HANDLERS.iter().filter(fits);
+    let settings = api::SETTINGS.iter().filter(|s| s.hooks.contains(&hook));
+    handlers
+        .map(|handler| handler.function.name)
+        .chain(settings.map(|setting| setting.name))
+        .collect()
+}
+
+/// One copy of a policy: what its file returned when it was run, and its state.
 pub(super) struct Module {
     pub(super) vm: Rc<Vm>,
     table: Table,
-    /// Some hook of a flat table hears its events already.
-    heard: Cell<bool>,
+    /// Some hook of a flat table handles its events already.
+    handled: Cell<bool>,
 }
 
-/// What fills one hook.
-pub(super) struct Filled {
-    /// Functions by the names that the binding knows.
+/// The functions of a copy that fill one hook.
+pub(super) struct HookFunctions {
+    /// The functions by their names in `bind.luau`.
     pub(super) functions: Table,
     /// The names of all of them.
     pub(super) names: Vec<&'static str>,
@@ -77,7 +66,7 @@ impl Module {
         let module = Self {
             vm,
             table,
-            heard: Cell::new(false),
+            handled: Cell::new(false),
         };
         module.check_names()?;
         Ok(module)
@@ -88,7 +77,7 @@ impl Module {
     }
 
     fn check_names(&self) -> Result<(), InputError> {
-        let mut flat: Vec<&str> = Hook::ALL.iter().flat_map(|hook| hook.keys()).collect();
+        let mut flat: Vec<&str> = Hook::ALL.iter().flat_map(|hook| keys(*hook)).collect();
         flat.extend(Hook::ALL.iter().map(|hook| hook.name()));
         flat.sort_unstable();
         flat.dedup();
@@ -98,7 +87,7 @@ impl Module {
             // `priority` names a section or the hook's function.
             match section {
                 Value::Table(section) => {
-                    self.check_keys(&section, &hook.keys(), &format!("hook of {hook}"))?;
+                    self.check_keys(&section, &keys(hook), &format!("hook of {hook}"))?;
                 }
                 Value::Nil => {}
                 Value::Function(_) if hook == Hook::Priority => {}
@@ -159,11 +148,11 @@ impl Module {
         }
     }
 
-    /// The hooks that this file could fill.
+    /// The hooks that this file fills.
     pub(super) fn hooks(&self) -> Vec<Hook> {
         let fills = |hook: &Hook| {
             let (section, flat) = self.section(*hook);
-            hook.functions().iter().any(|name| {
+            api::function_names(*hook).iter().any(|name| {
                 let there = section
                     .raw_get::<Value>(*name)
                     .is_ok_and(|v| v.is_function());
@@ -173,8 +162,9 @@ impl Module {
         Hook::ALL.into_iter().filter(fills).collect()
     }
 
-    /// Is a flat `score` meant for this hook? A router's takes (req, inst), a scheduler's (now,
-    /// req): what else only a scheduler has tells, or the name of the first parameter.
+    /// Whether a flat `score` is meant for this hook. A router's takes (req, inst), a scheduler's
+    /// (now, req): they are told apart by what else only a scheduler has, or by the name of the
+    /// first parameter.
     fn scores_for(&self, hook: Hook) -> bool {
         let has = |name| {
             self.table
@@ -187,14 +177,15 @@ impl Module {
         (hook == Hook::Scheduler) == scheduler
     }
 
-    /// What fills `hook`.
-    pub(super) fn fill(&self, hook: Hook) -> Result<Filled, InputError> {
+    /// The functions that fill `hook`.
+    ///
+    /// # Errors
+    /// When there are none, or several that exclude one another.
+    pub(super) fn hook_functions(&self, hook: Hook) -> Result<HookFunctions, InputError> {
         let (section, flat) = self.section(hook);
         let get = |name: &str| section.raw_get::<Option<Function>>(name).ok().flatten();
-        let forms: Vec<&'static str> = hook
-            .functions()
-            .iter()
-            .copied()
+        let forms: Vec<&'static str> = api::function_names(hook)
+            .into_iter()
             .filter(|name| get(name).is_some())
             .collect();
         let deciding: Vec<&'static str> = match hook {
@@ -215,7 +206,7 @@ impl Module {
             };
             return Err(self.error(format!(
                 "fills {there}, but is asked for {hook}: expected a function {}",
-                hook.functions().join(" or ")
+                api::function_names(hook).join(" or ")
             )));
         };
         if deciding.len() > 1 {
@@ -243,9 +234,9 @@ impl Module {
         }
         let mut handlers = Vec::new();
         let mut tick_us = 0;
-        // Of a flat table, one hook hears the events for all.
-        if !(flat && self.heard.get()) {
-            let companions = hook.companions();
+        // The events of a flat table are handled once, for all its hooks.
+        if !(flat && self.handled.get()) {
+            let companions = companions(hook);
             for name in companions
                 .into_iter()
                 .filter(|name| name.starts_with("on_"))
@@ -264,7 +255,7 @@ impl Module {
                         )
                     })?;
             }
-            self.heard.set(flat && !handlers.is_empty());
+            self.handled.set(flat && !handlers.is_empty());
         }
         let refresh = self
             .interval(&section, "refresh_us", 0.0)?
@@ -273,7 +264,7 @@ impl Module {
                 us => KeyRefresh::Every(us),
             });
         names.extend(&handlers);
-        Ok(Filled {
+        Ok(HookFunctions {
             functions,
             names,
             handlers,
@@ -294,72 +285,5 @@ impl Module {
             )));
         }
         Ok(Some(us as i64))
-    }
-}
-
-/// Runs policy files for one run: a file's engine is made once, its front end's copy is shared by
-/// admission and routing, and each instance has a copy.
-pub struct Loader {
-    facts: Facts,
-    vms: Vec<Rc<Vm>>,
-    modules: Vec<(usize, Option<u32>, Rc<Module>)>,
-}
-
-impl Loader {
-    /// Nothing loaded yet.
-    #[must_use]
-    pub fn new(facts: Facts) -> Self {
-        Self {
-            facts,
-            vms: Vec::new(),
-            modules: Vec::new(),
-        }
-    }
-
-    /// Reads what the engines made so far use, now and later.
-    #[must_use]
-    pub fn meter(&self) -> Meter {
-        Meter {
-            vms: self.vms.clone(),
-        }
-    }
-
-    /// The hooks that a program fills.
-    ///
-    /// # Errors
-    /// When the file does not run, or its table is wrong.
-    pub fn hooks(&mut self, program: &Arc<Program>) -> Result<Vec<Hook>, InputError> {
-        Ok(self.module(program, None, &mut |_| 0)?.hooks())
-    }
-
-    /// The copy of a program at the front end (`None`) or on an instance.
-    pub(super) fn module(
-        &mut self,
-        program: &Arc<Program>,
-        place: Option<u32>,
-        symbols: &mut dyn FnMut(&str) -> u32,
-    ) -> Result<Rc<Module>, InputError> {
-        let known = self
-            .vms
-            .iter()
-            .position(|vm| Arc::ptr_eq(&vm.program, program));
-        let vm = match known {
-            Some(k) => k,
-            None => {
-                let vm = Vm::new(Arc::clone(program), self.facts)?;
-                self.vms.push(Rc::new(vm));
-                self.vms.len() - 1
-            }
-        };
-        let found = self
-            .modules
-            .iter()
-            .find(|(v, p, _)| (*v, *p) == (vm, place));
-        if let Some((_, _, module)) = found {
-            return Ok(Rc::clone(module));
-        }
-        let module = Rc::new(Module::new(Rc::clone(&self.vms[vm]), symbols)?);
-        self.modules.push((vm, place, Rc::clone(&module)));
-        Ok(module)
     }
 }

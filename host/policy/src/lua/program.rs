@@ -1,7 +1,6 @@
-//! A policy file as it lies on disk: its text, the parameters it declares, and what it can possibly
-//! read.
+//! A policy file: its text, the parameters it declares, and the fields that it can read.
 
-use super::fields::{self, Get, GetQueue, Shown};
+use super::fields::{self, Get, GetQueue, ScriptField};
 use crate::param::{self, Param};
 use rustc_hash::FxHashSet;
 use windtunnel_base::input::InputError;
@@ -29,17 +28,17 @@ pub struct Program {
 
 /// The fields a file mentions: no others are kept up to date for it.
 pub(super) struct Mentions {
-    pub(super) request: Vec<Shown<Get<RequestView>>>,
-    pub(super) instance: Vec<Shown<Get<InstanceView>>>,
-    pub(super) queued: Vec<Shown<Get<QueuedView<'static>>>>,
-    pub(super) running: Vec<Shown<Get<RunningView<'static>>>>,
-    pub(super) event: Vec<Shown<Get<Event>>>,
-    pub(super) queue: Vec<Shown<GetQueue>>,
-    /// What it reads of instances, as far as words can tell.
+    pub(super) request: Vec<ScriptField<Get<RequestView>>>,
+    pub(super) instance: Vec<ScriptField<Get<InstanceView>>>,
+    pub(super) queued: Vec<ScriptField<Get<QueuedView<'static>>>>,
+    pub(super) running: Vec<ScriptField<Get<RunningView<'static>>>>,
+    pub(super) event: Vec<ScriptField<Get<Event>>>,
+    pub(super) queue: Vec<ScriptField<GetQueue>>,
+    /// What it can read of instances, by the words in it.
     pub(super) reads: Interests,
 }
 
-/// Names of what a file mentions of the views and asks of the host.
+/// Names of the fields that a file mentions, and what it asks the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mentioned {
     /// Fields of requests.
@@ -53,7 +52,7 @@ pub struct Mentioned {
 }
 
 impl Mentioned {
-    /// What either mentions.
+    /// Adds what another file mentions.
     pub fn add(&mut self, other: Self) {
         self.request.extend(other.request);
         self.instance.extend(other.instance);
@@ -127,7 +126,7 @@ impl Mentions {
 
     /// Names of all fields that stand in the file.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        fn of<T>(fields: &[Shown<T>]) -> impl Iterator<Item = &'static str> {
+        fn of<T>(fields: &[ScriptField<T>]) -> impl Iterator<Item = &'static str> {
             fields.iter().map(|f| f.name)
         }
         of(&self.request)
@@ -143,17 +142,21 @@ impl Mentions {
             .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
             .collect();
         let has = |word: &str| words.contains(word);
-        fn among<T>(fields: Vec<Shown<T>>, has: impl Fn(&str) -> bool) -> Vec<Shown<T>> {
+        fn among<T>(
+            fields: Vec<ScriptField<T>>,
+            has: impl Fn(&str) -> bool,
+        ) -> Vec<ScriptField<T>> {
             fields.into_iter().filter(|f| has(f.name)).collect()
         }
         let age = has("age_us");
-        let instance: Vec<Shown<Get<InstanceView>>> = among(fields::of::<InstanceView>(), |f| {
-            has(f) || (f == "scraped_us" && age)
-        })
-        .into_iter()
-        // It never changes, and every table has it from the start.
-        .filter(|f| f.name != "index")
-        .collect();
+        let instance: Vec<ScriptField<Get<InstanceView>>> =
+            among(fields::of::<InstanceView>(), |f| {
+                has(f) || (f == "scraped_us" && age)
+            })
+            .into_iter()
+            // It never changes, and every table has it from the start.
+            .filter(|f| f.name != "index")
+            .collect();
         let asks = [
             ("est_ttft_us", Interests::WORK),
             ("precise_prefix_blocks", Interests::PRECISE_PREFIX),
@@ -192,12 +195,11 @@ pub fn declarations(file: &str, text: &str) -> Result<Vec<Param>, InputError> {
         let Some(rest) = comment.trim_start().strip_prefix("@param") else {
             continue;
         };
-        // Editors use `@param name type` for functions; ours has an equals sign.
+        // Editors use `@param name type` for functions; a declaration has an equals sign.
         if !rest.contains('=') {
             continue;
         }
-        let place =
-            |message: String| InputError::in_file(format!("{file}:{}", number + 1), message);
+        let place = |message: String| InputError::at(file, number as u64 + 1, 0, message);
         let param = declaration(rest).map_err(|found| {
             place(format!(
                 "{found}; expected --@param name = default, least..most  what it does"
@@ -285,13 +287,13 @@ fn declaration(text: &str) -> Result<Param, String> {
         return Err("a logarithmic range must lie above 0".into());
     }
     Ok(Param {
-        name: name.to_owned(),
+        name: name.to_owned().into(),
         default: number(default)?,
         least,
         most,
         whole,
         log,
-        doc: rest.trim_start_matches("--").trim().to_owned(),
+        doc: rest.trim_start_matches("--").trim().to_owned().into(),
     })
 }
 
@@ -379,7 +381,7 @@ mod tests {
             with_defaults(text, &[set("a", 2.5), set("b", 4.0), set("c", 5.0)]),
             "-- A policy.\r\n--@param a = 2.5, 0..10  how much\n  -- @param b= 4,1..9 int\nlocal x = 1, 2 --@param c = 3, 0..9\n---@param f function"
         );
-        for script in crate::library::ALL {
+        for script in crate::shipped::ALL {
             let declared = declarations("p.lua", script.text).expect("fine");
             let values: Vec<_> = declared.iter().map(|p| set(&p.name, p.least)).collect();
             let text = with_defaults(script.text, &values);

@@ -1,24 +1,24 @@
-//! The text of a policy as a row of tokens: what can be known of it without the parser, which goes
-//! as deep as the text is nested.
+//! The text of a policy as a sequence of tokens: what can be said of it before it is parsed. The
+//! parser recurses as deep as the text is nested.
 
-use super::Program;
+use super::program::Program;
 use full_moon::LuaVersion;
 use full_moon::tokenizer::{Lexer, LexerResult, Symbol, Token, TokenType};
 
 /// Deepest nesting of a file that is parsed: brackets, blocks and operators within one another. The
 /// script engine itself takes 1,000.
 const DEEPEST: usize = 200;
-/// Stack for whoever walks through such a file, bytes. A level takes up to 60 KB of it.
+/// Stack to walk through such a file, bytes. A level takes up to 60 KB of it.
 const STACK: usize = 64 << 20;
 
-/// Something that was noticed.
+/// A mistake in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// Line, from 1.
     pub line: usize,
     /// Column, from 1.
     pub column: usize,
-    /// It would end the run; else it is a warning.
+    /// It would end the run; otherwise it is a warning.
     pub error: bool,
     /// What it is.
     pub message: String,
@@ -32,8 +32,9 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
 }
 
 /// A text that two programs share exactly when they differ in spacing and comments only, as far as
-/// those mean nothing: its tokens, the parameters it declares, and the fields that it mentions (in
-/// a comment, too: that is what is kept up to date for it). `None` when it cannot be told.
+/// those mean nothing: its tokens, the parameters it declares, and the fields that it mentions. A
+/// field counts in a comment, too: it is kept up to date for the file. `None` when the text cannot
+/// be split into tokens.
 #[must_use]
 pub fn canonical(program: &Program) -> Option<String> {
     let text = &program.text;
@@ -111,7 +112,7 @@ impl Depth {
         }
     }
 
-    /// Takes one more; `None` is a name, a number or a text.
+    /// Takes the next token; `None` is a name, a number or a text.
     fn take(&mut self, symbol: Option<Symbol>) {
         use Symbol as S;
         let before = std::mem::replace(&mut self.before, symbol);
@@ -250,7 +251,7 @@ mod tests {
             let (one, many) = (deepest(statement), deepest(&statement.repeat(100)));
             assert!(many <= one + 2, "{statement}: {one}, {many}");
         }
-        for script in crate::library::ALL {
+        for script in crate::shipped::ALL {
             assert!(deepest(script.text) < 30, "{}", script.path());
         }
     }
@@ -301,7 +302,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever scores takes the tokens of strangers' texts apart.
+        /// Texts of candidates are untrusted.
         #[test]
         fn no_text_brings_it_down(text in "([-a-z0-9 \\\\\"'`{}\\[\\]()=.,\n]|[uz]\\{|\\\\u\\{|--|\\[\\[|é|\u{2028})*") {
             let program = Program::new("p.lua", text, &[], false);

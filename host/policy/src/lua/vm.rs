@@ -1,15 +1,16 @@
 //! A script engine that runs one policy file behind a sandbox.
 //!
-//! The library of a policy is a whitelist; big library functions are wrapped so that they pay by
-//! size; everything is read-only before the file is loaded. Limits are counted (see
-//! [`budget`](super::budget)) and final: a script that has reached one is not called again,
-//! whatever it caught.
+//! What a policy finds is a list of permitted names. Standard functions whose work grows with their
+//! arguments are wrapped (`stdlib.luau`), so that they cost units by size. Everything is read-only
+//! before the file is loaded. Limits are counted (see [`budget`](super::budget)) and final: a
+//! script that has reached one is not called again, even if it caught the error.
 
 use super::api;
 use super::budget::{Budget, MEMORY};
-use super::current::Current;
+use super::call_context::CallContext;
 use super::interrupt;
 use super::program::Program;
+use crate::facts::Facts;
 use crate::param::Hook;
 use mlua::chunk::{ChunkMode, Compiler};
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
@@ -20,35 +21,24 @@ use windtunnel_base::input::{InputError, hint};
 use windtunnel_base::rng::Fnv1a64;
 use windtunnel_plugin_api::PolicyError;
 
-/// What a policy can know of its run before it starts.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts {
-    /// Instances in the cluster.
-    pub instances: u32,
-    /// Most requests the cluster can run at once.
-    pub slots: u64,
-    /// The highest priority that any SLO class has.
-    pub highest_priority: i32,
-}
-
 /// A script engine with one policy file in it.
 pub(super) struct Vm {
     pub(super) lua: Lua,
     pub(super) program: Arc<Program>,
-    pub(super) current: Rc<Current>,
+    pub(super) context: Rc<CallContext>,
     pub(super) facts: Facts,
-    /// Tokens and scratch shared with the binding.
+    /// What `stdlib.luau` and `bind.luau` share, such as the answer that stands for a hold.
     pub(super) shared: Table,
     /// The policy's file as a function.
     main: Function,
-    /// What the file has returned: its copies with their states, which so outlive the run and can
-    /// be measured after it.
-    copies: RefCell<Vec<Table>>,
-    /// Bindings by what they bind.
+    /// The tables that the file has returned, one per copy. They keep the copies' states, whose
+    /// size is measured after the run.
+    returned: RefCell<Vec<Table>>,
+    /// Compiled `bind.luau` by the functions that it binds.
     binds: RefCell<Vec<(Vec<&'static str>, Function)>>,
     budget: Rc<Budget>,
     /// Why it is not called any more.
-    dead: RefCell<Option<PolicyError>>,
+    failure: RefCell<Option<PolicyError>>,
 }
 
 impl Vm {
@@ -61,7 +51,7 @@ impl Vm {
             |e: mlua::Error| InputError::in_file(&program.name, format!("the script engine: {e}"));
         let limited = !program.trusted;
         let budget = Rc::new(Budget::new(limited, program.run_units));
-        let current = Rc::new(Current::default());
+        let context = Rc::new(CallContext::default());
         let lua = Lua::new_with(
             StdLib::TABLE
                 | StdLib::STRING
@@ -80,15 +70,19 @@ impl Vm {
                 .set_debug_level(1)
                 .set_disabled_builtins(["tostring", "setmetatable", "table.unpack", "unpack"]),
         );
-        // The library is called seldom: not worth native code.
+        // What `stdlib.luau` defines is called seldom: not worth native code.
         lua.enable_jit(false);
-        let shared = close(&lua, &program, &budget, &current, facts).map_err(broken)?;
+        let shared = close_sandbox(&lua, &program, &budget, &context, facts).map_err(broken)?;
         lua.enable_jit(true);
         let main = lua
             .load(program.text.as_str())
             .set_name(format!("@{}", program.name))
             .into_function()
-            .map_err(|e| InputError::new(clean(&e)))?;
+            .map_err(|e| {
+                let message = message_of(&e);
+                let line = line_of(&program.name, &message).map(u64::from);
+                InputError::new(message).located(program.name.as_str(), line)
+            })?;
         if limited {
             interrupt::install(&lua).map_err(broken)?;
             lua.set_memory_limit(MEMORY).map_err(broken)?;
@@ -96,19 +90,19 @@ impl Vm {
         Ok(Self {
             lua,
             program,
-            current,
+            context,
             facts,
             shared,
             main,
-            copies: RefCell::new(Vec::new()),
+            returned: RefCell::new(Vec::new()),
             binds: RefCell::new(Vec::new()),
             budget,
-            dead: RefCell::new(None),
+            failure: RefCell::new(None),
         })
     }
 
-    /// What binds a copy that fills these functions. Native code takes long to make, so there is
-    /// one for all instances, and no more in it than needed.
+    /// The function that binds a copy which fills these functions. Native code takes long to make,
+    /// so all instances share one, and it holds no more than needed.
     pub(super) fn bind(&self, functions: &[&'static str]) -> Result<Function, InputError> {
         let mut binds = self.binds.borrow_mut();
         if let Some((_, bind)) = binds.iter().find(|(known, _)| known == functions) {
@@ -128,7 +122,7 @@ impl Vm {
         let bind = self
             .lua
             .load(super::bind::source(mentions, &wanted))
-            .set_name(interrupt::OURS)
+            .set_name(interrupt::CHUNK_NAME)
             .into_function()
             .map_err(|e| {
                 InputError::in_file(&self.program.name, format!("the script engine: {e}"))
@@ -147,12 +141,12 @@ impl Vm {
         symbols: &mut dyn FnMut(&str) -> u32,
     ) -> Result<Table, InputError> {
         let answer: Value = self
-            .current
-            .loading(symbols, || self.call(&self.main, ()))
-            .map_err(|e| InputError::new(e.0))?;
+            .context
+            .while_loading(symbols, || self.call(&self.main, ()))
+            .map_err(InputError::from)?;
         match answer {
             Value::Table(table) => {
-                self.copies.borrow_mut().push(table.clone());
+                self.returned.borrow_mut().push(table.clone());
                 Ok(table)
             }
             other => Err(InputError::in_file(
@@ -174,11 +168,11 @@ impl Vm {
         f: &Function,
         args: impl mlua::IntoLuaMulti,
     ) -> Result<R, PolicyError> {
-        if let Some(dead) = &*self.dead.borrow() {
-            return Err(dead.clone());
+        if let Some(failure) = &*self.failure.borrow() {
+            return Err(failure.clone());
         }
         self.budget.begin();
-        let answer = interrupt::counted(&self.budget, || f.call::<R>(args));
+        let answer = interrupt::with_budget(&self.budget, || f.call::<R>(args));
         self.budget.end();
         match answer {
             Ok(answer) if self.budget.tripped().is_none() => Ok(answer),
@@ -202,7 +196,7 @@ impl Vm {
             }
         };
         let message = match (&error, self.budget.tripped()) {
-            (Some(e), Some(why)) if clean(e).contains(why) => named(clean(e)),
+            (Some(e), Some(why)) if message_of(e).contains(why) => named(message_of(e)),
             (_, Some(why)) => format!("{name}: {why}"),
             (Some(e), None) if out_of_memory(e) => {
                 self.budget.trip("out of memory");
@@ -211,21 +205,31 @@ impl Vm {
                     MEMORY >> 20
                 )
             }
-            (Some(e), None) => match raised(&clean(e)) {
+            (Some(e), None) => match raised_kind(&message_of(e)) {
                 // Its address would differ from run to run.
                 Some(kind) => format!("{name}: the policy raised a {kind}; expected a text"),
-                None => named(clean(e)),
+                None => named(message_of(e)),
             },
             (None, None) => format!("{name}: failed"),
         };
-        let error = PolicyError::new(message);
-        *self.dead.borrow_mut() = Some(error.clone());
+        let line = line_of(name, &message);
+        let mut error = PolicyError::new(message).located(name.as_str(), line);
+        if self.budget.tripped().is_some() {
+            error = error.over_limit();
+        }
+        *self.failure.borrow_mut() = Some(error.clone());
         error
     }
 }
 
+/// The line behind the first place in the file `name` that a message names.
+fn line_of(name: &str, message: &str) -> Option<u32> {
+    let (_, rest) = message.split_once(&format!("{name}:"))?;
+    rest.split(':').next()?.trim().parse().ok()
+}
+
 /// The kind of a value that was raised instead of a text.
-fn raised(message: &str) -> Option<&str> {
+fn raised_kind(message: &str) -> Option<&str> {
     let (kind, address) = message.split_once(": ")?;
     let kinds = ["table", "function", "thread", "userdata", "buffer"];
     (kinds.contains(&kind) && address.starts_with("0x")).then_some(kind)
@@ -241,33 +245,36 @@ fn out_of_memory(error: &mlua::Error) -> bool {
 }
 
 /// The message of a script's error without the trace of calls: `file:line: what happened`.
-fn clean(error: &mlua::Error) -> String {
+fn message_of(error: &mlua::Error) -> String {
     match error {
         mlua::Error::SyntaxError { message, .. } => first_line(message),
         mlua::Error::RuntimeError(text) => {
             let message = first_line(text);
-            // Raised by a function that ours stands around: the line that counts is the one that
-            // called ours.
+            // Raised by a function that one of the host's wraps: the line that counts is the one
+            // that called the wrapper.
             let ours = message.strip_prefix("windtunnel:");
             match ours.and_then(|rest| rest.split_once(": ")) {
-                Some((line, message)) if line.parse::<u32>().is_ok() => placed(message, text),
+                Some((line, message)) if line.parse::<u32>().is_ok() => with_place(message, text),
                 _ => message,
             }
         }
         // The cause has no place.
-        mlua::Error::CallbackError { cause, traceback } => placed(&clean(cause), traceback),
+        mlua::Error::CallbackError { cause, traceback } => {
+            with_place(&message_of(cause), traceback)
+        }
         other => first_line(&other.to_string()),
     }
 }
 
-/// A message behind the first place in a trace of calls that is the policy's, unless that is in it.
-fn placed(message: &str, trace: &str) -> String {
+/// A message with the first place in front of it that a trace of calls has in the policy's file,
+/// unless the message has that place already.
+fn with_place(message: &str, trace: &str) -> String {
     let place = trace.lines().map(str::trim).find_map(|line| {
         let (place, _) = line.split_once(' ').unwrap_or((line, ""));
         let place = place.trim_end_matches(':');
         let number = place.rsplit(':').next()?;
-        let theirs = place.contains(':') && !place.starts_with("windtunnel");
-        (theirs && number.parse::<u32>().is_ok()).then_some(place)
+        let of_policy = place.contains(':') && !place.starts_with("windtunnel");
+        (of_policy && number.parse::<u32>().is_ok()).then_some(place)
     });
     match place {
         Some(place) if !message.contains(place) => format!("{place}: {message}"),
@@ -282,7 +289,7 @@ fn first_line(text: &str) -> String {
     line
 }
 
-/// A value that came where another was expected, in words.
+/// A value in words, for a message that another was expected.
 pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::Nil => "nothing (nil)".into(),
@@ -298,37 +305,37 @@ pub(super) fn describe(value: &Value) -> String {
     }
 }
 
-/// Keeps what is on the list, adds the library, and makes everything read-only. Gives what the
-/// library shares with the binding.
-fn close(
+/// Runs `stdlib.luau`, removes what is not on the list of globals, and makes everything read-only.
+/// Gives what `stdlib.luau` shares with `bind.luau`.
+fn close_sandbox(
     lua: &Lua,
     program: &Program,
     budget: &Rc<Budget>,
-    current: &Rc<Current>,
+    context: &Rc<CallContext>,
     facts: Facts,
 ) -> mlua::Result<Table> {
     let globals = lua.globals();
-    let host = lend(lua, budget, current)?;
+    let host = host_functions(lua, budget, context)?;
     let columns = lua.create_table()?;
     for (name, offset) in super::bind::columns(&program.mentions, facts.instances) {
         columns.raw_set(name, offset)?;
     }
     host.raw_set("columns", columns)?;
     let shared: Table = lua
-        .load(library()?)
+        .load(stdlib()?)
         .set_mode(ChunkMode::Binary)
-        .set_name(super::interrupt::OURS)
+        .set_name(super::interrupt::CHUNK_NAME)
         .call(host)?;
     let cfg = lua.create_table()?;
     for (name, value) in &program.params {
         cfg.raw_set(name.as_str(), *value)?;
     }
-    globals.raw_set("cfg", strict(lua, cfg, "parameter")?)?;
+    globals.raw_set("cfg", read_only(lua, cfg, "parameter")?)?;
     let setup = lua.create_table()?;
     setup.raw_set("instances", facts.instances)?;
     setup.raw_set("slots", facts.slots as f64)?;
     setup.raw_set("highest_priority", facts.highest_priority)?;
-    globals.raw_set("setup", strict(lua, setup, "field of setup")?)?;
+    globals.raw_set("setup", read_only(lua, setup, "field of setup")?)?;
     let known: Vec<Value> = globals
         .pairs::<Value, Value>()
         .filter_map(|pair| pair.ok().map(|(key, _)| key))
@@ -368,25 +375,25 @@ fn close(
     Ok(shared)
 }
 
-/// The library, compiled once in a process.
-fn library() -> mlua::Result<&'static [u8]> {
+/// `stdlib.luau`, compiled once in a process.
+fn stdlib() -> mlua::Result<&'static [u8]> {
     static BYTECODE: OnceLock<mlua::Result<Vec<u8>>> = OnceLock::new();
     let made = BYTECODE.get_or_init(|| {
         // Inlined functions would be missing from the levels at which errors point.
         let compiler = Compiler::new().set_optimization_level(1);
-        compiler.compile(include_str!("library.luau"))
+        compiler.compile(include_str!("stdlib.luau"))
     });
     made.as_deref().map_err(Clone::clone)
 }
 
-/// What to say to a script that makes a global.
+/// The message for a script that sets a global.
 fn new_global(name: &Value, value: &Value) -> String {
     let name = name.to_string().unwrap_or_default();
     let declared = match value {
         Value::Function(_) => format!("local function {name}"),
         _ => format!("local {name}"),
     };
-    let mut hooks = Hook::ALL.into_iter().flat_map(Hook::functions);
+    let mut hooks = Hook::ALL.into_iter().flat_map(api::function_names);
     let returned = if value.is_function() && hooks.any(|hook| hook == name) {
         format!(" and at the end \"return {{ {name} = {name} }}\"")
     } else {
@@ -404,7 +411,7 @@ fn unknown_global(name: &Value) -> String {
 }
 
 /// A read-only table whose unknown keys are errors.
-fn strict(lua: &Lua, table: Table, kind: &'static str) -> mlua::Result<Table> {
+fn read_only(lua: &Lua, table: Table, kind: &'static str) -> mlua::Result<Table> {
     let names: Vec<String> = table
         .pairs::<String, Value>()
         .filter_map(|pair| pair.ok().map(|(name, _)| name))
@@ -428,46 +435,75 @@ fn strict(lua: &Lua, table: Table, kind: &'static str) -> mlua::Result<Table> {
     Ok(table)
 }
 
-/// An answer, or nothing and the reason.
-type Maybe = (Option<f64>, Option<&'static str>);
+/// An answer, or none and the reason.
+type AnswerOrReason = (Option<f64>, Option<&'static str>);
 
 const NO_DECISION: &str =
     "nothing can be asked here: only a hook that decides about requests may ask";
 
-/// The functions that the host lends to the library.
-fn lend(lua: &Lua, budget: &Rc<Budget>, current: &Rc<Current>) -> mlua::Result<Table> {
+/// Why an estimate cannot be made on something.
+const NO_INSTANCE: &str =
+    "the estimate is asked about something that is no instance of the decision at hand";
+
+/// The functions of the host that `stdlib.luau` calls.
+fn host_functions(
+    lua: &Lua,
+    budget: &Rc<Budget>,
+    context: &Rc<CallContext>,
+) -> mlua::Result<Table> {
     let host = lua.create_table()?;
     let b = Rc::clone(budget);
     let charge = move |_: &Lua, units: f64| Ok(b.take(units.min(1e15) as i64).is_ok());
     host.raw_set("charge", lua.create_function(charge)?)?;
 
-    let asking = |answer: Option<f64>| -> Maybe {
+    let or_reason = |answer: Option<f64>| -> AnswerOrReason {
         match answer {
             Some(x) => (Some(x), None),
             None => (None, Some(NO_DECISION)),
         }
     };
-    let c = Rc::clone(current);
-    let random = move |_: &Lua, ()| Ok(asking(c.host(|h| (h.random() >> 11) as f64)));
+    let about = |answer: Option<f64>| -> AnswerOrReason {
+        match answer {
+            Some(us) => (Some(us), None),
+            None => (None, Some(NO_INSTANCE)),
+        }
+    };
+    let c = Rc::clone(context);
+    let random = move |_: &Lua, ()| Ok(or_reason(c.host(|h| (h.random() >> 11) as f64)));
     host.raw_set("random", lua.create_function(random)?)?;
-    let c = Rc::clone(current);
-    let prefill = move |_: &Lua, (tokens, cached): (f64, Option<f64>)| {
-        let answer = c.host(|h| h.est_prefill_us(tokens as u32, cached.unwrap_or(0.0) as u32));
-        Ok(asking(answer))
+    let c = Rc::clone(context);
+    let prefill = move |_: &Lua, (tokens, cached, inst): (f64, Option<f64>, Option<f64>)| {
+        let (tokens, cached) = (tokens as u32, cached.unwrap_or(0.0) as u32);
+        Ok(match inst {
+            None => or_reason(c.host(|h| h.est_prefill_us(tokens, cached))),
+            Some(position) => about(c.instance(position, |h, instance| {
+                h.est_prefill_us_on(instance, tokens, cached)
+            })),
+        })
     };
     host.raw_set("est_prefill_us", lua.create_function(prefill)?)?;
-    let c = Rc::clone(current);
-    let step = move |_: &Lua, (prefill, decodes, context): (f64, Option<f64>, Option<f64>)| {
+    let c = Rc::clone(context);
+    let step = move |_: &Lua,
+                     (prefill, decodes, context, inst): (
+        f64,
+        Option<f64>,
+        Option<f64>,
+        Option<f64>,
+    )| {
+        let prefill = prefill as u32;
         let (decodes, context) = (decodes.unwrap_or(0.0) as u32, context.unwrap_or(0.0) as u64);
-        Ok(asking(
-            c.host(|h| h.est_step_us(prefill as u32, decodes, context)),
-        ))
+        Ok(match inst {
+            None => or_reason(c.host(|h| h.est_step_us(prefill, decodes, context))),
+            Some(position) => about(c.instance(position, |h, instance| {
+                h.est_step_us_on(instance, prefill, decodes, context)
+            })),
+        })
     };
     host.raw_set("est_step_us", lua.create_function(step)?)?;
-    let c = Rc::clone(current);
+    let c = Rc::clone(context);
     let ttft = move |_: &Lua,
                      (position, prompt, cached): (Option<f64>, f64, Option<f64>)|
-          -> mlua::Result<Maybe> {
+          -> mlua::Result<AnswerOrReason> {
         let cached = cached.unwrap_or(0.0) as u32;
         let answer = c.instance(position.unwrap_or(0.0), |host, instance| {
             host.est_ttft_us(instance, prompt as u32, cached)
@@ -483,7 +519,7 @@ fn lend(lua: &Lua, budget: &Rc<Budget>, current: &Rc<Current>) -> mlua::Result<T
         })
     };
     host.raw_set("est_ttft_us", lua.create_function(ttft)?)?;
-    let c = Rc::clone(current);
+    let c = Rc::clone(context);
     let symbol = move |_: &Lua, name: mlua::LuaString| Ok(c.symbol(&name.to_string_lossy()));
     host.raw_set("symbol", lua.create_function(symbol)?)?;
     host.raw_set(

@@ -1,6 +1,6 @@
 //! Policies of a Rust plugin behind the ordinary traits.
 //!
-//! What cannot change (interests, ticks, the kind of order) is asked once.
+//! What cannot change (interests, ticks, the kind of order) is read once.
 
 use windtunnel_plugin_api::abi::{
     AdmissionBox, PluginRootRef, PriorityBox, RouterBox, SchedulerBox, SetupView, VictimBox,
@@ -12,10 +12,10 @@ use windtunnel_plugin_api::{
     QueueView, QueuedView, RequestView, Route, Router, Scheduler, Victim,
 };
 
-fn plain<T>(answer: RResult<T, RString>) -> Result<T, PolicyError> {
+fn into_result<T>(answer: RResult<T, RString>) -> Result<T, PolicyError> {
     answer
         .into_result()
-        .map_err(|e| PolicyError(e.into_string()))
+        .map_err(|e| PolicyError::new(e.into_string()))
 }
 
 /// Makes policy `index` with a constructor.
@@ -60,15 +60,15 @@ impl Admission for RustAdmission {
         request: &RequestView,
         cluster: &ClusterView<'_>,
     ) -> Result<Admit, PolicyError> {
-        plain(self.object.admit(request, cluster))?
+        into_result(self.object.admit(request, cluster))?
             .plain()
-            .map_err(PolicyError)
+            .map_err(PolicyError::new)
     }
     fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
-        plain(self.object.on_event(event))
+        into_result(self.object.on_event(event))
     }
     fn on_tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
-        plain(self.object.on_tick(cluster))
+        into_result(self.object.on_tick(cluster))
     }
 }
 
@@ -107,9 +107,9 @@ impl Router for RustRouter {
         cluster: &ClusterView<'_>,
     ) -> Result<Route, PolicyError> {
         self.shown = cluster.instances.len();
-        plain(self.object.route(request, cluster))?
+        into_result(self.object.route(request, cluster))?
             .plain()
-            .map_err(PolicyError)
+            .map_err(PolicyError::new)
     }
     fn scores(&self) -> Option<&[f64]> {
         let scores = self.object.scores().into_option()?.as_slice();
@@ -119,10 +119,10 @@ impl Router for RustRouter {
         self.object.reason().into_string()
     }
     fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
-        plain(self.object.on_event(event))
+        into_result(self.object.on_event(event))
     }
     fn on_tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
-        plain(self.object.on_tick(cluster))
+        into_result(self.object.on_tick(cluster))
     }
 }
 
@@ -157,7 +157,7 @@ impl Priority for RustPriority {
         request: &RequestView,
         queue: &QueueView<'_>,
     ) -> Result<f64, PolicyError> {
-        plain(self.object.priority(request, queue))
+        into_result(self.object.priority(request, queue))
     }
 }
 
@@ -188,16 +188,16 @@ impl Scheduler for RustScheduler {
         self.interests
     }
     fn key(&mut self, queued: &QueuedView<'_>, queue: &QueueView<'_>) -> Result<f64, PolicyError> {
-        plain(self.object.key(queued, queue))
+        into_result(self.object.key(queued, queue))
     }
     fn order_queue(&mut self, queue: &QueueView<'_>, keys: &mut [f64]) -> Result<(), PolicyError> {
-        plain(
+        into_result(
             self.object
                 .order_queue(queue, RSliceMut::from_mut_slice(keys)),
         )
     }
     fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
-        plain(self.object.on_event(event))
+        into_result(self.object.on_event(event))
     }
 }
 
@@ -214,6 +214,7 @@ struct RustVictim(VictimBox);
 impl Victim for RustVictim {
     fn victim(&mut self, queue: &QueueView<'_>) -> Result<usize, PolicyError> {
         // The host refuses what is out of range, whatever it is.
-        plain(self.0.victim(queue)).map(|chosen| usize::try_from(chosen).unwrap_or(usize::MAX))
+        into_result(self.0.victim(queue))
+            .map(|chosen| usize::try_from(chosen).unwrap_or(usize::MAX))
     }
 }

@@ -13,7 +13,7 @@ use windtunnel_base::request::Sym;
 /// Latencies of one group, microseconds. Time to first token includes unfinished requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// Class, model or tenant.
+    /// Class, model, tenant or pool.
     pub name: String,
     /// Requests that arrived, refused and dropped ones included.
     pub arrivals: u64,
@@ -112,6 +112,13 @@ pub fn by_model(record: &RunRecord) -> Vec<Group> {
 #[must_use]
 pub fn by_tenant(record: &RunRecord) -> Vec<Group> {
     grouped(record, |r| r.tenant, None)
+}
+
+/// By the pool of the instance that they were sent to, sorted by name; without names of pools there
+/// are no groups.
+#[must_use]
+pub fn by_pool(record: &RunRecord) -> Vec<Group> {
+    grouped(record, |r| r.pool, None)
 }
 
 /// Jain's fairness index of the output tokens of the groups that completed anything.

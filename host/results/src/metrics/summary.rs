@@ -260,7 +260,7 @@ fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: &Values) ->
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use windtunnel_base::record::{Outcome, RequestRecord, State};
+    use windtunnel_base::record::{Outcome, PoolRecord, RequestRecord, State};
     use windtunnel_base::request::{RequestId, Sym, Symbols};
 
     /// A completed request on an instance.
@@ -281,6 +281,7 @@ pub(crate) mod tests {
             state: State::Completed,
             outcome: Outcome::Completed,
             instance: Some(instance),
+            pool: Sym::NONE,
             scheduling_delay_us: Some(100),
             ttft_us: Some(ttft),
             e2e_us: Some(e2e),
@@ -361,8 +362,14 @@ pub(crate) mod tests {
             shed_by_class: Vec::new(),
             fault: None,
             decisions: Vec::new(),
-            sights: windtunnel_base::record::Sights::default(),
+            observations: windtunnel_base::record::RoutingObservations::default(),
             symbols: Symbols::default(),
+            pools: vec![PoolRecord {
+                name: Sym::NONE,
+                instances,
+                gpu: String::new(),
+                gpus_per_instance: 0,
+            }],
             instances: totals,
             requests,
         }

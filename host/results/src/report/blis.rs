@@ -325,6 +325,7 @@ mod tests {
             clock_us: 0,
             id: record.requests[0].id.clone(),
             chosen: 0,
+            pool: windtunnel_base::request::Sym::NONE,
             reason: String::new(),
             scores: None,
             candidates: Vec::new(),

@@ -4,7 +4,7 @@ use super::instance_name;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use windtunnel_base::record::{Candidate, Decision};
+use windtunnel_base::record::{Candidate, Decision, RunRecord};
 
 /// Counts and regrets of a decision trace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -70,6 +70,8 @@ enum Line<'a> {
         clock_us: i64,
         request_id: String,
         instance: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pool: Option<&'a str>,
         reason: &'a str,
         scores: Option<Scores<'a>>,
         candidates: Vec<Alternative>,
@@ -115,8 +117,8 @@ impl From<&Candidate> for Alternative {
 ///
 /// # Errors
 /// When `out` fails.
-pub fn write_jsonl(decisions: &[Decision], out: &mut dyn Write) -> io::Result<()> {
-    for decision in decisions {
+pub fn write_jsonl(record: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
+    for decision in &record.decisions {
         let line = match decision {
             Decision::Admission {
                 clock_us,
@@ -133,6 +135,7 @@ pub fn write_jsonl(decisions: &[Decision], out: &mut dyn Write) -> io::Result<()
                 clock_us,
                 id,
                 chosen,
+                pool,
                 reason,
                 scores,
                 candidates,
@@ -141,6 +144,7 @@ pub fn write_jsonl(decisions: &[Decision], out: &mut dyn Write) -> io::Result<()
                 clock_us: *clock_us,
                 request_id: id.to_string(),
                 instance: instance_name(*chosen),
+                pool: record.names_pools().then(|| record.symbols.name(*pool)),
                 reason,
                 scores: scores.as_deref().map(Scores),
                 candidates: candidates.iter().map(Alternative::from).collect(),
@@ -156,7 +160,8 @@ pub fn write_jsonl(decisions: &[Decision], out: &mut dyn Write) -> io::Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windtunnel_base::request::RequestId;
+    use crate::metrics::summary::tests::run;
+    use windtunnel_base::request::{RequestId, Sym};
 
     fn trace() -> Vec<Decision> {
         let admission = |n, admitted| Decision::Admission {
@@ -169,6 +174,7 @@ mod tests {
             clock_us: 6,
             id: RequestId::Number(n),
             chosen,
+            pool: Sym::NONE,
             reason: "least-loaded".into(),
             scores: (chosen == 2).then(|| vec![0.5, 1.0, f64::NAN]),
             candidates: vec![Candidate {
@@ -205,7 +211,9 @@ mod tests {
     #[test]
     fn every_line_is_an_object() {
         let mut out = Vec::new();
-        write_jsonl(&trace()[2..], &mut out).unwrap();
+        let mut record = run(vec![], 3);
+        record.decisions = trace()[2..].to_vec();
+        write_jsonl(&record, &mut out).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
         {"kind":"admission","clock_us":5,"request_id":"request_1","admitted":true,"reason":""}
         {"kind":"routing","clock_us":6,"request_id":"request_1","instance":"instance_2","reason":"least-loaded","scores":{"instance_0":0.5,"instance_1":1.0,"instance_2":null},"candidates":[{"instance":"instance_1","score":1.0,"queue_depth":1,"batch_size":2,"in_flight":3,"kv_utilization":0.25,"kv_free_blocks":75}],"regret":0.0}

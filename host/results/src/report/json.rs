@@ -44,11 +44,21 @@ pub fn value(results: &Results<'_>) -> Value {
     add("steps", json!(cluster.steps));
     add("latency_ms", latencies(&cluster.latency_ms));
     let blocked = &results.anomalies.hol_blocked;
+    let record = results.record;
     let instances: Vec<Value> = (0u32..)
-        .zip(&summary.instances)
-        .map(|(k, s)| instance(s, blocked.contains(&k)))
+        .zip(summary.instances.iter().zip(&record.instances))
+        .map(|(k, (s, totals))| {
+            let mut value = instance(s, blocked.contains(&k));
+            if record.names_pools() {
+                value["pool"] = record.symbols.name(totals.pool).into();
+            }
+            value
+        })
         .collect();
     add("instances", json!(instances));
+    if record.names_pools() {
+        add("pools", pools(results));
+    }
     add("classes", groups(&results.classes));
     add("models", groups(&results.models));
     add("tenants", groups(&results.tenants));
@@ -162,21 +172,39 @@ fn milliseconds(d: &Distribution) -> Value {
 }
 
 fn groups(groups: &[Group]) -> Value {
-    let map: Map<String, Value> = groups
-        .iter()
-        .map(|g| {
-            let value = json!({
-                "arrivals": g.arrivals,
-                "completed_requests": g.completed,
-                "output_tokens": g.output_tokens,
-                "ttft_ms": milliseconds(&g.ttft_us),
-                "itl_ms": milliseconds(&g.itl_us),
-                "e2e_ms": milliseconds(&g.e2e_us),
-            });
-            (g.name.clone(), value)
-        })
-        .collect();
-    Value::Object(map)
+    let by_name = groups.iter().map(|g| (g.name.clone(), group(g)));
+    Value::Object(by_name.collect())
+}
+
+fn group(g: &Group) -> Value {
+    json!({
+        "arrivals": g.arrivals,
+        "completed_requests": g.completed,
+        "output_tokens": g.output_tokens,
+        "ttft_ms": milliseconds(&g.ttft_us),
+        "itl_ms": milliseconds(&g.itl_us),
+        "e2e_ms": milliseconds(&g.e2e_us),
+    })
+}
+
+/// What each pool is made of and what came of the requests sent to it; a pool that was sent none
+/// has no figures.
+fn pools(results: &Results<'_>) -> Value {
+    let record = results.record;
+    let by_name = record.pools.iter().map(|pool| {
+        let name = record.symbols.name(pool.name);
+        let mut value = json!({
+            "instances": pool.instances,
+            "gpu": (!pool.gpu.is_empty()).then_some(&pool.gpu),
+            "gpus_per_instance": (pool.gpus_per_instance > 0).then_some(pool.gpus_per_instance),
+        });
+        let figures = results.pools.iter().find(|g| g.name == name).map(group);
+        if let (Value::Object(map), Some(Value::Object(figures))) = (&mut value, figures) {
+            map.extend(figures);
+        }
+        (name.to_owned(), value)
+    });
+    Value::Object(by_name.collect())
 }
 
 fn goodput(g: &Goodput) -> Value {

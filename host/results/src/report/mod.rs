@@ -14,6 +14,8 @@ pub mod table;
 
 #[cfg(test)]
 mod oracle_tests;
+#[cfg(test)]
+mod pool_tests;
 
 use crate::metrics::anomaly::Anomalies;
 use crate::metrics::fitness::{Fitness, Weights};
@@ -62,6 +64,8 @@ pub struct Results<'a> {
     pub models: Vec<Group>,
     /// By tenant.
     pub tenants: Vec<Group>,
+    /// By pool, if the pools have names.
+    pub pools: Vec<Group>,
     /// Conversations, if any.
     pub sessions: Option<Sessions>,
     /// Unusual events.
@@ -94,6 +98,7 @@ impl<'a> Results<'a> {
             classes: groups::by_class(record),
             models: groups::by_model(record),
             tenants: groups::by_tenant(record),
+            pools: groups::by_pool(record),
             sessions: Sessions::of(record),
             anomalies: Anomalies::of(record, &summary, inputs.scheduler_is_priority_fcfs),
             goodput: Goodput::of(record, &inputs.slo_targets, summary.cluster.ended_us),

@@ -117,6 +117,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
             state,
             outcome,
             instance,
+            pool: Sym::NONE,
             scheduling_delay_us: cell("sched_delay_us").as_i64(),
             ttft_us: cell("ttft_us").as_i64(),
             e2e_us: cell("e2e_us").as_i64(),
@@ -201,6 +202,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
             chosen: row[2].as_str().unwrap()["instance_".len()..]
                 .parse()
                 .unwrap(),
+            pool: Sym::NONE,
             reason: String::new(),
             scores: None,
             candidates: Vec::new(),
@@ -213,8 +215,9 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
         fault: None,
         shed_by_class: shed,
         decisions,
-        sights: windtunnel_base::record::Sights::default(),
+        observations: windtunnel_base::record::RoutingObservations::default(),
         symbols,
+        pools: Vec::new(),
         instances,
         requests,
     }

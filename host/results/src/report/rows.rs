@@ -17,6 +17,9 @@ struct Row<'a> {
     state: &'static str,
     outcome: &'static str,
     instance: Option<String>,
+    /// `None` where the pools have no names: then there is no such column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<Option<&'a str>>,
     arrival_us: i64,
     scheduling_delay_us: Option<i64>,
     ttft_us: Option<i64>,
@@ -66,13 +69,15 @@ pub fn outcome_word(outcome: Outcome) -> &'static str {
 }
 
 impl<'a> Row<'a> {
-    fn of(symbols: &'a Symbols, r: &RequestRecord) -> Self {
+    /// The row of a request, with its pool if `pools` have names.
+    fn of(symbols: &'a Symbols, pools: bool, r: &RequestRecord) -> Self {
         let name = |sym| Some(symbols.name(sym)).filter(|n| !n.is_empty());
         Self {
             request_id: r.id.to_string(),
             state: state_word(r.state),
             outcome: outcome_word(r.outcome),
             instance: r.instance.map(instance_name),
+            pool: pools.then(|| name(r.pool)),
             arrival_us: r.arrival_us,
             scheduling_delay_us: r.scheduling_delay_us,
             ttft_us: r.ttft_us,
@@ -107,13 +112,14 @@ pub enum Column {
     Number(Vec<Option<f64>>),
 }
 
-/// The rows by column, in order of arrival: [`COLUMNS`] and what is in them.
+/// The rows by column, in order of arrival: [`COLUMNS`], with [`POOL`] if the pools have names, and
+/// what is in them.
 #[must_use]
 pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
     let rows: Vec<Row<'_>> = record
         .requests
         .iter()
-        .map(|r| Row::of(&record.symbols, r))
+        .map(|r| Row::of(&record.symbols, record.names_pools(), r))
         .collect();
     let text = |of: fn(&Row<'_>) -> Option<String>| Column::Text(rows.iter().map(of).collect());
     let whole = |of: fn(&Row<'_>) -> Option<i64>| Column::Whole(rows.iter().map(of).collect());
@@ -142,7 +148,12 @@ pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
         whole(|r| Some(r.prefix_tokens.into())),
         whole(|r| r.deadline_us),
     ];
-    COLUMNS.into_iter().zip(columns).collect()
+    let mut all: Vec<_> = COLUMNS.into_iter().zip(columns).collect();
+    if record.names_pools() {
+        let pools = text(|r| r.pool.flatten().map(str::to_owned));
+        all.insert(POOL_AT, (POOL, pools));
+    }
+    all
 }
 
 /// How rows are written.
@@ -177,7 +188,7 @@ impl Format {
 /// # Errors
 /// When `out` fails.
 pub fn write(record: &RunRecord, format: Format, out: &mut dyn Write) -> io::Result<()> {
-    let mut stream = RowStream::new(format, out)?;
+    let mut stream = RowStream::new(format, record.names_pools(), out)?;
     record
         .requests
         .iter()
@@ -189,6 +200,7 @@ pub fn write(record: &RunRecord, format: Format, out: &mut dyn Write) -> io::Res
 /// have theirs.
 pub struct RowStream<'a> {
     sink: Sink<'a>,
+    pools: bool,
     next: u64,
     waiting: BTreeMap<u64, RequestRecord>,
     failed: Option<io::Error>,
@@ -200,11 +212,11 @@ enum Sink<'a> {
 }
 
 impl<'a> RowStream<'a> {
-    /// Starts with what comes before the first row.
+    /// Starts with what comes before the first row. `pools`: do the pools have names?
     ///
     /// # Errors
     /// When `out` fails.
-    pub fn new(format: Format, out: &'a mut dyn Write) -> io::Result<Self> {
+    pub fn new(format: Format, pools: bool, out: &'a mut dyn Write) -> io::Result<Self> {
         let sink = match format {
             Format::Json => {
                 out.write_all(b"[")?;
@@ -215,12 +227,17 @@ impl<'a> RowStream<'a> {
                     .has_headers(false)
                     .from_writer(out);
                 // Not left to the first row: a run without requests has columns, too.
-                csv.write_record(COLUMNS)?;
+                let mut columns = COLUMNS.to_vec();
+                if pools {
+                    columns.insert(POOL_AT, POOL);
+                }
+                csv.write_record(columns)?;
                 Sink::Csv(Box::new(csv))
             }
         };
         Ok(Self {
             sink,
+            pools,
             next: 0,
             waiting: BTreeMap::new(),
             failed: None,
@@ -232,9 +249,9 @@ impl<'a> RowStream<'a> {
             Sink::Json { out, empty } => {
                 out.write_all(if *empty { b"\n" } else { b",\n" })?;
                 *empty = false;
-                serde_json::to_writer(out, &Row::of(symbols, r))?;
+                serde_json::to_writer(out, &Row::of(symbols, self.pools, r))?;
             }
-            Sink::Csv(csv) => csv.serialize(Row::of(symbols, r))?,
+            Sink::Csv(csv) => csv.serialize(Row::of(symbols, self.pools, r))?,
         }
         Ok(())
     }
@@ -281,6 +298,12 @@ pub fn write_file(files: &mut Staging, record: &RunRecord, path: &Path) -> Resul
     let format = Format::of(path)?;
     files.write(path, |out| write(record, format, out))
 }
+
+/// Name of the column that is there if the pools have names, behind `instance`.
+pub const POOL: &str = "pool";
+
+/// Position of [`POOL`] among the columns.
+const POOL_AT: usize = 4;
 
 /// The columns, in order.
 pub const COLUMNS: [&str; 23] = [

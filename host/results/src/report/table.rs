@@ -22,6 +22,9 @@ pub fn text(results: &Results<'_>) -> String {
     if results.summary.instances.len() > 1 {
         blocks.push(instances(results));
     }
+    if results.pools.len() > 1 {
+        blocks.push(groups("Pool", &results.pools));
+    }
     if results.classes.len() > 1 {
         blocks.push(groups("SLO class", &results.classes));
     }
@@ -247,8 +250,10 @@ fn latencies(results: &Results<'_>) -> String {
 
 fn instances(results: &Results<'_>) -> String {
     let all = &results.summary.instances;
-    let mut table = table(&[
-        "Instance",
+    let record = results.record;
+    let mut header = vec!["Instance"];
+    header.extend(record.names_pools().then_some("Pool"));
+    header.extend([
         "Requests",
         "Share",
         "TTFT p99 ms",
@@ -257,6 +262,7 @@ fn instances(results: &Results<'_>) -> String {
         "Preempted",
         "Queue",
     ]);
+    let mut table = table(&header);
     for (k, s) in (0u32..).zip(all).take(MOST_ROWS) {
         // A queue that blocks its head of line is told in words below, too.
         let blocked = if results.anomalies.hol_blocked.contains(&k) {
@@ -264,8 +270,10 @@ fn instances(results: &Results<'_>) -> String {
         } else {
             ""
         };
-        table.add_row([
-            s.name.clone(),
+        let pool = record.symbols.name(record.instances[k as usize].pool);
+        let mut row = vec![s.name.clone()];
+        row.extend(record.names_pools().then(|| pool.to_owned()));
+        row.extend([
             count(s.routed),
             percent(s.share),
             digits(s.latency_ms.ttft.p99),
@@ -274,6 +282,7 @@ fn instances(results: &Results<'_>) -> String {
             count(s.preemptions),
             format!("{}{blocked}", digits(s.mean_queue_length)),
         ]);
+        table.add_row(row);
     }
     finish(&table, all.len().saturating_sub(MOST_ROWS))
 }

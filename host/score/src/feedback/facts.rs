@@ -1,4 +1,4 @@
-//! What a run's records say about where it went wrong. Cheap enough for every run.
+//! Facts about a run that feedback needs, from its records. Cheap enough for every run.
 
 use crate::objective::good;
 use crate::scenario::{Scenario, Traffic};
@@ -9,83 +9,83 @@ use windtunnel_base::request::Sym;
 use windtunnel_results::metrics::slo::{Dimension, class_name};
 use windtunnel_results::metrics::stats::{Ints, percentile};
 
-/// Requests that did worst, per run.
-const WORST: usize = 3;
-/// A run's arrivals are looked at in so many slices of time.
+/// Worst requests that are kept per run.
+const WORST_REQUESTS: usize = 3;
+/// Slices of time into which a run's arrivals are divided.
 const SLICES: usize = 24;
-/// Waits below this are nothing to talk about, milliseconds.
+/// Waits up to this do not make a hotspot, milliseconds.
 const SHORT_MS: f64 = 20.0;
 
-/// Where a run went wrong, if anywhere.
+/// Facts about a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
-    /// By instance.
-    pub instances: Vec<Place>,
-    /// The longest stretch of time in which requests waited on one instance more than elsewhere.
-    pub crowd: Option<Crowd>,
+    /// Load by instance.
+    pub instances: Vec<InstanceLoad>,
+    /// The worst interval in which requests waited on one instance longer than elsewhere.
+    pub hotspot: Option<Hotspot>,
     /// (good, offered) by SLO class; empty when there is only one.
     pub classes: BTreeMap<String, (u64, u64)>,
     /// The requests with the longest times to first token, among those that were sent to an
     /// instance.
-    pub worst: Vec<Served>,
+    pub worst: Vec<ServedRequest>,
 }
 
-/// What was asked of an instance.
+/// Load of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Place {
+pub struct InstanceLoad {
     /// Requests sent there.
     pub requests: u64,
-    /// 99th percentile of the waits of these, milliseconds.
+    /// 99th percentile of their waits, milliseconds.
     pub wait_p99_ms: f64,
     /// Preemptions.
     pub preemptions: u64,
 }
 
-/// A stretch of time in which one instance was crowded.
+/// An interval in which requests waited on one instance longer than elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Crowd {
-    /// Which.
+pub struct Hotspot {
+    /// The instance.
     pub instance: u32,
-    /// From when on, seconds.
+    /// Start, seconds.
     pub from_s: f64,
-    /// Until when, seconds.
+    /// End, seconds.
     pub to_s: f64,
-    /// Its share of the requests that came in that time.
+    /// Its share of the requests that arrived in the interval.
     pub share: f64,
-    /// Mean wait of these, milliseconds.
+    /// Mean wait of its requests, milliseconds.
     pub wait_ms: f64,
-    /// Mean wait of those sent elsewhere, milliseconds.
+    /// Mean wait of the requests on other instances, milliseconds.
     pub elsewhere_ms: f64,
 }
 
 /// A request and how it was served.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Served {
-    /// Order of arrival.
+pub struct ServedRequest {
+    /// Serial number, in order of arrival.
     pub serial: u64,
-    /// Name.
+    /// Id.
     pub id: String,
     /// SLO class.
     pub class: String,
-    /// When it came, seconds.
+    /// Time of arrival, seconds.
     pub arrival_s: f64,
-    /// Its prompt, tokens.
+    /// Length of the prompt, tokens.
     pub prompt_tokens: u32,
-    /// Time to first token, milliseconds; none if that never came.
+    /// Time to first token, milliseconds; none without a first token.
     pub ttft_ms: Option<f64>,
-    /// Target for it, milliseconds.
+    /// Target of the time to first token, milliseconds.
     pub target_ms: Option<f64>,
-    /// Where it was sent.
+    /// The instance.
     pub instance: u32,
-    /// How long it waited to be run, milliseconds; none if it never was.
+    /// Time in the wait queue, milliseconds; none if it was never scheduled.
     pub wait_ms: Option<f64>,
 }
 
 impl Facts {
-    /// Of a run.
+    /// The facts of a run.
     #[must_use]
     pub fn of(record: &RunRecord, scenario: &Scenario, traffic: &Traffic) -> Self {
-        // A handful of symbols: searched one by one.
+        // There are few classes, so a linear search is fast.
         let mut by_symbol: Vec<(Sym, u64, u64)> = Vec::new();
         for r in &record.requests {
             let name = record.symbols.name(r.slo_class);
@@ -108,14 +108,14 @@ impl Facts {
             classes.clear();
         }
         Self {
-            instances: places(record, traffic.horizon_us),
-            crowd: crowd(record, traffic.horizon_us),
+            instances: loads(record, traffic.horizon_us),
+            hotspot: hotspot(record, traffic.horizon_us),
             classes,
-            worst: worst(record, scenario, traffic.horizon_us, WORST),
+            worst: worst(record, scenario, traffic.horizon_us, WORST_REQUESTS),
         }
     }
 
-    /// The instance that got most requests, and its share.
+    /// The instance with most requests, and its share of them.
     #[must_use]
     pub fn busiest(&self) -> Option<(usize, f64)> {
         let all: u64 = self.instances.iter().map(|i| i.requests).sum();
@@ -127,12 +127,12 @@ impl Facts {
     }
 }
 
-/// How long a request waited to be run; until the horizon if it never was.
+/// Time of a request in the wait queue; until the horizon if it was never scheduled.
 fn wait_us(r: &RequestRecord, horizon_us: i64) -> i64 {
     r.scheduling_delay_us.unwrap_or(horizon_us - r.arrival_us)
 }
 
-fn places(record: &RunRecord, horizon_us: i64) -> Vec<Place> {
+fn loads(record: &RunRecord, horizon_us: i64) -> Vec<InstanceLoad> {
     let mut waits: Vec<Vec<i64>> = vec![Vec::new(); record.instances.len()];
     for r in &record.requests {
         if let Some(i) = r.instance {
@@ -140,7 +140,7 @@ fn places(record: &RunRecord, horizon_us: i64) -> Vec<Place> {
         }
     }
     let of = waits.into_iter().zip(&record.instances);
-    of.map(|(waits, totals)| Place {
+    of.map(|(waits, totals)| InstanceLoad {
         requests: waits.len() as u64,
         wait_p99_ms: percentile(&Ints::new(waits), 99.0) / 1000.0,
         preemptions: totals.preemptions,
@@ -148,7 +148,7 @@ fn places(record: &RunRecord, horizon_us: i64) -> Vec<Place> {
     .collect()
 }
 
-/// Requests and the sum of their waits.
+/// A number of requests and the sum of their waits.
 #[derive(Clone, Copy, Default)]
 struct Sum {
     requests: u64,
@@ -166,9 +166,9 @@ impl Sum {
     }
 }
 
-/// The longest stretch in which the mean wait on one instance was long, and more than twice that
-/// elsewhere.
-fn crowd(record: &RunRecord, horizon_us: i64) -> Option<Crowd> {
+/// The interval with the longest total wait in which the mean wait on one instance is long, and
+/// more than twice that elsewhere.
+fn hotspot(record: &RunRecord, horizon_us: i64) -> Option<Hotspot> {
     let n = record.instances.len();
     let last = record.requests.iter().map(|r| r.arrival_us).max()?.max(1);
     let mut slices = vec![Sum::default(); SLICES * n];
@@ -193,7 +193,7 @@ fn crowd(record: &RunRecord, horizon_us: i64) -> Option<Crowd> {
         }
         (here, elsewhere)
     };
-    let crowded = |instance: usize, slice: usize| {
+    let is_hot = |instance: usize, slice: usize| {
         let (here, elsewhere) = sums(instance, slice, slice + 1);
         here.requests > 0 && here.mean_ms() > SHORT_MS && here.mean_ms() > 2.0 * elsewhere.mean_ms()
     };
@@ -201,11 +201,11 @@ fn crowd(record: &RunRecord, horizon_us: i64) -> Option<Crowd> {
     for instance in 0..n {
         let mut from = 0;
         for slice in 0..=SLICES {
-            if slice < SLICES && crowded(instance, slice) {
+            if slice < SLICES && is_hot(instance, slice) {
                 continue;
             }
             if slice > from {
-                // Longest by what was waited, not by the clock.
+                // The longest by the sum of waits, not by the clock.
                 let waited = sums(instance, from, slice).0.wait_us;
                 if longest.is_none_or(|(most, ..)| waited > most) {
                     longest = Some((waited, instance, from, slice));
@@ -217,7 +217,7 @@ fn crowd(record: &RunRecord, horizon_us: i64) -> Option<Crowd> {
     let (_, instance, from, to) = longest?;
     let (here, elsewhere) = sums(instance, from, to);
     let at = |slice: usize| last as f64 / 1e6 * slice as f64 / SLICES as f64;
-    Some(Crowd {
+    Some(Hotspot {
         instance: instance as u32,
         from_s: at(from),
         to_s: at(to),
@@ -227,11 +227,16 @@ fn crowd(record: &RunRecord, horizon_us: i64) -> Option<Crowd> {
     })
 }
 
-/// The `most` requests that were longest without a first token, the worst first.
+/// The `most` requests with the longest times to first token, the worst first.
 #[must_use]
-pub fn worst(record: &RunRecord, scenario: &Scenario, horizon_us: i64, most: usize) -> Vec<Served> {
+pub fn worst(
+    record: &RunRecord,
+    scenario: &Scenario,
+    horizon_us: i64,
+    most: usize,
+) -> Vec<ServedRequest> {
     let ttft = |r: &RequestRecord| r.ttft_us.unwrap_or(horizon_us - r.arrival_us);
-    // A client that gave up was not kept waiting for longer.
+    // A dropped request did not wait until the horizon.
     let sent = record.requests.iter().filter(|r| r.instance.is_some());
     let mut sent: Vec<&RequestRecord> = sent.filter(|r| r.outcome != Outcome::Dropped).collect();
     let by = |a: &&RequestRecord, b: &&RequestRecord| {
@@ -245,7 +250,7 @@ pub fn worst(record: &RunRecord, scenario: &Scenario, horizon_us: i64, most: usi
     let ms = |us: i64| us as f64 / 1000.0;
     let served = |r: &RequestRecord| {
         let class = class_name(record.symbols.name(r.slo_class));
-        Served {
+        ServedRequest {
             serial: r.serial,
             id: r.id.to_string(),
             class: class.to_owned(),

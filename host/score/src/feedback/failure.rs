@@ -1,10 +1,11 @@
 //! Feedback on a candidate that does not work.
 
+use super::format::placed;
 use super::text::{fit, item};
-use super::words::placed;
 use crate::report::{FeedbackItem, Problem, ProblemKind, Stage};
 
-/// What went wrong, with the lines around it, and how far it came: `worked` of so many runs.
+/// The feedback: each problem with the lines around it. `worked` is (successful runs, attempted
+/// runs).
 #[must_use]
 pub fn failed(
     stage: Stage,
@@ -25,7 +26,7 @@ pub fn failed(
     items.push(item(None, "score", text));
     for problem in problems {
         let scenario = problem.scenario.as_deref();
-        items.push(item(scenario, kind(problem.kind), told(problem)));
+        items.push(item(scenario, kind(problem.kind), described(problem)));
     }
     (fit(&items), items)
 }
@@ -43,7 +44,7 @@ fn kind(kind: ProblemKind) -> &'static str {
     }
 }
 
-fn told(problem: &Problem) -> String {
+fn described(problem: &Problem) -> String {
     let mut text = format!("ERROR {}", kind(problem.kind));
     if let Some(scenario) = &problem.scenario {
         text += &format!(" [{scenario}]");

@@ -1,51 +1,52 @@
-//! What the author of the next candidate should know, most useful first. Equal runs have equal
+//! Feedback for the author of the next candidate, most useful first. Equal runs have equal
 //! feedback, and it is short enough for a prompt.
 //!
-//! [`facts`] come from the records of every run; what only a [watched](super::watch) run shows is
+//! [`facts`] come from the records of every run. What only an [inspection](super::inspect) shows is
 //! known of the worst scenarios.
 
 pub mod facts;
 mod failure;
+mod findings;
+mod format;
 mod problems;
 mod text;
-mod told;
-mod words;
 
 pub use failure::failed;
+pub use findings::{Figure, Headline, ScenarioFindings};
+pub use format::signed;
 pub use text::{MOST_TOKENS, tokens};
-pub use told::{Figure, Head, Told};
-pub use words::signed;
 
+use super::regret::Alternative;
 use super::report::{FeedbackItem, Problem};
+use format::{amount, time};
 use problems::problems;
 use text::{fit, item};
-use words::{amount, time};
 
-/// Most problems in it.
+/// Most problems in the feedback.
 const MOST_PROBLEMS: usize = 6;
-/// Most warnings of the lint in it.
+/// Most warnings of the lint in the feedback.
 const MOST_WARNINGS: usize = 2;
 
-/// The feedback on a candidate that works: its text and its pieces.
+/// The feedback on a candidate that works: its text and its items.
 #[must_use]
 pub fn compose(
-    head: &Head,
-    scenarios: &[Told<'_>],
+    headline: &Headline,
+    scenarios: &[ScenarioFindings<'_>],
     warnings: &[Problem],
 ) -> (String, Vec<FeedbackItem>) {
-    let mut items = vec![score(head, scenarios)];
+    let mut items = vec![score(headline, scenarios)];
     items.extend(worst(scenarios));
     items.extend(problems(scenarios, MOST_PROBLEMS));
-    for told in scenarios {
-        items.extend(regret(told));
+    for findings in scenarios {
+        items.extend(regret(findings));
     }
     items.extend(worst_requests(scenarios));
     items.extend(scenarios.iter().find_map(signals));
     items.extend(warnings.iter().take(MOST_WARNINGS).map(warning));
-    if head.units_per_call > 0.0 {
+    if headline.units_per_call > 0.0 {
         let text = format!(
             "COST {} units of fuel per call (a unit is a loop iteration or a function call; a call may spend {}).",
-            amount(head.units_per_call),
+            amount(headline.units_per_call),
             windtunnel_policy::lua::CALL_UNITS
         );
         items.push(item(None, "cost", text));
@@ -53,8 +54,8 @@ pub fn compose(
     (fit(&items), items)
 }
 
-fn score(head: &Head, scenarios: &[Told<'_>]) -> FeedbackItem {
-    let interval = head.ci95.map_or(String::new(), |[low, high]| {
+fn score(headline: &Headline, scenarios: &[ScenarioFindings<'_>]) -> FeedbackItem {
+    let interval = headline.ci95.map_or(String::new(), |[low, high]| {
         format!(" (95 % interval {} to {})", signed(low), signed(high))
     });
     let won = scenarios.iter().filter(|s| s.report.score > 0.0).count();
@@ -62,8 +63,8 @@ fn score(head: &Head, scenarios: &[Told<'_>]) -> FeedbackItem {
         "against the best tuned reference of each scenario; wins {won} of {}",
         scenarios.len()
     );
-    let score = signed(head.score);
-    let text = match &head.stopped {
+    let score = signed(headline.score);
+    let text = match &headline.stopped {
         Some(why) => format!(
             "SCORE -100: stopped early ({why}); by what was seen it would be {score} {wins}."
         ),
@@ -72,12 +73,12 @@ fn score(head: &Head, scenarios: &[Told<'_>]) -> FeedbackItem {
     item(None, "score", text)
 }
 
-/// The scenario with the lowest score, with the figures that decide, and the other losses.
-fn worst(scenarios: &[Told<'_>]) -> Option<FeedbackItem> {
-    let mut by_score: Vec<&Told<'_>> = scenarios.iter().collect();
+/// The scenario with the lowest score, with the objectives that cost it most, and the other losses.
+fn worst(scenarios: &[ScenarioFindings<'_>]) -> Option<FeedbackItem> {
+    let mut by_score: Vec<&ScenarioFindings<'_>> = scenarios.iter().collect();
     by_score.sort_by(|a, b| a.report.score.total_cmp(&b.report.score));
-    let told = by_score.first()?;
-    let mut figures: Vec<&Figure> = told.figures.iter().collect();
+    let findings = by_score.first()?;
+    let mut figures: Vec<&Figure> = findings.figures.iter().collect();
     figures.sort_by(|a, b| a.points.total_cmp(&b.points));
     let shown = figures.iter().take(3).map(|f| {
         let value = |x: f64| {
@@ -96,9 +97,9 @@ fn worst(scenarios: &[Told<'_>]) -> Option<FeedbackItem> {
     });
     let mut text = format!(
         "WORST [{}] {} against {}: {}.",
-        told.report.id,
-        signed(told.report.score),
-        told.report.best_builtin.as_deref().unwrap_or_default(),
+        findings.report.id,
+        signed(findings.report.score),
+        findings.report.best_builtin.as_deref().unwrap_or_default(),
         shown.collect::<Vec<_>>().join("; ")
     );
     let others = by_score[1..].iter().filter(|s| s.report.score < 0.0);
@@ -107,13 +108,13 @@ fn worst(scenarios: &[Told<'_>]) -> Option<FeedbackItem> {
     if !others.is_empty() {
         text += &format!(" Other losses: {}.", others.join(", "));
     }
-    Some(item(Some(&told.report.id), "worst", text))
+    Some(item(Some(&findings.report.id), "worst", text))
 }
 
-fn regret(told: &Told<'_>) -> Option<FeedbackItem> {
-    let regret = &told.watched.as_ref()?.regret;
-    let id = told.report.id.as_str();
-    if let Some(why) = &regret.none {
+fn regret(findings: &ScenarioFindings<'_>) -> Option<FeedbackItem> {
+    let regret = &findings.inspection.as_ref()?.regret;
+    let id = findings.report.id.as_str();
+    if let Some(why) = &regret.unavailable {
         let text = format!("REGRET [{id}] not known: {why}.");
         return Some(item(Some(id), "regret", text));
     }
@@ -127,54 +128,54 @@ fn regret(told: &Told<'_>) -> Option<FeedbackItem> {
         time(1000.0 * regret.window_s),
         time(regret.mean_ms),
         time(regret.p90_ms),
-        100.0 * regret.twice
+        100.0 * regret.half_ttft_elsewhere
     );
     let most = regret
-        .forks
+        .counterfactuals
         .iter()
         .max_by(|a, b| a.regret_ms.total_cmp(&b.regret_ms));
-    let best = most.and_then(|fork| {
-        let best = fork
-            .others
+    let best = most.and_then(|decision| {
+        let best = decision
+            .alternatives
             .iter()
             .min_by(|a, b| a.extra_ms.total_cmp(&b.extra_ms));
-        Some((fork, best.filter(|way| way.extra_ms < 0.0)?))
+        Some((decision, best.filter(|a| a.extra_ms < 0.0)?))
     });
-    if let Some((fork, best)) = best {
-        let way = |way: &super::regret::Way| {
-            let ttft = way.ttft_ms.map_or("not within it".into(), time);
+    if let Some((decision, best)) = best {
+        let choice = |a: &Alternative| {
+            let ttft = a.ttft_ms.map_or("not within it".into(), time);
             format!(
                 "instance_{} ({} tokens cached, {} waiting): TTFT {ttft}",
-                way.instance, way.cached_tokens, way.waiting
+                a.instance, a.cached_tokens, a.waiting
             )
         };
         text += &format!(
             " Largest: {} (prompt {} tokens, t={:.1} s) went to {}; on {}, {} less request-time in all.",
-            fork.id,
-            fork.prompt_tokens,
-            fork.at_s,
-            way(&fork.chosen),
-            way(best),
+            decision.id,
+            decision.prompt_tokens,
+            decision.at_s,
+            choice(&decision.chosen),
+            choice(best),
             time(-best.extra_ms)
         );
     }
     Some(item(Some(id), "regret", text))
 }
 
-fn worst_requests(scenarios: &[Told<'_>]) -> Option<FeedbackItem> {
-    let told = scenarios
+fn worst_requests(scenarios: &[ScenarioFindings<'_>]) -> Option<FeedbackItem> {
+    let findings = scenarios
         .iter()
         .min_by(|a, b| a.report.score.total_cmp(&b.report.score))?;
-    let id = told.report.id.as_str();
+    let id = findings.report.id.as_str();
     let mut text = format!(
         "WORST REQUESTS [{id}] id | class | TTFT | target | instance | cached of prompt | wait"
     );
-    for r in &told.ours.worst {
-        let log = told.watched.iter().flat_map(|w| &w.log);
+    for r in &findings.ours.worst {
+        let log = findings.inspection.iter().flat_map(|w| &w.log);
         let cached = log
             .filter(|l| l.request.serial == r.serial)
             .find_map(|l| l.instances.get(l.chosen as usize))
-            .map_or("?".into(), |seen| seen.cached_tokens.to_string());
+            .map_or("?".into(), |instance| instance.cached_tokens.to_string());
         let or = |ms: Option<f64>, none: &str| ms.map_or(none.to_owned(), time);
         text += &format!(
             "\n{} | {} | {} | {} | instance_{} | {cached} of {} | {}",
@@ -187,11 +188,11 @@ fn worst_requests(scenarios: &[Told<'_>]) -> Option<FeedbackItem> {
             or(r.wait_ms, "to the end")
         );
     }
-    (!told.ours.worst.is_empty()).then(|| item(Some(id), "worst_requests", text))
+    (!findings.ours.worst.is_empty()).then(|| item(Some(id), "worst_requests", text))
 }
 
-fn signals(told: &Told<'_>) -> Option<FeedbackItem> {
-    let signals = &told.watched.as_ref()?.signals;
+fn signals(findings: &ScenarioFindings<'_>) -> Option<FeedbackItem> {
+    let signals = &findings.inspection.as_ref()?.signals;
     let mut said = Vec::new();
     if let Some(age) = signals.scraped_age_ms {
         let error = signals.queue_error.map_or(String::new(), |e| {
@@ -220,11 +221,11 @@ fn signals(told: &Told<'_>) -> Option<FeedbackItem> {
             signals.constant.join(", ")
         ));
     }
-    let text = format!("SIGNALS [{}] {}.", told.report.id, said.join("; "));
-    (!said.is_empty()).then(|| item(Some(&told.report.id), "signals", text))
+    let text = format!("SIGNALS [{}] {}.", findings.report.id, said.join("; "));
+    (!said.is_empty()).then(|| item(Some(&findings.report.id), "signals", text))
 }
 
 fn warning(problem: &Problem) -> FeedbackItem {
-    let text = format!("WARNING {}", words::placed(problem));
+    let text = format!("WARNING {}", format::placed(problem));
     item(None, "warning", text)
 }

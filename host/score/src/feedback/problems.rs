@@ -1,36 +1,43 @@
-//! What cost a candidate most, as far as runs can tell: each problem with the figures that show it.
+//! Problems in the runs of a candidate, with the figures that show them.
 
+use super::findings::ScenarioFindings;
+use super::format::time;
 use super::text::item;
-use super::told::Told;
-use super::words::time;
-use crate::flight::Metrics;
+use crate::inspect::Inspection;
 use crate::report::FeedbackItem;
-use crate::watch::Watched;
+use crate::run::Metrics;
 
-/// Points at stake in a scenario that is not lost.
+/// Points at stake in a scenario with a score of 0 or more.
 const LITTLE: f64 = 0.5;
 
 struct Found {
-    /// Points at stake, roughly: what orders the problems.
+    /// Points at stake, roughly. Problems are in this order.
     weight: f64,
     kind: &'static str,
     text: String,
 }
 
-/// The `most` weighty problems, each of a kind and a scenario, the weightiest first.
-pub(super) fn problems(scenarios: &[Told<'_>], most: usize) -> Vec<FeedbackItem> {
+/// The `most` problems with the largest weights, one of each kind, the largest first.
+pub(super) fn problems(scenarios: &[ScenarioFindings<'_>], most: usize) -> Vec<FeedbackItem> {
     let mut all: Vec<(&str, Found)> = Vec::new();
-    for told in scenarios {
-        let finders = [imbalance, prefixes, queues, classes, unserved, preemptions];
+    for findings in scenarios {
+        let finders = [
+            imbalance,
+            lost_prefix_hits,
+            avoidable_queueing,
+            classes,
+            unserved,
+            preemptions,
+        ];
         for find in finders {
-            if let Some(mut found) = find(told) {
-                found.weight = found.weight.min(1.0) * (-told.report.score).max(LITTLE);
-                all.push((&told.report.id, found));
+            if let Some(mut found) = find(findings) {
+                found.weight = found.weight.min(1.0) * (-findings.report.score).max(LITTLE);
+                all.push((&findings.report.id, found));
             }
         }
     }
     all.sort_by(|(_, a), (_, b)| b.weight.total_cmp(&a.weight));
-    // The same again elsewhere teaches little: where, is enough.
+    // A problem that recurs in other scenarios is described once; the others are only named.
     let mut items: Vec<(&str, &str, String, Vec<&str>)> = Vec::new();
     for (id, found) in &all {
         match items.iter_mut().find(|(_, kind, ..)| *kind == found.kind) {
@@ -52,40 +59,42 @@ pub(super) fn problems(scenarios: &[Told<'_>], most: usize) -> Vec<FeedbackItem>
         .collect()
 }
 
-fn best<'a>(told: &'a Told<'_>) -> &'a str {
-    told.report
+fn best<'a>(findings: &'a ScenarioFindings<'_>) -> &'a str {
+    findings
+        .report
         .best_builtin
         .as_deref()
         .unwrap_or("the best reference")
 }
 
-fn metrics<'a>(told: &'a Told<'_>) -> Option<(&'a Metrics, &'a Metrics)> {
-    told.report
+fn metrics<'a>(findings: &'a ScenarioFindings<'_>) -> Option<(&'a Metrics, &'a Metrics)> {
+    findings
+        .report
         .metrics
         .as_ref()
-        .zip(told.report.reference_metrics.as_ref())
+        .zip(findings.report.reference_metrics.as_ref())
 }
 
-fn imbalance(told: &Told<'_>) -> Option<Found> {
-    let (i, share) = told.ours.busiest()?;
-    let n = told.ours.instances.len();
+fn imbalance(findings: &ScenarioFindings<'_>) -> Option<Found> {
+    let (i, share) = findings.ours.busiest()?;
+    let n = findings.ours.instances.len();
     let fair = 1.0 / n as f64;
-    let their_share = told.theirs.busiest().map_or(fair, |(_, share)| share);
-    let here = told.ours.instances[i].wait_p99_ms;
-    let elsewhere = told.ours.instances.iter().enumerate();
+    let their_share = findings.theirs.busiest().map_or(fair, |(_, share)| share);
+    let here = findings.ours.instances[i].wait_p99_ms;
+    let elsewhere = findings.ours.instances.iter().enumerate();
     let elsewhere = elsewhere.filter(|(k, p)| *k != i && p.requests > 0);
     let elsewhere = elsewhere.map(|(_, p)| p.wait_p99_ms).fold(0.0, f64::max);
     let uneven = n > 1 && share > 1.3 * fair && share > 1.15 * their_share;
-    let crowd = told
+    let hotspot = findings
         .ours
-        .crowd
+        .hotspot
         .filter(|c| c.wait_ms > 2.0 * c.elsewhere_ms + 100.0);
-    let crowd = crowd.filter(|c| {
-        let theirs = told.theirs.crowd.map_or(0.0, |c| c.wait_ms);
+    let hotspot = hotspot.filter(|c| {
+        let theirs = findings.theirs.hotspot.map_or(0.0, |c| c.wait_ms);
         let pulled = c.share > 1.15 * fair || c.wait_ms > 5.0 * c.elsewhere_ms;
         n > 1 && pulled && c.wait_ms > 1.5 * theirs
     });
-    if !uneven && crowd.is_none() {
+    if !uneven && hotspot.is_none() {
         return None;
     }
     let mut text = "load imbalance: ".to_owned();
@@ -96,12 +105,12 @@ fn imbalance(told: &Told<'_>) -> Option<Found> {
             100.0 * share,
             100.0 * fair,
             100.0 * their_share,
-            best(told),
+            best(findings),
             time(here),
             time(elsewhere)
         );
     }
-    if let Some(c) = crowd {
+    if let Some(c) = hotspot {
         text += &format!(
             "{}t={:.0}..{:.0} s: instance_{} (insts[{}]) got {:.0} % of what came and made it wait {} in the mean, {} elsewhere.",
             if uneven { " " } else { "" },
@@ -119,29 +128,29 @@ fn imbalance(told: &Told<'_>) -> Option<Found> {
     } else {
         0.0
     };
-    let crowded = crowd.map_or(0.0, |c| c.share * (c.wait_ms / (c.wait_ms + 500.0)));
+    let heat = hotspot.map_or(0.0, |c| c.share * (c.wait_ms / (c.wait_ms + 500.0)));
     Some(Found {
-        weight: uneven.max(crowded) + 0.1,
+        weight: uneven.max(heat) + 0.1,
         kind: "imbalance",
         text,
     })
 }
 
-fn prefixes(told: &Told<'_>) -> Option<Found> {
-    let (ours, theirs) = metrics(told)?;
+fn lost_prefix_hits(findings: &ScenarioFindings<'_>) -> Option<Found> {
+    let (ours, theirs) = metrics(findings)?;
     let rates = format!(
         "prefix-cache hit rate {:.0} %, {:.0} % under {}",
         100.0 * ours.hit_rate,
         100.0 * theirs.hit_rate,
-        best(told)
+        best(findings)
     );
     let worse = theirs.hit_rate - ours.hit_rate;
-    let thrown = told
-        .watched
+    let lost = findings
+        .inspection
         .as_ref()
-        .map(|w: &Watched| (w.thrown_away, w.with_prefix, w.decisions));
-    let thrown = thrown.filter(|(t, _, decisions)| 50 * t.requests > *decisions);
-    let (text, share) = match thrown {
+        .map(|w: &Inspection| (w.lost_prefix_hits, w.with_prefix, w.decisions));
+    let lost = lost.filter(|(t, _, decisions)| 50 * t.requests > *decisions);
+    let (text, share) = match lost {
         Some((t, with, _)) => (
             format!(
                 "prefix hits thrown away: {} of the {with} requests with half of their prompt cached somewhere were sent away from an \
@@ -162,9 +171,9 @@ fn prefixes(told: &Told<'_>) -> Option<Found> {
     })
 }
 
-fn queues(told: &Told<'_>) -> Option<Found> {
-    let watched = told.watched.as_ref()?;
-    let (c, all) = (watched.crowding, watched.decisions);
+fn avoidable_queueing(findings: &ScenarioFindings<'_>) -> Option<Found> {
+    let inspection = findings.inspection.as_ref()?;
+    let (c, all) = (inspection.avoidable_queueing, inspection.decisions);
     if 50 * c.requests < all || c.requests == 0 {
         return None;
     }
@@ -183,13 +192,13 @@ fn queues(told: &Told<'_>) -> Option<Found> {
     })
 }
 
-fn classes(told: &Told<'_>) -> Option<Found> {
+fn classes(findings: &ScenarioFindings<'_>) -> Option<Found> {
     let share = |(good, offered): &(u64, u64)| *good as f64 / (*offered).max(1) as f64;
     let mut lost: Vec<(f64, String)> = Vec::new();
-    for (class, counts) in &told.ours.classes {
+    for (class, counts) in &findings.ours.classes {
         let (ours, theirs) = (
             share(counts),
-            told.theirs.classes.get(class).map_or(0.0, share),
+            findings.theirs.classes.get(class).map_or(0.0, share),
         );
         if theirs - ours > 0.02 {
             lost.push((
@@ -198,7 +207,7 @@ fn classes(told: &Told<'_>) -> Option<Found> {
                     "{class} {:.0} %, {:.0} % under {} ({} requests)",
                     100.0 * ours,
                     100.0 * theirs,
-                    best(told),
+                    best(findings),
                     counts.1
                 ),
             ));
@@ -215,8 +224,8 @@ fn classes(told: &Told<'_>) -> Option<Found> {
     })
 }
 
-fn unserved(told: &Told<'_>) -> Option<Found> {
-    let (ours, theirs) = metrics(told)?;
+fn unserved(findings: &ScenarioFindings<'_>) -> Option<Found> {
+    let (ours, theirs) = metrics(findings)?;
     let lost = |m: &Metrics| m.offered.saturating_sub(m.completed);
     let more = lost(ours) as f64 - lost(theirs) as f64;
     let share = more / ours.offered.max(1) as f64;
@@ -232,15 +241,15 @@ fn unserved(told: &Told<'_>) -> Option<Found> {
             ours.timed_out,
             ours.unfinished,
             lost(theirs),
-            best(told)
+            best(findings)
         ),
     })
 }
 
-fn preemptions(told: &Told<'_>) -> Option<Found> {
-    let (ours, theirs) = metrics(told)?;
+fn preemptions(findings: &ScenarioFindings<'_>) -> Option<Found> {
+    let (ours, theirs) = metrics(findings)?;
     let many = ours.preemptions > 2 * theirs.preemptions + ours.offered / 200;
-    let most = told.ours.instances.iter().enumerate();
+    let most = findings.ours.instances.iter().enumerate();
     let (i, most) = most.max_by_key(|(i, p)| (p.preemptions, std::cmp::Reverse(*i)))?;
     many.then(|| Found {
         weight: 0.3,
@@ -249,7 +258,7 @@ fn preemptions(told: &Told<'_>) -> Option<Found> {
             "{} preemptions, {} under {}; of the first run's, {} on instance_{i}: KV blocks ran out there.",
             ours.preemptions,
             theirs.preemptions,
-            best(told),
+            best(findings),
             most.preemptions
         ),
     })

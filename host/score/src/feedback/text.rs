@@ -1,10 +1,11 @@
-//! The text of feedback: its pieces, and how many fit.
+//! The text of feedback: its items, as many as fit.
 
 use crate::report::FeedbackItem;
 
 /// Most tokens of the text.
 pub const MOST_TOKENS: usize = 1500;
-/// One piece.
+
+/// An item of feedback.
 pub(super) fn item(scenario: Option<&str>, kind: &str, text: String) -> FeedbackItem {
     FeedbackItem {
         scenario: scenario.map(str::to_owned),
@@ -13,7 +14,7 @@ pub(super) fn item(scenario: Option<&str>, kind: &str, text: String) -> Feedback
     }
 }
 
-/// The pieces that fit, in their order.
+/// The text of the items that fit, in their order.
 pub(super) fn fit(items: &[FeedbackItem]) -> String {
     let mut text = String::new();
     let mut left = MOST_TOKENS;
@@ -28,8 +29,8 @@ pub(super) fn fit(items: &[FeedbackItem]) -> String {
     text
 }
 
-/// About how many tokens a model's tokenizer makes of a text, rather too many: one for every four
-/// letters or three digits of a word, and one for every other character that is no blank.
+/// An estimate, rather too high, of the tokens that a model's tokenizer makes of a text: one for
+/// every four letters or three digits of a word, and one for every other character but blanks.
 #[must_use]
 pub fn tokens(text: &str) -> usize {
     let kind = |c: char| match c {

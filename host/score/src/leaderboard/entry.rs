@@ -12,30 +12,30 @@ use std::path::{Component, Path, PathBuf};
 use windtunnel_base::input::{InputError, folder_of, plain, read_text};
 use windtunnel_policy::{Hook, Reference};
 
-/// Form of `entry.json`.
+/// Schema of `entry.json`.
 const SCHEMA: &str = "windtunnel.leaderboard/1";
 /// The folder of an entry's scripts.
 const FILES: &str = "candidate";
-/// What stands before the name of an entry while it is replaced.
-const OLD: &str = ".old-";
+/// Prefix of the folder of an entry while it is replaced.
+const OLD_PREFIX: &str = ".old-";
 
-/// Where the entry `name` of a board lies, if there is one: in its folder, or where a replacement
-/// that broke off has left it.
+/// The folder of the entry `name` of a board, if there is one. A replacement that was interrupted
+/// leaves it in a folder with a prefix.
 #[must_use]
-pub fn place(board: &Path, name: &str) -> Option<PathBuf> {
-    let places = [board.join(name), board.join(format!("{OLD}{name}"))];
-    places.into_iter().find(|place| place.exists())
+pub fn entry_folder(board: &Path, name: &str) -> Option<PathBuf> {
+    let folders = [board.join(name), board.join(format!("{OLD_PREFIX}{name}"))];
+    folders.into_iter().find(|folder| folder.exists())
 }
 
-/// The name of the entry in a folder; none of a folder that is no entry's.
+/// The name of the entry in a folder; none if it is not the folder of an entry.
 #[must_use]
 pub fn name_of(folder: &Path) -> Option<String> {
     let name = folder.file_name()?.to_string_lossy();
-    let name = name.strip_prefix(OLD).unwrap_or(&name);
+    let name = name.strip_prefix(OLD_PREFIX).unwrap_or(&name);
     (!name.starts_with('.')).then(|| name.to_owned())
 }
 
-/// Where a candidate comes from; what is not known is left out.
+/// Where a candidate comes from, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Origin {
@@ -56,7 +56,7 @@ pub struct Origin {
     pub note: Option<String>,
 }
 
-/// What an entry's candidate is, within its folder.
+/// The candidate of an entry, with names of files in its folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
@@ -72,10 +72,10 @@ pub enum Form {
     Bundle(String),
 }
 
-/// A look at the holdout.
+/// A scoring on the holdout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Look {
+pub struct HoldoutRun {
     /// Fingerprint of the suite.
     pub suite: String,
     /// Version of the program and of its results.
@@ -85,14 +85,14 @@ pub struct Look {
 /// `entry.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sheet {
+struct EntryFile {
     schema: String,
     candidate: Form,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     params: BTreeMap<String, f64>,
     #[serde(default)]
     origin: Origin,
-    holdout_runs: Vec<Look>,
+    holdout_runs: Vec<HoldoutRun>,
 }
 
 /// An entry.
@@ -104,13 +104,13 @@ pub struct Entry {
     pub candidate: Candidate,
     /// Where it comes from.
     pub origin: Origin,
-    /// Every time it was scored on the holdout.
-    pub looks: Vec<Look>,
+    /// All scorings on the holdout.
+    pub holdout_runs: Vec<HoldoutRun>,
     /// Reports by split; of those the suite has.
     pub reports: BTreeMap<Split, Report>,
 }
 
-/// Scripts by the names that they get in an entry.
+/// Texts of scripts by their names in the entry.
 type Texts<'a> = Vec<(PathBuf, &'a str)>;
 
 impl Entry {
@@ -124,7 +124,7 @@ impl Entry {
                 ..candidate
             },
             origin,
-            looks: Vec::new(),
+            holdout_runs: Vec::new(),
             reports: BTreeMap::new(),
         }
     }
@@ -135,16 +135,16 @@ impl Entry {
     /// When files are missing or wrong.
     pub fn read(folder: &Path) -> Result<Self, InputError> {
         let name = name_of(folder).unwrap_or_default();
-        let sheet: Sheet = parse(&folder.join("entry.json"))?;
-        if sheet.schema != SCHEMA {
+        let file: EntryFile = parse(&folder.join("entry.json"))?;
+        if file.schema != SCHEMA {
             return Err(InputError::in_file(
                 folder.join("entry.json").display(),
-                format!("schema is \"{}\"; expected \"{SCHEMA}\"", sheet.schema),
+                format!("schema is \"{}\"; expected \"{SCHEMA}\"", file.schema),
             ));
         }
         let files = folder.join(FILES);
         let open = |file: &str| {
-            // What lies elsewhere is not what the entry shows.
+            // A path out of the folder would be a candidate that the entry does not contain.
             let mut parts = Path::new(file).components();
             let plain = matches!(parts.next(), Some(Component::Normal(_)) | None);
             if !plain || parts.next().is_some() {
@@ -155,15 +155,15 @@ impl Entry {
             }
             Candidate::open(&files.join(file).display().to_string())
         };
-        let mut candidate = match &sheet.candidate {
+        let mut candidate = match &file.candidate {
             Form::Reference(name) => Candidate::reference(name),
             Form::Name(name) => Candidate::open(name)?,
             Form::Script(file) | Form::Bundle(file) => open(file)?,
             Form::Hooks(_) => open("")?,
         };
-        candidate.params = sheet.params;
-        let mut entry = Self::new(&name, candidate, sheet.origin);
-        entry.looks = sheet.holdout_runs;
+        candidate.params = file.params;
+        let mut entry = Self::new(&name, candidate, file.origin);
+        entry.holdout_runs = file.holdout_runs;
         for split in Split::ALL {
             let file = folder.join(format!("{split}.json"));
             if file.exists() {
@@ -185,12 +185,12 @@ impl Entry {
             )
         };
         let (form, texts) = self.files()?;
-        let sheet = Sheet {
+        let file = EntryFile {
             schema: SCHEMA.into(),
             candidate: form,
             params: self.candidate.params.clone(),
             origin: self.origin.clone(),
-            holdout_runs: self.looks.clone(),
+            holdout_runs: self.holdout_runs.clone(),
         };
         fs::create_dir_all(board).map_err(refused)?;
         let fresh = tempfile::Builder::new()
@@ -202,7 +202,7 @@ impl Entry {
             fs::create_dir_all(folder_of(&path))?;
             fs::write(path, text)
         };
-        put(Path::new("entry.json"), &pretty(&sheet)).map_err(refused)?;
+        put(Path::new("entry.json"), &pretty(&file)).map_err(refused)?;
         for (path, text) in texts {
             put(&Path::new(FILES).join(path), text).map_err(refused)?;
         }
@@ -210,9 +210,9 @@ impl Entry {
             put(Path::new(&format!("{split}.json")), &pretty(report)).map_err(refused)?;
         }
         let place = board.join(&self.name);
-        let old = board.join(format!("{OLD}{}", self.name));
+        let old = board.join(format!("{OLD_PREFIX}{}", self.name));
         if place.exists() {
-            // One that is left of a replacement which broke off at its very end.
+            // A replacement that was interrupted at its end has left this.
             if old.exists() {
                 fs::remove_dir_all(&old).map_err(refused)?;
             }
@@ -226,7 +226,7 @@ impl Entry {
         Ok(())
     }
 
-    /// The candidate as it is written, with its files.
+    /// How the candidate is written, and its files.
     fn files(&self) -> Result<(Form, Texts<'_>), InputError> {
         let candidate = &self.candidate;
         let own_name = |path: &Path| PathBuf::from(path.file_name().unwrap_or_default());
@@ -269,10 +269,10 @@ impl Entry {
         })
     }
 
-    /// What can be in a leaderboard.
+    /// Checks that the candidate can be in a leaderboard.
     ///
     /// # Errors
-    /// When this cannot.
+    /// When it is a compiled plugin, or a bundle with files outside its folder.
     pub fn check(&self) -> Result<(), InputError> {
         if self.candidate.is_native() {
             return Err(self.native());
@@ -288,7 +288,7 @@ impl Entry {
     }
 }
 
-/// Temporary folders are their owner's alone; an entry is for all.
+/// Makes a folder readable for all: temporary folders are readable only for their owner.
 fn readable(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {

@@ -1,13 +1,13 @@
-//! Leaderboards: folders of candidates with their reports on all splits, which anybody can make
-//! again to the bit.
+//! Leaderboards: folders of candidates with their reports on all splits, which can be reproduced
+//! bit for bit.
 
 mod entry;
 
-pub use entry::{Entry, Form, Look, Origin, name_of, place};
+pub use entry::{Entry, Form, HoldoutRun, Origin, entry_folder, name_of};
 
-use super::ask::{Ask, Trouble, Until};
 use super::candidate::Candidate;
 use super::report::{Report, Stage};
+use super::score_request::{LastStage, ScoreRequest, ScoringError};
 use super::scorer::Scorer;
 use super::suite::{Split, Suite};
 use serde::Serialize;
@@ -25,14 +25,14 @@ pub struct Board {
     pub suite: Arc<Suite>,
 }
 
-/// What came of making an entry's results again.
+/// Whether an entry's results can be reproduced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// The entry.
     pub name: String,
-    /// They are the same.
+    /// All results are equal.
     pub same: bool,
-    /// What else there is to say.
+    /// Notes for people.
     pub notes: Vec<String>,
 }
 
@@ -45,23 +45,23 @@ pub struct Row {
     pub reference: bool,
     /// Where it comes from.
     pub origin: Origin,
-    /// Scores by split, with the halves of their 95 % intervals.
+    /// (score, half of its 95 % interval) by split.
     pub scores: BTreeMap<Split, (f64, Option<f64>)>,
     /// Train - holdout, with half its interval.
     pub gap: Option<(f64, Option<f64>)>,
-    /// The gap is more than chance: it knows its training scenarios too well, or the holdout is
-    /// unlike them.
+    /// The gap is more than chance: it is overfitted to its training scenarios, or the holdout
+    /// differs from them.
     pub overfit: bool,
     /// Scores of the train scenarios, in the suite's order.
     pub scenarios: Vec<(String, f64)>,
-    /// Times that it was scored on the holdout.
+    /// Number of scorings on the holdout.
     pub holdout_runs: usize,
     /// It was scored on another version of the suite, so its scores do not compare.
     pub stale: bool,
 }
 
 /// An entry, or why it cannot be read.
-type Read = Result<Entry, InputError>;
+type ReadEntry = Result<Entry, InputError>;
 
 impl Board {
     /// The names of the entries, sorted.
@@ -85,8 +85,8 @@ impl Board {
         Ok(names)
     }
 
-    /// The entries called so, or all, each read or not.
-    fn each(&self, wanted: &[String]) -> Result<Vec<(String, Read)>, InputError> {
+    /// Reads the entries with the given names, or all.
+    fn read_entries(&self, wanted: &[String]) -> Result<Vec<(String, ReadEntry)>, InputError> {
         let names = self.names()?;
         for name in wanted {
             if !names.contains(name) {
@@ -101,19 +101,20 @@ impl Board {
             .into_iter()
             .filter(|n| wanted.is_empty() || wanted.contains(n));
         let read = |name: String| {
-            let folder = place(&self.folder, &name).unwrap_or_else(|| self.folder.join(&name));
+            let folder =
+                entry_folder(&self.folder, &name).unwrap_or_else(|| self.folder.join(&name));
             let entry = Entry::read(&folder);
             (name, entry)
         };
         Ok(asked.map(read).collect())
     }
 
-    /// The entries called so, or all.
+    /// The entries with the given names, or all.
     ///
     /// # Errors
     /// When there is none of a name, or one cannot be read.
     pub fn entries(&self, wanted: &[String]) -> Result<Vec<Entry>, InputError> {
-        self.each(wanted)?
+        self.read_entries(wanted)?
             .into_iter()
             .map(|(_, entry)| entry)
             .collect()
@@ -125,26 +126,26 @@ impl Board {
         Split::ALL.into_iter().filter(has).collect()
     }
 
-    /// Scores candidates on all splits. `done` hears of (done, all) reports.
+    /// Scores candidates on splits. `done` is called with (done, all) reports.
     fn reports(
         &self,
         scorer: &Scorer,
         candidates: &[&Candidate],
         splits: &[Split],
         done: &mut (dyn FnMut(u64, u64) + Send),
-    ) -> Result<Vec<BTreeMap<Split, Report>>, Trouble> {
-        let ask = |candidate: &Candidate, split: Split| Ask {
+    ) -> Result<Vec<BTreeMap<Split, Report>>, ScoringError> {
+        let request = |candidate: &Candidate, split: Split| ScoreRequest {
             split,
-            until: Until::Full,
-            ..Ask::new(candidate.clone(), Arc::clone(&self.suite))
+            last_stage: LastStage::Full,
+            ..ScoreRequest::new(candidate.clone(), Arc::clone(&self.suite))
         };
-        let asks: Vec<Ask> = candidates
+        let requests: Vec<ScoreRequest> = candidates
             .iter()
-            .flat_map(|c| splits.iter().map(move |s| ask(c, *s)))
+            .flat_map(|c| splits.iter().map(move |s| request(c, *s)))
             .collect();
-        let (mut made, all) = (0, asks.len() as u64);
+        let (mut made, all) = (0, requests.len() as u64);
         let mut reports = scorer
-            .score_batch(&asks, &mut |_, _| {
+            .score_batch(&requests, &mut |_, _| {
                 made += 1;
                 done(made, all);
             })?
@@ -152,14 +153,13 @@ impl Board {
         let of_one = |_: &&Candidate| {
             let by_split = splits.iter().zip(reports.by_ref());
             by_split
-                .map(|(split, report)| (*split, result(report)))
+                .map(|(split, report)| (*split, reproducible(report)))
                 .collect()
         };
         Ok(candidates.iter().map(of_one).collect())
     }
 
-    /// Scores entries on all splits and writes them. One that does not work is refused, and nothing
-    /// is written then.
+    /// Scores entries on all splits and writes them. If one does not work, none is written.
     ///
     /// # Errors
     /// When an entry does not work, or cannot be written.
@@ -168,7 +168,7 @@ impl Board {
         scorer: &Scorer,
         mut entries: Vec<Entry>,
         done: &mut (dyn FnMut(u64, u64) + Send),
-    ) -> Result<Vec<Entry>, Trouble> {
+    ) -> Result<Vec<Entry>, ScoringError> {
         for entry in &entries {
             entry.check()?;
         }
@@ -183,7 +183,7 @@ impl Board {
                 }
             }
             if let Some(report) = reports.get(&Split::Holdout) {
-                entry.looks.push(Look {
+                entry.holdout_runs.push(HoldoutRun {
                     suite: report.key.suite.clone(),
                     engine: report.key.engine.clone(),
                 });
@@ -196,21 +196,21 @@ impl Board {
         Ok(entries)
     }
 
-    /// Makes the results of the entries called so, or of all, again and compares them with what is
-    /// written; only those of `split`, if one is given. An entry that cannot be read is not the
-    /// same.
+    /// Scores the entries with the given names, or all, again and compares the results with those
+    /// that are written; only those of `split`, if one is given. An entry that cannot be read has a
+    /// verdict, too.
     ///
     /// # Errors
-    /// Only trouble that no entry is to blame for.
+    /// When the folder or the suite is wrong, or a process cannot be started.
     pub fn verify(
         &self,
         scorer: &Scorer,
         wanted: &[String],
         split: Option<Split>,
         done: &mut (dyn FnMut(u64, u64) + Send),
-    ) -> Result<Vec<Verdict>, Trouble> {
+    ) -> Result<Vec<Verdict>, ScoringError> {
         let (mut entries, mut verdicts) = (Vec::new(), Vec::new());
-        for (name, entry) in self.each(wanted)? {
+        for (name, entry) in self.read_entries(wanted)? {
             match entry {
                 Ok(entry) => entries.push(entry),
                 Err(e) => verdicts.push(Verdict {
@@ -223,8 +223,8 @@ impl Board {
         let candidates: Vec<&Candidate> = entries.iter().map(|e| &e.candidate).collect();
         let splits = split.map_or_else(|| Split::ALL.to_vec(), |split| vec![split]);
         let there: Vec<Split> = self.splits();
-        let flown: Vec<Split> = there.into_iter().filter(|s| splits.contains(s)).collect();
-        let reports = self.reports(scorer, &candidates, &flown, done)?;
+        let scored: Vec<Split> = there.into_iter().filter(|s| splits.contains(s)).collect();
+        let reports = self.reports(scorer, &candidates, &scored, done)?;
         let pairs = entries.iter().zip(&reports);
         verdicts.extend(pairs.map(|(entry, fresh)| verdict(entry, &splits, fresh)));
         verdicts.sort_by(|a, b| a.name.cmp(&b.name));
@@ -245,8 +245,8 @@ impl Board {
     }
 }
 
-/// The name of an entry for a candidate: that of its file or folder, without what no file name
-/// should have.
+/// The name of an entry for a candidate: that of its file or folder, with other characters than
+/// those of names replaced.
 ///
 /// # Errors
 /// When it has no name of its own, such as `..`.
@@ -266,10 +266,10 @@ pub fn entry_name(candidate: &str) -> Result<String, InputError> {
         .map_err(|_| InputError::in_file(candidate, "gives no name for an entry; --name gives one"))
 }
 
-/// `name`, if an entry can be called so.
+/// Checks the name of an entry.
 ///
 /// # Errors
-/// When it cannot.
+/// When it has other characters than those of names.
 pub fn checked_name(name: &str) -> Result<String, InputError> {
     check_name(name).map_err(|expected| {
         InputError::new(format!(
@@ -279,8 +279,8 @@ pub fn checked_name(name: &str) -> Result<String, InputError> {
     Ok(name.to_owned())
 }
 
-/// What of a report is a result: not the clock of the machine, nor the advice.
-fn result(report: Report) -> Report {
+/// The reproducible part of a report: without wall-clock times and feedback.
+fn reproducible(report: Report) -> Report {
     Report {
         wall_ms: 0,
         feedback: String::new(),
@@ -289,7 +289,7 @@ fn result(report: Report) -> Report {
     }
 }
 
-/// The parts in which two results differ, the engine that made them aside.
+/// The parts in which two reports differ, except for the engine.
 fn differences(was: &Report, is: &Report) -> Option<String> {
     let parts = |report: &Report| {
         let mut report = report.clone();
@@ -394,7 +394,7 @@ fn row(entry: &Entry, suite: &str) -> Row {
         overfit: gap.is_some_and(|(gap, half)| half.is_some_and(|half| gap > half)),
         gap,
         scenarios: scenarios.unwrap_or_default(),
-        holdout_runs: entry.looks.len(),
+        holdout_runs: entry.holdout_runs.len(),
         stale: entry.reports.values().any(|r| r.key.suite != suite),
         scores,
     }

@@ -1,8 +1,8 @@
-//! Explanations of decisions for people.
+//! Renders explanations of decisions.
 
 use crate::explain::Explanation;
-use crate::regret::{Fork, Regret, Way};
-use crate::watch::Logged;
+use crate::inspect::LoggedDecision;
+use crate::regret::{Alternative, Counterfactual, Regret};
 use std::fmt::Write;
 use windtunnel_results::report::table::styled;
 
@@ -22,14 +22,14 @@ pub fn text(explained: &Explanation) -> String {
         "{} on {} {}{score}",
         explained.candidate, explained.suite, explained.scenario
     );
-    if let Some(fault) = &explained.watched.fault {
+    if let Some(fault) = &explained.inspection.fault {
         let _ = writeln!(text, "The run broke off: {fault}");
     }
-    text += &regret(&explained.watched.regret);
-    if !explained.watched.log.is_empty() {
+    text += &regret(&explained.inspection.regret);
+    if !explained.inspection.log.is_empty() {
         text += LEGEND;
     }
-    for (k, logged) in explained.watched.log.iter().enumerate() {
+    for (k, logged) in explained.inspection.log.iter().enumerate() {
         let _ = writeln!(text);
         text += &decision(k + 1, logged);
     }
@@ -41,7 +41,7 @@ fn ms(value: Option<f64>, none: &str) -> String {
 }
 
 fn regret(regret: &Regret) -> String {
-    if let Some(why) = &regret.none {
+    if let Some(why) = &regret.unavailable {
         return format!("What other choices would have brought is not known: {why}\n");
     }
     format!(
@@ -51,11 +51,11 @@ fn regret(regret: &Regret) -> String {
         regret.window_s,
         regret.mean_ms,
         regret.p90_ms,
-        100.0 * regret.twice
+        100.0 * regret.half_ttft_elsewhere
     )
 }
 
-fn decision(number: usize, logged: &Logged) -> String {
+fn decision(number: usize, logged: &LoggedDecision) -> String {
     let mut text = String::new();
     let r = &logged.request;
     let _ = writeln!(
@@ -81,39 +81,45 @@ fn decision(number: usize, logged: &Logged) -> String {
         "Age",
     ];
     let first = logged.instances.first();
-    let saw: Vec<&str> = first.map_or(Vec::new(), |s| s.saw.keys().map(String::as_str).collect());
-    let headings: Vec<String> = saw.iter().map(|name| format!("saw {name}")).collect();
+    let observed: Vec<&str> = first.map_or(Vec::new(), |s| {
+        s.observed.keys().map(String::as_str).collect()
+    });
+    let headings: Vec<String> = observed.iter().map(|name| format!("saw {name}")).collect();
     columns.extend(headings.iter().map(String::as_str));
     let scores = logged.instances.iter().any(|s| s.score.is_some());
     if scores {
         columns.push("Score");
     }
-    let tried = logged.fork.is_some();
+    let tried = logged.counterfactual.is_some();
     if tried {
         columns.extend(["TTFT there", "In all"]);
     }
     let mut table = styled(&columns);
-    for seen in &logged.instances {
-        let mark = if seen.id == logged.chosen { " <-" } else { "" };
+    for instance in &logged.instances {
+        let mark = if instance.id == logged.chosen {
+            " <-"
+        } else {
+            ""
+        };
         let mut row = vec![
-            format!("{}{mark}", seen.id),
-            seen.waiting.to_string(),
-            seen.running.to_string(),
-            seen.in_flight.to_string(),
-            format!("{:.0}%", 100.0 * seen.kv),
-            seen.cached_tokens.to_string(),
-            ms(seen.age_ms, "-"),
+            format!("{}{mark}", instance.id),
+            instance.waiting.to_string(),
+            instance.running.to_string(),
+            instance.in_flight.to_string(),
+            format!("{:.0}%", 100.0 * instance.kv),
+            instance.cached_tokens.to_string(),
+            ms(instance.age_ms, "-"),
         ];
-        row.extend(saw.iter().map(|name| {
-            let value = seen.saw.get(*name).copied().unwrap_or_default();
-            // As many digits as tell something.
+        row.extend(observed.iter().map(|name| {
+            let value = instance.observed.get(*name).copied().unwrap_or_default();
+            // Three decimals are enough to compare.
             format!("{}", (value * 1000.0).round() / 1000.0)
         }));
         if scores {
-            row.push(seen.score.map_or("-".into(), |s| format!("{s:.3}")));
+            row.push(instance.score.map_or("-".into(), |s| format!("{s:.3}")));
         }
-        if let Some(fork) = &logged.fork {
-            row.extend(way(fork, seen.id));
+        if let Some(counterfactual) = &logged.counterfactual {
+            row.extend(consequences(counterfactual, instance.id));
         }
         table.add_row(row);
     }
@@ -121,22 +127,25 @@ fn decision(number: usize, logged: &Logged) -> String {
     text
 }
 
-/// What came of sending a request to an instance: its time to first token, and the request-time of
-/// all against the choice made.
-fn way(fork: &Fork, instance: u32) -> [String; 2] {
-    let made = fork.chosen.instance == instance;
-    let tried = fork.others.iter().find(|way| way.instance == instance);
-    let told = |way: &Way| {
+/// Consequences of sending a request to an instance: its time to first token, and the request-time
+/// of all requests relative to the choice that was made.
+fn consequences(counterfactual: &Counterfactual, instance: u32) -> [String; 2] {
+    let made = counterfactual.chosen.instance == instance;
+    let tried = counterfactual
+        .alternatives
+        .iter()
+        .find(|a| a.instance == instance);
+    let shown = |a: &Alternative| {
         let extra = if made {
             "0".into()
         } else {
-            format!("{:+.0} ms", way.extra_ms)
+            format!("{:+.0} ms", a.extra_ms)
         };
-        [ms(way.ttft_ms, "later"), extra]
+        [ms(a.ttft_ms, "later"), extra]
     };
     match (made, tried) {
-        (true, _) => told(&fork.chosen),
-        (false, Some(way)) => told(way),
+        (true, _) => shown(&counterfactual.chosen),
+        (false, Some(a)) => shown(a),
         (false, None) => ["not tried".into(), String::new()],
     }
 }

@@ -1,4 +1,4 @@
-//! Leaderboards for people: a table, Markdown, and a page that needs nothing else.
+//! Renders leaderboards: a table, Markdown, and an HTML page in one file.
 
 use crate::feedback::signed;
 use crate::leaderboard::Row;

@@ -1,4 +1,4 @@
-//! Scores, certificates, leaderboards and explanations as people read them.
+//! Renders scores, certificates, leaderboards and explanations for people.
 
 pub mod explain;
 pub mod leaderboard;

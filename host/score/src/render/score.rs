@@ -1,6 +1,6 @@
-//! Reports on candidates for people.
+//! Renders reports on candidates.
 
-use crate::compare::{Comparison, Difference, Standing};
+use crate::compare::{CandidateComparison, Comparison, Difference};
 use crate::feedback::signed;
 use crate::{Problem, Report};
 use std::fmt::Write;
@@ -74,8 +74,8 @@ pub fn text(report: &Report) -> String {
         }
         let _ = writeln!(text, "{table}");
     }
-    text += &told("error", &report.errors);
-    text += &told("warning", &report.warnings);
+    text += &listed("error", &report.errors);
+    text += &listed("warning", &report.warnings);
     if !report.feedback.is_empty() {
         let _ = writeln!(text, "\n{}", report.feedback.trim_end());
     }
@@ -83,7 +83,7 @@ pub fn text(report: &Report) -> String {
 }
 
 /// Problems with their places and the lines around them.
-fn told(kind: &str, problems: &[Problem]) -> String {
+fn listed(kind: &str, problems: &[Problem]) -> String {
     let mut text = String::new();
     for p in problems {
         let scenario = p
@@ -114,7 +114,7 @@ fn difference(d: &Difference) -> String {
     format!("{}{spread}{mark}", signed(d.difference))
 }
 
-/// Files without their folders, as long as that tells them apart.
+/// Names of files without their folders, where they are unique.
 fn short<'a>(names: &[&'a str]) -> Vec<&'a str> {
     let last = |name: &&'a str| name.rsplit('/').next().unwrap_or(name);
     let alone = |short: &str| names.iter().filter(|n| last(n) == short).count() == 1;
@@ -140,7 +140,7 @@ pub fn comparison(c: &Comparison) -> String {
     let Some((baseline, others)) = c.candidates.split_first() else {
         return text;
     };
-    let row = |name: &str, of: &dyn Fn(&Standing) -> Option<String>| -> Vec<String> {
+    let row = |name: &str, of: &dyn Fn(&CandidateComparison) -> Option<String>| -> Vec<String> {
         let cells = others
             .iter()
             .map(|s| of(s).unwrap_or_else(|| "does not work".into()));
@@ -151,8 +151,8 @@ pub fn comparison(c: &Comparison) -> String {
         let names = short(&names);
         let header = std::iter::once("Scenario").chain(names);
         let mut table = styled(&header.collect::<Vec<_>>());
-        let told = others.iter().find(|s| !s.scenarios.is_empty());
-        for (k, on) in told.iter().flat_map(|s| s.scenarios.iter().enumerate()) {
+        let first = others.iter().find(|s| !s.scenarios.is_empty());
+        for (k, on) in first.iter().flat_map(|s| s.scenarios.iter().enumerate()) {
             table.add_row(row(&on.id, &|s| {
                 Some(difference(&s.scenarios.get(k)?.difference))
             }));
@@ -160,8 +160,11 @@ pub fn comparison(c: &Comparison) -> String {
         table.add_row(row("all", &|s| s.total.as_ref().map(difference)));
         let _ = writeln!(text, "{}", whole(table, &[0]));
     }
-    for standing in &c.candidates {
-        text += &told(&format!("error: {}", standing.candidate), &standing.errors);
+    for candidate in &c.candidates {
+        text += &listed(
+            &format!("error: {}", candidate.candidate),
+            &candidate.errors,
+        );
     }
     text
 }

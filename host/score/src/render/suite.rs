@@ -1,4 +1,4 @@
-//! Suites and their certificates for people and programs.
+//! Renders suites and their certificates.
 
 use crate::certify::{Certificate, DUPLICATE, HEADROOM, LOADS, SPREAD, STABILITY};
 use crate::suite::ScenarioKeys;

@@ -1,21 +1,21 @@
-//! What a search of parameters found, for people.
+//! Renders the result of a search of parameters.
 
 use crate::feedback::signed;
-use crate::tune::{Finalist, News, Scored, Tuned, Values};
+use crate::tune::{Finalist, Scored, TuneProgress, TuneResult, Values};
 use std::fmt::Write;
 use std::path::Path;
 use windtunnel_results::report::table::styled;
 
-/// A line on how far the search is.
+/// A line about the progress of the search.
 #[must_use]
-pub fn progress(news: &News) -> String {
-    let best = match news.best {
+pub fn progress(progress: &TuneProgress) -> String {
+    let best = match progress.best {
         Some(gain) => format!("{} on the present values", signed(gain)),
         None => "the present values".into(),
     };
     format!(
         "{}: {} of {} points, best so far: {best}",
-        news.what, news.done, news.of
+        progress.what, progress.done, progress.of
     )
 }
 
@@ -33,7 +33,7 @@ fn scored(s: &Scored) -> String {
 
 /// The result; `out` is the file that holds it, `suite` as it was named.
 #[must_use]
-pub fn text(tuned: &Tuned, out: Option<&Path>, suite: &str) -> String {
+pub fn text(tuned: &TuneResult, out: Option<&Path>, suite: &str) -> String {
     let mut text = format!(
         "{} on {}: {} points tried, the best {} and the present values flown in full, the best by train and val first\n",
         tuned.policy,
@@ -95,7 +95,7 @@ fn changes(finalist: &Finalist, default: &Finalist) -> String {
 }
 
 /// How to go on.
-fn usage(tuned: &Tuned, out: Option<&Path>, suite: &str) -> String {
+fn usage(tuned: &TuneResult, out: Option<&Path>, suite: &str) -> String {
     match out {
         Some(path) if path.extension().is_some_and(|e| e == "json") => format!(
             "Values in {}. Take them to a run: {}\n",

@@ -1,6 +1,6 @@
-//! The keys of a suite's file, as people write them.
+//! The keys of a suite file.
 
-use super::Split;
+use super::split::Split;
 use crate::objective::Objective;
 use serde::Deserialize;
 use std::collections::BTreeMap;

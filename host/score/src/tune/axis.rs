@@ -1,22 +1,20 @@
-//! From parameters to coordinates between 0 and 1, in which searches think.
+//! Maps parameters to coordinates between 0 and 1, in which searches work.
 
 use windtunnel_policy::Param;
 
-/// Digits of a proposed value: more would be noise.
+/// Significant digits of a proposed value: more would be noise.
 const DIGITS: i32 = 4;
-/// How far a scale without end is searched: so many times the default's distance from the other
-/// end.
-const ENDLESS: f64 = 100.0;
-/// The most that a scale is bent.
-const STEEPEST: f64 = 6.0;
-/// How much it is bent when the default is the end of it, which says nothing about where the middle
-/// is.
-const FROM_THE_END: f64 = 3.0;
+/// An unbounded range is searched up to this many times the default's distance from its other end.
+const UNBOUNDED: f64 = 100.0;
+/// Largest exponent of a scale.
+const MAX_EXPONENT: f64 = 6.0;
+/// Exponent of a scale whose default is at its end, which does not tell where its middle is.
+const EXPONENT_AT_END: f64 = 3.0;
 
 /// A parameter's scale.
 ///
-/// A logarithmic one is even in the logarithm. Any other is bent so that the default lies in the
-/// middle: `0..100` with a default of 2 means that 1 and 4 are as different as 30 and 100.
+/// A logarithmic scale is linear in the logarithm. Any other is a power, whose exponent puts the
+/// default in the middle: with `0..100` and a default of 2, 1 and 4 are as far apart as 30 and 100.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
     least: f64,
@@ -41,25 +39,25 @@ impl Axis {
         let (mut least, mut most) = (param.least, param.most);
         if most.is_infinite() {
             let from = if least.is_finite() { least } else { 0.0 };
-            most = start + ENDLESS * (start - from).abs().max(1.0);
+            most = start + UNBOUNDED * (start - from).abs().max(1.0);
         }
         if least.is_infinite() {
-            least = start - ENDLESS * (most - start).abs().max(1.0);
+            least = start - UNBOUNDED * (most - start).abs().max(1.0);
         }
         let middle = (start - least) / (most - least);
-        let bend = |share: f64| {
+        let exponent = |share: f64| {
             if share <= 0.0 {
-                FROM_THE_END
+                EXPONENT_AT_END
             } else {
-                (share.ln() / 0.5f64.ln()).clamp(1.0, STEEPEST)
+                (share.ln() / 0.5f64.ln()).clamp(1.0, MAX_EXPONENT)
             }
         };
         let scale = if param.log {
             Scale::Logarithmic
         } else if middle <= 0.5 {
-            Scale::Low(bend(middle))
+            Scale::Low(exponent(middle))
         } else {
-            Scale::High(bend(1.0 - middle))
+            Scale::High(exponent(1.0 - middle))
         };
         Self {
             least,
@@ -113,15 +111,7 @@ mod tests {
     use super::*;
 
     fn param(default: f64, least: f64, most: f64) -> Param {
-        Param {
-            name: "p".into(),
-            default,
-            least,
-            most,
-            whole: false,
-            log: false,
-            doc: String::new(),
-        }
+        Param::number("p", default, least, most, "")
     }
 
     #[test]
@@ -140,13 +130,13 @@ mod tests {
                 assert_eq!(axis.value(axis.position(value)), value, "{value}");
             }
         }
-        // A default at the end says nothing of the middle.
+        // A default at the end.
         let axis = Axis::new(&param(0.0, 0.0, 100.0), 0.0);
         assert_eq!((axis.position(0.0), axis.value(0.5)), (0.0, 12.5));
     }
 
     #[test]
-    fn scales_may_be_logarithmic_whole_and_without_end() {
+    fn scales_may_be_logarithmic_whole_and_unbounded() {
         let log = Axis::new(
             &Param {
                 log: true,
@@ -155,16 +145,10 @@ mod tests {
             1.0,
         );
         assert!((log.value(0.25) - 0.1).abs() < 1e-12 && (log.position(10.0) - 0.75).abs() < 1e-12);
-        let whole = Axis::new(
-            &Param {
-                whole: true,
-                ..param(4.0, 1.0, 9.0)
-            },
-            4.0,
-        );
+        let whole = Axis::new(&param(4.0, 1.0, 9.0).whole(), 4.0);
         assert!((0..=20).all(|k| whole.value(f64::from(k) / 20.0).fract() == 0.0));
-        let endless = Axis::new(&param(2.0, 0.0, f64::INFINITY), 2.0);
-        assert_eq!(endless.value(1.0), 202.0);
+        let unbounded = Axis::new(&param(2.0, 0.0, f64::INFINITY), 2.0);
+        assert_eq!(unbounded.value(1.0), 202.0);
         assert_eq!(Axis::new(&param(1.0, 0.0, 3.0), 1.0).value(0.61803), 1.399);
     }
 }

@@ -1,9 +1,9 @@
-//! CMA-ES: a normal distribution that moves and stretches towards what works.
+//! CMA-ES: a normal distribution that moves and stretches towards good points.
 //!
-//! Our own, because what there is on crates.io does not fit: `cmaes` (last release long ago, an
-//! older `rand`) calls a function for each point, while a generation here goes to all processes
-//! together; `optimizer` starts in the middle of the ranges in place of the policy's own values,
-//! and both multiply matrices by routines that depend on the processor, so results would, too.
+//! It is written here because the libraries do not fit: `cmaes` calls a function for each point,
+//! while a generation is evaluated by all processes together; `optimizer` starts in the middle of
+//! the ranges instead of the policy's own values; and both multiply matrices by routines that
+//! depend on the processor, so their results do, too.
 //!
 //! Formulas: N. Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772, with positive
 //! weights only. Points outside the unit cube are moved to its surface.
@@ -14,27 +14,26 @@ use windtunnel_base::rng::stream;
 
 /// Standard deviation of the first generation, of a range of 1.
 const FIRST_STEP: f64 = 0.25;
-/// A distribution narrower than this has found what it looks for: the search begins again
-/// elsewhere.
+/// A distribution narrower than this has converged: the search restarts elsewhere.
 const NARROW: f64 = 2e-3;
 
 /// The state of a search.
 pub struct CmaEs {
     seed: u64,
-    /// Generations made, over all beginnings.
+    /// Number of generations, over all restarts.
     generation: u64,
-    /// Where the first beginning is.
+    /// Mean of the first distribution.
     start: Vec<f64>,
-    /// Of this beginning.
-    now: Distributed,
+    /// The present distribution.
+    now: SearchDistribution,
 }
 
-/// A normal distribution and how it has moved.
-struct Distributed {
+/// A normal distribution and its evolution paths.
+struct SearchDistribution {
     mean: Vec<f64>,
     step: f64,
     covariance: Vec<Vec<f64>>,
-    /// Columns: the axes of the covariance.
+    /// Columns: the principal axes of the covariance.
     axes: Vec<Vec<f64>>,
     /// Standard deviations along them.
     lengths: Vec<f64>,
@@ -43,7 +42,7 @@ struct Distributed {
     updates: i32,
 }
 
-impl Distributed {
+impl SearchDistribution {
     fn new(mean: Vec<f64>) -> Self {
         let n = mean.len();
         Self {
@@ -60,13 +59,13 @@ impl Distributed {
 }
 
 impl CmaEs {
-    /// A search that begins at `start`.
+    /// A search that starts at `start`.
     #[must_use]
     pub fn new(seed: u64, start: Vec<f64>) -> Self {
         Self {
             seed,
             generation: 0,
-            now: Distributed::new(start.clone()),
+            now: SearchDistribution::new(start.clone()),
             start,
         }
     }
@@ -111,12 +110,12 @@ impl Search for CmaEs {
         if self.now.step * widest < NARROW {
             let mut random = stream(self.seed, "tune cma-es restart", self.generation, 0);
             let mut anywhere = || rand::RngExt::random_range(&mut random, 0.0..1.0);
-            self.now = Distributed::new((0..n).map(|_| anywhere()).collect());
+            self.now = SearchDistribution::new((0..n).map(|_| anywhere()).collect());
         }
     }
 }
 
-impl Distributed {
+impl SearchDistribution {
     /// Moves towards the best points, the best first.
     fn update(&mut self, best: &[&Vec<f64>]) {
         let (n, parents) = (self.mean.len(), best.len());

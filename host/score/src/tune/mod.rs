@@ -1,10 +1,10 @@
-//! Searching the parameters that a policy declares.
+//! Searches the parameters that a policy declares.
 //!
-//! Many points are flown at a small size, the best of them at a larger one, the best of those in
-//! full (successive halving). While searching, every batch of points flies other scenarios, and
-//! what counts of a point is its score less that of the present values on the same runs; so the
-//! search cannot fit itself to a few scenarios, and values of different batches compare. Finalists
-//! are chosen by the mean of their scores on `train` and `val`. Nothing depends on the number of
+//! Many points are evaluated on a few short runs, the best of them on more, the best of those in
+//! full (successive halving). Each batch of the search runs other scenarios, and the value of a
+//! point is its score minus that of the present values on the same runs. So the search cannot
+//! overfit to a few scenarios, and values of different batches compare. Finalists are ranked by the
+//! mean of their scores on `train` and `val`. The result does not depend on the number of
 //! processes.
 
 mod axis;
@@ -16,12 +16,12 @@ mod tunables;
 pub use tunables::{Tunable, as_script, script, tunables};
 
 use super::aggregate::penalised;
-use super::ask::{Ask, Progress, Trouble, Until};
 use super::candidate::Candidate;
-use super::compare::{Contest, Difference, compare};
-use super::fleet::Share;
-use super::plan::{QUICK_SCENARIOS, chosen, quick_flyings};
-use super::protocol::Flying;
+use super::compare::{ComparisonRequest, Difference, compare};
+use super::plan::{QUICK_SCENARIOS, quick_runs, selected_scenarios};
+use super::protocol::RunKey;
+use super::runner::WorkerSlots;
+use super::score_request::{LastStage, Progress, ScoreRequest, ScoringError, Seeds};
 use super::scorer::Scorer;
 use super::suite::{ScenarioKeys, Split, Suite};
 use axis::Axis;
@@ -31,14 +31,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 
-/// One of so many points is flown on all scenarios, at the small size.
-const SECOND: usize = 4;
-/// One of so many is flown in full.
-const THIRD: usize = 16;
-/// Most points that are flown in full.
+/// One of this many points is evaluated on short runs of all scenarios.
+const SECOND_ROUND: usize = 4;
+/// One of this many points is evaluated in full.
+const THIRD_ROUND: usize = 16;
+/// Most points that are evaluated in full.
 const MOST_FINALISTS: usize = 6;
 
-/// What a point is worth that does not work: less than any that does.
+/// Value of a point that does not work: less than that of any that does.
 const BROKEN: f64 = -1e6;
 
 /// How points are proposed.
@@ -54,18 +54,18 @@ pub enum Method {
     Tpe,
 }
 
-/// What is to be tuned, and how.
+/// What to tune, and how.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct TuneRequest {
     /// The policy.
     pub candidate: Candidate,
-    /// On which suite.
+    /// The suite.
     pub suite: Arc<Suite>,
     /// Points to try.
     pub budget: usize,
     /// Seed of the search; scenarios have their own.
     pub seed: u64,
-    /// How.
+    /// How points are proposed.
     pub method: Method,
     /// Compare the result with the present values on the holdout.
     pub holdout: bool,
@@ -74,16 +74,17 @@ pub struct Wish {
 /// Values of the parameters, by name.
 pub type Values = BTreeMap<String, f64>;
 
-/// How far the search is.
+/// Progress of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct News {
-    /// What is being flown.
+pub struct TuneProgress {
+    /// What the runs are for.
     pub what: &'static str,
     /// Points done.
     pub done: usize,
-    /// Of how many.
+    /// Points to evaluate.
     pub of: usize,
-    /// What the best so far gains on the present values, in points; none when it is they.
+    /// Gain of the best point over the present values, in points of the score; none if they are
+    /// best.
     pub best: Option<f64>,
 }
 
@@ -96,12 +97,12 @@ pub struct Scored {
     pub ci95: Option<[f64; 2]>,
 }
 
-/// Values that went all the way.
+/// Values that were evaluated in full.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finalist {
     /// The values.
     pub params: Values,
-    /// What they gain on the present ones at the small size.
+    /// Gain over the present values on short runs.
     pub gain: f64,
     /// On `train`, in full.
     pub train: Scored,
@@ -110,8 +111,9 @@ pub struct Finalist {
 }
 
 impl Finalist {
-    /// What finalists are chosen by: scenarios that were searched, and such that were not.
-    fn worth(&self) -> f64 {
+    /// Finalists are ranked by the scores of scenarios that were searched and of some that were
+    /// not.
+    fn rank_score(&self) -> f64 {
         match &self.val {
             Some(val) => (self.train.score + val.score) / 2.0,
             None => self.train.score,
@@ -119,9 +121,9 @@ impl Finalist {
     }
 }
 
-/// What came of it.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Tuned {
+pub struct TuneResult {
     /// Form of the document: `windtunnel.tune/1`.
     pub schema: &'static str,
     /// The policy.
@@ -140,58 +142,64 @@ pub struct Tuned {
     pub params: Values,
     /// The present values.
     pub default: Finalist,
-    /// Those that were flown in full, the best first; the present ones are among them.
+    /// The values that were evaluated in full, the best first; the present ones are among them.
     pub finalists: Vec<Finalist>,
-    /// The best against the present values on the holdout, if that was asked for and there is
-    /// something better.
+    /// The best compared with the present values on the holdout, if that was requested and
+    /// something better was found.
     pub holdout: Option<Difference>,
 }
 
-/// A point that was tried.
+/// A point that was evaluated.
 struct Point {
     values: Values,
     gain: f64,
 }
 
-/// Searches better values.
+/// Searches better values of the parameters.
 ///
 /// # Errors
-/// When the policy has nothing to tune or does not work, and trouble that is not its fault.
+/// When the policy has nothing to tune or does not work, the suite is wrong, a process cannot be
+/// started, or the scoring is cancelled.
 pub fn tune(
     scorer: &Scorer,
-    wish: &Wish,
-    news: &mut dyn FnMut(&News),
+    tuning: &TuneRequest,
+    on_progress: &mut dyn FnMut(&TuneProgress),
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Tuned, Trouble> {
-    let parameters = searchable(&wish.candidate)?;
-    let ask = Ask {
-        until: Until::Full,
-        ..Ask::new(wish.candidate.clone(), Arc::clone(&wish.suite))
+) -> Result<TuneResult, ScoringError> {
+    let parameters = searchable(&tuning.candidate)?;
+    let request = ScoreRequest {
+        last_stage: LastStage::Full,
+        ..ScoreRequest::new(tuning.candidate.clone(), Arc::clone(&tuning.suite))
     };
-    if wish.holdout {
+    if tuning.holdout {
         let split = Split::Holdout;
-        chosen(&Ask {
+        selected_scenarios(&ScoreRequest {
             split,
-            ..ask.clone()
+            ..request.clone()
         })?;
     }
     let tuner = Tuner {
         scorer,
-        wish,
-        ask,
-        scenarios: wish.suite.scenarios(Split::Train).collect(),
+        tuning,
+        request,
+        scenarios: tuning.suite.scenarios(Split::Train).collect(),
         parameters,
         progress,
     };
-    let check = scorer.fleet().check(&tuner.ask, scorer.fleet().all())?;
+    let check = scorer
+        .runner()
+        .check(&tuner.request, scorer.runner().all_slots())?;
     if let Some(problem) = check.problems.first() {
         let message = format!("does not work: {}", problem.message);
-        return Err(InputError::in_file(&wish.candidate.name, message).into());
+        return Err(InputError::in_file(&tuning.candidate.name, message).into());
     }
-    let mut points = tuner.search(news)?;
+    let mut points = tuner.search(on_progress)?;
     let evaluations = points.len();
     // The best by a few scenarios each, then by all of them.
-    keep_best(&mut points, (wish.budget / SECOND).max(MOST_FINALISTS));
+    keep_best(
+        &mut points,
+        (tuning.budget / SECOND_ROUND).max(MOST_FINALISTS),
+    );
     if tuner.scenarios.len() > QUICK_SCENARIOS {
         let all = tuner.batch(0, tuner.scenarios.len());
         let values: Vec<Values> = points.iter().map(|p| p.values.clone()).collect();
@@ -200,14 +208,17 @@ pub fn tune(
             point.gain = gain;
         }
     }
-    keep_best(&mut points, (wish.budget / THIRD).clamp(1, MOST_FINALISTS));
-    news(&News {
+    keep_best(
+        &mut points,
+        (tuning.budget / THIRD_ROUND).clamp(1, MOST_FINALISTS),
+    );
+    on_progress(&TuneProgress {
         what: "the best in full",
         done: evaluations,
         of: evaluations,
         best: points.first().map(|p| p.gain).filter(|gain| *gain > 0.0),
     });
-    tuner.finals(points, evaluations)
+    tuner.evaluate_in_full(points, evaluations)
 }
 
 /// The parameters that have more than one value.
@@ -244,17 +255,17 @@ fn each_once(points: &mut Vec<Point>) {
 
 struct Tuner<'a> {
     scorer: &'a Scorer,
-    wish: &'a Wish,
-    ask: Ask,
+    tuning: &'a TuneRequest,
+    request: ScoreRequest,
     scenarios: Vec<&'a ScenarioKeys>,
     parameters: Vec<Tunable>,
     progress: &'a (dyn Fn(Progress) + Sync),
 }
 
-/// Some scenarios and their runs.
+/// Scenarios and their runs.
 struct Batch<'a> {
     scenarios: Vec<&'a ScenarioKeys>,
-    flyings: Vec<Flying>,
+    run_keys: Vec<RunKey>,
 }
 
 impl<'a> Tuner<'a> {
@@ -263,8 +274,11 @@ impl<'a> Tuner<'a> {
         self.parameters.iter().map(start).collect()
     }
 
-    /// Tries as many points as there may be.
-    fn search(&self, news: &mut dyn FnMut(&News)) -> Result<Vec<Point>, Trouble> {
+    /// Evaluates as many points as the budget allows.
+    fn search(
+        &self,
+        on_progress: &mut dyn FnMut(&TuneProgress),
+    ) -> Result<Vec<Point>, ScoringError> {
         let axes: Vec<Axis> = self
             .parameters
             .iter()
@@ -275,11 +289,11 @@ impl<'a> Tuner<'a> {
             .zip(&self.parameters)
             .map(|(axis, t)| axis.position(t.start))
             .collect();
-        let mut search: Box<dyn Search> = match self.wish.method {
-            Method::CmaEs => Box::new(cma_es::CmaEs::new(self.wish.seed, start)),
-            Method::Tpe => Box::new(tpe::Tpe::new(self.wish.seed, &start)),
+        let mut search: Box<dyn Search> = match self.tuning.method {
+            Method::CmaEs => Box::new(cma_es::CmaEs::new(self.tuning.seed, start)),
+            Method::Tpe => Box::new(tpe::Tpe::new(self.tuning.seed, &start)),
         };
-        let of = self.wish.budget;
+        let of = self.tuning.budget;
         let mut points: Vec<Point> = Vec::new();
         let mut best: Option<f64> = None;
         for generation in 0.. {
@@ -294,7 +308,7 @@ impl<'a> Tuner<'a> {
                 }
                 points.push(Point { values, gain });
             }
-            news(&News {
+            on_progress(&TuneProgress {
                 what: "searching",
                 done: points.len(),
                 of,
@@ -314,72 +328,90 @@ impl<'a> Tuner<'a> {
             .collect()
     }
 
-    /// `n` scenarios at the small size, others for each generation.
+    /// Short runs of `n` scenarios, others for each generation.
     fn batch(&self, generation: usize, n: usize) -> Batch<'a> {
         let all = self.scenarios.len();
         let n = n.min(all);
         let scenarios: Vec<&ScenarioKeys> = (0..n)
             .map(|k| self.scenarios[(k * all / n + generation) % all])
             .collect();
-        let flyings = quick_flyings(&self.ask, &scenarios);
-        Batch { scenarios, flyings }
+        let run_keys = quick_runs(&self.request, &scenarios);
+        Batch {
+            scenarios,
+            run_keys,
+        }
     }
 
-    /// What each of several points gains on the present values.
-    fn gains(&self, points: &[Values], batch: &Batch<'_>) -> Result<Vec<f64>, Trouble> {
-        let fleet = self.scorer.fleet();
-        fleet.know_references(&self.ask, &batch.flyings, fleet.all(), self.progress)?;
+    /// Gains of points over the present values.
+    fn gains(&self, points: &[Values], batch: &Batch<'_>) -> Result<Vec<f64>, ScoringError> {
+        let runner = self.scorer.runner();
+        runner.ensure_references(
+            &self.request,
+            &batch.run_keys,
+            runner.all_slots(),
+            self.progress,
+        )?;
         let mut all = vec![self.start()];
         all.extend_from_slice(points);
-        let scores = fleet.several(
+        let scores = runner.map_parallel(
             &all,
-            |values, share| self.estimate(values, batch, share),
+            |values, slots| self.estimate(values, batch, slots),
             |_, _| {},
         );
-        let scores: Vec<f64> = scores.into_iter().collect::<Result<_, Trouble>>()?;
+        let scores: Vec<f64> = scores.into_iter().collect::<Result<_, ScoringError>>()?;
         Ok(scores[1..].iter().map(|s| s - scores[0]).collect())
     }
 
-    fn with(&self, values: &Values) -> Ask {
-        let mut ask = self.ask.clone();
-        ask.candidate.params.clone_from(values);
-        ask
+    fn with(&self, values: &Values) -> ScoreRequest {
+        let mut request = self.request.clone();
+        request.candidate.params.clone_from(values);
+        request
     }
 
-    /// The score of a point on some runs.
-    fn estimate(&self, values: &Values, batch: &Batch<'_>, share: Share) -> Result<f64, Trouble> {
-        let (fleet, ask) = (self.scorer.fleet(), self.with(values));
-        let runs = fleet.fly(&ask, &batch.flyings, share, &|_| {})?;
+    /// The score of a point on a batch of runs, without a floor.
+    fn estimate(
+        &self,
+        values: &Values,
+        batch: &Batch<'_>,
+        slots: WorkerSlots,
+    ) -> Result<f64, ScoringError> {
+        let (runner, request) = (self.scorer.runner(), self.with(values));
+        let runs = runner.run(&request, &batch.run_keys, slots, &|_| {})?;
         if !runs.problems.is_empty() {
             return Ok(BROKEN);
         }
-        let compared = fleet.compare_all(&ask, &batch.scenarios, &batch.flyings, &runs.flights);
-        Ok(penalised(&compared, self.wish.suite.file.regression_weight).score)
+        let compared =
+            runner.compare_unfloored(&request, &batch.scenarios, &batch.run_keys, &runs.summaries);
+        Ok(penalised(&compared, self.tuning.suite.file.regression_weight).score)
     }
 
-    /// Flies the best and the present values in full, and chooses.
-    fn finals(&self, points: Vec<Point>, evaluations: usize) -> Result<Tuned, Trouble> {
+    /// Evaluates the best points and the present values in full, and ranks them.
+    fn evaluate_in_full(
+        &self,
+        points: Vec<Point>,
+        evaluations: usize,
+    ) -> Result<TuneResult, ScoringError> {
         let start = Point {
             values: self.start(),
             gain: 0.0,
         };
         let mut points: Vec<Point> = std::iter::once(start).chain(points).collect();
         each_once(&mut points);
-        let has_val = self.wish.suite.scenarios(Split::Val).next().is_some();
+        let has_val = self.tuning.suite.scenarios(Split::Val).next().is_some();
         let splits = [Some(Split::Train), has_val.then_some(Split::Val)];
-        let asks: Vec<Ask> = points
+        let requests: Vec<ScoreRequest> = points
             .iter()
             .flat_map(|p| splits.iter().flatten().map(move |split| (p, *split)))
-            .map(|(p, split)| Ask {
+            .map(|(p, split)| ScoreRequest {
                 split,
                 ..self.with(&p.values)
             })
             .collect();
-        let of = asks.len() as u64;
+        let of = requests.len() as u64;
         let mut done = 0;
         let mut reports = self
             .scorer
-            .score_batch(&asks, &mut |_, _| {
+            .score_batch(&requests, &mut |_, _| {
                 done += 1;
                 (self.progress)(Progress {
                     what: "the best in full",
@@ -392,7 +424,7 @@ impl<'a> Tuner<'a> {
                 score: r.score,
                 ci95: r.score_ci95,
             });
-        let mut scored = || reports.next().expect("a report for each question");
+        let mut scored = || reports.next().expect("a report for each request");
         let mut finalists: Vec<Finalist> = points
             .into_iter()
             .map(|p| Finalist {
@@ -404,18 +436,18 @@ impl<'a> Tuner<'a> {
             .collect();
         let default = finalists[0].clone();
         // Equal ones stay in order: the present values first.
-        finalists.sort_by(|a, b| b.worth().total_cmp(&a.worth()));
+        finalists.sort_by(|a, b| b.rank_score().total_cmp(&a.rank_score()));
         let best = finalists[0].params.clone();
         let improved = best != default.params;
-        Ok(Tuned {
+        Ok(TuneResult {
             schema: "windtunnel.tune/1",
-            policy: self.wish.candidate.name.clone(),
-            suite: self.wish.suite.label(),
-            method: self.wish.method,
-            seed: self.wish.seed,
+            policy: self.tuning.candidate.name.clone(),
+            suite: self.tuning.suite.label(),
+            method: self.tuning.method,
+            seed: self.tuning.seed,
             evaluations,
             improved,
-            holdout: if improved && self.wish.holdout {
+            holdout: if improved && self.tuning.holdout {
                 self.on_holdout(&best)?
             } else {
                 None
@@ -426,18 +458,18 @@ impl<'a> Tuner<'a> {
         })
     }
 
-    /// The best against the present values, with as many seeds as it takes.
-    fn on_holdout(&self, best: &Values) -> Result<Option<Difference>, Trouble> {
-        let contest = Contest {
+    /// Compares the best with the present values on the holdout, with automatic seeds.
+    fn on_holdout(&self, best: &Values) -> Result<Option<Difference>, ScoringError> {
+        let comparison = ComparisonRequest {
             candidates: vec![
                 self.with(&self.start()).candidate,
                 self.with(best).candidate,
             ],
-            suite: Arc::clone(&self.wish.suite),
+            suite: Arc::clone(&self.tuning.suite),
             split: Split::Holdout,
-            seeds: super::ask::Seeds::Auto,
+            seeds: Seeds::Auto,
         };
-        let outcome = compare(self.scorer.fleet(), &contest, self.progress)?;
+        let outcome = compare(self.scorer.runner(), &comparison, self.progress)?;
         Ok(outcome.candidates.into_iter().nth(1).and_then(|s| s.total))
     }
 }

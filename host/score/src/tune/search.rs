@@ -1,9 +1,9 @@
-//! What searches have in common.
+//! The interface of searches.
 
-/// Proposes points of the unit cube, and learns what they are worth.
+/// Proposes points of the unit cube and takes their values (ask and tell).
 pub trait Search {
-    /// Points to be tried next.
+    /// The next points to evaluate.
     fn ask(&mut self) -> Vec<Vec<f64>>;
-    /// What the points asked for are worth, higher is better; the last of them may be missing.
+    /// The values of the points, higher is better; the last points may be missing.
     fn tell(&mut self, points: &[Vec<f64>], values: &[f64]);
 }

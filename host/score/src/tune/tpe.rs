@@ -8,8 +8,8 @@ use windtunnel_base::rng::stream;
 
 /// Points at a time.
 const BATCH: usize = 10;
-/// Batches drawn at random, to have something to learn from.
-const BLIND: u64 = 2;
+/// Batches that are drawn at random before the estimators are used.
+const RANDOM_BATCHES: u64 = 2;
 /// Share of the points that count as good.
 const GOOD: f64 = 0.2;
 
@@ -21,7 +21,7 @@ pub struct Tpe {
 }
 
 impl Tpe {
-    /// A search that knows nothing but that `start` is worth 0.
+    /// A search that starts with the value 0 of the point `start`.
     ///
     /// # Panics
     /// Never: settings and range are fixed.
@@ -50,7 +50,7 @@ impl Search for Tpe {
         for (p, optimizer) in self.by_parameter.iter_mut().enumerate() {
             let mut random = stream(self.seed, "tune tpe", self.batch, p as u64);
             for point in &mut points {
-                point.push(if self.batch < BLIND {
+                point.push(if self.batch < RANDOM_BATCHES {
                     random.random_range(0.0..1.0)
                 } else {
                     let x: f64 = optimizer.ask(&mut random).unwrap_or(0.5);
@@ -65,7 +65,7 @@ impl Search for Tpe {
     fn tell(&mut self, points: &[Vec<f64>], values: &[f64]) {
         for (point, value) in points.iter().zip(values) {
             for (optimizer, x) in self.by_parameter.iter_mut().zip(point) {
-                // It looks for the least; values are finite and points in range.
+                // It minimises. It cannot fail: values are finite and points in range.
                 let _ = optimizer.tell(*x, -value);
             }
         }

@@ -1,11 +1,11 @@
-//! What of a candidate can be tuned, and how it is written down.
+//! The parameters of a candidate that can be tuned.
 
 use crate::candidate::{Body, Candidate};
 use std::path::Path;
 use windtunnel_base::input::InputError;
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_policy::lua::declarations;
-use windtunnel_policy::{Hook, Param, Reference, built_in, library};
+use windtunnel_policy::{Hook, Param, Reference, registry, shipped};
 
 /// A parameter that can be searched.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,14 +28,14 @@ impl Tunable {
     }
 }
 
-/// With scripts of the library in place of policies of their names, so that they can be tuned and
-/// written down: `weighted` becomes the script `weighted.lua`, which decides as the built-in does.
+/// Replaces a named policy by its shipped script, which can be tuned and written to a file:
+/// `weighted` becomes `weighted.lua`, which decides as the built-in does.
 #[must_use]
 pub fn as_script(candidate: Candidate, hooks: &[Hook]) -> Candidate {
     let Body::Policy(name) = &candidate.body else {
         return candidate;
     };
-    match hooks.iter().find_map(|hook| library::find(*hook, name)) {
+    match hooks.iter().find_map(|hook| shipped::find(*hook, name)) {
         Some(script) => Candidate {
             name: candidate.name,
             params: candidate.params,
@@ -45,11 +45,11 @@ pub fn as_script(candidate: Candidate, hooks: &[Hook]) -> Candidate {
     }
 }
 
-/// The parameters that its scripts declare, by the names that [`Candidate::params`] takes, with
-/// their present values. No script runs for it.
+/// The parameters that its scripts declare, by their names in [`Candidate::params`], with their
+/// present values. No script runs for it.
 ///
 /// # Errors
-/// When one is declared wrongly.
+/// When a declaration is malformed.
 pub fn tunables(candidate: &Candidate) -> Result<Vec<Tunable>, InputError> {
     let of_script = |path: &Path| -> Result<Vec<Param>, InputError> {
         let text = candidate.texts.get(path).map_or("", String::as_str);
@@ -59,7 +59,7 @@ pub fn tunables(candidate: &Candidate) -> Result<Vec<Tunable>, InputError> {
     match &candidate.body {
         Body::Policy(file) => {
             for param in of_script(Path::new(file))? {
-                all.push(Tunable::new(param.name.clone(), param));
+                all.push(Tunable::new(param.name.to_string(), param));
             }
         }
         Body::Hooks(hooks) => {
@@ -78,8 +78,8 @@ pub fn tunables(candidate: &Candidate) -> Result<Vec<Tunable>, InputError> {
             for (hook, reference) in named {
                 let declared = match &reference {
                     Reference::Script(path) => of_script(path)?,
-                    Reference::Name(name) if !built_in(hook).contains(&name.as_str()) => {
-                        match library::find(hook, name) {
+                    Reference::Name(name) if registry::built_in(hook, name).is_none() => {
+                        match shipped::find(hook, name) {
                             Some(script) => declarations(&script.path(), script.text)?,
                             None => Vec::new(),
                         }
@@ -89,7 +89,7 @@ pub fn tunables(candidate: &Candidate) -> Result<Vec<Tunable>, InputError> {
                 let set = bundle.params_mut(hook);
                 for param in declared {
                     let mut tunable = Tunable::new(format!("{hook}.{}", param.name), param);
-                    if let Some(value) = set.get(&tunable.param.name) {
+                    if let Some(value) = set.get(tunable.param.name.as_ref()) {
                         tunable.start = *value;
                     }
                     all.push(tunable);

@@ -5,12 +5,12 @@ use super::*;
 #[test]
 fn a_bucket_for_each_tenant_keeps_the_flood_apart() {
     let of = |tenant, n: i64, every: i64| {
-        (0..n).map(move |k| Ask {
+        (0..n).map(move |k| Arrival {
             tenant,
             ..ask(k * every, 100, 1)
         })
     };
-    let asks: Vec<Ask> = of("flood", 200, 1_000)
+    let asks: Vec<Arrival> = of("flood", 200, 1_000)
         .chain(of("drip", 10, 20_000))
         .collect();
     let refused = |name| {

@@ -6,7 +6,7 @@ use super::*;
 fn a_burst_spreads_where_the_front_end_counts_for_itself() {
     let mut config = cluster(4);
     // Nobody ever sees a snapshot.
-    config.snapshot_refresh_us = i64::MAX;
+    config.front.snapshot_refresh_us = i64::MAX;
     let asks = burst(12, 0, 100, 50);
     for (name, params) in [
         ("round-robin", &[][..]),
@@ -46,13 +46,13 @@ fn two_choices_repeat_exactly_and_balance_better_than_one() {
 }
 
 /// Sessions of two rounds that all begin almost at once.
-fn sessions(n: i64) -> Vec<Ask> {
+fn sessions(n: i64) -> Vec<Arrival> {
     let round = Round {
         think: 100_000,
         prompt: 10,
         output: 5,
     };
-    let with_rounds = |a: Ask| Ask {
+    let with_rounds = |a: Arrival| Arrival {
         rounds: vec![round.clone()],
         ..a
     };
@@ -97,8 +97,8 @@ fn bounded_loads_hold_and_sessions_stay() {
 
 #[test]
 fn llm_d_keeps_prefixes_and_if_asked_sessions_together() {
-    let asks: Vec<Ask> = (0..40)
-        .map(|k: u32| Ask {
+    let asks: Vec<Arrival> = (0..40)
+        .map(|k: u32| Arrival {
             prefix: (1 + k % 2, 320),
             ..ask(i64::from(k) * 10_000, 16, 5)
         })
@@ -127,8 +127,8 @@ fn llm_d_keeps_prefixes_and_if_asked_sessions_together() {
 }
 
 /// A shared prefix of 1,600 tokens, seen once before the others come.
-fn warm_prefix(others: i64) -> Vec<Ask> {
-    let same = |at| Ask {
+fn warm_prefix(others: i64) -> Vec<Arrival> {
+    let same = |at| Arrival {
         prefix: (1, 1600),
         ..ask(at, 16, 50)
     };
@@ -183,7 +183,7 @@ fn sglang_follows_the_prefix_until_loads_are_out_of_balance() {
     assert_eq!(places[6], 1, "{places:?}");
     // A prompt of which less than the threshold matches goes to the idlest.
     let mut asks = warm_prefix(4);
-    asks.push(Ask {
+    asks.push(Arrival {
         prefix: (1, 160),
         ..ask(50_010, 1000, 5)
     });
@@ -198,15 +198,15 @@ fn sglang_follows_the_prefix_until_loads_are_out_of_balance() {
 
 #[test]
 fn preble_exploits_explores_and_rebalances() {
-    let group = |k: u32, group| Ask {
+    let group = |k: u32, group| Arrival {
         prefix: (group, 1600),
         ..ask(i64::from(k) * 20_000, 16, 5)
     };
-    let asks: Vec<Ask> = (0..40).map(|k| group(k, 1 + k % 2)).collect();
+    let asks: Vec<Arrival> = (0..40).map(|k| group(k, 1 + k % 2)).collect();
     let record = drive(cluster(2), BY_HAND, &router("preble-e2", &[]), &asks);
     let expected: Vec<u32> = (0..40).map(|k| k % 2).collect();
     assert_eq!(places(&record), expected, "each prefix has its instance");
-    let hot: Vec<Ask> = (0..120).map(|k| group(k, 1)).collect();
+    let hot: Vec<Arrival> = (0..120).map(|k| group(k, 1)).collect();
     let places = places(&drive(cluster(2), BY_HAND, &router("preble-e2", &[]), &hot));
     assert_eq!(count(&places[..50], 2), [50, 0]);
     assert!(
@@ -251,7 +251,7 @@ fn predicted_latency_avoids_who_would_miss_the_target() {
     let config = fresh(
         2,
         EngineConfig {
-            max_batched_tokens: 100_000,
+            max_num_batched_tokens: 100_000,
             ..roomy(EngineRules::VLLM)
         },
     );

@@ -4,13 +4,11 @@ use super::*;
 
 #[test]
 fn predicted_outputs_order_the_queue_and_the_starving_are_promoted() {
-    let config = ClusterConfig {
-        predictor: Some(Predictor { sigma: 0.0 }),
-        ..narrow(1)
-    };
+    let mut config = narrow(1);
+    config.front.predictor = Some(Predictor { sigma: 0.0 });
     // The first one is running when the others come.
     let outputs = [5, 50, 3, 40, 8, 20, 1, 7, 9, 2];
-    let asks: Vec<Ask> = (0..)
+    let asks: Vec<Arrival> = (0..)
         .zip(outputs)
         .map(|(k, output)| ask(k, 10, output))
         .collect();
@@ -39,7 +37,7 @@ fn predicted_outputs_order_the_queue_and_the_starving_are_promoted() {
 #[test]
 fn virtual_token_counters_serve_tenants_alike_and_give_no_credit_for_pauses() {
     let of = |tenant, n: i64, from: i64| {
-        let one = move |k| Ask {
+        let one = move |k| Arrival {
             tenant,
             ..ask(from + k, 50, 20)
         };
@@ -64,7 +62,7 @@ fn virtual_token_counters_serve_tenants_alike_and_give_no_credit_for_pauses() {
         };
         record.requests.iter().filter(during).count()
     };
-    let asks: Vec<Ask> = of("a", 60, 0).chain(of("b", 15, 61)).collect();
+    let asks: Vec<Arrival> = of("a", 60, 0).chain(of("b", 15, 61)).collect();
     let fair = drive(narrow(4), BY_HAND, &scheduler("vtc", &[]), &asks);
     let unfair = drive(narrow(4), BY_HAND, &scheduler("fcfs", &[]), &asks);
     assert!(served(&unfair, 0) >= 55, "{}", served(&unfair, 0));
@@ -74,7 +72,7 @@ fn virtual_token_counters_serve_tenants_alike_and_give_no_credit_for_pauses() {
         served(&fair, 0)
     );
     // "b" comes when "a" has long been served: from then on both get the same.
-    let late: Vec<Ask> = of("a", 120, 0).chain(of("b", 20, 40_000)).collect();
+    let late: Vec<Arrival> = of("a", 120, 0).chain(of("b", 20, 40_000)).collect();
     let lifted = drive(narrow(4), BY_HAND, &scheduler("vtc", &[]), &late);
     let after = served(&lifted, 40_000);
     assert!((14..=28).contains(&after), "{after}");
@@ -83,13 +81,13 @@ fn virtual_token_counters_serve_tenants_alike_and_give_no_credit_for_pauses() {
 #[test]
 fn deadlines_first_meets_more_of_them() {
     // Patient ones stand in front of hasty ones.
-    let mut asks: Vec<Ask> = (0..20)
-        .map(|k| Ask {
+    let mut asks: Vec<Arrival> = (0..20)
+        .map(|k| Arrival {
             timeout: 200_000,
             ..ask(k, 50, 10)
         })
         .collect();
-    asks.extend((20..30).map(|k| Ask {
+    asks.extend((20..30).map(|k| Arrival {
         timeout: 13_000,
         ..ask(k, 50, 10)
     }));
@@ -108,9 +106,9 @@ fn triage_gives_up_some_and_serves_the_others() {
         per_prefill_token: 10 * BY_HAND.per_prefill_token,
         ..BY_HAND
     };
-    let asks: Vec<Ask> = too_many(300)
+    let asks: Vec<Arrival> = too_many(300)
         .into_iter()
-        .map(|a| Ask { at: 10 * a.at, ..a })
+        .map(|a| Arrival { at: 10 * a.at, ..a })
         .collect();
     let go = |name: &str| {
         let files = scheduler(name, &[("ttft_ms", 6000.0)]);
@@ -161,9 +159,9 @@ fn age_makes_up_for_class() {
         "background",
         "critical",
     ];
-    let asks: Vec<Ask> = (0..)
+    let asks: Vec<Arrival> = (0..)
         .zip(classes)
-        .map(|(k, class)| Ask {
+        .map(|(k, class)| Arrival {
             class,
             ..ask(k * 10, 10, 5)
         })
@@ -175,9 +173,9 @@ fn age_makes_up_for_class() {
     assert_eq!(order(10.0), [0, 2, 4, 1, 3]);
     // Class "background" is 7 steps behind "critical": 10 us of age are worth 10 steps of 1 us, if
     // steps were so short; 1 ms is the least.
-    let slow: Vec<Ask> = asks
+    let slow: Vec<Arrival> = asks
         .iter()
-        .map(|a| Ask {
+        .map(|a| Arrival {
             at: a.at * 1000,
             output: 1000,
             ..a.clone()

@@ -51,11 +51,12 @@ fn put(path: &Path, text: &str) {
     fs::write(path, text).expect("written");
 }
 
-pub(super) const PINNED: &str = "host/tests/data/native/plugin-api-1.0.txt";
+/// The contract as it was at version 1.0.
+const PINNED: &str = "host/tests/data/native/plugin-api-1.0.txt";
 
 /// The sources of plugin-api as they are in this workspace, without their tests, in the form of the
 /// pinned copy.
-pub(super) fn sources() -> String {
+fn sources() -> String {
     let mut paths = Vec::new();
     let api = root().join("plugin-api");
     for folder in ["src", "src/abi"] {
@@ -77,9 +78,8 @@ pub(super) fn sources() -> String {
     text
 }
 
-/// Paths and texts of the pinned copy.
-fn pinned() -> Vec<(String, String)> {
-    let text = fs::read_to_string(root().join(PINNED)).expect("the pinned copy");
+/// Paths and texts of a copy of the contract.
+fn parts(text: &str) -> Vec<(String, String)> {
     let parts = text.split("==> ").skip(1);
     parts
         .map(|part| {
@@ -89,16 +89,29 @@ fn pinned() -> Vec<(String, String)> {
         .collect()
 }
 
+/// A version that has the minor version of this workspace's contract.
+const FORGED: &str = "1.1.99";
+
 /// An edit of the contract: file, what to find, what to put there.
 type Edit = (&'static str, &'static str, &'static str);
 
-/// The contracts that fixtures are built against: version of the crate, and what was edited in the
-/// pinned copy.
-const CONTRACTS: &[(&str, &[Edit])] = &[
-    ("1.0.0", &[]),
+/// Where the sources of a contract come from.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// The pinned copy of 1.0.
+    Pinned,
+    /// This workspace.
+    Current,
+}
+
+/// The contracts that fixtures are built against: version of the crate, its sources, and what was
+/// edited in them.
+const CONTRACTS: &[(&str, Origin, &[Edit])] = &[
+    ("1.0.0", Origin::Pinned, &[]),
     // As the contract is meant to grow: a field, a function and a method at the ends.
     (
-        "1.1.0",
+        "1.9.0",
+        Origin::Pinned,
         &[
             (
                 "src/views.rs",
@@ -122,10 +135,11 @@ const CONTRACTS: &[(&str, &[Edit])] = &[
             ),
         ],
     ),
-    ("2.0.0", &[]),
-    // Claims to be 1.0 and is not.
+    ("2.0.0", Origin::Pinned, &[]),
+    // Claims to be the current version and is not.
     (
-        "1.0.1",
+        FORGED,
+        Origin::Current,
         &[(
             "src/views.rs",
             "        slo_class: u32, \"\";\n    }\n}\n",
@@ -150,13 +164,13 @@ windtunnel_plugin_api::export_plugin! { name: \"first\"; version: \"0\"; routing
 pub(super) struct Fixtures {
     /// Every hook and misbehaviour, built against the pinned copy of 1.0.
     pub(super) zoo: PathBuf,
-    /// Built for 1.1, which has more.
+    /// Built for 1.9, which has more.
     pub(super) newer: PathBuf,
-    /// A program that speaks 1.1.
+    /// A program that speaks 1.9.
     pub(super) later_host: PathBuf,
     /// Built for 2.0.
     pub(super) other_major: PathBuf,
-    /// Built for a 1.0 with another layout.
+    /// Built for the current version with another layout.
     pub(super) forged: PathBuf,
     /// A library of something else.
     pub(super) stranger: PathBuf,
@@ -192,15 +206,20 @@ pub(super) fn fixtures() -> &'static Fixtures {
                 put(&place.join("src").join(path), text);
             }
         };
-        let pinned = pinned();
-        for (version, edits) in CONTRACTS {
+        let pinned = fs::read_to_string(root().join(PINNED)).expect("the pinned copy");
+        let (pinned, current) = (parts(&pinned), parts(&sources()));
+        for (version, origin, edits) in CONTRACTS {
+            let sources = match origin {
+                Origin::Pinned => &pinned,
+                Origin::Current => &current,
+            };
             let place = target().join("contracts").join(version);
             let rest = "[dependencies]\nabi_stable = { version = \"0.11\", default-features = false }\n";
             put(
                 &place.join("Cargo.toml"),
                 &manifest("windtunnel-plugin-api", version, rest),
             );
-            for (path, text) in &pinned {
+            for (path, text) in sources {
                 let mut text = text.clone();
                 for (file, old, new) in *edits {
                     if file == path {
@@ -217,13 +236,13 @@ pub(super) fn fixtures() -> &'static Fixtures {
             Some("1.0.0"),
             &[("lib.rs", &zoo.0), ("policies.rs", &zoo.1)],
         );
-        for (name, version) in [("newer", "1.1.0"), ("other-major", "2.0.0"), ("forged", "1.0.1")] {
+        for (name, version) in [("newer", "1.9.0"), ("other-major", "2.0.0"), ("forged", FORGED)] {
             member(name, Some(version), &[("lib.rs", SMALLEST)]);
         }
         let stranger = "#[unsafe(no_mangle)]\npub extern \"C\" fn hello() -> u32 {\n    7\n}\n";
         member("stranger", None, &[("lib.rs", stranger)]);
         let host = folder.join("crates/later-host");
-        let rest = "[dependencies]\nwindtunnel-plugin-api = { path = \"../../../contracts/1.1.0\" }\n";
+        let rest = "[dependencies]\nwindtunnel-plugin-api = { path = \"../../../contracts/1.9.0\" }\n";
         put(
             &host.join("Cargo.toml"),
             &manifest("later-host", "0.0.0", rest),

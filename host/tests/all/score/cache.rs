@@ -1,12 +1,12 @@
-//! What is kept between scorings, and what is not.
+//! The cache of reports and of results of references.
 
-use super::lab::{Scoring, innocent, score_of, timeless, zoo};
+use super::harness::{Scoring, innocent, score_of, timeless, zoo};
 use serde_json::Value;
 use std::path::PathBuf;
 
 impl Scoring {
     /// Files below a part of the cache, sorted.
-    fn kept(&self, part: &str) -> Vec<PathBuf> {
+    fn cached(&self, part: &str) -> Vec<PathBuf> {
         let Ok(files) = std::fs::read_dir(self.cache.path().join(part)) else {
             return Vec::new();
         };
@@ -22,14 +22,14 @@ impl Scoring {
     }
 }
 
-/// A report as it was made and as it lies in the cache are told apart by a mark put into the file.
+/// The test marks the file in the cache, so that a cached report can be told from a new one.
 #[test]
-fn mutants_in_comments_and_spacing_hit_the_cache_and_others_do_not() {
+fn candidates_that_differ_in_comments_and_spacing_hit_the_cache_and_others_do_not() {
     let scoring = Scoring::new();
     let text = "return {\n  route = function(req, insts)\n    return 1 + req.serial % #insts -- one by one\n  end,\n}\n";
     let fresh = scoring.of_text(text);
     assert_eq!(fresh["ok"], true);
-    let [file] = &scoring.kept("reports")[..] else {
+    let [file] = &scoring.cached("reports")[..] else {
         panic!("one report is kept");
     };
     let mut marked: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
@@ -85,10 +85,11 @@ fn mutants_in_comments_and_spacing_hit_the_cache_and_others_do_not() {
 }
 
 #[test]
-fn damaged_files_of_the_cache_count_for_nothing() {
+fn damaged_files_of_the_cache_are_ignored() {
     let scoring = Scoring::new();
     let fresh = timeless(scoring.report(&innocent(), ""));
-    let all = |scoring: &Scoring| [scoring.kept("reports"), scoring.kept("references")].concat();
+    let all =
+        |scoring: &Scoring| [scoring.cached("reports"), scoring.cached("references")].concat();
     let files = all(&scoring);
     assert_eq!(files.len(), 2);
     for damage in [
@@ -97,7 +98,7 @@ fn damaged_files_of_the_cache_count_for_nothing() {
         "[]",
         "null",
         "{\"schema\":",
-        "[{\"flying\":{},\"flights\":{}}]",
+        "[{\"run_key\":{},\"summaries\":{}}]",
         "\u{0}\u{1}",
     ] {
         for file in &files {
@@ -125,7 +126,7 @@ fn damaged_files_of_the_cache_count_for_nothing() {
 }
 
 #[test]
-fn reports_on_failures_are_not_kept_and_those_on_losers_are() {
+fn reports_on_failures_are_not_cached_and_those_on_low_scores_are() {
     let scoring = Scoring::new();
     for name in [
         "breaks-under-load",
@@ -135,11 +136,11 @@ fn reports_on_failures_are_not_kept_and_those_on_losers_are() {
     ] {
         let report = scoring.report(&zoo(name), "");
         assert_eq!(report["ok"], false);
-        assert!(scoring.kept("reports").is_empty(), "{name}");
+        assert!(scoring.cached("reports").is_empty(), "{name}");
     }
     let report = scoring.report(&zoo("reject-all"), "");
     assert_eq!(report["ok"], true);
-    assert_eq!(scoring.kept("reports").len(), 1);
+    assert_eq!(scoring.cached("reports").len(), 1);
     assert_eq!(
         timeless(scoring.report(&zoo("reject-all"), "")),
         timeless(report)

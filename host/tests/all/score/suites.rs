@@ -1,6 +1,6 @@
-//! Wrong suites and wrong input: told where, exit code 2.
+//! Wrong suites and wrong input: the message names the place, and the exit code is 2.
 
-use super::lab::{Scoring, data, score_of};
+use super::harness::{Scoring, data, score_of};
 use crate::support::root;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -23,7 +23,7 @@ fn changed(from: &str, to: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn wrong_suites_are_told_with_their_place() {
+fn errors_of_suites_name_their_place() {
     let scoring = Scoring::new();
     for (from, to, message) in [
         (
@@ -34,12 +34,12 @@ fn wrong_suites_are_told_with_their_place() {
         (
             "{metric: miss_rate,",
             "{metric: mis_rate,",
-            "@:22:14: unknown value \"mis_rate\"; did you mean \"miss_rate\"?",
+            "@:23:14: unknown value \"mis_rate\"; did you mean \"miss_rate\"?",
         ),
         (
             "{metric: ttft_mean}",
             "{metric: ttft_mean, wieght: 2}",
-            "@:20:",
+            "@:21:",
         ),
         ("requests: 240", "requests: many", "@:6:11: "),
         (
@@ -96,7 +96,7 @@ fn wrong_suites_are_told_with_their_place() {
         (
             "instances: 3",
             "instances: 0",
-            "scenario light: instances is 0; expected 1 or more",
+            "scenario light: instances must be at least 1, found 0",
         ),
         ("name: tiny", "name: tiny\nname: tiny", "@:3:1: "),
         (
@@ -158,7 +158,7 @@ fn wrong_suites_are_told_with_their_place() {
 }
 
 #[test]
-fn a_suite_may_lie_anywhere_and_name_files_elsewhere() {
+fn a_suite_may_be_anywhere_and_name_files_elsewhere() {
     let scoring = Scoring::new();
     let folder = changed(
         "{routing: {policy: round-robin}}",
@@ -186,7 +186,7 @@ fn a_suite_may_lie_anywhere_and_name_files_elsewhere() {
 
 impl Scoring {
     /// Scores the candidates of standard input.
-    fn with_input(&self, input: &[u8]) -> super::lab::Scored {
+    fn with_input(&self, input: &[u8]) -> super::harness::Scored {
         let mut command = self.command(&format!("score --suite {} -", self.suite()));
         let file = self.cache.path().join("input");
         std::fs::write(&file, input).unwrap();
@@ -195,7 +195,7 @@ impl Scoring {
     }
 }
 
-fn lines(scoring: &Scoring, input: &str) -> super::lab::Scored {
+fn lines(scoring: &Scoring, input: &str) -> super::harness::Scored {
     scoring.with_input(input.as_bytes())
 }
 
@@ -227,7 +227,7 @@ fn lines_of_candidates_are_answered_in_order() {
 }
 
 #[test]
-fn wrong_lines_are_told_with_their_place_and_the_others_are_scored() {
+fn errors_of_lines_name_their_place_and_the_other_lines_are_scored() {
     let scoring = Scoring::new();
     let text = "return { route = function(req, insts) return 1 end }";
     let good = json!({ "candidate": text }).to_string();
@@ -292,7 +292,7 @@ fn wrong_lines_are_told_with_their_place_and_the_others_are_scored() {
 }
 
 #[test]
-fn flags_that_would_do_nothing_are_mistakes() {
+fn flags_without_effect_are_refused() {
     let scoring = Scoring::new();
     for (flags, message) in [
         ("--stage smoke --seeds 2", "--seeds does nothing here"),
@@ -351,7 +351,7 @@ fn shipped_suites_have_a_certificate_that_they_pass() {
 }
 
 #[test]
-fn certificates_tell_what_suites_fall_short_of() {
+fn certificates_name_the_criteria_that_suites_fail() {
     let scoring = Scoring::new();
     let suite = scoring.suite();
     let run = |flags: &str| scoring.run(&format!("suite certify {suite} {flags}"));
@@ -401,7 +401,7 @@ fn certificates_tell_what_suites_fall_short_of() {
 }
 
 #[test]
-fn wrong_questions_are_told() {
+fn wrong_arguments_are_refused() {
     let scoring = Scoring::new();
     for (flags, message) in [
         ("round-robn", "\"round-robn\" is no policy, file or folder"),
@@ -485,7 +485,7 @@ fn files_that_workloads_name_are_part_of_a_suite() {
 }
 
 #[test]
-fn values_that_no_parameter_takes_are_told_with_the_nearest_name() {
+fn unknown_parameters_are_refused_with_the_nearest_name() {
     let scoring = Scoring::new();
     let text = "--@param weight = 1, 0..10  A weight.\nreturn { score = function(req, inst) return -cfg.weight * inst.in_flight end }";
     let line = |candidate: Value, params: Value| {

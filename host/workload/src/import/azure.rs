@@ -4,8 +4,8 @@
 //! They tell nothing about the tokens themselves, so every request's are unique and no prefix is
 //! ever shared.
 
-use super::rows::{Row, RowReader};
-use crate::MAX_TOKENS;
+use super::row::{Row, RowReader};
+use crate::limits::MAX_TOKENS;
 use crate::table::Table;
 use jiff::{Timestamp, civil, tz::TimeZone};
 use std::path::Path;
@@ -41,7 +41,7 @@ struct Azure {
 impl RowReader for Azure {
     fn next_row(&mut self) -> Result<Option<Result<Row, InputError>>, InputError> {
         self.table
-            .advance_or_damage()
+            .advance_or_row_error()
             .map(|next| next.map(|good| good.and_then(|()| self.read())))
     }
 }
@@ -83,7 +83,7 @@ fn ticks(text: &str) -> Option<i64> {
 #[expect(clippy::print_stdout, reason = "a test says what it skips")]
 mod tests {
     use super::*;
-    use crate::import::{Damages, Rewind, Rows};
+    use crate::import::{Rewind, RowErrors, Rows};
     use std::path::PathBuf;
     use windtunnel_base::request::{Request, Source};
 
@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn strictly(path: &Path) -> Result<Rows, InputError> {
-        Rows::open(path, open, &mut Damages::new(true))
+        Rows::open(path, open, &mut RowErrors::new(true))
     }
 
     fn read(text: &str) -> Result<Vec<Request>, InputError> {

@@ -1,16 +1,14 @@
 //! BurstGPT traces: CSV with seconds, model, token counts, kind of log, and in later releases
 //! session and elapsed time.
 //!
-//! Failed requests have no response tokens; they count as damaged rows. The model becomes the
+//! Failed requests have no response tokens; they count as row errors. The model becomes the
 //! client, the kind of log the tenant.
 
-use super::rows::{Labels, Row, RowReader};
-use crate::MAX_TOKENS;
+use super::row::{Labels, Row, RowReader};
+use crate::limits::MAX_TOKENS;
 use crate::table::Table;
-use rustc_hash::FxHashMap;
 use std::path::Path;
 use windtunnel_base::input::InputError;
-use windtunnel_base::request::{Detail, Request, Sym, Symbols};
 
 /// The columns of the first release.
 pub(crate) const COLUMNS: [&str; 6] = [
@@ -55,7 +53,7 @@ struct BurstGpt {
 impl RowReader for BurstGpt {
     fn next_row(&mut self) -> Result<Option<Result<Row, InputError>>, InputError> {
         self.table
-            .advance_or_damage()
+            .advance_or_row_error()
             .map(|next| next.map(|good| good.and_then(|()| self.read())))
     }
 }
@@ -95,47 +93,5 @@ impl BurstGpt {
                 elapsed_us: elapsed / 10,
             })),
         })
-    }
-}
-
-/// Where the sessions of a trace stand.
-#[derive(Debug, Default)]
-pub(super) struct Sessions {
-    /// Next round, and when the last answer was there, microseconds.
-    open: FxHashMap<Sym, (u32, i64)>,
-    /// Sessions of a later pass are other sessions.
-    pass: u32,
-}
-
-impl Sessions {
-    pub(super) fn rewind(&mut self) {
-        self.open.clear();
-        self.pass += 1;
-    }
-
-    /// Puts names on a request, and its round and think time if it belongs to a session.
-    pub(super) fn label(&mut self, labels: &Labels, request: &mut Request, symbols: &mut Symbols) {
-        request.client = symbols.intern(&labels.client);
-        request.tenant = symbols.intern(&labels.tenant);
-        if labels.session.is_empty() {
-            return;
-        }
-        request.session = match self.pass {
-            0 => symbols.intern(&labels.session),
-            pass => symbols.intern(&format!("{}#{pass}", labels.session)),
-        };
-        let answered = request.arrival_us.saturating_add(labels.elapsed_us);
-        let (round, before) = self
-            .open
-            .insert(request.session, (0, answered))
-            .unwrap_or((0, i64::MAX));
-        self.open.insert(request.session, (round + 1, answered));
-        request.round = round;
-        let think_us = request.arrival_us.saturating_sub(before).max(0);
-        request.detail = Detail {
-            think_us: if round > 0 { think_us } else { 0 },
-            ..Detail::default()
-        }
-        .boxed();
     }
 }

@@ -4,8 +4,8 @@
 //! Equal tokens stay equal, so these traces show real prefix-cache behaviour.
 
 use super::cut::Rewind;
-use super::damage::Damages;
-use crate::MAX_TOKENS;
+use super::row_errors::RowErrors;
+use crate::limits::MAX_TOKENS;
 use crate::table::{Table, shown};
 use crate::trie::Trie;
 use std::io::Read;
@@ -37,9 +37,9 @@ impl FiveColumn {
     /// Reads a trace. Rows may come in any order; equal times keep it.
     ///
     /// # Errors
-    /// When the file cannot be read, or a row makes no sense and `damages` is strict.
-    pub fn open(path: &Path, damages: &mut Damages) -> Result<Self, InputError> {
-        Self::build(Table::open(path)?, damages)
+    /// When the file cannot be read, or a row makes no sense and `errors` is strict.
+    pub fn open(path: &Path, errors: &mut RowErrors) -> Result<Self, InputError> {
+        Self::build(Table::open(path)?, errors)
     }
 
     /// Reads a trace from `from`; `name` is what messages call it.
@@ -49,12 +49,12 @@ impl FiveColumn {
     pub fn from_reader(
         name: &str,
         from: impl Read + Send + 'static,
-        damages: &mut Damages,
+        errors: &mut RowErrors,
     ) -> Result<Self, InputError> {
-        Self::build(Table::new(name.into(), Box::new(from))?, damages)
+        Self::build(Table::new(name.into(), Box::new(from))?, errors)
     }
 
-    fn build(mut table: Table, damages: &mut Damages) -> Result<Self, InputError> {
+    fn build(mut table: Table, errors: &mut RowErrors) -> Result<Self, InputError> {
         if table.width() < 5 {
             return Err(table.error(format!(
                 "the header row has {} columns; expected at least 5: arrival time, two that are ignored, prompt token \
@@ -65,10 +65,10 @@ impl FiveColumn {
         let mut trie = Trie::new();
         let mut rows = Vec::new();
         let mut tokens = Vec::new();
-        while let Some(good) = table.advance_or_damage()? {
+        while let Some(good) = table.advance_or_row_error()? {
             let number = rows.len() as u64;
             let row = good.and_then(|()| read(&table, number, &mut tokens, &mut trie));
-            rows.extend(damages.take(row)?);
+            rows.extend(errors.take(row)?);
         }
         rows.sort_by_key(|r: &Row| r.arrival_us);
         Ok(Self {
@@ -212,7 +212,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Vec<Request>, InputError> {
         let bytes = std::io::Cursor::new(text.to_owned().into_bytes());
-        let mut source = FiveColumn::from_reader("t.csv", bytes, &mut Damages::new(true))?;
+        let mut source = FiveColumn::from_reader("t.csv", bytes, &mut RowErrors::new(true))?;
         Ok(std::iter::from_fn(|| source.next_request()).collect())
     }
 

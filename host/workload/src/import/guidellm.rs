@@ -1,7 +1,7 @@
 //! Results of GuideLLM: a JSON object with benchmarks, each with its requests. Releases put times
 //! and counts in different places; all are looked at.
 
-use super::damage::Damages;
+use super::row_errors::RowErrors;
 use super::rows::Rows;
 use super::vllm_bench::{choose, row, several};
 use serde::Deserialize;
@@ -88,12 +88,12 @@ impl Request {
 }
 
 /// Reads the successful requests of benchmark `run` (from 1; `None` = the only one); others are
-/// damaged rows. Time 0 is the first.
+/// row errors. Time 0 is the first.
 ///
 /// # Errors
-/// When the file cannot be read, has several benchmarks and none is chosen, or a row is damaged and
-/// `damages` is strict.
-pub fn open(path: &Path, run: Option<usize>, damages: &mut Damages) -> Result<Rows, InputError> {
+/// When the file cannot be read, has several benchmarks and none is chosen, or a row has an error
+/// and `errors` is strict.
+pub fn open(path: &Path, run: Option<usize>, errors: &mut RowErrors) -> Result<Rows, InputError> {
     let refuse = |what: String| InputError::in_file(path.display(), what);
     let file = BufReader::new(crate::table::open_file(path)?);
     let results: Results = serde_json::from_reader(file)
@@ -111,10 +111,10 @@ pub fn open(path: &Path, run: Option<usize>, damages: &mut Damages) -> Result<Ro
                 "start time, prompt_tokens or output_tokens is missing, found request {k}"
             ))),
         };
-        rows.extend(damages.take(found)?);
+        rows.extend(errors.take(found)?);
     }
     for k in 0..requests.errored.len() + requests.incomplete.len() {
-        let _ = damages.take(Err::<(), _>(refuse(format!(
+        let _ = errors.take(Err::<(), _>(refuse(format!(
             "the request failed or was not finished, found request {k}"
         ))))?;
     }

@@ -1,17 +1,20 @@
-//! Traces that other people recorded, one file per format, and what all of them can do: a time
-//! window, sampling, loops, a changed rate, a cap.
+//! Recorded traces, one file per format, and what all of them support: a time window, sampling,
+//! loops, a changed rate, a cap.
 
 pub mod azure;
+pub mod blocks;
 pub mod burstgpt;
 pub mod cut;
-mod damage;
 pub mod five_column;
 pub mod guidellm;
 mod lines;
 pub mod mooncake;
+pub mod row;
+mod row_errors;
 pub mod rows;
+mod sessions;
 pub mod vllm_bench;
 
 pub use cut::{Cut, Rewind, Selection};
-pub use damage::Damages;
+pub use row_errors::RowErrors;
 pub use rows::Rows;

@@ -1,21 +1,14 @@
 //! Mooncake traces: a JSON object per line with time, lengths, and identities of the prompt's
-//! blocks of 512 tokens.
-//!
-//! Equal ids mean equal tokens and equal tokens before them. A tree of ids keeps that promise
-//! whatever a file says: an id behind another predecessor is another block.
+//! blocks.
 
+use super::blocks::BLOCK;
 use super::lines::Lines;
-use super::rows::{Row, RowReader};
-use crate::MAX_TOKENS;
+use super::row::{Row, RowReader};
+use crate::limits::MAX_TOKENS;
 use crate::table::shown;
-use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use std::path::Path;
 use windtunnel_base::input::InputError;
-use windtunnel_base::request::{Span, TokenSeq};
-
-/// Tokens of a block.
-pub const BLOCK: u32 = 512;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,91 +86,9 @@ fn read(text: &[u8]) -> Result<Row, String> {
     })
 }
 
-/// Blocks that were seen, as a tree: behind which block which ids came, and where their tokens are.
-#[derive(Debug, Default)]
-pub(super) struct Blocks {
-    /// (node before it + 1, id) to node.
-    next: FxHashMap<(u32, u64), u32>,
-    /// Stream and first token of each node's block.
-    places: Vec<(u32, u32)>,
-    /// Has the node a continuation in its own stream?
-    continued: Vec<bool>,
-}
-
-impl Blocks {
-    /// Puts the tokens of a row's blocks into `prompt` and returns how many they are.
-    pub(super) fn spans(&mut self, row: &Row, streams: &mut u32, prompt: &mut TokenSeq) -> u32 {
-        let mut before = 0u32;
-        let mut left = row.prompt;
-        for id in &row.blocks {
-            let node = match self.next.get(&(before, *id)) {
-                Some(node) => *node,
-                None => self.add(before, *id, streams),
-            };
-            let (stream, start) = self.places[node as usize];
-            let len = left.min(BLOCK);
-            prompt.push(Span { stream, start, len });
-            left -= len;
-            before = node + 1;
-        }
-        row.prompt - left
-    }
-
-    fn add(&mut self, before: u32, id: u64, streams: &mut u32) -> u32 {
-        let node = u32::try_from(self.places.len()).expect("fewer than 2^32 blocks");
-        // The first block behind another goes on in its stream, so that chains become one span.
-        let place = match before.checked_sub(1) {
-            Some(b) if !self.continued[b as usize] => {
-                self.continued[b as usize] = true;
-                let (stream, start) = self.places[b as usize];
-                (stream, start + BLOCK)
-            }
-            _ => {
-                *streams += 1;
-                (*streams - 1, 0)
-            }
-        };
-        self.places.push(place);
-        self.continued.push(false);
-        self.next.insert((before, id), node);
-        node
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(prompt: u32, blocks: &[u64]) -> Row {
-        Row {
-            prompt,
-            blocks: blocks.to_vec(),
-            ..Row::default()
-        }
-    }
-
-    #[test]
-    fn equal_ids_behind_equal_ids_are_equal_tokens() {
-        let (mut blocks, mut streams) = (Blocks::default(), 5);
-        let mut of = |prompt, ids: &[u64]| {
-            let mut seq = TokenSeq::default();
-            assert_eq!(
-                blocks.spans(&row(prompt, ids), &mut streams, &mut seq),
-                prompt
-            );
-            seq
-        };
-        let a = of(1100, &[7, 8, 9]);
-        assert_eq!((a.len(), a.spans().len()), (1100, 1));
-        let b = of(1600, &[7, 8, 10, 11]);
-        let same = |x: &TokenSeq, y: &TokenSeq, at| x.token_key(at) == y.token_key(at);
-        assert!(same(&a, &b, 0) && same(&a, &b, 1023) && !same(&a, &b, 1024));
-        assert_eq!(b.spans().len(), 2);
-        // The same id somewhere else is another block.
-        let c = of(512, &[8]);
-        assert_eq!(c.token_key(0), Some(7 << 32));
-        assert!(same(&of(512, &[8]), &c, 511));
-    }
 
     #[test]
     fn lines_say_what_is_wrong_with_them() {

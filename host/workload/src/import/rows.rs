@@ -2,55 +2,16 @@
 //! long it is, once while the run goes on. So memory does not grow with it, unless its rows are not
 //! in order of time.
 
+use super::blocks::Blocks;
 use super::cut::Rewind;
-use super::damage::Damages;
-use super::mooncake::Blocks;
-use crate::MAX_TOKENS;
+use super::row::{OpenRows, Row, RowReader};
+use super::row_errors::RowErrors;
+use super::sessions::Sessions;
+use crate::limits::MAX_TOKENS;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
-
-/// A row, whatever its format.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Row {
-    /// Time, units of 100 ns from any origin.
-    pub ticks: i64,
-    /// Prompt length.
-    pub prompt: u32,
-    /// Output length.
-    pub output: u32,
-    /// Identities of the prompt's blocks, as in Mooncake traces.
-    pub blocks: Vec<u64>,
-    /// Client, tenant and session.
-    pub labels: Option<Box<Labels>>,
-}
-
-/// Names in a row.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Labels {
-    /// Client.
-    pub client: String,
-    /// Tenant.
-    pub tenant: String,
-    /// Session.
-    pub session: String,
-    /// From request to answer as it was measured, microseconds.
-    pub elapsed_us: i64,
-}
-
-/// Reads rows one after the other.
-pub trait RowReader: Send {
-    /// The next row, or what is wrong with it; `None` at the end. An `Err` outside means that the
-    /// file cannot be read on.
-    ///
-    /// # Errors
-    /// When the file cannot be read on.
-    fn next_row(&mut self) -> Result<Option<Result<Row, InputError>>, InputError>;
-}
-
-/// Opens a file as rows of one format.
-pub type OpenRows = fn(&Path) -> Result<Box<dyn RowReader>, InputError>;
 
 #[derive(Clone)]
 enum From {
@@ -70,7 +31,7 @@ pub struct Rows {
     given: u64,
     streams: u32,
     blocks: Blocks,
-    sessions: super::burstgpt::Sessions,
+    sessions: Sessions,
     symbols: Symbols,
 }
 
@@ -96,13 +57,13 @@ impl Rows {
     /// Opens a file.
     ///
     /// # Errors
-    /// When it cannot be read, or a row makes no sense and `damages` is strict.
-    pub fn open(path: &Path, open: OpenRows, damages: &mut Damages) -> Result<Self, InputError> {
+    /// When it cannot be read, or a row makes no sense and `errors` is strict.
+    pub fn open(path: &Path, open: OpenRows, errors: &mut RowErrors) -> Result<Self, InputError> {
         let mut reader = open(path)?;
         let (mut rows, mut sorted) = (0u64, true);
         let (mut first, mut latest) = (i64::MAX, i64::MIN);
         while let Some(row) = reader.next_row()? {
-            if let Some(row) = damages.take(row)? {
+            if let Some(row) = errors.take(row)? {
                 rows += 1;
                 sorted &= row.ticks >= latest;
                 first = first.min(row.ticks);
@@ -142,7 +103,7 @@ impl Rows {
             given: 0,
             streams: 0,
             blocks: Blocks::default(),
-            sessions: super::burstgpt::Sessions::default(),
+            sessions: Sessions::default(),
             symbols: Symbols::default(),
         }
     }

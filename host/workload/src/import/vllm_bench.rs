@@ -1,9 +1,10 @@
 //! Results of `vllm bench serve`: one JSON object, with a line per run in append mode. Only those
 //! written with `--save-detailed` tell about single requests.
 
-use super::damage::Damages;
-use super::rows::{Row, Rows};
-use crate::MAX_TOKENS;
+use super::row::Row;
+use super::row_errors::RowErrors;
+use super::rows::Rows;
+use crate::limits::MAX_TOKENS;
 use serde::Deserialize;
 use std::io::BufReader;
 use std::path::Path;
@@ -23,12 +24,12 @@ struct Results {
 }
 
 /// Reads the requests of run `run` (from 1; `None` = the only one). Time 0 is the first request;
-/// failed ones are damaged rows.
+/// failed ones are row errors.
 ///
 /// # Errors
 /// When the file cannot be read, has no details or several runs and none is chosen, or a row is
-/// damaged and `damages` is strict.
-pub fn open(path: &Path, run: Option<usize>, damages: &mut Damages) -> Result<Rows, InputError> {
+/// in error and `errors` is strict.
+pub fn open(path: &Path, run: Option<usize>, errors: &mut RowErrors) -> Result<Rows, InputError> {
     let refuse = |what: String| Err(InputError::in_file(path.display(), what));
     let file = BufReader::new(crate::table::open_file(path)?);
     let mut runs = Vec::new();
@@ -60,7 +61,7 @@ pub fn open(path: &Path, run: Option<usize>, damages: &mut Damages) -> Result<Ro
     let mut rows = Vec::new();
     for (k, start) in starts.iter().enumerate() {
         let failed = results.errors.get(k).is_some_and(|e| !e.is_empty());
-        rows.extend(damages.take(row(path, k, failed, *start, inputs[k], outputs[k]))?);
+        rows.extend(errors.take(row(path, k, failed, *start, inputs[k], outputs[k]))?);
     }
     Ok(Rows::of(rows))
 }

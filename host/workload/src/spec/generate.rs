@@ -6,14 +6,14 @@
 //! number of the request), so neither another client nor the order of calls changes them.
 
 use super::lanes::{Lane, Lanes};
-use super::plan::{Counted, Kind, Modalities, Plan, Planned, Prompt, Traffic};
-use crate::MAX_TOKENS;
+use super::planned::{Counted, Kind, Modalities, Plan, Planned, Prompt, Traffic};
 use crate::import::Rewind;
+use crate::limits::MAX_TOKENS;
 use crate::sample::MOST_LENGTH;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use windtunnel_base::request::{
-    Detail, Ending, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq,
+    Detail, FinishReason, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq,
 };
 use windtunnel_base::rng;
 
@@ -410,7 +410,7 @@ impl Source for Generator {
         // Who gave up or was refused does not come back. An answer longer than planned would mean
         // tokens that nobody knows.
         if before.session.is_none()
-            || finished.ending != Ending::Completed
+            || finished.reason != FinishReason::Completed
             || generated > before.output.len()
         {
             return None;

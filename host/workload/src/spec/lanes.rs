@@ -1,10 +1,10 @@
 //! The lanes of all clients, by the time of their next event.
 
-use super::plan::{Counted, Planned, Traffic};
+use super::planned::{Counted, Planned, Traffic};
 use crate::sample::Gaps;
 use rand::RngExt;
 use std::sync::Arc;
-use windtunnel_base::earliest::Earliest;
+use windtunnel_base::event_queue::EventQueue;
 use windtunnel_base::request::Request;
 use windtunnel_base::rng;
 
@@ -66,7 +66,7 @@ impl Lane {
 #[derive(Clone, Debug)]
 pub(super) struct Lanes {
     seed: u64,
-    heap: Earliest<(i64, u32), Lane>,
+    heap: EventQueue<(i64, u32), Lane>,
 }
 
 impl Lanes {
@@ -74,7 +74,7 @@ impl Lanes {
     pub(super) fn new(clients: &Arc<[Planned]>, seed: u64) -> Self {
         let mut lanes = Self {
             seed,
-            heap: Earliest::with_capacity(clients.len()),
+            heap: EventQueue::with_capacity(clients.len()),
         };
         for (k, client) in (0..).zip(clients.iter()) {
             match &client.traffic {

@@ -12,6 +12,7 @@ mod inference_perf;
 mod lanes;
 mod locate;
 mod plan;
+mod planned;
 mod rates;
 pub mod reference;
 pub mod scenarios;
@@ -22,8 +23,8 @@ pub use generate::{Bounds, Generator};
 pub use locate::Fault;
 pub use types::WorkloadSpec;
 
-use crate::import::Damages;
-use plan::{Plan, Traffic};
+use crate::import::RowErrors;
+use planned::{Plan, Traffic};
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{self, InputError};
 
@@ -124,12 +125,12 @@ fn files_in<'a>(value: &'a serde_json::Value, found: &mut Vec<&'a str>) {
 /// A folder of ServeGen data, from `from_s` to `to_s` seconds, which becomes time 0.
 ///
 /// # Errors
-/// When a file cannot be read, or a row makes no sense and `damages` is strict.
+/// When a file cannot be read, or a row makes no sense and `errors` is strict.
 pub fn servegen(
     folder: &Path,
     from_s: i64,
     to_s: Option<i64>,
-    damages: &mut Damages,
+    errors: &mut RowErrors,
     seed: u64,
 ) -> Result<(Generator, Vec<String>), InputError> {
     let span = servegen::Span {
@@ -137,7 +138,7 @@ pub fn servegen(
         end_s: to_s,
         ..servegen::Span::default()
     };
-    let mut loaded = servegen::load(folder, span, damages)?;
+    let mut loaded = servegen::load(folder, span, errors)?;
     plan::name_streams(&mut loaded.clients);
     let plan = Plan {
         clients: loaded.clients,

@@ -6,9 +6,9 @@
 //! start, windows of six hours, written as Python dictionaries).
 
 use super::locate::Fault;
-use super::plan::{Counted, Kind, Modalities, Planned, Prompt, Traffic, Wire};
+use super::planned::{Counted, Kind, Modalities, Planned, Prompt, Traffic, Wire};
 use super::types::ServeGenData;
-use crate::import::Damages;
+use crate::import::RowErrors;
 use crate::sample::{Empirical, Gaps, Lengths};
 use crate::table::open_file;
 use std::collections::BTreeMap;
@@ -80,9 +80,8 @@ pub(super) fn plan(data: &ServeGenData, folder: &Path) -> Result<Loaded, Fault> 
         end_s: (data.span_end != 0).then_some(data.span_end),
         window_s,
     };
-    let mut damages = Damages::new(false);
-    load(&folder.join(&data.path), span, &mut damages)
-        .map_err(|e| Fault::new("path", e.to_string()))
+    let mut errors = RowErrors::new(false);
+    load(&folder.join(&data.path), span, &mut errors).map_err(|e| Fault::new("path", e.to_string()))
 }
 
 /// Is this a folder of ServeGen data?
@@ -118,7 +117,11 @@ fn traces(folder: &Path) -> Result<Vec<(String, PathBuf)>, InputError> {
 }
 
 /// Reads a folder. Time 0 is the beginning of the span.
-pub(super) fn load(folder: &Path, span: Span, damages: &mut Damages) -> Result<Loaded, InputError> {
+pub(super) fn load(
+    folder: &Path,
+    span: Span,
+    errors: &mut RowErrors,
+) -> Result<Loaded, InputError> {
     let traces = traces(folder)?;
     if traces.is_empty() {
         let message = "there is no file chunk-<id>-trace.csv; expected a folder of ServeGen data for one model";
@@ -128,7 +131,7 @@ pub(super) fn load(folder: &Path, span: Span, damages: &mut Damages) -> Result<L
     let mut loaded = Loaded::default();
     let mut without = Vec::new();
     for (chunk, path) in &traces {
-        let windows = windows(path, span, damages)?;
+        let windows = windows(path, span, errors)?;
         let rate: f64 = windows.iter().map(|w| w.rate).sum();
         if windows.is_empty() {
             continue;
@@ -177,7 +180,7 @@ pub(super) fn load(folder: &Path, span: Span, damages: &mut Damages) -> Result<L
             100.0 * lost / (kept + lost)
         ));
     }
-    if let Some(note) = damages.note()? {
+    if let Some(note) = errors.note()? {
         loaded.notes.push(note);
     }
     Ok(loaded)
@@ -190,7 +193,7 @@ struct Active {
     gaps: Gaps,
 }
 
-fn windows(path: &Path, span: Span, damages: &mut Damages) -> Result<Vec<Active>, InputError> {
+fn windows(path: &Path, span: Span, errors: &mut RowErrors) -> Result<Vec<Active>, InputError> {
     let mut text = String::new();
     let cannot = |e: std::io::Error| {
         InputError::in_file(path.display(), format!("cannot read: {}", input::plain(&e)))
@@ -206,7 +209,7 @@ fn windows(path: &Path, span: Span, damages: &mut Damages) -> Result<Vec<Active>
         }
         let row = active(line, span)
             .map_err(|what| InputError::at(path.display(), k as u64 + 1, 0, what));
-        windows.extend(damages.take(row)?.flatten());
+        windows.extend(errors.take(row)?.flatten());
     }
     Ok(windows)
 }

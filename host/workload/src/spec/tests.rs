@@ -2,7 +2,7 @@
 
 use super::*;
 use std::collections::BTreeMap;
-use windtunnel_base::request::{Ending, Finished, Request, Source};
+use windtunnel_base::request::{FinishReason, Finished, Request, Source};
 
 const LENGTHS: &str = "input_distribution: {type: gaussian, params: {mean: 100, std_dev: 30, min: 10, max: 200}}, \
     output_distribution: {type: constant, params: {value: 20}}";
@@ -52,7 +52,7 @@ fn all(text: &str) -> (Vec<Request>, Generator) {
         };
         let finished = Finished {
             request: &request,
-            ending: Ending::Completed,
+            reason: FinishReason::Completed,
             at_us: request.arrival_us + 1_000_000,
             generated_tokens: request.output.len().max(1) - 1,
         };
@@ -228,22 +228,30 @@ fn a_session_ends_when_its_client_gives_up_or_is_refused() {
         reasoning: {multi_turn: {max_rounds: 3}}}\n";
     let mut source = source(text);
     let request = source.next_request().unwrap();
-    let finished = |ending, generated_tokens| Finished {
+    let finished = |reason, generated_tokens| Finished {
         request: &request,
-        ending,
+        reason,
         at_us: 5,
         generated_tokens,
     };
-    assert!(source.on_finished(&finished(Ending::TimedOut, 3)).is_none());
-    assert!(source.on_finished(&finished(Ending::Dropped, 0)).is_none());
     assert!(
         source
-            .on_finished(&finished(Ending::Completed, 21))
+            .on_finished(&finished(FinishReason::TimedOut, 3))
             .is_none()
     );
     assert!(
         source
-            .on_finished(&finished(Ending::Completed, 19))
+            .on_finished(&finished(FinishReason::Dropped, 0))
+            .is_none()
+    );
+    assert!(
+        source
+            .on_finished(&finished(FinishReason::Completed, 21))
+            .is_none()
+    );
+    assert!(
+        source
+            .on_finished(&finished(FinishReason::Completed, 19))
             .is_some()
     );
 }

@@ -6,24 +6,26 @@
 
 mod header;
 mod read;
+mod replay;
 mod select;
 
 pub use header::{
     ContextGrowth, Header, KvOffload, Mode, Network, ObservedKvMetrics, Server, SloTargets,
 };
 pub(crate) use read::COLUMNS;
+pub use replay::{RealTime, Replay, SessionMode};
 
-use super::MAX_TOKENS;
-use super::import::{Damages, Selection};
+use super::import::RowErrors;
+use super::limits::MAX_TOKENS;
 use super::table::Table;
-use super::think::ThinkTime;
 use read::Record;
+use replay::Planned;
 use rustc_hash::FxHashMap;
 use std::io::Read;
 use std::path::Path;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{
-    Ending, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq,
+    FinishReason, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq,
 };
 
 /// Time that the client of a follow-up waits for its answer, microseconds.
@@ -31,65 +33,6 @@ const FOLLOW_UP_TIMEOUT_US: i64 = 300_000_000;
 
 /// A real trace's send times are Unix epoch microseconds, so they lie above this (it is 1973).
 const EPOCH_US: i64 = 100_000_000_000_000;
-
-/// When the rounds of recorded sessions are sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SessionMode {
-    /// Every request at its recorded time.
-    #[default]
-    Fixed,
-    /// Round 0 at its recorded time, each later round a think time after the round before it ended.
-    ClosedLoop,
-}
-
-/// What becomes of the epoch send times of observed traces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RealTime {
-    /// Simulated as they stand, like the reference does.
-    #[default]
-    AsRecorded,
-    /// The first send becomes time 0; deadlines keep their distance from the arrival.
-    Rebased,
-}
-
-/// How a trace is replayed.
-#[derive(Clone, Copy, Debug)]
-pub struct Replay {
-    /// Sessions as recorded or as a closed loop.
-    pub session_mode: SessionMode,
-    /// Think time of all rounds, instead of the recorded ones.
-    pub think_time: Option<ThinkTime>,
-    /// Seed of drawn think times.
-    pub seed: u64,
-    /// A follow-up that would arrive after this is not sent, microseconds.
-    pub horizon_us: i64,
-    /// Epoch send times.
-    pub real_time: RealTime,
-    /// What of it is replayed. Think times and time limits are not scaled; sessions of a closed
-    /// loop are kept whole.
-    pub selection: Selection,
-}
-
-impl Default for Replay {
-    fn default() -> Self {
-        Self {
-            session_mode: SessionMode::Fixed,
-            think_time: None,
-            seed: 0,
-            horizon_us: i64::MAX,
-            real_time: RealTime::AsRecorded,
-            selection: Selection::default(),
-        }
-    }
-}
-
-/// A recorded request, ready to be sent.
-#[derive(Clone, Debug)]
-struct Planned {
-    record: Record,
-    inject_us: i64,
-    deadline_us: i64,
-}
 
 /// A prefix group's tokens.
 #[derive(Clone, Copy, Debug)]
@@ -141,9 +84,9 @@ impl TraceV2 {
         data: &Path,
         header: Option<&Header>,
         replay: Replay,
-        damages: &mut Damages,
+        errors: &mut RowErrors,
     ) -> Result<Self, InputError> {
-        Self::build(Table::open(data)?, header, replay, damages)
+        Self::build(Table::open(data)?, header, replay, errors)
     }
 
     /// Reads the data from `from`; `name` is what messages call it.
@@ -155,13 +98,13 @@ impl TraceV2 {
         from: impl Read + Send + 'static,
         header: Option<&Header>,
         replay: Replay,
-        damages: &mut Damages,
+        errors: &mut RowErrors,
     ) -> Result<Self, InputError> {
         Self::build(
             Table::new(name.into(), Box::new(from))?,
             header,
             replay,
-            damages,
+            errors,
         )
     }
 
@@ -169,11 +112,11 @@ impl TraceV2 {
         table: Table,
         header: Option<&Header>,
         replay: Replay,
-        damages: &mut Damages,
+        errors: &mut RowErrors,
     ) -> Result<Self, InputError> {
         let name = table.name().to_owned();
         let mut symbols = Symbols::default();
-        let records = read::read(table, &mut symbols, damages)?;
+        let records = read::read(table, &mut symbols, errors)?;
         let observed = header.map_or_else(
             || records.iter().any(|r| r.send_us > EPOCH_US),
             |h| h.mode == Mode::Real,
@@ -455,7 +398,9 @@ impl Source for TraceV2 {
         let generated = finished.generated_tokens;
         let next = self.sessions[at].rounds.get(round).copied();
         // An answer longer than the recorded one would mean tokens that nobody knows.
-        if finished.ending != Ending::Completed || next.is_none() || generated > before.output.len()
+        if finished.reason != FinishReason::Completed
+            || next.is_none()
+            || generated > before.output.len()
         {
             self.sessions[at].active = false;
             return None;

@@ -1,7 +1,7 @@
 //! The CSV half of a TraceV2 trace.
 
-use crate::MAX_TOKENS;
-use crate::import::Damages;
+use crate::import::RowErrors;
+use crate::limits::MAX_TOKENS;
 use crate::table::Table;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl Record {
 pub(super) fn read(
     mut table: Table,
     symbols: &mut Symbols,
-    damages: &mut Damages,
+    errors: &mut RowErrors,
 ) -> Result<Vec<Record>, InputError> {
     let found = table.columns(&COLUMNS, &OPTIONAL)?;
     let must = |name: &str| {
@@ -147,7 +147,7 @@ pub(super) fn read(
     };
     let mut records = Vec::new();
     let mut lines = FxHashMap::default();
-    while let Some(good) = table.advance_or_damage()? {
+    while let Some(good) = table.advance_or_row_error()? {
         let record = good
             .and_then(|()| at.record(&table, symbols))
             .and_then(|record| match lines.insert(record.id, record.line) {
@@ -157,7 +157,7 @@ pub(super) fn read(
                 ))),
                 None => Ok(record),
             });
-        records.extend(damages.take(record)?);
+        records.extend(errors.take(record)?);
     }
     Ok(records)
 }

@@ -1,6 +1,6 @@
 //! A part of a recorded trace, faster or slower, again and again.
 
-use super::{Planned, Replay, SessionMode};
+use super::replay::{Planned, Replay, SessionMode};
 use rustc_hash::FxHashMap;
 use windtunnel_base::request::{Sym, Symbols};
 

@@ -1,6 +1,8 @@
 #![expect(clippy::print_stdout, reason = "a test says what it skips")]
 
 use super::*;
+use crate::import::Selection;
+use crate::think::ThinkTime;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use windtunnel_base::request::Finished;
@@ -70,7 +72,7 @@ fn open(case: &Path, replay: Replay) -> TraceV2 {
         &case.join("trace.csv"),
         Some(&header),
         replay,
-        &mut Damages::new(true),
+        &mut RowErrors::new(true),
     )
     .unwrap()
 }
@@ -140,7 +142,7 @@ fn drive(case: &Path, rows: &[Row]) {
         assert_eq!(source.symbols().name(request.session), row.session, "{id}");
         let follow_up = source.on_finished(&Finished {
             request: &request,
-            ending: Ending::Completed,
+            reason: FinishReason::Completed,
             at_us,
             generated_tokens: request.output.len().max(1) - 1,
         });
@@ -269,7 +271,7 @@ fn read(text: &str, header: Option<&str>, replay: Replay) -> Result<TraceV2, Inp
         bytes,
         header.as_ref(),
         replay,
-        &mut Damages::new(true),
+        &mut RowErrors::new(true),
     )
 }
 
@@ -329,7 +331,7 @@ fn an_accumulating_round_repeats_prompt_and_answer() {
     let second = source
         .on_finished(&Finished {
             request: &first,
-            ending: Ending::Completed,
+            reason: FinishReason::Completed,
             at_us: 1000,
             generated_tokens: 16,
         })
@@ -355,7 +357,7 @@ fn sessions_end_on_a_timeout_a_refusal_or_the_horizon() {
         (2, "", 0, "", 0, 10, 5, 0, 0, 0, 0),
         (3, "z", 0, "", 0, 10, 5, 0, 0, 0, 0),
     ]);
-    let end = |ending, at_us, replay: Replay| {
+    let end = |reason, at_us, replay: Replay| {
         let mut source = read(&text, None, replay).unwrap();
         let requests = all(&mut source);
         let ids: Vec<u64> = requests
@@ -370,35 +372,35 @@ fn sessions_end_on_a_timeout_a_refusal_or_the_horizon() {
             [0, 3, 2],
             "loners come last among those that arrive together"
         );
-        let tell = |ending| Finished {
+        let tell = |reason| Finished {
             request: &requests[0],
-            ending,
+            reason,
             at_us,
             generated_tokens: 16,
         };
-        let first = source.on_finished(&tell(ending));
+        let first = source.on_finished(&tell(reason));
         if first.is_none() {
             assert!(
-                source.on_finished(&tell(Ending::Completed)).is_none(),
+                source.on_finished(&tell(FinishReason::Completed)).is_none(),
                 "never resumes"
             );
         }
         first.map(|r| r.arrival_us)
     };
-    assert_eq!(end(Ending::Completed, 100, closed()), Some(150));
-    assert_eq!(end(Ending::TimedOut, 100, closed()), None);
-    assert_eq!(end(Ending::Dropped, 100, closed()), None);
+    assert_eq!(end(FinishReason::Completed, 100, closed()), Some(150));
+    assert_eq!(end(FinishReason::TimedOut, 100, closed()), None);
+    assert_eq!(end(FinishReason::Dropped, 100, closed()), None);
     let short = Replay {
         horizon_us: 150,
         ..closed()
     };
-    assert_eq!(end(Ending::Completed, 100, short), Some(150));
-    assert_eq!(end(Ending::Completed, 101, short), None);
+    assert_eq!(end(FinishReason::Completed, 100, short), Some(150));
+    assert_eq!(end(FinishReason::Completed, 101, short), None);
     let think = Replay {
         think_time: Some(ThinkTime::Constant(7)),
         ..closed()
     };
-    assert_eq!(end(Ending::Completed, 100, think), Some(107));
+    assert_eq!(end(FinishReason::Completed, 100, think), Some(107));
 }
 
 #[test]
@@ -416,7 +418,7 @@ fn recorded_think_times_go_before_arrival_gaps() {
     let request = source.next_request().unwrap();
     let follow_up = source.on_finished(&Finished {
         request: &request,
-        ending: Ending::Completed,
+        reason: FinishReason::Completed,
         at_us: 100,
         generated_tokens: 16,
     });

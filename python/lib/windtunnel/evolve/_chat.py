@@ -59,7 +59,8 @@ class ChatModel:
                 temporary = error.code in (408, 409, 429) or error.code >= 500
                 if not temporary or attempt == self._retries:
                     raise RuntimeError(f"{self.base} answered {error.code}: {said}") from error
-            # Half an answer, or none that makes sense, is no better than no answer. Addresses and timeouts are OSErrors.
+            # Half an answer, or none that makes sense, is no better than no answer. Errors of
+            # addresses and timeouts are OSErrors.
             except (OSError, http.client.HTTPException, ValueError) as error:
                 if attempt == self._retries:
                     raise RuntimeError(f"no answer from {self.base}: {error}") from error

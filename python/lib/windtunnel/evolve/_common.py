@@ -49,7 +49,7 @@ def not_scored(error: Exception) -> Report:
 def feedback(report: Report) -> str:
     """What is told to the author of the next attempt, at most 8 kB; the most useful comes first."""
     text = report["feedback"] or ""
-    untold = [_told(error) for error in report["errors"] if error["message"] not in text]
+    untold = [_described(error) for error in report["errors"] if error["message"] not in text]
     text = "\n".join([*untold, text]).strip("\n")
     data = text.encode()
     if len(data) <= LONGEST_FEEDBACK:
@@ -58,7 +58,7 @@ def feedback(report: Report) -> str:
     return kept[: kept.rfind("\n") + 1] or kept
 
 
-def _told(error: dict[str, Any]) -> str:
+def _described(error: dict[str, Any]) -> str:
     """An error with the lines around it and what would probably be right."""
     parts = [f"ERROR ({error['kind']}): {error['message']}", error.get("snippet"), error.get("hint")]
     return "\n".join(part for part in parts if part)

@@ -49,12 +49,12 @@ class _Pairs:
         for k, (_, example) in enumerate(pairs):
             by_split.setdefault(example["split"] if example else "train", []).append(k)
         for split, members in by_split.items():
-            asks = []
+            requests = []
             for k in members:
                 candidate, example = pairs[k]
-                asks.append((_policy(candidate), example["scenario"] if example else None))
+                requests.append((_policy(candidate), example["scenario"] if example else None))
             try:
-                made = windtunnel.score_batch(asks, self.suite, split=split, jobs=self.jobs, **self.options)
+                made = windtunnel.score_batch(requests, self.suite, split=split, jobs=self.jobs, **self.options)
             except Exception as error:  # noqa: BLE001
                 made = [not_scored(error)] * len(members)
             reports.update(zip(members, made, strict=True))

@@ -102,7 +102,8 @@ def register_lua_in_shinka() -> None:
         for name in ("EVOLVE_START", "EVOLVE_END"):
             known = getattr(diff, name)
             if "(?:#|--|" not in known.pattern:
-                # Its marker begins with one of the comment signs it knows, or with none: then the sign stays behind.
+                # Its marker begins with one of the comment signs it knows, or with none: then the
+                # sign stays behind.
                 with_lua = re.compile(known.pattern.replace("(?:#|", "(?:#|--|", 1))
                 if with_lua.pattern == known.pattern:
                     raise AttributeError(f"{name} = {known.pattern}")

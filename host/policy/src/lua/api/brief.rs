@@ -1,5 +1,5 @@
-//! The script API in Markdown, short: what somebody has to know who writes a file for some hooks
-//! and has nothing else to read, such as a language model.
+//! The script API in Markdown, short: all that is needed to write a file for some hooks, for an
+//! author that has nothing else to read, such as a language model.
 
 use super::names::{FUNCTIONS, HANDLERS, Handler, SETTINGS, STANDARD, TABLES, hook_functions};
 use super::types::{Function, Slot, Type, View};

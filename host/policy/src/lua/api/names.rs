@@ -31,6 +31,13 @@ pub fn hook_functions(hook: Hook) -> &'static [Function] {
     }
 }
 
+/// The names of the functions that fill a hook.
+#[must_use]
+pub fn function_names(hook: Hook) -> Vec<&'static str> {
+    let functions = hook_functions(hook).iter();
+    functions.map(|function| function.name).collect()
+}
+
 const ADMISSION: &[Function] = &[Function {
     name: "admit",
     takes: &[REQ, CLUSTER],
@@ -345,10 +352,11 @@ pub const FUNCTIONS: &[Function] = &[
         takes: &[
             slot("tokens", Type::Number, ""),
             maybe("cached_tokens", Type::Number, ""),
+            maybe("inst", Type::View(View::Instance), "at the front end"),
         ],
         gives: US,
         doc: &[
-            "Time to prefill so many tokens after the cached ones on an idle instance. In hooks and `on_tick` only.",
+            "Time to prefill so many tokens after the cached ones on an idle instance: one of the pool of `inst`, else of the first pool. In hooks and `on_tick` only.",
         ],
     },
     Function {
@@ -357,9 +365,10 @@ pub const FUNCTIONS: &[Function] = &[
             slot("prefill_tokens", Type::Number, ""),
             maybe("decodes", Type::Number, ""),
             maybe("context_tokens", Type::Number, "of all decodes together"),
+            maybe("inst", Type::View(View::Instance), "at the front end"),
         ],
         gives: US,
-        doc: &["Duration of a step. In hooks and `on_tick` only."],
+        doc: &["Duration of a step on such an instance. In hooks and `on_tick` only."],
     },
     Function {
         name: "est_ttft_us",

@@ -1,6 +1,6 @@
 //! Fields and methods of the views.
 
-use super::super::fields::{self, Shown};
+use super::super::fields::{self, ScriptField};
 use super::types::{Function, INSTANCES, Type, View, slot};
 use windtunnel_plugin_api::{Event, InstanceView, Interests, QueuedView, RequestView, RunningView};
 
@@ -96,8 +96,8 @@ impl View {
     }
 }
 
-fn shown<G>(fields: Vec<Shown<G>>) -> Vec<FieldDoc> {
-    let one_line = |field: &Shown<G>| {
+fn shown<G>(fields: Vec<ScriptField<G>>) -> Vec<FieldDoc> {
+    let one_line = |field: &ScriptField<G>| {
         let lines: Vec<&str> = field.doc.iter().map(|line| line.trim()).collect();
         let doc = lines.join(" ");
         if field.unit == "position" {

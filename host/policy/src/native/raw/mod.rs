@@ -3,7 +3,7 @@
 //! What is relied upon, throughout: a library that exports the entry symbol of a plugin exports
 //! what the contract says under that name, and its functions do what the contract says. The loader
 //! proves what can be proved (magic numbers, version, layouts of Rust plugins, sizes of C structs);
-//! beyond that, native code runs with the rights of this process, and whoever loads it trusts it.
+//! beyond that, native code runs with the rights of this process and is trusted.
 //!
 //! Nothing is ever unloaded: the handle of a library is forgotten, so everything in it is
 //! `'static`.
@@ -13,12 +13,14 @@
     reason = "foreign functions are called; SAFETY is argued at each place"
 )]
 
-mod c;
+mod c_hooks;
+mod c_state;
+mod c_tables;
 
 use super::check::Entry;
-use super::{Fit, Info, Kind, Offer, fit};
-use crate::param::{Hook, Param};
-use c::CPlugin;
+use super::manifest::{Compatibility, DeclaredPolicy, Language, Manifest, compatibility, hook};
+use crate::param::Param;
+use c_tables::CPlugin;
 use libloading::Library as Handle;
 use std::error::Error;
 use std::fmt::Write;
@@ -29,25 +31,28 @@ use windtunnel_plugin_api::abi_stable::library::{
 };
 use windtunnel_plugin_api::c::{C_SYMBOL, PluginC};
 
-/// What is behind a library's entry.
-pub(super) enum Loaded {
+/// What a library's entry symbol leads to.
+pub(super) enum Interface {
     /// The root module of a Rust plugin.
     Rust(PluginRootRef),
     /// The tables of a C plugin.
     C(CPlugin),
 }
 
-/// Loads the library at `path`, whose file was checked and has the entry `found`, into a host that
-/// speaks `speaks`.
+/// Loads the library at `path`, whose file was checked and has the entry `found`, into a host for
+/// version `host_version` of the contract.
 pub(super) fn load(
     path: &Path,
     found: Entry,
-    speaks: (u32, u32),
-) -> Result<(Loaded, Info), String> {
+    host_version: (u32, u32),
+) -> Result<(Interface, Manifest), String> {
     let handle = open(path).map_err(|e| format!("cannot load the library: {}", chain(&e)))?;
     let loaded = match found {
-        Entry::Rust => rust(&handle, speaks).map(|(root, info)| (Loaded::Rust(root), info)),
-        Entry::C => c_plugin(&handle, speaks).map(|(plugin, info)| (Loaded::C(plugin), info)),
+        Entry::Rust => {
+            rust(&handle, host_version).map(|(root, manifest)| (Interface::Rust(root), manifest))
+        }
+        Entry::C => c_plugin(&handle, host_version)
+            .map(|(plugin, manifest)| (Interface::C(plugin), manifest)),
     };
     // Never unloaded: pointers into it may be anywhere from here on, even after an error.
     std::mem::forget(handle);
@@ -80,7 +85,7 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-fn rust(handle: &Handle, speaks: (u32, u32)) -> Result<(PluginRootRef, Info), String> {
+fn rust(handle: &Handle, host_version: (u32, u32)) -> Result<(PluginRootRef, Manifest), String> {
     // SAFETY: the symbol is a static `LibHeader`, written by `export_plugin!`. It begins with an
     // `AbiHeader` in every version of abi_stable, and `upgrade` reads no further before it has
     // compared that.
@@ -89,7 +94,7 @@ fn rust(handle: &Handle, speaks: (u32, u32)) -> Result<(PluginRootRef, Info), St
             .get::<AbiHeaderRef>(ROOT_SYMBOL)
             .map_err(|e| chain(&e))?
     };
-    let header = header.upgrade().map_err(|e| explain(&e, speaks))?;
+    let header = header.upgrade().map_err(|e| explain(&e, host_version))?;
     let consts = header.root_mod_consts();
     if consts.name() != PluginRootRef::NAME {
         return Err(format!(
@@ -99,32 +104,34 @@ fn rust(handle: &Handle, speaks: (u32, u32)) -> Result<(PluginRootRef, Info), St
         ));
     }
     let api = version_of(header.version_strings().version)?;
-    let root = match fit(api, speaks)? {
-        Fit::Same => header.init_root_module::<PluginRootRef>(),
+    let root = match compatibility(api, host_version)? {
+        Compatibility::Same => header.init_root_module::<PluginRootRef>(),
         // SAFETY: an older minor version of the same contract is a prefix of this one, which the
         // test of the golden layout holds: what it has lies where this host looks for it, and what
         // it lacks is absent by its own count of fields.
-        Fit::Older => unsafe { header.init_root_module_with_unchecked_layout::<PluginRootRef>() },
+        Compatibility::Older => unsafe {
+            header.init_root_module_with_unchecked_layout::<PluginRootRef>()
+        },
     }
-    .map_err(|e| explain(&e, speaks))?;
+    .map_err(|e| explain(&e, host_version))?;
     let PluginInfo {
         name,
         version,
         policies,
     } = root.describe()();
-    let policies: Result<Vec<Offer>, String> = policies
+    let policies: Result<Vec<DeclaredPolicy>, String> = policies
         .into_iter()
         .map(|policy| {
             let params = policy.params.into_iter().map(|p| Param {
-                name: p.name.into(),
+                name: String::from(p.name).into(),
                 default: p.default,
                 least: p.least,
                 most: p.most,
                 whole: p.whole,
                 log: p.log,
-                doc: p.doc.into(),
+                doc: String::from(p.doc).into(),
             });
-            Ok(Offer {
+            Ok(DeclaredPolicy {
                 hook: hook(policy.hook, &policy.name)?,
                 name: policy.name.into(),
                 doc: policy.doc.into(),
@@ -132,27 +139,19 @@ fn rust(handle: &Handle, speaks: (u32, u32)) -> Result<(PluginRootRef, Info), St
             })
         })
         .collect();
-    let info = Info {
+    let manifest = Manifest {
         name: name.into(),
         version: version.into(),
         api,
-        kind: Kind::Rust,
+        language: Language::Rust,
         policies: policies?,
     };
-    Ok((root, info))
-}
-
-/// The hook of a policy.
-fn hook(number: u32, policy: &str) -> Result<Hook, String> {
-    let hook = Hook::ALL.get(number as usize).copied();
-    hook.ok_or_else(|| {
-        format!("policy \"{policy}\" fills hook {number}; expected 0 (admission) to 4 (preemption)")
-    })
+    Ok((root, manifest))
 }
 
 /// An error of abi_stable in a few words. Its own on a layout has a thousand lines.
-fn explain(error: &LibraryError, speaks: (u32, u32)) -> String {
-    let (major, minor) = speaks;
+fn explain(error: &LibraryError, host_version: (u32, u32)) -> String {
+    let (major, minor) = host_version;
     match error {
         LibraryError::AbiInstability(report) => {
             let found = difference(&report.to_string());
@@ -197,7 +196,7 @@ fn difference(report: &str) -> String {
     "abi_stable does not say where".into()
 }
 
-fn c_plugin(handle: &Handle, speaks: (u32, u32)) -> Result<(CPlugin, Info), String> {
+fn c_plugin(handle: &Handle, host_version: (u32, u32)) -> Result<(CPlugin, Manifest), String> {
     // SAFETY: the symbol is a constant `wt_plugin`; `CPlugin::read` looks at no more than its magic
     // number before it has compared that.
     let plugin: *const PluginC = unsafe {
@@ -205,7 +204,7 @@ fn c_plugin(handle: &Handle, speaks: (u32, u32)) -> Result<(CPlugin, Info), Stri
             .get::<*const PluginC>(C_SYMBOL)
             .map_err(|e| chain(&e))?
     };
-    unsafe { CPlugin::read(plugin, speaks) }
+    unsafe { CPlugin::read(plugin, host_version) }
 }
 
 #[cfg(test)]

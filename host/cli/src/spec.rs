@@ -1,0 +1,217 @@
+//! From flags to the spec of a run. Only typed flags are said in it: defaults are the spec's.
+
+use super::args::{CommonArgs, LatencyName, RulesName, TraceLevel};
+use super::effects::Explicit;
+use super::workload_args::{ReplayArgs, RunArgs, SessionModeName, TraceArgs, WorkloadArgs};
+use windtunnel_base::input::InputError;
+use windtunnel_sim::{
+    EngineSpec, FrontSpec, LatencySpec, LengthSpec, OutputSpec, ParallelSpec, PoliciesSpec,
+    PoolSpec, ReplaySpec, RulesSpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
+};
+
+/// The run of `windtunnel run`. `bundle` changes keys of its policy bundle.
+///
+/// # Errors
+/// When flags of the legacy generator are wrong.
+pub fn of_run(
+    args: &RunArgs,
+    explicit: &Explicit,
+    bundle: &[(String, String)],
+) -> Result<RunSpec, InputError> {
+    let legacy = &args.workload.legacy;
+    let mut run = of_common(&args.common, explicit);
+    if let Some(coefficients) = super::legacy::coefficients(&args.common, legacy)? {
+        run.pools[0].latency = coefficients;
+    }
+    run.policies.config_changes = bundle.to_vec();
+    run.workload = workload(&args.workload, explicit);
+    run.outputs.finished_coeffs = legacy.finished_coeffs.as_ref().map(|c| [c[0], c[1]]);
+    Ok(run)
+}
+
+/// The run of `windtunnel replay`.
+///
+/// # Errors
+/// Without a trace.
+pub fn of_replay(args: &ReplayArgs, explicit: &Explicit) -> Result<RunSpec, InputError> {
+    let trace = args.trace.as_ref().or(args.trace_data.as_ref());
+    let trace = trace.ok_or_else(|| InputError::new("give a trace file, or --trace-data FILE"))?;
+    let mode = explicit.has("session_mode").then_some(args.session_mode);
+    let mut run = of_common(&args.common, explicit);
+    run.workload = WorkloadSpec {
+        replay: Some(ReplaySpec {
+            trace: trace.clone(),
+            header: args.trace_header.clone(),
+            session_mode: mode.map(|mode| match mode {
+                SessionModeName::Fixed => SessionModeSpec::Fixed,
+                SessionModeName::ClosedLoop => SessionModeSpec::ClosedLoop,
+            }),
+            think_time_dist: args.think_time_dist.clone(),
+        }),
+        think_time_ms: args.think_time_ms,
+        num_requests: args.num_requests,
+        timeout: args.timeout,
+        trace: part(&args.part, |id| explicit.has(id)),
+        ..WorkloadSpec::default()
+    };
+    Ok(run)
+}
+
+fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
+    let CommonArgs {
+        model,
+        engine,
+        cluster,
+        analysis,
+        output,
+        horizon,
+        seed,
+    } = args;
+    let typed = |id: &str| explicit.has(id).then_some(());
+    let pool = PoolSpec {
+        count: typed("num_instances").map(|()| cluster.num_instances),
+        hardware: model.hardware.clone(),
+        parallel: ParallelSpec {
+            tensor: model.tp,
+            data: typed("dp").map(|()| model.dp),
+            experts: model.enable_expert_parallel,
+            moe_comm_backend: model.moe_comm_backend.clone(),
+        },
+        engine: EngineSpec {
+            max_num_seqs: typed("max_num_running_reqs").map(|()| engine.max_num_running_reqs),
+            max_num_batched_tokens: typed("max_num_scheduled_tokens")
+                .map(|()| engine.max_num_scheduled_tokens),
+            long_prefill_token_threshold: typed("long_prefill_token_threshold")
+                .map(|()| engine.long_prefill_token_threshold),
+            block_size: typed("block_size_in_tokens").map(|()| model.block_size_in_tokens),
+            total_kv_blocks: model.total_kv_blocks,
+            gpu_memory_utilization: typed("gpu_memory_utilization")
+                .map(|()| model.gpu_memory_utilization),
+            max_model_len: model.max_model_len,
+            plain_steps: engine.plain_steps,
+        },
+        latency: LatencySpec {
+            model: typed("latency_model").map(|()| latency_model(model.latency_model).to_owned()),
+            vllm_version: model.vllm_version.clone(),
+            alpha_coeffs: model.alpha_coeffs.clone(),
+            beta_coeffs: model.beta_coeffs.clone(),
+        },
+        ..PoolSpec::default()
+    };
+    RunSpec {
+        model: model.model.clone().unwrap_or_default(),
+        model_config_folder: model.model_config_folder.clone(),
+        hardware_config: model.hardware_config.clone(),
+        defaults_filepath: model.defaults_filepath.clone(),
+        pools: vec![pool],
+        front: FrontSpec {
+            admission_latency_us: typed("admission_latency").map(|()| cluster.admission_latency),
+            routing_latency_us: typed("routing_latency").map(|()| cluster.routing_latency),
+            snapshot_refresh_interval_us: typed("snapshot_refresh_interval")
+                .map(|()| cluster.snapshot_refresh_interval),
+            cache_signal_delay_us: typed("cache_signal_delay").map(|()| cluster.cache_signal_delay),
+            output_predictor: cluster.output_predictor.clone(),
+        },
+        policies: PoliciesSpec {
+            config: cluster.policy_config.clone(),
+            config_changes: Vec::new(),
+            admission: cluster.admission_policy.clone(),
+            token_bucket_capacity: cluster.token_bucket_capacity,
+            token_bucket_refill_rate: cluster.token_bucket_refill_rate,
+            routing: cluster.routing_policy.clone(),
+            routing_scorers: cluster.routing_scorers.clone(),
+            routing_cache_weight: cluster.routing_cache_weight,
+            routing_load_weight: cluster.routing_load_weight,
+            scheduler: engine.scheduler.clone(),
+            priority: engine.priority_policy.clone(),
+            preemption: engine.preemption_policy.clone(),
+            params: cluster.policy_param.clone(),
+            trusted: cluster.trusted,
+        },
+        workload: WorkloadSpec::default(),
+        rules: match engine.rules {
+            RulesName::Auto => RulesSpec::Auto,
+            RulesName::Vllm => RulesSpec::Vllm,
+            RulesName::Blis => RulesSpec::Blis,
+        },
+        seed: typed("seed").map(|()| *seed),
+        horizon_us: *horizon,
+        outputs: OutputSpec {
+            summary_only: output.summary_only,
+            decisions: analysis.trace_level == TraceLevel::Decisions,
+            counterfactual_k: typed("counterfactual_k").map(|()| analysis.counterfactual_k),
+            summarize_trace: analysis.summarize_trace,
+            slo_ttft: analysis.slo_ttft.clone(),
+            slo_itl: analysis.slo_itl.clone(),
+            slo_e2e: analysis.slo_e2e.clone(),
+            fitness_weights: analysis.fitness_weights.clone(),
+            detectors: analysis.detectors.clone(),
+            saturation_config: analysis.saturation_config.clone(),
+            saturation_final_window: analysis.saturation_final_window,
+            finished_coeffs: None,
+        },
+    }
+}
+
+fn workload(w: &WorkloadArgs, explicit: &Explicit) -> WorkloadSpec {
+    let typed = |id: &str| explicit.has(id).then_some(());
+    let length = |id: &str, [mean, stdev, min, max]: [u32; 4]| LengthSpec {
+        mean: typed(id).map(|()| mean),
+        stdev: typed(&format!("{id}_stdev")).map(|()| stdev),
+        min: typed(&format!("{id}_min")).map(|()| min),
+        max: typed(&format!("{id}_max")).map(|()| max),
+    };
+    let prompt = [
+        w.prompt_tokens,
+        w.prompt_tokens_stdev,
+        w.prompt_tokens_min,
+        w.prompt_tokens_max,
+    ];
+    let output = [
+        w.output_tokens,
+        w.output_tokens_stdev,
+        w.output_tokens_min,
+        w.output_tokens_max,
+    ];
+    WorkloadSpec {
+        name: typed("workload").map(|()| w.workload.clone()),
+        traces_filepath: w.workload_traces_filepath.clone(),
+        spec: w.workload_spec.clone(),
+        reqgen_config_path: w.legacy.reqgen_config_path.clone(),
+        replay: None,
+        concurrency: w.concurrency,
+        think_time_ms: w.think_time_ms,
+        rate: typed("rate").map(|()| w.rate),
+        num_requests: typed("max_prompts").map(|()| w.max_prompts),
+        timeout: typed("timeout").map(|()| w.timeout),
+        prefix_tokens: typed("prefix_tokens").map(|()| w.prefix_tokens),
+        prompt_tokens: length("prompt_tokens", prompt),
+        output_tokens: length("output_tokens", output),
+        trace: part(&w.part, |id| explicit.has(id)),
+    }
+}
+
+/// Part and pace of a trace; `given` tells which flags with a default were typed.
+pub fn part(part: &TraceArgs, given: impl Fn(&str) -> bool) -> TraceSpec {
+    let typed = |id: &str| given(id).then_some(());
+    TraceSpec {
+        from: part.trace_from,
+        to: part.trace_to,
+        sample: typed("trace_sample").map(|()| part.trace_sample),
+        loops: typed("trace_loops").map(|()| part.trace_loops),
+        rate_scale: typed("rate_scale").map(|()| part.rate_scale),
+        spread_ties: part.spread_ties,
+        run: part.trace_run,
+        strict: part.strict,
+    }
+}
+
+/// The name of a step-time model.
+pub fn latency_model(name: LatencyName) -> &'static str {
+    match name {
+        LatencyName::Auto => "auto",
+        LatencyName::Blackbox => "blackbox",
+        LatencyName::Roofline => "roofline",
+        LatencyName::TrainedPhysics => "trained-physics",
+    }
+}

@@ -1,0 +1,32 @@
+//! How messages name settings: as flags on the command line, by their bare names in Python.
+
+use windtunnel_sim::settings;
+
+/// The files that a run writes, by their names as settings.
+pub const FILES: [&str; 5] = [
+    "results_path",
+    "metrics_path",
+    "trace_output",
+    "decisions_path",
+    "saturation_report",
+];
+
+/// `message` with the settings in backticks, and the files that a run writes, as `spell` writes
+/// them.
+#[must_use]
+pub fn spelled(message: &str, spell: impl Fn(&str) -> String) -> String {
+    let mut message = settings::spelled(message, &spell);
+    for name in FILES {
+        message = message.replace(&format!("`{name}`"), &spell(name));
+    }
+    message
+}
+
+/// `message` with its settings as flags.
+#[must_use]
+pub fn in_flags(message: &str) -> String {
+    spelled(message, |name| match name {
+        "decisions" => "--trace-level decisions".to_owned(),
+        name => format!("--{}", name.replace('_', "-")),
+    })
+}

@@ -1,0 +1,191 @@
+//! Makes tables of `defaults.yaml` and a list of the folders in `model_configs`, so that starting
+//! the simulator parses neither. A mistake in them is an error of the build, with its place.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "a build script speaks to Cargo on stdout"
+)]
+
+#[path = "src/entries.rs"]
+mod entries;
+
+use entries::{DefaultsFile, Hardware, ModelEntry, check};
+use serde_yaml::MessageFormatter;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{env, fs};
+
+/// The root of the repository, seen from this crate.
+const ROOT: &str = "../..";
+
+fn main() -> ExitCode {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/entries.rs");
+    println!("cargo::rerun-if-changed={ROOT}/defaults.yaml");
+    println!("cargo::rerun-if-changed={ROOT}/model_configs");
+    match made() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("cargo::error={message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn made() -> Result<(), String> {
+    let mut code = String::new();
+    model_configs(&mut code, &Path::new(ROOT).join("model_configs"))?;
+    let text = read(&Path::new(ROOT).join("defaults.yaml"))?;
+    let file: DefaultsFile = parse(&text)?;
+    tables(&mut code, file).map_err(|e| format!("defaults.yaml: {e}"))?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("Cargo sets OUT_DIR")?);
+    fs::write(out.join("builtin.rs"), code).map_err(|e| format!("{}: {e}", out.display()))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn parse(text: &str) -> Result<DefaultsFile, String> {
+    // As the simulator itself reads YAML.
+    let options = serde_yaml::options! { strict_booleans: true };
+    serde_yaml::from_str_with_options(text, options).map_err(|error| {
+        let error = error.without_snippet();
+        let place = error
+            .location()
+            .map_or_else(String::new, |at| format!(":{}:{}", at.line(), at.column()));
+        let message = serde_yaml::UserMessageFormatter.format_message(error);
+        format!("defaults.yaml{place}: {message}").replace('\n', " ")
+    })
+}
+
+/// Writes the list of built-in model configurations, sorted by name.
+fn model_configs(code: &mut String, folder: &Path) -> Result<(), String> {
+    let place = |e: std::io::Error| format!("{}: {e}", folder.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(place)? {
+        let path = entry.map_err(place)?.path();
+        let name = path.file_name().and_then(|n| n.to_str());
+        let name = name.filter(|n| *n == n.to_lowercase()).ok_or_else(|| {
+            format!(
+                "{}: a model's folder has a name in lower case",
+                path.display()
+            )
+        })?;
+        if !path.join("config.json").is_file() {
+            return Err(format!("{}: no config.json in it", path.display()));
+        }
+        names.push(name.to_owned());
+    }
+    names.sort();
+    code.push_str(
+        "/// Short model name (folder name) and the text of its `config.json`, sorted by name.\n\
+         pub const MODEL_CONFIGS: &[(&str, &str)] = &[\n",
+    );
+    for name in names {
+        let path = format!("/{ROOT}/model_configs/{name}/config.json");
+        line(
+            code,
+            format_args!(
+                "({name:?}, include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {path:?}))),"
+            ),
+        );
+    }
+    code.push_str("];\n");
+    Ok(())
+}
+
+/// Writes the tables of a defaults file, each sorted by name.
+fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
+    let models: BTreeMap<String, ModelEntry> = file
+        .models
+        .into_iter()
+        .map(|(id, entry)| (id.to_lowercase(), entry))
+        .collect();
+    check(&models, &file.trained_physics, &file.workloads)?;
+
+    let mut gpus: BTreeMap<&str, Hardware> = BTreeMap::new();
+    let entries = || file.hardware.iter();
+    for (gpu, entry) in entries().filter(|(_, entry)| entry.alias_of.is_none()) {
+        gpus.insert(gpu, entry.figures(gpu)?);
+    }
+    line(
+        code,
+        format_args!(
+            "/// GPU, its figures, and the GPU of which it is another name.\n\
+             static HARDWARE: &[(&str, Hardware, Option<&str>)] = &["
+        ),
+    );
+    for (gpu, entry) in entries() {
+        let known = entry.alias_of.as_deref().unwrap_or(gpu);
+        let figures = gpus
+            .get(known)
+            .ok_or_else(|| format!("hardware {gpu}: alias_of: unknown GPU \"{known}\""))?;
+        line(
+            code,
+            format_args!("({gpu:?}, {figures:?}, {:?}),", entry.alias_of),
+        );
+    }
+    code.push_str("];\n");
+
+    let physics = &file.trained_physics;
+    line(
+        code,
+        format_args!(
+            "/// Alpha and beta.\n\
+             static TRAINED_PHYSICS: (&[f64], &[f64]) = (&{:?}, &{:?});",
+            physics.alpha, physics.beta
+        ),
+    );
+
+    line(
+        code,
+        format_args!("/// By name.\nstatic WORKLOADS: &[(&str, Preset)] = &["),
+    );
+    for (name, preset) in &file.workloads {
+        line(code, format_args!("({name:?}, {preset:?}),"));
+    }
+    code.push_str("];\n");
+
+    line(
+        code,
+        format_args!("/// By full name, lower case.\nstatic MODELS: &[(&str, Model)] = &["),
+    );
+    for (id, model) in &models {
+        let ModelEntry {
+            hf_repo,
+            fitted_default,
+            analytic_default,
+            fitted,
+        } = model;
+        let fitted_default = fitted_default.as_ref().map(|d| (&d.gpu, d.tp, &d.vllm));
+        let analytic_default = analytic_default.as_ref().map(|d| (&d.gpu, d.tp));
+        line(
+            code,
+            format_args!(
+                "({id:?}, Model {{ hf_repo: {hf_repo:?}, fitted_default: {fitted_default:?}, \
+                 analytic_default: {analytic_default:?}, fitted: &["
+            ),
+        );
+        for row in fitted {
+            // Debug writes every number so that it reads back bit for bit.
+            line(
+                code,
+                format_args!(
+                    "Row {{ gpu: {:?}, tp: {}, vllm: {:?}, alpha: {:?}, beta: {:?}, \
+                     kv_blocks: {}, loss: {:?} }},",
+                    row.gpu, row.tp, row.vllm, row.alpha, row.beta, row.kv_blocks, row.loss
+                ),
+            );
+        }
+        code.push_str("] }),\n");
+    }
+    code.push_str("];\n");
+    Ok(())
+}
+
+fn line(code: &mut String, text: std::fmt::Arguments<'_>) {
+    writeln!(code, "{text}").expect("writing to a string does not fail");
+}

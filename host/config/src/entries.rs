@@ -1,0 +1,247 @@
+//! The entries of a defaults file as they are written, and what must hold of their figures.
+//!
+//! The build script, which turns `defaults.yaml` into tables, is made of this file too: it uses
+//! nothing but serde and the standard library, and its messages leave the file to the caller.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A defaults file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DefaultsFile {
+    /// For people.
+    #[serde(rename = "sources", default)]
+    _sources: BTreeMap<String, String>,
+    pub(crate) hardware: BTreeMap<String, HardwareEntry>,
+    pub(crate) trained_physics: Coefficients,
+    pub(crate) workloads: BTreeMap<String, Preset>,
+    pub(crate) models: BTreeMap<String, ModelEntry>,
+}
+
+/// Either an alias or all the figures; which, is checked after parsing so that messages keep their
+/// place.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HardwareEntry {
+    pub(crate) alias_of: Option<String>,
+    tflops_peak: Option<f64>,
+    tflops_fp8: Option<f64>,
+    bandwidth_tb_s: Option<f64>,
+    mfu_prefill: Option<f64>,
+    mfu_decode: Option<f64>,
+    memory_gib: Option<f64>,
+}
+
+impl HardwareEntry {
+    /// The figures of an entry that is no alias.
+    ///
+    /// # Errors
+    /// Names the first figure that is missing or wrong, and the GPU.
+    pub(crate) fn figures(&self, gpu: &str) -> Result<Hardware, String> {
+        let need = |value: Option<f64>, key: &str| {
+            value.ok_or_else(|| format!("hardware {gpu}: {key} is missing"))
+        };
+        let hardware = Hardware {
+            tflops_peak: need(self.tflops_peak, "tflops_peak")?,
+            tflops_fp8: self.tflops_fp8.unwrap_or(0.0),
+            bandwidth_tb_s: need(self.bandwidth_tb_s, "bandwidth_tb_s")?,
+            mfu_prefill: need(self.mfu_prefill, "mfu_prefill")?,
+            mfu_decode: need(self.mfu_decode, "mfu_decode")?,
+            memory_gib: self.memory_gib.unwrap_or(0.0),
+        };
+        hardware.check(gpu)?;
+        Ok(hardware)
+    }
+}
+
+/// The figures of one GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hardware {
+    /// Peak of 16-bit arithmetic, TFLOP/s.
+    pub tflops_peak: f64,
+    /// Peak of FP8 arithmetic, TFLOP/s; 0 = it has none.
+    #[serde(default)]
+    pub tflops_fp8: f64,
+    /// Peak memory bandwidth, TB/s (10^12 bytes per second).
+    pub bandwidth_tb_s: f64,
+    /// Share of the peak that a prefill reaches, 0..1.
+    pub mfu_prefill: f64,
+    /// Share of the peak that a decode reaches, 0..1.
+    pub mfu_decode: f64,
+    /// Memory per GPU, GiB; 0 = not known (it is needed only to compute the KV cache's size).
+    #[serde(default)]
+    pub memory_gib: f64,
+}
+
+impl Hardware {
+    /// Refuses figures that are not finite or not positive where they must be.
+    ///
+    /// # Errors
+    /// Names the first figure that is wrong, and the GPU.
+    pub fn check(&self, gpu: &str) -> Result<(), String> {
+        let refuse = |what: &str, value: f64, need: &str| {
+            Err(format!("GPU {gpu}: {what} is {value}; expected {need}"))
+        };
+        for (what, value) in [
+            ("peak TFLOP/s", self.tflops_peak),
+            ("memory bandwidth", self.bandwidth_tb_s),
+            ("MFU of prefill", self.mfu_prefill),
+            ("MFU of decode", self.mfu_decode),
+        ] {
+            if !(value.is_finite() && value > 0.0) {
+                return refuse(what, value, "a finite number above 0");
+            }
+        }
+        for (what, value) in [
+            ("FP8 TFLOP/s", self.tflops_fp8),
+            ("memory", self.memory_gib),
+        ] {
+            if !(value.is_finite() && value >= 0.0) {
+                return refuse(what, value, "a finite number, 0 or above");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Coefficients of a step-time model; what each means is told there.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coefficients {
+    /// Overheads beside the steps, microseconds.
+    pub alpha: Vec<f64>,
+    /// Parts of a step.
+    pub beta: Vec<f64>,
+}
+
+/// What is known about one model.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// Its Hugging Face repository, in its own spelling.
+    pub hf_repo: Option<String>,
+    /// Deployment that is meant when nothing else is said and fitted coefficients are used.
+    pub fitted_default: Option<FittedDefault>,
+    /// Deployment that is meant when nothing else is said and step times are computed from figures
+    /// of model and GPU.
+    pub analytic_default: Option<AnalyticDefault>,
+    /// Fitted coefficients; the first of equal keys counts.
+    #[serde(default)]
+    pub fitted: Vec<FittedRow>,
+}
+
+/// GPU, tensor parallelism and vLLM version of a measured deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FittedDefault {
+    /// GPU.
+    pub gpu: String,
+    /// GPUs per instance.
+    pub tp: u32,
+    /// vLLM image.
+    pub vllm: String,
+}
+
+/// GPU and tensor parallelism of a computed deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnalyticDefault {
+    /// GPU.
+    pub gpu: String,
+    /// GPUs per instance.
+    pub tp: u32,
+}
+
+/// Blackbox coefficients fitted to one measured deployment.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FittedRow {
+    /// GPU.
+    pub gpu: String,
+    /// GPUs per instance.
+    pub tp: u32,
+    /// vLLM image.
+    pub vllm: String,
+    /// Queueing per request, queueing per prompt token, time per output token; microseconds.
+    pub alpha: [f64; 3],
+    /// Time per step, per prefilled token, per decode; microseconds.
+    pub beta: [f64; 3],
+    /// KV blocks (of 16 tokens) the deployment had.
+    pub kv_blocks: u64,
+    /// Residual of the fit.
+    pub loss: f64,
+}
+
+/// A workload preset: lengths in tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// Prefix that all requests share.
+    pub prefix: u32,
+    /// Prompt beyond the prefix.
+    pub prompt: LengthPreset,
+    /// Output.
+    pub output: LengthPreset,
+}
+
+/// A clamped normal distribution of a length, tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LengthPreset {
+    /// Mean.
+    pub mean: u32,
+    /// Standard deviation.
+    pub stdev: u32,
+    /// Smallest.
+    pub min: u32,
+    /// Largest.
+    pub max: u32,
+}
+
+/// Looks at the figures of models, presets and the trained-physics model.
+///
+/// # Errors
+/// Names the first that makes no sense.
+pub(crate) fn check(
+    models: &BTreeMap<String, ModelEntry>,
+    physics: &Coefficients,
+    workloads: &BTreeMap<String, Preset>,
+) -> Result<(), String> {
+    let sound = |values: &[f64]| values.iter().all(|v| v.is_finite() && *v >= 0.0);
+    if physics.alpha.len() != 3 || !(7..=11).contains(&physics.beta.len()) {
+        return Err(format!(
+            "trained-physics coefficients: {} alpha and {} beta; expected 3 and 7 to 11",
+            physics.alpha.len(),
+            physics.beta.len()
+        ));
+    }
+    if !sound(&physics.alpha) || !sound(&physics.beta) {
+        return Err("trained-physics coefficients must be finite and 0 or above".to_owned());
+    }
+    for (id, entry) in models {
+        for row in &entry.fitted {
+            let label = format!("model {id}, {} x {}, {}", row.tp, row.gpu, row.vllm);
+            if !sound(&row.alpha) || !sound(&row.beta) {
+                return Err(format!(
+                    "{label}: coefficients must be finite and 0 or above"
+                ));
+            }
+            if row.tp == 0 || row.kv_blocks == 0 {
+                return Err(format!("{label}: tp and KV blocks must be above 0"));
+            }
+        }
+    }
+    for (id, preset) in workloads {
+        for (what, length) in [("prompt", preset.prompt), ("output", preset.output)] {
+            if length.min > length.max {
+                return Err(format!(
+                    "workload {id}: {what} min {} is above max {}",
+                    length.min, length.max
+                ));
+            }
+        }
+    }
+    Ok(())
+}

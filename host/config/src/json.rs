@@ -1,0 +1,30 @@
+//! Strict reading of JSON.
+
+use serde::de::DeserializeOwned;
+use windtunnel_base::input::{InputError, unknown};
+
+/// Parses JSON strictly; errors carry line and column, an unknown key its nearest valid name.
+pub(crate) fn parse_json<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, InputError> {
+    if text.trim().is_empty() {
+        return Err(InputError::in_file(
+            name,
+            "the file is empty; expected a JSON object",
+        ));
+    }
+    serde_json::from_str(text).map_err(|e| json_error(name, &e))
+}
+
+fn json_error(name: &str, error: &serde_json::Error) -> InputError {
+    let text = error.to_string();
+    // serde_json appends the position to its message; ours stands in front.
+    let text = text.split(" at line ").next().unwrap_or(&text);
+    let message = if text.starts_with("unknown field") {
+        let mut quoted = text.split('`').skip(1).step_by(2);
+        let found = quoted.next().unwrap_or_default();
+        let valid: Vec<&str> = quoted.filter(|k| !k.starts_with('_')).collect();
+        unknown("key", found, &valid)
+    } else {
+        text.to_owned()
+    };
+    InputError::at(name, error.line() as u64, error.column() as u64, message)
+}

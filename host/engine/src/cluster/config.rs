@@ -1,0 +1,252 @@
+//! What a cluster is made of: pools of equal instances, and the front end before them.
+
+use crate::frontend::FrontEndConfig;
+use crate::instance::EngineConfig;
+use crate::latency::{Estimator, LatencyModel};
+use std::fmt;
+use std::sync::Arc;
+use windtunnel_base::input::InputError;
+
+/// What the instances of a pool do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Prefill and decode.
+    #[default]
+    Serve,
+    /// Prefill only; the KV cache moves to a decode pool.
+    Prefill,
+    /// Decode only, from a KV cache that a prefill pool computed.
+    Decode,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Serve => "serve",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        })
+    }
+}
+
+/// Equal instances.
+#[derive(Clone)]
+pub struct PoolConfig {
+    /// Name, by which policies and reports tell pools apart. A cluster's only pool may have none.
+    pub name: String,
+    /// What its instances do.
+    pub role: Role,
+    /// Instances, at least 1.
+    pub instances: u32,
+    /// Limits and rules of each. The cluster sets `horizon_us` and `token_events`.
+    pub engine: EngineConfig,
+    /// Step times of each.
+    pub latency: Arc<dyn LatencyModel>,
+    /// GPUs that an instance takes (tensor times data parallelism); 0 = unknown.
+    pub gpus_per_instance: u32,
+    /// Name of the GPU; empty = unknown.
+    pub gpu: String,
+}
+
+impl fmt::Debug for PoolConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolConfig")
+            .field("name", &self.name)
+            .field("role", &self.role)
+            .field("instances", &self.instances)
+            .field("engine", &self.engine)
+            .field("gpus_per_instance", &self.gpus_per_instance)
+            .field("gpu", &self.gpu)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A cluster: its instances are numbered through the pools in their order.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// Pools of equal instances, at least one. All have the same block size.
+    pub pools: Vec<PoolConfig>,
+    /// Settings of the front end.
+    pub front: FrontEndConfig,
+    /// Seed of the random numbers that policies draw, and of the predictor's errors.
+    pub seed: u64,
+    /// Nothing happens after this time, microseconds; `i64::MAX` = no end.
+    pub horizon_us: i64,
+}
+
+impl ClusterConfig {
+    /// A cluster of one unnamed pool that serves, up to the horizon of `engine`, behind a front
+    /// end with the default settings.
+    #[must_use]
+    pub fn single(instances: u32, engine: EngineConfig, latency: Arc<dyn LatencyModel>) -> Self {
+        Self {
+            horizon_us: engine.horizon_us,
+            pools: vec![PoolConfig {
+                name: String::new(),
+                role: Role::Serve,
+                instances,
+                engine,
+                latency,
+                gpus_per_instance: 0,
+                gpu: String::new(),
+            }],
+            front: FrontEndConfig::default(),
+            seed: 0,
+        }
+    }
+
+    /// Instances of all pools.
+    #[must_use]
+    pub fn instances(&self) -> u32 {
+        let counts = self.pools.iter().map(|pool| pool.instances);
+        counts.fold(0, u32::saturating_add)
+    }
+
+    /// Most requests that all instances run at once.
+    #[must_use]
+    pub fn slots(&self) -> u64 {
+        let slots =
+            |pool: &PoolConfig| u64::from(pool.instances) * u64::from(pool.engine.max_num_seqs);
+        self.pools.iter().map(slots).fold(0, u64::saturating_add)
+    }
+
+    /// Do the pools have names? Then records and reports name them.
+    #[must_use]
+    pub fn names_pools(&self) -> bool {
+        self.pools.iter().any(|pool| !pool.name.is_empty())
+    }
+
+    /// Can this cluster be simulated?
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn check(&self) -> Result<(), ClusterError> {
+        if self.pools.is_empty() {
+            return Err(ClusterError::NoPools);
+        }
+        for (k, pool) in self.pools.iter().enumerate() {
+            let name = || pool.name.clone();
+            if pool.role != Role::Serve {
+                return Err(ClusterError::RoleNotSimulated {
+                    pool: name(),
+                    role: pool.role,
+                });
+            }
+            if pool.instances == 0 {
+                return Err(ClusterError::EmptyPool(name()));
+            }
+            if pool.name.is_empty() && self.pools.len() > 1 {
+                return Err(ClusterError::NoName(k));
+            }
+            if self.pools[..k].iter().any(|other| other.name == pool.name) {
+                return Err(ClusterError::SameName(name()));
+            }
+            let first = self.pools[0].engine.block_size;
+            if pool.engine.block_size != first {
+                return Err(ClusterError::BlockSizes {
+                    pool: name(),
+                    tokens: pool.engine.block_size,
+                    first,
+                });
+            }
+        }
+        if self.instances() == u32::MAX {
+            return Err(ClusterError::TooManyInstances);
+        }
+        Ok(())
+    }
+}
+
+impl PoolConfig {
+    /// Estimates of durations on an instance of this pool.
+    #[must_use]
+    pub fn estimator(&self) -> Estimator {
+        Estimator::new(Arc::clone(&self.latency), self.engine.step_limits())
+    }
+}
+
+/// Why a cluster cannot be simulated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterError {
+    /// There are no pools.
+    NoPools,
+    /// The pool has no instances.
+    EmptyPool(String),
+    /// The pool at this position has no name although there are others.
+    NoName(usize),
+    /// Two pools have this name.
+    SameName(String),
+    /// The pool's instances do something that is not simulated.
+    RoleNotSimulated {
+        /// The pool's name.
+        pool: String,
+        /// What its instances do.
+        role: Role,
+    },
+    /// The pool's KV blocks have another size than the first pool's: policies count prompts in
+    /// blocks of one size.
+    BlockSizes {
+        /// The pool's name.
+        pool: String,
+        /// Its block size, tokens.
+        tokens: u32,
+        /// Block size of the first pool, tokens.
+        first: u32,
+    },
+    /// There are more instances than can be numbered.
+    TooManyInstances,
+    /// There are no policies for the instance of this number.
+    NoHooks(u32),
+}
+
+impl fmt::Display for ClusterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPools => f.write_str("the cluster has no pools; expected at least one"),
+            Self::EmptyPool(pool) => {
+                write!(f, "pool \"{pool}\" has 0 instances; expected at least 1")
+            }
+            Self::NoName(k) => write!(
+                f,
+                "pool {k} (counted from 0) has no name; expected a name for each of several pools"
+            ),
+            Self::SameName(pool) => {
+                write!(
+                    f,
+                    "two pools are named \"{pool}\"; expected different names"
+                )
+            }
+            Self::RoleNotSimulated { pool, role } => write!(
+                f,
+                "pool \"{pool}\" has role {role}; prefill and decode pools are not simulated yet"
+            ),
+            Self::BlockSizes {
+                pool,
+                tokens,
+                first,
+            } => write!(
+                f,
+                "pool \"{pool}\" has KV blocks of {tokens} tokens, the first pool of {first}; \
+                 expected one block size in all pools"
+            ),
+            Self::TooManyInstances => {
+                write!(
+                    f,
+                    "the pools have too many instances; expected less than {}",
+                    u32::MAX
+                )
+            }
+            Self::NoHooks(instance) => {
+                write!(f, "there are no policies for instance {instance}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ClusterError {}
+
+impl From<ClusterError> for InputError {
+    fn from(error: ClusterError) -> Self {
+        Self::new(error.to_string())
+    }
+}

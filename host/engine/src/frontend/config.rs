@@ -1,0 +1,35 @@
+//! Settings of the front end.
+
+use super::predictor::Predictor;
+
+/// What to remember of the front end's decisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceConfig {
+    /// Keep every admission and routing decision.
+    pub decisions: bool,
+    /// Candidates to keep per routing decision; with 0 no regret is computed either.
+    pub counterfactual_k: usize,
+    /// Keep what every routing decision was made on. The instances are brought up to date for
+    /// each, which changes no result.
+    pub observations: bool,
+}
+
+/// Settings of the front end. The default sees everything at once and takes no time.
+#[derive(Clone, Debug, Default)]
+pub struct FrontEndConfig {
+    /// Arrival to admission decision, microseconds.
+    pub admission_latency_us: i64,
+    /// Admission to routing decision, microseconds.
+    pub routing_latency_us: i64,
+    /// Least age at which scraped fields are scraped again, microseconds; 0 = always fresh.
+    pub snapshot_refresh_us: i64,
+    /// Least age at which the precise prefix signal is refreshed, microseconds; 0 = always fresh.
+    pub cache_signal_delay_us: i64,
+    /// Names by which requests may ask for the served model. The first is the one given by the
+    /// user.
+    pub model_names: Vec<String>,
+    /// Decision trace.
+    pub trace: TraceConfig,
+    /// Predicts output lengths for the policies that read predictions.
+    pub predictor: Option<Predictor>,
+}

@@ -1,0 +1,399 @@
+//! Admission and routing with what the front end knows.
+
+use super::backends::Backends;
+use super::config::FrontEndConfig;
+use super::estimators::Estimators;
+use super::policies::FrontEndPolicies;
+use super::request_views::{RequestViews, ServedModels};
+use super::services::FrontEndServices;
+use super::signals::Signals;
+use super::trace::{RoutedRequest, Trace};
+use std::collections::BTreeMap;
+use windtunnel_base::fault::{PolicyCall, RunFault};
+use windtunnel_base::hook::Hook;
+use windtunnel_base::record::{Decision, RoutingObservations};
+use windtunnel_base::request::{Request, Symbols, TokenSeq};
+use windtunnel_base::rng::Stream;
+use windtunnel_plugin_api::{
+    Admit, ClusterView, Event, Host, Interests, List, PolicyError, RequestView, Route, Services,
+};
+
+/// A request at the front end.
+#[derive(Debug)]
+pub struct Pending {
+    /// The request.
+    pub request: Request,
+    /// The request as policies see it.
+    pub view: RequestView,
+}
+
+/// What the admission policy decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on to routing.
+    Admitted,
+    /// Ask again after so many microseconds.
+    Delayed(i64),
+    /// It is turned away.
+    Rejected,
+}
+
+/// What the router decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routed {
+    /// It goes to the instance of this number; the ledgers count it from now on.
+    To(usize),
+    /// Ask again after so many microseconds.
+    Held(i64),
+    /// No instance serves it.
+    Nowhere,
+}
+
+/// The policies of the front end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrontEndHook {
+    /// At the door.
+    Admission,
+    /// Which instance.
+    Routing,
+}
+
+impl FrontEndHook {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Admission, Self::Routing];
+}
+
+impl From<FrontEndHook> for Hook {
+    fn from(hook: FrontEndHook) -> Self {
+        match hook {
+            FrontEndHook::Admission => Self::Admission,
+            FrontEndHook::Routing => Self::Routing,
+        }
+    }
+}
+
+/// What a front end leaves behind.
+#[derive(Clone, Debug, Default)]
+pub struct FrontEndRecord {
+    /// Refused by the admission policy.
+    pub rejected_by_admission: u64,
+    /// Refused because no instance serves the model.
+    pub rejected_by_routing: u64,
+    /// Admission rejections by SLO class name as given (`standard` when empty), sorted.
+    pub shed_by_class: Vec<(String, u64)>,
+    /// Decisions, when traced.
+    pub decisions: Vec<Decision>,
+    /// What every routing decision was made on, when that was observed.
+    pub observations: RoutingObservations,
+    /// What a policy did wrong first.
+    pub fault: Option<RunFault>,
+}
+
+/// Admission and routing.
+///
+/// It has no clock of its own: every call says when it is. Its caller brings the instances up to
+/// date where [`admission_looks`](Self::admission_looks) and
+/// [`router_looks`](Self::router_looks) say that a decision depends on it.
+pub struct FrontEnd {
+    policies: FrontEndPolicies,
+    estimators: Estimators,
+    /// Of the random numbers that policies draw.
+    seed: u64,
+    /// Do admission and router read the counters of requests in flight?
+    reads_counters: (bool, bool),
+    signals: Signals,
+    requests: RequestViews,
+    models: ServedModels,
+    trace: Trace,
+    rejected_by_admission: u64,
+    rejected_by_routing: u64,
+    shed_by_class: BTreeMap<String, u64>,
+    /// Where requests go instead of where the router sends them, by serial number; `u32::MAX` and
+    /// beyond the end: as the router says.
+    replayed: Vec<u32>,
+    fault: Option<RunFault>,
+}
+
+impl FrontEnd {
+    /// A front end that knows of no instances yet. `seed` is that of the random numbers that
+    /// policies draw and of the predictor's errors. With `exact_model_tags` a request must give the
+    /// first of the model's names exactly.
+    #[must_use]
+    pub fn new(
+        config: &FrontEndConfig,
+        seed: u64,
+        exact_model_tags: bool,
+        policies: FrontEndPolicies,
+        estimators: Estimators,
+    ) -> Self {
+        let mut interests = policies.interests();
+        // Counterfactuals compare the loads that the router could have seen.
+        let counterfactuals = config.trace.decisions && config.trace.counterfactual_k > 0;
+        if counterfactuals {
+            interests = interests | Interests::SNAPSHOTS;
+        }
+        let counters = |interests: Interests| interests.has(Interests::COUNTERS);
+        let priorities = policies.slo_priorities.clone();
+        Self {
+            reads_counters: (
+                counters(policies.admission.interests()),
+                counters(policies.router.interests()) || counterfactuals,
+            ),
+            signals: Signals::new(config, interests),
+            requests: RequestViews::new(priorities, config.predictor, seed),
+            models: ServedModels::new(config.model_names.clone(), exact_model_tags),
+            trace: Trace::new(config.trace),
+            policies,
+            estimators,
+            seed,
+            rejected_by_admission: 0,
+            rejected_by_routing: 0,
+            shed_by_class: BTreeMap::new(),
+            replayed: Vec::new(),
+            fault: None,
+        }
+    }
+
+    /// Does the admission decision at `now` depend on what the instances did until now?
+    #[must_use]
+    pub fn admission_looks(&self, now: i64) -> bool {
+        self.reads_counters.0 || self.signals.looks(now)
+    }
+
+    /// Does the routing decision at `now` depend on what the instances did until now?
+    #[must_use]
+    pub fn router_looks(&self, now: i64) -> bool {
+        self.reads_counters.1 || self.trace.observes() || self.signals.looks(now)
+    }
+
+    /// From now on requests go to the instances that `choices` has at their serial numbers;
+    /// `u32::MAX`, and what lies beyond its end, is as the router says. The router is asked all the
+    /// same, and may hold a request back.
+    pub fn replay(&mut self, choices: Vec<u32>) {
+        self.replayed = choices;
+    }
+
+    /// What policies see of the request with this number in order of arrival.
+    pub fn view(&mut self, serial: u64, request: &Request, symbols: &Symbols) -> RequestView {
+        self.requests.view(serial, request, symbols)
+    }
+
+    /// Asks the admission policy.
+    pub fn admit(
+        &mut self,
+        now: i64,
+        pending: &Pending,
+        backends: &mut impl Backends,
+        symbols: &Symbols,
+    ) -> Verdict {
+        let served = self.models.serves(pending.request.model, symbols);
+        if served {
+            self.signals.refresh(now, backends);
+        }
+        let answer = self.ask(
+            FrontEndHook::Admission,
+            now,
+            pending,
+            backends,
+            served,
+            |policies, request, cluster| policies.admission.admit(request, cluster),
+        );
+        let reason = match answer {
+            Ok(Admit::Admit) => None,
+            Ok(Admit::Reject(reason)) => Some(reason),
+            Ok(Admit::Delay(us)) => return Verdict::Delayed(us),
+            Err(_) => return Verdict::Rejected,
+        };
+        let admitted = reason.is_none();
+        self.trace.admission(now, &pending.request.id, reason);
+        if admitted {
+            return Verdict::Admitted;
+        }
+        self.rejected_by_admission += 1;
+        let class = symbols.name(pending.request.slo_class);
+        let class = if class.is_empty() { "standard" } else { class };
+        *self.shed_by_class.entry(class.to_owned()).or_default() += 1;
+        Verdict::Rejected
+    }
+
+    /// Asks the router.
+    pub fn route(
+        &mut self,
+        now: i64,
+        pending: &Pending,
+        backends: &mut impl Backends,
+        symbols: &Symbols,
+    ) -> Routed {
+        let instances = backends.len();
+        if instances == 0 || !self.models.serves(pending.request.model, symbols) {
+            self.rejected_by_routing += 1;
+            return Routed::Nowhere;
+        }
+        self.signals.refresh(now, backends);
+        let answer = self.ask(
+            FrontEndHook::Routing,
+            now,
+            pending,
+            backends,
+            true,
+            |policies, request, cluster| policies.router.route(request, cluster),
+        );
+        let Ok(answer) = answer else {
+            return Routed::Nowhere;
+        };
+        let chosen = match answer {
+            Route::To(chosen) if chosen < instances => chosen,
+            Route::To(chosen) => {
+                let (id, last) = (pending.request.id.to_string(), instances - 1);
+                let what = format!("sent {id} to instance {chosen}; expected 0 to {last}");
+                self.fault(RunFault::answered(Hook::Routing, Some(id), what));
+                return Routed::Nowhere;
+            }
+            Route::Hold { retry_after_us } => return Routed::Held(retry_after_us),
+        };
+        let chosen = match self.replayed.get(pending.view.serial as usize) {
+            Some(&other) if other != u32::MAX => other as usize,
+            _ => chosen,
+        };
+        let routed = RoutedRequest {
+            request: &pending.request,
+            view: &pending.view,
+            chosen,
+        };
+        let router = &*self.policies.router;
+        self.trace
+            .routing(now, routed, router, &self.signals, backends);
+        self.signals.dispatched(chosen, &pending.request);
+        Routed::To(chosen)
+    }
+
+    /// Asks a policy about a request. With `seen` false it sees no instances. An error is noted as
+    /// the run's fault.
+    fn ask<T>(
+        &mut self,
+        hook: FrontEndHook,
+        now: i64,
+        pending: &Pending,
+        backends: &impl Backends,
+        seen: bool,
+        ask: impl FnOnce(
+            &mut FrontEndPolicies,
+            &RequestView,
+            &ClusterView<'_>,
+        ) -> Result<T, PolicyError>,
+    ) -> Result<T, PolicyError> {
+        let services = FrontEndServices {
+            signals: &self.signals,
+            backends,
+            prompt: &pending.request.prompt,
+            estimators: &self.estimators,
+            random: Stream::new(
+                self.seed,
+                Hook::from(hook).kind(),
+                pending.view.serial,
+                pending.view.attempts.into(),
+            ),
+        };
+        let services: &dyn Services = &services;
+        let views = if seen { self.signals.views() } else { &[] };
+        let cluster = ClusterView {
+            now_us: now,
+            instances: List::new(views),
+            host: Host::new(&services),
+        };
+        ask(&mut self.policies, &pending.view, &cluster).inspect_err(|e| {
+            self.fault.get_or_insert_with(|| {
+                let request = Some(pending.request.id.to_string());
+                RunFault::failed(hook.into(), PolicyCall::Decision, request, e)
+            });
+        })
+    }
+
+    /// Interval between the ticks of a policy, microseconds; 0 = it wants none.
+    #[must_use]
+    pub fn tick_us(&self, hook: FrontEndHook) -> i64 {
+        match hook {
+            FrontEndHook::Admission => self.policies.admission.tick_us(),
+            FrontEndHook::Routing => self.policies.router.tick_us(),
+        }
+    }
+
+    /// Tells a policy that time has passed.
+    pub fn tick(&mut self, hook: FrontEndHook, now: i64, backends: &mut impl Backends) {
+        self.signals.refresh(now, backends);
+        let services = FrontEndServices {
+            signals: &self.signals,
+            backends: &*backends,
+            prompt: &TokenSeq::default(),
+            estimators: &self.estimators,
+            random: Stream::new(self.seed, "tick", hook as u64, now as u64),
+        };
+        let services: &dyn Services = &services;
+        let cluster = ClusterView {
+            now_us: now,
+            instances: List::new(self.signals.views()),
+            host: Host::new(&services),
+        };
+        let told = match hook {
+            FrontEndHook::Admission => self.policies.admission.on_tick(&cluster),
+            FrontEndHook::Routing => self.policies.router.on_tick(&cluster),
+        };
+        self.note(hook, PolicyCall::Tick, told);
+    }
+
+    /// Tells the policies that listen what happened to a request.
+    pub fn tell(&mut self, event: &Event) {
+        let Some(kind) = event.what() else { return };
+        if self.policies.admission.interests().hears(kind) {
+            let told = self.policies.admission.on_event(event);
+            self.note(FrontEndHook::Admission, PolicyCall::Event, told);
+        }
+        if self.policies.router.interests().hears(kind) {
+            let told = self.policies.router.on_event(event);
+            self.note(FrontEndHook::Routing, PolicyCall::Event, told);
+        }
+    }
+
+    /// Notes the error of a policy as the run's fault.
+    fn note(&mut self, hook: FrontEndHook, call: PolicyCall, told: Result<(), PolicyError>) {
+        if let Err(e) = told {
+            self.fault(RunFault::failed(hook.into(), call, None, &e));
+        }
+    }
+
+    /// A request left instance `i`, which is still there.
+    pub fn departed(&mut self, i: usize, request: &Request) {
+        self.signals.departed(i, request);
+    }
+
+    /// Requests and prompt tokens that the front end counts on instance `i`.
+    #[must_use]
+    pub fn outstanding(&self, i: usize) -> (u64, u64) {
+        let view = self.signals.views().get(i);
+        view.map_or((0, 0), |v| (v.in_flight.into(), v.dispatched_tokens))
+    }
+
+    /// Something went wrong; the run cannot go on. The first fault counts.
+    pub fn fault(&mut self, fault: RunFault) {
+        self.fault.get_or_insert(fault);
+    }
+
+    /// Can the run not go on?
+    #[must_use]
+    pub fn has_fault(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    /// What it leaves behind.
+    #[must_use]
+    pub fn into_record(self) -> FrontEndRecord {
+        FrontEndRecord {
+            rejected_by_admission: self.rejected_by_admission,
+            rejected_by_routing: self.rejected_by_routing,
+            shed_by_class: self.shed_by_class.into_iter().collect(),
+            decisions: self.trace.decisions,
+            observations: self.trace.observations,
+            fault: self.fault,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The front end of a cluster: admission and routing, and what they know of the instances.
+//!
+//! It stands on [`Backends`], not on simulated instances: what it knows of them is what it scraped
+//! when that was due, what it counted itself, and what their prefix caches say. The instances may
+//! become more or fewer at any time.
+
+mod backends;
+mod config;
+mod estimators;
+mod front_end;
+mod policies;
+mod predictor;
+mod prefix_lru;
+mod request_views;
+mod services;
+mod signals;
+mod trace;
+
+#[cfg(test)]
+mod tests;
+
+pub use backends::{Backends, Freshness};
+pub use config::{FrontEndConfig, TraceConfig};
+pub use estimators::Estimators;
+pub use front_end::{FrontEnd, FrontEndHook, FrontEndRecord, Pending, Routed, Verdict};
+pub use policies::FrontEndPolicies;
+pub use predictor::Predictor;

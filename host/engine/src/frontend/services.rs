@@ -1,0 +1,68 @@
+//! What the front end answers when a policy asks while it decides.
+
+use super::backends::Backends;
+use super::estimators::Estimators;
+use super::signals::Signals;
+use windtunnel_base::request::TokenSeq;
+use windtunnel_base::rng::Stream;
+use windtunnel_plugin_api::{InstanceView, Services};
+
+/// The services of one decision: about one prompt, or, at a tick, about none.
+pub(super) struct FrontEndServices<'a, B> {
+    pub(super) signals: &'a Signals,
+    pub(super) backends: &'a B,
+    pub(super) prompt: &'a TokenSeq,
+    pub(super) estimators: &'a Estimators,
+    pub(super) random: Stream<'a>,
+}
+
+impl<B: Backends> Services for FrontEndServices<'_, B> {
+    fn precise_prefix_blocks(&self, i: usize) -> u32 {
+        self.signals
+            .precise_prefix_blocks(self.prompt, i, self.backends)
+    }
+
+    fn approximate_prefix_blocks(&self, i: usize) -> u32 {
+        self.signals.approximate_prefix_blocks(self.prompt, i)
+    }
+
+    fn prompt_blocks(&self) -> u32 {
+        let size = self.signals.block_size();
+        self.prompt.len().checked_div(size).unwrap_or(0)
+    }
+
+    fn random(&self) -> u64 {
+        self.random.next()
+    }
+
+    fn est_prefill_us(&self, tokens: u32, cached: u32) -> f64 {
+        let estimator = self.estimators.first();
+        estimator.map_or(0.0, |e| e.prefill_us(tokens, cached))
+    }
+
+    fn est_step_us(&self, prefill_tokens: u32, decodes: u32, context: u64) -> f64 {
+        let estimator = self.estimators.first();
+        estimator.map_or(0.0, |e| e.step_us(prefill_tokens, decodes, context))
+    }
+
+    fn est_prefill_us_on(&self, instance: &InstanceView, tokens: u32, cached: u32) -> f64 {
+        let estimator = self.estimators.of_pool(instance.pool);
+        estimator.map_or(0.0, |e| e.prefill_us(tokens, cached))
+    }
+
+    fn est_step_us_on(
+        &self,
+        instance: &InstanceView,
+        prefill_tokens: u32,
+        decodes: u32,
+        context: u64,
+    ) -> f64 {
+        let estimator = self.estimators.of_pool(instance.pool);
+        estimator.map_or(0.0, |e| e.step_us(prefill_tokens, decodes, context))
+    }
+
+    fn est_ttft_us(&self, instance: &InstanceView, prompt_tokens: u32, cached: u32) -> f64 {
+        let estimator = self.estimators.of_pool(instance.pool);
+        estimator.map_or(0.0, |e| e.ttft_on(instance, prompt_tokens, cached))
+    }
+}

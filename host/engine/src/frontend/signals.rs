@@ -1,0 +1,143 @@
+//! What the front end knows of the instances: snapshots of a certain age, prefix signals, and its
+//! own ledgers of what it sent where.
+
+use super::backends::{Backends, Freshness};
+use super::config::FrontEndConfig;
+use super::prefix_lru::PrefixLru;
+use windtunnel_base::request::{Request, TokenSeq};
+use windtunnel_plugin_api::{InstanceView, Interests};
+
+/// The instances as the front end sees them.
+pub(super) struct Signals {
+    /// One per instance. Two of its fields are the front end's own ledgers: requests in flight and
+    /// their prompt tokens.
+    views: Vec<InstanceView>,
+    /// One per instance if a policy reads approximate prefix hits, else empty.
+    sent_prefixes: Vec<PrefixLru>,
+    scraped_us: i64,
+    refresh_us: i64,
+    cache_refreshed_us: i64,
+    cache_delay_us: i64,
+    snapshots_wanted: bool,
+    work_wanted: bool,
+    precise_wanted: bool,
+    approximate_wanted: bool,
+}
+
+impl Signals {
+    /// Signals for policies with these `interests`, of no instances yet.
+    pub(super) fn new(config: &FrontEndConfig, interests: Interests) -> Self {
+        Self {
+            views: Vec::new(),
+            sent_prefixes: Vec::new(),
+            scraped_us: 0,
+            refresh_us: config.snapshot_refresh_us,
+            cache_refreshed_us: 0,
+            cache_delay_us: config.cache_signal_delay_us,
+            snapshots_wanted: interests.has(Interests::SNAPSHOTS) || interests.has(Interests::WORK),
+            work_wanted: interests.has(Interests::WORK),
+            precise_wanted: interests.has(Interests::PRECISE_PREFIX),
+            approximate_wanted: interests.has(Interests::APPROXIMATE_PREFIX),
+        }
+    }
+
+    /// Knows of as many instances as there are: the only place where what is kept per instance
+    /// grows and shrinks.
+    pub(super) fn resize(&mut self, backends: &impl Backends) {
+        let instances = backends.len();
+        let new = self.views.len()..instances;
+        self.views.extend(new.map(|i| backends.describe(i)));
+        self.views.truncate(instances);
+        if self.approximate_wanted {
+            let unknown = PrefixLru::default;
+            self.sent_prefixes.resize_with(instances, unknown);
+        }
+    }
+
+    fn snapshots_due(&self, now: i64) -> bool {
+        self.snapshots_wanted && (self.refresh_us == 0 || now - self.scraped_us >= self.refresh_us)
+    }
+
+    fn cache_due(&self, now: i64) -> bool {
+        self.precise_wanted
+            && self.cache_delay_us > 0
+            && now - self.cache_refreshed_us >= self.cache_delay_us
+    }
+
+    /// Will a decision at `now` look into the instances, not only at what was scraped before?
+    pub(super) fn looks(&self, now: i64) -> bool {
+        self.snapshots_due(now)
+            || self.cache_due(now)
+            || (self.precise_wanted && self.cache_delay_us == 0)
+    }
+
+    /// Scrapes what is due at `now`. Refreshes happen on demand, when a policy is about to decide.
+    pub(super) fn refresh(&mut self, now: i64, backends: &mut impl Backends) {
+        if self.views.len() != backends.len() {
+            self.resize(backends);
+        }
+        if self.snapshots_due(now) {
+            self.scraped_us = now;
+            for (i, view) in self.views.iter_mut().enumerate() {
+                backends.observe(i, now, self.work_wanted, view);
+            }
+        }
+        if self.cache_due(now) {
+            self.cache_refreshed_us = now;
+            backends.refresh_cache_signal();
+        }
+    }
+
+    /// The instances, in their order.
+    pub(super) fn views(&self) -> &[InstanceView] {
+        &self.views
+    }
+
+    /// Tokens that a KV block holds on the first instance; 0 without instances.
+    pub(super) fn block_size(&self) -> u32 {
+        self.views.first().map_or(0, |view| view.block_size)
+    }
+
+    /// Leading blocks of `prompt` that instance `i` holds, by its cache events.
+    pub(super) fn precise_prefix_blocks(
+        &self,
+        prompt: &TokenSeq,
+        i: usize,
+        backends: &impl Backends,
+    ) -> u32 {
+        if !self.precise_wanted || i >= backends.len() {
+            return 0;
+        }
+        let freshness = if self.cache_delay_us == 0 {
+            Freshness::Now
+        } else {
+            Freshness::LastRefresh
+        };
+        backends.cached_blocks(i, prompt, freshness)
+    }
+
+    /// Leading blocks of `prompt` that were sent to instance `i` before.
+    pub(super) fn approximate_prefix_blocks(&self, prompt: &TokenSeq, i: usize) -> u32 {
+        let known = self.sent_prefixes.get(i).zip(self.views.get(i));
+        known.map_or(0, |(lru, view)| {
+            lru.leading(prompt.block_keys(view.block_size))
+        })
+    }
+
+    /// A request is on its way to instance `i`.
+    pub(super) fn dispatched(&mut self, i: usize, request: &Request) {
+        let view = &mut self.views[i];
+        if let Some(lru) = self.sent_prefixes.get_mut(i) {
+            lru.record(request.prompt.block_keys(view.block_size));
+        }
+        view.in_flight += 1;
+        view.dispatched_tokens += u64::from(request.prompt_tokens());
+    }
+
+    /// A request left instance `i`.
+    pub(super) fn departed(&mut self, i: usize, request: &Request) {
+        let view = &mut self.views[i];
+        view.in_flight -= 1;
+        view.dispatched_tokens -= u64::from(request.prompt_tokens());
+    }
+}

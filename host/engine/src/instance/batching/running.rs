@@ -1,0 +1,139 @@
+//! The first pass, request by request: the running requests get their next tokens, and where KV
+//! blocks are short, some are preempted. This is the plain path's.
+
+use super::step_budget::StepBudget;
+use super::strategy::BatchState;
+use crate::instance::events::InstanceEvent;
+use crate::instance::slot::Slot;
+use crate::instance::state::Instance;
+use windtunnel_plugin_api::EventKind;
+
+impl Instance {
+    /// The budget of the next step, before which `prefilling` of the running requests prefill.
+    pub(crate) fn step_budget(&self, prefilling: usize) -> StepBudget {
+        let limits = self.batching.limits(&BatchState {
+            running: self.running.len() as u32,
+            prefilling: prefilling as u32,
+            waiting: self.waiting.len() as u32,
+        });
+        StepBudget::new(limits, self.config.max_computed_tokens())
+    }
+
+    /// Forms the batch of the step that starts at `now`.
+    pub(crate) fn form_batch(&mut self, now: i64, events: &mut Vec<InstanceEvent>) {
+        let mut prefilling = 0;
+        for entry in &self.running {
+            let request = &mut self.requests[entry.slot];
+            request.scheduled_tokens = 0;
+            prefilling += usize::from(request.in_prefill());
+        }
+        let mut budget = self.step_budget(prefilling);
+        self.schedule_running(now, &mut budget, events);
+        self.admit_waiting(now, &mut budget, events);
+    }
+
+    fn schedule_running(
+        &mut self,
+        now: i64,
+        budget: &mut StepBudget,
+        events: &mut Vec<InstanceEvent>,
+    ) {
+        let mut cursor = 0;
+        while cursor < self.running.len() && !budget.is_spent() {
+            let slot = self.running[cursor].slot;
+            let Some(tokens) = budget.running_tokens(&self.requests[slot]) else {
+                cursor += 1;
+                continue;
+            };
+            if !self.make_room(slot, tokens, now, &mut cursor, budget, events) {
+                break;
+            }
+            budget.schedule(tokens);
+            let request = &mut self.requests[slot];
+            request.scheduled_tokens = tokens;
+            request.computed_after_step = request.computed_tokens + tokens;
+            cursor += 1;
+        }
+    }
+
+    /// Allocates KV space for `tokens` more tokens of a running request, and preempts others for it
+    /// if need be. `cursor` follows the batch when a request before it is preempted. `false`: the
+    /// request itself was preempted last.
+    fn make_room(
+        &mut self,
+        slot: Slot,
+        tokens: u32,
+        now: i64,
+        cursor: &mut usize,
+        budget: &mut StepBudget,
+        events: &mut Vec<InstanceEvent>,
+    ) -> bool {
+        loop {
+            if self.allocate(slot, tokens, &[]) {
+                return true;
+            }
+            let position = self.choose_victim(now, events);
+            let victim = self.running.remove(position).slot;
+            if position < *cursor {
+                *cursor -= 1;
+            }
+            budget.preempt(self.requests[victim].scheduled_tokens);
+            self.preempt(victim, now, events);
+            if victim == slot || self.running.is_empty() {
+                return false;
+            }
+        }
+    }
+
+    /// Allocates KV space for `tokens` more tokens of a request, after the `cached` blocks if it
+    /// holds none. `false` changes nothing.
+    pub(super) fn allocate(&mut self, slot: Slot, tokens: u32, cached: &[u32]) -> bool {
+        let request = &mut self.requests[slot];
+        let mut blocks = std::mem::take(&mut request.blocks);
+        // An empty prompt has no prefill; the reference gives it room for an output token instead.
+        let fits = if request.in_prefill() {
+            self.kv
+                .allocate_prefill(&mut blocks, request.sequence(), tokens, cached)
+        } else {
+            self.kv.allocate_decode(&mut blocks, request.sequence())
+        };
+        request.blocks = blocks;
+        fits
+    }
+
+    /// Returns a request, which is no longer in the batch, to the wait queue.
+    fn preempt(&mut self, slot: Slot, now: i64, events: &mut Vec<InstanceEvent>) {
+        self.totals.preemptions += 1;
+        self.notify_scheduler(EventKind::Preempt, slot, now, events);
+        let request = &mut self.requests[slot];
+        request.running = false;
+        request.preemptions += 1;
+        request.scheduled_tokens = 0;
+        // It will look up its own blocks when it is admitted again, so nothing of it is private any
+        // more.
+        let mut blocks = std::mem::take(&mut request.blocks);
+        self.kv
+            .cache_private_blocks(&mut blocks, request.sequence());
+        self.kv.release(&mut blocks);
+        request.request.private_from = u32::MAX;
+        let output_tokens = request.emitted_tokens();
+        if self.config.rules.keep_tokens_on_preemption {
+            if !request.in_prefill() {
+                request.prefill_target = request.computed_tokens + 1;
+            }
+        } else {
+            request.token_steps.clear();
+            request.has_first_token = false;
+        }
+        request.computed_tokens = 0;
+        request.computed_after_step = 0;
+        if self.config.token_events {
+            events.push(InstanceEvent::Preempted {
+                view: request.view,
+                output_tokens,
+            });
+        }
+        self.queued_prompt_tokens += u64::from(request.prompt_tokens());
+        self.waiting.push_front(slot, || request.queue_key());
+    }
+}

@@ -1,0 +1,131 @@
+//! How many tokens a request gets in a step, and whether one more may be admitted.
+
+use super::strategy::BatchLimits;
+use crate::instance::engine_request::EngineRequest;
+
+/// What is left of a step's limits while its batch is formed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StepBudget {
+    new_tokens: u32,
+    admissions: u32,
+    max_prefill_tokens: u32,
+    /// Most tokens of a request that are ever computed.
+    max_computed_tokens: u32,
+}
+
+/// A head of the wait queue that did not fit. Another attempt fails as well until blocks come free
+/// or the prefix index changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockedHead {
+    serial: u64,
+    /// Prefill tokens that it could have had.
+    prefill_limit: u32,
+    kv_version: u64,
+}
+
+impl StepBudget {
+    pub(crate) fn new(limits: BatchLimits, max_computed_tokens: u32) -> Self {
+        Self {
+            new_tokens: limits.max_new_tokens,
+            admissions: limits.max_admissions,
+            max_prefill_tokens: limits.max_prefill_tokens,
+            max_computed_tokens,
+        }
+    }
+
+    /// Tokens that a request with `computed` tokens computed and `remaining` to prefill would get
+    /// if it were the first of the step.
+    fn prefill_chunk(&self, remaining: u32, computed: u32) -> u32 {
+        remaining
+            .min(self.max_prefill_tokens)
+            .min(self.max_computed_tokens.saturating_sub(computed))
+    }
+
+    /// Tokens that it gets now.
+    pub(super) fn prefill_tokens(&self, remaining: u32, computed: u32) -> u32 {
+        self.prefill_chunk(remaining, computed).min(self.new_tokens)
+    }
+
+    /// Tokens that a running request gets now; `None` = it takes no part in the step, as a decode
+    /// whose last token that may be computed is.
+    pub(super) fn running_tokens(&self, request: &EngineRequest) -> Option<u32> {
+        let computed = request.computed_tokens;
+        if request.in_prefill() {
+            Some(self.prefill_tokens(request.prefill_target - computed, computed))
+        } else {
+            let decodes = request.final_output_tokens() > 0 && computed < self.max_computed_tokens;
+            decodes.then_some(1)
+        }
+    }
+
+    /// No tokens are left.
+    pub(super) fn is_spent(&self) -> bool {
+        self.new_tokens == 0
+    }
+
+    /// Schedules tokens of a running request.
+    pub(super) fn schedule(&mut self, tokens: u32) {
+        self.new_tokens -= tokens;
+    }
+
+    /// Schedules one token of each of `decodes` running requests, which must all be decodes that
+    /// take part. `false` changes nothing: there are not enough tokens for all.
+    pub(crate) fn schedule_decodes(&mut self, decodes: u64) -> bool {
+        match u64::from(self.new_tokens).checked_sub(decodes) {
+            Some(left) => {
+                self.new_tokens = left as u32;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Schedules tokens of a running request in prefill after other requests. Returns how many, and
+    /// whether those others left it fewer than it would have got before them.
+    pub(crate) fn schedule_prefill(&mut self, request: &EngineRequest) -> (u32, bool) {
+        let computed = request.computed_tokens;
+        let chunk = self.prefill_chunk(request.prefill_target - computed, computed);
+        let tokens = chunk.min(self.new_tokens);
+        self.new_tokens -= tokens;
+        (tokens, tokens < chunk)
+    }
+
+    /// Takes back the tokens of a request that is preempted. A step that preempts admits nothing.
+    pub(super) fn preempt(&mut self, tokens: u32) {
+        self.new_tokens += tokens;
+        self.admissions = 0;
+    }
+
+    /// May a waiting request be admitted now?
+    pub(crate) fn may_admit(&self) -> bool {
+        self.admissions > 0 && self.new_tokens > 0
+    }
+
+    /// Schedules the first tokens of a waiting request, which is admitted.
+    pub(super) fn admit(&mut self, tokens: u32) {
+        self.new_tokens -= tokens;
+        self.admissions -= 1;
+    }
+
+    fn prefill_limit(&self) -> u32 {
+        self.max_prefill_tokens.min(self.new_tokens)
+    }
+}
+
+impl BlockedHead {
+    /// A request that just did not fit.
+    pub(super) fn new(request: &EngineRequest, budget: &StepBudget, kv_version: u64) -> Self {
+        Self {
+            serial: request.view.serial,
+            prefill_limit: budget.prefill_limit(),
+            kv_version,
+        }
+    }
+
+    /// Would this request fail to fit again? It would ask for at least as many blocks as before.
+    pub(super) fn is(&self, request: &EngineRequest, budget: &StepBudget, kv_version: u64) -> bool {
+        request.view.serial == self.serial
+            && budget.prefill_limit() >= self.prefill_limit
+            && kv_version == self.kv_version
+    }
+}

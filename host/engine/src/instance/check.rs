@@ -1,0 +1,81 @@
+//! The invariants of an instance, for tests after random runs.
+
+use super::state::Instance;
+
+impl Instance {
+    /// Checks the invariants that hold between events.
+    ///
+    /// # Errors
+    /// A sentence that names the broken invariant.
+    pub fn check(&self) -> Result<(), String> {
+        self.kv
+            .check(self.requests.iter().map(|request| &request.blocks))?;
+        self.check_counts()?;
+        self.check_steps()?;
+        for request in self.waiting.iter().map(|slot| &self.requests[slot]) {
+            if !request.blocks.is_empty() || request.running {
+                return Err(format!(
+                    "{} waits but holds {} blocks",
+                    request.request.id,
+                    request.blocks.len()
+                ));
+            }
+        }
+        for request in self.running.iter().map(|entry| &self.requests[entry.slot]) {
+            let most = request.prompt_tokens() + request.final_output_tokens().max(1);
+            if !request.running || request.computed_tokens > most || request.prefill_target > most {
+                return Err(format!(
+                    "{} runs with {} tokens computed and {} to compute first, of at most {most}",
+                    request.request.id, request.computed_tokens, request.prefill_target
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_counts(&self) -> Result<(), String> {
+        let prompt = |slot| u64::from(self.requests[slot].prompt_tokens());
+        if self.waiting.iter().map(prompt).sum::<u64>() != self.queued_prompt_tokens {
+            return Err("the prompt tokens of the queue are miscounted".into());
+        }
+        let here = self.waiting.len() + self.running.len() + self.incoming.len();
+        let known = self.requests.iter().count();
+        if here != known {
+            return Err(format!(
+                "{known} requests in slab, {here} waiting, running and incoming"
+            ));
+        }
+        if self.running.len() > self.config.max_num_seqs as usize {
+            return Err(format!(
+                "{} requests run, at most {} may",
+                self.running.len(),
+                self.config.max_num_seqs
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_steps(&self) -> Result<(), String> {
+        let now = self.clock;
+        let asleep = self.step_at.is_none() && self.step_ends_at.is_none();
+        if asleep && !(self.waiting.is_empty() && self.running.is_empty()) {
+            return Err("the engine sleeps although there is work".into());
+        }
+        // Work conservation: the next step starts when the last one ends, or at once.
+        if let Some(at) = self.step_at
+            && (at < now || at > now.max(self.busy_until))
+        {
+            return Err(format!(
+                "at {now} the next step is planned for {at}, the last one ends at {}",
+                self.busy_until
+            ));
+        }
+        if self
+            .step_ends_at
+            .is_some_and(|ends| ends != self.busy_until)
+        {
+            return Err("the running step ends at two times".into());
+        }
+        Ok(())
+    }
+}

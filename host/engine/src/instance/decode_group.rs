@@ -1,0 +1,154 @@
+//! Running decodes as a group: each gets one token per step, so the group advances in O(1).
+//!
+//! A member's own fields are not updated from the step it joined in; [`DecodeGroup`] keeps the
+//! sums. What concerns single members is found by step number: those that need a KV block (or fill
+//! one that must become findable) by the phase of their last block, and those that finish by a
+//! calendar.
+
+use super::slot::BatchEntry;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// With larger blocks there would be more phases than it is worth to keep lists for.
+pub(super) const MAX_BLOCK_SIZE: u32 = 1024;
+
+/// What a step of the group changes for one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GroupChange {
+    /// A decode that needs a new block for its token.
+    OpensBlock,
+    /// A decode that fills its last block, which becomes findable.
+    FillsBlock,
+    /// A prefill of so many tokens.
+    Prefill(u32),
+}
+
+/// The running decodes of an instance.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DecodeGroup {
+    /// Members.
+    pub(super) count: u64,
+    /// Sum of the members' computed tokens before the next step.
+    pub(super) context: u64,
+    /// Members by the step (modulo the block size) in which they open a block; each list in batch
+    /// order.
+    opens: Vec<Vec<BatchEntry>>,
+    /// Of these, the members whose filled blocks must become findable.
+    fills: Vec<Vec<BatchEntry>>,
+    /// Step after which a member leaves. Members that left otherwise are skipped by their admission
+    /// number.
+    finishes: BinaryHeap<Reverse<(u64, BatchEntry)>>,
+}
+
+impl DecodeGroup {
+    pub(super) fn new(block_size: u32) -> Self {
+        let lists = || vec![Vec::new(); block_size as usize];
+        Self {
+            opens: lists(),
+            fills: lists(),
+            ..Self::default()
+        }
+    }
+
+    fn phase(&self, step: u64) -> usize {
+        (step % self.opens.len() as u64) as usize
+    }
+
+    /// Adds a member before step `step`: it has `computed` tokens computed, `room` tokens fit into
+    /// its last block, it decodes in this step for the first time and in step `last` for the last
+    /// time.
+    pub(super) fn join(
+        &mut self,
+        entry: BatchEntry,
+        step: u64,
+        computed: u32,
+        room: u32,
+        last: u64,
+        findable: bool,
+    ) {
+        self.count += 1;
+        self.context += u64::from(computed);
+        let phase = self.phase(step + u64::from(room));
+        insert(&mut self.opens[phase], entry);
+        if findable {
+            insert(&mut self.fills[phase], entry);
+        }
+        self.finishes.push(Reverse((last, entry)));
+    }
+
+    /// Removes a member before step `step`. It has `computed` tokens by now.
+    pub(super) fn leave(&mut self, entry: BatchEntry, step: u64, computed: u32, room: u32) {
+        self.count -= 1;
+        self.context -= u64::from(computed);
+        let phase = self.phase(step + u64::from(room));
+        remove(&mut self.opens[phase], entry);
+        remove(&mut self.fills[phase], entry);
+    }
+
+    /// Members that open a block in `step`.
+    pub(super) fn opening(&self, step: u64) -> &[BatchEntry] {
+        &self.opens[self.phase(step)]
+    }
+
+    /// Members whose last block fills up in `step` and must become findable. With blocks of one
+    /// token there are none: a block that a decode fills at once is never findable.
+    pub(super) fn filling(&self, step: u64) -> &[BatchEntry] {
+        if self.opens.len() == 1 {
+            &[]
+        } else {
+            &self.fills[self.phase(step + 1)]
+        }
+    }
+
+    /// Steps from `step` on in which no member opens a block or fills a findable one.
+    #[inline]
+    pub(super) fn quiet_steps(&self, step: u64) -> u64 {
+        let phases = self.opens.len() as u64;
+        let busy = |s: &u64| !self.opening(*s).is_empty() || !self.filling(*s).is_empty();
+        (step..step + phases)
+            .find(busy)
+            .map_or(u64::MAX, |s| s - step)
+    }
+
+    /// All members computed one token in each of `steps` steps.
+    pub(super) fn advance(&mut self, steps: u64) {
+        self.context += self.count * steps;
+    }
+
+    /// The step after which the next entry of the calendar is due.
+    pub(super) fn next_finish(&self) -> u64 {
+        self.finishes
+            .peek()
+            .map_or(u64::MAX, |Reverse((step, _))| *step)
+    }
+
+    /// The next member that finishes by the end of `step`, in batch order; may have left already.
+    #[inline]
+    pub(super) fn pop_finish(&mut self, step: u64) -> Option<BatchEntry> {
+        if self.next_finish() > step {
+            return None;
+        }
+        self.finishes.pop().map(|Reverse((_, entry))| entry)
+    }
+
+    /// Removes all members.
+    pub(super) fn clear(&mut self) {
+        (self.count, self.context) = (0, 0);
+        self.opens
+            .iter_mut()
+            .chain(&mut self.fills)
+            .for_each(Vec::clear);
+        self.finishes.clear();
+    }
+}
+
+fn insert(list: &mut Vec<BatchEntry>, entry: BatchEntry) {
+    let at = list.partition_point(|e| e.admission < entry.admission);
+    list.insert(at, entry);
+}
+
+fn remove(list: &mut Vec<BatchEntry>, entry: BatchEntry) {
+    if let Ok(at) = list.binary_search(&entry) {
+        list.remove(at);
+    }
+}

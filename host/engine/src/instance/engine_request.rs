@@ -1,0 +1,180 @@
+//! A request inside an instance.
+
+use super::itl_log::TokenSteps;
+use super::slot::{BatchEntry, Slot};
+use super::wait_queue::QueueKey;
+use crate::kv::{BlockTable, Sequence};
+use windtunnel_base::record::{Outcome, RequestRecord, State};
+use windtunnel_base::request::Request;
+use windtunnel_plugin_api::{QueuedView, RequestView, RunningView};
+
+/// A request on an instance, with everything the engine knows about it.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineRequest {
+    pub(crate) request: Request,
+    pub(crate) view: RequestView,
+    pub(crate) running: bool,
+    /// Number of its admission to the batch.
+    pub(crate) admission: u64,
+    /// Decodes as a member of the group since step `joined_step`; what it computed from then on is
+    /// not counted in its own fields.
+    pub(crate) in_group: bool,
+    pub(crate) joined_step: u64,
+    /// Tokens computed: of the prompt (cached ones included), then of the output.
+    pub(crate) computed_tokens: u32,
+    /// The same once the step at hand is done.
+    pub(crate) computed_after_step: u32,
+    /// Tokens scheduled in this step.
+    pub(crate) scheduled_tokens: u32,
+    /// Tokens to compute before the next token is sampled: the prompt, and after a preemption the
+    /// kept output too.
+    pub(crate) prefill_target: u32,
+    pub(crate) blocks: BlockTable,
+    /// The steps that gave it a token after the first, for its inter-token latencies.
+    pub(crate) token_steps: TokenSteps,
+    /// Time of the last token, microseconds.
+    pub(crate) last_token_us: i64,
+    /// First-token time minus arrival. Survives a preemption although the token may be produced
+    /// again.
+    pub(crate) ttft_us: Option<i64>,
+    /// The first token since the last restart is out.
+    pub(crate) has_first_token: bool,
+    pub(crate) scheduling_delay_us: Option<i64>,
+    pub(crate) enqueued_us: i64,
+    pub(crate) priority: f64,
+    /// Its key in a keyed wait queue.
+    pub(crate) key: f64,
+    pub(crate) preemptions: u32,
+}
+
+impl EngineRequest {
+    pub(crate) fn new(request: Request, view: RequestView) -> Self {
+        Self {
+            prefill_target: request.prompt_tokens(),
+            request,
+            view,
+            running: false,
+            admission: 0,
+            in_group: false,
+            joined_step: 0,
+            computed_tokens: 0,
+            computed_after_step: 0,
+            scheduled_tokens: 0,
+            blocks: BlockTable::default(),
+            token_steps: TokenSteps::default(),
+            last_token_us: 0,
+            ttft_us: None,
+            has_first_token: false,
+            scheduling_delay_us: None,
+            enqueued_us: 0,
+            priority: 0.0,
+            key: 0.0,
+            preemptions: 0,
+        }
+    }
+
+    pub(crate) fn prompt_tokens(&self) -> u32 {
+        self.request.prompt_tokens()
+    }
+
+    /// The true output length, tokens. No policy sees it.
+    pub(crate) fn final_output_tokens(&self) -> u32 {
+        self.request.output_tokens()
+    }
+
+    pub(super) fn entry(&self, slot: Slot) -> BatchEntry {
+        BatchEntry {
+            admission: self.admission,
+            slot,
+        }
+    }
+
+    /// Does its next step prefill? Else it decodes.
+    pub(crate) fn in_prefill(&self) -> bool {
+        self.computed_tokens < self.prefill_target
+    }
+
+    /// Computed tokens at which it has all its output. A request without output ends with its
+    /// prefill, like one of one token.
+    pub(crate) fn computed_at_finish(&self) -> u32 {
+        self.prompt_tokens() + self.final_output_tokens().max(1) - 1
+    }
+
+    /// Output tokens produced so far. While kept tokens are recomputed after a preemption, those
+    /// count.
+    pub(crate) fn emitted_tokens(&self) -> u32 {
+        if !self.has_first_token {
+            return 0;
+        }
+        let by_computed = (self.computed_tokens + 1).saturating_sub(self.prompt_tokens());
+        by_computed
+            .max(self.prefill_target - self.prompt_tokens())
+            .min(self.final_output_tokens())
+    }
+
+    pub(crate) fn sequence(&self) -> Sequence<'_> {
+        Sequence {
+            prompt: &self.request.prompt,
+            output: &self.request.output,
+            private_from: self.request.private_from,
+        }
+    }
+
+    pub(crate) fn queue_key(&self) -> QueueKey {
+        QueueKey {
+            key: self.key,
+            arrival_us: self.request.arrival_us,
+            id: self.request.id.clone(),
+        }
+    }
+
+    pub(crate) fn queued_view(&self, slot: Slot) -> QueuedView<'_> {
+        QueuedView {
+            enqueued_us: self.enqueued_us,
+            priority: self.priority,
+            preemptions: self.preemptions,
+            output_tokens: self.emitted_tokens(),
+            slot,
+            ..QueuedView::of(&self.view)
+        }
+    }
+
+    /// Its view for policies before step `step`.
+    pub(crate) fn running_view(&self, slot: Slot, step: u64) -> RunningView<'_> {
+        let since = if self.in_group {
+            (step - self.joined_step) as u32
+        } else {
+            0
+        };
+        RunningView {
+            priority: self.priority,
+            computed_tokens: self.computed_tokens + since,
+            output_tokens: self.emitted_tokens() + since,
+            kv_blocks: self.blocks.len() as u32,
+            preemptions: self.preemptions,
+            slot,
+            ..RunningView::of(&self.view)
+        }
+    }
+
+    /// Its results so far; the caller adds what only its end tells.
+    pub(crate) fn record(&self, instance: u32, outcome: Outcome) -> RequestRecord {
+        let state = match outcome {
+            Outcome::Completed | Outcome::LengthCapped => State::Completed,
+            Outcome::TimedOut => State::TimedOut,
+            Outcome::Running => State::Running,
+            Outcome::Dropped
+            | Outcome::Rejected
+            | Outcome::Unroutable
+            | Outcome::Queued
+            | Outcome::InTransit => State::Queued,
+        };
+        RequestRecord {
+            instance: Some(instance),
+            scheduling_delay_us: self.scheduling_delay_us,
+            ttft_us: self.ttft_us,
+            preemptions: self.preemptions,
+            ..RequestRecord::unserved(self.view.serial, &self.request, state, outcome)
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What an instance reports to its cluster.
+
+use windtunnel_base::fault::RunFault;
+use windtunnel_base::record::RequestRecord;
+use windtunnel_base::request::{FinishReason, Request};
+use windtunnel_plugin_api::RequestView;
+
+/// What an instance reports to its cluster.
+#[derive(Debug)]
+pub enum InstanceEvent {
+    /// A request left for good.
+    Finished(Box<FinishedRequest>),
+    /// A request produced its first token.
+    FirstToken {
+        /// The request.
+        view: RequestView,
+        /// Time to first token, microseconds.
+        ttft_us: i64,
+    },
+    /// A request was preempted: it lost its place in the batch.
+    Preempted {
+        /// The request.
+        view: RequestView,
+        /// Output tokens it had produced.
+        output_tokens: u32,
+    },
+    /// A policy failed or gave an unusable answer; the run cannot go on.
+    Fault(RunFault),
+}
+
+/// A request that left its instance.
+#[derive(Debug)]
+pub struct FinishedRequest {
+    /// The request.
+    pub request: Request,
+    /// The request as policies see it.
+    pub view: RequestView,
+    /// Its results.
+    pub record: RequestRecord,
+    /// Why it ended.
+    pub reason: FinishReason,
+    /// When it ended for its client, microseconds (the end of its last step).
+    pub at_us: i64,
+    /// Output tokens it had produced.
+    pub output_tokens: u32,
+    /// Output tokens that a follow-up prompt contains: those whose KV was computed.
+    pub processed_tokens: u32,
+}

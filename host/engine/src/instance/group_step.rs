@@ -1,0 +1,183 @@
+//! A step of the fast path: it costs what changes in it, not what runs in it.
+//!
+//! Running decodes advance as a group; only requests in prefill, newly admitted ones, those that
+//! need a KV block and those that finish are touched. A step that the group cannot take as a whole
+//! (blocks or tokens are short) is left to the plain path, which defines what must come out.
+
+use super::decode_group::GroupChange;
+use super::events::InstanceEvent;
+use super::slot::BatchEntry;
+use super::state::Instance;
+use crate::latency::{StepAggregates, StepItem};
+
+impl Instance {
+    /// Forms the batch of the step at `now` if the group can take it as a whole. `false`: nothing
+    /// is scheduled.
+    pub(super) fn form_group_batch(&mut self, now: i64, events: &mut Vec<InstanceEvent>) -> bool {
+        if self.config.plain || !(self.grouped || self.form_group(now)) {
+            return false;
+        }
+        let step = self.next_step();
+        let mut budget = self.step_budget(self.prefilling.len());
+        if !budget.schedule_decodes(self.group.count) {
+            return false;
+        }
+        let mut blocks = self.group.opening(step).len() as u64;
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.clear();
+        let mut short = false;
+        for &slot in &self.prefilling {
+            let request = &self.requests[slot];
+            let (tokens, cut) = budget.schedule_prefill(request);
+            short |= cut;
+            blocks += self.kv.blocks_for(&request.blocks, tokens);
+            changes.push((request.entry(slot), GroupChange::Prefill(tokens)));
+        }
+        // Here all decodes got their tokens before the prefills. In batch order that is so only if
+        // no prefill is before a decode, which matters only where tokens are short.
+        let fits = blocks <= self.kv.free() && (!short || self.prefills_are_last());
+        if fits {
+            let opening = self.group.opening(step).iter();
+            changes.extend(opening.map(|&entry| (entry, GroupChange::OpensBlock)));
+            let filling = self.group.filling(step).iter();
+            changes.extend(filling.map(|&entry| (entry, GroupChange::FillsBlock)));
+            // Blocks are allocated in batch order.
+            changes.sort_unstable_by_key(|(entry, _)| *entry);
+            changes
+                .iter()
+                .for_each(|&(entry, change)| self.apply(entry, change));
+        }
+        self.changes = changes;
+        if fits {
+            let admitted_from = self.running.len();
+            self.admit_waiting(now, &mut budget, events);
+            let admitted = self.running[admitted_from..].iter();
+            self.prefilling.extend(admitted.map(|entry| entry.slot));
+        }
+        fits
+    }
+
+    /// Are all requests in prefill behind all decodes in the batch?
+    fn prefills_are_last(&self) -> bool {
+        let first = self.prefilling.first().copied();
+        self.running
+            .get(self.running.len() - self.prefilling.len())
+            .map(|entry| entry.slot)
+            == first
+    }
+
+    fn apply(&mut self, entry: BatchEntry, change: GroupChange) {
+        let request = &mut self.requests[entry.slot];
+        let mut blocks = std::mem::take(&mut request.blocks);
+        match change {
+            GroupChange::OpensBlock => {
+                // A member's tail stays what it was when it joined; an empty table has as little
+                // room as a full block.
+                let tail = if blocks.is_empty() {
+                    self.config.block_size
+                } else {
+                    blocks.tail()
+                };
+                self.kv.open_block(&mut blocks);
+                blocks.set_tail(tail);
+            }
+            GroupChange::FillsBlock => self.kv.cache_last_block(&mut blocks, request.sequence()),
+            GroupChange::Prefill(tokens) => {
+                let fits = self
+                    .kv
+                    .allocate_prefill(&mut blocks, request.sequence(), tokens, &[]);
+                debug_assert!(fits, "the blocks were counted");
+                request.scheduled_tokens = tokens;
+                request.computed_after_step = request.computed_tokens + tokens;
+            }
+        }
+        request.blocks = blocks;
+    }
+
+    /// Duration of a step whose batch was formed with the group, microseconds.
+    pub(super) fn group_step_us(&self) -> i64 {
+        let mut aggregates = StepAggregates {
+            requests: self.group.count as u32,
+            decodes: self.group.count,
+            decode_context: self.group.context,
+            ..StepAggregates::default()
+        };
+        let scheduled = self
+            .prefilling
+            .iter()
+            .filter(|&&slot| self.requests[slot].scheduled_tokens > 0);
+        scheduled.for_each(|&slot| aggregates.add(self.step_item(slot)));
+        self.latency
+            .step_us(&aggregates, &mut self.group_step_items())
+            .max(1)
+    }
+
+    /// The scheduled requests in batch order, for models that must iterate over them.
+    fn group_step_items(&self) -> impl Iterator<Item = StepItem> + '_ {
+        let step = self.next_step();
+        self.running.iter().filter_map(move |entry| {
+            let request = &self.requests[entry.slot];
+            if !request.in_group {
+                return (request.scheduled_tokens > 0).then(|| self.step_item(entry.slot));
+            }
+            Some(StepItem {
+                new_tokens: 1,
+                context: request.computed_tokens + (step - request.joined_step) as u32,
+                prompt_tokens: request.prefill_target,
+                is_prefill: false,
+            })
+        })
+    }
+
+    /// Applies the effects of such a step from `now` to `ends`, but for planning the next one.
+    pub(super) fn finish_group_step(
+        &mut self,
+        now: i64,
+        ends: i64,
+        events: &mut Vec<InstanceEvent>,
+    ) {
+        let token_us = self.latency.output_token_us();
+        let step = self.next_step();
+        self.itl_log.record(ends - now + token_us, 1);
+        let mut prefilling = std::mem::take(&mut self.prefilling);
+        for &slot in &prefilling {
+            self.advance_request(slot, step, now, ends, events);
+        }
+        self.group.advance(1);
+
+        let mut done = std::mem::take(&mut self.done);
+        done.clear();
+        while let Some(entry) = self.group.pop_finish(step) {
+            if self
+                .requests
+                .get(entry.slot)
+                .is_some_and(|request| request.in_group && request.admission == entry.admission)
+            {
+                self.leave_group(entry.slot);
+                done.push(entry);
+            }
+        }
+        prefilling.retain(|&slot| {
+            if self.completion(slot).is_some() {
+                done.push(self.requests[slot].entry(slot));
+                return false;
+            }
+            if !self.requests[slot].in_prefill() {
+                self.join_group(slot);
+                return false;
+            }
+            true
+        });
+        self.prefilling = prefilling;
+        done.sort_unstable();
+        for entry in &done {
+            if let Some(outcome) = self.completion(entry.slot) {
+                self.complete_request(entry.slot, outcome, ends, events);
+            }
+            if let Ok(at) = self.running.binary_search(entry) {
+                self.running.remove(at);
+            }
+        }
+        self.done = done;
+    }
+}

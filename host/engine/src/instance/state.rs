@@ -1,0 +1,224 @@
+//! The state of an instance, and what can be read from it.
+
+use super::batching::{BatchingStrategy, BlockedHead, ContinuousBatching};
+use super::config::{EngineConfig, NEVER};
+use super::decode_group::{DecodeGroup, GroupChange, MAX_BLOCK_SIZE};
+use super::engine_request::EngineRequest;
+use super::itl_log::ItlLog;
+use super::slab::Slab;
+use super::slot::{BatchEntry, Slot};
+use super::wait_queue::WaitQueue;
+use crate::kv::KvCache;
+use crate::latency::{Estimator, LatencyModel};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use windtunnel_base::record::InstanceTotals;
+use windtunnel_plugin_api::{Interests, Priority, QueueOrder, Scheduler, Victim};
+
+/// When the numbers of the waiting requests were computed last, microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LastRefresh {
+    pub(super) priorities_us: i64,
+    pub(super) keys_us: i64,
+}
+
+/// The policies inside an instance.
+pub struct InstanceHooks {
+    /// Priority of a waiting request.
+    pub priority: Box<dyn Priority>,
+    /// Order of the wait queue.
+    pub scheduler: Box<dyn Scheduler>,
+    /// Chooses the request to preempt.
+    pub victim: Box<dyn Victim>,
+}
+
+/// One serving engine.
+pub struct Instance {
+    pub(super) index: u32,
+    pub(super) config: EngineConfig,
+    pub(super) latency: Arc<dyn LatencyModel>,
+    pub(super) estimator: Estimator,
+    /// Seed of the random numbers that policies draw.
+    pub(super) seed: u64,
+    pub(super) hooks: InstanceHooks,
+    pub(super) batching: Box<dyn BatchingStrategy>,
+    pub(super) scheduler_interests: Interests,
+    pub(super) queue_order: QueueOrder,
+    pub(super) last_refresh: LastRefresh,
+    /// A policy failed: nothing happens here any more.
+    pub(super) failed: bool,
+    /// Prompt tokens of the waiting requests.
+    pub(super) queued_prompt_tokens: u64,
+    pub(super) kv: KvCache,
+    pub(super) requests: Slab<EngineRequest>,
+    pub(super) waiting: WaitQueue,
+    /// The running batch in order of admission.
+    pub(super) running: Vec<BatchEntry>,
+    /// Admissions so far.
+    pub(super) admissions: u64,
+    /// Running decodes are members of `group`, and `prefilling` lists the others.
+    pub(super) grouped: bool,
+    pub(super) group: DecodeGroup,
+    /// While grouped: running requests in prefill, in batch order.
+    pub(super) prefilling: Vec<Slot>,
+    /// The batch of the step at hand was formed with the group as a whole.
+    pub(super) group_step: bool,
+    pub(super) blocked_head: Option<BlockedHead>,
+    /// Received, not yet in the wait queue: (time, order, request).
+    pub(super) incoming: BinaryHeap<Reverse<(i64, u64, Slot)>>,
+    /// Client deadlines: (time, order, request, its serial). Entries of finished requests are
+    /// dropped lazily.
+    pub(super) timeouts: BinaryHeap<Reverse<(i64, u64, Slot, u64)>>,
+    /// Events scheduled so far; orders those of equal time.
+    pub(super) scheduled_events: u64,
+    /// The next step starts then.
+    pub(super) step_at: Option<i64>,
+    /// The running step ends then (only when its effects become visible at its end).
+    pub(super) step_ends_at: Option<i64>,
+    /// End of the last step that started.
+    pub(super) busy_until: i64,
+    pub(super) last_step_start: i64,
+    /// When a request entered the wait queue last.
+    pub(super) last_enqueued: i64,
+    /// Time of the last event.
+    pub(super) clock: i64,
+    /// Latest end of a step that completed a request; the clock reaches it.
+    pub(super) last_completion: i64,
+    pub(super) itl_log: ItlLog,
+    pub(super) totals: InstanceTotals,
+    /// Scratch lists, kept for their memory.
+    pub(super) keys: Vec<f64>,
+    pub(super) changes: Vec<(BatchEntry, GroupChange)>,
+    pub(super) done: Vec<BatchEntry>,
+}
+
+impl Instance {
+    /// An idle instance at time 0 that batches continuously, as vLLM does.
+    #[must_use]
+    pub fn new(
+        index: u32,
+        config: EngineConfig,
+        latency: Arc<dyn LatencyModel>,
+        hooks: InstanceHooks,
+        seed: u64,
+    ) -> Self {
+        let queue_order = hooks.scheduler.order();
+        let mut config = config;
+        config.plain |= config.block_size > MAX_BLOCK_SIZE;
+        Self {
+            index,
+            kv: KvCache::new(
+                config.total_kv_blocks,
+                config.block_size,
+                config.rules.find_all_copies,
+            ),
+            estimator: Estimator::new(Arc::clone(&latency), config.step_limits()),
+            seed,
+            scheduler_interests: hooks.scheduler.interests(),
+            config,
+            latency,
+            hooks,
+            batching: Box::new(ContinuousBatching::new(&config)),
+            queue_order,
+            last_refresh: LastRefresh::default(),
+            failed: false,
+            queued_prompt_tokens: 0,
+            requests: Slab::default(),
+            waiting: WaitQueue::new(queue_order),
+            running: Vec::new(),
+            admissions: 0,
+            grouped: false,
+            group: DecodeGroup::new(config.block_size.min(MAX_BLOCK_SIZE)),
+            prefilling: Vec::new(),
+            group_step: false,
+            blocked_head: None,
+            incoming: BinaryHeap::new(),
+            timeouts: BinaryHeap::new(),
+            scheduled_events: 0,
+            step_at: None,
+            step_ends_at: None,
+            busy_until: 0,
+            last_step_start: i64::MIN,
+            last_enqueued: i64::MIN,
+            clock: 0,
+            last_completion: 0,
+            itl_log: ItlLog::default(),
+            totals: InstanceTotals::default(),
+            keys: Vec::new(),
+            changes: Vec::new(),
+            done: Vec::new(),
+        }
+    }
+
+    /// The same instance with another batching strategy.
+    #[must_use]
+    pub fn with_batching(mut self, batching: Box<dyn BatchingStrategy>) -> Self {
+        self.batching = batching;
+        self
+    }
+
+    /// Requests waiting.
+    #[must_use]
+    pub fn queue_depth(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Requests running.
+    #[must_use]
+    pub fn batch_size(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Preemptions so far.
+    #[must_use]
+    pub fn preemptions(&self) -> u64 {
+        self.totals.preemptions
+    }
+
+    /// The KV cache, to read.
+    #[must_use]
+    pub fn kv(&self) -> &KvCache {
+        &self.kv
+    }
+
+    /// The KV cache, to refresh its delayed signal.
+    pub fn kv_mut(&mut self) -> &mut KvCache {
+        &mut self.kv
+    }
+
+    /// Requests here, on their way to the queue included, and their prompt tokens.
+    #[must_use]
+    pub fn live(&self) -> (u64, u64) {
+        self.requests.iter().fold((0, 0), |(n, tokens), request| {
+            (n + 1, tokens + u64::from(request.prompt_tokens()))
+        })
+    }
+
+    /// When something happens here next, [`NEVER`] if nothing is due.
+    pub fn next_event_us(&mut self) -> i64 {
+        if self.failed {
+            return NEVER;
+        }
+        while let Some(Reverse((_, _, slot, serial))) = self.timeouts.peek()
+            && self
+                .requests
+                .get(*slot)
+                .is_none_or(|request| request.view.serial != *serial)
+        {
+            self.timeouts.pop();
+        }
+        let incoming = self.incoming.peek().map_or(NEVER, |Reverse(e)| e.0);
+        let timeout = self.timeouts.peek().map_or(NEVER, |Reverse(e)| e.0);
+        let step = self
+            .step_at
+            .unwrap_or(NEVER)
+            .min(self.step_ends_at.unwrap_or(NEVER));
+        incoming.min(timeout).min(step)
+    }
+
+    /// Number of the next step.
+    pub(super) fn next_step(&self) -> u64 {
+        self.itl_log.next_step()
+    }
+}

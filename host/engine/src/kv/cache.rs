@@ -1,0 +1,333 @@
+//! The blocks: reference counts, an LRU free list, and the index of full blocks by prefix identity.
+//!
+//! A block on the free list keeps its identity until it is taken again, so freed prefixes stay
+//! findable (lazy eviction). Identity is the key of the block's last token (see
+//! [`windtunnel_base::request::Span`]): the streams are rooted, so that one key identifies the
+//! whole prefix and nothing is hashed. Blocks without identity are anonymous: they are only
+//! counted.
+
+use super::block_table::{BlockTable, Sequence};
+use super::change_log::ChangeLog;
+use super::free_list::FreeList;
+use rustc_hash::FxHashMap;
+
+/// A block with identity.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    pub(super) key: u64,
+    pub(super) references: u32,
+}
+
+/// The KV blocks of one instance.
+#[derive(Clone, Debug)]
+pub struct KvCache {
+    pub(super) block_size: u32,
+    total: u64,
+    /// The identified blocks, by number.
+    pub(super) blocks: Vec<Block>,
+    /// Numbers below `blocks.len()` that no block has at present.
+    pub(super) unused_numbers: Vec<u32>,
+    pub(super) free: FreeList,
+    /// Number of the block that a key finds.
+    pub(super) index: FxHashMap<u64, u32>,
+    /// Further copies of an indexed key, oldest first; `None` when only the newest copy is
+    /// findable.
+    pub(super) copies: Option<FxHashMap<u64, Vec<u32>>>,
+    changes: Option<ChangeLog>,
+    version: u64,
+    hits: u64,
+    misses: u64,
+}
+
+impl KvCache {
+    /// A cache of `total` blocks of `block_size` tokens. With `all_copies` every copy of a block
+    /// stays findable, else only the newest, and evicting *any* copy makes the key unfindable.
+    #[must_use]
+    pub fn new(total: u64, block_size: u32, all_copies: bool) -> Self {
+        Self {
+            block_size,
+            total,
+            blocks: Vec::new(),
+            unused_numbers: Vec::new(),
+            free: FreeList::new(total),
+            index: FxHashMap::default(),
+            copies: all_copies.then(FxHashMap::default),
+            changes: None,
+            version: 0,
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// Starts to remember the index as of the last [`refresh_signal`](Self::refresh_signal).
+    pub fn track_changes(&mut self) {
+        self.changes.get_or_insert_with(ChangeLog::default);
+    }
+
+    /// Tokens per block.
+    #[must_use]
+    pub fn block_size(&self) -> u32 {
+        self.block_size
+    }
+
+    /// Blocks in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Blocks on the free list, cached ones included.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        self.free.len()
+    }
+
+    /// Blocks that requests hold.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.total - self.free()
+    }
+
+    /// Cached blocks reused so far.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits
+    }
+
+    /// Blocks allocated anew so far.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.misses
+    }
+
+    /// The longest run of leading blocks that are cached now.
+    pub fn cached_prefix(&self, keys: impl Iterator<Item = u64>) -> Vec<u32> {
+        keys.map_while(|key| self.index.get(&key).copied())
+            .collect()
+    }
+
+    /// How many leading blocks are cached now.
+    pub fn cached_blocks_now(&self, keys: impl Iterator<Item = u64>) -> u32 {
+        keys.take_while(|key| self.index.contains_key(key)).count() as u32
+    }
+
+    /// How many leading blocks were cached at the last refresh of the signal.
+    pub fn cached_blocks_at_refresh(&self, keys: impl Iterator<Item = u64>) -> u32 {
+        let present = |key: &u64| {
+            let now = self.index.contains_key(key);
+            self.changes.as_ref().map_or(now, |log| log.then(*key, now))
+        };
+        keys.take_while(present).count() as u32
+    }
+
+    /// Makes the delayed signal show the present index.
+    pub fn refresh_signal(&mut self) {
+        if let Some(log) = &mut self.changes {
+            log.refresh();
+        }
+    }
+
+    /// Blocks that `tokens` more tokens need beyond those in `table`.
+    #[must_use]
+    pub fn blocks_for(&self, table: &BlockTable, tokens: u32) -> u64 {
+        let room = table.room(self.block_size);
+        u64::from(tokens.saturating_sub(room).div_ceil(self.block_size))
+    }
+
+    /// A counter of all that can make an allocation fit that did not fit before: changes of the
+    /// prefix index, reuse of cached blocks, releases. While it is unchanged, blocks were only
+    /// allocated, and a failed allocation fails again.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Allocates blocks for `tokens` more prompt tokens, after reusing the `cached` blocks if
+    /// `table` is empty. All or nothing: `false` changes nothing.
+    pub fn allocate_prefill(
+        &mut self,
+        table: &mut BlockTable,
+        sequence: Sequence<'_>,
+        tokens: u32,
+        cached: &[u32],
+    ) -> bool {
+        let reused_from_free = cached
+            .iter()
+            .filter(|&&b| self.blocks[b as usize].references == 0)
+            .count() as u64;
+        if self.blocks_for(table, tokens) + reused_from_free > self.free() {
+            return false;
+        }
+        // A fully cached prompt stores nothing, and then no block is reused either.
+        if tokens == 0 {
+            return true;
+        }
+        if table.is_empty() {
+            self.reuse(table, cached);
+        }
+        let mut left = tokens;
+        left -= self.fill_tail(table, sequence, left);
+        while left > 0 {
+            let stored = left.min(self.block_size);
+            self.take_block(table, stored);
+            if stored == self.block_size {
+                self.cache_last_block(table, sequence);
+            }
+            left -= stored;
+        }
+        true
+    }
+
+    /// Allocates room for one more output token. All or nothing: `false` changes nothing.
+    pub fn allocate_decode(&mut self, table: &mut BlockTable, sequence: Sequence<'_>) -> bool {
+        if table.room(self.block_size) == 0 {
+            if self.free() == 0 {
+                return false;
+            }
+            self.open_block(table);
+        } else {
+            self.fill_tail(table, sequence, 1);
+        }
+        true
+    }
+
+    /// Makes the full last block findable, unless no lookup could ask for it: private, or detached
+    /// from its prompt.
+    pub fn cache_last_block(&mut self, table: &mut BlockTable, sequence: Sequence<'_>) {
+        let stored = table.len() as u32 * self.block_size;
+        if !table.detached && stored <= sequence.private_from {
+            self.assign_identity(table, sequence.key_at(stored - 1));
+        }
+    }
+
+    /// Allocates a block for one output token. One must be free.
+    pub fn open_block(&mut self, table: &mut BlockTable) {
+        table.detached |= table.is_empty();
+        self.take_block(table, 1);
+    }
+
+    /// Makes the private blocks findable, too: a preempted request may look up its own blocks.
+    pub fn cache_private_blocks(&mut self, table: &mut BlockTable, sequence: Sequence<'_>) {
+        if table.detached {
+            return;
+        }
+        let mut full = table.len() - usize::from(table.tail < self.block_size && !table.is_empty());
+        if self.block_size == 1 {
+            // Blocks of one token filled by decoding are never findable; the prompt's are.
+            full = full.min(sequence.prompt.len() as usize);
+        }
+        while table.identified.len() < full {
+            let stored = (table.identified.len() as u32 + 1) * self.block_size;
+            self.assign_identity(table, sequence.key_at(stored - 1));
+        }
+    }
+
+    /// Frees all blocks, the last one first, so that the tails of prefixes are evicted before their
+    /// heads.
+    pub fn release(&mut self, table: &mut BlockTable) {
+        self.version += 1;
+        self.free.append_anonymous(table.anonymous.into());
+        for &block in table.identified.iter().rev() {
+            let entry = &mut self.blocks[block as usize];
+            entry.references -= 1;
+            if entry.references == 0 {
+                self.free.append(block);
+            }
+        }
+        *table = BlockTable::default();
+    }
+
+    /// Takes cached blocks into an empty table.
+    fn reuse(&mut self, table: &mut BlockTable, cached: &[u32]) {
+        self.version += 1;
+        for &block in cached {
+            let entry = &mut self.blocks[block as usize];
+            if entry.references == 0 {
+                self.free.remove(block);
+            }
+            entry.references += 1;
+            self.hits += 1;
+            table.tail = self.block_size;
+        }
+        table.identified.extend_from_slice(cached);
+    }
+
+    /// Stores up to `tokens` in a partly filled last block; returns how many.
+    fn fill_tail(&mut self, table: &mut BlockTable, sequence: Sequence<'_>, tokens: u32) -> u32 {
+        let room = table.room(self.block_size);
+        if room == 0 {
+            return 0;
+        }
+        let stored = tokens.min(room);
+        table.tail += stored;
+        if table.tail == self.block_size {
+            self.cache_last_block(table, sequence);
+        }
+        stored
+    }
+
+    /// Allocates a free block for `stored` tokens; what it cached is evicted.
+    fn take_block(&mut self, table: &mut BlockTable, stored: u32) {
+        if let Some(block) = self.free.take() {
+            self.evict(block);
+            self.unused_numbers.push(block);
+        }
+        self.misses += 1;
+        table.anonymous += 1;
+        table.tail = stored;
+    }
+
+    /// Gives the first anonymous block of a request an identity.
+    fn assign_identity(&mut self, table: &mut BlockTable, key: u64) {
+        let entry = Block { key, references: 1 };
+        let block = self
+            .unused_numbers
+            .pop()
+            .unwrap_or(self.blocks.len() as u32);
+        match self.blocks.get_mut(block as usize) {
+            Some(old) => *old = entry,
+            None => self.blocks.push(entry),
+        }
+        table.anonymous -= 1;
+        table.identified.push(block);
+        self.version += 1;
+        if let Some(copies) = &mut self.copies {
+            if self.index.contains_key(&key) {
+                copies.entry(key).or_default().push(block);
+                return;
+            }
+            if let Some(log) = &mut self.changes {
+                log.appears(key);
+            }
+            self.index.insert(key, block);
+        } else if self.index.insert(key, block).is_none()
+            && let Some(log) = &mut self.changes
+        {
+            log.appears(key);
+        }
+    }
+
+    /// Takes a block's key out of the index.
+    fn evict(&mut self, block: u32) {
+        let key = self.blocks[block as usize].key;
+        self.version += 1;
+        if let Some(copies) = &mut self.copies
+            && let Some(others) = copies.get_mut(&key)
+        {
+            if self.index[&key] == block {
+                self.index.insert(key, others.remove(0));
+            } else {
+                others.retain(|&b| b != block);
+            }
+            if others.is_empty() {
+                copies.remove(&key);
+            }
+            return;
+        }
+        if self.index.remove(&key).is_some()
+            && let Some(log) = &mut self.changes
+        {
+            log.vanishes(key);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The step-time models by name.
+
+use std::fmt;
+use std::str::FromStr;
+use windtunnel_base::input::{InputError, unknown};
+
+/// A step-time model by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatencyModelKind {
+    /// Fitted coefficients, see [`Blackbox`](super::Blackbox).
+    Blackbox,
+    /// See [`Roofline`](super::Roofline).
+    Roofline,
+    /// See [`TrainedPhysics`](super::TrainedPhysics).
+    TrainedPhysics,
+}
+
+impl LatencyModelKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Blackbox, Self::Roofline, Self::TrainedPhysics];
+
+    /// The name as the command line has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Blackbox => "blackbox",
+            Self::Roofline => "roofline",
+            Self::TrainedPhysics => "trained-physics",
+        }
+    }
+}
+
+impl fmt::Display for LatencyModelKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for LatencyModelKind {
+    type Err = InputError;
+
+    fn from_str(name: &str) -> Result<Self, InputError> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        let valid = Self::ALL.map(Self::name);
+        found.ok_or_else(|| InputError::new(unknown("latency model", name, &valid)))
+    }
+}

@@ -1,0 +1,116 @@
+//! The trait of step-time models, and the steps that they are given.
+
+use crate::rules::Preset;
+use windtunnel_base::input::InputError;
+
+/// One scheduled request of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepItem {
+    /// Tokens computed in this step.
+    pub new_tokens: u32,
+    /// Tokens computed before this step.
+    pub context: u32,
+    /// Prompt length (for a recomputed request: prompt plus kept tokens).
+    pub prompt_tokens: u32,
+    /// Prefill, or decode?
+    pub is_prefill: bool,
+}
+
+/// What a step computes, summed over its scheduled requests (those with new tokens).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepAggregates {
+    /// Scheduled requests.
+    pub requests: u32,
+    /// New prefill tokens.
+    pub prefill_tokens: u64,
+    /// Sum over prefills of new tokens x prompt length.
+    pub prefill_tokens_x_prompt: u64,
+    /// Sum over prefills of new tokens x context.
+    pub prefill_tokens_x_context: u64,
+    /// Sum over prefills of new tokens squared.
+    pub prefill_tokens_squared: u64,
+    /// Sum over prefills of the context.
+    pub prefill_context: u64,
+    /// Decodes, one new token each.
+    pub decodes: u64,
+    /// Sum over decodes of the context.
+    pub decode_context: u64,
+}
+
+impl StepAggregates {
+    /// Adds one scheduled request.
+    pub fn add(&mut self, item: StepItem) {
+        let (n, c) = (u64::from(item.new_tokens), u64::from(item.context));
+        self.requests += 1;
+        if item.is_prefill {
+            self.prefill_tokens += n;
+            self.prefill_tokens_x_prompt += n * u64::from(item.prompt_tokens);
+            self.prefill_tokens_x_context += n * c;
+            self.prefill_tokens_squared += n * n;
+            self.prefill_context += c;
+        } else {
+            self.decodes += 1;
+            self.decode_context += c;
+        }
+    }
+}
+
+/// How long steps and the delays around them take. All results are microseconds.
+pub trait LatencyModel: Send + Sync {
+    /// The engine rules that its figures hold under: those of the engine, or of the simulator, that
+    /// it was fitted to or validated against. A run takes them by default.
+    fn fitted_under(&self) -> Preset;
+
+    /// Time of one step, at least 1.
+    ///
+    /// `items` yields the step's requests in batch order. A model may iterate over them when the
+    /// aggregates leave the last bit open (sums of floats depend on their order), and must give the
+    /// same result as if it always had.
+    fn step_us(&self, step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64;
+
+    /// Is the time of a step of decodes alone a function of their number? Then the engine calls
+    /// [`step_us`](Self::step_us) once for many such steps.
+    fn ignores_decode_context(&self) -> bool {
+        false
+    }
+
+    /// Delay between a request's arrival at the instance and its wait queue.
+    fn queueing_us(&self, prompt_tokens: u32) -> i64;
+
+    /// Processing time per output token, seen by the client only.
+    fn output_token_us(&self) -> i64;
+
+    /// Fixed overhead after the last token, seen by the client only.
+    fn post_decode_us(&self) -> i64;
+}
+
+/// `f64` to `i64` as the reference does it: toward zero; NaN and anything too large become
+/// `i64::MAX`.
+#[must_use]
+pub fn truncate_us(x: f64) -> i64 {
+    if x.is_nan() || x >= 9_223_372_036_854_775_808.0 {
+        i64::MAX
+    } else {
+        x as i64
+    }
+}
+
+/// Largest coefficient, microseconds (11 days): sums over any run stay within an `i64`.
+const LARGEST_COEFFICIENT: f64 = 1e12;
+
+/// Refuses coefficients that are negative, not finite or absurdly large; `what` names them.
+pub(super) fn check_coefficients(what: &str, values: &[f64]) -> Result<(), InputError> {
+    match values.iter().position(|v| !v.is_finite() || *v < 0.0) {
+        Some(i) => Err(InputError::new(format!(
+            "{what} coefficient {} is {}; expected a finite number, 0 or above",
+            i, values[i]
+        ))),
+        None => match values.iter().position(|v| *v > LARGEST_COEFFICIENT) {
+            Some(i) => Err(InputError::new(format!(
+                "{what} coefficient {i} is {:e}; expected at most {LARGEST_COEFFICIENT:e}",
+                values[i]
+            ))),
+            None => Ok(()),
+        },
+    }
+}

@@ -1,0 +1,99 @@
+//! The named switches of the engine, and their two presets.
+
+use std::fmt;
+
+/// What the engine does where the reference simulator and real vLLM differ.
+///
+/// Step-time coefficients hold only under the rules they were fitted with; a latency model says
+/// which preset that is in [`fitted_under`](crate::latency::LatencyModel::fitted_under).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineRules {
+    /// A preempted request keeps the tokens it generated and recomputes their KV with its prompt;
+    /// its first-token time stands. Else it forgets them and starts over.
+    pub keep_tokens_on_preemption: bool,
+    /// The next step starts when the last one has ended. Else a request that finds the batch
+    /// drained starts a step at once, even while the last step still runs.
+    pub one_step_at_a_time: bool,
+    /// A fully cached prompt recomputes its last block, and its cached blocks are held. Else it
+    /// costs no tokens and holds none.
+    pub recompute_last_block: bool,
+    /// Every copy of a block stays findable. Else only the newest, and recycling any copy forgets
+    /// it.
+    pub find_all_copies: bool,
+    /// The last sampled token gets KV space too.
+    pub kv_for_last_token: bool,
+    /// The batch of a step is chosen while the step before it runs: a request that arrives
+    /// meanwhile waits one step more.
+    pub async_scheduling: bool,
+    /// Tokens, completions and freed blocks are visible when the step ends. Else already when it
+    /// starts.
+    pub visible_at_step_end: bool,
+    /// An inter-token gap is the time since the request's last token. Else the duration of the step
+    /// that made the token, so that steps in which the request waited for token budget or for
+    /// readmission vanish from it.
+    pub gaps_are_elapsed_time: bool,
+    /// The scheduling delay is that of the first admission to a batch. Else of the last one.
+    pub first_scheduling_counts: bool,
+    /// A request's model tag must equal the lower-cased name of the run's model byte for byte. Else
+    /// case does not matter, and the short name will do.
+    pub exact_model_tags: bool,
+}
+
+impl EngineRules {
+    /// Bit-exact with BLIS f90a1e3a.
+    pub const BLIS: Self = Self {
+        keep_tokens_on_preemption: false,
+        one_step_at_a_time: false,
+        recompute_last_block: false,
+        find_all_copies: false,
+        kv_for_last_token: true,
+        async_scheduling: false,
+        visible_at_step_end: false,
+        gaps_are_elapsed_time: false,
+        first_scheduling_counts: false,
+        exact_model_tags: true,
+    };
+
+    /// What vLLM V1 does.
+    pub const VLLM: Self = Self {
+        keep_tokens_on_preemption: true,
+        one_step_at_a_time: true,
+        recompute_last_block: true,
+        find_all_copies: true,
+        kv_for_last_token: false,
+        async_scheduling: true,
+        visible_at_step_end: true,
+        gaps_are_elapsed_time: true,
+        first_scheduling_counts: true,
+        exact_model_tags: false,
+    };
+}
+
+/// The name of a preset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// [`EngineRules::BLIS`].
+    Blis,
+    /// [`EngineRules::VLLM`].
+    Vllm,
+}
+
+impl Preset {
+    /// The switches.
+    #[must_use]
+    pub fn rules(self) -> EngineRules {
+        match self {
+            Self::Blis => EngineRules::BLIS,
+            Self::Vllm => EngineRules::VLLM,
+        }
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Blis => "blis",
+            Self::Vllm => "vllm",
+        })
+    }
+}

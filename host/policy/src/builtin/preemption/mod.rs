@@ -1,0 +1,10 @@
+//! Preemption policies: which running request gives up its KV blocks when they run out.
+
+pub mod fcfs;
+pub mod priority;
+
+use super::policy::{BuiltIn, table};
+use crate::param::Hook;
+
+/// All of them; the first is the default.
+pub static TABLE: &[BuiltIn] = &table(Hook::Preemption, [fcfs::POLICY, priority::POLICY]);

@@ -1,0 +1,24 @@
+//! Routing policies. Ties always go to the lowest position.
+
+pub mod always_busiest;
+pub mod least_loaded;
+pub mod prefix_affinity;
+pub mod round_robin;
+pub mod scorers;
+pub mod two_weights;
+pub mod weighted;
+
+use super::policy::{BuiltIn, table};
+use crate::param::Hook;
+
+/// All of them; the first is the default.
+pub static TABLE: &[BuiltIn] = &table(
+    Hook::Routing,
+    [
+        round_robin::POLICY,
+        least_loaded::POLICY,
+        weighted::POLICY,
+        prefix_affinity::POLICY,
+        always_busiest::POLICY,
+    ],
+);

@@ -1,0 +1,310 @@
+//! `weighted`: several scorers give every instance a number; the highest weighted sum wins.
+//!
+//! The weights of the scorers are parameters of the policy. A list of scorers, such as `scorers` in
+//! a bundle, gives all of them at once: what it leaves out has no weight. Two weights of an older
+//! form stand instead of the scorers ([`TwoWeights`]).
+
+use super::scorers::{self, ColdRequests, Scorer, first_highest};
+use super::two_weights::TwoWeights;
+use crate::builtin::policy::{BuiltIn, Make, Values};
+use crate::param::Param;
+use windtunnel_base::input::{InputError, unknown};
+use windtunnel_plugin_api::{ClusterView, Interests, PolicyError, RequestView, Route, Router};
+
+/// The table of scorers, and the parameters of the policy: their weights, then others.
+macro_rules! table {
+    ([$($scorer:ident,)*] $($param:expr,)*) => {
+        /// The scorers that can be chosen.
+        pub static SCORERS: &[Scorer] = &[$(scorers::$scorer),*];
+        const PARAMS: &[Param] = &[$(scorers::$scorer.weight(),)* $($param),*];
+    };
+}
+
+table! {
+    [
+        PRECISE_PREFIX_CACHE,
+        PREFIX_AFFINITY,
+        NO_HIT_LRU,
+        QUEUE_DEPTH,
+        KV_UTILIZATION,
+        LOAD_BALANCE,
+        ACTIVE_REQUESTS,
+        RUNNING_REQUESTS,
+        LOAD_AWARE,
+        VLLM_DP,
+    ]
+    Param::number(
+        "cache_weight",
+        0.6,
+        0.0,
+        f64::MAX,
+        "Two-weight form: weight of free KV blocks, if either of the two is given",
+    ),
+    Param::number(
+        "load_weight",
+        0.4,
+        0.0,
+        f64::MAX,
+        "Two-weight form: weight of a short wait queue, if either of the two is given",
+    ),
+}
+
+/// `weighted`.
+pub const POLICY: BuiltIn = BuiltIn {
+    params: PARAMS,
+    bundle_keys: &[
+        ("cache_weight", "cache_weight"),
+        ("load_weight", "load_weight"),
+    ],
+    check,
+    ..BuiltIn::new(
+        "weighted",
+        "The highest weighted sum of scores; llm-d's defaults.",
+        Make::Routing(|_, values| match two_weights(values) {
+            Some((cache, load)) => Box::new(TwoWeights::new(cache, load)),
+            None => Box::new(Weighted::new(weights(values))),
+        }),
+    )
+};
+
+/// Both weights of the two-weight form, if either was given.
+fn two_weights(values: &Values) -> Option<(f64, f64)> {
+    let given = ["cache_weight", "load_weight"].map(|name| values.given(name));
+    let any = given.iter().any(Option::is_some);
+    any.then(|| (values.get("cache_weight"), values.get("load_weight")))
+}
+
+/// The scorers that have a weight, in the order in which their scores are added up: that of a list,
+/// which gives all of them, else that of the table. Sums of floating-point numbers depend on it.
+fn weights(values: &Values) -> Vec<(&'static Scorer, f64)> {
+    let scorer = |param| SCORERS.iter().find(|scorer| scorer.param == param);
+    let given = values.named();
+    let mut weights: Vec<(&Scorer, f64)> = given
+        .filter_map(|(param, weight)| Some((scorer(param)?, weight)))
+        .collect();
+    if weights.len() < SCORERS.len() {
+        let all = SCORERS.iter();
+        weights = all.map(|s| (s, values.get(s.param))).collect();
+    }
+    weights.retain(|(_, weight)| *weight > 0.0);
+    weights
+}
+
+fn check(values: &Values) -> Result<(), String> {
+    if let Some((cache, load)) = two_weights(values) {
+        let fine = |w: f64| w.is_finite() && w >= 0.0;
+        if !fine(cache) || !fine(load) || cache + load <= 0.0 {
+            return Err(format!(
+                "the cache weight {cache} and the load weight {load} must be numbers of 0 or more, not both 0"
+            ));
+        }
+        if SCORERS.iter().any(|s| values.given(s.param).is_some()) {
+            return Err("give scorers or cache_weight and load_weight, not both".into());
+        }
+    } else if weights(values).is_empty() {
+        return Err("no scorer has a weight; expected at least one above 0".into());
+    }
+    Ok(())
+}
+
+/// The parameters that `name:weight,name:weight` sets: the weights of all scorers.
+///
+/// # Errors
+/// Unknown or repeated names, weights that are not positive numbers, missing colons.
+pub fn parse_scorers(text: &str) -> Result<Vec<(String, f64)>, InputError> {
+    let mut scorers = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let Some((name, weight)) = part.split_once(':') else {
+            return Err(InputError::new(format!(
+                "scorer \"{part}\" has no weight; expected name:weight, such as queue-depth:1"
+            )));
+        };
+        let weight = weight.trim().parse::<f64>().map_err(|_| {
+            InputError::new(format!(
+                "weight \"{}\" of scorer \"{name}\" is not a number",
+                weight.trim()
+            ))
+        })?;
+        scorers.push((name.trim(), weight));
+    }
+    scorer_params(scorers)
+}
+
+/// The parameters that a list of scorers by name sets: the weights of all scorers, 0 for those that
+/// are not in it.
+///
+/// # Errors
+/// As [`parse_scorers`]; an empty list.
+pub fn scorer_params<'a>(
+    named: impl IntoIterator<Item = (&'a str, f64)>,
+) -> Result<Vec<(String, f64)>, InputError> {
+    let mut params: Vec<(String, f64)> = Vec::new();
+    for (name, weight) in named {
+        let Some(scorer) = SCORERS.iter().find(|scorer| scorer.name == name) else {
+            let names: Vec<&str> = SCORERS.iter().map(|scorer| scorer.name).collect();
+            return Err(InputError::new(unknown("scorer", name, &names)));
+        };
+        if !(weight.is_finite() && weight > 0.0) {
+            return Err(InputError::new(format!(
+                "weight {weight} of scorer \"{name}\" must be a positive finite number"
+            )));
+        }
+        if params.iter().any(|(known, _)| known == scorer.param) {
+            return Err(InputError::new(format!("scorer \"{name}\" is named twice")));
+        }
+        params.push((scorer.param.to_owned(), weight));
+    }
+    if params.is_empty() {
+        return Err(InputError::new(
+            "no scorers given; expected at least one name:weight",
+        ));
+    }
+    let all = SCORERS.iter().map(|scorer| scorer.param);
+    let others: Vec<&str> = all
+        .filter(|param| params.iter().all(|(known, _)| known != param))
+        .collect();
+    params.extend(others.into_iter().map(|param| (param.to_owned(), 0.0)));
+    Ok(params)
+}
+
+/// The highest weighted sum of scores.
+pub struct Weighted {
+    scorers: Vec<(&'static Scorer, f64)>,
+    cold: ColdRequests,
+    /// Scratch: the scores of one scorer.
+    column: Vec<f64>,
+    totals: Vec<f64>,
+    best: f64,
+}
+
+impl Weighted {
+    /// Weights are relative; they are divided by their sum, added up in order.
+    #[must_use]
+    pub fn new(scorers: impl IntoIterator<Item = (&'static Scorer, f64)>) -> Self {
+        let mut scorers: Vec<(&Scorer, f64)> = scorers.into_iter().collect();
+        let sum: f64 = scorers.iter().map(|(_, weight)| weight).sum();
+        scorers.iter_mut().for_each(|(_, weight)| *weight /= sum);
+        Self {
+            scorers,
+            cold: ColdRequests::default(),
+            column: Vec::new(),
+            totals: Vec::new(),
+            best: 0.0,
+        }
+    }
+}
+
+impl Router for Weighted {
+    fn interests(&self) -> Interests {
+        let all = self.scorers.iter().map(|(scorer, _)| scorer.interests);
+        all.fold(Interests::SNAPSHOTS, |all, more| all | more)
+    }
+
+    fn route(
+        &mut self,
+        _request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
+        self.cold.begin();
+        self.totals.clear();
+        self.totals.resize(cluster.instances.len(), 0.0);
+        for (scorer, weight) in &self.scorers {
+            self.column.clear();
+            (scorer.column)(cluster, &mut self.cold, &mut self.column);
+            for (total, score) in self.totals.iter_mut().zip(&self.column) {
+                *total += score.clamp(0.0, 1.0) * weight;
+            }
+        }
+        let chosen = first_highest(&self.totals);
+        self.best = self.totals[chosen];
+        self.cold.sent_to(cluster.instances[chosen].index);
+        Ok(Route::To(chosen))
+    }
+
+    fn scores(&self) -> Option<&[f64]> {
+        Some(&self.totals)
+    }
+
+    fn reason(&self) -> String {
+        format!("weighted-scoring (score={:.3})", self.best)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windtunnel_plugin_api::InstanceView;
+
+    #[test]
+    fn cold_requests_walk_around_the_cluster() {
+        let idle: Vec<InstanceView> = (0..3)
+            .map(|index| InstanceView {
+                index,
+                ..InstanceView::default()
+            })
+            .collect();
+        let mut router = Weighted::new([(&scorers::NO_HIT_LRU, 1.0)]);
+        let view = ClusterView::bare(0, &idle);
+        let order: Vec<Result<Route, PolicyError>> = (0..4)
+            .map(|_| router.route(&RequestView::default(), &view))
+            .collect();
+        assert_eq!(order, [0, 1, 2, 0].map(|i| Ok(Route::To(i))));
+    }
+
+    fn weighing(given: &[(String, f64)]) -> Vec<(&'static str, f64)> {
+        let values = POLICY.values(given).expect("fine");
+        let weights = weights(&values).into_iter();
+        weights.map(|(s, w)| (s.name, w)).collect()
+    }
+
+    #[test]
+    fn a_list_of_scorers_gives_all_weights_in_its_order() {
+        let defaults = [
+            ("precise-prefix-cache", 2.0),
+            ("queue-depth", 1.0),
+            ("kv-utilization", 1.0),
+        ];
+        assert_eq!(weighing(&[]), defaults);
+        let listed = parse_scorers("kv-utilization:3,no-hit-lru:0.5").expect("scorers");
+        assert_eq!(
+            weighing(&listed),
+            [("kv-utilization", 3.0), ("no-hit-lru", 0.5)]
+        );
+        let mut changed = listed;
+        // One weight is changed; the order stays.
+        changed.push(("no_hit_lru".into(), 4.0));
+        assert_eq!(
+            weighing(&changed),
+            [("kv-utilization", 3.0), ("no-hit-lru", 4.0)]
+        );
+        assert_eq!(
+            weighing(&[("kv_utilization".into(), 5.0)]),
+            [
+                ("precise-prefix-cache", 2.0),
+                ("queue-depth", 1.0),
+                ("kv-utilization", 5.0)
+            ]
+        );
+    }
+
+    #[test]
+    fn weights_that_choose_nothing_are_refused() {
+        let error = |given: &[(&str, f64)]| {
+            let given: Vec<_> = given.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect();
+            POLICY.values(&given).expect_err("refused").to_string()
+        };
+        let nothing = [
+            ("precise_prefix_cache", 0.0),
+            ("queue_depth", 0.0),
+            ("kv_utilization", 0.0),
+        ];
+        assert!(error(&nothing).starts_with("no scorer has a weight"));
+        assert!(error(&[("cache_weight", 0.0), ("load_weight", 0.0)]).ends_with("not both 0"));
+        let both = [("cache_weight", 1.0), ("queue_depth", 1.0)];
+        assert!(error(&both).starts_with("give scorers or cache_weight"));
+        assert_eq!(
+            error(&[("queue_depth", -1.0)]),
+            "routing policy \"weighted\": parameter \"queue_depth\" is -1; expected 0 or more"
+        );
+    }
+}

@@ -1,0 +1,287 @@
+//! Admission and routing by script.
+
+use super::bind::{FrontLayout, REQUEST};
+use super::binding::{Binding, position, prefix_column, read_f64s, write_f64, write_request};
+use super::engines::ScriptEngines;
+use super::module::Module;
+use super::program::Program;
+use crate::param::Hook;
+use mlua::Function;
+use std::sync::Arc;
+use windtunnel_base::input::InputError;
+use windtunnel_plugin_api::{
+    Admission, Admit, ClusterView, Event, Interests, PolicyError, RequestView, Route, Router,
+};
+
+/// What admission and routing have in common.
+struct FrontEndHook {
+    binding: Binding,
+    layout: FrontLayout,
+    decide: Function,
+    tick: Option<Function>,
+    /// Values of the instances' fields as the script's tables have them, field by field.
+    sent: Vec<f64>,
+    /// Scratch: which instances have changed.
+    changed: Vec<bool>,
+    /// The script reads columns: they are always sent whole, with the prefix signals it names.
+    columns: bool,
+}
+
+impl FrontEndHook {
+    fn new(module: &Module, hook: Hook, entry: &str) -> Result<Self, InputError> {
+        let vm = &module.vm;
+        let layout = FrontLayout::new(&vm.program.mentions, vm.facts.instances);
+        let n = vm.facts.instances as usize;
+        let binding = Binding::new(module, module.hook_functions(hook)?, layout.size, 8 * n)?;
+        let decide = binding.entry(entry).ok_or_else(|| {
+            InputError::in_file(&binding.vm.program.name, format!("fills no {hook}"))
+        })?;
+        Ok(Self {
+            tick: (binding.tick_us > 0)
+                .then(|| binding.entry("tick"))
+                .flatten(),
+            columns: binding.form == "route_columns",
+            changed: vec![false; n],
+            sent: vec![0.0; n * vm.program.mentions.instance.len()],
+            layout,
+            decide,
+            binding,
+        })
+    }
+
+    fn interests(&self) -> Interests {
+        let reads = self.binding.vm.program.mentions.reads;
+        reads.without(Interests::RUNNING) | self.binding.event_interests()
+    }
+
+    /// Sends the views that the script reads, instances only where they have changed.
+    fn send(&mut self, request: &RequestView, cluster: &ClusterView<'_>) {
+        let vm = &self.binding.vm;
+        let mentions = &vm.program.mentions;
+        let n = vm.facts.instances as usize;
+        let bytes = &mut self.binding.bytes;
+        write_f64(bytes, 0, cluster.now_us as f64);
+        write_request(bytes, REQUEST, &mentions.request, request);
+        write_f64(bytes, 16, cluster.instances.len() as f64);
+        let mut end = self.layout.dirty;
+        if !mentions.instance.is_empty() && !cluster.instances.is_empty() {
+            end = self.layout.approximate;
+            self.changed.fill(false);
+            for (k, field) in mentions.instance.iter().enumerate() {
+                let (from, to) = (k * n, (k + 1) * n);
+                let column = self.sent[from..to].iter_mut().zip(&mut self.changed);
+                let mut at = self.layout.columns + 8 * from;
+                for (view, (sent, changed)) in cluster.instances.iter().zip(column) {
+                    let value = (field.get)(view);
+                    if value != *sent {
+                        *sent = value;
+                        *changed = true;
+                        write_f64(bytes, at, value);
+                    }
+                    at += 8;
+                }
+            }
+            let mut dirty = 0;
+            for (i, _) in self.changed.iter().enumerate().filter(|(_, c)| **c) {
+                write_f64(bytes, self.layout.dirty + 8 * dirty, i as f64);
+                dirty += 1;
+            }
+            write_f64(bytes, 8, dirty as f64);
+        } else {
+            write_f64(bytes, 8, 0.0);
+        }
+        if self.columns {
+            for (precise, interest, at) in [
+                (
+                    false,
+                    Interests::APPROXIMATE_PREFIX,
+                    self.layout.approximate,
+                ),
+                (true, Interests::PRECISE_PREFIX, self.layout.precise),
+            ] {
+                if mentions.reads.has(interest) {
+                    let column = prefix_column(&cluster.host, precise, n);
+                    bytes[at..at + 8 * n].copy_from_slice(&column);
+                    end = self.layout.size;
+                }
+            }
+        }
+        self.binding.inbox.write_bytes(0, &bytes[..end]);
+    }
+
+    fn call(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<f64, PolicyError> {
+        self.send(request, cluster);
+        self.binding
+            .call(&self.decide, cluster.host, cluster.instances)
+    }
+
+    fn tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
+        self.send(&RequestView::default(), cluster);
+        match &self.tick {
+            Some(tick) => self
+                .binding
+                .call(tick, cluster.host, cluster.instances)
+                .map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the binding adds to a position that comes with scores.
+const SCORED: f64 = 4_294_967_296.0;
+
+/// Bytes of a rejection's reason that are kept: every decision of a traced run has one.
+const LONGEST_REASON: usize = 200;
+
+struct ScriptedAdmission(FrontEndHook);
+
+impl Admission for ScriptedAdmission {
+    fn interests(&self) -> Interests {
+        self.0.interests()
+    }
+
+    fn tick_us(&self) -> i64 {
+        self.0.binding.tick_us
+    }
+
+    fn admit(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Admit, PolicyError> {
+        let verdict = self.0.call(request, cluster)?;
+        let binding = &self.0.binding;
+        if verdict < 0.0 {
+            return Ok(Admit::Delay(-verdict as i64));
+        }
+        match verdict {
+            1.0 => Ok(Admit::Admit),
+            0.0 => Ok(Admit::Reject("rejected".into())),
+            2.0 => {
+                let reason = binding.vm.shared.raw_get::<mlua::LuaString>("reason");
+                Ok(Admit::Reject(reason.map_or(String::new(), |r| {
+                    let bytes = r.as_bytes();
+                    String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_REASON)]).into_owned()
+                })))
+            }
+            3.0 => Err(binding.bad_answer("admit, as the reason,", "a text")),
+            _ => {
+                Err(binding
+                    .bad_answer("admit", "true, false with a reason, or delay(microseconds)"))
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        self.0.binding.send_event(event)
+    }
+
+    fn on_tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
+        self.0.tick(cluster)
+    }
+}
+
+struct ScriptedRouter {
+    hook: FrontEndHook,
+    /// The last decision came with scores.
+    scored: bool,
+    scores: Vec<f64>,
+}
+
+impl Router for ScriptedRouter {
+    fn interests(&self) -> Interests {
+        self.hook.interests()
+    }
+
+    fn tick_us(&self) -> i64 {
+        self.hook.binding.tick_us
+    }
+
+    fn route(
+        &mut self,
+        request: &RequestView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Route, PolicyError> {
+        let n = cluster.instances.len();
+        let answer = self.hook.call(request, cluster)?;
+        let binding = &self.hook.binding;
+        self.scored = answer > SCORED;
+        let at = if self.scored { answer - SCORED } else { answer };
+        if let Some(chosen) = position(at, n) {
+            if self.scored {
+                self.scores.resize(n, 0.0);
+                read_f64s(&binding.outbox, &mut self.scores);
+            }
+            return Ok(Route::To(chosen));
+        }
+        if at < 0.0 {
+            return Ok(Route::Hold {
+                retry_after_us: -at as i64,
+            });
+        }
+        let form = binding.form;
+        if form == "score" {
+            let what = format!("score for instance {}", binding.bad_answer_at());
+            return Err(binding.bad_answer(&what, "a number"));
+        }
+        let expected = format!("a position from 1 to {n}, or hold(microseconds)");
+        Err(if at.is_nan() {
+            binding.bad_answer(form, &expected)
+        } else {
+            binding.unexpected(form, &at.to_string(), &expected)
+        })
+    }
+
+    fn scores(&self) -> Option<&[f64]> {
+        self.scored.then_some(&self.scores)
+    }
+
+    fn reason(&self) -> String {
+        self.hook.binding.vm.program.name.clone()
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        self.hook.binding.send_event(event)
+    }
+
+    fn on_tick(&mut self, cluster: &ClusterView<'_>) -> Result<(), PolicyError> {
+        self.hook.tick(cluster)
+    }
+}
+
+impl ScriptEngines {
+    /// The program's admission policy.
+    ///
+    /// # Errors
+    /// When the file does not run or fills no admission hook.
+    pub fn admission(
+        &mut self,
+        program: &Arc<Program>,
+        symbols: &mut dyn FnMut(&str) -> u32,
+    ) -> Result<Box<dyn Admission>, InputError> {
+        let module = self.module(program, None, symbols)?;
+        let hook = FrontEndHook::new(&module, Hook::Admission, "admit")?;
+        Ok(Box::new(ScriptedAdmission(hook)))
+    }
+
+    /// The program's router.
+    ///
+    /// # Errors
+    /// When the file does not run or fills no routing hook.
+    pub fn router(
+        &mut self,
+        program: &Arc<Program>,
+        symbols: &mut dyn FnMut(&str) -> u32,
+    ) -> Result<Box<dyn Router>, InputError> {
+        let module = self.module(program, None, symbols)?;
+        Ok(Box::new(ScriptedRouter {
+            hook: FrontEndHook::new(&module, Hook::Routing, "route")?,
+            scored: false,
+            scores: Vec::new(),
+        }))
+    }
+}

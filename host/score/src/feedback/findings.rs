@@ -1,0 +1,46 @@
+//! The data that feedback is composed from.
+
+use super::facts::Facts;
+use crate::inspect::Inspection;
+use crate::report::ScenarioReport;
+
+/// The value of an objective, of the candidate and of the best reference.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Name of the objective.
+    pub name: String,
+    /// It is a share; otherwise it is milliseconds.
+    pub share: bool,
+    /// The candidate's.
+    pub ours: f64,
+    /// The best reference's.
+    pub theirs: f64,
+    /// What it adds to the scenario's score, points.
+    pub points: f64,
+}
+
+/// A scenario and the candidate's results there.
+pub struct ScenarioFindings<'a> {
+    /// The part of the report about it.
+    pub report: &'a ScenarioReport,
+    /// The values of the objectives.
+    pub figures: Vec<Figure>,
+    /// Facts of the candidate's first run.
+    pub ours: &'a Facts,
+    /// Facts of the best reference's first run.
+    pub theirs: Facts,
+    /// Inspection of the candidate's first run, if one was made.
+    pub inspection: Option<Inspection>,
+}
+
+/// The first line of feedback.
+pub struct Headline {
+    /// The score, or the estimate of a candidate that was stopped.
+    pub score: f64,
+    /// Its 95 % confidence interval.
+    pub ci95: Option<[f64; 2]>,
+    /// Why the candidate was stopped.
+    pub stopped: Option<String>,
+    /// Units of fuel per call into a script; 0 if there is none.
+    pub units_per_call: f64,
+}

@@ -1,0 +1,272 @@
+//! One run of policies on a scenario, and its summary.
+
+use super::feedback::facts::Facts;
+use super::objective::{self, Objective, good, served};
+use super::scenario::{Scenario, Traffic};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use windtunnel_base::input::InputError;
+use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
+use windtunnel_policy::PolicySpec;
+use windtunnel_results::metrics::stats::{Floats, Ints, Sample, percentile};
+
+/// Percentiles of a latency over the requests that have it, milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Latencies {
+    /// Mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// 99th percentile.
+    pub p99: f64,
+}
+
+impl Latencies {
+    fn of(sample: &impl Sample) -> Self {
+        let ms = |p| percentile(sample, p) / 1000.0;
+        Self {
+            mean: if sample.count() == 0 {
+                0.0
+            } else {
+                sample.sum() / sample.count() as f64 / 1000.0
+            },
+            p50: ms(50.0),
+            p95: ms(95.0),
+            p99: ms(99.0),
+        }
+    }
+
+    /// Means over several runs.
+    #[must_use]
+    pub fn mean_of(all: &[Self]) -> Self {
+        let mean = |f: fn(&Self) -> f64| all.iter().map(f).sum::<f64>() / all.len().max(1) as f64;
+        Self {
+            mean: mean(|l| l.mean),
+            p50: mean(|l| l.p50),
+            p95: mean(|l| l.p95),
+            p99: mean(|l| l.p99),
+        }
+    }
+}
+
+/// What people look at. Latencies are over the requests served; the costs that count are over those
+/// offered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Metrics {
+    /// Requests that arrived.
+    pub offered: u64,
+    /// Served in full.
+    pub completed: u64,
+    /// Refused by the admission policy, or no instance could ever serve them.
+    pub rejected: u64,
+    /// Their clients gave up.
+    pub timed_out: u64,
+    /// Not done with at the horizon.
+    pub unfinished: u64,
+    /// Share of the offered requests that were served within their targets.
+    pub goodput: f64,
+    /// Time to first token.
+    pub ttft_ms: Latencies,
+    /// Time per output token.
+    pub tpot_ms: Latencies,
+    /// End-to-end latency.
+    pub e2e_ms: Latencies,
+    /// Share of looked-up KV blocks found in the prefix caches.
+    pub hit_rate: f64,
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Mean share of the time up to the last arrival that instances were computing; above 1 when
+    /// they went on after it.
+    pub utilization: f64,
+}
+
+impl Metrics {
+    fn of(record: &RunRecord, scenario: &Scenario, traffic: &Traffic) -> Self {
+        let requests = &record.requests;
+        let count =
+            |f: &dyn Fn(&RequestRecord) -> bool| requests.iter().filter(|r| f(r)).count() as u64;
+        let outcome = |wanted: &[Outcome]| count(&|r| wanted.contains(&r.outcome));
+        let good = count(&|r| good(r, record.symbols.name(r.slo_class), &scenario.targets));
+        let of = |value: fn(&RequestRecord) -> Option<i64>| {
+            let served = requests.iter().filter(|r| served(r));
+            Latencies::of(&Ints::new(served.filter_map(value).collect()))
+        };
+        let tpot = requests.iter().filter(|r| served(r));
+        let tpot = Floats::new(tpot.filter_map(|r| r.mean_itl_us).collect());
+        let sum = |f: fn(&windtunnel_base::record::InstanceTotals) -> u64| -> u64 {
+            record.instances.iter().map(f).sum()
+        };
+        let (hits, misses) = (sum(|i| i.cache_hits), sum(|i| i.cache_misses));
+        let busy: i64 = record.instances.iter().map(|i| i.busy_us).sum();
+        let span = traffic.requests().last().map_or(1, |r| r.arrival_us.max(1));
+        Self {
+            offered: requests.len() as u64,
+            completed: count(&served),
+            rejected: outcome(&[Outcome::Rejected, Outcome::Unroutable, Outcome::Dropped]),
+            timed_out: outcome(&[Outcome::TimedOut]),
+            unfinished: outcome(&[Outcome::Running, Outcome::Queued, Outcome::InTransit]),
+            goodput: good as f64 / requests.len().max(1) as f64,
+            ttft_ms: of(|r| r.ttft_us),
+            tpot_ms: Latencies::of(&tpot),
+            e2e_ms: of(|r| r.e2e_us),
+            hit_rate: hits as f64 / (hits + misses).max(1) as f64,
+            preemptions: sum(|i| i.preemptions),
+            utilization: busy as f64 / (span as f64 * record.instances.len() as f64),
+        }
+    }
+
+    /// Means over several seeds; counts are sums.
+    #[must_use]
+    pub fn of_seeds(all: &[&Self]) -> Self {
+        let sum = |f: fn(&Self) -> u64| all.iter().map(|m| f(m)).sum();
+        let mean =
+            |f: fn(&Self) -> f64| all.iter().map(|m| f(m)).sum::<f64>() / all.len().max(1) as f64;
+        let latencies = |f: fn(&Self) -> Latencies| {
+            Latencies::mean_of(&all.iter().map(|m| f(m)).collect::<Vec<_>>())
+        };
+        Self {
+            offered: sum(|m| m.offered),
+            completed: sum(|m| m.completed),
+            rejected: sum(|m| m.rejected),
+            timed_out: sum(|m| m.timed_out),
+            unfinished: sum(|m| m.unfinished),
+            goodput: mean(|m| m.goodput),
+            ttft_ms: latencies(|m| m.ttft_ms),
+            tpot_ms: latencies(|m| m.tpot_ms),
+            e2e_ms: latencies(|m| m.e2e_ms),
+            hit_rate: mean(|m| m.hit_rate),
+            preemptions: sum(|m| m.preemptions),
+            utilization: mean(|m| m.utilization),
+        }
+    }
+}
+
+/// An instance's part in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct InstanceShare {
+    /// Which.
+    pub id: u32,
+    /// Requests that were sent to it.
+    pub requests: u64,
+    /// Share of the time up to the last arrival that it was computing.
+    pub busy: f64,
+}
+
+/// Summary of a run: what scores and feedback need of its records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// Logarithms of the objectives' values, in the suite's order.
+    pub logs: Vec<f64>,
+    /// Metrics for people.
+    pub metrics: Metrics,
+    /// Requests and load by instance.
+    pub instances: Vec<InstanceShare>,
+    /// Fingerprint of the outcome of every request: equal runs have equal ones.
+    pub digest: String,
+    /// What feedback says of the run.
+    pub facts: Facts,
+}
+
+/// Simulates the policies of `spec` on the traffic of a scenario.
+///
+/// # Errors
+/// When a policy cannot be made.
+pub fn simulate(
+    spec: &PolicySpec,
+    scenario: &Scenario,
+    traffic: &Arc<Traffic>,
+    seed: u64,
+) -> Result<RunRecord, InputError> {
+    let mut source = traffic.replay();
+    let play = scenario.play(traffic, seed, false);
+    let (cluster, _) = scenario.deployment().cluster(spec, play, &mut source)?;
+    Ok(cluster.run(&mut |_| {}))
+}
+
+impl RunSummary {
+    /// Summarises the records of a run.
+    #[must_use]
+    pub fn of(
+        record: &RunRecord,
+        traffic: &Traffic,
+        scenario: &Scenario,
+        objectives: &[Objective],
+    ) -> Self {
+        let span = traffic.requests().last().map_or(1, |r| r.arrival_us.max(1)) as f64;
+        let mut sent = vec![0u64; record.instances.len()];
+        for r in &record.requests {
+            if let Some(i) = r.instance {
+                sent[i as usize] += 1;
+            }
+        }
+        let instances = record.instances.iter().zip(&sent).enumerate();
+        Self {
+            logs: objective::logs(objectives, record, &scenario.targets, traffic.horizon_us),
+            metrics: Metrics::of(record, scenario, traffic),
+            instances: instances
+                .map(|(id, (totals, &requests))| InstanceShare {
+                    id: id as u32,
+                    requests,
+                    busy: totals.busy_us as f64 / span,
+                })
+                .collect(),
+            digest: digest(record),
+            facts: Facts::of(record, scenario, traffic),
+        }
+    }
+}
+
+/// Fingerprint of the outcome of every request.
+fn digest(record: &RunRecord) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for r in &record.requests {
+        let outcome = [
+            r.serial as i64,
+            r.outcome as i64,
+            r.instance.map_or(-1, i64::from),
+            r.ttft_us.unwrap_or(-1),
+            r.e2e_us.unwrap_or(-1),
+        ];
+        for number in outcome {
+            hasher.update(&number.to_le_bytes());
+        }
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
+/// A broken invariant of a run.
+pub struct Violation {
+    /// What is wrong.
+    pub message: String,
+    /// Name of the request that shows it, if it is one.
+    pub request: Option<String>,
+}
+
+/// Checks the invariants of a complete run: every request has exactly one outcome, and no event
+/// precedes its cause.
+///
+/// # Errors
+/// The first invariant that is broken.
+pub fn check_invariants(record: &RunRecord, traffic: &Traffic) -> Result<(), Violation> {
+    let (offered, ended) = (traffic.requests().len(), record.requests.len());
+    if offered != ended {
+        return Err(Violation {
+            message: format!("{offered} requests were offered, {ended} came to an end"),
+            request: None,
+        });
+    }
+    let too_early = record.requests.iter().find(|r| {
+        r.ttft_us.is_some_and(|v| v < 0)
+            || r.e2e_us
+                .is_some_and(|e2e| r.ttft_us.is_some_and(|ttft| e2e < ttft))
+    });
+    match too_early {
+        Some(r) => Err(Violation {
+            message: format!("{} was served before it arrived", r.id),
+            request: Some(r.id.to_string()),
+        }),
+        None => Ok(()),
+    }
+}

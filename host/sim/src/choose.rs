@@ -1,0 +1,314 @@
+//! From what a run says of its policies to the policies themselves. What is said in the run wins
+//! over the bundle that it names.
+
+use crate::settings::Given;
+use crate::spec::PoliciesSpec;
+use windtunnel_base::input::{InputError, parse_yaml, read_text, unknown};
+use windtunnel_base::request::Symbols;
+use windtunnel_engine::instance::Preset;
+use windtunnel_policy::builtin::priority;
+use windtunnel_policy::builtin::routing::weighted::parse_scorers;
+use windtunnel_policy::bundle::Bundle;
+use windtunnel_policy::{Builder, Choice, Hook, Param, PolicyLoader, PolicySpec, Reference};
+
+/// The policies, and notes for people.
+pub(crate) struct Chosen {
+    pub(crate) spec: PolicySpec,
+    pub(crate) notes: Vec<String>,
+}
+
+/// The policy bundle that the run names, if any, with its changes.
+///
+/// # Errors
+/// When the file cannot be read or is wrong, or a change makes it so.
+fn bundle(policies: &PoliciesSpec) -> Result<Bundle, InputError> {
+    let patches = &policies.config_changes;
+    let Some(path) = &policies.config else {
+        return Ok(Bundle::default());
+    };
+    let name = path.display().to_string();
+    let text = read_text(path)?;
+    if patches.is_empty() {
+        return Bundle::parse(&name, &text);
+    }
+    Bundle::parse(&name, &text)?;
+    let mut tree: serde_json::Value = parse_yaml(&name, &text)?;
+    for (keys, value) in patches {
+        let Some(place) = place(&mut tree, keys) else {
+            return Err(InputError::in_file(
+                &name,
+                format!("there is no place for \"{keys}\""),
+            ));
+        };
+        *place = parse_yaml("", value).map_err(|e| {
+            InputError::new(format!("the value \"{value}\" is no YAML: {}", e.message()))
+        })?;
+    }
+    // JSON is YAML: the patched tree goes through the same strict door. It has no lines to point
+    // at.
+    Bundle::parse(&name, &tree.to_string()).map_err(|e| InputError::in_file(&name, e.message()))
+}
+
+/// Where a path of keys leads; sections that are missing are made, items of lists must be there.
+fn place<'a>(tree: &'a mut serde_json::Value, keys: &str) -> Option<&'a mut serde_json::Value> {
+    use serde_json::Value;
+    keys.split('.').try_fold(tree, |at, key| {
+        if at.is_null() {
+            *at = Value::Object(serde_json::Map::new());
+        }
+        match at {
+            Value::Object(map) => Some(map.entry(key).or_insert(Value::Null)),
+            Value::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
+            _ => None,
+        }
+    })
+}
+
+/// Finds the policies that run and bundle name.
+struct Chooser<'a> {
+    policies: &'a PoliciesSpec,
+    bundle: Bundle,
+    given: &'a Given,
+    loader: PolicyLoader,
+    /// Parameters of the run: hook (if named), name, value, and whether anybody takes it.
+    params: Vec<(Option<Hook>, String, f64, bool)>,
+    /// Names of all parameters that could be set.
+    declared: Vec<String>,
+}
+
+/// Works out the policies of a run of `instances` under the given rules.
+pub(crate) fn choose(
+    policies: &PoliciesSpec,
+    instances: u32,
+    given: &Given,
+    rules: Preset,
+) -> Result<Chosen, InputError> {
+    let bundle = &bundle(policies)?;
+    let mut notes = Vec::new();
+    let mut chooser = Chooser {
+        policies,
+        bundle: bundle.clone(),
+        given,
+        loader: PolicyLoader::new(policies.trusted),
+        params: policies
+            .params
+            .iter()
+            .map(|text| parse_param(text))
+            .collect::<Result<_, _>>()?,
+        declared: Vec::new(),
+    };
+    let tenant_budgets = bundle.tenant_budgets.iter();
+    let spec = PolicySpec {
+        admission: chooser.admission()?,
+        tenant_budgets: tenant_budgets
+            .map(|(t, share)| (t.clone(), *share))
+            .collect(),
+        routing: chooser.routing()?,
+        priority: chooser.priority(rules, &mut notes)?,
+        scheduler: chooser.pick(Hook::Scheduler, &policies.scheduler, None)?,
+        preemption: chooser.pick(Hook::Preemption, &policies.preemption, None)?,
+        slo_priorities: bundle.slo_priorities()?,
+    };
+    chooser.all_params_taken()?;
+    let priorities_read =
+        spec.scheduler.may_read_priorities() || spec.preemption.may_read_priorities();
+    given.reject_unless(
+        &["priority_policy"],
+        priorities_read,
+        "because nothing reads priorities; choose `scheduler` priority-fcfs or reverse-priority, or `preemption_policy` priority",
+    )?;
+    let from_files = spec.external().next().is_some();
+    given.reject_unless(
+        &["trusted", "output_predictor"],
+        from_files,
+        "because no policy comes from a file",
+    )?;
+    if from_files {
+        try_out(&spec, instances)?;
+    }
+    Ok(Chosen { spec, notes })
+}
+
+/// Makes every policy once, so that a file that does not run is found before the run.
+fn try_out(spec: &PolicySpec, instances: u32) -> Result<(), InputError> {
+    let mut symbols = Symbols::default();
+    let mut builder = Builder::new(spec, instances, 1, &mut symbols);
+    builder.admission()?;
+    builder.router()?;
+    builder.priority(0)?;
+    builder.scheduler(0)?;
+    builder.victim(0)?;
+    Ok(())
+}
+
+/// Reads `name=value` or `hook.name=value`.
+fn parse_param(text: &str) -> Result<(Option<Hook>, String, f64, bool), InputError> {
+    let wrong = |message: String| InputError::new(format!("`policy_param` {text}: {message}"));
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| wrong("expected name=value or hook.name=value".into()))?;
+    let number = value.trim().parse::<f64>();
+    let number = number.map_err(|_| wrong(format!("\"{}\" is not a number", value.trim())))?;
+    let Some((hook, name)) = key.trim().split_once('.') else {
+        return Ok((None, key.trim().to_owned(), number, false));
+    };
+    let names = Hook::ALL.map(Hook::name);
+    let hook = Hook::parse(hook).ok_or_else(|| wrong(unknown("hook", hook, &names)))?;
+    Ok((Some(hook), name.to_owned(), number, false))
+}
+
+impl Chooser<'_> {
+    /// The run's policy, else the bundle's, else the default. `settings` are the values that the
+    /// run
+    /// gives to the parameters of a built-in policy; they win over the bundle's.
+    fn pick(
+        &mut self,
+        hook: Hook,
+        chosen: &Option<String>,
+        settings: Option<(&str, Vec<(String, f64)>)>,
+    ) -> Result<Choice, InputError> {
+        let section = self.bundle.section(hook);
+        let reference = match chosen {
+            Some(name) => Reference::parse(name),
+            None => section.reference(hook).from_folder(&self.bundle.folder),
+        };
+        let mut values = self.bundle.reference_values(hook, &reference)?;
+        if chosen.is_none() && section.named().is_some() {
+            values.extend(section.params.iter().map(|(n, v)| (n.clone(), *v)));
+        }
+        if let Some((policy, more)) = settings
+            && reference == Reference::Name(policy.to_owned())
+        {
+            values.extend(more);
+        }
+        let (params, names) = (&mut self.params, &mut self.declared);
+        self.loader
+            .load(hook, &reference, &mut |declared: &[Param]| {
+                names.extend(declared.iter().map(|p| format!("{hook}.{}", p.name)));
+                for (of, name, value, taken) in params.iter_mut() {
+                    let meant =
+                        of.map_or(declared.iter().any(|p| p.name == *name), |of| of == hook);
+                    if meant {
+                        *taken = true;
+                        values.push((name.clone(), *value));
+                    }
+                }
+                values.clone()
+            })
+    }
+
+    fn all_params_taken(&self) -> Result<(), InputError> {
+        let Some((hook, name, ..)) = self.params.iter().find(|(.., taken)| !taken) else {
+            return Ok(());
+        };
+        let asked = hook.map_or(name.clone(), |hook| format!("{hook}.{name}"));
+        Err(InputError::new(if self.declared.is_empty() {
+            format!("`policy_param` {asked}: no policy of this run declares parameters")
+        } else {
+            let names: Vec<&str> = self.declared.iter().map(String::as_str).collect();
+            format!("`policy_param`: {}", unknown("parameter", &asked, &names))
+        }))
+    }
+
+    fn priority(&mut self, rules: Preset, notes: &mut Vec<String>) -> Result<Choice, InputError> {
+        let choice = self.pick(Hook::Priority, &self.policies.priority, None)?;
+        if rules == Preset::Blis
+            && self.policies.priority.is_none()
+            && choice.is_built_in(priority::constant::POLICY.name)
+        {
+            notes.push(
+                "the bundle's priority policy \"constant\" means slo-class under blis rules, as in the reference; \
+                 give `priority_policy` constant to make all requests equal"
+                    .into(),
+            );
+            return Ok((&priority::slo_class::POLICY).into());
+        }
+        Ok(choice)
+    }
+
+    fn admission(&mut self) -> Result<Choice, InputError> {
+        let policies = self.policies;
+        let positive = |name: &str, value: Option<f64>| match value {
+            Some(x) if !(x.is_finite() && x > 0.0) => Err(InputError::new(format!(
+                "{name} must be a positive number, found {x}"
+            ))),
+            value => Ok(value),
+        };
+        let given = [
+            (
+                "capacity",
+                positive("`token_bucket_capacity`", policies.token_bucket_capacity),
+            ),
+            (
+                "refill_rate",
+                positive(
+                    "`token_bucket_refill_rate`",
+                    policies.token_bucket_refill_rate,
+                ),
+            ),
+        ];
+        let sound = given.iter().filter_map(|(name, value)| {
+            let value = value.as_ref().ok()?;
+            Some(((*name).to_owned(), (*value)?))
+        });
+        let settings = Some(("token-bucket", sound.collect()));
+        let choice = self.pick(Hook::Admission, &policies.admission, settings)?;
+        let policy = choice.name();
+        self.given.reject_unless(
+            &["token_bucket_capacity", "token_bucket_refill_rate"],
+            policy == "token-bucket",
+            &format!(
+                "with admission policy \"{policy}\"; it belongs to `admission_policy` token-bucket"
+            ),
+        )?;
+        for (_, value) in given {
+            value?;
+        }
+        Ok(choice)
+    }
+
+    fn routing(&mut self) -> Result<Choice, InputError> {
+        let policies = self.policies;
+        let scorers = policies.routing_scorers.as_deref().map(parse_scorers);
+        let two_weights = [
+            ("cache_weight", policies.routing_cache_weight),
+            ("load_weight", policies.routing_load_weight),
+        ];
+        let two_weights = two_weights.map(|(name, value)| Some((name.to_owned(), value?)));
+        let any_weight = two_weights.iter().any(Option::is_some);
+        // What the run gives takes the place of all scorers in the bundle.
+        let settings = match &scorers {
+            Some(scorers) => {
+                self.bundle.routing.scorers.clear();
+                self.bundle.routing.settings.clear();
+                scorers.as_ref().map_or(Vec::new(), Clone::clone)
+            }
+            None if any_weight => {
+                self.bundle.routing.scorers.clear();
+                two_weights.into_iter().flatten().collect()
+            }
+            None => Vec::new(),
+        };
+        let settings = Some(("weighted", settings));
+        let choice = self.pick(Hook::Routing, &policies.routing, settings)?;
+        self.given.reject_unless(
+            &[
+                "routing_scorers",
+                "routing_cache_weight",
+                "routing_load_weight",
+            ],
+            choice.is_built_in("weighted"),
+            &format!(
+                "with routing policy \"{}\"; it belongs to `routing_policy` weighted",
+                choice.name()
+            ),
+        )?;
+        if any_weight && scorers.is_some() {
+            return Err(InputError::new(
+                "give `routing_scorers` or `routing_cache_weight` and `routing_load_weight`, not both",
+            ));
+        }
+        scorers.transpose()?;
+        Ok(choice)
+    }
+}

@@ -1,0 +1,310 @@
+//! What a run's instances and front end are, before any policy or request is known.
+
+use crate::policies::make_policies;
+use crate::settings::Given;
+use crate::spec::{PoolSpec, RoleSpec, RulesSpec, RunSpec};
+use std::path::Path;
+use std::sync::Arc;
+use windtunnel_base::input::InputError;
+use windtunnel_base::request::Source;
+use windtunnel_config::Defaults;
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, Role};
+use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
+use windtunnel_engine::instance::{EngineConfig, Preset};
+use windtunnel_engine::latency::{KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve};
+use windtunnel_policy::PolicySpec;
+use windtunnel_policy::lua::UsageMonitor;
+
+/// Far beyond any cluster; each instance takes about a kilobyte before its first request.
+const MOST_INSTANCES: u32 = 100_000;
+
+/// Instances and front end, complete.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// What was found out about the model and its GPUs, pool by pool; none = the deployment was put
+    /// together of parts.
+    resolved: Vec<Resolved>,
+    preset: Preset,
+    config: ClusterConfig,
+}
+
+/// How a deployment is played once.
+#[derive(Clone, Copy, Debug)]
+pub struct Play {
+    /// Seed of the random numbers that policies draw, and of the output predictor's errors.
+    pub seed: u64,
+    /// When the run ends, microseconds; `i64::MAX` = when all is done.
+    pub horizon_us: i64,
+    /// What to remember of the front end's decisions.
+    pub trace: TraceConfig,
+}
+
+/// The models and figures of a run.
+///
+/// # Errors
+/// When the file cannot be read or is wrong.
+pub fn defaults(path: Option<&Path>) -> Result<Defaults, InputError> {
+    path.map_or_else(|| Ok(Defaults::builtin().clone()), Defaults::load)
+}
+
+impl Deployment {
+    /// Decides a run's deployment; reads the files that it names.
+    ///
+    /// # Errors
+    /// When a name is unknown, figures are missing or contradict each other, the model does not fit
+    /// on the GPUs, or a setting would change nothing.
+    pub fn resolve(run: &RunSpec) -> Result<Self, InputError> {
+        let defaults = defaults(run.defaults_filepath.as_deref())?;
+        Self::with(run, &Given::of(run), defaults)
+    }
+
+    pub(crate) fn with(
+        run: &RunSpec,
+        given: &Given,
+        defaults: Defaults,
+    ) -> Result<Self, InputError> {
+        let one = [PoolSpec::default()];
+        let specs = if run.pools.is_empty() {
+            &one
+        } else {
+            &run.pools[..]
+        };
+        let mut setup = Setup::new(run.model.clone(), defaults);
+        let (mut pools, mut all) = (Vec::new(), Vec::new());
+        for spec in specs {
+            let (pool, resolved) = pool(run, spec, given, &mut setup)?;
+            pools.push(pool);
+            all.push(resolved);
+        }
+        let preset = preset(run.rules, specs, &all)?;
+        for pool in &mut pools {
+            pool.engine.rules = preset.rules();
+        }
+        let front = &run.front;
+        let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());
+        let short = canonical.rsplit('/').next().unwrap_or_default().to_owned();
+        let predictor = front.output_predictor.as_deref();
+        let config = ClusterConfig {
+            pools,
+            front: FrontEndConfig {
+                admission_latency_us: front.admission_latency_us.unwrap_or(0).into(),
+                routing_latency_us: front.routing_latency_us.unwrap_or(0).into(),
+                snapshot_refresh_us: front.snapshot_refresh_interval_us.unwrap_or(50_000).into(),
+                cache_signal_delay_us: front.cache_signal_delay_us.unwrap_or(50_000).into(),
+                model_names: vec![model, canonical, short],
+                trace: TraceConfig::default(),
+                predictor: predictor.map(str::parse::<Predictor>).transpose()?,
+            },
+            seed: 0,
+            horizon_us: i64::MAX,
+        };
+        config.check()?;
+        if config.instances() > MOST_INSTANCES {
+            return Err(InputError::new(format!(
+                "`num_instances` must be at most {MOST_INSTANCES}, found {}",
+                config.instances()
+            )));
+        }
+        Ok(Self {
+            resolved: all,
+            preset,
+            config,
+        })
+    }
+
+    /// A deployment of parts that are known already: for tests, and step times of one's own.
+    #[must_use]
+    pub fn of_parts(config: ClusterConfig, preset: Preset) -> Self {
+        Self {
+            resolved: Vec::new(),
+            preset,
+            config,
+        }
+    }
+
+    /// What was found out about the model and its GPUs, pool by pool; none for a deployment
+    /// [of parts](Self::of_parts).
+    #[must_use]
+    pub fn resolved(&self) -> &[Resolved] {
+        &self.resolved
+    }
+
+    /// The rules by name.
+    #[must_use]
+    pub fn preset(&self) -> Preset {
+        self.preset
+    }
+
+    /// Pools and front end, without a run's seed and horizon.
+    #[must_use]
+    pub fn config(&self) -> &ClusterConfig {
+        &self.config
+    }
+
+    /// Tokens per KV block, the same in all pools.
+    #[must_use]
+    pub fn block_size(&self) -> u32 {
+        self.config.pools[0].engine.block_size
+    }
+
+    /// The cluster, with `policies` in its hooks, about to serve the requests of `source`; and what
+    /// reads what their scripts use.
+    ///
+    /// # Errors
+    /// When a policy cannot be made.
+    pub fn cluster<'s>(
+        &self,
+        policies: &PolicySpec,
+        play: Play,
+        source: &'s mut dyn Source,
+    ) -> Result<(Cluster<'s>, UsageMonitor), InputError> {
+        let mut config = self.config.clone();
+        config.seed = play.seed;
+        config.horizon_us = play.horizon_us;
+        config.front.trace = play.trace;
+        let (front, hooks, meter) = make_policies(policies, &config, source.symbols_mut())?;
+        Ok((Cluster::new(config, front, hooks, source)?, meter))
+    }
+}
+
+/// A pool, with what was found out about its model and GPUs. Its rules are not decided yet.
+fn pool(
+    run: &RunSpec,
+    spec: &PoolSpec,
+    given: &Given,
+    setup: &mut Setup,
+) -> Result<(PoolConfig, Resolved), InputError> {
+    check_numbers(spec)?;
+    let (engine, latency) = (&spec.engine, &spec.latency);
+    setup.gpu.clone_from(&spec.hardware);
+    setup.tp = spec.parallel.tensor;
+    setup.dp = spec.parallel.data.unwrap_or(1);
+    setup.vllm_version.clone_from(&latency.vllm_version);
+    setup.latency = match latency.model.as_deref() {
+        None | Some("auto") => None,
+        Some(name) => Some(name.parse::<LatencyModelKind>()?),
+    };
+    setup.alpha.clone_from(&latency.alpha_coeffs);
+    setup.beta.clone_from(&latency.beta_coeffs);
+    setup
+        .model_config_folder
+        .clone_from(&run.model_config_folder);
+    setup.hardware_config.clone_from(&run.hardware_config);
+    setup.total_kv_blocks = engine.total_kv_blocks;
+    setup.block_size = engine.block_size.unwrap_or(16);
+    setup.gpu_memory_utilization = engine.gpu_memory_utilization.unwrap_or(0.9);
+    setup.max_model_len = engine.max_model_len;
+    setup
+        .moe_comm_backend
+        .clone_from(&spec.parallel.moe_comm_backend);
+    let resolved = resolve(setup)?;
+    check_effects(given, &resolved)?;
+    let config = PoolConfig {
+        name: spec.name.clone(),
+        role: match spec.role {
+            RoleSpec::Serve => Role::Serve,
+            RoleSpec::Prefill => Role::Prefill,
+            RoleSpec::Decode => Role::Decode,
+        },
+        instances: spec.count.unwrap_or(1),
+        engine: EngineConfig {
+            total_kv_blocks: resolved.total_kv_blocks,
+            block_size: setup.block_size,
+            max_num_seqs: engine.max_num_seqs.unwrap_or(256),
+            max_num_batched_tokens: engine.max_num_batched_tokens.unwrap_or(2048),
+            long_prefill_token_threshold: engine.long_prefill_token_threshold.unwrap_or(0),
+            max_model_len: resolved.max_model_len,
+            horizon_us: i64::MAX,
+            rules: Preset::Vllm.rules(),
+            token_events: false,
+            plain: engine.plain_steps,
+        },
+        latency: Arc::clone(&resolved.latency),
+        gpus_per_instance: resolved.tp * resolved.dp,
+        gpu: resolved.gpu.clone(),
+    };
+    Ok((config, resolved))
+}
+
+/// The rules of all pools: those chosen, or those under which the latency models were fitted.
+fn preset(
+    rules: RulesSpec,
+    specs: &[PoolSpec],
+    resolved: &[Resolved],
+) -> Result<Preset, InputError> {
+    match rules {
+        RulesSpec::Blis => return Ok(Preset::Blis),
+        RulesSpec::Vllm => return Ok(Preset::Vllm),
+        RulesSpec::Auto => {}
+    }
+    let first = resolved[0].latency.fitted_under();
+    let other = resolved.iter().map(|r| r.latency.fitted_under());
+    match specs.iter().zip(other).find(|(_, preset)| *preset != first) {
+        None => Ok(first),
+        Some((spec, preset)) => Err(InputError::new(format!(
+            "the latency model of pool \"{}\" was fitted under {preset} rules, that of pool \"{}\" under {first}; \
+             choose `rules`",
+            spec.name, specs[0].name
+        ))),
+    }
+}
+
+fn check_numbers(pool: &PoolSpec) -> Result<(), InputError> {
+    let engine = &pool.engine;
+    let at_least_one = [
+        ("num_instances", pool.count),
+        ("max_num_running_reqs", engine.max_num_seqs),
+        ("max_num_scheduled_tokens", engine.max_num_batched_tokens),
+        ("tp", pool.parallel.tensor),
+        ("dp", pool.parallel.data),
+        ("block_size_in_tokens", engine.block_size),
+    ];
+    match at_least_one.iter().find(|(_, n)| *n == Some(0)) {
+        Some((name, _)) => Err(InputError::new(format!(
+            "`{name}` must be at least 1, found 0"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what changes nothing about this deployment.
+fn check_effects(given: &Given, resolved: &Resolved) -> Result<(), InputError> {
+    let kind = resolved.latency_kind;
+    let kv_computed = resolved.kv_blocks_source == KvBlocksSource::Computed;
+    given.reject_unless(
+        &["vllm_version"],
+        kind == LatencyModelKind::Blackbox,
+        &if given.has("latency_model") {
+            format!(
+                "with latency model {kind}; it selects fitted coefficients (`latency_model` blackbox)"
+            )
+        } else {
+            format!(
+                "because {} has no fitted coefficients for this version, GPU and tensor parallelism; \
+                 \"windtunnel models {}\" lists those it has",
+                resolved.canonical, resolved.canonical
+            )
+        },
+    )?;
+    given.reject_unless(
+        &["moe_comm_backend"],
+        resolved.is_moe && resolved.dp > 1,
+        "without data parallelism (`dp`) of a mixture-of-experts model",
+    )?;
+    given.reject_unless(
+        &["enable_expert_parallel"],
+        resolved.is_moe && resolved.tp * resolved.dp > 1,
+        "without several GPUs per instance (`tp`, `dp`) and a mixture-of-experts model",
+    )?;
+    given.reject_unless(
+        &["gpu_memory_utilization"],
+        kv_computed,
+        match resolved.kv_blocks_source {
+            KvBlocksSource::Flag => "because `total_kv_blocks` sets the KV cache",
+            KvBlocksSource::FittedRow => {
+                "because the number of KV blocks was measured with the coefficients; `total_kv_blocks` changes it"
+            }
+            _ => "because the KV cache cannot be computed; `total_kv_blocks` sets it",
+        },
+    )
+}

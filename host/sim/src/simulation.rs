@@ -1,0 +1,412 @@
+//! From a run's spec to a simulation, and from there to its result.
+
+use crate::analysis::Analysis;
+use crate::choose::{Chosen, choose};
+use crate::deployment::{Deployment, Play, defaults};
+use crate::settings::Given;
+use crate::spec::RunSpec;
+use crate::workload::{Opened, Traces, open_workload};
+use serde_json::{Value, json};
+use windtunnel_base::input::InputError;
+use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
+use windtunnel_base::request::{Source, Symbols};
+use windtunnel_engine::cluster::{PoolConfig, Progress};
+use windtunnel_engine::instance::Preset;
+use windtunnel_engine::latency::Resolved;
+use windtunnel_policy::PolicySpec;
+use windtunnel_results::metrics::digest::Digest;
+use windtunnel_results::metrics::summary::RunSummary;
+use windtunnel_results::report::{ReportInputs, Results, generator, json};
+use windtunnel_workload::Bounded;
+
+/// A run that is known to make sense, ready to be carried out.
+pub struct Simulation {
+    spec: RunSpec,
+    given: Given,
+    deployment: Deployment,
+    policies: PolicySpec,
+    policy_notes: Vec<String>,
+    analysis: Analysis,
+    workload: Opened,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct RunResult {
+    /// What happened to every request and on every instance; no requests with `summary_only`.
+    pub record: RunRecord,
+    /// Sums over all of them.
+    pub summary: RunSummary,
+    /// What reports need to know beyond that.
+    pub inputs: ReportInputs,
+    /// What was simulated.
+    pub spec: RunSpec,
+}
+
+impl RunResult {
+    /// Everything that reports say of the run, computed once.
+    #[must_use]
+    pub fn results(&self) -> Results<'_> {
+        Results::with_summary(&self.record, self.summary.clone(), &self.inputs)
+    }
+
+    /// What `windtunnel run` prints as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json::value(&self.results())
+    }
+}
+
+/// How specs are resolved where several runs belong together.
+#[derive(Default)]
+pub struct Resolver<'a> {
+    /// Settings that may be without effect in this run; [`Simulation::given`] tells which are.
+    pub excused: &'a [String],
+    /// Traces that were parsed for other runs.
+    pub traces: Option<&'a Traces>,
+}
+
+impl RunSpec {
+    /// Finds every mistake, and decides everything that can be decided before the first event.
+    /// Reads the files that the spec names.
+    ///
+    /// # Errors
+    /// On anything wrong with the spec and its files; settings stand in backticks in the message.
+    pub fn resolve(&self) -> Result<Simulation, InputError> {
+        Resolver::default().resolve(self)
+    }
+
+    /// Resolves the run with requests from `source` in place of its workload; `description` is said
+    /// of them in reports.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn resolve_with(
+        &self,
+        source: Box<dyn Source>,
+        description: &str,
+    ) -> Result<Simulation, InputError> {
+        Resolver::default().resolve_as(self, |run, _, _| {
+            let horizon_us = run.horizon_us.unwrap_or(i64::MAX);
+            Ok(Opened::of(source, description.to_owned(), horizon_us))
+        })
+    }
+}
+
+impl Resolver<'_> {
+    /// Resolves a run, as [`RunSpec::resolve`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn resolve(&self, run: &RunSpec) -> Result<Simulation, InputError> {
+        self.resolve_as(run, |run, given, deployment| {
+            let defaults = defaults(run.defaults_filepath.as_deref())?;
+            let as_the_reference =
+                deployment.preset() == Preset::Blis && run.rules == crate::spec::RulesSpec::Blis;
+            open_workload(run, given, &defaults, self.traces, as_the_reference)
+        })
+    }
+
+    fn resolve_as(
+        &self,
+        run: &RunSpec,
+        open: impl FnOnce(&RunSpec, &Given, &Deployment) -> Result<Opened, InputError>,
+    ) -> Result<Simulation, InputError> {
+        let given = Given::of(run).excusing(self.excused.iter().cloned());
+        let defaults = defaults(run.defaults_filepath.as_deref())?;
+        let deployment = Deployment::with(run, &given, defaults)?;
+        let Chosen { spec, notes } = choose(
+            &run.policies,
+            deployment.config().instances(),
+            &given,
+            deployment.preset(),
+        )?;
+        let analysis = Analysis::of(&run.outputs, &given)?;
+        let workload = open(run, &given, &deployment)?;
+        given.reject_unless(
+            &["finished_coeffs"],
+            !run.outputs.summary_only,
+            "with `summary_only`, which keeps no request's record",
+        )?;
+        Ok(Simulation {
+            spec: run.clone(),
+            given,
+            deployment,
+            policies: spec,
+            policy_notes: notes,
+            analysis,
+            workload,
+        })
+    }
+}
+
+/// Takes records into a digest and passes them on.
+struct Both<'a> {
+    digest: &'a mut Digest,
+    then: &'a mut dyn Recorder,
+}
+
+impl Recorder for Both<'_> {
+    fn record(&mut self, request: RequestRecord, symbols: &Symbols) {
+        self.digest.add(&request);
+        self.then.record(request, symbols);
+    }
+}
+
+/// Forgets records.
+struct Nowhere;
+
+impl Recorder for Nowhere {
+    fn record(&mut self, _: RequestRecord, _: &Symbols) {}
+}
+
+impl Simulation {
+    /// What a person should know about it; settings stand in backticks.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        let resolved = self.deployment.resolved().iter();
+        let notes = resolved.flat_map(|r| &r.notes).chain(&self.policy_notes);
+        notes.chain(&self.workload.notes)
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn spec(&self) -> &RunSpec {
+        &self.spec
+    }
+
+    /// The settings that were given, and those excused ones that have no effect.
+    #[must_use]
+    pub fn given(&self) -> &Given {
+        &self.given
+    }
+
+    /// The policies that fill its hooks.
+    #[must_use]
+    pub fn policies(&self) -> &PolicySpec {
+        &self.policies
+    }
+
+    /// Its instances and front end.
+    #[must_use]
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// The model's full name, where it is known.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        let resolved = self.deployment.resolved().first();
+        resolved.map_or(&self.spec.model, |r| &r.canonical)
+    }
+
+    /// What its workload is, in words.
+    #[must_use]
+    pub fn workload(&self) -> &str {
+        &self.workload.description
+    }
+
+    /// Requests that will come, if that is known.
+    #[must_use]
+    pub fn size_hint(&self) -> Option<u64> {
+        self.workload.source.size_hint()
+    }
+
+    /// Carries it out; `progress` is called now and then.
+    ///
+    /// # Errors
+    /// When a policy cannot be made or fails.
+    pub fn run(self, progress: &mut dyn FnMut(Progress)) -> Result<RunResult, InputError> {
+        self.run_into(&mut Nowhere, progress)
+    }
+
+    /// Carries it out; with `summary_only` every request's record goes to `recorder` when the
+    /// request is done with, and is not kept.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_into(
+        mut self,
+        recorder: &mut dyn Recorder,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<RunResult, InputError> {
+        let play = Play {
+            seed: self.spec.seed(),
+            horizon_us: self.workload.horizon_us,
+            trace: self.analysis.trace,
+        };
+        let block_size = self.deployment.block_size();
+        let mut source = Bounded::new(self.workload.source.as_mut(), block_size);
+        let (cluster, _) = self.deployment.cluster(&self.policies, play, &mut source)?;
+        let (record, summary) = if self.spec.outputs.summary_only {
+            let mut digest = Digest::default();
+            let mut both = Both {
+                digest: &mut digest,
+                then: recorder,
+            };
+            let record = cluster.run_into(&mut both, progress);
+            let summary = RunSummary::of_digest(digest, &record);
+            (record, summary)
+        } else {
+            let record = cluster.run(progress);
+            let summary = RunSummary::of(&record);
+            (record, summary)
+        };
+        let infinite_cache_hit_rate = Some(source.hit_rate());
+        if let Some(fault) = &record.fault {
+            return Err(InputError::new(fault.to_string()));
+        }
+        let spec = self.spec.clone();
+        Ok(RunResult {
+            record,
+            summary,
+            inputs: self.report_inputs(infinite_cache_hit_rate),
+            spec,
+        })
+    }
+
+    fn report_inputs(self, infinite_cache_hit_rate: Option<f64>) -> ReportInputs {
+        let outputs = &self.spec.outputs;
+        let (header, setup) = (self.header(), self.setup());
+        let mut slo_targets = self.analysis.slo_targets;
+        if !outputs.summary_only {
+            slo_targets = slo_targets.over(&self.workload.slo_targets);
+        }
+        let left_us = outputs.finished_coeffs.unwrap_or_default();
+        let rate = self.workload.generator_rate;
+        let rate = rate.filter(|_| !outputs.summary_only);
+        ReportInputs {
+            scheduler_is_priority_fcfs: self.policies.scheduler.name() == "priority-fcfs",
+            slo_targets,
+            fitness: self.analysis.fitness,
+            detectors: self.analysis.detectors,
+            trace_summary: outputs.summarize_trace,
+            infinite_cache_hit_rate,
+            generator: rate.map(|rate| generator::Inputs { rate, left_us }),
+            header,
+            setup,
+        }
+    }
+
+    fn header(&self) -> Vec<String> {
+        let preset = self.deployment.preset();
+        let pools = self.deployment.config().pools.iter();
+        let all = pools.zip(self.deployment.resolved());
+        let several = self.deployment.resolved().len() > 1;
+        let pools: Vec<String> = all
+            .map(|(pool, r)| {
+                let version = r.vllm_version.as_deref();
+                let version = version.map_or(String::new(), |v| format!(" ({v})"));
+                let name = if several {
+                    format!("{}: ", pool.name)
+                } else {
+                    String::new()
+                };
+                format!(
+                    "{name}{} x {} {}, latency model {}{version}",
+                    pool.instances, r.tp, r.gpu, r.latency_kind
+                )
+            })
+            .collect();
+        let served = match self.deployment.resolved().first() {
+            Some(r) => format!("{} on {}, rules {preset}", r.canonical, pools.join("; ")),
+            None => format!(
+                "{} instances, rules {preset}",
+                self.deployment.config().instances()
+            ),
+        };
+        vec![
+            served,
+            format!("workload: {}", self.workload.description),
+            format!(
+                "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
+                self.policies.admission.name(),
+                self.policies.routing.name(),
+                self.policies.scheduler.name(),
+                self.policies.priority.name(),
+                self.policies.preemption.name()
+            ),
+        ]
+    }
+
+    /// The parameters of the policies that declare any, by hook.
+    fn policy_params(&self) -> Value {
+        let by_hook = self.policies.external().map(|(hook, policy)| {
+            let values = policy.params().iter().map(|(n, v)| (n.clone(), json!(v)));
+            (hook.name().to_owned(), Value::Object(values.collect()))
+        });
+        Value::Object(by_hook.collect())
+    }
+
+    fn setup(&self) -> Value {
+        let resolved = self.deployment.resolved();
+        let Some(first) = resolved.first() else {
+            return Value::Null;
+        };
+        let config = self.deployment.config();
+        let mut pools = config
+            .pools
+            .iter()
+            .zip(resolved)
+            .map(|(pool, r)| pool_setup(pool, r));
+        let mut setup = json!({
+            "windtunnel_version": env!("CARGO_PKG_VERSION"),
+            "model": first.canonical,
+        });
+        let rest = json!({
+            "admission_policy": self.policies.admission.name(),
+            "routing_policy": self.policies.routing.name(),
+            "scheduler": self.policies.scheduler.name(),
+            "priority_policy": self.policies.priority.name(),
+            "preemption_policy": self.policies.preemption.name(),
+            "policy_params": self.policy_params(),
+            "output_predictor": self.spec.front.output_predictor,
+            "snapshot_refresh_interval_us": config.front.snapshot_refresh_us,
+            "cache_signal_delay_us": config.front.cache_signal_delay_us,
+            "workload": self.workload.description,
+            "seed": self.spec.seed(),
+            "horizon_us": Some(self.workload.horizon_us).filter(|us| *us != i64::MAX),
+            "notes": resolved.iter().flat_map(|r| &r.notes).collect::<Vec<_>>(),
+        });
+        let preset = self.deployment.preset().to_string();
+        if config.pools.len() == 1 {
+            let pool = pools.next().unwrap_or_default();
+            add(&mut setup, pool);
+        } else {
+            setup["num_instances"] = config.instances().into();
+            setup["pools"] = pools.collect();
+        }
+        setup["rules"] = preset.into();
+        add(&mut setup, rest);
+        setup
+    }
+}
+
+/// Adds the keys of `more` behind those of `setup`.
+fn add(setup: &mut Value, more: Value) {
+    if let (Some(setup), Value::Object(more)) = (setup.as_object_mut(), more) {
+        setup.extend(more);
+    }
+}
+
+/// A pool in the reports. Its rules are the run's: only their place among the keys is here.
+fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
+    let mut setup = json!({
+        "hardware": r.gpu,
+        "tensor_parallelism": r.tp,
+        "data_parallelism": r.dp,
+        "vllm_version": r.vllm_version,
+        "latency_model": r.latency_kind.name(),
+        "rules": null,
+        "num_instances": pool.instances,
+        "total_kv_blocks": r.total_kv_blocks,
+        "block_size_tokens": pool.engine.block_size,
+        "max_model_len_tokens": r.max_model_len,
+        "max_num_running_reqs": pool.engine.max_num_seqs,
+        "max_num_scheduled_tokens": pool.engine.max_num_batched_tokens,
+        "long_prefill_token_threshold": pool.engine.long_prefill_token_threshold,
+    });
+    if !pool.name.is_empty() {
+        setup["name"] = pool.name.clone().into();
+    }
+    setup
+}

@@ -1,0 +1,490 @@
+//! A run as plain data: everything that its results depend on, in one YAML file.
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use windtunnel_base::input::{InputError, parse_yaml, read_text};
+
+/// Seed of everything random where none is given.
+pub const DEFAULT_SEED: u64 = 42;
+
+/// A run, whole. `None` and absent keys mean the default; a key that would change nothing is an
+/// error, so that nobody believes in it.
+///
+/// ```
+/// use windtunnel_sim::{PoolSpec, RunSpec, WorkloadSpec};
+///
+/// let spec = RunSpec {
+///     pools: vec![PoolSpec { count: Some(2), ..PoolSpec::default() }],
+///     workload: WorkloadSpec {
+///         rate: Some(20.0),
+///         num_requests: Some(50),
+///         ..WorkloadSpec::default()
+///     },
+///     ..RunSpec::of_model("llama-3.1-8b-instruct")
+/// };
+/// let result = spec.resolve()?.run(&mut |_| ())?;
+/// assert_eq!(result.record.requests.len(), 50);
+/// # Ok::<(), windtunnel_base::input::InputError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSpec {
+    /// Model, by full or short name.
+    pub model: String,
+    /// Folder with the model's Hugging Face `config.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_config_folder: Option<PathBuf>,
+    /// Hardware figures in BLIS's JSON layout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware_config: Option<PathBuf>,
+    /// Models, coefficients, hardware and presets in place of the built-in ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults_filepath: Option<PathBuf>,
+    /// The instances, pool by pool; none = one pool of one instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<PoolSpec>,
+    /// The front end before them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub front: FrontSpec,
+    /// What fills the hooks.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub policies: PoliciesSpec,
+    /// What is sent.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub workload: WorkloadSpec,
+    /// Whose behaviour the engine follows.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rules: RulesSpec,
+    /// Seed of everything random; 42 if not given, the file's in a workload spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Simulated time at which the run stops, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub horizon_us: Option<i64>,
+    /// What to find out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub outputs: OutputSpec,
+}
+
+/// Rules by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RulesSpec {
+    /// Those that the latency model was fitted under.
+    #[default]
+    Auto,
+    /// What vLLM V1 does.
+    Vllm,
+    /// What the simulator BLIS does, to the microsecond.
+    Blis,
+}
+
+/// Equal instances.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolSpec {
+    /// Name in views, records and reports; may be empty where there is one pool.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// What its instances do for a request.
+    #[serde(skip_serializing_if = "is_default")]
+    pub role: RoleSpec,
+    /// Instances; 1 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// GPU type; the model's default if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<String>,
+    /// How an instance is spread over GPUs.
+    #[serde(skip_serializing_if = "is_default")]
+    pub parallel: ParallelSpec,
+    /// Limits of the serving engine.
+    #[serde(skip_serializing_if = "is_default")]
+    pub engine: EngineSpec,
+    /// Where step times come from.
+    #[serde(skip_serializing_if = "is_default")]
+    pub latency: LatencySpec,
+}
+
+/// What the instances of a pool do for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoleSpec {
+    /// Prefill and decode.
+    #[default]
+    Serve,
+    /// Prefill only.
+    Prefill,
+    /// Decode only.
+    Decode,
+}
+
+/// How an instance is spread over GPUs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ParallelSpec {
+    /// GPUs that split each layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tensor: Option<u32>,
+    /// Data-parallel replicas inside an instance (mixture of experts); 1 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<u32>,
+    /// Spread experts over all GPUs of the instance.
+    #[serde(skip_serializing_if = "is_default")]
+    pub experts: bool,
+    /// How data-parallel experts exchange tokens, by vLLM's names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moe_comm_backend: Option<String>,
+}
+
+/// Limits of the serving engine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineSpec {
+    /// Most requests in the running batch; 256 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_num_seqs: Option<u32>,
+    /// Most new tokens per step; 2048 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_num_batched_tokens: Option<u32>,
+    /// Most prefill tokens of one request per step; 0 = no limit, the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long_prefill_token_threshold: Option<u32>,
+    /// Tokens per KV block; 16 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_size: Option<u32>,
+    /// KV blocks per instance; measured or computed if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_kv_blocks: Option<u64>,
+    /// Share of the GPU memory that may be used; 0.9 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_utilization: Option<f64>,
+    /// Most tokens of prompt and output; 0 = no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<u64>,
+    /// Touch every request in every step: the definition of correctness, slowly.
+    #[serde(skip_serializing_if = "is_default")]
+    pub plain_steps: bool,
+}
+
+/// Where step times come from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LatencySpec {
+    /// `auto` (the default), `blackbox`, `roofline` or `trained-physics`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// vLLM version of fitted coefficients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vllm_version: Option<String>,
+    /// Overhead coefficients, microseconds; together with `beta_coeffs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha_coeffs: Option<Vec<f64>>,
+    /// Step-time coefficients; together with `alpha_coeffs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta_coeffs: Option<Vec<f64>>,
+}
+
+/// The front end: what its decisions cost, and how old its signals are; microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FrontSpec {
+    /// Arrival to admission decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admission_latency_us: Option<u32>,
+    /// Admission to routing decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routing_latency_us: Option<u32>,
+    /// Age at which scraped signals are scraped again; 50,000 if not given, 0 = always fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_refresh_interval_us: Option<u32>,
+    /// Age at which the precise prefix signal is refreshed; 50,000 if not given, 0 = always fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_signal_delay_us: Option<u32>,
+    /// Predictor of output lengths: `exact` or `lognormal:SIGMA`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_predictor: Option<String>,
+}
+
+/// What fills the hooks: a bundle, and what goes before its keys. A policy is a built-in's or a
+/// shipped script's name, `FILE.lua`, or `FILE.so[:NAME]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoliciesSpec {
+    /// A policy bundle's file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
+    /// Changes of that bundle: path of keys, and value in YAML.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub config_changes: Vec<(String, String)>,
+    /// Admission policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admission: Option<String>,
+    /// Tokens that the bucket of `token-bucket` holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_bucket_capacity: Option<f64>,
+    /// Tokens per second that it gains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_bucket_refill_rate: Option<f64>,
+    /// Routing policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routing: Option<String>,
+    /// Scorers of `weighted`: `name:weight,...`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routing_scorers: Option<String>,
+    /// Two-weight form of `weighted`: weight of free KV blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routing_cache_weight: Option<f64>,
+    /// Two-weight form of `weighted`: weight of short queues.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routing_load_weight: Option<f64>,
+    /// Scheduler.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<String>,
+    /// Priority policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// Preemption policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preemption: Option<String>,
+    /// Parameters of policies from files: `name=value` or `hook.name=value`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub params: Vec<String>,
+    /// Lift the limits of scripts.
+    #[serde(skip_serializing_if = "is_default")]
+    pub trusted: bool,
+}
+
+/// What is sent: synthetic traffic (`distribution` or a preset), a workload spec, a trace, a
+/// replay, a closed loop, or a legacy generator's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkloadSpec {
+    /// `distribution` (the default), a preset, `traces`, or a trace file or folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The trace file of `traces`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces_filepath: Option<PathBuf>,
+    /// A workload spec's file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<PathBuf>,
+    /// Configuration of the GuideLLM-style generator of legacy BLIS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reqgen_config_path: Option<PathBuf>,
+    /// A recorded trace, as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplaySpec>,
+    /// Users of a closed loop instead of a rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Pause of a user after an answer, and of a session's rounds in a closed-loop replay,
+    /// milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub think_time_ms: Option<u64>,
+    /// Requests per second, evenly spaced; 1 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Requests; 100 if not given, all of a trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_requests: Option<u64>,
+    /// Seconds after which a client gives up; negative = never. 300 for synthetic traffic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+    /// Tokens that all prompts share, in front of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix_tokens: Option<u32>,
+    /// Prompt lengths of `distribution`, tokens.
+    #[serde(skip_serializing_if = "is_default")]
+    pub prompt_tokens: LengthSpec,
+    /// Output lengths of `distribution`, tokens.
+    #[serde(skip_serializing_if = "is_default")]
+    pub output_tokens: LengthSpec,
+    /// Which part of a trace, and how fast.
+    #[serde(skip_serializing_if = "is_default")]
+    pub trace: TraceSpec,
+}
+
+/// Clipped Gaussian lengths, tokens; mean 512, standard deviation 256, 2 to 7000 if not given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LengthSpec {
+    /// Mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<u32>,
+    /// Standard deviation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdev: Option<u32>,
+    /// Least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<u32>,
+    /// Most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+}
+
+/// Which part of a trace is replayed, and how fast.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TraceSpec {
+    /// Leave out what comes before, seconds; it becomes time 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<f64>,
+    /// Leave out what comes from here on, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<f64>,
+    /// Share of the requests to keep, drawn; 1 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<f64>,
+    /// So many times, one after the other; 1 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loops: Option<u32>,
+    /// Factor on the arrival rate; 1 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_scale: Option<f64>,
+    /// Spread requests of equal time evenly up to the next time.
+    #[serde(skip_serializing_if = "is_default")]
+    pub spread_ties: bool,
+    /// Which run of a file with several, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<usize>,
+    /// A damaged row is an error instead of being skipped and counted.
+    #[serde(skip_serializing_if = "is_default")]
+    pub strict: bool,
+}
+
+/// A recorded trace, as it was sent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplaySpec {
+    /// The trace.
+    pub trace: PathBuf,
+    /// Header of a TraceV2 trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<PathBuf>,
+    /// How sessions are replayed; as recorded if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_mode: Option<SessionModeSpec>,
+    /// Think times, drawn: `constant:value=T` or `lognormal:mu=M,sigma=S`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub think_time_dist: Option<String>,
+}
+
+/// How sessions are replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionModeSpec {
+    /// Every request arrives when it was recorded.
+    Fixed,
+    /// A follow-up arrives its think time after the answer before it.
+    ClosedLoop,
+}
+
+/// What to find out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputSpec {
+    /// Keep no request's record, only sums and counts.
+    #[serde(skip_serializing_if = "is_default")]
+    pub summary_only: bool,
+    /// Record the front end's decisions.
+    #[serde(skip_serializing_if = "is_default")]
+    pub decisions: bool,
+    /// Alternatives to keep per routing decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counterfactual_k: Option<usize>,
+    /// Sum up the decisions.
+    #[serde(skip_serializing_if = "is_default")]
+    pub summarize_trace: bool,
+    /// Goodput targets for time to first token: `200ms`, or `class=200ms,class=1s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo_ttft: Option<String>,
+    /// Goodput targets for a request's mean inter-token latency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo_itl: Option<String>,
+    /// Goodput targets for end-to-end latency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo_e2e: Option<String>,
+    /// Weigh the run into one number: `throughput:1,p99_ttft:2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fitness_weights: Option<String>,
+    /// Saturation detectors by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detectors: Option<String>,
+    /// Their settings, a YAML file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saturation_config: Option<PathBuf>,
+    /// Window at the end of the run that decides their labels, seconds; 30 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saturation_final_window: Option<f64>,
+    /// Microseconds per prompt token, and microseconds, until a completed request of the legacy
+    /// generator has left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_coeffs: Option<[f64; 2]>,
+}
+
+impl RunSpec {
+    /// A run in which only the model is said.
+    #[must_use]
+    pub fn of_model(model: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Reads a run's file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a key or value is wrong; with line and column.
+    pub fn load(path: &Path) -> Result<Self, InputError> {
+        parse_yaml(path.display().to_string(), &read_text(path)?)
+    }
+
+    /// The run as YAML that [`load`](Self::load) reads: what was said, and no defaults.
+    ///
+    /// # Errors
+    /// When a path is no Unicode.
+    pub fn to_yaml(&self) -> Result<String, InputError> {
+        serde_yaml::to_string(self).map_err(|e| InputError::new(format!("no YAML: {e}")))
+    }
+
+    /// Seed of everything random.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or(DEFAULT_SEED)
+    }
+
+    /// The files that the run reads, besides its policies'.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let w = &self.workload;
+        let replay = w.replay.as_ref();
+        let config = self.model_config_folder.as_deref().map(|folder| {
+            if folder.is_file() {
+                folder.to_owned()
+            } else {
+                folder.join("config.json")
+            }
+        });
+        let named = [
+            &self.defaults_filepath,
+            &self.hardware_config,
+            &self.policies.config,
+            &self.outputs.saturation_config,
+            &w.reqgen_config_path,
+            &w.spec,
+            &w.name.as_ref().map(PathBuf::from),
+            &w.traces_filepath,
+            &replay.map(|r| r.trace.clone()),
+            &replay.and_then(|r| r.header.clone()),
+            &config,
+        ];
+        let named = named.into_iter().flatten().cloned();
+        named.filter(|path| path.is_file()).collect()
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

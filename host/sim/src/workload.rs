@@ -1,0 +1,585 @@
+//! From what a run says of its workload to a source of requests.
+
+use crate::settings::Given;
+use crate::spec::{LengthSpec, ReplaySpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use windtunnel_base::input::InputError;
+use windtunnel_base::request::Source;
+use windtunnel_config::Defaults;
+use windtunnel_results::metrics::slo::{Dimension, SloTargets};
+use windtunnel_workload::generator_config::GeneratorConfig;
+use windtunnel_workload::spec::{self, Bounds, Changes, types};
+use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
+use windtunnel_workload::{
+    OpenOptions, RealTime, Selection, SessionMode, ThinkTime, Trace, open, trace_v2,
+};
+
+/// Settings of a trace's part and pace.
+const TRACE_SETTINGS: [&str; 8] = [
+    "trace_from",
+    "trace_to",
+    "trace_sample",
+    "trace_loops",
+    "rate_scale",
+    "spread_ties",
+    "trace_run",
+    "strict",
+];
+
+/// Settings of synthetic lengths.
+const LENGTH_SETTINGS: [&str; 9] = [
+    "prefix_tokens",
+    "prompt_tokens",
+    "prompt_tokens_stdev",
+    "prompt_tokens_min",
+    "prompt_tokens_max",
+    "output_tokens",
+    "output_tokens_stdev",
+    "output_tokens_min",
+    "output_tokens_max",
+];
+
+pub use crate::spec::DEFAULT_SEED;
+
+/// A source, and what it is in words.
+pub struct Opened {
+    /// The requests.
+    pub source: Box<dyn Source>,
+    /// What it is.
+    pub description: String,
+    /// When the run ends, microseconds; `i64::MAX` = when all is done.
+    pub horizon_us: i64,
+    /// Goodput targets that the workload's file carries.
+    pub slo_targets: SloTargets,
+    /// What a person should know about it.
+    pub notes: Vec<String>,
+    /// Rate of a GuideLLM-style generator, requests per second.
+    pub generator_rate: Option<f64>,
+}
+
+impl Opened {
+    /// A source with nothing more to say about it.
+    #[must_use]
+    pub fn of(source: Box<dyn Source>, description: String, horizon_us: i64) -> Self {
+        Self {
+            source,
+            description,
+            horizon_us,
+            slo_targets: SloTargets::default(),
+            notes: Vec::new(),
+            generator_rate: None,
+        }
+    }
+
+    /// A trace that was read from `path`.
+    #[must_use]
+    pub fn trace(path: &Path, trace: Trace, horizon_us: i64) -> Self {
+        let description = format!("{} ({})", path.display(), trace.format());
+        let notes = trace.notes().to_vec();
+        Self {
+            notes,
+            ..Self::of(Box::new(trace), description, horizon_us)
+        }
+    }
+}
+
+/// Traces that several runs replay; each is parsed once, so that all see the same.
+#[derive(Debug, Default)]
+pub struct Traces(Mutex<Vec<(PathBuf, OpenOptions, Trace)>>);
+
+impl Traces {
+    fn open(&self, path: &Path, options: &OpenOptions) -> Result<Trace, InputError> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, trace)) = known.iter().find(|(p, o, _)| p == path && o == options) {
+            return Ok(trace.clone());
+        }
+        let trace = open(path, None, options)?;
+        known.push((path.to_owned(), *options, trace.clone()));
+        Ok(trace)
+    }
+}
+
+/// The simulated time limit, microseconds.
+fn horizon(run: &RunSpec) -> Result<i64, InputError> {
+    match run.horizon_us {
+        Some(us) if us <= 0 => Err(InputError::new(format!(
+            "`horizon` {us} must be above 0, in microseconds"
+        ))),
+        given => Ok(given.unwrap_or(i64::MAX)),
+    }
+}
+
+/// Opens what a run says of its workload. `as_the_reference` cuts replays at the reference's
+/// default
+/// horizon; `traces` keeps what was parsed for the next run.
+pub(crate) fn open_workload(
+    run: &RunSpec,
+    given: &Given,
+    defaults: &Defaults,
+    traces: Option<&Traces>,
+    as_the_reference: bool,
+) -> Result<Opened, InputError> {
+    let w = &run.workload;
+    if let Some(replay) = &w.replay {
+        return replayed(replay, run, given, as_the_reference);
+    }
+    if let Some(path) = &w.reqgen_config_path {
+        return generated(path, run, given);
+    }
+    let name = w.name.as_deref().unwrap_or("distribution");
+    let preset = name == "distribution" || defaults.preset(name).is_ok();
+    let synthetic_traffic = w.spec.is_some() || w.concurrency.is_some() || preset;
+    given.reject_unless(
+        &TRACE_SETTINGS,
+        !synthetic_traffic,
+        "with synthetic traffic; it chooses from a trace file",
+    )?;
+    if let Some(path) = &w.spec {
+        return spec_of_run(path, run, given);
+    }
+    let horizon_us = horizon(run)?;
+    if w.concurrency.is_some() {
+        return closed_loop(run, given, defaults);
+    }
+    if preset {
+        given.reject_unless(
+            &["workload_traces_filepath"],
+            false,
+            "with a synthetic workload; give `workload` traces",
+        )?;
+        return synthetic(run, given, defaults, horizon_us);
+    }
+    let path = match (name, &w.traces_filepath) {
+        ("traces", Some(path)) => path.clone(),
+        ("traces", None) => {
+            return Err(InputError::new(
+                "`workload` traces needs `workload_traces_filepath` FILE",
+            ));
+        }
+        (name, None) if Path::new(name).exists() => PathBuf::from(name),
+        (name, Some(_)) => {
+            return Err(InputError::new(format!(
+                "`workload_traces_filepath` goes with `workload` traces, found \"{name}\""
+            )));
+        }
+        (name, None) => {
+            let error = defaults
+                .preset(name)
+                .err()
+                .map_or(String::new(), |e| e.to_string());
+            return Err(InputError::new(format!(
+                "{error}, distribution, traces; and there is no file of that name"
+            )));
+        }
+    };
+    given.reject_unless(
+        &["rate"],
+        false,
+        "with a trace file, whose requests come as recorded; `rate_scale` makes them faster",
+    )?;
+    given.reject_unless(
+        &LENGTH_SETTINGS,
+        false,
+        "with a trace file, whose requests have their own lengths",
+    )?;
+    let limits = Limits {
+        max_requests: w.num_requests,
+        timeout_s: w.timeout,
+    };
+    let options = OpenOptions {
+        horizon_us,
+        ..part(&w.trace, limits, run.seed())?
+    };
+    let trace = match traces {
+        Some(traces) => traces.open(&path, &options)?,
+        None => open(&path, None, &options)?,
+    };
+    Ok(Opened::trace(&path, trace, horizon_us))
+}
+
+/// Limits that a trace does not have itself.
+pub struct Limits {
+    /// Most requests.
+    pub max_requests: Option<u64>,
+    /// Seconds after which clients give up; negative = never.
+    pub timeout_s: Option<f64>,
+}
+
+/// Which part of a trace is replayed, and how.
+pub fn part(part: &TraceSpec, limits: Limits, seed: u64) -> Result<OpenOptions, InputError> {
+    let seconds = |flag: &str, value: Option<f64>| match value {
+        Some(s) if !(0.0..=1e12).contains(&s) => Err(InputError::new(format!(
+            "{flag} {s} must be 0 or more seconds"
+        ))),
+        given => Ok(given.map(|s| (s * 1e6).round() as i64)),
+    };
+    if limits.max_requests == Some(0) {
+        return Err(InputError::new("`num_requests` is 0; expected at least 1"));
+    }
+    let timeout_us = match limits.timeout_s {
+        Some(s) if !s.is_finite() || s == 0.0 => {
+            return Err(InputError::new(format!(
+                "`timeout` {s} must be above 0 seconds, or negative for none"
+            )));
+        }
+        given => given.filter(|s| *s > 0.0).map(|s| (s * 1e6) as i64),
+    };
+    Ok(OpenOptions {
+        seed,
+        strict: part.strict,
+        run: part.run,
+        selection: Selection {
+            from_us: seconds("`trace_from`", part.from)?,
+            to_us: seconds("`trace_to`", part.to)?,
+            sample: part.sample.unwrap_or(1.0),
+            loops: part.loops.unwrap_or(1),
+            spread_ties: part.spread_ties,
+            rate_scale: part.rate_scale.unwrap_or(1.0),
+            max_requests: limits.max_requests,
+            timeout_us,
+            seed,
+        },
+        ..OpenOptions::default()
+    })
+}
+
+/// The request generator of legacy BLIS.
+fn generated(path: &Path, run: &RunSpec, given: &Given) -> Result<Opened, InputError> {
+    let why = "with `reqgen_config_path`, whose file says it";
+    given.reject_unless(&LENGTH_SETTINGS, false, why)?;
+    given.reject_unless(&TRACE_SETTINGS, false, why)?;
+    given.reject_unless(&["rate", "max_prompts", "timeout"], false, why)?;
+    let config = GeneratorConfig::read(path)?;
+    let horizon_us = horizon(run)?;
+    let source = config.source(horizon_us, run.seed);
+    let source = source.map_err(|e| InputError::in_file(path.display(), e.message()))?;
+    let description = format!(
+        "{}, {} requests at {} request/s",
+        path.display(),
+        config.rate.max_requests,
+        config.rate.rate
+    );
+    Ok(Opened {
+        generator_rate: Some(config.rate.rate),
+        ..Opened::of(Box::new(source), description, horizon_us)
+    })
+}
+
+/// What goes before the keys of a workload spec.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SpecChanges {
+    /// Requests per second of all clients together.
+    pub rate: Option<f64>,
+    /// Seed.
+    pub seed: Option<u64>,
+    /// When it ends, microseconds.
+    pub horizon_us: Option<i64>,
+    /// Most requests.
+    pub num_requests: Option<u64>,
+    /// When clients give up, microseconds; 0 = never.
+    pub timeout_us: Option<i64>,
+}
+
+/// The workload spec of a run, with what goes before its keys.
+fn spec_of_run(path: &Path, run: &RunSpec, given: &Given) -> Result<Opened, InputError> {
+    let w = &run.workload;
+    given.reject_unless(
+        &LENGTH_SETTINGS,
+        false,
+        "with `workload_spec`, whose clients have their own lengths",
+    )?;
+    horizon(run)?;
+    let limit = w.timeout.map(|_| timeout(w)).transpose()?;
+    from_spec(
+        path,
+        SpecChanges {
+            rate: w.rate,
+            seed: run.seed,
+            horizon_us: run.horizon_us,
+            num_requests: w.num_requests,
+            timeout_us: limit.map(|us| us.unwrap_or(0)),
+        },
+    )
+}
+
+/// A workload spec.
+pub fn from_spec(path: &Path, changes: SpecChanges) -> Result<Opened, InputError> {
+    let opened = spec::read(path, Changes { rate: changes.rate })?;
+    let written = &opened.spec;
+    if changes.num_requests == Some(0) {
+        return Err(InputError::new("`num_requests` is 0; expected at least 1"));
+    }
+    let bounds = Bounds {
+        seed: changes.seed.unwrap_or(written.seed.cast_unsigned()),
+        horizon_us: match (changes.horizon_us, written.horizon) {
+            (Some(us), _) => us,
+            (None, 0) => i64::MAX,
+            (None, us) => us,
+        },
+        num_requests: changes
+            .num_requests
+            .or((written.num_requests > 0).then_some(written.num_requests)),
+        timeout_us: changes.timeout_us,
+    };
+    finish(opened, bounds, path.display().to_string())
+}
+
+fn finish(opened: spec::Opened, bounds: Bounds, name: String) -> Result<Opened, InputError> {
+    let mut slo_targets = SloTargets::default();
+    for (class, targets) in &opened.spec.goodput_slo_targets {
+        slo_targets.set(class, Dimension::Ttft, targets.ttft_ms * 1e3);
+        slo_targets.set(class, Dimension::Itl, targets.itl_ms * 1e3);
+        slo_targets.set(class, Dimension::E2e, targets.e2e_ms * 1e3);
+    }
+    let most = bounds
+        .num_requests
+        .map_or(String::new(), |n| format!(", at most {n} requests"));
+    let clients = match opened.clients() {
+        1 => "1 client".to_owned(),
+        n => format!("{n} clients"),
+    };
+    Ok(Opened {
+        description: format!("{name}, {clients}{most}, seed {}", bounds.seed),
+        horizon_us: bounds.horizon_us,
+        slo_targets,
+        notes: opened.notes().to_vec(),
+        generator_rate: None,
+        source: Box::new(opened.source(bounds)?),
+    })
+}
+
+/// Users of a closed loop with the lengths of the flags or of a preset.
+fn closed_loop(run: &RunSpec, given: &Given, defaults: &Defaults) -> Result<Opened, InputError> {
+    let w = &run.workload;
+    let name = w.name.as_deref().unwrap_or("distribution");
+    let users = w.concurrency.unwrap_or_default();
+    if users == 0 {
+        return Err(InputError::new(
+            "`concurrency` is 0; expected at least 1 user",
+        ));
+    }
+    if w.num_requests.is_none() && run.horizon_us.is_none() {
+        return Err(InputError::new(
+            "`concurrency` goes on as long as answers come: give `num_requests` or `horizon`, too",
+        ));
+    }
+    let (prefix_tokens, prompt, output) = lengths(w, given, defaults)?;
+    prompt.check("`prompt_tokens`")?;
+    output.check("`output_tokens`")?;
+    let gaussian = |l: &Length| {
+        let params = [
+            ("mean", l.mean),
+            ("std_dev", l.stdev),
+            ("min", l.min.into()),
+            ("max", l.max.into()),
+        ];
+        Some(types::Distribution {
+            kind: types::DistributionKind::Gaussian,
+            params: params.map(|(k, x)| (k.to_owned(), x)).into(),
+            file: None,
+        })
+    };
+    let think_us = w.think_time_ms.unwrap_or(0).saturating_mul(1000);
+    let client = types::Client {
+        id: name.to_owned(),
+        concurrency: users,
+        think_time_us: i64::try_from(think_us).unwrap_or(i64::MAX),
+        input_distribution: gaussian(&prompt),
+        output_distribution: gaussian(&output),
+        prefix_group: if prefix_tokens > 0 {
+            "shared".into()
+        } else {
+            String::new()
+        },
+        prefix_length: Some(prefix_tokens),
+        timeout: Some(timeout(w)?.unwrap_or(0)),
+        ..types::Client::default()
+    };
+    let written = spec::WorkloadSpec {
+        clients: vec![client],
+        ..spec::WorkloadSpec::default()
+    };
+    let bounds = Bounds {
+        seed: run.seed(),
+        horizon_us: horizon(run)?,
+        num_requests: w.num_requests,
+        timeout_us: None,
+    };
+    let name = format!("{name} for {users} users");
+    finish(spec::open(written, Path::new("."))?, bounds, name)
+}
+
+/// The time limit of every request, microseconds.
+fn timeout(w: &WorkloadSpec) -> Result<Option<i64>, InputError> {
+    let seconds = w.timeout.unwrap_or(300.0);
+    if !seconds.is_finite() || seconds == 0.0 {
+        return Err(InputError::new(format!(
+            "`timeout` {seconds} must be above 0 seconds, or negative for none"
+        )));
+    }
+    Ok((seconds > 0.0).then_some((seconds * 1e6) as i64))
+}
+
+/// Shared prefix, prompt and output lengths of a preset or as given.
+fn lengths(
+    w: &WorkloadSpec,
+    given: &Given,
+    defaults: &Defaults,
+) -> Result<(u32, Length, Length), InputError> {
+    let length = |mean: u32, stdev: u32, min, max| Length {
+        mean: f64::from(mean),
+        stdev: f64::from(stdev),
+        min,
+        max,
+    };
+    let name = w.name.as_deref().unwrap_or("distribution");
+    if name == "distribution" {
+        let of = |l: &LengthSpec| {
+            length(
+                l.mean.unwrap_or(512),
+                l.stdev.unwrap_or(256),
+                l.min.unwrap_or(2),
+                l.max.unwrap_or(7000),
+            )
+        };
+        let prefix = w.prefix_tokens.unwrap_or(0);
+        return Ok((prefix, of(&w.prompt_tokens), of(&w.output_tokens)));
+    }
+    let why =
+        format!("with the preset \"{name}\", which sets all lengths; use `workload` distribution");
+    given.reject_unless(&LENGTH_SETTINGS, false, &why)?;
+    let preset = defaults.preset(name)?;
+    let of = |l: windtunnel_config::LengthPreset| length(l.mean, l.stdev, l.min, l.max);
+    Ok((preset.prefix, of(preset.prompt), of(preset.output)))
+}
+
+fn synthetic(
+    run: &RunSpec,
+    given: &Given,
+    defaults: &Defaults,
+    horizon_us: i64,
+) -> Result<Opened, InputError> {
+    let w = &run.workload;
+    let (prefix_tokens, prompt, output) = lengths(w, given, defaults)?;
+    let name = w.name.as_deref().unwrap_or("distribution");
+    let (rate, num_requests) = (w.rate.unwrap_or(1.0), w.num_requests.unwrap_or(100));
+    let seed = run.seed();
+    let source = Distribution::new(Parameters {
+        rate,
+        num_requests,
+        prefix_tokens,
+        prompt,
+        output,
+        horizon_us,
+        seed,
+        timeout_us: timeout(w)?,
+        from_zero: false,
+    })?;
+    Ok(Opened::of(
+        Box::new(source),
+        format!("{name}, {num_requests} requests at {rate} request/s, seed {seed}"),
+        horizon_us,
+    ))
+}
+
+fn think_time(replay: &ReplaySpec, w: &WorkloadSpec) -> Result<Option<ThinkTime>, InputError> {
+    let us = |ms: u64| i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX);
+    match &replay.think_time_dist {
+        Some(text) => ThinkTime::parse("`think_time_dist`", text).map(Some),
+        None => Ok(w.think_time_ms.map(|ms| ThinkTime::Constant(us(ms)))),
+    }
+}
+
+/// A replay. `as_the_reference` cuts at the reference's default horizon.
+fn replayed(
+    replay: &ReplaySpec,
+    run: &RunSpec,
+    given: &Given,
+    as_the_reference: bool,
+) -> Result<Opened, InputError> {
+    let w = &run.workload;
+    let closed_loop = replay.session_mode == Some(SessionModeSpec::ClosedLoop);
+    given.reject_unless(
+        &["think_time_ms", "think_time_dist"],
+        closed_loop,
+        "in fixed session mode; it goes with `session_mode` closed-loop",
+    )?;
+    given.reject_unless(
+        &[
+            "workload",
+            "workload_spec",
+            "concurrency",
+            "rate",
+            "reqgen_config_path",
+        ],
+        false,
+        "with a replay, whose requests come as recorded",
+    )?;
+    given.reject_unless(
+        &LENGTH_SETTINGS,
+        false,
+        "with a replay, whose requests have their own lengths",
+    )?;
+    let limits = Limits {
+        max_requests: w.num_requests,
+        timeout_s: w.timeout,
+    };
+    let options = OpenOptions {
+        session_mode: if closed_loop {
+            SessionMode::ClosedLoop
+        } else {
+            SessionMode::Fixed
+        },
+        think_time: think_time(replay, w)?,
+        horizon_us: horizon(run)?,
+        real_time: if as_the_reference {
+            RealTime::AsRecorded
+        } else {
+            RealTime::Rebased
+        },
+        ..part(&w.trace, limits, run.seed())?
+    };
+    let header = replay.header.as_deref();
+    let reference_horizon = as_the_reference && run.horizon_us.is_none();
+    let mut opened = from_trace(&replay.trace, header, &options, reference_horizon)?;
+    if let Some(header) = header {
+        for (class, targets) in &trace_v2::Header::read(header)?.goodput_slo_targets {
+            let goals = &mut opened.slo_targets;
+            goals.set(class, Dimension::Ttft, targets.ttft_ms * 1e3);
+            goals.set(class, Dimension::Itl, targets.itl_ms * 1e3);
+            goals.set(class, Dimension::E2e, targets.e2e_ms * 1e3);
+        }
+    }
+    if reference_horizon {
+        opened.notes.push(format!(
+            "under `rules` blis a replay stops at the reference's default horizon, {:.3} s; `horizon` changes it",
+            opened.horizon_us as f64 / 1e6
+        ));
+    }
+    Ok(opened)
+}
+
+fn from_trace(
+    path: &Path,
+    header: Option<&Path>,
+    options: &OpenOptions,
+    reference_horizon: bool,
+) -> Result<Opened, InputError> {
+    let mut trace = open(path, header, options)?;
+    let mut horizon_us = options.horizon_us;
+    if reference_horizon {
+        horizon_us = trace.replay_horizon_us();
+        trace.set_horizon_us(horizon_us);
+    }
+    let idle = options.session_mode == SessionMode::ClosedLoop
+        && trace.as_trace_v2().is_some_and(|t| !t.has_sessions());
+    let mut opened = Opened::trace(path, trace, horizon_us);
+    if idle {
+        opened.notes.push(format!(
+            "{} has no sessions; the closed loop changes nothing",
+            path.display()
+        ));
+    }
+    Ok(opened)
+}

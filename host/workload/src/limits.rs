@@ -1,0 +1,4 @@
+//! Limits of workloads.
+
+/// Upper bound of the tokens of a prompt with its output, and of the context of a session.
+pub(crate) const MAX_TOKENS: u64 = i32::MAX as u64;

@@ -1,0 +1,1 @@
+return { score = function(req, inst, cluster) return inst.queue_dept end }

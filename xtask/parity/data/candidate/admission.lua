@@ -1,0 +1,1 @@
+return { admit = function(req, cluster) return req.prompt_tokens < 4000 end }

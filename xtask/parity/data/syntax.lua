@@ -1,0 +1,1 @@
+return { score = function(req inst) return 1 end }
