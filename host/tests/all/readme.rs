@@ -39,7 +39,11 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 
 /// The documents that show commands.
 fn documents() -> Vec<PathBuf> {
-    let mut documents = vec![root().join("README.md"), root().join("policies/README.md")];
+    let mut documents = vec![
+        root().join("README.md"),
+        root().join("CONTRIBUTING.md"),
+        root().join("policies/README.md"),
+    ];
     documents.extend(files(&root().join("docs"), "md"));
     documents
 }
@@ -423,6 +427,8 @@ fn links_between_documents_lead_somewhere() {
     let mut documents = documents();
     for name in [
         "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
         "plugins/README.md",
         "host/tests/data/oracle/README.md",
     ] {
