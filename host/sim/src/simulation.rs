@@ -16,7 +16,7 @@ use windtunnel_engine::latency::Resolved;
 use windtunnel_policy::{Custom, PolicySpec};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::summary::RunSummary;
-use windtunnel_results::report::{ReportInputs, Results, generator, json};
+use windtunnel_results::report::{GeneratorInputs, ReportInputs, Results, json};
 use windtunnel_workload::Bounded;
 
 /// A run that is known to make sense, ready to be carried out.
@@ -378,7 +378,7 @@ impl Simulation {
             detectors: self.analysis.detectors,
             trace_summary: outputs.summarize_trace,
             infinite_cache_hit_rate,
-            generator: rate.map(|rate| generator::Inputs { rate, left_us }),
+            generator: rate.map(|rate| GeneratorInputs { rate, left_us }),
             header,
             setup,
         }
