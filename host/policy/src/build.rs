@@ -1,8 +1,9 @@
 //! Making the policies of a run.
 
 use super::builtin::admission::tenant_budgets::TenantBudgets;
-use super::builtin::policy::{BuiltIn, Make};
+use super::builtin::policy::Make;
 use super::choice::Choice;
+use super::custom;
 use super::external::External;
 use super::facts::Facts;
 use super::lua::{Program, ScriptEngines, UsageMonitor};
@@ -82,7 +83,11 @@ impl<'a> Builder<'a> {
         let chosen = match &spec.admission {
             Choice::BuiltIn { policy, values } => match policy.make {
                 Make::Admission(make) => make(&self.facts, values),
-                _ => return Err(misplaced(Hook::Admission, policy)),
+                _ => return Err(misplaced(Hook::Admission, policy.name, policy.hook())),
+            },
+            Choice::Custom(policy) => match policy.make() {
+                custom::Make::Admission(make) => make(&self.facts),
+                _ => return Err(misplaced(Hook::Admission, policy.name(), policy.hook())),
             },
             Choice::External(policy) => self.make_external(
                 policy,
@@ -110,7 +115,11 @@ impl<'a> Builder<'a> {
         match &self.spec.routing {
             Choice::BuiltIn { policy, values } => match policy.make {
                 Make::Routing(make) => Ok(make(&self.facts, values)),
-                _ => Err(misplaced(Hook::Routing, policy)),
+                _ => Err(misplaced(Hook::Routing, policy.name, policy.hook())),
+            },
+            Choice::Custom(policy) => match policy.make() {
+                custom::Make::Routing(make) => Ok(make(&self.facts)),
+                _ => Err(misplaced(Hook::Routing, policy.name(), policy.hook())),
             },
             Choice::External(policy) => self.make_external(
                 policy,
@@ -128,7 +137,11 @@ impl<'a> Builder<'a> {
         match &self.spec.priority {
             Choice::BuiltIn { policy, values } => match policy.make {
                 Make::Priority(make) => Ok(make(&self.facts, values)),
-                _ => Err(misplaced(Hook::Priority, policy)),
+                _ => Err(misplaced(Hook::Priority, policy.name, policy.hook())),
+            },
+            Choice::Custom(policy) => match policy.make() {
+                custom::Make::Priority(make) => Ok(make(&self.facts)),
+                _ => Err(misplaced(Hook::Priority, policy.name(), policy.hook())),
             },
             Choice::External(policy) => self.make_external(
                 policy,
@@ -146,7 +159,11 @@ impl<'a> Builder<'a> {
         match &self.spec.scheduler {
             Choice::BuiltIn { policy, values } => match policy.make {
                 Make::Scheduler(make) => Ok(make(&self.facts, values)),
-                _ => Err(misplaced(Hook::Scheduler, policy)),
+                _ => Err(misplaced(Hook::Scheduler, policy.name, policy.hook())),
+            },
+            Choice::Custom(policy) => match policy.make() {
+                custom::Make::Scheduler(make) => Ok(make(&self.facts)),
+                _ => Err(misplaced(Hook::Scheduler, policy.name(), policy.hook())),
             },
             Choice::External(policy) => self.make_external(
                 policy,
@@ -164,7 +181,11 @@ impl<'a> Builder<'a> {
         match &self.spec.preemption {
             Choice::BuiltIn { policy, values } => match policy.make {
                 Make::Preemption(make) => Ok(make(&self.facts, values)),
-                _ => Err(misplaced(Hook::Preemption, policy)),
+                _ => Err(misplaced(Hook::Preemption, policy.name, policy.hook())),
+            },
+            Choice::Custom(policy) => match policy.make() {
+                custom::Make::Preemption(make) => Ok(make(&self.facts)),
+                _ => Err(misplaced(Hook::Preemption, policy.name(), policy.hook())),
             },
             Choice::External(policy) => self.make_external(
                 policy,
@@ -176,11 +197,10 @@ impl<'a> Builder<'a> {
 }
 
 /// A hook was filled with a policy of another.
-fn misplaced(hook: Hook, policy: &BuiltIn) -> InputError {
+fn misplaced(hook: Hook, policy: &str, of: Hook) -> InputError {
     InputError::new(format!(
-        "{hook} cannot be filled with \"{}\": it is a {}",
-        policy.name,
-        policy.hook().kind()
+        "{hook} cannot be filled with \"{policy}\": it is a {}",
+        of.kind()
     ))
 }
 

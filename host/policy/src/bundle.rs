@@ -407,7 +407,7 @@ mod tests {
         let spec = bundle.policies(&mut PolicyLoader::new(false));
         match spec.expect("policies").routing {
             Choice::BuiltIn { values, .. } => values.named().filter(|(_, v)| *v > 0.0).collect(),
-            Choice::External(policy) => panic!("{policy:?}"),
+            policy => panic!("{policy:?}"),
         }
     }
 
@@ -431,7 +431,7 @@ mod tests {
             let choice = Choice::built_in(Hook::Admission, name, &values.expect("values"));
             match choice.expect("a policy") {
                 Choice::BuiltIn { values, .. } => values.get("min_priority"),
-                Choice::External(policy) => panic!("{policy:?}"),
+                policy => panic!("{policy:?}"),
             }
         };
         // The reference has another default where a bundle names the policy.

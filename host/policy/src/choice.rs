@@ -1,6 +1,7 @@
 //! What fills a hook.
 
 use super::builtin::policy::{BuiltIn, Values};
+use super::custom::Custom;
 use super::external::External;
 use super::param::{Hook, Param};
 use super::registry;
@@ -18,6 +19,8 @@ pub enum Choice {
     },
     /// A policy from a file.
     External(External),
+    /// A policy of the calling program.
+    Custom(Custom),
 }
 
 impl Choice {
@@ -32,12 +35,14 @@ impl Choice {
         Ok(Self::BuiltIn { policy, values })
     }
 
-    /// Its name: that of a built-in policy, or the path of a file as given.
+    /// Its name: that of a built-in policy or of the calling program's, or the path of a file as
+    /// given.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::BuiltIn { policy, .. } => policy.name,
             Self::External(policy) => policy.name(),
+            Self::Custom(policy) => policy.name(),
         }
     }
 
@@ -52,7 +57,7 @@ impl Choice {
     pub fn external(&self) -> Option<&External> {
         match self {
             Self::External(policy) => Some(policy),
-            Self::BuiltIn { .. } => None,
+            Self::BuiltIn { .. } | Self::Custom(_) => None,
         }
     }
 
@@ -62,15 +67,17 @@ impl Choice {
         match self {
             Self::BuiltIn { policy, .. } => policy.params,
             Self::External(policy) => policy.declared(),
+            Self::Custom(_) => &[],
         }
     }
 
-    /// It may read the priorities of requests. What a file reads is not known.
+    /// It may read the priorities of requests. What a file or the calling program
+    /// reads is not known.
     #[must_use]
     pub fn may_read_priorities(&self) -> bool {
         match self {
             Self::BuiltIn { policy, .. } => policy.reads_priorities,
-            Self::External(_) => true,
+            Self::External(_) | Self::Custom(_) => true,
         }
     }
 }
@@ -82,5 +89,11 @@ impl From<&'static BuiltIn> for Choice {
             values: Values::defaults(policy.params),
             policy,
         }
+    }
+}
+
+impl From<Custom> for Choice {
+    fn from(policy: Custom) -> Self {
+        Self::Custom(policy)
     }
 }

@@ -1,14 +1,15 @@
 //! Policies: what fills the hooks of the plugin contract.
 //!
-//! Built-in policies ([`builtin`]), scripts ([`lua`]) and compiled plugins ([`native`]) go through
-//! the same traits and see the same views. A [`PolicyLoader`] finds the policy that a text names; a
-//! [`PolicySpec`] says which policies a run uses, with values for their parameters; a [`Builder`]
-//! makes them.
+//! Built-in policies ([`builtin`]), scripts ([`lua`]), compiled plugins ([`native`]) and those of a
+//! calling program ([`Custom`]) go through the same traits and see the same views. A
+//! [`PolicyLoader`] finds the policy that a text names; a [`PolicySpec`] says which policies a run
+//! uses, with values for their parameters; a [`Builder`] makes them.
 
 mod build;
 pub mod builtin;
 pub mod bundle;
 mod choice;
+mod custom;
 mod external;
 mod facts;
 mod loader;
@@ -22,6 +23,7 @@ mod spec;
 
 pub use build::Builder;
 pub use choice::Choice;
+pub use custom::Custom;
 pub use external::{External, PluginPolicy};
 pub use facts::Facts;
 pub use loader::{ChooseValues, PolicyLoader};

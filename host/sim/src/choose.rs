@@ -9,7 +9,9 @@ use windtunnel_engine::instance::Preset;
 use windtunnel_policy::builtin::priority;
 use windtunnel_policy::builtin::routing::weighted::parse_scorers;
 use windtunnel_policy::bundle::Bundle;
-use windtunnel_policy::{Builder, Choice, Hook, Param, PolicyLoader, PolicySpec, Reference};
+use windtunnel_policy::{
+    Builder, Choice, Custom, Hook, Param, PolicyLoader, PolicySpec, Reference,
+};
 
 /// The policies, and notes for people.
 pub(crate) struct Chosen {
@@ -69,6 +71,8 @@ struct Chooser<'a> {
     policies: &'a PoliciesSpec,
     bundle: Bundle,
     given: &'a Given,
+    /// Policies of the calling program.
+    custom: &'a [Custom],
     loader: PolicyLoader,
     /// Parameters of the run: hook (if named), name, value, and whether anybody takes it.
     params: Vec<(Option<Hook>, String, f64, bool)>,
@@ -76,9 +80,11 @@ struct Chooser<'a> {
     declared: Vec<String>,
 }
 
-/// Works out the policies of a run of `instances` under the given rules.
+/// Works out the policies of a run of `instances` under the given rules; each of `custom` fills its
+/// hook.
 pub(crate) fn choose(
     policies: &PoliciesSpec,
+    custom: &[Custom],
     instances: u32,
     given: &Given,
     rules: Preset,
@@ -89,6 +95,7 @@ pub(crate) fn choose(
         policies,
         bundle: bundle.clone(),
         given,
+        custom,
         loader: PolicyLoader::new(policies.trusted),
         params: policies
             .params
@@ -117,12 +124,19 @@ pub(crate) fn choose(
         priorities_read,
         "because nothing reads priorities; choose `scheduler` priority-fcfs or reverse-priority, or `preemption_policy` priority",
     )?;
+    let own = custom.iter().find(|policy| policy.hook() == Hook::Priority);
+    if let Some(own) = own.filter(|_| !priorities_read) {
+        return Err(InputError::new(format!(
+            "the program fills priority with \"{}\", and nothing reads priorities; choose `scheduler` \
+             priority-fcfs or reverse-priority, or `preemption_policy` priority",
+            own.name()
+        )));
+    }
     let from_files = spec.external().next().is_some();
-    given.reject_unless(
-        &["trusted", "output_predictor"],
-        from_files,
-        "because no policy comes from a file",
-    )?;
+    let why = "because no policy comes from a file";
+    given.reject_unless(&["trusted"], from_files, why)?;
+    let may_predict = from_files || !custom.is_empty();
+    given.reject_unless(&["output_predictor"], may_predict, why)?;
     if from_files {
         try_out(&spec, instances)?;
     }
@@ -158,15 +172,18 @@ fn parse_param(text: &str) -> Result<(Option<Hook>, String, f64, bool), InputErr
 }
 
 impl Chooser<'_> {
-    /// The run's policy, else the bundle's, else the default. `settings` are the values that the
-    /// run
-    /// gives to the parameters of a built-in policy; they win over the bundle's.
+    /// The policy of the calling program, else the run's, else the bundle's, else the default.
+    /// `settings` are the values that the run gives to the parameters of a built-in policy; they
+    /// win over the bundle's.
     fn pick(
         &mut self,
         hook: Hook,
         chosen: &Option<String>,
         settings: Option<(&str, Vec<(String, f64)>)>,
     ) -> Result<Choice, InputError> {
+        if let Some(policy) = self.custom(hook)? {
+            return Ok(policy.clone().into());
+        }
         let section = self.bundle.section(hook);
         let reference = match chosen {
             Some(name) => Reference::parse(name),
@@ -195,6 +212,34 @@ impl Chooser<'_> {
                 }
                 values.clone()
             })
+    }
+
+    /// The calling program's policy for `hook`; a run that names another contradicts it.
+    fn custom(&self, hook: Hook) -> Result<Option<&Custom>, InputError> {
+        let mut found = self.custom.iter().filter(|policy| policy.hook() == hook);
+        let Some(policy) = found.next() else {
+            return Ok(None);
+        };
+        if let Some(other) = found.next() {
+            return Err(InputError::new(format!(
+                "the program fills {hook} with both \"{}\" and \"{}\"",
+                policy.name(),
+                other.name()
+            )));
+        }
+        let setting = match hook {
+            Hook::Admission => "admission_policy",
+            Hook::Routing => "routing_policy",
+            Hook::Priority => "priority_policy",
+            Hook::Scheduler => "scheduler",
+            Hook::Preemption => "preemption_policy",
+        };
+        let because = format!(
+            "because the program fills {hook} with \"{}\"",
+            policy.name()
+        );
+        self.given.reject_unless(&[setting], false, &because)?;
+        Ok(Some(policy))
     }
 
     fn all_params_taken(&self) -> Result<(), InputError> {

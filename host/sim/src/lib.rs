@@ -6,13 +6,45 @@
 //! say. A [`Deployment`] is the part of a run that knows neither policies nor requests: scoring
 //! plays many policies and seeds on one.
 //!
+//! ```
+//! use windtunnel_sim::{PoolSpec, RunSpec};
+//!
+//! let mut spec = RunSpec::of_model("llama-3.1-8b-instruct");
+//! spec.pools.push(PoolSpec { count: Some(4), ..PoolSpec::default() });
+//! spec.policies.routing = Some("least-loaded".to_owned());
+//! spec.workload.rate = Some(40.0); // requests per second
+//! spec.workload.num_requests = Some(200);
+//!
+//! let result = spec.resolve()?.run(&mut |_| ())?;
+//! let cluster = &result.summary.cluster;
+//! assert_eq!(cluster.completed, 200);
+//! assert!(cluster.latency_ms.ttft.p99 < 100.0);
+//! # Ok::<(), windtunnel_sim::InputError>(())
+//! ```
+//!
+//! Policies and requests may come from the program itself: a [`Custom`] policy fills a trait of
+//! [`plugin_api`], and what implements [`request::Source`] goes to [`RunSpec::resolve_with`]. Runs
+//! know nothing of each other, so [`parallel::map`] carries many of them out at once. There is a
+//! program for each of these in `host/sim/examples/`.
+//!
+//! Same spec, same bytes: a result depends on neither the machine nor the number of threads. Times
+//! are `i64` microseconds of simulated time where a name ends in `_us`, milliseconds in
+//! [`Latencies`](metrics::summary::Latencies); lengths are tokens.
+//!
 //! Errors and notes name settings in backticks by the flat names of [`settings`], so that the
 //! command line, a run's file and Python can each [spell](settings::spelled) them their own way.
+
+/// What the guide shows is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/rust-api.md")]
+struct Guide;
 
 mod analysis;
 mod choose;
 mod deployment;
 mod policies;
+#[cfg(test)]
+mod program_tests;
 pub mod settings;
 mod simulation;
 mod spec;
@@ -25,3 +57,10 @@ pub use spec::{
     EngineSpec, FrontSpec, LatencySpec, LengthSpec, OutputSpec, ParallelSpec, PoliciesSpec,
     PoolSpec, ReplaySpec, RoleSpec, RulesSpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
+pub use windtunnel_base::input::InputError;
+pub use windtunnel_base::{parallel, record, request};
+pub use windtunnel_engine::cluster::Progress;
+pub use windtunnel_plugin_api as plugin_api;
+pub use windtunnel_policy::{Custom, Facts, Hook, PolicySpec};
+pub use windtunnel_results::metrics;
+pub use windtunnel_results::report::{ReportInputs, Results};

@@ -125,6 +125,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     SETTINGS.iter().map(|(name, _)| *name)
 }
 
+/// Names of the settings of a run's workload.
+pub(crate) fn of_workload() -> Vec<&'static str> {
+    let all = SETTINGS.iter();
+    let found = all.filter(|(_, key)| key.starts_with("workload."));
+    found.map(|(name, _)| *name).collect()
+}
+
 /// The key of a setting in a run's file; `None` = there is no such setting.
 #[must_use]
 pub fn key(name: &str) -> Option<&'static str> {

@@ -3,9 +3,9 @@
 use crate::analysis::Analysis;
 use crate::choose::{Chosen, choose};
 use crate::deployment::{Deployment, Play, defaults};
-use crate::settings::Given;
+use crate::settings::{Given, of_workload};
 use crate::spec::RunSpec;
-use crate::workload::{Opened, Traces, open_workload};
+use crate::workload::{Opened, Traces, horizon, open_workload};
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
@@ -13,13 +13,41 @@ use windtunnel_base::request::{Source, Symbols};
 use windtunnel_engine::cluster::{PoolConfig, Progress};
 use windtunnel_engine::instance::Preset;
 use windtunnel_engine::latency::Resolved;
-use windtunnel_policy::PolicySpec;
+use windtunnel_policy::{Custom, PolicySpec};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::summary::RunSummary;
-use windtunnel_results::report::{ReportInputs, Results, generator, json};
+use windtunnel_results::report::{GeneratorInputs, ReportInputs, Results, json};
 use windtunnel_workload::Bounded;
 
 /// A run that is known to make sense, ready to be carried out.
+///
+/// [`RunSpec::resolve`] makes it. Before the run it tells what was decided for it; the run uses it
+/// up.
+///
+/// ```
+/// use windtunnel_sim::RunSpec;
+///
+/// let mut spec = RunSpec::of_model("llama-3.1-8b-instruct");
+/// spec.workload.num_requests = Some(20);
+/// let simulation = spec.resolve()?;
+/// assert_eq!(simulation.model(), "meta-llama/llama-3.1-8b-instruct");
+/// assert_eq!(simulation.size_hint(), Some(20));
+/// assert_eq!(simulation.deployment().config().instances(), 1);
+///
+/// let result = simulation.run(&mut |progress| assert!(progress.finished <= progress.arrived))?;
+/// assert_eq!(result.summary.arrivals, 20);
+/// # Ok::<(), windtunnel_sim::InputError>(())
+/// ```
+///
+/// What would change nothing is refused, by the setting's name:
+///
+/// ```
+/// # use windtunnel_sim::RunSpec;
+/// let mut spec = RunSpec::of_model("llama-3.1-8b-instruct");
+/// spec.policies.routing_scorers = Some("queue-depth:1".to_owned());
+/// let error = spec.resolve().err().expect("nothing reads scorers");
+/// assert!(error.to_string().starts_with("`routing_scorers` has no effect"));
+/// ```
 pub struct Simulation {
     spec: RunSpec,
     given: Given,
@@ -31,11 +59,32 @@ pub struct Simulation {
 }
 
 /// A run that is over.
+///
+/// ```
+/// use windtunnel_sim::RunSpec;
+///
+/// let mut spec = RunSpec::of_model("llama-3.1-8b-instruct");
+/// spec.workload.num_requests = Some(20);
+/// let result = spec.resolve()?.run(&mut |_| ())?;
+///
+/// // Sums: latencies are milliseconds, rates per simulated second.
+/// let cluster = &result.summary.cluster;
+/// assert!(cluster.latency_ms.ttft.p50 < cluster.latency_ms.e2e.p50);
+/// assert!(cluster.tokens_per_sec() > 0.0);
+///
+/// // Each request: times are microseconds, `None` for what never happened.
+/// let first = &result.record.requests[0];
+/// assert!(first.ttft_us < first.e2e_us);
+///
+/// // What the command prints as JSON.
+/// assert_eq!(result.json()["completed_requests"], 20);
+/// # Ok::<(), windtunnel_sim::InputError>(())
+/// ```
 #[derive(Debug)]
 pub struct RunResult {
     /// What happened to every request and on every instance; no requests with `summary_only`.
     pub record: RunRecord,
-    /// Sums over all of them.
+    /// Sums over all of them, of the cluster and of each instance: latencies in milliseconds.
     pub summary: RunSummary,
     /// What reports need to know beyond that.
     pub inputs: ReportInputs,
@@ -57,13 +106,46 @@ impl RunResult {
     }
 }
 
-/// How specs are resolved where several runs belong together.
+/// How specs are resolved where several runs belong together, or the calling program brings
+/// policies along.
+///
+/// ```
+/// use windtunnel_sim::plugin_api::{ClusterView, PolicyError, RequestView, Route, Router};
+/// use windtunnel_sim::{Custom, PoolSpec, Resolver, RunSpec};
+///
+/// /// Each session stays on one instance.
+/// struct Sticky;
+///
+/// impl Router for Sticky {
+///     fn route(
+///         &mut self,
+///         request: &RequestView,
+///         cluster: &ClusterView<'_>,
+///     ) -> Result<Route, PolicyError> {
+///         Ok(Route::To(request.session as usize % cluster.instances.len()))
+///     }
+/// }
+///
+/// let mut spec = RunSpec::of_model("llama-3.1-8b-instruct");
+/// spec.pools.push(PoolSpec { count: Some(2), ..PoolSpec::default() });
+/// let resolver = Resolver {
+///     policies: &[Custom::routing("sticky", |_facts| Sticky)],
+///     ..Resolver::default()
+/// };
+/// let result = resolver.resolve(&spec)?.run(&mut |_| ())?;
+/// // Without a session it is always the first one.
+/// assert_eq!(result.summary.instances[1].routed, 0);
+/// # Ok::<(), windtunnel_sim::InputError>(())
+/// ```
 #[derive(Default)]
 pub struct Resolver<'a> {
     /// Settings that may be without effect in this run; [`Simulation::given`] tells which are.
     pub excused: &'a [String],
     /// Traces that were parsed for other runs.
     pub traces: Option<&'a Traces>,
+    /// Policies that are written in Rust, in the calling program. Each fills its hook, whatever the
+    /// run's bundle says; a run that itself names a policy for that hook is refused.
+    pub policies: &'a [Custom],
 }
 
 impl RunSpec {
@@ -80,16 +162,13 @@ impl RunSpec {
     /// of them in reports.
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve).
+    /// As [`resolve`](Self::resolve); and when the spec says anything of a workload.
     pub fn resolve_with(
         &self,
         source: Box<dyn Source>,
         description: &str,
     ) -> Result<Simulation, InputError> {
-        Resolver::default().resolve_as(self, |run, _, _| {
-            let horizon_us = run.horizon_us.unwrap_or(i64::MAX);
-            Ok(Opened::of(source, description.to_owned(), horizon_us))
-        })
+        Resolver::default().resolve_with(self, source, description)
     }
 }
 
@@ -107,6 +186,23 @@ impl Resolver<'_> {
         })
     }
 
+    /// Resolves a run with requests from `source`, as [`RunSpec::resolve_with`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn resolve_with(
+        &self,
+        run: &RunSpec,
+        source: Box<dyn Source>,
+        description: &str,
+    ) -> Result<Simulation, InputError> {
+        self.resolve_as(run, |run, given, _| {
+            let because = format!("because the program sends the requests: {description}");
+            given.reject_unless(&of_workload(), false, &because)?;
+            Ok(Opened::of(source, description.to_owned(), horizon(run)?))
+        })
+    }
+
     fn resolve_as(
         &self,
         run: &RunSpec,
@@ -117,6 +213,7 @@ impl Resolver<'_> {
         let deployment = Deployment::with(run, &given, defaults)?;
         let Chosen { spec, notes } = choose(
             &run.policies,
+            self.policies,
             deployment.config().instances(),
             &given,
             deployment.preset(),
@@ -211,7 +308,7 @@ impl Simulation {
         self.workload.source.size_hint()
     }
 
-    /// Carries it out; `progress` is called now and then.
+    /// Carries it out; `progress` is called now and then, after some thousands of events.
     ///
     /// # Errors
     /// When a policy cannot be made or fails.
@@ -281,7 +378,7 @@ impl Simulation {
             detectors: self.analysis.detectors,
             trace_summary: outputs.summarize_trace,
             infinite_cache_hit_rate,
-            generator: rate.map(|rate| generator::Inputs { rate, left_us }),
+            generator: rate.map(|rate| GeneratorInputs { rate, left_us }),
             header,
             setup,
         }

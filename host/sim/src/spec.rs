@@ -24,7 +24,28 @@ pub const DEFAULT_SEED: u64 = 42;
 /// };
 /// let result = spec.resolve()?.run(&mut |_| ())?;
 /// assert_eq!(result.record.requests.len(), 50);
-/// # Ok::<(), windtunnel_base::input::InputError>(())
+/// # Ok::<(), windtunnel_sim::InputError>(())
+/// ```
+///
+/// It is read and written as YAML, the same file that the command takes; what is not said is
+/// not written:
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("windtunnel-run-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("run.yaml");
+/// use windtunnel_sim::RunSpec;
+///
+/// std::fs::write(&path, "model: qwen3-14b\npools: [{ count: 2 }]\nworkload: { rate: 5.0 }\n")?;
+/// let spec = RunSpec::load(&path)?;
+/// assert_eq!(spec.workload.rate, Some(5.0));
+/// assert_eq!(spec.to_yaml()?.lines().next(), Some("model: qwen3-14b"));
+///
+/// std::fs::write(&path, "model: qwen3-14b\nworkload: { rat: 5.0 }\n")?;
+/// let error = RunSpec::load(&path).expect_err("there is no such key");
+/// assert!(error.to_string().contains("rat"));
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -101,7 +101,7 @@ impl Traces {
 }
 
 /// The simulated time limit, microseconds.
-fn horizon(run: &RunSpec) -> Result<i64, InputError> {
+pub(crate) fn horizon(run: &RunSpec) -> Result<i64, InputError> {
     match run.horizon_us {
         Some(us) if us <= 0 => Err(InputError::new(format!(
             "`horizon` {us} must be above 0, in microseconds"

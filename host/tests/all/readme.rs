@@ -177,6 +177,19 @@ fn known(line: &str) {
         ["cargo", "xtask", task, ..] => xtask.contains(&format!("[\"{task}\"")),
         ["cargo", "install", "--path", folder] => root().join(folder).join("Cargo.toml").is_file(),
         ["cargo", "test", ..] => true,
+        // `cargo xtask test` runs them.
+        [
+            "cargo",
+            "run",
+            "--release",
+            "-p",
+            "windtunnel-sim",
+            "--example",
+            name,
+        ] => {
+            let examples = root().join("host/sim/examples");
+            examples.join(name).with_extension("rs").is_file()
+        }
         _ => false,
     };
     assert!(fine, "unknown command: {line}");

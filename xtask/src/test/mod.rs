@@ -8,6 +8,7 @@
 
 mod count;
 mod deny;
+mod examples;
 mod python;
 
 use crate::shared::{cargo, exit_code, has};
@@ -54,7 +55,7 @@ fn run(start: Instant, count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
         // Output of passing tests is shown: the oracle sweep says there how many cases ran.
         format!("test {tested} --lib --bins --tests --no-fail-fast --quiet -- --show-output")
     };
-    let examples = format!("test {tested} --doc --no-fail-fast");
+    let documented = format!("test {tested} --doc --no-fail-fast");
 
     type Work<'a> = Box<dyn FnOnce(&mut Count) -> anyhow::Result<Option<ExitCode>> + 'a>;
     fn plain<'a>(mut command: std::process::Command) -> Work<'a> {
@@ -63,7 +64,7 @@ fn run(start: Instant, count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
             exit_code(status.with_context(|| format!("cannot run {command:?}"))?)
         })
     }
-    let steps: [(&str, Work); 9] = [
+    let steps: [(&str, Work); 10] = [
         ("format", plain(cargo("fmt --all --check"))),
         ("tidy", Box::new(|_| tidy::step())),
         ("dependencies", Box::new(|_| deny::step())),
@@ -76,7 +77,11 @@ fn run(start: Instant, count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
         ("tests", Box::new(|count| counted(cargo(&tests), count))),
         (
             "examples in the documentation",
-            Box::new(|count| counted(cargo(&examples), count)),
+            Box::new(|count| counted(cargo(&documented), count)),
+        ),
+        (
+            "examples",
+            Box::new(|count| examples::examples(&tested, count)),
         ),
         ("python tests", Box::new(python::tests)),
     ];

@@ -4,14 +4,14 @@ use super::finding::{Finding, Rule};
 use super::tokens::{Kind, tokens, without_tests};
 use super::tree::Tree;
 
-/// Flags in texts and comments of the sources in these folders, tests left out.
+/// Flags in texts and comments of the sources in these folders, tests and examples left out.
 pub(crate) fn check(tree: &Tree, folders: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.files() {
         let below = folders
             .iter()
             .any(|folder| path.starts_with(folder.as_str()));
-        if !below || !path.ends_with(".rs") || is_test(path) {
+        if !below || !path.ends_with(".rs") || is_apart(path) {
             continue;
         }
         for token in without_tests(&tokens(text)) {
@@ -32,9 +32,11 @@ pub(crate) fn check(tree: &Tree, folders: &[String]) -> Vec<Finding> {
     findings
 }
 
-/// Files of tests that a `#[cfg(test)] mod ...;` elsewhere includes.
-fn is_test(path: &str) -> bool {
-    path.contains("/tests/") || path.ends_with("tests.rs")
+/// Files of tests that a `#[cfg(test)] mod ...;` elsewhere includes; and examples, which are
+/// programs that stand on the crate and say how they are started.
+fn is_apart(path: &str) -> bool {
+    let folders = ["/tests/", "/examples/"];
+    folders.iter().any(|folder| path.contains(folder)) || path.ends_with("tests.rs")
 }
 
 /// Words like `--rate`. Comments of Lua (`--@param`, `-- text`) and rulers (`----`) are none.
@@ -72,6 +74,7 @@ mod tests {
             ("host/sim/src/a.rs", text),
             ("host/cli/src/a.rs", text),
             ("host/sim/src/tests.rs", text),
+            ("host/sim/examples/first.rs", text),
         ];
         let found = check(&Tree::of(&files), &["host/sim/".into()]);
         let lines: Vec<usize> = found.iter().map(|f| f.line).collect();

@@ -117,6 +117,7 @@ impl Cell<'_> {
         let resolver = Resolver {
             excused: &self.excused,
             traces: Some(traces),
+            ..Resolver::default()
         };
         resolver.resolve(spec)
     }

@@ -1,6 +1,6 @@
 //! The decision trace: what the front end decided, and what it could have chosen instead.
 
-use super::instance_name;
+use super::names::instance_name;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -1,22 +1,14 @@
 //! The metrics that the oldest releases of BLIS printed for their GuideLLM-style generator, by
 //! their names.
 
-use super::Results;
+use super::inputs::GeneratorInputs;
+use super::results::Results;
 use std::fmt::Write;
 use windtunnel_base::record::State;
 
-/// What the run does not know.
-#[derive(Clone, Copy, Debug)]
-pub struct Inputs {
-    /// Configured rate, requests per second.
-    pub rate: f64,
-    /// Microseconds from completion until a request has left: per prompt token, and constant.
-    pub left_us: [f64; 2],
-}
-
 /// The lines, `label : value` each; nothing but counts when nobody was served.
 #[must_use]
-pub fn text(results: &Results<'_>, inputs: Inputs) -> String {
+pub fn text(results: &Results<'_>, inputs: GeneratorInputs) -> String {
     let (record, cluster) = (results.record, &results.summary.cluster);
     let served: Vec<_> = record
         .requests
