@@ -1,4 +1,4 @@
-//! The contract between windtunnel's engine and the policies that steer it, version 1.1.
+//! The contract between windtunnel's engine and the policies that decide for it, version 1.1.
 //!
 //! A policy fills one or more *hooks*. It sees plain-data *views* of requests and instances,
 //! answers with a *decision*, and may listen to *events*. Everything here is what a policy may

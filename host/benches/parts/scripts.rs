@@ -25,7 +25,7 @@ return {
 
 /// The same over columns.
 const COLUMNS: &str = "
-local QUEUE, BATCH, FLIGHT = column('queue_depth'), column('batch_size'), column('in_flight')
+local QUEUE, BATCH, IN_FLIGHT = column('queue_depth'), column('batch_size'), column('in_flight')
 local KV, FREE = column('kv_utilization'), column('kv_free_blocks')
 local read = buffer.readf64
 return {
@@ -34,7 +34,7 @@ return {
     local prompt, class = req.prompt_tokens, req.class_priority
     for i = 0, n - 1 do
       local at = 8 * i
-      local load = read(columns, QUEUE + at) + read(columns, BATCH + at) + read(columns, FLIGHT + at)
+      local load = read(columns, QUEUE + at) + read(columns, BATCH + at) + read(columns, IN_FLIGHT + at)
       local cost = load * 10 + read(columns, KV + at) + prompt / (1 + read(columns, FREE + at)) + class
       if cost < least then best, least = i + 1, cost end
     end

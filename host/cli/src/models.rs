@@ -4,6 +4,7 @@ use super::args::{LatencyName, ModelsArgs};
 use super::effects::Explicit;
 use super::print::to_stdout;
 use super::spec::latency_model;
+use super::spelling::in_flags;
 use comfy_table::{CellAlignment, ColumnConstraint};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -258,7 +259,7 @@ impl<'a> Explained<'a> {
             ),
         );
         for note in &r.notes {
-            say("Note", note.clone());
+            say("Note", in_flags(note));
         }
         text.push_str(&self.deployments());
         text
@@ -339,7 +340,7 @@ impl<'a> Explained<'a> {
             "max_model_len_source": length_source(r.max_model_len_source).0,
             "rules": r.latency.fitted_under().to_string(),
             "builtin_config": r.arch.is_some(),
-            "notes": r.notes,
+            "notes": r.notes.iter().map(|note| in_flags(note)).collect::<Vec<_>>(),
             "fitted": rows,
         })
     }

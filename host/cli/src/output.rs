@@ -2,6 +2,8 @@
 
 use super::args::{AnalysisArgs, Format, OutputArgs};
 use super::print::to_stdout;
+use super::spelling::in_flags;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, folder_of, identity};
 use windtunnel_engine::cluster::Progress;
@@ -146,6 +148,23 @@ pub fn export_paths(prefix: &Path) -> [PathBuf; 2] {
 /// Simulates. With `--summary-only`, the requests' rows go to the results file while the run goes
 /// on.
 pub fn complete(
+    simulation: Simulation,
+    files: &Files,
+    staging: &mut Staging,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<RunResult, InputError> {
+    let mut result = carry_out(simulation, files, staging, progress)?;
+    // Reports hold the notes as people read them.
+    let notes = result.inputs.setup.get_mut("notes");
+    for note in notes.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Value::String(note) = note {
+            *note = in_flags(note);
+        }
+    }
+    Ok(result)
+}
+
+fn carry_out(
     simulation: Simulation,
     files: &Files,
     staging: &mut Staging,

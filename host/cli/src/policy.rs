@@ -31,7 +31,7 @@ pub enum PolicyCommand {
   windtunnel policy show fcfs --hook preemption")]
     Show(ShowArgs),
     /// Check policy files: syntax, names, state that grows, loops that never end, and a first
-    /// flight
+    /// run
     #[command(after_help = "Examples:
   windtunnel policy check my.lua
   windtunnel policy check policies/routing/*.lua --json")]
@@ -334,7 +334,7 @@ fn check_file(file: &Path) -> Result<Checked, InputError> {
                 let fault = runs
                     .iter()
                     .find_map(|run| run.fault.as_ref().map(|e| (run.name, e)));
-                checked.error = fault.map(|(name, e)| format!("in the flight \"{name}\": {e}"));
+                checked.error = fault.map(|(name, e)| format!("in the run \"{name}\": {e}"));
                 checked.smoke_runs = runs;
             }
             Err(e) => checked.error = Some(e.to_string()),
@@ -388,7 +388,7 @@ fn report(checked: &Checked) -> String {
         let requests: usize = checked.smoke_runs.iter().map(|run| run.requests).sum();
         let completed: usize = checked.smoke_runs.iter().map(|run| run.completed).sum();
         text += &format!(
-            "{}: fills {}; flew {} clusters with {requests} requests, {completed} of them served\n",
+            "{}: fills {}; ran on {} clusters with {requests} requests, {completed} of them served\n",
             checked.name,
             hooks.join(", "),
             checked.smoke_runs.len(),
@@ -422,7 +422,7 @@ fn checked_json(checked: &Checked) -> Value {
         "params": params_json(&checked.params),
         "findings": checked.findings.iter().map(finding).collect::<Vec<_>>(),
         "error": checked.error,
-        "flights": checked.smoke_runs.iter().map(smoke_run).collect::<Vec<_>>(),
+        "runs": checked.smoke_runs.iter().map(smoke_run).collect::<Vec<_>>(),
     })
 }
 

@@ -34,7 +34,7 @@ pub struct ScoringArgs {
     /// Processes at once; default: one per core
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
-    /// Let compiled plugins run, walled in
+    /// Let compiled plugins run, in a sandbox
     #[arg(long)]
     pub allow_native: bool,
     /// Longest time for a candidate's process to make one run
@@ -210,7 +210,7 @@ impl ScoreArgs {
         let early = matches!(self.stage, LastStage::Smoke | LastStage::Quick);
         let until = format!("--stage {:?}", self.stage).to_lowercase();
         if self.stage == LastStage::Smoke && !self.scenarios.is_empty() {
-            return useless("--scenario", "the first flight is the same for all of them");
+            return useless("--scenario", "the first run is the same for all of them");
         }
         if early && self.seeds.is_some() {
             return useless("--seeds", &format!("{until} takes one"));
@@ -226,11 +226,11 @@ impl ScoreArgs {
                 return useless("--incumbent", &format!("{until} ends early anyhow"));
             }
             if self.stage == LastStage::Full && !automatic {
-                return useless("--incumbent", &format!("{until} flies everything"));
+                return useless("--incumbent", &format!("{until} runs everything"));
             }
             if self.split != Split::Train && !automatic {
                 let split = self.split;
-                return useless("--incumbent", &format!("--split {split} is flown in full"));
+                return useless("--incumbent", &format!("--split {split} is run in full"));
             }
         }
         Ok(())

@@ -11,12 +11,15 @@ pub const FILES: [&str; 5] = [
     "saturation_report",
 ];
 
-/// `message` with the settings in backticks, and the files that a run writes, as `spell` writes
-/// them.
+/// Other flags that messages from below name: of leaderboards and suites.
+const OTHERS: [&str; 2] = ["name", "traces"];
+
+/// `message` with the settings in backticks, the files that a run writes, and the other flags that
+/// are named below the command line, as `spell` writes them.
 #[must_use]
 pub fn spelled(message: &str, spell: impl Fn(&str) -> String) -> String {
     let mut message = settings::spelled(message, &spell);
-    for name in FILES {
+    for name in FILES.into_iter().chain(OTHERS) {
         message = message.replace(&format!("`{name}`"), &spell(name));
     }
     message

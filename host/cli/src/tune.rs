@@ -11,7 +11,7 @@ use windtunnel_policy::lua::with_defaults;
 use windtunnel_score::Candidate;
 use windtunnel_score::render::tune::{progress, text};
 use windtunnel_score::tune::{
-    Method, TuneProgress, TuneRequest, TuneResult, as_script, script, tune as search,
+    Method, TuneProgress, TuneRequest, TuneResult, Values, as_script, script, tune as search,
 };
 
 /// `windtunnel tune`.
@@ -82,7 +82,8 @@ pub fn tune(args: &TuneArgs) -> anyhow::Result<()> {
         if args.json {
             writeln!(out, "{}", serde_json::to_string_pretty(&tuned)?)
         } else {
-            out.write_all(text(&tuned, args.out.as_deref(), &args.scoring.suite).as_bytes())
+            let usage = usage(&tuned, args.out.as_deref(), &args.scoring.suite);
+            write!(out, "{}{usage}", text(&tuned))
         }
     })
 }
@@ -121,4 +122,31 @@ fn write(
             writeln!(out)
         }
     })
+}
+
+/// How to go on.
+fn usage(tuned: &TuneResult, out: Option<&Path>, suite: &str) -> String {
+    if !tuned.improved {
+        return "Nothing better than the present values was found; a larger --budget or another --seed may.\n".into();
+    }
+    match out {
+        Some(path) if path.extension().is_some_and(|e| e == "json") => format!(
+            "Values in {}. Take them to a run: {}\n",
+            path.display(),
+            flags(&tuned.params)
+        ),
+        Some(path) => format!(
+            "Script in {0}. Its score: windtunnel score {0} --suite {suite}\n",
+            path.display()
+        ),
+        None => format!(
+            "Keep it with --out FILE.lua, or take it to a run: {}\n",
+            flags(&tuned.params)
+        ),
+    }
+}
+
+fn flags(values: &Values) -> String {
+    let one = |(name, value): (&String, &f64)| format!("--policy-param {name}={value}");
+    values.iter().map(one).collect::<Vec<_>>().join(" ")
 }

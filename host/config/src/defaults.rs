@@ -206,7 +206,7 @@ impl Defaults {
         };
         InputError::new(format!(
             "unknown model \"{model}\";{nearest} \"windtunnel models\" lists all {}. For any other model give \
-             --model-config-folder with its config.json",
+             `model_config_folder` with its config.json",
             all.len()
         ))
     }

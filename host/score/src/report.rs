@@ -33,11 +33,11 @@ const LONGEST_MESSAGE: usize = 1000;
 pub enum Stage {
     /// Its text was looked at.
     Lint,
-    /// It flew small clusters in which every hook has to work.
+    /// It ran on small clusters in which every hook has to work.
     Smoke,
-    /// It flew some scenarios with a part of the requests.
+    /// It ran some scenarios with a part of the requests.
     Quick,
-    /// It flew everything.
+    /// It ran everything.
     Full,
 }
 
@@ -377,7 +377,7 @@ pub struct Key {
     /// Fingerprint of the fate of every request of every run.
     pub runs: String,
     /// Fingerprint of every routing decision and of what became of every request in the first
-    /// flight: candidates with equal ones are most likely the same policy in other words.
+    /// runs: candidates with equal ones are most likely the same policy in other words.
     #[serde(default)]
     pub behaviour: String,
 }
@@ -415,7 +415,7 @@ pub struct Report {
     pub vs: Versus,
     /// By scenario.
     pub scenarios: Vec<ScenarioReport>,
-    /// Numbers that tell candidates apart, taken on a first flight that is the same for all
+    /// Numbers that tell candidates apart, taken on a first run that is the same for all
     /// (`docs/reference/feedback.md`).
     pub features: BTreeMap<String, f64>,
     /// What went wrong.

@@ -47,7 +47,7 @@ impl Runner {
             });
         }
         if request.candidate.is_native() && !self.settings.allow_native {
-            let message = "compiled plugins run only with --allow-native: machine code can be walled in, but not trusted with its own score";
+            let message = "compiled plugins run only with --allow-native: machine code can be sandboxed, but not trusted with its own score";
             return Ok(Answer {
                 problems: vec![Problem::new(ProblemKind::Native, "", message)],
                 ..Answer::default()

@@ -120,7 +120,7 @@ impl Suite {
                 names.into_iter().collect::<Vec<_>>().join(", ")
             ),
         };
-        let message = format!("--traces: no trace of the suite is in this folder; {wanted}");
+        let message = format!("`traces`: no trace of the suite is in this folder; {wanted}");
         Err(InputError::in_file(folder.display(), message))
     }
 

@@ -201,7 +201,7 @@ fn smoke_check(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
     let problem = |run: SmokeRun| {
         let fault = run.fault?;
         Some(Problem {
-            scenario: Some(format!("first flight, {}", run.name)),
+            scenario: Some(format!("first run, {}", run.name)),
             ..Problem::of_fault(&fault, &candidate.texts)
         })
     };

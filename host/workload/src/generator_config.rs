@@ -5,7 +5,7 @@ use serde::Deserialize;
 use std::path::Path;
 use windtunnel_base::input::{self, InputError};
 
-/// `--reqgen-config-path`.
+/// The file of the setting `reqgen_config_path`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GeneratorConfig {

@@ -38,12 +38,12 @@ impl Length {
         (x.round() as u32).max(1)
     }
 
-    /// Checks the parameters. `flag` is the flag of the mean; those of the other parameters begin
-    /// with it.
+    /// Checks the parameters. `name` is the setting of the mean; those of the other parameters
+    /// begin with it.
     ///
     /// # Errors
     /// When one makes no sense.
-    pub fn check(&self, flag: &str) -> Result<(), InputError> {
+    pub fn check(&self, name: &str) -> Result<(), InputError> {
         let Self {
             mean,
             stdev,
@@ -52,21 +52,21 @@ impl Length {
         } = *self;
         let refuse = |message: String| Err(InputError::new(message));
         if min < 1 {
-            return refuse(format!("{flag}-min is {min}; expected at least 1"));
+            return refuse(format!("`{name}_min` is {min}; expected at least 1"));
         }
         if min > max {
-            return refuse(format!("{flag}-min {min} is above {flag}-max {max}"));
+            return refuse(format!("`{name}_min` {min} is above `{name}_max` {max}"));
         }
         if !(mean.is_finite() && (f64::from(min)..=f64::from(max)).contains(&mean)) {
             return refuse(format!(
-                "{flag} is {mean}; expected a mean between {flag}-min {min} and {flag}-max {max}"
+                "`{name}` is {mean}; expected a mean between `{name}_min` {min} and `{name}_max` {max}"
             ));
         }
         // A deviation above the upper bound, or below the lower one, is odd but means something; it
         // is not refused.
         if !(stdev.is_finite() && stdev >= 0.0) {
             return refuse(format!(
-                "{flag}-stdev is {stdev}; expected a number of 0 or more"
+                "`{name}_stdev` is {stdev}; expected a number of 0 or more"
             ));
         }
         Ok(())
@@ -116,36 +116,36 @@ impl Distribution {
     /// Checks the parameters.
     ///
     /// # Errors
-    /// When one makes no sense; the message names the command-line flag.
+    /// When one makes no sense; the message names the setting, in backticks.
     pub fn new(parameters: Parameters) -> Result<Self, InputError> {
         let p = &parameters;
         let refuse = |message: String| Err(InputError::new(message));
         if !(p.rate.is_finite() && p.rate > 0.0) {
             return refuse(format!(
-                "--rate is {}; expected a finite number above 0, in requests per second",
+                "`rate` is {}; expected a finite number above 0, in requests per second",
                 p.rate
             ));
         }
         if p.num_requests < 1 || p.num_requests >= MAX_TOKENS {
             return refuse(format!(
-                "--num-requests is {}; expected 1 to {}",
+                "`num_requests` is {}; expected 1 to {}",
                 p.num_requests,
                 MAX_TOKENS - 1
             ));
         }
-        p.prompt.check("--prompt-tokens")?;
-        p.output.check("--output-tokens")?;
+        p.prompt.check("prompt_tokens")?;
+        p.output.check("output_tokens")?;
         let longest =
             u64::from(p.prefix_tokens) + u64::from(p.prompt.max) + u64::from(p.output.max);
         if longest > MAX_TOKENS {
             return refuse(format!(
-                "--prefix-tokens, --prompt-tokens-max and --output-tokens-max are {longest} tokens together; \
+                "`prefix_tokens`, `prompt_tokens_max` and `output_tokens_max` are {longest} tokens together; \
                  expected at most {MAX_TOKENS}"
             ));
         }
         if p.horizon_us <= 0 {
             return refuse(format!(
-                "--horizon is {}; expected microseconds above 0",
+                "`horizon` is {}; expected microseconds above 0",
                 p.horizon_us
             ));
         }
@@ -153,7 +153,7 @@ impl Distribution {
             && timeout <= 0
         {
             return refuse(format!(
-                "--timeout is {timeout} us; expected a time above 0"
+                "`timeout` is {timeout} us; expected a time above 0"
             ));
         }
         let mut symbols = Symbols::default();
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_by_the_name_of_its_flag() {
+    fn nonsense_is_refused_by_the_name_of_its_setting() {
         let good = chatbot(1.0, 1);
         let refuse = |change: fn(&mut Parameters)| {
             let mut p = good;
@@ -385,20 +385,20 @@ mod tests {
         };
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             let error = Distribution::new(chatbot(rate, 1)).unwrap_err().to_string();
-            assert!(error.starts_with("--rate is "), "{error}");
+            assert!(error.starts_with("`rate` is "), "{error}");
         }
-        assert!(refuse(|p| p.num_requests = 0).starts_with("--num-requests is 0"));
-        assert!(refuse(|p| p.prompt.min = 0).starts_with("--prompt-tokens-min is 0"));
+        assert!(refuse(|p| p.num_requests = 0).starts_with("`num_requests` is 0"));
+        assert!(refuse(|p| p.prompt.min = 0).starts_with("`prompt_tokens_min` is 0"));
         assert!(
             refuse(|p| p.output.min = 2000)
-                .starts_with("--output-tokens-min 2000 is above --output-tokens-max 1024")
+                .starts_with("`output_tokens_min` 2000 is above `output_tokens_max` 1024")
         );
-        assert!(refuse(|p| p.prompt.mean = 900.0).starts_with("--prompt-tokens is 900;"));
-        assert!(refuse(|p| p.prompt.mean = f64::NAN).starts_with("--prompt-tokens is NaN;"));
-        assert!(refuse(|p| p.output.stdev = -1.0).starts_with("--output-tokens-stdev is -1;"));
-        assert!(refuse(|p| p.prefix_tokens = u32::MAX).starts_with("--prefix-tokens"));
-        assert!(refuse(|p| p.timeout_us = Some(0)).starts_with("--timeout"));
-        assert!(refuse(|p| p.horizon_us = 0).starts_with("--horizon"));
+        assert!(refuse(|p| p.prompt.mean = 900.0).starts_with("`prompt_tokens` is 900;"));
+        assert!(refuse(|p| p.prompt.mean = f64::NAN).starts_with("`prompt_tokens` is NaN;"));
+        assert!(refuse(|p| p.output.stdev = -1.0).starts_with("`output_tokens_stdev` is -1;"));
+        assert!(refuse(|p| p.prefix_tokens = u32::MAX).starts_with("`prefix_tokens`"));
+        assert!(refuse(|p| p.timeout_us = Some(0)).starts_with("`timeout`"));
+        assert!(refuse(|p| p.horizon_us = 0).starts_with("`horizon`"));
         // What the reference refuses for no good reason.
         let mut p = good;
         p.prompt.stdev = 1.0;

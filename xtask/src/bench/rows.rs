@@ -121,7 +121,7 @@ pub(super) fn targets(folder: &Path) -> Vec<Row> {
             target: Some(0.03),
             long: false,
         },
-        // A candidate on one core: 12 scenarios x 5,000 requests x 2 seeds, and its first flight
+        // A candidate on one core: 12 scenarios x 5,000 requests x 2 seeds, and its first runs
         // alone. What the suite's references achieve is measured by the first run and kept.
         Row {
             name: "score-full".into(),

@@ -14,7 +14,7 @@ pub fn task(plan: &InitPlan) -> String {
     let _ = writeln!(
         out,
         "You write policies for clusters of servers that run large language models (vLLM: continuous batching, chunked prefill, KV blocks, prefix \
-         caches, preemption). A simulator flies every policy through clusters and traffic of many kinds and reports what it cost.\n"
+         caches, preemption). A simulator runs every policy on clusters and traffic of many kinds and reports what it cost.\n"
     );
     for hook in &plan.hooks {
         let _ = writeln!(out, "{}\n", decides(*hook));

@@ -98,7 +98,7 @@ impl KvCapacity<'_> {
         }
         if self.hardware.memory_gib <= 0.0 {
             return refuse(
-                "the hardware figures have no memory size; give --total-kv-blocks or a hardware file with MemoryGiB"
+                "the hardware figures have no memory size; give `total_kv_blocks` or a hardware file with MemoryGiB"
                     .to_owned(),
             );
         }
@@ -116,7 +116,7 @@ impl KvCapacity<'_> {
         if !ACTIVATIONS.contains(&m.activation.to_lowercase().as_str()) {
             return refuse(format!(
                 "activation function \"{}\" is not among those whose weights can be counted (silu, swiglu, geglu, \
-                 situ); give --total-kv-blocks",
+                 situ); give `total_kv_blocks`",
                 m.activation
             ));
         }

@@ -227,7 +227,7 @@ impl<'a> Case<'a> {
             .collect();
         if rows.is_empty() {
             return InputError::new(format!(
-                "model {} has neither fitted coefficients nor a built-in configuration; give --model-config-folder with \
+                "model {} has neither fitted coefficients nor a built-in configuration; give `model_config_folder` with \
                  its config.json{}",
                 self.canonical,
                 entry
@@ -238,7 +238,7 @@ impl<'a> Case<'a> {
             ));
         }
         InputError::new(format!(
-            "no fitted coefficients of {} for {}; there are: {}. For any other deployment give --model-config-folder with \
+            "no fitted coefficients of {} for {}; there are: {}. For any other deployment give `model_config_folder` with \
              its config.json",
             self.canonical,
             self.asked_for(),
@@ -302,28 +302,28 @@ impl<'a> Case<'a> {
     fn analytic(self, kind: LatencyModelKind) -> Result<Resolved, InputError> {
         let Some(arch) = &self.arch else {
             return Err(InputError::new(format!(
-                "the {kind} model needs the configuration of {}, which is not built in; give --model-config-folder \
+                "the {kind} model needs the configuration of {}, which is not built in; give `model_config_folder` \
                  with its config.json",
                 self.canonical
             )));
         };
         let default = self.entry.and_then(|e| e.analytic_default.as_ref());
-        let missing = |what: &str, flag: &str| {
+        let missing = |what: &str, setting: &str| {
             InputError::new(format!(
-                "no default {what} is known for model {}; give {flag}",
+                "no default {what} is known for model {}; give {setting}",
                 self.canonical
             ))
         };
         let gpu = match (&self.gpu, default) {
             (Some(gpu), _) => gpu.clone(),
             (None, Some(default)) => default.gpu.clone(),
-            (None, None) => return Err(missing("GPU", "--hardware")),
+            (None, None) => return Err(missing("GPU", "`hardware`")),
         };
         let tp = self
             .setup
             .tp
             .or(default.map(|d| d.tp))
-            .ok_or_else(|| missing("tensor parallelism", "--tp"))?;
+            .ok_or_else(|| missing("tensor parallelism", "`tp`"))?;
         let Some((_, hardware)) = self.table.find(&gpu) else {
             let valid: Vec<&str> = self.table.names().collect();
             return Err(InputError::new(unknown("GPU", &gpu, &valid)));
@@ -464,7 +464,7 @@ impl<'a> Case<'a> {
             (_, None) => "the GPU is not known",
         };
         self.notes.push(format!(
-            "the KV cache has {FALLBACK_KV_BLOCKS} blocks because {why}; --total-kv-blocks sets it"
+            "the KV cache has {FALLBACK_KV_BLOCKS} blocks because {why}; `total_kv_blocks` sets it"
         ));
         Ok((FALLBACK_KV_BLOCKS, KvBlocksSource::Fallback))
     }
@@ -475,7 +475,7 @@ impl<'a> Case<'a> {
         match self.setup.max_model_len {
             Some(0) => Ok((0, MaxModelLenSource::Flag)),
             Some(len) if len.div_ceil(block) > blocks => Err(InputError::new(format!(
-                "--max-model-len {len} is above what the KV cache holds: {capacity} tokens ({blocks} blocks of {block})"
+                "`max_model_len` {len} is above what the KV cache holds: {capacity} tokens ({blocks} blocks of {block})"
             ))),
             Some(len) => Ok((len, MaxModelLenSource::Flag)),
             None => {

@@ -151,7 +151,7 @@ fn explicit_coefficients_choose_the_model_by_their_number() {
     let r = with("my/own-model", coefficients(3));
     assert_eq!((r.total_kv_blocks, r.max_model_len), (1_000_000, 0));
     assert_eq!(r.kv_blocks_source, KvBlocksSource::Fallback);
-    assert!(r.notes[0].contains("--total-kv-blocks"), "{:?}", r.notes);
+    assert!(r.notes[0].contains("`total_kv_blocks`"), "{:?}", r.notes);
     assert!(error("qwen3-14b", coefficients(4)).contains("4 beta coefficients"));
     assert!(error("qwen3-14b", |s| s.alpha = Some(vec![1.0; 3])).contains("together"));
     assert!(
@@ -181,7 +181,7 @@ fn a_chosen_step_time_model_is_obeyed() {
     );
     assert_eq!(r.beta.len(), 11);
     let message = error("phi-4", |s| s.latency = Some(LatencyModelKind::Roofline));
-    assert!(message.contains("--model-config-folder"), "{message}");
+    assert!(message.contains("`model_config_folder`"), "{message}");
     let message = error("qwen3-14b", |s| {
         s.latency = Some(LatencyModelKind::Blackbox)
     });
@@ -216,7 +216,7 @@ fn the_model_length_is_capped_by_what_fits_but_not_when_it_is_given() {
     let message = error("qwen3-14b", given(100, 1601));
     assert_eq!(
         message,
-        "--max-model-len 1601 is above what the KV cache holds: 1600 tokens (100 blocks of 16)"
+        "`max_model_len` 1601 is above what the KV cache holds: 1600 tokens (100 blocks of 16)"
     );
 }
 
@@ -277,7 +277,7 @@ fn a_folder_serves_a_model_that_nobody_knows() {
     });
     assert_eq!(
         message,
-        "no default GPU is known for model my-model; give --hardware"
+        "no default GPU is known for model my-model; give `hardware`"
     );
     // Fitted coefficients win where they exist, folder or not.
     let r = with("llama-3.1-8b-instruct", |s| {
@@ -295,7 +295,7 @@ fn every_listed_model_resolves_or_says_what_it_needs() {
         match resolve(&setup(facts.name)) {
             Ok(r) => assert!(r.total_kv_blocks > 0 && r.canonical == facts.name),
             Err(e) => assert!(
-                !facts.has_config && e.to_string().contains("--model-config-folder"),
+                !facts.has_config && e.to_string().contains("`model_config_folder`"),
                 "{}: {e}",
                 facts.name
             ),

@@ -15,7 +15,7 @@ pub fn failed(
     let mut items = Vec::new();
     let where_ = match stage {
         Stage::Lint => "before it ran",
-        Stage::Smoke => "on its first flight, small clusters in which every hook has to work",
+        Stage::Smoke => "on its first runs, small clusters in which every hook has to work",
         Stage::Quick => "in the short runs that come before the whole suite",
         Stage::Full => "in the whole suite",
     };

@@ -263,7 +263,7 @@ pub fn entry_name(candidate: &str) -> Result<String, InputError> {
         .map(|c| if is_of_name(c) { c } else { '-' })
         .collect();
     checked_name(&name)
-        .map_err(|_| InputError::in_file(candidate, "gives no name for an entry; --name gives one"))
+        .map_err(|_| InputError::in_file(candidate, "gives no name for an entry; `name` gives one"))
 }
 
 /// Checks the name of an entry.

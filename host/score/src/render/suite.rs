@@ -11,7 +11,7 @@ fn count(suite: &Suite, split: Split) -> usize {
     suite.scenarios(split).count()
 }
 
-/// Suites: what `suite list --json` prints under `suites`.
+/// Suites: what `suite list` prints as JSON under `suites`.
 #[must_use]
 pub fn list_json(suites: &[Suite]) -> Value {
     let one = |s: &Suite| {
@@ -55,7 +55,7 @@ fn objectives(suite: &Suite) -> Vec<(String, f64)> {
     objectives.map(|o| (o.name(), o.weight)).collect()
 }
 
-/// A suite: what `suite show --json` prints.
+/// A suite: what `suite show` prints as JSON.
 #[must_use]
 pub fn json(suite: &Suite) -> Value {
     let file = &suite.file;

@@ -3,7 +3,6 @@
 use crate::feedback::signed;
 use crate::tune::{Finalist, Scored, TuneProgress, TuneResult, Values};
 use std::fmt::Write;
-use std::path::Path;
 use windtunnel_results::report::table::styled;
 
 /// A line about the progress of the search.
@@ -31,11 +30,11 @@ fn scored(s: &Scored) -> String {
     }
 }
 
-/// The result; `out` is the file that holds it, `suite` as it was named.
+/// The result.
 #[must_use]
-pub fn text(tuned: &TuneResult, out: Option<&Path>, suite: &str) -> String {
+pub fn text(tuned: &TuneResult) -> String {
     let mut text = format!(
-        "{} on {}: {} points tried, the best {} and the present values flown in full, the best by train and val first\n",
+        "{} on {}: {} points tried, the best {} and the present values run in full, the best by train and val first\n",
         tuned.policy,
         tuned.suite,
         tuned.evaluations,
@@ -62,7 +61,6 @@ pub fn text(tuned: &TuneResult, out: Option<&Path>, suite: &str) -> String {
     }
     let _ = writeln!(text, "{table}");
     if !tuned.improved {
-        text += "Nothing better than the present values was found; a larger --budget or another --seed may.\n";
         return text;
     }
     if let Some(d) = &tuned.holdout {
@@ -80,7 +78,6 @@ pub fn text(tuned: &TuneResult, out: Option<&Path>, suite: &str) -> String {
             signed(d.difference)
         );
     }
-    text += &usage(tuned, out, suite);
     text
 }
 
@@ -92,28 +89,4 @@ fn changes(finalist: &Finalist, default: &Finalist) -> String {
             .map(|(name, value)| (name.clone(), *value))
             .collect(),
     )
-}
-
-/// How to go on.
-fn usage(tuned: &TuneResult, out: Option<&Path>, suite: &str) -> String {
-    match out {
-        Some(path) if path.extension().is_some_and(|e| e == "json") => format!(
-            "Values in {}. Take them to a run: {}\n",
-            path.display(),
-            flags(&tuned.params)
-        ),
-        Some(path) => format!(
-            "Script in {0}. Its score: windtunnel score {0} --suite {suite}\n",
-            path.display()
-        ),
-        None => format!(
-            "Keep it with --out FILE.lua, or take it to a run: {}\n",
-            flags(&tuned.params)
-        ),
-    }
-}
-
-fn flags(values: &Values) -> String {
-    let one = |(name, value): (&String, &f64)| format!("--policy-param {name}={value}");
-    values.iter().map(one).collect::<Vec<_>>().join(" ")
 }

@@ -205,7 +205,7 @@ pub enum RulesKey {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClusterKeys {
-    /// Model, as `windtunnel run --model`.
+    /// Model, by full or short name.
     pub model: Option<String>,
     /// GPU.
     pub hardware: Option<String>,
@@ -258,7 +258,7 @@ impl ClusterKeys {
     }
 }
 
-/// Latency targets, each as `windtunnel run --slo-...` takes them: `critical=200ms,2s`.
+/// Latency targets, each as a run's `slo_ttft` and the like take them: `critical=200ms,2s`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SloKeys {

@@ -78,7 +78,7 @@ pub(super) fn choose<T>(all: &[T], number: Option<usize>) -> Option<&T> {
 pub(super) fn several(what: &str, found: usize, wanted: Option<usize>) -> String {
     match wanted {
         Some(n) => format!("there is no run {n}: the file has {found} {what}"),
-        None => format!("the file has {found} {what}; choose one with --trace-run 1 to {found}"),
+        None => format!("the file has {found} {what}; choose one with `trace_run` 1 to {found}"),
     }
 }
 

@@ -223,7 +223,7 @@ impl Opened {
         }
         if bounds.num_requests.is_none() && bounds.horizon_us == i64::MAX && !self.is_bounded() {
             return Err(InputError::new(
-                "the workload never ends: give it num_requests or horizon, or --num-requests or --horizon",
+                "the workload never ends: give it num_requests or horizon, or `num_requests` or `horizon`",
             ));
         }
         Ok(Generator::new(self.plan, bounds))

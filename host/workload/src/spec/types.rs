@@ -13,7 +13,7 @@ pub struct WorkloadSpec {
     /// `"2"`, or `"1"` for the older names of SLO classes (`realtime`, `interactive`).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub version: String,
-    /// Seed of everything random; `--seed` wins.
+    /// Seed of everything random; the run's `seed` wins.
     pub seed: i64,
     /// `language`, `multimodal` or `reasoning`; informational.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -23,15 +23,16 @@ pub struct WorkloadSpec {
     #[serde(skip_serializing_if = "is_zero")]
     pub aggregate_rate: f64,
     /// Nothing arrives from this time on, microseconds, and the run ends there; 0 or absent = no
-    /// limit. `--horizon` wins.
+    /// limit. The run's `horizon` wins.
     #[serde(skip_serializing_if = "is_default")]
     pub horizon: i64,
     /// Most requests in all, follow-ups included; a session takes its rounds from it when it
-    /// starts. 0 or absent = no limit. `--num-requests` wins.
+    /// starts. 0 or absent = no limit. The run's `num_requests`
+    /// wins.
     #[serde(skip_serializing_if = "is_default")]
     pub num_requests: u64,
     /// Latency targets per SLO class (goodput); `default` is the class of requests without one. The
-    /// flags `--slo-...` win.
+    /// run's own win.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub goodput_slo_targets: BTreeMap<String, GoodputTargets>,
     /// Clients.
