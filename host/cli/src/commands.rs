@@ -13,6 +13,7 @@ use super::suite::SuiteCommand;
 use super::tune::TuneArgs;
 use super::workload_args::{ReplayArgs, RunArgs, WorkloadCommand};
 use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::LevelFilter;
 
 /// A wind tunnel for LLM-serving policies.
 #[derive(Debug, Parser)]
@@ -222,15 +223,15 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// The filter directive of this level.
-    pub fn directive(self) -> &'static str {
+    /// What is let through.
+    pub fn filter(self) -> LevelFilter {
         match self {
-            Self::Off => "off",
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
+            Self::Off => LevelFilter::OFF,
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
         }
     }
 }

@@ -34,6 +34,8 @@ use print::{say, to_stdout};
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 use windtunnel_base::input::InputError;
 
 /// Wrong input.
@@ -127,18 +129,20 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
 
 fn init_log(level: LogLevel) -> Result<(), InputError> {
     let filter = match std::env::var("WINDTUNNEL_LOG") {
-        Ok(directives) => tracing_subscriber::EnvFilter::try_new(&directives).map_err(|e| {
+        Ok(directives) => directives.parse::<Targets>().map_err(|e| {
             InputError::new(format!(
                 "environment variable WINDTUNNEL_LOG=\"{directives}\": {e}"
             ))
         })?,
-        Err(_) => tracing_subscriber::EnvFilter::new(level.directive()),
+        Err(_) => Targets::new().with_default(level.filter()),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .without_time()
-        .with_target(false)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(filter)
         .init();
     Ok(())
 }

@@ -14,6 +14,7 @@ use windtunnel_base::input::InputError;
 use windtunnel_score::plan::selected_scenarios;
 use windtunnel_score::render::score::{table, text};
 use windtunnel_score::sandbox::Sandbox;
+use windtunnel_score::scenario;
 use windtunnel_score::{
     Candidate, LastStage, Problem, ProblemKind, Report, ScoreRequest, Scorer, ScoringError, Seeds,
     Settings, Split, Suite, worker,
@@ -46,9 +47,13 @@ pub struct ScoringArgs {
 }
 
 impl ScoringArgs {
-    /// Opens the suite.
+    /// Opens the suite; says what is to know of it.
     pub fn suite(&self) -> Result<Arc<Suite>, InputError> {
-        Ok(Arc::new(Suite::open(&self.suite, self.traces.as_deref())?))
+        let suite = Suite::open(&self.suite, self.traces.as_deref())?;
+        for note in scenario::notes(&suite)? {
+            say(&format!("note: {note}"));
+        }
+        Ok(Arc::new(suite))
     }
 
     /// A scorer with the settings of the flags.

@@ -11,6 +11,7 @@ mod entries;
 mod hardware;
 mod json;
 mod model;
+pub mod pool;
 
 pub use defaults::{Defaults, ModelFacts};
 pub use entries::{

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use windtunnel_base::input::{InputError, parse_yaml, read_text};
 use windtunnel_base::slo_priority::SloPriorities;
+use windtunnel_config::pool::PoolSpec;
 
 /// Values of a policy's parameters by name.
 pub type Params = BTreeMap<String, f64>;
@@ -44,6 +45,9 @@ pub struct Bundle {
     pub preemption: Section,
     /// Share of the cluster's request slots by tenant, 0..=1.
     pub tenant_budgets: BTreeMap<String, f64>,
+    /// The cluster's pools; none = those of the run. Beyond the reference, as for other GPUs beside
+    /// each other.
+    pub pools: Vec<PoolSpec>,
     /// The folder of its file: relative paths in it start there.
     #[serde(skip)]
     pub folder: PathBuf,

@@ -377,6 +377,10 @@ impl Candidate {
             Body::Bundle(text, folder) => {
                 let mut bundle = Bundle::parse(&self.name, text).map_err(wrong)?;
                 bundle.folder.clone_from(folder);
+                if !bundle.pools.is_empty() {
+                    let why = "pools: the suite says what the cluster is; remove them";
+                    return Err(wrong(InputError::in_file(&self.name, why)));
+                }
                 for path in self.texts.keys() {
                     warnings.extend(self.lint(path)?);
                 }

@@ -3,12 +3,13 @@
 //! Requests depend on (scenario, seed) alone and arrive whatever the policies do, so that all
 //! candidates get the same traffic (common random numbers), and a slow one does not get less of it.
 
-use super::suite::{ClusterKeys, RulesKey, ScenarioKeys, Suite};
+use super::suite::{ClusterKeys, RulesKey, ScenarioKeys, Split, Suite};
 use std::collections::HashMap;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Request, Source, Symbols};
 use windtunnel_engine::frontend::TraceConfig;
+use windtunnel_engine::instance::Preset;
 use windtunnel_results::metrics::slo::SloTargets;
 use windtunnel_sim::{
     Deployment, EngineSpec, FrontSpec, LatencySpec, ParallelSpec, Play, PoolSpec, RulesSpec,
@@ -24,6 +25,7 @@ pub struct Scenario {
     /// Latency targets.
     pub targets: SloTargets,
     deployment: Deployment,
+    rules_mismatch: Option<(Preset, Preset)>,
     keys: ScenarioKeys,
     /// Traffic by (seed, requests).
     traffic: HashMap<(u64, u64), Arc<Traffic>>,
@@ -106,13 +108,34 @@ impl Scenario {
             let message = settings::spelled(e.message(), suite_key);
             InputError::new(format!("scenario {id}: {message}"))
         })?;
+        if let (Some(said), Some(model)) = (cluster.fitted_under, deployment.resolved().first()) {
+            let fitted = model.latency.fitted_under();
+            if fitted != Preset::from(said) {
+                return Err(InputError::new(format!(
+                    "scenario {id}: fitted_under is {}, but its step-time model was fitted under \
+                     {fitted} rules",
+                    Preset::from(said)
+                )));
+            }
+        }
         Ok(Self {
             id: id.to_owned(),
+            rules_mismatch: cluster
+                .fitted_under
+                .is_none()
+                .then(|| mismatch(&deployment))
+                .flatten(),
             targets: keys.slo.targets(&suite.file.slo)?,
             deployment,
             keys: keys.clone(),
             traffic: HashMap::new(),
         })
+    }
+
+    /// Rules, and others that the step-time model was fitted under, if the suite does not say so.
+    #[must_use]
+    pub fn rules_mismatch(&self) -> Option<(Preset, Preset)> {
+        self.rules_mismatch
     }
 
     /// Instances and front end.
@@ -246,6 +269,47 @@ fn run_of(keys: &ClusterKeys) -> RunSpec {
         },
         ..RunSpec::of_model(model)
     }
+}
+
+fn mismatch(deployment: &Deployment) -> Option<(Preset, Preset)> {
+    let fitted = deployment.resolved().first()?.latency.fitted_under();
+    (fitted != deployment.preset()).then_some((deployment.preset(), fitted))
+}
+
+/// What to know of a suite before its scores are read: scenarios whose step times were fitted under
+/// other rules than they are run under, where the suite does not say so.
+///
+/// # Errors
+/// When a scenario cannot be opened.
+pub fn notes(suite: &Suite) -> Result<Vec<String>, InputError> {
+    let mut found: Vec<(Preset, Preset, Vec<&str>)> = Vec::new();
+    for split in Split::ALL {
+        for keys in suite.scenarios(split) {
+            let Some((rules, fitted)) = Scenario::open(suite, &keys.id, false)?.rules_mismatch()
+            else {
+                continue;
+            };
+            match found
+                .iter_mut()
+                .find(|(r, f, _)| (*r, *f) == (rules, fitted))
+            {
+                Some((_, _, ids)) => ids.push(&keys.id),
+                None => found.push((rules, fitted, vec![&keys.id])),
+            }
+        }
+    }
+    let note = |(rules, fitted, ids): (Preset, Preset, Vec<&str>)| {
+        let where_ = match ids.len() {
+            1 => format!("scenario {}", ids[0]),
+            n => format!("{n} scenarios"),
+        };
+        format!(
+            "{where_} of {}: step times fitted under {fitted} rules, run under {rules} rules; if \
+             that is meant, the suite can say `fitted_under: {fitted}`",
+            suite.label()
+        )
+    };
+    Ok(found.into_iter().map(note).collect())
 }
 
 /// A setting by the name that it has in a suite.

@@ -23,7 +23,7 @@ pub(crate) struct Chosen {
 ///
 /// # Errors
 /// When the file cannot be read or is wrong, or a change makes it so.
-fn bundle(policies: &PoliciesSpec) -> Result<Bundle, InputError> {
+pub(crate) fn bundle(policies: &PoliciesSpec) -> Result<Bundle, InputError> {
     let patches = &policies.config_changes;
     let Some(path) = &policies.config else {
         return Ok(Bundle::default());
@@ -84,12 +84,12 @@ struct Chooser<'a> {
 /// hook.
 pub(crate) fn choose(
     policies: &PoliciesSpec,
+    bundle: &Bundle,
     custom: &[Custom],
     instances: u32,
     given: &Given,
     rules: Preset,
 ) -> Result<Chosen, InputError> {
-    let bundle = &bundle(policies)?;
     let mut notes = Vec::new();
     let mut chooser = Chooser {
         policies,

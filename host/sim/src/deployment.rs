@@ -2,12 +2,13 @@
 
 use crate::policies::make_policies;
 use crate::settings::Given;
-use crate::spec::{PoolSpec, RoleSpec, RulesSpec, RunSpec};
+use crate::spec::{RulesSpec, RunSpec};
 use std::path::Path;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::Source;
 use windtunnel_config::Defaults;
+use windtunnel_config::pool::{PoolSpec, RoleSpec};
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, Role};
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};

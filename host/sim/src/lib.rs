@@ -54,11 +54,12 @@ pub use deployment::{Deployment, Play, defaults};
 pub use policies::make_policies;
 pub use simulation::{Resolver, RunResult, Simulation};
 pub use spec::{
-    EngineSpec, FrontSpec, LatencySpec, LengthSpec, OutputSpec, ParallelSpec, PoliciesSpec,
-    PoolSpec, ReplaySpec, RoleSpec, RulesSpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
+    FrontSpec, LengthSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec, RunSpec,
+    SessionModeSpec, TraceSpec, WorkloadSpec,
 };
 pub use windtunnel_base::input::InputError;
 pub use windtunnel_base::{parallel, record, request};
+pub use windtunnel_config::pool::{EngineSpec, LatencySpec, ParallelSpec, PoolSpec, RoleSpec};
 pub use windtunnel_engine::cluster::Progress;
 pub use windtunnel_plugin_api as plugin_api;
 pub use windtunnel_policy::{Custom, Facts, Hook, PolicySpec};

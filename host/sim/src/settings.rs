@@ -2,11 +2,12 @@
 //! Python spell them. Messages name settings in backticks (`` `rate` ``), so that each door can
 //! write them its own way.
 
-use crate::spec::{PoolSpec, RunSpec};
+use crate::spec::RunSpec;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use windtunnel_base::input::{InputError, unknown};
+use windtunnel_config::pool::PoolSpec;
 
 /// Flat name and place in the spec; `pool` is the only pool.
 const SETTINGS: &[(&str, &str)] = &[
@@ -127,8 +128,17 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Names of the settings of a run's workload.
 pub(crate) fn of_workload() -> Vec<&'static str> {
+    below("workload.")
+}
+
+/// Names of the settings of a run's pools.
+pub(crate) fn of_pools() -> Vec<&'static str> {
+    below("pool.")
+}
+
+fn below(place: &str) -> Vec<&'static str> {
     let all = SETTINGS.iter();
-    let found = all.filter(|(_, key)| key.starts_with("workload."));
+    let found = all.filter(|(_, key)| key.starts_with(place));
     found.map(|(name, _)| *name).collect()
 }
 

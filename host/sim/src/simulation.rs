@@ -1,15 +1,16 @@
 //! From a run's spec to a simulation, and from there to its result.
 
 use crate::analysis::Analysis;
-use crate::choose::{Chosen, choose};
+use crate::choose::{Chosen, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
-use crate::settings::{Given, of_workload};
+use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::RunSpec;
 use crate::workload::{Opened, Traces, horizon, open_workload};
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
 use windtunnel_base::request::{Source, Symbols};
+use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::cluster::{PoolConfig, Progress};
 use windtunnel_engine::instance::Preset;
 use windtunnel_engine::latency::Resolved;
@@ -208,11 +209,27 @@ impl Resolver<'_> {
         run: &RunSpec,
         open: impl FnOnce(&RunSpec, &Given, &Deployment) -> Result<Opened, InputError>,
     ) -> Result<Simulation, InputError> {
+        let bundle = bundle(&run.policies)?;
+        let of_bundle;
+        let mut run = run;
+        if !bundle.pools.is_empty() {
+            let because = "because the policy bundle says what the pools are";
+            Given::of(run).reject_unless(&of_pools(), false, because)?;
+            if run.pools.iter().any(|pool| *pool != PoolSpec::default()) {
+                return Err(InputError::new(format!("`pools` has no effect {because}")));
+            }
+            of_bundle = RunSpec {
+                pools: bundle.pools.clone(),
+                ..run.clone()
+            };
+            run = &of_bundle;
+        }
         let given = Given::of(run).excusing(self.excused.iter().cloned());
         let defaults = defaults(run.defaults_filepath.as_deref())?;
         let deployment = Deployment::with(run, &given, defaults)?;
         let Chosen { spec, notes } = choose(
             &run.policies,
+            &bundle,
             self.policies,
             deployment.config().instances(),
             &given,

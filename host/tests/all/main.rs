@@ -25,6 +25,7 @@ mod properties;
 mod readme;
 mod replay;
 mod rules;
+mod run_file;
 mod score;
 mod scripts;
 mod spec;

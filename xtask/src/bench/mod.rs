@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(crate) const HELP: &str =
-    "What a run costs: CPU seconds, wall time and peak memory of whole runs, release build.
+    "What a run costs: CPU seconds, wall time and peak memory of whole runs, `dist` build.
 
 Usage: cargo xtask bench [OPTIONS]
 
@@ -21,6 +21,7 @@ Options:
   --row NAME       Only this row; may be given again
   --runs N         Runs of each row [default: 7; the row of a minute runs once]
   --instructions   Count instructions under valgrind instead; rows of a minute only by name
+  --binary FILE    The command to measure [default: the build of the profile `dist`, made first]
   --json FILE      Save the figures
   --list           Print the rows' commands
   --criterion      Run the benchmarks of the parts instead
@@ -31,6 +32,7 @@ struct Options {
     rows: Vec<String>,
     runs: usize,
     instructions: bool,
+    binary: Option<PathBuf>,
     json: Option<PathBuf>,
     list: bool,
     criterion: bool,
@@ -42,6 +44,7 @@ impl Options {
             rows: Vec::new(),
             runs: 7,
             instructions: false,
+            binary: None,
             json: None,
             list: false,
             criterion: false,
@@ -60,6 +63,7 @@ impl Options {
                     options.runs =
                         runs.with_context(|| format!("--runs is {text}; expected 1 or more"))?;
                 }
+                "--binary" => options.binary = Some(value()?.into()),
                 "--json" => options.json = Some(value()?.into()),
                 "--instructions" => options.instructions = true,
                 "--list" => options.list = true,
@@ -98,18 +102,22 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<ExitCode> {
     if options.instructions && !measure::has_valgrind() {
         bail!("--instructions needs valgrind; on Debian or Ubuntu: apt-get install valgrind");
     }
-    let status = cargo("build --release --package windtunnel").status()?;
-    if let Some(code) = exit_code(status)? {
-        return Ok(code);
-    }
+    let program = match &options.binary {
+        Some(program) => program.clone(),
+        None => {
+            let status = cargo("build --profile dist --package windtunnel").status()?;
+            if let Some(code) = exit_code(status)? {
+                return Ok(code);
+            }
+            let file = format!("windtunnel{}", std::env::consts::EXE_SUFFIX);
+            target().join("dist").join(file)
+        }
+    };
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (header, data) = rows::prefix_groups();
     fs::write(folder.join("prefix-groups.yaml"), header)?;
     fs::write(folder.join("prefix-groups.csv"), data)?;
     rows::write_candidates(&folder)?;
-    let program = target()
-        .join("release")
-        .join(format!("windtunnel{}", std::env::consts::EXE_SUFFIX));
 
     let results = measure_all(&rows, &options, &program, &folder)?;
     if let Some(path) = &options.json {

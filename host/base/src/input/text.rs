@@ -78,10 +78,15 @@ fn yaml_error(name: &impl fmt::Display, error: &serde_yaml::Error) -> InputError
     InputError::at(name, line.max(1), column, message)
 }
 
-/// A third party's message on one line, without control characters.
+/// A third party's message on one line, without control characters. Names are quoted as in our own
+/// messages: backticks are for settings of a run.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| match c {
+            '`' => '"',
+            c if c.is_control() => ' ',
+            c => c,
+        })
         .collect()
 }
 

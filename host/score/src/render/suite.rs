@@ -1,10 +1,11 @@
 //! Renders suites and their certificates.
 
 use crate::certify::{Certificate, DUPLICATE, HEADROOM, LOADS, SPREAD, STABILITY};
-use crate::suite::ScenarioKeys;
+use crate::suite::{RulesKey, ScenarioKeys};
 use crate::{Split, Suite};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use windtunnel_engine::instance::Preset;
 use windtunnel_results::report::table::{styled, whole};
 
 fn count(suite: &Suite, split: Split) -> usize {
@@ -55,6 +56,10 @@ fn objectives(suite: &Suite) -> Vec<(String, f64)> {
     objectives.map(|o| (o.name(), o.weight)).collect()
 }
 
+fn name(rules: Option<RulesKey>) -> Option<String> {
+    rules.map(|rules| Preset::from(rules).to_string())
+}
+
 /// A suite: what `suite show` prints as JSON.
 #[must_use]
 pub fn json(suite: &Suite) -> Value {
@@ -70,6 +75,8 @@ pub fn json(suite: &Suite) -> Value {
             "version": file.version,
             "description": file.description,
             "hooks": file.hooks,
+            "rules": name(file.cluster.rules),
+            "fitted_under": name(file.cluster.fitted_under),
             "requests": file.requests,
             "seeds": Split::ALL.map(|split| (split.name(), file.seeds_of(split))).into_iter().collect::<BTreeMap<_, _>>(),
             "max_seeds": file.max_seeds,
@@ -105,9 +112,14 @@ pub fn text(suite: &Suite) -> String {
         .iter()
         .map(|(n, w)| format!("{w} x {n}"))
         .collect();
+    let rules = match (name(file.cluster.rules), name(file.cluster.fitted_under)) {
+        (None, _) => "those of the step-time model".to_owned(),
+        (Some(rules), None) => rules,
+        (Some(rules), Some(fitted)) => format!("{rules}, with step times fitted under {fitted}"),
+    };
     let references: Vec<&str> = file.references.keys().map(String::as_str).collect();
     format!(
-        "{}: {}\nA candidate may fill: {}. {} requests per scenario; seeds: train {}, val and holdout {}.\nCost: weighted mean of the logarithms of {}.\nMeasured against: {}.\n{}\n",
+        "{}: {}\nA candidate may fill: {}. {} requests per scenario; seeds: train {}, val and holdout {}.\nRules: {rules}.\nCost: weighted mean of the logarithms of {}.\nMeasured against: {}.\n{}\n",
         suite.label(),
         file.description,
         file.hooks.join(", "),

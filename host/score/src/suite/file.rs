@@ -6,6 +6,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::InputError;
+use windtunnel_engine::instance::Preset;
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
 
@@ -201,6 +202,15 @@ pub enum RulesKey {
     Vllm,
 }
 
+impl From<RulesKey> for Preset {
+    fn from(rules: RulesKey) -> Self {
+        match rules {
+            RulesKey::Blis => Self::Blis,
+            RulesKey::Vllm => Self::Vllm,
+        }
+    }
+}
+
 /// The cluster of a scenario; what is left out is taken from the suite, then from the defaults.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -213,8 +223,11 @@ pub struct ClusterKeys {
     pub tensor_parallelism: Option<u32>,
     /// Instances.
     pub instances: Option<u32>,
-    /// Rules of the engine.
+    /// Rules of the engine; by default those that the step-time model was fitted under.
     pub rules: Option<RulesKey>,
+    /// The rules that the step-time model was fitted under, where they are not `rules`: that the
+    /// two differ is said, not overlooked.
+    pub fitted_under: Option<RulesKey>,
     /// Step-time model: auto, blackbox, roofline or trained-physics.
     pub latency_model: Option<String>,
     /// KV blocks per instance.
@@ -252,7 +265,7 @@ impl ClusterKeys {
     #[must_use]
     pub fn over(&self, under: &Self) -> Self {
         let over = self;
-        first_given!(over, under: model hardware tensor_parallelism instances rules latency_model total_kv_blocks block_size
+        first_given!(over, under: model hardware tensor_parallelism instances rules fitted_under latency_model total_kv_blocks block_size
             max_num_running_reqs max_num_scheduled_tokens long_prefill_token_threshold gpu_memory_utilization
             snapshot_refresh_interval_us cache_signal_delay_us admission_latency_us routing_latency_us output_predictor)
     }

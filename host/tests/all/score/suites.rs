@@ -34,12 +34,12 @@ fn errors_of_suites_name_their_place() {
         (
             "{metric: miss_rate,",
             "{metric: mis_rate,",
-            "@:23:14: unknown value \"mis_rate\"; did you mean \"miss_rate\"?",
+            "@:24:14: unknown value \"mis_rate\"; did you mean \"miss_rate\"?",
         ),
         (
             "{metric: ttft_mean}",
             "{metric: ttft_mean, wieght: 2}",
-            "@:21:",
+            "@:22:",
         ),
         ("requests: 240", "requests: many", "@:6:11: "),
         (
@@ -97,6 +97,11 @@ fn errors_of_suites_name_their_place() {
             "instances: 3",
             "instances: 0",
             "scenario light: instances must be at least 1, found 0",
+        ),
+        (
+            "fitted_under: blis",
+            "fitted_under: vllm",
+            "scenario light: fitted_under is vllm, but its step-time model was fitted under blis rules",
         ),
         ("name: tiny", "name: tiny\nname: tiny", "@:3:1: "),
         (

@@ -1,0 +1,114 @@
+//! Pools of a cluster as plain data: the same in a run's file and in a policy bundle.
+
+use serde::{Deserialize, Serialize};
+
+/// Equal instances.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolSpec {
+    /// Name in views, records and reports; may be empty where there is one pool.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// What its instances do for a request.
+    #[serde(skip_serializing_if = "is_default")]
+    pub role: RoleSpec,
+    /// Instances; 1 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// GPU type; the model's default if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<String>,
+    /// How an instance is spread over GPUs.
+    #[serde(skip_serializing_if = "is_default")]
+    pub parallel: ParallelSpec,
+    /// Limits of the serving engine.
+    #[serde(skip_serializing_if = "is_default")]
+    pub engine: EngineSpec,
+    /// Where step times come from.
+    #[serde(skip_serializing_if = "is_default")]
+    pub latency: LatencySpec,
+}
+
+/// What the instances of a pool do for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoleSpec {
+    /// Prefill and decode.
+    #[default]
+    Serve,
+    /// Prefill only.
+    Prefill,
+    /// Decode only.
+    Decode,
+}
+
+/// How an instance is spread over GPUs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ParallelSpec {
+    /// GPUs that split each layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tensor: Option<u32>,
+    /// Data-parallel replicas inside an instance (mixture of experts); 1 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<u32>,
+    /// Spread experts over all GPUs of the instance.
+    #[serde(skip_serializing_if = "is_default")]
+    pub experts: bool,
+    /// How data-parallel experts exchange tokens, by vLLM's names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moe_comm_backend: Option<String>,
+}
+
+/// Limits of the serving engine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineSpec {
+    /// Most requests in the running batch; 256 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_num_seqs: Option<u32>,
+    /// Most new tokens per step; 2048 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_num_batched_tokens: Option<u32>,
+    /// Most prefill tokens of one request per step; 0 = no limit, the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long_prefill_token_threshold: Option<u32>,
+    /// Tokens per KV block; 16 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_size: Option<u32>,
+    /// KV blocks per instance; measured or computed if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_kv_blocks: Option<u64>,
+    /// Share of the GPU memory that may be used; 0.9 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_utilization: Option<f64>,
+    /// Most tokens of prompt and output; 0 = no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<u64>,
+    /// Touch every request in every step: the definition of correctness, slowly.
+    #[serde(skip_serializing_if = "is_default")]
+    pub plain_steps: bool,
+}
+
+/// Where step times come from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LatencySpec {
+    /// `auto` (the default), `blackbox`, `roofline` or `trained-physics`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// vLLM version of fitted coefficients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vllm_version: Option<String>,
+    /// Overhead coefficients, microseconds; together with `beta_coeffs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha_coeffs: Option<Vec<f64>>,
+    /// Step-time coefficients; together with `alpha_coeffs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta_coeffs: Option<Vec<f64>>,
+}
+
+/// Whether a key says what its absence says, so that it need not be written.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
