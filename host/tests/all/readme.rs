@@ -396,6 +396,13 @@ fn the_references_are_complete() {
     let columns = sweep::columns(&[]);
     lists("reference/results.md", columns.iter().map(String::as_str));
 
+    let examples = files(&root().join("host/sim/examples"), "rs");
+    assert!(examples.len() >= 4, "{examples:?}");
+    let examples = examples
+        .iter()
+        .filter_map(|path| path.file_stem()?.to_str());
+    lists("guide/rust-api.md", examples);
+
     let schema = windtunnel_score::report::schema();
     let schema: serde_json::Value = serde_json::from_str(&schema).expect("a schema");
     let mut words = Vec::new();
