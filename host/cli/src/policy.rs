@@ -422,7 +422,7 @@ fn checked_json(checked: &Checked) -> Value {
         "params": params_json(&checked.params),
         "findings": checked.findings.iter().map(finding).collect::<Vec<_>>(),
         "error": checked.error,
-        "runs": checked.smoke_runs.iter().map(smoke_run).collect::<Vec<_>>(),
+        "flights": checked.smoke_runs.iter().map(smoke_run).collect::<Vec<_>>(),
     })
 }
 

@@ -44,8 +44,10 @@ impl Drop for Base {
 
 impl Folders {
     pub(crate) fn new(data: &Path) -> anyhow::Result<Self> {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
         // Always as long as the last time: tables are as wide as the paths in them.
-        let name = format!("windtunnel-parity-{:08}", std::process::id());
+        let (process, made) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let name = format!("windtunnel-parity-{:08}{:02}", process, made % 100);
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let path = path.canonicalize()?;
@@ -203,7 +205,9 @@ mod tests {
 
     /// Runs a row with the shell in place of the command, and these files as data.
     fn shell(line: &str, data: &[(&str, &str)]) -> Vec<Part> {
-        let name = format!("windtunnel-shell-{}-{}", std::process::id(), data.len());
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let (process, made) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let name = format!("windtunnel-shell-{process}-{made}");
         let folder = std::env::temp_dir().join(name);
         for (name, text) in data {
             let file = folder.join(name);
