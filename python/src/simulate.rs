@@ -57,18 +57,12 @@ pub fn simulate(
             continue;
         }
         let name: String = name.extract()?;
-        let file = match name.as_str() {
-            "results_path" => &mut files.results_path,
-            "metrics_path" => &mut files.metrics_path,
-            "trace_output" => &mut files.trace_output,
-            "decisions_path" => &mut files.decisions_path,
-            "saturation_report" => &mut files.saturation_report,
-            _ => {
+        match files.named(&name) {
+            Some(file) => *file = Some(value.extract()?),
+            None => {
                 known.insert(name, json(&value)?);
-                continue;
             }
-        };
-        *file = Some(value.extract()?);
+        }
     }
     let run = RunSpec::from_settings(known);
     let run = run.map_err(|e| InputError::new_err(by_name(&e.to_string())))?;

@@ -1,6 +1,6 @@
 //! `cargo xtask check`: format, lints and unit tests of the packages that changed.
 
-use crate::shared::{cargo, exit_code, has, root};
+use crate::shared::{cargo, has, root, run};
 use crate::tidy::manifests::{Package, packages};
 use crate::{test, tidy};
 use anyhow::{Context, bail};
@@ -109,11 +109,6 @@ pub(crate) fn check(arguments: &[String]) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn run(mut command: Command) -> anyhow::Result<Option<ExitCode>> {
-    let status = command.status();
-    exit_code(status.with_context(|| format!("cannot run {command:?}"))?)
 }
 
 /// Files that are not what they are in a commit, by path.

@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: all fuzz targets in turn, for a time.
 
-use crate::shared::{cargo, exit_code, has, root, target};
+use crate::shared::{cargo, has, root, run, target};
 use anyhow::{Context, bail};
 use std::fs;
 use std::process::ExitCode;
@@ -78,8 +78,7 @@ pub(crate) fn fuzz(arguments: &[String]) -> anyhow::Result<ExitCode> {
             .args(["--", &format!("-max_total_time={seconds}"), "-timeout=20"])
             // Sanitizers are unstable; the toolchain of the project has them nevertheless.
             .env("RUSTC_BOOTSTRAP", "1");
-        let status = command.status().context("cannot run cargo fuzz")?;
-        if let Some(code) = exit_code(status)? {
+        if let Some(code) = run(command)? {
             println!("==> {name}: FAILED; the input is in fuzz/artifacts/{name}/");
             return Ok(code);
         }

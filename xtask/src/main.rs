@@ -19,8 +19,7 @@ mod shared;
 mod test;
 mod tidy;
 
-use anyhow::Context;
-use shared::{cargo, exit_code};
+use shared::{cargo, run};
 use std::process::ExitCode;
 
 const HELP: &str = "Automation of the windtunnel workspace.
@@ -65,7 +64,6 @@ fn main() -> anyhow::Result<ExitCode> {
 /// Writes what is made of the code. That needs the library, so it is a program of its own.
 fn docs(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let mut command = cargo("run --quiet --package windtunnel-docs --");
-    let status = command.args(arguments).status();
-    let status = status.with_context(|| format!("cannot run {command:?}"))?;
-    Ok(exit_code(status)?.unwrap_or(ExitCode::SUCCESS))
+    command.args(arguments);
+    Ok(run(command)?.unwrap_or(ExitCode::SUCCESS))
 }

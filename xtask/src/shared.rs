@@ -1,6 +1,6 @@
 //! What all commands need: the workspace's folder, cargo, exit codes.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -33,6 +33,21 @@ pub(crate) fn exit_code(status: std::process::ExitStatus) -> anyhow::Result<Opti
         bail!("the step was killed: {status}");
     };
     Ok(Some(ExitCode::from(u8::try_from(code).unwrap_or(1))))
+}
+
+/// Runs a command, which shows its own output; `Some` is its exit code if it failed.
+pub(crate) fn run(mut command: Command) -> anyhow::Result<Option<ExitCode>> {
+    let status = command.status();
+    exit_code(status.with_context(|| format!("cannot run {command:?}"))?)
+}
+
+/// Builds windtunnel in a profile: where it is, and the exit code if that failed.
+pub(crate) fn build(profile: &str) -> anyhow::Result<(PathBuf, Option<ExitCode>)> {
+    let failed = run(cargo(&format!(
+        "build --profile {profile} --package windtunnel"
+    )))?;
+    let file = format!("windtunnel{}", std::env::consts::EXE_SUFFIX);
+    Ok((target().join(profile).join(file), failed))
 }
 
 /// Is this subcommand of cargo installed?

@@ -11,4 +11,4 @@ mod text;
 pub use error::{InputError, plain};
 pub use files::{Staging, folder_of, identity, write_folder, write_whole};
 pub use names::{check_name, hint, is_of_name, nearest, ranked, unknown};
-pub use text::{parse_yaml, read_text};
+pub use text::{is_default, parse_yaml, read_text};

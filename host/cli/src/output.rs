@@ -2,7 +2,7 @@
 
 use super::args::{AnalysisArgs, Format, OutputArgs};
 use super::print::to_stdout;
-use super::spelling::in_flags;
+use super::spelling::{FILES, in_flags};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, folder_of, identity};
@@ -36,6 +36,21 @@ impl Files {
             decisions_path: analysis.decisions_path.clone(),
             saturation_report: analysis.saturation_report.clone(),
         }
+    }
+
+    /// The file that goes by this name as a setting.
+    pub fn named(&mut self, name: &str) -> Option<&mut Option<PathBuf>> {
+        let files = [
+            &mut self.results_path,
+            &mut self.metrics_path,
+            &mut self.trace_output,
+            &mut self.decisions_path,
+            &mut self.saturation_report,
+        ];
+        let mut named = FILES.into_iter().zip(files);
+        named
+            .find(|(known, _)| *known == name)
+            .map(|(_, file)| file)
     }
 
     /// Refuses files of which nothing is known in this run, and paths that cannot work.

@@ -18,11 +18,11 @@ const OTHERS: [&str; 2] = ["name", "traces"];
 /// are named below the command line, as `spell` writes them.
 #[must_use]
 pub fn spelled(message: &str, spell: impl Fn(&str) -> String) -> String {
-    let mut message = settings::spelled(message, &spell);
-    for name in FILES.into_iter().chain(OTHERS) {
-        message = message.replace(&format!("`{name}`"), &spell(name));
-    }
-    message
+    settings::spelled(message, |name| {
+        let known =
+            settings::key(name).is_some() || FILES.contains(&name) || OTHERS.contains(&name);
+        known.then(|| spell(name))
+    })
 }
 
 /// `message` with its settings as flags.

@@ -1,6 +1,7 @@
 //! Pools of a cluster as plain data: the same in a run's file and in a policy bundle.
 
 use serde::{Deserialize, Serialize};
+use windtunnel_base::input::is_default;
 
 /// Equal instances.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -106,9 +107,4 @@ pub struct LatencySpec {
     /// Step-time coefficients; together with `alpha_coeffs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta_coeffs: Option<Vec<f64>>,
-}
-
-/// Whether a key says what its absence says, so that it need not be written.
-pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }

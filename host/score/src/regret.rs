@@ -152,31 +152,14 @@ pub fn of(
             && let Some(mut point) = points.remove(&serial)
         {
             let end_us = point.at_us + window_us;
-            let mut own_ms = None;
-            if rerun_own {
-                let same = choices.clone();
-                match try_alternative(&mut cluster, same, serial, point.at_us, end_us) {
-                    Ok(cost) => own_ms = cost.map(|(cost, _)| cost),
-                    Err(e) => {
-                        regret.unavailable = Some(e.to_string());
-                        return Ok(regret);
-                    }
+            let tried = try_alternatives(&mut cluster, &choices, &mut point, end_us, rerun_own);
+            let own_ms = match tried {
+                Ok(own_ms) => own_ms,
+                Err(e) => {
+                    regret.unavailable = Some(e.to_string());
+                    return Ok(regret);
                 }
-            }
-            for alternative in &mut point.alternatives {
-                let otherwise = with_choice(&choices, serial, alternative.instance);
-                match try_alternative(&mut cluster, otherwise, serial, point.at_us, end_us) {
-                    Ok(Some((cost, ttft_ms))) => {
-                        alternative.extra_ms = cost;
-                        alternative.ttft_ms = ttft_ms;
-                    }
-                    Ok(None) => alternative.extra_ms = f64::NAN,
-                    Err(e) => {
-                        regret.unavailable = Some(e.to_string());
-                        return Ok(regret);
-                    }
-                }
-            }
+            };
             let own_ms =
                 own_ms.unwrap_or_else(|| request_ms(&record.requests, point.at_us, end_us));
             regret.add(point, record, own_ms, end_us);
@@ -187,6 +170,32 @@ pub fn of(
     }
     regret.sum_up();
     Ok(regret)
+}
+
+/// Tries the alternatives of the present decision; with `rerun_own` also what was chosen, whose
+/// request-time until `end_us` it gives, milliseconds.
+fn try_alternatives(
+    cluster: &mut Cluster<'_>,
+    choices: &[u32],
+    point: &mut DecisionPoint,
+    end_us: i64,
+    rerun_own: bool,
+) -> std::io::Result<Option<f64>> {
+    let (serial, at_us) = (point.serial, point.at_us);
+    let mut on = |instance| {
+        let otherwise = with_choice(choices, serial, instance);
+        try_alternative(cluster, otherwise, serial, at_us, end_us)
+    };
+    let own = match rerun_own {
+        true => on(point.chosen.instance)?,
+        false => None,
+    };
+    for alternative in &mut point.alternatives {
+        let tried = on(alternative.instance)?;
+        alternative.extra_ms = tried.map_or(f64::NAN, |(cost, _)| cost);
+        alternative.ttft_ms = tried.and_then(|(_, ttft_ms)| ttft_ms);
+    }
+    Ok(own.map(|(cost, _)| cost))
 }
 
 fn window_us(traffic: &Traffic) -> i64 {

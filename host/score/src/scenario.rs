@@ -25,7 +25,6 @@ pub struct Scenario {
     /// Latency targets.
     pub targets: SloTargets,
     deployment: Deployment,
-    rules_mismatch: Option<(Preset, Preset)>,
     keys: ScenarioKeys,
     /// Traffic by (seed, requests).
     traffic: HashMap<(u64, u64), Arc<Traffic>>,
@@ -108,34 +107,22 @@ impl Scenario {
             let message = settings::spelled(e.message(), suite_key);
             InputError::new(format!("scenario {id}: {message}"))
         })?;
-        if let (Some(said), Some(model)) = (cluster.fitted_under, deployment.resolved().first()) {
-            let fitted = model.latency.fitted_under();
-            if fitted != Preset::from(said) {
-                return Err(InputError::new(format!(
-                    "scenario {id}: fitted_under is {}, but its step-time model was fitted under \
-                     {fitted} rules",
-                    Preset::from(said)
-                )));
-            }
+        if let (Some(said), Some(fitted)) = (cluster.fitted_under, fitted_under(&deployment))
+            && fitted != said.into()
+        {
+            return Err(InputError::new(format!(
+                "scenario {id}: fitted_under is {}, but its step-time model was fitted under \
+                 {fitted} rules",
+                Preset::from(said)
+            )));
         }
         Ok(Self {
             id: id.to_owned(),
-            rules_mismatch: cluster
-                .fitted_under
-                .is_none()
-                .then(|| mismatch(&deployment))
-                .flatten(),
             targets: keys.slo.targets(&suite.file.slo)?,
             deployment,
             keys: keys.clone(),
             traffic: HashMap::new(),
         })
-    }
-
-    /// Rules, and others that the step-time model was fitted under, if the suite does not say so.
-    #[must_use]
-    pub fn rules_mismatch(&self) -> Option<(Preset, Preset)> {
-        self.rules_mismatch
     }
 
     /// Instances and front end.
@@ -271,9 +258,9 @@ fn run_of(keys: &ClusterKeys) -> RunSpec {
     }
 }
 
-fn mismatch(deployment: &Deployment) -> Option<(Preset, Preset)> {
-    let fitted = deployment.resolved().first()?.latency.fitted_under();
-    (fitted != deployment.preset()).then_some((deployment.preset(), fitted))
+fn fitted_under(deployment: &Deployment) -> Option<Preset> {
+    let model = deployment.resolved().first()?;
+    Some(model.latency.fitted_under())
 }
 
 /// What to know of a suite before its scores are read: scenarios whose step times were fitted under
@@ -285,8 +272,13 @@ pub fn notes(suite: &Suite) -> Result<Vec<String>, InputError> {
     let mut found: Vec<(Preset, Preset, Vec<&str>)> = Vec::new();
     for split in Split::ALL {
         for keys in suite.scenarios(split) {
-            let Some((rules, fitted)) = Scenario::open(suite, &keys.id, false)?.rules_mismatch()
-            else {
+            let cluster = keys.cluster.over(&suite.file.cluster);
+            // Without rules they are the model's; where the pair is said, nothing need be.
+            let (Some(rules), None) = (cluster.rules, cluster.fitted_under) else {
+                continue;
+            };
+            let (rules, scenario) = (rules.into(), Scenario::open(suite, &keys.id, false)?);
+            let Some(fitted) = fitted_under(&scenario.deployment).filter(|f| *f != rules) else {
                 continue;
             };
             match found
@@ -313,8 +305,9 @@ pub fn notes(suite: &Suite) -> Result<Vec<String>, InputError> {
 }
 
 /// A setting by the name that it has in a suite.
-fn suite_key(setting: &str) -> String {
-    match setting {
+fn suite_key(setting: &str) -> Option<String> {
+    settings::key(setting)?;
+    let key = match setting {
         "num_instances" => "instances",
         "tp" => "tensor_parallelism",
         "block_size_in_tokens" => "block_size",
@@ -323,6 +316,6 @@ fn suite_key(setting: &str) -> String {
         "snapshot_refresh_interval" => "snapshot_refresh_interval_us",
         "cache_signal_delay" => "cache_signal_delay_us",
         other => other,
-    }
-    .to_owned()
+    };
+    Some(key.to_owned())
 }

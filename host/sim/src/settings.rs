@@ -155,20 +155,22 @@ pub fn key(name: &str) -> Option<&'static str> {
         .map(|(_, key)| *key)
 }
 
-/// `message` with the setting names in backticks written as `spell` does it.
+/// `message` with the names in backticks written as `spell` does it; `None` = it is no name of a
+/// setting there, and stays as it is.
 #[must_use]
-pub fn spelled(message: &str, spell: impl Fn(&str) -> String) -> String {
+pub fn spelled(message: &str, spell: impl Fn(&str) -> Option<String>) -> String {
     let mut parts = message.split('`');
     let mut text = parts.next().unwrap_or_default().to_owned();
     while let Some(inside) = parts.next() {
         let after = parts.next();
-        if key(inside).is_some() && after.is_some() {
-            text.push_str(&spell(inside));
-        } else {
-            text.push('`');
-            text.push_str(inside);
-            if after.is_some() {
+        match spell(inside).filter(|_| after.is_some()) {
+            Some(name) => text.push_str(&name),
+            None => {
                 text.push('`');
+                text.push_str(inside);
+                if after.is_some() {
+                    text.push('`');
+                }
             }
         }
         text.push_str(after.unwrap_or_default());
@@ -364,7 +366,7 @@ mod tests {
 
     #[test]
     fn settings_in_messages_are_spelled_by_each_door() {
-        let flag = |name: &str| format!("--{}", name.replace('_', "-"));
+        let flag = |name: &str| Some(format!("--{}", key(name).map(|_| name.replace('_', "-"))?));
         assert_eq!(
             spelled("`num_instances` is 0, not `this` or that`", flag),
             "--num-instances is 0, not `this` or that`"

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use windtunnel_base::input::{InputError, parse_yaml, read_text};
-use windtunnel_config::pool::{PoolSpec, is_default};
+use windtunnel_base::input::{InputError, is_default, parse_yaml, read_text};
+use windtunnel_config::pool::PoolSpec;
 
 /// Seed of everything random where none is given.
 pub const DEFAULT_SEED: u64 = 42;

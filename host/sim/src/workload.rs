@@ -111,8 +111,7 @@ pub(crate) fn horizon(run: &RunSpec) -> Result<i64, InputError> {
 }
 
 /// Opens what a run says of its workload. `as_the_reference` cuts replays at the reference's
-/// default
-/// horizon; `traces` keeps what was parsed for the next run.
+/// default horizon; `traces` keeps what was parsed for the next run.
 pub(crate) fn open_workload(
     run: &RunSpec,
     given: &Given,

@@ -3,7 +3,7 @@
 mod measure;
 mod rows;
 
-use crate::shared::{cargo, exit_code, target};
+use crate::shared::{build, cargo, run, target};
 use anyhow::{Context, bail};
 use measure::Run;
 use rows::Row;
@@ -96,8 +96,8 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if options.criterion {
-        let status = cargo("bench --package windtunnel-benches").status()?;
-        return Ok(exit_code(status)?.unwrap_or(ExitCode::SUCCESS));
+        let failed = run(cargo("bench --package windtunnel-benches"))?;
+        return Ok(failed.unwrap_or(ExitCode::SUCCESS));
     }
     if options.instructions && !measure::has_valgrind() {
         bail!("--instructions needs valgrind; on Debian or Ubuntu: apt-get install valgrind");
@@ -105,12 +105,11 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let program = match &options.binary {
         Some(program) => program.clone(),
         None => {
-            let status = cargo("build --profile dist --package windtunnel").status()?;
-            if let Some(code) = exit_code(status)? {
+            let (program, failed) = build("dist")?;
+            if let Some(code) = failed {
                 return Ok(code);
             }
-            let file = format!("windtunnel{}", std::env::consts::EXE_SUFFIX);
-            target().join("dist").join(file)
+            program
         }
     };
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

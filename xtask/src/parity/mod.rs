@@ -10,7 +10,7 @@ mod list;
 mod normal;
 mod run;
 
-use crate::shared::{cargo, exit_code, root, target};
+use crate::shared::{build, root, target};
 use anyhow::{Context, bail};
 use digests::Digests;
 use list::Row;
@@ -136,9 +136,7 @@ fn binary(options: &Options) -> anyhow::Result<(PathBuf, Option<ExitCode>)> {
     if let Some(given) = &options.binary {
         return Ok((absolute(given)?, None));
     }
-    let status = cargo("build --release --package windtunnel").status()?;
-    let file = format!("windtunnel{}", std::env::consts::EXE_SUFFIX);
-    Ok((target().join("release").join(file), exit_code(status)?))
+    build("release")
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {

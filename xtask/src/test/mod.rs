@@ -2,18 +2,16 @@
 //!
 //! It runs the steps from the cheapest to the dearest, stops at the first that fails, and leaves
 //! with its exit code. The last line says how many tests passed and failed. All steps build with
-//! the
-//! same settings, so that each crate is compiled once to be checked and once to be run; what cargo
-//! says about it is shown, so that no step is silent for long.
+//! the same settings, so that each crate is compiled once to be checked and once to be run; what
+//! cargo says about it is shown, so that no step is silent for long.
 
 mod count;
 mod deny;
 mod examples;
 mod python;
 
-use crate::shared::{cargo, exit_code, has};
+use crate::shared::{self, cargo, has};
 use crate::tidy;
-use anyhow::Context;
 use count::{Count, counted};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -58,11 +56,8 @@ fn run(start: Instant, count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
     let documented = format!("test {tested} --doc --no-fail-fast");
 
     type Work<'a> = Box<dyn FnOnce(&mut Count) -> anyhow::Result<Option<ExitCode>> + 'a>;
-    fn plain<'a>(mut command: std::process::Command) -> Work<'a> {
-        Box::new(move |_| {
-            let status = command.status();
-            exit_code(status.with_context(|| format!("cannot run {command:?}"))?)
-        })
+    fn plain<'a>(command: std::process::Command) -> Work<'a> {
+        Box::new(move |_| shared::run(command))
     }
     let steps: [(&str, Work); 10] = [
         ("format", plain(cargo("fmt --all --check"))),

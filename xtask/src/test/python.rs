@@ -5,7 +5,7 @@
 //! without optimisation.
 
 use super::count::{Count, counted};
-use crate::shared::{exit_code, root};
+use crate::shared::{root, run};
 use anyhow::{Context, bail};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -46,7 +46,7 @@ pub(crate) fn tests(count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
     let mut install = inside(&environment);
     install.args("-m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall".split(' '));
     install.args(["--config-settings=build-args=--profile dev", "./python"]);
-    let failed = exit_code(install.status().context("cannot run pip")?)?;
+    let failed = run(install)?;
     if failed.is_some() {
         return Ok(failed);
     }

@@ -78,6 +78,11 @@ fn yaml_error(name: &impl fmt::Display, error: &serde_yaml::Error) -> InputError
     InputError::at(name, line.max(1), column, message)
 }
 
+/// Whether a key says what its absence says, so that it need not be written.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// A third party's message on one line, without control characters. Names are quoted as in our own
 /// messages: backticks are for settings of a run.
 fn printable(text: &str) -> String {

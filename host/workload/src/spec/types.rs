@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use windtunnel_base::input::is_default;
 
 /// A workload: who sends what, when. Rates are requests per second, times microseconds (`_us`) or
 /// milliseconds (`_ms`), lengths tokens.
@@ -473,10 +474,6 @@ pub struct ServeGenData {
     /// Has no meaning here and is refused: windows follow each other as recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_timeout_secs: Option<i64>,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 fn is_zero(value: &f64) -> bool {
