@@ -87,6 +87,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             total_kv_blocks: model.total_kv_blocks,
             gpu_memory_utilization: typed("gpu_memory_utilization")
                 .map(|()| model.gpu_memory_utilization),
+            kv_cache_dtype: model.kv_cache_dtype.clone(),
             max_model_len: model.max_model_len,
             plain_steps: engine.plain_steps,
         },

@@ -28,6 +28,7 @@ struct Row {
     alpha: [f64; 3],
     beta: [f64; 3],
     kv_blocks: u64,
+    blis_kv_blocks: Option<u64>,
     loss: f64,
 }
 
@@ -69,6 +70,7 @@ fn row(row: &Row) -> FittedRow {
         alpha: row.alpha,
         beta: row.beta,
         kv_blocks: row.kv_blocks,
+        blis_kv_blocks: row.blis_kv_blocks,
         loss: row.loss,
     }
 }

@@ -39,6 +39,7 @@ const SETTINGS: &[(&str, &str)] = &[
         "gpu_memory_utilization",
         "pool.engine.gpu_memory_utilization",
     ),
+    ("kv_cache_dtype", "pool.engine.kv_cache_dtype"),
     ("max_model_len", "pool.engine.max_model_len"),
     ("plain_steps", "pool.engine.plain_steps"),
     ("latency_model", "pool.latency.model"),

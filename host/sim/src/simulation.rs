@@ -502,6 +502,19 @@ fn add(setup: &mut Value, more: Value) {
     }
 }
 
+/// Where the memory of one GPU goes, where model and GPU are known.
+fn memory(pool: &PoolConfig, r: &Resolved) -> Value {
+    let gib = |bytes: f64| bytes / 1_073_741_824.0;
+    r.memory.map_or(Value::Null, |memory| {
+        let blocks = r.total_kv_blocks as f64 / f64::from(memory.replicas);
+        json!({
+            "gpu": r.hardware.map(|h| h.memory_gib),
+            "weights": gib(memory.weights),
+            "kv_cache": gib(blocks * f64::from(pool.engine.block_size) * memory.token),
+        })
+    })
+}
+
 /// A pool in the reports. Its rules are the run's: only their place among the keys is here.
 fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
     let mut setup = json!({
@@ -514,6 +527,8 @@ fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
         "num_instances": pool.instances,
         "total_kv_blocks": r.total_kv_blocks,
         "block_size_tokens": pool.engine.block_size,
+        "total_kv_blocks_source": r.kv_blocks_source.name(),
+        "memory_gib_per_gpu": memory(pool, r),
         "max_model_len_tokens": r.max_model_len,
         "max_num_running_reqs": pool.engine.max_num_seqs,
         "max_num_scheduled_tokens": pool.engine.max_num_batched_tokens,

@@ -1,5 +1,6 @@
 //! What may be given about a deployment, and the complete deployment that results.
 
+use super::capacity::KvMemory;
 use super::kind::LatencyModelKind;
 use super::model::LatencyModel;
 use std::fmt;
@@ -40,8 +41,13 @@ pub struct Setup {
     pub gpu_memory_utilization: f64,
     /// Longest request (prompt plus output), tokens; 0 = unlimited.
     pub max_model_len: Option<u64>,
+    /// Data type of the KV cache, vLLM's names; `None` = as the checkpoint says, else 16 bits.
+    pub kv_cache_dtype: Option<String>,
     /// How data-parallel experts exchange tokens, vLLM's names.
     pub moe_comm_backend: Option<String>,
+    /// Are step times and KV capacity computed as BLIS does it, mistakes included? For runs that
+    /// ask for its rules.
+    pub as_blis: bool,
 }
 
 /// Share of the GPU memory that may be used, by default.
@@ -69,7 +75,9 @@ impl Setup {
             block_size: DEFAULT_BLOCK_SIZE,
             gpu_memory_utilization: DEFAULT_UTILIZATION,
             max_model_len: None,
+            kv_cache_dtype: None,
             moe_comm_backend: None,
+            as_blis: false,
         }
     }
 }
@@ -79,12 +87,25 @@ impl Setup {
 pub enum KvBlocksSource {
     /// The user.
     Flag,
-    /// The measured deployment that the coefficients were fitted to.
+    /// The deployment that the coefficients were fitted to.
     FittedRow,
     /// Computed from model and GPU, see [`KvCapacity`](super::KvCapacity).
     Computed,
     /// It could not be computed.
     Fallback,
+}
+
+impl KvBlocksSource {
+    /// The name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flag => "given",
+            Self::FittedRow => "fitted_deployment",
+            Self::Computed => "computed",
+            Self::Fallback => "fallback",
+        }
+    }
 }
 
 /// Where the model length comes from.
@@ -123,6 +144,10 @@ pub struct Resolved {
     pub total_kv_blocks: u64,
     /// Where they come from.
     pub kv_blocks_source: KvBlocksSource,
+    /// Bytes of an element of the KV cache.
+    pub kv_element_bytes: f64,
+    /// Memory of one GPU, where model and GPU are known.
+    pub memory: Option<KvMemory>,
     /// Longest request (prompt plus output), tokens; 0 = unlimited.
     pub max_model_len: u64,
     /// Where it comes from.
