@@ -71,6 +71,7 @@ impl Deployment {
             &run.pools[..]
         };
         let mut setup = Setup::new(run.model.clone(), defaults);
+        setup.as_the_reference = run.rules == RulesSpec::Blis;
         let (mut pools, mut all) = (Vec::new(), Vec::new());
         for spec in specs {
             let (pool, resolved) = pool(run, spec, given, &mut setup)?;

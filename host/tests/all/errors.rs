@@ -155,7 +155,7 @@ fn unknown_names_come_with_the_nearest_and_all_valid_ones() {
         assert!(said.starts_with(message), "{args}\n{said}");
     }
     folder.check(&[
-        ("--hardware H10", "unknown GPU \"H10\"; did you mean \"H100\"? valid: A100-80, A100-SXM, H100, L40S"),
+        ("--hardware H10", "unknown GPU \"H10\"; did you mean \"H100\"? valid: A100-40, A100-80,"),
         (
             "--routing-policy weighted --routing-scorers queue-dept:1",
             "unknown scorer \"queue-dept\"; did you mean \"queue-depth\"? valid: precise-prefix-cache, prefix-affinity, \

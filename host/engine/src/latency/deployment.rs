@@ -32,6 +32,8 @@ pub struct Setup {
     pub hardware_config: Option<PathBuf>,
     /// Known models and figures.
     pub defaults: Defaults,
+    /// Take the reference simulator's figures, the wrong ones too.
+    pub as_the_reference: bool,
     /// KV blocks per instance.
     pub total_kv_blocks: Option<u64>,
     /// Tokens per KV block.
@@ -65,6 +67,7 @@ impl Setup {
             model_config_folder: None,
             hardware_config: None,
             defaults,
+            as_the_reference: false,
             total_kv_blocks: None,
             block_size: DEFAULT_BLOCK_SIZE,
             gpu_memory_utilization: DEFAULT_UTILIZATION,

@@ -11,7 +11,7 @@ use super::model::{LatencyModel, check_coefficients};
 use super::roofline::Roofline;
 use super::trained_physics::{DEFAULT_COMM_BACKEND, TrainedPhysics, check_comm_backend};
 use std::sync::Arc;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_config::{Defaults, FittedRow, Hardware, HardwareTable, ModelArch, ModelEntry};
 
 /// KV blocks of an instance whose capacity cannot be computed.
@@ -128,14 +128,13 @@ impl<'a> Case<'a> {
         if full.is_none() && arch.is_none() && setup.alpha.is_none() {
             return Err(defaults.unknown_model(&setup.model));
         }
-        let table = match &setup.hardware_config {
-            Some(path) => HardwareTable::load(path)?,
-            None => defaults.hardware.clone(),
-        };
-        let gpu = match &setup.gpu {
-            Some(gpu) => Some(known_gpu(gpu, &table, defaults)?),
-            None => None,
-        };
+        let file = setup.hardware_config.as_deref();
+        let table = defaults.hardware.of_run(file, setup.as_the_reference)?;
+        // Fitted rows may be of GPUs without figures.
+        let rows = defaults.models.values().flat_map(|m| &m.fitted);
+        let of_rows = rows.map(|r| r.gpu.as_str());
+        let gpu = setup.gpu.as_ref();
+        let gpu = gpu.map(|gpu| table.known(gpu, of_rows)).transpose()?;
         Ok(Self {
             setup,
             model,
@@ -325,8 +324,7 @@ impl<'a> Case<'a> {
             .or(default.map(|d| d.tp))
             .ok_or_else(|| missing("tensor parallelism", "`tp`"))?;
         let Some((_, hardware)) = self.table.find(&gpu) else {
-            let valid: Vec<&str> = self.table.names().collect();
-            return Err(InputError::new(unknown("GPU", &gpu, &valid)));
+            return Err(self.table.unknown(&gpu, std::iter::empty()));
         };
         if kind == LatencyModelKind::Roofline {
             let latency = Arc::new(Roofline::new(arch, hardware, tp)?);
@@ -392,6 +390,16 @@ impl<'a> Case<'a> {
             self.notes.push(format!(
                 "{} attention heads cannot be split over {tp} GPUs evenly; vLLM would refuse",
                 arch.heads
+            ));
+        }
+        if kind != LatencyModelKind::Blackbox {
+            self.notes.extend_from_slice(self.table.notes(&gpu));
+        }
+        if kind == LatencyModelKind::Roofline
+            && let Some(other) = self.table.mfu_from(&gpu)
+        {
+            self.notes.push(format!(
+                "nobody has calibrated {gpu}: its roofline reaches the shares of the peak that {other} does"
             ));
         }
         let hardware = self.table.find(&gpu).map(|(_, h)| *h);
@@ -490,24 +498,6 @@ impl<'a> Case<'a> {
             }
         }
     }
-}
-
-/// The GPU as the table spells it, or as fitted rows do.
-fn known_gpu(gpu: &str, table: &HardwareTable, defaults: &Defaults) -> Result<String, InputError> {
-    if let Some((name, _)) = table.find(gpu) {
-        return Ok(name.to_owned());
-    }
-    let rows = || defaults.models.values().flat_map(|m| &m.fitted);
-    if let Some(row) = rows().find(|r| r.gpu.eq_ignore_ascii_case(gpu)) {
-        return Ok(row.gpu.clone());
-    }
-    let mut valid: Vec<&str> = table
-        .names()
-        .chain(rows().map(|r| r.gpu.as_str()))
-        .collect();
-    valid.sort_unstable();
-    valid.dedup();
-    Err(InputError::new(unknown("GPU", gpu, &valid)))
 }
 
 /// `vllm/vllm-openai:v0.8.4` may be written in full, `v0.8.4` or `0.8.4`.
