@@ -90,6 +90,19 @@ pub enum KvBlocksSource {
     Fallback,
 }
 
+impl KvBlocksSource {
+    /// A stable word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flag => "flag",
+            Self::FittedRow => "measured",
+            Self::Computed => "computed",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
 /// Where the model length comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxModelLenSource {

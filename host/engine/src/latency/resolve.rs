@@ -12,7 +12,7 @@ use super::roofline::Roofline;
 use super::trained_physics::{DEFAULT_COMM_BACKEND, TrainedPhysics, check_comm_backend};
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_config::{Defaults, FittedRow, Hardware, HardwareTable, ModelArch, ModelEntry};
+use windtunnel_config::{FittedRow, Hardware, HardwareTable, ModelArch, ModelEntry};
 
 /// KV blocks of an instance whose capacity cannot be computed.
 const FALLBACK_KV_BLOCKS: u64 = 1_000_000;
