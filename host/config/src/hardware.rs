@@ -295,11 +295,26 @@ impl HardwareTable {
     pub fn unknown<'a>(&'a self, gpu: &str, others: impl Iterator<Item = &'a str>) -> InputError {
         let valid: BTreeSet<&str> = self.names().chain(others).collect();
         let valid: Vec<&str> = valid.into_iter().collect();
-        // A spelling may be nearer than the name that it stands for.
         let wanted = bare(gpu);
+        let family = |name: &&str| name.split_once('-').is_some_and(|(f, _)| bare(f) == wanted);
+        let family: Vec<String> = valid
+            .iter()
+            .copied()
+            .filter(family)
+            .map(|name| format!("\"{name}\""))
+            .collect();
+        // A spelling may be nearer than the name that it stands for.
         let near = nearest(&wanted, self.spellings.keys().map(String::as_str))
             .and_then(|spelling| self.spellings.get(spelling))
-            .map_or(String::new(), |name| format!(" did you mean \"{name}\"?"));
+            .map(|name| format!("\"{name}\""));
+        let near = match &family[..] {
+            [_, .., last] => Some(format!(
+                "{} or {last}",
+                family[..family.len() - 1].join(", ")
+            )),
+            _ => near,
+        };
+        let near = near.map_or(String::new(), |near| format!(" did you mean {near}?"));
         InputError::new(format!(
             "unknown GPU \"{gpu}\";{near} valid: {}. For any other give `hardware_config`, a JSON file with its figures",
             valid.join(", ")

@@ -145,6 +145,8 @@ fn an_unknown_gpu_names_the_nearest_and_how_to_add_one() {
     assert!(error("nvidia-h100-sxn5").contains("did you mean \"H100\"?"));
     assert!(error("MI300").contains("did you mean \"MI300X\"?"));
     assert!(error("quantum").starts_with("unknown GPU \"quantum\"; valid: A100-40,"));
+    let which = "did you mean \"A100-40\", \"A100-80\", \"A100-PCIe\" or \"A100-SXM\"? valid: ";
+    assert!(error("nvidia-a100").contains(which));
     let text = error("H110");
     assert!(text.contains(", Own-1, "), "{text}");
     assert!(text.ends_with("For any other give `hardware_config`, a JSON file with its figures"));
@@ -290,5 +292,39 @@ fn every_row_has_a_source_and_dense_peaks_that_can_be() {
         for spelling in entry.spellings.iter().chain([gpu]) {
             assert!(seen.insert(bare(spelling)), "{gpu}: {spelling}");
         }
+    }
+}
+
+#[test]
+fn the_reference_lists_every_gpu_with_its_figures() {
+    let text = include_str!("../../../docs/reference/hardware.md");
+    let table = builtin();
+    let line = |name: &str| {
+        text.lines()
+            .find(|line| line.contains(&format!("`{name}`")) && line.starts_with("| `"))
+    };
+    for name in table.names() {
+        let line = line(name).unwrap_or_else(|| panic!("{name} is missing"));
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let (_, figures) = table.find(name).expect("it is in the table");
+        let told = [
+            figures.tflops_peak,
+            figures.tflops_fp8,
+            figures.tflops_fp4,
+            figures.bandwidth_tb_s,
+            figures.memory_gib,
+        ];
+        let told = told.map(|x| {
+            if x == 0.0 {
+                String::new()
+            } else {
+                x.to_string()
+            }
+        });
+        assert_eq!(cells[2..7], told, "{name}");
+        let from = table
+            .mfu_from(name)
+            .map_or("its own".to_owned(), |other| format!("`{other}`"));
+        assert_eq!(cells[7], from, "{name}");
     }
 }
