@@ -179,7 +179,7 @@ fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
             line(
                 code,
                 format_args!(
-                    "Fitted {{ gpu: {:?}, tp: {}, vllm: {:?}, alpha: {:?}, beta: {:?}, \
+                    "Row {{ gpu: {:?}, tp: {}, vllm: {:?}, alpha: {:?}, beta: {:?}, \
                      kv_blocks: {}, loss: {:?} }},",
                     row.gpu, row.tp, row.vllm, row.alpha, row.beta, row.kv_blocks, row.loss
                 ),

@@ -5,7 +5,7 @@ use super::entries::{
     AnalyticDefault, Coefficients, FittedDefault, FittedRow, Hardware, LengthPreset, ModelEntry,
     Preset,
 };
-use super::hardware::{HardwareTable, Row};
+use super::hardware::{HardwareTable, KnownGpu};
 use std::collections::BTreeMap;
 
 include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
@@ -25,11 +25,11 @@ struct Model {
     fitted_default: Option<(&'static str, u32, &'static str)>,
     /// GPU, tensor parallelism.
     analytic_default: Option<(&'static str, u32)>,
-    fitted: &'static [Fitted],
+    fitted: &'static [Row],
 }
 
 /// A [`FittedRow`] that needs no memory of its own.
-struct Fitted {
+struct Row {
     gpu: &'static str,
     tp: u32,
     vllm: &'static str,
@@ -69,7 +69,7 @@ pub(crate) fn models() -> BTreeMap<String, ModelEntry> {
         .collect()
 }
 
-fn row(row: &Fitted) -> FittedRow {
+fn row(row: &Row) -> FittedRow {
     FittedRow {
         gpu: row.gpu.to_owned(),
         tp: row.tp,
@@ -85,7 +85,7 @@ fn row(row: &Fitted) -> FittedRow {
 pub(crate) fn hardware() -> HardwareTable {
     let mut table = HardwareTable::default();
     for (name, figures, gpu) in HARDWARE {
-        let row = Row {
+        let row = KnownGpu {
             figures: *figures,
             mfu_from: gpu.mfu_from.map(str::to_owned),
             reference_fp8: gpu.reference_fp8,

@@ -1,7 +1,7 @@
 //! The defaults file: models with their fitted step-time coefficients, hardware, workload presets.
 
 use super::entries::{Coefficients, DefaultsFile, ModelEntry, Preset, check, check_hardware};
-use super::hardware::{HardwareTable, Row};
+use super::hardware::{HardwareTable, KnownGpu};
 use super::model::short_name;
 use super::{blis, builtin};
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,7 +88,7 @@ impl Defaults {
         for (gpu, entry) in &file.hardware {
             if entry.alias_of.is_none() {
                 let figures = entry.figures(gpu, &file.hardware);
-                let row = Row {
+                let row = KnownGpu {
                     figures: figures.map_err(|message| InputError::in_file(name, message))?,
                     mfu_from: entry.mfu_from.clone(),
                     reference_fp8: entry.reference_tflops_fp8,

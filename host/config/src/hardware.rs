@@ -14,7 +14,7 @@ use windtunnel_base::input::{InputError, nearest, read_text, unknown};
 /// `NVIDIA H100-80GB-HBM3` is a spelling of `H100`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HardwareTable {
-    rows: BTreeMap<String, Row>,
+    rows: BTreeMap<String, KnownGpu>,
     /// Bare spelling -> name of a row.
     spellings: BTreeMap<String, String>,
     /// Name of a row -> the name of the row that is the same GPU.
@@ -23,7 +23,7 @@ pub struct HardwareTable {
 
 /// What is known of a GPU.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Row {
+pub(crate) struct KnownGpu {
     pub(crate) figures: Hardware,
     /// The GPU whose utilisations count, as nobody has calibrated this one.
     pub(crate) mfu_from: Option<String>,
@@ -95,7 +95,7 @@ struct BlisEntry {
 }
 
 impl BlisEntry {
-    fn row(self, gpu: &str) -> Result<Row, String> {
+    fn row(self, gpu: &str) -> Result<KnownGpu, String> {
         let mut figures = Hardware {
             tflops_peak: self.tflops_peak,
             tflops_fp8: self.tflops_fp8,
@@ -106,7 +106,7 @@ impl BlisEntry {
             memory_gib: self.memory_gib,
         };
         figures.check(gpu)?;
-        let mut row = Row {
+        let mut row = KnownGpu {
             figures,
             mfu_from: None,
             reference_fp8: None,
@@ -161,17 +161,17 @@ impl HardwareTable {
         Self::parse(&path.display().to_string(), &read_text(path)?)
     }
 
-    /// The GPUs of a run: these, and those of a hardware file, whose rows win. `as_the_reference`
+    /// The GPUs of a run: these, and those of a hardware file, whose rows win. `as_blis`
     /// gives them the figures of the reference simulator where those are not the true ones.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn of_run(&self, file: Option<&Path>, as_the_reference: bool) -> Result<Self, InputError> {
+    pub fn of_run(&self, file: Option<&Path>, as_blis: bool) -> Result<Self, InputError> {
         let mut table = self.clone();
         if let Some(path) = file {
             table.add(Self::load(path)?);
         }
-        if as_the_reference {
+        if as_blis {
             for row in table.rows.values_mut() {
                 if let Some(fp8) = row.reference_fp8 {
                     row.figures.tflops_fp8 = fp8;
@@ -223,7 +223,7 @@ impl HardwareTable {
     }
 
     /// Adds a GPU, with other spellings of its name.
-    pub(crate) fn insert(&mut self, name: String, row: Row, spellings: &[impl AsRef<str>]) {
+    pub(crate) fn insert(&mut self, name: String, row: KnownGpu, spellings: &[impl AsRef<str>]) {
         for spelling in spellings {
             self.spellings.insert(bare(spelling.as_ref()), name.clone());
         }
@@ -262,7 +262,7 @@ impl HardwareTable {
         self.spellings.get(&bare(gpu)).map(String::as_str)
     }
 
-    fn row(&self, gpu: &str) -> Option<&Row> {
+    fn row(&self, gpu: &str) -> Option<&KnownGpu> {
         self.rows.get(self.name_of(gpu)?)
     }
 

@@ -53,9 +53,9 @@ fn both_ages_of_the_hardware_file_are_understood() {
 #[test]
 fn the_shipped_file_and_the_built_in_table_agree() {
     let file = HardwareTable::parse("hardware_config.json", SHIPPED).unwrap();
-    for as_the_reference in [false, true] {
-        let file = file.of_run(None, as_the_reference).unwrap();
-        let builtin = builtin().of_run(None, as_the_reference).unwrap();
+    for as_blis in [false, true] {
+        let file = file.of_run(None, as_blis).unwrap();
+        let builtin = builtin().of_run(None, as_blis).unwrap();
         for name in file.names() {
             let (same, figures) = builtin.find(name).unwrap();
             assert_eq!((same, Some((name, figures))), (name, file.find(name)));

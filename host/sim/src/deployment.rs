@@ -74,7 +74,6 @@ impl Deployment {
             &run.pools[..]
         };
         let mut setup = Setup::new(run.model.clone(), defaults);
-        setup.as_the_reference = run.rules == RulesSpec::Blis;
         let (mut pools, mut all) = (Vec::new(), Vec::new());
         let mut machines = Vec::new();
         for spec in specs {
@@ -217,6 +216,7 @@ fn pool(
     setup.block_size = engine.block_size.unwrap_or(16);
     setup.gpu_memory_utilization = engine.gpu_memory_utilization.unwrap_or(0.9);
     setup.max_model_len = engine.max_model_len;
+    setup.as_blis = run.rules == RulesSpec::Blis;
     setup
         .moe_comm_backend
         .clone_from(&spec.parallel.moe_comm_backend);

@@ -520,7 +520,6 @@ fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
         "rules": null,
         "num_instances": pool.instances,
         "total_kv_blocks": r.total_kv_blocks,
-        "kv_blocks_source": r.kv_blocks_source.name(),
         "block_size_tokens": pool.engine.block_size,
         "max_model_len_tokens": r.max_model_len,
         "max_num_running_reqs": pool.engine.max_num_seqs,

@@ -32,8 +32,6 @@ pub struct Setup {
     pub hardware_config: Option<PathBuf>,
     /// Known models and figures.
     pub defaults: Defaults,
-    /// Take the reference simulator's figures, the wrong ones too.
-    pub as_the_reference: bool,
     /// KV blocks per instance.
     pub total_kv_blocks: Option<u64>,
     /// Tokens per KV block.
@@ -44,6 +42,9 @@ pub struct Setup {
     pub max_model_len: Option<u64>,
     /// How data-parallel experts exchange tokens, vLLM's names.
     pub moe_comm_backend: Option<String>,
+    /// Are step times and KV capacity computed as BLIS does it, mistakes included? For runs that
+    /// ask for its rules.
+    pub as_blis: bool,
 }
 
 /// Share of the GPU memory that may be used, by default.
@@ -67,12 +68,12 @@ impl Setup {
             model_config_folder: None,
             hardware_config: None,
             defaults,
-            as_the_reference: false,
             total_kv_blocks: None,
             block_size: DEFAULT_BLOCK_SIZE,
             gpu_memory_utilization: DEFAULT_UTILIZATION,
             max_model_len: None,
             moe_comm_backend: None,
+            as_blis: false,
         }
     }
 }
@@ -91,12 +92,12 @@ pub enum KvBlocksSource {
 }
 
 impl KvBlocksSource {
-    /// A stable word for it.
+    /// The name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Flag => "flag",
-            Self::FittedRow => "measured",
+            Self::Flag => "given",
+            Self::FittedRow => "fitted_deployment",
             Self::Computed => "computed",
             Self::Fallback => "fallback",
         }

@@ -87,7 +87,6 @@ impl Case {
             })
         };
         let mut setup = Setup::new(text("model").unwrap(), Defaults::builtin().clone());
-        setup.as_the_reference = true;
         setup.gpu = text("hardware");
         setup.tp = text("tp").map(|v| v.parse().unwrap());
         setup.dp = text("dp").map_or(1, |v| v.parse().unwrap());
@@ -102,6 +101,7 @@ impl Case {
             text("gpu-memory-utilization").map_or(0.9, |v| v.parse().unwrap());
         setup.max_model_len = text("max-model-len").map(|v| v.parse().unwrap());
         setup.moe_comm_backend = text("moe-comm-backend");
+        setup.as_blis = true;
         resolve(&setup)
     }
 }
@@ -196,7 +196,6 @@ fn the_references_own_figure_files_say_what_is_built_in() {
     assert_eq!(old.names().collect::<Vec<_>>(), ["A100-SXM", "H100"]);
     for (name, _) in windtunnel_config::builtin::MODEL_CONFIGS {
         let file = data.join(format!("model_configs/{name}.json"));
-        // The reference ships some of them only.
         if !file.exists() {
             continue;
         }

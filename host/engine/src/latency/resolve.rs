@@ -129,7 +129,7 @@ impl<'a> Case<'a> {
             return Err(defaults.unknown_model(&setup.model));
         }
         let file = setup.hardware_config.as_deref();
-        let table = defaults.hardware.of_run(file, setup.as_the_reference)?;
+        let table = defaults.hardware.of_run(file, setup.as_blis)?;
         // Fitted rows may be of GPUs without figures.
         let rows = defaults.models.values().flat_map(|m| &m.fitted);
         let of_rows = rows.map(|r| r.gpu.as_str());
@@ -375,6 +375,16 @@ impl<'a> Case<'a> {
                 }
             )));
         }
+        if kind != LatencyModelKind::Blackbox {
+            self.notes.extend_from_slice(self.table.notes(&gpu));
+        }
+        if kind == LatencyModelKind::Roofline
+            && let Some(other) = self.table.mfu_from(&gpu)
+        {
+            self.notes.push(format!(
+                "nobody has calibrated {gpu}: its roofline reaches the shares of the peak that {other} does"
+            ));
+        }
         if setup.moe_comm_backend.is_some()
             && !(kind == LatencyModelKind::TrainedPhysics && setup.dp > 1)
         {
@@ -390,16 +400,6 @@ impl<'a> Case<'a> {
             self.notes.push(format!(
                 "{} attention heads cannot be split over {tp} GPUs evenly; vLLM would refuse",
                 arch.heads
-            ));
-        }
-        if kind != LatencyModelKind::Blackbox {
-            self.notes.extend_from_slice(self.table.notes(&gpu));
-        }
-        if kind == LatencyModelKind::Roofline
-            && let Some(other) = self.table.mfu_from(&gpu)
-        {
-            self.notes.push(format!(
-                "nobody has calibrated {gpu}: its roofline reaches the shares of the peak that {other} does"
             ));
         }
         let hardware = self.table.find(&gpu).map(|(_, h)| *h);

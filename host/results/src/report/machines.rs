@@ -20,7 +20,7 @@ pub struct Machine {
     pub latency_model: Choice<String>,
     /// KV blocks of an instance.
     pub kv_blocks: u64,
-    /// Where their number comes from: `flag`, `measured`, `computed` or `fallback`.
+    /// Where their number comes from, in a word.
     pub kv_blocks_source: Choice<String>,
 }
 
@@ -66,8 +66,10 @@ pub(super) const COLUMNS: [(&str, fn(&[Machine]) -> String); 6] = [
     ("latency_model", |m| {
         joined(m, |m| m.latency_model.value.clone())
     }),
-    ("kv_blocks", |m| joined(m, |m| m.kv_blocks.to_string())),
-    ("kv_blocks_source", |m| {
+    ("total_kv_blocks", |m| {
+        joined(m, |m| m.kv_blocks.to_string())
+    }),
+    ("total_kv_blocks_source", |m| {
         joined(m, |m| m.kv_blocks_source.value.clone())
     }),
 ];
