@@ -9,7 +9,7 @@
 #[path = "src/entries.rs"]
 mod entries;
 
-use entries::{DefaultsFile, Hardware, ModelEntry, check};
+use entries::{DefaultsFile, Hardware, ModelEntry, check, check_hardware};
 use serde_yaml::MessageFormatter;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -105,17 +105,18 @@ fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
         .map(|(id, entry)| (id.to_lowercase(), entry))
         .collect();
     check(&models, &file.trained_physics, &file.workloads)?;
+    check_hardware(&file.hardware, &file.sources)?;
 
     let mut gpus: BTreeMap<&str, Hardware> = BTreeMap::new();
     let entries = || file.hardware.iter();
     for (gpu, entry) in entries().filter(|(_, entry)| entry.alias_of.is_none()) {
-        gpus.insert(gpu, entry.figures(gpu)?);
+        gpus.insert(gpu, entry.figures(gpu, &file.hardware)?);
     }
     line(
         code,
         format_args!(
-            "/// GPU, its figures, and the GPU of which it is another name.\n\
-             static HARDWARE: &[(&str, Hardware, Option<&str>)] = &["
+            "/// GPU, its figures, and what else is known.\n\
+             static HARDWARE: &[(&str, Hardware, Gpu)] = &["
         ),
     );
     for (gpu, entry) in entries() {
@@ -125,7 +126,11 @@ fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
             .ok_or_else(|| format!("hardware {gpu}: alias_of: unknown GPU \"{known}\""))?;
         line(
             code,
-            format_args!("({gpu:?}, {figures:?}, {:?}),", entry.alias_of),
+            format_args!(
+                "({gpu:?}, {figures:?}, Gpu {{ alias_of: {:?}, spellings: &{:?}, mfu_from: {:?}, \
+                 reference_fp8: {:?} }}),",
+                entry.alias_of, entry.spellings, entry.mfu_from, entry.reference_tflops_fp8
+            ),
         );
     }
     code.push_str("];\n");

@@ -86,7 +86,7 @@ pub struct ModelArgs {
     /// Folder with the model's Hugging Face config.json [default: built in]
     #[arg(long, value_name = "FOLDER")]
     pub model_config_folder: Option<PathBuf>,
-    /// Hardware figures in the JSON layout of BLIS [default: built in]
+    /// GPUs to add to the built-in ones, in the JSON layout of BLIS; its rows win
     #[arg(long, value_name = "FILE")]
     pub hardware_config: Option<PathBuf>,
     /// Models, coefficients, hardware and presets, as in defaults.yaml or in BLIS's layout

@@ -5,10 +5,18 @@ use super::entries::{
     AnalyticDefault, Coefficients, FittedDefault, FittedRow, Hardware, LengthPreset, ModelEntry,
     Preset,
 };
-use super::hardware::HardwareTable;
+use super::hardware::{HardwareTable, KnownGpu};
 use std::collections::BTreeMap;
 
 include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
+
+/// What a hardware entry says beside its figures, without memory of its own.
+struct Gpu {
+    alias_of: Option<&'static str>,
+    spellings: &'static [&'static str],
+    mfu_from: Option<&'static str>,
+    reference_fp8: Option<f64>,
+}
 
 /// A [`ModelEntry`] that needs no memory of its own.
 struct Model {
@@ -78,10 +86,16 @@ fn row(row: &Row) -> FittedRow {
 /// GPUs and their other names.
 pub(crate) fn hardware() -> HardwareTable {
     let mut table = HardwareTable::default();
-    for (name, figures, alias_of) in HARDWARE {
-        table.insert((*name).to_owned(), *figures);
-        if let Some(target) = alias_of {
-            table.note_alias((*name).to_owned(), (*target).to_owned());
+    for (name, figures, gpu) in HARDWARE {
+        let row = KnownGpu {
+            figures: *figures,
+            mfu_from: gpu.mfu_from.map(str::to_owned),
+            reference_fp8: gpu.reference_fp8,
+            notes: Vec::new(),
+        };
+        table.insert((*name).to_owned(), row, gpu.spellings);
+        if let Some(target) = gpu.alias_of {
+            table.note_alias((*name).to_owned(), target.to_owned());
         }
     }
     table

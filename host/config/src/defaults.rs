@@ -1,7 +1,7 @@
 //! The defaults file: models with their fitted step-time coefficients, hardware, workload presets.
 
-use super::entries::{Coefficients, DefaultsFile, ModelEntry, Preset, check};
-use super::hardware::HardwareTable;
+use super::entries::{Coefficients, DefaultsFile, ModelEntry, Preset, check, check_hardware};
+use super::hardware::{HardwareTable, KnownGpu};
 use super::model::short_name;
 use super::{blis, builtin};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,14 +82,19 @@ impl Defaults {
 
     fn parse_ours(name: &str, text: &str) -> Result<Self, InputError> {
         let file: DefaultsFile = parse_yaml(name, text)?;
+        check_hardware(&file.hardware, &file.sources)
+            .map_err(|message| InputError::in_file(name, message))?;
         let mut hardware = HardwareTable::default();
         for (gpu, entry) in &file.hardware {
             if entry.alias_of.is_none() {
-                let figures = entry.figures(gpu);
-                hardware.insert(
-                    gpu.clone(),
-                    figures.map_err(|message| InputError::in_file(name, message))?,
-                );
+                let figures = entry.figures(gpu, &file.hardware);
+                let row = KnownGpu {
+                    figures: figures.map_err(|message| InputError::in_file(name, message))?,
+                    mfu_from: entry.mfu_from.clone(),
+                    reference_fp8: entry.reference_tflops_fp8,
+                    notes: Vec::new(),
+                };
+                hardware.insert(gpu.clone(), row, &entry.spellings);
             }
         }
         for (gpu, entry) in file.hardware {
@@ -344,7 +349,7 @@ mod tests {
     fn every_model_can_be_listed_and_found_by_its_short_name() {
         let defaults = Defaults::builtin();
         let facts: Vec<ModelFacts<'_>> = defaults.models().collect();
-        assert_eq!(facts.len(), 40);
+        assert_eq!(facts.len(), 50);
         assert_eq!(facts.iter().filter(|f| !f.fitted.is_empty()).count(), 29);
         assert_eq!(
             facts.iter().filter(|f| f.has_config).count(),

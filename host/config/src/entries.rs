@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DefaultsFile {
-    /// For people.
-    #[serde(rename = "sources", default)]
-    _sources: BTreeMap<String, String>,
+    /// Where figures come from, for people; rows of `hardware` name theirs.
+    #[serde(default)]
+    pub(crate) sources: BTreeMap<String, String>,
     pub(crate) hardware: BTreeMap<String, HardwareEntry>,
     pub(crate) trained_physics: Coefficients,
     pub(crate) workloads: BTreeMap<String, Preset>,
@@ -24,30 +24,59 @@ pub(crate) struct DefaultsFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HardwareEntry {
+    /// A second name that reports show as it is; its figures are those of the other GPU.
     pub(crate) alias_of: Option<String>,
+    /// Other spellings, which reports show as the entry's own name.
+    #[serde(default)]
+    pub(crate) spellings: Vec<String>,
     tflops_peak: Option<f64>,
     tflops_fp8: Option<f64>,
+    tflops_fp4: Option<f64>,
     bandwidth_tb_s: Option<f64>,
     mfu_prefill: Option<f64>,
     mfu_decode: Option<f64>,
     memory_gib: Option<f64>,
+    /// The calibrated GPU whose utilisations count, in place of its own.
+    pub(crate) mfu_from: Option<String>,
+    /// FP8 peak in the reference simulator's table, where that is not the dense one.
+    pub(crate) reference_tflops_fp8: Option<f64>,
+    /// A key of `sources`.
+    pub(crate) source: Option<String>,
 }
 
 impl HardwareEntry {
-    /// The figures of an entry that is no alias.
+    /// The figures of an entry that is no alias; `all` are the entries beside it.
     ///
     /// # Errors
     /// Names the first figure that is missing or wrong, and the GPU.
-    pub(crate) fn figures(&self, gpu: &str) -> Result<Hardware, String> {
+    pub(crate) fn figures(
+        &self,
+        gpu: &str,
+        all: &BTreeMap<String, HardwareEntry>,
+    ) -> Result<Hardware, String> {
         let need = |value: Option<f64>, key: &str| {
             value.ok_or_else(|| format!("hardware {gpu}: {key} is missing"))
+        };
+        let calibrated = match &self.mfu_from {
+            None => self,
+            Some(name) => all
+                .get(name)
+                .filter(|other| other.mfu_prefill.is_some())
+                .filter(|_| self.mfu_prefill.is_none() && self.mfu_decode.is_none())
+                .ok_or_else(|| {
+                    format!(
+                        "hardware {gpu}: mfu_from is \"{name}\"; expected a GPU with utilisations, in place of \
+                         mfu_prefill and mfu_decode"
+                    )
+                })?,
         };
         let hardware = Hardware {
             tflops_peak: need(self.tflops_peak, "tflops_peak")?,
             tflops_fp8: self.tflops_fp8.unwrap_or(0.0),
+            tflops_fp4: self.tflops_fp4.unwrap_or(0.0),
             bandwidth_tb_s: need(self.bandwidth_tb_s, "bandwidth_tb_s")?,
-            mfu_prefill: need(self.mfu_prefill, "mfu_prefill")?,
-            mfu_decode: need(self.mfu_decode, "mfu_decode")?,
+            mfu_prefill: need(calibrated.mfu_prefill, "mfu_prefill")?,
+            mfu_decode: need(calibrated.mfu_decode, "mfu_decode")?,
             memory_gib: self.memory_gib.unwrap_or(0.0),
         };
         hardware.check(gpu)?;
@@ -55,15 +84,38 @@ impl HardwareEntry {
     }
 }
 
+/// Do the entries of a defaults file name sources that it has?
+///
+/// # Errors
+/// Names the first entry that names something that is not there.
+pub(crate) fn check_hardware(
+    hardware: &BTreeMap<String, HardwareEntry>,
+    sources: &BTreeMap<String, String>,
+) -> Result<(), String> {
+    for (gpu, entry) in hardware {
+        if let Some(name) = &entry.source
+            && !sources.contains_key(name)
+        {
+            return Err(format!(
+                "hardware {gpu}: source is \"{name}\"; expected a key of sources"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The figures of one GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hardware {
-    /// Peak of 16-bit arithmetic, TFLOP/s.
+    /// Peak of 16-bit arithmetic without sparsity, TFLOP/s.
     pub tflops_peak: f64,
-    /// Peak of FP8 arithmetic, TFLOP/s; 0 = it has none.
+    /// Peak of FP8 arithmetic without sparsity, TFLOP/s; 0 = it has none.
     #[serde(default)]
     pub tflops_fp8: f64,
+    /// Peak of FP4 arithmetic without sparsity, TFLOP/s; 0 = it has none.
+    #[serde(default)]
+    pub tflops_fp4: f64,
     /// Peak memory bandwidth, TB/s (10^12 bytes per second).
     pub bandwidth_tb_s: f64,
     /// Share of the peak that a prefill reaches, 0..1.
@@ -96,6 +148,7 @@ impl Hardware {
         }
         for (what, value) in [
             ("FP8 TFLOP/s", self.tflops_fp8),
+            ("FP4 TFLOP/s", self.tflops_fp4),
             ("memory", self.memory_gib),
         ] {
             if !(value.is_finite() && value >= 0.0) {

@@ -4,17 +4,64 @@ use super::entries::Hardware;
 use super::json::parse_json;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use windtunnel_base::input::{InputError, read_text, unknown};
+use windtunnel_base::input::{InputError, nearest, read_text, unknown};
 
 /// The GPUs known by name.
+///
+/// Names match in any case and whatever stands between their parts, with or without the vendor:
+/// `NVIDIA H100-80GB-HBM3` is a spelling of `H100`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HardwareTable {
-    entries: BTreeMap<String, Hardware>,
-    /// Other name -> name it stands for.
+    rows: BTreeMap<String, KnownGpu>,
+    /// Bare spelling -> name of a row.
+    spellings: BTreeMap<String, String>,
+    /// Name of a row -> the name of the row that is the same GPU.
     aliases: BTreeMap<String, String>,
 }
+
+/// What is known of a GPU.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct KnownGpu {
+    pub(crate) figures: Hardware,
+    /// The GPU whose utilisations count, as nobody has calibrated this one.
+    pub(crate) mfu_from: Option<String>,
+    /// FP8 peak in the reference simulator's table, where that is not the dense one.
+    pub(crate) reference_fp8: Option<f64>,
+    /// What a person should know about the figures.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Vendors and families that people write in front of a name, longest first.
+const PREFIXES: [&str; 8] = [
+    "googlecloud",
+    "nvidiatesla",
+    "amdinstinct",
+    "instinct",
+    "nvidia",
+    "google",
+    "tesla",
+    "amd",
+];
+
+/// A name without case, vendor, and what stands between its parts.
+fn bare(name: &str) -> String {
+    let letters = name.chars().filter(char::is_ascii_alphanumeric);
+    let bare: String = letters.map(|c| c.to_ascii_lowercase()).collect();
+    let shorter = PREFIXES.iter().find_map(|p| bare.strip_prefix(p));
+    match shorter {
+        Some(rest) if !rest.is_empty() => rest.to_owned(),
+        _ => bare,
+    }
+}
+
+/// No other spellings.
+const NONE: &[&str] = &[];
+
+/// No GPU's dense FP8 peak is more than twice its 16-bit peak, and sparsity doubles it: above this
+/// ratio a file has the sparse figure.
+const SPARSE_FP8: f64 = 3.5;
 
 /// One entry of BLIS's hardware file, both ages: the older one has overhead constants (which its
 /// successor's roofline no longer reads) and no memory size.
@@ -25,6 +72,8 @@ struct BlisEntry {
     tflops_peak: f64,
     #[serde(rename = "TFlopsFP8", default)]
     tflops_fp8: f64,
+    #[serde(rename = "TFlopsFP4", default)]
+    tflops_fp4: f64,
     #[serde(rename = "BwPeakTBs")]
     bandwidth: f64,
     #[serde(rename = "mfuPrefill")]
@@ -45,30 +94,60 @@ struct BlisEntry {
     _comment: Option<IgnoredAny>,
 }
 
+impl BlisEntry {
+    fn row(self, gpu: &str) -> Result<KnownGpu, String> {
+        let mut figures = Hardware {
+            tflops_peak: self.tflops_peak,
+            tflops_fp8: self.tflops_fp8,
+            tflops_fp4: self.tflops_fp4,
+            bandwidth_tb_s: self.bandwidth,
+            mfu_prefill: self.mfu_prefill,
+            mfu_decode: self.mfu_decode,
+            memory_gib: self.memory_gib,
+        };
+        figures.check(gpu)?;
+        let mut row = KnownGpu {
+            figures,
+            mfu_from: None,
+            reference_fp8: None,
+            notes: Vec::new(),
+        };
+        let times = figures.tflops_fp8 / figures.tflops_peak;
+        if times > SPARSE_FP8 {
+            figures.tflops_fp8 /= 2.0;
+            row.figures = figures;
+            row.reference_fp8 = Some(self.tflops_fp8);
+            row.notes.push(format!(
+                "the file's FP8 peak of {gpu}, {} TFLOP/s, is {times:.1} times its 16-bit peak: that is the figure with \
+                 sparsity; half of it, {}, counts",
+                self.tflops_fp8, figures.tflops_fp8
+            ));
+        }
+        Ok(row)
+    }
+}
+
 impl HardwareTable {
     /// Parses a hardware file in BLIS's layout (`{"H100": {"TFlopsPeak": ...}, ...}`). `name` is
-    /// what messages call it.
+    /// what messages call it. An FP8 peak that can only be the one with sparsity counts half, see
+    /// [`notes`](Self::notes).
     ///
     /// # Errors
-    /// When the text is not such a file or a figure makes no sense.
+    /// When the text is not such a file, a figure makes no sense, or two rows are one GPU's.
     pub fn parse(name: &str, text: &str) -> Result<Self, InputError> {
         let raw: BTreeMap<String, BlisEntry> = parse_json(name, text)?;
         let mut table = Self::default();
-        for (gpu, e) in raw {
-            let hardware = Hardware {
-                tflops_peak: e.tflops_peak,
-                tflops_fp8: e.tflops_fp8,
-                bandwidth_tb_s: e.bandwidth,
-                mfu_prefill: e.mfu_prefill,
-                mfu_decode: e.mfu_decode,
-                memory_gib: e.memory_gib,
-            };
-            hardware
-                .check(&gpu)
-                .map_err(|message| InputError::in_file(name, message))?;
-            table.entries.insert(gpu, hardware);
+        let refuse = |message: String| InputError::in_file(name, message);
+        for (gpu, entry) in raw {
+            if let Some(other) = table.name_of(&gpu) {
+                return Err(refuse(format!(
+                    "{gpu} and {other} are one GPU; keep one row"
+                )));
+            }
+            let row = entry.row(&gpu).map_err(refuse)?;
+            table.insert(gpu, row, NONE);
         }
-        if table.entries.is_empty() {
+        if table.rows.is_empty() {
             return Err(InputError::in_file(name, "no GPU in it"));
         }
         Ok(table)
@@ -82,8 +161,74 @@ impl HardwareTable {
         Self::parse(&path.display().to_string(), &read_text(path)?)
     }
 
-    pub(crate) fn insert(&mut self, name: String, hardware: Hardware) {
-        self.entries.insert(name, hardware);
+    /// The GPUs of a run: these, and those of a hardware file, whose rows win. `as_blis`
+    /// gives them the figures of the reference simulator where those are not the true ones.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn of_run(&self, file: Option<&Path>, as_blis: bool) -> Result<Self, InputError> {
+        let mut table = self.clone();
+        if let Some(path) = file {
+            table.add(Self::load(path)?);
+        }
+        if as_blis {
+            for row in table.rows.values_mut() {
+                if let Some(fp8) = row.reference_fp8 {
+                    row.figures.tflops_fp8 = fp8;
+                }
+                row.notes.clear();
+            }
+        }
+        Ok(table)
+    }
+
+    /// Adds the rows of another table, which win. A GPU keeps its names: a row for one of them
+    /// counts for all that have no row of their own there.
+    fn add(&mut self, other: Self) {
+        let mut given: BTreeSet<String> = BTreeSet::new();
+        let mut later = Vec::new();
+        for (gpu, row) in other.rows {
+            match self.name_of(&gpu).map(str::to_owned) {
+                Some(name) => {
+                    given.insert(name.clone());
+                    later.push((gpu, name, row));
+                }
+                None => self.insert(gpu, row, NONE),
+            }
+        }
+        // Of two rows for one GPU the one that has its name counts.
+        later.sort_by_key(|(gpu, name, _)| bare(gpu) == bare(name));
+        for (_, name, mut row) in later {
+            row.notes.extend(self.suspicion(&name, &row.figures));
+            let same = |n: &&String| !given.contains(*n) && self.same_gpu(n, &name);
+            let others: Vec<String> = self.rows.keys().filter(same).cloned().collect();
+            for other in others {
+                self.rows.insert(other, row.clone());
+            }
+            self.rows.insert(name, row);
+        }
+    }
+
+    /// A peak that is twice the known one is the peak with sparsity.
+    fn suspicion(&self, name: &str, given: &Hardware) -> Option<String> {
+        let known = self.rows.get(name)?.figures.tflops_peak;
+        let twice = (given.tflops_peak / known - 2.0).abs() < 0.05;
+        twice.then(|| {
+            format!(
+                "the file's 16-bit peak of {name}, {} TFLOP/s, is twice the built-in one, {known}: it looks like the \
+                 figure with sparsity, which dense models do not reach",
+                given.tflops_peak
+            )
+        })
+    }
+
+    /// Adds a GPU, with other spellings of its name.
+    pub(crate) fn insert(&mut self, name: String, row: KnownGpu, spellings: &[impl AsRef<str>]) {
+        for spelling in spellings {
+            self.spellings.insert(bare(spelling.as_ref()), name.clone());
+        }
+        self.spellings.insert(bare(&name), name.clone());
+        self.rows.insert(name, row);
     }
 
     /// Makes `name` another name of `target`.
@@ -93,11 +238,11 @@ impl HardwareTable {
         name: String,
         target: &str,
     ) -> Result<(), InputError> {
-        let Some(&hardware) = self.entries.get(target) else {
+        let Some(row) = self.rows.get(target).cloned() else {
             let valid = self.names().collect::<Vec<_>>();
             return Err(InputError::in_file(file, unknown("GPU", target, &valid)));
         };
-        self.entries.insert(name.clone(), hardware);
+        self.insert(name.clone(), row, NONE);
         self.note_alias(name, target.to_owned());
         Ok(())
     }
@@ -109,91 +254,96 @@ impl HardwareTable {
 
     /// All names, aliases too, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
+        self.rows.keys().map(String::as_str)
     }
 
-    /// The figures of `gpu`, in any case, and the name as the table spells it.
+    /// The name of a GPU as the table spells it.
+    fn name_of(&self, gpu: &str) -> Option<&str> {
+        self.spellings.get(&bare(gpu)).map(String::as_str)
+    }
+
+    fn row(&self, gpu: &str) -> Option<&KnownGpu> {
+        self.rows.get(self.name_of(gpu)?)
+    }
+
+    /// The figures of `gpu`, in any spelling, and the name as the table spells it.
     #[must_use]
     pub fn find(&self, gpu: &str) -> Option<(&str, &Hardware)> {
-        self.entries
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(gpu))
-            .map(|(name, hardware)| (name.as_str(), hardware))
+        let (name, row) = self.rows.get_key_value(self.name_of(gpu)?)?;
+        Some((name, &row.figures))
     }
 
-    /// Are both names of one GPU? Case does not count.
+    /// The GPU as the table spells it, or as one of `others` does, which have no figures.
+    ///
+    /// # Errors
+    /// When nobody knows it: names all, the nearest first.
+    pub fn known<'a>(
+        &'a self,
+        gpu: &str,
+        others: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<String, InputError> {
+        let wanted = bare(gpu);
+        let other = || others.clone().find(|other| bare(other) == wanted);
+        let found = self.name_of(gpu).or_else(other);
+        found
+            .map(str::to_owned)
+            .ok_or_else(|| self.unknown(gpu, others))
+    }
+
+    /// What to say of a GPU that nobody knows. `others` are known without figures.
+    #[must_use]
+    pub fn unknown<'a>(&'a self, gpu: &str, others: impl Iterator<Item = &'a str>) -> InputError {
+        let valid: BTreeSet<&str> = self.names().chain(others).collect();
+        let valid: Vec<&str> = valid.into_iter().collect();
+        let wanted = bare(gpu);
+        let family = |name: &&str| name.split_once('-').is_some_and(|(f, _)| bare(f) == wanted);
+        let family: Vec<String> = valid
+            .iter()
+            .copied()
+            .filter(family)
+            .map(|name| format!("\"{name}\""))
+            .collect();
+        // A spelling may be nearer than the name that it stands for.
+        let near = nearest(&wanted, self.spellings.keys().map(String::as_str))
+            .and_then(|spelling| self.spellings.get(spelling))
+            .map(|name| format!("\"{name}\""));
+        let near = match &family[..] {
+            [_, .., last] => Some(format!(
+                "{} or {last}",
+                family[..family.len() - 1].join(", ")
+            )),
+            _ => near,
+        };
+        let near = near.map_or(String::new(), |near| format!(" did you mean {near}?"));
+        InputError::new(format!(
+            "unknown GPU \"{gpu}\";{near} valid: {}. For any other give `hardware_config`, a JSON file with its figures",
+            valid.join(", ")
+        ))
+    }
+
+    /// The calibrated GPU whose utilisations are used for `gpu`, which has none of its own.
+    #[must_use]
+    pub fn mfu_from(&self, gpu: &str) -> Option<&str> {
+        self.row(gpu)?.mfu_from.as_deref()
+    }
+
+    /// What a person should know about the figures of `gpu`.
+    #[must_use]
+    pub fn notes(&self, gpu: &str) -> &[String] {
+        self.row(gpu).map_or(&[], |row| &row.notes)
+    }
+
+    /// Are both names of one GPU? Spelling does not count.
     #[must_use]
     pub fn same_gpu(&self, a: &str, b: &str) -> bool {
         let target = |name: &str| {
-            self.aliases
-                .iter()
-                .find(|(alias, _)| alias.eq_ignore_ascii_case(name))
-                .map_or_else(|| name.to_lowercase(), |(_, t)| t.to_lowercase())
+            let name = self.name_of(name).unwrap_or(name);
+            bare(self.aliases.get(name).map_or(name, String::as_str))
         };
         target(a) == target(b)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NEW: &str = include_str!("../../../hardware_config.json");
-    const OLD: &str = r#"{"H100": {"TFlopsPeak": 989.5, "BwPeakTBs": 3.35, "BwEffConstant": 0.72,
-        "TOverheadMicros": 500.0, "perLayerOverhead": 20.0, "mfuPrefill": 0.65, "mfuDecode": 0.12, "allReduceLatency": 20.0}}"#;
-
-    #[test]
-    fn both_ages_of_the_hardware_file_are_understood() {
-        let table = HardwareTable::parse("new.json", NEW).unwrap();
-        let names: Vec<&str> = table.names().collect();
-        assert_eq!(names, ["A100-80", "A100-SXM", "H100", "L40S"]);
-        let (name, l40s) = table.find("l40s").unwrap();
-        assert_eq!(name, "L40S");
-        let expected = Hardware {
-            tflops_peak: 362.05,
-            tflops_fp8: 1466.0,
-            bandwidth_tb_s: 0.864,
-            mfu_prefill: 0.32,
-            mfu_decode: 0.08,
-            memory_gib: 48.0,
-        };
-        assert_eq!(*l40s, expected);
-        let table = HardwareTable::parse("old.json", OLD).unwrap();
-        let (_, h100) = table.find("H100").unwrap();
-        assert_eq!((h100.mfu_prefill, h100.memory_gib), (0.65, 0.0));
-    }
-
-    #[test]
-    fn the_shipped_file_and_the_built_in_table_agree() {
-        let file = HardwareTable::parse("hardware_config.json", NEW).unwrap();
-        let builtin = crate::Defaults::builtin();
-        for name in file.names() {
-            assert_eq!(
-                file.find(name),
-                builtin.hardware.find(name).map(|(_, h)| (name, h)),
-                "{name}"
-            );
-        }
-        assert!(builtin.hardware.same_gpu("a100-80", "A100-SXM"));
-        assert!(!builtin.hardware.same_gpu("H100", "A100-SXM"));
-    }
-
-    #[test]
-    fn a_misspelt_key_and_a_senseless_figure_are_refused_with_their_place() {
-        let text = "{\"H100\": {\n  \"TFlopsPeek\": 1}}";
-        let error = HardwareTable::parse("hw.json", text)
-            .unwrap_err()
-            .to_string();
-        assert!(error.starts_with("hw.json:2:"), "{error}");
-        assert!(error.contains("did you mean \"TFlopsPeak\"?"), "{error}");
-        assert!(!error.contains("_comment"), "{error}");
-        let error = HardwareTable::parse("hw.json", &OLD.replace("3.35", "-1"))
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            "hw.json: GPU H100: memory bandwidth is -1; expected a finite number above 0"
-        );
-        assert!(HardwareTable::parse("hw.json", "{}").is_err());
-    }
-}
+#[path = "hardware_tests.rs"]
+mod tests;

@@ -11,6 +11,7 @@ use windtunnel_base::request::{Request, Source, Symbols};
 use windtunnel_engine::frontend::TraceConfig;
 use windtunnel_engine::instance::Preset;
 use windtunnel_results::metrics::slo::SloTargets;
+use windtunnel_results::report::machines::{Machine, differences};
 use windtunnel_sim::{
     Deployment, EngineSpec, FrontSpec, LatencySpec, ParallelSpec, Play, PoolSpec, RulesSpec,
     RunSpec, settings,
@@ -264,20 +265,25 @@ fn fitted_under(deployment: &Deployment) -> Option<Preset> {
 }
 
 /// What to know of a suite before its scores are read: scenarios whose step times were fitted under
-/// other rules than they are run under, where the suite does not say so.
+/// other rules than they are run under, where the suite does not say so, and what was chosen for
+/// scenarios unlike, as a total over them compares.
 ///
 /// # Errors
 /// When a scenario cannot be opened.
 pub fn notes(suite: &Suite) -> Result<Vec<String>, InputError> {
     let mut found: Vec<(Preset, Preset, Vec<&str>)> = Vec::new();
+    let mut machines = Vec::new();
     for split in Split::ALL {
         for keys in suite.scenarios(split) {
             let cluster = keys.cluster.over(&suite.file.cluster);
+            let scenario = Scenario::open(suite, &keys.id, false)?;
+            let of_scenario = scenario.deployment.machines().iter();
+            machines.extend(of_scenario.map(|m| (format!("scenario {}", keys.id), m.clone())));
             // Without rules they are the model's; where the pair is said, nothing need be.
             let (Some(rules), None) = (cluster.rules, cluster.fitted_under) else {
                 continue;
             };
-            let (rules, scenario) = (rules.into(), Scenario::open(suite, &keys.id, false)?);
+            let rules = rules.into();
             let Some(fitted) = fitted_under(&scenario.deployment).filter(|f| *f != rules) else {
                 continue;
             };
@@ -301,7 +307,13 @@ pub fn notes(suite: &Suite) -> Result<Vec<String>, InputError> {
             suite.label()
         )
     };
-    Ok(found.into_iter().map(note).collect())
+    let machines: Vec<(String, &Machine)> = machines.iter().map(|(l, m)| (l.clone(), m)).collect();
+    let unlike = differences(&machines).into_iter();
+    let unlike = unlike.map(|note| {
+        let note = settings::spelled(&note, |name| Some(format!("`{}`", suite_key(name)?)));
+        format!("{}: {note}", suite.label())
+    });
+    Ok(found.into_iter().map(note).chain(unlike).collect())
 }
 
 /// A setting by the name that it has in a suite.

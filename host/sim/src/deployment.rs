@@ -15,6 +15,7 @@ use windtunnel_engine::instance::{EngineConfig, Preset};
 use windtunnel_engine::latency::{KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve};
 use windtunnel_policy::PolicySpec;
 use windtunnel_policy::lua::UsageMonitor;
+use windtunnel_results::report::machines::{Choice, Machine, differences};
 
 /// Far beyond any cluster; each instance takes about a kilobyte before its first request.
 const MOST_INSTANCES: u32 = 100_000;
@@ -25,6 +26,8 @@ pub struct Deployment {
     /// What was found out about the model and its GPUs, pool by pool; none = the deployment was put
     /// together of parts.
     resolved: Vec<Resolved>,
+    /// The same for reports.
+    machines: Vec<Machine>,
     preset: Preset,
     config: ClusterConfig,
 }
@@ -72,8 +75,10 @@ impl Deployment {
         };
         let mut setup = Setup::new(run.model.clone(), defaults);
         let (mut pools, mut all) = (Vec::new(), Vec::new());
+        let mut machines = Vec::new();
         for spec in specs {
             let (pool, resolved) = pool(run, spec, given, &mut setup)?;
+            machines.push(machine(spec, &pool, &resolved));
             pools.push(pool);
             all.push(resolved);
         }
@@ -108,6 +113,7 @@ impl Deployment {
         }
         Ok(Self {
             resolved: all,
+            machines,
             preset,
             config,
         })
@@ -118,6 +124,7 @@ impl Deployment {
     pub fn of_parts(config: ClusterConfig, preset: Preset) -> Self {
         Self {
             resolved: Vec::new(),
+            machines: Vec::new(),
             preset,
             config,
         }
@@ -128,6 +135,20 @@ impl Deployment {
     #[must_use]
     pub fn resolved(&self) -> &[Resolved] {
         &self.resolved
+    }
+
+    /// What the instances run on, pool by pool; none for a deployment [of parts](Self::of_parts).
+    #[must_use]
+    pub fn machines(&self) -> &[Machine] {
+        &self.machines
+    }
+
+    /// What was chosen unlike for the pools: notes, with settings in backticks.
+    pub(crate) fn differences(&self) -> Vec<String> {
+        let labelled = self.machines.iter();
+        let labelled: Vec<(String, &Machine)> =
+            labelled.map(|m| (format!("pool {}", m.pool), m)).collect();
+        differences(&labelled)
     }
 
     /// The rules by name.
@@ -227,6 +248,32 @@ fn pool(
         gpu: resolved.gpu.clone(),
     };
     Ok((config, resolved))
+}
+
+/// What the instances of a pool run on, and what of it nobody gave.
+fn machine(spec: &PoolSpec, pool: &PoolConfig, resolved: &Resolved) -> Machine {
+    let latency = &spec.latency;
+    let of_coefficients = latency.alpha_coeffs.is_some() || latency.vllm_version.is_some();
+    let named = latency.model.as_deref().is_some_and(|name| name != "auto");
+    Machine {
+        pool: pool.name.clone(),
+        gpu: resolved.gpu.clone(),
+        tensor: Choice {
+            value: resolved.tp,
+            chosen: spec.parallel.tensor.is_none(),
+        },
+        data: resolved.dp,
+        instances: pool.instances,
+        latency_model: Choice {
+            value: resolved.latency_kind.name().to_owned(),
+            chosen: !named && !of_coefficients,
+        },
+        kv_blocks: resolved.total_kv_blocks,
+        kv_blocks_source: Choice {
+            value: resolved.kv_blocks_source.name().to_owned(),
+            chosen: spec.engine.total_kv_blocks.is_none(),
+        },
+    }
 }
 
 /// The rules of all pools: those chosen, or those under which the latency models were fitted.

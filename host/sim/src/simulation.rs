@@ -17,6 +17,7 @@ use windtunnel_engine::latency::Resolved;
 use windtunnel_policy::{Custom, PolicySpec};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::summary::RunSummary;
+use windtunnel_results::report::machines::gpus;
 use windtunnel_results::report::{GeneratorInputs, ReportInputs, Results, json};
 use windtunnel_workload::Bounded;
 
@@ -54,6 +55,8 @@ pub struct Simulation {
     given: Given,
     deployment: Deployment,
     policies: PolicySpec,
+    /// What was chosen unlike for its pools.
+    pool_notes: Vec<String>,
     policy_notes: Vec<String>,
     analysis: Analysis,
     workload: Opened,
@@ -245,6 +248,7 @@ impl Resolver<'_> {
         Ok(Simulation {
             spec: run.clone(),
             given,
+            pool_notes: deployment.differences(),
             deployment,
             policies: spec,
             policy_notes: notes,
@@ -278,8 +282,8 @@ impl Simulation {
     /// What a person should know about it; settings stand in backticks.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
         let resolved = self.deployment.resolved().iter();
-        let notes = resolved.flat_map(|r| &r.notes).chain(&self.policy_notes);
-        notes.chain(&self.workload.notes)
+        let notes = resolved.flat_map(|r| &r.notes).chain(&self.pool_notes);
+        notes.chain(&self.policy_notes).chain(&self.workload.notes)
     }
 
     /// What it was made of.
@@ -396,6 +400,7 @@ impl Simulation {
             trace_summary: outputs.summarize_trace,
             infinite_cache_hit_rate,
             generator: rate.map(|rate| GeneratorInputs { rate, left_us }),
+            machines: self.deployment.machines().to_vec(),
             header,
             setup,
         }
@@ -479,7 +484,8 @@ impl Simulation {
             "workload": self.workload.description,
             "seed": self.spec.seed(),
             "horizon_us": Some(self.workload.horizon_us).filter(|us| *us != i64::MAX),
-            "notes": resolved.iter().flat_map(|r| &r.notes).collect::<Vec<_>>(),
+            "gpus": gpus(self.deployment.machines()),
+            "notes": resolved.iter().flat_map(|r| &r.notes).chain(&self.pool_notes).collect::<Vec<_>>(),
         });
         let preset = self.deployment.preset().to_string();
         if config.pools.len() == 1 {
@@ -521,6 +527,7 @@ fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
         "hardware": r.gpu,
         "tensor_parallelism": r.tp,
         "data_parallelism": r.dp,
+        "gpus_per_instance": pool.gpus_per_instance,
         "vllm_version": r.vllm_version,
         "latency_model": r.latency_kind.name(),
         "rules": null,

@@ -11,6 +11,7 @@ mod feedback;
 mod filled;
 mod fuzz;
 mod golden;
+mod hardware;
 mod help;
 mod hooks;
 mod hostile;

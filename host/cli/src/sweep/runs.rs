@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, plain};
 use windtunnel_policy::PolicySpec;
+use windtunnel_results::report::machines::{Machine, differences};
 use windtunnel_sim::workload::Traces;
 use windtunnel_sim::{Resolver, RunSpec, Simulation};
 
@@ -144,12 +145,16 @@ pub fn check(
     traces: &Traces,
 ) -> Result<Vec<String>, InputError> {
     let mut notes = BTreeSet::new();
+    let mut machines = Vec::new();
     let mut runs = Vec::new();
     for cell in cells {
         let run = cell
             .resolve(&cell.spec, traces)
             .map_err(|e| InputError::new(format!("{}: {e}", cell.point)))?;
         notes.extend(run.notes().cloned());
+        let label = cell.point.to_string();
+        let of_run = run.deployment().machines().iter();
+        machines.extend(of_run.map(|m| (label.clone(), m.clone())));
         let idle = shared.ids.iter().map(|id| run.given().idle(id));
         runs.push((run.policies().clone(), idle.collect::<Vec<_>>()));
     }
@@ -162,7 +167,8 @@ pub fn check(
     }
     let policies: Vec<PolicySpec> = runs.into_iter().map(|(policies, _)| policies).collect();
     bundle_keys_matter(grid, cells, &policies)?;
-    Ok(notes.into_iter().collect())
+    let machines: Vec<(String, &Machine)> = machines.iter().map(|(l, m)| (l.clone(), m)).collect();
+    Ok(notes.into_iter().chain(differences(&machines)).collect())
 }
 
 /// A key of the bundle that a flag overrides, or that the policy does not read, would give the same

@@ -326,3 +326,48 @@ fn the_length_is_that_of_transformers_5_too() {
     );
     assert_eq!(arch.rope_scaling.unwrap().factor, 8.0);
 }
+
+/// Parameters in billions, embeddings included and vision encoders left out, after the models'
+/// cards and papers.
+#[test]
+fn the_built_in_configurations_have_the_published_sizes() {
+    for (name, published) in [
+        ("llama-2-70b-hf", 68.98),
+        ("mixtral-8x22b-v0.1", 140.6),
+        ("qwen3-8b", 8.19),
+        ("qwen3-14b", 14.77),
+        ("qwen3-32b", 32.76),
+        ("qwen3-30b-a3b", 30.53),
+        ("qwen3-next-80b-a3b-instruct", 79.67),
+        ("gpt-oss-20b", 20.91),
+        ("gpt-oss-120b", 116.83),
+        ("deepseek-v3", 671.03),
+        ("kimi-k2-instruct", 1026.4),
+        ("glm-4.5", 352.8),
+        ("gemma-3-27b-it", 27.01),
+        ("llama-4-maverick-17b-128e-instruct", 400.7),
+        ("llama-4-maverick-17b-128e-instruct-fp8", 400.7),
+    ] {
+        let weights = ModelArch::builtin(name).unwrap().weights();
+        let vision = weights.part(VISION).map_or(0.0, |part| part.parameters);
+        let counted = (weights.parameters() - vision) / 1e9;
+        let off = counted / published - 1.0;
+        assert!(
+            off.abs() < 0.005,
+            "{name}: {counted:.2} counted, {published} published"
+        );
+    }
+}
+
+#[test]
+fn nothing_in_the_built_in_configurations_is_left_unread() {
+    for (name, _) in builtin::MODEL_CONFIGS {
+        let arch = ModelArch::builtin(name).unwrap();
+        let unread = arch
+            .notes
+            .iter()
+            .find(|note| note.contains("not understood"));
+        assert_eq!(unread, None, "{name}");
+        assert!(arch.gated.is_some(), "{name}");
+    }
+}

@@ -44,7 +44,10 @@ fn one_token_takes_at_least_the_time_to_read_what_it_needs() {
             for tp in [1, 2, 4, 8] {
                 let gpus = f64::from(tp);
                 let read_us = bytes / gpus / hardware.bandwidth_tb_s / 1e6;
-                let peak = hardware.tflops_peak.max(hardware.tflops_fp8);
+                let peak = hardware
+                    .tflops_peak
+                    .max(hardware.tflops_fp8)
+                    .max(hardware.tflops_fp4);
                 let compute_us = flops / gpus / peak / 1e6;
                 let item = StepItem {
                     new_tokens: 1,

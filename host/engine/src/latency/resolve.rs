@@ -16,8 +16,8 @@ use super::roofline::Roofline;
 use super::trained_physics::TrainedPhysics;
 use super::work::StepWork;
 use std::sync::Arc;
-use windtunnel_base::input::{InputError, unknown};
-use windtunnel_config::{Defaults, FittedRow, Hardware, HardwareTable, ModelArch, ModelEntry};
+use windtunnel_base::input::InputError;
+use windtunnel_config::{FittedRow, Hardware, HardwareTable, ModelArch, ModelEntry};
 
 /// KV blocks of an instance whose capacity cannot be computed.
 const FALLBACK_KV_BLOCKS: u64 = 1_000_000;
@@ -134,14 +134,13 @@ impl<'a> Case<'a> {
         if full.is_none() && arch.is_none() && setup.alpha.is_none() {
             return Err(defaults.unknown_model(&setup.model));
         }
-        let table = match &setup.hardware_config {
-            Some(path) => HardwareTable::load(path)?,
-            None => defaults.hardware.clone(),
-        };
-        let gpu = match &setup.gpu {
-            Some(gpu) => Some(known_gpu(gpu, &table, defaults)?),
-            None => None,
-        };
+        let file = setup.hardware_config.as_deref();
+        let table = defaults.hardware.of_run(file, setup.as_blis)?;
+        // Fitted rows may be of GPUs without figures.
+        let rows = defaults.models.values().flat_map(|m| &m.fitted);
+        let of_rows = rows.map(|r| r.gpu.as_str());
+        let gpu = setup.gpu.as_ref();
+        let gpu = gpu.map(|gpu| table.known(gpu, of_rows)).transpose()?;
         Ok(Self {
             setup,
             model,
@@ -340,8 +339,7 @@ impl<'a> Case<'a> {
             .or(default.map(|d| d.tp))
             .ok_or_else(|| missing("tensor parallelism", "`tp`"))?;
         let Some((_, hardware)) = self.table.find(&gpu) else {
-            let valid: Vec<&str> = self.table.names().collect();
-            return Err(InputError::new(unknown("GPU", &gpu, &valid)));
+            return Err(self.table.unknown(&gpu, std::iter::empty()));
         };
         let kv_element_bytes = self.kv_element_bytes()?;
         let (dp, as_blis) = (self.setup.dp, self.setup.as_blis);
@@ -405,6 +403,16 @@ impl<'a> Case<'a> {
                     "the configuration of this one is not known"
                 }
             )));
+        }
+        if kind != LatencyModelKind::Blackbox {
+            self.notes.extend_from_slice(self.table.notes(&gpu));
+        }
+        if kind == LatencyModelKind::Roofline
+            && let Some(other) = self.table.mfu_from(&gpu)
+        {
+            self.notes.push(format!(
+                "nobody has calibrated {gpu}: its roofline reaches the shares of the peak that {other} does"
+            ));
         }
         if setup.moe_comm_backend.is_some()
             && !(kind == LatencyModelKind::TrainedPhysics && setup.dp > 1)
@@ -669,24 +677,6 @@ impl<'a> Case<'a> {
             }
         }
     }
-}
-
-/// The GPU as the table spells it, or as fitted rows do.
-fn known_gpu(gpu: &str, table: &HardwareTable, defaults: &Defaults) -> Result<String, InputError> {
-    if let Some((name, _)) = table.find(gpu) {
-        return Ok(name.to_owned());
-    }
-    let rows = || defaults.models.values().flat_map(|m| &m.fitted);
-    if let Some(row) = rows().find(|r| r.gpu.eq_ignore_ascii_case(gpu)) {
-        return Ok(row.gpu.clone());
-    }
-    let mut valid: Vec<&str> = table
-        .names()
-        .chain(rows().map(|r| r.gpu.as_str()))
-        .collect();
-    valid.sort_unstable();
-    valid.dedup();
-    Err(InputError::new(unknown("GPU", gpu, &valid)))
 }
 
 /// `vllm/vllm-openai:v0.8.4` may be written in full, `v0.8.4` or `0.8.4`.

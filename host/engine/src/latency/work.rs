@@ -201,7 +201,9 @@ fn peak(model: &ModelArch, hardware: &Hardware) -> f64 {
         .filter(|part| part.name != EMBEDDINGS)
         .max_by(|a, b| a.parameters.total_cmp(&b.parameters));
     let tera = match largest.map_or(Compute::Bits16, |part| part.compute) {
-        Compute::Bits8 | Compute::Bits4 if hardware.tflops_fp8 > 0.0 => hardware.tflops_fp8,
+        Compute::Bits8 if hardware.tflops_fp8 > 0.0 => hardware.tflops_fp8,
+        Compute::Bits4 if hardware.tflops_fp4 > 0.0 => hardware.tflops_fp4,
+        // Weights that are narrower than the arithmetic are widened first.
         _ => hardware.tflops_peak,
     };
     tera * 1e12

@@ -1,5 +1,6 @@
 //! What reports need to know beyond what a run left behind.
 
+use super::machines::Machine;
 use crate::metrics::fitness::Weights;
 use crate::metrics::saturation::Detectors;
 use crate::metrics::slo::SloTargets;
@@ -21,6 +22,8 @@ pub struct ReportInputs {
     pub infinite_cache_hit_rate: Option<f64>,
     /// What the metrics of a GuideLLM-style generator need; `None` = they are not wanted.
     pub generator: Option<GeneratorInputs>,
+    /// What the instances run on, pool by pool; none = not known.
+    pub machines: Vec<Machine>,
     /// First lines of the report for people: model, GPU, tensor parallelism, latency model, rules.
     pub header: Vec<String>,
     /// The same for programs, put into JSON as it is.

@@ -4,8 +4,8 @@ mod table;
 
 pub use table::table;
 
-use super::Results;
-use super::go;
+use super::machines::{self, COLUMNS};
+use super::{Results, go};
 use crate::metrics::stats::Spread;
 use crate::metrics::summary::Latencies;
 use serde_json::{Map, Number, Value};
@@ -15,7 +15,7 @@ use std::io::{self, Write};
 type Metric = fn(&Results<'_>) -> Option<f64>;
 
 /// What is reported of a run, by column name; absent values are empty.
-const METRICS: [(&str, Metric); 27] = [
+const METRICS: [(&str, Metric); 28] = [
     ("arrived", |r| Some(r.summary.arrivals as f64)),
     ("completed", |r| Some(r.summary.cluster.completed as f64)),
     ("rejected", |r| {
@@ -29,6 +29,10 @@ const METRICS: [(&str, Metric); 27] = [
     }),
     ("output_tokens_per_s", |r| {
         Some(r.summary.cluster.tokens_per_sec())
+    }),
+    ("output_tokens_per_s_per_gpu", |r| {
+        let gpus = machines::gpus(&r.inputs.machines);
+        (gpus > 0).then(|| r.summary.cluster.tokens_per_sec() / gpus as f64)
     }),
     ("ttft_mean_ms", |r| some(&latencies(r).ttft, |s| s.mean)),
     ("ttft_p50_ms", |r| some(&latencies(r).ttft, |s| s.p50)),
@@ -68,14 +72,16 @@ fn some(spread: &Spread, of: fn(&Spread) -> f64) -> Option<f64> {
     (spread.count > 0).then(|| of(spread))
 }
 
-/// Names of the columns: the run's id, the dimensions, the seed, the metrics.
+/// Names of the columns: the run's id, the dimensions, the seed, the machines, the metrics.
 #[must_use]
 pub fn columns(dimensions: &[&str]) -> Vec<String> {
+    let machines = COLUMNS.iter().map(|(name, _)| *name);
     let metrics = METRICS.iter().map(|(name, _)| *name);
     ["run"]
         .into_iter()
         .chain(dimensions.iter().copied())
         .chain(["seed"])
+        .chain(machines)
         .chain(metrics)
         .map(str::to_owned)
         .collect()
@@ -95,12 +101,17 @@ impl Row {
             .into_iter()
             .chain(values.iter().copied())
             .map(str::to_owned);
+        let machines = COLUMNS.iter().map(|(_, of)| of(&results.inputs.machines));
         let metrics = METRICS
             .iter()
             .map(|(_, of)| of(results).filter(|x| x.is_finite()))
             .map(|x| x.map_or(String::new(), go::number));
         Self {
-            fields: head.chain([seed.to_string()]).chain(metrics).collect(),
+            fields: head
+                .chain([seed.to_string()])
+                .chain(machines)
+                .chain(metrics)
+                .collect(),
         }
     }
 
@@ -131,9 +142,16 @@ impl Row {
         self.fields[self.fields.len() - 1 - from_end].parse().ok()
     }
 
+    /// What is told of its machines.
+    fn machine(&self, name: &str) -> &str {
+        let at = COLUMNS.iter().rev().position(|(n, _)| *n == name);
+        let from_end = METRICS.len() + 1 + at.unwrap_or_default();
+        &self.fields[self.fields.len() - from_end]
+    }
+
     /// The dimensions' values.
     fn point(&self) -> &[String] {
-        &self.fields[1..self.fields.len() - METRICS.len() - 1]
+        &self.fields[1..self.fields.len() - METRICS.len() - COLUMNS.len() - 1]
     }
 }
 
@@ -149,8 +167,8 @@ pub fn write_csv(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::R
     csv.flush()
 }
 
-/// Writes an array of objects, one a line. The run's name is text, metrics are numbers or null, and
-/// a dimension is made of numbers where all its values are.
+/// Writes an array of objects, one a line. The run's name is text, metrics are numbers or null;
+/// dimensions and machines are numbers where all their values are.
 ///
 /// # Errors
 /// When `out` fails.
@@ -158,9 +176,9 @@ pub fn write_json(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::
     let number = |field: &str| serde_json::from_str::<Number>(field).ok();
     let is_text: Vec<bool> = (0..columns.len())
         .map(|at| {
-            let dimension = at < columns.len() - METRICS.len() - 1;
+            let told = at < columns.len() - METRICS.len();
             let text = |row: &Row| number(&row.fields[at]).is_none();
-            at == 0 || dimension && rows.iter().any(text)
+            at == 0 || told && rows.iter().any(text)
         })
         .collect();
     for (k, row) in rows.iter().enumerate() {

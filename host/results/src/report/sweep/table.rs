@@ -11,6 +11,18 @@ const LINE: usize = 24;
 /// What goes first when the table gets too wide.
 const LEAST_WANTED: [&str; 3] = ["ttft_p50_ms", "tpot_mean_ms", "cache_hit_rate"];
 
+/// Shown where the rows differ in their GPUs.
+const PER_GPU: &str = "output_tokens_per_s_per_gpu";
+
+/// What rows say of their machines where they differ in it, and the flag that makes it a dimension,
+/// which says it already.
+const MACHINES: [(&str, &str, &str); 4] = [
+    ("gpu", "GPU", "hardware"),
+    ("tensor_parallelism", "TP", "tp"),
+    ("gpus", "GPUs", ""),
+    ("latency_model", "Latency model", "latency-model"),
+];
+
 /// Writes a number with the digits that suit another, of which it is the deviation.
 type Show = fn(f64, f64) -> String;
 
@@ -28,8 +40,9 @@ enum Best {
     Lowest,
 }
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     column("requests_per_s", "Requests/s", Best::Highest, digits),
+    column(PER_GPU, "Tokens/s/GPU", Best::Highest, digits),
     column("ttft_p50_ms", "TTFT p50", Best::Lowest, digits),
     column("ttft_p99_ms", "TTFT p99", Best::Lowest, digits),
     column("tpot_mean_ms", "TPOT", Best::Lowest, digits),
@@ -103,14 +116,24 @@ impl Group<'_> {
 
 /// A table with a line per point; several seeds show as their mean and standard deviation. With
 /// several dimensions the best value is marked for each value of the first. Columns that are 0
-/// everywhere, and what makes the table too wide, are left out.
+/// everywhere, and what makes the table too wide, are left out. What runs were computed on is told
+/// where it differs.
 #[must_use]
 pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
     let groups: Vec<Group<'_>> = rows
         .chunk_by(|a, b| a.point() == b.point())
         .map(Group)
         .collect();
+    let differ = |name: &str| {
+        let mut values = rows.iter().map(|row| row.machine(name));
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    let hardware = differ("gpu") || differ("gpus");
     let matters = |c: &&Column| {
+        if c.metric == PER_GPU && !hardware {
+            return false;
+        }
         let mut values = rows.iter().filter_map(|row| row.metric(c.metric));
         values.any(|x| x != 0.0)
     };
@@ -118,6 +141,11 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
     let mut drawing = Drawing {
         dimensions,
         groups,
+        machines: MACHINES
+            .into_iter()
+            .filter(|(name, _, flag)| differ(name) && !dimensions.contains(flag))
+            .map(|(name, title, _)| (name, title))
+            .collect(),
         columns: COLUMNS.iter().filter(matters).collect(),
         deviations: seeds > 1,
         broken: false,
@@ -148,6 +176,8 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
 struct Drawing<'a> {
     dimensions: &'a [&'a str],
     groups: Vec<Group<'a>>,
+    /// Column and title of what the rows' machines differ in.
+    machines: Vec<(&'static str, &'static str)>,
     columns: Vec<&'a Column>,
     deviations: bool,
     /// Are lists in the dimensions broken into lines?
@@ -182,6 +212,10 @@ impl Drawing<'_> {
         };
         let values = |k: usize| self.groups.iter().map(move |g| value(&g.0[0].point()[k]));
         let dimensions = self.dimensions.iter().enumerate();
+        let machines = self.machines.iter().map(|(name, title)| {
+            let cells = self.groups.iter().map(|g| g.0[0].machine(name).to_owned());
+            ((*title).to_owned(), cells.collect())
+        });
         let metrics = self.columns.iter().map(|column| {
             let best = best(column, &self.groups, self.dimensions.len() > 1);
             let cells = self.groups.iter().zip(best);
@@ -190,6 +224,7 @@ impl Drawing<'_> {
         });
         dimensions
             .map(|(k, name)| ((*name).to_owned(), values(k).collect()))
+            .chain(machines)
             .chain(metrics)
             .collect()
     }
