@@ -13,7 +13,7 @@ use windtunnel_base::request::{Source, Symbols};
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::cluster::{PoolConfig, Progress};
 use windtunnel_engine::instance::Preset;
-use windtunnel_engine::latency::Resolved;
+use windtunnel_engine::latency::{LatencyModelKind, Resolved};
 use windtunnel_policy::{Custom, PolicySpec};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::summary::RunSummary;
@@ -414,7 +414,13 @@ impl Simulation {
         let pools: Vec<String> = all
             .map(|(pool, r)| {
                 let version = r.vllm_version.as_deref();
-                let version = version.map_or(String::new(), |v| format!(" ({v})"));
+                let version = match r.latency_kind {
+                    LatencyModelKind::Roofline => " (computed, a lower bound)".to_owned(),
+                    LatencyModelKind::TrainedPhysics => " (computed)".to_owned(),
+                    LatencyModelKind::Blackbox => {
+                        version.map_or(String::new(), |v| format!(" ({v})"))
+                    }
+                };
                 let name = if several {
                     format!("{}: ", pool.name)
                 } else {
@@ -530,6 +536,7 @@ fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
         "gpus_per_instance": pool.gpus_per_instance,
         "vllm_version": r.vllm_version,
         "latency_model": r.latency_kind.name(),
+        "latency_model_caution": r.latency_kind.caution(),
         "rules": null,
         "num_instances": pool.instances,
         "total_kv_blocks": r.total_kv_blocks,
