@@ -4,7 +4,7 @@ mod tables;
 
 use super::output::{check_path, export_paths};
 use super::print::{say, to_stdout};
-use super::spec::part as spec_of_part;
+use super::spec::{part as spec_of_part, time_unit};
 use super::workload_args::{
     ComposeArgs, ConvertArgs, GenerateArgs, InputArgs, ShowArgs, Target, ValidateArgs,
     WorkloadCommand,
@@ -61,6 +61,8 @@ fn input(path: &Path, args: &InputArgs) -> Result<Opened, InputError> {
         ("--rate-scale", args.part.rate_scale != 1.0),
         ("--spread-ties", args.part.spread_ties),
         ("--trace-run", args.part.trace_run.is_some()),
+        ("--time-unit", args.part.time_unit.is_some()),
+        ("--trace-block-size", args.part.trace_block_size.is_some()),
     ];
     if let Some((flag, _)) = idle.iter().find(|(_, given)| *given) {
         let message = format!("{flag} has no effect on a workload spec; it chooses from a trace");
@@ -119,6 +121,18 @@ fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
     let mut lines = String::new();
     for path in &args.files {
         let line = if detect(path)? == Format::Spec {
+            for (flag, given) in [
+                ("--time-unit", args.time_unit.is_some()),
+                ("--trace-block-size", args.trace_block_size.is_some()),
+            ] {
+                if given {
+                    let message = format!(
+                        "{flag} has no effect on the workload spec {}",
+                        path.display()
+                    );
+                    return Err(InputError::new(message).into());
+                }
+            }
             let opened = spec::read(path, spec::Changes::default())?;
             tell(opened.notes());
             format!(
@@ -129,6 +143,8 @@ fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
         } else {
             let options = windtunnel_workload::OpenOptions {
                 strict: true,
+                time_unit: args.time_unit.map(time_unit),
+                block_size: args.trace_block_size,
                 ..windtunnel_workload::OpenOptions::default()
             };
             let trace = open(path, None, &options)?;

@@ -16,7 +16,7 @@ use windtunnel_workload::{
 };
 
 /// Settings of a trace's part and pace.
-const TRACE_SETTINGS: [&str; 8] = [
+const TRACE_SETTINGS: [&str; 10] = [
     "trace_from",
     "trace_to",
     "trace_sample",
@@ -24,6 +24,8 @@ const TRACE_SETTINGS: [&str; 8] = [
     "rate_scale",
     "spread_ties",
     "trace_run",
+    "time_unit",
+    "trace_block_size",
     "strict",
 ];
 
@@ -228,6 +230,8 @@ pub fn part(part: &TraceSpec, limits: Limits, seed: u64) -> Result<OpenOptions, 
         seed,
         strict: part.strict,
         run: part.run,
+        time_unit: part.time_unit,
+        block_size: part.block_size,
         selection: Selection {
             from_us: seconds("`trace_from`", part.from)?,
             to_us: seconds("`trace_to`", part.to)?,

@@ -25,7 +25,7 @@ pub mod summary;
 pub mod unfold;
 pub use bound::{Bounded, InfiniteCache};
 pub use detect::{Format, detect};
-pub use import::Selection;
+pub use import::{Selection, TimeUnit};
 pub use open::{OpenOptions, Trace, open};
 pub use think::ThinkTime;
 pub use trace_v2::{RealTime, SessionMode};

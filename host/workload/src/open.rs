@@ -2,9 +2,11 @@
 
 use super::detect::{Format, detect};
 use super::import::five_column::FiveColumn;
+use super::import::mooncake::{Mooncake, Reading};
 use super::import::row::OpenRows;
 use super::import::{
-    Cut, RowErrors, Rows, Selection, azure, burstgpt, guidellm, mooncake, vllm_bench,
+    Cut, RowErrors, Rows, Selection, TimeUnit, Turns, azure, burstgpt, guidellm, mooncake,
+    vllm_bench,
 };
 use super::spec::{self, Generator};
 use super::think::ThinkTime;
@@ -32,6 +34,10 @@ pub struct OpenOptions {
     pub strict: bool,
     /// Which run of a file with several, from 1.
     pub run: Option<usize>,
+    /// Unit of the time stamps, where a format leaves it open.
+    pub time_unit: Option<TimeUnit>,
+    /// Tokens of the blocks that `hash_ids` name.
+    pub block_size: Option<u32>,
 }
 
 impl Default for OpenOptions {
@@ -45,6 +51,8 @@ impl Default for OpenOptions {
             selection: Selection::default(),
             strict: false,
             run: None,
+            time_unit: None,
+            block_size: None,
         }
     }
 }
@@ -72,6 +80,7 @@ pub struct Trace {
 #[derive(Clone, Debug)]
 enum Kind {
     Rows(Box<Cut<Rows>>),
+    Turns(Box<Cut<Turns>>),
     FiveColumn(Box<Cut<FiveColumn>>),
     ServeGen(Box<Cut<Generator>>),
     TraceV2(Box<TraceV2>),
@@ -88,6 +97,7 @@ pub fn open(
 ) -> Result<Trace, InputError> {
     options.check()?;
     let format = detect(path)?;
+    refuse_units(path, format, options)?;
     let mut notes = Vec::new();
     let mut errors = RowErrors::new(options.strict);
     let kind = if format == Format::TraceV2 {
@@ -134,19 +144,44 @@ fn without_sessions(
     notes: &mut Vec<String>,
 ) -> Result<Kind, InputError> {
     let selection = options.selection;
-    let rows = |open: OpenRows, errors: &mut RowErrors| {
+    let rows = |open: Box<OpenRows>, errors: &mut RowErrors| {
         refuse_run(path, format, options)?;
         Rows::open(path, open, errors)
     };
     let rows = match format {
-        Format::AzureLlm => rows(azure::open, errors)?,
-        Format::BurstGpt => rows(burstgpt::open, errors)?,
-        Format::Mooncake => rows(mooncake::open, errors)?,
+        Format::AzureLlm => rows(Box::new(azure::open), errors)?,
+        Format::BurstGpt => {
+            let unit = options.time_unit;
+            rows(Box::new(move |path| burstgpt::open(path, unit)), errors)?
+        }
+        Format::Mooncake => {
+            refuse_run(path, format, options)?;
+            let reading = Reading {
+                unit: options.time_unit,
+                block: options.block_size,
+            };
+            match mooncake::open(path, reading, errors, notes)? {
+                Mooncake::Rows(_) if options.session_mode == SessionMode::ClosedLoop => {
+                    return Err(no_sessions(path, format));
+                }
+                Mooncake::Rows(rows) => rows,
+                Mooncake::Turns(turns) => {
+                    let turns = match options.session_mode {
+                        SessionMode::Fixed => turns,
+                        SessionMode::ClosedLoop => {
+                            turns.as_closed_loop(options.think_time.map(|t| (t, options.seed)))
+                        }
+                    };
+                    return Ok(Kind::Turns(Box::new(Cut::new(turns, selection))));
+                }
+            }
+        }
         Format::VllmBench => vllm_bench::open(path, options.run, errors)?,
         Format::GuideLlm => guidellm::open(path, options.run, errors)?,
         Format::FiveColumn => {
             refuse_run(path, format, options)?;
-            let trace = FiveColumn::open(path, errors)?;
+            let trace = FiveColumn::open(path, options.time_unit, errors)?;
+            notes.extend(trace.notes().iter().cloned());
             return Ok(Kind::FiveColumn(Box::new(Cut::new(trace, selection))));
         }
         Format::ServeGen => {
@@ -171,6 +206,7 @@ fn without_sessions(
             return Err(InputError::in_file(path.display(), message));
         }
     };
+    notes.extend(rows.notes().iter().cloned());
     Ok(Kind::Rows(Box::new(Cut::new(rows, selection))))
 }
 
@@ -190,12 +226,39 @@ fn refuse_what_only_trace_v2_has(
             header.display()
         ));
     }
-    if options.session_mode == SessionMode::ClosedLoop {
-        return refuse(
-            "it has no sessions to replay as a closed loop, only TraceV2 has them; `windtunnel workload convert` makes one",
-        );
+    if options.session_mode == SessionMode::ClosedLoop && format != Format::Mooncake {
+        return Err(no_sessions(path, format));
     }
     Ok(())
+}
+
+fn no_sessions(path: &Path, format: Format) -> InputError {
+    let message = format!(
+        "this is {}: it has no sessions to replay as a closed loop; `windtunnel workload convert` makes a TraceV2 trace of it",
+        format.with_article()
+    );
+    InputError::in_file(path.display(), message)
+}
+
+/// Refuses a unit or a size of blocks that a format does not leave open.
+fn refuse_units(path: &Path, format: Format, options: &OpenOptions) -> Result<(), InputError> {
+    let refuse = |what: &str| {
+        let message = format!("this is {}: {what}", format.with_article());
+        Err(InputError::in_file(path.display(), message))
+    };
+    let open = [Format::Mooncake, Format::BurstGpt, Format::FiveColumn];
+    if options.time_unit.is_some() && !open.contains(&format) {
+        return refuse("`time_unit` has no effect, its format says the unit of its times");
+    }
+    match options.block_size {
+        Some(0) => Err(InputError::new(
+            "`trace_block_size` is 0; expected at least 1 token",
+        )),
+        Some(_) if format != Format::Mooncake => {
+            refuse("`trace_block_size` has no effect, only Mooncake traces have hash_ids")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn refuse_run(path: &Path, format: Format, options: &OpenOptions) -> Result<(), InputError> {
@@ -239,6 +302,7 @@ impl Trace {
     pub fn latest_arrival_us(&self) -> Option<i64> {
         match &self.kind {
             Kind::Rows(t) => t.latest_arrival_us(),
+            Kind::Turns(t) => t.latest_arrival_us(),
             Kind::FiveColumn(t) => t.latest_arrival_us(),
             Kind::ServeGen(t) => t.latest_arrival_us(),
             Kind::TraceV2(t) => t.latest_arrival_us(),
@@ -267,6 +331,7 @@ impl Trace {
     fn source(&self) -> &dyn Source {
         match &self.kind {
             Kind::Rows(t) => t.as_ref(),
+            Kind::Turns(t) => t.as_ref(),
             Kind::FiveColumn(t) => t.as_ref(),
             Kind::ServeGen(t) => t.as_ref(),
             Kind::TraceV2(t) => t.as_ref(),
@@ -276,6 +341,7 @@ impl Trace {
     fn source_mut(&mut self) -> &mut dyn Source {
         match &mut self.kind {
             Kind::Rows(t) => t.as_mut(),
+            Kind::Turns(t) => t.as_mut(),
             Kind::FiveColumn(t) => t.as_mut(),
             Kind::ServeGen(t) => t.as_mut(),
             Kind::TraceV2(t) => t.as_mut(),

@@ -13,8 +13,12 @@ pub mod row;
 mod row_errors;
 pub mod rows;
 mod sessions;
+mod turns;
+mod units;
 pub mod vllm_bench;
 
 pub use cut::{Cut, Rewind, Selection};
 pub use row_errors::RowErrors;
 pub use rows::Rows;
+pub use turns::Turns;
+pub use units::TimeUnit;
