@@ -157,7 +157,9 @@ fn json_format(head: &[u8]) -> Option<Format> {
     let has = |text: &str, key: &str| text.contains(&format!("\"{key}\""));
     let some =
         |text: &str, keys: &[&str]| keys.iter().filter(|k| has(text, k)).count() * 2 >= keys.len();
-    if some(line, &mooncake::KEYS) {
+    let named = mooncake::NAMES.iter();
+    let named = named.filter(|names| names.iter().any(|name| has(line, name)));
+    if named.count() * 2 >= mooncake::NAMES.len() {
         Some(Format::Mooncake)
     } else if has(&text, guidellm::KEY) {
         Some(Format::GuideLlm)

@@ -7,7 +7,7 @@
 mod dialect;
 mod line;
 
-pub(crate) use line::KEYS;
+pub(crate) use line::NAMES;
 
 use super::lines::Lines;
 use super::row::{Labels, Row, RowReader};

@@ -10,7 +10,15 @@ use std::fmt;
 use windtunnel_base::input;
 
 /// The keys of a line of the published traces.
-pub(crate) const KEYS: [&str; 4] = ["timestamp", "input_length", "output_length", "hash_ids"];
+const KEYS: [&str; 4] = ["timestamp", "input_length", "output_length", "hash_ids"];
+
+/// The same with their other names.
+pub(crate) const NAMES: [&[&str]; 4] = [
+    &["timestamp", "created_time"],
+    &["input_length", "input_tokens"],
+    &["output_length", "output_tokens"],
+    &["hash_ids"],
+];
 
 /// The keys that are understood, with their other names.
 const UNDERSTOOD: [&str; 11] = [
