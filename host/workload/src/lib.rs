@@ -11,6 +11,7 @@ pub mod detect;
 pub mod export;
 pub mod generator_config;
 pub mod import;
+mod json;
 mod limits;
 mod open;
 pub mod sample;

@@ -1,7 +1,7 @@
 //! CSV files read by column name, with errors that name file, line and column.
 
+use super::limits::MOST_UNPACKED;
 use csv::StringRecord;
-use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl Table {
     /// Opens a file and reads its header row.
     pub(super) fn open(path: &Path) -> Result<Self, InputError> {
         let file = open_file(path)?;
-        Self::new(path.display().to_string(), Box::new(file))
+        Self::new(path.display().to_string(), file)
     }
 
     /// The same from any reader; `name` is what messages call it.
@@ -283,8 +283,8 @@ fn next_row(
     }
 }
 
-/// Opens a file for reading.
-pub(super) fn open_file(path: &Path) -> Result<File, InputError> {
+/// Opens a file for reading, unpacked and as UTF-8.
+pub(super) fn open_file(path: &Path) -> Result<input::Opened, InputError> {
     let cannot = |why: &str| InputError::in_file(path.display(), format!("cannot read: {why}"));
     if path.is_dir() {
         return Err(cannot("it is a folder"));
@@ -294,11 +294,7 @@ pub(super) fn open_file(path: &Path) -> Result<File, InputError> {
             "it is a pipe or a device; a trace is read twice and must be a file",
         ));
     }
-    File::open(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => cannot("no such file or folder"),
-        std::io::ErrorKind::PermissionDenied => cannot("permission denied"),
-        _ => cannot(&e.to_string()),
-    })
+    input::open_text(path, MOST_UNPACKED).map_err(|e| cannot(&input::plain(&e)))
 }
 
 /// Text as messages quote it: in quotes, cut when long.

@@ -4,8 +4,8 @@
 use super::row_errors::RowErrors;
 use super::rows::Rows;
 use super::vllm_bench::{choose, row, several};
+use crate::json::read_json;
 use serde::Deserialize;
-use std::io::BufReader;
 use std::path::Path;
 use windtunnel_base::input::InputError;
 
@@ -95,9 +95,7 @@ impl Request {
 /// and `errors` is strict.
 pub fn open(path: &Path, run: Option<usize>, errors: &mut RowErrors) -> Result<Rows, InputError> {
     let refuse = |what: String| InputError::in_file(path.display(), what);
-    let file = BufReader::new(crate::table::open_file(path)?);
-    let results: Results = serde_json::from_reader(file)
-        .map_err(|e| refuse(format!("this is no result of GuideLLM: {e}")))?;
+    let results: Results = read_json(path, "result of GuideLLM")?;
     let benchmark = choose(&results.benchmarks, run)
         .ok_or_else(|| refuse(several("benchmarks", results.benchmarks.len(), run)))?;
     let requests = &benchmark.requests;
