@@ -177,7 +177,10 @@ fn without_sessions(
             }
         }
         Format::VllmBench => vllm_bench::open(path, options.run, errors)?,
-        Format::GuideLlm => guidellm::open(path, options.run, errors)?,
+        Format::GuideLlm => {
+            let scaled = selection.rate_scale != 1.0;
+            guidellm::open(path, options.run, scaled, errors, notes)?
+        }
         Format::FiveColumn => {
             refuse_run(path, format, options)?;
             let trace = FiveColumn::open(path, options.time_unit, errors)?;
