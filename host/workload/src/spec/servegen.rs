@@ -371,6 +371,8 @@ fn counted(windows: &[Active], lengths: &Dataset, span: Span) -> Vec<Counted> {
 fn client(chunk: &str, windows: Vec<Counted>) -> Planned {
     Planned {
         kind: Arc::new(Kind {
+            adapters: Vec::new(),
+            deal: None,
             tenant: chunk.to_owned(),
             slo_class: String::new(),
             model: String::new(),
