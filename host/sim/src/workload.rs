@@ -571,8 +571,7 @@ fn from_trace(
         horizon_us = trace.replay_horizon_us();
         trace.set_horizon_us(horizon_us);
     }
-    let idle = options.session_mode == SessionMode::ClosedLoop
-        && trace.as_trace_v2().is_some_and(|t| !t.has_sessions());
+    let idle = options.session_mode == SessionMode::ClosedLoop && !trace.has_sessions();
     let mut opened = Opened::trace(path, trace, horizon_us);
     if idle {
         opened.notes.push(format!(

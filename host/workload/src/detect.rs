@@ -1,33 +1,53 @@
 //! Telling the trace formats apart by their content.
 
-use super::import::{azure, burstgpt, five_column, guidellm, mooncake, vllm_bench};
+use super::import::{azure, burstgpt, five_column, guidellm, mooncake, sniff, vllm_bench, weka};
 use super::spec;
 use super::table::{open_file, shown};
 use super::trace_v2;
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
-use windtunnel_base::input::InputError;
+use windtunnel_base::input::{InputError, packed_otherwise};
 
 /// What a file or folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// What AIPerf exports of single requests.
+    AiPerf,
+    /// The bodies that AIPerf sends, by session.
+    AiPerfInputs,
+    /// Custom data sets of AIPerf: single turns, sessions, random pools.
+    AiPerfLines,
     /// Azure LLM inference traces: [`azure`].
     AzureLlm,
+    /// Traces of Alibaba's Bailian.
+    Bailian,
     /// BurstGPT traces: [`burstgpt`].
     BurstGpt,
     /// Real token ids in five columns: [`five_column`](mod@five_column).
     FiveColumn,
     /// Results of GuideLLM: [`guidellm`].
     GuideLlm,
+    /// What inference-perf reports of single requests.
+    InferencePerf,
+    /// Workloads of LLMServingSim.
+    LlmServingSim,
+    /// The same as tables, as its first releases had them.
+    LlmServingSimTable,
     /// Mooncake traces: [`mooncake`].
     Mooncake,
     /// A folder of ServeGen data.
     ServeGen,
+    /// Results of sglang's `bench_serving`.
+    SgLang,
     /// TraceV2: [`trace_v2`](mod@trace_v2).
     TraceV2,
+    /// Traces of Vidur.
+    Vidur,
     /// Results of `vllm bench serve`: [`vllm_bench`].
     VllmBench,
+    /// Agentic coding traces of Weka's kv-cache-tester, a file or a folder.
+    Weka,
     /// A workload spec, or the configuration of a load generator: [`spec`](mod@spec).
     Spec,
 }
@@ -35,14 +55,23 @@ pub enum Format {
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::AiPerf => "AIPerf's export of requests",
+            Self::AiPerfInputs => "AIPerf's inputs.json",
+            Self::AiPerfLines => "AIPerf custom data set",
             Self::AzureLlm => "Azure LLM inference trace",
+            Self::Bailian => "Bailian trace",
             Self::BurstGpt => "BurstGPT trace",
             Self::FiveColumn => "five-column trace",
             Self::GuideLlm => "GuideLLM results",
+            Self::InferencePerf => "inference-perf's report of requests",
+            Self::LlmServingSim | Self::LlmServingSimTable => "LLMServingSim workload",
             Self::Mooncake => "Mooncake trace",
             Self::ServeGen => "ServeGen data",
+            Self::SgLang => "results of sglang's bench_serving",
             Self::TraceV2 => "TraceV2 data",
+            Self::Vidur => "Vidur trace",
             Self::VllmBench => "results of vllm bench serve",
+            Self::Weka => "kv-cache-tester trace",
             Self::Spec => "workload spec",
         })
     }
@@ -52,18 +81,57 @@ impl Format {
     /// `an Azure LLM inference trace`.
     pub(super) fn with_article(self) -> String {
         match self {
-            Self::AzureLlm => format!("an {self}"),
-            Self::GuideLlm | Self::ServeGen | Self::TraceV2 | Self::VllmBench => self.to_string(),
+            Self::AiPerfLines | Self::AzureLlm | Self::LlmServingSim | Self::LlmServingSimTable => {
+                format!("an {self}")
+            }
+            Self::AiPerf
+            | Self::AiPerfInputs
+            | Self::GuideLlm
+            | Self::InferencePerf
+            | Self::ServeGen
+            | Self::SgLang
+            | Self::TraceV2
+            | Self::VllmBench => self.to_string(),
             _ => format!("a {self}"),
         }
+    }
+
+    /// Is the file held in memory, as requests and sessions?
+    pub(super) fn is_held(self) -> bool {
+        matches!(
+            self,
+            Self::AiPerf
+                | Self::AiPerfInputs
+                | Self::AiPerfLines
+                | Self::Bailian
+                | Self::InferencePerf
+                | Self::LlmServingSim
+                | Self::LlmServingSimTable
+                | Self::SgLang
+                | Self::Vidur
+                | Self::Weka
+        )
+    }
+
+    /// Can its requests have sessions?
+    pub(super) fn can_have_sessions(self) -> bool {
+        self == Self::TraceV2
+            || (self.is_held()
+                && !matches!(
+                    self,
+                    Self::InferencePerf | Self::LlmServingSimTable | Self::SgLang
+                ))
     }
 }
 
 const UNDERSTOOD: &str = "understood are: TraceV2 data (CSV whose header row has request_id, input_tokens, \
     arrival_time_us, ...); Azure LLM inference traces (CSV with TIMESTAMP,ContextTokens,GeneratedTokens); BurstGPT traces (CSV with \
     Timestamp,Model,Request tokens,...); five-column traces (CSV with a header row; arrival in seconds, two ignored columns, prompt and \
-    output token ids as JSON arrays); Mooncake traces (JSON lines with timestamp, input_length, output_length, hash_ids); JSON results of \
-    vllm bench serve and GuideLLM; folders of ServeGen data; workload specs (YAML)";
+    output token ids as JSON arrays); Mooncake traces (JSON lines with timestamp, input_length, output_length, hash_ids); Bailian traces \
+    (JSON lines with chat_id, parent_chat_id, ...); Vidur traces (CSV with arrived_at,num_prefill_tokens,num_decode_tokens); LLMServingSim \
+    workloads (JSON lines with input_toks, output_toks, ...); agentic traces of kv-cache-tester (JSON with block_size, requests; a file or a \
+    folder); JSON results of vllm bench serve, sglang's bench_serving and GuideLLM; AIPerf's profile_export.jsonl, inputs.json and custom data \
+    sets; inference-perf's per_request_lifecycle_metrics.json; folders of ServeGen data; workload specs (YAML)";
 
 /// Enough of a file to see its first two rows; prompts as arrays of ids can be long.
 const HEAD_BYTES: u64 = 1 << 20;
@@ -75,6 +143,12 @@ const HEAD_BYTES: u64 = 1 << 20;
 pub fn detect(path: &Path) -> Result<Format, InputError> {
     if spec::is_servegen(path) {
         return Ok(Format::ServeGen);
+    }
+    if path.is_dir()
+        && let Some(first) = weka::files(path).first()
+        && detect(first)? == Format::Weka
+    {
+        return Ok(Format::Weka);
     }
     let mut head = Vec::new();
     open_file(path)?
@@ -92,6 +166,11 @@ fn detect_in(head: &[u8]) -> Result<Format, String> {
     let start = String::from_utf8_lossy(&head[..head.len().min(4096)]);
     let first = start.lines().find(|l| !l.trim().is_empty()).unwrap_or("");
     let not = |what: &str| format!("the file {what}: {}; {UNDERSTOOD}", shown(first));
+    if let Some(kind) = packed_otherwise(head) {
+        return Err(format!(
+            "the file is {kind}; unpack it first (gzip and zstd are read as they are)"
+        ));
+    }
     if head[..head.len().min(512)].contains(&0) || head.starts_with(&[0x1f, 0x8b]) {
         return Err(format!("the file is binary, not text; {UNDERSTOOD}"));
     }
@@ -102,6 +181,11 @@ fn detect_in(head: &[u8]) -> Result<Format, String> {
         .filter(|c| ['{', '['].contains(c))
     {
         let json = c == '{' || first.trim_start().starts_with("[{");
+        match sniff::json(head) {
+            Ok(Some(format)) => return Ok(format),
+            Ok(None) => {}
+            Err(what) => return Err(format!("the file {what}")),
+        }
         return match json_format(head) {
             Some(format) => Ok(format),
             None if json => Err(not("begins like JSON")),
@@ -118,6 +202,9 @@ fn detect_in(head: &[u8]) -> Result<Format, String> {
     }
     if looks_like_yaml(head) {
         return Ok(Format::Spec);
+    }
+    if let Some(format) = sniff::table(first) {
+        return Ok(format);
     }
     let mut rows = csv::ReaderBuilder::new()
         .has_headers(false)

@@ -2,9 +2,10 @@
 
 use super::detect::{Format, detect};
 use super::import::five_column::FiveColumn;
+use super::import::held::{Held, HeldReplay};
 use super::import::row::OpenRows;
 use super::import::{
-    Cut, RowErrors, Rows, Selection, azure, burstgpt, guidellm, mooncake, vllm_bench,
+    Cut, RowErrors, Rows, Selection, azure, burstgpt, guidellm, mooncake, turns_of, vllm_bench,
 };
 use super::spec::{self, Generator};
 use super::think::ThinkTime;
@@ -73,6 +74,7 @@ pub struct Trace {
 enum Kind {
     Rows(Box<Cut<Rows>>),
     FiveColumn(Box<Cut<FiveColumn>>),
+    Held(Box<Held>),
     ServeGen(Box<Cut<Generator>>),
     TraceV2(Box<TraceV2>),
 }
@@ -119,6 +121,13 @@ pub fn open(
         kind,
         notes,
     };
+    if format.is_held() && options.selection == Selection::default() && trace.size_hint() == Some(0)
+    {
+        return Err(InputError::in_file(
+            path.display(),
+            "there is no request in it",
+        ));
+    }
     if options.selection != Selection::default() && trace.clone().next_request().is_none() {
         let message = "the window, sample and cap leave no request";
         return Err(InputError::in_file(path.display(), message));
@@ -165,13 +174,36 @@ fn without_sessions(
             *errors = RowErrors::new(options.strict);
             return Ok(Kind::ServeGen(Box::new(Cut::new(generator, rest))));
         }
-        Format::TraceV2 | Format::Spec => {
+        _ if format.is_held() => return held(path, format, options, errors, notes),
+        _ => {
             let message =
                 "this is a workload spec, no trace; `windtunnel run --workload-spec FILE` takes it";
             return Err(InputError::in_file(path.display(), message));
         }
     };
     Ok(Kind::Rows(Box::new(Cut::new(rows, selection))))
+}
+
+fn held(
+    path: &Path,
+    format: Format,
+    options: &OpenOptions,
+    errors: &mut RowErrors,
+    notes: &mut Vec<String>,
+) -> Result<Kind, InputError> {
+    if format != Format::SgLang {
+        refuse_run(path, format, options)?;
+    }
+    let turns = turns_of(path, format, options.run, options.seed, errors, notes)?;
+    let replay = HeldReplay {
+        closed_loop: options.session_mode == SessionMode::ClosedLoop,
+        think_time: options.think_time,
+        seed: options.seed,
+        horizon_us: options.horizon_us,
+        selection: options.selection,
+    };
+    let held = Held::new(&path.display().to_string(), turns, replay)?;
+    Ok(Kind::Held(Box::new(held)))
 }
 
 fn refuse_what_only_trace_v2_has(
@@ -190,9 +222,9 @@ fn refuse_what_only_trace_v2_has(
             header.display()
         ));
     }
-    if options.session_mode == SessionMode::ClosedLoop {
+    if options.session_mode == SessionMode::ClosedLoop && !format.can_have_sessions() {
         return refuse(
-            "it has no sessions to replay as a closed loop, only TraceV2 has them; `windtunnel workload convert` makes one",
+            "it has no sessions to replay as a closed loop; `windtunnel workload convert` makes a TraceV2 trace of it, which can have them",
         );
     }
     Ok(())
@@ -233,6 +265,16 @@ impl Trace {
         }
     }
 
+    /// Whether its requests belong to sessions that a closed loop can replay.
+    #[must_use]
+    pub fn has_sessions(&self) -> bool {
+        match &self.kind {
+            Kind::TraceV2(t) => t.has_sessions(),
+            Kind::Held(t) => t.has_sessions(),
+            _ => false,
+        }
+    }
+
     /// The latest arrival that does not hang on a completion, microseconds; `None` without
     /// requests.
     #[must_use]
@@ -240,6 +282,7 @@ impl Trace {
         match &self.kind {
             Kind::Rows(t) => t.latest_arrival_us(),
             Kind::FiveColumn(t) => t.latest_arrival_us(),
+            Kind::Held(t) => t.latest_arrival_us(),
             Kind::ServeGen(t) => t.latest_arrival_us(),
             Kind::TraceV2(t) => t.latest_arrival_us(),
         }
@@ -259,8 +302,10 @@ impl Trace {
     /// Sets the time after which no follow-up arrives. To be called before the first request is
     /// taken.
     pub fn set_horizon_us(&mut self, horizon_us: i64) {
-        if let Kind::TraceV2(t) = &mut self.kind {
-            t.set_horizon_us(horizon_us);
+        match &mut self.kind {
+            Kind::TraceV2(t) => t.set_horizon_us(horizon_us),
+            Kind::Held(t) => t.set_horizon_us(horizon_us),
+            _ => {}
         }
     }
 
@@ -268,6 +313,7 @@ impl Trace {
         match &self.kind {
             Kind::Rows(t) => t.as_ref(),
             Kind::FiveColumn(t) => t.as_ref(),
+            Kind::Held(t) => t.as_ref(),
             Kind::ServeGen(t) => t.as_ref(),
             Kind::TraceV2(t) => t.as_ref(),
         }
@@ -277,6 +323,7 @@ impl Trace {
         match &mut self.kind {
             Kind::Rows(t) => t.as_mut(),
             Kind::FiveColumn(t) => t.as_mut(),
+            Kind::Held(t) => t.as_mut(),
             Kind::ServeGen(t) => t.as_mut(),
             Kind::TraceV2(t) => t.as_mut(),
         }

@@ -1,20 +1,71 @@
 //! Recorded traces, one file per format, and what all of them support: a time window, sampling,
 //! loops, a changed rate, a cap.
 
+mod aiperf;
+mod aiperf_inputs;
 pub mod azure;
+mod bailian;
 pub mod blocks;
 pub mod burstgpt;
 pub mod cut;
+mod elements;
+mod fields;
 pub mod five_column;
 pub mod guidellm;
+pub mod held;
+mod inference_perf_report;
 mod lines;
+mod llmservingsim;
 pub mod mooncake;
+mod payload;
 pub mod row;
 mod row_errors;
 pub mod rows;
 mod sessions;
+mod sglang;
+mod shared_tokens;
+pub(crate) mod sniff;
+mod turn_sessions;
+mod vidur;
 pub mod vllm_bench;
+pub(crate) mod weka;
 
 pub use cut::{Cut, Rewind, Selection};
 pub use row_errors::RowErrors;
 pub use rows::Rows;
+
+use super::detect::Format;
+use held::Turns;
+use std::path::Path;
+use windtunnel_base::input::InputError;
+
+/// Reads a file of a format that is held in memory. `run` is which one of a file with several, from
+/// 1, `seed` that of what is drawn.
+///
+/// # Errors
+/// When the file cannot be read, or a row is in error and `errors` is strict.
+pub(crate) fn turns_of(
+    path: &Path,
+    format: Format,
+    run: Option<usize>,
+    seed: u64,
+    errors: &mut RowErrors,
+    notes: &mut Vec<String>,
+) -> Result<Turns, InputError> {
+    match format {
+        Format::AiPerf => aiperf::read(path, errors, notes),
+        Format::AiPerfInputs => aiperf_inputs::read_bodies(path, errors, notes),
+        Format::AiPerfLines => aiperf_inputs::read_lines(path, errors, notes),
+        Format::Bailian => bailian::read(path, errors, notes),
+        Format::InferencePerf => inference_perf_report::read(path, errors, notes),
+        Format::LlmServingSim => llmservingsim::read(path, errors, notes),
+        Format::LlmServingSimTable => llmservingsim::read_table(path, errors),
+        Format::SgLang => sglang::read(path, run, seed, errors, notes),
+        Format::Vidur => vidur::read(path, errors, notes),
+        Format::Weka => weka::read(path, errors, notes),
+        _ => unreachable!("a format of another reader"),
+    }
+}
+
+#[cfg(test)]
+mod formats_tests;
