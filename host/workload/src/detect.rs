@@ -96,6 +96,12 @@ impl Format {
         }
     }
 
+    /// May it leave open how long answers are?
+    #[must_use]
+    pub fn may_lack_output_lengths(self) -> bool {
+        matches!(self, Self::AiPerfInputs | Self::AiPerfLines)
+    }
+
     /// Is the file held in memory, as requests and sessions?
     pub(super) fn is_held(self) -> bool {
         matches!(

@@ -33,6 +33,8 @@ pub struct OpenOptions {
     pub strict: bool,
     /// Which run of a file with several, from 1.
     pub run: Option<usize>,
+    /// Length of the answers that the file does not tell, tokens.
+    pub output_tokens: Option<u32>,
 }
 
 impl Default for OpenOptions {
@@ -46,6 +48,7 @@ impl Default for OpenOptions {
             selection: Selection::default(),
             strict: false,
             run: None,
+            output_tokens: None,
         }
     }
 }
@@ -90,6 +93,13 @@ pub fn open(
 ) -> Result<Trace, InputError> {
     options.check()?;
     let format = detect(path)?;
+    if options.output_tokens.is_some() && !format.may_lack_output_lengths() {
+        let message = format!(
+            "this is {}, whose requests have their own lengths; `output_tokens` has no effect",
+            format.with_article()
+        );
+        return Err(InputError::in_file(path.display(), message));
+    }
     let mut notes = Vec::new();
     let mut errors = RowErrors::new(options.strict);
     let kind = if format == Format::TraceV2 {
@@ -194,7 +204,7 @@ fn held(
     if format != Format::SgLang {
         refuse_run(path, format, options)?;
     }
-    let turns = turns_of(path, format, options.run, options.seed, errors, notes)?;
+    let turns = turns_of(path, format, options, errors, notes)?;
     let replay = HeldReplay {
         closed_loop: options.session_mode == SessionMode::ClosedLoop,
         think_time: options.think_time,

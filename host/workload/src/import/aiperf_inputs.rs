@@ -24,16 +24,17 @@ struct Session {
     payloads: Vec<Value>,
 }
 
-/// Reads `inputs.json`.
+/// Reads `inputs.json`; `output_tokens` is the length of answers that it does not limit.
 ///
 /// # Errors
 /// When the file cannot be read, or a row is in error and `errors` is strict.
 pub(super) fn read_bodies(
     path: &Path,
+    output_tokens: Option<u32>,
     errors: &mut RowErrors,
     notes: &mut Vec<String>,
 ) -> Result<Turns, InputError> {
-    let mut data = Data::default();
+    let mut data = Data::new(output_tokens);
     let mut elements = Elements::open(path, b"{[")?;
     while let Some(text) = elements.next()? {
         let row = object(text, "an object with session_id and payloads")
@@ -78,16 +79,17 @@ struct TurnLine {
 
 const EXPECTED: &str = "an object with text, or with session_id and turns";
 
-/// Reads a custom data set.
+/// Reads a custom data set; `output_tokens` is the length of answers that it does not tell.
 ///
 /// # Errors
 /// When the file cannot be read, or a row is in error and `errors` is strict.
 pub(super) fn read_lines(
     path: &Path,
+    output_tokens: Option<u32>,
     errors: &mut RowErrors,
     notes: &mut Vec<String>,
 ) -> Result<Turns, InputError> {
-    let mut data = Data::default();
+    let mut data = Data::new(output_tokens);
     fields::each_line(path, EXPECTED, errors, |line: Line| data.line(&line))?;
     if data.turns.list.iter().all(|t| t.sent_ns.is_none()) {
         notes.push(no_times("no turn has a timestamp"));
@@ -110,10 +112,13 @@ struct Data {
     /// Sessions so far.
     sessions: FxHashSet<Sym>,
     limits: bool,
+    /// Length of answers that have none of their own, and how many those are.
+    output_tokens: Option<u32>,
+    filled: u64,
 }
 
-impl Default for Data {
-    fn default() -> Self {
+impl Data {
+    fn new(output_tokens: Option<u32>) -> Self {
         Self {
             turns: Turns::default(),
             shared: SharedTokens::new(BYTES_PER_TOKEN),
@@ -123,15 +128,35 @@ impl Default for Data {
             pool: 0,
             sessions: FxHashSet::default(),
             limits: false,
+            output_tokens,
+            filled: 0,
         }
     }
-}
 
-impl Data {
+    /// The length of an answer.
+    fn output(&mut self, key: &str, found: Option<f64>) -> Result<u32, String> {
+        match (found, self.output_tokens) {
+            (None, Some(tokens)) => {
+                self.filled += 1;
+                Ok(tokens)
+            }
+            (None, None) => Err(format!(
+                "{key}: expected how long the answer is, found nothing; `output_tokens` says it for all that do not"
+            )),
+            (found, _) => fields::tokens(key, found),
+        }
+    }
+
     fn finish(self, notes: &mut Vec<String>) -> Turns {
         if self.texts {
             notes.push(format!(
                 "the file has texts, no token counts: prompts are taken to have a token per {BYTES_PER_TOKEN} bytes"
+            ));
+        }
+        if self.filled > 0 {
+            notes.push(format!(
+                "{} answers have no length in the file and get that of `output_tokens`",
+                self.filled
             ));
         }
         if self.limits {
@@ -154,8 +179,8 @@ impl Data {
             let (prompt, media) = payload::prompt(body).ok_or_else(|| {
                 wrong("messages: expected messages or a prompt, found none".into())
             })?;
-            let output = payload::max_tokens(body);
-            let output = fields::tokens("max_tokens", output).map_err(wrong)?;
+            let limit = payload::max_tokens(body);
+            let output = self.output("max_tokens", limit).map_err(wrong)?;
             let ids = match prompt {
                 Prompt::Text(text) => {
                     self.texts = true;
@@ -164,7 +189,7 @@ impl Data {
                 Prompt::Ids(ids) => ids,
             };
             self.media += media;
-            self.limits = true;
+            self.limits |= limit.is_some();
             let model = body.get("model").and_then(Value::as_str).unwrap_or("");
             rounds.push(Turn {
                 think_us: Some(0),
@@ -254,12 +279,8 @@ impl Data {
             return Err(wrong("text: expected a text, found nothing".into()));
         }
         let limit = line.extra.as_ref().and_then(payload::max_tokens);
-        let output = fields::tokens("output_length", line.output_length.or(limit));
-        let output = output.map_err(|what| {
-            wrong(format!(
-                "{what}; a simulation must know how long the answer is"
-            ))
-        })?;
+        let output = self.output("output_length", line.output_length.or(limit));
+        let output = output.map_err(wrong)?;
         let ms = |key, found: Option<f64>| {
             let found = found.map(|ms| fields::time_ns(key, Some(ms), 1e6));
             found.transpose().map_err(wrong)

@@ -272,7 +272,27 @@ fn aiperf_data_sets_become_sessions_that_wait_for_answers() {
     assert_eq!(rows(&mut trace), [row(0, "", 0, 2, 5), row(0, "", 0, 4, 7)]);
     assert_eq!(
         error("{\"text\": \"Hi\"}\n"),
-        "f:1: output_length: expected a whole number from 0 to 1073741823, found nothing; a simulation must know how long the answer is"
+        "f:1: output_length: expected how long the answer is, found nothing; `output_tokens` says it for all that do not"
+    );
+    let output_tokens = Some(9);
+    let options = OpenOptions {
+        output_tokens,
+        ..OpenOptions::default()
+    };
+    let file = sample("{\"text\": \"Hi\"}\n{\"text\": \"Ho\", \"output_length\": 2}\n");
+    let mut trace = open(&file.path, None, &options).unwrap();
+    assert!(
+        trace
+            .notes()
+            .iter()
+            .any(|n| n.starts_with("1 answers have no length"))
+    );
+    assert_eq!(rows(&mut trace), [row(0, "", 0, 1, 9), row(0, "", 0, 1, 2)]);
+    let other = sample("arrived_at,num_prefill_tokens,num_decode_tokens\n0.5,591,140\n");
+    let error = open(&other.path, None, &options).unwrap_err();
+    assert!(
+        error.message().ends_with("`output_tokens` has no effect"),
+        "{error}"
     );
 }
 
@@ -307,7 +327,7 @@ fn aiperf_inputs_are_sent_as_they_stand_one_after_the_other() {
     let unlimited = text.replace("\"max_tokens\": 8", "\"n\": 1");
     assert_eq!(
         error(&unlimited),
-        "f:3: payloads[1].max_tokens: expected a whole number from 0 to 1073741823, found nothing"
+        "f:3: payloads[1].max_tokens: expected how long the answer is, found nothing; `output_tokens` says it for all that do not"
     );
 }
 

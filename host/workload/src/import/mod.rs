@@ -35,32 +35,35 @@ pub use row_errors::RowErrors;
 pub use rows::Rows;
 
 use super::detect::Format;
+use super::open::OpenOptions;
 use held::Turns;
 use std::path::Path;
 use windtunnel_base::input::InputError;
 
-/// Reads a file of a format that is held in memory. `run` is which one of a file with several, from
-/// 1, `seed` that of what is drawn.
+/// Reads a file of a format that is held in memory.
 ///
 /// # Errors
 /// When the file cannot be read, or a row is in error and `errors` is strict.
 pub(crate) fn turns_of(
     path: &Path,
     format: Format,
-    run: Option<usize>,
-    seed: u64,
+    options: &OpenOptions,
     errors: &mut RowErrors,
     notes: &mut Vec<String>,
 ) -> Result<Turns, InputError> {
     match format {
         Format::AiPerf => aiperf::read(path, errors, notes),
-        Format::AiPerfInputs => aiperf_inputs::read_bodies(path, errors, notes),
-        Format::AiPerfLines => aiperf_inputs::read_lines(path, errors, notes),
+        Format::AiPerfInputs => {
+            aiperf_inputs::read_bodies(path, options.output_tokens, errors, notes)
+        }
+        Format::AiPerfLines => {
+            aiperf_inputs::read_lines(path, options.output_tokens, errors, notes)
+        }
         Format::Bailian => bailian::read(path, errors, notes),
         Format::InferencePerf => inference_perf_report::read(path, errors, notes),
         Format::LlmServingSim => llmservingsim::read(path, errors, notes),
         Format::LlmServingSimTable => llmservingsim::read_table(path, errors),
-        Format::SgLang => sglang::read(path, run, seed, errors, notes),
+        Format::SgLang => sglang::read(path, options.run, options.seed, errors, notes),
         Format::Vidur => vidur::read(path, errors, notes),
         Format::Weka => weka::read(path, errors, notes),
         _ => unreachable!("a format of another reader"),
