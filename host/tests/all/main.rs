@@ -9,6 +9,7 @@ mod errors;
 mod faults;
 mod feedback;
 mod filled;
+mod formats;
 mod fuzz;
 mod golden;
 mod help;

@@ -135,7 +135,7 @@ pub(super) fn read(
     repeat_where_lengths_allow(&mut turns, notes);
     if warmup > 0 {
         notes.push(format!(
-            "{warmup} records of other phases than profiling are left out"
+            "records of other phases than profiling are left out: {warmup}"
         ));
     }
     Ok(turns)

@@ -155,7 +155,7 @@ impl Data {
         }
         if self.filled > 0 {
             notes.push(format!(
-                "{} answers have no length in the file and get that of `output_tokens`",
+                "answers without a length in the file get that of `output_tokens`: {}",
                 self.filled
             ));
         }
@@ -164,7 +164,7 @@ impl Data {
         }
         if self.media > 0 {
             notes.push(format!(
-                "{} images, sounds and videos are left out: how many tokens they are is up to the model",
+                "images, sounds and videos are left out, as the model says how many tokens they are: {}",
                 self.media
             ));
         }
@@ -190,12 +190,10 @@ impl Data {
             };
             self.media += media;
             self.limits |= limit.is_some();
-            let model = body.get("model").and_then(Value::as_str).unwrap_or("");
             rounds.push(Turn {
                 think_us: Some(0),
                 shared: self.shared.insert(&ids, &mut self.turns),
                 output,
-                model: self.turns.symbols.intern(model),
                 streaming: body.get("stream").and_then(Value::as_bool) == Some(true),
                 ..Turn::default()
             });

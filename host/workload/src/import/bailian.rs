@@ -89,7 +89,7 @@ pub(super) fn read(
     notes.extend(unread.note());
     if forks > 0 {
         notes.push(format!(
-            "{forks} requests continue a chat that another one continues, too; they are rounds of the same session, in order of time"
+            "requests that continue a chat which another one continues, too: {forks}; they are rounds of the same session, in order of time"
         ));
     }
     Ok(turns)

@@ -33,12 +33,8 @@ pub(crate) struct Turn {
     pub(crate) answer: TokenSeq,
     /// Session, `Sym::NONE` for none. Rounds of one session are in order.
     pub(crate) session: Sym,
-    /// Client, tenant, model, adapter.
+    /// Client.
     pub(crate) client: Sym,
-    /// Tenant.
-    pub(crate) tenant: Sym,
-    /// Model.
-    pub(crate) model: Sym,
     /// LoRA adapter.
     pub(crate) adapter: Sym,
     /// Does the client stream the answer?
@@ -281,8 +277,6 @@ impl Held {
             private_from,
             deadline_us: timeout.map_or(0, |us| arrival_us.saturating_add(us)),
             client: t.client,
-            tenant: t.tenant,
-            model: t.model,
             session,
             round: data.round[k],
             streaming: t.streaming,

@@ -107,18 +107,11 @@ fn read_entry(entry: Entry, turns: &mut Turns) -> Result<(Turn, Option<Prompt>),
         .request
         .and_then(|text| serde_json::from_str(&text).ok());
     let body: serde_json::Value = body.unwrap_or_default();
-    let name = |key: &str| {
-        body.get(key)
-            .and_then(|v| v.as_str())
-            .unwrap_or("")
-            .to_owned()
-    };
     let turn = Turn {
         sent_ns: Some(fields::time_ns("start_time", entry.start_time, 1e9)?),
         new: fields::tokens("info.input_tokens", input)?,
         output: fields::tokens("info.output_tokens", output)?,
         streaming: body.get("stream").and_then(|v| v.as_bool()) == Some(true),
-        model: turns.symbols.intern(&name("model")),
         adapter: turns.symbols.intern(&info.lora_adapter.unwrap_or_default()),
         ..Turn::default()
     };

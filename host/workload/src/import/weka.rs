@@ -1,6 +1,6 @@
 //! Agentic coding traces of Weka's kv-cache-tester: a session per file (or per line, or a folder of
 //! files) with times in seconds, lengths and identities of the prompts' blocks. A sub-agent's
-//! requests are nested and become a session of their own.
+//! requests are nested and become a session of their own. The model becomes the client.
 
 use super::fields::{self, Others, Unread};
 use super::held::{Turn, Turns};
@@ -263,7 +263,7 @@ impl Reader {
             shared,
             output,
             session: place.session,
-            model: self.turns.symbols.intern(model),
+            client: self.turns.symbols.intern(model),
             streaming,
             ..Turn::default()
         })
@@ -278,25 +278,25 @@ impl Reader {
         }
         if self.agents > 0 {
             notes.push(format!(
-                "{} sub-agents are sessions of their own that begin at their recorded times; in a closed loop nobody waits for them",
+                "sub-agents ({}) are sessions of their own that begin at their recorded times; in a closed loop nobody waits for them",
                 self.agents
             ));
         }
         if self.relative > 0 {
             notes.push(format!(
-                "in {} traces the times of sub-agents' requests lie before the sub-agent's own, so they are taken to count from it",
+                "times of sub-agents' requests lie before the sub-agent's own and are taken to count from it, in traces: {}",
                 self.relative
             ));
         }
         if self.overlapping > 0 {
             notes.push(format!(
-                "{} requests were sent before the answer to the request before them; a closed loop sends them after it",
+                "requests that were sent before the answer to the request before them: {}; a closed loop sends them after it",
                 self.overlapping
             ));
         }
         if self.without_ids > 0 {
             notes.push(format!(
-                "{} requests have no hash_ids and share no tokens",
+                "requests without hash_ids, which share no tokens: {}",
                 self.without_ids
             ));
         }
