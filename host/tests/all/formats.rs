@@ -207,7 +207,7 @@ fn results_of_sglang_are_read_as_its_own_and_summaries_are_sent_to_the_right_fil
     ]);
     assert_eq!(
         folder.refused("--workload @/brief.jsonl"),
-        "@/brief.jsonl: input_lens and output_lens are missing: bench_serving writes them with --output-details"
+        "@/brief.jsonl: input_lens and output_lens are missing: bench_serving writes them when it is asked for output details"
     );
     let error = folder.refused("--workload @/profile_export_aiperf.json");
     assert!(

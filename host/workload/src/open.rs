@@ -5,7 +5,8 @@ use super::import::five_column::FiveColumn;
 use super::import::held::{Held, HeldReplay};
 use super::import::row::OpenRows;
 use super::import::{
-    Cut, RowErrors, Rows, Selection, azure, burstgpt, guidellm, mooncake, turns_of, vllm_bench,
+    Choice, Cut, RowErrors, Rows, Selection, azure, burstgpt, guidellm, mooncake, turns_of,
+    vllm_bench,
 };
 use super::spec::{self, Generator};
 use super::think::ThinkTime;
@@ -204,7 +205,12 @@ fn held(
     if format != Format::SgLang {
         refuse_run(path, format, options)?;
     }
-    let turns = turns_of(path, format, options, errors, notes)?;
+    let choice = Choice {
+        run: options.run,
+        seed: options.seed,
+        output_tokens: options.output_tokens,
+    };
+    let turns = turns_of(path, format, choice, errors, notes)?;
     let replay = HeldReplay {
         closed_loop: options.session_mode == SessionMode::ClosedLoop,
         think_time: options.think_time,

@@ -1,5 +1,5 @@
-//! What AIPerf exports of single requests (`profile_export.jsonl`): an object per line with metadata
-//! and metrics. Times are nanoseconds since 1970.
+//! What AIPerf exports of single requests (`profile_export.jsonl`): an object per line with
+//! metadata and metrics. Times are nanoseconds since 1970.
 
 use super::fields;
 use super::held::{Turn, Turns};

@@ -1,5 +1,5 @@
-//! What AIPerf sends: its `inputs.json` (bodies of requests by session), and custom data sets with an
-//! object per line, a single turn (also of a random pool) or a session of turns.
+//! What AIPerf sends: its `inputs.json` (bodies of requests by session), and custom data sets with
+//! an object per line, a single turn (also of a random pool) or a session of turns.
 //!
 //! There are texts, not tokens: texts that begin alike share tokens. A later turn of a session is
 //! sent with all before it and with the answers; bodies of `inputs.json` are sent as they stand.
@@ -21,6 +21,8 @@ use windtunnel_base::request::Sym;
 #[derive(Deserialize)]
 struct Session {
     session_id: Option<String>,
+    /// GenAI-Perf, which came before, wrote `payload`.
+    #[serde(alias = "payload")]
     payloads: Vec<Value>,
 }
 

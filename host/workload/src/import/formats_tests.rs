@@ -487,7 +487,7 @@ fn results_of_sglang_are_not_those_of_vllm() {
     let two_runs = text("1.0", "null").repeat(2);
     assert!(error(&two_runs).contains("the file has 2 runs; choose one"));
     let brief = text("1.0", "null").replace("input_lens", "x");
-    assert!(error(&brief).contains("bench_serving writes them with --output-details"));
+    assert!(error(&brief).contains("when it is asked for output details"));
 }
 
 #[test]

@@ -34,11 +34,21 @@ pub use cut::{Cut, Rewind, Selection};
 pub use row_errors::RowErrors;
 pub use rows::Rows;
 
-use super::detect::Format;
-use super::open::OpenOptions;
+use super::format::Format;
 use held::Turns;
 use std::path::Path;
 use windtunnel_base::input::InputError;
+
+/// What is chosen for formats that are held in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choice {
+    /// Which run of a file with several, from 1.
+    pub(crate) run: Option<usize>,
+    /// Seed of what is drawn.
+    pub(crate) seed: u64,
+    /// Length of the answers that the file does not tell.
+    pub(crate) output_tokens: Option<u32>,
+}
 
 /// Reads a file of a format that is held in memory.
 ///
@@ -47,7 +57,7 @@ use windtunnel_base::input::InputError;
 pub(crate) fn turns_of(
     path: &Path,
     format: Format,
-    options: &OpenOptions,
+    options: Choice,
     errors: &mut RowErrors,
     notes: &mut Vec<String>,
 ) -> Result<Turns, InputError> {

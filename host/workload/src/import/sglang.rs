@@ -1,5 +1,5 @@
 //! Results of sglang's `bench_serving`: an object per run, a line each. Only those written with
-//! `--output-details` tell about single requests, and none say when requests were sent.
+//! details tell about single requests, and none say when requests were sent.
 
 use super::fields;
 use super::held::{Turn, Turns};
@@ -67,7 +67,7 @@ pub(super) fn read(
     let results = choose(&runs, run).ok_or_else(|| refuse(several("runs", runs.len(), run)))?;
     let (Some(inputs), Some(outputs)) = (&results.input_lens, &results.output_lens) else {
         return Err(refuse(
-            "input_lens and output_lens are missing: bench_serving writes them with --output-details".into(),
+            "input_lens and output_lens are missing: bench_serving writes them when it is asked for output details".into(),
         ));
     };
     if inputs.len() != outputs.len() {

@@ -1,7 +1,7 @@
 //! Telling formats of JSON apart by the keys of their first object.
 
 use super::{llmservingsim, sglang, vidur};
-use crate::detect::Format;
+use crate::format::Format;
 
 /// The keys with which a JSON text begins.
 #[derive(Debug, Default, PartialEq)]
@@ -94,7 +94,7 @@ impl Keys {
             && (self.within("request_start_ns") || self.within("benchmark_phase"))
         {
             Some(Format::AiPerf)
-        } else if self.has("data") && self.within("payloads") {
+        } else if self.has("data") && (self.within("payloads") || self.within("payload")) {
             Some(Format::AiPerfInputs)
         } else if self.count(&sglang::KEYS) >= 3 {
             Some(Format::SgLang)
