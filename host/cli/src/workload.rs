@@ -20,7 +20,7 @@ use windtunnel_workload::convert::{self, Rounds};
 use windtunnel_workload::spec::{self, WorkloadSpec};
 use windtunnel_workload::summary::Summarizer;
 use windtunnel_workload::unfold::Unfold;
-use windtunnel_workload::{Format, detect, open};
+use windtunnel_workload::{Format, OpenOptions, detect, open};
 
 /// Runs one of the subcommands.
 pub fn workload(command: &WorkloadCommand) -> anyhow::Result<()> {
@@ -44,11 +44,14 @@ fn input(path: &Path, args: &InputArgs) -> Result<Opened, InputError> {
             max_requests: args.num_requests,
             timeout_s: None,
         };
-        let options = part(
-            &spec_of_part(&args.part, |_| true),
-            limits,
-            args.seed.unwrap_or(DEFAULT_SEED),
-        )?;
+        let options = OpenOptions {
+            output_tokens: args.output_tokens,
+            ..part(
+                &spec_of_part(&args.part, |_| true),
+                limits,
+                args.seed.unwrap_or(DEFAULT_SEED),
+            )?
+        };
         let trace = open(path, args.trace_header.as_deref(), &options)?;
         return Ok(Opened::trace(path, trace, i64::MAX));
     }
@@ -63,6 +66,7 @@ fn input(path: &Path, args: &InputArgs) -> Result<Opened, InputError> {
         ("--trace-run", args.part.trace_run.is_some()),
         ("--time-unit", args.part.time_unit.is_some()),
         ("--trace-block-size", args.part.trace_block_size.is_some()),
+        ("--output-tokens", args.output_tokens.is_some()),
     ];
     if let Some((flag, _)) = idle.iter().find(|(_, given)| *given) {
         let message = format!("{flag} has no effect on a workload spec; it chooses from a trace");
@@ -141,11 +145,11 @@ fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
                 opened.clients()
             )
         } else {
-            let options = windtunnel_workload::OpenOptions {
+            let options = OpenOptions {
                 strict: true,
                 time_unit: args.time_unit.map(time_unit),
                 block_size: args.trace_block_size,
-                ..windtunnel_workload::OpenOptions::default()
+                ..OpenOptions::default()
             };
             let trace = open(path, None, &options)?;
             tell(trace.notes());

@@ -280,6 +280,9 @@ pub struct InputArgs {
     /// Nothing of a spec from this time on, microseconds [default: the spec's]
     #[arg(long, value_name = "US")]
     pub horizon: Option<i64>,
+    /// Length of answers where a data set of texts does not tell it
+    #[arg(long, value_name = "TOKENS")]
+    pub output_tokens: Option<u32>,
     /// Part and pace of a trace.
     #[command(flatten)]
     pub part: TraceArgs,

@@ -70,7 +70,7 @@ mod tests {
             [Some(1.5), Some(2.5), None, Some(3.0)]
         );
         let error = read_json::<Vec<f64>>(&path, "list").unwrap_err();
-        assert_eq!((error.line(), error.column()), (Some(2), Some(10)));
+        assert_eq!((error.line(), error.column()), (Some(2), Some(9)));
         assert_eq!(
             error.message(),
             "this is no list: invalid type: null, expected f64 (NaN and Infinity are read as null)"

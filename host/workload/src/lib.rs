@@ -9,6 +9,7 @@ mod bound;
 pub mod convert;
 pub mod detect;
 pub mod export;
+mod format;
 pub mod generator_config;
 pub mod import;
 mod json;

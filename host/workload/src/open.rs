@@ -2,11 +2,12 @@
 
 use super::detect::{Format, detect};
 use super::import::five_column::FiveColumn;
+use super::import::held::{Held, HeldReplay, Turns};
 use super::import::mooncake::{Mooncake, Reading};
 use super::import::row::OpenRows;
 use super::import::{
-    Cut, RowErrors, Rows, Selection, TimeUnit, Turns, azure, burstgpt, guidellm, mooncake,
-    vllm_bench,
+    Choice, Cut, RowErrors, Rows, Selection, TimeUnit, azure, burstgpt, guidellm, mooncake,
+    turns_of, vllm_bench,
 };
 use super::spec::{self, Generator};
 use super::think::ThinkTime;
@@ -38,6 +39,8 @@ pub struct OpenOptions {
     pub time_unit: Option<TimeUnit>,
     /// Tokens of the blocks that `hash_ids` name.
     pub block_size: Option<u32>,
+    /// Length of the answers that the file does not tell, tokens.
+    pub output_tokens: Option<u32>,
 }
 
 impl Default for OpenOptions {
@@ -53,6 +56,7 @@ impl Default for OpenOptions {
             run: None,
             time_unit: None,
             block_size: None,
+            output_tokens: None,
         }
     }
 }
@@ -80,8 +84,8 @@ pub struct Trace {
 #[derive(Clone, Debug)]
 enum Kind {
     Rows(Box<Cut<Rows>>),
-    Turns(Box<Cut<Turns>>),
     FiveColumn(Box<Cut<FiveColumn>>),
+    Held(Box<Held>),
     ServeGen(Box<Cut<Generator>>),
     TraceV2(Box<TraceV2>),
 }
@@ -98,6 +102,13 @@ pub fn open(
     options.check()?;
     let format = detect(path)?;
     refuse_units(path, format, options)?;
+    if options.output_tokens.is_some() && !format.may_lack_output_lengths() {
+        let message = format!(
+            "this is {}, whose requests have their own lengths; `output_tokens` has no effect",
+            format.with_article()
+        );
+        return Err(InputError::in_file(path.display(), message));
+    }
     let mut notes = Vec::new();
     let mut errors = RowErrors::new(options.strict);
     let kind = if format == Format::TraceV2 {
@@ -129,6 +140,13 @@ pub fn open(
         kind,
         notes,
     };
+    if format.is_held() && options.selection == Selection::default() && trace.size_hint() == Some(0)
+    {
+        return Err(InputError::in_file(
+            path.display(),
+            "there is no request in it",
+        ));
+    }
     if options.selection != Selection::default() && trace.clone().next_request().is_none() {
         let message = "the window, sample and cap leave no request";
         return Err(InputError::in_file(path.display(), message));
@@ -165,15 +183,7 @@ fn without_sessions(
                     return Err(no_sessions(path, format));
                 }
                 Mooncake::Rows(rows) => rows,
-                Mooncake::Turns(turns) => {
-                    let turns = match options.session_mode {
-                        SessionMode::Fixed => turns,
-                        SessionMode::ClosedLoop => {
-                            turns.as_closed_loop(options.think_time.map(|t| (t, options.seed)))
-                        }
-                    };
-                    return Ok(Kind::Turns(Box::new(Cut::new(turns, selection))));
-                }
+                Mooncake::Turns(turns) => return replayed(path, turns, options),
             }
         }
         Format::VllmBench => vllm_bench::open(path, options.run, errors)?,
@@ -203,7 +213,8 @@ fn without_sessions(
             *errors = RowErrors::new(options.strict);
             return Ok(Kind::ServeGen(Box::new(Cut::new(generator, rest))));
         }
-        Format::TraceV2 | Format::Spec => {
+        _ if format.is_held() => return held(path, format, options, errors, notes),
+        _ => {
             let message =
                 "this is a workload spec, no trace; `windtunnel run --workload-spec FILE` takes it";
             return Err(InputError::in_file(path.display(), message));
@@ -211,6 +222,38 @@ fn without_sessions(
     };
     notes.extend(rows.notes().iter().cloned());
     Ok(Kind::Rows(Box::new(Cut::new(rows, selection))))
+}
+
+fn held(
+    path: &Path,
+    format: Format,
+    options: &OpenOptions,
+    errors: &mut RowErrors,
+    notes: &mut Vec<String>,
+) -> Result<Kind, InputError> {
+    if format != Format::SgLang {
+        refuse_run(path, format, options)?;
+    }
+    let choice = Choice {
+        run: options.run,
+        seed: options.seed,
+        output_tokens: options.output_tokens,
+    };
+    let turns = turns_of(path, format, choice, errors, notes)?;
+    replayed(path, turns, options)
+}
+
+/// Requests and sessions that are held in memory, as the options say.
+fn replayed(path: &Path, turns: Turns, options: &OpenOptions) -> Result<Kind, InputError> {
+    let replay = HeldReplay {
+        closed_loop: options.session_mode == SessionMode::ClosedLoop,
+        think_time: options.think_time,
+        seed: options.seed,
+        horizon_us: options.horizon_us,
+        selection: options.selection,
+    };
+    let held = Held::new(&path.display().to_string(), turns, replay)?;
+    Ok(Kind::Held(Box::new(held)))
 }
 
 fn refuse_what_only_trace_v2_has(
@@ -229,7 +272,7 @@ fn refuse_what_only_trace_v2_has(
             header.display()
         ));
     }
-    if options.session_mode == SessionMode::ClosedLoop && format != Format::Mooncake {
+    if options.session_mode == SessionMode::ClosedLoop && !format.can_have_sessions() {
         return Err(no_sessions(path, format));
     }
     Ok(())
@@ -299,14 +342,24 @@ impl Trace {
         }
     }
 
+    /// Whether its requests belong to sessions that a closed loop can replay.
+    #[must_use]
+    pub fn has_sessions(&self) -> bool {
+        match &self.kind {
+            Kind::TraceV2(t) => t.has_sessions(),
+            Kind::Held(t) => t.has_sessions(),
+            _ => false,
+        }
+    }
+
     /// The latest arrival that does not hang on a completion, microseconds; `None` without
     /// requests.
     #[must_use]
     pub fn latest_arrival_us(&self) -> Option<i64> {
         match &self.kind {
             Kind::Rows(t) => t.latest_arrival_us(),
-            Kind::Turns(t) => t.latest_arrival_us(),
             Kind::FiveColumn(t) => t.latest_arrival_us(),
+            Kind::Held(t) => t.latest_arrival_us(),
             Kind::ServeGen(t) => t.latest_arrival_us(),
             Kind::TraceV2(t) => t.latest_arrival_us(),
         }
@@ -326,16 +379,18 @@ impl Trace {
     /// Sets the time after which no follow-up arrives. To be called before the first request is
     /// taken.
     pub fn set_horizon_us(&mut self, horizon_us: i64) {
-        if let Kind::TraceV2(t) = &mut self.kind {
-            t.set_horizon_us(horizon_us);
+        match &mut self.kind {
+            Kind::TraceV2(t) => t.set_horizon_us(horizon_us),
+            Kind::Held(t) => t.set_horizon_us(horizon_us),
+            _ => {}
         }
     }
 
     fn source(&self) -> &dyn Source {
         match &self.kind {
             Kind::Rows(t) => t.as_ref(),
-            Kind::Turns(t) => t.as_ref(),
             Kind::FiveColumn(t) => t.as_ref(),
+            Kind::Held(t) => t.as_ref(),
             Kind::ServeGen(t) => t.as_ref(),
             Kind::TraceV2(t) => t.as_ref(),
         }
@@ -344,8 +399,8 @@ impl Trace {
     fn source_mut(&mut self) -> &mut dyn Source {
         match &mut self.kind {
             Kind::Rows(t) => t.as_mut(),
-            Kind::Turns(t) => t.as_mut(),
             Kind::FiveColumn(t) => t.as_mut(),
+            Kind::Held(t) => t.as_mut(),
             Kind::ServeGen(t) => t.as_mut(),
             Kind::TraceV2(t) => t.as_mut(),
         }

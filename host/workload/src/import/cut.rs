@@ -128,15 +128,6 @@ pub trait Rewind: Source {
 
     /// The latest arrival, microseconds; `None` without requests.
     fn latest_arrival_us(&self) -> Option<i64>;
-
-    /// By which number a sample keeps a request or leaves it out: requests of one session have the
-    /// same.
-    fn sample_number(&self, request: &Request) -> u64 {
-        match request.id {
-            RequestId::Number(n) => n,
-            RequestId::Named(_) => 0,
-        }
-    }
 }
 
 /// A [`Selection`] of a trace.
@@ -214,7 +205,10 @@ impl<S: Rewind> Cut<S> {
             if self.selection.to_us.is_some_and(|to| at >= to) {
                 return None;
             }
-            let number = self.trace.sample_number(&request);
+            let number = match request.id {
+                RequestId::Number(n) => n,
+                RequestId::Named(_) => 0,
+            };
             if self.selection.keeps(number, at) {
                 return Some(request);
             }
@@ -259,16 +253,7 @@ impl<S: Rewind> Source for Cut<S> {
     }
 
     fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
-        let s = self.selection;
-        if s.max_requests.is_some_and(|most| self.given >= most) {
-            return None;
-        }
-        let mut request = self.trace.on_finished(finished)?;
-        self.given += 1;
-        if let (0, Some(us)) = (request.deadline_us, s.timeout_us) {
-            request.deadline_us = request.arrival_us.saturating_add(us);
-        }
-        Some(request)
+        self.trace.on_finished(finished)
     }
 
     fn has_follow_ups(&self) -> bool {

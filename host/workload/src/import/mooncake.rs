@@ -9,17 +9,19 @@ mod line;
 
 pub(crate) use line::NAMES;
 
+use super::held::{Turn, Turns};
 use super::lines::Lines;
 use super::row::{Labels, Row, RowReader};
 use super::row_errors::RowErrors;
 use super::rows::Rows;
-use super::turns::{Turn, Turns};
+use super::shared_tokens::BlockTree;
 use super::units::{Clock, TimeUnit};
-use dialect::Dialect;
+use dialect::{Dialect, History};
 use line::{Line, Wrong};
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 use std::path::Path;
 use windtunnel_base::input::InputError;
+use windtunnel_base::request::{Sym, TokenSeq};
 
 /// How a trace is to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +53,9 @@ pub(crate) fn open(
 ) -> Result<Mooncake, InputError> {
     let dialect = Dialect::of(path, reading)?;
     notes.extend(dialect.notes.iter().cloned());
+    if dialect.has_turns {
+        return turns(path, reading, &dialect, errors, notes).map(Mooncake::Turns);
+    }
     let block = dialect.block;
     let reader = move |path: &Path| {
         let lines = Lines::open(path)?;
@@ -61,26 +66,66 @@ pub(crate) fn open(
             block,
         }) as Box<dyn RowReader>)
     };
-    if !dialect.has_turns {
-        let rows = Rows::open(path, reader, errors)?;
-        return Ok(Mooncake::Rows(rows.with_blocks_of(block)));
-    }
+    let rows = Rows::open(path, reader, errors)?;
+    Ok(Mooncake::Rows(rows.with_blocks_of(block)))
+}
+
+/// The requests of a trace with conversations.
+fn turns(
+    path: &Path,
+    reading: Reading,
+    dialect: &Dialect,
+    errors: &mut RowErrors,
+    notes: &mut Vec<String>,
+) -> Result<Turns, InputError> {
     let mut lines = Lines::open(path)?;
     let mut clock = Clock::new(reading.unit, TimeUnit::Milliseconds);
-    let mut turns = Vec::new();
-    let mut begun: FxHashSet<String> = FxHashSet::default();
+    let mut tree = BlockTree::new(dialect.block);
+    let mut turns = Turns::default();
+    // Tokens of the last prompt of each session and the answer to it.
+    let mut said: FxHashMap<Sym, u32> = FxHashMap::default();
     while let Some((_, text)) = lines.next()? {
-        let turn = turn(text, &mut clock, block).and_then(|turn| {
-            let session = turn.row.labels.as_ref().map(|l| l.session.clone());
-            let later = session.is_some_and(|name| !begun.insert(name));
-            if later { Ok(turn) } else { timed(turn, text) }
-        });
-        turns.extend(errors.take(turn.map_err(|what| lines.error(what)))?);
+        let mut take = || {
+            let sent = sent(text, &mut clock, dialect.block)?;
+            let row = sent.row;
+            let name = row.labels.as_ref().map_or("", |l| l.session.as_str());
+            let session = turns.symbols.intern(name);
+            let before = said.get(&session).copied().filter(|_| !session.is_none());
+            if before.is_none() && sent.ticks.is_none() {
+                return Err(untimed(text));
+            }
+            let repeats = before.filter(|_| dialect.history != History::ById);
+            let (shared, new) = match (repeats, dialect.history) {
+                (Some(before), History::InLength) => {
+                    (TokenSeq::default(), row.prompt.saturating_sub(before))
+                }
+                (Some(_), _) => (TokenSeq::default(), row.prompt),
+                (None, _) if row.blocks.is_empty() => (TokenSeq::default(), row.prompt),
+                (None, _) => {
+                    let shared = tree.prompt(0, &row.blocks, row.prompt, &mut turns)?;
+                    let new = row.prompt - shared.len();
+                    (shared, new)
+                }
+            };
+            said.insert(session, row.prompt.saturating_add(row.output));
+            Ok(Turn {
+                sent_ns: sent.ticks.map(|ticks| ticks.saturating_mul(100)),
+                think_us: sent.delay_us,
+                shared,
+                repeats: repeats.is_some(),
+                new,
+                output: row.output,
+                session,
+                priority: row.priority,
+                ..Turn::default()
+            })
+        };
+        let turn = take();
+        let turn = turn.map_err(|what| lines.error(what));
+        turns.list.extend(errors.take(turn)?);
     }
     notes.extend(clock.note());
-    let turns = Turns::new(turns, block, dialect.history)
-        .map_err(|what| InputError::in_file(path.display(), what))?;
-    Ok(Mooncake::Turns(turns))
+    Ok(turns)
 }
 
 struct Reader {
@@ -94,11 +139,11 @@ impl RowReader for Reader {
         let Some((_, text)) = self.lines.next()? else {
             return Ok(None);
         };
-        let turn = turn(text, &mut self.clock, self.block).and_then(|turn| timed(turn, text));
-        Ok(Some(match turn {
-            Ok(turn) => Ok(turn.row),
-            Err(what) => Err(self.lines.error(what)),
-        }))
+        let row = sent(text, &mut self.clock, self.block).and_then(|sent| match sent.ticks {
+            Some(ticks) => Ok(Row { ticks, ..sent.row }),
+            None => Err(untimed(text)),
+        });
+        Ok(Some(row.map_err(|what| self.lines.error(what))))
     }
 
     fn notes(&self) -> Vec<String> {
@@ -106,46 +151,51 @@ impl RowReader for Reader {
     }
 }
 
-/// A turn that nothing comes before.
-fn timed(turn: Turn, text: &[u8]) -> Result<Turn, String> {
-    if turn.timed {
-        return Ok(turn);
-    }
-    let line = Line::read(text).map_err(Wrong::into_message)?;
-    Err(line.missing("timestamp", text).into_message())
+/// A line of a file whose dialect is known.
+struct Sent {
+    /// When it was sent, if it says so.
+    ticks: Option<i64>,
+    /// How long after the answer before it.
+    delay_us: Option<i64>,
+    row: Row,
 }
 
-/// Reads a line of a file whose dialect is known.
-fn turn(text: &[u8], clock: &mut Clock, block: u32) -> Result<Turn, String> {
+/// What is wrong with a row that has no time and comes first.
+fn untimed(text: &[u8]) -> String {
+    match Line::read(text) {
+        Ok(line) => line.missing("timestamp", text).into_message(),
+        Err(wrong) => wrong.into_message(),
+    }
+}
+
+fn sent(text: &[u8], clock: &mut Clock, block: u32) -> Result<Sent, String> {
     let line = Line::read(text).map_err(Wrong::into_message)?;
     let row = line.row(text).map_err(Wrong::into_message)?;
     line.check_blocks(row.prompt, block)?;
-    let unit = clock.unit();
-    let sent = match line.timestamp {
-        Some(stamp) => Some(clock.ticks(stamp).ok_or_else(|| {
-            let found = line::number(stamp);
-            format!("timestamp: expected {unit} of 0 or more, found {found}")
-        })?),
-        None => None,
+    let refuse = |key: &str, unit: TimeUnit, stamp| {
+        let found = line::number(stamp);
+        format!("{key}: expected {unit} of 0 or more, found {found}")
     };
+    let ticks = line.timestamp.map(|stamp| {
+        let ticks = clock.ticks(stamp);
+        ticks.ok_or_else(|| refuse("timestamp", clock.unit(), stamp))
+    });
+    let ticks = ticks.transpose()?;
+    let unit = clock.unit();
     let delay = line.delay.map(|stamp| {
-        clock.unit().ticks(stamp).ok_or_else(|| {
-            let found = line::number(stamp);
-            format!("delay: expected {unit} of 0 or more, found {found}")
-        })
+        unit.ticks(stamp)
+            .ok_or_else(|| refuse("delay", unit, stamp))
     });
     let session = line.session_id.unwrap_or_default();
-    Ok(Turn {
-        timed: sent.is_some(),
+    let labels = Labels {
+        session,
+        ..Labels::default()
+    };
+    Ok(Sent {
+        ticks,
         delay_us: delay.transpose()?.map(|ticks| ticks / 10),
         row: Row {
-            ticks: sent.unwrap_or(0),
-            labels: (!session.is_empty()).then(|| {
-                Box::new(Labels {
-                    session,
-                    ..Labels::default()
-                })
-            }),
+            labels: (!labels.session.is_empty()).then(|| Box::new(labels)),
             ..row
         },
     })
@@ -380,7 +430,7 @@ mod tests {
             (400_000, 600, 600),
             (500_000, 7, 0),
             (1_001_000, 740, u32::MAX),
-            (1_502_000, 780, 770),
+            (1_502_000, 780, u32::MAX),
         ];
         assert_eq!(played(TURNS, &default), all);
         // The last token of an answer is part of the conversation; a cut one is as long as it is.
@@ -398,7 +448,8 @@ mod tests {
         // Caps, passes and time limits hold for later turns, too.
         let mut options = default;
         options.selection.max_requests = Some(4);
-        assert_eq!(played(TURNS, &options), all[..4]);
+        // A session takes its turns from the cap when it starts.
+        assert_eq!(played(TURNS, &options), [all[0], all[1], all[3], all[4]]);
         options.selection.max_requests = None;
         options.selection.loops = 2;
         options.selection.timeout_us = Some(5);
@@ -430,7 +481,7 @@ mod tests {
         assert!(notes(&growing).contains("covers the turns before"));
         assert_eq!(
             played(&growing, &default),
-            [(0, 600, u32::MAX), (5_000_000, 700, 640)]
+            [(0, 600, u32::MAX), (5_000_000, 700, u32::MAX)]
         );
         let closed = OpenOptions {
             session_mode: SessionMode::ClosedLoop,

@@ -77,7 +77,7 @@ impl TimeUnit {
 
     /// A length of time in units of 100 ns; `None` = below 0, or more than makes sense.
     pub(super) fn ticks(self, value: Stamp) -> Option<i64> {
-        const MOST: f64 = 2e18;
+        const MOST: f64 = 9e16;
         let ticks = match (value, self) {
             (Stamp::Whole(n), Self::Nanoseconds) => n.checked_add(50)? / 100,
             (Stamp::Whole(n), _) => n.checked_mul((1e7 / self.per_second()) as i64)?,

@@ -4,7 +4,6 @@ use super::Reading;
 use super::line::{Line, Wrong, fits};
 use crate::import::blocks::BLOCK;
 use crate::import::lines::Lines;
-use crate::import::turns::History;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,6 +14,17 @@ const SIZES: usize = 21;
 /// Rows that do not fit are damaged if they are at most one of so many; else the file is of another
 /// dialect.
 const ONE_OF: u64 = 4;
+
+/// What the later turns of sessions say of the earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum History {
+    /// Their blocks name it.
+    ById,
+    /// Their length covers it.
+    InLength,
+    /// Nothing: they say what is new.
+    LeftOut,
+}
 
 /// The dialect of a file.
 pub(super) struct Dialect {
