@@ -187,7 +187,7 @@ fn a_dialect_of_mooncake_is_understood_or_refused_whole() {
     );
     folder.check_beginnings(&[
         ("--workload @/text", "@/text:1: text_input: a prompt as text has no length in tokens here; expected input_length"),
-        ("--workload @/untimed", "@/untimed:1: missing field \"timestamp\"; expected an object with timestamp, input_length"),
+        ("--workload @/untimed", "@/untimed:1: missing field `timestamp`; expected an object with timestamp, input_length"),
         ("--workload @/slip", "@/slip:2: unknown key \"hash_idss\"; did you mean \"hash_ids\"?"),
     ]);
     let closed =
