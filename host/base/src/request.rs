@@ -251,6 +251,9 @@ pub struct Request {
     pub tenant: Sym,
     /// SLO class as given.
     pub slo_class: Sym,
+    /// The client's own priority in place of its class's, higher is more important; `None` = the
+    /// class decides.
+    pub priority: Option<i32>,
     /// The model that the client names.
     pub model: Sym,
     /// Session, `Sym::NONE` for none.
@@ -312,6 +315,7 @@ impl Request {
             client: Sym::NONE,
             tenant: Sym::NONE,
             slo_class: Sym::NONE,
+            priority: None,
             model: Sym::NONE,
             session: Sym::NONE,
             round: 0,

@@ -192,6 +192,8 @@ impl Scenario {
                 let options = OpenOptions {
                     seed,
                     selection,
+                    time_unit: trace.time_unit,
+                    block_size: trace.block_size,
                     ..OpenOptions::default()
                 };
                 Box::new(windtunnel_workload::open(&place, None, &options)?)

@@ -65,3 +65,4 @@ pub use windtunnel_plugin_api as plugin_api;
 pub use windtunnel_policy::{Custom, Facts, Hook, PolicySpec};
 pub use windtunnel_results::metrics;
 pub use windtunnel_results::report::{ReportInputs, Results};
+pub use windtunnel_workload::TimeUnit;

@@ -99,6 +99,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("rate_scale", "workload.trace.rate_scale"),
     ("spread_ties", "workload.trace.spread_ties"),
     ("trace_run", "workload.trace.run"),
+    ("time_unit", "workload.trace.time_unit"),
+    ("trace_block_size", "workload.trace.block_size"),
     ("strict", "workload.trace.strict"),
     ("summary_only", "outputs.summary_only"),
     ("decisions", "outputs.decisions"),
@@ -331,6 +333,7 @@ mod tests {
             let values = [
                 json!("blis"),
                 json!("fixed"),
+                json!("s"),
                 json!(1),
                 json!(true),
                 json!([1.0, 2.0]),

@@ -5,6 +5,7 @@
 
 mod compile;
 pub mod compose;
+mod deal;
 mod foreign;
 mod generate;
 mod groups;
@@ -73,9 +74,12 @@ pub fn parse(path: &Path, text: &str, changes: Changes) -> Result<Opened, InputE
     let folder = input::folder_of(path);
     if foreign::is_inference_perf(text) {
         let name = path.display().to_string();
-        let mut spec = foreign::inference_perf(&name, text)?;
+        let (mut spec, notes) = foreign::inference_perf(&name, text)?;
         let changed = changes.apply(&mut spec).and_then(|()| open(spec, folder));
-        return changed.map_err(|f| InputError::in_file(name, InputError::from(f).message()));
+        let mut opened =
+            changed.map_err(|f| InputError::in_file(name, InputError::from(f).message()))?;
+        opened.plan.notes.extend(notes);
+        return Ok(opened);
     }
     let mut spec: WorkloadSpec = input::parse_yaml(path.display(), text)?;
     let changed = changes.apply(&mut spec);
