@@ -17,6 +17,7 @@ mod hostile;
 mod lab;
 mod leaderboard;
 mod models;
+mod names;
 mod native;
 mod oracle;
 mod plugin;
