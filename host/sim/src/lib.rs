@@ -42,6 +42,7 @@ struct Guide;
 mod analysis;
 mod choose;
 mod deployment;
+mod names;
 mod policies;
 #[cfg(test)]
 mod program_tests;

@@ -34,6 +34,63 @@ pub fn refuse_misreads(program: &Program) -> Result<(), InputError> {
     }
 }
 
+/// A place of a file where a view's name is compared with a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComparedName {
+    /// Line, from 1.
+    pub line: usize,
+    /// The view's field: `tenant`.
+    pub field: String,
+    /// The text.
+    pub name: String,
+}
+
+/// The places where a file compares names with texts written there.
+#[must_use]
+pub fn compared_names(program: &Program) -> Vec<ComparedName> {
+    if !program.mentions.reads_texts() {
+        return Vec::new();
+    }
+    source::with_ast(&program.text, |ast| {
+        ast.map_or(Vec::new(), |ast| {
+            let names = &Names::of(&ast);
+            let found = Vec::new();
+            let mut compared = Compared { names, found };
+            compared.visit_ast(&ast);
+            compared.found
+        })
+    })
+}
+
+struct Compared<'a> {
+    names: &'a Names,
+    found: Vec<ComparedName>,
+}
+
+impl Visitor for Compared<'_> {
+    fn visit_expression(&mut self, node: &Expression) {
+        let Expression::BinaryOperator {
+            lhs,
+            binop: BinOp::TwoEqual(_) | BinOp::TildeEqual(_),
+            rhs,
+        } = node
+        else {
+            return;
+        };
+        for (one, other) in [(lhs, rhs), (rhs, lhs)] {
+            if let (Some((_, field)), Form::Text(text)) = (self.names.field_of(one), form(other))
+                && fields::is_name(&field)
+            {
+                self.found.push(ComparedName {
+                    line: place(one.as_ref()).0,
+                    field,
+                    name: text.trim_matches(['"', '\'']).to_owned(),
+                });
+            }
+        }
+    }
+}
+
 /// All such places.
 pub(super) fn of(program: &Program, names: &Names, ast: &Ast) -> Vec<Finding> {
     let mut misreads = Misreads {

@@ -31,7 +31,7 @@ pub use api::globals;
 pub use budget::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
 pub use engines::{ScriptEngines, hooks_filled};
 pub use lint::lint;
-pub use misreads::refuse_misreads;
+pub use misreads::{ComparedName, compared_names, refuse_misreads};
 pub use program::{Mentioned, Program, declarations, with_defaults};
 pub use source::{Finding, canonical, with_ast};
 pub use usage::{ScriptUsage, UsageMonitor};
