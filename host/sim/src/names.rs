@@ -22,8 +22,16 @@ impl Of {
     /// What it is, who could have it, and the words for all there are.
     fn words(self) -> [&'static str; 3] {
         match self {
-            Self::Class => ["class", "no request of the workload", "the workload's classes"],
-            Self::Tenant => ["tenant", "no request of the workload", "the workload's tenants"],
+            Self::Class => [
+                "class",
+                "no request of the workload",
+                "the workload's classes",
+            ],
+            Self::Tenant => [
+                "tenant",
+                "no request of the workload",
+                "the workload's tenants",
+            ],
             Self::Pool => ["pool", "no instance of the cluster", "the cluster's pools"],
         }
     }
@@ -108,7 +116,9 @@ impl Mentions {
         }
         let names = |seen: &[bool]| -> BTreeSet<String> {
             let there = (0u32..).zip(seen).filter(|(_, seen)| **seen);
-            there.map(|(k, _)| symbols.name(Sym(k)).to_owned()).collect()
+            there
+                .map(|(k, _)| symbols.name(Sym(k)).to_owned())
+                .collect()
         };
         let (mut classes, mut tenants) = (names(&seen.classes), names(&seen.tenants));
         // Targets call a request without a class `default`.
@@ -124,7 +134,7 @@ impl Mentions {
             };
             let default = *of == Of::Class && name == DEFAULT_CLASS && without_class;
             if !default && !there.contains(name) {
-                notes.push(note(place, *of, name, there));
+                notes.push(unused_name(place, of.words(), name, there));
             }
         }
         notes
@@ -134,8 +144,11 @@ impl Mentions {
 /// Most names that a note lists.
 const LISTED: usize = 20;
 
-fn note(place: &str, of: Of, name: &str, there: &BTreeSet<String>) -> String {
-    let [kind, nobody, all] = of.words();
+/// A note that `place` has a name which nothing has, though it is not among those that are `there`.
+/// `words` are what it names, who could have it, and what all of them are called.
+#[must_use]
+pub fn unused_name(place: &str, words: [&str; 3], name: &str, there: &BTreeSet<String>) -> String {
+    let [kind, nobody, all] = words;
     let meant = hint("; ", name, there.iter().map(String::as_str));
     let mut listed: Vec<&str> = there.iter().map(String::as_str).take(LISTED).collect();
     if there.len() > LISTED {
@@ -146,7 +159,7 @@ fn note(place: &str, of: Of, name: &str, there: &BTreeSet<String>) -> String {
     } else {
         listed.join(", ")
     };
-    format!("{place} names the {kind} \"{name}\", which {nobody} has{meant}; {all}: {listed}")
+    format!("{place} names the {kind} \"{name}\", which {nobody} has{meant} ({all}: {listed})")
 }
 
 /// The classes and tenants of the requests so far.

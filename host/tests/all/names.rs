@@ -118,7 +118,7 @@ fn what_would_mislead_is_refused_when_the_file_is_loaded() {
         ),
         (
             "cluster.instances[1].approximate_prefix_blocks() == 0",
-            "@/p.lua:3:26: approximate_prefix_blocks is a method: write \
+            "@/p.lua:3:25: approximate_prefix_blocks is a method: write \
              cluster.instances[1]:approximate_prefix_blocks(), with a colon",
         ),
         (
@@ -131,4 +131,82 @@ fn what_would_mislead_is_refused_when_the_file_is_loaded() {
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{rejected}");
         assert_eq!(ran.stderr, format!("error: {message}\n"));
     }
+}
+
+#[test]
+fn names_that_no_request_has_are_noted_after_the_run() {
+    let bundle = "admission: {policy: always-admit, slo_priorities: {critical: 5, premum: 5}}\n\
+        tenant_budgets: {acme: 0.9, glbex: 0.1}\n";
+    let script = "return { score = function(req, inst)\n\
+        if req.tenant == 'acne' or req.tenant == 'acme' then return 1 end\nreturn 0 end }";
+    let right =
+        "admission: {slo_priorities: {critical: 5, batch: -1}}\ntenant_budgets: {acme: 0.9}\n";
+    let folder = Folder::with(&[("b.yaml", bundle), ("r.lua", script), ("right.yaml", right)]);
+    let notes = |flags: &str| {
+        let ran = folder.command(&format!("{CLASSES} {flags}"));
+        assert_eq!(ran.code, 0, "{flags}: {}", ran.stderr);
+        ran.stderr
+            .replace(&folder.path().display().to_string(), "@")
+    };
+    let all = "the workload's classes: critical, sheddable, standard";
+    for (flags, expected) in [
+        (
+            "--slo-ttft critcal=200ms,standard=1s --slo-e2e premium=9s",
+            vec![
+                format!(
+                    "note: --slo-ttft names the class \"critcal\", which no request of the workload \
+                     has; did you mean \"critical\"? ({all})"
+                ),
+                format!(
+                    "note: --slo-e2e names the class \"premium\", which no request of the workload \
+                     has ({all})"
+                ),
+            ],
+        ),
+        (
+            "--policy-config @/b.yaml --routing-policy @/r.lua --summary-only",
+            vec![
+                format!(
+                    "note: slo_priorities of the bundle names the class \"premum\", which no \
+                     request of the workload has ({all})"
+                ),
+                "note: tenant_budgets of the bundle names the tenant \"glbex\", which no request of \
+                 the workload has; did you mean \"globex\"? (the workload's tenants: acme, globex)"
+                    .to_owned(),
+                "note: @/r.lua:2 names the tenant \"acne\", which no request of the workload has; did \
+                 you mean \"acme\"? (the workload's tenants: acme, globex)"
+                    .to_owned(),
+            ],
+        ),
+        ("--slo-ttft critical=200ms,1s --policy-config @/right.yaml", vec![]),
+    ] {
+        let said = notes(flags);
+        let mut found: Vec<&str> = said.lines().filter(|l| l.contains(" names the ")).collect();
+        let mut expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{flags}");
+    }
+    // In reports, too; a request without a class has the class "default".
+    let json = folder.run("--num-requests 20 --slo-ttft default=1s,gold=1s --json");
+    let report: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    let notes = report["setup"]["notes"].to_string();
+    assert!(notes.contains("class \\\"gold\\\""), "{}", json.stdout);
+    assert!(!notes.contains("class \\\"default\\\""), "{notes}");
+}
+
+#[test]
+fn a_sweep_notes_a_name_once() {
+    let folder = Folder::with(&[]);
+    let ran = folder.command(
+        "sweep --model llama-3.1-8b-instruct --num-requests 20 --slo-ttft gold=1s --seeds 2 \
+         --grid rate=5,10 --out @/s.csv",
+    );
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(
+        ran.stderr.matches("names the class \"gold\"").count(),
+        1,
+        "{}",
+        ran.stderr
+    );
 }
