@@ -77,13 +77,13 @@ fn events_pools_and_queues_have_names_too() {
         (
             "run.yaml",
             "model: llama-3.1-8b-instruct\npools:\n- {name: slow, count: 2}\n- {name: fast, count: 2}\n\
-             policies: {routing: @/p.lua}\nworkload: {kind: synthetic, rate: 5, num_requests: 50}\n",
+             policies: {routing: @/p.lua}\nworkload: {rate: 5, num_requests: 50}\n",
         ),
     ]);
     let text = std::fs::read_to_string(folder.path().join("run.yaml")).expect("there");
     let text = text.replace('@', &folder.path().display().to_string());
     folder.write("run.yaml", text.as_bytes());
-    let ran = folder.command("run --spec @/run.yaml --csv @/r.csv");
+    let ran = folder.command("run --spec @/run.yaml --results-path @/r.csv");
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let rows = std::fs::read_to_string(folder.path().join("r.csv")).expect("rows");
     assert!(

@@ -547,7 +547,7 @@ fn a_class_that_no_scenario_has_is_noted() {
     let folder = changed("critical=300ms,1s", "critcal=300ms,1s");
     let suite = folder.path().join("suite.yaml").display().to_string();
     let scored = scoring.run(&format!("score --suite {suite} least-loaded"));
-    let note = "note: slo.ttft of tiny v1 names the class \"critcal\", which no request of its \
+    let note = "note: slo.ttft of tiny@1 names the class \"critcal\", which no request of its \
         scenarios has; did you mean \"critical\"? (their classes: ";
     assert!(scored.stderr.contains(note), "{}", scored.stderr);
 }
