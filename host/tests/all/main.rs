@@ -20,6 +20,7 @@ mod models;
 mod names;
 mod native;
 mod oracle;
+mod picker_config;
 mod plugin;
 mod pools;
 mod properties;

@@ -451,7 +451,7 @@ impl Router for Weighted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windtunnel_plugin_api::InstanceView;
+    use windtunnel_plugin_api::{EventKind, InstanceView};
 
     #[test]
     fn cold_requests_walk_around_the_cluster() {
@@ -467,6 +467,77 @@ mod tests {
             .map(|_| router.route(&RequestView::default(), &view))
             .collect();
         assert_eq!(order, [0, 1, 2, 0].map(|i| Ok(Route::To(i))));
+    }
+
+    #[test]
+    fn tokens_in_flight_count_until_the_first_token() {
+        let idle: Vec<InstanceView> = (0..2)
+            .map(|index| InstanceView {
+                index,
+                ..InstanceView::default()
+            })
+            .collect();
+        let mut router = Weighted::new([(&scorers::TOKEN_LOAD, 1.0)]);
+        let view = ClusterView::bare(0, &idle);
+        let mut route = |serial, prompt_tokens, ended: Option<u64>| {
+            if let Some(serial) = ended {
+                let event = Event {
+                    kind: EventKind::FirstToken as u32,
+                    serial,
+                    ..Event::default()
+                };
+                router.on_event(&event).expect("heard");
+            }
+            let request = RequestView {
+                serial,
+                prompt_tokens,
+                ..RequestView::default()
+            };
+            router.route(&request, &view).expect("routed")
+        };
+        assert_eq!(route(0, 100, None), Route::To(0));
+        assert_eq!(route(1, 50, None), Route::To(1));
+        // 50 against 100, then 60 against 100, then 60 against nothing.
+        assert_eq!(route(2, 10, None), Route::To(1));
+        assert_eq!(route(3, 10, Some(0)), Route::To(0));
+    }
+
+    #[test]
+    fn a_pinned_session_stays_where_it_went() {
+        let view = |depths: [u32; 2]| -> Vec<InstanceView> {
+            let depths = (0..).zip(depths);
+            let instance = |(index, queue_depth)| InstanceView {
+                index,
+                queue_depth,
+                ..InstanceView::default()
+            };
+            depths.map(instance).collect()
+        };
+        let given = [("session_pin", 1.0), ("queue_depth", 1.0)];
+        let given = given.map(|(name, value)| (name.to_owned(), value));
+        let Make::Routing(make) = POLICY.make else {
+            unreachable!("it routes");
+        };
+        let facts = crate::Facts {
+            instances: 2,
+            slots: 8,
+            highest_priority: 4,
+        };
+        let mut router = make(&facts, &POLICY.values(&given).expect("fine"));
+        let mut route = |session, depths| {
+            let instances = view(depths);
+            let request = RequestView {
+                session,
+                ..RequestView::default()
+            };
+            let cluster = ClusterView::bare(0, &instances);
+            router.route(&request, &cluster).expect("routed")
+        };
+        assert_eq!(route(7, [3, 0]), Route::To(1));
+        assert_eq!(route(7, [0, 9]), Route::To(1));
+        assert_eq!(route(8, [0, 9]), Route::To(0));
+        assert_eq!(route(0, [0, 9]), Route::To(0));
+        assert_eq!(route(0, [9, 0]), Route::To(1));
     }
 
     fn weighing(given: &[(String, f64)]) -> Vec<(&'static str, f64)> {
