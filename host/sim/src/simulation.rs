@@ -3,6 +3,7 @@
 use crate::analysis::Analysis;
 use crate::choose::{Chosen, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
+use crate::names::{Mentions, Watched};
 use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::RunSpec;
 use crate::workload::{Opened, Traces, horizon, open_workload};
@@ -58,6 +59,7 @@ pub struct Simulation {
     /// What was chosen unlike for its pools.
     pool_notes: Vec<String>,
     policy_notes: Vec<String>,
+    mentions: Mentions,
     analysis: Analysis,
     workload: Opened,
 }
@@ -94,6 +96,9 @@ pub struct RunResult {
     pub inputs: ReportInputs,
     /// What was simulated.
     pub spec: RunSpec,
+    /// What a person should know of it now that all requests are known: names in settings and
+    /// scripts that none of them has. Settings stand in backticks. They are in reports, too.
+    pub notes: Vec<String>,
 }
 
 impl RunResult {
@@ -240,6 +245,9 @@ impl Resolver<'_> {
         )?;
         let analysis = Analysis::of(&run.outputs, &given)?;
         let workload = open(run, &given, &deployment)?;
+        let mut mentions = Mentions::of(&bundle, &spec);
+        mentions.add_targets("", &analysis.slo_targets);
+        mentions.add_targets("goodput_slo_targets of the trace", &workload.slo_targets);
         given.reject_unless(
             &["finished_coeffs"],
             !run.outputs.summary_only,
@@ -252,6 +260,7 @@ impl Resolver<'_> {
             deployment,
             policies: spec,
             policy_notes: notes,
+            mentions,
             analysis,
             workload,
         })
@@ -353,7 +362,8 @@ impl Simulation {
             trace: self.analysis.trace,
         };
         let block_size = self.deployment.block_size();
-        let mut source = Bounded::new(self.workload.source.as_mut(), block_size);
+        let mut watched = Watched::new(self.workload.source.as_mut());
+        let mut source = Bounded::new(&mut watched, block_size);
         let (cluster, _) = self.deployment.cluster(&self.policies, play, &mut source)?;
         let (record, summary) = if self.spec.outputs.summary_only {
             let mut digest = Digest::default();
@@ -370,15 +380,24 @@ impl Simulation {
             (record, summary)
         };
         let infinite_cache_hit_rate = Some(source.hit_rate());
+        let pools = self.deployment.config().pools.iter();
+        let pools: Vec<&str> = pools.map(|pool| pool.name.as_str()).collect();
+        let mentions = &self.mentions;
+        let notes = mentions.notes(&watched.seen, &record.symbols, &pools);
         if let Some(fault) = &record.fault {
             return Err(InputError::new(fault.to_string()));
         }
         let spec = self.spec.clone();
+        let mut inputs = self.report_inputs(infinite_cache_hit_rate);
+        if let Some(said) = inputs.setup["notes"].as_array_mut() {
+            said.extend(notes.iter().map(|note| json!(note)));
+        }
         Ok(RunResult {
             record,
             summary,
-            inputs: self.report_inputs(infinite_cache_hit_rate),
+            inputs,
             spec,
+            notes,
         })
     }
 

@@ -143,6 +143,15 @@ impl SloTargets {
             .or(self.every_class[dimension as usize])
     }
 
+    /// The classes that have targets of their own, and on which dimension.
+    pub fn named(&self) -> impl Iterator<Item = (&str, Dimension)> {
+        self.classes.iter().flat_map(|(class, gates)| {
+            let set = Dimension::ALL.into_iter().zip(gates);
+            let set = set.filter(|(_, gate)| gate.is_some());
+            set.map(|(dimension, _)| (class.as_str(), dimension))
+        })
+    }
+
     fn gates(&self, class: &str) -> Option<Gates> {
         let gates = Dimension::ALL.map(|d| self.target_us(class, d));
         gates.iter().any(Option::is_some).then_some(gates)

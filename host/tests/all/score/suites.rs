@@ -540,3 +540,14 @@ fn unknown_parameters_are_refused_with_the_nearest_name() {
         assert_eq!(told(json!({ "routing": text }), params).0, true);
     }
 }
+
+#[test]
+fn a_class_that_no_scenario_has_is_noted() {
+    let scoring = Scoring::new();
+    let folder = changed("critical=300ms,1s", "critcal=300ms,1s");
+    let suite = folder.path().join("suite.yaml").display().to_string();
+    let scored = scoring.run(&format!("score --suite {suite} least-loaded"));
+    let note = "note: slo.ttft of tiny@1 names the class \"critcal\", which no request of its \
+        scenarios has; did you mean \"critical\"? (their classes: ";
+    assert!(scored.stderr.contains(note), "{}", scored.stderr);
+}

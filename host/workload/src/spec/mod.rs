@@ -26,6 +26,7 @@ pub use types::WorkloadSpec;
 
 use crate::import::RowErrors;
 use planned::{Plan, Traffic};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{self, InputError};
 
@@ -193,6 +194,20 @@ impl Opened {
             (spec.clients, spec.inference_perf, spec.aggregate_rate) = (clients, None, 0.0);
         }
         spec
+    }
+
+    /// The SLO classes of its requests; an empty one for none.
+    #[must_use]
+    pub fn classes(&self) -> BTreeSet<String> {
+        let clients = self.plan.clients.iter();
+        clients.map(|c| c.kind.slo_class.clone()).collect()
+    }
+
+    /// The tenants of its requests; an empty one for none.
+    #[must_use]
+    pub fn tenants(&self) -> BTreeSet<String> {
+        let clients = self.plan.clients.iter();
+        clients.map(|c| c.kind.tenant.clone()).collect()
     }
 
     /// Clients in all, members of cohorts included.
