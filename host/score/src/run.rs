@@ -73,7 +73,7 @@ pub struct Metrics {
     pub tpot_ms: Latencies,
     /// End-to-end latency.
     pub e2e_ms: Latencies,
-    /// Share of looked-up KV blocks found in the prefix caches.
+    /// Share of the looked-up prompt tokens that were in the prefix caches.
     pub hit_rate: f64,
     /// Preemptions.
     pub preemptions: u64,
@@ -98,7 +98,7 @@ impl Metrics {
         let sum = |f: fn(&windtunnel_base::record::InstanceTotals) -> u64| -> u64 {
             record.instances.iter().map(f).sum()
         };
-        let (hits, misses) = (sum(|i| i.cache_hits), sum(|i| i.cache_misses));
+        let (hits, lookups) = (sum(|i| i.prefix_hits), sum(|i| i.prefix_queries));
         let busy: i64 = record.instances.iter().map(|i| i.busy_us).sum();
         let span = traffic.requests().last().map_or(1, |r| r.arrival_us.max(1));
         Self {
@@ -111,7 +111,7 @@ impl Metrics {
             ttft_ms: of(|r| r.ttft_us),
             tpot_ms: Latencies::of(&tpot),
             e2e_ms: of(|r| r.e2e_us),
-            hit_rate: hits as f64 / (hits + misses).max(1) as f64,
+            hit_rate: hits as f64 / lookups.max(1) as f64,
             preemptions: sum(|i| i.preemptions),
             utilization: busy as f64 / (span as f64 * record.instances.len() as f64),
         }

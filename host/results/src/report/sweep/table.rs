@@ -1,6 +1,6 @@
 //! The table of a sweep for people: a line per point, the seeds summed up, the best values marked.
 
-use super::Row;
+use super::{NOT_SERVED, Row};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ const COLUMNS: [Column; 9] = [
     column("tpot_mean_ms", "TPOT", Best::Lowest, digits),
     column("e2e_p99_ms", "E2E p99", Best::Lowest, digits),
     column("cache_hit_rate", "Hit rate", Best::Highest, percent),
-    column("rejected", "Rejected", Best::Lowest, count),
+    column(NOT_SERVED, "Not served", Best::Lowest, count),
     column("slo_attainment", "SLO met", Best::Highest, percent),
     column("fitness", "Fitness", Best::Highest, digits),
 ];
@@ -129,9 +129,10 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
         ""
     };
     let mut last = match rows.len() {
-        1 => "1 run; latencies in ms".to_owned(),
-        n => format!("{n} runs; latencies in ms"),
+        1 => "1 run".to_owned(),
+        n => format!("{n} runs"),
     };
+    last.push_str("; requests/s over the whole run, latencies in ms");
     if seeds > 1 {
         last.push_str(&format!("; mean{deviation} of {seeds} seeds"));
     }
