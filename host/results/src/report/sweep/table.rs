@@ -132,9 +132,9 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
         1 => "1 run".to_owned(),
         n => format!("{n} runs"),
     };
-    last.push_str("; requests/s over the whole run, latencies in ms");
+    last.push_str("; latencies in ms; requests/s over the whole run, drain included");
     if seeds > 1 {
-        last.push_str(&format!("; mean{deviation} of {seeds} seeds"));
+        last.push_str(&format!("\nmean{deviation} of {seeds} seeds"));
     }
     let text = drawing.text();
     if text.contains('*') && dimensions.len() > 1 {
@@ -240,9 +240,14 @@ fn lines(list: &str) -> String {
 /// Which groups show the best value of a column within their block. Nothing is best where all are
 /// alike.
 fn best(column: &Column, groups: &[Group<'_>], blocks: bool) -> Vec<bool> {
+    // A figure that some of a point's runs lack is of the others only: it is not compared.
+    let mean = |g: &Group<'_>| {
+        let everywhere = g.values(column.metric).len() == g.0.len();
+        g.spread(column.metric).filter(|_| everywhere)
+    };
     let means: Vec<Option<f64>> = groups
         .iter()
-        .map(|g| g.spread(column.metric).map(|(mean, _)| mean))
+        .map(|g| mean(g).map(|(mean, _)| mean))
         .collect();
     let mut ranges: BTreeMap<Option<&str>, (f64, f64)> = BTreeMap::new();
     for (group, mean) in groups.iter().zip(&means) {
