@@ -9,7 +9,7 @@ use crate::spec::RunSpec;
 use crate::workload::{Opened, Traces, horizon, open_workload};
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
+use windtunnel_base::record::{InstanceTotals, Recorder, RequestRecord, RunRecord};
 use windtunnel_base::request::{Source, Symbols};
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::cluster::{PoolConfig, Progress};
@@ -20,7 +20,7 @@ use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::summary::RunSummary;
 use windtunnel_results::report::machines::gpus;
 use windtunnel_results::report::{GeneratorInputs, ReportInputs, Results, json};
-use windtunnel_workload::Bounded;
+use windtunnel_workload::{Bounded, InfiniteCache};
 
 /// A run that is known to make sense, ready to be carried out.
 ///
@@ -361,9 +361,9 @@ impl Simulation {
             horizon_us: self.workload.horizon_us,
             trace: self.analysis.trace,
         };
-        let block_size = self.deployment.block_size();
+        let cache = self.infinite_cache();
         let mut watched = Watched::new(self.workload.source.as_mut());
-        let mut source = Bounded::new(&mut watched, block_size);
+        let mut source = Bounded::new(&mut watched, cache);
         let (cluster, _) = self.deployment.cluster(&self.policies, play, &mut source)?;
         let (record, summary) = if self.spec.outputs.summary_only {
             let mut digest = Digest::default();
@@ -379,7 +379,6 @@ impl Simulation {
             let summary = RunSummary::of(&record);
             (record, summary)
         };
-        let infinite_cache_hit_rate = Some(source.hit_rate());
         let pools = self.deployment.config().pools.iter();
         let pools: Vec<&str> = pools.map(|pool| pool.name.as_str()).collect();
         let mentions = &self.mentions;
@@ -388,7 +387,7 @@ impl Simulation {
             return Err(InputError::new(fault.to_string()));
         }
         let spec = self.spec.clone();
-        let mut inputs = self.report_inputs(infinite_cache_hit_rate);
+        let mut inputs = self.report_inputs(infinite_cache_hit_rate(&record));
         if let Some(said) = inputs.setup["notes"].as_array_mut() {
             said.extend(notes.iter().map(|note| json!(note)));
         }
@@ -399,6 +398,23 @@ impl Simulation {
             spec,
             notes,
         })
+    }
+
+    /// A cache without limits in front of all pools: it finds at least what any of theirs finds.
+    fn infinite_cache(&self) -> InfiniteCache {
+        let engines = || self.deployment.config().pools.iter().map(|p| &p.engine);
+        let gcd = |mut a: u32, mut b: u32| {
+            while b > 0 {
+                (a, b) = (b, a % b);
+            }
+            a
+        };
+        let cache = InfiniteCache::new(engines().map(|e| e.block_size).fold(0, gcd));
+        if engines().all(|e| e.rules.recompute_last_block) {
+            cache
+        } else {
+            cache.whole_prompts()
+        }
     }
 
     fn report_inputs(self, infinite_cache_hit_rate: Option<f64>) -> ReportInputs {
@@ -571,4 +587,14 @@ fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
         setup["name"] = pool.name.clone().into();
     }
     setup
+}
+
+/// Share of the looked-up prompt tokens that a cache without limits would have had. Requests are
+/// counted in order of arrival; where some overtook others, the prefix caches can have found a
+/// little more, and a cache without limits with them.
+fn infinite_cache_hit_rate(record: &RunRecord) -> Option<f64> {
+    let sum = |of: fn(&InstanceTotals) -> u64| record.instances.iter().map(of).sum::<u64>();
+    let found = sum(|t| t.prefix_reusable).max(sum(|t| t.prefix_hits));
+    let all = sum(|t| t.prefix_queries);
+    (all > 0).then(|| found as f64 / all as f64)
 }

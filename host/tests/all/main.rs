@@ -8,6 +8,7 @@ mod compare;
 mod errors;
 mod faults;
 mod feedback;
+mod figures;
 mod filled;
 mod formats;
 mod fuzz;

@@ -400,6 +400,8 @@ fn certificates_name_the_criteria_that_suites_fail() {
         one["scenarios"][0]["stability"].is_null(),
         "one seed agrees with nothing"
     );
+    let failures = one["scenarios"][0]["failures"].to_string();
+    assert!(failures.contains("ranks were not compared"), "{failures}");
     let scored = run("--split train --seeds 3");
     assert!(scored.stderr.contains("do not pass"), "{}", scored.stderr);
     assert!(scored.stdout.contains("┆ heavy "), "{}", scored.stdout);
