@@ -35,7 +35,7 @@ pub(crate) struct Reading {
 /// An opened trace.
 pub(crate) enum Mooncake {
     /// Every request comes by itself.
-    Rows(Rows),
+    Rows(Box<Rows>),
     /// There are conversations.
     Turns(Turns),
 }
@@ -67,7 +67,7 @@ pub(crate) fn open(
         }) as Box<dyn RowReader>)
     };
     let rows = Rows::open(path, reader, errors)?;
-    Ok(Mooncake::Rows(rows.with_blocks_of(block)))
+    Ok(Mooncake::Rows(Box::new(rows.with_blocks_of(block))))
 }
 
 /// The requests of a trace with conversations.

@@ -52,7 +52,7 @@ struct Session {
 struct Seen {
     rows: u64,
     misfits: u64,
-    first_misfit: Option<(u64, String)>,
+    first_misfit: Option<InputError>,
     /// Rows with blocks, and how many of them fit each size: one id for every block, or one for
     /// every whole block.
     blocked: u64,
@@ -86,15 +86,15 @@ impl Dialect {
                 Ok(()) | Err(Wrong::Damaged(_)) => {}
                 Err(Wrong::Misfit(what)) => {
                     seen.misfits += 1;
-                    seen.first_misfit.get_or_insert((number, what));
+                    seen.first_misfit.get_or_insert_with(|| lines.error(what));
                 }
-                Err(Wrong::Refused(what)) => return Err(InputError::at(name, number, 0, what)),
+                Err(Wrong::Refused(what)) => return Err(lines.error(what)),
             }
         }
-        if let Some((line, what)) = &seen.first_misfit
+        if let Some(misfit) = &seen.first_misfit
             && seen.misfits * ONE_OF > seen.rows
         {
-            return Err(InputError::at(name, *line, 0, what.clone()));
+            return Err(misfit.clone());
         }
         let mut notes = Vec::new();
         let block = seen
