@@ -280,7 +280,8 @@ pub fn notes(suite: &Suite) -> Result<Vec<String>, InputError> {
             let cluster = keys.cluster.over(&suite.file.cluster);
             let scenario = Scenario::open(suite, &keys.id, false)?;
             let of_scenario = scenario.deployment.machines().iter();
-            machines.extend(of_scenario.map(|m| (format!("scenario {}", keys.id), m.clone())));
+            machines
+                .extend(of_scenario.map(|m| (vec![format!("scenario {}", keys.id)], m.clone())));
             // Without rules they are the model's; where the pair is said, nothing need be.
             let (Some(rules), None) = (cluster.rules, cluster.fitted_under) else {
                 continue;
@@ -310,7 +311,8 @@ pub fn notes(suite: &Suite) -> Result<Vec<String>, InputError> {
             suite.label()
         )
     };
-    let machines: Vec<(String, &Machine)> = machines.iter().map(|(l, m)| (l.clone(), m)).collect();
+    let machines: Vec<(Vec<String>, &Machine)> =
+        machines.iter().map(|(l, m)| (l.clone(), m)).collect();
     let unlike = differences(&machines).into_iter();
     let unlike = unlike.map(|note| {
         let note = settings::spelled(&note, |name| Some(format!("`{}`", suite_key(name)?)));

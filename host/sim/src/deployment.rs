@@ -146,8 +146,9 @@ impl Deployment {
     /// What was chosen unlike for the pools: notes, with settings in backticks.
     pub(crate) fn differences(&self) -> Vec<String> {
         let labelled = self.machines.iter();
-        let labelled: Vec<(String, &Machine)> =
-            labelled.map(|m| (format!("pool {}", m.pool), m)).collect();
+        let labelled: Vec<(Vec<String>, &Machine)> = labelled
+            .map(|m| (vec![format!("pool {}", m.pool)], m))
+            .collect();
         differences(&labelled)
     }
 

@@ -175,7 +175,7 @@ fn words_of_python_are_absent_values_where_those_are_optional_and_errors_elsewhe
     let error = folder.refused("--workload @/w.json --strict");
     assert!(
         error.starts_with(
-            "@/w.json:2:20: this is no result of vllm bench serve: invalid type: null, expected u64"
+            "@/w.json:2:22: this is no result of vllm bench serve: invalid type: null, expected u64"
         ),
         "{error}"
     );

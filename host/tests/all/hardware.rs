@@ -163,6 +163,9 @@ fn a_sweep_over_gpus_says_what_each_row_was_computed_on() {
     let tensor = "tensor parallelism was not given and differs: 2 (hardware=H100; hardware=A100-80), 1 (hardware=L40S); \
                   --tp sets it";
     assert!(told.contains(&tensor), "{told:#?}");
+    // Of two dimensions the one that decides is named.
+    let crossed = folder.command(&format!("{base} --grid max-num-seqs=4,8"));
+    assert!(notes(&crossed).contains(&tensor), "{}", crossed.stderr);
     let model =
         "the latency model was not given and differs: blackbox (hardware=H100; hardware=A100-80), ";
     assert!(told.iter().any(|note| note.starts_with(model)), "{told:#?}");

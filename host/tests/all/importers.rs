@@ -161,7 +161,7 @@ fn a_dialect_of_mooncake_is_understood_or_refused_whole() {
         ("mixed", &mixed),
         (
             "text",
-            "{\"timestamp\": 0, \"text_input\": \"a story\", \"output_length\": 20}\n",
+            "{\"timestamp\": 0, \"messages\": [], \"output_length\": 20}\n",
         ),
         (
             "untimed",
@@ -186,7 +186,7 @@ fn a_dialect_of_mooncake_is_understood_or_refused_whole() {
         "note: keys that are not understood and have no effect: extra (1 rows)\n"
     );
     folder.check_beginnings(&[
-        ("--workload @/text", "@/text:1: text_input: a prompt as text has no length in tokens here; expected input_length"),
+        ("--workload @/text", "@/text:1: messages: prompts as messages are not read; expected input_length or text_input"),
         ("--workload @/untimed", "@/untimed:1: missing field `timestamp`; expected an object with timestamp, input_length"),
         ("--workload @/slip", "@/slip:2: unknown key \"hash_idss\"; did you mean \"hash_ids\"?"),
     ]);

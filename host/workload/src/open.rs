@@ -182,7 +182,7 @@ fn without_sessions(
                 Mooncake::Rows(_) if options.session_mode == SessionMode::ClosedLoop => {
                     return Err(no_sessions(path, format));
                 }
-                Mooncake::Rows(rows) => rows,
+                Mooncake::Rows(rows) => *rows,
                 Mooncake::Turns(turns) => return replayed(path, turns, options),
             }
         }

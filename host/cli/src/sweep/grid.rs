@@ -232,6 +232,14 @@ impl Point<'_> {
         self.axes.iter().zip(&self.chosen).map(value)
     }
 
+    /// `NAME=VALUE` for each dimension.
+    pub fn parts(&self) -> Vec<String> {
+        let pairs = self.pairs();
+        pairs
+            .map(|(axis, value)| format!("{}={value}", axis.name))
+            .collect()
+    }
+
     /// Values in the order of the dimensions.
     pub fn values(&self) -> Vec<&str> {
         self.pairs().map(|(_, value)| value).collect()
@@ -272,11 +280,7 @@ impl Point<'_> {
 
 impl fmt::Display for Point<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<String> = self
-            .pairs()
-            .map(|(axis, value)| format!("{}={value}", axis.name))
-            .collect();
-        f.write_str(&parts.join(", "))
+        f.write_str(&self.parts().join(", "))
     }
 }
 

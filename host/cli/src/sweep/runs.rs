@@ -152,7 +152,7 @@ pub fn check(
             .resolve(&cell.spec, traces)
             .map_err(|e| InputError::new(format!("{}: {e}", cell.point)))?;
         notes.extend(run.notes().cloned());
-        let label = cell.point.to_string();
+        let label = cell.point.parts();
         let of_run = run.deployment().machines().iter();
         machines.extend(of_run.map(|m| (label.clone(), m.clone())));
         let idle = shared.ids.iter().map(|id| run.given().idle(id));
@@ -167,7 +167,8 @@ pub fn check(
     }
     let policies: Vec<PolicySpec> = runs.into_iter().map(|(policies, _)| policies).collect();
     bundle_keys_matter(grid, cells, &policies)?;
-    let machines: Vec<(String, &Machine)> = machines.iter().map(|(l, m)| (l.clone(), m)).collect();
+    let machines: Vec<(Vec<String>, &Machine)> =
+        machines.iter().map(|(l, m)| (l.clone(), m)).collect();
     Ok(notes.into_iter().chain(differences(&machines)).collect())
 }
 

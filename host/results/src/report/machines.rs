@@ -1,7 +1,7 @@
 //! What runs are computed on: GPUs, tensor parallelism, step-time models, KV blocks. Runs that are
 //! compared say it, and what was chosen for them unlike is said aloud.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the instances of a pool run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,8 +53,11 @@ pub fn gpus(machines: &[Machine]) -> u64 {
     machines.iter().map(Machine::gpus).sum()
 }
 
+/// Reads a column off a run's machines.
+type Column = fn(&[Machine]) -> String;
+
 /// What is told of a run's machines, by column name.
-pub(super) const COLUMNS: [(&str, fn(&[Machine]) -> String); 6] = [
+pub(super) const COLUMNS: [(&str, Column); 6] = [
     ("gpu", |m| joined(m, |m| m.gpu.clone())),
     ("tensor_parallelism", |m| {
         joined(m, |m| m.tensor.value.to_string())
@@ -117,19 +120,23 @@ const CHOICES: [Chosen; 3] = [
 ];
 
 /// What was chosen unlike for things that are compared: notes, with settings in backticks. Each
-/// machine comes with what it belongs to.
+/// machine comes with what it belongs to, in as many parts as the others; where one part alone
+/// decides the choice, the note has that part only.
 ///
 /// What was given unlike was asked for, and is not told.
 #[must_use]
-pub fn differences(machines: &[(String, &Machine)]) -> Vec<String> {
+pub fn differences(machines: &[(Vec<String>, &Machine)]) -> Vec<String> {
     let note = |choice: &Chosen| {
+        let chosen = machines.iter();
+        let chosen: Vec<(&[String], String)> = chosen
+            .filter_map(|(parts, machine)| Some((&parts[..], (choice.of)(machine)?)))
+            .collect();
+        let deciding = deciding_part(&chosen);
         // Values in the order in which they come, each with what has it.
-        let mut found: Vec<(String, Vec<&str>)> = Vec::new();
-        for (label, machine) in machines {
-            let Some(value) = (choice.of)(machine) else {
-                continue;
-            };
-            match found.iter_mut().find(|(known, _)| *known == value) {
+        let mut found: Vec<(&str, Vec<String>)> = Vec::new();
+        for (parts, value) in &chosen {
+            let label = deciding.map_or_else(|| parts.join(", "), |k| parts[k].clone());
+            match found.iter_mut().find(|(known, _)| known == value) {
                 Some((_, labels)) => labels.push(label),
                 None => found.push((value, vec![label])),
             }
@@ -150,11 +157,23 @@ pub fn differences(machines: &[(String, &Machine)]) -> Vec<String> {
     CHOICES.iter().filter_map(note).collect()
 }
 
+/// The first part of the labels that alone says which value there is.
+fn deciding_part(chosen: &[(&[String], String)]) -> Option<usize> {
+    let (first, _) = chosen.first()?;
+    (0..first.len()).find(|k| {
+        let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+        chosen
+            .iter()
+            .all(|(parts, value)| *known.entry(&parts[*k]).or_insert(value) == value)
+    })
+}
+
 /// Some labels, each once, and how many more there are.
-fn listed(labels: &[&str]) -> String {
+fn listed(labels: &[String]) -> String {
     const MOST: usize = 3;
     let mut seen = BTreeSet::new();
-    let once: Vec<&str> = labels.iter().copied().filter(|l| seen.insert(*l)).collect();
+    let once = labels.iter().map(String::as_str);
+    let once: Vec<&str> = once.filter(|label| seen.insert(*label)).collect();
     match once.len() {
         n if n > MOST => format!("{} and {} more", once[..MOST - 1].join("; "), n - MOST + 1),
         _ => once.join("; "),
@@ -212,8 +231,8 @@ mod tests {
             machine("L40S", 1, "roofline"),
         ];
         let told = |machines: &[Machine]| {
-            let labelled: Vec<(String, &Machine)> =
-                machines.iter().map(|m| (m.gpu.clone(), m)).collect();
+            let labelled: Vec<(Vec<String>, &Machine)> =
+                machines.iter().map(|m| (vec![m.gpu.clone()], m)).collect();
             differences(&labelled)
         };
         assert_eq!(
@@ -234,7 +253,39 @@ mod tests {
 
     #[test]
     fn a_long_list_is_cut() {
-        assert_eq!(listed(&["a", "b", "c", "a"]), "a; b; c");
-        assert_eq!(listed(&["a", "b", "c", "d"]), "a; b and 2 more");
+        let labels = |labels: &[&str]| labels.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(listed(&labels(&["a", "b", "c", "a"])), "a; b; c");
+        assert_eq!(listed(&labels(&["a", "b", "c", "d"])), "a; b and 2 more");
+    }
+
+    #[test]
+    fn a_note_names_the_dimension_that_decides() {
+        let machines = [machine("H100", 2, "m"), machine("L40S", 1, "m")];
+        let label = |rate: u32, gpu: &str| vec![format!("rate={rate}"), format!("hardware={gpu}")];
+        let mut rows = Vec::new();
+        for rate in [1, 2] {
+            for machine in &machines {
+                rows.push((label(rate, &machine.gpu), machine));
+            }
+        }
+        assert_eq!(
+            differences(&rows),
+            [
+                "tensor parallelism was not given and differs: 2 (hardware=H100), 1 (hardware=L40S); `tp` sets it"
+            ]
+        );
+        // Here both together do.
+        let mixed = [
+            (label(1, "A"), &machines[0]),
+            (label(2, "A"), &machines[1]),
+            (label(1, "B"), &machines[1]),
+        ];
+        assert_eq!(
+            differences(&mixed),
+            [
+                "tensor parallelism was not given and differs: 2 (rate=1, hardware=A), 1 (rate=2, hardware=A; rate=1, \
+                 hardware=B); `tp` sets it"
+            ]
+        );
     }
 }

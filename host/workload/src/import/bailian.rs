@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use std::path::Path;
 use windtunnel_base::input::InputError;
+use windtunnel_base::request::TokenSeq;
 
 /// Tokens of a block.
 const BLOCK: u32 = 16;
@@ -50,41 +51,48 @@ pub(super) fn read(
     let mut turns = Turns::default();
     let mut tree = BlockTree::new(BLOCK);
     let mut unread = Unread::default();
-    // First chat of each chat, and how often it was continued.
-    let mut roots: FxHashMap<i64, (i64, u32)> = FxHashMap::default();
-    let mut chats: Vec<i64> = Vec::new();
-    let mut forks = 0;
+    let mut rows: Vec<(i64, Option<i64>, Turn)> = Vec::new();
     fields::each_line(path, EXPECTED, errors, |line: Line| {
         let sent = fields::time_ns("timestamp", line.timestamp, 1e9)?;
         let prompt = fields::tokens("input_length", line.input_length)?;
         let output = fields::tokens("output_length", line.output_length)?;
         let shared = match &line.hash_ids {
             Some(ids) => tree.prompt(0, ids, prompt, &mut turns)?,
-            None => Default::default(),
+            None => TokenSeq::default(),
         };
         unread.add(&line.others);
-        let parent = line.parent_chat_id.filter(|id| *id >= 0);
-        let root = match parent.and_then(|p| roots.get_mut(&p)) {
-            Some((root, continued)) => {
-                *continued += 1;
-                forks += u32::from(*continued > 1);
-                *root
-            }
-            None => line.chat_id,
-        };
-        roots.insert(line.chat_id, (root, 0));
-        chats.push(root);
         let client = turns.symbols.intern(line.kind.as_deref().unwrap_or(""));
-        turns.list.push(Turn {
+        let turn = Turn {
             sent_ns: Some(sent),
             new: prompt - shared.len(),
             shared,
             output,
             client,
             ..Turn::default()
-        });
+        };
+        let parent = line.parent_chat_id.filter(|id| *id >= 0);
+        rows.push((line.chat_id, parent, turn));
         Ok(())
     })?;
+    // What is continued comes first.
+    rows.sort_by_key(|(.., turn)| turn.sent_ns);
+    // First chat of each chat, and how often it was continued.
+    let mut roots: FxHashMap<i64, (i64, u32)> = FxHashMap::default();
+    let mut chats: Vec<i64> = Vec::new();
+    let mut forks = 0;
+    for (chat, parent, turn) in rows {
+        let root = match parent.and_then(|p| roots.get_mut(&p)) {
+            Some((root, continued)) => {
+                *continued += 1;
+                forks += u32::from(*continued > 1);
+                *root
+            }
+            None => chat,
+        };
+        roots.insert(chat, (root, 0));
+        chats.push(root);
+        turns.list.push(turn);
+    }
     sessions_of(&mut turns, &chats);
     notes.extend(unread.note());
     if forks > 0 {

@@ -14,7 +14,7 @@ use super::lines::Lines;
 use super::row::{Labels, Row, RowReader};
 use super::row_errors::RowErrors;
 use super::rows::Rows;
-use super::shared_tokens::BlockTree;
+use super::shared_tokens::{BYTES_PER_TOKEN, BlockTree, SharedTokens};
 use super::units::{Clock, TimeUnit};
 use dialect::{Dialect, History};
 use line::{Line, Wrong};
@@ -35,7 +35,7 @@ pub(crate) struct Reading {
 /// An opened trace.
 pub(crate) enum Mooncake {
     /// Every request comes by itself.
-    Rows(Rows),
+    Rows(Box<Rows>),
     /// There are conversations.
     Turns(Turns),
 }
@@ -67,7 +67,7 @@ pub(crate) fn open(
         }) as Box<dyn RowReader>)
     };
     let rows = Rows::open(path, reader, errors)?;
-    Ok(Mooncake::Rows(rows.with_blocks_of(block)))
+    Ok(Mooncake::Rows(Box::new(rows.with_blocks_of(block))))
 }
 
 /// The requests of a trace with conversations.
@@ -81,6 +81,7 @@ fn turns(
     let mut lines = Lines::open(path)?;
     let mut clock = Clock::new(reading.unit, TimeUnit::Milliseconds);
     let mut tree = BlockTree::new(dialect.block);
+    let mut texts = SharedTokens::new(BYTES_PER_TOKEN);
     let mut turns = Turns::default();
     // Tokens of the last prompt of each session and the answer to it.
     let mut said: FxHashMap<Sym, u32> = FxHashMap::default();
@@ -100,6 +101,10 @@ fn turns(
                     (TokenSeq::default(), row.prompt.saturating_sub(before))
                 }
                 (Some(_), _) => (TokenSeq::default(), row.prompt),
+                (None, _) if sent.text.is_some() => {
+                    let tokens = texts.of_text(sent.text.as_deref().unwrap_or_default());
+                    (texts.insert(&tokens, &mut turns), 0)
+                }
                 (None, _) if row.blocks.is_empty() => (TokenSeq::default(), row.prompt),
                 (None, _) => {
                     let shared = tree.prompt(0, &row.blocks, row.prompt, &mut turns)?;
@@ -157,6 +162,8 @@ struct Sent {
     ticks: Option<i64>,
     /// How long after the answer before it.
     delay_us: Option<i64>,
+    /// The prompt as text, where it has no length.
+    text: Option<String>,
     row: Row,
 }
 
@@ -194,6 +201,7 @@ fn sent(text: &[u8], clock: &mut Clock, block: u32) -> Result<Sent, String> {
     Ok(Sent {
         ticks,
         delay_us: delay.transpose()?.map(|ticks| ticks / 10),
+        text: line.text,
         row: Row {
             labels: (!labels.session.is_empty()).then(|| Box::new(labels)),
             ..row
@@ -293,8 +301,12 @@ mod tests {
                 "1: missing field `timestamp`; expected an object with timestamp, ",
             ),
             (
-                r#"{"timestamp": 1, "text_input": "a", "output_length": 5}"#,
-                "1: text_input: a prompt as text has no length in tokens here; expected input_length ",
+                r#"{"timestamp": 1, "messages": [], "output_length": 5}"#,
+                "1: messages: prompts as messages are not read; expected input_length or text_input ",
+            ),
+            (
+                r#"{"timestamp": 1, "text_input": "a", "hash_ids": [1], "output_length": 5}"#,
+                "1: text_input: a text has no hash_ids; expected input_length ",
             ),
             (
                 r#"{"timestamp": 1, "input_length": 1, "output_length": 5, "wait_for": ["a"]}"#,
@@ -404,6 +416,24 @@ mod tests {
         };
         assert_eq!(played(&text, &options)[1].0, 61_900_000);
         assert!(opened(&text, &options).unwrap().0.notes().is_empty());
+    }
+
+    #[test]
+    fn texts_are_taken_to_have_a_token_per_four_bytes() {
+        let text = "{\"timestamp\": 0, \"text_input\": \"tell me a story about ships\", \"output_length\": 20}\n\
+            {\"timestamp\": 5, \"text_input\": \"tell me a story about trains and ships\", \"output_length\": 20}\n";
+        assert!(notes(text).starts_with(
+            "the file has texts, no token counts: prompts are taken to have a token per 4 bytes"
+        ));
+        let Opened(mut trace, _folder) = opened(text, &OpenOptions::default()).unwrap();
+        let (a, b) = (trace.next_request().unwrap(), trace.next_request().unwrap());
+        assert_eq!(
+            (a.prompt.len(), b.prompt.len(), b.arrival_us),
+            (7, 10, 5000)
+        );
+        // 22 bytes are the same: five whole tokens.
+        let same = |at| a.prompt.token_key(at) == b.prompt.token_key(at);
+        assert!(same(4) && !same(5));
     }
 
     const TURNS: &str = r#"{"session_id": "a", "timestamp": 0, "input_length": 600, "output_length": 40, "hash_ids": [1, 2]}

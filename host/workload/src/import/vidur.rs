@@ -33,7 +33,7 @@ pub(super) fn read(
     let optional = ["arrived_at", "session_id", "session_turn_index"];
     let (at, others) = table.known_columns(&COLUMNS, &optional)?;
     let mut turns = Turns::default();
-    let mut sessions: Vec<String> = Vec::new();
+    let mut rows: Vec<(String, Turn)> = Vec::new();
     while let Some(good) = table.advance_or_row_error()? {
         let row = good.and_then(|()| {
             let tokens = |at: Option<usize>| {
@@ -48,10 +48,13 @@ pub(super) fn read(
             })
         });
         if let Some(turn) = errors.take(row)? {
-            turns.list.push(turn);
-            sessions.push(at[3].map_or(String::new(), |at| table.field(at).trim().to_owned()));
+            let session = at[3].map_or("", |at| table.field(at).trim());
+            rows.push((session.to_owned(), turn));
         }
     }
+    rows.sort_by_key(|(_, turn)| turn.sent_ns);
+    let (sessions, list): (Vec<String>, Vec<Turn>) = rows.into_iter().unzip();
+    turns.list = list;
     if at[3].is_some() {
         sessions_of(&mut turns, &sessions);
         repeat_where_lengths_allow(&mut turns, notes);

@@ -324,7 +324,8 @@ fn adapters(c: &Client) -> Result<Vec<(String, f64)>, Fault> {
     }
     let total: f64 = c.adapters.values().sum();
     let fine = |w: &f64| w.is_finite() && *w >= 0.0;
-    if !c.adapters.is_empty() && !(c.adapters.values().all(fine) && total > 0.0) {
+    let weights = c.adapters.values().all(fine) && total > 0.0;
+    if !c.adapters.is_empty() && !weights {
         return refuse("expected weights of 0 or more, not all 0".into());
     }
     let mut sum = 0.0;

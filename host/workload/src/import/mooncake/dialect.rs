@@ -4,6 +4,7 @@ use super::Reading;
 use super::line::{Line, Wrong, fits};
 use crate::import::blocks::BLOCK;
 use crate::import::lines::Lines;
+use crate::import::shared_tokens::BYTES_PER_TOKEN;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,7 +31,7 @@ pub(super) enum History {
 pub(super) struct Dialect {
     /// Tokens of a block.
     pub(super) block: u32,
-    /// Some session has more than one turn, or turns wait for answers.
+    /// Some session has more than one turn, or prompts are texts: all is held in memory.
     pub(super) has_turns: bool,
     /// What the later turns of sessions say of the earlier ones.
     pub(super) history: History,
@@ -51,10 +52,11 @@ struct Session {
 struct Seen {
     rows: u64,
     misfits: u64,
-    first_misfit: Option<(u64, String)>,
+    first_misfit: Option<InputError>,
     /// Rows with blocks, and how many of them fit each size: one id for every block, or one for
     /// every whole block.
     blocked: u64,
+    texts: u64,
     every: [u64; SIZES],
     either: [u64; SIZES],
     wanted: u64,
@@ -84,15 +86,15 @@ impl Dialect {
                 Ok(()) | Err(Wrong::Damaged(_)) => {}
                 Err(Wrong::Misfit(what)) => {
                     seen.misfits += 1;
-                    seen.first_misfit.get_or_insert((number, what));
+                    seen.first_misfit.get_or_insert_with(|| lines.error(what));
                 }
-                Err(Wrong::Refused(what)) => return Err(InputError::at(name, number, 0, what)),
+                Err(Wrong::Refused(what)) => return Err(lines.error(what)),
             }
         }
-        if let Some((line, what)) = &seen.first_misfit
+        if let Some(misfit) = &seen.first_misfit
             && seen.misfits * ONE_OF > seen.rows
         {
-            return Err(InputError::at(name, *line, 0, what.clone()));
+            return Err(misfit.clone());
         }
         let mut notes = Vec::new();
         let block = seen
@@ -102,7 +104,7 @@ impl Dialect {
         seen.tell(history, &mut notes);
         Ok(Self {
             block,
-            has_turns: seen.later > 0,
+            has_turns: seen.later > 0 || seen.texts > 0,
             history,
             notes,
         })
@@ -113,6 +115,12 @@ impl Seen {
     fn take(&mut self, number: u64, text: &[u8], wanted: u32) -> Result<(), Wrong> {
         let line = Line::read(text)?;
         let row = line.row(text)?;
+        self.texts += u64::from(line.text.is_some());
+        if self.texts > 0 && self.blocked > 0 {
+            let what =
+                "rows with text_input and rows with hash_ids in one file have no common tokens";
+            return Err(Wrong::Refused(what.to_owned()));
+        }
         if let Some(ids) = line.blocks() {
             self.blocked += 1;
             for k in 0..SIZES {
@@ -202,6 +210,11 @@ impl Seen {
     }
 
     fn tell(&self, history: History, notes: &mut Vec<String>) {
+        if self.texts > 0 {
+            notes.push(format!(
+                "the file has texts, no token counts: prompts are taken to have a token per {BYTES_PER_TOKEN} bytes"
+            ));
+        }
         if self.later > 0 {
             let sessions = self.sessions.values().filter(|s| s.turns > 1).count();
             let prompts = match history {

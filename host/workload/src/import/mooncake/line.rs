@@ -1,6 +1,7 @@
 //! A line of a Mooncake trace.
 
 use crate::import::row::Row;
+use crate::import::shared_tokens::BYTES_PER_TOKEN;
 use crate::import::units::Stamp;
 use crate::limits::MAX_TOKENS;
 use crate::table::shown;
@@ -21,7 +22,7 @@ pub(crate) const NAMES: [&[&str]; 4] = [
 ];
 
 /// The keys that are understood, with their other names.
-const UNDERSTOOD: [&str; 11] = [
+const UNDERSTOOD: [&str; 12] = [
     "timestamp",
     "created_time",
     "input_length",
@@ -29,14 +30,15 @@ const UNDERSTOOD: [&str; 11] = [
     "output_length",
     "output_tokens",
     "hash_ids",
+    "text_input",
     "session_id",
     "delay",
     "delay_ms",
     "priority",
 ];
 
-/// Keys with prompts as text, whose tokens nobody has counted.
-const TEXTS: [&str; 4] = ["text_input", "messages", "payload", "prompt"];
+/// Keys with prompts as messages, whose tokens nobody has counted.
+const MESSAGES: [&str; 3] = ["messages", "payload", "prompt"];
 
 /// Keys by which a request waits for others than the turn before it.
 const WORKFLOWS: [&str; 2] = ["wait_for", "tool_wait_ms"];
@@ -73,6 +75,8 @@ struct Keys {
     #[serde(default)]
     hash_ids: Option<Vec<Id>>,
     #[serde(default)]
+    text_input: Option<String>,
+    #[serde(default)]
     session_id: Option<Name>,
     #[serde(default)]
     priority: Option<f64>,
@@ -86,6 +90,8 @@ pub(super) struct Line {
     pub(super) timestamp: Option<Stamp>,
     pub(super) delay: Option<Stamp>,
     pub(super) session_id: Option<String>,
+    /// The prompt as text, where it has no length.
+    pub(super) text: Option<String>,
     input: Option<f64>,
     output: Option<f64>,
     blocks: Option<Vec<u64>>,
@@ -121,6 +127,7 @@ impl Line {
             timestamp: stamp("timestamp", keys.timestamp)?,
             delay: stamp("delay", keys.delay)?,
             session_id: keys.session_id.map(|name| name.0),
+            text: keys.text_input.filter(|_| keys.input_length.is_none()),
             input: keys.input_length,
             output: keys.output_length,
             blocks: keys.hash_ids.map(|ids| ids.iter().map(|id| id.0).collect()),
@@ -151,12 +158,18 @@ impl Line {
             given => given.map(|p| p as i32),
         };
         Ok(Row {
-            prompt: tokens(self.input, "input_length")?,
+            prompt: tokens(self.input.or(self.text_tokens()), "input_length")?,
             output: tokens(self.output, "output_length")?,
             blocks: self.blocks.clone().unwrap_or_default(),
             priority,
             ..Row::default()
         })
+    }
+
+    /// About how many tokens its text has.
+    fn text_tokens(&self) -> Option<f64> {
+        let text = self.text.as_ref()?;
+        Some((text.len() as f64 / BYTES_PER_TOKEN).ceil())
     }
 
     /// What a key that is missing should be.
@@ -176,9 +189,15 @@ impl Line {
             let known = self.other.iter().find(|key| keys.contains(&key.as_str()));
             known.cloned()
         };
-        if let (None, Some(key)) = (self.input, of(&TEXTS)) {
+        if let (None, Some(key)) = (self.input.or(self.text_tokens()), of(&MESSAGES)) {
             return Err(Wrong::Refused(format!(
-                "{key}: a prompt as text has no length in tokens here; expected input_length in its place, {}",
+                "{key}: prompts as messages are not read; expected input_length or text_input in its place, {}",
+                found(text)
+            )));
+        }
+        if self.text.is_some() && self.blocks().is_some() {
+            return Err(Wrong::Refused(format!(
+                "text_input: a text has no hash_ids; expected input_length in its place, {}",
                 found(text)
             )));
         }
