@@ -163,7 +163,7 @@ fn unknown_names_come_with_the_nearest_and_all_valid_ones() {
             "--routing-policy weighted --routing-scorers queue-dept:1",
             "unknown scorer \"queue-dept\"; did you mean \"queue-depth\"? valid: precise-prefix-cache, prefix-affinity, \
              no-hit-lru, queue-depth, kv-utilization, load-balance, active-requests, running-requests, load-aware, \
-             vllm-dp",
+             vllm-dp, precise-prefix-share, token-load, session-affinity",
         ),
         (
             "--detectors treshold",

@@ -10,8 +10,7 @@ fn config(plugins: &[&str], parameters: &[(&str, &str)], more: &str) -> String {
     for plugin in plugins {
         let (kind, weight) = plugin.split_once(' ').unwrap_or((plugin, ""));
         declared += &format!("- type: {kind}\n");
-        for (of, parameters) in parameters.iter().filter(|(of, _)| *of == kind) {
-            let _ = of;
+        for (_, parameters) in parameters.iter().filter(|(of, _)| *of == kind) {
             declared += &format!("  parameters: {{{parameters}}}\n");
         }
         named += &format!("  - pluginRef: {kind}\n");
@@ -26,12 +25,16 @@ fn config(plugins: &[&str], parameters: &[(&str, &str)], more: &str) -> String {
 }
 
 /// Prompts of which 2,000 tokens are the same for all.
-const SHARED: &str = "--num-instances 4 --num-requests 200 --rate 20 --prefix-tokens 2000 --prompt-tokens 100 \
+const SHARED: &str = "--num-instances 4 --num-requests 200 --prefix-tokens 2000 --prompt-tokens 100 \
      --output-tokens 50 --json";
 
 /// The report without what says how it was asked for.
 fn figures(folder: &Folder, flags: &str) -> (Value, String) {
-    let ran = folder.run(&format!("{SHARED} {flags}"));
+    at_rate(folder, 20, flags)
+}
+
+fn at_rate(folder: &Folder, rate: u32, flags: &str) -> (Value, String) {
+    let ran = folder.run(&format!("{SHARED} --rate {rate} {flags}"));
     assert_eq!(ran.code, 0, "{flags}\n{}", ran.stderr);
     let mut report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     if let Some(report) = report.as_object_mut() {
@@ -41,8 +44,8 @@ fn figures(folder: &Folder, flags: &str) -> (Value, String) {
 }
 
 /// Requests by instance.
-fn routed(folder: &Folder, flags: &str) -> Vec<usize> {
-    figures(folder, &format!("{flags} --results-path @/rows.csv"));
+fn routed(folder: &Folder, rate: u32, flags: &str) -> Vec<usize> {
+    at_rate(folder, rate, &format!("{flags} --results-path @/rows.csv"));
     let rows = std::fs::read_to_string(folder.path().join("rows.csv")).expect("rows");
     let mut rows = rows.lines();
     let head: Vec<&str> = rows.next().expect("a head").split(',').collect();
@@ -118,12 +121,12 @@ fn sticky_requests_stay_until_their_instance_is_saturated() {
         ("random.yaml", &config(&["random-picker"], &[], "")),
     ]);
     // All share a prefix of which the first request leaves the blocks on one instance.
-    let always = routed(&folder, "--policy-config @/always.yaml");
+    let always = routed(&folder, 20, "--policy-config @/always.yaml");
     assert_eq!(always.iter().max(), Some(&200), "{always:?}");
     // 50 uncached tokens in flight are 5 ms: two prompts at once spill over.
-    let soon = routed(&folder, "--policy-config @/soon.yaml --rate 200");
+    let soon = routed(&folder, 200, "--policy-config @/soon.yaml");
     assert!(soon.iter().filter(|n| **n > 0).count() > 1, "{soon:?}");
-    let random = routed(&folder, "--policy-config @/random.yaml");
+    let random = routed(&folder, 20, "--policy-config @/random.yaml");
     assert!(random.iter().all(|n| *n > 20), "{random:?}");
 }
 

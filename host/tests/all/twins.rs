@@ -273,9 +273,10 @@ proptest! {
 
     /// All five hooks by files at once.
     #[test]
-    fn whole_bundles_agree(case in case(40)) {
+    fn whole_bundles_agree(case in case(40), routing in any_routing()) {
         let mut case = case;
         case.policies.tenant_budgets.clear();
+        case.policies.routing = routing;
         keep_fcfs_together(&mut case.policies);
         let p = &case.policies;
         let files = [

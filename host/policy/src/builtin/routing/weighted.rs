@@ -252,7 +252,7 @@ fn check(values: &Values) -> Result<(), String> {
                 param.name
             ));
         }
-    } else if weights(values).is_empty() && [0.0, 3.0].contains(&values.get("picker")) {
+    } else if weights(values).is_empty() && values.get("picker") == 0.0 {
         return Err("no scorer has a weight; expected at least one above 0".into());
     }
     Ok(())
