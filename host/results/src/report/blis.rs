@@ -126,8 +126,9 @@ fn write_block(out: &mut dyn Write, aggregate: &Aggregate<'_>) -> io::Result<()>
     out.write_all(b"\n")
 }
 
-/// Writes the reference's metrics file: the cluster's aggregate with its `cache_hit_rate` (the plain
-/// mean over the instances) and a row per request. Requests that were refused or dropped have no row.
+/// Writes the reference's metrics file: the cluster's aggregate with its `cache_hit_rate`, the
+/// plain mean over the instances, and a row per request. Requests that were refused or dropped have
+/// no row.
 ///
 /// # Errors
 /// When `out` fails.

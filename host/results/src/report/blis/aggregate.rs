@@ -11,6 +11,9 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
+/// Picks one number of a spread.
+type Measure = fn(&Spread) -> f64;
+
 /// The reference's aggregate, keys in its order.
 #[derive(Serialize)]
 pub(in crate::report) struct Aggregate<'a> {
@@ -83,13 +86,8 @@ impl<'a> Aggregate<'a> {
     }
 
     /// With these latencies, written by `figure`.
-    fn with(
-        s: &'a Summary,
-        l: &Latencies,
-        figure: fn(&Spread, fn(&Spread) -> f64) -> Option<f64>,
-    ) -> Self {
-        let [mean, p90, p95, p99]: [fn(&Spread) -> f64; 4] =
-            [|l| l.mean, |l| l.p90, |l| l.p95, |l| l.p99];
+    fn with(s: &'a Summary, l: &Latencies, figure: fn(&Spread, Measure) -> Option<f64>) -> Self {
+        let [mean, p90, p95, p99]: [Measure; 4] = [|l| l.mean, |l| l.p90, |l| l.p95, |l| l.p99];
         Self {
             instance_id: &s.name,
             completed_requests: s.completed,
