@@ -71,7 +71,7 @@ table! {
         preemptions: u32, "";
         /// `kv_used_blocks / kv_total_blocks`, 0 to 1.
         kv_utilization: f64, "";
-        /// Prefix-cache hits / lookups so far, in blocks, 0 to 1.
+        /// Prompt tokens found in the prefix cache / looked up so far, 0 to 1.
         cache_hit_rate: f64, "";
         /// Prompt tokens of the requests in flight (fresh).
         dispatched_tokens: u64, "tokens";

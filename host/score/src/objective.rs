@@ -232,3 +232,80 @@ pub fn log_cost(objectives: &[Objective], logs: &[f64]) -> f64 {
     let sum: f64 = objectives.iter().zip(logs).map(|(o, x)| o.weight * x).sum();
     sum / weights
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windtunnel_base::record::{InstanceTotals, RoutingObservations, State};
+    use windtunnel_base::request::{Request, RequestId, Symbols, TokenSeq};
+
+    /// Requests by outcome, time to first token and mean inter-token latency, of the class `a`.
+    fn record(requests: &[(Outcome, i64, Option<f64>)]) -> RunRecord {
+        let mut symbols = Symbols::default();
+        let class = symbols.intern("a");
+        let one = |(serial, &(outcome, ttft, itl)): (u64, &(Outcome, i64, Option<f64>))| {
+            let (prompt, output) = (TokenSeq::of(1, 10), TokenSeq::of(2, 2));
+            let request = Request {
+                slo_class: class,
+                ..Request::new(RequestId::Number(serial), 0, prompt, output)
+            };
+            let state = match outcome {
+                Outcome::Completed => State::Completed,
+                _ => State::Queued,
+            };
+            let mut r = RequestRecord::unserved(serial, &request, state, outcome);
+            if state == State::Completed {
+                (r.ttft_us, r.e2e_us, r.mean_itl_us) = (Some(ttft), Some(2 * ttft), itl);
+            }
+            r
+        };
+        RunRecord {
+            requests: (0..).zip(requests).map(one).collect(),
+            pools: Vec::new(),
+            instances: vec![InstanceTotals::default()],
+            rejected_by_admission: 0,
+            rejected_by_routing: 0,
+            shed_by_class: Vec::new(),
+            decisions: Vec::new(),
+            observations: RoutingObservations::default(),
+            fault: None,
+            symbols,
+        }
+    }
+
+    fn value(metric: Metric, class: &str, record: &RunRecord) -> f64 {
+        let objective = Objective {
+            metric,
+            class: Some(class.to_owned()),
+            weight: 1.0,
+        };
+        objective.of(record, &SloTargets::default(), 5_000_000)
+    }
+
+    #[test]
+    fn of_no_requests_every_value_is_the_worst() {
+        let served = record(&[(Outcome::Completed, 1000, Some(10.0))]);
+        assert_eq!(value(Metric::MissRate, "a", &served), 0.0);
+        assert_eq!(value(Metric::TtftP99, "a", &served), 1.0);
+        assert_eq!(value(Metric::MissRate, "b", &served), 1.0);
+        assert_eq!(value(Metric::TtftP99, "b", &served), 5000.0);
+        assert_eq!(value(Metric::E2eMean, "b", &served), 5000.0);
+        let refused = record(&[(Outcome::Rejected, 0, None)]);
+        assert_eq!(value(Metric::MissRate, "a", &refused), 1.0);
+        assert_eq!(value(Metric::TpotMean, "a", &refused), 5000.0);
+    }
+
+    #[test]
+    fn a_request_of_one_token_has_no_time_per_token_and_misses_no_target_on_it() {
+        let mixed = record(&[
+            (Outcome::Completed, 1000, Some(8000.0)),
+            (Outcome::Completed, 1000, None),
+        ]);
+        assert_eq!(value(Metric::TpotMean, "a", &mixed), 8.0);
+        let mut targets = SloTargets::default();
+        targets.set("a", Dimension::Itl, 9000.0);
+        assert!(mixed.requests.iter().all(|r| good(r, "a", &targets)));
+        let short = record(&[(Outcome::Completed, 1000, None)]);
+        assert_eq!(value(Metric::TpotP99, "a", &short), 5000.0);
+    }
+}

@@ -1,5 +1,5 @@
-//! The time in which requests arrive. A run goes on after it until all are done (the drain), so that
-//! its rates are below those that the cluster kept up.
+//! The time in which requests arrive. A run goes on after it until all are done (the drain), so its
+//! rates are below those that the cluster kept up.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

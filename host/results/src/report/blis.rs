@@ -1,219 +1,18 @@
 //! The reference simulator's output, byte for byte where it is deterministic: metric blocks, text
 //! sections, metrics file.
 
+mod aggregate;
+
+pub(super) use aggregate::Aggregate;
+
 use super::{Results, go, instance_name, sections};
 use crate::metrics::groups::has_row;
 use crate::metrics::population::Population;
 use crate::metrics::saturation::{Labels, judge};
-use crate::metrics::slo::{ClassGoodput, Goodput};
-use crate::metrics::stats::Spread;
-use crate::metrics::summary::{Latencies, Summary};
-use serde::ser::SerializeMap;
+use crate::metrics::slo::Goodput;
 use serde::{Serialize, Serializer};
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
-
-/// The reference's aggregate, keys in its order.
-#[derive(Serialize)]
-pub(super) struct Aggregate<'a> {
-    instance_id: &'a str,
-    completed_requests: u64,
-    still_queued: u64,
-    still_running: u64,
-    injected_requests: u64,
-    total_input_tokens: u64,
-    total_output_tokens: u64,
-    vllm_estimated_duration_s: f64,
-    responses_per_sec: f64,
-    tokens_per_sec: f64,
-    e2e_mean_ms: Option<f64>,
-    e2e_p90_ms: Option<f64>,
-    e2e_p95_ms: Option<f64>,
-    e2e_p99_ms: Option<f64>,
-    ttft_mean_ms: Option<f64>,
-    ttft_p90_ms: Option<f64>,
-    ttft_p95_ms: Option<f64>,
-    ttft_p99_ms: Option<f64>,
-    itl_mean_ms: Option<f64>,
-    itl_p90_ms: Option<f64>,
-    itl_p95_ms: Option<f64>,
-    itl_p99_ms: Option<f64>,
-    scheduling_delay_p99_ms: Option<f64>,
-    #[serde(skip_serializing_if = "is_zero")]
-    kv_allocation_failures: u64,
-    preemption_count: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cache_hit_rate: Option<f64>,
-    dropped_unservable: u64,
-    length_capped_requests: u64,
-    timed_out_requests: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    requests: Option<Rows<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    saturation: Option<BTreeMap<&'static str, &'static str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    goodput_rps: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    slo_attainment: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    per_class: Option<Classes<'a>>,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde asks for a reference"
-)]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
-}
-
-impl<'a> Aggregate<'a> {
-    /// Of one instance or the cluster, as the reference has it: without any completed request it
-    /// reports no latency at all, even where first tokens were seen, and latencies that it does not
-    /// have are 0.
-    fn of(s: &'a Summary) -> Self {
-        let l = if s.completed == 0 {
-            Latencies::default()
-        } else {
-            Latencies {
-                ttft: s.reference.ttft,
-                scheduling_delay: s.reference.scheduling_delay,
-                ..s.latency_ms
-            }
-        };
-        Self::with(s, &l, |l, of| Some(of(l)))
-    }
-
-    /// With these latencies, written by `figure`.
-    fn with(
-        s: &'a Summary,
-        l: &Latencies,
-        figure: fn(&Spread, fn(&Spread) -> f64) -> Option<f64>,
-    ) -> Self {
-        let [mean, p90, p95, p99]: [fn(&Spread) -> f64; 4] =
-            [|l| l.mean, |l| l.p90, |l| l.p95, |l| l.p99];
-        Self {
-            instance_id: &s.name,
-            completed_requests: s.completed,
-            still_queued: s.still_queued,
-            still_running: s.still_running,
-            injected_requests: s.injected(),
-            total_input_tokens: s.input_tokens,
-            total_output_tokens: s.output_tokens,
-            vllm_estimated_duration_s: s.duration_s(),
-            responses_per_sec: s.responses_per_sec(),
-            tokens_per_sec: s.tokens_per_sec(),
-            e2e_mean_ms: figure(&l.e2e, mean),
-            e2e_p90_ms: figure(&l.e2e, p90),
-            e2e_p95_ms: figure(&l.e2e, p95),
-            e2e_p99_ms: figure(&l.e2e, p99),
-            ttft_mean_ms: figure(&l.ttft, mean),
-            ttft_p90_ms: figure(&l.ttft, p90),
-            ttft_p95_ms: figure(&l.ttft, p95),
-            ttft_p99_ms: figure(&l.ttft, p99),
-            itl_mean_ms: figure(&l.itl, mean),
-            itl_p90_ms: figure(&l.itl, p90),
-            itl_p95_ms: figure(&l.itl, p95),
-            itl_p99_ms: figure(&l.itl, p99),
-            scheduling_delay_p99_ms: figure(&l.scheduling_delay, p99),
-            kv_allocation_failures: s.kv_allocation_failures,
-            preemption_count: s.preemptions,
-            cache_hit_rate: None,
-            dropped_unservable: s.dropped,
-            length_capped_requests: s.length_capped,
-            timed_out_requests: s.timed_out,
-            requests: None,
-            saturation: None,
-            goodput_rps: None,
-            slo_attainment: None,
-            per_class: None,
-        }
-    }
-
-    /// Of the cluster, with what only the cluster has.
-    fn cluster(
-        summary: &'a Summary,
-        goodput: Option<&'a Goodput>,
-        saturation: Option<&Labels>,
-    ) -> Self {
-        let above_0 = |x: f64| (x != 0.0).then_some(x);
-        Self::of(summary).and(
-            saturation,
-            goodput.and_then(|g| above_0(g.rps)),
-            goodput.and_then(|g| above_0(g.attainment)),
-            goodput,
-        )
-    }
-
-    /// Our figures under the reference's keys: latencies of nothing are absent, and a goodput of 0
-    /// is one.
-    pub(super) fn ours(results: &'a Results<'_>) -> Self {
-        let cluster = &results.summary.cluster;
-        let goodput = results.goodput.as_ref();
-        Self::with(cluster, &cluster.latency_ms, Spread::figure).and(
-            results.saturation.as_ref(),
-            goodput.map(|g| g.rps),
-            goodput.map(|g| g.attainment),
-            goodput,
-        )
-    }
-
-    fn and(
-        self,
-        saturation: Option<&Labels>,
-        goodput_rps: Option<f64>,
-        slo_attainment: Option<f64>,
-        goodput: Option<&'a Goodput>,
-    ) -> Self {
-        Self {
-            saturation: saturation
-                .filter(|labels| !labels.is_empty())
-                .map(|labels| labels.iter().map(|(&d, level)| (d, level.name())).collect()),
-            goodput_rps,
-            slo_attainment,
-            per_class: goodput.filter(|g| !g.classes.is_empty()).map(Classes),
-            ..self
-        }
-    }
-}
-
-/// `per_class` of the goodput.
-pub(super) struct Classes<'a>(&'a Goodput);
-
-impl Serialize for Classes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.classes.iter().map(|c| (&c.class, Class(c))))
-    }
-}
-
-struct Class<'a>(&'a ClassGoodput);
-
-impl Serialize for Class<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let c = self.0;
-        let by_dimension: serde_json::Map<_, _> = c
-            .by_dimension
-            .iter()
-            .map(|&(d, part)| (d.name().to_owned(), part.into()))
-            .collect();
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("slo_attainment", &c.attainment)?;
-        map.serialize_entry("count", &c.arrivals)?;
-        map.serialize_entry("goodput_rps", &c.rps)?;
-        map.serialize_entry("slo_attainment_by_dim", &by_dimension)?;
-        for (key, value) in [
-            ("ttft_p99_ms", c.ttft_p99_ms),
-            ("itl_mean_ms", c.itl_mean_ms),
-            ("e2e_p99_ms", c.e2e_p99_ms),
-        ] {
-            if value != 0.0 {
-                map.serialize_entry(key, &value)?;
-            }
-        }
-        map.end()
-    }
-}
 
 /// Rows of the metrics file: one per request that reached an instance and was not dropped, by
 /// arrival, then name.
@@ -327,8 +126,9 @@ fn write_block(out: &mut dyn Write, aggregate: &Aggregate<'_>) -> io::Result<()>
     out.write_all(b"\n")
 }
 
-/// Writes the reference's metrics file: the cluster's aggregate with its `cache_hit_rate` (the plain
-/// mean over the instances) and a row per request. Requests that were refused or dropped have no row.
+/// Writes the reference's metrics file: the cluster's aggregate with its `cache_hit_rate`, the
+/// plain mean over the instances, and a row per request. Requests that were refused or dropped have
+/// no row.
 ///
 /// # Errors
 /// When `out` fails.

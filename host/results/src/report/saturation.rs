@@ -24,7 +24,7 @@ struct Outcome<'a> {
 }
 
 /// Writes `{"trace": [...], "final": {...}}`, one verdict per line, as they are made. `final` comes
-/// last for that reason. `timestamp` is in microseconds.
+/// last for that reason, and is null when nothing completed. `timestamp` is in microseconds.
 ///
 /// # Errors
 /// When `out` fails.
@@ -57,14 +57,16 @@ pub fn write_trace(
     });
     result?;
     out.write_all(b"\n],\"final\":")?;
-    go::write_line(out, &labels)?;
+    // The detectors look at completed requests: of none there is nothing to say.
+    let judged = record.requests.iter().any(|r| r.e2e_us.is_some());
+    go::write_line(out, &judged.then_some(labels))?;
     out.write_all(b"}\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::summary::tests::{done, run};
+    use crate::metrics::summary::tests::{done, refused, run};
 
     #[test]
     fn a_trace_has_a_verdict_per_event_and_detector() {
@@ -82,5 +84,11 @@ mod tests {
         {"timestamp":6000000,"detector":"threshold","result":{"level":"OVERLOADED","score":0.75,"confidence":0.29289321881345254,"signals":{"mean_e2e_ms":5000,"threshold_ms":5000}}}
         ],"final":{"composite":"BACKLOGGED","threshold":"OVERLOADED"}}
         "#);
+        let mut out = Vec::new();
+        write_trace(&run(vec![refused(0, 0)], 1), &detectors, &mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"trace\":[\n],\"final\":null}\n"
+        );
     }
 }

@@ -198,7 +198,7 @@ fn overview(results: &Results<'_>) -> String {
     if let Some(g) = &results.goodput {
         let _ = write!(
             text,
-            "\nGoodput:    {} requests/s, {} of {} requests met their targets",
+            "\nGoodput:    {} requests/s over the whole run, {} of {} requests met their targets",
             digits(g.rps),
             percent(g.attainment),
             count(g.arrivals)
@@ -249,14 +249,15 @@ fn latencies(results: &Results<'_>) -> String {
     }
     let text = finish(&table, 0);
     let (completed, arrived) = (l.e2e.count, results.summary.arrivals);
-    if completed == arrived {
-        return text;
+    match completed {
+        _ if completed == arrived => text,
+        0 => format!("{text}\nNo request completed: there are no latencies."),
+        _ => format!(
+            "{text}\nLatencies are those of the {} requests that completed, of {} that arrived.",
+            count(completed),
+            count(arrived)
+        ),
     }
-    format!(
-        "{text}\nLatencies are those of the {} requests that completed, of {} that arrived.",
-        count(completed),
-        count(arrived)
-    )
 }
 
 fn instances(results: &Results<'_>) -> String {
@@ -455,7 +456,7 @@ mod tests {
         Throughput: 1.54 requests/s, 4.62 output tokens/s over the whole run (1.30 simulated seconds)
         Arrivals:   13.33 requests/s over 0.150 s; completed in that time: 6.67 requests/s, 20.00 tokens/s
         KV cache:   peak 90.0%, time average 0.0%, prefix hit rate -, 1,234 preemptions
-        Goodput:    0.769 requests/s, 50.0% of 2 requests met their targets
+        Goodput:    0.769 requests/s over the whole run, 50.0% of 2 requests met their targets
 
         ┌─────────────┬───────┬───────┬───────┬────────┬──────────────────┐
         │ Latency, ms ┆  TTFT ┆   ITL ┆  TPOT ┆    E2E ┆ Scheduling delay │
