@@ -31,7 +31,7 @@ pub fn detect(path: &Path) -> Result<Format, InputError> {
     }
     if path.is_dir()
         && let Some(first) = weka::files(path).first()
-        && detect(first)? == Format::Weka
+        && matches!(detect(first), Ok(Format::Weka))
     {
         return Ok(Format::Weka);
     }
