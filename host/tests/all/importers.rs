@@ -1,5 +1,5 @@
-//! Files whose dialect, units and keys have to be found out or said: Mooncake traces of other tools,
-//! reports with a sample of requests, configurations of load generators.
+//! Files whose dialect, units and keys have to be found out or said: Mooncake traces of other
+//! tools, reports with a sample of requests, configurations of load generators.
 
 use crate::errors::Folder;
 use serde_json::Value;

@@ -16,7 +16,8 @@ const UNDERSTOOD: &str = "understood are: TraceV2 data (CSV whose header row has
     (JSON lines with chat_id, parent_chat_id, ...); Vidur traces (CSV with arrived_at,num_prefill_tokens,num_decode_tokens); LLMServingSim \
     workloads (JSON lines with input_toks, output_toks, ...); agentic traces of kv-cache-tester (JSON with block_size, requests; a file or a \
     folder); JSON results of vllm bench serve, sglang's bench_serving and GuideLLM; AIPerf's profile_export.jsonl, inputs.json and custom data \
-    sets; inference-perf's per_request_lifecycle_metrics.json; folders of ServeGen data; workload specs (YAML)";
+    sets; inference-perf's per_request_lifecycle_metrics.json; bodies of requests (JSON lines with \
+    messages or prompt); folders of ServeGen data; workload specs (YAML)";
 
 /// Enough of a file to see its first two rows; prompts as arrays of ids can be long.
 const HEAD_BYTES: u64 = 1 << 20;
@@ -31,7 +32,7 @@ pub fn detect(path: &Path) -> Result<Format, InputError> {
     }
     if path.is_dir()
         && let Some(first) = weka::files(path).first()
-        && detect(first)? == Format::Weka
+        && matches!(detect(first), Ok(Format::Weka))
     {
         return Ok(Format::Weka);
     }

@@ -37,6 +37,8 @@ pub enum Format {
     TraceV2,
     /// Traces of Vidur.
     Vidur,
+    /// Bodies of requests, a line each: AIPerf's raw payloads, batch files.
+    RequestBodies,
     /// Results of `vllm bench serve`.
     VllmBench,
     /// Agentic coding traces of Weka's kv-cache-tester, a file or a folder.
@@ -62,6 +64,7 @@ impl fmt::Display for Format {
             Self::ServeGen => "ServeGen data",
             Self::SgLang => "results of sglang's bench_serving",
             Self::TraceV2 => "TraceV2 data",
+            Self::RequestBodies => "bodies of requests",
             Self::Vidur => "Vidur trace",
             Self::VllmBench => "results of vllm bench serve",
             Self::Weka => "kv-cache-tester trace",
@@ -81,6 +84,7 @@ impl Format {
             | Self::AiPerfInputs
             | Self::GuideLlm
             | Self::InferencePerf
+            | Self::RequestBodies
             | Self::ServeGen
             | Self::SgLang
             | Self::TraceV2
@@ -92,7 +96,10 @@ impl Format {
     /// May it leave open how long answers are?
     #[must_use]
     pub fn may_lack_output_lengths(self) -> bool {
-        matches!(self, Self::AiPerfInputs | Self::AiPerfLines)
+        matches!(
+            self,
+            Self::AiPerfInputs | Self::AiPerfLines | Self::RequestBodies
+        )
     }
 
     /// Is the file held in memory, as requests and sessions?
@@ -106,6 +113,7 @@ impl Format {
                 | Self::InferencePerf
                 | Self::LlmServingSim
                 | Self::LlmServingSimTable
+                | Self::RequestBodies
                 | Self::SgLang
                 | Self::Vidur
                 | Self::Weka
@@ -118,7 +126,10 @@ impl Format {
             || (self.is_held()
                 && !matches!(
                     self,
-                    Self::InferencePerf | Self::LlmServingSimTable | Self::SgLang
+                    Self::InferencePerf
+                        | Self::LlmServingSimTable
+                        | Self::RequestBodies
+                        | Self::SgLang
                 ))
     }
 }

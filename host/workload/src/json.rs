@@ -1,6 +1,7 @@
 //! JSON files as a whole, with errors that name file, line and column.
 
-use super::table::open_file;
+use super::limits::MOST_UNPACKED_WHOLE;
+use super::table::open_up_to;
 use serde::de::DeserializeOwned;
 use std::io::BufReader;
 use std::path::Path;
@@ -15,7 +16,7 @@ pub(crate) const REPLACED: &str = " (NaN and Infinity are read as null)";
 /// # Errors
 /// When it cannot be read, or is no such value.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T, InputError> {
-    let text = FiniteJson::new(open_file(path)?);
+    let text = FiniteJson::new(open_up_to(path, MOST_UNPACKED_WHOLE)?);
     let found = text.found();
     serde_json::from_reader(BufReader::new(text))
         .map_err(|e| wrong(path, what, &e, found.load(Ordering::Relaxed)))
@@ -29,7 +30,7 @@ pub(crate) fn read_json_values<T: DeserializeOwned>(
     path: &Path,
     what: &str,
 ) -> Result<Vec<T>, InputError> {
-    let text = FiniteJson::new(open_file(path)?);
+    let text = FiniteJson::new(open_up_to(path, MOST_UNPACKED_WHOLE)?);
     let found = text.found();
     serde_json::Deserializer::from_reader(BufReader::new(text))
         .into_iter()

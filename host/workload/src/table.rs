@@ -344,6 +344,11 @@ fn next_row(
 
 /// Opens a file for reading, unpacked and as UTF-8.
 pub(super) fn open_file(path: &Path) -> Result<input::Opened, InputError> {
+    open_up_to(path, MOST_UNPACKED)
+}
+
+/// The same for at most so many unpacked bytes.
+pub(super) fn open_up_to(path: &Path, most: u64) -> Result<input::Opened, InputError> {
     let cannot = |why: &str| InputError::in_file(path.display(), format!("cannot read: {why}"));
     if path.is_dir() {
         return Err(cannot("it is a folder"));
@@ -353,7 +358,7 @@ pub(super) fn open_file(path: &Path) -> Result<input::Opened, InputError> {
             "it is a pipe or a device; a trace is read twice and must be a file",
         ));
     }
-    input::open_text(path, MOST_UNPACKED).map_err(|e| cannot(&input::plain(&e)))
+    input::open_text(path, most).map_err(|e| cannot(&input::plain(&e)))
 }
 
 /// Text as messages quote it: in quotes, cut when long.

@@ -47,6 +47,31 @@ pub(super) fn read_bodies(
     Ok(data.finish(notes))
 }
 
+/// Reads bodies of requests, a line each, also as the `body` of a line of a batch file.
+///
+/// # Errors
+/// When the file cannot be read, or a row is in error and `errors` is strict.
+pub(super) fn read_lines_of_bodies(
+    path: &Path,
+    output_tokens: Option<u32>,
+    errors: &mut RowErrors,
+    notes: &mut Vec<String>,
+) -> Result<Turns, InputError> {
+    let mut data = Data::new(output_tokens);
+    let expected = "an object with messages or a prompt";
+    fields::each_line(path, expected, errors, |line: Value| {
+        let body = line.get("body").cloned();
+        let alone = Session {
+            session_id: None,
+            payloads: vec![body.unwrap_or(line)],
+        };
+        data.bodies(&alone)
+            .map_err(|what| what.replacen("payloads[0].", "", 1))
+    })?;
+    notes.push(no_times("bodies of requests have no times"));
+    Ok(data.finish(notes))
+}
+
 #[derive(Deserialize)]
 struct Line {
     session_id: Option<Value>,

@@ -333,6 +333,24 @@ fn aiperf_inputs_are_sent_as_they_stand_one_after_the_other() {
 }
 
 #[test]
+fn bodies_of_requests_are_read_line_by_line() {
+    let text = r#"{"messages": [{"role": "user", "content": "Hi there"}], "max_tokens": 12}
+{"custom_id": "r-2", "method": "POST", "body": {"prompt": "Hello, how are you?", "max_tokens": 3}}
+"#;
+    let mut trace = opened(text);
+    assert_eq!(trace.format(), Format::RequestBodies);
+    assert_eq!(
+        rows(&mut trace),
+        [row(0, "", 0, 4, 12), row(0, "", 0, 5, 3)]
+    );
+    let empty = text.replace("prompt", "pronpt");
+    assert_eq!(
+        error(&empty),
+        "f:2: messages: expected messages or a prompt, found none"
+    );
+}
+
+#[test]
 fn reports_of_inference_perf_share_what_their_texts_share() {
     let entry = |start: f64, text: &str, tokens: u32, error: &str| {
         format!(

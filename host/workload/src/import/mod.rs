@@ -75,6 +75,9 @@ pub(crate) fn turns_of(
         Format::InferencePerf => inference_perf_report::read(path, errors, notes),
         Format::LlmServingSim => llmservingsim::read(path, errors, notes),
         Format::LlmServingSimTable => llmservingsim::read_table(path, errors),
+        Format::RequestBodies => {
+            aiperf_inputs::read_lines_of_bodies(path, options.output_tokens, errors, notes)
+        }
         Format::SgLang => sglang::read(path, options.run, options.seed, errors, notes),
         Format::Vidur => vidur::read(path, errors, notes),
         Format::Weka => weka::read(path, errors, notes),

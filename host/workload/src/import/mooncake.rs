@@ -1,12 +1,13 @@
 //! Mooncake traces: a JSON object per line with time, lengths, and identities of the prompt's
-//! blocks. Later tools add sessions, delays and priorities, leave out what they do not need, and use
-//! other units and blocks; what a file means is found out before its first row is replayed.
+//! blocks. Later tools add sessions, delays and priorities, leave out what they do not need, and
+//! use other units and blocks; what a file means is found out before its first row is replayed.
 //!
 //! Where a file does not fit, its rows are not damaged: the file is refused with the first of them.
 
 mod dialect;
 mod line;
 
+pub(crate) use dialect::Reading;
 pub(crate) use line::NAMES;
 
 use super::held::{Turn, Turns};
@@ -22,15 +23,6 @@ use rustc_hash::FxHashMap;
 use std::path::Path;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Sym, TokenSeq};
-
-/// How a trace is to be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reading {
-    /// Unit of `timestamp` and `delay`; milliseconds if not given.
-    pub(crate) unit: Option<TimeUnit>,
-    /// Tokens of a block of `hash_ids`; 512 if not given.
-    pub(crate) block: Option<u32>,
-}
 
 /// An opened trace.
 pub(crate) enum Mooncake {

@@ -76,6 +76,7 @@ pub(super) fn max_tokens(body: &Value) -> Option<f64> {
         "max_tokens",
         "max_output_tokens",
         "max_new_tokens",
+        "output_length",
     ];
     let found = |from: &Value| {
         keys.iter()

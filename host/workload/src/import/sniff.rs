@@ -100,6 +100,10 @@ impl Keys {
             Some(Format::SgLang)
         } else if self.has("turns") || (self.any(&text) && !self.has("input_length")) {
             Some(Format::AiPerfLines)
+        } else if (self.has("custom_id") && self.has("body"))
+            || (self.any(&["messages", "prompt"]) && !self.any(&["timestamp", "session_id"]))
+        {
+            Some(Format::RequestBodies)
         } else {
             None
         }
@@ -175,6 +179,14 @@ mod tests {
             (
                 "{\n \"data\": [\n {\"session_id\": \"a\", \"payloads\": []}]}",
                 Format::AiPerfInputs,
+            ),
+            (
+                r#"{"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}"#,
+                Format::RequestBodies,
+            ),
+            (
+                r#"{"custom_id": "a", "url": "/v1/completions", "body": {"prompt": "x"}}"#,
+                Format::RequestBodies,
             ),
             (
                 r#"{"session_id": "a", "turns": [{"text": "x"}]}"#,

@@ -69,9 +69,10 @@ pub(super) fn lengths(d: &Distribution, folder: &Path) -> Result<Lengths, Fault>
             p.only(&["min", "max"], &[])?;
             p.not_negative("min")?;
             p.ordered()?;
+            let whole = |key: &str| p.get(key).round().min(f64::from(MOST_LENGTH)) as u32;
             Lengths::Uniform {
-                min: p.get("min").round() as u32,
-                max: p.get("max").round().min(f64::from(MOST_LENGTH)) as u32,
+                min: whole("min"),
+                max: whole("max"),
             }
         }
         DistributionKind::SkewNormal => {

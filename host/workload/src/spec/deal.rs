@@ -48,7 +48,7 @@ impl Dealer {
             order.swap(k, random.random_range(0..=k));
         }
         let first_stream = *next_stream;
-        *next_stream += deal.groups + prompts;
+        *next_stream = next_stream.saturating_add(deal.groups + prompts);
         let group = |g: u32| symbols.intern(&format!("{}-prefix-{g}", client.id));
         Self {
             order,

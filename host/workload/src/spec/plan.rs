@@ -82,6 +82,12 @@ pub(super) fn plan(spec: &WorkloadSpec, folder: &Path) -> Result<Plan, Fault> {
         let members = members(group, rates, spec, folder, &prefixes, &mut notes);
         clients.extend(members.map_err(|f| f.under(&group.path))?);
     }
+    let prompts = clients.iter().filter_map(|c| c.kind.deal.as_ref());
+    let prompts: u64 = prompts.map(|deal| u64::from(deal.prompts())).sum();
+    if prompts > MOST_PROMPTS {
+        let message = format!("{prompts} prompts in all; at most {MOST_PROMPTS} make sense");
+        return Err(Fault::new("clients", message));
+    }
     name_streams(&mut clients);
     Ok(Plan { clients, notes })
 }

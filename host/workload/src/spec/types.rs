@@ -144,8 +144,8 @@ pub struct Client {
     pub closed_loop: Option<bool>,
 }
 
-/// A fixed set of prompts, in groups that begin with the same tokens. The lengths of a prompt and of
-/// the answers to it are drawn once.
+/// A fixed set of prompts, in groups that begin with the same tokens. The lengths of a prompt and
+/// of the answers to it are drawn once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Prompts {

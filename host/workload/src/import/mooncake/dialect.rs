@@ -1,10 +1,10 @@
 //! What the lines of a Mooncake trace mean, found out from all of them.
 
-use super::Reading;
 use super::line::{Line, Wrong, fits};
 use crate::import::blocks::BLOCK;
 use crate::import::lines::Lines;
 use crate::import::shared_tokens::BYTES_PER_TOKEN;
+use crate::import::units::TimeUnit;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,6 +15,15 @@ const SIZES: usize = 21;
 /// Rows that do not fit are damaged if they are at most one of so many; else the file is of another
 /// dialect.
 const ONE_OF: u64 = 4;
+
+/// How a trace is to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// Unit of `timestamp` and `delay`; milliseconds if not given.
+    pub(crate) unit: Option<TimeUnit>,
+    /// Tokens of a block of `hash_ids`; 512 if not given.
+    pub(crate) block: Option<u32>,
+}
 
 /// What the later turns of sessions say of the earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

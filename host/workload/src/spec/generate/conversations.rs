@@ -1,5 +1,5 @@
-//! Conversations over a set of prompts: whose turn has come again asks once more, when it is due and
-//! the last answer is there.
+//! Conversations over a set of prompts: whose turn has come again asks once more, when it is due
+//! and the last answer is there.
 
 use super::{Generator, Start, untag};
 use crate::spec::deal::{Dealer, Hand};
