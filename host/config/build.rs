@@ -180,8 +180,15 @@ fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
                 code,
                 format_args!(
                     "Row {{ gpu: {:?}, tp: {}, vllm: {:?}, alpha: {:?}, beta: {:?}, \
-                     kv_blocks: {}, loss: {:?} }},",
-                    row.gpu, row.tp, row.vllm, row.alpha, row.beta, row.kv_blocks, row.loss
+                     kv_blocks: {}, blis_kv_blocks: {:?}, loss: {:?} }},",
+                    row.gpu,
+                    row.tp,
+                    row.vllm,
+                    row.alpha,
+                    row.beta,
+                    row.kv_blocks,
+                    row.blis_kv_blocks,
+                    row.loss
                 ),
             );
         }

@@ -5,10 +5,14 @@
 
 mod error;
 mod files;
+mod json;
 mod names;
+mod open;
 mod text;
 
 pub use error::{InputError, plain};
 pub use files::{Staging, folder_of, identity, write_folder, write_whole};
+pub use json::{FiniteJson, finite_json};
 pub use names::{check_name, hint, is_of_name, nearest, ranked, unknown};
+pub use open::{Opened, decoded, open_text, packed_otherwise};
 pub use text::{is_default, parse_yaml, read_text};

@@ -55,6 +55,9 @@ pub struct RequestRecord {
     pub arrival_us: i64,
     /// Prompt length, tokens.
     pub prompt_tokens: u32,
+    /// Prompt tokens that were in the prefix cache at the first admission to a batch; absent if it
+    /// never came to one.
+    pub cached_tokens: Option<u32>,
     /// True output length, tokens.
     pub output_tokens: u32,
     /// Output tokens produced (0 unless completed).
@@ -75,7 +78,7 @@ pub struct RequestRecord {
     pub e2e_us: Option<i64>,
     /// Sum of the inter-token gaps; completed requests only.
     pub itl_sum_us: i64,
-    /// Mean inter-token latency; completed requests only.
+    /// Mean inter-token latency; completed requests of at least two output tokens only.
     pub mean_itl_us: Option<f64>,
     /// How often it was preempted.
     pub preemptions: u32,
@@ -114,6 +117,7 @@ impl RequestRecord {
             id: request.id.clone(),
             arrival_us: request.arrival_us,
             prompt_tokens: request.prompt_tokens(),
+            cached_tokens: None,
             output_tokens: request.output_tokens(),
             generated_tokens: 0,
             state,
@@ -198,10 +202,18 @@ pub struct InstanceTotals {
     pub preemptions: u64,
     /// Failures to place the last token at completion.
     pub kv_allocation_failures: u64,
-    /// KV blocks claimed from the prefix cache.
-    pub cache_hits: u64,
-    /// KV blocks taken fresh.
-    pub cache_misses: u64,
+    /// Prompt tokens looked up in the prefix cache: of every request once, at its first admission.
+    pub prefix_queries: u64,
+    /// Of these, tokens that were there.
+    pub prefix_hits: u64,
+    /// Of these, tokens that a cache without limits, shared by all instances, could have had: the
+    /// sum of [`Request::reusable_tokens`].
+    pub prefix_reusable: u64,
+    /// KV blocks claimed from the prefix cache, again after every preemption. The reference calls
+    /// these hits.
+    pub blocks_reused: u64,
+    /// KV blocks taken fresh, those of output included. The reference calls these misses.
+    pub blocks_taken: u64,
     /// KV blocks in all.
     pub kv_total_blocks: u64,
     /// Most KV blocks in use after a step's batch was formed.
@@ -223,14 +235,20 @@ pub struct InstanceTotals {
 }
 
 impl InstanceTotals {
-    /// Cache hits / lookups in blocks, 0 without lookups.
+    /// Share of the looked-up prompt tokens that were in the prefix cache; `None` without lookups.
     #[must_use]
-    pub fn cache_hit_rate(&self) -> f64 {
-        let lookups = self.cache_hits + self.cache_misses;
-        if lookups == 0 {
-            0.0
-        } else {
-            self.cache_hits as f64 / lookups as f64
+    pub fn prefix_hit_rate(&self) -> Option<f64> {
+        (self.prefix_queries > 0).then(|| self.prefix_hits as f64 / self.prefix_queries as f64)
+    }
+
+    /// What the reference reports as the hit rate: blocks reused over blocks reused or taken, 0 of
+    /// none. A fully cached prompt that holds no block is not in it, recomputation after a
+    /// preemption is.
+    #[must_use]
+    pub fn reference_hit_rate(&self) -> f64 {
+        match self.blocks_reused + self.blocks_taken {
+            0 => 0.0,
+            all => self.blocks_reused as f64 / all as f64,
         }
     }
 }

@@ -239,6 +239,9 @@ pub struct Request {
     /// run; `u32::MAX` = all may occur elsewhere. Blocks of private tokens need no place in a
     /// prefix index.
     pub private_from: u32,
+    /// Leading tokens of the prompt that a prefix cache without limits would have when the request
+    /// arrives; 0 where nobody counts them.
+    pub reusable_tokens: u32,
     /// The client's output budget (`max_tokens`), tokens; 0 = none given.
     pub max_output_tokens: u32,
     /// The client gives up at this time, microseconds; 0 = never.
@@ -251,6 +254,9 @@ pub struct Request {
     pub tenant: Sym,
     /// SLO class as given.
     pub slo_class: Sym,
+    /// The client's own priority in place of its class's, higher is more important; `None` = the
+    /// class decides.
+    pub priority: Option<i32>,
     /// The model that the client names.
     pub model: Sym,
     /// Session, `Sym::NONE` for none.
@@ -304,6 +310,7 @@ impl Request {
             id,
             arrival_us,
             private_from: u32::MAX,
+            reusable_tokens: 0,
             max_output_tokens: output.len(),
             prompt,
             output,
@@ -312,6 +319,7 @@ impl Request {
             client: Sym::NONE,
             tenant: Sym::NONE,
             slo_class: Sym::NONE,
+            priority: None,
             model: Sym::NONE,
             session: Sym::NONE,
             round: 0,

@@ -107,6 +107,10 @@ pub struct ModelArgs {
     /// Share of GPU memory that may be used
     #[arg(long, default_value_t = 0.9, value_name = "SHARE")]
     pub gpu_memory_utilization: f64,
+    /// Data type of the KV cache, as vLLM names it: auto, bfloat16, fp8, ... [default: what the
+    /// checkpoint says, else 16 bits]
+    #[arg(long, value_name = "DTYPE")]
+    pub kv_cache_dtype: Option<String>,
     /// Most tokens of prompt and output; 0 = no limit [default: the model's, at most what the KV
     /// cache holds]
     #[arg(long, value_name = "TOKENS")]
@@ -359,6 +363,15 @@ pub struct ModelsArgs {
     /// Tensor parallelism to explain for [default: the model's]
     #[arg(long)]
     pub tp: Option<u32>,
+    /// Folder with the config.json of a model that is not built in
+    #[arg(long, value_name = "FOLDER")]
+    pub model_config_folder: Option<PathBuf>,
+    /// GPUs, in BLIS's hardware layout
+    #[arg(long, value_name = "FILE")]
+    pub hardware_config: Option<PathBuf>,
+    /// Data type of the KV cache to explain for [default: what the checkpoint says, else 16 bits]
+    #[arg(long, value_name = "DTYPE")]
+    pub kv_cache_dtype: Option<String>,
     /// Step-time model to explain for
     #[arg(long, value_enum, default_value_t = LatencyName::Auto, value_name = "MODEL")]
     pub latency_model: LatencyName,

@@ -21,7 +21,8 @@ pub use windtunnel_score::render::suite::json as suite;
 pub struct Simulated {
     /// What the command prints with `--json`.
     pub report: serde_json::Value,
-    /// What the command says on stderr before it starts; settings stand in backticks.
+    /// What the command says on stderr, before it starts and after it is done; settings stand in
+    /// backticks.
     pub notes: Vec<String>,
     /// Every request's record; none with `summary_only`.
     pub record: RunRecord,
@@ -39,10 +40,11 @@ pub fn simulate(
 ) -> anyhow::Result<Simulated> {
     files.check(run)?;
     let simulation = run.resolve()?;
-    let notes = simulation.notes().cloned().collect();
+    let mut notes: Vec<String> = simulation.notes().cloned().collect();
     progress(Progress::default());
     let mut staging = Staging::default();
     let result = output::complete(simulation, files, &mut staging, progress)?;
+    notes.extend(result.notes.iter().cloned());
     let results = result.results();
     output::write_files(&result, &results, files, staging)?;
     Ok(Simulated {

@@ -1,5 +1,7 @@
 //! `windtunnel models`: which models are known, and what a run would use for one.
 
+mod counted;
+
 use super::args::{LatencyName, ModelsArgs};
 use super::effects::Explicit;
 use super::print::to_stdout;
@@ -19,7 +21,7 @@ use windtunnel_sim::defaults;
 /// Lists models or explains one.
 pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
     let defaults = defaults(args.defaults_filepath.as_deref())?;
-    let text = match chosen(args.name.as_deref(), &defaults)? {
+    let text = match chosen(args, &defaults)? {
         Chosen::One(name) => {
             let explained = Explained::of(name, args, &defaults)?;
             if args.json {
@@ -30,7 +32,13 @@ pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
         }
         Chosen::Many(facts) => {
             explicit.reject_unless(
-                &["hardware", "tp", "latency_model"],
+                &[
+                    "hardware",
+                    "tp",
+                    "latency_model",
+                    "hardware_config",
+                    "kv_cache_dtype",
+                ],
                 false,
                 "on a list of models; name one model",
             )?;
@@ -64,8 +72,13 @@ enum Chosen<'a> {
 
 /// A full or short name means its model; so does a part that only one name has. Any other part
 /// means a list.
-fn chosen<'a>(name: Option<&str>, defaults: &'a Defaults) -> Result<Chosen<'a>, InputError> {
-    let Some(name) = name else {
+fn chosen<'a>(args: &'a ModelsArgs, defaults: &'a Defaults) -> Result<Chosen<'a>, InputError> {
+    let Some(name) = args.name.as_deref() else {
+        if args.model_config_folder.is_some() {
+            return Err(InputError::new(
+                "give the name of the model that `model_config_folder` holds",
+            ));
+        }
         return Ok(Chosen::Many(defaults.models().collect()));
     };
     let wanted = name.trim().to_lowercase();
@@ -82,6 +95,7 @@ fn chosen<'a>(name: Option<&str>, defaults: &'a Defaults) -> Result<Chosen<'a>, 
         .filter(|full| *full == wanted || short_name(full) == wanted)
         .collect();
     match (&exact[..], &hits[..]) {
+        ([], _) if args.model_config_folder.is_some() => Ok(Chosen::One(name)),
         (_, []) => Err(defaults.unknown_model(name)),
         ([one], _) => Ok(Chosen::One(one)),
         (_, [one]) => Ok(Chosen::One(one.name)),
@@ -169,6 +183,9 @@ impl<'a> Explained<'a> {
             gpu: args.hardware.clone(),
             tp: args.tp,
             latency: latency_kind(args.latency_model)?,
+            model_config_folder: args.model_config_folder.clone(),
+            hardware_config: args.hardware_config.clone(),
+            kv_cache_dtype: args.kv_cache_dtype.clone(),
             ..Setup::new(name, defaults.clone())
         };
         let resolved = resolve(&setup)?;
@@ -240,7 +257,7 @@ impl<'a> Explained<'a> {
                 r.total_kv_blocks,
                 self.setup.block_size,
                 self.kv_cache_tokens(),
-                kv_source(r.kv_blocks_source).1
+                kv_source(r.kv_blocks_source)
             ),
         );
         let (_, length_source) = length_source(r.max_model_len_source);
@@ -261,6 +278,7 @@ impl<'a> Explained<'a> {
         for note in &r.notes {
             say("Note", in_flags(note));
         }
+        text.push_str(&counted::text(r));
         text.push_str(&self.deployments());
         text
     }
@@ -335,11 +353,12 @@ impl<'a> Explained<'a> {
             "total_kv_blocks": r.total_kv_blocks,
             "block_size_tokens": self.setup.block_size,
             "kv_cache_tokens": self.kv_cache_tokens(),
-            "kv_blocks_source": kv_source(r.kv_blocks_source).0,
+            "kv_blocks_source": r.kv_blocks_source.name(),
             "max_model_len_tokens": (r.max_model_len > 0).then_some(r.max_model_len),
             "max_model_len_source": length_source(r.max_model_len_source).0,
             "rules": r.latency.fitted_under().to_string(),
-            "builtin_config": r.arch.is_some(),
+            "builtin_config": self.setup.model_config_folder.is_none() && r.arch.is_some(),
+            "counted": counted::json(r),
             "notes": r.notes.iter().map(|note| in_flags(note)).collect::<Vec<_>>(),
             "fitted": rows,
         })
@@ -382,13 +401,13 @@ fn coefficients(r: &Resolved) -> Vec<(&'static str, String)> {
     }
 }
 
-/// Where KV blocks come from: a stable word, and in words.
-fn kv_source(source: KvBlocksSource) -> (&'static str, &'static str) {
+/// Where KV blocks come from, in words.
+fn kv_source(source: KvBlocksSource) -> &'static str {
     match source {
-        KvBlocksSource::Flag => ("flag", "as given"),
-        KvBlocksSource::FittedRow => ("measured", "as measured"),
-        KvBlocksSource::Computed => ("computed", "computed from GPU memory"),
-        KvBlocksSource::Fallback => ("fallback", "assumed"),
+        KvBlocksSource::Flag => "as given",
+        KvBlocksSource::FittedRow => "from the fitted deployment",
+        KvBlocksSource::Computed => "computed from GPU memory",
+        KvBlocksSource::Fallback => "assumed",
     }
 }
 

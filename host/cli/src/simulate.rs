@@ -53,5 +53,8 @@ fn carry_out(run: &RunSpec, common: &CommonArgs) -> anyhow::Result<()> {
         bar.show(progress);
     })?;
     bar.done();
+    for note in &result.notes {
+        say(&format!("note: {note}"));
+    }
     output::deliver(&result, &common.output, &written, files)
 }

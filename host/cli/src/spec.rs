@@ -2,12 +2,15 @@
 
 use super::args::{CommonArgs, LatencyName, RulesName, TraceLevel};
 use super::effects::Explicit;
-use super::workload_args::{ReplayArgs, RunArgs, SessionModeName, TraceArgs, WorkloadArgs};
+use super::workload_args::{
+    ReplayArgs, RunArgs, SessionModeName, TimeUnitName, TraceArgs, WorkloadArgs,
+};
 use windtunnel_base::input::InputError;
 use windtunnel_sim::{
     EngineSpec, FrontSpec, LatencySpec, LengthSpec, OutputSpec, ParallelSpec, PoliciesSpec,
     PoolSpec, ReplaySpec, RulesSpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
+use windtunnel_workload::TimeUnit;
 
 /// The run of `windtunnel run`. `bundle` changes keys of its policy bundle.
 ///
@@ -87,6 +90,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             total_kv_blocks: model.total_kv_blocks,
             gpu_memory_utilization: typed("gpu_memory_utilization")
                 .map(|()| model.gpu_memory_utilization),
+            kv_cache_dtype: model.kv_cache_dtype.clone(),
             max_model_len: model.max_model_len,
             plain_steps: engine.plain_steps,
         },
@@ -202,7 +206,19 @@ pub fn part(part: &TraceArgs, given: impl Fn(&str) -> bool) -> TraceSpec {
         rate_scale: typed("rate_scale").map(|()| part.rate_scale),
         spread_ties: part.spread_ties,
         run: part.trace_run,
+        time_unit: part.time_unit.map(time_unit),
+        block_size: part.trace_block_size,
         strict: part.strict,
+    }
+}
+
+/// A unit of time stamps.
+pub fn time_unit(name: TimeUnitName) -> TimeUnit {
+    match name {
+        TimeUnitName::S => TimeUnit::Seconds,
+        TimeUnitName::Ms => TimeUnit::Milliseconds,
+        TimeUnitName::Us => TimeUnit::Microseconds,
+        TimeUnitName::Ns => TimeUnit::Nanoseconds,
     }
 }
 

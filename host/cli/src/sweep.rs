@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use windtunnel_base::input::InputError;
 use windtunnel_base::parallel;
@@ -153,6 +154,9 @@ fn all_runs<'a>(
     Ok(runs)
 }
 
+/// What runs say when they are over, each once.
+type RunNotes = Mutex<BTreeSet<String>>;
+
 /// Does the runs whose rows are not known yet; gives all rows.
 fn carry_out(
     all: &[Run<'_>],
@@ -169,10 +173,11 @@ fn carry_out(
         say(&format!("{done} of {} runs are done already", all.len()));
     }
     let bar = bar(open.len() as u64, quiet);
+    let notes = RunNotes::default();
     let fresh = parallel::map(
         &open,
         jobs,
-        |k| simulate_run(&all[*k], traces),
+        |k| simulate_run(&all[*k], traces, &notes),
         |_, row| {
             if let (Ok(row), Some(ledger)) = (row, &mut ledger) {
                 ledger.append(row);
@@ -181,6 +186,9 @@ fn carry_out(
         },
     );
     bar.finish_and_clear();
+    for note in notes.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        say(&format!("note: {note}"));
+    }
     let mut failures = Vec::new();
     for (k, row) in open.iter().zip(fresh) {
         match row {
@@ -205,13 +213,16 @@ fn failed(first: anyhow::Error, n: usize, of: usize, others: Option<&Path>) -> a
 }
 
 /// Simulates a run. If the engine panics, the other runs go on.
-fn simulate_run(run: &Run<'_>, traces: &Traces) -> anyhow::Result<Row> {
+fn simulate_run(run: &Run<'_>, traces: &Traces, notes: &RunNotes) -> anyhow::Result<Row> {
     let name = format!("{}, seed {}", run.cell.point, run.seed);
     guarded(&name, || {
         let cell = run.cell;
         let mut spec = cell.spec.clone();
         spec.seed = Some(run.seed);
         let result = cell.resolve(&spec, traces)?.run(&mut |_| ())?;
+        let mut said = notes.lock().unwrap_or_else(PoisonError::into_inner);
+        said.extend(result.notes.iter().cloned());
+        drop(said);
         let values = cell.point.values();
         Ok(Row::of(&run.id, &values, run.seed, &result.results()))
     })

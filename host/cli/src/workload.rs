@@ -4,7 +4,7 @@ mod tables;
 
 use super::output::{check_path, export_paths};
 use super::print::{say, to_stdout};
-use super::spec::part as spec_of_part;
+use super::spec::{part as spec_of_part, time_unit};
 use super::workload_args::{
     ComposeArgs, ConvertArgs, GenerateArgs, InputArgs, ShowArgs, Target, ValidateArgs,
     WorkloadCommand,
@@ -20,7 +20,7 @@ use windtunnel_workload::convert::{self, Rounds};
 use windtunnel_workload::spec::{self, WorkloadSpec};
 use windtunnel_workload::summary::Summarizer;
 use windtunnel_workload::unfold::Unfold;
-use windtunnel_workload::{Format, detect, open};
+use windtunnel_workload::{Format, OpenOptions, detect, open};
 
 /// Runs one of the subcommands.
 pub fn workload(command: &WorkloadCommand) -> anyhow::Result<()> {
@@ -44,11 +44,14 @@ fn input(path: &Path, args: &InputArgs) -> Result<Opened, InputError> {
             max_requests: args.num_requests,
             timeout_s: None,
         };
-        let options = part(
-            &spec_of_part(&args.part, |_| true),
-            limits,
-            args.seed.unwrap_or(DEFAULT_SEED),
-        )?;
+        let options = OpenOptions {
+            output_tokens: args.output_tokens,
+            ..part(
+                &spec_of_part(&args.part, |_| true),
+                limits,
+                args.seed.unwrap_or(DEFAULT_SEED),
+            )?
+        };
         let trace = open(path, args.trace_header.as_deref(), &options)?;
         return Ok(Opened::trace(path, trace, i64::MAX));
     }
@@ -61,6 +64,9 @@ fn input(path: &Path, args: &InputArgs) -> Result<Opened, InputError> {
         ("--rate-scale", args.part.rate_scale != 1.0),
         ("--spread-ties", args.part.spread_ties),
         ("--trace-run", args.part.trace_run.is_some()),
+        ("--time-unit", args.part.time_unit.is_some()),
+        ("--trace-block-size", args.part.trace_block_size.is_some()),
+        ("--output-tokens", args.output_tokens.is_some()),
     ];
     if let Some((flag, _)) = idle.iter().find(|(_, given)| *given) {
         let message = format!("{flag} has no effect on a workload spec; it chooses from a trace");
@@ -119,6 +125,18 @@ fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
     let mut lines = String::new();
     for path in &args.files {
         let line = if detect(path)? == Format::Spec {
+            for (flag, given) in [
+                ("--time-unit", args.time_unit.is_some()),
+                ("--trace-block-size", args.trace_block_size.is_some()),
+            ] {
+                if given {
+                    let message = format!(
+                        "{flag} has no effect on the workload spec {}",
+                        path.display()
+                    );
+                    return Err(InputError::new(message).into());
+                }
+            }
             let opened = spec::read(path, spec::Changes::default())?;
             tell(opened.notes());
             format!(
@@ -127,9 +145,11 @@ fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
                 opened.clients()
             )
         } else {
-            let options = windtunnel_workload::OpenOptions {
+            let options = OpenOptions {
                 strict: true,
-                ..windtunnel_workload::OpenOptions::default()
+                time_unit: args.time_unit.map(time_unit),
+                block_size: args.trace_block_size,
+                ..OpenOptions::default()
             };
             let trace = open(path, None, &options)?;
             tell(trace.notes());

@@ -131,9 +131,29 @@ pub struct TraceArgs {
     /// Which run of a result file with several, from 1
     #[arg(long, value_name = "N")]
     pub trace_run: Option<usize>,
+    /// Unit of the trace's time stamps, where its format leaves it open [default: the format's
+    /// usual one, ms in Mooncake traces]
+    #[arg(long, value_enum, value_name = "UNIT")]
+    pub time_unit: Option<TimeUnitName>,
+    /// Tokens of the blocks that the hash_ids of a Mooncake trace name [default: 512]
+    #[arg(long, value_name = "TOKENS")]
+    pub trace_block_size: Option<u32>,
     /// Stop at the first row that makes no sense, instead of skipping and counting it
     #[arg(long)]
     pub strict: bool,
+}
+
+/// Units of time stamps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TimeUnitName {
+    /// Seconds
+    S,
+    /// Milliseconds
+    Ms,
+    /// Microseconds
+    Us,
+    /// Nanoseconds
+    Ns,
 }
 
 /// `windtunnel run`.
@@ -260,6 +280,9 @@ pub struct InputArgs {
     /// Nothing of a spec from this time on, microseconds [default: the spec's]
     #[arg(long, value_name = "US")]
     pub horizon: Option<i64>,
+    /// Length of answers where a data set of texts does not tell it
+    #[arg(long, value_name = "TOKENS")]
+    pub output_tokens: Option<u32>,
     /// Part and pace of a trace.
     #[command(flatten)]
     pub part: TraceArgs,
@@ -293,6 +316,12 @@ pub struct ValidateArgs {
     /// Specs and traces
     #[arg(value_name = "WORKLOAD", required = true)]
     pub files: Vec<PathBuf>,
+    /// Unit of the traces' time stamps, where their format leaves it open
+    #[arg(long, value_enum, value_name = "UNIT")]
+    pub time_unit: Option<TimeUnitName>,
+    /// Tokens of the blocks that the hash_ids of Mooncake traces name [default: 512]
+    #[arg(long, value_name = "TOKENS")]
+    pub trace_block_size: Option<u32>,
 }
 
 /// `windtunnel workload convert`.

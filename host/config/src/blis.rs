@@ -140,7 +140,8 @@ pub(crate) fn parse_defaults(name: &str, text: &str) -> Result<BlisDefaults, Inp
             vllm: row.vllm_version,
             alpha: row.alpha_coeffs,
             beta: row.beta_coeffs,
-            kv_blocks: row.total_kv_blocks,
+            kv_blocks: per_instance(row.total_kv_blocks, row.tensor_parallelism),
+            blis_kv_blocks: (row.tensor_parallelism > 1).then_some(row.total_kv_blocks),
             loss: row.best_loss,
         });
     }
@@ -154,6 +155,15 @@ pub(crate) fn parse_defaults(name: &str, text: &str) -> Result<BlisDefaults, Inp
             .workloads
             .map(|workloads| workloads.into_iter().map(preset).collect()),
     })
+}
+
+/// What fits of the blocks that BLIS counts: it divides the memory of all GPUs by one GPU's share of
+/// a block, which gives as many times too many as there are GPUs.
+fn per_instance(blocks: u64, tp: u32) -> u64 {
+    match blocks / u64::from(tp.max(1)) {
+        0 if blocks > 0 => 1,
+        blocks => blocks,
+    }
 }
 
 fn preset((name, w): (String, Workload)) -> (String, Preset) {
@@ -223,7 +233,8 @@ version: 0.0.1
         let model = &defaults.models["qwen/qwen2.5-7b-instruct"];
         assert_eq!(model.fitted.len(), 1);
         assert_eq!(model.fitted[0].alpha, [1.5, 0.0, 2.5]);
-        assert_eq!(model.fitted[0].kv_blocks, 77);
+        let row = &model.fitted[0];
+        assert_eq!((row.kv_blocks, row.blis_kv_blocks), (19, Some(77)));
         assert_eq!(model.fitted_default.as_ref().unwrap().tp, 4);
         let tiny = &defaults.workloads.unwrap()["tiny"];
         assert_eq!((tiny.prefix, tiny.prompt.max), (0, 4));

@@ -290,7 +290,11 @@ mod tests {
             .flat_map(|m| &m.fitted)
             .collect();
         assert_eq!(rows.len(), 109);
-        assert_eq!(rows.iter().map(|r| r.kv_blocks).sum::<u64>(), 85_710_431);
+        let blis = |r: &&FittedRow| r.blis_kv_blocks.unwrap_or(r.kv_blocks);
+        assert_eq!(rows.iter().map(blis).sum::<u64>(), 85_710_431);
+        for row in &rows {
+            assert_eq!(row.kv_blocks, blis(&row) / u64::from(row.tp));
+        }
         let near = |sum: f64, expected: f64| (sum - expected).abs() < 1e-5;
         let alpha: f64 = rows.iter().flat_map(|r| r.alpha).sum();
         let beta: f64 = rows.iter().flat_map(|r| r.beta).sum();
@@ -327,7 +331,7 @@ mod tests {
             row.beta,
             [6910.420479880494, 17.67057489844186, 2.8377471109943855]
         );
-        assert_eq!(row.kv_blocks, 132_139);
+        assert_eq!((row.kv_blocks, row.blis_kv_blocks), (66_069, Some(132_139)));
         let granite = &Defaults::builtin().models["ibm-granite/granite-3.1-8b-instruct"];
         assert_eq!(granite.fitted[1].loss, 477.84339070499686);
         assert_eq!(

@@ -221,8 +221,11 @@ pub struct FittedRow {
     pub alpha: [f64; 3],
     /// Time per step, per prefilled token, per decode; microseconds.
     pub beta: [f64; 3],
-    /// KV blocks (of 16 tokens) the deployment had.
+    /// KV blocks (of 16 tokens) that fill what the weights leave of 90 % of the memory.
     pub kv_blocks: u64,
+    /// The number that BLIS has, where it is another one: it divides the memory of all GPUs by one
+    /// GPU's share of a block.
+    pub blis_kv_blocks: Option<u64>,
     /// Residual of the fit.
     pub loss: f64,
 }
@@ -281,7 +284,7 @@ pub(crate) fn check(
                     "{label}: coefficients must be finite and 0 or above"
                 ));
             }
-            if row.tp == 0 || row.kv_blocks == 0 {
+            if row.tp == 0 || row.kv_blocks == 0 || row.blis_kv_blocks == Some(0) {
                 return Err(format!("{label}: tp and KV blocks must be above 0"));
             }
         }

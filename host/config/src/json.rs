@@ -1,9 +1,10 @@
 //! Strict reading of JSON.
 
 use serde::de::DeserializeOwned;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::{InputError, finite_json, unknown};
 
-/// Parses JSON strictly; errors carry line and column, an unknown key its nearest valid name.
+/// Parses JSON strictly; errors carry line and column, an unknown key its nearest valid name. Bare
+/// `Infinity` and `NaN`, which Python writes (`time_step_limit` of Mamba models), are null.
 pub(crate) fn parse_json<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, InputError> {
     if text.trim().is_empty() {
         return Err(InputError::in_file(
@@ -11,7 +12,8 @@ pub(crate) fn parse_json<T: DeserializeOwned>(name: &str, text: &str) -> Result<
             "the file is empty; expected a JSON object",
         ));
     }
-    serde_json::from_str(text).map_err(|e| json_error(name, &e))
+    let text = finite_json(text.as_bytes());
+    serde_json::from_slice(&text).map_err(|e| json_error(name, &e))
 }
 
 fn json_error(name: &str, error: &serde_json::Error) -> InputError {

@@ -19,4 +19,7 @@ pub use entries::{
     Preset,
 };
 pub use hardware::HardwareTable;
-pub use model::{ModelArch, RopeScaling, short_name};
+pub use model::{
+    AttentionLayers, Compute, EMBEDDINGS, EXPERTS, Ffn, Layer, Mixer, ModelArch, OUTPUT_HEAD, Part,
+    Quantization, Recurrent, RopeScaling, Split, VISION, Weights, short_name,
+};

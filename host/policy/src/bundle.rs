@@ -1,4 +1,5 @@
-//! The YAML policy bundle: which policies a run uses, in one file.
+//! The YAML policy bundle: which policies a run uses, in one file. The configuration of llm-d's
+//! endpoint picker is read as one.
 //!
 //! Keys that the reference simulator has for parameters are understood beside `params`, in both of
 //! its forms: scorers (2026-08) and two weights (2026-02). Which there are is said by the built-in
@@ -51,6 +52,9 @@ pub struct Bundle {
     /// The folder of its file: relative paths in it start there.
     #[serde(skip)]
     pub folder: PathBuf,
+    /// What a person should know of how the file was read.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 /// What a bundle says of one hook.
@@ -256,7 +260,10 @@ impl Bundle {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn parse(name: &str, text: &str) -> Result<Self, InputError> {
-        let mut bundle: Self = parse_yaml(name, text)?;
+        let mut bundle: Self = match super::picker_config::bundle(name, text) {
+            Some(read) => read?,
+            None => parse_yaml(name, text)?,
+        };
         bundle.folder = Path::new(name)
             .parent()
             .map(Path::to_owned)

@@ -16,6 +16,7 @@ mod loader;
 pub mod lua;
 pub mod native;
 pub mod param;
+mod picker_config;
 mod reference;
 pub mod registry;
 pub mod shipped;

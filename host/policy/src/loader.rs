@@ -87,6 +87,10 @@ impl PolicyLoader {
         let given = choose(&declared);
         let mut program = Program::new(&name, text, &given, self.trusted)?;
         program.run_units = self.run_units;
+        // Of a candidate that is scored, the one who asks has read all files before.
+        if self.texts.is_none() && matches!(reference, Reference::Script(_)) {
+            lua::refuse_misreads(&program)?;
+        }
         Ok(Choice::External(self.shared(program)))
     }
 

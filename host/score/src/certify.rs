@@ -288,8 +288,13 @@ fn failures(c: &ScenarioCertificate, suite: &Suite) -> Vec<String> {
     if c.spread < SPREAD {
         failures.push(format!("spread below {SPREAD}"));
     }
-    if c.stability.is_some_and(|s| s < STABILITY) {
-        failures.push(format!("ranks agree less than {STABILITY}"));
+    match c.stability {
+        Some(s) if s < STABILITY => failures.push(format!("ranks agree less than {STABILITY}")),
+        Some(_) => {}
+        // What was not measured is not met.
+        None => failures.push(
+            "ranks were not compared: that takes two scorings which tell references apart".into(),
+        ),
     }
     if c.headroom < HEADROOM {
         failures.push(format!("headroom below {HEADROOM}"));

@@ -2,7 +2,7 @@
 //!
 //! Every value is over the requests *offered*: one that was rejected, timed out, or did not finish
 //! within the horizon is a miss and counts with the length of the whole horizon in latencies. So
-//! nothing is gained by failing the hard ones.
+//! nothing is gained by failing the hard ones. Of no requests at all, a value is the worst one.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -119,11 +119,14 @@ impl Objective {
             .iter()
             .filter(|r| symbol.is_none_or(|class| class == Some(r.slo_class)))
             .peekable();
-        if of_class.peek().is_none() {
-            return 0.0;
-        }
         let ms = |us: f64| us / 1000.0;
         let worst = horizon_us as f64;
+        if of_class.peek().is_none() {
+            return match self.metric {
+                Metric::MissRate | Metric::Unfairness => 1.0,
+                _ => ms(worst),
+            };
+        }
         let ttft = |r: &RequestRecord| served(r).then_some(r.ttft_us).flatten();
         let values = |value: &dyn Fn(&RequestRecord) -> Option<f64>| -> Floats {
             Floats::new(
@@ -134,7 +137,21 @@ impl Objective {
             )
         };
         let ttfts = || values(&|r| ttft(r).map(|v| v as f64));
-        let tpots = || values(&|r| served(r).then(|| r.mean_itl_us.unwrap_or(0.0)));
+        // A request of one output token has no time per token after the first. Its policy can do
+        // nothing about that, so it takes no part; one that was not served is as bad as any.
+        let tpots = || {
+            let counts = of_class
+                .clone()
+                .filter(|r| !served(r) || r.mean_itl_us.is_some());
+            let values: Vec<f64> = counts
+                .map(|r| r.mean_itl_us.filter(|_| served(r)).unwrap_or(worst))
+                .collect();
+            Floats::new(if values.is_empty() {
+                vec![worst]
+            } else {
+                values
+            })
+        };
         let e2es = || values(&|r| served(r).then_some(r.e2e_us).flatten().map(|v| v as f64));
         let average = |values: Floats| values.sum() / values.count() as f64;
         match self.metric {
@@ -170,7 +187,8 @@ pub fn good(r: &RequestRecord, class: &str, targets: &SloTargets) -> bool {
     let class = class_name(class);
     let values = [
         (Dimension::Ttft, r.ttft_us.map(|v| v as f64)),
-        (Dimension::Itl, r.mean_itl_us),
+        // Without a gap there is none that is too long.
+        (Dimension::Itl, Some(r.mean_itl_us.unwrap_or(0.0))),
         (Dimension::E2e, r.e2e_us.map(|v| v as f64)),
     ];
     served(r)

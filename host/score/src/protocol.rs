@@ -189,7 +189,7 @@ mod tests {
         assert!(!is_plausible(
             |f| f.facts.classes = [("a".into(), (2, 1))].into()
         ));
-        assert!(!is_plausible(|f| f.metrics.ttft_ms.p99 = 1e16));
+        assert!(!is_plausible(|f| f.metrics.ttft_ms.p99 = Some(1e16)));
         assert!(!is_plausible(|f| f.logs[0] = -1e15));
         assert!(!is_plausible(|f| f.logs.push(0.0)));
         let hotspot = |instance| Hotspot {

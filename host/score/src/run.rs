@@ -10,38 +10,38 @@ use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
 use windtunnel_policy::PolicySpec;
 use windtunnel_results::metrics::stats::{Floats, Ints, Sample, percentile};
 
-/// Percentiles of a latency over the requests that have it, milliseconds.
+/// Percentiles of a latency over the requests that have it, milliseconds; null of none, since 0
+/// would look like the best.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Latencies {
     /// Mean.
-    pub mean: f64,
+    pub mean: Option<f64>,
     /// Median.
-    pub p50: f64,
+    pub p50: Option<f64>,
     /// 95th percentile.
-    pub p95: f64,
+    pub p95: Option<f64>,
     /// 99th percentile.
-    pub p99: f64,
+    pub p99: Option<f64>,
 }
 
 impl Latencies {
     fn of(sample: &impl Sample) -> Self {
-        let ms = |p| percentile(sample, p) / 1000.0;
+        if sample.count() == 0 {
+            return Self::default();
+        }
+        let ms = |p| Some(percentile(sample, p) / 1000.0);
         Self {
-            mean: if sample.count() == 0 {
-                0.0
-            } else {
-                sample.sum() / sample.count() as f64 / 1000.0
-            },
+            mean: Some(sample.sum() / sample.count() as f64 / 1000.0),
             p50: ms(50.0),
             p95: ms(95.0),
             p99: ms(99.0),
         }
     }
 
-    /// Means over several runs.
+    /// Means over those of several runs that have any.
     #[must_use]
     pub fn mean_of(all: &[Self]) -> Self {
-        let mean = |f: fn(&Self) -> f64| all.iter().map(f).sum::<f64>() / all.len().max(1) as f64;
+        let mean = |f: fn(&Self) -> Option<f64>| mean_of_some(all.iter().map(f));
         Self {
             mean: mean(|l| l.mean),
             p50: mean(|l| l.p50),
@@ -49,6 +49,12 @@ impl Latencies {
             p99: mean(|l| l.p99),
         }
     }
+}
+
+/// The mean of the figures that there are, added in order.
+fn mean_of_some(all: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let (n, sum) = all.flatten().fold((0, 0.0), |(n, sum), x| (n + 1, sum + x));
+    (n > 0).then(|| sum / f64::from(n))
 }
 
 /// What people look at. Latencies are over the requests served; the costs that count are over those
@@ -73,8 +79,9 @@ pub struct Metrics {
     pub tpot_ms: Latencies,
     /// End-to-end latency.
     pub e2e_ms: Latencies,
-    /// Share of looked-up KV blocks found in the prefix caches.
-    pub hit_rate: f64,
+    /// Share of the looked-up prompt tokens that were in the prefix caches; null if none
+    /// were looked up.
+    pub hit_rate: Option<f64>,
     /// Preemptions.
     pub preemptions: u64,
     /// Mean share of the time up to the last arrival that instances were computing; above 1 when
@@ -98,7 +105,7 @@ impl Metrics {
         let sum = |f: fn(&windtunnel_base::record::InstanceTotals) -> u64| -> u64 {
             record.instances.iter().map(f).sum()
         };
-        let (hits, misses) = (sum(|i| i.cache_hits), sum(|i| i.cache_misses));
+        let (hits, lookups) = (sum(|i| i.prefix_hits), sum(|i| i.prefix_queries));
         let busy: i64 = record.instances.iter().map(|i| i.busy_us).sum();
         let span = traffic.requests().last().map_or(1, |r| r.arrival_us.max(1));
         Self {
@@ -111,7 +118,7 @@ impl Metrics {
             ttft_ms: of(|r| r.ttft_us),
             tpot_ms: Latencies::of(&tpot),
             e2e_ms: of(|r| r.e2e_us),
-            hit_rate: hits as f64 / (hits + misses).max(1) as f64,
+            hit_rate: (lookups > 0).then(|| hits as f64 / lookups as f64),
             preemptions: sum(|i| i.preemptions),
             utilization: busy as f64 / (span as f64 * record.instances.len() as f64),
         }
@@ -136,7 +143,7 @@ impl Metrics {
             ttft_ms: latencies(|m| m.ttft_ms),
             tpot_ms: latencies(|m| m.tpot_ms),
             e2e_ms: latencies(|m| m.e2e_ms),
-            hit_rate: mean(|m| m.hit_rate),
+            hit_rate: mean_of_some(all.iter().map(|m| m.hit_rate)),
             preemptions: sum(|m| m.preemptions),
             utilization: mean(|m| m.utilization),
         }

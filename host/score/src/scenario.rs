@@ -4,17 +4,17 @@
 //! candidates get the same traffic (common random numbers), and a slow one does not get less of it.
 
 use super::suite::{ClusterKeys, RulesKey, ScenarioKeys, Split, Suite};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use windtunnel_base::input::InputError;
+use windtunnel_base::input::{InputError, nearest};
 use windtunnel_base::request::{Request, Source, Symbols};
 use windtunnel_engine::frontend::TraceConfig;
 use windtunnel_engine::instance::Preset;
-use windtunnel_results::metrics::slo::SloTargets;
+use windtunnel_results::metrics::slo::{DEFAULT_CLASS, SloTargets};
 use windtunnel_results::report::machines::{Machine, differences};
 use windtunnel_sim::{
     Deployment, EngineSpec, FrontSpec, LatencySpec, ParallelSpec, Play, PoolSpec, RulesSpec,
-    RunSpec, settings,
+    RunSpec, settings, unused_name,
 };
 use windtunnel_workload::spec::{Bounds, Changes};
 use windtunnel_workload::{OpenOptions, Selection, spec};
@@ -192,6 +192,8 @@ impl Scenario {
                 let options = OpenOptions {
                     seed,
                     selection,
+                    time_unit: trace.time_unit,
+                    block_size: trace.block_size,
                     ..OpenOptions::default()
                 };
                 Box::new(windtunnel_workload::open(&place, None, &options)?)
@@ -297,6 +299,7 @@ pub fn notes(suite: &Suite) -> Result<Vec<String>, InputError> {
             }
         }
     }
+    let mut names = unused_names(suite)?;
     let note = |(rules, fitted, ids): (Preset, Preset, Vec<&str>)| {
         let where_ = match ids.len() {
             1 => format!("scenario {}", ids[0]),
@@ -315,7 +318,71 @@ pub fn notes(suite: &Suite) -> Result<Vec<String>, InputError> {
         let note = settings::spelled(&note, |name| Some(format!("`{}`", suite_key(name)?)));
         format!("{}: {note}", suite.label())
     });
-    Ok(found.into_iter().map(note).chain(unlike).collect())
+    names.extend(found.into_iter().map(note).chain(unlike));
+    Ok(names)
+}
+
+/// Notes on classes and tenants that a suite is told something about and no scenario's requests
+/// have. What is in a trace is not known before a run: beside one, only a name that is like another is
+/// noted.
+fn unused_names(suite: &Suite) -> Result<Vec<String>, InputError> {
+    let (mut classes, mut tenants) = (BTreeSet::new(), BTreeSet::new());
+    let (mut targets, mut traces) = (BTreeSet::new(), false);
+    for keys in Split::ALL.into_iter().flat_map(|s| suite.scenarios(s)) {
+        for (class, dimension) in keys.slo.targets(&suite.file.slo)?.named() {
+            targets.insert((format!("slo.{}", dimension.name()), class.to_owned()));
+        }
+        let Some(workload) = &keys.workload else {
+            traces = true;
+            continue;
+        };
+        let (path, text) = suite.source.workload(workload)?;
+        let rate = keys.rate;
+        let opened = spec::parse(&path, &text, Changes { rate })?;
+        classes.extend(opened.classes());
+        tenants.extend(opened.tenants());
+    }
+    let without_class = classes.remove("");
+    tenants.remove("");
+    let objectives = suite.file.objectives.iter();
+    let objectives = objectives.filter_map(|o| Some(("objectives".to_owned(), o.class.clone()?)));
+    let named = objectives.chain(targets);
+    let unused = |name: &str, there: &BTreeSet<String>| {
+        let like = || nearest(name, there.iter().map(String::as_str)).is_some();
+        !there.contains(name) && (!traces || like())
+    };
+    let classes_unused = named.filter(|(_, class)| {
+        let default = without_class && class == DEFAULT_CLASS;
+        !default && unused(class, &classes)
+    });
+    let words = ["class", "no request of its scenarios", "their classes"];
+    let label = suite.label();
+    let note = |(place, class): (String, String)| {
+        unused_name(&format!("{place} of {label}"), words, &class, &classes)
+    };
+    let mut notes: Vec<String> = classes_unused.map(note).collect();
+    let words = ["tenant", "no request of its scenarios", "their tenants"];
+    let references = suite.file.references.iter();
+    let bundles = references.map(|(name, bundle)| (format!("tenant_budgets of {name}"), bundle));
+    let own = (
+        "tenant_budgets of policies".to_owned(),
+        &suite.file.policies,
+    );
+    for (place, bundle) in std::iter::once(own).chain(bundles) {
+        for tenant in bundle
+            .tenant_budgets
+            .keys()
+            .filter(|t| !tenants.contains(*t))
+        {
+            notes.push(unused_name(
+                &format!("{place} in {label}"),
+                words,
+                tenant,
+                &tenants,
+            ));
+        }
+    }
+    Ok(notes)
 }
 
 /// A setting by the name that it has in a suite.

@@ -90,7 +90,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let agents = Agents::default();
         let simulation = spec.resolve_with(Box::new(agents), "agents that use tools")?;
         let cluster = simulation.run(&mut |_| ())?.summary.cluster;
-        let (hits, latency) = (100.0 * cluster.cache_hit_rate, &cluster.latency_ms);
+        let (hits, latency) = (
+            100.0 * cluster.cache_hit_rate.unwrap_or(0.0),
+            &cluster.latency_ms,
+        );
         println!(
             "{routing:<16} {:>8} {hits:>11.1}% {:>13.1} {:>11.0}",
             cluster.completed, latency.ttft.mean, latency.e2e.p99

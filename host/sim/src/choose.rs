@@ -90,7 +90,7 @@ pub(crate) fn choose(
     given: &Given,
     rules: Preset,
 ) -> Result<Chosen, InputError> {
-    let mut notes = Vec::new();
+    let mut notes = bundle.notes.clone();
     let mut chooser = Chooser {
         policies,
         bundle: bundle.clone(),

@@ -216,6 +216,7 @@ fn pool(
     setup.total_kv_blocks = engine.total_kv_blocks;
     setup.block_size = engine.block_size.unwrap_or(16);
     setup.gpu_memory_utilization = engine.gpu_memory_utilization.unwrap_or(0.9);
+    setup.kv_cache_dtype.clone_from(&engine.kv_cache_dtype);
     setup.max_model_len = engine.max_model_len;
     setup.as_blis = run.rules == RulesSpec::Blis;
     setup
@@ -347,12 +348,12 @@ fn check_effects(given: &Given, resolved: &Resolved) -> Result<(), InputError> {
         "without several GPUs per instance (`tp`, `dp`) and a mixture-of-experts model",
     )?;
     given.reject_unless(
-        &["gpu_memory_utilization"],
+        &["gpu_memory_utilization", "kv_cache_dtype"],
         kv_computed,
         match resolved.kv_blocks_source {
             KvBlocksSource::Flag => "because `total_kv_blocks` sets the KV cache",
             KvBlocksSource::FittedRow => {
-                "because the number of KV blocks was measured with the coefficients; `total_kv_blocks` changes it"
+                "because the number of KV blocks is that of the fitted deployment; `total_kv_blocks` changes it"
             }
             _ => "because the KV cache cannot be computed; `total_kv_blocks` sets it",
         },

@@ -42,6 +42,7 @@ struct Guide;
 mod analysis;
 mod choose;
 mod deployment;
+mod names;
 mod policies;
 #[cfg(test)]
 mod program_tests;
@@ -51,6 +52,7 @@ mod spec;
 pub mod workload;
 
 pub use deployment::{Deployment, Play, defaults};
+pub use names::unused_name;
 pub use policies::make_policies;
 pub use simulation::{Resolver, RunResult, Simulation};
 pub use spec::{
@@ -65,3 +67,4 @@ pub use windtunnel_plugin_api as plugin_api;
 pub use windtunnel_policy::{Custom, Facts, Hook, PolicySpec};
 pub use windtunnel_results::metrics;
 pub use windtunnel_results::report::{ReportInputs, Results};
+pub use windtunnel_workload::TimeUnit;

@@ -3,23 +3,24 @@
 use crate::analysis::Analysis;
 use crate::choose::{Chosen, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
+use crate::names::{Mentions, Watched};
 use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::RunSpec;
 use crate::workload::{Opened, Traces, horizon, open_workload};
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
+use windtunnel_base::record::{InstanceTotals, Recorder, RequestRecord, RunRecord};
 use windtunnel_base::request::{Source, Symbols};
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::cluster::{PoolConfig, Progress};
 use windtunnel_engine::instance::Preset;
-use windtunnel_engine::latency::Resolved;
+use windtunnel_engine::latency::{LatencyModelKind, Resolved};
 use windtunnel_policy::{Custom, PolicySpec};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::summary::RunSummary;
 use windtunnel_results::report::machines::gpus;
 use windtunnel_results::report::{GeneratorInputs, ReportInputs, Results, json};
-use windtunnel_workload::Bounded;
+use windtunnel_workload::{Bounded, InfiniteCache};
 
 /// A run that is known to make sense, ready to be carried out.
 ///
@@ -58,6 +59,7 @@ pub struct Simulation {
     /// What was chosen unlike for its pools.
     pool_notes: Vec<String>,
     policy_notes: Vec<String>,
+    mentions: Mentions,
     analysis: Analysis,
     workload: Opened,
 }
@@ -94,6 +96,9 @@ pub struct RunResult {
     pub inputs: ReportInputs,
     /// What was simulated.
     pub spec: RunSpec,
+    /// What a person should know of it now that all requests are known: names in settings and
+    /// scripts that none of them has. Settings stand in backticks. They are in reports, too.
+    pub notes: Vec<String>,
 }
 
 impl RunResult {
@@ -240,6 +245,9 @@ impl Resolver<'_> {
         )?;
         let analysis = Analysis::of(&run.outputs, &given)?;
         let workload = open(run, &given, &deployment)?;
+        let mut mentions = Mentions::of(&bundle, &spec);
+        mentions.add_targets("", &analysis.slo_targets);
+        mentions.add_targets("goodput_slo_targets of the trace", &workload.slo_targets);
         given.reject_unless(
             &["finished_coeffs"],
             !run.outputs.summary_only,
@@ -252,6 +260,7 @@ impl Resolver<'_> {
             deployment,
             policies: spec,
             policy_notes: notes,
+            mentions,
             analysis,
             workload,
         })
@@ -352,8 +361,9 @@ impl Simulation {
             horizon_us: self.workload.horizon_us,
             trace: self.analysis.trace,
         };
-        let block_size = self.deployment.block_size();
-        let mut source = Bounded::new(self.workload.source.as_mut(), block_size);
+        let cache = self.infinite_cache();
+        let mut watched = Watched::new(self.workload.source.as_mut());
+        let mut source = Bounded::new(&mut watched, cache);
         let (cluster, _) = self.deployment.cluster(&self.policies, play, &mut source)?;
         let (record, summary) = if self.spec.outputs.summary_only {
             let mut digest = Digest::default();
@@ -369,17 +379,42 @@ impl Simulation {
             let summary = RunSummary::of(&record);
             (record, summary)
         };
-        let infinite_cache_hit_rate = Some(source.hit_rate());
+        let pools = self.deployment.config().pools.iter();
+        let pools: Vec<&str> = pools.map(|pool| pool.name.as_str()).collect();
+        let mentions = &self.mentions;
+        let notes = mentions.notes(&watched.seen, &record.symbols, &pools);
         if let Some(fault) = &record.fault {
             return Err(InputError::new(fault.to_string()));
         }
         let spec = self.spec.clone();
+        let mut inputs = self.report_inputs(infinite_cache_hit_rate(&record));
+        if let Some(said) = inputs.setup["notes"].as_array_mut() {
+            said.extend(notes.iter().map(|note| json!(note)));
+        }
         Ok(RunResult {
             record,
             summary,
-            inputs: self.report_inputs(infinite_cache_hit_rate),
+            inputs,
             spec,
+            notes,
         })
+    }
+
+    /// A cache without limits in front of all pools: it finds at least what any of theirs finds.
+    fn infinite_cache(&self) -> InfiniteCache {
+        let engines = || self.deployment.config().pools.iter().map(|p| &p.engine);
+        let gcd = |mut a: u32, mut b: u32| {
+            while b > 0 {
+                (a, b) = (b, a % b);
+            }
+            a
+        };
+        let cache = InfiniteCache::new(engines().map(|e| e.block_size).fold(0, gcd));
+        if engines().all(|e| e.rules.recompute_last_block) {
+            cache
+        } else {
+            cache.whole_prompts()
+        }
     }
 
     fn report_inputs(self, infinite_cache_hit_rate: Option<f64>) -> ReportInputs {
@@ -414,7 +449,13 @@ impl Simulation {
         let pools: Vec<String> = all
             .map(|(pool, r)| {
                 let version = r.vllm_version.as_deref();
-                let version = version.map_or(String::new(), |v| format!(" ({v})"));
+                let version = match r.latency_kind {
+                    LatencyModelKind::Roofline => " (computed, a lower bound)".to_owned(),
+                    LatencyModelKind::TrainedPhysics => " (computed)".to_owned(),
+                    LatencyModelKind::Blackbox => {
+                        version.map_or(String::new(), |v| format!(" ({v})"))
+                    }
+                };
                 let name = if several {
                     format!("{}: ", pool.name)
                 } else {
@@ -508,6 +549,19 @@ fn add(setup: &mut Value, more: Value) {
     }
 }
 
+/// Where the memory of one GPU goes, where model and GPU are known.
+fn memory(pool: &PoolConfig, r: &Resolved) -> Value {
+    let gib = |bytes: f64| bytes / 1_073_741_824.0;
+    r.memory.map_or(Value::Null, |memory| {
+        let blocks = r.total_kv_blocks as f64 / f64::from(memory.replicas);
+        json!({
+            "gpu": r.hardware.map(|h| h.memory_gib),
+            "weights": gib(memory.weights),
+            "kv_cache": gib(blocks * f64::from(pool.engine.block_size) * memory.token),
+        })
+    })
+}
+
 /// A pool in the reports. Its rules are the run's: only their place among the keys is here.
 fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
     let mut setup = json!({
@@ -517,10 +571,13 @@ fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
         "gpus_per_instance": pool.gpus_per_instance,
         "vllm_version": r.vllm_version,
         "latency_model": r.latency_kind.name(),
+        "latency_model_caution": r.latency_kind.caution(),
         "rules": null,
         "num_instances": pool.instances,
         "total_kv_blocks": r.total_kv_blocks,
         "block_size_tokens": pool.engine.block_size,
+        "total_kv_blocks_source": r.kv_blocks_source.name(),
+        "memory_gib_per_gpu": memory(pool, r),
         "max_model_len_tokens": r.max_model_len,
         "max_num_running_reqs": pool.engine.max_num_seqs,
         "max_num_scheduled_tokens": pool.engine.max_num_batched_tokens,
@@ -530,4 +587,14 @@ fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
         setup["name"] = pool.name.clone().into();
     }
     setup
+}
+
+/// Share of the looked-up prompt tokens that a cache without limits would have had. Requests are
+/// counted in order of arrival; where some overtook others, the prefix caches can have found a
+/// little more, and a cache without limits with them.
+fn infinite_cache_hit_rate(record: &RunRecord) -> Option<f64> {
+    let sum = |of: fn(&InstanceTotals) -> u64| record.instances.iter().map(of).sum::<u64>();
+    let found = sum(|t| t.prefix_reusable).max(sum(|t| t.prefix_hits));
+    let all = sum(|t| t.prefix_queries);
+    (all > 0).then(|| found as f64 / all as f64)
 }

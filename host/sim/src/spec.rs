@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, is_default, parse_yaml, read_text};
 use windtunnel_config::pool::PoolSpec;
+use windtunnel_workload::TimeUnit;
 
 /// Seed of everything random where none is given.
 pub const DEFAULT_SEED: u64 = 42;
@@ -264,6 +265,12 @@ pub struct TraceSpec {
     /// Which run of a file with several, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<usize>,
+    /// Unit of the time stamps (`s`, `ms`, `us`, `ns`); the format's usual one if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_unit: Option<TimeUnit>,
+    /// Tokens of the blocks that the `hash_ids` of a Mooncake trace name; 512 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_size: Option<u32>,
     /// A damaged row is an error instead of being skipped and counted.
     #[serde(skip_serializing_if = "is_default")]
     pub strict: bool,

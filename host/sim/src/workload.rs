@@ -12,11 +12,11 @@ use windtunnel_workload::generator_config::GeneratorConfig;
 use windtunnel_workload::spec::{self, Bounds, Changes, types};
 use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
 use windtunnel_workload::{
-    OpenOptions, RealTime, Selection, SessionMode, ThinkTime, Trace, open, trace_v2,
+    OpenOptions, RealTime, Selection, SessionMode, ThinkTime, Trace, detect, open, trace_v2,
 };
 
 /// Settings of a trace's part and pace.
-const TRACE_SETTINGS: [&str; 8] = [
+const TRACE_SETTINGS: [&str; 10] = [
     "trace_from",
     "trace_to",
     "trace_sample",
@@ -24,6 +24,8 @@ const TRACE_SETTINGS: [&str; 8] = [
     "rate_scale",
     "spread_ties",
     "trace_run",
+    "time_unit",
+    "trace_block_size",
     "strict",
 ];
 
@@ -177,17 +179,19 @@ pub(crate) fn open_workload(
         false,
         "with a trace file, whose requests come as recorded; `rate_scale` makes them faster",
     )?;
-    given.reject_unless(
-        &LENGTH_SETTINGS,
-        false,
-        "with a trace file, whose requests have their own lengths",
-    )?;
+    let own = "with a trace file, whose requests have their own lengths";
+    let always = LENGTH_SETTINGS.iter().filter(|n| **n != "output_tokens");
+    given.reject_unless(&always.copied().collect::<Vec<_>>(), false, own)?;
+    // Data sets of texts may leave open how long answers are.
+    let may_lack = detect(&path)?.may_lack_output_lengths();
+    given.reject_unless(&["output_tokens"], may_lack, own)?;
     let limits = Limits {
         max_requests: w.num_requests,
         timeout_s: w.timeout,
     };
     let options = OpenOptions {
         horizon_us,
+        output_tokens: w.output_tokens.mean.filter(|_| may_lack),
         ..part(&w.trace, limits, run.seed())?
     };
     let trace = match traces {
@@ -228,6 +232,8 @@ pub fn part(part: &TraceSpec, limits: Limits, seed: u64) -> Result<OpenOptions, 
         seed,
         strict: part.strict,
         run: part.run,
+        time_unit: part.time_unit,
+        block_size: part.block_size,
         selection: Selection {
             from_us: seconds("`trace_from`", part.from)?,
             to_us: seconds("`trace_to`", part.to)?,
@@ -571,8 +577,7 @@ fn from_trace(
         horizon_us = trace.replay_horizon_us();
         trace.set_horizon_us(horizon_us);
     }
-    let idle = options.session_mode == SessionMode::ClosedLoop
-        && trace.as_trace_v2().is_some_and(|t| !t.has_sessions());
+    let idle = options.session_mode == SessionMode::ClosedLoop && !trace.has_sessions();
     let mut opened = Opened::trace(path, trace, horizon_us);
     if idle {
         opened.notes.push(format!(

@@ -210,7 +210,8 @@ fn routing() -> impl Strategy<Value = Choice> {
         1 => Just(routing("prefix-affinity")),
         1 => Just(routing("always-busiest")),
         1 => two_weights(),
-        3 => weighted(1..5),
+        3 => weighted(1..5, SCORERS.len()),
+        2 => sticky(),
     ]
 }
 
@@ -221,15 +222,46 @@ pub(crate) fn two_weights() -> impl Strategy<Value = Choice> {
     })
 }
 
-/// Weighted routing with some of the scorers, in the order of the table.
-pub(crate) fn weighted(scorers: Range<usize>) -> impl Strategy<Value = Choice> {
-    let all: Vec<&str> = SCORERS.iter().map(|scorer| scorer.name).collect();
+/// How many scorers the reference simulator has: the first ones of the table, and those of the
+/// script `weighted`.
+pub(crate) const OF_THE_REFERENCE: usize = 10;
+
+/// Weighted routing with some of the first `of` scorers, in the order of the table.
+pub(crate) fn weighted(scorers: Range<usize>, of: usize) -> impl Strategy<Value = Choice> {
+    let all: Vec<&str> = SCORERS[..of].iter().map(|scorer| scorer.name).collect();
     prop::sample::subsequence(all, scorers).prop_flat_map(|names| {
         let weights = prop::collection::vec(0.1..3.0f64, names.len());
         (Just(names), weights).prop_map(|(names, weights)| {
             let params = scorer_params(names.into_iter().zip(weights)).expect("scorers");
             Choice::built_in(Hook::Routing, "weighted", &params).expect("a built-in policy")
         })
+    })
+}
+
+/// Weighted routing with filters, a picker and settings of scorers.
+pub(crate) fn sticky() -> impl Strategy<Value = Choice> {
+    let settings = (
+        (0.0..1.0f64, 0.0..50.0f64, 0.0..0.5f64),
+        (0u32..4, 0u32..3, 0u32..2, 0u32..200),
+        (0.1..3.0f64, 0.1..3.0f64, 1.0..500.0f64),
+    );
+    settings.prop_map(|((threshold, penalty, exploration), numbers, scorers)| {
+        let (picker, signal, pin, most) = numbers;
+        let (token_load, active, full) = scorers;
+        let values = [
+            ("affinity_threshold", threshold),
+            ("max_ttft_penalty_ms", penalty),
+            ("exploration", exploration),
+            ("picker", picker.into()),
+            ("prefix_signal", signal.into()),
+            ("session_pin", pin.into()),
+            ("max_prefix_tokens", most.into()),
+            ("token_load", token_load),
+            ("active_requests", active),
+            ("token_load_tokens", full),
+            ("no_hit_lru", 0.5),
+        ];
+        built_in(Hook::Routing, "weighted", &values)
     })
 }
 

@@ -331,6 +331,8 @@ fn pages_are_ordered_and_self_contained_and_escape_names() {
         text.contains("losses beyond a point weigh 1.5 times as much"),
         "{text}"
     );
+    let full = "Entries are scored to the end (the stage full), however bad they look";
+    assert!(text.contains(full) && page.contains(full), "{text}");
     let rows: Value =
         serde_json::from_str(&board.ask("render --by val --json").stdout).expect("JSON");
     let rows = rows.as_array().expect("rows");

@@ -444,7 +444,7 @@ fn the_cases_reach_every_outcome() {
         }
         let mut count = |what, n| *seen.entry(what).or_default() += n;
         for t in &run.record.instances {
-            count("cache hits", t.cache_hits);
+            count("cache hits", t.prefix_hits);
             count("preemptions", t.preemptions);
             count("last tokens without room", t.kv_allocation_failures);
         }

@@ -505,7 +505,7 @@ fn the_table_sums_up_the_seeds_and_marks_the_best() {
     │ 400  ┆      4.68* ┆    90.3  ┆     160  ┆ 9.98  ┆   9957  ┆  10.0%  │
     │ 4000 ┆      4.68* ┆     115  ┆     228  ┆ 10.9  ┆  10.0k  ┆   5.0%  │
     └──────┴────────────┴──────────┴──────────┴───────┴─────────┴─────────┘
-    3 runs; latencies in ms; * best
+    3 runs; latencies in ms; requests/s over the whole run, drain included; * best
     ");
     let several = sweep(
         &folder,
@@ -513,31 +513,32 @@ fn the_table_sums_up_the_seeds_and_marks_the_best() {
          --grid routing-scorers=queue-depth:1;precise-prefix-cache:2,queue-depth:1,kv-utilization:1 --seeds 3",
     );
     insta::assert_snapshot!(several.stdout, @r"
-    ┌──────┬─────────────────────────┬─────────────┬────────────┬────────────┬────────────┐
-    │ rate ┆ routing-scorers         ┆  Requests/s ┆   TTFT p99 ┆    E2E p99 ┆   Hit rate │
-    ╞══════╪═════════════════════════╪═════════════╪════════════╪════════════╪════════════╡
-    │ 20   ┆ queue-depth:1           ┆ 4.61 ±0.38  ┆ 36.6 ±1.4  ┆ 9138 ±894  ┆ 2.9% ±0.2  │
-    │ 20   ┆ precise-prefix-cache:2, ┆ 4.61 ±0.38  ┆ 36.6 ±1.4  ┆ 9138 ±894  ┆ 2.9% ±0.2  │
-    │      ┆ queue-depth:1,          ┆             ┆            ┆            ┆            │
-    │      ┆ kv-utilization:1        ┆             ┆            ┆            ┆            │
-    │ 400  ┆ queue-depth:1           ┆ 5.33 ±0.62* ┆   213 ±14* ┆ 9138 ±865* ┆ 5.6% ±0.4* │
-    │ 400  ┆ precise-prefix-cache:2, ┆ 5.18 ±0.59  ┆   362 ±10  ┆ 9351 ±867  ┆ 2.9% ±0.2  │
-    │      ┆ queue-depth:1,          ┆             ┆            ┆            ┆            │
-    │      ┆ kv-utilization:1        ┆             ┆            ┆            ┆            │
-    └──────┴─────────────────────────┴─────────────┴────────────┴────────────┴────────────┘
-    12 runs; latencies in ms; mean ±standard deviation of 3 seeds; * best for its rate
+    ┌──────┬─────────────────────────┬─────────────┬────────────┬────────────┬─────────────┐
+    │ rate ┆ routing-scorers         ┆  Requests/s ┆   TTFT p99 ┆    E2E p99 ┆    Hit rate │
+    ╞══════╪═════════════════════════╪═════════════╪════════════╪════════════╪═════════════╡
+    │ 20   ┆ queue-depth:1           ┆ 4.61 ±0.38  ┆ 36.6 ±1.4  ┆ 9138 ±894  ┆ 10.7% ±0.2  │
+    │ 20   ┆ precise-prefix-cache:2, ┆ 4.61 ±0.38  ┆ 36.6 ±1.4  ┆ 9138 ±894  ┆ 10.7% ±0.2  │
+    │      ┆ queue-depth:1,          ┆             ┆            ┆            ┆             │
+    │      ┆ kv-utilization:1        ┆             ┆            ┆            ┆             │
+    │ 400  ┆ queue-depth:1           ┆ 5.33 ±0.62* ┆   213 ±14* ┆ 9138 ±865* ┆ 10.4% ±0.2  │
+    │ 400  ┆ precise-prefix-cache:2, ┆ 5.18 ±0.59  ┆   362 ±10  ┆ 9351 ±867  ┆ 10.7% ±0.2* │
+    │      ┆ queue-depth:1,          ┆             ┆            ┆            ┆             │
+    │      ┆ kv-utilization:1        ┆             ┆            ┆            ┆             │
+    └──────┴─────────────────────────┴─────────────┴────────────┴────────────┴─────────────┘
+    12 runs; latencies in ms; requests/s over the whole run, drain included
+    mean ±standard deviation of 3 seeds; * best for its rate
     ");
     let none = sweep(
         &folder,
         "--grid admission-policy=reject-all,always-admit --rate 400",
     );
     insta::assert_snapshot!(none.stdout, @r"
-    ┌──────────────────┬────────────┬──────────┬──────────┬───────┬─────────┬──────────┐
-    │ admission-policy ┆ Requests/s ┆ TTFT p50 ┆ TTFT p99 ┆  TPOT ┆ E2E p99 ┆ Rejected │
-    ╞══════════════════╪════════════╪══════════╪══════════╪═══════╪═════════╪══════════╡
-    │ reject-all       ┆         0  ┆       -  ┆       -  ┆    -  ┆      -  ┆      40  │
-    │ always-admit     ┆      4.68* ┆    90.3  ┆     160  ┆ 9.98  ┆   9957  ┆       0* │
-    └──────────────────┴────────────┴──────────┴──────────┴───────┴─────────┴──────────┘
-    2 runs; latencies in ms; * best
+    ┌──────────────────┬────────────┬──────────┬──────────┬───────┬─────────┬────────────┐
+    │ admission-policy ┆ Requests/s ┆ TTFT p50 ┆ TTFT p99 ┆  TPOT ┆ E2E p99 ┆ Not served │
+    ╞══════════════════╪════════════╪══════════╪══════════╪═══════╪═════════╪════════════╡
+    │ reject-all       ┆         0  ┆       -  ┆       -  ┆    -  ┆      -  ┆        40  │
+    │ always-admit     ┆      4.68* ┆    90.3  ┆     160  ┆ 9.98  ┆   9957  ┆         0* │
+    └──────────────────┴────────────┴──────────┴──────────┴───────┴─────────┴────────────┘
+    2 runs; latencies in ms; requests/s over the whole run, drain included; * best
     ");
 }

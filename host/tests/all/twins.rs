@@ -2,7 +2,8 @@
 //! every record and every decision, and on the reference's cases.
 
 use crate::cases::{
-    Case, any_of, case, gaie_legacy, tier_shed, token_bucket, two_weights, weighted,
+    Case, OF_THE_REFERENCE, any_of, case, gaie_legacy, tier_shed, token_bucket, two_weights,
+    weighted,
 };
 use crate::filled::{Compiled, File, file, run, scripted};
 use crate::lab::built_in;
@@ -17,7 +18,7 @@ use windtunnel_base::record::{Decision, RunRecord};
 use windtunnel_base::request::Symbols;
 use windtunnel_plugin_api::{PolicyError, QueueView, RequestView, Scheduler, Setup};
 use windtunnel_plugin_least_tokens::LeastTokens;
-use windtunnel_policy::builtin::routing::weighted::parse_scorers;
+use windtunnel_policy::builtin::routing::weighted::{SCORERS, parse_scorers};
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_policy::registry::default_policy;
 use windtunnel_policy::{Builder, Choice, Hook, PolicySpec, Reference};
@@ -95,7 +96,10 @@ fn twin(hook: Hook, choice: &Choice) -> File {
     let Choice::BuiltIn { policy, values } = choice else {
         unreachable!("only built-ins have twins");
     };
-    let params: Vec<(&str, f64)> = values.named().collect();
+    // The script has the reference's scorers, and no others.
+    let others = &SCORERS[OF_THE_REFERENCE..];
+    let in_script = |(name, _): &(&str, f64)| others.iter().all(|s| s.param != *name);
+    let params: Vec<(&str, f64)> = values.named().filter(in_script).collect();
     let weight = |name: &str| params.iter().find(|(known, _)| *known == name);
     match (policy.name, weight("cache_weight"), weight("load_weight")) {
         ("gaie-legacy", ..) => file(hook, "gaie-saturation", &params),
@@ -125,7 +129,7 @@ fn any_routing() -> impl Strategy<Value = Choice> {
         2 => Just(routing("prefix-affinity")),
         1 => Just(routing("always-busiest")),
         2 => two_weights(),
-        8 => weighted(1..11),
+        8 => weighted(1..11, OF_THE_REFERENCE),
         1 => Just(routing("weighted")),
     ]
 }

@@ -8,6 +8,8 @@ use windtunnel_base::request::{Finished, Request, Source, Symbols};
 #[derive(Clone, Debug)]
 pub struct InfiniteCache {
     block: u32,
+    /// Tokens of a fully cached prompt that are computed anyway.
+    computed: u32,
     /// Tokens seen of each stream.
     seen: FxHashMap<u32, u32>,
     hits: u64,
@@ -15,19 +17,28 @@ pub struct InfiniteCache {
 }
 
 impl InfiniteCache {
-    /// An empty cache with blocks of so many tokens.
+    /// An empty cache with blocks of so many tokens, of engines that always compute the last token
+    /// of a prompt, as vLLM does.
     #[must_use]
     pub fn new(block: u32) -> Self {
         Self {
             block: block.max(1),
+            computed: 1,
             seen: FxHashMap::default(),
             hits: 0,
             tokens: 0,
         }
     }
 
+    /// The same for engines that compute nothing of a fully cached prompt.
+    #[must_use]
+    pub fn whole_prompts(mut self) -> Self {
+        self.computed = 0;
+        self
+    }
+
     /// Looks a prompt up and then puts it and its output in; the tokens it found. Whole blocks
-    /// count, and the last token of a prompt is always computed.
+    /// count.
     pub fn take(&mut self, request: &Request) -> u32 {
         let mut found = 0;
         for span in request.prompt.spans() {
@@ -40,7 +51,8 @@ impl InfiniteCache {
                 break;
             }
         }
-        let found = found.min(request.prompt.len().saturating_sub(1)) / self.block * self.block;
+        let found =
+            found.min(request.prompt.len().saturating_sub(self.computed)) / self.block * self.block;
         self.hits += u64::from(found);
         self.tokens += u64::from(request.prompt.len());
         // What nobody repeats need not be remembered.
@@ -67,45 +79,35 @@ impl InfiniteCache {
     }
 }
 
-/// A source that counts what an infinite cache would find, in the order in which its requests come.
+/// A source that tells each request what an infinite cache would find of its prompt
+/// ([`Request::reusable_tokens`]), in the order in which its requests come.
 pub struct Bounded<'s> {
     source: &'s mut dyn Source,
     cache: InfiniteCache,
 }
 
 impl<'s> Bounded<'s> {
-    /// Counts along with `source`, in blocks of so many tokens.
-    pub fn new(source: &'s mut dyn Source, block: u32) -> Self {
-        Self {
-            source,
-            cache: InfiniteCache::new(block),
-        }
+    /// Counts along with `source` in `cache`.
+    pub fn new(source: &'s mut dyn Source, cache: InfiniteCache) -> Self {
+        Self { source, cache }
     }
 
-    /// Share of all prompt tokens so far that an infinite cache would have held.
-    #[must_use]
-    pub fn hit_rate(&self) -> f64 {
-        self.cache.hit_rate()
-    }
-
-    fn count(&mut self, request: Option<&Request>) {
-        if let Some(request) = request {
-            self.cache.take(request);
-        }
+    fn counted(&mut self, request: Option<Request>) -> Option<Request> {
+        let mut request = request?;
+        request.reusable_tokens = self.cache.take(&request);
+        Some(request)
     }
 }
 
 impl Source for Bounded<'_> {
     fn next_request(&mut self) -> Option<Request> {
         let request = self.source.next_request();
-        self.count(request.as_ref());
-        request
+        self.counted(request)
     }
 
     fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
         let request = self.source.on_finished(finished);
-        self.count(request.as_ref());
-        request
+        self.counted(request)
     }
 
     fn has_follow_ups(&self) -> bool {
@@ -182,6 +184,8 @@ mod tests {
         assert_eq!(cache.take(&request(&[(1, 0, 20)], 0)), 0);
         // The last token is computed, so a repeated prompt of whole blocks misses its last block.
         assert_eq!(cache.take(&request(&[(0, 0, 96)], u32::MAX)), 80);
+        let mut whole = cache.clone().whole_prompts();
+        assert_eq!(whole.take(&request(&[(0, 0, 96)], u32::MAX)), 96);
         assert_eq!(
             cache.take(&request(&[(0, 0, 50), (7, 0, 50)], u32::MAX)),
             48

@@ -1,69 +1,22 @@
 //! Telling the trace formats apart by their content.
 
-use super::import::{azure, burstgpt, five_column, guidellm, mooncake, vllm_bench};
+pub use super::format::Format;
+use super::import::{azure, burstgpt, five_column, guidellm, mooncake, sniff, vllm_bench, weka};
 use super::spec;
 use super::table::{open_file, shown};
 use super::trace_v2;
-use std::fmt;
 use std::io::Read;
 use std::path::Path;
-use windtunnel_base::input::InputError;
-
-/// What a file or folder is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Azure LLM inference traces: [`azure`].
-    AzureLlm,
-    /// BurstGPT traces: [`burstgpt`].
-    BurstGpt,
-    /// Real token ids in five columns: [`five_column`](mod@five_column).
-    FiveColumn,
-    /// Results of GuideLLM: [`guidellm`].
-    GuideLlm,
-    /// Mooncake traces: [`mooncake`].
-    Mooncake,
-    /// A folder of ServeGen data.
-    ServeGen,
-    /// TraceV2: [`trace_v2`](mod@trace_v2).
-    TraceV2,
-    /// Results of `vllm bench serve`: [`vllm_bench`].
-    VllmBench,
-    /// A workload spec, or the configuration of a load generator: [`spec`](mod@spec).
-    Spec,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::AzureLlm => "Azure LLM inference trace",
-            Self::BurstGpt => "BurstGPT trace",
-            Self::FiveColumn => "five-column trace",
-            Self::GuideLlm => "GuideLLM results",
-            Self::Mooncake => "Mooncake trace",
-            Self::ServeGen => "ServeGen data",
-            Self::TraceV2 => "TraceV2 data",
-            Self::VllmBench => "results of vllm bench serve",
-            Self::Spec => "workload spec",
-        })
-    }
-}
-
-impl Format {
-    /// `an Azure LLM inference trace`.
-    pub(super) fn with_article(self) -> String {
-        match self {
-            Self::AzureLlm => format!("an {self}"),
-            Self::GuideLlm | Self::ServeGen | Self::TraceV2 | Self::VllmBench => self.to_string(),
-            _ => format!("a {self}"),
-        }
-    }
-}
+use windtunnel_base::input::{InputError, packed_otherwise};
 
 const UNDERSTOOD: &str = "understood are: TraceV2 data (CSV whose header row has request_id, input_tokens, \
     arrival_time_us, ...); Azure LLM inference traces (CSV with TIMESTAMP,ContextTokens,GeneratedTokens); BurstGPT traces (CSV with \
     Timestamp,Model,Request tokens,...); five-column traces (CSV with a header row; arrival in seconds, two ignored columns, prompt and \
-    output token ids as JSON arrays); Mooncake traces (JSON lines with timestamp, input_length, output_length, hash_ids); JSON results of \
-    vllm bench serve and GuideLLM; folders of ServeGen data; workload specs (YAML)";
+    output token ids as JSON arrays); Mooncake traces (JSON lines with timestamp, input_length, output_length, hash_ids); Bailian traces \
+    (JSON lines with chat_id, parent_chat_id, ...); Vidur traces (CSV with arrived_at,num_prefill_tokens,num_decode_tokens); LLMServingSim \
+    workloads (JSON lines with input_toks, output_toks, ...); agentic traces of kv-cache-tester (JSON with block_size, requests; a file or a \
+    folder); JSON results of vllm bench serve, sglang's bench_serving and GuideLLM; AIPerf's profile_export.jsonl, inputs.json and custom data \
+    sets; inference-perf's per_request_lifecycle_metrics.json; folders of ServeGen data; workload specs (YAML)";
 
 /// Enough of a file to see its first two rows; prompts as arrays of ids can be long.
 const HEAD_BYTES: u64 = 1 << 20;
@@ -75,6 +28,12 @@ const HEAD_BYTES: u64 = 1 << 20;
 pub fn detect(path: &Path) -> Result<Format, InputError> {
     if spec::is_servegen(path) {
         return Ok(Format::ServeGen);
+    }
+    if path.is_dir()
+        && let Some(first) = weka::files(path).first()
+        && detect(first)? == Format::Weka
+    {
+        return Ok(Format::Weka);
     }
     let mut head = Vec::new();
     open_file(path)?
@@ -92,6 +51,11 @@ fn detect_in(head: &[u8]) -> Result<Format, String> {
     let start = String::from_utf8_lossy(&head[..head.len().min(4096)]);
     let first = start.lines().find(|l| !l.trim().is_empty()).unwrap_or("");
     let not = |what: &str| format!("the file {what}: {}; {UNDERSTOOD}", shown(first));
+    if let Some(kind) = packed_otherwise(head) {
+        return Err(format!(
+            "the file is {kind}; unpack it first (gzip and zstd are read as they are)"
+        ));
+    }
     if head[..head.len().min(512)].contains(&0) || head.starts_with(&[0x1f, 0x8b]) {
         return Err(format!("the file is binary, not text; {UNDERSTOOD}"));
     }
@@ -102,6 +66,11 @@ fn detect_in(head: &[u8]) -> Result<Format, String> {
         .filter(|c| ['{', '['].contains(c))
     {
         let json = c == '{' || first.trim_start().starts_with("[{");
+        match sniff::json(head) {
+            Ok(Some(format)) => return Ok(format),
+            Ok(None) => {}
+            Err(what) => return Err(format!("the file {what}")),
+        }
         return match json_format(head) {
             Some(format) => Ok(format),
             None if json => Err(not("begins like JSON")),
@@ -118,6 +87,9 @@ fn detect_in(head: &[u8]) -> Result<Format, String> {
     }
     if looks_like_yaml(head) {
         return Ok(Format::Spec);
+    }
+    if let Some(format) = sniff::table(first) {
+        return Ok(format);
     }
     let mut rows = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -157,7 +129,9 @@ fn json_format(head: &[u8]) -> Option<Format> {
     let has = |text: &str, key: &str| text.contains(&format!("\"{key}\""));
     let some =
         |text: &str, keys: &[&str]| keys.iter().filter(|k| has(text, k)).count() * 2 >= keys.len();
-    if some(line, &mooncake::KEYS) {
+    let named = mooncake::NAMES.iter();
+    let named = named.filter(|names| names.iter().any(|name| has(line, name)));
+    if named.count() * 2 >= mooncake::NAMES.len() {
         Some(Format::Mooncake)
     } else if has(&text, guidellm::KEY) {
         Some(Format::GuideLlm)

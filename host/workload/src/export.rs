@@ -154,6 +154,7 @@ mod tests {
             id: r.id.clone(),
             arrival_us: r.arrival_us,
             prompt_tokens: r.prompt.len(),
+            cached_tokens: None,
             output_tokens: r.output.len(),
             generated_tokens: 0,
             state: State::Queued,

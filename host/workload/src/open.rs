@@ -2,9 +2,12 @@
 
 use super::detect::{Format, detect};
 use super::import::five_column::FiveColumn;
+use super::import::held::{Held, HeldReplay, Turns};
+use super::import::mooncake::{Mooncake, Reading};
 use super::import::row::OpenRows;
 use super::import::{
-    Cut, RowErrors, Rows, Selection, azure, burstgpt, guidellm, mooncake, vllm_bench,
+    Choice, Cut, RowErrors, Rows, Selection, TimeUnit, azure, burstgpt, guidellm, mooncake,
+    turns_of, vllm_bench,
 };
 use super::spec::{self, Generator};
 use super::think::ThinkTime;
@@ -32,6 +35,12 @@ pub struct OpenOptions {
     pub strict: bool,
     /// Which run of a file with several, from 1.
     pub run: Option<usize>,
+    /// Unit of the time stamps, where a format leaves it open.
+    pub time_unit: Option<TimeUnit>,
+    /// Tokens of the blocks that `hash_ids` name.
+    pub block_size: Option<u32>,
+    /// Length of the answers that the file does not tell, tokens.
+    pub output_tokens: Option<u32>,
 }
 
 impl Default for OpenOptions {
@@ -45,6 +54,9 @@ impl Default for OpenOptions {
             selection: Selection::default(),
             strict: false,
             run: None,
+            time_unit: None,
+            block_size: None,
+            output_tokens: None,
         }
     }
 }
@@ -73,6 +85,7 @@ pub struct Trace {
 enum Kind {
     Rows(Box<Cut<Rows>>),
     FiveColumn(Box<Cut<FiveColumn>>),
+    Held(Box<Held>),
     ServeGen(Box<Cut<Generator>>),
     TraceV2(Box<TraceV2>),
 }
@@ -88,6 +101,14 @@ pub fn open(
 ) -> Result<Trace, InputError> {
     options.check()?;
     let format = detect(path)?;
+    refuse_units(path, format, options)?;
+    if options.output_tokens.is_some() && !format.may_lack_output_lengths() {
+        let message = format!(
+            "this is {}, whose requests have their own lengths; `output_tokens` has no effect",
+            format.with_article()
+        );
+        return Err(InputError::in_file(path.display(), message));
+    }
     let mut notes = Vec::new();
     let mut errors = RowErrors::new(options.strict);
     let kind = if format == Format::TraceV2 {
@@ -119,6 +140,13 @@ pub fn open(
         kind,
         notes,
     };
+    if format.is_held() && options.selection == Selection::default() && trace.size_hint() == Some(0)
+    {
+        return Err(InputError::in_file(
+            path.display(),
+            "there is no request in it",
+        ));
+    }
     if options.selection != Selection::default() && trace.clone().next_request().is_none() {
         let message = "the window, sample and cap leave no request";
         return Err(InputError::in_file(path.display(), message));
@@ -134,19 +162,39 @@ fn without_sessions(
     notes: &mut Vec<String>,
 ) -> Result<Kind, InputError> {
     let selection = options.selection;
-    let rows = |open: OpenRows, errors: &mut RowErrors| {
+    let rows = |open: Box<OpenRows>, errors: &mut RowErrors| {
         refuse_run(path, format, options)?;
         Rows::open(path, open, errors)
     };
     let rows = match format {
-        Format::AzureLlm => rows(azure::open, errors)?,
-        Format::BurstGpt => rows(burstgpt::open, errors)?,
-        Format::Mooncake => rows(mooncake::open, errors)?,
+        Format::AzureLlm => rows(Box::new(azure::open), errors)?,
+        Format::BurstGpt => {
+            let unit = options.time_unit;
+            rows(Box::new(move |path| burstgpt::open(path, unit)), errors)?
+        }
+        Format::Mooncake => {
+            refuse_run(path, format, options)?;
+            let reading = Reading {
+                unit: options.time_unit,
+                block: options.block_size,
+            };
+            match mooncake::open(path, reading, errors, notes)? {
+                Mooncake::Rows(_) if options.session_mode == SessionMode::ClosedLoop => {
+                    return Err(no_sessions(path, format));
+                }
+                Mooncake::Rows(rows) => rows,
+                Mooncake::Turns(turns) => return replayed(path, turns, options),
+            }
+        }
         Format::VllmBench => vllm_bench::open(path, options.run, errors)?,
-        Format::GuideLlm => guidellm::open(path, options.run, errors)?,
+        Format::GuideLlm => {
+            let scaled = selection.rate_scale != 1.0;
+            guidellm::open(path, options.run, scaled, errors, notes)?
+        }
         Format::FiveColumn => {
             refuse_run(path, format, options)?;
-            let trace = FiveColumn::open(path, errors)?;
+            let trace = FiveColumn::open(path, options.time_unit, errors)?;
+            notes.extend(trace.notes().iter().cloned());
             return Ok(Kind::FiveColumn(Box::new(Cut::new(trace, selection))));
         }
         Format::ServeGen => {
@@ -165,13 +213,47 @@ fn without_sessions(
             *errors = RowErrors::new(options.strict);
             return Ok(Kind::ServeGen(Box::new(Cut::new(generator, rest))));
         }
-        Format::TraceV2 | Format::Spec => {
+        _ if format.is_held() => return held(path, format, options, errors, notes),
+        _ => {
             let message =
                 "this is a workload spec, no trace; `windtunnel run --workload-spec FILE` takes it";
             return Err(InputError::in_file(path.display(), message));
         }
     };
+    notes.extend(rows.notes().iter().cloned());
     Ok(Kind::Rows(Box::new(Cut::new(rows, selection))))
+}
+
+fn held(
+    path: &Path,
+    format: Format,
+    options: &OpenOptions,
+    errors: &mut RowErrors,
+    notes: &mut Vec<String>,
+) -> Result<Kind, InputError> {
+    if format != Format::SgLang {
+        refuse_run(path, format, options)?;
+    }
+    let choice = Choice {
+        run: options.run,
+        seed: options.seed,
+        output_tokens: options.output_tokens,
+    };
+    let turns = turns_of(path, format, choice, errors, notes)?;
+    replayed(path, turns, options)
+}
+
+/// Requests and sessions that are held in memory, as the options say.
+fn replayed(path: &Path, turns: Turns, options: &OpenOptions) -> Result<Kind, InputError> {
+    let replay = HeldReplay {
+        closed_loop: options.session_mode == SessionMode::ClosedLoop,
+        think_time: options.think_time,
+        seed: options.seed,
+        horizon_us: options.horizon_us,
+        selection: options.selection,
+    };
+    let held = Held::new(&path.display().to_string(), turns, replay)?;
+    Ok(Kind::Held(Box::new(held)))
 }
 
 fn refuse_what_only_trace_v2_has(
@@ -190,12 +272,39 @@ fn refuse_what_only_trace_v2_has(
             header.display()
         ));
     }
-    if options.session_mode == SessionMode::ClosedLoop {
-        return refuse(
-            "it has no sessions to replay as a closed loop, only TraceV2 has them; `windtunnel workload convert` makes one",
-        );
+    if options.session_mode == SessionMode::ClosedLoop && !format.can_have_sessions() {
+        return Err(no_sessions(path, format));
     }
     Ok(())
+}
+
+fn no_sessions(path: &Path, format: Format) -> InputError {
+    let message = format!(
+        "this is {}: it has no sessions to replay as a closed loop; `windtunnel workload convert` makes a TraceV2 trace of it",
+        format.with_article()
+    );
+    InputError::in_file(path.display(), message)
+}
+
+/// Refuses a unit or a size of blocks that a format does not leave open.
+fn refuse_units(path: &Path, format: Format, options: &OpenOptions) -> Result<(), InputError> {
+    let refuse = |what: &str| {
+        let message = format!("this is {}: {what}", format.with_article());
+        Err(InputError::in_file(path.display(), message))
+    };
+    let open = [Format::Mooncake, Format::BurstGpt, Format::FiveColumn];
+    if options.time_unit.is_some() && !open.contains(&format) {
+        return refuse("`time_unit` has no effect, its format says the unit of its times");
+    }
+    match options.block_size {
+        Some(0) => Err(InputError::new(
+            "`trace_block_size` is 0; expected at least 1 token",
+        )),
+        Some(_) if format != Format::Mooncake => {
+            refuse("`trace_block_size` has no effect, only Mooncake traces have hash_ids")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn refuse_run(path: &Path, format: Format, options: &OpenOptions) -> Result<(), InputError> {
@@ -233,6 +342,16 @@ impl Trace {
         }
     }
 
+    /// Whether its requests belong to sessions that a closed loop can replay.
+    #[must_use]
+    pub fn has_sessions(&self) -> bool {
+        match &self.kind {
+            Kind::TraceV2(t) => t.has_sessions(),
+            Kind::Held(t) => t.has_sessions(),
+            _ => false,
+        }
+    }
+
     /// The latest arrival that does not hang on a completion, microseconds; `None` without
     /// requests.
     #[must_use]
@@ -240,6 +359,7 @@ impl Trace {
         match &self.kind {
             Kind::Rows(t) => t.latest_arrival_us(),
             Kind::FiveColumn(t) => t.latest_arrival_us(),
+            Kind::Held(t) => t.latest_arrival_us(),
             Kind::ServeGen(t) => t.latest_arrival_us(),
             Kind::TraceV2(t) => t.latest_arrival_us(),
         }
@@ -259,8 +379,10 @@ impl Trace {
     /// Sets the time after which no follow-up arrives. To be called before the first request is
     /// taken.
     pub fn set_horizon_us(&mut self, horizon_us: i64) {
-        if let Kind::TraceV2(t) = &mut self.kind {
-            t.set_horizon_us(horizon_us);
+        match &mut self.kind {
+            Kind::TraceV2(t) => t.set_horizon_us(horizon_us),
+            Kind::Held(t) => t.set_horizon_us(horizon_us),
+            _ => {}
         }
     }
 
@@ -268,6 +390,7 @@ impl Trace {
         match &self.kind {
             Kind::Rows(t) => t.as_ref(),
             Kind::FiveColumn(t) => t.as_ref(),
+            Kind::Held(t) => t.as_ref(),
             Kind::ServeGen(t) => t.as_ref(),
             Kind::TraceV2(t) => t.as_ref(),
         }
@@ -277,6 +400,7 @@ impl Trace {
         match &mut self.kind {
             Kind::Rows(t) => t.as_mut(),
             Kind::FiveColumn(t) => t.as_mut(),
+            Kind::Held(t) => t.as_mut(),
             Kind::ServeGen(t) => t.as_mut(),
             Kind::TraceV2(t) => t.as_mut(),
         }

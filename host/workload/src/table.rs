@@ -1,7 +1,7 @@
 //! CSV files read by column name, with errors that name file, line and column.
 
+use super::limits::MOST_UNPACKED;
 use csv::StringRecord;
-use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -25,15 +25,43 @@ impl Table {
     /// Opens a file and reads its header row.
     pub(super) fn open(path: &Path) -> Result<Self, InputError> {
         let file = open_file(path)?;
-        Self::new(path.display().to_string(), Box::new(file))
+        Self::new(path.display().to_string(), file)
+    }
+
+    /// The same with tabs between the fields, if the header row has some, else with commas.
+    pub(super) fn open_by_delimiter(path: &Path) -> Result<Self, InputError> {
+        let mut head = Vec::new();
+        let cannot = |e: std::io::Error| {
+            InputError::in_file(path.display(), format!("cannot read: {}", input::plain(&e)))
+        };
+        open_file(path)?
+            .take(1 << 12)
+            .read_to_end(&mut head)
+            .map_err(cannot)?;
+        let tabs = head
+            .split(|b| *b == b'\n')
+            .next()
+            .unwrap_or(&[])
+            .contains(&b'\t');
+        let delimiter = if tabs { b'\t' } else { b',' };
+        Self::delimited(path.display().to_string(), open_file(path)?, delimiter)
     }
 
     /// The same from any reader; `name` is what messages call it.
     pub(super) fn new(name: String, from: Box<dyn Read + Send>) -> Result<Self, InputError> {
+        Self::delimited(name, from, b',')
+    }
+
+    fn delimited(
+        name: String,
+        from: Box<dyn Read + Send>,
+        delimiter: u8,
+    ) -> Result<Self, InputError> {
         let taken = Arc::new(AtomicU64::new(0));
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
+            .delimiter(delimiter)
             // Left to itself the reader counts a CR LF as the start of the next line.
             .terminator(csv::Terminator::Any(b'\n'))
             .buffer_capacity(1 << 16)
@@ -89,6 +117,21 @@ impl Table {
             .chain(optional)
             .map(|name| found.iter().position(|f| f == name))
             .collect())
+    }
+
+    /// As [`columns`](Self::columns), and the names of columns that are neither.
+    pub(super) fn known_columns(
+        &self,
+        mandatory: &[&str],
+        optional: &[&str],
+    ) -> Result<(Vec<Option<usize>>, Vec<String>), InputError> {
+        let known = |name: &&str| mandatory.contains(name) || optional.contains(name);
+        let names = self.header.iter().map(str::trim);
+        let others: Vec<&str> = names.filter(|name| !known(name)).collect();
+        let all: Vec<&str> = optional.iter().chain(&others).copied().collect();
+        let mut at = self.columns(mandatory, &all)?;
+        at.truncate(mandatory.len() + optional.len());
+        Ok((at, others.into_iter().map(str::to_owned).collect()))
     }
 
     fn header_error(&self, message: String) -> InputError {
@@ -189,6 +232,22 @@ impl Table {
         }
     }
 
+    /// A whole number from 0 to `max`, which may be written as a fraction (`12.0`).
+    pub(super) fn whole(&self, at: usize, max: u64) -> Result<u64, InputError> {
+        match self.field(at).trim().parse::<f64>() {
+            Ok(n) if n.fract() == 0.0 && (0.0..=max as f64).contains(&n) => Ok(n as u64),
+            _ => Err(self.field_error(at, &format!("a whole number from 0 to {max}"))),
+        }
+    }
+
+    /// A time in seconds, as nanoseconds.
+    pub(super) fn seconds_ns(&self, at: usize) -> Result<i64, InputError> {
+        match self.field(at).trim().parse::<f64>() {
+            Ok(s) if (0.0..9e9).contains(&s) => Ok((s * 1e9).round() as i64),
+            _ => Err(self.field_error(at, "a time in seconds, 0 or more")),
+        }
+    }
+
     /// A time in whole microseconds, not negative.
     pub(super) fn time(&self, at: usize) -> Result<i64, InputError> {
         match self.field(at).trim().parse::<i64>() {
@@ -283,8 +342,8 @@ fn next_row(
     }
 }
 
-/// Opens a file for reading.
-pub(super) fn open_file(path: &Path) -> Result<File, InputError> {
+/// Opens a file for reading, unpacked and as UTF-8.
+pub(super) fn open_file(path: &Path) -> Result<input::Opened, InputError> {
     let cannot = |why: &str| InputError::in_file(path.display(), format!("cannot read: {why}"));
     if path.is_dir() {
         return Err(cannot("it is a folder"));
@@ -294,11 +353,7 @@ pub(super) fn open_file(path: &Path) -> Result<File, InputError> {
             "it is a pipe or a device; a trace is read twice and must be a file",
         ));
     }
-    File::open(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => cannot("no such file or folder"),
-        std::io::ErrorKind::PermissionDenied => cannot("permission denied"),
-        _ => cannot(&e.to_string()),
-    })
+    input::open_text(path, MOST_UNPACKED).map_err(|e| cannot(&input::plain(&e)))
 }
 
 /// Text as messages quote it: in quotes, cut when long.

@@ -97,7 +97,8 @@ What a policy is asked, what it sees, what it may answer: in Lua, in Rust and in
 [signals](../concepts/signals.md) and [scripts](../concepts/scripts.md) say why it is so.
 
 Times are microseconds of simulated time, lengths are tokens. Positions count from 1 in Lua, 0 is none; in Rust and C they count from 0 and 4294967295 is
-none. Numbers that name something (tenant, session, class) are opaque: equal for equal names, 0 for none.
+none. Numbers that name something (tenant, session, class, model, pool) are opaque: equal for equal names, 0 for none. A script compares them with
+texts ([names](../concepts/scripts.md)).
 
 A Lua file returns a table of hooks, flat (`return { route = f }`) or by section (`return { routing = { route = f }, admission = { admit = g } }`). A
 view is valid during the call; keep copies of what you need later.

@@ -2,6 +2,7 @@
 
 use super::error::{InputError, plain};
 use super::names::unknown;
+use super::open::{open_text, packed_otherwise};
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io::Read;
@@ -10,16 +11,20 @@ use std::path::Path;
 /// Largest text file that is read, bytes: none that people write comes near.
 const LONGEST_TEXT: u64 = 64 << 20;
 
-/// Reads a whole text file, without a byte order mark.
+/// Reads a whole text file, without a byte order mark. UTF-16 with such a mark, gzip and zstd are
+/// recognised.
 ///
 /// # Errors
-/// When it cannot be read, is not UTF-8, or is larger than 64 MiB.
+/// When it cannot be read, is no text, or is larger than 64 MiB.
 pub fn read_text(path: &Path) -> Result<String, InputError> {
     let refuse = |why: &str| InputError::in_file(path.display(), format!("cannot read: {why}"));
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
+    open_text(path, LONGEST_TEXT)
         .and_then(|file| file.take(LONGEST_TEXT + 1).read_to_end(&mut bytes))
         .map_err(|e| refuse(&plain(&e)))?;
+    if let Some(kind) = packed_otherwise(&bytes) {
+        return Err(refuse(&format!("it is {kind}; unpack it first")));
+    }
     if bytes.len() as u64 > LONGEST_TEXT {
         return Err(refuse("it is larger than 64 MiB"));
     }

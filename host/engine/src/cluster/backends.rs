@@ -89,12 +89,7 @@ impl Backends for SimulatedBackends {
         } else {
             kv.used() as f64 / kv.total() as f64
         };
-        let lookups = kv.hits() + kv.misses();
-        view.cache_hit_rate = if lookups == 0 {
-            0.0
-        } else {
-            kv.hits() as f64 / lookups as f64
-        };
+        view.cache_hit_rate = instance.prefix_hit_rate().unwrap_or(0.0);
         if work {
             let work = instance.work();
             view.queued_prompt_tokens = work.queued_prompt_tokens;

@@ -44,7 +44,7 @@ impl RequestViews {
             prompt_key: prompt_key(&request.prompt),
             prompt_tokens: request.prompt_tokens(),
             slo_class: request.slo_class.0,
-            class_priority,
+            class_priority: request.priority.unwrap_or(class_priority),
             tenant: request.tenant.0,
             session: request.session.0,
             round: request.round,

@@ -40,6 +40,8 @@ pub(crate) struct EngineRequest {
     /// The first token since the last restart is out.
     pub(crate) has_first_token: bool,
     pub(crate) scheduling_delay_us: Option<i64>,
+    /// Prompt tokens found in the prefix cache at the first admission.
+    pub(crate) cached_tokens: Option<u32>,
     pub(crate) enqueued_us: i64,
     pub(crate) priority: f64,
     /// Its key in a keyed wait queue.
@@ -66,6 +68,7 @@ impl EngineRequest {
             ttft_us: None,
             has_first_token: false,
             scheduling_delay_us: None,
+            cached_tokens: None,
             enqueued_us: 0,
             priority: 0.0,
             key: 0.0,
@@ -173,6 +176,7 @@ impl EngineRequest {
             instance: Some(instance),
             scheduling_delay_us: self.scheduling_delay_us,
             ttft_us: self.ttft_us,
+            cached_tokens: self.cached_tokens,
             preemptions: self.preemptions,
             ..RequestRecord::unserved(self.view.serial, &self.request, state, outcome)
         }

@@ -178,8 +178,8 @@ impl Instance {
         let mut totals = std::mem::take(&mut self.totals);
         totals.still_queued = self.waiting.len() as u64;
         totals.still_running = self.running.len() as u64;
-        totals.cache_hits = self.kv.hits();
-        totals.cache_misses = self.kv.misses();
+        totals.blocks_reused = self.kv.blocks_reused();
+        totals.blocks_taken = self.kv.blocks_taken();
         totals.kv_total_blocks = self.kv.total();
         totals.ended_us = self.clock.min(horizon);
         totals.gaps = self.itl_log.histogram();

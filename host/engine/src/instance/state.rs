@@ -176,6 +176,12 @@ impl Instance {
         self.totals.preemptions
     }
 
+    /// Share of the prompt tokens looked up so far that were in the prefix cache.
+    #[must_use]
+    pub fn prefix_hit_rate(&self) -> Option<f64> {
+        self.totals.prefix_hit_rate()
+    }
+
     /// The KV cache, to read.
     #[must_use]
     pub fn kv(&self) -> &KvCache {

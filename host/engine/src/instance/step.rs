@@ -226,8 +226,8 @@ impl Instance {
         record.generated_tokens = generated;
         record.itl_sum_us = sum;
         record.e2e_us = record.ttft_us.map(|ttft| ttft + sum + after_last);
-        record.mean_itl_us = Some(match outcome {
-            _ if output == 0 => 0.0,
+        // Of one token there is no gap, and a mean of nothing is none.
+        record.mean_itl_us = (gaps > 0).then(|| match outcome {
             Outcome::LengthCapped => sum as f64 / gaps.saturating_sub(1).max(1) as f64,
             _ => sum as f64 / f64::from((output - 1).max(1)),
         });

@@ -35,8 +35,8 @@ pub struct KvCache {
     pub(super) copies: Option<FxHashMap<u64, Vec<u32>>>,
     changes: Option<ChangeLog>,
     version: u64,
-    hits: u64,
-    misses: u64,
+    reused: u64,
+    taken: u64,
 }
 
 impl KvCache {
@@ -54,8 +54,8 @@ impl KvCache {
             copies: all_copies.then(FxHashMap::default),
             changes: None,
             version: 0,
-            hits: 0,
-            misses: 0,
+            reused: 0,
+            taken: 0,
         }
     }
 
@@ -90,14 +90,14 @@ impl KvCache {
 
     /// Cached blocks reused so far.
     #[must_use]
-    pub fn hits(&self) -> u64 {
-        self.hits
+    pub fn blocks_reused(&self) -> u64 {
+        self.reused
     }
 
     /// Blocks allocated anew so far.
     #[must_use]
-    pub fn misses(&self) -> u64 {
-        self.misses
+    pub fn blocks_taken(&self) -> u64 {
+        self.taken
     }
 
     /// The longest run of leading blocks that are cached now.
@@ -246,7 +246,7 @@ impl KvCache {
                 self.free.remove(block);
             }
             entry.references += 1;
-            self.hits += 1;
+            self.reused += 1;
             table.tail = self.block_size;
         }
         table.identified.extend_from_slice(cached);
@@ -272,7 +272,7 @@ impl KvCache {
             self.evict(block);
             self.unused_numbers.push(block);
         }
-        self.misses += 1;
+        self.taken += 1;
         table.anonymous += 1;
         table.tail = stored;
     }

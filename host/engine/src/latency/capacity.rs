@@ -1,18 +1,19 @@
-//! How much KV cache fits beside the weights, and how long a request may grow.
+//! How much KV cache fits beside the weights.
 
 use windtunnel_base::input::InputError;
-use windtunnel_config::{Hardware, ModelArch};
+use windtunnel_config::{Hardware, Mixer, ModelArch};
 
-const GIB: f64 = 1_073_741_824.0;
-/// Memory per instance for activations, GiB.
-const ACTIVATIONS_DENSE: f64 = 5.5;
-const ACTIVATIONS_MOE: f64 = 8.0;
-/// Memory per GPU that is not the framework's, GiB: alone, and with communication buffers.
-const OTHER_SINGLE: f64 = 0.15;
-const OTHER_PARALLEL: f64 = 0.6;
+pub(super) const GIB: f64 = 1_073_741_824.0;
 
-/// Activation functions whose feed-forward blocks have the three matrices that are counted here.
-const ACTIVATIONS: [&str; 5] = ["silu", "swiglu", "geglu", "situ", ""];
+/// Memory of one GPU that is neither weights nor KV cache, GiB: the CUDA context, activations,
+/// communication buffers.
+///
+/// Nine servers of vLLM 0.15 and 0.23 on H100 (seven dense models, TP 1 to 4) had the blocks that
+/// leave 0.5 to 2.2 GiB, seven of them 1.9 to 2.2.
+const OVERHEAD: f64 = 2.0;
+/// The same for a model that reads images: vLLM keeps room for the largest ones. One server of
+/// Llama-4-Scout (H100, TP 2) left 6 GiB.
+const OVERHEAD_MULTIMODAL: f64 = 6.0;
 
 /// What the KV cache of one instance is computed from.
 #[derive(Clone, Copy, Debug)]
@@ -29,60 +30,133 @@ pub struct KvCapacity<'a> {
     pub block_size: u32,
     /// Share of the memory that may be used, 0..1.
     pub utilization: f64,
+    /// Bytes of a KV element.
+    pub kv_element_bytes: f64,
+    /// The longest request, tokens; 0 = unlimited.
+    pub max_model_len: u64,
+}
+
+/// Bytes on one GPU of an instance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KvMemory {
+    /// Weights.
+    pub weights: f64,
+    /// Activations, the CUDA context, buffers.
+    pub overhead: f64,
+    /// What may be used in all.
+    pub budget: f64,
+    /// One token of the KV cache.
+    pub token: f64,
+    /// Data-parallel replicas, each with a KV cache of its own.
+    pub replicas: u32,
+    /// The part of `token` that layers with a window or a state of fixed size take, spread over a
+    /// request of the longest length.
+    pub fixed: f64,
 }
 
 impl KvCapacity<'_> {
-    /// KV blocks of one instance, as BLIS computes them (August 2026): memory that may be used,
-    /// less weights, activations and what else lives there, divided by the size of a block.
+    /// KV blocks of one instance: on each GPU the memory that may be used, less its share of the
+    /// weights and what else lives there, divided by its share of a block; times the data-parallel
+    /// replicas, each of which has its own KV.
     ///
     /// # Errors
     /// When the model does not fit (says how many GPUs it needs), cannot be split that way, or a
     /// figure is missing.
     pub fn blocks(&self) -> Result<u64, InputError> {
         self.check()?;
-        let block_bytes = self.block_bytes();
-        if block_bytes < 1.0 {
-            return refuse("a KV block would be smaller than a byte".to_owned());
+        let memory = self.memory();
+        let free = memory.budget - memory.weights - memory.overhead;
+        if free <= 0.0 {
+            return refuse(self.does_not_fit(&memory));
         }
-        let (model, tp) = (self.model, f64::from(self.tp));
-        let weights_gib = (self.parameters() as f64 * model.weight_bytes()).trunc() / GIB;
-        let activations = if model.is_moe() {
-            ACTIVATIONS_MOE
-        } else {
-            ACTIVATIONS_DENSE
-        };
-        let other = if self.tp == 1 {
-            OTHER_SINGLE
-        } else {
-            OTHER_PARALLEL
-        } * tp;
-        let budget = self.hardware.memory_gib * self.utilization * tp;
-        let overhead = weights_gib + activations + other;
-        if overhead >= budget {
-            let per_gpu = self.hardware.memory_gib * self.utilization;
-            return refuse(format!(
-                "the model does not fit: it needs {overhead:.2} GiB ({weights_gib:.2} weights + {activations:.2} \
-                 activations + {other:.2} other) before any KV cache, and {budget:.2} GiB are available ({} GiB x \
-                 {:.0}% x {} GPUs). Minimum GPUs per instance: {}",
-                self.hardware.memory_gib,
-                self.utilization * 100.0,
-                self.tp,
-                (overhead / per_gpu).ceil()
-            ));
+        let block = memory.token * f64::from(self.block_size);
+        if block <= 0.0 {
+            return refuse(
+                "no layer of the model keeps KV of a whole context: the length of requests is not limited by memory; \
+                 give `total_kv_blocks`"
+                    .to_owned(),
+            );
         }
-        let free = ((budget - overhead) * GIB).trunc();
-        let blocks = free as u64 / block_bytes as u64;
+        let blocks = (free / block) as u64;
         if blocks == 0 {
             return refuse(format!(
-                "not one KV block of {} tokens ({block_bytes} bytes) fits into the {free} bytes beside the model",
+                "not one KV block of {} tokens ({block:.0} bytes per GPU) fits into the {free:.0} bytes beside the model",
                 self.block_size
             ));
         }
-        Ok(if model.is_moe() && self.dp > 1 {
-            blocks * u64::from(self.dp)
+        Ok(blocks.saturating_mul(u64::from(self.replicas())))
+    }
+
+    /// Memory of one GPU, bytes.
+    #[must_use]
+    pub fn memory(&self) -> KvMemory {
+        let model = self.model;
+        let overhead = if model.is_multimodal {
+            OVERHEAD_MULTIMODAL
         } else {
-            blocks
-        })
+            OVERHEAD
+        };
+        let per_layer = model.kv_elements(self.tp) * self.kv_element_bytes;
+        let length = self.max_model_len as f64;
+        let (mut token, mut fixed) = (0.0, 0.0);
+        for kind in model.attention_layers() {
+            let bytes = per_layer * kind.layers as f64;
+            match kind.window {
+                Some(window) if !kind.keeps_all => {
+                    // A request keeps the window and the block that the window moves out of.
+                    let kept = (window + u64::from(self.block_size)) as f64;
+                    fixed += bytes
+                        * if length > 0.0 {
+                            (kept / length).min(1.0)
+                        } else {
+                            0.0
+                        };
+                }
+                _ => token += bytes,
+            }
+        }
+        if length > 0.0 {
+            let recurrent = model.count_layers(|layer| layer.mixer == Mixer::Recurrent) as f64;
+            fixed += recurrent * model.state_bytes() / f64::from(self.tp) / length;
+        }
+        KvMemory {
+            weights: model.weights().bytes_per_gpu(self.tp, self.dp),
+            overhead: overhead * GIB,
+            budget: self.hardware.memory_gib * self.utilization * GIB,
+            token: token + fixed,
+            replicas: self.replicas(),
+            fixed,
+        }
+    }
+
+    /// Replicas with a KV cache of their own.
+    fn replicas(&self) -> u32 {
+        if self.model.is_moe() { self.dp } else { 1 }
+    }
+
+    fn does_not_fit(&self, memory: &KvMemory) -> String {
+        let gpus = self.tp * self.dp;
+        let (weights, overhead) = (memory.weights / GIB, memory.overhead / GIB);
+        // More GPUs split the weights further; the overhead stays.
+        let all = self.model.weights().bytes() / GIB;
+        let room = memory.budget / GIB - overhead;
+        let enough = if room > 0.0 {
+            format!(
+                "at least {} GPUs per instance",
+                (all / room).floor() as u64 + 1
+            )
+        } else {
+            "a larger share of the memory (`gpu_memory_utilization`)".to_owned()
+        };
+        format!(
+            "the model does not fit: each of {gpus} GPUs needs {:.2} GiB ({weights:.2} weights + {overhead:.2} \
+             other) before any KV cache, and {:.2} GiB are available ({} GiB x {:.0}%); the {all:.2} GiB of weights \
+             need {enough}",
+            weights + overhead,
+            memory.budget / GIB,
+            self.hardware.memory_gib,
+            self.utilization * 100.0,
+        )
     }
 
     fn check(&self) -> Result<(), InputError> {
@@ -102,222 +176,43 @@ impl KvCapacity<'_> {
                     .to_owned(),
             );
         }
-        for (key, value) in [
-            ("intermediate_size", m.intermediate),
-            ("vocab_size", m.vocab),
-        ] {
-            if value == 0 {
-                return refuse(format!("{key} is missing in the model configuration"));
-            }
+        if m.vocab == 0 {
+            return refuse("vocab_size is missing in the model configuration".to_owned());
         }
-        if m.activation_bytes <= 0.0 {
-            return refuse("the model's data type (torch_dtype) is missing or unknown".to_owned());
-        }
-        if !ACTIVATIONS.contains(&m.activation.to_lowercase().as_str()) {
+        if m.gated.is_none() {
             return refuse(format!(
-                "activation function \"{}\" is not among those whose weights can be counted (silu, swiglu, geglu, \
-                 situ); give `total_kv_blocks`",
-                m.activation
+                "the activation function of a {} model does not tell whether its feed-forward blocks have two matrices \
+                 or three; give `total_kv_blocks`",
+                m.model_type
             ));
         }
-        if m.head_dim == 0 && !m.hidden.is_multiple_of(m.heads) {
+        if m.head_dim == 0 && m.kv_lora_rank == 0 && !m.hidden.is_multiple_of(m.heads) {
             return refuse(format!(
                 "hidden_size {} is no multiple of {} attention heads, and there is no head_dim",
                 m.hidden, m.heads
             ));
         }
-        let tp = u64::from(self.tp);
-        if m.kv_heads >= tp && !m.kv_heads.is_multiple_of(tp) {
-            return refuse(format!(
-                "{} key/value heads cannot be split over {tp} GPUs; tensor parallelism must divide them",
-                m.kv_heads
-            ));
-        }
-        Ok(())
+        check_split(m, self.tp)
     }
+}
 
-    fn head_dim(&self) -> u64 {
-        match self.model.head_dim {
-            0 => self.model.hidden / self.model.heads,
-            stated => stated,
-        }
+/// Refuses key/value heads that vLLM could not split over the GPUs, or copy to them, evenly.
+fn check_split(model: &ModelArch, tp: u32) -> Result<(), InputError> {
+    let (heads, tp) = (model.kv_heads, u64::from(tp));
+    let even = if heads >= tp {
+        heads.is_multiple_of(tp)
+    } else {
+        tp.is_multiple_of(heads)
+    };
+    if even || model.kv_lora_rank > 0 {
+        return Ok(());
     }
-
-    /// Bytes of one block on one GPU, truncated. Compressed KV (multi-head latent attention) is not
-    /// split over GPUs.
-    fn block_bytes(&self) -> f64 {
-        let m = self.model;
-        let layers = m.layers as f64;
-        let per_token = if m.kv_lora_rank > 0 {
-            layers * (m.kv_lora_rank + m.qk_rope_head_dim) as f64 * m.activation_bytes
-        } else {
-            layers * 2.0 * self.head_dim() as f64 * m.kv_heads as f64 * m.activation_bytes
-                / f64::from(self.tp)
-        };
-        (per_token * f64::from(self.block_size)).trunc()
-    }
-
-    /// Weights of the model: embeddings, attention, norms, feed-forward blocks (three matrices
-    /// each), router. All layers of an MoE model count as MoE but the leading dense ones; an
-    /// interleave step is not read here.
-    fn parameters(&self) -> u128 {
-        let m = self.model;
-        let n = u128::from;
-        let (d, layers, vocab) = (n(m.hidden), n(m.layers), n(m.vocab));
-        let or_ffn = |width: u64| n(if width > 0 { width } else { m.intermediate });
-        let kv_width = n(m.kv_heads) * n(self.head_dim());
-        let attention = d * (d + 2 * kv_width) + d * d + 2 * d;
-        let mlp = if m.is_moe() {
-            let dense = layers.min(n(m.first_k_dense));
-            let expert = 3 * d * or_ffn(m.moe_intermediate);
-            let moe = expert * n(m.experts) + 3 * d * n(m.shared_intermediate) + n(m.experts) * d;
-            dense * 3 * d * or_ffn(m.dense_intermediate) + (layers - dense) * moe
-        } else {
-            layers * 3 * d * n(m.intermediate)
-        };
-        let head = if m.tied_embeddings { 0 } else { vocab * d };
-        vocab * d + layers * attention + mlp + head + d
-    }
+    refuse(format!(
+        "{heads} key/value heads cannot be split over {tp} GPUs; tensor parallelism must divide them, or be a multiple \
+         of them"
+    ))
 }
 
 fn refuse<T>(message: String) -> Result<T, InputError> {
     Err(InputError::new(format!("KV capacity: {message}")))
-}
-
-/// The length (prompt plus output, tokens) that a model is made for; 0 = its configuration does not
-/// tell.
-///
-/// Rope scaling multiplies it, but for kinds whose stated length is the scaled one already; with
-/// yarn it multiplies the original length where that is given.
-#[must_use]
-pub fn max_model_len(model: &ModelArch) -> u64 {
-    let stated = model.max_position_embeddings;
-    let Some(rope) = &model.rope_scaling else {
-        return stated;
-    };
-    let scaled_already = matches!(rope.kind.as_str(), "su" | "longrope" | "llama3");
-    if stated == 0 || model.model_type.contains("gemma3") || scaled_already || rope.factor <= 1.0 {
-        return stated;
-    }
-    let base = if rope.kind == "yarn" && rope.original_max_position_embeddings > 0 {
-        rope.original_max_position_embeddings
-    } else {
-        stated
-    };
-    (base as f64 * rope.factor) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use windtunnel_config::{Defaults, RopeScaling};
-
-    fn blocks(model: &str, gpu: &str, tp: u32, dp: u32) -> Result<u64, InputError> {
-        KvCapacity {
-            model: &ModelArch::builtin(model).unwrap(),
-            hardware: Defaults::builtin().hardware.find(gpu).unwrap().1,
-            tp,
-            dp,
-            block_size: 16,
-            utilization: 0.9,
-        }
-        .blocks()
-    }
-
-    #[test]
-    fn capacities_are_those_of_the_reference() {
-        let scout = "llama-4-scout-17b-16e-instruct-fp8-dynamic";
-        for (model, tp, dp, expected) in [
-            ("qwen3-14b", 1, 1, 15_909),
-            ("llama-3.1-8b-instruct", 1, 1, 26_312),
-            ("qwen2.5-7b-instruct", 4, 1, 1_244_786),
-            ("yi-34b", 2, 1, 40_001),
-            ("mixtral-8x7b-v0.1", 2, 2, 97_912),
-            ("qwen3-30b-a3b", 2, 1, 107_423),
-            ("qwen3-30b-a3b", 2, 4, 429_692),
-            ("deepseek-v2-lite", 1, 1, 74_312),
-            (scout, 4, 1, 249_660),
-            (scout, 2, 2, 54_690),
-        ] {
-            assert_eq!(
-                blocks(model, "H100", tp, dp).unwrap(),
-                expected,
-                "{model} {tp}x{dp}"
-            );
-        }
-        assert_eq!(blocks("llama-2-7b-hf", "A100-80", 1, 1).unwrap(), 6886);
-        assert_eq!(
-            blocks("llama-3.1-8b-instruct", "L40S", 1, 1).unwrap(),
-            11_567
-        );
-    }
-
-    #[test]
-    fn a_model_that_does_not_fit_says_how_many_gpus_it_needs() {
-        let error = blocks("glm-5.2-fp8", "H100", 8, 1).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "KV capacity: the model does not fit: it needs 709.41 GiB (696.61 weights + 8.00 activations + 4.80 other) \
-             before any KV cache, and 576.00 GiB are available (80 GiB x 90% x 8 GPUs). Minimum GPUs per instance: 10"
-        );
-        assert!(blocks("glm-5.2-fp8", "H100", 16, 1).is_ok());
-    }
-
-    #[test]
-    fn what_cannot_be_counted_is_refused() {
-        let good = ModelArch::builtin("qwen3-14b").unwrap();
-        let h100 = *Defaults::builtin().hardware.find("H100").unwrap().1;
-        let error = |change: fn(&mut ModelArch, &mut Hardware), tp: u32, utilization: f64| {
-            let (mut model, mut hardware) = (good.clone(), h100);
-            change(&mut model, &mut hardware);
-            let capacity = KvCapacity {
-                model: &model,
-                hardware: &hardware,
-                tp,
-                dp: 1,
-                block_size: 16,
-                utilization,
-            };
-            capacity.blocks().unwrap_err().to_string()
-        };
-        assert!(error(|m, _| m.activation = "gelu".into(), 1, 0.9).contains("\"gelu\""));
-        assert!(error(|m, _| m.vocab = 0, 1, 0.9).contains("vocab_size"));
-        assert!(error(|_, h| h.memory_gib = 0.0, 1, 0.9).contains("no memory size"));
-        assert!(error(|_, _| (), 3, 0.9).contains("8 key/value heads"));
-        assert!(error(|_, _| (), 1, 1.5).contains("utilization is 1.5"));
-        assert!(error(|_, _| (), 1, 0.1).contains("Minimum GPUs per instance: 5"));
-        let odd = |m: &mut ModelArch, _: &mut Hardware| (m.head_dim, m.hidden) = (0, 5121);
-        assert!(error(odd, 1, 0.9).contains("no multiple"));
-    }
-
-    #[test]
-    fn rope_scaling_stretches_the_model_length() {
-        let length = |model_type: &str, stated: u64, kind: &str, factor: f64, original: u64| {
-            let mut model = ModelArch::builtin("qwen3-14b").unwrap();
-            model.model_type = model_type.into();
-            model.max_position_embeddings = stated;
-            model.rope_scaling = Some(RopeScaling {
-                kind: kind.into(),
-                factor,
-                original_max_position_embeddings: original,
-            });
-            max_model_len(&model)
-        };
-        assert_eq!(length("x", 1000, "linear", 2.5, 0), 2500);
-        assert_eq!(length("x", 1001, "", 1.5, 0), 1501);
-        assert_eq!(length("x", 1000, "yarn", 4.0, 300), 1200);
-        assert_eq!(length("x", 1000, "yarn", 4.0, 0), 4000);
-        assert_eq!(length("x", 1000, "linear", 4.0, 300), 4000);
-        assert_eq!(length("x", 1000, "linear", 1.0, 0), 1000);
-        assert_eq!(length("x", 1000, "linear", 0.0, 0), 1000);
-        assert_eq!(length("x", 0, "linear", 4.0, 0), 0);
-        for kind in ["su", "longrope", "llama3"] {
-            assert_eq!(length("x", 1000, kind, 4.0, 0), 1000);
-        }
-        assert_eq!(length("gemma3_text", 1000, "linear", 8.0, 0), 1000);
-        let built_in = |name| max_model_len(&ModelArch::builtin(name).unwrap());
-        assert_eq!(built_in("deepseek-v2-lite"), 163_840);
-        assert_eq!(built_in("llama-3.1-70b-instruct"), 131_072);
-        assert_eq!(built_in("qwen3-14b"), 40_960);
-    }
 }

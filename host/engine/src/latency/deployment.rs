@@ -1,5 +1,6 @@
 //! What may be given about a deployment, and the complete deployment that results.
 
+use super::capacity::KvMemory;
 use super::kind::LatencyModelKind;
 use super::model::LatencyModel;
 use std::fmt;
@@ -40,6 +41,8 @@ pub struct Setup {
     pub gpu_memory_utilization: f64,
     /// Longest request (prompt plus output), tokens; 0 = unlimited.
     pub max_model_len: Option<u64>,
+    /// Data type of the KV cache, vLLM's names; `None` = as the checkpoint says, else 16 bits.
+    pub kv_cache_dtype: Option<String>,
     /// How data-parallel experts exchange tokens, vLLM's names.
     pub moe_comm_backend: Option<String>,
     /// Are step times and KV capacity computed as BLIS does it, mistakes included? For runs that
@@ -72,6 +75,7 @@ impl Setup {
             block_size: DEFAULT_BLOCK_SIZE,
             gpu_memory_utilization: DEFAULT_UTILIZATION,
             max_model_len: None,
+            kv_cache_dtype: None,
             moe_comm_backend: None,
             as_blis: false,
         }
@@ -83,7 +87,7 @@ impl Setup {
 pub enum KvBlocksSource {
     /// The user.
     Flag,
-    /// The measured deployment that the coefficients were fitted to.
+    /// The deployment that the coefficients were fitted to.
     FittedRow,
     /// Computed from model and GPU, see [`KvCapacity`](super::KvCapacity).
     Computed,
@@ -140,6 +144,10 @@ pub struct Resolved {
     pub total_kv_blocks: u64,
     /// Where they come from.
     pub kv_blocks_source: KvBlocksSource,
+    /// Bytes of an element of the KV cache.
+    pub kv_element_bytes: f64,
+    /// Memory of one GPU, where model and GPU are known.
+    pub memory: Option<KvMemory>,
     /// Longest request (prompt plus output), tokens; 0 = unlimited.
     pub max_model_len: u64,
     /// Where it comes from.

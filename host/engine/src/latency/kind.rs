@@ -19,6 +19,21 @@ impl LatencyModelKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Blackbox, Self::Roofline, Self::TrainedPhysics];
 
+    /// What a person should know who sizes a cluster with it; none where steps were measured.
+    #[must_use]
+    pub fn caution(self) -> Option<&'static str> {
+        match self {
+            Self::Blackbox => None,
+            Self::Roofline => Some(
+                "step times are computed and a lower bound: no overheads, no communication between GPUs",
+            ),
+            Self::TrainedPhysics => Some(
+                "step times are computed, with factors fitted on H100 servers of other models; nothing of this \
+                 deployment was measured",
+            ),
+        }
+    }
+
     /// The name as the command line has it.
     #[must_use]
     pub fn name(self) -> &'static str {

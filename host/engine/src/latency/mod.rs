@@ -6,15 +6,24 @@
 //! Which model a run uses, with which figures, is decided once, in [`resolve()`].
 
 pub mod blackbox;
+pub mod blis;
 pub mod capacity;
+mod communication;
 pub mod deployment;
 mod estimate;
 mod kind;
+mod kv_dtype;
 mod model;
+mod model_len;
 pub mod resolve;
 pub mod roofline;
 pub mod trained_physics;
+mod work;
 
+#[cfg(test)]
+mod capacity_tests;
+#[cfg(test)]
+mod floor_tests;
 #[cfg(test)]
 mod oracle_tests;
 #[cfg(test)]
@@ -23,11 +32,14 @@ mod resolve_tests;
 mod vector_tests;
 
 pub use blackbox::Blackbox;
-pub use capacity::{KvCapacity, max_model_len};
+pub use capacity::{KvCapacity, KvMemory};
 pub use deployment::{KvBlocksSource, MaxModelLenSource, Resolved, Setup};
 pub use estimate::{Ahead, Estimator, StepLimits};
 pub use kind::LatencyModelKind;
+pub use kv_dtype::KV_CACHE_DTYPES;
 pub use model::{LatencyModel, StepAggregates, StepItem, truncate_us};
+pub use model_len::max_model_len;
 pub use resolve::resolve;
 pub use roofline::Roofline;
 pub use trained_physics::TrainedPhysics;
+pub use work::StepWork;

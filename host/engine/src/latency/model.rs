@@ -114,3 +114,30 @@ pub(super) fn check_coefficients(what: &str, values: &[f64]) -> Result<(), Input
         },
     }
 }
+
+/// `base` to a whole power by repeated squaring from the lowest bit: the order in which the
+/// reference's library multiplies, hence its last bit (`powi` promises none).
+pub(super) fn power(base: f64, mut exponent: u64) -> f64 {
+    let (mut result, mut square) = (1.0, base);
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            result *= square;
+        }
+        square *= square;
+        exponent >>= 1;
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_powers_are_exact_where_they_can_be() {
+        assert_eq!(power(0.5, 10), 1.0 / 1024.0);
+        assert_eq!(power(0.75, 0), 1.0);
+        assert_eq!(power(0.0, 3), 0.0);
+        assert_eq!(power(0.875, 3), 0.875 * (0.875 * 0.875));
+    }
+}

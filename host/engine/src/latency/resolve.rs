@@ -2,14 +2,19 @@
 //! cache, model length.
 
 use super::blackbox::Blackbox;
-use super::capacity::{KvCapacity, max_model_len};
+use super::blis;
+use super::capacity::{GIB, KvCapacity, KvMemory};
+use super::communication::{DEFAULT_COMM_BACKEND, check_comm_backend};
 use super::deployment::{
     DEFAULT_BLOCK_SIZE, DEFAULT_UTILIZATION, KvBlocksSource, MaxModelLenSource, Resolved, Setup,
 };
 use super::kind::LatencyModelKind;
-use super::model::{LatencyModel, check_coefficients};
+use super::kv_dtype;
+use super::model::{LatencyModel, StepAggregates, check_coefficients};
+use super::model_len::max_model_len;
 use super::roofline::Roofline;
-use super::trained_physics::{DEFAULT_COMM_BACKEND, TrainedPhysics, check_comm_backend};
+use super::trained_physics::TrainedPhysics;
+use super::work::StepWork;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{FittedRow, Hardware, HardwareTable, ModelArch, ModelEntry};
@@ -21,7 +26,8 @@ const FALLBACK_KV_BLOCKS: u64 = 1_000_000;
 ///
 /// Without a chosen step-time model: explicit coefficients make it blackbox (3 beta) or
 /// trained-physics (7 to 11); else fitted coefficients of that model, GPU, tensor parallelism and
-/// vLLM version make it blackbox; else roofline from the model's configuration.
+/// vLLM version make it blackbox; else trained-physics from the model's configuration (roofline as
+/// BLIS has it).
 ///
 /// # Errors
 /// When a name is unknown, figures are missing or contradict each other, or the model does not fit
@@ -164,14 +170,23 @@ impl<'a> Case<'a> {
         if self.arch.is_none() {
             return Err(self.no_figures());
         }
-        if self.entry.is_some_and(|e| !e.fitted.is_empty()) {
-            self.notes.push(format!(
-                "no fitted coefficients of {} for {}; step times come from the roofline model",
-                self.canonical,
-                self.asked_for()
-            ));
+        if self.setup.as_blis {
+            if self.entry.is_some_and(|e| !e.fitted.is_empty()) {
+                self.notes.push(format!(
+                    "no fitted coefficients of {} for {}; step times come from the roofline model",
+                    self.canonical,
+                    self.asked_for()
+                ));
+            }
+            return Ok(LatencyModelKind::Roofline);
         }
-        Ok(LatencyModelKind::Roofline)
+        self.notes.push(format!(
+            "no step times of {} were measured for {}: they are computed by trained-physics, whose factors were fitted \
+             on H100 servers of other models",
+            self.canonical,
+            self.asked_for()
+        ));
+        Ok(LatencyModelKind::TrainedPhysics)
     }
 
     /// GPU, tensor parallelism and vLLM version as far as they were given, for messages.
@@ -294,7 +309,7 @@ impl<'a> Case<'a> {
             Some(row.vllm.clone()),
             row.alpha.to_vec(),
             row.beta.to_vec(),
-            Some(row.kv_blocks),
+            Some(row),
         )
     }
 
@@ -326,8 +341,14 @@ impl<'a> Case<'a> {
         let Some((_, hardware)) = self.table.find(&gpu) else {
             return Err(self.table.unknown(&gpu, std::iter::empty()));
         };
+        let kv_element_bytes = self.kv_element_bytes()?;
+        let (dp, as_blis) = (self.setup.dp, self.setup.as_blis);
         if kind == LatencyModelKind::Roofline {
-            let latency = Arc::new(Roofline::new(arch, hardware, tp)?);
+            let latency: Arc<dyn LatencyModel> = if as_blis {
+                Arc::new(blis::Roofline::new(arch, hardware, tp)?)
+            } else {
+                Arc::new(Roofline::new(arch, hardware, tp, dp, kv_element_bytes)?)
+            };
             let alpha = vec![0.0; 3];
             return self.finish(kind, latency, gpu, tp, None, alpha, Vec::new(), None);
         }
@@ -335,15 +356,23 @@ impl<'a> Case<'a> {
         let alpha = self.setup.alpha.clone().unwrap_or(shipped.alpha.clone());
         let beta = self.setup.beta.clone().unwrap_or(shipped.beta.clone());
         let comm = self.setup.moe_comm_backend.as_deref();
-        let latency = Arc::new(TrainedPhysics::new(
-            &alpha,
-            &beta,
-            arch,
-            hardware,
-            tp,
-            self.setup.dp,
-            comm.unwrap_or(DEFAULT_COMM_BACKEND),
-        )?);
+        let comm = comm.unwrap_or(DEFAULT_COMM_BACKEND);
+        let latency: Arc<dyn LatencyModel> = if as_blis {
+            Arc::new(blis::TrainedPhysics::new(
+                &alpha, &beta, arch, hardware, tp, dp, comm,
+            )?)
+        } else {
+            Arc::new(TrainedPhysics::new(
+                &alpha,
+                &beta,
+                arch,
+                hardware,
+                tp,
+                dp,
+                comm,
+                kv_element_bytes,
+            )?)
+        };
         self.finish(kind, latency, gpu, tp, None, alpha, beta, None)
     }
 
@@ -360,7 +389,7 @@ impl<'a> Case<'a> {
         vllm_version: Option<String>,
         alpha: Vec<f64>,
         beta: Vec<f64>,
-        row_blocks: Option<u64>,
+        row: Option<&FittedRow>,
     ) -> Result<Resolved, InputError> {
         let setup = self.setup;
         let is_moe = self.arch.as_ref().is_some_and(ModelArch::is_moe);
@@ -403,8 +432,16 @@ impl<'a> Case<'a> {
             ));
         }
         let hardware = self.table.find(&gpu).map(|(_, h)| *h);
+        let kv_element_bytes = self.kv_element_bytes()?;
+        if let Some(arch) = &self.arch {
+            self.notes.extend(arch.notes.iter().cloned());
+        }
         let (total_kv_blocks, kv_blocks_source) =
-            self.kv_blocks(row_blocks, hardware.as_ref(), tp)?;
+            self.kv_blocks(row, hardware.as_ref(), tp, kv_element_bytes)?;
+        let memory = self.check_memory(total_kv_blocks, hardware.as_ref(), tp, kv_element_bytes);
+        if kind == LatencyModelKind::Blackbox {
+            self.check_steps(latency.as_ref(), hardware.as_ref(), tp, kv_element_bytes);
+        }
         let (max_model_len, max_model_len_source) = self.model_len(total_kv_blocks)?;
         Ok(Resolved {
             model: self.model,
@@ -417,6 +454,8 @@ impl<'a> Case<'a> {
             latency,
             total_kv_blocks,
             kv_blocks_source,
+            kv_element_bytes,
+            memory,
             max_model_len,
             max_model_len_source,
             alpha,
@@ -428,53 +467,193 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// Bytes of an element of the KV cache.
+    fn kv_element_bytes(&self) -> Result<f64, InputError> {
+        let name = self.setup.kv_cache_dtype.as_deref();
+        if self.setup.as_blis && name.is_some() {
+            return Err(InputError::new(
+                "`kv_cache_dtype` changes nothing under `rules` blis: that simulator does not know it",
+            ));
+        }
+        kv_dtype::element_bytes(name, self.arch.as_ref())
+    }
+
+    /// What the KV cache is computed from, where model and GPU are known.
+    fn capacity<'c>(
+        &'c self,
+        hardware: Option<&'c Hardware>,
+        tp: u32,
+        kv_element_bytes: f64,
+    ) -> Option<KvCapacity<'c>> {
+        let (model, setup) = (self.arch.as_ref()?, self.setup);
+        (!model.expert_count_is_missing()).then_some(KvCapacity {
+            model,
+            hardware: hardware?,
+            tp,
+            dp: setup.dp,
+            block_size: setup.block_size,
+            utilization: setup.gpu_memory_utilization,
+            kv_element_bytes,
+            max_model_len: setup.max_model_len.unwrap_or_else(|| max_model_len(model)),
+        })
+    }
+
     fn kv_blocks(
         &mut self,
-        row: Option<u64>,
+        row: Option<&FittedRow>,
         hardware: Option<&Hardware>,
         tp: u32,
+        kv_element_bytes: f64,
     ) -> Result<(u64, KvBlocksSource), InputError> {
         if let Some(blocks) = self.setup.total_kv_blocks {
             return Ok((blocks, KvBlocksSource::Flag));
         }
-        if let Some(blocks) = row {
+        let as_blis = self.setup.as_blis;
+        let capacity = self.capacity(hardware, tp, kv_element_bytes);
+        // BLIS takes the row's number, which leaves no room for activations; what can be computed
+        // is.
+        let row = row.filter(|_| as_blis || capacity.is_none());
+        if let Some(row) = row {
+            let blocks = match row.blis_kv_blocks {
+                Some(blocks) if as_blis => blocks,
+                _ => row.kv_blocks,
+            };
             if self.setup.block_size != DEFAULT_BLOCK_SIZE {
                 self.notes.push(format!(
-                    "the {blocks} KV blocks were measured with {DEFAULT_BLOCK_SIZE} tokens each; with {} the cache has \
-                     another size",
+                    "the {blocks} KV blocks of the fitted deployment have {DEFAULT_BLOCK_SIZE} tokens each; with {} the \
+                     cache has another size",
                     self.setup.block_size
                 ));
             }
             if self.setup.gpu_memory_utilization != DEFAULT_UTILIZATION {
                 self.notes.push(
-                    "the GPU memory utilization changes nothing here: the number of KV blocks was measured"
+                    "the GPU memory utilization changes nothing here: the number of KV blocks is that of the fitted \
+                     deployment"
                         .to_owned(),
                 );
             }
             return Ok((blocks, KvBlocksSource::FittedRow));
         }
-        let why = match (&self.arch, hardware) {
-            (Some(arch), _) if arch.expert_count_is_missing() => {
-                "the model configuration speaks of experts without their number"
-            }
-            (Some(model), Some(hardware)) => {
-                let capacity = KvCapacity {
+        if let Some(capacity) = capacity {
+            let blocks = if as_blis {
+                let KvCapacity {
                     model,
                     hardware,
                     tp,
-                    dp: self.setup.dp,
-                    block_size: self.setup.block_size,
-                    utilization: self.setup.gpu_memory_utilization,
-                };
-                return Ok((capacity.blocks()?, KvBlocksSource::Computed));
+                    dp,
+                    block_size,
+                    utilization,
+                    ..
+                } = capacity;
+                blis::KvCapacity {
+                    model,
+                    hardware,
+                    tp,
+                    dp,
+                    block_size,
+                    utilization,
+                }
+                .blocks()?
+            } else {
+                capacity.blocks()?
+            };
+            return Ok((blocks, KvBlocksSource::Computed));
+        }
+        let why = match &self.arch {
+            Some(arch) if arch.expert_count_is_missing() => {
+                "the model configuration speaks of experts without their number"
             }
-            (None, _) => "the model's configuration is not known",
-            (_, None) => "the GPU is not known",
+            None => "the model's configuration is not known",
+            Some(_) => "the GPU is not known",
         };
         self.notes.push(format!(
             "the KV cache has {FALLBACK_KV_BLOCKS} blocks because {why}; `total_kv_blocks` sets it"
         ));
         Ok((FALLBACK_KV_BLOCKS, KvBlocksSource::Fallback))
+    }
+
+    /// Says what of the KV cache could not be, or is counted for long requests only; gives the
+    /// memory of one GPU.
+    fn check_memory(
+        &mut self,
+        blocks: u64,
+        hardware: Option<&Hardware>,
+        tp: u32,
+        kv_element_bytes: f64,
+    ) -> Option<KvMemory> {
+        let capacity = self.capacity(hardware, tp, kv_element_bytes)?;
+        if capacity.hardware.memory_gib <= 0.0 {
+            return None;
+        }
+        let memory = capacity.memory();
+        let per_gpu = blocks as f64 / f64::from(memory.replicas);
+        let kv = per_gpu * f64::from(self.setup.block_size) * memory.token;
+        let gpu = capacity.hardware.memory_gib;
+        let mut notes = Vec::new();
+        if kv + memory.weights > gpu * GIB {
+            let because = if self.setup.as_blis && self.setup.total_kv_blocks.is_none() {
+                ", as BLIS computes them"
+            } else {
+                ""
+            };
+            notes.push(format!(
+                "{blocks} KV blocks cannot be{because}: on each GPU they are {:.1} GiB beside {:.1} GiB of weights, and \
+                 it has {gpu} GiB",
+                kv / GIB,
+                memory.weights / GIB
+            ));
+        }
+        if memory.fixed > 0.0 && !self.setup.as_blis {
+            let whole = capacity
+                .model
+                .attention_layers()
+                .iter()
+                .filter(|kind| kind.window.is_none() || kind.keeps_all)
+                .map(|kind| kind.layers)
+                .sum::<u64>();
+            notes.push(format!(
+                "{} of {} layers keep a window or a state of fixed size, not the KV of a whole context: KV blocks are \
+                 counted for requests of {} tokens, and shorter ones take more memory than their blocks \
+                 (`max_model_len` sets the length)",
+                capacity.model.layers - whole,
+                capacity.model.layers,
+                capacity.max_model_len
+            ));
+        }
+        self.notes.extend(notes);
+        Some(memory)
+    }
+
+    /// Says where fitted coefficients give steps that no GPU could make.
+    fn check_steps(
+        &mut self,
+        latency: &dyn LatencyModel,
+        hardware: Option<&Hardware>,
+        tp: u32,
+        kv_element_bytes: f64,
+    ) {
+        let Some((arch, hardware)) = self.arch.as_ref().zip(hardware) else {
+            return;
+        };
+        if self.setup.as_blis || arch.expert_count_is_missing() {
+            return;
+        }
+        let work = StepWork::new(arch, hardware, tp, self.setup.dp, kv_element_bytes);
+        let step = StepAggregates {
+            requests: 1,
+            decodes: 1,
+            decode_context: 1,
+            ..StepAggregates::default()
+        };
+        let least = work.least_seconds(&step) * 1e3;
+        let said = latency.step_us(&step, &mut std::iter::empty()) as f64 / 1e3;
+        if said < least {
+            self.notes.push(format!(
+                "the coefficients give a decode step {said:.3} ms, but reading the weights takes {least:.3} ms; they put \
+                 {:.3} ms per token outside the steps, so the engine looks faster than it can be",
+                latency.output_token_us() as f64 / 1e3
+            ));
+        }
     }
 
     fn model_len(&self, blocks: u64) -> Result<(u64, MaxModelLenSource), InputError> {

@@ -1,7 +1,8 @@
 //! First-token times of one request of 512 prompt tokens on an idle instance, measured on the
 //! reference.
 
-use super::{LatencyModel, Roofline, StepAggregates, StepItem, TrainedPhysics};
+use super::blis::{Roofline, TrainedPhysics};
+use super::{LatencyModel, StepAggregates, StepItem};
 use windtunnel_config::{Defaults, ModelArch};
 
 fn ttft(model: &dyn LatencyModel) -> i64 {

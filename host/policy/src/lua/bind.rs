@@ -1,9 +1,8 @@
 //! The source of a file's binding: `bind.luau`, completed with the fields that the file mentions.
 
 use super::api::View;
-use super::fields::ScriptField;
+use super::fields::{self, ScriptField};
 use super::program::Mentions;
-use std::fmt::Write;
 
 /// Bytes of the front end's inbox before the request's fields.
 pub(super) const REQUEST: usize = 24;
@@ -90,16 +89,23 @@ fn zeros<G>(fields: &[ScriptField<G>]) -> String {
     fields.iter().map(|f| format!("{} = 0, ", f.name)).collect()
 }
 
+/// A line that sets a field of a table to the number at `place` of the inbox, or to the text that
+/// stands for it.
+fn set(table: &str, field: &str, place: &str, texts: bool) -> String {
+    if texts && fields::is_name(field) {
+        format!("do local x = readf64(inbox, {place}) {table}.{field} = names[x] or x end\n")
+    } else {
+        format!("{table}.{field} = readf64(inbox, {place})\n")
+    }
+}
+
 /// Lines that copy numbers from the inbox, the first of them `from` places after `at`, to the
 /// fields of a table.
-fn copy<G>(table: &str, fields: &[ScriptField<G>], from: usize) -> String {
-    let mut lines = String::new();
-    for (k, field) in fields.iter().enumerate() {
-        let k = from + k;
-        let name = field.name;
-        let _ = writeln!(lines, "{table}.{name} = readf64(inbox, at + 8 * {k})");
-    }
+fn copy<G>(table: &str, fields: &[ScriptField<G>], from: usize, texts: bool) -> String {
+    let lines = fields.iter().enumerate();
     lines
+        .map(|(k, field)| set(table, field.name, &format!("at + 8 * {}", from + k), texts))
+        .collect()
 }
 
 /// Leaves out the parts of the binding that none of `wanted` needs.
@@ -122,7 +128,8 @@ fn only(text: &str, wanted: &[&str]) -> String {
 
 /// The binding's source for a file that mentions these fields and fills these functions.
 pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
-    let rows = |own: String| copy("r", &m.request, 0) + &own;
+    let texts = m.reads_texts();
+    let rows = |own: String| copy("r", &m.request, 0, texts) + &own;
     let offsets: String = (0..m.instance.len())
         .map(|k| format!("local COLUMN_{k} = 8 * N * {k}\n"))
         .collect();
@@ -130,7 +137,7 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
         .instance
         .iter()
         .enumerate()
-        .map(|(k, f)| format!("inst.{} = readf64(inbox, at + COLUMN_{k})\n", f.name))
+        .map(|(k, f)| set("inst", f.name, &format!("at + COLUMN_{k}"), texts))
         .collect();
     let scraped = m.instance.iter().any(|f| f.name == "scraped_us");
     let requests = m.request.len();
@@ -164,15 +171,21 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
             "SCRAPED",
             if scraped { "inst.scraped_us" } else { "0" }.to_owned(),
         ),
-        ("TAKE_REQUEST", copy("req", &m.request, 0)),
+        ("TAKE_REQUEST", copy("req", &m.request, 0, texts)),
         ("TAKE_INSTANCE", instance),
-        ("TAKE_QUEUE", copy("queue", &m.queue, 0)),
-        ("TAKE_EVENT", copy("ev", &m.event, 0)),
+        ("TAKE_QUEUE", copy("queue", &m.queue, 0, texts)),
+        ("TAKE_EVENT", copy("ev", &m.event, 0, texts)),
     ];
     let mut text = only(include_str!("bind.luau"), wanted);
     for (name, value) in parts {
         text = text.replace(&format!("{{{{{name}}}}}"), &value);
     }
-    text.replace("{{TAKE_QUEUED}}", &rows(copy("r", &m.queued, requests)))
-        .replace("{{TAKE_RUNNING}}", &rows(copy("r", &m.running, requests)))
+    text.replace(
+        "{{TAKE_QUEUED}}",
+        &rows(copy("r", &m.queued, requests, texts)),
+    )
+    .replace(
+        "{{TAKE_RUNNING}}",
+        &rows(copy("r", &m.running, requests, texts)),
+    )
 }

@@ -45,6 +45,30 @@ pub fn of<T: Table>() -> Vec<ScriptField<T::Get>> {
         .collect()
 }
 
+/// Fields that stand for a name: equal numbers for equal names, 0 for none. What the numbers are
+/// differs from run to run.
+const NAMES: [&str; 6] = [
+    "model",
+    "pool",
+    "prefix_group",
+    "session",
+    "slo_class",
+    "tenant",
+];
+
+/// Does a field of a view stand for a name?
+#[must_use]
+pub fn is_name(field: &str) -> bool {
+    NAMES.contains(&field)
+}
+
+/// Is 0 none, or unknown, in this field?
+#[must_use]
+pub fn zero_is_none(field: &str) -> bool {
+    let times = ["deadline_us", "slo_ttft_us", "predicted_output_tokens"];
+    is_name(field) || times.contains(&field)
+}
+
 /// The interest that a policy must declare to read a field of an instance; none for fields that
 /// never change.
 #[must_use]

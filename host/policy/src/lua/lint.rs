@@ -4,17 +4,15 @@
 //! parameters of a hook, with the loop variables over them, stand for views. What that cannot see
 //! is left to the run, which names it too.
 
-use super::api::{function_names, globals};
+use super::api::globals;
+use super::names::{Names, place, text};
 use super::program::Program;
 use super::source::Finding;
-use super::{bind, source};
-use crate::param::Hook;
+use super::{bind, misreads, source};
 use full_moon::ast::{
-    Assignment, Ast, Expression, Field, FunctionBody, FunctionCall, GenericFor, Index,
-    LocalAssignment, LocalFunction, NumericFor, Parameter, Prefix, Repeat, Stmt, Suffix, Var,
-    VarExpression, While,
+    Assignment, Ast, FunctionBody, FunctionCall, Index, Prefix, Repeat, Suffix, Var, VarExpression,
+    While,
 };
-use full_moon::node::Node;
 use full_moon::tokenizer::TokenReference;
 use full_moon::visitors::Visitor;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,18 +27,12 @@ pub fn lint(program: &Program) -> Result<Vec<Finding>, Finding> {
 }
 
 fn lint_ast(program: &Program, ast: &Ast) -> Vec<Finding> {
-    let mut names = Names::default();
-    names.visit_ast(ast);
-    // Tables that live as long as the copy; those made inside a function are gone when it returns.
-    for statement in ast.nodes().stmts() {
-        if let Stmt::LocalAssignment(node) = statement {
-            names.state(node);
-        }
-    }
+    let names = Names::of(ast);
+    let found = misreads::of(program, &names, ast).into_iter().collect();
     let mut linter = Linter {
         declared_params: program.declared.iter().map(|p| p.name.as_ref()).collect(),
         names,
-        found: BTreeSet::new(),
+        found,
         params_read: BTreeSet::new(),
         any_param_read: false,
         functions: 0,
@@ -49,181 +41,6 @@ fn lint_ast(program: &Program, ast: &Ast) -> Vec<Finding> {
     };
     linter.visit_ast(ast);
     linter.finish(program)
-}
-
-fn place(node: &impl Node) -> (usize, usize) {
-    node.start_position()
-        .map_or((1, 1), |at| (at.line(), at.character()))
-}
-
-fn text(token: &TokenReference) -> String {
-    token.token().to_string()
-}
-
-/// Views that the parameters of a hook's functions stand for, by position; a list of views ends in
-/// `s`.
-fn views(function: &str, first: &str) -> &'static [&'static str] {
-    match function {
-        "admit" | "route_columns" => &["req", "cluster"],
-        "route" => &["req", "insts", "cluster"],
-        "score" if first == "now" => &["", "req"],
-        "score" => &["req", "inst", "cluster"],
-        "priority" | "key" => &["req", "queue"],
-        "order" => &["reqs", "reqs", "queue"],
-        "victim" => &["reqs", "queue"],
-        "on_tick" => &["cluster"],
-        name if name.starts_with("on_") => &["ev"],
-        _ => &[],
-    }
-}
-
-fn is_hook(name: &str) -> bool {
-    name.starts_with("on_")
-        || Hook::ALL
-            .iter()
-            .any(|hook| function_names(*hook).contains(&name))
-}
-
-/// The names a file declares, and which of them stand for views.
-#[derive(Default)]
-struct Names {
-    declared: BTreeSet<String>,
-    /// Tables that live as long as the copy.
-    tables: BTreeSet<String>,
-    views: BTreeMap<String, &'static str>,
-    /// Names that stand for different things in different places.
-    unclear: BTreeSet<String>,
-}
-
-impl Names {
-    fn declare(&mut self, name: &TokenReference) {
-        self.declared.insert(text(name));
-    }
-
-    fn stand_for(&mut self, name: String, view: &'static str) {
-        if view.is_empty() {
-            return;
-        }
-        if self
-            .views
-            .insert(name.clone(), view)
-            .is_some_and(|old| old != view)
-        {
-            self.unclear.insert(name);
-        }
-    }
-
-    fn state(&mut self, node: &LocalAssignment) {
-        for (name, value) in node.names().iter().zip(node.expressions()) {
-            if matches!(value, Expression::TableConstructor(_)) {
-                self.tables.insert(text(name));
-            }
-        }
-    }
-
-    fn hook(&mut self, name: &str, body: &FunctionBody) {
-        let parameters: Vec<String> = body
-            .parameters()
-            .iter()
-            .map(|p| match p {
-                Parameter::Name(token) => text(token),
-                _ => String::new(),
-            })
-            .collect();
-        let views = views(name, parameters.first().map_or("", String::as_str));
-        for (parameter, view) in parameters.into_iter().zip(views) {
-            self.stand_for(parameter, view);
-        }
-    }
-
-    /// The view that one element of `expression` is, if it is a list of views.
-    fn element(&self, expression: &Expression) -> Option<&'static str> {
-        let shown = expression.to_string();
-        let list = shown.trim();
-        let list = list
-            .strip_prefix("ipairs(")
-            .and_then(|l| l.strip_suffix(')'))
-            .unwrap_or(list);
-        let list = list.trim();
-        match self.views.get(list).copied() {
-            Some("insts") => Some("inst"),
-            Some("reqs") => Some("req"),
-            _ if list.ends_with("cluster.instances") => Some("inst"),
-            _ => None,
-        }
-    }
-}
-
-impl Visitor for Names {
-    fn visit_local_assignment(&mut self, node: &LocalAssignment) {
-        node.names().iter().for_each(|name| self.declare(name));
-        for (name, value) in node.names().iter().zip(node.expressions()) {
-            match value {
-                Expression::Function(function) if is_hook(&text(name)) => {
-                    self.hook(&text(name), function.body());
-                }
-                // One of a list: `insts[k]`.
-                Expression::Var(Var::Expression(var)) => {
-                    let list = var.prefix().to_string();
-                    let view = match self.views.get(list.trim()) {
-                        Some(&"insts") => "inst",
-                        Some(&"reqs") => "req",
-                        _ => "",
-                    };
-                    let mut suffixes = var.suffixes();
-                    let one =
-                        matches!(suffixes.next(), Some(Suffix::Index(Index::Brackets { .. })));
-                    if one && suffixes.next().is_none() {
-                        self.stand_for(text(name), view);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn visit_local_function(&mut self, node: &LocalFunction) {
-        self.declare(node.name());
-        if is_hook(&text(node.name())) {
-            self.hook(&text(node.name()), node.body());
-        }
-    }
-
-    fn visit_function_body(&mut self, node: &FunctionBody) {
-        for parameter in node.parameters() {
-            if let Parameter::Name(name) = parameter {
-                self.declare(name);
-            }
-        }
-    }
-
-    fn visit_field(&mut self, node: &Field) {
-        if let Field::NameKey {
-            key,
-            value: Expression::Function(function),
-            ..
-        } = node
-            && is_hook(&text(key))
-        {
-            self.hook(&text(key), function.body());
-        }
-    }
-
-    fn visit_generic_for(&mut self, node: &GenericFor) {
-        node.names().iter().for_each(|name| self.declare(name));
-        let element = node
-            .expressions()
-            .iter()
-            .next()
-            .and_then(|e| self.element(e));
-        if let (Some(view), Some(name)) = (element, node.names().iter().nth(1)) {
-            self.stand_for(text(name), view);
-        }
-    }
-
-    fn visit_numeric_for(&mut self, node: &NumericFor) {
-        self.declare(node.index_variable());
-    }
 }
 
 /// Checks every use of a name.
@@ -289,11 +106,11 @@ impl Linter<'_> {
             }
             return;
         }
-        let Some(view) = self.names.views.get(name).copied() else {
+        let Some(view) = self.names.view(name) else {
             return;
         };
         let list = view.ends_with('s') && view != "ev";
-        if self.names.unclear.contains(name) || list || bind::has(view, &wanted) {
+        if list || bind::has(view, &wanted) {
             return;
         }
         self.note(place(field), true, bind::unknown(view, &wanted));
@@ -419,8 +236,7 @@ impl Visitor for Linter<'_> {
                 continue;
             };
             let table = var.prefix().to_string().trim().to_owned();
-            let view = self.names.views.get(&table).copied();
-            if let Some(view) = view.filter(|_| !self.names.unclear.contains(&table)) {
+            if let Some(view) = self.names.view(&table) {
                 let message = format!(
                     "{table} is a view ({view}): what is written into it misleads only this policy"
                 );

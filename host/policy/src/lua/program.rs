@@ -1,8 +1,10 @@
 //! A policy file: its text, the parameters it declares, and the fields that it can read.
 
 use super::fields::{self, Get, GetQueue, ScriptField};
+use super::{name_texts, source};
 use crate::param::{self, Param};
 use rustc_hash::FxHashSet;
+use std::collections::BTreeSet;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{Event, InstanceView, Interests, QueuedView, RequestView, RunningView};
 
@@ -36,6 +38,8 @@ pub(super) struct Mentions {
     pub(super) queue: Vec<ScriptField<GetQueue>>,
     /// What it can read of instances, by the words in it.
     pub(super) reads: Interests,
+    /// Texts that views give in place of the numbers of names; empty if it has no use for them.
+    pub(super) texts: BTreeSet<String>,
 }
 
 /// Names of the fields that a file mentions, and what it asks the host.
@@ -124,6 +128,11 @@ impl Mentions {
         self.reads.0 & prefix.0 != 0
     }
 
+    /// Are names texts to the file?
+    pub(super) fn reads_texts(&self) -> bool {
+        !self.texts.is_empty()
+    }
+
     /// Names of all fields that stand in the file.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         fn of<T>(fields: &[ScriptField<T>]) -> impl Iterator<Item = &'static str> {
@@ -177,6 +186,7 @@ impl Mentions {
             event: among(fields::of::<Event>(), has),
             queue: among(fields::queue(), has),
             reads,
+            texts: source::tokens(text).map_or_else(BTreeSet::new, |t| name_texts::of(&t)),
         }
     }
 }

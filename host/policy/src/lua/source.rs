@@ -24,7 +24,7 @@ pub struct Finding {
     pub message: String,
 }
 
-fn tokens(text: &str) -> Option<Vec<Token>> {
+pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
     match Lexer::new(text, LuaVersion::luau()).collect() {
         LexerResult::Ok(tokens) => Some(tokens),
         LexerResult::Fatal(_) | LexerResult::Recovered(..) => None,

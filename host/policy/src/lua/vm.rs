@@ -140,6 +140,8 @@ impl Vm {
         &self,
         symbols: &mut dyn FnMut(&str) -> u32,
     ) -> Result<Table, InputError> {
+        self.number_texts(symbols)
+            .map_err(|e| InputError::in_file(&self.program.name, e.to_string()))?;
         let answer: Value = self
             .context
             .while_loading(symbols, || self.call(&self.main, ()))
@@ -157,6 +159,22 @@ impl Vm {
                 ),
             )),
         }
+    }
+
+    /// Learns the numbers of the names that the file has as texts.
+    fn number_texts(&self, symbols: &mut dyn FnMut(&str) -> u32) -> mlua::Result<()> {
+        let texts = &self.program.mentions.texts;
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let names: Table = self.shared.raw_get("names")?;
+        for text in texts {
+            let number = symbols(text);
+            if number != 0 {
+                names.raw_set(f64::from(number), text.as_str())?;
+            }
+        }
+        Ok(())
     }
 
     /// Calls a function of the policy within its budget.

@@ -70,7 +70,7 @@ fn hol_blocked(summary: &RunSummary) -> Vec<u32> {
     let queues: Vec<f64> = summary
         .instances
         .iter()
-        .map(|s| s.mean_queue_length)
+        .map(|s| s.mean_queue_length.unwrap_or(0.0))
         .collect();
     if queues.len() < 2 {
         return Vec::new();

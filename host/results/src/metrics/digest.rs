@@ -2,6 +2,7 @@
 //! distinct values, not with the number of requests.
 
 use super::stats::{Sample, Weighted};
+use super::window::Arrivals;
 use windtunnel_base::record::{Outcome, Recorder, RequestRecord};
 use windtunnel_base::request::Symbols;
 
@@ -69,11 +70,15 @@ fn merge(a: &[(i64, u64)], b: &[(i64, u64)]) -> Vec<(i64, u64)> {
 #[derive(Clone, Debug, Default)]
 struct Part {
     routed: u64,
+    /// Of completed requests.
     ttft_us: Tally,
     e2e_us: Tally,
     /// Nanoseconds per output token after the first.
     tpot_ns: Tally,
     delay_us: Tally,
+    /// Of requests that did not complete.
+    open_ttft_us: Tally,
+    open_delay_us: Tally,
 }
 
 /// The same, counted.
@@ -84,6 +89,9 @@ pub(super) struct Values {
     pub(super) e2e_us: Weighted,
     pub(super) tpot: Nanoseconds,
     pub(super) delay_us: Weighted,
+    /// Of all requests that have one, completed or not.
+    pub(super) any_ttft_us: Weighted,
+    pub(super) any_delay_us: Weighted,
 }
 
 /// Nanoseconds that are asked for in microseconds.
@@ -107,6 +115,7 @@ impl Sample for Nanoseconds {
 pub struct Digest {
     parts: Vec<Part>,
     pub(super) arrivals: u64,
+    pub(super) window: Arrivals,
     pub(super) in_transit: u64,
 }
 
@@ -114,6 +123,7 @@ impl Digest {
     /// Takes in one request. The order does not matter.
     pub fn add(&mut self, r: &RequestRecord) {
         self.arrivals += 1;
+        self.window.add(r);
         self.in_transit += u64::from(r.outcome == Outcome::InTransit);
         let Some(instance) = r.instance.map(|k| k as usize) else {
             return;
@@ -123,14 +133,18 @@ impl Digest {
         }
         let part = &mut self.parts[instance];
         part.routed += 1;
+        let (ttft, delay) = match r.e2e_us {
+            Some(us) => {
+                part.e2e_us.add(us);
+                (&mut part.ttft_us, &mut part.delay_us)
+            }
+            None => (&mut part.open_ttft_us, &mut part.open_delay_us),
+        };
         if let Some(us) = r.scheduling_delay_us {
-            part.delay_us.add(us);
+            delay.add(us);
         }
         if let Some(us) = r.ttft_us {
-            part.ttft_us.add(us);
-        }
-        if let Some(us) = r.e2e_us {
-            part.e2e_us.add(us);
+            ttft.add(us);
         }
         if let (Some(ttft), Some(e2e), true) = (r.ttft_us, r.e2e_us, r.generated_tokens > 1) {
             let gaps = i64::from(r.generated_tokens) - 1;
@@ -141,19 +155,32 @@ impl Digest {
     /// The values of the cluster, and of each of `instances` instances.
     pub(super) fn values(mut self, instances: usize) -> (Values, Vec<Values>) {
         self.parts.resize_with(instances, Part::default);
-        let mut all: [Vec<(i64, u64)>; 4] = Default::default();
+        let mut all: [Vec<(i64, u64)>; 6] = Default::default();
         let mut routed = 0;
-        let values = |routed, [ttft, e2e, tpot, delay]: [Vec<(i64, u64)>; 4]| Values {
-            routed,
-            ttft_us: Weighted::new(ttft),
-            e2e_us: Weighted::new(e2e),
-            tpot: Nanoseconds(Weighted::new(tpot)),
-            delay_us: Weighted::new(delay),
+        let values = |routed, counted: [Vec<(i64, u64)>; 6]| {
+            let [ttft, e2e, tpot, delay, open_ttft, open_delay] = counted;
+            let both = |done: &[(i64, u64)], open| Weighted::new([done, open].concat());
+            Values {
+                routed,
+                any_ttft_us: both(&ttft, &open_ttft),
+                any_delay_us: both(&delay, &open_delay),
+                ttft_us: Weighted::new(ttft),
+                e2e_us: Weighted::new(e2e),
+                tpot: Nanoseconds(Weighted::new(tpot)),
+                delay_us: Weighted::new(delay),
+            }
         };
         let mut each = Vec::new();
         for part in self.parts {
-            let counted =
-                [part.ttft_us, part.e2e_us, part.tpot_ns, part.delay_us].map(Tally::into_counted);
+            let counted = [
+                part.ttft_us,
+                part.e2e_us,
+                part.tpot_ns,
+                part.delay_us,
+                part.open_ttft_us,
+                part.open_delay_us,
+            ]
+            .map(Tally::into_counted);
             all.iter_mut()
                 .zip(&counted)
                 .for_each(|(sum, more)| sum.extend_from_slice(more));

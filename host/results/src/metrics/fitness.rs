@@ -1,6 +1,11 @@
-//! One number for a run: a weighted sum of normalised measures, as the reference computes it.
+//! One number for a run: a weighted sum of normalised measures.
+//!
+//! The reference looks at the requests that completed only, so that a policy gains by refusing the
+//! hard ones, and most by refusing all. Here a latency is worth its share of the requests that
+//! arrived: those that did not complete count as 0, the worst. Where all complete, both are equal.
 
-use super::summary::Summary;
+use super::stats::Distribution;
+use super::summary::{RunSummary, Summary};
 use std::collections::BTreeMap;
 use windtunnel_base::input::{InputError, unknown};
 
@@ -66,13 +71,35 @@ impl Weights {
         Ok(Self(weights))
     }
 
-    /// The fitness of a run. Latencies count as 0 (value 1) when nothing completed.
+    /// The fitness of a run.
     #[must_use]
-    pub fn evaluate(&self, cluster: &Summary) -> Fitness {
-        let components: Vec<_> = self
-            .0
-            .iter()
-            .map(|(&key, &weight)| (key, value(key, cluster), weight))
+    pub fn evaluate(&self, run: &RunSummary) -> Fitness {
+        let cluster = &run.cluster;
+        let served = match run.arrivals {
+            0 => 0.0,
+            n => cluster.completed as f64 / n as f64,
+        };
+        self.sum(|key| {
+            rate(key, cluster).unwrap_or_else(|| served * latency(key, &cluster.ttft_us, cluster))
+        })
+    }
+
+    /// The reference's fitness. Latencies are of the requests that have them, and count as 0 (value
+    /// 1) when nothing completed.
+    #[must_use]
+    pub fn evaluate_as_the_reference(&self, cluster: &Summary) -> Fitness {
+        self.sum(|key| {
+            rate(key, cluster).unwrap_or_else(|| match cluster.completed {
+                0 => 1.0,
+                _ => latency(key, &cluster.reference.ttft_us, cluster),
+            })
+        })
+    }
+
+    fn sum(&self, value: impl Fn(&str) -> f64) -> Fitness {
+        let weights = self.0.iter();
+        let components: Vec<_> = weights
+            .map(|(&key, &weight)| (key, value(key), weight))
             .collect();
         Fitness {
             score: components
@@ -84,17 +111,20 @@ impl Weights {
     }
 }
 
-/// Rates saturate at half their scale (100 requests/s, 10,000 tokens/s), latencies at 1 ms.
-fn value(key: &str, cluster: &Summary) -> f64 {
+/// The value of a rate, if it is one: half at its scale (100 requests/s, 10,000 tokens/s).
+fn rate(key: &str, cluster: &Summary) -> Option<f64> {
     let saturating = |x: f64, scale: f64| x / (x + scale);
-    let (ttft, e2e) = if cluster.completed == 0 {
-        Default::default()
-    } else {
-        (cluster.ttft_us, cluster.e2e_us)
-    };
+    match key {
+        "throughput" => Some(saturating(cluster.responses_per_sec(), 100.0)),
+        "tokens_per_sec" => Some(saturating(cluster.tokens_per_sec(), 10_000.0)),
+        _ => None,
+    }
+}
+
+/// The value of a latency: half at 1 ms, 1 at 0.
+fn latency(key: &str, ttft: &Distribution, cluster: &Summary) -> f64 {
+    let e2e = &cluster.e2e_us;
     let latency_us = match key {
-        "throughput" => return saturating(cluster.responses_per_sec(), 100.0),
-        "tokens_per_sec" => return saturating(cluster.tokens_per_sec(), 10_000.0),
         "mean_ttft" => ttft.mean,
         "p50_ttft" => ttft.p50,
         "p99_ttft" => ttft.p99,
@@ -107,8 +137,7 @@ fn value(key: &str, cluster: &Summary) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::summary::RunSummary;
-    use super::super::summary::tests::{done, run};
+    use super::super::summary::tests::{done, refused, run};
     use super::*;
 
     #[test]
@@ -117,10 +146,10 @@ mod tests {
             vec![done(0, 0, 1000, 3000, 0), done(1, 7000, 1000, 3000, 0)],
             1,
         );
-        let cluster = RunSummary::of(&record).cluster; // 2 requests in 10 ms: 200/s
+        let summary = RunSummary::of(&record); // 2 requests in 10 ms: 200/s
         let weights =
             Weights::parse("--fitness-weights", "throughput:3, mean_ttft:2,p99_e2e:0").unwrap();
-        let fitness = weights.evaluate(&cluster);
+        let fitness = weights.evaluate(&summary);
         assert_eq!(
             fitness.components,
             vec![
@@ -130,8 +159,23 @@ mod tests {
             ]
         );
         assert!((fitness.score - 3.0).abs() < 1e-12);
-        let nothing = RunSummary::of(&run(vec![], 1)).cluster;
-        assert_eq!(weights.evaluate(&nothing).score, 2.0);
+        assert_eq!(weights.evaluate_as_the_reference(&summary.cluster), fitness);
+    }
+
+    #[test]
+    fn what_is_not_served_is_worth_nothing() {
+        let weights = Weights::parse("f", "throughput:1,p99_ttft:2").unwrap();
+        let nothing = RunSummary::of(&run(vec![], 1));
+        assert_eq!(weights.evaluate(&nothing).score, 0.0);
+        let refuse_all = RunSummary::of(&run(vec![refused(0, 0), refused(1, 5)], 1));
+        assert_eq!(weights.evaluate(&refuse_all).score, 0.0);
+        let reference = weights.evaluate_as_the_reference(&refuse_all.cluster);
+        assert_eq!(reference.score, 2.0);
+        // One of four served within 1 ms: a quarter of one half.
+        let mut requests = vec![done(0, 0, 1000, 3000, 0)];
+        requests.extend((1..4).map(|k| refused(k, 10)));
+        let one = weights.evaluate(&RunSummary::of(&run(requests, 1)));
+        assert_eq!(one.components[0], ("p99_ttft", 0.125, 2.0));
     }
 
     #[test]

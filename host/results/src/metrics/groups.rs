@@ -1,8 +1,6 @@
 //! The same measures by SLO class, model, tenant and session.
-//!
-//! Like the reference, these look at the requests that reached an instance and were not dropped
-//! there.
 
+use super::population::Population;
 use super::slo::{class_name, distribution};
 use super::stats::{Distribution, jain};
 use rustc_hash::FxHashMap;
@@ -10,7 +8,7 @@ use std::collections::BTreeMap;
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
 use windtunnel_base::request::Sym;
 
-/// Latencies of one group, microseconds. Time to first token includes unfinished requests.
+/// Latencies of one group, microseconds, over its [`Population`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// Class, model, tenant or pool.
@@ -44,10 +42,11 @@ pub fn has_row(r: &RequestRecord) -> bool {
     r.instance.is_some() && r.outcome != Outcome::Dropped
 }
 
-/// Groups by the name of `key`, sorted by name. `keep_unnamed` keeps requests without the key,
-/// named `unnamed`.
+/// Groups by the name of `key`, sorted by name. Requests without the key are named `unnamed`, or
+/// left out.
 fn grouped(
     record: &RunRecord,
+    population: Population,
     key: impl Fn(&RequestRecord) -> Sym,
     unnamed: Option<&str>,
 ) -> Vec<Group> {
@@ -62,11 +61,11 @@ fn grouped(
         if !has_row(r) {
             continue;
         }
-        values.ttft.extend(r.ttft_us.map(|v| v as f64));
+        values.ttft.extend(population.ttft_us(r));
+        values.itl.extend(population.itl_us(r));
         if let Some(e2e) = r.e2e_us {
             values.e2e.push(e2e as f64);
             values.output_tokens += u64::from(r.output_tokens);
-            values.itl.extend(r.mean_itl_us);
         }
     }
     let mut by_name: BTreeMap<&str, Values> = BTreeMap::new();
@@ -98,38 +97,43 @@ fn grouped(
 
 /// By SLO class, sorted by name; requests without one are class `default`.
 #[must_use]
-pub fn by_class(record: &RunRecord) -> Vec<Group> {
-    grouped(record, |r| r.slo_class, Some(class_name("")))
+pub fn by_class(record: &RunRecord, population: Population) -> Vec<Group> {
+    grouped(record, population, |r| r.slo_class, Some(class_name("")))
 }
 
 /// By the model asked for, sorted by name; requests that name none are left out.
 #[must_use]
-pub fn by_model(record: &RunRecord) -> Vec<Group> {
-    grouped(record, |r| r.model, None)
+pub fn by_model(record: &RunRecord, population: Population) -> Vec<Group> {
+    grouped(record, population, |r| r.model, None)
 }
 
 /// By tenant, sorted by name; requests without one are left out.
 #[must_use]
 pub fn by_tenant(record: &RunRecord) -> Vec<Group> {
-    grouped(record, |r| r.tenant, None)
+    grouped(record, Population::Completed, |r| r.tenant, None)
 }
 
 /// By the pool of the instance that they were sent to, sorted by name; without names of pools there
 /// are no groups.
 #[must_use]
 pub fn by_pool(record: &RunRecord) -> Vec<Group> {
-    grouped(record, |r| r.pool, None)
+    grouped(record, Population::Completed, |r| r.pool, None)
 }
 
-/// Jain's fairness index of the output tokens of the groups that completed anything.
+/// Jain's fairness index of the groups' output tokens, of groups that got none, too; `None` if
+/// nobody got any: then there is nothing that could be shared fairly.
 #[must_use]
-pub fn fairness(groups: &[Group]) -> f64 {
-    jain(
-        groups
-            .iter()
-            .filter(|g| g.completed > 0)
-            .map(|g| g.output_tokens as f64),
-    )
+pub fn fairness(groups: &[Group]) -> Option<f64> {
+    let tokens = || groups.iter().map(|g| g.output_tokens as f64);
+    tokens().any(|n| n > 0.0).then(|| jain(tokens()))
+}
+
+/// The reference's: of the groups that completed anything, so that who got nothing at all does not
+/// show.
+#[must_use]
+pub fn reference_fairness(groups: &[Group]) -> f64 {
+    let served = groups.iter().filter(|g| g.completed > 0);
+    jain(served.map(|g| g.output_tokens as f64))
 }
 
 /// Multi-round conversations.
@@ -148,7 +152,7 @@ pub struct Sessions {
 impl Sessions {
     /// Of a run; `None` without sessions.
     #[must_use]
-    pub fn of(record: &RunRecord) -> Option<Self> {
+    pub fn of(record: &RunRecord, population: Population) -> Option<Self> {
         let mut spans: FxHashMap<Sym, (Option<i64>, Option<i64>)> = FxHashMap::default();
         let (mut cold, mut warm) = (Vec::new(), Vec::new());
         for r in &record.requests {
@@ -160,9 +164,9 @@ impl Sessions {
                 *start = Some(r.arrival_us);
             }
             *end = (*end).max(r.completion_us());
-            if let Some(ttft) = r.ttft_us {
+            if let Some(ttft) = population.ttft_us(r) {
                 let list = if r.round == 0 { &mut cold } else { &mut warm };
-                list.push(ttft as f64 / 1000.0);
+                list.push(ttft / 1000.0);
             }
         }
         if spans.is_empty() {
@@ -198,15 +202,44 @@ mod tests {
         let t = record.symbols.intern("t0");
         record.requests[1].tenant = t;
         record.requests[1].slo_class = record.symbols.intern("default");
-        let classes = by_class(&record);
+        let classes = by_class(&record, Population::Completed);
         assert_eq!(classes.len(), 1);
         assert_eq!((classes[0].arrivals, classes[0].completed), (3, 2));
         assert_eq!(classes[0].ttft_us.mean, 15.0);
         assert_eq!(classes[0].itl_us.mean, 12.5);
         let tenants = by_tenant(&record);
         assert_eq!((tenants.len(), tenants[0].output_tokens), (1, 3));
-        assert_eq!(fairness(&tenants), 1.0);
-        assert!(by_model(&record).is_empty());
+        assert_eq!(fairness(&tenants), Some(1.0));
+        assert!(by_model(&record, Population::Completed).is_empty());
+    }
+
+    #[test]
+    fn a_starved_tenant_is_unfair_and_nothing_has_no_fairness() {
+        let mut record = run(vec![done(0, 0, 10, 30, 0), refused(1, 0)], 1);
+        record.requests[0].tenant = record.symbols.intern("fed");
+        record.requests[1].tenant = record.symbols.intern("starved");
+        let tenants = by_tenant(&record);
+        assert_eq!(
+            (fairness(&tenants), reference_fairness(&tenants)),
+            (Some(0.5), 1.0)
+        );
+        assert_eq!(fairness(&tenants[1..]), None);
+        assert_eq!(tenants[1].ttft_us.figure(|d| d.p99), None);
+    }
+
+    #[test]
+    fn a_first_token_without_completion_and_a_gap_that_is_none_are_the_references() {
+        let mut late = done(0, 0, 10, 30, 0);
+        (late.outcome, late.e2e_us, late.mean_itl_us) = (Outcome::TimedOut, None, None);
+        let mut short = done(1, 0, 20, 20, 0);
+        (short.generated_tokens, short.mean_itl_us) = (1, None);
+        let record = run(vec![late, short], 1);
+        let of = |population| {
+            let class = by_class(&record, population).remove(0);
+            (class.ttft_us.count, class.itl_us.count, class.e2e_us.count)
+        };
+        assert_eq!(of(Population::Completed), (1, 0, 1));
+        assert_eq!(of(Population::Reference), (2, 1, 1));
     }
 
     #[test]
@@ -219,14 +252,15 @@ mod tests {
             ],
             1,
         );
-        assert_eq!(Sessions::of(&record), None);
+        let of = |record: &RunRecord| Sessions::of(record, Population::Completed);
+        assert_eq!(of(&record), None);
         let (a, b) = (record.symbols.intern("a"), record.symbols.intern("b"));
         record.requests[0].session = a;
         record.requests[1].session = a;
         record.requests[1].round = 1;
         record.requests[2].session = b;
         record.requests[2].round = 3; // its round 0 is missing: it has no duration
-        let s = Sessions::of(&record).unwrap();
+        let s = of(&record).unwrap();
         assert_eq!((s.count, s.duration_ms.count), (2, 1));
         assert_eq!(s.duration_ms.mean, 4.05);
         assert_eq!(

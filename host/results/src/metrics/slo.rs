@@ -1,5 +1,6 @@
 //! Latency targets per SLO class, and how much of the work met them (goodput).
 
+use super::population::Population;
 use super::stats::{Distribution, Floats, Sample, mean, percentile};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -143,6 +144,15 @@ impl SloTargets {
             .or(self.every_class[dimension as usize])
     }
 
+    /// The classes that have targets of their own, and on which dimension.
+    pub fn named(&self) -> impl Iterator<Item = (&str, Dimension)> {
+        self.classes.iter().flat_map(|(class, gates)| {
+            let set = Dimension::ALL.into_iter().zip(gates);
+            let set = set.filter(|(_, gate)| gate.is_some());
+            set.map(|(dimension, _)| (class.as_str(), dimension))
+        })
+    }
+
     fn gates(&self, class: &str) -> Option<Gates> {
         let gates = Dimension::ALL.map(|d| self.target_us(class, d));
         gates.iter().any(Option::is_some).then_some(gates)
@@ -212,11 +222,11 @@ pub struct ClassGoodput {
     pub rps: f64,
     /// Per gated dimension: completed requests within that target over completed requests.
     pub by_dimension: Vec<(Dimension, f64)>,
-    /// 99th percentile of the time to first token, milliseconds.
+    /// 99th percentile of the time to first token, milliseconds; 0 of nothing.
     pub ttft_p99_ms: f64,
-    /// Mean of the requests' mean inter-token latency, milliseconds.
+    /// Mean of the requests' mean inter-token latency, milliseconds; 0 of nothing.
     pub itl_mean_ms: f64,
-    /// 99th percentile of the end-to-end latency, milliseconds.
+    /// 99th percentile of the end-to-end latency, milliseconds; 0 of nothing.
     pub e2e_p99_ms: f64,
 }
 
@@ -247,9 +257,15 @@ struct Tally {
 }
 
 impl Goodput {
-    /// Of a run whose clock ended at `ended_us`; `None` without targets.
+    /// Of a run whose clock ended at `ended_us`, with the latencies of `population`; `None` without
+    /// targets.
     #[must_use]
-    pub fn of(record: &RunRecord, targets: &SloTargets, ended_us: i64) -> Option<Self> {
+    pub fn of(
+        record: &RunRecord,
+        targets: &SloTargets,
+        ended_us: i64,
+        population: Population,
+    ) -> Option<Self> {
         if targets.is_empty() {
             return None;
         }
@@ -263,12 +279,14 @@ impl Goodput {
             let Some(gates) = gates else { continue };
             let tally = tallies.entry(class_name(name)).or_default();
             tally.arrivals += 1;
-            tally.ttft.extend(r.ttft_us.map(|v| v as f64));
-            tally.itl.extend(r.mean_itl_us);
+            tally.ttft.extend(population.ttft_us(r));
+            tally.itl.extend(population.itl_us(r));
             let Some(e2e) = r.e2e_us else { continue };
             tally.e2e.push(e2e as f64);
             tally.completed += 1;
-            let values = [r.ttft_us.map(|v| v as f64), r.mean_itl_us, Some(e2e as f64)];
+            // Without a gap there is none that is too long.
+            let itl = r.mean_itl_us.unwrap_or(0.0);
+            let values = [r.ttft_us.map(|v| v as f64), Some(itl), Some(e2e as f64)];
             let mut good = true;
             for ((gate, value), within) in gates.iter().zip(values).zip(&mut tally.within) {
                 if let Some(gate) = gate {
@@ -396,10 +414,11 @@ mod tests {
         record.requests[3].slo_class = record.symbols.intern("batch");
         record.requests[1].slo_class = record.symbols.intern("default");
         let mut t = SloTargets::default();
-        assert_eq!(Goodput::of(&record, &t, 1), None);
+        let of = |t: &SloTargets, end| Goodput::of(&record, t, end, Population::Completed);
+        assert_eq!(of(&t, 1), None);
         t.set("default", Dimension::Ttft, 2000.0);
         t.set("default", Dimension::E2e, 3000.0);
-        let g = Goodput::of(&record, &t, 2_000_000).unwrap();
+        let g = of(&t, 2_000_000).unwrap();
         assert_eq!((g.arrivals, g.good, g.rps), (3, 1, 0.5));
         assert_eq!(g.attainment, 1.0 / 3.0);
         assert_eq!(g.classes.len(), 1);

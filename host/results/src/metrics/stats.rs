@@ -4,7 +4,8 @@
 //! There are two forms that differ in the last bit: [`Spread`] converts to milliseconds inside the
 //! interpolation, [`Distribution`] stays in microseconds.
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 /// Sorted values that can be asked for their k-th smallest.
 pub trait Sample {
@@ -167,8 +168,24 @@ pub fn mean(sample: &impl Sample) -> f64 {
     }
 }
 
-/// Mean, percentiles and maximum of a latency, milliseconds. All 0 of nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+/// Writes figures by name and how many values they are of; figures of nothing are null, since a
+/// latency of 0 would look like the best.
+fn serialize_figures<S: Serializer>(
+    serializer: S,
+    figures: &[(&str, f64)],
+    count: u64,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(figures.len() + 1))?;
+    for (name, value) in figures {
+        map.serialize_entry(name, &(count > 0).then_some(value))?;
+    }
+    map.serialize_entry("count", &count)?;
+    map.end()
+}
+
+/// Mean, percentiles and maximum of a latency, milliseconds. All 0 of nothing, which
+/// [`figure`](Self::figure) and JSON show as absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spread {
     /// Mean.
     pub mean: f64,
@@ -201,10 +218,31 @@ impl Spread {
             count: sample.count(),
         }
     }
+
+    /// One of the figures; `None` of nothing.
+    #[must_use]
+    pub fn figure(&self, of: fn(&Self) -> f64) -> Option<f64> {
+        (self.count > 0).then(|| of(self))
+    }
 }
 
-/// Mean and percentiles in the unit of the values. All 0 of nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+impl Serialize for Spread {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let figures = [
+            ("mean", self.mean),
+            ("p50", self.p50),
+            ("p90", self.p90),
+            ("p95", self.p95),
+            ("p99", self.p99),
+            ("max", self.max),
+        ];
+        serialize_figures(serializer, &figures, self.count)
+    }
+}
+
+/// Mean and percentiles in the unit of the values. All 0 of nothing, which
+/// [`figure`](Self::figure) and JSON show as absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Distribution {
     /// Mean.
     pub mean: f64,
@@ -229,6 +267,36 @@ impl Distribution {
             p99: percentile(sample, 99.0),
             count: sample.count(),
         }
+    }
+
+    /// One of the figures; `None` of nothing.
+    #[must_use]
+    pub fn figure(&self, of: fn(&Self) -> f64) -> Option<f64> {
+        (self.count > 0).then(|| of(self))
+    }
+
+    /// The same with every figure divided by `divisor`.
+    #[must_use]
+    pub fn divided_by(self, divisor: f64) -> Self {
+        Self {
+            mean: self.mean / divisor,
+            p50: self.p50 / divisor,
+            p95: self.p95 / divisor,
+            p99: self.p99 / divisor,
+            count: self.count,
+        }
+    }
+}
+
+impl Serialize for Distribution {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let figures = [
+            ("mean", self.mean),
+            ("p50", self.p50),
+            ("p95", self.p95),
+            ("p99", self.p99),
+        ];
+        serialize_figures(serializer, &figures, self.count)
     }
 }
 
@@ -258,7 +326,7 @@ fn ranks(values: &[f64]) -> Vec<f64> {
 }
 
 /// Jain's fairness index (sum x)^2 / (n sum x^2): 1 when all are equal (all zero and none
-/// included), 1/n when one has all.
+/// included: callers ask first whether there is anything to share), 1/n when one has all.
 #[must_use]
 pub fn jain(values: impl IntoIterator<Item = f64>) -> f64 {
     let (mut n, mut sum, mut squares) = (0.0, 0.0, 0.0);
@@ -288,6 +356,21 @@ mod tests {
         assert_eq!(mean(&s), 2500.0);
         assert_eq!(Spread::of_us(&Ints::default()), Spread::default());
         assert_eq!(percentile_ms(&Ints::new(vec![7]), 99.0), 0.007);
+    }
+
+    #[test]
+    fn figures_of_nothing_are_null() {
+        let spread = |s: Spread| serde_json::to_value(s).unwrap();
+        let distribution = serde_json::to_value(Distribution::default()).unwrap();
+        assert_eq!(spread(Spread::default())["p99"], serde_json::Value::Null);
+        assert_eq!(distribution["mean"], serde_json::Value::Null);
+        assert_eq!(distribution["count"], 0);
+        let one = Spread::of_us(&Ints::new(vec![7]));
+        assert_eq!(spread(one)["p99"], 0.007);
+        assert_eq!(
+            (one.figure(|s| s.p50), Spread::default().figure(|s| s.p50)),
+            (Some(0.007), None)
+        );
     }
 
     #[test]

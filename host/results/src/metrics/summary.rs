@@ -2,10 +2,10 @@
 
 use super::digest::{Digest, Values};
 use super::stats::{Distribution, Spread, Weighted};
+use super::window::ArrivalWindow;
 use windtunnel_base::record::{InstanceTotals, RunRecord};
 
-/// Latencies, milliseconds. They range over every request that has the value: time to first token
-/// and scheduling delay include unfinished and timed-out requests, the others need completion.
+/// Latencies, milliseconds, all over the same requests: those that completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Latencies {
     /// Arrival to first token.
@@ -18,6 +18,21 @@ pub struct Latencies {
     pub tpot: Spread,
     /// Arrival to (last) admission to a running batch.
     pub scheduling_delay: Spread,
+}
+
+/// What the reference reports in place of our figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ReferenceFigures {
+    /// Time to first token of every request that has one, unfinished and timed-out ones included;
+    /// milliseconds.
+    pub ttft: Spread,
+    /// The same in microseconds.
+    pub ttft_us: Distribution,
+    /// Scheduling delay of every request that has one, milliseconds.
+    pub scheduling_delay: Spread,
+    /// Blocks reused over blocks reused or taken; the cluster's is the plain mean over its
+    /// instances, idle ones included.
+    pub hit_rate: f64,
 }
 
 /// One instance's summary, or the cluster's.
@@ -51,27 +66,31 @@ pub struct Summary {
     pub kv_allocation_failures: u64,
     /// Clock at the end, microseconds from 0; the cluster's is its last instance's.
     pub ended_us: i64,
-    /// Prefix-cache hits per looked-up block, 0..=1; the cluster's is the plain mean over its
-    /// instances.
-    pub cache_hit_rate: f64,
+    /// Prompt tokens found in the prefix cache over prompt tokens looked up, each request's at its
+    /// first admission, 0..=1; the cluster's is over the lookups of all instances. `None` without
+    /// any.
+    pub cache_hit_rate: Option<f64>,
     /// Most KV blocks in use over KV blocks, 0..=1; the cluster's is its highest instance's.
     pub kv_peak_utilization: f64,
     /// Most KV blocks in use; for the cluster the largest of its instances.
     pub kv_peak_blocks: u64,
     /// Sum over steps of blocks in use x step time, block-microseconds.
     pub kv_block_time: i128,
-    /// Time average of KV blocks in use over KV blocks from clock 0 to the end, 0..=1.
-    pub kv_mean_utilization: f64,
-    /// Mean wait-queue length over steps.
-    pub mean_queue_length: f64,
+    /// Time average of KV blocks in use over KV blocks from clock 0 to the end, 0..=1; `None` if no
+    /// time passed.
+    pub kv_mean_utilization: Option<f64>,
+    /// Mean wait-queue length over steps; `None` without steps.
+    pub mean_queue_length: Option<f64>,
     /// Steps run.
     pub steps: u64,
     /// Latencies, milliseconds.
     pub latency_ms: Latencies,
-    /// Time to first token, microseconds.
+    /// Time to first token of the completed requests, microseconds.
     pub ttft_us: Distribution,
     /// End-to-end latency, microseconds.
     pub e2e_us: Distribution,
+    /// What the reference reports instead; only its formats show it.
+    pub reference: ReferenceFigures,
 }
 
 impl Summary {
@@ -107,14 +126,10 @@ impl Summary {
         }
     }
 
-    /// Preemptions per completed request, 0 when nothing completed.
+    /// Preemptions per completed request, `None` when nothing completed.
     #[must_use]
-    pub fn preemption_rate(&self) -> f64 {
-        if self.completed == 0 {
-            0.0
-        } else {
-            self.preemptions as f64 / self.completed as f64
-        }
+    pub fn preemption_rate(&self) -> Option<f64> {
+        ratio(self.preemptions as f64, self.completed as f64)
     }
 }
 
@@ -133,6 +148,8 @@ pub struct RunSummary {
     pub rejected_by_routing: u64,
     /// Between the front end and a wait queue at the end.
     pub in_transit: u64,
+    /// From the first arrival to the last one, without the drain; `None` if no time passed.
+    pub arrival_window: Option<ArrivalWindow>,
 }
 
 impl RunSummary {
@@ -151,6 +168,7 @@ impl RunSummary {
     #[must_use]
     pub fn of_digest(digest: Digest, record: &RunRecord) -> Self {
         let (arrivals, in_transit) = (digest.arrivals, digest.in_transit);
+        let arrival_window = digest.window.window();
         let (all, parts) = digest.values(record.instances.len());
         let instances: Vec<Summary> = record
             .instances
@@ -169,12 +187,14 @@ impl RunSummary {
             rejected_by_admission: record.rejected_by_admission,
             rejected_by_routing: record.rejected_by_routing,
             in_transit,
+            arrival_window,
         }
     }
 }
 
-fn ratio(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
+/// A part of nothing is none, not 0: that would look like the best or the worst.
+fn ratio(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| part / whole)
 }
 
 fn summary(
@@ -188,7 +208,7 @@ fn summary(
     Summary {
         name,
         routed: values.routed,
-        share: ratio(values.routed as f64, all_routed as f64),
+        share: ratio(values.routed as f64, all_routed as f64).unwrap_or(0.0),
         completed: totals.completed,
         still_queued: totals.still_queued,
         still_running: totals.still_running,
@@ -200,8 +220,8 @@ fn summary(
         preemptions: totals.preemptions,
         kv_allocation_failures: totals.kv_allocation_failures,
         ended_us: totals.ended_us,
-        cache_hit_rate: totals.cache_hit_rate(),
-        kv_peak_utilization: ratio(totals.kv_peak_blocks as f64, blocks),
+        cache_hit_rate: totals.prefix_hit_rate(),
+        kv_peak_utilization: ratio(totals.kv_peak_blocks as f64, blocks).unwrap_or(0.0),
         kv_peak_blocks: totals.kv_peak_blocks,
         kv_block_time: totals.kv_block_time,
         kv_mean_utilization: ratio(totals.kv_block_time as f64, blocks * totals.ended_us as f64),
@@ -216,11 +236,17 @@ fn summary(
         },
         ttft_us: Distribution::of(&values.ttft_us),
         e2e_us: Distribution::of(&values.e2e_us),
+        reference: ReferenceFigures {
+            ttft: Spread::of_us(&values.any_ttft_us),
+            ttft_us: Distribution::of(&values.any_ttft_us),
+            scheduling_delay: Spread::of_us(&values.any_delay_us),
+            hit_rate: totals.reference_hit_rate(),
+        },
     }
 }
 
-/// Counters add up; the clock and the KV peak are the highest instance's; the hit rate is the
-/// instances' plain mean.
+/// Counters add up, and rates are made of the sums; the clock and the KV peak are the highest
+/// instance's. Only the reference's hit rate is a plain mean over the instances.
 fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: &Values) -> Summary {
     let mut sum = InstanceTotals::default();
     for t in totals {
@@ -234,6 +260,8 @@ fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: &Values) ->
         sum.output_tokens += t.output_tokens;
         sum.preemptions += t.preemptions;
         sum.kv_allocation_failures += t.kv_allocation_failures;
+        sum.prefix_queries += t.prefix_queries;
+        sum.prefix_hits += t.prefix_hits;
         sum.kv_total_blocks += t.kv_total_blocks;
         sum.kv_block_time += t.kv_block_time;
         sum.steps += t.steps;
@@ -243,8 +271,8 @@ fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: &Values) ->
     let gaps = Weighted::new(totals.iter().flat_map(|t| t.gaps.iter().copied()).collect());
     let routed = values.routed;
     let mut cluster = summary("cluster".into(), &sum, values, &gaps, routed);
-    let rates: f64 = instances.iter().map(|s| s.cache_hit_rate).sum();
-    cluster.cache_hit_rate = ratio(rates, instances.len() as f64);
+    let rates: f64 = instances.iter().map(|s| s.reference.hit_rate).sum();
+    cluster.reference.hit_rate = rates / instances.len().max(1) as f64;
     cluster.kv_peak_blocks = instances
         .iter()
         .map(|s| s.kv_peak_blocks)
@@ -276,6 +304,7 @@ pub(crate) mod tests {
             id: RequestId::Number(serial),
             arrival_us,
             prompt_tokens: 10,
+            cached_tokens: Some(0),
             output_tokens: 3,
             generated_tokens: 3,
             state: State::Completed,
@@ -309,6 +338,7 @@ pub(crate) mod tests {
             state: State::Queued,
             outcome: Outcome::Rejected,
             instance: None,
+            cached_tokens: None,
             scheduling_delay_us: None,
             ttft_us: None,
             e2e_us: None,
@@ -385,8 +415,11 @@ pub(crate) mod tests {
             ],
             3,
         );
-        record.instances[0].cache_hits = 1;
-        record.instances[0].cache_misses = 1;
+        record.instances[0].blocks_reused = 1;
+        record.instances[0].blocks_taken = 1;
+        record.instances[0].prefix_queries = 200;
+        record.instances[0].prefix_hits = 180;
+        record.instances[1].prefix_queries = 100;
         record.instances[0].kv_peak_blocks = 40;
         record.instances[0].kv_block_time = 3000 * 50;
         record.instances[1].preemptions = 3;
@@ -402,25 +435,39 @@ pub(crate) mod tests {
         // Gaps 1000, 1000, 3000, 3000.
         assert_eq!(c.latency_ms.itl.p50, 2.0);
         assert_eq!(c.latency_ms.itl.count, 4);
-        assert_eq!(c.cache_hit_rate, 0.5 / 3.0);
-        assert_eq!(c.preemption_rate(), 1.5);
+        // Hits over lookups of all; the idle instance has no rate, and takes no part.
+        assert_eq!(c.cache_hit_rate, Some(180.0 / 300.0));
+        assert_eq!(s.instances[1].cache_hit_rate, Some(0.0));
+        assert_eq!(s.instances[2].cache_hit_rate, None);
+        assert_eq!(c.reference.hit_rate, 0.5 / 3.0);
+        assert_eq!(c.preemption_rate(), Some(1.5));
         assert_eq!(c.kv_peak_utilization, 0.4);
-        assert_eq!(s.instances[0].kv_mean_utilization, 0.5);
+        assert_eq!(s.instances[0].kv_mean_utilization, Some(0.5));
+        assert_eq!(s.instances[2].kv_mean_utilization, None);
+        assert_eq!(s.instances[2].mean_queue_length, None);
         assert_eq!(s.instances[0].share, 0.5);
         assert_eq!(s.instances[2].responses_per_sec(), 0.0);
         assert_eq!(s.instances[2].share, 0.0);
     }
 
     #[test]
-    fn an_unfinished_request_counts_for_the_first_token_only() {
+    fn latencies_are_of_completed_requests_and_the_references_of_all_that_have_them() {
         let mut r = done(0, 0, 1000, 0, 0);
         r.state = State::Running;
         r.outcome = Outcome::Running;
         r.e2e_us = None;
         r.generated_tokens = 0;
-        let s = RunSummary::of(&run(vec![r], 1)).cluster;
-        assert_eq!((s.latency_ms.ttft.count, s.latency_ms.e2e.count), (1, 0));
-        assert_eq!((s.responses_per_sec(), s.preemption_rate()), (0.0, 0.0));
+        let s = RunSummary::of(&run(vec![r.clone()], 1)).cluster;
+        assert_eq!((s.latency_ms.ttft.count, s.latency_ms.e2e.count), (0, 0));
+        assert_eq!((s.reference.ttft.count, s.reference.ttft.mean), (1, 1.0));
+        assert_eq!((s.responses_per_sec(), s.preemption_rate()), (0.0, None));
         assert_eq!(s.injected(), 1);
+        let both = RunSummary::of(&run(vec![r, done(1, 5, 3000, 9000, 0)], 1)).cluster;
+        let l = both.latency_ms;
+        assert_eq!(
+            (l.ttft.count, l.e2e.count, l.scheduling_delay.count),
+            (1, 1, 1)
+        );
+        assert_eq!((l.ttft.mean, both.reference.ttft.mean), (3.0, 2.0));
     }
 }

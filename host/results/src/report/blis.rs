@@ -3,9 +3,11 @@
 
 use super::{Results, go, instance_name, sections};
 use crate::metrics::groups::has_row;
+use crate::metrics::population::Population;
+use crate::metrics::saturation::{Labels, judge};
 use crate::metrics::slo::{ClassGoodput, Goodput};
 use crate::metrics::stats::Spread;
-use crate::metrics::summary::Summary;
+use crate::metrics::summary::{Latencies, Summary};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -25,19 +27,19 @@ pub(super) struct Aggregate<'a> {
     vllm_estimated_duration_s: f64,
     responses_per_sec: f64,
     tokens_per_sec: f64,
-    e2e_mean_ms: f64,
-    e2e_p90_ms: f64,
-    e2e_p95_ms: f64,
-    e2e_p99_ms: f64,
-    ttft_mean_ms: f64,
-    ttft_p90_ms: f64,
-    ttft_p95_ms: f64,
-    ttft_p99_ms: f64,
-    itl_mean_ms: f64,
-    itl_p90_ms: f64,
-    itl_p95_ms: f64,
-    itl_p99_ms: f64,
-    scheduling_delay_p99_ms: f64,
+    e2e_mean_ms: Option<f64>,
+    e2e_p90_ms: Option<f64>,
+    e2e_p95_ms: Option<f64>,
+    e2e_p99_ms: Option<f64>,
+    ttft_mean_ms: Option<f64>,
+    ttft_p90_ms: Option<f64>,
+    ttft_p95_ms: Option<f64>,
+    ttft_p99_ms: Option<f64>,
+    itl_mean_ms: Option<f64>,
+    itl_p90_ms: Option<f64>,
+    itl_p95_ms: Option<f64>,
+    itl_p99_ms: Option<f64>,
+    scheduling_delay_p99_ms: Option<f64>,
     #[serde(skip_serializing_if = "is_zero")]
     kv_allocation_failures: u64,
     preemption_count: u64,
@@ -67,21 +69,30 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl<'a> Aggregate<'a> {
-    /// Of one instance or the cluster. Without any completed request the reference reports no
-    /// latency at all, even where first tokens were seen.
+    /// Of one instance or the cluster, as the reference has it: without any completed request it
+    /// reports no latency at all, even where first tokens were seen, and latencies that it does not
+    /// have are 0.
     fn of(s: &'a Summary) -> Self {
         let l = if s.completed == 0 {
-            Default::default()
+            Latencies::default()
         } else {
-            s.latency_ms
+            Latencies {
+                ttft: s.reference.ttft,
+                scheduling_delay: s.reference.scheduling_delay,
+                ..s.latency_ms
+            }
         };
-        let Spread {
-            mean,
-            p90,
-            p95,
-            p99,
-            ..
-        } = l.e2e;
+        Self::with(s, &l, |l, of| Some(of(l)))
+    }
+
+    /// With these latencies, written by `figure`.
+    fn with(
+        s: &'a Summary,
+        l: &Latencies,
+        figure: fn(&Spread, fn(&Spread) -> f64) -> Option<f64>,
+    ) -> Self {
+        let [mean, p90, p95, p99]: [fn(&Spread) -> f64; 4] =
+            [|l| l.mean, |l| l.p90, |l| l.p95, |l| l.p99];
         Self {
             instance_id: &s.name,
             completed_requests: s.completed,
@@ -93,19 +104,19 @@ impl<'a> Aggregate<'a> {
             vllm_estimated_duration_s: s.duration_s(),
             responses_per_sec: s.responses_per_sec(),
             tokens_per_sec: s.tokens_per_sec(),
-            e2e_mean_ms: mean,
-            e2e_p90_ms: p90,
-            e2e_p95_ms: p95,
-            e2e_p99_ms: p99,
-            ttft_mean_ms: l.ttft.mean,
-            ttft_p90_ms: l.ttft.p90,
-            ttft_p95_ms: l.ttft.p95,
-            ttft_p99_ms: l.ttft.p99,
-            itl_mean_ms: l.itl.mean,
-            itl_p90_ms: l.itl.p90,
-            itl_p95_ms: l.itl.p95,
-            itl_p99_ms: l.itl.p99,
-            scheduling_delay_p99_ms: l.scheduling_delay.p99,
+            e2e_mean_ms: figure(&l.e2e, mean),
+            e2e_p90_ms: figure(&l.e2e, p90),
+            e2e_p95_ms: figure(&l.e2e, p95),
+            e2e_p99_ms: figure(&l.e2e, p99),
+            ttft_mean_ms: figure(&l.ttft, mean),
+            ttft_p90_ms: figure(&l.ttft, p90),
+            ttft_p95_ms: figure(&l.ttft, p95),
+            ttft_p99_ms: figure(&l.ttft, p99),
+            itl_mean_ms: figure(&l.itl, mean),
+            itl_p90_ms: figure(&l.itl, p90),
+            itl_p95_ms: figure(&l.itl, p95),
+            itl_p99_ms: figure(&l.itl, p99),
+            scheduling_delay_p99_ms: figure(&l.scheduling_delay, p99),
             kv_allocation_failures: s.kv_allocation_failures,
             preemption_count: s.preemptions,
             cache_hit_rate: None,
@@ -121,19 +132,48 @@ impl<'a> Aggregate<'a> {
     }
 
     /// Of the cluster, with what only the cluster has.
-    pub(super) fn cluster(results: &'a Results<'_>) -> Self {
+    fn cluster(
+        summary: &'a Summary,
+        goodput: Option<&'a Goodput>,
+        saturation: Option<&Labels>,
+    ) -> Self {
         let above_0 = |x: f64| (x != 0.0).then_some(x);
+        Self::of(summary).and(
+            saturation,
+            goodput.and_then(|g| above_0(g.rps)),
+            goodput.and_then(|g| above_0(g.attainment)),
+            goodput,
+        )
+    }
+
+    /// Our figures under the reference's keys: latencies of nothing are absent, and a goodput of 0
+    /// is one.
+    pub(super) fn ours(results: &'a Results<'_>) -> Self {
+        let cluster = &results.summary.cluster;
         let goodput = results.goodput.as_ref();
+        Self::with(cluster, &cluster.latency_ms, Spread::figure).and(
+            results.saturation.as_ref(),
+            goodput.map(|g| g.rps),
+            goodput.map(|g| g.attainment),
+            goodput,
+        )
+    }
+
+    fn and(
+        self,
+        saturation: Option<&Labels>,
+        goodput_rps: Option<f64>,
+        slo_attainment: Option<f64>,
+        goodput: Option<&'a Goodput>,
+    ) -> Self {
         Self {
-            saturation: results
-                .saturation
-                .as_ref()
+            saturation: saturation
                 .filter(|labels| !labels.is_empty())
                 .map(|labels| labels.iter().map(|(&d, level)| (d, level.name())).collect()),
-            goodput_rps: goodput.and_then(|g| above_0(g.rps)),
-            slo_attainment: goodput.and_then(|g| above_0(g.attainment)),
+            goodput_rps,
+            slo_attainment,
             per_class: goodput.filter(|g| !g.classes.is_empty()).map(Classes),
-            ..Self::of(&results.summary.cluster)
+            ..self
         }
     }
 }
@@ -252,7 +292,10 @@ pub fn write_stdout(results: &Results<'_>, out: &mut dyn Write) -> io::Result<()
             write_block(out, &Aggregate::of(instance))?;
         }
     }
-    write_block(out, &Aggregate::cluster(results))?;
+    let (goodput, saturation) = reference_judgements(results);
+    let cluster = &results.summary.cluster;
+    let aggregate = Aggregate::cluster(cluster, goodput.as_ref(), saturation.as_ref());
+    write_block(out, &aggregate)?;
     out.write_all(sections::all(results).as_bytes())?;
     match results.inputs.generator {
         Some(inputs) => out.write_all(super::generator::text(results, inputs).as_bytes()),
@@ -268,20 +311,32 @@ pub fn stdout(results: &Results<'_>) -> String {
     String::from_utf8(out).expect("reports are UTF-8")
 }
 
+/// Goodput and saturation as the reference sees them: with latencies over its population, and
+/// stable where nothing completed.
+fn reference_judgements(results: &Results<'_>) -> (Option<Goodput>, Option<Labels>) {
+    let (record, inputs) = (results.record, results.inputs);
+    let ended_us = results.summary.cluster.ended_us;
+    let goodput = Goodput::of(record, &inputs.slo_targets, ended_us, Population::Reference);
+    let detectors = inputs.detectors.as_ref();
+    (goodput, detectors.map(|d| judge(record, d, |_, _, _| {})))
+}
+
 fn write_block(out: &mut dyn Write, aggregate: &Aggregate<'_>) -> io::Result<()> {
     out.write_all(b"=== Simulation Metrics ===\n")?;
     go::write_pretty(out, aggregate)?;
     out.write_all(b"\n")
 }
 
-/// Writes the reference's metrics file: the cluster's aggregate with `cache_hit_rate` and a row per
-/// request. Requests that were refused or dropped have no row.
+/// Writes the reference's metrics file: the cluster's aggregate with its `cache_hit_rate` (the plain
+/// mean over the instances) and a row per request. Requests that were refused or dropped have no row.
 ///
 /// # Errors
 /// When `out` fails.
 pub fn metrics_file(results: &Results<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let mut aggregate = Aggregate::cluster(results);
-    aggregate.cache_hit_rate = Some(results.summary.cluster.cache_hit_rate);
+    let (goodput, saturation) = reference_judgements(results);
+    let cluster = &results.summary.cluster;
+    let mut aggregate = Aggregate::cluster(cluster, goodput.as_ref(), saturation.as_ref());
+    aggregate.cache_hit_rate = Some(cluster.reference.hit_rate);
     aggregate.requests = Some(Rows(results.record));
     go::write_pretty(out, &aggregate)
 }
@@ -318,8 +373,8 @@ mod tests {
             ..run(requests, 2)
         };
         record.shed_by_class = vec![("standard".into(), 1)];
-        record.instances[0].cache_hits = 1;
-        record.instances[0].cache_misses = 2;
+        record.instances[0].blocks_reused = 1;
+        record.instances[0].blocks_taken = 2;
         record.instances[1].kv_allocation_failures = 2;
         record.decisions = vec![Decision::Routing {
             clock_us: 0,

@@ -18,10 +18,14 @@ pub struct TraceSummary {
     /// Requests routed to each instance that got any, sorted by name as text (`instance_10` before
     /// `instance_2`).
     pub targets: BTreeMap<String, u64>,
-    /// Mean over routing decisions of best score minus the chosen one's, in the policy's own score.
-    pub mean_regret: f64,
+    /// Mean over routing decisions of best score minus the chosen one's, in the policy's own score;
+    /// absent if no decision was compared with its alternatives.
+    pub mean_regret: Option<f64>,
     /// The largest of these.
-    pub max_regret: f64,
+    pub max_regret: Option<f64>,
+    /// Mean and largest regret as the reference has them: 0 where nothing was compared.
+    #[serde(skip)]
+    pub reference_regret: [f64; 2],
 }
 
 impl TraceSummary {
@@ -30,7 +34,7 @@ impl TraceSummary {
     pub fn of(decisions: &[Decision]) -> Self {
         let mut summary = Self::default();
         let mut by_instance: BTreeMap<u32, u64> = BTreeMap::new();
-        let (mut routed, mut sum) = (0u64, 0.0);
+        let (mut routed, mut sum, mut most, mut compared) = (0u64, 0.0, 0.0f64, false);
         for decision in decisions {
             match decision {
                 Decision::Admission { admitted, .. } => {
@@ -38,17 +42,27 @@ impl TraceSummary {
                     summary.admitted += u64::from(*admitted);
                     summary.rejected += u64::from(!*admitted);
                 }
-                Decision::Routing { chosen, regret, .. } => {
+                Decision::Routing {
+                    chosen,
+                    regret,
+                    candidates,
+                    ..
+                } => {
                     *by_instance.entry(*chosen).or_default() += 1;
                     routed += 1;
                     sum += regret;
-                    summary.max_regret = summary.max_regret.max(*regret);
+                    most = most.max(*regret);
+                    compared |= !candidates.is_empty();
                 }
             }
         }
         if routed > 0 {
-            summary.mean_regret = sum / routed as f64;
+            summary.reference_regret = [sum / routed as f64, most];
         }
+        let [mean, most] = summary
+            .reference_regret
+            .map(|regret| compared.then_some(regret));
+        (summary.mean_regret, summary.max_regret) = (mean, most);
         summary.targets = by_instance
             .into_iter()
             .map(|(k, n)| (instance_name(k), n))
@@ -201,7 +215,14 @@ mod tests {
     fn a_summary_counts_and_sorts_targets_as_text() {
         let s = TraceSummary::of(&trace());
         assert_eq!((s.total, s.admitted, s.rejected), (3, 2, 1));
-        assert_eq!((s.mean_regret, s.max_regret), (0.5, 1.0));
+        assert_eq!((s.mean_regret, s.max_regret), (Some(0.5), Some(1.0)));
+        assert_eq!(s.reference_regret, [0.5, 1.0]);
+        // Admissions alone, and routing without alternatives, have no regret to speak of.
+        let admissions = &TraceSummary::of(&trace()[..1]);
+        assert_eq!(
+            (admissions.mean_regret, admissions.max_regret),
+            (None, None)
+        );
         assert_eq!(
             s.targets.keys().collect::<Vec<_>>(),
             ["instance_10", "instance_2"]

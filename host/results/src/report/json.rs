@@ -3,9 +3,11 @@
 
 use super::{Results, blis, go};
 use crate::metrics::groups::{Group, fairness};
+use crate::metrics::saturation::Labels;
 use crate::metrics::slo::Goodput;
 use crate::metrics::stats::Distribution;
 use crate::metrics::summary::{Latencies, Summary};
+use crate::metrics::window::ArrivalWindow;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 
@@ -17,7 +19,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub fn value(results: &Results<'_>) -> Value {
     let summary = &results.summary;
     let cluster = &summary.cluster;
-    let mut map = match serde_json::to_value(blis::Aggregate::cluster(results)) {
+    let mut map = match serde_json::to_value(blis::Aggregate::ours(results)) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     };
@@ -33,6 +35,8 @@ pub fn value(results: &Results<'_>) -> Value {
     );
     add("rejected_by_routing", json!(summary.rejected_by_routing));
     add("in_transit", json!(summary.in_transit));
+    let window = summary.arrival_window.as_ref();
+    add("arrival_window", json!(window.map(arrival_window)));
     add("cache_hit_rate", json!(cluster.cache_hit_rate));
     add(
         "infinite_cache_hit_rate",
@@ -75,6 +79,9 @@ pub fn value(results: &Results<'_>) -> Value {
                 "duration_ms": s.duration_ms,
             }),
         );
+    }
+    if results.saturation.as_ref().is_some_and(Labels::is_empty) {
+        add("saturation", Value::Null);
     }
     let a = &results.anomalies;
     let shed: Map<String, Value> = a
@@ -121,6 +128,17 @@ pub fn write(results: &Results<'_>, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
+/// Rates without the drain, beside those of the whole run.
+fn arrival_window(w: &ArrivalWindow) -> Value {
+    json!({
+        "start_s": w.start_us as f64 / 1e6,
+        "end_s": w.end_us as f64 / 1e6,
+        "arrivals_per_sec": w.arrivals_per_sec(),
+        "responses_per_sec": w.responses_per_sec(),
+        "tokens_per_sec": w.tokens_per_sec(),
+    })
+}
+
 fn latencies(l: &Latencies) -> Value {
     json!({
         "ttft": l.ttft,
@@ -162,13 +180,7 @@ fn instance(s: &Summary, hol_blocked: bool) -> Value {
 }
 
 fn milliseconds(d: &Distribution) -> Value {
-    json!({
-        "mean": d.mean / 1000.0,
-        "p50": d.p50 / 1000.0,
-        "p95": d.p95 / 1000.0,
-        "p99": d.p99 / 1000.0,
-        "count": d.count,
-    })
+    json!(d.divided_by(1000.0))
 }
 
 fn groups(groups: &[Group]) -> Value {
@@ -221,6 +233,7 @@ mod tests {
     use super::super::ReportInputs;
     use super::*;
     use crate::metrics::fitness::Weights;
+    use crate::metrics::saturation::Detectors;
     use crate::metrics::slo::Dimension;
     use crate::metrics::summary::tests::{done, refused, run};
 
@@ -245,7 +258,8 @@ mod tests {
         assert_eq!(v["arrivals"], 2);
         assert_eq!(v["goodput"]["attainment"], 0.5);
         assert_eq!(v["per_class"]["default"]["count"], 2);
-        assert_eq!(v["fitness"]["components"]["mean_ttft"]["value"], 0.5);
+        // Half of the requests were served, in 1 ms.
+        assert_eq!(v["fitness"]["components"]["mean_ttft"]["value"], 0.25);
         assert_eq!(v["latency_ms"]["tpot"]["mean"], 1.0);
         assert_eq!(v["instances"][0]["share"], 1.0);
         let mut out = Vec::new();
@@ -253,5 +267,49 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("\n  \"e2e_mean_ms\": 3,\n"), "{text}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["steps"], 0);
+    }
+
+    #[test]
+    fn figures_of_nothing_are_null_and_counts_are_0() {
+        let mut record = run(vec![refused(0, 0), refused(1, 1_000_000)], 2);
+        record.requests[0].tenant = record.symbols.intern("a");
+        let mut inputs = ReportInputs {
+            fitness: Some(Weights::parse("f", "throughput:1,p99_ttft:2").unwrap()),
+            detectors: Some(Detectors::parse("f", "all").unwrap()),
+            trace_summary: true,
+            ..ReportInputs::default()
+        };
+        inputs.slo_targets.set("default", Dimension::Ttft, 5000.0);
+        let v = value(&Results::new(&record, &inputs));
+        for key in [
+            "/itl_mean_ms",
+            "/ttft_p99_ms",
+            "/e2e_p90_ms",
+            "/scheduling_delay_p99_ms",
+            "/cache_hit_rate",
+            "/infinite_cache_hit_rate",
+            "/preemption_rate",
+            "/kv_mean_utilization",
+            "/saturation",
+            "/tenant_fairness_jain",
+            "/trace_summary/mean_regret",
+            "/latency_ms/tpot/mean",
+            "/instances/1/latency_ms/ttft/p99",
+            "/instances/1/cache_hit_rate",
+            "/instances/1/mean_queue_length",
+            "/classes/default/e2e_ms/p50",
+        ] {
+            assert_eq!(v.pointer(key), Some(&Value::Null), "{key}");
+        }
+        assert_eq!(v["latency_ms"]["tpot"]["count"], 0);
+        assert_eq!(v["arrival_window"]["arrivals_per_sec"], 1.0);
+        for key in [
+            "/fitness/score",
+            "/responses_per_sec",
+            "/goodput_rps",
+            "/slo_attainment",
+        ] {
+            assert_eq!(v.pointer(key).and_then(Value::as_f64), Some(0.0), "{key}");
+        }
     }
 }

@@ -108,6 +108,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
             ),
             arrival_us: cell("arrival_us").as_i64().unwrap(),
             prompt_tokens: cell("input_tokens").as_u64().unwrap() as u32,
+            cached_tokens: None,
             output_tokens,
             generated_tokens: if state == State::Completed {
                 output_tokens
@@ -162,8 +163,8 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
                 output_tokens: number(&block["total_output_tokens"]),
                 preemptions: number(&block["preemption_count"]),
                 kv_allocation_failures: number(&block["kv_allocation_failures"]),
-                cache_hits: hits,
-                cache_misses: (1 << 40) - hits,
+                blocks_reused: hits,
+                blocks_taken: (1 << 40) - hits,
                 ended_us: instance["sim_ended_time_us"].as_i64().unwrap(),
                 ..InstanceTotals::default()
             }

@@ -5,6 +5,7 @@ use super::inputs::ReportInputs;
 use crate::metrics::anomaly::Anomalies;
 use crate::metrics::fitness::Fitness;
 use crate::metrics::groups::{self, Group, Sessions};
+use crate::metrics::population::Population;
 use crate::metrics::saturation::{Labels, judge};
 use crate::metrics::slo::Goodput;
 use crate::metrics::summary::RunSummary;
@@ -35,7 +36,8 @@ pub struct Results<'a> {
     pub goodput: Option<Goodput>,
     /// Fitness, with weights.
     pub fitness: Option<Fitness>,
-    /// Final saturation levels, with detectors.
+    /// Final saturation levels, with detectors; empty when nothing completed, as that is all that
+    /// they look at.
     pub saturation: Option<Labels>,
     /// Summary of the decision trace, if wanted.
     pub trace: Option<TraceSummary>,
@@ -56,21 +58,26 @@ impl<'a> Results<'a> {
         inputs: &'a ReportInputs,
     ) -> Self {
         Self {
-            classes: groups::by_class(record),
-            models: groups::by_model(record),
+            classes: groups::by_class(record, Population::Completed),
+            models: groups::by_model(record, Population::Completed),
             tenants: groups::by_tenant(record),
             pools: groups::by_pool(record),
-            sessions: Sessions::of(record),
+            sessions: Sessions::of(record, Population::Completed),
             anomalies: Anomalies::of(record, &summary, inputs.scheduler_is_priority_fcfs),
-            goodput: Goodput::of(record, &inputs.slo_targets, summary.cluster.ended_us),
-            fitness: inputs
-                .fitness
-                .as_ref()
-                .map(|w| w.evaluate(&summary.cluster)),
-            saturation: inputs
-                .detectors
-                .as_ref()
-                .map(|d| judge(record, d, |_, _, _| {})),
+            goodput: Goodput::of(
+                record,
+                &inputs.slo_targets,
+                summary.cluster.ended_us,
+                Population::Completed,
+            ),
+            fitness: inputs.fitness.as_ref().map(|w| w.evaluate(&summary)),
+            saturation: inputs.detectors.as_ref().map(|d| {
+                if summary.cluster.completed > 0 {
+                    judge(record, d, |_, _, _| {})
+                } else {
+                    Labels::new()
+                }
+            }),
             trace: inputs
                 .trace_summary
                 .then(|| TraceSummary::of(&record.decisions)),

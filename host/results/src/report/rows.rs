@@ -27,6 +27,7 @@ struct Row<'a> {
     completion_us: Option<i64>,
     mean_itl_us: Option<f64>,
     prompt_tokens: u32,
+    cached_tokens: Option<u32>,
     output_tokens: u32,
     generated_tokens: u32,
     preemptions: u32,
@@ -85,6 +86,7 @@ impl<'a> Row<'a> {
             completion_us: r.completion_us(),
             mean_itl_us: r.mean_itl_us,
             prompt_tokens: r.prompt_tokens,
+            cached_tokens: r.cached_tokens,
             output_tokens: r.output_tokens,
             generated_tokens: r.generated_tokens,
             preemptions: r.preemptions,
@@ -135,6 +137,7 @@ pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
         whole(|r| r.completion_us),
         Column::Number(rows.iter().map(|r| r.mean_itl_us).collect()),
         whole(|r| Some(r.prompt_tokens.into())),
+        whole(|r| r.cached_tokens.map(Into::into)),
         whole(|r| Some(r.output_tokens.into())),
         whole(|r| Some(r.generated_tokens.into())),
         whole(|r| Some(r.preemptions.into())),
@@ -306,7 +309,7 @@ pub const POOL: &str = "pool";
 const POOL_AT: usize = 4;
 
 /// The columns, in order.
-pub const COLUMNS: [&str; 23] = [
+pub const COLUMNS: [&str; 24] = [
     "request_id",
     "state",
     "outcome",
@@ -318,6 +321,7 @@ pub const COLUMNS: [&str; 23] = [
     "completion_us",
     "mean_itl_us",
     "prompt_tokens",
+    "cached_tokens",
     "output_tokens",
     "generated_tokens",
     "preemptions",
@@ -360,8 +364,8 @@ mod tests {
         );
         insta::assert_snapshot!(json, @r#"
         [
-        {"request_id":"request_0","state":"completed","outcome":"completed","instance":"instance_1","arrival_us":5,"scheduling_delay_us":100,"ttft_us":1000,"e2e_us":3001,"completion_us":3006,"mean_itl_us":1000.5,"prompt_tokens":10,"output_tokens":3,"generated_tokens":3,"preemptions":0,"slo_class":"a,\"b\"","tenant":null,"session":null,"round":0,"client":null,"model":null,"prefix_group":null,"prefix_tokens":0,"deadline_us":null},
-        {"request_id":"request_1","state":"queued","outcome":"rejected","instance":null,"arrival_us":7,"scheduling_delay_us":null,"ttft_us":null,"e2e_us":null,"completion_us":null,"mean_itl_us":null,"prompt_tokens":10,"output_tokens":3,"generated_tokens":0,"preemptions":0,"slo_class":null,"tenant":null,"session":null,"round":0,"client":null,"model":null,"prefix_group":null,"prefix_tokens":0,"deadline_us":null}
+        {"request_id":"request_0","state":"completed","outcome":"completed","instance":"instance_1","arrival_us":5,"scheduling_delay_us":100,"ttft_us":1000,"e2e_us":3001,"completion_us":3006,"mean_itl_us":1000.5,"prompt_tokens":10,"cached_tokens":0,"output_tokens":3,"generated_tokens":3,"preemptions":0,"slo_class":"a,\"b\"","tenant":null,"session":null,"round":0,"client":null,"model":null,"prefix_group":null,"prefix_tokens":0,"deadline_us":null},
+        {"request_id":"request_1","state":"queued","outcome":"rejected","instance":null,"arrival_us":7,"scheduling_delay_us":null,"ttft_us":null,"e2e_us":null,"completion_us":null,"mean_itl_us":null,"prompt_tokens":10,"cached_tokens":null,"output_tokens":3,"generated_tokens":0,"preemptions":0,"slo_class":null,"tenant":null,"session":null,"round":0,"client":null,"model":null,"prefix_group":null,"prefix_tokens":0,"deadline_us":null}
         ]
         "#);
         assert_eq!(text(&run(vec![], 1), Format::Json), "[\n]\n");
@@ -386,9 +390,9 @@ mod tests {
     #[test]
     fn csv_leaves_absent_values_empty() {
         insta::assert_snapshot!(text(&sample(), Format::Csv), @r#"
-        request_id,state,outcome,instance,arrival_us,scheduling_delay_us,ttft_us,e2e_us,completion_us,mean_itl_us,prompt_tokens,output_tokens,generated_tokens,preemptions,slo_class,tenant,session,round,client,model,prefix_group,prefix_tokens,deadline_us
-        request_0,completed,completed,instance_1,5,100,1000,3001,3006,1000.5,10,3,3,0,"a,""b""",,,0,,,,0,
-        request_1,queued,rejected,,7,,,,,,10,3,0,0,,,,0,,,,0,
+        request_id,state,outcome,instance,arrival_us,scheduling_delay_us,ttft_us,e2e_us,completion_us,mean_itl_us,prompt_tokens,cached_tokens,output_tokens,generated_tokens,preemptions,slo_class,tenant,session,round,client,model,prefix_group,prefix_tokens,deadline_us
+        request_0,completed,completed,instance_1,5,100,1000,3001,3006,1000.5,10,0,3,3,0,"a,""b""",,,0,,,,0,
+        request_1,queued,rejected,,7,,,,,,10,,3,0,0,,,,0,,,,0,
         "#);
         assert_eq!(text(&run(vec![], 1), Format::Csv).lines().count(), 1);
     }

@@ -5,7 +5,8 @@ use super::Results;
 use super::decisions::TraceSummary;
 use crate::metrics::anomaly::Anomalies;
 use crate::metrics::fitness::Fitness;
-use crate::metrics::groups::{Group, Sessions, fairness};
+use crate::metrics::groups::{Group, Sessions, by_class, by_model, reference_fairness};
+use crate::metrics::population::Population;
 use crate::metrics::stats::Distribution;
 use crate::metrics::summary::Summary;
 use std::fmt::Write;
@@ -27,8 +28,9 @@ impl Lines {
 /// All sections that have something to say.
 pub(super) fn all(results: &Results<'_>) -> String {
     let mut lines = Lines::default();
-    if let Some(f) = &results.fitness {
-        fitness(&mut lines, f);
+    if let Some(weights) = &results.inputs.fitness {
+        let cluster = &results.summary.cluster;
+        fitness(&mut lines, &weights.evaluate_as_the_reference(cluster));
     }
     if results.anomalies.any() {
         anomalies(&mut lines, &results.anomalies);
@@ -36,17 +38,19 @@ pub(super) fn all(results: &Results<'_>) -> String {
     let cluster = &results.summary.cluster;
     kv(&mut lines, cluster);
     let seen = |g: &&Group| g.ttft_us.count > 0 || g.e2e_us.count > 0;
-    let classes: Vec<&Group> = results.classes.iter().filter(seen).collect();
+    let classes = by_class(results.record, Population::Reference);
+    let classes: Vec<&Group> = classes.iter().filter(seen).collect();
     if classes.len() >= 2 || (!classes.is_empty() && !results.inputs.slo_targets.is_empty()) {
         per_class(&mut lines, &classes);
     }
-    let models: Vec<&Group> = results.models.iter().filter(seen).collect();
+    let models = by_model(results.record, Population::Reference);
+    let models: Vec<&Group> = models.iter().filter(seen).collect();
     if !models.is_empty() {
         per_model(&mut lines, &models, cluster.duration_s());
     }
     per_tenant(&mut lines, &results.tenants);
-    if let Some(s) = &results.sessions {
-        sessions(&mut lines, s);
+    if let Some(s) = Sessions::of(results.record, Population::Reference) {
+        sessions(&mut lines, &s);
     }
     if let Some(t) = &results.trace {
         trace(&mut lines, t);
@@ -87,7 +91,8 @@ fn anomalies(lines: &mut Lines, a: &Anomalies) {
 
 fn kv(lines: &mut Lines, cluster: &Summary) {
     // Thrashing is a property of offloading to the CPU; one memory tier never thrashes.
-    let (preemptions, hits) = (cluster.preemption_rate(), cluster.cache_hit_rate);
+    let preemptions = cluster.preemption_rate().unwrap_or(0.0);
+    let hits = cluster.reference.hit_rate;
     if preemptions != 0.0 || hits != 0.0 {
         lines.title("KV Cache Metrics");
         lines.add(format_args!("Preemption Rate: {preemptions:.4}"));
@@ -151,7 +156,7 @@ fn per_tenant(lines: &mut Lines, tenants: &[Group]) {
     }
     lines.add(format_args!(
         "  Jain Fairness Index: {:.4}",
-        fairness(tenants)
+        reference_fairness(tenants)
     ));
 }
 
@@ -181,6 +186,7 @@ fn trace(lines: &mut Lines, t: &TraceSummary) {
             lines.add(format_args!("  {name}: {n}"));
         }
     }
-    lines.add(format_args!("Mean Regret: {:.6}", t.mean_regret));
-    lines.add(format_args!("Max Regret: {:.6}", t.max_regret));
+    let [mean, most] = t.reference_regret;
+    lines.add(format_args!("Mean Regret: {mean:.6}"));
+    lines.add(format_args!("Max Regret: {most:.6}"));
 }

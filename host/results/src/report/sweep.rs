@@ -6,7 +6,6 @@ pub use table::table;
 
 use super::machines::{self, COLUMNS};
 use super::{Results, go};
-use crate::metrics::stats::Spread;
 use crate::metrics::summary::Latencies;
 use serde_json::{Map, Number, Value};
 use std::io::{self, Write};
@@ -15,7 +14,7 @@ use std::io::{self, Write};
 type Metric = fn(&Results<'_>) -> Option<f64>;
 
 /// What is reported of a run, by column name; absent values are empty.
-const METRICS: [(&str, Metric); 28] = [
+const METRICS: [(&str, Metric); 31] = [
     ("arrived", |r| Some(r.summary.arrivals as f64)),
     ("completed", |r| Some(r.summary.cluster.completed as f64)),
     ("rejected", |r| {
@@ -34,20 +33,29 @@ const METRICS: [(&str, Metric); 28] = [
         let gpus = machines::gpus(&r.inputs.machines);
         (gpus > 0).then(|| r.summary.cluster.tokens_per_sec() / gpus as f64)
     }),
-    ("ttft_mean_ms", |r| some(&latencies(r).ttft, |s| s.mean)),
-    ("ttft_p50_ms", |r| some(&latencies(r).ttft, |s| s.p50)),
-    ("ttft_p90_ms", |r| some(&latencies(r).ttft, |s| s.p90)),
-    ("ttft_p99_ms", |r| some(&latencies(r).ttft, |s| s.p99)),
-    ("itl_mean_ms", |r| some(&latencies(r).itl, |s| s.mean)),
-    ("itl_p99_ms", |r| some(&latencies(r).itl, |s| s.p99)),
-    ("tpot_mean_ms", |r| some(&latencies(r).tpot, |s| s.mean)),
-    ("tpot_p99_ms", |r| some(&latencies(r).tpot, |s| s.p99)),
-    ("e2e_mean_ms", |r| some(&latencies(r).e2e, |s| s.mean)),
-    ("e2e_p50_ms", |r| some(&latencies(r).e2e, |s| s.p50)),
-    ("e2e_p90_ms", |r| some(&latencies(r).e2e, |s| s.p90)),
-    ("e2e_p99_ms", |r| some(&latencies(r).e2e, |s| s.p99)),
+    ("arrivals_per_s", |r| {
+        r.summary.arrival_window.map(|w| w.arrivals_per_sec())
+    }),
+    ("window_requests_per_s", |r| {
+        r.summary.arrival_window.map(|w| w.responses_per_sec())
+    }),
+    ("window_output_tokens_per_s", |r| {
+        r.summary.arrival_window.map(|w| w.tokens_per_sec())
+    }),
+    ("ttft_mean_ms", |r| latencies(r).ttft.figure(|s| s.mean)),
+    ("ttft_p50_ms", |r| latencies(r).ttft.figure(|s| s.p50)),
+    ("ttft_p90_ms", |r| latencies(r).ttft.figure(|s| s.p90)),
+    ("ttft_p99_ms", |r| latencies(r).ttft.figure(|s| s.p99)),
+    ("itl_mean_ms", |r| latencies(r).itl.figure(|s| s.mean)),
+    ("itl_p99_ms", |r| latencies(r).itl.figure(|s| s.p99)),
+    ("tpot_mean_ms", |r| latencies(r).tpot.figure(|s| s.mean)),
+    ("tpot_p99_ms", |r| latencies(r).tpot.figure(|s| s.p99)),
+    ("e2e_mean_ms", |r| latencies(r).e2e.figure(|s| s.mean)),
+    ("e2e_p50_ms", |r| latencies(r).e2e.figure(|s| s.p50)),
+    ("e2e_p90_ms", |r| latencies(r).e2e.figure(|s| s.p90)),
+    ("e2e_p99_ms", |r| latencies(r).e2e.figure(|s| s.p99)),
     ("scheduling_delay_p99_ms", |r| {
-        some(&latencies(r).scheduling_delay, |s| s.p99)
+        latencies(r).scheduling_delay.figure(|s| s.p99)
     }),
     ("preemptions", |r| {
         Some(r.summary.cluster.preemptions as f64)
@@ -55,7 +63,7 @@ const METRICS: [(&str, Metric); 28] = [
     ("kv_peak_utilization", |r| {
         Some(r.summary.cluster.kv_peak_utilization)
     }),
-    ("cache_hit_rate", |r| Some(r.summary.cluster.cache_hit_rate)),
+    ("cache_hit_rate", |r| r.summary.cluster.cache_hit_rate),
     ("goodput_rps", |r| r.goodput.as_ref().map(|g| g.rps)),
     ("slo_attainment", |r| {
         r.goodput.as_ref().map(|g| g.attainment)
@@ -63,13 +71,12 @@ const METRICS: [(&str, Metric); 28] = [
     ("fitness", |r| r.fitness.as_ref().map(|f| f.score)),
 ];
 
+/// Requests that arrived and did not complete, for whatever reason: the tables show them in one
+/// column, so that who drops requests does not look better than who rejects them.
+const NOT_SERVED: &str = "not_served";
+
 fn latencies<'a>(r: &'a Results<'_>) -> &'a Latencies {
     &r.summary.cluster.latency_ms
-}
-
-/// A latency that nobody had is absent, not 0: 0 would look like the best.
-fn some(spread: &Spread, of: fn(&Spread) -> f64) -> Option<f64> {
-    (spread.count > 0).then(|| of(spread))
 }
 
 /// Names of the columns: the run's id, the dimensions, the seed, the machines, the metrics.
@@ -137,7 +144,11 @@ impl Row {
         csv.flush()
     }
 
+    /// A metric by name, or [`NOT_SERVED`].
     fn metric(&self, name: &str) -> Option<f64> {
+        if name == NOT_SERVED {
+            return Some(self.metric("arrived")? - self.metric("completed")?);
+        }
         let from_end = METRICS.iter().rev().position(|(n, _)| *n == name)?;
         self.fields[self.fields.len() - 1 - from_end].parse().ok()
     }

@@ -2,7 +2,7 @@
 
 use super::{Results, instance_name};
 use crate::metrics::groups::{Group, fairness};
-use crate::metrics::stats::Spread;
+use crate::metrics::stats::{Distribution, Spread};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use std::fmt::Write;
 
@@ -33,9 +33,9 @@ pub fn text(results: &Results<'_>) -> String {
     }
     if results.tenants.len() > 1 {
         blocks.push(format!(
-            "{}\nFairness between tenants (Jain, output tokens): {:.4}",
+            "{}\nFairness between tenants (Jain, output tokens): {}",
             groups("Tenant", &results.tenants),
-            fairness(&results.tenants)
+            or_dash(fairness(&results.tenants), |jain| format!("{jain:.4}"))
         ));
     }
     if let Some(inputs) = results.inputs.generator {
@@ -86,6 +86,11 @@ fn percent(part: f64) -> String {
     format!("{:.1}%", part * 100.0)
 }
 
+/// A figure that may be of nothing: then a dash, since 0 would look like the best or the worst.
+fn or_dash(value: Option<f64>, show: fn(f64) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), show)
+}
+
 /// A table in the house's style, as wide as it may be.
 pub fn styled(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -130,18 +135,6 @@ fn finish(table: &Table, left_out: usize) -> String {
     text
 }
 
-/// Blocks found in the prefix caches of all blocks asked for. (The reference's figure, in the other
-/// reports, is the plain mean over the instances, idle ones included.)
-fn hit_rate(results: &Results<'_>) -> f64 {
-    let all = results.record.instances.iter();
-    let (hits, misses) = all.fold((0, 0), |(h, m), i| (h + i.cache_hits, m + i.cache_misses));
-    if hits == 0 {
-        0.0
-    } else {
-        hits as f64 / (hits + misses) as f64
-    }
-}
-
 fn overview(results: &Results<'_>) -> String {
     let s = &results.summary;
     let c = &s.cluster;
@@ -160,13 +153,23 @@ fn overview(results: &Results<'_>) -> String {
         }
     }
     let mut text = format!(
-        "Requests:   {} arrived: {}\nThroughput: {} requests/s, {} output tokens/s over {} simulated seconds",
+        "Requests:   {} arrived: {}\nThroughput: {} requests/s, {} output tokens/s over the whole run ({} simulated seconds)",
         count(s.arrivals),
         ends.join(", "),
         digits(c.responses_per_sec()),
         digits(c.tokens_per_sec()),
         digits(c.duration_s()),
     );
+    if let Some(w) = &s.arrival_window {
+        let _ = write!(
+            text,
+            "\nArrivals:   {} requests/s over {} s; completed in that time: {} requests/s, {} tokens/s",
+            digits(w.arrivals_per_sec()),
+            digits(w.seconds()),
+            digits(w.responses_per_sec()),
+            digits(w.tokens_per_sec()),
+        );
+    }
     let bound = results.inputs.infinite_cache_hit_rate;
     let bound = bound
         .filter(|rate| *rate > 0.0)
@@ -177,8 +180,8 @@ fn overview(results: &Results<'_>) -> String {
         text,
         "\nKV cache:   peak {}, time average {}, prefix hit rate {}{bound}, {} preemptions",
         percent(c.kv_peak_utilization),
-        percent(c.kv_mean_utilization),
-        percent(hit_rate(results)),
+        or_dash(c.kv_mean_utilization, percent),
+        or_dash(c.cache_hit_rate, percent),
         count(c.preemptions)
     );
     if let Some(t) = &results.trace {
@@ -188,8 +191,8 @@ fn overview(results: &Results<'_>) -> String {
             count(t.total),
             count(t.admitted),
             t.targets.len(),
-            digits(t.mean_regret),
-            digits(t.max_regret)
+            or_dash(t.mean_regret, digits),
+            or_dash(t.max_regret, digits)
         );
     }
     if let Some(g) = &results.goodput {
@@ -209,7 +212,12 @@ fn overview(results: &Results<'_>) -> String {
             .iter()
             .map(|(detector, level)| format!("{detector} {}", level.name()))
             .collect();
-        let _ = write!(text, "\nSaturation: {}", labels.join(", "));
+        let text_of = if labels.is_empty() {
+            "-, as nothing completed".to_owned()
+        } else {
+            labels.join(", ")
+        };
+        let _ = write!(text, "\nSaturation: {text_of}");
     }
     text
 }
@@ -236,16 +244,19 @@ fn latencies(results: &Results<'_>) -> String {
         ("max", |s| s.max),
     ];
     for (name, value) in rows {
-        let cells = all.iter().map(|s| {
-            if s.count == 0 {
-                "-".to_owned()
-            } else {
-                digits(value(s))
-            }
-        });
+        let cells = all.iter().map(|s| or_dash(s.figure(value), digits));
         table.add_row(std::iter::once(name.to_owned()).chain(cells));
     }
-    finish(&table, 0)
+    let text = finish(&table, 0);
+    let (completed, arrived) = (l.e2e.count, results.summary.arrivals);
+    if completed == arrived {
+        return text;
+    }
+    format!(
+        "{text}\nLatencies are those of the {} requests that completed, of {} that arrived.",
+        count(completed),
+        count(arrived)
+    )
 }
 
 fn instances(results: &Results<'_>) -> String {
@@ -276,11 +287,11 @@ fn instances(results: &Results<'_>) -> String {
         row.extend([
             count(s.routed),
             percent(s.share),
-            digits(s.latency_ms.ttft.p99),
+            or_dash(s.latency_ms.ttft.figure(|l| l.p99), digits),
             percent(s.kv_peak_utilization),
-            percent(s.cache_hit_rate),
+            or_dash(s.cache_hit_rate, percent),
             count(s.preemptions),
-            format!("{}{blocked}", digits(s.mean_queue_length)),
+            format!("{}{blocked}", or_dash(s.mean_queue_length, digits)),
         ]);
         table.add_row(row);
     }
@@ -298,16 +309,19 @@ fn groups(kind: &str, groups: &[Group]) -> String {
         "E2E mean",
         "E2E p99",
     ]);
+    let ms = |d: &Distribution, of: fn(&Distribution) -> f64| {
+        or_dash(d.divided_by(1000.0).figure(of), digits)
+    };
     for g in groups.iter().take(MOST_ROWS) {
         table.add_row([
             g.name.clone(),
             count(g.arrivals),
             count(g.completed),
             count(g.output_tokens),
-            digits(g.ttft_us.mean / 1000.0),
-            digits(g.ttft_us.p99 / 1000.0),
-            digits(g.e2e_us.mean / 1000.0),
-            digits(g.e2e_us.p99 / 1000.0),
+            ms(&g.ttft_us, |d| d.mean),
+            ms(&g.ttft_us, |d| d.p99),
+            ms(&g.e2e_us, |d| d.mean),
+            ms(&g.e2e_us, |d| d.p99),
         ]);
     }
     let table = finish(&table, groups.len().saturating_sub(MOST_ROWS));
@@ -438,8 +452,9 @@ mod tests {
         qwen3-14b on H100, TP 1, 2 instances, trained-physics, blis rules
 
         Requests:   3 arrived: 2 completed, 1 rejected by admission
-        Throughput: 1.54 requests/s, 4.62 output tokens/s over 1.30 simulated seconds
-        KV cache:   peak 90.0%, time average 0.0%, prefix hit rate 0.0%, 1,234 preemptions
+        Throughput: 1.54 requests/s, 4.62 output tokens/s over the whole run (1.30 simulated seconds)
+        Arrivals:   13.33 requests/s over 0.150 s; completed in that time: 6.67 requests/s, 20.00 tokens/s
+        KV cache:   peak 90.0%, time average 0.0%, prefix hit rate -, 1,234 preemptions
         Goodput:    0.769 requests/s, 50.0% of 2 requests met their targets
 
         ┌─────────────┬───────┬───────┬───────┬────────┬──────────────────┐
@@ -451,13 +466,14 @@ mod tests {
         │ p99         ┆ 29.71 ┆ 585.0 ┆ 579.2 ┆ 1188.0 ┆            0.100 │
         │ max         ┆ 30.00 ┆ 585.0 ┆ 585.0 ┆ 1200.0 ┆            0.100 │
         └─────────────┴───────┴───────┴───────┴────────┴──────────────────┘
+        Latencies are those of the 2 requests that completed, of 3 that arrived.
 
         ┌────────────┬──────────┬───────┬─────────────┬─────────┬──────────┬───────────┬──────────┐
         │ Instance   ┆ Requests ┆ Share ┆ TTFT p99 ms ┆ KV peak ┆ Hit rate ┆ Preempted ┆    Queue │
         ╞════════════╪══════════╪═══════╪═════════════╪═════════╪══════════╪═══════════╪══════════╡
-        │ instance_0 ┆        1 ┆ 50.0% ┆        1.00 ┆    0.0% ┆     0.0% ┆         0 ┆        0 │
-        │ instance_1 ┆        1 ┆ 50.0% ┆       30.00 ┆   90.0% ┆     0.0% ┆     1,234 ┆ 2.50 HOL │
-        │ instance_2 ┆        0 ┆  0.0% ┆           0 ┆    0.0% ┆     0.0% ┆         0 ┆        0 │
+        │ instance_0 ┆        1 ┆ 50.0% ┆        1.00 ┆    0.0% ┆        - ┆         0 ┆        - │
+        │ instance_1 ┆        1 ┆ 50.0% ┆       30.00 ┆   90.0% ┆        - ┆     1,234 ┆ 2.50 HOL │
+        │ instance_2 ┆        0 ┆  0.0% ┆           - ┆    0.0% ┆        - ┆         0 ┆        - │
         └────────────┴──────────┴───────┴─────────────┴─────────┴──────────┴───────────┴──────────┘
 
         By SLO class (latencies in ms)
@@ -488,8 +504,8 @@ mod tests {
         let text = text(&Results::new(&record, &ReportInputs::default()));
         insta::assert_snapshot!(text, @r#"
         Requests:   0 arrived: 0 completed
-        Throughput: 0 requests/s, 0 output tokens/s over 0 simulated seconds
-        KV cache:   peak 0.0%, time average 0.0%, prefix hit rate 0.0%, 0 preemptions
+        Throughput: 0 requests/s, 0 output tokens/s over the whole run (0 simulated seconds)
+        KV cache:   peak 0.0%, time average -, prefix hit rate -, 0 preemptions
 
         ┌─────────────┬──────┬─────┬──────┬─────┬──────────────────┐
         │ Latency, ms ┆ TTFT ┆ ITL ┆ TPOT ┆ E2E ┆ Scheduling delay │

@@ -138,13 +138,14 @@ fn imbalance(findings: &ScenarioFindings<'_>) -> Option<Found> {
 
 fn lost_prefix_hits(findings: &ScenarioFindings<'_>) -> Option<Found> {
     let (ours, theirs) = metrics(findings)?;
+    let (ours, theirs) = (ours.hit_rate?, theirs.hit_rate?);
     let rates = format!(
         "prefix-cache hit rate {:.0} %, {:.0} % under {}",
-        100.0 * ours.hit_rate,
-        100.0 * theirs.hit_rate,
+        100.0 * ours,
+        100.0 * theirs,
         best(findings)
     );
-    let worse = theirs.hit_rate - ours.hit_rate;
+    let worse = theirs - ours;
     let lost = findings
         .inspection
         .as_ref()

@@ -6,6 +6,9 @@ use crate::{Split, Suite};
 use std::fmt::Write;
 use windtunnel_results::report::table::{styled, whole};
 
+/// Why a score may differ from that of `windtunnel score`.
+const FULL: &str = "Entries are scored to the end (the stage full), however bad they look; \"windtunnel score\" stops what is far behind earlier, with a score below -99, unless it is asked for that stage.";
+
 /// What the numbers mean.
 fn legend(suite: &Suite) -> String {
     let losses = match suite.file.regression_weight {
@@ -17,7 +20,7 @@ fn legend(suite: &Suite) -> String {
     };
     format!(
         "Score: 100 x mean log-ratio of costs to the best reference policy of each scenario{losses}; 0 = as good as the best of them everywhere. \
-         ± 95 % interval over seeds. Gap: train - holdout; ! = more than chance."
+         ± 95 % interval over seeds. Gap: train - holdout; ! = more than chance. {FULL}"
     )
 }
 
@@ -81,7 +84,12 @@ pub fn table(suite: &Suite, rows: &[Row], by: Split) -> String {
     for (k, row) in rows.iter().enumerate() {
         table.add_row(cells(k, row, by));
     }
-    format!("{}, by {by}\n{}\n", suite.label(), whole(table, &[1]))
+    format!(
+        "{}, by {by}\n{}\n{}\n",
+        suite.label(),
+        whole(table, &[1]),
+        FULL.replacen("; ", ";\n", 1)
+    )
 }
 
 /// The leaderboard as Markdown.

@@ -6,6 +6,10 @@ use crate::{Problem, Report};
 use std::fmt::Write;
 use windtunnel_results::report::table::{styled, whole};
 
+/// Why the score of a candidate that was stopped is not the one that it has elsewhere.
+const STOPPED: &str = "Who is stopped scores below -99, behind all that went on. The score of all scenarios is that of the stage full,\n\
+    which leaderboards hold: it takes candidates to the end, however bad they look\n";
+
 fn verdict(report: &Report) -> String {
     match (&report.stopped, report.ok, report.score_ci95) {
         (Some(stopped), ..) => {
@@ -20,6 +24,11 @@ fn verdict(report: &Report) -> String {
         }
         (None, true, None) => "one seed: no interval".into(),
     }
+}
+
+/// A figure, or a dash where there is none.
+fn or_dash(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), show)
 }
 
 /// The whole report.
@@ -38,7 +47,11 @@ pub fn text(report: &Report) -> String {
     if report.ok && report.stopped.is_none() {
         text += "0 = as good as the best tuned reference in every scenario; +1 = 1 % less cost; TTFT in ms\n";
     }
+    if report.stopped.is_some() {
+        text += STOPPED;
+    }
     if report.scenarios.iter().any(|s| s.metrics.is_some()) {
+        let ms = |value| or_dash(value, |ms| format!("{ms:.0}"));
         let mut table = styled(&[
             "Scenario",
             "Score",
@@ -58,12 +71,12 @@ pub fn text(report: &Report) -> String {
                 s.id.clone(),
                 signed(s.score),
                 format!("{:.1}%", 100.0 * m.goodput),
-                format!("{:.0}", m.ttft_ms.p50),
-                format!("{:.0}", m.ttft_ms.p99),
-                format!("{:.0}%", 100.0 * m.hit_rate),
+                ms(m.ttft_ms.p50),
+                ms(m.ttft_ms.p99),
+                or_dash(m.hit_rate, |rate| format!("{:.0}%", 100.0 * rate)),
                 (m.offered - m.completed).to_string(),
                 s.best_builtin.clone().unwrap_or_default(),
-                format!("{:.0}", r.ttft_ms.p99),
+                ms(r.ttft_ms.p99),
             ]);
         }
         let _ = writeln!(text, "{}", whole(table, &[0, 7]));
@@ -186,5 +199,7 @@ pub fn table(reports: &[Report]) -> String {
             worst.map_or(String::new(), |w| signed(w.score)),
         ]);
     }
-    format!("{}\n", whole(table, &[3]))
+    let stopped = reports.iter().any(|r| r.stopped.is_some());
+    let note = if stopped { STOPPED } else { "" };
+    format!("{}\n{note}", whole(table, &[3]))
 }

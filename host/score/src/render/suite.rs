@@ -152,7 +152,7 @@ pub fn certificate(certificate: &Certificate) -> String {
             c.split.to_string(),
             c.id.clone(),
             format!("{:.0}", c.spread),
-            c.stability.map_or(String::new(), |s| format!("{s:.2}")),
+            c.stability.map_or("-".into(), |s| format!("{s:.2}")),
             format!("{:.1}", c.headroom),
             c.clairvoyant.clone(),
             format!("{:.2}", c.load),

@@ -9,6 +9,7 @@ use windtunnel_base::input::InputError;
 use windtunnel_engine::instance::Preset;
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
+use windtunnel_workload::TimeUnit;
 
 /// The file of a suite.
 #[derive(Clone, Debug, Deserialize)]
@@ -179,6 +180,12 @@ pub struct TraceKeys {
     /// Start of the part that is replayed, seconds of the trace.
     #[serde(default)]
     pub from_s: f64,
+    /// Unit of its time stamps, where its format leaves it open.
+    #[serde(default)]
+    pub time_unit: Option<TimeUnit>,
+    /// Tokens of the blocks that its `hash_ids` name.
+    #[serde(default)]
+    pub block_size: Option<u32>,
 }
 
 impl TraceKeys {

@@ -400,6 +400,8 @@ fn certificates_name_the_criteria_that_suites_fail() {
         one["scenarios"][0]["stability"].is_null(),
         "one seed agrees with nothing"
     );
+    let failures = one["scenarios"][0]["failures"].to_string();
+    assert!(failures.contains("ranks were not compared"), "{failures}");
     let scored = run("--split train --seeds 3");
     assert!(scored.stderr.contains("do not pass"), "{}", scored.stderr);
     assert!(scored.stdout.contains("┆ heavy "), "{}", scored.stdout);
@@ -539,4 +541,15 @@ fn unknown_parameters_are_refused_with_the_nearest_name() {
         assert_eq!(told(text.into(), params.clone()).0, true, "{params}");
         assert_eq!(told(json!({ "routing": text }), params).0, true);
     }
+}
+
+#[test]
+fn a_class_that_no_scenario_has_is_noted() {
+    let scoring = Scoring::new();
+    let folder = changed("critical=300ms,1s", "critcal=300ms,1s");
+    let suite = folder.path().join("suite.yaml").display().to_string();
+    let scored = scoring.run(&format!("score --suite {suite} least-loaded"));
+    let note = "note: slo.ttft of tiny@1 names the class \"critcal\", which no request of its \
+        scenarios has; did you mean \"critical\"? (their classes: ";
+    assert!(scored.stderr.contains(note), "{}", scored.stderr);
 }

@@ -1,4 +1,4 @@
-//! Blocks of 512 tokens that a trace names by ids, as Mooncake traces do.
+//! Blocks of tokens that a trace names by ids, as Mooncake traces do.
 //!
 //! Equal ids mean equal tokens and equal tokens before them. A tree of ids keeps that promise
 //! whatever a file says: an id behind another predecessor is another block.
@@ -7,12 +7,13 @@ use super::row::Row;
 use rustc_hash::FxHashMap;
 use windtunnel_base::request::{Span, TokenSeq};
 
-/// Tokens of a block.
+/// Tokens of a block in the published traces.
 pub const BLOCK: u32 = 512;
 
 /// The blocks of a trace so far, as a tree, with the tokens of each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Blocks {
+    tokens: u32,
     /// (node before it + 1, id) to node.
     next: FxHashMap<(u32, u64), u32>,
     /// Stream and first token of each node's block.
@@ -21,7 +22,28 @@ pub(super) struct Blocks {
     continued: Vec<bool>,
 }
 
+impl Default for Blocks {
+    fn default() -> Self {
+        Self::new(BLOCK)
+    }
+}
+
 impl Blocks {
+    /// No blocks yet, of so many tokens each.
+    pub(super) fn new(tokens: u32) -> Self {
+        Self {
+            tokens,
+            next: FxHashMap::default(),
+            places: Vec::new(),
+            continued: Vec::new(),
+        }
+    }
+
+    /// Tokens of a block.
+    pub(super) fn tokens(&self) -> u32 {
+        self.tokens
+    }
+
     /// Puts the tokens of a row's blocks into `prompt` and returns how many they are.
     pub(super) fn spans(&mut self, row: &Row, streams: &mut u32, prompt: &mut TokenSeq) -> u32 {
         let mut before = 0u32;
@@ -32,7 +54,7 @@ impl Blocks {
                 None => self.add(before, *id, streams),
             };
             let (stream, start) = self.places[node as usize];
-            let len = left.min(BLOCK);
+            let len = left.min(self.tokens);
             prompt.push(Span { stream, start, len });
             left -= len;
             before = node + 1;
@@ -47,7 +69,7 @@ impl Blocks {
             Some(b) if !self.continued[b as usize] => {
                 self.continued[b as usize] = true;
                 let (stream, start) = self.places[b as usize];
-                (stream, start + BLOCK)
+                (stream, start + self.tokens)
             }
             _ => {
                 *streams += 1;

@@ -5,6 +5,7 @@
 //! client, the kind of log the tenant.
 
 use super::row::{Labels, Row, RowReader};
+use super::units::{Clock, Stamp, TimeUnit};
 use crate::limits::MAX_TOKENS;
 use crate::table::Table;
 use std::path::Path;
@@ -22,12 +23,13 @@ pub(crate) const COLUMNS: [&str; 6] = [
 /// The columns that later releases add.
 pub(crate) const OPTIONAL: [&str; 2] = ["Session ID", "Elapsed time"];
 
-/// Reads the rows of a BurstGPT trace.
-pub(crate) fn open(path: &Path) -> Result<Box<dyn RowReader>, InputError> {
+/// Reads the rows of a BurstGPT trace, whose time stamps are in `unit`.
+pub(crate) fn open(path: &Path, unit: Option<TimeUnit>) -> Result<Box<dyn RowReader>, InputError> {
     let table = Table::open(path)?;
     let at = table.columns(&COLUMNS, &OPTIONAL)?;
     let must = |k: usize| at[k].expect("mandatory");
     Ok(Box::new(BurstGpt {
+        clock: Clock::new(unit, TimeUnit::Seconds),
         time: must(0),
         model: must(1),
         prompt: must(2),
@@ -40,6 +42,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn RowReader>, InputError> {
 }
 
 struct BurstGpt {
+    clock: Clock,
     table: Table,
     time: usize,
     model: usize,
@@ -56,16 +59,14 @@ impl RowReader for BurstGpt {
             .advance_or_row_error()
             .map(|next| next.map(|good| good.and_then(|()| self.read())))
     }
+
+    fn notes(&self) -> Vec<String> {
+        self.clock.note().into_iter().collect()
+    }
 }
 
 impl BurstGpt {
-    fn read(&self) -> Result<Row, InputError> {
-        let seconds = |at: usize, what: &str| {
-            let s = self.table.field(at).trim().parse::<f64>().ok();
-            let s = s.filter(|s| (0.0..1e11).contains(s));
-            s.map(|s| (s * 1e7).round() as i64)
-                .ok_or_else(|| self.table.field_error(at, what))
-        };
+    fn read(&mut self) -> Result<Row, InputError> {
         let tokens = |at| self.table.count(at, MAX_TOKENS / 2).map(|n| n as u32);
         let output = tokens(self.output)?;
         if output == 0 {
@@ -74,24 +75,34 @@ impl BurstGpt {
                 .error("the request failed: it has no response tokens"));
         }
         let text = |at: usize| self.table.field(at).trim().to_owned();
+        let stamp = |at: usize| Stamp::of_text(self.table.field(at));
+        let ticks = stamp(self.time)
+            .and_then(|s| self.clock.ticks(s))
+            .ok_or_else(|| {
+                let expected = format!("a time in {}, 0 or more", self.clock.unit());
+                self.table.field_error(self.time, &expected)
+            })?;
         let elapsed = match self
             .elapsed
             .filter(|at| !self.table.field(*at).trim().is_empty())
         {
-            Some(at) => seconds(at, "a time in seconds, 0 or more")?,
+            // In seconds whatever the time stamps are, as the releases have it.
+            Some(at) => stamp(at)
+                .and_then(|s| TimeUnit::Seconds.ticks(s))
+                .ok_or_else(|| self.table.field_error(at, "a time in seconds, 0 or more"))?,
             None => 0,
         };
         Ok(Row {
-            ticks: seconds(self.time, "a time in seconds, 0 or more")?,
+            ticks,
             prompt: tokens(self.prompt)?,
             output,
-            blocks: Vec::new(),
             labels: Some(Box::new(Labels {
                 client: text(self.model),
                 tenant: text(self.log),
                 session: self.session.map_or(String::new(), text),
                 elapsed_us: elapsed / 10,
             })),
+            ..Row::default()
         })
     }
 }

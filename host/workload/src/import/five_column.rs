@@ -5,6 +5,7 @@
 
 use super::cut::Rewind;
 use super::row_errors::RowErrors;
+use super::units::{Clock, Stamp, TimeUnit};
 use crate::limits::MAX_TOKENS;
 use crate::table::{Table, shown};
 use crate::trie::Trie;
@@ -31,15 +32,27 @@ pub struct FiveColumn {
     rows: Vec<Row>,
     next: usize,
     symbols: Symbols,
+    notes: Vec<String>,
 }
 
 impl FiveColumn {
-    /// Reads a trace. Rows may come in any order; equal times keep it.
+    /// Reads a trace with times in `unit`, seconds if not given. Rows may come in any order; equal
+    /// times keep it. Unix times begin with the first request.
     ///
     /// # Errors
     /// When the file cannot be read, or a row makes no sense and `errors` is strict.
-    pub fn open(path: &Path, errors: &mut RowErrors) -> Result<Self, InputError> {
-        Self::build(Table::open(path)?, errors)
+    pub fn open(
+        path: &Path,
+        unit: Option<TimeUnit>,
+        errors: &mut RowErrors,
+    ) -> Result<Self, InputError> {
+        Self::build(Table::open(path)?, unit, errors)
+    }
+
+    /// What a person should know of it.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Reads a trace from `from`; `name` is what messages call it.
@@ -51,10 +64,14 @@ impl FiveColumn {
         from: impl Read + Send + 'static,
         errors: &mut RowErrors,
     ) -> Result<Self, InputError> {
-        Self::build(Table::new(name.into(), Box::new(from))?, errors)
+        Self::build(Table::new(name.into(), Box::new(from))?, None, errors)
     }
 
-    fn build(mut table: Table, errors: &mut RowErrors) -> Result<Self, InputError> {
+    fn build(
+        mut table: Table,
+        unit: Option<TimeUnit>,
+        errors: &mut RowErrors,
+    ) -> Result<Self, InputError> {
         if table.width() < 5 {
             return Err(table.error(format!(
                 "the header row has {} columns; expected at least 5: arrival time, two that are ignored, prompt token \
@@ -65,16 +82,22 @@ impl FiveColumn {
         let mut trie = Trie::new();
         let mut rows = Vec::new();
         let mut tokens = Vec::new();
+        let mut clock = Clock::new(unit, TimeUnit::Seconds);
         while let Some(good) = table.advance_or_row_error()? {
             let number = rows.len() as u64;
-            let row = good.and_then(|()| read(&table, number, &mut tokens, &mut trie));
+            let row = good.and_then(|()| read(&table, number, &mut clock, &mut tokens, &mut trie));
             rows.extend(errors.take(row)?);
         }
         rows.sort_by_key(|r: &Row| r.arrival_us);
+        if clock.is_of_epoch() {
+            let first = rows.first().map_or(0, |r| r.arrival_us);
+            rows.iter_mut().for_each(|r| r.arrival_us -= first);
+        }
         Ok(Self {
             rows,
             next: 0,
             symbols: Symbols::default(),
+            notes: clock.note().into_iter().collect(),
         })
     }
 }
@@ -82,11 +105,20 @@ impl FiveColumn {
 fn read(
     table: &Table,
     number: u64,
+    clock: &mut Clock,
     tokens: &mut Vec<u32>,
     trie: &mut Trie,
 ) -> Result<Row, InputError> {
-    let arrival_us = seconds(table.field(ARRIVAL)).ok_or_else(|| {
-        table.field_error(ARRIVAL, "an arrival time in seconds, finite and 0 or more")
+    let text = table.field(ARRIVAL);
+    let ticks = Stamp::of_text(text).and_then(|stamp| clock.ticks(stamp));
+    let arrival_us = match clock.unit() {
+        TimeUnit::Seconds => seconds(text),
+        _ => ticks.map(|ticks| ticks / 10),
+    };
+    let arrival_us = arrival_us.ok_or_else(|| {
+        let unit = clock.unit();
+        let expected = format!("an arrival time in {unit}, finite and 0 or more");
+        table.field_error(ARRIVAL, &expected)
     })?;
     tokens.clear();
     read_ids(table, PROMPT, tokens)?;

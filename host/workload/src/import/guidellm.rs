@@ -4,8 +4,8 @@
 use super::row_errors::RowErrors;
 use super::rows::Rows;
 use super::vllm_bench::{choose, row, several};
+use crate::json::read_json;
 use serde::Deserialize;
-use std::io::BufReader;
 use std::path::Path;
 use windtunnel_base::input::InputError;
 
@@ -17,18 +17,57 @@ struct Results {
     benchmarks: Vec<Benchmark>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Benchmark {
-    #[serde(default)]
-    requests: Requests,
+    requests: Option<Requests>,
+    /// Of later releases.
+    metrics: Option<BenchmarkMetrics>,
+    /// Of earlier ones.
+    request_totals: Option<Totals>,
+    scheduler_metrics: Option<Made>,
+    run_stats: Option<Made>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct BenchmarkMetrics {
+    request_totals: Option<Totals>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Made {
+    requests_made: Option<Totals>,
+}
+
+/// How many requests there were, whether the report keeps them or not.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+struct Totals {
+    successful: Option<u64>,
+}
+
+impl Benchmark {
+    /// Successful requests of the benchmark; `None` = it does not say.
+    fn successful(&self) -> Option<u64> {
+        let measured = self.metrics.as_ref().and_then(|m| m.request_totals);
+        // What was made counts warm-up, too, so it comes last.
+        let made = |made: &Option<Made>| made.as_ref().and_then(|m| m.requests_made);
+        let totals = measured
+            .or(self.request_totals)
+            .or_else(|| made(&self.scheduler_metrics))
+            .or_else(|| made(&self.run_stats));
+        totals?.successful
+    }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Requests {
-    successful: Vec<Request>,
-    errored: Vec<serde::de::IgnoredAny>,
-    incomplete: Vec<serde::de::IgnoredAny>,
+    successful: Option<Vec<Request>>,
+    errored: Option<Vec<serde::de::IgnoredAny>>,
+    incomplete: Option<Vec<serde::de::IgnoredAny>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -88,21 +127,31 @@ impl Request {
 }
 
 /// Reads the successful requests of benchmark `run` (from 1; `None` = the only one); others are
-/// row errors. Time 0 is the first.
+/// row errors. Time 0 is the first. A report that keeps a sample of its requests is read if their
+/// rate is changed (`scaled`): as they were sent, they are less than the load was.
 ///
 /// # Errors
-/// When the file cannot be read, has several benchmarks and none is chosen, or a row has an error
-/// and `errors` is strict.
-pub fn open(path: &Path, run: Option<usize>, errors: &mut RowErrors) -> Result<Rows, InputError> {
+/// When the file cannot be read, has several benchmarks and none is chosen, keeps a sample, or a
+/// row has an error and `errors` is strict.
+pub fn open(
+    path: &Path,
+    run: Option<usize>,
+    scaled: bool,
+    errors: &mut RowErrors,
+    notes: &mut Vec<String>,
+) -> Result<Rows, InputError> {
     let refuse = |what: String| InputError::in_file(path.display(), what);
-    let file = BufReader::new(crate::table::open_file(path)?);
-    let results: Results = serde_json::from_reader(file)
-        .map_err(|e| refuse(format!("this is no result of GuideLLM: {e}")))?;
+    let results: Results = read_json(path, "result of GuideLLM")?;
     let benchmark = choose(&results.benchmarks, run)
         .ok_or_else(|| refuse(several("benchmarks", results.benchmarks.len(), run)))?;
-    let requests = &benchmark.requests;
+    let none = Requests::default();
+    let requests = benchmark.requests.as_ref().unwrap_or(&none);
+    let successful = requests.successful.as_deref().unwrap_or_default();
+    if let Some(note) = sampled(successful.len() as u64, benchmark.successful(), scaled) {
+        notes.push(note.map_err(refuse)?);
+    }
     let mut rows = Vec::new();
-    for (k, r) in requests.successful.iter().enumerate() {
+    for (k, r) in successful.iter().enumerate() {
         let found = match (r.start(), r.prompt(), r.output()) {
             (Some(start), Some(prompt), Some(output)) => {
                 row(path, k, false, start, prompt as u64, output as u64)
@@ -113,10 +162,98 @@ pub fn open(path: &Path, run: Option<usize>, errors: &mut RowErrors) -> Result<R
         };
         rows.extend(errors.take(found)?);
     }
-    for k in 0..requests.errored.len() + requests.incomplete.len() {
+    let count = |list: &Option<Vec<_>>| list.as_ref().map_or(0, Vec::len);
+    for k in 0..count(&requests.errored) + count(&requests.incomplete) {
         let _ = errors.take(Err::<(), _>(refuse(format!(
             "the request failed or was not finished, found request {k}"
         ))))?;
     }
     Ok(Rows::of(rows))
+}
+
+/// What to say of a report that keeps fewer requests than there were: a note if their rate is
+/// changed, else why it is refused.
+fn sampled(kept: u64, all: Option<u64>, scaled: bool) -> Option<Result<String, String>> {
+    let all = all.filter(|all| kept < *all)?;
+    let what = format!("the report keeps {kept} of {all} successful requests");
+    if kept == 0 {
+        return Some(Err(format!(
+            "{what}; expected one that is written with all of them"
+        )));
+    }
+    if scaled {
+        return Some(Ok(format!("{what}, which are replayed at `rate_scale`")));
+    }
+    let scale = (all as f64 / kept as f64 * 1e3).round() / 1e3;
+    Some(Err(format!(
+        "{what}, a sample that is less load than they all were; expected a report with all of them, or \
+         `rate_scale` {scale} to replay the sample at the rate of all"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windtunnel_base::request::Source;
+
+    fn opened(benchmark: &str, scaled: bool) -> Result<(Rows, Vec<String>), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.json");
+        std::fs::write(&path, format!("{{\"benchmarks\": [{benchmark}]}}")).unwrap();
+        let mut notes = Vec::new();
+        open(&path, None, scaled, &mut RowErrors::new(true), &mut notes)
+            .map(|rows| (rows, notes))
+            .map_err(|e| e.message().to_owned())
+    }
+
+    const REQUESTS: &str = r#""requests": {"successful": [
+        {"request_latency": NaN, "request_start_time": 5.5, "prompt_tokens": 512, "output_tokens": 64},
+        {"request_start_time": 7.5, "prompt_tokens": 512, "output_tokens": 64, "total": Infinity}], "incomplete": null}"#;
+
+    #[test]
+    fn a_sample_of_requests_is_not_taken_for_all_of_them() {
+        for totals in [
+            r#""metrics": {"request_totals": {"successful": 5}}, "run_stats": {"requests_made": {"successful": 2}}"#,
+            r#""request_totals": {"successful": 5, "total": 6}"#,
+            r#""scheduler_metrics": {"requests_made": {"successful": 5}}"#,
+            r#""run_stats": {"requests_made": {"successful": 5}}"#,
+        ] {
+            let text = format!("{{{totals}, {REQUESTS}}}");
+            let error = opened(&text, false).unwrap_err();
+            assert_eq!(
+                error,
+                "the report keeps 2 of 5 successful requests, a sample that is less load than they all were; expected a \
+                 report with all of them, or `rate_scale` 2.5 to replay the sample at the rate of all"
+            );
+            let (rows, notes) = opened(&text, true).unwrap();
+            assert_eq!(rows.size_hint(), Some(2));
+            assert_eq!(
+                notes,
+                ["the report keeps 2 of 5 successful requests, which are replayed at `rate_scale`"]
+            );
+        }
+        for empty in [r#""requests": null"#, r#""requests": {"successful": []}"#] {
+            let text = format!(
+                "{{\"metrics\": {{\"request_totals\": {{\"successful\": 400}}}}, {empty}}}"
+            );
+            for scaled in [false, true] {
+                assert_eq!(
+                    opened(&text, scaled).unwrap_err(),
+                    "the report keeps 0 of 400 successful requests; expected one that is written with all of them"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bare_words_of_python_stand_for_no_number() {
+        let text = format!(
+            "{{\"metrics\": {{\"request_totals\": {{\"successful\": 2}}, \"rate\": NaN}}, {REQUESTS}}}"
+        );
+        let (mut rows, notes) = opened(&text, false).unwrap();
+        let arrivals: Vec<i64> = std::iter::from_fn(|| rows.next_request())
+            .map(|r| r.arrival_us)
+            .collect();
+        assert_eq!((arrivals, notes.len()), (vec![0, 2_000_000], 0));
+    }
 }

@@ -1,20 +1,22 @@
 //! Lines of a text file, one at a time and none without end.
 
 use crate::table::open_file;
-use std::fs::File;
+use std::borrow::Cow;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use windtunnel_base::input::InputError;
+use windtunnel_base::input::{InputError, Opened, finite_json};
 
 /// Longest line, bytes.
 const LONGEST: u64 = 64 << 20;
 
-/// The lines of a file that are not blank.
+/// The lines of a file of JSON lines that are not blank; see [`finite_json`].
 pub(super) struct Lines {
     name: String,
-    reader: BufReader<File>,
+    reader: BufReader<Opened>,
     line: u64,
     text: Vec<u8>,
+    /// The line has a bare `NaN` or the like.
+    replaced: bool,
 }
 
 impl Lines {
@@ -24,6 +26,7 @@ impl Lines {
             reader: BufReader::with_capacity(1 << 16, open_file(path)?),
             line: 0,
             text: Vec::new(),
+            replaced: false,
         })
     }
 
@@ -49,15 +52,23 @@ impl Lines {
                 break;
             }
         }
-        let start = if self.line == 1 && self.text.starts_with(b"\xef\xbb\xbf") {
-            3
-        } else {
-            0
+        let finite = match finite_json(&self.text) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(text) => Some(text),
         };
-        Ok(Some((self.line, self.text[start..].trim_ascii_end())))
+        self.replaced = finite.is_some();
+        if let Some(text) = finite {
+            self.text = text;
+        }
+        Ok(Some((self.line, self.text.trim_ascii_end())))
     }
 
+    /// A message about the current line.
     pub(super) fn error(&self, message: impl Into<String>) -> InputError {
+        let mut message = message.into();
+        if self.replaced {
+            message.push_str(crate::json::REPLACED);
+        }
         InputError::at(&self.name, self.line, 0, message)
     }
 }

@@ -14,6 +14,8 @@ pub struct Row {
     pub output: u32,
     /// Identities of the prompt's blocks, as in Mooncake traces.
     pub blocks: Vec<u64>,
+    /// The client's own priority, higher is more important.
+    pub priority: Option<i32>,
     /// Client, tenant and session.
     pub labels: Option<Box<Labels>>,
 }
@@ -39,7 +41,12 @@ pub trait RowReader: Send {
     /// # Errors
     /// When the file cannot be read on.
     fn next_row(&mut self) -> Result<Option<Result<Row, InputError>>, InputError>;
+
+    /// What a person should know of the rows so far.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Opens a file as rows of one format.
-pub type OpenRows = fn(&Path) -> Result<Box<dyn RowReader>, InputError>;
+pub type OpenRows = dyn Fn(&Path) -> Result<Box<dyn RowReader>, InputError> + Send + Sync;

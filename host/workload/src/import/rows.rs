@@ -15,7 +15,7 @@ use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenS
 
 #[derive(Clone)]
 enum From {
-    File(PathBuf, OpenRows),
+    File(PathBuf, Arc<OpenRows>),
     Memory(Arc<[Row]>),
 }
 
@@ -33,6 +33,7 @@ pub struct Rows {
     blocks: Blocks,
     sessions: Sessions,
     symbols: Symbols,
+    notes: Vec<String>,
 }
 
 impl std::fmt::Debug for Rows {
@@ -44,12 +45,13 @@ impl std::fmt::Debug for Rows {
 impl Clone for Rows {
     /// A copy that starts from the first row.
     fn clone(&self) -> Self {
-        Self::new(
+        let copy = Self::new(
             self.from.clone(),
             self.rows,
             self.first_ticks,
             self.latest_ticks,
-        )
+        );
+        copy.with_blocks_of(self.blocks.tokens())
     }
 }
 
@@ -58,7 +60,11 @@ impl Rows {
     ///
     /// # Errors
     /// When it cannot be read, or a row makes no sense and `errors` is strict.
-    pub fn open(path: &Path, open: OpenRows, errors: &mut RowErrors) -> Result<Self, InputError> {
+    pub fn open(
+        path: &Path,
+        open: impl Fn(&Path) -> Result<Box<dyn RowReader>, InputError> + Send + Sync + 'static,
+        errors: &mut RowErrors,
+    ) -> Result<Self, InputError> {
         let mut reader = open(path)?;
         let (mut rows, mut sorted) = (0u64, true);
         let (mut first, mut latest) = (i64::MAX, i64::MIN);
@@ -70,16 +76,36 @@ impl Rows {
                 latest = latest.max(row.ticks);
             }
         }
+        let notes = reader.notes();
         if sorted {
-            let from = From::File(path.to_owned(), open);
-            return Ok(Self::new(from, rows, first, latest));
+            let from = From::File(path.to_owned(), Arc::new(open));
+            let rows = Self::new(from, rows, first, latest);
+            return Ok(Self { notes, ..rows });
         }
         let mut list = Vec::new();
         let mut reader = open(path)?;
         while let Some(row) = reader.next_row()? {
             list.extend(row.ok());
         }
-        Ok(Self::of(list))
+        Ok(Self {
+            notes,
+            ..Self::of(list)
+        })
+    }
+
+    /// The same rows, whose blocks have so many tokens.
+    #[must_use]
+    pub(super) fn with_blocks_of(self, tokens: u32) -> Self {
+        Self {
+            blocks: Blocks::new(tokens),
+            ..self
+        }
+    }
+
+    /// What a person should know of them.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// A source of rows in any order; equal times keep it.
@@ -105,6 +131,7 @@ impl Rows {
             blocks: Blocks::default(),
             sessions: Sessions::default(),
             symbols: Symbols::default(),
+            notes: Vec::new(),
         }
     }
 
@@ -171,6 +198,7 @@ impl Source for Rows {
         private(row.output, &mut output);
         let mut request = Request {
             private_from: shared,
+            priority: row.priority,
             ..Request::new(RequestId::Number(number), arrival_us, prompt, output)
         };
         if let Some(labels) = &row.labels {

@@ -4,9 +4,9 @@
 use super::row::Row;
 use super::row_errors::RowErrors;
 use super::rows::Rows;
+use crate::json::read_json_values;
 use crate::limits::MAX_TOKENS;
 use serde::Deserialize;
-use std::io::BufReader;
 use std::path::Path;
 use windtunnel_base::input::InputError;
 
@@ -31,14 +31,7 @@ struct Results {
 /// in error and `errors` is strict.
 pub fn open(path: &Path, run: Option<usize>, errors: &mut RowErrors) -> Result<Rows, InputError> {
     let refuse = |what: String| Err(InputError::in_file(path.display(), what));
-    let file = BufReader::new(crate::table::open_file(path)?);
-    let mut runs = Vec::new();
-    for result in serde_json::Deserializer::from_reader(file).into_iter::<Results>() {
-        match result {
-            Ok(results) => runs.push(results),
-            Err(e) => return refuse(format!("this is no result of vllm bench serve: {e}")),
-        }
-    }
+    let runs: Vec<Results> = read_json_values(path, "result of vllm bench serve")?;
     let Some(results) = choose(&runs, run) else {
         return refuse(several("runs", runs.len(), run));
     };

@@ -1,7 +1,7 @@
 //! Lengths in tokens.
 
 use rand::{Rng, RngExt};
-use rand_distr::{Exp1, StandardNormal};
+use rand_distr::{Distribution, Exp1, Poisson, StandardNormal};
 use std::sync::Arc;
 
 /// Longest length that is ever drawn; a heavy tail ends here.
@@ -39,6 +39,35 @@ pub enum Lengths {
         mu: f64,
         /// Standard deviation of the logarithm.
         sigma: f64,
+        /// Least.
+        min: f64,
+        /// Most.
+        max: f64,
+    },
+    /// Whole numbers within bounds, all equally often.
+    Uniform {
+        /// Least.
+        min: u32,
+        /// Most.
+        max: u32,
+    },
+    /// Skew normal, clamped to bounds and rounded.
+    SkewNormal {
+        /// Where it would have its mean without skew.
+        location: f64,
+        /// What would be its standard deviation without skew.
+        scale: f64,
+        /// Shape; above 0 the longer tail is above.
+        shape: f64,
+        /// Least.
+        min: f64,
+        /// Most.
+        max: f64,
+    },
+    /// Poisson, clamped to bounds.
+    Poisson {
+        /// Its distribution.
+        of: Poisson<f64>,
         /// Least.
         min: f64,
         /// Most.
@@ -154,6 +183,27 @@ impl Lengths {
             } => {
                 let x = mu + sigma * rng.sample::<f64, _>(StandardNormal);
                 length(x.exp(), min, max)
+            }
+            Self::Uniform { min, max } => rng.random_range(min..=max).max(1),
+            Self::SkewNormal {
+                location,
+                scale,
+                shape,
+                min,
+                max,
+            } => {
+                // Azzalini's way: of two correlated normal numbers, the sign of one turns the
+                // other.
+                let delta = shape / (1.0 + shape * shape).sqrt();
+                let u: f64 = rng.sample(StandardNormal);
+                let v: f64 = rng.sample(StandardNormal);
+                let w = delta * u + (1.0 - delta * delta).sqrt() * v;
+                let x = location + scale * if u >= 0.0 { w } else { -w };
+                length(x.min(max).max(min), 0.0, 0.0)
+            }
+            Self::Poisson { ref of, min, max } => {
+                let x: f64 = of.sample(rng);
+                length(x.min(max).max(min), 0.0, 0.0)
             }
             Self::ParetoLogNormal {
                 alpha,

@@ -3,6 +3,7 @@
 use super::locate::Fault;
 use super::types::{Arrival, Distribution, DistributionKind, Process};
 use crate::sample::{Empirical, Gaps, Lengths, MOST_LENGTH};
+use rand_distr::Poisson;
 use std::collections::BTreeMap;
 use std::path::Path;
 use windtunnel_base::input::{self, InputError};
@@ -60,6 +61,42 @@ pub(super) fn lengths(d: &Distribution, folder: &Path) -> Result<Lengths, Fault>
             Lengths::LogNormal {
                 mu: p.get("mu"),
                 sigma: p.get("sigma"),
+                min: p.get("min"),
+                max: p.get("max"),
+            }
+        }
+        DistributionKind::Uniform => {
+            p.only(&["min", "max"], &[])?;
+            p.not_negative("min")?;
+            p.ordered()?;
+            Lengths::Uniform {
+                min: p.get("min").round() as u32,
+                max: p.get("max").round().min(f64::from(MOST_LENGTH)) as u32,
+            }
+        }
+        DistributionKind::SkewNormal => {
+            p.only(&["mean", "std_dev", "skew", "min", "max"], &[])?;
+            p.not_negative("std_dev")?;
+            p.ordered()?;
+            Lengths::SkewNormal {
+                location: p.get("mean"),
+                scale: p.get("std_dev"),
+                shape: p.get("skew"),
+                min: p.get("min"),
+                max: p.get("max"),
+            }
+        }
+        DistributionKind::Poisson => {
+            p.only(&["mean", "min", "max"], &[])?;
+            p.above_zero("mean")?;
+            p.ordered()?;
+            let (mean, most) = (p.get("mean"), f64::from(MOST_LENGTH));
+            let Some(of) = Poisson::new(mean).ok().filter(|_| mean <= most) else {
+                let message = format!("expected at most {most}, found {mean}");
+                return Err(Fault::new("params.mean", message));
+            };
+            Lengths::Poisson {
+                of,
                 min: p.get("min"),
                 max: p.get("max"),
             }

@@ -5,12 +5,17 @@
 //! sessions, not requests. All numbers are drawn from streams named after (seed, purpose, client,
 //! number of the request), so neither another client nor the order of calls changes them.
 
+mod conversations;
+
+use super::deal::Dealer;
 use super::lanes::{Lane, Lanes};
 use super::planned::{Counted, Kind, Modalities, Plan, Planned, Prompt, Traffic};
 use crate::import::Rewind;
 use crate::limits::MAX_TOKENS;
 use crate::sample::MOST_LENGTH;
+use rand::RngExt;
 use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use windtunnel_base::request::{
     Detail, FinishReason, Finished, Request, RequestId, Source, Span, Sym, Symbols, TokenSeq,
@@ -51,6 +56,10 @@ pub struct Generator {
     bounds: Bounds,
     clients: Arc<[Planned]>,
     names: Vec<Names>,
+    /// Of the clients with a set of prompts.
+    dealers: Vec<Option<Dealer>>,
+    /// Requests that were found while the next round of a conversation was looked for.
+    ready: VecDeque<Request>,
     /// Requests or sessions each client has started.
     started: Vec<u32>,
     lanes: Lanes,
@@ -102,8 +111,15 @@ impl Generator {
                 prefix_stream,
             });
         }
+        let dealers = plan.clients.iter().map(|c| {
+            let deal = c.kind.deal.as_ref()?;
+            let (next, symbols) = (&mut next_stream, &mut symbols);
+            Some(Dealer::new(c, deal, bounds.seed, next, symbols))
+        });
+        let dealers = dealers.collect();
         let waits = |c: &Planned| {
             matches!(c.traffic, Traffic::Users { .. })
+                || c.kind.deal.as_ref().is_some_and(|d| d.conversations)
                 || c.kind
                     .session
                     .is_some_and(|s| s.closed_loop && s.rounds > 1)
@@ -113,6 +129,8 @@ impl Generator {
         Self {
             lanes: Lanes::new(&clients, bounds.seed),
             names,
+            dealers,
+            ready: VecDeque::new(),
             started: vec![0; clients.len()],
             clients,
             symbols,
@@ -159,7 +177,11 @@ impl Generator {
         let name = if matches!(self.clients[client as usize].traffic, Traffic::Users { .. }) {
             Some(format!("concurrency_{id}_user_{serial}"))
         } else {
-            session.map(|_| format!("sess_{id}_{serial}"))
+            let number = match self.hand_of(client, serial) {
+                Some(hand) => Some(hand.prompt),
+                None => session.map(|_| serial),
+            };
+            number.map(|n| format!("sess_{id}_{n}"))
         };
         let session = name.map_or(Sym::NONE, |name| self.symbols.intern(&name));
         self.build(Start {
@@ -190,11 +212,35 @@ impl Generator {
         } = start;
         let kind = self.kind(client);
         let key = self.clients[client as usize].key;
-        let number = (u64::from(serial) << 32) | u64::from(round);
+        let conversation = self.hand_of(client, serial);
+        let hand = match (&mut self.dealers[client as usize], conversation) {
+            (Some(dealer), None) => Some(dealer.next()),
+            (_, hand) => hand,
+        };
+        let own_number = (u64::from(serial) << 32) | u64::from(round);
+        // What is drawn for a prompt of a set is drawn once.
+        let number = hand.map_or(own_number, |h| u64::from(h.prompt) << 32);
         let seed = self.bounds.seed;
         let stream = |label| rng::stream(seed, label, key, number);
+        let mut context = start.context;
+        if let Some(hand) = hand
+            && (round == 0 || conversation.is_none())
+        {
+            let lengths = kind.deal.as_ref().and_then(|d| d.prefix.as_ref());
+            let mut rng = rng::stream(seed, "prefix length", key, hand.group.into());
+            let tokens = lengths.map_or(0, |lengths| lengths.sample(&mut rng));
+            context = TokenSeq::of(hand.prefix_stream, tokens);
+        }
+        let adapter = match &kind.adapters[..] {
+            [] => self.names[client as usize].adapter,
+            adapters => {
+                let u: f64 = rng::stream(seed, "adapter", key, own_number).random();
+                let k = adapters.partition_point(|(_, share)| *share <= u);
+                self.symbols.intern(&adapters[k.min(adapters.len() - 1)].0)
+            }
+        };
         let mut detail = Detail {
-            adapter: self.names[client as usize].adapter,
+            adapter,
             think_us: start.think_us,
             ..Detail::default()
         };
@@ -213,34 +259,43 @@ impl Generator {
             let percent = lengths.sample_from_zero(&mut stream("reason ratio"));
             detail.reason_ratio = f64::from(percent.min(100)) / 100.0;
         }
-        let tokens = u64::from(start.context.len()) + u64::from(input) + u64::from(output);
+        let tokens = u64::from(context.len()) + u64::from(input) + u64::from(output);
         if tokens > MAX_TOKENS || u64::from(self.next_stream) >= MAX_TOKENS {
             return None;
         }
         let own = self.next_stream;
         self.next_stream += 1;
-        let accumulates = kind.session.is_some_and(|s| s.accumulate && s.rounds > 1);
-        let mut prompt = start.context;
+        let accumulates =
+            conversation.is_some() || kind.session.is_some_and(|s| s.accumulate && s.rounds > 1);
+        let prefix_tokens = match hand {
+            Some(_) if round == 0 || conversation.is_none() => context.len(),
+            _ => kind.prefix_tokens,
+        };
+        let mut prompt = context;
+        // The same prompt of a set is the same tokens; in a conversation it stands elsewhere.
+        let repeated = hand.filter(|_| conversation.is_none());
         prompt.push(Span {
-            stream: own,
+            stream: repeated.map_or(own, |h| h.prompt_stream),
             start: 0,
             len: input,
         });
         let mut answer = TokenSeq::default();
         answer.push(Span {
             stream: own,
-            start: input,
+            start: if repeated.is_some() { 0 } else { input },
             len: output,
         });
         let arrival_us = start.send_us.saturating_add(kind.wire.us(input));
         let names = self.names[client as usize];
         let timeout_us = self.bounds.timeout_us.unwrap_or(kind.timeout_us);
-        let prefixed = kind.prefix_tokens > 0;
+        let prefixed = prefix_tokens > 0;
         Some(Request {
             private_from: if accumulates {
                 u32::MAX
+            } else if repeated.is_some() {
+                prompt.len()
             } else {
-                kind.prefix_tokens
+                prefix_tokens
             },
             deadline_us: if timeout_us > 0 {
                 start.send_us.saturating_add(timeout_us)
@@ -255,11 +310,11 @@ impl Generator {
             session: start.session,
             round,
             prefix_group: if prefixed {
-                names.prefix_group
+                hand.map_or(names.prefix_group, |h| h.prefix_group)
             } else {
                 Sym::NONE
             },
-            prefix_tokens: kind.prefix_tokens,
+            prefix_tokens,
             streaming: kind.streaming,
             source_tag: tag(client, serial),
             detail: detail.boxed(),
@@ -351,6 +406,12 @@ impl Generator {
                 self.lanes.open(planned, client, k);
                 None
             }
+            Lane::Steady(_) | Lane::Window(_) if self.puts_off(client, at_us) => {
+                if self.left != Some(0) {
+                    self.lanes.advance(planned, client, lane);
+                }
+                None
+            }
             Lane::Steady(_) | Lane::Window(_) | Lane::Users(_) => {
                 let started = self.start(client, at_us, lane.window(planned));
                 let once = planned.kind.session.is_some_and(|s| s.once);
@@ -395,6 +456,9 @@ fn untag(tag: u64) -> (u32, u32) {
 
 impl Source for Generator {
     fn next_request(&mut self) -> Option<Request> {
+        if let Some(request) = self.ready.pop_front() {
+            return Some(self.numbered(request));
+        }
         loop {
             match self.step() {
                 Ok(Some(request)) => return Some(self.numbered(request)),
@@ -407,6 +471,10 @@ impl Source for Generator {
     fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
         let before = finished.request;
         let generated = finished.generated_tokens;
+        let (client, serial) = untag(before.source_tag);
+        if self.hand_of(client, serial).is_some() {
+            return self.next_in_conversation(finished);
+        }
         // Who gave up or was refused does not come back. An answer longer than planned would mean
         // tokens that nobody knows.
         if before.session.is_none()
@@ -415,7 +483,6 @@ impl Source for Generator {
         {
             return None;
         }
-        let (client, _) = untag(before.source_tag);
         let kind = self.kind(client);
         let think_us = match (&self.clients[client as usize].traffic, kind.session) {
             (Traffic::Users { think_us, .. }, _) => {
@@ -470,6 +537,8 @@ impl Rewind for Generator {
     fn rewind(&mut self) {
         self.lanes = Lanes::new(&self.clients, self.bounds.seed);
         self.started.fill(0);
+        self.ready.clear();
+        self.dealers.iter_mut().flatten().for_each(Dealer::rewind);
         self.left = self.bounds.num_requests;
     }
 

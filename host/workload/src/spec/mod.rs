@@ -5,6 +5,7 @@
 
 mod compile;
 pub mod compose;
+mod deal;
 mod foreign;
 mod generate;
 mod groups;
@@ -25,6 +26,7 @@ pub use types::WorkloadSpec;
 
 use crate::import::RowErrors;
 use planned::{Plan, Traffic};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{self, InputError};
 
@@ -73,9 +75,12 @@ pub fn parse(path: &Path, text: &str, changes: Changes) -> Result<Opened, InputE
     let folder = input::folder_of(path);
     if foreign::is_inference_perf(text) {
         let name = path.display().to_string();
-        let mut spec = foreign::inference_perf(&name, text)?;
+        let (mut spec, notes) = foreign::inference_perf(&name, text)?;
         let changed = changes.apply(&mut spec).and_then(|()| open(spec, folder));
-        return changed.map_err(|f| InputError::in_file(name, InputError::from(f).message()));
+        let mut opened =
+            changed.map_err(|f| InputError::in_file(name, InputError::from(f).message()))?;
+        opened.plan.notes.extend(notes);
+        return Ok(opened);
     }
     let mut spec: WorkloadSpec = input::parse_yaml(path.display(), text)?;
     let changed = changes.apply(&mut spec);
@@ -189,6 +194,20 @@ impl Opened {
             (spec.clients, spec.inference_perf, spec.aggregate_rate) = (clients, None, 0.0);
         }
         spec
+    }
+
+    /// The SLO classes of its requests; an empty one for none.
+    #[must_use]
+    pub fn classes(&self) -> BTreeSet<String> {
+        let clients = self.plan.clients.iter();
+        clients.map(|c| c.kind.slo_class.clone()).collect()
+    }
+
+    /// The tenants of its requests; an empty one for none.
+    #[must_use]
+    pub fn tenants(&self) -> BTreeSet<String> {
+        let clients = self.plan.clients.iter();
+        clients.map(|c| c.kind.tenant.clone()).collect()
     }
 
     /// Clients in all, members of cohorts included.

@@ -4,7 +4,7 @@ use super::compile::{gaps, lengths};
 use super::groups::{Group, groups};
 use super::locate::Fault;
 use super::planned::{
-    Counted, Kind, Modalities, Plan, Planned, Prompt, SessionKind, Traffic, Wire,
+    Counted, Deal, Kind, Modalities, Plan, Planned, Prompt, SessionKind, Traffic, Wire,
 };
 use super::rates::{Rates, rates};
 use super::servegen;
@@ -25,6 +25,8 @@ const PART: f64 = 65_536.0;
 const MOST_IN_WINDOW: f64 = 2_147_483_647.0;
 /// Longest prefix.
 const MOST_PREFIX: u32 = 1 << 24;
+/// Most prompts of a set.
+const MOST_PROMPTS: u64 = 1_000_000;
 const SLO_CLASSES: [&str; 5] = ["critical", "standard", "sheddable", "batch", "background"];
 
 /// Makes a spec ready. `folder` is where files that it names are.
@@ -132,6 +134,12 @@ fn members(
         notes.push(format!(
             "{}.arrival has no effect: users of a closed loop send when their answers come",
             group.path
+        ));
+    }
+    if !c.adapters.is_empty() {
+        notes.push(format!(
+            "client \"{}\": adapters go into traces; step times do not depend on them",
+            c.id
         ));
     }
     if !c.adapter.is_empty() {
@@ -279,8 +287,13 @@ fn kind(
     let reasoning = reasoning
         .map(|d| lengths(d, folder).map_err(|f| f.under("reasoning.reason_ratio_distribution")))
         .transpose()?;
-    let in_loop = session.is_some() || c.concurrency > 0;
+    let in_conversations = c.prompts.as_ref().is_some_and(|p| p.conversations);
+    let in_loop = session.is_some() || c.concurrency > 0 || in_conversations;
+    let deal = c.prompts.as_ref();
+    let deal = deal.map(|_| deal_of(c, folder).map_err(|f| f.under("prompts")));
     Ok(Kind {
+        adapters: adapters(c)?,
+        deal: deal.transpose()?,
         tenant: c.tenant_id.clone(),
         slo_class,
         model: c.model.clone(),
@@ -300,6 +313,74 @@ fn kind(
         output: needed(&c.output_distribution, "output_distribution")?,
         reasoning,
         session,
+    })
+}
+
+/// Adapters, each with the sum of the shares up to its own.
+fn adapters(c: &Client) -> Result<Vec<(String, f64)>, Fault> {
+    let refuse = |message: String| Err(Fault::new("adapters", message));
+    if !c.adapters.is_empty() && !c.adapter.is_empty() {
+        return refuse("give adapter or adapters, not both".into());
+    }
+    let total: f64 = c.adapters.values().sum();
+    let fine = |w: &f64| w.is_finite() && *w >= 0.0;
+    if !c.adapters.is_empty() && !(c.adapters.values().all(fine) && total > 0.0) {
+        return refuse("expected weights of 0 or more, not all 0".into());
+    }
+    let mut sum = 0.0;
+    let share = |(name, weight): (&String, &f64)| {
+        sum += weight / total;
+        (name.clone(), sum)
+    };
+    Ok(c.adapters.iter().map(share).collect())
+}
+
+/// The set of prompts of a client that has one.
+fn deal_of(c: &Client, folder: &Path) -> Result<Deal, Fault> {
+    let refuse = |key: &str, message: String| Err(Fault::new(key, message));
+    let Some(p) = &c.prompts else {
+        return refuse("", "is missing".into());
+    };
+    for (key, n) in [("groups", p.groups), ("per_group", p.per_group)] {
+        if n == 0 {
+            return refuse(key, "expected at least 1, found 0".into());
+        }
+    }
+    let all = u64::from(p.groups) * u64::from(p.per_group);
+    if all > MOST_PROMPTS {
+        return refuse(
+            "",
+            format!("{all} prompts; at most {MOST_PROMPTS} make sense"),
+        );
+    }
+    let windows = c.lifecycle.iter().flat_map(|l| &l.windows);
+    let lengths_of_windows = windows
+        .filter(|w| w.input_distribution.is_some() || w.output_distribution.is_some())
+        .count();
+    for (what, given) in [
+        ("prefix_group", !c.prefix_group.is_empty()),
+        ("multimodal", c.multimodal.is_some()),
+        ("reasoning", c.reasoning.is_some()),
+        ("network", c.network.is_some()),
+        ("lengths of its windows", lengths_of_windows > 0),
+    ] {
+        if given {
+            return refuse("", format!("a set of prompts goes without {what}"));
+        }
+    }
+    if p.conversations && c.concurrency > 0 {
+        return refuse(
+            "conversations",
+            "users of a closed loop (concurrency) have none".into(),
+        );
+    }
+    let prefix = p.prefix_distribution.as_ref();
+    let prefix = prefix.map(|d| lengths(d, folder).map_err(|f| f.under("prefix_distribution")));
+    Ok(Deal {
+        groups: p.groups,
+        per_group: p.per_group,
+        prefix: prefix.transpose()?,
+        conversations: p.conversations,
     })
 }
 

@@ -21,6 +21,26 @@ pub(super) struct Kind {
     /// Percent of the output that is reasoning.
     pub(super) reasoning: Option<Lengths>,
     pub(super) session: Option<SessionKind>,
+    /// Adapters by the share of all that is not above them.
+    pub(super) adapters: Vec<(String, f64)>,
+    pub(super) deal: Option<Deal>,
+}
+
+/// A fixed set of prompts that requests take in turn.
+#[derive(Clone, Debug)]
+pub(super) struct Deal {
+    pub(super) groups: u32,
+    pub(super) per_group: u32,
+    /// Tokens that all prompts of a group begin with.
+    pub(super) prefix: Option<Lengths>,
+    pub(super) conversations: bool,
+}
+
+impl Deal {
+    /// Prompts in all.
+    pub(super) fn prompts(&self) -> u32 {
+        self.groups * self.per_group
+    }
 }
 
 /// A client ready to generate.

@@ -9,10 +9,11 @@ use super::locate::Fault;
 use super::planned::{Counted, Kind, Modalities, Planned, Prompt, Traffic, Wire};
 use super::types::ServeGenData;
 use crate::import::RowErrors;
+use crate::json::read_json;
 use crate::sample::{Empirical, Gaps, Lengths};
 use crate::table::open_file;
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windtunnel_base::input::{self, InputError};
@@ -264,10 +265,7 @@ struct Dataset(BTreeMap<i64, Sizes>);
 impl Dataset {
     fn read(path: &Path) -> Result<Self, InputError> {
         type Raw = BTreeMap<String, BTreeMap<String, String>>;
-        let file = BufReader::new(open_file(path)?);
-        let raw: Raw = serde_json::from_reader(file).map_err(|e| {
-            InputError::in_file(path.display(), format!("this is no ServeGen dataset: {e}"))
-        })?;
+        let raw: Raw = read_json(path, "ServeGen dataset")?;
         let mut windows = BTreeMap::new();
         for (start, fields) in raw {
             let wrong = |what: String| {
@@ -373,6 +371,8 @@ fn counted(windows: &[Active], lengths: &Dataset, span: Span) -> Vec<Counted> {
 fn client(chunk: &str, windows: Vec<Counted>) -> Planned {
     Planned {
         kind: Arc::new(Kind {
+            adapters: Vec::new(),
+            deal: None,
             tenant: chunk.to_owned(),
             slo_class: String::new(),
             model: String::new(),

@@ -13,7 +13,7 @@ fn opened(text: &str) -> Result<Opened, String> {
     open(spec, Path::new(".")).map_err(|f| f.in_text("f", &text).to_string())
 }
 
-fn bounds(opened: &Opened) -> Bounds {
+pub(super) fn bounds(opened: &Opened) -> Bounds {
     let spec = &opened.spec;
     Bounds {
         seed: spec.seed.cast_unsigned(),
@@ -35,7 +35,10 @@ fn source(text: &str) -> Generator {
 
 /// All requests when every answer takes a second and lacks its last token; in order of arrival.
 fn all(text: &str) -> (Vec<Request>, Generator) {
-    let mut source = source(text);
+    played(source(text))
+}
+
+pub(super) fn played(mut source: Generator) -> (Vec<Request>, Generator) {
     let mut requests: Vec<Request> = Vec::new();
     let mut follow_ups: Vec<Request> = Vec::new();
     let mut upcoming = source.next_request();

@@ -84,6 +84,9 @@ pub struct Client {
     /// LoRA adapter; carried along into traces, without effect on step times.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub adapter: String,
+    /// Several of them with weights, one drawn for each request.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub adapters: BTreeMap<String, f64>,
     /// Share of `aggregate_rate`, in proportion to the others' shares that are active at the same
     /// time. Above 0, except with `concurrency`.
     #[serde(skip_serializing_if = "is_zero")]
@@ -111,6 +114,9 @@ pub struct Client {
     /// group says, else 50.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix_length: Option<u32>,
+    /// A fixed set of prompts that the requests take in turn, instead of a prompt each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<Prompts>,
     /// Does the client stream its answers?
     #[serde(skip_serializing_if = "is_default")]
     pub streaming: bool,
@@ -136,6 +142,24 @@ pub struct Client {
     /// Do the rounds of a session wait for the answers before them? Absent = yes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_loop: Option<bool>,
+}
+
+/// A fixed set of prompts, in groups that begin with the same tokens. The lengths of a prompt and of
+/// the answers to it are drawn once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Prompts {
+    /// Groups, at least 1.
+    pub groups: u32,
+    /// Prompts in each, at least 1.
+    pub per_group: u32,
+    /// Tokens with which all prompts of a group begin, drawn for each group; absent = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix_distribution: Option<Distribution>,
+    /// Whose turn has come again asks once more, behind the answers so far and not before the last
+    /// one; absent = it sends the same prompt again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub conversations: bool,
 }
 
 /// A group of equal clients `<id>-0`, `<id>-1`, ...
@@ -272,6 +296,12 @@ pub enum DistributionKind {
     Exponential,
     /// `mu` and `sigma` of the logarithm; `min` and `max` if wanted.
     Lognormal,
+    /// `min` to `max`, all equally often.
+    Uniform,
+    /// Skew normal: location `mean`, scale `std_dev`, shape `skew`, clamped to `min` and `max`.
+    SkewNormal,
+    /// Poisson: `mean`, clamped to `min` and `max`.
+    Poisson,
     /// With probability `mix_weight` Pareto (`alpha`, `xm`), else lognormal (`mu`, `sigma`).
     ParetoLognormal,
     /// Lengths with weights.

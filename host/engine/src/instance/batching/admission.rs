@@ -76,6 +76,13 @@ impl Instance {
         request.running = true;
         request.scheduled_tokens = tokens;
         request.computed_after_step = cached_tokens + tokens;
+        // What a preempted request finds again is its own work, not a prefix that somebody shared.
+        if request.cached_tokens.is_none() {
+            request.cached_tokens = Some(cached_tokens);
+            self.totals.prefix_queries += u64::from(request.prompt_tokens());
+            self.totals.prefix_hits += u64::from(cached_tokens);
+            self.totals.prefix_reusable += u64::from(request.request.reusable_tokens);
+        }
         if request.scheduling_delay_us.is_none() || !rules.first_scheduling_counts {
             request.scheduling_delay_us = Some(now - request.request.arrival_us);
         }

@@ -22,6 +22,13 @@ pub const POLICY: BuiltIn = BuiltIn {
             1.0,
             "KV utilisation that counts as saturated",
         ),
+        Param::number(
+            "max_in_flight",
+            0.0,
+            0.0,
+            f64::MAX,
+            "Requests in flight per instance that count as saturated, in place of both; 0 = they count",
+        ),
     ],
     bundle_keys: &[
         ("gaie_qd_threshold", "queue_limit"),
@@ -34,6 +41,7 @@ pub const POLICY: BuiltIn = BuiltIn {
             Box::new(GaieLegacy {
                 queue_limit: values.get("queue_limit"),
                 kv_limit: values.get("kv_limit"),
+                max_in_flight: values.get("max_in_flight"),
             })
         }),
     )
@@ -46,11 +54,18 @@ pub struct GaieLegacy {
     pub queue_limit: f64,
     /// KV utilisation that counts as saturated, 0..=1.
     pub kv_limit: f64,
+    /// Requests in flight per instance that count as saturated, in place of both limits; 0 = the
+    /// limits count. It is fresh where the limits read scraped signals.
+    pub max_in_flight: f64,
 }
 
 impl Admission for GaieLegacy {
     fn interests(&self) -> Interests {
-        Interests::SNAPSHOTS
+        if self.max_in_flight > 0.0 {
+            Interests::COUNTERS
+        } else {
+            Interests::SNAPSHOTS
+        }
     }
     fn admit(
         &mut self,
@@ -67,6 +82,9 @@ impl Admission for GaieLegacy {
                 .instances
                 .iter()
                 .map(|i| {
+                    if self.max_in_flight > 0.0 {
+                        return f64::from(i.in_flight) / self.max_in_flight;
+                    }
                     (f64::from(i.queue_depth) / self.queue_limit)
                         .max(i.kv_utilization / self.kv_limit)
                 })

@@ -1,7 +1,9 @@
-//! Routing policies. Ties always go to the lowest position.
+//! Routing policies. Ties go to the lowest position, unless a parameter says otherwise.
 
 pub mod always_busiest;
+pub mod filters;
 pub mod least_loaded;
+pub mod memory;
 pub mod prefix_affinity;
 pub mod round_robin;
 pub mod scorers;

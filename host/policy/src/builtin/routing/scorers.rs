@@ -1,7 +1,8 @@
 //! The scorers of weighted routing. Each gives every instance a number in 0..=1.
 
+use super::memory::Memory;
 use crate::param::Param;
-use windtunnel_plugin_api::{ClusterView, InstanceView, Interests, List};
+use windtunnel_plugin_api::{ClusterView, InstanceView, Interests, RequestView};
 
 /// A scorer of weighted routing.
 pub struct Scorer {
@@ -15,8 +16,8 @@ pub struct Scorer {
     pub doc: &'static str,
     /// What it reads besides the snapshots of the instances.
     pub interests: Interests,
-    /// Appends the scores of all instances to an empty column.
-    pub column: fn(&ClusterView<'_>, &mut ColdRequests, &mut Vec<f64>),
+    /// Appends the scores of all candidates to an empty column.
+    pub column: fn(&Decision<'_, '_>, &mut Memory, &mut Vec<f64>),
 }
 
 impl Scorer {
@@ -27,27 +28,86 @@ impl Scorer {
     }
 }
 
-/// What `no-hit-lru` remembers: which instances served requests that hit no cache.
-#[derive(Default)]
-pub struct ColdRequests {
-    /// Indexes of those instances, least recently used first.
-    order: Vec<u32>,
-    /// The request at hand hits nowhere. Known once the scorer has run.
-    current: bool,
+/// Settings of scorers beyond their weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Wait queue at which `load-aware` gives 0.
+    pub load_aware_queue: f64,
+    /// Requests in flight up to which `active-requests` calls an instance idle.
+    pub idle_requests: f64,
+    /// The highest score that `active-requests` gives one that is not idle, 0..=1.
+    pub max_busy_score: f64,
+    /// Uncached tokens in flight at which `token-load` gives 0.
+    pub token_load_tokens: f64,
+    /// Leading tokens of a prompt that prefix scorers look at; 0 = all.
+    pub max_prefix_tokens: f64,
+    /// Prefix hits that the filter, `no-hit-lru` and `token-load` count: by the instances' cache
+    /// events, else by what the front end sent there before; `None` = each by its own default.
+    pub precise: Option<bool>,
 }
 
-impl ColdRequests {
-    /// A decision begins.
-    pub(super) fn begin(&mut self) {
-        self.current = false;
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            load_aware_queue: 128.0,
+            idle_requests: 0.0,
+            max_busy_score: 1.0,
+            token_load_tokens: 4_194_304.0,
+            max_prefix_tokens: 0.0,
+            precise: None,
+        }
+    }
+}
+
+/// A request, and the instances that can get it.
+pub struct Decision<'a, 'c> {
+    /// The request.
+    pub request: &'a RequestView,
+    /// The cluster.
+    pub cluster: &'a ClusterView<'c>,
+    /// Positions in the cluster's list of the instances that filters have left, ascending.
+    pub candidates: &'a [usize],
+    /// Settings of the scorers.
+    pub settings: &'a Settings,
+}
+
+impl Decision<'_, '_> {
+    fn instances(&self) -> impl Iterator<Item = &InstanceView> {
+        let all = self.cluster.instances;
+        self.candidates.iter().filter_map(move |&i| all.get(i))
     }
 
-    /// The request at hand goes to this instance.
-    pub(super) fn sent_to(&mut self, instance: u32) {
-        if self.current {
-            self.order.retain(|&other| other != instance);
-            self.order.push(instance);
+    /// Leading cached blocks of the prompt on the instance at position `i`.
+    #[must_use]
+    pub fn hits(&self, precise: bool, i: usize) -> u32 {
+        let host = &self.cluster.host;
+        if precise {
+            host.precise_prefix_blocks(i)
+        } else {
+            host.approximate_prefix_blocks(i)
         }
+    }
+
+    /// The share of the prompt's blocks that is cached at position `i`, 0..=1.
+    #[must_use]
+    pub fn share(&self, precise: bool, i: usize) -> f64 {
+        let size = f64::from(self.cluster.instances[i].block_size).max(1.0);
+        let most = match self.settings.max_prefix_tokens {
+            0.0 => f64::INFINITY,
+            tokens => (tokens / size).floor().max(1.0),
+        };
+        let blocks = f64::from(self.cluster.host.prompt_blocks()).min(most);
+        let hits = f64::from(self.hits(precise, i)).min(most);
+        if blocks == 0.0 { 0.0 } else { hits / blocks }
+    }
+
+    /// Tokens of the prompt that are not cached at position `i`.
+    #[must_use]
+    pub fn uncached(&self, i: usize) -> u64 {
+        let precise = self.settings.precise == Some(true);
+        let size = u64::from(self.cluster.instances[i].block_size);
+        let cached = u64::from(self.hits(precise, i)) * size;
+        u64::from(self.request.prompt_tokens).saturating_sub(cached)
     }
 }
 
@@ -58,9 +118,9 @@ pub const PRECISE_PREFIX_CACHE: Scorer = Scorer {
     default_weight: 2.0,
     doc: "Cached leading blocks by the instances' cache events, min-max over the instances",
     interests: Interests::PRECISE_PREFIX,
-    column: |cluster, _, column| {
-        let instances = 0..cluster.instances.len();
-        column.extend(instances.map(|i| f64::from(cluster.host.precise_prefix_blocks(i))));
+    column: |decision, _, column| {
+        let hits = decision.candidates.iter().map(|&i| decision.hits(true, i));
+        column.extend(hits.map(f64::from));
         let max = column.iter().copied().fold(0.0, f64::max);
         let min = column.iter().copied().fold(f64::INFINITY, f64::min);
         column.iter_mut().for_each(|score| {
@@ -80,13 +140,22 @@ pub const PREFIX_AFFINITY: Scorer = Scorer {
     default_weight: 0.0,
     doc: "Share of the prompt's blocks that the front end sent there before",
     interests: Interests::APPROXIMATE_PREFIX,
-    column: |cluster, _, column| {
-        let blocks = f64::from(cluster.host.prompt_blocks());
-        let share = |i| {
-            let hits = f64::from(cluster.host.approximate_prefix_blocks(i));
-            if blocks == 0.0 { 0.0 } else { hits / blocks }
-        };
-        column.extend((0..cluster.instances.len()).map(share));
+    column: |decision, _, column| {
+        let all = decision.candidates.iter();
+        column.extend(all.map(|&i| decision.share(false, i)));
+    },
+};
+
+/// The share of the prompt's blocks that an instance holds by its own cache events.
+pub const PRECISE_PREFIX_SHARE: Scorer = Scorer {
+    name: "precise-prefix-share",
+    param: "precise_prefix_share",
+    default_weight: 0.0,
+    doc: "Share of the prompt's blocks that are cached by the instances' cache events",
+    interests: Interests::PRECISE_PREFIX,
+    column: |decision, _, column| {
+        let all = decision.candidates.iter();
+        column.extend(all.map(|&i| decision.share(true, i)));
     },
 };
 
@@ -97,9 +166,12 @@ pub const NO_HIT_LRU: Scorer = Scorer {
     default_weight: 0.0,
     doc: "Requests that hit nowhere go to the least recently used instance",
     interests: Interests::PRECISE_PREFIX,
-    column: |cluster, cold, column| {
-        let n = cluster.instances.len();
-        cold.current = (0..n).all(|i| cluster.host.precise_prefix_blocks(i) == 0);
+    column: |decision, memory, column| {
+        let n = decision.candidates.len();
+        let cold = &mut memory.cold;
+        let precise = decision.settings.precise.unwrap_or(true);
+        let mut all = decision.candidates.iter();
+        cold.current = all.all(|&i| decision.hits(precise, i) == 0);
         if !cold.current {
             column.resize(n, 0.5);
             return;
@@ -108,12 +180,15 @@ pub const NO_HIT_LRU: Scorer = Scorer {
             column.push(1.0);
             return;
         }
-        cold.order
-            .retain(|&index| cluster.instances.iter().any(|i| i.index == index));
-        let never_used = n - cold.order.len();
+        let here = |index: &u32| decision.instances().any(|i| i.index == *index);
+        if n == decision.cluster.instances.len() {
+            cold.order.retain(|index| here(index));
+        }
+        let order: Vec<u32> = cold.order.iter().copied().filter(here).collect();
+        let never_used = n - order.len();
         let mut fresh = 0;
-        for instance in cluster.instances.iter() {
-            let position = cold.order.iter().position(|&index| index == instance.index);
+        for instance in decision.instances() {
+            let position = order.iter().position(|&index| index == instance.index);
             let rank = match position {
                 Some(age) => never_used + age,
                 None => {
@@ -133,7 +208,7 @@ pub const QUEUE_DEPTH: Scorer = Scorer {
     default_weight: 1.0,
     doc: "Short wait queue, min-max over the instances",
     interests: Interests::SNAPSHOTS,
-    column: |cluster, _, column| spare(column, cluster.instances, |i| u64::from(i.queue_depth)),
+    column: |decision, _, column| spare(column, decision, |i| u64::from(i.queue_depth)),
 };
 
 /// Free KV blocks.
@@ -143,8 +218,8 @@ pub const KV_UTILIZATION: Scorer = Scorer {
     default_weight: 1.0,
     doc: "1 - KV utilisation",
     interests: Interests::SNAPSHOTS,
-    column: |cluster, _, column| {
-        column.extend(cluster.instances.iter().map(|i| 1.0 - i.kv_utilization));
+    column: |decision, _, column| {
+        column.extend(decision.instances().map(|i| 1.0 - i.kv_utilization));
     },
 };
 
@@ -155,9 +230,9 @@ pub const LOAD_BALANCE: Scorer = Scorer {
     default_weight: 0.0,
     doc: "1 / (1 + effective load)",
     interests: Interests::COUNTERS,
-    column: |cluster, _, column| {
+    column: |decision, _, column| {
         let score = |i: &InstanceView| 1.0 / (1.0 + i.effective_load() as f64);
-        column.extend(cluster.instances.iter().map(score));
+        column.extend(decision.instances().map(score));
     },
 };
 
@@ -168,14 +243,18 @@ pub const ACTIVE_REQUESTS: Scorer = Scorer {
     default_weight: 0.0,
     doc: "Few requests in flight, relative to the most",
     interests: Interests::COUNTERS,
-    column: |cluster, _, column| {
-        let instances = cluster.instances;
-        let max = instances.iter().map(|i| i.in_flight).max().unwrap_or(0);
-        column.extend(instances.iter().map(|i| {
-            if i.in_flight == 0 {
+    column: |decision, _, column| {
+        let max = decision.instances().map(|i| i.in_flight).max().unwrap_or(0);
+        let Settings {
+            idle_requests,
+            max_busy_score,
+            ..
+        } = *decision.settings;
+        column.extend(decision.instances().map(|i| {
+            if f64::from(i.in_flight) <= idle_requests {
                 1.0
             } else {
-                f64::from(max - i.in_flight) / f64::from(max)
+                f64::from(max - i.in_flight) / f64::from(max) * max_busy_score
             }
         }));
     },
@@ -188,7 +267,7 @@ pub const RUNNING_REQUESTS: Scorer = Scorer {
     default_weight: 0.0,
     doc: "Small running batch, min-max over the instances",
     interests: Interests::SNAPSHOTS,
-    column: |cluster, _, column| spare(column, cluster.instances, |i| u64::from(i.batch_size)),
+    column: |decision, _, column| spare(column, decision, |i| u64::from(i.batch_size)),
 };
 
 /// An empty wait queue, without regard to the other instances.
@@ -198,13 +277,47 @@ pub const LOAD_AWARE: Scorer = Scorer {
     default_weight: 0.0,
     doc: "0.5 for an empty wait queue, falling to 0 at 128 waiting",
     interests: Interests::SNAPSHOTS,
-    column: |cluster, _, column| {
-        column.extend(cluster.instances.iter().map(|i| {
+    column: |decision, _, column| {
+        let most = decision.settings.load_aware_queue;
+        column.extend(decision.instances().map(|i| {
             if i.queue_depth == 0 {
                 0.5
             } else {
-                0.5 * (1.0 - f64::from(i.queue_depth.min(128)) / 128.0)
+                0.5 * (1.0 - f64::from(i.queue_depth).min(most) / most)
             }
+        }));
+    },
+};
+
+/// Few tokens that wait for their prefill, those of the request at hand included.
+pub const TOKEN_LOAD: Scorer = Scorer {
+    name: "token-load",
+    param: "token_load",
+    default_weight: 0.0,
+    doc: "Few uncached tokens in flight, those of the request included, relative to token_load_tokens",
+    interests: LEDGER,
+    column: |decision, memory, column| {
+        let most = decision.settings.token_load_tokens;
+        column.extend(decision.candidates.iter().map(|&i| {
+            let index = decision.cluster.instances[i].index;
+            let tokens = memory.ledger.tokens(index) + decision.uncached(i);
+            1.0 - (tokens as f64).min(most) / most
+        }));
+    },
+};
+
+/// The instance that the request's session was sent to before.
+pub const SESSION_AFFINITY: Scorer = Scorer {
+    name: "session-affinity",
+    param: "session_affinity",
+    default_weight: 0.0,
+    doc: "1 for the instance that the session was sent to before, else 0",
+    interests: Interests::NONE,
+    column: |decision, memory, column| {
+        let home = memory.sessions.get(&decision.request.session).copied();
+        column.extend(decision.instances().map(|i| {
+            let stays = home == Some(i.index);
+            f64::from(u8::from(stays))
         }));
     },
 };
@@ -216,22 +329,22 @@ pub const VLLM_DP: Scorer = Scorer {
     default_weight: 0.0,
     doc: "4 x waiting + running, min-max over the instances",
     interests: Interests::SNAPSHOTS,
-    column: |cluster, _, column| {
-        spare(column, cluster.instances, |i| {
+    column: |decision, _, column| {
+        spare(column, decision, |i| {
             4 * u64::from(i.queue_depth) + u64::from(i.batch_size)
         });
     },
 };
 
+/// What the ledger of uncached tokens needs to hear and to ask, beside the kind of prefix hits.
+pub(super) const LEDGER: Interests =
+    Interests(Interests::LIFECYCLE.0 | Interests::TOKENS.0 | Interests::SNAPSHOTS.0);
+
 /// `(max - x) / (max - min)`, 1 everywhere when all are equal.
-fn spare(
-    column: &mut Vec<f64>,
-    instances: List<'_, InstanceView>,
-    of: impl Fn(&InstanceView) -> u64,
-) {
-    let max = instances.iter().map(&of).max().unwrap_or(0);
-    let min = instances.iter().map(&of).min().unwrap_or(0);
-    column.extend(instances.iter().map(|i| {
+fn spare(column: &mut Vec<f64>, decision: &Decision<'_, '_>, of: impl Fn(&InstanceView) -> u64) {
+    let max = decision.instances().map(&of).max().unwrap_or(0);
+    let min = decision.instances().map(&of).min().unwrap_or(0);
+    column.extend(decision.instances().map(|i| {
         if max == min {
             1.0
         } else {
@@ -258,7 +371,14 @@ mod tests {
     fn column(scorer: &Scorer, instances: &[InstanceView]) -> Vec<f64> {
         let mut column = Vec::new();
         let cluster = ClusterView::bare(0, instances);
-        (scorer.column)(&cluster, &mut ColdRequests::default(), &mut column);
+        let candidates: Vec<usize> = (0..instances.len()).collect();
+        let decision = Decision {
+            request: &RequestView::default(),
+            cluster: &cluster,
+            candidates: &candidates,
+            settings: &Settings::default(),
+        };
+        (scorer.column)(&decision, &mut Memory::default(), &mut column);
         column
     }
 

@@ -3,13 +3,20 @@
 //! The weights of the scorers are parameters of the policy. A list of scorers, such as `scorers` in
 //! a bundle, gives all of them at once: what it leaves out has no weight. Two weights of an older
 //! form stand instead of the scorers ([`TwoWeights`]).
+//!
+//! Before the scorers, filters may narrow the instances down ([`Filters`]); behind them, a picker
+//! takes one by its sum ([`Picker`]).
 
-use super::scorers::{self, ColdRequests, Scorer, first_highest};
+use super::filters::{self, Filters};
+use super::memory::Memory;
+use super::scorers::{self, Decision, Scorer, Settings, first_highest};
 use super::two_weights::TwoWeights;
 use crate::builtin::policy::{BuiltIn, Make, Values};
 use crate::param::Param;
 use windtunnel_base::input::{InputError, unknown};
-use windtunnel_plugin_api::{ClusterView, Interests, PolicyError, RequestView, Route, Router};
+use windtunnel_plugin_api::{
+    ClusterView, Event, Interests, PolicyError, RequestView, Route, Router,
+};
 
 /// The table of scorers, and the parameters of the policy: their weights, then others.
 macro_rules! table {
@@ -32,6 +39,9 @@ table! {
         RUNNING_REQUESTS,
         LOAD_AWARE,
         VLLM_DP,
+        PRECISE_PREFIX_SHARE,
+        TOKEN_LOAD,
+        SESSION_AFFINITY,
     ]
     Param::number(
         "cache_weight",
@@ -46,6 +56,62 @@ table! {
         0.0,
         f64::MAX,
         "Two-weight form: weight of a short wait queue, if either of the two is given",
+    ),
+    Param::number(
+        "picker",
+        0.0,
+        0.0,
+        3.0,
+        "0: the first highest sum; 1: one of the highest at random; 2: any at random; 3: at random, as likely as its sum is high",
+    )
+    .whole(),
+    filters::AFFINITY_THRESHOLD,
+    filters::MAX_TTFT_PENALTY_MS,
+    filters::PEAK_PREFILL_TOKENS_PER_S,
+    filters::EXPLORATION,
+    filters::SESSION_PIN,
+    Param::number(
+        "prefix_signal",
+        0.0,
+        0.0,
+        2.0,
+        "Prefix hits that the filter, no-hit-lru and token-load count: 1 what was sent there before, 2 the instances' cache events; 0: 1, but 2 for no-hit-lru",
+    )
+    .whole(),
+    Param::number(
+        "max_prefix_tokens",
+        0.0,
+        0.0,
+        f64::MAX,
+        "Leading tokens of a prompt that shares of cached blocks look at; 0 = all",
+    ),
+    Param::number(
+        "token_load_tokens",
+        4_194_304.0,
+        1.0,
+        f64::MAX,
+        "token-load: uncached tokens in flight at which it gives 0",
+    ),
+    Param::number(
+        "load_aware_queue",
+        128.0,
+        1.0,
+        f64::MAX,
+        "load-aware: wait queue at which it gives 0",
+    ),
+    Param::number(
+        "idle_requests",
+        0.0,
+        0.0,
+        f64::MAX,
+        "active-requests: requests in flight up to which an instance is idle and gets 1",
+    ),
+    Param::number(
+        "max_busy_score",
+        1.0,
+        0.0,
+        1.0,
+        "active-requests: the highest score of an instance that is not idle",
     ),
 }
 
@@ -62,7 +128,12 @@ pub const POLICY: BuiltIn = BuiltIn {
         "The highest weighted sum of scores; llm-d's defaults.",
         Make::Routing(|_, values| match two_weights(values) {
             Some((cache, load)) => Box::new(TwoWeights::new(cache, load)),
-            None => Box::new(Weighted::new(weights(values))),
+            None => Box::new(Weighted {
+                filters: Filters::of(values),
+                picker: Picker::of(values),
+                settings: settings(values),
+                ..Weighted::new(weights(values))
+            }),
         }),
     )
 };
@@ -90,6 +161,78 @@ fn weights(values: &Values) -> Vec<(&'static Scorer, f64)> {
     weights
 }
 
+fn settings(values: &Values) -> Settings {
+    Settings {
+        load_aware_queue: values.get("load_aware_queue"),
+        idle_requests: values.get("idle_requests"),
+        max_busy_score: values.get("max_busy_score"),
+        token_load_tokens: values.get("token_load_tokens"),
+        max_prefix_tokens: values.get("max_prefix_tokens"),
+        precise: match values.get("prefix_signal") {
+            0.0 => None,
+            signal => Some(signal == 2.0),
+        },
+    }
+}
+
+/// How an instance is taken when all have their sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Picker {
+    /// The first of the highest.
+    #[default]
+    FirstHighest,
+    /// One of the highest, at random.
+    Highest,
+    /// Any, at random.
+    Random,
+    /// At random, as likely as its sum is high; any if all are 0.
+    WeightedRandom,
+}
+
+impl Picker {
+    fn of(values: &Values) -> Self {
+        match values.get("picker") {
+            1.0 => Self::Highest,
+            2.0 => Self::Random,
+            3.0 => Self::WeightedRandom,
+            _ => Self::FirstHighest,
+        }
+    }
+
+    /// A place among the sums, of which there is at least one.
+    fn pick(self, sums: &[f64], cluster: &ClusterView<'_>) -> usize {
+        let any = |n: usize| ((cluster.host.random_fraction() * n as f64) as usize).min(n - 1);
+        let first = first_highest(sums);
+        match self {
+            Self::FirstHighest => first,
+            Self::Highest => {
+                let highest = |sum: &&f64| **sum == sums[first];
+                let n = sums.iter().filter(highest).count();
+                if n < 2 {
+                    return first;
+                }
+                let places = (0..sums.len()).filter(|&i| sums[i] == sums[first]);
+                places.clone().nth(any(n)).unwrap_or(first)
+            }
+            Self::Random => any(sums.len()),
+            Self::WeightedRandom => {
+                let all: f64 = sums.iter().sum();
+                if all <= 0.0 {
+                    return any(sums.len());
+                }
+                let mut left = cluster.host.random_fraction() * all;
+                for (i, sum) in sums.iter().enumerate() {
+                    left -= sum;
+                    if left < 0.0 {
+                        return i;
+                    }
+                }
+                first
+            }
+        }
+    }
+}
+
 fn check(values: &Values) -> Result<(), String> {
     if let Some((cache, load)) = two_weights(values) {
         let fine = |w: f64| w.is_finite() && w >= 0.0;
@@ -101,7 +244,15 @@ fn check(values: &Values) -> Result<(), String> {
         if SCORERS.iter().any(|s| values.given(s.param).is_some()) {
             return Err("give scorers or cache_weight and load_weight, not both".into());
         }
-    } else if weights(values).is_empty() {
+        let more = POLICY.params.iter().skip(SCORERS.len() + 2);
+        let mut more = more.filter(|p| values.given(&p.name).is_some());
+        if let Some(param) = more.next() {
+            return Err(format!(
+                "{} has no effect with cache_weight and load_weight; give scorers instead",
+                param.name
+            ));
+        }
+    } else if weights(values).is_empty() && [0.0, 3.0].contains(&values.get("picker")) {
         return Err("no scorer has a weight; expected at least one above 0".into());
     }
     Ok(())
@@ -170,9 +321,17 @@ pub fn scorer_params<'a>(
 /// The highest weighted sum of scores.
 pub struct Weighted {
     scorers: Vec<(&'static Scorer, f64)>,
-    cold: ColdRequests,
+    filters: Filters,
+    picker: Picker,
+    settings: Settings,
+    memory: Memory,
+    /// Scratch: positions of the instances that the filters leave.
+    candidates: Vec<usize>,
     /// Scratch: the scores of one scorer.
     column: Vec<f64>,
+    /// Scratch: the sums of the candidates.
+    sums: Vec<f64>,
+    /// The sums of all instances; 0 for those that a filter has taken away.
     totals: Vec<f64>,
     best: f64,
 }
@@ -186,39 +345,98 @@ impl Weighted {
         scorers.iter_mut().for_each(|(_, weight)| *weight /= sum);
         Self {
             scorers,
-            cold: ColdRequests::default(),
+            filters: Filters::default(),
+            picker: Picker::default(),
+            settings: Settings::default(),
+            memory: Memory::default(),
+            candidates: Vec::new(),
             column: Vec::new(),
+            sums: Vec::new(),
             totals: Vec::new(),
             best: 0.0,
         }
+    }
+
+    fn uses(&self, scorer: &Scorer) -> bool {
+        self.scorers.iter().any(|(s, _)| s.name == scorer.name)
+    }
+
+    fn counts_tokens(&self) -> bool {
+        self.filters.reads_ledger() || self.uses(&scorers::TOKEN_LOAD)
     }
 }
 
 impl Router for Weighted {
     fn interests(&self) -> Interests {
         let all = self.scorers.iter().map(|(scorer, _)| scorer.interests);
-        all.fold(Interests::SNAPSHOTS, |all, more| all | more)
+        let scored = all.fold(Interests::SNAPSHOTS, |all, more| all | more);
+        let ledger = match self.counts_tokens() {
+            true => scorers::LEDGER,
+            false => Interests::NONE,
+        };
+        let asks = self.counts_tokens() || self.filters.asks_prefixes();
+        // The cache events are counted by default by this scorer alone.
+        let prefix = match (self.settings.precise, asks, self.uses(&scorers::NO_HIT_LRU)) {
+            (Some(false), true, _) | (None, true, _) | (Some(false), _, true) => {
+                Interests::APPROXIMATE_PREFIX
+            }
+            (Some(true), true, _) => Interests::PRECISE_PREFIX,
+            _ => Interests::NONE,
+        };
+        scored | ledger | prefix
     }
 
     fn route(
         &mut self,
-        _request: &RequestView,
+        request: &RequestView,
         cluster: &ClusterView<'_>,
     ) -> Result<Route, PolicyError> {
-        self.cold.begin();
-        self.totals.clear();
-        self.totals.resize(cluster.instances.len(), 0.0);
+        let n = cluster.instances.len();
+        self.memory.cold.begin();
+        self.candidates.clear();
+        self.candidates.extend(0..n);
+        let mut all = Decision {
+            request,
+            cluster,
+            candidates: &[],
+            settings: &self.settings,
+        };
+        self.filters
+            .narrow(&all, &self.memory, &mut self.candidates);
+        all.candidates = &self.candidates;
+        self.sums.clear();
+        self.sums.resize(self.candidates.len(), 0.0);
         for (scorer, weight) in &self.scorers {
             self.column.clear();
-            (scorer.column)(cluster, &mut self.cold, &mut self.column);
-            for (total, score) in self.totals.iter_mut().zip(&self.column) {
+            (scorer.column)(&all, &mut self.memory, &mut self.column);
+            for (total, score) in self.sums.iter_mut().zip(&self.column) {
                 *total += score.clamp(0.0, 1.0) * weight;
             }
         }
-        let chosen = first_highest(&self.totals);
-        self.best = self.totals[chosen];
-        self.cold.sent_to(cluster.instances[chosen].index);
+        let place = self.picker.pick(&self.sums, cluster);
+        let chosen = self.candidates[place];
+        self.best = self.sums[place];
+        self.totals.clear();
+        self.totals.resize(n, 0.0);
+        for (&i, sum) in self.candidates.iter().zip(&self.sums) {
+            self.totals[i] = *sum;
+        }
+        let index = cluster.instances[chosen].index;
+        self.memory.cold.sent_to(index);
+        if self.counts_tokens() {
+            let uncached = all.uncached(chosen);
+            self.memory.ledger.sent(request.serial, index, uncached);
+        }
+        let sticks = self.filters.session_pin || self.uses(&scorers::SESSION_AFFINITY);
+        if sticks && request.session != 0 {
+            self.memory.sessions.insert(request.session, index);
+        }
         Ok(Route::To(chosen))
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        self.memory.ledger.hear(event);
+        Ok(())
     }
 
     fn scores(&self) -> Option<&[f64]> {
@@ -233,7 +451,7 @@ impl Router for Weighted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windtunnel_plugin_api::InstanceView;
+    use windtunnel_plugin_api::{EventKind, InstanceView};
 
     #[test]
     fn cold_requests_walk_around_the_cluster() {
@@ -249,6 +467,77 @@ mod tests {
             .map(|_| router.route(&RequestView::default(), &view))
             .collect();
         assert_eq!(order, [0, 1, 2, 0].map(|i| Ok(Route::To(i))));
+    }
+
+    #[test]
+    fn tokens_in_flight_count_until_the_first_token() {
+        let idle: Vec<InstanceView> = (0..2)
+            .map(|index| InstanceView {
+                index,
+                ..InstanceView::default()
+            })
+            .collect();
+        let mut router = Weighted::new([(&scorers::TOKEN_LOAD, 1.0)]);
+        let view = ClusterView::bare(0, &idle);
+        let mut route = |serial, prompt_tokens, ended: Option<u64>| {
+            if let Some(serial) = ended {
+                let event = Event {
+                    kind: EventKind::FirstToken as u32,
+                    serial,
+                    ..Event::default()
+                };
+                router.on_event(&event).expect("heard");
+            }
+            let request = RequestView {
+                serial,
+                prompt_tokens,
+                ..RequestView::default()
+            };
+            router.route(&request, &view).expect("routed")
+        };
+        assert_eq!(route(0, 100, None), Route::To(0));
+        assert_eq!(route(1, 50, None), Route::To(1));
+        // 50 against 100, then 60 against 100, then 60 against nothing.
+        assert_eq!(route(2, 10, None), Route::To(1));
+        assert_eq!(route(3, 10, Some(0)), Route::To(0));
+    }
+
+    #[test]
+    fn a_pinned_session_stays_where_it_went() {
+        let view = |depths: [u32; 2]| -> Vec<InstanceView> {
+            let depths = (0..).zip(depths);
+            let instance = |(index, queue_depth)| InstanceView {
+                index,
+                queue_depth,
+                ..InstanceView::default()
+            };
+            depths.map(instance).collect()
+        };
+        let given = [("session_pin", 1.0), ("queue_depth", 1.0)];
+        let given = given.map(|(name, value)| (name.to_owned(), value));
+        let Make::Routing(make) = POLICY.make else {
+            unreachable!("it routes");
+        };
+        let facts = crate::Facts {
+            instances: 2,
+            slots: 8,
+            highest_priority: 4,
+        };
+        let mut router = make(&facts, &POLICY.values(&given).expect("fine"));
+        let mut route = |session, depths| {
+            let instances = view(depths);
+            let request = RequestView {
+                session,
+                ..RequestView::default()
+            };
+            let cluster = ClusterView::bare(0, &instances);
+            router.route(&request, &cluster).expect("routed")
+        };
+        assert_eq!(route(7, [3, 0]), Route::To(1));
+        assert_eq!(route(7, [0, 9]), Route::To(1));
+        assert_eq!(route(8, [0, 9]), Route::To(0));
+        assert_eq!(route(0, [0, 9]), Route::To(0));
+        assert_eq!(route(0, [9, 0]), Route::To(1));
     }
 
     fn weighing(given: &[(String, f64)]) -> Vec<(&'static str, f64)> {

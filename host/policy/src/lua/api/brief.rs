@@ -16,8 +16,8 @@ pub fn brief(hooks: &[Hook]) -> String {
     let _ = writeln!(
         out,
         "A policy is one file in Luau (Lua 5.1 with types, `+=`, `continue`, `if c then a else b` as an expression) that returns a table. {} \
-         Times are microseconds of simulated time, lengths are tokens, positions count from 1. Identities (tenant, session, class) are opaque \
-         numbers, 0 for none.\n",
+         Times are microseconds of simulated time, lengths are tokens, positions count from 1. Names (tenant, session, class) \
+         are compared with texts (`req.tenant == \"acme\"`); none is 0, and their letters cannot be looked at.\n",
         match &names[..] {
             [one] => format!("It fills the hook {one}."),
             all => format!(

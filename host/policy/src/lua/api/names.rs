@@ -1,6 +1,6 @@
 //! Hooks, events and globals.
 
-use super::types::{Function, INSTANCES, Slot, Type, View, maybe, slot};
+use super::types::{Function, INSTANCES, NAME, Slot, Type, View, maybe, slot};
 use crate::param::Hook;
 
 const REQ: Slot = slot("req", Type::View(View::Request), "");
@@ -303,9 +303,10 @@ pub const FUNCTIONS: &[Function] = &[
     Function {
         name: "symbol",
         takes: &[slot("name", Type::Text, "")],
-        gives: &[slot("number", Type::Number, "")],
+        gives: &[slot("name", NAME, "")],
         doc: &[
-            "The number by which views name a tenant, session, SLO class, prefix group or model. While the file is loaded only.",
+            "What views give for a tenant, session, SLO class, prefix group, model or pool of this name. While the file is loaded only.",
+            "A text does it, too (`req.tenant == \"acme\"`), but not in a file that reads columns.",
         ],
     },
     Function {

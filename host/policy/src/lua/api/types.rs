@@ -160,6 +160,8 @@ impl View {
     }
 }
 
+/// What stands for a name: a text that the file has, else a number.
+pub(super) const NAME: Type = Type::Either(&Type::Number, &Type::Text);
 /// A list of instances.
 pub(super) const INSTANCES: Type = Type::List(&Type::View(View::Instance));
 pub(super) const fn slot(name: &'static str, kind: Type, doc: &'static str) -> Slot {

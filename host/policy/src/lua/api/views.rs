@@ -1,7 +1,7 @@
 //! Fields and methods of the views.
 
 use super::super::fields::{self, ScriptField};
-use super::types::{Function, INSTANCES, Type, View, slot};
+use super::types::{Function, INSTANCES, NAME, Type, View, slot};
 use windtunnel_plugin_api::{Event, InstanceView, Interests, QueuedView, RequestView, RunningView};
 
 /// How old a field is when a hook reads it.
@@ -111,7 +111,11 @@ fn shown<G>(fields: Vec<ScriptField<G>>) -> Vec<FieldDoc> {
         .map(|field| FieldDoc {
             doc: one_line(&field),
             name: field.name,
-            kind: Type::Number,
+            kind: if fields::is_name(field.name) {
+                NAME
+            } else {
+                Type::Number
+            },
             unit: field.unit,
             age: Age::Fresh,
         })

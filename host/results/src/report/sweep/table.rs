@@ -1,6 +1,6 @@
 //! The table of a sweep for people: a line per point, the seeds summed up, the best values marked.
 
-use super::Row;
+use super::{NOT_SERVED, Row};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ const COLUMNS: [Column; 10] = [
     column("tpot_mean_ms", "TPOT", Best::Lowest, digits),
     column("e2e_p99_ms", "E2E p99", Best::Lowest, digits),
     column("cache_hit_rate", "Hit rate", Best::Highest, percent),
-    column("rejected", "Rejected", Best::Lowest, count),
+    column(NOT_SERVED, "Not served", Best::Lowest, count),
     column("slo_attainment", "SLO met", Best::Highest, percent),
     column("fitness", "Fitness", Best::Highest, digits),
 ];
@@ -157,11 +157,12 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
         ""
     };
     let mut last = match rows.len() {
-        1 => "1 run; latencies in ms".to_owned(),
-        n => format!("{n} runs; latencies in ms"),
+        1 => "1 run".to_owned(),
+        n => format!("{n} runs"),
     };
+    last.push_str("; latencies in ms; requests/s over the whole run, drain included");
     if seeds > 1 {
-        last.push_str(&format!("; mean{deviation} of {seeds} seeds"));
+        last.push_str(&format!("\nmean{deviation} of {seeds} seeds"));
     }
     let text = drawing.text();
     if text.contains('*') && dimensions.len() > 1 {
@@ -274,9 +275,14 @@ fn lines(list: &str) -> String {
 /// Which groups show the best value of a column within their block. Nothing is best where all are
 /// alike.
 fn best(column: &Column, groups: &[Group<'_>], blocks: bool) -> Vec<bool> {
+    // A figure that some of a point's runs lack is of the others only: it is not compared.
+    let mean = |g: &Group<'_>| {
+        let everywhere = g.values(column.metric).len() == g.0.len();
+        g.spread(column.metric).filter(|_| everywhere)
+    };
     let means: Vec<Option<f64>> = groups
         .iter()
-        .map(|g| g.spread(column.metric).map(|(mean, _)| mean))
+        .map(|g| mean(g).map(|(mean, _)| mean))
         .collect();
     let mut ranges: BTreeMap<Option<&str>, (f64, f64)> = BTreeMap::new();
     for (group, mean) in groups.iter().zip(&means) {

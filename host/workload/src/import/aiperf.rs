@@ -1,0 +1,142 @@
+//! What AIPerf exports of single requests (`profile_export.jsonl`): an object per line with
+//! metadata and metrics. Times are nanoseconds since 1970.
+
+use super::fields;
+use super::held::{Turn, Turns};
+use super::row_errors::RowErrors;
+use super::turn_sessions::{repeat_where_lengths_allow, sessions_of};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::path::Path;
+use windtunnel_base::input::InputError;
+
+#[derive(Deserialize)]
+struct Record {
+    metadata: Metadata,
+    metrics: Option<Metrics>,
+    error: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    /// The same for all requests of a user's session.
+    x_correlation_id: Option<String>,
+    conversation_id: Option<String>,
+    turn_index: Option<u32>,
+    request_start_ns: Option<i64>,
+    request_ack_ns: Option<i64>,
+    request_end_ns: Option<i64>,
+    benchmark_phase: Option<String>,
+    was_cancelled: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Metrics {
+    input_sequence_length: Option<Metric>,
+    output_sequence_length: Option<Metric>,
+    output_token_count: Option<Metric>,
+    reasoning_token_count: Option<Metric>,
+}
+
+/// A value with its unit, which is tokens for all that is read.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Metric {
+    WithUnit { value: Option<f64> },
+    Plain(f64),
+}
+
+fn value(metric: Option<&Metric>) -> Option<f64> {
+    metric.and_then(|m| match m {
+        Metric::WithUnit { value } => *value,
+        Metric::Plain(value) => Some(*value),
+    })
+}
+
+impl Metrics {
+    fn output(&self) -> Option<f64> {
+        let visible = value(self.output_token_count.as_ref());
+        let reasoning = value(self.reasoning_token_count.as_ref()).unwrap_or(0.0);
+        value(self.output_sequence_length.as_ref()).or(visible.map(|n| n + reasoning))
+    }
+}
+
+/// A request before it is clear which one comes before it.
+struct Sent {
+    session: String,
+    round: u32,
+    end_ns: Option<i64>,
+    turn: Turn,
+}
+
+const EXPECTED: &str = "an object with metadata and metrics";
+
+/// Reads the records of the measured phase.
+///
+/// # Errors
+/// When the file cannot be read, or a row is in error and `errors` is strict.
+pub(super) fn read(
+    path: &Path,
+    errors: &mut RowErrors,
+    notes: &mut Vec<String>,
+) -> Result<Turns, InputError> {
+    let mut sent: Vec<Sent> = Vec::new();
+    let mut warmup = 0u64;
+    fields::each_line(path, EXPECTED, errors, |record: Record| {
+        let m = record.metadata;
+        if m.benchmark_phase
+            .as_deref()
+            .is_some_and(|p| p != "profiling")
+        {
+            warmup += 1;
+            return Ok(());
+        }
+        if record.error.is_some() || m.was_cancelled == Some(true) {
+            return Err("the request failed or was cancelled".into());
+        }
+        let metrics = record.metrics.unwrap_or_default();
+        let prompt = value(metrics.input_sequence_length.as_ref());
+        let start = m.request_start_ns.filter(|ns| *ns >= 0);
+        sent.push(Sent {
+            session: m.x_correlation_id.or(m.conversation_id).unwrap_or_default(),
+            round: m.turn_index.unwrap_or(0),
+            end_ns: m.request_end_ns,
+            turn: Turn {
+                sent_ns: Some(
+                    start.ok_or(
+                        "request_start_ns: expected nanoseconds of 0 or more, found nothing",
+                    )?,
+                ),
+                new: fields::tokens("input_sequence_length", prompt)?,
+                output: fields::tokens("output_sequence_length", metrics.output())?,
+                streaming: m.request_ack_ns.is_some(),
+                ..Turn::default()
+            },
+        });
+        Ok(())
+    })?;
+    // The file is in order of completion.
+    sent.sort_by_key(|s| (s.turn.sent_ns, s.round));
+    let mut turns = Turns::default();
+    let mut sessions = Vec::new();
+    let mut ends = rustc_hash::FxHashMap::default();
+    for mut s in sent {
+        if let (Some(end), Some(start)) = (ends.get(&s.session).copied().flatten(), s.turn.sent_ns)
+        {
+            let pause: i64 = start - end;
+            s.turn.think_us = Some(pause.max(0) / 1000);
+        }
+        ends.insert(s.session.clone(), s.end_ns);
+        sessions.push(s.session);
+        turns.list.push(s.turn);
+    }
+    sessions_of(&mut turns, &sessions);
+    repeat_where_lengths_allow(&mut turns, notes);
+    if warmup > 0 {
+        notes.push(format!(
+            "records of other phases than profiling are left out: {warmup}"
+        ));
+    }
+    Ok(turns)
+}
