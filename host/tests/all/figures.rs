@@ -228,6 +228,28 @@ fn what_is_computed_again_after_a_preemption_is_no_hit() {
 }
 
 #[test]
+fn the_bound_holds_where_a_request_overtakes_another() {
+    // The second prompt continues the third, and the shorter one goes first: it is computed whole,
+    // and the longer one finds a block more than the third would have found of the second.
+    let trace = "{\"timestamp\": 0, \"input_length\": 2000, \"output_length\": 200, \"hash_ids\": [91, 92, 93, 94]}\n\
+        {\"timestamp\": 100, \"input_length\": 1536, \"output_length\": 4, \"hash_ids\": [1, 2, 3]}\n\
+        {\"timestamp\": 110, \"input_length\": 1024, \"output_length\": 4, \"hash_ids\": [1, 2]}\n";
+    let folder = Folder::with(&[("o.jsonl", trace)]);
+    for (scheduler, cached) in [("fcfs", 1008.0), ("sjf", 1024.0)] {
+        let flags = format!(
+            "--workload @/o.jsonl --rules vllm --max-num-seqs 1 --scheduler {scheduler} --json"
+        );
+        let run = json(&folder.fine(&flags).stdout);
+        assert_eq!(run["cache_hit_rate"], cached / 4560.0, "{scheduler}");
+        assert_eq!(
+            run["infinite_cache_hit_rate"],
+            cached / 4560.0,
+            "{scheduler}"
+        );
+    }
+}
+
+#[test]
 fn a_request_of_one_token_has_no_time_per_token() {
     let folder = Folder::with(&[(
         "z.csv",
