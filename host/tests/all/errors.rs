@@ -254,8 +254,8 @@ fn a_flag_without_effect_is_refused_with_the_reason() {
              tensor parallelism; \"windtunnel models meta-llama/llama-3.1-8b-instruct\" lists those it has",
         ),
         (
-            "--gpu-memory-utilization 0.5",
-            "has no effect because the number of KV blocks was measured with the coefficients; --total-kv-blocks changes \
+            "--gpu-memory-utilization 0.5 --rules blis",
+            "has no effect because the number of KV blocks is that of the fitted deployment; --total-kv-blocks changes \
              it",
         ),
         (
@@ -450,7 +450,7 @@ fn coefficients_and_deployments_must_make_sense() {
             "--alpha-coeffs 1,2,3 --beta-coeffs 1,2,3 --latency-model roofline",
             "the roofline model has no coefficients; drop them or choose another model",
         ),
-        ("--tp 3", "KV capacity: 8 key/value heads cannot be split over 3 GPUs; tensor parallelism must divide them"),
+        ("--tp 3", "KV capacity: 8 key/value heads cannot be split over 3 GPUs; tensor parallelism must divide them, or be a multiple of them"),
         ("--dp 2", "data parallelism of 2 within an instance is for mixture-of-experts models; this one is dense"),
         (
             "--max-model-len 10000000",

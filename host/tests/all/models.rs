@@ -86,7 +86,7 @@ fn a_name_explains_what_a_run_would_use() {
         "  Latency model     blackbox: this deployment was measured and has fitted coefficients\n",
         "  vLLM version      vllm/vllm-openai:v0.8.4\n",
         "  Beta              6910.42 us per step, 17.67 us per prefilled token, 2.84 us per decode\n",
-        "  KV cache          132139 blocks of 16 tokens = 2114224 tokens, as measured\n",
+        "  KV cache          64021 blocks of 16 tokens = 1024336 tokens, computed from GPU memory\n",
         "  Max model length  131072 tokens, from the model's configuration\n",
         "  Rules             blis with --rules auto: the latency model was fitted under them\n",
         "Deployments with fitted coefficients",
@@ -124,15 +124,15 @@ fn gpu_parallelism_and_latency_model_change_the_explanation() {
         "1",
     ]);
     assert_eq!(explained["latency_model"], "blackbox");
-    assert_eq!(explained["total_kv_blocks"], 29_205);
-    assert_eq!(explained["kv_blocks_source"], "measured");
+    assert_eq!(explained["total_kv_blocks"], 28_181);
+    assert_eq!(explained["kv_blocks_source"], "computed");
     let explained = data(&["llama-3.1-8b-instruct", "--tp", "8"]);
-    assert_eq!(explained["latency_model"], "roofline");
+    assert_eq!(explained["latency_model"], "trained-physics");
     assert_eq!(explained["kv_blocks_source"], "computed");
     assert_eq!(
         explained["notes"][0],
-        "no fitted coefficients of meta-llama/llama-3.1-8b-instruct for H100, TP 8; step times come from the roofline \
-         model"
+        "no step times of meta-llama/llama-3.1-8b-instruct were measured for H100, TP 8: they are computed by \
+         trained-physics, whose factors were fitted on H100 servers of other models"
     );
     let explained = data(&["qwen3-14b", "--latency-model", "trained-physics"]);
     assert_eq!(

@@ -475,7 +475,9 @@ fn auto_rules_are_those_the_latency_model_was_fitted_under() {
         let with = |rules: &[&str]| under_pressure(&[&model[..], rules].concat());
         let (auto, said) = with(&[]);
         assert_eq!(auto, with(&["--rules", "auto"]).0);
-        assert_eq!(auto, with(&["--rules", "blis"]).0);
+        // Given, they mean BLIS's computed step times, too; those of measured servers are the same.
+        let given = with(&["--rules", "blis"]).0;
+        assert_eq!(auto == given, model == blackbox);
         let all = said.stdout + &said.stderr;
         assert!(all.contains("rules blis"), "{all}");
     }

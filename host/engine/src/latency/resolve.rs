@@ -180,12 +180,6 @@ impl<'a> Case<'a> {
             }
             return Ok(LatencyModelKind::Roofline);
         }
-        self.notes.push(format!(
-            "no step times of {} were measured for {}: they are computed by trained-physics, whose factors were fitted \
-             on H100 servers of other models",
-            self.canonical,
-            self.asked_for()
-        ));
         Ok(LatencyModelKind::TrainedPhysics)
     }
 
@@ -313,7 +307,7 @@ impl<'a> Case<'a> {
         )
     }
 
-    fn analytic(self, kind: LatencyModelKind) -> Result<Resolved, InputError> {
+    fn analytic(mut self, kind: LatencyModelKind) -> Result<Resolved, InputError> {
         let Some(arch) = &self.arch else {
             return Err(InputError::new(format!(
                 "the {kind} model needs the configuration of {}, which is not built in; give `model_config_folder` \
@@ -341,6 +335,15 @@ impl<'a> Case<'a> {
         let Some((_, hardware)) = self.table.find(&gpu) else {
             return Err(self.table.unknown(&gpu, std::iter::empty()));
         };
+        if self.setup.latency.is_none() && self.setup.beta.is_none() && !self.setup.as_blis {
+            let version = self.setup.vllm_version.as_ref();
+            self.notes.push(format!(
+                "no step times of {} were measured for {gpu}, TP {tp}{}: they are computed by {kind}, whose factors were \
+                 fitted on H100 servers of other models",
+                self.canonical,
+                version.map_or(String::new(), |version| format!(", {version}")),
+            ));
+        }
         let kv_element_bytes = self.kv_element_bytes()?;
         let (dp, as_blis) = (self.setup.dp, self.setup.as_blis);
         if kind == LatencyModelKind::Roofline {

@@ -116,7 +116,7 @@ fn without_a_row_trained_physics_steps_in_and_says_so() {
         (r.total_kv_blocks, r.kv_blocks_source),
         (17_404, KvBlocksSource::Computed)
     );
-    let said = "no step times of qwen/qwen3-14b were measured for this deployment: they are computed by \
+    let said = "no step times of qwen/qwen3-14b were measured for H100, TP 1: they are computed by \
                 trained-physics, whose factors were fitted on H100 servers of other models";
     assert_eq!(r.notes, [said]);
     let r = with("llama-3.1-8b-instruct", |s| s.tp = Some(8));
