@@ -9,6 +9,7 @@ use super::builtin::policy::BuiltIn;
 use super::builtin::routing::weighted;
 use super::loader::PolicyLoader;
 use super::param::{Hook, Param};
+use super::picker_config::{self, Picker};
 use super::reference::Reference;
 use super::registry::{built_in, built_ins, default_policy, names, unknown_policy};
 use super::spec::PolicySpec;
@@ -238,6 +239,30 @@ impl Section {
     }
 }
 
+impl From<Picker> for Bundle {
+    fn from(picker: Picker) -> Self {
+        let scorers = picker.scorers.into_iter();
+        let admission = picker.gaie_legacy.map(|params| Section {
+            policy: Some("gaie-legacy".into()),
+            params,
+            ..Section::default()
+        });
+        Self {
+            admission: admission.unwrap_or_default(),
+            routing: Section {
+                policy: Some("weighted".into()),
+                scorers: scorers
+                    .map(|(name, weight)| ScorerEntry { name, weight })
+                    .collect(),
+                params: picker.weighted,
+                ..Section::default()
+            },
+            notes: picker.notes,
+            ..Self::default()
+        }
+    }
+}
+
 /// The parameter of a built-in policy for `hook` that `key` stands for.
 fn param_of(hook: Hook, key: &str) -> Option<&'static Param> {
     built_ins(hook).iter().find_map(|policy| {
@@ -260,8 +285,8 @@ impl Bundle {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn parse(name: &str, text: &str) -> Result<Self, InputError> {
-        let mut bundle: Self = match super::picker_config::bundle(name, text) {
-            Some(read) => read?,
+        let mut bundle: Self = match picker_config::read(name, text) {
+            Some(picker) => picker?.into(),
             None => parse_yaml(name, text)?,
         };
         bundle.folder = Path::new(name)

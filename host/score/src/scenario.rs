@@ -323,8 +323,8 @@ pub fn notes(suite: &Suite) -> Result<Vec<String>, InputError> {
 }
 
 /// Notes on classes and tenants that a suite is told something about and no scenario's requests
-/// have. What is in a trace is not known before a run: beside one, only a name that is like another is
-/// noted.
+/// have. What is in a trace is not known before a run: beside one, only a name that is like another
+/// is noted.
 fn unused_names(suite: &Suite) -> Result<Vec<String>, InputError> {
     let (mut classes, mut tenants) = (BTreeSet::new(), BTreeSet::new());
     let (mut targets, mut traces) = (BTreeSet::new(), false);

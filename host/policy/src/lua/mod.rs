@@ -24,6 +24,7 @@ mod name_texts;
 mod names;
 mod program;
 mod source;
+mod tokens;
 mod usage;
 mod vm;
 

@@ -1,8 +1,8 @@
 //! Whether a file handles names as texts, and which.
 //!
 //! Views number names. A file that compares them with texts (`req.slo_class == "critical"`), or
-//! looks them up in tables by text, gets the text itself wherever the name stands in the file; every
-//! other name stays a number, which equals none of its texts. A file without such texts gets
+//! looks them up in tables by text, gets the text itself wherever the name stands in the file;
+//! every other name stays a number, which equals none of its texts. A file without such texts gets
 //! numbers only, as does one that reads columns.
 
 use super::fields;

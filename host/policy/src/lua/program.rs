@@ -1,7 +1,7 @@
 //! A policy file: its text, the parameters it declares, and the fields that it can read.
 
 use super::fields::{self, Get, GetQueue, ScriptField};
-use super::{name_texts, source};
+use super::{name_texts, tokens};
 use crate::param::{self, Param};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
@@ -186,7 +186,7 @@ impl Mentions {
             event: among(fields::of::<Event>(), has),
             queue: among(fields::queue(), has),
             reads,
-            texts: source::tokens(text).map_or_else(BTreeSet::new, |t| name_texts::of(&t)),
+            texts: tokens::tokens(text).map_or_else(BTreeSet::new, |t| name_texts::of(&t)),
         }
     }
 }

@@ -2,8 +2,9 @@
 //! parser recurses as deep as the text is nested.
 
 use super::program::Program;
+use super::tokens::tokens;
 use full_moon::LuaVersion;
-use full_moon::tokenizer::{Lexer, LexerResult, Symbol, Token, TokenType};
+use full_moon::tokenizer::{Symbol, Token, TokenType};
 
 /// Deepest nesting of a file that is parsed: brackets, blocks and operators within one another. The
 /// script engine itself takes 1,000.
@@ -22,13 +23,6 @@ pub struct Finding {
     pub error: bool,
     /// What it is.
     pub message: String,
-}
-
-pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
-    match Lexer::new(text, LuaVersion::luau()).collect() {
-        LexerResult::Ok(tokens) => Some(tokens),
-        LexerResult::Fatal(_) | LexerResult::Recovered(..) => None,
-    }
 }
 
 /// A text that two programs share exactly when they differ in spacing and comments only, as far as

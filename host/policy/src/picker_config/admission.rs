@@ -2,7 +2,8 @@
 
 use super::kinds::Meaning;
 use super::params::{at, place};
-use super::{KIND, Section, Translation};
+use super::{KIND, Translation};
+use std::collections::BTreeMap;
 use windtunnel_base::input::{InputError, unknown};
 
 impl Translation<'_> {
@@ -12,18 +13,14 @@ impl Translation<'_> {
     }
 
     /// Without flow control, a saturated pool refuses requests of negative priority.
-    pub(super) fn admission(&self) -> Result<Section, InputError> {
+    pub(super) fn admission(&self) -> Result<Option<BTreeMap<String, f64>>, InputError> {
         if self.flow_control() {
-            return Ok(Section::default());
+            return Ok(None);
         }
         let name = self.name;
-        let section = |settings: Vec<(&str, f64)>| Section {
-            policy: Some("gaie-legacy".into()),
-            params: settings
-                .into_iter()
-                .map(|(p, v)| (p.to_owned(), v))
-                .collect(),
-            ..Section::default()
+        let section = |settings: Vec<(&str, f64)>| {
+            let settings = settings.into_iter();
+            Some(settings.map(|(p, v)| (p.to_owned(), v)).collect())
         };
         let usual = || vec![("queue_limit", 5.0), ("kv_limit", 0.8)];
         let limits = |queue: Option<f64>, kv: Option<f64>| {
@@ -111,7 +108,7 @@ impl Translation<'_> {
     }
 
     /// What the file was read as.
-    pub(super) fn summary(&self, admission: &Section) -> String {
+    pub(super) fn summary(&self, gaie_legacy: Option<&BTreeMap<String, f64>>) -> String {
         let mut parts = Vec::new();
         if self.values.contains_key("session_pin") {
             parts.push("sessions pinned".to_owned());
@@ -129,7 +126,7 @@ impl Translation<'_> {
         let scorers = self
             .scorers
             .iter()
-            .map(|s| format!("{}:{}", s.name, s.weight));
+            .map(|(name, weight)| format!("{name}:{weight}"));
         let scorers: Vec<String> = scorers.collect();
         parts.push(match scorers.is_empty() {
             true => "no scorers".to_owned(),
@@ -144,13 +141,18 @@ impl Translation<'_> {
             }
             .to_owned(),
         );
-        let admission = match (&admission.policy, admission.params.get("max_in_flight")) {
-            (None, _) => "always-admit".to_owned(),
-            (Some(policy), Some(most)) => format!("{policy} at {most} in flight"),
-            (Some(policy), None) => {
-                let value = |p: &str| admission.params.get(p).copied().unwrap_or(0.0);
-                let (queue, kv) = (value("queue_limit"), value("kv_limit"));
-                format!("{policy} at {queue} waiting or {kv} of the KV blocks")
+        let admission = match gaie_legacy {
+            None => "always-admit".to_owned(),
+            Some(limits) => {
+                let value = |p: &str| limits.get(p).copied().unwrap_or(0.0);
+                match limits.get("max_in_flight") {
+                    Some(most) => format!("gaie-legacy at {most} in flight"),
+                    None => format!(
+                        "gaie-legacy at {} waiting or {} of the KV blocks",
+                        value("queue_limit"),
+                        value("kv_limit")
+                    ),
+                }
             }
         };
         format!(

@@ -10,7 +10,6 @@ mod file;
 mod kinds;
 mod params;
 
-use super::bundle::{Bundle, ScorerEntry, Section};
 use file::{File, Kind, Plugin, Reference};
 use kinds::{Meaning, find};
 use params::{Params, Place, at, place};
@@ -27,13 +26,25 @@ const VERSIONS: [&str; 4] = [
 
 const KIND: &str = "EndpointPickerConfig";
 
-/// The bundle that a file of this format stands for; `None` for other files. `name` stands for the
-/// file in messages.
-pub(crate) fn bundle(name: &str, text: &str) -> Option<Result<Bundle, InputError>> {
+/// What such a file says, in terms of a bundle.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Picker {
+    /// Parameters of the admission policy `gaie-legacy`; `None` = all are admitted.
+    pub(crate) gaie_legacy: Option<BTreeMap<String, f64>>,
+    /// Scorers of weighted routing, with their weights.
+    pub(crate) scorers: Vec<(String, f64)>,
+    /// Other parameters of weighted routing.
+    pub(crate) weighted: BTreeMap<String, f64>,
+    /// What a person should know of how it was read.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What a file of this format says; `None` for other files. `name` stands for the file in messages.
+pub(crate) fn read(name: &str, text: &str) -> Option<Result<Picker, InputError>> {
     let kind: Kind = parse_yaml(name, text).ok()?;
     let kind = kind.kind?;
     Some(if kind.value == KIND {
-        parse_yaml(name, text).and_then(|file| Translation::new(name, &file)?.bundle())
+        parse_yaml(name, text).and_then(|file| Translation::new(name, &file)?.picker())
     } else {
         let of_cluster = if kind.value == "ConfigMap" {
             "; give the text under its data as a file of its own"
@@ -59,7 +70,7 @@ struct Translation<'a> {
     name: &'a str,
     file: &'a File,
     plugins: Vec<Known<'a>>,
-    scorers: Vec<ScorerEntry>,
+    scorers: Vec<(String, f64)>,
     /// Parameters of weighted routing.
     values: BTreeMap<String, f64>,
     picker: Option<&'a Plugin>,
@@ -143,7 +154,7 @@ impl<'a> Translation<'a> {
         ));
     }
 
-    fn bundle(mut self) -> Result<Bundle, InputError> {
+    fn picker(mut self) -> Result<Picker, InputError> {
         let used = self.profile()?;
         for (at, weight, place) in &used {
             self.take(*at, *weight, *place)?;
@@ -161,18 +172,13 @@ impl<'a> Translation<'a> {
                 self.values.insert(param.into(), 0.0);
             }
         }
-        let admission = self.admission()?;
-        self.notes.insert(0, self.summary(&admission));
-        Ok(Bundle {
-            admission,
-            routing: Section {
-                policy: Some("weighted".into()),
-                scorers: self.scorers,
-                params: self.values,
-                ..Section::default()
-            },
+        let gaie_legacy = self.admission()?;
+        self.notes.insert(0, self.summary(gaie_legacy.as_ref()));
+        Ok(Picker {
+            gaie_legacy,
+            scorers: self.scorers,
+            weighted: self.values,
             notes: self.notes,
-            ..Bundle::default()
         })
     }
 
@@ -313,18 +319,15 @@ impl<'a> Translation<'a> {
             "no-hit-lru" => self.choose_signal(k, None)?,
             _ => {}
         }
-        match self.scorers.iter_mut().find(|s| s.name == scorer) {
-            Some(same) => {
-                same.weight += weight;
+        match self.scorers.iter_mut().find(|(name, _)| name == scorer) {
+            Some((_, sum)) => {
+                *sum += weight;
                 self.note(
                     plugin,
                     "a second scorer of this kind: their weights are added",
                 );
             }
-            None => self.scorers.push(ScorerEntry {
-                name: scorer.to_owned(),
-                weight,
-            }),
+            None => self.scorers.push((scorer.to_owned(), weight)),
         }
         Ok(())
     }
@@ -513,7 +516,7 @@ impl<'a> Translation<'a> {
                            token-load-scorer count the same";
             return Err(at(self.name, *place, message.to_owned()));
         }
-        let scores = |name: &str| self.scorers.iter().any(|s| s.name == name);
+        let scores = |name: &str| self.scorers.iter().any(|(known, _)| known == name);
         // Before there were producers, the one prefix scorer was the source of all.
         let precise_alone = scores("precise-prefix-cache") && !scores("prefix-affinity");
         let precise = first.map_or(precise_alone, |(precise, _)| precise);

@@ -1,4 +1,4 @@
-use super::*;
+use crate::bundle::Bundle;
 use crate::param::Hook;
 
 const BASE: &str =
