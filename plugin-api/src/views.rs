@@ -23,8 +23,8 @@ table! {
         prompt_tokens: u32, "tokens";
         /// SLO class by name.
         slo_class: u32, "";
-        /// Priority at the front end, the own one of a request that has one, else that of its class:
-        /// higher is more important, below 0 may be shed.
+        /// Priority at the front end, the own one of a request that has one, else that of its
+        /// class: higher is more important, below 0 may be shed.
         class_priority: i32, "";
         /// Tenant by name.
         tenant: u32, "";

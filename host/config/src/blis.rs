@@ -157,8 +157,8 @@ pub(crate) fn parse_defaults(name: &str, text: &str) -> Result<BlisDefaults, Inp
     })
 }
 
-/// What fits of the blocks that BLIS counts: it divides the memory of all GPUs by one GPU's share of
-/// a block, which gives as many times too many as there are GPUs.
+/// What fits of the blocks that BLIS counts: it divides the memory of all GPUs by one GPU's share
+/// of a block, which gives as many times too many as there are GPUs.
 fn per_instance(blocks: u64, tp: u32) -> u64 {
     match blocks / u64::from(tp.max(1)) {
         0 if blocks > 0 => 1,

@@ -293,7 +293,7 @@ mod tests {
         let blis = |r: &&FittedRow| r.blis_kv_blocks.unwrap_or(r.kv_blocks);
         assert_eq!(rows.iter().map(blis).sum::<u64>(), 85_710_431);
         for row in &rows {
-            assert_eq!(row.kv_blocks, blis(&row) / u64::from(row.tp));
+            assert_eq!(row.kv_blocks, blis(row) / u64::from(row.tp));
         }
         let near = |sum: f64, expected: f64| (sum - expected).abs() < 1e-5;
         let alpha: f64 = rows.iter().flat_map(|r| r.alpha).sum();

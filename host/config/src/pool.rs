@@ -83,7 +83,8 @@ pub struct EngineSpec {
     /// Share of the GPU memory that may be used; 0.9 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory_utilization: Option<f64>,
-    /// Data type of the KV cache by vLLM's names; as the checkpoint says, else 16 bits, if not given.
+    /// Data type of the KV cache by vLLM's names; as the checkpoint says, else 16 bits, if not
+    /// given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_cache_dtype: Option<String>,
     /// Most tokens of prompt and output; 0 = no limit.

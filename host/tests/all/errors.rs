@@ -454,7 +454,7 @@ fn coefficients_and_deployments_must_make_sense() {
         ("--dp 2", "data parallelism of 2 within an instance is for mixture-of-experts models; this one is dense"),
         (
             "--max-model-len 10000000",
-            "--max-model-len 10000000 is above what the KV cache holds: 2114224 tokens (132139 blocks of 16)",
+            "--max-model-len 10000000 is above what the KV cache holds: 1024336 tokens (64021 blocks of 16)",
         ),
         (
             "--max-model-len 18446744073709551615",

@@ -83,7 +83,10 @@ fn what_is_no_trace_is_told_what_would_be_one() {
             "cannot read: its gzip data are damaged",
         ),
         (b"{\"timestamp\": 1}\n", "the file begins like JSON: "),
-        (b"\xff\xfe\n", "the file is no CSV: "),
+        (
+            b"\xff\xfe\n",
+            "the file begins with a row of unknown columns: ",
+        ),
     ];
     for (bytes, message) in cases {
         folder.write("t.csv", bytes);

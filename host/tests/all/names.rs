@@ -97,9 +97,9 @@ fn what_would_mislead_is_refused_when_the_file_is_loaded() {
     for (rejected, message) in [
         (
             "req.class_priority == 'critical'",
-            "@/p.lua:3:4: req.class_priority is a number, never a text: Priority of the class at the \
-             front end: higher is more important, below 0 may be shed.; the class by name is \
-             req.slo_class == 'critical'",
+            "@/p.lua:3:4: req.class_priority is a number, never a text: Priority at the front end, the \
+             own one of a request that has one, else that of its class: higher is more important, below 0 \
+             may be shed; the class by name is req.slo_class == 'critical'",
         ),
         (
             "req.slo_class == 3",

@@ -9,15 +9,11 @@ use std::io::Read;
 use std::path::Path;
 use windtunnel_base::input::{InputError, packed_otherwise};
 
-const UNDERSTOOD: &str = "understood are: TraceV2 data (CSV whose header row has request_id, input_tokens, \
-    arrival_time_us, ...); Azure LLM inference traces (CSV with TIMESTAMP,ContextTokens,GeneratedTokens); BurstGPT traces (CSV with \
-    Timestamp,Model,Request tokens,...); five-column traces (CSV with a header row; arrival in seconds, two ignored columns, prompt and \
-    output token ids as JSON arrays); Mooncake traces (JSON lines with timestamp, input_length, output_length, hash_ids); Bailian traces \
-    (JSON lines with chat_id, parent_chat_id, ...); Vidur traces (CSV with arrived_at,num_prefill_tokens,num_decode_tokens); LLMServingSim \
-    workloads (JSON lines with input_toks, output_toks, ...); agentic traces of kv-cache-tester (JSON with block_size, requests; a file or a \
-    folder); JSON results of vllm bench serve, sglang's bench_serving and GuideLLM; AIPerf's profile_export.jsonl, inputs.json and custom data \
-    sets; inference-perf's per_request_lifecycle_metrics.json; bodies of requests (JSON lines with \
-    messages or prompt); folders of ServeGen data; workload specs (YAML)";
+const UNDERSTOOD: &str = "understood are: traces of TraceV2, Azure LLM inference, BurstGPT, Mooncake, Bailian, Vidur, \
+    LLMServingSim and kv-cache-tester; five-column traces (CSV with a header row; arrival in seconds, two ignored \
+    columns, prompt and output token ids as JSON arrays); results of vllm bench serve, sglang, GuideLLM, AIPerf and \
+    inference-perf; bodies of requests (JSON lines); ServeGen data; workload specs (YAML); \
+    docs/reference/trace-formats.md says how each is known";
 
 /// Enough of a file to see its first two rows; prompts as arrays of ids can be long.
 const HEAD_BYTES: u64 = 1 << 20;

@@ -45,7 +45,7 @@ pub fn text(r: &Resolved) -> String {
         line(
             "Memory per GPU",
             format!(
-                "{gpu} GiB, of which {:.2} may be used: {:.2} weights, {:.2} activations and buffers, {:.2} KV cache",
+                "{:.2} of {gpu} GiB: {:.2} weights, {:.2} activations and buffers, {:.2} KV cache",
                 memory.budget / GIB,
                 memory.weights / GIB,
                 memory.overhead / GIB,

@@ -125,10 +125,16 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Model types, and the keys and values that their class has.
+type ClassDefaults = (
+    &'static [&'static str],
+    &'static [(&'static str, &'static str)],
+);
+
 /// What the classes of transformers have where a published file leaves a key out: model types, then
 /// key and value. Source: the configuration classes of transformers 4.57.
 #[rustfmt::skip]
-const CLASS_DEFAULTS: &[(&[&str], &[(&str, &str)])] = &[
+const CLASS_DEFAULTS: &[ClassDefaults] = &[
     (&["gemma3_text", "gemma3"], &[
         ("vocab_size", "262208"), ("max_position_embeddings", "131072"), ("tie_word_embeddings", "true"),
         ("head_dim", "256"), ("sliding_window", "4096"), ("sliding_window_pattern", "6"),

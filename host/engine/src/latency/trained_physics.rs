@@ -17,8 +17,8 @@ use windtunnel_config::{Hardware, ModelArch};
 /// What the coefficients mean, and BLIS's own reading, is at
 /// [`blis::TrainedPhysics`](super::blis::TrainedPhysics). Coefficient 7 is not used: it is a time
 /// per MoE layer of the one interleaved model of the fit, which stands for the expert weights that
-/// BLIS leaves out there; here they are counted. The coefficients were fitted on H100 servers of eleven
-/// models; other GPUs and architectures are an extrapolation.
+/// BLIS leaves out there; here they are counted. The coefficients were fitted on H100 servers of
+/// eleven models; other GPUs and architectures are an extrapolation.
 #[derive(Clone, Debug)]
 pub struct TrainedPhysics {
     alpha: [f64; 3],

@@ -145,7 +145,9 @@ fn form(expression: &Expression) -> Form {
 fn meaning(field: &str) -> String {
     let all = View::ALL.into_iter().flat_map(View::fields);
     let doc = all.filter(|f| f.name == field).map(|f| f.doc).next();
-    doc.map_or(String::new(), |doc| format!(": {doc}"))
+    doc.map_or(String::new(), |doc| {
+        format!(": {}", doc.trim_end_matches('.'))
+    })
 }
 
 fn is_method(name: &str) -> bool {
@@ -468,7 +470,7 @@ mod tests {
             ),
             (
                 "if req.class_priority == 'critical' then end",
-                "1:4 req.class_priority is a number, never a text: Priority of the class",
+                "1:4 req.class_priority is a number, never a text: Priority at the front end",
             ),
             (
                 "if 'high' ~= inst.kv_utilization then end",
