@@ -19,14 +19,14 @@
 ---@field slo_ttft_us number Target for the time to first token; 0 = none. [us]
 ---@field prompt_key number Equal for two requests exactly when their whole prompts are equal.
 ---@field prompt_tokens number Prompt length. [tokens]
----@field slo_class number SLO class by name.
----@field class_priority number Priority of the class at the front end: higher is more important, below 0 may be shed.
----@field tenant number Tenant by name.
----@field session number Session by name.
+---@field slo_class number|string SLO class by name.
+---@field class_priority number Priority at the front end, the own one of a request that has one, else that of its class: higher is more important, below 0 may be shed.
+---@field tenant number|string Tenant by name.
+---@field session number|string Session by name.
 ---@field round number Round within the session, from 0.
----@field prefix_group number Shared-prefix group by name.
+---@field prefix_group number|string Shared-prefix group by name.
 ---@field prefix_tokens number Tokens of the prompt that belong to the shared prefix group. [tokens]
----@field model number Model asked for by name; 0 = the cluster's default model.
+---@field model number|string Model asked for by name; 0 = the cluster's default model.
 ---@field predicted_output_tokens number Output length that the run's predictor expects; 0 = there is no predictor. [tokens]
 ---@field attempts number How often the hook at hand has put it off before (delayed or held it).
 local Request = {}
@@ -65,7 +65,7 @@ local RunningRequest = {}
 ---@field kv_free_blocks number KV blocks not in use: `kv_total_blocks - kv_used_blocks`. [blocks] (scraped)
 ---@field preemptions number Preemptions so far. (scraped)
 ---@field kv_utilization number `kv_used_blocks / kv_total_blocks`, 0 to 1. (scraped)
----@field cache_hit_rate number Prefix-cache hits / lookups so far, in blocks, 0 to 1. (scraped)
+---@field cache_hit_rate number Prompt tokens found in the prefix cache / looked up so far, 0 to 1. (scraped)
 ---@field dispatched_tokens number Prompt tokens of the requests in flight (fresh). [tokens]
 ---@field scraped_us number When the scraped fields were read; 0 before the first scrape. [us] (scraped)
 ---@field max_batch_size number Largest batch the instance runs. [requests]
@@ -75,7 +75,7 @@ local RunningRequest = {}
 ---@field decode_context_tokens number Context of all running decodes together. [tokens] (scraped)
 ---@field decodes number Running requests that decode. [requests] (scraped)
 ---@field max_step_tokens number Most new tokens per step. [tokens]
----@field pool number Pool of the instance by name; 0 = the cluster's only pool, which has no name. Since 1.1.
+---@field pool number|string Pool of the instance by name; 0 = the cluster's only pool, which has no name. Since 1.1.
 ---@field gpus number GPUs that the instance takes; 0 = unknown. Since 1.1.
 local Instance = {}
 
@@ -119,11 +119,11 @@ local Queue = {}
 ---@field e2e_us number End-to-end latency. [us]
 ---@field outcome number How it ended, of a completion: 0 completed, 1 its client gave up, 2 the instance can never serve it.
 ---@field instance number Position of the instance, if one is involved. Counted from 1.
----@field tenant number Tenant by name.
----@field session number Session by name.
+---@field tenant number|string Tenant by name.
+---@field session number|string Session by name.
 ---@field prompt_tokens number Prompt length. [tokens]
 ---@field output_tokens number Output tokens produced so far. [tokens]
----@field slo_class number SLO class by name.
+---@field slo_class number|string SLO class by name.
 local Event = {}
 
 ---What is known before the run; it can be read at any time.
@@ -214,9 +214,10 @@ function rng(n) end
 ---@return number hash
 function hash(value) end
 
----The number by which views name a tenant, session, SLO class, prefix group or model. While the file is loaded only.
+---What views give for a tenant, session, SLO class, prefix group, model or pool of this name. While the file is loaded only.
+---A text does it, too (`req.tenant == "acme"`), but not in a file that reads columns.
 ---@param name string
----@return number number
+---@return number|string name
 function symbol(name) end
 
 ---Where a field's column begins in the buffer of `route_columns`.

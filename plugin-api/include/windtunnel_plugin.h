@@ -93,7 +93,8 @@ typedef struct wt_request_view {
     uint32_t prompt_tokens;
     /* SLO class by name. */
     uint32_t slo_class;
-    /* Priority of the class at the front end: higher is more important, below 0 may be shed. */
+    /* Priority at the front end, the own one of a request that has one, else that of its
+     * class: higher is more important, below 0 may be shed. */
     int32_t class_priority;
     /* Tenant by name. */
     uint32_t tenant;
@@ -139,7 +140,7 @@ typedef struct wt_instance_view {
     uint32_t preemptions;
     /* kv_used_blocks / kv_total_blocks, 0 to 1. */
     double kv_utilization;
-    /* Prefix-cache hits / lookups so far, in blocks, 0 to 1. */
+    /* Prompt tokens found in the prefix cache / looked up so far, 0 to 1. */
     double cache_hit_rate;
     /* Prompt tokens of the requests in flight (fresh). [tokens] */
     uint64_t dispatched_tokens;
