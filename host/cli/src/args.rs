@@ -18,11 +18,11 @@ pub enum RulesName {
 /// Latency model by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LatencyName {
-    /// Fitted coefficients if they exist, else roofline
+    /// Fitted coefficients if they exist, else trained-physics
     Auto,
     /// Fitted alpha/beta coefficients of one model on one GPU type
     Blackbox,
-    /// Compute and bandwidth limits of the hardware
+    /// Compute and bandwidth limits of the hardware: a lower bound
     Roofline,
     /// Roofline terms with globally fitted corrections
     TrainedPhysics,
