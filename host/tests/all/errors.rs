@@ -458,7 +458,7 @@ fn coefficients_and_deployments_must_make_sense() {
         ),
         (
             "--max-model-len 18446744073709551615",
-            "--max-model-len 18446744073709551615 is above what the KV cache holds: 2114224 tokens (132139 blocks of 16)",
+            "--max-model-len 18446744073709551615 is above what the KV cache holds: 1024336 tokens (64021 blocks of 16)",
         ),
     ]);
     let ran = folder.command("run --model llama-3.1-70b-instruct --tp 1");

@@ -39,6 +39,7 @@ pub fn text(r: &Resolved) -> String {
     };
     line("Layers", layers(arch));
     line("Quantisation", quantisation(arch));
+    line("KV heads", kv_heads(arch, r));
     line("KV per token", kv_per_token(arch, r));
     if let Some(memory) = r.memory {
         let gpu = r.hardware.map_or(0.0, |h| h.memory_gib);
@@ -151,25 +152,27 @@ fn quantisation(arch: &ModelArch) -> String {
 }
 
 fn kv_per_token(arch: &ModelArch, r: &Resolved) -> String {
-    let elements = arch.kv_elements(r.tp);
-    let how = if arch.kv_lora_rank > 0 {
-        format!(
-            "compressed: {} + {}, a copy on each GPU",
-            arch.kv_lora_rank, arch.qk_rope_head_dim
-        )
-    } else {
-        let heads = (arch.kv_heads as f64 / f64::from(r.tp)).max(1.0);
-        format!(
-            "{heads} of {} key/value heads, {} wide",
-            arch.kv_heads,
-            arch.head_width()
-        )
-    };
     let per_gpu = r.memory.map_or(String::new(), |memory| {
-        format!(" = {:.0} bytes per GPU", memory.token)
+        format!("{:.0} bytes per GPU: ", memory.token)
     });
     format!(
-        "{elements:.0} elements of {} bytes per layer ({how}){per_gpu}",
+        "{per_gpu}{:.0} elements of {} bytes in a layer",
+        arch.kv_elements(r.tp),
         r.kv_element_bytes
+    )
+}
+
+fn kv_heads(arch: &ModelArch, r: &Resolved) -> String {
+    if arch.kv_lora_rank > 0 {
+        return format!(
+            "compressed to {} + {}, a copy on each GPU",
+            arch.kv_lora_rank, arch.qk_rope_head_dim
+        );
+    }
+    let heads = (arch.kv_heads as f64 / f64::from(r.tp)).max(1.0);
+    format!(
+        "{heads} of {} on each GPU, {} wide",
+        arch.kv_heads,
+        arch.head_width()
     )
 }
