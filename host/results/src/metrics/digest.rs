@@ -89,9 +89,21 @@ pub(super) struct Values {
     pub(super) e2e_us: Weighted,
     pub(super) tpot: Nanoseconds,
     pub(super) delay_us: Weighted,
-    /// Of all requests that have one, completed or not.
-    pub(super) any_ttft_us: Weighted,
-    pub(super) any_delay_us: Weighted,
+    /// Of all requests that have one, completed or not, where those are not the same.
+    any_ttft_us: Option<Weighted>,
+    any_delay_us: Option<Weighted>,
+}
+
+impl Values {
+    /// Times to first token of all requests that have one, completed or not.
+    pub(super) fn any_ttft_us(&self) -> &Weighted {
+        self.any_ttft_us.as_ref().unwrap_or(&self.ttft_us)
+    }
+
+    /// Scheduling delays of all requests that have one, completed or not.
+    pub(super) fn any_delay_us(&self) -> &Weighted {
+        self.any_delay_us.as_ref().unwrap_or(&self.delay_us)
+    }
 }
 
 /// Nanoseconds that are asked for in microseconds.
@@ -159,11 +171,14 @@ impl Digest {
         let mut routed = 0;
         let values = |routed, counted: [Vec<(i64, u64)>; 6]| {
             let [ttft, e2e, tpot, delay, open_ttft, open_delay] = counted;
-            let both = |done: &[(i64, u64)], open| Weighted::new([done, open].concat());
+            // Mostly all requests complete: then nothing is sorted twice.
+            let both = |done: &[(i64, u64)], open: Vec<_>| {
+                (!open.is_empty()).then(|| Weighted::new([done, &open].concat()))
+            };
             Values {
                 routed,
-                any_ttft_us: both(&ttft, &open_ttft),
-                any_delay_us: both(&delay, &open_delay),
+                any_ttft_us: both(&ttft, open_ttft),
+                any_delay_us: both(&delay, open_delay),
                 ttft_us: Weighted::new(ttft),
                 e2e_us: Weighted::new(e2e),
                 tpot: Nanoseconds(Weighted::new(tpot)),

@@ -237,9 +237,9 @@ fn summary(
         ttft_us: Distribution::of(&values.ttft_us),
         e2e_us: Distribution::of(&values.e2e_us),
         reference: ReferenceFigures {
-            ttft: Spread::of_us(&values.any_ttft_us),
-            ttft_us: Distribution::of(&values.any_ttft_us),
-            scheduling_delay: Spread::of_us(&values.any_delay_us),
+            ttft: Spread::of_us(values.any_ttft_us()),
+            ttft_us: Distribution::of(values.any_ttft_us()),
+            scheduling_delay: Spread::of_us(values.any_delay_us()),
             hit_rate: totals.reference_hit_rate(),
         },
     }

@@ -69,16 +69,22 @@ impl Arrivals {
             .map_or(r.arrival_us, |_| self.last.max(r.arrival_us));
         self.first = Some(first.min(r.arrival_us));
         self.count += 1;
-        if let Some(at) = r.completion_us() {
-            self.later.push(Reverse((at, r.generated_tokens)));
+        match r.completion_us() {
+            Some(at) if at > self.last => self.later.push(Reverse((at, r.generated_tokens))),
+            Some(_) => self.complete(r.generated_tokens),
+            None => {}
         }
         while let Some(&Reverse((at, tokens))) = self.later.peek()
             && at <= self.last
         {
-            self.completed += 1;
-            self.output_tokens += u64::from(tokens);
+            self.complete(tokens);
             self.later.pop();
         }
+    }
+
+    fn complete(&mut self, tokens: u32) {
+        self.completed += 1;
+        self.output_tokens += u64::from(tokens);
     }
 
     /// The window; `None` if no time passed between the first arrival and the last one.
