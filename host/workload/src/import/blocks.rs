@@ -14,8 +14,8 @@ pub const BLOCK: u32 = 512;
 #[derive(Debug)]
 pub(super) struct Blocks {
     tokens: u32,
-    /// (node before it + 1, id) to node.
-    next: FxHashMap<(u32, u64), u32>,
+    /// (scope, node before it + 1, id) to node. Ids of one scope mean nothing in another.
+    next: FxHashMap<(u32, u32, u64), u32>,
     /// Stream and first token of each node's block.
     places: Vec<(u32, u32)>,
     /// Has the node a continuation in its own stream?
@@ -46,12 +46,26 @@ impl Blocks {
 
     /// Puts the tokens of a row's blocks into `prompt` and returns how many they are.
     pub(super) fn spans(&mut self, row: &Row, streams: &mut u32, prompt: &mut TokenSeq) -> u32 {
+        self.add(0, &row.blocks, row.prompt, streams, prompt)
+    }
+
+    /// Puts up to `most` tokens of the blocks with these ids into `prompt` and returns how many
+    /// they are.
+    pub(super) fn add(
+        &mut self,
+        scope: u32,
+        ids: &[u64],
+        most: u32,
+        streams: &mut u32,
+        prompt: &mut TokenSeq,
+    ) -> u32 {
         let mut before = 0u32;
-        let mut left = row.prompt;
-        for id in &row.blocks {
-            let node = match self.next.get(&(before, *id)) {
+        let mut left = most;
+        for id in ids {
+            let key = (if before == 0 { scope } else { 0 }, before, *id);
+            let node = match self.next.get(&key) {
                 Some(node) => *node,
-                None => self.add(before, *id, streams),
+                None => self.grow(key, streams),
             };
             let (stream, start) = self.places[node as usize];
             let len = left.min(self.tokens);
@@ -59,13 +73,13 @@ impl Blocks {
             left -= len;
             before = node + 1;
         }
-        row.prompt - left
+        most - left
     }
 
-    fn add(&mut self, before: u32, id: u64, streams: &mut u32) -> u32 {
+    fn grow(&mut self, key: (u32, u32, u64), streams: &mut u32) -> u32 {
         let node = u32::try_from(self.places.len()).expect("fewer than 2^32 blocks");
         // The first block behind another goes on in its stream, so that chains become one span.
-        let place = match before.checked_sub(1) {
+        let place = match key.1.checked_sub(1) {
             Some(b) if !self.continued[b as usize] => {
                 self.continued[b as usize] = true;
                 let (stream, start) = self.places[b as usize];
@@ -78,7 +92,7 @@ impl Blocks {
         };
         self.places.push(place);
         self.continued.push(false);
-        self.next.insert((before, id), node);
+        self.next.insert(key, node);
         node
     }
 }

@@ -1,5 +1,6 @@
 //! Tokens that several requests of a trace have: blocks named by ids, and texts.
 
+use super::blocks::Blocks;
 use super::held::Turns;
 use crate::trie::Trie;
 use rustc_hash::FxHashMap;
@@ -9,23 +10,13 @@ use windtunnel_base::request::{Span, TokenSeq};
 /// another predecessor is another block, whatever a file says.
 #[derive(Debug)]
 pub(super) struct BlockTree {
-    /// Tokens of a block.
-    block: u32,
-    /// (scope, node before it + 1, id) to node. Ids of one scope mean nothing in another.
-    next: FxHashMap<(u32, u32, u64), u32>,
-    /// Stream and first token of each node's block.
-    places: Vec<(u32, u32)>,
-    /// Has the node a continuation in its own stream?
-    continued: Vec<bool>,
+    blocks: Blocks,
 }
 
 impl BlockTree {
     pub(super) fn new(block: u32) -> Self {
         Self {
-            block,
-            next: FxHashMap::default(),
-            places: Vec::new(),
-            continued: Vec::new(),
+            blocks: Blocks::new(block),
         }
     }
 
@@ -41,50 +32,18 @@ impl BlockTree {
         prompt: u32,
         turns: &mut Turns,
     ) -> Result<TokenSeq, String> {
-        let (whole, all) = (prompt / self.block, prompt.div_ceil(self.block));
+        let block = self.blocks.tokens();
+        let (whole, all) = (prompt / block, prompt.div_ceil(block));
         let found = ids.len() as u64;
         if found != u64::from(whole) && found != u64::from(all) {
             return Err(format!(
-                "hash_ids: expected an id for every block of {} tokens, so {all} for {prompt} tokens, found {found}",
-                self.block
+                "hash_ids: expected an id for every block of {block} tokens, so {all} for {prompt} tokens, found {found}"
             ));
         }
         let mut tokens = TokenSeq::default();
-        let mut before = 0;
-        let mut left = prompt;
-        for id in ids {
-            let key = (if before == 0 { scope } else { 0 }, before, *id);
-            let node = match self.next.get(&key) {
-                Some(node) => *node,
-                None => self.add(key, &mut turns.shared),
-            };
-            let (stream, start) = self.places[node as usize];
-            let len = left.min(self.block);
-            tokens.push(Span { stream, start, len });
-            left -= len;
-            before = node + 1;
-        }
+        let streams = &mut turns.shared;
+        self.blocks.add(scope, ids, prompt, streams, &mut tokens);
         Ok(tokens)
-    }
-
-    fn add(&mut self, key: (u32, u32, u64), streams: &mut u32) -> u32 {
-        let node = u32::try_from(self.places.len()).expect("fewer than 2^32 blocks");
-        // The first block behind another goes on in its stream, so that chains become one span.
-        let place = match key.1.checked_sub(1) {
-            Some(b) if !self.continued[b as usize] => {
-                self.continued[b as usize] = true;
-                let (stream, start) = self.places[b as usize];
-                (stream, start + self.block)
-            }
-            _ => {
-                *streams += 1;
-                (*streams - 1, 0)
-            }
-        };
-        self.places.push(place);
-        self.continued.push(false);
-        self.next.insert(key, node);
-        node
     }
 }
 
