@@ -1,9 +1,8 @@
-//! How much KV cache fits beside the weights, and how long a request may grow.
+//! KV capacity as BLIS has it.
 
+use super::super::capacity::{GIB, KvCapacity};
 use windtunnel_base::input::InputError;
-use windtunnel_config::{Hardware, ModelArch};
 
-const GIB: f64 = 1_073_741_824.0;
 /// Memory per instance for activations, GiB.
 const ACTIVATIONS_DENSE: f64 = 5.5;
 const ACTIVATIONS_MOE: f64 = 8.0;
@@ -14,170 +13,151 @@ const OTHER_PARALLEL: f64 = 0.6;
 /// Activation functions whose feed-forward blocks have the three matrices that are counted here.
 const ACTIVATIONS: [&str; 5] = ["silu", "swiglu", "geglu", "situ", ""];
 
-/// What the KV cache of one instance is computed from.
-#[derive(Clone, Copy, Debug)]
-pub struct KvCapacity<'a> {
-    /// The model.
-    pub model: &'a ModelArch,
-    /// The GPU; its memory must be known.
-    pub hardware: &'a Hardware,
-    /// GPUs that split each layer.
-    pub tp: u32,
-    /// Data-parallel replicas inside the instance (mixture of experts only).
-    pub dp: u32,
-    /// Tokens per block.
-    pub block_size: u32,
-    /// Share of the memory that may be used, 0..1.
-    pub utilization: f64,
+/// KV blocks of one instance, as BLIS computes them (August 2026): memory that may be used,
+/// less weights, activations and what else lives there, divided by the size of a block.
+///
+/// # Errors
+/// When the model does not fit (says how many GPUs it needs), cannot be split that way, or a
+/// figure is missing.
+pub fn kv_blocks(of: &KvCapacity<'_>) -> Result<u64, InputError> {
+    check(of)?;
+    let block_bytes = block_bytes(of);
+    if block_bytes < 1.0 {
+        return refuse("a KV block would be smaller than a byte".to_owned());
+    }
+    let (model, tp) = (of.model, f64::from(of.tp));
+    let weights_gib = (parameters(of) as f64 * model.blis_weight_bytes()).trunc() / GIB;
+    let activations = if model.is_moe() {
+        ACTIVATIONS_MOE
+    } else {
+        ACTIVATIONS_DENSE
+    };
+    let other = if of.tp == 1 {
+        OTHER_SINGLE
+    } else {
+        OTHER_PARALLEL
+    } * tp;
+    let budget = of.hardware.memory_gib * of.utilization * tp;
+    let overhead = weights_gib + activations + other;
+    if overhead >= budget {
+        let per_gpu = of.hardware.memory_gib * of.utilization;
+        return refuse(format!(
+            "the model does not fit: it needs {overhead:.2} GiB ({weights_gib:.2} weights + {activations:.2} \
+             activations + {other:.2} other) before any KV cache, and {budget:.2} GiB are available ({} GiB x \
+             {:.0}% x {} GPUs). Minimum GPUs per instance: {}",
+            of.hardware.memory_gib,
+            of.utilization * 100.0,
+            of.tp,
+            (overhead / per_gpu).ceil()
+        ));
+    }
+    let free = ((budget - overhead) * GIB).trunc();
+    let blocks = free as u64 / block_bytes as u64;
+    if blocks == 0 {
+        return refuse(format!(
+            "not one KV block of {} tokens ({block_bytes} bytes) fits into the {free} bytes beside the model",
+            of.block_size
+        ));
+    }
+    Ok(if model.is_moe() && of.dp > 1 {
+        blocks * u64::from(of.dp)
+    } else {
+        blocks
+    })
 }
 
-impl KvCapacity<'_> {
-    /// KV blocks of one instance, as BLIS computes them (August 2026): memory that may be used,
-    /// less weights, activations and what else lives there, divided by the size of a block.
-    ///
-    /// # Errors
-    /// When the model does not fit (says how many GPUs it needs), cannot be split that way, or a
-    /// figure is missing.
-    pub fn blocks(&self) -> Result<u64, InputError> {
-        self.check()?;
-        let block_bytes = self.block_bytes();
-        if block_bytes < 1.0 {
-            return refuse("a KV block would be smaller than a byte".to_owned());
-        }
-        let (model, tp) = (self.model, f64::from(self.tp));
-        let weights_gib = (self.parameters() as f64 * model.blis_weight_bytes()).trunc() / GIB;
-        let activations = if model.is_moe() {
-            ACTIVATIONS_MOE
-        } else {
-            ACTIVATIONS_DENSE
-        };
-        let other = if self.tp == 1 {
-            OTHER_SINGLE
-        } else {
-            OTHER_PARALLEL
-        } * tp;
-        let budget = self.hardware.memory_gib * self.utilization * tp;
-        let overhead = weights_gib + activations + other;
-        if overhead >= budget {
-            let per_gpu = self.hardware.memory_gib * self.utilization;
-            return refuse(format!(
-                "the model does not fit: it needs {overhead:.2} GiB ({weights_gib:.2} weights + {activations:.2} \
-                 activations + {other:.2} other) before any KV cache, and {budget:.2} GiB are available ({} GiB x \
-                 {:.0}% x {} GPUs). Minimum GPUs per instance: {}",
-                self.hardware.memory_gib,
-                self.utilization * 100.0,
-                self.tp,
-                (overhead / per_gpu).ceil()
-            ));
-        }
-        let free = ((budget - overhead) * GIB).trunc();
-        let blocks = free as u64 / block_bytes as u64;
-        if blocks == 0 {
-            return refuse(format!(
-                "not one KV block of {} tokens ({block_bytes} bytes) fits into the {free} bytes beside the model",
-                self.block_size
-            ));
-        }
-        Ok(if model.is_moe() && self.dp > 1 {
-            blocks * u64::from(self.dp)
-        } else {
-            blocks
-        })
+fn check(of: &KvCapacity<'_>) -> Result<(), InputError> {
+    let m = of.model;
+    if of.tp == 0 || of.dp == 0 || of.block_size == 0 {
+        return refuse("parallelism and block size must be 1 or more".to_owned());
     }
+    if !(of.utilization > 0.0 && of.utilization <= 1.0) {
+        return refuse(format!(
+            "GPU memory utilization is {}; expected above 0 and at most 1",
+            of.utilization
+        ));
+    }
+    if of.hardware.memory_gib <= 0.0 {
+        return refuse(
+            "the hardware figures have no memory size; give `total_kv_blocks` or a hardware file with MemoryGiB"
+                .to_owned(),
+        );
+    }
+    for (key, value) in [
+        ("intermediate_size", m.intermediate),
+        ("vocab_size", m.vocab),
+    ] {
+        if value == 0 {
+            return refuse(format!("{key} is missing in the model configuration"));
+        }
+    }
+    if m.activation_bytes <= 0.0 {
+        return refuse("the model's data type (torch_dtype) is missing or unknown".to_owned());
+    }
+    if !ACTIVATIONS.contains(&m.activation.to_lowercase().as_str()) {
+        return refuse(format!(
+            "activation function \"{}\" is not among those whose weights can be counted (silu, swiglu, geglu, \
+             situ); give `total_kv_blocks`",
+            m.activation
+        ));
+    }
+    if m.head_dim == 0 && !m.hidden.is_multiple_of(m.heads) {
+        return refuse(format!(
+            "hidden_size {} is no multiple of {} attention heads, and there is no head_dim",
+            m.hidden, m.heads
+        ));
+    }
+    let tp = u64::from(of.tp);
+    if m.kv_heads >= tp && !m.kv_heads.is_multiple_of(tp) {
+        return refuse(format!(
+            "{} key/value heads cannot be split over {tp} GPUs; tensor parallelism must divide them",
+            m.kv_heads
+        ));
+    }
+    Ok(())
+}
 
-    fn check(&self) -> Result<(), InputError> {
-        let m = self.model;
-        if self.tp == 0 || self.dp == 0 || self.block_size == 0 {
-            return refuse("parallelism and block size must be 1 or more".to_owned());
-        }
-        if !(self.utilization > 0.0 && self.utilization <= 1.0) {
-            return refuse(format!(
-                "GPU memory utilization is {}; expected above 0 and at most 1",
-                self.utilization
-            ));
-        }
-        if self.hardware.memory_gib <= 0.0 {
-            return refuse(
-                "the hardware figures have no memory size; give `total_kv_blocks` or a hardware file with MemoryGiB"
-                    .to_owned(),
-            );
-        }
-        for (key, value) in [
-            ("intermediate_size", m.intermediate),
-            ("vocab_size", m.vocab),
-        ] {
-            if value == 0 {
-                return refuse(format!("{key} is missing in the model configuration"));
-            }
-        }
-        if m.activation_bytes <= 0.0 {
-            return refuse("the model's data type (torch_dtype) is missing or unknown".to_owned());
-        }
-        if !ACTIVATIONS.contains(&m.activation.to_lowercase().as_str()) {
-            return refuse(format!(
-                "activation function \"{}\" is not among those whose weights can be counted (silu, swiglu, geglu, \
-                 situ); give `total_kv_blocks`",
-                m.activation
-            ));
-        }
-        if m.head_dim == 0 && !m.hidden.is_multiple_of(m.heads) {
-            return refuse(format!(
-                "hidden_size {} is no multiple of {} attention heads, and there is no head_dim",
-                m.hidden, m.heads
-            ));
-        }
-        let tp = u64::from(self.tp);
-        if m.kv_heads >= tp && !m.kv_heads.is_multiple_of(tp) {
-            return refuse(format!(
-                "{} key/value heads cannot be split over {tp} GPUs; tensor parallelism must divide them",
-                m.kv_heads
-            ));
-        }
-        Ok(())
+fn head_dim(of: &KvCapacity<'_>) -> u64 {
+    match of.model.head_dim {
+        0 => of.model.hidden / of.model.heads,
+        stated => stated,
     }
+}
 
-    fn head_dim(&self) -> u64 {
-        match self.model.head_dim {
-            0 => self.model.hidden / self.model.heads,
-            stated => stated,
-        }
-    }
+/// Bytes of one block on one GPU, truncated. Compressed KV (multi-head latent attention) is not
+/// split over GPUs.
+fn block_bytes(of: &KvCapacity<'_>) -> f64 {
+    let m = of.model;
+    let layers = m.layers as f64;
+    let per_token = if m.kv_lora_rank > 0 {
+        layers * (m.kv_lora_rank + m.qk_rope_head_dim) as f64 * m.activation_bytes
+    } else {
+        layers * 2.0 * head_dim(of) as f64 * m.kv_heads as f64 * m.activation_bytes
+            / f64::from(of.tp)
+    };
+    (per_token * f64::from(of.block_size)).trunc()
+}
 
-    /// Bytes of one block on one GPU, truncated. Compressed KV (multi-head latent attention) is not
-    /// split over GPUs.
-    fn block_bytes(&self) -> f64 {
-        let m = self.model;
-        let layers = m.layers as f64;
-        let per_token = if m.kv_lora_rank > 0 {
-            layers * (m.kv_lora_rank + m.qk_rope_head_dim) as f64 * m.activation_bytes
-        } else {
-            layers * 2.0 * self.head_dim() as f64 * m.kv_heads as f64 * m.activation_bytes
-                / f64::from(self.tp)
-        };
-        (per_token * f64::from(self.block_size)).trunc()
-    }
-
-    /// Weights of the model: embeddings, attention, norms, feed-forward blocks (three matrices
-    /// each), router. All layers of an MoE model count as MoE but the leading dense ones; an
-    /// interleave step is not read here.
-    fn parameters(&self) -> u128 {
-        let m = self.model;
-        let n = u128::from;
-        let (d, layers, vocab) = (n(m.hidden), n(m.layers), n(m.vocab));
-        let or_ffn = |width: u64| n(if width > 0 { width } else { m.intermediate });
-        let kv_width = n(m.kv_heads) * n(self.head_dim());
-        let attention = d * (d + 2 * kv_width) + d * d + 2 * d;
-        let mlp = if m.is_moe() {
-            let dense = layers.min(n(m.first_k_dense));
-            let expert = 3 * d * or_ffn(m.moe_intermediate);
-            let moe = expert * n(m.experts) + 3 * d * n(m.shared_intermediate) + n(m.experts) * d;
-            dense * 3 * d * or_ffn(m.dense_intermediate) + (layers - dense) * moe
-        } else {
-            layers * 3 * d * n(m.intermediate)
-        };
-        let head = if m.tied_embeddings { 0 } else { vocab * d };
-        vocab * d + layers * attention + mlp + head + d
-    }
+/// Weights of the model: embeddings, attention, norms, feed-forward blocks (three matrices
+/// each), router. All layers of an MoE model count as MoE but the leading dense ones; an
+/// interleave step is not read here.
+fn parameters(of: &KvCapacity<'_>) -> u128 {
+    let m = of.model;
+    let n = u128::from;
+    let (d, layers, vocab) = (n(m.hidden), n(m.layers), n(m.vocab));
+    let or_ffn = |width: u64| n(if width > 0 { width } else { m.intermediate });
+    let kv_width = n(m.kv_heads) * n(head_dim(of));
+    let attention = d * (d + 2 * kv_width) + d * d + 2 * d;
+    let mlp = if m.is_moe() {
+        let dense = layers.min(n(m.first_k_dense));
+        let expert = 3 * d * or_ffn(m.moe_intermediate);
+        let moe = expert * n(m.experts) + 3 * d * n(m.shared_intermediate) + n(m.experts) * d;
+        dense * 3 * d * or_ffn(m.dense_intermediate) + (layers - dense) * moe
+    } else {
+        layers * 3 * d * n(m.intermediate)
+    };
+    let head = if m.tied_embeddings { 0 } else { vocab * d };
+    vocab * d + layers * attention + mlp + head + d
 }
 
 fn refuse<T>(message: String) -> Result<T, InputError> {
@@ -187,18 +167,19 @@ fn refuse<T>(message: String) -> Result<T, InputError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windtunnel_config::Defaults;
+    use windtunnel_config::{Defaults, Hardware, ModelArch};
 
     fn blocks(model: &str, gpu: &str, tp: u32, dp: u32) -> Result<u64, InputError> {
-        KvCapacity {
+        kv_blocks(&KvCapacity {
             model: &ModelArch::builtin(model).unwrap(),
             hardware: Defaults::builtin().hardware.find(gpu).unwrap().1,
             tp,
             dp,
             block_size: 16,
             utilization: 0.9,
-        }
-        .blocks()
+            kv_element_bytes: 2.0,
+            max_model_len: 0,
+        })
     }
 
     #[test]
@@ -254,8 +235,10 @@ mod tests {
                 dp: 1,
                 block_size: 16,
                 utilization,
+                kv_element_bytes: 2.0,
+                max_model_len: 0,
             };
-            capacity.blocks().unwrap_err().to_string()
+            kv_blocks(&capacity).unwrap_err().to_string()
         };
         assert!(error(|m, _| m.activation = "gelu".into(), 1, 0.9).contains("\"gelu\""));
         assert!(error(|m, _| m.vocab = 0, 1, 0.9).contains("vocab_size"));

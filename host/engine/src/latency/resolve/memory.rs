@@ -87,24 +87,7 @@ impl Case<'_> {
         }
         if let Some(capacity) = capacity {
             let blocks = if as_blis {
-                let KvCapacity {
-                    model,
-                    hardware,
-                    tp,
-                    dp,
-                    block_size,
-                    utilization,
-                    ..
-                } = capacity;
-                blis::KvCapacity {
-                    model,
-                    hardware,
-                    tp,
-                    dp,
-                    block_size,
-                    utilization,
-                }
-                .blocks()?
+                blis::kv_blocks(&capacity)?
             } else {
                 capacity.blocks()?
             };
