@@ -466,9 +466,8 @@ fn coefficients_and_deployments_must_make_sense() {
         (ran.code, ran.stderr.as_str()),
         (
             2,
-            "error: KV capacity: the model does not fit: each of 1 GPUs needs 133.42 GiB (131.42 weights + 2.00 other) before \
-             any KV cache, and 72.00 GiB are available (80 GiB x 90%); the 131.42 GiB of weights need at least 2 GPUs per \
-             instance\n"
+            "error: KV capacity: the model does not fit: it needs 133.42 GiB (131.42 weights + 2.00 buffers and copies) \
+             before any KV cache, and 72.00 GiB are available (80 GiB x 90% x 1 GPUs). Minimum GPUs per instance: 2\n"
         )
     );
     assert_eq!(

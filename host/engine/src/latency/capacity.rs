@@ -134,26 +134,26 @@ impl KvCapacity<'_> {
         if self.model.is_moe() { self.dp } else { 1 }
     }
 
+    /// All GPUs of an instance together: the weights once, then buffers, activations and what lies
+    /// on several GPUs.
     fn does_not_fit(&self, memory: &KvMemory) -> String {
         let gpus = self.tp * self.dp;
-        let (weights, overhead) = (memory.weights / GIB, memory.overhead / GIB);
-        // More GPUs split the weights further; the overhead stays.
-        let all = self.model.weights().bytes() / GIB;
-        let room = memory.budget / GIB - overhead;
+        let needed = f64::from(gpus) * (memory.weights + memory.overhead) / GIB;
+        let weights = self.model.weights().bytes() / GIB;
+        // More GPUs split the weights further; the overhead of each stays.
+        let room = (memory.budget - memory.overhead) / GIB;
         let enough = if room > 0.0 {
-            format!(
-                "at least {} GPUs per instance",
-                (all / room).floor() as u64 + 1
-            )
+            let least = (weights / room).floor() as u64 + 1;
+            format!("Minimum GPUs per instance: {least}")
         } else {
-            "a larger share of the memory (`gpu_memory_utilization`)".to_owned()
+            "No number of GPUs will do with this share of their memory (`gpu_memory_utilization`)"
+                .to_owned()
         };
         format!(
-            "the model does not fit: each of {gpus} GPUs needs {:.2} GiB ({weights:.2} weights + {overhead:.2} \
-             other) before any KV cache, and {:.2} GiB are available ({} GiB x {:.0}%); the {all:.2} GiB of weights \
-             need {enough}",
-            weights + overhead,
-            memory.budget / GIB,
+            "the model does not fit: it needs {needed:.2} GiB ({weights:.2} weights + {:.2} buffers and copies) before any \
+             KV cache, and {:.2} GiB are available ({} GiB x {:.0}% x {gpus} GPUs). {enough}",
+            needed - weights,
+            f64::from(gpus) * memory.budget / GIB,
             self.hardware.memory_gib,
             self.utilization * 100.0,
         )
