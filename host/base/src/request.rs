@@ -397,6 +397,49 @@ pub trait Source {
     fn symbols_mut(&mut self) -> &mut Symbols;
 }
 
+/// A source whose requests, follow-ups included, something looks at or adds to on their way.
+pub struct Tapped<'s, F> {
+    source: &'s mut dyn Source,
+    tap: F,
+}
+
+impl<'s, F: FnMut(&mut Request)> Tapped<'s, F> {
+    /// Calls `tap` with every request of `source`, in the order in which they come.
+    pub fn new(source: &'s mut dyn Source, tap: F) -> Self {
+        Self { source, tap }
+    }
+}
+
+impl<F: FnMut(&mut Request)> Source for Tapped<'_, F> {
+    fn next_request(&mut self) -> Option<Request> {
+        let mut request = self.source.next_request()?;
+        (self.tap)(&mut request);
+        Some(request)
+    }
+
+    fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
+        let mut request = self.source.on_finished(finished)?;
+        (self.tap)(&mut request);
+        Some(request)
+    }
+
+    fn has_follow_ups(&self) -> bool {
+        self.source.has_follow_ups()
+    }
+
+    fn size_hint(&self) -> Option<u64> {
+        self.source.size_hint()
+    }
+
+    fn symbols(&self) -> &Symbols {
+        self.source.symbols()
+    }
+
+    fn symbols_mut(&mut self) -> &mut Symbols {
+        self.source.symbols_mut()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

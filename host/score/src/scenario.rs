@@ -400,3 +400,19 @@ fn suite_key(setting: &str) -> Option<String> {
     };
     Some(key.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shipped;
+
+    /// So that nobody has to look when one is scored.
+    #[test]
+    fn there_is_nothing_to_note_of_the_shipped_suites() {
+        for name in shipped::suite_names() {
+            let suite = Suite::open(name, None).unwrap();
+            assert!(suite.is_shipped());
+            assert_eq!(notes(&suite).unwrap(), [""; 0], "{name}");
+        }
+    }
+}

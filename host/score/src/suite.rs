@@ -77,6 +77,12 @@ impl SuiteSource {
 }
 
 impl Suite {
+    /// Is it one of those that are built in?
+    #[must_use]
+    pub fn is_shipped(&self) -> bool {
+        matches!(self.source, SuiteSource::Shipped(_))
+    }
+
     /// The shipped suite `name`, or that of the file `name`. `traces` is the folder with the trace
     /// files of scenarios that replay one.
     ///

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use windtunnel_base::input::hint;
-use windtunnel_base::request::{Finished, Request, Source, Sym, Symbols};
+use windtunnel_base::request::{Request, Sym, Symbols};
 use windtunnel_base::slo_priority::SloPriorities;
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_policy::lua::compared_names;
@@ -109,6 +109,11 @@ impl Mentions {
         }
     }
 
+    /// Is nothing named?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// A note for each name that nothing of the run has. `pools` are the names of its pools.
     pub(crate) fn notes(&self, seen: &Seen, symbols: &Symbols, pools: &[&str]) -> Vec<String> {
         if seen.requests == 0 {
@@ -171,7 +176,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    fn add(&mut self, request: &Request) {
+    pub(crate) fn add(&mut self, request: &Request) {
         fn mark(seen: &mut Vec<bool>, name: Sym) {
             let at = name.0 as usize;
             if at >= seen.len() {
@@ -182,50 +187,5 @@ impl Seen {
         self.requests += 1;
         mark(&mut self.classes, request.slo_class);
         mark(&mut self.tenants, request.tenant);
-    }
-}
-
-/// A source that remembers which classes and tenants its requests have.
-pub(crate) struct Watched<'s> {
-    source: &'s mut dyn Source,
-    pub(crate) seen: Seen,
-}
-
-impl<'s> Watched<'s> {
-    pub(crate) fn new(source: &'s mut dyn Source) -> Self {
-        Self {
-            source,
-            seen: Seen::default(),
-        }
-    }
-}
-
-impl Source for Watched<'_> {
-    fn next_request(&mut self) -> Option<Request> {
-        let request = self.source.next_request()?;
-        self.seen.add(&request);
-        Some(request)
-    }
-
-    fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
-        let request = self.source.on_finished(finished)?;
-        self.seen.add(&request);
-        Some(request)
-    }
-
-    fn has_follow_ups(&self) -> bool {
-        self.source.has_follow_ups()
-    }
-
-    fn size_hint(&self) -> Option<u64> {
-        self.source.size_hint()
-    }
-
-    fn symbols(&self) -> &Symbols {
-        self.source.symbols()
-    }
-
-    fn symbols_mut(&mut self) -> &mut Symbols {
-        self.source.symbols_mut()
     }
 }

@@ -3,24 +3,24 @@
 use crate::analysis::Analysis;
 use crate::choose::{Chosen, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
-use crate::names::{Mentions, Watched};
+use crate::names::{Mentions, Seen};
 use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::RunSpec;
 use crate::workload::{Opened, Traces, horizon, open_workload};
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::{InstanceTotals, Recorder, RequestRecord, RunRecord};
-use windtunnel_base::request::{Source, Symbols};
+use windtunnel_base::request::{Source, Symbols, Tapped};
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::cluster::{PoolConfig, Progress};
 use windtunnel_engine::instance::Preset;
-use windtunnel_engine::latency::{LatencyModelKind, Resolved};
+use windtunnel_engine::latency::{GIB, LatencyModelKind, Resolved};
 use windtunnel_policy::{Custom, PolicySpec};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::summary::RunSummary;
 use windtunnel_results::report::machines::gpus;
 use windtunnel_results::report::{GeneratorInputs, ReportInputs, Results, json};
-use windtunnel_workload::{Bounded, InfiniteCache};
+use windtunnel_workload::InfiniteCache;
 
 /// A run that is known to make sense, ready to be carried out.
 ///
@@ -361,9 +361,14 @@ impl Simulation {
             horizon_us: self.workload.horizon_us,
             trace: self.analysis.trace,
         };
-        let cache = self.infinite_cache();
-        let mut watched = Watched::new(self.workload.source.as_mut());
-        let mut source = Bounded::new(&mut watched, cache);
+        let mut cache = self.infinite_cache();
+        let (mut seen, names_matter) = (Seen::default(), !self.mentions.is_empty());
+        let mut source = Tapped::new(self.workload.source.as_mut(), |request| {
+            request.reusable_tokens = cache.take(request);
+            if names_matter {
+                seen.add(request);
+            }
+        });
         let (cluster, _) = self.deployment.cluster(&self.policies, play, &mut source)?;
         let (record, summary) = if self.spec.outputs.summary_only {
             let mut digest = Digest::default();
@@ -382,7 +387,7 @@ impl Simulation {
         let pools = self.deployment.config().pools.iter();
         let pools: Vec<&str> = pools.map(|pool| pool.name.as_str()).collect();
         let mentions = &self.mentions;
-        let notes = mentions.notes(&watched.seen, &record.symbols, &pools);
+        let notes = mentions.notes(&seen, &record.symbols, &pools);
         if let Some(fault) = &record.fault {
             return Err(InputError::new(fault.to_string()));
         }
@@ -551,13 +556,12 @@ fn add(setup: &mut Value, more: Value) {
 
 /// Where the memory of one GPU goes, where model and GPU are known.
 fn memory(pool: &PoolConfig, r: &Resolved) -> Value {
-    let gib = |bytes: f64| bytes / 1_073_741_824.0;
     r.memory.map_or(Value::Null, |memory| {
         let blocks = r.total_kv_blocks as f64 / f64::from(memory.replicas);
         json!({
             "gpu": r.hardware.map(|h| h.memory_gib),
-            "weights": gib(memory.weights),
-            "kv_cache": gib(blocks * f64::from(pool.engine.block_size) * memory.token),
+            "weights": memory.weights / GIB,
+            "kv_cache": blocks * f64::from(pool.engine.block_size) * memory.token / GIB,
         })
     })
 }

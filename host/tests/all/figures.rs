@@ -6,11 +6,11 @@ use crate::errors::Folder;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use windtunnel_base::request::Source;
+use windtunnel_base::request::{Source, Tapped};
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
 use windtunnel_policy::PolicySpec;
-use windtunnel_workload::{Bounded, InfiniteCache};
+use windtunnel_workload::InfiniteCache;
 
 use crate::lab::{self, Arrival, Script};
 
@@ -385,8 +385,10 @@ proptest! {
         let mut script = Script::new(&asks);
         let (front, hooks) = lab::policies(&PolicySpec::default(), &config, script.symbols_mut());
         let cache = InfiniteCache::new(block_size);
-        let cache = if vllm { cache } else { cache.whole_prompts() };
-        let mut source = Bounded::new(&mut script, cache);
+        let mut cache = if vllm { cache } else { cache.whole_prompts() };
+        let mut source = Tapped::new(&mut script, |request| {
+            request.reusable_tokens = cache.take(request);
+        });
         let cluster = Cluster::new(config, front, hooks, &mut source).expect("a cluster");
         let (record, _) = lab::run_checked(cluster).expect("the invariants hold");
         for (i, t) in (0u32..).zip(&record.instances) {

@@ -1,7 +1,7 @@
 //! How much of all prompts a prefix cache without limits would hold: what no routing can exceed.
 
 use rustc_hash::FxHashMap;
-use windtunnel_base::request::{Finished, Request, Source, Symbols};
+use windtunnel_base::request::Request;
 
 /// An infinite prefix cache, by token streams: streams are rooted, so what was seen of one is its
 /// beginning.
@@ -79,60 +79,13 @@ impl InfiniteCache {
     }
 }
 
-/// A source that tells each request what an infinite cache would find of its prompt
-/// ([`Request::reusable_tokens`]), in the order in which its requests come.
-pub struct Bounded<'s> {
-    source: &'s mut dyn Source,
-    cache: InfiniteCache,
-}
-
-impl<'s> Bounded<'s> {
-    /// Counts along with `source` in `cache`.
-    pub fn new(source: &'s mut dyn Source, cache: InfiniteCache) -> Self {
-        Self { source, cache }
-    }
-
-    fn counted(&mut self, request: Option<Request>) -> Option<Request> {
-        let mut request = request?;
-        request.reusable_tokens = self.cache.take(&request);
-        Some(request)
-    }
-}
-
-impl Source for Bounded<'_> {
-    fn next_request(&mut self) -> Option<Request> {
-        let request = self.source.next_request();
-        self.counted(request)
-    }
-
-    fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
-        let request = self.source.on_finished(finished);
-        self.counted(request)
-    }
-
-    fn has_follow_ups(&self) -> bool {
-        self.source.has_follow_ups()
-    }
-
-    fn size_hint(&self) -> Option<u64> {
-        self.source.size_hint()
-    }
-
-    fn symbols(&self) -> &Symbols {
-        self.source.symbols()
-    }
-
-    fn symbols_mut(&mut self) -> &mut Symbols {
-        self.source.symbols_mut()
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::print_stdout, reason = "a test says what it skips")]
 mod tests {
     use super::*;
     use crate::{OpenOptions, open};
     use std::path::Path;
+    use windtunnel_base::request::Source;
 
     #[test]
     fn mooncake_traces_have_their_published_hit_rates() {

@@ -25,7 +25,7 @@ pub mod trie;
 
 pub mod summary;
 pub mod unfold;
-pub use bound::{Bounded, InfiniteCache};
+pub use bound::InfiniteCache;
 pub use detect::{Format, detect};
 pub use import::{Selection, TimeUnit};
 pub use open::{OpenOptions, Trace, open};

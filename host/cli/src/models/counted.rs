@@ -1,11 +1,9 @@
 //! What was counted of a model's configuration, and what each figure comes from.
 
 use serde_json::{Value, json};
-use windtunnel_config::{Ffn, Mixer, ModelArch, Split};
-use windtunnel_engine::latency::Resolved;
+use windtunnel_config::{Ffn, Mixer, ModelArch};
+use windtunnel_engine::latency::{GIB, Resolved};
 use windtunnel_results::report::table::styled;
-
-const GIB: f64 = 1_073_741_824.0;
 
 /// The count as a person reads it; empty where no configuration is known.
 pub fn text(r: &Resolved) -> String {
@@ -20,7 +18,7 @@ pub fn text(r: &Resolved) -> String {
             count(part.parameters),
             format!("{:.2}", part.bytes * 8.0 / part.parameters),
             format!("{:.2}", part.bytes / GIB),
-            format!("{:.2}", per_gpu(part.bytes, part.split, r) / GIB),
+            format!("{:.2}", part.bytes / part.split.gpus(r.tp, r.dp) / GIB),
         ]);
     }
     table.add_row([
@@ -68,7 +66,7 @@ pub fn json(r: &Resolved) -> Value {
             "part": part.name,
             "parameters": part.parameters,
             "bytes": part.bytes,
-            "bytes_per_gpu": per_gpu(part.bytes, part.split, r),
+            "bytes_per_gpu": part.bytes / part.split.gpus(r.tp, r.dp),
         })
     });
     let attention = arch.attention_layers().into_iter().map(|kind| {
@@ -100,14 +98,6 @@ pub fn json(r: &Resolved) -> Value {
             "activations_and_buffers": m.overhead,
         })),
     })
-}
-
-fn per_gpu(bytes: f64, split: Split, r: &Resolved) -> f64 {
-    match split {
-        Split::Tensor => bytes / f64::from(r.tp),
-        Split::Experts => bytes / f64::from(r.tp * r.dp),
-        Split::Copied => bytes,
-    }
 }
 
 /// `70.55 B`, `8.19 M`.

@@ -15,6 +15,18 @@ pub enum Split {
     Copied,
 }
 
+impl Split {
+    /// GPUs that share one copy of such a part, in an instance of `tp` x `dp` GPUs.
+    #[must_use]
+    pub fn gpus(self, tp: u32, dp: u32) -> f64 {
+        match self {
+            Self::Tensor => f64::from(tp),
+            Self::Experts => f64::from(tp) * f64::from(dp),
+            Self::Copied => 1.0,
+        }
+    }
+}
+
 /// One part of the weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Part {
@@ -71,12 +83,7 @@ impl Weights {
     /// Bytes on one GPU of an instance.
     #[must_use]
     pub fn bytes_per_gpu(&self, tp: u32, dp: u32) -> f64 {
-        let tensor = f64::from(tp);
-        let on_gpu = |part: &Part| match part.split {
-            Split::Tensor => part.bytes / tensor,
-            Split::Experts => part.bytes / (tensor * f64::from(dp)),
-            Split::Copied => part.bytes,
-        };
+        let on_gpu = |part: &Part| part.bytes / part.split.gpus(tp, dp);
         self.0.iter().map(on_gpu).sum()
     }
 

@@ -3,7 +3,8 @@
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Hardware, Mixer, ModelArch};
 
-pub(super) const GIB: f64 = 1_073_741_824.0;
+/// Bytes of a GiB.
+pub const GIB: f64 = 1_073_741_824.0;
 
 /// Memory of one GPU that is neither weights nor KV cache, GiB: the CUDA context, activations,
 /// communication buffers.

@@ -8,6 +8,7 @@
 pub mod blackbox;
 pub mod blis;
 pub mod capacity;
+mod coefficients;
 mod communication;
 pub mod deployment;
 mod estimate;
@@ -32,7 +33,7 @@ mod resolve_tests;
 mod vector_tests;
 
 pub use blackbox::Blackbox;
-pub use capacity::{KvCapacity, KvMemory};
+pub use capacity::{GIB, KvCapacity, KvMemory};
 pub use deployment::{KvBlocksSource, MaxModelLenSource, Resolved, Setup};
 pub use estimate::{Ahead, Estimator, StepLimits};
 pub use kind::LatencyModelKind;

@@ -1,6 +1,6 @@
 //! The trained-physics model: a roofline whose parts carry fitted factors, plus fitted overheads.
 
-use super::blis::trained_physics::{check_coefficient_counts, padded};
+use super::coefficients::PhysicsCoefficients;
 use super::communication::{Communication, Exchange};
 use super::model::{LatencyModel, StepAggregates, StepItem, truncate_us};
 use super::roofline;
@@ -21,9 +21,7 @@ use windtunnel_config::{Hardware, ModelArch};
 /// eleven models; other GPUs and architectures are an extrapolation.
 #[derive(Clone, Debug)]
 pub struct TrainedPhysics {
-    alpha: [f64; 3],
-    beta: [f64; 11],
-    supplied: usize,
+    coefficients: PhysicsCoefficients,
     work: StepWork,
     communication: Communication,
 }
@@ -48,13 +46,11 @@ impl TrainedPhysics {
         comm_backend: &str,
         kv_element_bytes: f64,
     ) -> Result<Self, InputError> {
-        check_coefficient_counts(alpha, beta)?;
+        let coefficients = PhysicsCoefficients::new(alpha, beta)?;
         roofline::check("trained-physics", model, hardware, tp)?;
         let work = StepWork::new(model, hardware, tp, dp, kv_element_bytes);
         Ok(Self {
-            alpha: [alpha[0], alpha[1], alpha[2]],
-            beta: padded(beta),
-            supplied: beta.len(),
+            coefficients,
             communication: Communication {
                 tp: work.tp,
                 dp: work.dp,
@@ -81,7 +77,8 @@ impl TrainedPhysics {
         // As in the fit: each new token is charged the whole prompt plus half its chunk.
         let pairs = step.prefill_tokens_x_prompt as f64 + step.prefill_tokens_squared as f64 / 2.0;
         let compute = self.work.flops(tokens, 0.0, pairs, true) / self.work.peak * 1e6;
-        self.combine(0, 8, compute, self.us(self.work.prefill_kv_bytes(step)))
+        let kv = self.us(self.work.prefill_kv_bytes(step));
+        self.coefficients.prefill(compute, kv)
     }
 
     fn decode_us(&self, step: &StepAggregates) -> f64 {
@@ -91,21 +88,12 @@ impl TrainedPhysics {
         let (tokens, context) = (step.decodes as f64, step.decode_context as f64);
         let compute = self.work.flops(tokens, 0.0, context, false) / self.work.peak * 1e6;
         let kv = self.us(self.work.decode_kv_bytes(tokens, context));
-        self.combine(1, 9, compute, kv)
-    }
-
-    /// Compute and KV traffic: added if both have a coefficient, else the larger one.
-    fn combine(&self, compute_at: usize, kv_at: usize, compute: f64, kv: f64) -> f64 {
-        if self.supplied > kv_at {
-            self.beta[compute_at] * compute + self.beta[kv_at] * kv
-        } else {
-            self.beta[compute_at] * compute.max(kv)
-        }
+        self.coefficients.decode(compute, kv)
     }
 
     /// Step time in microseconds, not rounded; the step must not be empty.
     fn time_us(&self, step: &StepAggregates) -> f64 {
-        let (work, links, beta) = (&self.work, &self.communication, &self.beta);
+        let (work, links, beta) = (&self.work, &self.communication, &self.coefficients.beta);
         let tokens = step.prefill_tokens as f64 + step.decodes as f64;
         let reduced = links.all_reduce(work.layers + work.dense_layers, tokens) / work.dp
             + if work.dp == 1.0 {
@@ -140,14 +128,14 @@ impl LatencyModel for TrainedPhysics {
     }
 
     fn queueing_us(&self, _prompt_tokens: u32) -> i64 {
-        truncate_us(self.alpha[0])
+        self.coefficients.queueing_us()
     }
 
     fn output_token_us(&self) -> i64 {
-        truncate_us(self.alpha[2])
+        self.coefficients.output_token_us()
     }
 
     fn post_decode_us(&self) -> i64 {
-        truncate_us(self.alpha[1])
+        self.coefficients.post_decode_us()
     }
 }

@@ -3,7 +3,7 @@
 
 use super::model::{StepAggregates, power};
 use windtunnel_config::{
-    Compute, EMBEDDINGS, EXPERTS, Ffn, Hardware, Mixer, ModelArch, OUTPUT_HEAD, Split, VISION,
+    Compute, EMBEDDINGS, EXPERTS, Ffn, Hardware, Mixer, ModelArch, OUTPUT_HEAD, VISION, Weights,
 };
 
 /// Bytes and FLOPs of steps of one deployment, per GPU.
@@ -75,7 +75,7 @@ impl StepWork {
             dp: data,
             experts_per_token: n(model.experts_per_token.max(1)),
             group,
-            peak: peak(model, hardware),
+            peak: peak(&weights, hardware),
             bandwidth: hardware.bandwidth_tb_s * 1e12,
             layer_bytes: 0.0,
             head_bytes: 0.0,
@@ -98,13 +98,7 @@ impl StepWork {
                 / tensor,
         };
         for part in weights.parts() {
-            let share = match part.split {
-                Split::Tensor => tensor,
-                Split::Experts => group,
-                Split::Copied => 1.0,
-            };
-            // Data-parallel replicas share out the tokens.
-            let flops = 2.0 * part.parameters / share.min(tensor) / data;
+            let share = part.split.gpus(tp, dp);
             match part.name {
                 EMBEDDINGS if model.tied_embeddings => work.head_bytes += part.bytes / share,
                 EMBEDDINGS | VISION => {}
@@ -116,7 +110,8 @@ impl StepWork {
                 }
                 _ => {
                     work.layer_bytes += part.bytes / share;
-                    work.flops_per_token += flops;
+                    // Data-parallel replicas share out the tokens.
+                    work.flops_per_token += 2.0 * part.parameters / share / data;
                 }
             }
         }
@@ -194,8 +189,7 @@ impl StepWork {
 }
 
 /// FLOP per second of the GPU's peak in the arithmetic of most of the model's weights.
-fn peak(model: &ModelArch, hardware: &Hardware) -> f64 {
-    let weights = model.weights();
+fn peak(weights: &Weights, hardware: &Hardware) -> f64 {
     let largest = weights
         .parts()
         .filter(|part| part.name != EMBEDDINGS)

@@ -1,9 +1,8 @@
 //! The trained-physics model: a roofline whose parts carry fitted factors, plus fitted overheads.
 
+use super::super::coefficients::PhysicsCoefficients;
 use super::super::communication::{Communication, Exchange};
-use super::super::model::{
-    LatencyModel, StepAggregates, StepItem, check_coefficients, truncate_us,
-};
+use super::super::model::{LatencyModel, StepAggregates, StepItem, truncate_us};
 use crate::rules::Preset;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Hardware, ModelArch};
@@ -17,9 +16,7 @@ use windtunnel_config::{Hardware, ModelArch};
 /// (9) a prefill (decode) costs the larger of its compute and its KV traffic.
 #[derive(Clone, Debug)]
 pub struct TrainedPhysics {
-    alpha: [f64; 3],
-    beta: [f64; 11],
-    supplied: usize,
+    coefficients: PhysicsCoefficients,
     layers: f64,
     hidden: f64,
     /// Width of all key (or value) heads together.
@@ -63,7 +60,8 @@ impl TrainedPhysics {
         dp: u32,
         comm_backend: &str,
     ) -> Result<Self, InputError> {
-        check(alpha, beta, model, hardware, tp, dp)?;
+        let coefficients = PhysicsCoefficients::new(alpha, beta)?;
+        check(model, hardware, tp, dp)?;
         let (moe_layers, dense_layers) = model.blis_layer_split();
         let head_dim = model.hidden / model.heads; // a stated head_dim is not read here
         let or_ffn = |width: u64| {
@@ -79,9 +77,7 @@ impl TrainedPhysics {
         let experts_per_token = model.experts_per_token.max(1) as f64;
         let fp8 = model.blis_weight_bytes() == 1.0 && hardware.tflops_fp8 > 0.0;
         let mut physics = Self {
-            alpha: [alpha[0], alpha[1], alpha[2]],
-            beta: padded(beta),
-            supplied: beta.len(),
+            coefficients,
             layers: model.layers as f64,
             hidden: model.hidden as f64,
             d_kv: (model.kv_heads * head_dim) as f64,
@@ -116,8 +112,8 @@ impl TrainedPhysics {
             bandwidth,
             weights_us: 0.0,
         };
-        physics.weights_us =
-            physics.beta[2] * physics.weight_time(model.experts as f64, model.blis_weight_bytes());
+        physics.weights_us = physics.coefficients.beta[2]
+            * physics.weight_time(model.experts as f64, model.blis_weight_bytes());
         Ok(physics)
     }
 
@@ -177,7 +173,7 @@ impl TrainedPhysics {
         let attention = 4.0 * self.heads_per_gpu * pairs * self.head_dim;
         let compute = self.compute_time(tokens, self.layers * attention / self.dp);
         let kv = self.layers * 2.0 * (self.d_kv / self.ranks) * tokens * 2.0 / self.bandwidth;
-        self.combine(0, 8, compute, kv)
+        self.coefficients.prefill(compute, kv)
     }
 
     fn decode_us(&self, step: &StepAggregates) -> f64 {
@@ -189,22 +185,13 @@ impl TrainedPhysics {
         let kv = self.layers * 2.0 * (self.d_kv / self.ranks) * 2.0 * (context + tokens)
             / self.bandwidth;
         // The common case: the shipped coefficients do not charge a decode's arithmetic.
-        let compute = if self.beta[1] == 0.0 {
+        let compute = if self.coefficients.beta[1] == 0.0 {
             0.0
         } else {
             let attention = self.layers * 4.0 * self.heads_per_gpu * context * self.head_dim;
             self.compute_time(tokens, attention / self.dp)
         };
-        self.combine(1, 9, compute, kv)
-    }
-
-    /// Compute and KV traffic: added if both have a coefficient, else the larger one.
-    fn combine(&self, compute_at: usize, kv_at: usize, compute: f64, kv: f64) -> f64 {
-        if self.supplied > kv_at {
-            self.beta[compute_at] * compute + self.beta[kv_at] * kv
-        } else {
-            self.beta[compute_at] * compute.max(kv)
-        }
+        self.coefficients.decode(compute, kv)
     }
 
     /// Step time in microseconds, not truncated; the step must not be empty.
@@ -223,7 +210,7 @@ impl TrainedPhysics {
         } else {
             0.0
         };
-        let beta = &self.beta;
+        let beta = &self.coefficients.beta;
         // Added in this order: the sum is truncated, so its last bit counts.
         self.prefill_us(step)
             + self.decode_us(step)
@@ -250,58 +237,20 @@ impl LatencyModel for TrainedPhysics {
     }
 
     fn queueing_us(&self, _prompt_tokens: u32) -> i64 {
-        truncate_us(self.alpha[0])
+        self.coefficients.queueing_us()
     }
 
     fn output_token_us(&self) -> i64 {
-        truncate_us(self.alpha[2])
+        self.coefficients.output_token_us()
     }
 
     fn post_decode_us(&self) -> i64 {
-        truncate_us(self.alpha[1])
+        self.coefficients.post_decode_us()
     }
 }
 
-/// Eleven coefficients of those that are given.
-pub(in super::super) fn padded(beta: &[f64]) -> [f64; 11] {
-    let mut padded = [0.0; 11];
-    padded[..beta.len()].copy_from_slice(beta);
-    if beta.len() < 11 {
-        padded[10] = padded[3];
-    }
-    padded
-}
-
-/// Refuses coefficients of another number, and senseless ones.
-pub(in super::super) fn check_coefficient_counts(
-    alpha: &[f64],
-    beta: &[f64],
-) -> Result<(), InputError> {
+fn check(model: &ModelArch, hardware: &Hardware, tp: u32, dp: u32) -> Result<(), InputError> {
     let refuse = |message: String| Err(InputError::new(format!("trained-physics: {message}")));
-    check_coefficients("alpha", alpha)?;
-    check_coefficients("beta", beta)?;
-    if alpha.len() != 3 {
-        return refuse(format!("{} alpha coefficients; it takes 3", alpha.len()));
-    }
-    if !(7..=11).contains(&beta.len()) {
-        return refuse(format!(
-            "{} beta coefficients; it takes 7 to 11",
-            beta.len()
-        ));
-    }
-    Ok(())
-}
-
-fn check(
-    alpha: &[f64],
-    beta: &[f64],
-    model: &ModelArch,
-    hardware: &Hardware,
-    tp: u32,
-    dp: u32,
-) -> Result<(), InputError> {
-    let refuse = |message: String| Err(InputError::new(format!("trained-physics: {message}")));
-    check_coefficient_counts(alpha, beta)?;
     if tp == 0 || dp == 0 {
         return refuse("tensor and data parallelism must be 1 or more".to_owned());
     }
@@ -371,8 +320,8 @@ mod tests {
     #[test]
     fn the_eleventh_coefficient_defaults_to_the_fourth() {
         let model = build("qwen3-30b-a3b", &[0.0, 0.0, 0.0, 7.0, 0.0, 0.0, 0.0], 1, 2).unwrap();
-        assert_eq!(model.beta[10], 7.0);
-        assert_eq!(model.supplied, 7);
+        assert_eq!(model.coefficients.beta[10], 7.0);
+        assert_eq!(model.coefficients.supplied, 7);
     }
 
     #[test]
