@@ -44,6 +44,7 @@ mod choose;
 mod deployment;
 mod names;
 mod policies;
+mod pool_setup;
 #[cfg(test)]
 mod program_tests;
 pub mod settings;

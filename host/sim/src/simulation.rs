@@ -4,6 +4,7 @@ use crate::analysis::Analysis;
 use crate::choose::{Chosen, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
 use crate::names::{Mentions, Seen};
+use crate::pool_setup::pool_setup;
 use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::RunSpec;
 use crate::workload::{Opened, Traces, horizon, open_workload};
@@ -12,9 +13,9 @@ use windtunnel_base::input::InputError;
 use windtunnel_base::record::{InstanceTotals, Recorder, RequestRecord, RunRecord};
 use windtunnel_base::request::{Source, Symbols, Tapped};
 use windtunnel_config::pool::PoolSpec;
-use windtunnel_engine::cluster::{PoolConfig, Progress};
+use windtunnel_engine::cluster::Progress;
 use windtunnel_engine::instance::Preset;
-use windtunnel_engine::latency::{GIB, LatencyModelKind, Resolved};
+use windtunnel_engine::latency::LatencyModelKind;
 use windtunnel_policy::{Custom, PolicySpec};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::summary::RunSummary;
@@ -552,45 +553,6 @@ fn add(setup: &mut Value, more: Value) {
     if let (Some(setup), Value::Object(more)) = (setup.as_object_mut(), more) {
         setup.extend(more);
     }
-}
-
-/// Where the memory of one GPU goes, where model and GPU are known.
-fn memory(pool: &PoolConfig, r: &Resolved) -> Value {
-    r.memory.map_or(Value::Null, |memory| {
-        let blocks = r.total_kv_blocks as f64 / f64::from(memory.replicas);
-        json!({
-            "gpu": r.hardware.map(|h| h.memory_gib),
-            "weights": memory.weights / GIB,
-            "kv_cache": blocks * f64::from(pool.engine.block_size) * memory.token / GIB,
-        })
-    })
-}
-
-/// A pool in the reports. Its rules are the run's: only their place among the keys is here.
-fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
-    let mut setup = json!({
-        "hardware": r.gpu,
-        "tensor_parallelism": r.tp,
-        "data_parallelism": r.dp,
-        "gpus_per_instance": pool.gpus_per_instance,
-        "vllm_version": r.vllm_version,
-        "latency_model": r.latency_kind.name(),
-        "latency_model_caution": r.latency_kind.caution(),
-        "rules": null,
-        "num_instances": pool.instances,
-        "total_kv_blocks": r.total_kv_blocks,
-        "block_size_tokens": pool.engine.block_size,
-        "total_kv_blocks_source": r.kv_blocks_source.name(),
-        "memory_gib_per_gpu": memory(pool, r),
-        "max_model_len_tokens": r.max_model_len,
-        "max_num_running_reqs": pool.engine.max_num_seqs,
-        "max_num_scheduled_tokens": pool.engine.max_num_batched_tokens,
-        "long_prefill_token_threshold": pool.engine.long_prefill_token_threshold,
-    });
-    if !pool.name.is_empty() {
-        setup["name"] = pool.name.clone().into();
-    }
-    setup
 }
 
 /// Share of the looked-up prompt tokens that a cache without limits would have had. Requests are

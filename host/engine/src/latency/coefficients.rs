@@ -3,7 +3,8 @@
 use super::model::{check_coefficients, truncate_us};
 use windtunnel_base::input::InputError;
 
-/// Alpha and beta; what each means is told at [`blis::TrainedPhysics`](super::blis::TrainedPhysics).
+/// Alpha and beta; what each means is told at
+/// [`blis::TrainedPhysics`](super::blis::TrainedPhysics).
 #[derive(Clone, Debug)]
 pub(super) struct PhysicsCoefficients {
     alpha: [f64; 3],

@@ -1,0 +1,44 @@
+//! What a report says of a pool: what it runs on, and where the memory of its GPUs goes.
+
+use serde_json::{Value, json};
+use windtunnel_engine::cluster::PoolConfig;
+use windtunnel_engine::latency::{GIB, Resolved};
+
+/// A pool in the reports. Its rules are the run's: only their place among the keys is here.
+pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
+    let mut setup = json!({
+        "hardware": r.gpu,
+        "tensor_parallelism": r.tp,
+        "data_parallelism": r.dp,
+        "gpus_per_instance": pool.gpus_per_instance,
+        "vllm_version": r.vllm_version,
+        "latency_model": r.latency_kind.name(),
+        "latency_model_caution": r.latency_kind.caution(),
+        "rules": null,
+        "num_instances": pool.instances,
+        "total_kv_blocks": r.total_kv_blocks,
+        "block_size_tokens": pool.engine.block_size,
+        "total_kv_blocks_source": r.kv_blocks_source.name(),
+        "memory_gib_per_gpu": memory(pool, r),
+        "max_model_len_tokens": r.max_model_len,
+        "max_num_running_reqs": pool.engine.max_num_seqs,
+        "max_num_scheduled_tokens": pool.engine.max_num_batched_tokens,
+        "long_prefill_token_threshold": pool.engine.long_prefill_token_threshold,
+    });
+    if !pool.name.is_empty() {
+        setup["name"] = pool.name.clone().into();
+    }
+    setup
+}
+
+/// Where the memory of one GPU goes, where model and GPU are known.
+fn memory(pool: &PoolConfig, r: &Resolved) -> Value {
+    r.memory.map_or(Value::Null, |memory| {
+        let blocks = r.total_kv_blocks as f64 / f64::from(memory.replicas);
+        json!({
+            "gpu": r.hardware.map(|h| h.memory_gib),
+            "weights": memory.weights / GIB,
+            "kv_cache": blocks * f64::from(pool.engine.block_size) * memory.token / GIB,
+        })
+    })
+}
