@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use windtunnel_base::request::Source;
-use windtunnel_workload::spec::{Bounds, Changes, read, reference};
+use windtunnel_workload::spec::{Bounds, Changes, Pauses, read, reference};
 use windtunnel_workload::{OpenOptions, Selection, open};
 
 /// Requests that are looked at.
@@ -45,6 +45,7 @@ pub fn spec(bytes: &[u8]) {
                 horizon_us: 1_000_000_000,
                 num_requests: Some(MOST as u64),
                 timeout_us: None,
+                pauses: Pauses::default(),
             };
             if let Ok(mut source) = opened.source(bounds) {
                 in_order(&mut source);

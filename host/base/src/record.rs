@@ -307,6 +307,16 @@ pub enum Decision {
     },
 }
 
+/// How often policies of the front end put a request off instead of deciding. Each time the router
+/// has to look at it once more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutOff {
+    /// Answers of the admission policy that were a delay.
+    pub delays: u64,
+    /// Answers of the router that were a hold.
+    pub holds: u64,
+}
+
 /// Everything a run leaves behind.
 #[derive(Clone, Debug)]
 pub struct RunRecord {
@@ -323,6 +333,8 @@ pub struct RunRecord {
     pub rejected_by_routing: u64,
     /// Admission rejections by SLO class name as given (`standard` when empty), sorted.
     pub shed_by_class: Vec<(String, u64)>,
+    /// How often policies put a request off.
+    pub put_off: PutOff,
     /// Decisions, when traced.
     pub decisions: Vec<Decision>,
     /// What every routing decision was made on, when that was observed.

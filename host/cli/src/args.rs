@@ -177,9 +177,14 @@ pub struct ClusterArgs {
     /// Lift the limits of scripts: instructions, memory, time
     #[arg(long)]
     pub trusted: bool,
-    /// Predict output lengths for the policies that read predictions: exact, or lognormal:SIGMA
+    /// Predict output lengths for the policies that read predictions: exact, or
+    /// lognormal:SIGMA[:BIAS]; by class as in lognormal:0.4,batch=lognormal:0.6:0.8
     #[arg(long, value_name = "PREDICTOR")]
     pub output_predictor: Option<String>,
+    /// How wrong the durations are that policies ask for with est_prefill_us and the like: exact,
+    /// or lognormal:SIGMA[:BIAS] [default: exact]
+    #[arg(long, value_name = "ERROR")]
+    pub estimate_error: Option<String>,
     /// Admission: a name that "windtunnel policy list" gives, FILE.lua, or FILE.so[:NAME] [default:
     /// always-admit]
     #[arg(long, value_name = "POLICY")]

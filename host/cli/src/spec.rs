@@ -115,6 +115,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
                 .map(|()| cluster.snapshot_refresh_interval),
             cache_signal_delay_us: typed("cache_signal_delay").map(|()| cluster.cache_signal_delay),
             output_predictor: cluster.output_predictor.clone(),
+            estimate_error: cluster.estimate_error.clone(),
         },
         policies: PoliciesSpec {
             config: cluster.policy_config.clone(),

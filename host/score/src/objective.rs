@@ -236,7 +236,7 @@ pub fn log_cost(objectives: &[Objective], logs: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windtunnel_base::record::{InstanceTotals, RoutingObservations, State};
+    use windtunnel_base::record::{InstanceTotals, PutOff, RoutingObservations, State};
     use windtunnel_base::request::{Request, RequestId, Symbols, TokenSeq};
 
     /// Requests by outcome, time to first token and mean inter-token latency, of the class `a`.
@@ -265,6 +265,7 @@ mod tests {
             instances: vec![InstanceTotals::default()],
             rejected_by_admission: 0,
             rejected_by_routing: 0,
+            put_off: PutOff::default(),
             shed_by_class: Vec::new(),
             decisions: Vec::new(),
             observations: RoutingObservations::default(),

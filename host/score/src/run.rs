@@ -84,6 +84,10 @@ pub struct Metrics {
     pub hit_rate: Option<f64>,
     /// Preemptions.
     pub preemptions: u64,
+    /// Answers that put a request off (`delay` of admission, `hold` of the router): each is one more
+    /// look at it.
+    #[serde(default)]
+    pub put_off: u64,
     /// Mean share of the time up to the last arrival that instances were computing; above 1 when
     /// they went on after it.
     pub utilization: f64,
@@ -120,6 +124,7 @@ impl Metrics {
             e2e_ms: of(|r| r.e2e_us),
             hit_rate: (lookups > 0).then(|| hits as f64 / lookups as f64),
             preemptions: sum(|i| i.preemptions),
+            put_off: record.put_off.delays + record.put_off.holds,
             utilization: busy as f64 / (span as f64 * record.instances.len() as f64),
         }
     }
@@ -145,6 +150,7 @@ impl Metrics {
             e2e_ms: latencies(|m| m.e2e_ms),
             hit_rate: mean_of_some(all.iter().map(|m| m.hit_rate)),
             preemptions: sum(|m| m.preemptions),
+            put_off: sum(|m| m.put_off),
             utilization: mean(|m| m.utilization),
         }
     }

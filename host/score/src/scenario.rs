@@ -7,7 +7,7 @@ use super::suite::{ClusterKeys, RulesKey, ScenarioKeys, Split, Suite};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, nearest};
-use windtunnel_base::request::{Request, Source, Symbols};
+use windtunnel_base::request::{Request, Source, Sym, Symbols};
 use windtunnel_engine::frontend::TraceConfig;
 use windtunnel_engine::instance::Preset;
 use windtunnel_results::metrics::slo::{DEFAULT_CLASS, SloTargets};
@@ -16,7 +16,7 @@ use windtunnel_sim::{
     Deployment, EngineSpec, FrontSpec, LatencySpec, ParallelSpec, Play, PoolSpec, RulesSpec,
     RunSpec, settings, unused_name,
 };
-use windtunnel_workload::spec::{Bounds, Changes};
+use windtunnel_workload::spec::{Bounds, Changes, Pauses};
 use windtunnel_workload::{OpenOptions, Selection, spec};
 
 /// A scenario, resolved: what does not depend on seeds and policies.
@@ -103,6 +103,7 @@ impl Scenario {
             cluster.snapshot_refresh_interval_us = Some(0);
             cluster.cache_signal_delay_us = Some(0);
             cluster.output_predictor = Some("exact".into());
+            cluster.estimate_error = Some("exact".into());
         }
         let deployment = Deployment::resolve(&run_of(&cluster)).map_err(|e| {
             let message = settings::spelled(e.message(), suite_key);
@@ -175,6 +176,7 @@ impl Scenario {
                     horizon_us: i64::MAX,
                     num_requests: Some(requests),
                     timeout_us: None,
+                    pauses: Pauses::Drawn,
                 })?)
             }
             (None, Some(trace)) => {
@@ -207,7 +209,10 @@ impl Scenario {
             )));
         }
         let mut all = Vec::new();
-        while let Some(request) = source.next_request() {
+        while let Some(mut request) = source.next_request() {
+            if !self.keys.names_prefixes {
+                (request.prefix_group, request.prefix_tokens) = (Sym::NONE, 0);
+            }
             all.push(request);
         }
         let last = all.last().map_or(0, |r| r.arrival_us);
@@ -251,6 +256,7 @@ fn run_of(keys: &ClusterKeys) -> RunSpec {
             snapshot_refresh_interval_us: keys.snapshot_refresh_interval_us,
             cache_signal_delay_us: keys.cache_signal_delay_us,
             output_predictor: keys.output_predictor.clone(),
+            estimate_error: keys.estimate_error.clone(),
         },
         rules: match keys.rules {
             Some(RulesKey::Blis) => RulesSpec::Blis,

@@ -10,6 +10,7 @@ use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenS
 use windtunnel_base::rng::stream;
 use windtunnel_config::Defaults;
 use windtunnel_engine::cluster::ClusterConfig;
+use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};
 use windtunnel_engine::latency::{LatencyModel, Setup, resolve};
@@ -143,7 +144,13 @@ fn run(
             snapshot_refresh_us: 50_000,
             cache_signal_delay_us: 50_000,
             model_names: vec!["llama-3.1-8b-instruct".into()],
-            predictor: Some(Predictor { sigma: 0.3 }),
+            predictor: Some(Predictor {
+                error: ForecastError {
+                    sigma: 0.3,
+                    bias: 1.0,
+                },
+                by_class: Vec::new(),
+            }),
             ..FrontEndConfig::default()
         },
         ..ClusterConfig::single(scenario.instances, engine, Arc::clone(latency))

@@ -136,7 +136,7 @@ pub(crate) fn choose(
     let why = "because no policy comes from a file";
     given.reject_unless(&["trusted"], from_files, why)?;
     let may_predict = from_files || !custom.is_empty();
-    given.reject_unless(&["output_predictor"], may_predict, why)?;
+    given.reject_unless(&["output_predictor", "estimate_error"], may_predict, why)?;
     if from_files {
         try_out(&spec, instances)?;
     }

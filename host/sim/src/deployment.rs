@@ -10,6 +10,7 @@ use windtunnel_base::request::Source;
 use windtunnel_config::Defaults;
 use windtunnel_config::pool::{PoolSpec, RoleSpec};
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, Role};
+use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset};
 use windtunnel_engine::latency::{KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve};
@@ -100,6 +101,7 @@ impl Deployment {
                 model_names: vec![model, canonical, short],
                 trace: TraceConfig::default(),
                 predictor: predictor.map(str::parse::<Predictor>).transpose()?,
+                estimate_error: front.estimate_error.as_deref().map(estimate_error).transpose()?,
             },
             seed: 0,
             horizon_us: i64::MAX,
@@ -188,6 +190,12 @@ impl Deployment {
         let (front, hooks, meter) = make_policies(policies, &config, source.symbols_mut())?;
         Ok((Cluster::new(config, front, hooks, source)?, meter))
     }
+}
+
+/// The error of estimates as it is written.
+fn estimate_error(text: &str) -> Result<ForecastError, InputError> {
+    let wrong = |e: InputError| InputError::new(format!("`estimate_error`: {}", e.message()));
+    text.parse().map_err(wrong)
 }
 
 /// A pool, with what was found out about its model and GPUs. Its rules are not decided yet.

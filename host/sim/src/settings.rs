@@ -54,6 +54,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ),
     ("cache_signal_delay", "front.cache_signal_delay_us"),
     ("output_predictor", "front.output_predictor"),
+    ("estimate_error", "front.estimate_error"),
     ("policy_config", "policies.config"),
     ("admission_policy", "policies.admission"),
     ("token_bucket_capacity", "policies.token_bucket_capacity"),

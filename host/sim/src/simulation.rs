@@ -526,6 +526,7 @@ impl Simulation {
             "preemption_policy": self.policies.preemption.name(),
             "policy_params": self.policy_params(),
             "output_predictor": self.spec.front.output_predictor,
+            "estimate_error": self.spec.front.estimate_error,
             "snapshot_refresh_interval_us": config.front.snapshot_refresh_us,
             "cache_signal_delay_us": config.front.cache_signal_delay_us,
             "workload": self.workload.description,

@@ -118,9 +118,14 @@ pub struct FrontSpec {
     /// Age at which the precise prefix signal is refreshed; 50,000 if not given, 0 = always fresh.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_signal_delay_us: Option<u32>,
-    /// Predictor of output lengths: `exact` or `lognormal:SIGMA`.
+    /// Predictor of output lengths: `exact`, or `lognormal:SIGMA[:BIAS]`, by class where that
+    /// stands before it: `lognormal:0.4,batch=lognormal:0.6:0.8`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_predictor: Option<String>,
+    /// How wrong the durations are that policies ask for: `exact`, or `lognormal:SIGMA[:BIAS]`;
+    /// exact if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate_error: Option<String>,
 }
 
 /// What fills the hooks: a bundle, and what goes before its keys. A policy is a built-in's or a

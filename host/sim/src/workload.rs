@@ -9,7 +9,7 @@ use windtunnel_base::request::Source;
 use windtunnel_config::Defaults;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
 use windtunnel_workload::generator_config::GeneratorConfig;
-use windtunnel_workload::spec::{self, Bounds, Changes, types};
+use windtunnel_workload::spec::{self, Bounds, Changes, Pauses, types};
 use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
 use windtunnel_workload::{
     OpenOptions, RealTime, Selection, SessionMode, ThinkTime, Trace, detect, open, trace_v2,
@@ -326,6 +326,7 @@ pub fn from_spec(path: &Path, changes: SpecChanges) -> Result<Opened, InputError
             .num_requests
             .or((written.num_requests > 0).then_some(written.num_requests)),
         timeout_us: changes.timeout_us,
+        pauses: Pauses::default(),
     };
     finish(opened, bounds, path.display().to_string())
 }
@@ -410,6 +411,7 @@ fn closed_loop(run: &RunSpec, given: &Given, defaults: &Defaults) -> Result<Open
         horizon_us: horizon(run)?,
         num_requests: w.num_requests,
         timeout_us: None,
+        pauses: Pauses::default(),
     };
     let name = format!("{name} for {users} users");
     finish(spec::open(written, Path::new("."))?, bounds, name)

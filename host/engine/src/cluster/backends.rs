@@ -26,7 +26,8 @@ impl SimulatedBackends {
         let mut hooks = hooks.into_iter();
         let (mut instances, mut constants) = (Vec::new(), Vec::new());
         let signal_delayed = config.front.cache_signal_delay_us > 0;
-        for (pool, name) in config.pools.iter().zip(names) {
+        for (k, (pool, name)) in config.pools.iter().zip(names).enumerate() {
+            let estimator = config.estimator(k);
             let engine = EngineConfig {
                 horizon_us: config.horizon_us,
                 token_events: interests.has(Interests::TOKENS),
@@ -36,7 +37,8 @@ impl SimulatedBackends {
                 let index = instances.len() as u32;
                 let hooks = hooks.next().ok_or(ClusterError::NoHooks(index))?;
                 let latency = Arc::clone(&pool.latency);
-                let mut instance = Instance::new(index, engine, latency, hooks, config.seed);
+                let mut instance = Instance::new(index, engine, latency, hooks, config.seed)
+                    .with_estimator(estimator.clone());
                 if signal_delayed && interests.has(Interests::PRECISE_PREFIX) {
                     instance.kv_mut().track_changes();
                 }

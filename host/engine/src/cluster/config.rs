@@ -2,7 +2,7 @@
 
 use crate::frontend::FrontEndConfig;
 use crate::instance::EngineConfig;
-use crate::latency::{Estimator, LatencyModel};
+use crate::latency::{EstimateErrors, Estimator, LatencyModel};
 use std::fmt;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
@@ -162,6 +162,19 @@ impl PoolConfig {
     #[must_use]
     pub fn estimator(&self) -> Estimator {
         Estimator::new(Arc::clone(&self.latency), self.engine.step_limits())
+    }
+}
+
+impl ClusterConfig {
+    /// What policies are told of durations on instances of pool `k`.
+    pub(super) fn estimator(&self, k: usize) -> Estimator {
+        let exact = self.pools[k].estimator();
+        match self.front.estimate_error {
+            Some(error) if !error.is_none() => {
+                exact.with_errors(EstimateErrors::new(error, self.seed, k as u64))
+            }
+            _ => exact,
+        }
     }
 }
 

@@ -38,6 +38,10 @@ pub struct Progress {
 /// Shortest interval between the ticks of a policy, microseconds.
 pub const LEAST_TICK_US: i64 = 1_000;
 
+/// Shortest time after which a policy that puts a request off is asked again, microseconds. Looking
+/// again has a cost: a thread or a timer of the router, whose decision takes its time once more.
+pub const LEAST_WAIT_US: i64 = 1_000;
+
 /// Events between two reports of progress.
 const PROGRESS_EVERY: u64 = 1 << 14;
 
@@ -93,8 +97,8 @@ impl<'s> Cluster<'s> {
         let names = config.pools.iter().map(|pool| symbols.intern(&pool.name));
         let names: Vec<Sym> = names.collect();
         let backends = SimulatedBackends::new(&config, &names, interests, hooks)?;
-        let pools = config.pools.iter().zip(&names);
-        let estimators = pools.map(|(pool, name)| (*name, pool.estimator()));
+        let pools = names.iter().enumerate();
+        let estimators = pools.map(|(k, name)| (*name, config.estimator(k)));
         let exact_model_tags = |pool: &PoolConfig| pool.engine.rules.exact_model_tags;
         let front = FrontEnd::new(
             &config.front,
@@ -348,10 +352,17 @@ impl<'s> Cluster<'s> {
         }
     }
 
-    /// A policy put a request off.
+    /// A policy put a request off. The next look takes as long as the first one did.
     fn again(&mut self, us: i64, stage: Stage, mut pending: Box<Pending>) {
         pending.view.attempts += 1;
-        self.push(self.clock.saturating_add(us.max(1)), stage, pending);
+        let front = &self.config.front;
+        let decision_us = match stage {
+            Stage::Arrival => 0,
+            Stage::Admission => front.admission_latency_us,
+            Stage::Routing => front.routing_latency_us,
+        };
+        let at = self.clock.saturating_add(us.max(LEAST_WAIT_US));
+        self.push(at.saturating_add(decision_us), stage, pending);
     }
 
     fn refuse(&mut self, pending: &Pending, outcome: Outcome) {
@@ -485,6 +496,7 @@ impl<'s> Cluster<'s> {
             rejected_by_admission,
             rejected_by_routing,
             shed_by_class,
+            put_off,
             decisions,
             observations,
             fault,
@@ -503,6 +515,7 @@ impl<'s> Cluster<'s> {
             rejected_by_admission,
             rejected_by_routing,
             shed_by_class,
+            put_off,
             decisions,
             observations,
             fault,

@@ -1,6 +1,7 @@
 //! Settings of the front end.
 
 use super::predictor::Predictor;
+use crate::forecast::ForecastError;
 
 /// What to remember of the front end's decisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,4 +33,6 @@ pub struct FrontEndConfig {
     pub trace: TraceConfig,
     /// Predicts output lengths for the policies that read predictions.
     pub predictor: Option<Predictor>,
+    /// How wrong the durations are that policies ask for, at the front end and in the instances.
+    pub estimate_error: Option<ForecastError>,
 }

@@ -11,7 +11,7 @@ use super::trace::{RoutedRequest, Trace};
 use std::collections::BTreeMap;
 use windtunnel_base::fault::{PolicyCall, RunFault};
 use windtunnel_base::hook::Hook;
-use windtunnel_base::record::{Decision, RoutingObservations};
+use windtunnel_base::record::{Decision, PutOff, RoutingObservations};
 use windtunnel_base::request::{Request, Symbols, TokenSeq};
 use windtunnel_base::rng::Stream;
 use windtunnel_plugin_api::{
@@ -81,6 +81,8 @@ pub struct FrontEndRecord {
     pub rejected_by_routing: u64,
     /// Admission rejections by SLO class name as given (`standard` when empty), sorted.
     pub shed_by_class: Vec<(String, u64)>,
+    /// How often policies put a request off.
+    pub put_off: PutOff,
     /// Decisions, when traced.
     pub decisions: Vec<Decision>,
     /// What every routing decision was made on, when that was observed.
@@ -108,6 +110,7 @@ pub struct FrontEnd {
     rejected_by_admission: u64,
     rejected_by_routing: u64,
     shed_by_class: BTreeMap<String, u64>,
+    put_off: PutOff,
     /// Where requests go instead of where the router sends them, by serial number; `u32::MAX` and
     /// beyond the end: as the router says.
     replayed: Vec<u32>,
@@ -140,7 +143,7 @@ impl FrontEnd {
                 counters(policies.router.interests()) || counterfactuals,
             ),
             signals: Signals::new(config, interests),
-            requests: RequestViews::new(priorities, config.predictor, seed),
+            requests: RequestViews::new(priorities, config.predictor.clone(), seed),
             models: ServedModels::new(config.model_names.clone(), exact_model_tags),
             trace: Trace::new(config.trace),
             policies,
@@ -149,6 +152,7 @@ impl FrontEnd {
             rejected_by_admission: 0,
             rejected_by_routing: 0,
             shed_by_class: BTreeMap::new(),
+            put_off: PutOff::default(),
             replayed: Vec::new(),
             fault: None,
         }
@@ -201,7 +205,10 @@ impl FrontEnd {
         let reason = match answer {
             Ok(Admit::Admit) => None,
             Ok(Admit::Reject(reason)) => Some(reason),
-            Ok(Admit::Delay(us)) => return Verdict::Delayed(us),
+            Ok(Admit::Delay(us)) => {
+                self.put_off.delays += 1;
+                return Verdict::Delayed(us);
+            }
             Err(_) => return Verdict::Rejected,
         };
         let admitted = reason.is_none();
@@ -249,7 +256,10 @@ impl FrontEnd {
                 self.fault(RunFault::answered(Hook::Routing, Some(id), what));
                 return Routed::Nowhere;
             }
-            Route::Hold { retry_after_us } => return Routed::Held(retry_after_us),
+            Route::Hold { retry_after_us } => {
+                self.put_off.holds += 1;
+                return Routed::Held(retry_after_us);
+            }
         };
         let chosen = match self.replayed.get(pending.view.serial as usize) {
             Some(&other) if other != u32::MAX => other as usize,
@@ -391,6 +401,7 @@ impl FrontEnd {
             rejected_by_admission: self.rejected_by_admission,
             rejected_by_routing: self.rejected_by_routing,
             shed_by_class: self.shed_by_class.into_iter().collect(),
+            put_off: self.put_off,
             decisions: self.trace.decisions,
             observations: self.trace.observations,
             fault: self.fault,

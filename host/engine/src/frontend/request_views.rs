@@ -51,7 +51,10 @@ impl RequestViews {
             prefix_group: request.prefix_group.0,
             prefix_tokens: request.prefix_tokens,
             model: request.model.0,
-            predicted_output_tokens: self.predictor.map_or(0, |p| p.predict(self.seed, request)),
+            predicted_output_tokens: match &self.predictor {
+                Some(p) => p.predict(self.seed, request, symbols),
+                None => 0,
+            },
             ..RequestView::default()
         }
     }

@@ -151,6 +151,13 @@ impl Instance {
         }
     }
 
+    /// The same instance, whose policies are told other durations than its step-time model has.
+    #[must_use]
+    pub fn with_estimator(mut self, estimator: Estimator) -> Self {
+        self.estimator = estimator;
+        self
+    }
+
     /// The same instance with another batching strategy.
     #[must_use]
     pub fn with_batching(mut self, batching: Box<dyn BatchingStrategy>) -> Self {

@@ -1,6 +1,7 @@
 //! Estimates of durations for policies, made with the run's step-time model from steps that might
 //! be formed.
 
+use super::estimate_error::{EstimateErrors, Question};
 use super::model::{LatencyModel, StepAggregates, StepItem};
 use std::sync::Arc;
 use windtunnel_plugin_api::InstanceView;
@@ -46,13 +47,34 @@ impl From<&InstanceView> for Ahead {
 pub struct Estimator {
     model: Arc<dyn LatencyModel>,
     limits: StepLimits,
+    /// Without any, the model that estimates is the one that runs.
+    errors: Option<EstimateErrors>,
 }
 
 impl Estimator {
     /// Estimates for instances with this model and these limits.
     #[must_use]
     pub fn new(model: Arc<dyn LatencyModel>, limits: StepLimits) -> Self {
-        Self { model, limits }
+        Self {
+            model,
+            limits,
+            errors: None,
+        }
+    }
+
+    /// The same, with answers that are wrong.
+    #[must_use]
+    pub fn with_errors(mut self, errors: EstimateErrors) -> Self {
+        self.errors = Some(errors);
+        self
+    }
+
+    /// What a policy is told where `us` is right.
+    fn told(&self, question: Question, tokens: u64, us: f64) -> f64 {
+        match &self.errors {
+            Some(errors) => us * errors.factor(question, tokens),
+            None => us,
+        }
     }
 
     /// Duration of a step that prefills `tokens` after `cached` ones and decodes `decodes` requests
@@ -97,7 +119,9 @@ impl Estimator {
             return 0.0;
         }
         let tokens = prefill_tokens.min(MOST_TOKENS);
-        self.duration_us(tokens, 0, decodes.min(MOST_DECODES), context) as f64
+        let decodes = decodes.min(MOST_DECODES);
+        let us = self.duration_us(tokens, 0, decodes, context) as f64;
+        self.told(Question::Step, u64::from(tokens) + u64::from(decodes), us)
     }
 
     /// Time to prefill `tokens` after `cached` ones with nothing else running, in as many steps as
@@ -122,7 +146,7 @@ impl Estimator {
             sum += self.duration_us(n, cached.saturating_add(done), 0, 0) as f64;
             done += n;
         }
-        sum
+        self.told(Question::Prefill, tokens.into(), sum)
     }
 
     /// Time to first token of a prompt of which `cached` tokens are cached, behind what an instance
@@ -139,6 +163,7 @@ impl Estimator {
     #[must_use]
     pub fn ttft_us(&self, prompt_tokens: u32, tokens: u32, ahead: Ahead) -> f64 {
         let mut left = ahead.prefill_tokens + u64::from(tokens.max(1));
+        let asked = left;
         let decodes = ahead
             .decodes
             .min(self.limits.max_tokens - 1)
@@ -154,7 +179,8 @@ impl Estimator {
             0.0
         };
         let fixed = self.model.queueing_us(prompt_tokens) + self.model.output_token_us();
-        waiting + duration_us(left) + fixed as f64
+        let us = waiting + duration_us(left) + fixed as f64;
+        self.told(Question::Ttft, asked, us)
     }
 }
 

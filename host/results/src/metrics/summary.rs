@@ -3,7 +3,7 @@
 use super::digest::{Digest, Values};
 use super::stats::{Distribution, Spread, Weighted};
 use super::window::ArrivalWindow;
-use windtunnel_base::record::{InstanceTotals, RunRecord};
+use windtunnel_base::record::{InstanceTotals, PutOff, RunRecord};
 
 /// Latencies, milliseconds, all over the same requests: those that completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -146,6 +146,8 @@ pub struct RunSummary {
     pub rejected_by_admission: u64,
     /// Refused because no instance serves the model.
     pub rejected_by_routing: u64,
+    /// How often policies put a request off.
+    pub put_off: PutOff,
     /// Between the front end and a wait queue at the end.
     pub in_transit: u64,
     /// From the first arrival to the last one, without the drain; `None` if no time passed.
@@ -186,6 +188,7 @@ impl RunSummary {
             arrivals,
             rejected_by_admission: record.rejected_by_admission,
             rejected_by_routing: record.rejected_by_routing,
+            put_off: record.put_off,
             in_transit,
             arrival_window,
         }
@@ -389,6 +392,7 @@ pub(crate) mod tests {
                 .filter(|r| r.outcome == Outcome::Rejected)
                 .count() as u64,
             rejected_by_routing: 0,
+            put_off: PutOff::default(),
             shed_by_class: Vec::new(),
             fault: None,
             decisions: Vec::new(),

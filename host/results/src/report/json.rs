@@ -34,6 +34,8 @@ pub fn value(results: &Results<'_>) -> Value {
         json!(summary.rejected_by_admission),
     );
     add("rejected_by_routing", json!(summary.rejected_by_routing));
+    add("admission_delays", json!(summary.put_off.delays));
+    add("routing_holds", json!(summary.put_off.holds));
     add("in_transit", json!(summary.in_transit));
     let window = summary.arrival_window.as_ref();
     add("arrival_window", json!(window.map(arrival_window)));

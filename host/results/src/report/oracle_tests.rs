@@ -6,7 +6,9 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use windtunnel_base::record::{Decision, InstanceTotals, Outcome, RequestRecord, RunRecord, State};
+use windtunnel_base::record::{
+    Decision, InstanceTotals, Outcome, PutOff, RequestRecord, RunRecord, State,
+};
 use windtunnel_base::request::{RequestId, Sym, Symbols};
 
 /// Features whose runs have parts that a record does not hold yet.
@@ -213,6 +215,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
     RunRecord {
         rejected_by_admission: rejected.count() as u64,
         rejected_by_routing: 0,
+        put_off: PutOff::default(),
         fault: None,
         shed_by_class: shed,
         decisions,

@@ -170,6 +170,17 @@ fn overview(results: &Results<'_>) -> String {
             digits(w.tokens_per_sec()),
         );
     }
+    let asked_again = [
+        (s.put_off.delays, "delays by admission"),
+        (s.put_off.holds, "holds by the router"),
+    ];
+    let asked_again = asked_again.into_iter().filter(|(n, _)| *n > 0);
+    let asked_again: Vec<String> = asked_again
+        .map(|(n, what)| format!("{} {what}", count(n)))
+        .collect();
+    if !asked_again.is_empty() {
+        let _ = write!(text, "\nPut off:    {}", asked_again.join(", "));
+    }
     let bound = results.inputs.infinite_cache_hit_rate;
     let bound = bound
         .filter(|rate| *rate > 0.0)

@@ -28,6 +28,7 @@ pub(super) fn problems(scenarios: &[ScenarioFindings<'_>], most: usize) -> Vec<F
             classes,
             unserved,
             preemptions,
+            put_off,
         ];
         for find in finders {
             if let Some(mut found) = find(findings) {
@@ -243,6 +244,22 @@ fn unserved(findings: &ScenarioFindings<'_>) -> Option<Found> {
             ours.unfinished,
             lost(theirs),
             best(findings)
+        ),
+    })
+}
+
+/// Looks at requests once more that are far more than there are requests.
+fn put_off(findings: &ScenarioFindings<'_>) -> Option<Found> {
+    let (ours, theirs) = metrics(findings)?;
+    let many = ours.put_off > 2 * theirs.put_off + 2 * ours.offered;
+    let each = ours.put_off as f64 / ours.offered.max(1) as f64;
+    many.then(|| Found {
+        weight: 0.2,
+        kind: "put_off",
+        text: format!(
+            "requests were put off {} times ({each:.1} each): a router has to look at them as often; \
+             hold or delay for longer.",
+            ours.put_off
         ),
     })
 }

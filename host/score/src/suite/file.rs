@@ -125,6 +125,11 @@ pub struct ScenarioKeys {
     /// How long the cluster may go on after the last arrival, seconds.
     #[serde(default = "half_a_minute")]
     pub drain_s: f64,
+    /// Do requests carry a name of the prefix that they share with others, as clients can send one
+    /// (`prompt_cache_key` of OpenAI's API)? Otherwise policies see neither its name nor its
+    /// length, as a real router would not.
+    #[serde(default)]
+    pub names_prefixes: bool,
     /// Changes of the cluster.
     #[serde(default)]
     pub cluster: ClusterKeys,
@@ -257,8 +262,10 @@ pub struct ClusterKeys {
     pub admission_latency_us: Option<u32>,
     /// Admission to routing decision, microseconds.
     pub routing_latency_us: Option<u32>,
-    /// Predictor of output lengths: exact, or lognormal:SIGMA.
+    /// Predictor of output lengths: exact, or lognormal:SIGMA[:BIAS], by class as a run has it.
     pub output_predictor: Option<String>,
+    /// How wrong the durations are that policies ask for: exact, or lognormal:SIGMA[:BIAS].
+    pub estimate_error: Option<String>,
 }
 
 macro_rules! first_given {
@@ -274,7 +281,8 @@ impl ClusterKeys {
         let over = self;
         first_given!(over, under: model hardware tensor_parallelism instances rules fitted_under latency_model total_kv_blocks block_size
             max_num_running_reqs max_num_scheduled_tokens long_prefill_token_threshold gpu_memory_utilization
-            snapshot_refresh_interval_us cache_signal_delay_us admission_latency_us routing_latency_us output_predictor)
+            snapshot_refresh_interval_us cache_signal_delay_us admission_latency_us routing_latency_us output_predictor
+            estimate_error)
     }
 }
 

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn predicted_outputs_order_the_queue_and_the_starving_are_promoted() {
     let mut config = narrow(1);
-    config.front.predictor = Some(Predictor { sigma: 0.0 });
+    config.front.predictor = Some(Predictor::EXACT);
     // The first one is running when the others come.
     let outputs = [5, 50, 3, 40, 8, 20, 1, 7, 9, 2];
     let asks: Vec<Arrival> = (0..)

@@ -14,6 +14,7 @@ use crate::import::Rewind;
 use crate::limits::MAX_TOKENS;
 use crate::sample::MOST_LENGTH;
 use rand::RngExt;
+use rand_distr::StandardNormal;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,7 +37,24 @@ pub struct Bounds {
     pub num_requests: Option<u64>,
     /// Time limit of every request instead of the clients' own, microseconds; 0 = none.
     pub timeout_us: Option<i64>,
+    /// When the next round of a session follows that does not wait for the answer.
+    pub pauses: Pauses,
 }
+
+/// The time from one round of a session to the next, where that does not wait for the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pauses {
+    /// The think time and a microsecond per token of the answer, as in the reference simulator.
+    /// Whoever sees both arrivals can read off how long the answer is.
+    #[default]
+    Reference,
+    /// The think time, longer or shorter by chance each time (log-normal; half of the pauses are
+    /// within a factor of 1.4 of their median), and nothing of the answer.
+    Drawn,
+}
+
+/// Standard deviation of the logarithm of a drawn pause; its mean stays the think time.
+const PAUSE_SIGMA: f64 = 0.5;
 
 /// Names of a client, as symbols.
 #[derive(Clone, Copy, Debug)]
@@ -360,6 +378,22 @@ impl Generator {
         }
     }
 
+    /// How long after `request` the next round of its session is sent.
+    fn pause_us(&self, request: &Request, think_us: i64) -> i64 {
+        match self.bounds.pauses {
+            Pauses::Reference => think_us.saturating_add(request.output.len().into()),
+            Pauses::Drawn => {
+                let (client, serial) = untag(request.source_tag);
+                let key = self.clients[client as usize].key;
+                let number = (u64::from(serial) << 32) | u64::from(request.round);
+                let mut rng = rng::stream(self.bounds.seed, "pause", key, number);
+                let z: f64 = rng.sample(StandardNormal);
+                let factor = (PAUSE_SIGMA * z - PAUSE_SIGMA * PAUSE_SIGMA / 2.0).exp();
+                (think_us as f64 * factor).round() as i64
+            }
+        }
+    }
+
     /// A request that the clock sends: puts the rounds after it and those that are still on the
     /// wire into lanes.
     fn send(&mut self, request: Request, send_us: i64) -> Option<Request> {
@@ -368,8 +402,7 @@ impl Generator {
             && !session.closed_loop
             && request.round + 1 < self.rounds(request.source_tag, session.rounds)
         {
-            let pause = session.think_us.saturating_add(request.output.len().into());
-            let at = send_us.saturating_add(pause);
+            let at = send_us.saturating_add(self.pause_us(&request, session.think_us));
             self.lanes
                 .push(at, client, Lane::Round(Box::new(request.clone())));
         }

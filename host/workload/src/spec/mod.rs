@@ -20,7 +20,7 @@ pub mod scenarios;
 mod servegen;
 pub mod types;
 
-pub use generate::{Bounds, Generator};
+pub use generate::{Bounds, Generator, Pauses};
 pub use locate::Fault;
 pub use types::WorkloadSpec;
 
@@ -154,6 +154,7 @@ pub fn servegen(
         horizon_us: i64::MAX,
         num_requests: None,
         timeout_us: None,
+        pauses: Pauses::default(),
     };
     Ok((Generator::new(plan, bounds), loaded.notes))
 }

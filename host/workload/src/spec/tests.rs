@@ -24,6 +24,7 @@ pub(super) fn bounds(opened: &Opened) -> Bounds {
         },
         num_requests: (spec.num_requests > 0).then_some(spec.num_requests),
         timeout_us: None,
+        pauses: Pauses::default(),
     }
 }
 
@@ -223,6 +224,37 @@ fn rounds_that_do_not_wait_are_sent_by_the_clock() {
     // The think time and a microsecond per token of the answer.
     assert_eq!(gaps, [500_020, 500_020]);
     assert_ne!(first[0].prompt.token_key(0), first[1].prompt.token_key(0));
+}
+
+#[test]
+fn drawn_pauses_tell_nothing_of_the_answer_before_them() {
+    let text = |tokens: u32| {
+        let lengths = format!("output_distribution: {{type: constant, params: {{value: {tokens}}}}}");
+        format!(
+            "aggregate_rate: 2\nnum_requests: 2000\nclients:\n- {{id: s, rate_fraction: 1, {lengths}, \
+             input_distribution: {{type: constant, params: {{value: 5}}}}, closed_loop: false, \
+             reasoning: {{multi_turn: {{max_rounds: 2, think_time_us: 500000}}}}}}\n"
+        )
+    };
+    let pauses = |tokens| -> Vec<i64> {
+        let opened = parse(Path::new("w.yaml"), &text(tokens), Changes::default()).unwrap();
+        let bounds = Bounds {
+            pauses: Pauses::Drawn,
+            ..bounds(&opened)
+        };
+        let mut source = opened.source(bounds).unwrap();
+        let mut sessions: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
+        while let Some(request) = source.next_request() {
+            let of_session = sessions.entry(request.session.0).or_default();
+            of_session.push(request.arrival_us);
+        }
+        sessions.values().filter(|s| s.len() == 2).map(|s| s[1] - s[0]).collect()
+    };
+    let short = pauses(1);
+    assert_eq!(short, pauses(900));
+    let mean = short.iter().sum::<i64>() / short.len() as i64;
+    assert!((450_000..550_000).contains(&mean), "{mean}");
+    assert!(short.iter().min() < Some(&300_000) && short.iter().max() > Some(&900_000));
 }
 
 #[test]
