@@ -107,7 +107,7 @@ pub enum Admit {
     Admit,
     /// Turn it away; the text says why and goes into the decision trace.
     Reject(String),
-    /// Ask again after this many microseconds (at least 1).
+    /// Ask again after this many microseconds (at least 1,000).
     Delay(i64),
 }
 
@@ -153,7 +153,7 @@ pub trait Admission {
 pub enum Route {
     /// Send it to this index of [`ClusterView::instances`].
     To(usize),
-    /// Keep it at the front end and ask again after this many microseconds (at least 1).
+    /// Keep it at the front end and ask again after this many microseconds (at least 1,000).
     Hold {
         /// Microseconds until the next try.
         retry_after_us: i64,

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, nearest};
 use windtunnel_base::request::{Request, Source, Sym, Symbols};
-use windtunnel_engine::frontend::TraceConfig;
+use windtunnel_engine::frontend::{Predictor, TraceConfig};
 use windtunnel_engine::instance::Preset;
 use windtunnel_results::metrics::slo::{DEFAULT_CLASS, SloTargets};
 use windtunnel_results::report::machines::{Machine, differences};
@@ -347,6 +347,15 @@ fn unused_names(suite: &Suite) -> Result<Vec<String>, InputError> {
         let opened = spec::parse(&path, &text, Changes { rate })?;
         classes.extend(opened.classes());
         tenants.extend(opened.tenants());
+    }
+    let under = &suite.file.cluster;
+    for keys in Split::ALL.into_iter().flat_map(|s| suite.scenarios(s)) {
+        let predictor = keys.cluster.over(under).output_predictor;
+        // One that cannot be read is an error of its scenario.
+        let predictor = predictor.and_then(|text| text.parse::<Predictor>().ok());
+        for (class, _) in predictor.iter().flat_map(|p| &p.by_class) {
+            targets.insert(("output_predictor".to_owned(), class.clone()));
+        }
     }
     let without_class = classes.remove("");
     tenants.remove("");

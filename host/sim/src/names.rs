@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use windtunnel_base::input::hint;
 use windtunnel_base::request::{Request, Sym, Symbols};
 use windtunnel_base::slo_priority::SloPriorities;
+use windtunnel_engine::frontend::Predictor;
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_policy::lua::compared_names;
 use windtunnel_policy::{External, PolicySpec};
@@ -95,6 +96,13 @@ impl Mentions {
                 place => place.to_owned(),
             };
             self.add(&place, Of::Class, class);
+        }
+    }
+
+    /// Adds the classes that the predictor of output lengths has errors of its own for.
+    pub(crate) fn add_predictor(&mut self, predictor: &Predictor) {
+        for (class, _) in &predictor.by_class {
+            self.add("`output_predictor`", Of::Class, class);
         }
     }
 

@@ -248,6 +248,9 @@ impl Resolver<'_> {
         let workload = open(run, &given, &deployment)?;
         let mut mentions = Mentions::of(&bundle, &spec);
         mentions.add_targets("", &analysis.slo_targets);
+        if let Some(predictor) = &deployment.config().front.predictor {
+            mentions.add_predictor(predictor);
+        }
         mentions.add_targets("goodput_slo_targets of the trace", &workload.slo_targets);
         given.reject_unless(
             &["finished_coeffs"],

@@ -19,6 +19,7 @@ mod help;
 mod hooks;
 mod hostile;
 mod importers;
+mod knowledge;
 mod lab;
 mod leaderboard;
 mod models;
