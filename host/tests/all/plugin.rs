@@ -346,7 +346,7 @@ fn a_delayed_request_is_asked_again_and_its_clock_runs_from_its_arrival() {
     let door = Door {
         answers: HashMap::from([(
             0,
-            vec![Admit::Delay(500), Admit::Delay(-7), Admit::Delay(299)],
+            vec![Admit::Delay(1500), Admit::Delay(-7), Admit::Delay(299)],
         )]),
         seen: Shared::default(),
     };
@@ -367,12 +367,13 @@ fn a_delayed_request_is_asked_again_and_its_clock_runs_from_its_arrival() {
         .iter()
         .map(|a| a.0)
         .collect();
-    // A delay is at least 1 us.
-    assert_eq!(asked, [100, 600, 601, 900]);
+    // A delay is at least 1,000 us.
+    assert_eq!(asked, [100, 1600, 2600, 3600]);
+    assert_eq!(record.put_off.delays, 3);
     let r = &record.requests[0];
     assert_eq!(
         (r.arrival_us, r.scheduling_delay_us, r.ttft_us),
-        (100, Some(800), Some(910))
+        (100, Some(3500), Some(3610))
     );
 }
 
@@ -387,7 +388,7 @@ impl Router for HoldUntil {
     ) -> Result<Route, PolicyError> {
         if cluster.now_us < self.0 {
             Ok(Route::Hold {
-                retry_after_us: 300,
+                retry_after_us: 1300,
             })
         } else {
             Ok(Route::To(1))
@@ -399,7 +400,7 @@ impl Router for HoldUntil {
 fn a_held_request_waits_at_the_front_end() {
     let seen = Shared::default();
     let router = Recorder {
-        inner: HoldUntil(1000),
+        inner: HoldUntil(4000),
         interests: Interests::ALL,
         seen: Arc::clone(&seen),
     };
@@ -414,17 +415,17 @@ fn a_held_request_waits_at_the_front_end() {
     );
     let seen = seen.lock().expect("no panic");
     let asked: Vec<i64> = seen.routings.iter().map(|r| r.0).collect();
-    assert_eq!(asked, [100, 400, 700, 1000]);
+    assert_eq!(asked, [100, 1400, 2700, 4000]);
     let dispatched = seen.events.first().map(|e| (e.what(), e.now_us));
     assert_eq!(
         dispatched,
-        Some((Some(EventKind::Dispatch), 1000)),
+        Some((Some(EventKind::Dispatch), 4000)),
         "not before"
     );
     let r = &record.requests[0];
     assert_eq!(
         (r.instance, r.scheduling_delay_us, r.ttft_us),
-        (Some(1), Some(900), Some(1010))
+        (Some(1), Some(3900), Some(4010))
     );
 
     engine.horizon_us = 50_000;
