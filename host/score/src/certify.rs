@@ -12,11 +12,13 @@ use super::run::RunSummary;
 use super::score_request::ScoringError;
 use super::scorer::Scorer;
 use super::suite::{Split, Suite};
+use super::targets::misled;
 use super::version::engine;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use windtunnel_base::input::InputError;
 use windtunnel_policy::Hook;
 use windtunnel_policy::registry::names;
 use windtunnel_results::metrics::stats::spearman;
@@ -164,8 +166,9 @@ pub fn certify(
     let (known, informed) = run_all(scorer, suite, &plain, &exact, progress)?;
     let objectives = &suite.file.objectives;
     let of = |s: &Examined<'_>| costs(objectives, &known, &s.runs);
+    let run_keys = plain;
     let plain: Vec<Costs> = scenarios.iter().map(of).collect();
-    let one = |k: usize| {
+    let one = |k: usize| -> Result<ScenarioCertificate, InputError> {
         let scenario = &scenarios[k];
         let (best_name, least) = best(&plain[k]);
         let exact = costs(objectives, &informed, &scenario.exact);
@@ -194,9 +197,13 @@ pub fn certify(
             failures: Vec::new(),
         };
         certificate.failures = failures(&certificate, suite);
-        certificate
+        let seed = run_keys[scenario.runs.start].seed;
+        certificate.failures.extend(misled(suite, scenario.id, seed)?);
+        Ok(certificate)
     };
-    let certificates: Vec<ScenarioCertificate> = (0..scenarios.len()).map(one).collect();
+    let certificates: Result<Vec<ScenarioCertificate>, InputError> =
+        (0..scenarios.len()).map(one).collect();
+    let certificates = certificates?;
     Ok(Certificate {
         suite: suite.label(),
         digest: suite.digest(),

@@ -36,6 +36,7 @@ mod shipped;
 pub mod smoke;
 mod stages;
 pub mod suite;
+pub mod targets;
 pub mod tune;
 mod version;
 pub mod worker;

@@ -14,7 +14,7 @@ use windtunnel_results::metrics::slo::{DEFAULT_CLASS, SloTargets};
 use windtunnel_results::report::machines::{Machine, differences};
 use windtunnel_sim::{
     Deployment, EngineSpec, FrontSpec, LatencySpec, ParallelSpec, Play, PoolSpec, RulesSpec,
-    RunSpec, settings, unused_name,
+    RunSpec, TargetTeller, Untargeted, settings, unused_name,
 };
 use windtunnel_workload::spec::{Bounds, Changes};
 use windtunnel_workload::{OpenOptions, Selection, spec};
@@ -206,8 +206,10 @@ impl Scenario {
                 self.id
             )));
         }
+        let mut teller = TargetTeller::new(&self.targets, Untargeted::Nothing);
         let mut all = Vec::new();
-        while let Some(request) = source.next_request() {
+        while let Some(mut request) = source.next_request() {
+            teller.tell(&mut request, source.symbols());
             all.push(request);
         }
         let last = all.last().map_or(0, |r| r.arrival_us);
