@@ -6,7 +6,6 @@
 use super::aggregate::{TOLERANCE, mean};
 use super::candidate::Candidate;
 use super::objective::{Objective, log_cost};
-use super::plan::nth_seed;
 use super::protocol::RunKey;
 use super::run::RunSummary;
 use super::score_request::ScoringError;
@@ -77,6 +76,9 @@ pub struct Certificate {
     pub digest: String,
     /// Engine.
     pub engine: String,
+    /// Hash of the salt that the holdout was drawn with; none without scenarios of the holdout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holdout_salt: Option<String>,
     /// Every scenario passes.
     pub passes: bool,
     /// By scenario.
@@ -146,14 +148,21 @@ pub fn certify(
         let seeds = seeds.unwrap_or(SCORINGS * a_scoring);
         for scenario in suite.scenarios(*split) {
             let from = (plain.len(), exact.len());
-            let key = |k: u32, exact: bool| RunKey {
-                scenario: scenario.id.clone(),
-                seed: nth_seed(scenario.seed, k),
-                requests: suite.file.requests,
-                exact,
-            };
-            plain.extend((0..seeds).map(|k| key(k, false)));
-            exact.extend((0..seeds.div_ceil(2)).map(|k| key(k, true)));
+            for k in 0..seeds {
+                let key = RunKey {
+                    scenario: scenario.id.clone(),
+                    seed: suite.seed(*split, scenario, k)?,
+                    requests: suite.file.requests,
+                    exact: false,
+                };
+                if k < seeds.div_ceil(2) {
+                    exact.push(RunKey {
+                        exact: true,
+                        ..key.clone()
+                    });
+                }
+                plain.push(key);
+            }
             scenarios.push(Examined {
                 split: *split,
                 id: &scenario.id,
@@ -208,6 +217,10 @@ pub fn certify(
         suite: suite.label(),
         digest: suite.digest(),
         engine: engine(),
+        holdout_salt: match splits.contains(&Split::Holdout) {
+            true => Some(suite.holdout_salt()?.hash().to_owned()),
+            false => None,
+        },
         passes: certificates.iter().all(|c| c.failures.is_empty()),
         scenarios: certificates,
     })

@@ -47,7 +47,7 @@ pub fn misled(suite: &Suite, id: &str, seed: u64) -> Result<Vec<String>, InputEr
         admission: spy.into(),
         ..PolicySpec::default()
     };
-    let record = simulate(&spec, &scenario, &traffic, seed)?;
+    let (record, _) = simulate(&spec, &scenario, &traffic, seed)?;
     let told = told.lock().expect("no panic before");
     let mut found = BTreeSet::new();
     for r in &record.requests {
