@@ -40,7 +40,7 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
             .iter()
             .map(|name| Candidate::open(name))
             .collect::<Result<_, InputError>>()?,
-        suite: args.scoring.suite()?,
+        suite: args.scoring.suite(&[args.split])?,
         split: args.split,
         seeds: parse_seeds(args.seeds.as_deref())?,
     };

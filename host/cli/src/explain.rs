@@ -6,7 +6,7 @@ use super::score::{ScoringArgs, to_anyhow};
 use clap::Args;
 use std::sync::Arc;
 use windtunnel_score::render;
-use windtunnel_score::{Candidate, LastStage, ScoreRequest};
+use windtunnel_score::{Candidate, LastStage, ScoreRequest, Split};
 
 /// `windtunnel explain`.
 #[derive(Args, Clone, Debug)]
@@ -34,7 +34,7 @@ pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
         scenarios: args.scenario.clone().map(|id| vec![id]),
         ..ScoreRequest::new(
             Candidate::open(&args.candidate)?,
-            Arc::clone(&args.scoring.suite()?),
+            Arc::clone(&args.scoring.suite(&[Split::Train])?),
         )
     };
     let scorer = args.scoring.scorer()?;

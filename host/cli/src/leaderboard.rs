@@ -169,8 +169,8 @@ fn with_bar<R>(work: impl FnOnce(&mut (dyn FnMut(u64, u64) + Send)) -> R) -> R {
 }
 
 fn add(args: &AddArgs) -> anyhow::Result<()> {
-    no_plugins(&args.scoring)?;
-    let board = args.board.open(args.scoring.suite()?);
+    check(&args.scoring)?;
+    let board = args.board.open(args.scoring.suite(&Split::ALL)?);
     if args.name.is_some() && (args.candidates.len() != 1 || args.references) {
         return Err(InputError::new("--name is for a single candidate").into());
     }
@@ -235,6 +235,15 @@ fn report(board: &Board, names: &[&str]) -> anyhow::Result<()> {
     to_stdout(|out| out.write_all(table(&board.suite, &rows, Split::Holdout).as_bytes()))
 }
 
+/// Refuses what a leaderboard has nothing of.
+fn check(scoring: &ScoringArgs) -> Result<(), InputError> {
+    if scoring.train_salt.is_some() {
+        let message = "--train-salt has no effect: a leaderboard has the seeds of its suite, so that all entries meet the same";
+        return Err(InputError::new(message));
+    }
+    no_plugins(scoring)
+}
+
 fn no_plugins(scoring: &ScoringArgs) -> Result<(), InputError> {
     if scoring.allow_native {
         let message = "--allow-native has no effect: a leaderboard holds no compiled plugins";
@@ -245,7 +254,7 @@ fn no_plugins(scoring: &ScoringArgs) -> Result<(), InputError> {
 
 /// A scorer that uses no cached reports.
 fn fresh(scoring: &ScoringArgs) -> anyhow::Result<Scorer> {
-    no_plugins(scoring)?;
+    check(scoring)?;
     if scoring.no_cache {
         let message = "--no-cache has no effect: results are always made again here";
         return Err(InputError::new(message).into());
@@ -258,7 +267,7 @@ fn fresh(scoring: &ScoringArgs) -> anyhow::Result<Scorer> {
 }
 
 fn verify(VerifyArgs { what: args, split }: &VerifyArgs) -> anyhow::Result<()> {
-    let board = args.board.open(args.scoring.suite()?);
+    let board = args.board.open(args.scoring.suite(&Split::ALL)?);
     let scorer = fresh(&args.scoring)?;
     let verdicts = with_bar(|done| board.verify(&scorer, &args.entries, *split, done));
     let verdicts = verdicts.map_err(to_anyhow)?;
@@ -291,7 +300,7 @@ fn verify(VerifyArgs { what: args, split }: &VerifyArgs) -> anyhow::Result<()> {
 }
 
 fn renew(args: &RenewArgs) -> anyhow::Result<()> {
-    let board = args.board.open(args.scoring.suite()?);
+    let board = args.board.open(args.scoring.suite(&Split::ALL)?);
     let entries = board.entries(&args.entries)?;
     let scorer = fresh(&args.scoring)?;
     let added = with_bar(|done| board.add(&scorer, entries, done)).map_err(to_anyhow)?;

@@ -7,12 +7,13 @@ use clap::Args;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::BufRead;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_base::input::InputError;
 use windtunnel_score::plan::selected_scenarios;
 use windtunnel_score::render::score::{table, text};
+use windtunnel_score::salt::SaltSource;
 use windtunnel_score::sandbox::Sandbox;
 use windtunnel_score::scenario;
 use windtunnel_score::{
@@ -44,12 +45,60 @@ pub struct ScoringArgs {
     /// Neither use nor keep earlier reports
     #[arg(long)]
     pub no_cache: bool,
+    /// File with the salt that the holdout is drawn with; default: what the variable
+    /// WINDTUNNEL_HOLDOUT_SALT_FILE names, else a salt of this machine's own
+    #[arg(long, value_name = "FILE")]
+    pub holdout_salt_file: Option<PathBuf>,
+    /// Draw the seeds of train and val from this text, another one for each search; default: the
+    /// seeds of the suite, which everybody knows
+    #[arg(long, value_name = "TEXT")]
+    pub train_salt: Option<String>,
+}
+
+/// Where the salt of the holdout comes from, if `given` is the file that was named.
+#[must_use]
+pub fn holdout_salt_source(given: Option<&Path>) -> SaltSource {
+    let var = std::env::var_os("WINDTUNNEL_HOLDOUT_SALT_FILE").filter(|v| !v.is_empty());
+    match given.map(Path::to_owned).or(var.map(PathBuf::from)) {
+        Some(file) => SaltSource::File(file),
+        None => SaltSource::ThisMachine(cache_folder()),
+    }
+}
+
+/// Refuses salts that nothing is drawn with.
+///
+/// # Errors
+/// When one is given and its splits are not scored; or that of a search is empty.
+pub fn check_salts(
+    holdout_salt_file: bool,
+    train_salt: Option<&str>,
+    splits: &[Split],
+) -> Result<(), InputError> {
+    let useless = |setting: &str, what: &str| {
+        let message = format!("`{setting}` does nothing here: {what}; drop it");
+        Err(InputError::new(message))
+    };
+    if holdout_salt_file && !splits.contains(&Split::Holdout) {
+        return useless("holdout_salt_file", "the holdout is not scored");
+    }
+    match train_salt {
+        Some(_) if splits.iter().all(|s| *s == Split::Holdout) => {
+            useless("train_salt", "neither train nor val is scored")
+        }
+        Some("") => Err(InputError::new("`train_salt` is empty; expected a text")),
+        _ => Ok(()),
+    }
 }
 
 impl ScoringArgs {
-    /// Opens the suite; says what is to know of it.
-    pub fn suite(&self) -> Result<Arc<Suite>, InputError> {
-        let suite = Suite::open(&self.suite, self.traces.as_deref())?;
+    /// Opens the suite to score some of its splits; says what is to know of it.
+    pub fn suite(&self, splits: &[Split]) -> Result<Arc<Suite>, InputError> {
+        let salt_file = self.holdout_salt_file.as_deref();
+        let train_salt = self.train_salt.as_deref();
+        check_salts(salt_file.is_some(), train_salt, splits)?;
+        let mut suite = Suite::open(&self.suite, self.traces.as_deref())?;
+        suite.holdout_salt_source = holdout_salt_source(salt_file);
+        suite.train_salt.clone_from(&self.train_salt);
         // Looking takes longer than a cached score, and a test holds that shipped suites have none.
         if !suite.is_shipped() {
             for note in scenario::notes(&suite)? {
@@ -248,7 +297,7 @@ impl ScoreArgs {
 /// Runs the command.
 pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
     args.check()?;
-    let suite = args.scoring.suite()?;
+    let suite = args.scoring.suite(&[args.split])?;
     let request = |candidate: Candidate| -> Result<ScoreRequest, InputError> {
         Ok(ScoreRequest {
             split: args.split,

@@ -6,6 +6,7 @@ mod queue;
 
 use super::print::{say, to_stdout};
 use super::score::ScoringArgs;
+use windtunnel_score::Split;
 use api::Server;
 use clap::Args;
 use queue::JobQueue;
@@ -67,7 +68,12 @@ pub fn serve(args: &ServerArgs) -> anyhow::Result<()> {
         return Err(InputError::new("--queue must be at least 1, found 0").into());
     }
     let address = address(&args.listen)?;
-    let suite = args.scoring.suite()?;
+    let splits = if args.allow_holdout {
+        &Split::ALL[..]
+    } else {
+        &[Split::Train, Split::Val]
+    };
+    let suite = args.scoring.suite(splits)?;
     let scorer = args.scoring.scorer()?;
     let jobs = scorer.runner().workers.slots();
     let queue = Arc::new(JobQueue::new(scorer, args.queue));

@@ -12,7 +12,7 @@ pub const FILES: [&str; 5] = [
 ];
 
 /// Other flags that messages from below name: of leaderboards and suites.
-const OTHERS: [&str; 2] = ["name", "traces"];
+const OTHERS: [&str; 4] = ["name", "traces", "holdout_salt_file", "train_salt"];
 
 /// `message` with the settings in backticks, the files that a run writes, and the other flags that
 /// are named below the command line, as `spell` writes them.

@@ -46,6 +46,9 @@ pub struct CertifyArgs {
     /// Processes at once; default: one per core
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// File with the salt that the holdout is drawn with, as for "windtunnel score"
+    #[arg(long, value_name = "FILE")]
+    holdout_salt_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -122,9 +125,11 @@ fn certify_suite(args: &CertifyArgs) -> anyhow::Result<()> {
         allow_native: false,
         time_limit: TIME_LIMIT,
         no_cache: true,
+        holdout_salt_file: args.holdout_salt_file.clone(),
+        train_salt: None,
     };
-    let suite = scoring.suite()?;
     let splits = args.split.map_or(Split::ALL.to_vec(), |split| vec![split]);
+    let suite = scoring.suite(&splits)?;
     let bar = RunsBar::new();
     let certificate = certify(
         &scoring.scorer()?,

@@ -8,11 +8,11 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, write_whole};
 use windtunnel_policy::lua::with_defaults;
-use windtunnel_score::Candidate;
 use windtunnel_score::render::tune::{progress, text};
 use windtunnel_score::tune::{
     Method, TuneProgress, TuneRequest, TuneResult, Values, as_script, script, tune as search,
 };
+use windtunnel_score::{Candidate, Split};
 
 /// `windtunnel tune`.
 #[derive(Args, Clone, Debug)]
@@ -55,7 +55,12 @@ pub fn tune(args: &TuneArgs) -> anyhow::Result<()> {
     if args.budget == 0 {
         return Err(InputError::new("--budget must be at least 1, found 0").into());
     }
-    let suite = args.scoring.suite()?;
+    let splits: &[Split] = if args.holdout {
+        &[Split::Train, Split::Holdout]
+    } else {
+        &[Split::Train]
+    };
+    let suite = args.scoring.suite(splits)?;
     let candidate = as_script(Candidate::open(&args.policy)?, &suite.hooks);
     let out = match &args.out {
         Some(path) => Some((path, form(path, &candidate)?)),

@@ -38,15 +38,20 @@ impl PolicyLoader {
         }
     }
 
-    /// A loader that takes scripts from `texts` and reads none from the disk. Limits apply; a
-    /// script may spend `run_units` in one run.
+    /// A loader that takes scripts from `texts` and reads none from the disk. Limits apply.
     #[must_use]
-    pub fn from_texts(texts: BTreeMap<PathBuf, String>, run_units: i64) -> Self {
+    pub fn from_texts(texts: BTreeMap<PathBuf, String>) -> Self {
         Self {
             texts: Some(texts),
-            run_units,
             ..Self::new(false)
         }
+    }
+
+    /// The loader, with scripts that may spend `units` in one run.
+    #[must_use]
+    pub fn with_run_units(mut self, units: i64) -> Self {
+        self.run_units = units;
+        self
     }
 
     fn text(&self, path: &Path) -> Result<String, InputError> {

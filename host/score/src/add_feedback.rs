@@ -83,6 +83,7 @@ impl Runner {
             ci95: report.score_ci95,
             stopped: stopped.map(|s| s.reason.clone()),
             units_per_call: units.copied().unwrap_or(0.0),
+            fuel: report.fuel,
         };
         (report.feedback, report.feedback_items) = compose(&headline, &scenarios, &report.warnings);
     }

@@ -16,8 +16,6 @@ use windtunnel_policy::{Hook, Param, PolicyLoader, PolicySpec, Reference};
 pub const LARGEST_SCRIPT: usize = 32 * 1024;
 /// Largest bundle of a candidate, bytes.
 const LARGEST_BUNDLE: usize = 64 * 1024;
-/// Fuel that a candidate's scripts may spend in one run, units; by far enough for 5,000 requests.
-pub const RUN_UNITS: i64 = 400_000_000;
 
 /// A policy, or several that belong together, with the texts of their scripts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -353,9 +351,10 @@ impl Candidate {
         let mut spec = suite
             .file
             .policies
-            .policies(&mut PolicyLoader::new(false))
+            .policies(&mut PolicyLoader::new(false).with_run_units(suite.file.fuel))
             .map_err(wrong)?;
-        let mut loader = PolicyLoader::from_texts(self.texts.clone(), RUN_UNITS);
+        let fuel = suite.file.fuel;
+        let mut loader = PolicyLoader::from_texts(self.texts.clone()).with_run_units(fuel);
         let hooks = match &self.body {
             Body::Policy(text) => {
                 let reference = Reference::parse(text);
@@ -394,7 +393,7 @@ impl Candidate {
                 let unknown = || wrong(InputError::new(format!("no reference \"{name}\"")));
                 let bundle = suite.file.references.get(name).ok_or_else(unknown)?;
                 let policies = bundle
-                    .policies(&mut PolicyLoader::new(false))
+                    .policies(&mut PolicyLoader::new(false).with_run_units(suite.file.fuel))
                     .map_err(wrong)?;
                 let hooks: Vec<Hook> = bundle.named().map(|(hook, _)| hook).collect();
                 hooks.iter().for_each(|hook| spec.take(*hook, &policies));

@@ -6,17 +6,18 @@
 use super::aggregate::{TOLERANCE, mean};
 use super::candidate::Candidate;
 use super::objective::{Objective, log_cost};
-use super::plan::nth_seed;
 use super::protocol::RunKey;
 use super::run::RunSummary;
 use super::score_request::ScoringError;
 use super::scorer::Scorer;
 use super::suite::{Split, Suite};
+use super::targets::misled;
 use super::version::engine;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use windtunnel_base::input::InputError;
 use windtunnel_policy::Hook;
 use windtunnel_policy::registry::names;
 use windtunnel_results::metrics::stats::spearman;
@@ -75,6 +76,9 @@ pub struct Certificate {
     pub digest: String,
     /// Engine.
     pub engine: String,
+    /// Hash of the salt that the holdout was drawn with; none without scenarios of the holdout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holdout_salt: Option<String>,
     /// Every scenario passes.
     pub passes: bool,
     /// By scenario.
@@ -144,14 +148,21 @@ pub fn certify(
         let seeds = seeds.unwrap_or(SCORINGS * a_scoring);
         for scenario in suite.scenarios(*split) {
             let from = (plain.len(), exact.len());
-            let key = |k: u32, exact: bool| RunKey {
-                scenario: scenario.id.clone(),
-                seed: nth_seed(scenario.seed, k),
-                requests: suite.file.requests,
-                exact,
-            };
-            plain.extend((0..seeds).map(|k| key(k, false)));
-            exact.extend((0..seeds.div_ceil(2)).map(|k| key(k, true)));
+            for k in 0..seeds {
+                let key = RunKey {
+                    scenario: scenario.id.clone(),
+                    seed: suite.seed(*split, scenario, k)?,
+                    requests: suite.file.requests,
+                    exact: false,
+                };
+                if k < seeds.div_ceil(2) {
+                    exact.push(RunKey {
+                        exact: true,
+                        ..key.clone()
+                    });
+                }
+                plain.push(key);
+            }
             scenarios.push(Examined {
                 split: *split,
                 id: &scenario.id,
@@ -164,8 +175,9 @@ pub fn certify(
     let (known, informed) = run_all(scorer, suite, &plain, &exact, progress)?;
     let objectives = &suite.file.objectives;
     let of = |s: &Examined<'_>| costs(objectives, &known, &s.runs);
+    let run_keys = plain;
     let plain: Vec<Costs> = scenarios.iter().map(of).collect();
-    let one = |k: usize| {
+    let one = |k: usize| -> Result<ScenarioCertificate, InputError> {
         let scenario = &scenarios[k];
         let (best_name, least) = best(&plain[k]);
         let exact = costs(objectives, &informed, &scenario.exact);
@@ -194,13 +206,21 @@ pub fn certify(
             failures: Vec::new(),
         };
         certificate.failures = failures(&certificate, suite);
-        certificate
+        let seed = run_keys[scenario.runs.start].seed;
+        certificate.failures.extend(misled(suite, scenario.id, seed)?);
+        Ok(certificate)
     };
-    let certificates: Vec<ScenarioCertificate> = (0..scenarios.len()).map(one).collect();
+    let certificates: Result<Vec<ScenarioCertificate>, InputError> =
+        (0..scenarios.len()).map(one).collect();
+    let certificates = certificates?;
     Ok(Certificate {
         suite: suite.label(),
         digest: suite.digest(),
         engine: engine(),
+        holdout_salt: match splits.contains(&Split::Holdout) {
+            true => Some(suite.holdout_salt()?.hash().to_owned()),
+            false => None,
+        },
         passes: certificates.iter().all(|c| c.failures.is_empty()),
         scenarios: certificates,
     })

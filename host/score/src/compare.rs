@@ -146,7 +146,7 @@ pub fn compare(
         });
     }
     loop {
-        let new = full_runs(first, &scenarios, from..seeds);
+        let new = full_runs(first, &scenarios, from..seeds)?;
         let of = (new.len() * requests.len()) as u64;
         for (k, (request, ours)) in requests.iter().zip(&mut measured).enumerate() {
             if !ours.problems.is_empty() {

@@ -2,7 +2,7 @@
 //! scenario, and what other choices would have brought.
 
 use super::inspect::Inspection;
-use super::plan::{nth_seed, selected_scenarios};
+use super::plan::selected_scenarios;
 use super::protocol::{RunKey, Task};
 use super::regret::InspectionPlan;
 use super::report::{Report, Stage};
@@ -80,7 +80,7 @@ impl Scorer {
         }
         let run_key = RunKey {
             scenario: id.clone(),
-            seed: nth_seed(keys.seed, 0),
+            seed: request.suite.seed(Split::Train, keys, 0)?,
             requests: request.suite.file.requests,
             exact: false,
         };
@@ -95,7 +95,14 @@ impl Scorer {
             for problem in &mut answer.problems {
                 problem.scenario.get_or_insert(id.clone());
             }
-            let report = failed_report(request, Stage::Full, answer.problems, check.warnings, None);
+            let report = failed_report(
+                request,
+                Stage::Full,
+                answer.problems,
+                check.warnings,
+                None,
+                check.fuel,
+            );
             return Ok(Err(Box::new(report)));
         };
         Ok(Ok(Explanation {

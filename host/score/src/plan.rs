@@ -3,6 +3,7 @@
 use super::protocol::RunKey;
 use super::score_request::{LastStage, ScoreRequest};
 use super::suite::{ScenarioKeys, Split};
+use std::ops::Range;
 use windtunnel_base::input::InputError;
 
 /// Scenarios of the stage quick.
@@ -61,41 +62,47 @@ pub fn quick_scenarios<'a>(scenarios: &[&'a ScenarioKeys]) -> Vec<&'a ScenarioKe
 }
 
 /// The runs of the stage quick.
-#[must_use]
-pub fn quick_runs(request: &ScoreRequest, scenarios: &[&ScenarioKeys]) -> Vec<RunKey> {
-    let key = |s: &&ScenarioKeys| RunKey {
-        scenario: s.id.clone(),
-        seed: s.seed,
-        requests: QUICK_REQUESTS.min(request.suite.file.requests),
-        exact: false,
-    };
-    scenarios.iter().map(key).collect()
+///
+/// # Errors
+/// When the salt of the holdout is missing.
+pub fn quick_runs(
+    request: &ScoreRequest,
+    scenarios: &[&ScenarioKeys],
+) -> Result<Vec<RunKey>, InputError> {
+    let requests = QUICK_REQUESTS.min(request.suite.file.requests);
+    runs(request, scenarios, 0..1, requests)
 }
 
 /// The runs of the stage full, with these seeds.
-#[must_use]
+///
+/// # Errors
+/// When the salt of the holdout is missing.
 pub fn full_runs(
     request: &ScoreRequest,
     scenarios: &[&ScenarioKeys],
-    seeds: std::ops::Range<u32>,
-) -> Vec<RunKey> {
-    let keys = |s: &&ScenarioKeys| {
-        let (scenario, first) = (s.id.clone(), s.seed);
-        seeds.clone().map(move |k| RunKey {
-            scenario: scenario.clone(),
-            seed: nth_seed(first, k),
-            requests: request.suite.file.requests,
-            exact: false,
-        })
-    };
-    scenarios.iter().flat_map(keys).collect()
+    seeds: Range<u32>,
+) -> Result<Vec<RunKey>, InputError> {
+    runs(request, scenarios, seeds, request.suite.file.requests)
 }
 
-/// Seed `k` of a scenario. The step is large, so that scenarios with adjacent first seeds share
-/// none.
-#[must_use]
-pub fn nth_seed(first: u64, k: u32) -> u64 {
-    first + 1_000_003 * u64::from(k)
+fn runs(
+    request: &ScoreRequest,
+    scenarios: &[&ScenarioKeys],
+    seeds: Range<u32>,
+    requests: u64,
+) -> Result<Vec<RunKey>, InputError> {
+    let mut all = Vec::new();
+    for scenario in scenarios {
+        for k in seeds.clone() {
+            all.push(RunKey {
+                scenario: scenario.id.clone(),
+                seed: request.suite.seed(request.split, scenario, k)?,
+                requests,
+                exact: false,
+            });
+        }
+    }
+    Ok(all)
 }
 
 /// Whether the stage quick comes before the stage full.
@@ -112,11 +119,11 @@ pub fn initial_runs(request: &ScoreRequest) -> Result<Vec<RunKey>, InputError> {
     let scenarios = selected_scenarios(request)?;
     let mut run_keys = Vec::new();
     if request.last_stage == LastStage::Quick || starts_with_quick(request, scenarios.len()) {
-        run_keys.extend(quick_runs(request, &quick_scenarios(&scenarios)));
+        run_keys.extend(quick_runs(request, &quick_scenarios(&scenarios))?);
     }
     if matches!(request.last_stage, LastStage::Auto | LastStage::Full) {
         let seeds = request.seeds.initial(&request.suite.file, request.split);
-        run_keys.extend(full_runs(request, &scenarios, 0..seeds));
+        run_keys.extend(full_runs(request, &scenarios, 0..seeds)?);
     }
     Ok(run_keys)
 }

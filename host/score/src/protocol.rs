@@ -2,6 +2,7 @@
 //! direction.
 
 use super::candidate::Candidate;
+use super::fuel::Fuel;
 use super::inspect::Inspection;
 use super::regret::InspectionPlan;
 use super::report::Problem;
@@ -63,6 +64,9 @@ pub struct Job {
     pub task: Task,
     /// Limit of CPU time, seconds.
     pub cpu_s: u64,
+    /// Memory is laid out otherwise than in other processes.
+    #[serde(default)]
+    pub elsewhere: bool,
 }
 
 /// A message from a worker.
@@ -86,6 +90,12 @@ pub struct Answer {
     /// Fingerprint of its decisions in the smoke scenarios.
     #[serde(default)]
     pub behaviour: String,
+    /// What its scripts used of their limits in the smoke scenarios.
+    #[serde(default)]
+    pub fuel: Option<Fuel>,
+    /// What it decides may depend on where it lies in memory: its runs are made twice.
+    #[serde(default)]
+    pub may_follow_addresses: bool,
     /// What an inspected run showed.
     #[serde(default)]
     pub inspection: Option<Inspection>,
@@ -114,6 +124,7 @@ impl Answer {
         let fits = |f: &RunSummary| {
             let (m, facts) = (&f.metrics, &f.facts);
             f.logs.len() == objectives
+                && f.fuel.is_none_or(|fuel| fuel.run_limit > 0 && fuel.call_limit > 0)
                 && m.completed + m.rejected + m.timed_out + m.unfinished <= m.offered
                 && facts.classes.values().all(|(good, all)| good <= all)
                 && facts
@@ -159,6 +170,7 @@ mod tests {
                 busy: 0.5,
             }],
             digest: String::new(),
+            fuel: None,
             facts: Facts {
                 instances: vec![InstanceLoad::default()],
                 classes: BTreeMap::from([("batch".to_owned(), (7, 10))]),

@@ -12,7 +12,10 @@ pub fn redacted_problems(problems: &[Problem], split: Split) -> Vec<Problem> {
     if split != Split::Train {
         problems.truncate(1);
         for problem in &mut problems {
-            let message = format!("it fails in the split {split}, of which no details are told");
+            let message = format!(
+                "it fails in the split {split} ({}), of which no more is told",
+                problem.kind.name()
+            );
             *problem = Problem::new(problem.kind, "", message);
         }
     }
@@ -26,6 +29,7 @@ pub fn redact(report: &mut Report, split: Split) {
     if split == Split::Train {
         return;
     }
+    report.fuel = report.fuel.map(|fuel| fuel.told(split));
     report.objectives.clear();
     report.worst = None;
     report.regressions.clear();

@@ -1,6 +1,7 @@
 //! The report on a candidate. Its JSON has a version and a published schema
 //! (`docs/reference/score.schema.json`).
 
+use super::fuel::Fuel;
 use super::run::{InstanceShare, Metrics};
 use super::suite::Split;
 use schemars::JsonSchema;
@@ -56,6 +57,8 @@ pub enum ProblemKind {
     Runtime,
     /// It exceeded its instructions, memory or time.
     Limit,
+    /// It decides otherwise on the same traffic when it runs again, in another process.
+    Nondeterministic,
     /// It took its process down.
     Crash,
     /// Compiled plugins are not allowed here.
@@ -63,6 +66,24 @@ pub enum ProblemKind {
     /// The engine's books do not balance: a mistake of ours, or of a plugin that reaches around its
     /// hook.
     Invariant,
+}
+
+impl ProblemKind {
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Syntax => "syntax",
+            Self::Lint => "lint",
+            Self::Policy => "policy",
+            Self::Runtime => "runtime",
+            Self::Limit => "limit",
+            Self::Nondeterministic => "nondeterministic",
+            Self::Crash => "crash",
+            Self::Native => "native",
+            Self::Invariant => "invariant",
+        }
+    }
 }
 
 /// Something that went wrong, or that a candidate is warned of.
@@ -380,6 +401,13 @@ pub struct Key {
     /// runs: candidates with equal ones are most likely the same policy in other words.
     #[serde(default)]
     pub behaviour: String,
+    /// Hash of the salt that the seeds of the holdout were drawn with: scores with different ones do
+    /// not compare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holdout_salt: Option<String>,
+    /// What a search drew its seeds from; none for those of the suite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_salt: Option<String>,
 }
 
 /// The report on a candidate.
@@ -418,6 +446,10 @@ pub struct Report {
     /// Numbers that tell candidates apart, taken on a first run that is the same for all
     /// (`docs/reference/feedback.md`).
     pub features: BTreeMap<String, f64>,
+    /// What its scripts used of their limits, in the runs that worked; none without scripts. Outside
+    /// of train rounded up to one digit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<Fuel>,
     /// What went wrong.
     pub errors: Vec<Problem>,
     /// What a look at the scripts found that is worth a thought.

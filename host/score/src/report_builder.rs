@@ -2,6 +2,7 @@
 
 use super::aggregate::{ScenarioComparison, Total, by_objective, is_regression};
 use super::feedback;
+use super::fuel::Fuel;
 use super::objective::Objective;
 use super::protocol::{Answer, RunKey};
 use super::report::{
@@ -91,6 +92,7 @@ pub fn full_report(
                 .collect(),
         },
         scenarios,
+        fuel: fuel_of(runs.summaries, check.fuel),
         features: check.features,
         warnings: check.warnings,
         key: Key {
@@ -100,6 +102,12 @@ pub fn full_report(
         },
         ..blank(request)
     }
+}
+
+/// The largest use of fuel in runs, and in those of the check.
+pub fn fuel_of(summaries: &[Option<RunSummary>], check: Option<Fuel>) -> Option<Fuel> {
+    let runs = summaries.iter().flatten().filter_map(|run| run.fuel);
+    Fuel::largest(runs.chain(check))
 }
 
 /// A report without results.
@@ -123,6 +131,7 @@ fn blank(request: &ScoreRequest) -> Report {
         },
         scenarios: Vec::new(),
         features: BTreeMap::new(),
+        fuel: None,
         errors: Vec::new(),
         warnings: Vec::new(),
         invariants: Invariants::default(),
@@ -134,13 +143,14 @@ fn blank(request: &ScoreRequest) -> Report {
 }
 
 /// The report on a candidate that does not work. `worked` is (successful runs, attempted runs), if
-/// any were attempted.
+/// any were attempted; `fuel` what those that worked used.
 pub fn failed_report(
     request: &ScoreRequest,
     stage: Stage,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     worked: Option<(usize, usize)>,
+    fuel: Option<Fuel>,
 ) -> Report {
     let errors = distinct_problems(problems);
     let broken = errors.iter().filter(|e| e.kind == ProblemKind::Invariant);
@@ -150,6 +160,7 @@ pub fn failed_report(
         feedback,
         feedback_items,
         stage,
+        fuel,
         errors,
         warnings,
         invariants: Invariants { violations },
@@ -171,6 +182,7 @@ pub fn stopped_report(
     reason: &str,
     estimate: Option<f64>,
     check: &Answer,
+    summaries: &[Option<RunSummary>],
 ) -> Report {
     Report {
         ok: true,
@@ -181,6 +193,7 @@ pub fn stopped_report(
             estimate,
         }),
         features: check.features.clone(),
+        fuel: fuel_of(summaries, check.fuel),
         warnings: check.warnings.clone(),
         key: Key {
             behaviour: check.behaviour.clone(),

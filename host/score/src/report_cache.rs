@@ -60,6 +60,7 @@ impl ReportCache {
             seeds,
             format!("{:?}", request.scenarios),
             format!("{:?}", request.incumbent),
+            format!("{:?}", request.salts().ok()?),
         ];
         let mut hasher = blake3::Hasher::new();
         for part in parts {

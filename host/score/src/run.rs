@@ -1,6 +1,7 @@
 //! One run of policies on a scenario, and its summary.
 
 use super::feedback::facts::Facts;
+use super::fuel::Fuel;
 use super::objective::{self, Objective, good, served};
 use super::scenario::{Scenario, Traffic};
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
 use windtunnel_policy::PolicySpec;
+use windtunnel_policy::lua::ScriptUsage;
 use windtunnel_results::metrics::stats::{Floats, Ints, Sample, percentile};
 
 /// Percentiles of a latency over the requests that have it, milliseconds; null of none, since 0
@@ -176,13 +178,18 @@ pub struct RunSummary {
     pub metrics: Metrics,
     /// Requests and load by instance.
     pub instances: Vec<InstanceShare>,
-    /// Fingerprint of the outcome of every request: equal runs have equal ones.
+    /// Fingerprint of what was decided on every request and of what came of it: equal runs have
+    /// equal ones.
     pub digest: String,
+    /// What its scripts used of their limits; none without scripts.
+    #[serde(default)]
+    pub fuel: Option<Fuel>,
     /// What feedback says of the run.
     pub facts: Facts,
 }
 
-/// Simulates the policies of `spec` on the traffic of a scenario.
+/// Simulates the policies of `spec` on the traffic of a scenario. Tells, too, what their scripts
+/// used.
 ///
 /// # Errors
 /// When a policy cannot be made.
@@ -191,18 +198,20 @@ pub fn simulate(
     scenario: &Scenario,
     traffic: &Arc<Traffic>,
     seed: u64,
-) -> Result<RunRecord, InputError> {
+) -> Result<(RunRecord, ScriptUsage), InputError> {
     let mut source = traffic.replay();
     let play = scenario.play(traffic, seed, false);
-    let (cluster, _) = scenario.deployment().cluster(spec, play, &mut source)?;
-    Ok(cluster.run(&mut |_| {}))
+    let (cluster, meter) = scenario.deployment().cluster(spec, play, &mut source)?;
+    let record = cluster.run(&mut |_| {});
+    Ok((record, meter.used()))
 }
 
 impl RunSummary {
-    /// Summarises the records of a run.
+    /// Summarises the records of a run, and what its scripts used.
     #[must_use]
     pub fn of(
         record: &RunRecord,
+        used: ScriptUsage,
         traffic: &Traffic,
         scenario: &Scenario,
         objectives: &[Objective],
@@ -226,12 +235,13 @@ impl RunSummary {
                 })
                 .collect(),
             digest: digest(record),
+            fuel: Fuel::of(used),
             facts: Facts::of(record, scenario, traffic),
         }
     }
 }
 
-/// Fingerprint of the outcome of every request.
+/// Fingerprint of what was decided on every request, and of what came of it.
 fn digest(record: &RunRecord) -> String {
     let mut hasher = blake3::Hasher::new();
     for r in &record.requests {
@@ -239,8 +249,12 @@ fn digest(record: &RunRecord) -> String {
             r.serial as i64,
             r.outcome as i64,
             r.instance.map_or(-1, i64::from),
+            r.cached_tokens.map_or(-1, i64::from),
+            r.scheduling_delay_us.unwrap_or(-1),
             r.ttft_us.unwrap_or(-1),
             r.e2e_us.unwrap_or(-1),
+            r.itl_sum_us,
+            i64::from(r.preemptions),
         ];
         for number in outcome {
             hasher.update(&number.to_le_bytes());

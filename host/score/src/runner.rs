@@ -5,6 +5,7 @@ use super::aggregate::ScenarioComparison;
 use super::candidate::Candidate;
 use super::protocol::{Answer, RunKey, Task};
 use super::references::References;
+use super::repeat;
 use super::report::{Problem, ProblemKind};
 use super::run::RunSummary;
 use super::score_request::{Progress, ScoreRequest, ScoringError};
@@ -220,8 +221,9 @@ impl Runner {
     }
 
     /// Makes runs with the workers in `slots`. Run k always goes to slot k modulo the number of
-    /// slots, so that a worker finds the traffic of its scenarios in memory. `done` is called with
-    /// the number of finished runs.
+    /// slots, so that a worker finds the traffic of its scenarios in memory. What may depend on
+    /// where it lies in memory is run once more in other processes, and has to decide the same.
+    /// `done` is called with the number of finished runs.
     ///
     /// # Errors
     /// When the suite is wrong, a process cannot be started, or the scoring is cancelled.
@@ -232,11 +234,30 @@ impl Runner {
         slots: WorkerSlots,
         done: &(dyn Fn(u64) + Sync),
     ) -> Result<RunResults, ScoringError> {
+        let (mut runs, doubtful) = self.run_once(request, run_keys, slots, false, done)?;
+        if doubtful && runs.problems.is_empty() {
+            let (again, _) = self.run_once(request, run_keys, slots, true, &|_| {})?;
+            repeat::compare(run_keys, &mut runs, &again, request.candidate.is_native());
+        }
+        Ok(runs)
+    }
+
+    /// Makes runs once, in other processes if `elsewhere`. Tells, too, whether they may depend on
+    /// where the candidate lies in memory.
+    fn run_once(
+        &self,
+        request: &ScoreRequest,
+        run_keys: &[RunKey],
+        slots: WorkerSlots,
+        elsewhere: bool,
+        done: &(dyn Fn(u64) + Sync),
+    ) -> Result<(RunResults, bool), ScoringError> {
         let count = slots.count.min(run_keys.len()).max(1);
         // The first run after which no more are made.
         let last = AtomicUsize::new(usize::MAX);
         let finished = AtomicU64::new(0);
         let lanes: Vec<usize> = (0..count).collect();
+        let (suite, candidate) = (&request.suite, &request.candidate);
         let answers = windtunnel_base::parallel::map(
             &lanes,
             count,
@@ -248,9 +269,11 @@ impl Runner {
                     }
                     let task = Task::Run(vec![run_keys[k].clone()]);
                     let slot = slots.first + lane;
-                    let mut answer =
-                        self.workers
-                            .run(slot, &request.suite, &request.candidate, task)?;
+                    let mut answer = if elsewhere {
+                        self.workers.run_elsewhere(slot, suite, candidate, task)?
+                    } else {
+                        self.workers.run(slot, suite, candidate, task)?
+                    };
                     check_suite(&answer)?;
                     for problem in &mut answer.problems {
                         problem.scenario.get_or_insert(run_keys[k].scenario.clone());
@@ -281,11 +304,14 @@ impl Runner {
             problems: Vec::new(),
             attempted: all.len(),
         };
+        // Machine code can say anything.
+        let mut doubtful = candidate.is_native();
         for (k, answer) in all {
+            doubtful |= answer.may_follow_addresses;
             runs.problems.extend(answer.problems);
             runs.summaries[k] = answer.summaries.into_iter().next();
         }
-        Ok(runs)
+        Ok((runs, doubtful))
     }
 
     /// Compares runs with those of the references, scenario by scenario, with the floor of scores.

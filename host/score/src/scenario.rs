@@ -14,7 +14,7 @@ use windtunnel_results::metrics::slo::{DEFAULT_CLASS, SloTargets};
 use windtunnel_results::report::machines::{Machine, differences};
 use windtunnel_sim::{
     Deployment, EngineSpec, FrontSpec, LatencySpec, ParallelSpec, Play, PoolSpec, RulesSpec,
-    RunSpec, settings, unused_name,
+    RunSpec, TargetTeller, Untargeted, settings, unused_name,
 };
 use windtunnel_workload::spec::{Bounds, Changes, Pauses};
 use windtunnel_workload::{OpenOptions, Selection, spec};
@@ -208,11 +208,13 @@ impl Scenario {
                 self.id
             )));
         }
+        let mut teller = TargetTeller::new(&self.targets, Untargeted::Nothing);
         let mut all = Vec::new();
         while let Some(mut request) = source.next_request() {
             if !self.keys.names_prefixes {
                 (request.prefix_group, request.prefix_tokens) = (Sym::NONE, 0);
             }
+            teller.tell(&mut request, source.symbols());
             all.push(request);
         }
         let last = all.last().map_or(0, |r| r.arrival_us);

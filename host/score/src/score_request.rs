@@ -87,6 +87,34 @@ impl ScoreRequest {
     }
 }
 
+/// What the seeds of a request are drawn from, as far as that may be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Salts {
+    /// Hash of the salt of the holdout, if it is scored.
+    pub holdout: Option<String>,
+    /// The salt of a search, if train or val is scored with one.
+    pub train: Option<String>,
+}
+
+impl ScoreRequest {
+    /// What its seeds are drawn from.
+    ///
+    /// # Errors
+    /// When the salt of the holdout is missing.
+    pub fn salts(&self) -> Result<Salts, InputError> {
+        Ok(match self.split {
+            Split::Holdout => Salts {
+                holdout: Some(self.suite.holdout_salt()?.hash().to_owned()),
+                train: None,
+            },
+            Split::Train | Split::Val => Salts {
+                holdout: None,
+                train: self.suite.train_salt.clone(),
+            },
+        })
+    }
+}
+
 /// Progress of a scoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {

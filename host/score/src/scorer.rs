@@ -1,6 +1,6 @@
 //! Scores candidates. A request that was scored before is answered from the cache.
 
-use super::candidate::Candidate;
+use super::candidate::{Body, Candidate};
 use super::plan::initial_runs;
 use super::protocol::RunKey;
 use super::redact::redact;
@@ -13,6 +13,7 @@ use super::suite::Suite;
 use super::version::engine;
 use std::sync::Arc;
 use std::time::Instant;
+use windtunnel_base::input::InputError;
 
 /// Scores candidates in worker processes.
 pub struct Scorer {
@@ -109,11 +110,14 @@ impl Scorer {
             report.candidate.clone_from(&request.candidate.name);
             return Ok(report);
         }
+        let salts = request.salts()?;
         let mut report = self.runner.stages(request, slots, progress)?;
         report.key = Key {
             candidate: request.candidate.digest().unwrap_or_default(),
             suite: request.suite.digest(),
             engine: engine(),
+            holdout_salt: salts.holdout,
+            train_salt: salts.train,
             ..report.key
         };
         redact(&mut report, request.split);
@@ -137,6 +141,13 @@ impl Scorer {
         let runs = self
             .runner
             .run(&request, run_keys, self.runner.all_slots(), &|_| {})?;
+        // What others are measured against has to work.
+        if let (Body::Reference(name), Some(problem)) =
+            (&request.candidate.body, runs.problems.first())
+        {
+            let message = format!("references.{name}: {}", problem.message);
+            return Err(InputError::in_file(suite.label(), message).into());
+        }
         Ok(runs.summaries)
     }
 }

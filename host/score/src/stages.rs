@@ -8,7 +8,7 @@ use super::aggregate::{ScenarioComparison, Total, half_width, total};
 use super::plan::{full_runs, quick_runs, quick_scenarios, selected_scenarios, starts_with_quick};
 use super::protocol::{Answer, RunKey, Task};
 use super::report::{Problem, ProblemKind, Report, Stage};
-use super::report_builder::{failed_report, full_report, stopped_report};
+use super::report_builder::{failed_report, fuel_of, full_report, stopped_report};
 use super::run::RunSummary;
 use super::runner::{ComparedRuns, RunResults, Runner, WorkerSlots, check_suite};
 use super::score_request::{LastStage, Progress, ScoreRequest, ScoringError};
@@ -98,17 +98,26 @@ impl Runner {
                 check.problems,
                 check.warnings,
                 None,
+                check.fuel,
             ));
         }
         if request.last_stage == LastStage::Smoke {
             let reason = "only the stage smoke was asked for";
-            return Ok(stopped_report(request, Stage::Smoke, reason, None, &check));
+            return Ok(stopped_report(
+                request,
+                Stage::Smoke,
+                reason,
+                None,
+                &check,
+                &[],
+            ));
         }
         if starts_with_quick(request, scenarios.len()) || request.last_stage == LastStage::Quick {
             let quick = match self.quick(request, &scenarios, slots, progress)? {
                 Ok(quick) => quick,
                 Err(runs) => {
                     let worked = Some(runs.worked());
+                    let fuel = fuel_of(&runs.summaries, check.fuel);
                     let (problems, warnings) = (runs.problems, check.warnings);
                     return Ok(failed_report(
                         request,
@@ -116,6 +125,7 @@ impl Runner {
                         problems,
                         warnings,
                         worked,
+                        fuel,
                     ));
                 }
             };
@@ -134,7 +144,14 @@ impl Runner {
             };
             if let Some(reason) = reason {
                 let mut report =
-                    stopped_report(request, Stage::Quick, &reason, Some(estimate), &check);
+                    stopped_report(
+                        request,
+                        Stage::Quick,
+                        &reason,
+                        Some(estimate),
+                        &check,
+                        &quick.summaries,
+                    );
                 let runs = ComparedRuns {
                     scenarios: &quick.scenarios,
                     run_keys: &quick.run_keys,
@@ -157,7 +174,7 @@ impl Runner {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Result<Quick<'a>, RunResults>, ScoringError> {
         let scenarios = quick_scenarios(scenarios);
-        let run_keys = quick_runs(request, &scenarios);
+        let run_keys = quick_runs(request, &scenarios)?;
         self.ensure_references(request, &run_keys, slots, progress)?;
         let runs = self.run(request, &run_keys, slots, &|done| {
             progress(Progress {
@@ -199,7 +216,7 @@ impl Runner {
         let mut summaries: Vec<Option<RunSummary>> = Vec::new();
         let mut from = 0;
         loop {
-            let new = full_runs(request, scenarios, from..seeds);
+            let new = full_runs(request, scenarios, from..seeds)?;
             self.ensure_references(request, &new, slots, progress)?;
             let runs = self.run(request, &new, slots, &|done| {
                 progress(Progress {
@@ -210,6 +227,7 @@ impl Runner {
             })?;
             if !runs.problems.is_empty() {
                 let worked = Some(runs.worked());
+                let fuel = fuel_of(&runs.summaries, check.fuel);
                 let (problems, warnings) = (runs.problems, check.warnings);
                 return Ok(failed_report(
                     request,
@@ -217,6 +235,7 @@ impl Runner {
                     problems,
                     warnings,
                     worked,
+                    fuel,
                 ));
             }
             run_keys.extend(new);

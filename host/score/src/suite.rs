@@ -9,12 +9,14 @@ mod split;
 pub use file::{ClusterKeys, RulesKey, ScenarioKeys, SloKeys, Splits, SuiteFile, TraceKeys};
 pub use split::Split;
 
+use super::salt::{self, Salt, SaltSource};
 use super::shipped;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use windtunnel_base::input::{InputError, check_name, folder_of, parse_yaml, read_text, unknown};
+use windtunnel_policy::lua::{CALL_UNITS, RUN_UNITS};
 use windtunnel_policy::{Hook, Reference};
 use windtunnel_workload::spec;
 
@@ -31,6 +33,11 @@ pub struct Suite {
     pub text: String,
     /// The folder with the traces of scenarios that replay one.
     pub traces: Option<PathBuf>,
+    /// Where the salt of the holdout comes from.
+    pub holdout_salt_source: SaltSource,
+    /// What a search draws the seeds of train and val from; `None` = those of the suite.
+    pub train_salt: Option<String>,
+    holdout_salt: OnceLock<Salt>,
     digest: OnceLock<String>,
 }
 
@@ -154,6 +161,9 @@ impl Suite {
             source,
             text,
             traces: traces.map(Path::to_owned),
+            holdout_salt_source: SaltSource::Nowhere,
+            train_salt: None,
+            holdout_salt: OnceLock::new(),
             digest: OnceLock::new(),
         };
         suite.check().map_err(|e| InputError::in_file(&name, e))?;
@@ -170,6 +180,19 @@ impl Suite {
         };
         positive("requests", file.requests)?;
         positive("seeds", file.seeds.into())?;
+        if let Some(hash) = &file.holdout_salt_hash
+            && !(hash.len() == 32 && hash.bytes().all(|b| b"0123456789abcdef".contains(&b)))
+        {
+            return Err(format!(
+                "holdout_salt_hash is \"{hash}\"; expected 32 hexadecimal digits, as reports on the holdout have them"
+            ));
+        }
+        if !(CALL_UNITS..=RUN_UNITS).contains(&file.fuel) {
+            return Err(format!(
+                "fuel is {}; expected {CALL_UNITS}, as much as one call may take, to {RUN_UNITS}",
+                file.fuel
+            ));
+        }
         if let Some(seeds) = file.unseen_seeds {
             positive("unseen_seeds", seeds.into())?;
         }
@@ -263,6 +286,33 @@ impl Suite {
         Split::ALL.into_iter().find_map(|split| {
             let found = self.keys(split).iter().find(|s| s.id == id);
             found.map(|scenario| (split, scenario))
+        })
+    }
+
+    /// The salt that the holdout is drawn with.
+    ///
+    /// # Errors
+    /// When there is none, or not the one that the suite asks for.
+    pub fn holdout_salt(&self) -> Result<&Salt, InputError> {
+        if let Some(known) = self.holdout_salt.get() {
+            return Ok(known);
+        }
+        let expected = self.file.holdout_salt_hash.as_deref();
+        let salt = self.holdout_salt_source.open(expected)?;
+        Ok(self.holdout_salt.get_or_init(|| salt))
+    }
+
+    /// Seed `k` of a scenario of `split`. That of the holdout cannot be known without its salt.
+    ///
+    /// # Errors
+    /// As [`holdout_salt`](Self::holdout_salt).
+    pub fn seed(&self, split: Split, scenario: &ScenarioKeys, k: u32) -> Result<u64, InputError> {
+        let (id, first) = (scenario.id.as_str(), scenario.seed);
+        Ok(match (split, &self.train_salt) {
+            (Split::Holdout, _) => self.holdout_salt()?.seed(id, first, k),
+            (Split::Train | Split::Val, Some(salt)) => salt::searched(salt, id, first, k),
+            // The step is large, so that scenarios with adjacent first seeds share none.
+            (Split::Train | Split::Val, None) => first + 1_000_003 * u64::from(k),
         })
     }
 

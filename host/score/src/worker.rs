@@ -3,6 +3,7 @@
 
 use super::candidate::Candidate;
 use super::features;
+use super::fuel::Fuel;
 use super::inspect::{self, Inspection};
 use super::protocol::{Answer, Job, RunKey, SuiteText, Task};
 use super::regret::InspectionPlan;
@@ -43,10 +44,15 @@ struct Worker {
     suite: Option<Arc<Suite>>,
     /// Scenarios of the suite, by id and whether signals are exact.
     scenarios: HashMap<(String, bool), Scenario>,
+    /// What lies between the tables of script engines, where memory is laid out otherwise.
+    between: Vec<Vec<u8>>,
 }
 
 impl Worker {
     fn answer(&mut self, job: Job) -> Answer {
+        if job.elsewhere {
+            self.lay_out_otherwise();
+        }
         if let Some(suite) = job.suite
             && let Err(e) = self.set_suite(suite)
         {
@@ -74,6 +80,7 @@ impl Worker {
         let mut answer = Answer {
             warnings: resolved.warnings,
             hooks: resolved.hooks,
+            may_follow_addresses: candidate.may_follow_addresses(&suite),
             ..Answer::default()
         };
         match job.task {
@@ -99,6 +106,23 @@ impl Worker {
             }
         }
         answer
+    }
+
+    /// Takes memory of all sizes and leaves holes between it, which the tables of the next script
+    /// engine fill. That differs from job to job, and from a process that does nothing of the kind,
+    /// even where the system gives every process the same addresses.
+    fn lay_out_otherwise(&mut self) {
+        let shift = self.between.len() % 7;
+        let sizes = (0..4000).map(|k| 16 + 16 * ((k + shift) * 7 % 41));
+        let mut filled: Vec<Vec<u8>> = sizes.map(|size| vec![1; size]).collect();
+        let mut k = 0;
+        filled.retain(|_| {
+            k += 1;
+            k % 3 != 0
+        });
+        // The odd block shifts what comes after it.
+        filled.push(vec![1; 48 + 32 * shift]);
+        self.between = filled;
     }
 
     fn set_suite(&mut self, suite: SuiteText) -> Result<(), InputError> {
@@ -145,8 +169,8 @@ impl Worker {
             scenario: Some(key.scenario.clone()),
             ..problem
         };
-        let record = match run::simulate(spec, scenario, &traffic, key.seed) {
-            Ok(record) => record,
+        let (record, used) = match run::simulate(spec, scenario, &traffic, key.seed) {
+            Ok(run) => run,
             Err(e) => return Ok(Err(here(candidate.problem(ProblemKind::Policy, &e)))),
         };
         if let Some(fault) = &record.fault {
@@ -159,22 +183,9 @@ impl Worker {
             })));
         }
         let objectives = &suite.file.objectives;
-        Ok(Ok(RunSummary::of(&record, &traffic, scenario, objectives)))
+        let summary = RunSummary::of(&record, used, &traffic, scenario, objectives);
+        Ok(Ok(summary))
     }
-}
-
-/// Whether the policies decide differently when their memory is laid out differently.
-fn depends_on_addresses(spec: &PolicySpec, behaviour: &str) -> bool {
-    let mut filled: Vec<Vec<u8>> = (0..4000).map(|k| vec![0; 16 + 16 * (k * 7 % 41)]).collect();
-    // Leaves holes of all sizes, which the tables of the second script engine fill.
-    let mut k = 0;
-    filled.retain(|_| {
-        k += 1;
-        k % 3 != 0
-    });
-    let again = smoke::run_all(spec);
-    drop(filled);
-    again.is_ok_and(|runs| features::fingerprint(&runs) != behaviour)
 }
 
 fn smoke_check(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
@@ -188,16 +199,7 @@ fn smoke_check(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
         }
     };
     (answer.features, answer.behaviour) = features::of(&candidate.texts, &runs);
-    let sound = runs.iter().all(|run| run.fault.is_none());
-    let scripts = !candidate.texts.is_empty();
-    if sound && scripts && depends_on_addresses(spec, &answer.behaviour) {
-        answer.problems.push(Problem::new(
-            ProblemKind::Policy,
-            "",
-            "the policy decides differently on the same traffic when it lies elsewhere in memory: it goes over a table whose keys are \
-             tables or functions, in the order of their addresses; use numbers or names as keys, such as inst.index, or an array",
-        ));
-    }
+    answer.fuel = Fuel::largest(runs.iter().filter_map(|run| Fuel::of(run.used)));
     let problem = |run: SmokeRun| {
         let fault = run.fault?;
         Some(Problem {

@@ -61,6 +61,8 @@ pub struct Workers {
     command: WorkerCommand,
     /// Longest time for a job.
     time_limit: Duration,
+    /// As many again as are told: the second half has processes that lay out their memory
+    /// otherwise.
     slots: Vec<Mutex<Option<WorkerProcess>>>,
     cancelled: AtomicBool,
 }
@@ -75,6 +77,8 @@ struct WorkerProcess {
     suite: Option<String>,
     /// It runs a compiled plugin.
     native: bool,
+    /// It lays out its memory otherwise than others.
+    elsewhere: bool,
 }
 
 impl Drop for WorkerProcess {
@@ -92,7 +96,7 @@ impl Workers {
         Self {
             command,
             time_limit,
-            slots: (0..slots.max(1)).map(|_| Mutex::new(None)).collect(),
+            slots: (0..2 * slots.max(1)).map(|_| Mutex::new(None)).collect(),
             cancelled: AtomicBool::new(false),
         }
     }
@@ -106,7 +110,22 @@ impl Workers {
     /// Number of slots.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.slots.len()
+        self.slots.len() / 2
+    }
+
+    /// Runs a task in another process than [`run`](Self::run) does in the same slot, with another
+    /// layout of memory.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_elsewhere(
+        &self,
+        slot: usize,
+        suite: &Suite,
+        candidate: &Candidate,
+        task: Task,
+    ) -> io::Result<Answer> {
+        self.run(self.slots() + slot, suite, candidate, task)
     }
 
     /// Runs a task of a candidate in the worker of a slot. Whatever the candidate does to the
@@ -122,6 +141,7 @@ impl Workers {
         task: Task,
     ) -> io::Result<Answer> {
         let native = candidate.is_native();
+        let elsewhere = slot >= self.slots();
         // Locked during the whole task: a slot serves one job at a time.
         let mut slot = self.slots[slot].lock().expect("no panic before");
         if self.cancelled.load(Ordering::Relaxed) {
@@ -134,7 +154,8 @@ impl Workers {
             return Ok(answer);
         }
         // A reused worker may have failed because of an earlier candidate, so a fresh one decides.
-        let worker = self.start(suite, candidate, native)?;
+        let mut worker = self.start(suite, candidate, native)?;
+        worker.elsewhere = elsewhere;
         let answer = self.run_in(worker, &mut slot, suite, candidate, &task);
         Ok(answer.unwrap_or_else(|problem| Answer {
             problems: vec![*problem],
@@ -161,6 +182,7 @@ impl Workers {
             candidate: candidate.clone(),
             task: task.clone(),
             cpu_s: cpu_seconds(self.time_limit),
+            elsewhere: worker.elsewhere,
         };
         worker.suite = Some(key);
         let mut answer = worker.send(&job, self.time_limit)?;
@@ -248,6 +270,7 @@ impl Workers {
             stderr_tail,
             suite: None,
             native,
+            elsewhere: false,
         })
     }
 }

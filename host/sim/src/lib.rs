@@ -50,6 +50,7 @@ mod program_tests;
 pub mod settings;
 mod simulation;
 mod spec;
+mod targets;
 pub mod workload;
 
 pub use deployment::{Deployment, Play, defaults};
@@ -60,6 +61,7 @@ pub use spec::{
     FrontSpec, LengthSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec, RunSpec,
     SessionModeSpec, TraceSpec, WorkloadSpec,
 };
+pub use targets::{TargetTeller, Untargeted, told_us};
 pub use windtunnel_base::input::InputError;
 pub use windtunnel_base::{parallel, record, request};
 pub use windtunnel_config::pool::{EngineSpec, LatencySpec, ParallelSpec, PoolSpec, RoleSpec};

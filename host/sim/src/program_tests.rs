@@ -1,12 +1,12 @@
 //! Policies and requests that the calling program brings along.
 
-use crate::{PoolSpec, Resolver, RunSpec, Simulation, WorkloadSpec};
-use std::sync::Arc;
+use crate::{PoolSpec, Resolver, RulesSpec, RunSpec, Simulation, WorkloadSpec};
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Request, RequestId, Source, Symbols, TokenSeq};
 use windtunnel_plugin_api::{
-    ClusterView, KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView,
+    Admission, Admit, ClusterView, KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView,
     Route, Router, Scheduler,
 };
 use windtunnel_policy::Custom;
@@ -40,6 +40,74 @@ impl Scheduler for Latest {
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(-(queued.enqueued_us as f64))
     }
+}
+
+/// Admits all requests and notes the targets that it is told.
+struct Spy(Arc<Mutex<Vec<i64>>>);
+
+impl Admission for Spy {
+    fn admit(
+        &mut self,
+        request: &RequestView,
+        _: &ClusterView<'_>,
+    ) -> Result<Admit, PolicyError> {
+        self.0.lock().unwrap().push(request.slo_ttft_us);
+        Ok(Admit::Admit)
+    }
+}
+
+/// What is told and judged of two requests, of class `critical` with an own target of 7 ms and of
+/// class `batch` with one of 9 ms: both told targets, and the requests that are judged.
+fn told_and_judged(spec: &RunSpec) -> (Vec<i64>, u64) {
+    struct Two(Vec<Request>, Symbols);
+
+    impl Source for Two {
+        fn next_request(&mut self) -> Option<Request> {
+            self.0.pop()
+        }
+        fn symbols(&self) -> &Symbols {
+            &self.1
+        }
+        fn symbols_mut(&mut self) -> &mut Symbols {
+            &mut self.1
+        }
+    }
+
+    let mut symbols = Symbols::default();
+    let mut request = |k: u32, class: &str, slo_ttft_us| {
+        let (prompt, output) = (TokenSeq::of(2 * k, 100), TokenSeq::of(2 * k + 1, 10));
+        let id = RequestId::Number(k.into());
+        Request {
+            slo_class: symbols.intern(class),
+            slo_ttft_us,
+            ..Request::new(id, i64::from(k), prompt, output)
+        }
+    };
+    let requests = vec![request(1, "batch", 9000), request(0, "critical", 7000)];
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&told);
+    let spy = [Custom::admission("spy", move |_| Spy(Arc::clone(&notes)))];
+    let source = Box::new(Two(requests, symbols));
+    let simulation = with(&spy).resolve_with(spec, source, "two requests");
+    let result = simulation.unwrap().run(&mut |_| ()).unwrap();
+    let judged = result.results().goodput.map_or(0, |g| g.arrivals);
+    let told = told.lock().unwrap().clone();
+    (told, judged)
+}
+
+#[test]
+fn a_policy_is_told_the_targets_that_the_run_is_judged_by() {
+    let mut spec = spec();
+    spec.workload = WorkloadSpec::default();
+    assert_eq!(told_and_judged(&spec), (vec![7000, 9000], 2), "their own");
+    spec.outputs.slo_ttft = Some("critical=5ms".into());
+    assert_eq!(told_and_judged(&spec), (vec![5000, 9000], 2));
+    spec.outputs.slo_ttft = Some("critical=5ms,2ms".into());
+    assert_eq!(told_and_judged(&spec), (vec![5000, 2000], 2));
+    // The reference simulator judges by targets of classes alone.
+    spec.outputs.slo_ttft = Some("critical=5ms".into());
+    spec.rules = RulesSpec::Blis;
+    assert_eq!(told_and_judged(&spec), (vec![5000, 9000], 1));
 }
 
 fn spec() -> RunSpec {

@@ -6,7 +6,8 @@ use crate::deployment::{Deployment, Play, defaults};
 use crate::names::{Mentions, Seen};
 use crate::pool_setup::pool_setup;
 use crate::settings::{Given, of_pools, of_workload};
-use crate::spec::RunSpec;
+use crate::spec::{RulesSpec, RunSpec};
+use crate::targets::{TargetTeller, Told, Untargeted};
 use crate::workload::{Opened, Traces, horizon, open_workload};
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
@@ -18,6 +19,7 @@ use windtunnel_engine::instance::Preset;
 use windtunnel_engine::latency::LatencyModelKind;
 use windtunnel_policy::{Custom, PolicySpec};
 use windtunnel_results::metrics::digest::Digest;
+use windtunnel_results::metrics::slo::SloTargets;
 use windtunnel_results::metrics::summary::RunSummary;
 use windtunnel_results::report::machines::gpus;
 use windtunnel_results::report::{GeneratorInputs, ReportInputs, Results, json};
@@ -191,7 +193,7 @@ impl Resolver<'_> {
         self.resolve_as(run, |run, given, deployment| {
             let defaults = defaults(run.defaults_filepath.as_deref())?;
             let as_the_reference =
-                deployment.preset() == Preset::Blis && run.rules == crate::spec::RulesSpec::Blis;
+                deployment.preset() == Preset::Blis && run.rules == RulesSpec::Blis;
             open_workload(run, given, &defaults, self.traces, as_the_reference)
         })
     }
@@ -367,7 +369,10 @@ impl Simulation {
         };
         let mut cache = self.infinite_cache();
         let (mut seen, names_matter) = (Seen::default(), !self.mentions.is_empty());
-        let mut source = Tapped::new(self.workload.source.as_mut(), |request| {
+        let slo_targets = self.slo_targets();
+        let teller = TargetTeller::new(&slo_targets, Untargeted::AsTheWorkload);
+        let mut source = Told::new(self.workload.source.as_mut(), teller);
+        let mut source = Tapped::new(&mut source, |request| {
             request.reusable_tokens = cache.take(request);
             if names_matter {
                 seen.add(request);
@@ -426,19 +431,27 @@ impl Simulation {
         }
     }
 
+    /// The targets of classes: policies are told them, and the run is judged by them.
+    fn slo_targets(&self) -> SloTargets {
+        let given = self.analysis.slo_targets.clone();
+        given.over(&self.workload.slo_targets)
+    }
+
     fn report_inputs(self, infinite_cache_hit_rate: Option<f64>) -> ReportInputs {
         let outputs = &self.spec.outputs;
         let (header, setup) = (self.header(), self.setup());
-        let mut slo_targets = self.analysis.slo_targets;
-        if !outputs.summary_only {
-            slo_targets = slo_targets.over(&self.workload.slo_targets);
-        }
+        let slo_targets = if outputs.summary_only {
+            SloTargets::default()
+        } else {
+            self.slo_targets()
+        };
         let left_us = outputs.finished_coeffs.unwrap_or_default();
         let rate = self.workload.generator_rate;
         let rate = rate.filter(|_| !outputs.summary_only);
         ReportInputs {
             scheduler_is_priority_fcfs: self.policies.scheduler.name() == "priority-fcfs",
             slo_targets,
+            targets_of_requests: !outputs.summary_only && self.spec.rules != RulesSpec::Blis,
             fitness: self.analysis.fitness,
             detectors: self.analysis.detectors,
             trace_summary: outputs.summarize_trace,

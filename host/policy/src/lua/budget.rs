@@ -2,6 +2,7 @@
 //! A limit on processor time stands behind that, for calls of standard functions that count for
 //! little and take long; how busy the machine is does not matter.
 
+use super::usage::ScriptUsage;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ pub(super) struct Budget {
     /// Memory taken in the running call, as far as it was seen, bytes.
     taken: Cell<usize>,
     calls: Cell<u64>,
+    /// Most units that one call spent.
+    largest_call: Cell<i64>,
     /// When the running call is to be over: by the clock, which is cheap to read, and by processor
     /// time, which counts.
     deadline: Cell<Option<(Instant, Duration)>>,
@@ -49,6 +52,7 @@ impl Budget {
             held: Cell::new(0),
             taken: Cell::new(0),
             calls: Cell::new(0),
+            largest_call: Cell::new(0),
             deadline: Cell::new(None),
             tripped: Cell::new(None),
         }
@@ -64,19 +68,26 @@ impl Budget {
         self.calls.set(self.calls.get() + 1);
     }
 
-    /// Calls made and units that the script spent in them, the host's work aside.
-    pub(super) fn spent(&self) -> (u64, i64) {
+    /// What was spent so far, between calls.
+    pub(super) fn used(&self) -> ScriptUsage {
         let calls = self.calls.get();
         let around = calls as i64 * UNITS_OF_A_CALL;
-        let spent = self.run_units - self.run_left.get() - around;
-        (calls, spent.max(0))
+        let of_run = self.run_units - self.run_left.get();
+        ScriptUsage {
+            calls,
+            units: (of_run - around).max(0),
+            largest_call: self.largest_call.get(),
+            largest_run: of_run,
+            run_limit: self.run_units,
+        }
     }
 
     /// Ends a call.
     pub(super) fn end(&self) {
         let granted = CALL_UNITS.min(self.run_left.get());
-        self.run_left
-            .set(self.run_left.get() - (granted - self.left.get()));
+        let spent = granted - self.left.get();
+        self.run_left.set(self.run_left.get() - spent);
+        self.largest_call.set(self.largest_call.get().max(spent));
     }
 
     /// Takes units.
@@ -169,7 +180,11 @@ mod tests {
         budget.begin();
         assert_eq!(budget.take(CALL_UNITS), Ok(()));
         budget.end();
-        assert_eq!(budget.spent(), (1, CALL_UNITS));
+        let used = budget.used();
+        assert_eq!((used.calls, used.units), (1, CALL_UNITS));
+        assert_eq!(used.largest_call, CALL_UNITS);
+        assert_eq!(used.largest_run, CALL_UNITS + UNITS_OF_A_CALL);
+        assert_eq!(used.run_limit, RUN_UNITS);
         budget.begin();
         assert_eq!(budget.take(CALL_UNITS), Ok(()), "a new call, a new budget");
         let error = budget.take(1).expect_err("one too many");

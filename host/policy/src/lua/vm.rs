@@ -10,6 +10,7 @@ use super::budget::{Budget, MEMORY};
 use super::call_context::CallContext;
 use super::interrupt;
 use super::program::Program;
+use super::usage::ScriptUsage;
 use crate::facts::Facts;
 use crate::param::Hook;
 use mlua::chunk::{ChunkMode, Compiler};
@@ -198,9 +199,9 @@ impl Vm {
         }
     }
 
-    /// Calls made and units spent in them.
-    pub(super) fn spent(&self) -> (u64, i64) {
-        self.budget.spent()
+    /// What the script has spent.
+    pub(super) fn used(&self) -> ScriptUsage {
+        self.budget.used()
     }
 
     #[cold]

@@ -220,7 +220,7 @@ pub struct ClassGoodput {
     pub attainment: f64,
     /// Good per second of simulated time.
     pub rps: f64,
-    /// Per gated dimension: completed requests within that target over completed requests.
+    /// Per gated dimension: completed requests within that target over those that have one.
     pub by_dimension: Vec<(Dimension, f64)>,
     /// 99th percentile of the time to first token, milliseconds; 0 of nothing.
     pub ttft_p99_ms: f64,
@@ -248,9 +248,11 @@ pub struct Goodput {
 #[derive(Default)]
 struct Tally {
     arrivals: u64,
-    completed: u64,
     good: u64,
     within: [u64; 3],
+    /// Completed requests that have a target, by dimension.
+    gated: [u64; 3],
+    has_target: [bool; 3],
     ttft: Vec<f64>,
     itl: Vec<f64>,
     e2e: Vec<f64>,
@@ -258,44 +260,56 @@ struct Tally {
 
 impl Goodput {
     /// Of a run whose clock ended at `ended_us`, with the latencies of `population`; `None` without
-    /// targets.
+    /// targets. With `of_requests`, one whose class has no target on the time to first token is
+    /// judged by its own, if it has one.
     #[must_use]
     pub fn of(
         record: &RunRecord,
         targets: &SloTargets,
+        of_requests: bool,
         ended_us: i64,
         population: Population,
     ) -> Option<Self> {
-        if targets.is_empty() {
+        let none_of_classes = targets.is_empty();
+        if none_of_classes && !of_requests {
             return None;
         }
         let mut gates_of: BTreeMap<Sym, Option<Gates>> = BTreeMap::new();
         let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
         for r in &record.requests {
             let name = record.symbols.name(r.slo_class);
-            let gates = gates_of
+            let mut gates = *gates_of
                 .entry(r.slo_class)
                 .or_insert_with(|| targets.gates(name));
+            if of_requests && r.slo_ttft_us > 0 {
+                let ttft = &mut gates.get_or_insert_default()[Dimension::Ttft as usize];
+                ttft.get_or_insert(r.slo_ttft_us as f64);
+            }
             let Some(gates) = gates else { continue };
             let tally = tallies.entry(class_name(name)).or_default();
             tally.arrivals += 1;
+            for (has, gate) in tally.has_target.iter_mut().zip(gates) {
+                *has |= gate.is_some();
+            }
             tally.ttft.extend(population.ttft_us(r));
             tally.itl.extend(population.itl_us(r));
             let Some(e2e) = r.e2e_us else { continue };
             tally.e2e.push(e2e as f64);
-            tally.completed += 1;
             // Without a gap there is none that is too long.
             let itl = r.mean_itl_us.unwrap_or(0.0);
             let values = [r.ttft_us.map(|v| v as f64), Some(itl), Some(e2e as f64)];
             let mut good = true;
-            for ((gate, value), within) in gates.iter().zip(values).zip(&mut tally.within) {
-                if let Some(gate) = gate {
-                    let met = value.is_some_and(|v| v <= *gate);
-                    *within += u64::from(met);
-                    good &= met;
-                }
+            for (d, (gate, value)) in gates.into_iter().zip(values).enumerate() {
+                let Some(gate) = gate else { continue };
+                let met = value.is_some_and(|v| v <= gate);
+                tally.within[d] += u64::from(met);
+                tally.gated[d] += 1;
+                good &= met;
             }
             tally.good += u64::from(good);
+        }
+        if none_of_classes && tallies.is_empty() {
+            return None;
         }
         let seconds = ended_us as f64 / 1e6;
         let per_second = |n: u64| {
@@ -315,8 +329,8 @@ impl Goodput {
                 rps: per_second(t.good),
                 by_dimension: Dimension::ALL
                     .into_iter()
-                    .filter(|&d| targets.target_us(class, d).is_some())
-                    .map(|d| (d, part(t.within[d as usize], t.completed)))
+                    .filter(|&d| t.has_target[d as usize])
+                    .map(|d| (d, part(t.within[d as usize], t.gated[d as usize])))
                     .collect(),
                 ttft_p99_ms: percentile(&Floats::new(t.ttft), 99.0) / 1000.0,
                 itl_mean_ms: mean(&Floats::new(t.itl)) / 1000.0,
@@ -401,6 +415,29 @@ mod tests {
     }
 
     #[test]
+    fn a_request_without_a_target_of_its_class_is_judged_by_its_own_where_that_is_asked_for() {
+        let requests = (0..4).map(|k| done(k, 0, 1000 * (k as i64 + 1), 9000, 0));
+        let mut record = run(requests.collect(), 1);
+        for (r, own) in record.requests.iter_mut().zip([0, 2000, 2000, 9000]) {
+            r.slo_ttft_us = own;
+        }
+        let none = SloTargets::default();
+        let of = |t: &SloTargets, own| Goodput::of(&record, t, own, 1, Population::Completed);
+        assert_eq!(of(&none, false), None);
+        let g = of(&none, true).unwrap();
+        assert_eq!((g.arrivals, g.good), (3, 2), "the first has no target");
+        assert_eq!(g.classes[0].by_dimension, [(Dimension::Ttft, 2.0 / 3.0)]);
+        // The class's target counts, whatever the requests bring along.
+        let mut targets = SloTargets::default();
+        targets.set("default", Dimension::Ttft, 1500.0);
+        let g = of(&targets, true).unwrap();
+        assert_eq!((g.arrivals, g.good), (4, 1));
+        record.requests.iter_mut().for_each(|r| r.slo_ttft_us = 0);
+        let of = |own| Goodput::of(&record, &none, own, 1, Population::Completed);
+        assert_eq!(of(true), None);
+    }
+
+    #[test]
     fn goodput_divides_by_arrivals_and_leaves_ungated_classes_out() {
         let mut record = run(
             vec![
@@ -414,7 +451,7 @@ mod tests {
         record.requests[3].slo_class = record.symbols.intern("batch");
         record.requests[1].slo_class = record.symbols.intern("default");
         let mut t = SloTargets::default();
-        let of = |t: &SloTargets, end| Goodput::of(&record, t, end, Population::Completed);
+        let of = |t: &SloTargets, end| Goodput::of(&record, t, false, end, Population::Completed);
         assert_eq!(of(&t, 1), None);
         t.set("default", Dimension::Ttft, 2000.0);
         t.set("default", Dimension::E2e, 3000.0);

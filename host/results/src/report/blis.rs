@@ -115,7 +115,13 @@ pub fn stdout(results: &Results<'_>) -> String {
 fn reference_judgements(results: &Results<'_>) -> (Option<Goodput>, Option<Labels>) {
     let (record, inputs) = (results.record, results.inputs);
     let ended_us = results.summary.cluster.ended_us;
-    let goodput = Goodput::of(record, &inputs.slo_targets, ended_us, Population::Reference);
+    let goodput = Goodput::of(
+        record,
+        &inputs.slo_targets,
+        false,
+        ended_us,
+        Population::Reference,
+    );
     let detectors = inputs.detectors.as_ref();
     (goodput, detectors.map(|d| judge(record, d, |_, _, _| {})))
 }

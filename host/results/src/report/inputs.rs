@@ -10,8 +10,11 @@ use crate::metrics::slo::SloTargets;
 pub struct ReportInputs {
     /// Is the instances' scheduler `priority-fcfs`? Only then are priority inversions counted.
     pub scheduler_is_priority_fcfs: bool,
-    /// Latency targets; without any there is no goodput.
+    /// Latency targets of classes.
     pub slo_targets: SloTargets,
+    /// A request whose class has no target on the time to first token is judged by its own, if its
+    /// workload gave it one. The reference simulator knows targets of classes alone.
+    pub targets_of_requests: bool,
     /// Fitness weights, if a fitness is wanted.
     pub fitness: Option<Weights>,
     /// Saturation detectors, if any are wanted.

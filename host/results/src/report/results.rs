@@ -67,6 +67,7 @@ impl<'a> Results<'a> {
             goodput: Goodput::of(
                 record,
                 &inputs.slo_targets,
+                inputs.targets_of_requests,
                 summary.cluster.ended_us,
                 Population::Completed,
             ),

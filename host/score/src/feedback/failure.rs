@@ -2,7 +2,7 @@
 
 use super::format::placed;
 use super::text::{fit, item};
-use crate::report::{FeedbackItem, Problem, ProblemKind, Stage};
+use crate::report::{FeedbackItem, Problem, Stage};
 
 /// The feedback: each problem with the lines around it. `worked` is (successful runs, attempted
 /// runs).
@@ -26,26 +26,13 @@ pub fn failed(
     items.push(item(None, "score", text));
     for problem in problems {
         let scenario = problem.scenario.as_deref();
-        items.push(item(scenario, kind(problem.kind), described(problem)));
+        items.push(item(scenario, problem.kind.name(), described(problem)));
     }
     (fit(&items), items)
 }
 
-fn kind(kind: ProblemKind) -> &'static str {
-    match kind {
-        ProblemKind::Syntax => "syntax",
-        ProblemKind::Lint => "lint",
-        ProblemKind::Policy => "policy",
-        ProblemKind::Runtime => "runtime",
-        ProblemKind::Limit => "limit",
-        ProblemKind::Crash => "crash",
-        ProblemKind::Native => "native",
-        ProblemKind::Invariant => "invariant",
-    }
-}
-
 fn described(problem: &Problem) -> String {
-    let mut text = format!("ERROR {}", kind(problem.kind));
+    let mut text = format!("ERROR {}", problem.kind.name());
     if let Some(scenario) = &problem.scenario {
         text += &format!(" [{scenario}]");
     }

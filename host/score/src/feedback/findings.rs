@@ -1,6 +1,7 @@
 //! The data that feedback is composed from.
 
 use super::facts::Facts;
+use crate::fuel::Fuel;
 use crate::inspect::Inspection;
 use crate::report::ScenarioReport;
 
@@ -43,4 +44,6 @@ pub struct Headline {
     pub stopped: Option<String>,
     /// Units of fuel per call into a script; 0 if there is none.
     pub units_per_call: f64,
+    /// What its scripts used of their limits.
+    pub fuel: Option<Fuel>,
 }

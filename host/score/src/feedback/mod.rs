@@ -43,13 +43,19 @@ pub fn compose(
     items.extend(worst_requests(scenarios));
     items.extend(scenarios.iter().find_map(signals));
     items.extend(warnings.iter().take(MOST_WARNINGS).map(warning));
-    if headline.units_per_call > 0.0 {
+    if let Some(fuel) = headline.fuel {
         let text = format!(
-            "COST {} units of fuel per call (a unit is a loop iteration or a function call; a call may spend {}).",
+            "COST {} units of fuel per call (a unit is a loop iteration or a function call). {}.",
             amount(headline.units_per_call),
-            windtunnel_policy::lua::CALL_UNITS
+            fuel.text()
         );
-        items.push(item(None, "cost", text));
+        // What may fail elsewhere is worth more than what is slow here.
+        let at = if fuel.fails_if_3_times_longer {
+            1
+        } else {
+            items.len()
+        };
+        items.insert(at, item(None, "cost", text));
     }
     (fit(&items), items)
 }

@@ -89,6 +89,9 @@ pub fn text(report: &Report) -> String {
     }
     text += &listed("error", &report.errors);
     text += &listed("warning", &report.warnings);
+    if let Some(fuel) = &report.fuel {
+        let _ = writeln!(text, "{}", fuel.text());
+    }
     if !report.feedback.is_empty() {
         let _ = writeln!(text, "\n{}", report.feedback.trim_end());
     }

@@ -1,11 +1,13 @@
 //! Renders suites and their certificates.
 
 use crate::certify::{Certificate, DUPLICATE, HEADROOM, LOADS, SPREAD, STABILITY};
+use crate::fuel::grouped;
 use crate::suite::{RulesKey, ScenarioKeys};
 use crate::{Split, Suite};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use windtunnel_engine::instance::Preset;
+use windtunnel_policy::lua::CALL_UNITS;
 use windtunnel_results::report::table::{styled, whole};
 
 fn count(suite: &Suite, split: Split) -> usize {
@@ -82,6 +84,7 @@ pub fn json(suite: &Suite) -> Value {
             "max_seeds": file.max_seeds,
             "objectives": objectives.iter().map(|(name, weight)| json!({"name": name, "weight": weight})).collect::<Vec<_>>(),
             "regression_weight": file.regression_weight,
+            "fuel": file.fuel,
             "references": file.references.keys().collect::<Vec<_>>(),
             "scenarios": {"train": scenarios(Split::Train), "val": scenarios(Split::Val), "holdout": scenarios(Split::Holdout)},
             "digest": suite.digest(),
@@ -119,13 +122,15 @@ pub fn text(suite: &Suite) -> String {
     };
     let references: Vec<&str> = file.references.keys().map(String::as_str).collect();
     format!(
-        "{}: {}\nA candidate may fill: {}. {} requests per scenario; seeds: train {}, val and holdout {}.\nRules: {rules}.\nCost: weighted mean of the logarithms of {}.\nMeasured against: {}.\n{}\n",
+        "{}: {}\nA candidate may fill: {}. {} requests per scenario; seeds: train {}, val and holdout {}.\nFuel: {} units per run, {} per call.\nRules: {rules}.\nCost: weighted mean of the logarithms of {}.\nMeasured against: {}.\n{}\n",
         suite.label(),
         file.description,
         file.hooks.join(", "),
         file.requests,
         file.seeds,
         file.seeds_of(Split::Val),
+        grouped(file.fuel),
+        grouped(CALL_UNITS),
         objectives.join(", "),
         references.join(", "),
         whole(table, &[0, 1, 2, 3]),

@@ -37,6 +37,12 @@ pub struct SuiteFile {
     /// Most seeds per scenario when seeds are added until a score is certain.
     #[serde(default = "eight")]
     pub max_seeds: u32,
+    /// The hash of the salt that the holdout is drawn with, if a judge keeps one for this suite.
+    #[serde(default)]
+    pub holdout_salt_hash: Option<String>,
+    /// Units of work that a candidate's script may spend in one run, in whichever split.
+    #[serde(default = "a_billion")]
+    pub fuel: i64,
     /// The cluster, unless a scenario says otherwise.
     #[serde(default)]
     pub cluster: ClusterKeys,
@@ -77,6 +83,11 @@ fn two() -> u32 {
 }
 fn eight() -> u32 {
     8
+}
+/// 200,000 for each of 5,000 requests. A run that spends it takes less processor time than the time
+/// limit of a run, so that the verdict is the same on slower machines.
+fn a_billion() -> i64 {
+    1_000_000_000
 }
 fn half() -> f64 {
     0.5

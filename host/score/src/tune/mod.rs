@@ -201,7 +201,7 @@ pub fn tune(
         (tuning.budget / SECOND_ROUND).max(MOST_FINALISTS),
     );
     if tuner.scenarios.len() > QUICK_SCENARIOS {
-        let all = tuner.batch(0, tuner.scenarios.len());
+        let all = tuner.batch(0, tuner.scenarios.len())?;
         let values: Vec<Values> = points.iter().map(|p| p.values.clone()).collect();
         let gains = tuner.gains(&values, &all)?;
         for (point, gain) in points.iter_mut().zip(gains) {
@@ -300,7 +300,7 @@ impl<'a> Tuner<'a> {
             let mut asked = search.ask();
             asked.truncate(of - points.len());
             let values: Vec<Values> = asked.iter().map(|u| self.values(&axes, u)).collect();
-            let gains = self.gains(&values, &self.batch(generation, QUICK_SCENARIOS))?;
+            let gains = self.gains(&values, &self.batch(generation, QUICK_SCENARIOS)?)?;
             search.tell(&asked, &gains);
             for (values, gain) in values.into_iter().zip(gains) {
                 if gain > best.unwrap_or(0.0) {
@@ -329,17 +329,17 @@ impl<'a> Tuner<'a> {
     }
 
     /// Short runs of `n` scenarios, others for each generation.
-    fn batch(&self, generation: usize, n: usize) -> Batch<'a> {
+    fn batch(&self, generation: usize, n: usize) -> Result<Batch<'a>, InputError> {
         let all = self.scenarios.len();
         let n = n.min(all);
         let scenarios: Vec<&ScenarioKeys> = (0..n)
             .map(|k| self.scenarios[(k * all / n + generation) % all])
             .collect();
-        let run_keys = quick_runs(&self.request, &scenarios);
-        Batch {
+        let run_keys = quick_runs(&self.request, &scenarios)?;
+        Ok(Batch {
             scenarios,
             run_keys,
-        }
+        })
     }
 
     /// Gains of points over the present values.
