@@ -55,6 +55,12 @@ impl Symbols {
         sym
     }
 
+    /// How many names there are, the empty one included. New ones get this number.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.names.len() as u32
+    }
+
     /// The symbol of `name` if it was interned.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Sym> {

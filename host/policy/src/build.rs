@@ -36,6 +36,7 @@ impl<'a> Builder<'a> {
             instances,
             slots,
             highest_priority: spec.slo_priorities.highest(),
+            known_names: symbols.count(),
         };
         Self {
             spec,

@@ -9,4 +9,7 @@ pub struct Facts {
     pub slots: u64,
     /// The highest priority that any SLO class has.
     pub highest_priority: i32,
+    /// Names that the run knows before its policies ask for any: what stands for a name has a
+    /// number below this.
+    pub known_names: u32,
 }

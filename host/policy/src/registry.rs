@@ -79,6 +79,7 @@ mod tests {
             instances: 2,
             slots: 8,
             highest_priority: 4,
+            known_names: 1,
         };
         match policy.make {
             Make::Admission(make) => drop(make(&facts, values)),

@@ -20,6 +20,10 @@ pub fn make_policies(
     symbols: &mut Symbols,
 ) -> Result<(FrontEndPolicies, Vec<InstanceHooks>, UsageMonitor), InputError> {
     let instances = config.instances();
+    // Policies may ask about pools while they are loaded.
+    for pool in &config.pools {
+        symbols.intern(&pool.name);
+    }
     let mut builder = Builder::new(spec, instances, config.slots(), symbols);
     let front = FrontEndPolicies {
         admission: builder.admission()?,

@@ -33,6 +33,7 @@ mod tests {
             instances: 2,
             slots: 8,
             highest_priority: 4,
+            known_names: 1,
         };
         let vm = Vm::new(Arc::new(program), facts).expect("a script engine");
         let table = vm.run_file(&mut |_| 1);

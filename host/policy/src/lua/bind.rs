@@ -3,6 +3,7 @@
 use super::api::View;
 use super::fields::{self, ScriptField};
 use super::program::Mentions;
+use windtunnel_plugin_api::Interests;
 
 /// Bytes of the front end's inbox before the request's fields.
 pub(super) const REQUEST: usize = 24;
@@ -40,11 +41,31 @@ pub(super) fn columns(mentions: &Mentions, instances: u32) -> Vec<(&'static str,
     let fields = mentions.instance.iter().enumerate();
     fields
         .map(|(k, field)| (field.name, layout.columns + 8 * k * instances as usize))
-        .chain([
-            ("approximate_prefix_blocks", layout.approximate),
-            ("precise_prefix_blocks", layout.precise),
-        ])
+        .chain(prefixes(mentions).map(|(name, precise)| {
+            let at = if precise {
+                layout.precise
+            } else {
+                layout.approximate
+            };
+            (name, at)
+        }))
         .collect()
+}
+
+/// The prefix signals that a file asks for, and whether they are the precise ones.
+pub(super) fn prefixes(mentions: &Mentions) -> impl Iterator<Item = (&'static str, bool)> {
+    let reads = mentions.reads;
+    [
+        (
+            "approximate_prefix_blocks",
+            Interests::APPROXIMATE_PREFIX,
+            false,
+        ),
+        ("precise_prefix_blocks", Interests::PRECISE_PREFIX, true),
+    ]
+    .into_iter()
+    .filter(move |(_, interest, _)| reads.has(*interest))
+    .map(|(name, _, precise)| (name, precise))
 }
 
 /// All fields and methods of a view, by the name of a variable that stands for it in some hook.
@@ -71,7 +92,10 @@ pub(super) fn has(view: &str, name: &str) -> bool {
 
 /// The message for a name that a view does not have.
 pub(super) fn unknown(view: &str, name: &str) -> String {
-    if view != "column" && has(view, name) {
+    if view == "column" && has(view, name) {
+        return format!("column \"{name}\" is not there: the file must spell its name out");
+    }
+    if has(view, name) {
         return format!(
             "{view}.{name} is not there: either this hook does not have it, or the file must spell its name out"
         );
@@ -128,7 +152,7 @@ fn only(text: &str, wanted: &[&str]) -> String {
 
 /// The binding's source for a file that mentions these fields and fills these functions.
 pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
-    let texts = m.reads_texts();
+    let texts = m.renames();
     let rows = |own: String| copy("r", &m.request, 0, texts) + &own;
     let offsets: String = (0..m.instance.len())
         .map(|k| format!("local COLUMN_{k} = 8 * N * {k}\n"))

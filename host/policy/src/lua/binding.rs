@@ -3,7 +3,8 @@
 use super::bind::FrontLayout;
 use super::fields::{Get, ScriptField};
 use super::module::{HookFunctions, Module};
-use super::vm::{Vm, describe};
+use super::messages::{describe, start_of};
+use super::vm::Vm;
 use mlua::{Buffer, Function, Lua, LuaString, Table, Value};
 use std::rc::Rc;
 use windtunnel_base::input::InputError;
@@ -210,8 +211,9 @@ fn host_functions(lua: &Lua, vm: &Rc<Vm>, inbox: &Buffer, outbox: &Buffer) -> ml
     let host = lua.create_table()?;
     host.raw_set("inbox", inbox)?;
     host.raw_set("outbox", outbox)?;
-    let unknown =
-        |_: &Lua, (view, field): (String, String)| Ok(super::bind::unknown(&view, &field));
+    let unknown = |_: &Lua, (view, field): (LuaString, LuaString)| {
+        Ok(super::bind::unknown(&start_of(&view), &start_of(&field)))
+    };
     host.raw_set("unknown", lua.create_function(unknown)?)?;
     let n = vm.facts.instances as usize;
     let layout = FrontLayout::new(&vm.program.mentions, vm.facts.instances);

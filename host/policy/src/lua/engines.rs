@@ -19,6 +19,7 @@ pub fn hooks_filled(program: &Arc<Program>) -> Result<Vec<Hook>, InputError> {
         instances: 4,
         slots: 64,
         highest_priority: 4,
+        known_names: 0,
     };
     let mut engines = ScriptEngines::new(facts);
     Ok(engines.module(program, None, &mut |_| 0)?.hooks())

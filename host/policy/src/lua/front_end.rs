@@ -132,7 +132,7 @@ impl FrontEndHook {
 }
 
 /// What the binding adds to a position that comes with scores.
-const SCORED: f64 = 4_294_967_296.0;
+const SCORED: f64 = 0.5;
 
 /// Bytes of a rejection's reason that are kept: every decision of a traced run has one.
 const LONGEST_REASON: usize = 200;
@@ -209,7 +209,7 @@ impl Router for ScriptedRouter {
         let n = cluster.instances.len();
         let answer = self.hook.call(request, cluster)?;
         let binding = &self.hook.binding;
-        self.scored = answer > SCORED;
+        self.scored = answer > 0.0 && answer.fract() == SCORED;
         let at = if self.scored { answer - SCORED } else { answer };
         if let Some(chosen) = position(at, n) {
             if self.scored {

@@ -8,6 +8,8 @@
 //! instances and queues, and hands the answers back.
 
 pub mod api;
+#[cfg(test)]
+mod attacks;
 mod bind;
 mod binding;
 mod budget;
@@ -19,18 +21,21 @@ mod instance;
 mod interrupt;
 mod iteration;
 mod lint;
+mod messages;
 mod misreads;
 mod module;
 mod name_texts;
 mod names;
 mod program;
+mod sandbox;
 mod source;
 mod tokens;
 mod usage;
 mod vm;
+mod weights;
 
 pub use api::globals;
-pub use budget::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
+pub use budget::{CALL_UNITS, LONGEST_CALL, LONGEST_TEXT, MEMORY, RUN_UNITS};
 pub use engines::{ScriptEngines, hooks_filled};
 pub use iteration::may_follow_addresses;
 pub use lint::lint;

@@ -1,7 +1,8 @@
 //! What a policy file returns: hooks by name, flat or by section.
 
 use super::api;
-use super::vm::{Vm, describe};
+use super::messages::{describe, start_of};
+use super::vm::Vm;
 use crate::param::Hook;
 use mlua::{Function, Table, Value};
 use std::cell::Cell;
@@ -106,7 +107,7 @@ impl Module {
         for pair in table.pairs::<Value, Value>() {
             let Ok((key, value)) = pair else { continue };
             let name = match &key {
-                Value::String(name) => name.to_string_lossy(),
+                Value::String(name) => start_of(name),
                 other => {
                     return Err(self.error(format!(
                         "the table of hooks has {} as a name; valid: {}",
@@ -173,7 +174,7 @@ impl Module {
         };
         let scheduler = has("key")
             || self.table.contains_key("refresh_us").unwrap_or(false)
-            || super::program::first_parameter(&self.vm.program.text, "score") == Some("now");
+            || self.vm.program.score_takes.as_deref() == Some("now");
         (hook == Hook::Scheduler) == scheduler
     }
 

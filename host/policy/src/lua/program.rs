@@ -1,7 +1,9 @@
 //! A policy file: its text, the parameters it declares, and the fields that it can read.
 
 use super::fields::{self, Get, GetQueue, ScriptField};
-use super::{name_texts, tokens};
+use super::weights::Weights;
+use super::{LONGEST_TEXT, name_texts, tokens};
+use full_moon::tokenizer::{Symbol, Token, TokenType};
 use crate::param::{self, Param};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
@@ -26,6 +28,9 @@ pub struct Program {
     /// Units it may spend in one run.
     pub run_units: i64,
     pub(super) mentions: Mentions,
+    pub(super) weights: Weights,
+    /// Name of the first parameter of its function `score`.
+    pub(super) score_takes: Option<String>,
 }
 
 /// The fields a file mentions: no others are kept up to date for it.
@@ -36,10 +41,12 @@ pub(super) struct Mentions {
     pub(super) running: Vec<ScriptField<Get<RunningView<'static>>>>,
     pub(super) event: Vec<ScriptField<Get<Event>>>,
     pub(super) queue: Vec<ScriptField<GetQueue>>,
-    /// What it can read of instances, by the words in it.
+    /// What it can read of instances, by the names in its code.
     pub(super) reads: Interests,
     /// Texts that views give in place of the numbers of names; empty if it has no use for them.
     pub(super) texts: BTreeSet<String>,
+    /// It asks for the numbers of names.
+    pub(super) symbols: bool,
 }
 
 /// Names of the fields that a file mentions, and what it asks the host.
@@ -109,8 +116,22 @@ impl Program {
         }
         let declared = declarations(name, &text)?;
         let params = param::settle(name, &declared, given)?;
+        let tokens = tokens::tokens(&text);
+        let tokens = tokens.as_deref();
+        let weights = Weights::of(&text, tokens);
+        let (bytes, line) = weights.longest;
+        if bytes > LONGEST_TEXT {
+            return Err(InputError::at(
+                name,
+                line as u64,
+                0,
+                format!("a text of {bytes} bytes; a text may have {LONGEST_TEXT}"),
+            ));
+        }
         Ok(Self {
-            mentions: Mentions::of(&text),
+            mentions: Mentions::of(&text, tokens),
+            weights,
+            score_takes: tokens.and_then(|tokens| first_parameter(tokens, "score")),
             name: name.to_owned(),
             text,
             declared,
@@ -126,6 +147,11 @@ impl Mentions {
     pub(super) fn asks_prefixes(&self) -> bool {
         let prefix = Interests::PRECISE_PREFIX | Interests::APPROXIMATE_PREFIX;
         self.reads.0 & prefix.0 != 0
+    }
+
+    /// May the file see something else than the numbers of names?
+    pub(super) fn renames(&self) -> bool {
+        self.reads_texts() || self.symbols
     }
 
     /// Are names texts to the file?
@@ -146,10 +172,15 @@ impl Mentions {
             .chain(of(&self.queue))
     }
 
-    fn of(text: &str) -> Self {
-        let words: FxHashSet<&str> = text
-            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .collect();
+    /// What a text mentions; `tokens` are none where it cannot be split into any. Names in comments
+    /// do not count: a file does the same without its comments.
+    fn of(text: &str, tokens: Option<&[Token]>) -> Self {
+        let words: FxHashSet<&str> = match tokens {
+            Some(tokens) => tokens.iter().filter_map(word).collect(),
+            None => text
+                .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                .collect(),
+        };
         let has = |word: &str| words.contains(word);
         fn among<T>(
             fields: Vec<ScriptField<T>>,
@@ -186,7 +217,8 @@ impl Mentions {
             event: among(fields::of::<Event>(), has),
             queue: among(fields::queue(), has),
             reads,
-            texts: tokens::tokens(text).map_or_else(BTreeSet::new, |t| name_texts::of(&t)),
+            texts: tokens.map_or_else(BTreeSet::new, name_texts::of),
+            symbols: has("symbol"),
         }
     }
 }
@@ -307,15 +339,45 @@ fn declaration(text: &str) -> Result<Param, String> {
     })
 }
 
-/// Name of the first parameter of the function called `name`, by its text.
-pub(super) fn first_parameter<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.match_indices(name).find_map(|(at, _)| {
-        let rest = text[at + name.len()..].trim_start();
-        let rest = rest.strip_prefix('=').map_or(rest, str::trim_start);
-        let rest = rest.strip_prefix("function").map_or(rest, str::trim_start);
-        let parameters = rest.strip_prefix('(')?;
-        let end = parameters.find([',', ')', ':'])?;
-        Some(parameters[..end].trim())
+/// The name that a token is, or the text that it stands for.
+fn word(token: &Token) -> Option<&str> {
+    match token.token_type() {
+        TokenType::Identifier { identifier } => Some(identifier.as_str()),
+        TokenType::StringLiteral { literal, .. }
+        | TokenType::InterpolatedString { literal, .. } => Some(literal.as_str()),
+        _ => None,
+    }
+}
+
+/// Name of the first parameter of the function called `name`.
+fn first_parameter(tokens: &[Token], name: &str) -> Option<String> {
+    let code: Vec<&Token> = tokens
+        .iter()
+        .filter(|t| !t.token_type().is_trivia())
+        .collect();
+    let is = |at: usize, wanted: Symbol| {
+        code.get(at).is_some_and(
+            |t| matches!(t.token_type(), TokenType::Symbol { symbol } if *symbol == wanted),
+        )
+    };
+    let named = |at: &usize| word(code[*at]) == Some(name);
+    (0..code.len()).filter(named).find_map(|at| {
+        // `function score(`, `function policy.score(`, `score = function(`, `["score"] = function(`.
+        let mut before = at;
+        while before >= 2 && (is(before - 1, Symbol::Dot) || is(before - 1, Symbol::Colon)) {
+            before -= 2;
+        }
+        let bracket = if before > 0 && is(before - 1, Symbol::Function) {
+            at + 1
+        } else {
+            let equals = at + 1 + usize::from(is(at + 1, Symbol::RightBracket));
+            (is(equals, Symbol::Equal) && is(equals + 1, Symbol::Function)).then_some(equals + 2)?
+        };
+        let parameter = code.get(bracket + 1).filter(|_| is(bracket, Symbol::LeftParen))?;
+        match parameter.token_type() {
+            TokenType::Identifier { identifier } => Some(identifier.to_string()),
+            _ => None,
+        }
     })
 }
 
@@ -370,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_file_reads_what_it_mentions() {
-        let reads = |text| program(text).expect("fine").mentions.reads;
+        let reads = |text: &str| program(text).expect("fine").mentions.reads;
         assert_eq!(reads("return {}"), Interests::NONE);
         assert_eq!(reads("inst.in_flight"), Interests::COUNTERS);
         assert_eq!(reads("inst.queue_depth"), Interests::SNAPSHOTS);
@@ -381,6 +443,40 @@ mod tests {
             reads("column('precise_prefix_blocks') inst.decodes"),
             Interests::WORK | Interests::PRECISE_PREFIX
         );
+    }
+
+    #[test]
+    fn comments_are_not_read() {
+        let reads = |text: &str| program(text).expect("fine").mentions.reads;
+        for comment in ["-- queue_depth\n", "--[[ running ]]", "--[=[\ndecodes]=]"] {
+            assert_eq!(reads(&format!("{comment} return {{}}")), Interests::NONE);
+        }
+        assert_eq!(reads("f('in ' .. \"_flight\")"), Interests::NONE);
+        assert_eq!(reads("f(`{inst.in_flight}`)"), Interests::COUNTERS);
+    }
+
+    #[test]
+    fn the_form_of_a_hook_is_read_from_code() {
+        let takes = |text: &str| program(text).expect("fine").score_takes;
+        for text in [
+            "return { score = function(now, req) end }",
+            "return { ['score'] = function(now, req) end }",
+            "local function score(now, req) end return { score = score }",
+            "function policy.score(now: number, req) end",
+            "-- score(a, b)\nlocal x = score(c) policy.score = function(now) end",
+        ] {
+            assert_eq!(takes(text).as_deref(), Some("now"), "{text}");
+        }
+        let other = "-- score(now, req)\nreturn { score = function(a, b) return score(now) end }";
+        assert_eq!(takes(other).as_deref(), Some("a"));
+        assert_eq!(takes("return { score = function() end }"), None);
+    }
+
+    #[test]
+    fn texts_are_bounded() {
+        let text = format!("\nreturn {{ '{}' }}", "a".repeat(LONGEST_TEXT + 1));
+        let refused = program(&text).err().expect("an error");
+        assert!(refused.starts_with("p.lua:2: a text of 65537 bytes;"), "{refused}");
     }
 
     #[test]

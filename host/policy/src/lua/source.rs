@@ -26,9 +26,9 @@ pub struct Finding {
 }
 
 /// A text that two programs share exactly when they differ in spacing and comments only, as far as
-/// those mean nothing: its tokens, the parameters it declares, and the fields that it mentions. A
-/// field counts in a comment, too: it is kept up to date for the file. `None` when the text cannot
-/// be split into tokens.
+/// those mean nothing: its tokens, the parameters it declares, and what it can read. Nothing else
+/// of a file has a part in what it does: not its name, not the lines on which things stand, not
+/// comments that direct the compiler. `None` when the text cannot be split into tokens.
 #[must_use]
 pub fn canonical(program: &Program) -> Option<String> {
     let text = &program.text;
@@ -51,6 +51,8 @@ pub fn canonical(program: &Program) -> Option<String> {
         canonical += "\n";
         canonical += field;
     }
+    let (reads, takes) = (program.mentions.reads, &program.score_takes);
+    canonical += &format!("\n{reads:?} {takes:?}");
     Some(canonical)
 }
 

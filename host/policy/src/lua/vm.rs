@@ -5,21 +5,23 @@
 //! before the file is loaded. Limits are counted (see [`budget`](super::budget)) and final: a
 //! script that has reached one is not called again, even if it caught the error.
 
-use super::api;
-use super::budget::{Budget, MEMORY};
+use super::budget::{Budget, MOST_MEMORY};
 use super::call_context::CallContext;
 use super::interrupt;
+use super::messages::{
+    LONGEST_MESSAGE, describe, first_line, line_of, message_of, out_of_memory, raised_kind,
+    with_name,
+};
 use super::program::Program;
+use super::sandbox::close_sandbox;
 use super::usage::ScriptUsage;
 use crate::facts::Facts;
-use crate::param::Hook;
-use mlua::chunk::{ChunkMode, Compiler};
+use mlua::chunk::Compiler;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
-use windtunnel_base::input::{InputError, hint};
-use windtunnel_base::rng::Fnv1a64;
+use std::sync::Arc;
+use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::PolicyError;
 
 /// A script engine with one policy file in it.
@@ -51,7 +53,7 @@ impl Vm {
         let broken =
             |e: mlua::Error| InputError::in_file(&program.name, format!("the script engine: {e}"));
         let limited = !program.trusted;
-        let budget = Rc::new(Budget::new(limited, program.run_units));
+        let budget = Rc::new(Budget::new(limited, program.run_units, program.weights));
         let context = Rc::new(CallContext::default());
         let lua = Lua::new_with(
             StdLib::TABLE
@@ -64,29 +66,27 @@ impl Vm {
             LuaOptions::new().catch_rust_panics(true),
         )
         .map_err(broken)?;
-        // A builtin that the compiler inlines would go past the wrapper.
-        lua.set_compiler(
-            Compiler::new()
-                .set_optimization_level(2)
-                .set_debug_level(1)
-                .set_disabled_builtins(["tostring", "setmetatable", "table.unpack", "unpack"]),
-        );
+        lua.set_compiler(compiler(2));
         // What `stdlib.luau` defines is called seldom: not worth native code.
         lua.enable_jit(false);
         let shared = close_sandbox(&lua, &program, &budget, &context, facts).map_err(broken)?;
         lua.enable_jit(true);
+        // Functions that are put into others, and loops that are unrolled, would not be counted.
         let main = lua
-            .load(program.text.as_str())
-            .set_name(format!("@{}", program.name))
+            .load(without_directives(&program.text))
+            .set_name(interrupt::POLICY_CHUNK)
+            .set_compiler(compiler(1))
             .into_function()
             .map_err(|e| {
-                let message = message_of(&e);
+                let message = with_name(&program.name, &message_of(&e));
                 let line = line_of(&program.name, &message).map(u64::from);
                 InputError::new(message).located(program.name.as_str(), line)
             })?;
         if limited {
-            interrupt::install(&lua).map_err(broken)?;
-            lua.set_memory_limit(MEMORY).map_err(broken)?;
+            let metatables = shared.raw_get("metatables").map_err(broken)?;
+            interrupt::install(&lua, &metatables).map_err(broken)?;
+            lua.set_memory_limit(MOST_MEMORY).map_err(broken)?;
+            budget.starts_with(interrupt::held_bytes(&lua));
         }
         Ok(Self {
             lua,
@@ -111,9 +111,7 @@ impl Vm {
         }
         let mentions = &self.program.mentions;
         let mut wanted = functions.to_vec();
-        if mentions.asks_prefixes() {
-            wanted.push("prefix");
-        }
+        wanted.extend(super::bind::prefixes(mentions).map(|(name, _)| name));
         if functions
             .iter()
             .any(|f| f.starts_with("on_") && *f != "on_tick")
@@ -145,7 +143,7 @@ impl Vm {
             .map_err(|e| InputError::in_file(&self.program.name, e.to_string()))?;
         let answer: Value = self
             .context
-            .while_loading(symbols, || self.call(&self.main, ()))
+            .while_loading(symbols, || self.call_counted(&self.main, (), true))
             .map_err(InputError::from)?;
         match answer {
             Value::Table(table) => {
@@ -187,14 +185,31 @@ impl Vm {
         f: &Function,
         args: impl mlua::IntoLuaMulti,
     ) -> Result<R, PolicyError> {
+        self.call_counted(f, args, false)
+    }
+
+    fn call_counted<R: mlua::FromLuaMulti>(
+        &self,
+        f: &Function,
+        args: impl mlua::IntoLuaMulti,
+        while_loading: bool,
+    ) -> Result<R, PolicyError> {
         if let Some(failure) = &*self.failure.borrow() {
             return Err(failure.clone());
         }
-        self.budget.begin();
-        let answer = interrupt::with_budget(&self.budget, || f.call::<R>(args));
-        self.budget.end();
+        let budget = &self.budget;
+        budget.begin(while_loading);
+        if budget.collection_wanted() {
+            interrupt::ask_collector(&self.lua, true);
+        }
+        let answer = interrupt::with_budget(budget, || f.call::<R>(args));
+        budget.end();
+        if budget.collection_wanted() {
+            // Between calls nothing is collected.
+            interrupt::ask_collector(&self.lua, false);
+        }
         match answer {
-            Ok(answer) if self.budget.tripped().is_none() => Ok(answer),
+            Ok(answer) if budget.tripped().is_none() => Ok(answer),
             answer => Err(self.fail(answer.err())),
         }
     }
@@ -207,27 +222,29 @@ impl Vm {
     #[cold]
     fn fail(&self, error: Option<mlua::Error>) -> PolicyError {
         let name = &self.program.name;
+        if error.as_ref().is_some_and(out_of_memory) {
+            self.budget.out_of_memory();
+        }
+        let raised = error.as_ref().map(|e| {
+            let message = message_of(e);
+            self.caught_place(&message)
+                .map_or_else(|| message.clone(), |place| place + &message)
+        });
+        let raised = raised.map(|message| with_name(name, &message));
         let named = |message: String| {
-            if message.contains(name) {
+            if line_of(name, &message).is_some() {
                 message
             } else {
                 format!("{name}: {message}")
             }
         };
-        let message = match (&error, self.budget.tripped()) {
-            (Some(e), Some(why)) if message_of(e).contains(why) => named(message_of(e)),
+        let message = match (raised, self.budget.tripped()) {
+            (Some(message), Some(why)) if message.contains(why) => named(message),
             (_, Some(why)) => format!("{name}: {why}"),
-            (Some(e), None) if out_of_memory(e) => {
-                self.budget.trip("out of memory");
-                format!(
-                    "{name}: the policy exceeded its {} MiB of memory",
-                    MEMORY >> 20
-                )
-            }
-            (Some(e), None) => match raised_kind(&message_of(e)) {
+            (Some(message), None) => match raised_kind(&message) {
                 // Its address would differ from run to run.
                 Some(kind) => format!("{name}: the policy raised a {kind}; expected a text"),
-                None => named(message_of(e)),
+                None => named(message),
             },
             (None, None) => format!("{name}: failed"),
         };
@@ -239,326 +256,66 @@ impl Vm {
         *self.failure.borrow_mut() = Some(error.clone());
         error
     }
-}
 
-/// The line behind the first place in the file `name` that a message names.
-fn line_of(name: &str, message: &str) -> Option<u32> {
-    let (_, rest) = message.split_once(&format!("{name}:"))?;
-    rest.split(':').next()?.trim().parse().ok()
-}
-
-/// The kind of a value that was raised instead of a text.
-fn raised_kind(message: &str) -> Option<&str> {
-    let (kind, address) = message.split_once(": ")?;
-    let kinds = ["table", "function", "thread", "userdata", "buffer"];
-    (kinds.contains(&kind) && address.starts_with("0x")).then_some(kind)
-}
-
-fn out_of_memory(error: &mlua::Error) -> bool {
-    match error {
-        mlua::Error::MemoryError(_) => true,
-        mlua::Error::CallbackError { cause, .. } => out_of_memory(cause),
-        mlua::Error::RuntimeError(text) => text.contains("not enough memory"),
-        _ => false,
+    /// The place of an error that the script has caught, without seeing its place, and raised again.
+    fn caught_place(&self, message: &str) -> Option<String> {
+        let text = |key: &str| {
+            let text = self.shared.raw_get::<mlua::LuaString>(key).ok()?;
+            let bytes = text.as_bytes();
+            Some(String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_MESSAGE)]).into_owned())
+        };
+        let caught = text("caught").filter(|caught| !caught.is_empty())?;
+        let same = first_line(&caught) == message && !message.starts_with(interrupt::POLICY);
+        same.then(|| text("caught_at"))?
     }
 }
 
-/// The message of a script's error without the trace of calls: `file:line: what happened`.
-fn message_of(error: &mlua::Error) -> String {
-    match error {
-        mlua::Error::SyntaxError { message, .. } => first_line(message),
-        mlua::Error::RuntimeError(text) => {
-            let message = first_line(text);
-            // Raised by a function that one of the host's wraps: the line that counts is the one
-            // that called the wrapper.
-            let ours = message.strip_prefix("windtunnel:");
-            match ours.and_then(|rest| rest.split_once(": ")) {
-                Some((line, message)) if line.parse::<u32>().is_ok() => with_place(message, text),
-                _ => message,
+/// How a policy is compiled. A builtin that the compiler inlines would go past the wrapper.
+fn compiler(optimization_level: u8) -> Compiler {
+    Compiler::new()
+        .set_optimization_level(optimization_level)
+        .set_debug_level(1)
+        .set_disabled_builtins([
+            "tostring",
+            "setmetatable",
+            "table.unpack",
+            "unpack",
+            "math.fmod",
+        ])
+}
+
+/// A text whose comments in front direct the compiler no longer (`--!optimize 2`): what a file does
+/// and costs does not depend on its comments.
+fn without_directives(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    loop {
+        let code = rest.trim_start();
+        out.push_str(&rest[..rest.len() - code.len()]);
+        rest = code;
+        let Some(comment) = rest.strip_prefix("--") else {
+            out.push_str(rest);
+            return out;
+        };
+        let level = comment
+            .strip_prefix('[')
+            .map(|block| block.len() - block.trim_start_matches('=').len())
+            .filter(|level| comment[1 + level..].starts_with('['));
+        let end = match level {
+            Some(level) => {
+                let close = format!("]{}]", "=".repeat(level));
+                rest.find(&close).map_or(rest.len(), |at| at + close.len())
             }
+            None => rest.find('\n').unwrap_or(rest.len()),
+        };
+        let (comment, after) = rest.split_at(end);
+        match comment.strip_prefix("--!") {
+            Some(directive) => {
+                out.push_str("-- ");
+                out.push_str(directive);
+            }
+            None => out.push_str(comment),
         }
-        // The cause has no place.
-        mlua::Error::CallbackError { cause, traceback } => {
-            with_place(&message_of(cause), traceback)
-        }
-        other => first_line(&other.to_string()),
+        rest = after;
     }
-}
-
-/// A message with the first place in front of it that a trace of calls has in the policy's file,
-/// unless the message has that place already.
-fn with_place(message: &str, trace: &str) -> String {
-    let place = trace.lines().map(str::trim).find_map(|line| {
-        let (place, _) = line.split_once(' ').unwrap_or((line, ""));
-        let place = place.trim_end_matches(':');
-        let number = place.rsplit(':').next()?;
-        let of_policy = place.contains(':') && !place.starts_with("windtunnel");
-        (of_policy && number.parse::<u32>().is_ok()).then_some(place)
-    });
-    match place {
-        Some(place) if !message.contains(place) => format!("{place}: {message}"),
-        _ => message.to_owned(),
-    }
-}
-
-fn first_line(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    let line = line.strip_prefix("runtime error: ").unwrap_or(line);
-    let line: String = line.chars().take(500).collect();
-    line
-}
-
-/// A value in words, for a message that another was expected.
-pub(super) fn describe(value: &Value) -> String {
-    match value {
-        Value::Nil => "nothing (nil)".into(),
-        Value::Boolean(b) => b.to_string(),
-        Value::Integer(i) => i.to_string(),
-        Value::Number(x) if x.is_nan() => "NaN".into(),
-        Value::Number(x) => x.to_string(),
-        Value::String(s) => {
-            let text: String = s.to_string_lossy().chars().take(40).collect();
-            format!("the text {text:?}")
-        }
-        other => format!("a {}", other.type_name()),
-    }
-}
-
-/// Runs `stdlib.luau`, removes what is not on the list of globals, and makes everything read-only.
-/// Gives what `stdlib.luau` shares with `bind.luau`.
-fn close_sandbox(
-    lua: &Lua,
-    program: &Program,
-    budget: &Rc<Budget>,
-    context: &Rc<CallContext>,
-    facts: Facts,
-) -> mlua::Result<Table> {
-    let globals = lua.globals();
-    let host = host_functions(lua, budget, context)?;
-    let columns = lua.create_table()?;
-    for (name, offset) in super::bind::columns(&program.mentions, facts.instances) {
-        columns.raw_set(name, offset)?;
-    }
-    host.raw_set("columns", columns)?;
-    let shared: Table = lua
-        .load(stdlib()?)
-        .set_mode(ChunkMode::Binary)
-        .set_name(super::interrupt::CHUNK_NAME)
-        .call(host)?;
-    let cfg = lua.create_table()?;
-    for (name, value) in &program.params {
-        cfg.raw_set(name.as_str(), *value)?;
-    }
-    globals.raw_set("cfg", read_only(lua, cfg, "parameter")?)?;
-    let setup = lua.create_table()?;
-    setup.raw_set("instances", facts.instances)?;
-    setup.raw_set("slots", facts.slots as f64)?;
-    setup.raw_set("highest_priority", facts.highest_priority)?;
-    globals.raw_set("setup", read_only(lua, setup, "field of setup")?)?;
-    let known: Vec<Value> = globals
-        .pairs::<Value, Value>()
-        .filter_map(|pair| pair.ok().map(|(key, _)| key))
-        .collect();
-    for key in known {
-        let listed = key
-            .as_string()
-            .is_some_and(|k| api::globals().any(|g| k.as_bytes() == g.as_bytes()));
-        if !listed {
-            globals.raw_set(key, Value::Nil)?;
-        }
-    }
-    let meta = lua.create_table()?;
-    meta.raw_set(
-        "__index",
-        lua.create_function(|_, (_, name): (Value, Value)| -> mlua::Result<Value> {
-            Err(mlua::Error::runtime(unknown_global(&name)))
-        })?,
-    )?;
-    meta.raw_set("__metatable", "locked")?;
-    globals.set_metatable(Some(meta))?;
-    lua.sandbox(true)?;
-    // Scripts see a table of their own in front of the globals: no names are added to it either.
-    let meta = lua.create_table()?;
-    meta.raw_set("__index", globals)?;
-    meta.raw_set(
-        "__newindex",
-        lua.create_function(
-            |_, (_, name, value): (Value, Value, Value)| -> mlua::Result<()> {
-                Err(mlua::Error::runtime(new_global(&name, &value)))
-            },
-        )?,
-    )?;
-    meta.raw_set("__metatable", "locked")?;
-    lua.globals().set_metatable(Some(meta))?;
-    lua.globals().set_readonly(true);
-    Ok(shared)
-}
-
-/// `stdlib.luau`, compiled once in a process.
-fn stdlib() -> mlua::Result<&'static [u8]> {
-    static BYTECODE: OnceLock<mlua::Result<Vec<u8>>> = OnceLock::new();
-    let made = BYTECODE.get_or_init(|| {
-        // Inlined functions would be missing from the levels at which errors point.
-        let compiler = Compiler::new().set_optimization_level(1);
-        compiler.compile(include_str!("stdlib.luau"))
-    });
-    made.as_deref().map_err(Clone::clone)
-}
-
-/// The message for a script that sets a global.
-fn new_global(name: &Value, value: &Value) -> String {
-    let name = name.to_string().unwrap_or_default();
-    let declared = match value {
-        Value::Function(_) => format!("local function {name}"),
-        _ => format!("local {name}"),
-    };
-    let mut hooks = Hook::ALL.into_iter().flat_map(api::function_names);
-    let returned = if value.is_function() && hooks.any(|hook| hook == name) {
-        format!(" and at the end \"return {{ {name} = {name} }}\"")
-    } else {
-        String::new()
-    };
-    format!(
-        "global \"{name}\" cannot be set, globals are read-only: write \"{declared}\"{returned}"
-    )
-}
-
-fn unknown_global(name: &Value) -> String {
-    let name = name.to_string().unwrap_or_default();
-    let hint = hint("; ", &name, api::globals());
-    format!("unknown global \"{name}\"{hint}")
-}
-
-/// A read-only table whose unknown keys are errors.
-fn read_only(lua: &Lua, table: Table, kind: &'static str) -> mlua::Result<Table> {
-    let names: Vec<String> = table
-        .pairs::<String, Value>()
-        .filter_map(|pair| pair.ok().map(|(name, _)| name))
-        .collect();
-    let meta = lua.create_table()?;
-    meta.raw_set(
-        "__index",
-        lua.create_function(move |_, (_, key): (Value, Value)| -> mlua::Result<Value> {
-            let key = key.to_string().unwrap_or_default();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            Err(mlua::Error::runtime(if names.is_empty() {
-                format!("unknown {kind} \"{key}\"; the file declares none with --@param")
-            } else {
-                windtunnel_base::input::unknown(kind, &key, &names)
-            }))
-        })?,
-    )?;
-    meta.raw_set("__metatable", "locked")?;
-    table.set_metatable(Some(meta))?;
-    table.set_readonly(true);
-    Ok(table)
-}
-
-/// An answer, or none and the reason.
-type AnswerOrReason = (Option<f64>, Option<&'static str>);
-
-const NO_DECISION: &str =
-    "nothing can be asked here: only a hook that decides about requests may ask";
-
-/// Why an estimate cannot be made on something.
-const NO_INSTANCE: &str =
-    "the estimate is asked about something that is no instance of the decision at hand";
-
-/// The functions of the host that `stdlib.luau` calls.
-fn host_functions(
-    lua: &Lua,
-    budget: &Rc<Budget>,
-    context: &Rc<CallContext>,
-) -> mlua::Result<Table> {
-    let host = lua.create_table()?;
-    let b = Rc::clone(budget);
-    let charge = move |_: &Lua, units: f64| Ok(b.take(units.min(1e15) as i64).is_ok());
-    host.raw_set("charge", lua.create_function(charge)?)?;
-
-    let or_reason = |answer: Option<f64>| -> AnswerOrReason {
-        match answer {
-            Some(x) => (Some(x), None),
-            None => (None, Some(NO_DECISION)),
-        }
-    };
-    let about = |answer: Option<f64>| -> AnswerOrReason {
-        match answer {
-            Some(us) => (Some(us), None),
-            None => (None, Some(NO_INSTANCE)),
-        }
-    };
-    let c = Rc::clone(context);
-    let random = move |_: &Lua, ()| Ok(or_reason(c.host(|h| (h.random() >> 11) as f64)));
-    host.raw_set("random", lua.create_function(random)?)?;
-    let c = Rc::clone(context);
-    let prefill = move |_: &Lua, (tokens, cached, inst): (f64, Option<f64>, Option<f64>)| {
-        let (tokens, cached) = (tokens as u32, cached.unwrap_or(0.0) as u32);
-        Ok(match inst {
-            None => or_reason(c.host(|h| h.est_prefill_us(tokens, cached))),
-            Some(position) => about(c.instance(position, |h, instance| {
-                h.est_prefill_us_on(instance, tokens, cached)
-            })),
-        })
-    };
-    host.raw_set("est_prefill_us", lua.create_function(prefill)?)?;
-    let c = Rc::clone(context);
-    let step = move |_: &Lua,
-                     (prefill, decodes, context, inst): (
-        f64,
-        Option<f64>,
-        Option<f64>,
-        Option<f64>,
-    )| {
-        let prefill = prefill as u32;
-        let (decodes, context) = (decodes.unwrap_or(0.0) as u32, context.unwrap_or(0.0) as u64);
-        Ok(match inst {
-            None => or_reason(c.host(|h| h.est_step_us(prefill, decodes, context))),
-            Some(position) => about(c.instance(position, |h, instance| {
-                h.est_step_us_on(instance, prefill, decodes, context)
-            })),
-        })
-    };
-    host.raw_set("est_step_us", lua.create_function(step)?)?;
-    let c = Rc::clone(context);
-    let ttft = move |_: &Lua,
-                     (position, prompt, cached): (Option<f64>, f64, Option<f64>)|
-          -> mlua::Result<AnswerOrReason> {
-        let cached = cached.unwrap_or(0.0) as u32;
-        let answer = c.instance(position.unwrap_or(0.0), |host, instance| {
-            host.est_ttft_us(instance, prompt as u32, cached)
-        });
-        Ok(match answer {
-            Some(us) => (Some(us), None),
-            None => (
-                None,
-                Some(
-                    "est_ttft_us takes an instance of the decision at hand, prompt tokens and cached tokens",
-                ),
-            ),
-        })
-    };
-    host.raw_set("est_ttft_us", lua.create_function(ttft)?)?;
-    let c = Rc::clone(context);
-    let symbol = move |_: &Lua, name: mlua::LuaString| Ok(c.symbol(&name.to_string_lossy()));
-    host.raw_set("symbol", lua.create_function(symbol)?)?;
-    host.raw_set(
-        "hash",
-        lua.create_function(|_, value: Value| Ok(hash(&value)))?,
-    )?;
-    let unknown =
-        |_: &Lua, (view, field): (String, String)| Ok(super::bind::unknown(&view, &field));
-    host.raw_set("unknown", lua.create_function(unknown)?)?;
-    Ok(host)
-}
-
-/// FNV-1a of a text's bytes or a number's, below 2^53.
-fn hash(value: &Value) -> f64 {
-    let mut hash = Fnv1a64::default();
-    match value {
-        Value::String(text) => hash.add(&text.as_bytes()),
-        Value::Number(x) => hash.add(&x.to_le_bytes()),
-        Value::Integer(i) => hash.add(&(*i as f64).to_le_bytes()),
-        _ => {}
-    }
-    (hash.value() >> 11) as f64
 }

@@ -522,6 +522,7 @@ mod tests {
             instances: 2,
             slots: 8,
             highest_priority: 4,
+            known_names: 1,
         };
         let mut router = make(&facts, &POLICY.values(&given).expect("fine"));
         let mut route = |session, depths| {
