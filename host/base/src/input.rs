@@ -3,6 +3,7 @@
 //! Every message names the place (file, line, column), what was found, what was expected and the
 //! nearest valid name. The command line turns an [`InputError`] into exit code 2.
 
+mod door;
 mod error;
 mod files;
 mod json;
@@ -10,9 +11,14 @@ mod names;
 mod open;
 mod text;
 
+pub use door::{
+    LARGEST_SCRIPT, LARGEST_SPEC, inside, open_own, open_regular, read_bytes, read_own,
+};
 pub use error::{InputError, plain};
-pub use files::{Staging, folder_of, identity, write_folder, write_whole};
+pub use files::{
+    Staging, folder_of, identity, replace_whole, sweep_leftovers, write_folder, write_whole,
+};
 pub use json::{FiniteJson, finite_json};
 pub use names::{check_name, hint, is_of_name, nearest, ranked, unknown};
 pub use open::{Opened, decoded, open_text, packed_otherwise};
-pub use text::{is_default, parse_yaml, read_text};
+pub use text::{is_default, parse_yaml, read_text, read_text_up_to};

@@ -25,17 +25,25 @@ pub fn map<T: Sync, R: Send>(
     let results: Mutex<Vec<Option<R>>> = Mutex::new(items.iter().map(|_| None).collect());
     let done = Mutex::new(done);
     std::thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, items.len().max(1)) {
-            scope.spawn(|| {
-                while let Some((k, item)) = {
-                    let k = next.fetch_add(1, Ordering::Relaxed);
-                    items.get(k).map(|item| (k, item))
-                } {
-                    let result = work(item);
-                    (done.lock().expect("no panic before"))(k, &result);
-                    results.lock().expect("no panic before")[k] = Some(result);
+        let take_turns = || {
+            while let Some((k, item)) = {
+                let k = next.fetch_add(1, Ordering::Relaxed);
+                items.get(k).map(|item| (k, item))
+            } {
+                let result = work(item);
+                (done.lock().expect("no panic before"))(k, &result);
+                results.lock().expect("no panic before")[k] = Some(result);
+            }
+        };
+        for k in 0..jobs.clamp(1, items.len().max(1)) {
+            let started = std::thread::Builder::new().spawn_scoped(scope, take_turns);
+            if started.is_err() {
+                // The system gives no more: those that there are do the work, or else this one.
+                if k == 0 {
+                    take_turns();
                 }
-            });
+                break;
+            }
         }
     });
     let results = results.into_inner().expect("no panic before");

@@ -6,6 +6,7 @@ pub mod calls;
 mod candidate_text;
 mod commands;
 mod compare;
+mod confine;
 mod effects;
 mod evolve;
 mod explain;

@@ -3,12 +3,13 @@
 
 mod templates;
 
+use super::confine::confine;
 use super::print::{say, to_stdout};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use windtunnel_base::input::{InputError, Staging, hint, unknown};
+use windtunnel_base::input::{InputError, LARGEST_SCRIPT, Staging, hint, unknown};
 use windtunnel_policy::builtin::{preemption, scheduler};
 use windtunnel_policy::lua::{Finding, Program, declarations, hooks_filled, lint};
 use windtunnel_policy::registry::{built_in, built_ins, names, unknown_policy};
@@ -268,6 +269,7 @@ impl Checked {
 }
 
 fn check(args: &CheckArgs) -> anyhow::Result<()> {
+    confine(&[]);
     let mut all = Vec::new();
     for file in &args.files {
         all.push(check_file(file)?);
@@ -292,7 +294,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
 
 fn check_file(file: &Path) -> Result<Checked, InputError> {
     let name = file.display().to_string();
-    let text = windtunnel_base::input::read_text(file)?;
+    let text = windtunnel_base::input::read_text_up_to(file, LARGEST_SCRIPT)?;
     let mut checked = Checked {
         name: name.clone(),
         hooks: Vec::new(),

@@ -1,6 +1,7 @@
 //! `run` and `replay`: from flags or a file to a simulation, its progress, its results.
 
 use super::args::CommonArgs;
+use super::confine;
 use super::effects::Explicit;
 use super::output::{self, Files};
 use super::progress::Bar;
@@ -21,6 +22,9 @@ pub fn run(args: &RunArgs, explicit: &Explicit) -> anyhow::Result<()> {
         None => spec::of_run(args, explicit, &[])?,
     };
     if args.dump_spec {
+        if confine::has_scripts(&run) {
+            confine::confine(&[]);
+        }
         run.resolve()?;
         let text = run.to_yaml()?;
         return to_stdout(|out| out.write_all(text.as_bytes()));
@@ -37,6 +41,9 @@ pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
 fn carry_out(run: &RunSpec, common: &CommonArgs) -> anyhow::Result<()> {
     let written = Files::of(&common.output, &common.analysis);
     written.check(run)?;
+    if confine::has_scripts(run) {
+        confine::confine(&confine::outputs(&written));
+    }
     let simulation = run.resolve()?;
     // Not before all input is known to be good: an error comes alone.
     for note in simulation.notes() {

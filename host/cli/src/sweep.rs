@@ -5,6 +5,7 @@ mod ledger;
 mod runs;
 
 use super::args::SweepArgs;
+use super::confine;
 use super::effects::Explicit;
 use super::print::{say, to_stdout};
 use super::workload_args::RunArgs;
@@ -72,6 +73,9 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     }
     let shared = Shared::of(given, &flags);
     let cells = runs::cells(&grid, &shared, command)?;
+    if cells.iter().any(|cell| confine::has_scripts(&cell.spec)) {
+        confine::confine(&args.out.as_deref().map_or(Vec::new(), ledger::files));
+    }
     let traces = Traces::default();
     let notes = runs::check(&grid, &cells, &shared, &traces)?;
 

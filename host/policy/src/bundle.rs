@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use windtunnel_base::input::{InputError, parse_yaml, read_text};
+use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to};
 use windtunnel_base::slo_priority::SloPriorities;
 use windtunnel_config::pool::PoolSpec;
 
@@ -277,7 +277,10 @@ impl Bundle {
     /// # Errors
     /// Unknown keys, unknown policies, values out of range: each names file and place or key.
     pub fn load(path: &Path) -> Result<Self, InputError> {
-        Self::parse(&path.display().to_string(), &read_text(path)?)
+        Self::parse(
+            &path.display().to_string(),
+            &read_text_up_to(path, LARGEST_SPEC)?,
+        )
     }
 
     /// Parses and checks a bundle; `name` stands for the file in messages.

@@ -10,7 +10,7 @@ use super::{registry, shipped};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use windtunnel_base::input::{InputError, read_text};
+use windtunnel_base::input::{InputError, LARGEST_SCRIPT, read_text_up_to};
 
 /// Gives values for some of the parameters that a policy declares.
 pub type ChooseValues<'a> = &'a mut dyn FnMut(&[Param]) -> Vec<(String, f64)>;
@@ -56,7 +56,7 @@ impl PolicyLoader {
 
     fn text(&self, path: &Path) -> Result<String, InputError> {
         let Some(texts) = &self.texts else {
-            return read_text(path);
+            return read_text_up_to(path, LARGEST_SCRIPT);
         };
         let missing = || InputError::in_file(path.display(), "is no part of this candidate");
         texts.get(path).cloned().ok_or_else(missing)

@@ -5,7 +5,10 @@ use super::suite::Suite;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use windtunnel_base::input::{InputError, hint, parse_yaml, read_text, unknown};
+use windtunnel_base::input::{
+    InputError, LARGEST_SCRIPT as LARGEST_FILE, LARGEST_SPEC, hint, inside, open_regular,
+    parse_yaml, plain, read_text_up_to, unknown,
+};
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_policy::lua::{self, Program};
 use windtunnel_policy::native::Plugin;
@@ -130,6 +133,16 @@ impl Candidate {
         Ok(candidate)
     }
 
+    /// As [`open`](Self::open), of a file that was found in `folder`: one that lies elsewhere, by a
+    /// link, is refused.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in(folder: &Path, file: &Path) -> Result<Self, InputError> {
+        inside(folder, file)?;
+        Self::open(&file.display().to_string())
+    }
+
     /// As [`open`](Self::open), but a folder that is no candidate by itself stands for all scripts
     /// in it.
     ///
@@ -145,20 +158,24 @@ impl Candidate {
         for entry in std::fs::read_dir(text).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             if path.extension().is_some_and(|e| e == "lua" || e == "luau") {
-                files.push(path.display().to_string());
+                files.push(path);
             }
         }
         files.sort();
         if files.is_empty() {
             return Err(one);
         }
-        files.iter().map(|file| Self::open(file)).collect()
+        let folder = Path::new(text);
+        files
+            .iter()
+            .map(|file| Self::open_in(folder, file))
+            .collect()
     }
 
     /// Reads the text of a script.
     fn read(&mut self, reference: &Reference) -> Result<(), InputError> {
         match reference {
-            Reference::Script(path) => match read_text(path) {
+            Reference::Script(path) => match read_text_up_to(path, LARGEST_FILE) {
                 Ok(text) => {
                     self.texts.insert(path.clone(), text);
                 }
@@ -175,11 +192,27 @@ impl Candidate {
         Ok(())
     }
 
+    /// Reads the text of a script that a file of the candidate names, or that lies in its folder.
+    /// What leads out of the folder, or is no file, is a flaw of the candidate.
+    fn read_named(&mut self, folder: &Path, reference: &Reference) -> Result<(), InputError> {
+        if let Reference::Script(path) | Reference::Plugin(path, _) = reference
+            && path.exists()
+            && let Err(e) = inside(folder, path).and_then(|()| {
+                let cannot = |e| format!("cannot read: {}", plain(&e));
+                let opened = open_regular(path).map(drop);
+                opened.map_err(|e| InputError::in_file(path.display(), cannot(e)))
+            })
+        {
+            self.flaw = Some(Box::new(self.problem(ProblemKind::Policy, &e)));
+            return Ok(());
+        }
+        self.read(reference)
+    }
+
     /// A file that cannot be parsed is a flaw of the candidate; one that cannot be opened is an
     /// error of the caller.
     fn record_flaw(&mut self, path: &Path, error: InputError) -> Result<(), InputError> {
-        if !std::fs::metadata(path).is_ok_and(|m| m.is_file()) || std::fs::File::open(path).is_err()
-        {
+        if open_regular(path).is_err() {
             return Err(error);
         }
         let mut problem = self.problem(ProblemKind::Syntax, &error);
@@ -191,13 +224,14 @@ impl Candidate {
     fn of_bundle(name: &str, path: &Path) -> Result<Self, InputError> {
         let folder = windtunnel_base::input::folder_of(path).to_owned();
         let mut candidate = Self::blank(name, Body::Bundle(String::new(), folder.clone()));
-        let read = read_text(path)
+        let read = read_text_up_to(path, LARGEST_SPEC)
             .and_then(|text| Ok((Bundle::parse(&path.display().to_string(), &text)?, text)));
         match read {
             Ok((bundle, text)) => {
                 candidate.body = Body::Bundle(text, folder.clone());
                 for (_, named) in bundle.named() {
-                    candidate.read(&Reference::parse(named).from_folder(&folder))?;
+                    let reference = Reference::parse(named).from_folder(&folder);
+                    candidate.read_named(&folder, &reference)?;
                 }
             }
             Err(e) => candidate.record_flaw(path, e)?,
@@ -209,6 +243,7 @@ impl Candidate {
         let name = folder.display().to_string();
         let bundle = folder.join("policies.yaml");
         if bundle.is_file() {
+            inside(folder, &bundle)?;
             return Self::of_bundle(&name, &bundle);
         }
         let mut candidate = Self::blank(&name, Body::Hooks(BTreeMap::new()));
@@ -216,7 +251,7 @@ impl Candidate {
         for hook in Hook::ALL {
             let file = folder.join(format!("{hook}.lua"));
             if file.is_file() {
-                candidate.read(&Reference::Script(file.clone()))?;
+                candidate.read_named(folder, &Reference::Script(file.clone()))?;
                 hooks.insert(hook, file.display().to_string());
             }
         }
@@ -234,9 +269,16 @@ impl Candidate {
         Ok(candidate)
     }
 
-    /// Its compiled plugins.
+    /// Its compiled plugins, each once.
     #[must_use]
     pub fn readable(&self) -> Vec<PathBuf> {
+        let mut all = self.plugins();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    fn plugins(&self) -> Vec<PathBuf> {
         let plugin = |text: &str, folder: &Path| match Reference::parse(text).from_folder(folder) {
             Reference::Plugin(path, _) => Some(path),
             Reference::Name(_) | Reference::Script(_) => None,
@@ -313,15 +355,21 @@ impl Candidate {
     }
 
     /// Loads its policies for a suite. Only the top level of its scripts runs, within its limits.
+    /// `before_machine_code` is called with the number of its compiled plugins, once, before the
+    /// first line of them runs: from then on no other file has to be opened.
     ///
     /// # Errors
     /// The problems that prevent it.
-    pub fn resolve(&self, suite: &Suite) -> Result<ResolvedCandidate, Vec<Problem>> {
+    pub fn resolve(
+        &self,
+        suite: &Suite,
+        before_machine_code: fn(usize) -> std::io::Result<()>,
+    ) -> Result<ResolvedCandidate, Vec<Problem>> {
         if let Some(problem) = self.unfit() {
             return Err(vec![problem]);
         }
         let mut warnings = Vec::new();
-        match self.load(suite, &mut warnings) {
+        match self.load(suite, before_machine_code, &mut warnings) {
             Ok((spec, hooks)) => Ok(ResolvedCandidate {
                 spec,
                 hooks,
@@ -345,6 +393,7 @@ impl Candidate {
     fn load(
         &self,
         suite: &Suite,
+        before_machine_code: fn(usize) -> std::io::Result<()>,
         warnings: &mut Vec<Problem>,
     ) -> Result<(PolicySpec, Vec<Hook>), Vec<Problem>> {
         let wrong = |e: InputError| vec![self.problem(ProblemKind::Policy, &e)];
@@ -354,6 +403,10 @@ impl Candidate {
             .policies(&mut PolicyLoader::new(false).with_run_units(suite.file.fuel))
             .map_err(wrong)?;
         let fuel = suite.file.fuel;
+        let plugins = self.readable();
+        if !plugins.is_empty() {
+            Plugin::load_all(&plugins, || before_machine_code(plugins.len())).map_err(wrong)?;
+        }
         let mut loader = PolicyLoader::from_texts(self.texts.clone()).with_run_units(fuel);
         let hooks = match &self.body {
             Body::Policy(text) => {

@@ -69,6 +69,17 @@ pub struct Job {
     pub elsewhere: bool,
 }
 
+/// The first message from a worker: it is in its sandbox. One that ends before has met a limit or a
+/// failure of this host, not a candidate.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ready {
+    /// Always true.
+    pub ready: bool,
+    /// Limits that are lower than those that a worker is meant to have.
+    pub low_limits: Vec<String>,
+}
+
 /// A message from a worker.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Answer {

@@ -2,7 +2,7 @@
 //! is a cache folder, on disk.
 
 use super::protocol::RunKey;
-use super::report_cache::write_cache_file;
+use super::report_cache::{read_cache_file, write_cache_file};
 use super::run::RunSummary;
 use super::suite::Suite;
 use super::version::RESULTS_VERSION;
@@ -142,8 +142,7 @@ impl References {
 
 /// The results in a file; a damaged file has none.
 fn read(file: &Path) -> Known {
-    let rows: Vec<Row> = std::fs::read(file)
-        .ok()
+    let rows: Vec<Row> = read_cache_file(file)
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default();
     rows.into_iter().map(|r| (r.run_key, r.summaries)).collect()

@@ -410,7 +410,9 @@ scenarios:
         let suite = Suite::of_text(source, SUITE.into(), None).expect("a suite");
         let mut scenario = Scenario::open(&suite, "rag", false).expect("a scenario");
         let traffic = scenario.traffic(&suite, 7, 400).expect("traffic");
-        let opened = Candidate::open(policy).expect("a policy").resolve(&suite);
+        let opened = Candidate::open(policy)
+            .expect("a policy")
+            .resolve(&suite, |_| Ok(()));
         let Ok(opened) = opened else {
             panic!("{policy} opens")
         };

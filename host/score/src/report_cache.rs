@@ -6,7 +6,7 @@ use super::score_request::{ScoreRequest, Seeds};
 use super::version::engine;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use windtunnel_base::input::{folder_of, write_whole};
+use windtunnel_base::input::{folder_of, read_own, replace_whole, sweep_leftovers};
 
 /// A report as it is cached.
 #[derive(Serialize, Deserialize)]
@@ -39,9 +39,11 @@ impl ReportCache {
     /// A cache in `folder`; without one nothing is cached.
     #[must_use]
     pub fn new(folder: Option<&Path>) -> Self {
-        Self {
-            folder: folder.map(|f| f.join("reports")),
+        let folder = folder.map(|f| f.join("reports"));
+        if let Some(folder) = &folder {
+            sweep_leftovers(folder);
         }
+        Self { folder }
     }
 
     fn file(&self, request: &ScoreRequest) -> Option<PathBuf> {
@@ -75,8 +77,8 @@ impl ReportCache {
     /// mentions scripts by names that they no longer have.
     #[must_use]
     pub fn get(&self, request: &ScoreRequest) -> Option<Report> {
-        let text = std::fs::read_to_string(self.file(request)?).ok()?;
-        let cached: CachedReport = serde_json::from_str(&text).ok()?;
+        let text = read_cache_file(&self.file(request)?)?;
+        let cached: CachedReport = serde_json::from_slice(&text).ok()?;
         let names = names(request);
         let outdated = |name: &String| !names.contains(name) && mentions(&cached.report, name);
         (!cached.scripts.iter().any(outdated)).then_some(cached.report)
@@ -96,10 +98,30 @@ impl ReportCache {
     }
 }
 
-/// Writes a file of the cache. A failure is only logged: the content can be computed again.
+/// Largest file of the cache that is read, bytes.
+const LARGEST: u64 = 256 << 20;
+
+/// Whether the folder of a file of the cache is one that was made for it: through a link, files
+/// elsewhere would be read and replaced.
+fn folder_is_ours(file: &Path) -> bool {
+    let folder = folder_of(file).symlink_metadata();
+    folder.map_or(true, |folder| folder.is_dir())
+}
+
+/// Reads a file of the cache. A link is none, whatever it leads to.
+pub(super) fn read_cache_file(file: &Path) -> Option<Vec<u8>> {
+    if !folder_is_ours(file) {
+        return None;
+    }
+    read_own(file, LARGEST).ok()
+}
+
+/// Writes a file of the cache; a link at its place is replaced. A failure is only logged: the
+/// content can be computed again.
 pub(super) fn write_cache_file(file: &Path, value: &(impl Serialize + ?Sized)) {
-    let written = std::fs::create_dir_all(folder_of(file)).is_ok()
-        && write_whole(file, |out| Ok(serde_json::to_writer(out, value)?)).is_ok();
+    let written = folder_is_ours(file)
+        && std::fs::create_dir_all(folder_of(file)).is_ok()
+        && replace_whole(file, |out| Ok(serde_json::to_writer(out, value)?)).is_ok();
     if !written {
         tracing::warn!("cannot keep {}", file.display());
     }

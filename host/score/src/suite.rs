@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use windtunnel_base::input::{InputError, check_name, folder_of, parse_yaml, read_text, unknown};
+use windtunnel_base::input::{
+    InputError, LARGEST_SPEC, check_name, folder_of, open_regular, parse_yaml, read_text_up_to,
+    unknown,
+};
 use windtunnel_policy::lua::{CALL_UNITS, RUN_UNITS};
 use windtunnel_policy::{Hook, Reference};
 use windtunnel_workload::spec;
@@ -76,7 +79,7 @@ impl SuiteSource {
             }
             Self::File(file) => {
                 let path = folder_of(file).join(path);
-                let text = read_text(&path)?;
+                let text = read_text_up_to(&path, LARGEST_SPEC)?;
                 Ok((path, text))
             }
         }
@@ -99,7 +102,8 @@ impl Suite {
         let path = Path::new(name);
         let is_file = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
         let (source, text) = if is_file {
-            (SuiteSource::File(path.to_owned()), read_text(path)?)
+            let text = read_text_up_to(path, LARGEST_SPEC)?;
+            (SuiteSource::File(path.to_owned()), text)
         } else {
             let text = shipped::suite(name).ok_or_else(|| {
                 let known = unknown("suite", name, &shipped::suite_names());
@@ -342,7 +346,7 @@ impl Suite {
                     hasher.update(text.as_bytes());
                 }
                 if let (Some(trace), Some(folder)) = (&scenario.trace, &self.traces)
-                    && let Some(Ok(file)) = trace.place(folder).map(std::fs::File::open)
+                    && let Some(Ok(file)) = trace.place(folder).map(|file| open_regular(&file))
                 {
                     // One that cannot be read is an error when it is replayed.
                     let _ = hasher.update_reader(file);
@@ -355,7 +359,7 @@ impl Suite {
             .chain(self.files_of_workloads())
         {
             for file in files_of(path) {
-                if let Ok(file) = std::fs::File::open(file) {
+                if let Ok(file) = open_regular(&file) {
                     let _ = hasher.update_reader(file);
                 }
             }
@@ -400,32 +404,32 @@ impl Suite {
             .collect()
     }
 
-    /// Files and folders that a worker has to read, as canonical paths: a link in a folder may lead
-    /// out of it.
+    /// The files that a worker has to read, as canonical paths: those that the suite and its
+    /// workloads name, one by one. Of what lies beside them it sees nothing. Only workloads name folders
+    /// (ServeGen data): such a folder, which is listed, and its data files.
     #[must_use]
     pub fn readable(&self) -> Vec<PathBuf> {
-        let mut folders: Vec<PathBuf> = self.traces.iter().cloned().collect();
         let mut all = self.workloads();
         all.extend(self.files_of_workloads());
         all.extend(self.policy_files());
         if let Some(traces) = &self.traces {
             all.extend(self.replayed().filter_map(|trace| trace.place(traces)));
         }
-        if let SuiteSource::File(file) = &self.source {
-            folders.push(folder_of(file).to_owned());
-        }
-        let canonical = |path: &mut PathBuf| {
-            if let Ok(there) = path.canonicalize() {
-                *path = there;
-            }
-        };
-        folders.iter_mut().chain(&mut all).for_each(canonical);
-        all.retain(|path| path.exists() && !folders.iter().any(|f| path.starts_with(f)));
-        all.extend(folders);
+        let folders = all.iter().filter(|path| path.is_dir()).cloned();
+        let data: Vec<PathBuf> = folders.flat_map(files_of).filter(|f| is_data(f)).collect();
+        all.extend(data);
+        let there = all.iter().filter_map(|path| path.canonicalize().ok());
+        let mut all: Vec<PathBuf> = there.collect();
         all.sort();
         all.dedup();
         all
     }
+}
+
+/// Whether a file of a folder of ServeGen data is part of them.
+fn is_data(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().starts_with("chunk-")
 }
 
 /// A file, or the files that lie in a folder, in order.

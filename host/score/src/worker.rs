@@ -5,7 +5,7 @@ use super::candidate::Candidate;
 use super::features;
 use super::fuel::Fuel;
 use super::inspect::{self, Inspection};
-use super::protocol::{Answer, Job, RunKey, SuiteText, Task};
+use super::protocol::{Answer, Job, Ready, RunKey, SuiteText, Task};
 use super::regret::InspectionPlan;
 use super::report::{Problem, ProblemKind};
 use super::run::{self, RunSummary};
@@ -13,30 +13,40 @@ use super::sandbox::{self, Sandbox};
 use super::scenario::Scenario;
 use super::smoke::{self, SmokeRun};
 use super::suite::Suite;
+use serde::Serialize;
 use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_policy::PolicySpec;
 
-/// Answers jobs from standard input on standard output, until the input ends.
+/// Says on standard output that it is ready, then answers jobs from standard input, until the input
+/// ends.
 ///
 /// # Errors
 /// When standard input or output fails, or the sandbox cannot be entered.
 pub fn serve(limits: &Sandbox) -> io::Result<()> {
     let (input, mut output) = sandbox::take_stdio()?;
-    sandbox::enter(limits)?;
+    let ready = Ready {
+        ready: true,
+        low_limits: sandbox::enter(limits)?,
+    };
+    write_line(&mut output, &ready)?;
     let mut worker = Worker::default();
     for line in io::BufReader::new(input).lines() {
         let job: Job = serde_json::from_str(&line?)?;
         sandbox::grant_cpu(limits, job.cpu_s)?;
         let answer = worker.answer(job);
-        let mut text = serde_json::to_vec(&answer)?;
-        text.push(b'\n');
-        output.write_all(&text)?;
-        output.flush()?;
+        write_line(&mut output, &answer)?;
     }
     Ok(())
+}
+
+fn write_line(output: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_vec(value)?;
+    text.push(b'\n');
+    output.write_all(&text)?;
+    output.flush()
 }
 
 #[derive(Default)]
@@ -68,7 +78,15 @@ impl Worker {
             };
         };
         let candidate = job.candidate;
-        let resolved = match candidate.resolve(&suite) {
+        if candidate.is_native()
+            && let Err(e) = self.prepare(&suite, &job.task)
+        {
+            return Answer {
+                suite_error: Some(e.to_string()),
+                ..Answer::default()
+            };
+        }
+        let resolved = match candidate.resolve(&suite, sandbox::before_machine_code) {
             Ok(resolved) => resolved,
             Err(problems) => {
                 return Answer {
@@ -129,6 +147,20 @@ impl Worker {
         let suite = Suite::of_text(suite.source, suite.text, suite.traces.as_deref())?;
         self.suite = Some(Arc::new(suite));
         self.scenarios.clear();
+        Ok(())
+    }
+
+    /// Reads all that a task needs. Beside machine code, no file can be opened.
+    fn prepare(&mut self, suite: &Suite, task: &Task) -> Result<(), InputError> {
+        let keys = match task {
+            Task::Check => &[][..],
+            Task::Run(keys) => keys,
+            Task::Inspect(key, _) => std::slice::from_ref(key),
+        };
+        for key in keys {
+            let scenario = self.scenario(suite, key)?;
+            scenario.traffic(suite, key.seed, key.requests)?;
+        }
         Ok(())
     }
 

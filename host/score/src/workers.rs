@@ -2,13 +2,13 @@
 //! has a slot: runs of the same scenarios in the same slot find their traffic in memory.
 
 use super::candidate::Candidate;
-use super::protocol::{Answer, Job, SuiteText, Task};
+use super::protocol::{Answer, Job, Ready, SuiteText, Task};
 use super::report::{Problem, ProblemKind};
-use super::sandbox::cpu_seconds;
+use super::sandbox::{self, cpu_seconds};
 use super::suite::Suite;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Mutex, OnceLock};
@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// Longest answer of a worker, bytes.
 const LONGEST_ANSWER: u64 = 64 << 20;
+/// Longest time from the start of a worker to its first message; only a host that is at its end
+/// takes that long.
+const LONGEST_START: Duration = Duration::from_secs(60);
 /// What is kept of the end of a worker's standard error, bytes.
 const STDERR_TAIL: usize = 4096;
 
@@ -69,16 +72,31 @@ pub struct Workers {
 
 struct WorkerProcess {
     child: Child,
-    jobs: Sender<Vec<u8>>,
-    answers: Receiver<io::Result<Vec<u8>>>,
-    /// The end of its standard error, once that is closed.
-    stderr_tail: Receiver<Vec<u8>>,
+    channels: Channels,
     /// Digest of the suite that it was sent last.
     suite: Option<String>,
     /// It runs a compiled plugin.
     native: bool,
     /// It lays out its memory otherwise than others.
     elsewhere: bool,
+    /// Limits of this host that are lower than a worker's.
+    low_limits: Vec<String>,
+}
+
+/// Why there is no answer to a job.
+enum Failure {
+    /// By the candidate's own doing.
+    Candidate(Box<Problem>),
+    /// The process was ended from outside: by a person, or by a system without memory.
+    Outside(String),
+    /// By a limit or a failure of this host.
+    Host(String),
+}
+
+impl From<Box<Problem>> for Failure {
+    fn from(problem: Box<Problem>) -> Self {
+        Self::Candidate(problem)
+    }
 }
 
 impl Drop for WorkerProcess {
@@ -129,10 +147,11 @@ impl Workers {
     }
 
     /// Runs a task of a candidate in the worker of a slot. Whatever the candidate does to the
-    /// process is a problem in the answer.
+    /// process is a problem in the answer; what others do to it is none.
     ///
     /// # Errors
-    /// When no worker can be started, or after [`cancel`](Self::cancel).
+    /// When no worker can be started; when one ends, and the limits of this host or somebody else
+    /// may be why; or after [`cancel`](Self::cancel).
     pub fn run(
         &self,
         slot: usize,
@@ -153,14 +172,28 @@ impl Workers {
         {
             return Ok(answer);
         }
-        // A reused worker may have failed because of an earlier candidate, so a fresh one decides.
-        let mut worker = self.start(suite, candidate, native)?;
-        worker.elsewhere = elsewhere;
-        let answer = self.run_in(worker, &mut slot, suite, candidate, &task);
-        Ok(answer.unwrap_or_else(|problem| Answer {
-            problems: vec![*problem],
-            ..Answer::default()
-        }))
+        // A reused worker may have failed because of an earlier candidate, so a fresh one decides;
+        // and a second one, where the first was ended from outside.
+        let mut ended = String::new();
+        for _ in 0..2 {
+            let mut worker = self.start(suite, candidate, native)?;
+            worker.elsewhere = elsewhere;
+            match self.run_in(worker, &mut slot, suite, candidate, &task) {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Candidate(problem)) => {
+                    return Ok(Answer {
+                        problems: vec![*problem],
+                        ..Answer::default()
+                    });
+                }
+                Err(Failure::Outside(how)) => ended = how,
+                Err(Failure::Host(why)) => return Err(io::Error::other(why)),
+            }
+        }
+        Err(io::Error::other(format!(
+            "the process of a candidate was ended from outside, twice ({ended}): by somebody, or \
+             because the system ran out of memory; the candidate is not judged"
+        )))
     }
 
     /// Runs a task in `worker`, which goes back to its slot if it can be used again.
@@ -171,7 +204,7 @@ impl Workers {
         suite: &Suite,
         candidate: &Candidate,
         task: &Task,
-    ) -> Result<Answer, Box<Problem>> {
+    ) -> Result<Answer, Failure> {
         let key = suite.digest();
         let job = Job {
             suite: (worker.suite.as_ref() != Some(&key)).then(|| SuiteText {
@@ -188,10 +221,10 @@ impl Workers {
         let mut answer = worker.send(&job, self.time_limit)?;
         if worker.native && answer.suite_error.is_some() {
             // The references have run on this suite before: the machine code has written this.
-            return Err(implausible());
+            return Err(implausible().into());
         }
         if !answer.is_plausible(task, suite.file.objectives.len()) {
-            return Err(implausible());
+            return Err(implausible().into());
         }
         let problems = answer.problems.iter_mut();
         problems
@@ -229,16 +262,59 @@ impl Workers {
         // Ctrl-C goes to the parent alone, which ends its workers or lets them finish.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = spawn(command)?;
+        let cannot = |e: &io::Error| {
+            let why = sandbox::explained(e);
+            io::Error::new(
+                e.kind(),
+                format!("cannot start a process for candidates: {why}"),
+            )
+        };
+        let mut child = spawn(command).map_err(|e| cannot(&e))?;
+        let channels = Channels::of(&mut child);
+        let mut worker = WorkerProcess {
+            child,
+            channels: channels.map_err(|e| cannot(&e))?,
+            suite: None,
+            native,
+            elsewhere: false,
+            low_limits: Vec::new(),
+        };
+        worker.low_limits = worker.ready()?.low_limits;
+        Ok(worker)
+    }
+}
+
+/// The ends of a worker's pipes, each with a thread.
+struct Channels {
+    jobs: Sender<Vec<u8>>,
+    answers: Receiver<io::Result<Vec<u8>>>,
+    /// The end of its standard error, once that is closed.
+    stderr_tail: Receiver<Vec<u8>>,
+}
+
+impl Channels {
+    /// Takes the pipes of `child`, which is ended where threads cannot be started.
+    fn of(child: &mut Child) -> io::Result<Self> {
+        let started = Self::start(child);
+        if started.is_err() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        started
+    }
+
+    fn start(child: &mut Child) -> io::Result<Self> {
         let mut input = child.stdin.take().expect("piped");
         let output = child.stdout.take().expect("piped");
-        let errors = child.stderr.take().expect("piped");
+        let mut errors = child.stderr.take().expect("piped");
         // A worker that does not read must not block the caller, so another thread writes.
         let (jobs, queued) = channel::<Vec<u8>>();
-        std::thread::spawn(move || queued.into_iter().try_for_each(|job| input.write_all(&job)));
+        thread(move || {
+            let _ = queued.into_iter().try_for_each(|job| input.write_all(&job));
+        })?;
         // A worker that writes for ever must not fill the memory of this process.
         let (answer, answers) = sync_channel(1);
-        std::thread::spawn(move || {
+        thread(move || {
             let mut output = BufReader::new(output);
             loop {
                 let mut line = Vec::new();
@@ -250,11 +326,10 @@ impl Workers {
                     break;
                 }
             }
-        });
+        })?;
         let (send_tail, stderr_tail) = channel();
-        std::thread::spawn(move || {
+        thread(move || {
             let mut tail = Vec::new();
-            let mut errors = errors;
             let mut part = [0; 1024];
             while let Ok(n @ 1..) = errors.read(&mut part) {
                 tail.extend_from_slice(&part[..n]);
@@ -262,17 +337,19 @@ impl Workers {
                 tail.drain(..extra);
             }
             let _ = send_tail.send(tail);
-        });
-        Ok(WorkerProcess {
-            child,
+        })?;
+        Ok(Self {
             jobs,
             answers,
             stderr_tail,
-            suite: None,
-            native,
-            elsewhere: false,
         })
     }
+}
+
+/// A thread that needs little, where the system gives it.
+fn thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let small = std::thread::Builder::new().stack_size(256 << 10);
+    small.spawn(work).map(drop)
 }
 
 /// Starts a process from a thread that never ends: on Linux a child with a parent-death signal dies
@@ -287,35 +364,63 @@ fn spawn(command: Command) -> io::Result<Child> {
     if let Some(inherited) = spawner.take_if(|(of, _)| *of != here) {
         std::mem::forget(inherited);
     }
-    let (_, orders) = spawner.get_or_insert_with(|| {
+    if spawner.is_none() {
         let (orders, queued) = channel::<Order>();
-        std::thread::spawn(move || {
+        // With the usual stack: what starts a process is not ours.
+        std::thread::Builder::new().spawn(move || {
             for (mut command, answer) in queued {
                 let _ = answer.send(command.spawn());
             }
-        });
-        (here, orders)
-    });
+        })?;
+        *spawner = Some((here, orders));
+    }
     let (answer, child) = channel();
     let gone = || io::Error::other("the thread that starts processes is gone");
+    let (_, orders) = spawner.as_ref().ok_or_else(gone)?;
     orders.send((command, answer)).map_err(|_| gone())?;
     drop(spawner);
     child.recv().map_err(|_| gone())?
 }
 
 impl WorkerProcess {
+    /// Waits until it is in its sandbox. What goes wrong before is no candidate's fault.
+    fn ready(&mut self) -> io::Result<Ready> {
+        let cannot =
+            |why: String| io::Error::other(format!("cannot start a process for candidates: {why}"));
+        match self.channels.answers.recv_timeout(LONGEST_START) {
+            Ok(Ok(line)) if line.ends_with(b"\n") => {
+                serde_json::from_slice(&line).map_err(|e| cannot(format!("it says {e}")))
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let seconds = LONGEST_START.as_secs();
+                Err(cannot(format!("it was not ready within {seconds} s")))
+            }
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => {
+                let (status, said) = self.last_words();
+                let how = status.map_or("it closed its channel".into(), |s| s.to_string());
+                let lines = said.lines().filter(|line| !line.starts_with("note: "));
+                let last = lines.last().unwrap_or_default();
+                let last = last.trim_start_matches("error: ");
+                Err(cannot(match status.and_then(|s| s.code()) {
+                    Some(_) if !last.is_empty() => last.to_owned(),
+                    _ => format!("it died at once ({how}): {last}"),
+                }))
+            }
+        }
+    }
+
     /// Sends a job and waits for the answer. A worker without an answer cannot be used again.
-    fn send(&mut self, job: &Job, time_limit: Duration) -> Result<Answer, Box<Problem>> {
-        let mut line = serde_json::to_vec(job).map_err(|e| crash(&e.to_string()))?;
+    fn send(&mut self, job: &Job, time_limit: Duration) -> Result<Answer, Failure> {
+        let mut line = serde_json::to_vec(job).map_err(|e| Failure::Host(e.to_string()))?;
         line.push(b'\n');
-        if self.jobs.send(line).is_err() {
+        if self.channels.jobs.send(line).is_err() {
             return Err(self.crashed());
         }
         let start = (Instant::now(), self.processor_time());
         loop {
-            match self.answers.recv_timeout(time_limit) {
+            match self.channels.answers.recv_timeout(time_limit) {
                 Ok(Ok(line)) if line.ends_with(b"\n") => {
-                    return serde_json::from_slice(&line).map_err(|_| implausible());
+                    return serde_json::from_slice(&line).map_err(|_| implausible().into());
                 }
                 Ok(_) | Err(RecvTimeoutError::Disconnected) => return Err(self.crashed()),
                 // On a busy machine it may not have had its share of the processor.
@@ -325,7 +430,7 @@ impl WorkerProcess {
                         "the candidate's process gave no answer within {} s and was ended",
                         time_limit.as_secs()
                     );
-                    return Err(Box::new(Problem::new(ProblemKind::Limit, "", message)));
+                    return Err(Box::new(Problem::new(ProblemKind::Limit, "", message)).into());
                 }
             }
         }
@@ -362,30 +467,51 @@ impl WorkerProcess {
         Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
     }
 
-    fn crashed(&mut self) -> Box<Problem> {
-        let how = self.end().map_or_else(
-            || "it closed its channel".to_owned(),
-            |status| status.to_string(),
-        );
-        let stderr = self
-            .stderr_tail
+    /// How it ended, and the end of what it printed. It is ended, if it has not.
+    fn last_words(&mut self) -> (Option<ExitStatus>, String) {
+        let status = self.end();
+        let tail = &self.channels.stderr_tail;
+        let stderr = tail
             .recv_timeout(Duration::from_secs(1))
             .unwrap_or_default();
-        let stderr = String::from_utf8_lossy(&stderr);
-        let last = stderr.lines().rfind(|line| !line.trim().is_empty());
-        let last = last.map_or(String::new(), |line| format!(": {}", line.trim()));
-        let out_of_memory = stderr.contains("memory allocation of");
+        (status, String::from_utf8_lossy(&stderr).trim().to_owned())
+    }
+
+    /// Why it ended without an answer.
+    fn crashed(&mut self) -> Failure {
+        let (status, said) = self.last_words();
+        let last = said.lines().last().unwrap_or_default().trim();
+        let how = status.map_or("it closed its channel".to_owned(), |s| s.to_string());
+        if status.is_some_and(is_from_outside) {
+            return Failure::Outside(how);
+        }
+        // Scripts do not exit: that is a worker that cannot read its jobs or write its answers.
+        if !self.native && status.is_some_and(|s| s.code() == Some(1)) {
+            return Failure::Host(format!("a process for candidates failed ({how}): {last}"));
+        }
+        let last = match last {
+            "" => String::new(),
+            _ => format!(": {last}"),
+        };
+        if !self.low_limits.is_empty() {
+            let limits = self.low_limits.join(", ");
+            return Failure::Host(format!(
+                "the process of a candidate died ({how}){last}, and the candidate is not judged: this \
+                 process is limited more than those of candidates are meant to be: {limits}"
+            ));
+        }
+        let out_of_memory = said.contains("memory allocation of");
         let out_of_time = how.contains("SIGXCPU") || how.contains("signal: 24");
         let mut problem = crash(&format!("the candidate's process died ({how}){last}"));
         if out_of_memory || out_of_time {
             problem.kind = ProblemKind::Limit;
         }
         problem.sanitize();
-        problem
+        Failure::Candidate(problem)
     }
 
     /// The exit status, if it ends by itself within a second; else it is killed.
-    fn end(&mut self) -> Option<std::process::ExitStatus> {
+    fn end(&mut self) -> Option<ExitStatus> {
         for _ in 0..100 {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Some(status);
@@ -395,6 +521,34 @@ impl WorkerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
         None
+    }
+}
+
+/// Whether a process was ended by a signal that it cannot have sent to itself, as its sandbox lets
+/// it send none but SIGABRT, and that does not come of what it computes.
+fn is_from_outside(status: ExitStatus) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        // What a fault, an abort, or the limit of processor time sends.
+        let own = [
+            libc::SIGILL,
+            libc::SIGTRAP,
+            libc::SIGABRT,
+            libc::SIGBUS,
+            libc::SIGFPE,
+            libc::SIGSEGV,
+            libc::SIGXCPU,
+            libc::SIGXFSZ,
+            libc::SIGPIPE,
+            libc::SIGSYS,
+        ];
+        status.signal().is_some_and(|s| !own.contains(&s))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = status;
+        false
     }
 }
 

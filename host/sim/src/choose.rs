@@ -3,7 +3,7 @@
 
 use crate::settings::Given;
 use crate::spec::PoliciesSpec;
-use windtunnel_base::input::{InputError, parse_yaml, read_text, unknown};
+use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to, unknown};
 use windtunnel_base::request::Symbols;
 use windtunnel_engine::instance::Preset;
 use windtunnel_policy::builtin::priority;
@@ -29,7 +29,7 @@ pub(crate) fn bundle(policies: &PoliciesSpec) -> Result<Bundle, InputError> {
         return Ok(Bundle::default());
     };
     let name = path.display().to_string();
-    let text = read_text(path)?;
+    let text = read_text_up_to(path, LARGEST_SPEC)?;
     if patches.is_empty() {
         return Bundle::parse(&name, &text);
     }
@@ -49,6 +49,28 @@ pub(crate) fn bundle(policies: &PoliciesSpec) -> Result<Bundle, InputError> {
     // JSON is YAML: the patched tree goes through the same strict door. It has no lines to point
     // at.
     Bundle::parse(&name, &tree.to_string()).map_err(|e| InputError::in_file(&name, e.message()))
+}
+
+impl PoliciesSpec {
+    /// The policies that the run and its bundle name. `None` when the bundle is no file that can be
+    /// read twice. A bundle that is wrong names none: no policy of such a run is loaded.
+    #[must_use]
+    pub fn named(&self) -> Option<Vec<Reference>> {
+        if self.config.as_ref().is_some_and(|path| !path.is_file()) {
+            return None;
+        }
+        let bundle = bundle(self).unwrap_or_default();
+        let own = [
+            &self.admission,
+            &self.routing,
+            &self.scheduler,
+            &self.priority,
+            &self.preemption,
+        ];
+        let own = own.into_iter().flatten().map(String::as_str);
+        let named = own.chain(bundle.named().map(|(_, name)| name));
+        Some(named.map(Reference::parse).collect())
+    }
 }
 
 /// Where a path of keys leads; sections that are missing are made, items of lists must be there.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use windtunnel_base::input::{InputError, is_default, parse_yaml, read_text};
+use windtunnel_base::input::{InputError, LARGEST_SPEC, is_default, parse_yaml, read_text_up_to};
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_workload::TimeUnit;
 
@@ -366,7 +366,10 @@ impl RunSpec {
     /// # Errors
     /// When it cannot be read, or a key or value is wrong; with line and column.
     pub fn load(path: &Path) -> Result<Self, InputError> {
-        parse_yaml(path.display().to_string(), &read_text(path)?)
+        parse_yaml(
+            path.display().to_string(),
+            &read_text_up_to(path, LARGEST_SPEC)?,
+        )
     }
 
     /// The run as YAML that [`load`](Self::load) reads: what was said, and no defaults.

@@ -1,6 +1,7 @@
 //! Writing files whole or not at all.
 
 use super::error::{InputError, plain};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -71,6 +72,9 @@ impl Staging {
     /// # Errors
     /// When one cannot take its place.
     pub fn commit(self) -> Result<(), InputError> {
+        let folders = self.ready.iter().map(|r| folder_of(&r.target).to_owned());
+        let folders: BTreeSet<PathBuf> = folders.collect();
+        folders.iter().for_each(|folder| sweep_leftovers(folder));
         for ready in self.ready {
             ready
                 .file
@@ -92,6 +96,71 @@ pub fn write_whole(
     let mut staging = Staging::default();
     staging.write(path, fill)?;
     staging.commit()
+}
+
+/// Writes one file whole or not at all. What is at its place is replaced, be it a link: nothing
+/// elsewhere is written. For files that this program names.
+///
+/// # Errors
+/// As [`write_whole`].
+pub fn replace_whole(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), InputError> {
+    let write = || -> io::Result<()> {
+        let mut file = temporary(folder_of(path), 0o666)?;
+        let mut out = BufWriter::new(file.as_file_mut());
+        fill(&mut out)?;
+        out.flush()?;
+        drop(out);
+        file.persist(path).map_err(|e| e.error)?;
+        Ok(())
+    };
+    write().map_err(|e| refused(path, &e))
+}
+
+/// What temporary files and folders beside their targets begin with.
+const TEMPORARY: &str = ".windtunnel-";
+/// Age from which a temporary file is one of a run that was ended, seconds.
+const LEFT_OVER: u64 = 24 * 60 * 60;
+
+/// Removes temporary files that runs have left in `folder` when they were ended. Failures are not
+/// told: nothing depends on it.
+pub fn sweep_leftovers(folder: &Path) {
+    let now = std::time::SystemTime::now();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            continue;
+        }
+        // Of the entry itself, where it is a link.
+        let Ok(found) = entry.metadata() else {
+            continue;
+        };
+        let age = found
+            .modified()
+            .ok()
+            .and_then(|t| now.duration_since(t).ok());
+        if age.is_some_and(|age| age.as_secs() >= LEFT_OVER) {
+            let _ = match found.is_dir() {
+                true => fs::remove_dir_all(entry.path()),
+                false => fs::remove_file(entry.path()),
+            };
+        }
+    }
+}
+
+/// A temporary file in `folder`, with these permissions less the umask, as every new file.
+fn temporary(folder: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(mode));
+    }
+    #[cfg(not(unix))]
+    let _ = mode;
+    builder.tempfile_in(folder)
 }
 
 /// Makes a folder with these files (path below it, text), whole or not at all. A folder that is
@@ -120,7 +189,7 @@ pub fn write_folder(
     }
     // Made beside its place, so that it can be moved there; taken down again on any error.
     let temporary = tempfile::Builder::new()
-        .prefix(".windtunnel-")
+        .prefix(TEMPORARY)
         .tempdir_in(parent)
         .map_err(io)?;
     let made = temporary.path().join("made");
@@ -206,19 +275,12 @@ fn follow(path: &Path) -> io::Result<PathBuf> {
 
 /// A temporary file beside `target`, with the permissions that the target has or would get.
 fn beside(target: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The umask is taken off when the file is made, as of every new file.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
     let existing: Option<File> = match OpenOptions::new().write(true).open(target) {
         Ok(file) => Some(file),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => return Err(e),
     };
-    let file = builder.tempfile_in(folder_of(target))?;
+    let file = temporary(folder_of(target), 0o666)?;
     if let Some(existing) = existing {
         file.as_file()
             .set_permissions(existing.metadata()?.permissions())?;
@@ -315,6 +377,40 @@ mod tests {
         }
         staging.commit().unwrap();
         assert_eq!(names(dir.path()), ["a", "b"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_replaced_where_the_name_is_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("precious"), "precious").unwrap();
+        std::os::unix::fs::symlink("precious", at("cached")).unwrap();
+        replace_whole(&at("cached"), |w| w.write_all(b"new")).unwrap();
+        assert_eq!(fs::read_to_string(at("precious")).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(at("cached")).unwrap(), "new");
+        assert!(!fs::symlink_metadata(at("cached")).unwrap().is_symlink());
+        assert_eq!(names(dir.path()), ["cached", "precious"]);
+    }
+
+    #[test]
+    fn what_ended_runs_have_left_is_swept_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let put = |name: &str, days: u64| {
+            let file = File::create(at(name)).unwrap();
+            let then = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 90_000);
+            file.set_modified(then).unwrap();
+        };
+        put(".windtunnel-old", 1);
+        put(".windtunnel-new", 0);
+        put("windtunnel-old", 9);
+        put(".other", 9);
+        write_whole(&at("out"), |w| w.write_all(b"x")).unwrap();
+        assert_eq!(
+            names(dir.path()),
+            [".other", ".windtunnel-new", "out", "windtunnel-old"]
+        );
     }
 
     #[cfg(unix)]

@@ -1,11 +1,11 @@
 //! Opening files as text, however they are packed: gzip and zstd are unpacked, UTF-16 becomes
 //! UTF-8. All of it is recognised by the first bytes, never by the name.
 
+use super::door::open_given;
 use encoding_rs_io::DecodeReaderBytes;
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
@@ -35,13 +35,14 @@ pub fn packed_otherwise(head: &[u8]) -> Option<&'static str> {
     found.map(|(_, name)| *name)
 }
 
-/// Opens a file. Where it is packed, reading on fails after `most` unpacked bytes: a small file can
+/// Opens a regular file, or what the caller of this program has opened for it (`/dev/stdin`,
+/// `/dev/fd/N`). Where it is packed, reading on fails after `most` unpacked bytes: a small file can
 /// hold any number of them.
 ///
 /// # Errors
-/// When the file cannot be opened or its beginning is damaged.
+/// When the file cannot be opened, is no regular one, or its beginning is damaged.
 pub fn open_text(path: &Path, most: u64) -> io::Result<Opened> {
-    decoded(File::open(path)?, most)
+    decoded(open_given(path)?, most)
 }
 
 /// The same from any reader.
@@ -123,10 +124,11 @@ impl<R: Read> Read for Unpacked<R> {
     }
 }
 
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     match bytes {
         b if b >= 1 << 30 => format!("{} GiB", b >> 30),
         b if b >= 1 << 20 => format!("{} MiB", b >> 20),
+        b if b >= 1 << 16 && b % 1024 == 0 => format!("{} KiB", b >> 10),
         b => format!("{b} bytes"),
     }
 }
@@ -283,7 +285,7 @@ mod tests {
             assert!(packed.len() < 1 << 16);
             assert_eq!(
                 read(packed, 1 << 19).unwrap_err(),
-                format!("unpacked from {kind} it is larger than 524288 bytes")
+                format!("unpacked from {kind} it is larger than 512 KiB")
             );
         }
         // What is not packed takes the room that it takes on disk.

@@ -2,7 +2,7 @@
 
 use super::error::{InputError, plain};
 use super::names::unknown;
-use super::open::{open_text, packed_otherwise};
+use super::open::{open_text, packed_otherwise, size};
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io::Read;
@@ -15,18 +15,26 @@ const LONGEST_TEXT: u64 = 64 << 20;
 /// recognised.
 ///
 /// # Errors
-/// When it cannot be read, is no text, or is larger than 64 MiB.
+/// When it cannot be read, is no text or no file, or is larger than 64 MiB.
 pub fn read_text(path: &Path) -> Result<String, InputError> {
+    read_text_up_to(path, LONGEST_TEXT)
+}
+
+/// As [`read_text`], of at most `most` bytes.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_text_up_to(path: &Path, most: u64) -> Result<String, InputError> {
     let refuse = |why: &str| InputError::in_file(path.display(), format!("cannot read: {why}"));
     let mut bytes = Vec::new();
-    open_text(path, LONGEST_TEXT)
-        .and_then(|file| file.take(LONGEST_TEXT + 1).read_to_end(&mut bytes))
+    open_text(path, most)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
         .map_err(|e| refuse(&plain(&e)))?;
     if let Some(kind) = packed_otherwise(&bytes) {
         return Err(refuse(&format!("it is {kind}; unpack it first")));
     }
-    if bytes.len() as u64 > LONGEST_TEXT {
-        return Err(refuse("it is larger than 64 MiB"));
+    if bytes.len() as u64 > most {
+        return Err(refuse(&format!("it is larger than {}", size(most))));
     }
     let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8 text"))?;
     Ok(match text.strip_prefix('\u{feff}') {

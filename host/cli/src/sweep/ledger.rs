@@ -142,11 +142,21 @@ impl Ledger {
     }
 }
 
+/// Where the rows of a sweep to `out` are until all runs are done.
+fn part_of(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+/// The files that a sweep to `out` writes.
+pub fn files(out: &Path) -> Vec<PathBuf> {
+    vec![out.to_owned(), part_of(out)]
+}
+
 impl Part {
     fn open(out: &Path) -> Result<Self, InputError> {
-        let mut name = out.as_os_str().to_owned();
-        name.push(".part");
-        let path = PathBuf::from(name);
+        let path = part_of(out);
         let file = File::options()
             .create(true)
             .read(true)

@@ -9,10 +9,9 @@ use crate::spec;
 use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use windtunnel_base::input::{InputError, plain};
+use windtunnel_base::input::{InputError, open_regular, plain};
 use windtunnel_policy::PolicySpec;
 use windtunnel_results::report::machines::{Machine, differences};
 use windtunnel_sim::workload::Traces;
@@ -218,7 +217,7 @@ impl Digests {
 }
 
 fn digest(path: &Path) -> io::Result<u64> {
-    let mut file = File::open(path)?;
+    let mut file = open_regular(path)?;
     let mut buffer = vec![0; 1 << 16];
     let mut hash = windtunnel_base::rng::Fnv1a64::default();
     loop {

@@ -5,6 +5,7 @@ use super::program::Program;
 use super::tokens::tokens;
 use full_moon::LuaVersion;
 use full_moon::tokenizer::{Symbol, Token, TokenType};
+use std::sync::PoisonError;
 
 /// Deepest nesting of a file that is parsed: brackets, blocks and operators within one another. The
 /// script engine itself takes 1,000.
@@ -206,13 +207,20 @@ pub fn with_ast<R: Send>(
             }
         }))
     };
+    let parse = std::sync::Mutex::new(Some(parse));
+    let run = || {
+        let mut parse = parse.lock().unwrap_or_else(PoisonError::into_inner);
+        parse.take().expect("it runs once")()
+    };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK);
-        let parsing = thread.spawn_scoped(scope, parse);
-        let parsing = parsing.expect("a thread can be started");
-        parsing
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        match thread.spawn_scoped(scope, run) {
+            Ok(parsing) => parsing
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // Beside machine code there are no threads, and as much stack.
+            Err(_) => run(),
+        }
     })
 }
 

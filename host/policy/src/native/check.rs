@@ -2,8 +2,13 @@
 //! damaged file without a word and the process dies when it touches what is not there, so the file
 //! is read here first.
 
-use object::{Architecture, BinaryFormat, NameOrOrdinal, Object, ObjectKind, ObjectSegment};
+use object::elf::{DT_NEEDED, FileHeader64};
+use object::read::elf::FileHeader;
+use object::{
+    Architecture, BinaryFormat, Endianness, NameOrOrdinal, Object, ObjectKind, ObjectSegment,
+};
 use std::path::Path;
+use windtunnel_base::input::{plain, read_bytes};
 use windtunnel_plugin_api::abi::ROOT_SYMBOL;
 use windtunnel_plugin_api::c::C_SYMBOL;
 
@@ -14,14 +19,32 @@ pub(super) enum Entry {
     C,
 }
 
-/// Reads the library at `path` and finds its entry.
+/// Largest library that is read, bytes: one with debug information has some hundred million.
+const LARGEST: u64 = 1 << 30;
+
+/// Reads the library at `path` and finds its entry, and the names of the libraries that it needs.
 ///
 /// # Errors
 /// A sentence: no library, damaged, of another machine, not a plugin.
-pub(super) fn file(path: &Path) -> Result<Entry, String> {
-    let bytes = std::fs::read(path)
-        .map_err(|e| format!("cannot read: {}", windtunnel_base::input::plain(&e)))?;
-    entry(&bytes)
+pub(super) fn file(path: &Path) -> Result<(Entry, Vec<String>), String> {
+    let bytes = read_bytes(path, LARGEST).map_err(|e| format!("cannot read: {}", plain(&e)))?;
+    Ok((entry(&bytes)?, needs(&bytes).unwrap_or_default()))
+}
+
+/// Names of the libraries that an ELF file needs; others say it in other ways.
+fn needs(bytes: &[u8]) -> Option<Vec<String>> {
+    let header = FileHeader64::<Endianness>::parse(bytes).ok()?;
+    let endian = header.endian().ok()?;
+    let sections = header.sections(endian, bytes).ok()?;
+    let (entries, link) = sections.dynamic(endian, bytes).ok()??;
+    let strings = sections.strings(endian, bytes, link).ok()?;
+    let needed = entries.iter().filter(|e| e.d_tag.get(endian) == DT_NEEDED);
+    let names = needed.filter_map(|e| strings.get(e.d_val.get(endian).try_into().ok()?).ok());
+    Some(
+        names
+            .map(|n| String::from_utf8_lossy(n).into_owned())
+            .collect(),
+    )
 }
 
 fn entry(bytes: &[u8]) -> Result<Entry, String> {

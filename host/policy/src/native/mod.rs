@@ -25,6 +25,54 @@ use windtunnel_base::input::{InputError, unknown};
 use windtunnel_plugin_api::abi::SetupView;
 use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, Victim};
 
+/// A library whose file is one of a plugin, not loaded yet.
+struct Checked {
+    /// The path that names it.
+    path: PathBuf,
+    real: PathBuf,
+    entry: check::Entry,
+    /// Names of the libraries that it needs.
+    needs: Vec<String>,
+}
+
+impl Checked {
+    fn read(path: &Path) -> Result<Self, InputError> {
+        let refuse = |message: String| InputError::in_file(path.display(), message);
+        let real = std::fs::canonicalize(path).map_err(|e| {
+            refuse(format!(
+                "cannot read: {}",
+                windtunnel_base::input::plain(&e)
+            ))
+        })?;
+        let (entry, needs) = check::file(&real).map_err(refuse)?;
+        Ok(Self {
+            path: path.to_owned(),
+            real,
+            entry,
+            needs,
+        })
+    }
+
+    fn load(self, host_version: (u32, u32)) -> Result<Arc<Plugin>, InputError> {
+        let refuse = |message: String| InputError::in_file(self.path.display(), message);
+        // A panic while it was locked left it as it was.
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plugin) = open.get(&self.real) {
+            return Ok(Arc::clone(plugin));
+        }
+        let loaded = raw::load(&self.real, self.entry, host_version);
+        let (interface, manifest) = loaded.map_err(refuse)?;
+        manifest::check(&manifest).map_err(refuse)?;
+        let plugin = Arc::new(Plugin {
+            path: self.path.clone(),
+            manifest,
+            interface,
+        });
+        open.insert(self.real, Arc::clone(&plugin));
+        Ok(plugin)
+    }
+}
+
 /// A loaded plugin.
 pub struct Plugin {
     /// The path by which it was first opened.
@@ -46,6 +94,10 @@ impl fmt::Debug for Plugin {
 /// Plugins by their real path. They are never unloaded, so this only grows.
 static OPEN: Mutex<BTreeMap<PathBuf, Arc<Plugin>>> = Mutex::new(BTreeMap::new());
 
+/// Plugins that [`load_all`](Plugin::load_all) has loaded, by the path that names them: they are
+/// found without a look at the disk.
+static NAMED: Mutex<BTreeMap<PathBuf, Arc<Plugin>>> = Mutex::new(BTreeMap::new());
+
 impl Plugin {
     /// Loads the library at `path`, once per process.
     ///
@@ -63,28 +115,39 @@ impl Plugin {
     /// As [`open`](Self::open).
     #[doc(hidden)]
     pub fn open_as(path: &Path, host_version: (u32, u32)) -> Result<Arc<Self>, InputError> {
-        let refuse = |message: String| InputError::in_file(path.display(), message);
-        let real = std::fs::canonicalize(path).map_err(|e| {
-            refuse(format!(
-                "cannot read: {}",
-                windtunnel_base::input::plain(&e)
-            ))
-        })?;
-        // A panic while it was locked left it as it was.
-        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plugin) = open.get(&real) {
+        let named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plugin) = named.get(path) {
             return Ok(Arc::clone(plugin));
         }
-        let found = check::file(&real).map_err(refuse)?;
-        let (interface, manifest) = raw::load(&real, found, host_version).map_err(refuse)?;
-        manifest::check(&manifest).map_err(refuse)?;
-        let plugin = Arc::new(Self {
-            path: path.to_owned(),
-            manifest,
-            interface,
-        });
-        open.insert(real, Arc::clone(&plugin));
-        Ok(plugin)
+        drop(named);
+        Checked::read(path)?.load(host_version)
+    }
+
+    /// Loads the libraries at `paths`. Before the first line of their code runs, all that their
+    /// loading needs of the system is there, and `before` is called: the one thing that still has
+    /// to be possible is to open each file once, in this order.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and those of `before`.
+    pub fn load_all(
+        paths: &[PathBuf],
+        before: impl FnOnce() -> std::io::Result<()>,
+    ) -> Result<(), InputError> {
+        let checked: Vec<Checked> = paths
+            .iter()
+            .map(|p| Checked::read(p))
+            .collect::<Result<_, _>>()?;
+        for library in checked.iter().flat_map(|c| &c.needs) {
+            raw::preload(library);
+        }
+        before().map_err(|e| InputError::new(format!("the sandbox cannot be entered: {e}")))?;
+        for plugin in checked {
+            let path = plugin.path.clone();
+            let loaded = plugin.load(windtunnel_plugin_api::VERSION)?;
+            let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+            named.insert(path, loaded);
+        }
+        Ok(())
     }
 
     /// What it says of itself.

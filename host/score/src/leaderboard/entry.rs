@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use windtunnel_base::input::{InputError, folder_of, plain, read_text};
+use windtunnel_base::input::{InputError, folder_of, inside, plain, read_text, sweep_leftovers};
 use windtunnel_policy::{Hook, Reference};
 
 /// Schema of `entry.json`.
@@ -135,7 +135,7 @@ impl Entry {
     /// When files are missing or wrong.
     pub fn read(folder: &Path) -> Result<Self, InputError> {
         let name = name_of(folder).unwrap_or_default();
-        let file: EntryFile = parse(&folder.join("entry.json"))?;
+        let file: EntryFile = parse(folder, "entry.json")?;
         if file.schema != SCHEMA {
             return Err(InputError::in_file(
                 folder.join("entry.json").display(),
@@ -153,7 +153,7 @@ impl Entry {
                     format!("candidate is \"{file}\"; expected the name of a file in {FILES}/"),
                 ));
             }
-            Candidate::open(&files.join(file).display().to_string())
+            Candidate::open_in(folder, &files.join(file))
         };
         let mut candidate = match &file.candidate {
             Form::Reference(name) => Candidate::reference(name),
@@ -165,9 +165,9 @@ impl Entry {
         let mut entry = Self::new(&name, candidate, file.origin);
         entry.holdout_runs = file.holdout_runs;
         for split in Split::ALL {
-            let file = folder.join(format!("{split}.json"));
-            if file.exists() {
-                entry.reports.insert(split, parse(&file)?);
+            let file = format!("{split}.json");
+            if folder.join(&file).exists() {
+                entry.reports.insert(split, parse(folder, &file)?);
             }
         }
         Ok(entry)
@@ -193,8 +193,9 @@ impl Entry {
             holdout_runs: self.holdout_runs.clone(),
         };
         fs::create_dir_all(board).map_err(refused)?;
+        sweep_leftovers(board);
         let fresh = tempfile::Builder::new()
-            .prefix(".new-")
+            .prefix(".windtunnel-")
             .tempdir_in(board)
             .map_err(refused)?;
         let put = |name: &Path, text: &str| -> io::Result<()> {
@@ -306,8 +307,11 @@ fn pretty(value: &impl Serialize) -> String {
     text
 }
 
-fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, InputError> {
-    let text = read_text(path)?;
+/// A file of an entry; it lies in the folder of the entry, which may be from somebody else.
+fn parse<T: serde::de::DeserializeOwned>(folder: &Path, name: &str) -> Result<T, InputError> {
+    let path = folder.join(name);
+    inside(folder, &path)?;
+    let text = read_text(&path)?;
     serde_json::from_str(&text).map_err(|e| {
         InputError::at(
             path.display(),

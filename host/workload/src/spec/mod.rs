@@ -63,7 +63,11 @@ impl Changes {
 /// # Errors
 /// When it cannot be read, has unknown keys, or makes no sense; the message names the place.
 pub fn read(path: &Path, changes: Changes) -> Result<Opened, InputError> {
-    parse(path, &input::read_text(path)?, changes)
+    parse(
+        path,
+        &input::read_text_up_to(path, input::LARGEST_SPEC)?,
+        changes,
+    )
 }
 
 /// As [`read`], of a text that is at hand; `path` is its name in messages and says where files are
@@ -102,7 +106,7 @@ pub fn open(spec: WorkloadSpec, folder: &Path) -> Result<Opened, Fault> {
 /// # Errors
 /// When the spec cannot be read, or has unknown keys.
 pub fn named(path: &Path) -> Result<Vec<PathBuf>, InputError> {
-    let text = input::read_text(path)?;
+    let text = input::read_text_up_to(path, input::LARGEST_SPEC)?;
     if foreign::is_inference_perf(&text) {
         return Ok(Vec::new());
     }

@@ -74,6 +74,21 @@ fn open(path: &Path) -> Result<Handle, libloading::Error> {
     Ok(handle)
 }
 
+/// Loads a library of the system that plugins need, by its name, so that it is there when they are
+/// loaded. One that is not found is missed then, which says more.
+pub(super) fn preload(name: &str) {
+    // A path leads to something of the plugin's own.
+    #[cfg(unix)]
+    if !name.contains('/') {
+        use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+        // SAFETY: it is found among the libraries of the system, which are trusted.
+        let loaded = unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL) };
+        let _ = loaded.map(std::mem::forget);
+    }
+    #[cfg(not(unix))]
+    let _ = name;
+}
+
 /// An error with its causes; libloading says the interesting part in the cause.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
