@@ -9,6 +9,7 @@ mod json;
 mod names;
 mod open;
 mod text;
+mod visible;
 
 pub use error::{InputError, plain};
 pub use files::{Staging, folder_of, identity, write_folder, write_whole};
@@ -16,3 +17,4 @@ pub use json::{FiniteJson, finite_json};
 pub use names::{check_name, hint, is_of_name, nearest, ranked, unknown};
 pub use open::{Opened, decoded, open_text, packed_otherwise};
 pub use text::{is_default, parse_yaml, read_text};
+pub use visible::{is_hidden, visible, visible_lines};
