@@ -11,13 +11,16 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Longest answer of a worker, bytes.
 const LONGEST_ANSWER: u64 = 64 << 20;
 /// What is kept of the end of a worker's standard error, bytes.
 const STDERR_TAIL: usize = 4096;
+
+/// While a worker is waited for: how often it is seen whether that still makes sense.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// How a worker is started: a program that calls [`serve`](super::worker::serve).
 #[derive(Clone, Debug)]
@@ -63,6 +66,8 @@ pub struct Workers {
     time_limit: Duration,
     slots: Vec<Mutex<Option<WorkerProcess>>>,
     cancelled: AtomicBool,
+    /// By slot: what is set when nobody waits for its tasks any more.
+    unwanted: Vec<Mutex<Option<Arc<AtomicBool>>>>,
 }
 
 struct WorkerProcess {
@@ -94,13 +99,27 @@ impl Workers {
             time_limit,
             slots: (0..slots.max(1)).map(|_| Mutex::new(None)).collect(),
             cancelled: AtomicBool::new(false),
+            unwanted: (0..slots.max(1)).map(|_| Mutex::new(None)).collect(),
         }
     }
 
-    /// From now on every task ends at once with [`Interrupted`](io::ErrorKind::Interrupted). Tasks
-    /// that are running are finished.
+    /// From now on every task ends at once with [`Interrupted`](io::ErrorKind::Interrupted), also
+    /// those that are running.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// The tasks of a slot end with [`Interrupted`](io::ErrorKind::Interrupted) once `unwanted` is
+    /// set; `None` takes the last flag away.
+    pub fn end_when(&self, slot: usize, unwanted: Option<Arc<AtomicBool>>) {
+        *self.unwanted[slot].lock().expect("no panic before") = unwanted;
+    }
+
+    /// Nobody waits for the tasks of this slot any more.
+    pub(super) fn is_cancelled(&self, slot: usize) -> bool {
+        let unwanted = self.unwanted[slot].lock().expect("no panic before");
+        let unwanted = unwanted.as_ref().is_some_and(|f| f.load(Ordering::Relaxed));
+        unwanted || self.cancelled.load(Ordering::Relaxed)
     }
 
     /// Number of slots.
@@ -122,20 +141,28 @@ impl Workers {
         task: Task,
     ) -> io::Result<Answer> {
         let native = candidate.is_native();
+        let cancelled = || self.is_cancelled(slot);
+        let interrupted = || Err(io::ErrorKind::Interrupted.into());
         // Locked during the whole task: a slot serves one job at a time.
         let mut slot = self.slots[slot].lock().expect("no panic before");
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::Interrupted.into());
+        if cancelled() {
+            return interrupted();
         }
         let reused = if native { None } else { slot.take() };
         if let Some(worker) = reused
-            && let Ok(answer) = self.run_in(worker, &mut slot, suite, candidate, &task)
+            && let Ok(answer) = self.run_in(worker, &mut slot, suite, candidate, &task, &cancelled)
         {
             return Ok(answer);
         }
+        if cancelled() {
+            return interrupted();
+        }
         // A reused worker may have failed because of an earlier candidate, so a fresh one decides.
         let worker = self.start(suite, candidate, native)?;
-        let answer = self.run_in(worker, &mut slot, suite, candidate, &task);
+        let answer = self.run_in(worker, &mut slot, suite, candidate, &task, &cancelled);
+        if answer.is_err() && cancelled() {
+            return interrupted();
+        }
         Ok(answer.unwrap_or_else(|problem| Answer {
             problems: vec![*problem],
             ..Answer::default()
@@ -150,6 +177,7 @@ impl Workers {
         suite: &Suite,
         candidate: &Candidate,
         task: &Task,
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<Answer, Box<Problem>> {
         let key = suite.digest();
         let job = Job {
@@ -163,7 +191,7 @@ impl Workers {
             cpu_s: cpu_seconds(self.time_limit),
         };
         worker.suite = Some(key);
-        let mut answer = worker.send(&job, self.time_limit)?;
+        let mut answer = worker.send(&job, self.time_limit, cancelled)?;
         if worker.native && answer.suite_error.is_some() {
             // The references have run on this suite before: the machine code has written this.
             return Err(implausible());
@@ -282,21 +310,32 @@ fn spawn(command: Command) -> io::Result<Child> {
 
 impl WorkerProcess {
     /// Sends a job and waits for the answer. A worker without an answer cannot be used again.
-    fn send(&mut self, job: &Job, time_limit: Duration) -> Result<Answer, Box<Problem>> {
+    fn send(
+        &mut self,
+        job: &Job,
+        time_limit: Duration,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Answer, Box<Problem>> {
         let mut line = serde_json::to_vec(job).map_err(|e| crash(&e.to_string()))?;
         line.push(b'\n');
         if self.jobs.send(line).is_err() {
             return Err(self.crashed());
         }
         let start = (Instant::now(), self.processor_time());
+        let mut limit = time_limit;
         loop {
-            match self.answers.recv_timeout(time_limit) {
+            let left = limit.saturating_sub(start.0.elapsed());
+            match self.answers.recv_timeout(left.min(BETWEEN_LOOKS)) {
                 Ok(Ok(line)) if line.ends_with(b"\n") => {
                     return serde_json::from_slice(&line).map_err(|_| implausible());
                 }
                 Ok(_) | Err(RecvTimeoutError::Disconnected) => return Err(self.crashed()),
+                Err(RecvTimeoutError::Timeout) if cancelled() => return Err(crash("cancelled")),
+                Err(RecvTimeoutError::Timeout) if start.0.elapsed() < limit => {}
                 // On a busy machine it may not have had its share of the processor.
-                Err(RecvTimeoutError::Timeout) if self.waits_for_a_core(start, time_limit) => {}
+                Err(RecvTimeoutError::Timeout) if self.waits_for_a_core(start, time_limit) => {
+                    limit += time_limit;
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     let message = format!(
                         "the candidate's process gave no answer within {} s and was ended",
