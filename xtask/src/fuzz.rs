@@ -1,11 +1,12 @@
 //! `cargo xtask fuzz`: all fuzz targets in turn, for a time.
 
-use crate::shared::{cargo, has, root, run, target};
+use crate::shared::{cargo, root, run, target};
 use anyhow::{Context, bail};
 use std::fs;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-const HELP: &str = "Runs the fuzz targets in fuzz/ in turn, each for its share of the time. Needs cargo-fuzz.
+const HELP: &str = "Runs the fuzz targets in fuzz/ in turn, each for its share of the time. Needs nothing but this toolchain and a
+C++ compiler: what the targets measure is asked of the compiler by stable flags, without sanitizers.
 
 Usage: cargo xtask fuzz --minutes N [OPTIONS]
 
@@ -61,23 +62,37 @@ pub(crate) fn fuzz(arguments: &[String]) -> anyhow::Result<ExitCode> {
         Some(name) if all.contains(&name) => vec![name],
         Some(name) => bail!("no target \"{name}\"; there are: {}", all.join(", ")),
     };
-    if !has("fuzz") {
-        bail!("this needs cargo-fuzz: cargo install cargo-fuzz --locked");
+    let host = host()?;
+    let built = target().join("fuzz-build");
+    let mut build = cargo("build --release --manifest-path fuzz/Cargo.toml");
+    build
+        // With a target named, the flags are not those of build scripts and macros.
+        .args(["--target", &host, "--target-dir"])
+        .arg(&built)
+        // The toolchain of the project has unstable flags, too, should these become such.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTFLAGS", FLAGS.join(" "));
+    if let Some(code) = run(build)? {
+        return Ok(code);
     }
     let seconds = (options.minutes * 60 / chosen.len() as u64).max(1);
     for name in &chosen {
         println!("==> {name}: {seconds} s");
         let own = target().join("fuzz").join(name);
-        fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
+        let artifacts = root().join("fuzz/artifacts").join(name);
+        for folder in [&own, &artifacts] {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+        }
         // What is new goes to the first folder; the corpus in the project stays what it is.
-        let mut command = cargo("fuzz run");
+        let mut command = Command::new(built.join(&host).join("release").join(name));
         command
-            .arg(name)
+            .current_dir(root())
             .arg(&own)
             .arg(root().join("fuzz/corpus").join(name))
-            .args(["--", &format!("-max_total_time={seconds}"), "-timeout=20"])
-            // Sanitizers are unstable; the toolchain of the project has them nevertheless.
-            .env("RUSTC_BOOTSTRAP", "1");
+            .arg(format!("-max_total_time={seconds}"))
+            .arg(format!("-artifact_prefix={}/", artifacts.display()))
+            .args(["-timeout=20", "-rss_limit_mb=4096", "-print_final_stats=1"]);
         if let Some(code) = run(command)? {
             println!("==> {name}: FAILED; the input is in fuzz/artifacts/{name}/");
             return Ok(code);
@@ -85,6 +100,25 @@ pub(crate) fn fuzz(arguments: &[String]) -> anyhow::Result<ExitCode> {
         println!("==> {name}: ok");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The compiler counts which edges of the program are taken and with what it compares.
+const FLAGS: &[&str] = &[
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+];
+
+/// The name of this machine's target.
+fn host() -> anyhow::Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+    let told = Command::new(rustc).arg("-vV").output()?;
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let host = told.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned)
+        .context("rustc -vV does not name its host")
 }
 
 /// Names of the targets: the files in fuzz/fuzz_targets.

@@ -1,6 +1,7 @@
 //! Why a run broke off.
 
 use crate::hook::Hook;
+use crate::input::visible;
 use std::fmt;
 use windtunnel_plugin_api::PolicyError;
 
@@ -127,8 +128,8 @@ impl fmt::Display for RunFault {
             (_, Some(policy)) => policy,
             (_, None) => return Ok(()),
         };
-        let (kind, message) = (hook.kind(), &source.message);
-        match (source.call, request) {
+        let (kind, message) = (hook.kind(), visible(&source.message));
+        match (source.call, request.map(visible)) {
             (PolicyCall::Answer, _) => write!(f, "the {kind} {message}"),
             (PolicyCall::Tick, _) => write!(f, "the {kind} failed at a tick: {message}"),
             (_, Some(request)) => write!(f, "the {kind} failed on {request}: {message}"),

@@ -10,6 +10,7 @@ mod json;
 mod names;
 mod open;
 mod text;
+mod visible;
 
 pub use door::{
     LARGEST_SCRIPT, LARGEST_SPEC, inside, open_own, open_regular, read_bytes, read_own,
@@ -22,3 +23,4 @@ pub use json::{FiniteJson, finite_json};
 pub use names::{check_name, hint, is_of_name, nearest, ranked, unknown};
 pub use open::{Opened, decoded, open_text, packed_otherwise};
 pub use text::{is_default, parse_yaml, read_text, read_text_up_to};
+pub use visible::{is_hidden, visible, visible_lines};

@@ -1,6 +1,6 @@
 //! `windtunnel compare`: compares policies with a baseline.
 
-use super::print::to_stdout;
+use super::print::present;
 use super::progress::RunsBar;
 use super::score::{ScoringArgs, parse_seeds, to_anyhow};
 use clap::Args;
@@ -49,11 +49,8 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     let outcome = run(scorer.runner(), &request, &|p| bar.show(p)).map_err(to_anyhow);
     bar.done();
     let outcome = outcome?;
-    to_stdout(|out| {
-        if args.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&outcome)?)
-        } else {
-            out.write_all(comparison(&outcome).as_bytes())
-        }
-    })
+    if args.json {
+        return present(true, &(serde_json::to_string_pretty(&outcome)? + "\n"));
+    }
+    present(false, &comparison(&outcome))
 }

@@ -1,6 +1,6 @@
 //! `windtunnel explain`: explains the score of a policy by its decisions.
 
-use super::print::to_stdout;
+use super::print::present;
 use super::progress::RunsBar;
 use super::score::{ScoringArgs, to_anyhow};
 use clap::Args;
@@ -43,14 +43,10 @@ pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     bar.done();
     match explained.map_err(to_anyhow)? {
         Ok(explained) if args.json => {
-            to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&explained)?))
+            present(true, &(serde_json::to_string_pretty(&explained)? + "\n"))
         }
-        Ok(explained) => {
-            to_stdout(|out| out.write_all(render::explain::text(&explained).as_bytes()))
-        }
-        Err(failed) if args.json => {
-            to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&failed)?))
-        }
-        Err(failed) => to_stdout(|out| out.write_all(render::score::text(&failed).as_bytes())),
+        Ok(explained) => present(false, &render::explain::text(&explained)),
+        Err(failed) if args.json => present(true, &(serde_json::to_string_pretty(&failed)? + "\n")),
+        Err(failed) => present(false, &render::score::text(&failed)),
     }
 }

@@ -1,14 +1,16 @@
 //! `windtunnel leaderboard`: candidates with their scores on all splits, which can be reproduced.
 
 use super::output::check_path;
-use super::print::{say, to_stdout};
+use super::print::{present, say};
 use super::progress::RunsBar;
 use super::score::{ScoringArgs, to_anyhow};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, Staging};
-use windtunnel_score::leaderboard::{Board, Entry, Origin, checked_name, entry_folder, entry_name};
+use windtunnel_score::leaderboard::{
+    Board, Entry, Origin, Verdict, checked_name, entry_folder, entry_name,
+};
 use windtunnel_score::render::leaderboard::{html, markdown, table};
 use windtunnel_score::{Candidate, Progress, Scorer, Split};
 
@@ -232,7 +234,7 @@ fn add(args: &AddArgs) -> anyhow::Result<()> {
 fn report(board: &Board, names: &[&str]) -> anyhow::Result<()> {
     say(&format!("{}: {}", board.folder.display(), names.join(", ")));
     let rows = board.rows(Split::Holdout)?;
-    to_stdout(|out| out.write_all(table(&board.suite, &rows, Split::Holdout).as_bytes()))
+    present(false, &table(&board.suite, &rows, Split::Holdout))
 }
 
 /// Refuses what a leaderboard has nothing of.
@@ -271,23 +273,17 @@ fn verify(VerifyArgs { what: args, split }: &VerifyArgs) -> anyhow::Result<()> {
     let scorer = fresh(&args.scoring)?;
     let verdicts = with_bar(|done| board.verify(&scorer, &args.entries, *split, done));
     let verdicts = verdicts.map_err(to_anyhow)?;
-    to_stdout(|out| {
-        if args.json {
-            return writeln!(out, "{}", serde_json::to_string_pretty(&verdicts)?);
-        }
-        for v in &verdicts {
-            writeln!(
-                out,
-                "{} {}",
-                if v.same { "same     " } else { "DIFFERENT" },
-                v.name
-            )?;
-            for note in &v.notes {
-                writeln!(out, "          {note}")?;
-            }
-        }
-        Ok(())
-    })?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&verdicts)? + "\n"
+    } else {
+        let line = |v: &Verdict| {
+            let same = if v.same { "same     " } else { "DIFFERENT" };
+            let notes = v.notes.iter().map(|note| format!("          {note}\n"));
+            format!("{same} {}\n{}", v.name, notes.collect::<String>())
+        };
+        verdicts.iter().map(line).collect()
+    };
+    present(args.json, &text)?;
     let different = verdicts.iter().filter(|v| !v.same).count();
     if different > 0 {
         let message = format!(
@@ -306,7 +302,7 @@ fn renew(args: &RenewArgs) -> anyhow::Result<()> {
     let added = with_bar(|done| board.add(&scorer, entries, done)).map_err(to_anyhow)?;
     if args.json {
         let rows = board.rows(Split::Holdout)?;
-        return to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&rows)?));
+        return present(true, &(serde_json::to_string_pretty(&rows)? + "\n"));
     }
     report(
         &board,
@@ -333,11 +329,8 @@ fn render(args: &RenderArgs) -> anyhow::Result<()> {
         })?;
     }
     files.commit()?;
-    to_stdout(|out| {
-        if args.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)
-        } else {
-            out.write_all(table(&board.suite, &rows, args.by).as_bytes())
-        }
-    })
+    if args.json {
+        return present(true, &(serde_json::to_string_pretty(&rows)? + "\n"));
+    }
+    present(false, &table(&board.suite, &rows, args.by))
 }

@@ -57,7 +57,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(matches) => matches,
         // Help, the version, or what is wrong with a flag: clap knows where it goes.
         Err(message) => {
-            let _ = message.print();
+            print::say_of_flags(&message);
             return if message.use_stderr() { EXIT_INPUT } else { 0 };
         }
     };
@@ -138,7 +138,8 @@ fn init_log(level: LogLevel) -> Result<(), InputError> {
         Err(_) => Targets::new().with_default(level.filter()),
     };
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(|| print::LogLines)
+        .with_ansi(false)
         .without_time()
         .with_target(false);
     tracing_subscriber::registry()

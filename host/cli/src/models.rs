@@ -4,7 +4,7 @@ mod counted;
 
 use super::args::{LatencyName, ModelsArgs};
 use super::effects::Explicit;
-use super::print::to_stdout;
+use super::print::present;
 use super::spec::latency_model;
 use super::spelling::in_flags;
 use comfy_table::{CellAlignment, ColumnConstraint};
@@ -49,7 +49,7 @@ pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
             }
         }
     };
-    to_stdout(|out| out.write_all(text.as_bytes()))
+    present(args.json, &text)
 }
 
 fn pretty(value: &Value) -> String {

@@ -1,7 +1,7 @@
 //! Results to stdout and to files. Files are written whole or not at all.
 
 use super::args::{AnalysisArgs, Format, OutputArgs};
-use super::print::to_stdout;
+use super::print::{present, show_json, to_stdout};
 use super::spelling::{FILES, in_flags};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -219,11 +219,11 @@ pub fn deliver(
     } else {
         output.format
     };
-    to_stdout(|out| match format {
-        Format::Table => out.write_all(table::text(&results).as_bytes()),
-        Format::Json => json::write(&results, out),
-        Format::Blis => blis::write_stdout(&results, out),
-    })
+    match format {
+        Format::Table => present(false, &table::text(&results)),
+        Format::Json => show_json(|out| json::write(&results, out)),
+        Format::Blis => to_stdout(|out| blis::write_stdout(&results, out)),
+    }
 }
 
 /// Writes the files that were asked for, with those that `staging` holds already.

@@ -2,7 +2,7 @@
 
 mod crate_files;
 
-use super::print::{say, to_stdout};
+use super::print::{present, say};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -60,7 +60,7 @@ pub fn plugin(command: &PluginCommand) -> anyhow::Result<()> {
             } else {
                 as_text(plugin.manifest())
             };
-            to_stdout(|out| out.write_all(text.as_bytes()))
+            present(args.json, &text)
         }
     }
 }

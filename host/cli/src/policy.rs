@@ -4,7 +4,7 @@
 mod templates;
 
 use super::confine::confine;
-use super::print::{say, to_stdout};
+use super::print::{present, say, to_stdout};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -166,7 +166,7 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
         }
         format!("{table}\n\"windtunnel policy show NAME\" prints one.\n")
     };
-    to_stdout(|out| out.write_all(text.as_bytes()))
+    present(args.json, &text)
 }
 
 fn as_json(policy: &Named) -> Value {
@@ -280,7 +280,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
     } else {
         all.iter().map(report).collect()
     };
-    to_stdout(|out| out.write_all(text.as_bytes()))?;
+    present(args.json, &text)?;
     let bad = all.iter().filter(|c| !c.ok()).count();
     if bad == 0 {
         return Ok(());
@@ -313,15 +313,9 @@ fn check_file(file: &Path) -> Result<Checked, InputError> {
     checked.params.clone_from(&program.declared);
     match lint(&program) {
         Ok(findings) => checked.findings = findings,
-        Err(syntax) => {
-            // The engine's own words, if it does not take the file either.
-            checked.error = loaded(&program).err().map(|e| e.to_string());
-            if checked.error.is_none() {
-                checked.findings.push(Finding {
-                    error: false,
-                    ..syntax
-                });
-            }
+        Err(f) => {
+            let error = InputError::at(&name, f.line as u64, f.column as u64, f.message);
+            checked.error = Some(error.to_string());
         }
     }
     if checked.error.is_none() {

@@ -1,7 +1,7 @@
 //! `windtunnel score`, and the flags that all commands share which score candidates.
 
 use super::candidate_text::CandidateText;
-use super::print::{say, to_stdout};
+use super::print::{present, say};
 use super::progress::RunsBar;
 use clap::Args;
 use serde::Deserialize;
@@ -330,9 +330,9 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
         bar.done();
         let report = report?;
         return if args.json {
-            to_stdout(|out| writeln!(out, "{}", serde_json::to_string_pretty(&report)?))
+            present(true, &(serde_json::to_string_pretty(&report)? + "\n"))
         } else {
-            to_stdout(|out| out.write_all(text(&report).as_bytes()))
+            present(false, &text(&report))
         };
     }
     if args.json || args.batch {
@@ -341,7 +341,7 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
     let reports = scorer
         .score_batch(&requests, &mut |_, _| {})
         .map_err(to_anyhow)?;
-    to_stdout(|out| out.write_all(table(&reports).as_bytes()))
+    present(false, &table(&reports))
 }
 
 /// An error with its cause: wrong input stays an [`InputError`], which has an exit code of its own.
@@ -365,7 +365,7 @@ fn batch(scorer: &Scorer, requests: &[ScoreRequest]) -> anyhow::Result<()> {
         while let Some(line) = waiting.remove(&next) {
             next += 1;
             if outcome.is_ok() {
-                outcome = to_stdout(|out| writeln!(out, "{line}"));
+                outcome = present(true, &(line + "\n"));
             }
         }
     };

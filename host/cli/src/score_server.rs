@@ -1,18 +1,26 @@
 //! `windtunnel score-server`: scores candidates that are sent by HTTP.
 
 mod api;
+mod connections;
+mod cost;
 mod gepa;
+mod guard;
 mod queue;
+mod unique;
 
 use super::print::{say, to_stdout};
 use super::score::ScoringArgs;
 use windtunnel_score::Split;
 use api::Server;
+use axum::middleware::from_fn_with_state;
 use clap::Args;
+use cost::CostLimits;
+use guard::Guard;
 use queue::JobQueue;
 use serde_json::json;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
@@ -33,6 +41,21 @@ pub struct ServerArgs {
     /// Most evaluations that may wait; further ones are refused with status 503
     #[arg(long, default_value_t = 256, value_name = "N")]
     queue: usize,
+    /// Most seeds per scenario that a request may ask for [default: max_seeds of the suite]
+    #[arg(long, value_name = "N")]
+    max_seeds: Option<u32>,
+    /// Most simulated requests of one HTTP request: scenarios x seeds x requests of a run [default:
+    /// what all scenarios of the suite come to]
+    #[arg(long, value_name = "N")]
+    max_requests: Option<u64>,
+    /// A further name by which clients reach the server, without a port; other names than this
+    /// machine's own are refused, as are pages of other sites
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+    /// A file with a token that requests must show (Authorization: Bearer TOKEN) [default: what the
+    /// environment variable WINDTUNNEL_TOKEN holds]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Let POST /score have the split holdout
     #[arg(long)]
     allow_holdout: bool,
@@ -67,7 +90,17 @@ pub fn serve(args: &ServerArgs) -> anyhow::Result<()> {
     if args.queue == 0 {
         return Err(InputError::new("--queue must be at least 1, found 0").into());
     }
+    for (flag, zero) in [
+        ("--max-seeds", args.max_seeds == Some(0)),
+        ("--max-requests", args.max_requests == Some(0)),
+    ] {
+        if zero {
+            return Err(InputError::new(format!("{flag} must be at least 1, found 0")).into());
+        }
+    }
     let address = address(&args.listen)?;
+    let hosts = guard::host_names(&args.allow_host)?;
+    let token = guard::token(args.token_file.as_deref())?;
     let splits = if args.allow_holdout {
         &Split::ALL[..]
     } else {
@@ -77,13 +110,16 @@ pub fn serve(args: &ServerArgs) -> anyhow::Result<()> {
     let scorer = args.scoring.scorer()?;
     let jobs = scorer.runner().workers.slots();
     let queue = Arc::new(JobQueue::new(scorer, args.queue));
+    let limits = CostLimits::new(&suite, args.max_seeds, args.max_requests);
     let server = Arc::new(Server::new(
         suite,
         Arc::clone(&queue),
         args.max_evals,
         args.allow_holdout,
+        limits,
         jobs,
     ));
+    let made = |address| Guard::new(address, hosts, token.as_deref());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -92,7 +128,7 @@ pub fn serve(args: &ServerArgs) -> anyhow::Result<()> {
             let queue = &queue;
             scope.spawn(move || queue.serve(slot));
         }
-        let served = runtime.block_on(listen(address, args.until_stdin_closes, server));
+        let served = runtime.block_on(listen(address, args.until_stdin_closes, server, made));
         queue.close();
         served
     });
@@ -105,6 +141,7 @@ async fn listen(
     address: SocketAddr,
     until_stdin_closes: bool,
     server: Arc<Server>,
+    guard: impl FnOnce(SocketAddr) -> Guard,
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| {
         let why = windtunnel_base::input::plain(&e);
@@ -124,9 +161,10 @@ async fn listen(
     tokio::spawn(interrupts(Arc::clone(&end)));
     #[cfg(unix)]
     tokio::spawn(terminations(Arc::clone(&end)));
-    if !address.ip().is_loopback() {
+    let guard = guard(address);
+    if !address.ip().is_loopback() && !guard.asks_for_token() {
         say(&format!(
-            "warning: whoever reaches {address} can have candidates scored on this machine"
+            "warning: whoever reaches {address} can have candidates scored on this machine; --token-file asks for a token"
         ));
     }
     let ready = json!({
@@ -136,14 +174,18 @@ async fn listen(
     });
     to_stdout(|out| writeln!(out, "{ready}"))?;
     let paths = gepa::paths().merge(api::paths());
-    let app = api::with_fallbacks(paths).with_state(Arc::clone(&server));
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async move {
-            let _ = ended.wait_for(|ended| *ended).await;
-            // Waiting requests are answered with an error; running ones are completed.
-            server.queue.close();
-        })
-        .await?;
+    let app = api::with_fallbacks(paths)
+        .layer(from_fn_with_state(Arc::new(guard), guard::let_through))
+        .with_state(Arc::clone(&server));
+    // What waits or runs is answered with an error before connections are closed.
+    let (closed, closing) = watch::channel(false);
+    let queue = Arc::clone(&server.queue);
+    tokio::spawn(async move {
+        let _ = ended.wait_for(|ended| *ended).await;
+        queue.close();
+        closed.send_replace(true);
+    });
+    connections::serve(listener, app, server, closing).await;
     Ok(())
 }
 

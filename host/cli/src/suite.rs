@@ -1,6 +1,6 @@
 //! `windtunnel suite`: the suites that candidates are scored on.
 
-use super::print::to_stdout;
+use super::print::present;
 use super::progress::RunsBar;
 use super::score::{ScoringArgs, TIME_LIMIT, to_anyhow};
 use clap::{Args, Subcommand};
@@ -104,7 +104,7 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
     } else {
         render::list(&all()?)
     };
-    to_stdout(|out| out.write_all(text.as_bytes()))
+    present(args.json, &text)
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<()> {
@@ -114,7 +114,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
     } else {
         render::text(&suite)
     };
-    to_stdout(|out| out.write_all(text.as_bytes()))
+    present(args.json, &text)
 }
 
 fn certify_suite(args: &CertifyArgs) -> anyhow::Result<()> {
@@ -151,7 +151,7 @@ fn certify_suite(args: &CertifyArgs) -> anyhow::Result<()> {
     } else {
         render::certificate(&certificate)
     };
-    to_stdout(|out| out.write_all(text.as_bytes()))?;
+    present(args.json, &text)?;
     let failing = certificate
         .scenarios
         .iter()

@@ -7,7 +7,7 @@ mod runs;
 use super::args::SweepArgs;
 use super::confine;
 use super::effects::Explicit;
-use super::print::{say, to_stdout};
+use super::print::{present, say, show_json};
 use super::workload_args::RunArgs;
 use clap::{Arg, ArgMatches, Args};
 use grid::{Grid, WITHOUT_EFFECT};
@@ -110,13 +110,11 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     )?;
     let saved = ledger.map_or(Ok(()), |ledger| ledger.finish(&rows));
     // What was computed is shown even if the disk is full.
-    let printed = to_stdout(|out| {
-        if given.get_flag("json") {
-            sweep::write_json(&columns, &rows, out)
-        } else {
-            out.write_all(sweep::table(&grid.names(), &rows).as_bytes())
-        }
-    });
+    let printed = if given.get_flag("json") {
+        show_json(|out| sweep::write_json(&columns, &rows, out))
+    } else {
+        present(false, &sweep::table(&grid.names(), &rows))
+    };
     saved?;
     printed
 }

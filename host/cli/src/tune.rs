@@ -1,7 +1,7 @@
 //! `windtunnel tune`: searches the parameters of a policy.
 
 use super::output::check_path;
-use super::print::{say, to_stdout};
+use super::print::{present, say};
 use super::progress::RunsBar;
 use super::score::{ScoringArgs, to_anyhow};
 use clap::Args;
@@ -83,14 +83,11 @@ pub fn tune(args: &TuneArgs) -> anyhow::Result<()> {
     if let Some((path, form)) = out {
         write(path, form, &request.candidate, &tuned)?;
     }
-    to_stdout(|out| {
-        if args.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&tuned)?)
-        } else {
-            let usage = usage(&tuned, args.out.as_deref(), &args.scoring.suite);
-            write!(out, "{}{usage}", text(&tuned))
-        }
-    })
+    if args.json {
+        return present(true, &(serde_json::to_string_pretty(&tuned)? + "\n"));
+    }
+    let usage = usage(&tuned, args.out.as_deref(), &args.scoring.suite);
+    present(false, &format!("{}{usage}", text(&tuned)))
 }
 
 /// What goes into the file. Checks that it can be written, before the search.

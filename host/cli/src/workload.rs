@@ -3,7 +3,7 @@
 mod tables;
 
 use super::output::{check_path, export_paths};
-use super::print::{say, to_stdout};
+use super::print::{present, say, to_stdout};
 use super::spec::{part as spec_of_part, time_unit};
 use super::workload_args::{
     ComposeArgs, ConvertArgs, GenerateArgs, InputArgs, ShowArgs, Target, ValidateArgs,
@@ -118,7 +118,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
     } else {
         report::text(&opened.description, &summary)
     };
-    to_stdout(|out| out.write_all(text.as_bytes()))
+    present(args.json, &text)
 }
 
 fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
@@ -159,7 +159,7 @@ fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
         };
         lines.push_str(&line);
     }
-    to_stdout(|out| out.write_all(lines.as_bytes()))
+    present(false, &lines)
 }
 
 fn convert(args: &ConvertArgs) -> anyhow::Result<()> {

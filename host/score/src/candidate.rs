@@ -602,7 +602,7 @@ impl Candidate {
         let text = self.texts.get(path).cloned().unwrap_or_default();
         let here = |kind, line: usize, column: usize, message: String| Problem {
             line: Some(line as u64),
-            column: Some(column as u64),
+            column: Some(column as u64).filter(|&c| c > 0),
             ..Problem::new(kind, &name, message)
                 .with_snippet(&self.texts, line as u64)
                 .with_hint()
@@ -626,8 +626,7 @@ impl Candidate {
                 }
                 Ok(all.into_iter().map(|(_, p)| p).collect())
             }
-            // The script engine decides about syntax, when it loads the file.
-            Err(f) => Ok(vec![here(ProblemKind::Syntax, f.line, f.column, f.message)]),
+            Err(f) => Err(vec![here(ProblemKind::Syntax, f.line, f.column, f.message)]),
         }
     }
 

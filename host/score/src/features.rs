@@ -162,8 +162,8 @@ impl Choices {
     }
 }
 
-/// Nodes of a script's syntax tree and lines with code; 0 for a script that is nested too deeply to
-/// be parsed.
+/// Nodes of a script's syntax tree and lines with code; 0 for a script that
+/// cannot be looked at.
 fn size(text: &str) -> (usize, usize) {
     #[derive(Default)]
     struct Count(usize);
@@ -184,17 +184,15 @@ fn size(text: &str) -> (usize, usize) {
             self.0 += 1;
         }
     }
-    with_ast(text, |ast| {
-        let Ok(ast) = ast else {
-            return (0, 0);
-        };
+    let size = with_ast(text, |ast| {
         let mut count = Count::default();
-        count.visit_ast(&ast);
+        count.visit_ast(ast);
         let lines: BTreeSet<usize> = ast
             .nodes()
             .tokens()
             .filter_map(|token| Some(token.start_position()?.line()))
             .collect();
         (count.0, lines.len())
-    })
+    });
+    size.unwrap_or_default()
 }

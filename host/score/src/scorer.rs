@@ -12,6 +12,7 @@ use super::score_request::{Progress, ScoreRequest, ScoringError};
 use super::suite::Suite;
 use super::version::engine;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use windtunnel_base::input::InputError;
 
@@ -70,6 +71,27 @@ impl Scorer {
         self.score_with(request, slots, &|_| {})
     }
 
+    /// As [`score_in_slot`](Self::score_in_slot), until nobody wants the report: then `unwanted` is
+    /// set, by whatever thread, and the scoring is cancelled.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    ///
+    /// # Panics
+    /// As [`score_in_slot`](Self::score_in_slot).
+    pub fn score_while_wanted(
+        &self,
+        slot: usize,
+        request: &ScoreRequest,
+        unwanted: &Arc<AtomicBool>,
+    ) -> Result<Report, ScoringError> {
+        let workers = &self.runner.workers;
+        workers.end_when(slot, Some(Arc::clone(unwanted)));
+        let report = self.score_in_slot(slot, request);
+        workers.end_when(slot, None);
+        report
+    }
+
     /// Scores many candidates in parallel; reports are in the order of the requests. `done` is
     /// called with (index, report) as each is finished.
     ///
@@ -112,6 +134,10 @@ impl Scorer {
         }
         let salts = request.salts()?;
         let mut report = self.runner.stages(request, slots, progress)?;
+        // What explains a score may have been given up: such a report is not kept.
+        if self.runner.workers.is_cancelled(slots.first) {
+            return Err(ScoringError::Cancelled);
+        }
         report.key = Key {
             candidate: request.candidate.digest().unwrap_or_default(),
             suite: request.suite.digest(),

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Longest answer of a worker, bytes.
@@ -21,6 +21,9 @@ const LONGEST_ANSWER: u64 = 64 << 20;
 const LONGEST_START: Duration = Duration::from_secs(60);
 /// What is kept of the end of a worker's standard error, bytes.
 const STDERR_TAIL: usize = 4096;
+
+/// While a worker is waited for: how often it is seen whether that still makes sense.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// How a worker is started: a program that calls [`serve`](super::worker::serve).
 #[derive(Clone, Debug)]
@@ -68,6 +71,8 @@ pub struct Workers {
     /// otherwise.
     slots: Vec<Mutex<Option<WorkerProcess>>>,
     cancelled: AtomicBool,
+    /// By slot: what is set when nobody waits for its tasks any more.
+    unwanted: Vec<Mutex<Option<Arc<AtomicBool>>>>,
 }
 
 struct WorkerProcess {
@@ -116,13 +121,27 @@ impl Workers {
             time_limit,
             slots: (0..2 * slots.max(1)).map(|_| Mutex::new(None)).collect(),
             cancelled: AtomicBool::new(false),
+            unwanted: (0..slots.max(1)).map(|_| Mutex::new(None)).collect(),
         }
     }
 
-    /// From now on every task ends at once with [`Interrupted`](io::ErrorKind::Interrupted). Tasks
-    /// that are running are finished.
+    /// From now on every task ends at once with [`Interrupted`](io::ErrorKind::Interrupted), also
+    /// those that are running.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// The tasks of a slot end with [`Interrupted`](io::ErrorKind::Interrupted) once `unwanted` is
+    /// set; `None` takes the last flag away.
+    pub fn end_when(&self, slot: usize, unwanted: Option<Arc<AtomicBool>>) {
+        *self.unwanted[slot].lock().expect("no panic before") = unwanted;
+    }
+
+    /// Nobody waits for the tasks of this slot any more.
+    pub(super) fn is_cancelled(&self, slot: usize) -> bool {
+        let unwanted = self.unwanted[slot % self.slots()].lock().expect("no panic before");
+        let unwanted = unwanted.as_ref().is_some_and(|f| f.load(Ordering::Relaxed));
+        unwanted || self.cancelled.load(Ordering::Relaxed)
     }
 
     /// Number of slots.
@@ -161,16 +180,21 @@ impl Workers {
     ) -> io::Result<Answer> {
         let native = candidate.is_native();
         let elsewhere = slot >= self.slots();
+        let cancelled = || self.is_cancelled(slot);
+        let interrupted = || Err(io::ErrorKind::Interrupted.into());
         // Locked during the whole task: a slot serves one job at a time.
         let mut slot = self.slots[slot].lock().expect("no panic before");
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::Interrupted.into());
+        if cancelled() {
+            return interrupted();
         }
         let reused = if native { None } else { slot.take() };
         if let Some(worker) = reused
-            && let Ok(answer) = self.run_in(worker, &mut slot, suite, candidate, &task)
+            && let Ok(answer) = self.run_in(worker, &mut slot, suite, candidate, &task, &cancelled)
         {
             return Ok(answer);
+        }
+        if cancelled() {
+            return interrupted();
         }
         // A reused worker may have failed because of an earlier candidate, so a fresh one decides;
         // and a second one, where the first was ended from outside.
@@ -178,7 +202,11 @@ impl Workers {
         for _ in 0..2 {
             let mut worker = self.start(suite, candidate, native)?;
             worker.elsewhere = elsewhere;
-            match self.run_in(worker, &mut slot, suite, candidate, &task) {
+            let answer = self.run_in(worker, &mut slot, suite, candidate, &task, &cancelled);
+            if answer.is_err() && cancelled() {
+                return interrupted();
+            }
+            match answer {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Candidate(problem)) => {
                     return Ok(Answer {
@@ -204,6 +232,7 @@ impl Workers {
         suite: &Suite,
         candidate: &Candidate,
         task: &Task,
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<Answer, Failure> {
         let key = suite.digest();
         let job = Job {
@@ -218,7 +247,7 @@ impl Workers {
             elsewhere: worker.elsewhere,
         };
         worker.suite = Some(key);
-        let mut answer = worker.send(&job, self.time_limit)?;
+        let mut answer = worker.send(&job, self.time_limit, cancelled)?;
         if worker.native && answer.suite_error.is_some() {
             // The references have run on this suite before: the machine code has written this.
             return Err(implausible().into());
@@ -410,21 +439,34 @@ impl WorkerProcess {
     }
 
     /// Sends a job and waits for the answer. A worker without an answer cannot be used again.
-    fn send(&mut self, job: &Job, time_limit: Duration) -> Result<Answer, Failure> {
+    fn send(
+        &mut self,
+        job: &Job,
+        time_limit: Duration,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Answer, Failure> {
         let mut line = serde_json::to_vec(job).map_err(|e| Failure::Host(e.to_string()))?;
         line.push(b'\n');
         if self.channels.jobs.send(line).is_err() {
             return Err(self.crashed());
         }
         let start = (Instant::now(), self.processor_time());
+        let mut limit = time_limit;
         loop {
-            match self.channels.answers.recv_timeout(time_limit) {
+            let left = limit.saturating_sub(start.0.elapsed());
+            match self.channels.answers.recv_timeout(left.min(BETWEEN_LOOKS)) {
                 Ok(Ok(line)) if line.ends_with(b"\n") => {
                     return serde_json::from_slice(&line).map_err(|_| implausible().into());
                 }
                 Ok(_) | Err(RecvTimeoutError::Disconnected) => return Err(self.crashed()),
+                Err(RecvTimeoutError::Timeout) if cancelled() => {
+                    return Err(crash("cancelled").into());
+                }
+                Err(RecvTimeoutError::Timeout) if start.0.elapsed() < limit => {}
                 // On a busy machine it may not have had its share of the processor.
-                Err(RecvTimeoutError::Timeout) if self.waits_for_a_core(start, time_limit) => {}
+                Err(RecvTimeoutError::Timeout) if self.waits_for_a_core(start, time_limit) => {
+                    limit += time_limit;
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     let message = format!(
                         "the candidate's process gave no answer within {} s and was ended",

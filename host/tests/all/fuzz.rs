@@ -29,3 +29,13 @@ fn hostile_traces_are_refused_or_read() {
 fn hostile_specs_are_refused_or_read() {
     assert!(replay("spec", bodies::spec) >= 15);
 }
+
+#[test]
+fn hostile_policies_are_refused_or_looked_at() {
+    assert!(replay("policy", bodies::policy) >= 5);
+}
+
+#[test]
+fn hostile_suites_and_bundles_are_refused_or_read() {
+    assert!(replay("suite", bodies::suite) >= 5);
+}

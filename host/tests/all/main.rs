@@ -40,6 +40,7 @@ mod spec;
 mod stubs;
 mod support;
 mod sweep;
+mod terminal;
 mod traces;
 mod tune;
 mod twins;

@@ -6,6 +6,7 @@ mod harness;
 mod sandbox;
 mod server;
 mod suites;
+mod syntax;
 
 pub(crate) use harness::{SUITE, Scoring, data, timeless};
 use harness::{innocent, score_of, zoo};

@@ -1,5 +1,7 @@
 //! What is wrong with an input, and where.
 
+use super::visible;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use windtunnel_plugin_api::PolicyError;
@@ -17,11 +19,16 @@ pub struct InputError {
 }
 
 impl InputError {
-    /// A message without a place in a file (a flag, a combination of flags).
+    /// A message without a place in a file (a flag, a combination of flags). It is one line: what a
+    /// terminal would obey in the names that it quotes is written out.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
+        let message = message.into();
         Self {
-            message: message.into(),
+            message: match visible(&message) {
+                Cow::Borrowed(_) => message,
+                Cow::Owned(shown) => shown,
+            },
             file: None,
             line: None,
             column: None,
@@ -110,7 +117,7 @@ impl InputError {
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let (Some(file), false) = (&self.file, self.names_place) {
-            write!(f, "{file}:")?;
+            write!(f, "{}:", visible(file))?;
             for number in [self.line, self.column].into_iter().flatten() {
                 write!(f, "{number}:")?;
             }

@@ -1,6 +1,8 @@
 //! Paths of the server for whole reports and suites, and what all its paths share.
 
+use super::cost::CostLimits;
 use super::queue::{JobQueue, Refused};
+use super::unique::UniqueKeys;
 use crate::args::named;
 use crate::candidate_text::CandidateText;
 use crate::score::parse_seeds;
@@ -14,13 +16,18 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::{InputError, is_hidden, unknown};
 use windtunnel_score::{
     Candidate, LastStage, Report, ScoreRequest, ScoringError, Seeds, Split, Suite,
 };
 
 /// Longest body of an HTTP request, bytes: far more than a script for every hook.
-const LONGEST_BODY: usize = 1 << 20;
+pub const LONGEST_BODY: usize = 1 << 20;
+/// Longest name of a candidate in its report, characters.
+const LONGEST_ID: usize = 200;
+/// What the file of a candidate is called in messages, whatever the candidate's name: a name that a
+/// client chooses is no path.
+pub const CANDIDATE: &str = "candidate.lua";
 /// All paths, for the hint about an unknown one.
 const PATHS: &[&str] = &[
     "/evaluate",
@@ -43,6 +50,8 @@ pub struct Server {
     max_evals: Option<u64>,
     /// `/score` may have the split holdout.
     allow_holdout: bool,
+    /// What one HTTP request may cost.
+    limits: CostLimits,
     /// Worker processes.
     pub jobs: usize,
     counts: Mutex<Counts>,
@@ -74,13 +83,20 @@ impl HttpError {
     }
 }
 
+fn ending() -> HttpError {
+    HttpError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending")
+}
+
 impl From<ScoringError> for HttpError {
     fn from(error: ScoringError) -> Self {
-        let status = match error {
-            ScoringError::Input(_) => StatusCode::BAD_REQUEST,
-            ScoringError::Start(_) | ScoringError::Cancelled => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(status, error.to_string())
+        match error {
+            ScoringError::Input(_) => Self::bad_request(error.to_string()),
+            ScoringError::Start(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+            }
+            // Somebody who has gone hears nothing of it.
+            ScoringError::Cancelled => ending(),
+        }
     }
 }
 
@@ -102,22 +118,15 @@ pub fn ok(body: &Value) -> HttpResult {
     Ok(answer(StatusCode::OK, body.to_string()))
 }
 
-/// Parses the body of a request.
+/// Parses the body of a request, which is there as a whole.
 pub async fn parse<T: DeserializeOwned>(request: Request) -> Result<T, HttpError> {
-    let too_long = || {
-        let message = format!("the body is longer than {LONGEST_BODY} bytes");
-        HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    let wrong = |e: serde_json::Error| {
+        HttpError::bad_request(format!("the body is not what it should be: {e}"))
     };
-    // With a Content-Length the body need not be read.
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|n| n.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|n| n > LONGEST_BODY) {
-        return Err(too_long());
-    }
     let body = axum::body::to_bytes(request.into_body(), LONGEST_BODY).await;
-    let body = body.map_err(|_| too_long())?;
-    serde_json::from_slice(&body)
-        .map_err(|e| HttpError::bad_request(format!("the body is not what it should be: {e}")))
+    let body = body.map_err(|e| HttpError::bad_request(e.to_string()))?;
+    serde_json::from_slice::<UniqueKeys>(&body).map_err(wrong)?;
+    serde_json::from_slice(&body).map_err(wrong)
 }
 
 impl Server {
@@ -127,6 +136,7 @@ impl Server {
         queue: Arc<JobQueue>,
         max_evals: Option<u64>,
         allow_holdout: bool,
+        limits: CostLimits,
         jobs: usize,
     ) -> Self {
         Self {
@@ -134,6 +144,7 @@ impl Server {
             queue,
             max_evals,
             allow_holdout,
+            limits,
             jobs,
             counts: Mutex::default(),
         }
@@ -177,12 +188,15 @@ impl Server {
         ScoreRequest::new(candidate, Arc::clone(&self.suite))
     }
 
-    /// Scores candidates. Each request is one evaluation of the budget, whatever its result.
+    /// Scores candidates. Each request is one evaluation of the budget, whatever its result, unless
+    /// it is refused. What is under way ends when the client goes, as this future is dropped then.
     pub async fn score(&self, requests: Vec<ScoreRequest>) -> Result<Vec<Report>, HttpError> {
+        let refused = |e: InputError| HttpError::bad_request(e.to_string());
+        self.limits.check(&requests).map_err(refused)?;
         let wanted = requests.len() as u64;
         let is_whole = |r: &ScoreRequest| r.split == Split::Train && r.scenarios.is_none();
         let whole: Vec<bool> = requests.iter().map(is_whole).collect();
-        let answers = {
+        let mut answers = {
             let mut counts = self.counts();
             if self
                 .max_evals
@@ -193,19 +207,18 @@ impl Server {
                 return Err(error);
             }
             let answers = self.queue.submit(requests).map_err(|refused| {
-                let why = match refused {
-                    Refused::Full => "too many evaluations wait already; ask again later",
-                    Refused::Closed => "the server is ending",
-                };
-                HttpError::new(StatusCode::SERVICE_UNAVAILABLE, why)
+                let full = "too many evaluations wait already; ask again later";
+                match refused {
+                    Refused::Full => HttpError::new(StatusCode::SERVICE_UNAVAILABLE, full),
+                    Refused::Closed => ending(),
+                }
             })?;
             counts.evals += wanted;
             answers
         };
         let mut reports = Vec::new();
-        for answer in answers {
-            let gone = |_| HttpError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending");
-            reports.push(answer.await.map_err(gone)??);
+        for answer in &mut answers.all {
+            reports.push(answer.await.map_err(|_| ending())??);
         }
         let mut counts = self.counts();
         let whole = reports.iter().zip(whole).filter(|(_, whole)| *whole);
@@ -290,8 +303,14 @@ async fn score(State(server): State<Arc<Server>>, request: Request) -> HttpResul
             "the split holdout is for the last word: start the server with --allow-holdout";
         return Err(HttpError::new(StatusCode::FORBIDDEN, message));
     }
-    let name = body.id.as_deref().unwrap_or("candidate.lua");
-    let mut candidate = body.candidate.candidate(name);
+    let mut candidate = body.candidate.candidate(CANDIDATE);
+    if let Some(id) = body.id {
+        if id.chars().count() > LONGEST_ID || id.chars().any(is_hidden) {
+            let message = format!("id: expected at most {LONGEST_ID} characters that can be shown");
+            return Err(HttpError::bad_request(message));
+        }
+        candidate.name = id;
+    }
     candidate.params = body.params;
     let request = ScoreRequest {
         split,
@@ -324,6 +343,7 @@ async fn suite(State(server): State<Arc<Server>>) -> HttpResult {
         "scenarios": { "train": ids(Split::Train), "val": ids(Split::Val) },
         "requests": file.requests,
         "seeds": { "train": file.seeds, "val": file.seeds_of(Split::Val) },
+        "limits": { "seeds": server.limits.seeds, "requests": server.limits.requests },
         "key": suite.digest(),
     }))
 }

@@ -1,7 +1,7 @@
 //! The paths of GEPA's evaluation server (`gepa.oa`, `EvalServer`). Its examples are the scenarios
 //! of the splits train and val.
 
-use super::api::{HttpError, HttpResult, Server, ok, parse};
+use super::api::{CANDIDATE, HttpError, HttpResult, Server, ok, parse};
 use crate::candidate_text::CandidateText;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -73,7 +73,7 @@ fn request_on(
     ScoreRequest {
         split,
         scenarios: Some(vec![id.to_owned()]),
-        ..server.request(candidate.clone().candidate("candidate.lua"))
+        ..server.request(candidate.clone().candidate(CANDIDATE))
     }
 }
 
@@ -112,7 +112,7 @@ async fn evaluate(State(server): State<Arc<Server>>, request: Request) -> HttpRe
     let id = body.example_id.as_deref();
     let score_request = match id {
         Some(id) => request_on(&server, &body.candidate, example(&server, id)?),
-        None => server.request(body.candidate.candidate("candidate.lua")),
+        None => server.request(body.candidate.candidate(CANDIDATE)),
     };
     let reports = server.score(vec![score_request]).await?;
     let report = &reports[0];

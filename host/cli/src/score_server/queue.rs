@@ -2,12 +2,27 @@
 //! own.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use windtunnel_score::{Report, ScoreRequest, Scorer, ScoringError};
 
 /// The answer to one request.
 pub type Answer = oneshot::Receiver<Result<Report, ScoringError>>;
+
+/// Answers in the order of their requests. When this is dropped, nobody wants them any more: what
+/// waits is taken out of the queue, and what runs is ended.
+pub struct Answers {
+    /// One for each request.
+    pub all: Vec<Answer>,
+    unwanted: Arc<AtomicBool>,
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.unwanted.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Why requests are not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +36,20 @@ pub enum Refused {
 struct Job {
     request: ScoreRequest,
     answer: oneshot::Sender<Result<Report, ScoringError>>,
+    unwanted: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
     closed: bool,
+}
+
+impl Waiting {
+    /// Drops what nobody waits for.
+    fn sweep(&mut self) {
+        self.jobs.retain(|job| !job.answer.is_closed());
+    }
 }
 
 /// A queue of score requests with the scorer that answers them.
@@ -53,35 +76,49 @@ impl JobQueue {
         self.waiting.lock().expect("no panic before")
     }
 
+    /// Most requests that may wait.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Adds all of these requests, or none. An empty queue accepts more than its capacity.
-    pub fn submit(&self, requests: Vec<ScoreRequest>) -> Result<Vec<Answer>, Refused> {
+    pub fn submit(&self, requests: Vec<ScoreRequest>) -> Result<Answers, Refused> {
         let mut waiting = self.lock();
         if waiting.closed {
             return Err(Refused::Closed);
         }
+        waiting.sweep();
         if !waiting.jobs.is_empty() && waiting.jobs.len() + requests.len() > self.capacity {
             return Err(Refused::Full);
         }
+        let unwanted = Arc::new(AtomicBool::new(false));
         let answers = requests.into_iter().map(|request| {
             let (answer, receiver) = oneshot::channel();
-            waiting.jobs.push_back(Job { request, answer });
+            waiting.jobs.push_back(Job {
+                request,
+                answer,
+                unwanted: Arc::clone(&unwanted),
+            });
             receiver
         });
-        let answers = answers.collect();
+        let all = answers.collect();
         self.changed.notify_all();
-        Ok(answers)
+        Ok(Answers { all, unwanted })
     }
 
     /// Number of requests that wait.
     pub fn len(&self) -> usize {
-        self.lock().jobs.len()
+        let mut waiting = self.lock();
+        waiting.sweep();
+        waiting.jobs.len()
     }
 
-    /// Accepts no more requests, and drops those that wait.
+    /// Accepts no more requests, drops those that wait, and ends those that run.
     pub fn close(&self) {
         let mut waiting = self.lock();
         waiting.closed = true;
         waiting.jobs.clear();
+        self.scorer.runner().workers.cancel();
         self.changed.notify_all();
     }
 
@@ -103,7 +140,9 @@ impl JobQueue {
         while let Some(job) = self.next() {
             // The client may have closed its connection.
             if !job.answer.is_closed() {
-                let report = self.scorer.score_in_slot(slot, &job.request);
+                let report = self
+                    .scorer
+                    .score_while_wanted(slot, &job.request, &job.unwanted);
                 let _ = job.answer.send(report);
             }
         }

@@ -63,7 +63,7 @@ pub fn may_follow_addresses(text: &str) -> bool {
     if !called("ipairs") {
         return true;
     }
-    let lists = with_ast(text, |ast| Lists::of(&ast.ok()?));
+    let lists = with_ast(text, Lists::of).ok().flatten();
     lists.is_none_or(|lists| !lists.are_only_read(&script, &names))
 }
 

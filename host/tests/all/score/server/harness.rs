@@ -75,10 +75,15 @@ impl Server {
 
     pub(super) fn request(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             self.address,
             body.len()
         );
+        self.exchange(&head, body)
+    }
+
+    /// Sends a whole request, and parses the answer.
+    pub(super) fn exchange(&self, head: &str, body: &[u8]) -> Answer {
         let answer = self.send(&[head.as_bytes(), body].concat());
         let (head, body) = answer
             .split_once("\r\n\r\n")
