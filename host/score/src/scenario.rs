@@ -143,6 +143,7 @@ impl Scenario {
                 observations,
                 ..TraceConfig::default()
             },
+            salted: true,
         }
     }
 

@@ -41,6 +41,9 @@ pub struct Play {
     pub horizon_us: i64,
     /// What to remember of the front end's decisions.
     pub trace: TraceConfig,
+    /// Scripts draw numbers of their own: which ones depends on their text, so that a script cannot
+    /// tell the run's seed by them.
+    pub salted: bool,
 }
 
 /// The models and figures of a run.
@@ -100,6 +103,7 @@ impl Deployment {
                 model_names: vec![model, canonical, short],
                 trace: TraceConfig::default(),
                 predictor: predictor.map(str::parse::<Predictor>).transpose()?,
+                policy_salt: 0,
             },
             seed: 0,
             horizon_us: i64::MAX,
@@ -185,6 +189,9 @@ impl Deployment {
         config.seed = play.seed;
         config.horizon_us = play.horizon_us;
         config.front.trace = play.trace;
+        if play.salted {
+            config.front.policy_salt = policies.salt();
+        }
         let (front, hooks, meter) = make_policies(policies, &config, source.symbols_mut())?;
         Ok((Cluster::new(config, front, hooks, source)?, meter))
     }

@@ -32,4 +32,7 @@ pub struct FrontEndConfig {
     pub trace: TraceConfig,
     /// Predicts output lengths for the policies that read predictions.
     pub predictor: Option<Predictor>,
+    /// What the seed of the random numbers that policies draw is mixed with; 0 = nothing. Who does
+    /// not know it cannot tell the seed by the numbers.
+    pub policy_salt: u64,
 }

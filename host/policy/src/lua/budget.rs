@@ -26,7 +26,7 @@ pub const MEMORY: usize = 32 << 20;
 /// where it takes more than the difference at once.
 pub(super) const MOST_MEMORY: usize = MEMORY + (8 << 20);
 /// Longest call, processor time. The units of a call are used up long before.
-pub const LONGEST_CALL: Duration = Duration::from_secs(20);
+pub const LONGEST_CALL: Duration = Duration::from_secs(10);
 /// Longest text, bytes. Functions that put texts together take up to half as much again while they
 /// do.
 pub const LONGEST_TEXT: usize = 64 << 10;
