@@ -1,8 +1,9 @@
 //! Scripts that would cheat: what they get does not depend on machines, names, lines and comments.
 
-use crate::scripts::{fault, load_error};
+use crate::scripts::{fault, load_error, spec};
+use std::sync::Arc;
 use windtunnel_policy::Hook;
-use windtunnel_policy::lua::{Program, canonical};
+use windtunnel_policy::lua::{Program, canonical, hooks_filled};
 
 fn key(text: &str) -> Option<String> {
     canonical(&Program::new("p.lua", text.into(), &[], false).expect("a program"))
@@ -64,13 +65,16 @@ fn the_form_of_a_hook_does_not_depend_on_comments() {
     let text = "return { score = function(a, b) return 1 end }";
     let commented = format!("-- score(now, req)\n{text}");
     assert_eq!(key(text), key(&commented));
+    let fills = |text: &str| {
+        let program = Program::new("p.lua", text.into(), &[], false).expect("a program");
+        hooks_filled(&Arc::new(program)).expect("a table of hooks")
+    };
     for text in [text, &commented] {
-        assert_eq!(load_error(Hook::Routing, text), "");
-        assert!(load_error(Hook::Scheduler, text).contains("is asked for scheduler"));
+        assert_eq!(fills(text), [Hook::Routing]);
     }
     let scheduler = text.replace("(a, b)", "(now, req)");
     assert_ne!(key(text), key(&scheduler));
-    assert_eq!(load_error(Hook::Scheduler, &scheduler), "");
+    assert_eq!(fills(&scheduler), [Hook::Scheduler]);
 }
 
 #[test]
@@ -91,4 +95,17 @@ end }";
     assert_eq!(fault(Hook::Routing, text), "");
     let many = "for i = 1, 2000 do symbol('n' .. i) end return { route = function() return 1 end }";
     assert!(load_error(Hook::Routing, many).contains("symbol was asked for 1000 new names"));
+}
+
+#[test]
+fn random_numbers_of_a_scored_script_depend_on_its_code_alone() {
+    let text = "return { route = function(req, insts) return rng(#insts) end }";
+    let salt = |text: &str| spec(Hook::Routing, text).salt();
+    assert_ne!(salt(text), 0);
+    assert_eq!(salt(text), salt(&format!("-- a comment\n\n{text}")));
+    assert_ne!(
+        salt(text),
+        salt(&text.replace("rng(#insts)", "rng(#insts + 0)"))
+    );
+    assert_eq!(windtunnel_policy::PolicySpec::default().salt(), 0);
 }

@@ -49,7 +49,7 @@ local none = table.create(60000)";
         ),
         ("table.concat(V)", "table.concat(T)", "table.concat(U)"),
         (
-            "string.rep('a', 99)",
+            "string.rep('a', 150)",
             "string.rep('a', 20000)",
             "string.rep('a', '40000')",
         ),

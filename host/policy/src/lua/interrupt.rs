@@ -79,6 +79,14 @@ pub(super) fn ask_collector(lua: &Lua, wanted: bool) {
     };
 }
 
+/// Has the script made a weak table?
+pub(super) fn has_weak_tables(lua: &Lua) -> bool {
+    let mut found = false;
+    // SAFETY: only looks at tables.
+    let looked = unsafe { lua.exec_raw::<()>((), |state| found = any_weak(state)) };
+    looked.is_ok() && found
+}
+
 /// Bytes that the engine's objects take.
 pub(super) fn held_bytes(lua: &Lua) -> usize {
     let mut bytes = 0;
