@@ -21,6 +21,16 @@ pub fn stream(seed: u64, label: &str, client: u64, request: u64) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key)
 }
 
+/// The seed of a purpose that must not be told by its numbers; `seed` itself with salt 0. Numbers
+/// drawn with it name the seed only to who knows the salt, and do not tell the salt.
+#[must_use]
+pub fn salted(seed: u64, salt: u64) -> u64 {
+    match salt {
+        0 => seed,
+        salt => stream(seed, "salt", salt, 0).next_u64(),
+    }
+}
+
 /// A [`stream`] that is set up when its first number is drawn: most decisions draw none.
 #[derive(Clone, Debug)]
 pub struct Stream<'a> {
@@ -85,6 +95,13 @@ impl Fnv1a64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_salt_gives_other_numbers() {
+        assert_eq!(salted(42, 0), 42);
+        assert_ne!(salted(42, 1), salted(42, 2));
+        assert_ne!(salted(41, 1), salted(42, 1));
+    }
 
     #[test]
     fn the_hash_is_fnv() {

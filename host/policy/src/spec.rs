@@ -2,6 +2,7 @@
 
 use super::choice::Choice;
 use super::external::External;
+use super::lua::canonical;
 use super::param::Hook;
 use super::registry::default_policy;
 use windtunnel_base::slo_priority::SloPriorities;
@@ -71,6 +72,30 @@ impl PolicySpec {
         if hook == Hook::Admission {
             self.tenant_budgets.clone_from(&other.tenant_budgets);
             self.slo_priorities = other.slo_priorities.clone();
+        }
+    }
+
+    /// A number made of the scripts' texts and parameters, 0 without scripts. A script cannot know it,
+    /// as whatever the script says changes it.
+    #[must_use]
+    pub fn salt(&self) -> u64 {
+        let mut hash = blake3::Hasher::new();
+        let mut scripts = 0;
+        for (hook, external) in self.external() {
+            if let External::Script(program) = external {
+                scripts += 1;
+                let text = canonical(program).unwrap_or_else(|| program.text.clone());
+                let parts = format!("{hook} {} {text} {:?}", text.len(), program.params);
+                hash.update(parts.as_bytes());
+            }
+        }
+        let digest = hash.finalize();
+        let start = digest.as_bytes().first_chunk().expect("32 bytes");
+        // 0 stands for none.
+        if scripts == 0 {
+            0
+        } else {
+            u64::from_le_bytes(*start).max(1)
         }
     }
 

@@ -144,6 +144,7 @@ impl Scenario {
                 observations,
                 ..TraceConfig::default()
             },
+            salted: true,
         }
     }
 

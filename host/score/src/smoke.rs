@@ -164,6 +164,7 @@ fn run(
             observations: true,
             ..TraceConfig::default()
         },
+        salted: true,
     };
     let deployment = Deployment::of_parts(config, Preset::Vllm);
     let (cluster, meter) = deployment.cluster(spec, play, &mut traffic)?;

@@ -42,6 +42,9 @@ pub struct Play {
     pub horizon_us: i64,
     /// What to remember of the front end's decisions.
     pub trace: TraceConfig,
+    /// Scripts draw numbers of their own: which ones depends on their text, so that a script cannot
+    /// tell the run's seed by them.
+    pub salted: bool,
 }
 
 /// The models and figures of a run.
@@ -102,6 +105,7 @@ impl Deployment {
                 trace: TraceConfig::default(),
                 predictor: predictor.map(str::parse::<Predictor>).transpose()?,
                 estimate_error: front.estimate_error.as_deref().map(estimate_error).transpose()?,
+                policy_salt: 0,
             },
             seed: 0,
             horizon_us: i64::MAX,
@@ -187,6 +191,9 @@ impl Deployment {
         config.seed = play.seed;
         config.horizon_us = play.horizon_us;
         config.front.trace = play.trace;
+        if play.salted {
+            config.front.policy_salt = policies.salt();
+        }
         let (front, hooks, meter) = make_policies(policies, &config, source.symbols_mut())?;
         Ok((Cluster::new(config, front, hooks, source)?, meter))
     }

@@ -366,6 +366,7 @@ impl Simulation {
             seed: self.spec.seed(),
             horizon_us: self.workload.horizon_us,
             trace: self.analysis.trace,
+            salted: false,
         };
         let mut cache = self.infinite_cache();
         let (mut seen, names_matter) = (Seen::default(), !self.mentions.is_empty());

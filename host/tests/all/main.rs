@@ -35,6 +35,7 @@ mod replay;
 mod rules;
 mod run_file;
 mod score;
+mod script_limits;
 mod scripts;
 mod spec;
 mod stubs;

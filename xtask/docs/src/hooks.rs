@@ -8,7 +8,7 @@ use windtunnel_policy::Hook;
 use windtunnel_policy::lua::api::{
     self, Age, FUNCTIONS, Function, HANDLERS, SETTINGS, STANDARD, Slot, TABLES, Type, View,
 };
-use windtunnel_policy::lua::{CALL_UNITS, LONGEST_CALL, MEMORY, RUN_UNITS};
+use windtunnel_policy::lua::{CALL_UNITS, LONGEST_CALL, LONGEST_TEXT, MEMORY, RUN_UNITS};
 
 /// What the page says of a hook beyond the script API.
 struct Told {
@@ -337,14 +337,16 @@ fn limits(out: &mut String) {
         out,
         "\n## Limits and errors\n\n\
          | limit of a script | |\n|---|---|\n\
-         | one call | {} units; a unit is a loop iteration or a function call, and library functions pay by size |\n\
+         | one call | {} units; a unit is a loop iteration, a function call or a return, more in files that can do more in one; library functions pay by size |\n\
          | one run | {} units |\n\
          | memory of a file, all copies together | {} MiB |\n\
-         | processor time of a call | {} s, a last wall against what counts for little and takes long |\n\n",
+         | processor time of a call | {} s, in case something was forgotten |\n\
+         | a text | {} KiB |\n\n",
         grouped(CALL_UNITS),
         grouped(RUN_UNITS),
         MEMORY >> 20,
         LONGEST_CALL.as_secs(),
+        LONGEST_TEXT >> 10,
     );
     paragraph(
         out,

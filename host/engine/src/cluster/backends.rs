@@ -4,6 +4,7 @@ use super::config::{ClusterConfig, ClusterError};
 use crate::frontend::{Backends, Freshness};
 use crate::instance::{EngineConfig, Instance, InstanceHooks};
 use std::sync::Arc;
+use windtunnel_base::rng::salted;
 use windtunnel_base::request::{Sym, TokenSeq};
 use windtunnel_plugin_api::{InstanceView, Interests};
 
@@ -37,7 +38,8 @@ impl SimulatedBackends {
                 let index = instances.len() as u32;
                 let hooks = hooks.next().ok_or(ClusterError::NoHooks(index))?;
                 let latency = Arc::clone(&pool.latency);
-                let mut instance = Instance::new(index, engine, latency, hooks, config.seed)
+                let seed = salted(config.seed, config.front.policy_salt);
+                let mut instance = Instance::new(index, engine, latency, hooks, seed)
                     .with_estimator(estimator.clone());
                 if signal_delayed && interests.has(Interests::PRECISE_PREFIX) {
                     instance.kv_mut().track_changes();

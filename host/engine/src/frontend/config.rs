@@ -35,4 +35,7 @@ pub struct FrontEndConfig {
     pub predictor: Option<Predictor>,
     /// How wrong the durations are that policies ask for, at the front end and in the instances.
     pub estimate_error: Option<ForecastError>,
+    /// What the seed of the random numbers that policies draw is mixed with; 0 = nothing. Who does
+    /// not know it cannot tell the seed by the numbers.
+    pub policy_salt: u64,
 }

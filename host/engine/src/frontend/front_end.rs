@@ -13,7 +13,7 @@ use windtunnel_base::fault::{PolicyCall, RunFault};
 use windtunnel_base::hook::Hook;
 use windtunnel_base::record::{Decision, PutOff, RoutingObservations};
 use windtunnel_base::request::{Request, Symbols, TokenSeq};
-use windtunnel_base::rng::Stream;
+use windtunnel_base::rng::{Stream, salted};
 use windtunnel_plugin_api::{
     Admit, ClusterView, Event, Host, Interests, List, PolicyError, RequestView, Route, Services,
 };
@@ -148,7 +148,7 @@ impl FrontEnd {
             trace: Trace::new(config.trace),
             policies,
             estimators,
-            seed,
+            seed: salted(seed, config.policy_salt),
             rejected_by_admission: 0,
             rejected_by_routing: 0,
             shed_by_class: BTreeMap::new(),

@@ -2,8 +2,8 @@
 
 use super::bind::FrontLayout;
 use super::fields::{Get, ScriptField};
-use super::module::{HookFunctions, Module};
 use super::messages::{describe, start_of};
+use super::module::{HookFunctions, Module};
 use super::vm::Vm;
 use mlua::{Buffer, Function, Lua, LuaString, Table, Value};
 use std::rc::Rc;

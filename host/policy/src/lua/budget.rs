@@ -26,7 +26,7 @@ pub const MEMORY: usize = 32 << 20;
 /// where it takes more than the difference at once.
 pub(super) const MOST_MEMORY: usize = MEMORY + (8 << 20);
 /// Longest call, processor time. The units of a call are used up long before.
-pub const LONGEST_CALL: Duration = Duration::from_secs(20);
+pub const LONGEST_CALL: Duration = Duration::from_secs(10);
 /// Longest text, bytes. Functions that put texts together take up to half as much again while they
 /// do.
 pub const LONGEST_TEXT: usize = 64 << 10;
@@ -51,6 +51,8 @@ const RAISING_TEXT: usize = 1024;
 const LEAST_COLLECTED: usize = 1 << 20;
 /// Bytes held that cost a unit when they are looked through by the collector.
 const COLLECTED_PER_UNIT: usize = 256;
+/// Calls between two looks for weak tables.
+const CALLS_BETWEEN_LOOKS: u64 = 64;
 /// Units between two readings of the clock, as a power of two.
 const CLOCK_EVERY: u32 = 12;
 
@@ -358,6 +360,13 @@ impl Budget {
             self.largest.set(bytes);
             self.set_price();
         }
+    }
+
+    /// Is it time to look for weak tables? None may work unseen, and looking at each call takes long.
+    pub(super) fn looks_for_weak_tables(&self, while_loading: bool) -> bool {
+        self.limited
+            && self.chained.get() > 0
+            && (while_loading || self.calls.get() % CALLS_BETWEEN_LOOKS == 0)
     }
 
     /// Notes one more metatable.

@@ -79,6 +79,14 @@ pub(super) fn ask_collector(lua: &Lua, wanted: bool) {
     };
 }
 
+/// Has the script made a weak table?
+pub(super) fn has_weak_tables(lua: &Lua) -> bool {
+    let mut found = false;
+    // SAFETY: only looks at tables.
+    let looked = unsafe { lua.exec_raw::<()>((), |state| found = any_weak(state)) };
+    looked.is_ok() && found
+}
+
 /// Bytes that the engine's objects take.
 pub(super) fn held_bytes(lua: &Lua) -> usize {
     let mut bytes = 0;
@@ -139,7 +147,10 @@ unsafe fn any_weak(state: *mut ffi::lua_State) -> bool {
     found
 }
 
-/// Header of the engine's texts, as far as the collector looks at it.
+/// The bits of the two whites, one for what is new and one for what the last collection left.
+const WHITE: u8 = 0b11;
+
+/// Header of the engine's texts, as far as the collector looks at it. All its objects begin alike.
 #[repr(C)]
 struct TextHeader {
     kind: u8,
@@ -183,14 +194,15 @@ unsafe extern "C-unwind" fn allocated(
             // Nothing may follow a text that is too long: not even code without calls and loops,
             // which could compare it for hours.
             //
-            // SAFETY: the block is a text whose header is not written yet. As the header of a text
-            // that no list has and that nobody marked (neither white is the living one's alone),
-            // the next collection frees it. The engine raises errors from here itself when there is
-            // no memory, so all callers allow it.
+            // SAFETY: the block is a text whose header is not written yet. With the header of a text
+            // that no list has and nobody holds, the next collection frees it. Collections are never
+            // half done, so the running thread has the colour of what is new. The engine raises
+            // errors from here itself when there is no memory, so all callers allow it.
             unsafe {
+                let marked = (*state.cast::<TextHeader>()).marked & WHITE;
                 block.cast::<TextHeader>().write(TextHeader {
                     kind: ffi::LUA_TSTRING as u8,
-                    marked: 0b11,
+                    marked,
                     category,
                     atom: 0,
                     next: ptr::null_mut(),

@@ -116,7 +116,10 @@ mod tests {
             describe(&Value::String(text))
         };
         assert_eq!(shown("first"), "the text \"first\"");
-        assert_eq!(shown(&"a".repeat(1000)).len(), SHOWN + "the text \"\"".len());
+        assert_eq!(
+            shown(&"a".repeat(1000)).len(),
+            SHOWN + "the text \"\"".len()
+        );
         let shown = shown(&format!("a{}", "é".repeat(100)));
         assert!(shown.ends_with("é\""), "{shown}");
     }

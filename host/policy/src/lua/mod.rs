@@ -12,6 +12,8 @@ pub mod api;
 mod attacks;
 mod bind;
 mod binding;
+#[cfg(test)]
+mod bounds;
 mod budget;
 mod call_context;
 mod engines;

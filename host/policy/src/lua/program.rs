@@ -3,8 +3,8 @@
 use super::fields::{self, Get, GetQueue, ScriptField};
 use super::weights::Weights;
 use super::{LONGEST_TEXT, name_texts, tokens};
-use full_moon::tokenizer::{Symbol, Token, TokenType};
 use crate::param::{self, Param};
+use full_moon::tokenizer::{Symbol, Token, TokenType};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
 use windtunnel_base::input::InputError;
@@ -373,7 +373,9 @@ fn first_parameter(tokens: &[Token], name: &str) -> Option<String> {
             let equals = at + 1 + usize::from(is(at + 1, Symbol::RightBracket));
             (is(equals, Symbol::Equal) && is(equals + 1, Symbol::Function)).then_some(equals + 2)?
         };
-        let parameter = code.get(bracket + 1).filter(|_| is(bracket, Symbol::LeftParen))?;
+        let parameter = code
+            .get(bracket + 1)
+            .filter(|_| is(bracket, Symbol::LeftParen))?;
         match parameter.token_type() {
             TokenType::Identifier { identifier } => Some(identifier.to_string()),
             _ => None,
@@ -476,7 +478,10 @@ mod tests {
     fn texts_are_bounded() {
         let text = format!("\nreturn {{ '{}' }}", "a".repeat(LONGEST_TEXT + 1));
         let refused = program(&text).err().expect("an error");
-        assert!(refused.starts_with("p.lua:2: a text of 65537 bytes;"), "{refused}");
+        assert!(
+            refused.starts_with("p.lua:2: a text of 65537 bytes;"),
+            "{refused}"
+        );
     }
 
     #[test]

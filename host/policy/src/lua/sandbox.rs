@@ -264,19 +264,21 @@ fn messages(lua: &Lua, host: &Table, program: &Program) -> mlua::Result<()> {
     host.raw_set("unknown", lua.create_function(unknown)?)?;
     let global = |_: &Lua, name: LuaString| Ok(unknown_global(&start_of(&name)));
     host.raw_set("unknown_global", lua.create_function(global)?)?;
-    let set = |_: &Lua, (name, function): (LuaString, bool)| {
-        Ok(new_global(&start_of(&name), function))
-    };
+    let set =
+        |_: &Lua, (name, function): (LuaString, bool)| Ok(new_global(&start_of(&name), function));
     host.raw_set("new_global", lua.create_function(set)?)?;
-    let declared: Vec<String> = program.params.iter().map(|(name, _)| name.clone()).collect();
+    let declared: Vec<String> = program
+        .params
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect();
     let fields = api::View::Setup.fields();
     let fields: Vec<String> = fields.iter().map(|field| field.name.to_owned()).collect();
     for (function, kind, names) in [
         ("unknown_parameter", "parameter", declared),
         ("unknown_setup", "field of setup", fields),
     ] {
-        let message =
-            move |_: &Lua, key: LuaString| Ok(unknown_key(kind, &start_of(&key), &names));
+        let message = move |_: &Lua, key: LuaString| Ok(unknown_key(kind, &start_of(&key), &names));
         host.raw_set(function, lua.create_function(message)?)?;
     }
     Ok(())
@@ -298,11 +300,16 @@ fn symbol_function(
     let new = RefCell::new(FxHashSet::default());
     move |_, name| {
         if new.borrow().len() >= MOST_NAMES {
-            return Ok((None, None, Some("symbol was asked for 1000 new names; that is all")));
+            return Ok((
+                None,
+                None,
+                Some("symbol was asked for 1000 new names; that is all"),
+            ));
         }
         let text = Value::String(name.clone());
         let Some(number) = context.symbol(&name.to_string_lossy()) else {
-            let why = "symbol can be called while the file is loaded only: keep its answer in a local";
+            let why =
+                "symbol can be called while the file is loaded only: keep its answer in a local";
             return Ok((None, None, Some(why)));
         };
         let shown = (number >= known_names && number != 0).then(|| {

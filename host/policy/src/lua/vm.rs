@@ -204,6 +204,9 @@ impl Vm {
         }
         let answer = interrupt::with_budget(budget, || f.call::<R>(args));
         budget.end();
+        if budget.looks_for_weak_tables(while_loading) && interrupt::has_weak_tables(&self.lua) {
+            budget.refuse_weak_tables();
+        }
         if budget.collection_wanted() {
             // Between calls nothing is collected.
             interrupt::ask_collector(&self.lua, false);

@@ -157,9 +157,19 @@ fn pieces(tokens: &[Token]) -> Option<(usize, usize)> {
                     None => false,
                     Some(None) => false,
                     Some(Some(
-                        S::RightParen | S::RightBrace | S::RightBracket | S::End | S::False
-                        | S::Nil | S::True | S::Ellipsis | S::Semicolon | S::Do | S::Repeat
-                        | S::Break | S::QuestionMark,
+                        S::RightParen
+                        | S::RightBrace
+                        | S::RightBracket
+                        | S::End
+                        | S::False
+                        | S::Nil
+                        | S::True
+                        | S::Ellipsis
+                        | S::Semicolon
+                        | S::Do
+                        | S::Repeat
+                        | S::Break
+                        | S::QuestionMark,
                     )) => false,
                     Some(Some(S::Then)) => ifs.last() == Some(&true),
                     Some(Some(S::Else)) => else_of_expression,
@@ -227,10 +237,7 @@ mod tests {
             ),
         ] {
             let found = weights(&format!("{open}{straight}{close}"));
-            assert!(
-                (50..53).contains(&found.functions),
-                "{open}: {found:?}"
-            );
+            assert!((50..53).contains(&found.functions), "{open}: {found:?}");
             assert_eq!(found.file, found.functions);
         }
         let found = weights(&straight);
@@ -243,9 +250,8 @@ mod tests {
     fn what_does_not_fit_together_counts_as_one_piece() {
         let straight = "x = a < b ".repeat(640);
         // A type before a condition looks like an operator.
-        let text = format!(
-            "local function f() local x: A<B> if a then end {straight} end {straight}"
-        );
+        let text =
+            format!("local function f() local x: A<B> if a then end {straight} end {straight}");
         assert!(weights(&text).functions >= 100);
         assert!(weights(&format!("\"\\xZZ\" function f() {straight} end")).functions >= 50);
     }
