@@ -42,4 +42,5 @@ mod sweep;
 mod traces;
 mod tune;
 mod twins;
+mod walls;
 mod workload;
