@@ -162,7 +162,11 @@ fn a_worker_takes_the_limits_that_there_are_and_what_is_too_little_is_told() {
         ),
         (
             "ulimit -s 1000",
-            "the limit of the stack (ulimit -s) is 1.0 MiB; at least 2.0 MiB are needed",
+            "the limit of the stack (ulimit -s) is 1000 KiB; at least 2048 KiB are needed",
+        ),
+        (
+            "ulimit -s 100",
+            "the limit of the stack (ulimit -s) is 100 KiB",
         ),
         ("ulimit -n 15", "(ulimit -n)"),
         ("ulimit -n 7", "(ulimit -n)"),

@@ -120,7 +120,7 @@ fn commands_confine_themselves_before_a_script_from_a_file_and_not_otherwise() {
 #[test]
 fn outputs_of_a_confined_run_are_those_of_a_trusted_one() {
     let folder = Folder::with(&[("p.lua", SCRIPT)]);
-    let outputs = "--results-path @/N.csv --metrics-path @/N.json --trace-output @/N-trace --decisions --decisions-path @/N.jsonl";
+    let outputs = "--results-path @/N.csv --metrics-path @/N.json --trace-output @/N-trace --trace-level decisions --decisions-path @/N.jsonl";
     let run = |name: &str, more: &str| {
         let outputs = outputs.replace("@/N", &format!("@/{name}"));
         folder.command(&format!(
