@@ -43,10 +43,23 @@ use windtunnel_base::input::InputError;
 const EXIT_INPUT: u8 = 2;
 /// Our own failure.
 const EXIT_FAILURE: u8 = 1;
+/// Stack of a command where that of the main thread is smaller, bytes.
+#[cfg(unix)]
+const STACK: usize = 8 << 20;
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A small stack is a limit of the one who starts this, and no reason to die without a word.
+    #[cfg(unix)]
+    if windtunnel_score::sandbox::stack_is_low() {
+        let roomy = std::thread::Builder::new().stack_size(STACK);
+        let done = roomy.spawn(|| run(std::env::args_os()));
+        if let Ok(Ok(code)) = done.map(std::thread::JoinHandle::join) {
+            return ExitCode::from(code);
+        }
+        return ExitCode::from(EXIT_FAILURE);
+    }
     ExitCode::from(run(std::env::args_os()))
 }
 

@@ -15,7 +15,7 @@ mod limits;
 mod linux;
 
 #[cfg(unix)]
-pub use limits::explained;
+pub use limits::{explained, stack_is_low};
 
 use std::fs::File;
 use std::io;

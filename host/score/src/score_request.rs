@@ -132,8 +132,8 @@ pub enum ScoringError {
     /// The suite or the request is wrong.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// A worker process could not be started.
-    #[error("cannot start a process for candidates: {0}")]
+    /// A worker process could not be started, or met its end by no candidate's doing.
+    #[error("{0}")]
     Start(std::io::Error),
     /// The scoring was cancelled.
     #[error("the scoring was cancelled")]

@@ -178,7 +178,7 @@ fn huge_lines_and_deep_nesting_are_told_in_a_line() {
         ),
         (
             "--policy-config /dev/zero",
-            "/dev/zero: cannot read: it is larger than 64 MiB",
+            "/dev/zero: cannot read: it is a device; expected a regular file",
         ),
     ]);
 }

@@ -45,4 +45,5 @@ mod terminal;
 mod traces;
 mod tune;
 mod twins;
+mod walls;
 mod workload;

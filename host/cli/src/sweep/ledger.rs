@@ -53,6 +53,17 @@ fn check(out: &Path, inputs: &[PathBuf]) -> Result<(), InputError> {
         ));
     }
     check_path(out)?;
+    // The name beside it is ours, so what is there is not followed anywhere.
+    let others = [
+        (out.to_owned(), fs::metadata(out)),
+        (part_of(out), fs::symlink_metadata(part_of(out))),
+    ];
+    for (path, found) in others {
+        if found.is_ok_and(|found| !found.is_file()) {
+            let why = "it is there already, and no regular file; give another --out";
+            return Err(InputError::in_file(path.display(), why));
+        }
+    }
     let target = identity(out).ok();
     if target.is_some() && inputs.iter().any(|input| identity(input).ok() == target) {
         return Err(InputError::in_file(

@@ -58,7 +58,8 @@ impl Kind {
         match value {
             n if !self.bytes => n.to_string(),
             n if n >= 1 << 30 => format!("{:.1} GiB", n as f64 / f64::from(1 << 30)),
-            n => format!("{:.1} MiB", n as f64 / f64::from(1 << 20)),
+            n if n >= 16 << 20 => format!("{:.1} MiB", n as f64 / f64::from(1 << 20)),
+            n => format!("{} KiB", n >> 10),
         }
     }
 
@@ -105,6 +106,14 @@ fn set(resource: Resource, value: u64) -> io::Result<()> {
         maximum: Some(value),
     };
     Ok(setrlimit(resource, limit)?)
+}
+
+/// Whether the stack of the main thread may be too small for any command.
+#[must_use]
+pub fn stack_is_low() -> bool {
+    getrlimit(Resource::Stack)
+        .current
+        .is_some_and(|stack| stack < LEAST_STACK)
 }
 
 /// Limits this process to what a worker has, and says which are lower than that.

@@ -142,7 +142,7 @@ pub(super) fn confine_own(outputs: &[PathBuf]) -> Vec<&'static str> {
 /// Nothing may be written but below the folders of outputs, and no program be run.
 fn write_below(outputs: &[PathBuf]) -> Result<RulesetStatus, landlock::RulesetError> {
     let devices = ["/dev/null", "/dev/tty"].map(PathBuf::from);
-    let places = outputs.iter().map(|path| place(path));
+    let places = outputs.iter().filter_map(|path| place(path));
     let places: Vec<PathBuf> = devices.into_iter().chain(places).collect();
     let status = Ruleset::default()
         .handle_access(writing())?
@@ -157,14 +157,14 @@ fn write_below(outputs: &[PathBuf]) -> Result<RulesetStatus, landlock::RulesetEr
     Ok(status.ruleset)
 }
 
-/// Where an output is written: beside the file, which is replaced; a device or a pipe itself.
-fn place(output: &Path) -> PathBuf {
+/// Where an output is written: beside the file, which is replaced; a device or a pipe itself. One
+/// that has no place in the file system, as an inherited pipe, needs none.
+fn place(output: &Path) -> Option<PathBuf> {
     match std::fs::metadata(output) {
-        Ok(found) if !found.is_file() => output.to_owned(),
+        Ok(found) if !found.is_file() => std::fs::canonicalize(output).ok(),
         _ => {
-            let target = windtunnel_base::input::identity(output);
-            let target = target.unwrap_or_else(|_| output.to_owned());
-            windtunnel_base::input::folder_of(&target).to_owned()
+            let target = windtunnel_base::input::identity(output).ok()?;
+            Some(windtunnel_base::input::folder_of(&target).to_owned())
         }
     }
 }

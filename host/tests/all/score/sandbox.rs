@@ -56,7 +56,7 @@ fn machine_code_harms_only_its_own_score() {
         ("CLOSE", "crash", "it closed its channel"),
         ("FORK", "runtime", "made 0 processes"),
         ("SNOOP", "runtime", "found nothing"),
-        ("THREAD", "runtime", "threads: 0 1"),
+        ("THREAD", "runtime", "threads: 1 0"),
     ] {
         for at_load in [&[][..], &["-DAT_LOAD"][..]] {
             let Some(library) = plugin(mischief, at_load) else {
@@ -225,8 +225,11 @@ fn a_worker_ends_with_its_input() {
         .spawn()
         .expect("started");
     let mut output = BufReader::new(child.stdout.take().expect("piped"));
-    drop(child.stdin.take());
     let mut line = String::new();
+    output.read_line(&mut line).expect("read");
+    assert_eq!(line, "{\"ready\":true,\"low_limits\":[]}\n");
+    drop(child.stdin.take());
+    line.clear();
     output.read_line(&mut line).expect("read");
     assert_eq!(line, "");
     assert!(child.wait().expect("it ends").success());
