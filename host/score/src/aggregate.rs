@@ -171,6 +171,18 @@ pub fn plain_total(scenarios: &[ScenarioComparison]) -> Total {
     }
 }
 
+/// How much higher the weighted mean of 100 x log-ratios is in `a` than in `b`: the same scenarios,
+/// on other seeds.
+#[must_use]
+pub fn gain_between(a: &[ScenarioComparison], b: &[ScenarioComparison]) -> Total {
+    let weights: f64 = a.iter().map(|s| s.weight).sum();
+    let parts = a.iter().chain(b).map(|s| (s.weight / weights, s.ratios.as_slice()));
+    Total {
+        score: plain_total(a).score - plain_total(b).score,
+        half_width: interval(&parts.collect::<Vec<_>>()),
+    }
+}
+
 /// Half the 95 % confidence interval of the mean of some values; none of a single one.
 #[must_use]
 pub fn half_width(values: &[f64]) -> Option<f64> {
