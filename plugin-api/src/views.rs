@@ -51,8 +51,9 @@ table! {
     /// One serving instance as the front end sees it.
     ///
     /// `in_flight` and `dispatched_tokens` are counted by the front end itself and always fresh.
-    /// `index`, `pool`, `gpus`, `block_size` and the `max_` fields never change. Everything else is
-    /// scraped from the instance and as old as `scraped_us` says; before the first scrape it is 0.
+    /// `index`, `pool`, `gpus`, `block_size`, `kv_total_blocks` and the `max_` fields never change.
+    /// Everything else is scraped from the instance and as old as `scraped_us` says; before the
+    /// first scrape it is 0.
     pub struct InstanceView {
         /// Position of the instance in the cluster.
         index: u32, "position";

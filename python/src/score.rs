@@ -119,12 +119,14 @@ pub struct ScoringOptions {
     allow_native: bool,
     reuse_reports: bool,
     time_limit: u64,
+    holdout_salt_file: Option<PathBuf>,
+    train_salt: Option<String>,
 }
 
 #[pymethods]
 impl ScoringOptions {
     #[new]
-    #[pyo3(signature = (*, suite, traces, split, stage, seeds, incumbent, jobs, allow_native, reuse_reports, time_limit))]
+    #[pyo3(signature = (*, suite, traces, split, stage, seeds, incumbent, jobs, allow_native, reuse_reports, time_limit, holdout_salt_file, train_salt))]
     #[allow(clippy::too_many_arguments, reason = "they are keyword arguments")]
     fn new(
         suite: String,
@@ -137,6 +139,8 @@ impl ScoringOptions {
         allow_native: bool,
         reuse_reports: bool,
         time_limit: u64,
+        holdout_salt_file: Option<PathBuf>,
+        train_salt: Option<String>,
     ) -> Self {
         Self {
             suite,
@@ -149,11 +153,24 @@ impl ScoringOptions {
             allow_native,
             reuse_reports,
             time_limit,
+            holdout_salt_file,
+            train_salt,
         }
     }
 }
 
 impl ScoringOptions {
+    /// The suite, to score one of its splits.
+    fn suite(&self, split: Split) -> Result<Suite, Wrong> {
+        let salt_file = self.holdout_salt_file.as_deref();
+        let train_salt = self.train_salt.as_deref();
+        calls::check_salts(salt_file.is_some(), train_salt, &[split])?;
+        let mut suite = Suite::open(&self.suite, self.traces.as_deref())?;
+        suite.holdout_salt_source = calls::holdout_salt_source(salt_file);
+        suite.train_salt.clone_from(&self.train_salt);
+        Ok(suite)
+    }
+
     fn key(&self, suite: &Suite) -> Result<ScorerKey, Wrong> {
         Ok(ScorerKey {
             process: std::process::id(),
@@ -175,10 +192,10 @@ pub fn score(
     candidates: Vec<(LoadedCandidate, Option<Vec<String>>)>,
     options: &ScoringOptions,
 ) -> PyResult<Vec<String>> {
-    let suite = Suite::open(&options.suite, options.traces.as_deref()).map_err(wrong)?;
+    let split = calls::named::<Split>("split", &options.split).map_err(wrong)?;
+    let suite = options.suite(split).map_err(wrong)?;
     let key = options.key(&suite).map_err(wrong)?;
     let suite = Arc::new(suite);
-    let split = calls::named::<Split>("split", &options.split).map_err(wrong)?;
     let last_stage = calls::named::<LastStage>("stage", &options.stage).map_err(wrong)?;
     let seeds: Seeds = calls::seeds(options.seeds.as_deref()).map_err(wrong)?;
     let requests: Vec<ScoreRequest> = candidates

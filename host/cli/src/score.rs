@@ -189,6 +189,10 @@ pub struct ScoreArgs {
     /// Score to beat: a candidate that most probably does not is stopped early
     #[arg(long, value_name = "SCORE")]
     incumbent: Option<f64>,
+    /// Compare the score on train with one on so many seeds per scenario that no candidate can
+    /// know, and warn where it is higher by more than chance. That takes as long as the seeds do
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+    fresh_seeds: Option<u32>,
     /// Print JSON: the whole report, with several candidates a line for each
     #[arg(long)]
     json: bool,
@@ -272,6 +276,15 @@ impl ScoreArgs {
         if early && self.seeds.is_some() {
             return useless("--seeds", &format!("{until} takes one"));
         }
+        if self.fresh_seeds.is_some() {
+            if self.split != Split::Train {
+                let split = self.split;
+                return useless("--fresh-seeds", &format!("of {split} only scores are told"));
+            }
+            if early {
+                return useless("--fresh-seeds", &format!("{until} ends early"));
+            }
+        }
         if let Some(score) = self.incumbent {
             if !score.is_finite() {
                 return Err(InputError::new(format!(
@@ -297,7 +310,10 @@ impl ScoreArgs {
 /// Runs the command.
 pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
     args.check()?;
-    let suite = args.scoring.suite(&[args.split])?;
+    let mut splits = vec![args.split];
+    // Fresh seeds are drawn as the holdout's are.
+    splits.extend(args.fresh_seeds.map(|_| Split::Holdout));
+    let suite = args.scoring.suite(&splits)?;
     let request = |candidate: Candidate| -> Result<ScoreRequest, InputError> {
         Ok(ScoreRequest {
             split: args.split,
@@ -305,6 +321,7 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
             seeds: parse_seeds(args.seeds.as_deref())?,
             scenarios: (!args.scenarios.is_empty()).then(|| args.scenarios.clone()),
             incumbent: args.incumbent,
+            fresh_seeds: args.fresh_seeds.unwrap_or(0),
             ..ScoreRequest::new(candidate, Arc::clone(&suite))
         })
     };

@@ -5,7 +5,7 @@
 //! is the weighted mean of r_k - lambda x max(0, -r_k - 1): losses beyond one point weigh more than
 //! gains. Scenarios are fixed, seeds are random and shared by candidate and reference, so the
 //! interval comes from the paired differences over seeds (Student's t, degrees of freedom by Welch
-//! and Satterthwaite).
+//! and Satterthwaite; at least half as wide as what the widest scenario adds to it has alone).
 
 use super::objective::{Objective, log_cost};
 use super::report::LEAST;
@@ -145,10 +145,9 @@ pub fn penalised(scenarios: &[ScenarioComparison], lambda: f64) -> Total {
     let mut parts: Vec<(f64, &[f64])> = Vec::new();
     for s in scenarios {
         let (r, w) = (s.score(), s.weight / weights);
-        let loss = (-r - TOLERANCE).max(0.0);
-        score += w * (r - lambda * loss);
+        score += w * penalised_score(r, lambda);
         // What a small change of r does to the score.
-        let slope = if loss > 0.0 { 1.0 + lambda } else { 1.0 };
+        let slope = if is_regression(r) { 1.0 + lambda } else { 1.0 };
         parts.push((w * slope, &s.ratios));
     }
     Total {
@@ -172,6 +171,18 @@ pub fn plain_total(scenarios: &[ScenarioComparison]) -> Total {
     }
 }
 
+/// How much higher the weighted mean of 100 x log-ratios is in `a` than in `b`: the same scenarios,
+/// on other seeds.
+#[must_use]
+pub fn gain_between(a: &[ScenarioComparison], b: &[ScenarioComparison]) -> Total {
+    let weights: f64 = a.iter().map(|s| s.weight).sum();
+    let parts = a.iter().chain(b).map(|s| (s.weight / weights, s.ratios.as_slice()));
+    Total {
+        score: plain_total(a).score - plain_total(b).score,
+        half_width: interval(&parts.collect::<Vec<_>>()),
+    }
+}
+
 /// Half the 95 % confidence interval of the mean of some values; none of a single one.
 #[must_use]
 pub fn half_width(values: &[f64]) -> Option<f64> {
@@ -192,6 +203,12 @@ pub fn by_objective(
         .collect()
 }
 
+/// What a scenario with this score adds to a score, times its weight.
+#[must_use]
+pub fn penalised_score(score: f64, lambda: f64) -> f64 {
+    score - lambda * (-score - TOLERANCE).max(0.0)
+}
+
 /// Whether a scenario with this score loses more than noise.
 pub fn is_regression(score: f64) -> bool {
     score < -TOLERANCE
@@ -202,10 +219,26 @@ pub(super) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
+/// Half the 95 % confidence interval of the difference of two means; none when one of them is of a
+/// single value.
+#[must_use]
+pub fn difference_half_width(a: &[f64], b: &[f64]) -> Option<f64> {
+    interval(&[(1.0, a), (1.0, b)])
+}
+
+/// Share of its own interval that the widest part has at least in the interval of a sum. Of two
+/// values the deviation may come out small by luck: where that happens to the part that matters
+/// most, Welch's interval alone holds in 90 of 100 cases, with this in 95.
+const WIDEST: f64 = 0.5;
+
 /// Half the 95 % confidence interval of a weighted sum of means; none when some mean is of a single
 /// value.
 fn interval(parts: &[(f64, &[f64])]) -> Option<f64> {
-    let (mut variance, mut denominator) = (0.0, 0.0);
+    let (mut variance, mut denominator, mut widest) = (0.0, 0.0, 0.0f64);
+    let quantile = |freedom: f64| {
+        let t = StudentsT::new(0.0, 1.0, freedom).ok()?;
+        Some(t.inverse_cdf(0.975))
+    };
     for (weight, values) in parts {
         let n = values.len() as f64;
         if values.len() < 2 {
@@ -216,13 +249,15 @@ fn interval(parts: &[(f64, &[f64])]) -> Option<f64> {
         let part = weight * weight * sample / n;
         variance += part;
         denominator += part * part / (n - 1.0);
+        if part > 0.0 {
+            widest = widest.max(WIDEST * quantile(n - 1.0)? * part.sqrt());
+        }
     }
     if variance == 0.0 {
         return Some(0.0);
     }
     let freedom = variance * variance / denominator;
-    let t = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(0.975);
-    Some(t * variance.sqrt())
+    Some((quantile(freedom)? * variance.sqrt()).max(widest))
 }
 
 #[cfg(test)]
@@ -251,6 +286,41 @@ mod tests {
         assert_eq!(total(&[scenario(1.0, &[-90.0])], 0.5).score, LEAST);
         let weighted = total(&[scenario(3.0, &[4.0]), scenario(1.0, &[0.0])], 0.5);
         assert_eq!(weighted.score, 3.0);
+    }
+
+    /// How often an interval of the sum of means of `seeds` values holds the truth, 0.
+    fn coverage(deviations: &[f64], seeds: usize) -> f64 {
+        use rand_distr::Distribution;
+        let mut random = windtunnel_base::rng::stream(1, "coverage", 0, 0);
+        let trials = 4000;
+        let holds = (0..trials).filter(|_| {
+            let drawn: Vec<Vec<f64>> = deviations
+                .iter()
+                .map(|d| {
+                    let normal = rand_distr::Normal::new(0.0, *d).expect("a deviation");
+                    (0..seeds).map(|_| normal.sample(&mut random)).collect()
+                })
+                .collect();
+            let parts: Vec<(f64, &[f64])> = drawn.iter().map(|v| (1.0, v.as_slice())).collect();
+            let sum: f64 = drawn.iter().map(|v| mean(v)).sum();
+            sum.abs() <= interval(&parts).expect("several seeds")
+        });
+        holds.count() as f64 / f64::from(trials)
+    }
+
+    #[test]
+    fn intervals_of_two_seeds_hold_where_one_scenario_dominates() {
+        let mut one_of_twelve = [1.0; 12];
+        one_of_twelve[3] = 10.0;
+        for (deviations, seeds) in [
+            (&one_of_twelve[..], 2),
+            (&[1.0; 12], 2),
+            (&[5.0, 1.0, 1.0], 2),
+            (&[1.0; 12], 4),
+        ] {
+            let holds = coverage(deviations, seeds);
+            assert!(holds > 0.93, "{deviations:?} {seeds}: {holds}");
+        }
     }
 
     #[test]

@@ -105,6 +105,24 @@ fn runs(
     Ok(all)
 }
 
+/// The runs on fresh seeds.
+///
+/// # Errors
+/// When the salt that they are drawn with is missing.
+pub fn fresh_runs(
+    request: &ScoreRequest,
+    scenarios: &[&ScenarioKeys],
+) -> Result<Vec<RunKey>, InputError> {
+    let mut all = full_runs(request, scenarios, 0..request.fresh_seeds)?;
+    let places = scenarios
+        .iter()
+        .flat_map(|s| (0..request.fresh_seeds).map(move |k| (s, k)));
+    for (key, (scenario, k)) in all.iter_mut().zip(places) {
+        key.seed = request.suite.fresh_seed(scenario, k)?;
+    }
+    Ok(all)
+}
+
 /// Whether the stage quick comes before the stage full.
 #[must_use]
 pub fn starts_with_quick(request: &ScoreRequest, scenarios: usize) -> bool {

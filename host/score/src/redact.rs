@@ -29,6 +29,7 @@ pub fn redact(report: &mut Report, split: Split) {
     if split == Split::Train {
         return;
     }
+    report.fresh = None;
     report.fuel = report.fuel.map(|fuel| fuel.told(split));
     report.objectives.clear();
     report.worst = None;

@@ -410,6 +410,22 @@ pub struct Key {
     pub train_salt: Option<String>,
 }
 
+/// A candidate on fresh seeds of the same scenarios: the seeds of a suite are known to everybody,
+/// and a policy may have them by heart.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Fresh {
+    /// Fresh seeds per scenario.
+    pub seeds: u32,
+    /// The score on them.
+    pub score: f64,
+    /// How much higher the mean over scenarios is on the seeds that are known.
+    pub gain: f64,
+    /// Its 95 % confidence interval.
+    pub gain_ci95: Option<[f64; 2]>,
+    /// The interval excludes 0: what it gains, it owes to the seeds.
+    pub more_than_chance: bool,
+}
+
 /// The report on a candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
@@ -446,6 +462,9 @@ pub struct Report {
     /// Numbers that tell candidates apart, taken on a first run that is the same for all
     /// (`docs/reference/feedback.md`).
     pub features: BTreeMap<String, f64>,
+    /// How it does on seeds that it cannot know, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh: Option<Fresh>,
     /// What its scripts used of their limits, in the runs that worked; none without scripts. Outside
     /// of train rounded up to one digit.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -131,6 +131,7 @@ fn blank(request: &ScoreRequest) -> Report {
         },
         scenarios: Vec::new(),
         features: BTreeMap::new(),
+        fresh: None,
         fuel: None,
         errors: Vec::new(),
         warnings: Vec::new(),

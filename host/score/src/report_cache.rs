@@ -62,7 +62,7 @@ impl ReportCache {
             seeds,
             format!("{:?}", request.scenarios),
             format!("{:?}", request.incumbent),
-            format!("{:?}", request.salts().ok()?),
+            format!("{:?} {}", request.salts().ok()?, request.fresh_seeds),
         ];
         let mut hasher = blake3::Hasher::new();
         for part in parts {

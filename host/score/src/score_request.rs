@@ -69,6 +69,9 @@ pub struct ScoreRequest {
     pub scenarios: Option<Vec<String>>,
     /// The score to beat: a candidate that surely does not is stopped early.
     pub incumbent: Option<f64>,
+    /// Seeds that nobody knows, per scenario, on which a score on train is compared with itself; 0 =
+    /// it is not.
+    pub fresh_seeds: u32,
 }
 
 impl ScoreRequest {
@@ -83,6 +86,7 @@ impl ScoreRequest {
             seeds: Seeds::Suite,
             scenarios: None,
             incumbent: None,
+            fresh_seeds: 0,
         }
     }
 }
@@ -90,7 +94,7 @@ impl ScoreRequest {
 /// What the seeds of a request are drawn from, as far as that may be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Salts {
-    /// Hash of the salt of the holdout, if it is scored.
+    /// Hash of the salt of the holdout, if that or fresh seeds are scored.
     pub holdout: Option<String>,
     /// The salt of a search, if train or val is scored with one.
     pub train: Option<String>,
@@ -108,7 +112,11 @@ impl ScoreRequest {
                 train: None,
             },
             Split::Train | Split::Val => Salts {
-                holdout: None,
+                // Fresh seeds are drawn with it.
+                holdout: match self.fresh_seeds {
+                    0 => None,
+                    _ => Some(self.suite.holdout_salt()?.hash().to_owned()),
+                },
                 train: self.suite.train_salt.clone(),
             },
         })

@@ -4,10 +4,10 @@
 //! never gives less, so a framework cannot keep the score of an early stage for a candidate that
 //! would have failed later.
 
-use super::aggregate::{ScenarioComparison, Total, half_width, total};
-use super::plan::{full_runs, quick_runs, quick_scenarios, selected_scenarios, starts_with_quick};
+use super::aggregate::{ScenarioComparison, Total, gain_between, half_width, total};
+use super::plan::{fresh_runs, full_runs, quick_runs, quick_scenarios, selected_scenarios, starts_with_quick};
 use super::protocol::{Answer, RunKey, Task};
-use super::report::{Problem, ProblemKind, Report, Stage};
+use super::report::{Fresh, Problem, ProblemKind, Report, Stage};
 use super::report_builder::{failed_report, fuel_of, full_report, stopped_report};
 use super::run::RunSummary;
 use super::runner::{ComparedRuns, RunResults, Runner, WorkerSlots, check_suite};
@@ -200,6 +200,31 @@ impl Runner {
         }))
     }
 
+    /// Compares a candidate with itself on fresh seeds; the runs if some fail.
+    fn fresh(
+        &self,
+        request: &ScoreRequest,
+        scenarios: &[&ScenarioKeys],
+        slots: WorkerSlots,
+        known: &[ScenarioComparison],
+    ) -> Result<Result<Fresh, RunResults>, ScoringError> {
+        let run_keys = fresh_runs(request, scenarios)?;
+        self.ensure_references(request, &run_keys, slots, &|_| {})?;
+        let runs = self.run(request, &run_keys, slots, &|_| {})?;
+        if !runs.problems.is_empty() {
+            return Ok(Err(runs));
+        }
+        let fresh = self.compare(request, scenarios, &run_keys, &runs.summaries);
+        let gain = gain_between(known, &fresh);
+        Ok(Ok(Fresh {
+            seeds: request.fresh_seeds,
+            score: total(&fresh, request.suite.file.regression_weight).score,
+            gain: gain.score,
+            gain_ci95: gain.ci95(),
+            more_than_chance: gain.ci95().is_some_and(|[low, _]| low > 0.0),
+        }))
+    }
+
     /// The stage full: all scenarios; with automatic seeds until the score is certain.
     fn full(
         &self,
@@ -255,7 +280,23 @@ impl Runner {
                     comparisons: &comparisons,
                 };
                 let hooks = check.hooks.clone();
+                let fresh = match request.fresh_seeds {
+                    0 => None,
+                    _ => match self.fresh(request, scenarios, slots, &comparisons)? {
+                        Ok(fresh) => Some(fresh),
+                        Err(failed) => {
+                            let worked = Some(failed.worked());
+                            let fuel = fuel_of(&failed.summaries, check.fuel);
+                            let (problems, warnings) = (failed.problems, check.warnings);
+                            let stage = Stage::Full;
+                            return Ok(failed_report(
+                                request, stage, problems, warnings, worked, fuel,
+                            ));
+                        }
+                    },
+                };
                 let mut report = full_report(self, request, runs, total, check);
+                report.fresh = fresh;
                 self.add_feedback(&mut report, request, runs, &hooks, slots);
                 return Ok(report);
             }

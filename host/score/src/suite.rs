@@ -320,6 +320,15 @@ impl Suite {
         })
     }
 
+    /// Fresh seed `k` of a scenario: one that no candidate can know.
+    ///
+    /// # Errors
+    /// As [`holdout_salt`](Self::holdout_salt).
+    pub fn fresh_seed(&self, scenario: &ScenarioKeys, k: u32) -> Result<u64, InputError> {
+        let id = format!("fresh {}", scenario.id);
+        Ok(self.holdout_salt()?.seed(&id, scenario.seed, k))
+    }
+
     /// `name@version`.
     #[must_use]
     pub fn label(&self) -> String {

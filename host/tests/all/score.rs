@@ -3,6 +3,7 @@
 
 mod cache;
 mod harness;
+mod honest;
 mod sandbox;
 mod server;
 mod suites;
@@ -438,7 +439,7 @@ fn reports_on_val_and_holdout_are_redacted() {
             assert_eq!(keys, ["kind", "message"]);
             assert_eq!(
                 errors[0]["message"],
-                format!("it fails in the split {split}, of which no details are told")
+                format!("it fails in the split {split} (runtime), of which no more is told")
             );
             let text = report.to_string();
             assert!(

@@ -48,6 +48,8 @@ class ScoringOptions:
         allow_native: bool,
         reuse_reports: bool,
         time_limit: int,
+        holdout_salt_file: Path | None,
+        train_salt: str | None,
     ) -> None: ...
 
 def open_named(name: str, params: Mapping[str, float]) -> LoadedCandidate: ...

@@ -59,6 +59,8 @@ def score(
     time_limit: int = 20,
     allow_native: bool = False,
     cache: bool = True,
+    holdout_salt_file: str | os.PathLike[str] | None = None,
+    train_salt: str | None = None,
 ) -> Report:
     """Scores a candidate, as ``windtunnel score`` does. It runs in sandboxed child processes; a candidate that fails is a result.
 
@@ -77,12 +79,16 @@ def score(
         time_limit: Longest time for a process to make one run, seconds.
         allow_native: Let compiled plugins run.
         cache: Give earlier reports again, and keep new ones.
+        holdout_salt_file: File with the salt that the holdout is drawn with [default: what the variable ``WINDTUNNEL_HOLDOUT_SALT_FILE``
+            names, else a salt of this machine's own].
+        train_salt: Text from which the seeds of train and val are drawn, another one for each search [default: the seeds of the suite].
 
     Raises:
         InputError: The suite or an argument is wrong, or there is no such candidate.
     """
     loaded = loaded_candidate(candidate, params)
-    options = _options(suite, split, stage, seeds, jobs, incumbent, traces, time_limit, allow_native, cache)
+    salts = (holdout_salt_file, train_salt)
+    options = _options(suite, split, stage, seeds, jobs, incumbent, traces, time_limit, allow_native, cache, salts)
     return _reports([(loaded, _listed(scenarios))], options)[0]
 
 
@@ -101,6 +107,8 @@ def score_batch(
     time_limit: int = 20,
     allow_native: bool = False,
     cache: bool = True,
+    holdout_salt_file: str | os.PathLike[str] | None = None,
+    train_salt: str | None = None,
 ) -> list[Report]:
     """Scores many candidates at once, in the same processes; the reports come in the order of the candidates.
 
@@ -112,7 +120,8 @@ def score_batch(
     for one in candidates:
         candidate, own = one if isinstance(one, tuple) else (one, scenarios)
         requests.append((loaded_candidate(candidate, params), _listed(own)))
-    options = _options(suite, split, stage, seeds, jobs, incumbent, traces, time_limit, allow_native, cache)
+    salts = (holdout_salt_file, train_salt)
+    options = _options(suite, split, stage, seeds, jobs, incumbent, traces, time_limit, allow_native, cache, salts)
     return _reports(requests, options) if requests else []
 
 
@@ -156,7 +165,9 @@ def _options(
     time_limit: int,
     allow_native: bool,
     cache: bool,
+    salts: tuple[str | os.PathLike[str] | None, str | None],
 ) -> _native.ScoringOptions:
+    holdout_salt_file, train_salt = salts
     return _native.ScoringOptions(
         suite=_absolute(suite),
         traces=None if traces is None else Path(traces).absolute(),
@@ -168,6 +179,8 @@ def _options(
         allow_native=allow_native,
         reuse_reports=cache,
         time_limit=time_limit,
+        holdout_salt_file=None if holdout_salt_file is None else Path(holdout_salt_file).absolute(),
+        train_salt=train_salt,
     )
 
 

@@ -44,9 +44,11 @@ impl SimulatedBackends {
                 if signal_delayed && interests.has(Interests::PRECISE_PREFIX) {
                     instance.kv_mut().track_changes();
                 }
+                let kv_total_blocks = instance.kv().total();
                 instances.push(instance);
                 constants.push(InstanceView {
                     index,
+                    kv_total_blocks: u32::try_from(kv_total_blocks).unwrap_or(u32::MAX),
                     max_batch_size: engine.max_num_seqs,
                     block_size: engine.block_size,
                     max_step_tokens: engine.max_num_batched_tokens,
@@ -85,7 +87,6 @@ impl Backends for SimulatedBackends {
         view.batch_size = instance.batch_size() as u32;
         let blocks = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         view.kv_used_blocks = blocks(kv.used());
-        view.kv_total_blocks = blocks(kv.total());
         view.kv_free_blocks = blocks(kv.free());
         view.preemptions = instance.preemptions() as u32;
         view.kv_utilization = if kv.total() == 0 {

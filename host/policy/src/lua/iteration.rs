@@ -349,7 +349,7 @@ mod tests {
             "local p = { route = function(req, insts) for i, inst in insts do return i end end } return p",
             "return { on_complete = function(ev) for k, v in ev do end end }",
             "return { route = function(req, insts) for i, inst in insts do for k, v in inst do end end end }",
-            "return { route = function(req",
+            "return { route = function(req, insts) for i, inst in insts do",
         ] {
             assert!(may_follow_addresses(text), "{text}");
         }

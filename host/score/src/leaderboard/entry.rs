@@ -80,6 +80,9 @@ pub struct HoldoutRun {
     pub suite: String,
     /// Version of the program and of its results.
     pub engine: String,
+    /// Hash of the salt that it was drawn with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
 }
 
 /// `entry.json`.

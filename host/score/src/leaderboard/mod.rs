@@ -5,6 +5,7 @@ mod entry;
 
 pub use entry::{Entry, Form, HoldoutRun, Origin, entry_folder, name_of};
 
+use super::aggregate::{difference_half_width, penalised_score};
 use super::candidate::Candidate;
 use super::report::{Report, Stage};
 use super::score_request::{LastStage, ScoreRequest, ScoringError};
@@ -47,10 +48,9 @@ pub struct Row {
     pub origin: Origin,
     /// (score, half of its 95 % interval) by split.
     pub scores: BTreeMap<Split, (f64, Option<f64>)>,
-    /// Train - holdout, with half its interval.
+    /// Train - val, with half its interval over the scenarios of both.
     pub gap: Option<(f64, Option<f64>)>,
-    /// The gap is more than chance: it is overfitted to its training scenarios, or the holdout
-    /// differs from them.
+    /// The gap is more than scenarios differ by chance: it is overfitted to those of train.
     pub overfit: bool,
     /// Scores of the train scenarios, in the suite's order.
     pub scenarios: Vec<(String, f64)>,
@@ -58,6 +58,8 @@ pub struct Row {
     pub holdout_runs: usize,
     /// It was scored on another version of the suite, so its scores do not compare.
     pub stale: bool,
+    /// Hash of the salt that its holdout was drawn with: scores with different ones do not compare.
+    pub holdout_salt: Option<String>,
 }
 
 /// An entry, or why it cannot be read.
@@ -186,6 +188,7 @@ impl Board {
                 entry.holdout_runs.push(HoldoutRun {
                     suite: report.key.suite.clone(),
                     engine: report.key.engine.clone(),
+                    salt: report.key.holdout_salt.clone(),
                 });
             }
             entry.reports = reports;
@@ -223,12 +226,41 @@ impl Board {
         let candidates: Vec<&Candidate> = entries.iter().map(|e| &e.candidate).collect();
         let splits = split.map_or_else(|| Split::ALL.to_vec(), |split| vec![split]);
         let there: Vec<Split> = self.splits();
-        let scored: Vec<Split> = there.into_iter().filter(|s| splits.contains(s)).collect();
+        let mut scored: Vec<Split> = there.into_iter().filter(|s| splits.contains(s)).collect();
+        let has_holdout = scored.contains(&Split::Holdout);
+        // Under another salt the holdout has other requests: there is nothing to compare.
+        if scored.contains(&Split::Holdout) {
+            let salt = self.holdout_salt(&entries, split)?;
+            if !entries.iter().any(|e| salt_of(e) == salt.as_ref()) {
+                scored.retain(|s| *s != Split::Holdout);
+            }
+        }
+        let unsalted = has_holdout && !scored.contains(&Split::Holdout);
         let reports = self.reports(scorer, &candidates, &scored, done)?;
         let pairs = entries.iter().zip(&reports);
-        verdicts.extend(pairs.map(|(entry, fresh)| verdict(entry, &splits, fresh)));
+        verdicts.extend(pairs.map(|(entry, fresh)| verdict(entry, &splits, fresh, unsalted)));
         verdicts.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(verdicts)
+    }
+
+    /// The hash of the salt here; none where it is missing, and not needed.
+    fn holdout_salt(
+        &self,
+        entries: &[Entry],
+        wanted: Option<Split>,
+    ) -> Result<Option<String>, InputError> {
+        let salt = match self.suite.holdout_salt() {
+            Ok(salt) => Some(salt.hash().to_owned()),
+            Err(e) if wanted == Some(Split::Holdout) => return Err(e),
+            Err(_) => None,
+        };
+        if wanted == Some(Split::Holdout)
+            && let Some(entry) = entries.iter().find(|e| salt_of(e) != salt.as_ref())
+        {
+            let message = other_salt(entry);
+            return Err(InputError::in_file(&entry.name, message));
+        }
+        Ok(salt)
     }
 
     /// The lines of the leaderboard, the best of `by` first.
@@ -236,9 +268,8 @@ impl Board {
     /// # Errors
     /// When an entry cannot be read.
     pub fn rows(&self, by: Split) -> Result<Vec<Row>, InputError> {
-        let digest = self.suite.digest();
         let entries = self.entries(&[])?;
-        let mut rows: Vec<Row> = entries.iter().map(|e| row(e, &digest)).collect();
+        let mut rows: Vec<Row> = entries.iter().map(|e| row(e, &self.suite)).collect();
         let score = |r: &Row| r.scores.get(&by).map_or(f64::NEG_INFINITY, |s| s.0);
         rows.sort_by(|a, b| score(b).total_cmp(&score(a)));
         Ok(rows)
@@ -310,19 +341,48 @@ fn differences(was: &Report, is: &Report) -> Option<String> {
     (!names.is_empty()).then(|| format!("other {}", names.join(", ")))
 }
 
-fn verdict(entry: &Entry, splits: &[Split], fresh: &BTreeMap<Split, Report>) -> Verdict {
+/// The hash of the salt that an entry's holdout was drawn with.
+fn salt_of(entry: &Entry) -> Option<&String> {
+    entry.reports.get(&Split::Holdout)?.key.holdout_salt.as_ref()
+}
+
+/// Why the holdout of an entry is not compared.
+fn other_salt(entry: &Entry) -> String {
+    match salt_of(entry) {
+        Some(hash) => format!(
+            "the holdout cannot be verified here: it was drawn with the salt whose hash is {hash}; `holdout_salt_file` names its file"
+        ),
+        None => "the holdout cannot be verified: the report does not say with which salt it was drawn".to_owned(),
+    }
+}
+
+fn verdict(
+    entry: &Entry,
+    splits: &[Split],
+    fresh: &BTreeMap<Split, Report>,
+    no_holdout: bool,
+) -> Verdict {
     let mut notes = Vec::new();
     let mut same = true;
     let mut other_engine = None;
     for split in splits {
         let (was, is) = match (entry.reports.get(split), fresh.get(split)) {
-            (Some(was), Some(is)) => (was, is),
+            (Some(was), Some(is)) if was.key.holdout_salt == is.key.holdout_salt => (was, is),
+            (Some(_), Some(_)) => {
+                notes.push(other_salt(entry));
+                continue;
+            }
             (None, None) => continue,
+            (Some(_), None) if *split == Split::Holdout && no_holdout => {
+                notes.push(other_salt(entry));
+                continue;
+            }
             (Some(_), None) => {
                 same = false;
                 notes.push(format!("{split}: the suite has no such scenarios here"));
                 continue;
             }
+
             (None, Some(_)) => {
                 same = false;
                 notes.push(format!("{split}: the entry has no report"));
@@ -367,19 +427,29 @@ fn verdict(entry: &Entry, splits: &[Split], fresh: &BTreeMap<Split, Report>) -> 
     }
 }
 
-fn row(entry: &Entry, suite: &str) -> Row {
+/// Train - val, with half its 95 % interval. The scenarios of a split are a sample of what could be
+/// there: how much they differ from one another says how much two splits may.
+fn gap(entry: &Entry, regression_weight: f64) -> Option<(f64, Option<f64>)> {
+    let (train, val) = (
+        entry.reports.get(&Split::Train)?,
+        entry.reports.get(&Split::Val)?,
+    );
+    let counted = |report: &Report| -> Vec<f64> {
+        let scores = report.scenarios.iter().map(|s| s.score);
+        scores.map(|r| penalised_score(r, regression_weight)).collect()
+    };
+    let half = difference_half_width(&counted(train), &counted(val));
+    Some((train.score - val.score, half))
+}
+
+fn row(entry: &Entry, suite: &Suite) -> Row {
     let score = |r: &Report| (r.score, r.score_ci95.map(|[low, high]| (high - low) / 2.0));
     let scores: BTreeMap<Split, (f64, Option<f64>)> = entry
         .reports
         .iter()
         .map(|(split, report)| (*split, score(report)))
         .collect();
-    let gap = scores.get(&Split::Train).zip(scores.get(&Split::Holdout));
-    // Independent seeds: variances add up.
-    let gap = gap.map(|((train, a), (holdout, b))| {
-        let half = a.zip(*b).map(|(a, b)| (a * a + b * b).sqrt());
-        (train - holdout, half)
-    });
+    let gap = gap(entry, suite.file.regression_weight);
     let train = entry.reports.get(&Split::Train);
     let scenarios = train.map(|r| {
         r.scenarios
@@ -395,7 +465,8 @@ fn row(entry: &Entry, suite: &str) -> Row {
         gap,
         scenarios: scenarios.unwrap_or_default(),
         holdout_runs: entry.holdout_runs.len(),
-        stale: entry.reports.values().any(|r| r.key.suite != suite),
+        stale: entry.reports.values().any(|r| r.key.suite != suite.digest()),
+        holdout_salt: salt_of(entry).cloned(),
         scores,
     }
 }

@@ -20,7 +20,7 @@ fn legend(suite: &Suite) -> String {
     };
     format!(
         "Score: 100 x mean log-ratio of costs to the best reference policy of each scenario{losses}; 0 = as good as the best of them everywhere. \
-         ± 95 % interval over seeds. Gap: train - holdout; ! = more than chance. {FULL}"
+         ± 95 % interval over seeds. Gap: train - val, ± 95 % interval over their scenarios; ! = more than chance. {FULL}"
     )
 }
 
@@ -85,11 +85,27 @@ pub fn table(suite: &Suite, rows: &[Row], by: Split) -> String {
         table.add_row(cells(k, row, by));
     }
     format!(
-        "{}, by {by}\n{}\n{}\n",
+        "{}, by {by}\n{}\n{}\n{}\n",
         suite.label(),
         whole(table, &[1]),
+        salts(rows),
         FULL.replacen("; ", ";\n", 1)
     )
+}
+
+/// With which salt the holdout was drawn, and whether scores on it compare.
+fn salts(rows: &[Row]) -> String {
+    let known = rows.iter().filter_map(|r| r.holdout_salt.as_deref());
+    let all: std::collections::BTreeSet<&str> = known.collect();
+    let names = || all.iter().copied().collect::<Vec<_>>().join(", ");
+    match all.len() {
+        0 => "No salt is known of the holdout.".into(),
+        1 => format!("Hash of the holdout's salt: {}.", names()),
+        _ => format!(
+            "Holdouts drawn with different salts do not compare; renew the entries. Their hashes: {}.",
+            names()
+        ),
+    }
 }
 
 /// The leaderboard as Markdown.
@@ -112,7 +128,7 @@ pub fn markdown(suite: &Suite, rows: &[Row], by: Split) -> String {
     for (k, row) in rows.iter().enumerate() {
         text += &line(&cells(k, row, by));
     }
-    let _ = writeln!(text, "\n{}", legend(suite));
+    let _ = writeln!(text, "\n{} {}", legend(suite), salts(rows));
     text
 }
 
@@ -196,7 +212,12 @@ pub fn html(suite: &Suite, rows: &[Row], by: Split) -> String {
             escaped(&origin(row))
         );
     }
-    let _ = writeln!(page, "</table></div>\n<p>{}</p>", legend(suite));
+    let _ = writeln!(
+        page,
+        "</table></div>\n<p>{} {}</p>",
+        legend(suite),
+        escaped(&salts(rows))
+    );
     page += &heat(rows);
     page += "</html>\n";
     page

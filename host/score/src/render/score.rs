@@ -2,6 +2,7 @@
 
 use crate::compare::{CandidateComparison, Comparison, Difference};
 use crate::feedback::signed;
+use crate::report::Fresh;
 use crate::{Problem, Report};
 use std::fmt::Write;
 use windtunnel_results::report::table::{styled, whole};
@@ -89,11 +90,31 @@ pub fn text(report: &Report) -> String {
     }
     text += &listed("error", &report.errors);
     text += &listed("warning", &report.warnings);
+    if let Some(fresh) = &report.fresh {
+        let _ = writeln!(text, "{}", on_fresh_seeds(fresh));
+    }
     if let Some(fuel) = &report.fuel {
         let _ = writeln!(text, "{}", fuel.text());
     }
     if !report.feedback.is_empty() {
         let _ = writeln!(text, "\n{}", report.feedback.trim_end());
+    }
+    text
+}
+
+/// How it does on seeds that it cannot know.
+fn on_fresh_seeds(fresh: &Fresh) -> String {
+    let spread = fresh.gain_ci95.map_or(String::new(), |[low, high]| {
+        format!(", 95 % interval {} to {}", signed(low), signed(high))
+    });
+    let mut text = format!(
+        "Fresh seeds: score {} on {} per scenario; on the seeds of train it gains {}{spread}",
+        signed(fresh.score),
+        fresh.seeds,
+        signed(fresh.gain)
+    );
+    if fresh.more_than_chance {
+        text = format!("warning: {text}: more than chance, so it is fitted to those seeds");
     }
     text
 }
