@@ -16,6 +16,8 @@ const LEAST_PART: f64 = 16.0;
 const MOST_AHEAD: f64 = 16_777_216.0;
 /// Most parts of all groups.
 const MOST_PARTS: f64 = 1_048_576.0;
+/// Most requests of a window.
+pub(super) const MOST_IN_WINDOW: f64 = 2_147_483_647.0;
 /// Most windows that share an aggregate rate: who meets whom is looked at pair by pair.
 const MOST_SHARING: usize = 30_000;
 
@@ -108,7 +110,9 @@ pub(super) fn of_groups(groups: &[Group], rates: &[Rates]) -> Result<f64, Fault>
         let windows = group.windows().unwrap_or_default().iter().zip(rates);
         let expected = windows.map(|(w, rate)| {
             let seconds = (w.end_us - w.start_us) as f64 / 1e6;
-            (w.start_us, w.end_us, rate / clients * seconds)
+            // What is more is refused for its window.
+            let expected = (rate / clients * seconds).min(MOST_IN_WINDOW);
+            (w.start_us, w.end_us, expected)
         });
         Some((clients, expected.collect()))
     });

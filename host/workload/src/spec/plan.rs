@@ -3,7 +3,7 @@
 use super::compile::{gaps, lengths};
 use super::groups::{Group, groups};
 use super::locate::Fault;
-use super::parts;
+use super::parts::{self, MOST_IN_WINDOW};
 use super::planned::{
     Counted, Deal, Kind, Modalities, Plan, Planned, Prompt, SessionKind, Traffic, Wire,
 };
@@ -20,8 +20,6 @@ use windtunnel_base::rng::fnv1a64;
 const SESSION_TIMEOUT_US: i64 = 300_000_000;
 /// Prefix of a group that never says how long it is, tokens.
 const DEFAULT_PREFIX: u32 = 50;
-/// Most requests of a window.
-const MOST_IN_WINDOW: f64 = 2_147_483_647.0;
 /// Longest prefix.
 const MOST_PREFIX: u32 = 1 << 24;
 /// Most prompts of a set.
