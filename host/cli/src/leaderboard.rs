@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, Staging};
 use windtunnel_score::leaderboard::{
-    Board, Entry, Origin, Verdict, checked_name, entry_folder, entry_name,
+    Added, Board, Entry, Origin, Verdict, checked_name, entry_folder, entry_name,
 };
 use windtunnel_score::render::leaderboard::{html, markdown, table};
 use windtunnel_score::{Candidate, Progress, Scorer, Split};
@@ -224,17 +224,30 @@ fn add(args: &AddArgs) -> anyhow::Result<()> {
     }
     let scorer = args.scoring.scorer()?;
     let added = with_bar(|done| board.add(&scorer, entries, done)).map_err(to_anyhow)?;
-    report(
-        &board,
-        &added.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(),
-    )
+    report(&board, &added)
 }
 
-/// Names what was written, and prints the leaderboard.
-fn report(board: &Board, names: &[&str]) -> anyhow::Result<()> {
+/// Names what was written, prints the leaderboard, and ends with what was not written.
+fn report(board: &Board, added: &Added) -> anyhow::Result<()> {
+    if added.entries.is_empty() {
+        return failed(added);
+    }
+    let names: Vec<&str> = added.entries.iter().map(|e| e.name.as_str()).collect();
     say(&format!("{}: {}", board.folder.display(), names.join(", ")));
     let rows = board.rows(Split::Holdout)?;
-    present(false, &table(&board.suite, &rows, Split::Holdout))
+    present(false, &table(&board.suite, &rows, Split::Holdout))?;
+    failed(added)
+}
+
+/// An error that names the entries that do not work, if there are any.
+fn failed(added: &Added) -> anyhow::Result<()> {
+    let Some((last, others)) = added.failed.split_last() else {
+        return Ok(());
+    };
+    for other in others {
+        say(&format!("error: {other}"));
+    }
+    Err(last.clone().into())
 }
 
 /// Refuses what a leaderboard has nothing of.
@@ -302,12 +315,10 @@ fn renew(args: &RenewArgs) -> anyhow::Result<()> {
     let added = with_bar(|done| board.add(&scorer, entries, done)).map_err(to_anyhow)?;
     if args.json {
         let rows = board.rows(Split::Holdout)?;
-        return present(true, &(serde_json::to_string_pretty(&rows)? + "\n"));
+        present(true, &(serde_json::to_string_pretty(&rows)? + "\n"))?;
+        return failed(&added);
     }
-    report(
-        &board,
-        &added.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(),
-    )
+    report(&board, &added)
 }
 
 fn render(args: &RenderArgs) -> anyhow::Result<()> {

@@ -71,6 +71,7 @@ impl Runner {
                 figures: figures(&request.suite, runs, keys, best, &self.references),
                 ours: &ours.facts,
                 theirs: theirs.remove(best)?.facts,
+                routes: hooks.contains(&Hook::Routing),
                 inspection: plan(k).and_then(|plan| inspect(first, plan)),
             })
         };
@@ -81,7 +82,7 @@ impl Runner {
         let headline = Headline {
             score: estimate.unwrap_or(report.score),
             ci95: report.score_ci95,
-            stopped: stopped.map(|s| s.reason.clone()),
+            stopped: stopped.map(|s| (s.reason.clone(), report.score)),
             units_per_call: units.copied().unwrap_or(0.0),
             fuel: report.fuel,
         };

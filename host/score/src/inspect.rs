@@ -23,7 +23,7 @@ const SHORT_QUEUE: u32 = 2;
 const LONG_QUEUE: u32 = 4;
 
 /// Most fields that are named as never read.
-const MOST_UNREAD: usize = 8;
+const MOST_UNREAD: usize = 4;
 
 /// What the inspection of a run shows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -380,6 +380,11 @@ fn unread(record: &RunRecord, mentioned: &Mentioned) -> Vec<String> {
         let unread =
             |group: &&&[&'static str]| varies(group[0]) && !group.iter().any(|f| read.contains(f));
         groups.iter().filter(unread).map(|group| group[0]).collect()
+    }
+    // Who looks at nothing, as round-robin does, is not told all there is.
+    let looks = !mentioned.instance.is_empty() || !mentioned.request.is_empty();
+    if !looks && !mentioned.precise_prefix && !mentioned.approximate_prefix {
+        return Vec::new();
     }
     let mut all: Vec<String> = Vec::new();
     let any_cached = snapshots(record).any(|s| s.cached_blocks > 0);

@@ -260,6 +260,28 @@ fn folders_bundles_and_named_policies_are_entries_too() {
 }
 
 #[test]
+fn what_works_is_entered_beside_what_does_not() {
+    let board = Board(Folder::with(&[
+        (
+            "bad.lua",
+            "return { route = function() return nil + 1 end }",
+        ),
+        ("worse.lua", "return { route = function() return 0 end }"),
+    ]));
+    let file = |name: &str| board.0.path().join(name).display().to_string();
+    let (bad, worse) = (file("bad.lua"), file("worse.lua"));
+    let ran = board.ask(&format!("add {bad} {ALL_TO_ONE} {worse}"));
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    for name in ["bad", "worse"] {
+        let said = format!("error: {name}: does not work on train");
+        assert!(ran.stderr.contains(&said), "{}", ran.stderr);
+    }
+    assert!(ran.stdout.contains("all-to-one"), "{}", ran.stdout);
+    let entries = std::fs::read_dir(board.place()).expect("a leaderboard");
+    assert_eq!(entries.count(), 1);
+}
+
+#[test]
 fn unsuitable_candidates_are_refused_and_nothing_is_written() {
     let board = Board(Folder::with(&[(
         "bad.lua",
@@ -267,7 +289,7 @@ fn unsuitable_candidates_are_refused_and_nothing_is_written() {
     )]));
     let bad = board.0.path().join("bad.lua").display().to_string();
     for (args, says) in [
-        (format!("add {ALL_TO_ONE} {bad}"), "does not work on train"),
+        (format!("add {bad}"), "does not work on train"),
         (
             format!("add {ALL_TO_ONE} {ALL_TO_ONE}"),
             "two entries would be called all-to-one",

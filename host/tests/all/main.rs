@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the sweep says how many cases ran")]
 
 mod baselines;
+mod bounded;
 mod capacity;
 mod cases;
 mod compare;

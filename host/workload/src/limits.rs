@@ -8,3 +8,6 @@ pub(crate) const MOST_UNPACKED: u64 = 8 << 30;
 
 /// The same where what matters of the file is held as a whole.
 pub(crate) const MOST_UNPACKED_WHOLE: u64 = 1 << 30;
+
+/// Most requests of a held trace that is replayed again and again: all of them are planned ahead.
+pub(crate) const MOST_LOOPED: u64 = 1 << 26;

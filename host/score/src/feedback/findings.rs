@@ -30,6 +30,8 @@ pub struct ScenarioFindings<'a> {
     pub ours: &'a Facts,
     /// Facts of the best reference's first run.
     pub theirs: Facts,
+    /// The candidate routes: where requests go is its doing.
+    pub routes: bool,
     /// Inspection of the candidate's first run, if one was made.
     pub inspection: Option<Inspection>,
 }
@@ -40,8 +42,8 @@ pub struct Headline {
     pub score: f64,
     /// Its 95 % confidence interval.
     pub ci95: Option<[f64; 2]>,
-    /// Why the candidate was stopped.
-    pub stopped: Option<String>,
+    /// Why the candidate was stopped, and the score that it got for that.
+    pub stopped: Option<(String, f64)>,
     /// Units of fuel per call into a script; 0 if there is none.
     pub units_per_call: f64,
     /// What its scripts used of their limits.

@@ -21,6 +21,7 @@ use super::report::{FeedbackItem, Problem};
 use format::{amount, time};
 use problems::problems;
 use text::{fit, item};
+use windtunnel_base::input::visible;
 
 /// Most problems in the feedback.
 const MOST_PROBLEMS: usize = 6;
@@ -71,8 +72,9 @@ fn score(headline: &Headline, scenarios: &[ScenarioFindings<'_>]) -> FeedbackIte
     );
     let score = signed(headline.score);
     let text = match &headline.stopped {
-        Some(why) => format!(
-            "SCORE -100: stopped early ({why}); by what was seen it would be {score} {wins}."
+        Some((why, got)) => format!(
+            "SCORE {}: stopped early ({why}); by what was seen it would be {score} {wins}.",
+            signed(*got)
         ),
         None => format!("SCORE {score}{interval} {wins}."),
     };
@@ -136,17 +138,21 @@ fn regret(findings: &ScenarioFindings<'_>) -> Option<FeedbackItem> {
         time(regret.p90_ms),
         100.0 * regret.half_ttft_elsewhere
     );
-    let most = regret
-        .counterfactuals
-        .iter()
-        .max_by(|a, b| a.regret_ms.total_cmp(&b.regret_ms));
-    let best = most.and_then(|decision| {
-        let best = decision
+    // What a request itself would have gained: a choice that only moves the waits of others says
+    // nothing about it.
+    let sooner = |a: &Alternative, chosen: &Alternative| match (a.ttft_ms, chosen.ttft_ms) {
+        (Some(there), Some(here)) => time(there) != time(here) && there < here,
+        (there, here) => there.is_some() && here.is_none(),
+    };
+    let gains = regret.counterfactuals.iter().filter_map(|decision| {
+        let better = decision
             .alternatives
             .iter()
-            .min_by(|a, b| a.extra_ms.total_cmp(&b.extra_ms));
-        Some((decision, best.filter(|a| a.extra_ms < 0.0)?))
+            .filter(|a| a.extra_ms < 0.0 && sooner(a, &decision.chosen));
+        let best = better.min_by(|a, b| a.extra_ms.total_cmp(&b.extra_ms))?;
+        Some((decision, best))
     });
+    let best = gains.min_by(|(_, a), (_, b)| a.extra_ms.total_cmp(&b.extra_ms));
     if let Some((decision, best)) = best {
         let choice = |a: &Alternative| {
             let ttft = a.ttft_ms.map_or("not within it".into(), time);
@@ -168,6 +174,11 @@ fn regret(findings: &ScenarioFindings<'_>) -> Option<FeedbackItem> {
     Some(item(Some(id), "regret", text))
 }
 
+/// A name between the bars of a table.
+fn cell(name: &str) -> String {
+    visible(name).replace('|', "\\|")
+}
+
 fn worst_requests(scenarios: &[ScenarioFindings<'_>]) -> Option<FeedbackItem> {
     let findings = scenarios
         .iter()
@@ -185,8 +196,8 @@ fn worst_requests(scenarios: &[ScenarioFindings<'_>]) -> Option<FeedbackItem> {
         let or = |ms: Option<f64>, none: &str| ms.map_or(none.to_owned(), time);
         text += &format!(
             "\n{} | {} | {} | {} | instance_{} | {cached} of {} | {}",
-            r.id,
-            r.class,
+            cell(&r.id),
+            cell(&r.class),
             or(r.ttft_ms, "never"),
             or(r.target_ms, "none"),
             r.instance,

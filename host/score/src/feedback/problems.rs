@@ -77,6 +77,9 @@ fn metrics<'a>(findings: &'a ScenarioFindings<'_>) -> Option<(&'a Metrics, &'a M
 }
 
 fn imbalance(findings: &ScenarioFindings<'_>) -> Option<Found> {
+    if !findings.routes {
+        return None;
+    }
     let (i, share) = findings.ours.busiest()?;
     let n = findings.ours.instances.len();
     let fair = 1.0 / n as f64;
@@ -92,8 +95,7 @@ fn imbalance(findings: &ScenarioFindings<'_>) -> Option<Found> {
         .filter(|c| c.wait_ms > 2.0 * c.elsewhere_ms + 100.0);
     let hotspot = hotspot.filter(|c| {
         let theirs = findings.theirs.hotspot.map_or(0.0, |c| c.wait_ms);
-        let pulled = c.share > 1.15 * fair || c.wait_ms > 5.0 * c.elsewhere_ms;
-        n > 1 && pulled && c.wait_ms > 1.5 * theirs
+        n > 1 && c.share > 1.15 * fair && c.wait_ms > 1.5 * theirs
     });
     if !uneven && hotspot.is_none() {
         return None;

@@ -26,6 +26,15 @@ pub struct Board {
     pub suite: Arc<Suite>,
 }
 
+/// What came of candidates that were to be entered.
+#[derive(Debug, Default)]
+pub struct Added {
+    /// The entries that were written.
+    pub entries: Vec<Entry>,
+    /// Why each of the others was not.
+    pub failed: Vec<InputError>,
+}
+
 /// Whether an entry's results can be reproduced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
@@ -161,28 +170,32 @@ impl Board {
         Ok(candidates.iter().map(of_one).collect())
     }
 
-    /// Scores entries on all splits and writes them. If one does not work, none is written.
+    /// Scores entries on all splits and writes those that work.
     ///
     /// # Errors
-    /// When an entry does not work, or cannot be written.
+    /// When an entry is incomplete, or one cannot be written.
     pub fn add(
         &self,
         scorer: &Scorer,
-        mut entries: Vec<Entry>,
+        entries: Vec<Entry>,
         done: &mut (dyn FnMut(u64, u64) + Send),
-    ) -> Result<Vec<Entry>, ScoringError> {
+    ) -> Result<Added, ScoringError> {
         for entry in &entries {
             entry.check()?;
         }
         let candidates: Vec<&Candidate> = entries.iter().map(|e| &e.candidate).collect();
         let reports = self.reports(scorer, &candidates, &self.splits(), done)?;
-        for (entry, reports) in entries.iter_mut().zip(reports) {
-            for (split, report) in &reports {
-                if !report.ok || report.stage != Stage::Full {
-                    let why = report.errors.first().map_or("", |e| e.message.as_str());
-                    let message = format!("does not work on {split}: {why}");
-                    return Err(InputError::in_file(&entry.name, message).into());
-                }
+        let mut added = Added::default();
+        for (mut entry, reports) in entries.into_iter().zip(reports) {
+            let broken = reports
+                .iter()
+                .find(|(_, report)| !report.ok || report.stage != Stage::Full);
+            if let Some((split, report)) = broken {
+                let why = report.errors.first().map_or("", |e| e.message.as_str());
+                let message = format!("does not work on {split}: {why}");
+                let failed = InputError::in_file(&entry.name, message);
+                added.failed.push(failed);
+                continue;
             }
             if let Some(report) = reports.get(&Split::Holdout) {
                 entry.holdout_runs.push(HoldoutRun {
@@ -192,11 +205,10 @@ impl Board {
                 });
             }
             entry.reports = reports;
-        }
-        for entry in &entries {
             entry.write(&self.folder)?;
+            added.entries.push(entry);
         }
-        Ok(entries)
+        Ok(added)
     }
 
     /// Scores the entries with the given names, or all, again and compares the results with those

@@ -4,6 +4,7 @@ use crate::feedback::signed;
 use crate::leaderboard::Row;
 use crate::{Split, Suite};
 use std::fmt::Write;
+use windtunnel_base::input::{is_hidden, visible};
 use windtunnel_results::report::table::{styled, whole};
 
 /// Why a score may differ from that of `windtunnel score`.
@@ -114,12 +115,14 @@ pub fn markdown(suite: &Suite, rows: &[Row], by: Split) -> String {
     let mut text = format!(
         "# Leaderboard of {}\n\n{}.\n\n",
         suite.label(),
-        suite.file.description
+        visible(&suite.file.description.replace('\n', " "))
     );
     let line = |cells: &[String]| {
+        // Names are text, neither cells nor pages.
         let safe = cells
             .iter()
-            .map(|c| c.replace('|', "\\|").replace('\n', " "));
+            .map(|c| c.replace('\n', " "))
+            .map(|c| visible(&c).replace('|', "\\|").replace('<', "&lt;"));
         format!("| {} |\n", safe.collect::<Vec<_>>().join(" | "))
     };
     let header = header(by);
@@ -141,6 +144,7 @@ fn escaped(text: &str) -> String {
             '<' => safe += "&lt;",
             '>' => safe += "&gt;",
             '"' => safe += "&quot;",
+            c if is_hidden(c) && c != '\n' => safe.extend(c.escape_default()),
             c => safe.push(c),
         }
     }

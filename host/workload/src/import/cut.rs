@@ -1,6 +1,7 @@
 //! A part of a trace, faster or slower, again and again: options of every format.
 
 use rand::RngExt;
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Finished, Request, RequestId, Source, Symbols};
@@ -140,6 +141,8 @@ pub struct Cut<S> {
     /// Requests of one time, and the first one after them.
     ties: VecDeque<Request>,
     next: Option<Request>,
+    /// Time of a pass and its requests, once they were needed.
+    of_a_pass: OnceCell<(i64, u64)>,
 }
 
 impl<S: Rewind> Cut<S> {
@@ -152,12 +155,20 @@ impl<S: Rewind> Cut<S> {
             given: 0,
             ties: VecDeque::new(),
             next: None,
+            of_a_pass: OnceCell::new(),
         }
     }
 
+    fn of_a_pass(&self) -> (i64, u64) {
+        *self.of_a_pass.get_or_init(|| {
+            let latest = self.trace.latest_arrival_us().unwrap_or(0);
+            let rows = self.trace.rows();
+            (self.selection.period_us(latest, rows), rows)
+        })
+    }
+
     fn period_us(&self) -> i64 {
-        let latest = self.trace.latest_arrival_us().unwrap_or(0);
-        self.selection.period_us(latest, self.trace.rows())
+        self.of_a_pass().0
     }
 
     /// The latest arrival, microseconds, if all of the trace is kept; `None` without requests.
@@ -247,7 +258,7 @@ impl<S: Rewind> Source for Cut<S> {
         };
         request.arrival_us = arrival_us;
         if let RequestId::Number(n) = &mut request.id {
-            *n += u64::from(self.pass) * self.trace.rows();
+            *n += u64::from(self.pass) * self.of_a_pass().1;
         }
         Some(request)
     }

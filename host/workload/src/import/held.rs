@@ -2,7 +2,7 @@
 //! their times or follow the answer before them.
 
 use super::cut::Selection;
-use crate::limits::MAX_TOKENS;
+use crate::limits::{MAX_TOKENS, MOST_LOOPED};
 use crate::think::ThinkTime;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
@@ -126,6 +126,13 @@ impl Held {
         if u64::from(shared) + passes * list.len() as u64 > MAX_TOKENS {
             return Err(InputError::in_file(name, "more than 2^31 requests"));
         }
+        let all = passes * list.len() as u64;
+        if replay.selection.max_requests.is_none() && passes > 1 && all > MOST_LOOPED {
+            let message = format!(
+                "{passes} loops have {all} requests; at most {MOST_LOOPED} make sense, or limit the requests"
+            );
+            return Err(InputError::in_file(name, message));
+        }
         let data = Data::new(list, shared);
         data.check_lengths(name)?;
         let mut held = Self {
@@ -183,7 +190,11 @@ impl Held {
         let latest = sent.last().map_or(0, |(at, _)| *at);
         let period = s.period_us(latest, u64::from(count));
         sent.retain(|&(at, k)| s.keeps(u64::from(self.data.first_of(k)), at));
-        let mut starts: Vec<Start> = (0..s.loops)
+        // Every start takes one from the cap, and passes follow each other.
+        let enough = s.max_requests.unwrap_or(u64::MAX);
+        let enough = enough.div_ceil(sent.len().max(1) as u64);
+        let loops = s.loops.min(u32::try_from(enough).unwrap_or(u32::MAX));
+        let mut starts: Vec<Start> = (0..loops)
             .flat_map(|pass| sent.iter().map(move |&(at, turn)| (pass, at, turn)))
             .map(|(pass, at, turn)| Start {
                 at_us: s.moved_us(at, pass, period),

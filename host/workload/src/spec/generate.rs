@@ -262,17 +262,17 @@ impl Generator {
             think_us: start.think_us,
             ..Detail::default()
         };
-        let prompt = start.window.and_then(|w| w.prompt.as_ref());
+        let prompt = start.window.and_then(|w| w.prompt.as_deref());
         let input = match prompt.unwrap_or(&kind.prompt) {
             Prompt::Text(lengths) => lengths.sample(&mut stream("input length")),
             Prompt::Multimodal(modalities) => {
                 multimodal(modalities, &mut stream("input length"), &mut detail)
             }
         };
-        let output = start.window.and_then(|w| w.output.as_ref());
+        let output = start.window.and_then(|w| w.output.as_deref());
         let output = output.unwrap_or(&kind.output);
         let output = output.sample(&mut stream("output length"));
-        let reasoning = start.window.and_then(|w| w.reasoning.as_ref());
+        let reasoning = start.window.and_then(|w| w.reasoning.as_deref());
         if let Some(lengths) = reasoning.or(kind.reasoning.as_ref()) {
             let percent = lengths.sample_from_zero(&mut stream("reason ratio"));
             detail.reason_ratio = f64::from(percent.min(100)) / 100.0;
@@ -435,6 +435,8 @@ impl Generator {
                 let generated = before.output.len();
                 self.next_round(&before, at_us, think, generated)
             }
+            // Where nothing may start, nothing is drawn ahead for a window either.
+            Lane::Open(_) if self.left == Some(0) => None,
             Lane::Open(k) => {
                 self.lanes.open(planned, client, k);
                 None

@@ -8,6 +8,11 @@ use windtunnel_base::event_queue::EventQueue;
 use windtunnel_base::request::Request;
 use windtunnel_base::rng;
 
+/// Most gaps that are drawn in one pause: processes of rare, enormous gaps would never end it.
+const MOST_IN_PAUSE: u64 = 100_000;
+/// Gaps drawn without an arrival after which pauses are no longer run through: windows that hardly
+/// anything falls into could take for ever.
+const MOST_IN_VAIN: u64 = 10_000_000;
 /// Mean gaps that a process runs through before a window after a long pause; enough to forget where
 /// it began.
 const RUN_IN_GAPS: f64 = 1e4;
@@ -170,6 +175,7 @@ fn gap(seed: u64, key: u64, window: u32, number: u32, gaps: &Gaps) -> f64 {
 impl Steady {
     /// Moves on to the next arrival within the windows.
     fn next(&mut self, seed: u64, key: u64, gaps: &Gaps, windows: &[(i64, i64)]) -> Option<i64> {
+        let (first, mut pause) = (self.drawn, self.drawn);
         loop {
             self.clock_us += gaps.sample(&mut rng::stream(seed, "gap", key, self.drawn));
             self.drawn += 1;
@@ -182,6 +188,7 @@ impl Steady {
             }
             while windows.get(self.window).is_some_and(|w| w.1 <= at_us) {
                 self.window += 1;
+                pause = self.drawn;
             }
             let window = windows.get(self.window)?;
             if window.0 <= at_us {
@@ -189,7 +196,12 @@ impl Steady {
             }
             // Nobody sees the arrivals of a long pause; the last ones before the window are drawn
             // for a natural start.
-            let skip_to = window.0 as f64 - RUN_IN_GAPS * gaps.mean();
+            let in_vain = self.drawn - first > MOST_IN_VAIN;
+            let skip_to = if in_vain || self.drawn - pause > MOST_IN_PAUSE {
+                window.0 as f64
+            } else {
+                window.0 as f64 - RUN_IN_GAPS * gaps.mean()
+            };
             self.clock_us = self.clock_us.max(skip_to);
         }
     }

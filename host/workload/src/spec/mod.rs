@@ -12,6 +12,7 @@ mod groups;
 mod inference_perf;
 mod lanes;
 mod locate;
+mod parts;
 mod plan;
 mod planned;
 mod rates;

@@ -3,6 +3,7 @@
 use super::compile::{gaps, lengths};
 use super::groups::{Group, groups};
 use super::locate::Fault;
+use super::parts::{self, MOST_IN_WINDOW};
 use super::planned::{
     Counted, Deal, Kind, Modalities, Plan, Planned, Prompt, SessionKind, Traffic, Wire,
 };
@@ -19,10 +20,6 @@ use windtunnel_base::rng::fnv1a64;
 const SESSION_TIMEOUT_US: i64 = 300_000_000;
 /// Prefix of a group that never says how long it is, tokens.
 const DEFAULT_PREFIX: u32 = 50;
-/// Requests of the part of a window that is drawn at once.
-const PART: f64 = 65_536.0;
-/// Most requests of a window.
-const MOST_IN_WINDOW: f64 = 2_147_483_647.0;
 /// Longest prefix.
 const MOST_PREFIX: u32 = 1 << 24;
 /// Most prompts of a set.
@@ -73,13 +70,17 @@ pub(super) fn plan(spec: &WorkloadSpec, folder: &Path) -> Result<Plan, Fault> {
     }
     check_classes(&groups)?;
     let per_window = groups.iter().any(|g| !g.own_rates && g.sets_windows());
+    if spec.aggregate_rate > 0.0 {
+        parts::check_sharing(&groups)?;
+    }
     let rates = rates(&groups, spec.aggregate_rate, per_window)?;
     if spec.aggregate_rate > 0.0 && groups.iter().all(|g| g.own_rates) {
         notes.push("aggregate_rate has no effect here: the traffic brings its own rates".into());
     }
     let prefixes = prefix_lengths(&groups);
+    let part = parts::of_groups(&groups, &rates)?;
     for (group, rates) in groups.iter().zip(&rates) {
-        let members = members(group, rates, spec, folder, &prefixes, &mut notes);
+        let members = members(group, rates, spec, folder, &prefixes, part, &mut notes);
         clients.extend(members.map_err(|f| f.under(&group.path))?);
     }
     let prompts = clients.iter().filter_map(|c| c.kind.deal.as_ref());
@@ -132,6 +133,7 @@ fn members(
     spec: &WorkloadSpec,
     folder: &Path,
     prefixes: &FxHashMap<&str, u32>,
+    part: f64,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Planned>, Fault> {
     let c = &group.client;
@@ -164,7 +166,7 @@ fn members(
             gaps: gaps(c.arrival.as_ref(), rate / population).map_err(|f| f.under("arrival"))?,
             windows: merged(group.windows().unwrap_or_default()).into(),
         },
-        Rates::PerWindow(rates) => Traffic::Windows(counted(group, rates, folder)?),
+        Rates::PerWindow(rates) => Traffic::Windows(counted(group, rates, folder, part)?),
     };
     let default_prefix = prefixes
         .get(c.prefix_group.as_str())
@@ -517,7 +519,12 @@ fn merged(windows: &[Window]) -> Vec<(i64, i64)> {
 }
 
 /// Windows that send a number of requests each, in order of their beginnings.
-fn counted(group: &Group, rates: &[f64], folder: &Path) -> Result<Arc<[Counted]>, Fault> {
+fn counted(
+    group: &Group,
+    rates: &[f64],
+    folder: &Path,
+    size: f64,
+) -> Result<Arc<[Counted]>, Fault> {
     let c = &group.client;
     let population = f64::from(group.population());
     let mut windows = Vec::new();
@@ -548,24 +555,19 @@ fn counted(group: &Group, rates: &[f64], folder: &Path) -> Result<Arc<[Counted]>
             return Err(Fault::new(path, message));
         }
         let gaps = gaps(arrival, rate).map_err(|f| f.under(&where_))?;
-        let prompt = read(&w.input_distribution, "input_distribution")?.map(Prompt::Text);
-        let output = read(&w.output_distribution, "output_distribution")?;
-        // The gaps of a window are drawn once before its first request, to know their sum: none may
-        // have too many.
-        let parts = ((expected / PART) as i64 + 1).min(w.end_us - w.start_us);
-        let at = |part: i64| {
-            w.start_us
-                + (i128::from(w.end_us - w.start_us) * i128::from(part) / i128::from(parts)) as i64
-        };
-        windows.extend((0..parts).map(|part| Counted {
-            start_us: at(part),
-            end_us: at(part + 1),
-            expected: expected / parts as f64,
+        let prompt = read(&w.input_distribution, "input_distribution")?;
+        let prompt = prompt.map(|lengths| Arc::new(Prompt::Text(lengths)));
+        let output = read(&w.output_distribution, "output_distribution")?.map(Arc::new);
+        let window = Counted {
+            start_us: w.start_us,
+            end_us: w.end_us,
+            expected,
             gaps,
-            prompt: prompt.clone(),
-            output: output.clone(),
+            prompt,
+            output,
             reasoning: None,
-        }));
+        };
+        windows.extend(parts::split(window, size));
     }
     windows.sort_by_key(|w| w.start_us);
     Ok(windows.into())

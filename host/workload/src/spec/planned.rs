@@ -109,7 +109,7 @@ pub(super) enum Traffic {
 }
 
 /// A window that sends a number of requests.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Counted {
     pub(super) start_us: i64,
     pub(super) end_us: i64,
@@ -117,9 +117,9 @@ pub(super) struct Counted {
     pub(super) expected: f64,
     pub(super) gaps: Gaps,
     /// Lengths instead of the client's.
-    pub(super) prompt: Option<Prompt>,
-    pub(super) output: Option<Lengths>,
-    pub(super) reasoning: Option<Lengths>,
+    pub(super) prompt: Option<Arc<Prompt>>,
+    pub(super) output: Option<Arc<Lengths>>,
+    pub(super) reasoning: Option<Arc<Lengths>>,
 }
 
 /// The whole spec.

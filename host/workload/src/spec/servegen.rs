@@ -6,6 +6,7 @@
 //! start, windows of six hours, written as Python dictionaries).
 
 use super::locate::Fault;
+use super::parts;
 use super::planned::{Counted, Kind, Modalities, Planned, Prompt, Traffic, Wire};
 use super::types::ServeGenData;
 use crate::import::RowErrors;
@@ -20,6 +21,8 @@ use windtunnel_base::input::{self, InputError};
 
 /// Length of a window of the published data, seconds.
 const WINDOW_S: i64 = 600;
+/// Requests of the longest window that is drawn as a whole: published data has none.
+const UNSPLIT: f64 = 1_048_576.0;
 /// Longest trace file, bytes.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -155,6 +158,8 @@ pub(super) fn load(
             loaded.clients.push(client(chunk, counted));
         }
     }
+    split(&mut loaded.clients)
+        .map_err(|f| InputError::in_file(folder.display(), InputError::from(f).message()))?;
     if loaded.clients.is_empty() {
         let message = "no chunk has an active window with lengths in this span";
         return Err(InputError::in_file(folder.display(), message));
@@ -358,14 +363,36 @@ fn counted(windows: &[Active], lengths: &Dataset, span: Span) -> Vec<Counted> {
             end_us: (end_s - span.start_s) * 1_000_000,
             expected: w.rate * (end_s - w.start_s) as f64,
             gaps: w.gaps,
-            prompt: Some(sizes.prompt),
-            output: Some(sizes.output),
-            reasoning: sizes.reasoning,
+            prompt: Some(Arc::new(sizes.prompt)),
+            output: Some(Arc::new(sizes.output)),
+            reasoning: sizes.reasoning.map(Arc::new),
         })
     };
     let mut counted: Vec<Counted> = windows.iter().filter_map(window).collect();
     counted.sort_by_key(|w| w.start_us);
     counted
+}
+
+/// Splits windows of so many requests that drawing their gaps ahead would take long.
+fn split(clients: &mut [Planned]) -> Result<(), Fault> {
+    let expected = |c: &Planned| match &c.traffic {
+        Traffic::Windows(windows) => {
+            let windows = windows.iter().map(|w| (w.start_us, w.end_us, w.expected));
+            (1.0, windows.collect())
+        }
+        _ => (1.0, Vec::new()),
+    };
+    let groups: Vec<(f64, Vec<parts::Expected>)> = clients.iter().map(expected).collect();
+    let size = parts::part_size(UNSPLIT, &groups)?;
+    for client in clients {
+        if let Traffic::Windows(windows) = &mut client.traffic
+            && windows.iter().any(|w| w.expected >= size)
+        {
+            let whole = windows.iter().cloned();
+            *windows = whole.flat_map(|w| parts::split(w, size)).collect();
+        }
+    }
+    Ok(())
 }
 
 fn client(chunk: &str, windows: Vec<Counted>) -> Planned {

@@ -16,7 +16,7 @@ pub(crate) use read::COLUMNS;
 pub use replay::{RealTime, Replay, SessionMode};
 
 use super::import::RowErrors;
-use super::limits::MAX_TOKENS;
+use super::limits::{MAX_TOKENS, MOST_LOOPED};
 use super::table::Table;
 use read::Record;
 use replay::Planned;
@@ -132,6 +132,15 @@ impl TraceV2 {
         };
         let growth = header.map_or(ContextGrowth::Independent, |h| h.session_context_growth);
         let groups = groups(&records);
+        let selection = &replay.selection;
+        let all = u64::from(selection.loops).saturating_mul(records.len() as u64);
+        if selection.max_requests.is_none() && selection.loops > 1 && all > MOST_LOOPED {
+            let message = format!(
+                "{} loops have {all} requests; at most {MOST_LOOPED} make sense, or limit the requests",
+                selection.loops
+            );
+            return Err(InputError::in_file(name, message));
+        }
         let planned = records.into_iter().map(|r| plan(r, start_us)).collect();
         let planned = select::select(planned, &replay, &mut symbols);
         let mut source = Self {

@@ -1,8 +1,22 @@
 //! A part of a recorded trace, faster or slower, again and again.
 
 use super::replay::{Planned, Replay, SessionMode};
+use crate::import::Selection;
 use rustc_hash::FxHashMap;
 use windtunnel_base::request::{Sym, Symbols};
+
+/// How many passes are needed for what the cap lets through: in so many all of its requests have
+/// come, and later passes begin after them.
+fn passes(s: &Selection, kept: &[(u64, Planned)], period: i64) -> u32 {
+    let Some(most) = s.max_requests else {
+        return s.loops;
+    };
+    let latest = kept.iter().map(|(_, p)| p.inject_us).max().unwrap_or(0);
+    let length = latest.saturating_sub(s.from_us.unwrap_or(0)).max(0);
+    let enough = most.div_ceil(kept.len().max(1) as u64);
+    let enough = enough.saturating_add((length / period) as u64 + 2);
+    s.loops.min(u32::try_from(enough).unwrap_or(u32::MAX))
+}
 
 /// Applies a selection, except for its cap. A closed loop keeps or drops sessions as a whole, by
 /// their first request.
@@ -35,7 +49,7 @@ pub(super) fn select(
     };
     let kept: Vec<(u64, Planned)> = (0..).zip(planned).filter(kept).collect();
     let mut all = Vec::with_capacity(kept.len());
-    for pass in 0..s.loops {
+    for pass in 0..passes(s, &kept, period) {
         for (_, p) in &kept {
             let mut p = p.clone();
             let inject_us = s.moved_us(p.inject_us, pass, period);
