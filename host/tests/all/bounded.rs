@@ -4,7 +4,7 @@
 use std::path::Path;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::Source;
-use windtunnel_workload::spec::{Bounds, Changes, parse};
+use windtunnel_workload::spec::{Bounds, Changes, Pauses, parse};
 use windtunnel_workload::{OpenOptions, Selection, open};
 
 const LENGTHS: &str = "input_distribution: {type: constant, params: {value: 5}}, output_distribution: {type: constant, params: {value: 5}}";
@@ -19,6 +19,7 @@ fn some(text: &str) -> Result<u64, String> {
         horizon_us: i64::MAX,
         num_requests: Some(50),
         timeout_us: None,
+        pauses: Pauses::default(),
     };
     let mut source = opened.source(bounds).map_err(|e| e.to_string())?;
     let (mut given, mut last) = (0, 0);

@@ -212,7 +212,14 @@ impl Guard {
         if request.method() != Method::POST {
             return Ok(());
         }
-        let kind = once(headers, &header::CONTENT_TYPE)?.unwrap_or_default();
+        let kind = once(headers, &header::CONTENT_TYPE)?;
+        // Simple clients say nothing. A page in a browser can leave the kind out, too, but not where
+        // it comes from.
+        let by_page = [&header::ORIGIN, &HeaderName::from_static("sec-fetch-site")];
+        if kind.is_none() && !by_page.iter().any(|name| headers.contains_key(*name)) {
+            return Ok(());
+        }
+        let kind = kind.unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if kind.eq_ignore_ascii_case("application/json") {
             return Ok(());
@@ -386,7 +393,10 @@ mod tests {
             let headers = [host, ("content-type", kind)];
             assert_eq!(status(&here, "POST", &headers), expected, "{kind}");
         }
-        assert_eq!(status(&here, "POST", &[host]), 415);
+        assert_eq!(status(&here, "POST", &[host]), 200, "no page can send this");
+        for from in [("origin", "http://localhost:8080"), ("sec-fetch-site", "none")] {
+            assert_eq!(status(&here, "POST", &[host, from]), 415, "{from:?}");
+        }
         here.token = Some(blake3::hash(b"a-token-of-16-bytes"));
         assert_eq!(status(&here, "GET", &[host]), 401);
         for (given, expected) in [
