@@ -366,7 +366,7 @@ impl Budget {
     pub(super) fn looks_for_weak_tables(&self, while_loading: bool) -> bool {
         self.limited
             && self.chained.get() > 0
-            && (while_loading || self.calls.get() % CALLS_BETWEEN_LOOKS == 0)
+            && (while_loading || self.calls.get().is_multiple_of(CALLS_BETWEEN_LOOKS))
     }
 
     /// Notes one more metatable.

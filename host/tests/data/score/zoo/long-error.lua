@@ -1,4 +1,4 @@
--- An error of a megabyte.
+-- An error of 50 kilobytes.
 return {
   route = function(req, insts, cluster)
     error(string.rep('very long ', 5000))
