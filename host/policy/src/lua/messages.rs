@@ -9,8 +9,8 @@ pub(super) fn with_name(name: &str, message: &str) -> String {
     message.replace(interrupt::POLICY, &format!("{name}:"))
 }
 
-/// A message that begins with the same place twice, as an error that leaves a coroutine does, without
-/// the first.
+/// A message that begins with the same place twice, as an error that leaves a coroutine does,
+/// without the first.
 pub(super) fn without_repeated_place(message: &str) -> &str {
     match message.split_once(": ") {
         Some((place, rest))

@@ -260,7 +260,8 @@ impl Vm {
         error
     }
 
-    /// The place of an error that the script has caught, without seeing its place, and raised again.
+    /// The place of an error that the script has caught, without seeing its place, and raised
+    /// again.
     fn caught_place(&self, message: &str) -> Option<String> {
         let text = |key: &str| {
             let text = self.shared.raw_get::<mlua::LuaString>(key).ok()?;

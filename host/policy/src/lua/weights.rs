@@ -1,8 +1,8 @@
 //! How much a file can do between two places where the interpreter counts: the longest straight
 //! pieces of its code, by tokens.
 //!
-//! A loop counts at each turn, a function when it is called and when it returns. What stands between
-//! is not counted, so a unit of a file with long straight pieces costs more.
+//! A loop counts at each turn, a function when it is called and when it returns. What stands
+//! between is not counted, so a unit of a file with long straight pieces costs more.
 
 use full_moon::tokenizer::{Symbol, Token, TokenType};
 
