@@ -75,8 +75,8 @@ impl PolicySpec {
         }
     }
 
-    /// A number made of the scripts' texts and parameters, 0 without scripts. A script cannot know it,
-    /// as whatever the script says changes it.
+    /// A number made of the scripts' texts and parameters, 0 without scripts. A script cannot know
+    /// it, as whatever the script says changes it.
     #[must_use]
     pub fn salt(&self) -> u64 {
         let mut hash = blake3::Hasher::new();

@@ -77,7 +77,7 @@ const ZOO: &[(&str, &str, &str, u64)] = &[
     (
         "long-joins",
         "limit",
-        "the policy exceeded its 100 MB taken from memory in a call",
+        "exceeded its budget of instructions for a call",
         0,
     ),
     (
@@ -196,7 +196,7 @@ const ZOO: &[(&str, &str, &str, u64)] = &[
         "exceeded its budget of instructions for a call",
         0,
     ),
-    ("string-bomb", "limit", "exceeded its 32 MiB of memory", 0),
+    ("string-bomb", "limit", "made a text longer than 64 KiB", 0),
     (
         "string-rep-bomb",
         "runtime",

@@ -365,15 +365,15 @@ const ATTACKS: &[(&str, &str)] = &[
     ),
     (
         "string.rep('x', 1e10)",
-        "string.rep would make 10000000000 bytes; at most 1048576 are allowed",
+        "string.rep would make 10000000000 bytes; at most 65536 are allowed",
     ),
     (
         "local x = 'x' while true do x = x .. x end",
-        "exceeded its 32 MiB of memory",
+        "the policy made a text longer than 64 KiB",
     ),
     (
         "for i = 1, 1e9 do t[i] = string.rep('x', 60000 + i % 7) end",
-        "exceeded its 32 MiB of memory",
+        "the policy exceeded its",
     ),
     ("while true do s ..= 'xxxxxxxx' end", ""),
     (

@@ -2,8 +2,8 @@
 //! machine. A limit on processor time stands behind that, far above what the counted limits allow;
 //! how busy the machine is does not matter.
 //!
-//! The interpreter calls in at loops, calls and returns only, so a unit is priced by what can happen
-//! between two of them: by the longest straight piece of the file's code
+//! The interpreter calls in at loops, calls and returns only, so a unit is priced by what can
+//! happen between two of them: by the longest straight piece of the file's code
 //! ([`Weights`](super::weights::Weights)), by the longest text there has been, since operators take
 //! time by the length of texts, and by the largest table, since looking for an entry may pass all
 //! empty ones.
@@ -44,8 +44,8 @@ const PART_STEP: usize = 32 << 10;
 /// Most tables that stand behind one another as `__index`, and how many raise the price by one.
 const MOST_CHAINED: usize = 100;
 const CHAIN_STEP: usize = 6;
-/// Texts longer than this end a straight piece of code that cannot be paid, bytes. Shorter ones make
-/// little difference, and are made where no error is expected.
+/// Texts longer than this end a straight piece of code that cannot be paid, bytes. Shorter ones
+/// make little difference, and are made where no error is expected.
 const RAISING_TEXT: usize = 1024;
 /// Bytes taken between two collections, at least.
 const LEAST_COLLECTED: usize = 1 << 20;
@@ -362,11 +362,12 @@ impl Budget {
         }
     }
 
-    /// Is it time to look for weak tables? None may work unseen, and looking at each call takes long.
+    /// Is it time to look for weak tables? None may work unseen, and looking at each call takes
+    /// long.
     pub(super) fn looks_for_weak_tables(&self, while_loading: bool) -> bool {
         self.limited
             && self.chained.get() > 0
-            && (while_loading || self.calls.get() % CALLS_BETWEEN_LOOKS == 0)
+            && (while_loading || self.calls.get().is_multiple_of(CALLS_BETWEEN_LOOKS))
     }
 
     /// Notes one more metatable.

@@ -1,8 +1,8 @@
 //! The script engines of one run.
 
 use super::module::Module;
+use super::monitor::UsageMonitor;
 use super::program::Program;
-use super::usage::UsageMonitor;
 use super::vm::Vm;
 use crate::facts::Facts;
 use crate::param::Hook;

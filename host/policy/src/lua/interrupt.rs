@@ -1,6 +1,6 @@
-//! Counts what a script does: the interpreter calls in at every loop iteration, call and return, and
-//! for all that is taken from memory. Memory that is not used any more is collected when counted
-//! bytes say so, never by the clock.
+//! Counts what a script does: the interpreter calls in at every loop iteration, call and return,
+//! and for all that is taken from memory. Memory that is not used any more is collected when
+//! counted bytes say so, never by the clock.
 //!
 //! The safe way to set this up costs three times as much per call, and there is one per loop
 //! iteration of every policy.
@@ -194,10 +194,10 @@ unsafe extern "C-unwind" fn allocated(
             // Nothing may follow a text that is too long: not even code without calls and loops,
             // which could compare it for hours.
             //
-            // SAFETY: the block is a text whose header is not written yet. With the header of a text
-            // that no list has and nobody holds, the next collection frees it. Collections are never
-            // half done, so the running thread has the colour of what is new. The engine raises
-            // errors from here itself when there is no memory, so all callers allow it.
+            // SAFETY: the block is a text whose header is not written yet. With the header of a
+            // text that no list has and nobody holds, the next collection frees it. Collections are
+            // never half done, so the running thread has the colour of what is new. The engine
+            // raises errors from here itself when there is no memory, so all callers allow it.
             unsafe {
                 let marked = (*state.cast::<TextHeader>()).marked & WHITE;
                 block.cast::<TextHeader>().write(TextHeader {

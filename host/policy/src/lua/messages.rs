@@ -9,6 +9,22 @@ pub(super) fn with_name(name: &str, message: &str) -> String {
     message.replace(interrupt::POLICY, &format!("{name}:"))
 }
 
+/// A message that begins with the same place twice, as an error that leaves a coroutine does,
+/// without the first.
+pub(super) fn without_repeated_place(message: &str) -> &str {
+    match message.split_once(": ") {
+        Some((place, rest))
+            if place.starts_with(interrupt::POLICY)
+                && rest
+                    .strip_prefix(place)
+                    .is_some_and(|rest| rest.starts_with(": ")) =>
+        {
+            without_repeated_place(rest)
+        }
+        _ => message,
+    }
+}
+
 /// The line behind the first place in the file `name` that a message names.
 pub(super) fn line_of(name: &str, message: &str) -> Option<u32> {
     let (_, rest) = message.split_once(&format!("{name}:"))?;
@@ -129,6 +145,8 @@ mod tests {
         let message = with_name("a/b.lua", "@policy:12: attempt to call a nil value");
         assert_eq!(message, "a/b.lua:12: attempt to call a nil value");
         assert_eq!(line_of("a/b.lua", &message), Some(12));
+        let twice = "@policy:3: @policy:3: none";
+        assert_eq!(without_repeated_place(twice), "@policy:3: none");
         let trace = "windtunnel:3 in function x\n  @policy:7: in function y";
         assert_eq!(with_place("none", trace), "@policy:7: none");
         assert_eq!(with_place("@policy:7: none", trace), "@policy:7: none");

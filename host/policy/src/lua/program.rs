@@ -362,7 +362,8 @@ fn first_parameter(tokens: &[Token], name: &str) -> Option<String> {
     };
     let named = |at: &usize| word(code[*at]) == Some(name);
     (0..code.len()).filter(named).find_map(|at| {
-        // `function score(`, `function policy.score(`, `score = function(`, `["score"] = function(`.
+        // `function score(`, `function policy.score(`, `score = function(`, and the same with
+        // `["score"]`.
         let mut before = at;
         while before >= 2 && (is(before - 1, Symbol::Dot) || is(before - 1, Symbol::Colon)) {
             before -= 2;
@@ -453,7 +454,7 @@ mod tests {
         for comment in ["-- queue_depth\n", "--[[ running ]]", "--[=[\ndecodes]=]"] {
             assert_eq!(reads(&format!("{comment} return {{}}")), Interests::NONE);
         }
-        assert_eq!(reads("f('in ' .. \"_flight\")"), Interests::NONE);
+        assert_eq!(reads("f('queue' .. '_depth')"), Interests::NONE);
         assert_eq!(reads("f(`{inst.in_flight}`)"), Interests::COUNTERS);
     }
 

@@ -1,14 +1,6 @@
 //! What the scripts of a run use of their budgets.
 
-use super::interrupt;
-use super::vm::Vm;
 use std::ops::Sub;
-use std::rc::Rc;
-
-/// Reads what the script engines of a run have used, while it runs and after it.
-pub struct UsageMonitor {
-    pub(super) vms: Vec<Rc<Vm>>,
-}
 
 /// What scripts have used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,27 +51,6 @@ impl Sub for ScriptUsage {
             units: self.units - earlier.units,
             ..self
         }
-    }
-}
-
-impl UsageMonitor {
-    /// What has been used so far.
-    #[must_use]
-    pub fn used(&self) -> ScriptUsage {
-        let used = self.vms.iter().map(|vm| vm.used());
-        used.fold(ScriptUsage::default(), ScriptUsage::and)
-    }
-
-    /// Memory that the scripts hold after a garbage collection, bytes: with the standard library
-    /// that each has around it, without unused room in pages.
-    #[must_use]
-    pub fn held_bytes(&self) -> usize {
-        let held = |vm: &Rc<Vm>| {
-            // Twice: what the first collection finalises, the second frees.
-            let _ = vm.lua.gc_collect().and_then(|()| vm.lua.gc_collect());
-            interrupt::held_bytes(&vm.lua)
-        };
-        self.vms.iter().map(held).sum()
     }
 }
 

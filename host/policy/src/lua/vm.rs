@@ -10,7 +10,7 @@ use super::call_context::CallContext;
 use super::interrupt;
 use super::messages::{
     LONGEST_MESSAGE, describe, first_line, line_of, message_of, out_of_memory, raised_kind,
-    with_name,
+    with_name, without_repeated_place,
 };
 use super::program::Program;
 use super::sandbox::close_sandbox;
@@ -233,7 +233,7 @@ impl Vm {
             self.caught_place(&message)
                 .map_or_else(|| message.clone(), |place| place + &message)
         });
-        let raised = raised.map(|message| with_name(name, &message));
+        let raised = raised.map(|message| with_name(name, without_repeated_place(&message)));
         let named = |message: String| {
             if line_of(name, &message).is_some() {
                 message
@@ -260,7 +260,8 @@ impl Vm {
         error
     }
 
-    /// The place of an error that the script has caught, without seeing its place, and raised again.
+    /// The place of an error that the script has caught, without seeing its place, and raised
+    /// again.
     fn caught_place(&self, message: &str) -> Option<String> {
         let text = |key: &str| {
             let text = self.shared.raw_get::<mlua::LuaString>(key).ok()?;

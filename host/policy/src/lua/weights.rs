@@ -1,8 +1,8 @@
 //! How much a file can do between two places where the interpreter counts: the longest straight
 //! pieces of its code, by tokens.
 //!
-//! A loop counts at each turn, a function when it is called and when it returns. What stands between
-//! is not counted, so a unit of a file with long straight pieces costs more.
+//! A loop counts at each turn, a function when it is called and when it returns. What stands
+//! between is not counted, so a unit of a file with long straight pieces costs more.
 
 use full_moon::tokenizer::{Symbol, Token, TokenType};
 
@@ -53,16 +53,14 @@ impl Pieces {
         *piece.unwrap_or(&mut self.file) += tokens;
     }
 
-    /// Closes a block; false when none is open.
-    fn close(&mut self) -> bool {
-        match self.open.pop() {
-            Some(Open::Piece(tokens)) => {
-                self.longest = self.longest.max(tokens);
-                true
-            }
-            Some(Open::Part) => true,
-            Some(Open::Head) | None => false,
+    /// Closes a block, if one is open.
+    fn close(&mut self) -> Option<()> {
+        match self.open.pop()? {
+            Open::Piece(tokens) => self.longest = self.longest.max(tokens),
+            Open::Part => {}
+            Open::Head => return None,
         }
+        Some(())
     }
 }
 
@@ -177,19 +175,13 @@ fn pieces(tokens: &[Token]) -> Option<(usize, usize)> {
                 };
                 ifs.push(expression);
             }
-            Some(S::Then) => {
-                if ifs.last() == Some(&false) {
-                    ifs.pop();
-                    pieces.open.push(Open::Part);
-                }
+            Some(S::Then) if ifs.last() == Some(&false) => {
+                ifs.pop();
+                pieces.open.push(Open::Part);
             }
-            Some(S::ElseIf) => {
-                if ifs.last() != Some(&true) {
-                    if !pieces.close() {
-                        return None;
-                    }
-                    ifs.push(false);
-                }
+            Some(S::ElseIf) if ifs.last() != Some(&true) => {
+                pieces.close()?;
+                ifs.push(false);
             }
             Some(S::Else) => {
                 else_of_expression = ifs.last() == Some(&true);
@@ -197,11 +189,7 @@ fn pieces(tokens: &[Token]) -> Option<(usize, usize)> {
                     ifs.pop();
                 }
             }
-            Some(S::End | S::Until) => {
-                if !pieces.close() {
-                    return None;
-                }
-            }
+            Some(S::End | S::Until) => pieces.close()?,
             _ => {}
         }
         before = Some(symbol);

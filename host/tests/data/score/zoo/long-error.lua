@@ -1,6 +1,6 @@
--- An error of a megabyte.
+-- An error of 50 kilobytes.
 return {
   route = function(req, insts, cluster)
-    error(string.rep('very long ', 100000))
+    error(string.rep('very long ', 5000))
   end,
 }

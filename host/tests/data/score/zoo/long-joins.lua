@@ -1,5 +1,5 @@
 -- Joining long texts is one instruction each.
-local long = string.rep("x", 100000)
+local long = string.rep("x", 50000)
 
 return {
   route = function(req, insts)
