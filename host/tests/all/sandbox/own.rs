@@ -52,7 +52,7 @@ fn a_process_that_runs_scripts_writes_its_outputs_and_nothing_else() {
     let folder = Folder::with(&[("precious", "precious")]);
     fs::create_dir(folder.path().join("out")).expect("a folder");
     let output = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "walls::own::confined_child", "--nocapture"])
+        .args(["--exact", "sandbox::own::confined_child", "--nocapture"])
         .env(CHILD, folder.path())
         .output()
         .expect("it runs");
