@@ -240,7 +240,7 @@ impl Candidate {
             .map_err(wrong)?;
         let plugins = self.readable();
         if !plugins.is_empty() {
-            Plugin::load_all(&plugins, || before_machine_code(plugins.len())).map_err(wrong)?;
+            Plugin::load_all(&plugins, before_machine_code).map_err(wrong)?;
         }
         let mut loader = PolicyLoader::from_texts(self.texts.clone(), RUN_UNITS);
         let hooks = match &self.body {

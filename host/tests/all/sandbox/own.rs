@@ -100,6 +100,10 @@ fn commands_confine_themselves_before_a_script_from_a_file_and_not_otherwise() {
         ("b.yaml", "routing: {policy: ./p.lua}\n"),
     ]);
     let here = folder.path().display();
+    let run = format!(
+        "model: llama-3.1-8b-instruct\npools: [{{count: 2}}]\nworkload: {{rate: 5.0, num_requests: 20000}}\npolicies: {{routing: {here}/p.lua, trusted: true}}\n"
+    );
+    folder.write("run.yaml", run.as_bytes());
     let some = "--model llama-3.1-8b-instruct --num-instances 2 --num-requests 20000 --quiet";
     // A container has some of its own.
     let outside = filters_of(&format!("run {some} --routing-policy least-loaded"));
@@ -109,6 +113,8 @@ fn commands_confine_themselves_before_a_script_from_a_file_and_not_otherwise() {
         format!("run {some} --policy-config {here}/b.yaml"),
         format!("sweep {some} --routing-policy {here}/p.lua --grid rate=1,2 --out {here}/s.csv"),
         format!("policy check {here}/p.lua"),
+        // That a file trusts its script is not for the file to say.
+        format!("run --spec {here}/run.yaml --quiet"),
     ] {
         assert!(confined(&args), "{args}");
     }
