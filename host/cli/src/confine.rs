@@ -8,12 +8,9 @@ use windtunnel_policy::Reference;
 use windtunnel_score::sandbox;
 use windtunnel_sim::RunSpec;
 
-/// Whether scripts from files run in this process, unknown ones and without plugins beside them,
-/// which have its rights.
+/// Whether scripts from files run in this process, without plugins beside them, which have its
+/// rights.
 pub fn has_scripts(run: &RunSpec) -> bool {
-    if run.policies.trusted {
-        return false;
-    }
     // A bundle that can be read only once may name any.
     let Some(named) = run.policies.named() else {
         return true;

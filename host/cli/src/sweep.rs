@@ -73,7 +73,8 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     }
     let shared = Shared::of(given, &flags);
     let cells = runs::cells(&grid, &shared, command)?;
-    if cells.iter().any(|cell| confine::has_scripts(&cell.spec)) {
+    let unknown = |cell: &Cell<'_>| !cell.spec.policies.trusted && confine::has_scripts(&cell.spec);
+    if cells.iter().any(unknown) {
         confine::confine(&args.out.as_deref().map_or(Vec::new(), ledger::files));
     }
     let traces = Traces::default();

@@ -239,7 +239,7 @@ impl Candidate {
         let fuel = suite.file.fuel;
         let plugins = self.readable();
         if !plugins.is_empty() {
-            Plugin::load_all(&plugins, || before_machine_code(plugins.len())).map_err(wrong)?;
+            Plugin::load_all(&plugins, before_machine_code).map_err(wrong)?;
         }
         let mut loader = PolicyLoader::from_texts(self.texts.clone()).with_run_units(fuel);
         let hooks = match &self.body {

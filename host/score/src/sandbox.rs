@@ -79,9 +79,9 @@ fn close_inherited() {}
 /// When the system refuses a limit, or leaves less than a worker needs.
 #[cfg(unix)]
 pub fn enter(limits: &Sandbox) -> io::Result<Vec<String>> {
-    let low = limits::of_worker(limits.native)?;
+    let low = limits::of_worker(MEMORY)?;
     #[cfg(target_os = "linux")]
-    linux::enter(limits)?;
+    linux::enter(limits.native, limits.parent, &limits.read)?;
     #[cfg(not(target_os = "linux"))]
     let _ = limits;
     Ok(low)

@@ -414,8 +414,8 @@ impl Suite {
     }
 
     /// The files that a worker has to read, as canonical paths: those that the suite and its
-    /// workloads name, one by one. Of what lies beside them it sees nothing. Only workloads name folders
-    /// (ServeGen data): such a folder, which is listed, and its data files.
+    /// workloads name, one by one. Of what lies beside them it sees nothing. Only workloads name
+    /// folders (ServeGen data): such a folder, which is listed, and its data files.
     #[must_use]
     pub fn readable(&self) -> Vec<PathBuf> {
         let mut all = self.workloads();

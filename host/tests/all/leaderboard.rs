@@ -253,7 +253,7 @@ fn folders_bundles_and_named_policies_are_entries_too() {
     let ran = board.ask(&format!("add {here}/sub/c.yaml"));
     assert_eq!(ran.code, 2);
     assert!(
-        ran.stderr.contains("outside the folder of the bundle"),
+        ran.stderr.contains("it lies outside the folder"),
         "{}",
         ran.stderr
     );

@@ -1,7 +1,7 @@
 //! How files are opened that people, or files of other people, name: regular files, and nothing
 //! that waits, has no end, or does something when it is opened.
 
-use super::error::{InputError, plain};
+use super::error::{InputError, plain, size};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -121,7 +121,7 @@ fn whole(file: File, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        let most = super::open::size(most);
+        let most = size(most);
         return Err(io::Error::other(format!("it is larger than {most}")));
     }
     Ok(bytes)

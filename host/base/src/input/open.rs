@@ -2,6 +2,7 @@
 //! UTF-8. All of it is recognised by the first bytes, never by the name.
 
 use super::door::open_given;
+use super::error::size;
 use encoding_rs_io::DecodeReaderBytes;
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
@@ -121,15 +122,6 @@ impl<R: Read> Read for Unpacked<R> {
             )));
         }
         Ok(read)
-    }
-}
-
-pub(super) fn size(bytes: u64) -> String {
-    match bytes {
-        b if b >= 1 << 30 => format!("{} GiB", b >> 30),
-        b if b >= 1 << 20 => format!("{} MiB", b >> 20),
-        b if b >= 1 << 16 && b % 1024 == 0 => format!("{} KiB", b >> 10),
-        b => format!("{b} bytes"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Reading text files and YAML.
 
-use super::error::{InputError, plain};
+use super::error::{InputError, plain, size};
 use super::names::unknown;
-use super::open::{open_text, packed_otherwise, size};
+use super::open::{open_text, packed_otherwise};
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io::Read;

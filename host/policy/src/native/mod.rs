@@ -17,7 +17,7 @@ pub use manifest::{DeclaredPolicy, Language, Manifest};
 
 use super::param::{Hook, settle};
 use raw::Interface;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,14 +124,14 @@ impl Plugin {
     }
 
     /// Loads the libraries at `paths`. Before the first line of their code runs, all that their
-    /// loading needs of the system is there, and `before` is called: the one thing that still has
-    /// to be possible is to open each file once, in this order.
+    /// loading needs of the system is there, and `before` is called with the number of files: the
+    /// one thing that still has to be possible is to open each once.
     ///
     /// # Errors
     /// As [`open`](Self::open), and those of `before`.
     pub fn load_all(
         paths: &[PathBuf],
-        before: impl FnOnce() -> std::io::Result<()>,
+        before: impl FnOnce(usize) -> std::io::Result<()>,
     ) -> Result<(), InputError> {
         let checked: Vec<Checked> = paths
             .iter()
@@ -140,7 +140,10 @@ impl Plugin {
         for library in checked.iter().flat_map(|c| &c.needs) {
             raw::preload(library);
         }
-        before().map_err(|e| InputError::new(format!("the sandbox cannot be entered: {e}")))?;
+        // Several paths may lead to one file, which is opened once.
+        let files: BTreeSet<&PathBuf> = checked.iter().map(|c| &c.real).collect();
+        before(files.len())
+            .map_err(|e| InputError::new(format!("the sandbox cannot be entered: {e}")))?;
         for plugin in checked {
             let path = plugin.path.clone();
             let loaded = plugin.load(windtunnel_plugin_api::VERSION)?;

@@ -2,7 +2,7 @@
 //! comes from.
 
 use crate::candidate::{Body, Candidate};
-use crate::report::Report;
+use crate::report::{ProblemKind, Report};
 use crate::suite::Split;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -280,6 +280,11 @@ impl Entry {
     pub fn check(&self) -> Result<(), InputError> {
         if self.candidate.is_native() {
             return Err(self.native());
+        }
+        // What cannot be read cannot be kept.
+        let flaw = self.candidate.flaw.as_ref();
+        if let Some(flaw) = flaw.filter(|flaw| flaw.kind == ProblemKind::Policy) {
+            return Err(InputError::new(flaw.message.clone()));
         }
         self.files().map(|_| ())
     }

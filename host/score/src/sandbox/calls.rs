@@ -230,7 +230,6 @@ fn allowed(calls: &Calls) -> Result<Rules, BackendError> {
     rules.allow_values(libc::SYS_madvise, 2, ADVICE.map(|a| a as u64))?;
     rules.allow_values(libc::SYS_ioctl, 1, QUESTIONS)?;
     rules.allow_values(libc::SYS_fcntl, 1, DESCRIPTORS.map(|c| c as u64))?;
-    rules.allow_values(libc::SYS_sched_getaffinity, 0, [0, own])?;
     rules.allow_values(libc::SYS_getrusage, 0, [libc::RUSAGE_SELF as u64])?;
     rules.allow_values(
         libc::SYS_prctl,
@@ -252,6 +251,7 @@ fn allowed(calls: &Calls) -> Result<Rules, BackendError> {
         // Without threads, processes, and other files than those that are open, but for one that
         // its flags let be read: descriptors run out first.
         opened(&mut rules, READING)?;
+        rules.allow_values(libc::SYS_sched_getaffinity, 0, [0, own])?;
         if !fstat::IS_ANSWERED {
             let by_descriptor = int(3, Eq, libc::AT_EMPTY_PATH as u64)?;
             rules.allow_if(libc::SYS_newfstatat, vec![by_descriptor])?;
@@ -259,6 +259,8 @@ fn allowed(calls: &Calls) -> Result<Rules, BackendError> {
         return Ok(rules);
     }
     rules.allow(LOOKING);
+    // The C library asks on which cores a thread may run.
+    rules.allow(&[libc::SYS_sched_getaffinity]);
     rules.allow_values(libc::SYS_fcntl, 1, [libc::F_DUPFD_CLOEXEC as u64])?;
     // The process that enters the sandbox tightens it later.
     for who in [0, own] {

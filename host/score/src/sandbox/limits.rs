@@ -1,18 +1,18 @@
 //! Limits of resources. What this process may not have itself, it cannot give: a limit is the lower
 //! one of its own and what is wanted.
 
-use super::MEMORY;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 
 /// Least address space that a worker can do its work in, bytes: its own program, the traffic of a
 /// scenario and the 32 MiB of the scripts fit several times.
 const LEAST_MEMORY: u64 = 1 << 30;
-/// Stack of the main thread, bytes, wanted and needed; beside machine code there is no other
-/// thread, and the parser of scripts wants much.
+/// Stack of the main thread, bytes, wanted and needed.
 const STACK: u64 = 8 << 20;
-const STACK_BESIDE_MACHINE_CODE: u64 = 72 << 20;
 const LEAST_STACK: u64 = 2 << 20;
+/// What it gets where that is possible: the parser of scripts wants much, and works in this thread
+/// where there can be no other.
+const ROOMY_STACK: u64 = 72 << 20;
 /// Open files, wanted and needed.
 const FILES: u64 = 64;
 const LEAST_FILES: u64 = 16;
@@ -63,9 +63,9 @@ impl Kind {
         }
     }
 
-    /// Sets it to `wanted`, or to the highest that this process may have. `low` gets a word where
-    /// that is lower.
-    fn set(&self, wanted: u64, least: u64, low: &mut Vec<String>) -> io::Result<()> {
+    /// Sets it to `value`, or to the highest that this process may have. `low` gets a word where
+    /// that is lower than `wanted`.
+    fn set(&self, value: u64, wanted: u64, least: u64, low: &mut Vec<String>) -> io::Result<()> {
         let most = getrlimit(self.resource).maximum.unwrap_or(u64::MAX);
         if most < least {
             return Err(io::Error::other(format!(
@@ -85,7 +85,7 @@ impl Kind {
                 self.show(wanted)
             ));
         }
-        set(self.resource, wanted.min(most))
+        set(self.resource, value.min(most))
     }
 
     /// What this process itself is limited to, if it is.
@@ -116,17 +116,13 @@ pub fn stack_is_low() -> bool {
         .is_some_and(|stack| stack < LEAST_STACK)
 }
 
-/// Limits this process to what a worker has, and says which are lower than that.
-pub(super) fn of_worker(native: bool) -> io::Result<Vec<String>> {
+/// Limits this process to what a worker has, `memory` bytes of addresses among it. The answer says
+/// which limits are lower than that.
+pub(super) fn of_worker(memory: u64) -> io::Result<Vec<String>> {
     let mut low = Vec::new();
-    let stack = if native {
-        STACK_BESIDE_MACHINE_CODE
-    } else {
-        STACK
-    };
-    STACKS.set(stack, LEAST_STACK, &mut low)?;
-    OPEN_FILES.set(FILES, LEAST_FILES, &mut low)?;
-    ADDRESSES.set(MEMORY, LEAST_MEMORY, &mut low)?;
+    STACKS.set(ROOMY_STACK, STACK, LEAST_STACK, &mut low)?;
+    OPEN_FILES.set(FILES, FILES, LEAST_FILES, &mut low)?;
+    ADDRESSES.set(memory, memory, LEAST_MEMORY, &mut low)?;
     set(Resource::Core, 0)?;
     set(Resource::Fsize, 0)?;
     Ok(low)

@@ -1,7 +1,6 @@
 //! What Linux adds: the files that can be opened (Landlock), the system calls that exist (seccomp,
 //! see `calls`), no capabilities, and the end with the parent.
 
-use super::Sandbox;
 use super::calls::{self, Calls};
 use super::fstat;
 use landlock::{
@@ -36,18 +35,18 @@ fn other(error: impl std::fmt::Display) -> io::Error {
     io::Error::other(error.to_string())
 }
 
-pub(super) fn enter(limits: &Sandbox) -> io::Result<()> {
+pub(super) fn enter(native: bool, parent: Option<u32>, read: &[PathBuf]) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // The parent may have died before that call.
-    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get() as u32);
-    if limits.parent.is_some() && parent != limits.parent {
+    let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get() as u32);
+    if parent.is_some() && now != parent {
         return Err(io::Error::other("the parent is gone"));
     }
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::thread::set_no_new_privs(true)?;
     drop_capabilities(CapabilitySet::empty())?;
-    read_only(limits).map_err(other)?;
-    calls::apply(if limits.native {
+    read_only(native, read).map_err(other)?;
+    calls::apply(if native {
         Calls::BeforePlugin
     } else {
         Calls::Scripts
@@ -76,13 +75,12 @@ fn drop_capabilities(keep: CapabilitySet) -> io::Result<()> {
 }
 
 /// Nothing may be written, and only what is needed may be read, as far as the kernel supports it.
-fn read_only(limits: &Sandbox) -> Result<(), landlock::RulesetError> {
+fn read_only(native: bool, read: &[PathBuf]) -> Result<(), landlock::RulesetError> {
     let system = LIBRARIES.iter().map(PathBuf::from);
     // A worker that copies itself counts its threads first.
-    let own = (!limits.native).then(|| PathBuf::from("/proc/self/task"));
+    let own = (!native).then(|| PathBuf::from("/proc/self/task"));
     // Of a folder only the names; files are named one by one.
-    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = limits
-        .read
+    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = read
         .iter()
         .cloned()
         .chain(own)

@@ -1,8 +1,9 @@
-/* A router that tries what a plugin in the sandbox must not be able to do. It touches nothing but files below PLACE,
- * which the test makes, and no process but itself and its own children. What works is told as its error.
+/* A router that tries what a plugin in the sandbox must not be able to do. It touches nothing but
+ * files below PLACE, which the test makes, and no process but itself and its own children. What
+ * works is told as its error.
  *
- * With ALONE it is a program that tries the same without a sandbox and prints what works: a probe that works nowhere
- * would prove nothing. */
+ * With ALONE it is a program that tries the same without a sandbox and prints what works: a probe
+ * that works nowhere would prove nothing. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>

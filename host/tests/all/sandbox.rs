@@ -1,5 +1,5 @@
-//! The walls around code that is not trusted: what machine code can do in a worker, whose fault the
-//! end of a worker is, and what a process that runs scripts itself gives up.
+//! The sandbox around code that is not trusted: what machine code can do in a worker, whose fault
+//! the end of a worker is, and what a process that runs scripts itself gives up.
 
 use crate::errors::Folder;
 use crate::native::built;
@@ -28,7 +28,7 @@ fn place_for_probes(folder: &Path) -> std::path::PathBuf {
     place
 }
 
-/// Each probe works where there is no wall, but for those that only new kernels or root have: a
+/// Each probe works where there is no sandbox, but for those that only new kernels or root have: a
 /// probe that always fails proves nothing.
 fn probes_that_work_alone() -> Option<Vec<String>> {
     let folder = tempfile::tempdir().expect("a folder");
