@@ -14,7 +14,7 @@ mod visible;
 pub use error::{InputError, plain};
 pub use files::{Staging, folder_of, identity, write_folder, write_whole};
 pub use json::{FiniteJson, finite_json};
-pub use names::{check_name, hint, is_of_name, nearest, ranked, unknown};
+pub use names::{check_name, hint, is_of_name, nearest, ranked, shortened, unknown};
 pub use open::{Opened, decoded, open_text, packed_otherwise};
 pub use text::{is_default, parse_yaml, read_text};
 pub use visible::{is_hidden, visible, visible_lines};
