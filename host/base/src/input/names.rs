@@ -1,5 +1,21 @@
 //! Names that people wrote: which known one is meant, and which may become part of a path.
 
+use std::borrow::Cow;
+
+/// Longest name, bytes, that is compared with others, as that takes time with the product of their
+/// lengths, and shown as a whole.
+const LONGEST: usize = 100;
+
+/// A name as it is shown: a very long one is cut.
+#[must_use]
+pub fn shortened(name: &str) -> Cow<'_, str> {
+    if name.len() <= LONGEST {
+        return Cow::Borrowed(name);
+    }
+    let cut: String = name.chars().take(LONGEST / 2).collect();
+    Cow::Owned(cut + "...")
+}
+
 /// The candidate most like `name`, if any is like it at all.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     ranked(name, candidates)
@@ -16,10 +32,13 @@ pub fn ranked<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Vec<(f64, &'a str)> {
     let name = name.to_lowercase();
-    let mut scored: Vec<(f64, &str)> = candidates
-        .into_iter()
-        .map(|c| (likeness(&name, &c.to_lowercase()), c))
-        .collect();
+    let score = |candidate: &str| {
+        if name.len().max(candidate.len()) > LONGEST {
+            return 0.0;
+        }
+        likeness(&name, &candidate.to_lowercase())
+    };
+    let mut scored: Vec<(f64, &str)> = candidates.into_iter().map(|c| (score(c), c)).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
     scored
 }
@@ -54,7 +73,8 @@ pub fn hint<'a>(before: &str, name: &str, candidates: impl IntoIterator<Item = &
 pub fn unknown(kind: &str, name: &str, valid: &[&str]) -> String {
     let hint = hint(" ", name, valid.iter().copied());
     format!(
-        "unknown {kind} \"{name}\";{hint} valid: {}",
+        "unknown {kind} \"{}\";{hint} valid: {}",
+        shortened(name),
         valid.join(", ")
     )
 }
@@ -96,5 +116,9 @@ mod tests {
         ] {
             assert_eq!(nearest(written, names), meant, "{written}");
         }
+        // Compared in full, this would take minutes.
+        let long = "a".repeat(1 << 20);
+        assert_eq!(nearest(&long, [long.as_str(), "fcfs"]), None);
+        assert!(unknown("policy", &long, &names).len() < 200);
     }
 }

@@ -16,7 +16,7 @@ use full_moon::ast::{
 use full_moon::tokenizer::TokenReference;
 use full_moon::visitors::Visitor;
 use std::collections::{BTreeMap, BTreeSet};
-use windtunnel_base::input::hint;
+use windtunnel_base::input::{hint, shortened};
 
 /// Finds mistakes in a program, in order of place. Where a valid file cannot be looked at, that is
 /// the only finding.
@@ -40,6 +40,7 @@ fn lint_ast(program: &Program, ast: &Ast) -> Vec<Finding> {
         params_read: BTreeSet::new(),
         any_param_read: false,
         functions: 0,
+        hints_left: MOST_HINTS,
         grows: BTreeMap::new(),
         shrinks: BTreeSet::new(),
     };
@@ -57,11 +58,16 @@ struct Linter<'a> {
     any_param_read: bool,
     /// Functions around the place at hand.
     functions: u32,
+    /// How many unknown names may still be compared with the known ones.
+    hints_left: u32,
     /// Tables that get entries by keys without bound, and where first.
     grows: BTreeMap<String, (usize, usize)>,
     /// Tables from which entries are taken.
     shrinks: BTreeSet<String>,
 }
+
+/// Most unknown names of a file for which a known one is looked for.
+const MOST_HINTS: u32 = 50;
 
 /// Names whose values are without bound over a run.
 const WITHOUT_BOUND: &[&str] = &[
@@ -88,14 +94,17 @@ impl Linter<'_> {
         if self.names.declared.contains(&text) || globals().any(|g| g == text) {
             return;
         }
-        let mut known: Vec<&str> = globals().collect();
-        known.extend(self.names.declared.iter().map(String::as_str));
-        let hint = hint("; ", &text, known);
-        self.note(
-            place(name),
-            true,
-            format!("unknown global \"{text}\"{hint}"),
-        );
+        // Each is compared with all that there are: in a file of nonsense a few are enough.
+        let hint = if self.hints_left == 0 {
+            String::new()
+        } else {
+            self.hints_left -= 1;
+            let mut known: Vec<&str> = globals().collect();
+            known.extend(self.names.declared.iter().map(String::as_str));
+            hint("; ", &text, known)
+        };
+        let message = format!("unknown global \"{}\"{hint}", shortened(&text));
+        self.note(place(name), true, message);
     }
 
     /// `name.field` or `name:method()`.
