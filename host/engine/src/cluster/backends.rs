@@ -4,8 +4,8 @@ use super::config::{ClusterConfig, ClusterError};
 use crate::frontend::{Backends, Freshness};
 use crate::instance::{EngineConfig, Instance, InstanceHooks};
 use std::sync::Arc;
-use windtunnel_base::rng::salted;
 use windtunnel_base::request::{Sym, TokenSeq};
+use windtunnel_base::rng::salted;
 use windtunnel_plugin_api::{InstanceView, Interests};
 
 /// The instances of all pools.
