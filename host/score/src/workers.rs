@@ -427,8 +427,9 @@ impl WorkerProcess {
             Ok(_) | Err(RecvTimeoutError::Disconnected) => {
                 let (status, said) = self.last_words();
                 let how = status.map_or("it closed its channel".into(), |s| s.to_string());
-                let lines = said.lines().filter(|line| !line.starts_with("note: "));
-                let last = lines.last().unwrap_or_default();
+                let mut lines = said.lines().rev();
+                let last = lines.find(|line| !line.starts_with("note: "));
+                let last = last.unwrap_or_default();
                 let last = last.trim_start_matches("error: ");
                 Err(cannot(match status.and_then(|s| s.code()) {
                     Some(_) if !last.is_empty() => last.to_owned(),

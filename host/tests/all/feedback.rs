@@ -302,10 +302,14 @@ fn a_failed_inspection_changes_no_score_and_is_an_error_of_explain() {
     };
     let scoring = Scoring::new();
     let suite = Suite::open(&scoring.suite(), None).expect("the suite");
-    let folder = std::path::Path::new(&scoring.suite()).with_file_name("");
-    let script = r#"sed -u '/"inspect"/{s/.*/broken/;q}' | "$0" worker --read "$1""#;
+    let read = suite.readable().into_iter();
+    let read: Vec<String> = read
+        .map(|file| format!("--read {}", file.display()))
+        .collect();
+    // Dies as by a fault.
+    let script = r#"sed -u '/"inspect"/{s/.*/broken/;q}' | "$0" worker $1 || kill -s SEGV $$"#;
     let program = env!("CARGO_BIN_EXE_windtunnel");
-    let args = ["-c", script, program, &folder.display().to_string()];
+    let args = ["-c", script, program, &read.join(" ")];
     let scorer = Scorer::new(Settings {
         jobs: 1,
         worker: workers::WorkerCommand {

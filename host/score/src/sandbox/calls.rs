@@ -144,6 +144,10 @@ const ADVICE: [libc::c_int; 10] = [
 
 /// Questions about a descriptor: is it a terminal (two ways), how wide, is there anything to read;
 /// and closing it when a program is started.
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "musl has these numbers as another type"
+)]
 const QUESTIONS: [u64; 5] = [
     libc::TCGETS as u64,
     0x802c_542a,
@@ -176,21 +180,11 @@ type Conditions = Vec<SeccompCondition>;
 
 /// Argument `k` of a call, as the kernel reads it: 32 or 64 bits.
 fn int(k: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
-    Ok(SeccompCondition::new(
-        k,
-        SeccompCmpArgLen::Dword,
-        op,
-        value & 0xffff_ffff,
-    )?)
+    SeccompCondition::new(k, SeccompCmpArgLen::Dword, op, value & 0xffff_ffff)
 }
 
 fn long(k: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
-    Ok(SeccompCondition::new(
-        k,
-        SeccompCmpArgLen::Qword,
-        op,
-        value,
-    )?)
+    SeccompCondition::new(k, SeccompCmpArgLen::Qword, op, value)
 }
 
 impl Rules {
