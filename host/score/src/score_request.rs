@@ -70,8 +70,8 @@ pub struct ScoreRequest {
     pub scenarios: Option<Vec<String>>,
     /// The score to beat: a candidate that surely does not is stopped early.
     pub incumbent: Option<f64>,
-    /// Seeds that nobody knows, per scenario, on which a score on train is compared with itself; 0 =
-    /// it is not.
+    /// Seeds that nobody knows, per scenario, on which a score on train is compared with itself;
+    /// 0 = it is not.
     pub fresh_seeds: u32,
 }
 
