@@ -13,7 +13,7 @@ use super::report::Problem;
 
 use super::run::RunSummary;
 use super::runner::Runner;
-use super::score_request::{LastStage, Progress, ScoreRequest, ScoringError, Seeds};
+use super::score_request::{LastStage, Progress, Salts, ScoreRequest, ScoringError, Seeds};
 use super::stages::SURE;
 use super::suite::{ScenarioKeys, Split, Suite};
 use serde::Serialize;
@@ -97,6 +97,9 @@ pub struct Comparison {
     pub split: Split,
     /// Seeds per scenario that were run.
     pub seeds: u32,
+    /// What they were drawn from, where that is not the suite.
+    #[serde(flatten)]
+    pub salts: Salts,
     /// The policy that the others are compared with.
     pub baseline: String,
     /// All policies, the baseline first.
@@ -180,6 +183,7 @@ pub fn compare(
                 suite: comparison.suite.label(),
                 split: comparison.split,
                 seeds,
+                salts: first.salts()?,
                 baseline: first.candidate.name.clone(),
                 candidates,
             });

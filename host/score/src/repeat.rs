@@ -3,7 +3,7 @@
 use super::candidate::{Body, Candidate};
 use super::protocol::RunKey;
 use super::report::{Problem, ProblemKind};
-use super::runner::RunResults;
+use super::run::RunSummary;
 use super::suite::Suite;
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_policy::{Reference, lua};
@@ -29,12 +29,18 @@ impl Candidate {
     }
 }
 
-/// Compares runs with those of the same keys in other processes. What came out otherwise is a
-/// problem, and has no result.
-pub(super) fn compare(run_keys: &[RunKey], runs: &mut RunResults, again: &RunResults, native: bool) {
-    let pairs = runs.summaries.iter_mut().zip(&again.summaries);
+/// Compares runs with those of the same keys in other processes, and the problems of these. What
+/// came out otherwise is a problem, and has no result.
+pub(super) fn compare(
+    run_keys: &[RunKey],
+    once: &mut [Option<RunSummary>],
+    (twice, again): (&[Option<RunSummary>], &[Problem]),
+    native: bool,
+) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let pairs = once.iter_mut().zip(twice);
     for (key, (once, twice)) in run_keys.iter().zip(pairs) {
-        let problems = again.problems.iter();
+        let problems = again.iter();
         let mut here = problems.filter(|p| p.scenario.as_ref() == Some(&key.scenario));
         let what = match (&once, twice, here.next()) {
             (Some(once), Some(twice), _) if once.digest != twice.digest => {
@@ -54,19 +60,20 @@ pub(super) fn compare(run_keys: &[RunKey], runs: &mut RunResults, again: &RunRes
              keys, such as inst.index, or an array"
         };
         let message = format!("run twice, in processes of its own, {what}: {why}");
-        runs.problems.push(Problem {
+        found.push(Problem {
             scenario: Some(key.scenario.clone()),
             ..Problem::new(ProblemKind::Nondeterministic, "", message)
         });
     }
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::{Metrics, RunSummary};
+    use crate::run::Metrics;
 
-    fn runs(digests: &[&str], problem_in: &[&str]) -> RunResults {
+    fn runs(digests: &[&str]) -> Vec<Option<RunSummary>> {
         let summary = |digest: &&str| RunSummary {
             logs: Vec::new(),
             metrics: Metrics::default(),
@@ -75,18 +82,8 @@ mod tests {
             fuel: None,
             facts: Default::default(),
         };
-        let problem = |id: &&str| Problem {
-            scenario: Some((*id).to_owned()),
-            ..Problem::new(ProblemKind::Runtime, "", "attempt to index nil")
-        };
-        RunResults {
-            summaries: digests
-                .iter()
-                .map(|d| (!d.is_empty()).then(|| summary(d)))
-                .collect(),
-            problems: problem_in.iter().map(problem).collect(),
-            attempted: digests.len(),
-        }
+        let made = |d: &&str| (!d.is_empty()).then(|| summary(d));
+        digests.iter().map(made).collect()
     }
 
     #[test]
@@ -96,15 +93,22 @@ mod tests {
             ..RunKey::default()
         };
         let keys = [key("a"), key("b"), key("c"), key("d")];
-        let mut once = runs(&["1", "2", "3", "4"], &[]);
-        let again = runs(&["1", "9", "", ""], &["c"]);
-        compare(&keys, &mut once, &again, false);
-        let found = once.problems.iter();
+        let mut once = runs(&["1", "2", "3", "4"]);
+        let problem = Problem {
+            scenario: Some("c".into()),
+            ..Problem::new(ProblemKind::Runtime, "", "attempt to index nil")
+        };
+        let twice = runs(&["1", "9", "", ""]);
+        let problems = compare(&keys, &mut once, (&twice, &[problem]), false);
+        let found = problems.iter();
         let found: Vec<_> = found.map(|p| (p.kind, p.scenario.as_deref())).collect();
         let nondeterministic = ProblemKind::Nondeterministic;
-        assert_eq!(found, [(nondeterministic, Some("b")), (nondeterministic, Some("c"))]);
-        assert!(once.problems[1].message.contains("attempt to index nil"));
-        let left: Vec<bool> = once.summaries.iter().map(Option::is_some).collect();
+        assert_eq!(
+            found,
+            [(nondeterministic, Some("b")), (nondeterministic, Some("c"))]
+        );
+        assert!(problems[1].message.contains("attempt to index nil"));
+        let left: Vec<bool> = once.iter().map(Option::is_some).collect();
         assert_eq!(left, [true, false, false, true], "d was not run again");
     }
 }

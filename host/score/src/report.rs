@@ -401,8 +401,8 @@ pub struct Key {
     /// runs: candidates with equal ones are most likely the same policy in other words.
     #[serde(default)]
     pub behaviour: String,
-    /// Hash of the salt that the seeds of the holdout were drawn with: scores with different ones do
-    /// not compare.
+    /// Hash of the salt that the seeds of the holdout were drawn with: scores with different ones
+    /// do not compare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holdout_salt: Option<String>,
     /// What a search drew its seeds from; none for those of the suite.
@@ -465,8 +465,8 @@ pub struct Report {
     /// How it does on seeds that it cannot know, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fresh: Option<Fresh>,
-    /// What its scripts used of their limits, in the runs that worked; none without scripts. Outside
-    /// of train rounded up to one digit.
+    /// What its scripts used of their limits, in the runs that worked; none without scripts.
+    /// Outside of train rounded up to one digit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fuel: Option<Fuel>,
     /// What went wrong.

@@ -237,7 +237,9 @@ impl Runner {
         let (mut runs, doubtful) = self.run_once(request, run_keys, slots, false, done)?;
         if doubtful && runs.problems.is_empty() {
             let (again, _) = self.run_once(request, run_keys, slots, true, &|_| {})?;
-            repeat::compare(run_keys, &mut runs, &again, request.candidate.is_native());
+            let again = (&again.summaries[..], &again.problems[..]);
+            let native = request.candidate.is_native();
+            runs.problems = repeat::compare(run_keys, &mut runs.summaries, again, native);
         }
         Ok(runs)
     }

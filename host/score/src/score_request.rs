@@ -2,6 +2,7 @@
 
 use super::candidate::Candidate;
 use super::suite::{Split, Suite, SuiteFile};
+use serde::Serialize;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 
@@ -69,8 +70,8 @@ pub struct ScoreRequest {
     pub scenarios: Option<Vec<String>>,
     /// The score to beat: a candidate that surely does not is stopped early.
     pub incumbent: Option<f64>,
-    /// Seeds that nobody knows, per scenario, on which a score on train is compared with itself; 0 =
-    /// it is not.
+    /// Seeds that nobody knows, per scenario, on which a score on train is compared with itself;
+    /// 0 = it is not.
     pub fresh_seeds: u32,
 }
 
@@ -92,11 +93,13 @@ impl ScoreRequest {
 }
 
 /// What the seeds of a request are drawn from, as far as that may be told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Salts {
     /// Hash of the salt of the holdout, if that or fresh seeds are scored.
+    #[serde(rename = "holdout_salt", skip_serializing_if = "Option::is_none")]
     pub holdout: Option<String>,
     /// The salt of a search, if train or val is scored with one.
+    #[serde(rename = "train_salt", skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
 }
 

@@ -213,7 +213,7 @@ fn a_new_version_of_the_suite_needs_a_renewal_which_counts_a_holdout_run() {
         ran.stdout
     );
     let ran = board.ask_on(&newer, "render");
-    assert!(ran.stdout.contains("of another version"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("of another"), "{}", ran.stdout);
     assert_eq!(
         board.read("all-to-one/entry.json")["holdout_runs"]
             .as_array()

@@ -63,8 +63,8 @@ const ZOO: &[(&str, &str, &str, u64)] = &[
     ),
     (
         "address-order",
-        "policy",
-        "decides differently on the same traffic",
+        "nondeterministic",
+        "it decides otherwise the second time",
         0,
     ),
     (

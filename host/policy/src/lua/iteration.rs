@@ -18,7 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// the script has no means to change; and if it has no other way to go over a table.
 #[must_use]
 pub fn may_follow_addresses(text: &str) -> bool {
-    let Some(all) = tokens(text) else {
+    // What ends a comment there is not what ends one for the script engine.
+    let lone_return = text.replace("\r\n", "\n").contains('\r');
+    let Some(all) = tokens(text).filter(|_| !lone_return) else {
         return true;
     };
     let all: Vec<Token> = all
@@ -319,6 +321,9 @@ mod tests {
             "local m = {} for _, v in m do end return {}",
             "local m = {} for _, v in pairs(m) do end return {}",
             "local k = next({}) return {}",
+            "local s = `{next({})}` return {}",
+            "local s = `{(function() for k in m do end end)()}` return {}",
+            "--\rfor k in m do end\nreturn {}",
             "local walk = table['for' .. 'each'] return {}",
             "local t = table return {}",
             "for k in (ipairs({})) do end return {}",

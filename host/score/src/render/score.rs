@@ -93,7 +93,8 @@ pub fn text(report: &Report) -> String {
     if let Some(fresh) = &report.fresh {
         let _ = writeln!(text, "{}", on_fresh_seeds(fresh));
     }
-    if let Some(fuel) = &report.fuel {
+    // Feedback says it, too.
+    if let (Some(fuel), true) = (&report.fuel, report.feedback.is_empty()) {
         let _ = writeln!(text, "{}", fuel.text());
     }
     if !report.feedback.is_empty() {

@@ -21,7 +21,7 @@ use super::compare::{ComparisonRequest, Difference, compare};
 use super::plan::{QUICK_SCENARIOS, quick_runs, selected_scenarios};
 use super::protocol::RunKey;
 use super::runner::WorkerSlots;
-use super::score_request::{LastStage, Progress, ScoreRequest, ScoringError, Seeds};
+use super::score_request::{LastStage, Progress, Salts, ScoreRequest, ScoringError, Seeds};
 use super::scorer::Scorer;
 use super::suite::{ScenarioKeys, Split, Suite};
 use axis::Axis;
@@ -134,6 +134,10 @@ pub struct TuneResult {
     pub method: Method,
     /// Seed of the search.
     pub seed: u64,
+    /// What the seeds of train were drawn from, and those of the holdout, where that is not the
+    /// suite.
+    #[serde(flatten)]
+    pub salts: Salts,
     /// Points tried.
     pub evaluations: usize,
     /// Something better than the present values was found.
@@ -445,6 +449,13 @@ impl<'a> Tuner<'a> {
             suite: self.tuning.suite.label(),
             method: self.tuning.method,
             seed: self.tuning.seed,
+            salts: Salts {
+                train: self.tuning.suite.train_salt.clone(),
+                holdout: match improved && self.tuning.holdout {
+                    true => Some(self.tuning.suite.holdout_salt()?.hash().to_owned()),
+                    false => None,
+                },
+            },
             evaluations,
             improved,
             holdout: if improved && self.tuning.holdout {

@@ -60,8 +60,8 @@ fn what_goes_by_addresses_late_is_refused_with_kind_and_scenario() {
         "it fails in the split holdout (nondeterministic), of which no more is told"
     );
     // The same keys, in an order that is known.
-    let tame = scoring.file(
-        "tame.lua",
+    let steady = scoring.file(
+        "steady.lua",
         "local m = { a = 1, b = 2, c = 3 }
         return { route = function(req, insts)
           local at = 0
@@ -69,11 +69,14 @@ fn what_goes_by_addresses_late_is_refused_with_kind_and_scenario() {
           return 1 + at % #insts
         end }",
     );
-    assert_eq!(scoring.report(&tame, "--no-cache --stage full")["ok"], true);
+    assert_eq!(
+        scoring.report(&steady, "--no-cache --stage full")["ok"],
+        true
+    );
     let compared = scoring.run(&format!(
         "compare --suite {} --json {} {}",
         scoring.suite(),
-        tame.display(),
+        steady.display(),
         late.display()
     ));
     let compared = compared.report();
