@@ -1,6 +1,6 @@
 //! What is wrong with an input, and where.
 
-use super::visible;
+use super::visible::{visible, visible_message};
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
@@ -19,13 +19,13 @@ pub struct InputError {
 }
 
 impl InputError {
-    /// A message without a place in a file (a flag, a combination of flags). It is one line: what a
-    /// terminal would obey in the names that it quotes is written out.
+    /// A message without a place in a file (a flag, a combination of flags). What a terminal would
+    /// obey in the names that it quotes is written out; lines after the first are indented.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         let message = message.into();
         Self {
-            message: match visible(&message) {
+            message: match visible_message(&message) {
                 Cow::Borrowed(_) => message,
                 Cow::Owned(shown) => shown,
             },

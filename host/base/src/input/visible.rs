@@ -39,6 +39,17 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     written_out(text, |_| false)
 }
 
+/// As [`visible`], of a message: a line break stays where the next line is indented, as those of
+/// long messages are. What a name brings along forges no line of its own.
+#[must_use]
+pub fn visible_message(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let parts: Vec<Cow<'_, str>> = text.split("\n  ").map(visible).collect();
+    Cow::Owned(parts.join("\n  "))
+}
+
 /// As [`visible`], of a text whose line breaks and tabs are our own.
 #[must_use]
 pub fn visible_lines(text: &str) -> Cow<'_, str> {
@@ -57,6 +68,10 @@ mod tests {
             "a\\u{1b}[31mb\\r\\n\\tc\\u{9b}d\\u{202e}e\\u{2066}f\\u{7f}\\u{0} é 漢 👍"
         );
         assert!(visible_lines(text).contains("\\r\n\tc"));
+        assert_eq!(
+            visible_message("it differs:\n  a\u{1b}\nerror: b"),
+            "it differs:\n  a\\u{1b}\\nerror: b"
+        );
         let plain = "├─ naïve · 1.5 → 2\n";
         assert!(matches!(visible_lines(plain), Cow::Borrowed(_)));
     }
