@@ -132,7 +132,7 @@ fn make(folder: &Path, path: &Path) -> io::Result<()> {
 
 /// Reads a regular file that nobody else may read.
 fn read_private(path: &Path) -> io::Result<String> {
-    let refused = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
+    let refused = |why: &str| io::Error::other(why.to_owned());
     let about = std::fs::symlink_metadata(path)?;
     if !about.is_file() {
         return Err(refused("is no regular file; remove it"));
