@@ -6,7 +6,6 @@ mod queue;
 
 use super::print::{say, to_stdout};
 use super::score::ScoringArgs;
-use windtunnel_score::Split;
 use api::Server;
 use clap::Args;
 use queue::JobQueue;
@@ -17,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use windtunnel_base::input::InputError;
+use windtunnel_score::Split;
 
 /// `windtunnel score-server`.
 #[derive(Args, Clone, Debug)]
