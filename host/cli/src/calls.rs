@@ -12,7 +12,9 @@ pub use super::args::named;
 pub use super::output::Files;
 pub use super::policy::hook;
 pub use super::score::{
-    cache_folder, check_salts, holdout_salt_source, jobs, parse_seeds as seeds, time_limit, to_anyhow};
+    cache_folder, check_salts, holdout_salt_source, jobs, parse_seeds as seeds, time_limit,
+    to_anyhow,
+};
 pub use super::spelling::spelled;
 pub use super::suite::listed as suites;
 pub use windtunnel_score::render::suite::json as suite;

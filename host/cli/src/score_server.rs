@@ -10,7 +10,6 @@ mod unique;
 
 use super::print::{say, to_stdout};
 use super::score::ScoringArgs;
-use windtunnel_score::Split;
 use api::Server;
 use axum::middleware::from_fn_with_state;
 use clap::Args;
@@ -25,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use windtunnel_base::input::InputError;
+use windtunnel_score::Split;
 
 /// `windtunnel score-server`.
 #[derive(Args, Clone, Debug)]

@@ -176,7 +176,10 @@ pub fn plain_total(scenarios: &[ScenarioComparison]) -> Total {
 #[must_use]
 pub fn gain_between(a: &[ScenarioComparison], b: &[ScenarioComparison]) -> Total {
     let weights: f64 = a.iter().map(|s| s.weight).sum();
-    let parts = a.iter().chain(b).map(|s| (s.weight / weights, s.ratios.as_slice()));
+    let parts = a
+        .iter()
+        .chain(b)
+        .map(|s| (s.weight / weights, s.ratios.as_slice()));
     Total {
         score: plain_total(a).score - plain_total(b).score,
         half_width: interval(&parts.collect::<Vec<_>>()),

@@ -207,7 +207,9 @@ pub fn certify(
         };
         certificate.failures = failures(&certificate, suite);
         let seed = run_keys[scenario.runs.start].seed;
-        certificate.failures.extend(misled(suite, scenario.id, seed)?);
+        certificate
+            .failures
+            .extend(misled(suite, scenario.id, seed)?);
         Ok(certificate)
     };
     let certificates: Result<Vec<ScenarioCertificate>, InputError> =

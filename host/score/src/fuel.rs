@@ -127,6 +127,9 @@ mod tests {
         assert_eq!((told.largest_call, told.largest_run), (2_000_000, 400_000));
         assert!(told.fails_if_3_times_longer);
         assert_eq!(near.told(Split::Train), near);
-        assert_eq!(Fuel::of(used(0, 0)).unwrap().told(Split::Val).largest_call, 0);
+        assert_eq!(
+            Fuel::of(used(0, 0)).unwrap().told(Split::Val).largest_call,
+            0
+        );
     }
 }

@@ -135,7 +135,8 @@ impl Answer {
         let fits = |f: &RunSummary| {
             let (m, facts) = (&f.metrics, &f.facts);
             f.logs.len() == objectives
-                && f.fuel.is_none_or(|fuel| fuel.run_limit > 0 && fuel.call_limit > 0)
+                && f.fuel
+                    .is_none_or(|fuel| fuel.run_limit > 0 && fuel.call_limit > 0)
                 && m.completed + m.rejected + m.timed_out + m.unfinished <= m.offered
                 && facts.classes.values().all(|(good, all)| good <= all)
                 && facts

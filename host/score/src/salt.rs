@@ -89,7 +89,13 @@ impl Salt {
 
     /// A seed for seed `k` of a scenario.
     pub(crate) fn seed(&self, scenario: &str, first: u64, k: u32) -> u64 {
-        drawn("windtunnel 2026 holdout seed", &self.secret, scenario, first, k)
+        drawn(
+            "windtunnel 2026 holdout seed",
+            &self.secret,
+            scenario,
+            first,
+            k,
+        )
     }
 }
 
@@ -132,7 +138,7 @@ fn make(folder: &Path, path: &Path) -> io::Result<()> {
 
 /// Reads a regular file that nobody else may read.
 fn read_private(path: &Path) -> io::Result<String> {
-    let refused = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
+    let refused = |why: &str| io::Error::other(why.to_owned());
     let about = std::fs::symlink_metadata(path)?;
     if !about.is_file() {
         return Err(refused("is no regular file; remove it"));
@@ -141,7 +147,9 @@ fn read_private(path: &Path) -> io::Result<String> {
     {
         use std::os::unix::fs::PermissionsExt;
         if about.permissions().mode() & 0o077 != 0 {
-            return Err(refused("others may read this salt: chmod 600, or remove it for a new one"));
+            return Err(refused(
+                "others may read this salt: chmod 600, or remove it for a new one",
+            ));
         }
     }
     let mut text = String::new();
@@ -260,7 +268,10 @@ mod tests {
         assert!(judge.open(Some("0")).is_err());
         assert!(machine.open(None).is_ok());
         let said = machine.open(Some(&hash)).unwrap_err().to_string();
-        assert!(said.contains(&hash) && said.contains("`holdout_salt_file`"), "{said}");
+        assert!(
+            said.contains(&hash) && said.contains("`holdout_salt_file`"),
+            "{said}"
+        );
         assert!(SaltSource::Nowhere.open(None).is_err());
     }
 }

@@ -5,7 +5,9 @@
 //! would have failed later.
 
 use super::aggregate::{ScenarioComparison, Total, gain_between, half_width, total};
-use super::plan::{fresh_runs, full_runs, quick_runs, quick_scenarios, selected_scenarios, starts_with_quick};
+use super::plan::{
+    fresh_runs, full_runs, quick_runs, quick_scenarios, selected_scenarios, starts_with_quick,
+};
 use super::protocol::{Answer, RunKey, Task};
 use super::report::{Fresh, Problem, ProblemKind, Report, Stage};
 use super::report_builder::{failed_report, fuel_of, full_report, stopped_report};
@@ -143,15 +145,14 @@ impl Runner {
                 None
             };
             if let Some(reason) = reason {
-                let mut report =
-                    stopped_report(
-                        request,
-                        Stage::Quick,
-                        &reason,
-                        Some(estimate),
-                        &check,
-                        &quick.summaries,
-                    );
+                let mut report = stopped_report(
+                    request,
+                    Stage::Quick,
+                    &reason,
+                    Some(estimate),
+                    &check,
+                    &quick.summaries,
+                );
                 let runs = ComparedRuns {
                     scenarios: &quick.scenarios,
                     run_keys: &quick.run_keys,

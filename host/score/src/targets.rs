@@ -20,11 +20,7 @@ type Told = Arc<Mutex<HashMap<u64, i64>>>;
 struct Spy(Told);
 
 impl Admission for Spy {
-    fn admit(
-        &mut self,
-        request: &RequestView,
-        _: &ClusterView<'_>,
-    ) -> Result<Admit, PolicyError> {
+    fn admit(&mut self, request: &RequestView, _: &ClusterView<'_>) -> Result<Admit, PolicyError> {
         let mut told = self.0.lock().expect("no panic before");
         told.insert(request.serial, request.slo_ttft_us);
         Ok(Admit::Admit)

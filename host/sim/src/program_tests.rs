@@ -1,13 +1,13 @@
 //! Policies and requests that the calling program brings along.
 
 use crate::{PoolSpec, Resolver, RulesSpec, RunSpec, Simulation, WorkloadSpec};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Request, RequestId, Source, Symbols, TokenSeq};
 use windtunnel_plugin_api::{
-    Admission, Admit, ClusterView, KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView,
-    Route, Router, Scheduler,
+    Admission, Admit, ClusterView, KeyRefresh, PolicyError, Priority, QueueOrder, QueueView,
+    QueuedView, RequestView, Route, Router, Scheduler,
 };
 use windtunnel_policy::Custom;
 
@@ -46,11 +46,7 @@ impl Scheduler for Latest {
 struct Spy(Arc<Mutex<Vec<i64>>>);
 
 impl Admission for Spy {
-    fn admit(
-        &mut self,
-        request: &RequestView,
-        _: &ClusterView<'_>,
-    ) -> Result<Admit, PolicyError> {
+    fn admit(&mut self, request: &RequestView, _: &ClusterView<'_>) -> Result<Admit, PolicyError> {
         self.0.lock().unwrap().push(request.slo_ttft_us);
         Ok(Admit::Admit)
     }

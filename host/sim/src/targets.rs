@@ -110,7 +110,11 @@ mod tests {
     fn a_request_is_told_the_target_of_its_class() {
         let mut targets = SloTargets::default();
         targets
-            .parse(Dimension::Ttft, "`slo_ttft`", "critical=200.5us,default=3ms")
+            .parse(
+                Dimension::Ttft,
+                "`slo_ttft`",
+                "critical=200.5us,default=3ms",
+            )
             .unwrap();
         targets
             .parse(Dimension::E2e, "`slo_e2e`", "batch=1s")
@@ -126,7 +130,11 @@ mod tests {
         };
         for untargeted in [Untargeted::AsTheWorkload, Untargeted::Nothing] {
             assert_eq!(told("critical", untargeted), 200);
-            assert_eq!(told("", untargeted), 3000, "without a class it is `default`");
+            assert_eq!(
+                told("", untargeted),
+                3000,
+                "without a class it is `default`"
+            );
         }
         assert_eq!(told("batch", Untargeted::AsTheWorkload), 77);
         assert_eq!(told("batch", Untargeted::Nothing), 0);

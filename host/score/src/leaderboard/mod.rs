@@ -355,7 +355,12 @@ fn differences(was: &Report, is: &Report) -> Option<String> {
 
 /// The hash of the salt that an entry's holdout was drawn with.
 fn salt_of(entry: &Entry) -> Option<&String> {
-    entry.reports.get(&Split::Holdout)?.key.holdout_salt.as_ref()
+    entry
+        .reports
+        .get(&Split::Holdout)?
+        .key
+        .holdout_salt
+        .as_ref()
 }
 
 /// Why the holdout of an entry is not compared.
@@ -364,7 +369,10 @@ fn other_salt(entry: &Entry) -> String {
         Some(hash) => format!(
             "the holdout cannot be verified here: it was drawn with the salt whose hash is {hash}; `holdout_salt_file` names its file"
         ),
-        None => "the holdout cannot be verified: the report does not say with which salt it was drawn".to_owned(),
+        None => {
+            "the holdout cannot be verified: the report does not say with which salt it was drawn"
+                .to_owned()
+        }
     }
 }
 
@@ -448,7 +456,9 @@ fn gap(entry: &Entry, regression_weight: f64) -> Option<(f64, Option<f64>)> {
     );
     let counted = |report: &Report| -> Vec<f64> {
         let scores = report.scenarios.iter().map(|s| s.score);
-        scores.map(|r| penalised_score(r, regression_weight)).collect()
+        scores
+            .map(|r| penalised_score(r, regression_weight))
+            .collect()
     };
     let half = difference_half_width(&counted(train), &counted(val));
     Some((train.score - val.score, half))
@@ -477,7 +487,10 @@ fn row(entry: &Entry, suite: &Suite) -> Row {
         gap,
         scenarios: scenarios.unwrap_or_default(),
         holdout_runs: entry.holdout_runs.len(),
-        stale: entry.reports.values().any(|r| r.key.suite != suite.digest()),
+        stale: entry
+            .reports
+            .values()
+            .any(|r| r.key.suite != suite.digest()),
         holdout_salt: salt_of(entry).cloned(),
         scores,
     }
