@@ -460,7 +460,10 @@ impl Candidate {
                 }
                 Ok(all.into_iter().map(|(_, p)| p).collect())
             }
-            Err(f) => Err(vec![here(ProblemKind::Syntax, f.line, f.column, f.message)]),
+            Err(f) => {
+                let message = format!("{name}:{}: {}", f.line, f.message);
+                Err(vec![here(ProblemKind::Syntax, f.line, f.column, message)])
+            }
         }
     }
 

@@ -328,6 +328,7 @@ fn a_view_is_empty_where_no_interest_was_declared() {
     let expected = InstanceView {
         in_flight: 1,
         dispatched_tokens: 30,
+        kv_total_blocks: engine.total_kv_blocks as u32,
         max_batch_size: 256,
         block_size: 16,
         max_step_tokens: engine.max_num_batched_tokens,
@@ -337,7 +338,7 @@ fn a_view_is_empty_where_no_interest_was_declared() {
     assert_eq!(
         seen.routings[1].2,
         [expected],
-        "only the always-fresh fields"
+        "only what never changes and what is always fresh"
     );
 }
 
