@@ -61,7 +61,7 @@ local RunningRequest = {}
 ---@field batch_size number Requests in the running batch. [requests] (scraped)
 ---@field in_flight number Requests dispatched and not yet finished (fresh). [requests]
 ---@field kv_used_blocks number KV blocks in use. [blocks] (scraped)
----@field kv_total_blocks number KV blocks in all. [blocks] (scraped)
+---@field kv_total_blocks number KV blocks in all. [blocks]
 ---@field kv_free_blocks number KV blocks not in use: `kv_total_blocks - kv_used_blocks`. [blocks] (scraped)
 ---@field preemptions number Preemptions so far. (scraped)
 ---@field kv_utilization number `kv_used_blocks / kv_total_blocks`, 0 to 1. (scraped)
@@ -225,12 +225,12 @@ function symbol(name) end
 ---@return number offset bytes
 function column(field) end
 
----Answer of a router: keep the request and ask again after so many microseconds.
+---Answer of a router: keep the request and ask again after so many microseconds, at least 1,000.
 ---@param us number microseconds
 ---@return Wait answer
 function hold(us) end
 
----Answer of an admission policy: ask again after so many microseconds.
+---Answer of an admission policy: ask again after so many microseconds, at least 1,000.
 ---@param us number microseconds
 ---@return Wait answer
 function delay(us) end

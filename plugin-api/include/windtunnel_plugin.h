@@ -119,8 +119,9 @@ typedef struct wt_request_view {
 /* One serving instance as the front end sees it.
  *
  * in_flight and dispatched_tokens are counted by the front end itself and always fresh.
- * index, pool, gpus, block_size and the max_ fields never change. Everything else is
- * scraped from the instance and as old as scraped_us says; before the first scrape it is 0. */
+ * index, pool, gpus, block_size, kv_total_blocks and the max_ fields never change.
+ * Everything else is scraped from the instance and as old as scraped_us says; before the
+ * first scrape it is 0. */
 typedef struct wt_instance_view {
     /* Position of the instance in the cluster. [position] */
     uint32_t index;
