@@ -9,6 +9,7 @@ mod add_feedback;
 pub mod aggregate;
 pub mod candidate;
 pub mod certify;
+mod channels;
 pub mod compare;
 pub mod explain;
 pub mod features;

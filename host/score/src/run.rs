@@ -86,8 +86,8 @@ pub struct Metrics {
     pub hit_rate: Option<f64>,
     /// Preemptions.
     pub preemptions: u64,
-    /// Answers that put a request off (`delay` of admission, `hold` of the router): each is one more
-    /// look at it.
+    /// Answers that put a request off (`delay` of admission, `hold` of the router): each is one
+    /// more look at it.
     #[serde(default)]
     pub put_off: u64,
     /// Mean share of the time up to the last arrival that instances were computing; above 1 when

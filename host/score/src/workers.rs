@@ -2,25 +2,22 @@
 //! has a slot: runs of the same scenarios in the same slot find their traffic in memory.
 
 use super::candidate::Candidate;
+use super::channels::Channels;
 use super::protocol::{Answer, Job, Ready, SuiteText, Task};
 use super::report::{Problem, ProblemKind};
 use super::sandbox::{self, cpu_seconds};
 use super::suite::Suite;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Longest answer of a worker, bytes.
-const LONGEST_ANSWER: u64 = 64 << 20;
 /// Longest time from the start of a worker to its first message; only a host that is at its end
 /// takes that long.
 const LONGEST_START: Duration = Duration::from_secs(60);
-/// What is kept of the end of a worker's standard error, bytes.
-const STDERR_TAIL: usize = 4096;
 
 /// While a worker is waited for: how often it is seen whether that still makes sense.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
@@ -139,7 +136,9 @@ impl Workers {
 
     /// Nobody waits for the tasks of this slot any more.
     pub(super) fn is_cancelled(&self, slot: usize) -> bool {
-        let unwanted = self.unwanted[slot % self.slots()].lock().expect("no panic before");
+        let unwanted = self.unwanted[slot % self.slots()]
+            .lock()
+            .expect("no panic before");
         let unwanted = unwanted.as_ref().is_some_and(|f| f.load(Ordering::Relaxed));
         unwanted || self.cancelled.load(Ordering::Relaxed)
     }
@@ -311,74 +310,6 @@ impl Workers {
         worker.low_limits = worker.ready()?.low_limits;
         Ok(worker)
     }
-}
-
-/// The ends of a worker's pipes, each with a thread.
-struct Channels {
-    jobs: Sender<Vec<u8>>,
-    answers: Receiver<io::Result<Vec<u8>>>,
-    /// The end of its standard error, once that is closed.
-    stderr_tail: Receiver<Vec<u8>>,
-}
-
-impl Channels {
-    /// Takes the pipes of `child`, which is ended where threads cannot be started.
-    fn of(child: &mut Child) -> io::Result<Self> {
-        let started = Self::start(child);
-        if started.is_err() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        started
-    }
-
-    fn start(child: &mut Child) -> io::Result<Self> {
-        let mut input = child.stdin.take().expect("piped");
-        let output = child.stdout.take().expect("piped");
-        let mut errors = child.stderr.take().expect("piped");
-        // A worker that does not read must not block the caller, so another thread writes.
-        let (jobs, queued) = channel::<Vec<u8>>();
-        thread(move || {
-            let _ = queued.into_iter().try_for_each(|job| input.write_all(&job));
-        })?;
-        // A worker that writes for ever must not fill the memory of this process.
-        let (answer, answers) = sync_channel(1);
-        thread(move || {
-            let mut output = BufReader::new(output);
-            loop {
-                let mut line = Vec::new();
-                let read = (&mut output)
-                    .take(LONGEST_ANSWER)
-                    .read_until(b'\n', &mut line);
-                let ended = !matches!(read, Ok(n) if n > 0);
-                if answer.send(read.map(|_| line)).is_err() || ended {
-                    break;
-                }
-            }
-        })?;
-        let (send_tail, stderr_tail) = channel();
-        thread(move || {
-            let mut tail = Vec::new();
-            let mut part = [0; 1024];
-            while let Ok(n @ 1..) = errors.read(&mut part) {
-                tail.extend_from_slice(&part[..n]);
-                let extra = tail.len().saturating_sub(STDERR_TAIL);
-                tail.drain(..extra);
-            }
-            let _ = send_tail.send(tail);
-        })?;
-        Ok(Self {
-            jobs,
-            answers,
-            stderr_tail,
-        })
-    }
-}
-
-/// A thread that needs little, where the system gives it.
-fn thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let small = std::thread::Builder::new().stack_size(256 << 10);
-    small.spawn(work).map(drop)
 }
 
 /// Starts a process from a thread that never ends: on Linux a child with a parent-death signal dies

@@ -104,7 +104,11 @@ impl Deployment {
                 model_names: vec![model, canonical, short],
                 trace: TraceConfig::default(),
                 predictor: predictor.map(str::parse::<Predictor>).transpose()?,
-                estimate_error: front.estimate_error.as_deref().map(estimate_error).transpose()?,
+                estimate_error: front
+                    .estimate_error
+                    .as_deref()
+                    .map(estimate_error)
+                    .transpose()?,
                 policy_salt: 0,
             },
             seed: 0,

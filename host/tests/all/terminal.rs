@@ -1,4 +1,4 @@
-//! What comes from files never steers a terminal: control characters and marks of direction in
+//! What comes from files never controls a terminal: control characters and marks of direction in
 //! names, messages and paths are written out, wherever they are shown.
 
 use crate::support::{Ran, windtunnel};

@@ -213,8 +213,8 @@ impl Guard {
             return Ok(());
         }
         let kind = once(headers, &header::CONTENT_TYPE)?;
-        // Simple clients say nothing. A page in a browser can leave the kind out, too, but not where
-        // it comes from.
+        // Simple clients say nothing. A page in a browser can leave the kind out, too, but not
+        // where it comes from.
         let by_page = [&header::ORIGIN, &HeaderName::from_static("sec-fetch-site")];
         if kind.is_none() && !by_page.iter().any(|name| headers.contains_key(*name)) {
             return Ok(());
@@ -394,7 +394,10 @@ mod tests {
             assert_eq!(status(&here, "POST", &headers), expected, "{kind}");
         }
         assert_eq!(status(&here, "POST", &[host]), 200, "no page can send this");
-        for from in [("origin", "http://localhost:8080"), ("sec-fetch-site", "none")] {
+        for from in [
+            ("origin", "http://localhost:8080"),
+            ("sec-fetch-site", "none"),
+        ] {
             assert_eq!(status(&here, "POST", &[host, from]), 415, "{from:?}");
         }
         here.token = Some(blake3::hash(b"a-token-of-16-bytes"));

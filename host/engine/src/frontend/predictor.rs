@@ -100,8 +100,7 @@ mod tests {
         let mut symbols = Symbols::default();
         let of = |class: &str, symbols: &mut Symbols| {
             let answer = TokenSeq::of(1, 100);
-            let mut request =
-                Request::new(RequestId::Number(3), 0, TokenSeq::of(0, 10), answer);
+            let mut request = Request::new(RequestId::Number(3), 0, TokenSeq::of(0, 10), answer);
             request.slo_class = symbols.intern(class);
             predictor.predict(1, &request, symbols)
         };

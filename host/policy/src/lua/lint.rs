@@ -5,9 +5,9 @@
 //! is left to the run, which names it too.
 
 use super::api::globals;
+use super::finding::Finding;
 use super::names::{Names, place, text};
 use super::program::Program;
-use super::source::Finding;
 use super::{bind, misreads, source};
 use full_moon::ast::{
     Assignment, Ast, FunctionBody, FunctionCall, Index, Prefix, Repeat, Suffix, Var, VarExpression,

@@ -3,9 +3,10 @@
 
 use super::api::View;
 use super::fields;
+use super::finding::Finding;
 use super::names::{Names, place};
 use super::program::Program;
-use super::source::{self, Finding};
+use super::source;
 use full_moon::ast::{
     Ast, BinOp, Call, ElseIf, Expression, FunctionArgs, FunctionCall, If, Index, Prefix, Suffix,
     UnOp, VarExpression, While, luau::IfExpression,

@@ -1,8 +1,8 @@
 //! The text of a policy as a sequence of tokens: what can be said of it before it is parsed. The
 //! parser recurses as deep as the text is nested.
 
-use super::program::Program;
-use super::tokens::{caught, compiled, lexed, tokens};
+use super::finding::Finding;
+use super::tokens::{caught, compiled, lexed, symbol};
 use full_moon::LuaVersion;
 use full_moon::ast::Ast;
 use full_moon::tokenizer::{Symbol, Token, TokenType};
@@ -14,57 +14,6 @@ const DEEPEST: usize = 200;
 /// Stack to walk through a file, bytes: enough for the 1,000 levels that the script engine takes,
 /// each of up to 60 KB, where the count of levels is mistaken.
 const STACK: usize = 128 << 20;
-
-/// A mistake in a file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finding {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column, from 1; 0 if it is not known.
-    pub column: usize,
-    /// It would end the run; otherwise it is a warning.
-    pub error: bool,
-    /// What it is.
-    pub message: String,
-}
-
-/// A text that two programs share exactly when they differ in spacing and comments only, as far as
-/// those mean nothing: its tokens, the parameters it declares, and what it can read. Nothing else
-/// of a file has a part in what it does: not its name, not the lines on which things stand, not
-/// comments that direct the compiler. `None` when the text cannot be split into tokens.
-#[must_use]
-pub fn canonical(program: &Program) -> Option<String> {
-    let text = &program.text;
-    let mut canonical = String::with_capacity(text.len());
-    let mut line = 0;
-    for token in tokens(text)?.iter().filter(|t| !t.token_type().is_trivia()) {
-        // A call's bracket on a line of its own is read as something else.
-        let own_line = token.start_position().line() > line;
-        if own_line && matches!(symbol(token), Some(Symbol::LeftParen)) {
-            canonical.push('\n');
-        }
-        line = token.end_position().line();
-        canonical += &token.to_string();
-        canonical.push(' ');
-    }
-    for param in &program.declared {
-        canonical += &format!("\n{param:?}");
-    }
-    for field in program.mentions.names() {
-        canonical += "\n";
-        canonical += field;
-    }
-    let (reads, takes) = (program.mentions.reads, &program.score_takes);
-    canonical += &format!("\n{reads:?} {takes:?}");
-    Some(canonical)
-}
-
-fn symbol(token: &Token) -> Option<Symbol> {
-    match token.token_type() {
-        TokenType::Symbol { symbol } => Some(*symbol),
-        _ => None,
-    }
-}
 
 /// How deep a parser has to go, token by token.
 #[derive(Default)]
@@ -240,6 +189,8 @@ pub fn with_ast<R: Send>(text: &str, work: impl FnOnce(&Ast) -> R + Send) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lua::tokens::tokens;
+    use crate::lua::{Program, canonical};
     use proptest::prelude::*;
 
     fn deepest(text: &str) -> usize {

@@ -4,9 +4,9 @@
 //! panics, so what it refuses is a syntax error with its line, and the library behind this door
 //! sees valid files only. What the library cannot read of those is not looked at, and that is said.
 
-use super::source::Finding;
+use super::finding::Finding;
 use full_moon::LuaVersion;
-use full_moon::tokenizer::{Lexer, LexerResult, Token};
+use full_moon::tokenizer::{Lexer, LexerResult, Symbol, Token, TokenType};
 use mlua::chunk::Compiler;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,13 +26,21 @@ pub(super) fn lexed(text: &str) -> Option<Vec<Token>> {
     }
 }
 
+/// The symbol or word of the language that a token is, if it is one.
+pub(super) fn symbol(token: &Token) -> Option<Symbol> {
+    match token.token_type() {
+        TokenType::Symbol { symbol } => Some(*symbol),
+        _ => None,
+    }
+}
+
 /// Does Luau accept the text?
 ///
 /// # Errors
 /// Luau's own words on what is wrong, with the line. It tells no column: that is 0.
 pub(super) fn compiled(text: &str) -> Result<(), Finding> {
     // As where the file is run: what is folded needs no registers, of which there are 255.
-    let compiler = Compiler::new().set_optimization_level(2);
+    let compiler = Compiler::new().set_optimization_level(1);
     let Err(error) = compiler.compile(text) else {
         return Ok(());
     };

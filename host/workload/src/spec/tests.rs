@@ -229,7 +229,8 @@ fn rounds_that_do_not_wait_are_sent_by_the_clock() {
 #[test]
 fn drawn_pauses_tell_nothing_of_the_answer_before_them() {
     let text = |tokens: u32| {
-        let lengths = format!("output_distribution: {{type: constant, params: {{value: {tokens}}}}}");
+        let lengths =
+            format!("output_distribution: {{type: constant, params: {{value: {tokens}}}}}");
         format!(
             "aggregate_rate: 2\nnum_requests: 2000\nclients:\n- {{id: s, rate_fraction: 1, {lengths}, \
              input_distribution: {{type: constant, params: {{value: 5}}}}, closed_loop: false, \
@@ -248,7 +249,11 @@ fn drawn_pauses_tell_nothing_of_the_answer_before_them() {
             let of_session = sessions.entry(request.session.0).or_default();
             of_session.push(request.arrival_us);
         }
-        sessions.values().filter(|s| s.len() == 2).map(|s| s[1] - s[0]).collect()
+        sessions
+            .values()
+            .filter(|s| s.len() == 2)
+            .map(|s| s[1] - s[0])
+            .collect()
     };
     let short = pauses(1);
     assert_eq!(short, pauses(900));

@@ -323,13 +323,17 @@ pub const FUNCTIONS: &[Function] = &[
         name: "hold",
         takes: US,
         gives: &[slot("answer", Type::Wait, "")],
-        doc: &["Answer of a router: keep the request and ask again after so many microseconds, at least 1,000."],
+        doc: &[
+            "Answer of a router: keep the request and ask again after so many microseconds, at least 1,000.",
+        ],
     },
     Function {
         name: "delay",
         takes: US,
         gives: &[slot("answer", Type::Wait, "")],
-        doc: &["Answer of an admission policy: ask again after so many microseconds, at least 1,000."],
+        doc: &[
+            "Answer of an admission policy: ask again after so many microseconds, at least 1,000.",
+        ],
     },
     Function {
         name: "softmax_pick",

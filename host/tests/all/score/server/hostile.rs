@@ -45,7 +45,10 @@ fn pages_of_other_sites_and_strangers_are_refused() {
             format!("Host: HERE\r\nContent-Type: text/plain\r\n{bearer}"),
             415,
         ),
-        (format!("Host: HERE\r\nSec-Fetch-Site: none\r\n{bearer}"), 415),
+        (
+            format!("Host: HERE\r\nSec-Fetch-Site: none\r\n{bearer}"),
+            415,
+        ),
         (format!("Host: HERE\r\n{bearer}"), 200),
         (format!("Host: HERE\r\n{kind}"), 401),
         (
