@@ -46,7 +46,7 @@ pub fn compose(
     items.extend(warnings.iter().take(MOST_WARNINGS).map(warning));
     if let Some(fuel) = headline.fuel {
         let text = format!(
-            "COST {} units of fuel per call (a unit is a loop iteration or a function call). {}.",
+            "COST {} units of fuel per call (a unit is a loop iteration, a function call or a return of short code). {}.",
             amount(headline.units_per_call),
             fuel.text()
         );

@@ -206,7 +206,7 @@ fn limits(out: &mut String) {
         out,
         "## What ends a candidate\n\n\
          Any error: a field or global that does not exist, nil arithmetic, NaN or nothing where a number is due, a position out of range; more than \
-         {} million units of work in one call (a unit is a loop iteration or a function call), {} MiB of memory; loops that never end. \
+         {} million units of work in one call (a unit is a loop iteration, a function call or a return of short code), {} MiB of memory; loops that never end. \
          `pcall` gets around none of the limits. Tables keyed by request must shrink again when requests end.",
         CALL_UNITS / 1_000_000,
         MEMORY >> 20,
