@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use windtunnel_base::input::{InputError, is_hidden, unknown};
+use windtunnel_base::input::{InputError, unknown, visible};
 use windtunnel_score::{
     Candidate, LastStage, Report, ScoreRequest, ScoringError, Seeds, Split, Suite,
 };
@@ -305,11 +305,12 @@ async fn score(State(server): State<Arc<Server>>, request: Request) -> HttpResul
     }
     let mut candidate = body.candidate.candidate(CANDIDATE);
     if let Some(id) = body.id {
-        if id.chars().count() > LONGEST_ID || id.chars().any(is_hidden) {
-            let message = format!("id: expected at most {LONGEST_ID} characters that can be shown");
+        if id.chars().count() > LONGEST_ID {
+            let message = format!("id: expected at most {LONGEST_ID} characters");
             return Err(HttpError::bad_request(message));
         }
-        candidate.name = id;
+        // It is told back to whoever reads the report.
+        candidate.name = visible(&id).into_owned();
     }
     candidate.params = body.params;
     let request = ScoreRequest {
