@@ -170,6 +170,11 @@ fn command(binary: &Path, root: &Path, folder: &Folder, step: &Step) -> anyhow::
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .env("HOME", folder.path.join("home"))
         .env("WINDTUNNEL_CACHE_DIR", folder.path.join("cache"))
+        // A salt of its own would give every run another holdout.
+        .env(
+            "WINDTUNNEL_HOLDOUT_SALT_FILE",
+            root.join("host/tests/data/score/holdout-salt"),
+        )
         .current_dir(root)
         .stdin(input);
     Ok(command)
