@@ -273,9 +273,9 @@ pub struct ClusterKeys {
     pub admission_latency_us: Option<u32>,
     /// Admission to routing decision, microseconds.
     pub routing_latency_us: Option<u32>,
-    /// Predictor of output lengths: exact, or lognormal:SIGMA[:BIAS], by class as a run has it.
+    /// Predictor of output lengths: `exact` or `lognormal:SIGMA[:BIAS]`, by class as a run has it.
     pub output_predictor: Option<String>,
-    /// How wrong the durations are that policies ask for: exact, or lognormal:SIGMA[:BIAS].
+    /// How wrong the durations are that policies ask for: `exact` or `lognormal:SIGMA[:BIAS]`.
     pub estimate_error: Option<String>,
 }
 
