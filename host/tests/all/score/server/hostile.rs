@@ -194,14 +194,17 @@ fn start_and_leave(server: &Server, body: &Value) -> TcpStream {
 fn work_ends_with_the_client_that_wanted_it() {
     let server = Server::start("--jobs 1 --no-cache --max-seeds 1000 --queue 4");
     let used = |n: u64| server.get("/health").1["budget"]["used"].as_u64() == Some(n);
+    let nobody_waits = || server.get("/health").1["waiting"] == 0;
     let running = start_and_leave(&server, &endless());
-    eventually("the first is taken", || used(1));
+    eventually("the first is counted", || used(1));
+    // Before it is taken, it has a place in the queue, and the last of the others would have none.
+    eventually("the first is taken", nobody_waits);
     let waiting: Vec<TcpStream> = (0..4)
         .map(|_| start_and_leave(&server, &endless()))
         .collect();
     eventually("the others wait", || used(5));
     drop(waiting);
-    eventually("nobody waits", || server.get("/health").1["waiting"] == 0);
+    eventually("nobody waits", nobody_waits);
     drop(running);
     let body = json!({ "candidate": innocent(), "stage": "smoke" });
     assert_eq!(server.report(&body)["ok"], true);
