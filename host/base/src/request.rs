@@ -409,23 +409,24 @@ pub struct Tapped<'s, F> {
     tap: F,
 }
 
-impl<'s, F: FnMut(&mut Request)> Tapped<'s, F> {
-    /// Calls `tap` with every request of `source`, in the order in which they come.
+impl<'s, F: FnMut(&mut Request, &Symbols)> Tapped<'s, F> {
+    /// Calls `tap` with every request of `source` and the names in it, in the order in which they
+    /// come.
     pub fn new(source: &'s mut dyn Source, tap: F) -> Self {
         Self { source, tap }
     }
 }
 
-impl<F: FnMut(&mut Request)> Source for Tapped<'_, F> {
+impl<F: FnMut(&mut Request, &Symbols)> Source for Tapped<'_, F> {
     fn next_request(&mut self) -> Option<Request> {
         let mut request = self.source.next_request()?;
-        (self.tap)(&mut request);
+        (self.tap)(&mut request, self.source.symbols());
         Some(request)
     }
 
     fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
         let mut request = self.source.on_finished(finished)?;
-        (self.tap)(&mut request);
+        (self.tap)(&mut request, self.source.symbols());
         Some(request)
     }
 

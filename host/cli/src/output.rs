@@ -94,24 +94,28 @@ impl Files {
         self.check_paths(&run.files())
     }
 
-    /// Refuses paths that cannot work. `inputs` are the files that the run reads.
-    fn check_paths(&self, inputs: &[PathBuf]) -> Result<(), InputError> {
-        if let Some(path) = &self.results_path {
-            rows::Format::of(path)?;
-        }
+    /// All files that are written: also what the process may write where it is confined.
+    pub fn paths(&self) -> Vec<PathBuf> {
         let exports = self.trace_output.as_deref().map(export_paths);
         let files = [
             &self.results_path,
             &self.metrics_path,
             &self.decisions_path,
             &self.saturation_report,
-        ]
-        .into_iter()
-        .flatten()
-        .chain(exports.iter().flatten());
+        ];
+        let files = files.into_iter().flatten().cloned();
+        files.chain(exports.into_iter().flatten()).collect()
+    }
+
+    /// Refuses paths that cannot work. `inputs` are the files that the run reads.
+    fn check_paths(&self, inputs: &[PathBuf]) -> Result<(), InputError> {
+        if let Some(path) = &self.results_path {
+            rows::Format::of(path)?;
+        }
+        let files = self.paths();
         let read: Vec<PathBuf> = inputs.iter().filter_map(|p| identity(p).ok()).collect();
         let mut seen: Vec<PathBuf> = Vec::new();
-        for path in files {
+        for path in &files {
             check_path(path)?;
             // A device or a pipe takes several outputs.
             if path.exists() && !path.is_file() {

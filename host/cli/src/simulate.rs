@@ -46,7 +46,7 @@ fn carry_out(run: &RunSpec, trusted: bool, common: &CommonArgs) -> anyhow::Resul
     let written = Files::of(&common.output, &common.analysis);
     written.check(run)?;
     if !trusted && confine::has_scripts(run) {
-        confine::confine(&confine::outputs(&written));
+        confine::confine(&written.paths());
     }
     let simulation = run.resolve()?;
     // Not before all input is known to be good: an error comes alone.

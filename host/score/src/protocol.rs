@@ -104,7 +104,8 @@ pub struct Answer {
     /// What its scripts used of their limits in the smoke scenarios.
     #[serde(default)]
     pub fuel: Option<Fuel>,
-    /// What it decides may depend on where it lies in memory: its runs are made twice.
+    /// What it decides may depend on where it lies in memory, so that its runs are made twice. Told
+    /// with runs that are made the first time.
     #[serde(default)]
     pub may_follow_addresses: bool,
     /// What an inspected run showed.

@@ -271,11 +271,12 @@ impl Runner {
                     }
                     let task = Task::Run(vec![run_keys[k].clone()]);
                     let slot = slots.first + lane;
-                    let mut answer = if elsewhere {
-                        self.workers.run_elsewhere(slot, suite, candidate, task)?
+                    let slot = if elsewhere {
+                        self.workers.elsewhere(slot)
                     } else {
-                        self.workers.run(slot, suite, candidate, task)?
+                        slot
                     };
+                    let mut answer = self.workers.run(slot, suite, candidate, task)?;
                     check_suite(&answer)?;
                     for problem in &mut answer.problems {
                         problem.scenario.get_or_insert(run_keys[k].scenario.clone());

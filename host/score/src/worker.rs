@@ -95,10 +95,12 @@ impl Worker {
                 };
             }
         };
+        // Only runs are made again, and once.
+        let may_be_repeated = matches!(job.task, Task::Run(_)) && !job.elsewhere;
         let mut answer = Answer {
             warnings: resolved.warnings,
             hooks: resolved.hooks,
-            may_follow_addresses: candidate.may_follow_addresses(&suite),
+            may_follow_addresses: may_be_repeated && candidate.may_follow_addresses(&suite),
             ..Answer::default()
         };
         match job.task {

@@ -149,19 +149,10 @@ impl Workers {
         self.slots.len() / 2
     }
 
-    /// Runs a task in another process than [`run`](Self::run) does in the same slot, with another
-    /// layout of memory.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn run_elsewhere(
-        &self,
-        slot: usize,
-        suite: &Suite,
-        candidate: &Candidate,
-        task: Task,
-    ) -> io::Result<Answer> {
-        self.run(self.slots() + slot, suite, candidate, task)
+    /// The slot beside `slot` whose processes lay out their memory otherwise.
+    #[must_use]
+    pub fn elsewhere(&self, slot: usize) -> usize {
+        self.slots() + slot
     }
 
     /// Runs a task of a candidate in the worker of a slot. Whatever the candidate does to the

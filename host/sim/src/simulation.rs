@@ -7,7 +7,7 @@ use crate::names::{Mentions, Seen};
 use crate::pool_setup::pool_setup;
 use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::{RulesSpec, RunSpec};
-use crate::targets::{TargetTeller, Told, Untargeted};
+use crate::targets::{TargetTeller, Untargeted};
 use crate::workload::{Opened, Traces, horizon, open_workload};
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
@@ -371,9 +371,10 @@ impl Simulation {
         let mut cache = self.infinite_cache();
         let (mut seen, names_matter) = (Seen::default(), !self.mentions.is_empty());
         let slo_targets = self.slo_targets();
-        let teller = TargetTeller::new(&slo_targets, Untargeted::AsTheWorkload);
-        let mut source = Told::new(self.workload.source.as_mut(), teller);
-        let mut source = Tapped::new(&mut source, |request| {
+        let mut teller = TargetTeller::new(&slo_targets, Untargeted::AsTheWorkload);
+        let source = self.workload.source.as_mut();
+        let mut source = Tapped::new(source, |request, symbols| {
+            teller.tell(request, symbols);
             request.reusable_tokens = cache.take(request);
             if names_matter {
                 seen.add(request);

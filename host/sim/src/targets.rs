@@ -1,6 +1,6 @@
 //! The targets that a run is judged by are the targets that its policies are told.
 
-use windtunnel_base::request::{Finished, Request, Source, Symbols};
+use windtunnel_base::request::{Request, Symbols};
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
 
 /// What requests of classes without a target on the time to first token are told.
@@ -53,52 +53,6 @@ impl<'a> TargetTeller<'a> {
 pub fn told_us(targets: &SloTargets, class: &str) -> Option<i64> {
     let us = targets.target_us(class, Dimension::Ttft)?;
     Some((us as i64).max(1))
-}
-
-/// A source whose requests, follow-ups included, are told their targets.
-pub(crate) struct Told<'s> {
-    source: &'s mut dyn Source,
-    teller: TargetTeller<'s>,
-}
-
-impl<'s> Told<'s> {
-    pub(crate) fn new(source: &'s mut dyn Source, teller: TargetTeller<'s>) -> Self {
-        Self { source, teller }
-    }
-
-    fn told(&mut self, request: Option<Request>) -> Option<Request> {
-        let mut request = request?;
-        self.teller.tell(&mut request, self.source.symbols());
-        Some(request)
-    }
-}
-
-impl Source for Told<'_> {
-    fn next_request(&mut self) -> Option<Request> {
-        let request = self.source.next_request();
-        self.told(request)
-    }
-
-    fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {
-        let request = self.source.on_finished(finished);
-        self.told(request)
-    }
-
-    fn has_follow_ups(&self) -> bool {
-        self.source.has_follow_ups()
-    }
-
-    fn size_hint(&self) -> Option<u64> {
-        self.source.size_hint()
-    }
-
-    fn symbols(&self) -> &Symbols {
-        self.source.symbols()
-    }
-
-    fn symbols_mut(&mut self) -> &mut Symbols {
-        self.source.symbols_mut()
-    }
 }
 
 #[cfg(test)]

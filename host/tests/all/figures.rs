@@ -386,7 +386,7 @@ proptest! {
         let (front, hooks) = lab::policies(&PolicySpec::default(), &config, script.symbols_mut());
         let cache = InfiniteCache::new(block_size);
         let mut cache = if vllm { cache } else { cache.whole_prompts() };
-        let mut source = Tapped::new(&mut script, |request| {
+        let mut source = Tapped::new(&mut script, |request, _| {
             request.reusable_tokens = cache.take(request);
         });
         let cluster = Cluster::new(config, front, hooks, &mut source).expect("a cluster");
