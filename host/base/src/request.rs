@@ -265,6 +265,8 @@ pub struct Request {
     pub priority: Option<i32>,
     /// The model that the client names.
     pub model: Sym,
+    /// LoRA adapter, `Sym::NONE` for none.
+    pub adapter: Sym,
     /// Session, `Sym::NONE` for none.
     pub session: Sym,
     /// Round within the session, from 0.
@@ -327,6 +329,7 @@ impl Request {
             slo_class: Sym::NONE,
             priority: None,
             model: Sym::NONE,
+            adapter: Sym::NONE,
             session: Sym::NONE,
             round: 0,
             prefix_group: Sym::NONE,

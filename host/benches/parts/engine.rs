@@ -7,7 +7,9 @@ use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenS
 use windtunnel_config::Defaults;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig};
 use windtunnel_engine::frontend::FrontEndConfig;
-use windtunnel_engine::instance::{EngineConfig, EngineRules, Instance, InstanceHooks, NEVER};
+use windtunnel_engine::instance::{
+    EngineConfig, EngineRules, Instance, InstanceHooks, NEVER, SchedulingConfig,
+};
 use windtunnel_engine::latency::{LatencyModel, LatencyModelKind, Setup, resolve};
 use windtunnel_plugin_api::RequestView;
 use windtunnel_policy::PolicySpec;
@@ -43,6 +45,7 @@ pub(crate) fn engine() -> EngineConfig {
         horizon_us: i64::MAX,
         rules: EngineRules::BLIS,
         token_events: false,
+        scheduling: SchedulingConfig::default(),
         plain: false,
     }
 }

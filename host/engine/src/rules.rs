@@ -25,6 +25,11 @@ pub struct EngineRules {
     /// The batch of a step is chosen while the step before it runs: a request that arrives
     /// meanwhile waits one step more.
     pub async_scheduling: bool,
+    /// A block that no lookup can find is the first to be used again. Else it waits behind those
+    /// that were freed before it.
+    pub reuse_unfindable_first: bool,
+    /// The long-prefill threshold does not bind a request that is alone.
+    pub spare_lone_prefill: bool,
     /// Tokens, completions and freed blocks are visible when the step ends. Else already when it
     /// starts.
     pub visible_at_step_end: bool,
@@ -48,6 +53,8 @@ impl EngineRules {
         find_all_copies: false,
         kv_for_last_token: true,
         async_scheduling: false,
+        reuse_unfindable_first: false,
+        spare_lone_prefill: false,
         visible_at_step_end: false,
         gaps_are_elapsed_time: false,
         first_scheduling_counts: false,
@@ -62,6 +69,8 @@ impl EngineRules {
         find_all_copies: true,
         kv_for_last_token: false,
         async_scheduling: true,
+        reuse_unfindable_first: true,
+        spare_lone_prefill: true,
         visible_at_step_end: true,
         gaps_are_elapsed_time: true,
         first_scheduling_counts: true,

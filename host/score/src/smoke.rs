@@ -12,7 +12,7 @@ use windtunnel_config::Defaults;
 use windtunnel_engine::cluster::ClusterConfig;
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
-use windtunnel_engine::instance::{EngineConfig, Preset};
+use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
 use windtunnel_engine::latency::{LatencyModel, Setup, resolve};
 use windtunnel_policy::PolicySpec;
 use windtunnel_policy::lua::ScriptUsage;
@@ -137,6 +137,7 @@ fn run(
         horizon_us: i64::MAX,
         rules: Preset::Vllm.rules(),
         token_events: false,
+        scheduling: SchedulingConfig::default(),
         plain: false,
     };
     let config = ClusterConfig {

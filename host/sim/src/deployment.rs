@@ -12,7 +12,7 @@ use windtunnel_config::pool::{PoolSpec, RoleSpec};
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, Role};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
-use windtunnel_engine::instance::{EngineConfig, Preset};
+use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
 use windtunnel_engine::latency::{KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve};
 use windtunnel_policy::PolicySpec;
 use windtunnel_policy::lua::UsageMonitor;
@@ -261,6 +261,7 @@ fn pool(
             horizon_us: i64::MAX,
             rules: Preset::Vllm.rules(),
             token_events: false,
+            scheduling: SchedulingConfig::default(),
             plain: engine.plain_steps,
         },
         latency: Arc::clone(&resolved.latency),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use windtunnel_engine::cluster::{ClusterConfig, PoolConfig};
 use windtunnel_engine::frontend::{FrontEndConfig, TraceConfig};
-use windtunnel_engine::instance::{EngineConfig, EngineRules};
+use windtunnel_engine::instance::{EngineConfig, EngineRules, SchedulingConfig};
 use windtunnel_policy::builtin::routing::weighted::{SCORERS, scorer_params};
 use windtunnel_policy::registry::built_ins;
 use windtunnel_policy::{Choice, Hook, PolicySpec};
@@ -90,7 +90,7 @@ fn asks(most: usize) -> impl Strategy<Value = Vec<Arrival>> {
 }
 
 fn rules() -> impl Strategy<Value = EngineRules> {
-    let any_rules = prop::array::uniform10(any::<bool>()).prop_map(|b| EngineRules {
+    let any_rules = prop::array::uniform12(any::<bool>()).prop_map(|b| EngineRules {
         keep_tokens_on_preemption: b[0],
         one_step_at_a_time: b[1],
         recompute_last_block: b[2],
@@ -101,6 +101,8 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         gaps_are_elapsed_time: b[7],
         first_scheduling_counts: b[8],
         exact_model_tags: b[9],
+        reuse_unfindable_first: b[10],
+        spare_lone_prefill: b[11],
     });
     prop_oneof![Just(EngineRules::BLIS), Just(EngineRules::VLLM), any_rules]
 }
@@ -135,6 +137,7 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
                     horizon_us: horizon,
                     rules,
                     token_events: false,
+                    scheduling: SchedulingConfig::default(),
                     plain: false,
                 }
             },

@@ -8,7 +8,9 @@ use windtunnel_base::request::{
 };
 use windtunnel_engine::cluster::{Cluster, ClusterConfig};
 use windtunnel_engine::frontend::{FrontEndConfig, FrontEndPolicies};
-use windtunnel_engine::instance::{EngineConfig, EngineRules, InstanceHooks, Preset};
+use windtunnel_engine::instance::{
+    EngineConfig, EngineRules, InstanceHooks, Preset, SchedulingConfig,
+};
 use windtunnel_engine::latency::{LatencyModel, StepAggregates, StepItem};
 use windtunnel_policy::{Choice, Hook, PolicySpec};
 
@@ -264,6 +266,7 @@ pub(crate) fn roomy(rules: EngineRules) -> EngineConfig {
         horizon_us: i64::MAX,
         rules,
         token_events: false,
+        scheduling: SchedulingConfig::default(),
         plain: false,
     }
 }

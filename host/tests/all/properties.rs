@@ -8,7 +8,7 @@ use proptest::test_runner::Config;
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord, State};
 use windtunnel_base::request::{FinishReason, Source};
 use windtunnel_engine::cluster::Cluster;
-use windtunnel_engine::instance::{EngineConfig, EngineRules};
+use windtunnel_engine::instance::{EngineConfig, EngineRules, SchedulingConfig};
 use windtunnel_policy::registry::built_ins;
 use windtunnel_policy::{Hook, PolicySpec};
 
@@ -467,6 +467,7 @@ fn the_largest_limits_do_not_overflow() {
         horizon_us: i64::MAX,
         rules: EngineRules::BLIS,
         token_events: false,
+        scheduling: SchedulingConfig::default(),
         plain: false,
     };
     let long = i32::MAX as u32 - 100;

@@ -25,10 +25,50 @@ pub struct EngineConfig {
     pub horizon_us: i64,
     /// Switches.
     pub rules: EngineRules,
+    /// Limits and habits of the scheduler beyond those.
+    pub scheduling: SchedulingConfig,
     /// Report first tokens and preemptions.
     pub token_events: bool,
     /// Touch every request in every step. Slow; the definition of what the fast path must give.
     pub plain: bool,
+}
+
+/// Limits and habits of vLLM's scheduler beyond the numbers of requests and tokens. The default
+/// is that none of them has an effect.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SchedulingConfig {
+    /// Look up prompts in the prefix cache.
+    pub enable_prefix_caching: bool,
+    /// A prompt may be computed in several steps. Else it waits for a step that holds all of it.
+    pub enable_chunked_prefill: bool,
+    /// Admit a request only if its whole prompt has KV blocks, not just its first chunk.
+    pub reserve_full_isl: bool,
+    /// Share of the KV blocks that an admission leaves free while others run, 0 to 1.
+    pub watermark: f64,
+    /// The long-prefill threshold is at least an equal share of the step's tokens.
+    pub adaptive_long_prefill_threshold: bool,
+    /// Most requests admitted at once to the batch, those that wait for their last output
+    /// included; 0 = `max_num_seqs`.
+    pub max_num_active_seqs: u32,
+    /// Most LoRA adapters in one step; 0 = no limit.
+    pub max_loras: u32,
+    /// Time to load an adapter that a step has and the one before had not, microseconds.
+    pub lora_load_us: i64,
+}
+
+impl Default for SchedulingConfig {
+    fn default() -> Self {
+        Self {
+            enable_prefix_caching: true,
+            enable_chunked_prefill: true,
+            reserve_full_isl: false,
+            watermark: 0.0,
+            adaptive_long_prefill_threshold: false,
+            max_num_active_seqs: 0,
+            max_loras: 0,
+            lora_load_us: 0,
+        }
+    }
 }
 
 impl EngineConfig {

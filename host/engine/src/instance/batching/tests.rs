@@ -1,7 +1,7 @@
 //! Strategies other than vLLM's, on both paths of an instance.
 
 use super::{BatchLimits, BatchState, BatchingStrategy};
-use crate::instance::{EngineConfig, Instance, InstanceEvent, InstanceHooks};
+use crate::instance::{EngineConfig, Instance, InstanceEvent, InstanceHooks, SchedulingConfig};
 use crate::latency::{LatencyModel, StepAggregates, StepItem};
 use crate::rules::{EngineRules, Preset};
 use proptest::prelude::*;
@@ -127,6 +127,7 @@ fn engine(rules: EngineRules, plain: bool) -> EngineConfig {
         horizon_us: i64::MAX,
         rules,
         token_events: false,
+        scheduling: SchedulingConfig::default(),
         plain,
     }
 }
