@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::hint::black_box;
 use windtunnel_base::record::{Outcome, RequestRecord, State};
 use windtunnel_base::request::{Source, Symbols, TokenSeq};
+use windtunnel_engine::instance::EngineRules;
 use windtunnel_engine::kv::{BlockTable, KvCache, Sequence};
 use windtunnel_engine::latency::{LatencyModelKind, StepAggregates, StepItem};
 use windtunnel_plugin_api::{ClusterView, InstanceView, RequestView};
@@ -17,7 +18,7 @@ use windtunnel_workload::{OpenOptions, open};
 /// A cache in which every block was used before, and one in which a prompt of 2,048 tokens is
 /// cached.
 pub(crate) fn kv(c: &mut Criterion) {
-    let mut cache = KvCache::new(4096, 16, false);
+    let mut cache = KvCache::new(4096, 16, &EngineRules::BLIS, true);
     let mut table = BlockTable::default();
     let prompt = TokenSeq::of(1, 2048);
     let output = TokenSeq::default();
@@ -40,12 +41,12 @@ pub(crate) fn kv(c: &mut Criterion) {
         b.iter(|| {
             let cached = cache.cached_prefix(prompt.block_keys(16));
             let fits = cache.allocate_prefill(&mut other, sequence, 16, &cached);
-            cache.release(&mut other);
+            cache.release(&mut other, 0);
             fits
         });
     });
     for (name, private_from) in [("private", 0), ("findable", u32::MAX)] {
-        let mut cache = KvCache::new(64, 16, false);
+        let mut cache = KvCache::new(64, 16, &EngineRules::BLIS, true);
         let one = request(7, 256, 128);
         let sequence = Sequence {
             prompt: &one.prompt,
@@ -57,9 +58,9 @@ pub(crate) fn kv(c: &mut Criterion) {
             b.iter(|| {
                 let mut fits = cache.allocate_prefill(&mut table, sequence, 256, &[]);
                 for _ in 0..128 {
-                    fits &= cache.allocate_decode(&mut table, sequence);
+                    fits &= cache.allocate_decode(&mut table, sequence, true);
                 }
-                cache.release(&mut table);
+                cache.release(&mut table, 0);
                 fits
             });
         });

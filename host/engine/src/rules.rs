@@ -20,10 +20,14 @@ pub struct EngineRules {
     /// Every copy of a block stays findable. Else only the newest, and recycling any copy forgets
     /// it.
     pub find_all_copies: bool,
+    /// An output budget beyond `max_model_len` is cut down to what fits. Else the request is
+    /// dropped.
+    pub clamp_output_budget: bool,
     /// The last sampled token gets KV space too.
     pub kv_for_last_token: bool,
-    /// The batch of a step is chosen while the step before it runs: a request that arrives
-    /// meanwhile waits one step more.
+    /// The batch of a step is chosen when the step before it starts, before that one's output is
+    /// known: a request that arrives meanwhile waits one step more. Has an effect only together
+    /// with `visible_at_step_end` and `keep_tokens_on_preemption`.
     pub async_scheduling: bool,
     /// A block that no lookup can find is the first to be used again. Else it waits behind those
     /// that were freed before it.
@@ -45,12 +49,24 @@ pub struct EngineRules {
 }
 
 impl EngineRules {
+    /// Most steps that are chosen and whose output is not processed yet, the running one included;
+    /// 0 = a step's output counts from its start on.
+    #[must_use]
+    pub fn steps_in_flight(&self) -> usize {
+        match (self.visible_at_step_end, self.async_scheduling) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => 1 + usize::from(self.keep_tokens_on_preemption),
+        }
+    }
+
     /// Bit-exact with BLIS f90a1e3a.
     pub const BLIS: Self = Self {
         keep_tokens_on_preemption: false,
         one_step_at_a_time: false,
         recompute_last_block: false,
         find_all_copies: false,
+        clamp_output_budget: false,
         kv_for_last_token: true,
         async_scheduling: false,
         reuse_unfindable_first: false,
@@ -67,6 +83,7 @@ impl EngineRules {
         one_step_at_a_time: true,
         recompute_last_block: true,
         find_all_copies: true,
+        clamp_output_budget: true,
         kv_for_last_token: false,
         async_scheduling: true,
         reuse_unfindable_first: true,

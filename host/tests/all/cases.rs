@@ -90,10 +90,11 @@ fn asks(most: usize) -> impl Strategy<Value = Vec<Arrival>> {
 }
 
 fn rules() -> impl Strategy<Value = EngineRules> {
-    let any_rules = prop::array::uniform12(any::<bool>()).prop_map(|b| EngineRules {
+    let any_rules = prop::array::uniform13(any::<bool>()).prop_map(|b| EngineRules {
         keep_tokens_on_preemption: b[0],
         one_step_at_a_time: b[1],
-        recompute_last_block: b[2],
+        // A step without tokens is no step where outputs are awaited.
+        recompute_last_block: b[2] || b[6],
         find_all_copies: b[3],
         kv_for_last_token: b[4],
         async_scheduling: b[5],
@@ -103,6 +104,7 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         exact_model_tags: b[9],
         reuse_unfindable_first: b[10],
         spare_lone_prefill: b[11],
+        clamp_output_budget: b[12],
     });
     prop_oneof![Just(EngineRules::BLIS), Just(EngineRules::VLLM), any_rules]
 }

@@ -57,7 +57,7 @@ impl Instance {
 
     fn check_steps(&self) -> Result<(), String> {
         let now = self.clock;
-        let asleep = self.step_at.is_none() && self.step_ends_at.is_none();
+        let asleep = self.step_at.is_none() && self.in_flight.is_empty();
         if asleep && !(self.waiting.is_empty() && self.running.is_empty()) {
             return Err("the engine sleeps although there is work".into());
         }
@@ -70,11 +70,13 @@ impl Instance {
                 self.busy_until
             ));
         }
-        if self
-            .step_ends_at
-            .is_some_and(|ends| ends != self.busy_until)
-        {
-            return Err("the running step ends at two times".into());
+        let steps = self.in_flight.len();
+        if steps > self.config.rules.steps_in_flight() {
+            return Err(format!("{steps} steps are chosen and not processed"));
+        }
+        let numbers = self.in_flight.iter().map(|step| step.number);
+        if !numbers.eq(self.processed_steps()..self.chosen_steps) {
+            return Err("the chosen steps are not those that are not processed".into());
         }
         Ok(())
     }

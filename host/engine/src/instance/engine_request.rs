@@ -1,8 +1,8 @@
 //! A request inside an instance.
 
 use super::itl_log::TokenSteps;
+use super::queue_key::QueueKey;
 use super::slot::{BatchEntry, Slot};
-use super::wait_queue::QueueKey;
 use crate::kv::{BlockTable, Sequence};
 use windtunnel_base::record::{Outcome, RequestRecord, State};
 use windtunnel_base::request::Request;
@@ -20,20 +20,30 @@ pub(crate) struct EngineRequest {
     /// not counted in its own fields.
     pub(crate) in_group: bool,
     pub(crate) joined_step: u64,
-    /// Tokens computed: of the prompt (cached ones included), then of the output.
+    /// Tokens computed by the steps chosen so far: of the prompt (cached ones included), then of
+    /// the output.
     pub(crate) computed_tokens: u32,
-    /// The same once the step at hand is done.
+    /// The same with the step at hand.
     pub(crate) computed_after_step: u32,
     /// Tokens scheduled in this step.
     pub(crate) scheduled_tokens: u32,
+    /// One more than the number of the last chosen step that it took part in by itself; 0 = none.
+    pub(crate) scheduled_in: u64,
+    /// Output tokens that are out since the last restart.
+    pub(crate) emitted: u32,
+    /// Output tokens with which it ends, at least 1.
+    pub(crate) output_limit: u32,
+    /// Tokens, of those in its blocks, whose full blocks may be findable.
+    pub(crate) known_tokens: u32,
     /// Tokens to compute before the next token is sampled: the prompt, and after a preemption the
     /// kept output too.
     pub(crate) prefill_target: u32,
     pub(crate) blocks: BlockTable,
     /// The steps that gave it a token after the first, for its inter-token latencies.
     pub(crate) token_steps: TokenSteps,
-    /// Time of the last token, microseconds.
+    /// Time of the last token, microseconds, and one more than the number of its step.
     pub(crate) last_token_us: i64,
+    pub(crate) last_token_step: u64,
     /// First-token time minus arrival. Survives a preemption although the token may be produced
     /// again.
     pub(crate) ttft_us: Option<i64>,
@@ -43,6 +53,8 @@ pub(crate) struct EngineRequest {
     /// Prompt tokens found in the prefix cache at the first admission.
     pub(crate) cached_tokens: Option<u32>,
     pub(crate) enqueued_us: i64,
+    /// Its place in a wait queue without keys.
+    pub(crate) queue_place: i64,
     pub(crate) priority: f64,
     /// Its key in a keyed wait queue.
     pub(crate) key: f64,
@@ -62,14 +74,20 @@ impl EngineRequest {
             computed_tokens: 0,
             computed_after_step: 0,
             scheduled_tokens: 0,
+            scheduled_in: 0,
+            emitted: 0,
+            output_limit: 0,
+            known_tokens: 0,
             blocks: BlockTable::default(),
             token_steps: TokenSteps::default(),
             last_token_us: 0,
+            last_token_step: 0,
             ttft_us: None,
             has_first_token: false,
             scheduling_delay_us: None,
             cached_tokens: None,
             enqueued_us: 0,
+            queue_place: 0,
             priority: 0.0,
             key: 0.0,
             preemptions: 0,
@@ -97,22 +115,30 @@ impl EngineRequest {
         self.computed_tokens < self.prefill_target
     }
 
-    /// Computed tokens at which it has all its output. A request without output ends with its
-    /// prefill, like one of one token.
+    /// Computed tokens at which the step that yields its last token is chosen.
     pub(crate) fn computed_at_finish(&self) -> u32 {
-        self.prompt_tokens() + self.final_output_tokens().max(1) - 1
+        self.prompt_tokens() + self.output_limit - 1
     }
 
-    /// Output tokens produced so far. While kept tokens are recomputed after a preemption, those
-    /// count.
+    /// Are all its tokens scheduled? Then it only waits for the output of its last step.
+    pub(crate) fn is_scheduled_through(&self) -> bool {
+        !self.in_prefill() && self.computed_tokens >= self.computed_at_finish()
+    }
+
+    /// How it ended, if all its output is out. A request without output ends with its first token.
+    pub(crate) fn ended(&self) -> Option<Outcome> {
+        (self.emitted >= self.output_limit).then(|| {
+            if self.output_limit < self.final_output_tokens() {
+                Outcome::LengthCapped
+            } else {
+                Outcome::Completed
+            }
+        })
+    }
+
+    /// Output tokens that its client has.
     pub(crate) fn emitted_tokens(&self) -> u32 {
-        if !self.has_first_token {
-            return 0;
-        }
-        let by_computed = (self.computed_tokens + 1).saturating_sub(self.prompt_tokens());
-        by_computed
-            .max(self.prefill_target - self.prompt_tokens())
-            .min(self.final_output_tokens())
+        self.emitted.min(self.final_output_tokens())
     }
 
     pub(crate) fn sequence(&self) -> Sequence<'_> {
@@ -142,17 +168,16 @@ impl EngineRequest {
         }
     }
 
-    /// Its view for policies before step `step`.
-    pub(crate) fn running_view(&self, slot: Slot, step: u64) -> RunningView<'_> {
-        let since = if self.in_group {
-            (step - self.joined_step) as u32
-        } else {
-            0
+    /// Its view for policies when `chosen` steps are chosen and `processed` of them are processed.
+    pub(crate) fn running_view(&self, slot: Slot, chosen: u64, processed: u64) -> RunningView<'_> {
+        let since = |step: u64| match self.in_group {
+            true => step.saturating_sub(self.joined_step) as u32,
+            false => 0,
         };
         RunningView {
             priority: self.priority,
-            computed_tokens: self.computed_tokens + since,
-            output_tokens: self.emitted_tokens() + since,
+            computed_tokens: self.computed_tokens + since(chosen),
+            output_tokens: self.emitted_tokens() + since(processed),
             kv_blocks: self.blocks.len() as u32,
             preemptions: self.preemptions,
             slot,

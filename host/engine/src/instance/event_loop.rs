@@ -43,9 +43,10 @@ impl Instance {
                 return;
             };
             self.enqueue(slot, now, events);
-        } else if self.step_ends_at == Some(now) {
-            self.step_ends_at = None;
-            self.finish_step(self.last_step_start, now, events);
+        } else if self.in_flight.front().is_some_and(|step| step.end_us == now) {
+            if let Some(step) = self.in_flight.pop_front() {
+                self.process_step(step, events);
+            }
         } else if self.step_at == Some(now) {
             let incoming = self.incoming.peek().map_or(NEVER, |Reverse(e)| e.0);
             // A step that starts at a deadline comes before it.
@@ -59,7 +60,7 @@ impl Instance {
                 return;
             }
             self.step_at = None;
-            self.step(now, events);
+            self.choose_step(now, events);
         } else if let Some(Reverse((_, _, slot, _))) = self.timeouts.pop() {
             self.time_out(slot, now, events);
         }
@@ -67,11 +68,21 @@ impl Instance {
 
     fn enqueue(&mut self, slot: Slot, now: i64, events: &mut Vec<InstanceEvent>) {
         let limit = self.config.max_model_len;
+        let rules = self.config.rules;
         let request = &mut self.requests[slot];
         let prompt = u64::from(request.prompt_tokens());
         let budget = u64::from(request.request.max_output_tokens);
-        let too_long = limit > 0 && (prompt >= limit || prompt + budget > limit);
+        let too_long = limit > 0
+            && (prompt >= limit || !rules.clamp_output_budget && prompt + budget > limit);
+        let room = match limit {
+            0 => u32::MAX,
+            limit => u32::try_from(limit.saturating_sub(prompt)).unwrap_or(u32::MAX),
+        };
+        request.output_limit = request.final_output_tokens().max(1).min(room.max(1));
+        // A step without tokens is no step, so a request needs some.
+        let empty = prompt == 0 && rules.visible_at_step_end;
         if too_long
+            || empty
             || prompt.div_ceil(u64::from(self.config.block_size)) > self.config.total_kv_blocks
         {
             self.totals.dropped += 1;
@@ -88,14 +99,13 @@ impl Instance {
             return;
         }
         request.enqueued_us = now;
-        self.last_enqueued = now;
         self.notify_scheduler(EventKind::Dispatch, slot, now, events);
         self.update_priority(slot, now, events);
         if self.queue_order != QueueOrder::Fifo {
             self.update_key(slot, now, events);
         }
-        let request = &self.requests[slot];
-        self.waiting.push(slot, || request.queue_key());
+        let request = &mut self.requests[slot];
+        self.waiting.push(slot, request);
         self.queued_prompt_tokens += prompt;
         if deadline > 0 && deadline <= self.config.horizon_us {
             self.scheduled_events += 1;
@@ -111,7 +121,7 @@ impl Instance {
 
     /// Plans a step if none is planned or running and requests wait.
     fn wake_up(&mut self, now: i64) {
-        let asleep = self.step_at.is_none() && self.step_ends_at.is_none();
+        let asleep = self.step_at.is_none() && self.in_flight.is_empty();
         if asleep && !self.waiting.is_empty() {
             self.step_at = Some(if self.config.rules.one_step_at_a_time {
                 now.max(self.busy_until)
@@ -126,14 +136,16 @@ impl Instance {
         if self.requests[slot].in_group {
             self.leave_group(slot);
         }
-        let request = &mut self.requests[slot];
-        self.kv.release(&mut request.blocks);
+        let request = &self.requests[slot];
         if request.running {
-            self.running.retain(|entry| entry.slot != slot);
+            let entry = request.entry(slot);
+            self.release_blocks(slot);
+            if let Ok(at) = self.running.binary_search(&entry) {
+                self.running.remove(at);
+            }
             self.prefilling.retain(|&other| other != slot);
         } else {
-            self.waiting.remove(slot);
-            self.queued_prompt_tokens -= u64::from(self.requests[slot].prompt_tokens());
+            self.leave_queue(slot);
         }
         self.remove(slot, FinishReason::TimedOut, Outcome::TimedOut, now, events);
         self.notify_scheduler_of_finish(events);

@@ -2,13 +2,20 @@
 //! once.
 
 use super::batching::StepBudget;
+use super::chosen_step::ChosenStep;
 use super::state::Instance;
 
 impl Instance {
-    /// Runs the steps that start before `until` and only decode, the first of them at `now`.
-    /// Returns when the next step starts.
+    /// Chooses the steps that only decode, the first of them at `now`, as long as each is chosen,
+    /// and the output before it processed, before `until`. Returns when the next step is chosen.
     pub(super) fn fast_forward(&mut self, mut now: i64, until: i64) -> i64 {
         if !self.grouped || self.group.count == 0 || !self.prefilling.is_empty() {
+            return now;
+        }
+        // Where steps are chosen ahead, exactly one runs, and it has the group and nobody else.
+        let chosen_ahead = self.config.rules.steps_in_flight() > 1;
+        let quiet = |step: &ChosenStep| step.group && step.parts.is_empty();
+        if chosen_ahead && !(self.in_flight.len() == 1 && quiet(&self.in_flight[0])) {
             return now;
         }
         let mut budget = self.step_budget(0);
@@ -22,10 +29,7 @@ impl Instance {
             }
             until = until.min(self.next_refresh_us());
         }
-        let token_us = self.latency.output_token_us();
-        let used = self.kv.used();
-        let at_end = self.config.rules.visible_at_step_end;
-        let first = self.next_step();
+        let first = self.chosen_steps;
         // Steps until one in which a request finishes, needs a block or fills a findable one.
         let mut left = self
             .group
@@ -34,34 +38,79 @@ impl Instance {
             .min(self.group.quiet_steps(first));
         while left > 0 && now < until {
             let duration = self.group_step_us();
-            // Where effects become visible at a step's end, that end must be before `until`; else
-            // its start.
-            let in_time = ((until - now - 1) / duration) as u64 + u64::from(!at_end);
             let alike = if self.latency.ignores_decode_context() {
                 left
             } else {
                 1
             };
-            let steps = in_time.min(alike);
+            let steps = self.steps_before(until, now, duration).min(alike);
             if steps == 0 {
                 break;
             }
-            let ends = now.saturating_add(duration.saturating_mul(steps as i64));
-            self.itl_log.record(duration + token_us, steps);
-            self.group.advance(steps);
-            self.totals.steps += steps;
-            self.totals.queue_length_sum += self.waiting.len() as u64 * steps;
-            self.totals.batch_size_sum += self.running.len() as u64 * steps;
-            self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(used);
-            self.totals.kv_block_time += i128::from(used) * i128::from(ends - now);
-            self.totals.busy_us += ends - now;
-            self.last_step_start = ends - duration;
-            self.busy_until = ends;
-            self.clock = if at_end { ends } else { self.last_step_start };
-            now = ends;
+            now = self.take_steps(steps, duration, now);
             left -= steps;
         }
         now
+    }
+
+    /// How many steps of `duration` the path may take from `now` on, so that nothing of them
+    /// happens at `until` or later.
+    fn steps_before(&self, until: i64, now: i64, duration: i64) -> u64 {
+        // Where the output counts from a step's start, the start must be before `until`; else its
+        // end, which is when the next step is chosen; or, chosen ahead, the end of the step before.
+        match (self.awaits_output(), self.in_flight.front()) {
+            (false, _) => ((until - now - 1) / duration) as u64 + 1,
+            (true, None) => ((until - now - 1) / duration) as u64,
+            (true, Some(running)) if running.end_us < until => {
+                ((until - running.end_us - 1) / duration) as u64 + 1
+            }
+            (true, Some(_)) => 0,
+        }
+    }
+
+    /// Takes as many steps of `duration`, the first of them chosen at `now`; returns when the next
+    /// one is chosen.
+    fn take_steps(&mut self, steps: u64, duration: i64, now: i64) -> i64 {
+        let used = self.kv.used();
+        let all = duration.saturating_mul(steps as i64);
+        // What is processed: the steps themselves, or the one that runs and all of them but the
+        // last.
+        let (begins, ends, gap, first_used) = match self.in_flight.front() {
+            None => {
+                let gap = self.gap_us(now, now + duration);
+                (now, now.saturating_add(all), gap, used)
+            }
+            Some(step) => {
+                let gap = self.gap_us(step.start_us, step.end_us);
+                let ends = step.end_us.saturating_add(all - duration);
+                (step.start_us, ends, gap, step.kv_blocks)
+            }
+        };
+        let first_us = self.in_flight.front().map_or(duration, |step| step.end_us - step.start_us);
+        self.itl_log.record(gap, 1);
+        self.itl_log
+            .record(duration + self.latency.output_token_us(), steps - 1);
+        self.last_output_us = ends;
+        self.chosen_steps += steps;
+        self.group.advance(steps);
+        self.totals.steps += steps;
+        self.totals.queue_length_sum += self.waiting.len() as u64 * steps;
+        self.totals.batch_size_sum += self.running.len() as u64 * steps;
+        let peak = if steps > 1 { used.max(first_used) } else { first_used };
+        self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(peak);
+        self.totals.kv_block_time += i128::from(first_used) * i128::from(first_us)
+            + i128::from(used) * i128::from(ends - begins - first_us);
+        self.totals.busy_us += ends - begins;
+        if let Some(step) = self.in_flight.front_mut() {
+            step.number += steps;
+            (step.start_us, step.end_us) = (ends, ends.saturating_add(duration));
+            step.kv_blocks = used;
+            self.busy_until = step.end_us;
+        } else {
+            self.busy_until = ends;
+        }
+        self.clock = if self.awaits_output() { ends } else { ends - duration };
+        ends
     }
 
     /// Might the step at `now`, with this budget, admit a waiting request or call a policy?
@@ -69,10 +118,7 @@ impl Instance {
         if self.next_refresh_us() <= now {
             return true;
         }
-        // Requests that came after the last step's start become eligible with the next step.
-        let newcomers =
-            self.config.rules.async_scheduling && self.last_enqueued > self.last_step_start;
         let head = self.waiting.first(|_| true);
-        newcomers || !head.is_some_and(|slot| self.is_blocked(slot, budget))
+        !head.is_some_and(|slot| self.is_blocked(slot, budget))
     }
 }

@@ -1,17 +1,20 @@
 //! Joining and leaving the decode group, and bringing a member's own fields up to date.
 
+use super::chosen_step::{ChosenStep, StepPart};
 use super::slot::Slot;
 use super::state::Instance;
 
 impl Instance {
-    /// Makes a group of the running decodes before the step at `now`. `false` if one of them
-    /// skipped steps: its next inter-token gap is its own.
-    pub(super) fn form_group(&mut self, now: i64) -> bool {
+    /// Makes a group of the running decodes before the next step. `false` if one of them skipped
+    /// steps: its next inter-token gap is its own.
+    pub(super) fn form_group(&mut self) -> bool {
+        let next = self.chosen_steps;
         let own_gap = |slot: Slot| {
             let request = &self.requests[slot];
             self.config.rules.gaps_are_elapsed_time
                 && !request.in_prefill()
-                && request.last_token_us != now
+                && !request.is_scheduled_through()
+                && request.scheduled_in != next
         };
         if self.running.iter().any(|entry| own_gap(entry.slot)) {
             return false;
@@ -19,9 +22,10 @@ impl Instance {
         self.grouped = true;
         for k in 0..self.running.len() {
             let slot = self.running[k].slot;
-            if self.requests[slot].in_prefill() {
+            let request = &self.requests[slot];
+            if request.in_prefill() {
                 self.prefilling.push(slot);
-            } else {
+            } else if !request.is_scheduled_through() {
                 self.join_group(slot);
             }
         }
@@ -33,51 +37,116 @@ impl Instance {
         if !self.grouped {
             return;
         }
+        let mut in_flight = self.in_flight.back_mut();
+        let running = in_flight.as_mut().and_then(|step| step.group.then_some(step.number));
+        let mut parts = Vec::new();
         for k in 0..self.running.len() {
-            let slot = self.running[k].slot;
-            if self.requests[slot].in_group {
-                self.catch_up(slot);
-                self.requests[slot].in_group = false;
+            let entry = self.running[k];
+            if !self.requests[entry.slot].in_group {
+                continue;
+            }
+            let joined = self.requests[entry.slot].joined_step;
+            self.catch_up(entry.slot);
+            let request = &mut self.requests[entry.slot];
+            request.in_group = false;
+            if running.is_some_and(|number| joined <= number) {
+                parts.push(StepPart {
+                    entry,
+                    samples: true,
+                });
             }
         }
+        // The step that runs yields their tokens one by one, too.
+        if let Some(step) = self.in_flight.back_mut() {
+            step.group = false;
+            step.parts.append(&mut parts);
+        }
         self.group.clear();
+        self.adapters.clear_group();
         self.prefilling.clear();
         self.grouped = false;
     }
 
-    /// Adds a request whose prefill is done: it decodes from the next step on.
-    pub(super) fn join_group(&mut self, slot: Slot) {
-        let step = self.next_step();
-        let max_computed = self.config.max_computed_tokens();
+    /// Lets those requests join the group, at the end of the choice of a step, whose prompts that
+    /// step completes.
+    pub(super) fn settle_prefills(&mut self) {
+        let mut prefilling = std::mem::take(&mut self.prefilling);
+        prefilling.retain(|&slot| {
+            let request = &self.requests[slot];
+            if request.in_prefill() {
+                return true;
+            }
+            if !request.is_scheduled_through() {
+                self.join_group(slot);
+            }
+            false
+        });
+        self.prefilling = prefilling;
+    }
+
+    /// Adds a request whose prefill is scheduled: it decodes from the next step on.
+    fn join_group(&mut self, slot: Slot) {
+        let step = self.chosen_steps;
         let block_size = self.config.block_size;
+        let filled_blocks_matter = self.config.rules.steps_in_flight() < 2;
         let request = &mut self.requests[slot];
         let computed = request.computed_tokens;
-        let computed_at_end = request.computed_at_finish().min(max_computed);
         request.in_group = true;
         request.joined_step = step;
-        let last = step + u64::from(computed_at_end.saturating_sub(computed).max(1)) - 1;
+        let last = step + u64::from(request.computed_at_finish() - computed) - 1;
         let findable = request.request.private_from > request.prompt_tokens();
         let (entry, room) = (request.entry(slot), request.blocks.room(block_size));
+        self.adapters.join_group(request.request.adapter);
+        let findable = findable && filled_blocks_matter;
         self.group.join(entry, step, computed, room, last, findable);
     }
 
     /// Takes a member out of the group and brings its own fields up to date.
     pub(super) fn leave_group(&mut self, slot: Slot) {
         self.catch_up(slot);
-        let step = self.next_step();
+        let step = self.chosen_steps;
         let request = &mut self.requests[slot];
         request.in_group = false;
         let (entry, computed) = (request.entry(slot), request.computed_tokens);
         let room = request.blocks.room(self.config.block_size);
+        self.adapters.leave_group(request.request.adapter);
         self.group.leave(entry, step, computed, room);
     }
 
-    /// Writes the steps since a member joined into its own fields.
+    /// Before a step is chosen: members whose last step runs leave the group, and wait for its
+    /// output by themselves.
+    pub(super) fn retire_members(&mut self) {
+        if let Some(mut step) = self.in_flight.pop_back() {
+            if step.group {
+                self.retire_members_of(&mut step);
+            }
+            self.in_flight.push_back(step);
+        }
+    }
+
+    /// The same for a given step, whose output is not processed yet.
+    pub(super) fn retire_members_of(&mut self, step: &mut ChosenStep) {
+        while let Some(entry) = self.group.pop_finish(step.number) {
+            let request = self.requests.get(entry.slot);
+            if request.is_some_and(|r| r.in_group && r.admission == entry.admission) {
+                self.leave_group(entry.slot);
+                step.parts.push(StepPart {
+                    entry,
+                    samples: true,
+                });
+            }
+        }
+    }
+
+    /// Writes the steps since a member joined into its own fields. What the running step yields is
+    /// not among them.
     fn catch_up(&mut self, slot: Slot) {
-        let step = self.next_step();
+        let (chosen, processed) = (self.chosen_steps, self.processed_steps());
         let block = u64::from(self.config.block_size);
+        let chosen_ahead = self.config.rules.steps_in_flight() > 1;
         let request = &mut self.requests[slot];
-        let steps = step - request.joined_step;
+        let joined = request.joined_step;
+        let steps = chosen - joined;
         if steps == 0 {
             return;
         }
@@ -85,8 +154,13 @@ impl Instance {
         let room = (room + block - steps % block) % block;
         request.blocks.set_tail((block - room) as u32);
         request.computed_tokens += steps as u32;
-        request.token_steps.extend(request.joined_step, step);
-        request.last_token_us = self.busy_until;
-        request.joined_step = step;
+        request.known_tokens = request.computed_tokens - u32::from(chosen_ahead);
+        request.scheduled_in = chosen;
+        request.joined_step = chosen;
+        if processed > joined {
+            request.token_steps.extend(joined, processed);
+            request.emitted += (processed - joined) as u32;
+            (request.last_token_us, request.last_token_step) = (self.last_output_us, processed);
+        }
     }
 }

@@ -14,10 +14,10 @@ impl Instance {
     /// Forms the batch of the step at `now` if the group can take it as a whole. `false`: nothing
     /// is scheduled.
     pub(super) fn form_group_batch(&mut self, now: i64, events: &mut Vec<InstanceEvent>) -> bool {
-        if self.config.plain || !(self.grouped || self.form_group(now)) {
+        if self.config.plain || !(self.grouped || self.form_group()) {
             return false;
         }
-        let step = self.next_step();
+        let step = self.chosen_steps;
         let mut budget = self.step_budget(self.prefilling.len());
         if !budget.schedule_decodes(self.group.count) {
             return false;
@@ -41,14 +41,21 @@ impl Instance {
             changes.extend(opening.map(|&entry| (entry, GroupChange::OpensBlock)));
             let filling = self.group.filling(step).iter();
             changes.extend(filling.map(|&entry| (entry, GroupChange::FillsBlock)));
-            // Blocks are allocated in batch order.
-            changes.sort_unstable_by_key(|(entry, _)| *entry);
+            // Blocks are allocated in batch order; a block of one token fills when it is opened.
+            changes.sort_by_key(|(entry, _)| *entry);
             changes
                 .iter()
                 .for_each(|&(entry, change)| self.apply(entry, change));
         }
         self.changes = changes;
         if fits {
+            self.adapters.start_step_of_group();
+            for &slot in &self.prefilling {
+                let request = &self.requests[slot];
+                if request.scheduled_tokens > 0 {
+                    self.adapters.add(request.request.adapter);
+                }
+            }
             let admitted_from = self.running.len();
             self.admit_waiting(now, &mut budget, events);
             let admitted = self.running[admitted_from..].iter();
@@ -67,6 +74,7 @@ impl Instance {
     }
 
     fn apply(&mut self, entry: BatchEntry, change: GroupChange) {
+        let chosen_ahead = self.config.rules.steps_in_flight() > 1;
         let request = &mut self.requests[entry.slot];
         let mut blocks = std::mem::take(&mut request.blocks);
         match change {
@@ -80,6 +88,11 @@ impl Instance {
                 };
                 self.kv.open_block(&mut blocks);
                 blocks.set_tail(tail);
+                if chosen_ahead {
+                    // Only now the last token of the block before is known.
+                    let known = (blocks.len() as u32 - 1) * self.config.block_size;
+                    self.kv.cache_blocks(&mut blocks, request.sequence(), known);
+                }
             }
             GroupChange::FillsBlock => self.kv.cache_last_block(&mut blocks, request.sequence()),
             GroupChange::Prefill(tokens) => {
@@ -89,6 +102,7 @@ impl Instance {
                 debug_assert!(fits, "the blocks were counted");
                 request.scheduled_tokens = tokens;
                 request.computed_after_step = request.computed_tokens + tokens;
+                request.known_tokens = request.computed_after_step;
             }
         }
         request.blocks = blocks;
@@ -114,7 +128,7 @@ impl Instance {
 
     /// The scheduled requests in batch order, for models that must iterate over them.
     fn group_step_items(&self) -> impl Iterator<Item = StepItem> + '_ {
-        let step = self.next_step();
+        let step = self.chosen_steps;
         self.running.iter().filter_map(move |entry| {
             let request = &self.requests[entry.slot];
             if !request.in_group {
@@ -127,57 +141,5 @@ impl Instance {
                 is_prefill: false,
             })
         })
-    }
-
-    /// Applies the effects of such a step from `now` to `ends`, but for planning the next one.
-    pub(super) fn finish_group_step(
-        &mut self,
-        now: i64,
-        ends: i64,
-        events: &mut Vec<InstanceEvent>,
-    ) {
-        let token_us = self.latency.output_token_us();
-        let step = self.next_step();
-        self.itl_log.record(ends - now + token_us, 1);
-        let mut prefilling = std::mem::take(&mut self.prefilling);
-        for &slot in &prefilling {
-            self.advance_request(slot, step, now, ends, events);
-        }
-        self.group.advance(1);
-
-        let mut done = std::mem::take(&mut self.done);
-        done.clear();
-        while let Some(entry) = self.group.pop_finish(step) {
-            if self
-                .requests
-                .get(entry.slot)
-                .is_some_and(|request| request.in_group && request.admission == entry.admission)
-            {
-                self.leave_group(entry.slot);
-                done.push(entry);
-            }
-        }
-        prefilling.retain(|&slot| {
-            if self.completion(slot).is_some() {
-                done.push(self.requests[slot].entry(slot));
-                return false;
-            }
-            if !self.requests[slot].in_prefill() {
-                self.join_group(slot);
-                return false;
-            }
-            true
-        });
-        self.prefilling = prefilling;
-        done.sort_unstable();
-        for entry in &done {
-            if let Some(outcome) = self.completion(entry.slot) {
-                self.complete_request(entry.slot, outcome, ends, events);
-            }
-            if let Ok(at) = self.running.binary_search(entry) {
-                self.running.remove(at);
-            }
-        }
-        self.done = done;
     }
 }

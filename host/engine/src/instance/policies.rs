@@ -5,7 +5,6 @@ use super::config::{EngineConfig, NEVER};
 use super::events::InstanceEvent;
 use super::slot::Slot;
 use super::state::Instance;
-use super::wait_queue::WaitQueue;
 use crate::kv::KvCache;
 use crate::latency::Estimator;
 use windtunnel_base::fault::{PolicyCall, RunFault};
@@ -188,13 +187,10 @@ impl Instance {
         if keys {
             self.last_refresh.keys_us = now;
             self.update_keys(&waiting, now, events);
-            let mut queue = WaitQueue::new(self.queue_order);
-            queue.fill(
-                waiting
-                    .into_iter()
-                    .map(|slot| (self.requests[slot].queue_key(), slot)),
-            );
-            self.waiting = queue;
+            let requests = &self.requests;
+            let entries = waiting.into_iter();
+            self.waiting
+                .reorder(entries.map(|slot| (requests[slot].queue_key(), slot)));
         }
     }
 
@@ -227,10 +223,10 @@ impl Instance {
             .map(|&slot| requests[slot].queued_view(slot))
             .collect();
         let running: Vec<RunningView<'_>> = if self.scheduler_interests.has(Interests::RUNNING) {
-            let step = self.next_step();
+            let (chosen, processed) = (self.chosen_steps, self.processed_steps());
             let entries = self.running.iter();
             entries
-                .map(|entry| requests[entry.slot].running_view(entry.slot, step))
+                .map(|entry| requests[entry.slot].running_view(entry.slot, chosen, processed))
                 .collect()
         } else {
             Vec::new()
@@ -261,11 +257,11 @@ impl Instance {
     /// Has the request to preempt chosen: a position in the batch.
     pub(super) fn choose_victim(&mut self, now: i64, events: &mut Vec<InstanceEvent>) -> usize {
         let requests = &self.requests;
-        let step = self.next_step();
+        let (chosen, processed) = (self.chosen_steps, self.processed_steps());
         let running: Vec<RunningView<'_>> = self
             .running
             .iter()
-            .map(|entry| requests[entry.slot].running_view(entry.slot, step))
+            .map(|entry| requests[entry.slot].running_view(entry.slot, chosen, processed))
             .collect();
         let decision = decision!(self, now, "preemption policy", now as u64);
         let victim = &mut self.hooks.victim;

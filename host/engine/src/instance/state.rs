@@ -1,6 +1,8 @@
 //! The state of an instance, and what can be read from it.
 
+use super::adapters::Adapters;
 use super::batching::{BatchingStrategy, BlockedHead, ContinuousBatching};
+use super::chosen_step::{ChosenStep, StepPart};
 use super::config::{EngineConfig, NEVER};
 use super::decode_group::{DecodeGroup, GroupChange, MAX_BLOCK_SIZE};
 use super::engine_request::EngineRequest;
@@ -11,7 +13,7 @@ use super::wait_queue::WaitQueue;
 use crate::kv::KvCache;
 use crate::latency::{Estimator, LatencyModel};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use windtunnel_base::record::InstanceTotals;
 use windtunnel_plugin_api::{Interests, Priority, QueueOrder, Scheduler, Victim};
@@ -62,8 +64,11 @@ pub struct Instance {
     pub(super) group: DecodeGroup,
     /// While grouped: running requests in prefill, in batch order.
     pub(super) prefilling: Vec<Slot>,
-    /// The batch of the step at hand was formed with the group as a whole.
-    pub(super) group_step: bool,
+    /// Steps chosen so far.
+    pub(super) chosen_steps: u64,
+    /// Chosen steps whose output is not processed yet, the running one first.
+    pub(super) in_flight: VecDeque<ChosenStep>,
+    pub(super) adapters: Adapters,
     pub(super) blocked_head: Option<BlockedHead>,
     /// Received, not yet in the wait queue: (time, order, request).
     pub(super) incoming: BinaryHeap<Reverse<(i64, u64, Slot)>>,
@@ -72,15 +77,12 @@ pub struct Instance {
     pub(super) timeouts: BinaryHeap<Reverse<(i64, u64, Slot, u64)>>,
     /// Events scheduled so far; orders those of equal time.
     pub(super) scheduled_events: u64,
-    /// The next step starts then.
+    /// The next step is chosen then.
     pub(super) step_at: Option<i64>,
-    /// The running step ends then (only when its effects become visible at its end).
-    pub(super) step_ends_at: Option<i64>,
-    /// End of the last step that started.
+    /// End of the last step that was chosen.
     pub(super) busy_until: i64,
-    pub(super) last_step_start: i64,
-    /// When a request entered the wait queue last.
-    pub(super) last_enqueued: i64,
+    /// End of the last step whose output is processed.
+    pub(super) last_output_us: i64,
     /// Time of the last event.
     pub(super) clock: i64,
     /// Latest end of a step that completed a request; the clock reaches it.
@@ -90,7 +92,7 @@ pub struct Instance {
     /// Scratch lists, kept for their memory.
     pub(super) keys: Vec<f64>,
     pub(super) changes: Vec<(BatchEntry, GroupChange)>,
-    pub(super) done: Vec<BatchEntry>,
+    pub(super) spare_parts: Vec<StepPart>,
 }
 
 impl Instance {
@@ -111,7 +113,8 @@ impl Instance {
             kv: KvCache::new(
                 config.total_kv_blocks,
                 config.block_size,
-                config.rules.find_all_copies,
+                &config.rules,
+                config.scheduling.enable_prefix_caching,
             ),
             estimator: Estimator::new(Arc::clone(&latency), config.step_limits()),
             seed,
@@ -131,23 +134,23 @@ impl Instance {
             grouped: false,
             group: DecodeGroup::new(config.block_size.min(MAX_BLOCK_SIZE)),
             prefilling: Vec::new(),
-            group_step: false,
+            chosen_steps: 0,
+            in_flight: VecDeque::new(),
+            adapters: Adapters::new(config.scheduling.max_loras),
             blocked_head: None,
             incoming: BinaryHeap::new(),
             timeouts: BinaryHeap::new(),
             scheduled_events: 0,
             step_at: None,
-            step_ends_at: None,
             busy_until: 0,
-            last_step_start: i64::MIN,
-            last_enqueued: i64::MIN,
+            last_output_us: 0,
             clock: 0,
             last_completion: 0,
             itl_log: ItlLog::default(),
             totals: InstanceTotals::default(),
             keys: Vec::new(),
             changes: Vec::new(),
-            done: Vec::new(),
+            spare_parts: Vec::new(),
         }
     }
 
@@ -223,15 +226,18 @@ impl Instance {
         }
         let incoming = self.incoming.peek().map_or(NEVER, |Reverse(e)| e.0);
         let timeout = self.timeouts.peek().map_or(NEVER, |Reverse(e)| e.0);
-        let step = self
-            .step_at
-            .unwrap_or(NEVER)
-            .min(self.step_ends_at.unwrap_or(NEVER));
-        incoming.min(timeout).min(step)
+        let output = self.in_flight.front().map_or(NEVER, |step| step.end_us);
+        let step = self.step_at.unwrap_or(NEVER);
+        incoming.min(timeout).min(step).min(output)
     }
 
-    /// Number of the next step.
-    pub(super) fn next_step(&self) -> u64 {
+    /// Steps whose output is processed.
+    pub(super) fn processed_steps(&self) -> u64 {
         self.itl_log.next_step()
+    }
+
+    /// The output of a step counts when it ends; else from its start on.
+    pub(super) fn awaits_output(&self) -> bool {
+        self.config.rules.visible_at_step_end
     }
 }

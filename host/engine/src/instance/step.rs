@@ -1,9 +1,11 @@
-//! A step: form the batch, have its duration computed, advance the requests, complete those that
-//! are done, plan the next step.
+//! A step: choose its batch and have its duration computed; when its output is known, deliver the
+//! tokens, complete the requests that are done, plan the next step.
 
+use super::chosen_step::{ChosenStep, StepPart};
 use super::engine_request::EngineRequest;
 use super::events::InstanceEvent;
-use super::slot::Slot;
+use super::slab::Slab;
+use super::slot::{BatchEntry, Slot};
 use super::state::Instance;
 use crate::latency::{StepAggregates, StepItem};
 use windtunnel_base::record::Outcome;
@@ -14,30 +16,147 @@ use windtunnel_plugin_api::EventKind;
 const DETAILED_STEPS: usize = 1 << 14;
 
 impl Instance {
-    /// The step that starts at `now`.
-    pub(super) fn step(&mut self, now: i64, events: &mut Vec<InstanceEvent>) {
+    /// Chooses the next step at `now`: its batch, and with that its duration. What it computes
+    /// counts as computed from here on; its output is known when it is processed.
+    pub(super) fn choose_step(&mut self, now: i64, events: &mut Vec<InstanceEvent>) {
         if self.running.is_empty() && self.waiting.is_empty() {
             return;
         }
-        self.totals.steps += 1;
-        self.group_step = self.form_group_batch(now, events);
-        let duration = if self.group_step {
+        self.retire_members();
+        let preemptions = self.totals.preemptions;
+        let admissions = self.admissions;
+        let group = self.form_group_batch(now, events);
+        let mut duration = if group {
             self.group_step_us()
         } else {
             self.dissolve_group();
             self.form_batch(now, events);
             self.step_us()
         };
+        if self.awaits_output() && self.schedules_nothing(group) {
+            self.after_empty_choice(now, self.totals.preemptions > preemptions, events);
+            return;
+        }
+        duration += self.adapter_loading_us();
+        let start_us = match self.in_flight.back() {
+            Some(before) => before.end_us.max(now),
+            None => now,
+        };
+        let end_us = start_us.saturating_add(duration);
+        self.totals.steps += 1;
         self.totals.queue_length_sum += self.waiting.len() as u64;
         self.totals.batch_size_sum += self.running.len() as u64;
-        let ends = now.saturating_add(duration);
-        self.last_step_start = now;
-        self.busy_until = ends;
-        if self.config.rules.visible_at_step_end {
-            self.step_ends_at = Some(ends);
-        } else {
-            self.finish_step(now, ends, events);
+        self.busy_until = end_us;
+        self.note_admissions((self.admissions - admissions) as usize, start_us);
+        let step = ChosenStep {
+            number: self.chosen_steps,
+            start_us,
+            end_us,
+            group,
+            parts: self.take_parts(group),
+            kv_blocks: self.kv.used(),
+        };
+        self.chosen_steps += 1;
+        if group {
+            self.group.advance(1);
+            self.settle_prefills();
         }
+        if self.awaits_output() {
+            self.in_flight.push_back(step);
+            if self.in_flight.len() < self.config.rules.steps_in_flight() {
+                self.step_at = Some(now);
+            }
+        } else {
+            self.process_step(step, events);
+        }
+    }
+
+    /// The chosen batch has no tokens.
+    fn schedules_nothing(&self, group: bool) -> bool {
+        let idle = |slot: Slot| self.requests[slot].scheduled_tokens == 0;
+        if group {
+            self.group.count == 0 && self.prefilling.iter().all(|&slot| idle(slot))
+        } else {
+            self.running.iter().all(|entry| idle(entry.slot))
+        }
+    }
+
+    /// Nothing can be computed at `now`. The output of the step before may change that; else what
+    /// was just `preempted` is admitted again at once. A request that does not even fit while
+    /// nobody else holds blocks never will.
+    fn after_empty_choice(
+        &mut self,
+        now: i64,
+        preempted: bool,
+        events: &mut Vec<InstanceEvent>,
+    ) {
+        if !self.in_flight.is_empty() {
+            return;
+        }
+        if !preempted && self.running.is_empty() && self.step_budget(0).may_admit() {
+            if let Some(slot) = self.waiting.first(|_| true) {
+                self.totals.dropped += 1;
+                self.leave_queue(slot);
+                self.remove(slot, FinishReason::Dropped, Outcome::Dropped, now, events);
+                self.notify_scheduler_of_finish(events);
+            }
+        }
+        if !self.waiting.is_empty() {
+            self.step_at = Some(now);
+        }
+    }
+
+    /// Time that the step at hand waits for adapters, microseconds.
+    fn adapter_loading_us(&mut self) -> i64 {
+        let new = self.adapters.load();
+        i64::from(new) * self.config.scheduling.lora_load_us
+    }
+
+    /// The last `admitted` requests of the batch were admitted to a step that starts at `start_us`.
+    fn note_admissions(&mut self, admitted: usize, start_us: i64) {
+        let from = self.running.len() - admitted;
+        for entry in &self.running[from..] {
+            let request = &mut self.requests[entry.slot];
+            let first = request.scheduling_delay_us.is_none();
+            if first || !self.config.rules.first_scheduling_counts {
+                request.scheduling_delay_us = Some(start_us - request.request.arrival_us);
+            }
+        }
+    }
+
+    /// Counts what the step at hand computes, for those that take part in it by themselves.
+    fn take_parts(&mut self, group: bool) -> Vec<StepPart> {
+        let mut parts = std::mem::take(&mut self.spare_parts);
+        parts.clear();
+        let number = self.chosen_steps;
+        let mut take = |entry: BatchEntry, request: &mut EngineRequest| {
+            let tokens = request.scheduled_tokens;
+            let computed = request.computed_after_step;
+            // Under the rules of the reference, a fully cached prompt takes part without tokens.
+            let prefills = request.in_prefill() || !request.has_first_token;
+            if tokens == 0 && (self.config.rules.visible_at_step_end || !prefills) {
+                return;
+            }
+            if tokens > 0 || request.in_prefill() {
+                request.computed_tokens = computed;
+            }
+            request.scheduled_in = number + 1;
+            parts.push(StepPart {
+                entry,
+                samples: !request.in_prefill(),
+            });
+        };
+        if group {
+            for &slot in &self.prefilling {
+                let request = &mut self.requests[slot];
+                take(request.entry(slot), request);
+            }
+        } else {
+            for entry in &self.running {
+                take(*entry, &mut self.requests[entry.slot]);
+            }
+        }
+        parts
     }
 
     /// A request as the latency model sees it before the step at hand.
@@ -65,20 +184,38 @@ impl Instance {
         self.latency.step_us(&aggregates, &mut scheduled()).max(1)
     }
 
-    /// Applies the effects of the step from `now` to `ends`.
-    pub(super) fn finish_step(&mut self, now: i64, ends: i64, events: &mut Vec<InstanceEvent>) {
-        let used = self.kv.used();
-        self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(used);
-        self.totals.kv_block_time += i128::from(used) * i128::from(ends - now);
-        self.totals.busy_us += ends - now;
-        if self.group_step {
-            self.finish_group_step(now, ends, events);
-        } else {
-            self.advance_requests(now, ends, events);
-            self.complete_requests(ends, events);
+    /// Processes the output of a step that ended.
+    pub(super) fn process_step(&mut self, mut step: ChosenStep, events: &mut Vec<InstanceEvent>) {
+        let (start, end) = (step.start_us, step.end_us);
+        self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(step.kv_blocks);
+        self.totals.kv_block_time += i128::from(step.kv_blocks) * i128::from(end - start);
+        self.totals.busy_us += end - start;
+        if step.group {
+            self.retire_members_of(&mut step);
         }
+        self.itl_log.record(self.gap_us(start, end), 1);
+        self.last_output_us = end;
+        step.parts.sort_unstable_by_key(|part| part.entry);
+        let here = |requests: &Slab<EngineRequest>, entry: BatchEntry| {
+            let request = requests.get(entry.slot);
+            request.is_some_and(|request| request.admission == entry.admission)
+        };
+        for part in &step.parts {
+            if part.samples && here(&self.requests, part.entry) {
+                self.deliver_token(part.entry.slot, step.number, end, events);
+            }
+        }
+        for part in &step.parts {
+            if part.samples
+                && here(&self.requests, part.entry)
+                && let Some(outcome) = self.requests[part.entry.slot].ended()
+            {
+                self.complete_request(part.entry, outcome, end, events);
+            }
+        }
+        self.spare_parts = step.parts;
         if !self.running.is_empty() || !self.waiting.is_empty() {
-            self.step_at = Some(ends);
+            self.step_at = Some(end);
         }
         if self.itl_log.detailed() > DETAILED_STEPS {
             let first_step = |request: &EngineRequest| {
@@ -90,50 +227,41 @@ impl Instance {
         }
     }
 
-    fn advance_requests(&mut self, now: i64, ends: i64, events: &mut Vec<InstanceEvent>) {
-        let step = self.next_step();
-        self.itl_log
-            .record(ends - now + self.latency.output_token_us(), 1);
-        for k in 0..self.running.len() {
-            self.advance_request(self.running[k].slot, step, now, ends, events);
-        }
+    /// The gap between the last token and the next one of a request that took part in the step
+    /// from `start` to `end` and in the one before, microseconds.
+    pub(super) fn gap_us(&self, start: i64, end: i64) -> i64 {
+        let since = if self.awaits_output() && self.config.rules.gaps_are_elapsed_time {
+            self.last_output_us
+        } else {
+            start
+        };
+        end - since + self.latency.output_token_us()
     }
 
-    /// Applies the effects of step number `step`, from `now` to `ends`, on one request.
-    pub(super) fn advance_request(
+    /// A step yields a token of a request at `end`.
+    fn deliver_token(
         &mut self,
         slot: Slot,
         step: u64,
-        now: i64,
-        ends: i64,
+        end: i64,
         events: &mut Vec<InstanceEvent>,
     ) {
         let token_us = self.latency.output_token_us();
+        let elapsed = self.config.rules.gaps_are_elapsed_time;
         let request = &mut self.requests[slot];
-        let decoded = if request.in_prefill() {
-            request.computed_tokens = request.computed_after_step;
-            // Kept tokens were computed anew: the next one is sampled.
-            request.has_first_token && !request.in_prefill()
-        } else if request.scheduled_tokens > 0 {
-            request.computed_tokens += 1;
-            true
-        } else {
-            false
-        };
-        if decoded {
-            if self.config.rules.gaps_are_elapsed_time && request.last_token_us != now {
-                request
-                    .token_steps
-                    .push_own(ends - request.last_token_us + token_us);
+        request.emitted += 1;
+        let follows = request.last_token_step == step;
+        let waited = end - request.last_token_us;
+        (request.last_token_us, request.last_token_step) = (end, step + 1);
+        if request.has_first_token {
+            if elapsed && !follows {
+                request.token_steps.push_own(waited + token_us);
             } else {
                 request.token_steps.extend(step, step + 1);
             }
-            request.last_token_us = ends;
-        }
-        if request.computed_tokens == request.prompt_tokens() && !request.has_first_token {
+        } else {
             request.has_first_token = true;
-            request.last_token_us = ends;
-            let ttft_us = ends + token_us - request.request.arrival_us;
+            let ttft_us = end + token_us - request.request.arrival_us;
             request.ttft_us = Some(ttft_us);
             if self.config.token_events {
                 events.push(InstanceEvent::FirstToken {
@@ -141,31 +269,25 @@ impl Instance {
                     ttft_us,
                 });
             }
-            self.notify_scheduler(EventKind::FirstToken, slot, ends, events);
+            self.notify_scheduler(EventKind::FirstToken, slot, end, events);
         }
+        self.cache_known_blocks(slot, step);
     }
 
-    fn complete_requests(&mut self, ends: i64, events: &mut Vec<InstanceEvent>) {
-        let batch = std::mem::take(&mut self.running);
-        let mut remaining = Vec::with_capacity(batch.len());
-        for entry in batch {
-            match self.completion(entry.slot) {
-                Some(outcome) => self.complete_request(entry.slot, outcome, ends, events),
-                None => remaining.push(entry),
-            }
-        }
-        self.running = remaining;
-    }
-
-    /// Does a request end with the step at hand, and how?
-    pub(super) fn completion(&self, slot: Slot) -> Option<Outcome> {
-        let request = &self.requests[slot];
-        if request.computed_tokens >= request.computed_at_finish() && !request.in_prefill() {
-            Some(Outcome::Completed)
-        } else if request.computed_tokens >= self.config.max_computed_tokens() {
-            Some(Outcome::LengthCapped)
-        } else {
-            None
+    /// Where steps are chosen ahead, the last token that a step computes may not be known then.
+    /// What a request that does not take part in the next step computed is known now.
+    fn cache_known_blocks(&mut self, slot: Slot, step: u64) {
+        let request = &mut self.requests[slot];
+        if self.config.rules.steps_in_flight() > 1
+            && request.running
+            && request.scheduled_in == step + 1
+            && !request.in_group
+        {
+            request.known_tokens = request.computed_tokens;
+            let mut blocks = std::mem::take(&mut request.blocks);
+            self.kv
+                .cache_blocks(&mut blocks, request.sequence(), request.known_tokens);
+            request.blocks = blocks;
         }
     }
 
@@ -179,35 +301,43 @@ impl Instance {
             return;
         }
         let mut blocks = std::mem::take(&mut request.blocks);
-        if !self.kv.allocate_decode(&mut blocks, request.sequence()) {
+        let known = true;
+        if !self
+            .kv
+            .allocate_decode(&mut blocks, request.sequence(), known)
+        {
             self.totals.kv_allocation_failures += 1;
         }
         request.blocks = blocks;
     }
 
     /// Completes a request at the end of its last step.
-    pub(super) fn complete_request(
+    fn complete_request(
         &mut self,
-        slot: Slot,
+        entry: BatchEntry,
         outcome: Outcome,
         ends: i64,
         events: &mut Vec<InstanceEvent>,
     ) {
+        let slot = entry.slot;
         if outcome == Outcome::Completed {
             self.store_last_token(slot);
         }
+        if self.requests[slot].running {
+            if let Ok(at) = self.running.binary_search(&entry) {
+                self.running.remove(at);
+            }
+        } else {
+            // It was preempted while its last step ran.
+            self.leave_queue(slot);
+        }
+        self.release_blocks(slot);
         let request = &mut self.requests[slot];
-        self.kv.release(&mut request.blocks);
         let sum = self.itl_log.sum(&request.token_steps);
         self.itl_log.count(&request.token_steps);
         let gaps = request.token_steps.len();
         let output = request.final_output_tokens();
-        let processed = request.computed_tokens - request.prompt_tokens();
-        let generated = if processed < output {
-            processed + 1
-        } else {
-            processed
-        };
+        let generated = request.emitted_tokens();
         self.totals.completed += 1;
         self.totals.length_capped += u64::from(outcome == Outcome::LengthCapped);
         self.totals.output_tokens += u64::from(generated);

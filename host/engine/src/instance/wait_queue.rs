@@ -1,63 +1,65 @@
 //! The wait queue: first come first served, or ordered by key.
 
+use super::engine_request::EngineRequest;
+use super::queue_key::QueueKey;
 use super::slot::Slot;
-use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
-use windtunnel_base::request::RequestId;
-use windtunnel_plugin_api::{KeyRefresh, QueueOrder};
+use windtunnel_plugin_api::QueueOrder;
 
-/// Order of a request in a keyed queue: (key, arrival, id), all ascending.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct QueueKey {
-    pub(crate) key: f64,
-    pub(crate) arrival_us: i64,
-    pub(crate) id: RequestId,
-}
-
-impl Eq for QueueKey {}
-
-impl Ord for QueueKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key
-            .total_cmp(&other.key)
-            .then(self.arrival_us.cmp(&other.arrival_us))
-            .then_with(|| self.id.cmp(&other.id))
-    }
-}
-
-impl PartialOrd for QueueKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// Waiting requests of one instance.
+/// Waiting requests of one instance. Every change costs O(log n) at most.
 #[derive(Clone, Debug)]
 pub(crate) enum WaitQueue {
     /// Order of arrival; preempted requests return to the front.
-    Fifo(VecDeque<Slot>),
+    Fifo(Line),
     /// Ordered by key; a preempted request returns to where its key puts it.
     Keyed(BTreeSet<(QueueKey, Slot)>),
-    /// Ordered by key, where keys change often: the first one is last in the vector.
-    Changing(Vec<(QueueKey, Slot)>),
+}
+
+/// A line in which each request has a numbered place. Those who leave from the middle leave a hole.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Line {
+    places: VecDeque<Option<Slot>>,
+    /// Number of the first place; it is taken unless the line is empty.
+    first: i64,
+    len: usize,
+}
+
+impl Line {
+    fn push_back(&mut self, slot: Slot) -> i64 {
+        self.places.push_back(Some(slot));
+        self.len += 1;
+        self.first + self.places.len() as i64 - 1
+    }
+
+    fn push_front(&mut self, slot: Slot) -> i64 {
+        self.places.push_front(Some(slot));
+        self.len += 1;
+        self.first -= 1;
+        self.first
+    }
+
+    fn remove(&mut self, place: i64) {
+        self.places[(place - self.first) as usize] = None;
+        self.len -= 1;
+        while let Some(None) = self.places.front() {
+            self.places.pop_front();
+            self.first += 1;
+        }
+    }
 }
 
 impl WaitQueue {
     pub(crate) fn new(order: QueueOrder) -> Self {
         match order {
-            QueueOrder::Fifo => Self::Fifo(VecDeque::new()),
-            QueueOrder::Keyed(KeyRefresh::AtEnqueue) => Self::Keyed(BTreeSet::new()),
-            QueueOrder::Keyed(KeyRefresh::Every(_) | KeyRefresh::EachStep) => {
-                Self::Changing(Vec::new())
-            }
+            QueueOrder::Fifo => Self::Fifo(Line::default()),
+            QueueOrder::Keyed(_) => Self::Keyed(BTreeSet::new()),
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Fifo(q) => q.len(),
+            Self::Fifo(line) => line.len,
             Self::Keyed(q) => q.len(),
-            Self::Changing(q) => q.len(),
         }
     }
 
@@ -65,97 +67,60 @@ impl WaitQueue {
         self.len() == 0
     }
 
-    pub(crate) fn push(&mut self, slot: Slot, key: impl FnOnce() -> QueueKey) {
+    /// Adds a request that arrived.
+    pub(crate) fn push(&mut self, slot: Slot, request: &mut EngineRequest) {
         match self {
-            Self::Fifo(q) => q.push_back(slot),
-            Self::Keyed(_) | Self::Changing(_) => self.insert(key(), slot),
-        }
-    }
-
-    fn insert(&mut self, key: QueueKey, slot: Slot) {
-        let entry = (key, slot);
-        match self {
-            Self::Fifo(_) => unreachable!("a queue without keys"),
+            Self::Fifo(line) => request.queue_place = line.push_back(slot),
             Self::Keyed(q) => {
-                q.insert(entry);
-            }
-            Self::Changing(q) => {
-                let at = q.partition_point(|other| *other > entry);
-                q.insert(at, entry);
-            }
-        }
-    }
-
-    /// Fills an empty queue.
-    pub(crate) fn fill(&mut self, entries: impl Iterator<Item = (QueueKey, Slot)>) {
-        match self {
-            Self::Fifo(q) => q.extend(entries.map(|(_, slot)| slot)),
-            Self::Keyed(q) => q.extend(entries),
-            Self::Changing(q) => {
-                q.extend(entries);
-                q.sort_unstable_by(|a, b| b.cmp(a));
+                q.insert((request.queue_key(), slot));
             }
         }
     }
 
     /// Adds a preempted request.
-    pub(crate) fn push_front(&mut self, slot: Slot, key: impl FnOnce() -> QueueKey) {
+    pub(crate) fn push_front(&mut self, slot: Slot, request: &mut EngineRequest) {
         match self {
-            Self::Fifo(q) => q.push_front(slot),
-            Self::Keyed(_) | Self::Changing(_) => self.insert(key(), slot),
+            Self::Fifo(line) => request.queue_place = line.push_front(slot),
+            Self::Keyed(q) => {
+                q.insert((request.queue_key(), slot));
+            }
+        }
+    }
+
+    /// Orders a queue with keys anew; `entries` are the requests in it with the keys that they have
+    /// now.
+    pub(crate) fn reorder(&mut self, entries: impl Iterator<Item = (QueueKey, Slot)>) {
+        if let Self::Keyed(q) = self {
+            *q = entries.collect();
         }
     }
 
     /// The first request in order that `eligible` accepts.
     pub(crate) fn first(&self, mut eligible: impl FnMut(Slot) -> bool) -> Option<Slot> {
         match self {
-            Self::Fifo(q) => q.iter().copied().find(|&slot| eligible(slot)),
+            Self::Fifo(line) => {
+                let mut slots = line.places.iter().flatten().copied();
+                slots.find(|&slot| eligible(slot))
+            }
             Self::Keyed(q) => q.iter().map(|(_, slot)| *slot).find(|&slot| eligible(slot)),
-            Self::Changing(q) => q
-                .iter()
-                .rev()
-                .map(|(_, slot)| *slot)
-                .find(|&slot| eligible(slot)),
         }
     }
 
-    /// Removes a request at or near the front. Cheap there.
-    pub(crate) fn take(&mut self, slot: Slot) {
+    /// Removes a request, wherever it is.
+    pub(crate) fn remove(&mut self, slot: Slot, request: &EngineRequest) {
         match self {
-            Self::Fifo(q) => {
-                if let Some(at) = q.iter().position(|&other| other == slot) {
-                    q.remove(at);
-                }
-            }
+            Self::Fifo(line) => line.remove(request.queue_place),
             Self::Keyed(q) => {
-                if q.first().is_some_and(|(_, first)| *first == slot) {
-                    q.pop_first();
-                } else {
-                    q.retain(|(_, other)| *other != slot);
-                }
+                let found = q.remove(&(request.queue_key(), slot));
+                debug_assert!(found, "a waiting request has the key that it was queued with");
             }
-            Self::Changing(q) => {
-                if let Some(at) = q.iter().rposition(|(_, other)| *other == slot) {
-                    q.remove(at);
-                }
-            }
-        }
-    }
-
-    /// Removes a request wherever it is. O(length).
-    pub(crate) fn remove(&mut self, slot: Slot) {
-        match self {
-            Self::Fifo(q) => q.retain(|&other| other != slot),
-            Self::Keyed(q) => q.retain(|(_, other)| *other != slot),
-            Self::Changing(q) => q.retain(|(_, other)| *other != slot),
         }
     }
 
     pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = Slot> + '_> {
         match self {
-            Self::Fifo(q) => Box::new(q.iter().copied()),
+            Self::Fifo(line) => Box::new(line.places.iter().flatten().copied()),
             Self::Keyed(q) => Box::new(q.iter().map(|(_, slot)| *slot)),
-            Self::Changing(q) => Box::new(q.iter().rev().map(|(_, slot)| *slot)),
         }
     }
 }

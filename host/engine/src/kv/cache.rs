@@ -9,6 +9,7 @@
 use super::block_table::{BlockTable, Sequence};
 use super::change_log::ChangeLog;
 use super::free_list::FreeList;
+use crate::rules::EngineRules;
 use rustc_hash::FxHashMap;
 
 /// A block with identity.
@@ -33,17 +34,23 @@ pub struct KvCache {
     /// Further copies of an indexed key, oldest first; `None` when only the newest copy is
     /// findable.
     pub(super) copies: Option<FxHashMap<u64, Vec<u32>>>,
+    /// What no lookup can find is used again first.
+    reuse_unfindable_first: bool,
+    /// Prompts are looked up at all.
+    lookups: bool,
     changes: Option<ChangeLog>,
-    version: u64,
+    /// Blocks freed and keys that became findable, so far.
+    relief: u64,
     reused: u64,
     taken: u64,
 }
 
 impl KvCache {
-    /// A cache of `total` blocks of `block_size` tokens. With `all_copies` every copy of a block
-    /// stays findable, else only the newest, and evicting *any* copy makes the key unfindable.
+    /// A cache of `total` blocks of `block_size` tokens. With `find_all_copies` every copy of a
+    /// block stays findable, else only the newest, and evicting *any* copy makes the key
+    /// unfindable. Without `lookups` nothing is ever found.
     #[must_use]
-    pub fn new(total: u64, block_size: u32, all_copies: bool) -> Self {
+    pub fn new(total: u64, block_size: u32, rules: &EngineRules, lookups: bool) -> Self {
         Self {
             block_size,
             total,
@@ -51,9 +58,11 @@ impl KvCache {
             unused_numbers: Vec::new(),
             free: FreeList::new(total),
             index: FxHashMap::default(),
-            copies: all_copies.then(FxHashMap::default),
+            copies: rules.find_all_copies.then(FxHashMap::default),
+            reuse_unfindable_first: rules.reuse_unfindable_first,
+            lookups,
             changes: None,
-            version: 0,
+            relief: 0,
             reused: 0,
             taken: 0,
         }
@@ -102,6 +111,9 @@ impl KvCache {
 
     /// The longest run of leading blocks that are cached now.
     pub fn cached_prefix(&self, keys: impl Iterator<Item = u64>) -> Vec<u32> {
+        if !self.lookups {
+            return Vec::new();
+        }
         keys.map_while(|key| self.index.get(&key).copied())
             .collect()
     }
@@ -134,12 +146,19 @@ impl KvCache {
         u64::from(tokens.saturating_sub(room).div_ceil(self.block_size))
     }
 
-    /// A counter of all that can make an allocation fit that did not fit before: changes of the
-    /// prefix index, reuse of cached blocks, releases. While it is unchanged, blocks were only
-    /// allocated, and a failed allocation fails again.
+    /// A counter of all that can make an allocation fit that did not fit before: blocks that came
+    /// free, and keys that became findable. Each lowers by at most one how many blocks are short;
+    /// allocations and evictions never do.
     #[must_use]
-    pub fn version(&self) -> u64 {
-        self.version
+    pub fn relief(&self) -> u64 {
+        self.relief
+    }
+
+    /// Free blocks that `tokens` more tokens take, if the `cached` blocks are reused first.
+    #[must_use]
+    pub fn blocks_taken_by(&self, table: &BlockTable, tokens: u32, cached: &[u32]) -> u64 {
+        let idle = |&&block: &&u32| self.blocks[block as usize].references == 0;
+        self.blocks_for(table, tokens) + cached.iter().filter(idle).count() as u64
     }
 
     /// Allocates blocks for `tokens` more prompt tokens, after reusing the `cached` blocks if
@@ -151,11 +170,7 @@ impl KvCache {
         tokens: u32,
         cached: &[u32],
     ) -> bool {
-        let reused_from_free = cached
-            .iter()
-            .filter(|&&b| self.blocks[b as usize].references == 0)
-            .count() as u64;
-        if self.blocks_for(table, tokens) + reused_from_free > self.free() {
+        if self.blocks_taken_by(table, tokens, cached) > self.free() {
             return false;
         }
         // A fully cached prompt stores nothing, and then no block is reused either.
@@ -178,15 +193,23 @@ impl KvCache {
         true
     }
 
-    /// Allocates room for one more output token. All or nothing: `false` changes nothing.
-    pub fn allocate_decode(&mut self, table: &mut BlockTable, sequence: Sequence<'_>) -> bool {
+    /// Allocates room for one more output token. A block that it fills becomes findable if the
+    /// token is `known`. All or nothing: `false` changes nothing.
+    pub fn allocate_decode(
+        &mut self,
+        table: &mut BlockTable,
+        sequence: Sequence<'_>,
+        known: bool,
+    ) -> bool {
         if table.room(self.block_size) == 0 {
             if self.free() == 0 {
                 return false;
             }
             self.open_block(table);
-        } else {
+        } else if known {
             self.fill_tail(table, sequence, 1);
+        } else {
+            table.tail += 1;
         }
         true
     }
@@ -194,8 +217,23 @@ impl KvCache {
     /// Makes the full last block findable, unless no lookup could ask for it: private, or detached
     /// from its prompt.
     pub fn cache_last_block(&mut self, table: &mut BlockTable, sequence: Sequence<'_>) {
-        let stored = table.len() as u32 * self.block_size;
-        if !table.detached && stored <= sequence.private_from {
+        self.cache_blocks(table, sequence, table.len() as u32 * self.block_size);
+    }
+
+    /// Makes the full blocks of the first `tokens` tokens findable, but those that no lookup could
+    /// ask for: private ones, or detached from their prompt.
+    pub fn cache_blocks(
+        &mut self,
+        table: &mut BlockTable,
+        sequence: Sequence<'_>,
+        tokens: u32,
+    ) {
+        if table.detached || !self.lookups {
+            return;
+        }
+        let full = tokens.min(sequence.private_from) / self.block_size;
+        while table.identified.len() < full as usize {
+            let stored = (table.identified.len() as u32 + 1) * self.block_size;
             self.assign_identity(table, sequence.key_at(stored - 1));
         }
     }
@@ -206,32 +244,26 @@ impl KvCache {
         self.take_block(table, 1);
     }
 
-    /// Makes the private blocks findable, too: a preempted request may look up its own blocks.
-    pub fn cache_private_blocks(&mut self, table: &mut BlockTable, sequence: Sequence<'_>) {
-        if table.detached {
-            return;
-        }
-        let mut full = table.len() - usize::from(table.tail < self.block_size && !table.is_empty());
-        if self.block_size == 1 {
-            // Blocks of one token filled by decoding are never findable; the prompt's are.
-            full = full.min(sequence.prompt.len() as usize);
-        }
-        while table.identified.len() < full {
-            let stored = (table.identified.len() as u32 + 1) * self.block_size;
-            self.assign_identity(table, sequence.key_at(stored - 1));
-        }
-    }
-
     /// Frees all blocks, the last one first, so that the tails of prefixes are evicted before their
-    /// heads.
-    pub fn release(&mut self, table: &mut BlockTable) {
-        self.version += 1;
-        self.free.append_anonymous(table.anonymous.into());
+    /// heads. The first `known` of them are full blocks whose tokens are known: they could be found
+    /// if anybody asked. The others are used again first where the rules say so.
+    pub fn release(&mut self, table: &mut BlockTable, known: u32) {
+        let known = if self.lookups { known as usize } else { 0 };
+        let private = known.clamp(table.identified.len(), table.len()) - table.identified.len();
+        let unfindable = table.anonymous as usize - private;
+        self.relief += table.anonymous as u64;
+        if self.reuse_unfindable_first {
+            self.free.prepend_anonymous(unfindable as u64);
+            self.free.append_anonymous(private as u64);
+        } else {
+            self.free.append_anonymous(table.anonymous.into());
+        }
         for &block in table.identified.iter().rev() {
             let entry = &mut self.blocks[block as usize];
             entry.references -= 1;
             if entry.references == 0 {
                 self.free.append(block);
+                self.relief += 1;
             }
         }
         *table = BlockTable::default();
@@ -239,7 +271,6 @@ impl KvCache {
 
     /// Takes cached blocks into an empty table.
     fn reuse(&mut self, table: &mut BlockTable, cached: &[u32]) {
-        self.version += 1;
         for &block in cached {
             let entry = &mut self.blocks[block as usize];
             if entry.references == 0 {
@@ -290,7 +321,7 @@ impl KvCache {
         }
         table.anonymous -= 1;
         table.identified.push(block);
-        self.version += 1;
+        self.relief += 1;
         if let Some(copies) = &mut self.copies {
             if self.index.contains_key(&key) {
                 copies.entry(key).or_default().push(block);
@@ -310,7 +341,6 @@ impl KvCache {
     /// Takes a block's key out of the index.
     fn evict(&mut self, block: u32) {
         let key = self.blocks[block as usize].key;
-        self.version += 1;
         if let Some(copies) = &mut self.copies
             && let Some(others) = copies.get_mut(&key)
         {

@@ -13,7 +13,7 @@ struct Link {
     before: u64,
 }
 
-/// The free list. Blocks are allocated from the front and freed to the end.
+/// The free list. Blocks are allocated from the front and freed to either end.
 #[derive(Clone, Debug)]
 pub(super) struct FreeList {
     /// By number; only the entries of free blocks are valid.
@@ -60,6 +60,15 @@ impl FreeList {
     /// Frees anonymous blocks.
     pub(super) fn append_anonymous(&mut self, blocks: u64) {
         self.after += blocks;
+        self.len += blocks;
+    }
+
+    /// Frees anonymous blocks to the front: they are the next to be allocated.
+    pub(super) fn prepend_anonymous(&mut self, blocks: u64) {
+        match self.front {
+            NONE => self.after += blocks,
+            front => self.links[front as usize].before += blocks,
+        }
         self.len += blocks;
     }
 
@@ -148,7 +157,7 @@ mod tests {
     proptest! {
         /// Like a plain list of blocks in which those without identity are all called `None`.
         #[test]
-        fn order_is_that_of_a_plain_list(steps in prop::collection::vec((0u8..4, 0u32..6), 0..80)) {
+        fn order_is_that_of_a_plain_list(steps in prop::collection::vec((0u8..5, 0u32..6), 0..80)) {
             let mut list = FreeList::new(3);
             let mut plain: Vec<Option<u32>> = vec![None; 3];
             for (what, block) in steps {
@@ -166,6 +175,10 @@ mod tests {
                     3 if free => {
                         list.remove(block);
                         plain.retain(|b| *b != Some(block));
+                    }
+                    4 => {
+                        list.prepend_anonymous(u64::from(block));
+                        plain.splice(0..0, (0..block).map(|_| None));
                     }
                     _ => {}
                 }

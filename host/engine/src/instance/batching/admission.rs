@@ -17,64 +17,95 @@ impl Instance {
             return;
         }
         self.refresh_wait_queue(now, events);
-        // With asynchronous scheduling this batch was chosen while the last step ran, from the
-        // requests that waited when it began.
-        let chosen_at = (self.config.rules.async_scheduling && !self.running.is_empty())
-            .then_some(self.last_step_start);
         while budget.may_admit() {
-            // Later ones are passed over, wherever the queue's order puts them.
-            let waited = |slot| chosen_at.is_none_or(|at| self.requests[slot].enqueued_us <= at);
-            let Some(slot) = self.waiting.first(waited) else {
+            let Some(slot) = self.waiting.first(|slot| self.may_resume(slot)) else {
                 break;
             };
             // Requests behind one that does not fit wait, too.
-            if self.is_blocked(slot, budget) || !self.admit(slot, now, budget) {
+            if self.is_blocked(slot, budget) || !self.admit(slot, budget) {
                 break;
             }
         }
     }
 
+    /// May this waiting request be admitted to the step at hand, if there is room? Those that may
+    /// not are passed over: the output of a preempted request may still be on its way, and no more
+    /// adapters may fit.
+    fn may_resume(&self, slot: Slot) -> bool {
+        let request = &self.requests[slot];
+        request.scheduled_in <= self.processed_steps()
+            && self.adapters.admits(request.request.adapter)
+    }
+
     /// Is this the head of the queue that did not fit before, and would it fail to fit again?
     pub(crate) fn is_blocked(&self, slot: Slot, budget: &StepBudget) -> bool {
-        self.blocked_head
-            .is_some_and(|head| head.is(&self.requests[slot], budget, self.kv.version()))
+        let among_others = !self.running.is_empty();
+        self.blocked_head.is_some_and(|head| {
+            head.is(&self.requests[slot], budget, among_others, self.kv.relief())
+        })
+    }
+
+    /// Blocks that an admission must leave free.
+    fn reserved_blocks(&self) -> u64 {
+        if self.running.is_empty() {
+            return 0;
+        }
+        // vLLM counts its null block.
+        (self.config.scheduling.watermark * (self.kv.total() + 1) as f64) as u64
     }
 
     /// Admits a waiting request if there are blocks for its first tokens. Running requests are not
     /// preempted for it.
-    fn admit(&mut self, slot: Slot, now: i64, budget: &mut StepBudget) -> bool {
+    fn admit(&mut self, slot: Slot, budget: &mut StepBudget) -> bool {
         let rules = self.config.rules;
+        let scheduling = self.config.scheduling;
         let block_size = self.config.block_size;
-        let request = &self.requests[slot];
+        let awaits_output = self.awaits_output();
+        let request = &mut self.requests[slot];
+        if rules.keep_tokens_on_preemption {
+            request.prefill_target = request.prompt_tokens() + request.emitted;
+        }
         let target = request.prefill_target;
         let findable = if rules.recompute_last_block {
             target.saturating_sub(1)
         } else {
             target
         };
+        let request = &self.requests[slot];
         let sequence = request.sequence();
         let cached = self
             .kv
             .cached_prefix(sequence.block_keys(block_size, findable));
         let cached_tokens = cached.len() as u32 * block_size;
-        let tokens = budget.prefill_tokens(target - cached_tokens, cached_tokens);
-        let fits = self.allocate(slot, tokens, &cached);
-        let request = &mut self.requests[slot];
-        if !fits {
-            self.blocked_head = Some(BlockedHead::new(request, budget, self.kv.version()));
+        let remaining = target - cached_tokens;
+        if !scheduling.enable_chunked_prefill && budget.cuts_prefill(remaining, cached_tokens) {
             return false;
         }
-        self.waiting.take(slot);
-        self.queued_prompt_tokens -= u64::from(request.prompt_tokens());
+        let tokens = budget.prefill_tokens(remaining, cached_tokens);
+        let held = if scheduling.reserve_full_isl { remaining } else { tokens };
+        let needed = self.kv.blocks_taken_by(&request.blocks, held, &cached) + self.reserved_blocks();
+        let short = needed.saturating_sub(self.kv.free());
+        if short > 0 || !self.allocate(slot, tokens, &cached) {
+            let (among_others, relief) = (!self.running.is_empty(), self.kv.relief());
+            let request = &self.requests[slot];
+            let head = BlockedHead::new(request, budget, among_others, short, relief);
+            self.blocked_head = Some(head);
+            return false;
+        }
+        self.leave_queue(slot);
         self.admissions += 1;
-        request.admission = self.admissions;
         self.running.push(BatchEntry {
             admission: self.admissions,
             slot,
         });
         budget.admit(tokens);
+        let request = &mut self.requests[slot];
+        self.adapters.add(request.request.adapter);
+        request.admission = self.admissions;
         request.running = true;
         request.scheduled_tokens = tokens;
+        // The reference prices a step as if nothing had been cached.
+        request.computed_tokens = if awaits_output { cached_tokens } else { 0 };
         request.computed_after_step = cached_tokens + tokens;
         // What a preempted request finds again is its own work, not a prefix that somebody shared.
         if request.cached_tokens.is_none() {
@@ -82,9 +113,6 @@ impl Instance {
             self.totals.prefix_queries += u64::from(request.prompt_tokens());
             self.totals.prefix_hits += u64::from(cached_tokens);
             self.totals.prefix_reusable += u64::from(request.request.reusable_tokens);
-        }
-        if request.scheduling_delay_us.is_none() || !rules.first_scheduling_counts {
-            request.scheduling_delay_us = Some(now - request.request.arrival_us);
         }
         true
     }

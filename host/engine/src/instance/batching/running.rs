@@ -29,6 +29,13 @@ impl Instance {
         }
         let mut budget = self.step_budget(prefilling);
         self.schedule_running(now, &mut budget, events);
+        self.adapters.start_step();
+        for entry in &self.running {
+            let request = &self.requests[entry.slot];
+            if request.scheduled_tokens > 0 {
+                self.adapters.add(request.request.adapter);
+            }
+        }
         self.admit_waiting(now, &mut budget, events);
     }
 
@@ -88,45 +95,78 @@ impl Instance {
     /// Allocates KV space for `tokens` more tokens of a request, after the `cached` blocks if it
     /// holds none. `false` changes nothing.
     pub(super) fn allocate(&mut self, slot: Slot, tokens: u32, cached: &[u32]) -> bool {
+        let awaits_output = self.awaits_output();
         let request = &mut self.requests[slot];
         let mut blocks = std::mem::take(&mut request.blocks);
+        let computed = request.computed_tokens + tokens;
+        // What was sampled in a step whose output is not processed is computed before it is known.
+        let known = !awaits_output || computed <= request.prompt_tokens() + request.emitted;
         // An empty prompt has no prefill; the reference gives it room for an output token instead.
         let fits = if request.in_prefill() {
             self.kv
                 .allocate_prefill(&mut blocks, request.sequence(), tokens, cached)
         } else {
-            self.kv.allocate_decode(&mut blocks, request.sequence())
+            self.kv
+                .allocate_decode(&mut blocks, request.sequence(), known)
         };
+        if fits {
+            let cached_tokens = cached.len() as u32 * self.config.block_size;
+            request.known_tokens = computed + cached_tokens - u32::from(!known);
+            if !known {
+                self.kv
+                    .cache_blocks(&mut blocks, request.sequence(), request.known_tokens);
+            }
+        }
         request.blocks = blocks;
         fits
+    }
+
+    /// Frees the blocks of a request.
+    pub(crate) fn release_blocks(&mut self, slot: Slot) {
+        let request = &mut self.requests[slot];
+        let known = request.known_tokens / self.config.block_size;
+        self.kv.release(&mut request.blocks, known);
+    }
+
+    /// Takes a request out of the wait queue, wherever it is.
+    pub(crate) fn leave_queue(&mut self, slot: Slot) {
+        let request = &self.requests[slot];
+        self.waiting.remove(slot, request);
+        self.queued_prompt_tokens -= u64::from(request.prompt_tokens());
     }
 
     /// Returns a request, which is no longer in the batch, to the wait queue.
     fn preempt(&mut self, slot: Slot, now: i64, events: &mut Vec<InstanceEvent>) {
         self.totals.preemptions += 1;
         self.notify_scheduler(EventKind::Preempt, slot, now, events);
+        let keep = self.config.rules.keep_tokens_on_preemption;
+        let block_size = self.config.block_size;
         let request = &mut self.requests[slot];
         request.running = false;
         request.preemptions += 1;
         request.scheduled_tokens = 0;
         // It will look up its own blocks when it is admitted again, so nothing of it is private any
         // more.
+        request.request.private_from = u32::MAX;
+        // Under the reference's rules, blocks of one token filled by decoding are never findable;
+        // the prompt's are.
+        if block_size == 1 && !self.config.rules.visible_at_step_end {
+            request.known_tokens = request.known_tokens.min(request.prompt_tokens());
+        }
         let mut blocks = std::mem::take(&mut request.blocks);
         self.kv
-            .cache_private_blocks(&mut blocks, request.sequence());
-        self.kv.release(&mut blocks);
-        request.request.private_from = u32::MAX;
+            .cache_blocks(&mut blocks, request.sequence(), request.known_tokens);
+        request.blocks = blocks;
         let output_tokens = request.emitted_tokens();
-        if self.config.rules.keep_tokens_on_preemption {
-            if !request.in_prefill() {
-                request.prefill_target = request.computed_tokens + 1;
-            }
-        } else {
+        if !keep {
             request.token_steps.clear();
             request.has_first_token = false;
+            request.emitted = 0;
         }
         request.computed_tokens = 0;
         request.computed_after_step = 0;
+        self.release_blocks(slot);
+        let request = &mut self.requests[slot];
         if self.config.token_events {
             events.push(InstanceEvent::Preempted {
                 view: request.view,
@@ -134,6 +174,6 @@ impl Instance {
             });
         }
         self.queued_prompt_tokens += u64::from(request.prompt_tokens());
-        self.waiting.push_front(slot, || request.queue_key());
+        self.waiting.push_front(slot, request);
     }
 }

@@ -13,14 +13,17 @@ pub(crate) struct StepBudget {
     max_computed_tokens: u32,
 }
 
-/// A head of the wait queue that did not fit. Another attempt fails as well until blocks come free
-/// or the prefix index changes.
+/// A head of the wait queue that did not fit. Another attempt fails as well until enough blocks come
+/// free or become findable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockedHead {
     serial: u64,
     /// Prefill tokens that it could have had.
     prefill_limit: u32,
-    kv_version: u64,
+    /// Others ran, so blocks had to be left free.
+    among_others: bool,
+    /// The counter of relief at which it may fit.
+    fits_from: u64,
 }
 
 impl StepBudget {
@@ -46,15 +49,19 @@ impl StepBudget {
         self.prefill_chunk(remaining, computed).min(self.new_tokens)
     }
 
-    /// Tokens that a running request gets now; `None` = it takes no part in the step, as a decode
-    /// whose last token that may be computed is.
+    /// Would it get more if it were the first of the step?
+    pub(super) fn cuts_prefill(&self, remaining: u32, computed: u32) -> bool {
+        self.prefill_chunk(remaining, computed) > self.new_tokens
+    }
+
+    /// Tokens that a running request gets now; `None` = it takes no part in the step, because
+    /// it only waits for the output of its last one.
     pub(super) fn running_tokens(&self, request: &EngineRequest) -> Option<u32> {
         let computed = request.computed_tokens;
         if request.in_prefill() {
             Some(self.prefill_tokens(request.prefill_target - computed, computed))
         } else {
-            let decodes = request.final_output_tokens() > 0 && computed < self.max_computed_tokens;
-            decodes.then_some(1)
+            (!request.is_scheduled_through()).then_some(1)
         }
     }
 
@@ -113,19 +120,33 @@ impl StepBudget {
 }
 
 impl BlockedHead {
-    /// A request that just did not fit.
-    pub(super) fn new(request: &EngineRequest, budget: &StepBudget, kv_version: u64) -> Self {
+    /// A request that just lacked `short` blocks, when the counter of relief was at `relief`.
+    pub(super) fn new(
+        request: &EngineRequest,
+        budget: &StepBudget,
+        among_others: bool,
+        short: u64,
+        relief: u64,
+    ) -> Self {
         Self {
             serial: request.view.serial,
             prefill_limit: budget.prefill_limit(),
-            kv_version,
+            among_others,
+            fits_from: relief.saturating_add(short),
         }
     }
 
     /// Would this request fail to fit again? It would ask for at least as many blocks as before.
-    pub(super) fn is(&self, request: &EngineRequest, budget: &StepBudget, kv_version: u64) -> bool {
+    pub(super) fn is(
+        &self,
+        request: &EngineRequest,
+        budget: &StepBudget,
+        among_others: bool,
+        relief: u64,
+    ) -> bool {
         request.view.serial == self.serial
             && budget.prefill_limit() >= self.prefill_limit
-            && kv_version == self.kv_version
+            && among_others == self.among_others
+            && relief < self.fits_from
     }
 }

@@ -1,0 +1,28 @@
+//! A step whose batch is chosen and whose output is not processed yet.
+
+use super::slot::BatchEntry;
+
+/// A request that takes part in a step by itself, not as a member of the decode group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StepPart {
+    /// Its place in the batch when the step was chosen. A part whose request left the instance, or
+    /// was admitted anew, is void.
+    pub(super) entry: BatchEntry,
+    /// The step yields a token for it: the first one, or one more.
+    pub(super) samples: bool,
+}
+
+/// A chosen step.
+#[derive(Clone, Debug)]
+pub(super) struct ChosenStep {
+    /// Steps are numbered from 0 in the order in which they are chosen, which is that in which
+    /// they run.
+    pub(super) number: u64,
+    pub(super) start_us: i64,
+    pub(super) end_us: i64,
+    /// The decode group takes part, with all who were members when the step was chosen.
+    pub(super) group: bool,
+    pub(super) parts: Vec<StepPart>,
+    /// KV blocks in use while it runs.
+    pub(super) kv_blocks: u64,
+}
