@@ -170,7 +170,7 @@ fn the_last_token_takes_kv_space_or_not() {
 
 #[test]
 fn asynchronous_scheduling_admits_one_step_later() {
-    let [off, on] = both(|r, on| r.async_scheduling = on).map(|engine| {
+    let [off, on] = asynchronous().map(|engine| {
         // Arrivals while the first step runs, exactly when it ends, and when the engine is idle.
         run_one(
             engine,
@@ -184,34 +184,82 @@ fn asynchronous_scheduling_admits_one_step_later() {
     });
     // 0..110 prefill of 10; 110..230 one decode and a prefill of 10.
     assert_eq!(times(&off[1]), (60, 180, 180));
-    // The batch of 110..220 was chosen at 0; the next one, 220..340, takes the newcomer.
-    assert_eq!(times(&on[1]), (170, 290, 290));
+    // The batch of 110..220 was chosen at 0; the next one, 220..340, chosen at 110, takes the
+    // newcomer.
+    assert_eq!(times(&on[1]), (60, 290, 290));
     for records in [&off, &on] {
         assert_eq!(times(&records[2]).0, 0, "an idle engine starts at once");
     }
     // The step 5000..5110 ends when the last one arrives: 5110..5230 takes it, or, chosen at 5000,
-    // does not. Then the batch has drained at 5220 and nothing was chosen before: 5220..5330 takes
-    // it.
+    // does not. The next one, 5220..5330, is chosen then and does; the request before has all its
+    // tokens scheduled.
     assert_eq!(times(&off[3]), (0, 120, 120));
-    assert_eq!(times(&on[3]), (110, 220, 220));
+    assert_eq!(times(&on[3]), (0, 220, 220));
 }
 
 #[test]
 fn asynchronous_scheduling_does_not_hold_back_those_who_waited_before() {
-    // Shortest prompt first. One request waits from 20 while the first step runs 0..109, in which
-    // nobody else had tokens left; in the next step, 109..219, a shorter one arrives at 150. The
-    // batch of the step at 219 was chosen at 109: it holds the one that waited since 20, although
-    // the newcomer stands before it now.
+    // Shortest prompt first. One request waits from 20 while the first step runs 0..109; the next
+    // one, 109..219, was chosen at 0. At 109 the step 219..337 is chosen, which decodes one and
+    // prefills 8 for the one that waited; the shorter request that arrives at 150 comes too late
+    // for it.
     let policies = PolicySpec {
         scheduler: lab::built_in(Hook::Scheduler, "sjf", &[]),
         ..PolicySpec::default()
     };
-    let engine = both(|r, on| r.async_scheduling = on)[1];
+    let [_, engine] = asynchronous();
     let asks = [ask(0, 9, 9), ask(20, 8, 1), ask(150, 7, 1)];
     let records = lab::run(fresh(1, engine), BY_HAND, &policies, &asks).requests;
-    assert_eq!(times(&records[1]).0, 219 - 20);
-    // 219..337 decodes one and prefills 8; 337 takes the newcomer.
-    assert_eq!(times(&records[2]).0, 337 - 150);
+    assert_eq!(times(&records[1]), (109 - 20, 337 - 20, 337 - 20));
+    // Chosen at 219, 337..454.
+    assert_eq!(times(&records[2]), (219 - 150, 454 - 150, 454 - 150));
+}
+
+#[test]
+fn a_request_keeps_its_seat_until_its_last_token_is_out() {
+    // One seat. The first request's only step runs 0..110; where steps are chosen ahead, nothing
+    // can be chosen at 0 for the time from 110 on.
+    let [off, on] = asynchronous().map(|engine| {
+        let one_seat = EngineConfig {
+            max_num_seqs: 1,
+            ..engine
+        };
+        run_one(one_seat, &[ask(0, 10, 2), ask(0, 10, 1)])
+    });
+    for records in [&off, &on] {
+        assert_eq!(times(&records[0]), (0, 110, 220));
+        assert_eq!(times(&records[1]), (220, 330, 330));
+    }
+}
+
+#[test]
+fn what_was_running_when_it_was_preempted_is_still_delivered() {
+    // As in `preemption_of_the_second`. Chosen ahead, the third block is needed at 586 already: the
+    // second request has 5 tokens and loses its place while 586..706 yields the 6th. It counts: of
+    // 3 + 6 tokens the first block is cached, and 816..921 computes 5 and yields the 7th.
+    for engine in asynchronous() {
+        let tight = EngineConfig {
+            total_kv_blocks: 4,
+            block_size: 4,
+            ..engine
+        };
+        let records = run_one(tight, &[ask(0, 3, 7), ask(0, 3, 7)]);
+        assert_eq!([0, 1].map(|k| records[k].preemptions), [0, 1]);
+        assert_eq!(times(&records[0]), (0, 106, 816));
+        assert_eq!(times(&records[1]), (0, 106, 921));
+        assert_eq!(records[1].itl_sum_us, 921 - 106);
+    }
+}
+
+/// Steps chosen one after the other, then ahead.
+fn asynchronous() -> [EngineConfig; 2] {
+    both(|r, on| {
+        r.keep_tokens_on_preemption = true;
+        r.gaps_are_elapsed_time = true;
+        r.first_scheduling_counts = true;
+        r.visible_at_step_end = true;
+        r.async_scheduling = on;
+    })
 }
 
 #[test]

@@ -103,6 +103,7 @@ impl Instance {
         self.totals.busy_us += ends - begins;
         if let Some(step) = self.in_flight.front_mut() {
             step.number += steps;
+            step.prefill_tokens = 0;
             (step.start_us, step.end_us) = (ends, ends.saturating_add(duration));
             step.kv_blocks = used;
             self.busy_until = step.end_us;

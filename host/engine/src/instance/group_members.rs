@@ -37,8 +37,8 @@ impl Instance {
         if !self.grouped {
             return;
         }
-        let mut in_flight = self.in_flight.back_mut();
-        let running = in_flight.as_mut().and_then(|step| step.group.then_some(step.number));
+        let running = self.in_flight.back();
+        let running = running.and_then(|step| step.group.then_some(step.number));
         let mut parts = Vec::new();
         for k in 0..self.running.len() {
             let entry = self.running[k];
@@ -113,27 +113,26 @@ impl Instance {
         self.group.leave(entry, step, computed, room);
     }
 
-    /// Before a step is chosen: members whose last step runs leave the group, and wait for its
-    /// output by themselves.
-    pub(super) fn retire_members(&mut self) {
-        if let Some(mut step) = self.in_flight.pop_back() {
-            if step.group {
-                self.retire_members_of(&mut step);
-            }
-            self.in_flight.push_back(step);
-        }
-    }
-
-    /// The same for a given step, whose output is not processed yet.
-    pub(super) fn retire_members_of(&mut self, step: &mut ChosenStep) {
+    /// Members whose last step is `step`, which was just chosen, leave the group. The tokens that
+    /// are on their way reach them one by one.
+    pub(super) fn retire_members(&mut self, step: &mut ChosenStep) {
         while let Some(entry) = self.group.pop_finish(step.number) {
-            let request = self.requests.get(entry.slot);
-            if request.is_some_and(|r| r.in_group && r.admission == entry.admission) {
-                self.leave_group(entry.slot);
-                step.parts.push(StepPart {
-                    entry,
-                    samples: true,
-                });
+            let Some(request) = self.requests.get(entry.slot) else {
+                continue;
+            };
+            if !request.in_group || request.admission != entry.admission {
+                continue;
+            }
+            let joined = request.joined_step;
+            self.leave_group(entry.slot);
+            let in_flight = self.in_flight.iter_mut().filter(|step| step.group);
+            for step in in_flight.chain([&mut *step]) {
+                if joined <= step.number {
+                    step.parts.push(StepPart {
+                        entry,
+                        samples: true,
+                    });
+                }
             }
         }
     }

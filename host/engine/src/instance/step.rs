@@ -22,9 +22,7 @@ impl Instance {
         if self.running.is_empty() && self.waiting.is_empty() {
             return;
         }
-        self.retire_members();
         let preemptions = self.totals.preemptions;
-        let admissions = self.admissions;
         let group = self.form_group_batch(now, events);
         let mut duration = if group {
             self.group_step_us()
@@ -47,12 +45,12 @@ impl Instance {
         self.totals.queue_length_sum += self.waiting.len() as u64;
         self.totals.batch_size_sum += self.running.len() as u64;
         self.busy_until = end_us;
-        self.note_admissions((self.admissions - admissions) as usize, start_us);
-        let step = ChosenStep {
+        let mut step = ChosenStep {
             number: self.chosen_steps,
             start_us,
             end_us,
             group,
+            prefill_tokens: self.prefill_tokens(group),
             parts: self.take_parts(group),
             kv_blocks: self.kv.used(),
         };
@@ -60,6 +58,7 @@ impl Instance {
         if group {
             self.group.advance(1);
             self.settle_prefills();
+            self.retire_members(&mut step);
         }
         if self.awaits_output() {
             self.in_flight.push_back(step);
@@ -78,6 +77,22 @@ impl Instance {
             self.group.count == 0 && self.prefilling.iter().all(|&slot| idle(slot))
         } else {
             self.running.iter().all(|entry| idle(entry.slot))
+        }
+    }
+
+    /// Prompt tokens that the step at hand computes.
+    fn prefill_tokens(&self, group: bool) -> u64 {
+        let tokens = |slot: Slot| {
+            let request = &self.requests[slot];
+            match request.in_prefill() {
+                true => u64::from(request.scheduled_tokens),
+                false => 0,
+            }
+        };
+        if group {
+            self.prefilling.iter().map(|&slot| tokens(slot)).sum()
+        } else {
+            self.running.iter().map(|entry| tokens(entry.slot)).sum()
         }
     }
 
@@ -110,18 +125,6 @@ impl Instance {
     fn adapter_loading_us(&mut self) -> i64 {
         let new = self.adapters.load();
         i64::from(new) * self.config.scheduling.lora_load_us
-    }
-
-    /// The last `admitted` requests of the batch were admitted to a step that starts at `start_us`.
-    fn note_admissions(&mut self, admitted: usize, start_us: i64) {
-        let from = self.running.len() - admitted;
-        for entry in &self.running[from..] {
-            let request = &mut self.requests[entry.slot];
-            let first = request.scheduling_delay_us.is_none();
-            if first || !self.config.rules.first_scheduling_counts {
-                request.scheduling_delay_us = Some(start_us - request.request.arrival_us);
-            }
-        }
     }
 
     /// Counts what the step at hand computes, for those that take part in it by themselves.
@@ -190,9 +193,6 @@ impl Instance {
         self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(step.kv_blocks);
         self.totals.kv_block_time += i128::from(step.kv_blocks) * i128::from(end - start);
         self.totals.busy_us += end - start;
-        if step.group {
-            self.retire_members_of(&mut step);
-        }
         self.itl_log.record(self.gap_us(start, end), 1);
         self.last_output_us = end;
         step.parts.sort_unstable_by_key(|part| part.entry);

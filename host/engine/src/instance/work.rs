@@ -20,8 +20,10 @@ impl Instance {
     /// The work here, as a scrape reads it.
     #[must_use]
     pub fn work(&self) -> Work {
+        // What the running step computes is not computed yet.
         let mut work = Work {
             queued_prompt_tokens: self.queued_prompt_tokens,
+            running_prefill_tokens: self.in_flight.iter().map(|step| step.prefill_tokens).sum(),
             ..Work::default()
         };
         let mut add = |slot: Slot| {
@@ -29,7 +31,7 @@ impl Instance {
             if request.in_prefill() {
                 work.running_prefill_tokens +=
                     u64::from(request.prefill_target - request.computed_tokens);
-            } else {
+            } else if !request.is_scheduled_through() {
                 work.decodes += 1;
                 work.decode_context_tokens += u64::from(request.computed_tokens);
             }

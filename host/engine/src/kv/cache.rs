@@ -231,8 +231,8 @@ impl KvCache {
         if table.detached || !self.lookups {
             return;
         }
-        let full = tokens.min(sequence.private_from) / self.block_size;
-        while table.identified.len() < full as usize {
+        let full = (tokens.min(sequence.private_from) / self.block_size) as usize;
+        while table.identified.len() < full.min(table.len()) {
             let stored = (table.identified.len() as u32 + 1) * self.block_size;
             self.assign_identity(table, sequence.key_at(stored - 1));
         }

@@ -223,11 +223,18 @@ impl Source for FiveColumn {
     }
 }
 
-/// Seconds to whole microseconds, towards zero.
+/// Seconds to whole microseconds. What is written with six decimals or fewer is met exactly; more
+/// are cut off.
 pub(crate) fn seconds(text: &str) -> Option<i64> {
     let s: f64 = text.trim().parse().ok()?;
     let us = s * 1e6;
-    (us >= 0.0 && us < i64::MAX as f64).then_some(us as i64)
+    if !(us >= 0.0 && us < i64::MAX as f64) {
+        return None;
+    }
+    // A product that is a whole number but for the rounding of `s` means that number.
+    let whole = us.round();
+    let close = (us - whole).abs() <= us.abs() * (2.0 * f64::EPSILON);
+    Some(if close { whole as i64 } else { us as i64 })
 }
 
 /// The first `at` tokens and the rest.

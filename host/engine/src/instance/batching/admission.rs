@@ -22,7 +22,7 @@ impl Instance {
                 break;
             };
             // Requests behind one that does not fit wait, too.
-            if self.is_blocked(slot, budget) || !self.admit(slot, budget) {
+            if self.is_blocked(slot, budget) || !self.admit(slot, now, budget) {
                 break;
             }
         }
@@ -51,12 +51,12 @@ impl Instance {
             return 0;
         }
         // vLLM counts its null block.
-        (self.config.scheduling.watermark * (self.kv.total() + 1) as f64) as u64
+        (self.config.scheduling.watermark * (self.kv.total() as f64 + 1.0)) as u64
     }
 
     /// Admits a waiting request if there are blocks for its first tokens. Running requests are not
     /// preempted for it.
-    fn admit(&mut self, slot: Slot, budget: &mut StepBudget) -> bool {
+    fn admit(&mut self, slot: Slot, now: i64, budget: &mut StepBudget) -> bool {
         let rules = self.config.rules;
         let scheduling = self.config.scheduling;
         let block_size = self.config.block_size;
@@ -83,7 +83,8 @@ impl Instance {
         }
         let tokens = budget.prefill_tokens(remaining, cached_tokens);
         let held = if scheduling.reserve_full_isl { remaining } else { tokens };
-        let needed = self.kv.blocks_taken_by(&request.blocks, held, &cached) + self.reserved_blocks();
+        let needed = self.kv.blocks_taken_by(&request.blocks, held, &cached);
+        let needed = needed.saturating_add(self.reserved_blocks());
         let short = needed.saturating_sub(self.kv.free());
         if short > 0 || !self.allocate(slot, tokens, &cached) {
             let (among_others, relief) = (!self.running.is_empty(), self.kv.relief());
@@ -113,6 +114,9 @@ impl Instance {
             self.totals.prefix_queries += u64::from(request.prompt_tokens());
             self.totals.prefix_hits += u64::from(cached_tokens);
             self.totals.prefix_reusable += u64::from(request.request.reusable_tokens);
+        }
+        if request.scheduling_delay_us.is_none() || !rules.first_scheduling_counts {
+            request.scheduling_delay_us = Some(now - request.request.arrival_us);
         }
         true
     }
