@@ -263,6 +263,9 @@ pub struct Request {
     /// The client's own priority in place of its class's, higher is more important; `None` = the
     /// class decides.
     pub priority: Option<i32>,
+    /// The priority that the client sends to the serving engine, in vLLM's sense: lower is more
+    /// urgent, 0 where none is given. Only a scheduling policy that asks for it reads it.
+    pub client_priority: i32,
     /// The model that the client names.
     pub model: Sym,
     /// LoRA adapter, `Sym::NONE` for none.
@@ -328,6 +331,7 @@ impl Request {
             tenant: Sym::NONE,
             slo_class: Sym::NONE,
             priority: None,
+            client_priority: 0,
             model: Sym::NONE,
             adapter: Sym::NONE,
             session: Sym::NONE,

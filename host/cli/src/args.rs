@@ -1,5 +1,6 @@
 //! The flags that several commands take, each once, with its help.
 
+use super::scheduling_args::SchedulingArgs;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, unknown};
@@ -146,6 +147,9 @@ pub struct EngineArgs {
     /// Most prefill tokens of one request per step; 0 = no limit
     #[arg(long, default_value_t = 0, value_name = "TOKENS")]
     pub long_prefill_token_threshold: u32,
+    /// vLLM's scheduler.
+    #[command(flatten)]
+    pub scheduling: SchedulingArgs,
     /// Order of the wait queue: fcfs, priority-fcfs, sjf, ..., FILE.lua, or FILE.so[:NAME]
     /// [default: fcfs]
     #[arg(long, value_name = "POLICY")]

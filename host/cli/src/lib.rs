@@ -18,6 +18,7 @@ mod plugin;
 mod policy;
 mod print;
 mod progress;
+mod scheduling_args;
 mod score;
 mod score_server;
 mod simulate;

@@ -71,6 +71,13 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         seed,
     } = args;
     let typed = |id: &str| explicit.has(id).then_some(());
+    let scheduling = &engine.scheduling;
+    let [
+        async_scheduling,
+        enable_prefix_caching,
+        enable_chunked_prefill,
+        scheduler_reserve_full_isl,
+    ] = scheduling.switches();
     let pool = PoolSpec {
         count: typed("num_instances").map(|()| cluster.num_instances),
         hardware: model.hardware.clone(),
@@ -86,6 +93,17 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
                 .map(|()| engine.max_num_scheduled_tokens),
             long_prefill_token_threshold: typed("long_prefill_token_threshold")
                 .map(|()| engine.long_prefill_token_threshold),
+            long_prefill_token_threshold_adaptive: scheduling
+                .long_prefill_token_threshold_adaptive
+                .then_some(true),
+            async_scheduling,
+            enable_prefix_caching,
+            enable_chunked_prefill,
+            scheduler_reserve_full_isl,
+            watermark: scheduling.watermark,
+            max_num_active_seqs: scheduling.max_num_active_seqs,
+            max_loras: scheduling.max_loras,
+            lora_load_time_us: scheduling.lora_load_time,
             block_size: typed("block_size_in_tokens").map(|()| model.block_size_in_tokens),
             total_kv_blocks: model.total_kv_blocks,
             gpu_memory_utilization: typed("gpu_memory_utilization")
@@ -127,6 +145,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             routing_scorers: cluster.routing_scorers.clone(),
             routing_cache_weight: cluster.routing_cache_weight,
             routing_load_weight: cluster.routing_load_weight,
+            scheduling_policy: scheduling.scheduling_policy.map(Into::into),
             scheduler: engine.scheduler.clone(),
             priority: engine.priority_policy.clone(),
             preemption: engine.preemption_policy.clone(),

@@ -1,5 +1,6 @@
 //! How messages name settings: as flags on the command line, by their bare names in Python.
 
+use super::scheduling_args::SWITCHES;
 use windtunnel_sim::settings;
 
 /// The files that a run writes, by their names as settings.
@@ -29,6 +30,7 @@ pub fn spelled(message: &str, spell: impl Fn(&str) -> String) -> String {
 #[must_use]
 pub fn in_flags(message: &str) -> String {
     spelled(message, |name| match name {
+        name if SWITCHES.contains(&name) => format!("--[no-]{}", name.replace('_', "-")),
         "decisions" => "--trace-level decisions".to_owned(),
         name => format!("--{}", name.replace('_', "-")),
     })

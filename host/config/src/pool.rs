@@ -74,6 +74,33 @@ pub struct EngineSpec {
     /// Most prefill tokens of one request per step; 0 = no limit, the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub long_prefill_token_threshold: Option<u32>,
+    /// The threshold is at least an equal share of the step's tokens; only with a threshold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long_prefill_token_threshold_adaptive: Option<bool>,
+    /// Choose the batch of a step while the step before it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub async_scheduling: Option<bool>,
+    /// Look up prompts in the prefix cache; yes if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_prefix_caching: Option<bool>,
+    /// A prompt may be computed in several steps; yes if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_chunked_prefill: Option<bool>,
+    /// Admit a request only if its whole prompt has KV blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler_reserve_full_isl: Option<bool>,
+    /// Share of the KV blocks that an admission leaves free, from 0 to below 1; 0 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<f64>,
+    /// Most requests admitted to the running batch; `max_num_seqs` if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_num_active_seqs: Option<u32>,
+    /// Most LoRA adapters in one step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_loras: Option<u32>,
+    /// Time to load an adapter, microseconds; 0 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_load_time_us: Option<u32>,
     /// Tokens per KV block; 16 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block_size: Option<u32>,

@@ -2,11 +2,11 @@
 //! over the bundle that it names.
 
 use crate::settings::Given;
-use crate::spec::PoliciesSpec;
+use crate::spec::{PoliciesSpec, SchedulingPolicySpec};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to, unknown};
 use windtunnel_base::request::Symbols;
 use windtunnel_engine::instance::Preset;
-use windtunnel_policy::builtin::priority;
+use windtunnel_policy::builtin::{preemption, priority, scheduler};
 use windtunnel_policy::builtin::routing::weighted::parse_scorers;
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_policy::{
@@ -112,6 +112,7 @@ pub(crate) fn choose(
     given: &Given,
     rules: Preset,
 ) -> Result<Chosen, InputError> {
+    let policies = &with_scheduling_policy(policies, custom)?;
     let mut notes = bundle.notes.clone();
     let mut chooser = Chooser {
         policies,
@@ -163,6 +164,52 @@ pub(crate) fn choose(
         try_out(&spec, instances)?;
     }
     Ok(Chosen { spec, notes })
+}
+
+/// The three hooks that vLLM's scheduling policy fills at once.
+fn with_scheduling_policy(
+    policies: &PoliciesSpec,
+    custom: &[Custom],
+) -> Result<PoliciesSpec, InputError> {
+    let mut filled = policies.clone();
+    let Some(policy) = policies.scheduling_policy else {
+        return Ok(filled);
+    };
+    let own = |hook| custom.iter().any(|policy| policy.hook() == hook);
+    let hooks = [
+        (Hook::Scheduler, "scheduler", &mut filled.scheduler),
+        (Hook::Priority, "priority_policy", &mut filled.priority),
+        (
+            Hook::Preemption,
+            "preemption_policy",
+            &mut filled.preemption,
+        ),
+    ];
+    for (hook, setting, chosen) in hooks {
+        if chosen.is_some() {
+            return Err(InputError::new(format!(
+                "give `scheduling_policy` or `{setting}`, not both"
+            )));
+        }
+        if own(hook) {
+            return Err(InputError::new(format!(
+                "`scheduling_policy` fills {hook}, and so does the program"
+            )));
+        }
+        let built_in = match (policy, hook) {
+            (SchedulingPolicySpec::Fcfs, Hook::Scheduler) => scheduler::fcfs::POLICY,
+            (SchedulingPolicySpec::Fcfs, Hook::Preemption) => preemption::fcfs::POLICY,
+            (SchedulingPolicySpec::Priority, Hook::Scheduler) => scheduler::priority_fcfs::POLICY,
+            (SchedulingPolicySpec::Priority, Hook::Preemption) => {
+                preemption::priority_first::POLICY
+            }
+            (SchedulingPolicySpec::Priority, _) => priority::client::POLICY,
+            // Nothing reads it.
+            (SchedulingPolicySpec::Fcfs, _) => continue,
+        };
+        *chosen = Some(built_in.name.to_owned());
+    }
+    Ok(filled)
 }
 
 /// Makes every policy once, so that a file that does not run is found before the run.

@@ -1,6 +1,7 @@
 //! What a run's instances and front end are, before any policy or request is known.
 
 use crate::policies::make_policies;
+use crate::scheduling;
 use crate::settings::Given;
 use crate::spec::{RulesSpec, RunSpec};
 use std::path::Path;
@@ -87,8 +88,9 @@ impl Deployment {
             all.push(resolved);
         }
         let preset = preset(run.rules, specs, &all)?;
-        for pool in &mut pools {
-            pool.engine.rules = preset.rules();
+        scheduling::check_rules(given, run.rules, preset)?;
+        for (pool, spec) in pools.iter_mut().zip(specs) {
+            scheduling::configure(&mut pool.engine, &spec.engine, preset)?;
         }
         let front = &run.front;
         let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());

@@ -47,6 +47,7 @@ mod policies;
 mod pool_setup;
 #[cfg(test)]
 mod program_tests;
+mod scheduling;
 pub mod settings;
 mod simulation;
 mod spec;
@@ -58,7 +59,7 @@ pub use names::unused_name;
 pub use policies::make_policies;
 pub use simulation::{Resolver, RunResult, Simulation};
 pub use spec::{
-    FrontSpec, LengthSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec, RunSpec,
+    FrontSpec, LengthSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec, RunSpec, SchedulingPolicySpec,
     SessionModeSpec, TraceSpec, WorkloadSpec,
 };
 pub use targets::{TargetTeller, Untargeted, told_us};

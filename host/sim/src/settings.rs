@@ -33,6 +33,24 @@ const SETTINGS: &[(&str, &str)] = &[
         "long_prefill_token_threshold",
         "pool.engine.long_prefill_token_threshold",
     ),
+    (
+        "long_prefill_token_threshold_adaptive",
+        "pool.engine.long_prefill_token_threshold_adaptive",
+    ),
+    ("async_scheduling", "pool.engine.async_scheduling"),
+    ("enable_prefix_caching", "pool.engine.enable_prefix_caching"),
+    (
+        "enable_chunked_prefill",
+        "pool.engine.enable_chunked_prefill",
+    ),
+    (
+        "scheduler_reserve_full_isl",
+        "pool.engine.scheduler_reserve_full_isl",
+    ),
+    ("watermark", "pool.engine.watermark"),
+    ("max_num_active_seqs", "pool.engine.max_num_active_seqs"),
+    ("max_loras", "pool.engine.max_loras"),
+    ("lora_load_time", "pool.engine.lora_load_time_us"),
     ("block_size_in_tokens", "pool.engine.block_size"),
     ("total_kv_blocks", "pool.engine.total_kv_blocks"),
     (
@@ -66,6 +84,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("routing_scorers", "policies.routing_scorers"),
     ("routing_cache_weight", "policies.routing_cache_weight"),
     ("routing_load_weight", "policies.routing_load_weight"),
+    ("scheduling_policy", "policies.scheduling_policy"),
     ("scheduler", "policies.scheduler"),
     ("priority_policy", "policies.priority"),
     ("preemption_policy", "policies.preemption"),
@@ -334,6 +353,7 @@ mod tests {
             let values = [
                 json!("blis"),
                 json!("fixed"),
+                json!("fcfs"),
                 json!("s"),
                 json!(1),
                 json!(true),

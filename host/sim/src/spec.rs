@@ -160,6 +160,9 @@ pub struct PoliciesSpec {
     /// Two-weight form of `weighted`: weight of short queues.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routing_load_weight: Option<f64>,
+    /// vLLM's scheduling policy: scheduler, priorities and preemption at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_policy: Option<SchedulingPolicySpec>,
     /// Scheduler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<String>,
@@ -175,6 +178,17 @@ pub struct PoliciesSpec {
     /// Lift the limits of scripts.
     #[serde(skip_serializing_if = "is_default")]
     pub trusted: bool,
+}
+
+/// How vLLM orders the wait queue and whom it preempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SchedulingPolicySpec {
+    /// First come, first served; the request admitted last is preempted.
+    Fcfs,
+    /// By the priority that the client sends, then by arrival; the least urgent request is
+    /// preempted.
+    Priority,
 }
 
 /// What is sent: synthetic traffic (`distribution` or a preset), a workload spec, a trace, a

@@ -495,6 +495,8 @@ fn views_do_not_depend_on_output_lengths() {
         predicted_output_tokens: 0,
         attempts: _,
         reserved: _,
+        adapter: _,
+        client_priority: _,
     } = short.0[0].1
     else {
         panic!("a prediction without a predictor")

@@ -134,6 +134,24 @@ impl Table {
         Ok((at, others.into_iter().map(str::to_owned).collect()))
     }
 
+    /// Position of the column `name` among those behind `last`, if there is one.
+    ///
+    /// # Errors
+    /// When there are several.
+    pub(super) fn column_behind(
+        &self,
+        last: usize,
+        name: &str,
+    ) -> Result<Option<usize>, InputError> {
+        let behind = self.header.iter().enumerate().skip(last + 1);
+        let mut found = behind.filter(|(_, column)| column.trim() == name);
+        let first = found.next().map(|(at, _)| at);
+        match found.next() {
+            Some(_) => Err(self.header_error(format!("the column \"{name}\" appears twice"))),
+            None => Ok(first),
+        }
+    }
+
     fn header_error(&self, message: String) -> InputError {
         InputError::at(&self.name, self.line, 0, message)
     }

@@ -1,6 +1,7 @@
 //! The points of a sweep: every combination of the given values.
 
 use crate::effects::Explicit;
+use crate::scheduling_args::{SWITCHES, setting};
 use crate::spelling::FILES;
 use clap::{Arg, ArgAction};
 use std::ffi::OsString;
@@ -84,7 +85,10 @@ impl Grid {
         for text in given {
             let axis = Axis::parse(text, flags)?;
             if let Key::Flag { long, .. } = &axis.key
-                && explicit.has(&long.replace('-', "_"))
+                && [Some(long), opposite(long).as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .any(|flag| explicit.has(&flag.replace('-', "_")))
             {
                 return Err(InputError::new(format!(
                     "--{long} is given and swept; drop one of the two"
@@ -188,6 +192,18 @@ impl Axis {
     }
 }
 
+/// The flag that turns off what `--long` turns on, or the other way round; `None` = it is off where
+/// it is not typed.
+fn opposite(long: &str) -> Option<String> {
+    let id = long.replace('-', "_");
+    match long.strip_prefix("no-") {
+        Some(on) if setting(&id) != id => Some(on.to_owned()),
+        _ => SWITCHES
+            .contains(&id.as_str())
+            .then(|| format!("no-{long}")),
+    }
+}
+
 /// The names of a flag, the main one first.
 fn names(arg: &Arg) -> Vec<String> {
     let aliases = arg.get_all_aliases().unwrap_or_default();
@@ -252,7 +268,8 @@ impl Point<'_> {
                 long,
                 is_switch: false,
             } => Some(format!("--{long}={value}").into()),
-            Key::Flag { long, .. } => (value == "true").then(|| format!("--{long}").into()),
+            Key::Flag { long, .. } if value == "true" => Some(format!("--{long}").into()),
+            Key::Flag { long, .. } => opposite(long).map(|flag| format!("--{flag}").into()),
             Key::Bundle(_) => None,
         };
         self.pairs().filter_map(argument).collect()
@@ -319,6 +336,24 @@ mod tests {
         let arguments = |k: usize| grid.points()[k].arguments();
         assert_eq!(arguments(0), ["--max-prompts=7"]);
         assert_eq!(arguments(1), ["--max-prompts=7", "--summary-only"]);
+    }
+
+    #[test]
+    fn false_of_a_pair_is_its_other_flag() {
+        let grid = grid(&[
+            "async-scheduling=true,false",
+            "no-enable-prefix-caching=false",
+        ])
+        .unwrap();
+        let arguments = |k: usize| grid.points()[k].arguments();
+        assert_eq!(
+            arguments(0),
+            ["--async-scheduling", "--enable-prefix-caching"]
+        );
+        assert_eq!(
+            arguments(1),
+            ["--no-async-scheduling", "--enable-prefix-caching"]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::grid::{Grid, Point};
 use crate::commands::{Cli, Command};
 use crate::effects::Explicit;
 use crate::print::first_paragraph;
+use crate::scheduling_args::setting;
 use crate::spec;
 use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +56,7 @@ impl Shared {
                 argument.push(values.join(",".as_ref()));
             }
             shared.arguments.push(argument);
-            shared.ids.push(id.to_owned());
+            shared.ids.push(setting(id).to_owned());
         }
         shared
     }

@@ -51,6 +51,8 @@ impl RequestViews {
             prefix_group: request.prefix_group.0,
             prefix_tokens: request.prefix_tokens,
             model: request.model.0,
+            adapter: request.adapter.0,
+            client_priority: request.client_priority,
             predicted_output_tokens: match &self.predictor {
                 Some(p) => p.predict(self.seed, request, symbols),
                 None => 0,

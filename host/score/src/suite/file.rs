@@ -263,6 +263,24 @@ pub struct ClusterKeys {
     pub max_num_scheduled_tokens: Option<u32>,
     /// Longest part of a prompt in one step, tokens; 0 = no limit.
     pub long_prefill_token_threshold: Option<u32>,
+    /// The threshold is at least an equal share of the step's tokens.
+    pub long_prefill_token_threshold_adaptive: Option<bool>,
+    /// Choose the batch of a step while the step before it runs.
+    pub async_scheduling: Option<bool>,
+    /// Look up prompts in the prefix cache.
+    pub enable_prefix_caching: Option<bool>,
+    /// A prompt may be computed in several steps.
+    pub enable_chunked_prefill: Option<bool>,
+    /// Admit a request only if its whole prompt has KV blocks.
+    pub scheduler_reserve_full_isl: Option<bool>,
+    /// Share of the KV blocks that an admission leaves free.
+    pub watermark: Option<f64>,
+    /// Most requests admitted to the running batch.
+    pub max_num_active_seqs: Option<u32>,
+    /// Most LoRA adapters in one step.
+    pub max_loras: Option<u32>,
+    /// Time to load an adapter, microseconds.
+    pub lora_load_time_us: Option<u32>,
     /// Share of the GPU memory that may be used.
     pub gpu_memory_utilization: Option<f64>,
     /// Age at which scraped signals are scraped again, microseconds.
@@ -292,6 +310,8 @@ impl ClusterKeys {
         let over = self;
         first_given!(over, under: model hardware tensor_parallelism instances rules fitted_under latency_model total_kv_blocks block_size
             max_num_running_reqs max_num_scheduled_tokens long_prefill_token_threshold gpu_memory_utilization
+            long_prefill_token_threshold_adaptive async_scheduling enable_prefix_caching enable_chunked_prefill
+            scheduler_reserve_full_isl watermark max_num_active_seqs max_loras lora_load_time_us
             snapshot_refresh_interval_us cache_signal_delay_us admission_latency_us routing_latency_us output_predictor
             estimate_error)
     }

@@ -1,18 +1,19 @@
 //! CSV traces with real token ids: arrival in seconds, two columns nobody reads, prompt ids and
-//! output ids as JSON arrays.
+//! output ids as JSON arrays. Two more columns are found by their names, `priority` and `adapter`.
 //!
-//! Equal tokens stay equal, so these traces show real prefix-cache behaviour.
+//! Equal tokens of one adapter stay equal, so these traces show real prefix-cache behaviour.
 
 use super::cut::Rewind;
 use super::row_errors::RowErrors;
 use super::units::{Clock, Stamp, TimeUnit};
 use crate::limits::MAX_TOKENS;
 use crate::table::{Table, shown};
-use crate::trie::Trie;
+use crate::trie::{Root, Trie};
+use rustc_hash::FxHashMap;
 use std::io::Read;
 use std::path::Path;
 use windtunnel_base::input::InputError;
-use windtunnel_base::request::{Request, RequestId, Source, Symbols, TokenSeq};
+use windtunnel_base::request::{Request, RequestId, Source, Sym, Symbols, TokenSeq};
 
 const ARRIVAL: usize = 0;
 const PROMPT: usize = 3;
@@ -24,6 +25,21 @@ struct Row {
     arrival_us: i64,
     prompt: TokenSeq,
     output: TokenSeq,
+    priority: i32,
+    adapter: Sym,
+}
+
+/// What rows have in common while they are read.
+struct Reader {
+    clock: Clock,
+    trie: Trie,
+    tokens: Vec<u32>,
+    /// Positions of the optional columns.
+    priority: Option<usize>,
+    adapter: Option<usize>,
+    symbols: Symbols,
+    /// Where the sequences of an adapter begin: their KV depends on it.
+    roots: FxHashMap<Sym, Root>,
 }
 
 /// The [`Source`] of a five-column trace.
@@ -79,16 +95,23 @@ impl FiveColumn {
                 table.width()
             )));
         }
-        let mut trie = Trie::new();
+        let mut reader = Reader {
+            clock: Clock::new(unit, TimeUnit::Seconds),
+            trie: Trie::new(),
+            tokens: Vec::new(),
+            priority: table.column_behind(OUTPUT, "priority")?,
+            adapter: table.column_behind(OUTPUT, "adapter")?,
+            symbols: Symbols::default(),
+            roots: FxHashMap::default(),
+        };
         let mut rows = Vec::new();
-        let mut tokens = Vec::new();
-        let mut clock = Clock::new(unit, TimeUnit::Seconds);
         while let Some(good) = table.advance_or_row_error()? {
             let number = rows.len() as u64;
-            let row = good.and_then(|()| read(&table, number, &mut clock, &mut tokens, &mut trie));
+            let row = good.and_then(|()| reader.read(&table, number));
             rows.extend(errors.take(row)?);
         }
         rows.sort_by_key(|r: &Row| r.arrival_us);
+        let Reader { clock, symbols, .. } = reader;
         if clock.is_of_epoch() {
             let first = rows.first().map_or(0, |r| r.arrival_us);
             rows.iter_mut().for_each(|r| r.arrival_us -= first);
@@ -96,44 +119,67 @@ impl FiveColumn {
         Ok(Self {
             rows,
             next: 0,
-            symbols: Symbols::default(),
+            symbols,
             notes: clock.note().into_iter().collect(),
         })
     }
 }
 
-fn read(
-    table: &Table,
-    number: u64,
-    clock: &mut Clock,
-    tokens: &mut Vec<u32>,
-    trie: &mut Trie,
-) -> Result<Row, InputError> {
-    let text = table.field(ARRIVAL);
-    let ticks = Stamp::of_text(text).and_then(|stamp| clock.ticks(stamp));
-    let arrival_us = match clock.unit() {
-        TimeUnit::Seconds => seconds(text),
-        _ => ticks.map(|ticks| ticks / 10),
-    };
-    let arrival_us = arrival_us.ok_or_else(|| {
-        let unit = clock.unit();
-        let expected = format!("an arrival time in {unit}, finite and 0 or more");
-        table.field_error(ARRIVAL, &expected)
-    })?;
-    tokens.clear();
-    read_ids(table, PROMPT, tokens)?;
-    let prompt_len = tokens.len();
-    read_ids(table, OUTPUT, tokens)?;
-    if tokens.len() as u64 > MAX_TOKENS {
-        return Err(table.error("more than 2^31 tokens"));
+impl Reader {
+    fn read(&mut self, table: &Table, number: u64) -> Result<Row, InputError> {
+        let text = table.field(ARRIVAL);
+        let ticks = Stamp::of_text(text).and_then(|stamp| self.clock.ticks(stamp));
+        let arrival_us = match self.clock.unit() {
+            TimeUnit::Seconds => seconds(text),
+            _ => ticks.map(|ticks| ticks / 10),
+        };
+        let arrival_us = arrival_us.ok_or_else(|| {
+            let unit = self.clock.unit();
+            let expected = format!("an arrival time in {unit}, finite and 0 or more");
+            table.field_error(ARRIVAL, &expected)
+        })?;
+        let tokens = &mut self.tokens;
+        tokens.clear();
+        read_ids(table, PROMPT, tokens)?;
+        let prompt_len = tokens.len();
+        read_ids(table, OUTPUT, tokens)?;
+        if tokens.len() as u64 > MAX_TOKENS {
+            return Err(table.error("more than 2^31 tokens"));
+        }
+        let priority = self.priority.map(|at| priority(table, at)).transpose()?;
+        let adapter = match self.adapter.map(|at| table.field(at).trim()) {
+            None | Some("") => Sym::NONE,
+            Some(name) => self.symbols.intern(name),
+        };
+        let root = match adapter {
+            Sym::NONE => Root::default(),
+            adapter => {
+                let trie = &mut self.trie;
+                *self.roots.entry(adapter).or_insert_with(|| trie.new_root())
+            }
+        };
+        let whole = self.trie.insert_under(root, &self.tokens);
+        let (prompt, output) = cut(&whole, prompt_len);
+        Ok(Row {
+            number,
+            arrival_us,
+            prompt,
+            output,
+            priority: priority.unwrap_or(0),
+            adapter,
+        })
     }
-    let whole = trie.insert(tokens);
-    let (prompt, output) = cut(&whole, prompt_len);
-    Ok(Row {
-        number,
-        arrival_us,
-        prompt,
-        output,
+}
+
+/// A priority in vLLM's sense; nothing = 0.
+fn priority(table: &Table, at: usize) -> Result<i32, InputError> {
+    let text = table.field(at).trim();
+    if text.is_empty() {
+        return Ok(0);
+    }
+    text.parse().map_err(|_| {
+        let expected = "a priority, a whole number of which lower is more urgent, or nothing";
+        table.field_error(at, expected)
     })
 }
 
@@ -157,7 +203,11 @@ impl Source for FiveColumn {
         self.next += 1;
         let id = RequestId::Number(row.number);
         let (prompt, output) = (row.prompt.clone(), row.output.clone());
-        Some(Request::new(id, row.arrival_us, prompt, output))
+        Some(Request {
+            client_priority: row.priority,
+            adapter: row.adapter,
+            ..Request::new(id, row.arrival_us, prompt, output)
+        })
     }
 
     fn size_hint(&self) -> Option<u64> {
@@ -275,6 +325,48 @@ mod tests {
         assert_eq!(requests[1].output.token_key(1), whole.token_key(5));
         assert_ne!(requests[2].prompt.token_key(0), whole.token_key(0));
         assert_eq!(requests[0].deadline_us, 0);
+    }
+
+    #[test]
+    fn priorities_and_adapters_are_columns_by_name() {
+        let text = "t,a,b,p,o,adapter,note,priority\n\
+            0,x,y,\"[1,2,3]\",[4],sql,hello,-2\n\
+            1,x,y,\"[1,2,3]\",[4],,,\n\
+            2,x,y,\"[1,2,3,9]\",[4],sql,,7\n\
+            3,x,y,\"[1,2,3]\",[4],chat,,0\n";
+        let bytes = std::io::Cursor::new(text.as_bytes());
+        let mut source =
+            FiveColumn::from_reader("t.csv", bytes, &mut RowErrors::new(true)).unwrap();
+        let requests: Vec<Request> = std::iter::from_fn(|| source.next_request()).collect();
+        let seen = |r: &Request| {
+            let name = source.symbols().name(r.adapter).to_owned();
+            (name, r.client_priority, r.priority)
+        };
+        let seen: Vec<_> = requests.iter().map(seen).collect();
+        let row = |name: &str, priority| (name.to_owned(), priority, None);
+        assert_eq!(
+            seen,
+            [row("sql", -2), row("", 0), row("sql", 7), row("chat", 0)]
+        );
+        // The KV of a token depends on the adapter: equal tokens are equal within one only.
+        let key = |k: usize| requests[k].prompt.token_key(2);
+        assert_eq!(key(0), key(2));
+        assert!(key(0) != key(1) && key(1) != key(3) && key(0) != key(3));
+    }
+
+    #[test]
+    fn wrong_priorities_and_columns_given_twice_are_refused() {
+        let refuse = |text: &str| read(text).unwrap_err().to_string();
+        assert_eq!(
+            refuse("t,a,b,p,o,priority\n0,x,y,[1],[2],high\n"),
+            "t.csv:2: column \"priority\": expected a priority, a whole number of which lower is more urgent, or \
+             nothing, found \"high\""
+        );
+        assert!(refuse("t,a,b,p,o,priority\n0,x,y,[1],[2],1.5\n").contains("found \"1.5\""));
+        assert_eq!(
+            refuse("t,a,b,p,o,adapter,adapter\n"),
+            "t.csv:1: the column \"adapter\" appears twice"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Priority policies. A priority is a number inside an instance: lower is more urgent.
 
+pub mod client;
 pub mod constant;
 pub mod inverted_slo;
 pub mod slo_based;
@@ -14,6 +15,7 @@ pub static TABLE: &[BuiltIn] = &table(
     [
         slo_class::POLICY,
         constant::POLICY,
+        client::POLICY,
         slo_based::POLICY,
         inverted_slo::POLICY,
     ],

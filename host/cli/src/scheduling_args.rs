@@ -1,0 +1,107 @@
+//! Flags of vLLM's scheduler, under vLLM's names. Those that vLLM turns on and off as `--NAME` and
+//! `--no-NAME` are pairs here, too: the last one typed counts.
+
+use clap::{Args, ValueEnum};
+use windtunnel_sim::SchedulingPolicySpec;
+
+/// Flags that are turned off as `--no-NAME`, by their names as settings.
+pub const SWITCHES: [&str; 4] = [
+    "async_scheduling",
+    "enable_prefix_caching",
+    "enable_chunked_prefill",
+    "scheduler_reserve_full_isl",
+];
+
+/// The setting that a flag's id names: `no_x` turns `x` off.
+pub fn setting(id: &str) -> &str {
+    match id.strip_prefix("no_") {
+        Some(name) if SWITCHES.contains(&name) => name,
+        _ => id,
+    }
+}
+
+/// vLLM's scheduling policy by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchedulingPolicyName {
+    /// First come, first served; the request admitted last is preempted
+    Fcfs,
+    /// By the priority that clients send (lower is more urgent, 0 by default), then by arrival
+    Priority,
+}
+
+impl From<SchedulingPolicyName> for SchedulingPolicySpec {
+    fn from(name: SchedulingPolicyName) -> Self {
+        match name {
+            SchedulingPolicyName::Fcfs => Self::Fcfs,
+            SchedulingPolicyName::Priority => Self::Priority,
+        }
+    }
+}
+
+/// What vLLM's scheduler is told.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Serving engine")]
+pub struct SchedulingArgs {
+    /// Choose the batch of a step while the step before it runs [default under vllm rules; off:
+    /// --no-async-scheduling]
+    #[arg(long, overrides_with = "no_async_scheduling")]
+    pub async_scheduling: bool,
+    /// Off
+    #[arg(long, hide = true, overrides_with = "async_scheduling")]
+    pub no_async_scheduling: bool,
+    /// Look up prompts in the prefix cache [default; off: --no-enable-prefix-caching]
+    #[arg(long, overrides_with = "no_enable_prefix_caching")]
+    pub enable_prefix_caching: bool,
+    /// Off
+    #[arg(long, hide = true, overrides_with = "enable_prefix_caching")]
+    pub no_enable_prefix_caching: bool,
+    /// A prompt may be computed in several steps [default; off: --no-enable-chunked-prefill]
+    #[arg(long, overrides_with = "no_enable_chunked_prefill")]
+    pub enable_chunked_prefill: bool,
+    /// Off
+    #[arg(long, hide = true, overrides_with = "enable_chunked_prefill")]
+    pub no_enable_chunked_prefill: bool,
+    /// Admit a request only if its whole prompt has KV blocks [default under vllm rules; off:
+    /// --no-scheduler-reserve-full-isl]
+    #[arg(long, overrides_with = "no_scheduler_reserve_full_isl")]
+    pub scheduler_reserve_full_isl: bool,
+    /// Off
+    #[arg(long, hide = true, overrides_with = "scheduler_reserve_full_isl")]
+    pub no_scheduler_reserve_full_isl: bool,
+    /// vLLM's order of the wait queue and choice of whom to preempt, in place of --scheduler,
+    /// --priority-policy and --preemption-policy
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub scheduling_policy: Option<SchedulingPolicyName>,
+    /// Share of the KV blocks that an admission leaves free, from 0 to below 1 [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    pub watermark: Option<f64>,
+    /// The threshold of --long-prefill-token-threshold is at least an equal share of the step's
+    /// tokens
+    #[arg(long)]
+    pub long_prefill_token_threshold_adaptive: bool,
+    /// Most requests admitted to the running batch [default: --max-num-seqs]
+    #[arg(long, value_name = "N")]
+    pub max_num_active_seqs: Option<u32>,
+    /// Most LoRA adapters in one step [default under vllm rules: 1]
+    #[arg(long, value_name = "N")]
+    pub max_loras: Option<u32>,
+    /// Time to load an adapter that the step before had not, microseconds [default: 0]
+    #[arg(long, value_name = "US")]
+    pub lora_load_time: Option<u32>,
+}
+
+impl SchedulingArgs {
+    /// Whether each of [`SWITCHES`] is on; `None` = nothing was typed.
+    pub fn switches(&self) -> [Option<bool>; 4] {
+        let pairs = [
+            (self.async_scheduling, self.no_async_scheduling),
+            (self.enable_prefix_caching, self.no_enable_prefix_caching),
+            (self.enable_chunked_prefill, self.no_enable_chunked_prefill),
+            (
+                self.scheduler_reserve_full_isl,
+                self.no_scheduler_reserve_full_isl,
+            ),
+        ];
+        pairs.map(|(on, off)| (on || off).then_some(on))
+    }
+}

@@ -1,0 +1,233 @@
+//! What vLLM's scheduler is told: its settings under vLLM's names, with vLLM's defaults under vLLM's
+//! rules. The reference simulator has none of them.
+
+use crate::settings::Given;
+use crate::spec::RulesSpec;
+use windtunnel_base::input::InputError;
+use windtunnel_config::pool::EngineSpec;
+use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
+
+/// The settings that only vLLM's rules know.
+const OF_VLLM: [&str; 9] = [
+    "async_scheduling",
+    "enable_prefix_caching",
+    "enable_chunked_prefill",
+    "scheduler_reserve_full_isl",
+    "watermark",
+    "long_prefill_token_threshold_adaptive",
+    "max_num_active_seqs",
+    "max_loras",
+    "lora_load_time",
+];
+
+/// Refuses settings that the rules do not know.
+pub(crate) fn check_rules(
+    given: &Given,
+    rules: RulesSpec,
+    preset: Preset,
+) -> Result<(), InputError> {
+    let because = match rules {
+        RulesSpec::Auto => {
+            "under blis rules, those of the step-time model; it belongs to `rules` vllm"
+        }
+        RulesSpec::Vllm | RulesSpec::Blis => {
+            "under blis rules, as that simulator has no such setting; it belongs to `rules` vllm"
+        }
+    };
+    given.reject_unless(&OF_VLLM, preset == Preset::Vllm, because)
+}
+
+/// Decides rules and scheduling of a pool's engine, whose limits are known already.
+pub(crate) fn configure(
+    engine: &mut EngineConfig,
+    spec: &EngineSpec,
+    preset: Preset,
+) -> Result<(), InputError> {
+    check(engine, spec)?;
+    engine.rules = preset.rules();
+    if preset == Preset::Blis {
+        engine.scheduling = SchedulingConfig::default();
+        return Ok(());
+    }
+    if let Some(async_scheduling) = spec.async_scheduling {
+        engine.rules.async_scheduling = async_scheduling;
+    }
+    engine.scheduling = SchedulingConfig {
+        enable_prefix_caching: spec.enable_prefix_caching.unwrap_or(true),
+        enable_chunked_prefill: spec.enable_chunked_prefill.unwrap_or(true),
+        reserve_full_isl: spec.scheduler_reserve_full_isl.unwrap_or(true),
+        watermark: spec.watermark.unwrap_or(0.0),
+        adaptive_long_prefill_threshold: spec
+            .long_prefill_token_threshold_adaptive
+            .unwrap_or(false),
+        max_num_active_seqs: spec.max_num_active_seqs.unwrap_or(0),
+        max_loras: spec.max_loras.unwrap_or(1),
+        lora_load_us: spec.lora_load_time_us.unwrap_or(0).into(),
+    };
+    Ok(())
+}
+
+/// What vLLM refuses when it starts.
+fn check(engine: &EngineConfig, spec: &EngineSpec) -> Result<(), InputError> {
+    let refuse = |message: String| Err(InputError::new(message));
+    let at_least_one = [
+        ("max_num_active_seqs", spec.max_num_active_seqs),
+        ("max_loras", spec.max_loras),
+    ];
+    if let Some((name, _)) = at_least_one.iter().find(|(_, n)| *n == Some(0)) {
+        return refuse(format!("`{name}` must be at least 1, found 0"));
+    }
+    if let Some(share) = spec.watermark
+        && !(0.0..1.0).contains(&share)
+    {
+        return refuse(format!(
+            "`watermark` must be at least 0 and below 1, found {share}"
+        ));
+    }
+    if let Some(active) = spec.max_num_active_seqs
+        && active > engine.max_num_seqs
+    {
+        return refuse(format!(
+            "`max_num_active_seqs` {active} is above `max_num_running_reqs` {}",
+            engine.max_num_seqs
+        ));
+    }
+    let threshold = engine.long_prefill_token_threshold;
+    if spec.long_prefill_token_threshold_adaptive == Some(true) && threshold == 0 {
+        return refuse(
+            "`long_prefill_token_threshold_adaptive` has no effect without `long_prefill_token_threshold`"
+                .into(),
+        );
+    }
+    let (budget, longest) = (engine.max_num_batched_tokens, engine.max_model_len);
+    if spec.enable_chunked_prefill == Some(false) && (longest == 0 || longest > budget.into()) {
+        let longest = match longest {
+            0 => "without limit".to_owned(),
+            n => n.to_string(),
+        };
+        return refuse(format!(
+            "without `enable_chunked_prefill` a prompt must fit into a step: `max_num_scheduled_tokens` {budget} is \
+             less than `max_model_len`, {longest}"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Deployment, RunSpec};
+    use serde_json::{Value, json};
+    use windtunnel_engine::instance::{EngineConfig, SchedulingConfig};
+
+    fn deploy(settings: Value) -> Result<EngineConfig, String> {
+        let mut all = json!({ "model": "llama-3.1-8b-instruct", "rules": "vllm" });
+        for (name, value) in settings.as_object().into_iter().flatten() {
+            all[name] = value.clone();
+        }
+        let run = RunSpec::from_settings(all.as_object().cloned().unwrap_or_default());
+        let deployment = Deployment::resolve(&run.map_err(|e| e.to_string())?);
+        Ok(deployment.map_err(|e| e.to_string())?.config().pools[0].engine)
+    }
+
+    fn refused(settings: Value) -> String {
+        deploy(settings).expect_err("refused")
+    }
+
+    #[test]
+    fn under_vllm_rules_the_defaults_are_those_of_vllm() {
+        let engine = deploy(json!({})).expect("a deployment");
+        assert!(engine.rules.async_scheduling);
+        let of_vllm = SchedulingConfig {
+            reserve_full_isl: true,
+            max_loras: 1,
+            ..SchedulingConfig::default()
+        };
+        assert_eq!(engine.scheduling, of_vllm);
+    }
+
+    #[test]
+    fn every_setting_reaches_the_engine() {
+        let engine = deploy(json!({
+            "async_scheduling": false, "enable_prefix_caching": false, "enable_chunked_prefill": false,
+            "max_model_len": 2048, "scheduler_reserve_full_isl": false, "watermark": 0.25, "max_num_active_seqs": 7,
+            "max_loras": 3, "lora_load_time": 900, "long_prefill_token_threshold": 64,
+            "long_prefill_token_threshold_adaptive": true,
+        }));
+        let engine = engine.expect("a deployment");
+        assert!(!engine.rules.async_scheduling);
+        let given = SchedulingConfig {
+            enable_prefix_caching: false,
+            enable_chunked_prefill: false,
+            reserve_full_isl: false,
+            watermark: 0.25,
+            adaptive_long_prefill_threshold: true,
+            max_num_active_seqs: 7,
+            max_loras: 3,
+            lora_load_us: 900,
+        };
+        assert_eq!(engine.scheduling, given);
+    }
+
+    #[test]
+    fn blis_rules_know_none_of_them() {
+        let values = [
+            ("async_scheduling", json!(false)),
+            ("enable_prefix_caching", json!(true)),
+            ("enable_chunked_prefill", json!(true)),
+            ("scheduler_reserve_full_isl", json!(true)),
+            ("watermark", json!(0.1)),
+            ("max_num_active_seqs", json!(2)),
+            ("max_loras", json!(2)),
+            ("lora_load_time", json!(1)),
+        ];
+        assert_eq!(values.len() + 1, super::OF_VLLM.len());
+        for (name, value) in values {
+            assert_eq!(
+                refused(json!({ "rules": "blis", name: value })),
+                format!(
+                    "`{name}` has no effect under blis rules, as that simulator has no such setting; it belongs to \
+                     `rules` vllm"
+                )
+            );
+            // The fitted coefficients of this model are those of the reference.
+            assert_eq!(
+                refused(json!({ "rules": "auto", "latency_model": "blackbox", name: value })),
+                format!(
+                    "`{name}` has no effect under blis rules, those of the step-time model; it belongs to `rules` vllm"
+                )
+            );
+        }
+        let engine = deploy(json!({ "rules": "blis" })).expect("a deployment");
+        assert_eq!(engine.scheduling, SchedulingConfig::default());
+    }
+
+    #[test]
+    fn what_vllm_refuses_is_refused() {
+        let cases = [
+            (
+                json!({ "max_loras": 0 }),
+                "`max_loras` must be at least 1, found 0",
+            ),
+            (
+                json!({ "watermark": 1.0 }),
+                "`watermark` must be at least 0 and below 1, found 1",
+            ),
+            (
+                json!({ "max_num_active_seqs": 300 }),
+                "`max_num_active_seqs` 300 is above `max_num_running_reqs` 256",
+            ),
+            (
+                json!({ "long_prefill_token_threshold_adaptive": true }),
+                "`long_prefill_token_threshold_adaptive` has no effect without `long_prefill_token_threshold`",
+            ),
+            (
+                json!({ "enable_chunked_prefill": false, "max_model_len": 4096 }),
+                "without `enable_chunked_prefill` a prompt must fit into a step: `max_num_scheduled_tokens` 2048 is \
+                 less than `max_model_len`, 4096",
+            ),
+        ];
+        for (settings, message) in cases {
+            assert_eq!(refused(settings), message);
+        }
+    }
+}
