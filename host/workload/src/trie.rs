@@ -21,10 +21,6 @@ pub struct Trie {
     next: FxHashMap<(u32, u32), u32>,
 }
 
-/// Where sequences begin. Sequences of different roots have no token in common.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Root(u32);
-
 impl Trie {
     /// An empty tree.
     #[must_use]
@@ -32,38 +28,13 @@ impl Trie {
         Self::default()
     }
 
-    /// A root of its own: what is [inserted under](Self::insert_under) it shares no token with
-    /// what stands elsewhere.
-    ///
-    /// # Panics
-    /// With more than 2^31 roots and edges.
-    pub fn new_root(&mut self) -> Root {
-        let edge = count(self.edges.len());
-        self.edges.push(Span {
-            stream: 0,
-            start: 0,
-            len: 0,
-        });
-        // Nothing is appended to it, so that all begins in a new stream.
-        self.inner.push(true);
-        Root(edge + 1)
-    }
-
     /// Puts a sequence into the tree and returns it as spans.
     ///
     /// # Panics
     /// With more than 2^31 streams or tokens in one stream.
     pub fn insert(&mut self, tokens: &[u32]) -> TokenSeq {
-        self.insert_under(Root::default(), tokens)
-    }
-
-    /// The same under one of several roots.
-    ///
-    /// # Panics
-    /// With more than 2^31 streams or tokens in one stream.
-    pub fn insert_under(&mut self, root: Root, tokens: &[u32]) -> TokenSeq {
         let mut seq = TokenSeq::default();
-        let mut node = root.0;
+        let mut node = 0u32;
         let mut at = 0usize;
         while at < tokens.len() {
             let Some(&edge) = self.next.get(&(node, tokens[at])) else {
@@ -169,22 +140,6 @@ mod tests {
         assert_eq!(trie.insert(&[1, 2, 3, 4, 5, 6]), TokenSeq::of(0, 6));
         assert_eq!(trie.insert(&[1, 2, 9, 9]).token_key(3), Some((1 << 32) | 1));
         assert!(trie.insert(&[]).is_empty());
-    }
-
-    #[test]
-    fn sequences_under_different_roots_share_nothing() {
-        let mut trie = Trie::new();
-        let [a, b] = [trie.new_root(), trie.new_root()];
-        let plain = trie.insert(&[1, 2, 3]);
-        let under_a = trie.insert_under(a, &[1, 2, 3]);
-        let under_b = trie.insert_under(b, &[1, 2]);
-        for at in 0..2 {
-            let keys = [&plain, &under_a, &under_b].map(|seq| seq.token_key(at));
-            assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
-        }
-        assert_eq!(trie.insert_under(a, &[1, 2, 3, 4]).token_key(2), under_a.token_key(2));
-        assert_ne!(trie.insert_under(b, &[1, 9]).token_key(0), plain.token_key(0));
-        assert_eq!(trie.insert_under(b, &[1, 9]).token_key(0), under_b.token_key(0));
     }
 
     fn sequences() -> impl Strategy<Value = Vec<Vec<u32>>> {
