@@ -1,5 +1,6 @@
 //! What every crate of windtunnel stands on, and nothing of the simulation itself.
 
+pub mod adapter_streams;
 pub mod event_queue;
 pub mod fault;
 pub mod hook;

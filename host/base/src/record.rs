@@ -94,6 +94,10 @@ pub struct RequestRecord {
     pub client: Sym,
     /// Model asked for.
     pub model: Sym,
+    /// LoRA adapter.
+    pub adapter: Sym,
+    /// The priority that the client sent, as vLLM takes it.
+    pub client_priority: i32,
     /// Session.
     pub session: Sym,
     /// Round within the session.
@@ -136,6 +140,8 @@ impl RequestRecord {
             tenant: request.tenant,
             client: request.client,
             model: request.model,
+            adapter: request.adapter,
+            client_priority: request.client_priority,
             session: request.session,
             round: request.round,
             prefix_group: request.prefix_group,

@@ -268,7 +268,8 @@ pub struct Request {
     pub client_priority: i32,
     /// The model that the client names.
     pub model: Sym,
-    /// LoRA adapter, `Sym::NONE` for none.
+    /// LoRA adapter, `Sym::NONE` for none. KV depends on it; a source need not care, as equal
+    /// streams of different adapters are told apart [later](crate::adapter_streams).
     pub adapter: Sym,
     /// Session, `Sym::NONE` for none.
     pub session: Sym,
@@ -299,8 +300,6 @@ pub struct Detail {
     pub video_tokens: u32,
     /// Share of the output that is reasoning.
     pub reason_ratio: f64,
-    /// LoRA adapter.
-    pub adapter: Sym,
     /// Pause of the client before this round of its session, microseconds.
     pub think_us: i64,
 }

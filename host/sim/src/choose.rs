@@ -6,8 +6,8 @@ use crate::spec::{PoliciesSpec, SchedulingPolicySpec};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to, unknown};
 use windtunnel_base::request::Symbols;
 use windtunnel_engine::instance::Preset;
-use windtunnel_policy::builtin::{preemption, priority, scheduler};
 use windtunnel_policy::builtin::routing::weighted::parse_scorers;
+use windtunnel_policy::builtin::{preemption, priority, scheduler};
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_policy::{
     Builder, Choice, Custom, Hook, Param, PolicyLoader, PolicySpec, Reference,

@@ -31,6 +31,8 @@ pub struct Deployment {
     /// The same for reports.
     machines: Vec<Machine>,
     preset: Preset,
+    /// To the letter as the reference simulator, as the run says.
+    as_blis: bool,
     config: ClusterConfig,
 }
 
@@ -127,6 +129,7 @@ impl Deployment {
             resolved: all,
             machines,
             preset,
+            as_blis: run.rules == RulesSpec::Blis,
             config,
         })
     }
@@ -138,6 +141,7 @@ impl Deployment {
             resolved: Vec::new(),
             machines: Vec::new(),
             preset,
+            as_blis: false,
             config,
         }
     }
@@ -168,6 +172,12 @@ impl Deployment {
     #[must_use]
     pub fn preset(&self) -> Preset {
         self.preset
+    }
+
+    /// Are KV blocks shared whatever their adapter, as in the reference simulator?
+    #[must_use]
+    pub fn shares_across_adapters(&self) -> bool {
+        self.as_blis
     }
 
     /// Pools and front end, without a run's seed and horizon.
@@ -201,7 +211,13 @@ impl Deployment {
             config.front.policy_salt = policies.salt();
         }
         let (front, hooks, meter) = make_policies(policies, &config, source.symbols_mut())?;
-        Ok((Cluster::new(config, front, hooks, source)?, meter))
+        let cluster = Cluster::new(config, front, hooks, source)?;
+        let cluster = if self.as_blis {
+            cluster.sharing_across_adapters()
+        } else {
+            cluster
+        };
+        Ok((cluster, meter))
     }
 }
 

@@ -39,6 +39,8 @@
 #[doc = include_str!("../../../docs/guide/rust-api.md")]
 struct Guide;
 
+#[cfg(test)]
+mod adapter_tests;
 mod analysis;
 mod choose;
 mod deployment;
@@ -59,8 +61,8 @@ pub use names::unused_name;
 pub use policies::make_policies;
 pub use simulation::{Resolver, RunResult, Simulation};
 pub use spec::{
-    FrontSpec, LengthSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec, RunSpec, SchedulingPolicySpec,
-    SessionModeSpec, TraceSpec, WorkloadSpec,
+    FrontSpec, LengthSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec, RunSpec,
+    SchedulingPolicySpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
 pub use targets::{TargetTeller, Untargeted, told_us};
 pub use windtunnel_base::input::InputError;

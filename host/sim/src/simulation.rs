@@ -425,7 +425,10 @@ impl Simulation {
             }
             a
         };
-        let cache = InfiniteCache::new(engines().map(|e| e.block_size).fold(0, gcd));
+        let mut cache = InfiniteCache::new(engines().map(|e| e.block_size).fold(0, gcd));
+        if self.deployment.shares_across_adapters() {
+            cache = cache.across_adapters();
+        }
         if engines().all(|e| e.rules.recompute_last_block) {
             cache
         } else {

@@ -325,7 +325,10 @@ fn keys_of_inference_perf_are_honoured_or_refused() {
     let expected = f64::from(3 * 96 + 76 * 144) / f64::from(80 * 146);
     assert!((bound - expected).abs() < 1e-9, "{bound} {expected}");
     assert_eq!(of("users.yaml").iter().filter(|r| r.0 == 0).count(), 3);
-    assert!(said(&folder, "--workload-spec @/lora.yaml").contains("adapters go into traces"));
+    assert!(
+        said(&folder, "--workload-spec @/lora.yaml")
+            .contains("step times do not depend on adapters")
+    );
     let folder_of = |file: &str| folder.refused(&format!("--workload-spec @/{file}"));
     assert!(
         folder_of("sweep.yaml").starts_with("@/sweep.yaml:2:10: load.sweep: the rates of a sweep")

@@ -1,7 +1,7 @@
 //! How much of all prompts a prefix cache without limits would hold: what no routing can exceed.
 
 use rustc_hash::FxHashMap;
-use windtunnel_base::request::Request;
+use windtunnel_base::request::{Request, Sym};
 
 /// An infinite prefix cache, by token streams: streams are rooted, so what was seen of one is its
 /// beginning.
@@ -10,8 +10,10 @@ pub struct InfiniteCache {
     block: u32,
     /// Tokens of a fully cached prompt that are computed anyway.
     computed: u32,
-    /// Tokens seen of each stream.
-    seen: FxHashMap<u32, u32>,
+    /// Equal tokens of different adapters are equal.
+    across_adapters: bool,
+    /// Tokens seen of each stream, under each adapter.
+    seen: FxHashMap<(Sym, u32), u32>,
     hits: u64,
     tokens: u64,
 }
@@ -24,6 +26,7 @@ impl InfiniteCache {
         Self {
             block: block.max(1),
             computed: 1,
+            across_adapters: false,
             seen: FxHashMap::default(),
             hits: 0,
             tokens: 0,
@@ -37,14 +40,26 @@ impl InfiniteCache {
         self
     }
 
+    /// The same where equal tokens are found whatever their adapter.
+    #[must_use]
+    pub fn across_adapters(mut self) -> Self {
+        self.across_adapters = true;
+        self
+    }
+
     /// Looks a prompt up and then puts it and its output in; the tokens it found. Whole blocks
     /// count.
     pub fn take(&mut self, request: &Request) -> u32 {
         let mut found = 0;
+        let adapter = if self.across_adapters {
+            Sym::NONE
+        } else {
+            request.adapter
+        };
         for span in request.prompt.spans() {
             let known = self
                 .seen
-                .get(&span.stream)
+                .get(&(adapter, span.stream))
                 .map_or(0, |end| end.saturating_sub(span.start));
             found += known.min(span.len);
             if known < span.len {
@@ -61,7 +76,7 @@ impl InfiniteCache {
             if at >= request.private_from {
                 break;
             }
-            let end = self.seen.entry(span.stream).or_default();
+            let end = self.seen.entry((adapter, span.stream)).or_default();
             *end = (*end).max(span.start + span.len);
             at += span.len;
         }
@@ -131,6 +146,16 @@ mod tests {
                 ..Request::new(RequestId::Number(0), 0, prompt, TokenSeq::default())
             }
         };
+        let of = |adapter| Request {
+            adapter: Sym(adapter),
+            ..request(&[(0, 0, 32)], u32::MAX)
+        };
+        let mut per_adapter = InfiniteCache::new(16);
+        let found = [1, 1, 2, 0].map(|adapter| per_adapter.take(&of(adapter)));
+        assert_eq!(found, [0, 16, 0, 0]);
+        let mut across = InfiniteCache::new(16).across_adapters();
+        let found = [1, 1, 2, 0].map(|adapter| across.take(&of(adapter)));
+        assert_eq!(found, [0, 16, 16, 16]);
         let mut cache = InfiniteCache::new(16);
         assert_eq!(cache.take(&request(&[(0, 0, 100), (1, 0, 20)], 100)), 0);
         assert_eq!(cache.take(&request(&[(0, 0, 100), (2, 0, 20)], 100)), 96);

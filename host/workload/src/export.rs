@@ -62,7 +62,8 @@ fn write_data(
 ) -> io::Result<()> {
     let targets = requests.iter().any(|r| r.slo_ttft_us > 0);
     let says = |f: fn(&Detail) -> bool| requests.iter().any(|r| r.detail.as_deref().is_some_and(f));
-    let adapters = says(|d| !d.adapter.is_none());
+    let adapters = requests.iter().any(|r| !r.adapter.is_none());
+    let priorities = requests.iter().any(|r| r.client_priority != 0);
     let think_times = says(|d| d.think_us > 0);
     let nothing = Detail::default();
     let mut csv = csv::Writer::from_writer(out);
@@ -73,7 +74,12 @@ fn write_data(
             row.push_field("slo_target_us");
         }
     }
-    for (name, wanted) in [("adapter", adapters), ("think_time_us", think_times)] {
+    let optional = [
+        ("adapter", adapters),
+        ("think_time_us", think_times),
+        ("vllm_priority", priorities),
+    ];
+    for (name, wanted) in optional {
         if wanted {
             row.push_field(name);
         }
@@ -129,10 +135,13 @@ fn write_data(
             text(last);
         }
         if adapters {
-            text(symbols.name(d.adapter));
+            text(symbols.name(r.adapter));
         }
         if think_times {
             text(&d.think_us.to_string());
+        }
+        if priorities {
+            text(&r.client_priority.to_string());
         }
         csv.write_record(&row)?;
     }
@@ -173,6 +182,8 @@ mod tests {
             tenant: r.tenant,
             client: r.client,
             model: r.model,
+            adapter: r.adapter,
+            client_priority: r.client_priority,
             session: r.session,
             round: r.round,
             prefix_group: r.prefix_group,
@@ -208,11 +219,15 @@ mod tests {
         .unwrap();
         let mut symbols = source.symbols().clone();
         let (tenant, class) = (symbols.intern("a \"b\", c"), symbols.intern("batch"));
+        let adapter = symbols.intern("sql");
         for slo_ttft_us in [0, 5000] {
             let mut requests = all(&mut source.clone());
             for r in &mut requests {
                 (r.tenant, r.slo_class, r.slo_ttft_us) = (tenant, class, slo_ttft_us);
                 r.streaming = r.arrival_us % 2 == 0;
+                if slo_ttft_us > 0 {
+                    (r.adapter, r.client_priority) = (adapter, -3);
+                }
             }
             let records: Vec<RequestRecord> =
                 (0..).zip(&requests).map(|(k, r)| record(k, r)).collect();
@@ -243,6 +258,7 @@ mod tests {
                         r.tenant,
                         r.slo_class,
                         r.model,
+                        r.adapter,
                         r.session,
                         r.prefix_group,
                     ]
@@ -252,6 +268,7 @@ mod tests {
                         tenant: Default::default(),
                         slo_class: Default::default(),
                         model: Default::default(),
+                        adapter: Default::default(),
                         session: Default::default(),
                         prefix_group: Default::default(),
                         ..r.clone()

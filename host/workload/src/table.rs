@@ -265,6 +265,15 @@ impl Table {
             _ => Err(self.field_error(at, "a time in seconds, 0 or more")),
         }
     }
+    /// A priority as vLLM takes it: lower is more urgent, nothing is 0.
+    pub(super) fn priority(&self, at: usize) -> Result<i32, InputError> {
+        let text = self.field(at).trim();
+        if text.is_empty() {
+            return Ok(0);
+        }
+        let expected = "a priority, a whole number of which lower is more urgent, or nothing";
+        text.parse().map_err(|_| self.field_error(at, expected))
+    }
 
     /// A time in whole microseconds, not negative.
     pub(super) fn time(&self, at: usize) -> Result<i64, InputError> {

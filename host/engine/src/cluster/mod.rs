@@ -16,6 +16,8 @@ use crate::frontend::{
 };
 use crate::instance::{FinishedRequest, Instance, InstanceEvent, InstanceHooks, NEVER};
 use backends::SimulatedBackends;
+use std::borrow::Cow;
+use windtunnel_base::adapter_streams::AdapterStreams;
 use windtunnel_base::event_queue::EventQueue;
 use windtunnel_base::fault::RunFault;
 use windtunnel_base::record::{
@@ -56,6 +58,8 @@ enum Stage {
 pub struct Cluster<'s> {
     config: ClusterConfig,
     source: &'s mut dyn Source,
+    /// Tells equal tokens of different adapters apart; `None` = they are equal.
+    adapter_streams: Option<AdapterStreams>,
     /// The next request of the source.
     upcoming: Option<Request>,
     /// Requests between two stages of the front end, by time, stage and creation.
@@ -119,6 +123,7 @@ impl<'s> Cluster<'s> {
         Ok(Self {
             upcoming: source.next_request(),
             source,
+            adapter_streams: Some(AdapterStreams::default()),
             due: EventQueue::default(),
             clock: 0,
             next_event: vec![NEVER; backends.instances.len()],
@@ -134,6 +139,15 @@ impl<'s> Cluster<'s> {
             reports: Vec::new(),
             config,
         })
+    }
+
+    /// The same where KV blocks are shared whatever their adapter, as in the reference simulator.
+    #[must_use]
+    pub fn sharing_across_adapters(self) -> Self {
+        Self {
+            adapter_streams: None,
+            ..self
+        }
     }
 
     /// Runs until nothing is left to do or the horizon is reached, and keeps every request's
@@ -285,7 +299,10 @@ impl<'s> Cluster<'s> {
         self.arrive(request);
     }
 
-    fn arrive(&mut self, request: Request) {
+    fn arrive(&mut self, mut request: Request) {
+        if let Some(streams) = &mut self.adapter_streams {
+            streams.separate(&mut request);
+        }
         let serial = self.arrived;
         self.arrived += 1;
         let view = self.front.view(serial, &request, self.source.symbols());
@@ -462,8 +479,12 @@ impl<'s> Cluster<'s> {
             pool: self.backends.pool(i),
             ..record
         });
+        let made = match &self.adapter_streams {
+            Some(streams) if !request.adapter.is_none() => Cow::Owned(streams.original(&request)),
+            _ => Cow::Borrowed(&request),
+        };
         let finished = Finished {
-            request: &request,
+            request: &made,
             reason,
             at_us,
             generated_tokens: processed_tokens,

@@ -326,6 +326,8 @@ pub(crate) mod tests {
             tenant: Sym::NONE,
             client: Sym::NONE,
             model: Sym::NONE,
+            adapter: Sym::NONE,
+            client_priority: 0,
             session: Sym::NONE,
             round: 0,
             prefix_group: Sym::NONE,

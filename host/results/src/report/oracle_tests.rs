@@ -133,6 +133,8 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
             tenant: symbols.intern(&tags[1]),
             client: Sym::NONE,
             model: symbols.intern(&tags[2]),
+            adapter: Sym::NONE,
+            client_priority: 0,
             session: symbols.intern(session),
             round: cell("round_index").as_u64().unwrap() as u32,
             prefix_group: symbols.intern(&tags[4]),

@@ -1,15 +1,14 @@
 //! CSV traces with real token ids: arrival in seconds, two columns nobody reads, prompt ids and
 //! output ids as JSON arrays. Two more columns are found by their names, `priority` and `adapter`.
 //!
-//! Equal tokens of one adapter stay equal, so these traces show real prefix-cache behaviour.
+//! Equal tokens stay equal, so these traces show real prefix-cache behaviour.
 
 use super::cut::Rewind;
 use super::row_errors::RowErrors;
 use super::units::{Clock, Stamp, TimeUnit};
 use crate::limits::MAX_TOKENS;
 use crate::table::{Table, shown};
-use crate::trie::{Root, Trie};
-use rustc_hash::FxHashMap;
+use crate::trie::Trie;
 use std::io::Read;
 use std::path::Path;
 use windtunnel_base::input::InputError;
@@ -38,8 +37,6 @@ struct Reader {
     priority: Option<usize>,
     adapter: Option<usize>,
     symbols: Symbols,
-    /// Where the sequences of an adapter begin: their KV depends on it.
-    roots: FxHashMap<Sym, Root>,
 }
 
 /// The [`Source`] of a five-column trace.
@@ -102,7 +99,6 @@ impl FiveColumn {
             priority: table.column_behind(OUTPUT, "priority")?,
             adapter: table.column_behind(OUTPUT, "adapter")?,
             symbols: Symbols::default(),
-            roots: FxHashMap::default(),
         };
         let mut rows = Vec::new();
         while let Some(good) = table.advance_or_row_error()? {
@@ -146,41 +142,22 @@ impl Reader {
         if tokens.len() as u64 > MAX_TOKENS {
             return Err(table.error("more than 2^31 tokens"));
         }
-        let priority = self.priority.map(|at| priority(table, at)).transpose()?;
+        let priority = self.priority.map_or(Ok(0), |at| table.priority(at))?;
         let adapter = match self.adapter.map(|at| table.field(at).trim()) {
             None | Some("") => Sym::NONE,
             Some(name) => self.symbols.intern(name),
         };
-        let root = match adapter {
-            Sym::NONE => Root::default(),
-            adapter => {
-                let trie = &mut self.trie;
-                *self.roots.entry(adapter).or_insert_with(|| trie.new_root())
-            }
-        };
-        let whole = self.trie.insert_under(root, &self.tokens);
+        let whole = self.trie.insert(&self.tokens);
         let (prompt, output) = cut(&whole, prompt_len);
         Ok(Row {
             number,
             arrival_us,
             prompt,
             output,
-            priority: priority.unwrap_or(0),
+            priority,
             adapter,
         })
     }
-}
-
-/// A priority in vLLM's sense; nothing = 0.
-fn priority(table: &Table, at: usize) -> Result<i32, InputError> {
-    let text = table.field(at).trim();
-    if text.is_empty() {
-        return Ok(0);
-    }
-    text.parse().map_err(|_| {
-        let expected = "a priority, a whole number of which lower is more urgent, or nothing";
-        table.field_error(at, expected)
-    })
 }
 
 impl Rewind for FiveColumn {
@@ -355,10 +332,6 @@ mod tests {
             seen,
             [row("sql", -2), row("", 0), row("sql", 7), row("chat", 0)]
         );
-        // The KV of a token depends on the adapter: equal tokens are equal within one only.
-        let key = |k: usize| requests[k].prompt.token_key(2);
-        assert_eq!(key(0), key(2));
-        assert!(key(0) != key(1) && key(1) != key(3) && key(0) != key(3));
     }
 
     #[test]

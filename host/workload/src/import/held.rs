@@ -291,12 +291,13 @@ impl Held {
             deadline_us: timeout.map_or(0, |us| arrival_us.saturating_add(us)),
             client: t.client,
             priority: t.priority,
+            client_priority: t.priority.map_or(0, i32::saturating_neg),
+            adapter: t.adapter,
             session,
             round: data.round[k],
             streaming: t.streaming,
             source_tag: (u64::from(pass) << 32) | u64::from(turn),
             detail: Detail {
-                adapter: t.adapter,
                 think_us: data.think_us(turn),
                 ..Detail::default()
             }

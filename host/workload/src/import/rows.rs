@@ -199,6 +199,7 @@ impl Source for Rows {
         let mut request = Request {
             private_from: shared,
             priority: row.priority,
+            client_priority: row.priority.map_or(0, i32::saturating_neg),
             ..Request::new(RequestId::Number(number), arrival_us, prompt, output)
         };
         if let Some(labels) = &row.labels {

@@ -258,7 +258,6 @@ impl Generator {
             }
         };
         let mut detail = Detail {
-            adapter,
             think_us: start.think_us,
             ..Detail::default()
         };
@@ -325,6 +324,7 @@ impl Generator {
             tenant: names.tenant,
             slo_class: names.slo_class,
             model: names.model,
+            adapter,
             session: start.session,
             round,
             prefix_group: if prefixed {

@@ -146,13 +146,13 @@ fn members(
     }
     if !c.adapters.is_empty() {
         notes.push(format!(
-            "client \"{}\": adapters go into traces; step times do not depend on them",
+            "client \"{}\": step times do not depend on adapters; blocks are shared within one only",
             c.id
         ));
     }
     if !c.adapter.is_empty() {
         notes.push(format!(
-            "{}: adapter \"{}\" goes into traces; step times do not depend on it",
+            "{}: step times do not depend on adapter \"{}\"; blocks are shared within one adapter only",
             group.path, c.adapter
         ));
     }

@@ -415,19 +415,14 @@ fn modalities_add_up() {
         with + without == 300 && (100..200).contains(&with),
         "{with}"
     );
-    let detail = requests
-        .iter()
-        .find(|r| r.prompt.len() == 210)
-        .unwrap()
-        .detail
-        .clone()
-        .unwrap();
+    let long = requests.iter().find(|r| r.prompt.len() == 210).unwrap();
+    let detail = long.detail.clone().unwrap();
     assert_eq!(
         (detail.text_tokens, detail.image_tokens, detail.audio_tokens),
         (10, 200, 0)
     );
     assert_eq!(
-        (detail.reason_ratio, source.symbols().name(detail.adapter)),
+        (detail.reason_ratio, source.symbols().name(long.adapter)),
         (0.4, "lora")
     );
 }

@@ -81,7 +81,7 @@ pub struct Client {
     /// Model asked for; absent = the one that is served.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub model: String,
-    /// LoRA adapter; carried along into traces, without effect on step times.
+    /// LoRA adapter: KV blocks are shared within one only. Without effect on step times.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub adapter: String,
     /// Several of them with weights, one drawn for each request.

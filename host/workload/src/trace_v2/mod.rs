@@ -350,6 +350,8 @@ impl TraceV2 {
             tenant: r.tenant,
             slo_class: r.slo_class,
             model: r.model,
+            adapter: r.adapter,
+            client_priority: r.client_priority,
             session: r.session,
             round: r.round,
             prefix_group: r.prefix_group,

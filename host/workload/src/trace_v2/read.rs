@@ -68,6 +68,8 @@ pub(super) struct Record {
     pub(super) tenant: Sym,
     pub(super) slo_class: Sym,
     pub(super) model: Sym,
+    pub(super) adapter: Sym,
+    pub(super) client_priority: i32,
     pub(super) session: Sym,
     pub(super) prefix_group: Sym,
     pub(super) streaming: bool,
@@ -134,6 +136,7 @@ pub(super) fn read(
         slo_target,
         think,
         adapter: may("adapter"),
+        priority: may("vllm_priority"),
         modalities: [
             "text_tokens",
             "image_tokens",
@@ -183,6 +186,7 @@ struct Columns {
     slo_target: Option<usize>,
     think: Option<usize>,
     adapter: Option<usize>,
+    priority: Option<usize>,
     modalities: [usize; 4],
     chunks: usize,
     also_times: [usize; 2],
@@ -205,6 +209,7 @@ impl Columns {
             .ok()
             .filter(|r| (0.0..=1.0).contains(r))
             .ok_or_else(|| table.field_error(self.ratio, "a number from 0 to 1"))?;
+        let client_priority = self.priority.map_or(Ok(0), |at| table.priority(at))?;
         let mut name = |at: usize| symbols.intern(table.field(at));
         let think_us = self.think.map_or(Ok(0), |at| table.time(at))?;
         let [text, image, audio, video] = self.modalities;
@@ -214,7 +219,6 @@ impl Columns {
             audio_tokens: tokens(audio)?,
             video_tokens: tokens(video)?,
             reason_ratio,
-            adapter: self.adapter.map_or(Sym::NONE, &mut name),
             think_us,
         };
         let record = Record {
@@ -234,6 +238,8 @@ impl Columns {
             tenant: name(self.tenant),
             slo_class: name(self.slo_class),
             model: name(self.model),
+            adapter: self.adapter.map_or(Sym::NONE, &mut name),
+            client_priority,
             session: name(self.session),
             prefix_group: name(self.prefix_group),
             streaming: flag(table, self.streaming)?,

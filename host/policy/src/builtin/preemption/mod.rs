@@ -8,4 +8,7 @@ use super::policy::{BuiltIn, table};
 use crate::param::Hook;
 
 /// All of them; the first is the default.
-pub static TABLE: &[BuiltIn] = &table(Hook::Preemption, [fcfs::POLICY, priority::POLICY, priority_first::POLICY]);
+pub static TABLE: &[BuiltIn] = &table(
+    Hook::Preemption,
+    [fcfs::POLICY, priority::POLICY, priority_first::POLICY],
+);
