@@ -43,6 +43,8 @@ pub(super) struct Mentions {
     pub(super) queue: Vec<ScriptField<GetQueue>>,
     /// What it can read of instances, by the names in its code.
     pub(super) reads: Interests,
+    /// It goes to the instances by way of the cluster.
+    pub(super) cluster_instances: bool,
     /// Texts that views give in place of the numbers of names; empty if it has no use for them.
     pub(super) texts: BTreeSet<String>,
     /// It asks for the numbers of names.
@@ -217,6 +219,7 @@ impl Mentions {
             event: among(fields::of::<Event>(), has),
             queue: among(fields::queue(), has),
             reads,
+            cluster_instances: has("instances"),
             texts: tokens.map_or_else(BTreeSet::new, name_texts::of),
             symbols: has("symbol"),
         }
