@@ -7,6 +7,7 @@ use crate::param::{self, Param};
 use full_moon::tokenizer::{Symbol, Token, TokenType};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{Event, InstanceView, Interests, QueuedView, RequestView, RunningView};
 
@@ -31,6 +32,8 @@ pub struct Program {
     pub(super) weights: Weights,
     /// Name of the first parameter of its function `score`.
     pub(super) score_takes: Option<String>,
+    /// Whether the numbers of its scheduler last, once that was asked.
+    keys_last: OnceLock<bool>,
 }
 
 /// The fields a file mentions: no others are kept up to date for it.
@@ -140,7 +143,15 @@ impl Program {
             params,
             trusted,
             run_units: super::RUN_UNITS,
+            keys_last: OnceLock::new(),
         })
+    }
+
+    /// Does its scheduler give a request the same number as long as it waits?
+    pub(super) fn keys_last(&self, form: &str) -> bool {
+        *self
+            .keys_last
+            .get_or_init(|| super::lasting_keys::last(self, form))
     }
 }
 
