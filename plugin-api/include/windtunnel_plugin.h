@@ -256,6 +256,10 @@ typedef struct wt_host_fns {
     double (*est_prefill_us_on)(const void *context, const wt_instance_view *instance, uint32_t tokens, uint32_t cached);
     /* est_step_us on an instance of the pool of this one. Since 1.1. */
     double (*est_step_us_on)(const void *context, const wt_instance_view *instance, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context);
+    /* Leading prompt blocks of the first n instances at once: what precise_prefix_blocks (precise = 1) or approximate_prefix_blocks (0) says of each. Since 1.1. */
+    void (*prefix_blocks)(const void *context, uint32_t precise, uint32_t *out, uint32_t n);
+    /* Positions of the instances whose views may have changed since *seen (0: ever), but for scraped_us: their number, and *seen stands for now. UINT32_MAX: any may have, as nobody knows or more than n did. Since 1.1. */
+    uint32_t (*changed_since)(const void *context, uint64_t *seen, uint32_t *out, uint32_t n);
 } wt_host_fns;
 
 /* The host, as long as a call lasts. */
@@ -532,6 +536,12 @@ static inline double wt_est_prefill_us_on(wt_host host, const wt_instance_view *
 static inline double wt_est_step_us_on(wt_host host, const wt_instance_view *instance, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context) {
     return host.functions->est_step_us_on(host.context, instance, prefill_tokens, decodes, decode_context);
 }
+static inline void wt_prefix_blocks(wt_host host, uint32_t precise, uint32_t *out, uint32_t n) {
+    host.functions->prefix_blocks(host.context, precise, out, n);
+}
+static inline uint32_t wt_changed_since(wt_host host, uint64_t *seen, uint32_t *out, uint32_t n) {
+    return host.functions->changed_since(host.context, seen, out, n);
+}
 
 /* Number of a tenant, class, session, prefix group or model by name, as views carry it. */
 static inline uint32_t wt_symbol(const wt_setup *setup, const char *name) {
@@ -617,7 +627,9 @@ WT_ASSERT(offsetof(wt_host_fns, est_step_us) == 48, "not the layout of version 1
 WT_ASSERT(offsetof(wt_host_fns, est_ttft_us) == 56, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, est_prefill_us_on) == 64, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, est_step_us_on) == 72, "not the layout of version 1.1");
-WT_ASSERT(sizeof(wt_host_fns) == 80, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, prefix_blocks) == 80, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, changed_since) == 88, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_host_fns) == 96, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_host) == 16, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_list) == 16, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_cluster_view, now_us) == 0, "not the layout of version 1.1");

@@ -50,6 +50,10 @@ impl Shape for HostFns {
         est_step_us_on =
             "double (*est_step_us_on)(const void *context, const wt_instance_view *instance, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context)",
             " est_step_us on an instance of the pool of this one. Since 1.1.";
+        prefix_blocks = "void (*prefix_blocks)(const void *context, uint32_t precise, uint32_t *out, uint32_t n)",
+            " Leading prompt blocks of the first n instances at once: what precise_prefix_blocks (precise = 1) or approximate_prefix_blocks (0) says of each. Since 1.1.";
+        changed_since = "uint32_t (*changed_since)(const void *context, uint64_t *seen, uint32_t *out, uint32_t n)",
+            " Positions of the instances whose views may have changed since *seen (0: ever), but for scraped_us: their number, and *seen stands for now. UINT32_MAX: any may have, as nobody knows or more than n did. Since 1.1.";
     };
 }
 
@@ -457,10 +461,23 @@ fn helpers(h: &mut Header) {
             ", const wt_instance_view *instance, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context",
             ", instance, prefill_tokens, decodes, decode_context",
         ),
+        (
+            "void",
+            "prefix_blocks",
+            ", uint32_t precise, uint32_t *out, uint32_t n",
+            ", precise, out, n",
+        ),
+        (
+            "uint32_t",
+            "changed_since",
+            ", uint64_t *seen, uint32_t *out, uint32_t n",
+            ", seen, out, n",
+        ),
     ] {
+        let gives = if result == "void" { "" } else { "return " };
         h.line(&format!(
             "static inline {result} wt_{name}(wt_host host{parameters}) {{
-    return host.functions->{name}(host.context{arguments});
+    {gives}host.functions->{name}(host.context{arguments});
 }}"
         ));
     }

@@ -67,6 +67,28 @@ pub trait Services {
         let _ = instance;
         self.est_step_us(prefill_tokens, decodes, context)
     }
+    /// Leading prompt blocks of all instances at once: of each what
+    /// [`precise_prefix_blocks`](Self::precise_prefix_blocks) or
+    /// [`approximate_prefix_blocks`](Self::approximate_prefix_blocks) says, from position 0 to the
+    /// end of `out`. Costs less than to ask for each. Since 1.1.
+    fn prefix_blocks(&self, precise: bool, out: &mut [u32]) {
+        for (i, blocks) in out.iter_mut().enumerate() {
+            *blocks = if precise {
+                self.precise_prefix_blocks(i)
+            } else {
+                self.approximate_prefix_blocks(i)
+            };
+        }
+    }
+    /// Positions of the instances whose views may have changed since the moment that `seen` stands
+    /// for, each once, to the beginning of `out`; gives their number and makes `seen` stand for
+    /// now. A `seen` of 0 stands for the time before the first instance. `scraped_us` does not
+    /// count as a change. `None`: any may have changed, because nobody knows, or more than `out`
+    /// has room for. Since 1.1.
+    fn changed_since(&self, seen: &mut u64, out: &mut [u32]) -> Option<usize> {
+        let _ = (seen, out);
+        None
+    }
 }
 
 /// A host that knows nothing: every prefix misses, every estimate is 0. For tests of policies.
@@ -93,6 +115,8 @@ pub struct HostFns {
         unsafe extern "C" fn(*const c_void, *const InstanceView, u32, u32) -> f64,
     pub est_step_us_on:
         unsafe extern "C" fn(*const c_void, *const InstanceView, u32, u32, u64) -> f64,
+    pub prefix_blocks: unsafe extern "C" fn(*const c_void, u32, *mut u32, u32),
+    pub changed_since: unsafe extern "C" fn(*const c_void, *mut u64, *mut u32, u32) -> u32,
 }
 
 /// The host, as long as a call lasts.
@@ -170,6 +194,31 @@ mod thunks {
         }
     }
 
+    /// SAFETY: `out` has room for `n` numbers, unless there are none.
+    unsafe fn numbers<'a>(out: *mut u32, n: u32) -> &'a mut [u32] {
+        if out.is_null() {
+            return &mut [];
+        }
+        unsafe { std::slice::from_raw_parts_mut(out, n as usize) }
+    }
+    unsafe extern "C" fn prefix_blocks(
+        context: *const c_void,
+        precise: u32,
+        out: *mut u32,
+        n: u32,
+    ) {
+        unsafe { services(context).prefix_blocks(precise != 0, numbers(out, n)) };
+    }
+    unsafe extern "C" fn changed_since(
+        context: *const c_void,
+        seen: *mut u64,
+        out: *mut u32,
+        n: u32,
+    ) -> u32 {
+        let changed = unsafe { services(context).changed_since(&mut *seen, numbers(out, n)) };
+        changed.map_or(u32::MAX, |changed| changed as u32)
+    }
+
     pub(super) static FUNCTIONS: HostFns = HostFns {
         size: size_of::<HostFns>() as u64,
         precise_prefix_blocks: precise,
@@ -181,6 +230,8 @@ mod thunks {
         est_ttft_us,
         est_prefill_us_on,
         est_step_us_on,
+        prefix_blocks,
+        changed_since,
     };
 }
 
@@ -264,6 +315,21 @@ impl<'a> Host<'a> {
                 context,
             )
         }
+    }
+    /// See [`Services::prefix_blocks`].
+    pub fn prefix_blocks(&self, precise: bool, out: &mut [u32]) {
+        let n = out.len() as u32;
+        unsafe {
+            ((*self.functions).prefix_blocks)(self.context, precise.into(), out.as_mut_ptr(), n);
+        }
+    }
+    /// See [`Services::changed_since`].
+    pub fn changed_since(&self, seen: &mut u64, out: &mut [u32]) -> Option<usize> {
+        let n = out.len() as u32;
+        let changed = unsafe {
+            ((*self.functions).changed_since)(self.context, seen, out.as_mut_ptr(), n)
+        };
+        (changed <= n).then_some(changed as usize)
     }
 }
 

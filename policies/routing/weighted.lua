@@ -22,30 +22,44 @@ local ORDER = {
 
 local column, totals = {}, {} -- by instance: of the scorer at hand, and weighted
 
-local function each(insts, of)
-  for i, inst in insts do
-    column[i] = of(inst)
+-- Scores of 0 to 1.
+local function each(insts, weight, of)
+  for i = 1, #insts do
+    local inst = insts[i]
+    totals[i] += of(inst) * weight
   end
 end
 
--- (x - least) / (most - least) or its complement, and 1 for all when they are equal.
-local function min_max(insts, of, more_is_better)
+-- (x - least) / (most - least) of what the column has or its complement, and 1 for all when they are equal.
+local function min_max(insts, weight, more_is_better)
   local least, most = math.huge, -math.huge
-  for i, inst in insts do
-    local x = of(inst)
-    column[i], least, most = x, math.min(least, x), math.max(most, x)
-  end
   for i = 1, #insts do
     local x = column[i]
-    column[i] = if most == least then 1 elseif more_is_better then (x - least) / (most - least) else (most - x) / (most - least)
+    if x < least then
+      least = x
+    end
+    if x > most then
+      most = x
+    end
+  end
+  local width = most - least
+  if width == 0 then
+    for i = 1, #insts do
+      totals[i] += weight
+    end
+  elseif more_is_better then
+    for i = 1, #insts do
+      local x = column[i]
+      totals[i] += (x - least) / width * weight
+    end
+  else
+    for i = 1, #insts do
+      local x = column[i]
+      totals[i] += (most - x) / width * weight
+    end
   end
 end
 
-local function cached(inst) return inst:precise_prefix_blocks() end
-local function sent(inst) return inst:approximate_prefix_blocks() end
-local function waiting(inst) return inst.queue_depth end
-local function batch(inst) return inst.batch_size end
-local function vllm_load(inst) return 4 * inst.queue_depth + inst.batch_size end
 local function half() return 0.5 end
 local function free_kv(inst) return 1 - inst.kv_utilization end
 local function balance(inst) return 1 / (1 + (inst.queue_depth + inst.batch_size + inst.in_flight)) end
@@ -57,48 +71,74 @@ local used = {} -- instances that served cold requests, least recently used firs
 local cold = false -- the request at hand hits nowhere
 
 local scorers = {
-  precise_prefix_cache = function(req, insts) min_max(insts, cached, true) end,
-  queue_depth = function(req, insts) min_max(insts, waiting) end,
-  running_requests = function(req, insts) min_max(insts, batch) end,
-  vllm_dp = function(req, insts) min_max(insts, vllm_load) end,
-  kv_utilization = function(req, insts) each(insts, free_kv) end,
-  load_balance = function(req, insts) each(insts, balance) end,
-  load_aware = function(req, insts) each(insts, aware) end,
-  prefix_affinity = function(req, insts)
+  precise_prefix_cache = function(req, insts, weight)
+    for i = 1, #insts do
+      local inst = insts[i]
+      column[i] = inst:precise_prefix_blocks()
+    end
+    min_max(insts, weight, true)
+  end,
+  queue_depth = function(req, insts, weight)
+    for i = 1, #insts do
+      local inst = insts[i]
+      column[i] = inst.queue_depth
+    end
+    min_max(insts, weight)
+  end,
+  running_requests = function(req, insts, weight)
+    for i = 1, #insts do
+      local inst = insts[i]
+      column[i] = inst.batch_size
+    end
+    min_max(insts, weight)
+  end,
+  vllm_dp = function(req, insts, weight)
+    for i = 1, #insts do
+      local inst = insts[i]
+      column[i] = 4 * inst.queue_depth + inst.batch_size
+    end
+    min_max(insts, weight)
+  end,
+  kv_utilization = function(req, insts, weight) each(insts, weight, free_kv) end,
+  load_balance = function(req, insts, weight) each(insts, weight, balance) end,
+  load_aware = function(req, insts, weight) each(insts, weight, aware) end,
+  prefix_affinity = function(req, insts, weight)
     local blocks = req:prompt_blocks()
-    each(insts, sent)
-    for i, hits in column do
-      column[i] = if blocks == 0 then 0 else hits / blocks
+    if blocks > 0 then
+      each(insts, weight, function(inst) return inst:approximate_prefix_blocks() / blocks end)
     end
   end,
-  active_requests = function(req, insts)
+  active_requests = function(req, insts, weight)
     local most = 0
-    for _, inst in insts do
+    for i = 1, #insts do
+      local inst = insts[i]
       most = math.max(most, inst.in_flight)
     end
-    for i, inst in insts do
-      column[i] = if inst.in_flight == 0 then 1 else (most - inst.in_flight) / most
-    end
+    each(insts, weight, function(inst)
+      return if inst.in_flight == 0 then 1 else (most - inst.in_flight) / most
+    end)
   end,
-  no_hit_lru = function(req, insts)
+  no_hit_lru = function(req, insts, weight)
     local n = #insts
-    each(insts, cached)
-    if math.max(unpack(column)) > 0 then
-      return each(insts, half)
+    for i = 1, #insts do
+      local inst = insts[i]
+      if inst:precise_prefix_blocks() > 0 then
+        return each(insts, weight, half)
+      end
     end
     cold = true
     local fresh = -1
-    for i, inst in insts do
+    each(insts, weight, function(inst)
       local age = table.find(used, inst.index)
       fresh += if age then 0 else 1
       local rank = if age then n - #used + age - 1 else fresh
-      column[i] = if n == 1 then 1 else 1 - rank / (n - 1)
-    end
+      return if n == 1 then 1 else 1 - rank / (n - 1)
+    end)
   end,
 }
 
 local sum, chosen = 0, {}
-for _, name in ORDER do
+for _, name in ipairs(ORDER) do
   sum += cfg[name]
   if cfg[name] > 0 then
     table.insert(chosen, name)
@@ -109,18 +149,17 @@ assert(sum > 0, "all weights are 0; expected at least one above 0")
 return {
   route = function(req, insts)
     cold = false
-    table.clear(totals)
-    for _, name in chosen do
-      scorers[name](req, insts)
-      local weight = cfg[name] / sum
-      for i = 1, #insts do
-        totals[i] = (totals[i] or 0) + math.clamp(column[i], 0, 1) * weight
-      end
+    for i = 1, #insts do
+      totals[i] = 0
     end
-    local best = 1
-    for i, total in totals do
-      if total > totals[best] then
-        best = i
+    for _, name in ipairs(chosen) do
+      scorers[name](req, insts, cfg[name] / sum)
+    end
+    local best, highest = 1, totals[1]
+    for i = 1, #insts do
+      local total = totals[i]
+      if total > highest then
+        best, highest = i, total
       end
     end
     if cold then

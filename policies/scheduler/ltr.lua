@@ -10,17 +10,18 @@
 --@param starve = 200, 1..100000 int log  Times passed over until promotion
 
 local PROMOTED = 2 ^ 40 -- more than any length
-local passed = {} -- times passed over, by request
+local passed, still = {}, {} -- times passed over, by request: at the last ordering, and at this one
+local keys = {}
 
 return {
   order = function(waiting, running, queue)
-    local keys, still = {}, {}
+    table.clear(still)
     for i, req in ipairs(waiting) do
       local times = (passed[req.serial] or -1) + 1
       still[req.serial] = times
       keys[i] = req.predicted_output_tokens - (if times >= cfg.starve then PROMOTED else 0)
     end
-    passed = still
+    passed, still = still, passed
     return keys
   end,
 }

@@ -9,6 +9,16 @@
 --@param quantum_ms = 10, 0.1..10000 log  Quantum of level 0, ms
 --@param starve_ms = 3000, 1..600000 log  Waiting time that lifts a request to level 0, ms
 
+local estimates = {} -- by prompt length: asked for once, as keys are asked for often
+local function prefill_us(tokens)
+  local us = estimates[tokens]
+  if not us then
+    us = est_prefill_us(tokens, 0)
+    estimates[tokens] = us
+  end
+  return us
+end
+
 return {
   refresh_us = 100000,
 
@@ -16,7 +26,7 @@ return {
     if now - req.enqueued_us >= cfg.starve_ms * 1000 then
       return 0
     end
-    local service = est_prefill_us(req.prompt_tokens, 0) + req.output_tokens * est_step_us(0, 1, req.prompt_tokens)
+    local service = prefill_us(req.prompt_tokens) + req.output_tokens * est_step_us(0, 1, req.prompt_tokens)
     local level, quantum = 0, cfg.quantum_ms * 1000
     while quantum < service do
       level, quantum = level + 1, quantum * 2

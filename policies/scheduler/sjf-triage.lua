@@ -9,13 +9,23 @@
 
 local LATE, CLASS = 2 ^ 50, 2 ^ 40 -- above every class step; above every size
 
+local estimates = {} -- by prompt length: asked for once, as keys are asked for often
+local function prefill_us(tokens)
+  local us = estimates[tokens]
+  if not us then
+    us = est_prefill_us(tokens, 0)
+    estimates[tokens] = us
+  end
+  return us
+end
+
 return {
   refresh_us = 100000,
   key = function(req, queue)
     local target = if req.slo_ttft_us > 0 then req.slo_ttft_us else cfg.ttft_ms * 1000
     local size = req.prompt_tokens + cfg.output_weight * req.predicted_output_tokens
     local key = CLASS * (setup.highest_priority - req.class_priority) + size
-    if queue.now_us + est_prefill_us(req.prompt_tokens, 0) > req.arrival_us + target then
+    if queue.now_us + prefill_us(req.prompt_tokens) > req.arrival_us + target then
       key += LATE
     end
     return key

@@ -12,7 +12,10 @@
 
 local tenants, counter = {}, {} -- in order of first appearance; by tenant
 local charged = {} -- by request that was taken into the batch: output tokens paid for
-local waited = {} -- requests that waited when the queue was ordered last
+local waited, waits_now = {}, {} -- requests that waited when the queue was ordered last, and that do now
+local orders = 0 -- how often the queue was ordered
+local lines, ahead = {}, {} -- by tenant: its line, and its counter with the turns it got
+local keys, heap = {}, {}
 
 local function meet(tenant)
   if not counter[tenant] then
@@ -33,28 +36,95 @@ local function charge(one)
   charged[one.serial] += more
 end
 
+-- Everybody who waits, in the line of the tenant; gives those who did not wait before.
+local function line_up(waiting)
+  local arrived = {}
+  orders += 1
+  table.clear(waits_now)
+  for i, req in ipairs(waiting) do
+    local serial = req.serial
+    local line = lines[req.tenant]
+    if not line then
+      line = { order = 0, places = {} }
+      lines[req.tenant] = line
+    end
+    if line.order ~= orders then
+      line.order, line.n, line.last, line.next, line.sorted, line.waited = orders, 0, -1, 1, true, false
+    end
+    waits_now[serial] = true
+    if waited[serial] then
+      line.waited = true
+    else
+      table.insert(arrived, req)
+    end
+    line.n += 1
+    line.places[line.n] = i
+    line.sorted = line.sorted and line.last < serial
+    line.last = serial
+  end
+  waited, waits_now = waits_now, waited
+  return arrived
+end
+
+-- The line of a tenant, if it has anybody waiting.
+local function line_of(tenant)
+  local line = lines[tenant]
+  return if line and line.order == orders then line else nil
+end
+
 -- Lifts the tenants that had nobody waiting and have somebody now.
 local function lift(arrived)
-  local waits = {}
-  for _, req in ipairs(arrived) do
-    if waited[req.serial] then
-      waits[req.tenant] = true
-    end
-  end
+  table.sort(arrived, function(a, b)
+    return if a.enqueued_us == b.enqueued_us then a.serial < b.serial else a.enqueued_us < b.enqueued_us
+  end)
   for _, req in ipairs(arrived) do
     local tenant = req.tenant
     meet(tenant)
-    if not waits[tenant] then
+    if not lines[tenant].waited then
       local least = math.huge
-      for other in pairs(waits) do
-        least = math.min(least, counter[other])
+      for _, other in ipairs(tenants) do
+        local line = line_of(other)
+        if line and line.waited then
+          least = math.min(least, counter[other])
+        end
       end
       if least < math.huge then
         counter[tenant] = math.max(counter[tenant], least)
       end
-      waits[tenant] = true
+      lines[tenant].waited = true
     end
   end
+end
+
+-- Lines go by serial. The queue has them so, but for those who came or were preempted since it was ordered last.
+local function sort(line, waiting)
+  for i = #line.places, line.n + 1, -1 do
+    line.places[i] = nil
+  end
+  table.sort(line.places, function(a, b) return waiting[a].serial < waiting[b].serial end)
+end
+
+-- Of two places in the order of tenants, the one whose tenant goes first.
+local function before(a, b)
+  local x, y = ahead[tenants[a]], ahead[tenants[b]]
+  return if x == y then a < b else x < y
+end
+
+-- Puts a tenant where it belongs in a heap of n, from place i down.
+local function sink(i, n)
+  local tenant = heap[i]
+  while 2 * i <= n do
+    local child = 2 * i
+    if child < n and before(heap[child + 1], heap[child]) then
+      child += 1
+    end
+    if not before(heap[child], tenant) then
+      break
+    end
+    heap[i] = heap[child]
+    i = child
+  end
+  heap[i] = tenant
 end
 
 return {
@@ -62,35 +132,39 @@ return {
     for _, req in ipairs(running) do
       charge(req)
     end
-    local arrived, lines, at = table.clone(waiting), {}, {}
-    table.sort(arrived, function(a, b)
-      return if a.enqueued_us == b.enqueued_us then a.serial < b.serial else a.enqueued_us < b.enqueued_us
-    end)
+    local arrived = line_up(waiting)
     lift(arrived)
-    waited = {}
-    for i, req in ipairs(waiting) do
-      waited[req.serial], at[req.serial] = true, i
-      lines[req.tenant] = lines[req.tenant] or {}
-      table.insert(lines[req.tenant], req)
+    local n = 0
+    table.clear(heap)
+    for k, tenant in ipairs(tenants) do
+      local line = line_of(tenant)
+      if line then
+        if not line.sorted then
+          sort(line, waiting)
+        end
+        n += 1
+        heap[n], ahead[tenant] = k, counter[tenant]
+      end
     end
-    local ahead = table.clone(counter)
-    for _, line in pairs(lines) do
-      table.sort(line, function(a, b) return a.serial > b.serial end)
+    for i = n // 2, 1, -1 do
+      sink(i, n)
     end
     -- The head of the tenant with the least counter, which is then charged as if it was taken, and so on: a key is a turn.
-    local keys = {}
     for turn = 1, #waiting do
-      local first
-      for _, tenant in ipairs(tenants) do
-        if lines[tenant] and #lines[tenant] > 0 and (not first or ahead[tenant] < ahead[first]) then
-          first = tenant
-        end
-      end
-      local req = table.remove(lines[first])
-      keys[at[req.serial]] = turn
+      local first = tenants[heap[1]]
+      local line = lines[first]
+      local place = line.places[line.next]
+      line.next += 1
+      keys[place] = turn
+      local req = waiting[place]
       if not charged[req.serial] then
         ahead[first] += cfg.input_weight * req.prompt_tokens
       end
+      if line.next > line.n then
+        heap[1] = heap[n]
+        n -= 1
+      end
+      sink(1, n)
     end
     return keys
   end,

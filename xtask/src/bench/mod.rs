@@ -116,7 +116,7 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let (header, data) = rows::prefix_groups();
     fs::write(folder.join("prefix-groups.yaml"), header)?;
     fs::write(folder.join("prefix-groups.csv"), data)?;
-    rows::write_candidates(&folder)?;
+    rows::write_scripts(&folder)?;
 
     let results = measure_all(&rows, &options, &program, &folder)?;
     if let Some(path) = &options.json {

@@ -21,6 +21,19 @@ const RATE_2048: f64 = 2.39;
 const SCORE: &str =
     "score policies/routing/jsq.lua --suite routing-mixed --jobs 1 --no-cache --json";
 
+/// A router that holds requests back for 10 ms at a time, as long as all instances are busy.
+const HOLD: &str = "return { route = function(req, insts)
+  for i, inst in ipairs(insts) do
+    if inst.in_flight < 64 then return i end
+  end
+  return hold(10000)
+end }
+";
+
+/// A scheduler whose numbers change with time: asked for all that wait before each step.
+const AGING: &str = "return { score = function(now, req) return (now - req.arrival_us) / 1000 - req.prompt_tokens end }
+";
+
 /// Folder with a thousand candidates.
 const CANDIDATES: &str = "candidates";
 
@@ -65,6 +78,9 @@ impl Shape {
              --rate {rate} --num-requests {} --num-instances {} --routing-policy least-loaded",
             self.prompt, self.output, self.requests, self.instances,
         );
+        if more.contains("--routing-policy") {
+            arguments = arguments.replace(" --routing-policy least-loaded", "");
+        }
         if !more.is_empty() {
             write!(arguments, " {more}").expect("a string takes it");
         }
@@ -121,6 +137,38 @@ pub(super) fn targets(folder: &Path) -> Vec<Row> {
             target: Some(0.03),
             long: false,
         },
+        // What could grow with the requests that wait, or with the instances.
+        flood(4, 5_000).row(
+            "held",
+            None,
+            &format!("--summary-only --routing-policy {}", folder.join("hold.lua").display()),
+        ),
+        many(""),
+        many("weighted"),
+        many("policies/routing/jsq.lua"),
+        many("policies/routing/least-work.lua"),
+        many("policies/routing/weighted.lua"),
+        flood(1, 10_000).row(
+            "long-queue",
+            None,
+            &format!("--summary-only --scheduler {}", folder.join("aging.lua").display()),
+        ),
+        flood(1, 5_000).row(
+            "long-queue-ltr",
+            None,
+            "--summary-only --output-predictor lognormal:0.4 --scheduler policies/scheduler/ltr.lua",
+        ),
+        Shape {
+            instances: 16,
+            requests: 40_000,
+            rate: 300.0,
+            ..BASE
+        }
+        .row(
+            "early-rejection",
+            None,
+            "--summary-only --admission-policy policies/admission/early-rejection.lua",
+        ),
         // A candidate on one core: 12 scenarios x 5,000 requests x 2 seeds, and its first runs
         // alone. What the suite's references achieve is measured by the first run and kept.
         Row {
@@ -151,6 +199,36 @@ pub(super) fn targets(folder: &Path) -> Vec<Row> {
             ..large(10_000_000).row("ten-million", Some(60.0), "--summary-only")
         },
     ]
+}
+
+/// Requests that come all at once.
+fn flood(instances: u32, requests: u64) -> Shape {
+    Shape {
+        instances,
+        requests,
+        rate: 100_000.0 / f64::from(instances),
+        ..BASE
+    }
+}
+
+/// 20,000 requests on 1,024 instances, with this router or the least-loaded one.
+fn many(router: &str) -> Row {
+    let shape = Shape {
+        instances: 1024,
+        requests: 20_000,
+        ..BASE
+    };
+    let file = router.rsplit('/').next().unwrap_or_default();
+    let row = shape.row(&format!("1024 {file}"), None, "--summary-only");
+    let arguments = match router {
+        "" => row.arguments,
+        _ => row.arguments.replace("least-loaded", router),
+    };
+    Row {
+        name: row.name.trim_end().to_owned(),
+        arguments,
+        ..row
+    }
 }
 
 /// How cost grows from the row `one`; each again in plain steps.
@@ -220,8 +298,11 @@ pub(super) fn prefix_groups() -> (String, String) {
     (header.into(), data)
 }
 
-/// Writes a thousand candidates into a folder: a router's weights, each drawn over two decades.
-pub(super) fn write_candidates(folder: &Path) -> std::io::Result<()> {
+/// Writes the scripts of the rows into a folder, and a thousand candidates: a router's weights, each
+/// drawn over two decades.
+pub(super) fn write_scripts(folder: &Path) -> std::io::Result<()> {
+    std::fs::write(folder.join("hold.lua"), HOLD)?;
+    std::fs::write(folder.join("aging.lua"), AGING)?;
     let text = include_str!("../../../policies/routing/least-work.lua");
     let folder = folder.join(CANDIDATES);
     std::fs::create_dir_all(&folder)?;

@@ -1,18 +1,25 @@
 //! Simulated instances as the front end sees them.
 
 use super::config::{ClusterConfig, ClusterError};
+use super::prefix_holders::PrefixHolders;
 use crate::frontend::{Backends, Freshness};
 use crate::instance::{EngineConfig, Instance, InstanceHooks};
 use std::sync::Arc;
-use windtunnel_base::request::{Sym, TokenSeq};
+use windtunnel_base::request::{Request, Sym, TokenSeq};
 use windtunnel_base::rng::salted;
-use windtunnel_plugin_api::{InstanceView, Interests};
+use windtunnel_plugin_api::{InstanceView, Interests, RequestView};
 
 /// The instances of all pools.
 pub(super) struct SimulatedBackends {
     pub(super) instances: Vec<Instance>,
     /// What never changes of each.
     constants: Vec<InstanceView>,
+    /// Which instances did something since the front end asked for them, and whether each did.
+    changed: (Vec<u32>, Vec<bool>),
+    /// If the front end asks for the prefix caches.
+    holders: Option<PrefixHolders>,
+    /// The different sizes of their blocks, tokens.
+    block_sizes: Vec<u32>,
 }
 
 impl SimulatedBackends {
@@ -58,10 +65,61 @@ impl SimulatedBackends {
                 });
             }
         }
+        let n = instances.len();
+        let mut block_sizes: Vec<u32> = constants.iter().map(|view| view.block_size).collect();
+        block_sizes.sort_unstable();
+        block_sizes.dedup();
         Ok(Self {
             instances,
             constants,
+            changed: ((0..n as u32).collect(), vec![true; n]),
+            holders: interests
+                .has(Interests::PRECISE_PREFIX)
+                .then(PrefixHolders::default),
+            block_sizes,
         })
+    }
+
+    /// Instance `i`, which is about to do something.
+    pub(super) fn acting(&mut self, i: usize) -> &mut Instance {
+        let (list, marks) = &mut self.changed;
+        if !marks[i] {
+            marks[i] = true;
+            list.push(i as u32);
+        }
+        &mut self.instances[i]
+    }
+
+    /// Hands a request to instance `i` at `now`.
+    pub(super) fn add_request(&mut self, i: usize, request: Request, view: RequestView, now: i64) {
+        let instances = &self.instances;
+        if let Some(holders) = &mut self.holders {
+            let cached = |i: u32, key| {
+                let kv = instances[i as usize].kv();
+                let key = || std::iter::once(key);
+                kv.cached_blocks_now(key()) > 0 || kv.cached_blocks_at_refresh(key()) > 0
+            };
+            let size = self.constants[i].block_size;
+            holders.sent(i as u32, &request, size, cached);
+        }
+        self.acting(i).add_request(request, view, now);
+    }
+
+    /// A request left instance `i`.
+    pub(super) fn departed(&mut self, i: usize, request: &Request) {
+        if let Some(holders) = &mut self.holders {
+            holders.left(request, self.constants[i].block_size);
+        }
+    }
+
+    /// Leading blocks in the cache of instance `i`, which is asked whatever was sent there.
+    fn look_up(&self, i: usize, prompt: &TokenSeq, freshness: Freshness) -> u32 {
+        let kv = self.instances[i].kv();
+        let keys = prompt.block_keys(kv.block_size());
+        match freshness {
+            Freshness::Now => kv.cached_blocks_now(keys),
+            Freshness::LastRefresh => kv.cached_blocks_at_refresh(keys),
+        }
     }
 
     /// The pool of instance `i`.
@@ -110,12 +168,40 @@ impl Backends for SimulatedBackends {
         }
     }
 
+    fn take_changed(&mut self, changed: &mut Vec<u32>) {
+        let (list, marks) = &mut self.changed;
+        list.iter().for_each(|&i| marks[i as usize] = false);
+        changed.append(list);
+    }
+
     fn cached_blocks(&self, i: usize, prompt: &TokenSeq, freshness: Freshness) -> u32 {
-        let kv = self.instances[i].kv();
-        let keys = prompt.block_keys(kv.block_size());
-        match freshness {
-            Freshness::Now => kv.cached_blocks_now(keys),
-            Freshness::LastRefresh => kv.cached_blocks_at_refresh(keys),
+        if let Some(holders) = &self.holders {
+            let last = self.constants[i].block_size.saturating_sub(1);
+            let first = prompt.token_key(last).and_then(|key| holders.of(key));
+            if first.is_none_or(|instances| !instances.has(i as u32)) {
+                return 0;
+            }
+        }
+        self.look_up(i, prompt, freshness)
+    }
+
+    fn cached_blocks_on_all(&self, prompt: &TokenSeq, freshness: Freshness, out: &mut [u32]) {
+        out.fill(0);
+        let Some(holders) = &self.holders else {
+            for (i, blocks) in out.iter_mut().enumerate().take(self.instances.len()) {
+                *blocks = self.look_up(i, prompt, freshness);
+            }
+            return;
+        };
+        // A first block of one size is none of another: it ends elsewhere.
+        for size in &self.block_sizes {
+            let first = prompt.token_key(size.saturating_sub(1));
+            let instances = first.and_then(|key| holders.of(key));
+            for i in instances.into_iter().flat_map(|all| all.iter()) {
+                if let Some(blocks) = out.get_mut(i as usize) {
+                    *blocks = self.look_up(i as usize, prompt, freshness);
+                }
+            }
         }
     }
 }

@@ -7,6 +7,8 @@
 
 mod backends;
 mod config;
+mod next_events;
+mod prefix_holders;
 mod replay;
 
 pub use config::{ClusterConfig, ClusterError, PoolConfig, Role};
@@ -16,6 +18,7 @@ use crate::frontend::{
 };
 use crate::instance::{FinishedRequest, Instance, InstanceEvent, InstanceHooks, NEVER};
 use backends::SimulatedBackends;
+use next_events::NextEvents;
 use std::borrow::Cow;
 use windtunnel_base::adapter_streams::AdapterStreams;
 use windtunnel_base::event_queue::EventQueue;
@@ -68,7 +71,7 @@ pub struct Cluster<'s> {
     backends: SimulatedBackends,
     pool_names: Vec<Sym>,
     /// When something happens next on each instance.
-    next_event: Vec<i64>,
+    next_event: NextEvents,
     front: FrontEnd,
     lifecycle_events: bool,
     /// The next tick of each policy that wants any: (time, interval, whose).
@@ -126,7 +129,7 @@ impl<'s> Cluster<'s> {
             adapter_streams: Some(AdapterStreams::default()),
             due: EventQueue::default(),
             clock: 0,
-            next_event: vec![NEVER; backends.instances.len()],
+            next_event: NextEvents::new(backends.instances.len()),
             backends,
             front,
             pool_names: names,
@@ -200,7 +203,7 @@ impl<'s> Cluster<'s> {
         let (instance, step) = if self.independent {
             (0, NEVER)
         } else {
-            self.next_instance()
+            self.next_event.earliest()
         };
         // Ticks end with the last event that a policy could still influence.
         let next = front.min(step);
@@ -212,7 +215,8 @@ impl<'s> Cluster<'s> {
                 return false;
             }
             self.clock = step;
-            self.backends.instances[instance].run_next(step + 1, &mut self.reports);
+            let acting = self.backends.acting(instance);
+            acting.run_next(step + 1, &mut self.reports);
             self.after_instance(instance);
             return true;
         }
@@ -256,15 +260,20 @@ impl<'s> Cluster<'s> {
 
     /// Brings an instance to the moment before `until`.
     fn advance_one(&mut self, i: usize, until: i64) {
-        if self.independent && self.next_event[i] < until {
-            self.backends.instances[i].advance_to(until, &mut self.reports);
+        if self.independent && self.next_event.of(i) < until {
+            let acting = self.backends.acting(i);
+            acting.advance_to(until, &mut self.reports);
             self.after_instance(i);
         }
     }
 
     fn advance_all(&mut self, until: i64) {
-        for i in 0..self.backends.instances.len() {
+        let mut from = 0;
+        while self.independent
+            && let Some(i) = self.next_event.next_before(until, from)
+        {
             self.advance_one(i, until);
+            from = i + 1;
         }
     }
 
@@ -274,17 +283,6 @@ impl<'s> Cluster<'s> {
             arrived: self.arrived,
             finished: self.finished,
         }
-    }
-
-    /// The instance with the earliest event, the lowest index among equals.
-    fn next_instance(&self) -> (usize, i64) {
-        let mut best = (0, NEVER);
-        for (i, &at) in self.next_event.iter().enumerate() {
-            if at < best.1 {
-                best = (i, at);
-            }
-        }
-        best
     }
 
     fn push(&mut self, at_us: i64, stage: Stage, pending: Box<Pending>) {
@@ -361,8 +359,9 @@ impl<'s> Cluster<'s> {
                 view.attempts = 0;
                 self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
                 self.advance_one(i, self.clock);
-                self.backends.instances[i].add_request(request, view, self.clock);
-                self.next_event[i] = self.backends.instances[i].next_event_us();
+                self.backends.add_request(i, request, view, self.clock);
+                let next = self.backends.instances[i].next_event_us();
+                self.next_event.set(i, next);
             }
             Routed::Held(us) => self.again(us, Stage::Routing, pending),
             Routed::Nowhere => self.refuse(&pending, Outcome::Unroutable),
@@ -426,7 +425,8 @@ impl<'s> Cluster<'s> {
     }
 
     fn after_instance(&mut self, i: usize) {
-        self.next_event[i] = self.backends.instances[i].next_event_us();
+        let next = self.backends.instances[i].next_event_us();
+        self.next_event.set(i, next);
         let mut reports = std::mem::take(&mut self.reports);
         for report in reports.drain(..) {
             match report {
@@ -462,6 +462,7 @@ impl<'s> Cluster<'s> {
             processed_tokens,
         } = departure;
         self.front.departed(i, &request);
+        self.backends.departed(i, &request);
         if self.lifecycle_events {
             let outcome = match reason {
                 FinishReason::Completed => End::Completed,

@@ -15,7 +15,7 @@ impl Cluster<'_> {
         // What goes first at the same time: ticks, and arrivals from the source.
         let arrives = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
         let ticks = self.ticks.iter().any(|(tick, ..)| tick <= at);
-        let steps = !self.independent && self.next_instance().1 < *at;
+        let steps = !self.independent && self.next_event.earliest().1 < *at;
         (arrives > *at && !ticks && !steps).then_some(pending.view.serial)
     }
 

@@ -35,10 +35,27 @@ pub trait Backends {
     /// scraped fields stays as it is.
     fn observe(&mut self, i: usize, now_us: i64, work: bool, view: &mut InstanceView);
 
+    /// Appends the instances of which [`observe`](Self::observe) may read something else than when
+    /// this was asked last, in any order. New ones are among them.
+    fn take_changed(&mut self, changed: &mut Vec<u32>) {
+        changed.extend(0..self.len() as u32);
+    }
+
     /// Makes the state of all prefix caches at this moment the one that
     /// [`Freshness::LastRefresh`] means.
     fn refresh_cache_signal(&mut self);
 
     /// Leading KV blocks of `prompt` in the prefix cache of instance `i`.
     fn cached_blocks(&self, i: usize, prompt: &TokenSeq, freshness: Freshness) -> u32;
+
+    /// The same for the instances from 0 to the end of `out`; 0 behind the last one.
+    fn cached_blocks_on_all(&self, prompt: &TokenSeq, freshness: Freshness, out: &mut [u32]) {
+        for (i, blocks) in out.iter_mut().enumerate() {
+            *blocks = if i < self.len() {
+                self.cached_blocks(i, prompt, freshness)
+            } else {
+                0
+            };
+        }
+    }
 }

@@ -5,13 +5,15 @@
 //! become more or fewer at any time.
 
 mod backends;
+mod changes;
 mod config;
 mod estimators;
 mod front_end;
 mod policies;
+mod positions;
 mod predictor;
-mod prefix_lru;
 mod request_views;
+mod sent_prefixes;
 mod services;
 mod signals;
 mod trace;
@@ -24,4 +26,5 @@ pub use config::{FrontEndConfig, TraceConfig};
 pub use estimators::Estimators;
 pub use front_end::{FrontEnd, FrontEndHook, FrontEndRecord, Pending, Routed, Verdict};
 pub use policies::FrontEndPolicies;
+pub(crate) use positions::Positions;
 pub use predictor::Predictor;

@@ -26,6 +26,15 @@ impl<B: Backends> Services for FrontEndServices<'_, B> {
         self.signals.approximate_prefix_blocks(self.prompt, i)
     }
 
+    fn prefix_blocks(&self, precise: bool, out: &mut [u32]) {
+        self.signals
+            .prefix_blocks(precise, self.prompt, self.backends, out);
+    }
+
+    fn changed_since(&self, seen: &mut u64, out: &mut [u32]) -> Option<usize> {
+        self.signals.changed_since(seen, out)
+    }
+
     fn prompt_blocks(&self) -> u32 {
         let size = self.signals.block_size();
         self.prompt.len().checked_div(size).unwrap_or(0)

@@ -2,8 +2,9 @@
 //! own ledgers of what it sent where.
 
 use super::backends::{Backends, Freshness};
+use super::changes::Changes;
 use super::config::FrontEndConfig;
-use super::prefix_lru::PrefixLru;
+use super::sent_prefixes::SentPrefixes;
 use windtunnel_base::request::{Request, TokenSeq};
 use windtunnel_plugin_api::{InstanceView, Interests};
 
@@ -12,8 +13,14 @@ pub(super) struct Signals {
     /// One per instance. Two of its fields are the front end's own ledgers: requests in flight and
     /// their prompt tokens.
     views: Vec<InstanceView>,
-    /// One per instance if a policy reads approximate prefix hits, else empty.
-    sent_prefixes: Vec<PrefixLru>,
+    /// Which of them changed when, apart from the time of the scrape.
+    changes: Changes,
+    /// Of the instances if a policy reads approximate prefix hits, else of none.
+    sent_prefixes: SentPrefixes,
+    /// Tokens that a KV block holds on every instance; `None` if they differ.
+    block_size_of_all: Option<u32>,
+    /// Scratch: instances to scrape.
+    to_scrape: Vec<u32>,
     scraped_us: i64,
     refresh_us: i64,
     cache_refreshed_us: i64,
@@ -29,7 +36,10 @@ impl Signals {
     pub(super) fn new(config: &FrontEndConfig, interests: Interests) -> Self {
         Self {
             views: Vec::new(),
-            sent_prefixes: Vec::new(),
+            changes: Changes::default(),
+            sent_prefixes: SentPrefixes::default(),
+            block_size_of_all: None,
+            to_scrape: Vec::new(),
             scraped_us: 0,
             refresh_us: config.snapshot_refresh_us,
             cache_refreshed_us: 0,
@@ -48,9 +58,12 @@ impl Signals {
         let new = self.views.len()..instances;
         self.views.extend(new.map(|i| backends.describe(i)));
         self.views.truncate(instances);
+        self.changes.resize(instances);
+        let size = self.block_size();
+        let same = self.views.iter().all(|view| view.block_size == size);
+        self.block_size_of_all = same.then_some(size);
         if self.approximate_wanted {
-            let unknown = PrefixLru::default;
-            self.sent_prefixes.resize_with(instances, unknown);
+            self.sent_prefixes.resize(instances);
         }
     }
 
@@ -78,8 +91,16 @@ impl Signals {
         }
         if self.snapshots_due(now) {
             self.scraped_us = now;
-            for (i, view) in self.views.iter_mut().enumerate() {
-                backends.observe(i, now, self.work_wanted, view);
+            let mut to_scrape = std::mem::take(&mut self.to_scrape);
+            backends.take_changed(&mut to_scrape);
+            for i in to_scrape.drain(..) {
+                let i = i as usize;
+                backends.observe(i, now, self.work_wanted, &mut self.views[i]);
+                self.changes.note(i);
+            }
+            self.to_scrape = to_scrape;
+            for view in &mut self.views {
+                view.scraped_us = now;
             }
         }
         if self.cache_due(now) {
@@ -108,28 +129,64 @@ impl Signals {
         if !self.precise_wanted || i >= backends.len() {
             return 0;
         }
-        let freshness = if self.cache_delay_us == 0 {
+        backends.cached_blocks(i, prompt, self.freshness())
+    }
+
+    fn freshness(&self) -> Freshness {
+        if self.cache_delay_us == 0 {
             Freshness::Now
         } else {
             Freshness::LastRefresh
-        };
-        backends.cached_blocks(i, prompt, freshness)
+        }
     }
 
     /// Leading blocks of `prompt` that were sent to instance `i` before.
     pub(super) fn approximate_prefix_blocks(&self, prompt: &TokenSeq, i: usize) -> u32 {
-        let known = self.sent_prefixes.get(i).zip(self.views.get(i));
-        known.map_or(0, |(lru, view)| {
-            lru.leading(prompt.block_keys(view.block_size))
+        self.views.get(i).map_or(0, |view| {
+            let keys = prompt.block_keys(view.block_size);
+            self.sent_prefixes.leading(i, keys)
         })
+    }
+
+    /// Leading blocks of `prompt` on the instances from 0 to the end of `out`, by either signal.
+    pub(super) fn prefix_blocks(
+        &self,
+        precise: bool,
+        prompt: &TokenSeq,
+        backends: &impl Backends,
+        out: &mut [u32],
+    ) {
+        match (precise, self.block_size_of_all) {
+            (true, _) if self.precise_wanted => {
+                backends.cached_blocks_on_all(prompt, self.freshness(), out);
+            }
+            (true, _) => out.fill(0),
+            (false, Some(size)) if size > 0 => {
+                let keys = prompt.block_keys(size);
+                self.sent_prefixes.leading_on_all(keys, out);
+            }
+            (false, _) => {
+                for (i, blocks) in out.iter_mut().enumerate() {
+                    *blocks = self.approximate_prefix_blocks(prompt, i);
+                }
+            }
+        }
+    }
+
+    /// The instances whose views changed since the moment that `seen` stands for; see
+    /// [`changed_since`](windtunnel_plugin_api::Services::changed_since).
+    pub(super) fn changed_since(&self, seen: &mut u64, out: &mut [u32]) -> Option<usize> {
+        self.changes.since(seen, out)
     }
 
     /// A request is on its way to instance `i`.
     pub(super) fn dispatched(&mut self, i: usize, request: &Request) {
         let view = &mut self.views[i];
-        if let Some(lru) = self.sent_prefixes.get_mut(i) {
-            lru.record(request.prompt.block_keys(view.block_size));
+        if self.approximate_wanted {
+            let keys = request.prompt.block_keys(view.block_size);
+            self.sent_prefixes.record(i, keys);
         }
+        self.changes.note(i);
         view.in_flight += 1;
         view.dispatched_tokens += u64::from(request.prompt_tokens());
     }
@@ -137,6 +194,7 @@ impl Signals {
     /// A request left instance `i`.
     pub(super) fn departed(&mut self, i: usize, request: &Request) {
         let view = &mut self.views[i];
+        self.changes.note(i);
         view.in_flight -= 1;
         view.dispatched_tokens -= u64::from(request.prompt_tokens());
     }

@@ -3,6 +3,7 @@
 use super::backends::{Backends, Freshness};
 use super::config::TraceConfig;
 use super::signals::Signals;
+use std::cmp::Ordering;
 use windtunnel_base::record::{
     Candidate, Decision, InstanceSnapshot, RoutingObservation, RoutingObservations,
 };
@@ -12,6 +13,8 @@ use windtunnel_plugin_api::{InstanceView, RequestView, Router};
 /// Decisions that are to be remembered.
 pub(super) struct Trace {
     config: TraceConfig,
+    /// Scratch: positions and scores.
+    ranking: Vec<(usize, f64)>,
     pub(super) decisions: Vec<Decision>,
     pub(super) observations: RoutingObservations,
 }
@@ -28,6 +31,7 @@ impl Trace {
     pub(super) fn new(config: TraceConfig) -> Self {
         Self {
             config,
+            ranking: Vec::new(),
             decisions: Vec::new(),
             observations: RoutingObservations::default(),
         }
@@ -74,25 +78,27 @@ impl Trace {
         router: &dyn Router,
         views: &[InstanceView],
     ) {
-        let scores = router.scores().map(<[f64]>::to_vec);
-        let score = |i: usize| {
-            scores
-                .as_ref()
-                .map_or_else(|| 0.0 - views[i].effective_load() as f64, |s| s[i])
-        };
-        let mut ranked: Vec<Candidate> = Vec::new();
+        let scores = router.scores();
+        let score =
+            |i: usize| scores.map_or_else(|| 0.0 - views[i].effective_load() as f64, |s| s[i]);
+        let k = self.config.counterfactual_k.min(views.len());
+        let mut ranked: Vec<Candidate> = Vec::with_capacity(k);
         let mut regret = 0.0;
-        if self.config.counterfactual_k > 0 {
-            ranked = (0..views.len())
-                .map(|i| candidate(&views[i], score(i)))
-                .collect();
-            ranked.sort_by(|a, b| {
-                b.score
-                    .total_cmp(&a.score)
-                    .then_with(|| name(a).cmp(&name(b)))
-            });
+        if k > 0 {
+            let order = |&(i, a): &(usize, f64), &(j, b): &(usize, f64)| {
+                let names = || cmp_as_text(views[i].index, views[j].index);
+                b.total_cmp(&a).then_with(names)
+            };
+            self.ranking.clear();
+            self.ranking.extend((0..views.len()).map(|i| (i, score(i))));
+            if k < self.ranking.len() {
+                self.ranking.select_nth_unstable_by(k, order);
+                self.ranking.truncate(k);
+            }
+            self.ranking.sort_unstable_by(order);
+            let best = self.ranking.iter();
+            ranked.extend(best.map(|&(i, score)| candidate(&views[i], score)));
             regret = (ranked[0].score - score(routed.chosen)).max(0.0);
-            ranked.truncate(self.config.counterfactual_k);
         }
         let chosen = &views[routed.chosen];
         self.decisions.push(Decision::Routing {
@@ -101,7 +107,7 @@ impl Trace {
             chosen: chosen.index,
             pool: Sym(chosen.pool),
             reason: router.reason(),
-            scores,
+            scores: scores.map(<[f64]>::to_vec),
             candidates: ranked,
             regret,
         });
@@ -151,6 +157,26 @@ fn candidate(view: &InstanceView, score: f64) -> Candidate {
 }
 
 /// Instances rank by name among equals, as text: `instance_10` before `instance_2`.
-fn name(candidate: &Candidate) -> String {
-    candidate.instance.to_string()
+fn cmp_as_text(a: u32, b: u32) -> Ordering {
+    let digits = |x: u32| x.checked_ilog10().unwrap_or(0);
+    let (da, db) = (digits(a), digits(b));
+    let most = da.max(db);
+    let padded = |x: u32, digits: u32| u64::from(x) * 10u64.pow(most - digits);
+    padded(a, da).cmp(&padded(b, db)).then(da.cmp(&db))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_compare_as_their_digits() {
+        let numbers = [0, 1, 2, 9, 10, 11, 19, 20, 100, 101, 110, 1000, u32::MAX];
+        for a in numbers {
+            for b in numbers {
+                let texts = a.to_string().cmp(&b.to_string());
+                assert_eq!(cmp_as_text(a, b), texts, "{a} {b}");
+            }
+        }
+    }
 }

@@ -55,7 +55,8 @@ impl Adapters {
     /// A step begins in which the whole decode group takes part.
     pub(super) fn start_step_of_group(&mut self) {
         self.step.clear();
-        self.step.extend(self.group.iter().map(|(adapter, _)| *adapter));
+        self.step
+            .extend(self.group.iter().map(|(adapter, _)| *adapter));
     }
 
     /// A step begins in which nobody takes part yet.

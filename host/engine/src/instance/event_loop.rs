@@ -43,7 +43,11 @@ impl Instance {
                 return;
             };
             self.enqueue(slot, now, events);
-        } else if self.in_flight.front().is_some_and(|step| step.end_us == now) {
+        } else if self
+            .in_flight
+            .front()
+            .is_some_and(|step| step.end_us == now)
+        {
             if let Some(step) = self.in_flight.pop_front() {
                 self.process_step(step, events);
             }
@@ -72,8 +76,8 @@ impl Instance {
         let request = &mut self.requests[slot];
         let prompt = u64::from(request.prompt_tokens());
         let budget = u64::from(request.request.max_output_tokens);
-        let too_long = limit > 0
-            && (prompt >= limit || !rules.clamp_output_budget && prompt + budget > limit);
+        let too_long =
+            limit > 0 && (prompt >= limit || !rules.clamp_output_budget && prompt + budget > limit);
         let room = match limit {
             0 => u32::MAX,
             limit => u32::try_from(limit.saturating_sub(prompt)).unwrap_or(u32::MAX),

@@ -86,7 +86,10 @@ impl Instance {
                 (step.start_us, ends, gap, step.kv_blocks)
             }
         };
-        let first_us = self.in_flight.front().map_or(duration, |step| step.end_us - step.start_us);
+        let first_us = self
+            .in_flight
+            .front()
+            .map_or(duration, |step| step.end_us - step.start_us);
         self.itl_log.record(gap, 1);
         self.itl_log
             .record(duration + self.latency.output_token_us(), steps - 1);
@@ -96,7 +99,11 @@ impl Instance {
         self.totals.steps += steps;
         self.totals.queue_length_sum += self.waiting.len() as u64 * steps;
         self.totals.batch_size_sum += self.running.len() as u64 * steps;
-        let peak = if steps > 1 { used.max(first_used) } else { first_used };
+        let peak = if steps > 1 {
+            used.max(first_used)
+        } else {
+            first_used
+        };
         self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(peak);
         self.totals.kv_block_time += i128::from(first_used) * i128::from(first_us)
             + i128::from(used) * i128::from(ends - begins - first_us);
@@ -110,7 +117,11 @@ impl Instance {
         } else {
             self.busy_until = ends;
         }
-        self.clock = if self.awaits_output() { ends } else { ends - duration };
+        self.clock = if self.awaits_output() {
+            ends
+        } else {
+            ends - duration
+        };
         ends
     }
 

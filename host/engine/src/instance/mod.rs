@@ -8,12 +8,12 @@
 //! decodes as a group (`group_step`, `fast_forward`). Both choose their batches by the rules in
 //! [`batching`].
 
+mod adapters;
 pub mod batching;
 mod check;
+mod chosen_step;
 mod config;
 mod decode_group;
-mod adapters;
-mod chosen_step;
 mod engine_request;
 mod event_loop;
 mod events;

@@ -99,12 +99,7 @@ impl Instance {
     /// Nothing can be computed at `now`. The output of the step before may change that; else what
     /// was just `preempted` is admitted again at once. A request that does not even fit while
     /// nobody else holds blocks never will.
-    fn after_empty_choice(
-        &mut self,
-        now: i64,
-        preempted: bool,
-        events: &mut Vec<InstanceEvent>,
-    ) {
+    fn after_empty_choice(&mut self, now: i64, preempted: bool, events: &mut Vec<InstanceEvent>) {
         if !self.in_flight.is_empty() {
             return;
         }
@@ -239,13 +234,7 @@ impl Instance {
     }
 
     /// A step yields a token of a request at `end`.
-    fn deliver_token(
-        &mut self,
-        slot: Slot,
-        step: u64,
-        end: i64,
-        events: &mut Vec<InstanceEvent>,
-    ) {
+    fn deliver_token(&mut self, slot: Slot, step: u64, end: i64, events: &mut Vec<InstanceEvent>) {
         let token_us = self.latency.output_token_us();
         let elapsed = self.config.rules.gaps_are_elapsed_time;
         let request = &mut self.requests[slot];

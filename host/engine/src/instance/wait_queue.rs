@@ -112,7 +112,10 @@ impl WaitQueue {
             Self::Fifo(line) => line.remove(request.queue_place),
             Self::Keyed(q) => {
                 let found = q.remove(&(request.queue_key(), slot));
-                debug_assert!(found, "a waiting request has the key that it was queued with");
+                debug_assert!(
+                    found,
+                    "a waiting request has the key that it was queued with"
+                );
             }
         }
     }

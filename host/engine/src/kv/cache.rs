@@ -222,12 +222,7 @@ impl KvCache {
 
     /// Makes the full blocks of the first `tokens` tokens findable, but those that no lookup could
     /// ask for: private ones, or detached from their prompt.
-    pub fn cache_blocks(
-        &mut self,
-        table: &mut BlockTable,
-        sequence: Sequence<'_>,
-        tokens: u32,
-    ) {
+    pub fn cache_blocks(&mut self, table: &mut BlockTable, sequence: Sequence<'_>, tokens: u32) {
         if table.detached || !self.lookups {
             return;
         }

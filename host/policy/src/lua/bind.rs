@@ -8,10 +8,13 @@ use windtunnel_plugin_api::Interests;
 /// Bytes of the front end's inbox before the request's fields.
 pub(super) const REQUEST: usize = 24;
 
-/// Offsets in the front end's inbox, bytes.
+/// Offsets in the front end's inbox, bytes. A hook gets rows of the instances that changed, each
+/// its position and its fields, or the columns of all fields: the two share their place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FrontLayout {
-    pub(super) dirty: usize,
+    pub(super) rows: usize,
+    /// Bytes of a row.
+    pub(super) row: usize,
     pub(super) columns: usize,
     pub(super) approximate: usize,
     pub(super) precise: usize,
@@ -21,12 +24,14 @@ pub(super) struct FrontLayout {
 impl FrontLayout {
     pub(super) fn new(mentions: &Mentions, instances: u32) -> Self {
         let n = instances as usize;
-        let dirty = REQUEST + 8 * mentions.request.len();
-        let columns = dirty + 8 * n;
+        let rows = REQUEST + 8 * mentions.request.len();
+        let row = 8 * (1 + mentions.instance.len());
+        let columns = rows + 8 * n;
         let approximate = columns + 8 * n * mentions.instance.len();
         let precise = approximate + 8 * n;
         Self {
-            dirty,
+            rows,
+            row,
             columns,
             approximate,
             precise,
@@ -163,11 +168,12 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
         .enumerate()
         .map(|(k, f)| set("inst", f.name, &format!("at + COLUMN_{k}"), texts))
         .collect();
+    let row = copy("inst", &m.instance, 1, texts);
     let scraped = m.instance.iter().any(|f| f.name == "scraped_us");
     let requests = m.request.len();
     let sees = !m.instance.is_empty();
     let asks = m.asks_prefixes();
-    let parts: [(&str, String); 17] = [
+    let parts: [(&str, String); 19] = [
         (
             "SEE_INSTANCES",
             if sees { "take_instances()" } else { "" }.to_owned(),
@@ -196,7 +202,17 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
             if scraped { "inst.scraped_us" } else { "0" }.to_owned(),
         ),
         ("TAKE_REQUEST", copy("req", &m.request, 0, texts)),
+        (
+            "SEE_CLUSTER",
+            if sees && m.cluster_instances {
+                "take_instances()"
+            } else {
+                ""
+            }
+            .to_owned(),
+        ),
         ("TAKE_INSTANCE", instance),
+        ("TAKE_ROW", row),
         ("TAKE_QUEUE", copy("queue", &m.queue, 0, texts)),
         ("TAKE_EVENT", copy("ev", &m.event, 0, texts)),
     ];

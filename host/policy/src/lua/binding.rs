@@ -6,6 +6,7 @@ use super::messages::{describe, start_of};
 use super::module::{HookFunctions, Module};
 use super::vm::Vm;
 use mlua::{Buffer, Function, Lua, LuaString, Table, Value};
+use std::cell::RefCell;
 use std::rc::Rc;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{
@@ -215,17 +216,17 @@ fn host_functions(lua: &Lua, vm: &Rc<Vm>, inbox: &Buffer, outbox: &Buffer) -> ml
         Ok(super::bind::unknown(&start_of(&view), &start_of(&field)))
     };
     host.raw_set("unknown", lua.create_function(unknown)?)?;
-    let n = vm.facts.instances as usize;
     let layout = FrontLayout::new(&vm.program.mentions, vm.facts.instances);
     let (context, to) = (Rc::clone(&vm.context), inbox.clone());
+    let column = RefCell::new(PrefixColumn::new(vm.facts.instances));
     let fetch = move |_: &Lua, precise: bool| {
-        let column = context.host(|host| prefix_column(host, precise, n));
         let at = if precise {
             layout.precise
         } else {
             layout.approximate
         };
-        to.write_bytes(at, &column.unwrap_or_default());
+        let mut column = column.borrow_mut();
+        context.host(|host| to.write_bytes(at, column.of(host, precise)));
         Ok(())
     };
     host.raw_set("fetch_prefix", lua.create_function(fetch)?)?;
@@ -235,16 +236,29 @@ fn host_functions(lua: &Lua, vm: &Rc<Vm>, inbox: &Buffer, outbox: &Buffer) -> ml
     Ok(host)
 }
 
-/// The leading cached blocks on all instances, as numbers in bytes.
-pub(super) fn prefix_column(host: &Host<'_>, precise: bool, n: usize) -> Vec<u8> {
-    let blocks = |i| {
-        f64::from(if precise {
-            host.precise_prefix_blocks(i)
-        } else {
-            host.approximate_prefix_blocks(i)
-        })
-    };
-    (0..n).flat_map(|i| blocks(i).to_le_bytes()).collect()
+/// The leading cached blocks on all instances.
+pub(super) struct PrefixColumn {
+    blocks: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+impl PrefixColumn {
+    pub(super) fn new(instances: u32) -> Self {
+        let n = instances as usize;
+        Self {
+            blocks: vec![0; n],
+            bytes: vec![0; 8 * n],
+        }
+    }
+
+    /// As numbers in bytes, for the request at hand.
+    pub(super) fn of(&mut self, host: &Host<'_>, precise: bool) -> &[u8] {
+        host.prefix_blocks(precise, &mut self.blocks);
+        for (raw, blocks) in self.bytes.chunks_exact_mut(8).zip(&self.blocks) {
+            raw.copy_from_slice(&f64::from(*blocks).to_le_bytes());
+        }
+        &self.bytes
+    }
 }
 
 /// Writes the fields of a request that a file mentions.

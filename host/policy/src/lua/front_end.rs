@@ -1,7 +1,7 @@
 //! Admission and routing by script.
 
 use super::bind::{FrontLayout, REQUEST};
-use super::binding::{Binding, position, prefix_column, read_f64s, write_f64, write_request};
+use super::binding::{Binding, PrefixColumn, position, read_f64s, write_f64, write_request};
 use super::engines::ScriptEngines;
 use super::module::Module;
 use super::program::Program;
@@ -10,7 +10,8 @@ use mlua::Function;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{
-    Admission, Admit, ClusterView, Event, Interests, PolicyError, RequestView, Route, Router,
+    Admission, Admit, ClusterView, Event, InstanceView, Interests, PolicyError, RequestView, Route,
+    Router,
 };
 
 /// What admission and routing have in common.
@@ -21,10 +22,14 @@ struct FrontEndHook {
     tick: Option<Function>,
     /// Values of the instances' fields as the script's tables have them, field by field.
     sent: Vec<f64>,
-    /// Scratch: which instances have changed.
-    changed: Vec<bool>,
+    /// For [`changed_since`](windtunnel_plugin_api::Host::changed_since).
+    seen: u64,
+    /// Scratch: positions of instances that may have changed.
+    changed: Vec<u32>,
+    /// A field that is another at every scrape is among those it reads.
+    always_changes: bool,
     /// The script reads columns: they are always sent whole, with the prefix signals it names.
-    columns: bool,
+    columns: Option<PrefixColumn>,
 }
 
 impl FrontEndHook {
@@ -40,8 +45,16 @@ impl FrontEndHook {
             tick: (binding.tick_us > 0)
                 .then(|| binding.entry("tick"))
                 .flatten(),
-            columns: binding.form == "route_columns",
-            changed: vec![false; n],
+            columns: (binding.form == "route_columns")
+                .then(|| PrefixColumn::new(vm.facts.instances)),
+            seen: 0,
+            changed: vec![0; n],
+            always_changes: vm
+                .program
+                .mentions
+                .instance
+                .iter()
+                .any(|field| field.name == "scraped_us"),
             sent: vec![0.0; n * vm.program.mentions.instance.len()],
             layout,
             decide,
@@ -56,41 +69,38 @@ impl FrontEndHook {
 
     /// Sends the views that the script reads, instances only where they have changed.
     fn send(&mut self, request: &RequestView, cluster: &ClusterView<'_>) {
-        let vm = &self.binding.vm;
-        let mentions = &vm.program.mentions;
-        let n = vm.facts.instances as usize;
+        let mentions = &self.binding.vm.program.mentions;
         let bytes = &mut self.binding.bytes;
         write_f64(bytes, 0, cluster.now_us as f64);
         write_request(bytes, REQUEST, &mentions.request, request);
         write_f64(bytes, 16, cluster.instances.len() as f64);
-        let mut end = self.layout.dirty;
+        let mut rows = 0;
         if !mentions.instance.is_empty() && !cluster.instances.is_empty() {
-            end = self.layout.approximate;
-            self.changed.fill(false);
-            for (k, field) in mentions.instance.iter().enumerate() {
-                let (from, to) = (k * n, (k + 1) * n);
-                let column = self.sent[from..to].iter_mut().zip(&mut self.changed);
-                let mut at = self.layout.columns + 8 * from;
-                for (view, (sent, changed)) in cluster.instances.iter().zip(column) {
-                    let value = (field.get)(view);
-                    if value != *sent {
-                        *sent = value;
-                        *changed = true;
-                        write_f64(bytes, at, value);
-                    }
-                    at += 8;
+            let known = if self.always_changes {
+                None
+            } else {
+                let host = &cluster.host;
+                host.changed_since(&mut self.seen, &mut self.changed)
+            };
+            if known.is_none() {
+                let all = self.changed.iter_mut().zip(0..);
+                all.for_each(|(position, i)| *position = i);
+            }
+            let changed = known.unwrap_or(self.changed.len());
+            for k in 0..changed {
+                let i = self.changed[k];
+                if let Some(view) = cluster.instances.get(i as usize) {
+                    rows += usize::from(self.send_instance(rows, i as usize, view));
                 }
             }
-            let mut dirty = 0;
-            for (i, _) in self.changed.iter().enumerate().filter(|(_, c)| **c) {
-                write_f64(bytes, self.layout.dirty + 8 * dirty, i as f64);
-                dirty += 1;
-            }
-            write_f64(bytes, 8, dirty as f64);
-        } else {
-            write_f64(bytes, 8, 0.0);
         }
-        if self.columns {
+        let bytes = &mut self.binding.bytes;
+        write_f64(bytes, 8, rows as f64);
+        let mut end = self.layout.rows + rows * self.layout.row;
+        let mentions = &self.binding.vm.program.mentions;
+        if let Some(prefixes) = &mut self.columns {
+            // All of them: the script may have written into them.
+            end = self.layout.approximate;
             for (precise, interest, at) in [
                 (
                     false,
@@ -100,13 +110,43 @@ impl FrontEndHook {
                 (true, Interests::PRECISE_PREFIX, self.layout.precise),
             ] {
                 if mentions.reads.has(interest) {
-                    let column = prefix_column(&cluster.host, precise, n);
-                    bytes[at..at + 8 * n].copy_from_slice(&column);
+                    let column = prefixes.of(&cluster.host, precise);
+                    bytes[at..at + column.len()].copy_from_slice(column);
                     end = self.layout.size;
                 }
             }
         }
         self.binding.inbox.write_bytes(0, &bytes[..end]);
+    }
+
+    /// Puts an instance into row `row`, or into the columns, if a field is not what it was.
+    fn send_instance(&mut self, row: usize, i: usize, view: &InstanceView) -> bool {
+        let binding = &mut self.binding;
+        let fields = &binding.vm.program.mentions.instance;
+        let n = binding.vm.facts.instances as usize;
+        let mut changed = false;
+        for (k, field) in fields.iter().enumerate() {
+            let value = (field.get)(view);
+            let sent = &mut self.sent[k * n + i];
+            changed |= value != *sent;
+            *sent = value;
+        }
+        if !changed {
+            return false;
+        }
+        let layout = &self.layout;
+        let in_row = layout.rows + row * layout.row;
+        if self.columns.is_none() {
+            write_f64(&mut binding.bytes, in_row, i as f64);
+        }
+        for k in 0..fields.len() {
+            let at = match self.columns {
+                Some(_) => layout.columns + 8 * (k * n + i),
+                None => in_row + 8 * (k + 1),
+            };
+            write_f64(&mut binding.bytes, at, self.sent[k * n + i]);
+        }
+        true
     }
 
     fn call(

@@ -302,10 +302,14 @@ impl ScriptEngines {
         } else {
             KeyRefresh::EachStep
         };
+        let mut refresh = refresh.unwrap_or(default);
+        if refresh != KeyRefresh::AtEnqueue && program.keys_last(hook.binding.form) {
+            refresh = KeyRefresh::AtEnqueue;
+        }
         Ok(Box::new(ScriptedScheduler {
             key: hook.binding.entry("key"),
             order: entry(&hook, "order")?,
-            refresh: refresh.unwrap_or(default),
+            refresh,
             hook,
         }))
     }

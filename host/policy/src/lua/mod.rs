@@ -23,6 +23,7 @@ mod finding;
 mod front_end;
 mod instance;
 mod interrupt;
+mod lasting_keys;
 mod iteration;
 mod lint;
 mod messages;

@@ -7,6 +7,7 @@ use crate::param::{self, Param};
 use full_moon::tokenizer::{Symbol, Token, TokenType};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{Event, InstanceView, Interests, QueuedView, RequestView, RunningView};
 
@@ -31,6 +32,8 @@ pub struct Program {
     pub(super) weights: Weights,
     /// Name of the first parameter of its function `score`.
     pub(super) score_takes: Option<String>,
+    /// Whether the numbers of its scheduler last, once that was asked.
+    keys_last: OnceLock<bool>,
 }
 
 /// The fields a file mentions: no others are kept up to date for it.
@@ -43,6 +46,8 @@ pub(super) struct Mentions {
     pub(super) queue: Vec<ScriptField<GetQueue>>,
     /// What it can read of instances, by the names in its code.
     pub(super) reads: Interests,
+    /// It goes to the instances by way of the cluster.
+    pub(super) cluster_instances: bool,
     /// Texts that views give in place of the numbers of names; empty if it has no use for them.
     pub(super) texts: BTreeSet<String>,
     /// It asks for the numbers of names.
@@ -138,7 +143,15 @@ impl Program {
             params,
             trusted,
             run_units: super::RUN_UNITS,
+            keys_last: OnceLock::new(),
         })
+    }
+
+    /// Does its scheduler give a request the same number as long as it waits?
+    pub(super) fn keys_last(&self, form: &str) -> bool {
+        *self
+            .keys_last
+            .get_or_init(|| super::lasting_keys::last(self, form))
     }
 }
 
@@ -217,6 +230,7 @@ impl Mentions {
             event: among(fields::of::<Event>(), has),
             queue: among(fields::queue(), has),
             reads,
+            cluster_instances: has("instances"),
             texts: tokens.map_or_else(BTreeSet::new, name_texts::of),
             symbols: has("symbol"),
         }

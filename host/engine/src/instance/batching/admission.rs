@@ -82,7 +82,11 @@ impl Instance {
             return false;
         }
         let tokens = budget.prefill_tokens(remaining, cached_tokens);
-        let held = if scheduling.reserve_full_isl { remaining } else { tokens };
+        let held = if scheduling.reserve_full_isl {
+            remaining
+        } else {
+            tokens
+        };
         let needed = self.kv.blocks_taken_by(&request.blocks, held, &cached);
         let needed = needed.saturating_add(self.reserved_blocks());
         let short = needed.saturating_sub(self.kv.free());

@@ -1,6 +1,7 @@
 //! Routing policies. Ties go to the lowest position, unless a parameter says otherwise.
 
 pub mod always_busiest;
+pub mod columns;
 pub mod filters;
 pub mod least_loaded;
 pub mod memory;

@@ -1,7 +1,9 @@
 //! The scorers of weighted routing. Each gives every instance a number in 0..=1.
 
+use super::columns::Columns;
 use super::memory::Memory;
 use crate::param::Param;
+use std::borrow::Cow;
 use windtunnel_plugin_api::{ClusterView, InstanceView, Interests, RequestView};
 
 /// A scorer of weighted routing.
@@ -65,6 +67,8 @@ pub struct Decision<'a, 'c> {
     pub request: &'a RequestView,
     /// The cluster.
     pub cluster: &'a ClusterView<'c>,
+    /// What is read of each instance of the cluster.
+    pub columns: &'a Columns,
     /// Positions in the cluster's list of the instances that filters have left, ascending.
     pub candidates: &'a [usize],
     /// Settings of the scorers.
@@ -77,15 +81,18 @@ impl Decision<'_, '_> {
         self.candidates.iter().filter_map(move |&i| all.get(i))
     }
 
+    /// What a column has for the candidates; without a copy where these are all instances.
+    fn of_candidates<'s, T: Copy>(&self, column: &'s [T]) -> Cow<'s, [T]> {
+        if self.candidates.len() == column.len() {
+            return Cow::Borrowed(column);
+        }
+        Cow::Owned(self.candidates.iter().map(|&i| column[i]).collect())
+    }
+
     /// Leading cached blocks of the prompt on the instance at position `i`.
     #[must_use]
     pub fn hits(&self, precise: bool, i: usize) -> u32 {
-        let host = &self.cluster.host;
-        if precise {
-            host.precise_prefix_blocks(i)
-        } else {
-            host.approximate_prefix_blocks(i)
-        }
+        self.columns.hits(precise)[i]
     }
 
     /// The share of the prompt's blocks that is cached at position `i`, 0..=1.
@@ -119,17 +126,14 @@ pub const PRECISE_PREFIX_CACHE: Scorer = Scorer {
     doc: "Cached leading blocks by the instances' cache events, min-max over the instances",
     interests: Interests::PRECISE_PREFIX,
     column: |decision, _, column| {
-        let hits = decision.candidates.iter().map(|&i| decision.hits(true, i));
-        column.extend(hits.map(f64::from));
-        let max = column.iter().copied().fold(0.0, f64::max);
-        let min = column.iter().copied().fold(f64::INFINITY, f64::min);
-        column.iter_mut().for_each(|score| {
-            *score = if max == min {
-                1.0
-            } else {
-                (*score - min) / (max - min)
-            }
-        });
+        let hits = decision.of_candidates(decision.columns.hits(true));
+        let (min, max) = range(&hits);
+        if min == max {
+            column.resize(hits.len(), 1.0);
+            return;
+        }
+        let width = f64::from(max - min);
+        column.extend(hits.iter().map(|x| f64::from(x - min) / width));
     },
 };
 
@@ -208,7 +212,12 @@ pub const QUEUE_DEPTH: Scorer = Scorer {
     default_weight: 1.0,
     doc: "Short wait queue, min-max over the instances",
     interests: Interests::SNAPSHOTS,
-    column: |decision, _, column| spare(column, decision, |i| u64::from(i.queue_depth)),
+    column: |decision, _, column| {
+        spare(
+            column,
+            &decision.of_candidates(&decision.columns.queue_depth),
+        );
+    },
 };
 
 /// Free KV blocks.
@@ -219,7 +228,8 @@ pub const KV_UTILIZATION: Scorer = Scorer {
     doc: "1 - KV utilisation",
     interests: Interests::SNAPSHOTS,
     column: |decision, _, column| {
-        column.extend(decision.instances().map(|i| 1.0 - i.kv_utilization));
+        let used = decision.of_candidates(&decision.columns.kv_utilization);
+        column.extend(used.iter().map(|used| 1.0 - used));
     },
 };
 
@@ -267,7 +277,12 @@ pub const RUNNING_REQUESTS: Scorer = Scorer {
     default_weight: 0.0,
     doc: "Small running batch, min-max over the instances",
     interests: Interests::SNAPSHOTS,
-    column: |decision, _, column| spare(column, decision, |i| u64::from(i.batch_size)),
+    column: |decision, _, column| {
+        spare(
+            column,
+            &decision.of_candidates(&decision.columns.batch_size),
+        );
+    },
 };
 
 /// An empty wait queue, without regard to the other instances.
@@ -330,9 +345,12 @@ pub const VLLM_DP: Scorer = Scorer {
     doc: "4 x waiting + running, min-max over the instances",
     interests: Interests::SNAPSHOTS,
     column: |decision, _, column| {
-        spare(column, decision, |i| {
-            4 * u64::from(i.queue_depth) + u64::from(i.batch_size)
-        });
+        let waiting = decision.of_candidates(&decision.columns.queue_depth);
+        let running = decision.of_candidates(&decision.columns.batch_size);
+        let both = waiting.iter().zip(running.iter());
+        let load = both.map(|(&waiting, &running)| 4 * u64::from(waiting) + u64::from(running));
+        let load: Vec<u64> = load.collect();
+        spare(column, &load);
     },
 };
 
@@ -340,17 +358,22 @@ pub const VLLM_DP: Scorer = Scorer {
 pub(super) const LEDGER: Interests =
     Interests(Interests::LIFECYCLE.0 | Interests::TOKENS.0 | Interests::SNAPSHOTS.0);
 
+/// The least and the greatest; both 0 without any.
+fn range<T: Ord + Copy + Default>(values: &[T]) -> (T, T) {
+    let least = values.iter().copied().min().unwrap_or_default();
+    (least, values.iter().copied().max().unwrap_or_default())
+}
+
 /// `(max - x) / (max - min)`, 1 everywhere when all are equal.
-fn spare(column: &mut Vec<f64>, decision: &Decision<'_, '_>, of: impl Fn(&InstanceView) -> u64) {
-    let max = decision.instances().map(&of).max().unwrap_or(0);
-    let min = decision.instances().map(&of).min().unwrap_or(0);
-    column.extend(decision.instances().map(|i| {
-        if max == min {
-            1.0
-        } else {
-            (max - of(i)) as f64 / (max - min) as f64
-        }
-    }));
+fn spare<T: Ord + Copy + Default + Into<u64>>(column: &mut Vec<f64>, values: &[T]) {
+    let (min, max) = range(values);
+    if min == max {
+        column.resize(values.len(), 1.0);
+        return;
+    }
+    let (min, max): (u64, u64) = (min.into(), max.into());
+    let width = (max - min) as f64;
+    column.extend(values.iter().map(|&x| (max - x.into()) as f64 / width));
 }
 
 /// Position of the first highest score.
@@ -372,9 +395,12 @@ mod tests {
         let mut column = Vec::new();
         let cluster = ClusterView::bare(0, instances);
         let candidates: Vec<usize> = (0..instances.len()).collect();
+        let mut columns = Columns::default();
+        columns.refresh(&cluster, Interests::ALL);
         let decision = Decision {
             request: &RequestView::default(),
             cluster: &cluster,
+            columns: &columns,
             candidates: &candidates,
             settings: &Settings::default(),
         };

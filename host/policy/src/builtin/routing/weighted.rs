@@ -7,6 +7,7 @@
 //! Before the scorers, filters may narrow the instances down ([`Filters`]); behind them, a picker
 //! takes one by its sum ([`Picker`]).
 
+use super::columns::Columns;
 use super::filters::{self, Filters};
 use super::memory::Memory;
 use super::scorers::{self, Decision, Scorer, Settings, first_highest};
@@ -325,6 +326,9 @@ pub struct Weighted {
     picker: Picker,
     settings: Settings,
     memory: Memory,
+    columns: Columns,
+    /// What it reads, once it was asked.
+    reads: Option<Interests>,
     /// Scratch: positions of the instances that the filters leave.
     candidates: Vec<usize>,
     /// Scratch: the scores of one scorer.
@@ -349,6 +353,8 @@ impl Weighted {
             picker: Picker::default(),
             settings: Settings::default(),
             memory: Memory::default(),
+            columns: Columns::default(),
+            reads: None,
             candidates: Vec::new(),
             column: Vec::new(),
             sums: Vec::new(),
@@ -392,12 +398,16 @@ impl Router for Weighted {
         cluster: &ClusterView<'_>,
     ) -> Result<Route, PolicyError> {
         let n = cluster.instances.len();
+        let reads = self.reads.unwrap_or_else(|| self.interests());
+        self.reads = Some(reads);
+        self.columns.refresh(cluster, reads);
         self.memory.cold.begin();
         self.candidates.clear();
         self.candidates.extend(0..n);
         let mut all = Decision {
             request,
             cluster,
+            columns: &self.columns,
             candidates: &[],
             settings: &self.settings,
         };
@@ -417,9 +427,13 @@ impl Router for Weighted {
         let chosen = self.candidates[place];
         self.best = self.sums[place];
         self.totals.clear();
-        self.totals.resize(n, 0.0);
-        for (&i, sum) in self.candidates.iter().zip(&self.sums) {
-            self.totals[i] = *sum;
+        if self.sums.len() == n {
+            self.totals.extend_from_slice(&self.sums);
+        } else {
+            self.totals.resize(n, 0.0);
+            for (&i, sum) in self.candidates.iter().zip(&self.sums) {
+                self.totals[i] = *sum;
+            }
         }
         let index = cluster.instances[chosen].index;
         self.memory.cold.sent_to(index);

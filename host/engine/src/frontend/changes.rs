@@ -1,0 +1,146 @@
+//! Which views changed when, so that who looks again looks only at those.
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    /// When it changed last, by the count of changes.
+    changed: u64,
+    earlier: u32,
+    later: u32,
+}
+
+/// The positions of a list in the order of their last change.
+///
+/// A change costs O(1), and so does every position that changed since somebody looked last: there
+/// may be any number of those who look, each with a moment of its own.
+#[derive(Clone, Debug)]
+pub(super) struct Changes {
+    nodes: Vec<Node>,
+    first: u32,
+    last: u32,
+    /// Changes so far.
+    count: u64,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self {
+            nodes: Vec::new(),
+            first: NONE,
+            last: NONE,
+            count: 0,
+        }
+    }
+}
+
+impl Changes {
+    /// The list has `n` positions from now on; new ones have changed.
+    pub(super) fn resize(&mut self, n: usize) {
+        while self.nodes.len() > n {
+            self.unlink(self.nodes.len() as u32 - 1);
+            self.nodes.pop();
+        }
+        while self.nodes.len() < n {
+            self.nodes.push(Node {
+                changed: 0,
+                earlier: NONE,
+                later: NONE,
+            });
+            self.append(self.nodes.len() as u32 - 1);
+        }
+    }
+
+    /// Position `i` has changed.
+    pub(super) fn note(&mut self, i: usize) {
+        let i = i as u32;
+        if self.last == i {
+            self.count += 1;
+            self.nodes[i as usize].changed = self.count;
+        } else {
+            self.unlink(i);
+            self.append(i);
+        }
+    }
+
+    /// Positions that changed since `seen`, the last one first; `seen` stands for now afterwards.
+    /// `None` if `out` has no room for them.
+    pub(super) fn since(&self, seen: &mut u64, out: &mut [u32]) -> Option<usize> {
+        let (from, mut at, mut n) = (*seen, self.last, 0);
+        *seen = self.count;
+        while at != NONE && self.nodes[at as usize].changed > from {
+            *out.get_mut(n)? = at;
+            n += 1;
+            at = self.nodes[at as usize].earlier;
+        }
+        Some(n)
+    }
+
+    fn unlink(&mut self, i: u32) {
+        let Node { earlier, later, .. } = self.nodes[i as usize];
+        match earlier {
+            NONE => self.first = later,
+            e => self.nodes[e as usize].later = later,
+        }
+        match later {
+            NONE => self.last = earlier,
+            l => self.nodes[l as usize].earlier = earlier,
+        }
+    }
+
+    fn append(&mut self, i: u32) {
+        self.count += 1;
+        let last = self.last;
+        self.nodes[i as usize] = Node {
+            changed: self.count,
+            earlier: last,
+            later: NONE,
+        };
+        match last {
+            NONE => self.first = i,
+            l => self.nodes[l as usize].later = i,
+        }
+        self.last = i;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_hears_of_the_changes_since_the_last_look() {
+        let mut changes = Changes::default();
+        changes.resize(4);
+        let (mut one, mut two, mut out) = (0, 0, [0; 4]);
+        let look = |changes: &Changes, seen: &mut u64, out: &mut [u32]| {
+            let n = changes.since(seen, out).unwrap();
+            let mut positions = out[..n].to_vec();
+            positions.sort_unstable();
+            positions
+        };
+        assert_eq!(look(&changes, &mut one, &mut out), [0, 1, 2, 3]);
+        assert!(look(&changes, &mut one, &mut out).is_empty());
+        for i in [2, 0, 2] {
+            changes.note(i);
+        }
+        assert_eq!(look(&changes, &mut one, &mut out), [0, 2]);
+        changes.note(3);
+        changes.note(3);
+        assert_eq!(look(&changes, &mut one, &mut out), [3]);
+        assert_eq!(look(&changes, &mut two, &mut out), [0, 1, 2, 3]);
+        changes.note(1);
+        changes.resize(1);
+        changes.resize(3);
+        assert_eq!(look(&changes, &mut two, &mut out), [1, 2]);
+    }
+
+    #[test]
+    fn what_has_no_room_is_not_half_told() {
+        let mut changes = Changes::default();
+        changes.resize(3);
+        let mut seen = 0;
+        assert_eq!(changes.since(&mut seen, &mut [0; 2]), None);
+        assert_eq!(changes.since(&mut seen, &mut [0; 2]), Some(0));
+    }
+}
