@@ -1,0 +1,304 @@
+"""All that differs from one vLLM to the next, and all that is imported of it."""
+
+import collections
+import contextlib
+import inspect
+import json
+import os
+import queue
+import re
+import tempfile
+
+for _name, _value in (
+    ("VLLM_LOGGING_LEVEL", "ERROR"),
+    ("VLLM_NO_USAGE_STATS", "1"),
+    ("CUDA_VISIBLE_DEVICES", ""),
+    ("HF_HUB_OFFLINE", "1"),
+):
+    os.environ.setdefault(_name, _value)
+
+import torch
+import vllm
+from vllm.engine.arg_utils import EngineArgs
+from vllm.lora.request import LoRARequest
+from vllm.sampling_params import SamplingParams
+from vllm.v1.engine.core import EngineCore
+from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.request import Request, RequestStatus
+from vllm.v1.structured_output import StructuredOutputManager
+
+VERSION = re.sub(r"\+.*", "", vllm.__version__)
+
+
+def _takes(function, name):
+    return name in inspect.signature(function).parameters
+
+
+def _only(function, values):
+    """Those of the values that this version's function has a parameter for."""
+    known = inspect.signature(function).parameters
+    return {name: value for name, value in values.items() if name in known}
+
+
+def _folder(name, config):
+    """A model's folder: vLLM reads its configuration, and nothing else is there."""
+    folder = os.path.join(tempfile.gettempdir(), f"vllm-oracle-{os.getuid()}", name)
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "config.json")
+    if not os.path.exists(path):
+        with open(path + f".{os.getpid()}", "w") as file:
+            json.dump(config, file)
+        os.replace(path + f".{os.getpid()}", path)
+    return folder
+
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "vocab_size": 128,
+    "hidden_act": "silu",
+    "max_position_embeddings": 1 << 20,
+    "rms_norm_eps": 1e-5,
+    "torch_dtype": "float32",
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def samples_apart():
+    """Does the engine core ask for the sampled tokens in a call of their own?"""
+    return "sample_tokens" in inspect.getsource(EngineCore.step)
+
+
+def always_future():
+    return False
+
+
+def computed_before(out):
+    """Per request of a step, the tokens computed before it; and which were admitted by it."""
+    before, admitted = {}, []
+    for new in out.scheduled_new_reqs:
+        before[new.req_id] = new.num_computed_tokens
+        admitted.append(new.req_id)
+    cached = out.scheduled_cached_reqs
+    before.update(zip(cached.req_ids, cached.num_computed_tokens))
+    admitted += [name for name in cached.req_ids if name in cached.resumed_req_ids]
+    return before, admitted
+
+
+def model_output(names, tokens):
+    """What the worker answers to a step."""
+    return ModelRunnerOutput(
+        **_only(
+            ModelRunnerOutput,
+            {
+                "req_ids": names,
+                "req_id_to_index": {name: k for k, name in enumerate(names)},
+                "sampled_token_ids": tokens,
+                "logprobs": None,
+                "prompt_logprobs_dict": {},
+                "pooler_output": [],
+            },
+        )
+    )
+
+
+def drafts(names, tokens):
+    from vllm.v1.outputs import DraftTokenIds
+
+    return DraftTokenIds(req_ids=names, draft_token_ids=tokens)
+
+
+def preemptions(request, admissions):
+    """How often a request was preempted."""
+    if hasattr(request, "num_preemptions"):
+        return request.num_preemptions
+    return max(0, admissions - 1) + (request.status == RequestStatus.PREEMPTED)
+
+
+class Engine:
+    """The scheduler of one case, with all that it needs to live without workers."""
+
+    def __init__(self, case):
+        self.case = case
+        self.config = self._config(case)
+        self.blocks = case["usable_kv_blocks"] + 1  # one is vLLM's null block
+        self.config.cache_config.num_gpu_blocks = self.blocks
+        size = case["block_size"]
+        spec = FullAttentionSpec(
+            block_size=size, num_kv_heads=1, head_size=1, dtype=torch.float32
+        )
+        group = KVCacheGroupSpec(["layer"], spec)
+        kv = KVCacheConfig(
+            num_blocks=self.blocks, kv_cache_tensors=[], kv_cache_groups=[group]
+        )
+        self.structured = StructuredOutputManager(self.config)
+        kind = self.config.scheduler_config.get_scheduler_cls()
+        self.scheduler = kind(
+            vllm_config=self.config,
+            kv_cache_config=kv,
+            structured_output_manager=self.structured,
+            log_stats=True,
+            block_size=size,
+        )
+        self.hasher = self._hasher(size) if case["prefix_caching"] else None
+
+    @staticmethod
+    def _config(case):
+        values = {
+            "model": _folder("llama", LLAMA),
+            "skip_tokenizer_init": True,
+            "load_format": "dummy",
+            "dtype": "float32",
+            "enforce_eager": True,
+            "max_model_len": case["max_model_len"],
+            "max_num_seqs": case["max_num_seqs"],
+            "max_num_batched_tokens": case["max_num_batched_tokens"],
+            "max_num_active_seqs": case.get("max_num_active_seqs"),
+            "block_size": case["block_size"],
+            "long_prefill_token_threshold": case["long_prefill_token_threshold"],
+            "long_prefill_token_threshold_adaptive": case.get(
+                "long_prefill_token_threshold_adaptive", False
+            ),
+            "enable_prefix_caching": case["prefix_caching"],
+            "enable_chunked_prefill": case.get("enable_chunked_prefill", True),
+            "scheduling_policy": case["policy"],
+            "async_scheduling": case["async"],
+        }
+        if case.get("max_loras"):
+            values.update(enable_lora=True, max_loras=case["max_loras"], max_lora_rank=8)
+        if case.get("num_speculative_tokens"):
+            values.update(speculative_config=_speculation(case))
+        if case.get("kv_events"):
+            from vllm.config import KVEventsConfig
+
+            values.update(
+                kv_events_config=KVEventsConfig(enable_kv_cache_events=True, publisher="null")
+            )
+        config = EngineArgs(**_only(EngineArgs, values)).create_engine_config()
+        scheduler = config.scheduler_config
+        # The platform without a GPU turns some of these off; the scheduler does not need one.
+        scheduler.async_scheduling = case["async"]
+        for name, value in (
+            ("watermark", case.get("watermark", 0.0)),
+            ("scheduler_reserve_full_isl", case.get("reserve_full_isl", True)),
+        ):
+            if hasattr(scheduler, name):
+                setattr(scheduler, name, value)
+        wanted = {
+            "max_num_batched_tokens": case["max_num_batched_tokens"],
+            "max_num_seqs": case["max_num_seqs"],
+            "long_prefill_token_threshold": case["long_prefill_token_threshold"],
+            "policy": case["policy"],
+        }
+        for name, value in wanted.items():
+            if getattr(scheduler, name) != value:
+                raise ValueError(f"vLLM made {getattr(scheduler, name)} of {name} = {value}")
+        return config
+
+    @staticmethod
+    def _hasher(size):
+        from vllm.utils.hashing import sha256
+        from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
+
+        init_none_hash(sha256)
+        return get_request_block_hasher(size, sha256)
+
+    def request(self, given, most):
+        """A request as the API server would hand it over."""
+        parameters = SamplingParams(max_tokens=most, ignore_eos=True, temperature=0.0)
+        adapter = given["adapter"]
+        lora = LoRARequest(adapter, _number(adapter), "/none") if adapter else None
+        return Request(
+            request_id=given["id"],
+            prompt_token_ids=given["prompt"],
+            sampling_params=parameters,
+            pooling_params=None,
+            arrival_time=given["arrival_us"] / 1e6,
+            priority=given["priority"],
+            block_hasher=self.hasher,
+            lora_request=lora,
+        )
+
+    def core(self, executor):
+        """vLLM's engine core, of which only the loop is used."""
+        core = EngineCore.__new__(EngineCore)
+        core.scheduler, core.model_executor = self.scheduler, executor
+        core.vllm_config, core.structured_output_manager = self.config, self.structured
+        core.is_mm_encoder_only = core.is_pooling_model = False
+        core.use_spec_decode = bool(self.case.get("num_speculative_tokens"))
+        core.check_for_draft_tokens = core.use_spec_decode
+        core.async_scheduling = self.case["async"]
+        core.aborts_queue = queue.Queue()
+        core.batch_queue_size = self.config.max_concurrent_batches if self.case["async"] else 1
+        core.batch_queue = None
+        if core.batch_queue_size > 1:
+            core.batch_queue = collections.deque(maxlen=core.batch_queue_size)
+        core.capture_iteration_details = lambda out: contextlib.nullcontext()
+        core.log_error_detail = lambda out: contextlib.nullcontext()
+        core._attach_iteration_details = core._attach_weight_version = lambda *_: None
+        return core
+
+    def has_work(self, core):
+        return self.scheduler.has_requests() or bool(core.batch_queue)
+
+    def step(self, core):
+        """One turn of the engine core's loop; yields the outputs of requests."""
+        turn = core.step if core.batch_queue is None else core.step_with_batch_queue
+        groups, executed = turn()
+        core.post_step(executed)
+        for group in (groups or {}).values():
+            yield from group.outputs
+
+    def free_blocks(self):
+        return self.scheduler.kv_cache_manager.block_pool.get_num_free_blocks()
+
+    def collect_events(self, clock):
+        """A list that grows with the KV events that vLLM publishes."""
+        events, numbers = [], {}
+
+        def number(key):
+            return None if key is None else numbers.setdefault(key, len(numbers))
+
+        class Publisher:
+            def publish(self, batch):
+                for event in batch.events:
+                    row = {"time_us": clock.now, "event": type(event).__name__}
+                    row["blocks"] = [number(key) for key in getattr(event, "block_hashes", [])]
+                    if hasattr(event, "parent_block_hash"):
+                        row["parent"] = number(event.parent_block_hash)
+                        row["tokens"] = len(event.token_ids)
+                    events.append(row)
+
+            def shutdown(self):
+                pass
+
+        self.scheduler.kv_event_publisher = Publisher()
+        return events
+
+
+def _number(adapter):
+    """vLLM tells adapters apart by numbers from 1."""
+    return int(adapter.rsplit("-", 1)[1]) + 1
+
+
+def _speculation(case):
+    if case.get("speculative_method", "ngram") == "ngram":
+        return {
+            "method": "ngram",
+            "num_speculative_tokens": case["num_speculative_tokens"],
+            "prompt_lookup_max": 3,
+        }
+    draft = dict(LLAMA, num_hidden_layers=1)
+    return {
+        "method": case["speculative_method"],
+        "model": _folder("draft", draft),
+        "num_speculative_tokens": case["num_speculative_tokens"],
+    }
