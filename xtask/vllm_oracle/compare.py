@@ -25,7 +25,9 @@ def command(binary, case, requests_csv, results):
     line += ["--max-num-batched-tokens", case["max_num_batched_tokens"]]
     line += ["--long-prefill-token-threshold", case["long_prefill_token_threshold"]]
     line += ["--max-model-len", case["max_model_len"], "--block-size", case["block_size"]]
-    line += ["--total-kv-blocks", case["usable_kv_blocks"], "--watermark", case["watermark"]]
+    line += ["--total-kv-blocks", case["usable_kv_blocks"]]
+    if case["watermark"]:
+        line += ["--watermark", case["watermark"]]
     if not case["async"]:
         line += ["--no-async-scheduling"]
     if case["policy"] != "fcfs":

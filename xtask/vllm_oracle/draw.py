@@ -118,7 +118,7 @@ def _requests(rng, has, case):
         adapter = rng.choice(["", "lora-0", "lora-1", "lora-2", "lora-3"])
         requests.append(
             {
-                "id": f"r{k}",
+                "id": f"request_{k}",
                 "arrival_us": now,
                 "prompt": prompt,
                 "decode": output,
@@ -177,7 +177,8 @@ def _fewer(case, requests):
         for first in range(0, len(requests), part):
             left = requests[:first] + requests[first + part :]
             if left:
-                yield case, left
+                # A five-column trace numbers its requests, and vLLM breaks ties by their names.
+                yield case, [dict(r, id=f"request_{k}") for k, r in enumerate(left)]
         part //= 2
 
 
