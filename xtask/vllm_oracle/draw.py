@@ -41,6 +41,8 @@ def _settings(rng, has):
     size = rng.choice([1, 2, 4, 8, 32, 64]) if "block_size" in has else 16
     longest = rng.choice([48, 120, 320, 800])
     seqs = rng.choice([1, 2, 3, 4, 8, 16, 64])
+    if "tight_kv" in has:
+        seqs = max(seqs, rng.choice([2, 4, 8]))
     budget = rng.choice([64, 128, 256, 512, 2048])
     if "tiny_budget" in has:
         budget = rng.choice([seqs, seqs + 1, 17, 20, 33, 60])
@@ -72,7 +74,7 @@ def _settings(rng, has):
         "beta": [base, rng.choice([0, 2, 11]), rng.choice([0, 3, 10, 50])],
     }
     if "long_prefill" in has:
-        case["long_prefill_token_threshold"] = rng.choice([1, 5, 16, 40, 100])
+        case["long_prefill_token_threshold"] = rng.choice([1, 5, 16, 40])
     if "on_time" in has:
         case["beta"][1:] = [0, 0]  # arrivals meet the ends of steps
     return case
@@ -84,6 +86,8 @@ def _requests(rng, has, case):
     longest = case["max_model_len"]
     prompt_most = rng.choice([20, longest // 4, longest * 2 // 3])
     output_most = rng.choice([1, 8, longest // 4, longest // 2])
+    if "tight_kv" in has:
+        output_most = max(output_most, rng.choice([8, longest // 4, longest // 2]))
     next_token = 0
 
     def fresh(n):

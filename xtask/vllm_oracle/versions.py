@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import inspect
 import json
 import os
@@ -31,13 +32,14 @@ from vllm.v1.structured_output import StructuredOutputManager
 VERSION = re.sub(r"\+.*", "", vllm.__version__)
 
 
-def _takes(function, name):
-    return name in inspect.signature(function).parameters
+@functools.cache
+def _parameters(function):
+    return frozenset(inspect.signature(function).parameters)
 
 
 def _only(function, values):
     """Those of the values that this version's function has a parameter for."""
-    known = inspect.signature(function).parameters
+    known = _parameters(function)
     return {name: value for name, value in values.items() if name in known}
 
 
@@ -72,6 +74,7 @@ LLAMA = {
 }
 
 
+@functools.cache
 def samples_apart():
     """Does the engine core ask for the sampled tokens in a call of their own?"""
     return "sample_tokens" in inspect.getsource(EngineCore.step)
