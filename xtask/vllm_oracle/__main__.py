@@ -29,7 +29,6 @@ def main():
     two.add_argument("--steps", action="store_true", help="and steps.csv.gz")
     three = commands.add_parser("small", help="write the small cases of the project")
     three.add_argument("folder")
-    three.add_argument("--versions", action="store_true", help="those that tell versions apart")
     options = parser.parse_args()
     try:
         import versions  # noqa: F401
@@ -40,7 +39,7 @@ def main():
     if options.command == "small":
         import small
 
-        return small.write_all(options.folder, options.versions)
+        return small.write_all(options.folder)
     import cases
     import virtual
 

@@ -85,6 +85,8 @@ def _requests(rng, has, case):
     gap = 0 if "burst" in has else rng.choice([1, case["beta"][0] // 2, case["beta"][0], 12000])
     longest = case["max_model_len"]
     prompt_most = rng.choice([20, longest // 4, longest * 2 // 3])
+    if "length_cap" in has:
+        prompt_most = rng.choice([longest, longest * 4 // 3])
     output_most = rng.choice([1, 8, longest // 4, longest // 2])
     if "tight_kv" in has:
         output_most = max(output_most, rng.choice([8, longest // 4, longest // 2]))
