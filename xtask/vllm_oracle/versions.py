@@ -15,6 +15,7 @@ for _name, _value in (
     ("VLLM_NO_USAGE_STATS", "1"),
     ("CUDA_VISIBLE_DEVICES", ""),
     ("HF_HUB_OFFLINE", "1"),
+    ("VLLM_USE_V1", "1"),  # before 0.11 there were two engines
 ):
     os.environ.setdefault(_name, _value)
 
@@ -77,11 +78,7 @@ LLAMA = {
 @functools.cache
 def samples_apart():
     """Does the engine core ask for the sampled tokens in a call of their own?"""
-    return "sample_tokens" in inspect.getsource(EngineCore.step)
-
-
-def always_future():
-    return False
+    return "sample_tokens" in inspect.getsource(EngineCore.step)  # since 0.11.1
 
 
 def computed_before(out):
@@ -91,12 +88,20 @@ def computed_before(out):
         before[new.req_id] = new.num_computed_tokens
         admitted.append(new.req_id)
     cached = out.scheduled_cached_reqs
+    if isinstance(cached, list):  # until 0.9
+        before.update((row.req_id, row.num_computed_tokens) for row in cached)
+        admitted += [row.req_id for row in cached if row.resumed_from_preemption]
+        return before, admitted
     before.update(zip(cached.req_ids, cached.num_computed_tokens))
-    admitted += [name for name in cached.req_ids if name in cached.resumed_req_ids]
+    if hasattr(cached, "resumed_req_ids"):
+        admitted += [name for name in cached.req_ids if name in cached.resumed_req_ids]
+    else:  # until 0.11.0
+        pairs = zip(cached.req_ids, cached.resumed_from_preemption)
+        admitted += [name for name, resumed in pairs if resumed]
     return before, admitted
 
 
-def model_output(names, tokens):
+def model_output(names, tokens, next_drafts):
     """What the worker answers to a step."""
     return ModelRunnerOutput(
         **_only(
@@ -105,6 +110,7 @@ def model_output(names, tokens):
                 "req_ids": names,
                 "req_id_to_index": {name: k for k, name in enumerate(names)},
                 "sampled_token_ids": tokens,
+                "spec_token_ids": next_drafts,  # until 0.10
                 "logprobs": None,
                 "prompt_logprobs_dict": {},
                 "pooler_output": [],
@@ -126,32 +132,66 @@ def preemptions(request, admissions):
     return max(0, admissions - 1) + (request.status == RequestStatus.PREEMPTED)
 
 
+def _attention(size):
+    values = {"use_mla": False}  # until 0.10
+    return FullAttentionSpec(
+        block_size=size,
+        num_kv_heads=1,
+        head_size=1,
+        dtype=torch.float32,
+        **_only(FullAttentionSpec, values),
+    )
+
+
+def _scheduler(asynchronous):
+    if not asynchronous:
+        from vllm.v1.core.sched.scheduler import Scheduler
+
+        return Scheduler
+    try:
+        from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+    except ImportError:
+        raise ValueError(f"vLLM {VERSION} has no asynchronous scheduling") from None
+    return AsyncScheduler
+
+
+def _hasher(size):
+    try:
+        from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
+    except ImportError:  # until 0.10 the scheduler hashes
+        return None
+    try:
+        from vllm.utils.hashing import sha256
+    except ImportError:  # until 0.11.0
+        from vllm.utils import sha256
+    init_none_hash(sha256)
+    return get_request_block_hasher(size, sha256)
+
+
 class Engine:
     """The scheduler of one case, with all that it needs to live without workers."""
 
     def __init__(self, case):
-        self.case = case
+        self.case, self.made = case, 0
         self.config = self._config(case)
         self.blocks = case["usable_kv_blocks"] + 1  # one is vLLM's null block
         self.config.cache_config.num_gpu_blocks = self.blocks
         size = case["block_size"]
-        spec = FullAttentionSpec(
-            block_size=size, num_kv_heads=1, head_size=1, dtype=torch.float32
-        )
-        group = KVCacheGroupSpec(["layer"], spec)
+        group = KVCacheGroupSpec(["layer"], _attention(size))
+        tensors = {"kv_cache_tensors": [], "tensors": {}}
         kv = KVCacheConfig(
-            num_blocks=self.blocks, kv_cache_tensors=[], kv_cache_groups=[group]
+            num_blocks=self.blocks, kv_cache_groups=[group], **_only(KVCacheConfig, tensors)
         )
         self.structured = StructuredOutputManager(self.config)
-        kind = self.config.scheduler_config.get_scheduler_cls()
+        kind = _scheduler(case["async"])
         self.scheduler = kind(
             vllm_config=self.config,
             kv_cache_config=kv,
             structured_output_manager=self.structured,
             log_stats=True,
-            block_size=size,
+            **_only(_scheduler(False), {"block_size": size}),
         )
-        self.hasher = self._hasher(size) if case["prefix_caching"] else None
+        self.hasher = _hasher(size) if case["prefix_caching"] else None
 
     @staticmethod
     def _config(case):
@@ -159,13 +199,12 @@ class Engine:
             "model": _folder("llama", LLAMA),
             "skip_tokenizer_init": True,
             "load_format": "dummy",
-            "dtype": "float32",
+            "dtype": "bfloat16",
             "enforce_eager": True,
             "max_model_len": case["max_model_len"],
             "max_num_seqs": case["max_num_seqs"],
             "max_num_batched_tokens": case["max_num_batched_tokens"],
             "max_num_active_seqs": case.get("max_num_active_seqs"),
-            "block_size": case["block_size"],
             "long_prefill_token_threshold": case["long_prefill_token_threshold"],
             "long_prefill_token_threshold_adaptive": case.get(
                 "long_prefill_token_threshold_adaptive", False
@@ -185,16 +224,26 @@ class Engine:
             values.update(
                 kv_events_config=KVEventsConfig(enable_kv_cache_events=True, publisher="null")
             )
+        if hasattr(EngineArgs, "_is_v1_supported_oracle"):  # until 0.10; it asks for a GPU
+            EngineArgs._is_v1_supported_oracle = lambda *_: True
+        if case["policy"] != "fcfs" and "priority" not in _parameters(Request):
+            raise ValueError(f"the V1 engine of vLLM {VERSION} has no other policy than fcfs")
+        for name in ("max_num_active_seqs", "long_prefill_token_threshold_adaptive"):
+            if case.get(name) and name not in _parameters(EngineArgs):
+                raise ValueError(f"vLLM {VERSION} has no {name}")
         config = EngineArgs(**_only(EngineArgs, values)).create_engine_config()
         scheduler = config.scheduler_config
-        # The platform without a GPU turns some of these off; the scheduler does not need one.
+        # The platform without a GPU changes some of these; the scheduler does not need one.
         scheduler.async_scheduling = case["async"]
-        for name, value in (
-            ("watermark", case.get("watermark", 0.0)),
-            ("scheduler_reserve_full_isl", case.get("reserve_full_isl", True)),
+        config.cache_config.block_size = case["block_size"]
+        for name, value, absent in (
+            ("watermark", case.get("watermark", 0.0), 0.0),
+            ("scheduler_reserve_full_isl", case.get("reserve_full_isl", True), False),
         ):
             if hasattr(scheduler, name):
                 setattr(scheduler, name, value)
+            elif value != absent:
+                raise ValueError(f"vLLM {VERSION} has no {name}; it is {absent}")
         wanted = {
             "max_num_batched_tokens": case["max_num_batched_tokens"],
             "max_num_seqs": case["max_num_seqs"],
@@ -206,29 +255,31 @@ class Engine:
                 raise ValueError(f"vLLM made {getattr(scheduler, name)} of {name} = {value}")
         return config
 
-    @staticmethod
-    def _hasher(size):
-        from vllm.utils.hashing import sha256
-        from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
-
-        init_none_hash(sha256)
-        return get_request_block_hasher(size, sha256)
+    def _tie(self):
+        """Before requests were compared by name, two that arrive at once stopped the engine."""
+        self.made += 1
+        return 0.0 if "__lt__" in vars(Request) else self.made * 1e-9
 
     def request(self, given, most):
         """A request as the API server would hand it over."""
         parameters = SamplingParams(max_tokens=most, ignore_eos=True, temperature=0.0)
         adapter = given["adapter"]
         lora = LoRARequest(adapter, _number(adapter), "/none") if adapter else None
-        return Request(
-            request_id=given["id"],
-            prompt_token_ids=given["prompt"],
-            sampling_params=parameters,
-            pooling_params=None,
-            arrival_time=given["arrival_us"] / 1e6,
-            priority=given["priority"],
-            block_hasher=self.hasher,
-            lora_request=lora,
-        )
+        values = {
+            "request_id": given["id"],
+            "prompt_token_ids": given["prompt"],
+            "sampling_params": parameters,
+            "pooling_params": None,
+            "arrival_time": given["arrival_us"] / 1e6 + self._tie(),
+            "priority": given["priority"],
+            "block_hasher": self.hasher,
+            "lora_request": lora,
+            "eos_token_id": None,  # until 0.18
+            "multi_modal_inputs": None,  # these until 0.10
+            "multi_modal_hashes": None,
+            "multi_modal_placeholders": None,
+        }
+        return Request(**_only(Request, values))
 
     def core(self, executor):
         """vLLM's engine core, of which only the loop is used."""
@@ -236,16 +287,18 @@ class Engine:
         core.scheduler, core.model_executor = self.scheduler, executor
         core.vllm_config, core.structured_output_manager = self.config, self.structured
         core.is_mm_encoder_only = core.is_pooling_model = False
+        core.is_ec_producer, core.is_ec_consumer = False, True
         core.use_spec_decode = bool(self.case.get("num_speculative_tokens"))
         core.check_for_draft_tokens = core.use_spec_decode
         core.async_scheduling = self.case["async"]
         core.aborts_queue = queue.Queue()
-        core.batch_queue_size = self.config.max_concurrent_batches if self.case["async"] else 1
+        core.batch_queue_size = 2 if self.case["async"] else 1  # one runs, one waits for it
         core.batch_queue = None
         if core.batch_queue_size > 1:
             core.batch_queue = collections.deque(maxlen=core.batch_queue_size)
         core.capture_iteration_details = lambda out: contextlib.nullcontext()
         core.log_error_detail = lambda out: contextlib.nullcontext()
+        core.log_iteration_details = lambda out: contextlib.nullcontext()
         core._attach_iteration_details = core._attach_weight_version = lambda *_: None
         return core
 
@@ -255,8 +308,13 @@ class Engine:
     def step(self, core):
         """One turn of the engine core's loop; yields the outputs of requests."""
         turn = core.step if core.batch_queue is None else core.step_with_batch_queue
-        groups, executed = turn()
-        core.post_step(executed)
+        told = turn()
+        if not isinstance(told, tuple):  # until 0.9
+            yield from told.outputs
+            return
+        groups, executed = told
+        if hasattr(core, "post_step"):
+            core.post_step(executed)
         for group in (groups or {}).values():
             yield from group.outputs
 

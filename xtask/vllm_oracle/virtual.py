@@ -102,12 +102,12 @@ class Executor:
             self.steps.append(self._row(start, end, counts, before))
         tokens = self._sample(out, counts, before, set(admitted))
         self.drafted = list(counts)
-        whole = versions.model_output(list(counts), tokens)
-        if not counts or not versions.samples_apart():
-            later = Future(self.clock, end, whole)
-            return later if non_block or versions.always_future() else later.result()
+        drafts = self._drafts() if self.case.get("num_speculative_tokens") else None
+        whole = versions.model_output(list(counts), tokens, drafts)
         self.pending = (end, whole)
-        later = Future(self.clock, end, None)
+        if counts and versions.samples_apart():
+            whole = None
+        later = Future(self.clock, end, whole)
         return later if non_block else later.result()
 
     def sample_tokens(self, grammar, non_block=False):
@@ -115,8 +115,10 @@ class Executor:
         return later if non_block else later.result()
 
     def take_draft_token_ids(self):
-        drafts = [[0] * self.case["num_speculative_tokens"] for _ in self.drafted]
-        return versions.drafts(self.drafted, drafts)
+        return versions.drafts(self.drafted, self._drafts())
+
+    def _drafts(self):
+        return [[0] * self.case["num_speculative_tokens"] for _ in self.drafted]
 
     def _row(self, start, end, counts, before):
         items = []
