@@ -3,14 +3,22 @@
 import collections
 import contextlib
 import functools
+import importlib.util
 import inspect
 import json
 import os
 import queue
 import re
 import tempfile
+import zlib
+
+_FOLDER = os.path.join(tempfile.gettempdir(), f"vllm-oracle-{os.getuid()}")
+_SPEC = importlib.util.find_spec("vllm")
+_PLACE = zlib.crc32(_SPEC.origin.encode()) if _SPEC and _SPEC.origin else 0
 
 for _name, _value in (
+    # One version does not understand what another has cached of a model.
+    ("VLLM_CACHE_ROOT", os.path.join(_FOLDER, f"cache-{_PLACE:08x}")),
     ("VLLM_LOGGING_LEVEL", "ERROR"),
     ("VLLM_NO_USAGE_STATS", "1"),
     ("CUDA_VISIBLE_DEVICES", ""),
@@ -46,7 +54,7 @@ def _only(function, values):
 
 def _folder(name, config):
     """A model's folder: vLLM reads its configuration, and nothing else is there."""
-    folder = os.path.join(tempfile.gettempdir(), f"vllm-oracle-{os.getuid()}", name)
+    folder = os.path.join(_FOLDER, name)
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "config.json")
     if not os.path.exists(path):
@@ -184,13 +192,19 @@ class Engine:
         )
         self.structured = StructuredOutputManager(self.config)
         kind = _scheduler(case["async"])
-        self.scheduler = kind(
-            vllm_config=self.config,
-            kv_cache_config=kv,
-            structured_output_manager=self.structured,
-            log_stats=True,
-            **_only(_scheduler(False), {"block_size": size}),
-        )
+        values = {
+            "vllm_config": self.config,
+            "kv_cache_config": kv,
+            "structured_output_manager": self.structured,
+            "block_size": size,
+            "log_stats": True,
+            "scheduler_config": self.config.scheduler_config,  # these until 0.8.4
+            "model_config": self.config.model_config,
+            "cache_config": self.config.cache_config,
+            "lora_config": self.config.lora_config,
+            "speculative_config": self.config.speculative_config,
+        }
+        self.scheduler = kind(**_only(_scheduler(False), values))
         self.hasher = _hasher(size) if case["prefix_caching"] else None
 
     @staticmethod
@@ -275,6 +289,7 @@ class Engine:
             "block_hasher": self.hasher,
             "lora_request": lora,
             "eos_token_id": None,  # until 0.18
+            "prompt": None,  # until 0.8.4
             "multi_modal_inputs": None,  # these until 0.10
             "multi_modal_hashes": None,
             "multi_modal_placeholders": None,
