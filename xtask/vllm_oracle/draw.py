@@ -21,6 +21,9 @@ FEATURES = {
     "burst": 0.2,
     "on_time": 0.3,
     "length_cap": 0.12,
+    # Only where asked for.
+    "speculative": 0.0,
+    "kv_events": 0.0,
 }
 
 
@@ -73,6 +76,11 @@ def _settings(rng, has):
         "max_loras": rng.choice([1, 1, 2, 3]) if "lora" in has else None,
         "beta": [base, rng.choice([0, 2, 11]), rng.choice([0, 3, 10, 50])],
     }
+    if "speculative" in has:
+        case["num_speculative_tokens"] = rng.choice([1, 2, 3, 5])
+        case["speculative_method"] = rng.choice(["eagle", "ngram"])
+    if "kv_events" in has:
+        case["kv_events"] = True
     if "long_prefill" in has:
         case["long_prefill_token_threshold"] = rng.choice([1, 5, 16, 40])
     if "on_time" in has:
@@ -132,6 +140,11 @@ def _requests(rng, has, case):
                 "adapter": adapter if "lora" in has else "",
             }
         )
+    if "speculative" in has:
+        most = case["num_speculative_tokens"]
+        for request in requests:
+            length = rng.choice([1, 3, 7])
+            request["accepted"] = [rng.randint(0, most) for _ in range(length)]
     return requests
 
 
@@ -154,6 +167,7 @@ def smaller(case, requests):
         "usable_kv_blocks": case["usable_kv_blocks"] + 4000,
         "block_size": 16,
         "beta": [1000, 0, 0],
+        "num_speculative_tokens": None,
     }
     for name, value in plain.items():
         if name == "usable_kv_blocks" and case[name] > 4000:
@@ -198,6 +212,8 @@ def _simpler(request):
         yield dict(request, priority=1)
     if request["priority"]:
         yield dict(request, priority=0)
+    if request.get("accepted", [0]) != [0]:
+        yield dict(request, accepted=[0])
     if request["adapter"]:
         yield dict(request, adapter="")
     if request["arrival_us"]:

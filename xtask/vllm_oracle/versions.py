@@ -368,7 +368,8 @@ def _number(adapter):
 def _speculation(case):
     if case.get("speculative_method", "ngram") == "ngram":
         return {
-            "method": "ngram",
+            # The scheduler does not tell them apart; only one may be asynchronous.
+            "method": "ngram_gpu" if case["async"] else "ngram",
             "num_speculative_tokens": case["num_speculative_tokens"],
             "prompt_lookup_max": 3,
         }
