@@ -2,8 +2,6 @@
 
 import collections
 import itertools
-import json
-import os
 import random
 import sys
 import tempfile

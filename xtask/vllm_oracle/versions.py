@@ -23,7 +23,7 @@ for _name, _value in (
     ("VLLM_NO_USAGE_STATS", "1"),
     ("CUDA_VISIBLE_DEVICES", ""),
     ("HF_HUB_OFFLINE", "1"),
-    ("VLLM_USE_V1", "1"),  # before 0.11 there were two engines
+    ("VLLM_USE_V1", "1"),  # up to 0.11.0 there were two engines
 ):
     os.environ.setdefault(_name, _value)
 
@@ -86,7 +86,7 @@ LLAMA = {
 @functools.cache
 def samples_apart():
     """Does the engine core ask for the sampled tokens in a call of their own?"""
-    return "sample_tokens" in inspect.getsource(EngineCore.step)  # since 0.11.1
+    return "sample_tokens" in inspect.getsource(EngineCore.step)  # not up to 0.11.0
 
 
 def computed_before(out):
@@ -96,14 +96,14 @@ def computed_before(out):
         before[new.req_id] = new.num_computed_tokens
         admitted.append(new.req_id)
     cached = out.scheduled_cached_reqs
-    if isinstance(cached, list):  # until 0.9
+    if isinstance(cached, list):  # in 0.8
         before.update((row.req_id, row.num_computed_tokens) for row in cached)
         admitted += [row.req_id for row in cached if row.resumed_from_preemption]
         return before, admitted
     before.update(zip(cached.req_ids, cached.num_computed_tokens))
     if hasattr(cached, "resumed_req_ids"):
         admitted += [name for name in cached.req_ids if name in cached.resumed_req_ids]
-    else:  # until 0.11.0
+    else:  # up to 0.11.0
         pairs = zip(cached.req_ids, cached.resumed_from_preemption)
         admitted += [name for name, resumed in pairs if resumed]
     return before, admitted
@@ -118,7 +118,7 @@ def model_output(names, tokens, next_drafts):
                 "req_ids": names,
                 "req_id_to_index": {name: k for k, name in enumerate(names)},
                 "sampled_token_ids": tokens,
-                "spec_token_ids": next_drafts,  # until 0.10
+                "spec_token_ids": next_drafts,  # in 0.8
                 "logprobs": None,
                 "prompt_logprobs_dict": {},
                 "pooler_output": [],
@@ -141,7 +141,7 @@ def preemptions(request, admissions):
 
 
 def _attention(size):
-    values = {"use_mla": False}  # until 0.10
+    values = {"use_mla": False}  # in 0.8
     return FullAttentionSpec(
         block_size=size,
         num_kv_heads=1,
@@ -166,11 +166,11 @@ def _scheduler(asynchronous):
 def _hasher(size):
     try:
         from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
-    except ImportError:  # until 0.10 the scheduler hashes
+    except ImportError:  # in 0.8 the scheduler hashes
         return None
     try:
         from vllm.utils.hashing import sha256
-    except ImportError:  # until 0.11.0
+    except ImportError:  # up to 0.11.0
         from vllm.utils import sha256
     init_none_hash(sha256)
     return get_request_block_hasher(size, sha256)
@@ -198,7 +198,7 @@ class Engine:
             "structured_output_manager": self.structured,
             "block_size": size,
             "log_stats": True,
-            "scheduler_config": self.config.scheduler_config,  # these until 0.8.4
+            "scheduler_config": self.config.scheduler_config,  # these in 0.8.4
             "model_config": self.config.model_config,
             "cache_config": self.config.cache_config,
             "lora_config": self.config.lora_config,
@@ -238,7 +238,7 @@ class Engine:
             values.update(
                 kv_events_config=KVEventsConfig(enable_kv_cache_events=True, publisher="null")
             )
-        if hasattr(EngineArgs, "_is_v1_supported_oracle"):  # until 0.10; it asks for a GPU
+        if hasattr(EngineArgs, "_is_v1_supported_oracle"):  # up to 0.11.0; it asks for a GPU
             EngineArgs._is_v1_supported_oracle = lambda *_: True
         if case["policy"] != "fcfs" and "priority" not in _parameters(Request):
             raise ValueError(f"the V1 engine of vLLM {VERSION} has no other policy than fcfs")
@@ -288,9 +288,9 @@ class Engine:
             "priority": given["priority"],
             "block_hasher": self.hasher,
             "lora_request": lora,
-            "eos_token_id": None,  # until 0.18
-            "prompt": None,  # until 0.8.4
-            "multi_modal_inputs": None,  # these until 0.10
+            "eos_token_id": None,  # up to 0.15
+            "prompt": None,  # in 0.8.4
+            "multi_modal_inputs": None,  # these in 0.8
             "multi_modal_hashes": None,
             "multi_modal_placeholders": None,
         }
@@ -324,7 +324,7 @@ class Engine:
         """One turn of the engine core's loop; yields the outputs of requests."""
         turn = core.step if core.batch_queue is None else core.step_with_batch_queue
         told = turn()
-        if not isinstance(told, tuple):  # until 0.9
+        if not isinstance(told, tuple):  # in 0.8
             yield from told.outputs
             return
         groups, executed = told
