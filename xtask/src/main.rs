@@ -2,8 +2,8 @@
 //!
 //! `check` is for the minutes between edits, `test` is what a change must pass, `tidy` a part of
 //! both. `parity` guards changes that must not change a figure. `docs` writes what is generated.
-//! `fuzz` looks for inputs that break a parser, `bench` measures what runs cost; nothing waits for
-//! these two.
+//! `fuzz` looks for inputs that break a parser, `bench` measures what runs cost, `vllm-oracle` asks
+//! vLLM itself; nothing waits for these three.
 
 #![allow(
     clippy::print_stdout,
@@ -14,6 +14,7 @@
 mod bench;
 mod check;
 mod fuzz;
+mod oracle;
 mod parity;
 mod shared;
 mod test;
@@ -35,6 +36,8 @@ Commands:
   parity  Compare all output of the command with what it was (parity --help)
   fuzz    Run the fuzz targets for a time (fuzz --help)
   bench   What whole runs cost: CPU seconds, memory, instructions (bench --help)
+  vllm-oracle
+          Random cases against vLLM's own scheduler; needs Python and vLLM (vllm-oracle --help)
   help    This text";
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -47,6 +50,7 @@ fn main() -> anyhow::Result<ExitCode> {
         ["tidy", ..] => tidy::tidy(&arguments[1..]),
         ["fuzz", ..] => fuzz::fuzz(&arguments[1..]),
         ["bench", ..] => bench::bench(&arguments[1..]),
+        ["vllm-oracle", ..] => oracle::oracle(&arguments[1..]),
         [] | ["help" | "--help" | "-h"] => {
             println!("{HELP}");
             Ok(ExitCode::SUCCESS)
