@@ -47,4 +47,5 @@ mod terminal;
 mod traces;
 mod tune;
 mod twins;
+mod vllm_oracle;
 mod workload;

@@ -182,9 +182,18 @@ mod tests {
             let keys = [&plain, &under_a, &under_b].map(|seq| seq.token_key(at));
             assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
         }
-        assert_eq!(trie.insert_under(a, &[1, 2, 3, 4]).token_key(2), under_a.token_key(2));
-        assert_ne!(trie.insert_under(b, &[1, 9]).token_key(0), plain.token_key(0));
-        assert_eq!(trie.insert_under(b, &[1, 9]).token_key(0), under_b.token_key(0));
+        assert_eq!(
+            trie.insert_under(a, &[1, 2, 3, 4]).token_key(2),
+            under_a.token_key(2)
+        );
+        assert_ne!(
+            trie.insert_under(b, &[1, 9]).token_key(0),
+            plain.token_key(0)
+        );
+        assert_eq!(
+            trie.insert_under(b, &[1, 9]).token_key(0),
+            under_b.token_key(0)
+        );
     }
 
     fn sequences() -> impl Strategy<Value = Vec<Vec<u32>>> {

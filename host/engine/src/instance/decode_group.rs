@@ -90,14 +90,9 @@ impl DecodeGroup {
         &self.opens[self.phase(step)]
     }
 
-    /// Members whose last block fills up in `step` and must become findable. With blocks of one
-    /// token there are none: a block that a decode fills at once is never findable.
+    /// Members whose last block fills up in `step` and must become findable.
     pub(super) fn filling(&self, step: u64) -> &[BatchEntry] {
-        if self.opens.len() == 1 {
-            &[]
-        } else {
-            &self.fills[self.phase(step + 1)]
-        }
+        &self.fills[self.phase(step + 1)]
     }
 
     /// Steps from `step` on in which no member opens a block or fills a findable one.

@@ -88,7 +88,13 @@ impl Instance {
     fn join_group(&mut self, slot: Slot) {
         let step = self.chosen_steps;
         let block_size = self.config.block_size;
-        let filled_blocks_matter = self.config.rules.steps_in_flight() < 2;
+        // Where steps are chosen ahead, a filled block becomes findable when the next one is opened.
+        // Under the reference's rules, one that a single token fills never does.
+        let fills_count = match self.config.rules.steps_in_flight() {
+            0 => block_size > 1,
+            1 => true,
+            _ => false,
+        };
         let request = &mut self.requests[slot];
         let computed = request.computed_tokens;
         request.in_group = true;
@@ -97,7 +103,7 @@ impl Instance {
         let findable = request.request.private_from > request.prompt_tokens();
         let (entry, room) = (request.entry(slot), request.blocks.room(block_size));
         self.adapters.join_group(request.request.adapter);
-        let findable = findable && filled_blocks_matter;
+        let findable = findable && fills_count;
         self.group.join(entry, step, computed, room, last, findable);
     }
 

@@ -112,7 +112,7 @@ impl Instance {
         if fits {
             let cached_tokens = cached.len() as u32 * self.config.block_size;
             request.known_tokens = computed + cached_tokens - u32::from(!known);
-            if !known {
+            if awaits_output {
                 self.kv
                     .cache_blocks(&mut blocks, request.sequence(), request.known_tokens);
             }
