@@ -7,15 +7,18 @@
 
 mod backends;
 mod config;
+mod queue_limits;
 mod replay;
 
 pub use config::{ClusterConfig, ClusterError, PoolConfig, Role};
+pub use queue_limits::QueueLimits;
 
 use crate::frontend::{
     Estimators, FrontEnd, FrontEndHook, FrontEndPolicies, FrontEndRecord, Pending, Routed, Verdict,
 };
 use crate::instance::{FinishedRequest, Instance, InstanceEvent, InstanceHooks, NEVER};
 use backends::SimulatedBackends;
+use queue_limits::Servers;
 use std::borrow::Cow;
 use windtunnel_base::adapter_streams::AdapterStreams;
 use windtunnel_base::event_queue::EventQueue;
@@ -70,6 +73,7 @@ pub struct Cluster<'s> {
     /// When something happens next on each instance.
     next_event: Vec<i64>,
     front: FrontEnd,
+    servers: Servers,
     lifecycle_events: bool,
     /// The next tick of each policy that wants any: (time, interval, whose).
     ticks: Vec<(i64, i64, FrontEndHook)>,
@@ -111,6 +115,11 @@ impl<'s> Cluster<'s> {
             policies,
             Estimators::new(estimators),
         );
+        let limits = config
+            .pools
+            .iter()
+            .flat_map(|pool| std::iter::repeat_n(pool.queue_limits, pool.instances as usize));
+        let servers = Servers::new(limits.collect());
         let lifecycle_events = interests.has(Interests::LIFECYCLE);
         let heard = lifecycle_events || interests.has(Interests::TOKENS);
         let ticks = FrontEndHook::ALL.into_iter();
@@ -129,6 +138,7 @@ impl<'s> Cluster<'s> {
             next_event: vec![NEVER; backends.instances.len()],
             backends,
             front,
+            servers,
             pool_names: names,
             lifecycle_events,
             ticks,
@@ -342,7 +352,7 @@ impl<'s> Cluster<'s> {
                 self.push(at, Stage::Routing, pending);
             }
             Verdict::Delayed(us) => self.again(us, Stage::Admission, pending),
-            Verdict::Rejected => self.refuse(&pending, Outcome::Rejected),
+            Verdict::Rejected => self.refuse(&pending, u32::MAX, Outcome::Rejected),
         }
     }
 
@@ -357,15 +367,23 @@ impl<'s> Cluster<'s> {
             self.source.symbols(),
         ) {
             Routed::To(i) => {
+                self.advance_one(i, self.clock);
+                // The front end counts the request already.
+                let unfinished = self.front.outstanding(i).0 - 1;
+                if let Some(outcome) = self.servers.refuses(i, unfinished) {
+                    self.front.departed(i, &pending.request);
+                    self.refuse(&pending, i as u32, outcome);
+                    return;
+                }
                 let Pending { request, mut view } = *pending;
                 view.attempts = 0;
                 self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
-                self.advance_one(i, self.clock);
+                self.servers.takes(i, view.serial, view.prompt_tokens);
                 self.backends.instances[i].add_request(request, view, self.clock);
                 self.next_event[i] = self.backends.instances[i].next_event_us();
             }
             Routed::Held(us) => self.again(us, Stage::Routing, pending),
-            Routed::Nowhere => self.refuse(&pending, Outcome::Unroutable),
+            Routed::Nowhere => self.refuse(&pending, u32::MAX, Outcome::Unroutable),
         }
     }
 
@@ -382,8 +400,9 @@ impl<'s> Cluster<'s> {
         self.push(at.saturating_add(decision_us), stage, pending);
     }
 
-    fn refuse(&mut self, pending: &Pending, outcome: Outcome) {
-        self.tell(EventKind::Reject, &pending.view, u32::MAX, [0, 0, 0]);
+    /// A request is refused: by the server of `instance`, or by none.
+    fn refuse(&mut self, pending: &Pending, instance: u32, outcome: Outcome) {
+        self.tell(EventKind::Reject, &pending.view, instance, [0, 0, 0]);
         self.records.push(RequestRecord::unserved(
             pending.view.serial,
             &pending.request,
@@ -432,6 +451,7 @@ impl<'s> Cluster<'s> {
             match report {
                 InstanceEvent::Finished(departure) => self.depart(i, *departure),
                 InstanceEvent::FirstToken { view, ttft_us } => {
+                    self.servers.prefilled(i, view.serial);
                     self.tell(EventKind::FirstToken, &view, i as u32, [1, ttft_us, 0]);
                 }
                 InstanceEvent::Preempted {
@@ -462,6 +482,7 @@ impl<'s> Cluster<'s> {
             processed_tokens,
         } = departure;
         self.front.departed(i, &request);
+        self.servers.prefilled(i, view.serial);
         if self.lifecycle_events {
             let outcome = match reason {
                 FinishReason::Completed => End::Completed,

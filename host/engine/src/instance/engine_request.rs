@@ -169,6 +169,8 @@ impl EngineRequest {
             Outcome::Dropped
             | Outcome::Rejected
             | Outcome::Unroutable
+            | Outcome::RequestsQueued
+            | Outcome::TokensQueued
             | Outcome::Queued
             | Outcome::InTransit => State::Queued,
         };
