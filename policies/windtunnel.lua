@@ -29,6 +29,8 @@
 ---@field model number|string Model asked for by name; 0 = the cluster's default model.
 ---@field predicted_output_tokens number Output length that the run's predictor expects; 0 = there is no predictor. [tokens]
 ---@field attempts number How often the hook at hand has put it off before (delayed or held it).
+---@field adapter number LoRA adapter by name; 0 = none. Since 1.1.
+---@field client_priority number The client's own priority as vLLM takes it: lower is more urgent, 0 by default. Since 1.1.
 local Request = {}
 
 ---Full KV blocks of the prompt. At the front end only.

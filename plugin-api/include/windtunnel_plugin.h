@@ -114,6 +114,10 @@ typedef struct wt_request_view {
     uint32_t attempts;
     /* Always 0; keeps the size a multiple of 8. */
     uint32_t reserved;
+    /* LoRA adapter by name; 0 = none. Since 1.1. */
+    uint32_t adapter;
+    /* The client's own priority as vLLM takes it: lower is more urgent, 0 by default. Since 1.1. */
+    int32_t client_priority;
 } wt_request_view;
 
 /* One serving instance as the front end sees it.
@@ -566,7 +570,9 @@ WT_ASSERT(offsetof(wt_request_view, model) == 72, "not the layout of version 1.1
 WT_ASSERT(offsetof(wt_request_view, predicted_output_tokens) == 76, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_request_view, attempts) == 80, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_request_view, reserved) == 84, "not the layout of version 1.1");
-WT_ASSERT(sizeof(wt_request_view) == 88, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, adapter) == 88, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_request_view, client_priority) == 92, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_request_view) == 96, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_instance_view, index) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_instance_view, queue_depth) == 4, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_instance_view, batch_size) == 8, "not the layout of version 1.1");

@@ -36,6 +36,10 @@ pub enum Outcome {
     Rejected,
     /// No instance serves its model.
     Unroutable,
+    /// Refused by the server of an instance, which had as many requests as it takes.
+    RequestsQueued,
+    /// Refused by the server of an instance, which had as many prompt tokens to compute as it takes.
+    TokensQueued,
     /// In a running batch when the run ended.
     Running,
     /// In a wait queue when the run ended.

@@ -152,6 +152,10 @@ const RUN_EXAMPLES: &str = "Examples:
   # a workload spec: clients, sessions, cohorts
   windtunnel run --model llama-3.1-8b-instruct --workload-spec chat.yaml --num-instances 4
 
+  # vLLM's scheduler, told as vLLM is: urgent requests first, at most 64 on a server
+  windtunnel run --model llama-3.1-8b-instruct --rules vllm --scheduling-policy priority \\
+      --max-num-queued-reqs 64 --no-enable-prefix-caching --rate 40 --num-requests 1000
+
   # the same run again, from a file
   windtunnel run --model llama-3.1-8b-instruct --workload chatbot --rate 60 --dump-spec > run.yaml
   windtunnel run --spec run.yaml

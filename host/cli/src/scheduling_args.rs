@@ -82,6 +82,14 @@ pub struct SchedulingArgs {
     /// Most requests admitted to the running batch [default: --max-num-seqs]
     #[arg(long, value_name = "N")]
     pub max_num_active_seqs: Option<u32>,
+    /// Most requests that an instance's server has, waiting or running; it refuses more [default:
+    /// no limit]
+    #[arg(long, value_name = "N")]
+    pub max_num_queued_reqs: Option<u32>,
+    /// An instance's server refuses requests while those without a first token have so many prompt
+    /// tokens [default: no limit]
+    #[arg(long, value_name = "TOKENS")]
+    pub max_num_queued_tokens: Option<u64>,
     /// Most LoRA adapters in one step [default under vllm rules: 1]
     #[arg(long, value_name = "N")]
     pub max_loras: Option<u32>,

@@ -102,6 +102,8 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             scheduler_reserve_full_isl,
             watermark: scheduling.watermark,
             max_num_active_seqs: scheduling.max_num_active_seqs,
+            max_num_queued_reqs: scheduling.max_num_queued_reqs,
+            max_num_queued_tokens: scheduling.max_num_queued_tokens,
             max_loras: scheduling.max_loras,
             lora_load_time_us: scheduling.lora_load_time,
             block_size: typed("block_size_in_tokens").map(|()| model.block_size_in_tokens),

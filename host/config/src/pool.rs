@@ -95,6 +95,12 @@ pub struct EngineSpec {
     /// Most requests admitted to the running batch; `max_num_seqs` if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_num_active_seqs: Option<u32>,
+    /// Most requests that the server of an instance has, waiting or running; more are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_num_queued_reqs: Option<u32>,
+    /// Prompt tokens of requests without a first token at which the server refuses more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_num_queued_tokens: Option<u64>,
     /// Most LoRA adapters in one step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_loras: Option<u32>,

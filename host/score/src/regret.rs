@@ -331,7 +331,11 @@ fn request_ms(records: &[RequestRecord], from_us: i64, end_us: i64) -> f64 {
         let left = match r.outcome {
             Outcome::Completed | Outcome::LengthCapped => r.completion_us().unwrap_or(end_us),
             Outcome::TimedOut => r.deadline_us,
-            Outcome::Dropped | Outcome::Rejected | Outcome::Unroutable => r.arrival_us,
+            Outcome::Dropped
+            | Outcome::Rejected
+            | Outcome::Unroutable
+            | Outcome::RequestsQueued
+            | Outcome::TokensQueued => r.arrival_us,
             Outcome::Running | Outcome::Queued | Outcome::InTransit => end_us,
         };
         let first = r.ttft_us.map_or(left, |ttft| left.min(r.arrival_us + ttft));

@@ -117,7 +117,13 @@ impl Metrics {
         Self {
             offered: requests.len() as u64,
             completed: count(&served),
-            rejected: outcome(&[Outcome::Rejected, Outcome::Unroutable, Outcome::Dropped]),
+            rejected: outcome(&[
+                Outcome::Rejected,
+                Outcome::Unroutable,
+                Outcome::RequestsQueued,
+                Outcome::TokensQueued,
+                Outcome::Dropped,
+            ]),
             timed_out: outcome(&[Outcome::TimedOut]),
             unfinished: outcome(&[Outcome::Running, Outcome::Queued, Outcome::InTransit]),
             goodput: good as f64 / requests.len().max(1) as f64,

@@ -249,6 +249,8 @@ fn run_of(keys: &ClusterKeys) -> RunSpec {
                 scheduler_reserve_full_isl: keys.scheduler_reserve_full_isl,
                 watermark: keys.watermark,
                 max_num_active_seqs: keys.max_num_active_seqs,
+                max_num_queued_reqs: keys.max_num_queued_reqs,
+                max_num_queued_tokens: keys.max_num_queued_tokens,
                 max_loras: keys.max_loras,
                 lora_load_time_us: keys.lora_load_time_us,
                 block_size: keys.block_size,

@@ -10,7 +10,7 @@ use windtunnel_base::input::InputError;
 use windtunnel_base::request::Source;
 use windtunnel_config::Defaults;
 use windtunnel_config::pool::{PoolSpec, RoleSpec};
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, Role};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits, Role};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
@@ -281,6 +281,10 @@ fn pool(
             token_events: false,
             scheduling: SchedulingConfig::default(),
             plain: engine.plain_steps,
+        },
+        queue_limits: QueueLimits {
+            requests: engine.max_num_queued_reqs,
+            prompt_tokens: engine.max_num_queued_tokens,
         },
         latency: Arc::clone(&resolved.latency),
         gpus_per_instance: resolved.tp * resolved.dp,

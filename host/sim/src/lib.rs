@@ -49,6 +49,8 @@ mod policies;
 mod pool_setup;
 #[cfg(test)]
 mod program_tests;
+#[cfg(test)]
+mod refusal_tests;
 mod scheduling;
 pub mod settings;
 mod simulation;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use windtunnel_engine::cluster::PoolConfig;
+use windtunnel_engine::instance::EngineRules;
 use windtunnel_engine::latency::{GIB, Resolved};
 
 /// A pool in the reports. Its rules are the run's: only their place among the keys is here.
@@ -25,10 +26,32 @@ pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
         "max_num_scheduled_tokens": pool.engine.max_num_batched_tokens,
         "long_prefill_token_threshold": pool.engine.long_prefill_token_threshold,
     });
+    if pool.engine.rules != EngineRules::BLIS {
+        setup["scheduling"] = scheduling(pool);
+    }
     if !pool.name.is_empty() {
         setup["name"] = pool.name.clone().into();
     }
     setup
+}
+
+/// What vLLM's scheduler and server are told; null = no limit.
+fn scheduling(pool: &PoolConfig) -> Value {
+    let (engine, s) = (&pool.engine, &pool.engine.scheduling);
+    let limit = |n: u32| (n > 0).then_some(n);
+    json!({
+        "async_scheduling": engine.rules.async_scheduling,
+        "enable_prefix_caching": s.enable_prefix_caching,
+        "enable_chunked_prefill": s.enable_chunked_prefill,
+        "scheduler_reserve_full_isl": s.reserve_full_isl,
+        "watermark": s.watermark,
+        "long_prefill_token_threshold_adaptive": s.adaptive_long_prefill_threshold,
+        "max_num_active_seqs": limit(s.max_num_active_seqs),
+        "max_num_queued_reqs": pool.queue_limits.requests,
+        "max_num_queued_tokens": pool.queue_limits.prompt_tokens,
+        "max_loras": limit(s.max_loras),
+        "lora_load_time_us": s.lora_load_us,
+    })
 }
 
 /// Where the memory of one GPU goes, where model and GPU are known.

@@ -8,7 +8,7 @@ use windtunnel_config::pool::EngineSpec;
 use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
 
 /// The settings that only vLLM's rules know.
-const OF_VLLM: [&str; 9] = [
+const OF_VLLM: [&str; 11] = [
     "async_scheduling",
     "enable_prefix_caching",
     "enable_chunked_prefill",
@@ -16,6 +16,8 @@ const OF_VLLM: [&str; 9] = [
     "watermark",
     "long_prefill_token_threshold_adaptive",
     "max_num_active_seqs",
+    "max_num_queued_reqs",
+    "max_num_queued_tokens",
     "max_loras",
     "lora_load_time",
 ];
@@ -177,6 +179,8 @@ mod tests {
             ("scheduler_reserve_full_isl", json!(true)),
             ("watermark", json!(0.1)),
             ("max_num_active_seqs", json!(2)),
+            ("max_num_queued_reqs", json!(2)),
+            ("max_num_queued_tokens", json!(2)),
             ("max_loras", json!(2)),
             ("lora_load_time", json!(1)),
         ];

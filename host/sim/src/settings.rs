@@ -49,6 +49,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ),
     ("watermark", "pool.engine.watermark"),
     ("max_num_active_seqs", "pool.engine.max_num_active_seqs"),
+    ("max_num_queued_reqs", "pool.engine.max_num_queued_reqs"),
+    ("max_num_queued_tokens", "pool.engine.max_num_queued_tokens"),
     ("max_loras", "pool.engine.max_loras"),
     ("lora_load_time", "pool.engine.lora_load_time_us"),
     ("block_size_in_tokens", "pool.engine.block_size"),

@@ -424,6 +424,7 @@ fn the_cases_reach_every_outcome() {
                 Outcome::Dropped => "dropped",
                 Outcome::Rejected => "rejected",
                 Outcome::Unroutable => "unroutable",
+                Outcome::RequestsQueued | Outcome::TokensQueued => "refused by a server",
                 Outcome::Running => "running",
                 Outcome::Queued => "queued",
                 Outcome::InTransit => "in transit",

@@ -38,7 +38,8 @@ impl SimulatedBackends {
             let estimator = config.estimator(k);
             let engine = EngineConfig {
                 horizon_us: config.horizon_us,
-                token_events: interests.has(Interests::TOKENS),
+                token_events: interests.has(Interests::TOKENS)
+                    || pool.queue_limits.prompt_tokens.is_some(),
                 ..pool.engine
             };
             for _ in 0..pool.instances {

@@ -1,5 +1,6 @@
 //! What a cluster is made of: pools of equal instances, and the front end before them.
 
+use super::queue_limits::QueueLimits;
 use crate::frontend::FrontEndConfig;
 use crate::instance::EngineConfig;
 use crate::latency::{EstimateErrors, Estimator, LatencyModel};
@@ -40,6 +41,8 @@ pub struct PoolConfig {
     pub instances: u32,
     /// Limits and rules of each. The cluster sets `horizon_us` and `token_events`.
     pub engine: EngineConfig,
+    /// What the server of each refuses.
+    pub queue_limits: QueueLimits,
     /// Step times of each.
     pub latency: Arc<dyn LatencyModel>,
     /// GPUs that an instance takes (tensor times data parallelism); 0 = unknown.
@@ -55,6 +58,7 @@ impl fmt::Debug for PoolConfig {
             .field("role", &self.role)
             .field("instances", &self.instances)
             .field("engine", &self.engine)
+            .field("queue_limits", &self.queue_limits)
             .field("gpus_per_instance", &self.gpus_per_instance)
             .field("gpu", &self.gpu)
             .finish_non_exhaustive()
@@ -86,6 +90,7 @@ impl ClusterConfig {
                 role: Role::Serve,
                 instances,
                 engine,
+                queue_limits: QueueLimits::default(),
                 latency,
                 gpus_per_instance: 0,
                 gpu: String::new(),

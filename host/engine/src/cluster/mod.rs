@@ -9,9 +9,11 @@ mod backends;
 mod config;
 mod next_events;
 mod prefix_holders;
+mod queue_limits;
 mod replay;
 
 pub use config::{ClusterConfig, ClusterError, PoolConfig, Role};
+pub use queue_limits::QueueLimits;
 
 use crate::frontend::{
     Estimators, FrontEnd, FrontEndHook, FrontEndPolicies, FrontEndRecord, Pending, Routed, Verdict,
@@ -19,6 +21,7 @@ use crate::frontend::{
 use crate::instance::{FinishedRequest, Instance, InstanceEvent, InstanceHooks, NEVER};
 use backends::SimulatedBackends;
 use next_events::NextEvents;
+use queue_limits::Servers;
 use std::borrow::Cow;
 use windtunnel_base::adapter_streams::AdapterStreams;
 use windtunnel_base::event_queue::EventQueue;
@@ -73,6 +76,7 @@ pub struct Cluster<'s> {
     /// When something happens next on each instance.
     next_event: NextEvents,
     front: FrontEnd,
+    servers: Servers,
     lifecycle_events: bool,
     /// The next tick of each policy that wants any: (time, interval, whose).
     ticks: Vec<(i64, i64, FrontEndHook)>,
@@ -114,6 +118,11 @@ impl<'s> Cluster<'s> {
             policies,
             Estimators::new(estimators),
         );
+        let limits = config
+            .pools
+            .iter()
+            .flat_map(|pool| std::iter::repeat_n(pool.queue_limits, pool.instances as usize));
+        let servers = Servers::new(limits.collect());
         let lifecycle_events = interests.has(Interests::LIFECYCLE);
         let heard = lifecycle_events || interests.has(Interests::TOKENS);
         let ticks = FrontEndHook::ALL.into_iter();
@@ -132,6 +141,7 @@ impl<'s> Cluster<'s> {
             next_event: NextEvents::new(backends.instances.len()),
             backends,
             front,
+            servers,
             pool_names: names,
             lifecycle_events,
             ticks,
@@ -340,7 +350,7 @@ impl<'s> Cluster<'s> {
                 self.push(at, Stage::Routing, pending);
             }
             Verdict::Delayed(us) => self.again(us, Stage::Admission, pending),
-            Verdict::Rejected => self.refuse(&pending, Outcome::Rejected),
+            Verdict::Rejected => self.refuse(&pending, u32::MAX, Outcome::Rejected),
         }
     }
 
@@ -355,16 +365,24 @@ impl<'s> Cluster<'s> {
             self.source.symbols(),
         ) {
             Routed::To(i) => {
+                self.advance_one(i, self.clock);
+                // The front end counts the request already.
+                let unfinished = self.front.outstanding(i).0 - 1;
+                if let Some(outcome) = self.servers.refuses(i, unfinished) {
+                    self.front.departed(i, &pending.request);
+                    self.refuse(&pending, i as u32, outcome);
+                    return;
+                }
                 let Pending { request, mut view } = *pending;
                 view.attempts = 0;
                 self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
-                self.advance_one(i, self.clock);
+                self.servers.takes(i, view.serial, view.prompt_tokens);
                 self.backends.add_request(i, request, view, self.clock);
                 let next = self.backends.instances[i].next_event_us();
                 self.next_event.set(i, next);
             }
             Routed::Held(us) => self.again(us, Stage::Routing, pending),
-            Routed::Nowhere => self.refuse(&pending, Outcome::Unroutable),
+            Routed::Nowhere => self.refuse(&pending, u32::MAX, Outcome::Unroutable),
         }
     }
 
@@ -381,8 +399,9 @@ impl<'s> Cluster<'s> {
         self.push(at.saturating_add(decision_us), stage, pending);
     }
 
-    fn refuse(&mut self, pending: &Pending, outcome: Outcome) {
-        self.tell(EventKind::Reject, &pending.view, u32::MAX, [0, 0, 0]);
+    /// A request is refused: by the server of `instance`, or by none.
+    fn refuse(&mut self, pending: &Pending, instance: u32, outcome: Outcome) {
+        self.tell(EventKind::Reject, &pending.view, instance, [0, 0, 0]);
         self.records.push(RequestRecord::unserved(
             pending.view.serial,
             &pending.request,
@@ -432,6 +451,7 @@ impl<'s> Cluster<'s> {
             match report {
                 InstanceEvent::Finished(departure) => self.depart(i, *departure),
                 InstanceEvent::FirstToken { view, ttft_us } => {
+                    self.servers.prefilled(i, view.serial);
                     self.tell(EventKind::FirstToken, &view, i as u32, [1, ttft_us, 0]);
                 }
                 InstanceEvent::Preempted {
@@ -463,6 +483,7 @@ impl<'s> Cluster<'s> {
         } = departure;
         self.front.departed(i, &request);
         self.backends.departed(i, &request);
+        self.servers.prefilled(i, view.serial);
         if self.lifecycle_events {
             let outcome = match reason {
                 FinishReason::Completed => End::Completed,

@@ -194,6 +194,8 @@ impl EngineRequest {
             Outcome::Dropped
             | Outcome::Rejected
             | Outcome::Unroutable
+            | Outcome::RequestsQueued
+            | Outcome::TokensQueued
             | Outcome::Queued
             | Outcome::InTransit => State::Queued,
         };

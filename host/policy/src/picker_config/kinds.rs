@@ -40,7 +40,7 @@ const ROLES: &str = "prefill and decode on instances of their own are not simula
 const LABELS: &str = "instances have no labels";
 const PREDICTOR: &str = "there is no latency predictor to ask";
 const OLD_FILTER: &str = "there is no such filter in weighted routing";
-const LORA: &str = "adapters are not simulated";
+const LORA: &str = "policies are not told which adapters an instance has";
 const MEDIA: &str = "images, audio and video are not simulated";
 const CLUSTERS: &str = "there is one cluster";
 
@@ -102,7 +102,9 @@ pub(super) const KINDS: &[(&str, Meaning, &[&str])] = &[
     ),
     (
         "lora-affinity-scorer",
-        M::ScoresAlike("adapters are not simulated, so it gives all instances the same"),
+        M::ScoresAlike(
+            "policies are not told which adapters an instance has, so it gives all instances the same",
+        ),
         &[],
     ),
     ("max-score-picker", M::Picker(1.0), PICKER),

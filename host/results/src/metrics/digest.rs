@@ -129,6 +129,8 @@ pub struct Digest {
     pub(super) arrivals: u64,
     pub(super) window: Arrivals,
     pub(super) in_transit: u64,
+    /// Refused by servers, for their requests and for their prompt tokens.
+    pub(super) refused: [u64; 2],
 }
 
 impl Digest {
@@ -137,6 +139,8 @@ impl Digest {
         self.arrivals += 1;
         self.window.add(r);
         self.in_transit += u64::from(r.outcome == Outcome::InTransit);
+        self.refused[0] += u64::from(r.outcome == Outcome::RequestsQueued);
+        self.refused[1] += u64::from(r.outcome == Outcome::TokensQueued);
         let Some(instance) = r.instance.map(|k| k as usize) else {
             return;
         };

@@ -11,7 +11,7 @@ use windtunnel_base::request::Sym;
 /// Latencies of one group, microseconds, over its [`Population`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// Class, model, tenant or pool.
+    /// Class, model, tenant, adapter or pool.
     pub name: String,
     /// Requests that arrived, refused and dropped ones included.
     pub arrivals: u64,
@@ -113,6 +113,16 @@ pub fn by_tenant(record: &RunRecord) -> Vec<Group> {
     grouped(record, Population::Completed, |r| r.tenant, None)
 }
 
+/// By LoRA adapter, sorted by name; requests without one are `none`. Without adapters there are no
+/// groups.
+#[must_use]
+pub fn by_adapter(record: &RunRecord) -> Vec<Group> {
+    if record.requests.iter().all(|r| r.adapter.is_none()) {
+        return Vec::new();
+    }
+    grouped(record, Population::Completed, |r| r.adapter, Some("none"))
+}
+
 /// By the pool of the instance that they were sent to, sorted by name; without names of pools there
 /// are no groups.
 #[must_use]
@@ -192,6 +202,18 @@ impl Sessions {
 mod tests {
     use super::super::summary::tests::{done, refused, run};
     use super::*;
+
+    #[test]
+    fn adapters_are_groups_where_there_are_any() {
+        let mut record = run(vec![done(0, 0, 10, 30, 0), done(1, 0, 20, 50, 0)], 1);
+        assert_eq!(by_adapter(&record), []);
+        record.requests[1].adapter = record.symbols.intern("sql");
+        let adapters = by_adapter(&record);
+        let seen: Vec<(&str, u64)> = (adapters.iter())
+            .map(|g| (g.name.as_str(), g.completed))
+            .collect();
+        assert_eq!(seen, [("none", 1), ("sql", 1)]);
+    }
 
     #[test]
     fn requests_without_a_class_are_default_and_without_a_tenant_left_out() {

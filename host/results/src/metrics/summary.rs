@@ -146,6 +146,10 @@ pub struct RunSummary {
     pub rejected_by_admission: u64,
     /// Refused because no instance serves the model.
     pub rejected_by_routing: u64,
+    /// Refused by the server of an instance, which had `max_num_queued_reqs` requests.
+    pub refused_by_queued_reqs: u64,
+    /// The same, which had `max_num_queued_tokens` prompt tokens to compute.
+    pub refused_by_queued_tokens: u64,
     /// How often policies put a request off.
     pub put_off: PutOff,
     /// Between the front end and a wait queue at the end.
@@ -170,6 +174,7 @@ impl RunSummary {
     #[must_use]
     pub fn of_digest(digest: Digest, record: &RunRecord) -> Self {
         let (arrivals, in_transit) = (digest.arrivals, digest.in_transit);
+        let [refused_by_queued_reqs, refused_by_queued_tokens] = digest.refused;
         let arrival_window = digest.window.window();
         let (all, parts) = digest.values(record.instances.len());
         let instances: Vec<Summary> = record
@@ -188,6 +193,8 @@ impl RunSummary {
             arrivals,
             rejected_by_admission: record.rejected_by_admission,
             rejected_by_routing: record.rejected_by_routing,
+            refused_by_queued_reqs,
+            refused_by_queued_tokens,
             put_off: record.put_off,
             in_transit,
             arrival_window,
@@ -375,7 +382,11 @@ pub(crate) mod tests {
                         Outcome::Dropped => t.dropped += 1,
                         Outcome::Running => t.still_running += 1,
                         Outcome::Queued => t.still_queued += 1,
-                        Outcome::Rejected | Outcome::Unroutable | Outcome::InTransit => {}
+                        Outcome::Rejected
+                        | Outcome::Unroutable
+                        | Outcome::RequestsQueued
+                        | Outcome::TokensQueued
+                        | Outcome::InTransit => {}
                     }
                     t.output_tokens += u64::from(r.generated_tokens);
                     t.input_tokens += u64::from(r.prompt_tokens);

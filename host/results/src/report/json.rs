@@ -34,6 +34,14 @@ pub fn value(results: &Results<'_>) -> Value {
         json!(summary.rejected_by_admission),
     );
     add("rejected_by_routing", json!(summary.rejected_by_routing));
+    add(
+        "refused_by_queued_reqs",
+        json!(summary.refused_by_queued_reqs),
+    );
+    add(
+        "refused_by_queued_tokens",
+        json!(summary.refused_by_queued_tokens),
+    );
     add("admission_delays", json!(summary.put_off.delays));
     add("routing_holds", json!(summary.put_off.holds));
     add("in_transit", json!(summary.in_transit));
@@ -68,6 +76,9 @@ pub fn value(results: &Results<'_>) -> Value {
     add("classes", groups(&results.classes));
     add("models", groups(&results.models));
     add("tenants", groups(&results.tenants));
+    if !results.adapters.is_empty() {
+        add("adapters", groups(&results.adapters));
+    }
     if !results.tenants.is_empty() {
         add("tenant_fairness_jain", json!(fairness(&results.tenants)));
     }

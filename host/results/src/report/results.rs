@@ -26,6 +26,8 @@ pub struct Results<'a> {
     pub models: Vec<Group>,
     /// By tenant.
     pub tenants: Vec<Group>,
+    /// By LoRA adapter, if there are any.
+    pub adapters: Vec<Group>,
     /// By pool, if the pools have names.
     pub pools: Vec<Group>,
     /// Conversations, if any.
@@ -61,6 +63,7 @@ impl<'a> Results<'a> {
             classes: groups::by_class(record, Population::Completed),
             models: groups::by_model(record, Population::Completed),
             tenants: groups::by_tenant(record),
+            adapters: groups::by_adapter(record),
             pools: groups::by_pool(record),
             sessions: Sessions::of(record, Population::Completed),
             anomalies: Anomalies::of(record, &summary, inputs.scheduler_is_priority_fcfs),

@@ -40,6 +40,7 @@ struct Row<'a> {
     prefix_group: Option<&'a str>,
     prefix_tokens: u32,
     deadline_us: Option<i64>,
+    adapter: Option<&'a str>,
 }
 
 /// Where a request stands, in the reference's four words.
@@ -63,6 +64,8 @@ pub fn outcome_word(outcome: Outcome) -> &'static str {
         Outcome::Dropped => "dropped",
         Outcome::Rejected => "rejected",
         Outcome::Unroutable => "unroutable",
+        Outcome::RequestsQueued => "max_num_queued_reqs",
+        Outcome::TokensQueued => "max_num_queued_tokens",
         Outcome::Running => "running",
         Outcome::Queued => "queued",
         Outcome::InTransit => "in_transit",
@@ -99,6 +102,7 @@ impl<'a> Row<'a> {
             prefix_group: name(r.prefix_group),
             prefix_tokens: r.prefix_tokens,
             deadline_us: (r.deadline_us != 0).then_some(r.deadline_us),
+            adapter: name(r.adapter),
         }
     }
 }
@@ -150,6 +154,7 @@ pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
         text(|r| r.prefix_group.map(str::to_owned)),
         whole(|r| Some(r.prefix_tokens.into())),
         whole(|r| r.deadline_us),
+        text(|r| r.adapter.map(str::to_owned)),
     ];
     let mut all: Vec<_> = COLUMNS.into_iter().zip(columns).collect();
     if record.names_pools() {
@@ -309,7 +314,7 @@ pub const POOL: &str = "pool";
 const POOL_AT: usize = 4;
 
 /// The columns, in order.
-pub const COLUMNS: [&str; 24] = [
+pub const COLUMNS: [&str; 25] = [
     "request_id",
     "state",
     "outcome",
@@ -334,6 +339,7 @@ pub const COLUMNS: [&str; 24] = [
     "prefix_group",
     "prefix_tokens",
     "deadline_us",
+    "adapter",
 ];
 
 #[cfg(test)]
@@ -364,8 +370,8 @@ mod tests {
         );
         insta::assert_snapshot!(json, @r#"
         [
-        {"request_id":"request_0","state":"completed","outcome":"completed","instance":"instance_1","arrival_us":5,"scheduling_delay_us":100,"ttft_us":1000,"e2e_us":3001,"completion_us":3006,"mean_itl_us":1000.5,"prompt_tokens":10,"cached_tokens":0,"output_tokens":3,"generated_tokens":3,"preemptions":0,"slo_class":"a,\"b\"","tenant":null,"session":null,"round":0,"client":null,"model":null,"prefix_group":null,"prefix_tokens":0,"deadline_us":null},
-        {"request_id":"request_1","state":"queued","outcome":"rejected","instance":null,"arrival_us":7,"scheduling_delay_us":null,"ttft_us":null,"e2e_us":null,"completion_us":null,"mean_itl_us":null,"prompt_tokens":10,"cached_tokens":null,"output_tokens":3,"generated_tokens":0,"preemptions":0,"slo_class":null,"tenant":null,"session":null,"round":0,"client":null,"model":null,"prefix_group":null,"prefix_tokens":0,"deadline_us":null}
+        {"request_id":"request_0","state":"completed","outcome":"completed","instance":"instance_1","arrival_us":5,"scheduling_delay_us":100,"ttft_us":1000,"e2e_us":3001,"completion_us":3006,"mean_itl_us":1000.5,"prompt_tokens":10,"cached_tokens":0,"output_tokens":3,"generated_tokens":3,"preemptions":0,"slo_class":"a,\"b\"","tenant":null,"session":null,"round":0,"client":null,"model":null,"prefix_group":null,"prefix_tokens":0,"deadline_us":null,"adapter":null},
+        {"request_id":"request_1","state":"queued","outcome":"rejected","instance":null,"arrival_us":7,"scheduling_delay_us":null,"ttft_us":null,"e2e_us":null,"completion_us":null,"mean_itl_us":null,"prompt_tokens":10,"cached_tokens":null,"output_tokens":3,"generated_tokens":0,"preemptions":0,"slo_class":null,"tenant":null,"session":null,"round":0,"client":null,"model":null,"prefix_group":null,"prefix_tokens":0,"deadline_us":null,"adapter":null}
         ]
         "#);
         assert_eq!(text(&run(vec![], 1), Format::Json), "[\n]\n");
@@ -390,9 +396,9 @@ mod tests {
     #[test]
     fn csv_leaves_absent_values_empty() {
         insta::assert_snapshot!(text(&sample(), Format::Csv), @r#"
-        request_id,state,outcome,instance,arrival_us,scheduling_delay_us,ttft_us,e2e_us,completion_us,mean_itl_us,prompt_tokens,cached_tokens,output_tokens,generated_tokens,preemptions,slo_class,tenant,session,round,client,model,prefix_group,prefix_tokens,deadline_us
-        request_0,completed,completed,instance_1,5,100,1000,3001,3006,1000.5,10,0,3,3,0,"a,""b""",,,0,,,,0,
-        request_1,queued,rejected,,7,,,,,,10,,3,0,0,,,,0,,,,0,
+        request_id,state,outcome,instance,arrival_us,scheduling_delay_us,ttft_us,e2e_us,completion_us,mean_itl_us,prompt_tokens,cached_tokens,output_tokens,generated_tokens,preemptions,slo_class,tenant,session,round,client,model,prefix_group,prefix_tokens,deadline_us,adapter
+        request_0,completed,completed,instance_1,5,100,1000,3001,3006,1000.5,10,0,3,3,0,"a,""b""",,,0,,,,0,,
+        request_1,queued,rejected,,7,,,,,,10,,3,0,0,,,,0,,,,0,,
         "#);
         assert_eq!(text(&run(vec![], 1), Format::Csv).lines().count(), 1);
     }

@@ -18,7 +18,9 @@ const METRICS: [(&str, Metric); 31] = [
     ("arrived", |r| Some(r.summary.arrivals as f64)),
     ("completed", |r| Some(r.summary.cluster.completed as f64)),
     ("rejected", |r| {
-        Some((r.summary.rejected_by_admission + r.summary.rejected_by_routing) as f64)
+        let s = &r.summary;
+        let by_servers = s.refused_by_queued_reqs + s.refused_by_queued_tokens;
+        Some((s.rejected_by_admission + s.rejected_by_routing + by_servers) as f64)
     }),
     ("timed_out", |r| Some(r.summary.cluster.timed_out as f64)),
     ("dropped", |r| Some(r.summary.cluster.dropped as f64)),

@@ -31,6 +31,9 @@ pub fn text(results: &Results<'_>) -> String {
     if results.models.len() > 1 {
         blocks.push(groups("Model", &results.models));
     }
+    if !results.adapters.is_empty() {
+        blocks.push(groups("Adapter", &results.adapters));
+    }
     if results.tenants.len() > 1 {
         blocks.push(format!(
             "{}\nFairness between tenants (Jain, output tokens): {}",
@@ -142,6 +145,11 @@ fn overview(results: &Results<'_>) -> String {
     for (n, what) in [
         (s.rejected_by_admission, "rejected by admission"),
         (s.rejected_by_routing, "rejected by routing"),
+        (s.refused_by_queued_reqs, "refused (max_num_queued_reqs)"),
+        (
+            s.refused_by_queued_tokens,
+            "refused (max_num_queued_tokens)",
+        ),
         (c.dropped, "dropped"),
         (c.timed_out, "timed out"),
         (c.still_running, "still running"),

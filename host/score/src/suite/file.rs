@@ -277,6 +277,10 @@ pub struct ClusterKeys {
     pub watermark: Option<f64>,
     /// Most requests admitted to the running batch.
     pub max_num_active_seqs: Option<u32>,
+    /// Most requests that the server of an instance has.
+    pub max_num_queued_reqs: Option<u32>,
+    /// Prompt tokens to compute at which the server refuses requests.
+    pub max_num_queued_tokens: Option<u64>,
     /// Most LoRA adapters in one step.
     pub max_loras: Option<u32>,
     /// Time to load an adapter, microseconds.
@@ -311,7 +315,7 @@ impl ClusterKeys {
         first_given!(over, under: model hardware tensor_parallelism instances rules fitted_under latency_model total_kv_blocks block_size
             max_num_running_reqs max_num_scheduled_tokens long_prefill_token_threshold gpu_memory_utilization
             long_prefill_token_threshold_adaptive async_scheduling enable_prefix_caching enable_chunked_prefill
-            scheduler_reserve_full_isl watermark max_num_active_seqs max_loras lora_load_time_us
+            scheduler_reserve_full_isl watermark max_num_active_seqs max_num_queued_reqs max_num_queued_tokens max_loras lora_load_time_us
             snapshot_refresh_interval_us cache_signal_delay_us admission_latency_us routing_latency_us output_predictor
             estimate_error)
     }
