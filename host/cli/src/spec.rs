@@ -88,6 +88,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             moe_comm_backend: model.moe_comm_backend.clone(),
         },
         engine: EngineSpec {
+            profile: scheduling.engine.clone(),
             max_num_seqs: typed("max_num_running_reqs").map(|()| engine.max_num_running_reqs),
             max_num_batched_tokens: typed("max_num_scheduled_tokens")
                 .map(|()| engine.max_num_scheduled_tokens),

@@ -65,10 +65,15 @@ pub struct ParallelSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineSpec {
-    /// Most requests in the running batch; 256 if not given.
+    /// The version of vLLM that the engine follows under its rules, as `vllm-0.32`, which it is if
+    /// not given.
+    #[serde(rename = "engine", skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Most requests in the running batch; 256 if not given, under vLLM's rules what vLLM takes on
+    /// the GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_num_seqs: Option<u32>,
-    /// Most new tokens per step; 2048 if not given.
+    /// Most new tokens per step; 2048 if not given, under vLLM's rules what vLLM takes on the GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_num_batched_tokens: Option<u32>,
     /// Most prefill tokens of one request per step; 0 = no limit, the default.

@@ -8,4 +8,5 @@ pub mod frontend;
 pub mod instance;
 pub mod kv;
 pub mod latency;
+pub mod profile;
 pub mod rules;

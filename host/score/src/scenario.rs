@@ -239,8 +239,9 @@ fn run_of(keys: &ClusterKeys) -> RunSpec {
                 ..ParallelSpec::default()
             },
             engine: EngineSpec {
-                max_num_seqs: keys.max_num_running_reqs,
-                max_num_batched_tokens: keys.max_num_scheduled_tokens,
+                // A suite's defaults are its own, the same on every GPU.
+                max_num_seqs: Some(keys.max_num_running_reqs.unwrap_or(256)),
+                max_num_batched_tokens: Some(keys.max_num_scheduled_tokens.unwrap_or(2048)),
                 long_prefill_token_threshold: keys.long_prefill_token_threshold,
                 long_prefill_token_threshold_adaptive: keys.long_prefill_token_threshold_adaptive,
                 async_scheduling: keys.async_scheduling,

@@ -91,8 +91,8 @@ impl Deployment {
         }
         let preset = preset(run.rules, specs, &all)?;
         scheduling::check_rules(given, run.rules, preset)?;
-        for (pool, spec) in pools.iter_mut().zip(specs) {
-            scheduling::configure(&mut pool.engine, &spec.engine, preset)?;
+        for ((pool, spec), resolved) in pools.iter_mut().zip(specs).zip(&all) {
+            scheduling::configure(&mut pool.engine, &spec.engine, preset, resolved, given)?;
         }
         let front = &run.front;
         let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());
@@ -272,8 +272,9 @@ fn pool(
         engine: EngineConfig {
             total_kv_blocks: resolved.total_kv_blocks,
             block_size: setup.block_size,
-            max_num_seqs: engine.max_num_seqs.unwrap_or(256),
-            max_num_batched_tokens: engine.max_num_batched_tokens.unwrap_or(2048),
+            // Depend on the rules; `scheduling` sets them.
+            max_num_seqs: 0,
+            max_num_batched_tokens: 0,
             long_prefill_token_threshold: engine.long_prefill_token_threshold.unwrap_or(0),
             max_model_len: resolved.max_model_len,
             horizon_us: i64::MAX,

@@ -3,12 +3,15 @@
 
 use crate::settings::Given;
 use crate::spec::RulesSpec;
-use windtunnel_base::input::InputError;
+use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::pool::EngineSpec;
 use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
+use windtunnel_engine::latency::Resolved;
+use windtunnel_engine::profile::EngineProfile;
 
 /// The settings that only vLLM's rules know.
-const OF_VLLM: [&str; 11] = [
+const OF_VLLM: [&str; 12] = [
+    "engine",
     "async_scheduling",
     "enable_prefix_caching",
     "enable_chunked_prefill",
@@ -39,25 +42,39 @@ pub(crate) fn check_rules(
     given.reject_unless(&OF_VLLM, preset == Preset::Vllm, because)
 }
 
-/// Decides rules and scheduling of a pool's engine, whose limits are known already.
+/// Decides rules, limits and scheduling of a pool's engine, which runs on this GPU.
 pub(crate) fn configure(
     engine: &mut EngineConfig,
     spec: &EngineSpec,
     preset: Preset,
+    resolved: &Resolved,
+    given: &Given,
 ) -> Result<(), InputError> {
+    let profile = profile(spec, given)?;
+    let (tokens, seqs) = match (preset, &resolved.hardware) {
+        (Preset::Vllm, Some(gpu)) => profile.default_limits(&resolved.gpu, gpu.memory_gib),
+        _ => (2048, 256),
+    };
+    engine.max_num_batched_tokens = spec.max_num_batched_tokens.unwrap_or(tokens);
+    // Not given, there are not more requests than tokens of a step.
+    let seqs = seqs.min(engine.max_num_batched_tokens);
+    engine.max_num_seqs = spec.max_num_seqs.unwrap_or(seqs);
     check(engine, spec)?;
-    engine.rules = preset.rules();
     if preset == Preset::Blis {
+        engine.rules = preset.rules();
         engine.scheduling = SchedulingConfig::default();
         return Ok(());
     }
+    engine.rules = profile.rules();
     if let Some(async_scheduling) = spec.async_scheduling {
         engine.rules.async_scheduling = async_scheduling;
     }
     engine.scheduling = SchedulingConfig {
         enable_prefix_caching: spec.enable_prefix_caching.unwrap_or(true),
         enable_chunked_prefill: spec.enable_chunked_prefill.unwrap_or(true),
-        reserve_full_isl: spec.scheduler_reserve_full_isl.unwrap_or(true),
+        reserve_full_isl: spec
+            .scheduler_reserve_full_isl
+            .unwrap_or(profile.reserves_full_isl()),
         watermark: spec.watermark.unwrap_or(0.0),
         adaptive_long_prefill_threshold: spec
             .long_prefill_token_threshold_adaptive
@@ -67,6 +84,22 @@ pub(crate) fn configure(
         lora_load_us: spec.lora_load_time_us.unwrap_or(0).into(),
     };
     Ok(())
+}
+
+/// The version of vLLM that the engine follows. Refuses settings that this one has not.
+fn profile(spec: &EngineSpec, given: &Given) -> Result<EngineProfile, InputError> {
+    let Some(name) = &spec.profile else {
+        return Ok(EngineProfile::default());
+    };
+    let Some(profile) = EngineProfile::named(name) else {
+        let names = EngineProfile::ALL.map(EngineProfile::name);
+        return Err(InputError::new(unknown("engine", name, &names)));
+    };
+    let with_policy = OF_VLLM.into_iter().chain(["scheduling_policy"]);
+    let later: Vec<&str> = with_policy.filter(|name| !profile.knows(name)).collect();
+    let because = format!("with `engine` {profile}, which does not have it here");
+    given.reject_unless(&later, false, &because)?;
+    Ok(profile)
 }
 
 /// What vLLM refuses when it starts.
@@ -173,6 +206,7 @@ mod tests {
     #[test]
     fn blis_rules_know_none_of_them() {
         let values = [
+            ("engine", json!("vllm-0.32")),
             ("async_scheduling", json!(false)),
             ("enable_prefix_caching", json!(true)),
             ("enable_chunked_prefill", json!(true)),
@@ -206,6 +240,35 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_nobody_gives_are_those_of_vllm_on_the_gpu() {
+        let limits = |settings| {
+            let engine = deploy(settings).expect("a deployment");
+            (engine.max_num_batched_tokens, engine.max_num_seqs)
+        };
+        assert_eq!(limits(json!({ "hardware": "H100" })), (8192, 1024));
+        assert_eq!(limits(json!({ "hardware": "L40S" })), (2048, 256));
+        assert_eq!(limits(json!({ "rules": "blis" })), (2048, 256));
+        let few = json!({ "hardware": "H100", "max_num_batched_tokens": 100 });
+        assert_eq!(limits(few), (100, 100));
+    }
+
+    #[test]
+    fn an_older_engine_has_its_own_defaults_and_refuses_what_came_later() {
+        let old = deploy(json!({ "engine": "vllm-0.11" })).expect("a deployment");
+        assert!(!old.rules.async_scheduling && !old.rules.spare_lone_prefill);
+        assert!(!old.scheduling.reserve_full_isl);
+        assert_eq!(
+            refused(json!({ "engine": "vllm-0.19", "watermark": 0.1 })),
+            "`watermark` has no effect with `engine` vllm-0.19, which does not have it here"
+        );
+        assert_eq!(
+            refused(json!({ "engine": "vllm-0.2" })),
+            "unknown engine \"vllm-0.2\"; did you mean \"vllm-0.32\"? valid: vllm-0.8.5, vllm-0.11, vllm-0.15, \
+             vllm-0.19, vllm-0.32"
+        );
+    }
+
+    #[test]
     fn what_vllm_refuses_is_refused() {
         let cases = [
             (
@@ -217,7 +280,7 @@ mod tests {
                 "`watermark` must be at least 0 and below 1, found 1",
             ),
             (
-                json!({ "max_num_active_seqs": 300 }),
+                json!({ "max_num_active_seqs": 300, "max_num_seqs": 256 }),
                 "`max_num_active_seqs` 300 is above `max_num_running_reqs` 256",
             ),
             (
@@ -225,7 +288,10 @@ mod tests {
                 "`long_prefill_token_threshold_adaptive` has no effect without `long_prefill_token_threshold`",
             ),
             (
-                json!({ "enable_chunked_prefill": false, "max_model_len": 4096 }),
+                json!({
+                    "enable_chunked_prefill": false, "max_model_len": 4096,
+                    "max_num_batched_tokens": 2048, "max_num_seqs": 256
+                }),
                 "without `enable_chunked_prefill` a prompt must fit into a step: `max_num_scheduled_tokens` 2048 is \
                  less than `max_model_len`, 4096",
             ),

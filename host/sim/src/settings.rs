@@ -24,6 +24,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("dp", "pool.parallel.data"),
     ("enable_expert_parallel", "pool.parallel.experts"),
     ("moe_comm_backend", "pool.parallel.moe_comm_backend"),
+    ("engine", "pool.engine.engine"),
     ("max_num_running_reqs", "pool.engine.max_num_seqs"),
     (
         "max_num_scheduled_tokens",

@@ -102,7 +102,8 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         gaps_are_elapsed_time: b[7],
         first_scheduling_counts: b[8],
         exact_model_tags: b[9],
-        reuse_unfindable_first: b[10],
+        // Under the reference's rules, blocks that were found are not always held.
+        reuse_unfindable_first: b[10] && b[6],
         spare_lone_prefill: b[11],
         clamp_output_budget: b[12],
     });

@@ -476,7 +476,7 @@ fn the_largest_limits_do_not_overflow() {
         lab::ask(0, long, 3),
         lab::ask(0, long, 2),
         lab::ask(0, long, 0),
-        lab::ask(1, 0, 3),
+        lab::ask(1, 1, 3),
     ];
     for rules in [EngineRules::BLIS, EngineRules::VLLM] {
         for block_size in [u32::MAX, 1 << 20] {

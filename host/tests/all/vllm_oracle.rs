@@ -32,6 +32,22 @@ fn what_vllm_does_in_all_cases_beside_the_project_is_reproduced() {
     }
 }
 
+#[test]
+fn what_older_versions_do_is_reproduced() {
+    let versions = root().join("host/tests/data/vllm-versions");
+    let mut ran = 0;
+    for entry in fs::read_dir(&versions).expect("a readable folder") {
+        let folder = entry.expect("a readable folder").path();
+        if folder.is_dir() {
+            ran += sweep(&folder);
+        }
+    }
+    assert!(
+        ran >= 25,
+        "only {ran} cases of older versions lie in the project"
+    );
+}
+
 fn read_json(path: &Path) -> Value {
     let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -72,11 +88,16 @@ fn sweep(folder: &Path) -> usize {
     cases.len()
 }
 
-/// The settings of a case as flags.
-fn flags(case: &Value) -> Vec<String> {
+/// The settings of a case as flags, for the version of vLLM of this name, or the newest. A setting
+/// that a version has not is null or at its default.
+fn flags(case: &Value, engine: Option<&str>) -> Vec<String> {
     let mut flags = Vec::new();
+    let newest = engine.is_none();
+    // Before 0.15 a step is always chosen when it starts, before 0.19 nothing is reserved.
+    let chooses_ahead = newest || engine > Some("vllm-0.11") && engine < Some("vllm-0.8");
+    let reserves = newest || engine == Some("vllm-0.19");
     let mut with_value = |flag: &str, key: &str| {
-        if !case[key].is_null() {
+        if !case[key].is_null() && (newest || key != "watermark") {
             flags.extend([format!("--{flag}"), case[key].to_string()]);
         }
     };
@@ -92,6 +113,10 @@ fn flags(case: &Value) -> Vec<String> {
     with_value("total-kv-blocks", "usable_kv_blocks");
     with_value("watermark", "watermark");
     with_value("max-loras", "max_loras");
+    let unknown = |flag: &str| {
+        flag == "--no-async-scheduling" && !chooses_ahead
+            || flag == "--no-scheduler-reserve-full-isl" && !reserves
+    };
     let switches = [
         ("async", false, "--no-async-scheduling"),
         ("prefix_caching", false, "--no-enable-prefix-caching"),
@@ -108,12 +133,16 @@ fn flags(case: &Value) -> Vec<String> {
         ),
     ];
     for (key, value, flag) in switches {
-        if case[key].as_bool() == Some(value) {
+        if case[key].as_bool() == Some(value) && !unknown(flag) {
             flags.push(flag.to_owned());
         }
     }
-    let policy = case["policy"].as_str().expect("a policy");
-    flags.extend(["--scheduling-policy".to_owned(), policy.to_owned()]);
+    if case["policy"] == "priority" {
+        flags.extend(["--scheduling-policy", "priority"].map(str::to_owned));
+    }
+    if let Some(engine) = engine {
+        flags.extend(["--engine".to_owned(), engine.to_owned()]);
+    }
     let beta = case["beta"].as_array().expect("three coefficients");
     let beta: Vec<String> = beta.iter().map(ToString::to_string).collect();
     flags.extend(["--beta-coeffs".to_owned(), beta.join(",")]);
@@ -149,7 +178,10 @@ fn check(case: &Path, plain: bool) -> Result<(), String> {
     ]
     .map(str::to_owned)
     .into();
-    arguments.extend(flags(&settings));
+    let folder = case.parent().and_then(Path::file_name);
+    let engine = folder.and_then(|name| name.to_str());
+    let engine = engine.filter(|name| name.starts_with("vllm-"));
+    arguments.extend(flags(&settings, engine));
     if plain {
         arguments.push("--plain-steps".to_owned());
     }

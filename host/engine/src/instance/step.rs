@@ -291,10 +291,12 @@ impl Instance {
         }
         let mut blocks = std::mem::take(&mut request.blocks);
         let known = true;
-        if !self
+        if self
             .kv
             .allocate_decode(&mut blocks, request.sequence(), known)
         {
+            request.known_tokens += 1;
+        } else {
             self.totals.kv_allocation_failures += 1;
         }
         request.blocks = blocks;

@@ -1,0 +1,142 @@
+//! Versions of vLLM whose behaviour is known, each a row of switches and defaults.
+//!
+//! Every row was found in that version's own sources and held to its own scheduler, which ran on a
+//! virtual clock (`xtask/vllm_oracle`); docs/concepts/rules.md says on which cases.
+
+use crate::rules::EngineRules;
+use std::fmt;
+
+/// A version of vLLM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum EngineProfile {
+    /// 0.8.5.
+    Vllm0_8_5,
+    /// 0.11.0.
+    Vllm0_11,
+    /// 0.15.1.
+    Vllm0_15,
+    /// 0.19.1.
+    Vllm0_19,
+    /// 0.32.0.
+    #[default]
+    Vllm0_32,
+}
+
+impl EngineProfile {
+    /// All, the oldest first.
+    pub const ALL: [Self; 5] = [
+        Self::Vllm0_8_5,
+        Self::Vllm0_11,
+        Self::Vllm0_15,
+        Self::Vllm0_19,
+        Self::Vllm0_32,
+    ];
+
+    /// Its name, as users write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vllm0_8_5 => "vllm-0.8.5",
+            Self::Vllm0_11 => "vllm-0.11",
+            Self::Vllm0_15 => "vllm-0.15",
+            Self::Vllm0_19 => "vllm-0.19",
+            Self::Vllm0_32 => "vllm-0.32",
+        }
+    }
+
+    /// The profile of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.name() == name)
+    }
+
+    /// Its switches.
+    #[must_use]
+    pub fn rules(self) -> EngineRules {
+        EngineRules {
+            async_scheduling: self >= Self::Vllm0_15,
+            reuse_unfindable_first: self >= Self::Vllm0_32,
+            spare_lone_prefill: self >= Self::Vllm0_32,
+            ..EngineRules::VLLM
+        }
+    }
+
+    /// Is a request admitted only if its whole prompt has KV blocks, if nobody says otherwise?
+    #[must_use]
+    pub fn reserves_full_isl(self) -> bool {
+        self >= Self::Vllm0_19
+    }
+
+    /// Does it know a setting? Those that it does not know came later, or are not simulated for it.
+    #[must_use]
+    pub fn knows(self, setting: &str) -> bool {
+        let since = match setting {
+            // 0.11 has it as an option, in which a request runs one step more than it needs.
+            "async_scheduling" | "enable_chunked_prefill" => Self::Vllm0_15,
+            "scheduler_reserve_full_isl" => Self::Vllm0_19,
+            // Before, the engine core does not order its queue by priority, or loses count of the
+            // tokens of a request that is preempted in the step that chose it.
+            "scheduling_policy" => Self::Vllm0_15,
+            "watermark"
+            | "long_prefill_token_threshold_adaptive"
+            | "max_num_active_seqs"
+            | "max_num_queued_reqs"
+            | "max_num_queued_tokens" => Self::Vllm0_32,
+            _ => Self::Vllm0_8_5,
+        };
+        self >= since
+    }
+
+    /// `max_num_batched_tokens` and `max_num_seqs` of its API server on a GPU of this name and
+    /// memory, GiB, if nobody says otherwise.
+    #[must_use]
+    pub fn default_limits(self, gpu: &str, memory_gib: f64) -> (u32, u32) {
+        let a100 = gpu.to_ascii_lowercase().contains("a100");
+        // The first version goes by memory alone.
+        let large = memory_gib >= 70.0 && (!a100 || self == Self::Vllm0_8_5);
+        let tokens = match large {
+            true if memory_gib >= 160.0 && self >= Self::Vllm0_32 => 16_384,
+            true => 8_192,
+            false => 2_048,
+        };
+        (tokens, if large { 1_024 } else { 256 })
+    }
+}
+
+impl fmt::Display for EngineProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_again() {
+        for profile in EngineProfile::ALL {
+            assert_eq!(EngineProfile::named(profile.name()), Some(profile));
+        }
+        assert_eq!(EngineProfile::named("vllm-0.1"), None);
+        assert_eq!(EngineProfile::default().rules(), EngineRules::VLLM);
+    }
+
+    #[test]
+    fn limits_depend_on_the_gpu_as_in_vllm() {
+        let limits = |profile: EngineProfile, gpu, gib| profile.default_limits(gpu, gib);
+        let newest = EngineProfile::Vllm0_32;
+        assert_eq!(limits(newest, "H100", 80.0), (8_192, 1_024));
+        assert_eq!(limits(newest, "A100-80", 80.0), (2_048, 256));
+        assert_eq!(limits(newest, "L40S", 48.0), (2_048, 256));
+        assert_eq!(limits(newest, "B200", 180.0), (16_384, 1_024));
+        assert_eq!(
+            limits(EngineProfile::Vllm0_19, "B200", 180.0),
+            (8_192, 1_024)
+        );
+        assert_eq!(
+            limits(EngineProfile::Vllm0_8_5, "A100-80", 80.0),
+            (8_192, 1_024)
+        );
+    }
+}
