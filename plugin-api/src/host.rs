@@ -326,9 +326,8 @@ impl<'a> Host<'a> {
     /// See [`Services::changed_since`].
     pub fn changed_since(&self, seen: &mut u64, out: &mut [u32]) -> Option<usize> {
         let n = out.len() as u32;
-        let changed = unsafe {
-            ((*self.functions).changed_since)(self.context, seen, out.as_mut_ptr(), n)
-        };
+        let changed =
+            unsafe { ((*self.functions).changed_since)(self.context, seen, out.as_mut_ptr(), n) };
         (changed <= n).then_some(changed as usize)
     }
 }

@@ -2,8 +2,8 @@
 //! own ledgers of what it sent where.
 
 use super::backends::{Backends, Freshness};
-use super::config::FrontEndConfig;
 use super::changes::Changes;
+use super::config::FrontEndConfig;
 use super::sent_prefixes::SentPrefixes;
 use windtunnel_base::request::{Request, TokenSeq};
 use windtunnel_plugin_api::{InstanceView, Interests};
