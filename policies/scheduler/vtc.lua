@@ -42,10 +42,10 @@ local function line_up(waiting)
   table.clear(waits_now)
   for i, req in ipairs(waiting) do
     local serial = req.serial
-    local line = lines[req.tenant] or { order = 0, places = {} }
+    local line = lines[req.tenant] or {}
     lines[req.tenant] = line
     if line.order ~= orders then
-      line.order, line.n, line.next, line.waited = orders, 0, 1, false
+      line.order, line.places, line.n, line.next, line.waited = orders, line.places or {}, 0, 1, false
     end
     waits_now[serial] = true
     if waited[serial] then
