@@ -22,49 +22,26 @@ local ORDER = {
 
 local column, totals = {}, {} -- by instance: of the scorer at hand, and weighted
 
--- Scores of 0 to 1.
+-- Adds scores of 0 to 1.
 local function each(insts, weight, of)
   for i = 1, #insts do
-    local inst = insts[i]
-    totals[i] += of(inst) * weight
+    totals[i] += of(insts[i]) * weight
   end
 end
 
--- (x - least) / (most - least) of what the column has or its complement, and 1 for all when they are equal.
+-- Adds (x - least) / (most - least) of what the column has or its complement, and 1 for all when they are equal.
 local function min_max(insts, weight, more_is_better)
   local least, most = math.huge, -math.huge
   for i = 1, #insts do
     local x = column[i]
-    if x < least then
-      least = x
-    end
-    if x > most then
-      most = x
-    end
+    if x < least then least = x end
+    if x > most then most = x end
   end
-  local width = most - least
-  if width == 0 then
-    for i = 1, #insts do
-      totals[i] += weight
-    end
-  elseif more_is_better then
-    for i = 1, #insts do
-      local x = column[i]
-      totals[i] += (x - least) / width * weight
-    end
-  else
-    for i = 1, #insts do
-      local x = column[i]
-      totals[i] += (most - x) / width * weight
-    end
+  local from, to = most, least
+  if more_is_better then from, to = least, most end
+  for i = 1, #insts do
+    totals[i] += (if most == least then 1 else (column[i] - from) / (to - from)) * weight
   end
-end
-
-local function half() return 0.5 end
-local function free_kv(inst) return 1 - inst.kv_utilization end
-local function balance(inst) return 1 / (1 + (inst.queue_depth + inst.batch_size + inst.in_flight)) end
-local function aware(inst)
-  return if inst.queue_depth == 0 then 0.5 else 0.5 * (1 - math.min(inst.queue_depth, 128) / 128)
 end
 
 local used = {} -- instances that served cold requests, least recently used first
@@ -72,63 +49,51 @@ local cold = false -- the request at hand hits nowhere
 
 local scorers = {
   precise_prefix_cache = function(req, insts, weight)
-    for i = 1, #insts do
-      local inst = insts[i]
-      column[i] = inst:precise_prefix_blocks()
-    end
+    for i = 1, #insts do column[i] = insts[i]:precise_prefix_blocks() end
     min_max(insts, weight, true)
   end,
   queue_depth = function(req, insts, weight)
-    for i = 1, #insts do
-      local inst = insts[i]
-      column[i] = inst.queue_depth
-    end
+    for i = 1, #insts do column[i] = insts[i].queue_depth end
     min_max(insts, weight)
   end,
   running_requests = function(req, insts, weight)
-    for i = 1, #insts do
-      local inst = insts[i]
-      column[i] = inst.batch_size
-    end
+    for i = 1, #insts do column[i] = insts[i].batch_size end
     min_max(insts, weight)
   end,
   vllm_dp = function(req, insts, weight)
-    for i = 1, #insts do
-      local inst = insts[i]
-      column[i] = 4 * inst.queue_depth + inst.batch_size
-    end
+    for i = 1, #insts do column[i] = 4 * insts[i].queue_depth + insts[i].batch_size end
     min_max(insts, weight)
   end,
-  kv_utilization = function(req, insts, weight) each(insts, weight, free_kv) end,
-  load_balance = function(req, insts, weight) each(insts, weight, balance) end,
-  load_aware = function(req, insts, weight) each(insts, weight, aware) end,
+  kv_utilization = function(req, insts, weight)
+    for i = 1, #insts do totals[i] += (1 - insts[i].kv_utilization) * weight end
+  end,
+  load_balance = function(req, insts, weight)
+    each(insts, weight, function(inst) return 1 / (1 + (inst.queue_depth + inst.batch_size + inst.in_flight)) end)
+  end,
+  load_aware = function(req, insts, weight)
+    each(insts, weight, function(inst)
+      return if inst.queue_depth == 0 then 0.5 else 0.5 * (1 - math.min(inst.queue_depth, 128) / 128)
+    end)
+  end,
   prefix_affinity = function(req, insts, weight)
-    local blocks = req:prompt_blocks()
-    if blocks > 0 then
-      each(insts, weight, function(inst) return inst:approximate_prefix_blocks() / blocks end)
-    end
+    local blocks = math.max(req:prompt_blocks(), 1)
+    each(insts, weight, function(inst) return inst:approximate_prefix_blocks() / blocks end)
   end,
   active_requests = function(req, insts, weight)
     local most = 0
-    for i = 1, #insts do
-      local inst = insts[i]
-      most = math.max(most, inst.in_flight)
-    end
+    for i = 1, #insts do most = math.max(most, insts[i].in_flight) end
     each(insts, weight, function(inst)
       return if inst.in_flight == 0 then 1 else (most - inst.in_flight) / most
     end)
   end,
   no_hit_lru = function(req, insts, weight)
-    local n = #insts
-    for i = 1, #insts do
-      local inst = insts[i]
-      if inst:precise_prefix_blocks() > 0 then
-        return each(insts, weight, half)
-      end
-    end
+    local n, fresh = #insts, -1
     cold = true
-    local fresh = -1
+    for i = 1, n do cold = cold and insts[i]:precise_prefix_blocks() == 0 end
     each(insts, weight, function(inst)
+      if not cold then
+        return 0.5
+      end
       local age = table.find(used, inst.index)
       fresh += if age then 0 else 1
       local rank = if age then n - #used + age - 1 else fresh

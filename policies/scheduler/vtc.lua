@@ -13,9 +13,8 @@
 local tenants, counter = {}, {} -- in order of first appearance; by tenant
 local charged = {} -- by request that was taken into the batch: output tokens paid for
 local waited, waits_now = {}, {} -- requests that waited when the queue was ordered last, and that do now
-local orders = 0 -- how often the queue was ordered
 local lines, ahead = {}, {} -- by tenant: its line, and its counter with the turns it got
-local keys, heap = {}, {}
+local orders, keys, heap = 0, {}, {} -- orders: how often the queue was ordered
 
 local function meet(tenant)
   if not counter[tenant] then
@@ -43,13 +42,10 @@ local function line_up(waiting)
   table.clear(waits_now)
   for i, req in ipairs(waiting) do
     local serial = req.serial
-    local line = lines[req.tenant]
-    if not line then
-      line = { order = 0, places = {} }
-      lines[req.tenant] = line
-    end
+    local line = lines[req.tenant] or {}
+    lines[req.tenant] = line
     if line.order ~= orders then
-      line.order, line.n, line.last, line.next, line.sorted, line.waited = orders, 0, -1, 1, true, false
+      line.order, line.places, line.n, line.next, line.waited = orders, line.places or {}, 0, 1, false
     end
     waits_now[serial] = true
     if waited[serial] then
@@ -57,10 +53,14 @@ local function line_up(waiting)
     else
       table.insert(arrived, req)
     end
+    -- By serial: the queue is so, but for those who came or were preempted since it was ordered last.
+    local at = line.n
+    while at > 0 and waiting[line.places[at]].serial > serial do
+      line.places[at + 1] = line.places[at]
+      at -= 1
+    end
+    line.places[at + 1] = i
     line.n += 1
-    line.places[line.n] = i
-    line.sorted = line.sorted and line.last < serial
-    line.last = serial
   end
   waited, waits_now = waits_now, waited
   return arrived
@@ -84,24 +84,12 @@ local function lift(arrived)
       local least = math.huge
       for _, other in ipairs(tenants) do
         local line = line_of(other)
-        if line and line.waited then
-          least = math.min(least, counter[other])
-        end
+        if line and line.waited then least = math.min(least, counter[other]) end
       end
-      if least < math.huge then
-        counter[tenant] = math.max(counter[tenant], least)
-      end
+      if least < math.huge then counter[tenant] = math.max(counter[tenant], least) end
       lines[tenant].waited = true
     end
   end
-end
-
--- Lines go by serial. The queue has them so, but for those who came or were preempted since it was ordered last.
-local function sort(line, waiting)
-  for i = #line.places, line.n + 1, -1 do
-    line.places[i] = nil
-  end
-  table.sort(line.places, function(a, b) return waiting[a].serial < waiting[b].serial end)
 end
 
 -- Of two places in the order of tenants, the one whose tenant goes first.
@@ -115,12 +103,8 @@ local function sink(i, n)
   local tenant = heap[i]
   while 2 * i <= n do
     local child = 2 * i
-    if child < n and before(heap[child + 1], heap[child]) then
-      child += 1
-    end
-    if not before(heap[child], tenant) then
-      break
-    end
+    if child < n and before(heap[child + 1], heap[child]) then child += 1 end
+    if not before(heap[child], tenant) then break end
     heap[i] = heap[child]
     i = child
   end
@@ -129,37 +113,26 @@ end
 
 return {
   order = function(waiting, running)
-    for _, req in ipairs(running) do
-      charge(req)
-    end
-    local arrived = line_up(waiting)
-    lift(arrived)
+    for _, req in ipairs(running) do charge(req) end
+    lift(line_up(waiting))
     local n = 0
     table.clear(heap)
     for k, tenant in ipairs(tenants) do
-      local line = line_of(tenant)
-      if line then
-        if not line.sorted then
-          sort(line, waiting)
-        end
+      if line_of(tenant) then
         n += 1
         heap[n], ahead[tenant] = k, counter[tenant]
       end
     end
-    for i = n // 2, 1, -1 do
-      sink(i, n)
-    end
+    for i = n // 2, 1, -1 do sink(i, n) end
     -- The head of the tenant with the least counter, which is then charged as if it was taken, and so on: a key is a turn.
     for turn = 1, #waiting do
       local first = tenants[heap[1]]
       local line = lines[first]
       local place = line.places[line.next]
-      line.next += 1
-      keys[place] = turn
       local req = waiting[place]
-      if not charged[req.serial] then
-        ahead[first] += cfg.input_weight * req.prompt_tokens
-      end
+      keys[place] = turn
+      line.next += 1
+      if not charged[req.serial] then ahead[first] += cfg.input_weight * req.prompt_tokens end
       if line.next > line.n then
         heap[1] = heap[n]
         n -= 1
@@ -171,9 +144,7 @@ return {
 
   on_complete = function(ev)
     -- One that left the queue without ever having run owes nothing.
-    if ev.output_tokens > 0 or charged[ev.serial] then
-      charge(ev)
-    end
+    if ev.output_tokens > 0 or charged[ev.serial] then charge(ev) end
     charged[ev.serial] = nil
   end,
 }

@@ -21,13 +21,15 @@ struct Fake {
     instances: Vec<(u32, u32)>,
     /// Cached blocks at the last refresh.
     signalled: Vec<u32>,
+    /// Requests waiting when it was told last which instances changed.
+    told: Vec<Option<u32>>,
 }
 
 impl Fake {
     fn of(waiting: &[u32]) -> Self {
         Self {
             instances: waiting.iter().map(|&n| (n, 0)).collect(),
-            signalled: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -49,6 +51,14 @@ impl Backends for Fake {
         view.queue_depth = self.instances[i].0;
         if work {
             view.queued_prompt_tokens = 100 * u64::from(self.instances[i].0);
+        }
+    }
+    fn take_changed(&mut self, changed: &mut Vec<u32>) {
+        self.told.resize(self.instances.len(), None);
+        for (i, (told, now)) in self.told.iter_mut().zip(&self.instances).enumerate() {
+            if told.replace(now.0) != Some(now.0) {
+                changed.push(i as u32);
+            }
         }
     }
     fn refresh_cache_signal(&mut self) {
@@ -79,6 +89,37 @@ struct Told {
     to: Rc<RefCell<usize>>,
     shown: Rc<RefCell<Vec<Shown>>>,
     interests: Interests,
+    /// The views of the last decision, and the moment for `changed_since`.
+    before: Vec<InstanceView>,
+    seen: u64,
+}
+
+impl Told {
+    /// What the host says at once is what it says of each.
+    fn check_at_once(&mut self, cluster: &ClusterView<'_>) {
+        let (views, host) = (cluster.instances, &cluster.host);
+        for precise in [false, true] {
+            let each = (0..views.len() + 2).map(|i| match precise {
+                true => host.precise_prefix_blocks(i),
+                false => host.approximate_prefix_blocks(i),
+            });
+            let mut all = vec![9; views.len() + 2];
+            host.prefix_blocks(precise, &mut all);
+            assert_eq!(all, each.collect::<Vec<_>>());
+        }
+        let mut changed = vec![0; views.len()];
+        let n = host.changed_since(&mut self.seen, &mut changed);
+        let changed = &changed[..n.expect("there is room for all")];
+        for (i, view) in views.iter().enumerate() {
+            let before = self.before.get(i).map(|before| InstanceView {
+                scraped_us: view.scraped_us,
+                ..*before
+            });
+            let same = before.as_ref() == Some(view);
+            assert!(same || changed.contains(&(i as u32)), "instance {i}");
+        }
+        self.before = views.iter().copied().collect();
+    }
 }
 
 impl Router for Told {
@@ -86,6 +127,7 @@ impl Router for Told {
         self.interests
     }
     fn route(&mut self, _: &RequestView, cluster: &ClusterView<'_>) -> Result<Route, PolicyError> {
+        self.check_at_once(cluster);
         let (views, host) = (cluster.instances, &cluster.host);
         let all = 0..views.len();
         self.shown.borrow_mut().push(Shown {
@@ -155,6 +197,8 @@ impl Bench {
                 to: Rc::clone(&to),
                 shown: Rc::clone(&shown),
                 interests,
+                before: Vec::new(),
+                seen: 0,
             }),
             slo_priorities: SloPriorities::default(),
         };

@@ -325,3 +325,71 @@ impl ScriptEngines {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Facts;
+
+    fn router(code: &str, instances: u32) -> Box<dyn Router> {
+        let facts = Facts {
+            instances,
+            slots: 1,
+            highest_priority: 4,
+            known_names: 0,
+        };
+        let program = Program::new("p.lua", code.into(), &[], false).expect("fine");
+        ScriptEngines::new(facts)
+            .router(&Arc::new(program), &mut |_| 0)
+            .expect("a router")
+    }
+
+    /// All forms find the instances as they are, whichever of them changed, and whether the host
+    /// says which did.
+    #[test]
+    fn every_form_sees_what_changed() {
+        let least = "local function least(insts)
+                local best = 1
+                for i, inst in ipairs(insts) do
+                    local load = inst.queue_depth + inst.batch_size
+                    if load < insts[best].queue_depth + insts[best].batch_size then best = i end
+                end
+                return best
+            end
+            ";
+        let forms = [
+            "return { route = function(req, insts) return least(insts) end }",
+            "return { route = function(req, insts, cluster) return least(cluster.instances) end }",
+            "return { route_columns = function(req, columns, n, cluster) return least(cluster.instances) end }",
+            "return { score = function(req, inst) return -inst.queue_depth - inst.batch_size end }",
+            "local Q, B = column('queue_depth'), column('batch_size')
+             return { route_columns = function(req, columns, n)
+                 local best, low = 0, math.huge
+                 for i = 1, n do
+                     local at = 8 * (i - 1)
+                     local load = buffer.readf64(columns, Q + at) + buffer.readf64(columns, B + at)
+                     if load < low then best, low = i, load end
+                     buffer.writef64(columns, Q + at, 1e9)
+                 end
+                 return best
+             end }",
+        ];
+        let n = 7;
+        let mut routers = forms.map(|form| router(&format!("{least}{form}"), n));
+        let mut views = vec![InstanceView::default(); n as usize];
+        let mut noise = 5u64;
+        for _ in 0..200 {
+            noise = noise.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+            let i = (noise >> 33) as usize % views.len();
+            views[i].queue_depth = (noise >> 40) as u32 % 50;
+            views[i].batch_size = (noise >> 50) as u32 % 50;
+            let load = |view: &InstanceView| view.queue_depth + view.batch_size;
+            let best = (0..views.len()).min_by_key(|&i| load(&views[i]));
+            for router in &mut routers {
+                let cluster = ClusterView::bare(0, &views);
+                let routed = router.route(&RequestView::default(), &cluster);
+                assert_eq!(routed, Ok(Route::To(best.expect("some"))));
+            }
+        }
+    }
+}
