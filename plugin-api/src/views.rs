@@ -46,7 +46,8 @@ table! {
         reserved: u32, "";
         /// LoRA adapter by name; 0 = none. Since 1.1.
         adapter: u32, "";
-        /// The client's own priority as vLLM takes it: lower is more urgent, 0 by default. Since 1.1.
+        /// The client's own priority as vLLM takes it: lower is more urgent, 0 by default. Since
+        /// 1.1.
         client_priority: i32, "";
     }
 }

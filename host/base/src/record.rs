@@ -38,7 +38,8 @@ pub enum Outcome {
     Unroutable,
     /// Refused by the server of an instance, which had as many requests as it takes.
     RequestsQueued,
-    /// Refused by the server of an instance, which had as many prompt tokens to compute as it takes.
+    /// Refused by the server of an instance, which had as many prompt tokens to compute as it
+    /// takes.
     TokensQueued,
     /// In a running batch when the run ended.
     Running,

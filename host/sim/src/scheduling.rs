@@ -1,4 +1,4 @@
-//! What vLLM's scheduler is told: its settings under vLLM's names, with vLLM's defaults under vLLM's
+//! What vLLM's scheduler is told: its settings under vLLM's names, with its defaults under its
 //! rules. The reference simulator has none of them.
 
 use crate::settings::Given;

@@ -1,0 +1,47 @@
+//! A cluster as tests and those who watch it see it.
+
+use super::{Cluster, ClusterConfig, Instance, Stage};
+
+impl Cluster<'_> {
+    /// What the cluster is made of.
+    #[must_use]
+    pub fn config(&self) -> &ClusterConfig {
+        &self.config
+    }
+
+    /// The instances, to look at.
+    #[must_use]
+    pub fn instances(&self) -> &[Instance] {
+        &self.backends.instances
+    }
+
+    /// Checks the invariants of the front end and of all instances; for tests.
+    ///
+    /// # Errors
+    /// A sentence that names the broken invariant.
+    pub fn check(&self) -> Result<(), String> {
+        let mut live = 0;
+        for (i, instance) in self.backends.instances.iter().enumerate() {
+            instance.check().map_err(|e| format!("instance {i}: {e}"))?;
+            let here = instance.live();
+            let counted = self.front.outstanding(i);
+            if counted != here {
+                return Err(format!(
+                    "instance {i} holds (requests, prompt tokens) {here:?}, \
+                     the front end counts {counted:?}"
+                ));
+            }
+            live += here.0;
+        }
+        let stages = self.due.keys().map(|(_, stage)| *stage);
+        live += stages.filter(|stage| *stage != Stage::Arrival).count() as u64;
+        let recorded = self.finished + self.records.len() as u64;
+        if live + recorded != self.arrived {
+            return Err(format!(
+                "{} requests arrived, {live} live, {recorded} have records",
+                self.arrived,
+            ));
+        }
+        Ok(())
+    }
+}
