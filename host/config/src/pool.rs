@@ -128,6 +128,13 @@ pub struct EngineSpec {
     /// Most tokens of prompt and output; 0 = no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<u64>,
+    /// Time of the engine core to choose a step, microseconds: per step, and per request in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub core_schedule_us: Option<Vec<f64>>,
+    /// Time of the engine core to process a step's output, microseconds: per step, and per request
+    /// in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub core_update_us: Option<Vec<f64>>,
     /// Touch every request in every step: the definition of correctness, slowly.
     #[serde(skip_serializing_if = "is_default")]
     pub plain_steps: bool,

@@ -5,12 +5,14 @@ use crate::settings::Given;
 use crate::spec::RulesSpec;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::pool::EngineSpec;
-use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
+use windtunnel_engine::instance::{CoreTime, EngineConfig, Preset, SchedulingConfig};
 use windtunnel_engine::latency::Resolved;
 use windtunnel_engine::profile::EngineProfile;
 
 /// The settings that only vLLM's rules know.
-const OF_VLLM: [&str; 12] = [
+const OF_VLLM: [&str; 14] = [
+    "core_schedule_us",
+    "core_update_us",
     "engine",
     "async_scheduling",
     "enable_prefix_caching",
@@ -82,8 +84,26 @@ pub(crate) fn configure(
         max_num_active_seqs: spec.max_num_active_seqs.unwrap_or(0),
         max_loras: spec.max_loras.unwrap_or(1),
         lora_load_us: spec.lora_load_time_us.unwrap_or(0).into(),
+        core: CoreTime {
+            schedule_us: core_time("core_schedule_us", spec.core_schedule_us.as_deref())?,
+            update_us: core_time("core_update_us", spec.core_update_us.as_deref())?,
+        },
     };
     Ok(())
+}
+
+/// A time per step and per request in it, of one or two numbers.
+fn core_time(name: &str, given: Option<&[f64]>) -> Result<[f64; 2], InputError> {
+    // A second is longer than any step that anybody waits for.
+    let valid = |us: &f64| (0.0..=1e6).contains(us);
+    match given {
+        None => Ok([0.0; 2]),
+        Some([base]) if valid(base) => Ok([*base, 0.0]),
+        Some([base, each]) if valid(base) && valid(each) => Ok([*base, *each]),
+        Some(_) => Err(InputError::new(format!(
+            "`{name}` takes one or two numbers, microseconds per step and per request in it, each from 0 to 1000000"
+        ))),
+    }
 }
 
 /// The version of vLLM that the engine follows. Refuses settings that this one has not.
@@ -152,7 +172,7 @@ fn check(engine: &EngineConfig, spec: &EngineSpec) -> Result<(), InputError> {
 mod tests {
     use crate::{Deployment, RunSpec};
     use serde_json::{Value, json};
-    use windtunnel_engine::instance::{EngineConfig, SchedulingConfig};
+    use windtunnel_engine::instance::{CoreTime, EngineConfig, SchedulingConfig};
 
     fn deploy(settings: Value) -> Result<EngineConfig, String> {
         let mut all = json!({ "model": "llama-3.1-8b-instruct", "rules": "vllm" });
@@ -186,7 +206,7 @@ mod tests {
             "async_scheduling": false, "enable_prefix_caching": false, "enable_chunked_prefill": false,
             "max_model_len": 2048, "scheduler_reserve_full_isl": false, "watermark": 0.25, "max_num_active_seqs": 7,
             "max_loras": 3, "lora_load_time": 900, "long_prefill_token_threshold": 64,
-            "long_prefill_token_threshold_adaptive": true,
+            "long_prefill_token_threshold_adaptive": true, "core_schedule_us": [300, 2.5], "core_update_us": [100],
         }));
         let engine = engine.expect("a deployment");
         assert!(!engine.rules.async_scheduling);
@@ -199,6 +219,10 @@ mod tests {
             max_num_active_seqs: 7,
             max_loras: 3,
             lora_load_us: 900,
+            core: CoreTime {
+                schedule_us: [300.0, 2.5],
+                update_us: [100.0, 0.0],
+            },
         };
         assert_eq!(engine.scheduling, given);
     }
@@ -207,6 +231,8 @@ mod tests {
     fn blis_rules_know_none_of_them() {
         let values = [
             ("engine", json!("vllm-0.32")),
+            ("core_schedule_us", json!([1.0])),
+            ("core_update_us", json!([1.0])),
             ("async_scheduling", json!(false)),
             ("enable_prefix_caching", json!(true)),
             ("enable_chunked_prefill", json!(true)),

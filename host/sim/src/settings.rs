@@ -54,6 +54,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_num_queued_tokens", "pool.engine.max_num_queued_tokens"),
     ("max_loras", "pool.engine.max_loras"),
     ("lora_load_time", "pool.engine.lora_load_time_us"),
+    ("core_schedule_us", "pool.engine.core_schedule_us"),
+    ("core_update_us", "pool.engine.core_update_us"),
     ("block_size_in_tokens", "pool.engine.block_size"),
     ("total_kv_blocks", "pool.engine.total_kv_blocks"),
     (

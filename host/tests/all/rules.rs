@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use windtunnel_base::record::{Outcome, RequestRecord};
-use windtunnel_engine::instance::{EngineConfig, EngineRules};
+use windtunnel_engine::instance::{CoreTime, EngineConfig, EngineRules};
 use windtunnel_policy::{Hook, PolicySpec};
 
 /// Off, then on.
@@ -249,6 +249,34 @@ fn what_was_running_when_it_was_preempted_is_still_delivered() {
         assert_eq!(times(&records[1]), (0, 106, 921));
         assert_eq!(records[1].itl_sum_us, 921 - 106);
     }
+}
+
+#[test]
+fn the_cores_own_time_is_hidden_behind_steps_that_are_chosen_ahead() {
+    // 10 prompt tokens and 3 output tokens: steps of 110, 110 and 110 us. To choose one takes 20 us
+    // and 1 us a request, to process its output 7 us.
+    let core = CoreTime {
+        schedule_us: [20.0, 1.0],
+        update_us: [7.0, 0.0],
+    };
+    let [off, on] = asynchronous().map(|mut engine| {
+        engine.scheduling.core = core;
+        run_one(engine, &[ask(0, 10, 3)]).remove(0)
+    });
+    // 21..131, its token at 138; 159..269, at 276; 297..407, at 414.
+    assert_eq!((times(&off), off.itl_sum_us), ((0, 138, 414), 276));
+    // The second step is chosen 21..42 and follows at once, 131..241; the third is chosen 138..159
+    // and runs 241..351.
+    assert_eq!((times(&on), on.itl_sum_us), ((0, 138, 358), 220));
+    // A core that is slower than the steps sets the pace: chosen 0..200 and 200..400, the first
+    // step runs 200..310 and its token is out at 407; the third is chosen 407..607.
+    let [_, mut engine] = asynchronous();
+    engine.scheduling.core = CoreTime {
+        schedule_us: [200.0, 0.0],
+        ..core
+    };
+    let slow = run_one(engine, &[ask(0, 10, 3)]).remove(0);
+    assert_eq!(times(&slow), (0, 407, 724));
 }
 
 /// Steps chosen one after the other, then ahead.

@@ -23,6 +23,8 @@ pub(super) struct ChosenStep {
     /// The decode group takes part, with all who were members when the step was chosen.
     pub(super) group: bool,
     pub(super) parts: Vec<StepPart>,
+    /// Requests that take part.
+    pub(super) requests: u32,
     /// Prompt tokens that it computes.
     pub(super) prefill_tokens: u64,
     /// KV blocks in use while it runs.

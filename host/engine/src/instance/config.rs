@@ -54,6 +54,41 @@ pub struct SchedulingConfig {
     pub max_loras: u32,
     /// Time to load an adapter that a step has and the one before had not, microseconds.
     pub lora_load_us: i64,
+    /// Time of the engine core itself.
+    pub core: CoreTime,
+}
+
+/// Time that the engine core's own process takes, one thing after the other, while steps run beside
+/// it: to choose a step, and to process its output. Each is microseconds per step, and per request
+/// in the step. Zero by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CoreTime {
+    /// To choose a step; it can start when it is chosen.
+    pub schedule_us: [f64; 2],
+    /// To process its output; tokens are out then.
+    pub update_us: [f64; 2],
+}
+
+impl CoreTime {
+    /// No time at all?
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// To choose a step with `requests`, microseconds.
+    pub(super) fn schedule(&self, requests: u32) -> i64 {
+        line(self.schedule_us, requests)
+    }
+
+    /// To process the output of a step with `requests`, microseconds.
+    pub(super) fn update(&self, requests: u32) -> i64 {
+        line(self.update_us, requests)
+    }
+}
+
+fn line([base, each]: [f64; 2], requests: u32) -> i64 {
+    (base + each * f64::from(requests)).round() as i64
 }
 
 impl Default for SchedulingConfig {
@@ -67,6 +102,7 @@ impl Default for SchedulingConfig {
             max_num_active_seqs: 0,
             max_loras: 0,
             lora_load_us: 0,
+            core: CoreTime::default(),
         }
     }
 }

@@ -43,13 +43,9 @@ impl Instance {
                 return;
             };
             self.enqueue(slot, now, events);
-        } else if self
-            .in_flight
-            .front()
-            .is_some_and(|step| step.end_us == now)
-        {
+        } else if self.output_at() == Some(now) {
             if let Some(step) = self.in_flight.pop_front() {
-                self.process_step(step, events);
+                self.process_step(step, now, events);
             }
         } else if self.step_at == Some(now) {
             let incoming = self.incoming.peek().map_or(NEVER, |Reverse(e)| e.0);
@@ -128,7 +124,7 @@ impl Instance {
         let asleep = self.step_at.is_none() && self.in_flight.is_empty();
         if asleep && !self.waiting.is_empty() {
             self.step_at = Some(if self.config.rules.one_step_at_a_time {
-                now.max(self.busy_until)
+                now.max(self.busy_until).max(self.core_free_us)
             } else {
                 now
             });

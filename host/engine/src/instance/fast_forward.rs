@@ -12,6 +12,10 @@ impl Instance {
         if !self.grouped || self.group.count == 0 || !self.prefilling.is_empty() {
             return now;
         }
+        // The core's time shifts outputs against steps.
+        if !self.config.scheduling.core.is_zero() {
+            return now;
+        }
         // Where steps are chosen ahead, exactly one runs, and it has the group and nobody else.
         let chosen_ahead = self.config.rules.steps_in_flight() > 1;
         let quiet = |step: &ChosenStep| step.group && step.parts.is_empty();
@@ -113,6 +117,7 @@ impl Instance {
             step.prefill_tokens = 0;
             (step.start_us, step.end_us) = (ends, ends.saturating_add(duration));
             step.kv_blocks = used;
+            step.requests = self.group.count as u32;
             self.busy_until = step.end_us;
         } else {
             self.busy_until = ends;

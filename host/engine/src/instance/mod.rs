@@ -31,7 +31,7 @@ mod wait_queue;
 mod work;
 
 pub use crate::rules::{EngineRules, Preset};
-pub use config::{EngineConfig, NEVER, SchedulingConfig};
+pub use config::{CoreTime, EngineConfig, NEVER, SchedulingConfig};
 pub use events::{FinishedRequest, InstanceEvent};
 pub use state::{Instance, InstanceHooks};
 pub use work::Work;

@@ -79,6 +79,8 @@ pub struct Instance {
     pub(super) scheduled_events: u64,
     /// The next step is chosen then.
     pub(super) step_at: Option<i64>,
+    /// The engine core is busy with what it did last until then.
+    pub(super) core_free_us: i64,
     /// End of the last step that was chosen.
     pub(super) busy_until: i64,
     /// End of the last step whose output is processed.
@@ -142,6 +144,7 @@ impl Instance {
             timeouts: BinaryHeap::new(),
             scheduled_events: 0,
             step_at: None,
+            core_free_us: 0,
             busy_until: 0,
             last_output_us: 0,
             clock: 0,
@@ -226,7 +229,7 @@ impl Instance {
         }
         let incoming = self.incoming.peek().map_or(NEVER, |Reverse(e)| e.0);
         let timeout = self.timeouts.peek().map_or(NEVER, |Reverse(e)| e.0);
-        let output = self.in_flight.front().map_or(NEVER, |step| step.end_us);
+        let output = self.output_at().unwrap_or(NEVER);
         let step = self.step_at.unwrap_or(NEVER);
         incoming.min(timeout).min(step).min(output)
     }
@@ -234,6 +237,13 @@ impl Instance {
     /// Steps whose output is processed.
     pub(super) fn processed_steps(&self) -> u64 {
         self.itl_log.next_step()
+    }
+
+    /// When the output of the running step is processed.
+    pub(super) fn output_at(&self) -> Option<i64> {
+        let step = self.in_flight.front()?;
+        let update_us = self.config.scheduling.core.update(step.requests);
+        Some(step.end_us.max(self.core_free_us).saturating_add(update_us))
     }
 
     /// The output of a step counts when it ends; else from its start on.

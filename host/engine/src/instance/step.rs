@@ -36,9 +36,16 @@ impl Instance {
             return;
         }
         duration += self.adapter_loading_us();
+        let prefill_tokens = self.prefill_tokens(group);
+        let parts = self.take_parts(group);
+        let mut requests = parts.len() as u32;
+        if group {
+            requests += self.group.count as u32;
+        }
+        let chosen_us = now.saturating_add(self.config.scheduling.core.schedule(requests));
         let start_us = match self.in_flight.back() {
-            Some(before) => before.end_us.max(now),
-            None => now,
+            Some(before) => before.end_us.max(chosen_us),
+            None => chosen_us,
         };
         let end_us = start_us.saturating_add(duration);
         self.totals.steps += 1;
@@ -50,8 +57,9 @@ impl Instance {
             start_us,
             end_us,
             group,
-            prefill_tokens: self.prefill_tokens(group),
-            parts: self.take_parts(group),
+            requests,
+            prefill_tokens,
+            parts,
             kv_blocks: self.kv.used(),
         };
         self.chosen_steps += 1;
@@ -62,11 +70,12 @@ impl Instance {
         }
         if self.awaits_output() {
             self.in_flight.push_back(step);
+            self.core_free_us = chosen_us;
             if self.in_flight.len() < self.config.rules.steps_in_flight() {
-                self.step_at = Some(now);
+                self.step_at = Some(chosen_us);
             }
         } else {
-            self.process_step(step, events);
+            self.process_step(step, end_us, events);
         }
     }
 
@@ -182,12 +191,18 @@ impl Instance {
         self.latency.step_us(&aggregates, &mut scheduled()).max(1)
     }
 
-    /// Processes the output of a step that ended.
-    pub(super) fn process_step(&mut self, mut step: ChosenStep, events: &mut Vec<InstanceEvent>) {
-        let (start, end) = (step.start_us, step.end_us);
+    /// The output of a step that ended is processed at `end`.
+    pub(super) fn process_step(
+        &mut self,
+        mut step: ChosenStep,
+        end: i64,
+        events: &mut Vec<InstanceEvent>,
+    ) {
+        let (start, ran_us) = (step.start_us, step.end_us - step.start_us);
         self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(step.kv_blocks);
-        self.totals.kv_block_time += i128::from(step.kv_blocks) * i128::from(end - start);
-        self.totals.busy_us += end - start;
+        self.totals.kv_block_time += i128::from(step.kv_blocks) * i128::from(ran_us);
+        self.totals.busy_us += ran_us;
+        self.core_free_us = self.core_free_us.max(end);
         self.itl_log.record(self.gap_us(start, end), 1);
         self.last_output_us = end;
         step.parts.sort_unstable_by_key(|part| part.entry);
