@@ -15,8 +15,8 @@
 
 local inside = {} -- admitted requests by serial: prompt tokens, and their place among the decodes
 local prefills, prefill_tokens = 0, 0 -- of those without a first token
--- Those with one, in the order in which it came, false for those who left; and sums over them in Fenwick trees, so that a decision costs the
--- logarithm of their number: tree[i] is the sum of the last lowest_bit(i) places up to i.
+-- Those with one, in the order in which it came, false for those who left; and sums over them
+-- in Fenwick trees: tree[i] is the sum of the last lowest_bit(i) places up to i.
 local decoding, times, counts, tokens, alive = {}, {}, {}, {}, 0
 
 local function append(tree, value)

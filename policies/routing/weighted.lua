@@ -29,7 +29,7 @@ local function each(insts, weight, of)
   end
 end
 
--- Adds (x - least) / (most - least) of what the column has or its complement, and 1 for all when they are equal.
+-- Adds (x - least) / (most - least) of the column or its complement; 1 for all when equal.
 local function min_max(insts, weight, more_is_better)
   local least, most = math.huge, -math.huge
   for i = 1, #insts do

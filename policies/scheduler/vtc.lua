@@ -53,7 +53,7 @@ local function line_up(waiting)
     else
       table.insert(arrived, req)
     end
-    -- By serial: the queue is so, but for those who came or were preempted since it was ordered last.
+    -- By serial: the queue is so, but for those who came since it was ordered last.
     local at = line.n
     while at > 0 and waiting[line.places[at]].serial > serial do
       line.places[at + 1] = line.places[at]

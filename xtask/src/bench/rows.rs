@@ -298,8 +298,8 @@ pub(super) fn prefix_groups() -> (String, String) {
     (header.into(), data)
 }
 
-/// Writes the scripts of the rows into a folder, and a thousand candidates: a router's weights, each
-/// drawn over two decades.
+/// Writes the scripts of the rows into a folder, and a thousand candidates: a router's weights,
+/// each drawn over two decades.
 pub(super) fn write_scripts(folder: &Path) -> std::io::Result<()> {
     std::fs::write(folder.join("hold.lua"), HOLD)?;
     std::fs::write(folder.join("aging.lua"), AGING)?;

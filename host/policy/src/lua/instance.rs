@@ -2,6 +2,7 @@
 
 use super::binding::{Binding, position, read_f64s, write_f64, write_request};
 use super::engines::ScriptEngines;
+use super::lasting_keys;
 use super::program::Program;
 use crate::param::Hook;
 use mlua::Function;
@@ -303,7 +304,13 @@ impl ScriptEngines {
             KeyRefresh::EachStep
         };
         let mut refresh = refresh.unwrap_or(default);
-        if refresh != KeyRefresh::AtEnqueue && program.keys_last(hook.binding.form) {
+        let form = hook.binding.form;
+        let last = || {
+            *program
+                .keys_last
+                .get_or_init(|| lasting_keys::last(program, form))
+        };
+        if refresh != KeyRefresh::AtEnqueue && last() {
             refresh = KeyRefresh::AtEnqueue;
         }
         Ok(Box::new(ScriptedScheduler {

@@ -33,7 +33,7 @@ pub struct Program {
     /// Name of the first parameter of its function `score`.
     pub(super) score_takes: Option<String>,
     /// Whether the numbers of its scheduler last, once that was asked.
-    keys_last: OnceLock<bool>,
+    pub(super) keys_last: OnceLock<bool>,
 }
 
 /// The fields a file mentions: no others are kept up to date for it.
@@ -145,13 +145,6 @@ impl Program {
             run_units: super::RUN_UNITS,
             keys_last: OnceLock::new(),
         })
-    }
-
-    /// Does its scheduler give a request the same number as long as it waits?
-    pub(super) fn keys_last(&self, form: &str) -> bool {
-        *self
-            .keys_last
-            .get_or_init(|| super::lasting_keys::last(self, form))
     }
 }
 

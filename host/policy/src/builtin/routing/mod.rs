@@ -5,6 +5,7 @@ pub mod columns;
 pub mod filters;
 pub mod least_loaded;
 pub mod memory;
+pub mod picker;
 pub mod prefix_affinity;
 pub mod round_robin;
 pub mod scorers;

@@ -10,7 +10,8 @@
 use super::columns::Columns;
 use super::filters::{self, Filters};
 use super::memory::Memory;
-use super::scorers::{self, Decision, Scorer, Settings, first_highest};
+use super::picker::Picker;
+use super::scorers::{self, Decision, Scorer, Settings};
 use super::two_weights::TwoWeights;
 use crate::builtin::policy::{BuiltIn, Make, Values};
 use crate::param::Param;
@@ -173,64 +174,6 @@ fn settings(values: &Values) -> Settings {
             0.0 => None,
             signal => Some(signal == 2.0),
         },
-    }
-}
-
-/// How an instance is taken when all have their sums.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Picker {
-    /// The first of the highest.
-    #[default]
-    FirstHighest,
-    /// One of the highest, at random.
-    Highest,
-    /// Any, at random.
-    Random,
-    /// At random, as likely as its sum is high; any if all are 0.
-    WeightedRandom,
-}
-
-impl Picker {
-    fn of(values: &Values) -> Self {
-        match values.get("picker") {
-            1.0 => Self::Highest,
-            2.0 => Self::Random,
-            3.0 => Self::WeightedRandom,
-            _ => Self::FirstHighest,
-        }
-    }
-
-    /// A place among the sums, of which there is at least one.
-    fn pick(self, sums: &[f64], cluster: &ClusterView<'_>) -> usize {
-        let any = |n: usize| ((cluster.host.random_fraction() * n as f64) as usize).min(n - 1);
-        let first = first_highest(sums);
-        match self {
-            Self::FirstHighest => first,
-            Self::Highest => {
-                let highest = |sum: &&f64| **sum == sums[first];
-                let n = sums.iter().filter(highest).count();
-                if n < 2 {
-                    return first;
-                }
-                let places = (0..sums.len()).filter(|&i| sums[i] == sums[first]);
-                places.clone().nth(any(n)).unwrap_or(first)
-            }
-            Self::Random => any(sums.len()),
-            Self::WeightedRandom => {
-                let all: f64 = sums.iter().sum();
-                if all <= 0.0 {
-                    return any(sums.len());
-                }
-                let mut left = cluster.host.random_fraction() * all;
-                for (i, sum) in sums.iter().enumerate() {
-                    left -= sum;
-                    if left < 0.0 {
-                        return i;
-                    }
-                }
-                first
-            }
-        }
     }
 }
 
