@@ -318,6 +318,11 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
                 // A request that outgrows the pool is preempted for ever: only a horizon ends that.
                 engine.horizon_us = engine.horizon_us.min(10_000);
             }
+            // Of equals, the first one is preempted, which then comes behind the other and has it
+            // preempted: two may take turns for ever.
+            if policies.preemption == built_in(Hook::Preemption, "priority-first", &[]) {
+                engine.horizon_us = engine.horizon_us.min(10_000);
+            }
             let fresh = lab::timed(lab::fresh(instances, engine), latency);
             let config = ClusterConfig {
                 front: FrontEndConfig {

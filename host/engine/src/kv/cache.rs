@@ -41,6 +41,8 @@ pub struct KvCache {
     changes: Option<ChangeLog>,
     /// Blocks freed and keys that became findable, so far.
     relief: u64,
+    /// Keys that are findable no more, so far.
+    evictions: u64,
     reused: u64,
     taken: u64,
 }
@@ -63,6 +65,7 @@ impl KvCache {
             lookups,
             changes: None,
             relief: 0,
+            evictions: 0,
             reused: 0,
             taken: 0,
         }
@@ -146,12 +149,19 @@ impl KvCache {
         u64::from(tokens.saturating_sub(room).div_ceil(self.block_size))
     }
 
-    /// A counter of all that can make an allocation fit that did not fit before: blocks that came
-    /// free, and keys that became findable. Each lowers by at most one how many blocks are short;
-    /// allocations and evictions never do.
+    /// A counter of what can make a sequence fit that did not fit before: blocks that came free,
+    /// and keys that became findable. Each lowers by at most one how many blocks are short;
+    /// allocations and evictions never do, as long as the whole sequence must fit.
     #[must_use]
     pub fn relief(&self) -> u64 {
         self.relief
+    }
+
+    /// A counter of evictions: what a part of a sequence lacks may change with each, as a block that
+    /// it would have reused takes no free one any more.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.evictions
     }
 
     /// Free blocks that `tokens` more tokens take, if the `cached` blocks are reused first.
@@ -336,6 +346,7 @@ impl KvCache {
     /// Takes a block's key out of the index.
     fn evict(&mut self, block: u32) {
         let key = self.blocks[block as usize].key;
+        self.evictions += 1;
         if let Some(copies) = &mut self.copies
             && let Some(others) = copies.get_mut(&key)
         {

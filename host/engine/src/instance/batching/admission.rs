@@ -1,6 +1,6 @@
 //! The second pass: waiting requests are admitted while seats, tokens and KV blocks last.
 
-use super::step_budget::{BlockedHead, StepBudget};
+use super::step_budget::{BlockedHead, Room, StepBudget};
 use crate::instance::events::InstanceEvent;
 use crate::instance::slot::{BatchEntry, Slot};
 use crate::instance::state::Instance;
@@ -39,10 +39,18 @@ impl Instance {
 
     /// Is this the head of the queue that did not fit before, and would it fail to fit again?
     pub(crate) fn is_blocked(&self, slot: Slot, budget: &StepBudget) -> bool {
-        let among_others = !self.running.is_empty();
-        self.blocked_head.is_some_and(|head| {
-            head.is(&self.requests[slot], budget, among_others, self.kv.relief())
-        })
+        let room = self.room();
+        let request = &self.requests[slot];
+        self.blocked_head
+            .is_some_and(|head| head.is(request, budget, room))
+    }
+
+    fn room(&self) -> Room {
+        Room {
+            among_others: !self.running.is_empty(),
+            relief: self.kv.relief(),
+            evictions: self.kv.evictions(),
+        }
     }
 
     /// Blocks that an admission must leave free.
@@ -91,10 +99,9 @@ impl Instance {
         let needed = needed.saturating_add(self.reserved_blocks());
         let short = needed.saturating_sub(self.kv.free());
         if short > 0 || !self.allocate(slot, tokens, &cached) {
-            let (among_others, relief) = (!self.running.is_empty(), self.kv.relief());
-            let request = &self.requests[slot];
-            let head = BlockedHead::new(request, budget, among_others, short, relief);
-            self.blocked_head = Some(head);
+            let reuse = !scheduling.reserve_full_isl && !cached.is_empty();
+            let (room, request) = (self.room(), &self.requests[slot]);
+            self.blocked_head = Some(BlockedHead::new(request, budget, room, short, reuse));
             return false;
         }
         self.leave_queue(slot);

@@ -24,6 +24,18 @@ pub(crate) struct BlockedHead {
     among_others: bool,
     /// The counter of relief at which it may fit.
     fits_from: u64,
+    /// The counter of evictions with which that was found, if it matters.
+    evictions: Option<u64>,
+}
+
+/// What an admission depends on besides the request and the step's budget.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Others run.
+    pub(crate) among_others: bool,
+    /// Counters of the KV cache.
+    pub(crate) relief: u64,
+    pub(crate) evictions: u64,
 }
 
 impl StepBudget {
@@ -120,33 +132,32 @@ impl StepBudget {
 }
 
 impl BlockedHead {
-    /// A request that just lacked `short` blocks, when the counter of relief was at `relief`.
+    /// A request that just lacked `short` blocks. With `reuse` it would have reused free blocks for
+    /// a part of its prompt.
     pub(super) fn new(
         request: &EngineRequest,
         budget: &StepBudget,
-        among_others: bool,
+        room: Room,
         short: u64,
-        relief: u64,
+        reuse: bool,
     ) -> Self {
         Self {
             serial: request.view.serial,
             prefill_limit: budget.prefill_limit(),
-            among_others,
-            fits_from: relief.saturating_add(short),
+            among_others: room.among_others,
+            fits_from: room.relief.saturating_add(short),
+            evictions: reuse.then_some(room.evictions),
         }
     }
 
     /// Would this request fail to fit again? It would ask for at least as many blocks as before.
-    pub(super) fn is(
-        &self,
-        request: &EngineRequest,
-        budget: &StepBudget,
-        among_others: bool,
-        relief: u64,
-    ) -> bool {
+    pub(super) fn is(&self, request: &EngineRequest, budget: &StepBudget, room: Room) -> bool {
         request.view.serial == self.serial
             && budget.prefill_limit() >= self.prefill_limit
-            && among_others == self.among_others
-            && relief < self.fits_from
+            && room.among_others == self.among_others
+            && room.relief < self.fits_from
+            && self
+                .evictions
+                .is_none_or(|evictions| evictions == room.evictions)
     }
 }
