@@ -100,6 +100,16 @@ pub struct SchedulingArgs {
     /// Time to load an adapter that the step before had not, microseconds [default: 0]
     #[arg(long, value_name = "US")]
     pub lora_load_time: Option<u32>,
+    /// Drafts of speculative decoding per request and step; needs --speculative-method, and
+    /// --acceptance-rate or a trace with a column "accepted" [default: 0, none]
+    #[arg(long, value_name = "N")]
+    pub num_speculative_tokens: Option<u32>,
+    /// Where drafts come from: eagle, which has KV of its own, or ngram
+    #[arg(long, value_name = "METHOD")]
+    pub speculative_method: Option<String>,
+    /// Chance of a draft to be right if those before it are, from 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    pub acceptance_rate: Option<f64>,
 }
 
 impl SchedulingArgs {

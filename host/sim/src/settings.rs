@@ -54,6 +54,12 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_num_queued_tokens", "pool.engine.max_num_queued_tokens"),
     ("max_loras", "pool.engine.max_loras"),
     ("lora_load_time", "pool.engine.lora_load_time_us"),
+    (
+        "num_speculative_tokens",
+        "pool.engine.num_speculative_tokens",
+    ),
+    ("speculative_method", "pool.engine.speculative_method"),
+    ("acceptance_rate", "pool.engine.acceptance_rate"),
     ("block_size_in_tokens", "pool.engine.block_size"),
     ("total_kv_blocks", "pool.engine.total_kv_blocks"),
     (
