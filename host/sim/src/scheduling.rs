@@ -128,7 +128,9 @@ fn speculation(spec: &EngineSpec, given: &Given) -> Result<Speculation, InputErr
             names.join(", ")
         ));
     };
-    let method = SpeculativeMethod::ALL.into_iter().find(|m| m.name() == name);
+    let method = SpeculativeMethod::ALL
+        .into_iter()
+        .find(|m| m.name() == name);
     let Some(method) = method else {
         return refuse(unknown("speculative_method", name, &names));
     };
@@ -162,7 +164,8 @@ pub(crate) fn check_drafts(
         )?;
         if !drafts {
             workload.notes.push(
-                "the trace's column \"accepted\" has no effect without `num_speculative_tokens`".into(),
+                "the trace's column \"accepted\" has no effect without `num_speculative_tokens`"
+                    .into(),
             );
         }
     } else if drafts && !given.has("acceptance_rate") {

@@ -138,9 +138,7 @@ impl EngineRequest {
     /// Is it sure, whatever becomes of the drafts of chosen steps, that these yield its last token?
     pub(crate) fn surely_ends(&self) -> bool {
         let known = self.prompt_tokens() + self.emitted;
-        !self.in_prefill()
-            && self.computed_tokens >= known
-            && self.emitted + 1 >= self.output_limit
+        !self.in_prefill() && self.computed_tokens >= known && self.emitted + 1 >= self.output_limit
     }
 
     /// How it ended, if all its output is out. A request without output ends with its first token.

@@ -215,6 +215,10 @@ mod tests {
                     if coin >> k & 1 == 1 {
                         runs.extend(from, from + count);
                         list.extend(std::iter::repeat_n(gap, count as usize));
+                        if coin >> 6 & 1 == 1 {
+                            runs.push_together(count, 0);
+                            list.extend(std::iter::repeat_n(0, count as usize));
+                        }
                     }
                 }
                 if coin >> 2 & 3 == 3 {

@@ -216,12 +216,7 @@ impl KvCache {
 
     /// Allocates blocks for `tokens` tokens in all, after reusing the `cached` blocks if `table` is
     /// empty. None of them becomes findable by that. All or nothing: `false` changes nothing.
-    pub fn allocate_slots(
-        &mut self,
-        table: &mut BlockTable,
-        tokens: u32,
-        cached: &[u32],
-    ) -> bool {
+    pub fn allocate_slots(&mut self, table: &mut BlockTable, tokens: u32, cached: &[u32]) -> bool {
         let held = table.len().max(cached.len()) as u32;
         let missing = tokens.div_ceil(self.block_size).saturating_sub(held);
         let idle = self.blocks_taken_by(table, 0, cached);

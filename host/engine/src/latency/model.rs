@@ -153,6 +153,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_draft_attends_what_stands_before_it() {
+        let mut step = StepAggregates::default();
+        step.add(StepItem {
+            new_tokens: 3,
+            context: 10,
+            prompt_tokens: 5,
+            is_prefill: false,
+        });
+        assert_eq!((step.decodes, step.decode_tokens()), (1, 3));
+        assert_eq!(
+            (step.decode_context, step.decode_pairs()),
+            (10, 10 + 11 + 12)
+        );
+    }
+
+    #[test]
     fn whole_powers_are_exact_where_they_can_be() {
         assert_eq!(power(0.5, 10), 1.0 / 1024.0);
         assert_eq!(power(0.75, 0), 1.0);

@@ -50,7 +50,9 @@ impl Roofline {
         let pairs = StepWork::prefill_pairs(step);
         let compute = self.work.flops(prefill, prefills, pairs, true) / self.prefill_rate
             + self.work.flops(decoded, decoded, decode_pairs, false) / self.decode_rate;
-        let bytes = self.work.weight_bytes(step.prefill_tokens + step.decode_tokens())
+        let bytes = self
+            .work
+            .weight_bytes(step.prefill_tokens + step.decode_tokens())
             + self.work.prefill_kv_bytes(step)
             + self.work.decode_kv_bytes(step);
         compute.max(bytes / self.work.bandwidth)

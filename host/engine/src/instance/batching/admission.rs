@@ -94,7 +94,9 @@ impl Instance {
             tokens
         };
         let slots = self.config.slots(cached_tokens + tokens) - cached_tokens;
-        let needed = self.kv.blocks_taken_by(&request.blocks, held.max(slots), &cached);
+        let needed = self
+            .kv
+            .blocks_taken_by(&request.blocks, held.max(slots), &cached);
         let needed = needed.saturating_add(self.reserved_blocks());
         let short = needed.saturating_sub(self.kv.free());
         if short > 0 || !self.allocate(slot, tokens, &cached) {
