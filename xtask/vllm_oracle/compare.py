@@ -44,6 +44,9 @@ def command(binary, case, requests_csv, results):
         line += ["--long-prefill-token-threshold-adaptive"]
     if not case.get("enable_chunked_prefill", True):
         line += ["--no-enable-chunked-prefill"]
+    if case.get("num_speculative_tokens"):
+        line += ["--num-speculative-tokens", case["num_speculative_tokens"]]
+        line += ["--speculative-method", case["speculative_method"]]
     return [str(part) for part in line]
 
 

@@ -239,6 +239,12 @@ pub struct InstanceTotals {
     pub queue_length_sum: u64,
     /// Sum over steps of the running batch's size after it was formed.
     pub batch_size_sum: u64,
+    /// Verifications of drafts: of every request in every step that had some.
+    pub verifications: u64,
+    /// Draft tokens verified.
+    pub drafted_tokens: u64,
+    /// Of these, tokens that were right.
+    pub accepted_tokens: u64,
     /// Clock at the end, microseconds, at most the horizon.
     pub ended_us: i64,
     /// Inter-token gaps of completed requests: (microseconds, how many), ascending.

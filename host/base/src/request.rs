@@ -281,6 +281,10 @@ pub struct Request {
     pub prefix_tokens: u32,
     /// Does the client stream the answer?
     pub streaming: bool,
+    /// Drafts that speculative decoding verifies of it: while `p` tokens of its output are known,
+    /// the next `accepted[p % len]` drafts are right, none if the list is empty. `None` = the rate
+    /// of the engine decides.
+    pub accepted: Option<Arc<[u32]>>,
     /// Free for the source that made it; nothing else reads it.
     pub source_tag: u64,
     /// Properties that only exports show; `None` when all are at their defaults.
@@ -338,6 +342,7 @@ impl Request {
             prefix_group: Sym::NONE,
             prefix_tokens: 0,
             streaming: false,
+            accepted: None,
             source_tag: 0,
             detail: None,
         }

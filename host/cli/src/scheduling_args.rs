@@ -108,6 +108,16 @@ pub struct SchedulingArgs {
     /// in it [default: 0,0]
     #[arg(long, value_delimiter = ',', value_name = "US[,US]")]
     pub core_update_us: Option<Vec<f64>>,
+    /// Drafts of speculative decoding per request and step; needs --speculative-method, and
+    /// --acceptance-rate or a trace with a column "accepted" [default: 0, none]
+    #[arg(long, value_name = "N")]
+    pub num_speculative_tokens: Option<u32>,
+    /// Where drafts come from: eagle, which has KV of its own, or ngram
+    #[arg(long, value_name = "METHOD")]
+    pub speculative_method: Option<String>,
+    /// Chance of a draft to be right if those before it are, from 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    pub acceptance_rate: Option<f64>,
 }
 
 impl SchedulingArgs {

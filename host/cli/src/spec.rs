@@ -109,6 +109,9 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             lora_load_time_us: scheduling.lora_load_time,
             core_schedule_us: scheduling.core_schedule_us.clone(),
             core_update_us: scheduling.core_update_us.clone(),
+            num_speculative_tokens: scheduling.num_speculative_tokens,
+            speculative_method: scheduling.speculative_method.clone(),
+            acceptance_rate: scheduling.acceptance_rate,
             block_size: typed("block_size_in_tokens").map(|()| model.block_size_in_tokens),
             total_kv_blocks: model.total_kv_blocks,
             gpu_memory_utilization: typed("gpu_memory_utilization")

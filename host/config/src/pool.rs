@@ -112,6 +112,15 @@ pub struct EngineSpec {
     /// Time to load an adapter, microseconds; 0 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora_load_time_us: Option<u32>,
+    /// Drafts of speculative decoding per request and step; 0, none, if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_speculative_tokens: Option<u32>,
+    /// Where drafts come from: `eagle` or `ngram`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speculative_method: Option<String>,
+    /// Chance of a draft to be right if those before it are, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acceptance_rate: Option<f64>,
     /// Tokens per KV block; 16 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block_size: Option<u32>,

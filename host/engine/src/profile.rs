@@ -81,7 +81,10 @@ impl EngineProfile {
             | "long_prefill_token_threshold_adaptive"
             | "max_num_active_seqs"
             | "max_num_queued_reqs"
-            | "max_num_queued_tokens" => Self::Vllm0_32,
+            | "max_num_queued_tokens"
+            | "num_speculative_tokens"
+            | "speculative_method"
+            | "acceptance_rate" => Self::Vllm0_32,
             _ => Self::Vllm0_8_5,
         };
         self >= since

@@ -39,7 +39,7 @@ pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
 fn scheduling(pool: &PoolConfig) -> Value {
     let (engine, s) = (&pool.engine, &pool.engine.scheduling);
     let limit = |n: u32| (n > 0).then_some(n);
-    json!({
+    let mut told = json!({
         "async_scheduling": engine.rules.async_scheduling,
         "enable_prefix_caching": s.enable_prefix_caching,
         "enable_chunked_prefill": s.enable_chunked_prefill,
@@ -51,7 +51,13 @@ fn scheduling(pool: &PoolConfig) -> Value {
         "max_num_queued_tokens": pool.queue_limits.prompt_tokens,
         "max_loras": limit(s.max_loras),
         "lora_load_time_us": s.lora_load_us,
-    })
+    });
+    if s.speculation.is_on() {
+        told["num_speculative_tokens"] = s.speculation.num_speculative_tokens.into();
+        told["speculative_method"] = s.speculation.method.name().into();
+        told["acceptance_rate"] = s.speculation.acceptance_rate.into();
+    }
+    told
 }
 
 /// Where the memory of one GPU goes, where model and GPU are known.

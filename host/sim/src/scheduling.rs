@@ -1,16 +1,21 @@
 //! What vLLM's scheduler is told: its settings under vLLM's names, with its defaults under its
 //! rules. The reference simulator has none of them.
 
+use crate::Deployment;
 use crate::settings::Given;
 use crate::spec::RulesSpec;
+use crate::workload::Opened;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::pool::EngineSpec;
-use windtunnel_engine::instance::{CoreTime, EngineConfig, Preset, SchedulingConfig};
+use windtunnel_engine::cluster::PoolConfig;
+use windtunnel_engine::instance::{
+    CoreTime, EngineConfig, Preset, SchedulingConfig, Speculation, SpeculativeMethod,
+};
 use windtunnel_engine::latency::Resolved;
 use windtunnel_engine::profile::EngineProfile;
 
 /// The settings that only vLLM's rules know.
-const OF_VLLM: [&str; 14] = [
+const OF_VLLM: [&str; 17] = [
     "core_schedule_us",
     "core_update_us",
     "engine",
@@ -25,7 +30,13 @@ const OF_VLLM: [&str; 14] = [
     "max_num_queued_tokens",
     "max_loras",
     "lora_load_time",
+    "num_speculative_tokens",
+    "speculative_method",
+    "acceptance_rate",
 ];
+
+/// Most drafts per request and step; more are a mistake.
+const MOST_DRAFTS: u32 = 1_000;
 
 /// Refuses settings that the rules do not know.
 pub(crate) fn check_rules(
@@ -88,6 +99,7 @@ pub(crate) fn configure(
             schedule_us: core_time("core_schedule_us", spec.core_schedule_us.as_deref())?,
             update_us: core_time("core_update_us", spec.core_update_us.as_deref())?,
         },
+        speculation: speculation(spec, given)?,
     };
     Ok(())
 }
@@ -104,6 +116,84 @@ fn core_time(name: &str, given: Option<&[f64]>) -> Result<[f64; 2], InputError> 
             "`{name}` takes one or two numbers, microseconds per step and per request in it, each from 0 to 1000000"
         ))),
     }
+}
+
+/// Speculative decoding of a pool's engine.
+fn speculation(spec: &EngineSpec, given: &Given) -> Result<Speculation, InputError> {
+    let refuse = |message: String| Err(InputError::new(message));
+    let drafts = spec.num_speculative_tokens.unwrap_or(0);
+    if drafts == 0 {
+        // Another pool may have drafts, and a setting of this one is then without effect all the
+        // same.
+        let names: Vec<&str> = [
+            ("speculative_method", spec.speculative_method.is_some()),
+            ("acceptance_rate", spec.acceptance_rate.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_given)| is_given.then_some(name))
+        .collect();
+        let because = "without `num_speculative_tokens`";
+        given.reject_unless(&names, false, because)?;
+        return Ok(Speculation::OFF);
+    }
+    if drafts > MOST_DRAFTS {
+        return refuse(format!(
+            "`num_speculative_tokens` must be at most {MOST_DRAFTS}, found {drafts}"
+        ));
+    }
+    let names = SpeculativeMethod::ALL.map(SpeculativeMethod::name);
+    let Some(name) = &spec.speculative_method else {
+        return refuse(format!(
+            "`num_speculative_tokens` needs `speculative_method`, which says whether drafts have KV; valid: {}",
+            names.join(", ")
+        ));
+    };
+    let method = SpeculativeMethod::ALL
+        .into_iter()
+        .find(|m| m.name() == name);
+    let Some(method) = method else {
+        return refuse(unknown("speculative_method", name, &names));
+    };
+    if let Some(rate) = spec.acceptance_rate
+        && !(0.0..=1.0).contains(&rate)
+    {
+        return refuse(format!(
+            "`acceptance_rate` must be from 0 to 1, found {rate}"
+        ));
+    }
+    Ok(Speculation {
+        num_speculative_tokens: drafts,
+        method,
+        acceptance_rate: spec.acceptance_rate,
+    })
+}
+
+/// Whether a run knows how many drafts are right, and notes what it does not use.
+pub(crate) fn check_drafts(
+    deployment: &Deployment,
+    given: &Given,
+    workload: &mut Opened,
+) -> Result<(), InputError> {
+    let on = |pool: &PoolConfig| pool.engine.scheduling.speculation.is_on();
+    let drafts = deployment.config().pools.iter().any(on);
+    if workload.says_accepted {
+        given.reject_unless(
+            &["acceptance_rate"],
+            false,
+            "with a trace whose column \"accepted\" says what is accepted",
+        )?;
+        if !drafts {
+            workload.notes.push(
+                "the trace's column \"accepted\" has no effect without `num_speculative_tokens`"
+                    .into(),
+            );
+        }
+    } else if drafts && !given.has("acceptance_rate") {
+        return Err(InputError::new(
+            "`num_speculative_tokens` needs `acceptance_rate`, or a trace with a column \"accepted\"",
+        ));
+    }
+    Ok(())
 }
 
 /// The version of vLLM that the engine follows. Refuses settings that this one has not.
@@ -172,7 +262,9 @@ fn check(engine: &EngineConfig, spec: &EngineSpec) -> Result<(), InputError> {
 mod tests {
     use crate::{Deployment, RunSpec};
     use serde_json::{Value, json};
-    use windtunnel_engine::instance::{CoreTime, EngineConfig, SchedulingConfig};
+    use windtunnel_engine::instance::{
+        CoreTime, EngineConfig, SchedulingConfig, Speculation, SpeculativeMethod,
+    };
 
     fn deploy(settings: Value) -> Result<EngineConfig, String> {
         let mut all = json!({ "model": "llama-3.1-8b-instruct", "rules": "vllm" });
@@ -207,6 +299,8 @@ mod tests {
             "max_model_len": 2048, "scheduler_reserve_full_isl": false, "watermark": 0.25, "max_num_active_seqs": 7,
             "max_loras": 3, "lora_load_time": 900, "long_prefill_token_threshold": 64,
             "long_prefill_token_threshold_adaptive": true, "core_schedule_us": [300, 2.5], "core_update_us": [100],
+            "num_speculative_tokens": 4,
+            "speculative_method": "eagle", "acceptance_rate": 0.75,
         }));
         let engine = engine.expect("a deployment");
         assert!(!engine.rules.async_scheduling);
@@ -222,6 +316,11 @@ mod tests {
             core: CoreTime {
                 schedule_us: [300.0, 2.5],
                 update_us: [100.0, 0.0],
+            },
+            speculation: Speculation {
+                num_speculative_tokens: 4,
+                method: SpeculativeMethod::Eagle,
+                acceptance_rate: Some(0.75),
             },
         };
         assert_eq!(engine.scheduling, given);
@@ -243,6 +342,9 @@ mod tests {
             ("max_num_queued_tokens", json!(2)),
             ("max_loras", json!(2)),
             ("lora_load_time", json!(1)),
+            ("num_speculative_tokens", json!(2)),
+            ("speculative_method", json!("ngram")),
+            ("acceptance_rate", json!(0.5)),
         ];
         assert_eq!(values.len() + 1, super::OF_VLLM.len());
         for (name, value) in values {
@@ -291,6 +393,54 @@ mod tests {
             refused(json!({ "engine": "vllm-0.2" })),
             "unknown engine \"vllm-0.2\"; did you mean \"vllm-0.32\"? valid: vllm-0.8.5, vllm-0.11, vllm-0.15, \
              vllm-0.19, vllm-0.32"
+        );
+    }
+
+    #[test]
+    fn drafts_need_a_method_and_say_how_many_are_right() {
+        let cases = [
+            (
+                json!({ "num_speculative_tokens": 2 }),
+                "`num_speculative_tokens` needs `speculative_method`, which says whether drafts have KV; valid: eagle, \
+                 ngram",
+            ),
+            (
+                json!({ "num_speculative_tokens": 2, "speculative_method": "eagel" }),
+                "unknown speculative_method \"eagel\"; did you mean \"eagle\"? valid: eagle, ngram",
+            ),
+            (
+                json!({ "num_speculative_tokens": 2, "speculative_method": "ngram", "acceptance_rate": 1.5 }),
+                "`acceptance_rate` must be from 0 to 1, found 1.5",
+            ),
+            (
+                json!({ "num_speculative_tokens": 2000, "speculative_method": "ngram" }),
+                "`num_speculative_tokens` must be at most 1000, found 2000",
+            ),
+            (
+                json!({ "acceptance_rate": 0.5 }),
+                "`acceptance_rate` has no effect without `num_speculative_tokens`",
+            ),
+            (
+                json!({ "num_speculative_tokens": 0, "speculative_method": "ngram" }),
+                "`speculative_method` has no effect without `num_speculative_tokens`",
+            ),
+            (
+                json!({ "engine": "vllm-0.19", "num_speculative_tokens": 2 }),
+                "`num_speculative_tokens` has no effect with `engine` vllm-0.19, which does not have it here",
+            ),
+        ];
+        for (settings, message) in cases {
+            assert_eq!(refused(settings), message);
+        }
+        let drafts = json!({
+            "model": "llama-3.1-8b-instruct", "rules": "vllm", "num_speculative_tokens": 2,
+            "speculative_method": "ngram"
+        });
+        let run = RunSpec::from_settings(drafts.as_object().cloned().unwrap_or_default());
+        let error = run.expect("settings").resolve().err().expect("refused");
+        assert_eq!(
+            error.to_string(),
+            "`num_speculative_tokens` needs `acceptance_rate`, or a trace with a column \"accepted\""
         );
     }
 

@@ -56,6 +56,12 @@ const SETTINGS: &[(&str, &str)] = &[
     ("lora_load_time", "pool.engine.lora_load_time_us"),
     ("core_schedule_us", "pool.engine.core_schedule_us"),
     ("core_update_us", "pool.engine.core_update_us"),
+    (
+        "num_speculative_tokens",
+        "pool.engine.num_speculative_tokens",
+    ),
+    ("speculative_method", "pool.engine.speculative_method"),
+    ("acceptance_rate", "pool.engine.acceptance_rate"),
     ("block_size_in_tokens", "pool.engine.block_size"),
     ("total_kv_blocks", "pool.engine.total_kv_blocks"),
     (

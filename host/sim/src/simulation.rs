@@ -5,6 +5,7 @@ use crate::choose::{Chosen, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
 use crate::names::{Mentions, Seen};
 use crate::pool_setup::pool_setup;
+use crate::scheduling::check_drafts;
 use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::{RulesSpec, RunSpec};
 use crate::targets::{TargetTeller, Untargeted};
@@ -247,7 +248,8 @@ impl Resolver<'_> {
             deployment.preset(),
         )?;
         let analysis = Analysis::of(&run.outputs, &given)?;
-        let workload = open(run, &given, &deployment)?;
+        let mut workload = open(run, &given, &deployment)?;
+        check_drafts(&deployment, &given, &mut workload)?;
         let mut mentions = Mentions::of(&bundle, &spec);
         mentions.add_targets("", &analysis.slo_targets);
         if let Some(predictor) = &deployment.config().front.predictor {

@@ -58,6 +58,8 @@ pub struct Opened {
     pub notes: Vec<String>,
     /// Rate of a GuideLLM-style generator, requests per second.
     pub generator_rate: Option<f64>,
+    /// Every request says how many of its drafts are right.
+    pub says_accepted: bool,
 }
 
 impl Opened {
@@ -71,6 +73,7 @@ impl Opened {
             slo_targets: SloTargets::default(),
             notes: Vec::new(),
             generator_rate: None,
+            says_accepted: false,
         }
     }
 
@@ -81,6 +84,7 @@ impl Opened {
         let notes = trace.notes().to_vec();
         Self {
             notes,
+            says_accepted: trace.says_accepted(),
             ..Self::of(Box::new(trace), description, horizon_us)
         }
     }
@@ -351,6 +355,7 @@ fn finish(opened: spec::Opened, bounds: Bounds, name: String) -> Result<Opened, 
         slo_targets,
         notes: opened.notes().to_vec(),
         generator_rate: None,
+        says_accepted: false,
         source: Box::new(opened.source(bounds)?),
     })
 }

@@ -113,6 +113,11 @@ fn flags(case: &Value, engine: Option<&str>) -> Vec<String> {
     with_value("total-kv-blocks", "usable_kv_blocks");
     with_value("watermark", "watermark");
     with_value("max-loras", "max_loras");
+    if case["num_speculative_tokens"].as_u64() > Some(0) {
+        with_value("num-speculative-tokens", "num_speculative_tokens");
+        let method = case["speculative_method"].as_str().expect("a method");
+        flags.extend(["--speculative-method".to_owned(), method.to_owned()]);
+    }
     let unknown = |flag: &str| {
         flag == "--no-async-scheduling" && !chooses_ahead
             || flag == "--no-scheduler-reserve-full-isl" && !reserves

@@ -78,6 +78,7 @@ impl OpenOptions {
 pub struct Trace {
     format: Format,
     kind: Kind,
+    says_accepted: bool,
     notes: Vec<String>,
 }
 
@@ -137,6 +138,7 @@ pub fn open(
     }
     let trace = Trace {
         format,
+        says_accepted: matches!(&kind, Kind::FiveColumn(t) if t.inner().says_accepted()),
         kind,
         notes,
     };
@@ -340,6 +342,12 @@ impl Trace {
             Kind::TraceV2(t) => Some(t),
             _ => None,
         }
+    }
+
+    /// Does every request say how many of its drafts are right?
+    #[must_use]
+    pub fn says_accepted(&self) -> bool {
+        self.says_accepted
     }
 
     /// Whether its requests belong to sessions that a closed loop can replay.

@@ -95,9 +95,4 @@ impl Adapters {
         self.loaded.drain(..over);
         new
     }
-
-    /// Those on the GPU, the least recently used first.
-    pub(super) fn loaded(&self) -> &[Sym] {
-        &self.loaded
-    }
 }

@@ -23,7 +23,13 @@ impl Instance {
         }
         for request in self.running.iter().map(|entry| &self.requests[entry.slot]) {
             let most = request.prompt_tokens() + request.final_output_tokens().max(1);
-            if !request.running || request.computed_tokens > most || request.prefill_target > most {
+            // Every chosen step may run ahead with drafts that turn out to be wrong.
+            let drafts = self.config.scheduling.speculation.num_speculative_tokens;
+            let ahead = drafts * (1 + self.config.rules.steps_in_flight() as u32);
+            if !request.running
+                || request.computed_tokens > most + ahead
+                || request.prefill_target > most
+            {
                 return Err(format!(
                     "{} runs with {} tokens computed and {} to compute first, of at most {most}",
                     request.request.id, request.computed_tokens, request.prefill_target

@@ -10,6 +10,22 @@ pub(super) struct StepPart {
     pub(super) entry: BatchEntry,
     /// The step yields a token for it: the first one, or one more.
     pub(super) samples: bool,
+    /// Drafts that the step verifies for it.
+    pub(super) drafts: u32,
+    /// Draft tokens that the step computes for nothing.
+    pub(super) padding: u32,
+}
+
+impl StepPart {
+    /// A decode of one token, without drafts.
+    pub(super) fn decode(entry: BatchEntry) -> Self {
+        Self {
+            entry,
+            samples: true,
+            drafts: 0,
+            padding: 0,
+        }
+    }
 }
 
 /// A chosen step.

@@ -56,6 +56,8 @@ pub struct SchedulingConfig {
     pub lora_load_us: i64,
     /// Time of the engine core itself.
     pub core: CoreTime,
+    /// Speculative decoding.
+    pub speculation: Speculation,
 }
 
 /// Time that the engine core's own process takes, one thing after the other, while steps run beside
@@ -91,6 +93,72 @@ fn line([base, each]: [f64; 2], requests: u32) -> i64 {
     (base + each * f64::from(requests)).round() as i64
 }
 
+/// Speculative decoding as vLLM schedules it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Speculation {
+    /// Drafts per request and step; 0 = no speculative decoding.
+    pub num_speculative_tokens: u32,
+    /// Where drafts come from.
+    pub method: SpeculativeMethod,
+    /// Chance of a draft to be right if those before it are, 0 to 1; `None` = requests say
+    /// themselves what is right ([`accepted`](windtunnel_base::request::Request::accepted)).
+    pub acceptance_rate: Option<f64>,
+}
+
+impl Speculation {
+    /// No speculative decoding.
+    pub const OFF: Self = Self {
+        num_speculative_tokens: 0,
+        method: SpeculativeMethod::Ngram,
+        acceptance_rate: None,
+    };
+
+    /// Is there any?
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.num_speculative_tokens > 0
+    }
+
+    /// Tokens for which a request has KV blocks beyond those of its step: the drafter computes KV.
+    #[must_use]
+    pub fn lookahead(&self) -> u32 {
+        match self.method {
+            SpeculativeMethod::Eagle => self.num_speculative_tokens,
+            SpeculativeMethod::Ngram => 0,
+        }
+    }
+
+    /// Is the last block of a prefix hit computed again? A drafter that goes by the hidden states of
+    /// the model needs those of the tokens before the one it begins with.
+    #[must_use]
+    pub fn recomputes_last_hit(&self) -> bool {
+        self.is_on() && self.method == SpeculativeMethod::Eagle
+    }
+}
+
+/// Where drafts come from, by vLLM's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpeculativeMethod {
+    /// A head over the model's hidden states, with KV of its own.
+    Eagle,
+    /// The prompt and the output so far; there is no KV of drafts.
+    Ngram,
+}
+
+impl SpeculativeMethod {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Eagle, Self::Ngram];
+
+    /// Its name in vLLM.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Eagle => "eagle",
+            Self::Ngram => "ngram",
+        }
+    }
+}
+
 impl Default for SchedulingConfig {
     fn default() -> Self {
         Self {
@@ -103,6 +171,7 @@ impl Default for SchedulingConfig {
             max_loras: 0,
             lora_load_us: 0,
             core: CoreTime::default(),
+            speculation: Speculation::OFF,
         }
     }
 }
@@ -114,6 +183,15 @@ impl EngineConfig {
         StepLimits {
             max_tokens: self.max_num_batched_tokens,
             max_prefill_tokens: self.long_prefill_token_threshold,
+        }
+    }
+
+    /// Tokens for which a request must have KV blocks when `computed` of its tokens are.
+    pub(super) fn slots(&self, computed: u32) -> u32 {
+        let slots = computed.saturating_add(self.scheduling.speculation.lookahead());
+        match self.max_model_len {
+            0 => slots,
+            limit => u32::try_from(limit).map_or(slots, |limit| slots.min(limit).max(computed)),
         }
     }
 

@@ -115,6 +115,16 @@ impl EngineRequest {
         self.computed_tokens < self.prefill_target
     }
 
+    /// Of the tokens scheduled in this step, those that are drafts, and those that only pad it.
+    pub(super) fn draft_tokens(&self) -> (u32, u32) {
+        if self.in_prefill() {
+            let padding = self.computed_after_step.saturating_sub(self.prefill_target);
+            (0, padding.min(self.scheduled_tokens))
+        } else {
+            (self.scheduled_tokens.saturating_sub(1), 0)
+        }
+    }
+
     /// Computed tokens at which the step that yields its last token is chosen.
     pub(crate) fn computed_at_finish(&self) -> u32 {
         self.prompt_tokens() + self.output_limit - 1
@@ -123,6 +133,12 @@ impl EngineRequest {
     /// Are all its tokens scheduled? Then it only waits for the output of its last step.
     pub(crate) fn is_scheduled_through(&self) -> bool {
         !self.in_prefill() && self.computed_tokens >= self.computed_at_finish()
+    }
+
+    /// Is it sure, whatever becomes of the drafts of chosen steps, that these yield its last token?
+    pub(crate) fn surely_ends(&self) -> bool {
+        let known = self.prompt_tokens() + self.emitted;
+        !self.in_prefill() && self.computed_tokens >= known && self.emitted + 1 >= self.output_limit
     }
 
     /// How it ended, if all its output is out. A request without output ends with its first token.

@@ -169,6 +169,11 @@ impl Instance {
         let processed_tokens = request
             .computed_tokens
             .saturating_sub(request.prompt_tokens());
+        // Drafts may be computed for nothing; the last verified token never is.
+        let processed_tokens = match self.config.scheduling.speculation.is_on() {
+            true => processed_tokens.min(request.emitted.saturating_sub(1)),
+            false => processed_tokens,
+        };
         let finished = FinishedRequest {
             record,
             reason,

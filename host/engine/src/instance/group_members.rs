@@ -50,10 +50,7 @@ impl Instance {
             let request = &mut self.requests[entry.slot];
             request.in_group = false;
             if running.is_some_and(|number| joined <= number) {
-                parts.push(StepPart {
-                    entry,
-                    samples: true,
-                });
+                parts.push(StepPart::decode(entry));
             }
         }
         // The step that runs yields their tokens one by one, too.
@@ -134,10 +131,7 @@ impl Instance {
             let in_flight = self.in_flight.iter_mut().filter(|step| step.group);
             for step in in_flight.chain([&mut *step]) {
                 if joined <= step.number {
-                    step.parts.push(StepPart {
-                        entry,
-                        samples: true,
-                    });
+                    step.parts.push(StepPart::decode(entry));
                 }
             }
         }

@@ -17,6 +17,9 @@ pub(crate) struct TokenSteps {
     ranges: SmallVec<[(u64, u64); 1]>,
     /// Gaps of its own, unlike that of the step (tokens after an interruption), microseconds.
     own: Vec<i64>,
+    /// Tokens that came in one step with the token before them, and the gap of each, microseconds.
+    together: u64,
+    together_us: i64,
 }
 
 impl TokenSteps {
@@ -36,14 +39,23 @@ impl TokenSteps {
         self.own.push(gap_us);
     }
 
+    /// The request got `count` more tokens in a step that gave it one, each `gap_us` after the one
+    /// before, which is the same for all of its steps.
+    pub(crate) fn push_together(&mut self, count: u64, gap_us: i64) {
+        self.together += count;
+        self.together_us = gap_us;
+    }
+
     /// Gaps so far.
     pub(crate) fn len(&self) -> u64 {
-        self.ranges.iter().map(|(a, b)| b - a).sum::<u64>() + self.own.len() as u64
+        let shared = self.ranges.iter().map(|(a, b)| b - a).sum::<u64>();
+        shared + self.own.len() as u64 + self.together
     }
 
     pub(crate) fn clear(&mut self) {
         self.ranges.clear();
         self.own.clear();
+        self.together = 0;
     }
 
     /// The first step it refers to.
@@ -112,7 +124,8 @@ impl ItlLog {
             .iter()
             .map(|&(a, b)| self.before(b) - self.before(a))
             .sum();
-        shared + steps.own.iter().sum::<i64>()
+        let together = steps.together as i64 * steps.together_us;
+        shared + steps.own.iter().sum::<i64>() + together
     }
 
     /// Counts the gaps of a request that finished.
@@ -123,6 +136,9 @@ impl ItlLog {
         }
         for &gap in &steps.own {
             *self.histogram.entry(gap).or_default() += 1;
+        }
+        if steps.together > 0 {
+            *self.histogram.entry(steps.together_us).or_default() += steps.together;
         }
     }
 
@@ -199,6 +215,10 @@ mod tests {
                     if coin >> k & 1 == 1 {
                         runs.extend(from, from + count);
                         list.extend(std::iter::repeat_n(gap, count as usize));
+                        if coin >> 6 & 1 == 1 {
+                            runs.push_together(count, 0);
+                            list.extend(std::iter::repeat_n(0, count as usize));
+                        }
                     }
                 }
                 if coin >> 2 & 3 == 3 {

@@ -25,13 +25,14 @@ mod policies;
 mod queue_key;
 mod slab;
 mod slot;
+mod speculation;
 mod state;
 mod step;
 mod wait_queue;
 mod work;
 
 pub use crate::rules::{EngineRules, Preset};
-pub use config::{CoreTime, EngineConfig, NEVER, SchedulingConfig};
+pub use config::{CoreTime, EngineConfig, NEVER, SchedulingConfig, Speculation, SpeculativeMethod};
 pub use events::{FinishedRequest, InstanceEvent};
 pub use state::{Instance, InstanceHooks};
 pub use work::Work;

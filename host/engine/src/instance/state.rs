@@ -110,6 +110,8 @@ impl Instance {
         let queue_order = hooks.scheduler.order();
         let mut config = config;
         config.plain |= config.block_size > MAX_BLOCK_SIZE;
+        // The fast path knows no drafts.
+        config.plain |= config.scheduling.speculation.is_on();
         Self {
             index,
             kv: KvCache::new(

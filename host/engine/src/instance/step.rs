@@ -139,6 +139,7 @@ impl Instance {
         let mut take = |entry: BatchEntry, request: &mut EngineRequest| {
             let tokens = request.scheduled_tokens;
             let computed = request.computed_after_step;
+            let (drafts, padding) = request.draft_tokens();
             // Under the rules of the reference, a fully cached prompt takes part without tokens.
             let prefills = request.in_prefill() || !request.has_first_token;
             if tokens == 0 && (self.config.rules.visible_at_step_end || !prefills) {
@@ -151,6 +152,8 @@ impl Instance {
             parts.push(StepPart {
                 entry,
                 samples: !request.in_prefill(),
+                drafts,
+                padding,
             });
         };
         if group {
@@ -212,7 +215,8 @@ impl Instance {
         };
         for part in &step.parts {
             if part.samples && here(&self.requests, part.entry) {
-                self.deliver_token(part.entry.slot, step.number, end, events);
+                let tokens = self.verified_tokens(part);
+                self.deliver_tokens(part.entry.slot, step.number, tokens, end, events);
             }
         }
         for part in &step.parts {
@@ -248,12 +252,19 @@ impl Instance {
         end - since + self.latency.output_token_us()
     }
 
-    /// A step yields a token of a request at `end`.
-    fn deliver_token(&mut self, slot: Slot, step: u64, end: i64, events: &mut Vec<InstanceEvent>) {
+    /// A step yields `tokens` tokens of a request, at least one, at `end`.
+    fn deliver_tokens(
+        &mut self,
+        slot: Slot,
+        step: u64,
+        tokens: u32,
+        end: i64,
+        events: &mut Vec<InstanceEvent>,
+    ) {
         let token_us = self.latency.output_token_us();
         let elapsed = self.config.rules.gaps_are_elapsed_time;
         let request = &mut self.requests[slot];
-        request.emitted += 1;
+        request.emitted += tokens;
         let follows = request.last_token_step == step;
         let waited = end - request.last_token_us;
         (request.last_token_us, request.last_token_step) = (end, step + 1);
@@ -275,7 +286,17 @@ impl Instance {
             }
             self.notify_scheduler(EventKind::FirstToken, slot, end, events);
         }
-        self.cache_known_blocks(slot, step);
+        if tokens > 1 {
+            let request = &mut self.requests[slot];
+            request
+                .token_steps
+                .push_together(u64::from(tokens - 1), token_us);
+        }
+        if self.config.scheduling.speculation.is_on() {
+            self.cache_verified_blocks(slot);
+        } else {
+            self.cache_known_blocks(slot, step);
+        }
     }
 
     /// Where steps are chosen ahead, the last token that a step computes may not be known then.

@@ -1,5 +1,6 @@
 //! How much work an instance has.
 
+use super::engine_request::EngineRequest;
 use super::slot::Slot;
 use super::state::Instance;
 
@@ -26,12 +27,16 @@ impl Instance {
             running_prefill_tokens: self.in_flight.iter().map(|step| step.prefill_tokens).sum(),
             ..Work::default()
         };
+        let ends = match self.config.scheduling.speculation.is_on() {
+            true => EngineRequest::surely_ends,
+            false => EngineRequest::is_scheduled_through,
+        };
         let mut add = |slot: Slot| {
             let request = &self.requests[slot];
             if request.in_prefill() {
                 work.running_prefill_tokens +=
                     u64::from(request.prefill_target - request.computed_tokens);
-            } else if !request.is_scheduled_through() {
+            } else if !ends(request) {
                 work.decodes += 1;
                 work.decode_context_tokens += u64::from(request.computed_tokens);
             }

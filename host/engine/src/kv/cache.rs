@@ -224,6 +224,24 @@ impl KvCache {
         true
     }
 
+    /// Allocates blocks for `tokens` tokens in all, after reusing the `cached` blocks if `table` is
+    /// empty. None of them becomes findable by that. All or nothing: `false` changes nothing.
+    pub fn allocate_slots(&mut self, table: &mut BlockTable, tokens: u32, cached: &[u32]) -> bool {
+        let held = table.len().max(cached.len()) as u32;
+        let missing = tokens.div_ceil(self.block_size).saturating_sub(held);
+        let idle = self.blocks_taken_by(table, 0, cached);
+        if u64::from(missing) + idle > self.free() {
+            return false;
+        }
+        if table.is_empty() {
+            self.reuse(table, cached);
+        }
+        for _ in 0..missing {
+            self.take_block(table, self.block_size);
+        }
+        true
+    }
+
     /// Makes the full last block findable, unless no lookup could ask for it: private, or detached
     /// from its prompt.
     pub fn cache_last_block(&mut self, table: &mut BlockTable, sequence: Sequence<'_>) {

@@ -4,8 +4,8 @@ use super::model::{LatencyModel, StepAggregates, StepItem, check_coefficients, t
 use crate::rules::Preset;
 use windtunnel_base::input::InputError;
 
-/// `step = beta0 + beta1 x prefilled tokens + beta2 x decodes`, as fitted by BLIS to measured
-/// servers.
+/// `step = beta0 + beta1 x prefilled tokens + beta2 x decoded tokens`, as fitted by BLIS to
+/// measured servers; drafts that are verified count as decoded tokens.
 ///
 /// It knows nothing of context lengths; the coefficients hold for one model, GPU, tensor
 /// parallelism and vLLM version.
@@ -51,7 +51,7 @@ impl LatencyModel for Blackbox {
         // Added in this order: the sum is truncated, so its last bit counts.
         let us = self.beta[0]
             + self.beta[1] * step.prefill_tokens as f64
-            + self.beta[2] * step.decodes as f64;
+            + self.beta[2] * step.decode_tokens() as f64;
         truncate_us(us).max(1)
     }
 

@@ -31,10 +31,14 @@ pub struct StepAggregates {
     pub prefill_tokens_squared: u64,
     /// Sum over prefills of the context.
     pub prefill_context: u64,
-    /// Decodes, one new token each.
+    /// Decodes, one new token each and its drafts.
     pub decodes: u64,
     /// Sum over decodes of the context.
     pub decode_context: u64,
+    /// Draft tokens that decodes verify.
+    pub draft_tokens: u64,
+    /// (query, key) pairs of the drafts: the i-th of a decode attends its context and i tokens more.
+    pub draft_pairs: u64,
 }
 
 impl StepAggregates {
@@ -49,9 +53,24 @@ impl StepAggregates {
             self.prefill_tokens_squared += n * n;
             self.prefill_context += c;
         } else {
+            let drafts = n.saturating_sub(1);
             self.decodes += 1;
             self.decode_context += c;
+            self.draft_tokens += drafts;
+            self.draft_pairs += drafts * c + n * drafts / 2;
         }
+    }
+
+    /// New tokens of decodes, drafts included.
+    #[must_use]
+    pub fn decode_tokens(&self) -> u64 {
+        self.decodes + self.draft_tokens
+    }
+
+    /// (query, key) pairs of decodes, drafts included.
+    #[must_use]
+    pub fn decode_pairs(&self) -> u64 {
+        self.decode_context + self.draft_pairs
     }
 }
 
@@ -132,6 +151,22 @@ pub(super) fn power(base: f64, mut exponent: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_draft_attends_what_stands_before_it() {
+        let mut step = StepAggregates::default();
+        step.add(StepItem {
+            new_tokens: 3,
+            context: 10,
+            prompt_tokens: 5,
+            is_prefill: false,
+        });
+        assert_eq!((step.decodes, step.decode_tokens()), (1, 3));
+        assert_eq!(
+            (step.decode_context, step.decode_pairs()),
+            (10, 10 + 11 + 12)
+        );
+    }
 
     #[test]
     fn whole_powers_are_exact_where_they_can_be() {

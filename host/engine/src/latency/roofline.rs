@@ -44,15 +44,17 @@ impl Roofline {
     }
 
     fn seconds(&self, step: &StepAggregates) -> f64 {
-        let (prefill, decodes) = (step.prefill_tokens as f64, step.decodes as f64);
-        let context = step.decode_context as f64;
-        let prefills = f64::from(step.requests) - decodes;
+        let (prefill, decoded) = (step.prefill_tokens as f64, step.decode_tokens() as f64);
+        let decode_pairs = step.decode_pairs() as f64;
+        let prefills = f64::from(step.requests) - step.decodes as f64;
         let pairs = StepWork::prefill_pairs(step);
         let compute = self.work.flops(prefill, prefills, pairs, true) / self.prefill_rate
-            + self.work.flops(decodes, decodes, context, false) / self.decode_rate;
-        let bytes = self.work.weight_bytes(step.prefill_tokens + step.decodes)
+            + self.work.flops(decoded, decoded, decode_pairs, false) / self.decode_rate;
+        let bytes = self
+            .work
+            .weight_bytes(step.prefill_tokens + step.decode_tokens())
             + self.work.prefill_kv_bytes(step)
-            + self.work.decode_kv_bytes(decodes, context);
+            + self.work.decode_kv_bytes(step);
         compute.max(bytes / self.work.bandwidth)
     }
 }

@@ -85,16 +85,16 @@ impl TrainedPhysics {
         if step.decodes == 0 {
             return 0.0;
         }
-        let (tokens, context) = (step.decodes as f64, step.decode_context as f64);
-        let compute = self.work.flops(tokens, 0.0, context, false) / self.work.peak * 1e6;
-        let kv = self.us(self.work.decode_kv_bytes(tokens, context));
+        let (tokens, pairs) = (step.decode_tokens() as f64, step.decode_pairs() as f64);
+        let compute = self.work.flops(tokens, 0.0, pairs, false) / self.work.peak * 1e6;
+        let kv = self.us(self.work.decode_kv_bytes(step));
         self.coefficients.decode(compute, kv)
     }
 
     /// Step time in microseconds, not rounded; the step must not be empty.
     fn time_us(&self, step: &StepAggregates) -> f64 {
         let (work, links, beta) = (&self.work, &self.communication, &self.coefficients.beta);
-        let tokens = step.prefill_tokens as f64 + step.decodes as f64;
+        let tokens = step.prefill_tokens as f64 + step.decode_tokens() as f64;
         let reduced = links.all_reduce(work.layers + work.dense_layers, tokens) / work.dp
             + if work.dp == 1.0 {
                 links.all_reduce(work.expert_layers, tokens)
@@ -102,7 +102,7 @@ impl TrainedPhysics {
                 0.0
             };
         // The fit left the output head out of the weights.
-        let weights = work.layer_weight_bytes(step.prefill_tokens + step.decodes);
+        let weights = work.layer_weight_bytes(step.prefill_tokens + step.decode_tokens());
         self.prefill_us(step)
             + self.decode_us(step)
             + beta[2] * self.us(weights)

@@ -138,11 +138,13 @@ impl StepWork {
 
     /// Bytes of KV and recurrent states that decodes read and write.
     #[must_use]
-    pub fn decode_kv_bytes(&self, decodes: f64, context: f64) -> f64 {
+    pub fn decode_kv_bytes(&self, step: &StepAggregates) -> f64 {
+        let (decodes, tokens) = (step.decodes as f64, step.decode_tokens() as f64);
+        let context = step.decode_context as f64;
         // The mean stands for each: of contexts around a window this counts a little too much.
         let read = |layers: &Attention| layers.layers * (layers.window * decodes).min(context);
         let read: f64 = self.attention.iter().map(read).sum();
-        let written: f64 = self.attention.iter().map(|a| a.layers * decodes).sum();
+        let written: f64 = self.attention.iter().map(|a| a.layers * tokens).sum();
         (self.kv_bytes * (read + written) + 2.0 * self.state_bytes * decodes) / self.dp
     }
 
@@ -180,10 +182,10 @@ impl StepWork {
     /// full bandwidth, or its arithmetic at the full peak.
     #[must_use]
     pub fn least_seconds(&self, step: &StepAggregates) -> f64 {
-        let (prefill, decodes) = (step.prefill_tokens as f64, step.decodes as f64);
-        let bytes = self.weight_bytes(step.prefill_tokens + step.decodes);
+        let (prefill, decoded) = (step.prefill_tokens as f64, step.decode_tokens() as f64);
+        let bytes = self.weight_bytes(step.prefill_tokens + step.decode_tokens());
         let flops = self.flops(prefill, 0.0, Self::prefill_pairs(step), true)
-            + self.flops(decodes, decodes, step.decode_context as f64, true);
+            + self.flops(decoded, decoded, step.decode_pairs() as f64, true);
         (bytes / self.bandwidth).max(flops / self.peak)
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod anomaly;
 pub mod digest;
+pub mod drafts;
 pub mod fitness;
 pub mod groups;
 pub mod population;

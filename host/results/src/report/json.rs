@@ -2,6 +2,7 @@
 //! not report.
 
 use super::{Results, blis, go};
+use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::saturation::Labels;
 use crate::metrics::slo::Goodput;
@@ -56,6 +57,18 @@ pub fn value(results: &Results<'_>) -> Value {
     add("kv_peak_utilization", json!(cluster.kv_peak_utilization));
     add("kv_mean_utilization", json!(cluster.kv_mean_utilization));
     add("steps", json!(cluster.steps));
+    if let Some(d) = Drafts::of(&results.record.instances) {
+        add(
+            "speculation",
+            json!({
+                "verifications": d.verifications,
+                "drafted_tokens": d.drafted,
+                "accepted_tokens": d.accepted,
+                "acceptance_rate": d.acceptance_rate(),
+                "mean_acceptance_length": d.mean_acceptance_length(),
+            }),
+        );
+    }
     add("latency_ms", latencies(&cluster.latency_ms));
     let blocked = &results.anomalies.hol_blocked;
     let record = results.record;

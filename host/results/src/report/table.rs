@@ -1,6 +1,7 @@
 //! The report for people: a few tables at most 100 columns wide, plain text without colours.
 
 use super::{Results, instance_name};
+use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::stats::{Distribution, Spread};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
@@ -203,6 +204,16 @@ fn overview(results: &Results<'_>) -> String {
         or_dash(c.cache_hit_rate, percent),
         count(c.preemptions)
     );
+    if let Some(d) = Drafts::of(&results.record.instances) {
+        let _ = write!(
+            text,
+            "\nDrafts:     {} of {} tokens accepted ({}), {} tokens per verification",
+            count(d.accepted),
+            count(d.drafted),
+            percent(d.acceptance_rate()),
+            digits(d.mean_acceptance_length())
+        );
+    }
     if let Some(t) = &results.trace {
         let _ = write!(
             text,

@@ -146,6 +146,12 @@ pub struct Cut<S> {
 }
 
 impl<S: Rewind> Cut<S> {
+    /// The whole trace.
+    #[must_use]
+    pub fn inner(&self) -> &S {
+        &self.trace
+    }
+
     /// Selects from a trace.
     pub fn new(trace: S, selection: Selection) -> Self {
         Self {

@@ -1,5 +1,6 @@
 //! CSV traces with real token ids: arrival in seconds, two columns nobody reads, prompt ids and
-//! output ids as JSON arrays. Two more columns are found by their names, `priority` and `adapter`.
+//! output ids as JSON arrays. Three more columns are found by their names: `priority`, `adapter`, and
+//! `accepted`, how many drafts of speculative decoding are right.
 //!
 //! Equal tokens stay equal, so these traces show real prefix-cache behaviour.
 
@@ -11,6 +12,7 @@ use crate::table::{Table, shown};
 use crate::trie::Trie;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Request, RequestId, Source, Sym, Symbols, TokenSeq};
 
@@ -26,6 +28,7 @@ struct Row {
     output: TokenSeq,
     priority: i32,
     adapter: Sym,
+    accepted: Option<Arc<[u32]>>,
 }
 
 /// What rows have in common while they are read.
@@ -36,6 +39,7 @@ struct Reader {
     /// Positions of the optional columns.
     priority: Option<usize>,
     adapter: Option<usize>,
+    accepted: Option<usize>,
     symbols: Symbols,
 }
 
@@ -45,6 +49,7 @@ pub struct FiveColumn {
     rows: Vec<Row>,
     next: usize,
     symbols: Symbols,
+    says_accepted: bool,
     notes: Vec<String>,
 }
 
@@ -66,6 +71,12 @@ impl FiveColumn {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Does every request say how many of its drafts are right?
+    #[must_use]
+    pub fn says_accepted(&self) -> bool {
+        self.says_accepted
     }
 
     /// Reads a trace from `from`; `name` is what messages call it.
@@ -98,6 +109,7 @@ impl FiveColumn {
             tokens: Vec::new(),
             priority: table.column_behind(OUTPUT, "priority")?,
             adapter: table.column_behind(OUTPUT, "adapter")?,
+            accepted: table.column_behind(OUTPUT, "accepted")?,
             symbols: Symbols::default(),
         };
         let mut rows = Vec::new();
@@ -107,6 +119,7 @@ impl FiveColumn {
             rows.extend(errors.take(row)?);
         }
         rows.sort_by_key(|r: &Row| r.arrival_us);
+        let says_accepted = reader.accepted.is_some();
         let Reader { clock, symbols, .. } = reader;
         if clock.is_of_epoch() {
             let first = rows.first().map_or(0, |r| r.arrival_us);
@@ -116,6 +129,7 @@ impl FiveColumn {
             rows,
             next: 0,
             symbols,
+            says_accepted,
             notes: clock.note().into_iter().collect(),
         })
     }
@@ -147,6 +161,7 @@ impl Reader {
             None | Some("") => Sym::NONE,
             Some(name) => self.symbols.intern(name),
         };
+        let accepted = self.accepted.map(|at| lengths(table, at)).transpose()?;
         let whole = self.trie.insert(&self.tokens);
         let (prompt, output) = cut(&whole, prompt_len);
         Ok(Row {
@@ -156,6 +171,7 @@ impl Reader {
             output,
             priority,
             adapter,
+            accepted,
         })
     }
 }
@@ -183,6 +199,7 @@ impl Source for FiveColumn {
         Some(Request {
             client_priority: row.priority,
             adapter: row.adapter,
+            accepted: row.accepted.clone(),
             ..Request::new(id, row.arrival_us, prompt, output)
         })
     }
@@ -231,15 +248,25 @@ fn cut(whole: &TokenSeq, at: usize) -> (TokenSeq, TokenSeq) {
 }
 
 fn read_ids(table: &Table, at: usize, into: &mut Vec<u32>) -> Result<(), InputError> {
-    parse_ids(table.field(at), into).map_err(|because| {
+    parse_numbers(table.field(at), "a token id", into).map_err(|because| {
         let expected = "token ids as a JSON array like \"[1, 2, 3]\"";
         table.field_error_because(at, expected, &because)
     })
 }
 
-/// Appends the numbers of a JSON array; the message of an error tells where in it something is
-/// wrong.
-fn parse_ids(text: &str, into: &mut Vec<u32>) -> Result<(), String> {
+/// Numbers of drafts that are right.
+fn lengths(table: &Table, at: usize) -> Result<Arc<[u32]>, InputError> {
+    let mut lengths = Vec::new();
+    parse_numbers(table.field(at), "a number of drafts", &mut lengths).map_err(|because| {
+        let expected = "numbers of accepted drafts as a JSON array like \"[0, 2, 1]\"";
+        table.field_error_because(at, expected, &because)
+    })?;
+    Ok(lengths.into())
+}
+
+/// Appends the numbers of a JSON array, each of which is `what`; the message of an error tells where
+/// in it something is wrong.
+fn parse_numbers(text: &str, what: &str, into: &mut Vec<u32>) -> Result<(), String> {
     let text = text.trim();
     let inner = text
         .strip_prefix('[')
@@ -254,13 +281,9 @@ fn parse_ids(text: &str, into: &mut Vec<u32>) -> Result<(), String> {
         // `parse` alone would take "+1" and "01", which are no JSON numbers.
         let json = item == "0" || item.starts_with(|c: char| c.is_ascii_digit() && c != '0');
         match item.parse::<u32>() {
-            Ok(id) if json => into.push(id),
+            Ok(number) if json => into.push(number),
             _ => {
-                return Err(format!(
-                    "element {} is {}, not a token id",
-                    k + 1,
-                    shown(item)
-                ));
+                return Err(format!("element {} is {}, not {what}", k + 1, shown(item)));
             }
         }
     }
@@ -347,6 +370,25 @@ mod tests {
             refuse("t,a,b,p,o,adapter,adapter\n"),
             "t.csv:1: the column \"adapter\" appears twice"
         );
+    }
+
+    #[test]
+    fn numbers_of_accepted_drafts_are_a_column_by_name() {
+        let text = "t,a,b,p,o,accepted\n0,x,y,[1],[4],\"[2, 0]\"\n1,x,y,[1],[4],[]\n";
+        let requests = read(text).unwrap();
+        assert_eq!(requests[0].accepted.as_deref(), Some(&[2, 0][..]));
+        assert_eq!(requests[1].accepted.as_deref(), Some(&[][..]));
+        assert_eq!(read(SAMPLE).unwrap()[0].accepted, None);
+        let refuse = |field: &str| {
+            let text = format!("t,a,b,p,o,accepted\n0,x,y,[1],[2],{field}\n");
+            read(&text).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refuse("\"[1,-1]\""),
+            "t.csv:2: column \"accepted\": expected numbers of accepted drafts as a JSON array like \"[0, 2, 1]\", \
+             found \"[1,-1]\": element 2 is \"-1\", not a number of drafts"
+        );
+        assert!(refuse("").contains("it does not begin with"));
     }
 
     #[test]

@@ -81,27 +81,37 @@ impl Instance {
         };
         let request = &self.requests[slot];
         let sequence = request.sequence();
-        let cached = self
+        let mut cached = self
             .kv
             .cached_prefix(sequence.block_keys(block_size, findable));
+        if scheduling.speculation.recomputes_last_hit() {
+            cached.pop();
+        }
         let cached_tokens = cached.len() as u32 * block_size;
         let remaining = target - cached_tokens;
-        if !scheduling.enable_chunked_prefill && budget.cuts_prefill(remaining, cached_tokens) {
+        let Some(wanted) = budget.padded(remaining, cached_tokens) else {
+            return false;
+        };
+        if !scheduling.enable_chunked_prefill && budget.cuts_prefill(wanted, cached_tokens) {
             return false;
         }
-        let tokens = budget.prefill_tokens(remaining, cached_tokens);
+        let tokens = budget.prefill_tokens(wanted, cached_tokens);
         let held = if scheduling.reserve_full_isl {
             remaining
         } else {
             tokens
         };
-        let needed = self.kv.blocks_taken_by(&request.blocks, held, &cached);
+        let slots = self.config.slots(cached_tokens + tokens) - cached_tokens;
+        let needed = self
+            .kv
+            .blocks_taken_by(&request.blocks, held.max(slots), &cached);
         let needed = needed.saturating_add(self.reserved_blocks());
         let short = needed.saturating_sub(self.kv.free());
         if short > 0 || !self.allocate(slot, tokens, &cached) {
             let reuse = !scheduling.reserve_full_isl && !cached.is_empty();
             let (room, request) = (self.room(), &self.requests[slot]);
-            self.blocked_head = Some(BlockedHead::new(request, budget, room, short, reuse));
+            let head = BlockedHead::new(request, budget, room, short, reuse);
+            self.blocked_head = (!scheduling.speculation.is_on()).then_some(head);
             return false;
         }
         self.leave_queue(slot);

@@ -16,7 +16,8 @@ impl Instance {
             prefilling: prefilling as u32,
             waiting: self.waiting.len() as u32,
         });
-        StepBudget::new(limits, self.config.max_computed_tokens())
+        let drafts = self.config.scheduling.speculation.num_speculative_tokens;
+        StepBudget::new(limits, self.config.max_computed_tokens(), drafts)
     }
 
     /// Forms the batch of the step that starts at `now`.
@@ -34,6 +35,7 @@ impl Instance {
             let request = &self.requests[entry.slot];
             if request.scheduled_tokens > 0 {
                 self.adapters.add(request.request.adapter);
+                budget.note_part(request);
             }
         }
         self.admit_waiting(now, &mut budget, events);
@@ -95,6 +97,9 @@ impl Instance {
     /// Allocates KV space for `tokens` more tokens of a request, after the `cached` blocks if it
     /// holds none. `false` changes nothing.
     pub(super) fn allocate(&mut self, slot: Slot, tokens: u32, cached: &[u32]) -> bool {
+        if self.config.scheduling.speculation.is_on() {
+            return self.allocate_slots(slot, tokens, cached);
+        }
         let awaits_output = self.awaits_output();
         let request = &mut self.requests[slot];
         let mut blocks = std::mem::take(&mut request.blocks);

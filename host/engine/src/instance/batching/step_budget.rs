@@ -11,6 +11,11 @@ pub(crate) struct StepBudget {
     max_prefill_tokens: u32,
     /// Most tokens of a request that are ever computed.
     max_computed_tokens: u32,
+    /// Drafts that a decode has.
+    drafts: u32,
+    /// Running requests take part in the step; some of them prefill.
+    running_take_part: bool,
+    running_prefill: bool,
 }
 
 /// A head of the wait queue that did not fit. Another attempt fails as well until enough blocks come
@@ -39,12 +44,15 @@ pub(crate) struct Room {
 }
 
 impl StepBudget {
-    pub(crate) fn new(limits: BatchLimits, max_computed_tokens: u32) -> Self {
+    pub(crate) fn new(limits: BatchLimits, max_computed_tokens: u32, drafts: u32) -> Self {
         Self {
             new_tokens: limits.max_new_tokens,
             admissions: limits.max_admissions,
             max_prefill_tokens: limits.max_prefill_tokens,
             max_computed_tokens,
+            drafts,
+            running_take_part: false,
+            running_prefill: false,
         }
     }
 
@@ -72,8 +80,31 @@ impl StepBudget {
         let computed = request.computed_tokens;
         if request.in_prefill() {
             Some(self.prefill_tokens(request.prefill_target - computed, computed))
-        } else {
+        } else if self.drafts == 0 {
             (!request.is_scheduled_through()).then_some(1)
+        } else if request.surely_ends() {
+            None
+        } else {
+            // One of which only the drafts would fit below the length limit has to wait for output.
+            let tokens = self.prefill_tokens(1 + self.drafts, computed);
+            (tokens > 0).then_some(tokens)
+        }
+    }
+
+    /// Tokens that a waiting request with `computed` tokens found and `remaining` to prefill asks
+    /// for; `None` = it has to wait. A prefill of one token is given drafts, although there are
+    /// none yet, so that all requests of a step of decodes have the same number of tokens.
+    pub(super) fn padded(&self, remaining: u32, computed: u32) -> Option<u32> {
+        let padded = 1 + self.drafts;
+        let pads = self.drafts > 0
+            && remaining == 1
+            && !self.running_prefill
+            && (self.running_take_part || computed > 0)
+            && padded <= self.max_computed_tokens.saturating_sub(computed);
+        if pads {
+            (padded <= self.new_tokens).then_some(padded)
+        } else {
+            Some(remaining)
         }
     }
 
@@ -85,6 +116,12 @@ impl StepBudget {
     /// Schedules tokens of a running request.
     pub(super) fn schedule(&mut self, tokens: u32) {
         self.new_tokens -= tokens;
+    }
+
+    /// Notes that a running request takes part in the step.
+    pub(super) fn note_part(&mut self, request: &EngineRequest) {
+        self.running_take_part = true;
+        self.running_prefill |= request.in_prefill();
     }
 
     /// Schedules one token of each of `decodes` running requests, which must all be decodes that
