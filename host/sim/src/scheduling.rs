@@ -1,7 +1,6 @@
 //! What vLLM's scheduler is told: its settings under vLLM's names, with its defaults under its
 //! rules. The reference simulator has none of them.
 
-use crate::Deployment;
 use crate::settings::Given;
 use crate::spec::RulesSpec;
 use crate::workload::Opened;
@@ -170,12 +169,12 @@ fn speculation(spec: &EngineSpec, given: &Given) -> Result<Speculation, InputErr
 
 /// Whether a run knows how many drafts are right, and notes what it does not use.
 pub(crate) fn check_drafts(
-    deployment: &Deployment,
+    pools: &[PoolConfig],
     given: &Given,
     workload: &mut Opened,
 ) -> Result<(), InputError> {
     let on = |pool: &PoolConfig| pool.engine.scheduling.speculation.is_on();
-    let drafts = deployment.config().pools.iter().any(on);
+    let drafts = pools.iter().any(on);
     if workload.says_accepted {
         given.reject_unless(
             &["acceptance_rate"],

@@ -249,7 +249,7 @@ impl Resolver<'_> {
         )?;
         let analysis = Analysis::of(&run.outputs, &given)?;
         let mut workload = open(run, &given, &deployment)?;
-        check_drafts(&deployment, &given, &mut workload)?;
+        check_drafts(&deployment.config().pools, &given, &mut workload)?;
         let mut mentions = Mentions::of(&bundle, &spec);
         mentions.add_targets("", &analysis.slo_targets);
         if let Some(predictor) = &deployment.config().front.predictor {

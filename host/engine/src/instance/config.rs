@@ -128,8 +128,8 @@ impl Speculation {
         }
     }
 
-    /// Is the last block of a prefix hit computed again? A drafter that goes by the hidden states of
-    /// the model needs those of the tokens before the one it begins with.
+    /// Is the last block of a prefix hit computed again? A drafter that goes by the hidden states
+    /// of the model needs those of the tokens before the one it begins with.
     #[must_use]
     pub fn recomputes_last_hit(&self) -> bool {
         self.is_on() && self.method == SpeculativeMethod::Eagle

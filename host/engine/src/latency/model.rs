@@ -37,7 +37,8 @@ pub struct StepAggregates {
     pub decode_context: u64,
     /// Draft tokens that decodes verify.
     pub draft_tokens: u64,
-    /// (query, key) pairs of the drafts: the i-th of a decode attends its context and i tokens more.
+    /// (query, key) pairs of the drafts: the i-th of a decode attends its context and i tokens
+    /// more.
     pub draft_pairs: u64,
 }
 

@@ -1,6 +1,6 @@
 //! CSV traces with real token ids: arrival in seconds, two columns nobody reads, prompt ids and
-//! output ids as JSON arrays. Three more columns are found by their names: `priority`, `adapter`, and
-//! `accepted`, how many drafts of speculative decoding are right.
+//! output ids as JSON arrays. Three more columns are found by their names: `priority`, `adapter`,
+//! and `accepted`, how many drafts of speculative decoding are right.
 //!
 //! Equal tokens stay equal, so these traces show real prefix-cache behaviour.
 
@@ -264,8 +264,8 @@ fn lengths(table: &Table, at: usize) -> Result<Arc<[u32]>, InputError> {
     Ok(lengths.into())
 }
 
-/// Appends the numbers of a JSON array, each of which is `what`; the message of an error tells where
-/// in it something is wrong.
+/// Appends the numbers of a JSON array, each of which is `what`; the message of an error tells
+/// where in it something is wrong.
 fn parse_numbers(text: &str, what: &str, into: &mut Vec<u32>) -> Result<(), String> {
     let text = text.trim();
     let inner = text
