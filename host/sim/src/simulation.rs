@@ -247,6 +247,7 @@ impl Resolver<'_> {
             deployment.preset(),
         )?;
         let analysis = Analysis::of(&run.outputs, &given)?;
+        deployment.check_kv_events(&given)?;
         let workload = open(run, &given, &deployment)?;
         let mut mentions = Mentions::of(&bundle, &spec);
         mentions.add_targets("", &analysis.slo_targets);
