@@ -1,7 +1,9 @@
 //! What a run leaves behind. The engine fills these; summaries and reports only read them.
 
+mod kv_events;
 mod observations;
 
+pub use kv_events::{KvChange, KvEvent};
 pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
 
 use crate::fault::RunFault;
@@ -356,6 +358,8 @@ pub struct RunRecord {
     pub decisions: Vec<Decision>,
     /// What every routing decision was made on, when that was observed.
     pub observations: RoutingObservations,
+    /// What happened in the prefix caches, by time and instance, when that was asked for.
+    pub kv_events: Vec<KvEvent>,
     /// Why the run ended early, if it did.
     pub fault: Option<RunFault>,
     /// Names behind the symbols.

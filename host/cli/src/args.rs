@@ -297,6 +297,10 @@ pub struct OutputArgs {
     /// Totals and results of every request, as BLIS writes them in JSON
     #[arg(long, value_name = "FILE")]
     pub metrics_path: Option<PathBuf>,
+    /// Write what happens in the prefix caches as lines of JSON: KV blocks stored and removed, as
+    /// vLLM publishes its KV events
+    #[arg(long, value_name = "FILE")]
+    pub kv_events_path: Option<PathBuf>,
     /// Export the requests as a TraceV2 trace that can be replayed: PREFIX.yaml and PREFIX.csv
     #[arg(long, value_name = "PREFIX")]
     pub trace_output: Option<PathBuf>,

@@ -42,7 +42,7 @@ pub fn simulate(
     progress: &mut dyn FnMut(Progress),
 ) -> anyhow::Result<Simulated> {
     files.check(run)?;
-    let simulation = run.resolve()?;
+    let simulation = files.asked_of(run).resolve()?;
     let mut notes: Vec<String> = simulation.notes().cloned().collect();
     progress(Progress::default());
     let mut staging = Staging::default();

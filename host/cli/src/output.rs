@@ -7,7 +7,9 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, folder_of, identity};
 use windtunnel_engine::cluster::Progress;
-use windtunnel_results::report::{Results, blis, decisions, json, rows, saturation, table};
+use windtunnel_results::report::{
+    Results, blis, decisions, json, kv_events, rows, saturation, table,
+};
 use windtunnel_sim::{RunResult, RunSpec, Simulation};
 use windtunnel_workload::export;
 
@@ -22,6 +24,8 @@ pub struct Files {
     pub trace_output: Option<PathBuf>,
     /// Every decision as a line of JSON.
     pub decisions_path: Option<PathBuf>,
+    /// Every KV block that was stored in a prefix cache or removed, as lines of JSON.
+    pub kv_events_path: Option<PathBuf>,
     /// The saturation detectors' verdicts over time.
     pub saturation_report: Option<PathBuf>,
 }
@@ -34,6 +38,7 @@ impl Files {
             metrics_path: output.metrics_path.clone(),
             trace_output: output.trace_output.clone(),
             decisions_path: analysis.decisions_path.clone(),
+            kv_events_path: output.kv_events_path.clone(),
             saturation_report: analysis.saturation_report.clone(),
         }
     }
@@ -45,12 +50,21 @@ impl Files {
             &mut self.metrics_path,
             &mut self.trace_output,
             &mut self.decisions_path,
+            &mut self.kv_events_path,
             &mut self.saturation_report,
         ];
         let mut named = FILES.into_iter().zip(files);
         named
             .find(|(known, _)| *known == name)
             .map(|(_, file)| file)
+    }
+
+    /// The run, told to keep what only these files need.
+    #[must_use]
+    pub fn asked_of(&self, run: &RunSpec) -> RunSpec {
+        let mut run = run.clone();
+        run.outputs.kv_events |= self.kv_events_path.is_some();
+        run
     }
 
     /// Refuses files of which nothing is known in this run, and paths that cannot work.
@@ -101,6 +115,7 @@ impl Files {
             &self.results_path,
             &self.metrics_path,
             &self.decisions_path,
+            &self.kv_events_path,
             &self.saturation_report,
         ];
         let files = files.into_iter().flatten().cloned();
@@ -256,6 +271,9 @@ pub fn write_files(
     }
     if let Some(path) = &files.decisions_path {
         staging.write(path, |out| decisions::write_jsonl(record, out))?;
+    }
+    if let Some(path) = &files.kv_events_path {
+        staging.write(path, |out| kv_events::write_jsonl(record, out))?;
     }
     if let (Some(path), Some(detectors)) = (&files.saturation_report, &inputs.detectors) {
         staging.write(path, |out| saturation::write_trace(record, detectors, out))?;

@@ -48,7 +48,7 @@ fn carry_out(run: &RunSpec, trusted: bool, common: &CommonArgs) -> anyhow::Resul
     if !trusted && confine::has_scripts(run) {
         confine::confine(&written.paths());
     }
-    let simulation = run.resolve()?;
+    let simulation = written.asked_of(run).resolve()?;
     // Not before all input is known to be good: an error comes alone.
     for note in simulation.notes() {
         say(&format!("note: {note}"));

@@ -4,11 +4,12 @@ use super::scheduling_args::SWITCHES;
 use windtunnel_sim::settings;
 
 /// The files that a run writes, by their names as settings.
-pub const FILES: [&str; 5] = [
+pub const FILES: [&str; 6] = [
     "results_path",
     "metrics_path",
     "trace_output",
     "decisions_path",
+    "kv_events_path",
     "saturation_report",
 ];
 
@@ -31,6 +32,7 @@ pub fn spelled(message: &str, spell: impl Fn(&str) -> String) -> String {
 pub fn in_flags(message: &str) -> String {
     spelled(message, |name| match name {
         name if SWITCHES.contains(&name) => format!("--[no-]{}", name.replace('_', "-")),
+        "kv_events" => "--kv-events-path".to_owned(),
         "decisions" => "--trace-level decisions".to_owned(),
         name => format!("--{}", name.replace('_', "-")),
     })

@@ -269,6 +269,7 @@ mod tests {
             shed_by_class: Vec::new(),
             decisions: Vec::new(),
             observations: RoutingObservations::default(),
+            kv_events: Vec::new(),
             fault: None,
             symbols,
         }

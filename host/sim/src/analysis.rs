@@ -55,6 +55,7 @@ impl Analysis {
                 decisions: outputs.decisions,
                 counterfactual_k: outputs.counterfactual_k.unwrap_or(0),
                 observations: false,
+                kv_events: outputs.kv_events,
             },
         })
     }

@@ -43,7 +43,7 @@ pub struct Play {
     pub seed: u64,
     /// When the run ends, microseconds; `i64::MAX` = when all is done.
     pub horizon_us: i64,
-    /// What to remember of the front end's decisions.
+    /// What to remember beyond the records.
     pub trace: TraceConfig,
     /// Scripts draw numbers of their own: which ones depends on their text, so that a script cannot
     /// tell the run's seed by them.
@@ -166,6 +166,21 @@ impl Deployment {
             .map(|m| (vec![format!("pool {}", m.pool)], m))
             .collect();
         differences(&labelled)
+    }
+
+    /// Refuses KV events where there are none.
+    pub(crate) fn check_kv_events(&self, given: &Given) -> Result<(), InputError> {
+        given.reject_unless(
+            &["kv_events"],
+            self.preset != Preset::Blis,
+            "under blis rules, whose simulator publishes none; give `rules` vllm",
+        )?;
+        let mut pools = self.config.pools.iter();
+        given.reject_unless(
+            &["kv_events"],
+            pools.any(|pool| pool.engine.scheduling.enable_prefix_caching),
+            "without prefix caching (`enable_prefix_caching`)",
+        )
     }
 
     /// The rules by name.

@@ -135,6 +135,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("strict", "workload.trace.strict"),
     ("summary_only", "outputs.summary_only"),
     ("decisions", "outputs.decisions"),
+    ("kv_events", "outputs.kv_events"),
     ("counterfactual_k", "outputs.counterfactual_k"),
     ("summarize_trace", "outputs.summarize_trace"),
     ("slo_ttft", "outputs.slo_ttft"),

@@ -248,6 +248,7 @@ impl Resolver<'_> {
             deployment.preset(),
         )?;
         let analysis = Analysis::of(&run.outputs, &given)?;
+        deployment.check_kv_events(&given)?;
         let mut workload = open(run, &given, &deployment)?;
         check_drafts(&deployment.config().pools, &given, &mut workload)?;
         let mut mentions = Mentions::of(&bundle, &spec);

@@ -332,6 +332,9 @@ pub struct OutputSpec {
     /// Record the front end's decisions.
     #[serde(skip_serializing_if = "is_default")]
     pub decisions: bool,
+    /// Keep what happens in the prefix caches: blocks stored and removed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub kv_events: bool,
     /// Alternatives to keep per routing decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counterfactual_k: Option<usize>,

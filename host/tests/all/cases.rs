@@ -334,6 +334,7 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
                         decisions: trace.is_some(),
                         counterfactual_k: trace.unwrap_or(0),
                         observations: false,
+                        kv_events: false,
                     },
                     ..fresh.front
                 },

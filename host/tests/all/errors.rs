@@ -221,6 +221,14 @@ fn a_flag_without_effect_is_refused_with_the_reason() {
         ("--summarize-trace", no_trace),
         ("--decisions-path @/d", no_trace),
         ("--saturation-report @/d", no_detectors),
+        (
+            "--kv-events-path @/k --rules blis",
+            "has no effect under blis rules, whose simulator publishes none; give --rules vllm",
+        ),
+        (
+            "--kv-events-path @/k --rules vllm --no-enable-prefix-caching",
+            "has no effect without prefix caching (--[no-]enable-prefix-caching)",
+        ),
         ("--saturation-final-window 5", no_detectors),
         ("--saturation-config @/s.yaml", no_detectors),
         ("--token-bucket-capacity 5", not_bucket),

@@ -74,6 +74,7 @@ fn tight(rules: EngineRules) -> ClusterConfig {
                 decisions: true,
                 counterfactual_k: 2,
                 observations: false,
+                kv_events: false,
             },
             ..fresh.front
         },

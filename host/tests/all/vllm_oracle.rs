@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[test]
 fn what_vllm_does_in_the_projects_cases_is_reproduced() {
     let ran = sweep(&root().join("host/tests/data/vllm"));
-    assert!(ran >= 30, "only {ran} cases lie in the project");
+    assert!(ran >= 34, "only {ran} cases lie in the project");
 }
 
 #[test]
@@ -190,6 +190,11 @@ fn check(case: &Path, plain: bool) -> Result<(), String> {
     if plain {
         arguments.push("--plain-steps".to_owned());
     }
+    let kv_events = out.path().join("kv.jsonl");
+    if expected["events"].is_array() {
+        let file = kv_events.display().to_string();
+        arguments.extend(["--kv-events-path".to_owned(), file]);
+    }
     let ran = windtunnel(arguments);
     if ran.code != 0 {
         return Err(ran.stderr);
@@ -240,5 +245,27 @@ fn check(case: &Path, plain: bool) -> Result<(), String> {
             ));
         }
     }
-    Ok(())
+    expected["events"]
+        .as_array()
+        .map_or(Ok(()), |events| check_events(events, &kv_events))
+}
+
+/// Are these the KV events of the only instance?
+fn check_events(expected: &[Value], file: &Path) -> Result<(), String> {
+    let text = fs::read_to_string(file).map_err(|e| e.to_string())?;
+    let mut lines = text.lines();
+    for (k, event) in expected.iter().enumerate() {
+        let line = lines.next().unwrap_or("null");
+        let mut ours: Value = serde_json::from_str(line).map_err(|e| format!("{line}: {e}"))?;
+        let instance = ours
+            .as_object_mut()
+            .and_then(|line| line.remove("instance"));
+        if ours != *event || instance != Some("instance_0".into()) {
+            return Err(format!("KV event {k} is {line}, vLLM has {event}"));
+        }
+    }
+    match lines.next() {
+        None => Ok(()),
+        Some(line) => Err(format!("vLLM has no KV event {line}")),
+    }
 }

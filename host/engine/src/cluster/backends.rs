@@ -5,6 +5,7 @@ use super::prefix_holders::PrefixHolders;
 use crate::frontend::{Backends, Freshness};
 use crate::instance::{EngineConfig, Instance, InstanceHooks};
 use std::sync::Arc;
+use windtunnel_base::record::KvEvent;
 use windtunnel_base::request::{Request, Sym, TokenSeq};
 use windtunnel_base::rng::salted;
 use windtunnel_plugin_api::{InstanceView, Interests, RequestView};
@@ -20,6 +21,8 @@ pub(super) struct SimulatedBackends {
     holders: Option<PrefixHolders>,
     /// The different sizes of their blocks, tokens.
     block_sizes: Vec<u32>,
+    /// What happened in the prefix caches, when that is kept: in order for each instance.
+    pub(super) kv_events: Vec<KvEvent>,
 }
 
 impl SimulatedBackends {
@@ -52,6 +55,9 @@ impl SimulatedBackends {
                 if signal_delayed && interests.has(Interests::PRECISE_PREFIX) {
                     instance.kv_mut().track_changes();
                 }
+                if config.front.trace.kv_events {
+                    instance.kv_mut().track_events();
+                }
                 let kv_total_blocks = instance.kv().total();
                 instances.push(instance);
                 constants.push(InstanceView {
@@ -78,6 +84,7 @@ impl SimulatedBackends {
                 .has(Interests::PRECISE_PREFIX)
                 .then(PrefixHolders::default),
             block_sizes,
+            kv_events: Vec::new(),
         })
     }
 
@@ -92,7 +99,17 @@ impl SimulatedBackends {
     }
 
     /// Hands a request to instance `i` at `now`.
-    pub(super) fn add_request(&mut self, i: usize, request: Request, view: RequestView, now: i64) {
+    pub(super) fn add_request(
+        &mut self,
+        i: usize,
+        mut request: Request,
+        view: RequestView,
+        now: i64,
+    ) {
+        if self.instances[i].kv().tracks_events() {
+            // Whoever reads the events knows of every block.
+            request.private_from = u32::MAX;
+        }
         let instances = &self.instances;
         if let Some(holders) = &mut self.holders {
             let cached = |i: u32, key| {
@@ -111,6 +128,13 @@ impl SimulatedBackends {
         if let Some(holders) = &mut self.holders {
             holders.left(request, self.constants[i].block_size);
         }
+    }
+
+    /// What happened in the prefix caches, by time and instance.
+    pub(super) fn take_kv_events(&mut self) -> Vec<KvEvent> {
+        let mut events = std::mem::take(&mut self.kv_events);
+        events.sort_by_key(|event| (event.time_us, event.instance));
+        events
     }
 
     /// Leading blocks in the cache of instance `i`, which is asked whatever was sent there.

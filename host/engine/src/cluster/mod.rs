@@ -466,6 +466,7 @@ impl<'s> Cluster<'s> {
                         [output_tokens.into(), 0, 0],
                     );
                 }
+                InstanceEvent::Kv(event) => self.backends.kv_events.push(event),
                 InstanceEvent::Fault(what) => self.front.fault(what),
             }
         }
@@ -562,6 +563,7 @@ impl<'s> Cluster<'s> {
             put_off,
             decisions,
             observations,
+            kv_events: self.backends.take_kv_events(),
             fault,
             symbols: self.source.symbols().clone(),
         }

@@ -3,7 +3,7 @@
 use super::predictor::Predictor;
 use crate::forecast::ForecastError;
 
-/// What to remember of the front end's decisions.
+/// What to remember of a run beyond its records: of the front end's decisions, and of the KV caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceConfig {
     /// Keep every admission and routing decision.
@@ -13,6 +13,9 @@ pub struct TraceConfig {
     /// Keep what every routing decision was made on. The instances are brought up to date for
     /// each, which changes no result.
     pub observations: bool,
+    /// Keep what happens in the prefix caches. All full KV blocks then have an identity, which
+    /// changes no result.
+    pub kv_events: bool,
 }
 
 /// Settings of the front end. The default sees everything at once and takes no time.

@@ -365,6 +365,7 @@ fn what_routing_was_made_on_is_kept_for_as_many_instances_as_there_were() {
             decisions: true,
             counterfactual_k: 2,
             observations: true,
+            kv_events: false,
         },
         ..FrontEndConfig::default()
     };

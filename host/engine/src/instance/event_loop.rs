@@ -7,7 +7,7 @@ use super::events::{FinishedRequest, InstanceEvent};
 use super::slot::Slot;
 use super::state::Instance;
 use std::cmp::Reverse;
-use windtunnel_base::record::{InstanceTotals, Outcome, RequestRecord};
+use windtunnel_base::record::{InstanceTotals, KvEvent, Outcome, RequestRecord};
 use windtunnel_base::request::{FinishReason, Request};
 use windtunnel_plugin_api::{EventKind, QueueOrder, RequestView};
 
@@ -54,7 +54,7 @@ impl Instance {
                 .timeouts
                 .peek()
                 .map_or(NEVER, |Reverse(e)| e.0.saturating_add(1));
-            let later = self.fast_forward(now, until.min(incoming).min(timeout));
+            let later = self.fast_forward(now, until.min(incoming).min(timeout), events);
             if later > now {
                 self.step_at = Some(later);
                 return;
@@ -184,6 +184,18 @@ impl Instance {
             view: request.view,
         };
         events.push(InstanceEvent::Finished(Box::new(finished)));
+    }
+
+    /// Publishes what changed in the prefix cache with the output that is processed at `time_us`.
+    pub(super) fn publish_kv_events(&mut self, time_us: i64, events: &mut Vec<InstanceEvent>) {
+        let instance = self.index;
+        events.extend(self.kv.take_events().map(|change| {
+            InstanceEvent::Kv(KvEvent {
+                time_us,
+                instance,
+                change,
+            })
+        }));
     }
 
     /// Ends the run: returns the counters, and adds a record of every request still here.

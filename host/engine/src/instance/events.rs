@@ -1,7 +1,7 @@
 //! What an instance reports to its cluster.
 
 use windtunnel_base::fault::RunFault;
-use windtunnel_base::record::RequestRecord;
+use windtunnel_base::record::{KvEvent, RequestRecord};
 use windtunnel_base::request::{FinishReason, Request};
 use windtunnel_plugin_api::RequestView;
 
@@ -24,6 +24,8 @@ pub enum InstanceEvent {
         /// Output tokens it had produced.
         output_tokens: u32,
     },
+    /// Its prefix cache changed.
+    Kv(KvEvent),
     /// A policy failed or gave an unusable answer; the run cannot go on.
     Fault(RunFault),
 }

@@ -3,12 +3,18 @@
 
 use super::batching::StepBudget;
 use super::chosen_step::ChosenStep;
+use super::events::InstanceEvent;
 use super::state::Instance;
 
 impl Instance {
     /// Chooses the steps that only decode, the first of them at `now`, as long as each is chosen,
     /// and the output before it processed, before `until`. Returns when the next step is chosen.
-    pub(super) fn fast_forward(&mut self, mut now: i64, until: i64) -> i64 {
+    pub(super) fn fast_forward(
+        &mut self,
+        mut now: i64,
+        until: i64,
+        events: &mut Vec<InstanceEvent>,
+    ) -> i64 {
         if !self.grouped || self.group.count == 0 || !self.prefilling.is_empty() {
             return now;
         }
@@ -51,6 +57,9 @@ impl Instance {
             if steps == 0 {
                 break;
             }
+            let running = self.in_flight.front();
+            let next_output_us = running.map_or(now + duration, |step| step.end_us);
+            self.publish_kv_events(next_output_us, events);
             now = self.take_steps(steps, duration, now);
             left -= steps;
         }

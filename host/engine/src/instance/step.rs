@@ -228,6 +228,7 @@ impl Instance {
             }
         }
         self.spare_parts = step.parts;
+        self.publish_kv_events(end, events);
         if !self.running.is_empty() || !self.waiting.is_empty() {
             self.step_at = Some(end);
         }

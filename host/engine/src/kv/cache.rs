@@ -8,9 +8,11 @@
 
 use super::block_table::{BlockTable, Sequence};
 use super::change_log::ChangeLog;
+use super::event_log::EventLog;
 use super::free_list::FreeList;
 use crate::rules::EngineRules;
 use rustc_hash::FxHashMap;
+use windtunnel_base::record::KvChange;
 
 /// A block with identity.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,7 @@ pub struct KvCache {
     /// Prompts are looked up at all.
     lookups: bool,
     changes: Option<ChangeLog>,
+    events: Option<EventLog>,
     /// Blocks freed and keys that became findable, so far.
     relief: u64,
     /// Keys that are findable no more, so far.
@@ -64,6 +67,7 @@ impl KvCache {
             reuse_unfindable_first: rules.reuse_unfindable_first,
             lookups,
             changes: None,
+            events: None,
             relief: 0,
             evictions: 0,
             reused: 0,
@@ -74,6 +78,23 @@ impl KvCache {
     /// Starts to remember the index as of the last [`refresh_signal`](Self::refresh_signal).
     pub fn track_changes(&mut self) {
         self.changes.get_or_insert_with(ChangeLog::default);
+    }
+
+    /// Starts to collect what becomes findable and what is evicted. Blocks that are private, and so
+    /// only counted, do not show.
+    pub fn track_events(&mut self) {
+        self.events.get_or_insert_with(EventLog::default);
+    }
+
+    /// Are such events collected?
+    #[must_use]
+    pub fn tracks_events(&self) -> bool {
+        self.events.is_some()
+    }
+
+    /// The events since the last call, in order.
+    pub fn take_events(&mut self) -> impl Iterator<Item = KvChange> {
+        self.events.iter_mut().flat_map(EventLog::take)
     }
 
     /// Tokens per block.
@@ -190,15 +211,25 @@ impl KvCache {
         if table.is_empty() {
             self.reuse(table, cached);
         }
+        // Where any copy that is evicted makes the key unfindable, it matters that a block is cached
+        // before the next one is taken. Else all are taken first, as vLLM does.
+        let one_by_one = self.copies.is_none();
         let mut left = tokens;
-        left -= self.fill_tail(table, sequence, left);
-        while left > 0 {
-            let stored = left.min(self.block_size);
-            self.take_block(table, stored);
-            if stored == self.block_size {
+        let mut stored = self.fill_tail(table, left);
+        loop {
+            if one_by_one && stored > 0 && table.tail == self.block_size {
                 self.cache_last_block(table, sequence);
             }
             left -= stored;
+            if left == 0 {
+                break;
+            }
+            stored = left.min(self.block_size);
+            self.take_block(table, stored);
+        }
+        if !one_by_one {
+            let all = table.len() as u32 * self.block_size - table.room(self.block_size);
+            self.cache_blocks(table, sequence, all);
         }
         true
     }
@@ -216,10 +247,11 @@ impl KvCache {
                 return false;
             }
             self.open_block(table);
-        } else if known {
-            self.fill_tail(table, sequence, 1);
         } else {
             table.tail += 1;
+            if known && table.tail == self.block_size {
+                self.cache_last_block(table, sequence);
+            }
         }
         true
     }
@@ -255,9 +287,18 @@ impl KvCache {
             return;
         }
         let full = (tokens.min(sequence.private_from) / self.block_size) as usize;
+        let before = table.identified.len();
         while table.identified.len() < full.min(table.len()) {
             let stored = (table.identified.len() as u32 + 1) * self.block_size;
             self.assign_identity(table, sequence.key_at(stored - 1));
+        }
+        if let Some(events) = &mut self.events
+            && table.identified.len() > before
+        {
+            let key = |&block: &u32| self.blocks[block as usize].key;
+            let parent = table.identified[..before].last().map(key);
+            let keys = table.identified[before..].iter().map(key);
+            events.stored(keys, parent, self.block_size);
         }
     }
 
@@ -307,16 +348,13 @@ impl KvCache {
     }
 
     /// Stores up to `tokens` in a partly filled last block; returns how many.
-    fn fill_tail(&mut self, table: &mut BlockTable, sequence: Sequence<'_>, tokens: u32) -> u32 {
+    fn fill_tail(&self, table: &mut BlockTable, tokens: u32) -> u32 {
         let room = table.room(self.block_size);
         if room == 0 {
             return 0;
         }
         let stored = tokens.min(room);
         table.tail += stored;
-        if table.tail == self.block_size {
-            self.cache_last_block(table, sequence);
-        }
         stored
     }
 
@@ -365,6 +403,9 @@ impl KvCache {
     fn evict(&mut self, block: u32) {
         let key = self.blocks[block as usize].key;
         self.evictions += 1;
+        if let Some(events) = &mut self.events {
+            events.removed(key);
+        }
         if let Some(copies) = &mut self.copies
             && let Some(others) = copies.get_mut(&key)
         {

@@ -4,6 +4,7 @@ mod block_table;
 mod cache;
 mod change_log;
 mod check;
+mod event_log;
 mod free_list;
 
 pub use block_table::{BlockTable, Sequence};

@@ -410,6 +410,7 @@ pub(crate) mod tests {
             fault: None,
             decisions: Vec::new(),
             observations: windtunnel_base::record::RoutingObservations::default(),
+            kv_events: Vec::new(),
             symbols: Symbols::default(),
             pools: vec![PoolRecord {
                 name: Sym::NONE,

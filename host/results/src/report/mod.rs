@@ -7,6 +7,7 @@ pub mod generator;
 pub mod go;
 mod inputs;
 pub mod json;
+pub mod kv_events;
 pub mod machines;
 mod names;
 mod results;

@@ -222,6 +222,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
         shed_by_class: shed,
         decisions,
         observations: windtunnel_base::record::RoutingObservations::default(),
+        kv_events: Vec::new(),
         symbols,
         pools: Vec::new(),
         instances,
