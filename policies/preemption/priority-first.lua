@@ -1,4 +1,4 @@
--- The least urgent one loses its KV blocks; among equals the latest arrival, then the one admitted first.
+-- The least urgent one loses its KV blocks; among equals the latest arrival, then the first one.
 --
 -- Rule: the greatest (priority, arrival) in the batch, the first one among equals.
 -- Source: vLLM, --scheduling-policy priority; the built-in `priority-first` decides the same.

@@ -100,8 +100,8 @@ pub struct SchedulingArgs {
     /// Time to load an adapter that the step before had not, microseconds [default: 0]
     #[arg(long, value_name = "US")]
     pub lora_load_time: Option<u32>,
-    /// Time of the engine core to choose a step, microseconds: per step, and per request in it; with
-    /// asynchronous scheduling it is hidden behind the step before unless longer [default: 0,0]
+    /// Time of the engine core to choose a step, microseconds: per step, and per request in it.
+    /// Chosen ahead, it is hidden behind the step before unless longer [default: 0,0]
     #[arg(long, value_delimiter = ',', value_name = "US[,US]")]
     pub core_schedule_us: Option<Vec<f64>>,
     /// Time of the engine core to process a step's output, microseconds: per step, and per request

@@ -43,10 +43,10 @@ shipped! {
         "llm-d" "mooncake-conductor" "power-of-two" "preble-e2" "predicted-latency" "prefix-affinity"
         "random" "round-robin" "session-affinity" "sglang-cache-aware" "two-weights" "vllm-dp"
         "weighted";
-    Priority "priority": "constant" "inverted-slo" "slo-based" "slo-class";
+    Priority "priority": "client" "constant" "inverted-slo" "slo-based" "slo-class";
     Scheduler "scheduler": "edf" "edf-triage" "fcfs" "ltr" "mlfq" "priority-aging"
         "priority-fcfs" "reverse-priority" "sjf" "sjf-predicted" "sjf-triage" "vtc";
-    Preemption "preemption": "fcfs" "least-progress" "priority";
+    Preemption "preemption": "fcfs" "least-progress" "priority" "priority-first";
 }
 
 /// The scripts that fill `hook`.

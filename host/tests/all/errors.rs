@@ -119,7 +119,7 @@ fn unknown_names_come_with_the_nearest_and_all_valid_ones() {
         ),
         (
             "--priority-policy slo",
-            "unknown priority policy \"slo\"; did you mean \"slo-class\"? valid: slo-class, constant, slo-based, \
+            "unknown priority policy \"slo\"; did you mean \"slo-class\"? valid: slo-class, constant, client, slo-based, \
              inverted-slo",
         ),
         (

@@ -415,7 +415,7 @@ fn the_references_are_complete() {
         .split([' ', ','])
         .filter_map(|word| word.strip_suffix(':'))
         .collect();
-    assert_eq!(switches.len(), 10, "{switches:?}");
+    assert_eq!(switches.len(), 13, "{switches:?}");
     lists("concepts/rules.md", switches);
 
     let ran = replay_classes(&[

@@ -85,7 +85,7 @@ impl Instance {
     fn join_group(&mut self, slot: Slot) {
         let step = self.chosen_steps;
         let block_size = self.config.block_size;
-        // Where steps are chosen ahead, a filled block becomes findable when the next one is opened.
+        // Where steps are chosen ahead, a filled block becomes findable when the next is opened.
         // Under the reference's rules, one that a single token fills never does.
         let fills_count = match self.config.rules.steps_in_flight() {
             0 => block_size > 1,

@@ -79,6 +79,8 @@ pub struct Instance {
     pub(super) scheduled_events: u64,
     /// The next step is chosen then.
     pub(super) step_at: Option<i64>,
+    /// The last choice was empty, while a step ran.
+    pub(super) chose_nothing: bool,
     /// The engine core is busy with what it did last until then.
     pub(super) core_free_us: i64,
     /// End of the last step that was chosen.
@@ -146,6 +148,7 @@ impl Instance {
             timeouts: BinaryHeap::new(),
             scheduled_events: 0,
             step_at: None,
+            chose_nothing: false,
             core_free_us: 0,
             busy_until: 0,
             last_output_us: 0,

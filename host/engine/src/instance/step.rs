@@ -71,6 +71,10 @@ impl Instance {
         if self.awaits_output() {
             self.in_flight.push_back(step);
             self.core_free_us = chosen_us;
+            // The empty choice before is processed as soon as something follows it.
+            if std::mem::take(&mut self.chose_nothing) {
+                self.publish_kv_events(chosen_us, events);
+            }
             if self.in_flight.len() < self.config.rules.steps_in_flight() {
                 self.step_at = Some(chosen_us);
             }
@@ -110,6 +114,7 @@ impl Instance {
     /// nobody else holds blocks never will.
     fn after_empty_choice(&mut self, now: i64, preempted: bool, events: &mut Vec<InstanceEvent>) {
         if !self.in_flight.is_empty() {
+            self.chose_nothing = true;
             return;
         }
         if !preempted && self.running.is_empty() && self.step_budget(0).may_admit() {

@@ -178,8 +178,8 @@ impl KvCache {
         self.relief
     }
 
-    /// A counter of evictions: what a part of a sequence lacks may change with each, as a block that
-    /// it would have reused takes no free one any more.
+    /// A counter of evictions: what a part of a sequence lacks may change with each, as a block
+    /// that it would have reused takes no free one any more.
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.evictions
@@ -211,8 +211,8 @@ impl KvCache {
         if table.is_empty() {
             self.reuse(table, cached);
         }
-        // Where any copy that is evicted makes the key unfindable, it matters that a block is cached
-        // before the next one is taken. Else all are taken first, as vLLM does.
+        // Where any copy that is evicted makes the key unfindable, it matters that a block is
+        // cached before the next one is taken. Else all are taken first, as vLLM does.
         let one_by_one = self.copies.is_none();
         let mut left = tokens;
         let mut stored = self.fill_tail(table, left);

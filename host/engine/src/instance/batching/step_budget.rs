@@ -18,8 +18,8 @@ pub(crate) struct StepBudget {
     running_prefill: bool,
 }
 
-/// A head of the wait queue that did not fit. Another attempt fails as well until enough blocks come
-/// free or become findable.
+/// A head of the wait queue that did not fit. Another attempt fails as well until enough blocks
+/// come free or become findable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockedHead {
     serial: u64,
