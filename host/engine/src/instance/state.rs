@@ -79,8 +79,9 @@ pub struct Instance {
     pub(super) scheduled_events: u64,
     /// The next step is chosen then.
     pub(super) step_at: Option<i64>,
-    /// The last choice was empty, while a step ran.
+    /// The last choice was empty, while a step ran; and when the output of that one was processed.
     pub(super) chose_nothing: bool,
+    pub(super) empty_output_us: i64,
     /// The engine core is busy with what it did last until then.
     pub(super) core_free_us: i64,
     /// End of the last step that was chosen.
@@ -149,6 +150,7 @@ impl Instance {
             scheduled_events: 0,
             step_at: None,
             chose_nothing: false,
+            empty_output_us: NEVER,
             core_free_us: 0,
             busy_until: 0,
             last_output_us: 0,

@@ -2,6 +2,7 @@
 //! tokens, complete the requests that are done, plan the next step.
 
 use super::chosen_step::{ChosenStep, StepPart};
+use super::config::NEVER;
 use super::engine_request::EngineRequest;
 use super::events::InstanceEvent;
 use super::slab::Slab;
@@ -71,9 +72,9 @@ impl Instance {
         if self.awaits_output() {
             self.in_flight.push_back(step);
             self.core_free_us = chosen_us;
-            // The empty choice before is processed as soon as something follows it.
-            if std::mem::take(&mut self.chose_nothing) {
-                self.publish_kv_events(chosen_us, events);
+            // An empty choice before is a step, too, whose output is processed after this one.
+            if self.empty_output_us == now {
+                self.publish_kv_events(now, events);
             }
             if self.in_flight.len() < self.config.rules.steps_in_flight() {
                 self.step_at = Some(chosen_us);
@@ -117,6 +118,7 @@ impl Instance {
             self.chose_nothing = true;
             return;
         }
+        self.publish_kv_events(now, events);
         if !preempted && self.running.is_empty() && self.step_budget(0).may_admit() {
             if let Some(slot) = self.waiting.first(|_| true) {
                 self.totals.dropped += 1;
@@ -211,6 +213,10 @@ impl Instance {
         self.totals.kv_block_time += i128::from(step.kv_blocks) * i128::from(ran_us);
         self.totals.busy_us += ran_us;
         self.core_free_us = self.core_free_us.max(end);
+        self.empty_output_us = match std::mem::take(&mut self.chose_nothing) {
+            true => end,
+            false => NEVER,
+        };
         self.itl_log.record(self.gap_us(start, end), 1);
         self.last_output_us = end;
         step.parts.sort_unstable_by_key(|part| part.entry);
