@@ -116,7 +116,8 @@ typedef struct wt_request_view {
     uint32_t reserved;
     /* LoRA adapter by name; 0 = none. Since 1.1. */
     uint32_t adapter;
-    /* The client's own priority as vLLM takes it: lower is more urgent, 0 by default. Since 1.1. */
+    /* The client's own priority as vLLM takes it: lower is more urgent, 0 by default. Since
+     * 1.1. */
     int32_t client_priority;
 } wt_request_view;
 
