@@ -119,13 +119,15 @@ impl Instance {
             return;
         }
         self.publish_kv_events(now, events);
-        if !preempted && self.running.is_empty() && self.step_budget(0).may_admit() {
-            if let Some(slot) = self.waiting.first(|_| true) {
-                self.totals.dropped += 1;
-                self.leave_queue(slot);
-                self.remove(slot, FinishReason::Dropped, Outcome::Dropped, now, events);
-                self.notify_scheduler_of_finish(events);
-            }
+        if !preempted
+            && self.running.is_empty()
+            && self.step_budget(0).may_admit()
+            && let Some(slot) = self.waiting.first(|_| true)
+        {
+            self.totals.dropped += 1;
+            self.leave_queue(slot);
+            self.remove(slot, FinishReason::Dropped, Outcome::Dropped, now, events);
+            self.notify_scheduler_of_finish(events);
         }
         if !self.waiting.is_empty() {
             self.step_at = Some(now);
