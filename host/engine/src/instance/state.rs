@@ -83,6 +83,9 @@ pub struct Instance {
     pub(super) busy_until: i64,
     /// End of the last step whose output is processed.
     pub(super) last_output_us: i64,
+    /// An empty choice behind a step that ends then is a step, too, whose output is processed after
+    /// the next choice; [`NEVER`] = there is none.
+    pub(super) empty_output_us: i64,
     /// Time of the last event.
     pub(super) clock: i64,
     /// Latest end of a step that completed a request; the clock reaches it.
@@ -144,6 +147,7 @@ impl Instance {
             step_at: None,
             busy_until: 0,
             last_output_us: 0,
+            empty_output_us: NEVER,
             clock: 0,
             last_completion: 0,
             itl_log: ItlLog::default(),

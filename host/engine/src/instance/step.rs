@@ -2,6 +2,7 @@
 //! tokens, complete the requests that are done, plan the next step.
 
 use super::chosen_step::{ChosenStep, StepPart};
+use super::config::NEVER;
 use super::engine_request::EngineRequest;
 use super::events::InstanceEvent;
 use super::slab::Slab;
@@ -62,6 +63,11 @@ impl Instance {
         }
         if self.awaits_output() {
             self.in_flight.push_back(step);
+            if self.empty_output_us == now {
+                // The output of the empty step before is processed first.
+                self.empty_output_us = NEVER;
+                self.publish_kv_events(now, events);
+            }
             if self.in_flight.len() < self.config.rules.steps_in_flight() {
                 self.step_at = Some(now);
             }
@@ -100,9 +106,11 @@ impl Instance {
     /// was just `preempted` is admitted again at once. A request that does not even fit while
     /// nobody else holds blocks never will.
     fn after_empty_choice(&mut self, now: i64, preempted: bool, events: &mut Vec<InstanceEvent>) {
-        if !self.in_flight.is_empty() {
+        if let Some(running) = self.in_flight.back() {
+            self.empty_output_us = running.end_us;
             return;
         }
+        self.publish_kv_events(now, events);
         if !preempted && self.running.is_empty() && self.step_budget(0).may_admit() {
             if let Some(slot) = self.waiting.first(|_| true) {
                 self.totals.dropped += 1;
