@@ -1,5 +1,5 @@
-//! Rows in which something could grow with what waits or what is cached, and the important rows once
-//! more under `vllm` rules.
+//! Rows in which something could grow with what waits or what is cached, and the important rows
+//! once more under `vllm` rules.
 
 use super::rows::{BASE, COMMON, Row, Shape};
 use std::fmt::Write as _;
@@ -61,7 +61,8 @@ pub(super) fn costly(folder: &Path) -> Vec<Row> {
             rate: 10.0,
             ..BASE
         };
-        shape.row(name, None, more)
+        let more = format!("--output-tokens-max 32768 {more}");
+        shape.row(name, None, more.trim_end())
     };
     let of_blocks = |name: &str, arguments: String| Row {
         name: name.into(),

@@ -3,7 +3,7 @@
 use super::predictor::Predictor;
 use crate::forecast::ForecastError;
 
-/// What to remember of a run beyond its records: of the front end's decisions, and of the KV caches.
+/// What to remember beyond records: of the front end's decisions, and of the KV caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceConfig {
     /// Keep every admission and routing decision.

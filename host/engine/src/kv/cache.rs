@@ -201,8 +201,8 @@ impl KvCache {
         if table.is_empty() {
             self.reuse(table, cached);
         }
-        // Where any copy that is evicted makes the key unfindable, it matters that a block is cached
-        // before the next one is taken. Else all are taken first, as vLLM does.
+        // Where an evicted copy makes the key unfindable, it matters that a block is cached before
+        // the next one is taken. Else all are taken first, as vLLM does.
         let one_by_one = self.copies.is_none();
         let mut left = tokens;
         let mut stored = self.fill_tail(table, left);
