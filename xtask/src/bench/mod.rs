@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what a run costs.
 
+mod costly;
 mod measure;
 mod rows;
 
@@ -117,6 +118,7 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<ExitCode> {
     fs::write(folder.join("prefix-groups.yaml"), header)?;
     fs::write(folder.join("prefix-groups.csv"), data)?;
     rows::write_scripts(&folder)?;
+    costly::write_workloads(&folder)?;
 
     let results = measure_all(&rows, &options, &program, &folder)?;
     if let Some(path) = &options.json {
@@ -126,11 +128,17 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// All rows.
+fn all(folder: &Path) -> Vec<Row> {
+    let mut all = rows::targets(folder);
+    all.extend(rows::growth());
+    let again = costly::under_vllm(&all);
+    all.extend(costly::costly(folder).into_iter().chain(again));
+    all
+}
+
 fn chosen(folder: &Path, options: &Options) -> anyhow::Result<Vec<Row>> {
-    let all: Vec<Row> = rows::targets(folder)
-        .into_iter()
-        .chain(rows::growth())
-        .collect();
+    let all = all(folder);
     if options.rows.is_empty() {
         return Ok(all
             .into_iter()

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// The deployment of all rows.
-const COMMON: &str =
+pub(super) const COMMON: &str =
     "--model llama-3.1-8b-instruct --hardware H100 --tp 1 --latency-model trained-physics --quiet";
 
 /// Requests per second and instance at 70 % load. Each is 0.7 x what one instance sustained of
@@ -51,17 +51,17 @@ pub(super) struct Row {
 
 /// A synthetic workload with prompts of N(`prompt`, 64) tokens, whose clients never give up;
 /// least-loaded routing.
-struct Shape {
-    instances: u32,
-    requests: u64,
-    prompt: u32,
-    output: u32,
+pub(super) struct Shape {
+    pub(super) instances: u32,
+    pub(super) requests: u64,
+    pub(super) prompt: u32,
+    pub(super) output: u32,
     /// Per instance.
-    rate: f64,
+    pub(super) rate: f64,
 }
 
 /// One instance, 10,000 requests.
-const BASE: Shape = Shape {
+pub(super) const BASE: Shape = Shape {
     instances: 1,
     requests: 10_000,
     prompt: 256,
@@ -70,7 +70,7 @@ const BASE: Shape = Shape {
 };
 
 impl Shape {
-    fn row(&self, name: &str, target: Option<f64>, more: &str) -> Row {
+    pub(super) fn row(&self, name: &str, target: Option<f64>, more: &str) -> Row {
         let rate = (self.rate * f64::from(self.instances) * 10.0).round() / 10.0;
         let rate = if self.instances == 1 { self.rate } else { rate };
         let mut arguments = format!(
@@ -327,11 +327,8 @@ mod tests {
 
     #[test]
     fn rows_have_names_of_their_own() {
-        let mut names: Vec<String> = targets(Path::new("x"))
-            .into_iter()
-            .chain(growth())
-            .map(|row| row.name)
-            .collect();
+        let all = crate::bench::all(Path::new("x"));
+        let mut names: Vec<String> = all.into_iter().map(|row| row.name).collect();
         names.sort();
         let all = names.len();
         names.dedup();
