@@ -1,106 +1,52 @@
 //! Which views changed when, so that who looks again looks only at those.
 
-const NONE: u32 = u32::MAX;
-
-#[derive(Clone, Copy, Debug)]
-struct Node {
-    /// When it changed last, by the count of changes.
-    changed: u64,
-    earlier: u32,
-    later: u32,
-}
+use super::recency::{NONE, Recency};
 
 /// The positions of a list in the order of their last change.
 ///
 /// A change costs O(1), and so does every position that changed since somebody looked last: there
 /// may be any number of those who look, each with a moment of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
-    nodes: Vec<Node>,
-    first: u32,
-    last: u32,
+    order: Recency,
+    /// When each changed last, by the count of changes.
+    changed: Vec<u64>,
     /// Changes so far.
     count: u64,
-}
-
-impl Default for Changes {
-    fn default() -> Self {
-        Self {
-            nodes: Vec::new(),
-            first: NONE,
-            last: NONE,
-            count: 0,
-        }
-    }
 }
 
 impl Changes {
     /// The list has `n` positions from now on; new ones have changed.
     pub(super) fn resize(&mut self, n: usize) {
-        while self.nodes.len() > n {
-            self.unlink(self.nodes.len() as u32 - 1);
-            self.nodes.pop();
+        while self.order.len() > n {
+            self.order.pop();
+            self.changed.pop();
         }
-        while self.nodes.len() < n {
-            self.nodes.push(Node {
-                changed: 0,
-                earlier: NONE,
-                later: NONE,
-            });
-            self.append(self.nodes.len() as u32 - 1);
+        while self.order.len() < n {
+            self.order.push();
+            self.count += 1;
+            self.changed.push(self.count);
         }
     }
 
     /// Position `i` has changed.
     pub(super) fn note(&mut self, i: usize) {
-        let i = i as u32;
-        if self.last == i {
-            self.count += 1;
-            self.nodes[i as usize].changed = self.count;
-        } else {
-            self.unlink(i);
-            self.append(i);
-        }
+        self.order.touch(i as u32);
+        self.count += 1;
+        self.changed[i] = self.count;
     }
 
     /// Positions that changed since `seen`, the last one first; `seen` stands for now afterwards.
     /// `None` if `out` has no room for them.
     pub(super) fn since(&self, seen: &mut u64, out: &mut [u32]) -> Option<usize> {
-        let (from, mut at, mut n) = (*seen, self.last, 0);
+        let (from, mut at, mut n) = (*seen, self.order.newest(), 0);
         *seen = self.count;
-        while at != NONE && self.nodes[at as usize].changed > from {
+        while at != NONE && self.changed[at as usize] > from {
             *out.get_mut(n)? = at;
             n += 1;
-            at = self.nodes[at as usize].earlier;
+            at = self.order.before(at);
         }
         Some(n)
-    }
-
-    fn unlink(&mut self, i: u32) {
-        let Node { earlier, later, .. } = self.nodes[i as usize];
-        match earlier {
-            NONE => self.first = later,
-            e => self.nodes[e as usize].later = later,
-        }
-        match later {
-            NONE => self.last = earlier,
-            l => self.nodes[l as usize].earlier = earlier,
-        }
-    }
-
-    fn append(&mut self, i: u32) {
-        self.count += 1;
-        let last = self.last;
-        self.nodes[i as usize] = Node {
-            changed: self.count,
-            earlier: last,
-            later: NONE,
-        };
-        match last {
-            NONE => self.first = i,
-            l => self.nodes[l as usize].later = i,
-        }
-        self.last = i;
     }
 }
 

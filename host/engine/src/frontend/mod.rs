@@ -12,6 +12,7 @@ mod front_end;
 mod policies;
 mod positions;
 mod predictor;
+mod recency;
 mod request_views;
 mod sent_prefixes;
 mod services;

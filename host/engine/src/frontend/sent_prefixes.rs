@@ -2,19 +2,12 @@
 //! least recently sent forgotten first.
 
 use super::positions::{Positions, ones};
+use super::recency::Recency;
 use rustc_hash::FxHashMap;
 use std::collections::hash_map::Entry;
 
 /// Blocks remembered per instance.
 const CAPACITY: usize = 10_000;
-const NONE: u32 = u32::MAX;
-
-#[derive(Clone, Copy, Debug)]
-struct Node {
-    key: u64,
-    older: u32,
-    newer: u32,
-}
 
 /// The blocks that the instances probably hold.
 #[derive(Clone, Debug, Default)]
@@ -106,23 +99,12 @@ impl SentPrefixes {
 }
 
 /// The blocks that one instance probably holds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct PrefixLru {
-    nodes: Vec<Node>,
+    /// By position.
+    keys: Vec<u64>,
+    order: Recency,
     index: FxHashMap<u64, u32>,
-    oldest: u32,
-    newest: u32,
-}
-
-impl Default for PrefixLru {
-    fn default() -> Self {
-        Self {
-            nodes: Vec::new(),
-            index: FxHashMap::default(),
-            oldest: NONE,
-            newest: NONE,
-        }
-    }
 }
 
 impl PrefixLru {
@@ -133,51 +115,21 @@ impl PrefixLru {
     /// A block was sent: is it new here, and which other one made room for it?
     fn record(&mut self, key: u64) -> (bool, Option<u64>) {
         if let Some(&at) = self.index.get(&key) {
-            self.unlink(at);
-            self.append(at);
+            self.order.touch(at);
             return (false, None);
         }
-        let node = Node {
-            key,
-            older: NONE,
-            newer: NONE,
-        };
-        let (at, evicted) = if self.nodes.len() < CAPACITY {
-            self.nodes.push(node);
-            (self.nodes.len() as u32 - 1, None)
+        let (at, evicted) = if self.keys.len() < CAPACITY {
+            self.keys.push(key);
+            (self.order.push(), None)
         } else {
-            let at = self.oldest;
-            self.unlink(at);
-            let evicted = std::mem::replace(&mut self.nodes[at as usize], node).key;
+            let at = self.order.oldest();
+            self.order.touch(at);
+            let evicted = std::mem::replace(&mut self.keys[at as usize], key);
             self.index.remove(&evicted);
             (at, Some(evicted))
         };
         self.index.insert(key, at);
-        self.append(at);
         (true, evicted)
-    }
-
-    fn unlink(&mut self, at: u32) {
-        let Node { older, newer, .. } = self.nodes[at as usize];
-        match older {
-            NONE => self.oldest = newer,
-            o => self.nodes[o as usize].newer = newer,
-        }
-        match newer {
-            NONE => self.newest = older,
-            n => self.nodes[n as usize].older = older,
-        }
-    }
-
-    fn append(&mut self, at: u32) {
-        let newest = self.newest;
-        let node = &mut self.nodes[at as usize];
-        (node.older, node.newer) = (newest, NONE);
-        match newest {
-            NONE => self.oldest = at,
-            n => self.nodes[n as usize].newer = at,
-        }
-        self.newest = at;
     }
 }
 
