@@ -1,6 +1,7 @@
 //! `priority`: the least urgent request.
 
 use crate::builtin::policy::{BuiltIn, Make};
+use std::cmp::Ordering;
 use windtunnel_plugin_api::{PolicyError, QueueView, Victim};
 
 /// `priority`.
@@ -18,18 +19,17 @@ pub struct LeastUrgent;
 
 impl Victim for LeastUrgent {
     fn victim(&mut self, queue: &QueueView<'_>) -> Result<usize, PolicyError> {
-        let running = queue.running;
-        let rank = |i: &usize| (running[*i].priority, running[*i].request.arrival_us);
-        let least_urgent = (0..running.len())
-            .max_by(|a, b| {
-                rank(a)
-                    .0
-                    .total_cmp(&rank(b).0)
-                    .then(rank(a).1.cmp(&rank(b).1))
-            })
-            .unwrap_or(0);
-        Ok(least_urgent)
+        let all = 0..queue.running.len();
+        let last = all.max_by(|a, b| by_urgency(queue, *a, *b));
+        Ok(last.unwrap_or(0))
     }
+}
+
+/// Orders two positions of the batch: the more urgent one first, then the earlier arrival.
+pub(super) fn by_urgency(queue: &QueueView<'_>, a: usize, b: usize) -> Ordering {
+    let (a, b) = (&queue.running[a], &queue.running[b]);
+    let by_priority = a.priority.total_cmp(&b.priority);
+    by_priority.then(a.request.arrival_us.cmp(&b.request.arrival_us))
 }
 
 #[cfg(test)]

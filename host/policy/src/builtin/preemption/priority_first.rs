@@ -1,5 +1,6 @@
 //! `priority-first`: the least urgent request, as vLLM's priority scheduling chooses it.
 
+use super::priority::by_urgency;
 use crate::builtin::policy::{BuiltIn, Make};
 use windtunnel_plugin_api::{PolicyError, QueueView, Victim};
 
@@ -18,21 +19,10 @@ pub struct LeastUrgentFirst;
 
 impl Victim for LeastUrgentFirst {
     fn victim(&mut self, queue: &QueueView<'_>) -> Result<usize, PolicyError> {
-        let running = queue.running;
-        let rank = |i: usize| (running[i].priority, running[i].request.arrival_us);
-        let mut least_urgent = 0;
-        for i in 1..running.len() {
-            let (priority, arrival) = rank(i);
-            let (highest, latest) = rank(least_urgent);
-            if priority
-                .total_cmp(&highest)
-                .then(arrival.cmp(&latest))
-                .is_gt()
-            {
-                least_urgent = i;
-            }
-        }
-        Ok(least_urgent)
+        // Of equals, the one that is seen last counts.
+        let all = (0..queue.running.len()).rev();
+        let first = all.max_by(|a, b| by_urgency(queue, *a, *b));
+        Ok(first.unwrap_or(0))
     }
 }
 
