@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use windtunnel_engine::profile::EngineProfile;
 
 #[test]
 fn what_vllm_does_in_the_projects_cases_is_reproduced() {
@@ -92,12 +93,12 @@ fn sweep(folder: &Path) -> usize {
 /// that a version has not is null or at its default.
 fn flags(case: &Value, engine: Option<&str>) -> Vec<String> {
     let mut flags = Vec::new();
-    let newest = engine.is_none();
-    // Before 0.15 a step is always chosen when it starts, before 0.19 nothing is reserved.
-    let chooses_ahead = newest || engine > Some("vllm-0.11") && engine < Some("vllm-0.8");
-    let reserves = newest || engine == Some("vllm-0.19");
+    let knows = |setting: &str| {
+        let profile = engine.map(|name| EngineProfile::named(name).expect("a version"));
+        profile.is_none_or(|profile| profile.knows(setting))
+    };
     let mut with_value = |flag: &str, key: &str| {
-        if !case[key].is_null() && (newest || key != "watermark") {
+        if !case[key].is_null() && knows(key) {
             flags.extend([format!("--{flag}"), case[key].to_string()]);
         }
     };
@@ -118,29 +119,20 @@ fn flags(case: &Value, engine: Option<&str>) -> Vec<String> {
         let method = case["speculative_method"].as_str().expect("a method");
         flags.extend(["--speculative-method".to_owned(), method.to_owned()]);
     }
-    let unknown = |flag: &str| {
-        flag == "--no-async-scheduling" && !chooses_ahead
-            || flag == "--no-scheduler-reserve-full-isl" && !reserves
-    };
+    // On by default, under these names in the settings and in a case.
     let switches = [
-        ("async", false, "--no-async-scheduling"),
-        ("prefix_caching", false, "--no-enable-prefix-caching"),
-        ("reserve_full_isl", false, "--no-scheduler-reserve-full-isl"),
-        (
-            "enable_chunked_prefill",
-            false,
-            "--no-enable-chunked-prefill",
-        ),
-        (
-            "long_prefill_token_threshold_adaptive",
-            true,
-            "--long-prefill-token-threshold-adaptive",
-        ),
+        ("async_scheduling", "async"),
+        ("enable_prefix_caching", "prefix_caching"),
+        ("scheduler_reserve_full_isl", "reserve_full_isl"),
+        ("enable_chunked_prefill", "enable_chunked_prefill"),
     ];
-    for (key, value, flag) in switches {
-        if case[key].as_bool() == Some(value) && !unknown(flag) {
-            flags.push(flag.to_owned());
+    for (setting, key) in switches {
+        if case[key] == false && knows(setting) {
+            flags.push(format!("--no-{}", setting.replace('_', "-")));
         }
+    }
+    if case["long_prefill_token_threshold_adaptive"] == true {
+        flags.push("--long-prefill-token-threshold-adaptive".to_owned());
     }
     if case["policy"] == "priority" {
         flags.extend(["--scheduling-policy", "priority"].map(str::to_owned));
