@@ -85,9 +85,7 @@ impl Instance {
             || empty
             || prompt.div_ceil(u64::from(self.config.block_size)) > self.config.total_kv_blocks
         {
-            self.totals.dropped += 1;
-            self.remove(slot, FinishReason::Dropped, Outcome::Dropped, now, events);
-            self.notify_scheduler_of_finish(events);
+            self.drop_request(slot, now, events);
             return;
         }
         self.totals.input_tokens += prompt;
@@ -140,9 +138,7 @@ impl Instance {
         if request.running {
             let entry = request.entry(slot);
             self.release_blocks(slot);
-            if let Ok(at) = self.running.binary_search(&entry) {
-                self.running.remove(at);
-            }
+            self.leave_batch(entry);
             self.prefilling.retain(|&other| other != slot);
         } else {
             self.leave_queue(slot);
@@ -152,6 +148,13 @@ impl Instance {
         if self.running.is_empty() {
             self.wake_up(now);
         }
+    }
+
+    /// Drops a request that can never be served here; it must not wait.
+    pub(super) fn drop_request(&mut self, slot: Slot, now: i64, events: &mut Vec<InstanceEvent>) {
+        self.totals.dropped += 1;
+        self.remove(slot, FinishReason::Dropped, Outcome::Dropped, now, events);
+        self.notify_scheduler_of_finish(events);
     }
 
     /// Removes a request from the instance; it must hold no KV blocks.

@@ -47,7 +47,7 @@ impl Instance {
             .saturating_sub(first)
             .min(self.group.quiet_steps(first));
         while left > 0 && now < until {
-            let duration = self.group_step_us();
+            let duration = self.step_us(&self.group_aggregates());
             let alike = if self.latency.ignores_decode_context() {
                 left
             } else {

@@ -6,9 +6,9 @@
 
 use super::decode_group::GroupChange;
 use super::events::InstanceEvent;
-use super::slot::BatchEntry;
+use super::slot::Slot;
 use super::state::Instance;
-use crate::latency::{StepAggregates, StepItem};
+use crate::latency::StepAggregates;
 
 impl Instance {
     /// Forms the batch of the step at `now` if the group can take it as a whole. `false`: nothing
@@ -45,7 +45,7 @@ impl Instance {
             changes.sort_by_key(|(entry, _)| *entry);
             changes
                 .iter()
-                .for_each(|&(entry, change)| self.apply(entry, change));
+                .for_each(|&(entry, change)| self.apply(entry.slot, change));
         }
         self.changes = changes;
         if fits {
@@ -73,43 +73,41 @@ impl Instance {
             == first
     }
 
-    fn apply(&mut self, entry: BatchEntry, change: GroupChange) {
-        let chosen_ahead = self.config.rules.steps_in_flight() > 1;
-        let request = &mut self.requests[entry.slot];
-        let mut blocks = std::mem::take(&mut request.blocks);
+    fn apply(&mut self, slot: Slot, change: GroupChange) {
+        let block_size = self.config.block_size;
+        let request = &mut self.requests[slot];
         match change {
             GroupChange::OpensBlock => {
                 // A member's tail stays what it was when it joined; an empty table has as little
                 // room as a full block.
-                let tail = if blocks.is_empty() {
-                    self.config.block_size
+                let tail = if request.blocks.is_empty() {
+                    block_size
                 } else {
-                    blocks.tail()
+                    request.blocks.tail()
                 };
-                self.kv.open_block(&mut blocks);
-                blocks.set_tail(tail);
-                if chosen_ahead {
+                self.kv.open_block(&mut request.blocks);
+                request.blocks.set_tail(tail);
+                let before = request.blocks.len() as u32 - 1;
+                if self.config.rules.steps_in_flight() > 1 {
                     // Only now the last token of the block before is known.
-                    let known = (blocks.len() as u32 - 1) * self.config.block_size;
-                    self.kv.cache_blocks(&mut blocks, request.sequence(), known);
+                    self.make_findable(slot, before * block_size);
                 }
             }
-            GroupChange::FillsBlock => self.kv.cache_last_block(&mut blocks, request.sequence()),
+            GroupChange::FillsBlock => {
+                let filled = request.blocks.len() as u32;
+                self.make_findable(slot, filled * block_size);
+            }
             GroupChange::Prefill(tokens) => {
-                let fits = self
-                    .kv
-                    .allocate_prefill(&mut blocks, request.sequence(), tokens, &[]);
-                debug_assert!(fits, "the blocks were counted");
                 request.scheduled_tokens = tokens;
                 request.computed_after_step = request.computed_tokens + tokens;
-                request.known_tokens = request.computed_after_step;
+                let fits = self.allocate(slot, tokens, &[]);
+                debug_assert!(fits, "the blocks were counted");
             }
         }
-        request.blocks = blocks;
     }
 
-    /// Duration of a step whose batch was formed with the group, microseconds.
-    pub(super) fn group_step_us(&self) -> i64 {
+    /// The work of a step whose batch was formed with the group.
+    pub(super) fn group_aggregates(&self) -> StepAggregates {
         let mut aggregates = StepAggregates {
             requests: self.group.count as u32,
             decodes: self.group.count,
@@ -121,25 +119,6 @@ impl Instance {
             .iter()
             .filter(|&&slot| self.requests[slot].scheduled_tokens > 0);
         scheduled.for_each(|&slot| aggregates.add(self.step_item(slot)));
-        self.latency
-            .step_us(&aggregates, &mut self.group_step_items())
-            .max(1)
-    }
-
-    /// The scheduled requests in batch order, for models that must iterate over them.
-    fn group_step_items(&self) -> impl Iterator<Item = StepItem> + '_ {
-        let step = self.chosen_steps;
-        self.running.iter().filter_map(move |entry| {
-            let request = &self.requests[entry.slot];
-            if !request.in_group {
-                return (request.scheduled_tokens > 0).then(|| self.step_item(entry.slot));
-            }
-            Some(StepItem {
-                new_tokens: 1,
-                context: request.computed_tokens + (step - request.joined_step) as u32,
-                prompt_tokens: request.prefill_target,
-                is_prefill: false,
-            })
-        })
+        aggregates
     }
 }

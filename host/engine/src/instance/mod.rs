@@ -28,6 +28,8 @@ mod slot;
 mod speculation;
 mod state;
 mod step;
+#[cfg(test)]
+mod test_hooks;
 mod wait_queue;
 mod work;
 

@@ -7,7 +7,6 @@
 //! on and stay when drafts are wrong, but only those of verified tokens are findable.
 
 use super::chosen_step::StepPart;
-use super::engine_request::EngineRequest;
 use super::slot::Slot;
 use super::state::Instance;
 use windtunnel_base::rng::Stream;
@@ -23,9 +22,8 @@ impl Instance {
         if !self.kv.allocate_slots(&mut request.blocks, slots, cached) {
             return false;
         }
-        self.make_findable(slot, |request| {
-            computed.min(request.prompt_tokens() + request.emitted)
-        });
+        let known = request.prompt_tokens() + request.emitted;
+        self.make_findable(slot, computed.min(known));
         true
     }
 
@@ -68,25 +66,6 @@ impl Instance {
             }
         }
     }
-
-    /// Where steps are chosen ahead, tokens become known with the output; the last one is not
-    /// computed yet.
-    pub(super) fn cache_verified_blocks(&mut self, slot: Slot) {
-        if self.config.rules.steps_in_flight() > 1 && self.requests[slot].running {
-            self.make_findable(slot, |request| {
-                request.prompt_tokens() + request.emitted - 1
-            });
-        }
-    }
-
-    fn make_findable(&mut self, slot: Slot, known: impl Fn(&EngineRequest) -> u32) {
-        let request = &mut self.requests[slot];
-        request.known_tokens = known(request);
-        let mut blocks = std::mem::take(&mut request.blocks);
-        self.kv
-            .cache_blocks(&mut blocks, request.sequence(), request.known_tokens);
-        request.blocks = blocks;
-    }
 }
 
 /// A number from 0 to below 1 of 64 random bits.
@@ -96,41 +75,17 @@ fn unit(bits: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_hooks::fcfs;
     use super::super::{
-        EngineConfig, EngineRules, Instance, InstanceEvent, InstanceHooks, SchedulingConfig,
-        Speculation, SpeculativeMethod,
+        EngineConfig, EngineRules, Instance, InstanceEvent, SchedulingConfig, Speculation,
+        SpeculativeMethod,
     };
     use crate::latency::{LatencyModel, StepAggregates, StepItem};
     use crate::rules::Preset;
     use std::sync::Arc;
     use windtunnel_base::record::{InstanceTotals, RequestRecord};
     use windtunnel_base::request::{Request, RequestId, TokenSeq};
-    use windtunnel_plugin_api::{
-        PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView, Scheduler, Victim,
-    };
-
-    struct Fcfs;
-
-    impl Priority for Fcfs {
-        fn priority(&mut self, _: &RequestView, _: &QueueView<'_>) -> Result<f64, PolicyError> {
-            Ok(0.0)
-        }
-    }
-
-    impl Scheduler for Fcfs {
-        fn order(&self) -> QueueOrder {
-            QueueOrder::Fifo
-        }
-        fn key(&mut self, _: &QueuedView<'_>, _: &QueueView<'_>) -> Result<f64, PolicyError> {
-            Ok(0.0)
-        }
-    }
-
-    impl Victim for Fcfs {
-        fn victim(&mut self, queue: &QueueView<'_>) -> Result<usize, PolicyError> {
-            Ok(queue.running.len() - 1)
-        }
-    }
+    use windtunnel_plugin_api::RequestView;
 
     /// 100 us a step and 10 us per token of decodes.
     struct Steps;
@@ -181,12 +136,7 @@ mod tests {
 
     /// Runs requests of 10 prompt tokens with these outputs, all at 0.
     fn run(config: EngineConfig, outputs: &[u32]) -> (Vec<RequestRecord>, InstanceTotals) {
-        let hooks = InstanceHooks {
-            priority: Box::new(Fcfs),
-            scheduler: Box::new(Fcfs),
-            victim: Box::new(Fcfs),
-        };
-        let mut instance = Instance::new(0, config, Arc::new(Steps), hooks, 7);
+        let mut instance = Instance::new(0, config, Arc::new(Steps), fcfs(), 7);
         for (serial, &output) in (0..).zip(outputs) {
             let stream = 2 * serial as u32 + 1;
             let request = Request::new(

@@ -25,25 +25,20 @@ impl Instance {
         }
         let preemptions = self.totals.preemptions;
         let group = self.form_group_batch(now, events);
-        let mut duration = if group {
-            self.group_step_us()
+        let work = if group {
+            self.group_aggregates()
         } else {
             self.dissolve_group();
             self.form_batch(now, events);
-            self.step_us()
+            self.batch_aggregates()
         };
-        if self.awaits_output() && self.schedules_nothing(group) {
+        if self.awaits_output() && work.requests == 0 {
             self.after_empty_choice(now, self.totals.preemptions > preemptions, events);
             return;
         }
-        duration += self.adapter_loading_us();
-        let prefill_tokens = self.prefill_tokens(group);
-        let parts = self.take_parts(group);
-        let mut requests = parts.len() as u32;
-        if group {
-            requests += self.group.count as u32;
-        }
-        let chosen_us = now.saturating_add(self.config.scheduling.core.schedule(requests));
+        let duration = self.step_us(&work) + self.adapter_loading_us();
+        let schedule_us = self.config.scheduling.core.schedule(work.requests);
+        let chosen_us = now.saturating_add(schedule_us);
         let start_us = match self.in_flight.back() {
             Some(before) => before.end_us.max(chosen_us),
             None => chosen_us,
@@ -58,9 +53,9 @@ impl Instance {
             start_us,
             end_us,
             group,
-            requests,
-            prefill_tokens,
-            parts,
+            requests: work.requests,
+            prefill_tokens: work.prefill_tokens,
+            parts: self.take_parts(group),
             kv_blocks: self.kv.used(),
         };
         self.chosen_steps += 1;
@@ -84,32 +79,6 @@ impl Instance {
         }
     }
 
-    /// The chosen batch has no tokens.
-    fn schedules_nothing(&self, group: bool) -> bool {
-        let idle = |slot: Slot| self.requests[slot].scheduled_tokens == 0;
-        if group {
-            self.group.count == 0 && self.prefilling.iter().all(|&slot| idle(slot))
-        } else {
-            self.running.iter().all(|entry| idle(entry.slot))
-        }
-    }
-
-    /// Prompt tokens that the step at hand computes.
-    fn prefill_tokens(&self, group: bool) -> u64 {
-        let tokens = |slot: Slot| {
-            let request = &self.requests[slot];
-            match request.in_prefill() {
-                true => u64::from(request.scheduled_tokens),
-                false => 0,
-            }
-        };
-        if group {
-            self.prefilling.iter().map(|&slot| tokens(slot)).sum()
-        } else {
-            self.running.iter().map(|entry| tokens(entry.slot)).sum()
-        }
-    }
-
     /// Nothing can be computed at `now`. The output of the step before may change that; else what
     /// was just `preempted` is admitted again at once. A request that does not even fit while
     /// nobody else holds blocks never will.
@@ -124,10 +93,8 @@ impl Instance {
             && self.step_budget(0).may_admit()
             && let Some(slot) = self.waiting.first(|_| true)
         {
-            self.totals.dropped += 1;
             self.leave_queue(slot);
-            self.remove(slot, FinishReason::Dropped, Outcome::Dropped, now, events);
-            self.notify_scheduler_of_finish(events);
+            self.drop_request(slot, now, events);
         }
         if !self.waiting.is_empty() {
             self.step_at = Some(now);
@@ -189,18 +156,33 @@ impl Instance {
         }
     }
 
-    /// Duration of the step, microseconds.
-    fn step_us(&self) -> i64 {
-        let scheduled = || {
-            let served = self
-                .running
-                .iter()
-                .filter(|entry| self.requests[entry.slot].scheduled_tokens > 0);
-            served.map(|entry| self.step_item(entry.slot))
-        };
+    /// The scheduled requests in batch order.
+    fn step_items(&self) -> impl Iterator<Item = StepItem> + '_ {
+        let step = self.chosen_steps;
+        self.running.iter().filter_map(move |entry| {
+            let request = &self.requests[entry.slot];
+            if !request.in_group {
+                return (request.scheduled_tokens > 0).then(|| self.step_item(entry.slot));
+            }
+            Some(StepItem {
+                new_tokens: 1,
+                context: request.computed_tokens + (step - request.joined_step) as u32,
+                prompt_tokens: request.prefill_target,
+                is_prefill: false,
+            })
+        })
+    }
+
+    /// The work of a step whose batch was formed request by request.
+    fn batch_aggregates(&self) -> StepAggregates {
         let mut aggregates = StepAggregates::default();
-        scheduled().for_each(|item| aggregates.add(item));
-        self.latency.step_us(&aggregates, &mut scheduled()).max(1)
+        self.step_items().for_each(|item| aggregates.add(item));
+        aggregates
+    }
+
+    /// Duration of the step at hand, microseconds.
+    pub(super) fn step_us(&self, work: &StepAggregates) -> i64 {
+        self.latency.step_us(work, &mut self.step_items()).max(1)
     }
 
     /// The output of a step that ended is processed at `end`.
@@ -306,27 +288,15 @@ impl Instance {
                 .token_steps
                 .push_together(u64::from(tokens - 1), token_us);
         }
-        if self.config.scheduling.speculation.is_on() {
-            self.cache_verified_blocks(slot);
-        } else {
-            self.cache_known_blocks(slot, step);
-        }
+        self.cache_known_blocks(slot);
     }
 
-    /// Where steps are chosen ahead, the last token that a step computes may not be known then.
-    /// What a request that does not take part in the next step computed is known now.
-    fn cache_known_blocks(&mut self, slot: Slot, step: u64) {
-        let request = &mut self.requests[slot];
-        if self.config.rules.steps_in_flight() > 1
-            && request.running
-            && request.scheduled_in == step + 1
-            && !request.in_group
-        {
-            request.known_tokens = request.computed_tokens;
-            let mut blocks = std::mem::take(&mut request.blocks);
-            self.kv
-                .cache_blocks(&mut blocks, request.sequence(), request.known_tokens);
-            request.blocks = blocks;
+    /// Where steps are chosen ahead, tokens become known with the output; the last one is not
+    /// computed yet.
+    fn cache_known_blocks(&mut self, slot: Slot) {
+        let request = &self.requests[slot];
+        if self.config.rules.steps_in_flight() > 1 && request.running {
+            self.make_findable(slot, request.prompt_tokens() + request.emitted - 1);
         }
     }
 
@@ -365,9 +335,7 @@ impl Instance {
             self.store_last_token(slot);
         }
         if self.requests[slot].running {
-            if let Ok(at) = self.running.binary_search(&entry) {
-                self.running.remove(at);
-            }
+            self.leave_batch(entry);
         } else {
             // It was preempted while its last step ran.
             self.leave_queue(slot);

@@ -276,7 +276,7 @@ impl KvCache {
 
     /// Makes the full last block findable, unless no lookup could ask for it: private, or detached
     /// from its prompt.
-    pub fn cache_last_block(&mut self, table: &mut BlockTable, sequence: Sequence<'_>) {
+    fn cache_last_block(&mut self, table: &mut BlockTable, sequence: Sequence<'_>) {
         self.cache_blocks(table, sequence, table.len() as u32 * self.block_size);
     }
 

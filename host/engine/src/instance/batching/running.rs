@@ -4,7 +4,7 @@
 use super::step_budget::StepBudget;
 use super::strategy::BatchState;
 use crate::instance::events::InstanceEvent;
-use crate::instance::slot::Slot;
+use crate::instance::slot::{BatchEntry, Slot};
 use crate::instance::state::Instance;
 use windtunnel_plugin_api::EventKind;
 
@@ -96,7 +96,7 @@ impl Instance {
 
     /// Allocates KV space for `tokens` more tokens of a request, after the `cached` blocks if it
     /// holds none. `false` changes nothing.
-    pub(super) fn allocate(&mut self, slot: Slot, tokens: u32, cached: &[u32]) -> bool {
+    pub(crate) fn allocate(&mut self, slot: Slot, tokens: u32, cached: &[u32]) -> bool {
         if self.config.scheduling.speculation.is_on() {
             return self.allocate_slots(slot, tokens, cached);
         }
@@ -114,16 +114,26 @@ impl Instance {
             self.kv
                 .allocate_decode(&mut blocks, request.sequence(), known)
         };
+        request.blocks = blocks;
         if fits {
             let cached_tokens = cached.len() as u32 * self.config.block_size;
-            request.known_tokens = computed + cached_tokens - u32::from(!known);
+            let known_tokens = computed + cached_tokens - u32::from(!known);
+            request.known_tokens = known_tokens;
             if awaits_output {
-                self.kv
-                    .cache_blocks(&mut blocks, request.sequence(), request.known_tokens);
+                self.make_findable(slot, known_tokens);
             }
         }
-        request.blocks = blocks;
         fits
+    }
+
+    /// The tokens of a request are known up to here: full blocks of them become findable.
+    pub(crate) fn make_findable(&mut self, slot: Slot, known_tokens: u32) {
+        let request = &mut self.requests[slot];
+        request.known_tokens = known_tokens;
+        let mut blocks = std::mem::take(&mut request.blocks);
+        self.kv
+            .cache_blocks(&mut blocks, request.sequence(), known_tokens);
+        request.blocks = blocks;
     }
 
     /// Frees the blocks of a request.
@@ -131,6 +141,13 @@ impl Instance {
         let request = &mut self.requests[slot];
         let known = request.known_tokens / self.config.block_size;
         self.kv.release(&mut request.blocks, known);
+    }
+
+    /// Takes a request out of the batch.
+    pub(crate) fn leave_batch(&mut self, entry: BatchEntry) {
+        if let Ok(at) = self.running.binary_search(&entry) {
+            self.running.remove(at);
+        }
     }
 
     /// Takes a request out of the wait queue, wherever it is.
@@ -155,13 +172,12 @@ impl Instance {
         request.request.private_from = u32::MAX;
         // Under the reference's rules, blocks of one token filled by decoding are never findable;
         // the prompt's are.
+        let mut known = request.known_tokens;
         if block_size == 1 && !self.config.rules.visible_at_step_end {
-            request.known_tokens = request.known_tokens.min(request.prompt_tokens());
+            known = known.min(request.prompt_tokens());
         }
-        let mut blocks = std::mem::take(&mut request.blocks);
-        self.kv
-            .cache_blocks(&mut blocks, request.sequence(), request.known_tokens);
-        request.blocks = blocks;
+        self.make_findable(slot, known);
+        let request = &mut self.requests[slot];
         let output_tokens = request.emitted_tokens();
         if !keep {
             request.token_steps.clear();

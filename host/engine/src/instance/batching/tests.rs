@@ -1,7 +1,8 @@
 //! Strategies other than vLLM's, on both paths of an instance.
 
 use super::{BatchLimits, BatchState, BatchingStrategy};
-use crate::instance::{EngineConfig, Instance, InstanceEvent, InstanceHooks, SchedulingConfig};
+use crate::instance::test_hooks::fcfs;
+use crate::instance::{EngineConfig, Instance, InstanceEvent, SchedulingConfig};
 use crate::latency::{LatencyModel, StepAggregates, StepItem};
 use crate::rules::{EngineRules, Preset};
 use proptest::prelude::*;
@@ -9,33 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use windtunnel_base::record::{InstanceTotals, RequestRecord};
 use windtunnel_base::request::{Request, RequestId, TokenSeq};
-use windtunnel_plugin_api::{
-    PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView, Scheduler, Victim,
-};
-
-/// First come, first served; the last of the batch is preempted.
-struct Fcfs;
-
-impl Priority for Fcfs {
-    fn priority(&mut self, _: &RequestView, _: &QueueView<'_>) -> Result<f64, PolicyError> {
-        Ok(0.0)
-    }
-}
-
-impl Scheduler for Fcfs {
-    fn order(&self) -> QueueOrder {
-        QueueOrder::Fifo
-    }
-    fn key(&mut self, _: &QueuedView<'_>, _: &QueueView<'_>) -> Result<f64, PolicyError> {
-        unreachable!("a queue without keys")
-    }
-}
-
-impl Victim for Fcfs {
-    fn victim(&mut self, queue: &QueueView<'_>) -> Result<usize, PolicyError> {
-        Ok(queue.running.len() - 1)
-    }
-}
+use windtunnel_plugin_api::RequestView;
 
 /// 100 us a step, and the given times per prefilled token and per 16 tokens of decode context.
 struct Affine(i64, i64);
@@ -142,13 +117,8 @@ fn run(
     strategy: Box<dyn BatchingStrategy>,
     shapes: &[Shape],
 ) -> (BTreeMap<u64, RequestRecord>, InstanceTotals) {
-    let hooks = InstanceHooks {
-        priority: Box::new(Fcfs),
-        scheduler: Box::new(Fcfs),
-        victim: Box::new(Fcfs),
-    };
     let mut instance =
-        Instance::new(0, config, Arc::new(latency), hooks, 0).with_batching(strategy);
+        Instance::new(0, config, Arc::new(latency), fcfs(), 0).with_batching(strategy);
     let mut events = Vec::new();
     for (serial, &(arrival_us, prompt, output)) in (0..).zip(shapes) {
         instance.advance_to(arrival_us, &mut events);
