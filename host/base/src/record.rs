@@ -117,6 +117,28 @@ pub struct RequestRecord {
     pub streaming: bool,
     /// What only exports show.
     pub detail: Option<Arc<Detail>>,
+    /// Its way through several instances; none if one served it.
+    pub split: Option<Box<SplitRecord>>,
+}
+
+/// The way of a request whose prompt another instance computed than the one that decoded it. Times
+/// are microseconds; absent means that the thing never happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SplitRecord {
+    /// Instance that computed the prompt.
+    pub prefill_instance: Option<u32>,
+    /// Instance that was to decode.
+    pub decode_instance: u32,
+    /// Instance that encoded images, audio and video.
+    pub encode_instance: Option<u32>,
+    /// When it was sent to prefill.
+    pub prefill_enqueue_us: Option<i64>,
+    /// When its prefill was complete.
+    pub prefill_end_us: Option<i64>,
+    /// When its KV cache began to move.
+    pub transfer_start_us: Option<i64>,
+    /// When its KV cache had moved.
+    pub transfer_end_us: Option<i64>,
 }
 
 impl RequestRecord {
@@ -155,6 +177,7 @@ impl RequestRecord {
             prefix_tokens: request.prefix_tokens,
             streaming: request.streaming,
             detail: request.detail.clone(),
+            split: None,
         }
     }
 
@@ -177,11 +200,55 @@ impl Recorder for Vec<RequestRecord> {
     }
 }
 
+/// What the instances of a pool do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Prefill and decode.
+    #[default]
+    Serve,
+    /// Prefill only; the KV cache moves to an instance that decodes.
+    Prefill,
+    /// Decode only, from a KV cache that another instance computed, or with a prefill of their own.
+    Decode,
+    /// Encode images, audio and video, in the reference simulator: which costs nothing there.
+    Encode,
+    /// Nothing: the reference simulator sends nothing to instances that are left over.
+    Idle,
+}
+
+impl Role {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+            Self::Encode => "encode",
+            Self::Idle => "idle",
+        }
+    }
+
+    /// Do its instances prefill for others?
+    #[must_use]
+    pub fn prefills(self) -> bool {
+        matches!(self, Self::Serve | Self::Prefill)
+    }
+
+    /// Do its instances decode?
+    #[must_use]
+    pub fn decodes(self) -> bool {
+        matches!(self, Self::Serve | Self::Decode)
+    }
+}
+
 /// A pool of equal instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolRecord {
     /// Its name; none if it is the only pool and was given no name.
     pub name: Sym,
+    /// What its instances do.
+    pub role: Role,
     /// Instances.
     pub instances: u32,
     /// Name of the GPU; empty = unknown.
@@ -197,6 +264,8 @@ pub struct InstanceTotals {
     pub pool: Sym,
     /// Requests completed, length-capped ones included.
     pub completed: u64,
+    /// Prompts computed for another instance, which decodes.
+    pub prefills: u64,
     /// Requests in the wait queue at the end.
     pub still_queued: u64,
     /// Requests in the running batch at the end.
@@ -272,6 +341,21 @@ impl InstanceTotals {
     }
 }
 
+/// Counters of KV caches that moved from instance to instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TransferTotals {
+    /// Transfers started.
+    pub started: u64,
+    /// Requests lost because the decoding instance had no blocks when its KV cache was sent.
+    pub dropped: u64,
+    /// Most transfers at once.
+    pub peak: u64,
+    /// Sum over transfers of those under way when it started, itself included.
+    pub depth_sum: u64,
+    /// Do transfers share bandwidth?
+    pub contention: bool,
+}
+
 /// An instance as the router saw it, kept for counterfactuals.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -289,6 +373,33 @@ pub struct Candidate {
     pub kv_utilization: f64,
     /// Free KV blocks.
     pub kv_free_blocks: u32,
+}
+
+/// What a request is sent to an instance for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RoutingStage {
+    /// Prefill and decode.
+    #[default]
+    Whole,
+    /// Prefill; the KV cache moves on.
+    Prefill,
+    /// Decode, from a KV cache that another instance computes.
+    Decode,
+    /// Encode what of a prompt is no text.
+    Encode,
+}
+
+impl RoutingStage {
+    /// Its name in outputs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+            Self::Encode => "encode",
+        }
+    }
 }
 
 /// One decision of the front end.
@@ -311,13 +422,17 @@ pub enum Decision {
         clock_us: i64,
         /// Request.
         id: RequestId,
+        /// What the instance is to do.
+        stage: RoutingStage,
         /// Chosen instance.
         chosen: u32,
         /// Pool of that instance; none if the pool has no name.
         pool: Sym,
         /// Reason.
         reason: String,
-        /// The policy's scores by position in `instances`, if it scores.
+        /// The instances that the router saw, by position; none = all.
+        among: Vec<u32>,
+        /// The policy's scores by position, if it scores.
         scores: Option<Vec<f64>>,
         /// Top candidates by score.
         candidates: Vec<Candidate>,
@@ -360,6 +475,11 @@ pub struct RunRecord {
     pub observations: RoutingObservations,
     /// What happened in the prefix caches, by time and instance, when that was asked for.
     pub kv_events: Vec<KvEvent>,
+    /// What moved between the instances, where some prefill and some decode.
+    pub transfers: Option<TransferTotals>,
+    /// Under the rules of the reference simulator, what it calls sub-requests: the parts of split
+    /// requests as the instances saw them.
+    pub sub_requests: Vec<RequestRecord>,
     /// Why the run ended early, if it did.
     pub fault: Option<RunFault>,
     /// Names behind the symbols.

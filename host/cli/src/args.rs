@@ -1,5 +1,6 @@
 //! The flags that several commands take, each once, with its help.
 
+use super::disaggregation_args::DisaggregationArgs;
 use super::scheduling_args::SchedulingArgs;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -325,6 +326,9 @@ pub struct CommonArgs {
     /// Cluster and policies.
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// Prefill and decode apart.
+    #[command(flatten)]
+    pub disaggregation: DisaggregationArgs,
     /// Analysis.
     #[command(flatten)]
     pub analysis: AnalysisArgs,

@@ -7,6 +7,7 @@ mod candidate_text;
 mod commands;
 mod compare;
 mod confine;
+mod disaggregation_args;
 mod effects;
 mod evolve;
 mod explain;

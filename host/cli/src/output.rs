@@ -209,10 +209,14 @@ fn carry_out(
         return simulation.run(progress);
     };
     let format = rows::Format::of(path)?;
-    let pools = simulation.deployment().config().names_pools();
+    let config = simulation.deployment().config();
+    let extra = rows::Extra {
+        pools: config.names_pools(),
+        splits: config.splits(),
+    };
     let mut result = None;
     staging.write(path, |out| {
-        let mut rows = rows::RowStream::new(format, pools, out)?;
+        let mut rows = rows::RowStream::new(format, extra, out)?;
         let finished = simulation.run_into(&mut rows, progress);
         if let Ok(finished) = &finished {
             rows.finish(&finished.record.symbols)?;

@@ -39,8 +39,12 @@ pub enum RoleSpec {
     Serve,
     /// Prefill only.
     Prefill,
-    /// Decode only.
+    /// Decode; of prompts that no other instance computes, prefill as well.
     Decode,
+    /// Encode images, audio and video, in the reference simulator.
+    Encode,
+    /// Nothing.
+    Idle,
 }
 
 /// How an instance is spread over GPUs.

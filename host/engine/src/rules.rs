@@ -43,6 +43,11 @@ pub struct EngineRules {
     pub gaps_are_elapsed_time: bool,
     /// The scheduling delay is that of the first admission to a batch. Else of the last one.
     pub first_scheduling_counts: bool,
+    /// The instance that decodes fetches the KV cache of a prompt that another one computes, when
+    /// the step that completes it has ended and as soon as it has blocks for it; the other keeps
+    /// its blocks until then. Else the KV cache is sent off when that step starts, and the request
+    /// is lost if the decoding instance has no blocks for it at this moment.
+    pub decoder_fetches_kv: bool,
     /// A request's model tag must equal the lower-cased name of the run's model byte for byte. Else
     /// case does not matter, and the short name will do.
     pub exact_model_tags: bool,
@@ -74,6 +79,7 @@ impl EngineRules {
         visible_at_step_end: false,
         gaps_are_elapsed_time: false,
         first_scheduling_counts: false,
+        decoder_fetches_kv: false,
         exact_model_tags: true,
     };
 
@@ -91,6 +97,7 @@ impl EngineRules {
         visible_at_step_end: true,
         gaps_are_elapsed_time: true,
         first_scheduling_counts: true,
+        decoder_fetches_kv: true,
         exact_model_tags: false,
     };
 }

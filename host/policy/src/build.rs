@@ -113,7 +113,30 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// As [`admission`](Self::admission).
     pub fn router(&mut self) -> Result<Box<dyn Router>, InputError> {
-        match &self.spec.routing {
+        self.router_of(&self.spec.routing, None)
+    }
+
+    /// A router of its own for one stage of requests. `place` tells it from those at other places:
+    /// scripts share nothing with them.
+    ///
+    /// # Errors
+    /// As [`admission`](Self::admission).
+    pub fn stage_router(
+        &mut self,
+        choice: Option<&Choice>,
+        place: u32,
+    ) -> Result<Option<Box<dyn Router>>, InputError> {
+        choice
+            .map(|choice| self.router_of(choice, Some(place)))
+            .transpose()
+    }
+
+    fn router_of(
+        &mut self,
+        choice: &Choice,
+        place: Option<u32>,
+    ) -> Result<Box<dyn Router>, InputError> {
+        match choice {
             Choice::BuiltIn { policy, values } => match policy.make {
                 Make::Routing(make) => Ok(make(&self.facts, values)),
                 _ => Err(misplaced(Hook::Routing, policy.name, policy.hook())),
@@ -124,7 +147,7 @@ impl<'a> Builder<'a> {
             },
             Choice::External(policy) => self.make_external(
                 policy,
-                |scripts, program, symbol| scripts.router(program, symbol),
+                |scripts, program, symbol| scripts.router(program, place, symbol),
                 Plugin::router,
             ),
         }

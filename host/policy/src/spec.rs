@@ -17,6 +17,11 @@ pub struct PolicySpec {
     pub tenant_budgets: Vec<(String, f64)>,
     /// Routing.
     pub routing: Choice,
+    /// Routing to instances that prefill for others; `None` = the router of whole requests does
+    /// that, too.
+    pub prefill_routing: Option<Choice>,
+    /// The same to instances that decode, where some do not.
+    pub decode_routing: Option<Choice>,
     /// Priority.
     pub priority: Choice,
     /// Scheduler.
@@ -33,6 +38,8 @@ impl Default for PolicySpec {
             admission: default_policy(Hook::Admission).into(),
             tenant_budgets: Vec::new(),
             routing: default_policy(Hook::Routing).into(),
+            prefill_routing: None,
+            decode_routing: None,
             priority: default_policy(Hook::Priority).into(),
             scheduler: default_policy(Hook::Scheduler).into(),
             preemption: default_policy(Hook::Preemption).into(),
@@ -101,7 +108,10 @@ impl PolicySpec {
 
     /// The policies that come from files, by hook.
     pub fn external(&self) -> impl Iterator<Item = (Hook, &External)> {
-        let all = Hook::ALL.into_iter();
-        all.filter_map(|hook| Some((hook, self.get(hook).external()?)))
+        let all = Hook::ALL.into_iter().map(|hook| (hook, self.get(hook)));
+        let stages = [&self.prefill_routing, &self.decode_routing];
+        let stages = stages.into_iter().flatten();
+        let all = all.chain(stages.map(|choice| (Hook::Routing, choice)));
+        all.filter_map(|(hook, choice)| Some((hook, choice.external()?)))
     }
 }

@@ -270,6 +270,8 @@ mod tests {
             decisions: Vec::new(),
             observations: RoutingObservations::default(),
             kv_events: Vec::new(),
+            transfers: None,
+            sub_requests: Vec::new(),
             fault: None,
             symbols,
         }

@@ -111,6 +111,7 @@ pub(crate) fn choose(
     instances: u32,
     given: &Given,
     rules: Preset,
+    splits: bool,
 ) -> Result<Chosen, InputError> {
     let policies = &with_scheduling_policy(policies, custom)?;
     let mut notes = bundle.notes.clone();
@@ -128,12 +129,31 @@ pub(crate) fn choose(
         declared: Vec::new(),
     };
     let tenant_budgets = bundle.tenant_budgets.iter();
+    let routing = chooser.routing()?;
+    let [prefill, decode] = [
+        Stage {
+            name: "prefill",
+            policy: &policies.prefill_routing,
+            scorers: &policies.prefill_routing_scorers,
+        },
+        Stage {
+            name: "decode",
+            policy: &policies.decode_routing,
+            scorers: &policies.decode_routing_scorers,
+        },
+    ]
+    .map(|stage| match splits {
+        true => chooser.stage_routing(stage, &routing, rules),
+        false => Ok(None),
+    });
     let spec = PolicySpec {
         admission: chooser.admission()?,
         tenant_budgets: tenant_budgets
             .map(|(t, share)| (t.clone(), *share))
             .collect(),
-        routing: chooser.routing()?,
+        routing,
+        prefill_routing: prefill?,
+        decode_routing: decode?,
         priority: chooser.priority(rules, &mut notes)?,
         scheduler: chooser.pick(Hook::Scheduler, &policies.scheduler, None)?,
         preemption: chooser.pick(Hook::Preemption, &policies.preemption, None)?,
@@ -218,6 +238,8 @@ fn try_out(spec: &PolicySpec, instances: u32) -> Result<(), InputError> {
     let mut builder = Builder::new(spec, instances, 1, &mut symbols);
     builder.admission()?;
     builder.router()?;
+    builder.stage_router(spec.prefill_routing.as_ref(), 0)?;
+    builder.stage_router(spec.decode_routing.as_ref(), 1)?;
     builder.priority(0)?;
     builder.scheduler(0)?;
     builder.victim(0)?;
@@ -240,7 +262,52 @@ fn parse_param(text: &str) -> Result<(Option<Hook>, String, f64, bool), InputErr
     Ok((Some(hook), name.to_owned(), number, false))
 }
 
+/// What a run says of the routing at one stage of split requests.
+struct Stage<'a> {
+    name: &'static str,
+    policy: &'a Option<String>,
+    scorers: &'a Option<String>,
+}
+
 impl Chooser<'_> {
+    /// The router of a stage. If nothing is said of it, it is one as for whole requests; the
+    /// reference simulator has one for all stages together then.
+    fn stage_routing(
+        &mut self,
+        stage: Stage<'_>,
+        whole: &Choice,
+        rules: Preset,
+    ) -> Result<Option<Choice>, InputError> {
+        let Stage {
+            name,
+            policy,
+            scorers,
+        } = stage;
+        let scorers = scorers.as_deref().map(parse_scorers).transpose()?;
+        if policy.is_none() && scorers.is_none() {
+            return Ok((rules == Preset::Vllm).then(|| whole.clone()));
+        }
+        let reference = policy.as_deref().map(Reference::parse);
+        if scorers.is_none()
+            && let Some(reference) = reference
+        {
+            return self.load(Hook::Routing, &reference, Vec::new()).map(Some);
+        }
+        let weighted = match &reference {
+            Some(reference) => *reference == Reference::Name("weighted".to_owned()),
+            None => whole.is_built_in("weighted"),
+        };
+        if !weighted {
+            return Err(InputError::new(format!(
+                "`{name}_routing_scorers` has no effect with routing policy \"{}\"; it belongs to \
+                 `{name}_routing_policy` weighted",
+                policy.as_deref().unwrap_or(whole.name())
+            )));
+        }
+        let values = scorers.unwrap_or_default();
+        Choice::built_in(Hook::Routing, "weighted", &values).map(Some)
+    }
+
     /// The policy of the calling program, else the run's, else the bundle's, else the default.
     /// `settings` are the values that the run gives to the parameters of a built-in policy; they
     /// win over the bundle's.
@@ -267,9 +334,20 @@ impl Chooser<'_> {
         {
             values.extend(more);
         }
+        self.load(hook, &reference, values)
+    }
+
+    /// The policy that `reference` names, with these values and those that the run gives to its
+    /// parameters.
+    fn load(
+        &mut self,
+        hook: Hook,
+        reference: &Reference,
+        mut values: Vec<(String, f64)>,
+    ) -> Result<Choice, InputError> {
         let (params, names) = (&mut self.params, &mut self.declared);
         self.loader
-            .load(hook, &reference, &mut |declared: &[Param]| {
+            .load(hook, reference, &mut |declared: &[Param]| {
                 names.extend(declared.iter().map(|p| format!("{hook}.{}", p.name)));
                 for (of, name, value, taken) in params.iter_mut() {
                     let meant =

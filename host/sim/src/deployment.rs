@@ -1,5 +1,6 @@
 //! What a run's instances and front end are, before any policy or request is known.
 
+use crate::disaggregation;
 use crate::policies::make_policies;
 use crate::scheduling;
 use crate::settings::Given;
@@ -7,10 +8,11 @@ use crate::spec::{RulesSpec, RunSpec};
 use std::path::Path;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
+use windtunnel_base::record::Role;
 use windtunnel_base::request::Source;
 use windtunnel_config::Defaults;
 use windtunnel_config::pool::{PoolSpec, RoleSpec};
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits, Role};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
@@ -100,6 +102,8 @@ impl Deployment {
         let predictor = front.output_predictor.as_deref();
         let config = ClusterConfig {
             pools,
+            transfer: disaggregation::transfer(&run.disaggregation, preset)?,
+            decider: disaggregation::decider(&run.disaggregation, preset)?,
             front: FrontEndConfig {
                 admission_latency_us: front.admission_latency_us.unwrap_or(0).into(),
                 routing_latency_us: front.routing_latency_us.unwrap_or(0).into(),
@@ -119,6 +123,7 @@ impl Deployment {
             horizon_us: i64::MAX,
         };
         config.check()?;
+        disaggregation::check(run, given, &config, preset)?;
         if config.instances() > MOST_INSTANCES {
             return Err(InputError::new(format!(
                 "`num_instances` must be at most {MOST_INSTANCES}, found {}",
@@ -282,6 +287,8 @@ fn pool(
             RoleSpec::Serve => Role::Serve,
             RoleSpec::Prefill => Role::Prefill,
             RoleSpec::Decode => Role::Decode,
+            RoleSpec::Encode => Role::Encode,
+            RoleSpec::Idle => Role::Idle,
         },
         instances: spec.count.unwrap_or(1),
         engine: EngineConfig {
@@ -305,6 +312,7 @@ fn pool(
         latency: Arc::clone(&resolved.latency),
         gpus_per_instance: resolved.tp * resolved.dp,
         gpu: resolved.gpu.clone(),
+        kv_bytes_per_token: resolved.memory.map_or(0.0, |memory| memory.token),
     };
     Ok((config, resolved))
 }

@@ -44,6 +44,7 @@ mod adapter_tests;
 mod analysis;
 mod choose;
 mod deployment;
+mod disaggregation;
 mod names;
 mod policies;
 mod pool_setup;
@@ -59,6 +60,7 @@ mod targets;
 pub mod workload;
 
 pub use deployment::{Deployment, Play, defaults};
+pub use disaggregation::DisaggregationSpec;
 pub use names::unused_name;
 pub use policies::make_policies;
 pub use simulation::{Resolver, RunResult, Simulation};

@@ -3,10 +3,15 @@
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::Symbols;
 use windtunnel_engine::cluster::ClusterConfig;
-use windtunnel_engine::frontend::FrontEndPolicies;
+use windtunnel_engine::frontend::{FrontEndPolicies, StagePolicies};
 use windtunnel_engine::instance::InstanceHooks;
 use windtunnel_policy::lua::UsageMonitor;
 use windtunnel_policy::{Builder, PolicySpec};
+
+/// Where the routers sit that choose instances to prefill and to decode: apart from each other, so
+/// that scripts which remember things do not mix them up.
+const PREFILL: u32 = u32::MAX;
+const DECODE: u32 = u32::MAX - 1;
 
 /// Makes all policies of a cluster: those of the front end, and the hooks of each of its instances.
 /// `symbols` learns the names that policies ask about: those of the cluster's source. The meter
@@ -28,6 +33,14 @@ pub fn make_policies(
     let front = FrontEndPolicies {
         admission: builder.admission()?,
         router: builder.router()?,
+        stages: match config.splits() {
+            true => Some(StagePolicies {
+                decider: config.decider,
+                prefill: builder.stage_router(spec.prefill_routing.as_ref(), PREFILL)?,
+                decode: builder.stage_router(spec.decode_routing.as_ref(), DECODE)?,
+            }),
+            false => None,
+        },
         slo_priorities: spec.slo_priorities.clone(),
     };
     let hooks = (0..instances).map(|i| {

@@ -3,6 +3,7 @@
 use crate::analysis::Analysis;
 use crate::choose::{Chosen, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
+use crate::disaggregation;
 use crate::names::{Mentions, Seen};
 use crate::pool_setup::pool_setup;
 use crate::scheduling::check_drafts;
@@ -237,6 +238,8 @@ impl Resolver<'_> {
             run = &of_bundle;
         }
         let given = Given::of(run).excusing(self.excused.iter().cloned());
+        let expanded = disaggregation::pools(run, &given)?;
+        let run = expanded.as_ref().unwrap_or(run);
         let defaults = defaults(run.defaults_filepath.as_deref())?;
         let deployment = Deployment::with(run, &given, defaults)?;
         let Chosen { spec, notes } = choose(
@@ -246,6 +249,7 @@ impl Resolver<'_> {
             deployment.config().instances(),
             &given,
             deployment.preset(),
+            deployment.config().splits(),
         )?;
         let analysis = Analysis::of(&run.outputs, &given)?;
         deployment.check_kv_events(&given)?;

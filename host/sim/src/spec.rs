@@ -1,5 +1,6 @@
 //! A run as plain data: everything that its results depend on, in one YAML file.
 
+use crate::disaggregation::DisaggregationSpec;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, is_default, parse_yaml, read_text_up_to};
@@ -66,6 +67,9 @@ pub struct RunSpec {
     /// The instances, pool by pool; none = one pool of one instance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<PoolSpec>,
+    /// Prefill and decode on instances of their own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub disaggregation: DisaggregationSpec,
     /// The front end before them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub front: FrontSpec,
@@ -160,6 +164,18 @@ pub struct PoliciesSpec {
     /// Two-weight form of `weighted`: weight of short queues.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routing_load_weight: Option<f64>,
+    /// Routing policy for instances that prefill for others; `routing` if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_routing: Option<String>,
+    /// Scorers of that policy, if it is `weighted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_routing_scorers: Option<String>,
+    /// Routing policy for instances that decode, where some do not; `routing` if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_routing: Option<String>,
+    /// Scorers of that policy, if it is `weighted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_routing_scorers: Option<String>,
     /// vLLM's scheduling policy: scheduler, priorities and preemption at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduling_policy: Option<SchedulingPolicySpec>,

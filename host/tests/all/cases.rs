@@ -4,8 +4,9 @@ use crate::lab::{self, Affine, Arrival, Round, built_in};
 use proptest::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
-use windtunnel_engine::cluster::{ClusterConfig, PoolConfig};
-use windtunnel_engine::frontend::{FrontEndConfig, TraceConfig};
+use windtunnel_base::record::Role;
+use windtunnel_engine::cluster::{ClusterConfig, PoolConfig, TransferConfig};
+use windtunnel_engine::frontend::{Decider, FrontEndConfig, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, SchedulingConfig};
 use windtunnel_policy::builtin::routing::weighted::{SCORERS, scorer_params};
 use windtunnel_policy::registry::built_ins;
@@ -90,7 +91,7 @@ fn asks(most: usize) -> impl Strategy<Value = Vec<Arrival>> {
 }
 
 fn rules() -> impl Strategy<Value = EngineRules> {
-    let any_rules = prop::array::uniform13(any::<bool>()).prop_map(|b| EngineRules {
+    let any_rules = prop::array::uniform14(any::<bool>()).prop_map(|b| EngineRules {
         keep_tokens_on_preemption: b[0],
         one_step_at_a_time: b[1],
         // A step without tokens is no step where outputs are awaited.
@@ -106,6 +107,7 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         reuse_unfindable_first: b[10] && b[6],
         spare_lone_prefill: b[11],
         clamp_output_budget: b[12],
+        decoder_fetches_kv: b[13],
     });
     prop_oneof![Just(EngineRules::BLIS), Just(EngineRules::VLLM), any_rules]
 }
@@ -371,6 +373,82 @@ pub(crate) fn two_pools(most: usize) -> impl Strategy<Value = Case> {
         }
         case.config.pools.push(second);
         case.latencies.push(latency);
+        case
+    })
+}
+
+/// A run in which some instances only prefill and others only decode.
+pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
+    let both = prop_oneof![2 => Just(0u32), 1 => 1u32..3];
+    let transfer = (
+        prop_oneof![1 => Just(0.0), 3 => 0.01..2.0f64],
+        prop_oneof![1 => Just(0.0), 2 => 0.0..900.0f64],
+        any::<bool>(),
+    );
+    let decider = prop_oneof![
+        3 => Just(Decider::Always),
+        1 => Just(Decider::Never),
+        2 => (0u32..60).prop_map(Decider::PrefixThreshold)
+    ];
+    let parts = (
+        (1u32..4, 1u32..3, both),
+        engine(),
+        latency(),
+        transfer,
+        decider,
+    );
+    (case(most), parts).prop_map(|(mut case, parts)| {
+        let ((prefill, decode, both), engine, latency, transfer, decider) = parts;
+        let first = case.config.pools[0].clone();
+        let rules = match first.engine.rules.visible_at_step_end {
+            true => EngineRules {
+                async_scheduling: first.engine.rules.async_scheduling,
+                ..EngineRules::VLLM
+            },
+            false => EngineRules::BLIS,
+        };
+        let pool = |name: &str, role, instances, engine: EngineConfig, latency| PoolConfig {
+            name: name.to_owned(),
+            role,
+            instances,
+            engine: EngineConfig {
+                block_size: first.engine.block_size,
+                rules,
+                ..engine
+            },
+            latency: Arc::new(latency),
+            kv_bytes_per_token: 1_000.0,
+            ..first.clone()
+        };
+        let own = case.latencies[0];
+        case.config.pools = vec![
+            pool("prefill", Role::Prefill, prefill, first.engine, own),
+            pool("decode", Role::Decode, decode, engine, latency),
+        ];
+        case.latencies = vec![own, latency];
+        if both > 0 {
+            let pools = &mut case.config.pools;
+            pools.push(pool("both", Role::Serve, both, engine, latency));
+            case.latencies.push(latency);
+        }
+        let (bandwidth_gb_s, base_latency_us, contention) = transfer;
+        case.config.transfer = TransferConfig {
+            bandwidth_gb_s,
+            base_latency_us,
+            contention,
+            ..TransferConfig::default()
+        };
+        case.config.decider = decider;
+        case.policies.prefill_routing = rules
+            .visible_at_step_end
+            .then(|| built_in(Hook::Routing, "least-loaded", &[]));
+        let tight =
+            |pool: &PoolConfig| largest(&case.asks, &pool.engine) > pool.engine.total_kv_blocks;
+        // Under the reference's rules, requests whose KV cache is there wait behind one that has no
+        // blocks because of them, for ever.
+        if rules == EngineRules::BLIS || case.config.pools.iter().any(tight) {
+            case.config.horizon_us = case.config.horizon_us.min(10_000);
+        }
         case
     })
 }

@@ -320,12 +320,18 @@ pub(crate) fn policies(
     (front, hooks)
 }
 
+/// No run of these tests has as many events, if it ends at all.
+const MOST_EVENTS: u64 = 300_000;
+
 /// Runs a cluster to its end, checking its invariants after every event at first and now and then
 /// later.
 pub(crate) fn run_checked(mut cluster: Cluster<'_>) -> Result<(RunRecord, Vec<u64>), String> {
     let mut events = 0u64;
     while cluster.advance() {
         events += 1;
+        if events > MOST_EVENTS {
+            return Err(format!("still going on after {events} events"));
+        }
         if events < 500 || events.is_multiple_of(61) {
             cluster
                 .check()

@@ -7,6 +7,7 @@ mod bounded;
 mod capacity;
 mod cases;
 mod compare;
+mod disaggregation;
 mod errors;
 mod faults;
 mod feedback;

@@ -98,6 +98,7 @@ fn run(rules: EngineRules, make: impl FnOnce(&mut Setup<'_>) -> Policies) -> Run
     let front = FrontEndPolicies {
         admission,
         router,
+        stages: None,
         slo_priorities: SloPriorities::default(),
     };
     let hooks = instances

@@ -97,6 +97,7 @@ pub(crate) fn front(
     FrontEndPolicies {
         admission: Box::new(admission),
         router: Box::new(router),
+        stages: None,
         slo_priorities: SloPriorities::default(),
     }
 }

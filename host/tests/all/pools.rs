@@ -4,9 +4,10 @@
 use crate::lab::{self, Affine, Arrival, BY_HAND, Script, ask, built_in, fresh, roomy};
 use crate::scripts::spec;
 use std::sync::Arc;
+use windtunnel_base::record::Role;
 use windtunnel_base::record::{Decision, RunRecord};
 use windtunnel_base::request::Source;
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, ClusterError, PoolConfig, Role};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, ClusterError, PoolConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
 use windtunnel_policy::{Hook, PolicySpec};
 
@@ -176,9 +177,13 @@ fn clusters_that_cannot_be_simulated_are_refused() {
         let cluster = Cluster::new(config, front, hooks, &mut script);
         cluster.err().expect("refused")
     };
+    let all_decode = |c: &mut ClusterConfig| {
+        c.pools.iter_mut().for_each(|pool| pool.role = Role::Decode);
+    };
     assert_eq!(
-        refused(&|c| c.pools[1].role = Role::Decode).to_string(),
-        "pool \"slow\" has role decode; prefill and decode pools are not simulated yet"
+        refused(&all_decode).to_string(),
+        "no pool has role prefill or serve; expected instances that prefill and instances that \
+         decode"
     );
     assert_eq!(refused(&|c| c.pools.clear()), ClusterError::NoPools);
     assert_eq!(

@@ -190,6 +190,7 @@ mod tests {
             prefix_tokens: r.prefix_tokens,
             streaming: r.streaming,
             detail: r.detail.clone(),
+            split: None,
         }
     }
 

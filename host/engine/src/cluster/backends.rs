@@ -3,7 +3,7 @@
 use super::config::{ClusterConfig, ClusterError};
 use super::prefix_holders::PrefixHolders;
 use crate::frontend::{Backends, Freshness};
-use crate::instance::{EngineConfig, Instance, InstanceHooks};
+use crate::instance::{EngineConfig, Instance, InstanceHooks, Slot};
 use std::sync::Arc;
 use windtunnel_base::record::KvEvent;
 use windtunnel_base::request::{Request, Sym, TokenSeq};
@@ -106,6 +106,48 @@ impl SimulatedBackends {
         view: RequestView,
         now: i64,
     ) {
+        self.note_sent(i, &mut request);
+        self.acting(i).add_request(request, view, now);
+    }
+
+    /// Hands it a request of which it only computes the prompt.
+    pub(super) fn add_prefill(
+        &mut self,
+        i: usize,
+        mut request: Request,
+        view: RequestView,
+        now: i64,
+    ) {
+        self.note_sent(i, &mut request);
+        self.acting(i).add_prefill(request, view, now);
+    }
+
+    /// Hands it a request whose KV cache another instance has.
+    pub(super) fn add_decode(
+        &mut self,
+        i: usize,
+        mut request: Request,
+        view: RequestView,
+        now: i64,
+    ) {
+        self.note_sent(i, &mut request);
+        self.acting(i).add_decode(request, view, now);
+    }
+
+    /// Hands it a request whose KV cache is on its way, if it has blocks for that.
+    pub(super) fn reserve_for_kv(
+        &mut self,
+        i: usize,
+        request: &Request,
+        view: RequestView,
+    ) -> Option<Slot> {
+        let slot = self.acting(i).reserve_for_kv(request.clone(), view)?;
+        self.note_sent(i, &mut request.clone());
+        Some(slot)
+    }
+
+    /// Remembers which prompts instance `i` may come to have in its prefix cache.
+    fn note_sent(&mut self, i: usize, request: &mut Request) {
         if self.instances[i].kv().tracks_events() {
             // Whoever reads the events knows of every block.
             request.private_from = u32::MAX;
@@ -118,9 +160,8 @@ impl SimulatedBackends {
                 kv.cached_blocks_now(key()) > 0 || kv.cached_blocks_at_refresh(key()) > 0
             };
             let size = self.constants[i].block_size;
-            holders.sent(i as u32, &request, size, cached);
+            holders.sent(i as u32, request, size, cached);
         }
-        self.acting(i).add_request(request, view, now);
     }
 
     /// A request left instance `i`.

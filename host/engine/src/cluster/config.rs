@@ -1,33 +1,49 @@
 //! What a cluster is made of: pools of equal instances, and the front end before them.
 
 use super::queue_limits::QueueLimits;
-use crate::frontend::FrontEndConfig;
+use crate::frontend::{Decider, FrontEndConfig};
 use crate::instance::EngineConfig;
 use crate::latency::{EstimateErrors, Estimator, LatencyModel};
 use std::fmt;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
+use windtunnel_base::record::Role;
 
-/// What the instances of a pool do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Prefill and decode.
-    #[default]
-    Serve,
-    /// Prefill only; the KV cache moves to a decode pool.
-    Prefill,
-    /// Decode only, from a KV cache that a prefill pool computed.
-    Decode,
+/// How KV caches move between instances that prefill and instances that decode.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TransferConfig {
+    /// Bandwidth of each instance's link, GB/s (10^9 bytes); 0 = without limit.
+    pub bandwidth_gb_s: f64,
+    /// Time of a transfer besides that of its bytes, microseconds.
+    pub base_latency_us: f64,
+    /// Transfers at once share the bandwidth: those from one instance, and those to one. Under the
+    /// reference's rules all transfers, by the number under way when each starts.
+    pub contention: bool,
+    /// Which requests are encoded by an instance for that, where there are any.
+    pub encode: EncodeDecider,
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Serve => "serve",
-            Self::Prefill => "prefill",
-            Self::Decode => "decode",
-        })
+impl Default for TransferConfig {
+    fn default() -> Self {
+        Self {
+            bandwidth_gb_s: 25.0,
+            base_latency_us: 50.0,
+            contention: false,
+            encode: EncodeDecider::Never,
+        }
     }
+}
+
+/// Which requests the reference simulator sends to an instance that encodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EncodeDecider {
+    /// None.
+    #[default]
+    Never,
+    /// All.
+    Always,
+    /// Those with images, audio or video.
+    Multimodal,
 }
 
 /// Equal instances.
@@ -49,6 +65,9 @@ pub struct PoolConfig {
     pub gpus_per_instance: u32,
     /// Name of the GPU; empty = unknown.
     pub gpu: String,
+    /// Bytes of the KV cache of a token that each GPU has to send, if its instances prefill for
+    /// others.
+    pub kv_bytes_per_token: f64,
 }
 
 impl fmt::Debug for PoolConfig {
@@ -70,6 +89,10 @@ impl fmt::Debug for PoolConfig {
 pub struct ClusterConfig {
     /// Pools of equal instances, at least one. All have the same block size.
     pub pools: Vec<PoolConfig>,
+    /// How KV caches move, where some instances prefill and some decode.
+    pub transfer: TransferConfig,
+    /// Which prompts instances compute that prefill for others.
+    pub decider: Decider,
     /// Settings of the front end.
     pub front: FrontEndConfig,
     /// Seed of the random numbers that policies draw, and of the predictor's errors.
@@ -94,7 +117,10 @@ impl ClusterConfig {
                 latency,
                 gpus_per_instance: 0,
                 gpu: String::new(),
+                kv_bytes_per_token: 0.0,
             }],
+            transfer: TransferConfig::default(),
+            decider: Decider::default(),
             front: FrontEndConfig::default(),
             seed: 0,
         }
@@ -115,6 +141,20 @@ impl ClusterConfig {
         self.pools.iter().map(slots).fold(0, u64::saturating_add)
     }
 
+    /// Are requests split: do some instances only prefill, or only decode?
+    #[must_use]
+    pub fn splits(&self) -> bool {
+        self.pools.iter().any(|pool| pool.role != Role::Serve)
+    }
+
+    /// The instances whose role does something, by number.
+    pub(super) fn who(&self, does: impl Fn(Role) -> bool) -> Vec<u32> {
+        let roles = self.pools.iter();
+        let roles = roles.flat_map(|pool| std::iter::repeat_n(pool.role, pool.instances as usize));
+        let numbered = (0..).zip(roles).filter(|(_, role)| does(*role));
+        numbered.map(|(i, _)| i).collect()
+    }
+
     /// Do the pools have names? Then records and reports name them.
     #[must_use]
     pub fn names_pools(&self) -> bool {
@@ -131,12 +171,6 @@ impl ClusterConfig {
         }
         for (k, pool) in self.pools.iter().enumerate() {
             let name = || pool.name.clone();
-            if pool.role != Role::Serve {
-                return Err(ClusterError::RoleNotSimulated {
-                    pool: name(),
-                    role: pool.role,
-                });
-            }
             if pool.instances == 0 {
                 return Err(ClusterError::EmptyPool(name()));
             }
@@ -154,6 +188,22 @@ impl ClusterConfig {
                     first,
                 });
             }
+        }
+        let has = |does: fn(Role) -> bool| self.pools.iter().any(|pool| does(pool.role));
+        for (role, does) in [
+            (Role::Prefill, Role::prefills as fn(Role) -> bool),
+            (Role::Decode, Role::decodes),
+        ] {
+            if !has(does) {
+                return Err(ClusterError::NobodyDoes(role));
+            }
+        }
+        let splits = self.splits();
+        let limited = |pool: &&PoolConfig| {
+            splits && pool.role == Role::Decode && pool.queue_limits != QueueLimits::default()
+        };
+        if let Some(pool) = self.pools.iter().find(limited) {
+            return Err(ClusterError::LimitsOfDecodePool(pool.name.clone()));
         }
         if self.instances() == u32::MAX {
             return Err(ClusterError::TooManyInstances);
@@ -194,13 +244,10 @@ pub enum ClusterError {
     NoName(usize),
     /// Two pools have this name.
     SameName(String),
-    /// The pool's instances do something that is not simulated.
-    RoleNotSimulated {
-        /// The pool's name.
-        pool: String,
-        /// What its instances do.
-        role: Role,
-    },
+    /// No pool has instances that do this.
+    NobodyDoes(Role),
+    /// The server of this pool, which decodes, is to refuse requests.
+    LimitsOfDecodePool(String),
     /// The pool's KV blocks have another size than the first pool's: policies count prompts in
     /// blocks of one size.
     BlockSizes {
@@ -234,9 +281,16 @@ impl fmt::Display for ClusterError {
                     "two pools are named \"{pool}\"; expected different names"
                 )
             }
-            Self::RoleNotSimulated { pool, role } => write!(
+            Self::NobodyDoes(role) => write!(
                 f,
-                "pool \"{pool}\" has role {role}; prefill and decode pools are not simulated yet"
+                "no pool has role {} or serve; expected instances that prefill and instances that \
+                 decode",
+                role.name()
+            ),
+            Self::LimitsOfDecodePool(pool) => write!(
+                f,
+                "`max_num_queued_reqs` and `max_num_queued_tokens` have no effect in pool \
+                 \"{pool}\", which decodes what others have taken"
             ),
             Self::BlockSizes {
                 pool,

@@ -1,6 +1,6 @@
 //! A cluster as tests and those who watch it see it.
 
-use super::{Cluster, ClusterConfig, Instance, Stage};
+use super::{Cluster, ClusterConfig, Disaggregation, Instance, Stage};
 
 impl Cluster<'_> {
     /// What the cluster is made of.
@@ -25,7 +25,8 @@ impl Cluster<'_> {
             instance.check().map_err(|e| format!("instance {i}: {e}"))?;
             let here = instance.live();
             let counted = self.front.outstanding(i);
-            if counted != here {
+            // A split request is counted before it comes.
+            if counted != here && self.disaggregation.is_none() {
                 return Err(format!(
                     "instance {i} holds (requests, prompt tokens) {here:?}, \
                      the front end counts {counted:?}"
@@ -35,6 +36,10 @@ impl Cluster<'_> {
         }
         let stages = self.due.keys().map(|(_, stage)| *stage);
         live += stages.filter(|stage| *stage != Stage::Arrival).count() as u64;
+        live += self
+            .disaggregation
+            .as_ref()
+            .map_or(0, Disaggregation::between);
         let recorded = self.finished + self.records.len() as u64;
         if live + recorded != self.arrived {
             return Err(format!(

@@ -7,20 +7,24 @@
 
 mod backends;
 mod config;
+mod disaggregation;
 mod inspect;
 mod next_events;
 mod prefix_holders;
 mod queue_limits;
 mod replay;
+mod transfers;
 
-pub use config::{ClusterConfig, ClusterError, PoolConfig, Role};
+pub use config::{ClusterConfig, ClusterError, EncodeDecider, PoolConfig, TransferConfig};
 pub use queue_limits::QueueLimits;
 
 use crate::frontend::{
-    Estimators, FrontEnd, FrontEndHook, FrontEndPolicies, FrontEndRecord, Pending, Routed, Verdict,
+    Estimators, FrontEnd, FrontEndHook, FrontEndPolicies, FrontEndRecord, Pending, Routed,
+    StageMembers, Verdict,
 };
-use crate::instance::{FinishedRequest, Instance, InstanceEvent, InstanceHooks, NEVER};
+use crate::instance::{FinishedRequest, Instance, InstanceEvent, InstanceHooks, NEVER, Part};
 use backends::SimulatedBackends;
+use disaggregation::Disaggregation;
 use next_events::NextEvents;
 use queue_limits::Servers;
 use std::borrow::Cow;
@@ -28,7 +32,8 @@ use windtunnel_base::adapter_streams::AdapterStreams;
 use windtunnel_base::event_queue::EventQueue;
 use windtunnel_base::fault::RunFault;
 use windtunnel_base::record::{
-    InstanceTotals, Outcome, PoolRecord, Recorder, RequestRecord, RunRecord, State,
+    InstanceTotals, Outcome, PoolRecord, Recorder, RequestRecord, Role, RoutingStage, RunRecord,
+    State,
 };
 use windtunnel_base::request::{FinishReason, Finished, Request, Source, Sym};
 use windtunnel_plugin_api::{Event, EventKind, Interests, Outcome as End, RequestView};
@@ -77,6 +82,8 @@ pub struct Cluster<'s> {
     /// When something happens next on each instance.
     next_event: NextEvents,
     front: FrontEnd,
+    /// Requests that one instance prefills and another decodes, if there may be any.
+    disaggregation: Option<Disaggregation>,
     servers: Servers,
     lifecycle_events: bool,
     /// The next tick of each policy that wants any: (time, interval, whose).
@@ -112,13 +119,21 @@ impl<'s> Cluster<'s> {
         let pools = names.iter().enumerate();
         let estimators = pools.map(|(k, name)| (*name, config.estimator(k)));
         let exact_model_tags = |pool: &PoolConfig| pool.engine.rules.exact_model_tags;
-        let front = FrontEnd::new(
+        let mut front = FrontEnd::new(
             &config.front,
             config.seed,
             config.pools.iter().any(exact_model_tags),
             policies,
             Estimators::new(estimators),
         );
+        let disaggregation = Disaggregation::of(&config);
+        if disaggregation.is_some() {
+            front = front.with_stages(StageMembers {
+                prefill: config.who(Role::prefills),
+                decode: config.who(Role::decodes),
+                encode: config.who(|role| role == Role::Encode),
+            });
+        }
         let limits = config
             .pools
             .iter()
@@ -132,7 +147,7 @@ impl<'s> Cluster<'s> {
             .filter(|(us, _)| *us > 0)
             .map(|(us, hook)| (us.max(LEAST_TICK_US), us.max(LEAST_TICK_US), hook))
             .collect();
-        let independent = !heard && !source.has_follow_ups();
+        let independent = !heard && !source.has_follow_ups() && disaggregation.is_none();
         Ok(Self {
             upcoming: source.next_request(),
             source,
@@ -142,6 +157,7 @@ impl<'s> Cluster<'s> {
             next_event: NextEvents::new(backends.instances.len()),
             backends,
             front,
+            disaggregation,
             servers,
             pool_names: names,
             lifecycle_events,
@@ -210,7 +226,11 @@ impl<'s> Cluster<'s> {
         let horizon = self.config.horizon_us;
         let arrival = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
         let due = self.due.peek().map_or(NEVER, |(at_us, _)| *at_us);
-        let front = arrival.min(due);
+        let split = self
+            .disaggregation
+            .as_ref()
+            .map_or(NEVER, Disaggregation::next_us);
+        let front = arrival.min(due).min(split);
         let (instance, step) = if self.independent {
             (0, NEVER)
         } else {
@@ -240,8 +260,10 @@ impl<'s> Cluster<'s> {
         // Requests of the source were created before any follow-up, and arrivals precede decisions.
         if arrival == front {
             self.arrive_from_source();
-        } else {
+        } else if due == front {
             self.run_due();
+        } else {
+            self.run_split();
         }
         true
     }
@@ -359,32 +381,38 @@ impl<'s> Cluster<'s> {
         if self.front.router_looks(self.clock) {
             self.advance_all(self.clock);
         }
+        if self.disaggregation.is_some() {
+            return self.route_split(pending);
+        }
         match self.front.route(
             self.clock,
             &pending,
+            RoutingStage::Whole,
             &mut self.backends,
             self.source.symbols(),
         ) {
-            Routed::To(i) => {
-                self.advance_one(i, self.clock);
-                // The front end counts the request already.
-                let unfinished = self.front.outstanding(i).0 - 1;
-                if let Some(outcome) = self.servers.refuses(i, unfinished) {
-                    self.front.departed(i, &pending.request);
-                    self.refuse(&pending, i as u32, outcome);
-                    return;
-                }
-                let Pending { request, mut view } = *pending;
-                view.attempts = 0;
-                self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
-                self.servers.takes(i, view.serial, view.prompt_tokens);
-                self.backends.add_request(i, request, view, self.clock);
-                let next = self.backends.instances[i].next_event_us();
-                self.next_event.set(i, next);
-            }
+            Routed::To(i) => self.send_whole(i, pending),
             Routed::Held(us) => self.again(us, Stage::Routing, pending),
             Routed::Nowhere => self.refuse(&pending, u32::MAX, Outcome::Unroutable),
         }
+    }
+
+    /// Sends a request to instance `i`, which serves all of it.
+    fn send_whole(&mut self, i: usize, pending: Box<Pending>) {
+        self.advance_one(i, self.clock);
+        let unfinished = self.front.outstanding(i).0;
+        if let Some(outcome) = self.servers.refuses(i, unfinished) {
+            self.refuse(&pending, i as u32, outcome);
+            return;
+        }
+        let Pending { request, mut view } = *pending;
+        view.attempts = 0;
+        self.front.dispatched(i, &request);
+        self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
+        self.servers.takes(i, view.serial, view.prompt_tokens);
+        self.backends.add_request(i, request, view, self.clock);
+        let next = self.backends.instances[i].next_event_us();
+        self.next_event.set(i, next);
     }
 
     /// A policy put a request off. The next look takes as long as the first one did.
@@ -450,7 +478,16 @@ impl<'s> Cluster<'s> {
         let mut reports = std::mem::take(&mut self.reports);
         for report in reports.drain(..) {
             match report {
-                InstanceEvent::Finished(departure) => self.depart(i, *departure),
+                InstanceEvent::Finished(departure) => match departure.part {
+                    Part::Whole => self.depart(i, *departure),
+                    Part::Prefill => self.prefill_ended(i, *departure),
+                    Part::Decode(_) => self.decode_ended(i, *departure),
+                },
+                InstanceEvent::WantsKv {
+                    serial,
+                    slot,
+                    tokens,
+                } => self.fetch_kv(i, serial, slot, tokens),
                 InstanceEvent::FirstToken { view, ttft_us } => {
                     self.servers.prefilled(i, view.serial);
                     self.tell(EventKind::FirstToken, &view, i as u32, [1, ttft_us, 0]);
@@ -474,6 +511,14 @@ impl<'s> Cluster<'s> {
     }
 
     fn depart(&mut self, i: usize, departure: FinishedRequest) {
+        self.front.departed(i, &departure.request);
+        self.backends.departed(i, &departure.request);
+        self.servers.prefilled(i, departure.view.serial);
+        self.end(i, departure);
+    }
+
+    /// A request ends with what instance `i` did of it.
+    fn end(&mut self, i: usize, departure: FinishedRequest) {
         let FinishedRequest {
             request,
             view,
@@ -482,10 +527,8 @@ impl<'s> Cluster<'s> {
             at_us,
             output_tokens,
             processed_tokens,
+            ..
         } = departure;
-        self.front.departed(i, &request);
-        self.backends.departed(i, &request);
-        self.servers.prefilled(i, view.serial);
         if self.lifecycle_events {
             let outcome = match reason {
                 FinishReason::Completed => End::Completed,
@@ -499,10 +542,14 @@ impl<'s> Cluster<'s> {
             ];
             self.tell_end(EventKind::Complete, outcome, &view, i as u32, numbers);
         }
-        self.records.push(RequestRecord {
+        let record = RequestRecord {
             pool: self.backends.pool(i),
             ..record
-        });
+        };
+        if let Some(split) = &mut self.disaggregation {
+            split.saw(&record);
+        }
+        self.records.push(record);
         let made = match &self.adapter_streams {
             Some(streams) if !request.adapter.is_none() => Cow::Owned(streams.original(&request)),
             _ => Cow::Borrowed(&request),
@@ -531,6 +578,14 @@ impl<'s> Cluster<'s> {
     #[must_use]
     pub fn finish(mut self, recorder: &mut dyn Recorder) -> RunRecord {
         let instances = self.close(recorder);
+        let (transfers, sub_requests) = match self.disaggregation.take() {
+            Some(split) => {
+                let (totals, parts) = split.finish(&mut self.records);
+                self.hand_over(recorder);
+                (Some(totals), parts)
+            }
+            None => (None, Vec::new()),
+        };
         if self.finished != self.arrived {
             self.front.fault(RunFault::Invariant(format!(
                 "{} requests arrived, but {} have records",
@@ -549,6 +604,7 @@ impl<'s> Cluster<'s> {
         let pools = self.config.pools.into_iter().zip(self.pool_names);
         let pools = pools.map(|(pool, name)| PoolRecord {
             name,
+            role: pool.role,
             instances: pool.instances,
             gpu: pool.gpu,
             gpus_per_instance: pool.gpus_per_instance,
@@ -564,6 +620,8 @@ impl<'s> Cluster<'s> {
             decisions,
             observations,
             kv_events: self.backends.take_kv_events(),
+            transfers,
+            sub_requests,
             fault,
             symbols: self.source.symbols().clone(),
         }
@@ -575,7 +633,12 @@ impl<'s> Cluster<'s> {
         for i in 0..self.backends.instances.len() {
             let (pool, from) = (self.backends.pool(i), self.records.len());
             let ended = self.backends.instances[i].finish(&mut self.records);
-            self.records[from..].iter_mut().for_each(|r| r.pool = pool);
+            for record in &mut self.records[from..] {
+                record.pool = pool;
+                if let Some(split) = &self.disaggregation {
+                    split.complete(record);
+                }
+            }
             totals.push(InstanceTotals { pool, ..ended });
         }
         for ((_, stage), pending) in self.due.drain() {

@@ -11,11 +11,12 @@ use super::trace::{RoutedRequest, Trace};
 use std::collections::BTreeMap;
 use windtunnel_base::fault::{PolicyCall, RunFault};
 use windtunnel_base::hook::Hook;
-use windtunnel_base::record::{Decision, PutOff, RoutingObservations};
+use windtunnel_base::record::{Decision, PutOff, RoutingObservations, RoutingStage};
 use windtunnel_base::request::{Request, Symbols, TokenSeq};
 use windtunnel_base::rng::{Stream, salted};
 use windtunnel_plugin_api::{
-    Admit, ClusterView, Event, Host, Interests, List, PolicyError, RequestView, Route, Services,
+    Admit, ClusterView, Event, Host, InstanceView, Interests, List, PolicyError, RequestView,
+    Route, Services,
 };
 
 /// A request at the front end.
@@ -41,7 +42,7 @@ pub enum Verdict {
 /// What the router decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Routed {
-    /// It goes to the instance of this number; the ledgers count it from now on.
+    /// It goes to the instance of this number.
     To(usize),
     /// Ask again after so many microseconds.
     Held(i64),
@@ -69,6 +70,28 @@ impl From<FrontEndHook> for Hook {
             FrontEndHook::Admission => Self::Admission,
             FrontEndHook::Routing => Self::Routing,
         }
+    }
+}
+
+/// Which instances prefill for others, which decode, and which encode.
+#[derive(Clone, Debug, Default)]
+pub struct StageMembers {
+    /// Numbers of those that prefill.
+    pub prefill: Vec<u32>,
+    /// Numbers of those that decode.
+    pub decode: Vec<u32>,
+    /// Numbers of those that encode.
+    pub encode: Vec<u32>,
+}
+
+/// The instances of a stage; `None` = all.
+fn members(stages: Option<&StageMembers>, stage: RoutingStage) -> Option<&[u32]> {
+    let members = stages?;
+    match stage {
+        RoutingStage::Whole => None,
+        RoutingStage::Prefill => Some(&members.prefill),
+        RoutingStage::Decode => Some(&members.decode),
+        RoutingStage::Encode => Some(&members.encode),
     }
 }
 
@@ -107,6 +130,9 @@ pub struct FrontEnd {
     requests: RequestViews,
     models: ServedModels,
     trace: Trace,
+    stages: Option<StageMembers>,
+    /// Scratch: the views of a stage's instances.
+    shown: Vec<InstanceView>,
     rejected_by_admission: u64,
     rejected_by_routing: u64,
     shed_by_class: BTreeMap<String, u64>,
@@ -140,12 +166,14 @@ impl FrontEnd {
         Self {
             reads_counters: (
                 counters(policies.admission.interests()),
-                counters(policies.router.interests()) || counterfactuals,
+                counters(policies.routing_interests()) || counterfactuals,
             ),
             signals: Signals::new(config, interests),
             requests: RequestViews::new(priorities, config.predictor.clone(), seed),
             models: ServedModels::new(config.model_names.clone(), exact_model_tags),
             trace: Trace::new(config.trace),
+            stages: None,
+            shown: Vec::new(),
             policies,
             estimators,
             seed: salted(seed, config.policy_salt),
@@ -156,6 +184,14 @@ impl FrontEnd {
             replayed: Vec::new(),
             fault: None,
         }
+    }
+
+    /// The same before instances of which only some prefill and some decode, by their numbers. The
+    /// policies must have those of the stages.
+    #[must_use]
+    pub fn with_stages(mut self, members: StageMembers) -> Self {
+        self.stages = Some(members);
+        self
     }
 
     /// Does the admission decision at `now` depend on what the instances did until now?
@@ -195,11 +231,11 @@ impl FrontEnd {
             self.signals.refresh(now, backends);
         }
         let answer = self.ask(
-            FrontEndHook::Admission,
+            FrontEndHook::Admission.into(),
             now,
             pending,
             backends,
-            served,
+            served.then_some(RoutingStage::Whole),
             |policies, request, cluster| policies.admission.admit(request, cluster),
         );
         let reason = match answer {
@@ -223,27 +259,29 @@ impl FrontEnd {
         Verdict::Rejected
     }
 
-    /// Asks the router.
+    /// Asks the router of a stage. The ledgers count the request from when it is
+    /// [dispatched](Self::dispatched).
     pub fn route(
         &mut self,
         now: i64,
         pending: &Pending,
+        stage: RoutingStage,
         backends: &mut impl Backends,
         symbols: &Symbols,
     ) -> Routed {
-        let instances = backends.len();
+        let instances = members(self.stages.as_ref(), stage).map_or(backends.len(), <[u32]>::len);
         if instances == 0 || !self.models.serves(pending.request.model, symbols) {
             self.rejected_by_routing += 1;
             return Routed::Nowhere;
         }
         self.signals.refresh(now, backends);
         let answer = self.ask(
-            FrontEndHook::Routing,
+            Hook::Routing,
             now,
             pending,
             backends,
-            true,
-            |policies, request, cluster| policies.router.route(request, cluster),
+            Some(stage),
+            |policies, request, cluster| policies.router(stage).route(request, cluster),
         );
         let Ok(answer) = answer else {
             return Routed::Nowhere;
@@ -265,47 +303,103 @@ impl FrontEnd {
             Some(&other) if other != u32::MAX => other as usize,
             _ => chosen,
         };
+        let members = members(self.stages.as_ref(), stage);
         let routed = RoutedRequest {
             request: &pending.request,
             view: &pending.view,
+            stage,
+            shown: members.map_or(self.signals.views(), |_| &self.shown),
             chosen,
         };
-        let router = &*self.policies.router;
+        let router = &*self.policies.router(stage);
         self.trace
             .routing(now, routed, router, &self.signals, backends);
-        self.signals.dispatched(chosen, &pending.request);
-        Routed::To(chosen)
+        Routed::To(members.map_or(chosen, |members| members[chosen] as usize))
     }
 
-    /// Asks a policy about a request. With `seen` false it sees no instances. An error is noted as
-    /// the run's fault.
+    /// Decides whether another instance prefills this request than `decode`, which was chosen to
+    /// decode it.
+    pub fn prefills_remotely(
+        &mut self,
+        now: i64,
+        pending: &Pending,
+        decode: usize,
+        backends: &mut impl Backends,
+    ) -> bool {
+        let members = members(self.stages.as_ref(), RoutingStage::Decode).unwrap_or_default();
+        let Some(position) = members.iter().position(|&i| i as usize == decode) else {
+            return false;
+        };
+        let answer = self.ask(
+            Hook::Routing,
+            now,
+            pending,
+            backends,
+            Some(RoutingStage::Decode),
+            |policies, request, cluster| {
+                let decider = policies.stages.as_ref().map(|stages| stages.decider);
+                let decider = decider.unwrap_or_default();
+                Ok(decider.prefills_remotely(request, position, cluster))
+            },
+        );
+        let remotely = answer.unwrap_or(false);
+        if !remotely {
+            self.trace.decoder_prefills();
+        }
+        remotely
+    }
+
+    /// A request is on its way to instance `i`: the ledgers count it.
+    pub fn dispatched(&mut self, i: usize, request: &Request) {
+        self.signals.dispatched(i, request);
+    }
+
+    /// Asks a policy about a request. It sees the instances of a stage, or none. An error is noted
+    /// as the run's fault.
     fn ask<T>(
         &mut self,
-        hook: FrontEndHook,
+        hook: Hook,
         now: i64,
         pending: &Pending,
         backends: &impl Backends,
-        seen: bool,
+        seen: Option<RoutingStage>,
         ask: impl FnOnce(
             &mut FrontEndPolicies,
             &RequestView,
             &ClusterView<'_>,
         ) -> Result<T, PolicyError>,
     ) -> Result<T, PolicyError> {
+        let members = seen.and_then(|stage| members(self.stages.as_ref(), stage));
+        let views = match (seen, members) {
+            (None, _) => &[],
+            (Some(_), None) => self.signals.views(),
+            (Some(_), Some(members)) => {
+                let all = self.signals.views();
+                self.shown.clear();
+                self.shown.extend(members.iter().map(|&i| all[i as usize]));
+                &self.shown
+            }
+        };
+        // Two routings of one request draw different numbers.
+        let stage = match seen {
+            Some(RoutingStage::Prefill) => "prefill routing policy",
+            Some(RoutingStage::Encode) => "encode routing policy",
+            _ => hook.kind(),
+        };
         let services = FrontEndServices {
             signals: &self.signals,
             backends,
+            members,
             prompt: &pending.request.prompt,
             estimators: &self.estimators,
             random: Stream::new(
                 self.seed,
-                Hook::from(hook).kind(),
+                stage,
                 pending.view.serial,
                 pending.view.attempts.into(),
             ),
         };
         let services: &dyn Services = &services;
-        let views = if seen { self.signals.views() } else { &[] };
         let cluster = ClusterView {
             now_us: now,
             instances: List::new(views),
@@ -314,7 +408,7 @@ impl FrontEnd {
         ask(&mut self.policies, &pending.view, &cluster).inspect_err(|e| {
             self.fault.get_or_insert_with(|| {
                 let request = Some(pending.request.id.to_string());
-                RunFault::failed(hook.into(), PolicyCall::Decision, request, e)
+                RunFault::failed(hook, PolicyCall::Decision, request, e)
             });
         })
     }
@@ -334,6 +428,7 @@ impl FrontEnd {
         let services = FrontEndServices {
             signals: &self.signals,
             backends: &*backends,
+            members: None,
             prompt: &TokenSeq::default(),
             estimators: &self.estimators,
             random: Stream::new(self.seed, "tick", hook as u64, now as u64),

@@ -7,6 +7,7 @@
 mod backends;
 mod changes;
 mod config;
+mod decider;
 mod estimators;
 mod front_end;
 mod policies;
@@ -24,8 +25,11 @@ mod tests;
 
 pub use backends::{Backends, Freshness};
 pub use config::{FrontEndConfig, TraceConfig};
+pub use decider::Decider;
 pub use estimators::Estimators;
-pub use front_end::{FrontEnd, FrontEndHook, FrontEndRecord, Pending, Routed, Verdict};
-pub use policies::FrontEndPolicies;
+pub use front_end::{
+    FrontEnd, FrontEndHook, FrontEndRecord, Pending, Routed, StageMembers, Verdict,
+};
+pub use policies::{FrontEndPolicies, StagePolicies};
 pub(crate) use positions::Positions;
 pub use predictor::Predictor;

@@ -1,5 +1,7 @@
 //! The policies that the front end asks.
 
+use super::decider::Decider;
+use windtunnel_base::record::RoutingStage;
 use windtunnel_base::slo_priority::SloPriorities;
 use windtunnel_plugin_api::{Admission, Interests, Router};
 
@@ -9,14 +11,54 @@ pub struct FrontEndPolicies {
     pub admission: Box<dyn Admission>,
     /// Which instance.
     pub router: Box<dyn Router>,
+    /// Those of a cluster with pools for prefill and for decode.
+    pub stages: Option<StagePolicies>,
     /// Priorities of the SLO classes.
     pub slo_priorities: SloPriorities,
 }
 
+/// The policies of a cluster with pools for prefill and for decode. Where no router is given for
+/// one of the two, the router of whole requests decides.
+pub struct StagePolicies {
+    /// Where the prompt is computed.
+    pub decider: Decider,
+    /// Which instance prefills.
+    pub prefill: Option<Box<dyn Router>>,
+    /// Which instance decodes.
+    pub decode: Option<Box<dyn Router>>,
+}
+
+impl StagePolicies {
+    fn routers(&self) -> impl Iterator<Item = &dyn Router> {
+        let routers = [&self.prefill, &self.decode];
+        routers.into_iter().flatten().map(AsRef::as_ref)
+    }
+}
+
 impl FrontEndPolicies {
-    /// What either policy reads and listens to.
+    /// What any of them reads and listens to.
     #[must_use]
     pub fn interests(&self) -> Interests {
-        self.admission.interests() | self.router.interests()
+        self.admission.interests() | self.routing_interests()
+    }
+
+    /// What those read and listen to that decide where a request goes.
+    #[must_use]
+    pub fn routing_interests(&self) -> Interests {
+        let stages = self.stages.iter().flat_map(|stages| {
+            let decider = stages.decider.interests();
+            stages.routers().map(Router::interests).chain([decider])
+        });
+        stages.fold(self.router.interests(), |all, more| all | more)
+    }
+
+    /// Who decides at this stage.
+    pub(super) fn router(&mut self, stage: RoutingStage) -> &mut dyn Router {
+        let own = self.stages.as_mut().and_then(|stages| match stage {
+            RoutingStage::Whole | RoutingStage::Encode => None,
+            RoutingStage::Prefill => stages.prefill.as_mut(),
+            RoutingStage::Decode => stages.decode.as_mut(),
+        });
+        own.unwrap_or(&mut self.router).as_mut()
     }
 }

@@ -11,28 +11,55 @@ use windtunnel_plugin_api::{InstanceView, Services};
 pub(super) struct FrontEndServices<'a, B> {
     pub(super) signals: &'a Signals,
     pub(super) backends: &'a B,
+    /// The instances that are shown, by position; `None` = all.
+    pub(super) members: Option<&'a [u32]>,
     pub(super) prompt: &'a TokenSeq,
     pub(super) estimators: &'a Estimators,
     pub(super) random: Stream<'a>,
 }
 
+impl<B> FrontEndServices<'_, B> {
+    /// The number of the instance at a position; beyond the last one, one that no instance has.
+    fn instance(&self, position: usize) -> usize {
+        self.members.map_or(position, |members| {
+            let i = members.get(position);
+            i.map_or(usize::MAX, |&i| i as usize)
+        })
+    }
+}
+
 impl<B: Backends> Services for FrontEndServices<'_, B> {
     fn precise_prefix_blocks(&self, i: usize) -> u32 {
+        let i = self.instance(i);
         self.signals
             .precise_prefix_blocks(self.prompt, i, self.backends)
     }
 
     fn approximate_prefix_blocks(&self, i: usize) -> u32 {
+        let i = self.instance(i);
         self.signals.approximate_prefix_blocks(self.prompt, i)
     }
 
     fn prefix_blocks(&self, precise: bool, out: &mut [u32]) {
-        self.signals
-            .prefix_blocks(precise, self.prompt, self.backends, out);
+        if self.members.is_none() {
+            self.signals
+                .prefix_blocks(precise, self.prompt, self.backends, out);
+            return;
+        }
+        for (i, blocks) in out.iter_mut().enumerate() {
+            *blocks = match precise {
+                true => self.precise_prefix_blocks(i),
+                false => self.approximate_prefix_blocks(i),
+            };
+        }
     }
 
     fn changed_since(&self, seen: &mut u64, out: &mut [u32]) -> Option<usize> {
-        self.signals.changed_since(seen, out)
+        // Who is shown now these instances, now those, has seen nothing of the present ones.
+        match self.members {
+            None => self.signals.changed_since(seen, out),
+            Some(_) => None,
+        }
     }
 
     fn prompt_blocks(&self) -> u32 {

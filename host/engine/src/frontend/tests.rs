@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use windtunnel_base::fault::RunFault;
+use windtunnel_base::record::RoutingStage;
 use windtunnel_base::request::{Request, RequestId, Span, Sym, Symbols, TokenSeq};
 use windtunnel_base::slo_priority::SloPriorities;
 use windtunnel_plugin_api::{
@@ -200,6 +201,7 @@ impl Bench {
                 before: Vec::new(),
                 seen: 0,
             }),
+            stages: None,
             slo_priorities: SloPriorities::default(),
         };
         let limits = StepLimits {
@@ -234,7 +236,12 @@ impl Bench {
         let pending = Pending { request, view };
         let verdict = self.front.admit(now, &pending, backends, &self.symbols);
         assert_eq!(verdict, Verdict::Admitted);
-        let routed = self.front.route(now, &pending, backends, &self.symbols);
+        let routed = self
+            .front
+            .route(now, &pending, RoutingStage::Whole, backends, &self.symbols);
+        if let Routed::To(i) = routed {
+            self.front.dispatched(i, &pending.request);
+        }
         (routed, pending.request)
     }
 

@@ -5,7 +5,7 @@ use super::config::TraceConfig;
 use super::signals::Signals;
 use std::cmp::Ordering;
 use windtunnel_base::record::{
-    Candidate, Decision, InstanceSnapshot, RoutingObservation, RoutingObservations,
+    Candidate, Decision, InstanceSnapshot, RoutingObservation, RoutingObservations, RoutingStage,
 };
 use windtunnel_base::request::{Request, RequestId, Sym};
 use windtunnel_plugin_api::{InstanceView, RequestView, Router};
@@ -24,6 +24,10 @@ pub(super) struct Trace {
 pub(super) struct RoutedRequest<'a> {
     pub(super) request: &'a Request,
     pub(super) view: &'a RequestView,
+    pub(super) stage: RoutingStage,
+    /// The instances that the router saw.
+    pub(super) shown: &'a [InstanceView],
+    /// Position of the chosen one among them.
     pub(super) chosen: usize,
 }
 
@@ -67,17 +71,20 @@ impl Trace {
             self.observe(now, routed, router, signals, backends);
         }
         if self.config.decisions {
-            self.decide(now, routed, router, signals.views());
+            self.decide(now, routed, router);
         }
     }
 
-    fn decide(
-        &mut self,
-        now: i64,
-        routed: RoutedRequest<'_>,
-        router: &dyn Router,
-        views: &[InstanceView],
-    ) {
+    /// The instance that was chosen to decode prefills as well: it was chosen for the whole
+    /// request.
+    pub(super) fn decoder_prefills(&mut self) {
+        if let Some(Decision::Routing { stage, .. }) = self.decisions.last_mut() {
+            *stage = RoutingStage::Whole;
+        }
+    }
+
+    fn decide(&mut self, now: i64, routed: RoutedRequest<'_>, router: &dyn Router) {
+        let views = routed.shown;
         let scores = router.scores();
         let score =
             |i: usize| scores.map_or_else(|| 0.0 - views[i].effective_load() as f64, |s| s[i]);
@@ -104,9 +111,14 @@ impl Trace {
         self.decisions.push(Decision::Routing {
             clock_us: now,
             id: routed.request.id.clone(),
+            stage: routed.stage,
             chosen: chosen.index,
             pool: Sym(chosen.pool),
             reason: router.reason(),
+            among: match routed.stage {
+                RoutingStage::Whole => Vec::new(),
+                _ => views.iter().map(|view| view.index).collect(),
+            },
             scores: scores.map(<[f64]>::to_vec),
             candidates: ranked,
             regret,
@@ -136,9 +148,13 @@ impl Trace {
         let decision = RoutingObservation {
             clock_us: now,
             request: *routed.view,
-            chosen: routed.chosen as u32,
+            chosen: routed.shown[routed.chosen].index,
             prompt_blocks: prompt.len().checked_div(size).unwrap_or(0),
-            scores: router.scores().map(<[f64]>::to_vec),
+            scores: match routed.stage {
+                RoutingStage::Whole => router.scores().map(<[f64]>::to_vec),
+                // Their positions are not those of the snapshots.
+                _ => None,
+            },
         };
         self.observations.push(decision, snapshots);
     }

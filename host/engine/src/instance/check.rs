@@ -1,5 +1,6 @@
 //! The invariants of an instance, for tests after random runs.
 
+use super::remote_kv::{Part, RemoteKv};
 use super::state::Instance;
 
 impl Instance {
@@ -8,12 +9,14 @@ impl Instance {
     /// # Errors
     /// A sentence that names the broken invariant.
     pub fn check(&self) -> Result<(), String> {
-        self.kv
-            .check(self.requests.iter().map(|request| &request.blocks))?;
+        let held = self.requests.iter().map(|request| &request.blocks);
+        let kept = self.kept.values().map(|(blocks, _)| blocks);
+        self.kv.check(held.chain(kept))?;
         self.check_counts()?;
         self.check_steps()?;
         for request in self.waiting.iter().map(|slot| &self.requests[slot]) {
-            if !request.blocks.is_empty() || request.running {
+            let arrived = request.part == Part::Decode(RemoteKv::Here);
+            if (!request.blocks.is_empty() && !arrived) || request.running {
                 return Err(format!(
                     "{} waits but holds {} blocks",
                     request.request.id,
@@ -44,11 +47,11 @@ impl Instance {
         if self.waiting.iter().map(prompt).sum::<u64>() != self.queued_prompt_tokens {
             return Err("the prompt tokens of the queue are miscounted".into());
         }
-        let here = self.waiting.len() + self.running.len() + self.incoming.len();
+        let here = self.waiting_requests() + self.running.len() + self.incoming.len() + self.moving;
         let known = self.requests.iter().count();
         if here != known {
             return Err(format!(
-                "{known} requests in slab, {here} waiting, running and incoming"
+                "{known} requests in slab, {here} waiting, running, moving and incoming"
             ));
         }
         if self.running.len() > self.config.max_num_seqs as usize {
@@ -64,7 +67,10 @@ impl Instance {
     fn check_steps(&self) -> Result<(), String> {
         let now = self.clock;
         let asleep = self.step_at.is_none() && self.in_flight.is_empty();
-        if asleep && !(self.waiting.is_empty() && self.running.is_empty()) {
+        let idle = self.running.is_empty()
+            && self.arrived.is_empty()
+            && (self.waiting.is_empty() || self.awaits_kv());
+        if asleep && !idle {
             return Err("the engine sleeps although there is work".into());
         }
         // Work conservation: the next step starts when the last one ends, or at once.

@@ -2,6 +2,7 @@
 
 use super::itl_log::TokenSteps;
 use super::queue_key::QueueKey;
+use super::remote_kv::Part;
 use super::slot::{BatchEntry, Slot};
 use crate::kv::{BlockTable, Sequence};
 use windtunnel_base::record::{Outcome, RequestRecord, State};
@@ -13,6 +14,8 @@ use windtunnel_plugin_api::{QueuedView, RequestView, RunningView};
 pub(crate) struct EngineRequest {
     pub(crate) request: Request,
     pub(crate) view: RequestView,
+    /// What of it is done here.
+    pub(crate) part: Part,
     pub(crate) running: bool,
     /// Number of its admission to the batch.
     pub(crate) admission: u64,
@@ -67,6 +70,7 @@ impl EngineRequest {
             prefill_target: request.prompt_tokens(),
             request,
             view,
+            part: Part::Whole,
             running: false,
             admission: 0,
             in_group: false,

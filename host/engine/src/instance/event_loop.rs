@@ -4,6 +4,7 @@
 use super::config::NEVER;
 use super::engine_request::EngineRequest;
 use super::events::{FinishedRequest, InstanceEvent};
+use super::remote_kv::{Part, RemoteKv};
 use super::slot::Slot;
 use super::state::Instance;
 use std::cmp::Reverse;
@@ -15,9 +16,16 @@ impl Instance {
     /// A request reaches the instance at `now`; it enters the wait queue after the model's queueing
     /// delay.
     pub fn add_request(&mut self, request: Request, view: RequestView, now: i64) {
+        self.add_part(request, view, Part::Whole, now);
+    }
+
+    pub(super) fn add_part(&mut self, request: Request, view: RequestView, part: Part, now: i64) {
         self.clock = self.clock.max(now);
         let queued_at = now.saturating_add(self.latency.queueing_us(request.prompt_tokens()));
-        let slot = self.requests.insert(EngineRequest::new(request, view));
+        let slot = self.requests.insert(EngineRequest {
+            part,
+            ..EngineRequest::new(request, view)
+        });
         self.scheduled_events += 1;
         self.incoming
             .push(Reverse((queued_at, self.scheduled_events, slot)));
@@ -74,11 +82,9 @@ impl Instance {
         let budget = u64::from(request.request.max_output_tokens);
         let too_long =
             limit > 0 && (prompt >= limit || !rules.clamp_output_budget && prompt + budget > limit);
-        let room = match limit {
-            0 => u32::MAX,
-            limit => u32::try_from(limit.saturating_sub(prompt)).unwrap_or(u32::MAX),
-        };
-        request.output_limit = request.final_output_tokens().max(1).min(room.max(1));
+        let output_limit = self.output_limit(&self.requests[slot]);
+        let request = &mut self.requests[slot];
+        request.output_limit = output_limit;
         // A step without tokens is no step, so a request needs some.
         let empty = prompt == 0 && rules.visible_at_step_end;
         if too_long
@@ -88,7 +94,10 @@ impl Instance {
             self.drop_request(slot, now, events);
             return;
         }
-        self.totals.input_tokens += prompt;
+        // A prompt that another instance computed is counted there.
+        if !matches!(request.part, Part::Decode(_)) {
+            self.totals.input_tokens += prompt;
+        }
         let deadline = request.request.deadline_us;
         if deadline > 0 && deadline <= now {
             self.totals.timed_out += 1;
@@ -117,10 +126,20 @@ impl Instance {
         self.wake_up(now);
     }
 
+    /// Output tokens with which a request ends: its own, or what `max_model_len` leaves.
+    pub(super) fn output_limit(&self, request: &EngineRequest) -> u32 {
+        let prompt = u64::from(request.prompt_tokens());
+        let room = match self.config.max_model_len {
+            0 => u32::MAX,
+            limit => u32::try_from(limit.saturating_sub(prompt)).unwrap_or(u32::MAX),
+        };
+        request.final_output_tokens().max(1).min(room.max(1))
+    }
+
     /// Plans a step if none is planned or running and requests wait.
-    fn wake_up(&mut self, now: i64) {
+    pub(super) fn wake_up(&mut self, now: i64) {
         let asleep = self.step_at.is_none() && self.in_flight.is_empty();
-        if asleep && !self.waiting.is_empty() {
+        if asleep && self.waiting_requests() > 0 {
             self.step_at = Some(if self.config.rules.one_step_at_a_time {
                 now.max(self.busy_until).max(self.core_free_us)
             } else {
@@ -140,8 +159,16 @@ impl Instance {
             self.release_blocks(slot);
             self.leave_batch(entry);
             self.prefilling.retain(|&other| other != slot);
+        } else if request.part == Part::Decode(RemoteKv::Moving) {
+            self.moving -= 1;
+            self.release_blocks(slot);
         } else {
-            self.leave_queue(slot);
+            // Nothing is held by a request that waits, but a KV cache that has arrived.
+            match self.arrived.iter().position(|&other| other == slot) {
+                Some(k) => drop(self.arrived.remove(k)),
+                None => self.leave_queue(slot),
+            }
+            self.release_blocks(slot);
         }
         self.remove(slot, FinishReason::TimedOut, Outcome::TimedOut, now, events);
         self.notify_scheduler_of_finish(events);
@@ -167,6 +194,10 @@ impl Instance {
         events: &mut Vec<InstanceEvent>,
     ) {
         let request = self.requests.remove(slot);
+        let first_gap_us = match request.part {
+            Part::Decode(_) => self.itl_log.first(&request.token_steps),
+            _ => None,
+        };
         let record = request.record(self.index, outcome);
         let output_tokens = request.emitted_tokens();
         let processed_tokens = request
@@ -179,6 +210,8 @@ impl Instance {
         };
         let finished = FinishedRequest {
             record,
+            part: request.part,
+            first_gap_us,
             reason,
             at_us,
             output_tokens,
@@ -208,18 +241,28 @@ impl Instance {
             self.clock = self.clock.max(self.last_completion);
         }
         let mut totals = std::mem::take(&mut self.totals);
-        totals.still_queued = self.waiting.len() as u64;
+        totals.still_queued = self.waiting_requests() as u64;
         totals.still_running = self.running.len() as u64;
         totals.blocks_reused = self.kv.blocks_reused();
         totals.blocks_taken = self.kv.blocks_taken();
         totals.kv_total_blocks = self.kv.total();
         totals.ended_us = self.clock.min(horizon);
         totals.gaps = self.itl_log.histogram();
-        for request in self.waiting.iter().map(|slot| &self.requests[slot]) {
+        let arrived = self.arrived.iter().copied();
+        for request in self
+            .waiting
+            .iter()
+            .chain(arrived)
+            .map(|slot| &self.requests[slot])
+        {
             unfinished.push(request.record(self.index, Outcome::Queued));
         }
         for request in self.running.iter().map(|entry| &self.requests[entry.slot]) {
             unfinished.push(request.record(self.index, Outcome::Running));
+        }
+        let moving = Part::Decode(RemoteKv::Moving);
+        for request in self.requests.iter().filter(|r| r.part == moving) {
+            unfinished.push(request.record(self.index, Outcome::InTransit));
         }
         for Reverse((_, _, slot)) in &self.incoming {
             unfinished.push(self.requests[*slot].record(self.index, Outcome::InTransit));

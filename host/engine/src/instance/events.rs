@@ -1,5 +1,7 @@
 //! What an instance reports to its cluster.
 
+use super::remote_kv::Part;
+use super::slot::Slot;
 use windtunnel_base::fault::RunFault;
 use windtunnel_base::record::{KvEvent, RequestRecord};
 use windtunnel_base::request::{FinishReason, Request};
@@ -24,6 +26,15 @@ pub enum InstanceEvent {
         /// Output tokens it had produced.
         output_tokens: u32,
     },
+    /// There are blocks for the KV cache of a prompt that another instance computed.
+    WantsKv {
+        /// Number of the request.
+        serial: u64,
+        /// What to say when it has arrived.
+        slot: Slot,
+        /// Tokens of it that are not cached here.
+        tokens: u32,
+    },
     /// Its prefix cache changed.
     Kv(KvEvent),
     /// A policy failed or gave an unusable answer; the run cannot go on.
@@ -39,6 +50,10 @@ pub struct FinishedRequest {
     pub view: RequestView,
     /// Its results.
     pub record: RequestRecord,
+    /// What of it this instance did.
+    pub part: Part,
+    /// Its first inter-token gap, microseconds, where another instance computed the prompt.
+    pub first_gap_us: Option<i64>,
     /// Why it ended.
     pub reason: FinishReason,
     /// When it ended for its client, microseconds (the end of its last step).

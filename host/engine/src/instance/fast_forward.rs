@@ -33,8 +33,8 @@ impl Instance {
             return now;
         }
         let mut until = until;
-        if budget.may_admit() && !self.waiting.is_empty() {
-            if self.admits_at(now, &budget) {
+        if budget.may_admit() && self.waiting_requests() > 0 {
+            if !self.arrived.is_empty() || self.admits_at(now, &budget) {
                 return now;
             }
             until = until.min(self.next_refresh_us());
@@ -110,7 +110,7 @@ impl Instance {
         self.chosen_steps += steps;
         self.group.advance(steps);
         self.totals.steps += steps;
-        self.totals.queue_length_sum += self.waiting.len() as u64 * steps;
+        self.totals.queue_length_sum += self.waiting_requests() as u64 * steps;
         self.totals.batch_size_sum += self.running.len() as u64 * steps;
         let peak = if steps > 1 {
             used.max(first_used)

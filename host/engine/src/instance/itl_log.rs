@@ -117,6 +117,12 @@ impl ItlLog {
         run.before_us + run.gap_us * (step - run.first) as i64
     }
 
+    /// The first of a request's gaps that are those of steps, microseconds.
+    pub(crate) fn first(&self, steps: &TokenSteps) -> Option<i64> {
+        let step = steps.first_step()?;
+        Some(self.before(step + 1) - self.before(step))
+    }
+
     /// Sum of a request's gaps, microseconds.
     pub(crate) fn sum(&self, steps: &TokenSteps) -> i64 {
         let shared: i64 = steps

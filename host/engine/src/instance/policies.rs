@@ -91,7 +91,7 @@ macro_rules! decision {
             config: &$self.config,
             kv: &$self.kv,
             batch_size: $self.running.len(),
-            queue_depth: $self.waiting.len(),
+            queue_depth: $self.waiting_requests(),
             services: DecisionServices {
                 estimator: &$self.estimator,
                 random: Stream::new($self.seed, $label, $self.index.into(), $about),

@@ -10,8 +10,9 @@ use super::itl_log::ItlLog;
 use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::wait_queue::WaitQueue;
-use crate::kv::KvCache;
+use crate::kv::{BlockTable, KvCache};
 use crate::latency::{Estimator, LatencyModel};
+use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -69,6 +70,14 @@ pub struct Instance {
     /// Chosen steps whose output is not processed yet, the running one first.
     pub(super) in_flight: VecDeque<ChosenStep>,
     pub(super) adapters: Adapters,
+    /// Requests that hold blocks for a KV cache that is on its way.
+    pub(super) moving: usize,
+    /// Requests whose KV cache was fetched and is here, the first to arrive first. They hold blocks,
+    /// so they are admitted before those of the wait queue.
+    pub(super) arrived: VecDeque<Slot>,
+    /// Blocks of requests that have left, by serial number, which another instance still has to
+    /// read; and how many of them are full blocks of known tokens.
+    pub(super) kept: FxHashMap<u64, (BlockTable, u32)>,
     pub(super) blocked_head: Option<BlockedHead>,
     /// Received, not yet in the wait queue: (time, order, request).
     pub(super) incoming: BinaryHeap<Reverse<(i64, u64, Slot)>>,
@@ -144,6 +153,9 @@ impl Instance {
             chosen_steps: 0,
             in_flight: VecDeque::new(),
             adapters: Adapters::new(config.scheduling.max_loras),
+            moving: 0,
+            arrived: VecDeque::new(),
+            kept: FxHashMap::default(),
             blocked_head: None,
             incoming: BinaryHeap::new(),
             timeouts: BinaryHeap::new(),
@@ -178,10 +190,18 @@ impl Instance {
         self
     }
 
-    /// Requests waiting.
+    /// Requests waiting, also for their KV cache that is on its way.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
-        self.waiting.len()
+        match self.config.rules.decoder_fetches_kv {
+            true => self.waiting_requests() + self.moving,
+            false => self.waiting.len(),
+        }
+    }
+
+    /// Requests that wait to be admitted.
+    pub(super) fn waiting_requests(&self) -> usize {
+        self.waiting.len() + self.arrived.len()
     }
 
     /// Requests running.

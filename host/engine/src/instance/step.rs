@@ -5,6 +5,7 @@ use super::chosen_step::{ChosenStep, StepPart};
 use super::config::NEVER;
 use super::engine_request::EngineRequest;
 use super::events::InstanceEvent;
+use super::remote_kv::Part;
 use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::state::Instance;
@@ -20,7 +21,7 @@ impl Instance {
     /// Chooses the next step at `now`: its batch, and with that its duration. What it computes
     /// counts as computed from here on; its output is known when it is processed.
     pub(super) fn choose_step(&mut self, now: i64, events: &mut Vec<InstanceEvent>) {
-        if self.running.is_empty() && self.waiting.is_empty() {
+        if self.running.is_empty() && self.waiting_requests() == 0 {
             return;
         }
         let preemptions = self.totals.preemptions;
@@ -45,7 +46,7 @@ impl Instance {
         };
         let end_us = start_us.saturating_add(duration);
         self.totals.steps += 1;
-        self.totals.queue_length_sum += self.waiting.len() as u64;
+        self.totals.queue_length_sum += self.waiting_requests() as u64;
         self.totals.batch_size_sum += self.running.len() as u64;
         self.busy_until = end_us;
         let mut step = ChosenStep {
@@ -90,13 +91,16 @@ impl Instance {
         self.publish_kv_events(now, events);
         if !preempted
             && self.running.is_empty()
+            && !self.awaits_kv()
             && self.step_budget(0).may_admit()
             && let Some(slot) = self.waiting.first(|_| true)
         {
             self.leave_queue(slot);
             self.drop_request(slot, now, events);
         }
-        if !self.waiting.is_empty() {
+        // Where blocks come free by themselves, that wakes it up.
+        let stuck = self.running.is_empty() && self.awaits_kv() && !preempted;
+        if self.waiting_requests() > 0 && !stuck {
             self.step_at = Some(now);
         }
     }
@@ -224,7 +228,7 @@ impl Instance {
         }
         self.spare_parts = step.parts;
         self.publish_kv_events(end, events);
-        if !self.running.is_empty() || !self.waiting.is_empty() {
+        if !self.running.is_empty() || self.waiting_requests() > 0 {
             self.step_at = Some(end);
         }
         if self.itl_log.detailed() > DETAILED_STEPS {
@@ -340,19 +344,23 @@ impl Instance {
             // It was preempted while its last step ran.
             self.leave_queue(slot);
         }
-        self.release_blocks(slot);
+        self.keep_or_release(slot);
         let request = &mut self.requests[slot];
         let sum = self.itl_log.sum(&request.token_steps);
         self.itl_log.count(&request.token_steps);
         let gaps = request.token_steps.len();
         let output = request.final_output_tokens();
         let generated = request.emitted_tokens();
-        self.totals.completed += 1;
+        match self.requests[slot].part {
+            Part::Prefill => self.totals.prefills += 1,
+            Part::Whole | Part::Decode(_) => self.totals.completed += 1,
+        }
         self.totals.length_capped += u64::from(outcome == Outcome::LengthCapped);
         self.totals.output_tokens += u64::from(generated);
         self.last_completion = self.last_completion.max(ends);
         self.remove(slot, FinishReason::Completed, outcome, ends, events);
 
+        let elapsed = self.config.rules.decoder_fetches_kv;
         let Some(InstanceEvent::Finished(finished)) = events.last_mut() else {
             return;
         };
@@ -364,11 +372,13 @@ impl Instance {
         };
         record.generated_tokens = generated;
         record.itl_sum_us = sum;
-        record.e2e_us = record.ttft_us.map(|ttft| ttft + sum + after_last);
+        let decodes = matches!(finished.part, Part::Decode(_)) && !elapsed;
+        let first_us = record.ttft_us.or(decodes.then_some(0));
+        record.e2e_us = first_us.map(|first| first + sum + after_last);
         // Of one token there is no gap, and a mean of nothing is none.
         record.mean_itl_us = (gaps > 0).then(|| match outcome {
             Outcome::LengthCapped => sum as f64 / gaps.saturating_sub(1).max(1) as f64,
-            _ => sum as f64 / f64::from((output - 1).max(1)),
+            _ => sum as f64 / f64::from(output.saturating_sub(1).max(1)),
         });
         self.notify_scheduler_of_finish(events);
     }

@@ -308,16 +308,18 @@ impl ScriptEngines {
         Ok(Box::new(ScriptedAdmission(hook)))
     }
 
-    /// The program's router.
+    /// The program's router: beside its admission policy at the front end (`None`), or at another
+    /// place.
     ///
     /// # Errors
     /// When the file does not run or fills no routing hook.
     pub fn router(
         &mut self,
         program: &Arc<Program>,
+        place: Option<u32>,
         symbols: &mut dyn FnMut(&str) -> u32,
     ) -> Result<Box<dyn Router>, InputError> {
-        let module = self.module(program, None, symbols)?;
+        let module = self.module(program, place, symbols)?;
         Ok(Box::new(ScriptedRouter {
             hook: FrontEndHook::new(&module, Hook::Routing, "route")?,
             scored: false,
@@ -340,7 +342,7 @@ mod tests {
         };
         let program = Program::new("p.lua", code.into(), &[], false).expect("fine");
         ScriptEngines::new(facts)
-            .router(&Arc::new(program), &mut |_| 0)
+            .router(&Arc::new(program), None, &mut |_| 0)
             .expect("a router")
     }
 

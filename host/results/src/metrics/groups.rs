@@ -39,7 +39,8 @@ struct Values {
 /// Does the request have a row in the reference's results?
 #[must_use]
 pub fn has_row(r: &RequestRecord) -> bool {
-    r.instance.is_some() && r.outcome != Outcome::Dropped
+    // One that lost its KV cache after its prefill has a latency there.
+    r.instance.is_some() && (r.outcome != Outcome::Dropped || r.e2e_us.is_some())
 }
 
 /// Groups by the name of `key`, sorted by name. Requests without the key are named `unnamed`, or

@@ -46,6 +46,8 @@ pub struct Summary {
     pub share: f64,
     /// Requests completed, length-capped ones included.
     pub completed: u64,
+    /// Prompts computed for another instance, which decodes.
+    pub prefills: u64,
     /// Waiting at the end.
     pub still_queued: u64,
     /// Running at the end.
@@ -170,6 +172,13 @@ impl RunSummary {
         Self::of_digest(digest, record)
     }
 
+    /// What the instances saw of the requests, where the reference reports that.
+    fn sub_requests(record: &RunRecord) -> Option<Digest> {
+        let mut digest = Digest::default();
+        record.sub_requests.iter().for_each(|part| digest.add(part));
+        (!record.sub_requests.is_empty()).then_some(digest)
+    }
+
     /// Of a run whose requests were digested while they finished.
     #[must_use]
     pub fn of_digest(digest: Digest, record: &RunRecord) -> Self {
@@ -177,6 +186,8 @@ impl RunSummary {
         let [refused_by_queued_reqs, refused_by_queued_tokens] = digest.refused;
         let arrival_window = digest.window.window();
         let (all, parts) = digest.values(record.instances.len());
+        let of_parts = Self::sub_requests(record);
+        let parts = of_parts.map_or(parts, |digest| digest.values(record.instances.len()).1);
         let instances: Vec<Summary> = record
             .instances
             .iter()
@@ -184,11 +195,18 @@ impl RunSummary {
             .enumerate()
             .map(|(k, (totals, values))| {
                 let gaps = Weighted::new(totals.gaps.clone());
-                summary(format!("instance_{k}"), totals, values, &gaps, all.routed)
+                let name = format!("instance_{k}");
+                let mut summary = summary(name, totals, values, &gaps, all.routed);
+                if !record.sub_requests.is_empty() {
+                    summary.completed += totals.prefills;
+                }
+                summary
             })
             .collect();
+        let mut cluster = cluster(&record.instances, &instances, &all);
+        cluster.dropped += record.transfers.map_or(0, |transfers| transfers.dropped);
         Self {
-            cluster: cluster(&record.instances, &instances, &all),
+            cluster,
             instances,
             arrivals,
             rejected_by_admission: record.rejected_by_admission,
@@ -220,6 +238,7 @@ fn summary(
         routed: values.routed,
         share: ratio(values.routed as f64, all_routed as f64).unwrap_or(0.0),
         completed: totals.completed,
+        prefills: totals.prefills,
         still_queued: totals.still_queued,
         still_running: totals.still_running,
         dropped: totals.dropped,
@@ -261,6 +280,7 @@ fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: &Values) ->
     let mut sum = InstanceTotals::default();
     for t in totals {
         sum.completed += t.completed;
+        sum.prefills += t.prefills;
         sum.still_queued += t.still_queued;
         sum.still_running += t.still_running;
         sum.dropped += t.dropped;
@@ -341,6 +361,7 @@ pub(crate) mod tests {
             prefix_tokens: 0,
             streaming: false,
             detail: None,
+            split: None,
         }
     }
 
@@ -411,9 +432,12 @@ pub(crate) mod tests {
             decisions: Vec::new(),
             observations: windtunnel_base::record::RoutingObservations::default(),
             kv_events: Vec::new(),
+            transfers: None,
+            sub_requests: Vec::new(),
             symbols: Symbols::default(),
             pools: vec![PoolRecord {
                 name: Sym::NONE,
+                role: windtunnel_base::record::Role::Serve,
                 instances,
                 gpu: String::new(),
                 gpus_per_instance: 0,

@@ -183,11 +183,13 @@ mod tests {
         record.instances[0].blocks_taken = 2;
         record.instances[1].kv_allocation_failures = 2;
         record.decisions = vec![Decision::Routing {
+            stage: windtunnel_base::record::RoutingStage::Whole,
             clock_us: 0,
             id: record.requests[0].id.clone(),
             chosen: 0,
             pool: windtunnel_base::request::Sym::NONE,
             reason: String::new(),
+            among: Vec::new(),
             scores: None,
             candidates: Vec::new(),
             regret: 0.5,

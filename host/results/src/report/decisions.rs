@@ -4,7 +4,7 @@ use super::names::instance_name;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use windtunnel_base::record::{Candidate, Decision, RunRecord};
+use windtunnel_base::record::{Candidate, Decision, RoutingStage, RunRecord};
 
 /// Counts and regrets of a decision trace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -42,6 +42,8 @@ impl TraceSummary {
                     summary.admitted += u64::from(*admitted);
                     summary.rejected += u64::from(!*admitted);
                 }
+                // As in the reference, what a part of a request is sent for is not summed up.
+                Decision::Routing { stage, .. } if *stage != RoutingStage::Whole => {}
                 Decision::Routing {
                     chosen,
                     regret,
@@ -83,6 +85,8 @@ enum Line<'a> {
     Routing {
         clock_us: i64,
         request_id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stage: Option<&'static str>,
         instance: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         pool: Option<&'a str>,
@@ -93,12 +97,17 @@ enum Line<'a> {
     },
 }
 
-/// Scores by instance name, in order of position.
-struct Scores<'a>(&'a [f64]);
+/// Scores by instance name, in order of position; of the instances in the second list, of all if
+/// it is empty.
+struct Scores<'a>(&'a [f64], &'a [u32]);
 
 impl Serialize for Scores<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map((0u32..).map(instance_name).zip(self.0))
+        let name = |(i, score)| {
+            let instance = self.1.get(i as usize).copied().unwrap_or(i);
+            (instance_name(instance), score)
+        };
+        serializer.collect_map((0u32..).zip(self.0).map(name))
     }
 }
 
@@ -148,19 +157,22 @@ pub fn write_jsonl(record: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
             Decision::Routing {
                 clock_us,
                 id,
+                stage,
                 chosen,
                 pool,
                 reason,
+                among,
                 scores,
                 candidates,
                 regret,
             } => Line::Routing {
                 clock_us: *clock_us,
                 request_id: id.to_string(),
+                stage: (*stage != RoutingStage::Whole).then(|| stage.name()),
                 instance: instance_name(*chosen),
                 pool: record.names_pools().then(|| record.symbols.name(*pool)),
                 reason,
-                scores: scores.as_deref().map(Scores),
+                scores: scores.as_deref().map(|scores| Scores(scores, among)),
                 candidates: candidates.iter().map(Alternative::from).collect(),
                 regret: *regret,
             },
@@ -187,9 +199,11 @@ mod tests {
         let routing = |n, chosen, regret| Decision::Routing {
             clock_us: 6,
             id: RequestId::Number(n),
+            stage: RoutingStage::Whole,
             chosen,
             pool: Sym::NONE,
             reason: "least-loaded".into(),
+            among: Vec::new(),
             scores: (chosen == 2).then(|| vec![0.5, 1.0, f64::NAN]),
             candidates: vec![Candidate {
                 instance: 1,

@@ -8,6 +8,7 @@ use crate::metrics::saturation::Labels;
 use crate::metrics::slo::Goodput;
 use crate::metrics::stats::Distribution;
 use crate::metrics::summary::{Latencies, Summary};
+use crate::metrics::transfers::Transfers;
 use crate::metrics::window::ArrivalWindow;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
@@ -76,6 +77,9 @@ pub fn value(results: &Results<'_>) -> Value {
         .zip(summary.instances.iter().zip(&record.instances))
         .map(|(k, (s, totals))| {
             let mut value = instance(s, blocked.contains(&k));
+            if record.transfers.is_some() {
+                value["prefills_for_others"] = totals.prefills.into();
+            }
             if record.names_pools() {
                 value["pool"] = record.symbols.name(totals.pool).into();
             }
@@ -85,6 +89,9 @@ pub fn value(results: &Results<'_>) -> Value {
     add("instances", json!(instances));
     if record.names_pools() {
         add("pools", pools(results));
+    }
+    if let Some(t) = &results.transfers {
+        add("disaggregation", transfers(t));
     }
     add("classes", groups(&results.classes));
     add("models", groups(&results.models));
@@ -232,6 +239,7 @@ fn pools(results: &Results<'_>) -> Value {
     let by_name = record.pools.iter().map(|pool| {
         let name = record.symbols.name(pool.name);
         let mut value = json!({
+            "role": pool.role.name(),
             "instances": pool.instances,
             "gpu": (!pool.gpu.is_empty()).then_some(&pool.gpu),
             "gpus_per_instance": (pool.gpus_per_instance > 0).then_some(pool.gpus_per_instance),
@@ -243,6 +251,20 @@ fn pools(results: &Results<'_>) -> Value {
         (name.to_owned(), value)
     });
     Value::Object(by_name.collect())
+}
+
+fn transfers(t: &Transfers) -> Value {
+    json!({
+        "moved_requests": t.requests,
+        "dropped_requests": t.dropped,
+        "prefills_per_sec": t.prefills_per_sec,
+        "decodes_per_sec": t.decodes_per_sec,
+        "ttft_ms": milliseconds(&t.ttft_us),
+        "wait_for_blocks_ms": milliseconds(&t.wait_us),
+        "transfer_ms": milliseconds(&t.transfer_us),
+        "peak_transfers": t.peak,
+        "mean_transfers_at_start": t.mean_depth,
+    })
 }
 
 fn goodput(g: &Goodput) -> Value {

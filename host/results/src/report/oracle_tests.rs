@@ -141,6 +141,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
             prefix_tokens: 0,
             streaming: false,
             detail: None,
+            split: None,
         });
     }
     let instances = expected["instances"].as_array().unwrap();
@@ -202,6 +203,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
         .flatten()
     {
         decisions.push(Decision::Routing {
+            stage: windtunnel_base::record::RoutingStage::Whole,
             clock_us: row[1].as_i64().unwrap(),
             id: RequestId::Named(row[0].as_str().unwrap().into()),
             chosen: row[2].as_str().unwrap()["instance_".len()..]
@@ -209,6 +211,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
                 .unwrap(),
             pool: Sym::NONE,
             reason: String::new(),
+            among: Vec::new(),
             scores: None,
             candidates: Vec::new(),
             regret: row[3].as_f64().unwrap(),
@@ -223,6 +226,8 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
         decisions,
         observations: windtunnel_base::record::RoutingObservations::default(),
         kv_events: Vec::new(),
+        transfers: None,
+        sub_requests: Vec::new(),
         symbols,
         pools: Vec::new(),
         instances,

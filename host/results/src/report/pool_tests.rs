@@ -13,6 +13,7 @@ fn two_pools() -> RunRecord {
     record.pools = pools
         .map(|(name, instances, gpus_per_instance)| PoolRecord {
             name: record.symbols.intern(name),
+            role: windtunnel_base::record::Role::Serve,
             instances,
             gpu: name.to_uppercase(),
             gpus_per_instance,
@@ -26,11 +27,13 @@ fn two_pools() -> RunRecord {
         request.pool = pool;
     }
     record.decisions = vec![Decision::Routing {
+        stage: windtunnel_base::record::RoutingStage::Whole,
         clock_us: 12,
         id: record.requests[1].id.clone(),
         chosen: 1,
         pool: a100,
         reason: "round-robin".into(),
+        among: Vec::new(),
         scores: None,
         candidates: Vec::new(),
         regret: 0.0,

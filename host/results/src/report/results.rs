@@ -9,6 +9,7 @@ use crate::metrics::population::Population;
 use crate::metrics::saturation::{Labels, judge};
 use crate::metrics::slo::Goodput;
 use crate::metrics::summary::RunSummary;
+use crate::metrics::transfers::Transfers;
 use windtunnel_base::record::RunRecord;
 
 /// A run with everything the reports say about it, computed once.
@@ -30,6 +31,8 @@ pub struct Results<'a> {
     pub adapters: Vec<Group>,
     /// By pool, if the pools have names.
     pub pools: Vec<Group>,
+    /// What became of split requests, where some instances prefill and some decode.
+    pub transfers: Option<Transfers>,
     /// Conversations, if any.
     pub sessions: Option<Sessions>,
     /// Unusual events.
@@ -65,6 +68,7 @@ impl<'a> Results<'a> {
             tenants: groups::by_tenant(record),
             adapters: groups::by_adapter(record),
             pools: groups::by_pool(record),
+            transfers: Transfers::of(record, &summary),
             sessions: Sessions::of(record, Population::Completed),
             anomalies: Anomalies::of(record, &summary, inputs.scheduler_is_priority_fcfs),
             goodput: Goodput::of(

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use windtunnel_base::input::{InputError, Staging};
-use windtunnel_base::record::{Outcome, Recorder, RequestRecord, RunRecord, State};
+use windtunnel_base::record::{Outcome, Recorder, RequestRecord, RunRecord, SplitRecord, State};
 use windtunnel_base::request::Symbols;
 
 /// One row. Absent values are null in JSON and empty in CSV; a name or deadline not given is
@@ -41,6 +41,35 @@ struct Row<'a> {
     prefix_tokens: u32,
     deadline_us: Option<i64>,
     adapter: Option<&'a str>,
+    /// `None` where no requests are split: then there are no such columns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefill_instance: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefill_end_us: Option<Option<i64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transfer_start_us: Option<Option<i64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transfer_end_us: Option<Option<i64>>,
+}
+
+/// Which columns there are beyond those that are always there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// The pools have names.
+    pub pools: bool,
+    /// Some instances only prefill or only decode.
+    pub splits: bool,
+}
+
+impl Extra {
+    /// Those of a run.
+    #[must_use]
+    pub fn of(record: &RunRecord) -> Self {
+        Self {
+            pools: record.names_pools(),
+            splits: record.transfers.is_some(),
+        }
+    }
 }
 
 /// Where a request stands, in the reference's four words.
@@ -73,15 +102,17 @@ pub fn outcome_word(outcome: Outcome) -> &'static str {
 }
 
 impl<'a> Row<'a> {
-    /// The row of a request, with its pool if `pools` have names.
-    fn of(symbols: &'a Symbols, pools: bool, r: &RequestRecord) -> Self {
+    /// The row of a request.
+    fn of(symbols: &'a Symbols, extra: Extra, r: &RequestRecord) -> Self {
+        let split = r.split.as_deref();
+        let time = |of: fn(&SplitRecord) -> Option<i64>| extra.splits.then(|| split.and_then(of));
         let name = |sym| Some(symbols.name(sym)).filter(|n| !n.is_empty());
         Self {
             request_id: r.id.to_string(),
             state: state_word(r.state),
             outcome: outcome_word(r.outcome),
             instance: r.instance.map(instance_name),
-            pool: pools.then(|| name(r.pool)),
+            pool: extra.pools.then(|| name(r.pool)),
             arrival_us: r.arrival_us,
             scheduling_delay_us: r.scheduling_delay_us,
             ttft_us: r.ttft_us,
@@ -103,6 +134,12 @@ impl<'a> Row<'a> {
             prefix_tokens: r.prefix_tokens,
             deadline_us: (r.deadline_us != 0).then_some(r.deadline_us),
             adapter: name(r.adapter),
+            prefill_instance: extra
+                .splits
+                .then(|| split.and_then(|s| s.prefill_instance.map(instance_name))),
+            prefill_end_us: time(|s| s.prefill_end_us),
+            transfer_start_us: time(|s| s.transfer_start_us),
+            transfer_end_us: time(|s| s.transfer_end_us),
         }
     }
 }
@@ -118,14 +155,15 @@ pub enum Column {
     Number(Vec<Option<f64>>),
 }
 
-/// The rows by column, in order of arrival: [`COLUMNS`], with [`POOL`] if the pools have names, and
-/// what is in them.
+/// The rows by column, in order of arrival: [`COLUMNS`], with [`POOL`] if the pools have names and
+/// [`SPLIT`] where some instances only prefill or only decode, and what is in them.
 #[must_use]
 pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
+    let extra = Extra::of(record);
     let rows: Vec<Row<'_>> = record
         .requests
         .iter()
-        .map(|r| Row::of(&record.symbols, record.names_pools(), r))
+        .map(|r| Row::of(&record.symbols, extra, r))
         .collect();
     let text = |of: fn(&Row<'_>) -> Option<String>| Column::Text(rows.iter().map(of).collect());
     let whole = |of: fn(&Row<'_>) -> Option<i64>| Column::Whole(rows.iter().map(of).collect());
@@ -157,7 +195,16 @@ pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
         text(|r| r.adapter.map(str::to_owned)),
     ];
     let mut all: Vec<_> = COLUMNS.into_iter().zip(columns).collect();
-    if record.names_pools() {
+    if extra.splits {
+        let ways = [
+            text(|r| r.prefill_instance.clone().flatten()),
+            whole(|r| r.prefill_end_us.flatten()),
+            whole(|r| r.transfer_start_us.flatten()),
+            whole(|r| r.transfer_end_us.flatten()),
+        ];
+        all.extend(SPLIT.into_iter().zip(ways));
+    }
+    if extra.pools {
         let pools = text(|r| r.pool.flatten().map(str::to_owned));
         all.insert(POOL_AT, (POOL, pools));
     }
@@ -196,7 +243,7 @@ impl Format {
 /// # Errors
 /// When `out` fails.
 pub fn write(record: &RunRecord, format: Format, out: &mut dyn Write) -> io::Result<()> {
-    let mut stream = RowStream::new(format, record.names_pools(), out)?;
+    let mut stream = RowStream::new(format, Extra::of(record), out)?;
     record
         .requests
         .iter()
@@ -208,7 +255,7 @@ pub fn write(record: &RunRecord, format: Format, out: &mut dyn Write) -> io::Res
 /// have theirs.
 pub struct RowStream<'a> {
     sink: Sink<'a>,
-    pools: bool,
+    extra: Extra,
     next: u64,
     waiting: BTreeMap<u64, RequestRecord>,
     failed: Option<io::Error>,
@@ -220,11 +267,11 @@ enum Sink<'a> {
 }
 
 impl<'a> RowStream<'a> {
-    /// Starts with what comes before the first row. `pools`: do the pools have names?
+    /// Starts with what comes before the first row.
     ///
     /// # Errors
     /// When `out` fails.
-    pub fn new(format: Format, pools: bool, out: &'a mut dyn Write) -> io::Result<Self> {
+    pub fn new(format: Format, extra: Extra, out: &'a mut dyn Write) -> io::Result<Self> {
         let sink = match format {
             Format::Json => {
                 out.write_all(b"[")?;
@@ -236,8 +283,11 @@ impl<'a> RowStream<'a> {
                     .from_writer(out);
                 // Not left to the first row: a run without requests has columns, too.
                 let mut columns = COLUMNS.to_vec();
-                if pools {
+                if extra.pools {
                     columns.insert(POOL_AT, POOL);
+                }
+                if extra.splits {
+                    columns.extend(SPLIT);
                 }
                 csv.write_record(columns)?;
                 Sink::Csv(Box::new(csv))
@@ -245,7 +295,7 @@ impl<'a> RowStream<'a> {
         };
         Ok(Self {
             sink,
-            pools,
+            extra,
             next: 0,
             waiting: BTreeMap::new(),
             failed: None,
@@ -257,9 +307,9 @@ impl<'a> RowStream<'a> {
             Sink::Json { out, empty } => {
                 out.write_all(if *empty { b"\n" } else { b",\n" })?;
                 *empty = false;
-                serde_json::to_writer(out, &Row::of(symbols, self.pools, r))?;
+                serde_json::to_writer(out, &Row::of(symbols, self.extra, r))?;
             }
-            Sink::Csv(csv) => csv.serialize(Row::of(symbols, self.pools, r))?,
+            Sink::Csv(csv) => csv.serialize(Row::of(symbols, self.extra, r))?,
         }
         Ok(())
     }
@@ -309,6 +359,15 @@ pub fn write_file(files: &mut Staging, record: &RunRecord, path: &Path) -> Resul
 
 /// Name of the column that is there if the pools have names, behind `instance`.
 pub const POOL: &str = "pool";
+
+/// Names of the columns that are there where some instances only prefill or only decode, behind the
+/// others.
+pub const SPLIT: [&str; 4] = [
+    "prefill_instance",
+    "prefill_end_us",
+    "transfer_start_us",
+    "transfer_end_us",
+];
 
 /// Position of [`POOL`] among the columns.
 const POOL_AT: usize = 4;

@@ -9,6 +9,7 @@ use crate::metrics::groups::{Group, Sessions, by_class, by_model, reference_fair
 use crate::metrics::population::Population;
 use crate::metrics::stats::Distribution;
 use crate::metrics::summary::Summary;
+use crate::metrics::transfers::Transfers;
 use std::fmt::Write;
 
 /// A text that lines are added to.
@@ -51,6 +52,9 @@ pub(super) fn all(results: &Results<'_>) -> String {
     per_tenant(&mut lines, &results.tenants);
     if let Some(s) = Sessions::of(results.record, Population::Reference) {
         sessions(&mut lines, &s);
+    }
+    if let Some(t) = &results.transfers {
+        transfers(&mut lines, t);
     }
     if let Some(t) = &results.trace {
         trace(&mut lines, t);
@@ -172,6 +176,43 @@ fn sessions(lines: &mut Lines, s: &Sessions) {
     row("TTFT cold (round 0): ", &s.ttft_cold_ms);
     row("TTFT warm (round\u{2265}1): ", &s.ttft_warm_ms);
     row("Session duration:    ", &s.duration_ms);
+}
+
+fn transfers(lines: &mut Lines, t: &Transfers) {
+    if t.requests == 0 {
+        return;
+    }
+    lines.title("PD Metrics");
+    lines.add(format_args!("Disaggregated Requests: {}", t.requests));
+    // The reference counts only requests that have no instance to decode them: none ever.
+    lines.add(format_args!("Dropped at Decode KV: 0"));
+    let (prefills, decodes) = (t.prefills_per_sec, t.decodes_per_sec);
+    lines.add(format_args!("Prefill Throughput: {prefills:.4} sub-req/s"));
+    lines.add(format_args!("Decode Throughput: {decodes:.4} sub-req/s"));
+    let imbalance = t.imbalance();
+    if imbalance.is_finite() {
+        lines.add(format_args!("Load Imbalance Ratio: {imbalance:.4}"));
+    } else {
+        lines.add(format_args!("Load Imbalance Ratio: inf (one pool idle)"));
+    }
+    for (name, d) in [
+        ("Parent TTFT", &t.ttft_us),
+        ("KV Transfer Duration", &t.transfer_us),
+    ] {
+        if d.count > 0 {
+            lines.add(format_args!(
+                "{name} (us): mean={:.1} p50={:.1} p95={:.1} p99={:.1}",
+                d.mean, d.p50, d.p95, d.p99
+            ));
+        }
+    }
+    if t.contention {
+        lines.add(format_args!("Peak Concurrent Transfers: {}", t.peak));
+        lines.add(format_args!(
+            "Mean Transfer Queue Depth: {:.4}",
+            t.mean_depth.unwrap_or(0.0)
+        ));
+    }
 }
 
 fn trace(lines: &mut Lines, t: &TraceSummary) {

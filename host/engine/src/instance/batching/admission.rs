@@ -2,6 +2,7 @@
 
 use super::step_budget::{BlockedHead, Room, StepBudget};
 use crate::instance::events::InstanceEvent;
+use crate::instance::remote_kv::{Part, RemoteKv};
 use crate::instance::slot::{BatchEntry, Slot};
 use crate::instance::state::Instance;
 
@@ -13,7 +14,11 @@ impl Instance {
         budget: &mut StepBudget,
         events: &mut Vec<InstanceEvent>,
     ) {
-        if !budget.may_admit() || self.waiting.is_empty() {
+        if !budget.may_admit() {
+            return;
+        }
+        self.admit_arrived(now, budget);
+        if self.waiting.is_empty() || !self.arrived.is_empty() {
             return;
         }
         self.refresh_wait_queue(now, events);
@@ -22,7 +27,7 @@ impl Instance {
                 break;
             };
             // Requests behind one that does not fit wait, too.
-            if self.is_blocked(slot, budget) || !self.admit(slot, now, budget) {
+            if self.is_blocked(slot, budget) || !self.admit(slot, now, budget, events) {
                 break;
             }
         }
@@ -31,7 +36,7 @@ impl Instance {
     /// May this waiting request be admitted to the step at hand, if there is room? Those that may
     /// not are passed over: the output of a preempted request may still be on its way, and no more
     /// adapters may fit.
-    fn may_resume(&self, slot: Slot) -> bool {
+    pub(crate) fn may_resume(&self, slot: Slot) -> bool {
         let request = &self.requests[slot];
         request.scheduled_in <= self.processed_steps()
             && self.adapters.admits(request.request.adapter)
@@ -45,6 +50,14 @@ impl Instance {
             .is_some_and(|head| head.is(request, budget, room))
     }
 
+    /// Remembers that the head of the queue lacked `short` blocks. With `reuse` it would have reused
+    /// free blocks for a part of its prompt.
+    pub(crate) fn block_head(&mut self, slot: Slot, budget: &StepBudget, short: u64, reuse: bool) {
+        let head = BlockedHead::new(&self.requests[slot], budget, self.room(), short, reuse);
+        let speculates = self.config.scheduling.speculation.is_on();
+        self.blocked_head = (!speculates).then_some(head);
+    }
+
     fn room(&self) -> Room {
         Room {
             among_others: !self.running.is_empty(),
@@ -54,7 +67,7 @@ impl Instance {
     }
 
     /// Blocks that an admission must leave free.
-    fn reserved_blocks(&self) -> u64 {
+    pub(crate) fn reserved_blocks(&self) -> u64 {
         if self.running.is_empty() {
             return 0;
         }
@@ -64,7 +77,23 @@ impl Instance {
 
     /// Admits a waiting request if there are blocks for its first tokens. Running requests are not
     /// preempted for it.
-    fn admit(&mut self, slot: Slot, now: i64, budget: &mut StepBudget) -> bool {
+    fn admit(
+        &mut self,
+        slot: Slot,
+        now: i64,
+        budget: &mut StepBudget,
+        events: &mut Vec<InstanceEvent>,
+    ) -> bool {
+        match self.requests[slot].part {
+            Part::Decode(RemoteKv::There) => return self.fetch_kv(slot, budget, events),
+            Part::Decode(RemoteKv::Here) => return self.admit_with_kv(slot, now, budget),
+            // The reference computes one token of the prompt first, as if the others were there,
+            // and does not look them up.
+            Part::Decode(RemoteKv::Lost) if !self.config.rules.decoder_fetches_kv => {
+                return self.admit_with_kv(slot, now, budget);
+            }
+            Part::Whole | Part::Prefill | Part::Decode(_) => {}
+        }
         let rules = self.config.rules;
         let scheduling = self.config.scheduling;
         let block_size = self.config.block_size;
@@ -109,9 +138,7 @@ impl Instance {
         let short = needed.saturating_sub(self.kv.free());
         if short > 0 || !self.allocate(slot, tokens, &cached) {
             let reuse = !scheduling.reserve_full_isl && !cached.is_empty();
-            let (room, request) = (self.room(), &self.requests[slot]);
-            let head = BlockedHead::new(request, budget, room, short, reuse);
-            self.blocked_head = (!scheduling.speculation.is_on()).then_some(head);
+            self.block_head(slot, budget, short, reuse);
             return false;
         }
         self.leave_queue(slot);

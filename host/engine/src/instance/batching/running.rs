@@ -4,6 +4,7 @@
 use super::step_budget::StepBudget;
 use super::strategy::BatchState;
 use crate::instance::events::InstanceEvent;
+use crate::instance::remote_kv::{Part, RemoteKv};
 use crate::instance::slot::{BatchEntry, Slot};
 use crate::instance::state::Instance;
 use windtunnel_plugin_api::EventKind;
@@ -14,7 +15,7 @@ impl Instance {
         let limits = self.batching.limits(&BatchState {
             running: self.running.len() as u32,
             prefilling: prefilling as u32,
-            waiting: self.waiting.len() as u32,
+            waiting: self.waiting_requests() as u32,
         });
         let drafts = self.config.scheduling.speculation.num_speculative_tokens;
         StepBudget::new(limits, self.config.max_computed_tokens(), drafts)
@@ -105,7 +106,13 @@ impl Instance {
         let mut blocks = std::mem::take(&mut request.blocks);
         let computed = request.computed_tokens + tokens;
         // What was sampled in a step whose output is not processed is computed before it is known.
-        let known = !awaits_output || computed <= request.prompt_tokens() + request.emitted;
+        // The reference gives a request without output a token that it never samples, where
+        // another instance computed the prompt.
+        let last = request.prompt_tokens() + request.final_output_tokens();
+        let known = match awaits_output {
+            true => computed <= request.prompt_tokens() + request.emitted,
+            false => computed <= last,
+        };
         // An empty prompt has no prefill; the reference gives it room for an output token instead.
         let fits = if request.in_prefill() {
             self.kv
@@ -166,6 +173,9 @@ impl Instance {
         let request = &mut self.requests[slot];
         request.running = false;
         request.preemptions += 1;
+        if let Part::Decode(kv) = &mut request.part {
+            *kv = RemoteKv::Lost;
+        }
         request.scheduled_tokens = 0;
         // It will look up its own blocks when it is admitted again, so nothing of it is private any
         // more.

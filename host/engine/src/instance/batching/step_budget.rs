@@ -158,7 +158,7 @@ impl StepBudget {
     }
 
     /// Schedules the first tokens of a waiting request, which is admitted.
-    pub(super) fn admit(&mut self, tokens: u32) {
+    pub(crate) fn admit(&mut self, tokens: u32) {
         self.new_tokens -= tokens;
         self.admissions -= 1;
     }

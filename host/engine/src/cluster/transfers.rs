@@ -1,0 +1,238 @@
+//! KV caches on their way from instance to instance.
+
+use super::config::TransferConfig;
+use crate::instance::NEVER;
+use windtunnel_base::record::TransferTotals;
+
+/// Bytes per microsecond of a GB/s.
+const BYTES_PER_US: f64 = 1000.0;
+
+/// A transfer that shares its links with others.
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    serial: u64,
+    from: usize,
+    to: usize,
+    left_bytes: f64,
+    bytes_per_us: f64,
+}
+
+/// All transfers of a run.
+///
+/// Those that share bandwidth are fluid: from a start or an end to the next one, each has an equal
+/// part of the link of the instance it comes from and of the link of the instance it goes to, and
+/// moves at the smaller of the two.
+#[derive(Clone, Debug)]
+pub(super) struct Transfers {
+    config: TransferConfig,
+    flows: Vec<Flow>,
+    /// Flows at each instance's link.
+    at: Vec<u32>,
+    /// The flows have moved up to here, microseconds.
+    moved_us: i64,
+    /// Under way.
+    active: u64,
+    pub(super) totals: TransferTotals,
+}
+
+impl Transfers {
+    pub(super) fn new(config: TransferConfig, instances: usize) -> Self {
+        Self {
+            config,
+            flows: Vec::new(),
+            at: vec![0; instances],
+            moved_us: 0,
+            active: 0,
+            totals: TransferTotals {
+                contention: config.contention,
+                ..TransferTotals::default()
+            },
+        }
+    }
+
+    fn count(&mut self) {
+        self.active += 1;
+        self.totals.started += 1;
+        self.totals.peak = self.totals.peak.max(self.active);
+        self.totals.depth_sum += self.active;
+    }
+
+    /// A transfer starts whose duration stays what it is now, microseconds: as if nobody else came
+    /// or went. [`ended`](Self::ended) is due after it.
+    pub(super) fn start_fixed(&mut self, bytes: f64) -> i64 {
+        self.count();
+        let sharers = match self.config.contention {
+            true => self.active as f64,
+            false => 1.0,
+        };
+        let bandwidth = self.config.bandwidth_gb_s * BYTES_PER_US / sharers;
+        let moving = if bandwidth > 0.0 {
+            bytes / bandwidth
+        } else {
+            0.0
+        };
+        ((self.config.base_latency_us + moving).ceil() as i64).max(1)
+    }
+
+    /// A transfer with a fixed duration is over.
+    pub(super) fn ended(&mut self) {
+        self.active -= 1;
+    }
+
+    /// A transfer from one instance to another starts at `now` and shares its links with others.
+    pub(super) fn start(&mut self, now: i64, serial: u64, bytes: f64, from: usize, to: usize) {
+        self.count();
+        self.move_to(now);
+        self.at[from] += 1;
+        self.at[to] += 1;
+        self.flows.push(Flow {
+            serial,
+            from,
+            to,
+            left_bytes: bytes,
+            bytes_per_us: 0.0,
+        });
+        self.share();
+    }
+
+    /// When the last byte of some flow arrives at its link's end; [`NEVER`] without flows.
+    pub(super) fn next_end_us(&self) -> i64 {
+        let end = |flow: &Flow| {
+            let left_us = (flow.left_bytes / flow.bytes_per_us).ceil() as i64;
+            self.moved_us.saturating_add(left_us)
+        };
+        self.flows.iter().map(end).min().unwrap_or(NEVER)
+    }
+
+    /// Takes out a flow that has moved by `now`, the earliest started first. What it is of arrives
+    /// [`base_us`](Self::base_us) later; then it has [ended](Self::ended).
+    pub(super) fn take_moved(&mut self, now: i64) -> Option<u64> {
+        self.move_to(now);
+        let least = |flow: &Flow| flow.left_bytes <= flow.bytes_per_us * 1e-6;
+        let k = self.flows.iter().position(least)?;
+        let flow = self.flows.remove(k);
+        self.at[flow.from] -= 1;
+        self.at[flow.to] -= 1;
+        self.share();
+        Some(flow.serial)
+    }
+
+    /// Time of a transfer besides that of its bytes, microseconds.
+    pub(super) fn base_us(&self) -> i64 {
+        self.config.base_latency_us.ceil() as i64
+    }
+
+    fn move_to(&mut self, now: i64) {
+        let passed = (now - self.moved_us) as f64;
+        for flow in &mut self.flows {
+            flow.left_bytes = (flow.left_bytes - flow.bytes_per_us * passed).max(0.0);
+        }
+        self.moved_us = now;
+    }
+
+    fn share(&mut self) {
+        let link = match self.config.bandwidth_gb_s {
+            gb if gb > 0.0 => gb * BYTES_PER_US,
+            // So much that nothing takes a microsecond.
+            _ => 1e30,
+        };
+        for flow in &mut self.flows {
+            let sharers = match self.config.contention {
+                true => self.at[flow.from].max(self.at[flow.to]),
+                false => 1,
+            };
+            flow.bytes_per_us = link / f64::from(sharers);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(contention: bool) -> Transfers {
+        // 1,000 bytes a microsecond.
+        let config = TransferConfig {
+            bandwidth_gb_s: 1.0,
+            base_latency_us: 5.0,
+            contention,
+            ..TransferConfig::default()
+        };
+        Transfers::new(config, 4)
+    }
+
+    /// The ends of all flows, in order.
+    fn ends(transfers: &mut Transfers) -> Vec<(i64, u64)> {
+        let mut ends = Vec::new();
+        while transfers.next_end_us() < NEVER {
+            let at = transfers.next_end_us();
+            let serial = transfers.take_moved(at).expect("a flow has moved");
+            ends.push((at, serial));
+        }
+        ends
+    }
+
+    #[test]
+    fn flows_from_one_instance_share_its_link() {
+        let mut transfers = of(true);
+        transfers.start(0, 7, 10_000.0, 0, 2);
+        transfers.start(4, 8, 3_000.0, 0, 3);
+        transfers.start(4, 9, 5_000.0, 1, 1);
+        // 7 has 6,000 bytes left at 4; with half of the link, 8 needs 6 microseconds, in which 7
+        // moves 3,000; the rest takes 3 alone.
+        assert_eq!(ends(&mut transfers), [(9, 9), (10, 8), (13, 7)]);
+        assert_eq!(transfers.totals.peak, 3);
+    }
+
+    #[test]
+    fn bytes_are_conserved_however_flows_come_and_go() {
+        let mut transfers = of(true);
+        for k in 0..20 {
+            transfers.start(
+                3 * k as i64,
+                k,
+                1_000.0 * (1 + k % 5) as f64,
+                0,
+                1 + (k % 3) as usize,
+            );
+        }
+        let all: f64 = (0..20).map(|k| 1_000.0 * f64::from(1 + k % 5)).sum();
+        let last = ends(&mut transfers).pop().expect("flows").0;
+        // One link, never idle: it takes the time of all bytes, and a rounding per end.
+        let least = (all / 1_000.0) as i64;
+        assert!(
+            (least..=least + 20).contains(&last),
+            "{last}, at least {least}"
+        );
+    }
+
+    #[test]
+    fn without_contention_nobody_waits_for_others() {
+        let mut transfers = of(false);
+        transfers.start(0, 7, 10_000.0, 0, 2);
+        transfers.start(0, 8, 10_000.0, 0, 2);
+        assert_eq!(ends(&mut transfers), [(10, 7), (10, 8)]);
+    }
+
+    #[test]
+    fn a_fixed_share_is_that_of_the_start() {
+        let mut transfers = of(true);
+        assert_eq!(transfers.start_fixed(10_000.0), 15);
+        assert_eq!(transfers.start_fixed(10_000.0), 25);
+        transfers.ended();
+        transfers.ended();
+        assert_eq!(transfers.start_fixed(10_500.0), 16);
+        assert_eq!((transfers.totals.peak, transfers.totals.depth_sum), (2, 4));
+    }
+
+    #[test]
+    fn a_link_without_limit_moves_everything_at_once() {
+        let config = TransferConfig {
+            bandwidth_gb_s: 0.0,
+            ..TransferConfig::default()
+        };
+        let mut transfers = Transfers::new(config, 2);
+        transfers.start(3, 1, 1e12, 0, 1);
+        assert_eq!(ends(&mut transfers), [(3, 1)]);
+    }
+}

@@ -1,0 +1,221 @@
+//! Requests whose prompt one instance computes and whose output another one generates: what either
+//! of them does beyond serving a whole request.
+
+use super::batching::StepBudget;
+use super::engine_request::EngineRequest;
+use super::events::InstanceEvent;
+use super::slot::{BatchEntry, Slot};
+use super::state::Instance;
+use std::cmp::Reverse;
+use windtunnel_base::request::{Request, TokenSeq};
+use windtunnel_plugin_api::{EventKind, QueueOrder, RequestView};
+
+/// What an instance does of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Prefill; the KV cache moves on.
+    Prefill,
+    /// Decode, from the KV cache that another instance computed.
+    Decode(RemoteKv),
+}
+
+/// Where the KV cache is that an instance needs to decode a prompt it did not compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoteKv {
+    /// With the other instance: there are no blocks for it here.
+    There,
+    /// On its way, into blocks that the request holds.
+    Moving,
+    /// Here.
+    Here,
+    /// Nowhere: a preemption freed its blocks. The prompt is computed here.
+    Lost,
+}
+
+impl Instance {
+    /// A request reaches the instance at `now`, which only computes its prompt.
+    pub fn add_prefill(&mut self, mut request: Request, view: RequestView, now: i64) {
+        request.output = TokenSeq::default();
+        self.add_part(request, view, Part::Prefill, now);
+    }
+
+    /// A request reaches the instance at `now` whose prompt another instance has computed. When
+    /// there are blocks for its KV cache, [`InstanceEvent::WantsKv`] says so; then
+    /// [`kv_arrived`](Self::kv_arrived) is due.
+    pub fn add_decode(&mut self, request: Request, view: RequestView, now: i64) {
+        self.add_part(request, view, Part::Decode(RemoteKv::There), now);
+    }
+
+    /// Makes a request of which nobody here knows yet and allocates blocks for the KV cache of its
+    /// prompt, which is on its way. `None` changes nothing: there are not enough blocks.
+    pub fn reserve_for_kv(&mut self, request: Request, view: RequestView) -> Option<Slot> {
+        let mut request = EngineRequest::new(request, view);
+        request.part = Part::Decode(RemoteKv::Moving);
+        let prompt = request.prompt_tokens();
+        let mut blocks = std::mem::take(&mut request.blocks);
+        let sequence = request.sequence();
+        if !self.kv.allocate_prefill(&mut blocks, sequence, prompt, &[]) {
+            return None;
+        }
+        request.blocks = blocks;
+        request.known_tokens = prompt;
+        request.output_limit = self.output_limit(&request);
+        self.moving += 1;
+        Some(self.requests.insert(request))
+    }
+
+    /// The KV cache of a prompt has arrived at `now`. Nothing happens if the request has left.
+    pub fn kv_arrived(
+        &mut self,
+        slot: Slot,
+        serial: u64,
+        now: i64,
+        events: &mut Vec<InstanceEvent>,
+    ) {
+        let here = self.requests.get(slot);
+        if here.is_none_or(|request| request.view.serial != serial) {
+            return;
+        }
+        self.clock = self.clock.max(now);
+        self.moving -= 1;
+        let fetched = self.config.rules.decoder_fetches_kv;
+        let request = &mut self.requests[slot];
+        let prompt = request.prompt_tokens();
+        request.part = Part::Decode(RemoteKv::Here);
+        if fetched {
+            // The last token is computed once more, as its output is not there yet.
+            request.computed_tokens = prompt - 1;
+            self.make_findable(slot, prompt);
+            self.arrived.push_back(slot);
+        } else {
+            self.queued_prompt_tokens += u64::from(prompt);
+            request.computed_tokens = prompt;
+            // Its first token counts as generated where the prompt was computed.
+            request.has_first_token = true;
+            request.emitted = 1;
+            request.enqueued_us = now;
+            let deadline = request.request.deadline_us;
+            self.notify_scheduler(EventKind::Dispatch, slot, now, events);
+            self.update_priority(slot, now, events);
+            if self.queue_order != QueueOrder::Fifo {
+                self.update_key(slot, now, events);
+            }
+            self.waiting.push(slot, &mut self.requests[slot]);
+            if deadline > 0 && deadline <= self.config.horizon_us {
+                self.scheduled_events += 1;
+                let at = deadline.max(now);
+                self.timeouts
+                    .push(Reverse((at, self.scheduled_events, slot, serial)));
+            }
+        }
+        self.wake_up(now);
+    }
+
+    /// Frees the blocks that were kept until the KV cache of a request had moved on.
+    pub fn release_kept(&mut self, serial: u64, now: i64) {
+        if let Some((mut blocks, known)) = self.kept.remove(&serial) {
+            self.clock = self.clock.max(now);
+            self.kv.release(&mut blocks, known);
+            self.wake_up(now);
+        }
+    }
+
+    /// Keeps the blocks of a request that completes its prefill, if they are still to be read.
+    pub(super) fn keep_or_release(&mut self, slot: Slot) {
+        let request = &mut self.requests[slot];
+        if request.part != Part::Prefill || !self.config.rules.decoder_fetches_kv {
+            self.release_blocks(slot);
+            return;
+        }
+        let known = request.known_tokens / self.config.block_size;
+        let blocks = std::mem::take(&mut request.blocks);
+        self.kept.insert(request.view.serial, (blocks, known));
+    }
+
+    /// Do blocks come free by themselves, when a KV cache has moved?
+    pub(super) fn awaits_kv(&self) -> bool {
+        self.moving > 0 || !self.kept.is_empty()
+    }
+
+    /// Allocates blocks for a KV cache that another instance has, and asks for what is not cached
+    /// here. `false`: there are not enough.
+    pub(super) fn fetch_kv(
+        &mut self,
+        slot: Slot,
+        budget: &StepBudget,
+        events: &mut Vec<InstanceEvent>,
+    ) -> bool {
+        let block_size = self.config.block_size;
+        let request = &self.requests[slot];
+        let prompt = request.prompt_tokens();
+        let sequence = request.sequence();
+        let cached = self
+            .kv
+            .cached_prefix(sequence.block_keys(block_size, prompt - 1));
+        let missing = prompt - cached.len() as u32 * block_size;
+        let needed = self.kv.blocks_taken_by(&request.blocks, missing, &cached);
+        let needed = needed.saturating_add(self.reserved_blocks());
+        let short = needed.saturating_sub(self.kv.free());
+        if short > 0 {
+            self.block_head(slot, budget, short, false);
+            return false;
+        }
+        self.leave_queue(slot);
+        let request = &mut self.requests[slot];
+        request.part = Part::Decode(RemoteKv::Moving);
+        let mut blocks = std::mem::take(&mut request.blocks);
+        let fits = self.kv.allocate_slots(&mut blocks, prompt, &cached);
+        debug_assert!(fits, "the blocks were counted");
+        blocks.set_tail(prompt - (blocks.len() as u32 - 1) * block_size);
+        let request = &mut self.requests[slot];
+        request.blocks = blocks;
+        self.moving += 1;
+        events.push(InstanceEvent::WantsKv {
+            serial: request.view.serial,
+            slot,
+            tokens: missing,
+        });
+        true
+    }
+
+    /// Admits requests whose KV cache was fetched, in the order of its arrival.
+    pub(super) fn admit_arrived(&mut self, now: i64, budget: &mut StepBudget) {
+        while budget.may_admit() {
+            let next = self.arrived.iter().position(|&slot| self.may_resume(slot));
+            let Some(slot) = next.and_then(|k| self.arrived.remove(k)) else {
+                return;
+            };
+            self.start_decoding(slot, now, budget);
+        }
+    }
+
+    /// Admits a request whose KV cache was sent here, or was lost to a preemption: its first step
+    /// computes one token. `false`: there is no block for it.
+    pub(super) fn admit_with_kv(&mut self, slot: Slot, now: i64, budget: &mut StepBudget) -> bool {
+        if !self.allocate(slot, 1, &[]) {
+            return false;
+        }
+        self.leave_queue(slot);
+        self.start_decoding(slot, now, budget);
+        true
+    }
+
+    fn start_decoding(&mut self, slot: Slot, now: i64, budget: &mut StepBudget) {
+        self.admissions += 1;
+        self.running.push(BatchEntry {
+            admission: self.admissions,
+            slot,
+        });
+        budget.admit(1);
+        let request = &mut self.requests[slot];
+        self.adapters.add(request.request.adapter);
+        request.admission = self.admissions;
+        request.running = true;
+        request.scheduled_tokens = 1;
+        request.computed_after_step = request.computed_tokens + 1;
+        request.scheduling_delay_us = Some(now - request.request.arrival_us);
+    }
+}

@@ -1,0 +1,311 @@
+//! Pools for prefill and for decode: what a run says of them, and what is made of it.
+
+use crate::settings::Given;
+use crate::spec::RunSpec;
+use serde::{Deserialize, Serialize};
+use windtunnel_base::input::{InputError, unknown};
+use windtunnel_config::pool::{PoolSpec, RoleSpec};
+use windtunnel_engine::cluster::{ClusterConfig, EncodeDecider, TransferConfig};
+use windtunnel_engine::frontend::Decider;
+use windtunnel_engine::instance::Preset;
+
+/// Prefill and decode on instances of their own. Which those are is said by the roles of the run's
+/// pools, or here, by counts of the instances of one pool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DisaggregationSpec {
+    /// Instances that prefill, the first ones of the run's only pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_instances: Option<u32>,
+    /// Instances that decode, which come next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_instances: Option<u32>,
+    /// Instances that do both, which come next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_decode_instances: Option<u32>,
+    /// Instances that encode images, audio and video, which come next; under blis rules only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encode_instances: Option<u32>,
+    /// Tensor parallelism of those that prefill, if not that of the pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_tp: Option<u32>,
+    /// Their GPU type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_hardware: Option<String>,
+    /// Their step-time model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_latency_model: Option<String>,
+    /// Their most tokens of prompt and output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_max_model_len: Option<u64>,
+    /// Tensor parallelism of those that decode, if not that of the pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_tp: Option<u32>,
+    /// Their GPU type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_hardware: Option<String>,
+    /// Their step-time model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_latency_model: Option<String>,
+    /// Their most tokens of prompt and output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_max_model_len: Option<u64>,
+    /// Which prompts an instance that prefills computes: `never`, `always`, or `prefix-threshold`,
+    /// those of which the decoding instance would have to compute more than `prefix_threshold`
+    /// tokens. If not given, `always`; under blis rules `never`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decider: Option<String>,
+    /// Tokens of `prefix-threshold`; 16 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix_threshold: Option<u32>,
+    /// Which requests an instance that encodes is chosen for: `never` (if not given), `always`, or
+    /// `multimodal`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encode_decider: Option<String>,
+    /// Bandwidth of an instance's link, GB/s (10^9 bytes); 25 if not given, 0 = without limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer_bandwidth: Option<f64>,
+    /// Time of a transfer besides that of its bytes, milliseconds; 0.05 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer_base_latency: Option<f64>,
+    /// Transfers at once share bandwidth. If not given, they do; under blis rules they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer_contention: Option<bool>,
+}
+
+/// The settings that say which instances do what.
+const COUNTS: [&str; 4] = [
+    "prefill_instances",
+    "decode_instances",
+    "prefill_decode_instances",
+    "encode_instances",
+];
+
+/// The settings of one of the pools that the counts make.
+const OF_POOLS: [&str; 8] = [
+    "prefill_tp",
+    "prefill_hardware",
+    "prefill_latency_model",
+    "prefill_max_model_len",
+    "decode_tp",
+    "decode_hardware",
+    "decode_latency_model",
+    "decode_max_model_len",
+];
+
+/// The settings that have an effect only where requests are split.
+const OF_SPLITS: [&str; 7] = [
+    "pd_decider",
+    "pd_transfer_bandwidth",
+    "pd_transfer_base_latency",
+    "pd_transfer_contention",
+    "prefill_routing_policy",
+    "decode_routing_policy",
+    "encode_decider",
+];
+
+/// The run with a pool for each count that it gives in place of its only pool; `None` = it gives
+/// none.
+///
+/// # Errors
+/// When the counts contradict each other or the pools.
+pub(crate) fn pools(run: &RunSpec, given: &Given) -> Result<Option<RunSpec>, InputError> {
+    let d = &run.disaggregation;
+    let counts = [
+        d.prefill_instances,
+        d.decode_instances,
+        d.prefill_decode_instances,
+        d.encode_instances,
+    ];
+    let [prefill, decode, both, encode] = counts.map(Option::unwrap_or_default);
+    if prefill.saturating_add(decode).saturating_add(both) == 0 {
+        let because = "without instances that prefill and decode (`prefill_instances`, \
+                       `decode_instances`)";
+        given.reject_unless(&["encode_instances"], encode == 0, because)?;
+        given.reject_unless(&OF_POOLS, false, because)?;
+        return Ok(None);
+    }
+    let one = PoolSpec::default();
+    let pool = match &run.pools[..] {
+        [] => &one,
+        [pool] if pool.role == RoleSpec::Serve => pool,
+        _ => {
+            let name = COUNTS.into_iter().find(|name| given.has(name));
+            return Err(InputError::new(format!(
+                "give `{}` or `pools` with roles, not both",
+                name.unwrap_or_default()
+            )));
+        }
+    };
+    if both == 0 && (prefill == 0 || decode == 0) {
+        return Err(InputError::new(format!(
+            "`prefill_instances` and `decode_instances` must both be at least 1, found {prefill} \
+             and {decode}"
+        )));
+    }
+    let asked = [prefill, decode, both, encode]
+        .iter()
+        .fold(0u32, |sum, n| sum.saturating_add(*n));
+    let all = pool.count.unwrap_or(asked);
+    let Some(idle) = all.checked_sub(asked) else {
+        return Err(InputError::new(format!(
+            "`num_instances` is {all}, less than the {asked} that prefill, decode or encode"
+        )));
+    };
+    let of = |role, name: &str, count| PoolSpec {
+        name: name.to_owned(),
+        role,
+        count: Some(count),
+        ..pool.clone()
+    };
+    let mut pools = [
+        of(RoleSpec::Prefill, "prefill", prefill),
+        of(RoleSpec::Decode, "decode", decode),
+        of(RoleSpec::Serve, "prefill-decode", both),
+        of(RoleSpec::Encode, "encode", encode),
+        of(RoleSpec::Idle, "idle", idle),
+    ];
+    change(
+        &mut pools[0],
+        d.prefill_tp,
+        &d.prefill_hardware,
+        &d.prefill_latency_model,
+        d.prefill_max_model_len,
+    );
+    for pool in &mut pools[1..3] {
+        change(
+            pool,
+            d.decode_tp,
+            &d.decode_hardware,
+            &d.decode_latency_model,
+            d.decode_max_model_len,
+        );
+    }
+    Ok(Some(RunSpec {
+        pools: pools
+            .into_iter()
+            .filter(|pool| pool.count != Some(0))
+            .collect(),
+        ..run.clone()
+    }))
+}
+
+fn change(
+    pool: &mut PoolSpec,
+    tp: Option<u32>,
+    hardware: &Option<String>,
+    latency_model: &Option<String>,
+    max_model_len: Option<u64>,
+) {
+    pool.parallel.tensor = tp.or(pool.parallel.tensor);
+    if hardware.is_some() {
+        pool.hardware.clone_from(hardware);
+    }
+    if latency_model.is_some() {
+        pool.latency.model.clone_from(latency_model);
+    }
+    pool.engine.max_model_len = max_model_len.or(pool.engine.max_model_len);
+}
+
+/// How KV caches move.
+///
+/// # Errors
+/// A figure that cannot be, or a name that nothing has.
+pub(crate) fn transfer(
+    d: &DisaggregationSpec,
+    preset: Preset,
+) -> Result<TransferConfig, InputError> {
+    let at_least_0 = |name: &str, value: Option<f64>, default: f64| match value {
+        Some(x) if !(x.is_finite() && x >= 0.0) => Err(InputError::new(format!(
+            "`{name}` must be at least 0, found {x}"
+        ))),
+        value => Ok(value.unwrap_or(default)),
+    };
+    let encode = d.encode_decider.as_deref().unwrap_or("never");
+    Ok(TransferConfig {
+        bandwidth_gb_s: at_least_0("pd_transfer_bandwidth", d.transfer_bandwidth, 25.0)?,
+        base_latency_us: at_least_0("pd_transfer_base_latency", d.transfer_base_latency, 0.05)?
+            * 1000.0,
+        contention: d.transfer_contention.unwrap_or(preset == Preset::Vllm),
+        encode: match encode {
+            "never" => EncodeDecider::Never,
+            "always" => EncodeDecider::Always,
+            "multimodal" => EncodeDecider::Multimodal,
+            other => {
+                let names = ["never", "always", "multimodal"];
+                return Err(InputError::new(unknown("`encode_decider`", other, &names)));
+            }
+        },
+    })
+}
+
+/// Which prompts are computed by instances that prefill.
+///
+/// # Errors
+/// A name that nothing has.
+pub(crate) fn decider(d: &DisaggregationSpec, preset: Preset) -> Result<Decider, InputError> {
+    match (d.decider.as_deref(), preset) {
+        (Some("never"), _) | (None, Preset::Blis) => Ok(Decider::Never),
+        (Some("always"), _) | (None, Preset::Vllm) => Ok(Decider::Always),
+        (Some("prefix-threshold"), _) => {
+            Ok(Decider::PrefixThreshold(d.prefix_threshold.unwrap_or(16)))
+        }
+        (Some(other), _) => {
+            let names = ["never", "always", "prefix-threshold"];
+            Err(InputError::new(unknown("`pd_decider`", other, &names)))
+        }
+    }
+}
+
+/// Refuses what changes nothing about this cluster, or cannot be simulated.
+pub(crate) fn check(
+    run: &RunSpec,
+    given: &Given,
+    config: &ClusterConfig,
+    preset: Preset,
+) -> Result<(), InputError> {
+    let splits = config.splits();
+    let because = "where every instance prefills and decodes (`prefill_instances`, \
+                   `decode_instances`, or `pools` with roles)";
+    given.reject_unless(&OF_SPLITS, splits, because)?;
+    given.reject_unless(
+        &["prefill_routing_scorers", "decode_routing_scorers"],
+        splits,
+        because,
+    )?;
+    given.reject_unless(
+        &["pd_prefix_threshold"],
+        run.disaggregation.decider.as_deref() == Some("prefix-threshold"),
+        "without `pd_decider` prefix-threshold",
+    )?;
+    if !splits {
+        return Ok(());
+    }
+    let encodes = run.pools.iter().any(|pool| pool.role == RoleSpec::Encode);
+    given.reject_unless(&["encode_decider"], encodes, "without `encode_instances`")?;
+    if preset == Preset::Vllm {
+        if encodes {
+            return Err(InputError::new(
+                "`encode_instances` has no effect under vllm rules: encoding is not simulated",
+            ));
+        }
+        let mut engines = config.pools.iter().map(|pool| &pool.engine.scheduling);
+        if engines.any(|engine| engine.speculation.is_on()) {
+            return Err(InputError::new(
+                "`num_speculative_tokens` is not simulated with instances that prefill for others",
+            ));
+        }
+    }
+    let remote = config.decider != Decider::Never;
+    let unknown_size = |pool: &&windtunnel_engine::cluster::PoolConfig| {
+        pool.role.prefills() && pool.kv_bytes_per_token <= 0.0
+    };
+    match config.pools.iter().find(unknown_size) {
+        Some(pool) if remote => Err(InputError::new(format!(
+            "the size of the KV cache of pool \"{}\" is unknown, and with it the time of a \
+             transfer; give the model's config.json (`model_config_folder`)",
+            pool.name
+        ))),
+        _ => Ok(()),
+    }
+}
