@@ -445,8 +445,9 @@ pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
         let tight =
             |pool: &PoolConfig| largest(&case.asks, &pool.engine) > pool.engine.total_kv_blocks;
         // Under the reference's rules, requests whose KV cache is there wait behind one that has no
-        // blocks because of them, for ever.
-        if rules == EngineRules::BLIS || case.config.pools.iter().any(tight) {
+        // blocks because of them, for ever. Instances that do both may wait for each other's
+        // blocks, under vLLM's rules until it forgets KV caches that nobody fetches.
+        if rules == EngineRules::BLIS || both > 0 || case.config.pools.iter().any(tight) {
             case.config.horizon_us = case.config.horizon_us.min(10_000);
         }
         case

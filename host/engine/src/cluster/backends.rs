@@ -129,9 +129,9 @@ impl SimulatedBackends {
         mut request: Request,
         view: RequestView,
         now: i64,
-    ) {
+    ) -> Slot {
         self.note_sent(i, &mut request);
-        self.acting(i).add_decode(request, view, now);
+        self.acting(i).add_decode(request, view, now)
     }
 
     /// Hands it a request whose KV cache is on its way, if it has blocks for that.

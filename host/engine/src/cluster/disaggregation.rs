@@ -7,12 +7,18 @@ use super::{Cluster, LEAST_WAIT_US};
 use crate::frontend::{Pending, Routed};
 use crate::instance::{FinishedRequest, NEVER, Slot};
 use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use windtunnel_base::event_queue::EventQueue;
 use windtunnel_base::record::{
     Outcome, RequestRecord, Role, RoutingStage, SplitRecord, State, TransferTotals,
 };
 use windtunnel_base::request::{FinishReason, Sym, TokenSeq};
 use windtunnel_plugin_api::EventKind;
+
+/// Longest time for which an instance keeps a KV cache that nobody fetches, microseconds: vLLM's
+/// default for its Mooncake connector (`VLLM_MOONCAKE_ABORT_REQUEST_TIMEOUT`, 0.32). Two instances that wait for
+/// each other's blocks get out of that by it.
+const KEPT_US: i64 = 480_000_000;
 
 /// What happens to split requests apart from what their instances do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +39,7 @@ struct Split {
     record: SplitRecord,
     /// What the instance that prefilled recorded.
     prefilled: Option<RequestRecord>,
-    /// Its place on the instance that decodes, once there are blocks for its KV cache.
+    /// Its place on the instance that decodes, once it is there.
     slot: Slot,
     /// An instance has it, and will leave a record of it.
     on_instance: bool,
@@ -47,6 +53,8 @@ pub(super) struct Disaggregation {
     encoders: bool,
     splits: FxHashMap<u64, Split>,
     due: EventQueue<(i64, Due), u64>,
+    /// Requests whose KV cache is kept, and until when at most: the first one first.
+    kept: VecDeque<(i64, u64)>,
     transfers: Transfers,
     /// Instances that send, by the number of the request whose KV cache moves.
     senders: FxHashMap<u64, usize>,
@@ -70,6 +78,7 @@ impl Disaggregation {
                 encoders: config.pools.iter().any(|pool| pool.role == Role::Encode),
                 splits: FxHashMap::default(),
                 due: EventQueue::default(),
+                kept: VecDeque::new(),
                 transfers: Transfers::new(config.transfer, config.instances() as usize),
                 senders: FxHashMap::default(),
                 bytes_per_token: bytes.collect(),
@@ -79,9 +88,15 @@ impl Disaggregation {
     }
 
     /// When something happens next, [`NEVER`] if nothing is due.
-    pub(super) fn next_us(&self) -> i64 {
+    pub(super) fn next_us(&mut self) -> i64 {
+        while let Some((_, serial)) = self.kept.front()
+            && !self.splits.get(serial).is_some_and(Split::is_kept)
+        {
+            self.kept.pop_front();
+        }
         let due = self.due.peek().map_or(NEVER, |(at_us, _)| *at_us);
-        due.min(self.transfers.next_end_us())
+        let kept = self.kept.front().map_or(NEVER, |(at_us, _)| *at_us);
+        due.min(kept).min(self.transfers.next_end_us())
     }
 
     /// Split requests that no instance has.
@@ -131,6 +146,11 @@ impl Disaggregation {
 }
 
 impl Split {
+    /// Its KV cache waits where it was computed.
+    fn is_kept(&self) -> bool {
+        self.record.prefill_end_us.is_some() && self.record.transfer_start_us.is_none()
+    }
+
     fn unfinished(self) -> RequestRecord {
         let Pending { request, view } = self.pending;
         RequestRecord {
@@ -213,6 +233,11 @@ impl Cluster<'_> {
             return;
         };
         if d.due.peek().is_none_or(|(at, _)| *at > self.clock) {
+            if let Some((at, serial)) = d.kept.front().copied()
+                && at <= self.clock
+            {
+                return self.forget_kv(serial);
+            }
             while let Some(serial) = d.transfers.take_moved(self.clock) {
                 let at = self.clock.saturating_add(d.transfers.base_us());
                 d.due.push((at, Due::Arrive), serial);
@@ -365,7 +390,32 @@ impl Cluster<'_> {
         let (decode, view) = (split.decode, split.pending.view);
         let request = split.pending.request.clone();
         self.tell(EventKind::Dispatch, &view, decode as u32, [0, 0, 0]);
-        self.backends.add_decode(decode, request, view, now);
+        let slot = self.backends.add_decode(decode, request, view, now);
+        if let Some(d) = self.disaggregation.as_mut()
+            && let Some(split) = d.splits.get_mut(&serial)
+        {
+            split.slot = slot;
+            d.kept.push_back((now.saturating_add(KEPT_US), serial));
+        }
+        self.reschedule(decode);
+    }
+
+    /// A KV cache was kept for too long: the instance that decodes computes the prompt itself.
+    fn forget_kv(&mut self, serial: u64) {
+        let now = self.clock;
+        let Some(d) = self.disaggregation.as_mut() else {
+            return;
+        };
+        d.kept.pop_front();
+        let Some(split) = d.splits.get(&serial) else {
+            return;
+        };
+        let (decode, slot, prefill) = (split.decode, split.slot, split.prefill);
+        if let Some(from) = prefill {
+            self.backends.acting(from).release_kept(serial, now);
+            self.reschedule(from);
+        }
+        self.backends.acting(decode).kv_lost(slot, serial, now);
         self.reschedule(decode);
     }
 
@@ -424,7 +474,7 @@ impl Cluster<'_> {
         let Some(split) = d.splits.get_mut(&serial) else {
             return;
         };
-        split.slot = slot;
+        debug_assert_eq!(split.slot, slot, "the request keeps its place");
         split.record.transfer_start_us = Some(now);
         let from = split.prefill.unwrap_or(to);
         d.senders.insert(serial, from);

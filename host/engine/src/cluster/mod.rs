@@ -228,7 +228,7 @@ impl<'s> Cluster<'s> {
         let due = self.due.peek().map_or(NEVER, |(at_us, _)| *at_us);
         let split = self
             .disaggregation
-            .as_ref()
+            .as_mut()
             .map_or(NEVER, Disaggregation::next_us);
         let front = arrival.min(due).min(split);
         let (instance, step) = if self.independent {

@@ -14,6 +14,8 @@ use windtunnel_plugin_api::{QueuedView, RequestView, RunningView};
 pub(crate) struct EngineRequest {
     pub(crate) request: Request,
     pub(crate) view: RequestView,
+    /// Tells it from all others that were ever here. Two parts of one request may follow each other.
+    pub(crate) stamp: u64,
     /// What of it is done here.
     pub(crate) part: Part,
     pub(crate) running: bool,
@@ -70,6 +72,7 @@ impl EngineRequest {
             prefill_target: request.prompt_tokens(),
             request,
             view,
+            stamp: 0,
             part: Part::Whole,
             running: false,
             admission: 0,

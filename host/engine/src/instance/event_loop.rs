@@ -19,16 +19,24 @@ impl Instance {
         self.add_part(request, view, Part::Whole, now);
     }
 
-    pub(super) fn add_part(&mut self, request: Request, view: RequestView, part: Part, now: i64) {
+    pub(super) fn add_part(
+        &mut self,
+        request: Request,
+        view: RequestView,
+        part: Part,
+        now: i64,
+    ) -> Slot {
         self.clock = self.clock.max(now);
         let queued_at = now.saturating_add(self.latency.queueing_us(request.prompt_tokens()));
+        self.scheduled_events += 1;
         let slot = self.requests.insert(EngineRequest {
+            stamp: self.scheduled_events,
             part,
             ..EngineRequest::new(request, view)
         });
-        self.scheduled_events += 1;
         self.incoming
             .push(Reverse((queued_at, self.scheduled_events, slot)));
+        slot
     }
 
     /// Runs everything that happens before `until`.
@@ -120,7 +128,7 @@ impl Instance {
                 deadline,
                 self.scheduled_events,
                 slot,
-                request.view.serial,
+                request.stamp,
             )));
         }
         self.wake_up(now);

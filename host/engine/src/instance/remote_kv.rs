@@ -45,8 +45,21 @@ impl Instance {
     /// A request reaches the instance at `now` whose prompt another instance has computed. When
     /// there are blocks for its KV cache, [`InstanceEvent::WantsKv`] says so; then
     /// [`kv_arrived`](Self::kv_arrived) is due.
-    pub fn add_decode(&mut self, request: Request, view: RequestView, now: i64) {
-        self.add_part(request, view, Part::Decode(RemoteKv::There), now);
+    pub fn add_decode(&mut self, request: Request, view: RequestView, now: i64) -> Slot {
+        self.add_part(request, view, Part::Decode(RemoteKv::There), now)
+    }
+
+    /// The KV cache that a request waits to fetch is there no more: it computes its prompt itself.
+    pub fn kv_lost(&mut self, slot: Slot, serial: u64, now: i64) {
+        let here = self.requests.get(slot);
+        if here.is_none_or(|request| request.view.serial != serial) {
+            return;
+        }
+        let request = &mut self.requests[slot];
+        request.part = Part::Decode(RemoteKv::Lost);
+        self.clock = self.clock.max(now);
+        self.blocked_head = None;
+        self.wake_up(now);
     }
 
     /// Makes a request of which nobody here knows yet and allocates blocks for the KV cache of its
@@ -54,6 +67,8 @@ impl Instance {
     pub fn reserve_for_kv(&mut self, request: Request, view: RequestView) -> Option<Slot> {
         let mut request = EngineRequest::new(request, view);
         request.part = Part::Decode(RemoteKv::Moving);
+        self.scheduled_events += 1;
+        request.stamp = self.scheduled_events;
         let prompt = request.prompt_tokens();
         let mut blocks = std::mem::take(&mut request.blocks);
         let sequence = request.sequence();
@@ -107,8 +122,9 @@ impl Instance {
             if deadline > 0 && deadline <= self.config.horizon_us {
                 self.scheduled_events += 1;
                 let at = deadline.max(now);
+                let stamp = self.requests[slot].stamp;
                 self.timeouts
-                    .push(Reverse((at, self.scheduled_events, slot, serial)));
+                    .push(Reverse((at, self.scheduled_events, slot, stamp)));
             }
         }
         self.wake_up(now);

@@ -81,7 +81,7 @@ pub struct Instance {
     pub(super) blocked_head: Option<BlockedHead>,
     /// Received, not yet in the wait queue: (time, order, request).
     pub(super) incoming: BinaryHeap<Reverse<(i64, u64, Slot)>>,
-    /// Client deadlines: (time, order, request, its serial). Entries of finished requests are
+    /// Client deadlines: (time, order, request, its stamp). Entries of finished requests are
     /// dropped lazily.
     pub(super) timeouts: BinaryHeap<Reverse<(i64, u64, Slot, u64)>>,
     /// Events scheduled so far; orders those of equal time.
@@ -246,11 +246,11 @@ impl Instance {
         if self.failed {
             return NEVER;
         }
-        while let Some(Reverse((_, _, slot, serial))) = self.timeouts.peek()
+        while let Some(Reverse((_, _, slot, stamp))) = self.timeouts.peek()
             && self
                 .requests
                 .get(*slot)
-                .is_none_or(|request| request.view.serial != *serial)
+                .is_none_or(|request| request.stamp != *stamp)
         {
             self.timeouts.pop();
         }
