@@ -563,10 +563,4 @@ impl Cluster<'_> {
         record.split = Some(Box::new(split.record));
         self.end(i, departure);
     }
-
-    /// Notes when something happens next on instance `i`.
-    fn reschedule(&mut self, i: usize) {
-        let next = self.backends.instances[i].next_event_us();
-        self.next_event.set(i, next);
-    }
 }

@@ -81,6 +81,13 @@ pub struct Cluster<'s> {
     pool_names: Vec<Sym>,
     /// When something happens next on each instance.
     next_event: NextEvents,
+    /// The same of instances from which something may come to others, where some prefill and some
+    /// decode.
+    concerning: NextEvents,
+    /// Instances that prefill for others.
+    sends: Vec<bool>,
+    /// Instances that concern nobody run ahead of the others.
+    runs_ahead: bool,
     front: FrontEnd,
     /// Requests that one instance prefills and another decodes, if there may be any.
     disaggregation: Option<Disaggregation>,
@@ -147,7 +154,13 @@ impl<'s> Cluster<'s> {
             .filter(|(us, _)| *us > 0)
             .map(|(us, hook)| (us.max(LEAST_TICK_US), us.max(LEAST_TICK_US), hook))
             .collect();
-        let independent = !heard && !source.has_follow_ups() && disaggregation.is_none();
+        let unheard = !heard && !source.has_follow_ups();
+        let independent = unheard && disaggregation.is_none();
+        let runs_ahead = unheard && disaggregation.is_some();
+        let mut sends = vec![false; backends.instances.len()];
+        for i in config.who(Role::prefills) {
+            sends[i as usize] = true;
+        }
         Ok(Self {
             upcoming: source.next_request(),
             source,
@@ -155,6 +168,9 @@ impl<'s> Cluster<'s> {
             due: EventQueue::default(),
             clock: 0,
             next_event: NextEvents::new(backends.instances.len()),
+            concerning: NextEvents::new(backends.instances.len()),
+            sends,
+            runs_ahead,
             backends,
             front,
             disaggregation,
@@ -246,8 +262,9 @@ impl<'s> Cluster<'s> {
                 return false;
             }
             self.clock = step;
+            let until = self.nothing_comes_before(front, instance).max(step + 1);
             let acting = self.backends.acting(instance);
-            acting.run_next(step + 1, &mut self.reports);
+            acting.run_next(until, &mut self.reports);
             self.after_instance(instance);
             return true;
         }
@@ -289,6 +306,32 @@ impl<'s> Cluster<'s> {
         }
         self.front.tick(hook, at, &mut self.backends);
         true
+    }
+
+    /// A moment before which nothing that happens elsewhere has an effect on instance `i`; the front
+    /// end acts next at `front`. Only where an instance can be ahead of others: there is no time
+    /// before which something may come of an instance that prefills for others, or that may fetch.
+    fn nothing_comes_before(&self, front: i64, i: usize) -> i64 {
+        let ahead = self.runs_ahead && !self.may_concern_others(i);
+        match ahead {
+            true => front.min(self.concerning.earliest().1),
+            false => 0,
+        }
+    }
+
+    /// May what happens next on instance `i` have an effect on another one?
+    fn may_concern_others(&self, i: usize) -> bool {
+        self.sends[i] || self.backends.instances[i].may_fetch_kv()
+    }
+
+    /// Notes when something happens next on instance `i`.
+    fn reschedule(&mut self, i: usize) {
+        let next = self.backends.instances[i].next_event_us();
+        self.next_event.set(i, next);
+        if self.runs_ahead {
+            let concerns = self.may_concern_others(i);
+            self.concerning.set(i, if concerns { next } else { NEVER });
+        }
     }
 
     /// Brings an instance to the moment before `until`.
@@ -411,8 +454,7 @@ impl<'s> Cluster<'s> {
         self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
         self.servers.takes(i, view.serial, view.prompt_tokens);
         self.backends.add_request(i, request, view, self.clock);
-        let next = self.backends.instances[i].next_event_us();
-        self.next_event.set(i, next);
+        self.reschedule(i);
     }
 
     /// A policy put a request off. The next look takes as long as the first one did.
@@ -473,8 +515,7 @@ impl<'s> Cluster<'s> {
     }
 
     fn after_instance(&mut self, i: usize) {
-        let next = self.backends.instances[i].next_event_us();
-        self.next_event.set(i, next);
+        self.reschedule(i);
         let mut reports = std::mem::take(&mut self.reports);
         for report in reports.drain(..) {
             match report {

@@ -47,6 +47,11 @@ impl Instance {
         if self.waiting.iter().map(prompt).sum::<u64>() != self.queued_prompt_tokens {
             return Err("the prompt tokens of the queue are miscounted".into());
         }
+        let there = Part::Decode(RemoteKv::There);
+        let to_fetch = self.requests.iter().filter(|r| r.part == there).count();
+        if to_fetch != self.to_fetch {
+            return Err("the KV caches to be fetched are miscounted".into());
+        }
         let here = self.waiting_requests() + self.running.len() + self.incoming.len() + self.moving;
         let known = self.requests.iter().count();
         if here != known {

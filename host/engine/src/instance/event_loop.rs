@@ -29,6 +29,7 @@ impl Instance {
         self.clock = self.clock.max(now);
         let queued_at = now.saturating_add(self.latency.queueing_us(request.prompt_tokens()));
         self.scheduled_events += 1;
+        self.to_fetch += usize::from(part == Part::Decode(RemoteKv::There));
         let slot = self.requests.insert(EngineRequest {
             stamp: self.scheduled_events,
             part,
@@ -202,6 +203,7 @@ impl Instance {
         events: &mut Vec<InstanceEvent>,
     ) {
         let request = self.requests.remove(slot);
+        self.to_fetch -= usize::from(request.part == Part::Decode(RemoteKv::There));
         let first_gap_us = match request.part {
             Part::Decode(_) => self.itl_log.first(&request.token_steps),
             _ => None,

@@ -56,6 +56,7 @@ impl Instance {
             return;
         }
         let request = &mut self.requests[slot];
+        self.to_fetch -= usize::from(request.part == Part::Decode(RemoteKv::There));
         request.part = Part::Decode(RemoteKv::Lost);
         self.clock = self.clock.max(now);
         self.blocked_head = None;
@@ -151,6 +152,12 @@ impl Instance {
         self.kept.insert(request.view.serial, (blocks, known));
     }
 
+    /// May it ask for a KV cache that another instance has?
+    #[must_use]
+    pub fn may_fetch_kv(&self) -> bool {
+        self.to_fetch > 0
+    }
+
     /// Do blocks come free by themselves, when a KV cache has moved?
     pub(super) fn awaits_kv(&self) -> bool {
         self.moving > 0 || !self.kept.is_empty()
@@ -180,6 +187,7 @@ impl Instance {
             return false;
         }
         self.leave_queue(slot);
+        self.to_fetch -= 1;
         let request = &mut self.requests[slot];
         request.part = Part::Decode(RemoteKv::Moving);
         let mut blocks = std::mem::take(&mut request.blocks);

@@ -70,6 +70,8 @@ pub struct Instance {
     /// Chosen steps whose output is not processed yet, the running one first.
     pub(super) in_flight: VecDeque<ChosenStep>,
     pub(super) adapters: Adapters,
+    /// Requests whose KV cache is to be fetched.
+    pub(super) to_fetch: usize,
     /// Requests that hold blocks for a KV cache that is on its way.
     pub(super) moving: usize,
     /// Requests whose KV cache was fetched and is here, the first to arrive first. They hold blocks,
@@ -153,6 +155,7 @@ impl Instance {
             chosen_steps: 0,
             in_flight: VecDeque::new(),
             adapters: Adapters::new(config.scheduling.max_loras),
+            to_fetch: 0,
             moving: 0,
             arrived: VecDeque::new(),
             kept: FxHashMap::default(),

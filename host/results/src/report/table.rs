@@ -204,6 +204,21 @@ fn overview(results: &Results<'_>) -> String {
         or_dash(c.cache_hit_rate, percent),
         count(c.preemptions)
     );
+    if let Some(t) = &results.transfers {
+        let ms = |d: &Distribution, of: fn(&Distribution) -> f64| {
+            or_dash(d.divided_by(1000.0).figure(of), digits)
+        };
+        let _ = write!(
+            text,
+            "\nTransfers:  {} KV caches moved, {} at most at once; ms: waited for blocks {} (p99 {}), moved {} (p99 {})",
+            count(t.requests),
+            count(t.peak),
+            ms(&t.wait_us, |d| d.mean),
+            ms(&t.wait_us, |d| d.p99),
+            ms(&t.transfer_us, |d| d.mean),
+            ms(&t.transfer_us, |d| d.p99),
+        );
+    }
     if let Some(d) = Drafts::of(&results.record.instances) {
         let _ = write!(
             text,
@@ -295,6 +310,8 @@ fn instances(results: &Results<'_>) -> String {
     let record = results.record;
     let mut header = vec!["Instance"];
     header.extend(record.names_pools().then_some("Pool"));
+    let splits = results.transfers.is_some();
+    header.extend(splits.then_some("Prefills"));
     header.extend([
         "Requests",
         "Share",
@@ -315,6 +332,7 @@ fn instances(results: &Results<'_>) -> String {
         let pool = record.symbols.name(record.instances[k as usize].pool);
         let mut row = vec![s.name.clone()];
         row.extend(record.names_pools().then(|| pool.to_owned()));
+        row.extend(splits.then(|| count(s.prefills)));
         row.extend([
             count(s.routed),
             percent(s.share),
