@@ -227,6 +227,8 @@ pub struct InstanceTotals {
     pub blocks_reused: u64,
     /// KV blocks taken fresh, those of output included. The reference calls these misses.
     pub blocks_taken: u64,
+    /// LoRA adapters brought to the GPU for a step.
+    pub adapter_loads: u64,
     /// KV blocks in all.
     pub kv_total_blocks: u64,
     /// Most KV blocks in use after a step's batch was formed.

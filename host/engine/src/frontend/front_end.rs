@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use windtunnel_base::fault::{PolicyCall, RunFault};
 use windtunnel_base::hook::Hook;
 use windtunnel_base::record::{Decision, PutOff, RoutingObservations};
-use windtunnel_base::request::{Request, Symbols, TokenSeq};
+use windtunnel_base::request::{Request, Sym, Symbols, TokenSeq};
 use windtunnel_base::rng::{Stream, salted};
 use windtunnel_plugin_api::{
     Admit, ClusterView, Event, Host, Interests, List, PolicyError, RequestView, Route, Services,
@@ -296,6 +296,7 @@ impl FrontEnd {
             signals: &self.signals,
             backends,
             prompt: &pending.request.prompt,
+            adapter: pending.request.adapter,
             estimators: &self.estimators,
             random: Stream::new(
                 self.seed,
@@ -335,6 +336,7 @@ impl FrontEnd {
             signals: &self.signals,
             backends: &*backends,
             prompt: &TokenSeq::default(),
+            adapter: Sym::NONE,
             estimators: &self.estimators,
             random: Stream::new(self.seed, "tick", hook as u64, now as u64),
         };

@@ -3,15 +3,17 @@
 use super::backends::Backends;
 use super::estimators::Estimators;
 use super::signals::Signals;
-use windtunnel_base::request::TokenSeq;
+use windtunnel_base::request::{Sym, TokenSeq};
 use windtunnel_base::rng::Stream;
-use windtunnel_plugin_api::{InstanceView, Services};
+use windtunnel_plugin_api::{AdapterSignal, InstanceView, Services};
 
 /// The services of one decision: about one prompt, or, at a tick, about none.
 pub(super) struct FrontEndServices<'a, B> {
     pub(super) signals: &'a Signals,
     pub(super) backends: &'a B,
     pub(super) prompt: &'a TokenSeq,
+    /// The request's; none at a tick.
+    pub(super) adapter: Sym,
     pub(super) estimators: &'a Estimators,
     pub(super) random: Stream<'a>,
 }
@@ -33,6 +35,10 @@ impl<B: Backends> Services for FrontEndServices<'_, B> {
 
     fn changed_since(&self, seen: &mut u64, out: &mut [u32]) -> Option<usize> {
         self.signals.changed_since(seen, out)
+    }
+
+    fn adapter_signal(&self, signal: AdapterSignal, out: &mut [u32]) {
+        self.signals.adapter_signal(self.adapter, signal, out);
     }
 
     fn prompt_blocks(&self) -> u32 {

@@ -204,6 +204,10 @@ fn overview(results: &Results<'_>) -> String {
         or_dash(c.cache_hit_rate, percent),
         count(c.preemptions)
     );
+    if !results.adapters.is_empty() {
+        let loads = count(c.adapter_loads);
+        let _ = write!(text, "\nAdapters:   {loads} loads to the GPU");
+    }
     if let Some(d) = Drafts::of(&results.record.instances) {
         let _ = write!(
             text,
