@@ -115,6 +115,8 @@ pub struct RequestRecord {
     pub prefix_tokens: u32,
     /// Did the client stream?
     pub streaming: bool,
+    /// How many drafts of speculative decoding are right, where its trace says it.
+    pub accepted: Option<Arc<[u32]>>,
     /// What only exports show.
     pub detail: Option<Arc<Detail>>,
 }
@@ -154,6 +156,7 @@ impl RequestRecord {
             prefix_group: request.prefix_group,
             prefix_tokens: request.prefix_tokens,
             streaming: request.streaming,
+            accepted: request.accepted.clone(),
             detail: request.detail.clone(),
         }
     }

@@ -344,6 +344,7 @@ pub(crate) mod tests {
             prefix_group: Sym::NONE,
             prefix_tokens: 0,
             streaming: false,
+            accepted: None,
             detail: None,
         }
     }
