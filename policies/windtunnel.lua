@@ -29,7 +29,7 @@
 ---@field model number|string Model asked for by name; 0 = the cluster's default model.
 ---@field predicted_output_tokens number Output length that the run's predictor expects; 0 = there is no predictor. [tokens]
 ---@field attempts number How often the hook at hand has put it off before (delayed or held it).
----@field adapter number LoRA adapter by name; 0 = none. Since 1.1.
+---@field adapter number|string LoRA adapter by name; 0 = none. Since 1.1.
 ---@field client_priority number The client's own priority as vLLM takes it: lower is more urgent, 0 by default. Since 1.1.
 local Request = {}
 
@@ -79,6 +79,10 @@ local RunningRequest = {}
 ---@field max_step_tokens number Most new tokens per step. [tokens]
 ---@field pool number|string Pool of the instance by name; 0 = the cluster's only pool, which has no name. Since 1.1.
 ---@field gpus number GPUs that the instance takes; 0 = unknown. Since 1.1.
+---@field max_loras number Most LoRA adapters in a step and on the GPU; 0 = no limit. Since 1.1.
+---@field loaded_lora_adapters number LoRA adapters on the GPU. Since 1.1. (scraped)
+---@field running_lora_adapters number LoRA adapters of running requests. Since 1.1. (scraped)
+---@field waiting_lora_adapters number LoRA adapters of waiting requests that no running one has. Since 1.1. (scraped)
 local Instance = {}
 
 ---Leading blocks of the prompt in the instance's prefix cache, as old as the cache signal.
@@ -88,6 +92,18 @@ function Instance:precise_prefix_blocks() end
 ---Leading blocks of the prompt that the front end sent there before. Fresh, but a guess.
 ---@return number blocks
 function Instance:approximate_prefix_blocks() end
+
+---Is the request's adapter on the GPU? In columns 1 or 0.
+---@return boolean loaded
+function Instance:adapter_loaded() end
+
+---Running requests with the request's adapter.
+---@return number requests
+function Instance:adapter_running() end
+
+---Waiting requests with the request's adapter.
+---@return number requests
+function Instance:adapter_waiting() end
 
 ---Age of the scraped fields, microseconds.
 ---@return number us
@@ -216,14 +232,14 @@ function rng(n) end
 ---@return number hash
 function hash(value) end
 
----What views give for a tenant, session, SLO class, prefix group, model or pool of this name. While the file is loaded only.
+---What views give for a tenant, session, SLO class, prefix group, model, adapter or pool of this name. While the file is loaded only.
 ---A text does it, too (`req.tenant == "acme"`), but not in a file that reads columns.
 ---@param name string
 ---@return number|string name
 function symbol(name) end
 
 ---Where a field's column begins in the buffer of `route_columns`.
----@param field string a field of an instance, or a prefix method's name
+---@param field string a field of an instance, or the name of a method that asks about the request
 ---@return number offset bytes
 function column(field) end
 

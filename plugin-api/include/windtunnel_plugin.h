@@ -46,6 +46,12 @@ extern "C" {
 #define WT_HEARS_LIFECYCLE 0x20ull
 #define WT_HEARS_TOKENS 0x40ull
 #define WT_READS_RUNNING 0x80ull
+#define WT_READS_ADAPTERS 0x100ull
+
+/* Signals about the adapter of a request: 1 if it is on the GPU, running requests with it, waiting ones. */
+#define WT_ADAPTER_LOADED 0
+#define WT_ADAPTER_RUNNING 1
+#define WT_ADAPTER_WAITING 2
 
 /* Kinds of events. The first, third and fourth are of the life cycle, the others of tokens. */
 #define WT_DISPATCH 0
@@ -170,6 +176,14 @@ typedef struct wt_instance_view {
     uint32_t pool;
     /* GPUs that the instance takes; 0 = unknown. Since 1.1. */
     uint32_t gpus;
+    /* Most LoRA adapters in a step and on the GPU; 0 = no limit. Since 1.1. */
+    uint32_t max_loras;
+    /* LoRA adapters on the GPU. Since 1.1. */
+    uint32_t loaded_lora_adapters;
+    /* LoRA adapters of running requests. Since 1.1. */
+    uint32_t running_lora_adapters;
+    /* LoRA adapters of waiting requests that no running one has. Since 1.1. */
+    uint32_t waiting_lora_adapters;
 } wt_instance_view;
 
 /* A request in an instance's wait queue. */
@@ -265,6 +279,8 @@ typedef struct wt_host_fns {
     void (*prefix_blocks)(const void *context, uint32_t precise, uint32_t *out, uint32_t n);
     /* Positions of the instances whose views may have changed since *seen (0: ever), but for scraped_us: their number, and *seen stands for now. UINT32_MAX: any may have, as nobody knows or more than n did. Since 1.1. */
     uint32_t (*changed_since)(const void *context, uint64_t *seen, uint32_t *out, uint32_t n);
+    /* What a signal (WT_ADAPTER_LOADED, ...) says about the LoRA adapter of the request at hand, of the first n instances, as old as their scraped fields; 0 without an adapter (declare WT_READS_ADAPTERS). Since 1.1. */
+    void (*adapter_signal)(const void *context, uint32_t signal, uint32_t *out, uint32_t n);
 } wt_host_fns;
 
 /* The host, as long as a call lasts. */
@@ -547,6 +563,9 @@ static inline void wt_prefix_blocks(wt_host host, uint32_t precise, uint32_t *ou
 static inline uint32_t wt_changed_since(wt_host host, uint64_t *seen, uint32_t *out, uint32_t n) {
     return host.functions->changed_since(host.context, seen, out, n);
 }
+static inline void wt_adapter_signal(wt_host host, uint32_t signal, uint32_t *out, uint32_t n) {
+    host.functions->adapter_signal(host.context, signal, out, n);
+}
 
 /* Number of a tenant, class, session, prefix group or model by name, as views carry it. */
 static inline uint32_t wt_symbol(const wt_setup *setup, const char *name) {
@@ -595,7 +614,11 @@ WT_ASSERT(offsetof(wt_instance_view, decodes) == 96, "not the layout of version 
 WT_ASSERT(offsetof(wt_instance_view, max_step_tokens) == 100, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_instance_view, pool) == 104, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_instance_view, gpus) == 108, "not the layout of version 1.1");
-WT_ASSERT(sizeof(wt_instance_view) == 112, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, max_loras) == 112, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, loaded_lora_adapters) == 116, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, running_lora_adapters) == 120, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, waiting_lora_adapters) == 124, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_instance_view) == 128, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_queued_view, enqueued_us) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_queued_view, priority) == 16, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_queued_view, preemptions) == 24, "not the layout of version 1.1");
@@ -636,7 +659,8 @@ WT_ASSERT(offsetof(wt_host_fns, est_prefill_us_on) == 64, "not the layout of ver
 WT_ASSERT(offsetof(wt_host_fns, est_step_us_on) == 72, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, prefix_blocks) == 80, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, changed_since) == 88, "not the layout of version 1.1");
-WT_ASSERT(sizeof(wt_host_fns) == 96, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, adapter_signal) == 96, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_host_fns) == 104, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_host) == 16, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_list) == 16, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_cluster_view, now_us) == 0, "not the layout of version 1.1");

@@ -6,8 +6,8 @@ use crate::c::{
     RouterFns, SchedulerFns, Shape, Text, VictimFns, WHOLE,
 };
 use crate::{
-    ClusterView, Event, EventKind, Host, HostFns, InstanceView, Interests, Kind, List, Outcome,
-    QueueView, QueuedView, RequestView, RunningView, Table, VERSION,
+    AdapterSignal, ClusterView, Event, EventKind, Host, HostFns, InstanceView, Interests, Kind,
+    List, Outcome, QueueView, QueuedView, RequestView, RunningView, Table, VERSION,
 };
 use std::fmt::Write;
 use std::mem::offset_of;
@@ -54,6 +54,8 @@ impl Shape for HostFns {
             " Leading prompt blocks of the first n instances at once: what precise_prefix_blocks (precise = 1) or approximate_prefix_blocks (0) says of each. Since 1.1.";
         changed_since = "uint32_t (*changed_since)(const void *context, uint64_t *seen, uint32_t *out, uint32_t n)",
             " Positions of the instances whose views may have changed since *seen (0: ever), but for scraped_us: their number, and *seen stands for now. UINT32_MAX: any may have, as nobody knows or more than n did. Since 1.1.";
+        adapter_signal = "void (*adapter_signal)(const void *context, uint32_t signal, uint32_t *out, uint32_t n)",
+            " What a signal (WT_ADAPTER_LOADED, ...) says about the LoRA adapter of the request at hand, of the first n instances, as old as their scraped fields; 0 without an adapter (declare WT_READS_ADAPTERS). Since 1.1.";
     };
 }
 
@@ -359,6 +361,16 @@ fn enumerations(h: &mut Header) {
             ("HEARS_LIFECYCLE", bits(Interests::LIFECYCLE)),
             ("HEARS_TOKENS", bits(Interests::TOKENS)),
             ("READS_RUNNING", bits(Interests::RUNNING)),
+            ("READS_ADAPTERS", bits(Interests::ADAPTERS)),
+        ],
+    );
+    let signal = |signal: AdapterSignal| number(signal as u32);
+    h.constants(
+        "Signals about the adapter of a request: 1 if it is on the GPU, running requests with it, waiting ones.",
+        &[
+            ("ADAPTER_LOADED", signal(AdapterSignal::Loaded)),
+            ("ADAPTER_RUNNING", signal(AdapterSignal::Running)),
+            ("ADAPTER_WAITING", signal(AdapterSignal::Waiting)),
         ],
     );
     let event = |kind: EventKind| number(kind as u32);
@@ -472,6 +484,12 @@ fn helpers(h: &mut Header) {
             "changed_since",
             ", uint64_t *seen, uint32_t *out, uint32_t n",
             ", seen, out, n",
+        ),
+        (
+            "void",
+            "adapter_signal",
+            ", uint32_t signal, uint32_t *out, uint32_t n",
+            ", signal, out, n",
         ),
     ] {
         let gives = if result == "void" { "" } else { "return " };

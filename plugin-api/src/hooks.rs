@@ -28,6 +28,9 @@ impl Interests {
     pub const TOKENS: Self = Self(1 << 6);
     /// A scheduler that reads [`running`](QueueView::running) when it orders the queue.
     pub const RUNNING: Self = Self(1 << 7);
+    /// Reads the scraped counts of adapters of [`InstanceView`](crate::InstanceView), or asks for
+    /// [`adapter_signal`](crate::Host::adapter_signal). Since 1.1.
+    pub const ADAPTERS: Self = Self(1 << 8);
     /// Reads everything and hears everything: the safe default.
     pub const ALL: Self = Self(u64::MAX);
 

@@ -4,10 +4,27 @@ use crate::{InstanceView, List, QueuedView, RunningView};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 
+/// What can be asked about the LoRA adapter of the request at hand, of every instance. Since 1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum AdapterSignal {
+    /// 1 if the adapter is on the GPU, else 0.
+    Loaded = 0,
+    /// Running requests with this adapter.
+    Running = 1,
+    /// Waiting requests with this adapter.
+    Waiting = 2,
+}
+
+impl AdapterSignal {
+    /// All of them, by number.
+    pub const ALL: [Self; 3] = [Self::Loaded, Self::Running, Self::Waiting];
+}
+
 /// What a host answers. Everything is computed when asked for, so that nobody pays for what he
 /// doesn't read.
 ///
-/// A policy that calls one of the prefix signals must declare it in its
+/// A policy that calls one of the prefix signals, or the adapter signals, must declare it in its
 /// [`Interests`](crate::Interests), else it reads zeros. Estimates use the step-time model of the
 /// run and nothing that the asker could not know.
 pub trait Services {
@@ -89,6 +106,13 @@ pub trait Services {
         let _ = (seen, out);
         None
     }
+    /// What `signal` says about the LoRA adapter of the request at hand, of the instances from
+    /// position 0 to the end of `out`, as old as their scraped fields; 0 for a request without an
+    /// adapter. Since 1.1.
+    fn adapter_signal(&self, signal: AdapterSignal, out: &mut [u32]) {
+        let _ = signal;
+        out.fill(0);
+    }
 }
 
 /// A host that knows nothing: every prefix misses, every estimate is 0. For tests of policies.
@@ -117,6 +141,7 @@ pub struct HostFns {
         unsafe extern "C" fn(*const c_void, *const InstanceView, u32, u32, u64) -> f64,
     pub prefix_blocks: unsafe extern "C" fn(*const c_void, u32, *mut u32, u32),
     pub changed_since: unsafe extern "C" fn(*const c_void, *mut u64, *mut u32, u32) -> u32,
+    pub adapter_signal: unsafe extern "C" fn(*const c_void, u32, *mut u32, u32),
 }
 
 /// The host, as long as a call lasts.
@@ -133,7 +158,7 @@ pub struct Host<'a> {
     reason = "the host's functions are called through C pointers"
 )]
 mod thunks {
-    use super::{HostFns, InstanceView, Services};
+    use super::{AdapterSignal, HostFns, InstanceView, Services};
     use std::ffi::c_void;
 
     /// SAFETY of all: `context` is the address of a `&dyn Services` that outlives the call;
@@ -218,6 +243,19 @@ mod thunks {
         let changed = unsafe { services(context).changed_since(&mut *seen, numbers(out, n)) };
         changed.map_or(u32::MAX, |changed| changed as u32)
     }
+    unsafe extern "C" fn adapter_signal(
+        context: *const c_void,
+        signal: u32,
+        out: *mut u32,
+        n: u32,
+    ) {
+        let out = unsafe { numbers(out, n) };
+        match AdapterSignal::ALL.get(signal as usize) {
+            Some(&signal) => unsafe { services(context) }.adapter_signal(signal, out),
+            // One of a later version.
+            None => out.fill(0),
+        }
+    }
 
     pub(super) static FUNCTIONS: HostFns = HostFns {
         size: size_of::<HostFns>() as u64,
@@ -232,6 +270,7 @@ mod thunks {
         est_step_us_on,
         prefix_blocks,
         changed_since,
+        adapter_signal,
     };
 }
 
@@ -329,6 +368,13 @@ impl<'a> Host<'a> {
         let changed =
             unsafe { ((*self.functions).changed_since)(self.context, seen, out.as_mut_ptr(), n) };
         (changed <= n).then_some(changed as usize)
+    }
+    /// See [`Services::adapter_signal`].
+    pub fn adapter_signal(&self, signal: AdapterSignal, out: &mut [u32]) {
+        let n = out.len() as u32;
+        unsafe {
+            ((*self.functions).adapter_signal)(self.context, signal as u32, out.as_mut_ptr(), n);
+        }
     }
 }
 

@@ -49,7 +49,7 @@ pub use hooks::{
     Admission, Admit, EventKind, Interests, KeyRefresh, Outcome, Priority, QueueOrder, Route,
     Router, Scheduler, Victim,
 };
-pub use host::{ClusterView, Host, HostFns, NoServices, QueueView, Services, Setup};
+pub use host::{AdapterSignal, ClusterView, Host, HostFns, NoServices, QueueView, Services, Setup};
 pub use list::List;
 pub use table::{Field, Kind, Table};
 pub use views::{Event, InstanceView, QueuedView, RequestView, RunningView};

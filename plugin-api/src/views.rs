@@ -102,6 +102,14 @@ table! {
         pool: u32, "";
         /// GPUs that the instance takes; 0 = unknown. Since 1.1.
         gpus: u32, "";
+        /// Most LoRA adapters in a step and on the GPU; 0 = no limit. Since 1.1.
+        max_loras: u32, "";
+        /// LoRA adapters on the GPU. Since 1.1.
+        loaded_lora_adapters: u32, "";
+        /// LoRA adapters of running requests. Since 1.1.
+        running_lora_adapters: u32, "";
+        /// LoRA adapters of waiting requests that no running one has. Since 1.1.
+        waiting_lora_adapters: u32, "";
     }
 }
 

@@ -115,6 +115,8 @@ pub struct RequestRecord {
     pub prefix_tokens: u32,
     /// Did the client stream?
     pub streaming: bool,
+    /// How many drafts of speculative decoding are right, where its trace says it.
+    pub accepted: Option<Arc<[u32]>>,
     /// What only exports show.
     pub detail: Option<Arc<Detail>>,
     /// Its way through several instances; none if one served it.
@@ -176,6 +178,7 @@ impl RequestRecord {
             prefix_group: request.prefix_group,
             prefix_tokens: request.prefix_tokens,
             streaming: request.streaming,
+            accepted: request.accepted.clone(),
             detail: request.detail.clone(),
             split: None,
         }
@@ -296,6 +299,8 @@ pub struct InstanceTotals {
     pub blocks_reused: u64,
     /// KV blocks taken fresh, those of output included. The reference calls these misses.
     pub blocks_taken: u64,
+    /// LoRA adapters brought to the GPU for a step.
+    pub adapter_loads: u64,
     /// KV blocks in all.
     pub kv_total_blocks: u64,
     /// Most KV blocks in use after a step's batch was formed.

@@ -84,6 +84,17 @@ pub enum RequestId {
 }
 
 impl RequestId {
+    /// The name that this text is.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        let number = text.strip_prefix("request_").and_then(|n| n.parse().ok());
+        match number.map(Self::Number) {
+            // Not with leading zeros or a sign, which are another text.
+            Some(numbered) if numbered.to_string() == text => numbered,
+            _ => Self::Named(text.into()),
+        }
+    }
+
     fn with_text<R>(&self, f: impl FnOnce(&str) -> R) -> R {
         match self {
             Self::Number(n) => f(&format!("request_{n}")),
@@ -306,6 +317,8 @@ pub struct Detail {
     pub reason_ratio: f64,
     /// Pause of the client before this round of its session, microseconds.
     pub think_us: i64,
+    /// Its trace gives it its name.
+    pub named: bool,
 }
 
 impl Detail {
@@ -492,5 +505,9 @@ mod tests {
     fn ids_compare_as_text() {
         assert!(RequestId::Number(10) < RequestId::Number(2));
         assert!(RequestId::Number(1) < RequestId::Named("session_a_round_1_1".into()));
+        assert_eq!(RequestId::of_text("request_7"), RequestId::Number(7));
+        for other in ["request_07", "request_+7", "request_", "7", "b"] {
+            assert_eq!(RequestId::of_text(other), RequestId::Named(other.into()));
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The engine does no I/O, reads no clock of the machine, holds no global and starts no thread.
 
+pub mod adapters;
 pub mod cluster;
 pub mod forecast;
 pub mod frontend;

@@ -40,8 +40,8 @@ shipped! {
         "gaie-saturation" "gradient-limit" "reject-all" "tenant-budgets" "tier-shed" "token-bucket"
         "token-bucket-tenant";
     Routing "routing": "always-busiest" "dynamo-kv" "jsq" "least-loaded" "least-tokens" "least-work"
-        "llm-d" "mooncake-conductor" "power-of-two" "preble-e2" "predicted-latency" "prefix-affinity"
-        "random" "round-robin" "session-affinity" "sglang-cache-aware" "two-weights" "vllm-dp"
+        "llm-d" "lora-affinity" "mooncake-conductor" "power-of-two" "preble-e2" "predicted-latency"
+        "prefix-affinity" "random" "round-robin" "session-affinity" "sglang-cache-aware" "two-weights" "vllm-dp"
         "weighted";
     Priority "priority": "client" "constant" "inverted-slo" "slo-based" "slo-class";
     Scheduler "scheduler": "edf" "edf-triage" "fcfs" "ltr" "mlfq" "priority-aging"

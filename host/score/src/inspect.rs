@@ -274,6 +274,11 @@ const INSTANCE_SIGNALS: &[&[&str]] = &[
     &["queued_prompt_tokens"],
     &["running_prefill_tokens"],
     &["decode_context_tokens"],
+    &[
+        "loaded_lora_adapters",
+        "running_lora_adapters",
+        "waiting_lora_adapters",
+    ],
 ];
 const REQUEST_SIGNALS: &[&[&str]] = &[
     &["prompt_tokens"],
@@ -284,6 +289,7 @@ const REQUEST_SIGNALS: &[&[&str]] = &[
     &["tenant"],
     &["session"],
     &["prefix_group", "prompt_key"],
+    &["adapter"],
 ];
 
 /// Fields that never vary in a run, or say nothing of the state.
@@ -296,6 +302,7 @@ const UNINFORMATIVE: &[&str] = &[
     "pool",
     "gpus",
     "kv_total_blocks",
+    "max_loras",
 ];
 
 fn signals(record: &RunRecord, mentioned: Option<&Mentioned>) -> Signals {
@@ -313,7 +320,8 @@ fn signals(record: &RunRecord, mentioned: Option<&Mentioned>) -> Signals {
 
 fn scraped_age_ms(record: &RunRecord, mentioned: &Mentioned) -> Option<f64> {
     let scraped = |name: &&str| {
-        fields::reads(name).has(Interests::SNAPSHOTS) || fields::reads(name).has(Interests::WORK)
+        let kinds = [Interests::SNAPSHOTS, Interests::WORK, Interests::ADAPTERS];
+        kinds.iter().any(|kind| fields::reads(name).has(*kind))
     };
     if !mentioned.instance.iter().any(scraped) {
         return None;

@@ -52,6 +52,8 @@ mod pool_setup;
 mod program_tests;
 #[cfg(test)]
 mod refusal_tests;
+#[cfg(test)]
+mod request_name_tests;
 mod scheduling;
 pub mod settings;
 mod simulation;

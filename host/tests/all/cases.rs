@@ -58,9 +58,19 @@ fn an_ask() -> impl Strategy<Value = (i64, Arrival)> {
     let rounds = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(round, 1..4)];
     let tenant = prop_oneof![Just(""), Just("a"), Just("b")];
     let model = prop_oneof![20 => Just(""), 1 => Just("org/model-a"), 1 => Just("Model-A"), 1 => Just("other")];
-    let who = (0usize..CLASSES.len(), tenant, model);
+    let adapter = prop_oneof![3 => Just(""), 1 => Just("x"), 1 => Just("y"), 1 => Just("z")];
+    let who = (0usize..CLASSES.len(), tenant, model, adapter);
     (gap, prompt, output, prefix, budget, timeout, rounds, who).prop_map(
-        |(gap, prompt, output, prefix, budget, timeout, rounds, (class, tenant, model))| {
+        |(
+            gap,
+            prompt,
+            output,
+            prefix,
+            budget,
+            timeout,
+            rounds,
+            (class, tenant, model, adapter),
+        )| {
             let ask = Arrival {
                 at: 0,
                 prompt,
@@ -71,6 +81,7 @@ fn an_ask() -> impl Strategy<Value = (i64, Arrival)> {
                 class: CLASSES[class],
                 tenant,
                 model,
+                adapter,
                 rounds,
             };
             (gap, ask)
@@ -120,6 +131,7 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
     let threshold = prop_oneof![2 => Just(0u32), 1 => 1u32..40];
     let limit = prop_oneof![3 => Just(0u64), 1 => 20u64..150];
     let horizon = prop_oneof![2 => Just(i64::MAX), 1 => 1i64..20_000];
+    let loras = prop_oneof![1 => Just((0u32, 0i64)), 1 => (1u32..3, 0i64..300)];
     (
         blocks,
         1u32..33,
@@ -129,9 +141,20 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
         limit,
         horizon,
         rules(),
+        loras,
     )
         .prop_map(
-            |(blocks, block_size, max_num_seqs, budget, threshold, limit, horizon, rules)| {
+            |(
+                blocks,
+                block_size,
+                max_num_seqs,
+                budget,
+                threshold,
+                limit,
+                horizon,
+                rules,
+                loras,
+            )| {
                 EngineConfig {
                     total_kv_blocks: blocks,
                     block_size,
@@ -142,7 +165,11 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
                     horizon_us: horizon,
                     rules,
                     token_events: false,
-                    scheduling: SchedulingConfig::default(),
+                    scheduling: SchedulingConfig {
+                        max_loras: loras.0,
+                        lora_load_us: loras.1,
+                        ..SchedulingConfig::default()
+                    },
                     plain: false,
                 }
             },
@@ -217,6 +244,7 @@ fn routing() -> impl Strategy<Value = Choice> {
         1 => Just(routing("least-loaded")),
         1 => Just(routing("prefix-affinity")),
         1 => Just(routing("always-busiest")),
+        1 => Just(routing("lora-affinity")),
         1 => two_weights(),
         3 => weighted(1..5, SCORERS.len()),
         2 => sticky(),

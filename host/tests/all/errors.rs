@@ -111,7 +111,7 @@ fn unknown_names_come_with_the_nearest_and_all_valid_ones() {
         (
             "--routing-policy leastloaded",
             "unknown routing policy \"leastloaded\"; did you mean \"least-loaded\"? valid: round-robin, least-loaded, \
-             weighted, prefix-affinity, always-busiest",
+             weighted, prefix-affinity, always-busiest, lora-affinity",
         ),
         (
             "--scheduler sfj",
@@ -531,7 +531,7 @@ fn yaml_and_json_files_name_the_line_and_the_nearest_key() {
         (
             "policy",
             ": routing.policy: unknown routing policy \"wieghted\"; did you mean \"weighted\"? valid: round-robin, \
-             least-loaded, weighted, prefix-affinity, always-busiest",
+             least-loaded, weighted, prefix-affinity, always-busiest, lora-affinity",
         ),
         (
             "hook",

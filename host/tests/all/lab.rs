@@ -80,6 +80,8 @@ pub(crate) struct Arrival {
     pub(crate) class: &'static str,
     pub(crate) tenant: &'static str,
     pub(crate) model: &'static str,
+    /// LoRA adapter.
+    pub(crate) adapter: &'static str,
     /// Later rounds of its session.
     pub(crate) rounds: Vec<Round>,
 }
@@ -161,6 +163,7 @@ impl Script {
             }
             request.slo_class = script.symbols.intern(a.class);
             request.tenant = script.symbols.intern(a.tenant);
+            request.adapter = script.symbols.intern(a.adapter);
             request.model = script.symbols.intern(a.model);
             if a.rounds.is_empty() {
                 request.private_from = tokens;

@@ -2,6 +2,7 @@
 //! user would.
 #![allow(clippy::print_stdout, reason = "the sweep says how many cases ran")]
 
+mod adapters;
 mod baselines;
 mod bounded;
 mod capacity;

@@ -128,6 +128,7 @@ fn any_routing() -> impl Strategy<Value = Choice> {
         2 => Just(routing("least-loaded")),
         2 => Just(routing("prefix-affinity")),
         1 => Just(routing("always-busiest")),
+        4 => Just(routing("lora-affinity")),
         2 => two_weights(),
         8 => weighted(1..11, OF_THE_REFERENCE),
         1 => Just(routing("weighted")),

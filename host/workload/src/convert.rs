@@ -231,3 +231,61 @@ fn bins(sorted: &[u32]) -> BTreeMap<String, f64> {
     }
     bins
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{OpenOptions, Trace, open};
+    use std::sync::Arc;
+    use windtunnel_base::request::Source;
+
+    /// Name, accepted drafts, priority and adapter of each.
+    type Kept = (String, Option<Arc<[u32]>>, i32, String);
+
+    fn kept(trace: &mut Trace) -> (Vec<Request>, Vec<Kept>) {
+        let requests: Vec<Request> = std::iter::from_fn(|| trace.next_request()).collect();
+        let kept = requests.iter().map(|r| {
+            let adapter = trace.symbols().name(r.adapter).to_owned();
+            (
+                r.id.to_string(),
+                r.accepted.clone(),
+                r.client_priority,
+                adapter,
+            )
+        });
+        let kept = kept.collect();
+        (requests, kept)
+    }
+
+    #[test]
+    fn a_trace_keeps_names_accepted_drafts_priorities_and_adapters() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let rows = "t,a,b,p,o,request_id,accepted,priority,adapter\n\
+            0,,,\"[1,2]\",\"[4,5]\",zeta,\"[2,0]\",3,sql\n\
+            1,,,\"[3]\",[4],\"a, \"\"b\"\"\",[],,\n\
+            2,,,\"[6]\",[4],8,[1],-1,\n\
+            3,,,\"[7]\",[4],,[1],,chat\n";
+        std::fs::write(path("five.csv"), rows).expect("written");
+        let mut five = open(&path("five.csv"), None, &OpenOptions::default()).expect("a trace");
+        let (requests, before) = kept(&mut five);
+        let ids: Vec<&str> = before.iter().map(|kept| kept.0.as_str()).collect();
+        assert_eq!(ids, ["zeta", "a, \"b\"", "request_8", "request_3"]);
+        let mut rounds = Rounds::default();
+        requests.into_iter().for_each(|r| rounds.add(r));
+        let mut files = Staging::default();
+        let (header, data) = (path("two.yaml"), path("two.csv"));
+        let symbols = five.symbols();
+        rounds
+            .write(&mut files, &header, &data, symbols)
+            .expect("staged");
+        files.commit().expect("written");
+        let mut two = open(&data, Some(&header), &OpenOptions::default()).expect("a trace");
+        assert!(two.says_accepted());
+        let (_, mut after) = kept(&mut two);
+        // A request without a name of its own gets a number that no other has.
+        assert_eq!(after[3].0, "request_9");
+        after[3].0.clone_from(&before[3].0);
+        assert_eq!(after, before);
+    }
+}

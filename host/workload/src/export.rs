@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use windtunnel_base::input::{InputError, Staging};
 use windtunnel_base::record::{RequestRecord, State};
-use windtunnel_base::request::{Detail, Symbols};
+use windtunnel_base::request::{Detail, RequestId, Symbols};
 
 /// Writes the requests of a run, in order of arrival, as a TraceV2 header and its data: both files
 /// or none, when `files` are put in their places.
@@ -65,6 +65,8 @@ fn write_data(
     let adapters = requests.iter().any(|r| !r.adapter.is_none());
     let priorities = requests.iter().any(|r| r.client_priority != 0);
     let think_times = says(|d| d.think_us > 0);
+    let accepted = !requests.is_empty() && requests.iter().all(|r| r.accepted.is_some());
+    let mut numbers = unused_numbers(requests);
     let nothing = Detail::default();
     let mut csv = csv::Writer::from_writer(out);
     let mut row = csv::StringRecord::new();
@@ -75,6 +77,7 @@ fn write_data(
         }
     }
     let optional = [
+        ("accepted", accepted),
         ("adapter", adapters),
         ("think_time_us", think_times),
         ("vllm_priority", priorities),
@@ -85,7 +88,7 @@ fn write_data(
         }
     }
     csv.write_record(&row)?;
-    for (number, r) in requests.iter().enumerate() {
+    for r in requests {
         // A prefix longer than the prompt cannot be a part of it.
         let prefix = if r.prefix_tokens <= r.prompt_tokens {
             r.prefix_tokens
@@ -101,7 +104,15 @@ fn write_data(
         };
         row.clear();
         let mut text = |text: &str| row.push_field(text);
-        text(&number.to_string());
+        let number = match &r.id {
+            _ if !is_named(r) => numbers.next(),
+            RequestId::Number(n) => Some(*n),
+            RequestId::Named(_) => None,
+        };
+        match number {
+            Some(n) => text(&n.to_string()),
+            None => text(&r.id.to_string()),
+        }
         for name in [r.client, r.tenant, r.slo_class, r.session] {
             text(symbols.name(name));
         }
@@ -134,6 +145,9 @@ fn write_data(
         for last in [status, "", ""] {
             text(last);
         }
+        if let (true, Some(lengths)) = (accepted, &r.accepted) {
+            text(&format!("{lengths:?}"));
+        }
         if adapters {
             text(symbols.name(r.adapter));
         }
@@ -146,6 +160,21 @@ fn write_data(
         csv.write_record(&row)?;
     }
     csv.flush()
+}
+
+/// Does its trace give the request its name?
+fn is_named(r: &RequestRecord) -> bool {
+    r.detail.as_deref().is_some_and(|d| d.named)
+}
+
+/// Numbers for the requests without a name of their own, behind those that are names.
+fn unused_numbers(requests: &[RequestRecord]) -> impl Iterator<Item = u64> {
+    let named = requests.iter().filter(|r| is_named(r));
+    let numbers = named.filter_map(|r| match r.id {
+        RequestId::Number(n) => Some(n.saturating_add(1)),
+        RequestId::Named(_) => None,
+    });
+    numbers.max().unwrap_or(0)..
 }
 
 #[cfg(test)]
@@ -189,6 +218,7 @@ mod tests {
             prefix_group: r.prefix_group,
             prefix_tokens: r.prefix_tokens,
             streaming: r.streaming,
+            accepted: r.accepted.clone(),
             detail: r.detail.clone(),
             split: None,
         }

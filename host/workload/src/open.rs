@@ -138,7 +138,11 @@ pub fn open(
     }
     let trace = Trace {
         format,
-        says_accepted: matches!(&kind, Kind::FiveColumn(t) if t.inner().says_accepted()),
+        says_accepted: match &kind {
+            Kind::FiveColumn(t) => t.inner().says_accepted(),
+            Kind::TraceV2(t) => t.says_accepted(),
+            _ => false,
+        },
         kind,
         notes,
     };

@@ -284,6 +284,7 @@ fn views(out: &mut String) {
             let age = match (aged, method.name) {
                 (false, _) => "",
                 (true, "precise_prefix_blocks") => " `--cache-signal-delay` |",
+                (true, name) if name.starts_with("adapter_") => " scraped |",
                 (true, _) => " fresh |",
             };
             let doc = method.doc.join(" ");

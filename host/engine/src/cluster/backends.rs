@@ -2,6 +2,7 @@
 
 use super::config::{ClusterConfig, ClusterError};
 use super::prefix_holders::PrefixHolders;
+use crate::adapters::AdapterState;
 use crate::frontend::{Backends, Freshness};
 use crate::instance::{EngineConfig, Instance, InstanceHooks, Slot};
 use std::sync::Arc;
@@ -68,6 +69,7 @@ impl SimulatedBackends {
                     max_step_tokens: engine.max_num_batched_tokens,
                     pool: name.0,
                     gpus: pool.gpus_per_instance,
+                    max_loras: engine.scheduling.max_loras,
                     ..InstanceView::default()
                 });
             }
@@ -226,6 +228,10 @@ impl Backends for SimulatedBackends {
             view.decodes = work.decodes;
             view.decode_context_tokens = work.decode_context_tokens;
         }
+    }
+
+    fn adapters(&self, i: usize, adapters: &mut Vec<AdapterState>) {
+        adapters.extend(self.instances[i].adapters());
     }
 
     fn refresh_cache_signal(&mut self) {

@@ -1,5 +1,6 @@
 //! What the front end needs of the instances behind it.
 
+use crate::adapters::AdapterState;
 use windtunnel_base::request::TokenSeq;
 use windtunnel_plugin_api::InstanceView;
 
@@ -35,7 +36,14 @@ pub trait Backends {
     /// scraped fields stays as it is.
     fn observe(&mut self, i: usize, now_us: i64, work: bool, view: &mut InstanceView);
 
-    /// Appends the instances of which [`observe`](Self::observe) may read something else than when
+    /// Appends the LoRA adapters that instance `i` has on the GPU or requests of at this moment,
+    /// each once, in any order.
+    fn adapters(&self, i: usize, adapters: &mut Vec<AdapterState>) {
+        let _ = (i, adapters);
+    }
+
+    /// Appends the instances of which [`observe`](Self::observe) and
+    /// [`adapters`](Self::adapters) may read something else than when
     /// this was asked last, in any order. New ones are among them.
     fn take_changed(&mut self, changed: &mut Vec<u32>) {
         changed.extend(0..self.len() as u32);

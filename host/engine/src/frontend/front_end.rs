@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use windtunnel_base::fault::{PolicyCall, RunFault};
 use windtunnel_base::hook::Hook;
 use windtunnel_base::record::{Decision, PutOff, RoutingObservations, RoutingStage};
-use windtunnel_base::request::{Request, Symbols, TokenSeq};
+use windtunnel_base::request::{Request, Sym, Symbols, TokenSeq};
 use windtunnel_base::rng::{Stream, salted};
 use windtunnel_plugin_api::{
     Admit, ClusterView, Event, Host, InstanceView, Interests, List, PolicyError, RequestView,
@@ -391,6 +391,7 @@ impl FrontEnd {
             backends,
             members,
             prompt: &pending.request.prompt,
+            adapter: pending.request.adapter,
             estimators: &self.estimators,
             random: Stream::new(
                 self.seed,
@@ -430,6 +431,7 @@ impl FrontEnd {
             backends: &*backends,
             members: None,
             prompt: &TokenSeq::default(),
+            adapter: Sym::NONE,
             estimators: &self.estimators,
             random: Stream::new(self.seed, "tick", hook as u64, now as u64),
         };

@@ -3,9 +3,9 @@
 use super::backends::Backends;
 use super::estimators::Estimators;
 use super::signals::Signals;
-use windtunnel_base::request::TokenSeq;
+use windtunnel_base::request::{Sym, TokenSeq};
 use windtunnel_base::rng::Stream;
-use windtunnel_plugin_api::{InstanceView, Services};
+use windtunnel_plugin_api::{AdapterSignal, InstanceView, Services};
 
 /// The services of one decision: about one prompt, or, at a tick, about none.
 pub(super) struct FrontEndServices<'a, B> {
@@ -14,6 +14,8 @@ pub(super) struct FrontEndServices<'a, B> {
     /// The instances that are shown, by position; `None` = all.
     pub(super) members: Option<&'a [u32]>,
     pub(super) prompt: &'a TokenSeq,
+    /// The request's; none at a tick.
+    pub(super) adapter: Sym,
     pub(super) estimators: &'a Estimators,
     pub(super) random: Stream<'a>,
 }
@@ -59,6 +61,17 @@ impl<B: Backends> Services for FrontEndServices<'_, B> {
         match self.members {
             None => self.signals.changed_since(seen, out),
             Some(_) => None,
+        }
+    }
+
+    fn adapter_signal(&self, signal: AdapterSignal, out: &mut [u32]) {
+        let Some(members) = self.members else {
+            return self.signals.adapter_signal(self.adapter, signal, out);
+        };
+        let mut all = vec![0; self.backends.len()];
+        self.signals.adapter_signal(self.adapter, signal, &mut all);
+        for (value, &i) in out.iter_mut().zip(members) {
+            *value = all[i as usize];
         }
     }
 

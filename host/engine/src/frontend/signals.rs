@@ -5,8 +5,9 @@ use super::backends::{Backends, Freshness};
 use super::changes::Changes;
 use super::config::FrontEndConfig;
 use super::sent_prefixes::SentPrefixes;
-use windtunnel_base::request::{Request, TokenSeq};
-use windtunnel_plugin_api::{InstanceView, Interests};
+use crate::adapters::AdapterState;
+use windtunnel_base::request::{Request, Sym, TokenSeq};
+use windtunnel_plugin_api::{AdapterSignal, InstanceView, Interests};
 
 /// The instances as the front end sees them.
 pub(super) struct Signals {
@@ -15,6 +16,8 @@ pub(super) struct Signals {
     views: Vec<InstanceView>,
     /// Which of them changed when, apart from the time of the scrape.
     changes: Changes,
+    /// The adapters of each instance by their numbers, if a policy reads them; else of none.
+    adapters: Vec<Vec<AdapterState>>,
     /// Of the instances if a policy reads approximate prefix hits, else of none.
     sent_prefixes: SentPrefixes,
     /// Tokens that a KV block holds on every instance; `None` if they differ.
@@ -27,6 +30,7 @@ pub(super) struct Signals {
     cache_delay_us: i64,
     snapshots_wanted: bool,
     work_wanted: bool,
+    adapters_wanted: bool,
     precise_wanted: bool,
     approximate_wanted: bool,
 }
@@ -37,6 +41,7 @@ impl Signals {
         Self {
             views: Vec::new(),
             changes: Changes::default(),
+            adapters: Vec::new(),
             sent_prefixes: SentPrefixes::default(),
             block_size_of_all: None,
             to_scrape: Vec::new(),
@@ -44,8 +49,11 @@ impl Signals {
             refresh_us: config.snapshot_refresh_us,
             cache_refreshed_us: 0,
             cache_delay_us: config.cache_signal_delay_us,
-            snapshots_wanted: interests.has(Interests::SNAPSHOTS) || interests.has(Interests::WORK),
+            snapshots_wanted: [Interests::SNAPSHOTS, Interests::WORK, Interests::ADAPTERS]
+                .into_iter()
+                .any(|scraped| interests.has(scraped)),
             work_wanted: interests.has(Interests::WORK),
+            adapters_wanted: interests.has(Interests::ADAPTERS),
             precise_wanted: interests.has(Interests::PRECISE_PREFIX),
             approximate_wanted: interests.has(Interests::APPROXIMATE_PREFIX),
         }
@@ -64,6 +72,9 @@ impl Signals {
         self.block_size_of_all = same.then_some(size);
         if self.approximate_wanted {
             self.sent_prefixes.resize(instances);
+        }
+        if self.adapters_wanted {
+            self.adapters.resize_with(instances, Vec::new);
         }
     }
 
@@ -96,6 +107,12 @@ impl Signals {
             for i in to_scrape.drain(..) {
                 let i = i as usize;
                 backends.observe(i, now, self.work_wanted, &mut self.views[i]);
+                if let Some(adapters) = self.adapters.get_mut(i) {
+                    adapters.clear();
+                    backends.adapters(i, adapters);
+                    adapters.sort_unstable_by_key(|state| state.adapter);
+                    AdapterState::count(adapters, &mut self.views[i]);
+                }
                 self.changes.note(i);
             }
             self.to_scrape = to_scrape;
@@ -169,6 +186,19 @@ impl Signals {
                 for (i, blocks) in out.iter_mut().enumerate() {
                     *blocks = self.approximate_prefix_blocks(prompt, i);
                 }
+            }
+        }
+    }
+
+    /// What `signal` says of `adapter` on the instances from 0 to the end of `out`.
+    pub(super) fn adapter_signal(&self, adapter: Sym, signal: AdapterSignal, out: &mut [u32]) {
+        out.fill(0);
+        if adapter.is_none() {
+            return;
+        }
+        for (value, states) in out.iter_mut().zip(&self.adapters) {
+            if let Ok(at) = states.binary_search_by_key(&adapter, |state| state.adapter) {
+                *value = states[at].signal(signal);
             }
         }
     }

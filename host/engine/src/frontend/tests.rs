@@ -1,6 +1,7 @@
 //! The front end before instances that are nothing but numbers.
 
 use super::*;
+use crate::adapters::AdapterState;
 use crate::latency::{Estimator, LatencyModel, StepAggregates, StepItem, StepLimits};
 use crate::rules::Preset;
 use std::cell::RefCell;
@@ -11,7 +12,8 @@ use windtunnel_base::record::RoutingStage;
 use windtunnel_base::request::{Request, RequestId, Span, Sym, Symbols, TokenSeq};
 use windtunnel_base::slo_priority::SloPriorities;
 use windtunnel_plugin_api::{
-    Admission, Admit, ClusterView, InstanceView, Interests, PolicyError, RequestView, Route, Router,
+    AdapterSignal, Admission, Admit, ClusterView, InstanceView, Interests, PolicyError,
+    RequestView, Route, Router,
 };
 
 /// Instances that wait for as many requests as their list says, and hold whatever was put into
@@ -20,6 +22,8 @@ use windtunnel_plugin_api::{
 struct Fake {
     /// (requests waiting, cached blocks of any prompt) by instance.
     instances: Vec<(u32, u32)>,
+    /// Adapters of every instance.
+    adapters: Vec<AdapterState>,
     /// Cached blocks at the last refresh.
     signalled: Vec<u32>,
     /// Requests waiting when it was told last which instances changed.
@@ -54,6 +58,9 @@ impl Backends for Fake {
             view.queued_prompt_tokens = 100 * u64::from(self.instances[i].0);
         }
     }
+    fn adapters(&self, _: usize, adapters: &mut Vec<AdapterState>) {
+        adapters.extend(&self.adapters);
+    }
     fn take_changed(&mut self, changed: &mut Vec<u32>) {
         self.told.resize(self.instances.len(), None);
         for (i, (told, now)) in self.told.iter_mut().zip(&self.instances).enumerate() {
@@ -83,6 +90,10 @@ struct Shown {
     approximate: Vec<u32>,
     precise: Vec<u32>,
     ttft_us: Vec<f64>,
+    /// What all signals say of the request's adapter on the first instance.
+    adapter: [u32; 3],
+    /// Adapters on it: loaded, running, waiting.
+    adapters: [u32; 3],
 }
 
 /// Goes where it is told and writes down what it is shown.
@@ -142,6 +153,19 @@ impl Router for Told {
                 .collect(),
             precise: all.map(|i| host.precise_prefix_blocks(i)).collect(),
             ttft_us: views.iter().map(|v| host.est_ttft_us(v, 16, 0)).collect(),
+            adapter: AdapterSignal::ALL.map(|signal| {
+                let mut all = vec![9; views.len() + 1];
+                host.adapter_signal(signal, &mut all);
+                assert_eq!(all[views.len()], 0, "there is no such instance");
+                all[0]
+            }),
+            adapters: views.iter().next().map_or([0; 3], |view| {
+                [
+                    view.loaded_lora_adapters,
+                    view.running_lora_adapters,
+                    view.waiting_lora_adapters,
+                ]
+            }),
         });
         Ok(Route::To(*self.to.borrow()))
     }
@@ -229,7 +253,8 @@ impl Bench {
             len: 32,
         });
         let id = RequestId::Number(self.serial);
-        let request = Request::new(id, now, prompt, TokenSeq::default());
+        let mut request = Request::new(id, now, prompt, TokenSeq::default());
+        request.adapter = Sym(kind);
         let view = self.front.view(self.serial, &request, &self.symbols);
         self.serial += 1;
         *self.to.borrow_mut() = to;
@@ -275,6 +300,8 @@ fn instances_come_and_go_between_two_decisions_of_a_router() {
             approximate: vec![0, 2, 0],
             precise: vec![0, 0, 2],
             ttft_us: vec![100.0, 100.0, 300.0],
+            adapter: [0; 3],
+            adapters: [0; 3],
         }
     );
     assert_eq!(bench.front.outstanding(2), (1, 32));
@@ -339,9 +366,48 @@ fn scraped_fields_are_as_old_as_the_interval_and_ledgers_are_fresh() {
 }
 
 #[test]
+fn adapters_are_as_old_as_the_last_scrape() {
+    let config = FrontEndConfig {
+        snapshot_refresh_us: 50,
+        ..FrontEndConfig::default()
+    };
+    let state = |adapter, loaded, running, waiting| AdapterState {
+        adapter: Sym(adapter),
+        loaded,
+        running,
+        waiting,
+    };
+    let mut bench = Bench::new(&config, Interests::ADAPTERS);
+    let mut fake = Fake::of(&[1, 1]);
+    fake.adapters = vec![
+        state(7, true, 0, 2),
+        state(2, false, 0, 5),
+        state(1, true, 3, 4),
+    ];
+    let mut asked = |now, kind, fake: &mut Fake| {
+        bench.route(now, kind, 0, fake);
+        (bench.last().adapter, bench.last().adapters)
+    };
+    assert_eq!(asked(60, 1, &mut fake), ([1, 3, 4], [2, 1, 2]));
+    assert_eq!(asked(61, 2, &mut fake), ([0, 0, 5], [2, 1, 2]));
+    // One that nobody knows of, and a request without one.
+    assert_eq!(asked(62, 3, &mut fake).0, [0; 3]);
+    assert_eq!(asked(63, 0, &mut fake).0, [0; 3]);
+    fake.adapters = vec![state(3, true, 1, 0)];
+    fake.instances = vec![(2, 0), (2, 0)];
+    assert_eq!(asked(100, 1, &mut fake), ([1, 3, 4], [2, 1, 2]));
+    assert_eq!(asked(110, 1, &mut fake), ([0; 3], [1, 1, 0]));
+    assert_eq!(asked(111, 3, &mut fake).0, [1, 1, 0]);
+}
+
+#[test]
 fn what_nobody_reads_is_not_looked_at() {
     let mut bench = Bench::new(&FrontEndConfig::default(), Interests::NONE);
     let mut fake = Fake::of(&[3, 4]);
+    fake.adapters = vec![AdapterState {
+        loaded: true,
+        ..AdapterState::of(Sym(1))
+    }];
     assert!(!bench.front.admission_looks(10) && !bench.front.router_looks(10));
     bench.route(10, 1, 0, &mut fake);
     bench.route(20, 1, 0, &mut fake);
@@ -349,6 +415,7 @@ fn what_nobody_reads_is_not_looked_at() {
     assert_eq!(shown.scraped_us, [0, 0]);
     assert_eq!(shown.waiting, [0, 0]);
     assert_eq!((shown.approximate, shown.precise), (vec![0, 0], vec![0, 0]));
+    assert_eq!((shown.adapter, shown.adapters), ([0; 3], [0; 3]));
     // Counting costs nothing.
     assert_eq!(shown.in_flight, [1, 0]);
 }

@@ -3,6 +3,7 @@
 use super::backends::{Backends, Freshness};
 use super::config::TraceConfig;
 use super::signals::Signals;
+use crate::adapters::AdapterState;
 use std::cmp::Ordering;
 use windtunnel_base::record::{
     Candidate, Decision, InstanceSnapshot, RoutingObservation, RoutingObservations, RoutingStage,
@@ -137,6 +138,9 @@ impl Trace {
         let snapshots = signals.views().iter().enumerate().map(|(i, seen)| {
             let mut actual = *seen;
             backends.observe(i, now, true, &mut actual);
+            let mut adapters = Vec::new();
+            backends.adapters(i, &mut adapters);
+            AdapterState::count(&adapters, &mut actual);
             InstanceSnapshot {
                 seen: *seen,
                 actual,

@@ -1,5 +1,6 @@
 //! The LoRA adapters of an instance: which the step at hand has, and which are loaded.
 
+use crate::adapters::AdapterState;
 use windtunnel_base::request::Sym;
 
 /// Adapters on an instance.
@@ -13,6 +14,8 @@ pub(super) struct Adapters {
     step: Vec<Sym>,
     /// Those on the GPU, the least recently used first.
     loaded: Vec<Sym>,
+    /// Those of the requests here, with how many run and wait; none of no requests.
+    requests: Vec<AdapterState>,
 }
 
 impl Adapters {
@@ -23,7 +26,41 @@ impl Adapters {
             group: Vec::new(),
             step: Vec::new(),
             loaded: Vec::new(),
+            requests: Vec::new(),
         }
+    }
+
+    /// So many requests more, or fewer, with this adapter run and wait.
+    pub(super) fn count(&mut self, adapter: Sym, running: i32, waiting: i32) {
+        if adapter.is_none() {
+            return;
+        }
+        let at = self.requests.iter().position(|r| r.adapter == adapter);
+        let at = at.unwrap_or_else(|| {
+            self.requests.push(AdapterState::of(adapter));
+            self.requests.len() - 1
+        });
+        let state = &mut self.requests[at];
+        state.running = state.running.saturating_add_signed(running);
+        state.waiting = state.waiting.saturating_add_signed(waiting);
+        if (state.running, state.waiting) == (0, 0) {
+            self.requests.swap_remove(at);
+        }
+    }
+
+    /// Those on the GPU, and those of the requests here, each once.
+    pub(super) fn states(&self) -> impl Iterator<Item = AdapterState> {
+        let loaded = |adapter: Sym| self.loaded.contains(&adapter);
+        let here = self.requests.iter().map(move |state| AdapterState {
+            loaded: loaded(state.adapter),
+            ..*state
+        });
+        let asked_for = |adapter: Sym| self.requests.iter().any(|r| r.adapter == adapter);
+        let idle = self.loaded.iter().filter(move |a| !asked_for(**a));
+        here.chain(idle.map(|&adapter| AdapterState {
+            loaded: true,
+            ..AdapterState::of(adapter)
+        }))
     }
 
     /// A member joins the decode group.

@@ -123,6 +123,7 @@ impl Instance {
         let request = &mut self.requests[slot];
         self.waiting.push(slot, request);
         self.queued_prompt_tokens += prompt;
+        self.adapters.count(request.request.adapter, 0, 1);
         if deadline > 0 && deadline <= self.config.horizon_us {
             self.scheduled_events += 1;
             self.timeouts.push(Reverse((

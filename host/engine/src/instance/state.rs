@@ -10,6 +10,7 @@ use super::itl_log::ItlLog;
 use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::wait_queue::WaitQueue;
+use crate::adapters::AdapterState;
 use crate::kv::{BlockTable, KvCache};
 use crate::latency::{Estimator, LatencyModel};
 use rustc_hash::FxHashMap;
@@ -223,6 +224,11 @@ impl Instance {
     #[must_use]
     pub fn prefix_hit_rate(&self) -> Option<f64> {
         self.totals.prefix_hit_rate()
+    }
+
+    /// The LoRA adapters on the GPU and of the requests here, each once, in no order.
+    pub fn adapters(&self) -> impl Iterator<Item = AdapterState> {
+        self.adapters.states()
     }
 
     /// The KV cache, to read.

@@ -108,6 +108,7 @@ impl Instance {
     /// Time that the step at hand waits for adapters, microseconds.
     fn adapter_loading_us(&mut self) -> i64 {
         let new = self.adapters.load();
+        self.totals.adapter_loads += u64::from(new);
         i64::from(new) * self.config.scheduling.lora_load_us
     }
 

@@ -1,9 +1,9 @@
 //! The source of a file's binding: `bind.luau`, completed with the fields that the file mentions.
 
 use super::api::View;
+use super::asked::Asked;
 use super::fields::{self, ScriptField};
 use super::program::Mentions;
-use windtunnel_plugin_api::Interests;
 
 /// Bytes of the front end's inbox before the request's fields.
 pub(super) const REQUEST: usize = 24;
@@ -16,8 +16,9 @@ pub(super) struct FrontLayout {
     /// Bytes of a row.
     pub(super) row: usize,
     pub(super) columns: usize,
-    pub(super) approximate: usize,
-    pub(super) precise: usize,
+    asked: usize,
+    /// Bytes of a column.
+    column: usize,
     pub(super) size: usize,
 }
 
@@ -27,16 +28,20 @@ impl FrontLayout {
         let rows = REQUEST + 8 * mentions.request.len();
         let row = 8 * (1 + mentions.instance.len());
         let columns = rows + 8 * n;
-        let approximate = columns + 8 * n * mentions.instance.len();
-        let precise = approximate + 8 * n;
+        let asked = columns + 8 * n * mentions.instance.len();
         Self {
             rows,
             row,
             columns,
-            approximate,
-            precise,
-            size: precise + 8 * n,
+            asked,
+            column: 8 * n,
+            size: asked + 8 * n * mentions.asked.len(),
         }
+    }
+
+    /// Where the answers to the `k`-th question are that the file mentions.
+    pub(super) fn asked(&self, k: usize) -> usize {
+        self.asked + k * self.column
     }
 }
 
@@ -46,31 +51,12 @@ pub(super) fn columns(mentions: &Mentions, instances: u32) -> Vec<(&'static str,
     let fields = mentions.instance.iter().enumerate();
     fields
         .map(|(k, field)| (field.name, layout.columns + 8 * k * instances as usize))
-        .chain(prefixes(mentions).map(|(name, precise)| {
-            let at = if precise {
-                layout.precise
-            } else {
-                layout.approximate
-            };
-            (name, at)
-        }))
+        .chain(
+            (0..)
+                .zip(&mentions.asked)
+                .map(|(k, asked)| (asked.name, layout.asked(k))),
+        )
         .collect()
-}
-
-/// The prefix signals that a file asks for, and whether they are the precise ones.
-pub(super) fn prefixes(mentions: &Mentions) -> impl Iterator<Item = (&'static str, bool)> {
-    let reads = mentions.reads;
-    [
-        (
-            "approximate_prefix_blocks",
-            Interests::APPROXIMATE_PREFIX,
-            false,
-        ),
-        ("precise_prefix_blocks", Interests::PRECISE_PREFIX, true),
-    ]
-    .into_iter()
-    .filter(move |(_, interest, _)| reads.has(*interest))
-    .map(|(name, _, precise)| (name, precise))
 }
 
 /// All fields and methods of a view, by the name of a variable that stands for it in some hook.
@@ -172,21 +158,26 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
     let scraped = m.instance.iter().any(|f| f.name == "scraped_us");
     let requests = m.request.len();
     let sees = !m.instance.is_empty();
-    let asks = m.asks_prefixes();
-    let parts: [(&str, String); 19] = [
+    let asked = |text: &dyn Fn(usize, &Asked) -> String| -> String {
+        (0..)
+            .zip(&m.asked)
+            .map(|(k, asked)| text(k, asked))
+            .collect()
+    };
+    let parts: [(&str, String); 21] = [
         (
             "SEE_INSTANCES",
             if sees { "take_instances()" } else { "" }.to_owned(),
         ),
         (
-            "FORGET_PREFIXES",
-            if asks {
-                "call.approximate, call.precise = false, false"
-            } else {
-                ""
-            }
-            .to_owned(),
+            "NOTHING_ASKED",
+            asked(&|_, asked| format!("{} = false, ", asked.name)),
         ),
+        (
+            "FORGET_ASKED",
+            asked(&|_, asked| format!("call.{} = false\n", asked.name)),
+        ),
+        ("ASKED_METHODS", asked(&|k, asked| asked.method(k))),
         ("REQUEST_FIELDS", requests.to_string()),
         ("INSTANCE_FIELDS", m.instance.len().to_string()),
         ("QUEUE_FIELDS", m.queue.len().to_string()),

@@ -1,5 +1,6 @@
 //! One hook of a copy, bound: views go in as numbers in a buffer, answers come out.
 
+use super::asked::AskedColumn;
 use super::bind::FrontLayout;
 use super::fields::{Get, ScriptField};
 use super::messages::{describe, start_of};
@@ -8,6 +9,7 @@ use super::vm::Vm;
 use mlua::{Buffer, Function, Lua, LuaString, Table, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{
     Event, EventKind, Host, InstanceView, Interests, List, PolicyError, RequestView,
@@ -218,47 +220,20 @@ fn host_functions(lua: &Lua, vm: &Rc<Vm>, inbox: &Buffer, outbox: &Buffer) -> ml
     host.raw_set("unknown", lua.create_function(unknown)?)?;
     let layout = FrontLayout::new(&vm.program.mentions, vm.facts.instances);
     let (context, to) = (Rc::clone(&vm.context), inbox.clone());
-    let column = RefCell::new(PrefixColumn::new(vm.facts.instances));
-    let fetch = move |_: &Lua, precise: bool| {
-        let at = if precise {
-            layout.precise
-        } else {
-            layout.approximate
-        };
-        let mut column = column.borrow_mut();
-        context.host(|host| to.write_bytes(at, column.of(host, precise)));
+    let column = RefCell::new(AskedColumn::new(vm.facts.instances));
+    let program = Arc::clone(&vm.program);
+    let fetch = move |_: &Lua, k: usize| {
+        if let Some(asked) = program.mentions.asked.get(k) {
+            let mut column = column.borrow_mut();
+            context.host(|host| to.write_bytes(layout.asked(k), column.of(host, asked)));
+        }
         Ok(())
     };
-    host.raw_set("fetch_prefix", lua.create_function(fetch)?)?;
+    host.raw_set("fetch", lua.create_function(fetch)?)?;
     let context = Rc::clone(&vm.context);
     let blocks = move |_: &Lua, ()| Ok(context.host(|h| h.prompt_blocks()).unwrap_or(0));
     host.raw_set("prompt_blocks", lua.create_function(blocks)?)?;
     Ok(host)
-}
-
-/// The leading cached blocks on all instances.
-pub(super) struct PrefixColumn {
-    blocks: Vec<u32>,
-    bytes: Vec<u8>,
-}
-
-impl PrefixColumn {
-    pub(super) fn new(instances: u32) -> Self {
-        let n = instances as usize;
-        Self {
-            blocks: vec![0; n],
-            bytes: vec![0; 8 * n],
-        }
-    }
-
-    /// As numbers in bytes, for the request at hand.
-    pub(super) fn of(&mut self, host: &Host<'_>, precise: bool) -> &[u8] {
-        host.prefix_blocks(precise, &mut self.blocks);
-        for (raw, blocks) in self.bytes.chunks_exact_mut(8).zip(&self.blocks) {
-            raw.copy_from_slice(&f64::from(*blocks).to_le_bytes());
-        }
-        &self.bytes
-    }
 }
 
 /// Writes the fields of a request that a file mentions.

@@ -47,7 +47,8 @@ pub fn of<T: Table>() -> Vec<ScriptField<T::Get>> {
 
 /// Fields that stand for a name: equal numbers for equal names, 0 for none. What the numbers are
 /// differs from run to run.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
+    "adapter",
     "model",
     "pool",
     "prefix_group",
@@ -75,10 +76,13 @@ pub fn zero_is_none(field: &str) -> bool {
 pub fn reads(field: &str) -> Interests {
     match field {
         "index" | "pool" | "gpus" | "max_batch_size" | "block_size" | "max_step_tokens"
-        | "kv_total_blocks" => Interests::NONE,
+        | "kv_total_blocks" | "max_loras" => Interests::NONE,
         "in_flight" | "dispatched_tokens" => Interests::COUNTERS,
         "queued_prompt_tokens" | "running_prefill_tokens" | "decode_context_tokens" | "decodes" => {
             Interests::WORK
+        }
+        "loaded_lora_adapters" | "running_lora_adapters" | "waiting_lora_adapters" => {
+            Interests::ADAPTERS
         }
         _ => Interests::SNAPSHOTS,
     }

@@ -1,7 +1,8 @@
 //! Admission and routing by script.
 
+use super::asked::AskedColumn;
 use super::bind::{FrontLayout, REQUEST};
-use super::binding::{Binding, PrefixColumn, position, read_f64s, write_f64, write_request};
+use super::binding::{Binding, position, read_f64s, write_f64, write_request};
 use super::engines::ScriptEngines;
 use super::module::Module;
 use super::program::Program;
@@ -28,8 +29,8 @@ struct FrontEndHook {
     changed: Vec<u32>,
     /// A field that is another at every scrape is among those it reads.
     always_changes: bool,
-    /// The script reads columns: they are always sent whole, with the prefix signals it names.
-    columns: Option<PrefixColumn>,
+    /// The script reads columns: they are always sent whole, with the answers to what it asks.
+    columns: Option<AskedColumn>,
 }
 
 impl FrontEndHook {
@@ -46,7 +47,7 @@ impl FrontEndHook {
                 .then(|| binding.entry("tick"))
                 .flatten(),
             columns: (binding.form == "route_columns")
-                .then(|| PrefixColumn::new(vm.facts.instances)),
+                .then(|| AskedColumn::new(vm.facts.instances)),
             seen: 0,
             changed: vec![0; n],
             always_changes: vm
@@ -98,22 +99,13 @@ impl FrontEndHook {
         write_f64(bytes, 8, rows as f64);
         let mut end = self.layout.rows + rows * self.layout.row;
         let mentions = &self.binding.vm.program.mentions;
-        if let Some(prefixes) = &mut self.columns {
+        if let Some(answers) = &mut self.columns {
             // All of them: the script may have written into them.
-            end = self.layout.approximate;
-            for (precise, interest, at) in [
-                (
-                    false,
-                    Interests::APPROXIMATE_PREFIX,
-                    self.layout.approximate,
-                ),
-                (true, Interests::PRECISE_PREFIX, self.layout.precise),
-            ] {
-                if mentions.reads.has(interest) {
-                    let column = prefixes.of(&cluster.host, precise);
-                    bytes[at..at + column.len()].copy_from_slice(column);
-                    end = self.layout.size;
-                }
+            end = self.layout.size;
+            for (k, asked) in mentions.asked.iter().enumerate() {
+                let at = self.layout.asked(k);
+                let column = answers.of(&cluster.host, asked);
+                bytes[at..at + column.len()].copy_from_slice(column);
             }
         }
         self.binding.inbox.write_bytes(0, &bytes[..end]);
@@ -332,6 +324,7 @@ impl ScriptEngines {
 mod tests {
     use super::*;
     use crate::facts::Facts;
+    use windtunnel_plugin_api::{AdapterSignal, Host, List, Services};
 
     fn router(code: &str, instances: u32) -> Box<dyn Router> {
         let facts = Facts {
@@ -393,5 +386,76 @@ mod tests {
                 assert_eq!(routed, Ok(Route::To(best.expect("some"))));
             }
         }
+    }
+
+    /// The adapter of every request is on the second instance, and requests with it are anywhere.
+    struct Adapters;
+
+    impl Services for Adapters {
+        fn adapter_signal(&self, signal: AdapterSignal, out: &mut [u32]) {
+            for (i, value) in out.iter_mut().enumerate() {
+                *value = match signal {
+                    AdapterSignal::Loaded => u32::from(i == 1),
+                    AdapterSignal::Running => [0, 5, 7, 6][i],
+                    AdapterSignal::Waiting => [9, 1, 2, 3][i],
+                };
+            }
+        }
+    }
+
+    #[test]
+    fn every_form_can_ask_about_the_adapter_of_a_request() {
+        let first = "local function first(insts, is)
+                for i, inst in ipairs(insts) do if is(inst) then return i end end
+            end
+            ";
+        let services: &dyn Services = &Adapters;
+        let views = vec![InstanceView::default(); 4];
+        let cluster = ClusterView {
+            now_us: 0,
+            instances: List::new(&views),
+            host: Host::new(&services),
+        };
+        for (form, chosen) in [
+            (
+                "return { route = function(req, insts)
+                    return first(insts, function(inst) return inst:adapter_loaded() == true end)
+                end }",
+                1,
+            ),
+            (
+                "return { route = function(req, insts)
+                    return first(insts, function(inst) return not inst:adapter_loaded() end)
+                end }",
+                0,
+            ),
+            (
+                "return { score = function(req, inst)
+                    return inst:adapter_running() - 2 * inst:adapter_waiting()
+                end }",
+                1,
+            ),
+            (
+                "local W, L = column('adapter_waiting'), column('adapter_loaded')
+                 return { route_columns = function(req, columns, n, cluster)
+                    for i = 1, n do
+                        local at = 8 * (i - 1)
+                        local loaded = buffer.readf64(columns, L + at)
+                        if cluster.instances[i]:adapter_loaded() ~= (loaded == 1) then error('other') end
+                        if buffer.readf64(columns, W + at) == 3 then return i end
+                    end
+                end }",
+                3,
+            ),
+        ] {
+            let mut router = router(&format!("{first}{form}"), 4);
+            assert!(router.interests().has(Interests::ADAPTERS), "{form}");
+            for _ in 0..2 {
+                let routed = router.route(&RequestView::default(), &cluster);
+                assert_eq!(routed, Ok(Route::To(chosen)), "{form}");
+            }
+        }
+        let blind = router("return { score = function(req, inst) return 1 end }", 4);
+        assert!(!blind.interests().has(Interests::ADAPTERS));
     }
 }

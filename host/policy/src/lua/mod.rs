@@ -8,6 +8,7 @@
 //! instances and queues, and hands the answers back.
 
 pub mod api;
+mod asked;
 #[cfg(test)]
 mod attacks;
 mod bind;

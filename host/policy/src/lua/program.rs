@@ -1,5 +1,6 @@
 //! A policy file: its text, the parameters it declares, and the fields that it can read.
 
+use super::asked::{ASKED, Asked};
 use super::fields::{self, Get, GetQueue, ScriptField};
 use super::weights::Weights;
 use super::{LONGEST_TEXT, name_texts, tokens};
@@ -46,6 +47,8 @@ pub(super) struct Mentions {
     pub(super) queue: Vec<ScriptField<GetQueue>>,
     /// What it can read of instances, by the names in its code.
     pub(super) reads: Interests,
+    /// What it asks of all instances about the request at hand.
+    pub(super) asked: Vec<Asked>,
     /// It goes to the instances by way of the cluster.
     pub(super) cluster_instances: bool,
     /// Texts that views give in place of the numbers of names; empty if it has no use for them.
@@ -85,11 +88,17 @@ impl Program {
             request,
             instance,
             reads,
+            asked,
             ..
         } = &self.mentions;
+        // Who asks for a signal about the adapter of the request knows of both.
+        let adapters = asked.iter().any(|asked| asked.reads == Interests::ADAPTERS);
+        let of_request = adapters.then_some("adapter");
+        let of_instance = adapters.then_some("loaded_lora_adapters");
+        let (request, instance) = (request.iter(), instance.iter());
         Mentioned {
-            request: request.iter().map(|f| f.name).collect(),
-            instance: instance.iter().map(|f| f.name).collect(),
+            request: request.map(|f| f.name).chain(of_request).collect(),
+            instance: instance.map(|f| f.name).chain(of_instance).collect(),
             precise_prefix: reads.has(Interests::PRECISE_PREFIX),
             approximate_prefix: reads.has(Interests::APPROXIMATE_PREFIX),
         }
@@ -149,12 +158,6 @@ impl Program {
 }
 
 impl Mentions {
-    /// Does the file ask for prefix signals?
-    pub(super) fn asks_prefixes(&self) -> bool {
-        let prefix = Interests::PRECISE_PREFIX | Interests::APPROXIMATE_PREFIX;
-        self.reads.0 & prefix.0 != 0
-    }
-
     /// May the file see something else than the numbers of names?
     pub(super) fn renames(&self) -> bool {
         self.reads_texts() || self.symbols
@@ -205,15 +208,16 @@ impl Mentions {
             .collect();
         let asks = [
             ("est_ttft_us", Interests::WORK),
-            ("precise_prefix_blocks", Interests::PRECISE_PREFIX),
-            ("approximate_prefix_blocks", Interests::APPROXIMATE_PREFIX),
             ("running", Interests::RUNNING),
         ];
         let asks = asks.into_iter().filter(|(word, _)| has(word));
+        let asked = ASKED.into_iter().filter(|asked| has(asked.name));
+        let asked: Vec<Asked> = asked.collect();
         let reads = instance
             .iter()
             .map(|field| fields::reads(field.name))
             .chain(asks.map(|(_, interest)| interest))
+            .chain(asked.iter().map(|asked| asked.reads))
             .fold(Interests::NONE, |all, more| all | more);
         Self {
             request: among(fields::of::<RequestView>(), has),
@@ -223,6 +227,7 @@ impl Mentions {
             event: among(fields::of::<Event>(), has),
             queue: among(fields::queue(), has),
             reads,
+            asked,
             cluster_instances: has("instances"),
             texts: tokens.map_or_else(BTreeSet::new, name_texts::of),
             symbols: has("symbol"),

@@ -111,7 +111,6 @@ impl Vm {
         }
         let mentions = &self.program.mentions;
         let mut wanted = functions.to_vec();
-        wanted.extend(super::bind::prefixes(mentions).map(|(name, _)| name));
         if functions
             .iter()
             .any(|f| f.starts_with("on_") && *f != "on_tick")

@@ -16,8 +16,6 @@ pub(super) enum Meaning {
     SessionFilter,
     /// A filter that keeps all instances, as all serve prompts and outputs.
     KeepsAll,
-    /// It scores all instances alike.
-    ScoresAlike(&'static str),
     /// A source of prefix hits; `true`: of cache events.
     PrefixProducer(bool),
     /// The count of uncached tokens in flight.
@@ -40,7 +38,8 @@ const ROLES: &str = "prefill and decode on instances of their own are not simula
 const LABELS: &str = "instances have no labels";
 const PREDICTOR: &str = "there is no latency predictor to ask";
 const OLD_FILTER: &str = "there is no such filter in weighted routing";
-const LORA: &str = "policies are not told which adapters an instance has";
+const LORA: &str =
+    "instances can load every adapter, and are scored, not left out, by those that they have";
 const MEDIA: &str = "images, audio and video are not simulated";
 const CLUSTERS: &str = "there is one cluster";
 
@@ -100,13 +99,7 @@ pub(super) const KINDS: &[(&str, Meaning, &[&str])] = &[
             "prefixMatchInfoProducerName",
         ],
     ),
-    (
-        "lora-affinity-scorer",
-        M::ScoresAlike(
-            "policies are not told which adapters an instance has, so it gives all instances the same",
-        ),
-        &[],
-    ),
+    ("lora-affinity-scorer", M::Scorer("lora-affinity"), &[]),
     ("max-score-picker", M::Picker(1.0), PICKER),
     ("max-score", M::Picker(1.0), PICKER),
     ("random-picker", M::Picker(2.0), PICKER),

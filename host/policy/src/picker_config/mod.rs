@@ -269,7 +269,6 @@ impl<'a> Translation<'a> {
             Meaning::KeepsAll => {
                 self.note(plugin, "left out: all instances serve prompts and outputs");
             }
-            Meaning::ScoresAlike(why) => self.note(plugin, &format!("left out: {why}")),
             Meaning::Missing(why) => return Err(self.missing(plugin, why)),
             Meaning::Detector(_) => {
                 return Err(self.missing(
@@ -285,10 +284,7 @@ impl<'a> Translation<'a> {
         }
         if let (Some(_), false) = (
             weight,
-            matches!(
-                meaning,
-                Meaning::Scorer(_) | Meaning::PrefixScorer | Meaning::ScoresAlike(_)
-            ),
+            matches!(meaning, Meaning::Scorer(_) | Meaning::PrefixScorer),
         ) {
             self.note(plugin, "its weight has no effect: it is no scorer");
         }
@@ -539,7 +535,6 @@ impl<'a> Translation<'a> {
                     | Meaning::AffinityFilter
                     | Meaning::SessionFilter
                     | Meaning::KeepsAll
-                    | Meaning::ScoresAlike(_)
                     | Meaning::Missing(_)
             );
             if decides && !used.iter().any(|(u, ..)| *u == k) {

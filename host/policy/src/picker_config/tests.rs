@@ -64,7 +64,8 @@ fn the_blend_of_scorers_keeps_weights_and_order() {
             ("kv-utilization", 2.5),
             ("prefix-affinity", 3.0),
             ("running-requests", 1.0),
-            ("load-aware", 1.0)
+            ("load-aware", 1.0),
+            ("lora-affinity", 1.0)
         ]
     );
     let params = &bundle.routing.params;
@@ -77,8 +78,7 @@ fn the_blend_of_scorers_keeps_weights_and_order() {
     let notes = bundle.notes.join("\n");
     for part in [
         "p.yaml: EndpointPickerConfig read as routing weighted (queue-depth:2,kv-utilization:2.5,prefix-affinity:3,\
-         running-requests:1,load-aware:1; the highest, ties at random), admission gaie-legacy at 5 waiting or 0.8 of the KV blocks",
-        "p.yaml:10: lora-affinity-scorer: left out: policies are not told which adapters an instance has",
+         running-requests:1,load-aware:1,lora-affinity:1; the highest, ties at random), admission gaie-legacy at 5 waiting or 0.8 of the KV blocks",
         "p.yaml:7: prefix-cache-scorer: lruCapacityPerServer has no counterpart",
     ] {
         assert!(notes.contains(part), "{part}\n{notes}");

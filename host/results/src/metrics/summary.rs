@@ -64,6 +64,8 @@ pub struct Summary {
     pub output_tokens: u64,
     /// Preemptions.
     pub preemptions: u64,
+    /// LoRA adapters brought to the GPU for a step.
+    pub adapter_loads: u64,
     /// Failures to place the last token at completion.
     pub kv_allocation_failures: u64,
     /// Clock at the end, microseconds from 0; the cluster's is its last instance's.
@@ -247,6 +249,7 @@ fn summary(
         input_tokens: totals.input_tokens,
         output_tokens: totals.output_tokens,
         preemptions: totals.preemptions,
+        adapter_loads: totals.adapter_loads,
         kv_allocation_failures: totals.kv_allocation_failures,
         ended_us: totals.ended_us,
         cache_hit_rate: totals.prefix_hit_rate(),
@@ -289,6 +292,7 @@ fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: &Values) ->
         sum.input_tokens += t.input_tokens;
         sum.output_tokens += t.output_tokens;
         sum.preemptions += t.preemptions;
+        sum.adapter_loads += t.adapter_loads;
         sum.kv_allocation_failures += t.kv_allocation_failures;
         sum.prefix_queries += t.prefix_queries;
         sum.prefix_hits += t.prefix_hits;
@@ -360,6 +364,7 @@ pub(crate) mod tests {
             prefix_group: Sym::NONE,
             prefix_tokens: 0,
             streaming: false,
+            accepted: None,
             detail: None,
             split: None,
         }

@@ -83,6 +83,9 @@ pub fn value(results: &Results<'_>) -> Value {
             if record.names_pools() {
                 value["pool"] = record.symbols.name(totals.pool).into();
             }
+            if !results.adapters.is_empty() {
+                value["adapter_loads"] = s.adapter_loads.into();
+            }
             value
         })
         .collect();
@@ -98,6 +101,7 @@ pub fn value(results: &Results<'_>) -> Value {
     add("tenants", groups(&results.tenants));
     if !results.adapters.is_empty() {
         add("adapters", groups(&results.adapters));
+        add("adapter_loads", cluster.adapter_loads.into());
     }
     if !results.tenants.is_empty() {
         add("tenant_fairness_jain", json!(fairness(&results.tenants)));

@@ -140,6 +140,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
             prefix_group: symbols.intern(&tags[4]),
             prefix_tokens: 0,
             streaming: false,
+            accepted: None,
             detail: None,
             split: None,
         });

@@ -219,6 +219,10 @@ fn overview(results: &Results<'_>) -> String {
             ms(&t.transfer_us, |d| d.p99),
         );
     }
+    if !results.adapters.is_empty() {
+        let loads = count(c.adapter_loads);
+        let _ = write!(text, "\nAdapters:   {loads} loads to the GPU");
+    }
     if let Some(d) = Drafts::of(&results.record.instances) {
         let _ = write!(
             text,

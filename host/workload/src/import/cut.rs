@@ -129,6 +129,11 @@ pub trait Rewind: Source {
 
     /// The latest arrival, microseconds; `None` without requests.
     fn latest_arrival_us(&self) -> Option<i64>;
+
+    /// All requests that have a number have one below this.
+    fn numbers(&self) -> u64 {
+        self.rows()
+    }
 }
 
 /// A [`Selection`] of a trace.
@@ -141,7 +146,7 @@ pub struct Cut<S> {
     /// Requests of one time, and the first one after them.
     ties: VecDeque<Request>,
     next: Option<Request>,
-    /// Time of a pass and its requests, once they were needed.
+    /// Time of a pass and how many numbers its requests take, once they were needed.
     of_a_pass: OnceCell<(i64, u64)>,
 }
 
@@ -169,7 +174,8 @@ impl<S: Rewind> Cut<S> {
         *self.of_a_pass.get_or_init(|| {
             let latest = self.trace.latest_arrival_us().unwrap_or(0);
             let rows = self.trace.rows();
-            (self.selection.period_us(latest, rows), rows)
+            let period = self.selection.period_us(latest, rows);
+            (period, self.trace.numbers())
         })
     }
 
@@ -224,7 +230,8 @@ impl<S: Rewind> Cut<S> {
             }
             let number = match request.id {
                 RequestId::Number(n) => n,
-                RequestId::Named(_) => 0,
+                // Its source says which row it is.
+                RequestId::Named(_) => request.source_tag,
             };
             if self.selection.keeps(number, at) {
                 return Some(request);
@@ -263,8 +270,12 @@ impl<S: Rewind> Source for Cut<S> {
             (deadline, _) => (deadline - request.arrival_us).saturating_add(arrival_us),
         };
         request.arrival_us = arrival_us;
-        if let RequestId::Number(n) = &mut request.id {
-            *n += u64::from(self.pass) * self.of_a_pass().1;
+        match &mut request.id {
+            RequestId::Number(n) => *n += u64::from(self.pass) * self.of_a_pass().1,
+            RequestId::Named(name) if self.pass > 0 => {
+                *name = format!("{name}#{}", self.pass).into();
+            }
+            RequestId::Named(_) => {}
         }
         Some(request)
     }

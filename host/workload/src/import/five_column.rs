@@ -1,6 +1,6 @@
 //! CSV traces with real token ids: arrival in seconds, two columns nobody reads, prompt ids and
-//! output ids as JSON arrays. Three more columns are found by their names: `priority`, `adapter`,
-//! and `accepted`, how many drafts of speculative decoding are right.
+//! output ids as JSON arrays. Four more columns are found by their names: `request_id`, `priority`,
+//! `adapter`, and `accepted`, how many drafts of speculative decoding are right.
 //!
 //! Equal tokens stay equal, so these traces show real prefix-cache behaviour.
 
@@ -8,13 +8,15 @@ use super::cut::Rewind;
 use super::row_errors::RowErrors;
 use super::units::{Clock, Stamp, TimeUnit};
 use crate::limits::MAX_TOKENS;
-use crate::table::{Table, shown};
+use crate::number_lists::{lengths, parse_numbers};
+use crate::request_names::{self, Taken};
+use crate::table::Table;
 use crate::trie::Trie;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_base::request::{Request, RequestId, Source, Sym, Symbols, TokenSeq};
+use windtunnel_base::request::{Detail, Request, RequestId, Source, Sym, Symbols, TokenSeq};
 
 const ARRIVAL: usize = 0;
 const PROMPT: usize = 3;
@@ -23,6 +25,9 @@ const OUTPUT: usize = 4;
 #[derive(Clone, Debug)]
 struct Row {
     number: u64,
+    id: RequestId,
+    /// The row gives the name itself.
+    named: bool,
     arrival_us: i64,
     prompt: TokenSeq,
     output: TokenSeq,
@@ -36,7 +41,9 @@ struct Reader {
     clock: Clock,
     trie: Trie,
     tokens: Vec<u32>,
+    taken: Taken,
     /// Positions of the optional columns.
+    request_id: Option<usize>,
     priority: Option<usize>,
     adapter: Option<usize>,
     accepted: Option<usize>,
@@ -107,6 +114,8 @@ impl FiveColumn {
             clock: Clock::new(unit, TimeUnit::Seconds),
             trie: Trie::new(),
             tokens: Vec::new(),
+            taken: Taken::default(),
+            request_id: table.column_behind(OUTPUT, "request_id")?,
             priority: table.column_behind(OUTPUT, "priority")?,
             adapter: table.column_behind(OUTPUT, "adapter")?,
             accepted: table.column_behind(OUTPUT, "accepted")?,
@@ -162,10 +171,21 @@ impl Reader {
             Some(name) => self.symbols.intern(name),
         };
         let accepted = self.accepted.map(|at| lengths(table, at)).transpose()?;
+        let given = match self.request_id {
+            Some(at) => request_names::read(table, at)?,
+            None => None,
+        };
+        let named = given.is_some();
+        let id = given.unwrap_or(RequestId::Number(number));
+        if self.request_id.is_some() {
+            self.taken.take(&id, table)?;
+        }
         let whole = self.trie.insert(&self.tokens);
         let (prompt, output) = cut(&whole, prompt_len);
         Ok(Row {
             number,
+            id,
+            named,
             arrival_us,
             prompt,
             output,
@@ -188,18 +208,32 @@ impl Rewind for FiveColumn {
     fn latest_arrival_us(&self) -> Option<i64> {
         self.rows.last().map(|r| r.arrival_us)
     }
+
+    fn numbers(&self) -> u64 {
+        let number = |row: &Row| match row.id {
+            RequestId::Number(n) => n.saturating_add(1),
+            RequestId::Named(_) => 0,
+        };
+        self.rows.iter().map(number).max().unwrap_or(0)
+    }
 }
 
 impl Source for FiveColumn {
     fn next_request(&mut self) -> Option<Request> {
         let row = self.rows.get(self.next)?;
         self.next += 1;
-        let id = RequestId::Number(row.number);
+        let id = row.id.clone();
+        let detail = Detail {
+            named: row.named,
+            ..Detail::default()
+        };
         let (prompt, output) = (row.prompt.clone(), row.output.clone());
         Some(Request {
             client_priority: row.priority,
             adapter: row.adapter,
             accepted: row.accepted.clone(),
+            source_tag: row.number,
+            detail: detail.boxed(),
             ..Request::new(id, row.arrival_us, prompt, output)
         })
     }
@@ -252,42 +286,6 @@ fn read_ids(table: &Table, at: usize, into: &mut Vec<u32>) -> Result<(), InputEr
         let expected = "token ids as a JSON array like \"[1, 2, 3]\"";
         table.field_error_because(at, expected, &because)
     })
-}
-
-/// Numbers of drafts that are right.
-fn lengths(table: &Table, at: usize) -> Result<Arc<[u32]>, InputError> {
-    let mut lengths = Vec::new();
-    parse_numbers(table.field(at), "a number of drafts", &mut lengths).map_err(|because| {
-        let expected = "numbers of accepted drafts as a JSON array like \"[0, 2, 1]\"";
-        table.field_error_because(at, expected, &because)
-    })?;
-    Ok(lengths.into())
-}
-
-/// Appends the numbers of a JSON array, each of which is `what`; the message of an error tells
-/// where in it something is wrong.
-fn parse_numbers(text: &str, what: &str, into: &mut Vec<u32>) -> Result<(), String> {
-    let text = text.trim();
-    let inner = text
-        .strip_prefix('[')
-        .ok_or("it does not begin with \"[\"")?
-        .strip_suffix(']')
-        .ok_or("it does not end with \"]\"")?;
-    if inner.trim().is_empty() {
-        return Ok(());
-    }
-    for (k, item) in inner.split(',').enumerate() {
-        let item = item.trim();
-        // `parse` alone would take "+1" and "01", which are no JSON numbers.
-        let json = item == "0" || item.starts_with(|c: char| c.is_ascii_digit() && c != '0');
-        match item.parse::<u32>() {
-            Ok(number) if json => into.push(number),
-            _ => {
-                return Err(format!("element {} is {}, not {what}", k + 1, shown(item)));
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -370,6 +368,55 @@ mod tests {
             refuse("t,a,b,p,o,adapter,adapter\n"),
             "t.csv:1: the column \"adapter\" appears twice"
         );
+    }
+
+    #[test]
+    fn names_of_requests_are_a_column_by_name_and_unique() {
+        let text = "t,request_id,b,p,o,request_id\n2,x,y,[1],[4],b-7\n1,x,y,[1],[4],\n\
+            3,x,y,[1],[4],12\n4,x,y,[1],[4],request_3\n";
+        let ids = |requests: &[Request]| -> Vec<String> {
+            requests.iter().map(|r| r.id.to_string()).collect()
+        };
+        let requests = read(text).unwrap();
+        assert_eq!(
+            ids(&requests),
+            ["request_1", "b-7", "request_12", "request_3"]
+        );
+        assert_eq!(requests[3].id, RequestId::Number(3));
+        let refuse = |rows: &str| {
+            let text = format!("t,a,b,p,o,request_id\n{rows}");
+            read(&text).unwrap_err().to_string()
+        };
+        for (second, shown) in [("b", "\"b\""), ("1", "1")] {
+            assert_eq!(
+                refuse(&format!(
+                    "0,x,y,[1],[2],{second}\n0,x,y,[1],[2],c\n0,x,y,[1],[2],{second}\n"
+                )),
+                format!("t.csv:4: request_id {shown} appears twice, first in line 2")
+            );
+        }
+        // A row without a name has that of its number.
+        assert!(refuse("0,x,y,[1],[2],1\n0,x,y,[1],[2],\n").contains("request_id 1 appears twice"));
+        assert_eq!(
+            refuse("0,x,y,[1],[2],-3\n"),
+            "t.csv:2: column \"request_id\": expected a name, or a whole number from 0 to 18446744073709551615, found \"-3\""
+        );
+    }
+
+    #[test]
+    fn repeated_traces_keep_names_apart_and_samples_go_by_rows() {
+        use super::super::cut::{Cut, Selection};
+        let text = "t,a,b,p,o,request_id\n0,x,y,[1],[4],b\n1,x,y,[1],[4],1\n2,x,y,[1],[4],c\n";
+        let bytes = std::io::Cursor::new(text.as_bytes().to_vec());
+        let source = FiveColumn::from_reader("t.csv", bytes, &mut RowErrors::new(true)).unwrap();
+        let twice = Selection {
+            loops: 2,
+            ..Selection::default()
+        };
+        let mut cut = Cut::new(source, twice);
+        let ids = std::iter::from_fn(|| cut.next_request()).map(|r| r.id.to_string());
+        let ids: Vec<String> = ids.collect();
+        assert_eq!(ids, ["b", "request_1", "c", "b#1", "request_3", "c#1"]);
     }
 
     #[test]

@@ -357,6 +357,7 @@ impl TraceV2 {
             prefix_group: r.prefix_group,
             prefix_tokens: self.prefix(r).map_or(0, |g| g.len),
             streaming: r.streaming,
+            accepted: r.accepted.clone(),
             detail: r.detail.clone(),
             ..Request::new(id, arrival_us, prompt, output)
         }
@@ -382,6 +383,13 @@ impl TraceV2 {
         self.replay.horizon_us = horizon_us;
     }
 
+    /// Does every request say how many of its drafts are right?
+    #[must_use]
+    pub fn says_accepted(&self) -> bool {
+        let mut all = self.planned.iter();
+        !self.planned.is_empty() && all.all(|p| p.record.accepted.is_some())
+    }
+
     /// Does the trace name sessions at all?
     #[must_use]
     pub fn has_sessions(&self) -> bool {
@@ -394,7 +402,7 @@ impl Source for TraceV2 {
         let k = *self.order.get(self.next)?;
         self.next += 1;
         let p = &self.planned[k as usize];
-        let id = RequestId::Number(p.record.id);
+        let id = p.record.id();
         let prompt = self.prefix_of(&p.record);
         Some(self.request(k, id, p.inject_us, prompt, p.record.effective_input()))
     }
@@ -432,6 +440,10 @@ impl Source for TraceV2 {
             self.follow_ups
         );
         let this = &self.planned[k as usize].record;
+        let id = match &this.name {
+            Some(_) => this.id(),
+            None => RequestId::Named(id.into()),
+        };
         let (prompt, new) = if self.accumulates() {
             let mut context = before.prompt.clone();
             context.extend_from(&before.output, generated);
@@ -449,7 +461,7 @@ impl Source for TraceV2 {
             model: first.model,
             prefix_group: before.prefix_group,
             prefix_tokens: before.prefix_tokens,
-            ..self.request(k, RequestId::Named(id.into()), arrival_us, prompt, new)
+            ..self.request(k, id, arrival_us, prompt, new)
         })
     }
 

@@ -2,11 +2,12 @@
 
 use crate::import::RowErrors;
 use crate::limits::MAX_TOKENS;
+use crate::number_lists::lengths;
+use crate::request_names::{self, Taken};
 use crate::table::Table;
-use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_base::request::{Detail, Sym, Symbols};
+use windtunnel_base::request::{Detail, RequestId, Sym, Symbols};
 
 /// The columns every trace has, in the order in which they are written. Reading goes by name.
 pub(crate) const COLUMNS: [&str; 27] = [
@@ -40,7 +41,8 @@ pub(crate) const COLUMNS: [&str; 27] = [
 ];
 
 /// The columns a trace has when it needs them.
-pub(crate) const OPTIONAL: [&str; 5] = [
+pub(crate) const OPTIONAL: [&str; 6] = [
+    "accepted",
     "vllm_priority",
     "slo_target_us",
     "x_request_id",
@@ -52,7 +54,10 @@ pub(crate) const OPTIONAL: [&str; 5] = [
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) line: u64,
-    pub(super) id: u64,
+    /// Number of its name; of its row if the name is none.
+    pub(super) number: u64,
+    /// A name that is no number.
+    pub(super) name: Option<Arc<str>>,
     pub(super) arrival_us: i64,
     pub(super) send_us: i64,
     pub(super) deadline_us: i64,
@@ -73,10 +78,19 @@ pub(super) struct Record {
     pub(super) session: Sym,
     pub(super) prefix_group: Sym,
     pub(super) streaming: bool,
+    pub(super) accepted: Option<Arc<[u32]>>,
     pub(super) detail: Option<Arc<Detail>>,
 }
 
 impl Record {
+    /// Its name.
+    pub(super) fn id(&self) -> RequestId {
+        match &self.name {
+            Some(name) => RequestId::Named(Arc::clone(name)),
+            None => RequestId::Number(self.number),
+        }
+    }
+
     /// Prompt tokens behind the group's prefix: what the server counted, unless that count contains
     /// a shared prefix.
     pub(super) fn effective_input(&self) -> u32 {
@@ -136,6 +150,7 @@ pub(super) fn read(
         slo_target,
         think,
         adapter: may("adapter"),
+        accepted: may("accepted"),
         priority: may("vllm_priority"),
         modalities: [
             "text_tokens",
@@ -149,17 +164,13 @@ pub(super) fn read(
         ratio: must("reason_ratio"),
     };
     let mut records = Vec::new();
-    let mut lines = FxHashMap::default();
+    let mut taken = Taken::default();
+    let mut row = 0;
     while let Some(good) = table.advance_or_row_error()? {
         let record = good
-            .and_then(|()| at.record(&table, symbols))
-            .and_then(|record| match lines.insert(record.id, record.line) {
-                Some(first) => Err(table.error(format!(
-                    "request_id {} appears twice, first in line {first}",
-                    record.id
-                ))),
-                None => Ok(record),
-            });
+            .and_then(|()| at.record(&table, row, symbols))
+            .and_then(|record| taken.take(&record.id(), &table).map(|()| record));
+        row += 1;
         records.extend(errors.take(record)?);
     }
     Ok(records)
@@ -186,6 +197,7 @@ struct Columns {
     slo_target: Option<usize>,
     think: Option<usize>,
     adapter: Option<usize>,
+    accepted: Option<usize>,
     priority: Option<usize>,
     modalities: [usize; 4],
     chunks: usize,
@@ -194,7 +206,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn record(&self, table: &Table, symbols: &mut Symbols) -> Result<Record, InputError> {
+    fn record(&self, table: &Table, row: u64, symbols: &mut Symbols) -> Result<Record, InputError> {
         let tokens = |at| {
             let n = table.count(at, MAX_TOKENS)?;
             Ok::<u32, InputError>(u32::try_from(n).expect("below 2^31"))
@@ -210,6 +222,12 @@ impl Columns {
             .filter(|r| (0.0..=1.0).contains(r))
             .ok_or_else(|| table.field_error(self.ratio, "a number from 0 to 1"))?;
         let client_priority = self.priority.map_or(Ok(0), |at| table.priority(at))?;
+        let accepted = self.accepted.map(|at| lengths(table, at)).transpose()?;
+        let (number, own_name) = match request_names::read(table, self.request_id)? {
+            Some(RequestId::Number(number)) => (number, None),
+            Some(RequestId::Named(name)) => (row, Some(name)),
+            None => return Err(table.field_error(self.request_id, "a name or a number")),
+        };
         let mut name = |at: usize| symbols.intern(table.field(at));
         let think_us = self.think.map_or(Ok(0), |at| table.time(at))?;
         let [text, image, audio, video] = self.modalities;
@@ -220,10 +238,12 @@ impl Columns {
             video_tokens: tokens(video)?,
             reason_ratio,
             think_us,
+            named: own_name.is_some(),
         };
         let record = Record {
             line: table.line(),
-            id: table.count(self.request_id, u64::MAX)?,
+            number,
+            name: own_name,
             arrival_us: table.time(self.arrival)?,
             send_us: table.time(self.send)?,
             deadline_us: table.time(self.deadline)?,
@@ -243,6 +263,7 @@ impl Columns {
             session: name(self.session),
             prefix_group: name(self.prefix_group),
             streaming: flag(table, self.streaming)?,
+            accepted,
             detail: detail.boxed(),
         };
         if record.deadline_us > 0 && record.deadline_us < record.arrival_us {

@@ -36,7 +36,7 @@ pub(super) fn select(
     let period = s.period_us(latest, planned.len() as u64);
     let ids = planned
         .iter()
-        .map(|p| p.record.id)
+        .map(|p| p.record.number)
         .max()
         .unwrap_or(0)
         .saturating_add(1);
@@ -54,7 +54,11 @@ pub(super) fn select(
             let mut p = p.clone();
             let inject_us = s.moved_us(p.inject_us, pass, period);
             if pass > 0 {
-                p.record.id = p.record.id.saturating_add(ids.saturating_mul(pass.into()));
+                let number = &mut p.record.number;
+                *number = number.saturating_add(ids.saturating_mul(pass.into()));
+                if let Some(name) = &mut p.record.name {
+                    *name = format!("{name}#{pass}").into();
+                }
                 if !p.record.session.is_none() {
                     let name = format!("{}#{pass}", symbols.name(p.record.session));
                     p.record.session = symbols.intern(&name);

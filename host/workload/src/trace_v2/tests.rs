@@ -511,7 +511,8 @@ fn wrong_rows_name_line_and_column() {
             .contains("column \"streaming\": expected true or false, found \"yes\"")
     );
     assert!(refused(",m,0,", ",m,99,").contains("column \"deadline_us\""));
-    assert!(refused("\n7,", "\nrequest_7,").contains("column \"request_id\""));
+    assert!(refused("\n7,", "\n-7,").contains("column \"request_id\""));
+    assert!(refused("\n7,", "\n,").contains("column \"request_id\""));
     assert!(refused("deadline_us", "dead_line_us").contains(
         "t.csv:1: the column \"deadline_us\" is missing (the header has \"dead_line_us\": is that it?)"
     ));

@@ -150,6 +150,7 @@ impl Instance {
         budget.admit(tokens);
         let request = &mut self.requests[slot];
         self.adapters.add(request.request.adapter);
+        self.adapters.count(request.request.adapter, 1, 0);
         request.admission = self.admissions;
         request.running = true;
         request.scheduled_tokens = tokens;

@@ -84,6 +84,8 @@ impl Instance {
             }
             let position = self.choose_victim(now, events);
             let victim = self.running.remove(position).slot;
+            let adapter = self.requests[victim].request.adapter;
+            self.adapters.count(adapter, -1, 0);
             if position < *cursor {
                 *cursor -= 1;
             }
@@ -154,6 +156,8 @@ impl Instance {
     pub(crate) fn leave_batch(&mut self, entry: BatchEntry) {
         if let Ok(at) = self.running.binary_search(&entry) {
             self.running.remove(at);
+            let adapter = self.requests[entry.slot].request.adapter;
+            self.adapters.count(adapter, -1, 0);
         }
     }
 
@@ -162,6 +166,7 @@ impl Instance {
         let request = &self.requests[slot];
         self.waiting.remove(slot, request);
         self.queued_prompt_tokens -= u64::from(request.prompt_tokens());
+        self.adapters.count(request.request.adapter, 0, -1);
     }
 
     /// Returns a request, which is no longer in the batch, to the wait queue.
@@ -205,6 +210,7 @@ impl Instance {
             });
         }
         self.queued_prompt_tokens += u64::from(request.prompt_tokens());
+        self.adapters.count(request.request.adapter, 0, 1);
         self.waiting.push_front(slot, request);
     }
 }

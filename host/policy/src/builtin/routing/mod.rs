@@ -4,6 +4,7 @@ pub mod always_busiest;
 pub mod columns;
 pub mod filters;
 pub mod least_loaded;
+pub mod lora_affinity;
 pub mod memory;
 pub mod picker;
 pub mod prefix_affinity;
@@ -24,5 +25,6 @@ pub static TABLE: &[BuiltIn] = &table(
         weighted::POLICY,
         prefix_affinity::POLICY,
         always_busiest::POLICY,
+        lora_affinity::POLICY,
     ],
 );

@@ -1,10 +1,11 @@
 //! The scorers of weighted routing. Each gives every instance a number in 0..=1.
 
 use super::columns::Columns;
+use super::lora_affinity::Affinity;
 use super::memory::Memory;
 use crate::param::Param;
 use std::borrow::Cow;
-use windtunnel_plugin_api::{ClusterView, InstanceView, Interests, RequestView};
+use windtunnel_plugin_api::{AdapterSignal, ClusterView, InstanceView, Interests, RequestView};
 
 /// A scorer of weighted routing.
 pub struct Scorer {
@@ -334,6 +335,30 @@ pub const SESSION_AFFINITY: Scorer = Scorer {
             let stays = home == Some(i.index);
             f64::from(u8::from(stays))
         }));
+    },
+};
+
+/// Where requests with the adapter run, as far as vLLM publishes it.
+pub const LORA_AFFINITY: Scorer = Scorer {
+    name: "lora-affinity",
+    param: "lora_affinity",
+    default_weight: 0.0,
+    doc: "1 where a running request has the LoRA adapter, 0.8 where there is a place for one more, 0.6 where a waiting request has it, else 0",
+    interests: Interests::ADAPTERS,
+    column: |decision, _, column| {
+        let instances = decision.cluster.instances;
+        let ask = |signal| {
+            let mut requests = vec![0; instances.len()];
+            decision.cluster.host.adapter_signal(signal, &mut requests);
+            requests
+        };
+        let (running, waiting) = (ask(AdapterSignal::Running), ask(AdapterSignal::Waiting));
+        column.extend(
+            decision
+                .candidates
+                .iter()
+                .map(|&i| Affinity::of(running[i] > 0, waiting[i], &instances[i]).score()),
+        );
     },
 };
 

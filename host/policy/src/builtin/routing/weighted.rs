@@ -44,6 +44,7 @@ table! {
         PRECISE_PREFIX_SHARE,
         TOKEN_LOAD,
         SESSION_AFFINITY,
+        LORA_AFFINITY,
     ]
     Param::number(
         "cache_weight",

@@ -305,7 +305,7 @@ pub const FUNCTIONS: &[Function] = &[
         takes: &[slot("name", Type::Text, "")],
         gives: &[slot("name", NAME, "")],
         doc: &[
-            "What views give for a tenant, session, SLO class, prefix group, model or pool of this name. While the file is loaded only.",
+            "What views give for a tenant, session, SLO class, prefix group, model, adapter or pool of this name. While the file is loaded only.",
             "A text does it, too (`req.tenant == \"acme\"`), but not in a file that reads columns.",
         ],
     },
@@ -314,7 +314,7 @@ pub const FUNCTIONS: &[Function] = &[
         takes: &[slot(
             "field",
             Type::Text,
-            "a field of an instance, or a prefix method's name",
+            "a field of an instance, or the name of a method that asks about the request",
         )],
         gives: &[slot("offset", Type::Number, "bytes")],
         doc: &["Where a field's column begins in the buffer of `route_columns`."],

@@ -156,6 +156,24 @@ const INSTANCE_METHODS: &[Function] = &[
         ],
     },
     Function {
+        name: "adapter_loaded",
+        takes: &[],
+        gives: &[slot("loaded", Type::Boolean, "")],
+        doc: &["Is the request's adapter on the GPU? In columns 1 or 0."],
+    },
+    Function {
+        name: "adapter_running",
+        takes: &[],
+        gives: &[slot("requests", Type::Number, "")],
+        doc: &["Running requests with the request's adapter."],
+    },
+    Function {
+        name: "adapter_waiting",
+        takes: &[],
+        gives: &[slot("requests", Type::Number, "")],
+        doc: &["Waiting requests with the request's adapter."],
+    },
+    Function {
         name: "age_us",
         takes: &[],
         gives: &[slot("us", Type::Number, "")],
