@@ -153,8 +153,8 @@ fn what_cannot_be_read_is_refused_with_its_place() {
         (
             &["prefill-filter", "queue-scorer 1"],
             &[],
-            "@/p.yaml:4:9: prefill-filter has no counterpart: prefill and decode on instances of their \
-             own are not simulated",
+            "@/p.yaml:4:9: prefill-filter has no counterpart: which instances prefill and which decode is \
+             said by the run's pools",
         ),
         (
             &["queue-scorer -2"],

@@ -34,7 +34,7 @@ pub(super) enum Meaning {
 
 use Meaning as M;
 
-const ROLES: &str = "prefill and decode on instances of their own are not simulated";
+const ROLES: &str = "which instances prefill and which decode is said by the run's pools";
 const LABELS: &str = "instances have no labels";
 const PREDICTOR: &str = "there is no latency predictor to ask";
 const OLD_FILTER: &str = "there is no such filter in weighted routing";

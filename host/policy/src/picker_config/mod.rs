@@ -187,8 +187,8 @@ impl<'a> Translation<'a> {
         let [profile] = self.file.scheduling_profiles.as_slice() else {
             if let Some(second) = self.file.scheduling_profiles.get(1) {
                 let message = format!(
-                    "profile \"{}\" beside another has no counterpart: one profile decides for all requests; prefill and decode on instances of \
-                     their own are not simulated",
+                    "profile \"{}\" beside another has no counterpart: one profile decides for all requests; which \
+                     instances prefill and which decode is said by the run's pools",
                     second.name.value
                 );
                 return Err(at(self.name, place(&second.name), message));

@@ -198,7 +198,7 @@ fn what_cannot_be_read_is_refused_with_its_place() {
         (one("queue-scorer", "threshold: 3"), "p.yaml:4:48: queue-scorer has no parameters, found \"threshold\""),
         (one("load-aware-scorer", "treshold: 3"), "p.yaml:4:52: unknown parameter of load-aware-scorer \"treshold\"; did you mean \"threshold\"? valid: threshold"),
         (one("load-aware-scorer", "threshold: many"), "p.yaml:4:53: threshold: \"many\" is not a number of 1 or more"),
-        (one("prefill-filter", ""), "p.yaml:4:10: prefill-filter has no counterpart: prefill and decode on instances of their own are not simulated"),
+        (one("prefill-filter", ""), "p.yaml:4:10: prefill-filter has no counterpart: which instances prefill and which decode is said by the run's pools"),
         (one("latency-scorer", ""), "p.yaml:4:10: latency-scorer has no counterpart: there is no latency predictor to ask"),
         (one("prefix-cache-affinity-filter", "ttftSource: latencyPredictor"), "p.yaml:4:65: ttftSource: has no counterpart"),
         (one("inflight-load-producer", "addEstimatedOutputTokens: true") , ""),
