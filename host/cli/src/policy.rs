@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, LARGEST_SCRIPT, Staging, hint, unknown};
+use windtunnel_engine::instance::batching::STRATEGIES;
 use windtunnel_policy::builtin::{preemption, scheduler};
 use windtunnel_policy::lua::{Finding, Program, declarations, hooks_filled, lint};
 use windtunnel_policy::registry::{built_in, built_ins, names, unknown_policy};
@@ -47,7 +48,8 @@ pub enum PolicyCommand {
 /// `windtunnel policy list`.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
-    /// Only policies of this hook: admission, routing, priority, scheduler, preemption
+    /// Only policies of this hook: admission, routing, priority, scheduler, preemption; or the
+    /// strategies of batching
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
     /// Print JSON
@@ -107,7 +109,7 @@ pub fn hook(name: &str) -> Result<Hook, InputError> {
 
 /// A policy with a name.
 struct Named {
-    hook: Hook,
+    hook: &'static str,
     name: &'static str,
     kind: &'static str,
     what: String,
@@ -134,7 +136,7 @@ fn all(only: Option<Hook>) -> Result<Vec<Named>, InputError> {
         .filter(|h| only.is_none_or(|o| o == *h))
     {
         all.extend(built_ins(hook).iter().map(|policy| Named {
-            hook,
+            hook: hook.name(),
             name: policy.name,
             kind: "built-in",
             what: policy.sentence.to_owned(),
@@ -142,7 +144,7 @@ fn all(only: Option<Hook>) -> Result<Vec<Named>, InputError> {
         }));
         for script in shipped::scripts(hook).filter(|s| built_in(hook, s.name).is_none()) {
             all.push(Named {
-                hook,
+                hook: hook.name(),
                 name: script.name,
                 kind: "script",
                 what: summary(script.text),
@@ -153,8 +155,33 @@ fn all(only: Option<Hook>) -> Result<Vec<Named>, InputError> {
     Ok(all)
 }
 
+/// How batches are formed is no hook that policies fill, but chosen by name as they are.
+const BATCHING: &str = "batching";
+
+/// The batching strategies; a time among their parameters is microseconds.
+fn strategies() -> impl Iterator<Item = Named> {
+    STRATEGIES.iter().map(|strategy| Named {
+        hook: BATCHING,
+        name: strategy.name,
+        kind: "built-in",
+        what: strategy.sentence.to_owned(),
+        params: strategy
+            .params
+            .iter()
+            .map(|p| {
+                let least = f64::from(u8::from(!p.is_time));
+                Param::number(p.name, p.default as f64, least, f64::INFINITY, p.doc).whole()
+            })
+            .collect(),
+    })
+}
+
 fn list(args: &ListArgs) -> anyhow::Result<()> {
-    let policies = all(args.hook.as_deref().map(hook).transpose()?)?;
+    let policies = match args.hook.as_deref() {
+        Some(BATCHING) => strategies().collect(),
+        Some(name) => all(Some(hook(name)?))?,
+        None => all(None)?.into_iter().chain(strategies()).collect(),
+    };
     let text = if args.json {
         let shown: Vec<Value> = policies.iter().map(as_json).collect();
         format!("{:#}\n", json!({ "policies": shown }))
@@ -162,7 +189,7 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
         let mut table = styled(&["Hook", "Policy", "Kind", "What it does", "Parameters"]);
         for p in &policies {
             let params: Vec<&str> = p.params.iter().map(|p| p.name.as_ref()).collect();
-            table.add_row([p.hook.name(), p.name, p.kind, &p.what, &params.join(", ")]);
+            table.add_row([p.hook, p.name, p.kind, &p.what, &params.join(", ")]);
         }
         format!("{table}\n\"windtunnel policy show NAME\" prints one.\n")
     };
@@ -171,7 +198,7 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
 
 fn as_json(policy: &Named) -> Value {
     json!({
-        "hook": policy.hook.name(),
+        "hook": policy.hook,
         "name": policy.name,
         "kind": policy.kind,
         "what": policy.what,
@@ -206,7 +233,10 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
         .filter(|h| names(*h).contains(&args.name.as_str()))
         .collect();
     let text = match having[..] {
-        [] => return Err(nowhere(&args.name, only).into()),
+        [] => match strategies().find(|s| only.is_none() && s.name == args.name) {
+            Some(strategy) => format!("-- Batching strategy: {}\n", strategy.what),
+            None => return Err(nowhere(&args.name, only).into()),
+        },
         [hook] => shown(hook, &args.name),
         _ => {
             let hooks: Vec<&str> = having.iter().map(|h| h.name()).collect();

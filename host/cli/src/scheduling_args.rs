@@ -76,6 +76,10 @@ pub struct SchedulingArgs {
     /// --priority-policy and --preemption-policy
     #[arg(long, value_enum, value_name = "POLICY")]
     pub scheduling_policy: Option<SchedulingPolicyName>,
+    /// How batches are formed, under vllm rules: continuous, static, in-flight, one-prefill, ...,
+    /// as "windtunnel policy list --hook batching" has them [default: continuous]
+    #[arg(long, value_name = "NAME[:PARAM=VALUE,...]")]
+    pub batching_strategy: Option<String>,
     /// Share of the KV blocks that an admission leaves free, from 0 to below 1 [default: 0]
     #[arg(long, value_name = "SHARE")]
     pub watermark: Option<f64>,

@@ -103,6 +103,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             enable_chunked_prefill,
             scheduler_reserve_full_isl,
             watermark: scheduling.watermark,
+            batching_strategy: scheduling.batching_strategy.clone(),
             max_num_active_seqs: scheduling.max_num_active_seqs,
             max_num_queued_reqs: scheduling.max_num_queued_reqs,
             max_num_queued_tokens: scheduling.max_num_queued_tokens,

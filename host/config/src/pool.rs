@@ -141,6 +141,10 @@ pub struct EngineSpec {
     /// Most tokens of prompt and output; 0 = no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<u64>,
+    /// How batches are formed, by name and parameters: `NAME[:param=value,...]`; `continuous` if
+    /// not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batching_strategy: Option<String>,
     /// Time of the engine core to choose a step, microseconds: per step, and per request in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub core_schedule_us: Option<Vec<f64>>,

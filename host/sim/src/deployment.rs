@@ -15,6 +15,7 @@ use windtunnel_config::pool::{PoolSpec, RoleSpec};
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
+use windtunnel_engine::instance::batching::Batching;
 use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
 use windtunnel_engine::latency::{KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve};
 use windtunnel_policy::PolicySpec;
@@ -95,6 +96,8 @@ impl Deployment {
         scheduling::check_rules(given, run.rules, preset)?;
         for ((pool, spec), resolved) in pools.iter_mut().zip(specs).zip(&all) {
             scheduling::configure(&mut pool.engine, &spec.engine, preset, resolved, given)?;
+            pool.batching =
+                scheduling::batching(&mut pool.engine, &spec.engine, scheduling::time_us)?;
         }
         let front = &run.front;
         let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());
@@ -305,6 +308,7 @@ fn pool(
             scheduling: SchedulingConfig::default(),
             plain: engine.plain_steps,
         },
+        batching: Batching::default(),
         queue_limits: QueueLimits {
             requests: engine.max_num_queued_reqs,
             prompt_tokens: engine.max_num_queued_tokens,

@@ -52,6 +52,17 @@ fn scheduling(pool: &PoolConfig) -> Value {
         "max_loras": limit(s.max_loras),
         "lora_load_time_us": s.lora_load_us,
     });
+    if !pool.batching.is_continuous() {
+        let params = pool.batching.params().map(|(param, value)| {
+            let name = match param.is_time {
+                true => format!("{}_us", param.name),
+                false => param.name.to_owned(),
+            };
+            (name, json!(value))
+        });
+        told["batching_strategy"] = pool.batching.name().into();
+        told["batching_params"] = Value::Object(params.collect());
+    }
     if s.speculation.is_on() {
         told["num_speculative_tokens"] = s.speculation.num_speculative_tokens.into();
         told["speculative_method"] = s.speculation.method.name().into();

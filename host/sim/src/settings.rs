@@ -49,6 +49,7 @@ const SETTINGS: &[(&str, &str)] = &[
         "pool.engine.scheduler_reserve_full_isl",
     ),
     ("watermark", "pool.engine.watermark"),
+    ("batching_strategy", "pool.engine.batching_strategy"),
     ("max_num_active_seqs", "pool.engine.max_num_active_seqs"),
     ("max_num_queued_reqs", "pool.engine.max_num_queued_reqs"),
     ("max_num_queued_tokens", "pool.engine.max_num_queued_tokens"),

@@ -495,8 +495,12 @@ impl Simulation {
                 } else {
                     String::new()
                 };
+                let batching = match pool.batching.is_continuous() {
+                    true => String::new(),
+                    false => format!(", batching {}", pool.batching),
+                };
                 format!(
-                    "{name}{} x {} {}, latency model {}{version}",
+                    "{name}{} x {} {}, latency model {}{version}{batching}",
                     pool.instances, r.tp, r.gpu, r.latency_kind
                 )
             })

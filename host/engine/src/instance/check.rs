@@ -81,6 +81,7 @@ impl Instance {
         // Work conservation: the next step starts when the last one ends, or at once.
         if let Some(at) = self.step_at
             && (at < now || at > now.max(self.busy_until).max(self.core_free_us))
+            && at != self.wakes_us
         {
             return Err(format!(
                 "at {now} the next step is planned for {at}, the last one ends at {}",

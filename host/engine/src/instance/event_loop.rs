@@ -146,9 +146,14 @@ impl Instance {
         request.final_output_tokens().max(1).min(room.max(1))
     }
 
-    /// Plans a step if none is planned or running and requests wait.
+    /// Plans a step if requests wait, none is running, and none is planned but for the end of a
+    /// batching window.
     pub(super) fn wake_up(&mut self, now: i64) {
-        let asleep = self.step_at.is_none() && self.in_flight.is_empty();
+        if self.wakes_us != NEVER && self.waiting_requests() == 0 {
+            (self.wakes_us, self.step_at) = (NEVER, None);
+        }
+        let idle = self.step_at.is_none() && self.in_flight.is_empty();
+        let asleep = idle || self.wakes_us != NEVER;
         if asleep && self.waiting_requests() > 0 {
             self.step_at = Some(if self.config.rules.one_step_at_a_time {
                 now.max(self.busy_until).max(self.core_free_us)

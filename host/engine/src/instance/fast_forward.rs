@@ -28,12 +28,14 @@ impl Instance {
         if chosen_ahead && !(self.in_flight.len() == 1 && quiet(&self.in_flight[0])) {
             return now;
         }
-        let mut budget = self.step_budget(0);
+        let mut budget = self.step_budget(0, now);
+        // Decodes that wait for prefills leave them all of the step's tokens.
+        let prompts_first = budget.decodes_wait() && budget.may_admit();
         if !budget.schedule_decodes(self.group.count) {
             return now;
         }
-        let mut until = until;
-        if budget.may_admit() && self.waiting_requests() > 0 {
+        let mut until = until.min(budget.hold_until_us());
+        if (prompts_first || budget.may_admit()) && self.waiting_requests() > 0 {
             if !self.arrived.is_empty() || self.admits_at(now, &budget) {
                 return now;
             }

@@ -18,7 +18,13 @@ impl Instance {
             return false;
         }
         let step = self.chosen_steps;
-        let mut budget = self.step_budget(self.prefilling.len());
+        let mut budget = self.step_budget(self.prefilling.len(), now);
+        // The group takes part in every step; one that may sit out is the plain path's.
+        let prompts =
+            !self.prefilling.is_empty() || self.waiting_requests() > 0 && budget.may_admit();
+        if budget.decodes_wait() && prompts && self.group.count > 0 {
+            return false;
+        }
         if !budget.schedule_decodes(self.group.count) {
             return false;
         }

@@ -91,6 +91,9 @@ pub struct Instance {
     pub(super) scheduled_events: u64,
     /// The next step is chosen then.
     pub(super) step_at: Option<i64>,
+    /// The batching strategy lets the waiting requests wait until then, while nothing runs;
+    /// [`NEVER`] if it does not.
+    pub(super) wakes_us: i64,
     /// The last choice was empty, while a step ran; and when the output of that one was processed.
     pub(super) chose_nothing: bool,
     pub(super) empty_output_us: i64,
@@ -165,6 +168,7 @@ impl Instance {
             timeouts: BinaryHeap::new(),
             scheduled_events: 0,
             step_at: None,
+            wakes_us: NEVER,
             chose_nothing: false,
             empty_output_us: NEVER,
             core_free_us: 0,

@@ -21,6 +21,7 @@ impl Instance {
     /// Chooses the next step at `now`: its batch, and with that its duration. What it computes
     /// counts as computed from here on; its output is known when it is processed.
     pub(super) fn choose_step(&mut self, now: i64, events: &mut Vec<InstanceEvent>) {
+        self.wakes_us = NEVER;
         if self.running.is_empty() && self.waiting_requests() == 0 {
             return;
         }
@@ -33,6 +34,9 @@ impl Instance {
             self.form_batch(now, events);
             self.batch_aggregates()
         };
+        if work.requests == 0 && self.sleeps(now) {
+            return;
+        }
         if self.awaits_output() && work.requests == 0 {
             self.after_empty_choice(now, self.totals.preemptions > preemptions, events);
             return;
@@ -80,6 +84,19 @@ impl Instance {
         }
     }
 
+    /// Does the batching strategy let waiting requests wait although nothing runs? Then the next
+    /// step is chosen when it changes its mind.
+    fn sleeps(&mut self, now: i64) -> bool {
+        let idle = self.running.is_empty() && self.in_flight.is_empty();
+        let wakes_us = self.step_budget(0, now).hold_until_us();
+        let sleeps = idle && self.waiting_requests() > 0 && wakes_us != NEVER;
+        if sleeps {
+            self.wakes_us = wakes_us.max(now + 1);
+            self.step_at = Some(self.wakes_us);
+        }
+        sleeps
+    }
+
     /// Nothing can be computed at `now`. The output of the step before may change that; else what
     /// was just `preempted` is admitted again at once. A request that does not even fit while
     /// nobody else holds blocks never will.
@@ -92,7 +109,7 @@ impl Instance {
         if !preempted
             && self.running.is_empty()
             && !self.awaits_kv()
-            && self.step_budget(0).may_admit()
+            && self.step_budget(0, now).may_admit()
             && let Some(slot) = self.waiting.first(|_| true)
         {
             self.leave_queue(slot);

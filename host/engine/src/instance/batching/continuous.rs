@@ -1,17 +1,23 @@
 //! Continuous batching with chunked prefill, vLLM's strategy.
 
+use super::engine_limits::EngineLimits;
+use super::registry::Strategy;
 use super::strategy::{BatchLimits, BatchState, BatchingStrategy};
 use crate::instance::config::EngineConfig;
+
+pub(super) const STRATEGY: Strategy = Strategy {
+    name: "continuous",
+    sentence: "vLLM's: requests join whenever the batch has room, and prompts are computed in \
+               chunks beside the running decodes, as many tokens as a step may have.",
+    params: &[],
+    make: |config, _| Box::new(ContinuousBatching::new(config)),
+};
 
 /// Requests are admitted whenever the batch has room, and prompts are computed in chunks beside the
 /// running decodes.
 #[derive(Clone, Copy, Debug)]
 pub struct ContinuousBatching {
-    /// Most requests in the batch after an admission.
-    max_active: u32,
-    max_num_batched_tokens: u32,
-    /// `u32::MAX` = no limit.
-    long_prefill_token_threshold: u32,
+    limits: EngineLimits,
     adaptive_threshold: bool,
     spare_lone_prefill: bool,
 }
@@ -21,15 +27,7 @@ impl ContinuousBatching {
     #[must_use]
     pub fn new(config: &EngineConfig) -> Self {
         Self {
-            max_active: match config.scheduling.max_num_active_seqs {
-                0 => config.max_num_seqs,
-                active => active.min(config.max_num_seqs),
-            },
-            max_num_batched_tokens: config.max_num_batched_tokens,
-            long_prefill_token_threshold: match config.long_prefill_token_threshold {
-                0 => u32::MAX,
-                threshold => threshold,
-            },
+            limits: EngineLimits::of(config),
             adaptive_threshold: config.scheduling.adaptive_long_prefill_threshold,
             spare_lone_prefill: config.rules.spare_lone_prefill,
         }
@@ -39,18 +37,18 @@ impl ContinuousBatching {
 impl BatchingStrategy for ContinuousBatching {
     fn limits(&self, state: &BatchState) -> BatchLimits {
         let requests = state.running.saturating_add(state.waiting);
+        let threshold = self.limits.long_prefill_token_threshold;
         let max_prefill_tokens = if self.spare_lone_prefill && requests <= 1 {
             u32::MAX
         } else if self.adaptive_threshold {
-            let share = self.max_num_batched_tokens / requests.max(1);
-            self.long_prefill_token_threshold.max(share)
+            let share = self.limits.max_num_batched_tokens / requests.max(1);
+            threshold.max(share)
         } else {
-            self.long_prefill_token_threshold
+            threshold
         };
         BatchLimits {
-            max_new_tokens: self.max_num_batched_tokens,
             max_prefill_tokens,
-            max_admissions: self.max_active.saturating_sub(state.running),
+            ..self.limits.admitting(state, u32::MAX)
         }
     }
 }

@@ -9,13 +9,26 @@ use crate::instance::slot::{BatchEntry, Slot};
 use crate::instance::state::Instance;
 use windtunnel_plugin_api::EventKind;
 
+/// Which of the running requests a pass is for: those in prefill, or `decodes`, too.
+#[derive(Clone, Copy)]
+struct Pass {
+    decodes: bool,
+}
+
 impl Instance {
-    /// The budget of the next step, before which `prefilling` of the running requests prefill.
-    pub(crate) fn step_budget(&self, prefilling: usize) -> StepBudget {
+    /// The budget of the step that is chosen at `now`, before which `prefilling` of the running
+    /// requests prefill.
+    pub(crate) fn step_budget(&self, prefilling: usize, now: i64) -> StepBudget {
+        let head_queued_us = match self.batching.reads_head_age() {
+            true => self.waiting.first(|_| true),
+            false => None,
+        };
         let limits = self.batching.limits(&BatchState {
+            now_us: now,
             running: self.running.len() as u32,
             prefilling: prefilling as u32,
             waiting: self.waiting_requests() as u32,
+            head_queued_us: head_queued_us.map(|slot| self.requests[slot].enqueued_us),
         });
         let drafts = self.config.scheduling.speculation.num_speculative_tokens;
         StepBudget::new(limits, self.config.max_computed_tokens(), drafts)
@@ -29,9 +42,23 @@ impl Instance {
             request.scheduled_tokens = 0;
             prefilling += usize::from(request.in_prefill());
         }
-        let mut budget = self.step_budget(prefilling);
-        self.schedule_running(now, &mut budget, events);
+        let mut budget = self.step_budget(prefilling, now);
+        let wait = budget.decodes_wait();
+        self.schedule_running(now, &mut budget, Pass { decodes: !wait }, events);
         self.adapters.start_step();
+        self.note_parts(&mut budget);
+        let admissions = self.admissions;
+        self.admit_waiting(now, &mut budget, events);
+        let scheduled = |entry: &BatchEntry| self.requests[entry.slot].scheduled_tokens > 0;
+        // A prompt that is found whole is admitted without tokens where the rules say so.
+        if wait && self.admissions == admissions && !self.running.iter().any(scheduled) {
+            self.schedule_running(now, &mut budget, Pass { decodes: true }, events);
+            self.note_parts(&mut budget);
+        }
+    }
+
+    /// Notes the adapters of the running requests that take part, and that they do.
+    fn note_parts(&mut self, budget: &mut StepBudget) {
         for entry in &self.running {
             let request = &self.requests[entry.slot];
             if request.scheduled_tokens > 0 {
@@ -39,19 +66,21 @@ impl Instance {
                 budget.note_part(request);
             }
         }
-        self.admit_waiting(now, &mut budget, events);
     }
 
     fn schedule_running(
         &mut self,
         now: i64,
         budget: &mut StepBudget,
+        pass: Pass,
         events: &mut Vec<InstanceEvent>,
     ) {
         let mut cursor = 0;
         while cursor < self.running.len() && !budget.is_spent() {
             let slot = self.running[cursor].slot;
-            let Some(tokens) = budget.running_tokens(&self.requests[slot]) else {
+            let request = &self.requests[slot];
+            let wanted = budget.running_tokens(request);
+            let Some(tokens) = wanted.filter(|_| pass.decodes || request.in_prefill()) else {
                 cursor += 1;
                 continue;
             };

@@ -1,6 +1,6 @@
 //! How many tokens a request gets in a step, and whether one more may be admitted.
 
-use super::strategy::BatchLimits;
+use super::strategy::{BatchLimits, Decodes};
 use crate::instance::engine_request::EngineRequest;
 
 /// What is left of a step's limits while its batch is formed.
@@ -13,6 +13,9 @@ pub(crate) struct StepBudget {
     max_computed_tokens: u32,
     /// Drafts that a decode has.
     drafts: u32,
+    /// Decodes take part only if no prompt is computed.
+    decodes_wait: bool,
+    hold_until_us: i64,
     /// Running requests take part in the step; some of them prefill.
     running_take_part: bool,
     running_prefill: bool,
@@ -51,6 +54,8 @@ impl StepBudget {
             max_prefill_tokens: limits.max_prefill_tokens,
             max_computed_tokens,
             drafts,
+            decodes_wait: limits.decodes == Decodes::WaitForPrefills,
+            hold_until_us: limits.hold_until_us,
             running_take_part: false,
             running_prefill: false,
         }
@@ -106,6 +111,16 @@ impl StepBudget {
         } else {
             Some(remaining)
         }
+    }
+
+    /// Do decodes take part only if the step computes no prompt?
+    pub(crate) fn decodes_wait(&self) -> bool {
+        self.decodes_wait
+    }
+
+    /// The strategy sets the same limits up to this time, if the requests stay as they are.
+    pub(crate) fn hold_until_us(&self) -> i64 {
+        self.hold_until_us
     }
 
     /// No tokens are left.

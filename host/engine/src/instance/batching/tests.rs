@@ -1,11 +1,11 @@
-//! Strategies other than vLLM's, on both paths of an instance.
+//! The strategies, on both paths of an instance.
 
-use super::{BatchLimits, BatchState, BatchingStrategy};
+use super::{BatchLimits, BatchState, Batching, BatchingStrategy, Decodes, STRATEGIES};
 use crate::instance::test_hooks::fcfs;
 use crate::instance::{EngineConfig, Instance, InstanceEvent, SchedulingConfig};
 use crate::latency::{LatencyModel, StepAggregates, StepItem};
 use crate::rules::{EngineRules, Preset};
-use proptest::prelude::*;
+use proptest::prelude::{Strategy, any, prop, prop_assert_eq, proptest};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use windtunnel_base::record::{InstanceTotals, RequestRecord};
@@ -36,38 +36,6 @@ impl LatencyModel for Affine {
     }
 }
 
-/// Admits a full batch when the last one is done.
-#[derive(Clone, Debug)]
-struct Static {
-    slots: u32,
-}
-
-impl BatchingStrategy for Static {
-    fn limits(&self, state: &BatchState) -> BatchLimits {
-        BatchLimits {
-            max_new_tokens: u32::MAX,
-            max_prefill_tokens: u32::MAX,
-            max_admissions: if state.running == 0 { self.slots } else { 0 },
-        }
-    }
-}
-
-/// Admits one request when none prefills, and prefills it in chunks.
-#[derive(Clone, Debug)]
-struct OnePrefill {
-    chunk: u32,
-}
-
-impl BatchingStrategy for OnePrefill {
-    fn limits(&self, state: &BatchState) -> BatchLimits {
-        BatchLimits {
-            max_new_tokens: u32::MAX,
-            max_prefill_tokens: self.chunk,
-            max_admissions: u32::from(state.prefilling == 0),
-        }
-    }
-}
-
 /// Limits that jump with the state.
 #[derive(Clone, Debug)]
 struct Erratic {
@@ -87,6 +55,11 @@ impl BatchingStrategy for Erratic {
             max_new_tokens: 1 + mix(1) % 40,
             max_prefill_tokens: 1 + mix(2) % 20,
             max_admissions: mix(3) % 3 + u32::from(state.running == 0),
+            decodes: match mix(4) % 4 {
+                0 => Decodes::WaitForPrefills,
+                _ => Decodes::TakePart,
+            },
+            ..BatchLimits::CLOSED
         }
     }
 }
@@ -149,47 +122,164 @@ fn run(
     (records.collect(), totals)
 }
 
-/// When each request was admitted, microseconds after its arrival.
-fn admitted(strategy: impl BatchingStrategy + 'static, shapes: &[Shape]) -> Vec<i64> {
-    let config = engine(EngineRules::BLIS, false);
-    let (records, _) = run(config, Affine(0, 0), Box::new(strategy), shapes);
-    let delays = records.values().map(|r| r.scheduling_delay_us);
-    delays.map(|us| us.expect("it was admitted")).collect()
+fn chosen(text: &str) -> Batching {
+    let time_us = |text: &str| Ok(text.parse().expect("a number"));
+    Batching::parse(text, time_us).expect("a strategy")
+}
+
+/// With places for `slots` requests, when each was admitted and had its first token, microseconds
+/// after its arrival; every step takes 100.
+fn served(strategy: &str, slots: u32, shapes: &[Shape]) -> (Vec<i64>, Vec<i64>) {
+    let rules = EngineRules {
+        async_scheduling: false,
+        ..EngineRules::VLLM
+    };
+    let mut config = engine(rules, false);
+    (config.max_num_seqs, config.total_kv_blocks) = (slots, 1000);
+    let strategy = chosen(strategy).make(&config);
+    let (records, _) = run(config, Affine(0, 0), strategy, shapes);
+    let all = |of: fn(&RequestRecord) -> Option<i64>| {
+        let times = records.values().map(of);
+        times.map(|us| us.expect("it was served")).collect()
+    };
+    (all(|r| r.scheduling_delay_us), all(|r| r.ttft_us))
+}
+
+fn admitted(strategy: &str, slots: u32, shapes: &[Shape]) -> Vec<i64> {
+    served(strategy, slots, shapes).0
 }
 
 #[test]
 fn static_batching_admits_when_the_batch_is_done() {
     // One prefill step and up to four decode steps of 100 us.
     let shapes = [(0, 10, 2), (0, 10, 5), (0, 10, 2), (0, 10, 2), (0, 10, 2)];
-    assert_eq!(
-        admitted(Static { slots: 2 }, &shapes),
-        [0, 0, 500, 500, 700]
-    );
+    assert_eq!(admitted("static", 2, &shapes), [0, 0, 500, 500, 700]);
+}
+
+#[test]
+fn in_flight_batching_fills_a_place_as_soon_as_it_is_free() {
+    let shapes = [(0, 10, 2), (0, 10, 5), (0, 10, 2), (0, 10, 2), (0, 10, 2)];
+    assert_eq!(admitted("in-flight", 2, &shapes), [0, 0, 200, 400, 500]);
 }
 
 #[test]
 fn one_prefill_at_a_time_admits_when_the_last_one_is_through() {
     let shapes = [(0, 10, 9), (0, 10, 9), (0, 3, 9), (0, 10, 9)];
-    let chunked = OnePrefill { chunk: 5 };
-    assert_eq!(admitted(chunked, &shapes), [0, 200, 400, 500]);
-    let whole = OnePrefill { chunk: u32::MAX };
-    assert_eq!(admitted(whole, &shapes), [0, 100, 200, 300]);
+    assert_eq!(admitted("one-prefill", 4, &shapes), [0, 100, 200, 300]);
 }
 
-fn strategy() -> impl Strategy<Value = (u32, u32)> {
-    (0u32..3, any::<u32>())
+#[test]
+fn chunks_of_one_size_are_computed_beside_decodes() {
+    let shapes = [(0, 3, 3), (0, 10, 3), (0, 12, 3)];
+    let (admitted, ttft) = served("chunked-context:chunk=4", 4, &shapes);
+    assert_eq!((admitted, ttft), (vec![0, 0, 0], vec![100, 300, 300]));
 }
 
-fn make((kind, seed): (u32, u32)) -> Box<dyn BatchingStrategy> {
-    match kind {
-        0 => Box::new(Static {
-            slots: seed % 5 + 1,
-        }),
-        1 => Box::new(OnePrefill {
-            chunk: seed % 30 + 1,
-        }),
-        _ => Box::new(Erratic { seed }),
+#[test]
+fn prompts_first_hold_up_decodes() {
+    // The second prompt comes while the first request decodes: its step is its own.
+    let shapes = [(0, 10, 3), (150, 10, 2)];
+    for (strategy, done) in [("in-flight", 300), ("prefill-first", 400)] {
+        let mut config = engine(EngineRules::VLLM, false);
+        config.rules.async_scheduling = false;
+        let strategy = chosen(strategy).make(&config);
+        let (records, _) = run(config, Affine(0, 0), strategy, &shapes);
+        assert_eq!(records[&0].e2e_us, Some(done));
+        assert_eq!(records[&1].ttft_us, Some(150));
     }
+}
+
+#[test]
+fn a_batch_that_runs_to_completion_is_joined_only_before_it_decodes() {
+    // A prompt of three chunks, and one that comes in its second step; then one too late.
+    let shapes = [(0, 12, 2), (150, 4, 4), (350, 4, 1)];
+    let config = |chunk| {
+        let mut config = engine(EngineRules::VLLM, false);
+        config.rules.async_scheduling = false;
+        config.rules.spare_lone_prefill = false;
+        config.long_prefill_token_threshold = chunk;
+        config
+    };
+    let admitted = |strategy: &str| {
+        let strategy = chosen(strategy).make(&config(4));
+        let (records, _) = run(config(4), Affine(0, 0), strategy, &shapes);
+        let delays = records.values().map(|r| r.scheduling_delay_us);
+        delays.map(|us| us.expect("served")).collect::<Vec<i64>>()
+    };
+    // Joined at 200; prompts are done at 300, the last decode at 600.
+    assert_eq!(admitted("run-to-completion"), [0, 50, 250]);
+    // A closed batch ends at 400, the second one at 800.
+    assert_eq!(admitted("greedy"), [0, 250, 50]);
+    assert_eq!(admitted("static"), [0, 250, 50]);
+}
+
+#[test]
+fn a_window_ends_without_another_event() {
+    let shapes = [(0, 10, 1), (1000, 10, 1), (1010, 10, 1), (1020, 10, 1)];
+    let windowed = "windowed:min_batch_size=3,window=200";
+    assert_eq!(admitted(windowed, 4, &shapes), [200, 20, 10, 0]);
+    assert_eq!(admitted("greedy", 4, &shapes), [0, 0, 90, 80]);
+}
+
+#[test]
+fn a_name_is_refused_with_the_nearest_and_values_with_what_is_expected() {
+    let refused = |text: &str| {
+        let time = |_: &str| Err(windtunnel_base::input::InputError::new("a time as 20ms"));
+        let error = Batching::parse(text, time).expect_err("refused");
+        error.to_string()
+    };
+    assert_eq!(
+        refused("statik"),
+        "unknown batching strategy \"statik\"; did you mean \"static\"? valid: continuous, static, in-flight, \
+         one-prefill, chunked-context, prefill-first, run-to-completion, greedy, windowed"
+    );
+    assert_eq!(
+        refused("static:chunk=2"),
+        "batching strategy static has no parameters, found \"chunk\""
+    );
+    assert_eq!(
+        refused("chunked-context:chunk=0"),
+        "batching strategy chunked-context: chunk is \"0\"; expected a whole number, 1 or more"
+    );
+    assert_eq!(
+        refused("chunked-context:chunk=3,chunk=4"),
+        "batching strategy chunked-context: chunk is given twice"
+    );
+    assert_eq!(
+        refused("windowed:min_batch_sise=2"),
+        "unknown parameter of windowed \"min_batch_sise\"; did you mean \"min_batch_size\"? valid: \
+         min_batch_size, window"
+    );
+    assert_eq!(
+        refused("windowed:window=soon"),
+        "batching strategy windowed: window is \"soon\"; expected a time as 20ms"
+    );
+    assert_eq!(
+        refused("windowed:5"),
+        "batching strategy windowed: found \"5\"; expected param=value"
+    );
+}
+
+fn strategy() -> impl Strategy<Value = (usize, u32)> {
+    (0..STRATEGIES.len() + 2, any::<u32>())
+}
+
+/// One of the strategies, with parameters made of `seed`, or an erratic one.
+fn make((kind, seed): (usize, u32), config: &EngineConfig) -> Box<dyn BatchingStrategy> {
+    let Some(strategy) = STRATEGIES.get(kind) else {
+        return Box::new(Erratic { seed });
+    };
+    let params = strategy.params.iter().enumerate();
+    let params = params.map(|(k, p)| {
+        let value = (seed >> (8 * k)) % if p.is_time { 900 } else { 12 };
+        format!("{}={}", p.name, value + 1)
+    });
+    let params: Vec<String> = params.collect();
+    let text = match params.is_empty() {
+        true => strategy.name.to_owned(),
+        false => format!("{}:{}", strategy.name, params.join(",")),
+    };
+    chosen(&text).make(config)
 }
 
 proptest! {
@@ -197,6 +287,7 @@ proptest! {
     fn both_paths_give_the_same_under_any_strategy(
         strategy in strategy(),
         vllm in any::<bool>(),
+        limits in (1u32..6, 4u32..60, 0u32..12),
         context_us in 0i64..3,
         gaps in prop::collection::vec((0i64..600, 1u32..40, 0u32..30), 1..14),
     ) {
@@ -210,7 +301,14 @@ proptest! {
             .collect();
         let preset = if vllm { Preset::Vllm } else { Preset::Blis };
         let results = |plain| {
-            run(engine(preset.rules(), plain), Affine(1, context_us), make(strategy), &shapes)
+            let mut config = engine(preset.rules(), plain);
+            (config.max_num_seqs, config.max_num_batched_tokens, config.long_prefill_token_threshold)
+                = limits;
+            // What is erratic keeps to no number of places.
+            if strategy.0 >= STRATEGIES.len() {
+                config.max_num_seqs = u32::MAX;
+            }
+            run(config, Affine(1, context_us), make(strategy, &config), &shapes)
         };
         prop_assert_eq!(format!("{:?}", results(false)), format!("{:?}", results(true)));
     }

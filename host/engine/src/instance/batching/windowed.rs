@@ -1,0 +1,60 @@
+//! Batches that are formed at once, as soon as requests wait, or when enough do.
+
+use super::engine_limits::EngineLimits;
+use super::registry::{Strategy, StrategyParam};
+use super::strategy::{BatchLimits, BatchState, BatchingStrategy, Decodes};
+
+pub(super) const STRATEGY: Strategy = Strategy {
+    name: "windowed",
+    sentence: "As greedy, but an idle engine waits until min_batch_size requests wait or the first \
+               of them has waited for the window.",
+    params: &[
+        StrategyParam::count("min_batch_size", 1, "waiting requests that make a batch"),
+        StrategyParam::time(
+            "window",
+            10_000,
+            "longest wait of the first request for others",
+        ),
+    ],
+    make: |config, values| {
+        Box::new(Windowed {
+            limits: EngineLimits::of(config),
+            min_batch_size: values[0] as u32,
+            window_us: values[1],
+        })
+    },
+};
+
+/// Batches that are closed when they are formed: prompts first, then decodes until all are done.
+pub(super) struct Windowed {
+    pub(super) limits: EngineLimits,
+    pub(super) min_batch_size: u32,
+    pub(super) window_us: i64,
+}
+
+impl BatchingStrategy for Windowed {
+    fn limits(&self, state: &BatchState) -> BatchLimits {
+        let closed = BatchLimits {
+            decodes: Decodes::WaitForPrefills,
+            ..self.limits.admitting(state, 0)
+        };
+        let Some(head_us) = state.head_queued_us.filter(|_| state.running == 0) else {
+            return closed;
+        };
+        let opens_us = head_us.saturating_add(self.window_us);
+        if state.waiting < self.min_batch_size && state.now_us < opens_us {
+            return BatchLimits {
+                hold_until_us: opens_us,
+                ..closed
+            };
+        }
+        BatchLimits {
+            max_admissions: self.limits.seats(state),
+            ..closed
+        }
+    }
+
+    fn reads_head_age(&self) -> bool {
+        true
+    }
+}
