@@ -8,6 +8,8 @@
 
 #[path = "src/entries.rs"]
 mod entries;
+#[path = "src/xpu_entries.rs"]
+mod xpu_entries;
 
 use entries::{DefaultsFile, Hardware, ModelEntry, check, check_hardware};
 use serde_yaml::MessageFormatter;
@@ -16,6 +18,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
+use xpu_entries::{XpuCatalog, XpuDtype, check_xpus};
 
 /// The root of the repository, seen from this crate.
 const ROOT: &str = "../..";
@@ -23,6 +26,7 @@ const ROOT: &str = "../..";
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/entries.rs");
+    println!("cargo::rerun-if-changed=src/xpu_entries.rs");
     println!("cargo::rerun-if-changed={ROOT}/defaults.yaml");
     println!("cargo::rerun-if-changed={ROOT}/model_configs");
     match made() {
@@ -145,6 +149,7 @@ fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
         ),
     );
 
+    xpu_tables(code, &file.xpu_roofline.ok_or("xpu_roofline is missing")?)?;
     line(
         code,
         format_args!("/// By name.\nstatic WORKLOADS: &[(&str, Preset)] = &["),
@@ -190,6 +195,45 @@ fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
                     row.blis_kv_blocks,
                     row.loss
                 ),
+            );
+        }
+        code.push_str("] }),\n");
+    }
+    code.push_str("];\n");
+    Ok(())
+}
+
+/// Writes the tables of the step-time model `xpu-roofline`.
+fn xpu_tables(code: &mut String, catalog: &XpuCatalog) -> Result<(), String> {
+    check_xpus(catalog)?;
+    code.push_str("/// By name.\nstatic XPU_MODELS: &[(&str, XpuModel)] = &[\n");
+    for (name, model) in &catalog.models {
+        let text = format!("{model:?}").replace("dtype: ", "dtype: XpuDtype::");
+        line(code, format_args!("({name:?}, {text}),"));
+    }
+    code.push_str("];\n/// By name.\nstatic XPUS: &[(&str, XpuRow)] = &[\n");
+    for (name, xpu) in &catalog.hardware {
+        line(
+            code,
+            format_args!(
+                "({name:?}, XpuRow {{ spellings: &{:?}, memory_gib: {:?}, bandwidth_gb_s: {:?}, \
+                 intra_node_gb_s: {:?}, all_reduce: XpuAlgorithm::{:?}, \
+                 all_reduce_latency_us: {:?}, units: &[",
+                xpu.spellings,
+                xpu.memory_gib,
+                xpu.bandwidth_gb_s,
+                xpu.intra_node_gb_s,
+                xpu.all_reduce,
+                xpu.all_reduce_latency_us
+            ),
+        );
+        for unit in &xpu.units {
+            let dtype = |dtype: &XpuDtype| format!("XpuDtype::{dtype:?}");
+            let dtypes: Vec<String> = unit.dtypes.iter().map(dtype).collect();
+            let dtypes = dtypes.join(", ");
+            line(
+                code,
+                format_args!("({:?}, {:?}, &[{dtypes}]),", unit.tflops, unit.efficiency),
             );
         }
         code.push_str("] }),\n");

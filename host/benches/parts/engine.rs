@@ -21,7 +21,12 @@ use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
 
 /// The model of all figures: llama-3.1-8b-instruct on one H100.
 pub(crate) fn model(kind: LatencyModelKind) -> Arc<dyn LatencyModel> {
-    let mut setup = Setup::new("llama-3.1-8b-instruct", Defaults::builtin().clone());
+    // xpu-roofline has models of its own.
+    let name = match kind {
+        LatencyModelKind::XpuRoofline => "llama3-8b",
+        _ => "llama-3.1-8b-instruct",
+    };
+    let mut setup = Setup::new(name, Defaults::builtin().clone());
     setup.gpu = Some("H100".into());
     // There are fitted coefficients for two GPUs only.
     setup.tp = Some(if kind == LatencyModelKind::Blackbox {

@@ -20,7 +20,7 @@ pub enum RulesName {
 /// Latency model by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LatencyName {
-    /// Fitted coefficients if they exist, else trained-physics
+    /// Fitted coefficients if they exist, else trained-physics; xpu-roofline for its own models
     Auto,
     /// Fitted alpha/beta coefficients of one model on one GPU type
     Blackbox,
@@ -28,6 +28,8 @@ pub enum LatencyName {
     Roofline,
     /// Roofline terms with globally fitted corrections
     TrainedPhysics,
+    /// Operation by operation at the rates of an accelerator, as XpuSim has it
+    XpuRoofline,
 }
 
 /// How results are printed on stdout.

@@ -43,9 +43,13 @@ pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
                 "on a list of models; name one model",
             )?;
             if args.json {
-                pretty(&json!({ "models": facts.iter().map(list_entry).collect::<Vec<_>>() }))
+                pretty(&json!({
+                    "models": facts.iter().map(list_entry).collect::<Vec<_>>(),
+                    "xpu_roofline_models": defaults.xpu.models.keys().collect::<Vec<_>>(),
+                    "xpu_roofline_hardware": defaults.xpu.hardware.keys().collect::<Vec<_>>(),
+                }))
             } else {
-                list(&facts)
+                list(&facts, args.name.is_none().then_some(&defaults))
             }
         }
     };
@@ -96,6 +100,7 @@ fn chosen<'a>(args: &'a ModelsArgs, defaults: &'a Defaults) -> Result<Chosen<'a>
         .collect();
     match (&exact[..], &hits[..]) {
         ([], _) if args.model_config_folder.is_some() => Ok(Chosen::One(name)),
+        ([], _) if defaults.xpu.model(name).is_some() => Ok(Chosen::One(name)),
         (_, []) => Err(defaults.unknown_model(name)),
         ([one], _) => Ok(Chosen::One(one)),
         (_, [one]) => Ok(Chosen::One(one.name)),
@@ -113,7 +118,8 @@ fn default_deployment(entry: Option<&ModelEntry>) -> Option<(&str, u32, Option<&
         .or_else(|| analytic.map(|d| (d.gpu.as_str(), d.tp, None)))
 }
 
-fn list(facts: &[ModelFacts<'_>]) -> String {
+/// The models as a table; of `others` those that are no models of it.
+fn list(facts: &[ModelFacts<'_>], others: Option<&Defaults>) -> String {
     let mut table = styled(&["Model", "Default GPU:TP", "Fitted GPU:TP", "Config"]);
     for model in facts {
         table.add_row([
@@ -132,9 +138,23 @@ fn list(facts: &[ModelFacts<'_>]) -> String {
         "{table}\n\
          GPU:TP is a GPU type and the tensor parallelism. Default: what a run takes that names neither.\n\
          Fitted: deployments that were measured. Config: built in, so that any other can be computed.\n\
-         \"windtunnel models NAME\" explains one of the {} models.\n",
-        facts.len()
+         \"windtunnel models NAME\" explains one of the {} models.\n{}",
+        facts.len(),
+        others.map_or_else(String::new, |defaults| {
+            format!(
+                "\nLatency model xpu-roofline has models and GPUs of its own:\n  {}\n  {}\n",
+                some_per_line(defaults.xpu.models.keys()),
+                some_per_line(defaults.xpu.hardware.keys())
+            )
+        })
     )
+}
+
+/// Names in lines of seven.
+fn some_per_line<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    let lines: Vec<String> = names.chunks(7).map(|line| line.join(", ")).collect();
+    lines.join(",\n  ")
 }
 
 /// `A100-80:1,2 H100:1,2,4`: GPUs by name, each with its tensor parallelisms; vLLM versions do not
@@ -339,7 +359,7 @@ impl<'a> Explained<'a> {
         let coefficients = match r.latency_kind {
             LatencyModelKind::Blackbox => json!({"alpha_us": r.alpha, "beta_us": r.beta}),
             LatencyModelKind::TrainedPhysics => json!({"alpha_us": r.alpha, "beta": r.beta}),
-            LatencyModelKind::Roofline => Value::Null,
+            LatencyModelKind::Roofline | LatencyModelKind::XpuRoofline => Value::Null,
         };
         json!({
             "model": r.canonical,

@@ -265,5 +265,6 @@ pub fn latency_model(name: LatencyName) -> &'static str {
         LatencyName::Blackbox => "blackbox",
         LatencyName::Roofline => "roofline",
         LatencyName::TrainedPhysics => "trained-physics",
+        LatencyName::XpuRoofline => "xpu-roofline",
     }
 }

@@ -6,6 +6,7 @@ use super::entries::{
     Preset,
 };
 use super::hardware::{HardwareTable, KnownGpu};
+use super::xpu_entries::{Xpu, XpuAlgorithm, XpuCatalog, XpuDtype, XpuModel, XpuUnit};
 use std::collections::BTreeMap;
 
 include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
@@ -26,6 +27,18 @@ struct Model {
     /// GPU, tensor parallelism.
     analytic_default: Option<(&'static str, u32)>,
     fitted: &'static [Row],
+}
+
+/// An [`Xpu`] that needs no memory of its own.
+struct XpuRow {
+    spellings: &'static [&'static str],
+    memory_gib: f64,
+    bandwidth_gb_s: f64,
+    intra_node_gb_s: f64,
+    all_reduce: XpuAlgorithm,
+    all_reduce_latency_us: f64,
+    /// Peak, share of it, data types.
+    units: &'static [(f64, f64, &'static [XpuDtype])],
 }
 
 /// A [`FittedRow`] that needs no memory of its own.
@@ -116,4 +129,33 @@ pub(crate) fn workloads() -> BTreeMap<String, Preset> {
         .iter()
         .map(|(name, preset)| ((*name).to_owned(), preset.clone()))
         .collect()
+}
+
+/// Models and accelerators of the step-time model `xpu-roofline`.
+pub(crate) fn xpu() -> XpuCatalog {
+    let named = |(name, model): &(&str, XpuModel)| ((*name).to_owned(), *model);
+    let xpu = |row: &XpuRow| Xpu {
+        spellings: row.spellings.iter().map(|s| (*s).to_owned()).collect(),
+        memory_gib: row.memory_gib,
+        bandwidth_gb_s: row.bandwidth_gb_s,
+        intra_node_gb_s: row.intra_node_gb_s,
+        all_reduce: row.all_reduce,
+        all_reduce_latency_us: row.all_reduce_latency_us,
+        units: row
+            .units
+            .iter()
+            .map(|&(tflops, efficiency, dtypes)| XpuUnit {
+                tflops,
+                efficiency,
+                dtypes: dtypes.to_vec(),
+            })
+            .collect(),
+    };
+    XpuCatalog {
+        models: XPU_MODELS.iter().map(named).collect(),
+        hardware: XPUS
+            .iter()
+            .map(|(name, row)| ((*name).to_owned(), xpu(row)))
+            .collect(),
+    }
 }

@@ -3,6 +3,7 @@
 use super::entries::{Coefficients, DefaultsFile, ModelEntry, Preset, check, check_hardware};
 use super::hardware::{HardwareTable, KnownGpu};
 use super::model::short_name;
+use super::xpu_entries::{XpuCatalog, check_xpus};
 use super::{blis, builtin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,6 +23,8 @@ pub struct Defaults {
     pub trained_physics: Coefficients,
     /// Workload presets by name.
     pub workloads: BTreeMap<String, Preset>,
+    /// Models and accelerators of the step-time model `xpu-roofline`.
+    pub xpu: XpuCatalog,
 }
 
 /// One line of a listing of models, see [`Defaults::models`].
@@ -49,6 +52,7 @@ impl Defaults {
             hardware: builtin::hardware(),
             trained_physics: builtin::trained_physics(),
             workloads: builtin::workloads(),
+            xpu: builtin::xpu(),
         })
     }
 
@@ -84,6 +88,10 @@ impl Defaults {
         let file: DefaultsFile = parse_yaml(name, text)?;
         check_hardware(&file.hardware, &file.sources)
             .map_err(|message| InputError::in_file(name, message))?;
+        let xpu = file
+            .xpu_roofline
+            .unwrap_or_else(|| Self::builtin().xpu.clone());
+        check_xpus(&xpu).map_err(|message| InputError::in_file(name, message))?;
         let mut hardware = HardwareTable::default();
         for (gpu, entry) in &file.hardware {
             if entry.alias_of.is_none() {
@@ -112,6 +120,7 @@ impl Defaults {
             hardware,
             trained_physics: file.trained_physics,
             workloads: file.workloads,
+            xpu,
         })
     }
 
@@ -127,6 +136,7 @@ impl Defaults {
                 .trained_physics
                 .unwrap_or_else(|| builtin.trained_physics.clone()),
             workloads: file.workloads.unwrap_or_else(|| builtin.workloads.clone()),
+            xpu: builtin.xpu.clone(),
         })
     }
 
@@ -253,6 +263,7 @@ mod tests {
         assert_eq!(builtin.hardware, file.hardware);
         assert_eq!(builtin.trained_physics, file.trained_physics);
         assert_eq!(builtin.workloads, file.workloads);
+        assert_eq!(builtin.xpu, file.xpu);
         assert_eq!(*builtin, file);
     }
 

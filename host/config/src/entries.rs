@@ -3,6 +3,7 @@
 //! The build script, which turns `defaults.yaml` into tables, is made of this file too: it uses
 //! nothing but serde and the standard library, and its messages leave the file to the caller.
 
+use super::xpu_entries::XpuCatalog;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -15,6 +16,8 @@ pub(crate) struct DefaultsFile {
     pub(crate) sources: BTreeMap<String, String>,
     pub(crate) hardware: BTreeMap<String, HardwareEntry>,
     pub(crate) trained_physics: Coefficients,
+    /// Figures of `xpu-roofline`; those of the built-in file if it is not there.
+    pub(crate) xpu_roofline: Option<XpuCatalog>,
     pub(crate) workloads: BTreeMap<String, Preset>,
     pub(crate) models: BTreeMap<String, ModelEntry>,
 }

@@ -12,6 +12,8 @@ mod hardware;
 mod json;
 mod model;
 pub mod pool;
+mod xpu;
+mod xpu_entries;
 
 pub use defaults::{Defaults, ModelFacts};
 pub use entries::{
@@ -23,3 +25,4 @@ pub use model::{
     AttentionLayers, Compute, EMBEDDINGS, EXPERTS, Ffn, Layer, Mixer, ModelArch, OUTPUT_HEAD, Part,
     Quantization, Recurrent, RopeScaling, Split, VISION, Weights, short_name,
 };
+pub use xpu_entries::{Xpu, XpuAlgorithm, XpuCatalog, XpuDtype, XpuModel, XpuUnit};

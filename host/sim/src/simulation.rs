@@ -485,7 +485,9 @@ impl Simulation {
                 let version = r.vllm_version.as_deref();
                 let version = match r.latency_kind {
                     LatencyModelKind::Roofline => " (computed, a lower bound)".to_owned(),
-                    LatencyModelKind::TrainedPhysics => " (computed)".to_owned(),
+                    LatencyModelKind::TrainedPhysics | LatencyModelKind::XpuRoofline => {
+                        " (computed)".to_owned()
+                    }
                     LatencyModelKind::Blackbox => {
                         version.map_or(String::new(), |v| format!(" ({v})"))
                     }

@@ -11,7 +11,7 @@ pub const GIB: f64 = 1_073_741_824.0;
 ///
 /// Nine servers of vLLM 0.15 and 0.23 on H100 (seven dense models, TP 1 to 4) had the blocks that
 /// leave 0.5 to 2.2 GiB, seven of them 1.9 to 2.2.
-const OVERHEAD: f64 = 2.0;
+pub(super) const OVERHEAD: f64 = 2.0;
 /// The same for a model that reads images: vLLM keeps room for the largest ones. One server of
 /// Llama-4-Scout (H100, TP 2) left 6 GiB.
 const OVERHEAD_MULTIMODAL: f64 = 6.0;

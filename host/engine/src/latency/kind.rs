@@ -13,11 +13,18 @@ pub enum LatencyModelKind {
     Roofline,
     /// See [`TrainedPhysics`](super::TrainedPhysics).
     TrainedPhysics,
+    /// See [`XpuRoofline`](super::XpuRoofline).
+    XpuRoofline,
 }
 
 impl LatencyModelKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Blackbox, Self::Roofline, Self::TrainedPhysics];
+    pub const ALL: [Self; 4] = [
+        Self::Blackbox,
+        Self::Roofline,
+        Self::TrainedPhysics,
+        Self::XpuRoofline,
+    ];
 
     /// What a person should know who sizes a cluster with it; none where steps were measured.
     #[must_use]
@@ -31,6 +38,9 @@ impl LatencyModelKind {
                 "step times are computed, with factors fitted on H100 servers of other models; nothing of this \
                  deployment was measured",
             ),
+            Self::XpuRoofline => Some(
+                "step times are computed from peaks and efficiencies that nobody measured, without overheads",
+            ),
         }
     }
 
@@ -41,6 +51,7 @@ impl LatencyModelKind {
             Self::Blackbox => "blackbox",
             Self::Roofline => "roofline",
             Self::TrainedPhysics => "trained-physics",
+            Self::XpuRoofline => "xpu-roofline",
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod blackbox;
 pub mod blis;
 pub mod capacity;
 mod coefficients;
+pub mod collectives;
 mod communication;
 pub mod deployment;
 mod estimate;
@@ -21,6 +22,7 @@ pub mod resolve;
 pub mod roofline;
 pub mod trained_physics;
 mod work;
+pub mod xpu_roofline;
 
 #[cfg(test)]
 mod capacity_tests;
@@ -32,6 +34,8 @@ mod oracle_tests;
 mod resolve_tests;
 #[cfg(test)]
 mod vector_tests;
+#[cfg(test)]
+mod xpu_tests;
 
 pub use blackbox::Blackbox;
 pub use capacity::{GIB, KvCapacity, KvMemory};
@@ -46,3 +50,4 @@ pub use resolve::resolve;
 pub use roofline::Roofline;
 pub use trained_physics::TrainedPhysics;
 pub use work::StepWork;
+pub use xpu_roofline::XpuRoofline;

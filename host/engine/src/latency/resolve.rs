@@ -2,6 +2,7 @@
 //! cache, model length.
 
 mod memory;
+mod xpu;
 
 use super::blackbox::Blackbox;
 use super::blis;
@@ -18,7 +19,8 @@ use windtunnel_config::{FittedRow, HardwareTable, ModelArch, ModelEntry};
 /// Decides a deployment. Reads the files that the setup names, nothing else.
 ///
 /// Without a chosen step-time model: explicit coefficients make it blackbox (3 beta) or
-/// trained-physics (7 to 11); else fitted coefficients of that model, GPU, tensor parallelism and
+/// trained-physics (7 to 11); else a model that only the catalog of xpu-roofline knows makes it
+/// that; else fitted coefficients of that model, GPU, tensor parallelism and
 /// vLLM version make it blackbox; else trained-physics from the model's configuration (roofline as
 /// BLIS has it).
 ///
@@ -27,11 +29,15 @@ use windtunnel_config::{FittedRow, HardwareTable, ModelArch, ModelEntry};
 /// on the GPUs.
 pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     check(setup)?;
+    if xpu::is_meant(setup)? {
+        return xpu::resolve(setup);
+    }
     let mut case = Case::open(setup)?;
     let kind = case.choose()?;
     match kind {
         LatencyModelKind::Blackbox => case.blackbox(),
         LatencyModelKind::Roofline | LatencyModelKind::TrainedPhysics => case.analytic(kind),
+        LatencyModelKind::XpuRoofline => xpu::resolve(setup),
     }
 }
 

@@ -371,3 +371,66 @@ fn fitted_steps_that_no_gpu_could_make_are_named() {
         r.notes
     );
 }
+
+#[test]
+fn a_model_that_only_xpu_roofline_knows_is_run_by_it() {
+    let r = with("LLaMA2-70B", |s| {
+        s.gpu = Some("MI300X".into());
+        s.tp = Some(8);
+    });
+    assert_eq!(r.latency_kind, LatencyModelKind::XpuRoofline);
+    assert_eq!(
+        (r.canonical.as_str(), r.gpu.as_str(), r.tp),
+        ("llama2-70b", "mi300x", 8)
+    );
+    // 192 GiB x 0.9 less 70e9 x 2 / 8 bytes and 2 GiB; a token takes 2 x 80 x 8192 x 2 / 8 bytes.
+    assert_eq!(
+        (r.total_kv_blocks, r.kv_blocks_source),
+        (31_641, KvBlocksSource::Computed)
+    );
+    assert_eq!(
+        (r.max_model_len, r.max_model_len_source),
+        (4096, MaxModelLenSource::ModelConfig)
+    );
+    let few = with("llama2-70b", |s| {
+        s.gpu = Some("mi300x".into());
+        s.total_kv_blocks = Some(10);
+    });
+    assert_eq!((few.tp, few.max_model_len), (1, 160));
+    assert_eq!(few.max_model_len_source, MaxModelLenSource::KvCapacity);
+}
+
+#[test]
+fn xpu_roofline_says_what_it_cannot_do() {
+    let on = |gpu: &'static str| move |s: &mut Setup| s.gpu = Some(gpu.into());
+    assert_eq!(
+        error("llama2-70b", |_| ()),
+        "no default GPU is known for model llama2-70b; give `hardware`"
+    );
+    assert!(error("llama2-70b", on("mi300")).contains("did you mean \"mi300x\"?"));
+    assert!(error("tiny-1b", on("gtx-1080ti")).contains("multiplies matrices of bf16"));
+    assert_eq!(
+        error("llama2-70b", on("a100")),
+        "KV capacity: llama2-70b does not fit: each GPU needs 130.39 GiB of weights and 2.00 GiB of \
+         buffers before any KV cache, and 72.00 GiB are available (80 GiB x 90%); more GPUs (`tp`) \
+         split the weights further"
+    );
+    let wrong = |change: fn(&mut Setup)| {
+        error("llama2-7b", |s| {
+            s.gpu = Some("a100".into());
+            s.latency = Some(LatencyModelKind::XpuRoofline);
+            change(s);
+        })
+    };
+    assert!(wrong(|s| s.model = "llama-3.1-8b".into()).contains("`xpu_roofline` in a file"));
+    assert!(wrong(|s| s.kv_cache_dtype = Some("fp8".into())).starts_with("`kv_cache_dtype`"));
+    assert!(wrong(|s| s.dp = 2).contains("expected `dp` 1"));
+    assert!(wrong(|s| s.as_blis = true).contains("`rules` blis"));
+    assert!(wrong(|s| s.hardware_config = Some("x.json".into())).starts_with("`hardware_config`"));
+    assert!(wrong(|s| s.model_config_folder = Some("x".into())).starts_with("`model_config"));
+    let coefficients = |s: &mut Setup| {
+        s.alpha = Some(vec![0.0; 3]);
+        s.beta = Some(vec![1.0; 7]);
+    };
+    assert!(wrong(coefficients).contains("no coefficients"));
+}

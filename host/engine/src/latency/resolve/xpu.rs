@@ -1,0 +1,161 @@
+//! A deployment whose step times come from `xpu-roofline`: model and accelerator are entries of its
+//! own catalog.
+
+use super::super::capacity::{GIB, KvMemory, OVERHEAD};
+use super::super::deployment::{KvBlocksSource, Resolved, Setup};
+use super::super::kind::LatencyModelKind;
+use super::super::xpu_roofline::XpuRoofline;
+use super::memory::fit_model_len;
+use std::sync::Arc;
+use windtunnel_base::input::{InputError, unknown};
+use windtunnel_config::{Hardware, Xpu, XpuModel};
+
+/// Is it meant? It is where nothing else is said of a model that only its catalog knows.
+pub(super) fn is_meant(setup: &Setup) -> Result<bool, InputError> {
+    if setup.latency.is_some() {
+        return Ok(setup.latency == Some(LatencyModelKind::XpuRoofline));
+    }
+    let others_know = setup.alpha.is_some()
+        || setup.beta.is_some()
+        || setup.model_config_folder.is_some()
+        || setup.as_blis;
+    let defaults = &setup.defaults;
+    Ok(!others_know
+        && defaults.xpu.model(&setup.model).is_some()
+        && defaults.full_name(setup.model.trim())?.is_none())
+}
+
+/// Decides the deployment.
+pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
+    refuse_without_effect(setup)?;
+    let catalog = &setup.defaults.xpu;
+    let Some((name, model)) = catalog.model(&setup.model) else {
+        let names: Vec<&str> = catalog.models.keys().map(String::as_str).collect();
+        let message = unknown("model of xpu-roofline", &setup.model, &names);
+        return Err(InputError::new(format!(
+            "{message}; another one is an entry of `xpu_roofline` in a file of defaults"
+        )));
+    };
+    let Some(gpu) = &setup.gpu else {
+        return Err(InputError::new(format!(
+            "no default GPU is known for model {name}; give `hardware`"
+        )));
+    };
+    let (gpu, xpu) = catalog.xpu(gpu)?;
+    let tp = setup.tp.unwrap_or(1);
+    let latency = XpuRoofline::new((name, gpu), model, xpu, tp)?;
+    let memory = KvMemory {
+        weights: latency.weight_bytes(),
+        overhead: OVERHEAD * GIB,
+        budget: xpu.memory_gib * setup.gpu_memory_utilization * GIB,
+        token: latency.kv_bytes_per_token(),
+        replicas: 1,
+        fixed: 0.0,
+    };
+    let (blocks, source) = match setup.total_kv_blocks {
+        Some(blocks) => (blocks, KvBlocksSource::Flag),
+        None => (blocks(setup, &memory, name, xpu)?, KvBlocksSource::Computed),
+    };
+    let (max_model_len, max_model_len_source) = fit_model_len(setup, model.max_len, blocks)?;
+    let mut notes = vec![format!(
+        "{name} and {gpu} are as XpuSim has them: as many key and value heads as attention heads, round figures, \
+         efficiencies that nobody measured"
+    )];
+    if !model.heads.is_multiple_of(u64::from(tp)) {
+        notes.push(format!(
+            "{} attention heads cannot be split over {tp} GPUs evenly; vLLM would refuse",
+            model.heads
+        ));
+    }
+    Ok(Resolved {
+        model: setup.model.trim().to_lowercase(),
+        canonical: name.to_owned(),
+        gpu: gpu.to_owned(),
+        tp,
+        dp: 1,
+        vllm_version: None,
+        latency_kind: LatencyModelKind::XpuRoofline,
+        latency: Arc::new(latency),
+        total_kv_blocks: blocks,
+        kv_blocks_source: source,
+        kv_element_bytes: model.dtype.bytes(),
+        memory: Some(memory),
+        max_model_len,
+        max_model_len_source,
+        alpha: vec![0.0; 3],
+        beta: Vec::new(),
+        notes,
+        is_moe: false,
+        arch: None,
+        hardware: Some(figures(model, xpu)),
+    })
+}
+
+/// What of the setup it does not read.
+fn refuse_without_effect(setup: &Setup) -> Result<(), InputError> {
+    let refuse = |what: &str| Err(InputError::new(what.to_owned()));
+    if setup.as_blis {
+        return refuse(
+            "under `rules` blis there is no xpu-roofline: that simulator does not know it",
+        );
+    }
+    if setup.alpha.is_some() || setup.beta.is_some() {
+        return refuse(
+            "the xpu-roofline model has no coefficients; drop them or choose another model",
+        );
+    }
+    if setup.dp > 1 {
+        return refuse("xpu-roofline has no data parallelism within an instance; expected `dp` 1");
+    }
+    if setup.kv_cache_dtype.is_some() {
+        return refuse(
+            "`kv_cache_dtype` has no effect with xpu-roofline: its KV cache has the model's data type",
+        );
+    }
+    if setup.model_config_folder.is_some() {
+        return refuse(
+            "`model_config_folder` has no effect with xpu-roofline: its models are entries of `xpu_roofline` in the \
+             file of defaults",
+        );
+    }
+    if setup.hardware_config.is_some() {
+        return refuse(
+            "`hardware_config` has no effect with xpu-roofline: its accelerators are entries of `xpu_roofline` in the \
+             file of defaults",
+        );
+    }
+    Ok(())
+}
+
+/// KV blocks beside the weights.
+fn blocks(setup: &Setup, memory: &KvMemory, name: &str, xpu: &Xpu) -> Result<u64, InputError> {
+    let free = memory.budget - memory.weights - memory.overhead;
+    let blocks = (free / (memory.token * f64::from(setup.block_size))) as u64;
+    if free > 0.0 && blocks > 0 {
+        return Ok(blocks);
+    }
+    Err(InputError::new(format!(
+        "KV capacity: {name} does not fit: each GPU needs {:.2} GiB of weights and {:.2} GiB of buffers before any KV \
+         cache, and {:.2} GiB are available ({} GiB x {:.0}%); more GPUs (`tp`) split the weights further",
+        memory.weights / GIB,
+        memory.overhead / GIB,
+        memory.budget / GIB,
+        xpu.memory_gib,
+        setup.gpu_memory_utilization * 100.0
+    )))
+}
+
+/// The accelerator's figures as other step-time models have them.
+fn figures(model: &XpuModel, xpu: &Xpu) -> Hardware {
+    let unit = xpu.units.iter().find(|u| u.dtypes.contains(&model.dtype));
+    let (peak, share) = unit.map_or((0.0, 0.0), |unit| (unit.tflops, unit.efficiency));
+    Hardware {
+        tflops_peak: peak,
+        tflops_fp8: 0.0,
+        tflops_fp4: 0.0,
+        bandwidth_tb_s: xpu.bandwidth_gb_s / 1e3,
+        mfu_prefill: share,
+        mfu_decode: share,
+        memory_gib: xpu.memory_gib,
+    }
+}

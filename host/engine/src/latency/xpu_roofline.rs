@@ -1,0 +1,277 @@
+//! The step-time model `xpu-roofline`: every operation of a layer by itself, at the rates of an
+//! accelerator, with the collectives of tensor parallelism.
+
+use super::capacity::GIB;
+use super::collectives::{Collective, Link};
+use super::model::{LatencyModel, StepAggregates, StepItem, truncate_us};
+use crate::rules::Preset;
+use windtunnel_base::input::InputError;
+use windtunnel_config::{Xpu, XpuAlgorithm, XpuModel};
+
+/// Step times operation by operation: products of matrices take as long as their arithmetic or
+/// their weights, everything else as long as its bytes.
+///
+/// The formulas are those of XpuSim: as many key and value heads as attention heads, two matrices
+/// in a feed-forward block, the output head over every position, attention without the causal
+/// mask and faster by a factor that depends on its length. A step of prompts of one length, or of
+/// decodes of one context, takes what that simulator says; in any other step each request counts
+/// with its own length, where that one pads all to the longest. Prefills and decodes of one step
+/// share the weights that it reads.
+#[derive(Clone, Debug)]
+pub struct XpuRoofline {
+    layers: f64,
+    hidden: f64,
+    ffn: f64,
+    vocab: f64,
+    /// Attention heads on one accelerator, and their width.
+    heads: f64,
+    head_width: f64,
+    parameters: f64,
+    /// Bytes of an element of weights, activations and KV cache.
+    bytes: f64,
+    tensor: u32,
+    tp: f64,
+    /// FLOP/s of products of matrices, and bytes per second of the memory.
+    flops: f64,
+    bandwidth: f64,
+    link: Link,
+    algorithm: XpuAlgorithm,
+}
+
+/// What a step computes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    /// New tokens, of which `prefill` are of prompts.
+    tokens: f64,
+    prefill: f64,
+    /// Pairs of a query and a key, each divided by the speedup of its length.
+    pairs: f64,
+    /// Tokens whose keys and values are read.
+    read: f64,
+}
+
+/// Seconds of one layer, by operation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerSeconds {
+    /// Each of the two norms.
+    pub norm: f64,
+    /// Projections of queries, keys and values.
+    pub qkv: f64,
+    /// Products of queries and keys, softmax, products with values.
+    pub attention: f64,
+    /// Projection of attention's output.
+    pub output: f64,
+    /// Each of the two all-reduces.
+    pub all_reduce: f64,
+    /// First matrix of the feed-forward block.
+    pub up: f64,
+    /// Activation function.
+    pub activation: f64,
+    /// Second matrix of the feed-forward block.
+    pub down: f64,
+    /// Writing keys and values.
+    pub kv_write: f64,
+    /// Reading keys and values.
+    pub kv_read: f64,
+}
+
+impl LayerSeconds {
+    /// The whole layer.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        2.0 * self.norm
+            + self.qkv
+            + self.attention
+            + self.output
+            + 2.0 * self.all_reduce
+            + self.up
+            + self.activation
+            + self.down
+            + self.kv_write
+            + self.kv_read
+    }
+}
+
+/// How much faster attention is than its formula, by the longer of queries and keys.
+fn speedup(queries: u32, keys: u32) -> f64 {
+    match queries.max(keys) {
+        0..512 => 1.5,
+        512..2048 => 2.5,
+        _ => 3.5,
+    }
+}
+
+impl XpuRoofline {
+    /// The model for instances of `tp` accelerators; `names` are those of model and accelerator,
+    /// for messages.
+    ///
+    /// # Errors
+    /// When nothing of the accelerator computes in the model's data type, or there is no link
+    /// between several of them.
+    pub fn new(
+        names: (&str, &str),
+        model: &XpuModel,
+        xpu: &Xpu,
+        tp: u32,
+    ) -> Result<Self, InputError> {
+        let (name, gpu) = names;
+        let refuse = |message: String| Err(InputError::new(format!("xpu-roofline: {message}")));
+        let Some(flops) = xpu.flops(model.dtype) else {
+            let mut dtypes: Vec<&str> = Vec::new();
+            for dtype in xpu.units.iter().flat_map(|unit| &unit.dtypes) {
+                if !dtypes.contains(&dtype.name()) {
+                    dtypes.push(dtype.name());
+                }
+            }
+            return refuse(format!(
+                "no unit of {gpu} multiplies matrices of {}, the data type of {name}; it has {}",
+                model.dtype.name(),
+                dtypes.join(", ")
+            ));
+        };
+        if tp == 0 {
+            return refuse("tensor parallelism must be 1 or more".to_owned());
+        }
+        if tp > 1 && xpu.intra_node_gb_s <= 0.0 {
+            return refuse(format!(
+                "there is no link between several {gpu} (intra_node_gb_s is 0); expected `tp` 1"
+            ));
+        }
+        let n = |x: u64| x as f64;
+        let tensor = f64::from(tp);
+        Ok(Self {
+            layers: n(model.layers),
+            hidden: n(model.hidden),
+            ffn: n(model.ffn),
+            vocab: n(model.vocab),
+            heads: n(model.heads) / tensor,
+            head_width: n(model.hidden / model.heads),
+            parameters: model.parameters,
+            bytes: model.dtype.bytes(),
+            tensor: tp,
+            tp: tensor,
+            flops,
+            bandwidth: xpu.bandwidth_gb_s * 1e9,
+            link: Link {
+                bandwidth: xpu.intra_node_gb_s * 1e9,
+                latency: xpu.all_reduce_latency_us * 1e-6,
+            },
+            algorithm: xpu.all_reduce,
+        })
+    }
+
+    /// Bytes of weights on one accelerator.
+    #[must_use]
+    pub fn weight_bytes(&self) -> f64 {
+        self.parameters * self.bytes / self.tp
+    }
+
+    /// Bytes of a token's keys and values on one accelerator.
+    #[must_use]
+    pub fn kv_bytes_per_token(&self) -> f64 {
+        2.0 * self.layers * self.hidden * self.bytes / self.tp
+    }
+
+    /// GiB of activations of a step of `tokens` new tokens on one accelerator.
+    #[must_use]
+    pub fn activation_gib(&self, tokens: f64) -> f64 {
+        tokens * (4.0 * self.hidden + 2.0 * self.ffn) * self.bytes / self.tp / GIB
+    }
+
+    /// Seconds of one layer of a step of these requests.
+    #[must_use]
+    pub fn layer_seconds(&self, items: &mut dyn Iterator<Item = StepItem>) -> LayerSeconds {
+        self.layer(&Load::of(items))
+    }
+
+    /// Seconds of a step of these requests.
+    #[must_use]
+    pub fn seconds(&self, items: &mut dyn Iterator<Item = StepItem>) -> f64 {
+        let load = Load::of(items);
+        if load.tokens == 0.0 {
+            return 0.0;
+        }
+        let embedding = load.prefill * self.hidden * self.bytes / self.bandwidth;
+        let weights = self.hidden * self.vocab;
+        // The output head is on every accelerator.
+        let head = 2.0 * load.tokens * weights / self.flops;
+        let head = head.max(weights * self.bytes / self.bandwidth);
+        self.layers * self.layer(&load).total() + embedding + head
+    }
+
+    fn layer(&self, load: &Load) -> LayerSeconds {
+        let (hidden, ffn) = (self.hidden, self.ffn);
+        let moved = |elements: f64| elements * self.bytes / self.bandwidth;
+        let product = |tokens: f64, weights: f64| {
+            let arithmetic = 2.0 * tokens * weights / self.tp / self.flops;
+            arithmetic.max(weights * self.bytes / self.tp / self.bandwidth)
+        };
+        let tokens = load.tokens;
+        // A product of queries and keys, one with values, and softmax, which touches each score
+        // four bytes' worth.
+        let arithmetic = 4.0 * self.heads * self.head_width / self.flops;
+        let softmax = 4.0 * self.heads / self.bandwidth;
+        let reduced = tokens * hidden * self.bytes;
+        LayerSeconds {
+            norm: moved(2.0 * tokens * hidden),
+            qkv: product(tokens, 3.0 * hidden * hidden),
+            attention: load.pairs * arithmetic + load.pairs * softmax,
+            output: product(tokens, hidden * hidden),
+            all_reduce: Collective::AllReduce.seconds(
+                self.algorithm,
+                self.tensor,
+                reduced,
+                self.link,
+            ),
+            up: product(tokens, hidden * ffn),
+            activation: moved(2.0 * tokens * ffn),
+            down: product(tokens, ffn * hidden),
+            kv_write: moved(2.0 * tokens * (hidden / self.tp)),
+            kv_read: moved(2.0 * load.read * (hidden / self.tp)),
+        }
+    }
+}
+
+impl Load {
+    fn of(items: &mut dyn Iterator<Item = StepItem>) -> Self {
+        let mut load = Self::default();
+        for item in items {
+            let (new, context) = (f64::from(item.new_tokens), f64::from(item.context));
+            // A decode's own token is not among its keys.
+            let (queries, keys) = match item.is_prefill {
+                true => (
+                    item.new_tokens,
+                    item.context.saturating_add(item.new_tokens),
+                ),
+                false => (item.new_tokens, item.context),
+            };
+            load.tokens += new;
+            load.prefill += if item.is_prefill { new } else { 0.0 };
+            load.pairs += new * f64::from(keys) / speedup(queries, keys);
+            load.read += context;
+        }
+        load
+    }
+}
+
+impl LatencyModel for XpuRoofline {
+    fn fitted_under(&self) -> Preset {
+        Preset::Vllm
+    }
+
+    fn step_us(&self, _step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64 {
+        truncate_us((self.seconds(items) * 1e6).round()).max(1)
+    }
+
+    fn queueing_us(&self, _prompt_tokens: u32) -> i64 {
+        0
+    }
+
+    fn output_token_us(&self) -> i64 {
+        0
+    }
+
+    fn post_decode_us(&self) -> i64 {
+        0
+    }
+}
