@@ -41,6 +41,8 @@ pub enum Format {
     Json,
     /// The sections that the simulator BLIS prints, for scripts that parse them
     Blis,
+    /// One JSON object in the schema of XpuSim
+    Xpusim,
 }
 
 /// What a served model runs on.

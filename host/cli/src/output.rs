@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, folder_of, identity};
 use windtunnel_engine::cluster::Progress;
 use windtunnel_results::report::{
-    Results, blis, decisions, json, kv_events, rows, saturation, table,
+    Results, blis, decisions, json, kv_events, rows, saturation, table, xpusim,
 };
 use windtunnel_sim::{RunResult, RunSpec, Simulation};
 use windtunnel_workload::export;
@@ -245,6 +245,7 @@ pub fn deliver(
     match format {
         Format::Table => present(false, &table::text(&results)),
         Format::Json => show_json(|out| json::write(&results, out)),
+        Format::Xpusim => show_json(|out| xpusim::write(&results, out)),
         Format::Blis => to_stdout(|out| blis::write_stdout(&results, out)),
     }
 }

@@ -223,6 +223,8 @@ fn workload(w: &WorkloadArgs, explicit: &Explicit) -> WorkloadSpec {
         think_time_ms: w.think_time_ms,
         rate: typed("rate").map(|()| w.rate),
         num_requests: typed("max_prompts").map(|()| w.max_prompts),
+        duration: w.duration,
+        warm_up: w.warm_up,
         timeout: typed("timeout").map(|()| w.timeout),
         prefix_tokens: typed("prefix_tokens").map(|()| w.prefix_tokens),
         prompt_tokens: length("prompt_tokens", prompt),

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Workload")]
 pub struct WorkloadArgs {
-    /// `distribution`, a preset (chatbot, contentgen, summarization, multidoc), `traces`, or a
-    /// trace file or folder
+    /// `distribution`, a preset (chatbot, contentgen, summarization, multidoc), `xpusim` (that
+    /// simulator's traffic), `traces`, or a trace file or folder
     #[arg(long, default_value = "distribution")]
     pub workload: String,
     /// Trace file for --workload traces; its format is told by its content
@@ -35,6 +35,13 @@ pub struct WorkloadArgs {
         value_name = "N"
     )]
     pub max_prompts: u64,
+    /// Seconds in which requests come, after the warm-up, in place of their number [default of
+    /// xpusim: 60]; what completes in it is reported apart
+    #[arg(long, value_name = "SECONDS", conflicts_with = "max_prompts")]
+    pub duration: Option<f64>,
+    /// Seconds before that, in which requests come, too
+    #[arg(long, value_name = "SECONDS")]
+    pub warm_up: Option<f64>,
     /// Tokens every prompt shares, in front of its own
     #[arg(long, default_value_t = 0, value_name = "TOKENS")]
     pub prefix_tokens: u32,

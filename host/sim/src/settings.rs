@@ -160,6 +160,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("think_time_ms", "workload.think_time_ms"),
     ("rate", "workload.rate"),
     ("max_prompts", "workload.num_requests"),
+    ("duration", "workload.duration"),
+    ("warm_up", "workload.warm_up"),
     ("timeout", "workload.timeout"),
     ("prefix_tokens", "workload.prefix_tokens"),
     ("prompt_tokens", "workload.prompt_tokens.mean"),

@@ -10,7 +10,7 @@ use crate::scheduling::check_drafts;
 use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::{RulesSpec, RunSpec};
 use crate::targets::{TargetTeller, Untargeted};
-use crate::workload::{Opened, Traces, horizon, open_workload};
+use crate::workload::{Opened, Traces, horizon, measured_us, open_workload};
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::{InstanceTotals, Recorder, RequestRecord, RunRecord};
@@ -468,6 +468,7 @@ impl Simulation {
             detectors: self.analysis.detectors,
             trace_summary: outputs.summarize_trace,
             infinite_cache_hit_rate,
+            measured_us: measured_us(&self.spec),
             generator: rate.map(|rate| GeneratorInputs { rate, left_us }),
             machines: self.deployment.machines().to_vec(),
             header,
@@ -485,12 +486,10 @@ impl Simulation {
                 let version = r.vllm_version.as_deref();
                 let version = match r.latency_kind {
                     LatencyModelKind::Roofline => " (computed, a lower bound)".to_owned(),
-                    LatencyModelKind::TrainedPhysics | LatencyModelKind::XpuRoofline => {
-                        " (computed)".to_owned()
-                    }
                     LatencyModelKind::Blackbox => {
                         version.map_or(String::new(), |v| format!(" ({v})"))
                     }
+                    _ => " (computed)".to_owned(),
                 };
                 let name = if several {
                     format!("{}: ", pool.name)

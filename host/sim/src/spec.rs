@@ -1,5 +1,7 @@
 //! A run as plain data: everything that its results depend on, in one YAML file.
 
+mod xpusim;
+
 use crate::disaggregation::DisaggregationSpec;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -212,7 +214,7 @@ pub enum SchedulingPolicySpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkloadSpec {
-    /// `distribution` (the default), a preset, `traces`, or a trace file or folder.
+    /// `distribution` (the default), a preset, `xpusim`, `traces`, or a trace file or folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The trace file of `traces`.
@@ -240,6 +242,13 @@ pub struct WorkloadSpec {
     /// Requests; 100 if not given, all of a trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_requests: Option<u64>,
+    /// Seconds in which requests come, after the warm-up, in place of their number; 60 for
+    /// `xpusim`. What completes in it is reported apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
+    /// Seconds before that time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<f64>,
     /// Seconds after which a client gives up; negative = never. 300 for synthetic traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<f64>,
@@ -394,15 +403,17 @@ impl RunSpec {
         }
     }
 
-    /// Reads a run's file.
+    /// Reads a run's file, or a configuration file of XpuSim.
     ///
     /// # Errors
     /// When it cannot be read, or a key or value is wrong; with line and column.
     pub fn load(path: &Path) -> Result<Self, InputError> {
-        parse_yaml(
-            path.display().to_string(),
-            &read_text_up_to(path, LARGEST_SPEC)?,
-        )
+        let name = path.display().to_string();
+        let text = read_text_up_to(path, LARGEST_SPEC)?;
+        if xpusim::is_one(&text) {
+            return xpusim::parse(&name, &text);
+        }
+        parse_yaml(name, &text)
     }
 
     /// The run as YAML that [`load`](Self::load) reads: what was said, and no defaults.

@@ -1,5 +1,7 @@
 //! From what a run says of its workload to a source of requests.
 
+mod synthetic;
+
 use crate::settings::Given;
 use crate::spec::{LengthSpec, ReplaySpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec};
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use windtunnel_config::Defaults;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
 use windtunnel_workload::generator_config::GeneratorConfig;
 use windtunnel_workload::spec::{self, Bounds, Changes, Pauses, types};
-use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
+use windtunnel_workload::synthetic::Length;
 use windtunnel_workload::{
     OpenOptions, RealTime, Selection, SessionMode, ThinkTime, Trace, detect, open, trace_v2,
 };
@@ -43,6 +45,7 @@ const LENGTH_SETTINGS: [&str; 9] = [
 ];
 
 pub use crate::spec::DEFAULT_SEED;
+pub(crate) use synthetic::measured_us;
 
 /// A source, and what it is in words.
 pub struct Opened {
@@ -126,15 +129,17 @@ pub(crate) fn open_workload(
     as_the_reference: bool,
 ) -> Result<Opened, InputError> {
     let w = &run.workload;
+    let name = w.name.as_deref().unwrap_or("distribution");
+    let preset = name == "distribution" || defaults.preset(name).is_ok();
+    synthetic::check_times(run, given, preset)?;
     if let Some(replay) = &w.replay {
         return replayed(replay, run, given, as_the_reference);
     }
     if let Some(path) = &w.reqgen_config_path {
         return generated(path, run, given);
     }
-    let name = w.name.as_deref().unwrap_or("distribution");
-    let preset = name == "distribution" || defaults.preset(name).is_ok();
-    let synthetic_traffic = w.spec.is_some() || w.concurrency.is_some() || preset;
+    let at_a_rate = preset || name == synthetic::XPUSIM;
+    let synthetic_traffic = w.spec.is_some() || w.concurrency.is_some() || at_a_rate;
     given.reject_unless(
         &TRACE_SETTINGS,
         !synthetic_traffic,
@@ -147,13 +152,16 @@ pub(crate) fn open_workload(
     if w.concurrency.is_some() {
         return closed_loop(run, given, defaults);
     }
-    if preset {
+    if at_a_rate {
         given.reject_unless(
             &["workload_traces_filepath"],
             false,
             "with a synthetic workload; give `workload` traces",
         )?;
-        return synthetic(run, given, defaults, horizon_us);
+        return match preset {
+            true => synthetic::even(run, given, defaults, horizon_us),
+            false => synthetic::as_xpusim(run, given, horizon_us),
+        };
     }
     let path = match (name, &w.traces_filepath) {
         ("traces", Some(path)) => path.clone(),
@@ -174,7 +182,7 @@ pub(crate) fn open_workload(
                 .err()
                 .map_or(String::new(), |e| e.to_string());
             return Err(InputError::new(format!(
-                "{error}, distribution, traces; and there is no file of that name"
+                "{error}, distribution, xpusim, traces; and there is no file of that name"
             )));
         }
     };
@@ -464,35 +472,6 @@ fn lengths(
     let preset = defaults.preset(name)?;
     let of = |l: windtunnel_config::LengthPreset| length(l.mean, l.stdev, l.min, l.max);
     Ok((preset.prefix, of(preset.prompt), of(preset.output)))
-}
-
-fn synthetic(
-    run: &RunSpec,
-    given: &Given,
-    defaults: &Defaults,
-    horizon_us: i64,
-) -> Result<Opened, InputError> {
-    let w = &run.workload;
-    let (prefix_tokens, prompt, output) = lengths(w, given, defaults)?;
-    let name = w.name.as_deref().unwrap_or("distribution");
-    let (rate, num_requests) = (w.rate.unwrap_or(1.0), w.num_requests.unwrap_or(100));
-    let seed = run.seed();
-    let source = Distribution::new(Parameters {
-        rate,
-        num_requests,
-        prefix_tokens,
-        prompt,
-        output,
-        horizon_us,
-        seed,
-        timeout_us: timeout(w)?,
-        from_zero: false,
-    })?;
-    Ok(Opened::of(
-        Box::new(source),
-        format!("{name}, {num_requests} requests at {rate} request/s, seed {seed}"),
-        horizon_us,
-    ))
 }
 
 fn think_time(replay: &ReplaySpec, w: &WorkloadSpec) -> Result<Option<ThinkTime>, InputError> {

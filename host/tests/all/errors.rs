@@ -173,7 +173,7 @@ fn unknown_names_come_with_the_nearest_and_all_valid_ones() {
         (
             "--workload chatbt",
             "unknown workload \"chatbt\"; did you mean \"chatbot\"? valid: chatbot, contentgen, multidoc, summarization, \
-             distribution, traces; and there is no file of that name",
+             distribution, xpusim, traces; and there is no file of that name",
         ),
         (
             "--moe-comm-backend naiv",

@@ -51,3 +51,4 @@ mod tune;
 mod twins;
 mod vllm_oracle;
 mod workload;
+mod xpusim;

@@ -24,6 +24,7 @@ mod table;
 pub mod think;
 pub mod trace_v2;
 pub mod trie;
+pub mod xpusim;
 
 pub mod summary;
 pub mod unfold;

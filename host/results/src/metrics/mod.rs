@@ -5,6 +5,7 @@ pub mod digest;
 pub mod drafts;
 pub mod fitness;
 pub mod groups;
+pub mod measured;
 pub mod population;
 pub mod saturation;
 pub mod slo;

@@ -23,6 +23,8 @@ pub struct ReportInputs {
     pub trace_summary: bool,
     /// Share of all prompt tokens that a prefix cache without limits would have held.
     pub infinite_cache_hit_rate: Option<f64>,
+    /// The time that is measured apart from the rest, microseconds; `None` = none is.
+    pub measured_us: Option<[i64; 2]>,
     /// What the metrics of a GuideLLM-style generator need; `None` = they are not wanted.
     pub generator: Option<GeneratorInputs>,
     /// What the instances run on, pool by pool; none = not known.

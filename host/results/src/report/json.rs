@@ -4,9 +4,10 @@
 use super::{Results, blis, go};
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
+use crate::metrics::measured::Measured;
 use crate::metrics::saturation::Labels;
 use crate::metrics::slo::Goodput;
-use crate::metrics::stats::Distribution;
+use crate::metrics::stats::{Distribution, Ints};
 use crate::metrics::summary::{Latencies, Summary};
 use crate::metrics::transfers::Transfers;
 use crate::metrics::window::ArrivalWindow;
@@ -49,6 +50,9 @@ pub fn value(results: &Results<'_>) -> Value {
     add("in_transit", json!(summary.in_transit));
     let window = summary.arrival_window.as_ref();
     add("arrival_window", json!(window.map(arrival_window)));
+    if let Some(window) = results.inputs.measured_us {
+        add("measured", measured(&Measured::of(results.record, window)));
+    }
     add("cache_hit_rate", json!(cluster.cache_hit_rate));
     add(
         "infinite_cache_hit_rate",
@@ -163,6 +167,20 @@ pub fn value(results: &Results<'_>) -> Value {
 pub fn write(results: &Results<'_>, out: &mut dyn Write) -> io::Result<()> {
     go::write_pretty(out, &value(results))?;
     out.write_all(b"\n")
+}
+
+/// A part of the run.
+fn measured(m: &Measured) -> Value {
+    let ms = |us: &Ints| json!(Distribution::of(us).divided_by(1000.0));
+    json!({
+        "start_s": m.start_us as f64 / 1e6,
+        "end_s": m.end_us as f64 / 1e6,
+        "completed": m.completed,
+        "responses_per_sec": m.responses_per_sec(),
+        "tokens_per_sec": m.tokens_per_sec(),
+        "ttft_ms": ms(&m.ttft_us),
+        "e2e_ms": ms(&m.e2e_us),
+    })
 }
 
 /// Rates without the drain, beside those of the whole run.

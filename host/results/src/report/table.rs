@@ -3,7 +3,8 @@
 use super::{Results, instance_name};
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
-use crate::metrics::stats::{Distribution, Spread};
+use crate::metrics::measured::Measured;
+use crate::metrics::stats::{Distribution, Ints, Spread};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use std::fmt::Write;
 
@@ -177,6 +178,25 @@ fn overview(results: &Results<'_>) -> String {
             digits(w.seconds()),
             digits(w.responses_per_sec()),
             digits(w.tokens_per_sec()),
+        );
+    }
+    if let Some(window) = results.inputs.measured_us {
+        let m = Measured::of(results.record, window);
+        let ms = |us: &Ints| {
+            or_dash(
+                Distribution::of(us).divided_by(1000.0).figure(|d| d.mean),
+                digits,
+            )
+        };
+        let _ = write!(
+            text,
+            "\nMeasured:   {}-{} s: {} requests/s, {} tokens/s, mean TTFT {} ms, mean E2E {} ms",
+            digits(m.start_us as f64 / 1e6),
+            digits(m.end_us as f64 / 1e6),
+            digits(m.responses_per_sec()),
+            digits(m.tokens_per_sec()),
+            ms(&m.ttft_us),
+            ms(&m.e2e_us),
         );
     }
     let asked_again = [

@@ -1,0 +1,154 @@
+//! Synthetic traffic at a rate: how long it comes, and which part of the run is measured.
+
+use super::{Opened, lengths, timeout};
+use crate::settings::Given;
+use crate::spec::{LengthSpec, RunSpec, WorkloadSpec};
+use windtunnel_base::input::InputError;
+use windtunnel_config::Defaults;
+use windtunnel_workload::synthetic::{Distribution, Parameters};
+use windtunnel_workload::xpusim::{self, XpuSimTraffic};
+
+/// The name of XpuSim's traffic.
+pub(super) const XPUSIM: &str = "xpusim";
+/// How long it comes unless that is said, seconds.
+const XPUSIM_DURATION_S: f64 = 60.0;
+/// The longest time, seconds (30 years).
+const LONGEST_S: f64 = 1e9;
+
+/// Refuses times where they would change nothing; `preset`: is it synthetic traffic at a rate?
+pub(super) fn check_times(run: &RunSpec, given: &Given, preset: bool) -> Result<(), InputError> {
+    let w = &run.workload;
+    let others = w.replay.is_some()
+        || w.reqgen_config_path.is_some()
+        || w.spec.is_some()
+        || w.concurrency.is_some();
+    given.reject_unless(
+        &["duration", "warm_up"],
+        !others && (preset || w.name.as_deref() == Some(XPUSIM)),
+        "without synthetic traffic at a `rate`",
+    )?;
+    given.reject_unless(
+        &["warm_up"],
+        measured(w)?.is_some(),
+        "without `duration`, which says how long is measured after it",
+    )?;
+    given.reject_unless(
+        &["warm_up"],
+        !run.outputs.summary_only,
+        "with `summary_only`, which keeps no request's record",
+    )
+}
+
+/// The time that is measured, seconds: after the warm-up, until no more requests come. `None` = the
+/// workload does not say it.
+fn measured(w: &WorkloadSpec) -> Result<Option<[f64; 2]>, InputError> {
+    let is_xpusim = w.name.as_deref() == Some(XPUSIM);
+    let Some(duration) = w.duration.or(is_xpusim.then_some(XPUSIM_DURATION_S)) else {
+        return Ok(None);
+    };
+    let warm_up = w.warm_up.unwrap_or(0.0);
+    if !(duration > 0.0 && duration <= LONGEST_S) {
+        return Err(InputError::new(format!(
+            "`duration` is {duration}; expected seconds above 0, at most {LONGEST_S:e}"
+        )));
+    }
+    if !(0.0..=LONGEST_S).contains(&warm_up) {
+        return Err(InputError::new(format!(
+            "`warm_up` is {warm_up}; expected seconds, 0 to {LONGEST_S:e}"
+        )));
+    }
+    Ok(Some([warm_up, warm_up + duration]))
+}
+
+/// The same in microseconds, of a run that was found to be right.
+pub(crate) fn measured_us(run: &RunSpec) -> Option<[i64; 2]> {
+    let window = measured(&run.workload).ok().flatten()?;
+    let us = window.map(|seconds| (seconds * 1e6).round() as i64);
+    (!run.outputs.summary_only).then_some(us)
+}
+
+/// Evenly spaced requests, with the lengths of the run or of a preset.
+pub(super) fn even(
+    run: &RunSpec,
+    given: &Given,
+    defaults: &Defaults,
+    horizon_us: i64,
+) -> Result<Opened, InputError> {
+    let w = &run.workload;
+    let (prefix_tokens, prompt, output) = lengths(w, given, defaults)?;
+    let name = w.name.as_deref().unwrap_or("distribution");
+    let rate = w.rate.unwrap_or(1.0);
+    let until = measured(w)?.map(|[_, end]| end);
+    given.reject_unless(
+        &["max_prompts"],
+        until.is_none(),
+        "with `duration`, which says when the last request comes",
+    )?;
+    // As many as there can be: the time cuts them.
+    let by_time = until.map(|end| (end * rate) as u64 + 2);
+    let num_requests = by_time.unwrap_or(w.num_requests.unwrap_or(100));
+    let seed = run.seed();
+    let until_us = until.map_or(i64::MAX, |end| (end * 1e6).round() as i64 + 1);
+    let source = Distribution::new(Parameters {
+        rate,
+        num_requests,
+        prefix_tokens,
+        prompt,
+        output,
+        horizon_us: horizon_us.min(until_us),
+        seed,
+        timeout_us: timeout(w)?,
+        from_zero: false,
+    })?;
+    let amount = match until {
+        Some(end) => format!("{end} s of requests"),
+        None => format!("{num_requests} requests"),
+    };
+    Ok(Opened::of(
+        Box::new(source),
+        format!("{name}, {amount} at {rate} request/s, seed {seed}"),
+        horizon_us,
+    ))
+}
+
+/// XpuSim's traffic.
+pub(super) fn as_xpusim(
+    run: &RunSpec,
+    given: &Given,
+    horizon_us: i64,
+) -> Result<Opened, InputError> {
+    let w = &run.workload;
+    given.reject_unless(
+        &[
+            "max_prompts",
+            "prefix_tokens",
+            "prompt_tokens_stdev",
+            "prompt_tokens_min",
+            "output_tokens_stdev",
+            "output_tokens_min",
+        ],
+        false,
+        "with `workload` xpusim, which has a `duration`, and lengths by `prompt_tokens` and `output_tokens` and their \
+         largest values",
+    )?;
+    let length = |l: &LengthSpec, usual, most| xpusim::Length {
+        usual: l.mean.unwrap_or(usual),
+        most: l.max.unwrap_or(most),
+    };
+    let end = measured(w)?.map_or(XPUSIM_DURATION_S, |[_, end]| end);
+    let (rate, seed) = (w.rate.unwrap_or(2.0), run.seed());
+    let source = XpuSimTraffic::new(&xpusim::Parameters {
+        rate,
+        until_s: end,
+        prompt: length(&w.prompt_tokens, 512, 1024),
+        output: length(&w.output_tokens, 128, 256),
+        seed,
+        horizon_us,
+        timeout_us: w.timeout.map(|_| timeout(w)).transpose()?.flatten(),
+    })?;
+    Ok(Opened::of(
+        Box::new(source),
+        format!("{XPUSIM}, {end} s of requests at {rate} request/s, seed {seed}"),
+        horizon_us,
+    ))
+}
