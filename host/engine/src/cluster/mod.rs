@@ -314,7 +314,9 @@ impl<'s> Cluster<'s> {
     fn nothing_comes_before(&self, front: i64, i: usize) -> i64 {
         let ahead = self.runs_ahead && !self.may_concern_others(i);
         match ahead {
-            true => front.min(self.concerning.earliest().1),
+            true => front
+                .min(self.concerning.earliest().1)
+                .min(self.config.horizon_us.saturating_add(1)),
             false => 0,
         }
     }
