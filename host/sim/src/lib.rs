@@ -45,6 +45,7 @@ mod analysis;
 mod choose;
 mod deployment;
 mod disaggregation;
+mod disaggregation_spec;
 mod names;
 mod policies;
 mod pool_setup;
@@ -62,7 +63,7 @@ mod targets;
 pub mod workload;
 
 pub use deployment::{Deployment, Play, defaults};
-pub use disaggregation::DisaggregationSpec;
+pub use disaggregation_spec::DisaggregationSpec;
 pub use names::unused_name;
 pub use policies::make_policies;
 pub use simulation::{Resolver, RunResult, Simulation};

@@ -1,6 +1,6 @@
 //! A run as plain data: everything that its results depend on, in one YAML file.
 
-use crate::disaggregation::DisaggregationSpec;
+use crate::disaggregation_spec::DisaggregationSpec;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, is_default, parse_yaml, read_text_up_to};

@@ -42,6 +42,7 @@ mod score;
 mod script_limits;
 mod scripts;
 mod spec;
+mod split_properties;
 mod stubs;
 mod support;
 mod sweep;

@@ -1,8 +1,8 @@
 //! A request inside an instance.
 
 use super::itl_log::TokenSteps;
+use super::part::Part;
 use super::queue_key::QueueKey;
-use super::remote_kv::Part;
 use super::slot::{BatchEntry, Slot};
 use crate::kv::{BlockTable, Sequence};
 use windtunnel_base::record::{Outcome, RequestRecord, State};
@@ -14,7 +14,8 @@ use windtunnel_plugin_api::{QueuedView, RequestView, RunningView};
 pub(crate) struct EngineRequest {
     pub(crate) request: Request,
     pub(crate) view: RequestView,
-    /// Tells it from all others that were ever here. Two parts of one request may follow each other.
+    /// Tells it from all others that were ever here: two parts of one request may follow each
+    /// other.
     pub(crate) stamp: u64,
     /// What of it is done here.
     pub(crate) part: Part,

@@ -4,7 +4,7 @@
 use super::config::NEVER;
 use super::engine_request::EngineRequest;
 use super::events::{FinishedRequest, InstanceEvent};
-use super::remote_kv::{Part, RemoteKv};
+use super::part::{Part, RemoteKv};
 use super::slot::Slot;
 use super::state::Instance;
 use std::cmp::Reverse;

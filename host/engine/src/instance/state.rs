@@ -75,8 +75,8 @@ pub struct Instance {
     pub(super) to_fetch: usize,
     /// Requests that hold blocks for a KV cache that is on its way.
     pub(super) moving: usize,
-    /// Requests whose KV cache was fetched and is here, the first to arrive first. They hold blocks,
-    /// so they are admitted before those of the wait queue.
+    /// Requests whose KV cache was fetched and is here, the first to arrive first. They hold
+    /// blocks, so they are admitted before those of the wait queue.
     pub(super) arrived: VecDeque<Slot>,
     /// Blocks of requests that have left, by serial number, which another instance still has to
     /// read; and how many of them are full blocks of known tokens.

@@ -5,7 +5,7 @@ use super::chosen_step::{ChosenStep, StepPart};
 use super::config::NEVER;
 use super::engine_request::EngineRequest;
 use super::events::InstanceEvent;
-use super::remote_kv::Part;
+use super::part::Part;
 use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::state::Instance;

@@ -2,7 +2,7 @@
 
 use super::step_budget::{BlockedHead, Room, StepBudget};
 use crate::instance::events::InstanceEvent;
-use crate::instance::remote_kv::{Part, RemoteKv};
+use crate::instance::part::{Part, RemoteKv};
 use crate::instance::slot::{BatchEntry, Slot};
 use crate::instance::state::Instance;
 
@@ -50,8 +50,8 @@ impl Instance {
             .is_some_and(|head| head.is(request, budget, room))
     }
 
-    /// Remembers that the head of the queue lacked `short` blocks. With `reuse` it would have reused
-    /// free blocks for a part of its prompt.
+    /// Remembers that the head of the queue lacked `short` blocks. With `reuse` it would have
+    /// reused free blocks for a part of its prompt.
     pub(crate) fn block_head(&mut self, slot: Slot, budget: &StepBudget, short: u64, reuse: bool) {
         let head = BlockedHead::new(&self.requests[slot], budget, self.room(), short, reuse);
         let speculates = self.config.scheduling.speculation.is_on();

@@ -4,7 +4,7 @@
 use super::step_budget::StepBudget;
 use super::strategy::BatchState;
 use crate::instance::events::InstanceEvent;
-use crate::instance::remote_kv::{Part, RemoteKv};
+use crate::instance::part::{Part, RemoteKv};
 use crate::instance::slot::{BatchEntry, Slot};
 use crate::instance::state::Instance;
 use windtunnel_plugin_api::EventKind;
