@@ -156,6 +156,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             routing_scorers: cluster.routing_scorers.clone(),
             routing_cache_weight: cluster.routing_cache_weight,
             routing_load_weight: cluster.routing_load_weight,
+            disaggregation: disaggregation.pd_decider.clone(),
             prefill_routing: disaggregation.prefill_routing_policy.clone(),
             prefill_routing_scorers: disaggregation.prefill_routing_scorers.clone(),
             decode_routing: disaggregation.decode_routing_policy.clone(),

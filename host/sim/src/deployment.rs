@@ -106,7 +106,6 @@ impl Deployment {
         let config = ClusterConfig {
             pools,
             transfer: disaggregation::transfer(&run.disaggregation, preset)?,
-            decider: disaggregation::decider(&run.disaggregation, preset)?,
             front: FrontEndConfig {
                 admission_latency_us: front.admission_latency_us.unwrap_or(0).into(),
                 routing_latency_us: front.routing_latency_us.unwrap_or(0).into(),

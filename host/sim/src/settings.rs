@@ -103,7 +103,6 @@ const SETTINGS: &[(&str, &str)] = &[
         "decode_max_model_len",
         "disaggregation.decode_max_model_len",
     ),
-    ("pd_decider", "disaggregation.decider"),
     ("pd_prefix_threshold", "disaggregation.prefix_threshold"),
     ("encode_decider", "disaggregation.encode_decider"),
     ("pd_transfer_bandwidth", "disaggregation.transfer_bandwidth"),
@@ -135,6 +134,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("routing_scorers", "policies.routing_scorers"),
     ("routing_cache_weight", "policies.routing_cache_weight"),
     ("routing_load_weight", "policies.routing_load_weight"),
+    ("pd_decider", "policies.disaggregation"),
     ("prefill_routing_policy", "policies.prefill_routing"),
     (
         "prefill_routing_scorers",

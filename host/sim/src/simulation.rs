@@ -1,7 +1,7 @@
 //! From a run's spec to a simulation, and from there to its result.
 
 use crate::analysis::Analysis;
-use crate::choose::{Chosen, bundle, choose};
+use crate::choose::{Chosen, ClusterFacts, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
 use crate::disaggregation;
 use crate::names::{Mentions, Seen};
@@ -242,15 +242,14 @@ impl Resolver<'_> {
         let run = expanded.as_ref().unwrap_or(run);
         let defaults = defaults(run.defaults_filepath.as_deref())?;
         let deployment = Deployment::with(run, &given, defaults)?;
-        let Chosen { spec, notes } = choose(
-            &run.policies,
-            &bundle,
-            self.policies,
-            deployment.config().instances(),
-            &given,
-            deployment.preset(),
-            deployment.config().splits(),
-        )?;
+        let cluster = ClusterFacts {
+            instances: deployment.config().instances(),
+            rules: deployment.preset(),
+            splits: deployment.config().splits(),
+            disaggregation: &run.disaggregation,
+        };
+        let Chosen { spec, notes } =
+            choose(&run.policies, &bundle, self.policies, &given, &cluster)?;
         let analysis = Analysis::of(&run.outputs, &given)?;
         deployment.check_kv_events(&given)?;
         let mut workload = open(run, &given, &deployment)?;

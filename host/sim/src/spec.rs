@@ -188,6 +188,10 @@ pub struct PoliciesSpec {
     /// Preemption policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preemption: Option<String>,
+    /// Disaggregation policy: which prompts an instance computes that prefills for others. `always`
+    /// if not given, under blis rules `never`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disaggregation: Option<String>,
     /// Parameters of policies from files: `name=value` or `hook.name=value`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<String>,

@@ -1,12 +1,12 @@
 //! Requests that one instance prefills and another decodes, by hand.
 
 use crate::lab::{self, Arrival, Script, ask, built_in, fresh, roomy};
+use crate::scripts::spec;
 use crate::support::windtunnel;
 use serde_json::Value;
 use windtunnel_base::record::{Outcome, Role, RunRecord};
 use windtunnel_base::request::Source;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, TransferConfig};
-use windtunnel_engine::frontend::Decider;
 use windtunnel_engine::instance::EngineRules;
 use windtunnel_policy::{Hook, PolicySpec};
 
@@ -35,7 +35,6 @@ fn cluster(prefill: u32, decode: u32, rules: EngineRules) -> ClusterConfig {
         contention: true,
         ..TransferConfig::default()
     };
-    config.decider = Decider::Always;
     config
 }
 
@@ -160,12 +159,32 @@ fn only_what_the_decoding_instance_lacks_moves() {
 
 #[test]
 fn the_decider_sends_long_prompts_only() {
-    let mut config = cluster(1, 1, IN_TURN);
-    config.decider = Decider::PrefixThreshold(40);
-    let record = run(config, &in_turn(), &[ask(0, 40, 2), ask(10_000, 41, 2)]);
+    let mut policies = in_turn();
+    let long = built_in(
+        Hook::Disaggregation,
+        "prefix-threshold",
+        &[("tokens", 40.0)],
+    );
+    policies.set(Hook::Disaggregation, long);
+    let asks = [ask(0, 40, 2), ask(10_000, 41, 2)];
+    let record = run(cluster(1, 1, IN_TURN), &policies, &asks);
     let split: Vec<bool> = record.requests.iter().map(|r| r.split.is_some()).collect();
     assert_eq!(split, [false, true]);
     assert!(record.requests.iter().all(|r| r.instance == Some(1)));
+}
+
+#[test]
+fn a_script_decides_and_sees_the_instance_that_decodes() {
+    let script = "return { disaggregate = function(req, inst, cluster)
+        assert(cluster.n == 2 and inst == cluster.instances[inst.index])
+        return inst.index == 1
+    end }";
+    let mut policies = in_turn();
+    policies.disaggregation = spec(Hook::Disaggregation, script).disaggregation;
+    let asks: Vec<Arrival> = (0..4).map(|k| ask(1_000 * k, 30, 2)).collect();
+    let record = run(cluster(1, 2, IN_TURN), &policies, &asks);
+    let split: Vec<bool> = record.requests.iter().map(|r| r.split.is_some()).collect();
+    assert_eq!(split, [true, false, true, false]);
 }
 
 #[test]

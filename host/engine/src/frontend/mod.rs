@@ -7,7 +7,6 @@
 mod backends;
 mod changes;
 mod config;
-mod decider;
 mod estimators;
 mod front_end;
 mod policies;
@@ -25,7 +24,6 @@ mod tests;
 
 pub use backends::{Backends, Freshness};
 pub use config::{FrontEndConfig, TraceConfig};
-pub use decider::Decider;
 pub use estimators::Estimators;
 pub use front_end::{
     FrontEnd, FrontEndHook, FrontEndRecord, Pending, Routed, StageMembers, Verdict,

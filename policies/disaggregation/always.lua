@@ -1,0 +1,9 @@
+-- Always: an instance that prefills computes every prompt.
+--
+-- Source: BLIS (`--pd-decider always`); the built-in `always` decides the same.
+
+return {
+  disaggregate = function()
+    return true
+  end,
+}

@@ -1,0 +1,9 @@
+-- Never: the instance that decodes computes every prompt.
+--
+-- Source: BLIS (`--pd-decider never`); the built-in `never` decides the same.
+
+return {
+  disaggregate = function()
+    return false
+  end,
+}
