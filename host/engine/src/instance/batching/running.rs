@@ -6,6 +6,7 @@ use super::strategy::BatchState;
 use crate::instance::events::InstanceEvent;
 use crate::instance::slot::{BatchEntry, Slot};
 use crate::instance::state::Instance;
+use crate::kv::CachedPrefix;
 use windtunnel_plugin_api::EventKind;
 
 impl Instance {
@@ -78,7 +79,7 @@ impl Instance {
         events: &mut Vec<InstanceEvent>,
     ) -> bool {
         loop {
-            if self.allocate(slot, tokens, &[]) {
+            if self.allocate(slot, tokens, &CachedPrefix::default()) {
                 return true;
             }
             let position = self.choose_victim(now, events);
@@ -96,7 +97,7 @@ impl Instance {
 
     /// Allocates KV space for `tokens` more tokens of a request, after the `cached` blocks if it
     /// holds none. `false` changes nothing.
-    pub(crate) fn allocate(&mut self, slot: Slot, tokens: u32, cached: &[u32]) -> bool {
+    pub(crate) fn allocate(&mut self, slot: Slot, tokens: u32, cached: &CachedPrefix) -> bool {
         if self.config.scheduling.speculation.is_on() {
             return self.allocate_slots(slot, tokens, cached);
         }
@@ -116,7 +117,7 @@ impl Instance {
         };
         request.blocks = blocks;
         if fits {
-            let cached_tokens = cached.len() as u32 * self.config.block_size;
+            let cached_tokens = cached.blocks() * self.config.block_size;
             let known_tokens = computed + cached_tokens - u32::from(!known);
             request.known_tokens = known_tokens;
             if awaits_output {
