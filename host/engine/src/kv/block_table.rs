@@ -1,5 +1,6 @@
 //! The blocks of one request, and the tokens that they store.
 
+use crate::key_range::Keys;
 use windtunnel_base::request::TokenSeq;
 
 /// The blocks that one request holds.
@@ -75,4 +76,11 @@ pub struct Sequence<'a> {
     pub output: &'a TokenSeq,
     /// Tokens from this position on are in no other request.
     pub private_from: u32,
+}
+
+impl<'a> Sequence<'a> {
+    /// Blocks `from` up to `to`, of `size` tokens.
+    pub(super) fn keys(&self, size: u32, from: u32, to: u32) -> Keys<'a> {
+        Keys::of_both(self.prompt, self.output, size, from, to)
+    }
 }

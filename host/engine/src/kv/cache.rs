@@ -12,8 +12,8 @@ use super::cached_prefix::{CachedPrefix, Part};
 use super::change_log::ChangeLog;
 use super::event_log::EventLog;
 use super::index::PrefixIndex;
-use super::key_range::{KeyRange, Keys};
 use super::pool::{Front, Pool};
+use crate::key_range::{KeyRange, Keys};
 use crate::rules::EngineRules;
 use windtunnel_base::record::KvChange;
 use windtunnel_base::request::TokenSeq;
@@ -131,7 +131,7 @@ impl KvCache {
             return cached;
         }
         let whole = tokens / self.block_size;
-        for range in Keys::of_sequence(sequence, self.block_size, 0, whole) {
+        for range in sequence.keys(self.block_size, 0, whole) {
             let found = self.index.leading(&self.pool, range, |extent, there| {
                 cached.push(Part {
                     extent,
@@ -302,7 +302,7 @@ impl KvCache {
         let evicted = range.part(range.end() - blocks, range.end());
         let until = table.len() as u32 + blocks;
         let until = self.findable_blocks(table, sequence, until.saturating_mul(self.block_size));
-        let mut cached = Keys::of_sequence(sequence, self.block_size, table.identified, until);
+        let mut cached = sequence.keys(self.block_size, table.identified, until);
         if cached.any(|range| range.overlaps(&evicted)) {
             1
         } else {
@@ -376,7 +376,7 @@ impl KvCache {
         if from >= to {
             return;
         }
-        let keys = Keys::of_sequence(sequence, self.block_size, from, to);
+        let keys = sequence.keys(self.block_size, from, to);
         if let Some(events) = &mut self.events {
             let last = table.held.last();
             let last = last.and_then(|held| self.pool.parts(*held).last());

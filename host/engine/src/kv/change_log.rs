@@ -1,6 +1,6 @@
 //! The prefix index as of its last scrape, kept as a log of changes since then.
 
-use super::key_range::KeyRange;
+use crate::key_range::KeyRange;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 

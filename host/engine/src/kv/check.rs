@@ -68,15 +68,15 @@ impl KvCache {
     }
 
     fn check_index(&self, numbers: &BTreeSet<u32>) -> Result<(), String> {
-        let (findable, copies) = self.index.lists();
+        let (index, pool) = (&self.index, &self.pool);
         let mut listed = 0;
-        for (line, list) in &findable {
+        for (line, list) in index.lists() {
             let mut end = 0;
-            for &extent in *list {
-                let there = &self.pool[extent];
+            for &extent in list {
+                let there = &pool[extent];
                 let sound = numbers.contains(&extent)
                     && there.findable
-                    && there.range.line == *line
+                    && there.range.line == line
                     && there.range.first >= end;
                 if !sound {
                     return Err(format!("{there:?} is wrong in line {line} behind {end}"));
@@ -85,29 +85,29 @@ impl KvCache {
             }
             listed += list.len();
         }
-        if findable
-            .iter()
-            .chain(&copies)
+        if index
+            .lists()
+            .chain(index.copies())
             .any(|(_, list)| list.is_empty())
         {
             return Err("an empty line is kept".into());
         }
-        let expected = numbers.iter().filter(|number| self.pool[**number].findable);
+        let expected = numbers.iter().filter(|number| pool[**number].findable);
         if listed != expected.count() {
             return Err(format!(
                 "{listed} extents are findable, not those that should be"
             ));
         }
-        if !self.index.finds_all_copies() {
+        if !index.finds_all_copies() {
             return Ok(());
         }
-        for (line, list) in &copies {
-            for &extent in *list {
-                let there = &self.pool[extent];
-                let found = self.index.leading(&self.pool, there.range, |_, _| {});
+        for (line, list) in index.copies() {
+            for &extent in list {
+                let there = &pool[extent];
+                let found = index.leading(pool, there.range, |_, _| {});
                 let sound = numbers.contains(&extent)
                     && !there.findable
-                    && there.range.line == *line
+                    && there.range.line == line
                     && found == there.range.blocks;
                 if !sound {
                     return Err(format!("{there:?} is no copy"));

@@ -2,7 +2,7 @@
 
 use super::block_table::{BlockTable, Held};
 use super::cache::KvCache;
-use super::key_range::KeyRange;
+use crate::key_range::KeyRange;
 
 impl KvCache {
     /// Splits an extent; returns the one with all but its first `blocks` blocks.

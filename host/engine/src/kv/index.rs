@@ -1,7 +1,7 @@
 //! The prefix index: which extents a lookup finds.
 
-use super::key_range::KeyRange;
 use super::pool::Pool;
+use crate::key_range::KeyRange;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -169,11 +169,14 @@ impl PrefixIndex {
         }
     }
 
-    /// The extents of each line, and their copies; for tests.
-    pub(super) fn lists(&self) -> (Vec<(u64, &[u32])>, Vec<(u64, &[u32])>) {
-        let findable = self.findable.iter().map(|(line, list)| (*line, &list[..]));
+    /// The findable extents of each line; for tests.
+    pub(super) fn lists(&self) -> impl Iterator<Item = (u64, &[u32])> {
+        self.findable.iter().map(|(line, list)| (*line, &list[..]))
+    }
+
+    /// The copies of each line; for tests.
+    pub(super) fn copies(&self) -> impl Iterator<Item = (u64, &[u32])> {
         let copies = self.copies.iter().flatten();
-        let copies = copies.map(|(line, list)| (*line, &list[..]));
-        (findable.collect(), copies.collect())
+        copies.map(|(line, list)| (*line, &list[..]))
     }
 }

@@ -8,7 +8,6 @@ mod check;
 mod event_log;
 mod identity;
 mod index;
-mod key_range;
 #[cfg(test)]
 mod plain_model;
 mod pool;

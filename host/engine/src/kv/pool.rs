@@ -5,7 +5,7 @@
 //! has.
 
 use super::block_table::Held;
-use super::key_range::KeyRange;
+use crate::key_range::KeyRange;
 use std::ops::Index;
 
 const NONE: u32 = u32::MAX;

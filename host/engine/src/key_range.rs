@@ -1,6 +1,5 @@
 //! Which blocks: names of consecutive ones, without a name for each.
 
-use super::block_table::Sequence;
 use windtunnel_base::request::{Span, TokenSeq};
 
 /// The names of consecutive blocks of one stream.
@@ -8,18 +7,18 @@ use windtunnel_base::request::{Span, TokenSeq};
 /// A block goes by its last token. As streams are rooted, a stream's blocks end at tokens that are
 /// a block apart: together they are its *line*, in which they are numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct KeyRange {
+pub(crate) struct KeyRange {
     /// The stream in the high half, the offset of the last token of block 0 in the low half.
-    pub(super) line: u64,
+    pub(crate) line: u64,
     /// Number of the first block in the line.
-    pub(super) first: u32,
+    pub(crate) first: u32,
     /// Blocks.
-    pub(super) blocks: u32,
+    pub(crate) blocks: u32,
 }
 
 impl KeyRange {
     /// The block of one key, of `size` tokens.
-    pub(super) fn of_key(key: u64, size: u32) -> Self {
+    pub(crate) fn of_key(key: u64, size: u32) -> Self {
         let offset = key as u32;
         Self {
             line: key - u64::from(offset) + u64::from(offset % size),
@@ -29,12 +28,12 @@ impl KeyRange {
     }
 
     /// One past the last block.
-    pub(super) fn end(&self) -> u32 {
+    pub(crate) fn end(&self) -> u32 {
         self.first + self.blocks
     }
 
     /// The same line from `first` up to `end`.
-    pub(super) fn part(&self, first: u32, end: u32) -> Self {
+    pub(crate) fn part(&self, first: u32, end: u32) -> Self {
         Self {
             first,
             blocks: end - first,
@@ -42,12 +41,12 @@ impl KeyRange {
         }
     }
 
-    pub(super) fn overlaps(&self, other: &Self) -> bool {
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.line == other.line && self.first < other.end() && other.first < self.end()
     }
 
     /// The keys of the blocks, of `size` tokens each.
-    pub(super) fn keys(self, size: u32) -> impl DoubleEndedIterator<Item = u64> {
+    pub(crate) fn keys(self, size: u32) -> impl DoubleEndedIterator<Item = u64> {
         let key = move |block: u32| self.line + u64::from(block) * u64::from(size);
         (self.first..self.end()).map(key)
     }
@@ -55,7 +54,7 @@ impl KeyRange {
 
 /// Names the blocks of a sequence, in order.
 #[derive(Clone, Debug)]
-pub(super) struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     spans: std::slice::Iter<'a, Span>,
     output: std::slice::Iter<'a, Span>,
     span: Span,
@@ -70,13 +69,18 @@ pub(super) struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     /// The full blocks of a prompt.
-    pub(super) fn of_prompt(prompt: &'a TokenSeq, size: u32) -> Self {
+    pub(crate) fn of_prompt(prompt: &'a TokenSeq, size: u32) -> Self {
         Self::new(prompt.spans(), &[], size, 0, prompt.len() / size)
     }
 
-    /// The blocks of a sequence from block `from` up to block `to`, all of them full.
-    pub(super) fn of_sequence(sequence: Sequence<'a>, size: u32, from: u32, to: u32) -> Self {
-        let (prompt, output) = (sequence.prompt, sequence.output);
+    /// The blocks of a prompt and its output from block `from` up to block `to`, all of them full.
+    pub(crate) fn of_both(
+        prompt: &'a TokenSeq,
+        output: &'a TokenSeq,
+        size: u32,
+        from: u32,
+        to: u32,
+    ) -> Self {
         if (from + 1) * size <= prompt.len() {
             return Self::new(prompt.spans(), output.spans(), size, from, to);
         }
@@ -149,15 +153,11 @@ mod tests {
                     len: 1,
                 });
             }
-            let sequence = Sequence {
-                prompt: &parts[0],
-                output: &parts[1],
-                private_from: u32::MAX,
-            };
             for size in [1, 3, 4, 16] {
                 let all: Vec<u64> = whole.block_keys(size).collect();
                 for from in 0..all.len() as u32 {
-                    let keys = Keys::of_sequence(sequence, size, from, all.len() as u32);
+                    let to = all.len() as u32;
+                    let keys = Keys::of_both(&parts[0], &parts[1], size, from, to);
                     let keys: Vec<u64> = keys.flat_map(|range| range.keys(size)).collect();
                     assert_eq!(keys, all[from as usize..]);
                 }
