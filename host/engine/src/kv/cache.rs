@@ -4,8 +4,8 @@
 //! findable (lazy eviction). Identity is the key of the block's last token (see
 //! [`windtunnel_base::request::Span`]): the streams are rooted, so that one key identifies the
 //! whole prefix and nothing is hashed. Blocks that follow each other in a stream are kept together
-//! (see [`Pool`]), so a request costs what it shares with others, and not its blocks. Blocks without
-//! identity are anonymous: they are only counted.
+//! (see [`Pool`]), so a request costs what it shares with others, and not its blocks. Blocks
+//! without identity are anonymous: they are only counted.
 
 use super::block_table::{BlockTable, Held, Sequence};
 use super::cached_prefix::{CachedPrefix, Part};
