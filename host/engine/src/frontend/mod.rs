@@ -5,6 +5,7 @@
 //! become more or fewer at any time.
 
 mod backends;
+mod block_holders;
 mod changes;
 mod config;
 mod estimators;
@@ -14,6 +15,7 @@ mod positions;
 mod predictor;
 mod recency;
 mod request_views;
+mod sent_blocks;
 mod sent_prefixes;
 mod services;
 mod signals;
