@@ -1,5 +1,6 @@
 -- Always: an instance that prefills computes every prompt.
 --
+-- Rule: every prompt is computed elsewhere.
 -- Source: BLIS (`--pd-decider always`); the built-in `always` decides the same.
 
 return {

@@ -1,7 +1,9 @@
--- Prefix threshold: an instance that prefills computes a prompt if the one that decodes lacks more tokens of it.
+-- Prefix threshold: an instance that prefills computes a prompt if the one that decodes lacks more
+-- than so many tokens of it.
 --
 -- Rule: elsewhere if prompt tokens - cached blocks * block size > tokens.
--- Source: llm-d, prefix-based-pd-decider; BLIS, prefix-threshold; the built-in `prefix-threshold` decides the same.
+-- Source: llm-d, prefix-based-pd-decider; BLIS, prefix-threshold; the built-in `prefix-threshold`
+-- decides the same.
 --@param tokens = 16, 0..1000000000 int  Most tokens that the decoding instance computes itself
 
 return {

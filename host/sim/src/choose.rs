@@ -292,13 +292,13 @@ impl Chooser<'_> {
                 crate::disaggregation::NOBODY_SPLITS
             )));
         }
-        if !said && cluster.rules == Preset::Blis {
-            return Ok((&disaggregation::never::POLICY).into());
-        }
         let tokens = cluster.disaggregation.prefix_threshold;
         let tokens = tokens.map(|tokens| ("tokens".to_owned(), tokens.into()));
         let settings = Some(("prefix-threshold", tokens.into_iter().collect()));
-        let choice = self.pick(hook, &self.policies.disaggregation.clone(), settings)?;
+        let choice = match !said && cluster.rules == Preset::Blis {
+            true => (&disaggregation::never::POLICY).into(),
+            false => self.pick(hook, &self.policies.disaggregation.clone(), settings)?,
+        };
         self.given.reject_unless(
             &["pd_prefix_threshold"],
             choice.is_built_in("prefix-threshold"),

@@ -8,6 +8,7 @@ use windtunnel_base::record::{Outcome, Role, RunRecord};
 use windtunnel_base::request::Source;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, TransferConfig};
 use windtunnel_engine::instance::EngineRules;
+use windtunnel_policy::registry::built_ins;
 use windtunnel_policy::{Hook, PolicySpec};
 
 /// vLLM's rules without choosing ahead: easy to add up by hand.
@@ -264,6 +265,39 @@ fn the_command_moves_kv_caches_at_the_speed_of_the_link() {
     let never = run(&["--pd-decider", "never"]);
     assert_eq!(never["disaggregation"]["moved_requests"], 0);
     assert_eq!(never["disaggregation"]["transfer_ms"]["mean"], Value::Null);
+}
+
+#[test]
+fn built_in_deciders_decide_as_their_files_do() {
+    let run = |decider: &str| {
+        let line = format!(
+            "replay --trace-header docs/examples/chat.yaml --trace-data docs/examples/chat.csv \
+             --model llama-3.1-8b-instruct --rules vllm --prefill-instances 1 \
+             --decode-instances 2 --pd-decider {decider} --json"
+        );
+        let ran = windtunnel(line.split_whitespace());
+        assert_eq!(ran.code, 0, "{decider}: {}", ran.stderr);
+        let result: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        (
+            result["latency_ms"].clone(),
+            result["disaggregation"].clone(),
+        )
+    };
+    let all = built_ins(Hook::Disaggregation).iter();
+    let all: Vec<_> = all
+        .map(|policy| {
+            let name = policy.name;
+            let built_in = run(name);
+            assert_eq!(
+                run(&format!("policies/disaggregation/{name}.lua")),
+                built_in,
+                "{name}"
+            );
+            built_in
+        })
+        .collect();
+    // They do not all decide the same.
+    assert!(all.len() == 3 && all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
 }
 
 #[test]

@@ -317,8 +317,8 @@ impl FrontEnd {
         Routed::To(members.map_or(chosen, |members| members[chosen] as usize))
     }
 
-    /// Asks whether another instance prefills this request than `decode`, which was chosen to decode
-    /// it. An error is the run's fault, and no.
+    /// Asks whether another instance prefills this request than `decode`, which was chosen to
+    /// decode it. An error is the run's fault, and no.
     pub fn prefills_remotely(
         &mut self,
         now: i64,
