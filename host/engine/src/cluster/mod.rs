@@ -12,6 +12,7 @@ mod next_events;
 mod prefix_holders;
 mod queue_limits;
 mod replay;
+mod step_ends;
 
 pub use config::{ClusterConfig, ClusterError, PoolConfig, Role};
 pub use queue_limits::QueueLimits;
@@ -84,6 +85,8 @@ pub struct Cluster<'s> {
     /// Nothing that happens on an instance has an effect elsewhere before the front end looks, so
     /// instances run ahead one by one, each up to the next moment at which it is read or fed.
     independent: bool,
+    /// While nothing runs, the source is asked for requests at this time; `NEVER` = it is not.
+    idle_step_ends_us: i64,
     arrived: u64,
     /// Records not handed over yet.
     records: Vec<RequestRecord>,
@@ -132,7 +135,8 @@ impl<'s> Cluster<'s> {
             .filter(|(us, _)| *us > 0)
             .map(|(us, hook)| (us.max(LEAST_TICK_US), us.max(LEAST_TICK_US), hook))
             .collect();
-        let independent = !heard && !source.has_follow_ups();
+        let at_step_ends = source.idle_step_us().is_some();
+        let independent = !heard && !source.has_follow_ups() && !at_step_ends;
         Ok(Self {
             upcoming: source.next_request(),
             source,
@@ -147,6 +151,7 @@ impl<'s> Cluster<'s> {
             lifecycle_events,
             ticks,
             independent,
+            idle_step_ends_us: if at_step_ends { 0 } else { NEVER },
             arrived: 0,
             records: Vec::new(),
             finished: 0,
@@ -217,19 +222,19 @@ impl<'s> Cluster<'s> {
             self.next_event.earliest()
         };
         // Ticks end with the last event that a policy could still influence.
-        let next = front.min(step);
+        let idle = self.idle_step_ends_us;
+        let next = front.min(step).min(idle);
         if next != NEVER && self.tick_before(next) {
             return true;
+        }
+        if idle != NEVER && idle == next && idle <= horizon {
+            return self.idle_step_over(idle);
         }
         if step < front {
             if step > horizon {
                 return false;
             }
-            self.clock = step;
-            let acting = self.backends.acting(instance);
-            acting.run_next(step + 1, &mut self.reports);
-            self.after_instance(instance);
-            return true;
+            return self.run_instance(instance, step);
         }
         if front == NEVER || front > horizon {
             self.advance_all(horizon.saturating_add(1));

@@ -10,4 +10,5 @@ pub mod saturation;
 pub mod slo;
 pub mod stats;
 pub mod summary;
+pub mod ticks;
 pub mod window;

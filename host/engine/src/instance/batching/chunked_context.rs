@@ -14,10 +14,9 @@ pub(super) const STRATEGY: Strategy = Strategy {
         "prompt tokens of a request in one step",
     )],
     make: |config, values| {
-        let limits = EngineLimits::of(config);
-        Box::new(InFlight(EngineLimits {
-            long_prefill_token_threshold: values[0] as u32,
-            ..limits
-        }))
+        let mut limits = EngineLimits::of(config);
+        let threshold = &mut limits.long_prefill_token_threshold;
+        *threshold = (*threshold).min(values[0] as u32);
+        Box::new(InFlight(limits))
     },
 };
