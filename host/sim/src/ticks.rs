@@ -169,7 +169,9 @@ pub(crate) fn open(run: &RunSpec, given: &Given) -> Result<Opened, InputError> {
         Some(ticks) if ticks > 0.0 => {
             Ticks::us(ticks).map_err(|e| {
                 InputError::new(format!("`time_limit` is {ticks}; expected {}", e.message()))
-            })? - 1
+            })?;
+            // What would happen at the limit itself does not.
+            (ticks * TICK_US as f64).ceil() as i64 - 1
         }
         Some(ticks) => {
             return Err(InputError::new(format!(

@@ -251,7 +251,17 @@ fn shipped_examples_give_the_published_figures() {
         &example("queue-growth-rate"),
         &example("queue-growth-concurrent"),
     ]);
-    insta::assert_snapshot!(ran.stdout, @"");
+    insta::assert_snapshot!(ran.stdout, @r#"
+    ┌─────────────────────────┬───────┬───────┬─────────┬─────────┬───────────┬─────────┐
+    │ Run                     ┆ Ticks ┆ Queue ┆ TTFT    ┆ E2E     ┆ Completed ┆ Created │
+    ╞═════════════════════════╪═══════╪═══════╪═════════╪═════════╪═══════════╪═════════╡
+    │ queue-growth-rate       ┆ 100   ┆ 6     ┆ 11.03   ┆ 17.66   ┆ 35        ┆ 45      │
+    │ queue-growth-rate       ┆ 10000 ┆ 1138  ┆ 1245.77 ┆ 1253.78 ┆ 3458      ┆ 4599    │
+    │ queue-growth-concurrent ┆ 100   ┆ 2     ┆ 7.87    ┆ 15.14   ┆ 36        ┆ 42      │
+    │ queue-growth-concurrent ┆ 10000 ┆ 2     ┆ 8.61    ┆ 17.32   ┆ 3459      ┆ 3465    │
+    └─────────────────────────┴───────┴───────┴─────────┴─────────┴───────────┴─────────┘
+    Queue: requests that wait at the end. TTFT, E2E: means, ticks.
+    "#);
 }
 
 /// The data that a page shows.
@@ -312,10 +322,37 @@ fn rows_and_table_are_in_ticks() {
     let arguments = ["run", "--spec", &example, "--quiet", "--results-path"];
     let ran = windtunnel(arguments.into_iter().chain([&*rows.to_string_lossy()]));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
-    insta::assert_snapshot!(ran.stdout, @"");
+    insta::assert_snapshot!(ran.stdout, @r#"
+    1 x 4 places, batching in-flight, time in ticks
+    workload: 100 requests at once, 10 +- 5 output tokens, seed 42
+    policies: admission always-admit, routing round-robin, scheduler fcfs
+
+    ┌───────┬────────────────────┬────────┬─────┐
+    │ Ticks ┆ Mean               ┆ Median ┆ Of  │
+    ╞═══════╪════════════════════╪════════╪═════╡
+    │ TTFT  ┆ 52.9               ┆ 55     ┆ 30  │
+    │ ITL   ┆ 1.3945945945945948 ┆ 1      ┆ 185 │
+    │ E2E   ┆ 58.44444444444444  ┆ 60     ┆ 27  │
+    └───────┴────────────────────┴────────┴─────┘
+
+    ┌───────────────────────────┬───────────────────┐
+    │ Run                       ┆                   │
+    ╞═══════════════════════════╪═══════════════════╡
+    │ Requests per 1,000 ticks  ┆ 267.3267326732673 │
+    │ Tokens per 1,000 ticks    ┆ 2376.237623762376 │
+    │ Completed of created      ┆ 27 of 100         │
+    │ Steps, end                ┆ 61, 101 ticks     │
+    │ Queue at the end, at most ┆ 69, 96            │
+    │ Batch at the end          ┆ 4                 │
+    └───────────────────────────┴───────────────────┘
+    "#);
     let rows = fs::read_to_string(rows).expect("rows");
     let first: Vec<&str> = rows.lines().take(3).collect();
-    insta::assert_snapshot!(first.join("\n"), @"");
+    insta::assert_snapshot!(first.join("\n"), @r#"
+    request_id,outcome,instance,arrival_ticks,scheduling_delay_ticks,ttft_ticks,e2e_ticks,completion_ticks,mean_itl_ticks,prefill_chunks,output_tokens
+    request_0,completed,instance_0,0.0,0.0,8.0,20.0,20.0,1.0909090909090908,1,12
+    request_1,completed,instance_0,0.0,0.0,8.0,16.0,16.0,1.0,1,9
+    "#);
 }
 
 #[test]

@@ -301,3 +301,34 @@ pub fn places(record: &RunRecord, inputs: &TickInputs, instance: usize) -> Vec<V
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_steps_of_a_tick_fill_the_gaps_up_to_the_limit() {
+        let run = StepRun {
+            start_us: 20,
+            step_us: 15,
+            steps: 2,
+            waiting: 3,
+            running: 1,
+            decodes: 1,
+        };
+        let mut inputs = TickInputs {
+            tick_us: 10,
+            time_limit: Some(6.5),
+            slots: vec![1],
+        };
+        let ends = |inputs: &TickInputs| -> Vec<(i64, u64)> {
+            let steps = steps(&[run], inputs);
+            steps.iter().map(|s| (s.end_us, s.waiting)).collect()
+        };
+        let first = [(10, 0), (20, 0), (35, 3), (50, 3)];
+        assert_eq!(ends(&inputs)[..4], first);
+        assert_eq!(ends(&inputs)[4..], [(60, 0), (70, 0)]);
+        inputs.time_limit = None;
+        assert_eq!(ends(&inputs), first);
+    }
+}
