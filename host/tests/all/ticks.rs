@@ -403,7 +403,7 @@ fn what_has_no_meaning_in_ticks_is_refused() {
         ),
         (
             "run --latency-model ticks --load-generator constant-rate --rate 0.5".into(),
-            "this load goes on for ever: give --time-limit or --max-prompts, too",
+            "this load goes on for ever: give --time-limit or --num-requests, too",
         ),
         (
             "run --latency-model ticks --load-generator constant-concurrency".into(),
