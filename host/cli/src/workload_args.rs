@@ -14,6 +14,8 @@ pub enum LoadGeneratorName {
     ConstantConcurrency,
     /// Evenly spaced by --rate
     ConstantRate,
+    /// One with every step (with --latency-model ticks)
+    OnePerStep,
 }
 
 impl From<LoadGeneratorName> for LoadGeneratorSpec {
@@ -22,6 +24,7 @@ impl From<LoadGeneratorName> for LoadGeneratorSpec {
             LoadGeneratorName::AllAtOnce => Self::AllAtOnce,
             LoadGeneratorName::ConstantConcurrency => Self::ConstantConcurrency,
             LoadGeneratorName::ConstantRate => Self::ConstantRate,
+            LoadGeneratorName::OnePerStep => Self::OnePerStep,
         }
     }
 }

@@ -2,25 +2,6 @@
 
 use crate::simulation::{RunResult, Simulation};
 use windtunnel_base::input::InputError;
-use windtunnel_base::request::{Request, Source, Symbols};
-
-/// Sends nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Nobody(Symbols);
-
-impl Source for Nobody {
-    fn next_request(&mut self) -> Option<Request> {
-        None
-    }
-
-    fn symbols(&self) -> &Symbols {
-        &self.0
-    }
-
-    fn symbols_mut(&mut self) -> &mut Symbols {
-        &mut self.0
-    }
-}
 
 impl Simulation {
     /// Carries out runs that differ in how long they are: all have the source of the first, which

@@ -3,8 +3,8 @@
 use crate::analysis::Analysis;
 use crate::choose::{Chosen, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
-use crate::growth::Nobody;
 use crate::names::{Mentions, Seen};
+use crate::opened::Nobody;
 use crate::scheduling::check_drafts;
 use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::{RulesSpec, RunSpec};

@@ -258,6 +258,8 @@ pub enum LoadGeneratorSpec {
     ConstantConcurrency,
     /// `rate` requests per second, evenly spaced; per tick where time is abstract.
     ConstantRate,
+    /// One request at the end of every step; where time is abstract.
+    OnePerStep,
 }
 
 /// Clipped Gaussian lengths, tokens; mean 512, standard deviation 256, 2 to 7000 if not given.

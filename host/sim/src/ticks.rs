@@ -139,7 +139,8 @@ pub(crate) fn open(run: &RunSpec, given: &Given) -> Result<Opened, InputError> {
     let w = &run.workload;
     let Some(generator) = w.load_generator else {
         return Err(InputError::new(
-            "`latency_model` ticks needs `load_generator`: all-at-once, constant-concurrency or constant-rate",
+            "`latency_model` ticks needs `load_generator`: all-at-once, constant-concurrency, \
+             constant-rate or one-per-step",
         ));
     };
     generator.check(given)?;
@@ -153,6 +154,7 @@ pub(crate) fn open(run: &RunSpec, given: &Given) -> Result<Opened, InputError> {
             let name = format!("always {n} requests in the system");
             (Load::Concurrency(n.into()), name)
         }
+        LoadGeneratorSpec::OnePerStep => (Load::PerStep, "a request with every step".to_owned()),
         LoadGeneratorSpec::ConstantRate => {
             let rate = w.rate.unwrap_or(1.0);
             (Load::Rate(rate), format!("{rate} requests per tick"))

@@ -93,6 +93,11 @@ pub(crate) fn open_workload(
             !own && w.traces_filepath.is_none(),
             "with a workload whose requests come at times of their own",
         )?;
+        given.reject_unless(
+            &["load_generator"],
+            generator != LoadGeneratorSpec::OnePerStep,
+            "where time is real, as one-per-step; it goes with `latency_model` ticks",
+        )?;
         generator.check(given)?;
     }
     if let Some(replay) = &w.replay {

@@ -33,6 +33,7 @@ fn run_of(input: &Value) -> Value {
             &input["target_concurrency"],
         ),
         "RequestRateLoadGenerator" => ("constant-rate", "rate", &input["request_rate"]),
+        "LoadGenerator" => ("one-per-step", "num_requests", &Value::Null),
         other => panic!("no generator for {other}"),
     };
     workload["load_generator"] = name.into();
@@ -404,6 +405,10 @@ fn what_has_no_meaning_in_ticks_is_refused() {
         (
             "run --latency-model ticks --load-generator constant-rate --rate 0.5".into(),
             "this load goes on for ever: give --time-limit or --num-requests, too",
+        ),
+        (
+            "run --model llama-3.1-8b-instruct --load-generator one-per-step".into(),
+            "--load-generator has no effect where time is real, as one-per-step; it goes with --latency-model ticks",
         ),
         (
             "run --latency-model ticks --load-generator constant-concurrency".into(),

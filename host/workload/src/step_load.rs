@@ -11,6 +11,8 @@ pub enum Load {
     AllAtOnce(u64),
     /// As many as are missing of this number of requests in the system.
     Concurrency(u64),
+    /// One at the end of every step.
+    PerStep,
     /// As many as so many per tick have become due since the step before.
     Rate(f64),
 }
@@ -116,6 +118,7 @@ impl StepLoad {
                 }
             }
             Load::Concurrency(n) => n.saturating_sub(in_system),
+            Load::PerStep => 1,
             Load::Rate(rate) => {
                 let now = now_us as f64 / self.parameters.tick_us as f64;
                 let every = 1.0 / rate;
@@ -248,6 +251,14 @@ mod tests {
         assert_eq!(at(&mut source, TICK, 3).len(), 0);
         assert_eq!(at(&mut source, 2 * TICK, 1).len(), 2);
         assert_eq!(source.created(), 5);
+    }
+
+    #[test]
+    fn one_comes_with_every_step() {
+        let mut source = load(Load::PerStep);
+        let steps = [0, 3, 4].map(|ticks| at(&mut source, ticks * TICK, 9).len());
+        assert_eq!(steps, [1, 1, 1]);
+        assert_eq!(source.idle_step_us(), Some(TICK));
     }
 
     #[test]

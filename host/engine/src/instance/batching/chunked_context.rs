@@ -2,7 +2,7 @@
 
 use super::engine_limits::EngineLimits;
 use super::in_flight::InFlight;
-use super::registry::{Strategy, StrategyParam};
+use super::named::{Strategy, StrategyParam};
 
 pub(super) const STRATEGY: Strategy = Strategy {
     name: "chunked-context",
