@@ -339,7 +339,7 @@ impl<'a> Explained<'a> {
         let coefficients = match r.latency_kind {
             LatencyModelKind::Blackbox => json!({"alpha_us": r.alpha, "beta_us": r.beta}),
             LatencyModelKind::TrainedPhysics => json!({"alpha_us": r.alpha, "beta": r.beta}),
-            LatencyModelKind::Roofline => Value::Null,
+            LatencyModelKind::Roofline | LatencyModelKind::Ticks => Value::Null,
         };
         json!({
             "model": r.canonical,
@@ -408,6 +408,7 @@ fn kv_source(source: KvBlocksSource) -> &'static str {
         KvBlocksSource::FittedRow => "from the fitted deployment",
         KvBlocksSource::Computed => "computed from GPU memory",
         KvBlocksSource::Fallback => "assumed",
+        KvBlocksSource::Unlimited => "without end",
     }
 }
 

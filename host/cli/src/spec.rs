@@ -69,6 +69,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         analysis,
         output,
         horizon,
+        time_limit,
         seed,
     } = args;
     let typed = |id: &str| explicit.has(id).then_some(());
@@ -127,6 +128,9 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             vllm_version: model.vllm_version.clone(),
             alpha_coeffs: model.alpha_coeffs.clone(),
             beta_coeffs: model.beta_coeffs.clone(),
+            prefill_time: model.prefill_time,
+            itl: model.itl,
+            total_prefill_chunks: model.total_prefill_chunks,
         },
         ..PoolSpec::default()
     };
@@ -176,6 +180,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         },
         seed: typed("seed").map(|()| *seed),
         horizon_us: *horizon,
+        time_limit: *time_limit,
         outputs: OutputSpec {
             summary_only: output.summary_only,
             decisions: analysis.trace_level == TraceLevel::Decisions,
@@ -220,6 +225,7 @@ fn workload(w: &WorkloadArgs, explicit: &Explicit) -> WorkloadSpec {
         spec: w.workload_spec.clone(),
         reqgen_config_path: w.legacy.reqgen_config_path.clone(),
         replay: None,
+        load_generator: w.load_generator.map(Into::into),
         concurrency: w.concurrency,
         think_time_ms: w.think_time_ms,
         rate: typed("rate").map(|()| w.rate),
@@ -266,5 +272,6 @@ pub fn latency_model(name: LatencyName) -> &'static str {
         LatencyName::Blackbox => "blackbox",
         LatencyName::Roofline => "roofline",
         LatencyName::TrainedPhysics => "trained-physics",
+        LatencyName::Ticks => "ticks",
     }
 }

@@ -5,6 +5,7 @@ use crate::policies::make_policies;
 use crate::scheduling;
 use crate::settings::Given;
 use crate::spec::{RulesSpec, RunSpec};
+use crate::ticks;
 use std::path::Path;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
@@ -83,6 +84,12 @@ impl Deployment {
         } else {
             &run.pools[..]
         };
+        ticks::check(run, given)?;
+        if run.model.is_empty() && !run.is_in_ticks() {
+            return Err(InputError::new(
+                "`model` is not given; only a run with `latency_model` ticks has none",
+            ));
+        }
         let mut setup = Setup::new(run.model.clone(), defaults);
         let (mut pools, mut all) = (Vec::new(), Vec::new());
         let mut machines = Vec::new();
@@ -96,8 +103,16 @@ impl Deployment {
         scheduling::check_rules(given, run.rules, preset)?;
         for ((pool, spec), resolved) in pools.iter_mut().zip(specs).zip(&all) {
             scheduling::configure(&mut pool.engine, &spec.engine, preset, resolved, given)?;
-            pool.batching =
-                scheduling::batching(&mut pool.engine, &spec.engine, scheduling::time_us)?;
+            let in_ticks = resolved.latency_kind == LatencyModelKind::Ticks;
+            let time_us = if in_ticks {
+                ticks::time_us
+            } else {
+                scheduling::time_us
+            };
+            pool.batching = scheduling::batching(&mut pool.engine, &spec.engine, time_us)?;
+            if in_ticks {
+                ticks::configure(pool)?;
+            }
         }
         let front = &run.front;
         let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());
@@ -265,6 +280,10 @@ fn pool(
     setup.latency = match latency.model.as_deref() {
         None | Some("auto") => None,
         Some(name) => Some(name.parse::<LatencyModelKind>()?),
+    };
+    setup.ticks = match setup.latency {
+        Some(LatencyModelKind::Ticks) => Some(ticks::model(latency)?),
+        _ => None,
     };
     setup.alpha.clone_from(&latency.alpha_coeffs);
     setup.beta.clone_from(&latency.beta_coeffs);

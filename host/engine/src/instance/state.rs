@@ -274,8 +274,15 @@ impl Instance {
         incoming.min(timeout).min(step).min(output)
     }
 
+    /// Does a step run?
+    #[must_use]
+    pub fn runs_a_step(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
     /// Steps whose output is processed.
-    pub(super) fn processed_steps(&self) -> u64 {
+    #[must_use]
+    pub fn processed_steps(&self) -> u64 {
         self.itl_log.next_step()
     }
 

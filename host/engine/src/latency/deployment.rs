@@ -3,6 +3,7 @@
 use super::capacity::KvMemory;
 use super::kind::LatencyModelKind;
 use super::model::LatencyModel;
+use super::ticks::Ticks;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Setup {
     pub kv_cache_dtype: Option<String>,
     /// How data-parallel experts exchange tokens, vLLM's names.
     pub moe_comm_backend: Option<String>,
+    /// The model of abstract time; nothing else but it is read then.
+    pub ticks: Option<Ticks>,
     /// Are step times and KV capacity computed as BLIS does it, mistakes included? For runs that
     /// ask for its rules.
     pub as_blis: bool,
@@ -77,6 +80,7 @@ impl Setup {
             max_model_len: None,
             kv_cache_dtype: None,
             moe_comm_backend: None,
+            ticks: None,
             as_blis: false,
         }
     }
@@ -93,6 +97,8 @@ pub enum KvBlocksSource {
     Computed,
     /// It could not be computed.
     Fallback,
+    /// There is no end of them, in abstract time.
+    Unlimited,
 }
 
 impl KvBlocksSource {
@@ -104,6 +110,7 @@ impl KvBlocksSource {
             Self::FittedRow => "fitted_deployment",
             Self::Computed => "computed",
             Self::Fallback => "fallback",
+            Self::Unlimited => "unlimited",
         }
     }
 }
@@ -164,6 +171,35 @@ pub struct Resolved {
     pub arch: Option<ModelArch>,
     /// The GPU's figures where they are known.
     pub hardware: Option<Hardware>,
+}
+
+impl Resolved {
+    /// A deployment in abstract time: there is no model, no GPU, and no end of KV blocks.
+    #[must_use]
+    pub fn in_ticks(ticks: Ticks) -> Self {
+        Self {
+            model: String::new(),
+            canonical: String::new(),
+            gpu: String::new(),
+            tp: 1,
+            dp: 1,
+            vllm_version: None,
+            latency_kind: LatencyModelKind::Ticks,
+            latency: Arc::new(ticks),
+            total_kv_blocks: u32::MAX.into(),
+            kv_blocks_source: KvBlocksSource::Unlimited,
+            kv_element_bytes: 0.0,
+            memory: None,
+            max_model_len: 0,
+            max_model_len_source: MaxModelLenSource::Unlimited,
+            alpha: Vec::new(),
+            beta: Vec::new(),
+            notes: Vec::new(),
+            is_moe: false,
+            arch: None,
+            hardware: None,
+        }
+    }
 }
 
 impl fmt::Debug for Resolved {

@@ -19,6 +19,7 @@ mod model;
 mod model_len;
 pub mod resolve;
 pub mod roofline;
+mod ticks;
 pub mod trained_physics;
 mod work;
 
@@ -44,5 +45,6 @@ pub use model::{LatencyModel, StepAggregates, StepItem, truncate_us};
 pub use model_len::max_model_len;
 pub use resolve::resolve;
 pub use roofline::Roofline;
+pub use ticks::{TICK_US, Ticks};
 pub use trained_physics::TrainedPhysics;
 pub use work::StepWork;

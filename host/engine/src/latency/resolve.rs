@@ -26,12 +26,18 @@ use windtunnel_config::{FittedRow, HardwareTable, ModelArch, ModelEntry};
 /// When a name is unknown, figures are missing or contradict each other, or the model does not fit
 /// on the GPUs.
 pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
+    if let Some(ticks) = setup.ticks {
+        return Ok(Resolved::in_ticks(ticks));
+    }
     check(setup)?;
     let mut case = Case::open(setup)?;
     let kind = case.choose()?;
     match kind {
         LatencyModelKind::Blackbox => case.blackbox(),
         LatencyModelKind::Roofline | LatencyModelKind::TrainedPhysics => case.analytic(kind),
+        LatencyModelKind::Ticks => Err(InputError::new(
+            "latency model ticks has figures of its own, and no model",
+        )),
     }
 }
 
