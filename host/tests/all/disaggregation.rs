@@ -248,7 +248,7 @@ fn the_command_moves_kv_caches_at_the_speed_of_the_link() {
             "--json",
         ];
         argv.extend(more);
-        let ran = windtunnel(&argv.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        let ran = windtunnel(argv.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         serde_json::from_str::<Value>(&ran.stdout).expect("JSON")
     };
@@ -305,7 +305,7 @@ fn what_makes_no_sense_is_refused() {
     let refused = |more: &[&str]| {
         let mut argv = vec!["run", "--model", "llama-3.1-8b-instruct"];
         argv.extend(more);
-        let ran = windtunnel(&argv.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        let ran = windtunnel(argv.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
         assert_eq!(ran.code, 2, "{more:?} {}", ran.stderr);
         ran.stderr
     };
