@@ -45,8 +45,8 @@ pub struct StepLoad {
     parameters: StepParameters,
     numpy: NumpyLegacy,
     created: u64,
-    /// Ticks of the last step's end.
-    last: f64,
+    /// How many were due by the last step's end.
+    due_before: f64,
     /// The end of step that is being answered, and what is still to be created at it.
     asked_us: Option<i64>,
     due: u64,
@@ -88,7 +88,7 @@ impl StepLoad {
             numpy: NumpyLegacy::new(p.seed),
             parameters,
             created: 0,
-            last: 0.0,
+            due_before: 0.0,
             asked_us: None,
             due: 0,
             symbols: Symbols::default(),
@@ -121,9 +121,8 @@ impl StepLoad {
             Load::PerStep => 1,
             Load::Rate(rate) => {
                 let now = now_us as f64 / self.parameters.tick_us as f64;
-                let every = 1.0 / rate;
-                let due = floor_division(now, every) - floor_division(self.last, every);
-                self.last = now;
+                let by_now = floor_division(now, 1.0 / rate);
+                let due = by_now - std::mem::replace(&mut self.due_before, by_now);
                 // A source that serves another run starts at 0 again; then it is below 0.
                 due.max(0.0) as u64
             }
