@@ -43,7 +43,7 @@ pub enum Command {
     /// Simulate a cluster on a synthetic workload or a trace file
     #[command(
         after_help = RUN_EXAMPLES,
-        mut_arg("model", |arg| arg.required(false).required_unless_present("spec"))
+        mut_arg("model", |arg| arg.required(false).required_unless_present_any(["spec", "profile"]))
     )]
     Run(Box<RunArgs>),
     /// Simulate a cluster on a recorded trace

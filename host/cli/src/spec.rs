@@ -125,6 +125,8 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         latency: LatencySpec {
             model: typed("latency_model").map(|()| latency_model(model.latency_model).to_owned()),
             vllm_version: model.vllm_version.clone(),
+            profile: model.profile.clone(),
+            extrapolation: model.extrapolation.clone(),
             alpha_coeffs: model.alpha_coeffs.clone(),
             beta_coeffs: model.beta_coeffs.clone(),
         },
@@ -265,5 +267,6 @@ pub fn latency_model(name: LatencyName) -> &'static str {
         LatencyName::Blackbox => "blackbox",
         LatencyName::Roofline => "roofline",
         LatencyName::TrainedPhysics => "trained-physics",
+        LatencyName::Profile => "profile",
     }
 }

@@ -49,6 +49,7 @@ mod disaggregation_spec;
 mod names;
 mod policies;
 mod pool_setup;
+mod profile;
 #[cfg(test)]
 mod program_tests;
 #[cfg(test)]

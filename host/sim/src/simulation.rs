@@ -6,6 +6,7 @@ use crate::deployment::{Deployment, Play, defaults};
 use crate::disaggregation;
 use crate::names::{Mentions, Seen};
 use crate::pool_setup::pool_setup;
+use crate::profile;
 use crate::scheduling::check_drafts;
 use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::{RulesSpec, RunSpec};
@@ -255,6 +256,7 @@ impl Resolver<'_> {
         deployment.check_kv_events(&given)?;
         let mut workload = open(run, &given, &deployment)?;
         check_drafts(&deployment.config().pools, &given, &mut workload)?;
+        profile::check_listed(&deployment.config().pools[0], run, &mut workload)?;
         let mut mentions = Mentions::of(&bundle, &spec);
         mentions.add_targets("", &analysis.slo_targets);
         if let Some(predictor) = &deployment.config().front.predictor {
@@ -405,7 +407,10 @@ impl Simulation {
         let pools = self.deployment.config().pools.iter();
         let pools: Vec<&str> = pools.map(|pool| pool.name.as_str()).collect();
         let mentions = &self.mentions;
-        let notes = mentions.notes(&seen, &record.symbols, &pools);
+        let mut notes = mentions.notes(&seen, &record.symbols, &pools);
+        for resolved in self.deployment.resolved() {
+            notes.extend(profile::outside(resolved)?);
+        }
         if let Some(fault) = &record.fault {
             return Err(InputError::new(fault.to_string()));
         }
@@ -486,6 +491,7 @@ impl Simulation {
                 let version = match r.latency_kind {
                     LatencyModelKind::Roofline => " (computed, a lower bound)".to_owned(),
                     LatencyModelKind::TrainedPhysics => " (computed)".to_owned(),
+                    LatencyModelKind::Profile => " (measured)".to_owned(),
                     LatencyModelKind::Blackbox => {
                         version.map_or(String::new(), |v| format!(" ({v})"))
                     }

@@ -16,6 +16,7 @@ mod json;
 mod limits;
 mod number_lists;
 mod open;
+pub mod pass_release;
 mod request_names;
 pub mod sample;
 pub mod spec;

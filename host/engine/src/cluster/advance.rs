@@ -26,20 +26,20 @@ impl Cluster<'_> {
             self.next_event.earliest()
         };
         // Ticks end with the last event that a policy could still influence.
-        let next = front.min(step);
+        let idle = self.idle_step_ends_us;
+        let next = front.min(step).min(idle);
         if next != NEVER && self.tick_before(next) {
             return true;
+        }
+        if idle != NEVER && idle == next && idle <= horizon {
+            return self.idle_step_over(idle);
         }
         if step < front {
             if step > horizon {
                 return false;
             }
-            self.clock = step;
             let until = self.nothing_comes_before(front, instance).max(step + 1);
-            let acting = self.backends.acting(instance);
-            acting.run_next(until, &mut self.reports);
-            self.after_instance(instance);
-            return true;
+            return self.run_instance(instance, step, until);
         }
         if front == NEVER || front > horizon {
             self.advance_all(horizon.saturating_add(1));

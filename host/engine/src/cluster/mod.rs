@@ -15,6 +15,7 @@ mod prefix_holders;
 mod queue_limits;
 mod replay;
 mod split_requests;
+mod step_ends;
 mod transfers;
 
 pub use config::{ClusterConfig, ClusterError, EncodeDecider, PoolConfig, TransferConfig};
@@ -100,6 +101,8 @@ pub struct Cluster<'s> {
     /// Nothing that happens on an instance has an effect elsewhere before the front end looks, so
     /// instances run ahead one by one, each up to the next moment at which it is read or fed.
     independent: bool,
+    /// While nothing runs, the source is asked for requests at this time; `NEVER` = it is not.
+    idle_step_ends_us: i64,
     arrived: u64,
     /// Records not handed over yet.
     records: Vec<RequestRecord>,
@@ -156,7 +159,8 @@ impl<'s> Cluster<'s> {
             .filter(|(us, _)| *us > 0)
             .map(|(us, hook)| (us.max(LEAST_TICK_US), us.max(LEAST_TICK_US), hook))
             .collect();
-        let unheard = !heard && !source.has_follow_ups();
+        let at_step_ends = source.idle_step_us().is_some();
+        let unheard = !heard && !source.has_follow_ups() && !at_step_ends;
         let independent = unheard && disaggregation.is_none();
         let runs_ahead = unheard && disaggregation.is_some();
         let mut sends = vec![false; backends.instances.len()];
@@ -181,6 +185,7 @@ impl<'s> Cluster<'s> {
             lifecycle_events,
             ticks,
             independent,
+            idle_step_ends_us: if at_step_ends { 0 } else { NEVER },
             arrived: 0,
             records: Vec::new(),
             finished: 0,

@@ -13,17 +13,24 @@ pub enum LatencyModelKind {
     Roofline,
     /// See [`TrainedPhysics`](super::TrainedPhysics).
     TrainedPhysics,
+    /// A measured table, see [`Profile`](super::Profile).
+    Profile,
 }
 
 impl LatencyModelKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Blackbox, Self::Roofline, Self::TrainedPhysics];
+    pub const ALL: [Self; 4] = [
+        Self::Blackbox,
+        Self::Roofline,
+        Self::TrainedPhysics,
+        Self::Profile,
+    ];
 
     /// What a person should know who sizes a cluster with it; none where steps were measured.
     #[must_use]
     pub fn caution(self) -> Option<&'static str> {
         match self {
-            Self::Blackbox => None,
+            Self::Blackbox | Self::Profile => None,
             Self::Roofline => Some(
                 "step times are computed and a lower bound: no overheads, no communication between GPUs",
             ),
@@ -41,6 +48,7 @@ impl LatencyModelKind {
             Self::Blackbox => "blackbox",
             Self::Roofline => "roofline",
             Self::TrainedPhysics => "trained-physics",
+            Self::Profile => "profile",
         }
     }
 }

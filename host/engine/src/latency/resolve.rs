@@ -1,6 +1,7 @@
 //! From what is given and what is left out to one deployment: model, GPU, step-time model, KV
 //! cache, model length.
 
+mod measured;
 mod memory;
 
 use super::blackbox::Blackbox;
@@ -27,17 +28,20 @@ use windtunnel_config::{FittedRow, HardwareTable, ModelArch, ModelEntry};
 /// on the GPUs.
 pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     check(setup)?;
+    if setup.latency == Some(LatencyModelKind::Profile) {
+        return measured::resolve(setup);
+    }
     let mut case = Case::open(setup)?;
     let kind = case.choose()?;
     match kind {
-        LatencyModelKind::Blackbox => case.blackbox(),
         LatencyModelKind::Roofline | LatencyModelKind::TrainedPhysics => case.analytic(kind),
+        LatencyModelKind::Blackbox | LatencyModelKind::Profile => case.blackbox(),
     }
 }
 
 fn check(setup: &Setup) -> Result<(), InputError> {
     let refuse = |message: &str| Err(InputError::new(message));
-    if setup.model.trim().is_empty() {
+    if setup.model.trim().is_empty() && setup.latency != Some(LatencyModelKind::Profile) {
         return refuse("the model name is empty");
     }
     if setup.tp == Some(0) || setup.dp == 0 {
@@ -67,8 +71,10 @@ fn check(setup: &Setup) -> Result<(), InputError> {
     };
     check_coefficients("alpha", alpha)?;
     check_coefficients("beta", beta)?;
-    if setup.latency == Some(LatencyModelKind::Roofline) {
-        return refuse("the roofline model has no coefficients; drop them or choose another model");
+    if let Some(kind @ (LatencyModelKind::Roofline | LatencyModelKind::Profile)) = setup.latency {
+        return Err(InputError::new(format!(
+            "the {kind} model has no coefficients; drop them or choose another model"
+        )));
     }
     if alpha.len() != 3 {
         return Err(InputError::new(format!(
@@ -448,6 +454,7 @@ impl<'a> Case<'a> {
             vllm_version,
             latency_kind: kind,
             latency,
+            profile: None,
             total_kv_blocks,
             kv_blocks_source,
             kv_element_bytes,
