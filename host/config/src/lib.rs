@@ -24,4 +24,6 @@ pub use model::{
     AttentionLayers, Compute, EMBEDDINGS, EXPERTS, Ffn, Layer, Mixer, ModelArch, OUTPUT_HEAD, Part,
     Quantization, Recurrent, RopeScaling, Split, VISION, Weights, short_name,
 };
-pub use step_profile::{Interval, PassTimes, ProfileLimits, StepProfile, StepTimes};
+pub use step_profile::{
+    Interval, PassTimes, ProfileLimits, StepProfile, StepRow, StepTable, StepTimes,
+};

@@ -2,8 +2,10 @@
 //! (plantbud/VllmSimulator), or a table of whole steps.
 
 mod intervals;
+mod table;
 
 pub use intervals::{Interval, PassTimes};
+pub use table::{StepRow, StepTable};
 
 use std::path::Path;
 use windtunnel_base::input::{InputError, read_text_up_to};
@@ -56,6 +58,8 @@ pub struct ProfileLimits {
 pub enum StepTimes {
     /// By the tokens of a pass.
     Passes(PassTimes),
+    /// By what a step computes and reads.
+    Table(StepTable),
 }
 
 impl StepProfile {
@@ -69,12 +73,16 @@ impl StepProfile {
         let first = text.trim_start_matches('\u{feff}').trim_start();
         if first.starts_with('{') {
             intervals::parse_json(&file, &text)
+        } else if first.starts_with("---") {
+            table::parse(&file, &text)
         } else {
             intervals::parse_csv(&file, &text)
         }
     }
 
-    pub(super) fn of(file: &str, limits: ProfileLimits, times: StepTimes) -> Self {
+    /// A profile of which nothing but limits and times is known.
+    #[must_use]
+    pub fn of(file: &str, limits: ProfileLimits, times: StepTimes) -> Self {
         Self {
             file: file.to_owned(),
             model: None,

@@ -32,11 +32,7 @@ pub(crate) fn configure(
     }
     let is_profilesim = spec.profile.as_deref() == Some(EngineProfile::ProfileSim.name());
     if is_profilesim && resolved.max_model_len_source == MaxModelLenSource::Profile {
-        resolved.notes.push(format!(
-            "`engine` profilesim takes requests of any length, as ProfileSim does, although the profile says \
-             max_model_len {}; `max_model_len` makes it a limit",
-            resolved.max_model_len
-        ));
+        // ProfileSim takes requests of any length; `check_listed` names those beyond it.
         resolved.max_model_len = 0;
         resolved.max_model_len_source = MaxModelLenSource::Unlimited;
         engine.max_model_len = 0;
@@ -48,11 +44,15 @@ pub(crate) fn configure(
 /// `strict` it is an error.
 pub(crate) fn check_listed(
     pool: &PoolConfig,
+    resolved: Option<&Resolved>,
     run: &RunSpec,
     workload: &mut Opened,
 ) -> Result<(), InputError> {
     let engine = &pool.engine;
     let limit = engine.max_model_len;
+    let measured = resolved.and_then(|r| r.profile.as_ref());
+    let measured = measured.and_then(|p| p.measured().limits.max_model_len);
+    let measured = measured.filter(|_| engine.rules.v0_kv_blocks && limit == 0);
     for request in &workload.listed {
         let (prompt, output) = (u64::from(request.prompt), u64::from(request.output));
         let (needed, usable) = engine.prompt_blocks(prompt);
@@ -73,6 +73,13 @@ pub(crate) fn check_listed(
             };
             format!(
                 "its prompt of {prompt} tokens needs {needed} blocks, the KV cache has {usable} usable{of}: it is dropped"
+            )
+        } else if measured.is_some_and(|len| prompt + output > len) {
+            format!(
+                "prompt {prompt} + output {output} = {} tokens exceeds the profile's max_model_len {}: `engine` profilesim \
+                 serves it all the same, as ProfileSim does; `max_model_len` makes it a limit",
+                prompt + output,
+                measured.unwrap_or_default()
             )
         } else {
             continue;

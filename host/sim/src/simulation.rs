@@ -256,7 +256,8 @@ impl Resolver<'_> {
         deployment.check_kv_events(&given)?;
         let mut workload = open(run, &given, &deployment)?;
         check_drafts(&deployment.config().pools, &given, &mut workload)?;
-        profile::check_listed(&deployment.config().pools[0], run, &mut workload)?;
+        let resolved = deployment.resolved().first();
+        profile::check_listed(&deployment.config().pools[0], resolved, run, &mut workload)?;
         let mut mentions = Mentions::of(&bundle, &spec);
         mentions.add_targets("", &analysis.slo_targets);
         if let Some(predictor) = &deployment.config().front.predictor {

@@ -20,6 +20,7 @@ mod model_len;
 mod profile;
 pub mod resolve;
 pub mod roofline;
+mod step_table;
 pub mod trained_physics;
 mod work;
 

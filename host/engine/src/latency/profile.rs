@@ -1,6 +1,7 @@
 //! The profile model: step times that were measured, and what was measured with them.
 
 use super::model::{LatencyModel, StepAggregates, StepItem, truncate_us};
+use super::step_table::Steps;
 use crate::rules::Preset;
 use std::fmt;
 use std::str::FromStr;
@@ -50,6 +51,8 @@ impl FromStr for Extrapolation {
 #[derive(Debug)]
 pub struct Profile {
     profile: StepProfile,
+    /// The same where whole steps were measured.
+    steps: Option<Steps>,
     extrapolation: Extrapolation,
     /// How often a time was asked for outside of the table, and of which step first.
     outside: AtomicU64,
@@ -60,8 +63,13 @@ impl Profile {
     /// The times of a profile.
     #[must_use]
     pub fn new(profile: StepProfile, extrapolation: Extrapolation) -> Self {
+        let steps = match &profile.times {
+            StepTimes::Passes(_) => None,
+            StepTimes::Table(table) => Some(Steps::new(table)),
+        };
         Self {
             profile,
+            steps,
             extrapolation,
             outside: AtomicU64::new(0),
             first_outside: OnceLock::new(),
@@ -91,21 +99,28 @@ impl Profile {
         }
         let tokens = u64::from(max_num_batched_tokens);
         let seqs = tokens.min(u64::from(max_num_seqs));
-        let StepTimes::Passes(times) = &self.profile.times;
+        let [prefills, decodes] = match (&self.profile.times, &self.steps) {
+            (StepTimes::Passes(times), _) => [gap(&times.no_cuda, tokens), gap(&times.cuda, seqs)],
+            (StepTimes::Table(_), steps) => {
+                let (reach, reach_seqs) = steps.as_ref().map_or((0, 0), Steps::reach);
+                let beyond = |reach, most| (reach < most).then_some((reach + 1, most));
+                [beyond(reach, tokens), beyond(reach_seqs, seqs)]
+            }
+        };
         let parts = [
-            (&times.no_cuda, tokens, "passes with prefill tokens"),
-            (&times.cuda, seqs, "passes that only decode"),
+            (prefills, tokens, "steps with prefill tokens"),
+            (decodes, seqs, "steps that only decode"),
         ];
-        for (intervals, most, what) in parts {
-            let Some((from, to)) = gap(intervals, most) else {
+        for (gap, most, what) in parts {
+            let Some((from, to)) = gap else {
                 continue;
             };
             return Err(InputError::in_file(
                 &self.profile.file,
                 format!(
-                    "nothing is known of {what} with {from} to {to} tokens, and `max_num_scheduled_tokens` {max_num_batched_tokens} \
+                    "nothing is known of {what} and {from} to {to} tokens, and `max_num_scheduled_tokens` {max_num_batched_tokens} \
                      with `max_num_running_reqs` {max_num_seqs} allows {most}; lower them, or say with `extrapolation` \
-                     clamp or linear what such passes take"
+                     clamp or linear what such steps take"
                 ),
             ));
         }
@@ -134,7 +149,17 @@ impl Profile {
 
     /// Duration of a step, microseconds.
     fn us(&self, step: &StepAggregates) -> f64 {
-        let StepTimes::Passes(times) = &self.profile.times;
+        let times = match (&self.profile.times, &self.steps) {
+            (StepTimes::Passes(times), _) => times,
+            (StepTimes::Table(_), steps) => {
+                let known = steps.as_ref().map(|s| s.ms(step, self.extrapolation));
+                let (ms, outside) = known.unwrap_or_default();
+                if outside {
+                    self.note_outside(step);
+                }
+                return ms * 1e3;
+            }
+        };
         let tokens = step.prefill_tokens + step.decode_tokens();
         let intervals = match step.prefill_tokens > 0 {
             true => &times.no_cuda,
