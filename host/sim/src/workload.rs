@@ -222,13 +222,18 @@ fn released_by_passes(
     let own = "with requests that are released by forward passes";
     given.reject_unless(&LENGTH_SETTINGS, false, own)?;
     given.reject_unless(&["rate", "max_prompts", "timeout"], false, own)?;
-    let of_traces: Vec<&str> = TRACE_SETTINGS.into_iter().filter(|n| *n != "strict").collect();
+    let of_traces: Vec<&str> = TRACE_SETTINGS
+        .into_iter()
+        .filter(|n| *n != "strict")
+        .collect();
     given.reject_unless(&of_traces, false, own)?;
     let instances: u32 = run.pools.iter().map(|pool| pool.count.unwrap_or(1)).sum();
     if instances > 1 {
         return Err(InputError::in_file(
             path.display(),
-            format!("its requests are released by the passes of one instance; `num_instances` is {instances}"),
+            format!(
+                "its requests are released by the passes of one instance; `num_instances` is {instances}"
+            ),
         ));
     }
     let source = PassRelease::load(path)?;

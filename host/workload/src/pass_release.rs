@@ -64,7 +64,12 @@ impl PassRelease {
         let wrong = |what: String| InputError::in_file(path.display(), what);
         let text = read_text(path)?;
         let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| {
-            InputError::at(path.display(), e.line() as u64, e.column() as u64, e.to_string())
+            InputError::at(
+                path.display(),
+                e.line() as u64,
+                e.column() as u64,
+                e.to_string(),
+            )
         })?;
         let call = value.get("input").cloned().unwrap_or(value);
         let call: Call = serde_json::from_value(call).map_err(|e| wrong(e.to_string()))?;
@@ -86,13 +91,19 @@ impl PassRelease {
                 ids.len()
             )));
         }
-        let released = call.queries_per_iter.iter().fold(0u64, |sum, k| sum.saturating_add(*k));
+        let released = call
+            .queries_per_iter
+            .iter()
+            .fold(0u64, |sum, k| sum.saturating_add(*k));
         if released != n as u64 {
             return Err(wrong(format!(
                 "queries_per_iter: expected numbers that add up to the {n} requests, found {released}"
             )));
         }
-        for (name, list) in [("in_tokens", &call.in_tokens), ("out_tokens", &call.out_tokens)] {
+        for (name, list) in [
+            ("in_tokens", &call.in_tokens),
+            ("out_tokens", &call.out_tokens),
+        ] {
             let valid = |tokens: &u32| *tokens > 0 && u64::from(*tokens) <= MAX_TOKENS / 2;
             if let Some(k) = list.iter().position(|tokens| !valid(tokens)) {
                 return Err(wrong(format!(

@@ -112,7 +112,8 @@ fn read(file: &str, profile: File) -> Result<StepProfile, InputError> {
         )
     } else {
         return Err(wrong(
-            "expected a profile with cuda_profile and no_cuda_profile, or one part with intervals".into(),
+            "expected a profile with cuda_profile and no_cuda_profile, or one part with intervals"
+                .into(),
         ));
     };
     let limits = ProfileLimits {
@@ -138,11 +139,16 @@ fn of_keys(
     notes: &mut Vec<String>,
 ) -> Result<Vec<Interval>, String> {
     let intervals = lines.into_iter().map(|(key, line)| {
-        let inner = key.trim().strip_prefix('(').and_then(|k| k.strip_suffix(')'));
+        let inner = key
+            .trim()
+            .strip_prefix('(')
+            .and_then(|k| k.strip_suffix(')'));
         let ends = inner.and_then(|k| k.split_once(','));
         let ends = ends.and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
         let (start, end) = ends.ok_or_else(|| {
-            format!("{name}: the interval is {key:?}; expected two numbers of tokens, as \"(1, 51)\"")
+            format!(
+                "{name}: the interval is {key:?}; expected two numbers of tokens, as \"(1, 51)\""
+            )
         })?;
         Ok::<_, String>(Interval {
             start,
@@ -254,14 +260,21 @@ mod tests {
     #[test]
     fn keys_may_stand_in_any_order_and_are_never_evaluated() {
         let part = |keys: &str| format!(r#"{{"uses_cuda": true, "intervals": {{{keys}}}}}"#);
-        let lines = part(r#""(101, 201)": {"slope": 0.5, "intercept": 1.0}, "(0, 101)": {"slope": 0.0, "intercept": 2.0}"#);
-        let text = format!(r#"{{"cuda_profile": {lines}, "no_cuda_profile": {lines}, "block_size": 16, "model": "m"}}"#);
+        let lines = part(
+            r#""(101, 201)": {"slope": 0.5, "intercept": 1.0}, "(0, 101)": {"slope": 0.0, "intercept": 2.0}"#,
+        );
+        let text = format!(
+            r#"{{"cuda_profile": {lines}, "no_cuda_profile": {lines}, "block_size": 16, "model": "m"}}"#
+        );
         let profile = parse_json("p.json", &text).expect("a profile");
         let StepTimes::Passes(times) = &profile.times else {
             panic!("intervals");
         };
         let ends: Vec<u64> = times.cuda.iter().map(|i| i.end).collect();
-        assert_eq!((ends, profile.limits.block_size), (vec![101, 201], Some(16)));
+        assert_eq!(
+            (ends, profile.limits.block_size),
+            (vec![101, 201], Some(16))
+        );
         let bad = part(r#""__import__('os')": {"slope": 0.0, "intercept": 1.0}"#);
         assert_eq!(
             refused(&bad),
@@ -281,13 +294,19 @@ mod tests {
 
     #[test]
     fn a_sparse_profile_joins_its_points() {
-        let profile = parse_csv("s.csv", "batch_size,runtime_ms\n10,30\n1,20\n").expect("a profile");
+        let profile =
+            parse_csv("s.csv", "batch_size,runtime_ms\n10,30\n1,20\n").expect("a profile");
         let StepTimes::Passes(times) = profile.times else {
             panic!("intervals");
         };
         assert_eq!(times.cuda[0].seconds(1), 0.02);
         assert!((times.no_cuda[1].seconds(10) - 0.03).abs() < 1e-12);
         let error = parse_csv("s.csv", "batch_size,runtime_ms\n1;2\n").expect_err("refused");
-        assert!(error.to_string().starts_with("s.csv:2:1: expected batch_size"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("s.csv:2:1: expected batch_size"),
+            "{error}"
+        );
     }
 }

@@ -98,7 +98,9 @@ pub(super) fn parse(file: &str, text: &str) -> Result<StepProfile, InputError> {
         header.push('\n');
     }
     if !ended {
-        return Err(wrong("the header has no end; expected a line of ---".into()));
+        return Err(wrong(
+            "the header has no end; expected a line of ---".into(),
+        ));
     }
     let header: Header = parse_yaml(file, &header)?;
     if header.windtunnel_profile != VERSION {
@@ -108,7 +110,10 @@ pub(super) fn parse(file: &str, text: &str) -> Result<StepProfile, InputError> {
         )));
     }
     if header.units != "ms" {
-        return Err(wrong(format!("units: expected ms, found {:?}", header.units)));
+        return Err(wrong(format!(
+            "units: expected ms, found {:?}",
+            header.units
+        )));
     }
     if let Some(share) = header.overlap
         && !(0.0..=2.0).contains(&share)
@@ -186,9 +191,13 @@ fn read_row<'c>(cell: impl Fn(&str) -> Option<&'c str>) -> Result<StepRow, Strin
     let time = |column: &str| match cell(column) {
         None => Ok(None),
         Some(text) => {
-            let ms = text.parse::<f64>().ok().filter(|ms| (0.0..=1e9).contains(ms));
-            ms.map(Some)
-                .ok_or_else(|| format!("{column}: expected milliseconds, 0 or more, found {text:?}"))
+            let ms = text
+                .parse::<f64>()
+                .ok()
+                .filter(|ms| (0.0..=1e9).contains(ms));
+            ms.map(Some).ok_or_else(|| {
+                format!("{column}: expected milliseconds, 0 or more, found {text:?}")
+            })
         }
     };
     let row = StepRow {
@@ -280,10 +289,16 @@ mod tests {
             refused("0,8,100,5.5", "0,8,many,5.5"),
             "t.csv:9:1: kv_tokens: expected a whole number, found \"many\""
         );
-        assert_eq!(refused("0,8,100,5.5", "64,0,0,11"), "t.csv:9:1: this step is given twice");
+        assert_eq!(
+            refused("0,8,100,5.5", "64,0,0,11"),
+            "t.csv:9:1: this step is given twice"
+        );
         assert!(refused("kv_tokens", "kv_token").contains("did you mean \"kv_tokens\""));
         assert!(refused("max_num_seqs", "max_num_seq").starts_with("t.csv:5:1: unknown key"));
-        assert_eq!(refused("units: ms", "units: s"), "t.csv: units: expected ms, found \"s\"");
+        assert_eq!(
+            refused("units: ms", "units: s"),
+            "t.csv: units: expected ms, found \"s\""
+        );
         assert_eq!(
             refused("0,8,100,5.5", "8,8,100,5.5"),
             "t.csv: there is no step that has decode_seqs alone"

@@ -93,7 +93,11 @@ impl Profile {
     ///
     /// # Errors
     /// Naming what nothing is known of.
-    pub fn check_reach(&self, max_num_batched_tokens: u32, max_num_seqs: u32) -> Result<(), InputError> {
+    pub fn check_reach(
+        &self,
+        max_num_batched_tokens: u32,
+        max_num_seqs: u32,
+    ) -> Result<(), InputError> {
         if self.extrapolation != Extrapolation::Error {
             return Ok(());
         }
@@ -180,8 +184,15 @@ impl Profile {
 /// The first interval that contains `tokens`, with them; else the nearest one before, or the first
 /// one, with the nearest number that it contains.
 fn lookup(intervals: &[Interval], tokens: u64) -> (&Interval, u64) {
-    let found = intervals.iter().find(|i| i.start <= tokens && tokens <= i.end);
-    let before = || intervals.iter().filter(|i| i.end < tokens).max_by_key(|i| i.end);
+    let found = intervals
+        .iter()
+        .find(|i| i.start <= tokens && tokens <= i.end);
+    let before = || {
+        intervals
+            .iter()
+            .filter(|i| i.end < tokens)
+            .max_by_key(|i| i.end)
+    };
     let interval = found.or_else(before).unwrap_or(&intervals[0]);
     (interval, tokens.clamp(interval.start, interval.end))
 }
@@ -195,7 +206,11 @@ fn gap(intervals: &[Interval], most: u64) -> Option<(u64, u64)> {
         }
         known = known.max(interval.end);
     }
-    let next = intervals.iter().map(|i| i.start).filter(|s| *s > known).min();
+    let next = intervals
+        .iter()
+        .map(|i| i.start)
+        .filter(|s| *s > known)
+        .min();
     (known < most).then(|| (known + 1, next.map_or(most, |s| most.min(s - 1))))
 }
 

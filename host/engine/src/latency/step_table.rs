@@ -95,7 +95,9 @@ impl Curve {
             }
         }
         let slope = if square > 0.0 { both / square } else { 0.0 };
-        let most_kv = groups.iter().flat_map(|(_, points)| points.iter().map(|p| p.0));
+        let most_kv = groups
+            .iter()
+            .flat_map(|(_, points)| points.iter().map(|p| p.0));
         Self {
             most_kv: most_kv.max().unwrap_or(0),
             slope: slope.max(0.0),
@@ -150,14 +152,16 @@ mod tests {
     use super::*;
 
     fn table(rows: &[(u64, u64, u64, f64)]) -> Steps {
-        let rows = rows.iter().map(|&(prefill_tokens, decode_seqs, kv_tokens, ms)| StepRow {
-            prefill_tokens,
-            decode_seqs,
-            kv_tokens,
-            ms,
-            spread_ms: None,
-            samples: None,
-        });
+        let rows = rows
+            .iter()
+            .map(|&(prefill_tokens, decode_seqs, kv_tokens, ms)| StepRow {
+                prefill_tokens,
+                decode_seqs,
+                kv_tokens,
+                ms,
+                spread_ms: None,
+                samples: None,
+            });
         Steps::new(&StepTable {
             rows: rows.collect(),
             overlap: None,

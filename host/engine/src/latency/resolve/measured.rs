@@ -32,7 +32,11 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     let model = setup.model.trim();
     let given = (!model.is_empty()).then_some(model);
     differs("`model`", given, measured.model.as_deref());
-    differs("`hardware`", setup.gpu.as_deref(), measured.device.as_deref());
+    differs(
+        "`hardware`",
+        setup.gpu.as_deref(),
+        measured.device.as_deref(),
+    );
     let tensor = measured.tensor.map(|tp| tp.to_string());
     let tp = setup.tp.map(|tp| tp.to_string());
     differs("`tp`", tp.as_deref(), tensor.as_deref());
@@ -93,5 +97,8 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
 }
 
 fn measured_zero(measured: &StepProfile, what: &str) -> InputError {
-    InputError::in_file(&measured.file, format!("{what}: expected 1 or more, found 0"))
+    InputError::in_file(
+        &measured.file,
+        format!("{what}: expected 1 or more, found 0"),
+    )
 }
