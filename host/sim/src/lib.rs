@@ -54,6 +54,7 @@ mod profile;
 mod program_tests;
 #[cfg(test)]
 mod refusal_tests;
+mod released;
 #[cfg(test)]
 mod request_name_tests;
 mod scheduling;

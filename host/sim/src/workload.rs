@@ -9,7 +9,6 @@ use windtunnel_base::request::Source;
 use windtunnel_config::Defaults;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
 use windtunnel_workload::generator_config::GeneratorConfig;
-use windtunnel_workload::pass_release::{Listed, PassRelease, is_pass_release};
 use windtunnel_workload::spec::{self, Bounds, Changes, Pauses, types};
 use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
 use windtunnel_workload::{
@@ -17,7 +16,7 @@ use windtunnel_workload::{
 };
 
 /// Settings of a trace's part and pace.
-const TRACE_SETTINGS: [&str; 10] = [
+pub(crate) const TRACE_SETTINGS: [&str; 10] = [
     "trace_from",
     "trace_to",
     "trace_sample",
@@ -31,7 +30,7 @@ const TRACE_SETTINGS: [&str; 10] = [
 ];
 
 /// Settings of synthetic lengths.
-const LENGTH_SETTINGS: [&str; 9] = [
+pub(crate) const LENGTH_SETTINGS: [&str; 9] = [
     "prefix_tokens",
     "prompt_tokens",
     "prompt_tokens_stdev",
@@ -61,8 +60,6 @@ pub struct Opened {
     pub generator_rate: Option<f64>,
     /// Every request says how many of its drafts are right.
     pub says_accepted: bool,
-    /// All requests, where they are few and known from the start.
-    pub listed: Vec<Listed>,
 }
 
 impl Opened {
@@ -77,7 +74,6 @@ impl Opened {
             notes: Vec::new(),
             generator_rate: None,
             says_accepted: false,
-            listed: Vec::new(),
         }
     }
 
@@ -182,9 +178,6 @@ pub(crate) fn open_workload(
             )));
         }
     };
-    if is_pass_release(&path) {
-        return released_by_passes(&path, run, given, horizon_us);
-    }
     given.reject_unless(
         &["rate"],
         false,
@@ -210,42 +203,6 @@ pub(crate) fn open_workload(
         None => open(&path, None, &options)?,
     };
     Ok(Opened::trace(&path, trace, horizon_us))
-}
-
-/// A list of requests that are released before the k-th pass.
-fn released_by_passes(
-    path: &Path,
-    run: &RunSpec,
-    given: &Given,
-    horizon_us: i64,
-) -> Result<Opened, InputError> {
-    let own = "with requests that are released by forward passes";
-    given.reject_unless(&LENGTH_SETTINGS, false, own)?;
-    given.reject_unless(&["rate", "max_prompts", "timeout"], false, own)?;
-    let of_traces: Vec<&str> = TRACE_SETTINGS
-        .into_iter()
-        .filter(|n| *n != "strict")
-        .collect();
-    given.reject_unless(&of_traces, false, own)?;
-    let instances: u32 = run.pools.iter().map(|pool| pool.count.unwrap_or(1)).sum();
-    if instances > 1 {
-        return Err(InputError::in_file(
-            path.display(),
-            format!(
-                "its requests are released by the passes of one instance; `num_instances` is {instances}"
-            ),
-        ));
-    }
-    let source = PassRelease::load(path)?;
-    let description = format!(
-        "{}, {} requests released by forward passes",
-        path.display(),
-        source.requests().len()
-    );
-    Ok(Opened {
-        listed: source.requests().to_vec(),
-        ..Opened::of(Box::new(source), description, horizon_us)
-    })
 }
 
 /// Limits that a trace does not have itself.
@@ -399,7 +356,6 @@ fn finish(opened: spec::Opened, bounds: Bounds, name: String) -> Result<Opened, 
         notes: opened.notes().to_vec(),
         generator_rate: None,
         says_accepted: false,
-        listed: Vec::new(),
         source: Box::new(opened.source(bounds)?),
     })
 }

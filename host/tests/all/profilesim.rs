@@ -184,7 +184,7 @@ fn requests_that_do_not_add_up_are_refused() {
         ("zero.json", "in_tokens[1]: expected 1 to"),
     ] {
         let ran = folder.command(&format!(
-            "run --latency-model profile --profile {} --workload {file}",
+            "run --latency-model profile --profile {} --workload @/{file}",
             profile.display()
         ));
         assert_eq!(ran.code, 2, "{}", ran.stderr);
@@ -252,8 +252,6 @@ fn a_table_of_steps_says_limits_and_times_and_what_was_not_measured() {
             "20",
             "--rate",
             "2",
-            "--prompt-tokens",
-            "200",
             "--prompt-tokens-stdev",
             "0",
             "--output-tokens",
@@ -264,13 +262,13 @@ fn a_table_of_steps_says_limits_and_times_and_what_was_not_measured() {
         ];
         windtunnel(args.iter().chain(more))
     };
-    let ran = run(&[]);
+    let ran = run(&["--prompt-tokens", "200"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let result: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(result["completed_requests"], 20);
     assert_eq!(result["setup"]["max_num_scheduled_tokens"], 1024);
     assert_eq!(result["setup"]["total_kv_blocks"], 2000);
-    let ran = run(&["--max-num-batched-tokens", "2048"]);
+    let ran = run(&["--prompt-tokens", "200", "--max-num-batched-tokens", "2048"]);
     assert_eq!(ran.code, 2);
     assert!(
         ran.stderr
@@ -308,35 +306,35 @@ fn a_simulation_is_verified_against_what_was_measured() {
             r#"{"ttfts": [0.001, 0.001], "itls": [[0.001], [0.003]], "start_times": [5.0, 5.1]}"#,
         ),
     ]);
-    let fine = folder.command("verify real.csv same.csv --tolerance 0");
+    let fine = folder.command("verify @/real.csv @/same.csv --tolerance 0");
     assert_eq!(
         (fine.code, fine.stderr.as_str()),
         (0, ""),
         "{}",
         fine.stdout
     );
-    let off = folder.command("verify real.csv off.csv --tolerance 0.05 --json");
+    let off = folder.command("verify @/real.csv @/off.csv --tolerance 0.05 --json");
     assert_eq!(off.code, 3, "{}", off.stderr);
     let found: Value = serde_json::from_str(&off.stdout).expect("JSON");
     assert_eq!(found["first_difference"]["request"], "b");
     assert_eq!(found["differences"][0]["relative_error_max"], 0.1);
     assert_eq!(
         folder
-            .command("verify real.csv off.csv --tolerance 0.1")
+            .command("verify @/real.csv @/off.csv --tolerance 0.1")
             .code,
         0
     );
     // Without a tolerance it is a report, not a gate.
-    let told = folder.command("verify real.csv off.csv");
+    let told = folder.command("verify @/real.csv @/off.csv");
     assert_eq!(told.code, 0);
     assert!(
         told.stdout.contains("first difference: request b, ttft"),
         "{}",
         told.stdout
     );
-    let bench = folder.command("verify bench.json same.csv --tolerance 0.01 --json");
+    let bench = folder.command("verify @/bench.json @/same.csv --tolerance 0.01 --json");
     assert_eq!(bench.code, 0, "{}{}", bench.stdout, bench.stderr);
     assert!(bench.stdout.contains("\"matched_by\": \"order\""));
-    let none = folder.command("verify real.csv real.csv --tolerance -1");
+    let none = folder.command("verify @/real.csv @/real.csv --tolerance -1");
     assert_eq!(none.code, 2);
 }
