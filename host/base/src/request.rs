@@ -415,8 +415,8 @@ pub trait Source {
         false
     }
 
-    /// Does it create requests when steps end? Then how long an idle step takes, microseconds: while
-    /// no instance runs a step, it is asked again after each.
+    /// Does it create requests when steps end? Then how long an idle step takes, microseconds:
+    /// while no instance runs a step, it is asked again after each.
     fn idle_step_us(&self) -> Option<i64> {
         None
     }

@@ -19,6 +19,7 @@ mod plugin;
 mod policy;
 mod print;
 mod progress;
+mod queue_growth;
 mod scheduling_args;
 mod score;
 mod score_server;
@@ -138,6 +139,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
     match &cli.command {
         Command::Run(run) => simulate::run(run, &explicit),
         Command::Replay(replay) => simulate::replay(replay, &explicit),
+        Command::QueueGrowth(args) => queue_growth::queue_growth(args),
         Command::Sweep(args) => sweep::sweep(args, matches, command()),
         Command::Workload(command) => workload::workload(command),
         Command::Models(models) => models::models(models, &explicit),

@@ -339,7 +339,9 @@ impl<'a> Explained<'a> {
         let coefficients = match r.latency_kind {
             LatencyModelKind::Blackbox => json!({"alpha_us": r.alpha, "beta_us": r.beta}),
             LatencyModelKind::TrainedPhysics => json!({"alpha_us": r.alpha, "beta": r.beta}),
-            LatencyModelKind::Roofline | LatencyModelKind::Profile => Value::Null,
+            LatencyModelKind::Roofline | LatencyModelKind::Ticks | LatencyModelKind::Profile => {
+                Value::Null
+            }
         };
         json!({
             "model": r.canonical,
@@ -409,6 +411,7 @@ fn kv_source(source: KvBlocksSource) -> &'static str {
         KvBlocksSource::Computed => "computed from GPU memory",
         KvBlocksSource::Fallback => "assumed",
         KvBlocksSource::Profile => "from the profile",
+        KvBlocksSource::Unlimited => "without end",
     }
 }
 

@@ -6,6 +6,7 @@ use crate::profile;
 use crate::scheduling;
 use crate::settings::Given;
 use crate::spec::{RulesSpec, RunSpec};
+use crate::ticks;
 use std::path::Path;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
@@ -86,6 +87,14 @@ impl Deployment {
         } else {
             &run.pools[..]
         };
+        ticks::check(run, given)?;
+        let profile = LatencyModelKind::Profile.name();
+        let measured = |pool: &PoolSpec| pool.latency.model.as_deref() == Some(profile);
+        if run.model.is_empty() && !run.is_in_ticks() && !specs.iter().all(measured) {
+            return Err(InputError::new(
+                "`model` is not given; only a run with `latency_model` ticks or profile has none",
+            ));
+        }
         let mut setup = Setup::new(run.model.clone(), defaults);
         let (mut pools, mut all) = (Vec::new(), Vec::new());
         let mut machines = Vec::new();
@@ -100,8 +109,16 @@ impl Deployment {
         for ((pool, spec), resolved) in pools.iter_mut().zip(specs).zip(&mut all) {
             scheduling::configure(&mut pool.engine, &spec.engine, preset, resolved, given)?;
             profile::configure(&mut pool.engine, &spec.engine, resolved)?;
-            pool.batching =
-                scheduling::batching(&mut pool.engine, &spec.engine, scheduling::time_us)?;
+            let in_ticks = resolved.latency_kind == LatencyModelKind::Ticks;
+            let time_us = if in_ticks {
+                ticks::time_us
+            } else {
+                scheduling::time_us
+            };
+            pool.batching = scheduling::batching(&mut pool.engine, &spec.engine, time_us)?;
+            if in_ticks {
+                ticks::configure(pool)?;
+            }
         }
         let front = &run.front;
         let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());
@@ -110,7 +127,6 @@ impl Deployment {
         let config = ClusterConfig {
             pools,
             transfer: disaggregation::transfer(&run.disaggregation, preset)?,
-            decider: disaggregation::decider(&run.disaggregation, preset)?,
             front: FrontEndConfig {
                 admission_latency_us: front.admission_latency_us.unwrap_or(0).into(),
                 routing_latency_us: front.routing_latency_us.unwrap_or(0).into(),
@@ -275,6 +291,10 @@ fn pool(
     setup.extrapolation = match latency.extrapolation.as_deref() {
         None => Extrapolation::default(),
         Some(name) => name.parse()?,
+    };
+    setup.ticks = match setup.latency {
+        Some(LatencyModelKind::Ticks) => Some(ticks::model(latency)?),
+        _ => None,
     };
     setup.alpha.clone_from(&latency.alpha_coeffs);
     setup.beta.clone_from(&latency.beta_coeffs);

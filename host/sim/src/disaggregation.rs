@@ -6,8 +6,11 @@ use crate::spec::RunSpec;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::pool::{PoolSpec, RoleSpec};
 use windtunnel_engine::cluster::{ClusterConfig, EncodeDecider, TransferConfig};
-use windtunnel_engine::frontend::Decider;
 use windtunnel_engine::instance::Preset;
+
+/// Why a setting of split requests changes nothing.
+pub(crate) const NOBODY_SPLITS: &str = "where every instance prefills and decodes \
+    (`prefill_instances`, `decode_instances`, or `pools` with roles)";
 
 /// The settings that say which instances do what.
 const COUNTS: [&str; 4] = [
@@ -175,24 +178,6 @@ pub(crate) fn transfer(
     })
 }
 
-/// Which prompts are computed by instances that prefill.
-///
-/// # Errors
-/// A name that nothing has.
-pub(crate) fn decider(d: &DisaggregationSpec, preset: Preset) -> Result<Decider, InputError> {
-    match (d.decider.as_deref(), preset) {
-        (Some("never"), _) | (None, Preset::Blis) => Ok(Decider::Never),
-        (Some("always"), _) | (None, Preset::Vllm) => Ok(Decider::Always),
-        (Some("prefix-threshold"), _) => {
-            Ok(Decider::PrefixThreshold(d.prefix_threshold.unwrap_or(16)))
-        }
-        (Some(other), _) => {
-            let names = ["never", "always", "prefix-threshold"];
-            Err(InputError::new(unknown("`pd_decider`", other, &names)))
-        }
-    }
-}
-
 /// Refuses what changes nothing about this cluster, or cannot be simulated.
 pub(crate) fn check(
     run: &RunSpec,
@@ -201,18 +186,12 @@ pub(crate) fn check(
     preset: Preset,
 ) -> Result<(), InputError> {
     let splits = config.splits();
-    let because = "where every instance prefills and decodes (`prefill_instances`, \
-                   `decode_instances`, or `pools` with roles)";
+    let because = NOBODY_SPLITS;
     given.reject_unless(&OF_SPLITS, splits, because)?;
     given.reject_unless(
         &["prefill_routing_scorers", "decode_routing_scorers"],
         splits,
         because,
-    )?;
-    given.reject_unless(
-        &["pd_prefix_threshold"],
-        run.disaggregation.decider.as_deref() == Some("prefix-threshold"),
-        "without `pd_decider` prefix-threshold",
     )?;
     if !splits {
         return Ok(());
@@ -232,12 +211,15 @@ pub(crate) fn check(
             ));
         }
     }
-    let remote = config.decider != Decider::Never;
+    let never = match run.policies.disaggregation.as_deref() {
+        Some(name) => name == "never",
+        None => preset == Preset::Blis,
+    };
     let unknown_size = |pool: &&windtunnel_engine::cluster::PoolConfig| {
         pool.role.prefills() && pool.kv_bytes_per_token <= 0.0
     };
     match config.pools.iter().find(unknown_size) {
-        Some(pool) if remote => Err(InputError::new(format!(
+        Some(pool) if !never => Err(InputError::new(format!(
             "the size of the KV cache of pool \"{}\" is unknown, and with it the time of a \
              transfer; give the model's config.json (`model_config_folder`)",
             pool.name

@@ -43,12 +43,7 @@ pub struct DisaggregationSpec {
     /// Their most tokens of prompt and output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decode_max_model_len: Option<u64>,
-    /// Which prompts an instance that prefills computes: `never`, `always`, or `prefix-threshold`,
-    /// those of which the decoding instance would have to compute more than `prefix_threshold`
-    /// tokens. If not given, `always`; under blis rules `never`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decider: Option<String>,
-    /// Tokens of `prefix-threshold`; 16 if not given.
+    /// Tokens of the disaggregation policy `prefix-threshold`; 16 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix_threshold: Option<u32>,
     /// Which requests an instance that encodes is chosen for: `never` (if not given), `always`, or

@@ -44,9 +44,13 @@ mod adapter_tests;
 mod analysis;
 mod choose;
 mod deployment;
+mod describe;
 mod disaggregation;
 mod disaggregation_spec;
+mod growth;
+mod load_generator;
 mod names;
+mod opened;
 mod policies;
 mod pool_setup;
 mod profile;
@@ -62,6 +66,7 @@ pub mod settings;
 mod simulation;
 mod spec;
 mod targets;
+mod ticks;
 pub mod workload;
 
 pub use deployment::{Deployment, Play, defaults};
@@ -70,8 +75,8 @@ pub use names::unused_name;
 pub use policies::make_policies;
 pub use simulation::{Resolver, RunResult, Simulation};
 pub use spec::{
-    FrontSpec, LengthSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec, RunSpec,
-    SchedulingPolicySpec, SessionModeSpec, TraceSpec, WorkloadSpec,
+    FrontSpec, LengthSpec, LoadGeneratorSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec,
+    RunSpec, SchedulingPolicySpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
 pub use targets::{TargetTeller, Untargeted, told_us};
 pub use windtunnel_base::input::InputError;

@@ -1,11 +1,13 @@
 //! From what a run says of its workload to a source of requests.
 
 use crate::settings::Given;
-use crate::spec::{LengthSpec, ReplaySpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec};
+use crate::spec::{
+    LengthSpec, LoadGeneratorSpec, ReplaySpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
+};
+use crate::ticks;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use windtunnel_base::input::InputError;
-use windtunnel_base::request::Source;
 use windtunnel_config::Defaults;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
 use windtunnel_workload::generator_config::GeneratorConfig;
@@ -42,53 +44,8 @@ pub(crate) const LENGTH_SETTINGS: [&str; 9] = [
     "output_tokens_max",
 ];
 
+pub use crate::opened::Opened;
 pub use crate::spec::DEFAULT_SEED;
-
-/// A source, and what it is in words.
-pub struct Opened {
-    /// The requests.
-    pub source: Box<dyn Source>,
-    /// What it is.
-    pub description: String,
-    /// When the run ends, microseconds; `i64::MAX` = when all is done.
-    pub horizon_us: i64,
-    /// Goodput targets that the workload's file carries.
-    pub slo_targets: SloTargets,
-    /// What a person should know about it.
-    pub notes: Vec<String>,
-    /// Rate of a GuideLLM-style generator, requests per second.
-    pub generator_rate: Option<f64>,
-    /// Every request says how many of its drafts are right.
-    pub says_accepted: bool,
-}
-
-impl Opened {
-    /// A source with nothing more to say about it.
-    #[must_use]
-    pub fn of(source: Box<dyn Source>, description: String, horizon_us: i64) -> Self {
-        Self {
-            source,
-            description,
-            horizon_us,
-            slo_targets: SloTargets::default(),
-            notes: Vec::new(),
-            generator_rate: None,
-            says_accepted: false,
-        }
-    }
-
-    /// A trace that was read from `path`.
-    #[must_use]
-    pub fn trace(path: &Path, trace: Trace, horizon_us: i64) -> Self {
-        let description = format!("{} ({})", path.display(), trace.format());
-        let notes = trace.notes().to_vec();
-        Self {
-            notes,
-            says_accepted: trace.says_accepted(),
-            ..Self::of(Box::new(trace), description, horizon_us)
-        }
-    }
-}
 
 /// Traces that several runs replay; each is parsed once, so that all see the same.
 #[derive(Debug, Default)]
@@ -126,6 +83,23 @@ pub(crate) fn open_workload(
     as_the_reference: bool,
 ) -> Result<Opened, InputError> {
     let w = &run.workload;
+    if run.is_in_ticks() {
+        return ticks::open(run, given);
+    }
+    if let Some(generator) = w.load_generator {
+        let own = w.replay.is_some() || w.reqgen_config_path.is_some() || w.spec.is_some();
+        given.reject_unless(
+            &["load_generator"],
+            !own && w.traces_filepath.is_none(),
+            "with a workload whose requests come at times of their own",
+        )?;
+        given.reject_unless(
+            &["load_generator"],
+            generator != LoadGeneratorSpec::OnePerStep,
+            "where time is real, as one-per-step; it goes with `latency_model` ticks",
+        )?;
+        generator.check(given)?;
+    }
     if let Some(replay) = &w.replay {
         return replayed(replay, run, given, as_the_reference);
     }
@@ -179,7 +153,7 @@ pub(crate) fn open_workload(
         }
     };
     given.reject_unless(
-        &["rate"],
+        &["rate", "load_generator"],
         false,
         "with a trace file, whose requests come as recorded; `rate_scale` makes them faster",
     )?;
@@ -477,6 +451,7 @@ fn synthetic(
     let name = w.name.as_deref().unwrap_or("distribution");
     let (rate, num_requests) = (w.rate.unwrap_or(1.0), w.num_requests.unwrap_or(100));
     let seed = run.seed();
+    let at_once = w.load_generator == Some(LoadGeneratorSpec::AllAtOnce);
     let source = Distribution::new(Parameters {
         rate,
         num_requests,
@@ -487,10 +462,15 @@ fn synthetic(
         seed,
         timeout_us: timeout(w)?,
         from_zero: false,
+        at_once,
     })?;
+    let pace = match at_once {
+        true => "at once".to_owned(),
+        false => format!("at {rate} request/s"),
+    };
     Ok(Opened::of(
         Box::new(source),
-        format!("{name}, {num_requests} requests at {rate} request/s, seed {seed}"),
+        format!("{name}, {num_requests} requests {pace}, seed {seed}"),
         horizon_us,
     ))
 }

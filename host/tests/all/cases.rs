@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use windtunnel_base::record::Role;
 use windtunnel_engine::cluster::{ClusterConfig, PoolConfig, TransferConfig};
-use windtunnel_engine::frontend::{Decider, FrontEndConfig, TraceConfig};
+use windtunnel_engine::frontend::{FrontEndConfig, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, SchedulingConfig};
 use windtunnel_policy::builtin::routing::weighted::{SCORERS, scorer_params};
 use windtunnel_policy::registry::built_ins;
@@ -416,10 +416,13 @@ pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
         prop_oneof![1 => Just(0.0), 2 => 0.0..900.0f64],
         any::<bool>(),
     );
+    let by_name = |name: &str| Just(built_in(Hook::Disaggregation, name, &[]));
     let decider = prop_oneof![
-        3 => Just(Decider::Always),
-        1 => Just(Decider::Never),
-        2 => (0u32..60).prop_map(Decider::PrefixThreshold)
+        3 => by_name("always"),
+        1 => by_name("never"),
+        2 => (0u32..60).prop_map(|tokens| {
+            built_in(Hook::Disaggregation, "prefix-threshold", &[("tokens", tokens.into())])
+        })
     ];
     let parts = (
         (1u32..4, 1u32..3, both),
@@ -469,7 +472,7 @@ pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
             contention,
             ..TransferConfig::default()
         };
-        case.config.decider = decider;
+        case.policies.disaggregation = decider;
         case.policies.prefill_routing = rules
             .visible_at_step_end
             .then(|| built_in(Hook::Routing, "least-loaded", &[]));

@@ -48,6 +48,7 @@ mod stubs;
 mod support;
 mod sweep;
 mod terminal;
+mod ticks;
 mod traces;
 mod tune;
 mod twins;

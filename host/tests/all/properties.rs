@@ -401,8 +401,8 @@ fn the_strategies_name_every_policy() {
     );
     assert_eq!(
         built_ins(Hook::Routing).len(),
-        5,
-        "routing() draws five, weighted in two forms"
+        6,
+        "routing() draws six, weighted in two forms"
     );
 }
 

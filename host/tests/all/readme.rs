@@ -118,6 +118,7 @@ fn clone_of_examples() -> tempfile::TempDir {
     for name in [
         "policies",
         "docs/examples",
+        "examples",
         "model_configs",
         "plugin-api/include",
         "plugins/c-example",

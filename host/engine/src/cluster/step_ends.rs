@@ -6,8 +6,8 @@ use crate::instance::NEVER;
 use windtunnel_plugin_api::RequestView;
 
 impl Cluster<'_> {
-    /// Runs the next event of an instance, at `now`, and what of it may run ahead up to `until`.
-    /// Returns `true`, as something happened.
+    /// Runs the next event of an instance, at `now`, and with it steps that only decode, before
+    /// `until`. Returns `true`, as something happened.
     pub(super) fn run_instance(&mut self, i: usize, now: i64, until: i64) -> bool {
         self.clock = now;
         let before = self.backends.instances[i].processed_steps();

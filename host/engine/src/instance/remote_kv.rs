@@ -7,6 +7,7 @@ use super::events::InstanceEvent;
 use super::part::{Part, RemoteKv};
 use super::slot::{BatchEntry, Slot};
 use super::state::Instance;
+use crate::kv::CachedPrefix;
 use std::cmp::Reverse;
 use windtunnel_base::request::{Request, TokenSeq};
 use windtunnel_plugin_api::{EventKind, QueueOrder, RequestView};
@@ -49,7 +50,11 @@ impl Instance {
         let prompt = request.prompt_tokens();
         let mut blocks = std::mem::take(&mut request.blocks);
         let sequence = request.sequence();
-        if !self.kv.allocate_prefill(&mut blocks, sequence, prompt, &[]) {
+        let none = CachedPrefix::default();
+        if !self
+            .kv
+            .allocate_prefill(&mut blocks, sequence, prompt, &none)
+        {
             return None;
         }
         request.blocks = blocks;
@@ -150,11 +155,8 @@ impl Instance {
         let block_size = self.config.block_size;
         let request = &self.requests[slot];
         let prompt = request.prompt_tokens();
-        let sequence = request.sequence();
-        let cached = self
-            .kv
-            .cached_prefix(sequence.block_keys(block_size, prompt - 1));
-        let missing = prompt - cached.len() as u32 * block_size;
+        let cached = self.kv.cached_prefix(request.sequence(), prompt - 1);
+        let missing = prompt - cached.blocks() * block_size;
         let needed = self.kv.blocks_taken_by(&request.blocks, missing, &cached);
         let needed = needed.saturating_add(self.reserved_blocks());
         let short = needed.saturating_sub(self.kv.free());
@@ -195,7 +197,7 @@ impl Instance {
     /// Admits a request whose KV cache was sent here, or was lost to a preemption: its first step
     /// computes one token. `false`: there is no block for it.
     pub(super) fn admit_with_kv(&mut self, slot: Slot, now: i64, budget: &mut StepBudget) -> bool {
-        if !self.allocate(slot, 1, &[]) {
+        if !self.allocate(slot, 1, &CachedPrefix::default()) {
             return false;
         }
         self.leave_queue(slot);

@@ -10,7 +10,7 @@ use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::state::Instance;
 use crate::latency::{StepAggregates, StepItem, truncate_us};
-use windtunnel_base::record::Outcome;
+use windtunnel_base::record::{Outcome, StepRun};
 use windtunnel_base::request::FinishReason;
 use windtunnel_plugin_api::EventKind;
 
@@ -53,6 +53,7 @@ impl Instance {
         self.totals.queue_length_sum += self.waiting_requests() as u64;
         self.totals.batch_size_sum += self.running.len() as u64;
         self.busy_until = end_us;
+        self.keep_steps(start_us, duration, 1, work.decodes);
         let mut step = ChosenStep {
             number: self.chosen_steps,
             start_us,
@@ -119,6 +120,25 @@ impl Instance {
         let stuck = self.running.is_empty() && self.awaits_kv() && !preempted;
         if self.waiting_requests() > 0 && !stuck {
             self.step_at = Some(now);
+        }
+    }
+
+    /// Keeps steps whose batch is formed, where they are kept.
+    pub(super) fn keep_steps(&mut self, start_us: i64, step_us: i64, steps: u64, decodes: u64) {
+        if self.latency.tick_us().is_none() {
+            return;
+        }
+        let run = StepRun {
+            start_us,
+            step_us,
+            steps,
+            waiting: self.waiting.len() as u64,
+            running: self.running.len() as u64,
+            decodes,
+        };
+        let last = self.totals.step_runs.last_mut();
+        if !last.is_some_and(|last| last.takes(&run)) {
+            self.totals.step_runs.push(run);
         }
     }
 

@@ -4,6 +4,7 @@ use super::capacity::KvMemory;
 use super::kind::LatencyModelKind;
 use super::model::LatencyModel;
 use super::profile::{Extrapolation, Profile};
+use super::ticks::Ticks;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +51,8 @@ pub struct Setup {
     pub kv_cache_dtype: Option<String>,
     /// How data-parallel experts exchange tokens, vLLM's names.
     pub moe_comm_backend: Option<String>,
+    /// The model of abstract time; nothing else but it is read then.
+    pub ticks: Option<Ticks>,
     /// Are step times and KV capacity computed as BLIS does it, mistakes included? For runs that
     /// ask for its rules.
     pub as_blis: bool,
@@ -84,6 +87,7 @@ impl Setup {
             max_model_len: None,
             kv_cache_dtype: None,
             moe_comm_backend: None,
+            ticks: None,
             as_blis: false,
         }
     }
@@ -102,6 +106,8 @@ pub enum KvBlocksSource {
     Fallback,
     /// The profile.
     Profile,
+    /// There is no end of them, in abstract time.
+    Unlimited,
 }
 
 impl KvBlocksSource {
@@ -114,6 +120,7 @@ impl KvBlocksSource {
             Self::Computed => "computed",
             Self::Fallback => "fallback",
             Self::Profile => "profile",
+            Self::Unlimited => "unlimited",
         }
     }
 }
@@ -178,6 +185,36 @@ pub struct Resolved {
     pub arch: Option<ModelArch>,
     /// The GPU's figures where they are known.
     pub hardware: Option<Hardware>,
+}
+
+impl Resolved {
+    /// A deployment in abstract time: there is no model, no GPU, and no end of KV blocks.
+    #[must_use]
+    pub fn in_ticks(ticks: Ticks) -> Self {
+        Self {
+            model: String::new(),
+            canonical: String::new(),
+            gpu: String::new(),
+            tp: 1,
+            dp: 1,
+            vllm_version: None,
+            latency_kind: LatencyModelKind::Ticks,
+            latency: Arc::new(ticks),
+            profile: None,
+            total_kv_blocks: u32::MAX.into(),
+            kv_blocks_source: KvBlocksSource::Unlimited,
+            kv_element_bytes: 0.0,
+            memory: None,
+            max_model_len: 0,
+            max_model_len_source: MaxModelLenSource::Unlimited,
+            alpha: Vec::new(),
+            beta: Vec::new(),
+            notes: Vec::new(),
+            is_moe: false,
+            arch: None,
+            hardware: None,
+        }
+    }
 }
 
 impl fmt::Debug for Resolved {

@@ -15,22 +15,25 @@ pub enum LatencyModelKind {
     TrainedPhysics,
     /// A measured table, see [`Profile`](super::Profile).
     Profile,
+    /// See [`Ticks`](super::Ticks).
+    Ticks,
 }
 
 impl LatencyModelKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Blackbox,
         Self::Roofline,
         Self::TrainedPhysics,
         Self::Profile,
+        Self::Ticks,
     ];
 
     /// What a person should know who sizes a cluster with it; none where steps were measured.
     #[must_use]
     pub fn caution(self) -> Option<&'static str> {
         match self {
-            Self::Blackbox | Self::Profile => None,
+            Self::Blackbox | Self::Profile | Self::Ticks => None,
             Self::Roofline => Some(
                 "step times are computed and a lower bound: no overheads, no communication between GPUs",
             ),
@@ -49,6 +52,7 @@ impl LatencyModelKind {
             Self::Roofline => "roofline",
             Self::TrainedPhysics => "trained-physics",
             Self::Profile => "profile",
+            Self::Ticks => "ticks",
         }
     }
 }

@@ -21,6 +21,7 @@ mod profile;
 pub mod resolve;
 pub mod roofline;
 mod step_table;
+mod ticks;
 pub mod trained_physics;
 mod work;
 
@@ -47,5 +48,6 @@ pub use model_len::max_model_len;
 pub use profile::{Extrapolation, Profile};
 pub use resolve::resolve;
 pub use roofline::Roofline;
+pub use ticks::{TICK_US, Ticks};
 pub use trained_physics::TrainedPhysics;
 pub use work::StepWork;

@@ -108,6 +108,12 @@ pub trait LatencyModel: Send + Sync {
 
     /// Fixed overhead after the last token, seen by the client only.
     fn post_decode_us(&self) -> i64;
+
+    /// What a tick is on the engine's clock, microseconds, for a model whose time is abstract. Then
+    /// the steps of a run are kept, since its figures are made of them.
+    fn tick_us(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// `f64` to `i64` as the reference does it: toward zero; NaN and anything too large become

@@ -27,6 +27,9 @@ use windtunnel_config::{FittedRow, HardwareTable, ModelArch, ModelEntry};
 /// When a name is unknown, figures are missing or contradict each other, or the model does not fit
 /// on the GPUs.
 pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
+    if let Some(ticks) = setup.ticks {
+        return Ok(Resolved::in_ticks(ticks));
+    }
     check(setup)?;
     if setup.latency == Some(LatencyModelKind::Profile) {
         return measured::resolve(setup);
@@ -36,6 +39,9 @@ pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     match kind {
         LatencyModelKind::Roofline | LatencyModelKind::TrainedPhysics => case.analytic(kind),
         LatencyModelKind::Blackbox | LatencyModelKind::Profile => case.blackbox(),
+        LatencyModelKind::Ticks => Err(InputError::new(
+            "latency model ticks has figures of its own, and no model",
+        )),
     }
 }
 

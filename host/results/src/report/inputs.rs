@@ -4,6 +4,7 @@ use super::machines::Machine;
 use crate::metrics::fitness::Weights;
 use crate::metrics::saturation::Detectors;
 use crate::metrics::slo::SloTargets;
+use crate::metrics::ticks::TickInputs;
 
 /// What a report needs to know beyond what the run left behind.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,8 @@ pub struct ReportInputs {
     pub infinite_cache_hit_rate: Option<f64>,
     /// What the metrics of a GuideLLM-style generator need; `None` = they are not wanted.
     pub generator: Option<GeneratorInputs>,
+    /// What the figures of a run in abstract time need; `None` = its time is real.
+    pub ticks: Option<TickInputs>,
     /// What the instances run on, pool by pool; none = not known.
     pub machines: Vec<Machine>,
     /// First lines of the report for people: model, GPU, tensor parallelism, latency model, rules.

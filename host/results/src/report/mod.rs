@@ -16,6 +16,7 @@ pub mod saturation;
 mod sections;
 pub mod sweep;
 pub mod table;
+pub mod ticks;
 
 #[cfg(test)]
 mod oracle_tests;

@@ -109,13 +109,11 @@ impl Instance {
         };
         let request = &self.requests[slot];
         let sequence = request.sequence();
-        let mut cached = self
-            .kv
-            .cached_prefix(sequence.block_keys(block_size, findable));
+        let mut cached = self.kv.cached_prefix(sequence, findable);
         if scheduling.speculation.recomputes_last_hit() {
             cached.pop();
         }
-        let cached_tokens = cached.len() as u32 * block_size;
+        let cached_tokens = cached.blocks() * block_size;
         let remaining = target - cached_tokens;
         let Some(wanted) = budget.padded(remaining, cached_tokens) else {
             return false;
