@@ -1,5 +1,5 @@
-//! Requests that become visible before the k-th forward pass, as ProfileSim (plantbud/VllmSimulator)
-//! is given them.
+//! Requests that become visible before the k-th forward pass, as ProfileSim
+//! (plantbud/VllmSimulator) is given them.
 
 use crate::limits::MAX_TOKENS;
 use serde::Deserialize;
