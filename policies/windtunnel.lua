@@ -190,6 +190,9 @@ local Setup = {}
 ---@class PreemptionPolicy
 ---@field victim fun(running: RunningRequest[], queue: Queue): number Chooses the running request that gives up its KV blocks when one is needed and none is free.
 
+---@class DisaggregationPolicy
+---@field disaggregate fun(req: Request, inst: Instance, cluster: Cluster): boolean Decides whether another instance computes a prompt than `inst`, which was chosen to decode it.
+
 ---What a policy file returns: the hooks themselves, or sections of them.
 ---@class Policy
 ---@field admit? fun(req: Request, cluster: Cluster): boolean|Wait, string?
@@ -200,6 +203,7 @@ local Setup = {}
 ---@field key? fun(req: QueuedRequest, queue: Queue): number
 ---@field order? fun(waiting: QueuedRequest[], running: RunningRequest[], queue: Queue): number[]
 ---@field victim? fun(running: RunningRequest[], queue: Queue): number
+---@field disaggregate? fun(req: Request, inst: Instance, cluster: Cluster): boolean
 ---@field on_dispatch? fun(ev: Event)
 ---@field on_first_token? fun(ev: Event)
 ---@field on_complete? fun(ev: Event)
@@ -210,6 +214,7 @@ local Setup = {}
 ---@field routing? RoutingPolicy
 ---@field scheduler? SchedulerPolicy
 ---@field preemption? PreemptionPolicy
+---@field disaggregation? DisaggregationPolicy
 ---@field tick_us? number Interval of `on_tick`, microseconds, 1000 or more.
 ---@field refresh_us? number When numbers are asked for again: at most once per so many microseconds; 0: before each step that could admit somebody.
 

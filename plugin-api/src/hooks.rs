@@ -210,6 +210,27 @@ pub trait Router {
     }
 }
 
+/// Decides where a prompt is computed in a cluster in which some instances prefill for others.
+/// Compiled plugins cannot fill this hook yet.
+pub trait Disaggregation {
+    /// What this policy reads.
+    fn interests(&self) -> Interests {
+        Interests::ALL
+    }
+    /// Does an instance that prefills compute the prompt of `request`, and pass the KV cache on?
+    /// Else the instance computes it that decodes: the router has chosen that at index `decode` of
+    /// [`ClusterView::instances`], which are those that decode.
+    ///
+    /// # Errors
+    /// When the policy cannot answer; the run ends.
+    fn prefills_remotely(
+        &mut self,
+        request: &RequestView,
+        decode: usize,
+        cluster: &ClusterView<'_>,
+    ) -> Result<bool, PolicyError>;
+}
+
 /// When the numbers of waiting requests change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyRefresh {

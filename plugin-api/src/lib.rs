@@ -46,8 +46,8 @@ pub use abi_stable;
 pub use error::PolicyError;
 pub use header::header;
 pub use hooks::{
-    Admission, Admit, EventKind, Interests, KeyRefresh, Outcome, Priority, QueueOrder, Route,
-    Router, Scheduler, Victim,
+    Admission, Admit, Disaggregation, EventKind, Interests, KeyRefresh, Outcome, Priority,
+    QueueOrder, Route, Router, Scheduler, Victim,
 };
 pub use host::{AdapterSignal, ClusterView, Host, HostFns, NoServices, QueueView, Services, Setup};
 pub use list::List;

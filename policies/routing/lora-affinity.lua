@@ -1,10 +1,12 @@
--- LoRA affinity: a request goes where its adapter is loaded, so that no time passes for loading it; else where the requests leave a place for one
--- more adapter, else where some request waits for the same one, else anywhere.
+-- LoRA affinity: a request goes where its adapter is loaded, so that no time passes for loading it;
+-- else where there is a place for one more adapter, else where a request waits for the same one.
 --
--- Rule: argmax over i of (4 if the adapter is on the GPU of i, 3 if adapters of running and waiting requests are fewer than max_loras, 2 if a
--- request waits for it there, else 1); ties by the least effective load, the first among equals. Requests without an adapter go to the least loaded.
--- Source: the order is that of llm-d's `lora-affinity-scorer` (1, 0.8, 0.6, 0), which calls an adapter active when a running request has it, as vLLM
--- publishes no more. The built-in decides the same.
+-- Rule: argmax over i of (4 if the adapter is on the GPU of i, 3 if adapters of running and waiting
+-- requests are fewer than max_loras, 2 if a request waits for it there, else 1); ties by the least
+-- effective load, the first among equals. Requests without an adapter go to the least loaded.
+-- Source: the order is that of llm-d's `lora-affinity-scorer` (1, 0.8, 0.6, 0), which calls an
+-- adapter active when a running request has it, as vLLM publishes no more. The built-in decides the
+-- same.
 
 local function affinity(inst)
   if inst:adapter_loaded() then

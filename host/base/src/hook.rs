@@ -18,11 +18,23 @@ pub enum Hook {
     Scheduler,
     /// Who loses its KV blocks.
     Preemption,
+    /// Where a prompt is computed: by the instance that decodes, or by another.
+    Disaggregation,
 }
 
 impl Hook {
-    /// All hooks, in the order in which a request meets them.
-    pub const ALL: [Self; 5] = [
+    /// All hooks.
+    pub const ALL: [Self; 6] = [
+        Self::Admission,
+        Self::Routing,
+        Self::Priority,
+        Self::Scheduler,
+        Self::Preemption,
+        Self::Disaggregation,
+    ];
+
+    /// Those that compiled plugins can fill, by their numbers in the contract.
+    pub const OF_PLUGINS: [Self; 5] = [
         Self::Admission,
         Self::Routing,
         Self::Priority,
@@ -39,6 +51,7 @@ impl Hook {
             Self::Priority => "priority",
             Self::Scheduler => "scheduler",
             Self::Preemption => "preemption",
+            Self::Disaggregation => "disaggregation",
         }
     }
 
@@ -51,6 +64,7 @@ impl Hook {
             Self::Priority => "priority policy",
             Self::Scheduler => "scheduler",
             Self::Preemption => "preemption policy",
+            Self::Disaggregation => "disaggregation policy",
         }
     }
 

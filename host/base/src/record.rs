@@ -325,6 +325,45 @@ pub struct InstanceTotals {
     pub ended_us: i64,
     /// Inter-token gaps of completed requests: (microseconds, how many), ascending.
     pub gaps: Vec<(i64, u64)>,
+    /// The steps in the order in which they ran, where they are kept.
+    pub step_runs: Vec<StepRun>,
+}
+
+/// Steps of the same kind, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepRun {
+    /// Start of the first one, microseconds.
+    pub start_us: i64,
+    /// Duration of each, microseconds.
+    pub step_us: i64,
+    /// How many.
+    pub steps: u64,
+    /// Length of the wait queue after the batch was formed.
+    pub waiting: u64,
+    /// Requests in the batch.
+    pub running: u64,
+    /// Requests that decode in it.
+    pub decodes: u64,
+}
+
+impl StepRun {
+    /// End of the last one, microseconds.
+    #[must_use]
+    pub fn end_us(&self) -> i64 {
+        self.start_us + self.step_us * self.steps as i64
+    }
+
+    /// Is `next` more of the same? Then this run goes on with it.
+    pub fn takes(&mut self, next: &Self) -> bool {
+        let same = Self {
+            start_us: self.end_us(),
+            steps: next.steps,
+            ..*self
+        };
+        let takes = same == *next;
+        self.steps += if takes { next.steps } else { 0 };
+        takes
+    }
 }
 
 impl InstanceTotals {

@@ -415,6 +415,25 @@ pub trait Source {
         false
     }
 
+    /// Does it create requests when steps end? Then how long an idle step takes, microseconds:
+    /// while no instance runs a step, it is asked again after each.
+    fn idle_step_us(&self) -> Option<i64> {
+        None
+    }
+
+    /// Called when a step of an instance is over at `now_us`, or an idle one, with the number of
+    /// requests that wait or run: returns a request that is created now, and is called again until
+    /// it returns none.
+    fn on_step_end(&mut self, now_us: i64, in_system: u64) -> Option<Request> {
+        let _ = (now_us, in_system);
+        None
+    }
+
+    /// Begins again at time 0, and goes on with its random numbers; `false` = it cannot.
+    fn restart(&mut self) -> bool {
+        false
+    }
+
     /// Requests in all, if known; for progress bars.
     fn size_hint(&self) -> Option<u64> {
         None
@@ -456,6 +475,16 @@ impl<F: FnMut(&mut Request, &Symbols)> Source for Tapped<'_, F> {
 
     fn has_follow_ups(&self) -> bool {
         self.source.has_follow_ups()
+    }
+
+    fn idle_step_us(&self) -> Option<i64> {
+        self.source.idle_step_us()
+    }
+
+    fn on_step_end(&mut self, now_us: i64, in_system: u64) -> Option<Request> {
+        let mut request = self.source.on_step_end(now_us, in_system)?;
+        (self.tap)(&mut request, self.source.symbols());
+        Some(request)
     }
 
     fn size_hint(&self) -> Option<u64> {

@@ -177,6 +177,7 @@ pub(crate) fn arrivals(rate: f64, requests: u64, output: u32) -> Distribution {
         seed: 42,
         timeout_us: None,
         from_zero: false,
+        at_once: false,
     })
     .expect("good parameters")
 }

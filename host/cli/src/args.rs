@@ -30,6 +30,10 @@ pub enum LatencyName {
     TrainedPhysics,
     /// Operation by operation at the rates of an accelerator, as XpuSim has it
     XpuRoofline,
+    /// A table of measured step times: --profile FILE
+    Profile,
+    /// Abstract time, without model and hardware: --prefill-time, --itl, --total-prefill-chunks
+    Ticks,
 }
 
 /// How results are printed on stdout.
@@ -73,6 +77,14 @@ pub struct ModelArgs {
     /// Step-time model
     #[arg(long, value_enum, default_value_t = LatencyName::Auto, value_name = "MODEL")]
     pub latency_model: LatencyName,
+    /// Measured step times: a table of whole steps, or a profile of ProfileSim (with
+    /// --latency-model profile)
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// What a step outside of that table takes: error (no result), clamp (the nearest one that was
+    /// measured), linear (the last line goes on) [default: error]
+    #[arg(long, value_name = "HOW")]
+    pub extrapolation: Option<String>,
     /// Overhead coefficients a0,a1,a2 in microseconds (with --beta-coeffs)
     #[arg(
         long,
@@ -89,6 +101,15 @@ pub struct ModelArgs {
         allow_hyphen_values = true
     )]
     pub beta_coeffs: Option<Vec<f64>>,
+    /// Ticks that a whole prompt takes (with --latency-model ticks) [default: 2]
+    #[arg(long, value_name = "TICKS", hide_short_help = true)]
+    pub prefill_time: Option<f64>,
+    /// Ticks that a step of decodes takes (with --latency-model ticks) [default: 1]
+    #[arg(long, value_name = "TICKS", hide_short_help = true)]
+    pub itl: Option<f64>,
+    /// Steps that a prompt takes (with --latency-model ticks) [default: 1]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub total_prefill_chunks: Option<u32>,
     /// Folder with the model's Hugging Face config.json [default: built in]
     #[arg(long, value_name = "FOLDER")]
     pub model_config_folder: Option<PathBuf>,
@@ -306,6 +327,10 @@ pub struct OutputArgs {
     /// vLLM publishes its KV events
     #[arg(long, value_name = "FILE")]
     pub kv_events_path: Option<PathBuf>,
+    /// Show a run in ticks as a page: places of the batch over time, queue, latencies (with
+    /// --latency-model ticks)
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub html_path: Option<PathBuf>,
     /// Export the requests as a TraceV2 trace that can be replayed: PREFIX.yaml and PREFIX.csv
     #[arg(long, value_name = "PREFIX")]
     pub trace_output: Option<PathBuf>,
@@ -343,6 +368,14 @@ pub struct CommonArgs {
     /// blis stops at twice the latest arrival, as BLIS does]
     #[arg(long, value_name = "US", help_heading = "Workload")]
     pub horizon: Option<i64>,
+    /// Ticks from which on no step begins (with --latency-model ticks)
+    #[arg(
+        long,
+        value_name = "TICKS",
+        help_heading = "Workload",
+        hide_short_help = true
+    )]
+    pub time_limit: Option<f64>,
     /// Seed of everything random
     #[arg(long, default_value_t = 42, help_heading = "Workload")]
     pub seed: u64,

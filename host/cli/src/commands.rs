@@ -7,10 +7,12 @@ use super::explain::ExplainArgs;
 use super::leaderboard::LeaderboardCommand;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
+use super::queue_growth::GrowthArgs;
 use super::score::{ScoreArgs, WorkerArgs};
 use super::score_server::ServerArgs;
 use super::suite::SuiteCommand;
 use super::tune::TuneArgs;
+use super::verify::VerifyArgs;
 use super::workload_args::{ReplayArgs, RunArgs, WorkloadCommand};
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
@@ -43,7 +45,7 @@ pub enum Command {
     /// Simulate a cluster on a synthetic workload or a trace file
     #[command(
         after_help = RUN_EXAMPLES,
-        mut_arg("model", |arg| arg.required(false).required_unless_present("spec"))
+        mut_arg("model", |arg| arg.required(false))
     )]
     Run(Box<RunArgs>),
     /// Simulate a cluster on a recorded trace
@@ -52,6 +54,11 @@ pub enum Command {
     /// Simulate a grid of settings in parallel, with any flags of `run`
     #[command(after_help = SWEEP_EXAMPLES)]
     Sweep(SweepArgs),
+    /// Run loads in ticks for a short and a long time, and compare their queues
+    #[command(after_help = "Example:
+  windtunnel queue-growth examples/ticksim/queue-growth-rate.yaml \\
+      examples/ticksim/queue-growth-concurrent.yaml --time-limits 100,10000")]
+    QueueGrowth(GrowthArgs),
     /// List the models, or explain what a run would use for one
     #[command(after_help = "Examples:
   windtunnel models
@@ -92,6 +99,11 @@ pub enum Command {
     /// intervals
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Compare a simulation with what was measured, request by request: queue time, TTFT, ITL, E2E
+    #[command(after_help = "Examples:
+  windtunnel verify bench.json simulated.csv
+  windtunnel verify real.json simulated.json --tolerance 0.05 --json")]
+    Verify(VerifyArgs),
     /// Search the parameters that a policy declares
     #[command(after_help = TUNE_EXAMPLES)]
     Tune(TuneArgs),

@@ -21,10 +21,11 @@ pub struct DisaggregationArgs {
     /// nothing
     #[arg(long, value_name = "N")]
     pub encode_instances: Option<u32>,
-    /// Which prompts are computed by an instance that prefills: always, never, or
-    /// prefix-threshold, those of which the decoding instance lacks more tokens than
-    /// --pd-prefix-threshold [default: always; under blis rules never]
-    #[arg(long, value_name = "DECIDER")]
+    /// Disaggregation policy, which prompts are computed by an instance that prefills:
+    /// always, never, prefix-threshold (those of which the decoding instance lacks more
+    /// tokens than --pd-prefix-threshold), or FILE.lua [default: always; under blis rules
+    /// never]
+    #[arg(long, value_name = "POLICY")]
     pub pd_decider: Option<String>,
     /// Tokens of --pd-decider prefix-threshold [default: 16]
     #[arg(long, value_name = "TOKENS")]
@@ -102,7 +103,6 @@ impl DisaggregationArgs {
             decode_hardware: self.decode_hardware.clone(),
             decode_latency_model: self.decode_latency_model.clone(),
             decode_max_model_len: self.decode_max_model_len,
-            decider: self.pd_decider.clone(),
             prefix_threshold: self.pd_prefix_threshold,
             encode_decider: self.encode_decider.clone(),
             transfer_bandwidth: self.pd_transfer_bandwidth,

@@ -37,6 +37,7 @@ pub fn coefficients(
             vllm_version: common.model.vllm_version.clone(),
             alpha_coeffs: Some(vec![queueing[1], queueing[0], 0.0]),
             beta_coeffs: Some(beta.iter().map(|seconds| seconds * 1e6).collect()),
+            ..LatencySpec::default()
         }));
     }
     Ok(None)

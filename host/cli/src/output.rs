@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, folder_of, identity};
 use windtunnel_engine::cluster::Progress;
 use windtunnel_results::report::{
-    Results, blis, decisions, json, kv_events, rows, saturation, table, xpusim,
+    Results, blis, decisions, json, kv_events, rows, saturation, table, ticks, xpusim,
 };
 use windtunnel_sim::{RunResult, RunSpec, Simulation};
 use windtunnel_workload::export;
@@ -28,6 +28,8 @@ pub struct Files {
     pub kv_events_path: Option<PathBuf>,
     /// The saturation detectors' verdicts over time.
     pub saturation_report: Option<PathBuf>,
+    /// A page that shows a run in ticks.
+    pub html_path: Option<PathBuf>,
 }
 
 impl Files {
@@ -40,6 +42,7 @@ impl Files {
             decisions_path: analysis.decisions_path.clone(),
             kv_events_path: output.kv_events_path.clone(),
             saturation_report: analysis.saturation_report.clone(),
+            html_path: output.html_path.clone(),
         }
     }
 
@@ -52,6 +55,7 @@ impl Files {
             &mut self.decisions_path,
             &mut self.kv_events_path,
             &mut self.saturation_report,
+            &mut self.html_path,
         ];
         let mut named = FILES.into_iter().zip(files);
         named
@@ -73,8 +77,26 @@ impl Files {
     /// The first such file.
     pub fn check(&self, run: &RunSpec) -> Result<(), InputError> {
         let outputs = &run.outputs;
+        let in_ticks = run.is_in_ticks();
+        let real = "with `latency_model` ticks, whose time is abstract";
+        for (path, name) in [
+            (&self.metrics_path, "metrics_path"),
+            (&self.trace_output, "trace_output"),
+            (&self.decisions_path, "decisions_path"),
+            (&self.kv_events_path, "kv_events_path"),
+        ] {
+            if in_ticks && path.is_some() {
+                return Err(InputError::new(format!("`{name}` has no effect {real}")));
+            }
+        }
         let no_records = "with `summary_only`, which keeps no request's record";
         let needs = [
+            (
+                &self.html_path,
+                "html_path",
+                in_ticks,
+                "without `latency_model` ticks",
+            ),
             (
                 &self.decisions_path,
                 "decisions_path",
@@ -117,6 +139,7 @@ impl Files {
             &self.decisions_path,
             &self.kv_events_path,
             &self.saturation_report,
+            &self.html_path,
         ];
         let files = files.into_iter().flatten().cloned();
         files.chain(exports.into_iter().flatten()).collect()
@@ -242,6 +265,12 @@ pub fn deliver(
     } else {
         output.format
     };
+    if let Some(inputs) = &result.inputs.ticks {
+        return match format {
+            Format::Json => present(true, &format!("{:#}\n", ticks::value(&results, inputs))),
+            Format::Table | Format::Blis => present(false, &ticks::text(&results, inputs)),
+        };
+    }
     match format {
         Format::Table => present(false, &table::text(&results)),
         Format::Json => show_json(|out| json::write(&results, out)),
@@ -258,6 +287,16 @@ pub fn write_files(
     mut staging: Staging,
 ) -> Result<(), InputError> {
     let RunResult { record, inputs, .. } = result;
+    if let Some(inputs) = &inputs.ticks {
+        if let Some(path) = &files.results_path {
+            ticks::write_file(&mut staging, record, inputs, path)?;
+        }
+        if let Some(path) = &files.html_path {
+            let page = ticks::html(results, inputs);
+            staging.write(path, |out| out.write_all(page.as_bytes()))?;
+        }
+        return staging.commit();
+    }
     // With a summary only, the rows were written while the run went on.
     if let (Some(path), false) = (&files.results_path, result.spec.outputs.summary_only) {
         rows::write_file(&mut staging, record, path)?;

@@ -68,8 +68,9 @@ pub fn plugin(command: &PluginCommand) -> anyhow::Result<()> {
 fn new(args: &NewArgs) -> Result<(), InputError> {
     let name = args.name.as_str();
     check_name(name)?;
-    let hooks = Hook::ALL.map(Hook::name);
-    let hook = Hook::parse(&args.hook).ok_or_else(|| {
+    let hooks = Hook::OF_PLUGINS.map(Hook::name);
+    let known = |hook: &Hook| Hook::OF_PLUGINS.contains(hook);
+    let hook = Hook::parse(&args.hook).filter(known).ok_or_else(|| {
         InputError::new(format!("--hook: {}", unknown("hook", &args.hook, &hooks)))
     })?;
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(name));

@@ -482,6 +482,7 @@ fn new(args: &NewArgs) -> Result<(), InputError> {
         Hook::Priority => "--priority-policy",
         Hook::Scheduler => "--scheduler",
         Hook::Preemption => "--preemption-policy",
+        Hook::Disaggregation => "--prefill-instances 1 --decode-instances 3 --pd-decider",
     };
     say(&format!(
         "wrote {shown}; next:\n  windtunnel policy check {shown}\n  windtunnel run --model llama-3.1-8b-instruct --num-instances 4 --rate 40 {flag} {}",

@@ -1,13 +1,13 @@
 //! `run` and `replay`: from flags or a file to a simulation, its progress, its results.
 
-use super::args::CommonArgs;
+use super::args::{CommonArgs, Format};
 use super::confine;
 use super::effects::Explicit;
 use super::output::{self, Files};
 use super::progress::Bar;
 use super::workload_args::{ReplayArgs, RunArgs};
 use super::{say, spec, to_stdout};
-use windtunnel_base::input::Staging;
+use windtunnel_base::input::{InputError, Staging};
 use windtunnel_sim::{RunSpec, settings};
 
 /// `windtunnel run`.
@@ -45,6 +45,10 @@ pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
 fn carry_out(run: &RunSpec, trusted: bool, common: &CommonArgs) -> anyhow::Result<()> {
     let written = Files::of(&common.output, &common.analysis);
     written.check(run)?;
+    if run.is_in_ticks() && common.output.format == Format::Blis {
+        let why = "with `latency_model` ticks, whose time is abstract";
+        return Err(InputError::new(format!("--format blis has no effect {why}")).into());
+    }
     if !trusted && confine::has_scripts(run) {
         confine::confine(&written.paths());
     }

@@ -69,6 +69,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         analysis,
         output,
         horizon,
+        time_limit,
         seed,
     } = args;
     let typed = |id: &str| explicit.has(id).then_some(());
@@ -125,8 +126,13 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         latency: LatencySpec {
             model: typed("latency_model").map(|()| latency_model(model.latency_model).to_owned()),
             vllm_version: model.vllm_version.clone(),
+            profile: model.profile.clone(),
+            extrapolation: model.extrapolation.clone(),
             alpha_coeffs: model.alpha_coeffs.clone(),
             beta_coeffs: model.beta_coeffs.clone(),
+            prefill_time: model.prefill_time,
+            itl: model.itl,
+            total_prefill_chunks: model.total_prefill_chunks,
         },
         ..PoolSpec::default()
     };
@@ -156,6 +162,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             routing_scorers: cluster.routing_scorers.clone(),
             routing_cache_weight: cluster.routing_cache_weight,
             routing_load_weight: cluster.routing_load_weight,
+            disaggregation: disaggregation.pd_decider.clone(),
             prefill_routing: disaggregation.prefill_routing_policy.clone(),
             prefill_routing_scorers: disaggregation.prefill_routing_scorers.clone(),
             decode_routing: disaggregation.decode_routing_policy.clone(),
@@ -175,6 +182,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         },
         seed: typed("seed").map(|()| *seed),
         horizon_us: *horizon,
+        time_limit: *time_limit,
         outputs: OutputSpec {
             summary_only: output.summary_only,
             decisions: analysis.trace_level == TraceLevel::Decisions,
@@ -219,6 +227,7 @@ fn workload(w: &WorkloadArgs, explicit: &Explicit) -> WorkloadSpec {
         spec: w.workload_spec.clone(),
         reqgen_config_path: w.legacy.reqgen_config_path.clone(),
         replay: None,
+        load_generator: w.load_generator.map(Into::into),
         concurrency: w.concurrency,
         think_time_ms: w.think_time_ms,
         rate: typed("rate").map(|()| w.rate),
@@ -268,5 +277,7 @@ pub fn latency_model(name: LatencyName) -> &'static str {
         LatencyName::Roofline => "roofline",
         LatencyName::TrainedPhysics => "trained-physics",
         LatencyName::XpuRoofline => "xpu-roofline",
+        LatencyName::Profile => "profile",
+        LatencyName::Ticks => "ticks",
     }
 }

@@ -4,13 +4,14 @@ use super::scheduling_args::SWITCHES;
 use windtunnel_sim::settings;
 
 /// The files that a run writes, by their names as settings.
-pub const FILES: [&str; 6] = [
+pub const FILES: [&str; 7] = [
     "results_path",
     "metrics_path",
     "trace_output",
     "decisions_path",
     "kv_events_path",
     "saturation_report",
+    "html_path",
 ];
 
 /// Other flags that messages from below name: of leaderboards and suites.

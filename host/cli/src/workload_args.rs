@@ -3,6 +3,31 @@
 use super::args::CommonArgs;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use windtunnel_sim::LoadGeneratorSpec;
+
+/// How synthetic requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LoadGeneratorName {
+    /// All --num-requests at time 0
+    AllAtOnce,
+    /// Always --concurrency requests in the system
+    ConstantConcurrency,
+    /// Evenly spaced by --rate
+    ConstantRate,
+    /// One with every step (with --latency-model ticks)
+    OnePerStep,
+}
+
+impl From<LoadGeneratorName> for LoadGeneratorSpec {
+    fn from(name: LoadGeneratorName) -> Self {
+        match name {
+            LoadGeneratorName::AllAtOnce => Self::AllAtOnce,
+            LoadGeneratorName::ConstantConcurrency => Self::ConstantConcurrency,
+            LoadGeneratorName::ConstantRate => Self::ConstantRate,
+            LoadGeneratorName::OnePerStep => Self::OnePerStep,
+        }
+    }
+}
 
 /// Synthetic traffic, or a trace file.
 #[derive(Args, Clone, Debug)]
@@ -18,6 +43,9 @@ pub struct WorkloadArgs {
     /// Workload spec, YAML: clients, sessions, cohorts, closed loops (`windtunnel workload --help`)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "workload_traces_filepath", "concurrency"])]
     pub workload_spec: Option<PathBuf>,
+    /// How requests come: all at once, or as --concurrency or --rate say
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub load_generator: Option<LoadGeneratorName>,
     /// Users of a closed loop instead of a rate: each sends its next request when it has its answer
     #[arg(long, value_name = "USERS", conflicts_with = "rate")]
     pub concurrency: Option<u32>,

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod forecast;
 pub mod frontend;
 pub mod instance;
+mod key_range;
 pub mod kv;
 pub mod latency;
 pub mod profile;

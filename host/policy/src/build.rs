@@ -13,7 +13,9 @@ use super::spec::PolicySpec;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Sym, Symbols};
-use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, Victim};
+use windtunnel_plugin_api::{
+    Admission, Disaggregation, Priority, Router, Scheduler, Setup, Victim,
+};
 
 /// Gives a name's number.
 type Symbol<'a> = &'a mut dyn FnMut(&str) -> u32;
@@ -149,6 +151,29 @@ impl<'a> Builder<'a> {
                 policy,
                 |scripts, program, symbol| scripts.router(program, place, symbol),
                 Plugin::router,
+            ),
+        }
+    }
+
+    /// The disaggregation policy.
+    ///
+    /// # Errors
+    /// As [`admission`](Self::admission).
+    pub fn disaggregation(&mut self) -> Result<Box<dyn Disaggregation>, InputError> {
+        let hook = Hook::Disaggregation;
+        match &self.spec.disaggregation {
+            Choice::BuiltIn { policy, values } => match policy.make {
+                Make::Disaggregation(make) => Ok(make(&self.facts, values)),
+                _ => Err(misplaced(hook, policy.name, policy.hook())),
+            },
+            Choice::Custom(policy) => match policy.make() {
+                custom::Make::Disaggregation(make) => Ok(make(&self.facts)),
+                _ => Err(misplaced(hook, policy.name(), policy.hook())),
+            },
+            Choice::External(policy) => self.make_external(
+                policy,
+                |scripts, program, symbol| scripts.disaggregation(program, symbol),
+                |plugin, _, _| Err(plugin.cannot_fill(hook)),
             ),
         }
     }

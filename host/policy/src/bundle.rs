@@ -45,6 +45,9 @@ pub struct Bundle {
     /// Preemption.
     #[serde(deserialize_with = "preemption")]
     pub preemption: Section,
+    /// Disaggregation.
+    #[serde(deserialize_with = "disaggregation")]
+    pub disaggregation: Section,
     /// Share of the cluster's request slots by tenant, 0..=1.
     pub tenant_budgets: BTreeMap<String, f64>,
     /// The cluster's pools; none = those of the run. Beyond the reference, as for other GPUs beside
@@ -86,7 +89,7 @@ pub struct ScorerEntry {
 
 /// The keys of a hook's section.
 fn keys(hook: Hook) -> &'static [&'static str] {
-    static KEYS: OnceLock<[Vec<&'static str>; 5]> = OnceLock::new();
+    static KEYS: OnceLock<[Vec<&'static str>; 6]> = OnceLock::new();
     let keys = KEYS.get_or_init(|| {
         Hook::ALL.map(|hook| {
             let mut keys = vec!["policy"];
@@ -123,6 +126,10 @@ fn scheduler<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::E
 
 fn preemption<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
     section(deserializer, Hook::Preemption)
+}
+
+fn disaggregation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
+    section(deserializer, Hook::Disaggregation)
 }
 
 fn section<'de, D: Deserializer<'de>>(deserializer: D, hook: Hook) -> Result<Section, D::Error> {
@@ -358,6 +365,7 @@ impl Bundle {
             Hook::Priority => &self.priority,
             Hook::Scheduler => &self.scheduler,
             Hook::Preemption => &self.preemption,
+            Hook::Disaggregation => &self.disaggregation,
         }
     }
 
@@ -369,6 +377,7 @@ impl Bundle {
             Hook::Priority => &mut self.priority.params,
             Hook::Scheduler => &mut self.scheduler.params,
             Hook::Preemption => &mut self.preemption.params,
+            Hook::Disaggregation => &mut self.disaggregation.params,
         }
     }
 

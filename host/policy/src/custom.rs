@@ -5,7 +5,7 @@ use crate::facts::Facts;
 use crate::param::Hook;
 use std::fmt;
 use std::sync::Arc;
-use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Victim};
+use windtunnel_plugin_api::{Admission, Disaggregation, Priority, Router, Scheduler, Victim};
 
 /// A policy that the calling program brings along. It fills the same traits, and sees the same
 /// views, as a built-in policy or a plugin.
@@ -28,6 +28,7 @@ pub(crate) enum Make {
     Priority(Maker<dyn Priority>),
     Scheduler(Maker<dyn Scheduler>),
     Preemption(Maker<dyn Victim>),
+    Disaggregation(Maker<dyn Disaggregation>),
 }
 
 impl Custom {
@@ -81,6 +82,16 @@ impl Custom {
         Self::new(name, make)
     }
 
+    /// A disaggregation policy; `name` is said of it in reports and messages.
+    #[must_use]
+    pub fn disaggregation<P: Disaggregation + 'static>(
+        name: &str,
+        make: impl Fn(&Facts) -> P + Send + Sync + 'static,
+    ) -> Self {
+        let make = Make::Disaggregation(Arc::new(move |facts| Box::new(make(facts))));
+        Self::new(name, make)
+    }
+
     fn new(name: &str, make: Make) -> Self {
         let name = name.into();
         Self { name, make }
@@ -101,6 +112,7 @@ impl Custom {
             Make::Priority(_) => Hook::Priority,
             Make::Scheduler(_) => Hook::Scheduler,
             Make::Preemption(_) => Hook::Preemption,
+            Make::Disaggregation(_) => Hook::Disaggregation,
         }
     }
 
@@ -112,13 +124,14 @@ impl Custom {
 impl PartialEq for Custom {
     /// The same function, not only the same name.
     fn eq(&self, other: &Self) -> bool {
-        use Make::{Admission, Preemption, Priority, Routing, Scheduler};
+        use Make::{Admission, Disaggregation, Preemption, Priority, Routing, Scheduler};
         match (&self.make, &other.make) {
             (Admission(a), Admission(b)) => Arc::ptr_eq(a, b),
             (Routing(a), Routing(b)) => Arc::ptr_eq(a, b),
             (Priority(a), Priority(b)) => Arc::ptr_eq(a, b),
             (Scheduler(a), Scheduler(b)) => Arc::ptr_eq(a, b),
             (Preemption(a), Preemption(b)) => Arc::ptr_eq(a, b),
+            (Disaggregation(a), Disaggregation(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }

@@ -1,7 +1,7 @@
 //! Every policy that can be chosen by name: the built-in ones and the shipped scripts.
 
 use super::builtin::policy::BuiltIn;
-use super::builtin::{admission, preemption, priority, routing, scheduler};
+use super::builtin::{admission, disaggregation, preemption, priority, routing, scheduler};
 use super::param::Hook;
 use super::shipped;
 use windtunnel_base::input::unknown;
@@ -15,6 +15,7 @@ pub fn built_ins(hook: Hook) -> &'static [BuiltIn] {
         Hook::Priority => priority::TABLE,
         Hook::Scheduler => scheduler::TABLE,
         Hook::Preemption => preemption::TABLE,
+        Hook::Disaggregation => disaggregation::TABLE,
     }
 }
 
@@ -87,6 +88,7 @@ mod tests {
             Make::Priority(make) => drop(make(&facts, values)),
             Make::Scheduler(make) => drop(make(&facts, values)),
             Make::Preemption(make) => drop(make(&facts, values)),
+            Make::Disaggregation(make) => drop(make(&facts, values)),
         }
     }
 

@@ -28,6 +28,8 @@ pub struct PolicySpec {
     pub scheduler: Choice,
     /// Preemption victim.
     pub preemption: Choice,
+    /// Where prompts are computed, where some instances prefill for others.
+    pub disaggregation: Choice,
     /// Priorities of the SLO classes, which requests carry into every hook.
     pub slo_priorities: SloPriorities,
 }
@@ -43,6 +45,7 @@ impl Default for PolicySpec {
             priority: default_policy(Hook::Priority).into(),
             scheduler: default_policy(Hook::Scheduler).into(),
             preemption: default_policy(Hook::Preemption).into(),
+            disaggregation: default_policy(Hook::Disaggregation).into(),
             slo_priorities: SloPriorities::default(),
         }
     }
@@ -58,6 +61,7 @@ impl PolicySpec {
             Hook::Priority => &self.priority,
             Hook::Scheduler => &self.scheduler,
             Hook::Preemption => &self.preemption,
+            Hook::Disaggregation => &self.disaggregation,
         }
     }
 
@@ -69,6 +73,7 @@ impl PolicySpec {
             Hook::Priority => &mut self.priority,
             Hook::Scheduler => &mut self.scheduler,
             Hook::Preemption => &mut self.preemption,
+            Hook::Disaggregation => &mut self.disaggregation,
         } = choice;
     }
 

@@ -148,3 +148,40 @@ fn only_explicit_blis_rules_share_across_adapters() {
     let deployment = spec.resolve().expect("it makes sense");
     assert!(!deployment.deployment().shares_across_adapters());
 }
+
+#[test]
+fn routing_by_adapters_loads_fewer_of_them() {
+    let mut state = 1u64;
+    let rows = (0..300u64).map(|k| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let (at, adapter) = (k as f64 / 20.0, (state >> 33) % 8);
+        let prompt = [5 * k, 5 * k + 1, 5 * k + 2];
+        format!("{at:.3},x,m,\"{prompt:?}\",\"[1, 2, 3]\",lora-{adapter}\n")
+    });
+    let rows: String = rows.collect();
+    let text = format!("t,id,model,prompt,output,adapter\n{rows}");
+    let loads = |routing: &str| {
+        let folder = file("t.csv", &text);
+        let settings = json!({
+            "workload": "traces", "workload_traces_filepath": "@/t.csv", "num_instances": 4,
+            "max_loras": 2, "lora_load_time": 100_000, "routing_policy": routing,
+        });
+        let record = run(folder.path(), "vllm", settings).record;
+        record
+            .instances
+            .iter()
+            .map(|totals| totals.adapter_loads)
+            .sum::<u64>()
+    };
+    let (blind, aware) = (loads("round-robin"), loads("lora-affinity"));
+    // Eight adapters fit into eight places; in turn, three of four are not there.
+    assert!(blind > 150, "{blind}");
+    assert!((8..blind / 4).contains(&aware), "{aware} of {blind}");
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../policies/routing/lora-affinity.lua"
+    );
+    assert_eq!(loads(script), aware, "the script decides the same");
+}

@@ -1,13 +1,14 @@
 //! From what a run says of its policies to the policies themselves. What is said in the run wins
 //! over the bundle that it names.
 
+use crate::disaggregation_spec::DisaggregationSpec;
 use crate::settings::Given;
 use crate::spec::{PoliciesSpec, SchedulingPolicySpec};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to, unknown};
 use windtunnel_base::request::Symbols;
 use windtunnel_engine::instance::Preset;
 use windtunnel_policy::builtin::routing::weighted::parse_scorers;
-use windtunnel_policy::builtin::{preemption, priority, scheduler};
+use windtunnel_policy::builtin::{disaggregation, preemption, priority, scheduler};
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_policy::{
     Builder, Choice, Custom, Hook, Param, PolicyLoader, PolicySpec, Reference,
@@ -102,17 +103,24 @@ struct Chooser<'a> {
     declared: Vec<String>,
 }
 
-/// Works out the policies of a run of `instances` under the given rules; each of `custom` fills its
-/// hook.
+/// What the policies of a run depend on besides what is said of them.
+pub(crate) struct ClusterFacts<'a> {
+    pub(crate) instances: u32,
+    pub(crate) rules: Preset,
+    /// Some instances prefill for others.
+    pub(crate) splits: bool,
+    pub(crate) disaggregation: &'a DisaggregationSpec,
+}
+
+/// Works out the policies of a run; each of `custom` fills its hook.
 pub(crate) fn choose(
     policies: &PoliciesSpec,
     bundle: &Bundle,
     custom: &[Custom],
-    instances: u32,
     given: &Given,
-    rules: Preset,
-    splits: bool,
+    cluster: &ClusterFacts<'_>,
 ) -> Result<Chosen, InputError> {
+    let (rules, splits) = (cluster.rules, cluster.splits);
     let policies = &with_scheduling_policy(policies, custom)?;
     let mut notes = bundle.notes.clone();
     let mut chooser = Chooser {
@@ -157,6 +165,7 @@ pub(crate) fn choose(
         priority: chooser.priority(rules, &mut notes)?,
         scheduler: chooser.pick(Hook::Scheduler, &policies.scheduler, None)?,
         preemption: chooser.pick(Hook::Preemption, &policies.preemption, None)?,
+        disaggregation: chooser.disaggregation(cluster)?,
         slo_priorities: bundle.slo_priorities()?,
     };
     chooser.all_params_taken()?;
@@ -181,7 +190,7 @@ pub(crate) fn choose(
     let may_predict = from_files || !custom.is_empty();
     given.reject_unless(&["output_predictor", "estimate_error"], may_predict, why)?;
     if from_files {
-        try_out(&spec, instances)?;
+        try_out(&spec, cluster.instances)?;
     }
     Ok(Chosen { spec, notes })
 }
@@ -240,6 +249,7 @@ fn try_out(spec: &PolicySpec, instances: u32) -> Result<(), InputError> {
     builder.router()?;
     builder.stage_router(spec.prefill_routing.as_ref(), 0)?;
     builder.stage_router(spec.decode_routing.as_ref(), 1)?;
+    builder.disaggregation()?;
     builder.priority(0)?;
     builder.scheduler(0)?;
     builder.victim(0)?;
@@ -270,6 +280,33 @@ struct Stage<'a> {
 }
 
 impl Chooser<'_> {
+    /// The disaggregation policy. Under the reference's rules it is `never` if nothing is said.
+    fn disaggregation(&mut self, cluster: &ClusterFacts<'_>) -> Result<Choice, InputError> {
+        let hook = Hook::Disaggregation;
+        let said = self.policies.disaggregation.is_some()
+            || self.bundle.section(hook).named().is_some()
+            || self.custom(hook)?.is_some();
+        if said && !cluster.splits {
+            return Err(InputError::new(format!(
+                "`pd_decider` has no effect {}",
+                crate::disaggregation::NOBODY_SPLITS
+            )));
+        }
+        let tokens = cluster.disaggregation.prefix_threshold;
+        let tokens = tokens.map(|tokens| ("tokens".to_owned(), tokens.into()));
+        let settings = Some(("prefix-threshold", tokens.into_iter().collect()));
+        let choice = match !said && cluster.rules == Preset::Blis {
+            true => (&disaggregation::never::POLICY).into(),
+            false => self.pick(hook, &self.policies.disaggregation.clone(), settings)?,
+        };
+        self.given.reject_unless(
+            &["pd_prefix_threshold"],
+            choice.is_built_in("prefix-threshold"),
+            "without `pd_decider` prefix-threshold",
+        )?;
+        Ok(choice)
+    }
+
     /// The router of a stage. If nothing is said of it, it is one as for whole requests; the
     /// reference simulator has one for all stages together then.
     fn stage_routing(
@@ -380,6 +417,7 @@ impl Chooser<'_> {
             Hook::Priority => "priority_policy",
             Hook::Scheduler => "scheduler",
             Hook::Preemption => "preemption_policy",
+            Hook::Disaggregation => "pd_decider",
         };
         let because = format!(
             "because the program fills {hook} with \"{}\"",

@@ -1,77 +1,16 @@
-//! Pools for prefill and for decode: what a run says of them, and what is made of it.
+//! Pools for prefill and for decode: what is made of what a run says of them.
 
+use crate::disaggregation_spec::DisaggregationSpec;
 use crate::settings::Given;
 use crate::spec::RunSpec;
-use serde::{Deserialize, Serialize};
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::pool::{PoolSpec, RoleSpec};
 use windtunnel_engine::cluster::{ClusterConfig, EncodeDecider, TransferConfig};
-use windtunnel_engine::frontend::Decider;
 use windtunnel_engine::instance::Preset;
 
-/// Prefill and decode on instances of their own. Which those are is said by the roles of the run's
-/// pools, or here, by counts of the instances of one pool.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DisaggregationSpec {
-    /// Instances that prefill, the first ones of the run's only pool.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prefill_instances: Option<u32>,
-    /// Instances that decode, which come next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decode_instances: Option<u32>,
-    /// Instances that do both, which come next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prefill_decode_instances: Option<u32>,
-    /// Instances that encode images, audio and video, which come next; under blis rules only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub encode_instances: Option<u32>,
-    /// Tensor parallelism of those that prefill, if not that of the pool.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prefill_tp: Option<u32>,
-    /// Their GPU type.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prefill_hardware: Option<String>,
-    /// Their step-time model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prefill_latency_model: Option<String>,
-    /// Their most tokens of prompt and output.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prefill_max_model_len: Option<u64>,
-    /// Tensor parallelism of those that decode, if not that of the pool.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decode_tp: Option<u32>,
-    /// Their GPU type.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decode_hardware: Option<String>,
-    /// Their step-time model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decode_latency_model: Option<String>,
-    /// Their most tokens of prompt and output.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decode_max_model_len: Option<u64>,
-    /// Which prompts an instance that prefills computes: `never`, `always`, or `prefix-threshold`,
-    /// those of which the decoding instance would have to compute more than `prefix_threshold`
-    /// tokens. If not given, `always`; under blis rules `never`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decider: Option<String>,
-    /// Tokens of `prefix-threshold`; 16 if not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prefix_threshold: Option<u32>,
-    /// Which requests an instance that encodes is chosen for: `never` (if not given), `always`, or
-    /// `multimodal`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub encode_decider: Option<String>,
-    /// Bandwidth of an instance's link, GB/s (10^9 bytes); 25 if not given, 0 = without limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transfer_bandwidth: Option<f64>,
-    /// Time of a transfer besides that of its bytes, milliseconds; 0.05 if not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transfer_base_latency: Option<f64>,
-    /// Transfers at once share bandwidth. If not given, they do; under blis rules they do not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transfer_contention: Option<bool>,
-}
+/// Why a setting of split requests changes nothing.
+pub(crate) const NOBODY_SPLITS: &str = "where every instance prefills and decodes \
+    (`prefill_instances`, `decode_instances`, or `pools` with roles)";
 
 /// The settings that say which instances do what.
 const COUNTS: [&str; 4] = [
@@ -239,24 +178,6 @@ pub(crate) fn transfer(
     })
 }
 
-/// Which prompts are computed by instances that prefill.
-///
-/// # Errors
-/// A name that nothing has.
-pub(crate) fn decider(d: &DisaggregationSpec, preset: Preset) -> Result<Decider, InputError> {
-    match (d.decider.as_deref(), preset) {
-        (Some("never"), _) | (None, Preset::Blis) => Ok(Decider::Never),
-        (Some("always"), _) | (None, Preset::Vllm) => Ok(Decider::Always),
-        (Some("prefix-threshold"), _) => {
-            Ok(Decider::PrefixThreshold(d.prefix_threshold.unwrap_or(16)))
-        }
-        (Some(other), _) => {
-            let names = ["never", "always", "prefix-threshold"];
-            Err(InputError::new(unknown("`pd_decider`", other, &names)))
-        }
-    }
-}
-
 /// Refuses what changes nothing about this cluster, or cannot be simulated.
 pub(crate) fn check(
     run: &RunSpec,
@@ -265,18 +186,12 @@ pub(crate) fn check(
     preset: Preset,
 ) -> Result<(), InputError> {
     let splits = config.splits();
-    let because = "where every instance prefills and decodes (`prefill_instances`, \
-                   `decode_instances`, or `pools` with roles)";
+    let because = NOBODY_SPLITS;
     given.reject_unless(&OF_SPLITS, splits, because)?;
     given.reject_unless(
         &["prefill_routing_scorers", "decode_routing_scorers"],
         splits,
         because,
-    )?;
-    given.reject_unless(
-        &["pd_prefix_threshold"],
-        run.disaggregation.decider.as_deref() == Some("prefix-threshold"),
-        "without `pd_decider` prefix-threshold",
     )?;
     if !splits {
         return Ok(());
@@ -296,12 +211,15 @@ pub(crate) fn check(
             ));
         }
     }
-    let remote = config.decider != Decider::Never;
+    let never = match run.policies.disaggregation.as_deref() {
+        Some(name) => name == "never",
+        None => preset == Preset::Blis,
+    };
     let unknown_size = |pool: &&windtunnel_engine::cluster::PoolConfig| {
         pool.role.prefills() && pool.kv_bytes_per_token <= 0.0
     };
     match config.pools.iter().find(unknown_size) {
-        Some(pool) if remote => Err(InputError::new(format!(
+        Some(pool) if !never => Err(InputError::new(format!(
             "the size of the KV cache of pool \"{}\" is unknown, and with it the time of a \
              transfer; give the model's config.json (`model_config_folder`)",
             pool.name

@@ -44,31 +44,41 @@ mod adapter_tests;
 mod analysis;
 mod choose;
 mod deployment;
+mod describe;
 mod disaggregation;
+mod disaggregation_spec;
+mod growth;
+mod load_generator;
 mod names;
+mod opened;
 mod policies;
 mod pool_setup;
+mod profile;
 #[cfg(test)]
 mod program_tests;
 #[cfg(test)]
 mod refusal_tests;
+mod released;
 #[cfg(test)]
 mod request_name_tests;
 mod scheduling;
 pub mod settings;
 mod simulation;
 mod spec;
+mod spec_file;
 mod targets;
+mod ticks;
 pub mod workload;
+mod xpusim_file;
 
 pub use deployment::{Deployment, Play, defaults};
-pub use disaggregation::DisaggregationSpec;
+pub use disaggregation_spec::DisaggregationSpec;
 pub use names::unused_name;
 pub use policies::make_policies;
 pub use simulation::{Resolver, RunResult, Simulation};
 pub use spec::{
-    FrontSpec, LengthSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec, RunSpec,
-    SchedulingPolicySpec, SessionModeSpec, TraceSpec, WorkloadSpec,
+    FrontSpec, LengthSpec, LoadGeneratorSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec,
+    RunSpec, SchedulingPolicySpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
 pub use targets::{TargetTeller, Untargeted, told_us};
 pub use windtunnel_base::input::InputError;

@@ -35,7 +35,7 @@ pub fn make_policies(
         router: builder.router()?,
         stages: match config.splits() {
             true => Some(StagePolicies {
-                decider: config.decider,
+                disaggregation: builder.disaggregation()?,
                 prefill: builder.stage_router(spec.prefill_routing.as_ref(), PREFILL)?,
                 decode: builder.stage_router(spec.decode_routing.as_ref(), DECODE)?,
             }),

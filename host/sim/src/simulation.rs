@@ -1,30 +1,31 @@
 //! From a run's spec to a simulation, and from there to its result.
 
-use crate::analysis::Analysis;
-use crate::choose::{Chosen, bundle, choose};
+use crate::analysis::{Analysis, infinite_cache_hit_rate};
+use crate::choose::{Chosen, ClusterFacts, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
 use crate::disaggregation;
 use crate::names::{Mentions, Seen};
-use crate::pool_setup::pool_setup;
+use crate::opened::Nobody;
+use crate::profile;
+use crate::released;
 use crate::scheduling::check_drafts;
 use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::{RulesSpec, RunSpec};
 use crate::targets::{TargetTeller, Untargeted};
+use crate::ticks;
 use crate::workload::{Opened, Traces, horizon, measured_us, open_workload};
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{InstanceTotals, Recorder, RequestRecord, RunRecord};
+use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
 use windtunnel_base::request::{Source, Symbols, Tapped};
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::cluster::Progress;
 use windtunnel_engine::instance::Preset;
-use windtunnel_engine::latency::LatencyModelKind;
 use windtunnel_policy::{Custom, PolicySpec};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::slo::SloTargets;
 use windtunnel_results::metrics::summary::RunSummary;
-use windtunnel_results::report::machines::gpus;
-use windtunnel_results::report::{GeneratorInputs, ReportInputs, Results, json};
+use windtunnel_results::report::{self, GeneratorInputs, ReportInputs, Results, json};
 use windtunnel_workload::InfiniteCache;
 
 /// A run that is known to make sense, ready to be carried out.
@@ -57,16 +58,16 @@ use windtunnel_workload::InfiniteCache;
 /// assert!(error.to_string().starts_with("`routing_scorers` has no effect"));
 /// ```
 pub struct Simulation {
-    spec: RunSpec,
-    given: Given,
-    deployment: Deployment,
-    policies: PolicySpec,
+    pub(crate) spec: RunSpec,
+    pub(crate) given: Given,
+    pub(crate) deployment: Deployment,
+    pub(crate) policies: PolicySpec,
     /// What was chosen unlike for its pools.
-    pool_notes: Vec<String>,
-    policy_notes: Vec<String>,
-    mentions: Mentions,
-    analysis: Analysis,
-    workload: Opened,
+    pub(crate) pool_notes: Vec<String>,
+    pub(crate) policy_notes: Vec<String>,
+    pub(crate) mentions: Mentions,
+    pub(crate) analysis: Analysis,
+    pub(crate) workload: Opened,
 }
 
 /// A run that is over.
@@ -116,7 +117,11 @@ impl RunResult {
     /// What `windtunnel run` prints as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
-        json::value(&self.results())
+        let results = self.results();
+        match &self.inputs.ticks {
+            Some(inputs) => report::ticks::value(&results, inputs),
+            None => json::value(&results),
+        }
     }
 }
 
@@ -196,7 +201,10 @@ impl Resolver<'_> {
             let defaults = defaults(run.defaults_filepath.as_deref())?;
             let as_the_reference =
                 deployment.preset() == Preset::Blis && run.rules == RulesSpec::Blis;
-            open_workload(run, given, &defaults, self.traces, as_the_reference)
+            match released::open(run, given, deployment)? {
+                Some(opened) => Ok(opened),
+                None => open_workload(run, given, &defaults, self.traces, as_the_reference),
+            }
         })
     }
 
@@ -242,15 +250,14 @@ impl Resolver<'_> {
         let run = expanded.as_ref().unwrap_or(run);
         let defaults = defaults(run.defaults_filepath.as_deref())?;
         let deployment = Deployment::with(run, &given, defaults)?;
-        let Chosen { spec, notes } = choose(
-            &run.policies,
-            &bundle,
-            self.policies,
-            deployment.config().instances(),
-            &given,
-            deployment.preset(),
-            deployment.config().splits(),
-        )?;
+        let cluster = ClusterFacts {
+            instances: deployment.config().instances(),
+            rules: deployment.preset(),
+            splits: deployment.config().splits(),
+            disaggregation: &run.disaggregation,
+        };
+        let Chosen { spec, notes } =
+            choose(&run.policies, &bundle, self.policies, &given, &cluster)?;
         let analysis = Analysis::of(&run.outputs, &given)?;
         deployment.check_kv_events(&given)?;
         let mut workload = open(run, &given, &deployment)?;
@@ -369,6 +376,24 @@ impl Simulation {
         recorder: &mut dyn Recorder,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<RunResult, InputError> {
+        let mut source = self.take_source();
+        self.carry_out(source.as_mut(), recorder, progress)
+    }
+
+    pub(crate) fn run_with(self, source: &mut dyn Source) -> Result<RunResult, InputError> {
+        self.carry_out(source, &mut Nowhere, &mut |_| ())
+    }
+
+    pub(crate) fn take_source(&mut self) -> Box<dyn Source> {
+        std::mem::replace(&mut self.workload.source, Box::new(Nobody::default()))
+    }
+
+    fn carry_out(
+        self,
+        source: &mut dyn Source,
+        recorder: &mut dyn Recorder,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<RunResult, InputError> {
         let play = Play {
             seed: self.spec.seed(),
             horizon_us: self.workload.horizon_us,
@@ -379,7 +404,6 @@ impl Simulation {
         let (mut seen, names_matter) = (Seen::default(), !self.mentions.is_empty());
         let slo_targets = self.slo_targets();
         let mut teller = TargetTeller::new(&slo_targets, Untargeted::AsTheWorkload);
-        let source = self.workload.source.as_mut();
         let mut source = Tapped::new(source, |request, symbols| {
             teller.tell(request, symbols);
             request.reusable_tokens = cache.take(request);
@@ -405,7 +429,8 @@ impl Simulation {
         let pools = self.deployment.config().pools.iter();
         let pools: Vec<&str> = pools.map(|pool| pool.name.as_str()).collect();
         let mentions = &self.mentions;
-        let notes = mentions.notes(&seen, &record.symbols, &pools);
+        let mut notes = mentions.notes(&seen, &record.symbols, &pools);
+        notes.extend(profile::outside(self.deployment.resolved())?);
         if let Some(fault) = &record.fault {
             return Err(InputError::new(fault.to_string()));
         }
@@ -470,131 +495,10 @@ impl Simulation {
             infinite_cache_hit_rate,
             measured_us: measured_us(&self.spec),
             generator: rate.map(|rate| GeneratorInputs { rate, left_us }),
+            ticks: ticks::inputs(&self.spec, self.deployment.config()),
             machines: self.deployment.machines().to_vec(),
             header,
             setup,
         }
     }
-
-    fn header(&self) -> Vec<String> {
-        let preset = self.deployment.preset();
-        let pools = self.deployment.config().pools.iter();
-        let all = pools.zip(self.deployment.resolved());
-        let several = self.deployment.resolved().len() > 1;
-        let pools: Vec<String> = all
-            .map(|(pool, r)| {
-                let version = r.vllm_version.as_deref();
-                let version = match r.latency_kind {
-                    LatencyModelKind::Roofline => " (computed, a lower bound)".to_owned(),
-                    LatencyModelKind::Blackbox => {
-                        version.map_or(String::new(), |v| format!(" ({v})"))
-                    }
-                    _ => " (computed)".to_owned(),
-                };
-                let name = if several {
-                    format!("{}: ", pool.name)
-                } else {
-                    String::new()
-                };
-                let batching = match pool.batching.is_continuous() {
-                    true => String::new(),
-                    false => format!(", batching {}", pool.batching),
-                };
-                format!(
-                    "{name}{} x {} {}, latency model {}{version}{batching}",
-                    pool.instances, r.tp, r.gpu, r.latency_kind
-                )
-            })
-            .collect();
-        let served = match self.deployment.resolved().first() {
-            Some(r) => format!("{} on {}, rules {preset}", r.canonical, pools.join("; ")),
-            None => format!(
-                "{} instances, rules {preset}",
-                self.deployment.config().instances()
-            ),
-        };
-        vec![
-            served,
-            format!("workload: {}", self.workload.description),
-            format!(
-                "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
-                self.policies.admission.name(),
-                self.policies.routing.name(),
-                self.policies.scheduler.name(),
-                self.policies.priority.name(),
-                self.policies.preemption.name()
-            ),
-        ]
-    }
-
-    /// The parameters of the policies that declare any, by hook.
-    fn policy_params(&self) -> Value {
-        let by_hook = self.policies.external().map(|(hook, policy)| {
-            let values = policy.params().iter().map(|(n, v)| (n.clone(), json!(v)));
-            (hook.name().to_owned(), Value::Object(values.collect()))
-        });
-        Value::Object(by_hook.collect())
-    }
-
-    fn setup(&self) -> Value {
-        let resolved = self.deployment.resolved();
-        let Some(first) = resolved.first() else {
-            return Value::Null;
-        };
-        let config = self.deployment.config();
-        let mut pools = config
-            .pools
-            .iter()
-            .zip(resolved)
-            .map(|(pool, r)| pool_setup(pool, r));
-        let mut setup = json!({
-            "windtunnel_version": env!("CARGO_PKG_VERSION"),
-            "model": first.canonical,
-        });
-        let rest = json!({
-            "admission_policy": self.policies.admission.name(),
-            "routing_policy": self.policies.routing.name(),
-            "scheduler": self.policies.scheduler.name(),
-            "priority_policy": self.policies.priority.name(),
-            "preemption_policy": self.policies.preemption.name(),
-            "policy_params": self.policy_params(),
-            "output_predictor": self.spec.front.output_predictor,
-            "estimate_error": self.spec.front.estimate_error,
-            "snapshot_refresh_interval_us": config.front.snapshot_refresh_us,
-            "cache_signal_delay_us": config.front.cache_signal_delay_us,
-            "workload": self.workload.description,
-            "seed": self.spec.seed(),
-            "horizon_us": Some(self.workload.horizon_us).filter(|us| *us != i64::MAX),
-            "gpus": gpus(self.deployment.machines()),
-            "notes": resolved.iter().flat_map(|r| &r.notes).chain(&self.pool_notes).collect::<Vec<_>>(),
-        });
-        let preset = self.deployment.preset().to_string();
-        if config.pools.len() == 1 {
-            let pool = pools.next().unwrap_or_default();
-            add(&mut setup, pool);
-        } else {
-            setup["num_instances"] = config.instances().into();
-            setup["pools"] = pools.collect();
-        }
-        setup["rules"] = preset.into();
-        add(&mut setup, rest);
-        setup
-    }
-}
-
-/// Adds the keys of `more` behind those of `setup`.
-fn add(setup: &mut Value, more: Value) {
-    if let (Some(setup), Value::Object(more)) = (setup.as_object_mut(), more) {
-        setup.extend(more);
-    }
-}
-
-/// Share of the looked-up prompt tokens that a cache without limits would have had. Requests are
-/// counted in order of arrival; where some overtook others, the prefix caches can have found a
-/// little more, and a cache without limits with them.
-fn infinite_cache_hit_rate(record: &RunRecord) -> Option<f64> {
-    let sum = |of: fn(&InstanceTotals) -> u64| record.instances.iter().map(of).sum::<u64>();
-    let found = sum(|t| t.prefix_reusable).max(sum(|t| t.prefix_hits));
-    let all = sum(|t| t.prefix_queries);
-    (all > 0).then(|| found as f64 / all as f64)
 }

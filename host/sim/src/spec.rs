@@ -1,11 +1,9 @@
 //! A run as plain data: everything that its results depend on, in one YAML file.
 
-mod xpusim;
-
-use crate::disaggregation::DisaggregationSpec;
+use crate::disaggregation_spec::DisaggregationSpec;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
-use windtunnel_base::input::{InputError, LARGEST_SPEC, is_default, parse_yaml, read_text_up_to};
+use std::path::PathBuf;
+use windtunnel_base::input::{InputError, is_default};
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_workload::TimeUnit;
 
@@ -55,7 +53,8 @@ pub const DEFAULT_SEED: u64 = 42;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSpec {
-    /// Model, by full or short name.
+    /// Model, by full or short name; none where time is abstract or a profile says it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub model: String,
     /// Folder with the model's Hugging Face `config.json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,6 +89,9 @@ pub struct RunSpec {
     /// Simulated time at which the run stops, microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub horizon_us: Option<i64>,
+    /// Where time is abstract: the ticks from which on no step begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_limit: Option<f64>,
     /// What to find out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub outputs: OutputSpec,
@@ -190,6 +192,10 @@ pub struct PoliciesSpec {
     /// Preemption policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preemption: Option<String>,
+    /// Disaggregation policy: which prompts an instance computes that prefills for others. `always`
+    /// if not given, under blis rules `never`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disaggregation: Option<String>,
     /// Parameters of policies from files: `name=value` or `hook.name=value`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<String>,
@@ -229,6 +235,9 @@ pub struct WorkloadSpec {
     /// A recorded trace, as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<ReplaySpec>,
+    /// How requests come: all at once, or as `concurrency` or `rate` say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_generator: Option<LoadGeneratorSpec>,
     /// Users of a closed loop instead of a rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
@@ -264,6 +273,20 @@ pub struct WorkloadSpec {
     /// Which part of a trace, and how fast.
     #[serde(skip_serializing_if = "is_default")]
     pub trace: TraceSpec,
+}
+
+/// How synthetic requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadGeneratorSpec {
+    /// All `num_requests` at time 0.
+    AllAtOnce,
+    /// Always `concurrency` requests in the system: one that ends is replaced at once.
+    ConstantConcurrency,
+    /// `rate` requests per second, evenly spaced; per tick where time is abstract.
+    ConstantRate,
+    /// One request at the end of every step; where time is abstract.
+    OnePerStep,
 }
 
 /// Clipped Gaussian lengths, tokens; mean 512, standard deviation 256, 2 to 7000 if not given.
@@ -401,19 +424,6 @@ impl RunSpec {
             model: model.into(),
             ..Self::default()
         }
-    }
-
-    /// Reads a run's file, or a configuration file of XpuSim.
-    ///
-    /// # Errors
-    /// When it cannot be read, or a key or value is wrong; with line and column.
-    pub fn load(path: &Path) -> Result<Self, InputError> {
-        let name = path.display().to_string();
-        let text = read_text_up_to(path, LARGEST_SPEC)?;
-        if xpusim::is_one(&text) {
-            return xpusim::parse(&name, &text);
-        }
-        parse_yaml(name, &text)
     }
 
     /// The run as YAML that [`load`](Self::load) reads: what was said, and no defaults.

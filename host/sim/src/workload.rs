@@ -3,22 +3,23 @@
 mod synthetic;
 
 use crate::settings::Given;
-use crate::spec::{LengthSpec, ReplaySpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec};
+use crate::spec::{
+    LengthSpec, LoadGeneratorSpec, ReplaySpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
+};
+use crate::ticks;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use windtunnel_base::input::InputError;
-use windtunnel_base::request::Source;
 use windtunnel_config::Defaults;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
 use windtunnel_workload::generator_config::GeneratorConfig;
 use windtunnel_workload::spec::{self, Bounds, Changes, Pauses, types};
-use windtunnel_workload::synthetic::Length;
 use windtunnel_workload::{
     OpenOptions, RealTime, Selection, SessionMode, ThinkTime, Trace, detect, open, trace_v2,
 };
 
 /// Settings of a trace's part and pace.
-const TRACE_SETTINGS: [&str; 10] = [
+pub(crate) const TRACE_SETTINGS: [&str; 10] = [
     "trace_from",
     "trace_to",
     "trace_sample",
@@ -31,67 +32,10 @@ const TRACE_SETTINGS: [&str; 10] = [
     "strict",
 ];
 
-/// Settings of synthetic lengths.
-const LENGTH_SETTINGS: [&str; 9] = [
-    "prefix_tokens",
-    "prompt_tokens",
-    "prompt_tokens_stdev",
-    "prompt_tokens_min",
-    "prompt_tokens_max",
-    "output_tokens",
-    "output_tokens_stdev",
-    "output_tokens_min",
-    "output_tokens_max",
-];
-
+pub use crate::opened::Opened;
 pub use crate::spec::DEFAULT_SEED;
 pub(crate) use synthetic::measured_us;
-
-/// A source, and what it is in words.
-pub struct Opened {
-    /// The requests.
-    pub source: Box<dyn Source>,
-    /// What it is.
-    pub description: String,
-    /// When the run ends, microseconds; `i64::MAX` = when all is done.
-    pub horizon_us: i64,
-    /// Goodput targets that the workload's file carries.
-    pub slo_targets: SloTargets,
-    /// What a person should know about it.
-    pub notes: Vec<String>,
-    /// Rate of a GuideLLM-style generator, requests per second.
-    pub generator_rate: Option<f64>,
-    /// Every request says how many of its drafts are right.
-    pub says_accepted: bool,
-}
-
-impl Opened {
-    /// A source with nothing more to say about it.
-    #[must_use]
-    pub fn of(source: Box<dyn Source>, description: String, horizon_us: i64) -> Self {
-        Self {
-            source,
-            description,
-            horizon_us,
-            slo_targets: SloTargets::default(),
-            notes: Vec::new(),
-            generator_rate: None,
-            says_accepted: false,
-        }
-    }
-
-    /// A trace that was read from `path`.
-    #[must_use]
-    pub fn trace(path: &Path, trace: Trace, horizon_us: i64) -> Self {
-        let description = format!("{} ({})", path.display(), trace.format());
-        let notes = trace.notes().to_vec();
-        Self {
-            notes,
-            says_accepted: trace.says_accepted(),
-            ..Self::of(Box::new(trace), description, horizon_us)
-        }
-    }
-}
+use synthetic::{lengths, timeout};
 
 /// Traces that several runs replay; each is parsed once, so that all see the same.
 #[derive(Debug, Default)]
@@ -132,6 +76,23 @@ pub(crate) fn open_workload(
     let name = w.name.as_deref().unwrap_or("distribution");
     let preset = name == "distribution" || defaults.preset(name).is_ok();
     synthetic::check_times(run, given, preset)?;
+    if run.is_in_ticks() {
+        return ticks::open(run, given);
+    }
+    if let Some(generator) = w.load_generator {
+        let own = w.replay.is_some() || w.reqgen_config_path.is_some() || w.spec.is_some();
+        given.reject_unless(
+            &["load_generator"],
+            !own && w.traces_filepath.is_none(),
+            "with a workload whose requests come at times of their own",
+        )?;
+        given.reject_unless(
+            &["load_generator"],
+            generator != LoadGeneratorSpec::OnePerStep,
+            "where time is real, as one-per-step; it goes with `latency_model` ticks",
+        )?;
+        generator.check(given)?;
+    }
     if let Some(replay) = &w.replay {
         return replayed(replay, run, given, as_the_reference);
     }
@@ -187,7 +148,7 @@ pub(crate) fn open_workload(
         }
     };
     given.reject_unless(
-        &["rate"],
+        &["rate", "load_generator"],
         false,
         "with a trace file, whose requests come as recorded; `rate_scale` makes them faster",
     )?;
@@ -428,50 +389,6 @@ fn closed_loop(run: &RunSpec, given: &Given, defaults: &Defaults) -> Result<Open
     };
     let name = format!("{name} for {users} users");
     finish(spec::open(written, Path::new("."))?, bounds, name)
-}
-
-/// The time limit of every request, microseconds.
-fn timeout(w: &WorkloadSpec) -> Result<Option<i64>, InputError> {
-    let seconds = w.timeout.unwrap_or(300.0);
-    if !seconds.is_finite() || seconds == 0.0 {
-        return Err(InputError::new(format!(
-            "`timeout` {seconds} must be above 0 seconds, or negative for none"
-        )));
-    }
-    Ok((seconds > 0.0).then_some((seconds * 1e6) as i64))
-}
-
-/// Shared prefix, prompt and output lengths of a preset or as given.
-fn lengths(
-    w: &WorkloadSpec,
-    given: &Given,
-    defaults: &Defaults,
-) -> Result<(u32, Length, Length), InputError> {
-    let length = |mean: u32, stdev: u32, min, max| Length {
-        mean: f64::from(mean),
-        stdev: f64::from(stdev),
-        min,
-        max,
-    };
-    let name = w.name.as_deref().unwrap_or("distribution");
-    if name == "distribution" {
-        let of = |l: &LengthSpec| {
-            length(
-                l.mean.unwrap_or(512),
-                l.stdev.unwrap_or(256),
-                l.min.unwrap_or(2),
-                l.max.unwrap_or(7000),
-            )
-        };
-        let prefix = w.prefix_tokens.unwrap_or(0);
-        return Ok((prefix, of(&w.prompt_tokens), of(&w.output_tokens)));
-    }
-    let why =
-        format!("with the preset \"{name}\", which sets all lengths; use `workload` distribution");
-    given.reject_unless(&LENGTH_SETTINGS, false, &why)?;
-    let preset = defaults.preset(name)?;
-    let of = |l: windtunnel_config::LengthPreset| length(l.mean, l.stdev, l.min, l.max);
-    Ok((preset.prefix, of(preset.prompt), of(preset.output)))
 }
 
 fn think_time(replay: &ReplaySpec, w: &WorkloadSpec) -> Result<Option<ThinkTime>, InputError> {

@@ -161,6 +161,10 @@ fn every_file_runs_through_the_command() {
         for (hook, name) in &files {
             let flag = match hook {
                 Hook::Scheduler => "--scheduler".to_owned(),
+                Hook::Disaggregation => {
+                    "--rules vllm --prefill-instances 1 --decode-instances 2 --pd-decider"
+                        .to_owned()
+                }
                 hook => format!("--{hook}-policy"),
             };
             let mut line = format!(

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use windtunnel_base::record::Role;
 use windtunnel_engine::cluster::{ClusterConfig, PoolConfig, TransferConfig};
-use windtunnel_engine::frontend::{Decider, FrontEndConfig, TraceConfig};
+use windtunnel_engine::frontend::{FrontEndConfig, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, SchedulingConfig};
 use windtunnel_policy::builtin::routing::weighted::{SCORERS, scorer_params};
 use windtunnel_policy::registry::built_ins;
@@ -114,6 +114,9 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         gaps_are_elapsed_time: b[7],
         first_scheduling_counts: b[8],
         exact_model_tags: b[9],
+        prefill_yields_token: true,
+        v0_kv_blocks: false,
+        keep_step_fractions: false,
         // Under the reference's rules, blocks that were found are not always held.
         reuse_unfindable_first: b[10] && b[6],
         spare_lone_prefill: b[11],
@@ -413,10 +416,13 @@ pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
         prop_oneof![1 => Just(0.0), 2 => 0.0..900.0f64],
         any::<bool>(),
     );
+    let by_name = |name: &str| Just(built_in(Hook::Disaggregation, name, &[]));
     let decider = prop_oneof![
-        3 => Just(Decider::Always),
-        1 => Just(Decider::Never),
-        2 => (0u32..60).prop_map(Decider::PrefixThreshold)
+        3 => by_name("always"),
+        1 => by_name("never"),
+        2 => (0u32..60).prop_map(|tokens| {
+            built_in(Hook::Disaggregation, "prefix-threshold", &[("tokens", tokens.into())])
+        })
     ];
     let parts = (
         (1u32..4, 1u32..3, both),
@@ -466,7 +472,7 @@ pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
             contention,
             ..TransferConfig::default()
         };
-        case.config.decider = decider;
+        case.policies.disaggregation = decider;
         case.policies.prefill_routing = rules
             .visible_at_step_end
             .then(|| built_in(Hook::Routing, "least-loaded", &[]));

@@ -1,13 +1,14 @@
 //! Requests that one instance prefills and another decodes, by hand.
 
 use crate::lab::{self, Arrival, Script, ask, built_in, fresh, roomy};
+use crate::scripts::spec;
 use crate::support::windtunnel;
 use serde_json::Value;
 use windtunnel_base::record::{Outcome, Role, RunRecord};
 use windtunnel_base::request::Source;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, TransferConfig};
-use windtunnel_engine::frontend::Decider;
 use windtunnel_engine::instance::EngineRules;
+use windtunnel_policy::registry::built_ins;
 use windtunnel_policy::{Hook, PolicySpec};
 
 /// vLLM's rules without choosing ahead: easy to add up by hand.
@@ -35,7 +36,6 @@ fn cluster(prefill: u32, decode: u32, rules: EngineRules) -> ClusterConfig {
         contention: true,
         ..TransferConfig::default()
     };
-    config.decider = Decider::Always;
     config
 }
 
@@ -160,12 +160,32 @@ fn only_what_the_decoding_instance_lacks_moves() {
 
 #[test]
 fn the_decider_sends_long_prompts_only() {
-    let mut config = cluster(1, 1, IN_TURN);
-    config.decider = Decider::PrefixThreshold(40);
-    let record = run(config, &in_turn(), &[ask(0, 40, 2), ask(10_000, 41, 2)]);
+    let mut policies = in_turn();
+    let long = built_in(
+        Hook::Disaggregation,
+        "prefix-threshold",
+        &[("tokens", 40.0)],
+    );
+    policies.set(Hook::Disaggregation, long);
+    let asks = [ask(0, 40, 2), ask(10_000, 41, 2)];
+    let record = run(cluster(1, 1, IN_TURN), &policies, &asks);
     let split: Vec<bool> = record.requests.iter().map(|r| r.split.is_some()).collect();
     assert_eq!(split, [false, true]);
     assert!(record.requests.iter().all(|r| r.instance == Some(1)));
+}
+
+#[test]
+fn a_script_decides_and_sees_the_instance_that_decodes() {
+    let script = "return { disaggregate = function(req, inst, cluster)
+        assert(cluster.n == 2 and inst == cluster.instances[inst.index])
+        return inst.index == 1
+    end }";
+    let mut policies = in_turn();
+    policies.disaggregation = spec(Hook::Disaggregation, script).disaggregation;
+    let asks: Vec<Arrival> = (0..4).map(|k| ask(1_000 * k, 30, 2)).collect();
+    let record = run(cluster(1, 2, IN_TURN), &policies, &asks);
+    let split: Vec<bool> = record.requests.iter().map(|r| r.split.is_some()).collect();
+    assert_eq!(split, [true, false, true, false]);
 }
 
 #[test]
@@ -228,7 +248,7 @@ fn the_command_moves_kv_caches_at_the_speed_of_the_link() {
             "--json",
         ];
         argv.extend(more);
-        let ran = windtunnel(&argv.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        let ran = windtunnel(argv.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         serde_json::from_str::<Value>(&ran.stdout).expect("JSON")
     };
@@ -248,11 +268,44 @@ fn the_command_moves_kv_caches_at_the_speed_of_the_link() {
 }
 
 #[test]
+fn built_in_deciders_decide_as_their_files_do() {
+    let run = |decider: &str| {
+        let line = format!(
+            "replay --trace-header docs/examples/chat.yaml --trace-data docs/examples/chat.csv \
+             --model llama-3.1-8b-instruct --rules vllm --prefill-instances 1 \
+             --decode-instances 2 --pd-decider {decider} --json"
+        );
+        let ran = windtunnel(line.split_whitespace());
+        assert_eq!(ran.code, 0, "{decider}: {}", ran.stderr);
+        let result: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        (
+            result["latency_ms"].clone(),
+            result["disaggregation"].clone(),
+        )
+    };
+    let all = built_ins(Hook::Disaggregation).iter();
+    let all: Vec<_> = all
+        .map(|policy| {
+            let name = policy.name;
+            let built_in = run(name);
+            assert_eq!(
+                run(&format!("policies/disaggregation/{name}.lua")),
+                built_in,
+                "{name}"
+            );
+            built_in
+        })
+        .collect();
+    // They do not all decide the same.
+    assert!(all.len() == 3 && all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let refused = |more: &[&str]| {
         let mut argv = vec!["run", "--model", "llama-3.1-8b-instruct"];
         argv.extend(more);
-        let ran = windtunnel(&argv.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        let ran = windtunnel(argv.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
         assert_eq!(ran.code, 2, "{more:?} {}", ran.stderr);
         ran.stderr
     };

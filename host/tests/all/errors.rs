@@ -163,7 +163,7 @@ fn unknown_names_come_with_the_nearest_and_all_valid_ones() {
             "--routing-policy weighted --routing-scorers queue-dept:1",
             "unknown scorer \"queue-dept\"; did you mean \"queue-depth\"? valid: precise-prefix-cache, prefix-affinity, \
              no-hit-lru, queue-depth, kv-utilization, load-balance, active-requests, running-requests, load-aware, \
-             vllm-dp, precise-prefix-share, token-load, session-affinity",
+             vllm-dp, precise-prefix-share, token-load, session-affinity, lora-affinity",
         ),
         (
             "--detectors treshold",
@@ -522,7 +522,7 @@ fn yaml_and_json_files_name_the_line_and_the_nearest_key() {
         ("config.json", "[]"),
     ]);
     folder.write("latin.yaml", b"scheduler: \xff\n");
-    let keys = "admission, routing, priority, scheduler, preemption, tenant_budgets, pools";
+    let keys = "admission, routing, priority, scheduler, preemption, disaggregation, tenant_budgets, pools";
     for (file, message) in [
         (
             "key",

@@ -27,7 +27,7 @@ fn the_parser_of_flags_suggests_the_nearest() {
             "run --model x --json --format blis",
             &["'--json' cannot be used with '--format"],
         ),
-        ("run", &["--model <MODEL>"]),
+        ("run", &["--model is not given"]),
         ("replay --model x", &["<TRACE>"]),
         ("rum --model x", &["unrecognized subcommand 'rum'", "'run'"]),
     ] {
@@ -55,6 +55,7 @@ fn help_has_examples_and_fits_a_hundred_columns() {
         "run",
         "replay",
         "sweep",
+        "queue-growth",
         "models",
         "plugin",
         "plugin new",

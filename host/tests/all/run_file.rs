@@ -69,7 +69,10 @@ fn mistakes_in_a_file_have_their_place() {
             "model: llama-3.1-8b-instruct\npools: [{name: a, rol: decode}]\n",
             ":2:19: unknown key \"rol\"; did you mean \"role\"?",
         ),
-        ("pools: []\n", ": missing field \"model\""),
+        (
+            "pools: [{cout: 1}]\n",
+            ":1:10: unknown key \"cout\"; did you mean \"count\"?",
+        ),
     ] {
         let file = folder.write("run.yaml", text);
         let ran = run(&format!("run --spec {}", file.display()));

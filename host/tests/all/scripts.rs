@@ -30,6 +30,7 @@ pub(crate) fn load_error(hook: Hook, text: &str) -> String {
         Hook::Priority => builder.priority(0).err(),
         Hook::Scheduler => builder.scheduler(0).err(),
         Hook::Preemption => builder.victim(0).err(),
+        Hook::Disaggregation => builder.disaggregation().err(),
     };
     error.map_or(String::new(), |e| e.to_string())
 }

@@ -152,6 +152,14 @@ fn keep_fcfs_together(policies: &mut PolicySpec) {
     }
 }
 
+/// Requests whose adapter has no place are passed over. A preempted one then returns in front of
+/// them under `fcfs`, and behind them where a file gives keys.
+fn without_adapters(case: &mut Case) {
+    for pool in &mut case.config.pools {
+        pool.engine.scheduling.max_loras = 0;
+    }
+}
+
 /// A policy of a plugin, with these parameters.
 fn made<T>(
     params: &[(&str, f64)],
@@ -260,6 +268,7 @@ proptest! {
         let mut case = case;
         case.policies.scheduler = scheduler;
         keep_fcfs_together(&mut case.policies);
+        without_adapters(&mut case);
         let files = [twin(Hook::Scheduler, &case.policies.scheduler)];
         agree(&case, &files, Compiled::default())?;
     }
@@ -279,6 +288,7 @@ proptest! {
         case.policies.tenant_budgets.clear();
         case.policies.routing = routing;
         keep_fcfs_together(&mut case.policies);
+        without_adapters(&mut case);
         let p = &case.policies;
         let files = [
             twin(Hook::Admission, &p.admission),

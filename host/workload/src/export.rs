@@ -246,6 +246,7 @@ mod tests {
             seed: 1,
             timeout_us: Some(1_000_000),
             from_zero: false,
+            at_once: false,
         })
         .unwrap();
         let mut symbols = source.symbols().clone();

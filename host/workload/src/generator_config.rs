@@ -116,6 +116,7 @@ impl GeneratorConfig {
             seed: seed.unwrap_or(self.seed.cast_unsigned()),
             timeout_us: None,
             from_zero: true,
+            at_once: false,
         })
     }
 }

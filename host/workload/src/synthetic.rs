@@ -94,6 +94,8 @@ pub struct Parameters {
     pub timeout_us: Option<i64>,
     /// The first request comes at time 0, not after one interval.
     pub from_zero: bool,
+    /// All requests come at time 0, whatever the rate.
+    pub at_once: bool,
 }
 
 /// Stream of the shared prefix.
@@ -177,6 +179,9 @@ impl Distribution {
 
     /// When the k-th request arrives, from 1; `None` past the horizon.
     fn arrival_us(&self, k: u64) -> Option<i64> {
+        if self.parameters.at_once {
+            return Some(0);
+        }
         i64::try_from(k - u64::from(self.parameters.from_zero))
             .ok()?
             .checked_mul(self.interval_us)
@@ -185,6 +190,9 @@ impl Distribution {
 
     /// Number of requests in all.
     fn total(&self) -> u64 {
+        if self.parameters.at_once {
+            return self.parameters.num_requests;
+        }
         let before_horizon = (self.parameters.horizon_us - 1) / self.interval_us;
         let before_horizon = u64::try_from(before_horizon).unwrap_or(0);
         self.parameters
@@ -278,6 +286,7 @@ mod tests {
             seed: 42,
             timeout_us: Some(300_000_000),
             from_zero: false,
+            at_once: false,
         }
     }
 
@@ -314,6 +323,20 @@ mod tests {
         assert_eq!(times(p), [0, 142_857, 285_714]);
         let horizon_us = 142_858;
         assert_eq!(times(Parameters { horizon_us, ..p }), [0, 142_857]);
+    }
+
+    #[test]
+    fn all_may_come_at_once_with_the_lengths_that_they_have_one_by_one() {
+        let p = Parameters {
+            at_once: true,
+            ..chatbot(7.0, 3)
+        };
+        let (at_once, one_by_one) = (all(p), all(chatbot(7.0, 3)));
+        for (a, b) in at_once.iter().zip(&one_by_one) {
+            assert_eq!((a.arrival_us, a.deadline_us), (0, 300_000_000));
+            assert_eq!(a.output_tokens(), b.output_tokens());
+        }
+        assert_eq!(at_once.len(), 3);
     }
 
     #[test]

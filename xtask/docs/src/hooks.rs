@@ -85,6 +85,17 @@ fn told(hook: Hook) -> Told {
             rust: &["Victim::victim(&mut self, &QueueView) -> Result<usize, PolicyError>"],
             c: c::<VictimFns>(&["victim"]),
         },
+        Hook::Disaggregation => Told {
+            flag: "--pd-decider",
+            text: &[
+                "Called once per request where [some instances prefill for others](../guide/disaggregation.md), after an instance was chosen to decode it: \
+                 `inst` of `cluster.instances`, which are those that decode. Compiled plugins cannot fill it yet.",
+            ],
+            rust: &[
+                "Disaggregation::prefills_remotely(&mut self, &RequestView, usize, &ClusterView) -> Result<bool, PolicyError>",
+            ],
+            c: ("", &[], &[]),
+        },
     }
 }
 

@@ -44,7 +44,7 @@ fn companions(hook: Hook) -> (Vec<&'static Function>, Vec<&'static api::Setting>
     let hears = |handler: &&api::Handler| match hook {
         Hook::Admission | Hook::Routing => handler.front,
         Hook::Scheduler => handler.engine,
-        Hook::Priority | Hook::Preemption => false,
+        Hook::Priority | Hook::Preemption | Hook::Disaggregation => false,
     };
     (
         HANDLERS.iter().filter(hears).map(|h| &h.function).collect(),

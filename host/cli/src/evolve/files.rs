@@ -152,6 +152,7 @@ fn of_hook(hook: Hook) -> &'static str {
         Hook::Priority => template!("seeds/priority.lua"),
         Hook::Scheduler => template!("seeds/scheduler.lua"),
         Hook::Preemption => template!("seeds/preemption.lua"),
+        Hook::Disaggregation => template!("seeds/disaggregation.lua"),
     }
 }
 

@@ -39,6 +39,8 @@ fn template(hook: Hook) -> &'static str {
         Hook::Priority => include_str!("templates/priority.rs.txt"),
         Hook::Scheduler => include_str!("templates/scheduler.rs.txt"),
         Hook::Preemption => include_str!("templates/preemption.rs.txt"),
+        // Plugins cannot fill it; nobody asks.
+        Hook::Disaggregation => "",
     }
 }
 

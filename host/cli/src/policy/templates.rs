@@ -10,6 +10,7 @@ pub fn template(hook: Hook) -> &'static str {
         Hook::Priority => PRIORITY,
         Hook::Scheduler => SCHEDULER,
         Hook::Preemption => PREEMPTION,
+        Hook::Disaggregation => DISAGGREGATION,
     }
 }
 
@@ -86,6 +87,21 @@ return {
   -- For an order that changes while requests wait, instead: score = function(now, req) ... end, HIGHEST first, in every step
   -- that could admit somebody (or every refresh_us); or order = function(waiting, running, queue) ... end, which returns a key for
   -- each waiting request.
+}
+"#;
+
+const DISAGGREGATION: &str = r#"-- Where a prompt is computed: here, by an instance that prefills if much of it is new and the one that decodes is busy.
+--
+-- Numbers that others may set: name = default, least..most  what it does. Read them as cfg.name.
+--@param tokens = 256, 0..100000 int  New tokens that an instance which decodes computes itself
+
+return {
+  -- req: the request. inst: the instance that was chosen to decode. cluster: now_us, n, instances (those that decode).
+  -- Returns true: an instance that prefills computes the prompt, and the KV cache moves; false: inst computes it.
+  disaggregate = function(req, inst, cluster)
+    local new = req.prompt_tokens - inst:precise_prefix_blocks() * inst.block_size
+    return new > cfg.tokens and inst.batch_size > 0
+  end,
 }
 "#;
 

@@ -157,11 +157,7 @@ impl SimulatedBackends {
         }
         let instances = &self.instances;
         if let Some(holders) = &mut self.holders {
-            let cached = |i: u32, key| {
-                let kv = instances[i as usize].kv();
-                let key = || std::iter::once(key);
-                kv.cached_blocks_now(key()) > 0 || kv.cached_blocks_at_refresh(key()) > 0
-            };
+            let cached = |i: u32, key| instances[i as usize].kv().shows(key);
             let size = self.constants[i].block_size;
             holders.sent(i as u32, request, size, cached);
         }
@@ -184,10 +180,9 @@ impl SimulatedBackends {
     /// Leading blocks in the cache of instance `i`, which is asked whatever was sent there.
     fn look_up(&self, i: usize, prompt: &TokenSeq, freshness: Freshness) -> u32 {
         let kv = self.instances[i].kv();
-        let keys = prompt.block_keys(kv.block_size());
         match freshness {
-            Freshness::Now => kv.cached_blocks_now(keys),
-            Freshness::LastRefresh => kv.cached_blocks_at_refresh(keys),
+            Freshness::Now => kv.cached_blocks_now(prompt),
+            Freshness::LastRefresh => kv.cached_blocks_at_refresh(prompt),
         }
     }
 

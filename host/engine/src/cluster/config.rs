@@ -1,7 +1,7 @@
 //! What a cluster is made of: pools of equal instances, and the front end before them.
 
 use super::queue_limits::QueueLimits;
-use crate::frontend::{Decider, FrontEndConfig};
+use crate::frontend::FrontEndConfig;
 use crate::instance::EngineConfig;
 use crate::instance::batching::Batching;
 use crate::latency::{EstimateErrors, Estimator, LatencyModel};
@@ -95,8 +95,6 @@ pub struct ClusterConfig {
     pub pools: Vec<PoolConfig>,
     /// How KV caches move, where some instances prefill and some decode.
     pub transfer: TransferConfig,
-    /// Which prompts instances compute that prefill for others.
-    pub decider: Decider,
     /// Settings of the front end.
     pub front: FrontEndConfig,
     /// Seed of the random numbers that policies draw, and of the predictor's errors.
@@ -125,7 +123,6 @@ impl ClusterConfig {
                 kv_bytes_per_token: 0.0,
             }],
             transfer: TransferConfig::default(),
-            decider: Decider::default(),
             front: FrontEndConfig::default(),
             seed: 0,
         }

@@ -1,28 +1,17 @@
-//! Requests that one instance prefills and another decodes: who does what, and the way of the KV
-//! cache between them.
+//! Requests that one instance prefills and another decodes, and what is due next for them.
 
 use super::config::{ClusterConfig, EncodeDecider};
 use super::transfers::Transfers;
-use super::{Cluster, LEAST_WAIT_US};
-use crate::frontend::{Pending, Routed};
-use crate::instance::{FinishedRequest, NEVER, Slot};
+use crate::frontend::Pending;
+use crate::instance::{NEVER, Slot};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use windtunnel_base::event_queue::EventQueue;
-use windtunnel_base::record::{
-    Outcome, RequestRecord, Role, RoutingStage, SplitRecord, State, TransferTotals,
-};
-use windtunnel_base::request::{FinishReason, Sym, TokenSeq};
-use windtunnel_plugin_api::EventKind;
-
-/// Longest time for which an instance keeps a KV cache that nobody fetches, microseconds: vLLM's
-/// default for its Mooncake connector (`VLLM_MOONCAKE_ABORT_REQUEST_TIMEOUT`, 0.32). Two instances that wait for
-/// each other's blocks get out of that by it.
-const KEPT_US: i64 = 480_000_000;
+use windtunnel_base::record::{Outcome, RequestRecord, Role, SplitRecord, State, TransferTotals};
 
 /// What happens to split requests apart from what their instances do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
+pub(super) enum Due {
     /// An instance is chosen to prefill.
     Prefill,
     /// A KV cache is sent off.
@@ -32,36 +21,36 @@ enum Due {
 }
 
 /// A request on its way through two instances.
-struct Split {
-    pending: Pending,
-    decode: usize,
-    prefill: Option<usize>,
-    record: SplitRecord,
+pub(super) struct Split {
+    pub(super) pending: Pending,
+    pub(super) decode: usize,
+    pub(super) prefill: Option<usize>,
+    pub(super) record: SplitRecord,
     /// What the instance that prefilled recorded.
-    prefilled: Option<RequestRecord>,
+    pub(super) prefilled: Option<RequestRecord>,
     /// Its place on the instance that decodes, once it is there.
-    slot: Slot,
+    pub(super) slot: Slot,
     /// An instance has it, and will leave a record of it.
-    on_instance: bool,
+    pub(super) on_instance: bool,
 }
 
 /// Requests that are split.
 pub(super) struct Disaggregation {
     /// The decoding instance fetches KV caches; else they are pushed.
-    fetches: bool,
-    encode: EncodeDecider,
-    encoders: bool,
-    splits: FxHashMap<u64, Split>,
-    due: EventQueue<(i64, Due), u64>,
+    pub(super) fetches: bool,
+    pub(super) encode: EncodeDecider,
+    pub(super) encoders: bool,
+    pub(super) splits: FxHashMap<u64, Split>,
+    pub(super) due: EventQueue<(i64, Due), u64>,
     /// Requests whose KV cache is kept, and until when at most: the first one first.
-    kept: VecDeque<(i64, u64)>,
-    transfers: Transfers,
+    pub(super) kept: VecDeque<(i64, u64)>,
+    pub(super) transfers: Transfers,
     /// Instances that send, by the number of the request whose KV cache moves.
-    senders: FxHashMap<u64, usize>,
+    pub(super) senders: FxHashMap<u64, usize>,
     /// Bytes of the KV cache of a token, by the instance that sends it.
-    bytes_per_token: Vec<f64>,
+    pub(super) bytes_per_token: Vec<f64>,
     /// Parts of requests as the instances saw them, where somebody wants to know.
-    sub_requests: Vec<RequestRecord>,
+    pub(super) sub_requests: Vec<RequestRecord>,
 }
 
 impl Disaggregation {
@@ -128,7 +117,8 @@ impl Disaggregation {
         }
     }
 
-    fn split(&mut self, serial: u64) -> Option<&mut Split> {
+    /// A request on its way.
+    pub(super) fn split(&mut self, serial: u64) -> Option<&mut Split> {
         self.splits.get_mut(&serial)
     }
 
@@ -147,7 +137,7 @@ impl Disaggregation {
 
 impl Split {
     /// Its KV cache waits where it was computed.
-    fn is_kept(&self) -> bool {
+    pub(super) fn is_kept(&self) -> bool {
         self.record.prefill_end_us.is_some() && self.record.transfer_start_us.is_none()
     }
 
@@ -157,410 +147,5 @@ impl Split {
             split: Some(Box::new(self.record)),
             ..RequestRecord::unserved(view.serial, &request, State::Queued, Outcome::InTransit)
         }
-    }
-}
-
-impl Cluster<'_> {
-    /// Routes a request in a cluster of which only some instances prefill or decode: the instance
-    /// that decodes is chosen first, then it is decided where the prompt is computed.
-    pub(super) fn route_split(&mut self, pending: Box<Pending>) {
-        let stage = RoutingStage::Decode;
-        let symbols = self.source.symbols();
-        let routed = self
-            .front
-            .route(self.clock, &pending, stage, &mut self.backends, symbols);
-        let decode = match routed {
-            Routed::To(i) => i,
-            Routed::Held(us) => return self.again(us, super::Stage::Routing, pending),
-            Routed::Nowhere => return self.refuse(&pending, u32::MAX, Outcome::Unroutable),
-        };
-        let remotely =
-            self.front
-                .prefills_remotely(self.clock, &pending, decode, &mut self.backends);
-        let encode_instance = self.encode(&pending);
-        let Some(d) = self.disaggregation.as_mut().filter(|_| remotely) else {
-            return self.send_whole(decode, pending);
-        };
-        if d.fetches {
-            self.front.dispatched(decode, &pending.request);
-        }
-        let serial = pending.view.serial;
-        d.due.push((self.clock, Due::Prefill), serial);
-        let mut pending = *pending;
-        pending.view.attempts = 0;
-        let split = Split {
-            pending,
-            decode,
-            prefill: None,
-            record: SplitRecord {
-                decode_instance: decode as u32,
-                encode_instance,
-                ..SplitRecord::default()
-            },
-            prefilled: None,
-            slot: 0,
-            on_instance: false,
-        };
-        d.splits.insert(serial, split);
-    }
-
-    /// The instance that encodes what of a prompt is no text. As in the reference simulator, that
-    /// costs nothing and is only noted.
-    fn encode(&mut self, pending: &Pending) -> Option<u32> {
-        let d = self.disaggregation.as_ref().filter(|d| d.encoders)?;
-        let wanted = match d.encode {
-            EncodeDecider::Never => false,
-            EncodeDecider::Always => true,
-            EncodeDecider::Multimodal => pending.request.detail.as_ref().is_some_and(|detail| {
-                detail.image_tokens + detail.audio_tokens + detail.video_tokens > 0
-            }),
-        };
-        let symbols = self.source.symbols();
-        let stage = RoutingStage::Encode;
-        let mut ask = || {
-            self.front
-                .route(self.clock, pending, stage, &mut self.backends, symbols)
-        };
-        match wanted.then(&mut ask)? {
-            Routed::To(i) => Some(i as u32),
-            Routed::Held(_) | Routed::Nowhere => None,
-        }
-    }
-
-    /// Runs what is due next for a split request.
-    pub(super) fn run_split(&mut self) {
-        let Some(d) = self.disaggregation.as_mut() else {
-            return;
-        };
-        if d.due.peek().is_none_or(|(at, _)| *at > self.clock) {
-            if let Some((at, serial)) = d.kept.front().copied()
-                && at <= self.clock
-            {
-                return self.forget_kv(serial);
-            }
-            while let Some(serial) = d.transfers.take_moved(self.clock) {
-                let at = self.clock.saturating_add(d.transfers.base_us());
-                d.due.push((at, Due::Arrive), serial);
-            }
-            return;
-        }
-        let Some(((_, due), serial)) = d.due.pop() else {
-            return;
-        };
-        match due {
-            Due::Prefill => self.route_prefill(serial),
-            Due::Send => self.send_kv(serial),
-            Due::Arrive => self.kv_arrives(serial),
-        }
-    }
-
-    fn route_prefill(&mut self, serial: u64) {
-        let stage = RoutingStage::Prefill;
-        let (now, routing_us) = (self.clock, self.config.front.routing_latency_us);
-        let Some(d) = self.disaggregation.as_mut() else {
-            return;
-        };
-        let fetches = d.fetches;
-        let Some(split) = d.split(serial) else { return };
-        let symbols = self.source.symbols();
-        let routed = self
-            .front
-            .route(now, &split.pending, stage, &mut self.backends, symbols);
-        let prefill = match routed {
-            Routed::To(i) => i,
-            Routed::Held(us) => {
-                split.pending.view.attempts += 1;
-                let at = now.saturating_add(us.max(LEAST_WAIT_US));
-                let at = at.saturating_add(routing_us);
-                d.due.push((at, Due::Prefill), serial);
-                return;
-            }
-            Routed::Nowhere => return self.lose(serial, u32::MAX, Outcome::Unroutable),
-        };
-        let decode = split.decode;
-        if fetches && prefill == decode {
-            // Nothing has to move.
-            if let Some(split) = d.splits.remove(&serial) {
-                self.front.departed(decode, &split.pending.request);
-                self.send_whole(decode, Box::new(split.pending));
-            }
-            return;
-        }
-        let unfinished = self.front.outstanding(prefill).0;
-        if let Some(outcome) = self.servers.refuses(prefill, unfinished) {
-            return self.lose(serial, prefill as u32, outcome);
-        }
-        split.pending.view.attempts = 0;
-        split.prefill = Some(prefill);
-        split.on_instance = true;
-        split.record.prefill_instance = Some(prefill as u32);
-        split.record.prefill_enqueue_us = Some(now);
-        if prefill == decode {
-            split.pending.request.private_from = u32::MAX;
-        }
-        let view = split.pending.view;
-        let mut request = split.pending.request.clone();
-        request.output = TokenSeq::default();
-        if !fetches {
-            (request.session, request.adapter) = (Sym::NONE, Sym::NONE);
-        }
-        self.front.dispatched(prefill, &request);
-        self.tell(EventKind::Dispatch, &view, prefill as u32, [0, 0, 0]);
-        self.servers.takes(prefill, serial, view.prompt_tokens);
-        self.backends.add_prefill(prefill, request, view, now);
-        self.reschedule(prefill);
-    }
-
-    /// A split request ends before an instance prefills it.
-    fn lose(&mut self, serial: u64, instance: u32, outcome: Outcome) {
-        let Some(d) = self.disaggregation.as_mut() else {
-            return;
-        };
-        let fetches = d.fetches;
-        if let Some(split) = d.splits.remove(&serial) {
-            if fetches {
-                self.front.departed(split.decode, &split.pending.request);
-            }
-            self.refuse(&split.pending, instance, outcome);
-        }
-    }
-
-    /// Instance `i` has computed the prompt of a split request, or will not.
-    pub(super) fn prefill_ended(&mut self, i: usize, departure: FinishedRequest) {
-        let (serial, now) = (departure.view.serial, self.clock);
-        self.front.departed(i, &departure.request);
-        self.backends.departed(i, &departure.request);
-        self.servers.prefilled(i, serial);
-        let pool = self.backends.pool(i);
-        let Some(d) = self.disaggregation.as_mut() else {
-            return;
-        };
-        let record = RequestRecord {
-            pool,
-            ..departure.record
-        };
-        if !d.fetches {
-            d.sub_requests.push(record.clone());
-        }
-        if departure.reason != FinishReason::Completed {
-            let fetches = d.fetches;
-            let Some(split) = d.splits.remove(&serial) else {
-                return;
-            };
-            if fetches {
-                self.front.departed(split.decode, &split.pending.request);
-            }
-            // The reference simulator forgets the request.
-            let instance = record.instance.filter(|_| fetches);
-            let whole = RequestRecord::unserved(
-                serial,
-                &split.pending.request,
-                record.state,
-                record.outcome,
-            );
-            let record = RequestRecord {
-                instance,
-                pool,
-                cached_tokens: record.cached_tokens,
-                scheduling_delay_us: record.scheduling_delay_us,
-                preemptions: record.preemptions,
-                split: Some(Box::new(split.record)),
-                ..whole
-            };
-            self.end(
-                i,
-                FinishedRequest {
-                    record,
-                    request: split.pending.request,
-                    ..departure
-                },
-            );
-            return;
-        }
-        let Some(split) = d.splits.get_mut(&serial) else {
-            return;
-        };
-        split.record.prefill_end_us = Some(now);
-        split.prefilled = Some(record);
-        if !d.fetches {
-            split.on_instance = false;
-            d.due.push((now, Due::Send), serial);
-            return;
-        }
-        let (decode, view) = (split.decode, split.pending.view);
-        let request = split.pending.request.clone();
-        self.tell(EventKind::Dispatch, &view, decode as u32, [0, 0, 0]);
-        let slot = self.backends.add_decode(decode, request, view, now);
-        if let Some(d) = self.disaggregation.as_mut()
-            && let Some(split) = d.splits.get_mut(&serial)
-        {
-            split.slot = slot;
-            d.kept.push_back((now.saturating_add(KEPT_US), serial));
-        }
-        self.reschedule(decode);
-    }
-
-    /// A KV cache was kept for too long: the instance that decodes computes the prompt itself.
-    fn forget_kv(&mut self, serial: u64) {
-        let now = self.clock;
-        let Some(d) = self.disaggregation.as_mut() else {
-            return;
-        };
-        d.kept.pop_front();
-        let Some(split) = d.splits.get(&serial) else {
-            return;
-        };
-        let (decode, slot, prefill) = (split.decode, split.slot, split.prefill);
-        if let Some(from) = prefill {
-            self.backends.acting(from).release_kept(serial, now);
-            self.reschedule(from);
-        }
-        self.backends.acting(decode).kv_lost(slot, serial, now);
-        self.reschedule(decode);
-    }
-
-    /// The KV cache of a prompt is sent to the instance that decodes, if that has blocks for it.
-    fn send_kv(&mut self, serial: u64) {
-        let now = self.clock;
-        let Some(d) = self.disaggregation.as_mut() else {
-            return;
-        };
-        let Some(split) = d.splits.get_mut(&serial) else {
-            return;
-        };
-        split.record.transfer_start_us = Some(now);
-        let (decode, view) = (split.decode, split.pending.view);
-        let request = &split.pending.request;
-        let block_size = self.config.pools[0].engine.block_size;
-        let blocks = f64::from(request.prompt_tokens().div_ceil(block_size));
-        let sender = split.prefill.unwrap_or(decode);
-        let bytes = blocks * f64::from(block_size) * d.bytes_per_token[sender];
-        if let Some(slot) = self.backends.reserve_for_kv(decode, request, view) {
-            split.slot = slot;
-            split.on_instance = true;
-            let us = d.transfers.start_fixed(bytes);
-            d.due.push((now.saturating_add(us), Due::Arrive), serial);
-            return;
-        }
-        d.transfers.totals.dropped += 1;
-        let Some(split) = d.splits.remove(&serial) else {
-            return;
-        };
-        let prefilled = split.prefilled.as_ref();
-        let record = RequestRecord {
-            instance: Some(decode as u32),
-            pool: self.backends.pool(decode),
-            scheduling_delay_us: prefilled.and_then(|r| r.scheduling_delay_us),
-            ttft_us: prefilled.and_then(|r| r.ttft_us),
-            e2e_us: Some(now - split.pending.request.arrival_us),
-            cached_tokens: prefilled.and_then(|r| r.cached_tokens),
-            split: Some(Box::new(split.record)),
-            ..RequestRecord::unserved(
-                serial,
-                &split.pending.request,
-                State::Queued,
-                Outcome::Dropped,
-            )
-        };
-        self.records.push(record);
-    }
-
-    /// Instance `to` has blocks for the KV cache of a prompt, of which it lacks `tokens` tokens.
-    pub(super) fn fetch_kv(&mut self, to: usize, serial: u64, slot: Slot, tokens: u32) {
-        let now = self.clock;
-        let Some(d) = self.disaggregation.as_mut() else {
-            return;
-        };
-        let Some(split) = d.splits.get_mut(&serial) else {
-            return;
-        };
-        debug_assert_eq!(split.slot, slot, "the request keeps its place");
-        split.record.transfer_start_us = Some(now);
-        let from = split.prefill.unwrap_or(to);
-        d.senders.insert(serial, from);
-        let bytes = f64::from(tokens) * d.bytes_per_token[from];
-        d.transfers.start(now, serial, bytes, from, to);
-    }
-
-    fn kv_arrives(&mut self, serial: u64) {
-        let now = self.clock;
-        let Some(d) = self.disaggregation.as_mut() else {
-            return;
-        };
-        d.transfers.ended();
-        let sender = d.senders.remove(&serial);
-        let fetches = d.fetches;
-        let split = d.split(serial).map(|split| {
-            split.record.transfer_end_us = Some(now);
-            (split.decode, split.slot)
-        });
-        if let Some(from) = sender {
-            self.backends.acting(from).release_kept(serial, now);
-            self.reschedule(from);
-        }
-        let Some((decode, slot)) = split else { return };
-        if !fetches && let Some(d) = &self.disaggregation {
-            let request = &d.splits[&serial].pending.request;
-            self.front.dispatched(decode, request);
-        }
-        let acting = self.backends.acting(decode);
-        acting.kv_arrived(slot, serial, now, &mut self.reports);
-        self.after_instance(decode);
-    }
-
-    /// Instance `i` has decoded a split request, or will not.
-    pub(super) fn decode_ended(&mut self, i: usize, departure: FinishedRequest) {
-        let (serial, now) = (departure.view.serial, self.clock);
-        self.front.departed(i, &departure.request);
-        self.backends.departed(i, &departure.request);
-        let Some(d) = self.disaggregation.as_mut() else {
-            return;
-        };
-        let fetches = d.fetches;
-        let Some(split) = d.splits.remove(&serial) else {
-            return;
-        };
-        if !fetches {
-            let pool = self.backends.pool(i);
-            d.sub_requests.push(RequestRecord {
-                pool,
-                ..departure.record.clone()
-            });
-        }
-        // Where it left before its KV cache was asked for, nobody will read that any more.
-        if fetches
-            && split.record.transfer_start_us.is_none()
-            && let Some(from) = split.prefill
-        {
-            self.backends.acting(from).release_kept(serial, now);
-            self.reschedule(from);
-        }
-        let mut departure = departure;
-        let arrival = departure.request.arrival_us;
-        let (ended, first_gap) = (departure.at_us, departure.first_gap_us);
-        let record = &mut departure.record;
-        if !fetches {
-            let delay = record.scheduling_delay_us.unwrap_or(0);
-            let decoded = match record.ttft_us {
-                None => delay,
-                // It was preempted and computed its prompt itself: all counts from its arrival.
-                Some(_) => 0,
-            };
-            record.ttft_us = first_gap.map(|gap| delay + gap).or(record.ttft_us);
-            record.e2e_us = match record.e2e_us {
-                Some(own) => Some(own + decoded),
-                None => Some(ended - arrival),
-            };
-        }
-        if let Some(prefilled) = split.prefilled {
-            if !fetches {
-                record.ttft_us = record.ttft_us.or(prefilled.ttft_us);
-            }
-            record.scheduling_delay_us = prefilled.scheduling_delay_us;
-            record.cached_tokens = prefilled.cached_tokens;
-            record.preemptions += prefilled.preemptions;
-        }
-        record.split = Some(Box::new(split.record));
-        self.end(i, departure);
     }
 }

@@ -5,6 +5,7 @@
 //! end arrivals, then admissions, then routings, each in order of creation; among instances the
 //! lowest index first.
 
+mod advance;
 mod backends;
 mod config;
 mod disaggregation;
@@ -13,6 +14,8 @@ mod next_events;
 mod prefix_holders;
 mod queue_limits;
 mod replay;
+mod split_requests;
+mod step_ends;
 mod transfers;
 
 pub use config::{ClusterConfig, ClusterError, EncodeDecider, PoolConfig, TransferConfig};
@@ -98,6 +101,8 @@ pub struct Cluster<'s> {
     /// Nothing that happens on an instance has an effect elsewhere before the front end looks, so
     /// instances run ahead one by one, each up to the next moment at which it is read or fed.
     independent: bool,
+    /// While nothing runs, the source is asked for requests at this time; `NEVER` = it is not.
+    idle_step_ends_us: i64,
     arrived: u64,
     /// Records not handed over yet.
     records: Vec<RequestRecord>,
@@ -154,7 +159,8 @@ impl<'s> Cluster<'s> {
             .filter(|(us, _)| *us > 0)
             .map(|(us, hook)| (us.max(LEAST_TICK_US), us.max(LEAST_TICK_US), hook))
             .collect();
-        let unheard = !heard && !source.has_follow_ups();
+        let at_step_ends = source.idle_step_us().is_some();
+        let unheard = !heard && !source.has_follow_ups() && !at_step_ends;
         let independent = unheard && disaggregation.is_none();
         let runs_ahead = unheard && disaggregation.is_some();
         let mut sends = vec![false; backends.instances.len()];
@@ -179,6 +185,7 @@ impl<'s> Cluster<'s> {
             lifecycle_events,
             ticks,
             independent,
+            idle_step_ends_us: if at_step_ends { 0 } else { NEVER },
             arrived: 0,
             records: Vec::new(),
             finished: 0,
@@ -230,126 +237,6 @@ impl<'s> Cluster<'s> {
         self.finished += self.records.len() as u64;
         for request in self.records.drain(..) {
             recorder.record(request, self.source.symbols());
-        }
-    }
-
-    /// Executes the next event of the front end, or in between the next one of an instance. `false`
-    /// when nothing is left, or nothing before the horizon.
-    pub fn advance(&mut self) -> bool {
-        if self.front.has_fault() {
-            return false;
-        }
-        let horizon = self.config.horizon_us;
-        let arrival = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
-        let due = self.due.peek().map_or(NEVER, |(at_us, _)| *at_us);
-        let split = self
-            .disaggregation
-            .as_mut()
-            .map_or(NEVER, Disaggregation::next_us);
-        let front = arrival.min(due).min(split);
-        let (instance, step) = if self.independent {
-            (0, NEVER)
-        } else {
-            self.next_event.earliest()
-        };
-        // Ticks end with the last event that a policy could still influence.
-        let next = front.min(step);
-        if next != NEVER && self.tick_before(next) {
-            return true;
-        }
-        if step < front {
-            if step > horizon {
-                return false;
-            }
-            self.clock = step;
-            let until = self.nothing_comes_before(front, instance).max(step + 1);
-            let acting = self.backends.acting(instance);
-            acting.run_next(until, &mut self.reports);
-            self.after_instance(instance);
-            return true;
-        }
-        if front == NEVER || front > horizon {
-            self.advance_all(horizon.saturating_add(1));
-            return false;
-        }
-        debug_assert!(front >= self.clock, "the clock never runs backwards");
-        self.clock = front;
-        // Requests of the source were created before any follow-up, and arrivals precede decisions.
-        if arrival == front {
-            self.arrive_from_source();
-        } else if due == front {
-            self.run_due();
-        } else {
-            self.run_split();
-        }
-        true
-    }
-
-    /// Runs the next tick if it is due before or at the next event, at `next`.
-    fn tick_before(&mut self, next: i64) -> bool {
-        let horizon = self.config.horizon_us;
-        let Some(k) = (0..self.ticks.len()).min_by_key(|&k| self.ticks[k].0) else {
-            return false;
-        };
-        let (at, every, hook) = self.ticks[k];
-        if at > next || at > horizon {
-            return false;
-        }
-        self.ticks[k].0 = at.saturating_add(every);
-        self.clock = at;
-        let looks = match hook {
-            FrontEndHook::Admission => self.front.admission_looks(at),
-            FrontEndHook::Routing => self.front.router_looks(at),
-        };
-        if looks {
-            self.advance_all(at);
-        }
-        self.front.tick(hook, at, &mut self.backends);
-        true
-    }
-
-    /// A moment before which nothing that happens elsewhere has an effect on instance `i`; the front
-    /// end acts next at `front`. Only where an instance can be ahead of others: there is no time
-    /// before which something may come of an instance that prefills for others, or that may fetch.
-    fn nothing_comes_before(&self, front: i64, i: usize) -> i64 {
-        let ahead = self.runs_ahead && !self.may_concern_others(i);
-        match ahead {
-            true => front.min(self.concerning.earliest().1),
-            false => 0,
-        }
-    }
-
-    /// May what happens next on instance `i` have an effect on another one?
-    fn may_concern_others(&self, i: usize) -> bool {
-        self.sends[i] || self.backends.instances[i].may_fetch_kv()
-    }
-
-    /// Notes when something happens next on instance `i`.
-    fn reschedule(&mut self, i: usize) {
-        let next = self.backends.instances[i].next_event_us();
-        self.next_event.set(i, next);
-        if self.runs_ahead {
-            let concerns = self.may_concern_others(i);
-            self.concerning.set(i, if concerns { next } else { NEVER });
-        }
-    }
-
-    /// Brings an instance to the moment before `until`.
-    fn advance_one(&mut self, i: usize, until: i64) {
-        if self.independent && self.next_event.of(i) < until {
-            let acting = self.backends.acting(i);
-            acting.advance_to(until, &mut self.reports);
-            self.after_instance(i);
-        }
-    }
-
-    fn advance_all(&mut self, until: i64) {
-        let mut from = 0;
-        while self.independent
-            && let Some(i) = self.next_event.next_before(until, from)
-        {
-            self.advance_one(i, until);
-            from = i + 1;
         }
     }
 

@@ -7,6 +7,9 @@ use windtunnel_base::record::TransferTotals;
 /// Bytes per microsecond of a GB/s.
 const BYTES_PER_US: f64 = 1000.0;
 
+/// What is left of a microsecond by the rounding of numbers.
+const LEAST_US: f64 = 1e-6;
+
 /// A transfer that shares its links with others.
 #[derive(Clone, Copy, Debug)]
 struct Flow {
@@ -98,7 +101,8 @@ impl Transfers {
     /// When the last byte of some flow arrives at its link's end; [`NEVER`] without flows.
     pub(super) fn next_end_us(&self) -> i64 {
         let end = |flow: &Flow| {
-            let left_us = (flow.left_bytes / flow.bytes_per_us).ceil() as i64;
+            let left_us = flow.left_bytes / flow.bytes_per_us;
+            let left_us = (left_us - LEAST_US).max(0.0).ceil() as i64;
             self.moved_us.saturating_add(left_us)
         };
         self.flows.iter().map(end).min().unwrap_or(NEVER)
@@ -108,7 +112,7 @@ impl Transfers {
     /// [`base_us`](Self::base_us) later; then it has [ended](Self::ended).
     pub(super) fn take_moved(&mut self, now: i64) -> Option<u64> {
         self.move_to(now);
-        let least = |flow: &Flow| flow.left_bytes <= flow.bytes_per_us * 1e-6;
+        let least = |flow: &Flow| flow.left_bytes <= flow.bytes_per_us * LEAST_US;
         let k = self.flows.iter().position(least)?;
         let flow = self.flows.remove(k);
         self.at[flow.from] -= 1;
@@ -158,7 +162,7 @@ mod tests {
             contention,
             ..TransferConfig::default()
         };
-        Transfers::new(config, 4)
+        Transfers::new(config, 5)
     }
 
     /// The ends of all flows, in order.
@@ -177,7 +181,7 @@ mod tests {
         let mut transfers = of(true);
         transfers.start(0, 7, 10_000.0, 0, 2);
         transfers.start(4, 8, 3_000.0, 0, 3);
-        transfers.start(4, 9, 5_000.0, 1, 1);
+        transfers.start(4, 9, 5_000.0, 1, 4);
         // 7 has 6,000 bytes left at 4; with half of the link, 8 needs 6 microseconds, in which 7
         // moves 3,000; the rest takes 3 alone.
         assert_eq!(ends(&mut transfers), [(9, 9), (10, 8), (13, 7)]);
@@ -187,19 +191,19 @@ mod tests {
     #[test]
     fn bytes_are_conserved_however_flows_come_and_go() {
         let mut transfers = of(true);
-        for k in 0..20 {
-            transfers.start(
-                3 * k as i64,
-                k,
-                1_000.0 * (1 + k % 5) as f64,
-                0,
-                1 + (k % 3) as usize,
-            );
+        let (mut bytes, mut ended) = (0.0, 0);
+        for k in 0..20u64 {
+            let (now, more) = (k as i64, 1_000.0 * (1 + k % 5) as f64);
+            while transfers.next_end_us() <= now {
+                ended += u64::from(transfers.take_moved(now).is_some());
+            }
+            transfers.start(now, k, more, 0, 1 + (k % 3) as usize);
+            bytes += more;
         }
-        let all: f64 = (0..20).map(|k| 1_000.0 * f64::from(1 + k % 5)).sum();
-        let last = ends(&mut transfers).pop().expect("flows").0;
+        let ends = ends(&mut transfers);
+        assert_eq!(ended + ends.len() as u64, 20);
         // One link, never idle: it takes the time of all bytes, and a rounding per end.
-        let least = (all / 1_000.0) as i64;
+        let (last, least) = (ends[ends.len() - 1].0, (bytes / 1_000.0) as i64);
         assert!(
             (least..=least + 20).contains(&last),
             "{last}, at least {least}"

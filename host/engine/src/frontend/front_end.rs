@@ -317,8 +317,8 @@ impl FrontEnd {
         Routed::To(members.map_or(chosen, |members| members[chosen] as usize))
     }
 
-    /// Decides whether another instance prefills this request than `decode`, which was chosen to
-    /// decode it.
+    /// Asks whether another instance prefills this request than `decode`, which was chosen to
+    /// decode it. An error is the run's fault, and no.
     pub fn prefills_remotely(
         &mut self,
         now: i64,
@@ -331,15 +331,17 @@ impl FrontEnd {
             return false;
         };
         let answer = self.ask(
-            Hook::Routing,
+            Hook::Disaggregation,
             now,
             pending,
             backends,
             Some(RoutingStage::Decode),
-            |policies, request, cluster| {
-                let decider = policies.stages.as_ref().map(|stages| stages.decider);
-                let decider = decider.unwrap_or_default();
-                Ok(decider.prefills_remotely(request, position, cluster))
+            |policies, request, cluster| match &mut policies.stages {
+                Some(stages) => {
+                    let policy = &mut stages.disaggregation;
+                    policy.prefills_remotely(request, position, cluster)
+                }
+                None => Ok(false),
             },
         );
         let remotely = answer.unwrap_or(false);

@@ -5,9 +5,9 @@
 //! become more or fewer at any time.
 
 mod backends;
+mod block_holders;
 mod changes;
 mod config;
-mod decider;
 mod estimators;
 mod front_end;
 mod policies;
@@ -15,6 +15,7 @@ mod positions;
 mod predictor;
 mod recency;
 mod request_views;
+mod sent_blocks;
 mod sent_prefixes;
 mod services;
 mod signals;
@@ -25,7 +26,6 @@ mod tests;
 
 pub use backends::{Backends, Freshness};
 pub use config::{FrontEndConfig, TraceConfig};
-pub use decider::Decider;
 pub use estimators::Estimators;
 pub use front_end::{
     FrontEnd, FrontEndHook, FrontEndRecord, Pending, Routed, StageMembers, Verdict,

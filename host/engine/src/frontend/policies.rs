@@ -1,9 +1,8 @@
 //! The policies that the front end asks.
 
-use super::decider::Decider;
 use windtunnel_base::record::RoutingStage;
 use windtunnel_base::slo_priority::SloPriorities;
-use windtunnel_plugin_api::{Admission, Interests, Router};
+use windtunnel_plugin_api::{Admission, Disaggregation, Interests, Router};
 
 /// The policies of the front end.
 pub struct FrontEndPolicies {
@@ -21,7 +20,7 @@ pub struct FrontEndPolicies {
 /// one of the two, the router of whole requests decides.
 pub struct StagePolicies {
     /// Where the prompt is computed.
-    pub decider: Decider,
+    pub disaggregation: Box<dyn Disaggregation>,
     /// Which instance prefills.
     pub prefill: Option<Box<dyn Router>>,
     /// Which instance decodes.
@@ -46,7 +45,7 @@ impl FrontEndPolicies {
     #[must_use]
     pub fn routing_interests(&self) -> Interests {
         let stages = self.stages.iter().flat_map(|stages| {
-            let decider = stages.decider.interests();
+            let decider = stages.disaggregation.interests();
             stages.routers().map(Router::interests).chain([decider])
         });
         stages.fold(self.router.interests(), |all, more| all | more)

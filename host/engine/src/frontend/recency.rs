@@ -33,11 +33,6 @@ impl Recency {
         self.links.len()
     }
 
-    /// The least recently used position; [`NONE`] of none.
-    pub(super) fn oldest(&self) -> u32 {
-        self.oldest
-    }
-
     /// The most recently used position; [`NONE`] of none.
     pub(super) fn newest(&self) -> u32 {
         self.newest

@@ -6,6 +6,7 @@ use super::changes::Changes;
 use super::config::FrontEndConfig;
 use super::sent_prefixes::SentPrefixes;
 use crate::adapters::AdapterState;
+use crate::key_range::Keys;
 use windtunnel_base::request::{Request, Sym, TokenSeq};
 use windtunnel_plugin_api::{AdapterSignal, InstanceView, Interests};
 
@@ -160,7 +161,7 @@ impl Signals {
     /// Leading blocks of `prompt` that were sent to instance `i` before.
     pub(super) fn approximate_prefix_blocks(&self, prompt: &TokenSeq, i: usize) -> u32 {
         self.views.get(i).map_or(0, |view| {
-            let keys = prompt.block_keys(view.block_size);
+            let keys = Keys::of_prompt(prompt, view.block_size);
             self.sent_prefixes.leading(i, keys)
         })
     }
@@ -179,7 +180,7 @@ impl Signals {
             }
             (true, _) => out.fill(0),
             (false, Some(size)) if size > 0 => {
-                let keys = prompt.block_keys(size);
+                let keys = Keys::of_prompt(prompt, size);
                 self.sent_prefixes.leading_on_all(keys, out);
             }
             (false, _) => {
@@ -213,7 +214,7 @@ impl Signals {
     pub(super) fn dispatched(&mut self, i: usize, request: &Request) {
         let view = &mut self.views[i];
         if self.approximate_wanted {
-            let keys = request.prompt.block_keys(view.block_size);
+            let keys = Keys::of_prompt(&request.prompt, view.block_size);
             self.sent_prefixes.record(i, keys);
         }
         self.changes.note(i);

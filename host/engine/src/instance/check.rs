@@ -1,6 +1,6 @@
 //! The invariants of an instance, for tests after random runs.
 
-use super::remote_kv::{Part, RemoteKv};
+use super::part::{Part, RemoteKv};
 use super::state::Instance;
 
 impl Instance {

@@ -1,6 +1,6 @@
 //! What an instance reports to its cluster.
 
-use super::remote_kv::Part;
+use super::part::Part;
 use super::slot::Slot;
 use windtunnel_base::fault::RunFault;
 use windtunnel_base::record::{KvEvent, RequestRecord};

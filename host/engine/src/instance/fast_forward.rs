@@ -87,6 +87,8 @@ impl Instance {
     /// one is chosen.
     fn take_steps(&mut self, steps: u64, duration: i64, now: i64) -> i64 {
         let used = self.kv.used();
+        let start_us = self.in_flight.back().map_or(now, |step| step.end_us);
+        self.keep_steps(start_us, duration, steps, self.group.count);
         let all = duration.saturating_mul(steps as i64);
         // What is processed: the steps themselves, or the one that runs and all of them but the
         // last.

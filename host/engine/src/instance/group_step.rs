@@ -8,6 +8,7 @@ use super::decode_group::GroupChange;
 use super::events::InstanceEvent;
 use super::slot::Slot;
 use super::state::Instance;
+use crate::kv::CachedPrefix;
 use crate::latency::StepAggregates;
 
 impl Instance {
@@ -106,7 +107,7 @@ impl Instance {
             GroupChange::Prefill(tokens) => {
                 request.scheduled_tokens = tokens;
                 request.computed_after_step = request.computed_tokens + tokens;
-                let fits = self.allocate(slot, tokens, &[]);
+                let fits = self.allocate(slot, tokens, &CachedPrefix::default());
                 debug_assert!(fits, "the blocks were counted");
             }
         }

@@ -4,36 +4,13 @@
 use super::batching::StepBudget;
 use super::engine_request::EngineRequest;
 use super::events::InstanceEvent;
+use super::part::{Part, RemoteKv};
 use super::slot::{BatchEntry, Slot};
 use super::state::Instance;
+use crate::kv::CachedPrefix;
 use std::cmp::Reverse;
 use windtunnel_base::request::{Request, TokenSeq};
 use windtunnel_plugin_api::{EventKind, QueueOrder, RequestView};
-
-/// What an instance does of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Part {
-    /// All of it.
-    #[default]
-    Whole,
-    /// Prefill; the KV cache moves on.
-    Prefill,
-    /// Decode, from the KV cache that another instance computed.
-    Decode(RemoteKv),
-}
-
-/// Where the KV cache is that an instance needs to decode a prompt it did not compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RemoteKv {
-    /// With the other instance: there are no blocks for it here.
-    There,
-    /// On its way, into blocks that the request holds.
-    Moving,
-    /// Here.
-    Here,
-    /// Nowhere: a preemption freed its blocks. The prompt is computed here.
-    Lost,
-}
 
 impl Instance {
     /// A request reaches the instance at `now`, which only computes its prompt.
@@ -73,7 +50,11 @@ impl Instance {
         let prompt = request.prompt_tokens();
         let mut blocks = std::mem::take(&mut request.blocks);
         let sequence = request.sequence();
-        if !self.kv.allocate_prefill(&mut blocks, sequence, prompt, &[]) {
+        let none = CachedPrefix::default();
+        if !self
+            .kv
+            .allocate_prefill(&mut blocks, sequence, prompt, &none)
+        {
             return None;
         }
         request.blocks = blocks;
@@ -174,11 +155,8 @@ impl Instance {
         let block_size = self.config.block_size;
         let request = &self.requests[slot];
         let prompt = request.prompt_tokens();
-        let sequence = request.sequence();
-        let cached = self
-            .kv
-            .cached_prefix(sequence.block_keys(block_size, prompt - 1));
-        let missing = prompt - cached.len() as u32 * block_size;
+        let cached = self.kv.cached_prefix(request.sequence(), prompt - 1);
+        let missing = prompt - cached.blocks() * block_size;
         let needed = self.kv.blocks_taken_by(&request.blocks, missing, &cached);
         let needed = needed.saturating_add(self.reserved_blocks());
         let short = needed.saturating_sub(self.kv.free());
@@ -219,7 +197,7 @@ impl Instance {
     /// Admits a request whose KV cache was sent here, or was lost to a preemption: its first step
     /// computes one token. `false`: there is no block for it.
     pub(super) fn admit_with_kv(&mut self, slot: Slot, now: i64, budget: &mut StepBudget) -> bool {
-        if !self.allocate(slot, 1, &[]) {
+        if !self.allocate(slot, 1, &CachedPrefix::default()) {
             return false;
         }
         self.leave_queue(slot);

@@ -9,14 +9,20 @@
 use super::chosen_step::StepPart;
 use super::slot::Slot;
 use super::state::Instance;
+use crate::kv::CachedPrefix;
 use windtunnel_base::rng::Stream;
 
 impl Instance {
     /// Allocates KV space for `tokens` more tokens of a request and what lies ahead of them, after
     /// the `cached` blocks if it holds none. `false` changes nothing.
-    pub(super) fn allocate_slots(&mut self, slot: Slot, tokens: u32, cached: &[u32]) -> bool {
+    pub(super) fn allocate_slots(
+        &mut self,
+        slot: Slot,
+        tokens: u32,
+        cached: &CachedPrefix,
+    ) -> bool {
         let request = &mut self.requests[slot];
-        let found = cached.len() as u32 * self.config.block_size;
+        let found = cached.blocks() * self.config.block_size;
         let computed = request.computed_tokens + found + tokens;
         let slots = self.config.slots(computed);
         if !self.kv.allocate_slots(&mut request.blocks, slots, cached) {

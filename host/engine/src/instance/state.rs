@@ -75,8 +75,8 @@ pub struct Instance {
     pub(super) to_fetch: usize,
     /// Requests that hold blocks for a KV cache that is on its way.
     pub(super) moving: usize,
-    /// Requests whose KV cache was fetched and is here, the first to arrive first. They hold blocks,
-    /// so they are admitted before those of the wait queue.
+    /// Requests whose KV cache was fetched and is here, the first to arrive first. They hold
+    /// blocks, so they are admitted before those of the wait queue.
     pub(super) arrived: VecDeque<Slot>,
     /// Blocks of requests that have left, by serial number, which another instance still has to
     /// read; and how many of them are full blocks of known tokens.
@@ -99,8 +99,10 @@ pub struct Instance {
     pub(super) empty_output_us: i64,
     /// The engine core is busy with what it did last until then.
     pub(super) core_free_us: i64,
-    /// End of the last step that was chosen.
+    /// End of the last step that was chosen, and the fraction of a microsecond by which it would be
+    /// later, where the rules keep that.
     pub(super) busy_until: i64,
+    pub(super) busy_fraction: f64,
     /// End of the last step whose output is processed.
     pub(super) last_output_us: i64,
     /// Time of the last event.
@@ -130,6 +132,7 @@ impl Instance {
         config.plain |= config.block_size > MAX_BLOCK_SIZE;
         // The fast path knows no drafts.
         config.plain |= config.scheduling.speculation.is_on();
+        config.plain |= config.rules.needs_plain_steps();
         Self {
             index,
             kv: KvCache::new(
@@ -173,6 +176,7 @@ impl Instance {
             empty_output_us: NEVER,
             core_free_us: 0,
             busy_until: 0,
+            busy_fraction: 0.0,
             last_output_us: 0,
             clock: 0,
             last_completion: 0,
@@ -274,8 +278,15 @@ impl Instance {
         incoming.min(timeout).min(step).min(output)
     }
 
+    /// Does a step run?
+    #[must_use]
+    pub fn runs_a_step(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
     /// Steps whose output is processed.
-    pub(super) fn processed_steps(&self) -> u64 {
+    #[must_use]
+    pub fn processed_steps(&self) -> u64 {
         self.itl_log.next_step()
     }
 

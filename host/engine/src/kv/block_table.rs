@@ -1,5 +1,6 @@
 //! The blocks of one request, and the tokens that they store.
 
+use crate::key_range::Keys;
 use windtunnel_base::request::TokenSeq;
 
 /// The blocks that one request holds.
@@ -9,8 +10,10 @@ use windtunnel_base::request::TokenSeq;
 /// on, and a block that is not full yet has no identity.
 #[derive(Clone, Debug, Default)]
 pub struct BlockTable {
-    /// Numbers of the identified blocks, in order.
-    pub(super) identified: Vec<u32>,
+    /// The identified blocks, in order.
+    pub(super) held: Vec<Held>,
+    /// How many those are.
+    pub(super) identified: u32,
     /// How many anonymous blocks follow.
     pub(super) anonymous: u32,
     /// Tokens stored in the last block, `1..=block_size`; 0 without blocks.
@@ -20,11 +23,19 @@ pub struct BlockTable {
     pub(super) detached: bool,
 }
 
+/// Blocks of an extent, from its first one on. If it has fewer, the others are in the extents that
+/// were split off from it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) extent: u32,
+    pub(super) blocks: u32,
+}
+
 impl BlockTable {
     /// Blocks table.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.identified.len() + self.anonymous as usize
+        self.identified as usize + self.anonymous as usize
     }
 
     /// Holds nothing?
@@ -67,24 +78,9 @@ pub struct Sequence<'a> {
     pub private_from: u32,
 }
 
-impl Sequence<'_> {
-    pub(super) fn key_at(&self, position: u32) -> u64 {
-        let prompt = self.prompt.len();
-        let key = if position < prompt {
-            self.prompt.token_key(position)
-        } else {
-            self.output.token_key(position - prompt)
-        };
-        key.expect("a stored token lies inside the sequence")
-    }
-
-    /// Keys of the full blocks among the first `tokens` tokens.
-    pub fn block_keys(&self, block: u32, tokens: u32) -> impl Iterator<Item = u64> + '_ {
-        let whole = self.prompt.len() / block;
-        let wanted = tokens / block;
-        self.prompt
-            .block_keys(block)
-            .take(wanted as usize)
-            .chain((whole..wanted).map(move |k| self.key_at((k + 1) * block - 1)))
+impl<'a> Sequence<'a> {
+    /// Blocks `from` up to `to`, of `size` tokens.
+    pub(super) fn keys(&self, size: u32, from: u32, to: u32) -> Keys<'a> {
+        Keys::of_both(self.prompt, self.output, size, from, to)
     }
 }

@@ -1,53 +1,44 @@
-//! The blocks: reference counts, an LRU free list, and the index of full blocks by prefix identity.
+//! The blocks: who holds them, which are free, and which of them a prefix lookup finds.
 //!
 //! A block on the free list keeps its identity until it is taken again, so freed prefixes stay
 //! findable (lazy eviction). Identity is the key of the block's last token (see
 //! [`windtunnel_base::request::Span`]): the streams are rooted, so that one key identifies the
-//! whole prefix and nothing is hashed. Blocks without identity are anonymous: they are only
-//! counted.
+//! whole prefix and nothing is hashed. Blocks that follow each other in a stream are kept together
+//! (see [`Pool`]), so a request costs what it shares with others, and not its blocks. Blocks
+//! without identity are anonymous: they are only counted.
 
-use super::block_table::{BlockTable, Sequence};
+use super::block_table::{BlockTable, Held, Sequence};
+use super::cached_prefix::{CachedPrefix, Part};
 use super::change_log::ChangeLog;
 use super::event_log::EventLog;
-use super::free_list::FreeList;
+use super::index::PrefixIndex;
+use super::pool::{Front, Pool};
+use crate::key_range::{KeyRange, Keys};
 use crate::rules::EngineRules;
-use rustc_hash::FxHashMap;
 use windtunnel_base::record::KvChange;
-
-/// A block with identity.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Block {
-    pub(super) key: u64,
-    pub(super) references: u32,
-}
+use windtunnel_base::request::TokenSeq;
 
 /// The KV blocks of one instance.
 #[derive(Clone, Debug)]
 pub struct KvCache {
     pub(super) block_size: u32,
     total: u64,
-    /// The identified blocks, by number.
-    pub(super) blocks: Vec<Block>,
-    /// Numbers below `blocks.len()` that no block has at present.
-    pub(super) unused_numbers: Vec<u32>,
-    pub(super) free: FreeList,
-    /// Number of the block that a key finds.
-    pub(super) index: FxHashMap<u64, u32>,
-    /// Further copies of an indexed key, oldest first; `None` when only the newest copy is
-    /// findable.
-    pub(super) copies: Option<FxHashMap<u64, Vec<u32>>>,
+    pub(super) pool: Pool,
+    pub(super) index: PrefixIndex,
     /// What no lookup can find is used again first.
     reuse_unfindable_first: bool,
     /// Prompts are looked up at all.
     lookups: bool,
-    changes: Option<ChangeLog>,
-    events: Option<EventLog>,
+    pub(super) changes: Option<ChangeLog>,
+    pub(super) events: Option<EventLog>,
     /// Blocks freed and keys that became findable, so far.
-    relief: u64,
+    pub(super) relief: u64,
     /// Keys that are findable no more, so far.
-    evictions: u64,
+    pub(super) evictions: u64,
     reused: u64,
     taken: u64,
+    /// Extents of the request at hand.
+    parts: Vec<u32>,
 }
 
 impl KvCache {
@@ -59,11 +50,8 @@ impl KvCache {
         Self {
             block_size,
             total,
-            blocks: Vec::new(),
-            unused_numbers: Vec::new(),
-            free: FreeList::new(total),
-            index: FxHashMap::default(),
-            copies: rules.find_all_copies.then(FxHashMap::default),
+            pool: Pool::new(total),
+            index: PrefixIndex::new(rules.find_all_copies),
             reuse_unfindable_first: rules.reuse_unfindable_first,
             lookups,
             changes: None,
@@ -72,6 +60,7 @@ impl KvCache {
             evictions: 0,
             reused: 0,
             taken: 0,
+            parts: Vec::new(),
         }
     }
 
@@ -112,7 +101,7 @@ impl KvCache {
     /// Blocks on the free list, cached ones included.
     #[must_use]
     pub fn free(&self) -> u64 {
-        self.free.len()
+        self.pool.free()
     }
 
     /// Blocks that requests hold.
@@ -133,27 +122,84 @@ impl KvCache {
         self.taken
     }
 
-    /// The longest run of leading blocks that are cached now.
-    pub fn cached_prefix(&self, keys: impl Iterator<Item = u64>) -> Vec<u32> {
+    /// The longest run of leading blocks that are cached now, among the full ones of the first
+    /// `tokens` tokens.
+    #[must_use]
+    pub fn cached_prefix(&self, sequence: Sequence<'_>, tokens: u32) -> CachedPrefix {
+        let mut cached = CachedPrefix::default();
         if !self.lookups {
-            return Vec::new();
+            return cached;
         }
-        keys.map_while(|key| self.index.get(&key).copied())
-            .collect()
+        let whole = tokens / self.block_size;
+        for range in sequence.keys(self.block_size, 0, whole) {
+            let found = self.index.leading(&self.pool, range, |extent, there| {
+                cached.push(Part {
+                    extent,
+                    skip: there.first - self.pool[extent].range.first,
+                    blocks: there.blocks,
+                });
+            });
+            if found < range.blocks {
+                break;
+            }
+        }
+        cached
     }
 
-    /// How many leading blocks are cached now.
-    pub fn cached_blocks_now(&self, keys: impl Iterator<Item = u64>) -> u32 {
-        keys.take_while(|key| self.index.contains_key(key)).count() as u32
+    /// How many leading blocks of a prompt are cached now.
+    #[must_use]
+    pub fn cached_blocks_now(&self, prompt: &TokenSeq) -> u32 {
+        self.leading_blocks(prompt, |range| self.found_now(range))
     }
 
-    /// How many leading blocks were cached at the last refresh of the signal.
-    pub fn cached_blocks_at_refresh(&self, keys: impl Iterator<Item = u64>) -> u32 {
-        let present = |key: &u64| {
-            let now = self.index.contains_key(key);
-            self.changes.as_ref().map_or(now, |log| log.then(*key, now))
+    /// How many leading blocks of a prompt were cached at the last refresh of the signal.
+    #[must_use]
+    pub fn cached_blocks_at_refresh(&self, prompt: &TokenSeq) -> u32 {
+        self.leading_blocks(prompt, |range| self.found_at_refresh(range))
+    }
+
+    /// Is the block of this key cached, or was it at the last refresh of the signal?
+    #[must_use]
+    pub fn shows(&self, key: u64) -> bool {
+        let range = KeyRange::of_key(key, self.block_size);
+        self.found_now(range) + self.found_at_refresh(range) > 0
+    }
+
+    fn leading_blocks(&self, prompt: &TokenSeq, found: impl Fn(KeyRange) -> u32) -> u32 {
+        let mut blocks = 0;
+        for range in Keys::of_prompt(prompt, self.block_size) {
+            let here = found(range);
+            blocks += here;
+            if here < range.blocks {
+                break;
+            }
+        }
+        blocks
+    }
+
+    fn found_now(&self, range: KeyRange) -> u32 {
+        self.index.leading(&self.pool, range, |_, _| {})
+    }
+
+    fn found_at_refresh(&self, range: KeyRange) -> u32 {
+        let Some(log) = &self.changes else {
+            return self.found_now(range);
         };
-        keys.take_while(present).count() as u32
+        let mut first = range.first;
+        while first < range.end() {
+            let then = log.then(range.part(first, range.end()));
+            let part = range.part(first, then.end);
+            let found = match then.was_present {
+                Some(false) => 0,
+                Some(true) => part.blocks,
+                None => self.found_now(part),
+            };
+            first += found;
+            if found < part.blocks {
+                break;
+            }
+        }
+        first - range.first
     }
 
     /// Makes the delayed signal show the present index.
@@ -187,9 +233,11 @@ impl KvCache {
 
     /// Free blocks that `tokens` more tokens take, if the `cached` blocks are reused first.
     #[must_use]
-    pub fn blocks_taken_by(&self, table: &BlockTable, tokens: u32, cached: &[u32]) -> u64 {
-        let idle = |&&block: &&u32| self.blocks[block as usize].references == 0;
-        self.blocks_for(table, tokens) + cached.iter().filter(idle).count() as u64
+    pub fn blocks_taken_by(&self, table: &BlockTable, tokens: u32, cached: &CachedPrefix) -> u64 {
+        let idle = |part: &&Part| self.pool[part.extent].references == 0;
+        let idle = cached.parts.iter().filter(idle);
+        let idle: u64 = idle.map(|part| u64::from(part.blocks)).sum();
+        self.blocks_for(table, tokens) + idle
     }
 
     /// Allocates blocks for `tokens` more prompt tokens, after reusing the `cached` blocks if
@@ -199,7 +247,7 @@ impl KvCache {
         table: &mut BlockTable,
         sequence: Sequence<'_>,
         tokens: u32,
-        cached: &[u32],
+        cached: &CachedPrefix,
     ) -> bool {
         if self.blocks_taken_by(table, tokens, cached) > self.free() {
             return false;
@@ -213,25 +261,53 @@ impl KvCache {
         }
         // Where any copy that is evicted makes the key unfindable, it matters that a block is
         // cached before the next one is taken. Else all are taken first, as vLLM does.
-        let one_by_one = self.copies.is_none();
-        let mut left = tokens;
-        let mut stored = self.fill_tail(table, left);
-        loop {
-            if one_by_one && stored > 0 && table.tail == self.block_size {
+        let one_by_one = !self.index.finds_all_copies();
+        let stored = self.fill_tail(table, tokens);
+        let (mut full, rest) = (
+            (tokens - stored) / self.block_size,
+            (tokens - stored) % self.block_size,
+        );
+        if one_by_one {
+            if stored > 0 && table.tail == self.block_size {
                 self.cache_last_block(table, sequence);
             }
-            left -= stored;
-            if left == 0 {
-                break;
+            while full > 0 {
+                let blocks = self.as_if_one_by_one(table, sequence, full);
+                self.take_blocks(table, blocks, self.block_size);
+                self.cache_last_block(table, sequence);
+                full -= blocks;
             }
-            stored = left.min(self.block_size);
-            self.take_block(table, stored);
         }
+        self.take_blocks(table, full, self.block_size);
+        self.take_blocks(table, u32::from(rest > 0), rest);
         if !one_by_one {
             let all = table.len() as u32 * self.block_size - table.room(self.block_size);
             self.cache_blocks(table, sequence, all);
         }
         true
+    }
+
+    /// How many of the next `most` blocks can be taken before they are cached, with the same
+    /// outcome as if each were cached before the next one is taken: at least one.
+    fn as_if_one_by_one(&self, table: &BlockTable, sequence: Sequence<'_>, most: u32) -> u32 {
+        if self.events.is_some() {
+            return 1;
+        }
+        let extent = match self.pool.front() {
+            Front::Anonymous(blocks) => return u64::from(most).min(blocks) as u32,
+            Front::Extent(extent) => extent,
+        };
+        let range = self.pool[extent].range;
+        let blocks = most.min(range.blocks);
+        let evicted = range.part(range.end() - blocks, range.end());
+        let until = table.len() as u32 + blocks;
+        let until = self.findable_blocks(table, sequence, until.saturating_mul(self.block_size));
+        let mut cached = sequence.keys(self.block_size, table.identified, until);
+        if cached.any(|range| range.overlaps(&evicted)) {
+            1
+        } else {
+            blocks
+        }
     }
 
     /// Allocates room for one more output token. A block that it fills becomes findable if the
@@ -258,8 +334,13 @@ impl KvCache {
 
     /// Allocates blocks for `tokens` tokens in all, after reusing the `cached` blocks if `table` is
     /// empty. None of them becomes findable by that. All or nothing: `false` changes nothing.
-    pub fn allocate_slots(&mut self, table: &mut BlockTable, tokens: u32, cached: &[u32]) -> bool {
-        let held = table.len().max(cached.len()) as u32;
+    pub fn allocate_slots(
+        &mut self,
+        table: &mut BlockTable,
+        tokens: u32,
+        cached: &CachedPrefix,
+    ) -> bool {
+        let held = (table.len() as u32).max(cached.blocks());
         let missing = tokens.div_ceil(self.block_size).saturating_sub(held);
         let idle = self.blocks_taken_by(table, 0, cached);
         if u64::from(missing) + idle > self.free() {
@@ -268,9 +349,7 @@ impl KvCache {
         if table.is_empty() {
             self.reuse(table, cached);
         }
-        for _ in 0..missing {
-            self.take_block(table, self.block_size);
-        }
+        self.take_blocks(table, missing, self.block_size);
         true
     }
 
@@ -280,32 +359,39 @@ impl KvCache {
         self.cache_blocks(table, sequence, table.len() as u32 * self.block_size);
     }
 
+    /// How many of the full blocks of the first `tokens` tokens a lookup could ask for: none that
+    /// is private, or detached from its prompt.
+    fn findable_blocks(&self, table: &BlockTable, sequence: Sequence<'_>, tokens: u32) -> u32 {
+        if table.detached || !self.lookups {
+            return 0;
+        }
+        tokens.min(sequence.private_from) / self.block_size
+    }
+
     /// Makes the full blocks of the first `tokens` tokens findable, but those that no lookup could
     /// ask for: private ones, or detached from their prompt.
     pub fn cache_blocks(&mut self, table: &mut BlockTable, sequence: Sequence<'_>, tokens: u32) {
-        if table.detached || !self.lookups {
+        let full = self.findable_blocks(table, sequence, tokens);
+        let (from, to) = (table.identified, full.min(table.len() as u32));
+        if from >= to {
             return;
         }
-        let full = (tokens.min(sequence.private_from) / self.block_size) as usize;
-        let before = table.identified.len();
-        while table.identified.len() < full.min(table.len()) {
-            let stored = (table.identified.len() as u32 + 1) * self.block_size;
-            self.assign_identity(table, sequence.key_at(stored - 1));
+        let keys = sequence.keys(self.block_size, from, to);
+        if let Some(events) = &mut self.events {
+            let last = table.held.last();
+            let last = last.and_then(|held| self.pool.parts(*held).last());
+            let size = self.block_size;
+            let parent = last.and_then(|extent| self.pool[extent].range.keys(size).next_back());
+            let keys = keys.clone().flat_map(|range| range.keys(size));
+            events.stored(keys, parent, size);
         }
-        if let Some(events) = &mut self.events
-            && table.identified.len() > before
-        {
-            let key = |&block: &u32| self.blocks[block as usize].key;
-            let parent = table.identified[..before].last().map(key);
-            let keys = table.identified[before..].iter().map(key);
-            events.stored(keys, parent, self.block_size);
-        }
+        keys.for_each(|range| self.identify(table, range));
     }
 
     /// Allocates a block for one output token. One must be free.
     pub fn open_block(&mut self, table: &mut BlockTable) {
         table.detached |= table.is_empty();
-        self.take_block(table, 1);
+        self.take_blocks(table, 1, 1);
     }
 
     /// Frees all blocks, the last one first, so that the tails of prefixes are evicted before their
@@ -313,38 +399,76 @@ impl KvCache {
     /// if anybody asked. The others are used again first where the rules say so.
     pub fn release(&mut self, table: &mut BlockTable, known: u32) {
         let known = if self.lookups { known as usize } else { 0 };
-        let private = known.clamp(table.identified.len(), table.len()) - table.identified.len();
+        let identified = table.identified as usize;
+        let private = known.clamp(identified, table.len()) - identified;
         let unfindable = table.anonymous as usize - private;
-        self.relief += table.anonymous as u64;
+        self.relief += u64::from(table.anonymous);
         if self.reuse_unfindable_first {
-            self.free.prepend_anonymous(unfindable as u64);
-            self.free.append_anonymous(private as u64);
+            self.pool.prepend_anonymous(unfindable as u64);
+            self.pool.append_anonymous(private as u64);
         } else {
-            self.free.append_anonymous(table.anonymous.into());
+            self.pool.append_anonymous(table.anonymous.into());
         }
-        for &block in table.identified.iter().rev() {
-            let entry = &mut self.blocks[block as usize];
-            entry.references -= 1;
-            if entry.references == 0 {
-                self.free.append(block);
-                self.relief += 1;
+        let mut parts = std::mem::take(&mut self.parts);
+        for &held in table.held.iter().rev() {
+            parts.extend(self.pool.parts(held));
+            while let Some(part) = parts.pop() {
+                if self.pool.let_go(part) {
+                    self.free_extent(part);
+                }
             }
         }
+        self.parts = parts;
         *table = BlockTable::default();
     }
 
-    /// Takes cached blocks into an empty table.
-    fn reuse(&mut self, table: &mut BlockTable, cached: &[u32]) {
-        for &block in cached {
-            let entry = &mut self.blocks[block as usize];
-            if entry.references == 0 {
-                self.free.remove(block);
+    /// Frees an extent that no request holds any more.
+    fn free_extent(&mut self, extent: u32) {
+        let range = self.pool[extent].range;
+        self.relief += u64::from(range.blocks);
+        let findable = self.pool[extent].findable;
+        // Which of two copies is older is known of whole extents, so they stay apart.
+        let may_join = findable || !self.index.finds_all_copies();
+        match self.pool.last_freed_behind(extent) {
+            Some(last) if may_join => {
+                if findable {
+                    self.index.remove(&self.pool, extent);
+                }
+                self.pool.append_to(last, extent);
             }
-            entry.references += 1;
-            self.reused += 1;
+            _ => self.pool.append(extent),
+        }
+    }
+
+    /// Takes cached blocks into an empty table.
+    fn reuse(&mut self, table: &mut BlockTable, cached: &CachedPrefix) {
+        for part in &cached.parts {
+            let (mut extent, before) = self.pool.part_at(part.extent, part.skip);
+            if before > 0 {
+                extent = self.split(extent, before);
+            }
+            table.held.push(Held {
+                extent,
+                blocks: part.blocks,
+            });
+            let mut left = part.blocks;
+            loop {
+                if left < self.pool[extent].range.blocks {
+                    self.split(extent, left);
+                }
+                self.pool.hold(extent);
+                left -= self.pool[extent].range.blocks;
+                if left == 0 {
+                    break;
+                }
+                extent = self.pool.rest(extent);
+            }
+        }
+        if !cached.is_empty() {
+            self.reused += u64::from(cached.blocks());
+            table.identified = cached.blocks();
             table.tail = self.block_size;
         }
-        table.identified.extend_from_slice(cached);
     }
 
     /// Stores up to `tokens` in a partly filled last block; returns how many.
@@ -358,71 +482,29 @@ impl KvCache {
         stored
     }
 
-    /// Allocates a free block for `stored` tokens; what it cached is evicted.
-    fn take_block(&mut self, table: &mut BlockTable, stored: u32) {
-        if let Some(block) = self.free.take() {
-            self.evict(block);
-            self.unused_numbers.push(block);
-        }
-        self.taken += 1;
-        table.anonymous += 1;
-        table.tail = stored;
-    }
-
-    /// Gives the first anonymous block of a request an identity.
-    fn assign_identity(&mut self, table: &mut BlockTable, key: u64) {
-        let entry = Block { key, references: 1 };
-        let block = self
-            .unused_numbers
-            .pop()
-            .unwrap_or(self.blocks.len() as u32);
-        match self.blocks.get_mut(block as usize) {
-            Some(old) => *old = entry,
-            None => self.blocks.push(entry),
-        }
-        table.anonymous -= 1;
-        table.identified.push(block);
-        self.relief += 1;
-        if let Some(copies) = &mut self.copies {
-            if self.index.contains_key(&key) {
-                copies.entry(key).or_default().push(block);
-                return;
-            }
-            if let Some(log) = &mut self.changes {
-                log.appears(key);
-            }
-            self.index.insert(key, block);
-        } else if self.index.insert(key, block).is_none()
-            && let Some(log) = &mut self.changes
-        {
-            log.appears(key);
-        }
-    }
-
-    /// Takes a block's key out of the index.
-    fn evict(&mut self, block: u32) {
-        let key = self.blocks[block as usize].key;
-        self.evictions += 1;
-        if let Some(events) = &mut self.events {
-            events.removed(key);
-        }
-        if let Some(copies) = &mut self.copies
-            && let Some(others) = copies.get_mut(&key)
-        {
-            if self.index[&key] == block {
-                self.index.insert(key, others.remove(0));
-            } else {
-                others.retain(|&b| b != block);
-            }
-            if others.is_empty() {
-                copies.remove(&key);
-            }
+    /// Allocates free blocks, of which the last one stores `tail` tokens; what they cached is
+    /// evicted.
+    fn take_blocks(&mut self, table: &mut BlockTable, blocks: u32, tail: u32) {
+        if blocks == 0 {
             return;
         }
-        if self.index.remove(&key).is_some()
-            && let Some(log) = &mut self.changes
-        {
-            log.vanishes(key);
+        let mut left = blocks;
+        while left > 0 {
+            match self.pool.front() {
+                Front::Anonymous(there) => {
+                    let taken = there.min(left.into());
+                    self.pool.take_anonymous(taken);
+                    left -= taken as u32;
+                }
+                Front::Extent(extent) => {
+                    let taken = left.min(self.pool[extent].range.blocks);
+                    self.evict(extent, taken);
+                    left -= taken;
+                }
+            }
         }
+        self.taken += u64::from(blocks);
+        table.anonymous += blocks;
+        table.tail = tail;
     }
 }

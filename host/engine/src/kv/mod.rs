@@ -2,10 +2,18 @@
 
 mod block_table;
 mod cache;
+mod cached_prefix;
 mod change_log;
 mod check;
 mod event_log;
-mod free_list;
+mod identity;
+mod index;
+#[cfg(test)]
+mod plain_model;
+mod pool;
+#[cfg(test)]
+mod tests;
 
 pub use block_table::{BlockTable, Sequence};
 pub use cache::KvCache;
+pub use cached_prefix::CachedPrefix;

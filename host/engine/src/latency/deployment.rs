@@ -3,6 +3,8 @@
 use super::capacity::KvMemory;
 use super::kind::LatencyModelKind;
 use super::model::LatencyModel;
+use super::profile::{Extrapolation, Profile};
+use super::ticks::Ticks;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +25,10 @@ pub struct Setup {
     pub vllm_version: Option<String>,
     /// Step-time model.
     pub latency: Option<LatencyModelKind>,
+    /// File of a profile.
+    pub profile: Option<PathBuf>,
+    /// What happens outside of what the profile has.
+    pub extrapolation: Extrapolation,
     /// Alpha coefficients in place of the known ones; together with `beta`.
     pub alpha: Option<Vec<f64>>,
     /// Beta coefficients in place of the known ones; together with `alpha`.
@@ -45,6 +51,8 @@ pub struct Setup {
     pub kv_cache_dtype: Option<String>,
     /// How data-parallel experts exchange tokens, vLLM's names.
     pub moe_comm_backend: Option<String>,
+    /// The model of abstract time; nothing else but it is read then.
+    pub ticks: Option<Ticks>,
     /// Are step times and KV capacity computed as BLIS does it, mistakes included? For runs that
     /// ask for its rules.
     pub as_blis: bool,
@@ -66,6 +74,8 @@ impl Setup {
             dp: 1,
             vllm_version: None,
             latency: None,
+            profile: None,
+            extrapolation: Extrapolation::default(),
             alpha: None,
             beta: None,
             model_config_folder: None,
@@ -77,6 +87,7 @@ impl Setup {
             max_model_len: None,
             kv_cache_dtype: None,
             moe_comm_backend: None,
+            ticks: None,
             as_blis: false,
         }
     }
@@ -93,6 +104,10 @@ pub enum KvBlocksSource {
     Computed,
     /// It could not be computed.
     Fallback,
+    /// The profile.
+    Profile,
+    /// There is no end of them, in abstract time.
+    Unlimited,
 }
 
 impl KvBlocksSource {
@@ -104,6 +119,8 @@ impl KvBlocksSource {
             Self::FittedRow => "fitted_deployment",
             Self::Computed => "computed",
             Self::Fallback => "fallback",
+            Self::Profile => "profile",
+            Self::Unlimited => "unlimited",
         }
     }
 }
@@ -119,6 +136,8 @@ pub enum MaxModelLenSource {
     KvCapacity,
     /// Nothing limits it.
     Unlimited,
+    /// The profile.
+    Profile,
 }
 
 /// One deployment, complete.
@@ -140,6 +159,8 @@ pub struct Resolved {
     pub latency_kind: LatencyModelKind,
     /// The step-time model.
     pub latency: Arc<dyn LatencyModel>,
+    /// The same where it is a measured table.
+    pub profile: Option<Arc<Profile>>,
     /// KV blocks per instance.
     pub total_kv_blocks: u64,
     /// Where they come from.
@@ -164,6 +185,36 @@ pub struct Resolved {
     pub arch: Option<ModelArch>,
     /// The GPU's figures where they are known.
     pub hardware: Option<Hardware>,
+}
+
+impl Resolved {
+    /// A deployment in abstract time: there is no model, no GPU, and no end of KV blocks.
+    #[must_use]
+    pub fn in_ticks(ticks: Ticks) -> Self {
+        Self {
+            model: String::new(),
+            canonical: String::new(),
+            gpu: String::new(),
+            tp: 1,
+            dp: 1,
+            vllm_version: None,
+            latency_kind: LatencyModelKind::Ticks,
+            latency: Arc::new(ticks),
+            profile: None,
+            total_kv_blocks: u32::MAX.into(),
+            kv_blocks_source: KvBlocksSource::Unlimited,
+            kv_element_bytes: 0.0,
+            memory: None,
+            max_model_len: 0,
+            max_model_len_source: MaxModelLenSource::Unlimited,
+            alpha: Vec::new(),
+            beta: Vec::new(),
+            notes: Vec::new(),
+            is_moe: false,
+            arch: None,
+            hardware: None,
+        }
+    }
 }
 
 impl fmt::Debug for Resolved {

@@ -15,22 +15,28 @@ pub enum LatencyModelKind {
     TrainedPhysics,
     /// See [`XpuRoofline`](super::XpuRoofline).
     XpuRoofline,
+    /// A measured table, see [`Profile`](super::Profile).
+    Profile,
+    /// See [`Ticks`](super::Ticks).
+    Ticks,
 }
 
 impl LatencyModelKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::Blackbox,
         Self::Roofline,
         Self::TrainedPhysics,
         Self::XpuRoofline,
+        Self::Profile,
+        Self::Ticks,
     ];
 
     /// What a person should know who sizes a cluster with it; none where steps were measured.
     #[must_use]
     pub fn caution(self) -> Option<&'static str> {
         match self {
-            Self::Blackbox => None,
+            Self::Blackbox | Self::Profile | Self::Ticks => None,
             Self::Roofline => Some(
                 "step times are computed and a lower bound: no overheads, no communication between GPUs",
             ),
@@ -52,6 +58,8 @@ impl LatencyModelKind {
             Self::Roofline => "roofline",
             Self::TrainedPhysics => "trained-physics",
             Self::XpuRoofline => "xpu-roofline",
+            Self::Profile => "profile",
+            Self::Ticks => "ticks",
         }
     }
 }

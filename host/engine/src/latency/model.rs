@@ -88,6 +88,12 @@ pub trait LatencyModel: Send + Sync {
     /// same result as if it always had.
     fn step_us(&self, step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64;
 
+    /// The same to fractions of a microsecond, where the model has them.
+    fn exact_us(&self, step: &StepAggregates) -> Option<f64> {
+        let _ = step;
+        None
+    }
+
     /// Is the time of a step of decodes alone a function of their number? Then the engine calls
     /// [`step_us`](Self::step_us) once for many such steps.
     fn ignores_decode_context(&self) -> bool {
@@ -102,6 +108,12 @@ pub trait LatencyModel: Send + Sync {
 
     /// Fixed overhead after the last token, seen by the client only.
     fn post_decode_us(&self) -> i64;
+
+    /// What a tick is on the engine's clock, microseconds, for a model whose time is abstract. Then
+    /// the steps of a run are kept, since its figures are made of them.
+    fn tick_us(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// `f64` to `i64` as the reference does it: toward zero; NaN and anything too large become

@@ -1,6 +1,8 @@
 //! From what is given and what is left out to one deployment: model, GPU, step-time model, KV
 //! cache, model length.
 
+mod longest;
+mod measured;
 mod memory;
 mod xpu;
 
@@ -28,22 +30,31 @@ use windtunnel_config::{FittedRow, HardwareTable, ModelArch, ModelEntry};
 /// When a name is unknown, figures are missing or contradict each other, or the model does not fit
 /// on the GPUs.
 pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
+    if let Some(ticks) = setup.ticks {
+        return Ok(Resolved::in_ticks(ticks));
+    }
     check(setup)?;
     if xpu::is_meant(setup)? {
         return xpu::resolve(setup);
     }
+    if setup.latency == Some(LatencyModelKind::Profile) {
+        return measured::resolve(setup);
+    }
     let mut case = Case::open(setup)?;
     let kind = case.choose()?;
     match kind {
-        LatencyModelKind::Blackbox => case.blackbox(),
         LatencyModelKind::Roofline | LatencyModelKind::TrainedPhysics => case.analytic(kind),
         LatencyModelKind::XpuRoofline => xpu::resolve(setup),
+        LatencyModelKind::Blackbox | LatencyModelKind::Profile => case.blackbox(),
+        LatencyModelKind::Ticks => Err(InputError::new(
+            "latency model ticks has figures of its own, and no model",
+        )),
     }
 }
 
 fn check(setup: &Setup) -> Result<(), InputError> {
     let refuse = |message: &str| Err(InputError::new(message));
-    if setup.model.trim().is_empty() {
+    if setup.model.trim().is_empty() && setup.latency != Some(LatencyModelKind::Profile) {
         return refuse("the model name is empty");
     }
     if setup.tp == Some(0) || setup.dp == 0 {
@@ -73,8 +84,10 @@ fn check(setup: &Setup) -> Result<(), InputError> {
     };
     check_coefficients("alpha", alpha)?;
     check_coefficients("beta", beta)?;
-    if setup.latency == Some(LatencyModelKind::Roofline) {
-        return refuse("the roofline model has no coefficients; drop them or choose another model");
+    if let Some(kind @ (LatencyModelKind::Roofline | LatencyModelKind::Profile)) = setup.latency {
+        return Err(InputError::new(format!(
+            "the {kind} model has no coefficients; drop them or choose another model"
+        )));
     }
     if alpha.len() != 3 {
         return Err(InputError::new(format!(
@@ -454,6 +467,7 @@ impl<'a> Case<'a> {
             vllm_version,
             latency_kind: kind,
             latency,
+            profile: None,
             total_kv_blocks,
             kv_blocks_source,
             kv_element_bytes,

@@ -4,7 +4,7 @@ use crate::facts::Facts;
 use crate::param::{self, Hook, Param};
 use std::fmt;
 use windtunnel_base::input::InputError;
-use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Victim};
+use windtunnel_plugin_api::{Admission, Disaggregation, Priority, Router, Scheduler, Victim};
 
 /// A policy that is built in. Each stands as a constant in a file of its own, and is listed in the
 /// table of its hook.
@@ -44,6 +44,8 @@ pub enum Make {
     Scheduler(fn(&Facts, &Values) -> Box<dyn Scheduler>),
     /// A preemption policy.
     Preemption(fn(&Facts, &Values) -> Box<dyn Victim>),
+    /// A disaggregation policy.
+    Disaggregation(fn(&Facts, &Values) -> Box<dyn Disaggregation>),
 }
 
 impl BuiltIn {
@@ -71,6 +73,7 @@ impl BuiltIn {
             Make::Priority(_) => Hook::Priority,
             Make::Scheduler(_) => Hook::Scheduler,
             Make::Preemption(_) => Hook::Preemption,
+            Make::Disaggregation(_) => Hook::Disaggregation,
         }
     }
 

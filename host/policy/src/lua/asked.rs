@@ -1,5 +1,5 @@
-//! What a file can ask of all instances about the request at hand: a column of numbers each, fetched
-//! when it is first asked for.
+//! What a file can ask of all instances about the request at hand: a column of numbers each,
+//! fetched when it is first asked for.
 
 use windtunnel_plugin_api::{AdapterSignal, Host, Interests};
 

@@ -11,8 +11,8 @@ use mlua::Function;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{
-    Admission, Admit, ClusterView, Event, InstanceView, Interests, PolicyError, RequestView, Route,
-    Router,
+    Admission, Admit, ClusterView, Disaggregation, Event, InstanceView, Interests, PolicyError,
+    RequestView, Route, Router,
 };
 
 /// What admission and routing have in common.
@@ -285,7 +285,47 @@ impl Router for ScriptedRouter {
     }
 }
 
+struct ScriptedDisaggregation(FrontEndHook);
+
+impl Disaggregation for ScriptedDisaggregation {
+    fn interests(&self) -> Interests {
+        self.0.interests()
+    }
+
+    fn prefills_remotely(
+        &mut self,
+        request: &RequestView,
+        decode: usize,
+        cluster: &ClusterView<'_>,
+    ) -> Result<bool, PolicyError> {
+        let shared = &self.0.binding.vm.shared;
+        let told = shared.raw_set("decode", decode as f64 + 1.0);
+        told.map_err(|e| PolicyError::new(e.to_string()))?;
+        let answer = self.0.call(request, cluster)?;
+        let binding = &self.0.binding;
+        match answer {
+            1.0 => Ok(true),
+            0.0 => Ok(false),
+            _ => Err(binding.bad_answer("disaggregate", "true or false")),
+        }
+    }
+}
+
 impl ScriptEngines {
+    /// The program's disaggregation policy.
+    ///
+    /// # Errors
+    /// When the file does not run or fills no such hook.
+    pub fn disaggregation(
+        &mut self,
+        program: &Arc<Program>,
+        symbols: &mut dyn FnMut(&str) -> u32,
+    ) -> Result<Box<dyn Disaggregation>, InputError> {
+        let module = self.module(program, None, symbols)?;
+        let hook = FrontEndHook::new(&module, Hook::Disaggregation, "disaggregate")?;
+        Ok(Box::new(ScriptedDisaggregation(hook)))
+    }
+
     /// The program's admission policy.
     ///
     /// # Errors

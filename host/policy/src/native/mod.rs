@@ -241,6 +241,14 @@ impl Plugin {
         })
     }
 
+    /// The error of a plugin that is to fill a hook which the contract does not let it fill.
+    #[must_use]
+    pub fn cannot_fill(&self, hook: Hook) -> InputError {
+        InputError::new(format!(
+            "compiled plugins cannot fill {hook} yet; a script or a built-in policy can"
+        ))
+    }
+
     /// Makes the router called `name`, or the only one.
     ///
     /// # Errors

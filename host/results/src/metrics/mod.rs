@@ -11,5 +11,6 @@ pub mod saturation;
 pub mod slo;
 pub mod stats;
 pub mod summary;
+pub mod ticks;
 pub mod transfers;
 pub mod window;

@@ -4,6 +4,7 @@ use super::machines::Machine;
 use crate::metrics::fitness::Weights;
 use crate::metrics::saturation::Detectors;
 use crate::metrics::slo::SloTargets;
+use crate::metrics::ticks::TickInputs;
 
 /// What a report needs to know beyond what the run left behind.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub struct ReportInputs {
     pub measured_us: Option<[i64; 2]>,
     /// What the metrics of a GuideLLM-style generator need; `None` = they are not wanted.
     pub generator: Option<GeneratorInputs>,
+    /// What the figures of a run in abstract time need; `None` = its time is real.
+    pub ticks: Option<TickInputs>,
     /// What the instances run on, pool by pool; none = not known.
     pub machines: Vec<Machine>,
     /// First lines of the report for people: model, GPU, tensor parallelism, latency model, rules.

@@ -16,6 +16,7 @@ pub mod saturation;
 mod sections;
 pub mod sweep;
 pub mod table;
+pub mod ticks;
 pub mod xpusim;
 
 #[cfg(test)]

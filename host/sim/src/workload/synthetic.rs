@@ -1,11 +1,11 @@
 //! Synthetic traffic at a rate: how long it comes, and which part of the run is measured.
 
-use super::{Opened, lengths, timeout};
+use crate::opened::Opened;
 use crate::settings::Given;
-use crate::spec::{LengthSpec, RunSpec, WorkloadSpec};
+use crate::spec::{LengthSpec, LoadGeneratorSpec, RunSpec, WorkloadSpec};
 use windtunnel_base::input::InputError;
 use windtunnel_config::Defaults;
-use windtunnel_workload::synthetic::{Distribution, Parameters};
+use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
 use windtunnel_workload::xpusim::{self, XpuSimTraffic};
 
 /// The name of XpuSim's traffic.
@@ -14,6 +14,19 @@ pub(super) const XPUSIM: &str = "xpusim";
 const XPUSIM_DURATION_S: f64 = 60.0;
 /// The longest time, seconds (30 years).
 const LONGEST_S: f64 = 1e9;
+
+/// Settings of synthetic lengths.
+pub(crate) const LENGTH_SETTINGS: [&str; 9] = [
+    "prefix_tokens",
+    "prompt_tokens",
+    "prompt_tokens_stdev",
+    "prompt_tokens_min",
+    "prompt_tokens_max",
+    "output_tokens",
+    "output_tokens_stdev",
+    "output_tokens_min",
+    "output_tokens_max",
+];
 
 /// Refuses times where they would change nothing; `preset`: is it synthetic traffic at a rate?
 pub(super) fn check_times(run: &RunSpec, given: &Given, preset: bool) -> Result<(), InputError> {
@@ -88,6 +101,7 @@ pub(super) fn even(
     let by_time = until.map(|end| (end * rate) as u64 + 2);
     let num_requests = by_time.unwrap_or(w.num_requests.unwrap_or(100));
     let seed = run.seed();
+    let at_once = w.load_generator == Some(LoadGeneratorSpec::AllAtOnce);
     let until_us = until.map_or(i64::MAX, |end| (end * 1e6).round() as i64 + 1);
     let source = Distribution::new(Parameters {
         rate,
@@ -99,14 +113,19 @@ pub(super) fn even(
         seed,
         timeout_us: timeout(w)?,
         from_zero: false,
+        at_once,
     })?;
     let amount = match until {
         Some(end) => format!("{end} s of requests"),
         None => format!("{num_requests} requests"),
     };
+    let pace = match at_once {
+        true => "at once".to_owned(),
+        false => format!("at {rate} request/s"),
+    };
     Ok(Opened::of(
         Box::new(source),
-        format!("{name}, {amount} at {rate} request/s, seed {seed}"),
+        format!("{name}, {amount} {pace}, seed {seed}"),
         horizon_us,
     ))
 }
@@ -151,4 +170,48 @@ pub(super) fn as_xpusim(
         format!("{XPUSIM}, {end} s of requests at {rate} request/s, seed {seed}"),
         horizon_us,
     ))
+}
+
+/// The time limit of every request, microseconds.
+pub(super) fn timeout(w: &WorkloadSpec) -> Result<Option<i64>, InputError> {
+    let seconds = w.timeout.unwrap_or(300.0);
+    if !seconds.is_finite() || seconds == 0.0 {
+        return Err(InputError::new(format!(
+            "`timeout` {seconds} must be above 0 seconds, or negative for none"
+        )));
+    }
+    Ok((seconds > 0.0).then_some((seconds * 1e6) as i64))
+}
+
+/// Shared prefix, prompt and output lengths of a preset or as given.
+pub(super) fn lengths(
+    w: &WorkloadSpec,
+    given: &Given,
+    defaults: &Defaults,
+) -> Result<(u32, Length, Length), InputError> {
+    let length = |mean: u32, stdev: u32, min, max| Length {
+        mean: f64::from(mean),
+        stdev: f64::from(stdev),
+        min,
+        max,
+    };
+    let name = w.name.as_deref().unwrap_or("distribution");
+    if name == "distribution" {
+        let of = |l: &LengthSpec| {
+            length(
+                l.mean.unwrap_or(512),
+                l.stdev.unwrap_or(256),
+                l.min.unwrap_or(2),
+                l.max.unwrap_or(7000),
+            )
+        };
+        let prefix = w.prefix_tokens.unwrap_or(0);
+        return Ok((prefix, of(&w.prompt_tokens), of(&w.output_tokens)));
+    }
+    let why =
+        format!("with the preset \"{name}\", which sets all lengths; use `workload` distribution");
+    given.reject_unless(&LENGTH_SETTINGS, false, &why)?;
+    let preset = defaults.preset(name)?;
+    let of = |l: windtunnel_config::LengthPreset| length(l.mean, l.stdev, l.min, l.max);
+    Ok((preset.prefix, of(preset.prompt), of(preset.output)))
 }

@@ -14,13 +14,24 @@ pub const BLOCK: u32 = 512;
 #[derive(Debug)]
 pub(super) struct Blocks {
     tokens: u32,
-    /// (scope, node before it + 1, id) to node. Ids of one scope mean nothing in another.
+    nodes: Vec<Node>,
+    /// (scope, node before it + 1, id) to node, but for those that go on in the stream of the node
+    /// before them. Ids of one scope mean nothing in another.
     next: FxHashMap<(u32, u32, u64), u32>,
-    /// Stream and first token of each node's block.
-    places: Vec<(u32, u32)>,
-    /// Has the node a continuation in its own stream?
-    continued: Vec<bool>,
 }
+
+/// A block.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    /// Stream and first token.
+    stream: u32,
+    start: u32,
+    /// The node that goes on in its stream, and the id of that; `NONE` before there is one.
+    continued: u32,
+    id: u64,
+}
+
+const NONE: u32 = u32::MAX;
 
 impl Default for Blocks {
     fn default() -> Self {
@@ -33,9 +44,8 @@ impl Blocks {
     pub(super) fn new(tokens: u32) -> Self {
         Self {
             tokens,
+            nodes: Vec::new(),
             next: FxHashMap::default(),
-            places: Vec::new(),
-            continued: Vec::new(),
         }
     }
 
@@ -59,41 +69,58 @@ impl Blocks {
         streams: &mut u32,
         prompt: &mut TokenSeq,
     ) -> u32 {
-        let mut before = 0u32;
+        let mut before = None;
         let mut left = most;
-        for id in ids {
-            let key = (if before == 0 { scope } else { 0 }, before, *id);
-            let node = match self.next.get(&key) {
-                Some(node) => *node,
-                None => self.grow(key, streams),
+        for &id in ids {
+            let number = match before {
+                None => self.branch((scope, 0, id), streams),
+                Some(before) => self.behind(before, id, streams),
             };
-            let (stream, start) = self.places[node as usize];
+            let Node { stream, start, .. } = self.nodes[number as usize];
             let len = left.min(self.tokens);
             prompt.push(Span { stream, start, len });
             left -= len;
-            before = node + 1;
+            before = Some(number);
         }
         most - left
     }
 
-    fn grow(&mut self, key: (u32, u32, u64), streams: &mut u32) -> u32 {
-        let node = u32::try_from(self.places.len()).expect("fewer than 2^32 blocks");
-        // The first block behind another goes on in its stream, so that chains become one span.
-        let place = match key.1.checked_sub(1) {
-            Some(b) if !self.continued[b as usize] => {
-                self.continued[b as usize] = true;
-                let (stream, start) = self.places[b as usize];
-                (stream, start + self.tokens)
-            }
-            _ => {
-                *streams += 1;
-                (*streams - 1, 0)
-            }
-        };
-        self.places.push(place);
-        self.continued.push(false);
-        self.next.insert(key, node);
-        node
+    /// The node of this id behind another one.
+    fn behind(&mut self, before: u32, id: u64, streams: &mut u32) -> u32 {
+        let node = self.nodes[before as usize];
+        if node.continued == NONE {
+            // The first block behind another goes on in its stream, so that chains become one span.
+            let new = self.push(node.stream, node.start + self.tokens);
+            let node = &mut self.nodes[before as usize];
+            (node.continued, node.id) = (new, id);
+            return new;
+        }
+        if node.id == id {
+            return node.continued;
+        }
+        self.branch((0, before + 1, id), streams)
+    }
+
+    /// The node of a key, which begins its stream.
+    fn branch(&mut self, key: (u32, u32, u64), streams: &mut u32) -> u32 {
+        if let Some(node) = self.next.get(&key) {
+            return *node;
+        }
+        let new = self.push(*streams, 0);
+        *streams += 1;
+        self.next.insert(key, new);
+        new
+    }
+
+    fn push(&mut self, stream: u32, start: u32) -> u32 {
+        let number = u32::try_from(self.nodes.len()).ok().filter(|n| *n != NONE);
+        self.nodes.push(Node {
+            stream,
+            start,
+            continued: NONE,
+            id: 0,
+        });
+        number.expect("fewer than 2^32 blocks")
     }
 }
 

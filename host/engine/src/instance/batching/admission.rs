@@ -2,7 +2,7 @@
 
 use super::step_budget::{BlockedHead, Room, StepBudget};
 use crate::instance::events::InstanceEvent;
-use crate::instance::remote_kv::{Part, RemoteKv};
+use crate::instance::part::{Part, RemoteKv};
 use crate::instance::slot::{BatchEntry, Slot};
 use crate::instance::state::Instance;
 
@@ -50,8 +50,8 @@ impl Instance {
             .is_some_and(|head| head.is(request, budget, room))
     }
 
-    /// Remembers that the head of the queue lacked `short` blocks. With `reuse` it would have reused
-    /// free blocks for a part of its prompt.
+    /// Remembers that the head of the queue lacked `short` blocks. With `reuse` it would have
+    /// reused free blocks for a part of its prompt.
     pub(crate) fn block_head(&mut self, slot: Slot, budget: &StepBudget, short: u64, reuse: bool) {
         let head = BlockedHead::new(&self.requests[slot], budget, self.room(), short, reuse);
         let speculates = self.config.scheduling.speculation.is_on();
@@ -68,11 +68,10 @@ impl Instance {
 
     /// Blocks that an admission must leave free.
     pub(crate) fn reserved_blocks(&self) -> u64 {
-        if self.running.is_empty() {
+        if self.running.is_empty() && !self.config.rules.v0_kv_blocks {
             return 0;
         }
-        // vLLM counts its null block.
-        (self.config.scheduling.watermark * (self.kv.total() as f64 + 1.0)) as u64
+        self.config.watermark_blocks()
     }
 
     /// Admits a waiting request if there are blocks for its first tokens. Running requests are not
@@ -110,13 +109,11 @@ impl Instance {
         };
         let request = &self.requests[slot];
         let sequence = request.sequence();
-        let mut cached = self
-            .kv
-            .cached_prefix(sequence.block_keys(block_size, findable));
+        let mut cached = self.kv.cached_prefix(sequence, findable);
         if scheduling.speculation.recomputes_last_hit() {
             cached.pop();
         }
-        let cached_tokens = cached.len() as u32 * block_size;
+        let cached_tokens = cached.blocks() * block_size;
         let remaining = target - cached_tokens;
         let Some(wanted) = budget.padded(remaining, cached_tokens) else {
             return false;
@@ -136,7 +133,11 @@ impl Instance {
             .blocks_taken_by(&request.blocks, held.max(slots), &cached);
         let needed = needed.saturating_add(self.reserved_blocks());
         let short = needed.saturating_sub(self.kv.free());
-        if short > 0 || !self.allocate(slot, tokens, &cached) {
+        let taken = match rules.v0_kv_blocks {
+            true => remaining,
+            false => tokens,
+        };
+        if short > 0 || !self.allocate(slot, taken, &cached) {
             let reuse = !scheduling.reserve_full_isl && !cached.is_empty();
             self.block_head(slot, budget, short, reuse);
             return false;

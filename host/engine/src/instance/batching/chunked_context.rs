@@ -2,7 +2,7 @@
 
 use super::engine_limits::EngineLimits;
 use super::in_flight::InFlight;
-use super::registry::{Strategy, StrategyParam};
+use super::named::{Strategy, StrategyParam};
 
 pub(super) const STRATEGY: Strategy = Strategy {
     name: "chunked-context",
@@ -14,10 +14,9 @@ pub(super) const STRATEGY: Strategy = Strategy {
         "prompt tokens of a request in one step",
     )],
     make: |config, values| {
-        let limits = EngineLimits::of(config);
-        Box::new(InFlight(EngineLimits {
-            long_prefill_token_threshold: values[0] as u32,
-            ..limits
-        }))
+        let mut limits = EngineLimits::of(config);
+        let threshold = &mut limits.long_prefill_token_threshold;
+        *threshold = (*threshold).min(values[0] as u32);
+        Box::new(InFlight(limits))
     },
 };

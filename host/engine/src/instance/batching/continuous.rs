@@ -1,7 +1,7 @@
 //! Continuous batching with chunked prefill, vLLM's strategy.
 
 use super::engine_limits::EngineLimits;
-use super::registry::Strategy;
+use super::named::Strategy;
 use super::strategy::{BatchLimits, BatchState, BatchingStrategy};
 use crate::instance::config::EngineConfig;
 

@@ -7,7 +7,7 @@ use crate::instance::config::EngineConfig;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EngineLimits {
     /// Most requests in the batch after an admission.
-    pub(super) max_active: u32,
+    max_active: u32,
     pub(super) max_num_batched_tokens: u32,
     /// `u32::MAX` = no limit.
     pub(super) long_prefill_token_threshold: u32,

@@ -1,7 +1,7 @@
 //! Batches of whatever waits when the engine is free.
 
 use super::engine_limits::EngineLimits;
-use super::registry::Strategy;
+use super::named::Strategy;
 use super::windowed::Windowed;
 
 pub(super) const STRATEGY: Strategy = Strategy {

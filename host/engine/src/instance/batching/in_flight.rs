@@ -1,7 +1,7 @@
 //! In-flight batching: every place that comes free is filled before the next step.
 
 use super::engine_limits::EngineLimits;
-use super::registry::Strategy;
+use super::named::Strategy;
 use super::strategy::{BatchLimits, BatchState, BatchingStrategy};
 
 pub(super) const STRATEGY: Strategy = Strategy {

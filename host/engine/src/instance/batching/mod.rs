@@ -20,6 +20,7 @@ mod continuous;
 mod engine_limits;
 mod greedy;
 mod in_flight;
+mod named;
 mod one_prefill;
 mod prefill_first;
 mod registry;
@@ -33,6 +34,7 @@ mod tests;
 mod windowed;
 
 pub use continuous::ContinuousBatching;
-pub use registry::{Batching, STRATEGIES, Strategy, StrategyParam};
+pub use named::{Strategy, StrategyParam};
+pub use registry::{Batching, STRATEGIES};
 pub(super) use step_budget::{BlockedHead, StepBudget};
 pub use strategy::{BatchLimits, BatchState, BatchingStrategy, Decodes};

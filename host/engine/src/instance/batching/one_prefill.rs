@@ -1,7 +1,7 @@
 //! In-flight batching with one prefill at a time.
 
 use super::engine_limits::EngineLimits;
-use super::registry::Strategy;
+use super::named::Strategy;
 use super::strategy::{BatchLimits, BatchState, BatchingStrategy};
 
 pub(super) const STRATEGY: Strategy = Strategy {

@@ -1,7 +1,7 @@
 //! Prompts first: a step computes prompts or decodes, never both.
 
 use super::engine_limits::EngineLimits;
-use super::registry::Strategy;
+use super::named::Strategy;
 use super::strategy::{BatchLimits, BatchState, BatchingStrategy, Decodes};
 
 pub(super) const STRATEGY: Strategy = Strategy {

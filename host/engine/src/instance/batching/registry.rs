@@ -1,5 +1,6 @@
 //! The batching strategies by name.
 
+use super::named::{Strategy, StrategyParam};
 use super::strategy::BatchingStrategy;
 use super::{
     chunked_context, continuous, greedy, in_flight, one_prefill, prefill_first, run_to_completion,
@@ -8,50 +9,6 @@ use super::{
 use crate::instance::config::EngineConfig;
 use std::fmt;
 use windtunnel_base::input::{InputError, unknown};
-
-/// A batching strategy that can be chosen by name.
-#[derive(Debug)]
-pub struct Strategy {
-    /// Its name.
-    pub name: &'static str,
-    /// What it does, in a sentence.
-    pub sentence: &'static str,
-    /// Its parameters.
-    pub params: &'static [StrategyParam],
-    /// Makes it for an engine, with a value for each parameter.
-    pub(super) make: fn(&EngineConfig, &[i64]) -> Box<dyn BatchingStrategy>,
-}
-
-/// A parameter of a strategy: a whole number of 1 or more, or a time.
-#[derive(Debug)]
-pub struct StrategyParam {
-    /// Its name.
-    pub name: &'static str,
-    /// Its value unless another is given; microseconds if it is a time.
-    pub default: i64,
-    /// Is it a time?
-    pub is_time: bool,
-    /// What it is.
-    pub doc: &'static str,
-}
-
-impl StrategyParam {
-    pub(super) const fn count(name: &'static str, default: i64, doc: &'static str) -> Self {
-        Self {
-            name,
-            default,
-            is_time: false,
-            doc,
-        }
-    }
-
-    pub(super) const fn time(name: &'static str, default: i64, doc: &'static str) -> Self {
-        Self {
-            is_time: true,
-            ..Self::count(name, default, doc)
-        }
-    }
-}
 
 /// All strategies; the first is that of an engine for which none is chosen.
 pub static STRATEGIES: [Strategy; 9] = [

@@ -1,7 +1,7 @@
 //! A batch that decodes until all of its requests are done.
 
 use super::engine_limits::EngineLimits;
-use super::registry::Strategy;
+use super::named::Strategy;
 use super::strategy::{BatchLimits, BatchState, BatchingStrategy, Decodes};
 
 pub(super) const STRATEGY: Strategy = Strategy {

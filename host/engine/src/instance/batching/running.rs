@@ -4,9 +4,10 @@
 use super::step_budget::StepBudget;
 use super::strategy::BatchState;
 use crate::instance::events::InstanceEvent;
-use crate::instance::remote_kv::{Part, RemoteKv};
+use crate::instance::part::{Part, RemoteKv};
 use crate::instance::slot::{BatchEntry, Slot};
 use crate::instance::state::Instance;
+use crate::kv::CachedPrefix;
 use windtunnel_plugin_api::EventKind;
 
 /// Which of the running requests a pass is for: those in prefill, or `decodes`, too.
@@ -108,7 +109,8 @@ impl Instance {
         events: &mut Vec<InstanceEvent>,
     ) -> bool {
         loop {
-            if self.allocate(slot, tokens, &[]) {
+            let stuck = self.config.rules.v0_kv_blocks && self.kv.free() == 0;
+            if !stuck && self.allocate(slot, tokens, &CachedPrefix::default()) {
                 return true;
             }
             let position = self.choose_victim(now, events);
@@ -128,12 +130,16 @@ impl Instance {
 
     /// Allocates KV space for `tokens` more tokens of a request, after the `cached` blocks if it
     /// holds none. `false` changes nothing.
-    pub(crate) fn allocate(&mut self, slot: Slot, tokens: u32, cached: &[u32]) -> bool {
+    pub(crate) fn allocate(&mut self, slot: Slot, tokens: u32, cached: &CachedPrefix) -> bool {
         if self.config.scheduling.speculation.is_on() {
             return self.allocate_slots(slot, tokens, cached);
         }
         let awaits_output = self.awaits_output();
         let request = &mut self.requests[slot];
+        // Its admission took the blocks of the whole prompt.
+        if self.config.rules.v0_kv_blocks && request.running && request.in_prefill() {
+            return true;
+        }
         let mut blocks = std::mem::take(&mut request.blocks);
         let computed = request.computed_tokens + tokens;
         // What was sampled in a step whose output is not processed is computed before it is known.
@@ -154,7 +160,7 @@ impl Instance {
         };
         request.blocks = blocks;
         if fits {
-            let cached_tokens = cached.len() as u32 * self.config.block_size;
+            let cached_tokens = cached.blocks() * self.config.block_size;
             let known_tokens = computed + cached_tokens - u32::from(!known);
             request.known_tokens = known_tokens;
             if awaits_output {

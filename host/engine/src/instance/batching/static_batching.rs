@@ -1,7 +1,7 @@
 //! Static batching: a batch is formed when the last one is done.
 
 use super::engine_limits::EngineLimits;
-use super::registry::Strategy;
+use super::named::Strategy;
 use super::strategy::{BatchLimits, BatchState, BatchingStrategy};
 
 pub(super) const STRATEGY: Strategy = Strategy {

@@ -1,7 +1,7 @@
 //! Batches that are formed at once, as soon as requests wait, or when enough do.
 
 use super::engine_limits::EngineLimits;
-use super::registry::{Strategy, StrategyParam};
+use super::named::{Strategy, StrategyParam};
 use super::strategy::{BatchLimits, BatchState, BatchingStrategy, Decodes};
 
 pub(super) const STRATEGY: Strategy = Strategy {

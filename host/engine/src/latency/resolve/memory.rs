@@ -4,13 +4,14 @@
 use super::super::blis;
 use super::super::capacity::{GIB, KvCapacity, KvMemory};
 use super::super::deployment::{
-    DEFAULT_BLOCK_SIZE, DEFAULT_UTILIZATION, KvBlocksSource, MaxModelLenSource, Setup,
+    DEFAULT_BLOCK_SIZE, DEFAULT_UTILIZATION, KvBlocksSource, MaxModelLenSource,
 };
 use super::super::kv_dtype;
 use super::super::model::{LatencyModel, StepAggregates};
 use super::super::model_len::max_model_len;
 use super::super::work::StepWork;
 use super::Case;
+use super::longest::fit_model_len;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{FittedRow, Hardware};
 
@@ -196,25 +197,5 @@ impl Case<'_> {
             self.arch.as_ref().map_or(0, max_model_len),
             blocks,
         )
-    }
-}
-
-/// The longest request of a model that takes `own` tokens (0 = not known), and where it comes from.
-pub(super) fn fit_model_len(
-    setup: &Setup,
-    own: u64,
-    blocks: u64,
-) -> Result<(u64, MaxModelLenSource), InputError> {
-    let block = u64::from(setup.block_size);
-    let capacity = blocks.saturating_mul(block);
-    match setup.max_model_len {
-        Some(0) => Ok((0, MaxModelLenSource::Flag)),
-        Some(len) if len.div_ceil(block) > blocks => Err(InputError::new(format!(
-            "`max_model_len` {len} is above what the KV cache holds: {capacity} tokens ({blocks} blocks of {block})"
-        ))),
-        Some(len) => Ok((len, MaxModelLenSource::Flag)),
-        None if own == 0 => Ok((0, MaxModelLenSource::Unlimited)),
-        None if own.div_ceil(block) > blocks => Ok((capacity, MaxModelLenSource::KvCapacity)),
-        None => Ok((own, MaxModelLenSource::ModelConfig)),
     }
 }

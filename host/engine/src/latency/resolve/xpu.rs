@@ -5,7 +5,7 @@ use super::super::capacity::{GIB, KvMemory, OVERHEAD};
 use super::super::deployment::{KvBlocksSource, Resolved, Setup};
 use super::super::kind::LatencyModelKind;
 use super::super::xpu_roofline::XpuRoofline;
-use super::memory::fit_model_len;
+use super::longest::fit_model_len;
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::{Hardware, Xpu, XpuModel};
@@ -68,6 +68,7 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         ));
     }
     Ok(Resolved {
+        profile: None,
         model: setup.model.trim().to_lowercase(),
         canonical: name.to_owned(),
         gpu: gpu.to_owned(),

@@ -28,6 +28,7 @@ pub fn hook_functions(hook: Hook) -> &'static [Function] {
         Hook::Priority => PRIORITY,
         Hook::Scheduler => SCHEDULER,
         Hook::Preemption => PREEMPTION,
+        Hook::Disaggregation => DISAGGREGATION,
     }
 }
 
@@ -141,6 +142,19 @@ const PREEMPTION: &[Function] = &[Function {
     gives: &[slot("position", Type::Number, "in `running`, from 1")],
     doc: &[
         "Chooses the running request that gives up its KV blocks when one is needed and none is free.",
+    ],
+}];
+
+const DISAGGREGATION: &[Function] = &[Function {
+    name: "disaggregate",
+    takes: &[REQ, slot("inst", Type::View(View::Instance), ""), CLUSTER],
+    gives: &[slot(
+        "remotely",
+        Type::Boolean,
+        "`true`: an instance that prefills computes the prompt",
+    )],
+    doc: &[
+        "Decides whether another instance computes a prompt than `inst`, which was chosen to decode it.",
     ],
 }];
 

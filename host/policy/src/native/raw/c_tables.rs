@@ -234,6 +234,9 @@ impl Fns {
                     need(fns.victim.is_some(), "victim")?;
                     Self::Preemption(fns)
                 }
+                Hook::Disaggregation => {
+                    return Err(format!("{hook} policy \"{name}\": plugins have none yet"));
+                }
             })
         }
     }

@@ -1,6 +1,6 @@
 //! XpuSim's configuration file in JSON, as a run.
 
-use super::{LengthSpec, RunSpec, WorkloadSpec};
+use crate::spec::{LengthSpec, RunSpec, WorkloadSpec};
 use serde::Deserialize;
 use windtunnel_base::input::{InputError, parse_yaml, unknown};
 use windtunnel_config::pool::{EngineSpec, LatencySpec, ParallelSpec, PoolSpec};
@@ -53,7 +53,7 @@ struct Scheduler {
 }
 
 /// Is it such a file, rather than one of ours?
-pub(super) fn is_one(text: &str) -> bool {
+pub(crate) fn is_one(text: &str) -> bool {
     let tree = serde_json::from_str::<serde_json::Value>(text);
     tree.is_ok_and(|tree| tree.get("simulation_duration_s").is_some())
 }
@@ -62,7 +62,7 @@ pub(super) fn is_one(text: &str) -> bool {
 ///
 /// # Errors
 /// When a key or value is wrong; with line and column.
-pub(super) fn parse(name: &str, text: &str) -> Result<RunSpec, InputError> {
+pub(crate) fn parse(name: &str, text: &str) -> Result<RunSpec, InputError> {
     let config: Config = parse_yaml(name, text)?;
     let refuse = |message: String| Err(InputError::in_file(name, message));
     let tp = config.parallelism.tensor_parallel_size.unwrap_or(1);

@@ -1,0 +1,131 @@
+//! What reports say that was simulated: lines for people, and the same for programs.
+
+use crate::pool_setup::pool_setup;
+use crate::simulation::Simulation;
+use crate::ticks;
+use serde_json::{Value, json};
+use windtunnel_engine::latency::LatencyModelKind;
+use windtunnel_results::report::machines::gpus;
+
+impl Simulation {
+    pub(crate) fn header(&self) -> Vec<String> {
+        if self.spec.is_in_ticks() {
+            let config = self.deployment.config();
+            return ticks::header(config, self.workload(), &self.policies);
+        }
+        let preset = self.deployment.preset();
+        let pools = self.deployment.config().pools.iter();
+        let all = pools.zip(self.deployment.resolved());
+        let several = self.deployment.resolved().len() > 1;
+        let pools: Vec<String> = all
+            .map(|(pool, r)| {
+                let version = r.vllm_version.as_deref();
+                let version = match r.latency_kind {
+                    LatencyModelKind::Ticks => String::new(),
+                    LatencyModelKind::Profile => " (measured)".to_owned(),
+                    LatencyModelKind::Roofline => " (computed, a lower bound)".to_owned(),
+                    LatencyModelKind::TrainedPhysics => " (computed)".to_owned(),
+                    LatencyModelKind::Blackbox => {
+                        version.map_or(String::new(), |v| format!(" ({v})"))
+                    }
+                };
+                let name = if several {
+                    format!("{}: ", pool.name)
+                } else {
+                    String::new()
+                };
+                let batching = match pool.batching.is_continuous() {
+                    true => String::new(),
+                    false => format!(", batching {}", pool.batching),
+                };
+                format!(
+                    "{name}{} x {} {}, latency model {}{version}{batching}",
+                    pool.instances, r.tp, r.gpu, r.latency_kind
+                )
+            })
+            .collect();
+        let served = match self.deployment.resolved().first() {
+            Some(r) => format!("{} on {}, rules {preset}", r.canonical, pools.join("; ")),
+            None => format!(
+                "{} instances, rules {preset}",
+                self.deployment.config().instances()
+            ),
+        };
+        vec![
+            served,
+            format!("workload: {}", self.workload.description),
+            format!(
+                "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
+                self.policies.admission.name(),
+                self.policies.routing.name(),
+                self.policies.scheduler.name(),
+                self.policies.priority.name(),
+                self.policies.preemption.name()
+            ),
+        ]
+    }
+
+    /// The parameters of the policies that declare any, by hook.
+    fn policy_params(&self) -> Value {
+        let by_hook = self.policies.external().map(|(hook, policy)| {
+            let values = policy.params().iter().map(|(n, v)| (n.clone(), json!(v)));
+            (hook.name().to_owned(), Value::Object(values.collect()))
+        });
+        Value::Object(by_hook.collect())
+    }
+
+    pub(crate) fn setup(&self) -> Value {
+        if self.spec.is_in_ticks() {
+            return ticks::setup(&self.spec, self.deployment.config(), self.workload());
+        }
+        let resolved = self.deployment.resolved();
+        let Some(first) = resolved.first() else {
+            return Value::Null;
+        };
+        let config = self.deployment.config();
+        let mut pools = config
+            .pools
+            .iter()
+            .zip(resolved)
+            .map(|(pool, r)| pool_setup(pool, r));
+        let mut setup = json!({
+            "windtunnel_version": env!("CARGO_PKG_VERSION"),
+            "model": first.canonical,
+        });
+        let rest = json!({
+            "admission_policy": self.policies.admission.name(),
+            "routing_policy": self.policies.routing.name(),
+            "scheduler": self.policies.scheduler.name(),
+            "priority_policy": self.policies.priority.name(),
+            "preemption_policy": self.policies.preemption.name(),
+            "policy_params": self.policy_params(),
+            "output_predictor": self.spec.front.output_predictor,
+            "estimate_error": self.spec.front.estimate_error,
+            "snapshot_refresh_interval_us": config.front.snapshot_refresh_us,
+            "cache_signal_delay_us": config.front.cache_signal_delay_us,
+            "workload": self.workload.description,
+            "seed": self.spec.seed(),
+            "horizon_us": Some(self.workload.horizon_us).filter(|us| *us != i64::MAX),
+            "gpus": gpus(self.deployment.machines()),
+            "notes": resolved.iter().flat_map(|r| &r.notes).chain(&self.pool_notes).collect::<Vec<_>>(),
+        });
+        let preset = self.deployment.preset().to_string();
+        if config.pools.len() == 1 {
+            let pool = pools.next().unwrap_or_default();
+            add(&mut setup, pool);
+        } else {
+            setup["num_instances"] = config.instances().into();
+            setup["pools"] = pools.collect();
+        }
+        setup["rules"] = preset.into();
+        add(&mut setup, rest);
+        setup
+    }
+}
+
+/// Adds the keys of `more` behind those of `setup`.
+fn add(setup: &mut Value, more: Value) {
+    if let (Some(setup), Value::Object(more)) = (setup.as_object_mut(), more) {
+        setup.extend(more);
+    }
+}
