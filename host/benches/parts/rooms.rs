@@ -80,7 +80,9 @@ pub(crate) fn latency(c: &mut Criterion) {
         .collect();
     let mut step = StepAggregates::default();
     items.iter().for_each(|&item| step.add(item));
-    let fitted = |kind: &LatencyModelKind| *kind != LatencyModelKind::Ticks;
+    let fitted = |kind: &LatencyModelKind| {
+        !matches!(kind, LatencyModelKind::Ticks | LatencyModelKind::Profile)
+    };
     for kind in LatencyModelKind::ALL.into_iter().filter(fitted) {
         let model = model(kind);
         c.bench_function(&format!("step_us/{kind}"), |b| {

@@ -28,6 +28,8 @@ pub enum LatencyName {
     Roofline,
     /// Roofline terms with globally fitted corrections
     TrainedPhysics,
+    /// A table of measured step times: --profile FILE
+    Profile,
     /// Abstract time, without model and hardware: --prefill-time, --itl, --total-prefill-chunks
     Ticks,
 }
@@ -71,6 +73,14 @@ pub struct ModelArgs {
     /// Step-time model
     #[arg(long, value_enum, default_value_t = LatencyName::Auto, value_name = "MODEL")]
     pub latency_model: LatencyName,
+    /// Measured step times: a table of whole steps, or a profile of ProfileSim (with
+    /// --latency-model profile)
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// What a step outside of that table takes: error (no result), clamp (the nearest one that was
+    /// measured), linear (the last line goes on) [default: error]
+    #[arg(long, value_name = "HOW")]
+    pub extrapolation: Option<String>,
     /// Overhead coefficients a0,a1,a2 in microseconds (with --beta-coeffs)
     #[arg(
         long,

@@ -12,6 +12,7 @@ use super::score::{ScoreArgs, WorkerArgs};
 use super::score_server::ServerArgs;
 use super::suite::SuiteCommand;
 use super::tune::TuneArgs;
+use super::verify::VerifyArgs;
 use super::workload_args::{ReplayArgs, RunArgs, WorkloadCommand};
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
@@ -98,6 +99,11 @@ pub enum Command {
     /// intervals
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Compare a simulation with what was measured, request by request: queue time, TTFT, ITL, E2E
+    #[command(after_help = "Examples:
+  windtunnel verify bench.json simulated.csv
+  windtunnel verify real.json simulated.json --tolerance 0.05 --json")]
+    Verify(VerifyArgs),
     /// Search the parameters that a policy declares
     #[command(after_help = TUNE_EXAMPLES)]
     Tune(TuneArgs),

@@ -29,6 +29,7 @@ mod spelling;
 mod suite;
 mod sweep;
 mod tune;
+mod verify;
 mod workload;
 mod workload_args;
 
@@ -44,6 +45,8 @@ use windtunnel_base::input::InputError;
 
 /// Wrong input.
 const EXIT_INPUT: u8 = 2;
+/// A figure is beyond what was asked for.
+const EXIT_GATE: u8 = 3;
 /// Our own failure.
 const EXIT_FAILURE: u8 = 1;
 /// Stack of a command where that of the main thread is smaller, bytes.
@@ -66,8 +69,20 @@ pub fn main() -> ExitCode {
     ExitCode::from(run(std::env::args_os()))
 }
 
-/// Runs a command line, the program's name first, and says how it went: 0 fine, 2 wrong input, 1 a
-/// failure of ours.
+/// What was asked for is not so: everything was read and computed, and a figure is beyond its limit.
+#[derive(Debug)]
+struct GateFailed(String);
+
+impl std::fmt::Display for GateFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for GateFailed {}
+
+/// Runs a command line, the program's name first, and says how it went: 0 fine, 2 wrong input, 3 a
+/// figure beyond its limit, 1 a failure of ours.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
@@ -93,10 +108,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     {
         return 0;
     }
-    let wrong_input = error.is::<InputError>();
+    let (wrong_input, gate) = (error.is::<InputError>(), error.is::<GateFailed>());
     say(&format!("error: {error:#}"));
     if wrong_input {
         EXIT_INPUT
+    } else if gate {
+        EXIT_GATE
     } else {
         EXIT_FAILURE
     }
@@ -131,6 +148,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Score(args) => score::score(args),
         Command::Explain(args) => explain::explain(args),
         Command::Compare(args) => compare::compare(args),
+        Command::Verify(args) => verify::verify(args),
         Command::Leaderboard(command) => leaderboard::leaderboard(command),
         Command::Tune(args) => tune::tune(args),
         Command::ScoreServer(args) => score_server::serve(args),

@@ -339,7 +339,9 @@ impl<'a> Explained<'a> {
         let coefficients = match r.latency_kind {
             LatencyModelKind::Blackbox => json!({"alpha_us": r.alpha, "beta_us": r.beta}),
             LatencyModelKind::TrainedPhysics => json!({"alpha_us": r.alpha, "beta": r.beta}),
-            LatencyModelKind::Roofline | LatencyModelKind::Ticks => Value::Null,
+            LatencyModelKind::Roofline | LatencyModelKind::Ticks | LatencyModelKind::Profile => {
+                Value::Null
+            }
         };
         json!({
             "model": r.canonical,
@@ -408,6 +410,7 @@ fn kv_source(source: KvBlocksSource) -> &'static str {
         KvBlocksSource::FittedRow => "from the fitted deployment",
         KvBlocksSource::Computed => "computed from GPU memory",
         KvBlocksSource::Fallback => "assumed",
+        KvBlocksSource::Profile => "from the profile",
         KvBlocksSource::Unlimited => "without end",
     }
 }
@@ -421,6 +424,7 @@ fn length_source(source: MaxModelLenSource) -> (&'static str, &'static str) {
             "kv_cache",
             "all the KV cache holds (the model's configuration allows more)",
         ),
+        MaxModelLenSource::Profile => ("profile", "from the profile"),
         MaxModelLenSource::Unlimited => ("unlimited", "unlimited: no configuration is known"),
     }
 }

@@ -126,6 +126,8 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         latency: LatencySpec {
             model: typed("latency_model").map(|()| latency_model(model.latency_model).to_owned()),
             vllm_version: model.vllm_version.clone(),
+            profile: model.profile.clone(),
+            extrapolation: model.extrapolation.clone(),
             alpha_coeffs: model.alpha_coeffs.clone(),
             beta_coeffs: model.beta_coeffs.clone(),
             prefill_time: model.prefill_time,
@@ -272,6 +274,7 @@ pub fn latency_model(name: LatencyName) -> &'static str {
         LatencyName::Blackbox => "blackbox",
         LatencyName::Roofline => "roofline",
         LatencyName::TrainedPhysics => "trained-physics",
+        LatencyName::Profile => "profile",
         LatencyName::Ticks => "ticks",
     }
 }

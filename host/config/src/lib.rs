@@ -12,6 +12,7 @@ mod hardware;
 mod json;
 mod model;
 pub mod pool;
+mod step_profile;
 
 pub use defaults::{Defaults, ModelFacts};
 pub use entries::{
@@ -22,4 +23,7 @@ pub use hardware::HardwareTable;
 pub use model::{
     AttentionLayers, Compute, EMBEDDINGS, EXPERTS, Ffn, Layer, Mixer, ModelArch, OUTPUT_HEAD, Part,
     Quantization, Recurrent, RopeScaling, Split, VISION, Weights, short_name,
+};
+pub use step_profile::{
+    Interval, PassTimes, ProfileLimits, StepProfile, StepRow, StepTable, StepTimes,
 };

@@ -1,6 +1,7 @@
 //! Pools of a cluster as plain data: the same in a run's file and in a policy bundle.
 
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use windtunnel_base::input::is_default;
 
 /// Equal instances.
@@ -161,8 +162,8 @@ pub struct EngineSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LatencySpec {
-    /// `auto` (the default), `blackbox`, `roofline`, `trained-physics`, or `ticks` for abstract
-    /// time without model and hardware.
+    /// `auto` (the default), `blackbox`, `roofline`, `trained-physics`; `profile` for a measured
+    /// table, or `ticks` for abstract time without model and hardware.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// vLLM version of fitted coefficients.
@@ -174,6 +175,12 @@ pub struct LatencySpec {
     /// Step-time coefficients; together with `alpha_coeffs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta_coeffs: Option<Vec<f64>>,
+    /// The file of a measured table of step times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<PathBuf>,
+    /// What happens outside of that table: `error` (the default), `clamp` or `linear`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extrapolation: Option<String>,
     /// Of `ticks`: time to compute a whole prompt, ticks; 2 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefill_time: Option<f64>,

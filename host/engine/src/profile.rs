@@ -9,6 +9,8 @@ use std::fmt;
 /// A version of vLLM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum EngineProfile {
+    /// The V0 scheduler as ProfileSim (plantbud/VllmSimulator) simulates it.
+    ProfileSim,
     /// 0.8.5.
     Vllm0_8_5,
     /// 0.11.0.
@@ -24,7 +26,8 @@ pub enum EngineProfile {
 
 impl EngineProfile {
     /// All, the oldest first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
+        Self::ProfileSim,
         Self::Vllm0_8_5,
         Self::Vllm0_11,
         Self::Vllm0_15,
@@ -36,6 +39,7 @@ impl EngineProfile {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::ProfileSim => "profilesim",
             Self::Vllm0_8_5 => "vllm-0.8.5",
             Self::Vllm0_11 => "vllm-0.11",
             Self::Vllm0_15 => "vllm-0.15",
@@ -57,6 +61,9 @@ impl EngineProfile {
             async_scheduling: self >= Self::Vllm0_15,
             reuse_unfindable_first: self >= Self::Vllm0_32,
             spare_lone_prefill: self >= Self::Vllm0_32,
+            prefill_yields_token: self != Self::ProfileSim,
+            v0_kv_blocks: self == Self::ProfileSim,
+            keep_step_fractions: self == Self::ProfileSim,
             ..EngineRules::VLLM
         }
     }
@@ -64,12 +71,21 @@ impl EngineProfile {
     /// Is a request admitted only if its whole prompt has KV blocks, if nobody says otherwise?
     #[must_use]
     pub fn reserves_full_isl(self) -> bool {
-        self >= Self::Vllm0_19
+        self >= Self::Vllm0_19 || self == Self::ProfileSim
+    }
+
+    /// Does it look up prompts in a prefix cache, if nobody says otherwise?
+    #[must_use]
+    pub fn has_prefix_cache(self) -> bool {
+        self != Self::ProfileSim
     }
 
     /// Does it know a setting? Those that it does not know came later, or are not simulated for it.
     #[must_use]
     pub fn knows(self, setting: &str) -> bool {
+        if self == Self::ProfileSim {
+            return matches!(setting, "engine" | "watermark");
+        }
         let since = match setting {
             // 0.11 has it as an option, in which a request runs one step more than it needs.
             "async_scheduling" | "enable_chunked_prefill" => Self::Vllm0_15,

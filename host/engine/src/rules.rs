@@ -51,6 +51,16 @@ pub struct EngineRules {
     /// A request's model tag must equal the lower-cased name of the run's model byte for byte. Else
     /// case does not matter, and the short name will do.
     pub exact_model_tags: bool,
+    /// The step that completes a prompt yields the first output token. Else the step after it does,
+    /// and a request takes one step more.
+    pub prefill_yields_token: bool,
+    /// KV blocks as vLLM V0 hands them out: an admission takes those of the whole prompt and leaves
+    /// the watermark even on an idle engine, and a running request goes on only while a block is
+    /// free, whether or not it needs one.
+    pub v0_kv_blocks: bool,
+    /// The fraction of a microsecond that a step's duration has is kept for the end of the next
+    /// step. Else each duration is rounded by itself.
+    pub keep_step_fractions: bool,
 }
 
 impl EngineRules {
@@ -63,6 +73,12 @@ impl EngineRules {
             (true, false) => 1,
             (true, true) => 1 + usize::from(self.keep_tokens_on_preemption),
         }
+    }
+
+    /// Does the fast path not know what they ask for?
+    #[must_use]
+    pub fn needs_plain_steps(&self) -> bool {
+        !self.prefill_yields_token || self.v0_kv_blocks || self.keep_step_fractions
     }
 
     /// Bit-exact with BLIS f90a1e3a.
@@ -81,6 +97,9 @@ impl EngineRules {
         first_scheduling_counts: false,
         decoder_fetches_kv: false,
         exact_model_tags: true,
+        prefill_yields_token: true,
+        v0_kv_blocks: false,
+        keep_step_fractions: false,
     };
 
     /// What vLLM V1 does.
@@ -99,6 +118,9 @@ impl EngineRules {
         first_scheduling_counts: true,
         decoder_fetches_kv: true,
         exact_model_tags: false,
+        prefill_yields_token: true,
+        v0_kv_blocks: false,
+        keep_step_fractions: false,
     };
 }
 

@@ -3,6 +3,7 @@
 use crate::settings::Given;
 use crate::spec::OutputSpec;
 use windtunnel_base::input::{InputError, read_text};
+use windtunnel_base::record::{InstanceTotals, RunRecord};
 use windtunnel_engine::frontend::TraceConfig;
 use windtunnel_results::metrics::fitness::Weights;
 use windtunnel_results::metrics::saturation::Detectors;
@@ -78,4 +79,14 @@ fn detectors(outputs: &OutputSpec) -> Result<Option<Detectors>, InputError> {
         detectors.final_window_us = (seconds * 1e6) as i64;
     }
     Ok(Some(detectors))
+}
+
+/// Share of the looked-up prompt tokens that a cache without limits would have had. Requests are
+/// counted in order of arrival; where some overtook others, the prefix caches can have found a
+/// little more, and a cache without limits with them.
+pub(crate) fn infinite_cache_hit_rate(record: &RunRecord) -> Option<f64> {
+    let sum = |of: fn(&InstanceTotals) -> u64| record.instances.iter().map(of).sum::<u64>();
+    let found = sum(|t| t.prefix_reusable).max(sum(|t| t.prefix_hits));
+    let all = sum(|t| t.prefix_queries);
+    (all > 0).then(|| found as f64 / all as f64)
 }

@@ -2,6 +2,7 @@
 
 use crate::disaggregation;
 use crate::policies::make_policies;
+use crate::profile;
 use crate::scheduling;
 use crate::settings::Given;
 use crate::spec::{RulesSpec, RunSpec};
@@ -18,7 +19,9 @@ use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::batching::Batching;
 use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
-use windtunnel_engine::latency::{KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve};
+use windtunnel_engine::latency::{
+    Extrapolation, KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve,
+};
 use windtunnel_policy::PolicySpec;
 use windtunnel_policy::lua::UsageMonitor;
 use windtunnel_results::report::machines::{Choice, Machine, differences};
@@ -85,9 +88,11 @@ impl Deployment {
             &run.pools[..]
         };
         ticks::check(run, given)?;
-        if run.model.is_empty() && !run.is_in_ticks() {
+        let profile = LatencyModelKind::Profile.name();
+        let measured = |pool: &PoolSpec| pool.latency.model.as_deref() == Some(profile);
+        if run.model.is_empty() && !run.is_in_ticks() && !specs.iter().all(measured) {
             return Err(InputError::new(
-                "`model` is not given; only a run with `latency_model` ticks has none",
+                "`model` is not given; only a run with `latency_model` ticks or profile has none",
             ));
         }
         let mut setup = Setup::new(run.model.clone(), defaults);
@@ -101,8 +106,9 @@ impl Deployment {
         }
         let preset = preset(run.rules, specs, &all)?;
         scheduling::check_rules(given, run.rules, preset)?;
-        for ((pool, spec), resolved) in pools.iter_mut().zip(specs).zip(&all) {
+        for ((pool, spec), resolved) in pools.iter_mut().zip(specs).zip(&mut all) {
             scheduling::configure(&mut pool.engine, &spec.engine, preset, resolved, given)?;
+            profile::configure(&mut pool.engine, &spec.engine, resolved)?;
             let in_ticks = resolved.latency_kind == LatencyModelKind::Ticks;
             let time_us = if in_ticks {
                 ticks::time_us
@@ -281,6 +287,11 @@ fn pool(
         None | Some("auto") => None,
         Some(name) => Some(name.parse::<LatencyModelKind>()?),
     };
+    setup.profile.clone_from(&latency.profile);
+    setup.extrapolation = match latency.extrapolation.as_deref() {
+        None => Extrapolation::default(),
+        Some(name) => name.parse()?,
+    };
     setup.ticks = match setup.latency {
         Some(LatencyModelKind::Ticks) => Some(ticks::model(latency)?),
         _ => None,
@@ -302,6 +313,8 @@ fn pool(
         .clone_from(&spec.parallel.moe_comm_backend);
     let resolved = resolve(setup)?;
     check_effects(given, &resolved)?;
+    let measured = resolved.profile.as_ref().map(|p| p.measured().limits);
+    let measured = measured.unwrap_or_default();
     let config = PoolConfig {
         name: spec.name.clone(),
         role: match spec.role {
@@ -314,7 +327,7 @@ fn pool(
         instances: spec.count.unwrap_or(1),
         engine: EngineConfig {
             total_kv_blocks: resolved.total_kv_blocks,
-            block_size: setup.block_size,
+            block_size: engine.block_size.or(measured.block_size).unwrap_or(16),
             // Depend on the rules; `scheduling` sets them.
             max_num_seqs: 0,
             max_num_batched_tokens: 0,
@@ -424,6 +437,11 @@ fn check_effects(given: &Given, resolved: &Resolved) -> Result<(), InputError> {
                 resolved.canonical, resolved.canonical
             )
         },
+    )?;
+    given.reject_unless(
+        &["profile", "extrapolation"],
+        kind == LatencyModelKind::Profile,
+        "without `latency_model` profile",
     )?;
     given.reject_unless(
         &["moe_comm_backend"],

@@ -22,6 +22,7 @@ impl Simulation {
                 let version = r.vllm_version.as_deref();
                 let version = match r.latency_kind {
                     LatencyModelKind::Ticks => String::new(),
+                    LatencyModelKind::Profile => " (measured)".to_owned(),
                     LatencyModelKind::Roofline => " (computed, a lower bound)".to_owned(),
                     LatencyModelKind::TrainedPhysics => " (computed)".to_owned(),
                     LatencyModelKind::Blackbox => {

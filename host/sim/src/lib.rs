@@ -53,10 +53,12 @@ mod names;
 mod opened;
 mod policies;
 mod pool_setup;
+mod profile;
 #[cfg(test)]
 mod program_tests;
 #[cfg(test)]
 mod refusal_tests;
+mod released;
 #[cfg(test)]
 mod request_name_tests;
 mod scheduling;

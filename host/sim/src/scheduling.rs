@@ -70,6 +70,10 @@ pub(crate) fn configure(
         (Preset::Vllm, Some(gpu)) => profile.default_limits(&resolved.gpu, gpu.memory_gib),
         _ => (2048, 256),
     };
+    let measured = resolved.profile.as_ref().map(|p| p.measured().limits);
+    let measured = measured.unwrap_or_default();
+    let tokens = measured.max_num_batched_tokens.unwrap_or(tokens);
+    let seqs = measured.max_num_seqs.unwrap_or(seqs);
     engine.max_num_batched_tokens = spec.max_num_batched_tokens.unwrap_or(tokens);
     // Not given, there are not more requests than tokens of a step.
     let seqs = seqs.min(engine.max_num_batched_tokens);
@@ -85,7 +89,9 @@ pub(crate) fn configure(
         engine.rules.async_scheduling = async_scheduling;
     }
     engine.scheduling = SchedulingConfig {
-        enable_prefix_caching: spec.enable_prefix_caching.unwrap_or(true),
+        enable_prefix_caching: spec
+            .enable_prefix_caching
+            .unwrap_or(profile.has_prefix_cache()),
         enable_chunked_prefill: spec.enable_chunked_prefill.unwrap_or(true),
         reserve_full_isl: spec
             .scheduler_reserve_full_isl
@@ -502,8 +508,8 @@ mod tests {
         );
         assert_eq!(
             refused(json!({ "engine": "vllm-0.2" })),
-            "unknown engine \"vllm-0.2\"; did you mean \"vllm-0.32\"? valid: vllm-0.8.5, vllm-0.11, vllm-0.15, \
-             vllm-0.19, vllm-0.32"
+            "unknown engine \"vllm-0.2\"; did you mean \"vllm-0.32\"? valid: profilesim, vllm-0.8.5, \
+             vllm-0.11, vllm-0.15, vllm-0.19, vllm-0.32"
         );
     }
 

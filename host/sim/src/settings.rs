@@ -75,6 +75,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("plain_steps", "pool.engine.plain_steps"),
     ("latency_model", "pool.latency.model"),
     ("vllm_version", "pool.latency.vllm_version"),
+    ("profile", "pool.latency.profile"),
+    ("extrapolation", "pool.latency.extrapolation"),
     ("alpha_coeffs", "pool.latency.alpha_coeffs"),
     ("beta_coeffs", "pool.latency.beta_coeffs"),
     ("prefill_instances", "disaggregation.prefill_instances"),

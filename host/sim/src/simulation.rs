@@ -1,11 +1,13 @@
 //! From a run's spec to a simulation, and from there to its result.
 
-use crate::analysis::Analysis;
+use crate::analysis::{Analysis, infinite_cache_hit_rate};
 use crate::choose::{Chosen, ClusterFacts, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
 use crate::disaggregation;
 use crate::names::{Mentions, Seen};
 use crate::opened::Nobody;
+use crate::profile;
+use crate::released;
 use crate::scheduling::check_drafts;
 use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::{RulesSpec, RunSpec};
@@ -14,7 +16,7 @@ use crate::ticks;
 use crate::workload::{Opened, Traces, horizon, open_workload};
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{InstanceTotals, Recorder, RequestRecord, RunRecord};
+use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
 use windtunnel_base::request::{Source, Symbols, Tapped};
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::cluster::Progress;
@@ -199,7 +201,10 @@ impl Resolver<'_> {
             let defaults = defaults(run.defaults_filepath.as_deref())?;
             let as_the_reference =
                 deployment.preset() == Preset::Blis && run.rules == RulesSpec::Blis;
-            open_workload(run, given, &defaults, self.traces, as_the_reference)
+            match released::open(run, given, deployment)? {
+                Some(opened) => Ok(opened),
+                None => open_workload(run, given, &defaults, self.traces, as_the_reference),
+            }
         })
     }
 
@@ -424,7 +429,8 @@ impl Simulation {
         let pools = self.deployment.config().pools.iter();
         let pools: Vec<&str> = pools.map(|pool| pool.name.as_str()).collect();
         let mentions = &self.mentions;
-        let notes = mentions.notes(&seen, &record.symbols, &pools);
+        let mut notes = mentions.notes(&seen, &record.symbols, &pools);
+        notes.extend(profile::outside(self.deployment.resolved())?);
         if let Some(fault) = &record.fault {
             return Err(InputError::new(fault.to_string()));
         }
@@ -494,14 +500,4 @@ impl Simulation {
             setup,
         }
     }
-}
-
-/// Share of the looked-up prompt tokens that a cache without limits would have had. Requests are
-/// counted in order of arrival; where some overtook others, the prefix caches can have found a
-/// little more, and a cache without limits with them.
-fn infinite_cache_hit_rate(record: &RunRecord) -> Option<f64> {
-    let sum = |of: fn(&InstanceTotals) -> u64| record.instances.iter().map(of).sum::<u64>();
-    let found = sum(|t| t.prefix_reusable).max(sum(|t| t.prefix_hits));
-    let all = sum(|t| t.prefix_queries);
-    (all > 0).then(|| found as f64 / all as f64)
 }

@@ -53,7 +53,7 @@ pub const DEFAULT_SEED: u64 = 42;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSpec {
-    /// Model, by full or short name; none where time is abstract.
+    /// Model, by full or short name; none where time is abstract or a profile says it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub model: String,
     /// Folder with the model's Hugging Face `config.json`.

@@ -18,7 +18,7 @@ use windtunnel_workload::{
 };
 
 /// Settings of a trace's part and pace.
-const TRACE_SETTINGS: [&str; 10] = [
+pub(crate) const TRACE_SETTINGS: [&str; 10] = [
     "trace_from",
     "trace_to",
     "trace_sample",
@@ -32,7 +32,7 @@ const TRACE_SETTINGS: [&str; 10] = [
 ];
 
 /// Settings of synthetic lengths.
-const LENGTH_SETTINGS: [&str; 9] = [
+pub(crate) const LENGTH_SETTINGS: [&str; 9] = [
     "prefix_tokens",
     "prompt_tokens",
     "prompt_tokens_stdev",

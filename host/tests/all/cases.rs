@@ -114,6 +114,9 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         gaps_are_elapsed_time: b[7],
         first_scheduling_counts: b[8],
         exact_model_tags: b[9],
+        prefill_yields_token: true,
+        v0_kv_blocks: false,
+        keep_step_fractions: false,
         // Under the reference's rules, blocks that were found are not always held.
         reuse_unfindable_first: b[10] && b[6],
         spare_lone_prefill: b[11],

@@ -32,6 +32,7 @@ mod oracle;
 mod picker_config;
 mod plugin;
 mod pools;
+mod profilesim;
 mod properties;
 mod readme;
 mod replay;

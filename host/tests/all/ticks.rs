@@ -424,7 +424,7 @@ fn what_has_no_meaning_in_ticks_is_refused() {
         ),
         (
             "run --rate 2".into(),
-            "--model is not given; only a run with --latency-model ticks has none",
+            "--model is not given; only a run with --latency-model ticks or profile has none",
         ),
     ] {
         let ran = folder.command(&arguments);

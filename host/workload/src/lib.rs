@@ -17,6 +17,7 @@ mod limits;
 mod number_lists;
 pub mod numpy_legacy;
 mod open;
+pub mod pass_release;
 mod request_names;
 pub mod sample;
 pub mod spec;

@@ -195,6 +195,29 @@ impl EngineConfig {
         }
     }
 
+    /// Blocks that an admission beside others must leave free.
+    pub(super) fn watermark_blocks(&self) -> u64 {
+        // vLLM counts its null block.
+        (self.scheduling.watermark * (self.total_kv_blocks as f64 + 1.0)) as u64
+    }
+
+    /// KV blocks that a prompt of so many tokens takes, and those that it may have at most.
+    #[must_use]
+    pub fn prompt_blocks(&self, prompt_tokens: u64) -> (u64, u64) {
+        let kept = match self.rules.v0_kv_blocks {
+            true => self.watermark_blocks(),
+            false => 0,
+        };
+        let needed = prompt_tokens.div_ceil(u64::from(self.block_size));
+        (needed, self.total_kv_blocks.saturating_sub(kept))
+    }
+
+    /// Does a prompt of so many tokens not even fit on an idle engine?
+    pub(super) fn never_fits(&self, prompt_tokens: u64) -> bool {
+        let (needed, usable) = self.prompt_blocks(prompt_tokens);
+        needed > usable
+    }
+
     /// Most tokens of a request that are ever computed: the last one that fits into
     /// `max_model_len` is sampled but not computed.
     pub(super) fn max_computed_tokens(&self) -> u32 {

@@ -35,10 +35,13 @@ pub(crate) struct EngineRequest {
     pub(crate) scheduled_tokens: u32,
     /// One more than the number of the last chosen step that it took part in by itself; 0 = none.
     pub(crate) scheduled_in: u64,
-    /// Output tokens that are out since the last restart.
+    /// Sampled tokens that are out since the last restart.
     pub(crate) emitted: u32,
-    /// Output tokens with which it ends, at least 1.
+    /// Sampled tokens with which it ends, at least 1.
     pub(crate) output_limit: u32,
+    /// Of these, the first ones that are no output: 1 where the step that completes a prompt yields
+    /// none.
+    pub(crate) unseen: u32,
     /// Tokens, of those in its blocks, whose full blocks may be findable.
     pub(crate) known_tokens: u32,
     /// Tokens to compute before the next token is sampled: the prompt, and after a preemption the
@@ -85,6 +88,7 @@ impl EngineRequest {
             scheduled_in: 0,
             emitted: 0,
             output_limit: 0,
+            unseen: 0,
             known_tokens: 0,
             blocks: BlockTable::default(),
             token_steps: TokenSteps::default(),
@@ -152,7 +156,7 @@ impl EngineRequest {
     /// How it ended, if all its output is out. A request without output ends with its first token.
     pub(crate) fn ended(&self) -> Option<Outcome> {
         (self.emitted >= self.output_limit).then(|| {
-            if self.output_limit < self.final_output_tokens() {
+            if self.output_limit - self.unseen < self.final_output_tokens() {
                 Outcome::LengthCapped
             } else {
                 Outcome::Completed
@@ -162,7 +166,8 @@ impl EngineRequest {
 
     /// Output tokens that its client has.
     pub(crate) fn emitted_tokens(&self) -> u32 {
-        self.emitted.min(self.final_output_tokens())
+        let seen = self.emitted.saturating_sub(self.unseen);
+        seen.min(self.final_output_tokens())
     }
 
     pub(crate) fn sequence(&self) -> Sequence<'_> {

@@ -33,6 +33,7 @@ impl Instance {
         let slot = self.requests.insert(EngineRequest {
             stamp: self.scheduled_events,
             part,
+            unseen: u32::from(!self.config.rules.prefill_yields_token),
             ..EngineRequest::new(request, view)
         });
         self.incoming
@@ -96,10 +97,7 @@ impl Instance {
         request.output_limit = output_limit;
         // A step without tokens is no step, so a request needs some.
         let empty = prompt == 0 && rules.visible_at_step_end;
-        if too_long
-            || empty
-            || prompt.div_ceil(u64::from(self.config.block_size)) > self.config.total_kv_blocks
-        {
+        if too_long || empty || self.config.never_fits(prompt) {
             self.drop_request(slot, now, events);
             return;
         }
@@ -143,7 +141,7 @@ impl Instance {
             0 => u32::MAX,
             limit => u32::try_from(limit.saturating_sub(prompt)).unwrap_or(u32::MAX),
         };
-        request.final_output_tokens().max(1).min(room.max(1))
+        request.final_output_tokens().max(1).min(room.max(1)) + request.unseen
     }
 
     /// Plans a step if requests wait, none is running, and none is planned but for the end of a

@@ -99,8 +99,10 @@ pub struct Instance {
     pub(super) empty_output_us: i64,
     /// The engine core is busy with what it did last until then.
     pub(super) core_free_us: i64,
-    /// End of the last step that was chosen.
+    /// End of the last step that was chosen, and the fraction of a microsecond by which it would be
+    /// later, where the rules keep that.
     pub(super) busy_until: i64,
+    pub(super) busy_fraction: f64,
     /// End of the last step whose output is processed.
     pub(super) last_output_us: i64,
     /// Time of the last event.
@@ -130,6 +132,7 @@ impl Instance {
         config.plain |= config.block_size > MAX_BLOCK_SIZE;
         // The fast path knows no drafts.
         config.plain |= config.scheduling.speculation.is_on();
+        config.plain |= config.rules.needs_plain_steps();
         Self {
             index,
             kv: KvCache::new(
@@ -173,6 +176,7 @@ impl Instance {
             empty_output_us: NEVER,
             core_free_us: 0,
             busy_until: 0,
+            busy_fraction: 0.0,
             last_output_us: 0,
             clock: 0,
             last_completion: 0,

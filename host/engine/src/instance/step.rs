@@ -9,7 +9,7 @@ use super::part::Part;
 use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::state::Instance;
-use crate::latency::{StepAggregates, StepItem};
+use crate::latency::{StepAggregates, StepItem, truncate_us};
 use windtunnel_base::record::{Outcome, StepRun};
 use windtunnel_base::request::FinishReason;
 use windtunnel_plugin_api::EventKind;
@@ -41,13 +41,13 @@ impl Instance {
             self.after_empty_choice(now, self.totals.preemptions > preemptions, events);
             return;
         }
-        let duration = self.step_us(&work) + self.adapter_loading_us();
         let schedule_us = self.config.scheduling.core.schedule(work.requests);
         let chosen_us = now.saturating_add(schedule_us);
         let start_us = match self.in_flight.back() {
             Some(before) => before.end_us.max(chosen_us),
             None => chosen_us,
         };
+        let duration = self.next_step_us(&work, start_us) + self.adapter_loading_us();
         let end_us = start_us.saturating_add(duration);
         self.totals.steps += 1;
         self.totals.queue_length_sum += self.waiting_requests() as u64;
@@ -227,6 +227,24 @@ impl Instance {
         self.latency.step_us(work, &mut self.step_items()).max(1)
     }
 
+    /// Duration of the step at hand, which begins at `start_us`, microseconds.
+    fn next_step_us(&mut self, work: &StepAggregates, start_us: i64) -> i64 {
+        if !self.config.rules.keep_step_fractions {
+            return self.step_us(work);
+        }
+        let Some(exact) = self.latency.exact_us(work) else {
+            return self.step_us(work);
+        };
+        // A step that begins later than the last one ends begins at a whole microsecond.
+        let before = match start_us == self.busy_until {
+            true => self.busy_fraction,
+            false => 0.0,
+        };
+        let us = truncate_us((exact + before).round()).max(1);
+        self.busy_fraction = exact + before - us as f64;
+        us
+    }
+
     /// The output of a step that ended is processed at `end`.
     pub(super) fn process_step(
         &mut self,
@@ -306,6 +324,9 @@ impl Instance {
         let follows = request.last_token_step == step;
         let waited = end - request.last_token_us;
         (request.last_token_us, request.last_token_step) = (end, step + 1);
+        if request.emitted <= request.unseen {
+            return;
+        }
         if request.has_first_token {
             if elapsed && !follows {
                 request.token_steps.push_own(waited + token_us);

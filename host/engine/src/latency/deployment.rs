@@ -3,6 +3,7 @@
 use super::capacity::KvMemory;
 use super::kind::LatencyModelKind;
 use super::model::LatencyModel;
+use super::profile::{Extrapolation, Profile};
 use super::ticks::Ticks;
 use std::fmt;
 use std::path::PathBuf;
@@ -24,6 +25,10 @@ pub struct Setup {
     pub vllm_version: Option<String>,
     /// Step-time model.
     pub latency: Option<LatencyModelKind>,
+    /// File of a profile.
+    pub profile: Option<PathBuf>,
+    /// What happens outside of what the profile has.
+    pub extrapolation: Extrapolation,
     /// Alpha coefficients in place of the known ones; together with `beta`.
     pub alpha: Option<Vec<f64>>,
     /// Beta coefficients in place of the known ones; together with `alpha`.
@@ -69,6 +74,8 @@ impl Setup {
             dp: 1,
             vllm_version: None,
             latency: None,
+            profile: None,
+            extrapolation: Extrapolation::default(),
             alpha: None,
             beta: None,
             model_config_folder: None,
@@ -97,6 +104,8 @@ pub enum KvBlocksSource {
     Computed,
     /// It could not be computed.
     Fallback,
+    /// The profile.
+    Profile,
     /// There is no end of them, in abstract time.
     Unlimited,
 }
@@ -110,6 +119,7 @@ impl KvBlocksSource {
             Self::FittedRow => "fitted_deployment",
             Self::Computed => "computed",
             Self::Fallback => "fallback",
+            Self::Profile => "profile",
             Self::Unlimited => "unlimited",
         }
     }
@@ -126,6 +136,8 @@ pub enum MaxModelLenSource {
     KvCapacity,
     /// Nothing limits it.
     Unlimited,
+    /// The profile.
+    Profile,
 }
 
 /// One deployment, complete.
@@ -147,6 +159,8 @@ pub struct Resolved {
     pub latency_kind: LatencyModelKind,
     /// The step-time model.
     pub latency: Arc<dyn LatencyModel>,
+    /// The same where it is a measured table.
+    pub profile: Option<Arc<Profile>>,
     /// KV blocks per instance.
     pub total_kv_blocks: u64,
     /// Where they come from.
@@ -186,6 +200,7 @@ impl Resolved {
             vllm_version: None,
             latency_kind: LatencyModelKind::Ticks,
             latency: Arc::new(ticks),
+            profile: None,
             total_kv_blocks: u32::MAX.into(),
             kv_blocks_source: KvBlocksSource::Unlimited,
             kv_element_bytes: 0.0,

@@ -13,16 +13,19 @@ pub enum LatencyModelKind {
     Roofline,
     /// See [`TrainedPhysics`](super::TrainedPhysics).
     TrainedPhysics,
+    /// A measured table, see [`Profile`](super::Profile).
+    Profile,
     /// See [`Ticks`](super::Ticks).
     Ticks,
 }
 
 impl LatencyModelKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Blackbox,
         Self::Roofline,
         Self::TrainedPhysics,
+        Self::Profile,
         Self::Ticks,
     ];
 
@@ -30,7 +33,7 @@ impl LatencyModelKind {
     #[must_use]
     pub fn caution(self) -> Option<&'static str> {
         match self {
-            Self::Blackbox | Self::Ticks => None,
+            Self::Blackbox | Self::Profile | Self::Ticks => None,
             Self::Roofline => Some(
                 "step times are computed and a lower bound: no overheads, no communication between GPUs",
             ),
@@ -48,6 +51,7 @@ impl LatencyModelKind {
             Self::Blackbox => "blackbox",
             Self::Roofline => "roofline",
             Self::TrainedPhysics => "trained-physics",
+            Self::Profile => "profile",
             Self::Ticks => "ticks",
         }
     }

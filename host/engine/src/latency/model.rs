@@ -88,6 +88,12 @@ pub trait LatencyModel: Send + Sync {
     /// same result as if it always had.
     fn step_us(&self, step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64;
 
+    /// The same to fractions of a microsecond, where the model has them.
+    fn exact_us(&self, step: &StepAggregates) -> Option<f64> {
+        let _ = step;
+        None
+    }
+
     /// Is the time of a step of decodes alone a function of their number? Then the engine calls
     /// [`step_us`](Self::step_us) once for many such steps.
     fn ignores_decode_context(&self) -> bool {

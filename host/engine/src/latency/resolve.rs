@@ -1,6 +1,7 @@
 //! From what is given and what is left out to one deployment: model, GPU, step-time model, KV
 //! cache, model length.
 
+mod measured;
 mod memory;
 
 use super::blackbox::Blackbox;
@@ -30,11 +31,14 @@ pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         return Ok(Resolved::in_ticks(ticks));
     }
     check(setup)?;
+    if setup.latency == Some(LatencyModelKind::Profile) {
+        return measured::resolve(setup);
+    }
     let mut case = Case::open(setup)?;
     let kind = case.choose()?;
     match kind {
-        LatencyModelKind::Blackbox => case.blackbox(),
         LatencyModelKind::Roofline | LatencyModelKind::TrainedPhysics => case.analytic(kind),
+        LatencyModelKind::Blackbox | LatencyModelKind::Profile => case.blackbox(),
         LatencyModelKind::Ticks => Err(InputError::new(
             "latency model ticks has figures of its own, and no model",
         )),
@@ -43,7 +47,7 @@ pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
 
 fn check(setup: &Setup) -> Result<(), InputError> {
     let refuse = |message: &str| Err(InputError::new(message));
-    if setup.model.trim().is_empty() {
+    if setup.model.trim().is_empty() && setup.latency != Some(LatencyModelKind::Profile) {
         return refuse("the model name is empty");
     }
     if setup.tp == Some(0) || setup.dp == 0 {
@@ -73,8 +77,10 @@ fn check(setup: &Setup) -> Result<(), InputError> {
     };
     check_coefficients("alpha", alpha)?;
     check_coefficients("beta", beta)?;
-    if setup.latency == Some(LatencyModelKind::Roofline) {
-        return refuse("the roofline model has no coefficients; drop them or choose another model");
+    if let Some(kind @ (LatencyModelKind::Roofline | LatencyModelKind::Profile)) = setup.latency {
+        return Err(InputError::new(format!(
+            "the {kind} model has no coefficients; drop them or choose another model"
+        )));
     }
     if alpha.len() != 3 {
         return Err(InputError::new(format!(
@@ -454,6 +460,7 @@ impl<'a> Case<'a> {
             vllm_version,
             latency_kind: kind,
             latency,
+            profile: None,
             total_kv_blocks,
             kv_blocks_source,
             kv_element_bytes,

@@ -68,11 +68,10 @@ impl Instance {
 
     /// Blocks that an admission must leave free.
     pub(crate) fn reserved_blocks(&self) -> u64 {
-        if self.running.is_empty() {
+        if self.running.is_empty() && !self.config.rules.v0_kv_blocks {
             return 0;
         }
-        // vLLM counts its null block.
-        (self.config.scheduling.watermark * (self.kv.total() as f64 + 1.0)) as u64
+        self.config.watermark_blocks()
     }
 
     /// Admits a waiting request if there are blocks for its first tokens. Running requests are not
@@ -134,7 +133,11 @@ impl Instance {
             .blocks_taken_by(&request.blocks, held.max(slots), &cached);
         let needed = needed.saturating_add(self.reserved_blocks());
         let short = needed.saturating_sub(self.kv.free());
-        if short > 0 || !self.allocate(slot, tokens, &cached) {
+        let taken = match rules.v0_kv_blocks {
+            true => remaining,
+            false => tokens,
+        };
+        if short > 0 || !self.allocate(slot, taken, &cached) {
             let reuse = !scheduling.reserve_full_isl && !cached.is_empty();
             self.block_head(slot, budget, short, reuse);
             return false;

@@ -109,7 +109,8 @@ impl Instance {
         events: &mut Vec<InstanceEvent>,
     ) -> bool {
         loop {
-            if self.allocate(slot, tokens, &CachedPrefix::default()) {
+            let stuck = self.config.rules.v0_kv_blocks && self.kv.free() == 0;
+            if !stuck && self.allocate(slot, tokens, &CachedPrefix::default()) {
                 return true;
             }
             let position = self.choose_victim(now, events);
@@ -135,6 +136,10 @@ impl Instance {
         }
         let awaits_output = self.awaits_output();
         let request = &mut self.requests[slot];
+        // Its admission took the blocks of the whole prompt.
+        if self.config.rules.v0_kv_blocks && request.running && request.in_prefill() {
+            return true;
+        }
         let mut blocks = std::mem::take(&mut request.blocks);
         let computed = request.computed_tokens + tokens;
         // What was sampled in a step whose output is not processed is computed before it is known.
