@@ -11,6 +11,7 @@ mod disaggregation_args;
 mod effects;
 mod evolve;
 mod explain;
+mod gate;
 mod leaderboard;
 mod legacy;
 mod models;
@@ -35,6 +36,7 @@ mod workload_args;
 
 use clap::{CommandFactory, FromArgMatches};
 use commands::{Cli, Command, LogLevel};
+use gate::GateFailed;
 use print::{say, to_stdout};
 use std::ffi::OsString;
 use std::io;
@@ -68,18 +70,6 @@ pub fn main() -> ExitCode {
     }
     ExitCode::from(run(std::env::args_os()))
 }
-
-/// What was asked for is not so: everything was read and computed, and a figure is beyond its limit.
-#[derive(Debug)]
-struct GateFailed(String);
-
-impl std::fmt::Display for GateFailed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for GateFailed {}
 
 /// Runs a command line, the program's name first, and says how it went: 0 fine, 2 wrong input, 3 a
 /// figure beyond its limit, 1 a failure of ours.

@@ -1,6 +1,6 @@
 //! `windtunnel verify`: compares a simulation with what was measured.
 
-use super::GateFailed;
+use super::gate::GateFailed;
 use super::print::present;
 use clap::Args;
 use std::path::PathBuf;

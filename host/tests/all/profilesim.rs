@@ -1,5 +1,5 @@
-//! What ProfileSim computes is computed here, to the microsecond, from its own files; what it leaves
-//! open is a clear error. Times lie within a microsecond of its exact ones.
+//! What ProfileSim computes is computed here, to the microsecond, from its own files; what it
+//! leaves open is a clear error. Times lie within a microsecond of its exact ones.
 //!
 //! Small cases lie in `tests/data/profilesim`; more run when they are found beside the project.
 

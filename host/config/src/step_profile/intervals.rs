@@ -1,42 +1,11 @@
 //! Interval tables: the duration of a pass by its tokens alone, as ProfileSim keeps it.
 
-use super::{ProfileLimits, StepProfile, StepTimes};
+use super::times::{Interval, PassTimes, ProfileLimits, StepProfile, StepTimes};
 use crate::json;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use windtunnel_base::input::InputError;
-
-/// Durations of passes by the number of their tokens.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PassTimes {
-    /// Passes that only decode, ascending.
-    pub cuda: Vec<Interval>,
-    /// Passes with a prefill token, ascending.
-    pub no_cuda: Vec<Interval>,
-}
-
-/// A line over numbers of tokens: `intercept + slope x tokens`, seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Interval {
-    /// First number of tokens.
-    pub start: u64,
-    /// Last number of tokens.
-    pub end: u64,
-    /// Seconds per token.
-    pub slope: f64,
-    /// Seconds.
-    pub intercept: f64,
-}
-
-impl Interval {
-    /// Duration of a pass of `tokens`, seconds.
-    #[must_use]
-    pub fn seconds(&self, tokens: u64) -> f64 {
-        self.intercept + self.slope * tokens as f64
-    }
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

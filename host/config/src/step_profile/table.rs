@@ -1,6 +1,6 @@
 //! Tables of whole steps: a YAML header between lines of `---`, then rows as CSV.
 
-use super::{ProfileLimits, StepProfile, StepTimes};
+use super::times::{ProfileLimits, StepProfile, StepRow, StepTable, StepTimes};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,33 +16,6 @@ const COLUMNS: [&str; 6] = [
     "spread_ms",
     "samples",
 ];
-
-/// Durations of whole steps.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct StepTable {
-    /// The steps; no two have the same work.
-    pub rows: Vec<StepRow>,
-    /// Share of the shorter part, the prefills or the decodes alone, that a step with both takes
-    /// beyond the longer one; `None` = the rows with both say it, else 1.
-    pub overlap: Option<f64>,
-}
-
-/// A step that was measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepRow {
-    /// New prompt tokens.
-    pub prefill_tokens: u64,
-    /// Requests that decode.
-    pub decode_seqs: u64,
-    /// Tokens whose KV is read: what was computed before, of prefills and decodes.
-    pub kv_tokens: u64,
-    /// Duration, milliseconds: the median.
-    pub ms: f64,
-    /// From the first to the third quartile, milliseconds.
-    pub spread_ms: Option<f64>,
-    /// Steps that it is the median of.
-    pub samples: Option<u64>,
-}
 
 /// What was measured, and on what.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

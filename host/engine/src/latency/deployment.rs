@@ -1,9 +1,10 @@
 //! What may be given about a deployment, and the complete deployment that results.
 
 use super::capacity::KvMemory;
+use super::extrapolation::Extrapolation;
 use super::kind::LatencyModelKind;
 use super::model::LatencyModel;
-use super::profile::{Extrapolation, Profile};
+use super::profile::Profile;
 use super::ticks::Ticks;
 use std::fmt;
 use std::path::PathBuf;

@@ -1,51 +1,14 @@
 //! The profile model: step times that were measured, and what was measured with them.
 
+use super::extrapolation::Extrapolation;
 use super::model::{LatencyModel, StepAggregates, StepItem, truncate_us};
 use super::step_table::Steps;
 use crate::rules::Preset;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_config::{Interval, StepProfile, StepTimes};
-
-/// What happens to a step that lies outside of what was measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Extrapolation {
-    /// There is no result.
-    #[default]
-    Error,
-    /// It takes the time of the nearest step that was measured.
-    Clamp,
-    /// The last line goes on.
-    Linear,
-}
-
-impl Extrapolation {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Error, Self::Clamp, Self::Linear];
-
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Clamp => "clamp",
-            Self::Linear => "linear",
-        }
-    }
-}
-
-impl FromStr for Extrapolation {
-    type Err = InputError;
-
-    fn from_str(name: &str) -> Result<Self, InputError> {
-        let found = Self::ALL.into_iter().find(|e| e.name() == name);
-        let valid = Self::ALL.map(Self::name);
-        found.ok_or_else(|| InputError::new(unknown("`extrapolation`", name, &valid)))
-    }
-}
 
 /// Step times from a measured table.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Whole steps between measured ones: prefills alone, decodes alone, and both together.
 
+use super::extrapolation::Extrapolation;
 use super::model::StepAggregates;
-use super::profile::Extrapolation;
 use windtunnel_config::{StepRow, StepTable};
 
 /// A table that can be asked for any step.
@@ -75,7 +75,7 @@ impl Steps {
 
 impl Curve {
     fn new(mut rows: Vec<(u64, u64, f64)>) -> Self {
-        rows.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+        rows.sort_by_key(|row| (row.0, row.1));
         let mut groups: Vec<(u64, Vec<(u64, f64)>)> = Vec::new();
         for (size, kv, ms) in rows {
             match groups.last_mut() {

@@ -10,8 +10,11 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt::Write;
 
+/// Takes a metric of a request, microseconds.
+type Figure = fn(&Times) -> Option<f64>;
+
 /// The times that are compared: name and place.
-const METRICS: [(&str, fn(&Times) -> Option<f64>); 4] = [
+const METRICS: [(&str, Figure); 4] = [
     ("queue_time", |t| t.queue_us),
     ("ttft", |t| t.ttft_us),
     ("itl", |t| t.itl_us),

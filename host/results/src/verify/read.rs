@@ -9,7 +9,7 @@ use windtunnel_base::input::{InputError, read_text_up_to};
 const LARGEST: u64 = 1 << 30;
 
 const UNDERSTOOD: &str = "expected rows of requests as a run writes them (JSON or CSV), or results of \
-    vllm bench serve --save-detailed";
+    vllm bench serve with the details of each request";
 
 /// Reads the times of all requests of a file.
 ///
@@ -113,7 +113,8 @@ fn of_bench(value: &Value) -> Result<Vec<Times>, String> {
     let list = |key: &str| value.get(key).and_then(Value::as_array);
     let (Some(ttfts), Some(itls)) = (list("ttfts"), list("itls")) else {
         return Err(
-            "ttfts and itls are missing: bench with --save-detailed writes them".to_owned(),
+            "ttfts and itls are missing: vllm bench serve writes them where it saves details"
+                .to_owned(),
         );
     };
     if ttfts.len() != itls.len() {
