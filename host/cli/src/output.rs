@@ -268,7 +268,9 @@ pub fn deliver(
     if let Some(inputs) = &result.inputs.ticks {
         return match format {
             Format::Json => present(true, &format!("{:#}\n", ticks::value(&results, inputs))),
-            Format::Table | Format::Blis => present(false, &ticks::text(&results, inputs)),
+            Format::Table | Format::Blis | Format::Xpusim => {
+                present(false, &ticks::text(&results, inputs))
+            }
         };
     }
     match format {

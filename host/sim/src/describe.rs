@@ -24,7 +24,9 @@ impl Simulation {
                     LatencyModelKind::Ticks => String::new(),
                     LatencyModelKind::Profile => " (measured)".to_owned(),
                     LatencyModelKind::Roofline => " (computed, a lower bound)".to_owned(),
-                    LatencyModelKind::TrainedPhysics => " (computed)".to_owned(),
+                    LatencyModelKind::TrainedPhysics | LatencyModelKind::XpuRoofline => {
+                        " (computed)".to_owned()
+                    }
                     LatencyModelKind::Blackbox => {
                         version.map_or(String::new(), |v| format!(" ({v})"))
                     }

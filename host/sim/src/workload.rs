@@ -4,7 +4,7 @@ mod synthetic;
 
 use crate::settings::Given;
 use crate::spec::{
-    LengthSpec, LoadGeneratorSpec, ReplaySpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
+    LoadGeneratorSpec, ReplaySpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
 use crate::ticks;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use windtunnel_config::Defaults;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
 use windtunnel_workload::generator_config::GeneratorConfig;
 use windtunnel_workload::spec::{self, Bounds, Changes, Pauses, types};
+use windtunnel_workload::synthetic::Length;
 use windtunnel_workload::{
     OpenOptions, RealTime, Selection, SessionMode, ThinkTime, Trace, detect, open, trace_v2,
 };
@@ -34,6 +35,7 @@ pub(crate) const TRACE_SETTINGS: [&str; 10] = [
 
 pub use crate::opened::Opened;
 pub use crate::spec::DEFAULT_SEED;
+pub(crate) use synthetic::LENGTH_SETTINGS;
 pub(crate) use synthetic::measured_us;
 use synthetic::{lengths, timeout};
 
