@@ -54,31 +54,6 @@ fn carry_out(run: &RunSpec, trusted: bool, common: &CommonArgs) -> anyhow::Resul
         let why = "with `latency_model` ticks, whose time is abstract";
         return Err(InputError::new(format!("--format {format} has no effect {why}")).into());
     }
-    if !trusted && confine::has_scripts(&run) {
-            confine::confine(&[]);
-        }
-        run.resolve()?;
-        let text = run.to_yaml()?;
-        return to_stdout(|out| out.write_all(text.as_bytes()));
-    }
-    carry_out(&run, trusted, &args.common)
-}
-
-/// `windtunnel replay`.
-pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
-    let run = spec::of_replay(args, explicit)?;
-    carry_out(&run, run.policies.trusted, &args.common)
-}
-
-/// Simulates, with a progress bar, and delivers the results. Scripts that are not `trusted` by the
-/// command line run in a confined process.
-fn carry_out(run: &RunSpec, trusted: bool, common: &CommonArgs) -> anyhow::Result<()> {
-    let written = Files::of(&common.output, &common.analysis);
-    written.check(run)?;
-    if run.is_in_ticks() && matches!(common.output.format, Format::Blis | Format::Xpusim) {
-        let why = "with `latency_model` ticks, whose time is abstract";
-        return Err(InputError::new(format!("--format blis has no effect {why}")).into());
-    }
     if !trusted && confine::has_scripts(run) {
         confine::confine(&written.paths());
     }
