@@ -85,11 +85,16 @@ impl Router for LoraAffinity {
             let there = self.loaded[i] > 0;
             (request.adapter != 0).then(|| Affinity::of(there, self.waiting[i], instance))
         };
+        // Another adapter would leave the GPU, though no request there has it just now.
+        let evicts = |affinity, instance: &InstanceView| {
+            let full = instance.loaded_lora_adapters >= instance.max_loras;
+            affinity == Some(Affinity::Room) && instance.max_loras != 0 && full
+        };
         let ranked = cluster.instances.iter().enumerate().map(|(i, instance)| {
-            let load = instance.effective_load();
-            (Reverse(affinity(i, instance)), load, i)
+            let (affinity, load) = (affinity(i, instance), instance.effective_load());
+            (Reverse(affinity), evicts(affinity, instance), load, i)
         });
-        let (Reverse(affinity), _, chosen) = ranked.min().unwrap_or((Reverse(None), 0, 0));
+        let (Reverse(affinity), .., chosen) = ranked.min().unwrap_or((Reverse(None), false, 0, 0));
         self.chosen = affinity;
         Ok(Route::To(chosen))
     }
