@@ -148,7 +148,8 @@ impl Instance {
         if self.next_refresh_us() <= now {
             return true;
         }
+        // A blocked head that is passed over in this step, for its adapter, keeps nobody out.
         let head = self.waiting.first(|_| true);
-        !head.is_some_and(|slot| self.is_blocked(slot, budget))
+        !head.is_some_and(|slot| self.may_resume(slot) && self.is_blocked(slot, budget))
     }
 }

@@ -18,6 +18,12 @@ impl Instance {
         if self.config.plain || !(self.grouped || self.form_group()) {
             return false;
         }
+        // With no step in flight every token is known; the group takes the last one of its members
+        // for unknown.
+        let chosen_ahead = self.config.rules.steps_in_flight() > 1;
+        if chosen_ahead && self.in_flight.is_empty() && self.group.count > 0 {
+            return false;
+        }
         let step = self.chosen_steps;
         let mut budget = self.step_budget(self.prefilling.len(), now);
         // The group takes part in every step; one that may sit out is the plain path's.

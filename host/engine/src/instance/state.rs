@@ -133,8 +133,6 @@ impl Instance {
         // The fast path knows no drafts.
         config.plain |= config.scheduling.speculation.is_on();
         config.plain |= config.rules.needs_plain_steps();
-        // In rare cases the group kept a request with another adapter out a step too long.
-        config.plain |= config.scheduling.max_loras > 0;
         Self {
             index,
             kv: KvCache::new(
