@@ -18,6 +18,7 @@ mod number_lists;
 pub mod numpy_legacy;
 mod open;
 pub mod pass_release;
+mod python_random;
 mod request_names;
 pub mod sample;
 pub mod spec;

@@ -1,14 +1,13 @@
 //! The random numbers of numpy's legacy generator: MT19937 seeded by one number, and normal
 //! deviates by the polar method. Only what must repeat a Python program's traffic draws from it.
 
-const N: usize = 624;
-const M: usize = 397;
+use super::python_random::uniform;
+use rand_mt::Mt;
 
 /// `numpy.random.seed(seed)`, then `numpy.random.normal(...)`.
 #[derive(Clone, Debug)]
 pub struct NumpyLegacy {
-    state: [u32; N],
-    at: usize,
+    twister: Mt,
     /// The second deviate of a pair.
     spare: Option<f64>,
 }
@@ -17,49 +16,18 @@ impl NumpyLegacy {
     /// Seeded as `numpy.random.seed` does with a number below 2^32.
     #[must_use]
     pub fn new(seed: u32) -> Self {
-        let mut state = [seed; N];
-        for i in 1..N {
-            let before = state[i - 1];
-            state[i] = 1_812_433_253_u32
-                .wrapping_mul(before ^ (before >> 30))
-                .wrapping_add(i as u32);
-        }
         Self {
-            state,
-            at: N,
+            twister: Mt::new(seed),
             spare: None,
         }
-    }
-
-    fn next_u32(&mut self) -> u32 {
-        if self.at == N {
-            for i in 0..N {
-                let both = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % N] & 0x7fff_ffff);
-                let twist = (both >> 1) ^ if both & 1 == 1 { 0x9908_b0df } else { 0 };
-                self.state[i] = self.state[(i + M) % N] ^ twist;
-            }
-            self.at = 0;
-        }
-        let mut x = self.state[self.at];
-        self.at += 1;
-        x ^= x >> 11;
-        x ^= (x << 7) & 0x9d2c_5680;
-        x ^= (x << 15) & 0xefc6_0000;
-        x ^ (x >> 18)
-    }
-
-    /// Uniform in 0 to 1, with 53 bits.
-    fn uniform(&mut self) -> f64 {
-        let (high, low) = (self.next_u32() >> 5, self.next_u32() >> 6);
-        (f64::from(high) * 67_108_864.0 + f64::from(low)) / 9_007_199_254_740_992.0
     }
 
     /// A normal deviate; one is drawn even if the deviation is 0.
     pub fn normal(&mut self, mean: f64, deviation: f64) -> f64 {
         let standard = self.spare.take().unwrap_or_else(|| {
             loop {
-                let x1 = 2.0 * self.uniform() - 1.0;
-                let x2 = 2.0 * self.uniform() - 1.0;
+                let x1 = 2.0 * uniform(&mut self.twister) - 1.0;
+                let x2 = 2.0 * uniform(&mut self.twister) - 1.0;
                 let r2 = x1 * x1 + x2 * x2;
                 if r2 < 1.0 && r2 != 0.0 {
                     let factor = (-2.0 * r2.ln() / r2).sqrt();

@@ -2,6 +2,7 @@
 //! numbers of Python.
 
 use super::limits::MAX_TOKENS;
+use super::python_random::uniform;
 use rand_mt::Mt;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
@@ -27,14 +28,8 @@ impl PythonRandom {
         })
     }
 
-    /// Uniform in 0 to 1, with 53 bits.
-    fn uniform(&mut self) -> f64 {
-        let (high, low) = (self.0.next_u32() >> 5, self.0.next_u32() >> 6);
-        (f64::from(high) * 67_108_864.0 + f64::from(low)) / 9_007_199_254_740_992.0
-    }
-
     fn exponential(&mut self, rate: f64) -> f64 {
-        -(1.0 - self.uniform()).ln() / rate
+        -(1.0 - uniform(&mut self.0)).ln() / rate
     }
 
     /// A whole number from `low` to `high`, both included.
@@ -216,7 +211,7 @@ mod tests {
         assert_eq!(drawn[..8], [172, 168, 131, 249, 146, 252, 243, 96]);
         assert_eq!(drawn[45..], [145, 227, 187, 227, 180]);
         // Python takes the words of a large seed from the lowest.
-        let first = |seed| PythonRandom::new(seed).uniform();
+        let first = |seed| uniform(&mut PythonRandom::new(seed).0);
         assert!(
             (first(1 << 40) - 0.103_639_456_281_237_5).abs() < 1e-15,
             "{}",
