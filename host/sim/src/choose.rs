@@ -296,7 +296,7 @@ impl Chooser<'_> {
         let tokens = tokens.map(|tokens| ("tokens".to_owned(), tokens.into()));
         let settings = Some(("prefix-threshold", tokens.into_iter().collect()));
         let choice = match !said && cluster.rules == Preset::Blis {
-            true => (&disaggregation::never::POLICY).into(),
+            true => (&disaggregation::constant::NEVER).into(),
             false => self.pick(hook, &self.policies.disaggregation.clone(), settings)?,
         };
         self.given.reject_unless(

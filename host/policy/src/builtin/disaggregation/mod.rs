@@ -1,7 +1,6 @@
 //! Disaggregation policies.
 
-pub mod always;
-pub mod never;
+pub mod constant;
 pub mod prefix_threshold;
 
 use super::policy::{BuiltIn, table};
@@ -10,5 +9,5 @@ use crate::param::Hook;
 /// All of them; the first is the default.
 pub static TABLE: &[BuiltIn] = &table(
     Hook::Disaggregation,
-    [always::POLICY, never::POLICY, prefix_threshold::POLICY],
+    [constant::ALWAYS, constant::NEVER, prefix_threshold::POLICY],
 );
