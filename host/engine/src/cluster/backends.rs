@@ -4,7 +4,7 @@ use super::config::{ClusterConfig, ClusterError};
 use super::prefix_holders::PrefixHolders;
 use crate::adapters::AdapterState;
 use crate::frontend::{Backends, Freshness};
-use crate::instance::{EngineConfig, Instance, InstanceHooks, Slot};
+use crate::instance::{EngineConfig, Instance, InstanceHooks, Part, Slot};
 use std::sync::Arc;
 use windtunnel_base::record::KvEvent;
 use windtunnel_base::request::{Request, Sym, TokenSeq};
@@ -101,40 +101,17 @@ impl SimulatedBackends {
         &mut self.instances[i]
     }
 
-    /// Hands a request to instance `i` at `now`.
-    pub(super) fn add_request(
+    /// Hands a request, or a part of one, to instance `i` at `now`.
+    pub(super) fn add(
         &mut self,
         i: usize,
         mut request: Request,
         view: RequestView,
-        now: i64,
-    ) {
-        self.note_sent(i, &mut request);
-        self.acting(i).add_request(request, view, now);
-    }
-
-    /// Hands it a request of which it only computes the prompt.
-    pub(super) fn add_prefill(
-        &mut self,
-        i: usize,
-        mut request: Request,
-        view: RequestView,
-        now: i64,
-    ) {
-        self.note_sent(i, &mut request);
-        self.acting(i).add_prefill(request, view, now);
-    }
-
-    /// Hands it a request whose KV cache another instance has.
-    pub(super) fn add_decode(
-        &mut self,
-        i: usize,
-        mut request: Request,
-        view: RequestView,
+        part: Part,
         now: i64,
     ) -> Slot {
         self.note_sent(i, &mut request);
-        self.acting(i).add_decode(request, view, now)
+        self.acting(i).add_part(request, view, part, now)
     }
 
     /// Hands it a request whose KV cache is on its way, if it has blocks for that.

@@ -340,7 +340,7 @@ impl<'s> Cluster<'s> {
         self.front.dispatched(i, &request);
         self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
         self.servers.takes(i, view.serial, view.prompt_tokens);
-        self.backends.add_request(i, request, view, self.clock);
+        self.backends.add(i, request, view, Part::Whole, self.clock);
         self.reschedule(i);
     }
 

@@ -5,7 +5,7 @@ use super::config::EncodeDecider;
 use super::disaggregation::{Due, Split};
 use super::{Cluster, LEAST_WAIT_US};
 use crate::frontend::{Pending, Routed};
-use crate::instance::{FinishedRequest, Slot};
+use crate::instance::{FinishedRequest, Part, RemoteKv, Slot};
 use windtunnel_base::record::{Outcome, RequestRecord, RoutingStage, SplitRecord, State};
 use windtunnel_base::request::{FinishReason, Sym, TokenSeq};
 use windtunnel_plugin_api::EventKind;
@@ -162,7 +162,8 @@ impl Cluster<'_> {
         self.front.dispatched(prefill, &request);
         self.tell(EventKind::Dispatch, &view, prefill as u32, [0, 0, 0]);
         self.servers.takes(prefill, serial, view.prompt_tokens);
-        self.backends.add_prefill(prefill, request, view, now);
+        self.backends
+            .add(prefill, request, view, Part::Prefill, now);
         self.reschedule(prefill);
     }
 
@@ -245,7 +246,8 @@ impl Cluster<'_> {
         let (decode, view) = (split.decode, split.pending.view);
         let request = split.pending.request.clone();
         self.tell(EventKind::Dispatch, &view, decode as u32, [0, 0, 0]);
-        let slot = self.backends.add_decode(decode, request, view, now);
+        let part = Part::Decode(RemoteKv::There);
+        let slot = self.backends.add(decode, request, view, part, now);
         if let Some(d) = self.disaggregation.as_mut()
             && let Some(split) = d.splits.get_mut(&serial)
         {

@@ -19,13 +19,10 @@ impl Instance {
         self.add_part(request, view, Part::Whole, now);
     }
 
-    pub(super) fn add_part(
-        &mut self,
-        request: Request,
-        view: RequestView,
-        part: Part,
-        now: i64,
-    ) -> Slot {
+    /// The instance is to do a part of a request, which reaches it at `now`. A request to prefill
+    /// has no output. Of one whose KV cache is elsewhere, [`InstanceEvent::WantsKv`] says when there
+    /// are blocks for it; then [`kv_arrived`](Self::kv_arrived) is due.
+    pub fn add_part(&mut self, request: Request, view: RequestView, part: Part, now: i64) -> Slot {
         self.clock = self.clock.max(now);
         let queued_at = now.saturating_add(self.latency.queueing_us(request.prompt_tokens()));
         self.scheduled_events += 1;
@@ -112,7 +109,13 @@ impl Instance {
             self.notify_scheduler_of_finish(events);
             return;
         }
-        request.enqueued_us = now;
+        self.join_queue(slot, now, events);
+        self.wake_up(now);
+    }
+
+    /// A request that was not here before joins the wait queue, until its deadline.
+    pub(super) fn join_queue(&mut self, slot: Slot, now: i64, events: &mut Vec<InstanceEvent>) {
+        self.requests[slot].enqueued_us = now;
         self.notify_scheduler(EventKind::Dispatch, slot, now, events);
         self.update_priority(slot, now, events);
         if self.queue_order != QueueOrder::Fifo {
@@ -120,18 +123,15 @@ impl Instance {
         }
         let request = &mut self.requests[slot];
         self.waiting.push(slot, request);
-        self.queued_prompt_tokens += prompt;
+        self.queued_prompt_tokens += u64::from(request.prompt_tokens());
         self.adapters.count(request.request.adapter, 0, 1);
+        let (deadline, stamp) = (request.request.deadline_us, request.stamp);
         if deadline > 0 && deadline <= self.config.horizon_us {
             self.scheduled_events += 1;
-            self.timeouts.push(Reverse((
-                deadline,
-                self.scheduled_events,
-                slot,
-                request.stamp,
-            )));
+            let at = deadline.max(now);
+            self.timeouts
+                .push(Reverse((at, self.scheduled_events, slot, stamp)));
         }
-        self.wake_up(now);
     }
 
     /// Output tokens with which a request ends: its own, or what `max_model_len` leaves.

@@ -5,27 +5,13 @@ use super::batching::StepBudget;
 use super::engine_request::EngineRequest;
 use super::events::InstanceEvent;
 use super::part::{Part, RemoteKv};
-use super::slot::{BatchEntry, Slot};
+use super::slot::Slot;
 use super::state::Instance;
 use crate::kv::CachedPrefix;
-use std::cmp::Reverse;
-use windtunnel_base::request::{Request, TokenSeq};
-use windtunnel_plugin_api::{EventKind, QueueOrder, RequestView};
+use windtunnel_base::request::Request;
+use windtunnel_plugin_api::RequestView;
 
 impl Instance {
-    /// A request reaches the instance at `now`, which only computes its prompt.
-    pub fn add_prefill(&mut self, mut request: Request, view: RequestView, now: i64) {
-        request.output = TokenSeq::default();
-        self.add_part(request, view, Part::Prefill, now);
-    }
-
-    /// A request reaches the instance at `now` whose prompt another instance has computed. When
-    /// there are blocks for its KV cache, [`InstanceEvent::WantsKv`] says so; then
-    /// [`kv_arrived`](Self::kv_arrived) is due.
-    pub fn add_decode(&mut self, request: Request, view: RequestView, now: i64) -> Slot {
-        self.add_part(request, view, Part::Decode(RemoteKv::There), now)
-    }
-
     /// The KV cache that a request waits to fetch is there no more: it computes its prompt itself.
     pub fn kv_lost(&mut self, slot: Slot, serial: u64, now: i64) {
         let here = self.requests.get(slot);
@@ -88,26 +74,11 @@ impl Instance {
             self.make_findable(slot, prompt);
             self.arrived.push_back(slot);
         } else {
-            self.queued_prompt_tokens += u64::from(prompt);
             request.computed_tokens = prompt;
             // Its first token counts as generated where the prompt was computed.
             request.has_first_token = true;
             request.emitted = 1;
-            request.enqueued_us = now;
-            let deadline = request.request.deadline_us;
-            self.notify_scheduler(EventKind::Dispatch, slot, now, events);
-            self.update_priority(slot, now, events);
-            if self.queue_order != QueueOrder::Fifo {
-                self.update_key(slot, now, events);
-            }
-            self.waiting.push(slot, &mut self.requests[slot]);
-            if deadline > 0 && deadline <= self.config.horizon_us {
-                self.scheduled_events += 1;
-                let at = deadline.max(now);
-                let stamp = self.requests[slot].stamp;
-                self.timeouts
-                    .push(Reverse((at, self.scheduled_events, slot, stamp)));
-            }
+            self.join_queue(slot, now, events);
         }
         self.wake_up(now);
     }
@@ -206,17 +177,8 @@ impl Instance {
     }
 
     fn start_decoding(&mut self, slot: Slot, now: i64, budget: &mut StepBudget) {
-        self.admissions += 1;
-        self.running.push(BatchEntry {
-            admission: self.admissions,
-            slot,
-        });
-        budget.admit(1);
+        self.seat(slot, 1, budget);
         let request = &mut self.requests[slot];
-        self.adapters.add(request.request.adapter);
-        request.admission = self.admissions;
-        request.running = true;
-        request.scheduled_tokens = 1;
         request.computed_after_step = request.computed_tokens + 1;
         request.scheduling_delay_us = Some(now - request.request.arrival_us);
     }

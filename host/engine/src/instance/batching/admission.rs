@@ -143,18 +143,8 @@ impl Instance {
             return false;
         }
         self.leave_queue(slot);
-        self.admissions += 1;
-        self.running.push(BatchEntry {
-            admission: self.admissions,
-            slot,
-        });
-        budget.admit(tokens);
+        self.seat(slot, tokens, budget);
         let request = &mut self.requests[slot];
-        self.adapters.add(request.request.adapter);
-        self.adapters.count(request.request.adapter, 1, 0);
-        request.admission = self.admissions;
-        request.running = true;
-        request.scheduled_tokens = tokens;
         // The reference prices a step as if nothing had been cached.
         request.computed_tokens = if awaits_output { cached_tokens } else { 0 };
         request.computed_after_step = cached_tokens + tokens;
@@ -169,5 +159,22 @@ impl Instance {
             request.scheduling_delay_us = Some(now - request.request.arrival_us);
         }
         true
+    }
+
+    /// Gives a request, which has left the wait queue, a seat in the batch of the step at hand and
+    /// `tokens` of it.
+    pub(crate) fn seat(&mut self, slot: Slot, tokens: u32, budget: &mut StepBudget) {
+        self.admissions += 1;
+        self.running.push(BatchEntry {
+            admission: self.admissions,
+            slot,
+        });
+        budget.admit(tokens);
+        let request = &mut self.requests[slot];
+        self.adapters.add(request.request.adapter);
+        self.adapters.count(request.request.adapter, 1, 0);
+        request.admission = self.admissions;
+        request.running = true;
+        request.scheduled_tokens = tokens;
     }
 }
