@@ -10,6 +10,7 @@ mod cases;
 mod compare;
 mod disaggregation;
 mod errors;
+mod fast_path_cases;
 mod faults;
 mod feedback;
 mod figures;

@@ -87,6 +87,9 @@ impl Instance {
     /// one is chosen.
     fn take_steps(&mut self, steps: u64, duration: i64, now: i64) -> i64 {
         let used = self.kv.used();
+        self.adapters.start_step_of_group();
+        let new = self.adapters.load();
+        debug_assert_eq!(new, 0, "its members' adapters came with them");
         let start_us = self.in_flight.back().map_or(now, |step| step.end_us);
         self.keep_steps(start_us, duration, steps, self.group.count);
         let all = duration.saturating_mul(steps as i64);
