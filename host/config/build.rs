@@ -149,6 +149,16 @@ fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
         ),
     );
 
+    let fit = file.kernel_tables.ok_or("kernel_tables is missing")?;
+    fit.check()?;
+    line(
+        code,
+        format_args!(
+            "/// Of the step-time model `kernel-tables`.\n\
+             static KERNEL_FIT: KernelFit = {fit:?};"
+        ),
+    );
+
     xpu_tables(code, &file.xpu_roofline.ok_or("xpu_roofline is missing")?)?;
     line(
         code,

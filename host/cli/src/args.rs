@@ -28,6 +28,8 @@ pub enum LatencyName {
     Roofline,
     /// Roofline terms with globally fitted corrections
     TrainedPhysics,
+    /// Kernels that were measured on the GPU, and what whole servers were measured to add
+    KernelTables,
     /// Operation by operation at the rates of an accelerator, as XpuSim has it
     XpuRoofline,
     /// A table of measured step times: --profile FILE
@@ -81,6 +83,10 @@ pub struct ModelArgs {
     /// --latency-model profile)
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
+    /// Measured kernels of the GPU, as `windtunnel tables import` makes them, in place of the
+    /// built-in ones (with --latency-model kernel-tables)
+    #[arg(long, value_name = "FILE")]
+    pub kernel_tables: Option<PathBuf>,
     /// What a step outside of that table takes: error (no result), clamp (the nearest one that was
     /// measured), linear (the last line goes on) [default: error]
     #[arg(long, value_name = "HOW")]

@@ -1,5 +1,6 @@
 //! The commands, with examples of their use.
 
+use super::accuracy::AccuracyArgs;
 use super::args::{ModelsArgs, SweepArgs};
 use super::compare::CompareArgs;
 use super::evolve::EvolveCommand;
@@ -11,6 +12,7 @@ use super::queue_growth::GrowthArgs;
 use super::score::{ScoreArgs, WorkerArgs};
 use super::score_server::ServerArgs;
 use super::suite::SuiteCommand;
+use super::tables::TablesCommand;
 use super::tune::TuneArgs;
 use super::verify::VerifyArgs;
 use super::workload_args::{ReplayArgs, RunArgs, WorkloadCommand};
@@ -104,6 +106,22 @@ pub enum Command {
   windtunnel verify bench.json simulated.csv
   windtunnel verify real.json simulated.json --tolerance 0.05 --json")]
     Verify(VerifyArgs),
+    /// Simulate measured runs of real servers, and say how far off TTFT, TPOT and E2E are
+    #[command(after_help = "Examples:
+  windtunnel accuracy ground-truth
+  windtunnel accuracy ground-truth --latency-model trained-physics --rules vllm
+  windtunnel accuracy ground-truth --only llama-2-7b --csv errors.csv")]
+    Accuracy(AccuracyArgs),
+    /// Measured times of GPU kernels, which --latency-model kernel-tables reads: make files of
+    /// them, show what is in them
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  windtunnel tables show
+  windtunnel tables show H100
+  windtunnel tables import aiconfigurator_core-0.12.0 --system l40s --output l40s.tables"
+    )]
+    Tables(TablesCommand),
     /// Search the parameters that a policy declares
     #[command(after_help = TUNE_EXAMPLES)]
     Tune(TuneArgs),

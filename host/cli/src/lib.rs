@@ -1,6 +1,7 @@
 //! The command line: parse, dispatch, print. Prints, files and progress live here and nowhere
 //! below.
 
+mod accuracy;
 mod args;
 pub mod calls;
 mod candidate_text;
@@ -29,6 +30,7 @@ mod spec;
 mod spelling;
 mod suite;
 mod sweep;
+mod tables;
 mod tune;
 mod verify;
 mod workload;
@@ -138,6 +140,8 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Score(args) => score::score(args),
         Command::Explain(args) => explain::explain(args),
         Command::Compare(args) => compare::compare(args),
+        Command::Tables(command) => tables::tables(command),
+        Command::Accuracy(args) => accuracy::accuracy(args),
         Command::Verify(args) => verify::verify(args),
         Command::Leaderboard(command) => leaderboard::leaderboard(command),
         Command::Tune(args) => tune::tune(args),

@@ -360,6 +360,7 @@ impl<'a> Explained<'a> {
             LatencyModelKind::Blackbox => json!({"alpha_us": r.alpha, "beta_us": r.beta}),
             LatencyModelKind::TrainedPhysics => json!({"alpha_us": r.alpha, "beta": r.beta}),
             LatencyModelKind::Roofline
+            | LatencyModelKind::KernelTables
             | LatencyModelKind::XpuRoofline
             | LatencyModelKind::Ticks
             | LatencyModelKind::Profile => Value::Null,
@@ -417,6 +418,10 @@ fn coefficients(r: &Resolved) -> Vec<(&'static str, String)> {
                 ("", joined(tail)),
             ]
         }
+        (LatencyModelKind::KernelTables, ..) => vec![(
+            "Kernels",
+            "measured; `windtunnel tables show` says where".into(),
+        )],
         _ => vec![(
             "Coefficients",
             "none: compute and bandwidth of the GPU".into(),

@@ -88,3 +88,18 @@ impl RunsBar {
         self.bar.finish_and_clear();
     }
 }
+
+/// A bar over independent runs; invisible when `quiet` or when stderr is no terminal.
+pub fn bar_over_runs(runs: u64, quiet: bool) -> ProgressBar {
+    let bar = ProgressBar::new(runs);
+    if quiet || !io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let template =
+        "{bar:40} {percent:>3}%  {human_pos}/{human_len} runs  {elapsed} so far, {eta} left";
+    bar.set_style(
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

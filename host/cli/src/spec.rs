@@ -127,6 +127,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             model: typed("latency_model").map(|()| latency_model(model.latency_model).to_owned()),
             vllm_version: model.vllm_version.clone(),
             profile: model.profile.clone(),
+            kernel_tables: model.kernel_tables.clone(),
             extrapolation: model.extrapolation.clone(),
             alpha_coeffs: model.alpha_coeffs.clone(),
             beta_coeffs: model.beta_coeffs.clone(),
@@ -175,11 +176,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             trusted: cluster.trusted,
         },
         workload: WorkloadSpec::default(),
-        rules: match engine.rules {
-            RulesName::Auto => RulesSpec::Auto,
-            RulesName::Vllm => RulesSpec::Vllm,
-            RulesName::Blis => RulesSpec::Blis,
-        },
+        rules: rules(engine.rules),
         seed: typed("seed").map(|()| *seed),
         horizon_us: *horizon,
         time_limit: *time_limit,
@@ -269,6 +266,15 @@ pub fn time_unit(name: TimeUnitName) -> TimeUnit {
     }
 }
 
+/// Rules by name.
+pub fn rules(name: RulesName) -> RulesSpec {
+    match name {
+        RulesName::Auto => RulesSpec::Auto,
+        RulesName::Vllm => RulesSpec::Vllm,
+        RulesName::Blis => RulesSpec::Blis,
+    }
+}
+
 /// The name of a step-time model.
 pub fn latency_model(name: LatencyName) -> &'static str {
     match name {
@@ -276,6 +282,7 @@ pub fn latency_model(name: LatencyName) -> &'static str {
         LatencyName::Blackbox => "blackbox",
         LatencyName::Roofline => "roofline",
         LatencyName::TrainedPhysics => "trained-physics",
+        LatencyName::KernelTables => "kernel-tables",
         LatencyName::XpuRoofline => "xpu-roofline",
         LatencyName::Profile => "profile",
         LatencyName::Ticks => "ticks",

@@ -8,18 +8,16 @@ use super::args::SweepArgs;
 use super::confine;
 use super::effects::Explicit;
 use super::print::{present, say, show_json};
+use super::progress::bar_over_runs;
 use super::workload_args::RunArgs;
 use clap::{Arg, ArgMatches, Args};
 use grid::{Grid, WITHOUT_EFFECT};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ledger::{Ledger, Place};
 use runs::{Cell, Digests, Shared};
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 use windtunnel_base::input::InputError;
 use windtunnel_base::parallel;
 use windtunnel_results::report::sweep::{self, Row};
@@ -175,7 +173,7 @@ fn carry_out(
         let done = all.len() - open.len();
         say(&format!("{done} of {} runs are done already", all.len()));
     }
-    let bar = bar(open.len() as u64, quiet);
+    let bar = bar_over_runs(open.len() as u64, quiet);
     let notes = RunNotes::default();
     let fresh = parallel::map(
         &open,
@@ -239,20 +237,6 @@ fn guarded<R>(name: &str, work: impl FnOnce() -> Result<R, InputError>) -> anyho
             "{name}: the simulation broke off (see above)"
         )),
     }
-}
-
-fn bar(runs: u64, quiet: bool) -> ProgressBar {
-    let bar = ProgressBar::new(runs);
-    if quiet || !io::stderr().is_terminal() {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
-    let template =
-        "{bar:40} {percent:>3}%  {human_pos}/{human_len} runs  {elapsed} so far, {eta} left";
-    bar.set_style(
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! the folder `model_configs`.
 
 use super::entries::{
-    AnalyticDefault, Coefficients, FittedDefault, FittedRow, Hardware, LengthPreset, ModelEntry,
-    Preset,
+    AnalyticDefault, Coefficients, FittedDefault, FittedRow, Hardware, KernelFit, LengthPreset,
+    ModelEntry, Preset,
 };
 use super::hardware::{HardwareTable, KnownGpu};
 use super::xpu_entries::{Xpu, XpuAlgorithm, XpuCatalog, XpuDtype, XpuModel, XpuUnit};
@@ -121,6 +121,11 @@ pub(crate) fn trained_physics() -> Coefficients {
         alpha: alpha.to_vec(),
         beta: beta.to_vec(),
     }
+}
+
+/// Figures of the step-time model `kernel-tables`.
+pub(crate) fn kernel_fit() -> KernelFit {
+    KERNEL_FIT
 }
 
 /// Workload presets by name.

@@ -1,6 +1,8 @@
 //! The defaults file: models with their fitted step-time coefficients, hardware, workload presets.
 
-use super::entries::{Coefficients, DefaultsFile, ModelEntry, Preset, check, check_hardware};
+use super::entries::{
+    Coefficients, DefaultsFile, KernelFit, ModelEntry, Preset, check, check_hardware,
+};
 use super::hardware::{HardwareTable, KnownGpu};
 use super::model::short_name;
 use super::xpu_entries::{XpuCatalog, check_xpus};
@@ -21,6 +23,8 @@ pub struct Defaults {
     pub hardware: HardwareTable,
     /// Coefficients of the trained-physics step-time model; one set for all models and GPUs.
     pub trained_physics: Coefficients,
+    /// Figures of the step-time model `kernel-tables`.
+    pub kernel_fit: KernelFit,
     /// Workload presets by name.
     pub workloads: BTreeMap<String, Preset>,
     /// Models and accelerators of the step-time model `xpu-roofline`.
@@ -51,6 +55,7 @@ impl Defaults {
             models: builtin::models(),
             hardware: builtin::hardware(),
             trained_physics: builtin::trained_physics(),
+            kernel_fit: builtin::kernel_fit(),
             workloads: builtin::workloads(),
             xpu: builtin::xpu(),
         })
@@ -80,6 +85,7 @@ impl Defaults {
             &defaults.trained_physics,
             &defaults.workloads,
         )
+        .and_then(|()| defaults.kernel_fit.check())
         .map_err(|message| InputError::in_file(name, message))?;
         Ok(defaults)
     }
@@ -119,6 +125,7 @@ impl Defaults {
                 .collect(),
             hardware,
             trained_physics: file.trained_physics,
+            kernel_fit: file.kernel_tables.unwrap_or_else(builtin::kernel_fit),
             workloads: file.workloads,
             xpu,
         })
@@ -135,6 +142,7 @@ impl Defaults {
             trained_physics: file
                 .trained_physics
                 .unwrap_or_else(|| builtin.trained_physics.clone()),
+            kernel_fit: builtin.kernel_fit,
             workloads: file.workloads.unwrap_or_else(|| builtin.workloads.clone()),
             xpu: builtin.xpu.clone(),
         })

@@ -16,6 +16,8 @@ pub(crate) struct DefaultsFile {
     pub(crate) sources: BTreeMap<String, String>,
     pub(crate) hardware: BTreeMap<String, HardwareEntry>,
     pub(crate) trained_physics: Coefficients,
+    /// Figures of `kernel-tables`; those of the built-in file if it is not there.
+    pub(crate) kernel_tables: Option<KernelFit>,
     /// Figures of `xpu-roofline`; those of the built-in file if it is not there.
     pub(crate) xpu_roofline: Option<XpuCatalog>,
     pub(crate) workloads: BTreeMap<String, Preset>,
@@ -170,6 +172,85 @@ pub struct Coefficients {
     pub alpha: Vec<f64>,
     /// Parts of a step.
     pub beta: Vec<f64>,
+}
+
+/// What measured servers add to measured kernels: figures of the step-time model `kernel-tables`,
+/// fitted on whole servers.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KernelFit {
+    /// Factor on matrix products and experts.
+    pub gemm: f64,
+    /// Further factor on them in long steps, which keep the GPU at its power limit: kernels are
+    /// measured in bursts.
+    pub sustained: f64,
+    /// Factor on the attention of decodes.
+    pub decode_attention: f64,
+    /// Factor on the attention of prefills.
+    pub prefill_attention: f64,
+    /// Factor on sums over GPUs within CUDA graphs, which steps of up to 512 tokens are.
+    pub all_reduce: f64,
+    /// Factor on those of longer steps.
+    pub all_reduce_eager: f64,
+    /// Factor on the output head, and on what is read and written between the kernels.
+    pub between: f64,
+    /// Per step, microseconds.
+    pub step_us: f64,
+    /// Per layer, microseconds.
+    pub layer_us: f64,
+    /// Per request of the step, microseconds.
+    pub request_us: f64,
+    /// Per step that prefills, microseconds.
+    pub prefill_us: f64,
+    /// Time that the engine's own code needs per step, microseconds; a step takes at least that
+    /// and `host_request_us` for each of its requests.
+    pub host_us: f64,
+    /// Time that the engine's own code needs per request of the step, microseconds.
+    pub host_request_us: f64,
+    /// Time between a request's arrival and its wait queue, microseconds.
+    pub front_end_us: f64,
+    /// The same per prompt token, microseconds.
+    pub front_end_token_us: f64,
+}
+
+impl KernelFit {
+    /// Names the first figure that makes no sense.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let factors = [
+            ("gemm", self.gemm),
+            ("sustained", self.sustained),
+            ("decode_attention", self.decode_attention),
+            ("prefill_attention", self.prefill_attention),
+            ("all_reduce", self.all_reduce),
+            ("all_reduce_eager", self.all_reduce_eager),
+            ("between", self.between),
+        ];
+        let times = [
+            ("step_us", self.step_us),
+            ("layer_us", self.layer_us),
+            ("request_us", self.request_us),
+            ("prefill_us", self.prefill_us),
+            ("host_us", self.host_us),
+            ("host_request_us", self.host_request_us),
+            ("front_end_us", self.front_end_us),
+            ("front_end_token_us", self.front_end_token_us),
+        ];
+        for (name, value) in factors {
+            if !(0.1..=10.0).contains(&value) {
+                return Err(format!(
+                    "kernel_tables: {name} is {value}; expected 0.1 to 10"
+                ));
+            }
+        }
+        for (name, value) in times {
+            if !(0.0..=1e6).contains(&value) {
+                return Err(format!(
+                    "kernel_tables: {name} is {value}; expected 0 to 1000000"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What is known about one model.

@@ -10,6 +10,7 @@ mod defaults;
 mod entries;
 mod hardware;
 mod json;
+mod kernel_tables;
 mod model;
 pub mod pool;
 mod step_profile;
@@ -18,10 +19,13 @@ mod xpu_entries;
 
 pub use defaults::{Defaults, ModelFacts};
 pub use entries::{
-    AnalyticDefault, Coefficients, FittedDefault, FittedRow, Hardware, LengthPreset, ModelEntry,
-    Preset,
+    AnalyticDefault, Coefficients, FittedDefault, FittedRow, Hardware, KernelFit, LengthPreset,
+    ModelEntry, Preset,
 };
 pub use hardware::HardwareTable;
+pub use kernel_tables::{
+    KernelOp, KernelSource, KernelTable, KernelTableInfo, KernelTables, KernelTablesWriter,
+};
 pub use model::{
     AttentionLayers, Compute, EMBEDDINGS, EXPERTS, Ffn, Layer, Mixer, ModelArch, OUTPUT_HEAD, Part,
     Quantization, Recurrent, RopeScaling, Split, VISION, Weights, short_name,

@@ -181,6 +181,9 @@ pub struct LatencySpec {
     /// What happens outside of that table: `error` (the default), `clamp` or `linear`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extrapolation: Option<String>,
+    /// File of measured kernels for `kernel-tables`; the built-in ones of the GPU if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_tables: Option<PathBuf>,
     /// Of `ticks`: time to compute a whole prompt, ticks; 2 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefill_time: Option<f64>,

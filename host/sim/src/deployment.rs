@@ -288,6 +288,7 @@ fn pool(
         Some(name) => Some(name.parse::<LatencyModelKind>()?),
     };
     setup.profile.clone_from(&latency.profile);
+    setup.kernel_tables.clone_from(&latency.kernel_tables);
     setup.extrapolation = match latency.extrapolation.as_deref() {
         None => Extrapolation::default(),
         Some(name) => name.parse()?,
@@ -442,6 +443,11 @@ fn check_effects(given: &Given, resolved: &Resolved) -> Result<(), InputError> {
         &["profile", "extrapolation"],
         kind == LatencyModelKind::Profile,
         "without `latency_model` profile",
+    )?;
+    given.reject_unless(
+        &["kernel_tables"],
+        kind == LatencyModelKind::KernelTables,
+        "without `latency_model` kernel-tables",
     )?;
     given.reject_unless(
         &["moe_comm_backend"],

@@ -23,6 +23,7 @@ impl Simulation {
                 let version = match r.latency_kind {
                     LatencyModelKind::Ticks => String::new(),
                     LatencyModelKind::Profile => " (measured)".to_owned(),
+                    LatencyModelKind::KernelTables => " (measured kernels)".to_owned(),
                     LatencyModelKind::Roofline => " (computed, a lower bound)".to_owned(),
                     LatencyModelKind::TrainedPhysics | LatencyModelKind::XpuRoofline => {
                         " (computed)".to_owned()

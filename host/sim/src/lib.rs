@@ -47,6 +47,7 @@ mod deployment;
 mod describe;
 mod disaggregation;
 mod disaggregation_spec;
+pub mod ground_truth;
 mod growth;
 mod load_generator;
 mod names;

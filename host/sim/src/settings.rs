@@ -76,6 +76,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("latency_model", "pool.latency.model"),
     ("vllm_version", "pool.latency.vllm_version"),
     ("profile", "pool.latency.profile"),
+    ("kernel_tables", "pool.latency.kernel_tables"),
     ("extrapolation", "pool.latency.extrapolation"),
     ("alpha_coeffs", "pool.latency.alpha_coeffs"),
     ("beta_coeffs", "pool.latency.beta_coeffs"),

@@ -23,6 +23,7 @@ mod help;
 mod hooks;
 mod hostile;
 mod importers;
+mod kernel_tables;
 mod knowledge;
 mod lab;
 mod leaderboard;

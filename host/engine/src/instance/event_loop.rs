@@ -20,8 +20,8 @@ impl Instance {
     }
 
     /// The instance is to do a part of a request, which reaches it at `now`. A request to prefill
-    /// has no output. Of one whose KV cache is elsewhere, [`InstanceEvent::WantsKv`] says when there
-    /// are blocks for it; then [`kv_arrived`](Self::kv_arrived) is due.
+    /// has no output. Of one whose KV cache is elsewhere, [`InstanceEvent::WantsKv`] says when
+    /// there are blocks for it; then [`kv_arrived`](Self::kv_arrived) is due.
     pub fn add_part(&mut self, request: Request, view: RequestView, part: Part, now: i64) -> Slot {
         self.clock = self.clock.max(now);
         let queued_at = now.saturating_add(self.latency.queueing_us(request.prompt_tokens()));

@@ -30,6 +30,8 @@ pub struct Setup {
     pub profile: Option<PathBuf>,
     /// What happens outside of what the profile has.
     pub extrapolation: Extrapolation,
+    /// File of measured kernels, in place of the built-in ones of the GPU.
+    pub kernel_tables: Option<PathBuf>,
     /// Alpha coefficients in place of the known ones; together with `beta`.
     pub alpha: Option<Vec<f64>>,
     /// Beta coefficients in place of the known ones; together with `alpha`.
@@ -77,6 +79,7 @@ impl Setup {
             latency: None,
             profile: None,
             extrapolation: Extrapolation::default(),
+            kernel_tables: None,
             alpha: None,
             beta: None,
             model_config_folder: None,

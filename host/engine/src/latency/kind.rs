@@ -13,6 +13,8 @@ pub enum LatencyModelKind {
     Roofline,
     /// See [`TrainedPhysics`](super::TrainedPhysics).
     TrainedPhysics,
+    /// Measured kernels, see [`Kernels`](super::Kernels).
+    KernelTables,
     /// See [`XpuRoofline`](super::XpuRoofline).
     XpuRoofline,
     /// A measured table, see [`Profile`](super::Profile).
@@ -23,10 +25,11 @@ pub enum LatencyModelKind {
 
 impl LatencyModelKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Blackbox,
         Self::Roofline,
         Self::TrainedPhysics,
+        Self::KernelTables,
         Self::XpuRoofline,
         Self::Profile,
         Self::Ticks,
@@ -44,6 +47,9 @@ impl LatencyModelKind {
                 "step times are computed, with factors fitted on H100 servers of other models; nothing of this \
                  deployment was measured",
             ),
+            Self::KernelTables => Some(
+                "kernels were measured by themselves; what whole servers add was fitted on H100 servers",
+            ),
             Self::XpuRoofline => Some(
                 "step times are computed from peaks and efficiencies that nobody measured, without overheads",
             ),
@@ -57,6 +63,7 @@ impl LatencyModelKind {
             Self::Blackbox => "blackbox",
             Self::Roofline => "roofline",
             Self::TrainedPhysics => "trained-physics",
+            Self::KernelTables => "kernel-tables",
             Self::XpuRoofline => "xpu-roofline",
             Self::Profile => "profile",
             Self::Ticks => "ticks",

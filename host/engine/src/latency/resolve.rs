@@ -10,13 +10,14 @@ use super::blackbox::Blackbox;
 use super::blis;
 use super::communication::{DEFAULT_COMM_BACKEND, check_comm_backend};
 use super::deployment::{Resolved, Setup};
+use super::kernels::Kernels;
 use super::kind::LatencyModelKind;
 use super::model::{LatencyModel, check_coefficients};
 use super::roofline::Roofline;
 use super::trained_physics::TrainedPhysics;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_config::{FittedRow, HardwareTable, ModelArch, ModelEntry};
+use windtunnel_config::{FittedRow, HardwareTable, KernelTables, ModelArch, ModelEntry};
 
 /// Decides a deployment. Reads the files that the setup names, nothing else.
 ///
@@ -43,7 +44,9 @@ pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     let mut case = Case::open(setup)?;
     let kind = case.choose()?;
     match kind {
-        LatencyModelKind::Roofline | LatencyModelKind::TrainedPhysics => case.analytic(kind),
+        LatencyModelKind::Roofline
+        | LatencyModelKind::TrainedPhysics
+        | LatencyModelKind::KernelTables => case.analytic(kind),
         LatencyModelKind::XpuRoofline => xpu::resolve(setup),
         LatencyModelKind::Blackbox | LatencyModelKind::Profile => case.blackbox(),
         LatencyModelKind::Ticks => Err(InputError::new(
@@ -84,7 +87,12 @@ fn check(setup: &Setup) -> Result<(), InputError> {
     };
     check_coefficients("alpha", alpha)?;
     check_coefficients("beta", beta)?;
-    if let Some(kind @ (LatencyModelKind::Roofline | LatencyModelKind::Profile)) = setup.latency {
+    if let Some(
+        kind @ (LatencyModelKind::Roofline
+        | LatencyModelKind::Profile
+        | LatencyModelKind::KernelTables),
+    ) = setup.latency
+    {
         return Err(InputError::new(format!(
             "the {kind} model has no coefficients; drop them or choose another model"
         )));
@@ -358,6 +366,20 @@ impl<'a> Case<'a> {
         }
         let kv_element_bytes = self.kv_element_bytes()?;
         let (dp, as_blis) = (self.setup.dp, self.setup.as_blis);
+        if kind == LatencyModelKind::KernelTables {
+            let tables = self.kernel_tables(&gpu)?;
+            if dp > 1 {
+                return Err(InputError::new(
+                    "kernel-tables has no data parallelism within an instance; trained-physics has",
+                ));
+            }
+            let fit = self.setup.defaults.kernel_fit;
+            let latency = Kernels::new(fit, &tables, arch, hardware, tp, kv_element_bytes)?;
+            self.notes.extend_from_slice(latency.notes());
+            let latency = Arc::new(latency);
+            let alpha = vec![0.0; 3];
+            return self.finish(kind, latency, gpu, tp, None, alpha, Vec::new(), None);
+        }
         if kind == LatencyModelKind::Roofline {
             let latency: Arc<dyn LatencyModel> = if as_blis {
                 Arc::new(blis::Roofline::new(arch, hardware, tp)?)
@@ -389,6 +411,30 @@ impl<'a> Case<'a> {
             )?)
         };
         self.finish(kind, latency, gpu, tp, None, alpha, beta, None)
+    }
+
+    /// The file of kernels that was given, or the built-in tables of the GPU.
+    fn kernel_tables(&self, gpu: &str) -> Result<KernelTables, InputError> {
+        let same = |name: &str| self.table.same_gpu(name, gpu);
+        if let Some(path) = &self.setup.kernel_tables {
+            let tables = KernelTables::load(path)?;
+            return if same(tables.gpu()) {
+                Ok(tables)
+            } else {
+                Err(InputError::in_file(
+                    tables.file(),
+                    format!("kernels of {}, but the GPU is {gpu}", tables.gpu()),
+                ))
+            };
+        }
+        let shipped = KernelTables::shipped_gpus().find(|name| same(name));
+        shipped.and_then(KernelTables::builtin).ok_or_else(|| {
+            let there: Vec<&str> = KernelTables::shipped_gpus().collect();
+            InputError::new(format!(
+                "no kernels were measured on {gpu}; built in are {}; `windtunnel tables import` makes files of others",
+                there.join(", ")
+            ))
+        })
     }
 
     #[expect(

@@ -1,0 +1,308 @@
+//! `windtunnel accuracy`: simulates measured runs of real servers and says how far off it is.
+
+use super::args::{LatencyName, RulesName};
+use super::print::{present, say};
+use super::progress::bar_over_runs;
+use super::spec::{latency_model, rules};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use windtunnel_base::input::{InputError, write_whole};
+use windtunnel_base::parallel;
+use windtunnel_sim::ground_truth::{
+    Compared, GroundTruth, METRICS, Metric, Options, Summary, summarize,
+};
+
+/// `windtunnel accuracy`.
+#[derive(Args, Clone, Debug)]
+pub struct AccuracyArgs {
+    /// Folder of ground truth: cases/SET/EXPERIMENT/stage*.json, and files of requests they name
+    folder: PathBuf,
+    /// Step-time model
+    #[arg(long, value_enum, default_value_t = LatencyName::KernelTables, value_name = "MODEL")]
+    latency_model: LatencyName,
+    /// Whose rules the engine follows: auto (those of the step-time model), vllm or blis
+    #[arg(long, value_enum, default_value = "auto")]
+    rules: RulesName,
+    /// Only experiments whose SET/EXPERIMENT contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Models, coefficients and hardware in place of the built-in ones
+    #[arg(long, value_name = "FILE")]
+    defaults_filepath: Option<PathBuf>,
+    /// Measured kernels of the GPU in place of the built-in ones
+    #[arg(long, value_name = "FILE")]
+    kernel_tables: Option<PathBuf>,
+    /// Moves the random numbers of arrivals that were not recorded
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Threads [default: one per core]
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Write a line per case
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn accuracy(args: &AccuracyArgs) -> anyhow::Result<()> {
+    let truth = GroundTruth::load(&args.folder)?;
+    let wanted = args.only.as_deref().unwrap_or("");
+    let experiments: Vec<_> = truth
+        .experiments
+        .into_iter()
+        .filter(|e| e.name().contains(wanted))
+        .collect();
+    if experiments.is_empty() {
+        let message = format!("--only: no experiment's name contains \"{wanted}\"");
+        return Err(InputError::new(message).into());
+    }
+    let options = Options {
+        latency_model: Some(latency_model(args.latency_model).to_owned()),
+        rules: rules(args.rules),
+        defaults_filepath: args.defaults_filepath.clone(),
+        kernel_tables: args.kernel_tables.clone(),
+        seed: args.seed,
+    };
+    let bar = bar_over_runs(experiments.len() as u64, false);
+    let jobs = args.jobs.unwrap_or_else(parallel::default_jobs);
+    let results = parallel::map(
+        &experiments,
+        jobs,
+        |experiment| experiment.compare(&options),
+        |_, _| bar.inc(1),
+    );
+    bar.finish_and_clear();
+    let mut cases = Vec::new();
+    let mut failed = Vec::new();
+    for (experiment, result) in experiments.iter().zip(results) {
+        match result {
+            Ok(compared) => cases.extend(compared),
+            Err(error) => failed.push((experiment.name().to_owned(), error.to_string())),
+        }
+    }
+    for (name, error) in &failed {
+        say(&format!("not simulated: {name}: {error}"));
+    }
+    if cases.is_empty() {
+        return Err(InputError::new("no run could be simulated").into());
+    }
+    if let Some(path) = &args.csv {
+        let text = lines(&cases);
+        write_whole(path, |out| out.write_all(text.as_bytes()))?;
+    }
+    if args.json {
+        return present(true, &json(&cases, &failed));
+    }
+    present(false, &tables(&cases, failed.len(), &options))
+}
+
+/// Metrics that have a column, and its heading.
+const COLUMNS: [(Metric, &str); 5] = [
+    (Metric::Ttft, "TTFT"),
+    (Metric::Tpot, "TPOT"),
+    (Metric::E2e, "E2E"),
+    (Metric::TtftP99, "TTFT p99"),
+    (Metric::E2eP99, "E2E p99"),
+];
+
+fn tables(cases: &[Compared], failed: usize, options: &Options) -> String {
+    let model = options.latency_model.as_deref().unwrap_or("auto");
+    let mut text = format!(
+        "latency model {model}: {} cases, {failed} runs not simulated\n\
+         errors in %, median / mean of absolute values\n",
+        cases.len()
+    );
+    let (behind, steady): (Vec<&Compared>, Vec<&Compared>) =
+        cases.iter().partition(|case| case.saturated);
+    if !steady.is_empty() {
+        text += &heading("not saturated");
+        text += &row("all", &steady);
+        let headings: Vec<&str> = steady[0].strata.iter().map(|(name, _)| *name).collect();
+        for (i, heading_of) in headings.into_iter().enumerate() {
+            let mut strata: BTreeMap<&str, Vec<&Compared>> = BTreeMap::new();
+            for case in &steady {
+                strata.entry(&case.strata[i].1).or_default().push(case);
+            }
+            if strata.len() == 1 {
+                continue;
+            }
+            text += &heading(&format!("by {heading_of}"));
+            for (name, cases) in strata {
+                text += &row(name, &cases);
+            }
+        }
+        text += &peers(&steady);
+    }
+    if !behind.is_empty() {
+        text += "\nsaturated: requests per second, simulated and measured\n";
+        for case in behind {
+            let of = |figures: &windtunnel_sim::ground_truth::Figures| {
+                let rate = figures.get(&Metric::Throughput);
+                rate.map_or("-".to_owned(), |rate| format!("{rate:.2}"))
+            };
+            text += &format!(
+                "  {:<56} {:>7} {:>7}  {}\n",
+                shortened(&case.case_id, 56),
+                of(&case.simulated),
+                of(&case.measured),
+                case.error(Metric::Throughput)
+                    .map_or(String::new(), |error| format!("{error:+.1} %"))
+            );
+        }
+    }
+    text
+}
+
+fn heading(title: &str) -> String {
+    let mut line = format!("\n{:<24} {:>3}", shortened(title, 24), "n");
+    for (_, name) in COLUMNS {
+        line += &format!(" {name:>9}");
+    }
+    line + "\n"
+}
+
+fn row(name: &str, cases: &[&Compared]) -> String {
+    let errors = |metric| summarize(cases.iter().filter_map(|case| case.error(metric)));
+    line(name, cases.len(), errors)
+}
+
+fn line(name: &str, n: usize, errors: impl Fn(Metric) -> Option<Summary>) -> String {
+    let mut line = format!("{:<24} {n:>3}", shortened(name, 24));
+    for (metric, _) in COLUMNS {
+        line += &match errors(metric) {
+            Some(s) => format!(
+                " {:>9}",
+                format!("{}/{}", percent(s.median), percent(s.mean))
+            ),
+            None => format!(" {:>9}", "-"),
+        };
+    }
+    line + "\n"
+}
+
+/// A tenth of a percent where errors are so small that it says something.
+fn percent(error: f64) -> String {
+    if error < 99.95 {
+        format!("{error:.1}")
+    } else {
+        format!("{error:.0}")
+    }
+}
+
+/// What other simulators published, and ours on the same cases.
+fn peers(cases: &[&Compared]) -> String {
+    let mut by_name: BTreeMap<&str, Vec<&Compared>> = BTreeMap::new();
+    for case in cases {
+        for peer in &case.peers {
+            by_name.entry(&peer.name).or_default().push(case);
+        }
+    }
+    if by_name.is_empty() {
+        return String::new();
+    }
+    let mut text = heading("published by others");
+    for (name, cases) in by_name {
+        let theirs = |case: &&Compared, metric| {
+            let peer = case.peers.iter().find(|peer| peer.name == name)?;
+            peer.errors.get(&metric).copied()
+        };
+        text += &line(name, cases.len(), |metric| {
+            summarize(cases.iter().filter_map(|case| theirs(case, metric)))
+        });
+        let ours = |metric| {
+            let same = cases.iter().filter(|case| theirs(case, metric).is_some());
+            summarize(same.filter_map(|case| case.error(metric)))
+        };
+        text += &line("  ours on these", cases.len(), ours);
+    }
+    text
+}
+
+/// A line per case.
+fn lines(cases: &[Compared]) -> String {
+    let mut text = String::from("case");
+    for (name, _) in &cases[0].strata {
+        text += &format!(",{}", name.to_lowercase());
+    }
+    text += ",saturated,sent,finished";
+    let metrics: Vec<Metric> = METRICS.into_iter().chain([Metric::Throughput]).collect();
+    for metric in &metrics {
+        let name = metric.name();
+        text += &format!(",{name}_simulated,{name}_measured,{name}_error_percent");
+    }
+    text.push('\n');
+    for case in cases {
+        text += &case.case_id;
+        for (_, value) in &case.strata {
+            text += &format!(",{}", value.replace(',', ";"));
+        }
+        let (sent, finished) = (case.sent, case.finished);
+        text += &format!(",{},{sent},{finished}", case.saturated);
+        for metric in &metrics {
+            let figure = |value: Option<&f64>| value.map_or(String::new(), |v| format!("{v:.4}"));
+            let error = case.error(*metric);
+            text += &format!(
+                ",{},{},{}",
+                figure(case.simulated.get(metric)),
+                figure(case.measured.get(metric)),
+                error.map_or(String::new(), |e| format!("{e:.2}"))
+            );
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn json(cases: &[Compared], failed: &[(String, String)]) -> String {
+    let figures = |figures: &windtunnel_sim::ground_truth::Figures| {
+        let all = figures
+            .iter()
+            .map(|(m, v)| (m.name().to_owned(), (*v).into()));
+        serde_json::Value::Object(all.collect())
+    };
+    let case = |case: &Compared| {
+        let strata = case.strata.iter();
+        let strata = strata.map(|(name, value)| ((*name).to_owned(), value.clone().into()));
+        let errors = METRICS.into_iter().chain([Metric::Throughput]);
+        let errors = errors.filter_map(|m| Some((m.name().to_owned(), case.error(m)?.into())));
+        serde_json::json!({
+            "case": case.case_id,
+            "strata": serde_json::Value::Object(strata.collect()),
+            "saturated": case.saturated,
+            "sent": case.sent,
+            "finished": case.finished,
+            "measured_ms": figures(&case.measured),
+            "simulated_ms": figures(&case.simulated),
+            "error_percent": serde_json::Value::Object(errors.collect()),
+        })
+    };
+    let steady = || cases.iter().filter(|case| !case.saturated);
+    let all = METRICS.into_iter().filter_map(|metric| {
+        let s = summarize(steady().filter_map(|case| case.error(metric)))?;
+        let summary = serde_json::json!({"cases": s.cases, "median": s.median, "mean": s.mean});
+        Some((metric.name().to_owned(), summary))
+    });
+    let value = serde_json::json!({
+        "error_percent": serde_json::Value::Object(all.collect()),
+        "cases": cases.iter().map(case).collect::<Vec<_>>(),
+        "not_simulated": failed
+            .iter()
+            .map(|(name, why)| serde_json::json!({"experiment": name, "because": why}))
+            .collect::<Vec<_>>(),
+    });
+    format!("{value:#}\n")
+}
+
+/// The text, or its end where it is too long: names differ there.
+fn shortened(text: &str, width: usize) -> String {
+    let letters = text.chars().count();
+    if letters <= width {
+        return text.to_owned();
+    }
+    let tail: String = text.chars().skip(letters - width + 2).collect();
+    format!("..{tail}")
+}

@@ -1,0 +1,134 @@
+//! The step-time model `kernel-tables`: a step is what its kernels were measured to take, plus what
+//! whole servers were measured to add.
+
+mod attention;
+mod curve;
+mod experts;
+mod gemm;
+mod graphs;
+mod layers;
+#[cfg(test)]
+mod tests;
+
+use super::model::{LatencyModel, StepAggregates, StepItem, truncate_us};
+use super::roofline;
+use super::work::StepWork;
+use crate::rules::Preset;
+use attention::Attention;
+use curve::Curve;
+use graphs::padded;
+use layers::Parts;
+use windtunnel_base::input::InputError;
+use windtunnel_config::{Hardware, KernelFit, KernelTables, ModelArch};
+
+/// Step times from measured kernels.
+///
+/// A step takes the longer of what the GPU and what the engine's own code needs. The GPU: matrix
+/// products, experts and sums over GPUs at the number of new tokens, padded to the sizes that CUDA
+/// graphs are captured for; the attention of decodes by their number and mean context, that of
+/// prefills by their (query, key) pairs; the output head by the number of requests;
+/// and constants per step, layer and request, which were fitted on measured servers. Never less
+/// than the GPU's bandwidth and arithmetic allow.
+///
+/// It is fitted under vLLM's rules: the time that a request waits for the steps that run is the
+/// engine's, and in none of these figures.
+#[derive(Clone, Debug)]
+pub struct Kernels {
+    fit: KernelFit,
+    work: StepWork,
+    /// Microseconds by new tokens: all that depends on nothing else.
+    by_tokens: Curve,
+    /// Microseconds by requests: the output head.
+    by_requests: Curve,
+    attention: Vec<Attention>,
+    layers: f64,
+    /// What was not measured, a sentence each.
+    notes: Vec<String>,
+}
+
+impl Kernels {
+    /// The model for one deployment of `tp` GPUs; `kv_element_bytes` is the width of the KV cache.
+    ///
+    /// # Errors
+    /// When the tables have no figures for this kind of model, or figures of the model are missing.
+    pub fn new(
+        fit: KernelFit,
+        tables: &KernelTables,
+        model: &ModelArch,
+        hardware: &Hardware,
+        tp: u32,
+        kv_element_bytes: f64,
+    ) -> Result<Self, InputError> {
+        roofline::check("kernel-tables", model, hardware, tp)?;
+        let parts = Parts::new(tables, model, hardware, tp, kv_element_bytes)?;
+        Ok(Self {
+            fit,
+            work: StepWork::new(model, hardware, tp, 1, kv_element_bytes),
+            by_tokens: parts.by_tokens(&fit),
+            by_requests: parts.by_requests(&fit),
+            attention: parts.attention()?,
+            layers: model.layers as f64,
+            notes: parts.into_notes(),
+        })
+    }
+
+    /// What was not measured and is computed, a sentence each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn gpu_us(&self, step: &StepAggregates) -> f64 {
+        let fit = &self.fit;
+        let tokens = step.prefill_tokens + step.decode_tokens();
+        let prefills = f64::from(step.requests) - step.decodes as f64;
+        let mut us = self.by_tokens.at(padded(tokens) as f64)
+            + self.by_requests.at(f64::from(step.requests))
+            + fit.step_us
+            + fit.layer_us * self.layers
+            + fit.request_us * f64::from(step.requests);
+        if step.decodes > 0 {
+            let decodes = step.decodes as f64;
+            let context = step.decode_context as f64 / decodes;
+            let decode = |a: &Attention| a.layers * a.decode.us(decodes, context.min(a.window));
+            us += fit.decode_attention * self.attention.iter().map(decode).sum::<f64>();
+        }
+        if prefills > 0.0 {
+            us += fit.prefill_us;
+            let tokens = step.prefill_tokens as f64;
+            let pairs = StepWork::prefill_pairs(step);
+            let prefill =
+                |a: &Attention| a.layers * a.prefill.us(prefills, pairs.min(a.window * tokens));
+            us += fit.prefill_attention * self.attention.iter().map(prefill).sum::<f64>();
+        }
+        us
+    }
+}
+
+impl LatencyModel for Kernels {
+    fn fitted_under(&self) -> Preset {
+        Preset::Vllm
+    }
+
+    fn step_us(&self, step: &StepAggregates, _items: &mut dyn Iterator<Item = StepItem>) -> i64 {
+        if step.requests == 0 {
+            return 1;
+        }
+        let host = self.fit.host_us + self.fit.host_request_us * f64::from(step.requests);
+        let least = (self.work.least_seconds(step) * 1e6).ceil();
+        truncate_us(self.gpu_us(step).max(host).max(least).round()).max(1)
+    }
+
+    fn queueing_us(&self, prompt_tokens: u32) -> i64 {
+        let us = self.fit.front_end_us + self.fit.front_end_token_us * f64::from(prompt_tokens);
+        truncate_us(us.round())
+    }
+
+    fn output_token_us(&self) -> i64 {
+        0
+    }
+
+    fn post_decode_us(&self) -> i64 {
+        0
+    }
+}

@@ -1,0 +1,152 @@
+//! Times of attention kernels.
+
+use super::curve::{between, never_falling};
+use windtunnel_config::KernelTable;
+
+/// Attention layers of one kind.
+#[derive(Clone, Debug)]
+pub(super) struct Attention {
+    pub(super) layers: f64,
+    /// Tokens that a token attends to at most.
+    pub(super) window: f64,
+    pub(super) decode: DecodeAttention,
+    pub(super) prefill: PrefillAttention,
+}
+
+/// Attention of decodes in one layer, microseconds by sequences and tokens of each.
+#[derive(Clone, Debug)]
+pub(super) struct DecodeAttention {
+    sequences: Vec<f64>,
+    context: Vec<f64>,
+    /// By sequences and context; never falls in either.
+    us: Vec<Vec<f64>>,
+}
+
+impl DecodeAttention {
+    /// From the measured shape that is most like this one. A kernel reads each KV head of each
+    /// sequence once: rows of another number of KV heads are taken at as many times the sequences,
+    /// with as many query heads per KV head.
+    pub(super) fn new(table: &KernelTable, heads: f64, kv_heads: f64) -> Option<Self> {
+        let group = heads / kv_heads;
+        let unlike = |row: &[u32]| {
+            let (heads, kv) = (f64::from(row[0]), f64::from(row[1]));
+            4.0 * (heads / kv / group).ln().abs() + (kv / kv_heads).ln().abs()
+        };
+        let (near, _) = nearest(table, unlike)?;
+        let scale = f64::from(near[1]) / kv_heads;
+        let context: Vec<f64> = table.columns.iter().map(|c| f64::from(*c)).collect();
+        let (mut sequences, mut us) = (Vec::new(), Vec::new());
+        for (row, times) in table.rows.iter().zip(&table.us) {
+            if row[..2] == near[..2]
+                && let Some(times) = filled(&context, times)
+            {
+                sequences.push(f64::from(row[2]) * scale);
+                us.push(times);
+            }
+        }
+        us.iter_mut().for_each(|row| never_falling(row));
+        for j in 0..context.len() {
+            let mut column: Vec<f64> = us.iter().map(|row| row[j]).collect();
+            never_falling(&mut column);
+            us.iter_mut().zip(column).for_each(|(row, us)| row[j] = us);
+        }
+        (!us.is_empty()).then_some(Self {
+            sequences,
+            context,
+            us,
+        })
+    }
+
+    /// Microseconds of so many sequences with a mean context.
+    pub(super) fn us(&self, sequences: f64, context: f64) -> f64 {
+        let last = self.sequences.len() - 1;
+        let row = |i: usize| self.row(i, context);
+        if sequences <= self.sequences[0] {
+            return row(0);
+        }
+        if sequences >= self.sequences[last] {
+            return row(last) * sequences / self.sequences[last];
+        }
+        let above = self.sequences.partition_point(|s| *s <= sequences);
+        let (low, high) = (self.sequences[above - 1], self.sequences[above]);
+        let share = (sequences - low) / (high - low);
+        let low = row(above - 1);
+        low + share * (row(above) - low)
+    }
+
+    fn row(&self, i: usize, context: f64) -> f64 {
+        between(&self.context, &self.us[i], context)
+    }
+}
+
+/// Attention of whole prompts in one layer, microseconds by their tokens.
+#[derive(Clone, Debug)]
+pub(super) struct PrefillAttention {
+    tokens: Vec<f64>,
+    us: Vec<f64>,
+}
+
+impl PrefillAttention {
+    /// From the measured shape that is most like this one, in proportion to the query heads.
+    pub(super) fn new(table: &KernelTable, heads: f64, kv_heads: f64) -> Option<Self> {
+        let unlike = |row: &[u32]| {
+            let (there, kv) = (f64::from(row[0]), f64::from(row[1]));
+            2.0 * (there / heads).ln().abs() + (kv / kv_heads).ln().abs()
+        };
+        let (near, times) = nearest(table, unlike)?;
+        let scale = heads / f64::from(near[0]);
+        let mut us = Vec::new();
+        let mut tokens = Vec::new();
+        for (n, time) in table.columns.iter().zip(times) {
+            if time.is_finite() {
+                tokens.push(f64::from(*n));
+                us.push(time * scale);
+            }
+        }
+        never_falling(&mut us);
+        (!us.is_empty()).then_some(Self { tokens, us })
+    }
+
+    /// Microseconds of `prefills` that have `pairs` of (query, key) in all: what as many whole
+    /// prompts take that have as many pairs.
+    pub(super) fn us(&self, prefills: f64, pairs: f64) -> f64 {
+        let pairs_of = |length: f64| length * (length + 1.0) / 2.0;
+        let each = pairs / prefills;
+        let length = ((8.0 * each + 1.0).sqrt() - 1.0) / 2.0;
+        let last = self.tokens.len() - 1;
+        let longest = self.tokens[last];
+        prefills
+            * if length > longest {
+                self.us[last] * each / pairs_of(longest)
+            } else {
+                between(&self.tokens, &self.us, length)
+            }
+    }
+}
+
+/// The row whose shape is the least unlike, and its times.
+fn nearest(table: &KernelTable, unlike: impl Fn(&[u32]) -> f64) -> Option<(&Vec<u32>, &Vec<f64>)> {
+    let rows = table.rows.iter().zip(&table.us);
+    rows.min_by(|a, b| unlike(a.0).total_cmp(&unlike(b.0)))
+}
+
+/// The times with those that are missing at the end, which the GPU's memory did not allow to
+/// measure, in proportion to the context; `None` if less than two were measured.
+fn filled(context: &[f64], us: &[f64]) -> Option<Vec<f64>> {
+    let known = |i: &usize| us[*i].is_finite();
+    let measured: Vec<usize> = (0..us.len()).filter(known).collect();
+    let [.., before, last] = measured[..] else {
+        return None;
+    };
+    let slope = (us[last] - us[before]) / (context[last] - context[before]);
+    let xs: Vec<f64> = measured.iter().map(|i| context[*i]).collect();
+    let ys: Vec<f64> = measured.iter().map(|i| us[*i]).collect();
+    let fill = |x: f64| {
+        if x > context[last] {
+            us[last] + slope.max(0.0) * (x - context[last])
+        } else {
+            between(&xs, &ys, x)
+        }
+    };
+    Some(context.iter().map(|x| fill(*x)).collect())
+}

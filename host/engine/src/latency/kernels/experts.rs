@@ -1,0 +1,98 @@
+//! Times of the experts of a layer.
+
+use super::curve::between;
+use super::gemm::Roof;
+use windtunnel_config::KernelTable;
+
+/// The experts of a layer on one GPU, microseconds by tokens.
+#[derive(Clone, Debug)]
+pub(super) enum Experts {
+    Measured {
+        tokens: Vec<f64>,
+        us: Vec<f64>,
+        shape: ExpertShape,
+    },
+    /// From the bytes and the arithmetic of this shape.
+    Computed { roof: Roof, shape: ExpertShape },
+}
+
+/// What the experts of a layer are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ExpertShape {
+    pub(super) hidden: f64,
+    /// Width of an expert.
+    pub(super) width: f64,
+    pub(super) per_token: f64,
+    pub(super) experts: f64,
+    pub(super) tp: f64,
+    /// Matrices of an expert.
+    pub(super) matrices: f64,
+}
+
+/// Share of bandwidth and peak that experts of shapes that were not measured are taken to reach.
+const EFFICIENCY: f64 = 0.6;
+
+impl ExpertShape {
+    fn row(&self) -> Vec<u32> {
+        let keys = [
+            self.hidden,
+            self.width,
+            self.per_token,
+            self.experts,
+            self.tp,
+            1.0,
+        ];
+        keys.map(|key| key as u32).to_vec()
+    }
+
+    /// Experts that some of the tokens pick, if each picks at random.
+    fn picked(&self, tokens: f64) -> f64 {
+        self.experts * (1.0 - (1.0 - self.per_token / self.experts).powf(tokens))
+    }
+}
+
+impl Experts {
+    /// As measured, where this shape was; tokens spread evenly go before other spreads.
+    pub(super) fn measured(tables: &[KernelTable], shape: ExpertShape) -> Option<Self> {
+        let row = shape.row();
+        tables.iter().find_map(|table| {
+            let at = table.rows.binary_search(&row).ok()?;
+            let known = |(_, us): &(&u32, &f64)| us.is_finite();
+            let points = table.columns.iter().zip(&table.us[at]).filter(known);
+            let (tokens, us): (Vec<f64>, Vec<f64>) =
+                points.map(|(tokens, us)| (f64::from(*tokens), *us)).unzip();
+            (tokens.len() > 1).then_some(Self::Measured { tokens, us, shape })
+        })
+    }
+
+    pub(super) fn us(&self, tokens: f64) -> f64 {
+        match self {
+            Self::Measured {
+                tokens: measured,
+                us,
+                shape,
+            } => {
+                // Measurements spread few tokens over as many experts as they can; at random,
+                // some experts are picked twice and fewer weights are read.
+                let at = |tokens: f64| between(measured, us, tokens);
+                let picked = shape.picked(tokens);
+                let alike = if picked < 0.999 * shape.experts {
+                    (picked / shape.per_token).max(1.0)
+                } else {
+                    tokens
+                };
+                if tokens * shape.per_token > 8.0 * shape.experts {
+                    at(tokens)
+                } else {
+                    at(tokens).min(at(alike))
+                }
+            }
+            Self::Computed { roof, shape } => {
+                let weights = shape.matrices * shape.hidden * shape.width / shape.tp;
+                let bytes = shape.picked(tokens) * weights * roof.weight_bytes;
+                let flops = 2.0 * tokens * shape.per_token * weights;
+                (bytes / roof.bandwidth).max(flops / roof.flops) / EFFICIENCY
+            }
+        }
+    }
+}

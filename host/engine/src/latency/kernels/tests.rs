@@ -1,0 +1,186 @@
+use super::*;
+use crate::latency::{LatencyModelKind, Setup, resolve};
+use std::sync::Arc;
+use windtunnel_config::Defaults;
+
+fn setup(model: &str, gpu: &str, tp: u32) -> Setup {
+    let mut setup = Setup::new(model, (*Defaults::builtin()).clone());
+    setup.gpu = Some(gpu.to_owned());
+    setup.tp = Some(tp);
+    setup.latency = Some(LatencyModelKind::KernelTables);
+    setup.total_kv_blocks = Some(100_000);
+    setup
+}
+
+fn model(model: &str, gpu: &str, tp: u32) -> Arc<dyn LatencyModel> {
+    resolve(&setup(model, gpu, tp))
+        .expect("a deployment")
+        .latency
+}
+
+/// A step of so many decodes with this mean context, and prefills of so many new tokens after so
+/// many that were there.
+fn step(decodes: u64, context: u64, prefills: &[(u32, u32)]) -> StepAggregates {
+    let mut step = StepAggregates::default();
+    for _ in 0..decodes {
+        step.add(StepItem {
+            new_tokens: 1,
+            context: context as u32,
+            prompt_tokens: 100,
+            is_prefill: false,
+        });
+    }
+    for &(new_tokens, context) in prefills {
+        step.add(StepItem {
+            new_tokens,
+            context,
+            prompt_tokens: new_tokens + context,
+            is_prefill: true,
+        });
+    }
+    step
+}
+
+fn us(model: &Arc<dyn LatencyModel>, step: &StepAggregates) -> i64 {
+    model.step_us(step, &mut std::iter::empty())
+}
+
+/// Models of every kind that the tables have, with GPUs that hold them.
+const DEPLOYMENTS: [(&str, &str, u32); 14] = [
+    ("meta-llama/llama-3.1-8b-instruct", "H100", 1),
+    ("meta-llama/llama-3.1-8b-instruct", "A100-SXM", 1),
+    ("meta-llama/llama-3.1-8b-instruct", "L40S", 2),
+    ("meta-llama/llama-3.1-8b-instruct", "RTX-PRO-6000", 1),
+    ("meta-llama/llama-2-7b-hf", "H100", 1),
+    ("meta-llama/llama-3.1-70b-instruct", "H100", 8),
+    ("meta-llama/llama-3.1-70b-instruct", "B200", 2),
+    ("meta-llama/llama-3.1-70b-instruct", "GB200", 4),
+    ("mistralai/mixtral-8x7b-v0.1", "A100-SXM", 2),
+    ("mistralai/mixtral-8x22b-v0.1", "H200", 8),
+    ("qwen/qwen3-30b-a3b", "H100", 1),
+    ("qwen/qwen2.5-1.5b-instruct", "L40S", 1),
+    ("google/gemma-3-27b-it", "H100", 2),
+    ("openai/gpt-oss-20b", "H100", 1),
+];
+
+#[test]
+fn a_step_takes_longer_with_more_of_anything() {
+    for (name, gpu, tp) in DEPLOYMENTS {
+        let model = model(name, gpu, tp);
+        let at = |step: &StepAggregates| us(&model, step);
+        let mut before = 0;
+        for decodes in [
+            1, 2, 3, 5, 8, 9, 17, 40, 100, 256, 257, 400, 512, 513, 900, 3000,
+        ] {
+            let now = at(&step(decodes, 500, &[]));
+            assert!(
+                now >= before,
+                "{name} on {gpu}: {decodes} decodes: {now} < {before}"
+            );
+            before = now;
+        }
+        before = 0;
+        for context in [1, 10, 100, 500, 1000, 4000, 16_000, 100_000, 200_000] {
+            let now = at(&step(32, context, &[]));
+            assert!(
+                now >= before,
+                "{name} on {gpu}: context {context}: {now} < {before}"
+            );
+            before = now;
+        }
+        before = 0;
+        for tokens in [
+            1, 16, 100, 300, 384, 500, 512, 513, 1000, 2000, 8000, 16_384, 30_000,
+        ] {
+            let now = at(&step(10, 500, &[(tokens, 0)]));
+            assert!(
+                now >= before,
+                "{name} on {gpu}: prompt {tokens}: {now} < {before}"
+            );
+            before = now;
+        }
+        before = 0;
+        for context in [0, 100, 1000, 8000, 30_000, 100_000] {
+            let now = at(&step(0, 0, &[(512, context)]));
+            assert!(
+                now >= before,
+                "{name} on {gpu}: prefix {context}: {now} < {before}"
+            );
+            before = now;
+        }
+    }
+}
+
+#[test]
+fn no_step_is_faster_than_the_gpu() {
+    for (name, gpu, tp) in DEPLOYMENTS {
+        let resolved = resolve(&setup(name, gpu, tp)).expect("a deployment");
+        let (arch, hardware) = (resolved.arch.unwrap(), resolved.hardware.unwrap());
+        let work = StepWork::new(&arch, &hardware, tp, 1, resolved.kv_element_bytes);
+        for decodes in [0, 1, 7, 64, 500, 2000] {
+            for prompt in [0, 1, 100, 2048, 20_000] {
+                let prefills: &[_] = if prompt > 0 { &[(prompt, 0)] } else { &[] };
+                let step = step(decodes, 3000, prefills);
+                if step.requests > 0 {
+                    let least = work.least_seconds(&step) * 1e6;
+                    assert!(
+                        us(&resolved.latency, &step) as f64 >= least,
+                        "{name} on {gpu}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Compute-bound and memory-bound steps within a factor of what the figures of the GPU allow: the
+/// tables are read with their right units and shapes.
+#[test]
+fn steps_are_near_what_the_gpu_allows() {
+    for (name, gpu, tp) in DEPLOYMENTS {
+        let resolved = resolve(&setup(name, gpu, tp)).expect("a deployment");
+        let (arch, hardware) = (resolved.arch.unwrap(), resolved.hardware.unwrap());
+        let work = StepWork::new(&arch, &hardware, tp, 1, resolved.kv_element_bytes);
+        for (step, most) in [(step(0, 0, &[(8192, 0)]), 5.0), (step(16, 500, &[]), 6.0)] {
+            let share = us(&resolved.latency, &step) as f64 / (work.least_seconds(&step) * 1e6);
+            assert!(
+                (1.0..most).contains(&share),
+                "{name} on {tp} {gpu}: {share}"
+            );
+        }
+    }
+}
+
+#[test]
+fn more_gpus_do_not_make_products_slower() {
+    let tables = KernelTables::builtin("H100").expect("built in");
+    let table = tables.read(windtunnel_config::KernelOp::Gemm, "bfloat16", "");
+    let roof = gemm::Roof {
+        flops: 989.5e6,
+        bandwidth: 3.35e6,
+        weight_bytes: 2.0,
+    };
+    let gemms = gemm::Gemms::new(table.unwrap().unwrap(), roof);
+    for (n, k) in [(6144.0, 4096.0), (28_672.0, 4096.0), (57_344.0, 8192.0)] {
+        for m in [1.0, 16.0, 200.0, 1024.0, 4096.0] {
+            let whole = gemms.gemm(n, k, 2.0).us(m);
+            let half = gemms.gemm(n / 2.0, k, 2.0).us(m);
+            // Noise of the measurements.
+            assert!(half <= 1.05 * whole, "{n} x {k}, {m}: {half} {whole}");
+        }
+    }
+}
+
+#[test]
+fn what_was_not_measured_is_refused() {
+    let refused = |setup: &Setup| resolve(setup).expect_err("refused").to_string();
+    let message = refused(&setup("deepseek-ai/deepseek-v2-lite", "H100", 1));
+    assert!(message.contains("MLA"), "{message}");
+    let message = refused(&setup("meta-llama/llama-3.1-8b-instruct", "L4", 1));
+    assert!(
+        message.contains("no kernels were measured on L4"),
+        "{message}"
+    );
+    let message = refused(&setup("meta-llama/llama-3.1-8b-instruct", "H100", 16));
+    assert!(message.contains("16 GPUs"), "{message}");
+}
