@@ -42,12 +42,15 @@ pub struct Kernels {
     by_requests: Curve,
     attention: Vec<Attention>,
     layers: f64,
+    /// Data-parallel replicas that share the experts.
+    dp: f64,
     /// What was not measured, a sentence each.
     notes: Vec<String>,
 }
 
 impl Kernels {
-    /// The model for one deployment of `tp` GPUs; `kv_element_bytes` is the width of the KV cache.
+    /// The model for one deployment of `dp` replicas of `tp` GPUs each that share the experts;
+    /// `kv_element_bytes` is the width of the KV cache.
     ///
     /// # Errors
     /// When the tables have no figures for this kind of model, or figures of the model are missing.
@@ -57,17 +60,19 @@ impl Kernels {
         model: &ModelArch,
         hardware: &Hardware,
         tp: u32,
+        dp: u32,
         kv_element_bytes: f64,
     ) -> Result<Self, InputError> {
         roofline::check("kernel-tables", model, hardware, tp)?;
-        let parts = Parts::new(tables, model, hardware, tp, kv_element_bytes)?;
+        let parts = Parts::new(tables, model, hardware, tp, dp, kv_element_bytes)?;
         Ok(Self {
             fit,
-            work: StepWork::new(model, hardware, tp, 1, kv_element_bytes),
+            work: StepWork::new(model, hardware, tp, dp, kv_element_bytes),
             by_tokens: parts.by_tokens(&fit),
             by_requests: parts.by_requests(&fit),
             attention: parts.attention()?,
             layers: model.layers as f64,
+            dp: f64::from(dp),
             notes: parts.into_notes(),
         })
     }
@@ -78,27 +83,33 @@ impl Kernels {
         &self.notes
     }
 
+    /// Microseconds on the GPUs of the replica that has the most to do: decodes are spread evenly,
+    /// and so are prefills, of which there may be less than replicas.
     fn gpu_us(&self, step: &StepAggregates) -> f64 {
         let fit = &self.fit;
-        let tokens = step.prefill_tokens + step.decode_tokens();
-        let prefills = f64::from(step.requests) - step.decodes as f64;
-        let mut us = self.by_tokens.at(padded(tokens) as f64)
-            + self.by_requests.at(f64::from(step.requests))
+        let all_prefills = f64::from(step.requests) - step.decodes as f64;
+        let prefilling = self.dp.min(all_prefills).max(1.0);
+        let (decodes, prefills) = (step.decodes as f64 / self.dp, all_prefills / prefilling);
+        let prefill_tokens = step.prefill_tokens as f64 / prefilling;
+        let tokens = step.decode_tokens() as f64 / self.dp + prefill_tokens;
+        let requests = decodes + prefills;
+        let mut us = self.by_tokens.at(padded(tokens.ceil() as u64) as f64)
+            + self.by_requests.at(requests)
             + fit.step_us
             + fit.layer_us * self.layers
-            + fit.request_us * f64::from(step.requests);
+            + fit.request_us * requests;
         if step.decodes > 0 {
-            let decodes = step.decodes as f64;
-            let context = step.decode_context as f64 / decodes;
+            let context = step.decode_context as f64 / step.decodes as f64;
             let decode = |a: &Attention| a.layers * a.decode.us(decodes, context.min(a.window));
             us += fit.decode_attention * self.attention.iter().map(decode).sum::<f64>();
         }
         if prefills > 0.0 {
             us += fit.prefill_us;
-            let tokens = step.prefill_tokens as f64;
-            let pairs = StepWork::prefill_pairs(step);
-            let prefill =
-                |a: &Attention| a.layers * a.prefill.us(prefills, pairs.min(a.window * tokens));
+            let pairs = StepWork::prefill_pairs(step) / prefilling;
+            let prefill = |a: &Attention| {
+                let pairs = pairs.min(a.window * prefill_tokens);
+                a.layers * a.prefill.us(prefills, pairs)
+            };
             us += fit.prefill_attention * self.attention.iter().map(prefill).sum::<f64>();
         }
         us
@@ -114,7 +125,8 @@ impl LatencyModel for Kernels {
         if step.requests == 0 {
             return 1;
         }
-        let host = self.fit.host_us + self.fit.host_request_us * f64::from(step.requests);
+        let requests = f64::from(step.requests) / self.dp;
+        let host = self.fit.host_us + self.fit.host_request_us * requests;
         let least = (self.work.least_seconds(step) * 1e6).ceil();
         truncate_us(self.gpu_us(step).max(host).max(least).round()).max(1)
     }

@@ -368,13 +368,8 @@ impl<'a> Case<'a> {
         let (dp, as_blis) = (self.setup.dp, self.setup.as_blis);
         if kind == LatencyModelKind::KernelTables {
             let tables = self.kernel_tables(&gpu)?;
-            if dp > 1 {
-                return Err(InputError::new(
-                    "kernel-tables has no data parallelism within an instance; trained-physics has",
-                ));
-            }
             let fit = self.setup.defaults.kernel_fit;
-            let latency = Kernels::new(fit, &tables, arch, hardware, tp, kv_element_bytes)?;
+            let latency = Kernels::new(fit, &tables, arch, hardware, tp, dp, kv_element_bytes)?;
             self.notes.extend_from_slice(latency.notes());
             let latency = Arc::new(latency);
             let alpha = vec![0.0; 3];

@@ -24,7 +24,9 @@ pub(super) struct ExpertShape {
     pub(super) width: f64,
     pub(super) per_token: f64,
     pub(super) experts: f64,
+    /// GPUs that split each expert, and GPUs that share out the experts.
     pub(super) tp: f64,
+    pub(super) ep: f64,
     /// Matrices of an expert.
     pub(super) matrices: f64,
 }
@@ -40,7 +42,7 @@ impl ExpertShape {
             self.per_token,
             self.experts,
             self.tp,
-            1.0,
+            self.ep,
         ];
         keys.map(|key| key as u32).to_vec()
     }
@@ -88,7 +90,7 @@ impl Experts {
                 }
             }
             Self::Computed { roof, shape } => {
-                let weights = shape.matrices * shape.hidden * shape.width / shape.tp;
+                let weights = shape.matrices * shape.hidden * shape.width / shape.tp / shape.ep;
                 let bytes = shape.picked(tokens) * weights * roof.weight_bytes;
                 let flops = 2.0 * tokens * shape.per_token * weights;
                 (bytes / roof.bandwidth).max(flops / roof.flops) / EFFICIENCY

@@ -17,13 +17,16 @@ pub(super) struct Parts<'a> {
     model: &'a ModelArch,
     hardware: &'a Hardware,
     tp: f64,
+    /// Data-parallel replicas that share the experts.
+    dp: f64,
     kv_dtype: &'static str,
     /// Products in the layers, and how many of each there are.
     products: Vec<(f64, Gemm)>,
     experts: Option<(f64, Experts)>,
     head: Gemm,
-    /// Sums over the GPUs: elements and microseconds, within CUDA graphs and outside.
-    sums: Option<[(Vec<f64>, Vec<f64>); 2]>,
+    /// Sums over the GPUs of a replica, and over all that share the experts.
+    sums: Option<Sums>,
+    exchange: Option<Sums>,
     notes: Vec<String>,
 }
 
@@ -50,6 +53,7 @@ impl<'a> Parts<'a> {
         model: &'a ModelArch,
         hardware: &'a Hardware,
         tp: u32,
+        dp: u32,
         kv_element_bytes: f64,
     ) -> Result<Self, InputError> {
         check(tables, model)?;
@@ -58,6 +62,7 @@ impl<'a> Parts<'a> {
             model,
             hardware,
             tp: f64::from(tp),
+            dp: f64::from(dp),
             kv_dtype: if kv_element_bytes < 2.0 {
                 "fp8"
             } else {
@@ -71,12 +76,18 @@ impl<'a> Parts<'a> {
             )
             .gemm(model.vocab as f64 / f64::from(tp), model.hidden as f64, 2.0),
             sums: None,
+            exchange: None,
             notes: Vec::new(),
         };
         parts.add_projections()?;
         parts.add_feed_forward()?;
         parts.add_experts()?;
-        parts.add_sums()?;
+        if tp > 1 {
+            parts.sums = Some(Sums::new(tables, parts.tp)?);
+        }
+        if dp > 1 {
+            parts.exchange = Some(Sums::new(tables, parts.tp * parts.dp)?);
+        }
         Ok(parts)
     }
 
@@ -156,7 +167,13 @@ impl<'a> Parts<'a> {
             width: model.expert_width() as f64,
             per_token: model.experts_per_token as f64,
             experts: model.experts as f64,
-            tp: self.tp,
+            // Replicas spread the experts over all of their GPUs; one splits each expert.
+            tp: if self.dp > 1.0 { 1.0 } else { self.tp },
+            ep: if self.dp > 1.0 {
+                self.tp * self.dp
+            } else {
+                1.0
+            },
             matrices: self.matrices(),
         };
         let (compute, bytes) = precision(&model.weights(), EXPERTS);
@@ -174,9 +191,9 @@ impl<'a> Parts<'a> {
         }
         let experts = Experts::measured(&tables, shape).unwrap_or_else(|| {
             self.notes.push(format!(
-                "experts of this shape (hidden size {}, width {}, {} of {}, TP {}) were not measured on {}; their time is \
+                "experts of this shape (hidden size {}, width {}, {} of {}, TP {}, EP {}) were not measured on {}; their time is \
                  computed from bytes and arithmetic",
-                shape.hidden, shape.width, shape.per_token, shape.experts, self.tp, self.tables.gpu()
+                shape.hidden, shape.width, shape.per_token, shape.experts, shape.tp, shape.ep, self.tables.gpu()
             ));
             let eight = compute != Compute::Bits16;
             let roof = Roof {
@@ -193,37 +210,6 @@ impl<'a> Parts<'a> {
         let outputs = shape.experts.max(SMALLEST_ROUTER);
         let router = router.gemm(outputs, shape.hidden, 2.0);
         self.products.push((layers, router));
-        Ok(())
-    }
-
-    fn add_sums(&mut self) -> Result<(), InputError> {
-        if self.tp == 1.0 {
-            return Ok(());
-        }
-        let mut both = Vec::new();
-        for mode in ["graph", "eager"] {
-            let table = missing(self.tables, KernelOp::AllReduce, "bfloat16", mode)?;
-            let row = table
-                .rows
-                .iter()
-                .position(|row| f64::from(row[0]) == self.tp);
-            let Some(row) = row else {
-                let there: Vec<String> = table.rows.iter().map(|row| row[0].to_string()).collect();
-                return Err(InputError::in_file(
-                    self.tables.file(),
-                    format!(
-                        "sums over {} GPUs were not measured on {}; those over {} were",
-                        self.tp,
-                        self.tables.gpu(),
-                        there.join(", ")
-                    ),
-                ));
-            };
-            let known = |(_, us): &(&u32, &f64)| us.is_finite();
-            let points = table.columns.iter().zip(&table.us[row]).filter(known);
-            both.push(points.map(|(n, us)| (f64::from(*n), *us)).unzip());
-        }
-        self.sums = both.try_into().ok();
         Ok(())
     }
 
@@ -268,20 +254,18 @@ impl<'a> Parts<'a> {
                 .map(|(layers, gemm)| layers * gemm.us(tokens))
                 .sum();
             if let Some((layers, experts)) = &self.experts {
-                us += layers * experts.us(tokens);
+                us += layers * experts.us(tokens * self.dp);
             }
             us *= fit.gemm;
             if tokens >= SUSTAINED_TOKENS {
                 us *= fit.sustained;
             }
-            if let Some([graph, eager]) = &self.sums {
-                let within = tokens <= LARGEST_GRAPH as f64;
-                let (factor, (elements, times)) = if within {
-                    (fit.all_reduce, graph)
-                } else {
-                    (fit.all_reduce_eager, eager)
-                };
-                us += factor * sums * between(elements, times, tokens * hidden);
+            if let Some(over_gpus) = &self.sums {
+                us += sums * over_gpus.us(fit, tokens, hidden);
+            }
+            if let (Some(all), Some((layers, _))) = (&self.exchange, &self.experts) {
+                // Tokens go to all GPUs and their sums come back: what a sum over all does.
+                us += layers * all.us(fit, tokens * self.dp, hidden);
             }
             us + fit.between * between_us * tokens
         })
@@ -328,6 +312,49 @@ impl<'a> Parts<'a> {
 
     pub(super) fn into_notes(self) -> Vec<String> {
         self.notes
+    }
+}
+
+/// Sums over some GPUs: elements and microseconds, within CUDA graphs and outside.
+struct Sums {
+    graph: (Vec<f64>, Vec<f64>),
+    eager: (Vec<f64>, Vec<f64>),
+}
+
+impl Sums {
+    fn new(tables: &KernelTables, gpus: f64) -> Result<Self, InputError> {
+        let of = |mode| {
+            let table = missing(tables, KernelOp::AllReduce, "bfloat16", mode)?;
+            let row = table.rows.iter().position(|row| f64::from(row[0]) == gpus);
+            let Some(row) = row else {
+                let there: Vec<String> = table.rows.iter().map(|row| row[0].to_string()).collect();
+                return Err(InputError::in_file(
+                    tables.file(),
+                    format!(
+                        "sums over {gpus} GPUs were not measured on {}; those over {} were",
+                        tables.gpu(),
+                        there.join(", ")
+                    ),
+                ));
+            };
+            let known = |(_, us): &(&u32, &f64)| us.is_finite();
+            let points = table.columns.iter().zip(&table.us[row]).filter(known);
+            Ok(points.map(|(n, us)| (f64::from(*n), *us)).unzip())
+        };
+        Ok(Self {
+            graph: of("graph")?,
+            eager: of("eager")?,
+        })
+    }
+
+    /// Microseconds of one sum over this many tokens.
+    fn us(&self, fit: &KernelFit, tokens: f64, hidden: f64) -> f64 {
+        let (factor, (elements, us)) = if tokens <= LARGEST_GRAPH as f64 {
+            (fit.all_reduce, &self.graph)
+        } else {
+            (fit.all_reduce_eager, &self.eager)
+        };
+        factor * between(elements, us, tokens * hidden)
     }
 }
 

@@ -151,6 +151,22 @@ fn steps_are_near_what_the_gpu_allows() {
     }
 }
 
+/// Replicas that share the experts: twice the requests in a little more than the same time.
+#[test]
+fn replicas_share_the_work() {
+    let of = |dp: u32| {
+        let mut setup = setup("qwen/qwen3-30b-a3b", "H100", 1);
+        setup.dp = dp;
+        resolve(&setup).expect("a deployment").latency
+    };
+    let (one, two) = (of(1), of(2));
+    for step in [step(64, 1000, &[]), step(32, 500, &[(2000, 0), (2000, 0)])] {
+        let (alone, shared) = (us(&one, &step), us(&two, &step));
+        assert!(shared < alone, "{shared} {alone}");
+        assert!(2 * shared > alone, "{shared} {alone}");
+    }
+}
+
 #[test]
 fn more_gpus_do_not_make_products_slower() {
     let tables = KernelTables::builtin("H100").expect("built in");
