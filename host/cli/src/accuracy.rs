@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use windtunnel_base::input::{InputError, write_whole};
 use windtunnel_base::parallel;
 use windtunnel_sim::ground_truth::{
-    Compared, GroundTruth, METRICS, Metric, Options, Summary, summarize,
+    ClosedLoop, Compared, Figure, GroundTruth, METRICS, Metric, Options, Summary, summarize,
 };
 
 /// `windtunnel accuracy`.
@@ -49,15 +49,24 @@ pub struct AccuracyArgs {
 
 /// Runs the command.
 pub fn accuracy(args: &AccuracyArgs) -> anyhow::Result<()> {
-    let truth = GroundTruth::load(&args.folder)?;
+    let loops = ClosedLoop::load(&args.folder)?;
+    let truth = if loops.is_empty() || args.folder.join("cases").is_dir() {
+        GroundTruth::load(&args.folder)?
+    } else {
+        GroundTruth::default()
+    };
     let wanted = args.only.as_deref().unwrap_or("");
     let experiments: Vec<_> = truth
         .experiments
         .into_iter()
         .filter(|e| e.name().contains(wanted))
         .collect();
-    if experiments.is_empty() {
-        let message = format!("--only: no experiment's name contains \"{wanted}\"");
+    let loops: Vec<ClosedLoop> = loops
+        .into_iter()
+        .filter(|closed| closed.name().contains(wanted))
+        .collect();
+    if experiments.is_empty() && loops.is_empty() {
+        let message = format!("--only: no run's name contains \"{wanted}\"");
         return Err(InputError::new(message).into());
     }
     let options = Options {
@@ -67,12 +76,18 @@ pub fn accuracy(args: &AccuracyArgs) -> anyhow::Result<()> {
         kernel_tables: args.kernel_tables.clone(),
         seed: args.seed,
     };
-    let bar = bar_over_runs(experiments.len() as u64, false);
+    let bar = bar_over_runs((experiments.len() + loops.len()) as u64, false);
     let jobs = args.jobs.unwrap_or_else(parallel::default_jobs);
     let results = parallel::map(
         &experiments,
         jobs,
         |experiment| experiment.compare(&options),
+        |_, _| bar.inc(1),
+    );
+    let closed = parallel::map(
+        &loops,
+        jobs,
+        |closed| closed.compare(&options),
         |_, _| bar.inc(1),
     );
     bar.finish_and_clear();
@@ -84,10 +99,17 @@ pub fn accuracy(args: &AccuracyArgs) -> anyhow::Result<()> {
             Err(error) => failed.push((experiment.name().to_owned(), error.to_string())),
         }
     }
+    let mut compared_loops = Vec::new();
+    for (closed, result) in loops.iter().zip(closed) {
+        match result {
+            Ok(figures) => compared_loops.push((closed, figures)),
+            Err(error) => failed.push((closed.name(), error.to_string())),
+        }
+    }
     for (name, error) in &failed {
         say(&format!("not simulated: {name}: {error}"));
     }
-    if cases.is_empty() {
+    if cases.is_empty() && compared_loops.is_empty() {
         return Err(InputError::new("no run could be simulated").into());
     }
     if let Some(path) = &args.csv {
@@ -95,9 +117,11 @@ pub fn accuracy(args: &AccuracyArgs) -> anyhow::Result<()> {
         write_whole(path, |out| out.write_all(text.as_bytes()))?;
     }
     if args.json {
-        return present(true, &json(&cases, &failed));
+        return present(true, &json(&cases, &compared_loops, &failed));
     }
-    present(false, &tables(&cases, failed.len(), &options))
+    let mut text = tables(&cases, failed.len(), &options);
+    text += &loops_table(&compared_loops);
+    present(false, &text)
 }
 
 /// Metrics that have a column, and its heading.
@@ -173,15 +197,17 @@ fn row(name: &str, cases: &[&Compared]) -> String {
 fn line(name: &str, n: usize, errors: impl Fn(Metric) -> Option<Summary>) -> String {
     let mut line = format!("{:<24} {n:>3}", shortened(name, 24));
     for (metric, _) in COLUMNS {
-        line += &match errors(metric) {
-            Some(s) => format!(
-                " {:>9}",
-                format!("{}/{}", percent(s.median), percent(s.mean))
-            ),
-            None => format!(" {:>9}", "-"),
-        };
+        line += &cell(errors(metric));
     }
     line + "\n"
+}
+
+/// Median and mean of errors, nine letters and one before.
+fn cell(errors: Option<Summary>) -> String {
+    let both = errors.map_or("-".to_owned(), |s| {
+        format!("{}/{}", percent(s.median), percent(s.mean))
+    });
+    format!(" {both:>9}")
 }
 
 /// A tenth of a percent where errors are so small that it says something.
@@ -225,7 +251,7 @@ fn peers(cases: &[&Compared]) -> String {
 /// A line per case.
 fn lines(cases: &[Compared]) -> String {
     let mut text = String::from("case");
-    for (name, _) in &cases[0].strata {
+    for (name, _) in cases.first().map_or(&[][..], |case| &case.strata) {
         text += &format!(",{}", name.to_lowercase());
     }
     text += ",saturated,sent,finished";
@@ -257,7 +283,40 @@ fn lines(cases: &[Compared]) -> String {
     text
 }
 
-fn json(cases: &[Compared], failed: &[(String, String)]) -> String {
+/// Errors of closed loops by deployment.
+fn loops_table(loops: &[(&ClosedLoop, Vec<Figure>)]) -> String {
+    let Some((_, first)) = loops.first() else {
+        return String::new();
+    };
+    let mut text = format!("\n{:<24} {:>3}", "closed loops", "n");
+    for figure in first {
+        text += &format!(" {:>9}", figure.name);
+    }
+    text.push('\n');
+    let mut by_deployment: BTreeMap<String, Vec<&Vec<Figure>>> = BTreeMap::new();
+    for (closed, figures) in loops {
+        let all = by_deployment.entry(String::new()).or_default();
+        all.push(figures);
+        let own = by_deployment.entry(closed.deployment()).or_default();
+        own.push(figures);
+    }
+    for (name, runs) in by_deployment {
+        let name = if name.is_empty() { "all" } else { &name };
+        text += &format!("{:<24} {:>3}", shortened(name, 24), runs.len());
+        for i in 0..first.len() {
+            let errors = summarize(runs.iter().map(|figures| figures[i].error()));
+            text += &cell(errors);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn json(
+    cases: &[Compared],
+    loops: &[(&ClosedLoop, Vec<Figure>)],
+    failed: &[(String, String)],
+) -> String {
     let figures = |figures: &windtunnel_sim::ground_truth::Figures| {
         let all = figures
             .iter()
@@ -280,6 +339,20 @@ fn json(cases: &[Compared], failed: &[(String, String)]) -> String {
             "error_percent": serde_json::Value::Object(errors.collect()),
         })
     };
+    let closed = |(closed, figures): &(&ClosedLoop, Vec<Figure>)| {
+        let of = |figure: &Figure| {
+            let value = serde_json::json!({
+                "simulated": figure.simulated,
+                "measured": figure.measured,
+                "error_percent": figure.error(),
+            });
+            (figure.name.to_owned(), value)
+        };
+        serde_json::json!({
+            "run": closed.name(),
+            "figures": serde_json::Value::Object(figures.iter().map(of).collect()),
+        })
+    };
     let steady = || cases.iter().filter(|case| !case.saturated);
     let all = METRICS.into_iter().filter_map(|metric| {
         let s = summarize(steady().filter_map(|case| case.error(metric)))?;
@@ -289,6 +362,7 @@ fn json(cases: &[Compared], failed: &[(String, String)]) -> String {
     let value = serde_json::json!({
         "error_percent": serde_json::Value::Object(all.collect()),
         "cases": cases.iter().map(case).collect::<Vec<_>>(),
+        "closed_loops": loops.iter().map(closed).collect::<Vec<_>>(),
         "not_simulated": failed
             .iter()
             .map(|(name, why)| serde_json::json!({"experiment": name, "because": why}))

@@ -5,16 +5,19 @@
 //! requests of some runs, and `split.json` names the cases in which the server was saturated.
 
 mod cases;
+mod closed_loops;
 mod compare;
 mod traffic;
 
 pub use cases::{Case, Experiment, GroundTruth};
+pub use closed_loops::{ClosedLoop, Figure};
 pub use compare::{Compared, Figures, METRICS, Metric, Peer, Summary, summarize};
 
 use crate::{PoolSpec, RulesSpec, RunSpec};
 use std::path::PathBuf;
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::Outcome;
+use windtunnel_config::ModelArch;
 
 /// How the experiments are simulated.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +32,32 @@ pub struct Options {
     pub kernel_tables: Option<PathBuf>,
     /// Moves the random numbers of what was not recorded.
     pub seed: u64,
+}
+
+impl Options {
+    /// A run of `dp` replicas of `tp` GPUs each, and its one pool.
+    fn run(&self, model: &str, gpu: String, tp: u32, dp: u32) -> (RunSpec, PoolSpec) {
+        let model = known_model(model);
+        let is_moe = ModelArch::builtin(&model).is_some_and(|arch| arch.is_moe());
+        let mut spec = RunSpec::of_model(model);
+        spec.rules = self.rules;
+        spec.defaults_filepath.clone_from(&self.defaults_filepath);
+        let mut pool = PoolSpec {
+            hardware: Some(gpu),
+            ..PoolSpec::default()
+        };
+        pool.parallel.tensor = Some(tp);
+        if dp > 1 && is_moe {
+            pool.parallel.data = Some(dp);
+        } else if dp > 1 {
+            // Replicas of a dense model have nothing to do with each other.
+            pool.count = Some(dp);
+            spec.policies.routing = Some("least-loaded".to_owned());
+        }
+        pool.latency.model.clone_from(&self.latency_model);
+        pool.latency.kernel_tables.clone_from(&self.kernel_tables);
+        (spec, pool)
+    }
 }
 
 impl Experiment {
@@ -67,19 +96,9 @@ impl Experiment {
 
     fn spec(&self, options: &Options) -> RunSpec {
         let case = self.whole();
-        let mut spec = RunSpec::of_model(self.known_model());
-        spec.rules = options.rules;
-        spec.defaults_filepath
-            .clone_from(&options.defaults_filepath);
+        let gpu = case.gpu.clone();
+        let (mut spec, mut pool) = options.run(&case.model, gpu, case.tp, case.dp);
         let engine = &case.engine;
-        let mut pool = PoolSpec {
-            hardware: Some(case.gpu.clone()),
-            ..PoolSpec::default()
-        };
-        pool.parallel.tensor = Some(case.tp);
-        if case.dp > 1 {
-            pool.parallel.data = Some(case.dp);
-        }
         pool.engine.max_num_seqs = Some(engine.max_num_seqs);
         pool.engine.max_num_batched_tokens = Some(engine.max_num_batched_tokens);
         pool.engine.block_size = engine.block_size;
@@ -88,24 +107,20 @@ impl Experiment {
         if engine.kv_blocks_gpu.is_none() {
             pool.engine.gpu_memory_utilization = engine.gpu_memory_utilization;
         }
-        pool.latency.model.clone_from(&options.latency_model);
-        pool.latency
-            .kernel_tables
-            .clone_from(&options.kernel_tables);
         spec.pools.push(pool);
         spec
     }
+}
 
-    /// The model's name, or that of one of the same shape where only that is known.
-    fn known_model(&self) -> String {
-        let name = self.whole().model.to_lowercase();
-        let known = |name: &String| windtunnel_config::ModelArch::builtin(name).is_some();
-        let alike = [
-            name.clone(),
-            format!("{name}-instruct"),
-            name.replace("-instruct", ""),
-            name.replace("-instruct-2507", ""),
-        ];
-        alike.into_iter().find(known).unwrap_or(name)
-    }
+/// The model's name, or that of one of the same shape where only that is known.
+fn known_model(name: &str) -> String {
+    let name = name.to_lowercase();
+    let known = |name: &String| ModelArch::builtin(name).is_some();
+    let alike = [
+        name.clone(),
+        format!("{name}-instruct"),
+        name.replace("-instruct", ""),
+        name.replace("-instruct-2507", ""),
+    ];
+    alike.into_iter().find(known).unwrap_or(name)
 }

@@ -297,6 +297,36 @@ fn simulations_are_near_what_was_measured() {
 }
 
 #[test]
+fn closed_loops_are_compared_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path().to_str().expect("UTF-8");
+    let file = folder.path().join("index.csv");
+    let header = "model,hardware,tp,dp,num_prompts,max_concurrency,input_mean,output_mean,request_throughput,\
+                  mean_ttft_ms,mean_itl_ms,median_itl_ms,mean_e2el_ms";
+    // One run of llm-benchmaq (April 2026).
+    let row = "Llama-3.1-70B,runpod_h100sxm,8,1,1000,50,511.0,128.0,18.410911,596.4,16.667860,13.134558,2713.2";
+    fs::write(&file, format!("{header}\n{row}\n")).expect("written");
+    let result: Value = serde_json::from_str(&ok(&["accuracy", here, "--json"])).expect("JSON");
+    let figures = &result["closed_loops"][0]["figures"];
+    let error = |name: &str| figures[name]["error_percent"].as_f64().expect("an error");
+    assert!(
+        error("req/s").abs() < 5.0 && error("ITL").abs() < 12.0,
+        "{figures}"
+    );
+    assert!(ok(&["accuracy", here]).contains("Llama-3.1-70B TP8 x 1"));
+    fs::write(
+        &file,
+        format!("{header}\n{row}\n").replace("8,1,1000", "x,1,1000"),
+    )
+    .expect("written");
+    let message = refused(&["accuracy", here]);
+    assert!(
+        message.contains("index.csv") && message.contains("line: 2"),
+        "{message}"
+    );
+}
+
+#[test]
 fn errors_are_told_by_case() {
     let truth = "docs/examples/ground-truth";
     let table = ok(&["accuracy", truth]);
@@ -315,10 +345,7 @@ fn errors_are_told_by_case() {
     let lines = fs::read_to_string(csv).expect("written");
     assert_eq!(lines.lines().count(), 3, "{lines}");
     let message = refused(&["accuracy", truth, "--only", "nothing"]);
-    assert!(
-        message.contains("no experiment's name contains"),
-        "{message}"
-    );
+    assert!(message.contains("no run's name contains"), "{message}");
     let message = refused(&["accuracy", folder.path().to_str().expect("UTF-8")]);
     assert!(message.contains("cases"), "{message}");
     // The other models are further off: the figures are not of the model that was asked for last.

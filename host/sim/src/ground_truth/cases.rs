@@ -214,7 +214,7 @@ impl Experiment {
 }
 
 /// The experiments of a folder.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct GroundTruth {
     /// By set and name; one run in two sets is one experiment.
     pub experiments: Vec<Experiment>,
