@@ -54,15 +54,28 @@ impl ExpertShape {
 }
 
 impl Experts {
-    /// As measured, where this shape was; tokens spread evenly go before other spreads.
-    pub(super) fn measured(tables: &[KernelTable], shape: ExpertShape) -> Option<Self> {
+    /// As measured, where this shape was; tokens spread evenly go before other spreads. Those are
+    /// random draws, of which some load one expert more than others do: no time is longer than
+    /// that of more tokens.
+    pub(super) fn measured(
+        even: &[KernelTable],
+        uneven: &[KernelTable],
+        shape: ExpertShape,
+    ) -> Option<Self> {
         let row = shape.row();
-        tables.iter().find_map(|table| {
+        let tables = even.iter().map(|table| (table, true));
+        let mut tables = tables.chain(uneven.iter().map(|table| (table, false)));
+        tables.find_map(|(table, is_even)| {
             let at = table.rows.binary_search(&row).ok()?;
             let known = |(_, us): &(&u32, &f64)| us.is_finite();
             let points = table.columns.iter().zip(&table.us[at]).filter(known);
-            let (tokens, us): (Vec<f64>, Vec<f64>) =
+            let (tokens, mut us): (Vec<f64>, Vec<f64>) =
                 points.map(|(tokens, us)| (f64::from(*tokens), *us)).unzip();
+            for i in (1..us.len()).rev() {
+                if !is_even {
+                    us[i - 1] = us[i - 1].min(us[i]);
+                }
+            }
             (tokens.len() > 1).then_some(Self::Measured { tokens, us, shape })
         })
     }

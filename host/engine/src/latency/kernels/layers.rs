@@ -183,13 +183,13 @@ impl<'a> Parts<'a> {
             (Compute::Bits16, _) => &["w4a16_mxfp4", "int4_wo"],
             (Compute::Bits4, _) => &[],
         };
-        let mut tables = Vec::new();
-        for dtype in dtypes {
-            for spread in ["balanced", "power_law_1.01"] {
-                tables.extend(self.tables.read(KernelOp::Experts, dtype, spread)?);
-            }
-        }
-        let experts = Experts::measured(&tables, shape).unwrap_or_else(|| {
+        let spread = |name| -> Result<Vec<KernelTable>, InputError> {
+            let read = |dtype: &&str| self.tables.read(KernelOp::Experts, dtype, name);
+            let found = dtypes.iter().filter_map(|dtype| read(dtype).transpose());
+            found.collect()
+        };
+        let (even, uneven) = (spread("balanced")?, spread("power_law_1.01")?);
+        let experts = Experts::measured(&even, &uneven, shape).unwrap_or_else(|| {
             self.notes.push(format!(
                 "experts of this shape (hidden size {}, width {}, {} of {}, TP {}, EP {}) were not measured on {}; their time is \
                  computed from bytes and arithmetic",
