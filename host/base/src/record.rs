@@ -141,6 +141,8 @@ pub struct SplitRecord {
     pub transfer_start_us: Option<i64>,
     /// When its KV cache had moved.
     pub transfer_end_us: Option<i64>,
+    /// When it joined the batch of the instance that decodes.
+    pub decode_start_us: Option<i64>,
 }
 
 impl RequestRecord {

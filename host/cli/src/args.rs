@@ -5,6 +5,7 @@ use super::scheduling_args::SchedulingArgs;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, unknown};
+use windtunnel_sim::ScaleSpec;
 
 /// Rules by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -203,6 +204,12 @@ pub struct ClusterArgs {
     /// Serving instances in the cluster
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub num_instances: u32,
+    /// Instances that come and go: from AT on, the pool has N instances. New ones start
+    /// empty; those that go, the youngest first, get no new requests and finish theirs.
+    /// AT is in seconds, or in ticks; POOL may be left out where there is one. May be given
+    /// several times
+    #[arg(long, value_name = "AT:[POOL:]N", value_delimiter = ',')]
+    pub scale: Vec<ScaleSpec>,
     /// Policies in a YAML file; a flag given explicitly wins
     #[arg(long, value_name = "FILE")]
     pub policy_config: Option<PathBuf>,

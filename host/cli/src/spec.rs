@@ -143,6 +143,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         hardware_config: model.hardware_config.clone(),
         defaults_filepath: model.defaults_filepath.clone(),
         pools: vec![pool],
+        scale: cluster.scale.clone(),
         disaggregation: disaggregation.spec(),
         front: FrontSpec {
             admission_latency_us: typed("admission_latency").map(|()| cluster.admission_latency),

@@ -1,8 +1,9 @@
 //! What a run's instances and front end are, before any policy or request is known.
 
-use crate::disaggregation;
+use crate::disaggregation::{self, TransferUnits};
 use crate::policies::make_policies;
 use crate::profile;
+use crate::scale;
 use crate::scheduling;
 use crate::settings::Given;
 use crate::spec::{RulesSpec, RunSpec};
@@ -117,21 +118,34 @@ impl Deployment {
             };
             pool.batching = scheduling::batching(&mut pool.engine, &spec.engine, time_us)?;
             if in_ticks {
-                ticks::configure(pool)?;
+                ticks::configure(pool, run, &spec.engine)?;
             }
         }
+        // What is short in real time is nothing in ticks.
+        let age_us = if run.is_in_ticks() { 0 } else { 50_000 };
+        let units = match run.is_in_ticks() {
+            true => ticks::TRANSFER_UNITS,
+            false => TransferUnits::real(),
+        };
         let front = &run.front;
         let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());
         let short = canonical.rsplit('/').next().unwrap_or_default().to_owned();
         let predictor = front.output_predictor.as_deref();
+        let schedule = scale::schedule(run, &mut pools)?;
+        for ((k, pool), machine) in pools.iter().enumerate().zip(&mut machines) {
+            let initial = schedule.initial.get(k).copied();
+            machine.instances = schedule.most(k, initial.unwrap_or(pool.instances));
+        }
         let config = ClusterConfig {
             pools,
-            transfer: disaggregation::transfer(&run.disaggregation, preset)?,
+            schedule,
+            transfer: disaggregation::transfer(&run.disaggregation, preset, units)?,
+            lockstep: run.disaggregation.lockstep,
             front: FrontEndConfig {
                 admission_latency_us: front.admission_latency_us.unwrap_or(0).into(),
                 routing_latency_us: front.routing_latency_us.unwrap_or(0).into(),
-                snapshot_refresh_us: front.snapshot_refresh_interval_us.unwrap_or(50_000).into(),
-                cache_signal_delay_us: front.cache_signal_delay_us.unwrap_or(50_000).into(),
+                snapshot_refresh_us: front.snapshot_refresh_interval_us.unwrap_or(age_us).into(),
+                cache_signal_delay_us: front.cache_signal_delay_us.unwrap_or(age_us).into(),
                 model_names: vec![model, canonical, short],
                 trace: TraceConfig::default(),
                 predictor: predictor.map(str::parse::<Predictor>).transpose()?,
@@ -294,7 +308,7 @@ fn pool(
         Some(name) => name.parse()?,
     };
     setup.ticks = match setup.latency {
-        Some(LatencyModelKind::Ticks) => Some(ticks::model(latency)?),
+        Some(LatencyModelKind::Ticks) => Some(ticks::model(latency, run.disaggregation.lockstep)?),
         _ => None,
     };
     setup.alpha.clone_from(&latency.alpha_coeffs);

@@ -1,6 +1,7 @@
 //! What reports say that was simulated: lines for people, and the same for programs.
 
 use crate::pool_setup::pool_setup;
+use crate::scale;
 use crate::simulation::Simulation;
 use crate::ticks;
 use serde_json::{Value, json};
@@ -11,14 +12,15 @@ impl Simulation {
     pub(crate) fn header(&self) -> Vec<String> {
         if self.spec.is_in_ticks() {
             let config = self.deployment.config();
-            return ticks::header(config, self.workload(), &self.policies);
+            return ticks::header(&self.spec, config, self.workload(), &self.policies);
         }
         let preset = self.deployment.preset();
-        let pools = self.deployment.config().pools.iter();
+        let config = self.deployment.config();
+        let pools = config.pools.iter().zip(config.initial());
         let all = pools.zip(self.deployment.resolved());
         let several = self.deployment.resolved().len() > 1;
         let pools: Vec<String> = all
-            .map(|(pool, r)| {
+            .map(|((pool, instances), r)| {
                 let version = r.vllm_version.as_deref();
                 let version = match r.latency_kind {
                     LatencyModelKind::Ticks => String::new(),
@@ -43,7 +45,7 @@ impl Simulation {
                 };
                 format!(
                     "{name}{} x {} {}, latency model {}{version}{batching}",
-                    pool.instances, r.tp, r.gpu, r.latency_kind
+                    instances, r.tp, r.gpu, r.latency_kind
                 )
             })
             .collect();
@@ -54,18 +56,18 @@ impl Simulation {
                 self.deployment.config().instances()
             ),
         };
-        vec![
-            served,
-            format!("workload: {}", self.workload.description),
-            format!(
-                "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
-                self.policies.admission.name(),
-                self.policies.routing.name(),
-                self.policies.scheduler.name(),
-                self.policies.priority.name(),
-                self.policies.preemption.name()
-            ),
-        ]
+        let mut lines = vec![served];
+        lines.extend(scale::described(&self.spec));
+        lines.push(format!("workload: {}", self.workload.description));
+        lines.push(format!(
+            "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
+            self.policies.admission.name(),
+            self.policies.routing.name(),
+            self.policies.scheduler.name(),
+            self.policies.priority.name(),
+            self.policies.preemption.name()
+        ));
+        lines
     }
 
     /// The parameters of the policies that declare any, by hook.
@@ -121,6 +123,9 @@ impl Simulation {
             setup["pools"] = pools.collect();
         }
         setup["rules"] = preset.into();
+        if !self.spec.scale.is_empty() {
+            setup["scale"] = json!(self.spec.scale);
+        }
         add(&mut setup, rest);
         setup
     }

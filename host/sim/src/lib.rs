@@ -62,6 +62,8 @@ mod refusal_tests;
 mod released;
 #[cfg(test)]
 mod request_name_tests;
+mod scale;
+mod scale_spec;
 mod scheduling;
 pub mod settings;
 mod simulation;
@@ -76,6 +78,7 @@ pub use deployment::{Deployment, Play, defaults};
 pub use disaggregation_spec::DisaggregationSpec;
 pub use names::unused_name;
 pub use policies::make_policies;
+pub use scale_spec::ScaleSpec;
 pub use simulation::{Resolver, RunResult, Simulation};
 pub use spec::{
     FrontSpec, LengthSpec, LoadGeneratorSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec,

@@ -28,6 +28,12 @@ impl Cluster<'_> {
         // Ticks end with the last event that a policy could still influence.
         let idle = self.idle_step_ends_us;
         let next = front.min(step).min(idle);
+        if next != NEVER && self.resize_before(next) {
+            return true;
+        }
+        if self.config.lockstep && next > self.clock && self.step_together() {
+            return true;
+        }
         if next != NEVER && self.tick_before(next) {
             return true;
         }
@@ -55,6 +61,21 @@ impl Cluster<'_> {
         } else {
             self.run_split();
         }
+        true
+    }
+
+    /// Lets instances come or go if they do before or at the next event, at `next`.
+    fn resize_before(&mut self, next: i64) -> bool {
+        let Some(members) = &mut self.membership else {
+            return false;
+        };
+        let at = members.next_us();
+        if at > next || at > self.config.horizon_us {
+            return false;
+        }
+        self.clock = at;
+        members.resize();
+        self.front.set_members(members.now());
         true
     }
 

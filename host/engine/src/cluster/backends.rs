@@ -54,6 +54,9 @@ impl SimulatedBackends {
                 let mut instance = Instance::new(index, engine, latency, hooks, seed)
                     .with_estimator(estimator.clone())
                     .with_batching(pool.batching.make(&engine));
+                if config.lockstep {
+                    instance = instance.in_lockstep();
+                }
                 if signal_delayed && interests.has(Interests::PRECISE_PREFIX) {
                     instance.kv_mut().track_changes();
                 }

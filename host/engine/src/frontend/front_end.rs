@@ -73,9 +73,11 @@ impl From<FrontEndHook> for Hook {
     }
 }
 
-/// Which instances prefill for others, which decode, and which encode.
+/// Which instances take requests, which of them prefill for others, which decode, and which encode.
 #[derive(Clone, Debug, Default)]
 pub struct StageMembers {
+    /// Numbers of those that take requests at all; `None` = all of them.
+    pub whole: Option<Vec<u32>>,
     /// Numbers of those that prefill.
     pub prefill: Vec<u32>,
     /// Numbers of those that decode.
@@ -88,11 +90,23 @@ pub struct StageMembers {
 fn members(stages: Option<&StageMembers>, stage: RoutingStage) -> Option<&[u32]> {
     let members = stages?;
     match stage {
-        RoutingStage::Whole => None,
+        RoutingStage::Whole => members.whole.as_deref(),
         RoutingStage::Prefill => Some(&members.prefill),
         RoutingStage::Decode => Some(&members.decode),
         RoutingStage::Encode => Some(&members.encode),
     }
+}
+
+/// The views of `members`; `None` = all.
+fn shown<'a>(
+    all: &'a [InstanceView],
+    members: Option<&[u32]>,
+    scratch: &'a mut Vec<InstanceView>,
+) -> &'a [InstanceView] {
+    let Some(members) = members else { return all };
+    scratch.clear();
+    scratch.extend(members.iter().map(|&i| all[i as usize]));
+    scratch
 }
 
 /// What a front end leaves behind.
@@ -186,12 +200,11 @@ impl FrontEnd {
         }
     }
 
-    /// The same before instances of which only some prefill and some decode, by their numbers. The
-    /// policies must have those of the stages.
-    #[must_use]
-    pub fn with_stages(mut self, members: StageMembers) -> Self {
+    /// From now on these are the instances that take requests; all of them, all requests, if this
+    /// is never said. Where some only prefill or decode, the policies must have those of the
+    /// stages.
+    pub fn set_members(&mut self, members: StageMembers) {
         self.stages = Some(members);
-        self
     }
 
     /// Does the admission decision at `now` depend on what the instances did until now?
@@ -372,15 +385,9 @@ impl FrontEnd {
         ) -> Result<T, PolicyError>,
     ) -> Result<T, PolicyError> {
         let members = seen.and_then(|stage| members(self.stages.as_ref(), stage));
-        let views = match (seen, members) {
-            (None, _) => &[],
-            (Some(_), None) => self.signals.views(),
-            (Some(_), Some(members)) => {
-                let all = self.signals.views();
-                self.shown.clear();
-                self.shown.extend(members.iter().map(|&i| all[i as usize]));
-                &self.shown
-            }
+        let views = match seen {
+            None => &[],
+            Some(_) => shown(self.signals.views(), members, &mut self.shown),
         };
         // Two routings of one request draw different numbers.
         let stage = match seen {
@@ -428,10 +435,12 @@ impl FrontEnd {
     /// Tells a policy that time has passed.
     pub fn tick(&mut self, hook: FrontEndHook, now: i64, backends: &mut impl Backends) {
         self.signals.refresh(now, backends);
+        let members = members(self.stages.as_ref(), RoutingStage::Whole);
+        let views = shown(self.signals.views(), members, &mut self.shown);
         let services = FrontEndServices {
             signals: &self.signals,
             backends: &*backends,
-            members: None,
+            members,
             prompt: &TokenSeq::default(),
             adapter: Sym::NONE,
             estimators: &self.estimators,
@@ -440,7 +449,7 @@ impl FrontEnd {
         let services: &dyn Services = &services;
         let cluster = ClusterView {
             now_us: now,
-            instances: List::new(self.signals.views()),
+            instances: List::new(views),
             host: Host::new(&services),
         };
         let told = match hook {

@@ -4,7 +4,7 @@
 use super::batching::StepBudget;
 use super::engine_request::EngineRequest;
 use super::events::InstanceEvent;
-use super::part::{Part, RemoteKv};
+use super::part::{FirstToken, Part, RemoteKv};
 use super::slot::Slot;
 use super::state::Instance;
 use crate::kv::CachedPrefix;
@@ -50,12 +50,14 @@ impl Instance {
         Some(self.requests.insert(request))
     }
 
-    /// The KV cache of a prompt has arrived at `now`. Nothing happens if the request has left.
+    /// The KV cache of a prompt has arrived at `now`, after the first output token if the
+    /// instance that computed the prompt yielded that. Nothing happens if the request has left.
     pub fn kv_arrived(
         &mut self,
         slot: Slot,
         serial: u64,
         now: i64,
+        first_token: Option<FirstToken>,
         events: &mut Vec<InstanceEvent>,
     ) {
         let here = self.requests.get(slot);
@@ -68,16 +70,24 @@ impl Instance {
         let request = &mut self.requests[slot];
         let prompt = request.prompt_tokens();
         request.part = Part::Decode(RemoteKv::Here);
-        if fetched {
+        if fetched && first_token.is_none() {
             // The last token is computed once more, as its output is not there yet.
             request.computed_tokens = prompt - 1;
-            self.make_findable(slot, prompt);
-            self.arrived.push_back(slot);
         } else {
             request.computed_tokens = prompt;
             // Its first token counts as generated where the prompt was computed.
             request.has_first_token = true;
             request.emitted = 1;
+        }
+        if let Some(first) = first_token {
+            request.ttft_us = Some(first.ttft_us);
+            // No step here yielded it.
+            (request.last_token_us, request.last_token_step) = (first.at_us, u64::MAX);
+        }
+        if fetched {
+            self.make_findable(slot, prompt);
+            self.arrived.push_back(slot);
+        } else {
             self.join_queue(slot, now, events);
         }
         self.wake_up(now);

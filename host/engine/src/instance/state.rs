@@ -66,6 +66,8 @@ pub struct Instance {
     pub(super) group: DecodeGroup,
     /// While grouped: running requests in prefill, in batch order.
     pub(super) prefilling: Vec<Slot>,
+    /// The cluster says when a step begins.
+    pub(super) in_lockstep: bool,
     /// Steps chosen so far.
     pub(super) chosen_steps: u64,
     /// Chosen steps whose output is not processed yet, the running one first.
@@ -159,6 +161,7 @@ impl Instance {
             grouped: false,
             group: DecodeGroup::new(config.block_size.min(MAX_BLOCK_SIZE)),
             prefilling: Vec::new(),
+            in_lockstep: false,
             chosen_steps: 0,
             in_flight: VecDeque::new(),
             adapters: Adapters::new(config.scheduling.max_loras),
@@ -274,7 +277,11 @@ impl Instance {
         let incoming = self.incoming.peek().map_or(NEVER, |Reverse(e)| e.0);
         let timeout = self.timeouts.peek().map_or(NEVER, |Reverse(e)| e.0);
         let output = self.output_at().unwrap_or(NEVER);
-        let step = self.step_at.unwrap_or(NEVER);
+        let step = match self.in_lockstep {
+            // The cluster looks between two events; the end of a window is one.
+            true => self.wakes_us,
+            false => self.step_at.unwrap_or(NEVER),
+        };
         incoming.min(timeout).min(step).min(output)
     }
 

@@ -132,7 +132,7 @@ impl Instance {
             start_us,
             step_us,
             steps,
-            waiting: self.waiting.len() as u64,
+            waiting: self.queue_depth() as u64,
             running: self.running.len() as u64,
             decodes,
         };
@@ -318,13 +318,18 @@ impl Instance {
         events: &mut Vec<InstanceEvent>,
     ) {
         let token_us = self.latency.output_token_us();
-        let elapsed = self.config.rules.gaps_are_elapsed_time;
+        let rules = self.config.rules;
+        let elapsed = rules.gaps_are_elapsed_time;
         let request = &mut self.requests[slot];
         request.emitted += tokens;
         let follows = request.last_token_step == step;
         let waited = end - request.last_token_us;
         (request.last_token_us, request.last_token_step) = (end, step + 1);
         if request.emitted <= request.unseen {
+            return;
+        }
+        // The instance that computed the prompt had its only token already.
+        if rules.prefiller_yields_token && tokens == 0 {
             return;
         }
         if request.has_first_token {

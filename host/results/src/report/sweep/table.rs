@@ -1,6 +1,6 @@
 //! The table of a sweep for people: a line per point, the seeds summed up, the best values marked.
 
-use super::{NOT_SERVED, Row};
+use super::{Clock, NOT_SERVED, Row};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::collections::BTreeMap;
 
@@ -51,6 +51,21 @@ const COLUMNS: [Column; 10] = [
     column(NOT_SERVED, "Not served", Best::Lowest, count),
     column("slo_attainment", "SLO met", Best::Highest, percent),
     column("fitness", "Fitness", Best::Highest, digits),
+];
+
+const TICK_COLUMNS: [Column; 7] = [
+    column(
+        "requests_per_1000_ticks",
+        "Requests/1k",
+        Best::Highest,
+        digits,
+    ),
+    column("tokens_per_1000_ticks", "Tokens/1k", Best::Highest, digits),
+    column("ttft_mean_ticks", "TTFT", Best::Lowest, digits),
+    column("itl_mean_ticks", "ITL", Best::Lowest, digits),
+    column("e2e_mean_ticks", "E2E", Best::Lowest, digits),
+    column("final_queue", "Queue", Best::Lowest, count),
+    column(NOT_SERVED, "Not served", Best::Lowest, count),
 ];
 
 const fn column(metric: &'static str, title: &'static str, best: Best, show: Show) -> Column {
@@ -137,6 +152,11 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
         let mut values = rows.iter().filter_map(|row| row.metric(c.metric));
         values.any(|x| x != 0.0)
     };
+    let in_ticks = rows.first().is_some_and(|row| row.clock == Clock::Ticks);
+    let columns: &[Column] = match in_ticks {
+        true => &TICK_COLUMNS,
+        false => &COLUMNS,
+    };
     let seeds = groups.first().map_or(0, |g| g.0.len());
     let mut drawing = Drawing {
         dimensions,
@@ -146,7 +166,7 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
             .filter(|(name, _, flag)| differ(name) && !dimensions.contains(flag))
             .map(|(name, title, _)| (name, title))
             .collect(),
-        columns: COLUMNS.iter().filter(matters).collect(),
+        columns: columns.iter().filter(matters).collect(),
         deviations: seeds > 1,
         broken: false,
     };
@@ -160,7 +180,10 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
         1 => "1 run".to_owned(),
         n => format!("{n} runs"),
     };
-    last.push_str("; latencies in ms; requests/s over the whole run, drain included");
+    last.push_str(match in_ticks {
+        true => "; times in ticks, means; queue at the end",
+        false => "; latencies in ms; requests/s over the whole run, drain included",
+    });
     if seeds > 1 {
         last.push_str(&format!("\nmean{deviation} of {seeds} seeds"));
     }
