@@ -13,7 +13,8 @@ fn splits_are_conserved(case: &Case, run: &Outcomes) -> Result<(), String> {
     let arrived = script.arrivals.values().filter(|at| **at <= horizon);
     let (arrived, records) = (arrived.count(), run.record.requests.len());
     ensure!(records == arrived, "{arrived} arrivals, {records} records");
-    let fetches = case.config.pools[0].engine.rules.decoder_fetches_kv;
+    let rules = case.config.pools[0].engine.rules;
+    let (fetches, yields) = (rules.decoder_fetches_kv, rules.prefiller_yields_token);
     for (k, r) in run.record.requests.iter().enumerate() {
         ensure!(r.serial == k as u64, "record {k} has serial {}", r.serial);
         let Some(split) = &r.split else { continue };
@@ -42,7 +43,8 @@ fn splits_are_conserved(case: &Case, run: &Outcomes) -> Result<(), String> {
         let first = r.ttft_us.map(|ttft| r.arrival_us + ttft);
         ensure!(
             // One that nobody fetched in time was computed where it was decoded.
-            split.transfer_start_us.is_none()
+            yields
+                || split.transfer_start_us.is_none()
                 || first.is_none_or(|at| split.transfer_end_us.is_some_and(|end| at > end)),
             "{} has a token at {first:?}, its KV cache arrived at {:?}",
             r.id,
@@ -56,7 +58,13 @@ fn splits_are_conserved(case: &Case, run: &Outcomes) -> Result<(), String> {
                 0
             };
             let tokens = i64::from(r.generated_tokens.max(1));
-            let passed = ended.at_us - r.arrival_us + tokens * latency.output_token + after_last;
+            let first = match split.prefill_instance.filter(|_| yields) {
+                // Its only token was there before it ended.
+                Some(_) if tokens == 1 => continue,
+                prefiller => case.instance(prefiller.or(r.instance)).1.output_token,
+            };
+            let tokens_us = first + (tokens - 1) * latency.output_token;
+            let passed = ended.at_us - r.arrival_us + tokens_us + after_last;
             ensure!(e2e == passed, "{}: e2e {e2e}, but {passed} us passed", r.id);
         }
     }
