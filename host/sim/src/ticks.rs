@@ -1,5 +1,6 @@
 //! Runs in abstract time: what of a run has a meaning in it, and what is sent.
 
+use crate::batching::described;
 use crate::settings::{Given, names};
 use crate::spec::{LoadGeneratorSpec, RulesSpec, RunSpec};
 use crate::workload::Opened;
@@ -110,7 +111,7 @@ pub(crate) fn model(spec: &LatencySpec) -> Result<Ticks, InputError> {
 
 /// An engine without limits of tokens and memory, which computes one chunk of a request in a step
 /// and chooses the next step when the last one is over.
-pub(crate) fn configure(pool: &mut PoolConfig) -> Result<(), InputError> {
+pub(crate) fn configure(pool: &mut PoolConfig) {
     let engine = &mut pool.engine;
     engine.max_num_batched_tokens = u32::MAX;
     engine.long_prefill_token_threshold = 1;
@@ -118,14 +119,6 @@ pub(crate) fn configure(pool: &mut PoolConfig) -> Result<(), InputError> {
     engine.rules.spare_lone_prefill = false;
     engine.scheduling.enable_prefix_caching = false;
     engine.scheduling.reserve_full_isl = false;
-    let mut params = pool.batching.params();
-    match params.find(|(param, value)| param.name == "chunk" && *value != param.default) {
-        Some(_) => Err(InputError::new(
-            "`batching_strategy`: chunk has no effect with `latency_model` ticks, where a chunk is a share of the \
-             prompt (`total_prefill_chunks`)",
-        )),
-        None => Ok(()),
-    }
 }
 
 /// A time in ticks on the engine's clock, microseconds.
@@ -219,14 +212,17 @@ pub(crate) fn header(config: &ClusterConfig, workload: &str, policies: &PolicySp
     let pools: Vec<String> = config
         .pools
         .iter()
-        .map(|pool| {
+        .enumerate()
+        .map(|(k, pool)| {
             let name = match pool.name.as_str() {
                 "" => String::new(),
                 name => format!("{name}: "),
             };
             format!(
                 "{name}{} x {} places, batching {}",
-                pool.instances, pool.engine.max_num_seqs, pool.batching
+                pool.instances,
+                pool.engine.max_num_seqs,
+                policies.batching_of(k).name()
             )
         })
         .collect();
@@ -243,22 +239,22 @@ pub(crate) fn header(config: &ClusterConfig, workload: &str, policies: &PolicySp
 }
 
 /// What was simulated, for programs.
-pub(crate) fn setup(run: &RunSpec, config: &ClusterConfig, workload: &str) -> Value {
-    let pools = run.pools.iter().zip(&config.pools).map(|(spec, pool)| {
-        let params = pool.batching.params().map(|(param, value)| {
-            let value = match param.is_time {
-                true => json!(value as f64 / TICK_US as f64),
-                false => json!(value),
-            };
-            (param.name.to_owned(), value)
-        });
+pub(crate) fn setup(
+    run: &RunSpec,
+    config: &ClusterConfig,
+    policies: &PolicySpec,
+    workload: &str,
+) -> Value {
+    let pools = run.pools.iter().zip(&config.pools).enumerate();
+    let pools = pools.map(|(k, (spec, pool))| {
+        let (strategy, params) = described(policies.batching_of(k), Some(TICK_US as f64));
         let latency = &spec.latency;
         json!({
             "name": pool.name,
             "num_instances": pool.instances,
             "max_num_running_reqs": pool.engine.max_num_seqs,
-            "batching_strategy": pool.batching.name(),
-            "batching_params": Value::Object(params.collect()),
+            "batching_strategy": strategy,
+            "batching_params": params,
             "prefill_time_ticks": latency.prefill_time.unwrap_or(PREFILL_TIME),
             "itl_ticks": latency.itl.unwrap_or(ITL),
             "total_prefill_chunks": latency.total_prefill_chunks.unwrap_or(CHUNKS),

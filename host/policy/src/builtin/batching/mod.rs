@@ -1,0 +1,41 @@
+//! Batching strategies: how much of what runs and waits a step takes.
+
+pub mod chunked_context;
+pub mod continuous;
+pub mod greedy;
+pub mod in_flight;
+pub mod one_prefill;
+pub mod prefill_first;
+pub mod run_to_completion;
+pub mod static_batching;
+pub mod windowed;
+
+use super::policy::{BuiltIn, table};
+use crate::param::Hook;
+use windtunnel_plugin_api::{BatchLimits, QueueView, StepView};
+
+/// All of them; the first is the default.
+pub static TABLE: &[BuiltIn] = &table(
+    Hook::Batching,
+    [
+        continuous::POLICY,
+        static_batching::POLICY,
+        in_flight::POLICY,
+        one_prefill::POLICY,
+        chunked_context::POLICY,
+        prefill_first::POLICY,
+        run_to_completion::POLICY,
+        greedy::POLICY,
+        windowed::POLICY,
+    ],
+);
+
+/// The engine's own limits with at most so many admissions, without vLLM's adaptive threshold and
+/// without its exception for a request that is alone.
+fn admitting(step: &StepView, queue: &QueueView<'_>, most: u32) -> BatchLimits {
+    BatchLimits {
+        max_prefill_tokens: step.long_prefill_token_threshold,
+        max_admissions: step.free_places.min(most),
+        ..BatchLimits::of_engine(step, queue)
+    }
+}
