@@ -218,8 +218,8 @@ pub trait Router {
     }
 }
 
-/// Decides where a prompt is computed in a cluster in which some instances prefill for others. Since
-/// 1.1.
+/// Decides where a prompt is computed in a cluster in which some instances prefill for others.
+/// Since 1.1.
 pub trait Disaggregation {
     /// What this policy reads.
     fn interests(&self) -> Interests {

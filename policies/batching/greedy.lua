@@ -1,4 +1,5 @@
--- Greedy: an engine that is free takes all requests that wait and fit as a batch, which is closed then.
+-- Greedy: an engine that is free takes all requests that wait and fit as a batch, which is closed
+-- then.
 --
 -- Rule: admissions = 0 while anybody runs; decodes wait for prefills.
 -- Source: XpuSim, greedy; the built-in `greedy` decides the same.

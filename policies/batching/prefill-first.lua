@@ -1,5 +1,5 @@
--- Prefill first: a step computes the prompts of all waiting requests that fit, or, when none does, one
--- token of every running decode.
+-- Prefill first: a step computes the prompts of all waiting requests that fit, or, when none does,
+-- one token of every running decode.
 --
 -- Rule: decodes wait for prefills.
 -- Source: SGLang without mixed chunks; the built-in `prefill-first` decides the same.

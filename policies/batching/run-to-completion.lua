@@ -1,5 +1,5 @@
--- Run to completion: requests join while their batch computes prompts; then it decodes until its last
--- request is done, and nobody joins.
+-- Run to completion: requests join while their batch computes prompts; then it decodes until its
+-- last request is done, and nobody joins.
 --
 -- Rule: decodes wait for prefills; admissions = 0 while anybody decodes.
 -- Source: the built-in `run-to-completion` decides the same.

@@ -1,8 +1,10 @@
 -- Windowed: as greedy, but an idle engine waits until enough requests wait or the first of them has
 -- waited for the window.
 --
--- Rule: hold until the head's arrival in the queue + window_us while fewer than min_batch_size wait.
--- Source: XpuSim, windowed, with the wake-up that it lacks; the built-in `windowed` decides the same.
+-- Rule: hold until the head's arrival in the queue + window_us while fewer than min_batch_size
+-- wait.
+-- Source: XpuSim, windowed, with the wake-up that it lacks; the built-in `windowed` decides the
+-- same.
 --@param min_batch_size = 1, 1..inf int  Waiting requests that make a batch
 --@param window_us = 10000, 0..1e15 int  Longest wait of the first request for others, microseconds
 

@@ -5,8 +5,8 @@ use windtunnel_plugin_api::{
     RequestView, Setup, StepView,
 };
 
-/// Sets the tokens of a step by its estimated duration; the script `policies/batching/step-time.lua`
-/// decides the same.
+/// Sets the tokens of a step by its estimated duration; the script
+/// `policies/batching/step-time.lua` decides the same.
 #[derive(Debug)]
 pub struct StepTime {
     step_us: f64,

@@ -1,5 +1,5 @@
-//! The hooks of contract 1.1, batching and disaggregation: in the process, in a Rust plugin, in C, and
-//! as scripts.
+//! The hooks of contract 1.1, batching and disaggregation: in the process, in a Rust plugin, in C,
+//! and as scripts.
 
 use super::built;
 use super::two_phases::{BusyDecode, StepTime};

@@ -1,5 +1,5 @@
--- How much a step takes: fewer new tokens while somebody decodes, and prompts are not cut too small.
---@param tokens_beside_decodes = 1024, 1..100000 int  Most new tokens of a step in which somebody decodes
+-- How much a step takes: fewer new tokens while somebody decodes, and some places stay free.
+--@param tokens_beside_decodes = 1024, 1..100000 int  Most new tokens of a step with decodes
 --@param places_kept = 0, 0..64 int  Places of the batch that stay free
 
 return {

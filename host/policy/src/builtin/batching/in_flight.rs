@@ -1,6 +1,6 @@
 //! `in-flight`: every place that comes free is filled before the next step.
 
-use super::admitting;
+use super::limits::admitting;
 use crate::builtin::policy::{BuiltIn, Make};
 use windtunnel_plugin_api::{BatchLimits, Batching, Interests, PolicyError, QueueView, StepView};
 

@@ -4,6 +4,7 @@ pub mod chunked_context;
 pub mod continuous;
 pub mod greedy;
 pub mod in_flight;
+mod limits;
 pub mod one_prefill;
 pub mod prefill_first;
 pub mod run_to_completion;
@@ -12,7 +13,6 @@ pub mod windowed;
 
 use super::policy::{BuiltIn, table};
 use crate::param::Hook;
-use windtunnel_plugin_api::{BatchLimits, QueueView, StepView};
 
 /// All of them; the first is the default.
 pub static TABLE: &[BuiltIn] = &table(
@@ -29,13 +29,3 @@ pub static TABLE: &[BuiltIn] = &table(
         windowed::POLICY,
     ],
 );
-
-/// The engine's own limits with at most so many admissions, without vLLM's adaptive threshold and
-/// without its exception for a request that is alone.
-fn admitting(step: &StepView, queue: &QueueView<'_>, most: u32) -> BatchLimits {
-    BatchLimits {
-        max_prefill_tokens: step.long_prefill_token_threshold,
-        max_admissions: step.free_places.min(most),
-        ..BatchLimits::of_engine(step, queue)
-    }
-}

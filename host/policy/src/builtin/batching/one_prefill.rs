@@ -1,6 +1,6 @@
 //! `one-prefill`: in-flight batching with one prefill at a time.
 
-use super::admitting;
+use super::limits::admitting;
 use crate::builtin::policy::{BuiltIn, Make};
 use windtunnel_plugin_api::{BatchLimits, Batching, Interests, PolicyError, QueueView, StepView};
 

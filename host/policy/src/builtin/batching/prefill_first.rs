@@ -1,6 +1,6 @@
 //! `prefill-first`: a step computes prompts or decodes, never both.
 
-use super::admitting;
+use super::limits::admitting;
 use crate::builtin::policy::{BuiltIn, Make};
 use windtunnel_plugin_api::{
     BatchLimits, Batching, Decodes, Interests, PolicyError, QueueView, StepView,

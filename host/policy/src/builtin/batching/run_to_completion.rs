@@ -1,6 +1,6 @@
 //! `run-to-completion`: a batch decodes until all of its requests are done.
 
-use super::admitting;
+use super::limits::admitting;
 use crate::builtin::policy::{BuiltIn, Make};
 use windtunnel_plugin_api::{
     BatchLimits, Batching, Decodes, Interests, PolicyError, QueueView, StepView,

@@ -1,6 +1,6 @@
 //! `static`: a batch is formed when the last one is done.
 
-use super::admitting;
+use super::limits::admitting;
 use crate::builtin::policy::{BuiltIn, Make};
 use windtunnel_plugin_api::{BatchLimits, Batching, Interests, PolicyError, QueueView, StepView};
 

@@ -1,6 +1,6 @@
 //! `windowed`: batches that are formed at once, as soon as requests wait, or when enough do.
 
-use super::admitting;
+use super::limits::admitting;
 use crate::builtin::policy::{BuiltIn, Make};
 use crate::param::Param;
 use windtunnel_plugin_api::{
