@@ -15,7 +15,7 @@ use windtunnel_policy::builtin::routing::weighted::parse_scorers;
 use windtunnel_policy::builtin::{disaggregation, preemption, priority, scheduler};
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_policy::{
-    Builder, Choice, Custom, Hook, Param, PolicyLoader, PolicySpec, Reference,
+    Builder, Choice, ChooseValues, Custom, Hook, Param, PolicyLoader, PolicySpec, Reference,
 };
 
 /// The policies, and notes for people.
@@ -412,7 +412,7 @@ impl Chooser<'_> {
         &mut self,
         hook: Hook,
         reference: &Reference,
-        own: &mut dyn FnMut(&[Param]) -> Vec<(String, f64)>,
+        own: ChooseValues<'_>,
     ) -> Result<Choice, InputError> {
         let (params, names) = (&mut self.params, &mut self.declared);
         self.loader
