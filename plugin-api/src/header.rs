@@ -1,13 +1,13 @@
 //! The C header, made of the field tables and of the C text beside the declarations.
 
-use crate::abi::{AT_ENQUEUE, EACH_STEP, FIFO, HookKind, RouteAnswer, SetupView};
+use crate::abi::{AT_ENQUEUE, BatchAnswer, EACH_STEP, FIFO, HookKind, RouteAnswer, SetupView};
 use crate::c::{
-    AdmissionFns, AdmitC, C_MAGIC, C_SYMBOL, LOG, Member, ParamC, PluginC, PolicyC, PriorityFns,
-    RouterFns, SchedulerFns, Shape, Text, VictimFns, WHOLE,
+    AdmissionFns, AdmitC, BatchingFns, C_MAGIC, C_SYMBOL, DisaggregationFns, LOG, Member, ParamC,
+    PluginC, PolicyC, PriorityFns, RouterFns, SchedulerFns, Shape, Text, VictimFns, WHOLE,
 };
 use crate::{
     AdapterSignal, ClusterView, Event, EventKind, Host, HostFns, InstanceView, Interests, Kind,
-    List, Outcome, QueueView, QueuedView, RequestView, RunningView, Table, VERSION,
+    List, Outcome, QueueView, QueuedView, RequestView, RunningView, StepView, Table, VERSION,
 };
 use std::fmt::Write;
 use std::mem::offset_of;
@@ -75,7 +75,7 @@ impl Shape for QueueView<'_> {
     const DOC: &'static [&'static str] = &[" An instance at the moment of a decision inside it."];
     const MEMBERS: &'static [Member] = members! { QueueView<'static>:
         now_us = "int64_t now_us", " Now, microseconds.";
-        waiting = "wt_list waiting", " The waiting requests in queue order, when a scheduler orders the queue: see wt_waiting.";
+        waiting = "wt_list waiting", " The waiting requests in queue order, when a scheduler orders the queue; the head of the queue for a batching policy with WT_READS_WAITING: see wt_waiting.";
         running = "wt_list running",
             " The running batch, oldest admission first, for a victim and a scheduler with WT_READS_RUNNING: see wt_running.";
         host = "wt_host host", " What can be asked. There are no prefix signals here.";
@@ -112,6 +112,21 @@ impl Shape for RouteAnswer {
         kind = "uint32_t kind", " WT_TO or WT_HOLD.";
         index = "uint32_t index", " Index into the instances shown.";
         retry_after_us = "int64_t retry_after_us", " Microseconds until the next try, of a hold.";
+    };
+}
+
+impl Shape for BatchAnswer {
+    const NAME: &'static str = "wt_batch_limits";
+    const DOC: &'static [&'static str] = &[
+        " Answer of a batching policy. What is beyond the engine's own limits counts as those. Since 1.1.",
+    ];
+    const MEMBERS: &'static [Member] = members! { Self:
+        hold_until_us = "int64_t hold_until_us",
+            " The limits hold up to this time as long as the requests stay as they are, and an instance without a batch sleeps until then; INT64_MAX: time changes nothing.";
+        max_new_tokens = "uint32_t max_new_tokens", " Most new tokens, of all requests together.";
+        max_prefill_tokens = "uint32_t max_prefill_tokens", " Most prefill tokens of one request, at least 1.";
+        max_admissions = "uint32_t max_admissions", " Most waiting requests that are admitted.";
+        decodes_wait = "uint32_t decodes_wait", " 1: decodes take part only in a step that computes no prompt; 0: in every step.";
     };
 }
 
@@ -287,6 +302,7 @@ extern \"C\" {{
     h.view::<QueuedView<'static>>();
     h.view::<RunningView<'static>>();
     h.view::<Event>();
+    h.view::<StepView>();
     h.shape::<HostFns>();
     h.open("wt_host", &[" The host, as long as a call lasts."]);
     h.line("    const void *context;\n    const wt_host_fns *functions;");
@@ -303,11 +319,14 @@ extern \"C\" {{
     h.shape::<Text>();
     h.shape::<AdmitC>();
     h.shape::<RouteAnswer>();
+    h.shape::<BatchAnswer>();
     h.shape::<AdmissionFns>();
     h.shape::<RouterFns>();
     h.shape::<PriorityFns>();
     h.shape::<SchedulerFns>();
     h.shape::<VictimFns>();
+    h.shape::<DisaggregationFns>();
+    h.shape::<BatchingFns>();
     h.shape::<ParamC>();
     h.shape::<PolicyC>();
     h.shape::<PluginC>();
@@ -344,6 +363,8 @@ fn enumerations(h: &mut Header) {
             ("PRIORITY", number(HookKind::Priority as u32)),
             ("SCHEDULER", number(HookKind::Scheduler as u32)),
             ("PREEMPTION", number(HookKind::Preemption as u32)),
+            ("DISAGGREGATION", number(HookKind::Disaggregation as u32)),
+            ("BATCHING", number(HookKind::Batching as u32)),
         ],
     );
     let bits = |i: Interests| format!("{:#x}ull", i.0);
@@ -362,6 +383,8 @@ fn enumerations(h: &mut Header) {
             ("HEARS_TOKENS", bits(Interests::TOKENS)),
             ("READS_RUNNING", bits(Interests::RUNNING)),
             ("READS_ADAPTERS", bits(Interests::ADAPTERS)),
+            ("READS_STEPS", bits(Interests::STEPS)),
+            ("READS_WAITING", bits(Interests::WAITING)),
         ],
     );
     let signal = |signal: AdapterSignal| number(signal as u32);
@@ -551,6 +574,9 @@ mod tests {
         check::<PriorityFns>(8);
         check::<SchedulerFns>(8);
         check::<VictimFns>(8);
+        check::<DisaggregationFns>(8);
+        check::<BatchingFns>(8);
+        check::<BatchAnswer>(4);
         check::<ParamC>(8);
         check::<PolicyC>(8);
         check::<PluginC>(4);

@@ -417,7 +417,8 @@ impl<'a> ClusterView<'a> {
 pub struct QueueView<'a> {
     /// Now, microseconds.
     pub now_us: i64,
-    /// The waiting requests, in queue order; empty unless a scheduler orders the queue.
+    /// The waiting requests, in queue order; empty unless a scheduler orders the queue. A batching
+    /// policy that declared [`Interests::WAITING`](crate::Interests::WAITING) sees the head of it.
     pub waiting: List<'a, QueuedView<'a>>,
     /// The running batch in batch order, oldest admission first; empty unless a victim is chosen,
     /// or a scheduler that declared [`Interests::RUNNING`](crate::Interests::RUNNING) orders the

@@ -170,6 +170,35 @@ table! {
 }
 
 table! {
+    /// The step that an instance is about to choose. Since 1.1.
+    pub struct StepView {
+        /// Its number on this instance, from 0.
+        step: u64, "";
+        /// Prompt tokens of the running batch that are still to be prefilled.
+        running_prefill_tokens: u64, "tokens";
+        /// Context of all running decodes together.
+        decode_context_tokens: u64, "tokens";
+        /// Running requests that prefill.
+        prefilling: u32, "requests";
+        /// Running requests that decode.
+        decoding: u32, "requests";
+        /// Requests for which the batch has room.
+        free_places: u32, "requests";
+        /// Most prefill tokens of one request by vLLM's rules for this step: without limit for a
+        /// request that is alone; 4294967295 = no limit.
+        max_prefill_tokens: u32, "tokens";
+        /// The configured `long_prefill_token_threshold`; 4294967295 = no limit.
+        long_prefill_token_threshold: u32, "tokens";
+        /// Steps under way: with asynchronous scheduling the next one is chosen while one runs.
+        steps_in_flight: u32, "steps";
+        /// Requests whose KV cache is on its way here or from here.
+        moving: u32, "requests";
+        /// Always 0; keeps the size a multiple of 8.
+        reserved: u32, "";
+    }
+}
+
+table! {
     /// Something that happened to a request. Fields that do not apply are 0.
     pub struct Event {
         /// When it was learned.

@@ -48,6 +48,9 @@ pub struct Bundle {
     /// Disaggregation.
     #[serde(deserialize_with = "disaggregation")]
     pub disaggregation: Section,
+    /// Batching.
+    #[serde(deserialize_with = "batching")]
+    pub batching: Section,
     /// Share of the cluster's request slots by tenant, 0..=1.
     pub tenant_budgets: BTreeMap<String, f64>,
     /// The cluster's pools; none = those of the run. Beyond the reference, as for other GPUs beside
@@ -89,7 +92,7 @@ pub struct ScorerEntry {
 
 /// The keys of a hook's section.
 fn keys(hook: Hook) -> &'static [&'static str] {
-    static KEYS: OnceLock<[Vec<&'static str>; 6]> = OnceLock::new();
+    static KEYS: OnceLock<[Vec<&'static str>; 7]> = OnceLock::new();
     let keys = KEYS.get_or_init(|| {
         Hook::ALL.map(|hook| {
             let mut keys = vec!["policy"];
@@ -130,6 +133,10 @@ fn preemption<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::
 
 fn disaggregation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
     section(deserializer, Hook::Disaggregation)
+}
+
+fn batching<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
+    section(deserializer, Hook::Batching)
 }
 
 fn section<'de, D: Deserializer<'de>>(deserializer: D, hook: Hook) -> Result<Section, D::Error> {
@@ -366,6 +373,7 @@ impl Bundle {
             Hook::Scheduler => &self.scheduler,
             Hook::Preemption => &self.preemption,
             Hook::Disaggregation => &self.disaggregation,
+            Hook::Batching => &self.batching,
         }
     }
 
@@ -378,6 +386,7 @@ impl Bundle {
             Hook::Scheduler => &mut self.scheduler.params,
             Hook::Preemption => &mut self.preemption.params,
             Hook::Disaggregation => &mut self.disaggregation.params,
+            Hook::Batching => &mut self.batching.params,
         }
     }
 

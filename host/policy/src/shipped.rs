@@ -48,6 +48,8 @@ shipped! {
         "priority-fcfs" "reverse-priority" "sjf" "sjf-predicted" "sjf-triage" "vtc";
     Preemption "preemption": "fcfs" "least-progress" "priority" "priority-first";
     Disaggregation "disaggregation": "always" "never" "prefix-threshold";
+    Batching "batching": "chunked-context" "continuous" "greedy" "in-flight" "one-prefill" "prefill-first"
+        "run-to-completion" "static" "step-time" "windowed";
 }
 
 /// The scripts that fill `hook`.

@@ -30,6 +30,10 @@ pub struct PolicySpec {
     pub preemption: Choice,
     /// Where prompts are computed, where some instances prefill for others.
     pub disaggregation: Choice,
+    /// Batching.
+    pub batching: Choice,
+    /// Batching in pools that have their own, by position of the pool; elsewhere `batching` counts.
+    pub pool_batching: Vec<Option<Choice>>,
     /// Priorities of the SLO classes, which requests carry into every hook.
     pub slo_priorities: SloPriorities,
 }
@@ -46,6 +50,8 @@ impl Default for PolicySpec {
             scheduler: default_policy(Hook::Scheduler).into(),
             preemption: default_policy(Hook::Preemption).into(),
             disaggregation: default_policy(Hook::Disaggregation).into(),
+            batching: default_policy(Hook::Batching).into(),
+            pool_batching: Vec::new(),
             slo_priorities: SloPriorities::default(),
         }
     }
@@ -62,6 +68,7 @@ impl PolicySpec {
             Hook::Scheduler => &self.scheduler,
             Hook::Preemption => &self.preemption,
             Hook::Disaggregation => &self.disaggregation,
+            Hook::Batching => &self.batching,
         }
     }
 
@@ -74,7 +81,15 @@ impl PolicySpec {
             Hook::Scheduler => &mut self.scheduler,
             Hook::Preemption => &mut self.preemption,
             Hook::Disaggregation => &mut self.disaggregation,
+            Hook::Batching => &mut self.batching,
         } = choice;
+    }
+
+    /// How the instances of the pool at this position form their batches.
+    #[must_use]
+    pub fn batching_of(&self, pool: usize) -> &Choice {
+        let own = self.pool_batching.get(pool).and_then(Option::as_ref);
+        own.unwrap_or(&self.batching)
     }
 
     /// Takes over what fills `hook` in `other`. With admission go the tenants' budgets and the
@@ -117,6 +132,8 @@ impl PolicySpec {
         let stages = [&self.prefill_routing, &self.decode_routing];
         let stages = stages.into_iter().flatten();
         let all = all.chain(stages.map(|choice| (Hook::Routing, choice)));
+        let pools = self.pool_batching.iter().flatten();
+        let all = all.chain(pools.map(|choice| (Hook::Batching, choice)));
         all.filter_map(|(hook, choice)| Some((hook, choice.external()?)))
     }
 }

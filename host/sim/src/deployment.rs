@@ -1,5 +1,6 @@
 //! What a run's instances and front end are, before any policy or request is known.
 
+use crate::batching;
 use crate::disaggregation::{self, TransferUnits};
 use crate::policies::make_policies;
 use crate::profile;
@@ -18,7 +19,6 @@ use windtunnel_config::pool::{PoolSpec, RoleSpec};
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
-use windtunnel_engine::instance::batching::Batching;
 use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
 use windtunnel_engine::latency::{
     Extrapolation, KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve,
@@ -111,14 +111,10 @@ impl Deployment {
             scheduling::configure(&mut pool.engine, &spec.engine, preset, resolved, given)?;
             profile::configure(&mut pool.engine, &spec.engine, resolved)?;
             let in_ticks = resolved.latency_kind == LatencyModelKind::Ticks;
-            let time_us = if in_ticks {
-                ticks::time_us
-            } else {
-                scheduling::time_us
-            };
-            pool.batching = scheduling::batching(&mut pool.engine, &spec.engine, time_us)?;
+            batching::configure(&mut pool.engine, &spec.engine)?;
             if in_ticks {
-                ticks::configure(pool, run, &spec.engine)?;
+                ticks::configure(pool, run, &spec.engine);
+                batching::refuse_chunk_in_ticks(&spec.engine)?;
             }
         }
         // What is short in real time is nothing in ticks.
@@ -354,7 +350,6 @@ fn pool(
             scheduling: SchedulingConfig::default(),
             plain: engine.plain_steps,
         },
-        batching: Batching::default(),
         queue_limits: QueueLimits {
             requests: engine.max_num_queued_reqs,
             prompt_tokens: engine.max_num_queued_tokens,

@@ -1,5 +1,6 @@
 //! What reports say that was simulated: lines for people, and the same for programs.
 
+use crate::batching::is_continuous;
 use crate::pool_setup::pool_setup;
 use crate::scale;
 use crate::simulation::Simulation;
@@ -20,7 +21,8 @@ impl Simulation {
         let all = pools.zip(self.deployment.resolved());
         let several = self.deployment.resolved().len() > 1;
         let pools: Vec<String> = all
-            .map(|((pool, instances), r)| {
+            .enumerate()
+            .map(|(k, ((pool, instances), r))| {
                 let version = r.vllm_version.as_deref();
                 let version = match r.latency_kind {
                     LatencyModelKind::Ticks => String::new(),
@@ -39,9 +41,10 @@ impl Simulation {
                 } else {
                     String::new()
                 };
-                let batching = match pool.batching.is_continuous() {
+                let batching = self.policies.batching_of(k);
+                let batching = match is_continuous(batching) {
                     true => String::new(),
-                    false => format!(", batching {}", pool.batching),
+                    false => format!(", batching {}", batching.name()),
                 };
                 format!(
                     "{name}{} x {} {}, latency model {}{version}{batching}",
@@ -81,7 +84,12 @@ impl Simulation {
 
     pub(crate) fn setup(&self) -> Value {
         if self.spec.is_in_ticks() {
-            return ticks::setup(&self.spec, self.deployment.config(), self.workload());
+            return ticks::setup(
+                &self.spec,
+                self.deployment.config(),
+                &self.policies,
+                self.workload(),
+            );
         }
         let resolved = self.deployment.resolved();
         let Some(first) = resolved.first() else {
@@ -92,7 +100,8 @@ impl Simulation {
             .pools
             .iter()
             .zip(resolved)
-            .map(|(pool, r)| pool_setup(pool, r));
+            .enumerate()
+            .map(|(k, (pool, r))| pool_setup(pool, r, self.policies.batching_of(k)));
         let mut setup = json!({
             "windtunnel_version": env!("CARGO_PKG_VERSION"),
             "model": first.canonical,

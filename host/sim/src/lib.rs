@@ -42,6 +42,11 @@ struct Guide;
 #[cfg(test)]
 mod adapter_tests;
 mod analysis;
+mod batching;
+#[cfg(test)]
+mod batching_setting_tests;
+#[cfg(test)]
+mod batching_tests;
 mod choose;
 mod deployment;
 mod describe;

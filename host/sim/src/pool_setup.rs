@@ -1,12 +1,14 @@
 //! What a report says of a pool: what it runs on, and where the memory of its GPUs goes.
 
+use crate::batching::{described, is_continuous};
 use serde_json::{Value, json};
 use windtunnel_engine::cluster::PoolConfig;
 use windtunnel_engine::instance::EngineRules;
 use windtunnel_engine::latency::{GIB, Resolved};
+use windtunnel_policy::Choice;
 
 /// A pool in the reports. Its rules are the run's: only their place among the keys is here.
-pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
+pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved, batching: &Choice) -> Value {
     let mut setup = json!({
         "hardware": r.gpu,
         "tensor_parallelism": r.tp,
@@ -27,7 +29,7 @@ pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
         "long_prefill_token_threshold": pool.engine.long_prefill_token_threshold,
     });
     if pool.engine.rules != EngineRules::BLIS {
-        setup["scheduling"] = scheduling(pool);
+        setup["scheduling"] = scheduling(pool, batching);
     }
     if !pool.name.is_empty() {
         setup["name"] = pool.name.clone().into();
@@ -36,7 +38,7 @@ pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
 }
 
 /// What vLLM's scheduler and server are told; null = no limit.
-fn scheduling(pool: &PoolConfig) -> Value {
+fn scheduling(pool: &PoolConfig, batching: &Choice) -> Value {
     let (engine, s) = (&pool.engine, &pool.engine.scheduling);
     let limit = |n: u32| (n > 0).then_some(n);
     let mut told = json!({
@@ -52,16 +54,8 @@ fn scheduling(pool: &PoolConfig) -> Value {
         "max_loras": limit(s.max_loras),
         "lora_load_time_us": s.lora_load_us,
     });
-    if !pool.batching.is_continuous() {
-        let params = pool.batching.params().map(|(param, value)| {
-            let name = match param.is_time {
-                true => format!("{}_us", param.name),
-                false => param.name.to_owned(),
-            };
-            (name, json!(value))
-        });
-        told["batching_strategy"] = pool.batching.name().into();
-        told["batching_params"] = Value::Object(params.collect());
+    if !is_continuous(batching) {
+        (told["batching_strategy"], told["batching_params"]) = described(batching, None);
     }
     if s.speculation.is_on() {
         told["num_speculative_tokens"] = s.speculation.num_speculative_tokens.into();

@@ -1,5 +1,6 @@
 //! Runs in abstract time: what of a run has a meaning in it, and what is sent.
 
+use crate::batching::described;
 use crate::disaggregation::TransferUnits;
 use crate::scale;
 use crate::settings::{Given, names};
@@ -177,11 +178,7 @@ pub(crate) fn model(spec: &LatencySpec, lockstep: bool) -> Result<Ticks, InputEr
 
 /// An engine without limits of tokens and memory, which computes one chunk of a request in a step
 /// and chooses the next step when the last one is over.
-pub(crate) fn configure(
-    pool: &mut PoolConfig,
-    run: &RunSpec,
-    spec: &EngineSpec,
-) -> Result<(), InputError> {
+pub(crate) fn configure(pool: &mut PoolConfig, run: &RunSpec, spec: &EngineSpec) {
     let caches = spec.enable_prefix_caching == Some(true);
     pool.kv_bytes_per_token = PROMPT_BYTES / f64::from(chunks(run));
     let engine = &mut pool.engine;
@@ -197,14 +194,6 @@ pub(crate) fn configure(
         engine.block_size = 1;
     }
     engine.scheduling.reserve_full_isl = false;
-    let mut params = pool.batching.params();
-    match params.find(|(param, value)| param.name == "chunk" && *value != param.default) {
-        Some(_) => Err(InputError::new(
-            "`batching_strategy`: chunk has no effect with `latency_model` ticks, where a chunk is a share of the \
-             prompt (`total_prefill_chunks`)",
-        )),
-        None => Ok(()),
-    }
 }
 
 /// Chunks of a prompt, the same in all pools.
@@ -313,14 +302,17 @@ pub(crate) fn header(
         .pools
         .iter()
         .zip(config.initial())
-        .map(|(pool, instances)| {
+        .enumerate()
+        .map(|(k, (pool, instances))| {
             let name = match pool.name.as_str() {
                 "" => String::new(),
                 name => format!("{name}: "),
             };
             format!(
                 "{name}{} x {} places, batching {}",
-                instances, pool.engine.max_num_seqs, pool.batching
+                instances,
+                pool.engine.max_num_seqs,
+                policies.batching_of(k).name()
             )
         })
         .collect();
@@ -341,23 +333,22 @@ pub(crate) fn header(
 }
 
 /// What was simulated, for programs.
-pub(crate) fn setup(run: &RunSpec, config: &ClusterConfig, workload: &str) -> Value {
+pub(crate) fn setup(
+    run: &RunSpec,
+    config: &ClusterConfig,
+    policies: &PolicySpec,
+    workload: &str,
+) -> Value {
     let pools = run.pools.iter().zip(&config.pools).zip(config.initial());
-    let pools = pools.map(|((spec, pool), instances)| {
-        let params = pool.batching.params().map(|(param, value)| {
-            let value = match param.is_time {
-                true => json!(value as f64 / TICK_US as f64),
-                false => json!(value),
-            };
-            (param.name.to_owned(), value)
-        });
+    let pools = pools.enumerate().map(|(k, ((spec, pool), instances))| {
+        let (strategy, params) = described(policies.batching_of(k), Some(TICK_US as f64));
         let latency = &spec.latency;
         json!({
             "name": pool.name,
             "num_instances": instances,
             "max_num_running_reqs": pool.engine.max_num_seqs,
-            "batching_strategy": pool.batching.name(),
-            "batching_params": Value::Object(params.collect()),
+            "batching_strategy": strategy,
+            "batching_params": params,
             "prefill_time_ticks": latency.prefill_time.unwrap_or(PREFILL_TIME),
             "itl_ticks": latency.itl.unwrap_or(ITL),
             "total_prefill_chunks": latency.total_prefill_chunks.unwrap_or(CHUNKS),

@@ -12,14 +12,14 @@ use windtunnel_policy::registry::built_ins;
 use windtunnel_policy::{Hook, PolicySpec};
 
 /// vLLM's rules without choosing ahead: easy to add up by hand.
-const IN_TURN: EngineRules = EngineRules {
+pub(crate) const IN_TURN: EngineRules = EngineRules {
     async_scheduling: false,
     ..EngineRules::VLLM
 };
 
 /// Instances that prefill and instances that decode; a token of KV cache takes a microsecond to
 /// move, and every transfer 50 more.
-fn cluster(prefill: u32, decode: u32, rules: EngineRules) -> ClusterConfig {
+pub(crate) fn cluster(prefill: u32, decode: u32, rules: EngineRules) -> ClusterConfig {
     let mut config = fresh(prefill, roomy(rules));
     config.pools[0].name = "prefill".into();
     config.pools[0].role = Role::Prefill;
@@ -49,7 +49,7 @@ fn run(config: ClusterConfig, policies: &PolicySpec, asks: &[Arrival]) -> RunRec
 }
 
 /// In turn, each stage by itself.
-fn in_turn() -> PolicySpec {
+pub(crate) fn in_turn() -> PolicySpec {
     let round_robin = || Some(built_in(Hook::Routing, "round-robin", &[]));
     PolicySpec {
         prefill_routing: round_robin(),

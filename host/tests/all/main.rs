@@ -4,6 +4,7 @@
 
 mod adapters;
 mod baselines;
+mod batching;
 mod bounded;
 mod capacity;
 mod cases;

@@ -9,7 +9,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use windtunnel_engine::instance::EngineRules;
-use windtunnel_engine::instance::batching::STRATEGIES;
 use windtunnel_policy::Hook;
 use windtunnel_policy::builtin::routing::weighted::SCORERS;
 use windtunnel_policy::registry::built_ins;
@@ -392,13 +391,6 @@ fn the_references_are_complete() {
             let params = policy.params.iter().map(|param| param.name.as_ref());
             lists("reference/policies.md", params);
         }
-    }
-    for strategy in &STRATEGIES {
-        lists("reference/policies.md", [strategy.name]);
-        lists(
-            "reference/policies.md",
-            strategy.params.iter().map(|p| p.name),
-        );
     }
     let scorers = SCORERS.iter().map(|scorer| scorer.name);
     lists("reference/policies.md", scorers);

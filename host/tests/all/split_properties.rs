@@ -1,9 +1,13 @@
 //! What holds of every run in which some instances prefill and others decode.
 
 use crate::cases::{Case, split};
+use crate::lab::built_in;
 use crate::properties::{Outcomes, cases, ensure, simulate, simulate_plainly, text};
 use proptest::prelude::*;
 use windtunnel_base::record::Outcome;
+use windtunnel_engine::cluster::PoolConfig;
+use windtunnel_policy::registry::built_ins;
+use windtunnel_policy::{Choice, Hook};
 
 /// Every request has a record, nothing is held or left when all is done, and what happens to a
 /// split request happens in order.
@@ -98,6 +102,41 @@ proptest! {
     #[test]
     fn split_requests_run_as_fast_as_plainly_and_are_conserved(case in split(30)) {
         let fast = simulate(&case).map_err(TestCaseError::fail)?;
+        splits_are_conserved(&case, &fast).map_err(TestCaseError::fail)?;
+        let plain = simulate_plainly(&case).map_err(TestCaseError::fail)?;
+        prop_assert_eq!(text(&fast.record), text(&plain.record));
+        prop_assert_eq!(&fast.kv_used, &plain.kv_used);
+    }
+}
+
+/// Any built-in strategy.
+fn batching() -> impl Strategy<Value = Choice> {
+    let all = built_ins(Hook::Batching).iter();
+    let all = all.map(|policy| match policy.name {
+        "windowed" => {
+            let values = [("min_batch_size", 3.0), ("window_us", 400.0)];
+            built_in(Hook::Batching, policy.name, &values)
+        }
+        name => built_in(Hook::Batching, name, &[]),
+    });
+    prop::sample::select(all.collect::<Vec<Choice>>())
+}
+
+proptest! {
+    #![proptest_config(cases(1500))]
+
+    /// However the instances form their batches.
+    #[test]
+    fn split_requests_are_conserved_under_any_batching_strategy(
+        case in split(30),
+        batching in batching(),
+    ) {
+        let mut case = case;
+        let awaits_output = |pool: &PoolConfig| pool.engine.rules.visible_at_step_end;
+        prop_assume!(case.config.pools.iter().all(awaits_output));
+        case.policies.batching = batching;
+        let fast = simulate(&case).map_err(TestCaseError::fail)?;
+        prop_assert_eq!(&fast.record.fault, &None);
         splits_are_conserved(&case, &fast).map_err(TestCaseError::fail)?;
         let plain = simulate_plainly(&case).map_err(TestCaseError::fail)?;
         prop_assert_eq!(text(&fast.record), text(&plain.record));

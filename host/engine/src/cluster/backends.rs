@@ -52,8 +52,7 @@ impl SimulatedBackends {
                 let latency = Arc::clone(&pool.latency);
                 let seed = salted(config.seed, config.front.policy_salt);
                 let mut instance = Instance::new(index, engine, latency, hooks, seed)
-                    .with_estimator(estimator.clone())
-                    .with_batching(pool.batching.make(&engine));
+                    .with_estimator(estimator.clone());
                 if config.lockstep {
                     instance = instance.in_lockstep();
                 }

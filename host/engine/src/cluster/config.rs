@@ -4,7 +4,6 @@ use super::queue_limits::QueueLimits;
 use super::schedule::Schedule;
 use crate::frontend::FrontEndConfig;
 use crate::instance::EngineConfig;
-use crate::instance::batching::Batching;
 use crate::latency::{EstimateErrors, Estimator, LatencyModel};
 use std::fmt;
 use std::sync::Arc;
@@ -76,8 +75,6 @@ pub struct PoolConfig {
     pub instances: u32,
     /// Limits and rules of each. The cluster sets `horizon_us` and `token_events`.
     pub engine: EngineConfig,
-    /// How each forms its batches.
-    pub batching: Batching,
     /// What the server of each refuses.
     pub queue_limits: QueueLimits,
     /// Step times of each.
@@ -98,7 +95,6 @@ impl fmt::Debug for PoolConfig {
             .field("role", &self.role)
             .field("instances", &self.instances)
             .field("engine", &self.engine)
-            .field("batching", &self.batching)
             .field("queue_limits", &self.queue_limits)
             .field("gpus_per_instance", &self.gpus_per_instance)
             .field("gpu", &self.gpu)
@@ -138,7 +134,6 @@ impl ClusterConfig {
                 role: Role::Serve,
                 instances,
                 engine,
-                batching: Batching::default(),
                 queue_limits: QueueLimits::default(),
                 latency,
                 gpus_per_instance: 0,

@@ -6,10 +6,10 @@
 //! It runs steps in two ways that must give the same results. The plain path touches every request
 //! of the batch in every step and is the definition of correctness; the fast path advances running
 //! decodes as a group (`group_step`, `fast_forward`). Both choose their batches by the rules in
-//! [`batching`].
+//! `batching`.
 
 mod adapters;
-pub mod batching;
+mod batching;
 mod check;
 mod chosen_step;
 mod config;

@@ -1,7 +1,7 @@
 //! The state of an instance, and what can be read from it.
 
 use super::adapters::Adapters;
-use super::batching::{BatchingStrategy, BlockedHead, ContinuousBatching};
+use super::batching::BlockedHead;
 use super::chosen_step::{ChosenStep, StepPart};
 use super::config::{EngineConfig, NEVER};
 use super::decode_group::{DecodeGroup, GroupChange, MAX_BLOCK_SIZE};
@@ -18,7 +18,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use windtunnel_base::record::InstanceTotals;
-use windtunnel_plugin_api::{Interests, Priority, QueueOrder, Scheduler, Victim};
+use windtunnel_plugin_api::{
+    BatchLimits, Batching, Decodes, Interests, Priority, QueueOrder, Scheduler, Victim,
+};
 
 /// When the numbers of the waiting requests were computed last, microseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,7 +37,18 @@ pub struct InstanceHooks {
     pub scheduler: Box<dyn Scheduler>,
     /// Chooses the request to preempt.
     pub victim: Box<dyn Victim>,
+    /// Sets the limits of each step.
+    pub batching: Box<dyn Batching>,
 }
+
+/// Nobody is admitted.
+pub(super) const CLOSED: BatchLimits = BatchLimits {
+    max_new_tokens: u32::MAX,
+    max_prefill_tokens: u32::MAX,
+    max_admissions: 0,
+    decodes: Decodes::TakePart,
+    hold_until_us: NEVER,
+};
 
 /// One serving engine.
 pub struct Instance {
@@ -46,8 +59,10 @@ pub struct Instance {
     /// Seed of the random numbers that policies draw.
     pub(super) seed: u64,
     pub(super) hooks: InstanceHooks,
-    pub(super) batching: Box<dyn BatchingStrategy>,
     pub(super) scheduler_interests: Interests,
+    pub(super) batching_interests: Interests,
+    /// The limits of the step that was asked for last.
+    pub(super) step_limits: BatchLimits,
     pub(super) queue_order: QueueOrder,
     pub(super) last_refresh: LastRefresh,
     /// A policy failed: nothing happens here any more.
@@ -93,7 +108,7 @@ pub struct Instance {
     pub(super) scheduled_events: u64,
     /// The next step is chosen then.
     pub(super) step_at: Option<i64>,
-    /// The batching strategy lets the waiting requests wait until then, while nothing runs;
+    /// The batching policy lets the waiting requests wait until then, while nothing runs;
     /// [`NEVER`] if it does not.
     pub(super) wakes_us: i64,
     /// The last choice was empty, while a step ran; and when the output of that one was processed.
@@ -120,7 +135,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// An idle instance at time 0 that batches continuously, as vLLM does.
+    /// An idle instance at time 0.
     #[must_use]
     pub fn new(
         index: u32,
@@ -135,6 +150,9 @@ impl Instance {
         // The fast path knows no drafts.
         config.plain |= config.scheduling.speculation.is_on();
         config.plain |= config.rules.needs_plain_steps();
+        // The fast path takes many steps of which nobody hears.
+        let batching_interests = hooks.batching.interests();
+        config.plain |= batching_interests.has(Interests::STEPS);
         Self {
             index,
             kv: KvCache::new(
@@ -149,7 +167,8 @@ impl Instance {
             config,
             latency,
             hooks,
-            batching: Box::new(ContinuousBatching::new(&config)),
+            batching_interests,
+            step_limits: CLOSED,
             queue_order,
             last_refresh: LastRefresh::default(),
             failed: false,
@@ -195,13 +214,6 @@ impl Instance {
     #[must_use]
     pub fn with_estimator(mut self, estimator: Estimator) -> Self {
         self.estimator = estimator;
-        self
-    }
-
-    /// The same instance with another batching strategy.
-    #[must_use]
-    pub fn with_batching(mut self, batching: Box<dyn BatchingStrategy>) -> Self {
-        self.batching = batching;
         self
     }
 

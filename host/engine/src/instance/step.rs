@@ -85,11 +85,11 @@ impl Instance {
         }
     }
 
-    /// Does the batching strategy let waiting requests wait although nothing runs? Then the next
-    /// step is chosen when it changes its mind.
+    /// Does the batching policy let waiting requests wait although nothing runs? Then the next step
+    /// is chosen when it changes its mind.
     fn sleeps(&mut self, now: i64) -> bool {
         let idle = self.running.is_empty() && self.in_flight.is_empty();
-        let wakes_us = self.step_budget(0, now).hold_until_us();
+        let wakes_us = self.step_limits.hold_until_us;
         let sleeps = idle && self.waiting_requests() > 0 && wakes_us != NEVER;
         if sleeps {
             self.wakes_us = wakes_us.max(now + 1);
@@ -110,11 +110,15 @@ impl Instance {
         if !preempted
             && self.running.is_empty()
             && !self.awaits_kv()
-            && self.step_budget(0, now).may_admit()
+            && self.step_limits.may_admit()
             && let Some(slot) = self.waiting.first(|_| true)
         {
-            self.leave_queue(slot);
-            self.drop_request(slot, now, events);
+            if self.starves_head() {
+                self.refuse_starving(slot, events);
+            } else {
+                self.leave_queue(slot);
+                self.drop_request(slot, now, events);
+            }
         }
         // Where blocks come free by themselves, that wakes it up.
         let stuck = self.running.is_empty() && self.awaits_kv() && !preempted;

@@ -20,7 +20,7 @@ fn companions(hook: Hook) -> Vec<&'static str> {
     let fits = |handler: &&api::Handler| match hook {
         Hook::Admission | Hook::Routing => handler.front,
         Hook::Scheduler => handler.engine,
-        Hook::Priority | Hook::Preemption | Hook::Disaggregation => false,
+        Hook::Priority | Hook::Preemption | Hook::Disaggregation | Hook::Batching => false,
     };
     let handlers = api::HANDLERS.iter().filter(fits);
     let settings = api::SETTINGS.iter().filter(|s| s.hooks.contains(&hook));
