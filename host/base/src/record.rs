@@ -232,6 +232,12 @@ impl Role {
         }
     }
 
+    /// Its number in [`InstanceView::role`](windtunnel_plugin_api::InstanceView).
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+
     /// Do its instances prefill for others?
     #[must_use]
     pub fn prefills(self) -> bool {
