@@ -220,6 +220,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Serve,
+        Self::Prefill,
+        Self::Decode,
+        Self::Encode,
+        Self::Idle,
+    ];
+
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
