@@ -363,7 +363,8 @@ impl Bundle {
             }
             for policy in built_ins(hook) {
                 let values = section.reference_values(policy);
-                let values = values.map_err(|e| (format!("{key_of_section}.scorers"), e.to_string()))?;
+                let values =
+                    values.map_err(|e| (format!("{key_of_section}.scorers"), e.to_string()))?;
                 let together = policy.values(&values);
                 together.map_err(|e| (key_of_section.to_owned(), e.to_string()))?;
             }

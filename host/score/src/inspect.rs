@@ -473,7 +473,12 @@ fn log(
             request: request.clone(),
             routed_s: observation.clock_us as f64 / 1e6,
             chosen: observation.chosen,
-            instances: snapshots.iter().enumerate().filter(among).map(instance).collect(),
+            instances: snapshots
+                .iter()
+                .enumerate()
+                .filter(among)
+                .map(instance)
+                .collect(),
             counterfactual: regret
                 .counterfactuals
                 .iter()

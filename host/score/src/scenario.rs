@@ -261,12 +261,27 @@ fn pools_of(keys: &ClusterKeys) -> Result<(Vec<PoolSpec>, DisaggregationSpec), I
     let of_splits = [
         ("prefill_hardware", keys.prefill_hardware.is_some()),
         ("decode_hardware", keys.decode_hardware.is_some()),
-        ("prefill_tensor_parallelism", keys.prefill_tensor_parallelism.is_some()),
-        ("decode_tensor_parallelism", keys.decode_tensor_parallelism.is_some()),
-        ("prefill_total_kv_blocks", keys.prefill_total_kv_blocks.is_some()),
-        ("decode_total_kv_blocks", keys.decode_total_kv_blocks.is_some()),
+        (
+            "prefill_tensor_parallelism",
+            keys.prefill_tensor_parallelism.is_some(),
+        ),
+        (
+            "decode_tensor_parallelism",
+            keys.decode_tensor_parallelism.is_some(),
+        ),
+        (
+            "prefill_total_kv_blocks",
+            keys.prefill_total_kv_blocks.is_some(),
+        ),
+        (
+            "decode_total_kv_blocks",
+            keys.decode_total_kv_blocks.is_some(),
+        ),
         ("transfer_bandwidth", keys.transfer_bandwidth.is_some()),
-        ("transfer_base_latency", keys.transfer_base_latency.is_some()),
+        (
+            "transfer_base_latency",
+            keys.transfer_base_latency.is_some(),
+        ),
     ];
     let splits = prefill.saturating_add(decode).saturating_add(both) > 0;
     if !splits {

@@ -410,8 +410,7 @@ pub(crate) fn two_pools(most: usize) -> impl Strategy<Value = Case> {
 
 /// A policy that says where prompts are computed.
 pub(crate) fn any_decider() -> impl Strategy<Value = Choice> {
-    let decider =
-        |name: &str, values: &[(&str, f64)]| built_in(Hook::Disaggregation, name, values);
+    let decider = |name: &str, values: &[(&str, f64)]| built_in(Hook::Disaggregation, name, values);
     prop_oneof![
         3 => Just(decider("always", &[])),
         1 => Just(decider("never", &[])),

@@ -279,7 +279,8 @@ fn a_ledger_of_a_stage_is_kept_by_the_numbers_of_its_instances() {
         let splits = record.requests.iter().filter_map(|r| r.split.as_ref());
         splits.map(|split| split.prefill_instance).collect()
     };
-    let in_turn = |first: u32| -> Vec<Option<u32>> { (0..6).map(|k| Some(first + k % 3)).collect() };
+    let in_turn =
+        |first: u32| -> Vec<Option<u32>> { (0..6).map(|k| Some(first + k % 3)).collect() };
     assert_eq!(prefillers(&by_file(RoutingStage::Prefill)), in_turn(0));
     // Of a KV cache that moves, a decoding instance is told when the prefill has ended.
     let decoded = decoders(&by_file(RoutingStage::Decode));
@@ -310,7 +311,12 @@ fn routers_see_kv_caches_on_their_way_and_kept() {
         // At 160 us the first KV cache moves; at 250 us the one of the second prompt is kept.
         let mut config = cluster(1, 1, IN_TURN);
         config.pools[1].engine.total_kv_blocks = 5;
-        let asks = [ask(0, 50, 9), ask(1, 50, 9), ask(200, 20, 2), ask(460, 20, 2)];
+        let asks = [
+            ask(0, 50, 9),
+            ask(1, 50, 9),
+            ask(200, 20, 2),
+            ask(460, 20, 2),
+        ];
         let mut script = Script::new(&asks);
         let (front, hooks) = lab::policies(&policies, &config, script.symbols_mut());
         let cluster = Cluster::new(config, front, hooks, &mut script).expect("a cluster");

@@ -134,9 +134,10 @@ impl<'s> Cluster<'s> {
         let mut estimators = Estimators::new(estimators);
         let disaggregation = Disaggregation::of(&config);
         if disaggregation.is_some() {
-            let per_token = config.pools.iter().map(|pool| {
-                config.transfer.us_per_byte() * pool.kv_bytes_per_token
-            });
+            let per_token = config
+                .pools
+                .iter()
+                .map(|pool| config.transfer.us_per_byte() * pool.kv_bytes_per_token);
             let base_us = config.transfer.base_latency_us;
             estimators = estimators.with_transfers(per_token.collect(), base_us);
         }

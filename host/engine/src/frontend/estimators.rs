@@ -46,7 +46,9 @@ impl Estimators {
     pub(super) fn of_pool(&self, pool: u32) -> Option<&Estimator> {
         let mut all = self.by_pool.iter();
         let found = all.find(|(name, _)| name.0 == pool);
-        found.or(self.by_pool.first()).map(|(_, estimator)| estimator)
+        found
+            .or(self.by_pool.first())
+            .map(|(_, estimator)| estimator)
     }
 
     /// For instances of the first pool.

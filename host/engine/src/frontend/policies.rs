@@ -3,9 +3,7 @@
 use windtunnel_base::hook::Hook;
 use windtunnel_base::record::RoutingStage;
 use windtunnel_base::slo_priority::SloPriorities;
-use windtunnel_plugin_api::{
-    Admission, Disaggregation, Event, Interests, PolicyError, Router,
-};
+use windtunnel_plugin_api::{Admission, Disaggregation, Event, Interests, PolicyError, Router};
 
 /// The policies of the front end.
 pub struct FrontEndPolicies {
@@ -67,9 +65,16 @@ impl FrontEndPolicies {
         let stages = self.stages.as_mut();
         let (decider, routers) = stages.map_or((None, [None, None]), |stages| {
             let routers = [&mut stages.prefill, &mut stages.decode];
-            (Some(&mut stages.disaggregation), routers.map(Option::as_mut))
+            (
+                Some(&mut stages.disaggregation),
+                routers.map(Option::as_mut),
+            )
         });
-        for router in [Some(&mut self.router)].into_iter().chain(routers).flatten() {
+        for router in [Some(&mut self.router)]
+            .into_iter()
+            .chain(routers)
+            .flatten()
+        {
             if router.interests().hears(kind) {
                 router.on_event(event).map_err(of(Hook::Routing))?;
             }

@@ -51,9 +51,10 @@ impl FrontEndHook {
                 .flatten(),
             columns: (binding.form == "route_columns")
                 .then(|| AskedColumn::new(vm.facts.instances)),
-            tables: binding.entries.raw_get("instances").map_err(|e| {
-                InputError::in_file(&binding.vm.program.name, e.to_string())
-            })?,
+            tables: binding
+                .entries
+                .raw_get("instances")
+                .map_err(|e| InputError::in_file(&binding.vm.program.name, e.to_string()))?,
             numbers: (0..vm.facts.instances).collect(),
             seen: 0,
             changed: vec![0; n],

@@ -71,7 +71,9 @@ impl PrefilledElsewhere {
     #[must_use]
     pub fn text(&self) -> String {
         let or = |ms: Option<f64>| ms.map_or("not yet".to_owned(), time);
-        let instance = self.instance.map_or("nobody".to_owned(), |i| format!("instance_{i}"));
+        let instance = self
+            .instance
+            .map_or("nobody".to_owned(), |i| format!("instance_{i}"));
         format!(
             "prefilled by {instance} after {}, KV waited {}, moved {}",
             or(self.prefill_ms),
@@ -121,9 +123,9 @@ impl SplitFacts {
             (n > 0.0).then(|| sum / n)
         };
         let decoders = roles.iter().zip(&record.instances);
-        let peaks = decoders.filter(|(role, _)| role.decodes()).map(|(_, totals)| {
-            totals.kv_peak_blocks as f64 / totals.kv_total_blocks.max(1) as f64
-        });
+        let peaks = decoders
+            .filter(|(role, _)| role.decodes())
+            .map(|(_, totals)| totals.kv_peak_blocks as f64 / totals.kv_total_blocks.max(1) as f64);
         let p99 = Ints::new(waits.clone());
         Some(Self {
             share: remote.len() as f64 / (remote.len() + local.len()).max(1) as f64,

@@ -27,8 +27,18 @@ const fn param(name: &'static str, default: f64, most: f64, doc: &'static str) -
 /// penalty, for one decoding instance); backlogs and estimates are ours.
 pub const POLICY: BuiltIn = BuiltIn {
     params: &[
-        param("v", 1.0, 1000.0, "Weight of the transfer against what is late"),
-        param("ttft_ms", 500.0, 1e6, "Target of requests that have none, and unit of backlogs, ms"),
+        param(
+            "v",
+            1.0,
+            1000.0,
+            "Weight of the transfer against what is late",
+        ),
+        param(
+            "ttft_ms",
+            500.0,
+            1e6,
+            "Target of requests that have none, and unit of backlogs, ms",
+        ),
         param("itl_ms", 50.0, 1e6, "Target of gaps between tokens, ms"),
     ],
     ..BuiltIn::new(
@@ -96,7 +106,11 @@ impl Disaggregation for Edpp {
         let (others, context) = (instance.decodes, instance.decode_context_tokens);
         let room = instance.max_step_tokens.saturating_sub(others);
         let chunk = ttft::lacks(request, decode, instance, cluster).0.min(room);
-        let step_us = |tokens| cluster.host.est_step_us_on(instance, tokens, others, context);
+        let step_us = |tokens| {
+            cluster
+                .host
+                .est_step_us_on(instance, tokens, others, context)
+        };
         let longer_us = step_us(chunk) - step_us(0);
         let long = self.itl_deficits.get(&decode).copied().unwrap_or(0.0);
         let local = self.cost(&here, target_us, late) + long * longer_us / self.itl_us;

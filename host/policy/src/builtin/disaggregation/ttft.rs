@@ -51,7 +51,8 @@ impl SentSince {
             return 0;
         };
         sent.retain(|(at_us, _)| *at_us > scraped_us);
-        sent.iter().fold(0, |sum, (_, tokens)| sum.saturating_add(*tokens))
+        sent.iter()
+            .fold(0, |sum, (_, tokens)| sum.saturating_add(*tokens))
     }
 }
 
@@ -64,7 +65,9 @@ pub(super) fn lacks(
     cluster: &ClusterView<'_>,
 ) -> (u32, u32) {
     let blocks = cluster.host.precise_prefix_blocks(position);
-    let cached = blocks.saturating_mul(instance.block_size).min(request.prompt_tokens);
+    let cached = blocks
+        .saturating_mul(instance.block_size)
+        .min(request.prompt_tokens);
     (request.prompt_tokens - cached, cached)
 }
 
@@ -102,11 +105,7 @@ pub(super) fn local(
 }
 
 /// The prompt is computed elsewhere: by each of the instances that could.
-pub(super) fn remote(
-    request: &RequestView,
-    decode: usize,
-    cluster: &ClusterView<'_>,
-) -> Vec<Way> {
+pub(super) fn remote(request: &RequestView, decode: usize, cluster: &ClusterView<'_>) -> Vec<Way> {
     let Some(decodes) = cluster.instances.get(decode) else {
         return Vec::new();
     };
@@ -115,9 +114,13 @@ pub(super) fn remote(
     // The last token of the prompt is computed once more where the KV cache has arrived.
     let (others, context) = (decodes.decodes, decodes.decode_context_tokens);
     let last_us = host.est_step_us_on(decodes, 1, others, context);
-    let able = cluster.instances.iter().enumerate().filter(|(position, instance)| {
-        instance.role == PREFILLS || (instance.role == SERVES && *position != decode)
-    });
+    let able = cluster
+        .instances
+        .iter()
+        .enumerate()
+        .filter(|(position, instance)| {
+            instance.role == PREFILLS || (instance.role == SERVES && *position != decode)
+        });
     able.map(|(position, instance)| {
         let seen = instance.queued_prompt_tokens + instance.running_prefill_tokens;
         // What was sent to an instance that only prefills is there until it is computed.
