@@ -56,6 +56,8 @@ impl Shape for HostFns {
             " Positions of the instances whose views may have changed since *seen (0: ever), but for scraped_us: their number, and *seen stands for now. UINT32_MAX: any may have, as nobody knows or more than n did. Since 1.1.";
         adapter_signal = "void (*adapter_signal)(const void *context, uint32_t signal, uint32_t *out, uint32_t n)",
             " What a signal (WT_ADAPTER_LOADED, ...) says about the LoRA adapter of the request at hand, of the first n instances, as old as their scraped fields; 0 without an adapter (declare WT_READS_ADAPTERS). Since 1.1.";
+        est_transfer_us = "double (*est_transfer_us)(const void *context, const wt_instance_view *instance, uint32_t tokens)",
+            " Time to move the KV cache of so many tokens from an instance of the pool of this one to another over links that nobody else uses, microseconds; 0 where none moves. Since 1.1.";
     };
 }
 
@@ -513,6 +515,12 @@ fn helpers(h: &mut Header) {
             "adapter_signal",
             ", uint32_t signal, uint32_t *out, uint32_t n",
             ", signal, out, n",
+        ),
+        (
+            "double",
+            "est_transfer_us",
+            ", const wt_instance_view *instance, uint32_t tokens",
+            ", instance, tokens",
         ),
     ] {
         let gives = if result == "void" { "" } else { "return " };

@@ -221,13 +221,14 @@ pub trait Router {
 /// Decides where a prompt is computed in a cluster in which some instances prefill for others.
 /// Since 1.1.
 pub trait Disaggregation {
-    /// What this policy reads.
+    /// What this policy reads and listens to.
     fn interests(&self) -> Interests {
         Interests::ALL
     }
     /// Does an instance that prefills compute the prompt of `request`, and pass the KV cache on?
     /// Else the instance computes it that decodes: the router has chosen that at index `decode` of
-    /// [`ClusterView::instances`], which are those that decode.
+    /// [`ClusterView::instances`]. These are first those that decode, then the others that prefill;
+    /// [`InstanceView::role`](crate::InstanceView) tells them apart.
     ///
     /// # Errors
     /// When the policy cannot answer; the run ends.
@@ -237,6 +238,14 @@ pub trait Disaggregation {
         decode: usize,
         cluster: &ClusterView<'_>,
     ) -> Result<bool, PolicyError>;
+    /// Something happened (only if asked for).
+    ///
+    /// # Errors
+    /// When the policy cannot go on; the run ends.
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        let _ = event;
+        Ok(())
+    }
 }
 
 /// When the numbers of waiting requests change.

@@ -56,7 +56,8 @@ table! {
     /// One serving instance as the front end sees it.
     ///
     /// `in_flight` and `dispatched_tokens` are counted by the front end itself and always fresh.
-    /// `index`, `pool`, `gpus`, `block_size`, `kv_total_blocks` and the `max_` fields never change.
+    /// `index`, `pool`, `gpus`, `role`, `block_size`, `kv_total_blocks` and the `max_` fields never
+    /// change.
     /// Everything else is scraped from the instance and as old as `scraped_us` says; before the
     /// first scrape it is 0.
     pub struct InstanceView {
@@ -110,6 +111,16 @@ table! {
         running_lora_adapters: u32, "";
         /// LoRA adapters of waiting requests that no running one has. Since 1.1.
         waiting_lora_adapters: u32, "";
+        /// What it does where some instances prefill for others: 0 whole requests, 1 it prefills,
+        /// 2 it decodes, 3 it encodes, 4 nothing. Since 1.1.
+        role: u32, "";
+        /// KV caches on their way to it, for which it has reserved blocks. Since 1.1.
+        incoming_kv_caches: u32, "";
+        /// KV caches of prompts that it has computed for others and keeps until they are fetched.
+        /// Since 1.1.
+        kept_kv_caches: u32, "";
+        /// KV blocks of those. Since 1.1.
+        kept_kv_blocks: u32, "blocks";
     }
 }
 

@@ -222,6 +222,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Serve,
+        Self::Prefill,
+        Self::Decode,
+        Self::Encode,
+        Self::Idle,
+    ];
+
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -232,6 +241,12 @@ impl Role {
             Self::Encode => "encode",
             Self::Idle => "idle",
         }
+    }
+
+    /// Its number in [`InstanceView::role`](windtunnel_plugin_api::InstanceView).
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self as u32
     }
 
     /// Do its instances prefill for others?

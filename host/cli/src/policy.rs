@@ -340,7 +340,10 @@ fn check_file(file: &Path) -> Result<Checked, InputError> {
         }
     }
     if checked.ok() {
-        match smoke::run_all(&filled(&program, &checked.hooks)) {
+        match smoke::run_all(
+            &filled(&program, &checked.hooks),
+            checked.hooks.contains(&Hook::Disaggregation),
+        ) {
             Ok(runs) => {
                 let fault = runs
                     .iter()

@@ -17,8 +17,8 @@ pub struct PolicySpec {
     pub tenant_budgets: Vec<(String, f64)>,
     /// Routing.
     pub routing: Choice,
-    /// Routing to instances that prefill for others; `None` = the router of whole requests does
-    /// that, too.
+    /// Routing to instances that prefill for others; `None` = as of whole requests. Under vLLM's
+    /// rules that is a router of its own, under the reference's the same one.
     pub prefill_routing: Option<Choice>,
     /// The same to instances that decode, where some do not.
     pub decode_routing: Option<Choice>,
@@ -72,8 +72,11 @@ impl PolicySpec {
         }
     }
 
-    /// Fills `hook` with `choice`.
+    /// Fills `hook` with `choice`; routing at every stage.
     pub fn set(&mut self, hook: Hook, choice: Choice) {
+        if hook == Hook::Routing {
+            (self.prefill_routing, self.decode_routing) = (None, None);
+        }
         *match hook {
             Hook::Admission => &mut self.admission,
             Hook::Routing => &mut self.routing,
@@ -93,7 +96,7 @@ impl PolicySpec {
     }
 
     /// Takes over what fills `hook` in `other`. With admission go the tenants' budgets and the
-    /// classes' priorities.
+    /// classes' priorities. Routing at single stages stays.
     pub fn take(&mut self, hook: Hook, other: &Self) {
         self.set(hook, other.get(hook).clone());
         if hook == Hook::Admission {

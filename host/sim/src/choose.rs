@@ -13,7 +13,7 @@ use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::instance::Preset;
 use windtunnel_policy::builtin::routing::weighted::parse_scorers;
 use windtunnel_policy::builtin::{disaggregation, preemption, priority, scheduler};
-use windtunnel_policy::bundle::Bundle;
+use windtunnel_policy::bundle::{Bundle, Section};
 use windtunnel_policy::{
     Builder, Choice, ChooseValues, Custom, Hook, Param, PolicyLoader, PolicySpec, Reference,
 };
@@ -167,7 +167,7 @@ pub(crate) fn choose(
         },
     ]
     .map(|stage| match splits {
-        true => chooser.stage_routing(stage, &routing, rules),
+        true => chooser.stage_routing(stage, &routing),
         false => Ok(None),
     });
     let (batching, pool_batching) = chooser.batching(cluster)?;
@@ -329,13 +329,11 @@ impl Chooser<'_> {
         Ok(choice)
     }
 
-    /// The router of a stage. If nothing is said of it, it is one as for whole requests; the
-    /// reference simulator has one for all stages together then.
+    /// The router of a stage: the run's, else the bundle's.
     fn stage_routing(
         &mut self,
         stage: Stage<'_>,
         whole: &Choice,
-        rules: Preset,
     ) -> Result<Option<Choice>, InputError> {
         let Stage {
             name,
@@ -344,7 +342,14 @@ impl Chooser<'_> {
         } = stage;
         let scorers = scorers.as_deref().map(parse_scorers).transpose()?;
         if policy.is_none() && scorers.is_none() {
-            return Ok((rules == Preset::Vllm).then(|| whole.clone()));
+            let section = match name {
+                "prefill" => self.bundle.prefill_routing.clone(),
+                _ => self.bundle.decode_routing.clone(),
+            };
+            return match section.named() {
+                Some(_) => self.of_section(Hook::Routing, &section).map(Some),
+                None => Ok(None),
+            };
         }
         let reference = policy.as_deref().map(Reference::parse);
         if scorers.is_none()
@@ -384,7 +389,7 @@ impl Chooser<'_> {
             Some(name) => Reference::parse(name),
             None => section.reference(hook).from_folder(&self.bundle.folder),
         };
-        let mut values = self.bundle.reference_values(hook, &reference)?;
+        let mut values = section.values_for(hook, &reference)?;
         if chosen.is_none() && section.named().is_some() {
             values.extend(section.params.iter().map(|(n, v)| (n.clone(), *v)));
         }
@@ -393,6 +398,14 @@ impl Chooser<'_> {
         {
             values.extend(more);
         }
+        self.load(hook, &reference, values)
+    }
+
+    /// The policy that a section of the bundle names.
+    fn of_section(&mut self, hook: Hook, section: &Section) -> Result<Choice, InputError> {
+        let reference = section.reference(hook).from_folder(&self.bundle.folder);
+        let mut values = section.values_for(hook, &reference)?;
+        values.extend(section.params.iter().map(|(n, v)| (n.clone(), *v)));
         self.load(hook, &reference, values)
     }
 

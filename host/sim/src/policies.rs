@@ -32,14 +32,17 @@ pub fn make_policies(
         symbols.intern(&pool.name);
     }
     let mut builder = Builder::new(spec, instances, config.slots(), symbols);
+    // The reference simulator has one router for all stages of which nothing is said.
+    let own = config.pools[0].engine.rules.decoder_fetches_kv;
+    let whole = own.then_some(&spec.routing);
     let front = FrontEndPolicies {
         admission: builder.admission()?,
         router: builder.router()?,
         stages: match config.splits() {
             true => Some(StagePolicies {
                 disaggregation: builder.disaggregation()?,
-                prefill: builder.stage_router(spec.prefill_routing.as_ref(), PREFILL)?,
-                decode: builder.stage_router(spec.decode_routing.as_ref(), DECODE)?,
+                prefill: builder.stage_router(spec.prefill_routing.as_ref().or(whole), PREFILL)?,
+                decode: builder.stage_router(spec.decode_routing.as_ref().or(whole), DECODE)?,
             }),
             false => None,
         },

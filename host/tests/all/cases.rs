@@ -444,6 +444,22 @@ pub(crate) fn resize(config: &mut ClusterConfig, mut changes: Vec<(i64, usize, u
     config.schedule = schedule;
 }
 
+/// A policy that says where prompts are computed.
+pub(crate) fn any_decider() -> impl Strategy<Value = Choice> {
+    let decider = |name: &str, values: &[(&str, f64)]| built_in(Hook::Disaggregation, name, values);
+    prop_oneof![
+        3 => Just(decider("always", &[])),
+        1 => Just(decider("never", &[])),
+        2 => (0u32..60).prop_map(move |tokens| {
+            decider("prefix-threshold", &[("tokens", tokens.into())])
+        }),
+        2 => (-0.5..0.5f64).prop_map(move |ms| decider("least-ttft", &[("margin_ms", ms)])),
+        2 => (0.0..2.0f64, 0.0..2.0f64, 0.0..0.3f64).prop_map(move |(v, ttft, itl)| {
+            decider("edpp", &[("v", v), ("ttft_ms", ttft), ("itl_ms", itl)])
+        }),
+    ]
+}
+
 /// A run in which some instances only prefill and others only decode.
 pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
     let both = prop_oneof![2 => Just(0u32), 1 => 1u32..3];
@@ -454,14 +470,7 @@ pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
         prop_oneof![2 => Just((0.0, 1)), 1 => (0.0..30.0f64, 1u32..4)],
         prop_oneof![2 => Just(0i64), 1 => 0i64..900],
     );
-    let by_name = |name: &str| Just(built_in(Hook::Disaggregation, name, &[]));
-    let decider = prop_oneof![
-        3 => by_name("always"),
-        1 => by_name("never"),
-        2 => (0u32..60).prop_map(|tokens| {
-            built_in(Hook::Disaggregation, "prefix-threshold", &[("tokens", tokens.into())])
-        })
-    ];
+    let decider = any_decider();
     let parts = (
         (1u32..4, 1u32..3, both),
         engine(),

@@ -2,8 +2,8 @@
 //! every record and every decision, and on the reference's cases.
 
 use crate::cases::{
-    Case, OF_THE_REFERENCE, any_of, case, gaie_legacy, tier_shed, token_bucket, two_weights,
-    weighted,
+    Case, OF_THE_REFERENCE, any_decider, any_of, case, gaie_legacy, split, tier_shed, token_bucket,
+    two_weights, weighted,
 };
 use crate::filled::{Compiled, File, file, run, scripted};
 use crate::lab::built_in;
@@ -278,6 +278,15 @@ proptest! {
         let mut case = case;
         case.policies.preemption = preemption;
         let files = [twin(Hook::Preemption, &case.policies.preemption)];
+        agree(&case, &files, Compiled::default())?;
+    }
+
+    #[test]
+    fn disaggregation_twins_agree(case in split(30), decider in any_decider(), age_us in 0i64..2_000) {
+        let mut case = case;
+        case.policies.disaggregation = decider;
+        case.config.front.snapshot_refresh_us = age_us;
+        let files = [twin(Hook::Disaggregation, &case.policies.disaggregation)];
         agree(&case, &files, Compiled::default())?;
     }
 

@@ -90,7 +90,7 @@ fn told(hook: Hook) -> Told {
             flag: "--pd-decider",
             text: &[
                 "Called once per request where [some instances prefill for others](../guide/disaggregation.md), after an instance was chosen to decode it: \
-                 `inst` of `cluster.instances`, which are those that decode. Since contract 1.1.",
+                 `inst` of `cluster.instances`. These are first those that decode, then the others that prefill; `role` tells them apart. Since contract 1.1.",
             ],
             rust: &[
                 "Disaggregation::prefills_remotely(&mut self, &RequestView, usize, &ClusterView) -> Result<bool, PolicyError>",
@@ -253,7 +253,8 @@ fn events(out: &mut String) {
     out.push('\n');
     paragraph(
         out,
-        "A scheduler hears of its own instance only. Handlers return nothing and can ask nothing: `rng` and the estimates are for hooks and `on_tick`. \
+        "A disaggregation policy hears what a router hears, and has no `on_tick`. A scheduler hears of its own instance \
+         only. Handlers return nothing and can ask nothing: `rng` and the estimates are for hooks and `on_tick`. \
          Of a flat table that fills several hooks, a handler is called once per event.",
     );
 }

@@ -43,8 +43,9 @@ fn section(hook: Hook) -> String {
 fn companions(hook: Hook) -> (Vec<&'static Function>, Vec<&'static api::Setting>) {
     let hears = |handler: &&api::Handler| match hook {
         Hook::Admission | Hook::Routing => handler.front,
+        Hook::Disaggregation => handler.front && handler.function.name != "on_tick",
         Hook::Scheduler => handler.engine,
-        Hook::Priority | Hook::Preemption | Hook::Disaggregation | Hook::Batching => false,
+        Hook::Priority | Hook::Preemption | Hook::Batching => false,
     };
     (
         HANDLERS.iter().filter(hears).map(|h| &h.function).collect(),

@@ -73,6 +73,7 @@ impl SimulatedBackends {
                     pool: name.0,
                     gpus: pool.gpus_per_instance,
                     max_loras: engine.scheduling.max_loras,
+                    role: pool.role.number(),
                     ..InstanceView::default()
                 });
             }
@@ -196,6 +197,8 @@ impl Backends for SimulatedBackends {
             kv.used() as f64 / kv.total() as f64
         };
         view.cache_hit_rate = instance.prefix_hit_rate().unwrap_or(0.0);
+        view.incoming_kv_caches = instance.incoming_kv_caches() as u32;
+        (view.kept_kv_caches, view.kept_kv_blocks) = instance.kept_kv();
         if work {
             let work = instance.work();
             view.queued_prompt_tokens = work.queued_prompt_tokens;

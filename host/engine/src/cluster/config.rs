@@ -52,6 +52,20 @@ impl Default for TransferConfig {
     }
 }
 
+impl TransferConfig {
+    /// Time that a byte takes over a link which nobody else uses, microseconds.
+    #[must_use]
+    pub fn us_per_byte(&self) -> f64 {
+        match self.bandwidth_gb_s {
+            gb if gb > 0.0 => 1.0 / (gb * BYTES_PER_US),
+            _ => 0.0,
+        }
+    }
+}
+
+/// Bytes per microsecond of a GB/s.
+pub(super) const BYTES_PER_US: f64 = 1000.0;
+
 /// Which requests the reference simulator sends to an instance that encodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EncodeDecider {

@@ -78,12 +78,12 @@ impl Membership {
             let pools = self.pools.iter().filter(|pool| does(pool.role));
             pools.flat_map(|pool| pool.there.iter().copied()).collect()
         };
-        StageMembers {
-            whole: self.changes.then(|| who(|_| true)),
-            prefill: who(Role::prefills),
-            decode: who(Role::decodes),
-            encode: who(|role| role == Role::Encode),
-        }
+        StageMembers::new(
+            who(Role::prefills),
+            who(Role::decodes),
+            who(|role| role == Role::Encode),
+        )
+        .of_those(self.changes.then(|| who(|_| true)))
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
         let mut seen = Vec::new();
         while members.next_us() < NEVER {
             members.resize();
-            seen.push(members.now().whole.expect("a list"));
+            seen.push(members.now().whole().expect("a list").to_vec());
         }
         assert_eq!(seen, [vec![0, 4], vec![0, 4, 5], vec![0, 2, 3, 4, 5]]);
     }

@@ -139,14 +139,23 @@ impl<'s> Cluster<'s> {
         let pools = names.iter().enumerate();
         let estimators = pools.map(|(k, name)| (*name, config.estimator(k)));
         let exact_model_tags = |pool: &PoolConfig| pool.engine.rules.exact_model_tags;
+        let mut estimators = Estimators::new(estimators);
+        let disaggregation = Disaggregation::of(&config);
+        if disaggregation.is_some() {
+            let per_token = config
+                .pools
+                .iter()
+                .map(|pool| config.transfer.us_per_byte() * pool.kv_bytes_per_token);
+            let base_us = config.transfer.base_latency_us;
+            estimators = estimators.with_transfers(per_token.collect(), base_us);
+        }
         let mut front = FrontEnd::new(
             &config.front,
             config.seed,
             config.pools.iter().any(exact_model_tags),
             policies,
-            Estimators::new(estimators),
+            estimators,
         );
-        let disaggregation = Disaggregation::of(&config);
         let members = Membership::of(&config);
         if let Some(members) = &members {
             front.set_members(members.now());

@@ -1,11 +1,8 @@
 //! KV caches on their way from instance to instance.
 
-use super::config::TransferConfig;
+use super::config::{BYTES_PER_US, TransferConfig};
 use crate::instance::NEVER;
 use windtunnel_base::record::TransferTotals;
-
-/// Bytes per microsecond of a GB/s.
-const BYTES_PER_US: f64 = 1000.0;
 
 /// What is left of a microsecond by the rounding of numbers.
 const LEAST_US: f64 = 1e-6;

@@ -114,6 +114,19 @@ impl Instance {
         self.kept.insert(request.view.serial, (blocks, known));
     }
 
+    /// KV caches on their way here.
+    #[must_use]
+    pub fn incoming_kv_caches(&self) -> usize {
+        self.moving
+    }
+
+    /// KV caches that are kept until others have fetched them, and their blocks.
+    #[must_use]
+    pub fn kept_kv(&self) -> (u32, u32) {
+        let blocks = self.kept.values().map(|(blocks, _)| blocks.len());
+        (self.kept.len() as u32, blocks.sum::<usize>() as u32)
+    }
+
     /// May it ask for a KV cache that another instance has?
     #[must_use]
     pub fn may_fetch_kv(&self) -> bool {

@@ -18,7 +18,7 @@ use windtunnel_plugin_api::{
 /// The functions that `bind.luau` made for one hook, and the buffers in both directions.
 pub(super) struct Binding {
     pub(super) vm: Rc<Vm>,
-    entries: Table,
+    pub(super) entries: Table,
     /// Calls a handler, if the policy has any.
     event: Option<Function>,
     pub(super) handlers: Vec<(EventKind, LuaString)>,

@@ -465,6 +465,17 @@ pub const FUNCTIONS: &[Function] = &[
             "Time to first token behind everything that the instance's scraped fields show. At the front end only.",
         ],
     },
+    Function {
+        name: "est_transfer_us",
+        takes: &[
+            slot("inst", Type::View(View::Instance), "that prefills"),
+            slot("tokens", Type::Number, ""),
+        ],
+        gives: US,
+        doc: &[
+            "Time to move the KV cache of so many tokens from the instance to another over links that nobody else uses. At the front end only.",
+        ],
+    },
 ];
 
 /// All globals of a policy.
