@@ -330,7 +330,8 @@ fn by_files(mut argv: Vec<String>, _folder: &Path) -> Vec<String> {
     });
     let choice = |hook, name: Option<String>, by_flags: Vec<(String, f64)>| {
         let name = name.unwrap_or_else(|| default_policy(hook).name.to_owned());
-        let bundled = bundle.reference_values(hook, &Reference::Name(name.clone()));
+        let reference = Reference::Name(name.clone());
+        let bundled = bundle.section(hook).values_for(hook, &reference);
         let mut values = bundled.expect("values");
         values.extend(by_flags);
         Choice::built_in(hook, &name, &values).expect("a built-in policy")
