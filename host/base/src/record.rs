@@ -1,9 +1,11 @@
 //! What a run leaves behind. The engine fills these; summaries and reports only read them.
 
 mod kv_events;
+mod steps;
 mod observations;
 
 pub use kv_events::{KvChange, KvEvent};
+pub use steps::{RanStep, StepShare};
 pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
 
 use crate::fault::RunFault;
@@ -327,6 +329,8 @@ pub struct InstanceTotals {
     pub gaps: Vec<(i64, u64)>,
     /// The steps in the order in which they ran, where they are kept.
     pub step_runs: Vec<StepRun>,
+    /// The steps with the requests in them, when that was asked for.
+    pub logged_steps: Vec<RanStep>,
 }
 
 /// Steps of the same kind, one after the other.

@@ -102,4 +102,35 @@ pub fn bar_over_runs(runs: u64, quiet: bool) -> ProgressBar {
     );
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+/// A bar over the probes of a live server.
+pub struct ProbesBar {
+    bar: ProgressBar,
+}
+
+impl ProbesBar {
+    /// A bar for so many probes; invisible when stderr is no terminal.
+    pub fn new(probes: u64) -> Self {
+        let bar = ProgressBar::new(probes);
+        bar.set_draw_target(if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        });
+        let template = "{bar:40} {human_pos}/{human_len} probes  {msg}";
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        Self { bar }
+    }
+
+    /// Shows that `done` of them are, and what the next one is.
+    pub fn show(&self, done: u64, next: &str) {
+        self.bar.set_position(done);
+        self.bar.set_message(next.to_owned());
+    }
+
+    /// Removes the bar.
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
 }

@@ -368,6 +368,7 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
                         counterfactual_k: trace.unwrap_or(0),
                         observations: false,
                         kv_events: false,
+                        steps: false,
                     },
                     ..fresh.front
                 },

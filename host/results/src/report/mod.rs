@@ -13,6 +13,7 @@ mod names;
 mod results;
 pub mod rows;
 pub mod saturation;
+pub mod step_log;
 mod sections;
 pub mod sweep;
 pub mod table;
