@@ -1,12 +1,12 @@
 //! What a run leaves behind. The engine fills these; summaries and reports only read them.
 
 mod kv_events;
-mod steps;
 mod observations;
+mod steps;
 
 pub use kv_events::{KvChange, KvEvent};
-pub use steps::{RanStep, StepShare};
 pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
+pub use steps::{RanStep, StepShare};
 
 use crate::fault::RunFault;
 use crate::request::{Detail, Request, RequestId, Sym, Symbols};

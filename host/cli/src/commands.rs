@@ -102,9 +102,11 @@ pub enum Command {
     /// intervals
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
-    /// Compare a simulation with what was measured, request by request: queue time, TTFT, ITL, E2E
+    /// Compare a simulation with what was measured, request by request: queue time, TTFT, ITL, E2E;
+    /// or step by step: tokens of each request, duration
     #[command(after_help = "Examples:
   windtunnel verify bench.json simulated.csv
+  windtunnel verify engine-steps.jsonl simulated-steps.jsonl
   windtunnel verify real.json simulated.json --tolerance 0.05 --json")]
     Verify(VerifyArgs),
     /// Simulate measured runs of real servers, and say how far off TTFT, TPOT and E2E are

@@ -14,13 +14,13 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use windtunnel_base::input::{InputError, plain, read_bytes, write_whole};
+use windtunnel_base::input::{InputError, read_text_up_to, write_whole};
 use windtunnel_config::{
-    FitQuality, LoggedStep, ProfileLimits, Provenance, StepProfile, StepTimes, read_step_log,
+    FitQuality, LoggedStep, ProfileLimits, Provenance, StepProfile, StepTimes, parse_step_log,
 };
 use windtunnel_engine::latency::{FittedSteps, MeasuredStep, StepAggregates, StepItem, fit_steps};
 
-/// Largest log of which a hash is kept, bytes.
+/// Largest log, bytes.
 const LARGEST: u64 = 4 << 30;
 
 /// `windtunnel profile`.
@@ -124,8 +124,8 @@ pub fn profile(args: &ProfileArgs) -> anyhow::Result<()> {
             of_logs(&args.step_log, &args.out)?
         }
     };
-    let fitted = fit_steps(&measurement.steps)
-        .map_err(|e| match (args.step_log.as_slice(), &args.url) {
+    let fitted =
+        fit_steps(&measurement.steps).map_err(|e| match (args.step_log.as_slice(), &args.url) {
             ([log, ..], _) => InputError::in_file(log.display(), e.message().to_owned()),
             _ => e,
         })?;
@@ -175,10 +175,9 @@ fn of_logs(paths: &[PathBuf], out: &Path) -> Result<Measurement, InputError> {
             let why = "it would be overwritten, but the steps are read from it";
             return Err(InputError::in_file(path.display(), why));
         }
-        let log = read_step_log(path)?;
-        let bytes = read_bytes(path, LARGEST)
-            .map_err(|e| InputError::in_file(path.display(), plain(&e).to_string()))?;
-        let hash = blake3::hash(&bytes).to_hex();
+        let text = read_text_up_to(path, LARGEST)?;
+        let log = parse_step_log(&path.display().to_string(), &text)?;
+        let hash = blake3::hash(text.as_bytes()).to_hex();
         sources.insert(path.display().to_string(), format!("blake3:{hash}"));
         let decodes = log.iter().filter(|s| s.prefill.is_empty());
         for graph in decodes.filter_map(|step| step.graph) {
@@ -240,7 +239,8 @@ fn reach(fitted: &FittedSteps) -> [u64; 3] {
 fn as_json(profile: &StepProfile, fitted: &FittedSteps) -> serde_json::Value {
     let [prefill, decodes, kv] = reach(fitted);
     let kinds = fitted.by_kind.iter().map(|(kind, q)| {
-        let value = json!({"steps": q.steps, "error_median": q.error_median, "error_p90": q.error_p90});
+        let value =
+            json!({"steps": q.steps, "error_median": q.error_median, "error_p90": q.error_p90});
         (kind.name().to_owned(), value)
     });
     json!({

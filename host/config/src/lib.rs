@@ -31,7 +31,7 @@ pub use model::{
     AttentionLayers, Compute, EMBEDDINGS, EXPERTS, Ffn, Layer, Mixer, ModelArch, OUTPUT_HEAD, Part,
     Quantization, Recurrent, RopeScaling, Split, VISION, Weights, short_name,
 };
-pub use step_log::{LoggedDecode, LoggedStep, is_step_log, read_step_log};
+pub use step_log::{LoggedDecode, LoggedStep, is_step_log, parse_step_log};
 pub use step_profile::{
     FitQuality, Interval, PassTimes, ProfileLimits, Provenance, StepProfile, StepRow, StepTable,
     StepTimes,

@@ -6,11 +6,8 @@ use serde::de::{Deserializer, Error as _};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::path::Path;
-use windtunnel_base::input::{InputError, read_text_up_to};
+use windtunnel_base::input::InputError;
 
-/// Largest log, bytes, unpacked.
-const LARGEST: u64 = 4 << 30;
 /// Most tokens of one request.
 const MOST_TOKENS: u64 = 1 << 31;
 
@@ -160,18 +157,11 @@ pub fn is_step_log(text: &str) -> bool {
     value.is_some_and(|v| v.get("dur_us").is_some() || v.get("dur_ns").is_some())
 }
 
-/// Reads a log of steps.
+/// Reads a log of steps; `file` is where the text comes from, for messages.
 ///
 /// # Errors
-/// When the file cannot be read, a line is wrong, or there is none.
-pub fn read_step_log(path: &Path) -> Result<Vec<LoggedStep>, InputError> {
-    parse(
-        &path.display().to_string(),
-        &read_text_up_to(path, LARGEST)?,
-    )
-}
-
-fn parse(file: &str, text: &str) -> Result<Vec<LoggedStep>, InputError> {
+/// When a line is wrong, or there is none.
+pub fn parse_step_log(file: &str, text: &str) -> Result<Vec<LoggedStep>, InputError> {
     let text = text.trim_start_matches('\u{feff}');
     let mut steps = Vec::new();
     for (number, line) in (1u64..).zip(text.lines()) {
@@ -199,16 +189,10 @@ mod tests {
     #[test]
     fn a_line_is_read_as_it_is_written() {
         let line = r#"{"step":3,"start_us":10.0,"dur_us":5.5,"prefill":[[4,12]],"decode":[7,[2,9]],"requests":{"b":4,"a":1,"c":2}}"#;
-        let steps = parse("s.jsonl", line).expect("a step");
+        let steps = parse_step_log("s.jsonl", line).expect("a step");
         assert_eq!(steps[0].ms(), 0.0055);
         assert_eq!((steps[0].tokens(), steps[0].tokens_of("c")), (7, 2));
-        assert_eq!(
-            steps[0].decode[1],
-            LoggedDecode {
-                new: 2,
-                context: 9
-            }
-        );
+        assert_eq!(steps[0].decode[1], LoggedDecode { new: 2, context: 9 });
         assert_eq!(
             serde_json::to_string(&steps[0]).expect("text"),
             line.to_owned()
@@ -220,7 +204,9 @@ mod tests {
     fn what_is_wrong_is_told_with_its_place() {
         let refused = |line: &str| {
             let text = format!("{{\"dur_ns\": 1, \"decode\": [1]}}\n\n{line}\n");
-            parse("s.jsonl", &text).expect_err("refused").to_string()
+            parse_step_log("s.jsonl", &text)
+                .expect_err("refused")
+                .to_string()
         };
         let cases = [
             (

@@ -100,7 +100,10 @@ impl Client {
         let connected = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await;
         let connection = connected.map_err(|_| self.failed(path, "no connection within 10 s"))?;
         let stream = connection.map_err(|e| {
-            self.failed(path, format!("cannot connect: {}; is the server up?", plain(&e)))
+            self.failed(
+                path,
+                format!("cannot connect: {}; is the server up?", plain(&e)),
+            )
         })?;
         // Without it small requests may wait for the answer to what was sent before.
         let _ = stream.set_nodelay(true);
@@ -111,7 +114,11 @@ impl Client {
         Ok(sender)
     }
 
-    fn request(&self, path: &str, body: Option<&Value>) -> Result<Request<Full<Bytes>>, InputError> {
+    fn request(
+        &self,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>, InputError> {
         let method = if body.is_some() { "POST" } else { "GET" };
         let mut request = Request::builder()
             .method(method)
@@ -148,7 +155,9 @@ impl Client {
     }
 
     async fn text_of(&self, path: &str, from: Response<Incoming>) -> Result<String, InputError> {
-        let body = Limited::new(from.into_body(), LONGEST_ANSWER).collect().await;
+        let body = Limited::new(from.into_body(), LONGEST_ANSWER)
+            .collect()
+            .await;
         let body = body.map_err(|e| self.failed(path, e))?.to_bytes();
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
@@ -182,14 +191,21 @@ impl Client {
         let kind = answer.headers().get(CONTENT_TYPE);
         let kind = kind.and_then(|k| k.to_str().ok()).unwrap_or("nothing");
         if !kind.starts_with("text/event-stream") {
-            let what = format!("the server does not stream: it answers with {kind}, expected text/event-stream");
+            let what = format!(
+                "the server does not stream: it answers with {kind}, expected text/event-stream"
+            );
             return Err(self.failed(path, what));
         }
         let (mut events, mut body) = (Events::default(), answer.into_body());
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|e| self.failed(path, format!("the stream broke off: {e}")))?;
+            let frame =
+                frame.map_err(|e| self.failed(path, format!("the stream broke off: {e}")))?;
             let now = self.now_ms();
-            for data in frame.data_ref().map(|bytes| events.add(bytes)).unwrap_or_default() {
+            for data in frame
+                .data_ref()
+                .map(|bytes| events.add(bytes))
+                .unwrap_or_default()
+            {
                 let ended = exchange.take(&data, now);
                 if ended.map_err(|what| self.failed(path, what))? {
                     return Ok(exchange);
@@ -235,8 +251,14 @@ mod tests {
 
     #[test]
     fn refusals_tell_what_the_server_said() {
-        let said = refusal(StatusCode::NOT_FOUND, r#"{"error": {"message": "no such model"}}"#);
+        let said = refusal(
+            StatusCode::NOT_FOUND,
+            r#"{"error": {"message": "no such model"}}"#,
+        );
         assert_eq!(said, "status 404 Not Found: no such model");
-        assert_eq!(refusal(StatusCode::BAD_GATEWAY, ""), "status 502 Bad Gateway");
+        assert_eq!(
+            refusal(StatusCode::BAD_GATEWAY, ""),
+            "status 502 Bad Gateway"
+        );
     }
 }

@@ -109,7 +109,9 @@ pub fn measure(
         ("--max-concurrency", args.max_concurrency == Some(0)),
     ] {
         if zero {
-            return Err(InputError::new(format!("{flag} must be at least 1, found 0")));
+            return Err(InputError::new(format!(
+                "{flag} must be at least 1, found 0"
+            )));
         }
     }
     let client = Client::new(url, args.key()?)?;
@@ -304,10 +306,7 @@ impl Asker {
     }
 
     fn check_warm_up(&self, warm: &[Exchange], notes: &mut Vec<String>) -> Result<(), InputError> {
-        let Probe::Batch {
-            output, prompt, ..
-        } = WARM_UP
-        else {
+        let Probe::Batch { output, prompt, .. } = WARM_UP else {
             return Ok(());
         };
         let Some(one) = warm.first() else {

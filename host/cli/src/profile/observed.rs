@@ -12,7 +12,7 @@ use windtunnel_engine::latency::{MeasuredStep, StepAggregates};
 
 /// Most tokens whose mean gap is one step of the measurement: what the network or the client
 /// delays, the next gap is shorter by.
-const TOGETHER: usize = 8;
+const TOGETHER: usize = 20;
 /// Longest prompt that counts as next to nothing.
 const TINY: u64 = 1;
 
@@ -49,7 +49,11 @@ pub fn observe(done: &[(Probe, Vec<Exchange>)], step_tokens: u64) -> Observed {
         match (*probe, exchanges.as_slice()) {
             (Probe::Single { prompt, .. }, [one]) => {
                 let past = (prompt.max(1) - 1) / step_tokens * step_tokens;
-                let before = if past > 0 { first(past) } else { Some(overhead) };
+                let before = if past > 0 {
+                    first(past)
+                } else {
+                    Some(overhead)
+                };
                 if let Some((ttft, before)) = one.ttft_ms().zip(before) {
                     let new = one.prompt_tokens - past.min(one.prompt_tokens);
                     observed.add(work([new, past], [0, 0]), ttft - before);
@@ -198,7 +202,13 @@ mod tests {
         }
 
         /// Exchanges of requests that all come at `clock` and run from then on.
-        fn answer(&self, clock: &mut f64, requests: u64, prompt: u64, output: u64) -> Vec<Exchange> {
+        fn answer(
+            &self,
+            clock: &mut f64,
+            requests: u64,
+            prompt: u64,
+            output: u64,
+        ) -> Vec<Exchange> {
             let one = Exchange {
                 sent_ms: *clock,
                 prompt_tokens: prompt,
@@ -283,7 +293,10 @@ mod tests {
             .map(|probe| (probe, law.run(probe, &mut clock)))
             .collect();
         let observed = observe(&done, 512);
-        assert!((observed.request_overhead_ms - 4.0).abs() < 0.05, "{observed:?}");
+        assert!(
+            (observed.request_overhead_ms - 4.0).abs() < 0.05,
+            "{observed:?}"
+        );
         assert!(observed.never_together.is_empty());
         let fitted = fit_steps(&observed.steps).expect("a table");
         assert!(fitted.quality.error_median < 0.005, "{:?}", fitted.by_kind);
@@ -291,7 +304,10 @@ mod tests {
         assert!(fitted.quality.error_p90 < 0.05, "{:?}", fitted.by_kind);
         for row in &fitted.table.rows {
             let expected = law.ms(row.prefill_tokens, row.decode_seqs, row.kv_tokens);
-            assert!((row.ms - expected).abs() < 0.02 * expected, "{row:?} {expected}");
+            assert!(
+                (row.ms - expected).abs() < 0.02 * expected,
+                "{row:?} {expected}"
+            );
         }
     }
 
@@ -311,7 +327,10 @@ mod tests {
         let done = [single(512, 100.0), single(1024, 230.0)];
         let observed = observe(&done, 512);
         let second = &observed.steps[1];
-        assert_eq!((second.work.prefill_tokens, second.work.prefill_context), (512, 512));
+        assert_eq!(
+            (second.work.prefill_tokens, second.work.prefill_context),
+            (512, 512)
+        );
         assert_eq!(second.ms, 130.0);
     }
 

@@ -190,7 +190,10 @@ mod tests {
                     (1, prompt + 1)
                 }
             };
-            assert!(tokens <= REACH.model_len && requests * tokens <= REACH.kv_tokens, "{probe:?}");
+            assert!(
+                tokens <= REACH.model_len && requests * tokens <= REACH.kv_tokens,
+                "{probe:?}"
+            );
         }
     }
 }

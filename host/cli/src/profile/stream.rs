@@ -78,7 +78,11 @@ impl Exchange {
         if let Some(error) = event.get("error") {
             return Err(message_of(error));
         }
-        let usage = |key: &str| event.pointer(&format!("/usage/{key}")).and_then(Value::as_u64);
+        let usage = |key: &str| {
+            event
+                .pointer(&format!("/usage/{key}"))
+                .and_then(Value::as_u64)
+        };
         if let Some(tokens) = usage("prompt_tokens") {
             self.prompt_tokens = tokens;
         }
@@ -98,8 +102,13 @@ impl Exchange {
 
 /// The message in what a server answers if it refuses; a very long one is cut.
 pub fn message_of(error: &Value) -> String {
-    let message = error.get("message").or(error.get("detail")).unwrap_or(error);
-    let text = message.as_str().map_or_else(|| message.to_string(), str::to_owned);
+    let message = error
+        .get("message")
+        .or(error.get("detail"))
+        .unwrap_or(error);
+    let text = message
+        .as_str()
+        .map_or_else(|| message.to_string(), str::to_owned);
     text.chars().take(LONGEST_MESSAGE).collect()
 }
 
@@ -111,19 +120,32 @@ mod tests {
     fn events_may_come_in_pieces() {
         let mut events = Events::default();
         assert!(events.add(b"data: {\"a\"").is_empty());
-        assert_eq!(events.add(b": 1}\r\n\r\n: a comment\ndata:[DONE]\n"), ["{\"a\": 1}", "[DONE]"]);
+        assert_eq!(
+            events.add(b": 1}\r\n\r\n: a comment\ndata:[DONE]\n"),
+            ["{\"a\": 1}", "[DONE]"]
+        );
     }
 
     #[test]
     fn tokens_are_counted_as_the_server_counts_or_by_events() {
         let mut one = Exchange::default();
-        let counted = r#"{"choices":[{"text":""}],"usage":{"prompt_tokens":9,"completion_tokens":3}}"#;
+        let counted =
+            r#"{"choices":[{"text":""}],"usage":{"prompt_tokens":9,"completion_tokens":3}}"#;
         assert_eq!(one.take(counted, 5.0), Ok(false));
         assert_eq!((one.prompt_tokens, one.tokens()), (9, 3));
         let mut other = Exchange::default();
-        assert_eq!(other.take(r#"{"choices":[{"text":"a"}],"usage":null}"#, 5.0), Ok(false));
-        assert_eq!(other.take(r#"{"choices":[],"usage":{"prompt_tokens":4}}"#, 6.0), Ok(false));
-        assert_eq!((other.tokens(), other.tokens_by(4.9), other.prompt_tokens), (1, 0, 4));
+        assert_eq!(
+            other.take(r#"{"choices":[{"text":"a"}],"usage":null}"#, 5.0),
+            Ok(false)
+        );
+        assert_eq!(
+            other.take(r#"{"choices":[],"usage":{"prompt_tokens":4}}"#, 6.0),
+            Ok(false)
+        );
+        assert_eq!(
+            (other.tokens(), other.tokens_by(4.9), other.prompt_tokens),
+            (1, 0, 4)
+        );
         assert_eq!(other.take("[DONE]", 7.0), Ok(true));
         let refused = other.take(r#"{"error": {"message": "too long"}}"#, 8.0);
         assert_eq!(refused, Err("too long".to_owned()));

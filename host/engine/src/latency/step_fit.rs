@@ -22,6 +22,8 @@ const KV_RATIO: f64 = 1.25;
 /// Steps further from the median of their cell than so many quartile ranges say nothing of how
 /// times grow within it.
 const FAR: f64 = 3.0;
+/// Prefills that ran alone, in a cell, from which on those that ran with decodes say nothing of it.
+const ENOUGH_ALONE: usize = 3;
 /// Of ten steps in a row, those that are held back.
 const HELD_BACK: [usize; 3] = [2, 5, 8];
 /// Fewest steps of which some are held back.
@@ -166,17 +168,21 @@ fn fit(steps: &[MeasuredStep], notes: &mut Vec<String>) -> Result<StepTable, Inp
         let known = assemble(&rows(&prefills, &mut Moved::default()), &decode_rows, 1.0);
         overlap = fitted_overlap(&Steps::new(&known), &mixed).unwrap_or(1.0);
     }
-    let reach = prefills.iter().map(|p| p.size).max().unwrap_or(0);
+    let mut alone_in: BTreeMap<(u64, u64), usize> = BTreeMap::new();
+    for point in &prefills {
+        *alone_in.entry(point.cell()).or_default() += 1;
+    }
     let times = Steps::new(&assemble(&[], &decode_rows, overlap));
-    let beyond = mixed.iter().filter(|s| s.work.prefill_tokens > reach);
-    let beyond: Vec<Point> = beyond.filter_map(|s| alone(s, &times, overlap)).collect();
-    if !beyond.is_empty() && reach > 0 {
+    let told = mixed.iter().filter_map(|s| alone(s, &times, overlap));
+    let told = told.filter(|p| alone_in.get(&p.cell()).is_none_or(|n| *n < ENOUGH_ALONE));
+    let told: Vec<Point> = told.collect();
+    if !told.is_empty() && !prefills.is_empty() {
         notes.push(format!(
-            "steps with more than {reach} prefill tokens always have decodes, too: {} of them say what such prefills take",
-            beyond.len()
+            "few steps have prefills alone: {} with decodes, too, say what some of their sizes take",
+            told.len()
         ));
     }
-    prefills.extend(beyond);
+    prefills.extend(told);
     if prefills.is_empty() {
         return Err(InputError::new(
             "there is no step from which the time of a prefill can be told",
@@ -260,6 +266,15 @@ struct Point {
 }
 
 impl Point {
+    /// Where it belongs: by its size, and by its KV tokens.
+    fn cell(&self) -> (u64, u64) {
+        let kv = match self.kv {
+            0 => 0,
+            kv => 1 + bin(kv.max(LEAST_KV), LEAST_KV, KV_RATIO),
+        };
+        (bin(self.size, EXACT_SIZES, SIZE_RATIO), kv)
+    }
+
     fn of_prefills(step: &MeasuredStep) -> Self {
         Self {
             size: step.work.prefill_tokens,
@@ -297,11 +312,7 @@ struct Moved {
 fn rows(points: &[Point], moved: &mut Moved) -> Vec<Cell> {
     let mut bins: BTreeMap<u64, BTreeMap<u64, Vec<Point>>> = BTreeMap::new();
     for point in points {
-        let size = bin(point.size, EXACT_SIZES, SIZE_RATIO);
-        let kv = match point.kv {
-            0 => 0,
-            kv => 1 + bin(kv.max(LEAST_KV), LEAST_KV, KV_RATIO),
-        };
+        let (size, kv) = point.cell();
         let cells = bins.entry(size).or_default();
         cells.entry(kv).or_default().push(*point);
     }

@@ -29,7 +29,8 @@ fn lawful() -> Vec<MeasuredStep> {
         let (tokens, past) = (1 + (k * 97) % 1500, (k % 3) * 512);
         steps.push(step(tokens, past, 0, 0, law(tokens, past, 0, 0)));
         if k % 4 == 0 {
-            let both = law(tokens, past, 0, 0) + 0.25 * law(0, 0, n, kv).min(law(tokens, past, 0, 0));
+            let both =
+                law(tokens, past, 0, 0) + 0.25 * law(0, 0, n, kv).min(law(tokens, past, 0, 0));
             if law(tokens, past, 0, 0) > law(0, 0, n, kv) {
                 steps.push(step(tokens, past, n, kv, both));
             }
