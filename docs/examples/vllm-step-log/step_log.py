@@ -3,7 +3,8 @@
     PYTHONPATH=docs/examples/vllm-step-log WINDTUNNEL_STEP_LOG=steps.jsonl \
         vllm serve MODEL --scheduler-cls step_log.AsyncStepLog
 
-`step_log.StepLog` is for a server with --no-async-scheduling. Made for vLLM 0.32, whose scheduler
+`step_log.StepLog` is for a server without asynchronous scheduling: one with --no-async-scheduling,
+and any on a CPU. Made for vLLM 0.32, whose scheduler
 class is no public interface: another version may need other lines.
 """
 

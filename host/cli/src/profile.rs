@@ -25,13 +25,12 @@ const LARGEST: u64 = 4 << 30;
 
 /// `windtunnel profile`.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Output")]
 pub struct ProfileArgs {
     /// A server with the API of OpenAI, as http://127.0.0.1:8000
-    #[arg(value_name = "URL", required_unless_present = "step_log")]
+    #[arg(value_name = "URL")]
     url: Option<String>,
     /// A log of steps, as JSON lines; repeat it for several
-    #[arg(long, value_name = "FILE", conflicts_with = "url", help_heading = None)]
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
     step_log: Vec<PathBuf>,
     /// Where the table goes
     #[arg(short, long, value_name = "FILE")]
@@ -120,6 +119,10 @@ pub fn profile(args: &ProfileArgs) -> anyhow::Result<()> {
     let measurement = match &args.url {
         Some(url) => live::measure(url, &args.server, &mut measured)?,
         None => {
+            if args.step_log.is_empty() {
+                let message = "there is nothing to measure: expected a URL, or --step-log FILE";
+                return Err(InputError::new(message).into());
+            }
             args.server.refuse_without_url()?;
             of_logs(&args.step_log, &args.out)?
         }

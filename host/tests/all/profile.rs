@@ -120,6 +120,15 @@ fn a_packed_log_is_read_and_a_wrong_one_refused_with_its_place() {
         flag.stderr
             .contains("--max-concurrency has no effect without a URL")
     );
+    let nothing = folder.command("profile -o @/out.csv");
+    assert_eq!(nothing.code, 2);
+    assert!(
+        nothing
+            .stderr
+            .contains("expected a URL, or --step-log FILE"),
+        "{}",
+        nothing.stderr
+    );
     let decodes = "{\"dur_us\": 5000, \"decode\": [10]}\n";
     let prefill = "{\"dur_us\": 9000, \"prefill\": [[64, 0]], \"graph\": false}\n";
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
