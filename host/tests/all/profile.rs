@@ -5,7 +5,7 @@ mod server;
 
 use crate::errors::Folder;
 use crate::oracle::beside;
-use crate::support::{root, windtunnel};
+use crate::support::root;
 use serde_json::Value;
 use server::{FakeServer, Manner};
 use std::fs;
@@ -196,7 +196,7 @@ fn sweep_passes(cases: &Path) -> usize {
 #[test]
 fn passes_have_the_tokens_that_profilesim_gives_them() {
     let ran = sweep_passes(&root().join("host/tests/data/profilesim"));
-    assert!(ran >= 4, "only {ran} cases lie in the project");
+    assert!(ran >= 3, "only {ran} cases lie in the project");
     let folder = beside().join("profile");
     match folder.is_dir() {
         true => assert!(sweep_passes(&folder) > 0),

@@ -45,6 +45,8 @@ pub fn observe(done: &[(Probe, Vec<Exchange>)], step_tokens: u64) -> Observed {
         observed.request_overhead_ms = (ttft - gap).max(0.0);
     }
     let overhead = observed.request_overhead_ms;
+    // No step is much faster than that of one token: what seems so was another one's delay.
+    let least = median(&tiny_gaps).unwrap_or(0.0) / 2.0;
     for (probe, exchanges) in done {
         match (*probe, exchanges.as_slice()) {
             (Probe::Single { prompt, .. }, [one]) => {
@@ -56,7 +58,7 @@ pub fn observe(done: &[(Probe, Vec<Exchange>)], step_tokens: u64) -> Observed {
                 };
                 if let Some((ttft, before)) = one.ttft_ms().zip(before) {
                     let new = one.prompt_tokens - past.min(one.prompt_tokens);
-                    observed.add(work([new, past], [0, 0]), ttft - before);
+                    observed.add(work([new, past], [0, 0]), (ttft - before).max(least));
                 }
                 if let Some(gap) = mean_gap(one) {
                     let kv = one.prompt_tokens + one.tokens() / 2;
