@@ -3,6 +3,7 @@
 
 mod client;
 mod live;
+mod measured;
 mod observed;
 mod recipe;
 mod stream;
@@ -10,6 +11,7 @@ mod stream;
 use super::output::check_path;
 use super::print::{present, say};
 use clap::Args;
+use measured::{MeasuredArgs, Measurement};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -42,73 +44,6 @@ pub struct ProfileArgs {
     server: live::ServerArgs,
     #[command(flatten)]
     measured: MeasuredArgs,
-}
-
-/// What was measured: it goes into the header of the table, and limits what is asked of a server.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "What was measured")]
-pub struct MeasuredArgs {
-    /// The model: what a server serves it as [default: the only one that it serves]
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// GPU, or other device
-    #[arg(long, value_name = "NAME")]
-    device: Option<String>,
-    /// Data type of the weights
-    #[arg(long, value_name = "NAME")]
-    dtype: Option<String>,
-    /// GPUs that split each layer
-    #[arg(long, value_name = "N")]
-    tp: Option<u32>,
-    /// The engine with its version [default: what the server says]
-    #[arg(long, value_name = "NAME")]
-    engine: Option<String>,
-    /// Tokens per KV block [default: what the server says]
-    #[arg(long, value_name = "TOKENS")]
-    block_size: Option<u32>,
-    /// KV blocks [default: what the server says]
-    #[arg(long, value_name = "BLOCKS")]
-    num_gpu_blocks: Option<u64>,
-    /// Most new tokens of a step, as the engine was told. A server does not say it
-    #[arg(long, value_name = "TOKENS")]
-    max_num_batched_tokens: Option<u32>,
-    /// Most requests in the batch, as the engine was told. A server does not say it
-    #[arg(long, value_name = "N")]
-    max_num_seqs: Option<u32>,
-    /// Most tokens of prompt and output [default: what the server says]
-    #[arg(long, value_name = "TOKENS")]
-    max_model_len: Option<u64>,
-}
-
-impl MeasuredArgs {
-    fn check(&self) -> Result<(), InputError> {
-        for (flag, zero) in [
-            ("--tp", self.tp == Some(0)),
-            ("--block-size", self.block_size == Some(0)),
-            ("--num-gpu-blocks", self.num_gpu_blocks == Some(0)),
-            (
-                "--max-num-batched-tokens",
-                self.max_num_batched_tokens == Some(0),
-            ),
-            ("--max-num-seqs", self.max_num_seqs == Some(0)),
-            ("--max-model-len", self.max_model_len == Some(0)),
-        ] {
-            if zero {
-                return Err(InputError::new(format!(
-                    "{flag} must be at least 1, found 0"
-                )));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Steps to fit a table to, and where they come from.
-struct Measurement {
-    steps: Vec<MeasuredStep>,
-    request_overhead_ms: f64,
-    sources: BTreeMap<String, String>,
-    notes: Vec<String>,
 }
 
 /// Runs the command.

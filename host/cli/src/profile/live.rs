@@ -1,10 +1,10 @@
 //! Measures a live server: finds out what it is, asks it what the recipe says.
 
 use super::client::{Client, refusal};
+use super::measured::{MeasuredArgs, Measurement};
 use super::observed::observe;
 use super::recipe::{Probe, Reach, WARM_UP, recipe};
 use super::stream::Exchange;
-use super::{MeasuredArgs, Measurement};
 use crate::progress::ProbesBar;
 use clap::Args;
 use hyper::StatusCode;
