@@ -107,6 +107,8 @@ pub fn bar_over_runs(runs: u64, quiet: bool) -> ProgressBar {
     );
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
 /// A bar over the probes of a live server.
 pub struct ProbesBar {
     bar: ProgressBar,
