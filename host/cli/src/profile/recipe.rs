@@ -51,7 +51,7 @@ const SHORT: u64 = 16;
 const FEW: u64 = 9;
 /// Tokens of the answers of those that decode together.
 pub const MANY: u64 = 41;
-/// Times that each single prompt, and each joining one, is sent.
+/// Times that each probe is made.
 const ROUNDS: usize = 3;
 
 /// Warms the server up; what comes back is not looked at.
@@ -61,20 +61,17 @@ pub const WARM_UP: Probe = Probe::Batch {
     output: 8,
 };
 
-/// The probes, those first without which there is no table. What is repeated comes in rounds: what
-/// disturbs the server for a while meets all sizes alike.
+/// The probes, in rounds, of which the first one suffices for a table: what disturbs the server for
+/// a while meets all sizes alike.
 pub fn recipe(reach: &Reach) -> Vec<Probe> {
     let mut probes = Vec::new();
-    for round in 0..ROUNDS {
+    for _ in 0..ROUNDS {
         let singles = prompts(reach).into_iter();
         probes.extend(singles.map(|prompt| Probe::Single {
             prompt,
             output: FEW.min(reach.model_len - prompt),
         }));
-        // A batch alone has many gaps.
-        if round == 0 {
-            probes.extend(decoding(reach));
-        }
+        probes.extend(decoding(reach));
         probes.extend(joining(reach));
     }
     probes
