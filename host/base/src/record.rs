@@ -2,9 +2,11 @@
 
 mod kv_events;
 mod observations;
+mod steps;
 
 pub use kv_events::{KvChange, KvEvent};
 pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
+pub use steps::{RanStep, StepShare};
 
 use crate::fault::RunFault;
 use crate::request::{Detail, Request, RequestId, Sym, Symbols};
@@ -344,6 +346,8 @@ pub struct InstanceTotals {
     pub gaps: Vec<(i64, u64)>,
     /// The steps in the order in which they ran, where they are kept.
     pub step_runs: Vec<StepRun>,
+    /// The steps with the requests in them, when that was asked for.
+    pub logged_steps: Vec<RanStep>,
 }
 
 /// Steps of the same kind, one after the other.

@@ -340,6 +340,10 @@ pub struct OutputArgs {
     /// vLLM publishes its KV events
     #[arg(long, value_name = "FILE")]
     pub kv_events_path: Option<PathBuf>,
+    /// Write every step as a line of JSON: when it ran, how long it took, what it computed of which
+    /// request. `windtunnel profile --step-log` and `windtunnel verify` read it
+    #[arg(long, value_name = "FILE")]
+    pub step_log: Option<PathBuf>,
     /// Show a run in ticks as a page: places of the batch over time, queue, latencies (with
     /// --latency-model ticks)
     #[arg(long, value_name = "FILE", hide_short_help = true)]

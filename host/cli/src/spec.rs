@@ -185,6 +185,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             summary_only: output.summary_only,
             decisions: analysis.trace_level == TraceLevel::Decisions,
             kv_events: false,
+            steps: false,
             counterfactual_k: typed("counterfactual_k").map(|()| analysis.counterfactual_k),
             summarize_trace: analysis.summarize_trace,
             slo_ttft: analysis.slo_ttft.clone(),

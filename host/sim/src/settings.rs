@@ -205,6 +205,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("summary_only", "outputs.summary_only"),
     ("decisions", "outputs.decisions"),
     ("kv_events", "outputs.kv_events"),
+    ("steps", "outputs.steps"),
     ("counterfactual_k", "outputs.counterfactual_k"),
     ("summarize_trace", "outputs.summarize_trace"),
     ("slo_ttft", "outputs.slo_ttft"),

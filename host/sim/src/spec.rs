@@ -387,6 +387,9 @@ pub struct OutputSpec {
     /// Keep what happens in the prefix caches: blocks stored and removed.
     #[serde(skip_serializing_if = "is_default")]
     pub kv_events: bool,
+    /// Keep every step of the instances with the requests in it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub steps: bool,
     /// Alternatives to keep per routing decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counterfactual_k: Option<usize>,

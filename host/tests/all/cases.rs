@@ -377,6 +377,7 @@ fn unscaled(most: usize) -> impl Strategy<Value = Case> {
                         counterfactual_k: trace.unwrap_or(0),
                         observations: false,
                         kv_events: false,
+                        steps: false,
                     },
                     ..fresh.front
                 },

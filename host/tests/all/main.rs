@@ -35,6 +35,7 @@ mod oracle;
 mod picker_config;
 mod plugin;
 mod pools;
+mod profile;
 mod profilesim;
 mod properties;
 mod readme;

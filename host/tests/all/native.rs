@@ -78,6 +78,7 @@ fn tight(rules: EngineRules) -> ClusterConfig {
                 counterfactual_k: 2,
                 observations: false,
                 kv_events: false,
+                steps: false,
             },
             ..fresh.front
         },

@@ -62,6 +62,9 @@ impl SimulatedBackends {
                 if config.front.trace.kv_events {
                     instance.kv_mut().track_events();
                 }
+                if config.front.trace.steps {
+                    instance.track_steps();
+                }
                 let kv_total_blocks = instance.kv().total();
                 instances.push(instance);
                 constants.push(InstanceView {

@@ -31,6 +31,7 @@ mod slot;
 mod speculation;
 mod state;
 mod step;
+mod step_log;
 #[cfg(test)]
 mod test_hooks;
 mod wait_queue;

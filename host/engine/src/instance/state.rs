@@ -128,6 +128,8 @@ pub struct Instance {
     pub(super) last_completion: i64,
     pub(super) itl_log: ItlLog,
     pub(super) totals: InstanceTotals,
+    /// Are steps kept with the requests in them?
+    pub(super) tracks_steps: bool,
     /// Scratch lists, kept for their memory.
     pub(super) keys: Vec<f64>,
     pub(super) changes: Vec<(BatchEntry, GroupChange)>,
@@ -204,6 +206,7 @@ impl Instance {
             last_completion: 0,
             itl_log: ItlLog::default(),
             totals: InstanceTotals::default(),
+            tracks_steps: false,
             keys: Vec::new(),
             changes: Vec::new(),
             spare_parts: Vec::new(),

@@ -54,6 +54,7 @@ impl Instance {
         self.totals.batch_size_sum += self.running.len() as u64;
         self.busy_until = end_us;
         self.keep_steps(start_us, duration, 1, work.decodes);
+        self.log_step(start_us, duration);
         let mut step = ChosenStep {
             number: self.chosen_steps,
             start_us,
