@@ -21,7 +21,7 @@ local decoding = {} -- index of the instance, by request that is not done with
 local function sent_since(inst)
   local kept, tokens = {}, 0
   for _, one in ipairs(sent[inst.index] or {}) do
-    if one.at > inst.scraped_us then
+    if one.at >= inst.scraped_us then
       table.insert(kept, one)
       tokens += one.tokens
     end

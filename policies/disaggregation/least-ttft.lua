@@ -13,7 +13,7 @@ local sent = {} -- what decoding instances were given to compute: times and toke
 local function sent_since(inst)
   local kept, tokens = {}, 0
   for _, one in ipairs(sent[inst.index] or {}) do
-    if one.at > inst.scraped_us then
+    if one.at >= inst.scraped_us then
       table.insert(kept, one)
       tokens += one.tokens
     end

@@ -81,7 +81,10 @@ impl EngineRules {
     /// Does the fast path not know what they ask for?
     #[must_use]
     pub fn needs_plain_steps(&self) -> bool {
-        !self.prefill_yields_token || self.v0_kv_blocks || self.keep_step_fractions
+        !self.prefill_yields_token
+            || self.prefiller_yields_token
+            || self.v0_kv_blocks
+            || self.keep_step_fractions
     }
 
     /// Bit-exact with BLIS f90a1e3a.

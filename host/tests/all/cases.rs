@@ -335,16 +335,16 @@ fn policies() -> impl Strategy<Value = PolicySpec> {
         )
 }
 
-/// A whole run of up to `most` requests, sessions not counted.
-pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
-    (unscaled(most), resizes()).prop_map(|(mut case, changes)| {
+/// A whole run of up to `most` requests, sessions not counted, in which instances may come and go.
+pub(crate) fn scaled(most: usize) -> impl Strategy<Value = Case> {
+    (case(most), resizes()).prop_map(|(mut case, changes)| {
         resize(&mut case.config, changes);
         case
     })
 }
 
 /// The same on instances that are there from the start to the end.
-fn unscaled(most: usize) -> impl Strategy<Value = Case> {
+pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
     let delay = || prop_oneof![2 => Just(0i64), 1 => 1i64..3000];
     let trace = prop_oneof![3 => Just(None), 1 => (0usize..4).prop_map(Some)];
     let instances = prop_oneof![2 => Just(1u32), 1 => 2u32..6];
@@ -395,7 +395,7 @@ fn unscaled(most: usize) -> impl Strategy<Value = Case> {
 
 /// A run on two pools of different size, limits, rules and step times.
 pub(crate) fn two_pools(most: usize) -> impl Strategy<Value = Case> {
-    let parts = (unscaled(most), engine(), latency(), 1u32..4, resizes());
+    let parts = (case(most), engine(), latency(), 1u32..4, resizes());
     parts.prop_map(|(mut case, engine, latency, instances, changes)| {
         let first = &mut case.config.pools[0];
         first.name = "first".into();
@@ -480,7 +480,7 @@ pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
         decider,
     );
     let yields = prop_oneof![3 => Just(false), 1 => Just(true)];
-    (unscaled(most), parts, yields, resizes()).prop_map(|(mut case, parts, yields, changes)| {
+    (case(most), parts, yields, resizes()).prop_map(|(mut case, parts, yields, changes)| {
         let ((prefill, decode, both), engine, latency, transfer, decider) = parts;
         let first = case.config.pools[0].clone();
         let rules = match first.engine.rules.visible_at_step_end {

@@ -214,7 +214,12 @@ fn an_explanation_shows_observations_and_consequences_of_alternatives() {
     );
     let run = scoring.run(&format!("explain --suite {SUITE} --scenario light sjf"));
     assert_eq!(run.code, Some(2));
-    assert!(run.stderr.contains("it routes nothing"), "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("it neither routes nor says where prompts are computed"),
+        "{}",
+        run.stderr
+    );
     // A candidate that does not work is explained by its report.
     let typo = data().join("zoo/no-such-field.lua").display().to_string();
     let run = scoring.run(&format!("explain --suite {SUITE} --json {typo}"));

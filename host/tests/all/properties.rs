@@ -1,6 +1,6 @@
 //! What holds of every run, whatever the workload, the limits, the rules and the policies.
 
-use crate::cases::{Case, case, two_pools};
+use crate::cases::{Case, scaled, two_pools};
 use crate::lab::{self, Affine, Script};
 use crate::support::windtunnel;
 use proptest::prelude::*;
@@ -18,6 +18,8 @@ pub(crate) fn cases(n: u32) -> Config {
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = n;
     }
+    // Tests of a part of the cases leave the others out.
+    config.max_global_rejects = config.max_global_rejects.max(8 * config.cases);
     // A failure shrinks to a case small enough to become a test of its own.
     config.failure_persistence = None;
     config
@@ -328,7 +330,7 @@ proptest! {
     /// The fast path gives what the plain path gives, in every field of every request, instance and
     /// decision.
     #[test]
-    fn the_fast_path_equals_the_plain_path(case in case(24)) {
+    fn the_fast_path_equals_the_plain_path(case in scaled(24)) {
         let fast = simulate(&case).map_err(TestCaseError::fail)?;
         let plain = simulate_plainly(&case).map_err(TestCaseError::fail)?;
         prop_assert_eq!(text(&fast.record), text(&plain.record));
@@ -336,7 +338,7 @@ proptest! {
     }
 
     #[test]
-    fn every_run_conserves_requests_blocks_and_time(case in case(40)) {
+    fn every_run_conserves_requests_blocks_and_time(case in scaled(40)) {
         audit(&case).map_err(TestCaseError::fail)?;
     }
 }
@@ -362,7 +364,7 @@ proptest! {
     #![proptest_config(cases(1000))]
 
     #[test]
-    fn the_same_run_twice_gives_the_same_record(case in case(40)) {
+    fn the_same_run_twice_gives_the_same_record(case in scaled(40)) {
         let [a, b] = [simulate(&case), simulate(&case)]
             .map(|run| run.map(|r| text(&r.record)).map_err(TestCaseError::fail));
         prop_assert_eq!(a?, b?);
@@ -373,7 +375,7 @@ proptest! {
     #![proptest_config(cases(60))]
 
     #[test]
-    fn results_do_not_depend_on_the_number_of_threads(cases in prop::collection::vec(case(25), 8)) {
+    fn results_do_not_depend_on_the_number_of_threads(cases in prop::collection::vec(scaled(25), 8)) {
         let on = |threads: usize| -> Result<Vec<String>, TestCaseError> {
             let parts: Vec<&[Case]> = cases.chunks(cases.len().div_ceil(threads)).collect();
             std::thread::scope(|scope| {
@@ -415,7 +417,7 @@ fn the_cases_reach_every_outcome() {
     let mut runner = TestRunner::deterministic();
     let mut seen = BTreeMap::<&str, u64>::new();
     for _ in 0..600 {
-        let case = case(40).new_tree(&mut runner).expect("a case").current();
+        let case = scaled(40).new_tree(&mut runner).expect("a case").current();
         let run = simulate(&case).expect("the invariants hold");
         for r in &run.record.requests {
             let outcome = match r.outcome {

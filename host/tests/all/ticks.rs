@@ -417,7 +417,7 @@ fn what_has_no_meaning_in_ticks_is_refused() {
         ),
         (
             format!("{ticks} --prefix-tokens 1"),
-            "--prefix-tokens has no effect in ticks without --enable-prefix-caching",
+            "--prefix-tokens has no effect in ticks without --[no-]enable-prefix-caching",
         ),
         (
             format!("{ticks} --enable-prefix-caching --prefix-tokens 1"),

@@ -200,7 +200,7 @@ async fn discover(client: &Client, measured: &mut MeasuredArgs) -> Result<String
 fn cache_label(metrics: &str, label: &str) -> Option<u64> {
     let mut lines = metrics.lines();
     let line = lines.find(|line| line.starts_with("vllm:cache_config_info{"))?;
-    let (_, labels) = line.split_once('{')?;
+    let (labels, _) = line.split_once('{')?.1.split_once('}')?;
     let text = labels.split(',').find_map(|part| {
         let (name, value) = part.split_once('=')?;
         (name == label).then(|| value.trim_matches('"'))

@@ -50,7 +50,7 @@ impl SentSince {
         let Some(sent) = self.sent.get_mut(position) else {
             return 0;
         };
-        sent.retain(|(at_us, _)| *at_us > scraped_us);
+        sent.retain(|(at_us, _)| *at_us >= scraped_us);
         sent.iter()
             .fold(0, |sum, (_, tokens)| sum.saturating_add(*tokens))
     }
