@@ -1,12 +1,17 @@
--- EDPP, empirical drift plus penalty: a prompt is computed where it adds least to the queues, each weighted by its length. Queues are the work on
--- instances, and, virtually, how late first tokens of a class were and how long the gaps between tokens on an instance.
+-- EDPP, empirical drift plus penalty: a prompt is computed where it adds least to the queues,
+-- each weighted by its length. Queues are the work on instances, and, virtually, how late first
+-- tokens of a class were and how long the gaps between tokens on an instance.
 --
--- Rule: elsewhere if the least over the instances p that prefill of cost(p) is less than cost(d) + Zi(d) * longer(d) / itl, where d decodes;
--- cost(i) = ahead(i) / ttft * prefill(i) / ttft + Zt(class) * est(i) / target + v * transfer(i) / target * ttft / target; est and transfer as in
--- least-ttft, which est(p) includes here; prefill(i) is the prompt's own time, ahead(i) = est(i) without either; longer(d) is what a chunk of the
--- prompt adds to a step of d. Zt += first token / target - 1 and Zi += mean gap / itl - 1, never below 0.
--- Source: BLIS, `--pd-decider edpp` (Lyapunov drift plus penalty for a decoding instance that is chosen already). It has step-time coefficients from a
--- file, we ask the run's step-time model; backlogs are what is ahead of the prompt. The built-in `edpp` decides the same.
+-- Rule: elsewhere if the least over the instances p that prefill of cost(p) is less than cost(d)
+-- + Zi(d) * longer(d) / itl, where d decodes;
+-- cost(i) = ahead(i) / ttft * prefill(i) / ttft + Zt(class) * est(i) / target + v * transfer(i) /
+-- target * ttft / target; est and transfer as in least-ttft, which est(p) includes here;
+-- prefill(i) is the prompt's own time, ahead(i) = est(i) without either; longer(d) is what a
+-- chunk of the prompt adds to a step of d. Zt += first token / target - 1 and Zi += mean gap /
+-- itl - 1, never below 0.
+-- Source: BLIS, `--pd-decider edpp` (Lyapunov drift plus penalty for a decoding instance that is
+-- chosen already). It has step-time coefficients from a file, we ask the run's step-time model;
+-- backlogs are what is ahead of the prompt. The built-in `edpp` decides the same.
 --@param v = 1, 0..1000  Weight of the transfer against what is late
 --@param ttft_ms = 500, 0..1000000  Target of requests that have none, and unit of backlogs, ms
 --@param itl_ms = 50, 0..1000000  Target of gaps between tokens, ms

@@ -1,9 +1,13 @@
--- Least time to first token: a prompt is computed where its first token is estimated to come first.
+-- Least time to first token: a prompt is computed where its first token is estimated to come
+-- first.
 --
--- Rule: elsewhere if the least over the instances p that prefill of est(p) + transfer(p) + last(d) + margin is less than est(d), where d decodes;
--- est(i) is the time to first token behind everything that i shows or was sent since; transfer(p) moves what d lacks of the KV cache over idle links;
+-- Rule: elsewhere if the least over the instances p that prefill of est(p) + transfer(p) +
+-- last(d) + margin is less than est(d), where d decodes;
+-- est(i) is the time to first token behind everything that i shows or was sent since; transfer(p)
+-- moves what d lacks of the KV cache over idle links;
 -- last(d) is the step on d that computes the last token of the prompt once more.
--- Source: BLIS, `--edpp-rule least-ttft` (the comparison); the estimates are ours; the built-in `least-ttft` decides the same.
+-- Source: BLIS, `--edpp-rule least-ttft` (the comparison); the estimates are ours; the built-in
+-- `least-ttft` decides the same.
 --@param margin_ms = 0, -10000..10000  By how much the first token must come earlier, ms
 
 local SERVES, PREFILLS = 0, 1

@@ -7,6 +7,7 @@
 
 mod advance;
 mod backends;
+mod close;
 mod config;
 mod disaggregation;
 mod inspect;
@@ -39,8 +40,7 @@ use windtunnel_base::adapter_streams::AdapterStreams;
 use windtunnel_base::event_queue::EventQueue;
 use windtunnel_base::fault::RunFault;
 use windtunnel_base::record::{
-    InstanceTotals, Outcome, PoolRecord, Recorder, RequestRecord, Role, RoutingStage, RunRecord,
-    State,
+    Outcome, PoolRecord, Recorder, RequestRecord, Role, RoutingStage, RunRecord, State,
 };
 use windtunnel_base::request::{FinishReason, Finished, Request, Source, Sym};
 use windtunnel_plugin_api::{Event, EventKind, Interests, Outcome as End, RequestView};
@@ -569,34 +569,5 @@ impl<'s> Cluster<'s> {
             fault,
             symbols: self.source.symbols().clone(),
         }
-    }
-
-    /// Hands over the records of all requests and gives the counters of the instances.
-    fn close(&mut self, recorder: &mut dyn Recorder) -> Vec<InstanceTotals> {
-        let mut totals = Vec::new();
-        for i in 0..self.backends.instances.len() {
-            let (pool, from) = (self.backends.pool(i), self.records.len());
-            let ended = self.backends.instances[i].finish(&mut self.records);
-            for record in &mut self.records[from..] {
-                record.pool = pool;
-                if let Some(split) = &self.disaggregation {
-                    split.complete(record);
-                }
-            }
-            totals.push(InstanceTotals { pool, ..ended });
-        }
-        for ((_, stage), pending) in self.due.drain() {
-            if stage != Stage::Arrival {
-                let Pending { request, view } = *pending;
-                self.records.push(RequestRecord::unserved(
-                    view.serial,
-                    &request,
-                    State::Queued,
-                    Outcome::InTransit,
-                ));
-            }
-        }
-        self.hand_over(recorder);
-        totals
     }
 }

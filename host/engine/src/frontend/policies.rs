@@ -52,7 +52,8 @@ impl FrontEndPolicies {
         stages.fold(self.router.interests(), |all, more| all | more)
     }
 
-    /// Tells those that listen what happened to a request; gives whose error it was, if one had any.
+    /// Tells those that listen what happened to a request; gives whose error it was, if one had
+    /// any.
     pub(super) fn tell(&mut self, event: &Event) -> Result<(), (Hook, PolicyError)> {
         let Some(kind) = event.what() else {
             return Ok(());

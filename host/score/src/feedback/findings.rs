@@ -49,3 +49,20 @@ pub struct Headline {
     /// What its scripts used of their limits.
     pub fuel: Option<Fuel>,
 }
+
+/// A problem that was found.
+pub(super) struct Found {
+    /// Points at stake, roughly. Problems are in this order.
+    pub(super) weight: f64,
+    pub(super) kind: &'static str,
+    pub(super) text: String,
+}
+
+/// The name of the scenario's best reference.
+pub(super) fn best<'a>(findings: &'a ScenarioFindings<'_>) -> &'a str {
+    findings
+        .report
+        .best_builtin
+        .as_deref()
+        .unwrap_or("the best reference")
+}

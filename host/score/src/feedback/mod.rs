@@ -9,6 +9,7 @@ mod failure;
 mod findings;
 mod format;
 mod problems;
+pub mod split_texts;
 pub mod splits;
 mod text;
 
@@ -206,7 +207,7 @@ fn worst_requests(scenarios: &[ScenarioFindings<'_>]) -> Option<FeedbackItem> {
             or(r.wait_ms, "to the end")
         );
         if let Some(prefilled) = &r.prefilled {
-            text += &format!(" | {}", prefilled.text());
+            text += &format!(" | {}", split_texts::of_request(prefilled));
         }
     }
     (!findings.ours.worst.is_empty()).then(|| item(Some(id), "worst_requests", text))

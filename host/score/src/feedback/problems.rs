@@ -1,8 +1,8 @@
 //! Problems in the runs of a candidate, with the figures that show them.
 
-use super::findings::ScenarioFindings;
+use super::findings::{Found, ScenarioFindings, best};
 use super::format::time;
-use super::splits;
+use super::split_texts;
 use super::text::item;
 use crate::inspect::Inspection;
 use crate::report::FeedbackItem;
@@ -10,13 +10,6 @@ use crate::run::Metrics;
 
 /// Points at stake in a scenario with a score of 0 or more.
 const LITTLE: f64 = 0.5;
-
-pub(super) struct Found {
-    /// Points at stake, roughly. Problems are in this order.
-    pub(super) weight: f64,
-    pub(super) kind: &'static str,
-    pub(super) text: String,
-}
 
 /// The `most` problems with the largest weights, one of each kind, the largest first.
 pub(super) fn problems(scenarios: &[ScenarioFindings<'_>], most: usize) -> Vec<FeedbackItem> {
@@ -30,8 +23,8 @@ pub(super) fn problems(scenarios: &[ScenarioFindings<'_>], most: usize) -> Vec<F
             unserved,
             preemptions,
             put_off,
-            splits::disaggregated,
-            splits::transfers,
+            split_texts::disaggregated,
+            split_texts::transfers,
         ];
         for find in finders {
             if let Some(mut found) = find(findings) {
@@ -61,14 +54,6 @@ pub(super) fn problems(scenarios: &[ScenarioFindings<'_>], most: usize) -> Vec<F
             item(Some(id), kind, text)
         })
         .collect()
-}
-
-pub(super) fn best<'a>(findings: &'a ScenarioFindings<'_>) -> &'a str {
-    findings
-        .report
-        .best_builtin
-        .as_deref()
-        .unwrap_or("the best reference")
 }
 
 fn metrics<'a>(findings: &'a ScenarioFindings<'_>) -> Option<(&'a Metrics, &'a Metrics)> {

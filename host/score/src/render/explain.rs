@@ -1,6 +1,7 @@
 //! Renders explanations of decisions.
 
 use crate::explain::Explanation;
+use crate::feedback::split_texts;
 use crate::inspect::LoggedDecision;
 use crate::regret::{Alternative, Counterfactual, Regret};
 use std::fmt::Write;
@@ -26,7 +27,7 @@ pub fn text(explained: &Explanation) -> String {
         let _ = writeln!(text, "The run broke off: {fault}");
     }
     if let Some(splits) = &explained.inspection.splits {
-        let _ = writeln!(text, "{}", splits.text());
+        let _ = writeln!(text, "{}", split_texts::of_run(splits));
     }
     text += &regret(&explained.inspection.regret);
     if !explained.inspection.log.is_empty() {
@@ -75,7 +76,7 @@ fn decision(number: usize, logged: &LoggedDecision) -> String {
         ms(r.target_ms, "none")
     );
     if let Some(prefilled) = &r.prefilled {
-        let _ = writeln!(text, "   {}", prefilled.text());
+        let _ = writeln!(text, "   {}", split_texts::of_request(prefilled));
     }
     let mut columns = vec![
         "Inst.",

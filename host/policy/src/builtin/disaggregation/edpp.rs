@@ -2,7 +2,7 @@
 //! weighted by its length: those of work, and virtual ones of what was late.
 
 use super::least_ttft::READS;
-use super::ttft::{self, SentSince, Way};
+use super::ttft::{self, Alternative, SentSince};
 use crate::builtin::policy::{BuiltIn, Make};
 use crate::param::Param;
 use rustc_hash::FxHashMap;
@@ -72,7 +72,7 @@ pub struct Edpp {
 
 impl Edpp {
     /// What a way costs besides the gaps between tokens.
-    fn cost(&self, way: &Way, target_us: f64, late: f64) -> f64 {
+    fn cost(&self, way: &Alternative, target_us: f64, late: f64) -> f64 {
         way.ahead_us / self.ttft_us * (way.prefill_us / self.ttft_us)
             + late * way.ttft_us / target_us
             + self.v * (way.transfer_us / target_us) * (self.ttft_us / target_us)

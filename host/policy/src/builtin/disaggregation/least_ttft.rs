@@ -6,7 +6,7 @@ use crate::param::Param;
 use std::borrow::Cow;
 use windtunnel_plugin_api::{ClusterView, Disaggregation, Interests, PolicyError, RequestView};
 
-/// `least-ttft`. The rule is that of the reference simulator's `--edpp-rule least-ttft`; the
+/// `least-ttft`. The rule is that of one of the reference simulator's variants of EDPP; the
 /// estimates are ours.
 pub const POLICY: BuiltIn = BuiltIn {
     params: &[Param {

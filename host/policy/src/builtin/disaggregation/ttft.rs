@@ -10,7 +10,7 @@ const PREFILLS: u32 = 1;
 
 /// One way to compute a prompt.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Way {
+pub(super) struct Alternative {
     /// Time to first token, microseconds from now.
     pub(super) ttft_us: f64,
     /// Time of the prompt's own computation, microseconds.
@@ -77,14 +77,14 @@ fn way(
     instance: &InstanceView,
     unseen: u32,
     cluster: &ClusterView<'_>,
-) -> Way {
+) -> Alternative {
     let (lacking, cached) = lacks(request, position, instance, cluster);
     let host = &cluster.host;
     // What is ahead and not seen yet counts as if it were more of the prompt: it is computed first.
     let tokens = request.prompt_tokens.saturating_add(unseen);
     let ttft_us = host.est_ttft_us(instance, tokens, cached);
     let prefill_us = host.est_prefill_us_on(instance, lacking, cached);
-    Way {
+    Alternative {
         ttft_us,
         prefill_us,
         ahead_us: (ttft_us - prefill_us).max(0.0),
@@ -98,14 +98,18 @@ pub(super) fn local(
     decode: usize,
     sent: &mut SentSince,
     cluster: &ClusterView<'_>,
-) -> Option<Way> {
+) -> Option<Alternative> {
     let instance = cluster.instances.get(decode)?;
     let unseen = sent.tokens(decode, instance.scraped_us);
     Some(way(request, decode, instance, unseen, cluster))
 }
 
 /// The prompt is computed elsewhere: by each of the instances that could.
-pub(super) fn remote(request: &RequestView, decode: usize, cluster: &ClusterView<'_>) -> Vec<Way> {
+pub(super) fn remote(
+    request: &RequestView,
+    decode: usize,
+    cluster: &ClusterView<'_>,
+) -> Vec<Alternative> {
     let Some(decodes) = cluster.instances.get(decode) else {
         return Vec::new();
     };
@@ -131,7 +135,7 @@ pub(super) fn remote(request: &RequestView, decode: usize, cluster: &ClusterView
         let unseen = u32::try_from(unseen).unwrap_or(u32::MAX);
         let way = way(request, position, instance, unseen, cluster);
         let transfer_us = host.est_transfer_us(instance, lacking);
-        Way {
+        Alternative {
             ttft_us: way.ttft_us + transfer_us + last_us,
             transfer_us,
             ..way
