@@ -38,6 +38,8 @@ pub(super) struct Split {
 pub(super) struct Disaggregation {
     /// The decoding instance fetches KV caches; else they are pushed.
     pub(super) fetches: bool,
+    /// KV caches of the prompts of a step are sent together when it ends.
+    pub(super) together: bool,
     pub(super) encode: EncodeDecider,
     pub(super) encoders: bool,
     pub(super) splits: FxHashMap<u64, Split>,
@@ -63,6 +65,7 @@ impl Disaggregation {
             });
             Self {
                 fetches: config.pools[0].engine.rules.decoder_fetches_kv,
+                together: config.pools[0].engine.rules.prompts_move_together,
                 encode: config.transfer.encode,
                 encoders: config.pools.iter().any(|pool| pool.role == Role::Encode),
                 splits: FxHashMap::default(),

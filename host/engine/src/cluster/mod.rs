@@ -18,6 +18,7 @@ mod split_requests;
 mod step_ends;
 mod transfers;
 
+pub use advance::RunEnd;
 pub use config::{ClusterConfig, ClusterError, EncodeDecider, PoolConfig, TransferConfig};
 pub use queue_limits::QueueLimits;
 
@@ -108,6 +109,7 @@ pub struct Cluster<'s> {
     records: Vec<RequestRecord>,
     finished: u64,
     reports: Vec<InstanceEvent>,
+    end: Option<RunEnd>,
 }
 
 impl<'s> Cluster<'s> {
@@ -190,6 +192,7 @@ impl<'s> Cluster<'s> {
             records: Vec::new(),
             finished: 0,
             reports: Vec::new(),
+            end: None,
             config,
         })
     }

@@ -2,7 +2,7 @@
 //! it is decoded.
 
 use super::config::EncodeDecider;
-use super::disaggregation::{Due, Split};
+use super::disaggregation::{Disaggregation, Due, Split};
 use super::{Cluster, LEAST_WAIT_US};
 use crate::frontend::{Pending, Routed};
 use crate::instance::{FinishedRequest, Part, RemoteKv, Slot};
@@ -104,6 +104,7 @@ impl Cluster<'_> {
         };
         match due {
             Due::Prefill => self.route_prefill(serial),
+            Due::Send if d.together => self.send_together(serial),
             Due::Send => self.send_kv(serial),
             Due::Arrive => self.kv_arrives(serial),
         }
@@ -238,7 +239,7 @@ impl Cluster<'_> {
         };
         split.record.prefill_end_us = Some(now);
         split.prefilled = Some(record);
-        if !d.fetches {
+        if !d.fetches || d.together {
             split.on_instance = false;
             d.due.push((now, Due::Send), serial);
             return;
@@ -295,7 +296,7 @@ impl Cluster<'_> {
         if let Some(slot) = self.backends.reserve_for_kv(decode, request, view) {
             split.slot = slot;
             split.on_instance = true;
-            let us = d.transfers.start_fixed(bytes);
+            let us = d.transfers.start_fixed(1, bytes);
             d.due.push((now.saturating_add(us), Due::Arrive), serial);
             return;
         }
@@ -320,6 +321,50 @@ impl Cluster<'_> {
             )
         };
         self.records.push(record);
+    }
+
+    /// The KV caches of all prompts that were computed in the same step as this one are sent off.
+    fn send_together(&mut self, first: u64) {
+        let now = self.clock;
+        let Some(d) = self.disaggregation.as_mut() else {
+            return;
+        };
+        let sender = |d: &Disaggregation, serial: u64| d.splits.get(&serial)?.prefill;
+        let from = sender(d, first);
+        let (mut serials, mut others) = (vec![first], Vec::new());
+        while d.due.peek() == Some(&(now, Due::Send))
+            && let Some((_, serial)) = d.due.pop()
+        {
+            match sender(d, serial) == from {
+                true => serials.push(serial),
+                false => others.push(serial),
+            }
+        }
+        for serial in others {
+            d.due.push((now, Due::Send), serial);
+        }
+        let mut tokens = 0;
+        for serial in &serials {
+            let Some(split) = d.splits.get_mut(serial) else {
+                continue;
+            };
+            let request = &split.pending.request;
+            tokens += u64::from(request.prompt_tokens()) + u64::from(request.max_output_tokens);
+            let (decode, view) = (split.decode, split.pending.view);
+            let Some(slot) = self.backends.reserve_for_kv(decode, request, view) else {
+                debug_assert!(false, "an instance takes them whatever it has");
+                continue;
+            };
+            split.slot = slot;
+            split.on_instance = true;
+            split.record.transfer_start_us = Some(now);
+            d.senders.extend(from.map(|from| (*serial, from)));
+        }
+        let bytes = tokens as f64 * from.map_or(0.0, |from| d.bytes_per_token[from]);
+        let us = d.transfers.start_fixed(serials.len() as u64, bytes);
+        for serial in serials {
+            d.due.push((now.saturating_add(us), Due::Arrive), serial);
+        }
     }
 
     /// Instance `to` has blocks for the KV cache of a prompt, of which it lacks `tokens` tokens.

@@ -53,17 +53,18 @@ impl Transfers {
         }
     }
 
-    fn count(&mut self) {
-        self.active += 1;
-        self.totals.started += 1;
+    fn count(&mut self, caches: u64) {
+        self.active += caches;
+        self.totals.started += caches;
         self.totals.peak = self.totals.peak.max(self.active);
-        self.totals.depth_sum += self.active;
+        self.totals.depth_sum += caches * self.active;
     }
 
-    /// A transfer starts whose duration stays what it is now, microseconds: as if nobody else came
-    /// or went. [`ended`](Self::ended) is due after it.
-    pub(super) fn start_fixed(&mut self, bytes: f64) -> i64 {
-        self.count();
+    /// A transfer of so many KV caches, together `bytes`, starts whose duration stays what it is
+    /// now, microseconds: as if nobody else came or went. [`ended`](Self::ended) is due after it,
+    /// for each.
+    pub(super) fn start_fixed(&mut self, caches: u64, bytes: f64) -> i64 {
+        self.count(caches);
         let sharers = match self.config.contention {
             true => self.active as f64,
             false => 1.0,
@@ -77,14 +78,14 @@ impl Transfers {
         ((self.config.base_latency_us + moving).ceil() as i64).max(1)
     }
 
-    /// A transfer with a fixed duration is over.
+    /// The transfer of a KV cache is over.
     pub(super) fn ended(&mut self) {
         self.active -= 1;
     }
 
     /// A transfer from one instance to another starts at `now` and shares its links with others.
     pub(super) fn start(&mut self, now: i64, serial: u64, bytes: f64, from: usize, to: usize) {
-        self.count();
+        self.count(1);
         self.move_to(now);
         self.at[from] += 1;
         self.at[to] += 1;
@@ -221,11 +222,11 @@ mod tests {
     #[test]
     fn a_fixed_share_is_that_of_the_start() {
         let mut transfers = of(true);
-        assert_eq!(transfers.start_fixed(10_000.0), 15);
-        assert_eq!(transfers.start_fixed(10_000.0), 25);
+        assert_eq!(transfers.start_fixed(1, 10_000.0), 15);
+        assert_eq!(transfers.start_fixed(1, 10_000.0), 25);
         transfers.ended();
         transfers.ended();
-        assert_eq!(transfers.start_fixed(10_500.0), 16);
+        assert_eq!(transfers.start_fixed(1, 10_500.0), 16);
         assert_eq!((transfers.totals.peak, transfers.totals.depth_sum), (2, 4));
     }
 

@@ -30,7 +30,10 @@ impl Instance {
         let slot = self.requests.insert(EngineRequest {
             stamp: self.scheduled_events,
             part,
-            unseen: u32::from(!self.config.rules.prefill_yields_token),
+            unseen: match part {
+                Part::Prefill => 0,
+                Part::Whole | Part::Decode(_) => self.unseen_tokens(),
+            },
             ..EngineRequest::new(request, view)
         });
         self.incoming
@@ -132,6 +135,11 @@ impl Instance {
             self.timeouts
                 .push(Reverse((at, self.scheduled_events, slot, stamp)));
         }
+    }
+
+    /// Tokens of a request that are sampled and no output.
+    pub(super) fn unseen_tokens(&self) -> u32 {
+        u32::from(!self.config.rules.prefill_yields_token)
     }
 
     /// Output tokens with which a request ends: its own, or what `max_model_len` leaves.

@@ -14,6 +14,7 @@ mod check;
 mod chosen_step;
 mod config;
 mod decode_group;
+mod device_memory;
 mod engine_request;
 mod event_loop;
 mod events;

@@ -5,6 +5,7 @@ use super::batching::{BatchingStrategy, BlockedHead, ContinuousBatching};
 use super::chosen_step::{ChosenStep, StepPart};
 use super::config::{EngineConfig, NEVER};
 use super::decode_group::{DecodeGroup, GroupChange, MAX_BLOCK_SIZE};
+use super::device_memory::MemoryLedger;
 use super::engine_request::EngineRequest;
 use super::itl_log::ItlLog;
 use super::slab::Slab;
@@ -55,6 +56,10 @@ pub struct Instance {
     /// Prompt tokens of the waiting requests.
     pub(super) queued_prompt_tokens: u64,
     pub(super) kv: KvCache,
+    /// Where memory is counted by the byte.
+    pub(super) memory: Option<MemoryLedger>,
+    /// Steps are kept.
+    pub(super) keeps_steps: bool,
     pub(super) requests: Slab<EngineRequest>,
     pub(super) waiting: WaitQueue,
     /// The running batch in order of admission.
@@ -133,7 +138,7 @@ impl Instance {
         // The fast path knows no drafts.
         config.plain |= config.scheduling.speculation.is_on();
         config.plain |= config.rules.needs_plain_steps();
-        Self {
+        let mut instance = Self {
             index,
             kv: KvCache::new(
                 config.total_kv_blocks,
@@ -141,6 +146,8 @@ impl Instance {
                 &config.rules,
                 config.scheduling.enable_prefix_caching,
             ),
+            memory: config.scheduling.memory.map(MemoryLedger::new),
+            keeps_steps: latency.tick_us().is_some() || config.scheduling.memory.is_some(),
             estimator: Estimator::new(Arc::clone(&latency), config.step_limits()),
             seed,
             scheduler_interests: hooks.scheduler.interests(),
@@ -185,7 +192,9 @@ impl Instance {
             keys: Vec::new(),
             changes: Vec::new(),
             spare_parts: Vec::new(),
-        }
+        };
+        instance.note_memory(0);
+        instance
     }
 
     /// The same instance, whose policies are told other durations than its step-time model has.
@@ -276,6 +285,13 @@ impl Instance {
         let output = self.output_at().unwrap_or(NEVER);
         let step = self.step_at.unwrap_or(NEVER);
         incoming.min(timeout).min(step).min(output)
+    }
+
+    /// Is there nothing to do? KV caches may be on their way here.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let none = self.running.is_empty() && self.in_flight.is_empty();
+        none && self.waiting_requests() == 0 && self.incoming.is_empty()
     }
 
     /// Does a step run?

@@ -43,7 +43,7 @@ mod vector_tests;
 mod xpu_tests;
 
 pub use blackbox::Blackbox;
-pub use capacity::{GIB, KvCapacity, KvMemory};
+pub use capacity::{DeviceMemory, GIB, KvCapacity, KvMemory};
 pub use deployment::{KvBlocksSource, MaxModelLenSource, Resolved, Setup};
 pub use estimate::{Ahead, Estimator, StepLimits};
 pub use estimate_error::EstimateErrors;
@@ -59,4 +59,4 @@ pub use roofline::Roofline;
 pub use ticks::{TICK_US, Ticks};
 pub use trained_physics::TrainedPhysics;
 pub use work::StepWork;
-pub use xpu_roofline::XpuRoofline;
+pub use xpu_roofline::{PICOSECONDS_PER_US, XpuRoofline};

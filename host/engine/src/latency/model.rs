@@ -89,8 +89,12 @@ pub trait LatencyModel: Send + Sync {
     fn step_us(&self, step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64;
 
     /// The same to fractions of a microsecond, where the model has them.
-    fn exact_us(&self, step: &StepAggregates) -> Option<f64> {
-        let _ = step;
+    fn exact_us(
+        &self,
+        step: &StepAggregates,
+        items: &mut dyn Iterator<Item = StepItem>,
+    ) -> Option<f64> {
+        let _ = (step, items);
         None
     }
 

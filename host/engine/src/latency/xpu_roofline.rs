@@ -15,8 +15,8 @@ use windtunnel_config::{Xpu, XpuAlgorithm, XpuModel};
 /// in a feed-forward block, the output head over every position, attention without the causal
 /// mask and faster by a factor that depends on its length. A step of prompts of one length, or of
 /// decodes of one context, takes what that simulator says; in any other step each request counts
-/// with its own length, where that one pads all to the longest. Prefills and decodes of one step
-/// share the weights that it reads.
+/// with its own length, where that one [pads](Self::as_xpusim) all to the longest. Prefills and
+/// decodes of one step share the weights that it reads.
 #[derive(Clone, Debug)]
 pub struct XpuRoofline {
     layers: f64,
@@ -36,7 +36,15 @@ pub struct XpuRoofline {
     bandwidth: f64,
     link: Link,
     algorithm: XpuAlgorithm,
+    /// Requests of a step count with the length of the longest.
+    pads: bool,
+    /// Microseconds on the engine's clock for one of the accelerator's.
+    dilation: f64,
 }
+
+/// Picoseconds of a microsecond. The clock of a run that is to be as exact as XpuSim's counts them:
+/// it reads a microsecond where a picosecond has passed, and goes on for 100 days.
+pub const PICOSECONDS_PER_US: i64 = 1_000_000;
 
 /// What a step computes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -157,7 +165,20 @@ impl XpuRoofline {
                 latency: xpu.all_reduce_latency_us * 1e-6,
             },
             algorithm: xpu.all_reduce,
+            pads: false,
+            dilation: 1.0,
         })
+    }
+
+    /// The same as XpuSim has it: a step takes as long as if all its requests had the length of the
+    /// longest. Its microseconds are picoseconds.
+    #[must_use]
+    pub fn as_xpusim(self) -> Self {
+        Self {
+            pads: true,
+            dilation: PICOSECONDS_PER_US as f64,
+            ..self
+        }
     }
 
     /// Bytes of weights on one accelerator.
@@ -181,13 +202,13 @@ impl XpuRoofline {
     /// Seconds of one layer of a step of these requests.
     #[must_use]
     pub fn layer_seconds(&self, items: &mut dyn Iterator<Item = StepItem>) -> LayerSeconds {
-        self.layer(&Load::of(items))
+        self.layer(&Load::of(items, self.pads))
     }
 
     /// Seconds of a step of these requests.
     #[must_use]
     pub fn seconds(&self, items: &mut dyn Iterator<Item = StepItem>) -> f64 {
-        let load = Load::of(items);
+        let load = Load::of(items, self.pads);
         if load.tokens == 0.0 {
             return 0.0;
         }
@@ -233,9 +254,9 @@ impl XpuRoofline {
 }
 
 impl Load {
-    fn of(items: &mut dyn Iterator<Item = StepItem>) -> Self {
+    fn of(items: &mut dyn Iterator<Item = StepItem>, pads: bool) -> Self {
         let mut load = Self::default();
-        for item in items {
+        let mut add = |item: StepItem, times: f64| {
             let (new, context) = (f64::from(item.new_tokens), f64::from(item.context));
             // A decode's own token is not among its keys.
             let (queries, keys) = match item.is_prefill {
@@ -245,10 +266,19 @@ impl Load {
                 ),
                 false => (item.new_tokens, item.context),
             };
-            load.tokens += new;
-            load.prefill += if item.is_prefill { new } else { 0.0 };
-            load.pairs += new * f64::from(keys) / speedup(queries, keys);
-            load.read += context;
+            load.tokens += times * new;
+            load.prefill += if item.is_prefill { times * new } else { 0.0 };
+            load.pairs += times * new * f64::from(keys) / speedup(queries, keys);
+            load.read += times * context;
+        };
+        if pads {
+            let mut requests = 0.0;
+            let longest = items
+                .inspect(|_| requests += 1.0)
+                .max_by_key(|item| (item.new_tokens, item.context));
+            longest.into_iter().for_each(|item| add(item, requests));
+        } else {
+            items.for_each(|item| add(item, 1.0));
         }
         load
     }
@@ -260,7 +290,15 @@ impl LatencyModel for XpuRoofline {
     }
 
     fn step_us(&self, _step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64 {
-        truncate_us((self.seconds(items) * 1e6).round()).max(1)
+        truncate_us((self.seconds(items) * 1e6 * self.dilation).round()).max(1)
+    }
+
+    fn exact_us(
+        &self,
+        _step: &StepAggregates,
+        items: &mut dyn Iterator<Item = StepItem>,
+    ) -> Option<f64> {
+        Some(self.seconds(items) * 1e6 * self.dilation)
     }
 
     fn queueing_us(&self, _prompt_tokens: u32) -> i64 {

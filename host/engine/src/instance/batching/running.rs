@@ -20,6 +20,16 @@ impl Instance {
     /// The budget of the step that is chosen at `now`, before which `prefilling` of the running
     /// requests prefill.
     pub(crate) fn step_budget(&self, prefilling: usize, now: i64) -> StepBudget {
+        self.step_budget_with(prefilling, self.arrived.len(), now)
+    }
+
+    /// The same where `with_kv` of those that wait have their KV cache here.
+    pub(super) fn step_budget_with(
+        &self,
+        prefilling: usize,
+        with_kv: usize,
+        now: i64,
+    ) -> StepBudget {
         let head_queued_us = match self.batching.reads_head_age() {
             true => self.waiting.first(|_| true),
             false => None,
@@ -29,6 +39,7 @@ impl Instance {
             running: self.running.len() as u32,
             prefilling: prefilling as u32,
             waiting: self.waiting_requests() as u32,
+            with_kv: with_kv as u32,
             head_queued_us: head_queued_us.map(|slot| self.requests[slot].enqueued_us),
         });
         let drafts = self.config.scheduling.speculation.num_speculative_tokens;

@@ -11,8 +11,10 @@ pub struct BatchState {
     pub running: u32,
     /// Of these, requests whose next step prefills.
     pub prefilling: u32,
-    /// Requests in the wait queue.
+    /// Requests that wait.
     pub waiting: u32,
+    /// Of these, requests whose KV cache is here: all that they need is a place in the batch.
+    pub with_kv: u32,
     /// When the head of the wait queue entered it, microseconds; `None` = the queue is empty, or
     /// the strategy does not [ask](BatchingStrategy::reads_head_age).
     pub head_queued_us: Option<i64>,

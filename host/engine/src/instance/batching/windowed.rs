@@ -38,11 +38,16 @@ impl BatchingStrategy for Windowed {
             decodes: Decodes::WaitForPrefills,
             ..self.limits.admitting(state, 0)
         };
-        let Some(head_us) = state.head_queued_us.filter(|_| state.running == 0) else {
+        if state.running > 0 {
             return closed;
+        }
+        // What was collected once is not collected again.
+        let collects = state.with_kv == 0 && state.waiting < self.min_batch_size;
+        let opens_us = match state.head_queued_us {
+            Some(head_us) => head_us.saturating_add(self.window_us),
+            None => state.now_us,
         };
-        let opens_us = head_us.saturating_add(self.window_us);
-        if state.waiting < self.min_batch_size && state.now_us < opens_us {
+        if collects && state.now_us < opens_us {
             return BatchLimits {
                 hold_until_us: opens_us,
                 ..closed
