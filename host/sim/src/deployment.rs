@@ -7,6 +7,7 @@ use crate::scheduling;
 use crate::settings::Given;
 use crate::spec::{RulesSpec, RunSpec};
 use crate::ticks;
+use crate::xpusim;
 use std::path::Path;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
@@ -14,7 +15,7 @@ use windtunnel_base::record::Role;
 use windtunnel_base::request::Source;
 use windtunnel_config::Defaults;
 use windtunnel_config::pool::{PoolSpec, RoleSpec};
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits, RunEnd};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::batching::Batching;
@@ -40,6 +41,8 @@ pub struct Deployment {
     preset: Preset,
     /// To the letter as the reference simulator, as the run says.
     as_blis: bool,
+    /// When runs end although there is more to do.
+    end: Option<RunEnd>,
     config: ClusterConfig,
 }
 
@@ -73,7 +76,8 @@ impl Deployment {
     /// on the GPUs, or a setting would change nothing.
     pub fn resolve(run: &RunSpec) -> Result<Self, InputError> {
         let defaults = defaults(run.defaults_filepath.as_deref())?;
-        Self::with(run, &Given::of(run), defaults)
+        let completed = xpusim::complete(run);
+        Self::with(completed.as_ref().unwrap_or(run), &Given::of(run), defaults)
     }
 
     pub(crate) fn with(
@@ -88,6 +92,7 @@ impl Deployment {
             &run.pools[..]
         };
         ticks::check(run, given)?;
+        xpusim::check(run, given)?;
         let profile = LatencyModelKind::Profile.name();
         let measured = |pool: &PoolSpec| pool.latency.model.as_deref() == Some(profile);
         if run.model.is_empty() && !run.is_in_ticks() && !specs.iter().all(measured) {
@@ -110,15 +115,24 @@ impl Deployment {
             scheduling::configure(&mut pool.engine, &spec.engine, preset, resolved, given)?;
             profile::configure(&mut pool.engine, &spec.engine, resolved)?;
             let in_ticks = resolved.latency_kind == LatencyModelKind::Ticks;
-            let time_us = if in_ticks {
-                ticks::time_us
-            } else {
-                scheduling::time_us
+            let as_xpusim = resolved.device_memory.is_some();
+            let time_us = match (in_ticks, as_xpusim) {
+                (true, _) => ticks::time_us,
+                (_, true) => xpusim::time_us,
+                _ => scheduling::time_us,
             };
             pool.batching = scheduling::batching(&mut pool.engine, &spec.engine, time_us)?;
             if in_ticks {
                 ticks::configure(pool)?;
             }
+            if as_xpusim {
+                xpusim::configure(pool, spec);
+            }
+        }
+        xpusim::check_lengths(run, &all)?;
+        let mut transfer = disaggregation::transfer(&run.disaggregation, preset)?;
+        if run.is_as_xpusim() {
+            transfer = xpusim::transfer(transfer);
         }
         let front = &run.front;
         let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());
@@ -126,7 +140,7 @@ impl Deployment {
         let predictor = front.output_predictor.as_deref();
         let config = ClusterConfig {
             pools,
-            transfer: disaggregation::transfer(&run.disaggregation, preset)?,
+            transfer,
             front: FrontEndConfig {
                 admission_latency_us: front.admission_latency_us.unwrap_or(0).into(),
                 routing_latency_us: front.routing_latency_us.unwrap_or(0).into(),
@@ -158,6 +172,7 @@ impl Deployment {
             machines,
             preset,
             as_blis: run.rules == RulesSpec::Blis,
+            end: xpusim::end(run)?,
             config,
         })
     }
@@ -170,6 +185,7 @@ impl Deployment {
             machines: Vec::new(),
             preset,
             as_blis: false,
+            end: None,
             config,
         }
     }
@@ -260,6 +276,10 @@ impl Deployment {
         } else {
             cluster
         };
+        let cluster = match self.end {
+            Some(end) => cluster.ending(end),
+            None => cluster,
+        };
         Ok((cluster, meter))
     }
 }
@@ -309,6 +329,7 @@ fn pool(
     setup.kv_cache_dtype.clone_from(&engine.kv_cache_dtype);
     setup.max_model_len = engine.max_model_len;
     setup.as_blis = run.rules == RulesSpec::Blis;
+    setup.as_xpusim = run.is_as_xpusim();
     setup
         .moe_comm_backend
         .clone_from(&spec.parallel.moe_comm_backend);
@@ -376,6 +397,7 @@ fn machine(spec: &PoolSpec, pool: &PoolConfig, resolved: &Resolved) -> Machine {
             value: resolved.kv_blocks_source.name().to_owned(),
             chosen: spec.engine.total_kv_blocks.is_none(),
         },
+        capex_usd_per_gpu: resolved.capex_usd,
     }
 }
 

@@ -70,6 +70,7 @@ mod spec_file;
 mod targets;
 mod ticks;
 pub mod workload;
+mod xpusim;
 mod xpusim_file;
 
 pub use deployment::{Deployment, Play, defaults};
@@ -91,3 +92,4 @@ pub use windtunnel_policy::{Custom, Facts, Hook, PolicySpec};
 pub use windtunnel_results::metrics;
 pub use windtunnel_results::report::{ReportInputs, Results};
 pub use windtunnel_workload::TimeUnit;
+pub use xpusim_file::BesideXpuSim;

@@ -108,6 +108,7 @@ pub(crate) fn configure(
             update_us: core_time("core_update_us", spec.core_update_us.as_deref())?,
         },
         speculation: speculation(spec, given)?,
+        memory: resolved.device_memory,
     };
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::spec::{
     LoadGeneratorSpec, ReplaySpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
 use crate::ticks;
+use crate::xpusim;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use windtunnel_base::input::InputError;
@@ -36,7 +37,7 @@ pub(crate) const TRACE_SETTINGS: [&str; 10] = [
 pub use crate::opened::Opened;
 pub use crate::spec::DEFAULT_SEED;
 pub(crate) use synthetic::LENGTH_SETTINGS;
-pub(crate) use synthetic::measured_us;
+pub(crate) use synthetic::{XPUSIM, measured, measured_us};
 use synthetic::{lengths, timeout};
 
 /// Traces that several runs replay; each is parsed once, so that all see the same.
@@ -77,6 +78,9 @@ pub(crate) fn open_workload(
     let w = &run.workload;
     let name = w.name.as_deref().unwrap_or("distribution");
     let preset = name == "distribution" || defaults.preset(name).is_ok();
+    if run.is_as_xpusim() {
+        return xpusim::open(run, given);
+    }
     synthetic::check_times(run, given, preset)?;
     if run.is_in_ticks() {
         return ticks::open(run, given);

@@ -57,3 +57,4 @@ mod twins;
 mod vllm_oracle;
 mod workload;
 mod xpusim;
+mod xpusim_oracle;

@@ -194,6 +194,8 @@ pub struct Resolved {
     pub arch: Option<ModelArch>,
     /// The GPU's figures where they are known.
     pub hardware: Option<Hardware>,
+    /// What a GPU costs, US dollars, where that is known.
+    pub capex_usd: Option<u32>,
 }
 
 impl Resolved {
@@ -223,6 +225,7 @@ impl Resolved {
             is_moe: false,
             arch: None,
             hardware: None,
+            capex_usd: None,
         }
     }
 }

@@ -522,6 +522,7 @@ impl<'a> Case<'a> {
             is_moe,
             arch: self.arch,
             hardware,
+            capex_usd: None,
         })
     }
 }

@@ -3,15 +3,14 @@
 use crate::opened::Opened;
 use crate::settings::Given;
 use crate::spec::{LengthSpec, LoadGeneratorSpec, RunSpec, WorkloadSpec};
+use crate::xpusim::{DURATION_S, drawn};
 use windtunnel_base::input::InputError;
 use windtunnel_config::Defaults;
 use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
-use windtunnel_workload::xpusim::{self, XpuSimTraffic};
+use windtunnel_workload::xpusim::{Parameters as XpuSimParameters, XpuSimTraffic};
 
 /// The name of XpuSim's traffic.
-pub(super) const XPUSIM: &str = "xpusim";
-/// How long it comes unless that is said, seconds.
-const XPUSIM_DURATION_S: f64 = 60.0;
+pub(crate) const XPUSIM: &str = "xpusim";
 /// The longest time, seconds (30 years).
 const LONGEST_S: f64 = 1e9;
 
@@ -54,9 +53,9 @@ pub(super) fn check_times(run: &RunSpec, given: &Given, preset: bool) -> Result<
 
 /// The time that is measured, seconds: after the warm-up, until no more requests come. `None` = the
 /// workload does not say it.
-fn measured(w: &WorkloadSpec) -> Result<Option<[f64; 2]>, InputError> {
+pub(crate) fn measured(w: &WorkloadSpec) -> Result<Option<[f64; 2]>, InputError> {
     let is_xpusim = w.name.as_deref() == Some(XPUSIM);
-    let Some(duration) = w.duration.or(is_xpusim.then_some(XPUSIM_DURATION_S)) else {
+    let Some(duration) = w.duration.or(is_xpusim.then_some(DURATION_S)) else {
         return Ok(None);
     };
     let warm_up = w.warm_up.unwrap_or(0.0);
@@ -150,21 +149,14 @@ pub(super) fn as_xpusim(
         "with `workload` xpusim, which has a `duration`, and lengths by `prompt_tokens` and `output_tokens` and their \
          largest values",
     )?;
-    let length = |l: &LengthSpec, usual, most| xpusim::Length {
-        usual: l.mean.unwrap_or(usual),
-        most: l.max.unwrap_or(most),
-    };
-    let end = measured(w)?.map_or(XPUSIM_DURATION_S, |[_, end]| end);
-    let (rate, seed) = (w.rate.unwrap_or(2.0), run.seed());
-    let source = XpuSimTraffic::new(&xpusim::Parameters {
-        rate,
-        until_s: end,
-        prompt: length(&w.prompt_tokens, 512, 1024),
-        output: length(&w.output_tokens, 128, 256),
-        seed,
+    let end = measured(w)?.map_or(DURATION_S, |[_, end]| end);
+    let parameters = XpuSimParameters {
         horizon_us,
         timeout_us: w.timeout.map(|_| timeout(w)).transpose()?.flatten(),
-    })?;
+        ..drawn(run, end)
+    };
+    let (rate, seed) = (parameters.rate, parameters.seed);
+    let source = XpuSimTraffic::new(&parameters)?;
     Ok(Opened::of(
         Box::new(source),
         format!("{XPUSIM}, {end} s of requests at {rate} request/s, seed {seed}"),

@@ -94,6 +94,7 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         is_moe: false,
         arch: None,
         hardware: None,
+        capex_usd: None,
     })
 }
 

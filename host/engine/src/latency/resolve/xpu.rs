@@ -106,6 +106,7 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         is_moe: false,
         arch: None,
         hardware: Some(figures(model, xpu)),
+        capex_usd: xpu.capex_usd,
     })
 }
 

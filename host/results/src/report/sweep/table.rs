@@ -40,7 +40,7 @@ enum Best {
     Lowest,
 }
 
-const COLUMNS: [Column; 10] = [
+static COLUMNS: [Column; 11] = [
     column("requests_per_s", "Requests/s", Best::Highest, digits),
     column(PER_GPU, "Tokens/s/GPU", Best::Highest, digits),
     column("ttft_p50_ms", "TTFT p50", Best::Lowest, digits),
@@ -51,7 +51,34 @@ const COLUMNS: [Column; 10] = [
     column(NOT_SERVED, "Not served", Best::Lowest, count),
     column("slo_attainment", "SLO met", Best::Highest, percent),
     column("fitness", "Fitness", Best::Highest, digits),
+    column("capex_usd", "CapEx USD", Best::Lowest, count),
 ];
+
+/// Those that are shown when they are asked for.
+static MORE: [Column; 7] = [
+    column("output_tokens_per_s", "Tokens/s", Best::Highest, digits),
+    column("ttft_mean_ms", "TTFT mean", Best::Lowest, digits),
+    column("e2e_mean_ms", "E2E mean", Best::Lowest, digits),
+    column(
+        "measured_requests_per_s",
+        "Requests/s",
+        Best::Highest,
+        digits,
+    ),
+    column(
+        "measured_output_tokens_per_s",
+        "Tokens/s",
+        Best::Highest,
+        digits,
+    ),
+    column("measured_ttft_mean_ms", "TTFT mean", Best::Lowest, digits),
+    column("measured_e2e_mean_ms", "E2E mean", Best::Lowest, digits),
+];
+
+/// The metrics that a table can show, by their names in rows.
+pub fn column_names() -> impl Iterator<Item = &'static str> {
+    COLUMNS.iter().chain(&MORE).map(|column| column.metric)
+}
 
 const fn column(metric: &'static str, title: &'static str, best: Best, show: Show) -> Column {
     Column {
@@ -117,9 +144,9 @@ impl Group<'_> {
 /// A table with a line per point; several seeds show as their mean and standard deviation. With
 /// several dimensions the best value is marked for each value of the first. Columns that are 0
 /// everywhere, and what makes the table too wide, are left out. What runs were computed on is told
-/// where it differs.
+/// where it differs. `wanted` are the metrics to show, all of them; none = those above.
 #[must_use]
-pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
+pub fn table(dimensions: &[&str], rows: &[Row], wanted: &[String]) -> String {
     let groups: Vec<Group<'_>> = rows
         .chunk_by(|a, b| a.point() == b.point())
         .map(Group)
@@ -146,11 +173,18 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
             .filter(|(name, _, flag)| differ(name) && !dimensions.contains(flag))
             .map(|(name, title, _)| (name, title))
             .collect(),
-        columns: COLUMNS.iter().filter(matters).collect(),
+        columns: match wanted {
+            [] => COLUMNS.iter().filter(matters).collect(),
+            _ => wanted.iter().filter_map(|name| named(name)).collect(),
+        },
         deviations: seeds > 1,
         broken: false,
     };
-    drawing.narrow();
+    if wanted.is_empty() {
+        drawing.narrow();
+    } else {
+        drawing.broken = drawing.width() > WIDTH;
+    }
     let deviation = if drawing.deviations {
         " ±standard deviation"
     } else {
@@ -160,7 +194,11 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
         1 => "1 run".to_owned(),
         n => format!("{n} runs"),
     };
-    last.push_str("; latencies in ms; requests/s over the whole run, drain included");
+    let of_a_part = |name: &String| name.starts_with("measured_");
+    last.push_str(match wanted.iter().any(of_a_part) {
+        true => "; latencies in ms; of the time that is measured, after the warm-up",
+        false => "; latencies in ms; requests/s over the whole run, drain included",
+    });
     if seeds > 1 {
         last.push_str(&format!("\nmean{deviation} of {seeds} seeds"));
     }
@@ -173,13 +211,19 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
     format!("{text}\n{last}\n")
 }
 
+/// The column of a metric.
+fn named(name: &str) -> Option<&'static Column> {
+    let mut all = COLUMNS.iter().chain(&MORE);
+    all.find(|column| column.metric == name)
+}
+
 /// What the table shows.
 struct Drawing<'a> {
     dimensions: &'a [&'a str],
     groups: Vec<Group<'a>>,
     /// Column and title of what the rows' machines differ in.
     machines: Vec<(&'static str, &'static str)>,
-    columns: Vec<&'a Column>,
+    columns: Vec<&'static Column>,
     deviations: bool,
     /// Are lists in the dimensions broken into lines?
     broken: bool,
