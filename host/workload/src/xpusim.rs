@@ -46,6 +46,18 @@ impl PythonRandom {
     }
 }
 
+/// Seconds on the engine's clock. On a clock finer than microseconds a time keeps its side of a
+/// whole microsecond, at which windows of time begin and end.
+pub(crate) fn on_clock(seconds: f64, clock_per_s: f64) -> i64 {
+    let nearest = (seconds * clock_per_s).round() as i64;
+    let per_us = (clock_per_s / 1e6) as i64;
+    if per_us < 2 || nearest % per_us != 0 {
+        return nearest;
+    }
+    let whole = nearest as f64 / clock_per_s;
+    nearest + i64::from(seconds > whole) - i64::from(seconds < whole)
+}
+
 /// A length, tokens: `usual` if that is the most there is, else uniform from a little below it
 /// (100 of a prompt, 50 of an output) to `most`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +179,7 @@ impl XpuSimTraffic {
             .collect();
         let mut requests = Vec::new();
         for (arrival, output) in arrivals.into_iter().zip(outputs) {
-            let arrival_us = (arrival * p.clock_per_s).round() as i64;
+            let arrival_us = on_clock(arrival, p.clock_per_s);
             if arrival > p.until_s && !p.goes_on || arrival_us >= p.horizon_us {
                 break;
             }
@@ -213,6 +225,16 @@ impl Source for XpuSimTraffic {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_keeps_its_side_of_a_whole_microsecond() {
+        let on = |seconds| on_clock(seconds, 1e12);
+        assert_eq!(on(22.0), 22_000_000_000_000);
+        assert_eq!(on(22.000_000_000_000_004), 22_000_000_000_001);
+        assert_eq!(on(21.999_999_999_999_996), 21_999_999_999_999);
+        assert_eq!(on(0.204_012_057_454_960_2), 204_012_057_455);
+        assert_eq!(on_clock(22.000_000_000_000_004, 1e6), 22_000_000);
+    }
 
     #[test]
     fn random_numbers_are_those_of_python() {

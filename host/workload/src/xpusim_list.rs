@@ -2,7 +2,7 @@
 //! wrote them.
 
 use super::limits::MAX_TOKENS;
-use super::xpusim::XpuSimTraffic;
+use super::xpusim::{XpuSimTraffic, on_clock};
 use serde::Deserialize;
 use std::path::Path;
 use windtunnel_base::input::{InputError, read_text};
@@ -77,7 +77,7 @@ pub fn read(path: &Path, clock_per_s: f64) -> Result<XpuSimTraffic, InputError> 
         }
     }
     let requests = requests.into_iter().map(|r| {
-        let arrival = (r.arrival * clock_per_s).round() as i64;
+        let arrival = on_clock(r.arrival, clock_per_s);
         (arrival, r.input, r.output)
     });
     Ok(XpuSimTraffic::of(requests.collect(), None))

@@ -19,6 +19,7 @@ mod engine_request;
 mod event_loop;
 mod events;
 mod fast_forward;
+mod group_lengths;
 mod group_members;
 mod group_step;
 mod itl_log;

@@ -51,7 +51,7 @@ pub use extrapolation::Extrapolation;
 pub use kernels::Kernels;
 pub use kind::LatencyModelKind;
 pub use kv_dtype::KV_CACHE_DTYPES;
-pub use model::{LatencyModel, StepAggregates, StepItem, truncate_us};
+pub use model::{LENGTH_BOUNDS, LatencyModel, StepAggregates, StepItem, length_class, truncate_us};
 pub use model_len::max_model_len;
 pub use profile::Profile;
 pub use resolve::resolve;

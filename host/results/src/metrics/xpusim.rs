@@ -61,7 +61,7 @@ pub struct XpuSimFigures {
     pub first_token: Ints,
     /// The same of their end-to-end latency.
     pub end_to_end: Ints,
-    /// Mean time that their prompts took; `None` of none.
+    /// Mean time of the prompts that were computed in the window; `None` of none.
     pub prefill_mean_s: Option<f64>,
     /// GiB of one accelerator of each pool, together, after every event.
     pub memory_gib: Floats,
@@ -118,8 +118,13 @@ impl XpuSimFigures {
                 tokens -= u64::from(within(finish));
                 first_token.extend(r.ttft_us);
                 end_to_end.push(finish - r.arrival_us);
-                prefills.extend(prefill.and_then(|(start, end)| Some(end? - start)));
             }
+            let computed = prefill.and_then(|(start, end)| Some((start, end?)));
+            prefills.extend(
+                computed
+                    .filter(|(_, end)| within(*end))
+                    .map(|(start, end)| end - start),
+            );
             let after_first = first.map_or(0, |first| {
                 decoded.len() - decoded.partition_point(|(end, _)| *end < first)
             });
