@@ -58,3 +58,4 @@ mod vllm_oracle;
 mod workload;
 mod xpusim;
 mod xpusim_oracle;
+mod xpusim_rules;

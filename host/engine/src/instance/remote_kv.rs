@@ -189,7 +189,8 @@ impl Instance {
     /// A request of a batch that computed prompts waits for one that decodes.
     pub(super) fn await_decoding(&mut self, entry: BatchEntry) {
         let request = &mut self.requests[entry.slot];
-        if request.in_prefill() || request.emitted > request.unseen {
+        // The first token that is sampled stands for the prompt, output or not.
+        if request.part != Part::Whole || request.emitted != 1 {
             return;
         }
         request.running = false;
