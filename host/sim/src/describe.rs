@@ -3,6 +3,7 @@
 use crate::pool_setup::pool_setup;
 use crate::simulation::Simulation;
 use crate::ticks;
+use crate::xpusim::clock_units;
 use serde_json::{Value, json};
 use windtunnel_engine::latency::LatencyModelKind;
 use windtunnel_results::report::machines::gpus;
@@ -90,7 +91,7 @@ impl Simulation {
             .pools
             .iter()
             .zip(resolved)
-            .map(|(pool, r)| pool_setup(pool, r));
+            .map(|(pool, r)| pool_setup(pool, r, clock_units(&self.spec)));
         let mut setup = json!({
             "windtunnel_version": env!("CARGO_PKG_VERSION"),
             "model": first.canonical,

@@ -5,8 +5,9 @@ use windtunnel_engine::cluster::PoolConfig;
 use windtunnel_engine::instance::EngineRules;
 use windtunnel_engine::latency::{GIB, Resolved};
 
-/// A pool in the reports. Its rules are the run's: only their place among the keys is here.
-pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
+/// A pool in the reports, whose clock shows so many microseconds for one of the run. Its rules are
+/// the run's: only their place among the keys is here.
+pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved, clock_units: i64) -> Value {
     let mut setup = json!({
         "hardware": r.gpu,
         "tensor_parallelism": r.tp,
@@ -27,7 +28,7 @@ pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
         "long_prefill_token_threshold": pool.engine.long_prefill_token_threshold,
     });
     if pool.engine.rules != EngineRules::BLIS {
-        setup["scheduling"] = scheduling(pool);
+        setup["scheduling"] = scheduling(pool, clock_units);
     }
     if !pool.name.is_empty() {
         setup["name"] = pool.name.clone().into();
@@ -36,7 +37,7 @@ pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved) -> Value {
 }
 
 /// What vLLM's scheduler and server are told; null = no limit.
-fn scheduling(pool: &PoolConfig) -> Value {
+fn scheduling(pool: &PoolConfig, clock_units: i64) -> Value {
     let (engine, s) = (&pool.engine, &pool.engine.scheduling);
     let limit = |n: u32| (n > 0).then_some(n);
     let mut told = json!({
@@ -53,13 +54,13 @@ fn scheduling(pool: &PoolConfig) -> Value {
         "lora_load_time_us": s.lora_load_us,
     });
     if !pool.batching.is_continuous() {
-        let params = pool.batching.params().map(|(param, value)| {
-            let name = match param.is_time {
-                true => format!("{}_us", param.name),
-                false => param.name.to_owned(),
-            };
-            (name, json!(value))
-        });
+        let params = pool
+            .batching
+            .params()
+            .map(|(param, value)| match param.is_time {
+                true => (format!("{}_us", param.name), json!(value / clock_units)),
+                false => (param.name.to_owned(), json!(value)),
+            });
         told["batching_strategy"] = pool.batching.name().into();
         told["batching_params"] = Value::Object(params.collect());
     }

@@ -509,8 +509,8 @@ mod tests {
         );
         assert_eq!(
             refused(json!({ "engine": "vllm-0.2" })),
-            "unknown engine \"vllm-0.2\"; did you mean \"vllm-0.32\"? valid: profilesim, vllm-0.8.5, \
-             vllm-0.11, vllm-0.15, vllm-0.19, vllm-0.32"
+            "unknown engine \"vllm-0.2\"; did you mean \"vllm-0.32\"? valid: xpusim, profilesim, \
+             vllm-0.8.5, vllm-0.11, vllm-0.15, vllm-0.19, vllm-0.32"
         );
     }
 

@@ -426,7 +426,13 @@ impl Simulation {
             let summary = RunSummary::of_digest(digest, &record);
             (record, summary)
         } else {
-            let own = cluster.run(progress);
+            let units = xpusim::clock_units(&self.spec);
+            let own = cluster.run(&mut |so_far| {
+                progress(Progress {
+                    clock_us: so_far.clock_us / units,
+                    ..so_far
+                });
+            });
             let record;
             (record, figures) = xpusim::figures(&self.spec, own, self.deployment.resolved())?;
             let summary = RunSummary::of(&record);

@@ -165,6 +165,14 @@ pub(crate) fn check(run: &RunSpec, given: &Given) -> Result<(), InputError> {
     Ok(())
 }
 
+/// Microseconds that the engine's clock shows for one of a run.
+pub(crate) fn clock_units(run: &RunSpec) -> i64 {
+    match run.is_as_xpusim() {
+        true => PICOSECONDS_PER_US,
+        false => 1,
+    }
+}
+
 /// A time with its unit, on the engine's clock.
 pub(crate) fn time_us(text: &str) -> Result<i64, InputError> {
     let us = parse_duration_us(text).filter(|us| (0.0..=1e12).contains(us));
@@ -230,7 +238,6 @@ pub(crate) fn open(run: &RunSpec, given: &Given) -> Result<Opened, InputError> {
         Some(path) => {
             let own = "with a list of requests, which says it";
             let of_traffic = [
-                "seed",
                 "load_generator",
                 "rate",
                 "prompt_tokens",

@@ -300,13 +300,14 @@ impl Drawing<'_> {
     }
 }
 
-/// Breaks a list after its commas.
+/// Breaks a list after its commas, and flags between them.
 fn lines(list: &str) -> String {
     let mut lines = String::new();
     let mut length = 0;
-    for item in list.split_inclusive(',') {
+    for item in list.split_inclusive([',', ' ']) {
         let more = item.chars().count();
         if length > 0 && length + more > LINE {
+            lines.truncate(lines.trim_end_matches(' ').len());
             lines.push('\n');
             length = 0;
         }
