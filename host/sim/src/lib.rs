@@ -72,6 +72,7 @@ mod ticks;
 pub mod workload;
 mod xpusim;
 mod xpusim_file;
+mod xpusim_traffic;
 
 pub use deployment::{Deployment, Play, defaults};
 pub use disaggregation_spec::DisaggregationSpec;

@@ -8,6 +8,7 @@ use crate::spec::{
 };
 use crate::ticks;
 use crate::xpusim;
+use crate::xpusim_traffic::XPUSIM;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use windtunnel_base::input::InputError;
@@ -37,7 +38,7 @@ pub(crate) const TRACE_SETTINGS: [&str; 10] = [
 pub use crate::opened::Opened;
 pub use crate::spec::DEFAULT_SEED;
 pub(crate) use synthetic::LENGTH_SETTINGS;
-pub(crate) use synthetic::{XPUSIM, measured, measured_us};
+pub(crate) use synthetic::measured_us;
 use synthetic::{lengths, timeout};
 
 /// Traces that several runs replay; each is parsed once, so that all see the same.
@@ -105,7 +106,7 @@ pub(crate) fn open_workload(
     if let Some(path) = &w.reqgen_config_path {
         return generated(path, run, given);
     }
-    let at_a_rate = preset || name == synthetic::XPUSIM;
+    let at_a_rate = preset || name == XPUSIM;
     let synthetic_traffic = w.spec.is_some() || w.concurrency.is_some() || at_a_rate;
     given.reject_unless(
         &TRACE_SETTINGS,

@@ -1,9 +1,10 @@
 //! Runs under the rules of XpuSim: its defaults, what of a run it knows, what it sends, and its
 //! clock, which is finer than ours.
 
+use crate::opened::Opened;
 use crate::settings::{Given, names};
-use crate::spec::{LengthSpec, LoadGeneratorSpec, RunSpec, WorkloadSpec};
-use crate::workload::{Opened, XPUSIM, measured};
+use crate::spec::{LoadGeneratorSpec, RunSpec, WorkloadSpec};
+use crate::xpusim_traffic::{DURATION_S, XPUSIM, drawn, measured};
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_base::record::RunRecord;
@@ -68,8 +69,6 @@ const PREFILL: (&str, u32) = ("a100-80gb", 4);
 const DECODE: (&str, u32) = ("mi300x", 8);
 /// GB/s of its links.
 const BANDWIDTH: f64 = 100.0;
-/// Seconds that it measures.
-pub(crate) const DURATION_S: f64 = 60.0;
 
 /// Far more KV blocks than anything needs: admission is by the byte.
 const NO_END_OF_BLOCKS: u64 = 1 << 40;
@@ -299,27 +298,6 @@ fn parameters(run: &RunSpec, evenly: bool) -> Result<xpusim::Parameters, InputEr
         clock_per_s: CLOCK_PER_S,
         ..drawn(run, until_s)
     })
-}
-
-/// What XpuSim's traffic is drawn from, on a clock of microseconds and up to its end.
-pub(crate) fn drawn(run: &RunSpec, until_s: f64) -> xpusim::Parameters {
-    let w = &run.workload;
-    let length = |l: &LengthSpec, usual, most| xpusim::Length {
-        usual: l.mean.unwrap_or(usual),
-        most: l.max.unwrap_or(most),
-    };
-    xpusim::Parameters {
-        rate: w.rate.unwrap_or(2.0),
-        evenly: false,
-        until_s,
-        goes_on: false,
-        clock_per_s: 1e6,
-        prompt: length(&w.prompt_tokens, 512, 1024),
-        output: length(&w.output_tokens, 128, 256),
-        seed: run.seed(),
-        horizon_us: i64::MAX,
-        timeout_us: None,
-    }
 }
 
 /// Refuses lengths beyond the model's, as XpuSim does where one instance serves.

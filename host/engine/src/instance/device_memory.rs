@@ -2,10 +2,7 @@
 //! need instead of by KV blocks.
 
 use super::engine_request::EngineRequest;
-use super::slot::Slot;
-use super::state::Instance;
 use crate::latency::DeviceMemory;
-use windtunnel_base::record::MemoryUse;
 
 /// A batch that is being formed. All its requests are as long as the longest.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,7 +41,7 @@ impl MemoryLedger {
     /// Takes a request into the batch that is being formed, if the batch fits beside what is
     /// there, whatever its requests come to need. A decode's own KV cache is there already and
     /// counts twice.
-    fn admits(&mut self, request: &EngineRequest) -> bool {
+    pub(super) fn admits(&mut self, request: &EngineRequest) -> bool {
         let prompt = u64::from(request.prompt_tokens());
         let new_tokens = match request.in_prefill() {
             true => prompt,
@@ -72,7 +69,7 @@ impl MemoryLedger {
     }
 
     /// The batch is formed.
-    fn formed(&mut self) {
+    pub(super) fn formed(&mut self) {
         let Forming {
             requests, tokens, ..
         } = std::mem::take(&mut self.forming);
@@ -99,7 +96,7 @@ impl MemoryLedger {
         self.resident_tokens -= tokens;
     }
 
-    fn used(&self) -> f64 {
+    pub(super) fn used(&self) -> f64 {
         let kv = self.resident_tokens as f64 * self.figures.kv_per_token;
         self.figures.weights + kv + self.activations
     }
@@ -110,37 +107,5 @@ pub(super) fn resident(request: &EngineRequest) -> u64 {
     match u64::from(request.emitted) {
         0 => 0,
         emitted => u64::from(request.prompt_tokens()) + emitted - 1,
-    }
-}
-
-impl Instance {
-    /// Does a request fit into memory with those admitted to the step at hand? Always where memory
-    /// is not counted by the byte.
-    pub(super) fn memory_admits(&mut self, slot: Slot) -> bool {
-        let request = &self.requests[slot];
-        let memory = self.memory.as_mut();
-        memory.is_none_or(|memory| memory.admits(request))
-    }
-
-    /// The batch of the step at `now` is formed.
-    pub(super) fn note_formed(&mut self, now: i64) {
-        if let Some(memory) = &mut self.memory {
-            memory.formed();
-        }
-        self.note_memory(now);
-    }
-
-    /// Notes how much memory is in use from `now` on.
-    pub(super) fn note_memory(&mut self, now: i64) {
-        let Some(memory) = &self.memory else { return };
-        let now_used = MemoryUse {
-            from_us: now,
-            bytes: memory.used(),
-        };
-        let uses = &mut self.totals.memory_uses;
-        match uses.last_mut() {
-            Some(last) if last.from_us == now => *last = now_used,
-            _ => uses.push(now_used),
-        }
     }
 }

@@ -23,6 +23,7 @@ mod group_lengths;
 mod group_members;
 mod group_step;
 mod itl_log;
+mod memory_use;
 mod part;
 mod policies;
 mod queue_key;

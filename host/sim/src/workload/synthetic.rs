@@ -3,16 +3,11 @@
 use crate::opened::Opened;
 use crate::settings::Given;
 use crate::spec::{LengthSpec, LoadGeneratorSpec, RunSpec, WorkloadSpec};
-use crate::xpusim::{DURATION_S, drawn};
+use crate::xpusim_traffic::{DURATION_S, XPUSIM, drawn, measured};
 use windtunnel_base::input::InputError;
 use windtunnel_config::Defaults;
 use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
 use windtunnel_workload::xpusim::{Parameters as XpuSimParameters, XpuSimTraffic};
-
-/// The name of XpuSim's traffic.
-pub(crate) const XPUSIM: &str = "xpusim";
-/// The longest time, seconds (30 years).
-const LONGEST_S: f64 = 1e9;
 
 /// Settings of synthetic lengths.
 pub(crate) const LENGTH_SETTINGS: [&str; 9] = [
@@ -49,27 +44,6 @@ pub(super) fn check_times(run: &RunSpec, given: &Given, preset: bool) -> Result<
         !run.outputs.summary_only,
         "with `summary_only`, which keeps no request's record",
     )
-}
-
-/// The time that is measured, seconds: after the warm-up, until no more requests come. `None` = the
-/// workload does not say it.
-pub(crate) fn measured(w: &WorkloadSpec) -> Result<Option<[f64; 2]>, InputError> {
-    let is_xpusim = w.name.as_deref() == Some(XPUSIM);
-    let Some(duration) = w.duration.or(is_xpusim.then_some(DURATION_S)) else {
-        return Ok(None);
-    };
-    let warm_up = w.warm_up.unwrap_or(0.0);
-    if !(duration > 0.0 && duration <= LONGEST_S) {
-        return Err(InputError::new(format!(
-            "`duration` is {duration}; expected seconds above 0, at most {LONGEST_S:e}"
-        )));
-    }
-    if !(0.0..=LONGEST_S).contains(&warm_up) {
-        return Err(InputError::new(format!(
-            "`warm_up` is {warm_up}; expected seconds, 0 to {LONGEST_S:e}"
-        )));
-    }
-    Ok(Some([warm_up, warm_up + duration]))
 }
 
 /// The same in microseconds, of a run that was found to be right.
