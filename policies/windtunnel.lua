@@ -129,6 +129,20 @@ local Cluster = {}
 ---@field max_step_tokens number Most new tokens per step. [tokens]
 local Queue = {}
 
+---The step that the instance is about to choose.
+---@class Step
+---@field step number Its number on this instance, from 0.
+---@field running_prefill_tokens number Prompt tokens of the running batch that are still to be prefilled. [tokens]
+---@field decode_context_tokens number Context of all running decodes together. [tokens]
+---@field prefilling number Running requests that prefill. [requests]
+---@field decoding number Running requests that decode. [requests]
+---@field free_places number Requests for which the batch has room. [requests]
+---@field max_prefill_tokens number Most prefill tokens of one request by vLLM's rules for this step: without limit for a request that is alone; 4294967295 = no limit. [tokens]
+---@field long_prefill_token_threshold number The configured `long_prefill_token_threshold`; 4294967295 = no limit. [tokens]
+---@field steps_in_flight number Steps under way: with asynchronous scheduling the next one is chosen while one runs. [steps]
+---@field moving number Requests whose KV cache is on its way here or from here. [requests]
+local Step = {}
+
 ---Something that happened to a request. Fields that do not apply are 0.
 ---@class Event
 ---@field now_us number When it was learned. [us]
@@ -150,6 +164,14 @@ local Event = {}
 ---@field slots number Most requests the cluster can run at once. [requests]
 ---@field highest_priority number The highest `class_priority` that any SLO class has.
 local Setup = {}
+
+---What batch returns: what it leaves out is as the engine's own limits.
+---@class Limits
+---@field max_new_tokens? number Most new tokens of the step, of all requests together.
+---@field max_prefill_tokens? number Most prefill tokens of one request, at least 1.
+---@field max_admissions? number Most waiting requests that are admitted.
+---@field hold_until_us? number An instance without a batch that admits nobody sleeps until then, or until its requests change.
+---@field decodes_wait? boolean Decodes take part only in a step that computes no prompt.
 
 ---@class AdmissionPolicy
 ---@field admit fun(req: Request, cluster: Cluster): boolean|Wait, string? Admits a request, turns it away, or puts it off; asked again after a delay.
@@ -193,6 +215,9 @@ local Setup = {}
 ---@class DisaggregationPolicy
 ---@field disaggregate fun(req: Request, inst: Instance, cluster: Cluster): boolean Decides whether another instance computes a prompt than `inst`, which was chosen to decode it.
 
+---@class BatchingPolicy
+---@field batch fun(step: Step, head: QueuedRequest?, queue: Queue): Limits Sets the limits of the step that is about to be chosen.
+
 ---What a policy file returns: the hooks themselves, or sections of them.
 ---@class Policy
 ---@field admit? fun(req: Request, cluster: Cluster): boolean|Wait, string?
@@ -204,6 +229,7 @@ local Setup = {}
 ---@field order? fun(waiting: QueuedRequest[], running: RunningRequest[], queue: Queue): number[]
 ---@field victim? fun(running: RunningRequest[], queue: Queue): number
 ---@field disaggregate? fun(req: Request, inst: Instance, cluster: Cluster): boolean
+---@field batch? fun(step: Step, head: QueuedRequest?, queue: Queue): Limits
 ---@field on_dispatch? fun(ev: Event)
 ---@field on_first_token? fun(ev: Event)
 ---@field on_complete? fun(ev: Event)
@@ -215,6 +241,7 @@ local Setup = {}
 ---@field scheduler? SchedulerPolicy
 ---@field preemption? PreemptionPolicy
 ---@field disaggregation? DisaggregationPolicy
+---@field batching? BatchingPolicy
 ---@field tick_us? number Interval of `on_tick`, microseconds, 1000 or more.
 ---@field refresh_us? number When numbers are asked for again: at most once per so many microseconds; 0: before each step that could admit somebody.
 

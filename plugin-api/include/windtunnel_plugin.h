@@ -36,6 +36,8 @@ extern "C" {
 #define WT_PRIORITY 2
 #define WT_SCHEDULER 3
 #define WT_PREEMPTION 4
+#define WT_DISAGGREGATION 5
+#define WT_BATCHING 6
 
 /* What a policy reads and listens to. What nobody asks for is not computed. */
 #define WT_READS_COUNTERS 0x1ull
@@ -47,6 +49,8 @@ extern "C" {
 #define WT_HEARS_TOKENS 0x40ull
 #define WT_READS_RUNNING 0x80ull
 #define WT_READS_ADAPTERS 0x100ull
+#define WT_READS_STEPS 0x200ull
+#define WT_READS_WAITING 0x400ull
 
 /* Signals about the adapter of a request: 1 if it is on the GPU, running requests with it, waiting ones. */
 #define WT_ADAPTER_LOADED 0
@@ -253,6 +257,33 @@ typedef struct wt_event {
     uint32_t slo_class;
 } wt_event;
 
+/* The step that an instance is about to choose. Since 1.1. */
+typedef struct wt_step_view {
+    /* Its number on this instance, from 0. */
+    uint64_t step;
+    /* Prompt tokens of the running batch that are still to be prefilled. [tokens] */
+    uint64_t running_prefill_tokens;
+    /* Context of all running decodes together. [tokens] */
+    uint64_t decode_context_tokens;
+    /* Running requests that prefill. [requests] */
+    uint32_t prefilling;
+    /* Running requests that decode. [requests] */
+    uint32_t decoding;
+    /* Requests for which the batch has room. [requests] */
+    uint32_t free_places;
+    /* Most prefill tokens of one request by vLLM's rules for this step: without limit for a
+     * request that is alone; 4294967295 = no limit. [tokens] */
+    uint32_t max_prefill_tokens;
+    /* The configured long_prefill_token_threshold; 4294967295 = no limit. [tokens] */
+    uint32_t long_prefill_token_threshold;
+    /* Steps under way: with asynchronous scheduling the next one is chosen while one runs. [steps] */
+    uint32_t steps_in_flight;
+    /* Requests whose KV cache is on its way here or from here. [requests] */
+    uint32_t moving;
+    /* Always 0; keeps the size a multiple of 8. */
+    uint32_t reserved;
+} wt_step_view;
+
 /* What the host answers; the functions at the end of this file call them. */
 typedef struct wt_host_fns {
     /* Bytes of this struct. */
@@ -310,7 +341,7 @@ typedef struct wt_cluster_view {
 typedef struct wt_queue_view {
     /* Now, microseconds. */
     int64_t now_us;
-    /* The waiting requests in queue order, when a scheduler orders the queue: see wt_waiting. */
+    /* The waiting requests in queue order, when a scheduler orders the queue; the head of the queue for a batching policy with WT_READS_WAITING: see wt_waiting. */
     wt_list waiting;
     /* The running batch, oldest admission first, for a victim and a scheduler with WT_READS_RUNNING: see wt_running. */
     wt_list running;
@@ -380,6 +411,20 @@ typedef struct wt_route {
     /* Microseconds until the next try, of a hold. */
     int64_t retry_after_us;
 } wt_route;
+
+/* Answer of a batching policy. What is beyond the engine's own limits counts as those. Since 1.1. */
+typedef struct wt_batch_limits {
+    /* The limits hold up to this time as long as the requests stay as they are, and an instance without a batch sleeps until then; INT64_MAX: time changes nothing. */
+    int64_t hold_until_us;
+    /* Most new tokens, of all requests together. */
+    uint32_t max_new_tokens;
+    /* Most prefill tokens of one request, at least 1. */
+    uint32_t max_prefill_tokens;
+    /* Most waiting requests that are admitted. */
+    uint32_t max_admissions;
+    /* 1: decodes take part only in a step that computes no prompt; 0: in every step. */
+    uint32_t decodes_wait;
+} wt_batch_limits;
 
 /* Functions of an admission policy. Those that are not required may be null. */
 typedef struct wt_admission_fns {
@@ -455,6 +500,28 @@ typedef struct wt_victim_fns {
     int32_t (*victim)(void *state, const wt_queue_view *queue, uint32_t *answer, wt_text *why);
 } wt_victim_fns;
 
+/* Functions of a disaggregation policy. Those that are not required may be null. Since 1.1. */
+typedef struct wt_disaggregation_fns {
+    /* Bytes of this struct. */
+    uint64_t size;
+    /* What it reads, WT_READS_*. Null: everything. Asked once. */
+    uint64_t (*interests)(const void *state);
+    /* Required: 1 if an instance that prefills computes the prompt, 0 if the one at index
+     * decode of the cluster's instances does, which was chosen to decode. */
+    int32_t (*prefills_remotely)(void *state, const wt_request_view *request, uint32_t decode, const wt_cluster_view *cluster, uint32_t *answer, wt_text *why);
+} wt_disaggregation_fns;
+
+/* Functions of a batching policy. Those that are not required may be null. Since 1.1. */
+typedef struct wt_batching_fns {
+    /* Bytes of this struct. */
+    uint64_t size;
+    /* What it reads: WT_READS_WAITING, WT_READS_WORK, WT_READS_STEPS. Null: everything. Asked
+     * once. */
+    uint64_t (*interests)(const void *state);
+    /* Required: the limits of a step. The answer has the engine's own limits when handed over. */
+    int32_t (*limits)(void *state, const wt_step_view *step, const wt_queue_view *queue, wt_batch_limits *answer, wt_text *why);
+} wt_batching_fns;
+
 /* A parameter of a policy. */
 typedef struct wt_param {
     /* Its name. */
@@ -473,7 +540,8 @@ typedef struct wt_param {
 
 /* A policy. */
 typedef struct wt_policy {
-    /* The hook it fills: WT_ADMISSION, WT_ROUTING, WT_PRIORITY, WT_SCHEDULER or WT_PREEMPTION. */
+    /* The hook it fills: WT_ADMISSION, WT_ROUTING, WT_PRIORITY, WT_SCHEDULER, WT_PREEMPTION,
+     * WT_DISAGGREGATION or WT_BATCHING. */
     uint32_t hook;
     /* Number of parameters. */
     uint32_t param_count;
@@ -483,8 +551,8 @@ typedef struct wt_policy {
     const char *doc;
     /* Its parameters. */
     const wt_param *params;
-    /* Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns or
-     * wt_victim_fns. */
+    /* Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns,
+     * wt_victim_fns, wt_disaggregation_fns or wt_batching_fns. */
     const void *functions;
     /* Makes its state. Null: it has none. */
     int32_t (*create)(const wt_setup *setup, void **state, wt_text *why);
@@ -647,6 +715,18 @@ WT_ASSERT(offsetof(wt_event, prompt_tokens) == 52, "not the layout of version 1.
 WT_ASSERT(offsetof(wt_event, output_tokens) == 56, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_event, slo_class) == 60, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_event) == 64, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, step) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, running_prefill_tokens) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, decode_context_tokens) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, prefilling) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, decoding) == 28, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, free_places) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, max_prefill_tokens) == 36, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, long_prefill_token_threshold) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, steps_in_flight) == 44, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, moving) == 48, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, reserved) == 52, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_step_view) == 56, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, size) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, precise_prefix_blocks) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, approximate_prefix_blocks) == 16, "not the layout of version 1.1");
@@ -699,6 +779,12 @@ WT_ASSERT(offsetof(wt_route, kind) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_route, index) == 4, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_route, retry_after_us) == 8, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_route) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_batch_limits, hold_until_us) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_batch_limits, max_new_tokens) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_batch_limits, max_prefill_tokens) == 12, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_batch_limits, max_admissions) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_batch_limits, decodes_wait) == 20, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_batch_limits) == 24, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_admission_fns, size) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_admission_fns, interests) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_admission_fns, tick_us) == 16, "not the layout of version 1.1");
@@ -729,6 +815,14 @@ WT_ASSERT(sizeof(wt_scheduler_fns) == 48, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_victim_fns, size) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_victim_fns, victim) == 8, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_victim_fns) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_disaggregation_fns, size) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_disaggregation_fns, interests) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_disaggregation_fns, prefills_remotely) == 16, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_disaggregation_fns) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_batching_fns, size) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_batching_fns, interests) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_batching_fns, limits) == 16, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_batching_fns) == 24, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_param, name) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_param, doc) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_param, default_value) == 16, "not the layout of version 1.1");

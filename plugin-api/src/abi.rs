@@ -12,55 +12,25 @@ mod adapters;
 mod declare;
 mod guard;
 mod objects;
+mod root;
 
-pub use adapters::{admission, preemption, priority, routing, scheduler};
+pub use adapters::{admission, batching, disaggregation, preemption, priority, routing, scheduler};
 pub use declare::{Declared, DeclaredParam, Exported, HookKind, Make, MakerOf, Plugin, lib_header};
 pub use objects::{
-    AdmissionBox, AdmissionObject, PriorityBox, PriorityObject, RouterBox, RouterObject,
-    SchedulerBox, SchedulerObject, VictimBox, VictimObject,
+    AdmissionBox, AdmissionObject, BatchingBox, BatchingObject, DisaggregationBox,
+    DisaggregationObject, PriorityBox, PriorityObject, RouterBox, RouterObject, SchedulerBox,
+    SchedulerObject, VictimBox, VictimObject,
 };
+pub use root::{PluginRoot, PluginRootRef};
 
-use crate::{Admit, KeyRefresh, QueueOrder, Route, Setup};
+use crate::{Admit, BatchLimits, Decodes, KeyRefresh, QueueOrder, Route, Setup};
 use abi_stable::StableAbi;
-use abi_stable::library::RootModule;
-use abi_stable::sabi_types::VersionStrings;
-use abi_stable::std_types::{RResult, RStr, RString, RVec};
+use abi_stable::std_types::{RStr, RString, RVec};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 
-/// [`VERSION`](crate::VERSION) as a plugin carries it, with a patch number that means nothing.
-const VERSION_TEXT: &str = env!("CARGO_PKG_VERSION");
-
 /// Name of the exported static of type [`LibHeader`](abi_stable::library::LibHeader).
 pub const ROOT_SYMBOL: &str = "WINDTUNNEL_PLUGIN_ROOT";
-
-/// What a plugin exports.
-#[repr(C)]
-#[derive(StableAbi)]
-#[sabi(kind(Prefix(prefix_ref = PluginRootRef, prefix_fields = PluginRootFields)))]
-#[sabi(missing_field(option))]
-pub struct PluginRoot {
-    /// What it is and which policies it has. The constructors take an index into them.
-    pub describe: extern "C" fn() -> PluginInfo,
-    /// Makes an admission policy.
-    pub new_admission: extern "C" fn(u32, SetupView<'_>) -> RResult<AdmissionBox, RString>,
-    /// Makes a router.
-    pub new_router: extern "C" fn(u32, SetupView<'_>) -> RResult<RouterBox, RString>,
-    /// Makes a priority policy.
-    pub new_priority: extern "C" fn(u32, SetupView<'_>) -> RResult<PriorityBox, RString>,
-    /// Makes a scheduler.
-    pub new_scheduler: extern "C" fn(u32, SetupView<'_>) -> RResult<SchedulerBox, RString>,
-    /// Makes a preemption policy.
-    #[sabi(last_prefix_field)]
-    pub new_victim: extern "C" fn(u32, SetupView<'_>) -> RResult<VictimBox, RString>,
-}
-
-impl RootModule for PluginRootRef {
-    abi_stable::declare_root_module_statics! {PluginRootRef}
-    const BASE_NAME: &'static str = "windtunnel_plugin";
-    const NAME: &'static str = "windtunnel_plugin";
-    const VERSION_STRINGS: VersionStrings = VersionStrings::new(VERSION_TEXT);
-}
 
 /// What a plugin is.
 #[repr(C)]
@@ -282,6 +252,58 @@ impl RouteAnswer {
     }
 }
 
+/// [`BatchLimits`] as they cross the boundary, to Rust and to C.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
+pub struct BatchAnswer {
+    /// As [`BatchLimits::hold_until_us`].
+    pub hold_until_us: i64,
+    /// As [`BatchLimits::max_new_tokens`].
+    pub max_new_tokens: u32,
+    /// As [`BatchLimits::max_prefill_tokens`].
+    pub max_prefill_tokens: u32,
+    /// As [`BatchLimits::max_admissions`].
+    pub max_admissions: u32,
+    /// 0: decodes take part in every step; 1: only in a step that computes no prompt.
+    pub decodes_wait: u32,
+}
+
+impl From<BatchLimits> for BatchAnswer {
+    fn from(limits: BatchLimits) -> Self {
+        Self {
+            hold_until_us: limits.hold_until_us,
+            max_new_tokens: limits.max_new_tokens,
+            max_prefill_tokens: limits.max_prefill_tokens,
+            max_admissions: limits.max_admissions,
+            decodes_wait: u32::from(limits.decodes == Decodes::WaitForPrefills),
+        }
+    }
+}
+
+impl BatchAnswer {
+    /// The plain form.
+    ///
+    /// # Errors
+    /// A `decodes_wait` that is neither 0 nor 1.
+    pub fn plain(self) -> Result<BatchLimits, String> {
+        Ok(BatchLimits {
+            max_new_tokens: self.max_new_tokens,
+            max_prefill_tokens: self.max_prefill_tokens,
+            max_admissions: self.max_admissions,
+            decodes: match self.decodes_wait {
+                0 => Decodes::TakePart,
+                1 => Decodes::WaitForPrefills,
+                other => {
+                    return Err(format!(
+                        "batching answered decodes_wait {other}; expected 0 or 1"
+                    ));
+                }
+            },
+            hold_until_us: self.hold_until_us,
+        })
+    }
+}
+
 /// First come, first served, among the numbers that say when keys change.
 pub const FIFO: i64 = -2;
 /// Keys change with each step.
@@ -352,7 +374,7 @@ mod tests {
 
     #[test]
     fn both_versions_are_the_same() {
-        assert_eq!(version_of(VERSION_TEXT.into()), Ok(crate::VERSION));
+        assert_eq!(version_of(root::VERSION_TEXT.into()), Ok(crate::VERSION));
         assert!(version_of("one".into()).is_err());
     }
 
@@ -378,6 +400,22 @@ mod tests {
             ..RouteAnswer::default()
         };
         assert!(odd.plain().unwrap_err().contains("kind 5"));
+        for decodes in [Decodes::TakePart, Decodes::WaitForPrefills] {
+            let limits = BatchLimits {
+                max_new_tokens: 1,
+                max_prefill_tokens: 2,
+                max_admissions: 3,
+                decodes,
+                hold_until_us: 4,
+            };
+            let answer = BatchAnswer::from(limits);
+            assert_eq!(answer.plain(), Ok(limits));
+            let odd = BatchAnswer {
+                decodes_wait: 2,
+                ..answer
+            };
+            assert!(odd.plain().unwrap_err().contains("decodes_wait 2"));
+        }
         for order in [
             QueueOrder::Fifo,
             QueueOrder::Keyed(KeyRefresh::AtEnqueue),

@@ -8,8 +8,8 @@
 //! Functions that can fail return 0 for fine and anything else for an error, which they describe in
 //! their last argument. State is used by one thread at a time, though not always by the same.
 
-use crate::abi::{RouteAnswer, SetupView};
-use crate::{ClusterView, Event, QueueView, QueuedView, RequestView};
+use crate::abi::{BatchAnswer, RouteAnswer, SetupView};
+use crate::{ClusterView, Event, QueueView, QueuedView, RequestView, StepView};
 use std::ffi::{c_char, c_void};
 
 /// Name of the exported constant.
@@ -196,6 +196,34 @@ shape! {
 }
 
 shape! {
+    /// Functions of a disaggregation policy. Those that are not required may be null. Since 1.1.
+    pub struct DisaggregationFns as "wt_disaggregation_fns" {
+        /// Bytes of this struct.
+        size: u64 = "uint64_t size";
+        /// What it reads, WT_READS_*. Null: everything. Asked once.
+        interests: Interests = "uint64_t (*interests)(const void *state)";
+        /// Required: 1 if an instance that prefills computes the prompt, 0 if the one at index
+        /// decode of the cluster's instances does, which was chosen to decode.
+        prefills_remotely: Option<unsafe extern "C" fn(State, *const RequestView, u32, *const ClusterView<'_>, *mut u32, *mut Text) -> i32> =
+            "int32_t (*prefills_remotely)(void *state, const wt_request_view *request, uint32_t decode, const wt_cluster_view *cluster, uint32_t *answer, wt_text *why)";
+    }
+}
+
+shape! {
+    /// Functions of a batching policy. Those that are not required may be null. Since 1.1.
+    pub struct BatchingFns as "wt_batching_fns" {
+        /// Bytes of this struct.
+        size: u64 = "uint64_t size";
+        /// What it reads: WT_READS_WAITING, WT_READS_WORK, WT_READS_STEPS. Null: everything. Asked
+        /// once.
+        interests: Interests = "uint64_t (*interests)(const void *state)";
+        /// Required: the limits of a step. The answer has the engine's own limits when handed over.
+        limits: Option<unsafe extern "C" fn(State, *const StepView, *const QueueView<'_>, *mut BatchAnswer, *mut Text) -> i32> =
+            "int32_t (*limits)(void *state, const wt_step_view *step, const wt_queue_view *queue, wt_batch_limits *answer, wt_text *why)";
+    }
+}
+
+shape! {
     /// A parameter of a policy.
     pub struct ParamC as "wt_param" {
         /// Its name.
@@ -216,7 +244,8 @@ shape! {
 shape! {
     /// A policy.
     pub struct PolicyC as "wt_policy" {
-        /// The hook it fills: WT_ADMISSION, WT_ROUTING, WT_PRIORITY, WT_SCHEDULER or WT_PREEMPTION.
+        /// The hook it fills: WT_ADMISSION, WT_ROUTING, WT_PRIORITY, WT_SCHEDULER, WT_PREEMPTION,
+        /// WT_DISAGGREGATION or WT_BATCHING.
         hook: u32 = "uint32_t hook";
         /// Number of parameters.
         param_count: u32 = "uint32_t param_count";
@@ -226,8 +255,8 @@ shape! {
         doc: *const c_char = "const char *doc";
         /// Its parameters.
         params: *const ParamC = "const wt_param *params";
-        /// Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns or
-        /// wt_victim_fns.
+        /// Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns,
+        /// wt_victim_fns, wt_disaggregation_fns or wt_batching_fns.
         functions: *const c_void = "const void *functions";
         /// Makes its state. Null: it has none.
         create: Option<unsafe extern "C" fn(*const SetupView<'_>, *mut State, *mut Text) -> i32> =

@@ -1,13 +1,13 @@
 //! The C header, made of the field tables and of the C text beside the declarations.
 
-use crate::abi::{AT_ENQUEUE, EACH_STEP, FIFO, HookKind, RouteAnswer, SetupView};
+use crate::abi::{AT_ENQUEUE, BatchAnswer, EACH_STEP, FIFO, HookKind, RouteAnswer, SetupView};
 use crate::c::{
-    AdmissionFns, AdmitC, C_MAGIC, C_SYMBOL, LOG, Member, ParamC, PluginC, PolicyC, PriorityFns,
-    RouterFns, SchedulerFns, Shape, Text, VictimFns, WHOLE,
+    AdmissionFns, AdmitC, BatchingFns, C_MAGIC, C_SYMBOL, DisaggregationFns, LOG, Member, ParamC,
+    PluginC, PolicyC, PriorityFns, RouterFns, SchedulerFns, Shape, Text, VictimFns, WHOLE,
 };
 use crate::{
     AdapterSignal, ClusterView, Event, EventKind, Host, HostFns, InstanceView, Interests, Kind,
-    List, Outcome, QueueView, QueuedView, RequestView, RunningView, Table, VERSION,
+    List, Outcome, QueueView, QueuedView, RequestView, RunningView, StepView, Table, VERSION,
 };
 use std::fmt::Write;
 use std::mem::offset_of;
@@ -56,6 +56,8 @@ impl Shape for HostFns {
             " Positions of the instances whose views may have changed since *seen (0: ever), but for scraped_us: their number, and *seen stands for now. UINT32_MAX: any may have, as nobody knows or more than n did. Since 1.1.";
         adapter_signal = "void (*adapter_signal)(const void *context, uint32_t signal, uint32_t *out, uint32_t n)",
             " What a signal (WT_ADAPTER_LOADED, ...) says about the LoRA adapter of the request at hand, of the first n instances, as old as their scraped fields; 0 without an adapter (declare WT_READS_ADAPTERS). Since 1.1.";
+        est_transfer_us = "double (*est_transfer_us)(const void *context, const wt_instance_view *instance, uint32_t tokens)",
+            " Time to move the KV cache of so many tokens from an instance of the pool of this one to another over links that nobody else uses, microseconds; 0 where none moves. Since 1.1.";
     };
 }
 
@@ -75,7 +77,7 @@ impl Shape for QueueView<'_> {
     const DOC: &'static [&'static str] = &[" An instance at the moment of a decision inside it."];
     const MEMBERS: &'static [Member] = members! { QueueView<'static>:
         now_us = "int64_t now_us", " Now, microseconds.";
-        waiting = "wt_list waiting", " The waiting requests in queue order, when a scheduler orders the queue: see wt_waiting.";
+        waiting = "wt_list waiting", " The waiting requests in queue order, when a scheduler orders the queue; the head of the queue for a batching policy with WT_READS_WAITING: see wt_waiting.";
         running = "wt_list running",
             " The running batch, oldest admission first, for a victim and a scheduler with WT_READS_RUNNING: see wt_running.";
         host = "wt_host host", " What can be asked. There are no prefix signals here.";
@@ -112,6 +114,21 @@ impl Shape for RouteAnswer {
         kind = "uint32_t kind", " WT_TO or WT_HOLD.";
         index = "uint32_t index", " Index into the instances shown.";
         retry_after_us = "int64_t retry_after_us", " Microseconds until the next try, of a hold.";
+    };
+}
+
+impl Shape for BatchAnswer {
+    const NAME: &'static str = "wt_batch_limits";
+    const DOC: &'static [&'static str] = &[
+        " Answer of a batching policy. What is beyond the engine's own limits counts as those. Since 1.1.",
+    ];
+    const MEMBERS: &'static [Member] = members! { Self:
+        hold_until_us = "int64_t hold_until_us",
+            " The limits hold up to this time as long as the requests stay as they are, and an instance without a batch sleeps until then; INT64_MAX: time changes nothing.";
+        max_new_tokens = "uint32_t max_new_tokens", " Most new tokens, of all requests together.";
+        max_prefill_tokens = "uint32_t max_prefill_tokens", " Most prefill tokens of one request, at least 1.";
+        max_admissions = "uint32_t max_admissions", " Most waiting requests that are admitted.";
+        decodes_wait = "uint32_t decodes_wait", " 1: decodes take part only in a step that computes no prompt; 0: in every step.";
     };
 }
 
@@ -287,6 +304,7 @@ extern \"C\" {{
     h.view::<QueuedView<'static>>();
     h.view::<RunningView<'static>>();
     h.view::<Event>();
+    h.view::<StepView>();
     h.shape::<HostFns>();
     h.open("wt_host", &[" The host, as long as a call lasts."]);
     h.line("    const void *context;\n    const wt_host_fns *functions;");
@@ -303,11 +321,14 @@ extern \"C\" {{
     h.shape::<Text>();
     h.shape::<AdmitC>();
     h.shape::<RouteAnswer>();
+    h.shape::<BatchAnswer>();
     h.shape::<AdmissionFns>();
     h.shape::<RouterFns>();
     h.shape::<PriorityFns>();
     h.shape::<SchedulerFns>();
     h.shape::<VictimFns>();
+    h.shape::<DisaggregationFns>();
+    h.shape::<BatchingFns>();
     h.shape::<ParamC>();
     h.shape::<PolicyC>();
     h.shape::<PluginC>();
@@ -344,6 +365,8 @@ fn enumerations(h: &mut Header) {
             ("PRIORITY", number(HookKind::Priority as u32)),
             ("SCHEDULER", number(HookKind::Scheduler as u32)),
             ("PREEMPTION", number(HookKind::Preemption as u32)),
+            ("DISAGGREGATION", number(HookKind::Disaggregation as u32)),
+            ("BATCHING", number(HookKind::Batching as u32)),
         ],
     );
     let bits = |i: Interests| format!("{:#x}ull", i.0);
@@ -362,6 +385,8 @@ fn enumerations(h: &mut Header) {
             ("HEARS_TOKENS", bits(Interests::TOKENS)),
             ("READS_RUNNING", bits(Interests::RUNNING)),
             ("READS_ADAPTERS", bits(Interests::ADAPTERS)),
+            ("READS_STEPS", bits(Interests::STEPS)),
+            ("READS_WAITING", bits(Interests::WAITING)),
         ],
     );
     let signal = |signal: AdapterSignal| number(signal as u32);
@@ -491,6 +516,12 @@ fn helpers(h: &mut Header) {
             ", uint32_t signal, uint32_t *out, uint32_t n",
             ", signal, out, n",
         ),
+        (
+            "double",
+            "est_transfer_us",
+            ", const wt_instance_view *instance, uint32_t tokens",
+            ", instance, tokens",
+        ),
     ] {
         let gives = if result == "void" { "" } else { "return " };
         h.line(&format!(
@@ -551,6 +582,9 @@ mod tests {
         check::<PriorityFns>(8);
         check::<SchedulerFns>(8);
         check::<VictimFns>(8);
+        check::<DisaggregationFns>(8);
+        check::<BatchingFns>(8);
+        check::<BatchAnswer>(4);
         check::<ParamC>(8);
         check::<PolicyC>(8);
         check::<PluginC>(4);

@@ -16,7 +16,8 @@ impl Interests {
     /// Reads the scraped fields of [`InstanceView`](crate::InstanceView) up to `block_size`.
     pub const SNAPSHOTS: Self = Self(1 << 1);
     /// Reads the scraped token sums of [`InstanceView`](crate::InstanceView), or asks for
-    /// [`est_ttft_us`](crate::Host::est_ttft_us), which needs them.
+    /// [`est_ttft_us`](crate::Host::est_ttft_us), which needs them; a batching policy: reads the
+    /// token sums of [`StepView`](crate::StepView).
     pub const WORK: Self = Self(1 << 2);
     /// Asks for [`precise_prefix_blocks`](crate::Host::precise_prefix_blocks).
     pub const PRECISE_PREFIX: Self = Self(1 << 3);
@@ -31,6 +32,13 @@ impl Interests {
     /// Reads the scraped counts of adapters of [`InstanceView`](crate::InstanceView), or asks for
     /// [`adapter_signal`](crate::Host::adapter_signal). Since 1.1.
     pub const ADAPTERS: Self = Self(1 << 8);
+    /// A batching policy that has to be asked before every step: it remembers what it saw, asks the
+    /// host, reads token sums ([`WORK`](Self::WORK)), or reads the time for more than to name a
+    /// [`hold_until_us`](crate::BatchLimits::hold_until_us). Without it, many steps between which
+    /// nothing else changes may be taken at once. Since 1.1.
+    pub const STEPS: Self = Self(1 << 9);
+    /// A batching policy that reads the head of the wait queue. Since 1.1.
+    pub const WAITING: Self = Self(1 << 10);
     /// Reads everything and hears everything: the safe default.
     pub const ALL: Self = Self(u64::MAX);
 
@@ -211,15 +219,16 @@ pub trait Router {
 }
 
 /// Decides where a prompt is computed in a cluster in which some instances prefill for others.
-/// Compiled plugins cannot fill this hook yet.
+/// Since 1.1.
 pub trait Disaggregation {
-    /// What this policy reads.
+    /// What this policy reads and listens to.
     fn interests(&self) -> Interests {
         Interests::ALL
     }
     /// Does an instance that prefills compute the prompt of `request`, and pass the KV cache on?
     /// Else the instance computes it that decodes: the router has chosen that at index `decode` of
-    /// [`ClusterView::instances`], which are those that decode.
+    /// [`ClusterView::instances`]. These are first those that decode, then the others that prefill;
+    /// [`InstanceView::role`](crate::InstanceView) tells them apart.
     ///
     /// # Errors
     /// When the policy cannot answer; the run ends.
@@ -229,6 +238,14 @@ pub trait Disaggregation {
         decode: usize,
         cluster: &ClusterView<'_>,
     ) -> Result<bool, PolicyError>;
+    /// Something happened (only if asked for).
+    ///
+    /// # Errors
+    /// When the policy cannot go on; the run ends.
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        let _ = event;
+        Ok(())
+    }
 }
 
 /// When the numbers of waiting requests change.

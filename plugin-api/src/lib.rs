@@ -6,7 +6,7 @@
 //! arrival (the *oracle boundary*).
 //!
 //! ```text
-//! arrival -> Admission -> Router -> instance: wait queue (Priority, Scheduler) -> batch (Victim on KV shortage)
+//! arrival -> Admission -> Router -> instance: wait queue (Priority, Scheduler) -> batch (Batching; Victim on KV shortage)
 //!               ^            ^                      ^                              |
 //!               +-- Event ---+----------------------+--- first token, completion, preemption
 //! ```
@@ -32,6 +32,7 @@
 //! ```
 
 pub mod abi;
+mod batching;
 pub mod c;
 mod error;
 mod header;
@@ -43,6 +44,7 @@ mod views;
 
 /// What [`export_plugin!`] needs of it.
 pub use abi_stable;
+pub use batching::{BatchLimits, Batching, Decodes};
 pub use error::PolicyError;
 pub use header::header;
 pub use hooks::{
@@ -52,7 +54,7 @@ pub use hooks::{
 pub use host::{AdapterSignal, ClusterView, Host, HostFns, NoServices, QueueView, Services, Setup};
 pub use list::List;
 pub use table::{Field, Kind, Table};
-pub use views::{Event, InstanceView, QueuedView, RequestView, RunningView};
+pub use views::{Event, InstanceView, QueuedView, RequestView, RunningView, StepView};
 
 /// Version of the contract: (major, minor).
 pub const VERSION: (u32, u32) = (1, 1);

@@ -56,7 +56,8 @@ table! {
     /// One serving instance as the front end sees it.
     ///
     /// `in_flight` and `dispatched_tokens` are counted by the front end itself and always fresh.
-    /// `index`, `pool`, `gpus`, `block_size`, `kv_total_blocks` and the `max_` fields never change.
+    /// `index`, `pool`, `gpus`, `role`, `block_size`, `kv_total_blocks` and the `max_` fields never
+    /// change.
     /// Everything else is scraped from the instance and as old as `scraped_us` says; before the
     /// first scrape it is 0.
     pub struct InstanceView {
@@ -110,6 +111,16 @@ table! {
         running_lora_adapters: u32, "";
         /// LoRA adapters of waiting requests that no running one has. Since 1.1.
         waiting_lora_adapters: u32, "";
+        /// What it does where some instances prefill for others: 0 whole requests, 1 it prefills,
+        /// 2 it decodes, 3 it encodes, 4 nothing. Since 1.1.
+        role: u32, "";
+        /// KV caches on their way to it, for which it has reserved blocks. Since 1.1.
+        incoming_kv_caches: u32, "";
+        /// KV caches of prompts that it has computed for others and keeps until they are fetched.
+        /// Since 1.1.
+        kept_kv_caches: u32, "";
+        /// KV blocks of those. Since 1.1.
+        kept_kv_blocks: u32, "blocks";
     }
 }
 
@@ -166,6 +177,35 @@ table! {
         slot: u32, "";
         /// Always 0; keeps the size a multiple of 8.
         reserved: u32, "";
+    }
+}
+
+table! {
+    /// The step that an instance is about to choose. Since 1.1.
+    pub struct StepView {
+        /// Its number on this instance, from 0.
+        step: u64, "";
+        /// Prompt tokens of the running batch that are still to be prefilled.
+        running_prefill_tokens: u64, "tokens";
+        /// Context of all running decodes together.
+        decode_context_tokens: u64, "tokens";
+        /// Running requests that prefill.
+        prefilling: u32, "requests";
+        /// Running requests that decode.
+        decoding: u32, "requests";
+        /// Requests for which the batch has room.
+        free_places: u32, "requests";
+        /// Most prefill tokens of one request by vLLM's rules for this step: without limit for a
+        /// request that is alone; 4294967295 = no limit.
+        max_prefill_tokens: u32, "tokens";
+        /// The configured `long_prefill_token_threshold`; 4294967295 = no limit.
+        long_prefill_token_threshold: u32, "tokens";
+        /// Steps under way: with asynchronous scheduling the next one is chosen while one runs.
+        steps_in_flight: u32, "steps";
+        /// Requests whose KV cache is on its way here or from here.
+        moving: u32, "requests";
+        /// Waiting requests whose KV cache is here: all that they need is a place in the batch.
+        with_kv: u32, "requests";
     }
 }
 

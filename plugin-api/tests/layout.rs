@@ -6,15 +6,15 @@
 
 use std::fmt::Write;
 use windtunnel_plugin_api::abi::{
-    AdmitAnswer, ParamInfo, PluginInfo, PolicyInfo, RouteAnswer, SetupView,
+    AdmitAnswer, BatchAnswer, ParamInfo, PluginInfo, PolicyInfo, RouteAnswer, SetupView,
 };
 use windtunnel_plugin_api::c::{
-    AdmissionFns, AdmitC, ParamC, PluginC, PolicyC, PriorityFns, RouterFns, SchedulerFns, Shape,
-    Text, VictimFns,
+    AdmissionFns, AdmitC, BatchingFns, DisaggregationFns, ParamC, PluginC, PolicyC, PriorityFns,
+    RouterFns, SchedulerFns, Shape, Text, VictimFns,
 };
 use windtunnel_plugin_api::{
     ClusterView, Event, Host, HostFns, InstanceView, Interests, List, QueueView, QueuedView,
-    RequestView, RunningView, Table, VERSION,
+    RequestView, RunningView, StepView, Table, VERSION,
 };
 
 const V1_0: &str = include_str!("layout-1.0.txt");
@@ -92,10 +92,15 @@ fn layout() -> String {
     parts!(text, PluginInfo: name, version, policies);
     parts!(text, PolicyInfo: hook, name, doc, params);
     parts!(text, ParamInfo: name, doc, default, least, most, whole, log);
-    let root = include_str!("../src/abi.rs");
+    let root = include_str!("../src/abi/root.rs");
     functions(&mut text, root, "pub struct PluginRoot ", "pub ");
     let objects = include_str!("../src/abi/objects.rs");
     functions(&mut text, objects, "pub trait ", " fn ");
+    // What 1.1 added stands behind all of 1.0.
+    view::<StepView>(&mut text);
+    shape::<BatchAnswer>(&mut text);
+    shape::<DisaggregationFns>(&mut text);
+    shape::<BatchingFns>(&mut text);
     text
 }
 

@@ -6,27 +6,26 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 use serde_json::{Map, Value};
 use windtunnel_base::input::InputError as Wrong;
-use windtunnel_base::record::RunRecord;
-use windtunnel_cli::calls::{self, Files};
-use windtunnel_results::report::rows::{self, Column};
+use windtunnel_cli::calls::{self, Files, Simulated};
+use windtunnel_results::report::rows::Column;
 use windtunnel_sim::RunSpec;
 
 /// The rows of a run, one per request.
 #[pyclass(frozen)]
 pub struct Rows {
-    record: RunRecord,
+    simulated: Simulated,
 }
 
 #[pymethods]
 impl Rows {
     fn __len__(&self) -> usize {
-        self.record.requests.len()
+        self.simulated.record.requests.len()
     }
 
     /// Column name -> values; absent ones are None.
     fn columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
-        for (name, column) in py.detach(|| rows::columns(&self.record)) {
+        for (name, column) in py.detach(|| self.simulated.columns()) {
             let list = match column {
                 Column::Text(all) => PyList::new(py, all),
                 Column::Whole(all) => PyList::new(py, all),
@@ -73,11 +72,9 @@ pub fn simulate(
         Some(wrong) => InputError::new_err(by_name(&wrong.to_string())),
         None => raised(&e),
     })?;
-    let rows = Rows {
-        record: simulated.record,
-    };
     let notes = simulated.notes.iter().map(|note| by_name(note)).collect();
-    Ok((simulated.report.to_string(), notes, rows))
+    let report = simulated.report.to_string();
+    Ok((report, notes, Rows { simulated }))
 }
 
 /// A value as the spec has it: of a dict every entry is `name=value`, texts in a list are joined

@@ -114,6 +114,20 @@ def test_threads_run_at_the_same_time_and_alike() -> None:
     assert found == [expected] * 4
 
 
+def test_a_run_in_ticks_says_so_in_every_column() -> None:
+    results = windtunnel.run(
+        latency_model="ticks",
+        max_num_seqs=4,
+        load_generator="all-at-once",
+        num_requests=10,
+        scale=["3:2"],
+    )
+    assert results["time_unit"] == "ticks" and results["completed_requests"] == 10
+    columns = results.requests.columns()
+    assert columns["e2e_ticks"][0] == columns["completion_ticks"][0] > columns["ttft_ticks"][0] > 0
+    assert not [name for name in columns if name.endswith(("_us", "_ms"))]
+
+
 def test_the_command_line_is_whole() -> None:
     assert command("--version").stdout == f"windtunnel {windtunnel.__version__}\n"
     listed = command("models", "llama-3.1")

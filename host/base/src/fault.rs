@@ -48,6 +48,8 @@ pub struct PolicyFault {
 pub enum PolicyCall {
     /// A decision. It failed.
     Decision,
+    /// A decision about the step of this number, from 0. It failed.
+    Step(u64),
     /// A tick. It failed.
     Tick,
     /// An event. It failed.
@@ -132,6 +134,9 @@ impl fmt::Display for RunFault {
         match (source.call, request.map(visible)) {
             (PolicyCall::Answer, _) => write!(f, "the {kind} {message}"),
             (PolicyCall::Tick, _) => write!(f, "the {kind} failed at a tick: {message}"),
+            (PolicyCall::Step(step), _) => {
+                write!(f, "the {kind} failed at step {step}: {message}")
+            }
             (_, Some(request)) => write!(f, "the {kind} failed on {request}: {message}"),
             (PolicyCall::Event, None) => {
                 write!(f, "the {kind} failed to take in an event: {message}")
@@ -169,6 +174,10 @@ mod tests {
         insta::assert_snapshot!(
             said(Hook::Routing, PolicyCall::Event, None, &error),
             @"the routing policy failed to take in an event: p.lua:3: no such field"
+        );
+        insta::assert_snapshot!(
+            said(Hook::Batching, PolicyCall::Step(7), None, &error),
+            @"the batching strategy failed at step 7: p.lua:3: no such field"
         );
         let answered = RunFault::answered(Hook::Routing, request(), "sent request_7 nowhere");
         insta::assert_snapshot!(answered, @"the routing policy sent request_7 nowhere");

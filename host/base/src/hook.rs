@@ -20,26 +20,20 @@ pub enum Hook {
     Preemption,
     /// Where a prompt is computed: by the instance that decodes, or by another.
     Disaggregation,
+    /// How an instance forms its batches.
+    Batching,
 }
 
 impl Hook {
-    /// All hooks.
-    pub const ALL: [Self; 6] = [
+    /// All hooks, by their numbers in the contract of plugins.
+    pub const ALL: [Self; 7] = [
         Self::Admission,
         Self::Routing,
         Self::Priority,
         Self::Scheduler,
         Self::Preemption,
         Self::Disaggregation,
-    ];
-
-    /// Those that compiled plugins can fill, by their numbers in the contract.
-    pub const OF_PLUGINS: [Self; 5] = [
-        Self::Admission,
-        Self::Routing,
-        Self::Priority,
-        Self::Scheduler,
-        Self::Preemption,
+        Self::Batching,
     ];
 
     /// Its name in bundles, scripts and messages.
@@ -52,6 +46,7 @@ impl Hook {
             Self::Scheduler => "scheduler",
             Self::Preemption => "preemption",
             Self::Disaggregation => "disaggregation",
+            Self::Batching => "batching",
         }
     }
 
@@ -65,6 +60,7 @@ impl Hook {
             Self::Scheduler => "scheduler",
             Self::Preemption => "preemption policy",
             Self::Disaggregation => "disaggregation policy",
+            Self::Batching => "batching strategy",
         }
     }
 

@@ -3,9 +3,11 @@
 mod clock;
 mod kv_events;
 mod observations;
+mod steps;
 
 pub use kv_events::{KvChange, KvEvent};
 pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
+pub use steps::{RanStep, StepShare};
 
 use crate::fault::RunFault;
 use crate::request::{Detail, Request, RequestId, Sym, Symbols};
@@ -142,6 +144,8 @@ pub struct SplitRecord {
     pub transfer_start_us: Option<i64>,
     /// When its KV cache had moved.
     pub transfer_end_us: Option<i64>,
+    /// When it joined the batch of the instance that decodes.
+    pub decode_start_us: Option<i64>,
 }
 
 impl RequestRecord {
@@ -221,6 +225,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Serve,
+        Self::Prefill,
+        Self::Decode,
+        Self::Encode,
+        Self::Idle,
+    ];
+
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -231,6 +244,12 @@ impl Role {
             Self::Encode => "encode",
             Self::Idle => "idle",
         }
+    }
+
+    /// Its number in [`InstanceView::role`](windtunnel_plugin_api::InstanceView).
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self as u32
     }
 
     /// Do its instances prefill for others?
@@ -328,6 +347,8 @@ pub struct InstanceTotals {
     pub gaps: Vec<(i64, u64)>,
     /// The steps in the order in which they ran, where they are kept.
     pub step_runs: Vec<StepRun>,
+    /// The steps with the requests in them, when that was asked for.
+    pub logged_steps: Vec<RanStep>,
     /// Memory in use over time, where it is counted by the byte: the earliest first.
     pub memory_uses: Vec<MemoryUse>,
 }

@@ -5,6 +5,7 @@ use super::scheduling_args::SchedulingArgs;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, unknown};
+use windtunnel_sim::ScaleSpec;
 
 /// Rules by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -204,6 +205,12 @@ pub struct ClusterArgs {
     /// Serving instances in the cluster
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub num_instances: u32,
+    /// Instances that come and go: from AT on, the pool has N instances. New ones start
+    /// empty; those that go, the youngest first, get no new requests and finish theirs.
+    /// AT is in seconds, or in ticks; POOL may be left out where there is one. May be given
+    /// several times
+    #[arg(long, value_name = "AT:[POOL:]N", value_delimiter = ',')]
+    pub scale: Vec<ScaleSpec>,
     /// Policies in a YAML file; a flag given explicitly wins
     #[arg(long, value_name = "FILE")]
     pub policy_config: Option<PathBuf>,
@@ -334,6 +341,10 @@ pub struct OutputArgs {
     /// vLLM publishes its KV events
     #[arg(long, value_name = "FILE")]
     pub kv_events_path: Option<PathBuf>,
+    /// Write every step as a line of JSON: when it ran, how long it took, what it computed of which
+    /// request. `windtunnel profile --step-log` and `windtunnel verify` read it
+    #[arg(long, value_name = "FILE")]
+    pub step_log: Option<PathBuf>,
     /// Show a run in ticks as a page: places of the batch over time, queue, latencies (with
     /// --latency-model ticks)
     #[arg(long, value_name = "FILE", hide_short_help = true)]

@@ -5,7 +5,9 @@ use super::output;
 use windtunnel_base::input::Staging;
 use windtunnel_base::record::RunRecord;
 use windtunnel_engine::cluster::Progress;
-use windtunnel_results::report::json;
+use windtunnel_results::metrics::ticks::TickInputs;
+use windtunnel_results::report::rows::{self, Column};
+use windtunnel_results::report::ticks;
 use windtunnel_sim::RunSpec;
 
 pub use super::args::named;
@@ -29,6 +31,20 @@ pub struct Simulated {
     pub notes: Vec<String>,
     /// Every request's record; none with `summary_only`.
     pub record: RunRecord,
+    /// Of a run in abstract time.
+    ticks: Option<TickInputs>,
+}
+
+impl Simulated {
+    /// The rows of the requests as columns, by name; their times are in ticks where time is
+    /// abstract.
+    #[must_use]
+    pub fn columns(&self) -> Vec<(&'static str, Column)> {
+        match &self.ticks {
+            Some(inputs) => ticks::columns(&self.record, inputs),
+            None => rows::columns(&self.record),
+        }
+    }
 }
 
 /// Carries out a run and writes its files, as the command does. `progress` is called now and then,
@@ -51,8 +67,9 @@ pub fn simulate(
     let results = result.results();
     output::write_files(&result, &results, files, staging)?;
     Ok(Simulated {
-        report: json::value(&results),
+        report: result.json(),
         notes,
+        ticks: result.inputs.ticks,
         record: result.record,
     })
 }

@@ -8,6 +8,7 @@ use super::explain::ExplainArgs;
 use super::leaderboard::LeaderboardCommand;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
+use super::profile::ProfileArgs;
 use super::queue_growth::GrowthArgs;
 use super::score::{ScoreArgs, WorkerArgs};
 use super::score_server::ServerArgs;
@@ -101,9 +102,11 @@ pub enum Command {
     /// intervals
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
-    /// Compare a simulation with what was measured, request by request: queue time, TTFT, ITL, E2E
+    /// Compare a simulation with what was measured, request by request: queue time, TTFT, ITL, E2E;
+    /// or step by step: tokens of each request, duration
     #[command(after_help = "Examples:
   windtunnel verify bench.json simulated.csv
+  windtunnel verify engine-steps.jsonl simulated-steps.jsonl
   windtunnel verify real.json simulated.json --tolerance 0.05 --json")]
     Verify(VerifyArgs),
     /// Simulate measured runs of real servers, and say how far off TTFT, TPOT and E2E are
@@ -122,6 +125,14 @@ pub enum Command {
   windtunnel tables import aiconfigurator_core-0.12.0 --system l40s --output l40s.tables"
     )]
     Tables(TablesCommand),
+    /// Make a table of measured step times: of a live server, or of a log of its steps
+    ///
+    /// A server with the API of OpenAI is asked for completions by a fixed recipe: single prompts
+    /// of growing length, growing numbers of short prompts with long answers, prompts that join
+    /// others. It should serve nobody else meanwhile. `run --latency-model profile` simulates with
+    /// the table.
+    #[command(after_help = PROFILE_EXAMPLES)]
+    Profile(ProfileArgs),
     /// Search the parameters that a policy declares
     #[command(after_help = TUNE_EXAMPLES)]
     Tune(TuneArgs),
@@ -193,6 +204,16 @@ const RUN_EXAMPLES: &str = "Examples:
   # a production trace through llm-d's default scorers, results of every request to a file
   windtunnel run --model llama-3.1-8b-instruct --workload AzureLLMInferenceTrace_conv.csv \\
       --num-instances 16 --routing-policy weighted --results-path results.csv";
+
+const PROFILE_EXAMPLES: &str = "Examples:
+  # what a live server takes; it says neither how many tokens nor how many requests a step may have
+  windtunnel profile http://127.0.0.1:8000 --max-num-batched-tokens 2048 --max-num-seqs 64 -o profile.csv
+
+  # the steps that an engine, or a run, wrote down
+  windtunnel profile --step-log steps.jsonl.gz --block-size 16 --num-gpu-blocks 2000 -o profile.csv
+
+  # the run with it
+  windtunnel run --latency-model profile --profile profile.csv --rate 2 --num-requests 100";
 
 const SWEEP_EXAMPLES: &str = "Examples:
   # which routing policy, at which load, over three seeds

@@ -11,7 +11,7 @@ use windtunnel_sim::RunSpec;
 /// rights.
 pub fn has_scripts(run: &RunSpec) -> bool {
     // A bundle that can be read only once may name any.
-    let Some(named) = run.policies.named() else {
+    let Some(named) = run.named_policies() else {
         return true;
     };
     let plugin = named.iter().any(|r| matches!(r, Reference::Plugin(..)));

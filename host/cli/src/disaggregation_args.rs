@@ -21,6 +21,10 @@ pub struct DisaggregationArgs {
     /// nothing
     #[arg(long, value_name = "N")]
     pub encode_instances: Option<u32>,
+    /// The steps of all instances begin and end together, and each place of a batch is a
+    /// worker of its own, as in TickSim; with --latency-model ticks
+    #[arg(long)]
+    pub lockstep: bool,
     /// Disaggregation policy, which prompts are computed by an instance that prefills:
     /// always, never, prefix-threshold (those of which the decoding instance lacks more
     /// tokens than --pd-prefix-threshold), or FILE.lua [default: always; under blis rules
@@ -33,12 +37,25 @@ pub struct DisaggregationArgs {
     /// Which requests an encoding instance is chosen for: never, always, multimodal
     #[arg(long, value_name = "DECIDER")]
     pub encode_decider: Option<String>,
-    /// Bandwidth of an instance's link, GB/s; 0 = without limit [default: 25]
+    /// Bandwidth of an instance's link, GB/s; 0 = without limit [default: 25]. In ticks: KV
+    /// caches of whole prompts per tick [default: 0]
     #[arg(long, alias = "transfer-bandwidth", value_name = "GB/S")]
     pub pd_transfer_bandwidth: Option<f64>,
-    /// Time of a transfer besides that of its bytes, milliseconds [default: 0.05]
+    /// Time of a transfer besides that of its bytes, milliseconds [default: 0.05]. In ticks:
+    /// ticks [default: 0]
     #[arg(long, alias = "transfer-latency", value_name = "MS")]
     pub pd_transfer_base_latency: Option<f64>,
+    /// Time to describe a range of KV blocks to the transfer, milliseconds or ticks
+    /// [default: 0]
+    #[arg(long, value_name = "MS")]
+    pub pd_transfer_descriptor_time: Option<f64>,
+    /// KV blocks of such a range: neighbours in memory that are merged [default: 1]
+    #[arg(long, value_name = "N")]
+    pub pd_transfer_descriptor_blocks: Option<u32>,
+    /// Time of a message from the front end to the instance that prefills, and from that to
+    /// the one that decodes, milliseconds or ticks [default: 0]
+    #[arg(long, value_name = "MS")]
+    pub pd_hop_latency: Option<f64>,
     /// Transfers at once share the bandwidth: yes or no [default: yes; under blis rules
     /// no]
     #[arg(
@@ -103,10 +120,14 @@ impl DisaggregationArgs {
             decode_hardware: self.decode_hardware.clone(),
             decode_latency_model: self.decode_latency_model.clone(),
             decode_max_model_len: self.decode_max_model_len,
+            lockstep: self.lockstep,
             prefix_threshold: self.pd_prefix_threshold,
             encode_decider: self.encode_decider.clone(),
             transfer_bandwidth: self.pd_transfer_bandwidth,
             transfer_base_latency: self.pd_transfer_base_latency,
+            transfer_descriptor_time: self.pd_transfer_descriptor_time,
+            transfer_descriptor_blocks: self.pd_transfer_descriptor_blocks,
+            hop_latency: self.pd_hop_latency,
             transfer_contention: self.pd_transfer_contention,
         }
     }

@@ -20,6 +20,7 @@ mod output;
 mod plugin;
 mod policy;
 mod print;
+mod profile;
 mod progress;
 mod queue_growth;
 mod scheduling_args;
@@ -144,6 +145,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Tables(command) => tables::tables(command),
         Command::Accuracy(args) => accuracy::accuracy(args),
         Command::Verify(args) => verify::verify(args),
+        Command::Profile(args) => profile::profile(args),
         Command::Leaderboard(command) => leaderboard::leaderboard(command),
         Command::Tune(args) => tune::tune(args),
         Command::ScoreServer(args) => score_server::serve(args),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, folder_of, identity};
 use windtunnel_engine::cluster::Progress;
 use windtunnel_results::report::{
-    Results, blis, decisions, json, kv_events, rows, saturation, table, ticks, xpusim,
+    Results, blis, decisions, json, kv_events, rows, saturation, step_log, table, ticks, xpusim,
 };
 use windtunnel_sim::{RunResult, RunSpec, Simulation};
 use windtunnel_workload::export;
@@ -26,6 +26,8 @@ pub struct Files {
     pub decisions_path: Option<PathBuf>,
     /// Every KV block that was stored in a prefix cache or removed, as lines of JSON.
     pub kv_events_path: Option<PathBuf>,
+    /// Every step, as lines of JSON.
+    pub step_log: Option<PathBuf>,
     /// The saturation detectors' verdicts over time.
     pub saturation_report: Option<PathBuf>,
     /// A page that shows a run in ticks.
@@ -41,6 +43,7 @@ impl Files {
             trace_output: output.trace_output.clone(),
             decisions_path: analysis.decisions_path.clone(),
             kv_events_path: output.kv_events_path.clone(),
+            step_log: output.step_log.clone(),
             saturation_report: analysis.saturation_report.clone(),
             html_path: output.html_path.clone(),
         }
@@ -54,6 +57,7 @@ impl Files {
             &mut self.trace_output,
             &mut self.decisions_path,
             &mut self.kv_events_path,
+            &mut self.step_log,
             &mut self.saturation_report,
             &mut self.html_path,
         ];
@@ -68,6 +72,7 @@ impl Files {
     pub fn asked_of(&self, run: &RunSpec) -> RunSpec {
         let mut run = run.clone();
         run.outputs.kv_events |= self.kv_events_path.is_some();
+        run.outputs.steps |= self.step_log.is_some();
         run
     }
 
@@ -84,6 +89,7 @@ impl Files {
             (&self.trace_output, "trace_output"),
             (&self.decisions_path, "decisions_path"),
             (&self.kv_events_path, "kv_events_path"),
+            (&self.step_log, "step_log"),
         ] {
             if in_ticks && path.is_some() {
                 return Err(InputError::new(format!("`{name}` has no effect {real}")));
@@ -138,6 +144,7 @@ impl Files {
             &self.metrics_path,
             &self.decisions_path,
             &self.kv_events_path,
+            &self.step_log,
             &self.saturation_report,
             &self.html_path,
         ];
@@ -322,6 +329,9 @@ pub fn write_files(
     }
     if let Some(path) = &files.kv_events_path {
         staging.write(path, |out| kv_events::write_jsonl(record, out))?;
+    }
+    if let Some(path) = &files.step_log {
+        staging.write(path, |out| step_log::write_jsonl(record, out))?;
     }
     if let (Some(path), Some(detectors)) = (&files.saturation_report, &inputs.detectors) {
         staging.write(path, |out| saturation::write_trace(record, detectors, out))?;

@@ -31,7 +31,8 @@ pub enum PluginCommand {
 pub struct NewArgs {
     /// Name of the crate and of its policy: lower-case letters, digits, hyphens
     pub name: String,
-    /// Hook that it fills: admission, routing, priority, scheduler or preemption
+    /// Hook that it fills: admission, routing, priority, scheduler, preemption, disaggregation or
+    /// batching
     #[arg(long, default_value = "routing")]
     pub hook: String,
     /// Folder to make [default: the name, here]
@@ -68,9 +69,8 @@ pub fn plugin(command: &PluginCommand) -> anyhow::Result<()> {
 fn new(args: &NewArgs) -> Result<(), InputError> {
     let name = args.name.as_str();
     check_name(name)?;
-    let hooks = Hook::OF_PLUGINS.map(Hook::name);
-    let known = |hook: &Hook| Hook::OF_PLUGINS.contains(hook);
-    let hook = Hook::parse(&args.hook).filter(known).ok_or_else(|| {
+    let hooks = Hook::ALL.map(Hook::name);
+    let hook = Hook::parse(&args.hook).ok_or_else(|| {
         InputError::new(format!("--hook: {}", unknown("hook", &args.hook, &hooks)))
     })?;
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(name));

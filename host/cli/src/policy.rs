@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, LARGEST_SCRIPT, Staging, hint, unknown};
-use windtunnel_engine::instance::batching::STRATEGIES;
+use windtunnel_policy::builtin::policy::BuiltIn;
 use windtunnel_policy::builtin::{preemption, scheduler};
 use windtunnel_policy::lua::{Finding, Program, declarations, hooks_filled, lint};
 use windtunnel_policy::registry::{built_in, built_ins, names, unknown_policy};
@@ -48,8 +48,8 @@ pub enum PolicyCommand {
 /// `windtunnel policy list`.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
-    /// Only policies of this hook: admission, routing, priority, scheduler, preemption; or the
-    /// strategies of batching
+    /// Only policies of this hook: admission, routing, priority, scheduler, preemption,
+    /// disaggregation or batching
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
     /// Print JSON
@@ -83,7 +83,8 @@ pub struct CheckArgs {
 pub struct NewArgs {
     /// File to write: NAME.lua
     file: PathBuf,
-    /// Hook that it fills: admission, routing, priority, scheduler or preemption
+    /// Hook that it fills: admission, routing, priority, scheduler, preemption, disaggregation or
+    /// batching
     #[arg(long, default_value = "routing", value_name = "HOOK")]
     hook: String,
 }
@@ -129,6 +130,15 @@ fn summary(text: &str) -> String {
     comment[..end].to_owned()
 }
 
+/// The parameters of a built-in policy that are listed: those that no flag or key of a bundle has
+/// for itself.
+fn shown_params(policy: &BuiltIn) -> Vec<Param> {
+    match policy.hook() {
+        Hook::Batching => policy.params.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
 fn all(only: Option<Hook>) -> Result<Vec<Named>, InputError> {
     let mut all = Vec::new();
     for hook in Hook::ALL
@@ -140,7 +150,7 @@ fn all(only: Option<Hook>) -> Result<Vec<Named>, InputError> {
             name: policy.name,
             kind: "built-in",
             what: policy.sentence.to_owned(),
-            params: Vec::new(),
+            params: shown_params(policy),
         }));
         for script in shipped::scripts(hook).filter(|s| built_in(hook, s.name).is_none()) {
             all.push(Named {
@@ -155,32 +165,10 @@ fn all(only: Option<Hook>) -> Result<Vec<Named>, InputError> {
     Ok(all)
 }
 
-/// How batches are formed is no hook that policies fill, but chosen by name as they are.
-const BATCHING: &str = "batching";
-
-/// The batching strategies; a time among their parameters is microseconds.
-fn strategies() -> impl Iterator<Item = Named> {
-    STRATEGIES.iter().map(|strategy| Named {
-        hook: BATCHING,
-        name: strategy.name,
-        kind: "built-in",
-        what: strategy.sentence.to_owned(),
-        params: strategy
-            .params
-            .iter()
-            .map(|p| {
-                let least = f64::from(u8::from(!p.is_time));
-                Param::number(p.name, p.default as f64, least, f64::INFINITY, p.doc).whole()
-            })
-            .collect(),
-    })
-}
-
 fn list(args: &ListArgs) -> anyhow::Result<()> {
     let policies = match args.hook.as_deref() {
-        Some(BATCHING) => strategies().collect(),
         Some(name) => all(Some(hook(name)?))?,
-        None => all(None)?.into_iter().chain(strategies()).collect(),
+        None => all(None)?,
     };
     let text = if args.json {
         let shown: Vec<Value> = policies.iter().map(as_json).collect();
@@ -233,10 +221,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
         .filter(|h| names(*h).contains(&args.name.as_str()))
         .collect();
     let text = match having[..] {
-        [] => match strategies().find(|s| only.is_none() && s.name == args.name) {
-            Some(strategy) => format!("-- Batching strategy: {}\n", strategy.what),
-            None => return Err(nowhere(&args.name, only).into()),
-        },
+        [] => return Err(nowhere(&args.name, only).into()),
         [hook] => shown(hook, &args.name),
         _ => {
             let hooks: Vec<&str> = having.iter().map(|h| h.name()).collect();
@@ -355,7 +340,10 @@ fn check_file(file: &Path) -> Result<Checked, InputError> {
         }
     }
     if checked.ok() {
-        match smoke::run_all(&filled(&program, &checked.hooks)) {
+        match smoke::run_all(
+            &filled(&program, &checked.hooks),
+            checked.hooks.contains(&Hook::Disaggregation),
+        ) {
             Ok(runs) => {
                 let fault = runs
                     .iter()
@@ -375,7 +363,7 @@ fn loaded(program: &Arc<Program>) -> Result<Vec<Hook>, InputError> {
     if hooks.is_empty() {
         return Err(InputError::in_file(
             &program.name,
-            "fills no hook: its table has none of admit, route, score, route_columns, priority, key, order, victim",
+            "fills no hook: its table has none of admit, route, score, route_columns, priority, key, order, victim, disaggregate, batch",
         ));
     }
     Ok(hooks)
@@ -483,6 +471,7 @@ fn new(args: &NewArgs) -> Result<(), InputError> {
         Hook::Scheduler => "--scheduler",
         Hook::Preemption => "--preemption-policy",
         Hook::Disaggregation => "--prefill-instances 1 --decode-instances 3 --pd-decider",
+        Hook::Batching => "--rules vllm --batching-strategy",
     };
     say(&format!(
         "wrote {shown}; next:\n  windtunnel policy check {shown}\n  windtunnel run --model llama-3.1-8b-instruct --num-instances 4 --rate 40 {flag} {}",

@@ -47,6 +47,20 @@ impl Bar {
     }
 }
 
+/// A bar of this length and look; invisible when stderr is no terminal.
+fn on_terminal(length: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    bar.set_draw_target(if io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    });
+    bar.set_style(
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar
+}
+
 /// A bar over the runs that a score takes.
 pub struct RunsBar {
     bar: ProgressBar,
@@ -55,16 +69,7 @@ pub struct RunsBar {
 impl RunsBar {
     /// A bar; invisible when stderr is no terminal.
     pub fn new() -> Self {
-        let bar = ProgressBar::new(0);
-        bar.set_draw_target(if io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        });
-        let template = "{bar:40} {msg} {human_pos}/{human_len} runs";
-        bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
+        let bar = on_terminal(0, "{bar:40} {msg} {human_pos}/{human_len} runs");
         Self { bar }
     }
 
@@ -102,4 +107,28 @@ pub fn bar_over_runs(runs: u64, quiet: bool) -> ProgressBar {
     );
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// A bar over the probes of a live server.
+pub struct ProbesBar {
+    bar: ProgressBar,
+}
+
+impl ProbesBar {
+    /// A bar for so many probes; invisible when stderr is no terminal.
+    pub fn new(probes: u64) -> Self {
+        let bar = on_terminal(probes, "{bar:40} {human_pos}/{human_len} probes  {msg}");
+        Self { bar }
+    }
+
+    /// Shows that `done` of them are, and what the next one is.
+    pub fn show(&self, done: u64, next: &str) {
+        self.bar.set_position(done);
+        self.bar.set_message(next.to_owned());
+    }
+
+    /// Removes the bar.
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
 }

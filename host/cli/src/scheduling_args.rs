@@ -77,8 +77,9 @@ pub struct SchedulingArgs {
     #[arg(long, value_enum, value_name = "POLICY")]
     pub scheduling_policy: Option<SchedulingPolicyName>,
     /// How batches are formed, under vllm rules: continuous, static, in-flight, one-prefill, ...,
-    /// as "windtunnel policy list --hook batching" has them [default: continuous]
-    #[arg(long, value_name = "NAME[:PARAM=VALUE,...]")]
+    /// as "windtunnel policy list --hook batching" has them, a script (FILE.lua) or a plugin
+    /// (FILE.so[:NAME]) [default: continuous]
+    #[arg(long, value_name = "NAME|FILE[:PARAM=VALUE,...]")]
     pub batching_strategy: Option<String>,
     /// Share of the KV blocks that an admission leaves free, from 0 to below 1 [default: 0]
     #[arg(long, value_name = "SHARE")]

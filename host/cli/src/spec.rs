@@ -144,6 +144,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         hardware_config: model.hardware_config.clone(),
         defaults_filepath: model.defaults_filepath.clone(),
         pools: vec![pool],
+        scale: cluster.scale.clone(),
         disaggregation: disaggregation.spec(),
         front: FrontSpec {
             admission_latency_us: typed("admission_latency").map(|()| cluster.admission_latency),
@@ -185,6 +186,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             summary_only: output.summary_only,
             decisions: analysis.trace_level == TraceLevel::Decisions,
             kv_events: false,
+            steps: false,
             counterfactual_k: typed("counterfactual_k").map(|()| analysis.counterfactual_k),
             summarize_trace: analysis.summarize_trace,
             slo_ttft: analysis.slo_ttft.clone(),

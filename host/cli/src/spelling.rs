@@ -4,12 +4,13 @@ use super::scheduling_args::SWITCHES;
 use windtunnel_sim::settings;
 
 /// The files that a run writes, by their names as settings.
-pub const FILES: [&str; 7] = [
+pub const FILES: [&str; 8] = [
     "results_path",
     "metrics_path",
     "trace_output",
     "decisions_path",
     "kv_events_path",
+    "step_log",
     "saturation_report",
     "html_path",
 ];
@@ -34,6 +35,7 @@ pub fn in_flags(message: &str) -> String {
     spelled(message, |name| match name {
         name if SWITCHES.contains(&name) => format!("--[no-]{}", name.replace('_', "-")),
         "kv_events" => "--kv-events-path".to_owned(),
+        "steps" => "--step-log".to_owned(),
         "decisions" => "--trace-level decisions".to_owned(),
         name => format!("--{}", name.replace('_', "-")),
     })

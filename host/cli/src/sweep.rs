@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_base::parallel;
-use windtunnel_results::report::sweep::{self, Row};
+use windtunnel_results::report::sweep::{self, Clock, Row};
 use windtunnel_sim::workload::Traces;
 
 /// More is a slip of the pen.
@@ -66,16 +66,17 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     let flags = flags_of_run();
     let grid = Grid::parse(&args.grid, &flags, &explicit)?;
     check_size(args, &grid)?;
-    let known: Vec<&str> = sweep::column_names().collect();
+    let shared = Shared::of(given, &flags);
+    let cells = runs::cells(&grid, &shared, command)?;
+    let clock = clock(&cells)?;
+    let known: Vec<&str> = sweep::column_names(clock).collect();
     if let Some(other) = args.columns.iter().find(|c| !known.contains(&c.as_str())) {
         return Err(InputError::new(unknown("--columns", other, &known)).into());
     }
-    let needs_model = !grid.varies("model") && !grid.varies_flags();
-    if !explicit.has("model") && needs_model {
+    let names_a_model = explicit.has("model") || grid.varies("model") || grid.varies_flags();
+    if clock == Clock::Real && !names_a_model {
         return Err(InputError::new("give --model MODEL, or vary it: --grid model=A,B").into());
     }
-    let shared = Shared::of(given, &flags);
-    let cells = runs::cells(&grid, &shared, command)?;
     let unknown = |cell: &Cell<'_>| !cell.spec.policies.trusted && confine::has_scripts(&cell.spec);
     if cells.iter().any(unknown) {
         confine::confine(&args.out.as_deref().map_or(Vec::new(), ledger::files));
@@ -86,7 +87,7 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     let mut digests = Digests::default();
     let first = given.get_one("seed").copied().unwrap_or_default();
     let all = all_runs(&cells, first, args.seeds, &mut digests)?;
-    let columns = sweep::columns(&grid.names());
+    let columns = sweep::columns(&grid.names(), clock);
     let mut ledger = match &args.out {
         Some(out) => {
             let ids: BTreeSet<&str> = all.iter().map(|run| run.id.as_str()).collect();
@@ -121,6 +122,18 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     };
     saved?;
     printed
+}
+
+/// In what the times of all runs are.
+fn clock(cells: &[Cell<'_>]) -> Result<Clock, InputError> {
+    let in_ticks = |cell: &&Cell<'_>| cell.spec.is_in_ticks();
+    match cells.iter().filter(in_ticks).count() {
+        0 => Ok(Clock::Real),
+        n if n == cells.len() => Ok(Clock::Ticks),
+        _ => Err(InputError::new(
+            "some runs have real step times and others ticks; one table cannot compare them",
+        )),
+    }
 }
 
 fn check_size(args: &SweepArgs, grid: &Grid) -> Result<(), InputError> {

@@ -13,10 +13,19 @@ pub(crate) fn parse_json<T: DeserializeOwned>(name: &str, text: &str) -> Result<
         ));
     }
     let text = finite_json(text.as_bytes());
-    serde_json::from_slice(&text).map_err(|e| json_error(name, &e))
+    serde_json::from_slice(&text).map_err(|e| json_error(name, e.line() as u64, &e))
 }
 
-fn json_error(name: &str, error: &serde_json::Error) -> InputError {
+/// The same of one line of a file of many.
+pub(crate) fn parse_json_line<T: DeserializeOwned>(
+    name: &str,
+    number: u64,
+    line: &str,
+) -> Result<T, InputError> {
+    serde_json::from_str(line).map_err(|e| json_error(name, number, &e))
+}
+
+fn json_error(name: &str, line: u64, error: &serde_json::Error) -> InputError {
     let text = error.to_string();
     // serde_json appends the position to its message; ours stands in front.
     let text = text.split(" at line ").next().unwrap_or(&text);
@@ -28,5 +37,5 @@ fn json_error(name: &str, error: &serde_json::Error) -> InputError {
     } else {
         text.to_owned()
     };
-    InputError::at(name, error.line() as u64, error.column() as u64, message)
+    InputError::at(name, line, error.column() as u64, message)
 }

@@ -13,6 +13,7 @@ mod json;
 mod kernel_tables;
 mod model;
 pub mod pool;
+mod step_log;
 mod step_profile;
 mod xpu;
 mod xpu_entries;
@@ -30,7 +31,9 @@ pub use model::{
     AttentionLayers, Compute, EMBEDDINGS, EXPERTS, Ffn, Layer, Mixer, ModelArch, OUTPUT_HEAD, Part,
     Quantization, Recurrent, RopeScaling, Split, VISION, Weights, short_name,
 };
+pub use step_log::{LoggedDecode, LoggedStep, is_step_log, parse_step_log};
 pub use step_profile::{
-    Interval, PassTimes, ProfileLimits, StepProfile, StepRow, StepTable, StepTimes,
+    FitQuality, Interval, PassTimes, ProfileLimits, Provenance, StepProfile, StepRow, StepTable,
+    StepTimes,
 };
 pub use xpu_entries::{Xpu, XpuAlgorithm, XpuCatalog, XpuDtype, XpuModel, XpuUnit};

@@ -5,7 +5,10 @@ mod intervals;
 mod table;
 mod times;
 
-pub use times::{Interval, PassTimes, ProfileLimits, StepProfile, StepRow, StepTable, StepTimes};
+pub use times::{
+    FitQuality, Interval, PassTimes, ProfileLimits, Provenance, StepProfile, StepRow, StepTable,
+    StepTimes,
+};
 
 use std::path::Path;
 use windtunnel_base::input::{InputError, read_text_up_to};

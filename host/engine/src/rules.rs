@@ -58,6 +58,9 @@ pub struct EngineRules {
     /// the watermark even on an idle engine, and a running request goes on only while a block is
     /// free, whether or not it needs one.
     pub v0_kv_blocks: bool,
+    /// The instance that computes a prompt for another one yields the first output token, when the
+    /// prompt is computed. Else the one that decodes does.
+    pub prefiller_yields_token: bool,
     /// The fraction of a microsecond that a step's duration has is kept for the end of the next
     /// step. Else each duration is rounded by itself.
     pub keep_step_fractions: bool,
@@ -115,6 +118,7 @@ impl EngineRules {
         exact_model_tags: true,
         prefill_yields_token: true,
         v0_kv_blocks: false,
+        prefiller_yields_token: false,
         keep_step_fractions: false,
         phases_apart: false,
         acts_on_events_alone: false,
@@ -139,6 +143,7 @@ impl EngineRules {
         exact_model_tags: false,
         prefill_yields_token: true,
         v0_kv_blocks: false,
+        prefiller_yields_token: false,
         keep_step_fractions: false,
         phases_apart: false,
         acts_on_events_alone: false,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Sym, Symbols};
 use windtunnel_plugin_api::{
-    Admission, Disaggregation, Priority, Router, Scheduler, Setup, Victim,
+    Admission, Batching, Disaggregation, Priority, Router, Scheduler, Setup, Victim,
 };
 
 /// Gives a name's number.
@@ -173,7 +173,7 @@ impl<'a> Builder<'a> {
             Choice::External(policy) => self.make_external(
                 policy,
                 |scripts, program, symbol| scripts.disaggregation(program, symbol),
-                |plugin, _, _| Err(plugin.cannot_fill(hook)),
+                Plugin::disaggregation,
             ),
         }
     }
@@ -218,6 +218,32 @@ impl<'a> Builder<'a> {
                 policy,
                 |scripts, program, symbol| scripts.scheduler(program, instance, symbol),
                 Plugin::scheduler,
+            ),
+        }
+    }
+
+    /// The batching strategy of an instance in the pool at this position.
+    ///
+    /// # Errors
+    /// As [`admission`](Self::admission).
+    pub fn batching(
+        &mut self,
+        instance: u32,
+        pool: usize,
+    ) -> Result<Box<dyn Batching>, InputError> {
+        match self.spec.batching_of(pool) {
+            Choice::BuiltIn { policy, values } => match policy.make {
+                Make::Batching(make) => Ok(make(&self.facts, values)),
+                _ => Err(misplaced(Hook::Batching, policy.name, policy.hook())),
+            },
+            Choice::Custom(policy) => match policy.make() {
+                custom::Make::Batching(make) => Ok(make(&self.facts)),
+                _ => Err(misplaced(Hook::Batching, policy.name(), policy.hook())),
+            },
+            Choice::External(policy) => self.make_external(
+                policy,
+                |scripts, program, symbol| scripts.batching(program, instance, symbol),
+                Plugin::batching,
             ),
         }
     }

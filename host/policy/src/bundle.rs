@@ -36,6 +36,12 @@ pub struct Bundle {
     /// Routing.
     #[serde(deserialize_with = "routing")]
     pub routing: Section,
+    /// Routing to instances that prefill, where some do that for others; as `routing` if not named.
+    #[serde(deserialize_with = "routing")]
+    pub prefill_routing: Section,
+    /// The same to instances that decode.
+    #[serde(deserialize_with = "routing")]
+    pub decode_routing: Section,
     /// Priority.
     #[serde(deserialize_with = "priority")]
     pub priority: Section,
@@ -48,6 +54,9 @@ pub struct Bundle {
     /// Disaggregation.
     #[serde(deserialize_with = "disaggregation")]
     pub disaggregation: Section,
+    /// Batching.
+    #[serde(deserialize_with = "batching")]
+    pub batching: Section,
     /// Share of the cluster's request slots by tenant, 0..=1.
     pub tenant_budgets: BTreeMap<String, f64>,
     /// The cluster's pools; none = those of the run. Beyond the reference, as for other GPUs beside
@@ -89,7 +98,7 @@ pub struct ScorerEntry {
 
 /// The keys of a hook's section.
 fn keys(hook: Hook) -> &'static [&'static str] {
-    static KEYS: OnceLock<[Vec<&'static str>; 6]> = OnceLock::new();
+    static KEYS: OnceLock<[Vec<&'static str>; 7]> = OnceLock::new();
     let keys = KEYS.get_or_init(|| {
         Hook::ALL.map(|hook| {
             let mut keys = vec!["policy"];
@@ -130,6 +139,10 @@ fn preemption<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::
 
 fn disaggregation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
     section(deserializer, Hook::Disaggregation)
+}
+
+fn batching<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
+    section(deserializer, Hook::Batching)
 }
 
 fn section<'de, D: Deserializer<'de>>(deserializer: D, hook: Hook) -> Result<Section, D::Error> {
@@ -244,6 +257,24 @@ impl Section {
         }
         Ok(values)
     }
+
+    /// Values for the parameters of what `reference` names, by the reference's keys: what is not
+    /// built in has none.
+    ///
+    /// # Errors
+    /// Unknown or repeated scorers, bad weights.
+    pub fn values_for(
+        &self,
+        hook: Hook,
+        reference: &Reference,
+    ) -> Result<Vec<(String, f64)>, InputError> {
+        match reference {
+            Reference::Name(name) => {
+                built_in(hook, name).map_or(Ok(Vec::new()), |policy| self.reference_values(policy))
+            }
+            Reference::Script(_) | Reference::Plugin(..) => Ok(Vec::new()),
+        }
+    }
 }
 
 impl From<Picker> for Bundle {
@@ -314,24 +345,24 @@ impl Bundle {
     /// # Errors
     /// The first mistake.
     pub fn check(&self) -> Result<(), (String, String)> {
-        for (hook, name) in self.named() {
-            if let Reference::Name(name) = Reference::parse(name)
+        for (key, hook, section) in self.sections() {
+            if let Some(name) = section.named()
+                && let Reference::Name(name) = Reference::parse(name)
                 && !names(hook).contains(&name.as_str())
             {
                 let key = match hook {
-                    Hook::Scheduler => "scheduler".to_owned(),
-                    hook => format!("{hook}.policy"),
+                    Hook::Scheduler => key.to_owned(),
+                    _ => format!("{key}.policy"),
                 };
                 return Err((key, unknown_policy(hook, &name)));
             }
         }
-        for hook in Hook::ALL {
-            let section = self.section(hook);
+        for (key_of_section, hook, section) in self.sections() {
             for (key, value) in &section.settings {
                 let fits = param_of(hook, key).map_or(Ok(()), |param| param.allows(*value));
                 let wrong = |expected| {
                     (
-                        format!("{hook}.{key}"),
+                        format!("{key_of_section}.{key}"),
                         format!("{value} is not {expected}"),
                     )
                 };
@@ -339,9 +370,10 @@ impl Bundle {
             }
             for policy in built_ins(hook) {
                 let values = section.reference_values(policy);
-                let values = values.map_err(|e| (format!("{hook}.scorers"), e.to_string()))?;
+                let values =
+                    values.map_err(|e| (format!("{key_of_section}.scorers"), e.to_string()))?;
                 let together = policy.values(&values);
-                together.map_err(|e| (hook.to_string(), e.to_string()))?;
+                together.map_err(|e| (key_of_section.to_owned(), e.to_string()))?;
             }
         }
         self.slo_priorities()
@@ -366,6 +398,7 @@ impl Bundle {
             Hook::Scheduler => &self.scheduler,
             Hook::Preemption => &self.preemption,
             Hook::Disaggregation => &self.disaggregation,
+            Hook::Batching => &self.batching,
         }
     }
 
@@ -378,31 +411,46 @@ impl Bundle {
             Hook::Scheduler => &mut self.scheduler.params,
             Hook::Preemption => &mut self.preemption.params,
             Hook::Disaggregation => &mut self.disaggregation.params,
+            Hook::Batching => &mut self.batching.params,
         }
     }
 
-    /// The policies that it names, by hook, as written.
+    /// What it says, with the keys that say it, and of which hook.
+    fn sections(&self) -> impl Iterator<Item = (&'static str, Hook, &Section)> {
+        let hooks = Hook::ALL.into_iter();
+        let hooks = hooks.map(|hook| (hook.name(), hook, self.section(hook)));
+        hooks.chain([
+            ("prefill_routing", Hook::Routing, &self.prefill_routing),
+            ("decode_routing", Hook::Routing, &self.decode_routing),
+        ])
+    }
+
+    /// The policies that it names, by hook, as written. There may be several for routing: one for
+    /// each stage.
     pub fn named(&self) -> impl Iterator<Item = (Hook, &str)> {
-        let all = Hook::ALL.into_iter();
-        all.filter_map(|hook| Some((hook, self.section(hook).named()?)))
+        let all = self.sections();
+        all.filter_map(|(_, hook, section)| Some((hook, section.named()?)))
     }
 
-    /// Values for the parameters of what `reference` names, by the reference's keys: what is not
-    /// built in has none.
-    ///
-    /// # Errors
-    /// Unknown or repeated scorers, bad weights.
-    pub fn reference_values(
-        &self,
-        hook: Hook,
-        reference: &Reference,
-    ) -> Result<Vec<(String, f64)>, InputError> {
-        match reference {
-            Reference::Name(name) => built_in(hook, name).map_or(Ok(Vec::new()), |policy| {
-                self.section(hook).reference_values(policy)
-            }),
-            Reference::Script(_) | Reference::Plugin(..) => Ok(Vec::new()),
+    /// Puts into `spec` what of `policies`, which are [its own](Self::policies), it names; gives
+    /// the hooks.
+    pub fn fill(&self, spec: &mut PolicySpec, policies: &PolicySpec) -> Vec<Hook> {
+        let named = |hook: &Hook| self.named().any(|(of, _)| of == *hook);
+        let hooks: Vec<Hook> = Hook::ALL.into_iter().filter(named).collect();
+        for hook in &hooks {
+            if self.section(*hook).named().is_some() {
+                spec.take(*hook, policies);
+            }
         }
+        for (stage, own) in [
+            (&mut spec.prefill_routing, &policies.prefill_routing),
+            (&mut spec.decode_routing, &policies.decode_routing),
+        ] {
+            if own.is_some() {
+                stage.clone_from(own);
+            }
+        }
+        hooks
     }
 
     /// The policies it names, ready to be made; hooks it leaves out are filled as by default.
@@ -416,13 +464,22 @@ impl Bundle {
             slo_priorities: self.slo_priorities()?,
             ..PolicySpec::default()
         };
-        for hook in Hook::ALL {
-            let section = self.section(hook);
+        let mut load = |hook: Hook, section: &Section| {
             let reference = section.reference(hook).from_folder(&self.folder);
-            let mut values = self.reference_values(hook, &reference)?;
+            let mut values = section.values_for(hook, &reference)?;
             values.extend(section.params.iter().map(|(n, v)| (n.clone(), *v)));
-            let choice = loader.load(hook, &reference, &mut |_| values.clone())?;
-            spec.set(hook, choice);
+            loader.load(hook, &reference, &mut |_| values.clone())
+        };
+        for hook in Hook::ALL {
+            spec.set(hook, load(hook, self.section(hook))?);
+        }
+        for (stage, section) in [
+            (&mut spec.prefill_routing, &self.prefill_routing),
+            (&mut spec.decode_routing, &self.decode_routing),
+        ] {
+            if section.named().is_some() {
+                *stage = Some(load(Hook::Routing, section)?);
+            }
         }
         Ok(spec)
     }
@@ -475,7 +532,7 @@ mod tests {
         let min_priority = |text: &str, name: &str| {
             let bundle = Bundle::parse("p", text).expect("a bundle");
             let reference = Reference::Name(name.into());
-            let values = bundle.reference_values(Hook::Admission, &reference);
+            let values = bundle.admission.values_for(Hook::Admission, &reference);
             let choice = Choice::built_in(Hook::Admission, name, &values.expect("values"));
             match choice.expect("a policy") {
                 Choice::BuiltIn { values, .. } => values.get("min_priority"),

@@ -5,7 +5,9 @@ use crate::facts::Facts;
 use crate::param::Hook;
 use std::fmt;
 use std::sync::Arc;
-use windtunnel_plugin_api::{Admission, Disaggregation, Priority, Router, Scheduler, Victim};
+use windtunnel_plugin_api::{
+    Admission, Batching, Disaggregation, Priority, Router, Scheduler, Victim,
+};
 
 /// A policy that the calling program brings along. It fills the same traits, and sees the same
 /// views, as a built-in policy or a plugin.
@@ -29,6 +31,7 @@ pub(crate) enum Make {
     Scheduler(Maker<dyn Scheduler>),
     Preemption(Maker<dyn Victim>),
     Disaggregation(Maker<dyn Disaggregation>),
+    Batching(Maker<dyn Batching>),
 }
 
 impl Custom {
@@ -92,6 +95,16 @@ impl Custom {
         Self::new(name, make)
     }
 
+    /// A batching strategy, made for each instance; `name` is said of it in reports and messages.
+    #[must_use]
+    pub fn batching<P: Batching + 'static>(
+        name: &str,
+        make: impl Fn(&Facts) -> P + Send + Sync + 'static,
+    ) -> Self {
+        let make = Make::Batching(Arc::new(move |facts| Box::new(make(facts))));
+        Self::new(name, make)
+    }
+
     fn new(name: &str, make: Make) -> Self {
         let name = name.into();
         Self { name, make }
@@ -113,6 +126,7 @@ impl Custom {
             Make::Scheduler(_) => Hook::Scheduler,
             Make::Preemption(_) => Hook::Preemption,
             Make::Disaggregation(_) => Hook::Disaggregation,
+            Make::Batching(_) => Hook::Batching,
         }
     }
 
@@ -124,7 +138,7 @@ impl Custom {
 impl PartialEq for Custom {
     /// The same function, not only the same name.
     fn eq(&self, other: &Self) -> bool {
-        use Make::{Admission, Disaggregation, Preemption, Priority, Routing, Scheduler};
+        use Make::{Admission, Batching, Disaggregation, Preemption, Priority, Routing, Scheduler};
         match (&self.make, &other.make) {
             (Admission(a), Admission(b)) => Arc::ptr_eq(a, b),
             (Routing(a), Routing(b)) => Arc::ptr_eq(a, b),
@@ -132,6 +146,7 @@ impl PartialEq for Custom {
             (Scheduler(a), Scheduler(b)) => Arc::ptr_eq(a, b),
             (Preemption(a), Preemption(b)) => Arc::ptr_eq(a, b),
             (Disaggregation(a), Disaggregation(b)) => Arc::ptr_eq(a, b),
+            (Batching(a), Batching(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }

@@ -1,7 +1,9 @@
 //! Every policy that can be chosen by name: the built-in ones and the shipped scripts.
 
 use super::builtin::policy::BuiltIn;
-use super::builtin::{admission, disaggregation, preemption, priority, routing, scheduler};
+use super::builtin::{
+    admission, batching, disaggregation, preemption, priority, routing, scheduler,
+};
 use super::param::Hook;
 use super::shipped;
 use windtunnel_base::input::unknown;
@@ -16,6 +18,7 @@ pub fn built_ins(hook: Hook) -> &'static [BuiltIn] {
         Hook::Scheduler => scheduler::TABLE,
         Hook::Preemption => preemption::TABLE,
         Hook::Disaggregation => disaggregation::TABLE,
+        Hook::Batching => batching::TABLE,
     }
 }
 
@@ -89,6 +92,7 @@ mod tests {
             Make::Scheduler(make) => drop(make(&facts, values)),
             Make::Preemption(make) => drop(make(&facts, values)),
             Make::Disaggregation(make) => drop(make(&facts, values)),
+            Make::Batching(make) => drop(make(&facts, values)),
         }
     }
 

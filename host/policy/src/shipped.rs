@@ -47,7 +47,9 @@ shipped! {
     Scheduler "scheduler": "edf" "edf-triage" "fcfs" "ltr" "mlfq" "priority-aging"
         "priority-fcfs" "reverse-priority" "sjf" "sjf-predicted" "sjf-triage" "vtc";
     Preemption "preemption": "fcfs" "least-progress" "priority" "priority-first";
-    Disaggregation "disaggregation": "always" "never" "prefix-threshold";
+    Disaggregation "disaggregation": "always" "edpp" "least-ttft" "never" "prefix-threshold";
+    Batching "batching": "chunked-context" "continuous" "greedy" "in-flight" "one-prefill" "prefill-first"
+        "run-to-completion" "static" "step-time" "windowed";
 }
 
 /// The scripts that fill `hook`.

@@ -17,8 +17,8 @@ pub struct PolicySpec {
     pub tenant_budgets: Vec<(String, f64)>,
     /// Routing.
     pub routing: Choice,
-    /// Routing to instances that prefill for others; `None` = the router of whole requests does
-    /// that, too.
+    /// Routing to instances that prefill for others; `None` = as of whole requests. Under vLLM's
+    /// rules that is a router of its own, under the reference's the same one.
     pub prefill_routing: Option<Choice>,
     /// The same to instances that decode, where some do not.
     pub decode_routing: Option<Choice>,
@@ -30,6 +30,10 @@ pub struct PolicySpec {
     pub preemption: Choice,
     /// Where prompts are computed, where some instances prefill for others.
     pub disaggregation: Choice,
+    /// Batching.
+    pub batching: Choice,
+    /// Batching in pools that have their own, by position of the pool; elsewhere `batching` counts.
+    pub pool_batching: Vec<Option<Choice>>,
     /// Priorities of the SLO classes, which requests carry into every hook.
     pub slo_priorities: SloPriorities,
 }
@@ -46,6 +50,8 @@ impl Default for PolicySpec {
             scheduler: default_policy(Hook::Scheduler).into(),
             preemption: default_policy(Hook::Preemption).into(),
             disaggregation: default_policy(Hook::Disaggregation).into(),
+            batching: default_policy(Hook::Batching).into(),
+            pool_batching: Vec::new(),
             slo_priorities: SloPriorities::default(),
         }
     }
@@ -62,11 +68,15 @@ impl PolicySpec {
             Hook::Scheduler => &self.scheduler,
             Hook::Preemption => &self.preemption,
             Hook::Disaggregation => &self.disaggregation,
+            Hook::Batching => &self.batching,
         }
     }
 
-    /// Fills `hook` with `choice`.
+    /// Fills `hook` with `choice`; routing at every stage.
     pub fn set(&mut self, hook: Hook, choice: Choice) {
+        if hook == Hook::Routing {
+            (self.prefill_routing, self.decode_routing) = (None, None);
+        }
         *match hook {
             Hook::Admission => &mut self.admission,
             Hook::Routing => &mut self.routing,
@@ -74,11 +84,19 @@ impl PolicySpec {
             Hook::Scheduler => &mut self.scheduler,
             Hook::Preemption => &mut self.preemption,
             Hook::Disaggregation => &mut self.disaggregation,
+            Hook::Batching => &mut self.batching,
         } = choice;
     }
 
+    /// How the instances of the pool at this position form their batches.
+    #[must_use]
+    pub fn batching_of(&self, pool: usize) -> &Choice {
+        let own = self.pool_batching.get(pool).and_then(Option::as_ref);
+        own.unwrap_or(&self.batching)
+    }
+
     /// Takes over what fills `hook` in `other`. With admission go the tenants' budgets and the
-    /// classes' priorities.
+    /// classes' priorities. Routing at single stages stays.
     pub fn take(&mut self, hook: Hook, other: &Self) {
         self.set(hook, other.get(hook).clone());
         if hook == Hook::Admission {
@@ -117,6 +135,8 @@ impl PolicySpec {
         let stages = [&self.prefill_routing, &self.decode_routing];
         let stages = stages.into_iter().flatten();
         let all = all.chain(stages.map(|choice| (Hook::Routing, choice)));
+        let pools = self.pool_batching.iter().flatten();
+        let all = all.chain(pools.map(|choice| (Hook::Batching, choice)));
         all.filter_map(|(hook, choice)| Some((hook, choice.external()?)))
     }
 }

@@ -43,9 +43,10 @@ impl Runner {
         let rows = scenario_reports(self, request, runs);
         let mut by_score: Vec<usize> = (0..rows.len()).collect();
         by_score.sort_by(|&a, &b| rows[a].score.total_cmp(&rows[b].score));
+        let decides = hooks.contains(&Hook::Routing) || hooks.contains(&Hook::Disaggregation);
         let plan = |k: usize| match by_score.iter().position(|&at| at == k) {
-            // An inspection is of routing decisions.
-            _ if !hooks.contains(&Hook::Routing) => None,
+            // An inspection is of decisions where requests go.
+            _ if !decides => None,
             Some(0) => Some(WORST_SCENARIO),
             Some(1) if rows[k].score < 0.0 => Some(SECOND_WORST_SCENARIO),
             _ => None,

@@ -272,9 +272,7 @@ impl Candidate {
                 }
                 self.set_params_of(&mut bundle);
                 let policies = bundle.policies(&mut loader).map_err(wrong)?;
-                let hooks: Vec<Hook> = bundle.named().map(|(hook, _)| hook).collect();
-                hooks.iter().for_each(|hook| spec.take(*hook, &policies));
-                hooks
+                bundle.fill(&mut spec, &policies)
             }
             Body::Reference(name) => {
                 let unknown = || wrong(InputError::new(format!("no reference \"{name}\"")));
@@ -282,9 +280,7 @@ impl Candidate {
                 let policies = bundle
                     .policies(&mut PolicyLoader::new(false).with_run_units(suite.file.fuel))
                     .map_err(wrong)?;
-                let hooks: Vec<Hook> = bundle.named().map(|(hook, _)| hook).collect();
-                hooks.iter().for_each(|hook| spec.take(*hook, &policies));
-                hooks
+                bundle.fill(&mut spec, &policies)
             }
         };
         if let Some(closed) = hooks.iter().find(|h| !suite.hooks.contains(h)) {

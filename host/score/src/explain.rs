@@ -74,8 +74,9 @@ impl Scorer {
         if !check.problems.is_empty() {
             return Ok(Err(Box::new(self.score(request, progress)?)));
         }
-        if !check.hooks.contains(&Hook::Routing) {
-            let message = "it routes nothing, and what can be explained are routing decisions";
+        let decides = [Hook::Routing, Hook::Disaggregation];
+        if !decides.iter().any(|hook| check.hooks.contains(hook)) {
+            let message = "it neither routes nor says where prompts are computed, and such decisions can be explained";
             return Err(InputError::in_file(&request.candidate.name, message).into());
         }
         let run_key = RunKey {

@@ -30,6 +30,8 @@ use windtunnel_plugin_api::InstanceView;
 ///   its cache, where any has some; 0 if none has
 /// * `state_bytes`: growth of the scripts' memory over 300 requests
 /// * `units_per_call`: units of fuel per call into a script
+/// * `disaggregated`: share of the prompts that an instance computed which prefills for others;
+///   of suites that ask where prompts are computed
 #[must_use]
 pub fn of(texts: &Scripts, runs: &[SmokeRun]) -> (BTreeMap<String, f64>, String) {
     let mut features = BTreeMap::new();
@@ -38,7 +40,8 @@ pub fn of(texts: &Scripts, runs: &[SmokeRun]) -> (BTreeMap<String, f64>, String)
     let (nodes, lines) = sizes.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     add("ast_nodes", nodes as f64);
     add("loc", lines as f64);
-    let choices = runs.iter().map(Choices::of);
+    let whole = runs.iter().filter(|run| run.disaggregated.is_none());
+    let choices = whole.map(Choices::of);
     let four = choices.clone().find(|c| c.chosen.len() == 4);
     add("decision_entropy", four.map_or(0.0, |c| c.entropy()));
     let all = choices
@@ -67,6 +70,9 @@ pub fn of(texts: &Scripts, runs: &[SmokeRun]) -> (BTreeMap<String, f64>, String)
         (calls + run.used.calls, units + run.used.units)
     });
     add("units_per_call", units as f64 / calls.max(1) as f64);
+    if let Some(share) = runs.iter().find_map(|run| run.disaggregated) {
+        add("disaggregated", share);
+    }
     (features, fingerprint(runs))
 }
 

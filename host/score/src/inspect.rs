@@ -2,6 +2,7 @@
 //! have brought. Made once or twice per candidate, for the feedback on it.
 
 use super::feedback::facts::{ServedRequest, worst};
+use super::feedback::splits::SplitFacts;
 use super::regret::{self, Counterfactual, InspectionPlan, Regret};
 use super::scenario::{Scenario, Traffic};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct Inspection {
     /// Why the run was aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// Where some instances prefill for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub splits: Option<SplitFacts>,
     /// Routing decisions.
     pub decisions: u64,
     /// Of these, with half of the prompt in some prefix cache.
@@ -171,12 +175,15 @@ pub fn inspect(
         log: log(&record, &worst, mentioned.as_ref(), &regret, block_size),
         regret,
         fault: record.fault.as_ref().map(ToString::to_string),
+        splits: SplitFacts::of(&record),
         ..Inspection::default()
     };
     for (observation, snapshots) in record.observations.iter() {
         inspection.decisions += 1;
-        inspection.count_lost_prefix_hit(observation, snapshots, &estimator, block_size);
-        inspection.count_avoidable_queueing(observation, snapshots);
+        let among: Vec<InstanceSnapshot> = observation.among(snapshots).copied().collect();
+        let chosen = &snapshots[observation.chosen as usize];
+        inspection.count_lost_prefix_hit(observation, chosen, &among, &estimator, block_size);
+        inspection.count_avoidable_queueing(chosen, &among);
     }
     let mean = |sum: f64, n: u64| sum / n.max(1) as f64;
     inspection.lost_prefix_hits.held = mean(
@@ -190,8 +197,8 @@ pub fn inspect(
     Ok(inspection)
 }
 
-/// The fields and methods that the scripts for routing and admission mention; `None` if routing is
-/// not a script.
+/// The fields and methods that the scripts for routing, disaggregation and admission mention;
+/// `None` if neither of the first two is a script.
 fn mentioned(spec: &PolicySpec) -> Option<Mentioned> {
     let script = |wanted: Hook| {
         spec.external().find_map(|(hook, policy)| match policy {
@@ -199,7 +206,10 @@ fn mentioned(spec: &PolicySpec) -> Option<Mentioned> {
             _ => None,
         })
     };
-    let mut all = script(Hook::Routing)?;
+    let deciding = [Hook::Routing, Hook::Disaggregation];
+    let mut deciding = deciding.into_iter().filter_map(script);
+    let mut all = deciding.next()?;
+    deciding.for_each(|more| all.add(more));
     if let Some(more) = script(Hook::Admission) {
         all.add(more);
     }
@@ -211,11 +221,11 @@ impl Inspection {
     fn count_lost_prefix_hit(
         &mut self,
         observation: &RoutingObservation,
+        chosen: &InstanceSnapshot,
         snapshots: &[InstanceSnapshot],
         estimator: &Estimator,
         block_size: u32,
     ) {
-        let chosen = &snapshots[observation.chosen as usize];
         let holder = snapshots
             .iter()
             .max_by_key(|s| (s.cached_blocks, std::cmp::Reverse(s.actual.queue_depth)));
@@ -246,10 +256,9 @@ impl Inspection {
     /// Counts a decision that joins a long queue while another instance has none.
     fn count_avoidable_queueing(
         &mut self,
-        observation: &RoutingObservation,
+        chosen: &InstanceSnapshot,
         snapshots: &[InstanceSnapshot],
     ) {
-        let chosen = &snapshots[observation.chosen as usize];
         let mut empty = snapshots
             .iter()
             .filter(|s| s.actual.queue_depth == 0)
@@ -301,6 +310,7 @@ const UNINFORMATIVE: &[&str] = &[
     "max_step_tokens",
     "pool",
     "gpus",
+    "role",
     "kv_total_blocks",
     "max_loras",
 ];
@@ -458,11 +468,17 @@ fn log(
                 .map(|scores| scores[id])
                 .filter(|x| x.is_finite()),
         };
+        let among = |(_, s): &(usize, &InstanceSnapshot)| observation.is_among(s);
         Some(LoggedDecision {
             request: request.clone(),
             routed_s: observation.clock_us as f64 / 1e6,
             chosen: observation.chosen,
-            instances: snapshots.iter().enumerate().map(instance).collect(),
+            instances: snapshots
+                .iter()
+                .enumerate()
+                .filter(among)
+                .map(instance)
+                .collect(),
             counterfactual: regret
                 .counterfactuals
                 .iter()

@@ -144,6 +144,11 @@ pub fn of(
         regret.unavailable = Some("there is one instance".into());
         return Ok(regret);
     }
+    if deployment.config().splits() {
+        let why = "where some instances prefill for others, other choices are not tried";
+        regret.unavailable = Some(why.into());
+        return Ok(regret);
+    }
     let mut source = traffic.replay();
     let play = scenario.play(traffic, seed, false);
     let (mut cluster, _) = deployment.cluster(spec, play, &mut source)?;

@@ -13,8 +13,8 @@ use windtunnel_engine::instance::Preset;
 use windtunnel_results::metrics::slo::{DEFAULT_CLASS, SloTargets};
 use windtunnel_results::report::machines::{Machine, differences};
 use windtunnel_sim::{
-    Deployment, EngineSpec, FrontSpec, LatencySpec, ParallelSpec, Play, PoolSpec, RulesSpec,
-    RunSpec, TargetTeller, Untargeted, settings, unused_name,
+    Deployment, DisaggregationSpec, EngineSpec, FrontSpec, LatencySpec, ParallelSpec, Play,
+    PoolSpec, RoleSpec, RulesSpec, RunSpec, TargetTeller, Untargeted, settings, unused_name,
 };
 use windtunnel_workload::spec::{Bounds, Changes, Pauses};
 use windtunnel_workload::{OpenOptions, Selection, spec};
@@ -105,7 +105,9 @@ impl Scenario {
             cluster.output_predictor = Some("exact".into());
             cluster.estimate_error = Some("exact".into());
         }
-        let deployment = Deployment::resolve(&run_of(&cluster)).map_err(|e| {
+        let wrong = |e: InputError| InputError::new(format!("scenario {id}: {}", e.message()));
+        let run = run_of(&cluster).map_err(wrong)?;
+        let deployment = Deployment::resolve(&run).map_err(|e| {
             let message = settings::spelled(e.message(), suite_key);
             InputError::new(format!("scenario {id}: {message}"))
         })?;
@@ -228,43 +230,12 @@ impl Scenario {
 }
 
 /// The cluster of a scenario as a run has it.
-fn run_of(keys: &ClusterKeys) -> RunSpec {
+fn run_of(keys: &ClusterKeys) -> Result<RunSpec, InputError> {
     let model = keys.model.as_deref().unwrap_or("llama-3.1-8b-instruct");
-    RunSpec {
-        pools: vec![PoolSpec {
-            count: Some(keys.instances.unwrap_or(4)),
-            hardware: keys.hardware.clone(),
-            parallel: ParallelSpec {
-                tensor: keys.tensor_parallelism,
-                ..ParallelSpec::default()
-            },
-            engine: EngineSpec {
-                // A suite's defaults are its own, the same on every GPU.
-                max_num_seqs: Some(keys.max_num_running_reqs.unwrap_or(256)),
-                max_num_batched_tokens: Some(keys.max_num_scheduled_tokens.unwrap_or(2048)),
-                long_prefill_token_threshold: keys.long_prefill_token_threshold,
-                long_prefill_token_threshold_adaptive: keys.long_prefill_token_threshold_adaptive,
-                async_scheduling: keys.async_scheduling,
-                enable_prefix_caching: keys.enable_prefix_caching,
-                enable_chunked_prefill: keys.enable_chunked_prefill,
-                scheduler_reserve_full_isl: keys.scheduler_reserve_full_isl,
-                watermark: keys.watermark,
-                max_num_active_seqs: keys.max_num_active_seqs,
-                max_num_queued_reqs: keys.max_num_queued_reqs,
-                max_num_queued_tokens: keys.max_num_queued_tokens,
-                max_loras: keys.max_loras,
-                lora_load_time_us: keys.lora_load_time_us,
-                block_size: keys.block_size,
-                total_kv_blocks: keys.total_kv_blocks,
-                gpu_memory_utilization: keys.gpu_memory_utilization,
-                ..EngineSpec::default()
-            },
-            latency: LatencySpec {
-                model: keys.latency_model.clone(),
-                ..LatencySpec::default()
-            },
-            ..PoolSpec::default()
-        }],
+    let (pools, disaggregation) = pools_of(keys)?;
+    Ok(RunSpec {
+        pools,
+        disaggregation,
         front: FrontSpec {
             admission_latency_us: keys.admission_latency_us,
             routing_latency_us: keys.routing_latency_us,
@@ -279,6 +250,127 @@ fn run_of(keys: &ClusterKeys) -> RunSpec {
             None => RulesSpec::Auto,
         },
         ..RunSpec::of_model(model)
+    })
+}
+
+/// Its pools: one whose instances serve whole requests, or one for each role.
+fn pools_of(keys: &ClusterKeys) -> Result<(Vec<PoolSpec>, DisaggregationSpec), InputError> {
+    let prefill = keys.prefill_instances.unwrap_or(0);
+    let decode = keys.decode_instances.unwrap_or(0);
+    let both = keys.prefill_decode_instances.unwrap_or(0);
+    let of_splits = [
+        ("prefill_hardware", keys.prefill_hardware.is_some()),
+        ("decode_hardware", keys.decode_hardware.is_some()),
+        (
+            "prefill_tensor_parallelism",
+            keys.prefill_tensor_parallelism.is_some(),
+        ),
+        (
+            "decode_tensor_parallelism",
+            keys.decode_tensor_parallelism.is_some(),
+        ),
+        (
+            "prefill_total_kv_blocks",
+            keys.prefill_total_kv_blocks.is_some(),
+        ),
+        (
+            "decode_total_kv_blocks",
+            keys.decode_total_kv_blocks.is_some(),
+        ),
+        ("transfer_bandwidth", keys.transfer_bandwidth.is_some()),
+        (
+            "transfer_base_latency",
+            keys.transfer_base_latency.is_some(),
+        ),
+    ];
+    let splits = prefill.saturating_add(decode).saturating_add(both) > 0;
+    if !splits {
+        if let Some((key, _)) = of_splits.iter().find(|(_, given)| *given) {
+            return Err(InputError::new(format!(
+                "cluster.{key} has no effect without prefill_instances and decode_instances"
+            )));
+        }
+        let count = keys.instances.unwrap_or(4);
+        return Ok((vec![pool_of(keys, count)], DisaggregationSpec::default()));
+    }
+    if keys.instances.is_some() {
+        return Err(InputError::new(
+            "cluster.instances has no effect beside prefill_instances and decode_instances",
+        ));
+    }
+    let whole = |name: &str, role, count| PoolSpec {
+        name: name.to_owned(),
+        role,
+        ..pool_of(keys, count)
+    };
+    let mut pools = vec![
+        whole("prefill", RoleSpec::Prefill, prefill),
+        whole("decode", RoleSpec::Decode, decode),
+        whole("prefill-decode", RoleSpec::Serve, both),
+    ];
+    for pool in &mut pools {
+        let (hardware, tensor, blocks) = match pool.role {
+            RoleSpec::Prefill => (
+                &keys.prefill_hardware,
+                keys.prefill_tensor_parallelism,
+                keys.prefill_total_kv_blocks,
+            ),
+            _ => (
+                &keys.decode_hardware,
+                keys.decode_tensor_parallelism,
+                keys.decode_total_kv_blocks,
+            ),
+        };
+        if hardware.is_some() {
+            pool.hardware.clone_from(hardware);
+        }
+        pool.parallel.tensor = tensor.or(pool.parallel.tensor);
+        pool.engine.total_kv_blocks = blocks.or(pool.engine.total_kv_blocks);
+    }
+    pools.retain(|pool| pool.count != Some(0));
+    let moves = DisaggregationSpec {
+        transfer_bandwidth: keys.transfer_bandwidth,
+        transfer_base_latency: keys.transfer_base_latency,
+        ..DisaggregationSpec::default()
+    };
+    Ok((pools, moves))
+}
+
+/// So many instances that serve.
+fn pool_of(keys: &ClusterKeys, count: u32) -> PoolSpec {
+    PoolSpec {
+        count: Some(count),
+        hardware: keys.hardware.clone(),
+        parallel: ParallelSpec {
+            tensor: keys.tensor_parallelism,
+            ..ParallelSpec::default()
+        },
+        engine: EngineSpec {
+            // A suite's defaults are its own, the same on every GPU.
+            max_num_seqs: Some(keys.max_num_running_reqs.unwrap_or(256)),
+            max_num_batched_tokens: Some(keys.max_num_scheduled_tokens.unwrap_or(2048)),
+            long_prefill_token_threshold: keys.long_prefill_token_threshold,
+            long_prefill_token_threshold_adaptive: keys.long_prefill_token_threshold_adaptive,
+            async_scheduling: keys.async_scheduling,
+            enable_prefix_caching: keys.enable_prefix_caching,
+            enable_chunked_prefill: keys.enable_chunked_prefill,
+            scheduler_reserve_full_isl: keys.scheduler_reserve_full_isl,
+            watermark: keys.watermark,
+            max_num_active_seqs: keys.max_num_active_seqs,
+            max_num_queued_reqs: keys.max_num_queued_reqs,
+            max_num_queued_tokens: keys.max_num_queued_tokens,
+            max_loras: keys.max_loras,
+            lora_load_time_us: keys.lora_load_time_us,
+            block_size: keys.block_size,
+            total_kv_blocks: keys.total_kv_blocks,
+            gpu_memory_utilization: keys.gpu_memory_utilization,
+            ..EngineSpec::default()
+        },
+        latency: LatencySpec {
+            model: keys.latency_model.clone(),
+            ..LatencySpec::default()
+        },
+        ..PoolSpec::default()
     }
 }
 

@@ -5,11 +5,11 @@ use rand::RngExt;
 use std::sync::Arc;
 use windtunnel_base::fault::RunFault;
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::{Outcome, RoutingObservations, RunRecord};
+use windtunnel_base::record::{Outcome, Role, RoutingObservations, RunRecord};
 use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 use windtunnel_base::rng::stream;
 use windtunnel_config::Defaults;
-use windtunnel_engine::cluster::ClusterConfig;
+use windtunnel_engine::cluster::{ClusterConfig, PoolConfig};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
@@ -57,6 +57,15 @@ const SMOKE_SCENARIOS: &[SmokeScenario] = &[
     },
 ];
 
+/// Instances that prefill for others, and others, for suites that ask where prompts are computed.
+const APART: SmokeScenario = SmokeScenario {
+    name: "prefill and decode apart",
+    instances: 2,
+    max_num_seqs: 16,
+    blocks: 1_000,
+    every_us: 8_000.0,
+};
+
 /// Result of the policies in one smoke scenario.
 pub struct SmokeRun {
     /// Name of the scenario.
@@ -71,6 +80,9 @@ pub struct SmokeRun {
     pub fault: Option<RunFault>,
     /// A fingerprint of the outcome of every request.
     pub outcomes: [u8; 32],
+    /// Share of the prompts that another instance computed than decoded; none where every instance
+    /// serves whole requests.
+    pub disaggregated: Option<f64>,
     /// Routing decisions.
     pub observations: RoutingObservations,
     /// Calls and fuel of the scripts.
@@ -79,17 +91,18 @@ pub struct SmokeRun {
     pub state_bytes: usize,
 }
 
-/// Runs the policies on all smoke scenarios, up to the first fault.
+/// Runs the policies on all smoke scenarios, up to the first fault; with `apart` also on one in
+/// which some instances prefill for others.
 ///
 /// # Errors
 /// When a policy cannot be made.
-pub fn run_all(spec: &PolicySpec) -> Result<Vec<SmokeRun>, InputError> {
+pub fn run_all(spec: &PolicySpec, apart: bool) -> Result<Vec<SmokeRun>, InputError> {
     let mut setup = Setup::new("llama-3.1-8b-instruct", Defaults::builtin().clone());
     setup.gpu = Some("H100".into());
     setup.tp = Some(2);
     let latency = resolve(&setup)?.latency;
     let mut runs = Vec::new();
-    for scenario in SMOKE_SCENARIOS {
+    for scenario in SMOKE_SCENARIOS.iter().chain(apart.then_some(&APART)) {
         let (record, used, state_bytes) = run(spec, scenario, &latency)?;
         let completed = record.requests.iter();
         let completed = completed
@@ -102,6 +115,10 @@ pub fn run_all(spec: &PolicySpec) -> Result<Vec<SmokeRun>, InputError> {
             completed,
             preemptions: record.instances.iter().map(|i| i.preemptions).sum(),
             outcomes: outcomes(&record),
+            disaggregated: record.transfers.map(|_| {
+                let split = record.requests.iter().filter(|r| r.split.is_some()).count();
+                split as f64 / record.requests.len().max(1) as f64
+            }),
             fault: record.fault,
             observations: record.observations,
             used,
@@ -156,6 +173,10 @@ fn run(
         },
         ..ClusterConfig::single(scenario.instances, engine, Arc::clone(latency))
     };
+    let config = match scenario.name == APART.name {
+        true => apart(config),
+        false => config,
+    };
     let mut traffic = MixedTraffic::new(scenario);
     let play = Play {
         seed: 1,
@@ -173,6 +194,22 @@ fn run(
     let record = cluster.run(&mut |_| {});
     let state_bytes = meter.held_bytes().saturating_sub(held);
     Ok((record, meter.used() - used, state_bytes))
+}
+
+/// The cluster twice: instances that prefill, and instances that decode.
+fn apart(mut config: ClusterConfig) -> ClusterConfig {
+    let pool = PoolConfig {
+        kv_bytes_per_token: 131_072.0,
+        ..config.pools[0].clone()
+    };
+    let of = |name: &str, role| PoolConfig {
+        name: name.into(),
+        role,
+        ..pool.clone()
+    };
+    config.pools = vec![of("prefill", Role::Prefill), of("decode", Role::Decode)];
+    config.transfer.contention = true;
+    config
 }
 
 /// Requests of several tenants, classes, sessions and shared prefixes, some with deadlines.

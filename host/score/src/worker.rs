@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_policy::PolicySpec;
+use windtunnel_policy::{Hook, PolicySpec};
 
 /// Says on standard output that it is ready, then answers jobs from standard input, until the input
 /// ends.
@@ -104,7 +104,10 @@ impl Worker {
             ..Answer::default()
         };
         match job.task {
-            Task::Check => smoke_check(&candidate, &resolved.spec, &mut answer),
+            Task::Check => {
+                let apart = suite.hooks.contains(&Hook::Disaggregation);
+                smoke_check(&candidate, &resolved.spec, apart, &mut answer);
+            }
             Task::Inspect(key, plan) => match self.inspect(&suite, &resolved.spec, &key, plan) {
                 Ok(inspection) => answer.inspection = Some(inspection),
                 Err(e) => answer.suite_error = Some(e.to_string()),
@@ -222,8 +225,8 @@ impl Worker {
     }
 }
 
-fn smoke_check(candidate: &Candidate, spec: &PolicySpec, answer: &mut Answer) {
-    let runs = match smoke::run_all(spec) {
+fn smoke_check(candidate: &Candidate, spec: &PolicySpec, apart: bool, answer: &mut Answer) {
+    let runs = match smoke::run_all(spec, apart) {
         Ok(runs) => runs,
         Err(e) => {
             answer

@@ -57,6 +57,7 @@ impl Analysis {
                 counterfactual_k: outputs.counterfactual_k.unwrap_or(0),
                 observations: false,
                 kv_events: outputs.kv_events,
+                steps: outputs.steps,
             },
         })
     }

@@ -1,17 +1,21 @@
 //! From what a run says of its policies to the policies themselves. What is said in the run wins
 //! over the bundle that it names.
 
+mod pool_batching;
+
+use crate::batching::Named;
 use crate::disaggregation_spec::DisaggregationSpec;
 use crate::settings::Given;
-use crate::spec::{PoliciesSpec, SchedulingPolicySpec};
+use crate::spec::{PoliciesSpec, RunSpec, SchedulingPolicySpec};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to, unknown};
 use windtunnel_base::request::Symbols;
+use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::instance::Preset;
 use windtunnel_policy::builtin::routing::weighted::parse_scorers;
 use windtunnel_policy::builtin::{disaggregation, preemption, priority, scheduler};
-use windtunnel_policy::bundle::Bundle;
+use windtunnel_policy::bundle::{Bundle, Section};
 use windtunnel_policy::{
-    Builder, Choice, Custom, Hook, Param, PolicyLoader, PolicySpec, Reference,
+    Builder, Choice, ChooseValues, Custom, Hook, Param, PolicyLoader, PolicySpec, Reference,
 };
 
 /// The policies, and notes for people.
@@ -52,25 +56,33 @@ pub(crate) fn bundle(policies: &PoliciesSpec) -> Result<Bundle, InputError> {
     Bundle::parse(&name, &tree.to_string()).map_err(|e| InputError::in_file(&name, e.message()))
 }
 
-impl PoliciesSpec {
+impl RunSpec {
     /// The policies that the run and its bundle name. `None` when the bundle is no file that can be
     /// read twice. A bundle that is wrong names none: no policy of such a run is loaded.
     #[must_use]
-    pub fn named(&self) -> Option<Vec<Reference>> {
-        if self.config.as_ref().is_some_and(|path| !path.is_file()) {
+    pub fn named_policies(&self) -> Option<Vec<Reference>> {
+        let policies = &self.policies;
+        if policies.config.as_ref().is_some_and(|path| !path.is_file()) {
             return None;
         }
-        let bundle = bundle(self).unwrap_or_default();
+        let bundle = bundle(policies).unwrap_or_default();
         let own = [
-            &self.admission,
-            &self.routing,
-            &self.scheduler,
-            &self.priority,
-            &self.preemption,
+            &policies.admission,
+            &policies.routing,
+            &policies.prefill_routing,
+            &policies.decode_routing,
+            &policies.scheduler,
+            &policies.priority,
+            &policies.preemption,
+            &policies.disaggregation,
         ];
         let own = own.into_iter().flatten().map(String::as_str);
         let named = own.chain(bundle.named().map(|(_, name)| name));
-        Some(named.map(Reference::parse).collect())
+        let named = named.map(Reference::parse);
+        let pools = self.pools.iter().chain(&bundle.pools);
+        // One that cannot be read is none, as the run will say.
+        let batching = pools.filter_map(|pool| Named::of(&pool.engine).ok().flatten());
+        Some(named.chain(batching.map(|named| named.reference)).collect())
     }
 }
 
@@ -110,6 +122,12 @@ pub(crate) struct ClusterFacts<'a> {
     /// Some instances prefill for others.
     pub(crate) splits: bool,
     pub(crate) disaggregation: &'a DisaggregationSpec,
+    /// As the run has them; none = one pool of which nothing is said.
+    pub(crate) pools: &'a [PoolSpec],
+    /// Times are in ticks.
+    pub(crate) in_ticks: bool,
+    /// The clock is that of XpuSim.
+    pub(crate) as_xpusim: bool,
 }
 
 /// Works out the policies of a run; each of `custom` fills its hook.
@@ -151,9 +169,10 @@ pub(crate) fn choose(
         },
     ]
     .map(|stage| match splits {
-        true => chooser.stage_routing(stage, &routing, rules),
+        true => chooser.stage_routing(stage, &routing),
         false => Ok(None),
     });
+    let (batching, pool_batching) = chooser.batching(cluster)?;
     let spec = PolicySpec {
         admission: chooser.admission()?,
         tenant_budgets: tenant_budgets
@@ -166,6 +185,8 @@ pub(crate) fn choose(
         scheduler: chooser.pick(Hook::Scheduler, &policies.scheduler, None)?,
         preemption: chooser.pick(Hook::Preemption, &policies.preemption, None)?,
         disaggregation: chooser.disaggregation(cluster)?,
+        batching,
+        pool_batching,
         slo_priorities: bundle.slo_priorities()?,
     };
     chooser.all_params_taken()?;
@@ -253,6 +274,9 @@ fn try_out(spec: &PolicySpec, instances: u32) -> Result<(), InputError> {
     builder.priority(0)?;
     builder.scheduler(0)?;
     builder.victim(0)?;
+    for pool in 0..spec.pool_batching.len().max(1) {
+        builder.batching(pool as u32, pool)?;
+    }
     Ok(())
 }
 
@@ -307,13 +331,11 @@ impl Chooser<'_> {
         Ok(choice)
     }
 
-    /// The router of a stage. If nothing is said of it, it is one as for whole requests; the
-    /// reference simulator has one for all stages together then.
+    /// The router of a stage: the run's, else the bundle's.
     fn stage_routing(
         &mut self,
         stage: Stage<'_>,
         whole: &Choice,
-        rules: Preset,
     ) -> Result<Option<Choice>, InputError> {
         let Stage {
             name,
@@ -322,7 +344,14 @@ impl Chooser<'_> {
         } = stage;
         let scorers = scorers.as_deref().map(parse_scorers).transpose()?;
         if policy.is_none() && scorers.is_none() {
-            return Ok((rules == Preset::Vllm).then(|| whole.clone()));
+            let section = match name {
+                "prefill" => self.bundle.prefill_routing.clone(),
+                _ => self.bundle.decode_routing.clone(),
+            };
+            return match section.named() {
+                Some(_) => self.of_section(Hook::Routing, &section).map(Some),
+                None => Ok(None),
+            };
         }
         let reference = policy.as_deref().map(Reference::parse);
         if scorers.is_none()
@@ -362,7 +391,7 @@ impl Chooser<'_> {
             Some(name) => Reference::parse(name),
             None => section.reference(hook).from_folder(&self.bundle.folder),
         };
-        let mut values = self.bundle.reference_values(hook, &reference)?;
+        let mut values = section.values_for(hook, &reference)?;
         if chosen.is_none() && section.named().is_some() {
             values.extend(section.params.iter().map(|(n, v)| (n.clone(), *v)));
         }
@@ -374,18 +403,37 @@ impl Chooser<'_> {
         self.load(hook, &reference, values)
     }
 
+    /// The policy that a section of the bundle names.
+    fn of_section(&mut self, hook: Hook, section: &Section) -> Result<Choice, InputError> {
+        let reference = section.reference(hook).from_folder(&self.bundle.folder);
+        let mut values = section.values_for(hook, &reference)?;
+        values.extend(section.params.iter().map(|(n, v)| (n.clone(), *v)));
+        self.load(hook, &reference, values)
+    }
+
     /// The policy that `reference` names, with these values and those that the run gives to its
     /// parameters.
     fn load(
         &mut self,
         hook: Hook,
         reference: &Reference,
-        mut values: Vec<(String, f64)>,
+        values: Vec<(String, f64)>,
+    ) -> Result<Choice, InputError> {
+        self.load_with(hook, reference, &mut |_| values.clone())
+    }
+
+    /// The same, with values that depend on what the policy declares.
+    fn load_with(
+        &mut self,
+        hook: Hook,
+        reference: &Reference,
+        own: ChooseValues<'_>,
     ) -> Result<Choice, InputError> {
         let (params, names) = (&mut self.params, &mut self.declared);
         self.loader
             .load(hook, reference, &mut |declared: &[Param]| {
                 names.extend(declared.iter().map(|p| format!("{hook}.{}", p.name)));
+                let mut values = own(declared);
                 for (of, name, value, taken) in params.iter_mut() {
                     let meant =
                         of.map_or(declared.iter().any(|p| p.name == *name), |of| of == hook);
@@ -394,7 +442,7 @@ impl Chooser<'_> {
                         values.push((name.clone(), *value));
                     }
                 }
-                values.clone()
+                values
             })
     }
 
@@ -418,6 +466,7 @@ impl Chooser<'_> {
             Hook::Scheduler => "scheduler",
             Hook::Preemption => "preemption_policy",
             Hook::Disaggregation => "pd_decider",
+            Hook::Batching => "batching_strategy",
         };
         let because = format!(
             "because the program fills {hook} with \"{}\"",

@@ -1,8 +1,10 @@
 //! What a run's instances and front end are, before any policy or request is known.
 
-use crate::disaggregation;
+use crate::batching;
+use crate::disaggregation::{self, TransferUnits};
 use crate::policies::make_policies;
 use crate::profile;
+use crate::scale;
 use crate::scheduling;
 use crate::settings::Given;
 use crate::spec::{RulesSpec, RunSpec};
@@ -18,7 +20,6 @@ use windtunnel_config::pool::{PoolSpec, RoleSpec};
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits, RunEnd};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
-use windtunnel_engine::instance::batching::Batching;
 use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
 use windtunnel_engine::latency::{
     Extrapolation, KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve,
@@ -115,22 +116,23 @@ impl Deployment {
             scheduling::configure(&mut pool.engine, &spec.engine, preset, resolved, given)?;
             profile::configure(&mut pool.engine, &spec.engine, resolved)?;
             let in_ticks = resolved.latency_kind == LatencyModelKind::Ticks;
-            let as_xpusim = resolved.device_memory.is_some();
-            let time_us = match (in_ticks, as_xpusim) {
-                (true, _) => ticks::time_us,
-                (_, true) => xpusim::time_us,
-                _ => scheduling::time_us,
-            };
-            pool.batching = scheduling::batching(&mut pool.engine, &spec.engine, time_us)?;
+            batching::configure(&mut pool.engine, &spec.engine)?;
             if in_ticks {
-                ticks::configure(pool)?;
+                ticks::configure(pool, run, &spec.engine);
+                batching::refuse_chunk_in_ticks(&spec.engine)?;
             }
-            if as_xpusim {
+            if resolved.device_memory.is_some() {
                 xpusim::configure(pool, spec);
             }
         }
         xpusim::check_lengths(run, &all)?;
-        let mut transfer = disaggregation::transfer(&run.disaggregation, preset)?;
+        // What is short in real time is nothing in ticks.
+        let age_us = if run.is_in_ticks() { 0 } else { 50_000 };
+        let units = match run.is_in_ticks() {
+            true => ticks::TRANSFER_UNITS,
+            false => TransferUnits::real(),
+        };
+        let mut transfer = disaggregation::transfer(&run.disaggregation, preset, units)?;
         if run.is_as_xpusim() {
             transfer = xpusim::transfer(transfer);
         }
@@ -138,14 +140,21 @@ impl Deployment {
         let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());
         let short = canonical.rsplit('/').next().unwrap_or_default().to_owned();
         let predictor = front.output_predictor.as_deref();
+        let schedule = scale::schedule(run, &mut pools)?;
+        for ((k, pool), machine) in pools.iter().enumerate().zip(&mut machines) {
+            let initial = schedule.initial.get(k).copied();
+            machine.instances = schedule.most(k, initial.unwrap_or(pool.instances));
+        }
         let config = ClusterConfig {
             pools,
+            schedule,
             transfer,
+            lockstep: run.disaggregation.lockstep,
             front: FrontEndConfig {
                 admission_latency_us: front.admission_latency_us.unwrap_or(0).into(),
                 routing_latency_us: front.routing_latency_us.unwrap_or(0).into(),
-                snapshot_refresh_us: front.snapshot_refresh_interval_us.unwrap_or(50_000).into(),
-                cache_signal_delay_us: front.cache_signal_delay_us.unwrap_or(50_000).into(),
+                snapshot_refresh_us: front.snapshot_refresh_interval_us.unwrap_or(age_us).into(),
+                cache_signal_delay_us: front.cache_signal_delay_us.unwrap_or(age_us).into(),
                 model_names: vec![model, canonical, short],
                 trace: TraceConfig::default(),
                 predictor: predictor.map(str::parse::<Predictor>).transpose()?,
@@ -314,7 +323,7 @@ fn pool(
         Some(name) => name.parse()?,
     };
     setup.ticks = match setup.latency {
-        Some(LatencyModelKind::Ticks) => Some(ticks::model(latency)?),
+        Some(LatencyModelKind::Ticks) => Some(ticks::model(latency, run.disaggregation.lockstep)?),
         _ => None,
     };
     setup.alpha.clone_from(&latency.alpha_coeffs);
@@ -361,7 +370,6 @@ fn pool(
             scheduling: SchedulingConfig::default(),
             plain: engine.plain_steps,
         },
-        batching: Batching::default(),
         queue_limits: QueueLimits {
             requests: engine.max_num_queued_reqs,
             prompt_tokens: engine.max_num_queued_tokens,

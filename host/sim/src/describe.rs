@@ -1,6 +1,8 @@
 //! What reports say that was simulated: lines for people, and the same for programs.
 
+use crate::batching::{Times, is_continuous};
 use crate::pool_setup::pool_setup;
+use crate::scale;
 use crate::simulation::Simulation;
 use crate::ticks;
 use crate::xpusim::clock_units;
@@ -12,14 +14,16 @@ impl Simulation {
     pub(crate) fn header(&self) -> Vec<String> {
         if self.spec.is_in_ticks() {
             let config = self.deployment.config();
-            return ticks::header(config, self.workload(), &self.policies);
+            return ticks::header(&self.spec, config, self.workload(), &self.policies);
         }
         let preset = self.deployment.preset();
-        let pools = self.deployment.config().pools.iter();
+        let config = self.deployment.config();
+        let pools = config.pools.iter().zip(config.initial());
         let all = pools.zip(self.deployment.resolved());
         let several = self.deployment.resolved().len() > 1;
         let pools: Vec<String> = all
-            .map(|(pool, r)| {
+            .enumerate()
+            .map(|(k, ((pool, instances), r))| {
                 let version = r.vllm_version.as_deref();
                 let version = match r.latency_kind {
                     LatencyModelKind::Ticks => String::new(),
@@ -38,13 +42,14 @@ impl Simulation {
                 } else {
                     String::new()
                 };
-                let batching = match pool.batching.is_continuous() {
+                let batching = self.policies.batching_of(k);
+                let batching = match is_continuous(batching) {
                     true => String::new(),
-                    false => format!(", batching {}", pool.batching),
+                    false => format!(", batching {}", batching.name()),
                 };
                 format!(
                     "{name}{} x {} {}, latency model {}{version}{batching}",
-                    pool.instances, r.tp, r.gpu, r.latency_kind
+                    instances, r.tp, r.gpu, r.latency_kind
                 )
             })
             .collect();
@@ -55,18 +60,18 @@ impl Simulation {
                 self.deployment.config().instances()
             ),
         };
-        vec![
-            served,
-            format!("workload: {}", self.workload.description),
-            format!(
-                "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
-                self.policies.admission.name(),
-                self.policies.routing.name(),
-                self.policies.scheduler.name(),
-                self.policies.priority.name(),
-                self.policies.preemption.name()
-            ),
-        ]
+        let mut lines = vec![served];
+        lines.extend(scale::described(&self.spec));
+        lines.push(format!("workload: {}", self.workload.description));
+        lines.push(format!(
+            "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
+            self.policies.admission.name(),
+            self.policies.routing.name(),
+            self.policies.scheduler.name(),
+            self.policies.priority.name(),
+            self.policies.preemption.name()
+        ));
+        lines
     }
 
     /// The parameters of the policies that declare any, by hook.
@@ -80,18 +85,25 @@ impl Simulation {
 
     pub(crate) fn setup(&self) -> Value {
         if self.spec.is_in_ticks() {
-            return ticks::setup(&self.spec, self.deployment.config(), self.workload());
+            return ticks::setup(
+                &self.spec,
+                self.deployment.config(),
+                &self.policies,
+                self.workload(),
+            );
         }
         let resolved = self.deployment.resolved();
         let Some(first) = resolved.first() else {
             return Value::Null;
         };
         let config = self.deployment.config();
+        let times = Times::Microseconds(clock_units(&self.spec));
         let mut pools = config
             .pools
             .iter()
             .zip(resolved)
-            .map(|(pool, r)| pool_setup(pool, r, clock_units(&self.spec)));
+            .enumerate()
+            .map(|(k, (pool, r))| pool_setup(pool, r, self.policies.batching_of(k), times));
         let mut setup = json!({
             "windtunnel_version": env!("CARGO_PKG_VERSION"),
             "model": first.canonical,
@@ -122,6 +134,9 @@ impl Simulation {
             setup["pools"] = pools.collect();
         }
         setup["rules"] = preset.into();
+        if !self.spec.scale.is_empty() {
+            setup["scale"] = json!(self.spec.scale);
+        }
         add(&mut setup, rest);
         setup
     }

@@ -33,7 +33,11 @@ const OF_POOLS: [&str; 8] = [
 ];
 
 /// The settings that have an effect only where requests are split.
-const OF_SPLITS: [&str; 7] = [
+const OF_SPLITS: [&str; 11] = [
+    "pd_transfer_descriptor_time",
+    "pd_transfer_descriptor_blocks",
+    "pd_hop_latency",
+    "lockstep",
     "pd_decider",
     "pd_transfer_bandwidth",
     "pd_transfer_base_latency",
@@ -146,6 +150,29 @@ fn change(
     pool.engine.max_model_len = max_model_len.or(pool.engine.max_model_len);
 }
 
+/// In which units a run says how KV caches move, and what holds where it does not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TransferUnits {
+    /// GB/s of a unit of bandwidth, and the default in units.
+    pub(crate) bandwidth: (f64, f64),
+    /// Microseconds of a unit of time, and the default base latency in units.
+    pub(crate) time: (f64, f64),
+    /// Longest time for which a KV cache is kept, microseconds.
+    pub(crate) kept_us: i64,
+}
+
+impl TransferUnits {
+    /// GB/s and milliseconds.
+    pub(crate) fn real() -> Self {
+        let default = TransferConfig::default();
+        Self {
+            bandwidth: (1.0, default.bandwidth_gb_s),
+            time: (1000.0, default.base_latency_us / 1000.0),
+            kept_us: default.kept_us,
+        }
+    }
+}
+
 /// How KV caches move.
 ///
 /// # Errors
@@ -153,19 +180,42 @@ fn change(
 pub(crate) fn transfer(
     d: &DisaggregationSpec,
     preset: Preset,
+    units: TransferUnits,
 ) -> Result<TransferConfig, InputError> {
-    let at_least_0 = |name: &str, value: Option<f64>, default: f64| match value {
+    let at_least_0 = |name: &str, value: Option<f64>, (unit, default): (f64, f64)| match value {
         Some(x) if !(x.is_finite() && x >= 0.0) => Err(InputError::new(format!(
             "`{name}` must be at least 0, found {x}"
         ))),
-        value => Ok(value.unwrap_or(default)),
+        value => Ok(value.unwrap_or(default) * unit),
     };
     let encode = d.encode_decider.as_deref().unwrap_or("never");
     Ok(TransferConfig {
-        bandwidth_gb_s: at_least_0("pd_transfer_bandwidth", d.transfer_bandwidth, 25.0)?,
-        base_latency_us: at_least_0("pd_transfer_base_latency", d.transfer_base_latency, 0.05)?
-            * 1000.0,
+        bandwidth_gb_s: at_least_0(
+            "pd_transfer_bandwidth",
+            d.transfer_bandwidth,
+            units.bandwidth,
+        )?,
+        base_latency_us: at_least_0(
+            "pd_transfer_base_latency",
+            d.transfer_base_latency,
+            units.time,
+        )?,
+        descriptor_us: at_least_0(
+            "pd_transfer_descriptor_time",
+            d.transfer_descriptor_time,
+            (units.time.0, 0.0),
+        )?,
+        blocks_per_descriptor: match d.transfer_descriptor_blocks {
+            Some(0) => {
+                return Err(InputError::new(
+                    "`pd_transfer_descriptor_blocks` must be at least 1, found 0",
+                ));
+            }
+            blocks => blocks.unwrap_or(1),
+        },
+        hop_us: at_least_0("pd_hop_latency", d.hop_latency, (units.time.0, 0.0))?.round() as i64,
         contention: d.transfer_contention.unwrap_or(preset == Preset::Vllm),
+        kept_us: units.kept_us,
         encode: match encode {
             "never" => EncodeDecider::Never,
             "always" => EncodeDecider::Always,
@@ -196,6 +246,11 @@ pub(crate) fn check(
     if !splits {
         return Ok(());
     }
+    given.reject_unless(
+        &["pd_transfer_descriptor_blocks"],
+        config.transfer.descriptor_us > 0.0,
+        "without `pd_transfer_descriptor_time`",
+    )?;
     let encodes = run.pools.iter().any(|pool| pool.role == RoleSpec::Encode);
     given.reject_unless(&["encode_decider"], encodes, "without `encode_instances`")?;
     if preset == Preset::Vllm {

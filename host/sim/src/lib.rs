@@ -42,6 +42,11 @@ struct Guide;
 #[cfg(test)]
 mod adapter_tests;
 mod analysis;
+mod batching;
+#[cfg(test)]
+mod batching_setting_tests;
+#[cfg(test)]
+mod batching_tests;
 mod choose;
 mod deployment;
 mod describe;
@@ -62,6 +67,8 @@ mod refusal_tests;
 mod released;
 #[cfg(test)]
 mod request_name_tests;
+mod scale;
+mod scale_spec;
 mod scheduling;
 pub mod settings;
 mod simulation;
@@ -78,6 +85,7 @@ pub use deployment::{Deployment, Play, defaults};
 pub use disaggregation_spec::DisaggregationSpec;
 pub use names::unused_name;
 pub use policies::make_policies;
+pub use scale_spec::ScaleSpec;
 pub use simulation::{Resolver, RunResult, Simulation};
 pub use spec::{
     FrontSpec, LengthSpec, LoadGeneratorSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec,

@@ -1,5 +1,6 @@
 //! The policies of a cluster, made from what was chosen.
 
+use crate::batching;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::Symbols;
 use windtunnel_engine::cluster::ClusterConfig;
@@ -18,36 +19,43 @@ const DECODE: u32 = u32::MAX - 1;
 /// reads what their scripts use.
 ///
 /// # Errors
-/// When a policy file does not run.
+/// When a policy file does not run, or a batching strategy does not go with an engine.
 pub fn make_policies(
     spec: &PolicySpec,
     config: &ClusterConfig,
     symbols: &mut Symbols,
 ) -> Result<(FrontEndPolicies, Vec<InstanceHooks>, UsageMonitor), InputError> {
     let instances = config.instances();
+    batching::check(spec, &config.pools)?;
     // Policies may ask about pools while they are loaded.
     for pool in &config.pools {
         symbols.intern(&pool.name);
     }
     let mut builder = Builder::new(spec, instances, config.slots(), symbols);
+    // The reference simulator has one router for all stages of which nothing is said.
+    let own = config.pools[0].engine.rules.decoder_fetches_kv;
+    let whole = own.then_some(&spec.routing);
     let front = FrontEndPolicies {
         admission: builder.admission()?,
         router: builder.router()?,
         stages: match config.splits() {
             true => Some(StagePolicies {
                 disaggregation: builder.disaggregation()?,
-                prefill: builder.stage_router(spec.prefill_routing.as_ref(), PREFILL)?,
-                decode: builder.stage_router(spec.decode_routing.as_ref(), DECODE)?,
+                prefill: builder.stage_router(spec.prefill_routing.as_ref().or(whole), PREFILL)?,
+                decode: builder.stage_router(spec.decode_routing.as_ref().or(whole), DECODE)?,
             }),
             false => None,
         },
         slo_priorities: spec.slo_priorities.clone(),
     };
-    let hooks = (0..instances).map(|i| {
+    let pools = config.pools.iter().enumerate();
+    let pool_of = pools.flat_map(|(k, pool)| (0..pool.instances).map(move |_| k));
+    let hooks = (0..instances).zip(pool_of).map(|(i, pool)| {
         Ok(InstanceHooks {
             priority: builder.priority(i)?,
             scheduler: builder.scheduler(i)?,
             victim: builder.victim(i)?,
+            batching: builder.batching(i, pool)?,
         })
     });
     let hooks = hooks.collect::<Result<_, InputError>>()?;

@@ -1,13 +1,20 @@
 //! What a report says of a pool: what it runs on, and where the memory of its GPUs goes.
 
+use crate::batching::{Times, described, is_continuous};
 use serde_json::{Value, json};
 use windtunnel_engine::cluster::PoolConfig;
 use windtunnel_engine::instance::EngineRules;
 use windtunnel_engine::latency::{GIB, Resolved};
+use windtunnel_policy::Choice;
 
-/// A pool in the reports, whose clock shows so many microseconds for one of the run. Its rules are
-/// the run's: only their place among the keys is here.
-pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved, clock_units: i64) -> Value {
+/// A pool in the reports, with `times` of its strategy. Its rules are the run's: only their place
+/// among the keys is here.
+pub(crate) fn pool_setup(
+    pool: &PoolConfig,
+    r: &Resolved,
+    batching: &Choice,
+    times: Times,
+) -> Value {
     let mut setup = json!({
         "hardware": r.gpu,
         "tensor_parallelism": r.tp,
@@ -28,7 +35,7 @@ pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved, clock_units: i64) -> V
         "long_prefill_token_threshold": pool.engine.long_prefill_token_threshold,
     });
     if pool.engine.rules != EngineRules::BLIS {
-        setup["scheduling"] = scheduling(pool, clock_units);
+        setup["scheduling"] = scheduling(pool, batching, times);
     }
     if !pool.name.is_empty() {
         setup["name"] = pool.name.clone().into();
@@ -37,7 +44,7 @@ pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved, clock_units: i64) -> V
 }
 
 /// What vLLM's scheduler and server are told; null = no limit.
-fn scheduling(pool: &PoolConfig, clock_units: i64) -> Value {
+fn scheduling(pool: &PoolConfig, batching: &Choice, times: Times) -> Value {
     let (engine, s) = (&pool.engine, &pool.engine.scheduling);
     let limit = |n: u32| (n > 0).then_some(n);
     let mut told = json!({
@@ -53,16 +60,8 @@ fn scheduling(pool: &PoolConfig, clock_units: i64) -> Value {
         "max_loras": limit(s.max_loras),
         "lora_load_time_us": s.lora_load_us,
     });
-    if !pool.batching.is_continuous() {
-        let params = pool
-            .batching
-            .params()
-            .map(|(param, value)| match param.is_time {
-                true => (format!("{}_us", param.name), json!(value / clock_units)),
-                false => (param.name.to_owned(), json!(value)),
-            });
-        told["batching_strategy"] = pool.batching.name().into();
-        told["batching_params"] = Value::Object(params.collect());
+    if !is_continuous(batching) {
+        (told["batching_strategy"], told["batching_params"]) = described(batching, times);
     }
     if s.speculation.is_on() {
         told["num_speculative_tokens"] = s.speculation.num_speculative_tokens.into();

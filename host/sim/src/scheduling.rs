@@ -7,7 +7,6 @@ use crate::workload::Opened;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::pool::EngineSpec;
 use windtunnel_engine::cluster::PoolConfig;
-use windtunnel_engine::instance::batching::Batching;
 use windtunnel_engine::instance::{
     CoreTime, EngineConfig, Preset, SchedulingConfig, Speculation, SpeculativeMethod,
 };
@@ -111,61 +110,6 @@ pub(crate) fn configure(
         memory: resolved.device_memory,
     };
     Ok(())
-}
-
-/// How a pool's engine, whose rules and limits are decided, forms its batches. Every strategy but
-/// the default is of an engine that chooses a step when the last one is over.
-pub(crate) fn batching(
-    engine: &mut EngineConfig,
-    spec: &EngineSpec,
-    time_us: impl Fn(&str) -> Result<i64, InputError>,
-) -> Result<Batching, InputError> {
-    let Some(text) = &spec.batching_strategy else {
-        return Ok(Batching::default());
-    };
-    let chosen = Batching::parse(text, time_us)
-        .map_err(|e| InputError::new(format!("`batching_strategy`: {}", e.message())))?;
-    if chosen.is_continuous() {
-        return Ok(chosen);
-    }
-    let with = |name: &str, why: &str| {
-        InputError::new(format!(
-            "`{name}` does not go with `batching_strategy` {chosen}: {why}"
-        ))
-    };
-    if spec.async_scheduling == Some(true) {
-        return Err(with(
-            "async_scheduling",
-            "it forms a batch when it knows what the step before left of the last one",
-        ));
-    }
-    if engine.scheduling.speculation.is_on() {
-        return Err(with(
-            "num_speculative_tokens",
-            "drafts are known to continuous batching alone",
-        ));
-    }
-    if engine.scheduling.adaptive_long_prefill_threshold {
-        return Err(with(
-            "long_prefill_token_threshold_adaptive",
-            "vLLM's continuous batching alone reads it",
-        ));
-    }
-    let chunk = chosen.params().any(|(param, _)| param.name == "chunk");
-    if chunk && spec.long_prefill_token_threshold.is_some() {
-        return Err(with(
-            "long_prefill_token_threshold",
-            "its `chunk` says how much of a prompt is computed in a step",
-        ));
-    }
-    if chunk && spec.enable_chunked_prefill == Some(false) {
-        return Err(with(
-            "enable_chunked_prefill",
-            "it computes prompts in chunks",
-        ));
-    }
-    engine.rules.async_scheduling = false;
-    Ok(chosen)
 }
 
 /// A time with its unit, microseconds.
@@ -393,6 +337,7 @@ mod tests {
                 method: SpeculativeMethod::Eagle,
                 acceptance_rate: Some(0.75),
             },
+            memory: None,
         };
         assert_eq!(engine.scheduling, given);
     }
@@ -437,52 +382,6 @@ mod tests {
         }
         let engine = deploy(json!({ "rules": "blis" })).expect("a deployment");
         assert_eq!(engine.scheduling, SchedulingConfig::default());
-    }
-
-    #[test]
-    fn a_batching_strategy_is_chosen_by_name_and_contradictions_are_refused() {
-        let run = |settings: Value| {
-            let mut all = json!({ "model": "llama-3.1-8b-instruct", "rules": "vllm" });
-            for (name, value) in settings.as_object().into_iter().flatten() {
-                all[name] = value.clone();
-            }
-            let run = RunSpec::from_settings(all.as_object().cloned().unwrap_or_default());
-            let deployment = Deployment::resolve(&run.expect("settings"));
-            Ok::<_, String>(deployment.map_err(|e| e.to_string())?.config().pools[0].clone())
-        };
-        let pool = run(json!({ "batching_strategy": "windowed:min_batch_size=4,window=0.2s" }));
-        let pool = pool.expect("a pool");
-        let values: Vec<_> = pool.batching.params().map(|(p, v)| (p.name, v)).collect();
-        assert_eq!(pool.batching.name(), "windowed");
-        assert_eq!(values, [("min_batch_size", 4), ("window", 200_000)]);
-        assert!(!pool.engine.rules.async_scheduling);
-        let vllm = run(json!({ "batching_strategy": "continuous" })).expect("a pool");
-        assert!(vllm.batching.is_continuous() && vllm.engine.rules.async_scheduling);
-        let refused = |settings| run(settings).expect_err("refused");
-        assert_eq!(
-            refused(json!({ "batching_strategy": "windowed:window=20" })),
-            "`batching_strategy`: batching strategy windowed: window is \"20\"; expected a time with its unit, \
-             20ms or 0.5s"
-        );
-        assert_eq!(
-            refused(json!({ "batching_strategy": "static", "async_scheduling": true })),
-            "`async_scheduling` does not go with `batching_strategy` static: it forms a batch when it knows what \
-             the step before left of the last one"
-        );
-        assert_eq!(
-            refused(json!({
-                "batching_strategy": "greedy", "num_speculative_tokens": 2, "speculative_method": "ngram"
-            })),
-            "`num_speculative_tokens` does not go with `batching_strategy` greedy: drafts are known to continuous \
-             batching alone"
-        );
-        assert_eq!(
-            refused(json!({
-                "batching_strategy": "chunked-context:chunk=64", "long_prefill_token_threshold": 32
-            })),
-            "`long_prefill_token_threshold` does not go with `batching_strategy` chunked-context: its `chunk` says \
-             how much of a prompt is computed in a step"
-        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Python spell them. Messages name settings in backticks (`` `rate` ``), so that each door can
 //! write them its own way.
 
+use crate::scale_spec;
 use crate::spec::RunSpec;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("horizon", "horizon_us"),
     ("time_limit", "time_limit"),
     ("num_instances", "pool.count"),
+    ("scale", "scale"),
     ("hardware", "pool.hardware"),
     ("tp", "pool.parallel.tensor"),
     ("dp", "pool.parallel.data"),
@@ -107,6 +109,7 @@ const SETTINGS: &[(&str, &str)] = &[
         "decode_max_model_len",
         "disaggregation.decode_max_model_len",
     ),
+    ("lockstep", "disaggregation.lockstep"),
     ("pd_prefix_threshold", "disaggregation.prefix_threshold"),
     ("encode_decider", "disaggregation.encode_decider"),
     ("pd_transfer_bandwidth", "disaggregation.transfer_bandwidth"),
@@ -118,6 +121,15 @@ const SETTINGS: &[(&str, &str)] = &[
         "pd_transfer_contention",
         "disaggregation.transfer_contention",
     ),
+    (
+        "pd_transfer_descriptor_time",
+        "disaggregation.transfer_descriptor_time",
+    ),
+    (
+        "pd_transfer_descriptor_blocks",
+        "disaggregation.transfer_descriptor_blocks",
+    ),
+    ("pd_hop_latency", "disaggregation.hop_latency"),
     ("prefill_time", "pool.latency.prefill_time"),
     ("itl", "pool.latency.itl"),
     ("total_prefill_chunks", "pool.latency.total_prefill_chunks"),
@@ -193,6 +205,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("summary_only", "outputs.summary_only"),
     ("decisions", "outputs.decisions"),
     ("kv_events", "outputs.kv_events"),
+    ("steps", "outputs.steps"),
     ("counterfactual_k", "outputs.counterfactual_k"),
     ("summarize_trace", "outputs.summarize_trace"),
     ("slo_ttft", "outputs.slo_ttft"),
@@ -298,6 +311,10 @@ impl RunSpec {
             let Some(key) = key(&name) else {
                 let names: Vec<&str> = names().collect();
                 return Err(InputError::new(unknown("setting", &name, &names)));
+            };
+            let value = match key {
+                "scale" => scale_spec::of_texts(value)?,
+                _ => value,
             };
             let (tree, path) = match key.strip_prefix("pool.") {
                 Some(path) => (&mut pool, path),
@@ -429,6 +446,7 @@ mod tests {
                 json!(true),
                 json!([1.0, 2.0]),
                 json!(["a=1"]),
+                json!([{ "at": 3.0, "instances": 2 }]),
             ];
             let fits = |value: &Value| {
                 let mut given = settings(json!({ "model": "m", "trace": "t" }));

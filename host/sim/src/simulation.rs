@@ -1,6 +1,7 @@
 //! From a run's spec to a simulation, and from there to its result.
 
 use crate::analysis::{Analysis, infinite_cache_hit_rate};
+use crate::batching;
 use crate::choose::{Chosen, ClusterFacts, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
 use crate::disaggregation;
@@ -257,10 +258,14 @@ impl Resolver<'_> {
             instances: deployment.config().instances(),
             rules: deployment.preset(),
             splits: deployment.config().splits(),
+            pools: &run.pools,
+            in_ticks: run.is_in_ticks(),
+            as_xpusim: run.is_as_xpusim(),
             disaggregation: &run.disaggregation,
         };
         let Chosen { spec, notes } =
             choose(&run.policies, &bundle, self.policies, &given, &cluster)?;
+        batching::check(&spec, &deployment.config().pools)?;
         let analysis = Analysis::of(&run.outputs, &given)?;
         deployment.check_kv_events(&given)?;
         let mut workload = open(run, &given, &deployment)?;

@@ -1,6 +1,7 @@
 //! A run as plain data: everything that its results depend on, in one YAML file.
 
 use crate::disaggregation_spec::DisaggregationSpec;
+use crate::scale_spec::ScaleSpec;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, is_default};
@@ -68,6 +69,9 @@ pub struct RunSpec {
     /// The instances, pool by pool; none = one pool of one instance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<PoolSpec>,
+    /// Instances that come and go while the run goes on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scale: Vec<ScaleSpec>,
     /// Prefill and decode on instances of their own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub disaggregation: DisaggregationSpec,
@@ -383,6 +387,9 @@ pub struct OutputSpec {
     /// Keep what happens in the prefix caches: blocks stored and removed.
     #[serde(skip_serializing_if = "is_default")]
     pub kv_events: bool,
+    /// Keep every step of the instances with the requests in it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub steps: bool,
     /// Alternatives to keep per routing decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counterfactual_k: Option<usize>,

@@ -1,6 +1,7 @@
 //! Runs under the rules of XpuSim: its defaults, what of a run it knows, what it sends, and its
 //! clock, which is finer than ours.
 
+use crate::batching::is_time;
 use crate::opened::Opened;
 use crate::settings::{Given, names};
 use crate::spec::{LoadGeneratorSpec, RunSpec, WorkloadSpec};
@@ -12,6 +13,7 @@ use windtunnel_config::pool::{PoolSpec, RoleSpec};
 use windtunnel_engine::cluster::{PoolConfig, RunEnd, TransferConfig};
 use windtunnel_engine::latency::{GIB, LatencyModelKind, PICOSECONDS_PER_US, Resolved};
 use windtunnel_engine::profile::EngineProfile;
+use windtunnel_policy::Param;
 use windtunnel_results::metrics::slo::parse_duration_us;
 use windtunnel_results::metrics::xpusim::{XpuSimFigures, XpuSimInputs};
 use windtunnel_workload::xpusim::{self, BEYOND_S, XpuSimTraffic};
@@ -174,9 +176,21 @@ pub(crate) fn clock_units(run: &RunSpec) -> i64 {
 
 /// A time with its unit, on the engine's clock.
 pub(crate) fn time_us(text: &str) -> Result<i64, InputError> {
-    let us = parse_duration_us(text).filter(|us| (0.0..=1e12).contains(us));
-    let us = us.ok_or_else(|| InputError::new("a time with its unit, 20ms or 0.5s"))?;
+    let us = parse_duration_us(text).filter(|us| (0.0..=1e9).contains(us));
+    let expected = "a time with its unit, 20ms or 0.5s, of at most 1000 s";
+    let us = us.ok_or_else(|| InputError::new(expected))?;
     Ok((us * PICOSECONDS_PER_US as f64).round() as i64)
+}
+
+/// Adds the times of a strategy that are not given, on the engine's clock.
+pub(crate) fn add_default_times(values: &mut Vec<(String, f64)>, declared: &[Param]) {
+    let times = declared.iter().filter(|param| is_time(param));
+    for param in times {
+        if values.iter().all(|(name, _)| *name != param.name) {
+            let default = param.default * PICOSECONDS_PER_US as f64;
+            values.push((param.name.to_string(), default));
+        }
+    }
 }
 
 /// An engine without limits but memory's, whose rules and batching are decided.

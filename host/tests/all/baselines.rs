@@ -165,6 +165,7 @@ fn every_file_runs_through_the_command() {
                     "--rules vllm --prefill-instances 1 --decode-instances 2 --pd-decider"
                         .to_owned()
                 }
+                Hook::Batching => "--rules vllm --batching-strategy".to_owned(),
                 hook => format!("--{hook}-policy"),
             };
             let mut line = format!(

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 use windtunnel_base::record::Role;
-use windtunnel_engine::cluster::{ClusterConfig, PoolConfig, TransferConfig};
+use windtunnel_engine::cluster::{ClusterConfig, PoolConfig, Resize, Schedule, TransferConfig};
 use windtunnel_engine::frontend::{FrontEndConfig, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, EngineRules, SchedulingConfig};
 use windtunnel_policy::builtin::routing::weighted::{SCORERS, scorer_params};
@@ -115,6 +115,7 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         first_scheduling_counts: b[8],
         exact_model_tags: b[9],
         prefill_yields_token: true,
+        prefiller_yields_token: false,
         v0_kv_blocks: false,
         keep_step_fractions: false,
         phases_apart: false,
@@ -339,6 +340,14 @@ fn policies() -> impl Strategy<Value = PolicySpec> {
 
 /// A whole run of up to `most` requests, sessions not counted.
 pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
+    (unscaled(most), resizes()).prop_map(|(mut case, changes)| {
+        resize(&mut case.config, changes);
+        case
+    })
+}
+
+/// The same on instances that are there from the start to the end.
+fn unscaled(most: usize) -> impl Strategy<Value = Case> {
     let delay = || prop_oneof![2 => Just(0i64), 1 => 1i64..3000];
     let trace = prop_oneof![3 => Just(None), 1 => (0usize..4).prop_map(Some)];
     let instances = prop_oneof![2 => Just(1u32), 1 => 2u32..6];
@@ -371,6 +380,7 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
                         counterfactual_k: trace.unwrap_or(0),
                         observations: false,
                         kv_events: false,
+                        steps: false,
                     },
                     ..fresh.front
                 },
@@ -388,7 +398,8 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
 
 /// A run on two pools of different size, limits, rules and step times.
 pub(crate) fn two_pools(most: usize) -> impl Strategy<Value = Case> {
-    (case(most), engine(), latency(), 1u32..4).prop_map(|(mut case, engine, latency, instances)| {
+    let parts = (unscaled(most), engine(), latency(), 1u32..4, resizes());
+    parts.prop_map(|(mut case, engine, latency, instances, changes)| {
         let first = &mut case.config.pools[0];
         first.name = "first".into();
         let second = PoolConfig {
@@ -407,8 +418,50 @@ pub(crate) fn two_pools(most: usize) -> impl Strategy<Value = Case> {
         }
         case.config.pools.push(second);
         case.latencies.push(latency);
+        resize(&mut case.config, changes);
         case
     })
+}
+
+/// Changes of pools: (time, which of them, instances).
+fn resizes() -> impl Strategy<Value = Vec<(i64, usize, u32)>> {
+    let resize = (prop_oneof![Just(0i64), 0i64..6000], 0usize..3, 1u32..4);
+    prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(resize, 1..4)]
+}
+
+/// Has instances come and go.
+pub(crate) fn resize(config: &mut ClusterConfig, mut changes: Vec<(i64, usize, u32)>) {
+    changes.sort_unstable();
+    let pools = config.pools.len();
+    let resizes = changes.into_iter().map(|(at_us, pool, instances)| Resize {
+        at_us,
+        pool: pool % pools,
+        instances,
+    });
+    let schedule = Schedule {
+        initial: config.pools.iter().map(|pool| pool.instances).collect(),
+        resizes: resizes.collect(),
+    };
+    for (k, pool) in config.pools.iter_mut().enumerate() {
+        pool.instances = schedule.ever(k, pool.instances);
+    }
+    config.schedule = schedule;
+}
+
+/// A policy that says where prompts are computed.
+pub(crate) fn any_decider() -> impl Strategy<Value = Choice> {
+    let decider = |name: &str, values: &[(&str, f64)]| built_in(Hook::Disaggregation, name, values);
+    prop_oneof![
+        3 => Just(decider("always", &[])),
+        1 => Just(decider("never", &[])),
+        2 => (0u32..60).prop_map(move |tokens| {
+            decider("prefix-threshold", &[("tokens", tokens.into())])
+        }),
+        2 => (-0.5..0.5f64).prop_map(move |ms| decider("least-ttft", &[("margin_ms", ms)])),
+        2 => (0.0..2.0f64, 0.0..2.0f64, 0.0..0.3f64).prop_map(move |(v, ttft, itl)| {
+            decider("edpp", &[("v", v), ("ttft_ms", ttft), ("itl_ms", itl)])
+        }),
+    ]
 }
 
 /// A run in which some instances only prefill and others only decode.
@@ -418,15 +471,10 @@ pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
         prop_oneof![1 => Just(0.0), 3 => 0.01..2.0f64],
         prop_oneof![1 => Just(0.0), 2 => 0.0..900.0f64],
         any::<bool>(),
+        prop_oneof![2 => Just((0.0, 1)), 1 => (0.0..30.0f64, 1u32..4)],
+        prop_oneof![2 => Just(0i64), 1 => 0i64..900],
     );
-    let by_name = |name: &str| Just(built_in(Hook::Disaggregation, name, &[]));
-    let decider = prop_oneof![
-        3 => by_name("always"),
-        1 => by_name("never"),
-        2 => (0u32..60).prop_map(|tokens| {
-            built_in(Hook::Disaggregation, "prefix-threshold", &[("tokens", tokens.into())])
-        })
-    ];
+    let decider = any_decider();
     let parts = (
         (1u32..4, 1u32..3, both),
         engine(),
@@ -434,12 +482,14 @@ pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
         transfer,
         decider,
     );
-    (case(most), parts).prop_map(|(mut case, parts)| {
+    let yields = prop_oneof![3 => Just(false), 1 => Just(true)];
+    (unscaled(most), parts, yields, resizes()).prop_map(|(mut case, parts, yields, changes)| {
         let ((prefill, decode, both), engine, latency, transfer, decider) = parts;
         let first = case.config.pools[0].clone();
         let rules = match first.engine.rules.visible_at_step_end {
             true => EngineRules {
                 async_scheduling: first.engine.rules.async_scheduling,
+                prefiller_yields_token: yields,
                 ..EngineRules::VLLM
             },
             false => EngineRules::BLIS,
@@ -468,10 +518,14 @@ pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
             pools.push(pool("both", Role::Serve, both, engine, latency));
             case.latencies.push(latency);
         }
-        let (bandwidth_gb_s, base_latency_us, contention) = transfer;
+        let (bandwidth_gb_s, base_latency_us, contention, descriptors, hop_us) = transfer;
+        let (descriptor_us, blocks_per_descriptor) = descriptors;
         case.config.transfer = TransferConfig {
             bandwidth_gb_s,
             base_latency_us,
+            descriptor_us,
+            blocks_per_descriptor,
+            hop_us,
             contention,
             ..TransferConfig::default()
         };
@@ -487,6 +541,7 @@ pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
         if rules == EngineRules::BLIS || both > 0 || case.config.pools.iter().any(tight) {
             case.config.horizon_us = case.config.horizon_us.min(10_000);
         }
+        resize(&mut case.config, changes);
         case
     })
 }

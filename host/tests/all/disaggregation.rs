@@ -1,10 +1,11 @@
 //! Requests that one instance prefills and another decodes, by hand.
 
+use crate::filled::{file, scripted};
 use crate::lab::{self, Arrival, Script, ask, built_in, fresh, roomy};
 use crate::scripts::spec;
 use crate::support::windtunnel;
 use serde_json::Value;
-use windtunnel_base::record::{Outcome, Role, RunRecord};
+use windtunnel_base::record::{Outcome, Role, RoutingStage, RunRecord};
 use windtunnel_base::request::Source;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, TransferConfig};
 use windtunnel_engine::instance::EngineRules;
@@ -12,14 +13,14 @@ use windtunnel_policy::registry::built_ins;
 use windtunnel_policy::{Hook, PolicySpec};
 
 /// vLLM's rules without choosing ahead: easy to add up by hand.
-const IN_TURN: EngineRules = EngineRules {
+pub(crate) const IN_TURN: EngineRules = EngineRules {
     async_scheduling: false,
     ..EngineRules::VLLM
 };
 
 /// Instances that prefill and instances that decode; a token of KV cache takes a microsecond to
 /// move, and every transfer 50 more.
-fn cluster(prefill: u32, decode: u32, rules: EngineRules) -> ClusterConfig {
+pub(crate) fn cluster(prefill: u32, decode: u32, rules: EngineRules) -> ClusterConfig {
     let mut config = fresh(prefill, roomy(rules));
     config.pools[0].name = "prefill".into();
     config.pools[0].role = Role::Prefill;
@@ -49,7 +50,7 @@ fn run(config: ClusterConfig, policies: &PolicySpec, asks: &[Arrival]) -> RunRec
 }
 
 /// In turn, each stage by itself.
-fn in_turn() -> PolicySpec {
+pub(crate) fn in_turn() -> PolicySpec {
     let round_robin = || Some(built_in(Hook::Routing, "round-robin", &[]));
     PolicySpec {
         prefill_routing: round_robin(),
@@ -177,8 +178,13 @@ fn the_decider_sends_long_prompts_only() {
 #[test]
 fn a_script_decides_and_sees_the_instance_that_decodes() {
     let script = "return { disaggregate = function(req, inst, cluster)
-        assert(cluster.n == 2 and inst == cluster.instances[inst.index])
-        return inst.index == 1
+        -- First those that decode, then the other that prefills, by their numbers in the cluster.
+        local numbers, roles = {}, {}
+        for i, one in ipairs(cluster.instances) do numbers[i], roles[i] = one.index, one.role end
+        assert(table.concat(numbers, ' ') == '2 3 1' and table.concat(roles, ' ') == '2 2 1')
+        assert(table.find(cluster.instances, inst) == inst.index - 1)
+        assert(est_transfer_us(cluster.instances[3], 30) == 80)
+        return inst.index == 2
     end }";
     let mut policies = in_turn();
     policies.disaggregation = spec(Hook::Disaggregation, script).disaggregation;
@@ -186,6 +192,141 @@ fn a_script_decides_and_sees_the_instance_that_decodes() {
     let record = run(cluster(1, 2, IN_TURN), &policies, &asks);
     let split: Vec<bool> = record.requests.iter().map(|r| r.split.is_some()).collect();
     assert_eq!(split, [true, false, true, false]);
+}
+
+/// Which requests were prefilled by another instance.
+fn remote(record: &RunRecord) -> Vec<bool> {
+    record.requests.iter().map(|r| r.split.is_some()).collect()
+}
+
+#[test]
+fn least_ttft_compares_what_is_ahead_and_the_way_of_the_kv_cache() {
+    let mut policies = in_turn();
+    let asks: Vec<Arrival> = (0..6).map(|_| ask(0, 400, 2)).collect();
+    let decide = |margin_ms: f64, policies: &mut PolicySpec| {
+        let margin = [("margin_ms", margin_ms)];
+        let least = built_in(Hook::Disaggregation, "least-ttft", &margin);
+        policies.set(Hook::Disaggregation, least);
+        remote(&run(cluster(1, 1, IN_TURN), policies, &asks))
+    };
+    // Here: a step of 100 us and 400 us for each prompt up to this one. Elsewhere as well, then
+    // 450 us for the KV cache and 101 for the last token. Equal times stay.
+    assert_eq!(
+        decide(0.0, &mut policies),
+        [false, false, true, false, true, false]
+    );
+    assert_eq!(decide(10.0, &mut policies), [false; 6]);
+    assert_eq!(decide(-10.0, &mut policies), [true; 6]);
+}
+
+#[test]
+fn least_ttft_knows_what_it_sent_since_the_last_scrape() {
+    let mut config = cluster(1, 1, IN_TURN);
+    config.front.snapshot_refresh_us = 1_000_000;
+    let mut policies = in_turn();
+    let least = built_in(Hook::Disaggregation, "least-ttft", &[]);
+    policies.set(Hook::Disaggregation, least);
+    // The scrape at 1,000,000 us shows idle instances; the ones that follow are not seen by it.
+    let asks: Vec<Arrival> = (0..6).map(|k| ask(1_000_000 + k, 400, 2)).collect();
+    let decided = remote(&run(config, &policies, &asks));
+    // The first one was sent when the scrape was made.
+    assert_eq!(decided, [false, false, false, true, false, true]);
+}
+
+#[test]
+fn drift_plus_penalty_weighs_backlogs_transfers_and_what_was_late() {
+    let decide = |params: &[(&str, f64)], asks: &[Arrival]| {
+        let mut policies = in_turn();
+        let edpp = built_in(Hook::Disaggregation, "edpp", params);
+        policies.set(Hook::Disaggregation, edpp);
+        let decided = remote(&run(cluster(1, 1, IN_TURN), &policies, asks));
+        decided.into_iter().filter(|remote| *remote).count()
+    };
+    let at_once: Vec<Arrival> = (0..12).map(|_| ask(0, 400, 2)).collect();
+    let apart: Vec<Arrival> = (0..12).map(|k| ask(20_000 * k, 400, 2)).collect();
+    // Where nothing is ahead, there is nothing to gain for the price of a transfer.
+    assert_eq!(decide(&[("v", 1.0)], &apart), 0);
+    // Queues are levelled: about as much on each.
+    let levelled = decide(&[("v", 0.0), ("ttft_ms", 1.0)], &at_once);
+    assert!((4..=8).contains(&levelled), "{levelled}");
+    assert_eq!(decide(&[("v", 1000.0), ("ttft_ms", 1.0)], &at_once), 0);
+    // Gaps between tokens that are too long drive prompts away from the decodes.
+    let busy: Vec<Arrival> = (0..12).map(|k| ask(2_000 * k, 400, 60)).collect();
+    let strict = [("v", 1.0), ("ttft_ms", 1.0), ("itl_ms", 0.001)];
+    let lax = [("v", 1.0), ("ttft_ms", 1.0), ("itl_ms", 1000.0)];
+    assert!(decide(&strict, &busy) > decide(&lax, &busy));
+}
+
+#[test]
+fn a_ledger_of_a_stage_is_kept_by_the_numbers_of_its_instances() {
+    let by_file = |hook| {
+        let files = [file(Hook::Routing, "least-tokens", &[])];
+        let routing = scripted(&PolicySpec::default(), &files).routing;
+        let mut policies = in_turn();
+        match hook {
+            RoutingStage::Prefill => policies.prefill_routing = Some(routing),
+            _ => policies.decode_routing = Some(routing),
+        }
+        policies
+    };
+    let asks: Vec<Arrival> = (0..6).map(|k| ask(k, 50, 40)).collect();
+    let decoders = |policies: &PolicySpec| -> Vec<Option<u32>> {
+        let record = run(cluster(1, 3, IN_TURN), policies, &asks);
+        record.requests.iter().map(|r| r.instance).collect()
+    };
+    let prefillers = |policies: &PolicySpec| -> Vec<Option<u32>> {
+        let record = run(cluster(3, 1, IN_TURN), policies, &asks);
+        let splits = record.requests.iter().filter_map(|r| r.split.as_ref());
+        splits.map(|split| split.prefill_instance).collect()
+    };
+    let in_turn =
+        |first: u32| -> Vec<Option<u32>> { (0..6).map(|k| Some(first + k % 3)).collect() };
+    assert_eq!(prefillers(&by_file(RoutingStage::Prefill)), in_turn(0));
+    // Of a KV cache that moves, a decoding instance is told when the prefill has ended.
+    let decoded = decoders(&by_file(RoutingStage::Decode));
+    assert!(decoded.contains(&Some(1)), "{decoded:?}");
+}
+
+#[test]
+fn routers_see_kv_caches_on_their_way_and_kept() {
+    let script = "local most = { 0, 0, 0 }
+    return {
+        score = function(req, inst)
+            most[1] = math.max(most[1], inst.incoming_kv_caches)
+            most[2] = math.max(most[2], inst.kept_kv_caches)
+            most[3] = math.max(most[3], inst.kept_kv_blocks)
+            if req.serial == 3 then
+                error(table.concat(most, ' '))
+            end
+            return 0
+        end,
+    }";
+    let seen = |stage| {
+        let routing = spec(Hook::Routing, script).routing;
+        let mut policies = in_turn();
+        match stage {
+            RoutingStage::Prefill => policies.prefill_routing = Some(routing),
+            _ => policies.decode_routing = Some(routing),
+        }
+        // At 160 us the first KV cache moves; at 250 us the one of the second prompt is kept.
+        let mut config = cluster(1, 1, IN_TURN);
+        config.pools[1].engine.total_kv_blocks = 5;
+        let asks = [
+            ask(0, 50, 9),
+            ask(1, 50, 9),
+            ask(200, 20, 2),
+            ask(460, 20, 2),
+        ];
+        let mut script = Script::new(&asks);
+        let (front, hooks) = lab::policies(&policies, &config, script.symbols_mut());
+        let cluster = Cluster::new(config, front, hooks, &mut script).expect("a cluster");
+        let record = lab::run_checked(cluster).expect("the invariants hold").0;
+        record.fault.expect("it ends so").to_string()
+    };
+    let decode = seen(RoutingStage::Decode);
+    assert!(decode.contains(": 1 0 0"), "{decode}");
+    let prefill = seen(RoutingStage::Prefill);
+    assert!(prefill.contains(": 0 2 8"), "{prefill}");
 }
 
 #[test]
@@ -297,7 +438,8 @@ fn built_in_deciders_decide_as_their_files_do() {
         })
         .collect();
     // They do not all decide the same.
-    assert!(all.len() == 3 && all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
+    let different = (0..all.len()).all(|k| all[..k].iter().all(|other| *other != all[k]));
+    assert!(all.len() == 5 && different);
 }
 
 #[test]

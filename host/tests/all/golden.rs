@@ -20,9 +20,10 @@ const RUNS: &str = "host/tests/data/golden/runs.txt";
 const UPDATE: &str = "WINDTUNNEL_UPDATE_GOLDEN";
 
 /// A policy for each shipped suite.
-const SCORED: [(&str, &str); 5] = [
+const SCORED: [(&str, &str); 6] = [
     ("admission-burst", "aimd"),
     ("joint", "policies/slo-aware.yaml"),
+    ("pd-pools", "policies/disaggregation/edpp.lua"),
     ("routing-mixed", "least-work"),
     ("routing-prefix", "llm-d"),
     ("scheduling-slo", "edf"),

@@ -1,12 +1,15 @@
 //! Compiled plugins: what they decide, what is refused, what they cannot break.
 
 pub(crate) mod built;
+mod phases;
 #[path = "../data/native/policies.rs"]
 mod policies;
 // What only the plugins' own tests use is dead code here.
 #[allow(dead_code)]
 #[path = "../../../plugins/session-affinity/src/policy.rs"]
 pub(crate) mod session_affinity;
+#[path = "../../../plugins/two-phases/src/policy.rs"]
+pub(crate) mod two_phases;
 #[allow(dead_code)]
 #[path = "../../../plugins/vtc-fair/src/policy.rs"]
 pub(crate) mod vtc_fair;
@@ -75,6 +78,7 @@ fn tight(rules: EngineRules) -> ClusterConfig {
                 counterfactual_k: 2,
                 observations: false,
                 kv_events: false,
+                steps: false,
             },
             ..fresh.front
         },
@@ -101,12 +105,14 @@ fn run(rules: EngineRules, make: impl FnOnce(&mut Setup<'_>) -> Policies) -> Run
         stages: None,
         slo_priorities: SloPriorities::default(),
     };
+    let batching = || lab::hooks(&PolicySpec::default(), 1).remove(0).batching;
     let hooks = instances
         .into_iter()
         .map(|(priority, scheduler, victim)| InstanceHooks {
             priority,
             scheduler,
             victim,
+            batching: batching(),
         });
     let latency = Affine {
         per_context_block: 1,

@@ -141,6 +141,27 @@ fn max_model_len_is_a_limit_where_it_is_given() {
 }
 
 #[test]
+fn limits_of_a_profile_that_leave_nothing_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (key, what) in [
+        ("max_num_seqs", "--max-num-running-reqs"),
+        ("max_num_batched_tokens", "--max-num-scheduled-tokens"),
+        ("max_model_len", "--max-model-len"),
+        ("block_size", "tokens per KV block"),
+        ("num_gpu_blocks", "KV blocks"),
+    ] {
+        let mut zero = read_json(&case("single_out1.json"));
+        zero["profile"][key] = json!(0);
+        let path = folder.path().join("zero.json");
+        fs::write(&path, zero.to_string()).expect("written");
+        let (ran, _) = run(&path, &[]);
+        assert_eq!(ran.code, 2, "{key}");
+        let refused = format!("zero.json: {what}: expected 1 or more, found 0");
+        assert!(ran.stderr.contains(&refused), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn idle_passes_are_no_error_but_end_with_the_next_requests() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut late = read_json(&case("single_out1.json"));

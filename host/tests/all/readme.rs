@@ -9,11 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use windtunnel_engine::instance::EngineRules;
-use windtunnel_engine::instance::batching::STRATEGIES;
 use windtunnel_policy::Hook;
 use windtunnel_policy::builtin::routing::weighted::SCORERS;
 use windtunnel_policy::registry::built_ins;
-use windtunnel_results::report::{rows, sweep};
+use windtunnel_results::report::rows;
+use windtunnel_results::report::sweep::{self, Clock};
 
 /// A fenced block of a document.
 struct Block {
@@ -392,19 +392,14 @@ fn the_references_are_complete() {
             lists("reference/policies.md", params);
         }
     }
-    for strategy in &STRATEGIES {
-        lists("reference/policies.md", [strategy.name]);
-        lists(
-            "reference/policies.md",
-            strategy.params.iter().map(|p| p.name),
-        );
-    }
     let scorers = SCORERS.iter().map(|scorer| scorer.name);
     lists("reference/policies.md", scorers);
     lists("reference/results.md", rows::COLUMNS);
     lists("reference/results.md", rows::SPLIT);
-    let columns = sweep::columns(&[]);
-    lists("reference/results.md", columns.iter().map(String::as_str));
+    for clock in [Clock::Real, Clock::Ticks] {
+        let columns = sweep::columns(&[], clock);
+        lists("reference/results.md", columns.iter().map(String::as_str));
+    }
 
     let examples = files(&root().join("host/sim/examples"), "rs");
     assert!(examples.len() >= 4, "{examples:?}");
@@ -425,7 +420,7 @@ fn the_references_are_complete() {
         .split([' ', ','])
         .filter_map(|word| word.strip_suffix(':'))
         .collect();
-    assert_eq!(switches.len(), 20, "{switches:?}");
+    assert_eq!(switches.len(), 21, "{switches:?}");
     lists("concepts/rules.md", switches);
 
     let ran = replay_classes(&[

@@ -6,6 +6,7 @@ mod harness;
 mod honest;
 mod sandbox;
 mod server;
+mod splits;
 mod suites;
 mod syntax;
 

@@ -31,6 +31,7 @@ pub(crate) fn load_error(hook: Hook, text: &str) -> String {
         Hook::Scheduler => builder.scheduler(0).err(),
         Hook::Preemption => builder.victim(0).err(),
         Hook::Disaggregation => builder.disaggregation().err(),
+        Hook::Batching => builder.batching(0, 0).err(),
     };
     error.map_or(String::new(), |e| e.to_string())
 }
@@ -217,6 +218,16 @@ fn mistakes_name_file_line_hook_request_and_nearest_name() {
             Hook::Preemption,
             "return { victim = function(running) return #running + 1 end }",
             "the preemption policy failed: p.lua:1: victim returned 3; expected a position from 1 to 2",
+        ),
+        (
+            Hook::Batching,
+            "return { batch = function() return { max_new_tokens = -1 } end }",
+            "the batching strategy failed at step 0: p.lua:1: batch, as max_new_tokens, returned -1; expected a number of 0 or more",
+        ),
+        (
+            Hook::Batching,
+            "return { batch = function(step) return { max_admissions = step.free_place } end }",
+            "the batching strategy failed at step 0: p.lua:1: step has no field \"free_place\"; did you mean \"free_places\"?",
         ),
         (
             Hook::Routing,
@@ -535,6 +546,11 @@ fn every_hook_is_limited() {
             Hook::Preemption,
             format!("return {{ victim = function() {hang} end }}"),
             "preemption policy failed",
+        ),
+        (
+            Hook::Batching,
+            format!("return {{ batch = function() {hang} end }}"),
+            "batching strategy failed at step 0",
         ),
         (
             Hook::Routing,

@@ -50,6 +50,8 @@ fn every_field_and_method_can_be_read_where_it_is_said_to_be() {
         reading(View::Event, "ev"),
     );
     let queue = reading(View::Queue, "queue");
+    let step = reading(View::Step, "step");
+    let head = reading(View::QueuedRequest, "head");
     for (hook, text) in [
         (
             Hook::Admission,
@@ -84,6 +86,12 @@ fn every_field_and_method_can_be_read_where_it_is_said_to_be() {
             Hook::Preemption,
             format!(
                 "victim = function(running, queue) for _, r in running do {running} end {queue} return #running end"
+            ),
+        ),
+        (
+            Hook::Batching,
+            format!(
+                "batch = function(step, head, queue) {step}{queue} if head then {head} end return {{}} end"
             ),
         ),
     ] {

@@ -271,7 +271,7 @@ fn mistakes_are_found_before_the_first_run() {
         (
             "M --policy-config @/b.yaml --grid bundle:schedler=sjf",
             "bundle:schedler=sjf: @/b.yaml: unknown key \"schedler\"; did you mean \"scheduler\"? valid: admission, \
-             routing, priority, scheduler, preemption, disaggregation, tenant_budgets, pools",
+             routing, priority, scheduler, preemption, disaggregation, batching, tenant_budgets, pools",
         ),
         (
             "M --policy-config @/b.yaml --scheduler sjf --grid bundle:scheduler=sjf,fcfs",

@@ -2,8 +2,8 @@
 //! every record and every decision, and on the reference's cases.
 
 use crate::cases::{
-    Case, OF_THE_REFERENCE, any_of, case, gaie_legacy, tier_shed, token_bucket, two_weights,
-    weighted,
+    Case, OF_THE_REFERENCE, any_decider, any_of, case, gaie_legacy, split, tier_shed, token_bucket,
+    two_weights, weighted,
 };
 use crate::filled::{Compiled, File, file, run, scripted};
 use crate::lab::built_in;
@@ -281,6 +281,15 @@ proptest! {
         agree(&case, &files, Compiled::default())?;
     }
 
+    #[test]
+    fn disaggregation_twins_agree(case in split(30), decider in any_decider(), age_us in 0i64..2_000) {
+        let mut case = case;
+        case.policies.disaggregation = decider;
+        case.config.front.snapshot_refresh_us = age_us;
+        let files = [twin(Hook::Disaggregation, &case.policies.disaggregation)];
+        agree(&case, &files, Compiled::default())?;
+    }
+
     /// All five hooks by files at once.
     #[test]
     fn whole_bundles_agree(case in case(40), routing in any_routing()) {
@@ -321,7 +330,8 @@ fn by_files(mut argv: Vec<String>, _folder: &Path) -> Vec<String> {
     });
     let choice = |hook, name: Option<String>, by_flags: Vec<(String, f64)>| {
         let name = name.unwrap_or_else(|| default_policy(hook).name.to_owned());
-        let bundled = bundle.reference_values(hook, &Reference::Name(name.clone()));
+        let reference = Reference::Name(name.clone());
+        let bundled = bundle.section(hook).values_for(hook, &reference);
         let mut values = bundled.expect("values");
         values.extend(by_flags);
         Choice::built_in(hook, &name, &values).expect("a built-in policy")

@@ -4,14 +4,12 @@
 //! 10 us a decode.
 
 use crate::lab::{self, Arrival, Script, ask, fresh, roomy};
-use windtunnel_base::input::InputError;
 use windtunnel_base::record::{Outcome, Role, RunRecord};
 use windtunnel_base::request::Source;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, RunEnd, TransferConfig};
 use windtunnel_engine::instance::EngineRules;
-use windtunnel_engine::instance::batching::Batching;
 use windtunnel_engine::latency::DeviceMemory;
-use windtunnel_policy::PolicySpec;
+use windtunnel_policy::{Hook, PolicySpec};
 
 /// vLLM's rules without choosing ahead: easy to add up by hand.
 const IN_TURN: EngineRules = EngineRules {
@@ -19,14 +17,22 @@ const IN_TURN: EngineRules = EngineRules {
     ..EngineRules::VLLM
 };
 
-fn cluster<'s>(config: &ClusterConfig, script: &'s mut Script) -> Cluster<'s> {
-    let (front, hooks) = lab::policies(&PolicySpec::default(), config, script.symbols_mut());
+fn cluster<'s>(
+    config: &ClusterConfig,
+    policies: &PolicySpec,
+    script: &'s mut Script,
+) -> Cluster<'s> {
+    let (front, hooks) = lab::policies(policies, config, script.symbols_mut());
     Cluster::new(config.clone(), front, hooks, script).expect("a cluster")
 }
 
 fn run(config: &ClusterConfig, asks: &[Arrival]) -> RunRecord {
+    run_with(config, &PolicySpec::default(), asks)
+}
+
+fn run_with(config: &ClusterConfig, policies: &PolicySpec, asks: &[Arrival]) -> RunRecord {
     let mut script = Script::new(asks);
-    let cluster = cluster(config, &mut script);
+    let cluster = cluster(config, policies, &mut script);
     lab::run_checked(cluster).expect("the invariants hold").0
 }
 
@@ -55,9 +61,11 @@ fn both(set: impl Fn(&mut EngineRules, bool)) -> [ClusterConfig; 2] {
     })
 }
 
-fn batching(text: &str) -> Batching {
-    let us = |text: &str| text.parse().map_err(|_| InputError::new("microseconds"));
-    Batching::parse(text, us).expect("a strategy")
+fn batched(strategy: &str, params: &[(&str, f64)]) -> PolicySpec {
+    PolicySpec {
+        batching: lab::built_in(Hook::Batching, strategy, params),
+        ..PolicySpec::default()
+    }
 }
 
 #[test]
@@ -75,10 +83,9 @@ fn whose_prompt_is_computed_waits_for_a_batch_that_decodes() {
 fn the_end_of_a_window_wakes_up_or_is_noticed_at_the_next_event() {
     let [off, on] = both(|rules, on| rules.acts_on_events_alone = on);
     let asks = [ask(0, 10, 1), ask(5_000, 10, 1)];
-    let windowed = |mut config: ClusterConfig| {
-        config.pools[0].batching = batching("windowed:min_batch_size=3,window=1000");
-        all_times(&run(&config, &asks))
-    };
+    let params = [("min_batch_size", 3.0), ("window_us", 1_000.0)];
+    let policies = batched("windowed", &params);
+    let windowed = |config: ClusterConfig| all_times(&run_with(&config, &policies, &asks));
     assert_eq!(windowed(off), [[1_110, 1_110], [6_110, 6_110]]);
     // Both prompts together.
     assert_eq!(windowed(on), [[5_120, 5_120], [5_120, 5_120]]);
@@ -113,16 +120,16 @@ fn decodes_are_admitted_by_what_is_there_and_what_they_come_to_need() {
         ..IN_TURN
     };
     let asks = [ask(0, 20, 3), ask(0, 20, 3)];
-    let config = |tokens| {
-        let mut config = memory(fresh(1, roomy(rules)), tokens);
-        config.pools[0].batching = batching("greedy");
-        config
+    let greedy = batched("greedy", &[]);
+    let run_in = |tokens| {
+        let config = memory(fresh(1, roomy(rules)), tokens);
+        run_with(&config, &greedy, &asks)
     };
     // 2 x 23 tokens for the prompts; then 40 that are there and 46 once more.
-    let together = run(&config(86.0), &asks);
+    let together = run_in(86.0);
     assert_eq!(all_times(&together), [[140, 380], [140, 380]]);
     // One decodes after the other.
-    let apart = run(&config(85.0), &asks);
+    let apart = run_in(85.0);
     assert_eq!(all_times(&apart), [[140, 360], [140, 580]]);
     let uses = &apart.instances[0].memory_uses;
     let uses: Vec<(i64, f64)> = uses.iter().map(|u| (u.from_us, u.bytes)).collect();
@@ -138,7 +145,7 @@ fn decodes_are_admitted_by_what_is_there_and_what_they_come_to_need() {
         ]
     );
     // One after the other from the start.
-    let alone = run(&config(43.0), &asks);
+    let alone = run_in(43.0);
     assert_eq!(all_times(&alone), [[120, 340], [460, 680]]);
 }
 
@@ -184,7 +191,7 @@ fn a_run_ends_when_nothing_is_left_to_do_or_in_any_case() {
     let asks = [ask(0, 10, 1), ask(300, 10, 3), ask(2_000, 10, 1)];
     let ended = |idle_from_us, from_us| {
         let mut script = Script::new(&asks);
-        let cluster = cluster(&config, &mut script);
+        let cluster = cluster(&config, &PolicySpec::default(), &mut script);
         let end = RunEnd {
             idle_from_us,
             from_us,

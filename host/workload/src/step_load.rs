@@ -2,7 +2,7 @@
 
 use super::numpy_legacy::NumpyLegacy;
 use windtunnel_base::input::InputError;
-use windtunnel_base::request::{Request, RequestId, Source, Symbols, TokenSeq};
+use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 
 /// How many requests are created when a step ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,6 +24,8 @@ pub struct StepParameters {
     pub load: Load,
     /// Length of every prompt, tokens.
     pub prompt_tokens: u32,
+    /// Of these, the first ones that all prompts share; less than all.
+    pub prefix_tokens: u32,
     /// Mean and standard deviation of the output length, tokens: normal, at least 1, cut down to a
     /// whole number.
     pub output_tokens: [f64; 2],
@@ -74,6 +76,12 @@ impl StepLoad {
                 ));
             }
             _ => {}
+        }
+        if p.prefix_tokens >= p.prompt_tokens {
+            return refuse(format!(
+                "`prefix_tokens` is {}; expected less than the {} of a prompt",
+                p.prefix_tokens, p.prompt_tokens
+            ));
         }
         let [mean, deviation] = p.output_tokens;
         if !(mean.is_finite() && mean.abs() <= LONGEST) {
@@ -136,16 +144,18 @@ impl StepLoad {
         let output = drawn.min(LONGEST) as u32;
         let number = self.created;
         self.created += 1;
-        // Nothing is shared, so all streams are alike to a cache that looks nothing up.
-        let stream = number as u32;
+        // What is shared is stream 0.
+        let span = |stream, start, len| Span { stream, start, len };
+        let (stream, own) = (1 + number as u32, p.prompt_tokens - p.prefix_tokens);
+        let (mut prompt, mut answer) = (TokenSeq::default(), TokenSeq::default());
+        if p.prefix_tokens > 0 {
+            prompt.push(span(0, 0, p.prefix_tokens));
+        }
+        prompt.push(span(stream, 0, own));
+        answer.push(span(stream, own, output));
         Request {
-            private_from: 0,
-            ..Request::new(
-                RequestId::Number(number),
-                now_us,
-                TokenSeq::of(stream, p.prompt_tokens),
-                TokenSeq::of(stream, output),
-            )
+            private_from: p.prefix_tokens,
+            ..Request::new(RequestId::Number(number), now_us, prompt, answer)
         }
     }
 }
@@ -217,6 +227,7 @@ mod tests {
         let parameters = StepParameters {
             load,
             prompt_tokens: 2,
+            prefix_tokens: 0,
             output_tokens: [10.0, 5.0],
             most: None,
             tick_us: TICK,

@@ -2,14 +2,15 @@
 
 use super::guard::Guarded;
 use super::objects::{
-    AdmissionBox, AdmissionObject, AdmissionObject_TO, PriorityBox, PriorityObject,
-    PriorityObject_TO, RouterBox, RouterObject, RouterObject_TO, SchedulerBox, SchedulerObject,
-    SchedulerObject_TO, VictimBox, VictimObject, VictimObject_TO,
+    AdmissionBox, AdmissionObject, AdmissionObject_TO, BatchingBox, BatchingObject,
+    BatchingObject_TO, DisaggregationBox, DisaggregationObject, DisaggregationObject_TO,
+    PriorityBox, PriorityObject, PriorityObject_TO, RouterBox, RouterObject, RouterObject_TO,
+    SchedulerBox, SchedulerObject, SchedulerObject_TO, VictimBox, VictimObject, VictimObject_TO,
 };
-use super::{AT_ENQUEUE, AdmitAnswer, RouteAnswer, order_number, refresh_number};
+use super::{AT_ENQUEUE, AdmitAnswer, BatchAnswer, RouteAnswer, order_number, refresh_number};
 use crate::{
-    Admission, ClusterView, Event, Interests, Priority, QueueView, QueuedView, RequestView, Router,
-    Scheduler, Victim,
+    Admission, Batching, ClusterView, Disaggregation, Event, Interests, Priority, QueueView,
+    QueuedView, RequestView, Router, Scheduler, StepView, Victim,
 };
 use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{ROption, RResult, RSlice, RSliceMut, RString};
@@ -102,6 +103,29 @@ impl<T: Victim + Send> VictimObject for Guarded<T> {
     }
 }
 
+impl<T: Disaggregation + Send> DisaggregationObject for Guarded<T> {
+    fn interests(&self) -> Interests {
+        self.ask(T::interests, Interests::ALL)
+    }
+    fn prefills_remotely(
+        &mut self,
+        request: &RequestView,
+        decode: u32,
+        cluster: &ClusterView<'_>,
+    ) -> RResult<bool, RString> {
+        self.call(|policy| policy.prefills_remotely(request, decode as usize, cluster))
+    }
+}
+
+impl<T: Batching + Send> BatchingObject for Guarded<T> {
+    fn interests(&self) -> Interests {
+        self.ask(T::interests, Interests::ALL)
+    }
+    fn limits(&mut self, step: &StepView, queue: &QueueView<'_>) -> RResult<BatchAnswer, RString> {
+        self.call(|policy| policy.limits(step, queue).map(BatchAnswer::from))
+    }
+}
+
 // One function per hook, called as the hook is, so that a macro can name it.
 
 /// Puts an admission policy into its object.
@@ -132,4 +156,16 @@ pub fn scheduler<T: Scheduler + Send + 'static>(policy: T) -> SchedulerBox {
 #[must_use]
 pub fn preemption<T: Victim + Send + 'static>(policy: T) -> VictimBox {
     VictimObject_TO::from_value(Guarded::new(policy), TD_Opaque)
+}
+
+/// Puts a disaggregation policy into its object.
+#[must_use]
+pub fn disaggregation<T: Disaggregation + Send + 'static>(policy: T) -> DisaggregationBox {
+    DisaggregationObject_TO::from_value(Guarded::new(policy), TD_Opaque)
+}
+
+/// Puts a batching policy into its object.
+#[must_use]
+pub fn batching<T: Batching + Send + 'static>(policy: T) -> BatchingBox {
+    BatchingObject_TO::from_value(Guarded::new(policy), TD_Opaque)
 }

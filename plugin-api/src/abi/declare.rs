@@ -2,8 +2,8 @@
 
 use super::guard::catch;
 use super::{
-    AdmissionBox, ParamInfo, PluginInfo, PluginRoot, PluginRootRef, PolicyInfo, PriorityBox,
-    RouterBox, SchedulerBox, SetupView, VictimBox,
+    AdmissionBox, BatchingBox, DisaggregationBox, ParamInfo, PluginInfo, PluginRoot, PluginRootRef,
+    PolicyInfo, PriorityBox, RouterBox, SchedulerBox, SetupView, VictimBox,
 };
 use crate::{PolicyError, Setup};
 use abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleResult};
@@ -24,6 +24,10 @@ pub enum HookKind {
     Scheduler = 3,
     /// Who loses its KV blocks.
     Preemption = 4,
+    /// Where a prompt is computed. Since 1.1.
+    Disaggregation = 5,
+    /// How batches are formed. Since 1.1.
+    Batching = 6,
 }
 
 /// Constructor of a policy that is put into `B`.
@@ -38,6 +42,8 @@ pub enum Make {
     Priority(MakerOf<PriorityBox>),
     Scheduler(MakerOf<SchedulerBox>),
     Preemption(MakerOf<VictimBox>),
+    Disaggregation(MakerOf<DisaggregationBox>),
+    Batching(MakerOf<BatchingBox>),
 }
 
 impl Make {
@@ -48,6 +54,8 @@ impl Make {
             Self::Priority(_) => HookKind::Priority,
             Self::Scheduler(_) => HookKind::Scheduler,
             Self::Preemption(_) => HookKind::Preemption,
+            Self::Disaggregation(_) => HookKind::Disaggregation,
+            Self::Batching(_) => HookKind::Batching,
         }
     }
 }
@@ -168,6 +176,8 @@ constructors! {
     new_priority: Priority => PriorityBox;
     new_scheduler: Scheduler => SchedulerBox;
     new_victim: Preemption => VictimBox;
+    new_disaggregation: Disaggregation => DisaggregationBox;
+    new_batching: Batching => BatchingBox;
 }
 
 fn root<P: Exported>() -> PluginRootRef {
@@ -178,6 +188,8 @@ fn root<P: Exported>() -> PluginRootRef {
         new_priority: new_priority::<P>,
         new_scheduler: new_scheduler::<P>,
         new_victim: new_victim::<P>,
+        new_disaggregation: new_disaggregation::<P>,
+        new_batching: new_batching::<P>,
     }
     .leak_into_prefix()
 }
@@ -197,8 +209,9 @@ pub const fn lib_header<P: Exported>() -> LibHeader {
 /// Makes a plugin of a crate: its name, its version and its policies. Written once, in a crate
 /// whose `crate-type` has `cdylib`.
 ///
-/// A policy is a hook (`admission`, `routing`, `priority`, `scheduler` or `preemption`), a name,
-/// its declared parameters, and a constructor `fn(&mut Setup) -> Result<impl Trait, PolicyError>`.
+/// A policy is a hook (`admission`, `routing`, `priority`, `scheduler`, `preemption`,
+/// `disaggregation` or `batching`), a name, its declared parameters, and a constructor
+/// `fn(&mut Setup) -> Result<impl Trait, PolicyError>`.
 /// Parameters have a default and a range; `whole` allows only whole numbers, `log` tells tuners to
 /// search on a logarithmic scale. Documentation comments say what policies and parameters do.
 ///
@@ -288,10 +301,12 @@ macro_rules! export_plugin {
     (@make priority) => { $crate::abi::Make::Priority };
     (@make scheduler) => { $crate::abi::Make::Scheduler };
     (@make preemption) => { $crate::abi::Make::Preemption };
+    (@make disaggregation) => { $crate::abi::Make::Disaggregation };
+    (@make batching) => { $crate::abi::Make::Batching };
     (@make $other:ident) => {
         compile_error!(concat!(
             "unknown hook `", stringify!($other),
-            "`; expected admission, routing, priority, scheduler or preemption"
+            "`; expected admission, routing, priority, scheduler, preemption, disaggregation or batching"
         ))
     };
     (@whole whole) => { true };

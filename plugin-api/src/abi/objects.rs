@@ -1,7 +1,8 @@
 //! The hooks as objects that cross the boundary, each a mirror of its trait.
 //!
-//! All methods are those of version 1.0. A method added later goes behind the last one, with a
-//! default body.
+//! All methods are those of the version in which their hook came: 1.1 of batching and
+//! disaggregation, 1.0 of the others. A method added later goes behind the last one, with a default
+//! body.
 
 #![allow(
     unsafe_code,
@@ -9,8 +10,8 @@
     reason = "sabi_trait writes the calls through the table of functions"
 )]
 
-use super::{AdmitAnswer, RouteAnswer};
-use crate::{ClusterView, Event, Interests, QueueView, QueuedView, RequestView};
+use super::{AdmitAnswer, BatchAnswer, RouteAnswer};
+use crate::{ClusterView, Event, Interests, QueueView, QueuedView, RequestView, StepView};
 use abi_stable::sabi_trait;
 use abi_stable::std_types::{RBox, ROption, RResult, RSlice, RSliceMut, RString};
 
@@ -110,3 +111,34 @@ pub trait VictimObject: Send {
 
 /// A preemption policy of a plugin.
 pub type VictimBox = VictimObject_TO<'static, RBox<()>>;
+
+/// [`crate::Disaggregation`] as an object. Since 1.1.
+#[sabi_trait]
+pub trait DisaggregationObject: Send {
+    /// As [`crate::Disaggregation::interests`].
+    fn interests(&self) -> Interests;
+    /// As [`crate::Disaggregation::prefills_remotely`].
+    #[sabi(last_prefix_field)]
+    fn prefills_remotely(
+        &mut self,
+        request: &RequestView,
+        decode: u32,
+        cluster: &ClusterView<'_>,
+    ) -> RResult<bool, RString>;
+}
+
+/// A disaggregation policy of a plugin.
+pub type DisaggregationBox = DisaggregationObject_TO<'static, RBox<()>>;
+
+/// [`crate::Batching`] as an object. Since 1.1.
+#[sabi_trait]
+pub trait BatchingObject: Send {
+    /// As [`crate::Batching::interests`].
+    fn interests(&self) -> Interests;
+    /// As [`crate::Batching::limits`].
+    #[sabi(last_prefix_field)]
+    fn limits(&mut self, step: &StepView, queue: &QueueView<'_>) -> RResult<BatchAnswer, RString>;
+}
+
+/// A batching policy of a plugin.
+pub type BatchingBox = BatchingObject_TO<'static, RBox<()>>;

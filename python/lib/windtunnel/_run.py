@@ -22,14 +22,15 @@ class Results(dict[str, Any]):
     notes: list[str]
 
 
-def run(model: str, **settings: Any) -> Results:
+def run(model: str | None = None, **settings: Any) -> Results:
     """Simulates a cluster, as ``windtunnel run`` does.
 
     A setting goes by its flag's name with underscores (``num_instances=4``); ``None`` leaves it out. Coefficients are lists, parameters of
-    policies a dict (``policy_param={"routing.weight": 2}``).
+    policies a dict (``policy_param={"routing.weight": 2}``), changes of pools texts (``scale=["30:decode:4"]``). Where time is abstract
+    (``latency_model="ticks"``), keys and columns end in ``_ticks``.
 
     Args:
-        model: Model, by full or short name.
+        model: Model, by full or short name; none where time is abstract or a profile says it.
         **settings: Settings of ``windtunnel run``, and the files that it is to write.
 
     Raises:

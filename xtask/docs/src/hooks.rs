@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 use windtunnel_plugin_api::c::{
-    AdmissionFns, Member, PriorityFns, RouterFns, SchedulerFns, Shape, VictimFns,
+    AdmissionFns, BatchingFns, DisaggregationFns, Member, PriorityFns, RouterFns, SchedulerFns,
+    Shape, VictimFns,
 };
 use windtunnel_policy::Hook;
 use windtunnel_policy::lua::api::{
-    self, Age, FUNCTIONS, Function, HANDLERS, SETTINGS, STANDARD, Slot, TABLES, Type, View,
+    self, Age, FUNCTIONS, Function, HANDLERS, LIMITS, SETTINGS, STANDARD, Slot, TABLES, Type, View,
 };
 use windtunnel_policy::lua::{CALL_UNITS, LONGEST_CALL, LONGEST_TEXT, MEMORY, RUN_UNITS};
 
@@ -89,12 +90,30 @@ fn told(hook: Hook) -> Told {
             flag: "--pd-decider",
             text: &[
                 "Called once per request where [some instances prefill for others](../guide/disaggregation.md), after an instance was chosen to decode it: \
-                 `inst` of `cluster.instances`, which are those that decode. Compiled plugins cannot fill it yet.",
+                 `inst` of `cluster.instances`. These are first those that decode, then the others that prefill; `role` tells them apart. Since contract 1.1.",
             ],
             rust: &[
                 "Disaggregation::prefills_remotely(&mut self, &RequestView, usize, &ClusterView) -> Result<bool, PolicyError>",
             ],
-            c: ("", &[], &[]),
+            c: c::<DisaggregationFns>(&["prefills_remotely"]),
+        },
+        Hook::Batching => Told {
+            flag: "--batching-strategy",
+            text: &[
+                "Called once before each step of an instance, under `vllm` rules; since contract 1.1. A step is formed in two passes: the running requests, in order of \
+                 admission, get their next tokens, a chunk of the prompt or one output token; then waiting requests are admitted from the head of the \
+                 queue. The answer says how much each pass may do, and the engine's own limits stay: what is beyond them (tokens of a step, places of the \
+                 batch, the threshold of long prefills) counts as those, and fractions are cut off.",
+                "An instance that runs nobody and admits nobody sleeps until `hold_until_us`, or until a request comes or goes. An answer after which nothing would \
+                 ever happen ends the run with an error that names the step: nobody admitted, nothing running and no later time; no tokens for requests \
+                 that run; a `max_prefill_tokens` of 0.",
+                "The built-in strategies are asked about many steps that only decode at once. So is a compiled policy without `Interests::STEPS` (`WT_READS_STEPS`), \
+                 which may then depend on nothing but the views, and on time only as its `hold_until_us` says. A script is asked before every step.",
+            ],
+            rust: &[
+                "Batching::limits(&mut self, &StepView, &QueueView) -> Result<BatchLimits, PolicyError>",
+            ],
+            c: c::<BatchingFns>(&["limits"]),
         },
     }
 }
@@ -160,6 +179,18 @@ fn hook_section(out: &mut String, hook: Hook) {
             noted.push(slot.name);
         }
     }
+    if hook == Hook::Batching {
+        out.push_str("\n| in the table that it returns | | |\n|---|---|---|\n");
+        for limit in LIMITS {
+            let _ = writeln!(
+                out,
+                "| `{}` | {} | {} |",
+                limit.name,
+                kind(limit.kind),
+                limit.doc
+            );
+        }
+    }
     out.push_str("\n```rust\n");
     for signature in rust {
         let _ = writeln!(out, "{signature}");
@@ -222,7 +253,8 @@ fn events(out: &mut String) {
     out.push('\n');
     paragraph(
         out,
-        "A scheduler hears of its own instance only. Handlers return nothing and can ask nothing: `rng` and the estimates are for hooks and `on_tick`. \
+        "A disaggregation policy hears what a router hears, and has no `on_tick`. A scheduler hears of its own instance \
+         only. Handlers return nothing and can ask nothing: `rng` and the estimates are for hooks and `on_tick`. \
          Of a flat table that fills several hooks, a handler is called once per event.",
     );
 }
@@ -313,6 +345,7 @@ fn compiled(view: View) -> (&'static str, &'static str) {
         View::Instance => ("InstanceView", "wt_instance_view"),
         View::Cluster => ("ClusterView", "wt_cluster_view"),
         View::Queue => ("QueueView", "wt_queue_view"),
+        View::Step => ("StepView", "wt_step_view"),
         View::Event => ("Event", "wt_event"),
         View::Setup => ("Setup", "wt_setup"),
     }
@@ -408,8 +441,8 @@ fn grouped(n: i64) -> String {
 mod tests {
     use super::*;
     use windtunnel_plugin_api::{
-        Admission, Admit, ClusterView, PolicyError, Priority, QueueView, QueuedView, RequestView,
-        Route, Router, Scheduler, Victim,
+        Admission, Admit, BatchLimits, Batching, ClusterView, Disaggregation, PolicyError,
+        Priority, QueueView, QueuedView, RequestView, Route, Router, Scheduler, StepView, Victim,
     };
 
     type Answer<T> = Result<T, PolicyError>;
@@ -424,6 +457,8 @@ mod tests {
             &mut dyn Scheduler,
             &mut dyn Victim,
         ),
+        (disaggregation, batching): (&mut dyn Disaggregation, &mut dyn Batching),
+        step: &StepView,
         (request, queued): (&RequestView, &QueuedView<'_>),
         (cluster, queue): (&ClusterView<'_>, &QueueView<'_>),
         keys: &mut [f64],
@@ -436,6 +471,8 @@ mod tests {
         let _: Answer<f64> = scheduler.key(queued, queue);
         let _: Answer<()> = scheduler.order_queue(queue, keys);
         let _: Answer<usize> = victim.victim(queue);
+        let _: Answer<bool> = disaggregation.prefills_remotely(request, 0, cluster);
+        let _: Answer<BatchLimits> = batching.limits(step, queue);
     }
 
     #[test]

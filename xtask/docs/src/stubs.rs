@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use windtunnel_policy::Hook;
 use windtunnel_policy::lua::api::{
-    self, FUNCTIONS, FieldDoc, Function, HANDLERS, SETTINGS, Slot, TABLES, Type, View,
+    self, FUNCTIONS, FieldDoc, Function, HANDLERS, LIMITS, SETTINGS, Slot, TABLES, Type, View,
 };
 
 /// What Luau has and the Lua language server does not know.
@@ -43,8 +43,9 @@ fn section(hook: Hook) -> String {
 fn companions(hook: Hook) -> (Vec<&'static Function>, Vec<&'static api::Setting>) {
     let hears = |handler: &&api::Handler| match hook {
         Hook::Admission | Hook::Routing => handler.front,
+        Hook::Disaggregation => handler.front && handler.function.name != "on_tick",
         Hook::Scheduler => handler.engine,
-        Hook::Priority | Hook::Preemption | Hook::Disaggregation => false,
+        Hook::Priority | Hook::Preemption | Hook::Batching => false,
     };
     (
         HANDLERS.iter().filter(hears).map(|h| &h.function).collect(),
@@ -142,6 +143,17 @@ pub(super) fn luau() -> String {
         }
         out.push_str("end\n");
     }
+    out.push_str("\n-- What batch returns: what it leaves out is as the engine's own limits.\nexport type Limits = {\n");
+    for limit in LIMITS {
+        let _ = writeln!(
+            out,
+            "    -- {}\n    {}: {}?,",
+            limit.doc,
+            limit.name,
+            limit.kind.luau()
+        );
+    }
+    out.push_str("}\n");
     for hook in Hook::ALL {
         let _ = writeln!(out, "\nexport type {} = {{", section(hook));
         let functions = api::hook_functions(hook);
@@ -320,6 +332,17 @@ pub(super) fn emmy() -> String {
             );
         }
     }
+    out.push_str("---What batch returns: what it leaves out is as the engine's own limits.\n---@class Limits\n");
+    for limit in LIMITS {
+        emmy_member(
+            &mut out,
+            limit.name,
+            "?",
+            &emmy_type(limit.kind),
+            &[limit.doc],
+        );
+    }
+    out.push('\n');
     for hook in Hook::ALL {
         let _ = writeln!(out, "---@class {}", section(hook));
         let functions = api::hook_functions(hook);

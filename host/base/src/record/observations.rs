@@ -1,6 +1,7 @@
 //! What every routing decision was made on: what the router could see, and the instances as they
 //! were.
 
+use super::{Role, RoutingStage};
 use windtunnel_plugin_api::{InstanceView, RequestView};
 
 /// One routing decision.
@@ -8,6 +9,8 @@ use windtunnel_plugin_api::{InstanceView, RequestView};
 pub struct RoutingObservation {
     /// When, microseconds.
     pub clock_us: i64,
+    /// Of which stage of the request.
+    pub stage: RoutingStage,
     /// The request, as the router saw it.
     pub request: RequestView,
     /// Where it was sent.
@@ -16,6 +19,29 @@ pub struct RoutingObservation {
     pub prompt_blocks: u32,
     /// The router's scores by instance, if it scores.
     pub scores: Option<Vec<f64>>,
+}
+
+impl RoutingObservation {
+    /// Could this instance have been chosen?
+    #[must_use]
+    pub fn is_among(&self, instance: &InstanceSnapshot) -> bool {
+        let role = instance.actual.role;
+        let does = |role: Role| match self.stage {
+            RoutingStage::Whole => true,
+            RoutingStage::Prefill => role.prefills(),
+            RoutingStage::Decode => role.decodes(),
+            RoutingStage::Encode => role == Role::Encode,
+        };
+        Role::ALL.into_iter().any(|r| r.number() == role && does(r))
+    }
+
+    /// The instances that could have been chosen.
+    pub fn among<'s>(
+        &self,
+        snapshots: &'s [InstanceSnapshot],
+    ) -> impl Iterator<Item = &'s InstanceSnapshot> {
+        snapshots.iter().filter(|instance| self.is_among(instance))
+    }
 }
 
 /// An instance at a routing decision.

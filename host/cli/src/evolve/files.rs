@@ -153,6 +153,7 @@ fn of_hook(hook: Hook) -> &'static str {
         Hook::Scheduler => template!("seeds/scheduler.lua"),
         Hook::Preemption => template!("seeds/preemption.lua"),
         Hook::Disaggregation => template!("seeds/disaggregation.lua"),
+        Hook::Batching => template!("seeds/batching.lua"),
     }
 }
 

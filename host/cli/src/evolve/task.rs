@@ -52,6 +52,9 @@ fn decides(hook: Hook) -> &'static str {
         Hook::Preemption => {
             "The preemption policy decides which running request gives up its KV blocks when one is needed and none is free."
         }
+        Hook::Batching => {
+            "The batching strategy decides before each step of an instance how many tokens it computes, how many waiting requests it admits, and whether decodes wait for prompts."
+        }
         Hook::Disaggregation => {
             "The disaggregation policy decides which instance computes a prompt: the one that decodes it, or one that prefills and sends the KV cache."
         }

@@ -20,6 +20,8 @@ pub(crate) const CONTRACT: &[(&str, &str)] = sources![
     "src/abi/declare.rs",
     "src/abi/guard.rs",
     "src/abi/objects.rs",
+    "src/abi/root.rs",
+    "src/batching.rs",
     "src/c.rs",
     "src/error.rs",
     "src/header.rs",
@@ -39,8 +41,8 @@ fn template(hook: Hook) -> &'static str {
         Hook::Priority => include_str!("templates/priority.rs.txt"),
         Hook::Scheduler => include_str!("templates/scheduler.rs.txt"),
         Hook::Preemption => include_str!("templates/preemption.rs.txt"),
-        // Plugins cannot fill it; nobody asks.
-        Hook::Disaggregation => "",
+        Hook::Disaggregation => include_str!("templates/disaggregation.rs.txt"),
+        Hook::Batching => include_str!("templates/batching.rs.txt"),
     }
 }
 

@@ -11,6 +11,7 @@ pub fn template(hook: Hook) -> &'static str {
         Hook::Scheduler => SCHEDULER,
         Hook::Preemption => PREEMPTION,
         Hook::Disaggregation => DISAGGREGATION,
+        Hook::Batching => BATCHING,
     }
 }
 
@@ -101,6 +102,25 @@ return {
   disaggregate = function(req, inst, cluster)
     local new = req.prompt_tokens - inst:precise_prefix_blocks() * inst.block_size
     return new > cfg.tokens and inst.batch_size > 0
+  end,
+}
+"#;
+
+const BATCHING: &str = r#"-- How much a step takes: here, so many new tokens that running requests do not wait long for their next one.
+--
+-- Numbers that others may set: name = default, least..most  what it does. Read them as cfg.name.
+--@param tokens_beside_decodes = 512, 1..100000 int  Most new tokens of a step in which somebody decodes
+
+return {
+  -- Asked before every step. step: prefilling, decoding, free_places and more. head: the first waiting request, or nil.
+  -- queue: now_us, queue_depth, kv_free_blocks and more of the instance. Returns a table of limits; what it leaves out is as the
+  -- engine's own: max_new_tokens, max_prefill_tokens, max_admissions, decodes_wait = true (prompts first), and hold_until_us, until
+  -- which an instance that runs nobody and admits nobody sleeps.
+  batch = function(step, head, queue)
+    if step.decoding == 0 then
+      return {}
+    end
+    return { max_new_tokens = cfg.tokens_beside_decodes }
   end,
 }
 "#;

@@ -259,7 +259,8 @@ fn rows(path: &Path, columns: &[String], text: &[u8]) -> Result<(Vec<Row>, u64),
         if record.len() != columns.len() {
             break;
         }
-        rows.push(Row::from_fields(record.iter().map(str::to_owned).collect()));
+        let fields = record.iter().map(str::to_owned).collect();
+        rows.push(Row::from_fields(fields, columns));
         end = reader.position().byte();
     }
     Ok((rows, end))

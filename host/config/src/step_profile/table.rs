@@ -1,6 +1,8 @@
 //! Tables of whole steps: a YAML header between lines of `---`, then rows as CSV.
 
-use super::times::{ProfileLimits, StepProfile, StepRow, StepTable, StepTimes};
+use super::times::{
+    FitQuality, ProfileLimits, Provenance, StepProfile, StepRow, StepTable, StepTimes,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -47,9 +49,14 @@ struct Header {
     max_model_len: Option<u64>,
     #[serde(default)]
     overlap: Option<f64>,
-    /// Files that it was made of, and their SHA-256.
+    #[serde(default)]
+    request_overhead_ms: Option<f64>,
+    #[serde(default)]
+    made_by: Option<String>,
     #[serde(default)]
     sources: BTreeMap<String, String>,
+    #[serde(default)]
+    fit: Option<FitQuality>,
 }
 
 /// Reads a table.
@@ -92,6 +99,12 @@ pub(super) fn parse(file: &str, text: &str) -> Result<StepProfile, InputError> {
         && !(0.0..=2.0).contains(&share)
     {
         return Err(wrong(format!("overlap: expected 0 to 2, found {share}")));
+    }
+    let overhead_ms = header.request_overhead_ms.unwrap_or(0.0);
+    if !(0.0..=1e9).contains(&overhead_ms) {
+        return Err(wrong(format!(
+            "request_overhead_ms: expected milliseconds, 0 or more, found {overhead_ms}"
+        )));
     }
     let mut lines = lines.filter(|(_, line)| !line.trim().is_empty());
     let Some((number, names)) = lines.next() else {
@@ -151,6 +164,12 @@ pub(super) fn parse(file: &str, text: &str) -> Result<StepProfile, InputError> {
         dtype: header.dtype,
         tensor: header.tensor_parallelism,
         engine: header.engine,
+        request_overhead_ms: overhead_ms,
+        provenance: Provenance {
+            made_by: header.made_by,
+            sources: header.sources,
+            fit: header.fit,
+        },
         ..StepProfile::of(file, limits, StepTimes::Table(table))
     })
 }
@@ -188,10 +207,9 @@ fn read_row<'c>(cell: impl Fn(&str) -> Option<&'c str>) -> Result<StepRow, Strin
 }
 
 impl StepProfile {
-    /// The profile as a table that [`load`](Self::load) reads; `sources` are the files that it was
-    /// made of, with their SHA-256. `None` for interval tables.
+    /// The profile as a table that [`load`](Self::load) reads. `None` for interval tables.
     #[must_use]
-    pub fn table_text(&self, sources: &BTreeMap<String, String>) -> Option<String> {
+    pub fn table_text(&self) -> Option<String> {
         let StepTimes::Table(table) = &self.times else {
             return None;
         };
@@ -210,7 +228,11 @@ impl StepProfile {
             max_num_seqs: self.limits.max_num_seqs,
             max_model_len: self.limits.max_model_len,
             overlap: table.overlap,
-            sources: sources.clone(),
+            request_overhead_ms: (self.request_overhead_ms > 0.0)
+                .then_some(self.request_overhead_ms),
+            made_by: self.provenance.made_by.clone(),
+            sources: self.provenance.sources.clone(),
+            fit: self.provenance.fit,
         };
         // JSON is YAML, too.
         let header = serde_json::to_value(header).ok()?;
@@ -244,10 +266,19 @@ mod tests {
 
     #[test]
     fn a_table_is_written_as_it_is_read() {
-        let read = parse("t.csv", TABLE).expect("a table");
+        let mut read = parse("t.csv", TABLE).expect("a table");
         assert_eq!(read.limits.max_num_seqs, Some(8));
-        let sources = BTreeMap::from([("log".to_owned(), "ab".to_owned())]);
-        let text = read.table_text(&sources).expect("a table");
+        read.request_overhead_ms = 4.5;
+        read.provenance = Provenance {
+            made_by: Some("windtunnel 0: \"it\"".to_owned()),
+            sources: BTreeMap::from([("a log: é".to_owned(), "blake3:ab".to_owned())]),
+            fit: Some(FitQuality {
+                steps: 2,
+                held_back_error_p90: Some(0.25),
+                ..FitQuality::default()
+            }),
+        };
+        let text = read.table_text().expect("a table");
         assert_eq!(parse("t.csv", &text).expect("the same"), read);
     }
 

@@ -1,6 +1,7 @@
 //! What a profile says, from whatever file it was read.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Measured step times, and what they were measured on.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,10 +20,43 @@ pub struct StepProfile {
     pub engine: Option<String>,
     /// What the engine was told.
     pub limits: ProfileLimits,
+    /// Between the arrival of a request and its wait queue, milliseconds: what the front end takes.
+    pub request_overhead_ms: f64,
     /// The times.
     pub times: StepTimes,
+    /// Where it comes from.
+    pub provenance: Provenance,
     /// What a person should know about it.
     pub notes: Vec<String>,
+}
+
+/// Where a profile comes from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Provenance {
+    /// The program that made it, with its version.
+    pub made_by: Option<String>,
+    /// What it was made of: files with their hashes, or servers with what was asked of them.
+    pub sources: BTreeMap<String, String>,
+    /// How well it gives back the steps that it was made of.
+    pub fit: Option<FitQuality>,
+}
+
+/// How far the times of a fitted table are from those of the steps, as |table - step| / step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct FitQuality {
+    /// Steps that it was fitted to.
+    pub steps: u64,
+    /// Half of them are no further off.
+    pub error_median: f64,
+    /// Nine of ten are no further off.
+    pub error_p90: f64,
+    /// The same for steps that were held back from another fit, which had all others.
+    #[serde(default)]
+    pub held_back_error_median: Option<f64>,
+    /// The same.
+    #[serde(default)]
+    pub held_back_error_p90: Option<f64>,
 }
 
 /// What the measured engine was told; `None` = the file does not say.
@@ -63,7 +97,9 @@ impl StepProfile {
             tensor: None,
             engine: None,
             limits,
+            request_overhead_ms: 0.0,
             times,
+            provenance: Provenance::default(),
             notes: Vec::new(),
         }
     }

@@ -53,6 +53,12 @@ impl Cluster<'_> {
         if next > self.clock && self.is_over() {
             return false;
         }
+        if next != NEVER && self.resize_before(next) {
+            return true;
+        }
+        if self.config.lockstep && next > self.clock && self.step_together() {
+            return true;
+        }
         if next != NEVER && self.tick_before(next) {
             return true;
         }
@@ -89,6 +95,21 @@ impl Cluster<'_> {
             let idle = || self.backends.instances.iter().all(Instance::is_idle);
             self.clock >= end.from_us || self.clock >= end.idle_from_us && idle()
         })
+    }
+
+    /// Lets instances come or go if they do before or at the next event, at `next`.
+    fn resize_before(&mut self, next: i64) -> bool {
+        let Some(members) = &mut self.membership else {
+            return false;
+        };
+        let at = members.next_us();
+        if at > next || at > self.config.horizon_us {
+            return false;
+        }
+        self.clock = at;
+        members.resize();
+        self.front.set_members(members.now());
+        true
     }
 
     /// Runs the next tick if it is due before or at the next event, at `next`.

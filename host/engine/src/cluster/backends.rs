@@ -52,13 +52,18 @@ impl SimulatedBackends {
                 let latency = Arc::clone(&pool.latency);
                 let seed = salted(config.seed, config.front.policy_salt);
                 let mut instance = Instance::new(index, engine, latency, hooks, seed)
-                    .with_estimator(estimator.clone())
-                    .with_batching(pool.batching.make(&engine));
+                    .with_estimator(estimator.clone());
+                if config.lockstep {
+                    instance = instance.in_lockstep();
+                }
                 if signal_delayed && interests.has(Interests::PRECISE_PREFIX) {
                     instance.kv_mut().track_changes();
                 }
                 if config.front.trace.kv_events {
                     instance.kv_mut().track_events();
+                }
+                if config.front.trace.steps {
+                    instance.track_steps();
                 }
                 let kv_total_blocks = instance.kv().total();
                 instances.push(instance);
@@ -71,6 +76,7 @@ impl SimulatedBackends {
                     pool: name.0,
                     gpus: pool.gpus_per_instance,
                     max_loras: engine.scheduling.max_loras,
+                    role: pool.role.number(),
                     ..InstanceView::default()
                 });
             }
@@ -194,6 +200,8 @@ impl Backends for SimulatedBackends {
             kv.used() as f64 / kv.total() as f64
         };
         view.cache_hit_rate = instance.prefix_hit_rate().unwrap_or(0.0);
+        view.incoming_kv_caches = instance.incoming_kv_caches() as u32;
+        (view.kept_kv_caches, view.kept_kv_blocks) = instance.kept_kv();
         if work {
             let work = instance.work();
             view.queued_prompt_tokens = work.queued_prompt_tokens;

@@ -1,9 +1,9 @@
 //! What a cluster is made of: pools of equal instances, and the front end before them.
 
 use super::queue_limits::QueueLimits;
+use super::schedule::Schedule;
 use crate::frontend::FrontEndConfig;
 use crate::instance::EngineConfig;
-use crate::instance::batching::Batching;
 use crate::latency::{EstimateErrors, Estimator, LatencyModel};
 use std::fmt;
 use std::sync::Arc;
@@ -17,9 +17,20 @@ pub struct TransferConfig {
     pub bandwidth_gb_s: f64,
     /// Time of a transfer besides that of its bytes, microseconds.
     pub base_latency_us: f64,
+    /// Time to describe a range of KV blocks to the transfer, microseconds, and the blocks of a
+    /// range, at least 1: neighbours in memory are merged.
+    pub descriptor_us: f64,
+    /// See `descriptor_us`.
+    pub blocks_per_descriptor: u32,
+    /// Time of a message from the front end to an instance that prefills for another one, and from
+    /// that to the one that decodes, microseconds.
+    pub hop_us: i64,
     /// Transfers at once share the bandwidth: those from one instance, and those to one. Under the
     /// reference's rules all transfers, by the number under way when each starts.
     pub contention: bool,
+    /// Longest time for which an instance keeps a KV cache that nobody fetches, microseconds; two
+    /// instances that wait for each other's blocks get out of that by it.
+    pub kept_us: i64,
     /// Which requests are encoded by an instance for that, where there are any.
     pub encode: EncodeDecider,
 }
@@ -29,11 +40,31 @@ impl Default for TransferConfig {
         Self {
             bandwidth_gb_s: 25.0,
             base_latency_us: 50.0,
+            descriptor_us: 0.0,
+            blocks_per_descriptor: 1,
+            hop_us: 0,
             contention: false,
+            // vLLM's default for its Mooncake connector (`VLLM_MOONCAKE_ABORT_REQUEST_TIMEOUT`,
+            // 0.32).
+            kept_us: 480_000_000,
             encode: EncodeDecider::Never,
         }
     }
 }
+
+impl TransferConfig {
+    /// Time that a byte takes over a link which nobody else uses, microseconds.
+    #[must_use]
+    pub fn us_per_byte(&self) -> f64 {
+        match self.bandwidth_gb_s {
+            gb if gb > 0.0 => 1.0 / (gb * BYTES_PER_US),
+            _ => 0.0,
+        }
+    }
+}
+
+/// Bytes per microsecond of a GB/s.
+pub(super) const BYTES_PER_US: f64 = 1000.0;
 
 /// Which requests the reference simulator sends to an instance that encodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,12 +85,10 @@ pub struct PoolConfig {
     pub name: String,
     /// What its instances do.
     pub role: Role,
-    /// Instances, at least 1.
+    /// Instances, at least 1; those included that come later.
     pub instances: u32,
     /// Limits and rules of each. The cluster sets `horizon_us` and `token_events`.
     pub engine: EngineConfig,
-    /// How each forms its batches.
-    pub batching: Batching,
     /// What the server of each refuses.
     pub queue_limits: QueueLimits,
     /// Step times of each.
@@ -80,7 +109,6 @@ impl fmt::Debug for PoolConfig {
             .field("role", &self.role)
             .field("instances", &self.instances)
             .field("engine", &self.engine)
-            .field("batching", &self.batching)
             .field("queue_limits", &self.queue_limits)
             .field("gpus_per_instance", &self.gpus_per_instance)
             .field("gpu", &self.gpu)
@@ -95,6 +123,11 @@ pub struct ClusterConfig {
     pub pools: Vec<PoolConfig>,
     /// How KV caches move, where some instances prefill and some decode.
     pub transfer: TransferConfig,
+    /// The steps of all instances begin and end together, when the longest of them ends, and KV
+    /// caches move at once.
+    pub lockstep: bool,
+    /// When instances come and go.
+    pub schedule: Schedule,
     /// Settings of the front end.
     pub front: FrontEndConfig,
     /// Seed of the random numbers that policies draw, and of the predictor's errors.
@@ -115,7 +148,6 @@ impl ClusterConfig {
                 role: Role::Serve,
                 instances,
                 engine,
-                batching: Batching::default(),
                 queue_limits: QueueLimits::default(),
                 latency,
                 gpus_per_instance: 0,
@@ -123,6 +155,8 @@ impl ClusterConfig {
                 kv_bytes_per_token: 0.0,
             }],
             transfer: TransferConfig::default(),
+            lockstep: false,
+            schedule: Schedule::default(),
             front: FrontEndConfig::default(),
             seed: 0,
         }
@@ -133,6 +167,13 @@ impl ClusterConfig {
     pub fn instances(&self) -> u32 {
         let counts = self.pools.iter().map(|pool| pool.instances);
         counts.fold(0, u32::saturating_add)
+    }
+
+    /// Instances that take requests at the start, pool by pool.
+    pub fn initial(&self) -> impl Iterator<Item = u32> + '_ {
+        let initial = &self.schedule.initial;
+        let pools = self.pools.iter().enumerate();
+        pools.map(|(k, pool)| initial.get(k).copied().unwrap_or(pool.instances))
     }
 
     /// Most requests that all instances run at once.

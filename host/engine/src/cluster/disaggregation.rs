@@ -14,6 +14,10 @@ use windtunnel_base::record::{Outcome, RequestRecord, Role, SplitRecord, State, 
 pub(super) enum Due {
     /// An instance is chosen to prefill.
     Prefill,
+    /// It reaches the instance that prefills.
+    Compute,
+    /// It reaches the instance that decodes, which may fetch its KV cache.
+    Decode,
     /// A KV cache is sent off.
     Send,
     /// A KV cache has arrived.
@@ -40,6 +44,11 @@ pub(super) struct Disaggregation {
     pub(super) fetches: bool,
     /// KV caches of the prompts of a step are sent together when it ends.
     pub(super) together: bool,
+    /// The first output token comes with the prompt, from the instance that computes that.
+    pub(super) prefiller_yields_token: bool,
+    /// As in the reference simulator, what instances did of a request is told apart, too, and its
+    /// first token is the first one of the instance that decodes.
+    pub(super) as_reference: bool,
     pub(super) encode: EncodeDecider,
     pub(super) encoders: bool,
     pub(super) splits: FxHashMap<u64, Split>,
@@ -59,13 +68,16 @@ impl Disaggregation {
     /// Of a cluster in which only some instances prefill or decode; `None` for others.
     pub(super) fn of(config: &ClusterConfig) -> Option<Self> {
         config.splits().then(|| {
+            let rules = config.pools[0].engine.rules;
             let pools = config.pools.iter();
             let bytes = pools.flat_map(|pool| {
                 std::iter::repeat_n(pool.kv_bytes_per_token, pool.instances as usize)
             });
             Self {
-                fetches: config.pools[0].engine.rules.decoder_fetches_kv,
-                together: config.pools[0].engine.rules.prompts_move_together,
+                fetches: rules.decoder_fetches_kv,
+                together: rules.prompts_move_together,
+                prefiller_yields_token: rules.prefiller_yields_token,
+                as_reference: !rules.decoder_fetches_kv && !rules.prefiller_yields_token,
                 encode: config.transfer.encode,
                 encoders: config.pools.iter().any(|pool| pool.role == Role::Encode),
                 splits: FxHashMap::default(),
@@ -105,17 +117,22 @@ impl Disaggregation {
         record.output_tokens = split.pending.request.output_tokens();
         record.session = split.pending.request.session;
         record.adapter = split.pending.request.adapter;
+        let mut progress = split.record.clone();
         if let Some(prefilled) = &split.prefilled {
+            if self.prefiller_yields_token {
+                record.ttft_us = record.ttft_us.or(prefilled.ttft_us);
+            }
+            progress.decode_start_us = record.scheduling_delay_us.map(|us| record.arrival_us + us);
             record.scheduling_delay_us = prefilled.scheduling_delay_us;
             record.cached_tokens = prefilled.cached_tokens;
             record.preemptions += prefilled.preemptions;
         }
-        record.split = Some(Box::new(split.record.clone()));
+        record.split = Some(Box::new(progress));
     }
 
     /// An instance served a request whole.
     pub(super) fn saw(&mut self, record: &RequestRecord) {
-        if !self.fetches && record.split.is_none() {
+        if self.as_reference && record.split.is_none() {
             self.sub_requests.push(record.clone());
         }
     }

@@ -10,10 +10,13 @@ mod backends;
 mod config;
 mod disaggregation;
 mod inspect;
+mod lockstep;
+mod membership;
 mod next_events;
 mod prefix_holders;
 mod queue_limits;
 mod replay;
+mod schedule;
 mod split_requests;
 mod step_ends;
 mod transfers;
@@ -21,14 +24,15 @@ mod transfers;
 pub use advance::RunEnd;
 pub use config::{ClusterConfig, ClusterError, EncodeDecider, PoolConfig, TransferConfig};
 pub use queue_limits::QueueLimits;
+pub use schedule::{Resize, Schedule};
 
 use crate::frontend::{
-    Estimators, FrontEnd, FrontEndHook, FrontEndPolicies, FrontEndRecord, Pending, Routed,
-    StageMembers, Verdict,
+    Estimators, FrontEnd, FrontEndHook, FrontEndPolicies, FrontEndRecord, Pending, Routed, Verdict,
 };
 use crate::instance::{FinishedRequest, Instance, InstanceEvent, InstanceHooks, NEVER, Part};
 use backends::SimulatedBackends;
 use disaggregation::Disaggregation;
+use membership::Membership;
 use next_events::NextEvents;
 use queue_limits::Servers;
 use std::borrow::Cow;
@@ -95,6 +99,8 @@ pub struct Cluster<'s> {
     front: FrontEnd,
     /// Requests that one instance prefills and another decodes, if there may be any.
     disaggregation: Option<Disaggregation>,
+    /// Which instances take requests, and for what, where not all take all of them.
+    membership: Option<Membership>,
     servers: Servers,
     lifecycle_events: bool,
     /// The next tick of each policy that wants any: (time, interval, whose).
@@ -104,6 +110,8 @@ pub struct Cluster<'s> {
     independent: bool,
     /// While nothing runs, the source is asked for requests at this time; `NEVER` = it is not.
     idle_step_ends_us: i64,
+    /// Steps that go together have ended, and the source was not told yet.
+    steps_ended: bool,
     arrived: u64,
     /// Records not handed over yet.
     records: Vec<RequestRecord>,
@@ -133,20 +141,26 @@ impl<'s> Cluster<'s> {
         let pools = names.iter().enumerate();
         let estimators = pools.map(|(k, name)| (*name, config.estimator(k)));
         let exact_model_tags = |pool: &PoolConfig| pool.engine.rules.exact_model_tags;
+        let mut estimators = Estimators::new(estimators);
+        let disaggregation = Disaggregation::of(&config);
+        if disaggregation.is_some() {
+            let per_token = config
+                .pools
+                .iter()
+                .map(|pool| config.transfer.us_per_byte() * pool.kv_bytes_per_token);
+            let base_us = config.transfer.base_latency_us;
+            estimators = estimators.with_transfers(per_token.collect(), base_us);
+        }
         let mut front = FrontEnd::new(
             &config.front,
             config.seed,
             config.pools.iter().any(exact_model_tags),
             policies,
-            Estimators::new(estimators),
+            estimators,
         );
-        let disaggregation = Disaggregation::of(&config);
-        if disaggregation.is_some() {
-            front = front.with_stages(StageMembers {
-                prefill: config.who(Role::prefills),
-                decode: config.who(Role::decodes),
-                encode: config.who(|role| role == Role::Encode),
-            });
+        let members = Membership::of(&config);
+        if let Some(members) = &members {
+            front.set_members(members.now());
         }
         let limits = config
             .pools
@@ -162,7 +176,7 @@ impl<'s> Cluster<'s> {
             .map(|(us, hook)| (us.max(LEAST_TICK_US), us.max(LEAST_TICK_US), hook))
             .collect();
         let at_step_ends = source.idle_step_us().is_some();
-        let unheard = !heard && !source.has_follow_ups() && !at_step_ends;
+        let unheard = !heard && !config.lockstep && !source.has_follow_ups() && !at_step_ends;
         let independent = unheard && disaggregation.is_none();
         let runs_ahead = unheard && disaggregation.is_some();
         let mut sends = vec![false; backends.instances.len()];
@@ -182,12 +196,14 @@ impl<'s> Cluster<'s> {
             backends,
             front,
             disaggregation,
+            membership: members,
             servers,
             pool_names: names,
             lifecycle_events,
             ticks,
             independent,
             idle_step_ends_us: if at_step_ends { 0 } else { NEVER },
+            steps_ended: false,
             arrived: 0,
             records: Vec::new(),
             finished: 0,

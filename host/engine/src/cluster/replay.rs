@@ -1,7 +1,7 @@
 //! Control over a run for those who replay it: to stop before a decision, decide otherwise, and end
 //! early.
 
-use super::{Cluster, NEVER, Stage};
+use super::{Cluster, Membership, NEVER, Stage};
 use windtunnel_base::record::Recorder;
 
 impl Cluster<'_> {
@@ -16,7 +16,8 @@ impl Cluster<'_> {
         let arrives = self.upcoming.as_ref().map_or(NEVER, |r| r.arrival_us);
         let ticks = self.ticks.iter().any(|(tick, ..)| tick <= at);
         let steps = !self.independent && self.next_event.earliest().1 < *at;
-        (arrives > *at && !ticks && !steps).then_some(pending.view.serial)
+        let resizes = self.membership.as_ref().map_or(NEVER, Membership::next_us) <= *at;
+        (arrives > *at && !resizes && !ticks && !steps).then_some(pending.view.serial)
     }
 
     /// From now on requests go to the instances that `choices` has at their serial numbers;

@@ -3,17 +3,13 @@
 
 use super::config::EncodeDecider;
 use super::disaggregation::{Disaggregation, Due, Split};
+use super::transfers::Cargo;
 use super::{Cluster, LEAST_WAIT_US};
 use crate::frontend::{Pending, Routed};
-use crate::instance::{FinishedRequest, Part, RemoteKv, Slot};
+use crate::instance::{FinishedRequest, FirstToken, Part, RemoteKv, Slot};
 use windtunnel_base::record::{Outcome, RequestRecord, RoutingStage, SplitRecord, State};
 use windtunnel_base::request::{FinishReason, Sym, TokenSeq};
 use windtunnel_plugin_api::EventKind;
-
-/// Longest time for which an instance keeps a KV cache that nobody fetches, microseconds: vLLM's
-/// default for its Mooncake connector (`VLLM_MOONCAKE_ABORT_REQUEST_TIMEOUT`, 0.32). Two
-/// instances that wait for each other's blocks get out of that by it.
-const KEPT_US: i64 = 480_000_000;
 
 impl Cluster<'_> {
     /// Routes a request in a cluster of which only some instances prefill or decode: the instance
@@ -93,8 +89,7 @@ impl Cluster<'_> {
             {
                 return self.forget_kv(serial);
             }
-            while let Some(serial) = d.transfers.take_moved(self.clock) {
-                let at = self.clock.saturating_add(d.transfers.base_us());
+            while let Some((serial, at)) = d.transfers.take_moved(self.clock) {
                 d.due.push((at, Due::Arrive), serial);
             }
             return;
@@ -104,6 +99,8 @@ impl Cluster<'_> {
         };
         match due {
             Due::Prefill => self.route_prefill(serial),
+            Due::Compute => self.begin_prefill(serial),
+            Due::Decode => self.begin_decode(serial),
             Due::Send if d.together => self.send_together(serial),
             Due::Send => self.send_kv(serial),
             Due::Arrive => self.kv_arrives(serial),
@@ -148,23 +145,42 @@ impl Cluster<'_> {
         }
         split.pending.view.attempts = 0;
         split.prefill = Some(prefill);
-        split.on_instance = true;
         split.record.prefill_instance = Some(prefill as u32);
         split.record.prefill_enqueue_us = Some(now);
         if prefill == decode {
             split.pending.request.private_from = u32::MAX;
         }
         let view = split.pending.view;
+        self.front.dispatched(prefill, &split.pending.request);
+        self.servers.takes(prefill, serial, view.prompt_tokens);
+        let hop_us = self.config.transfer.hop_us;
+        if hop_us > 0 {
+            d.due
+                .push((now.saturating_add(hop_us), Due::Compute), serial);
+        }
+        self.tell(EventKind::Dispatch, &view, prefill as u32, [0, 0, 0]);
+        if hop_us == 0 {
+            self.begin_prefill(serial);
+        }
+    }
+
+    /// A split request reaches the instance that prefills it.
+    fn begin_prefill(&mut self, serial: u64) {
+        let Some(d) = self.disaggregation.as_mut() else {
+            return;
+        };
+        let fetches = d.fetches;
+        let Some(split) = d.split(serial) else { return };
+        let Some(prefill) = split.prefill else { return };
+        split.on_instance = true;
+        let view = split.pending.view;
         let mut request = split.pending.request.clone();
         request.output = TokenSeq::default();
         if !fetches {
             (request.session, request.adapter) = (Sym::NONE, Sym::NONE);
         }
-        self.front.dispatched(prefill, &request);
-        self.tell(EventKind::Dispatch, &view, prefill as u32, [0, 0, 0]);
-        self.servers.takes(prefill, serial, view.prompt_tokens);
-        self.backends
-            .add(prefill, request, view, Part::Prefill, now);
+        let (part, now) = (Part::Prefill, self.clock);
+        self.backends.add(prefill, request, view, part, now);
         self.reschedule(prefill);
     }
 
@@ -184,6 +200,7 @@ impl Cluster<'_> {
 
     /// Instance `i` has computed the prompt of a split request, or will not.
     pub(super) fn prefill_ended(&mut self, i: usize, departure: FinishedRequest) {
+        let lockstep = self.config.lockstep;
         let (serial, now) = (departure.view.serial, self.clock);
         self.front.departed(i, &departure.request);
         self.backends.departed(i, &departure.request);
@@ -196,7 +213,7 @@ impl Cluster<'_> {
             pool,
             ..departure.record
         };
-        if !d.fetches {
+        if d.as_reference {
             d.sub_requests.push(record.clone());
         }
         if departure.reason != FinishReason::Completed {
@@ -238,12 +255,37 @@ impl Cluster<'_> {
             return;
         };
         split.record.prefill_end_us = Some(now);
-        split.prefilled = Some(record);
-        if !d.fetches || d.together {
-            split.on_instance = false;
-            d.due.push((now, Due::Send), serial);
-            return;
+        if d.prefiller_yields_token && !lockstep && split.pending.request.output_tokens() <= 1 {
+            return self.answered(
+                i,
+                FinishedRequest {
+                    record,
+                    ..departure
+                },
+            );
         }
+        split.prefilled = Some(record);
+        let hop_us = self.config.transfer.hop_us;
+        let next = match d.fetches && !d.together {
+            true => Due::Decode,
+            false => Due::Send,
+        };
+        split.on_instance = false;
+        if hop_us > 0 || next == Due::Send {
+            d.due.push((now.saturating_add(hop_us), next), serial);
+        } else {
+            self.begin_decode(serial);
+        }
+    }
+
+    /// A split request whose prompt is computed reaches the instance that decodes it.
+    fn begin_decode(&mut self, serial: u64) {
+        let now = self.clock;
+        let Some(d) = self.disaggregation.as_mut() else {
+            return;
+        };
+        let Some(split) = d.split(serial) else { return };
+        split.on_instance = true;
         let (decode, view) = (split.decode, split.pending.view);
         let request = split.pending.request.clone();
         self.tell(EventKind::Dispatch, &view, decode as u32, [0, 0, 0]);
@@ -253,9 +295,44 @@ impl Cluster<'_> {
             && let Some(split) = d.splits.get_mut(&serial)
         {
             split.slot = slot;
-            d.kept.push_back((now.saturating_add(KEPT_US), serial));
+            let until = now.saturating_add(self.config.transfer.kept_us);
+            d.kept.push_back((until, serial));
         }
         self.reschedule(decode);
+    }
+
+    /// The token that came with the prompt was the only one: nothing is left to decode.
+    fn answered(&mut self, i: usize, departure: FinishedRequest) {
+        let serial = departure.view.serial;
+        let Some(split) = self
+            .disaggregation
+            .as_mut()
+            .and_then(|d| d.splits.remove(&serial))
+        else {
+            return;
+        };
+        self.front.departed(split.decode, &split.pending.request);
+        self.backends.acting(i).release_kept(serial, self.clock);
+        self.reschedule(i);
+        let request = split.pending.request;
+        let output_tokens = request.output_tokens();
+        let record = RequestRecord {
+            output_tokens,
+            generated_tokens: output_tokens,
+            session: request.session,
+            adapter: request.adapter,
+            split: Some(Box::new(split.record)),
+            ..departure.record
+        };
+        self.end(
+            i,
+            FinishedRequest {
+                record,
+                request,
+                output_tokens,
+                ..departure
+            },
+        );
     }
 
     /// A KV cache was kept for too long: the instance that decodes computes the prompt itself.
@@ -290,13 +367,17 @@ impl Cluster<'_> {
         let (decode, view) = (split.decode, split.pending.view);
         let request = &split.pending.request;
         let block_size = self.config.pools[0].engine.block_size;
-        let blocks = f64::from(request.prompt_tokens().div_ceil(block_size));
+        let blocks = request.prompt_tokens().div_ceil(block_size);
         let sender = split.prefill.unwrap_or(decode);
-        let bytes = blocks * f64::from(block_size) * d.bytes_per_token[sender];
+        let bytes = f64::from(blocks) * f64::from(block_size) * d.bytes_per_token[sender];
+        let cargo = Cargo { bytes, blocks };
         if let Some(slot) = self.backends.reserve_for_kv(decode, request, view) {
             split.slot = slot;
             split.on_instance = true;
-            let us = d.transfers.start_fixed(1, bytes);
+            let us = match self.config.lockstep {
+                true => d.transfers.start_at_once(),
+                false => d.transfers.start_fixed(1, cargo),
+            };
             d.due.push((now.saturating_add(us), Due::Arrive), serial);
             return;
         }
@@ -360,8 +441,12 @@ impl Cluster<'_> {
             split.record.transfer_start_us = Some(now);
             d.senders.extend(from.map(|from| (*serial, from)));
         }
-        let bytes = tokens as f64 * from.map_or(0.0, |from| d.bytes_per_token[from]);
-        let us = d.transfers.start_fixed(serials.len() as u64, bytes);
+        let block_size = self.config.pools[0].engine.block_size;
+        let cargo = Cargo {
+            bytes: tokens as f64 * from.map_or(0.0, |from| d.bytes_per_token[from]),
+            blocks: tokens.div_ceil(block_size.into()) as u32,
+        };
+        let us = d.transfers.start_fixed(serials.len() as u64, cargo);
         for serial in serials {
             d.due.push((now.saturating_add(us), Due::Arrive), serial);
         }
@@ -381,7 +466,9 @@ impl Cluster<'_> {
         let from = split.prefill.unwrap_or(to);
         d.senders.insert(serial, from);
         let bytes = f64::from(tokens) * d.bytes_per_token[from];
-        d.transfers.start(now, serial, bytes, from, to);
+        let blocks = tokens.div_ceil(self.config.pools[0].engine.block_size);
+        let cargo = Cargo { bytes, blocks };
+        d.transfers.start(now, serial, cargo, from, to);
     }
 
     fn kv_arrives(&mut self, serial: u64) {
@@ -392,21 +479,30 @@ impl Cluster<'_> {
         d.transfers.ended();
         let sender = d.senders.remove(&serial);
         let fetches = d.fetches;
+        let yields = d.prefiller_yields_token;
         let split = d.split(serial).map(|split| {
             split.record.transfer_end_us = Some(now);
-            (split.decode, split.slot)
+            let prefilled = split.prefilled.as_ref().filter(|_| yields);
+            let first = split
+                .record
+                .prefill_end_us
+                .zip(prefilled.and_then(|r| r.ttft_us));
+            let first = first.map(|(at_us, ttft_us)| FirstToken { at_us, ttft_us });
+            (split.decode, split.slot, first)
         });
         if let Some(from) = sender {
             self.backends.acting(from).release_kept(serial, now);
             self.reschedule(from);
         }
-        let Some((decode, slot)) = split else { return };
+        let Some((decode, slot, first)) = split else {
+            return;
+        };
         if !fetches && let Some(d) = &self.disaggregation {
             let request = &d.splits[&serial].pending.request;
             self.front.dispatched(decode, request);
         }
         let acting = self.backends.acting(decode);
-        acting.kv_arrived(slot, serial, now, &mut self.reports);
+        acting.kv_arrived(slot, serial, now, first, &mut self.reports);
         self.after_instance(decode);
     }
 
@@ -418,11 +514,12 @@ impl Cluster<'_> {
         let Some(d) = self.disaggregation.as_mut() else {
             return;
         };
-        let fetches = d.fetches;
+        let (fetches, as_reference) = (d.fetches, d.as_reference);
+        let prefiller_yields_token = d.prefiller_yields_token;
         let Some(split) = d.splits.remove(&serial) else {
             return;
         };
-        if !fetches {
+        if as_reference {
             let pool = self.backends.pool(i);
             d.sub_requests.push(RequestRecord {
                 pool,
@@ -441,7 +538,9 @@ impl Cluster<'_> {
         let arrival = departure.request.arrival_us;
         let (ended, first_gap) = (departure.at_us, departure.first_gap_us);
         let record = &mut departure.record;
-        if !fetches {
+        let mut progress = split.record;
+        progress.decode_start_us = record.scheduling_delay_us.map(|us| arrival + us);
+        if as_reference {
             let delay = record.scheduling_delay_us.unwrap_or(0);
             let decoded = match record.ttft_us {
                 None => delay,
@@ -455,14 +554,14 @@ impl Cluster<'_> {
             };
         }
         if let Some(prefilled) = split.prefilled {
-            if !fetches {
+            if as_reference || prefiller_yields_token {
                 record.ttft_us = record.ttft_us.or(prefilled.ttft_us);
             }
             record.scheduling_delay_us = prefilled.scheduling_delay_us;
             record.cached_tokens = prefilled.cached_tokens;
             record.preemptions += prefilled.preemptions;
         }
-        record.split = Some(Box::new(split.record));
+        record.split = Some(Box::new(progress));
         self.end(i, departure);
     }
 }

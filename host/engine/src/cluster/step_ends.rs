@@ -15,7 +15,10 @@ impl Cluster<'_> {
         acting.run_next(until, &mut self.reports);
         self.after_instance(i);
         if self.backends.instances[i].processed_steps() != before {
-            self.step_over();
+            match self.config.lockstep {
+                true => self.steps_ended = true,
+                false => self.step_over(),
+            }
         }
         true
     }
@@ -33,7 +36,7 @@ impl Cluster<'_> {
     }
 
     /// A step is over, at the clock: the source may create requests.
-    fn step_over(&mut self) {
+    pub(super) fn step_over(&mut self) {
         let gone = self.finished + self.records.len() as u64;
         let in_system = self.arrived - gone;
         while let Some(request) = self.source.on_step_end(self.clock, in_system) {

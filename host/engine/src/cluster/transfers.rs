@@ -1,14 +1,19 @@
 //! KV caches on their way from instance to instance.
 
-use super::config::TransferConfig;
+use super::config::{BYTES_PER_US, TransferConfig};
 use crate::instance::NEVER;
 use windtunnel_base::record::TransferTotals;
 
-/// Bytes per microsecond of a GB/s.
-const BYTES_PER_US: f64 = 1000.0;
-
 /// What is left of a microsecond by the rounding of numbers.
 const LEAST_US: f64 = 1e-6;
+
+/// What a transfer moves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cargo {
+    pub(super) bytes: f64,
+    /// KV blocks that have them.
+    pub(super) blocks: u32,
+}
 
 /// A transfer that shares its links with others.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +23,8 @@ struct Flow {
     to: usize,
     left_bytes: f64,
     bytes_per_us: f64,
+    /// Time until it is over when its bytes have moved, microseconds.
+    then_us: i64,
 }
 
 /// All transfers of a run.
@@ -60,10 +67,10 @@ impl Transfers {
         self.totals.depth_sum += caches * self.active;
     }
 
-    /// A transfer of so many KV caches, together `bytes`, starts whose duration stays what it is
+    /// A transfer of so many KV caches, together `cargo`, starts whose duration stays what it is
     /// now, microseconds: as if nobody else came or went. [`ended`](Self::ended) is due after it,
     /// for each.
-    pub(super) fn start_fixed(&mut self, caches: u64, bytes: f64) -> i64 {
+    pub(super) fn start_fixed(&mut self, caches: u64, cargo: Cargo) -> i64 {
         self.count(caches);
         let sharers = match self.config.contention {
             true => self.active as f64,
@@ -71,11 +78,18 @@ impl Transfers {
         };
         let bandwidth = self.config.bandwidth_gb_s * BYTES_PER_US / sharers;
         let moving = if bandwidth > 0.0 {
-            bytes / bandwidth
+            cargo.bytes / bandwidth
         } else {
             0.0
         };
-        ((self.config.base_latency_us + moving).ceil() as i64).max(1)
+        ((self.fixed_us(cargo.blocks) + moving).ceil() as i64).max(1)
+    }
+
+    /// A transfer starts that is over at once; [`ended`](Self::ended) is due. Returns its duration,
+    /// microseconds.
+    pub(super) fn start_at_once(&mut self) -> i64 {
+        self.count(1);
+        0
     }
 
     /// The transfer of a KV cache is over.
@@ -84,7 +98,8 @@ impl Transfers {
     }
 
     /// A transfer from one instance to another starts at `now` and shares its links with others.
-    pub(super) fn start(&mut self, now: i64, serial: u64, bytes: f64, from: usize, to: usize) {
+    pub(super) fn start(&mut self, now: i64, serial: u64, cargo: Cargo, from: usize, to: usize) {
+        let then_us = self.fixed_us(cargo.blocks).ceil() as i64;
         self.count(1);
         self.move_to(now);
         self.at[from] += 1;
@@ -93,8 +108,9 @@ impl Transfers {
             serial,
             from,
             to,
-            left_bytes: bytes,
+            left_bytes: cargo.bytes,
             bytes_per_us: 0.0,
+            then_us,
         });
         self.share();
     }
@@ -109,9 +125,9 @@ impl Transfers {
         self.flows.iter().map(end).min().unwrap_or(NEVER)
     }
 
-    /// Takes out a flow that has moved by `now`, the earliest started first. What it is of arrives
-    /// [`base_us`](Self::base_us) later; then it has [ended](Self::ended).
-    pub(super) fn take_moved(&mut self, now: i64) -> Option<u64> {
+    /// Takes out a flow that has moved by `now`, the earliest started first, and says when what it
+    /// is of arrives; then it has [ended](Self::ended).
+    pub(super) fn take_moved(&mut self, now: i64) -> Option<(u64, i64)> {
         self.move_to(now);
         let least = |flow: &Flow| flow.left_bytes <= flow.bytes_per_us * LEAST_US;
         let k = self.flows.iter().position(least)?;
@@ -119,12 +135,13 @@ impl Transfers {
         self.at[flow.from] -= 1;
         self.at[flow.to] -= 1;
         self.share();
-        Some(flow.serial)
+        Some((flow.serial, now.saturating_add(flow.then_us)))
     }
 
-    /// Time of a transfer besides that of its bytes, microseconds.
-    pub(super) fn base_us(&self) -> i64 {
-        self.config.base_latency_us.ceil() as i64
+    /// Time of a transfer of so many KV blocks besides that of its bytes, microseconds.
+    fn fixed_us(&self, blocks: u32) -> f64 {
+        let ranges = blocks.div_ceil(self.config.blocks_per_descriptor.max(1));
+        self.config.base_latency_us + f64::from(ranges) * self.config.descriptor_us
     }
 
     fn move_to(&mut self, now: i64) {
@@ -166,12 +183,16 @@ mod tests {
         Transfers::new(config, 5)
     }
 
+    fn blocks(bytes: f64, blocks: u32) -> Cargo {
+        Cargo { bytes, blocks }
+    }
+
     /// The ends of all flows, in order.
     fn ends(transfers: &mut Transfers) -> Vec<(i64, u64)> {
         let mut ends = Vec::new();
         while transfers.next_end_us() < NEVER {
             let at = transfers.next_end_us();
-            let serial = transfers.take_moved(at).expect("a flow has moved");
+            let (serial, _) = transfers.take_moved(at).expect("a flow has moved");
             ends.push((at, serial));
         }
         ends
@@ -180,9 +201,9 @@ mod tests {
     #[test]
     fn flows_from_one_instance_share_its_link() {
         let mut transfers = of(true);
-        transfers.start(0, 7, 10_000.0, 0, 2);
-        transfers.start(4, 8, 3_000.0, 0, 3);
-        transfers.start(4, 9, 5_000.0, 1, 4);
+        transfers.start(0, 7, blocks(10_000.0, 1), 0, 2);
+        transfers.start(4, 8, blocks(3_000.0, 1), 0, 3);
+        transfers.start(4, 9, blocks(5_000.0, 1), 1, 4);
         // 7 has 6,000 bytes left at 4; with half of the link, 8 needs 6 microseconds, in which 7
         // moves 3,000; the rest takes 3 alone.
         assert_eq!(ends(&mut transfers), [(9, 9), (10, 8), (13, 7)]);
@@ -198,7 +219,7 @@ mod tests {
             while transfers.next_end_us() <= now {
                 ended += u64::from(transfers.take_moved(now).is_some());
             }
-            transfers.start(now, k, more, 0, 1 + (k % 3) as usize);
+            transfers.start(now, k, blocks(more, 1), 0, 1 + (k % 3) as usize);
             bytes += more;
         }
         let ends = ends(&mut transfers);
@@ -214,20 +235,32 @@ mod tests {
     #[test]
     fn without_contention_nobody_waits_for_others() {
         let mut transfers = of(false);
-        transfers.start(0, 7, 10_000.0, 0, 2);
-        transfers.start(0, 8, 10_000.0, 0, 2);
+        transfers.start(0, 7, blocks(10_000.0, 1), 0, 2);
+        transfers.start(0, 8, blocks(10_000.0, 1), 0, 2);
         assert_eq!(ends(&mut transfers), [(10, 7), (10, 8)]);
     }
 
     #[test]
     fn a_fixed_share_is_that_of_the_start() {
         let mut transfers = of(true);
-        assert_eq!(transfers.start_fixed(1, 10_000.0), 15);
-        assert_eq!(transfers.start_fixed(1, 10_000.0), 25);
+        assert_eq!(transfers.start_fixed(1, blocks(10_000.0, 1)), 15);
+        assert_eq!(transfers.start_fixed(1, blocks(10_000.0, 1)), 25);
         transfers.ended();
         transfers.ended();
-        assert_eq!(transfers.start_fixed(1, 10_500.0), 16);
+        assert_eq!(transfers.start_fixed(1, blocks(10_500.0, 1)), 16);
         assert_eq!((transfers.totals.peak, transfers.totals.depth_sum), (2, 4));
+    }
+
+    #[test]
+    fn each_range_of_blocks_is_described_once() {
+        let mut transfers = of(false);
+        transfers.config.descriptor_us = 3.0;
+        transfers.config.blocks_per_descriptor = 4;
+        // 10 microseconds to move, 5 at any rate, 3 for each of 3 ranges.
+        assert_eq!(transfers.start_fixed(1, blocks(10_000.0, 9)), 24);
+        transfers.start(0, 7, blocks(10_000.0, 9), 0, 2);
+        assert_eq!(transfers.next_end_us(), 10);
+        assert_eq!(transfers.take_moved(10), Some((7, 24)));
     }
 
     #[test]
@@ -237,7 +270,7 @@ mod tests {
             ..TransferConfig::default()
         };
         let mut transfers = Transfers::new(config, 2);
-        transfers.start(3, 1, 1e12, 0, 1);
+        transfers.start(3, 1, blocks(1e12, 1), 0, 1);
         assert_eq!(ends(&mut transfers), [(3, 1)]);
     }
 }

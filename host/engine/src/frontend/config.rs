@@ -16,6 +16,9 @@ pub struct TraceConfig {
     /// Keep what happens in the prefix caches. All full KV blocks then have an identity, which
     /// changes no result.
     pub kv_events: bool,
+    /// Keep every step of the instances with the requests in it. The fast path is not taken then,
+    /// which changes no result.
+    pub steps: bool,
 }
 
 /// Settings of the front end. The default sees everything at once and takes no time.

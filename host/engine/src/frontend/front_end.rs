@@ -73,26 +73,78 @@ impl From<FrontEndHook> for Hook {
     }
 }
 
-/// Which instances prefill for others, which decode, and which encode.
+/// Which instances take requests, which of them prefill for others, which decode, and which encode.
 #[derive(Clone, Debug, Default)]
 pub struct StageMembers {
-    /// Numbers of those that prefill.
-    pub prefill: Vec<u32>,
-    /// Numbers of those that decode.
-    pub decode: Vec<u32>,
-    /// Numbers of those that encode.
-    pub encode: Vec<u32>,
+    /// Those that take requests at all; `None` = all of them.
+    whole: Option<Vec<u32>>,
+    prefill: Vec<u32>,
+    decode: Vec<u32>,
+    encode: Vec<u32>,
+    /// Numbers of those that decode, then of the others that prefill: whom the disaggregation
+    /// policy sees.
+    either: Vec<u32>,
+}
+
+impl StageMembers {
+    /// Instances that prefill, that decode and that encode, by number.
+    #[must_use]
+    pub fn new(prefill: Vec<u32>, decode: Vec<u32>, encode: Vec<u32>) -> Self {
+        let others = prefill.iter().filter(|i| !decode.contains(i));
+        Self {
+            whole: None,
+            either: decode.iter().chain(others).copied().collect(),
+            prefill,
+            decode,
+            encode,
+        }
+    }
+
+    /// Numbers of those that take requests at all; `None` = all of them.
+    #[must_use]
+    pub fn whole(&self) -> Option<&[u32]> {
+        self.whole.as_deref()
+    }
+
+    /// The same where only these take requests at all.
+    #[must_use]
+    pub fn of_those(self, whole: Option<Vec<u32>>) -> Self {
+        Self { whole, ..self }
+    }
+}
+
+/// Which instances a policy is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// None.
+    Nobody,
+    /// Those of a stage.
+    Stage(RoutingStage),
+    /// Those that decode, and those that prefill.
+    Either,
 }
 
 /// The instances of a stage; `None` = all.
 fn members(stages: Option<&StageMembers>, stage: RoutingStage) -> Option<&[u32]> {
     let members = stages?;
     match stage {
-        RoutingStage::Whole => None,
+        RoutingStage::Whole => members.whole.as_deref(),
         RoutingStage::Prefill => Some(&members.prefill),
         RoutingStage::Decode => Some(&members.decode),
         RoutingStage::Encode => Some(&members.encode),
     }
+}
+
+/// The views of `members`; `None` = all.
+fn shown<'a>(
+    all: &'a [InstanceView],
+    members: Option<&[u32]>,
+    scratch: &'a mut Vec<InstanceView>,
+) -> &'a [InstanceView] {
+    let Some(members) = members else { return all };
+    scratch.clear();
+    scratch.extend(members.iter().map(|&i| all[i as usize]));
+    scratch
 }
 
 /// What a front end leaves behind.
@@ -186,12 +238,11 @@ impl FrontEnd {
         }
     }
 
-    /// The same before instances of which only some prefill and some decode, by their numbers. The
-    /// policies must have those of the stages.
-    #[must_use]
-    pub fn with_stages(mut self, members: StageMembers) -> Self {
+    /// From now on these are the instances that take requests; all of them, all requests, if this
+    /// is never said. Where some only prefill or decode, the policies must have those of the
+    /// stages.
+    pub fn set_members(&mut self, members: StageMembers) {
         self.stages = Some(members);
-        self
     }
 
     /// Does the admission decision at `now` depend on what the instances did until now?
@@ -235,7 +286,10 @@ impl FrontEnd {
             now,
             pending,
             backends,
-            served.then_some(RoutingStage::Whole),
+            match served {
+                true => Seen::Stage(RoutingStage::Whole),
+                false => Seen::Nobody,
+            },
             |policies, request, cluster| policies.admission.admit(request, cluster),
         );
         let reason = match answer {
@@ -280,7 +334,7 @@ impl FrontEnd {
             now,
             pending,
             backends,
-            Some(stage),
+            Seen::Stage(stage),
             |policies, request, cluster| policies.router(stage).route(request, cluster),
         );
         let Ok(answer) = answer else {
@@ -335,7 +389,7 @@ impl FrontEnd {
             now,
             pending,
             backends,
-            Some(RoutingStage::Decode),
+            Seen::Either,
             |policies, request, cluster| match &mut policies.stages {
                 Some(stages) => {
                     let policy = &mut stages.disaggregation;
@@ -356,36 +410,33 @@ impl FrontEnd {
         self.signals.dispatched(i, request);
     }
 
-    /// Asks a policy about a request. It sees the instances of a stage, or none. An error is noted
-    /// as the run's fault.
+    /// Asks a policy about a request. An error is noted as the run's fault.
     fn ask<T>(
         &mut self,
         hook: Hook,
         now: i64,
         pending: &Pending,
         backends: &impl Backends,
-        seen: Option<RoutingStage>,
+        seen: Seen,
         ask: impl FnOnce(
             &mut FrontEndPolicies,
             &RequestView,
             &ClusterView<'_>,
         ) -> Result<T, PolicyError>,
     ) -> Result<T, PolicyError> {
-        let members = seen.and_then(|stage| members(self.stages.as_ref(), stage));
-        let views = match (seen, members) {
-            (None, _) => &[],
-            (Some(_), None) => self.signals.views(),
-            (Some(_), Some(members)) => {
-                let all = self.signals.views();
-                self.shown.clear();
-                self.shown.extend(members.iter().map(|&i| all[i as usize]));
-                &self.shown
-            }
+        let members = match seen {
+            Seen::Nobody => None,
+            Seen::Stage(stage) => members(self.stages.as_ref(), stage),
+            Seen::Either => self.stages.as_ref().map(|stages| &stages.either[..]),
+        };
+        let views = match seen {
+            Seen::Nobody => &[],
+            _ => shown(self.signals.views(), members, &mut self.shown),
         };
         // Two routings of one request draw different numbers.
         let stage = match seen {
-            Some(RoutingStage::Prefill) => "prefill routing policy",
-            Some(RoutingStage::Encode) => "encode routing policy",
+            Seen::Stage(RoutingStage::Prefill) => "prefill routing policy",
+            Seen::Stage(RoutingStage::Encode) => "encode routing policy",
             _ => hook.kind(),
         };
         let services = FrontEndServices {
@@ -428,10 +479,12 @@ impl FrontEnd {
     /// Tells a policy that time has passed.
     pub fn tick(&mut self, hook: FrontEndHook, now: i64, backends: &mut impl Backends) {
         self.signals.refresh(now, backends);
+        let members = members(self.stages.as_ref(), RoutingStage::Whole);
+        let views = shown(self.signals.views(), members, &mut self.shown);
         let services = FrontEndServices {
             signals: &self.signals,
             backends: &*backends,
-            members: None,
+            members,
             prompt: &TokenSeq::default(),
             adapter: Sym::NONE,
             estimators: &self.estimators,
@@ -440,33 +493,22 @@ impl FrontEnd {
         let services: &dyn Services = &services;
         let cluster = ClusterView {
             now_us: now,
-            instances: List::new(self.signals.views()),
+            instances: List::new(views),
             host: Host::new(&services),
         };
         let told = match hook {
             FrontEndHook::Admission => self.policies.admission.on_tick(&cluster),
             FrontEndHook::Routing => self.policies.router.on_tick(&cluster),
         };
-        self.note(hook, PolicyCall::Tick, told);
+        if let Err(e) = told {
+            self.fault(RunFault::failed(hook.into(), PolicyCall::Tick, None, &e));
+        }
     }
 
     /// Tells the policies that listen what happened to a request.
     pub fn tell(&mut self, event: &Event) {
-        let Some(kind) = event.what() else { return };
-        if self.policies.admission.interests().hears(kind) {
-            let told = self.policies.admission.on_event(event);
-            self.note(FrontEndHook::Admission, PolicyCall::Event, told);
-        }
-        if self.policies.router.interests().hears(kind) {
-            let told = self.policies.router.on_event(event);
-            self.note(FrontEndHook::Routing, PolicyCall::Event, told);
-        }
-    }
-
-    /// Notes the error of a policy as the run's fault.
-    fn note(&mut self, hook: FrontEndHook, call: PolicyCall, told: Result<(), PolicyError>) {
-        if let Err(e) = told {
-            self.fault(RunFault::failed(hook.into(), call, None, &e));
+        if let Err((hook, e)) = self.policies.tell(event) {
+            self.fault(RunFault::failed(hook, PolicyCall::Event, None, &e));
         }
     }
 

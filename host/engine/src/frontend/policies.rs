@@ -1,8 +1,9 @@
 //! The policies that the front end asks.
 
+use windtunnel_base::hook::Hook;
 use windtunnel_base::record::RoutingStage;
 use windtunnel_base::slo_priority::SloPriorities;
-use windtunnel_plugin_api::{Admission, Disaggregation, Interests, Router};
+use windtunnel_plugin_api::{Admission, Disaggregation, Event, Interests, PolicyError, Router};
 
 /// The policies of the front end.
 pub struct FrontEndPolicies {
@@ -49,6 +50,40 @@ impl FrontEndPolicies {
             stages.routers().map(Router::interests).chain([decider])
         });
         stages.fold(self.router.interests(), |all, more| all | more)
+    }
+
+    /// Tells those that listen what happened to a request; gives whose error it was, if one had any.
+    pub(super) fn tell(&mut self, event: &Event) -> Result<(), (Hook, PolicyError)> {
+        let Some(kind) = event.what() else {
+            return Ok(());
+        };
+        let of = |hook: Hook| move |e| (hook, e);
+        if self.admission.interests().hears(kind) {
+            let told = self.admission.on_event(event);
+            told.map_err(of(Hook::Admission))?;
+        }
+        let stages = self.stages.as_mut();
+        let (decider, routers) = stages.map_or((None, [None, None]), |stages| {
+            let routers = [&mut stages.prefill, &mut stages.decode];
+            (
+                Some(&mut stages.disaggregation),
+                routers.map(Option::as_mut),
+            )
+        });
+        for router in [Some(&mut self.router)]
+            .into_iter()
+            .chain(routers)
+            .flatten()
+        {
+            if router.interests().hears(kind) {
+                router.on_event(event).map_err(of(Hook::Routing))?;
+            }
+        }
+        if let Some(decider) = decider.filter(|d| d.interests().hears(kind)) {
+            let told = decider.on_event(event);
+            told.map_err(of(Hook::Disaggregation))?;
+        }
+        Ok(())
     }
 
     /// Who decides at this stage.

@@ -114,4 +114,8 @@ impl<B: Backends> Services for FrontEndServices<'_, B> {
         let estimator = self.estimators.of_pool(instance.pool);
         estimator.map_or(0.0, |e| e.ttft_on(instance, prompt_tokens, cached))
     }
+
+    fn est_transfer_us(&self, instance: &InstanceView, tokens: u32) -> f64 {
+        self.estimators.transfer_us(instance.pool, tokens)
+    }
 }

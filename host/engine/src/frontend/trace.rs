@@ -151,6 +151,7 @@ impl Trace {
         let size = signals.block_size();
         let decision = RoutingObservation {
             clock_us: now,
+            stage: routed.stage,
             request: *routed.view,
             chosen: routed.shown[routed.chosen].index,
             prompt_blocks: prompt.len().checked_div(size).unwrap_or(0),

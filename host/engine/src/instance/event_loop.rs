@@ -72,6 +72,8 @@ impl Instance {
             if let Some(step) = self.in_flight.pop_front() {
                 self.process_step(step, now, events);
             }
+        } else if self.in_lockstep && self.wakes_us == now {
+            self.wakes_us = NEVER;
         } else if self.step_at == Some(now) {
             let incoming = self.incoming.peek().map_or(NEVER, |Reverse(e)| e.0);
             // A step that starts at a deadline comes before it.

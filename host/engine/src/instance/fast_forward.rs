@@ -28,7 +28,7 @@ impl Instance {
         if chosen_ahead && !(self.in_flight.len() == 1 && quiet(&self.in_flight[0])) {
             return now;
         }
-        let mut budget = self.step_budget(0, now);
+        let mut budget = self.step_budget(0, now, events);
         // Decodes that wait for prefills leave them all of the step's tokens.
         let prompts_first = budget.decodes_wait() && budget.may_admit();
         if !budget.schedule_decodes(self.group.count) {

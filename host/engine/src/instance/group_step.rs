@@ -25,7 +25,7 @@ impl Instance {
             return false;
         }
         let step = self.chosen_steps;
-        let mut budget = self.step_budget(self.prefilling.len(), now);
+        let mut budget = self.step_budget(self.prefilling.len(), now, events);
         // The group takes part in every step; one that may sit out is the plain path's.
         let prompts =
             !self.prefilling.is_empty() || self.waiting_requests() > 0 && budget.may_admit();

@@ -6,10 +6,10 @@
 //! It runs steps in two ways that must give the same results. The plain path touches every request
 //! of the batch in every step and is the definition of correctness; the fast path advances running
 //! decodes as a group (`group_step`, `fast_forward`). Both choose their batches by the rules in
-//! [`batching`].
+//! `batching`.
 
 mod adapters;
-pub mod batching;
+mod batching;
 mod check;
 mod chosen_step;
 mod config;
@@ -23,6 +23,7 @@ mod group_lengths;
 mod group_members;
 mod group_step;
 mod itl_log;
+mod lockstep;
 mod memory_use;
 mod part;
 mod policies;
@@ -33,6 +34,7 @@ mod slot;
 mod speculation;
 mod state;
 mod step;
+mod step_log;
 #[cfg(test)]
 mod test_hooks;
 mod wait_queue;
@@ -41,7 +43,7 @@ mod work;
 pub use crate::rules::{EngineRules, Preset};
 pub use config::{CoreTime, EngineConfig, NEVER, SchedulingConfig, Speculation, SpeculativeMethod};
 pub use events::{FinishedRequest, InstanceEvent};
-pub use part::{Part, RemoteKv};
+pub use part::{FirstToken, Part, RemoteKv};
 pub use slot::Slot;
 pub use state::{Instance, InstanceHooks};
 pub use work::Work;

@@ -12,6 +12,15 @@ pub enum Part {
     Decode(RemoteKv),
 }
 
+/// The first output token of a request, where the instance that computed its prompt yielded that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstToken {
+    /// When the prompt was computed, microseconds.
+    pub at_us: i64,
+    /// When its client had the token, microseconds after the arrival.
+    pub ttft_us: i64,
+}
+
 /// Where the KV cache is that an instance needs to decode a prompt it did not compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoteKv {

@@ -1,10 +1,10 @@
-//! Calls of the policies inside an instance: priorities, sort keys, preemption victims, and the
-//! scheduler's events.
+//! Calls of the policies inside an instance: priorities, sort keys, limits of steps, preemption
+//! victims, and the scheduler's events.
 
 use super::config::{EngineConfig, NEVER};
 use super::events::InstanceEvent;
 use super::slot::Slot;
-use super::state::Instance;
+use super::state::{CLOSED, Instance};
 use crate::kv::KvCache;
 use crate::latency::Estimator;
 use windtunnel_base::fault::{PolicyCall, RunFault};
@@ -12,8 +12,8 @@ use windtunnel_base::hook::Hook;
 use windtunnel_base::request::FinishReason;
 use windtunnel_base::rng::Stream;
 use windtunnel_plugin_api::{
-    Event, EventKind, Host, InstanceView, Interests, KeyRefresh, List, Outcome, PolicyError,
-    QueueOrder, QueueView, QueuedView, RequestView, RunningView, Services,
+    BatchLimits, Event, EventKind, Host, InstanceView, Interests, KeyRefresh, List, Outcome,
+    PolicyError, QueueOrder, QueueView, QueuedView, RequestView, RunningView, Services, StepView,
 };
 
 /// Stands in for an unusable answer until the run ends, which it does at once.
@@ -252,6 +252,44 @@ impl Instance {
             self.requests[slot].key = if key.is_nan() { NO_ANSWER } else { key };
         }
         self.keys = keys;
+    }
+
+    /// Has the limits of the step that is chosen at `now` set, within the engine's own.
+    pub(super) fn ask_batching(
+        &mut self,
+        step: &StepView,
+        now: i64,
+        events: &mut Vec<InstanceEvent>,
+    ) -> BatchLimits {
+        let head = match self.batching_interests.has(Interests::WAITING) {
+            true => self.head_of_queue(step.with_kv),
+            false => None,
+        };
+        let head = head.map(|slot| self.requests[slot].queued_view(slot));
+        let decision = decision!(self, now, "batching strategy", step.step);
+        let batching = &mut self.hooks.batching;
+        let answer = decision.call(head.as_slice(), &[], |queue| {
+            let limits = batching.limits(step, queue)?;
+            limits.check(step, queue).map_err(PolicyError::new)?;
+            Ok(limits.within(&BatchLimits::of_engine(step, queue)))
+        });
+        answer.unwrap_or_else(|e: PolicyError| {
+            let call = PolicyCall::Step(step.step);
+            self.fail(Hook::Batching, call, None, &e, events);
+            CLOSED
+        })
+    }
+
+    /// The limits that the batching policy set keep this request out for ever.
+    pub(super) fn refuse_starving(&mut self, slot: Slot, events: &mut Vec<InstanceEvent>) {
+        let e = PolicyError::new(format!(
+            "max_new_tokens is {}, and nothing runs; expected enough for the prompt of the first waiting request, \
+             {} tokens, which is not to be cut (`enable_chunked_prefill` is off)",
+            self.step_limits.max_new_tokens,
+            self.requests[slot].prompt_tokens()
+        ));
+        let call = PolicyCall::Step(self.chosen_steps);
+        self.fail(Hook::Batching, call, None, &e, events);
     }
 
     /// Has the request to preempt chosen: a position in the batch.

@@ -4,7 +4,7 @@
 use super::batching::StepBudget;
 use super::engine_request::EngineRequest;
 use super::events::InstanceEvent;
-use super::part::{Part, RemoteKv};
+use super::part::{FirstToken, Part, RemoteKv};
 use super::slot::{BatchEntry, Slot};
 use super::state::Instance;
 use crate::kv::CachedPrefix;
@@ -51,12 +51,14 @@ impl Instance {
         Some(self.requests.insert(request))
     }
 
-    /// The KV cache of a prompt has arrived at `now`. Nothing happens if the request has left.
+    /// The KV cache of a prompt has arrived at `now`, after the first output token if the
+    /// instance that computed the prompt yielded that. Nothing happens if the request has left.
     pub fn kv_arrived(
         &mut self,
         slot: Slot,
         serial: u64,
         now: i64,
+        first_token: Option<FirstToken>,
         events: &mut Vec<InstanceEvent>,
     ) {
         let here = self.requests.get(slot);
@@ -72,22 +74,28 @@ impl Instance {
         if let Some(memory) = &mut self.memory {
             memory.arrived(prompt);
         }
-        if fetched {
-            if request.unseen > 0 {
-                // The instance that computed the prompt sampled what is no output.
-                request.computed_tokens = prompt;
-                request.emitted = request.unseen;
-            } else {
-                // The last token is computed once more, as its output is not there yet.
-                request.computed_tokens = prompt - 1;
-            }
-            self.make_findable(slot, prompt);
-            self.arrived.push_back(slot);
+        if fetched && request.unseen > 0 {
+            // The instance that computed the prompt sampled what is no output.
+            request.computed_tokens = prompt;
+            request.emitted = request.unseen;
+        } else if fetched && first_token.is_none() {
+            // The last token is computed once more, as its output is not there yet.
+            request.computed_tokens = prompt - 1;
         } else {
             request.computed_tokens = prompt;
             // Its first token counts as generated where the prompt was computed.
             request.has_first_token = true;
             request.emitted = 1;
+        }
+        if let Some(first) = first_token {
+            request.ttft_us = Some(first.ttft_us);
+            // No step here yielded it.
+            (request.last_token_us, request.last_token_step) = (first.at_us, u64::MAX);
+        }
+        if fetched {
+            self.make_findable(slot, prompt);
+            self.arrived.push_back(slot);
+        } else {
             self.join_queue(slot, now, events);
         }
         self.note_memory(now);
@@ -117,6 +125,19 @@ impl Instance {
         let known = request.known_tokens / self.config.block_size;
         let blocks = std::mem::take(&mut request.blocks);
         self.kept.insert(request.view.serial, (blocks, known));
+    }
+
+    /// KV caches on their way here.
+    #[must_use]
+    pub fn incoming_kv_caches(&self) -> usize {
+        self.moving
+    }
+
+    /// KV caches that are kept until others have fetched them, and their blocks.
+    #[must_use]
+    pub fn kept_kv(&self) -> (u32, u32) {
+        let blocks = self.kept.values().map(|(blocks, _)| blocks.len());
+        (self.kept.len() as u32, blocks.sum::<usize>() as u32)
     }
 
     /// May it ask for a KV cache that another instance has?

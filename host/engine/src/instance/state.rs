@@ -1,7 +1,7 @@
 //! The state of an instance, and what can be read from it.
 
 use super::adapters::Adapters;
-use super::batching::{BatchingStrategy, BlockedHead, ContinuousBatching};
+use super::batching::BlockedHead;
 use super::chosen_step::{ChosenStep, StepPart};
 use super::config::{EngineConfig, NEVER};
 use super::decode_group::{DecodeGroup, GroupChange, MAX_BLOCK_SIZE};
@@ -19,7 +19,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use windtunnel_base::record::InstanceTotals;
-use windtunnel_plugin_api::{Interests, Priority, QueueOrder, Scheduler, Victim};
+use windtunnel_plugin_api::{
+    BatchLimits, Batching, Decodes, Interests, Priority, QueueOrder, Scheduler, Victim,
+};
 
 /// When the numbers of the waiting requests were computed last, microseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,7 +38,18 @@ pub struct InstanceHooks {
     pub scheduler: Box<dyn Scheduler>,
     /// Chooses the request to preempt.
     pub victim: Box<dyn Victim>,
+    /// Sets the limits of each step.
+    pub batching: Box<dyn Batching>,
 }
+
+/// Nobody is admitted.
+pub(super) const CLOSED: BatchLimits = BatchLimits {
+    max_new_tokens: u32::MAX,
+    max_prefill_tokens: u32::MAX,
+    max_admissions: 0,
+    decodes: Decodes::TakePart,
+    hold_until_us: NEVER,
+};
 
 /// One serving engine.
 pub struct Instance {
@@ -47,8 +60,10 @@ pub struct Instance {
     /// Seed of the random numbers that policies draw.
     pub(super) seed: u64,
     pub(super) hooks: InstanceHooks,
-    pub(super) batching: Box<dyn BatchingStrategy>,
     pub(super) scheduler_interests: Interests,
+    pub(super) batching_interests: Interests,
+    /// The limits of the step that was asked for last.
+    pub(super) step_limits: BatchLimits,
     pub(super) queue_order: QueueOrder,
     pub(super) last_refresh: LastRefresh,
     /// A policy failed: nothing happens here any more.
@@ -71,6 +86,8 @@ pub struct Instance {
     pub(super) group: DecodeGroup,
     /// While grouped: running requests in prefill, in batch order.
     pub(super) prefilling: Vec<Slot>,
+    /// The cluster says when a step begins.
+    pub(super) in_lockstep: bool,
     /// Steps chosen so far.
     pub(super) chosen_steps: u64,
     /// Chosen steps whose output is not processed yet, the running one first.
@@ -96,7 +113,7 @@ pub struct Instance {
     pub(super) scheduled_events: u64,
     /// The next step is chosen then.
     pub(super) step_at: Option<i64>,
-    /// The batching strategy lets the waiting requests wait until then, while nothing runs;
+    /// The batching policy lets the waiting requests wait until then, while nothing runs;
     /// [`NEVER`] if it does not.
     pub(super) wakes_us: i64,
     /// The last choice was empty, while a step ran; and when the output of that one was processed.
@@ -116,6 +133,8 @@ pub struct Instance {
     pub(super) last_completion: i64,
     pub(super) itl_log: ItlLog,
     pub(super) totals: InstanceTotals,
+    /// Are steps kept with the requests in them?
+    pub(super) tracks_steps: bool,
     /// Scratch lists, kept for their memory.
     pub(super) keys: Vec<f64>,
     pub(super) changes: Vec<(BatchEntry, GroupChange)>,
@@ -123,7 +142,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// An idle instance at time 0 that batches continuously, as vLLM does.
+    /// An idle instance at time 0.
     #[must_use]
     pub fn new(
         index: u32,
@@ -138,6 +157,9 @@ impl Instance {
         // The fast path knows no drafts.
         config.plain |= config.scheduling.speculation.is_on();
         config.plain |= config.rules.needs_plain_steps();
+        // The fast path takes many steps of which nobody hears.
+        let batching_interests = hooks.batching.interests();
+        config.plain |= batching_interests.has(Interests::STEPS);
         let mut instance = Self {
             index,
             kv: KvCache::new(
@@ -154,7 +176,8 @@ impl Instance {
             config,
             latency,
             hooks,
-            batching: Box::new(ContinuousBatching::new(&config)),
+            batching_interests,
+            step_limits: CLOSED,
             queue_order,
             last_refresh: LastRefresh::default(),
             failed: false,
@@ -166,6 +189,7 @@ impl Instance {
             grouped: false,
             group: DecodeGroup::new(config.block_size.min(MAX_BLOCK_SIZE)),
             prefilling: Vec::new(),
+            in_lockstep: false,
             chosen_steps: 0,
             in_flight: VecDeque::new(),
             adapters: Adapters::new(config.scheduling.max_loras),
@@ -189,6 +213,7 @@ impl Instance {
             last_completion: 0,
             itl_log: ItlLog::default(),
             totals: InstanceTotals::default(),
+            tracks_steps: false,
             keys: Vec::new(),
             changes: Vec::new(),
             spare_parts: Vec::new(),
@@ -201,13 +226,6 @@ impl Instance {
     #[must_use]
     pub fn with_estimator(mut self, estimator: Estimator) -> Self {
         self.estimator = estimator;
-        self
-    }
-
-    /// The same instance with another batching strategy.
-    #[must_use]
-    pub fn with_batching(mut self, batching: Box<dyn BatchingStrategy>) -> Self {
-        self.batching = batching;
         self
     }
 
@@ -283,7 +301,11 @@ impl Instance {
         let incoming = self.incoming.peek().map_or(NEVER, |Reverse(e)| e.0);
         let timeout = self.timeouts.peek().map_or(NEVER, |Reverse(e)| e.0);
         let output = self.output_at().unwrap_or(NEVER);
-        let step = self.step_at.unwrap_or(NEVER);
+        let step = match self.in_lockstep {
+            // The cluster looks between two events; the end of a window is one.
+            true => self.wakes_us,
+            false => self.step_at.unwrap_or(NEVER),
+        };
         incoming.min(timeout).min(step).min(output)
     }
 

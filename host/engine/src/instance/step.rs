@@ -56,6 +56,7 @@ impl Instance {
         self.totals.batch_size_sum += self.running.len() as u64;
         self.busy_until = end_us;
         self.keep_steps(start_us, duration, 1, work.decodes);
+        self.log_step(start_us, duration);
         let mut step = ChosenStep {
             number: self.chosen_steps,
             start_us,
@@ -87,11 +88,11 @@ impl Instance {
         }
     }
 
-    /// Does the batching strategy let waiting requests wait although nothing runs? Then the next
-    /// step is chosen when it changes its mind.
+    /// Does the batching policy let waiting requests wait although nothing runs? Then the next step
+    /// is chosen when it changes its mind.
     fn sleeps(&mut self, now: i64) -> bool {
         let idle = self.running.is_empty() && self.in_flight.is_empty();
-        let wakes_us = self.step_budget(0, now).hold_until_us();
+        let wakes_us = self.step_limits.hold_until_us;
         let sleeps = idle && self.waiting_requests() > 0 && wakes_us != NEVER;
         if sleeps {
             self.wakes_us = wakes_us.max(now + 1);
@@ -112,11 +113,15 @@ impl Instance {
         if !preempted
             && self.running.is_empty()
             && !self.awaits_kv()
-            && self.step_budget(0, now).may_admit()
+            && self.step_limits.may_admit()
             && let Some(slot) = self.waiting.first(|_| true)
         {
-            self.leave_queue(slot);
-            self.drop_request(slot, now, events);
+            if self.starves_head() {
+                self.refuse_starving(slot, events);
+            } else {
+                self.leave_queue(slot);
+                self.drop_request(slot, now, events);
+            }
         }
         // Where blocks come free by themselves, that wakes it up.
         let stuck = self.running.is_empty() && self.awaits_kv() && !preempted;
@@ -134,7 +139,7 @@ impl Instance {
             start_us,
             step_us,
             steps,
-            waiting: self.waiting.len() as u64,
+            waiting: self.queue_depth() as u64,
             running: self.running.len() as u64,
             decodes,
         };
@@ -331,13 +336,18 @@ impl Instance {
         events: &mut Vec<InstanceEvent>,
     ) {
         let token_us = self.latency.output_token_us();
-        let elapsed = self.config.rules.gaps_are_elapsed_time;
+        let rules = self.config.rules;
+        let elapsed = rules.gaps_are_elapsed_time;
         let request = &mut self.requests[slot];
         request.emitted += tokens;
         let follows = request.last_token_step == step;
         let waited = end - request.last_token_us;
         (request.last_token_us, request.last_token_step) = (end, step + 1);
         if request.emitted <= request.unseen {
+            return;
+        }
+        // The instance that computed the prompt had its only token already.
+        if rules.prefiller_yields_token && tokens == 0 {
             return;
         }
         if request.has_first_token {

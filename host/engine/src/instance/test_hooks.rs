@@ -2,10 +2,12 @@
 
 use super::InstanceHooks;
 use windtunnel_plugin_api::{
-    PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView, Scheduler, Victim,
+    BatchLimits, Batching, Interests, PolicyError, Priority, QueueOrder, QueueView, QueuedView,
+    RequestView, Scheduler, StepView, Victim,
 };
 
-/// First come, first served; the last of the batch is preempted.
+/// First come, first served; the last of the batch is preempted, and batches are as large as the
+/// engine lets them be.
 struct Fcfs;
 
 impl Priority for Fcfs {
@@ -29,11 +31,25 @@ impl Victim for Fcfs {
     }
 }
 
+impl Batching for Fcfs {
+    fn interests(&self) -> Interests {
+        Interests::NONE
+    }
+    fn limits(
+        &mut self,
+        step: &StepView,
+        queue: &QueueView<'_>,
+    ) -> Result<BatchLimits, PolicyError> {
+        Ok(BatchLimits::of_engine(step, queue))
+    }
+}
+
 /// An instance's hooks, all [`Fcfs`].
 pub(super) fn fcfs() -> InstanceHooks {
     InstanceHooks {
         priority: Box::new(Fcfs),
         scheduler: Box::new(Fcfs),
         victim: Box::new(Fcfs),
+        batching: Box::new(Fcfs),
     }
 }

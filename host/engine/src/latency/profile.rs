@@ -199,7 +199,7 @@ impl LatencyModel for Profile {
     }
 
     fn queueing_us(&self, _: u32) -> i64 {
-        0
+        truncate_us((self.profile.request_overhead_ms * 1e3).round())
     }
 
     fn output_token_us(&self) -> i64 {

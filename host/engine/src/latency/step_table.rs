@@ -60,6 +60,18 @@ impl Steps {
 
     /// Milliseconds of a step, and whether it lies outside of what was measured.
     pub(super) fn ms(&self, step: &StepAggregates, how: Extrapolation) -> (f64, bool) {
+        let (prefill, decode) = self.parts(step, how);
+        let ms = prefill.0.max(decode.0) + self.overlap * prefill.0.min(decode.0);
+        (ms, prefill.1 || decode.1)
+    }
+
+    /// Milliseconds of its prefills alone, and of its decodes alone.
+    pub(super) fn parts_ms(&self, step: &StepAggregates) -> (f64, f64) {
+        let (prefill, decode) = self.parts(step, Extrapolation::Linear);
+        (prefill.0, decode.0)
+    }
+
+    fn parts(&self, step: &StepAggregates, how: Extrapolation) -> ((f64, bool), (f64, bool)) {
         let prefill = match step.prefill_tokens {
             0 => (0.0, false),
             tokens => self.prefills.ms(tokens, step.prefill_context, how),
@@ -68,8 +80,7 @@ impl Steps {
             0 => (0.0, false),
             tokens => self.decodes.ms(tokens, step.decode_context, how),
         };
-        let ms = prefill.0.max(decode.0) + self.overlap * prefill.0.min(decode.0);
-        (ms, prefill.1 || decode.1)
+        (prefill, decode)
     }
 }
 

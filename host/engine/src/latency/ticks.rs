@@ -16,12 +16,14 @@ const MOST_CHUNKS: u32 = 100_000;
 
 /// `step = max(prefill_time / chunks x requests in prefill, itl if any request decodes, 1)` ticks:
 /// prefills are computed one after the other, decodes at the same time, and nothing takes less than
-/// a tick. A prompt has as many tokens as it has chunks, and a request computes one in a step.
+/// a tick. [In parallel](Self::in_parallel), prefills are computed at the same time, too. A prompt
+/// has as many tokens as it has chunks, and a request computes one in a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ticks {
     prefill_time: f64,
     itl: f64,
     chunks: u32,
+    parallel: bool,
 }
 
 impl Ticks {
@@ -48,7 +50,17 @@ impl Ticks {
             prefill_time,
             itl,
             chunks,
+            parallel: false,
         })
+    }
+
+    /// The same where the places of a batch are workers of their own.
+    #[must_use]
+    pub fn in_parallel(self) -> Self {
+        Self {
+            parallel: true,
+            ..self
+        }
     }
 
     /// Steps that a prompt takes, and its length in tokens.
@@ -77,7 +89,11 @@ impl LatencyModel for Ticks {
 
     fn step_us(&self, step: &StepAggregates, _items: &mut dyn Iterator<Item = StepItem>) -> i64 {
         // One token of each request in prefill.
-        let prefills = step.prefill_tokens as f64 * self.prefill_time / f64::from(self.chunks);
+        let one_by_one = match self.parallel {
+            true => step.prefill_tokens.min(1),
+            false => step.prefill_tokens,
+        };
+        let prefills = one_by_one as f64 * self.prefill_time / f64::from(self.chunks);
         let decodes = if step.decodes > 0 { self.itl } else { 0.0 };
         let ticks = prefills.max(decodes).max(1.0);
         (ticks * TICK_US as f64).round() as i64
@@ -127,6 +143,7 @@ mod tests {
         let model = Ticks::new(2.0, 1.5, 3).expect("a model");
         assert_eq!(step(model, 0, 1), 1.5);
         assert_eq!(step(model, 3, 9), 2.0);
+        assert_eq!(step(model.in_parallel(), 6, 1), 1.5);
         // Thirds of a tick are whole on the engine's clock.
         assert_eq!(TICK_US % 3, 0);
         assert_eq!(step(model, 4, 0) * 3.0, 8.0);

@@ -2,6 +2,7 @@
 //! table. They know the plugin contract and nothing of the engine.
 
 pub mod admission;
+pub mod batching;
 pub mod disaggregation;
 pub mod policy;
 pub mod preemption;

@@ -4,7 +4,9 @@ use crate::facts::Facts;
 use crate::param::{self, Hook, Param};
 use std::fmt;
 use windtunnel_base::input::InputError;
-use windtunnel_plugin_api::{Admission, Disaggregation, Priority, Router, Scheduler, Victim};
+use windtunnel_plugin_api::{
+    Admission, Batching, Disaggregation, Priority, Router, Scheduler, Victim,
+};
 
 /// A policy that is built in. Each stands as a constant in a file of its own, and is listed in the
 /// table of its hook.
@@ -46,6 +48,8 @@ pub enum Make {
     Preemption(fn(&Facts, &Values) -> Box<dyn Victim>),
     /// A disaggregation policy.
     Disaggregation(fn(&Facts, &Values) -> Box<dyn Disaggregation>),
+    /// A batching strategy.
+    Batching(fn(&Facts, &Values) -> Box<dyn Batching>),
 }
 
 impl BuiltIn {
@@ -74,6 +78,7 @@ impl BuiltIn {
             Make::Scheduler(_) => Hook::Scheduler,
             Make::Preemption(_) => Hook::Preemption,
             Make::Disaggregation(_) => Hook::Disaggregation,
+            Make::Batching(_) => Hook::Batching,
         }
     }
 

@@ -11,8 +11,8 @@ mod views;
 
 pub use brief::brief;
 pub use names::{
-    FUNCTIONS, HANDLERS, Handler, SETTINGS, STANDARD, Setting, TABLES, function_names, globals,
-    hook_functions,
+    FUNCTIONS, HANDLERS, Handler, LIMITS, Limit, SETTINGS, STANDARD, Setting, TABLES,
+    function_names, globals, hook_functions,
 };
 pub use types::{Function, Slot, Type, View};
 pub use views::{Age, FieldDoc};

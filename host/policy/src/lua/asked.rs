@@ -65,7 +65,7 @@ impl Asked {
         fetch({k})
         call.{name} = true
     end
-    return readf64(inbox, ASKED + 8 * N * {k} + 8 * (inst.index - 1)){truth}
+    return readf64(inbox, ASKED + 8 * N * {k} + 8 * (places[inst] - 1)){truth}
 end
 "
         )

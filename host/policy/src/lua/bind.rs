@@ -66,6 +66,7 @@ fn all_names(variable: &str) -> Vec<&'static str> {
         "req" => &[View::Request, View::QueuedRequest, View::RunningRequest],
         "ev" => &[View::Event],
         "queue" => &[View::Queue],
+        "step" => &[View::Step],
         _ => &[View::Cluster],
     };
     let fields = views.iter().flat_map(|view| view.fields());
@@ -164,7 +165,7 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
             .map(|(k, asked)| text(k, asked))
             .collect()
     };
-    let parts: [(&str, String); 21] = [
+    let parts: [(&str, String); 23] = [
         (
             "SEE_INSTANCES",
             if sees { "take_instances()" } else { "" }.to_owned(),
@@ -188,6 +189,7 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
         ("INSTANCE_ZEROS", zeros(&m.instance)),
         ("QUEUE_ZEROS", zeros(&m.queue)),
         ("EVENT_ZEROS", zeros(&m.event)),
+        ("STEP_ZEROS", zeros(&m.step)),
         (
             "SCRAPED",
             if scraped { "inst.scraped_us" } else { "0" }.to_owned(),
@@ -206,6 +208,7 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
         ("TAKE_ROW", row),
         ("TAKE_QUEUE", copy("queue", &m.queue, 0, texts)),
         ("TAKE_EVENT", copy("ev", &m.event, 0, texts)),
+        ("TAKE_STEP", copy("step", &m.step, 0, texts)),
     ];
     let mut text = only(include_str!("bind.luau"), wanted);
     for (name, value) in parts {

@@ -18,7 +18,7 @@ use windtunnel_plugin_api::{
 /// The functions that `bind.luau` made for one hook, and the buffers in both directions.
 pub(super) struct Binding {
     pub(super) vm: Rc<Vm>,
-    entries: Table,
+    pub(super) entries: Table,
     /// Calls a handler, if the policy has any.
     event: Option<Function>,
     pub(super) handlers: Vec<(EventKind, LuaString)>,
@@ -153,10 +153,16 @@ impl Binding {
     /// error points at where that begins.
     #[cold]
     pub(super) fn unexpected(&self, what: &str, found: &str, expected: &str) -> PolicyError {
-        let function = what.split([' ', ',']).next();
-        let begins = self.lines.iter().find(|(name, _)| Some(*name) == function);
-        let name = &self.vm.program.name;
+        let function = what.split([' ', ',']).next().unwrap_or_default();
         let message = format!("{what} returned {found}; expected {expected}");
+        self.wrong(function, message)
+    }
+
+    /// What is wrong with an answer of a function, at where that begins.
+    #[cold]
+    pub(super) fn wrong(&self, function: &str, message: String) -> PolicyError {
+        let begins = self.lines.iter().find(|(name, _)| *name == function);
+        let name = &self.vm.program.name;
         match begins {
             Some((_, line)) => PolicyError::at(name, *line as u32, message),
             None => PolicyError::new(format!("{name}: {message}")).located(name, None),

@@ -164,6 +164,7 @@ fn errors_of_the_host_are_texts_of_the_script_and_short() {
         "return est_prefill_us(B)",
         "return est_step_us(1, B)",
         "return est_ttft_us(B, B, B)",
+        "return est_transfer_us(B, B)",
         "return hash({})",
         "error(B)",
         "return B.x.y",

@@ -75,8 +75,8 @@ pub fn zero_is_none(field: &str) -> bool {
 #[must_use]
 pub fn reads(field: &str) -> Interests {
     match field {
-        "index" | "pool" | "gpus" | "max_batch_size" | "block_size" | "max_step_tokens"
-        | "kv_total_blocks" | "max_loras" => Interests::NONE,
+        "index" | "pool" | "gpus" | "role" | "max_batch_size" | "block_size"
+        | "max_step_tokens" | "kv_total_blocks" | "max_loras" => Interests::NONE,
         "in_flight" | "dispatched_tokens" => Interests::COUNTERS,
         "queued_prompt_tokens" | "running_prefill_tokens" | "decode_context_tokens" | "decodes" => {
             Interests::WORK

@@ -11,8 +11,8 @@ use mlua::Function;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{
-    Admission, Admit, ClusterView, Disaggregation, Event, InstanceView, Interests, PolicyError,
-    RequestView, Route, Router,
+    Admission, Admit, ClusterView, Disaggregation, Event, InstanceView, Interests, List,
+    PolicyError, RequestView, Route, Router,
 };
 
 /// What admission and routing have in common.
@@ -29,6 +29,9 @@ struct FrontEndHook {
     changed: Vec<u32>,
     /// A field that is another at every scrape is among those it reads.
     always_changes: bool,
+    /// The script's tables of instances, and the numbers of instances that they have as `index`.
+    tables: mlua::Table,
+    numbers: Vec<u32>,
     /// The script reads columns: they are always sent whole, with the answers to what it asks.
     columns: Option<AskedColumn>,
 }
@@ -48,6 +51,11 @@ impl FrontEndHook {
                 .flatten(),
             columns: (binding.form == "route_columns")
                 .then(|| AskedColumn::new(vm.facts.instances)),
+            tables: binding
+                .entries
+                .raw_get("instances")
+                .map_err(|e| InputError::in_file(&binding.vm.program.name, e.to_string()))?,
+            numbers: (0..vm.facts.instances).collect(),
             seen: 0,
             changed: vec![0; n],
             always_changes: vm
@@ -141,11 +149,29 @@ impl FrontEndHook {
         true
     }
 
+    /// Gives the script's tables the numbers of the instances that are shown. Where not all are,
+    /// those of a stage, so that the first and the last tell which.
+    fn number(&mut self, instances: &List<'_, InstanceView>) -> mlua::Result<()> {
+        let n = instances.len();
+        let same = |i: usize| instances.get(i).is_none_or(|v| self.numbers[i] == v.index);
+        if n == 0 || n > self.numbers.len() || (same(0) && same(n - 1)) {
+            return Ok(());
+        }
+        for (i, view) in instances.iter().enumerate() {
+            let table: mlua::Table = self.tables.raw_get(i + 1)?;
+            table.raw_set("index", f64::from(view.index) + 1.0)?;
+            self.numbers[i] = view.index;
+        }
+        Ok(())
+    }
+
     fn call(
         &mut self,
         request: &RequestView,
         cluster: &ClusterView<'_>,
     ) -> Result<f64, PolicyError> {
+        let numbered = self.number(&cluster.instances);
+        numbered.map_err(|e| PolicyError::new(e.to_string()))?;
         self.send(request, cluster);
         self.binding
             .call(&self.decide, cluster.host, cluster.instances)
@@ -309,6 +335,10 @@ impl Disaggregation for ScriptedDisaggregation {
             _ => Err(binding.bad_answer("disaggregate", "true or false")),
         }
     }
+
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        self.0.binding.send_event(event)
+    }
 }
 
 impl ScriptEngines {
@@ -364,7 +394,7 @@ impl ScriptEngines {
 mod tests {
     use super::*;
     use crate::facts::Facts;
-    use windtunnel_plugin_api::{AdapterSignal, Host, List, Services};
+    use windtunnel_plugin_api::{AdapterSignal, Host, Services};
 
     fn router(code: &str, instances: u32) -> Box<dyn Router> {
         let facts = Facts {

@@ -1,5 +1,6 @@
-//! Priorities, wait-queue order and victims by script.
+//! Priorities, wait-queue order, batches and victims by script.
 
+use super::api::LIMITS;
 use super::binding::{Binding, position, read_f64s, write_f64, write_request};
 use super::engines::ScriptEngines;
 use super::lasting_keys;
@@ -9,8 +10,8 @@ use mlua::Function;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{
-    Event, Interests, KeyRefresh, List, PolicyError, Priority, QueueOrder, QueueView, QueuedView,
-    RequestView, RunningView, Scheduler, Victim,
+    BatchLimits, Batching, Decodes, Event, Interests, KeyRefresh, List, PolicyError, Priority,
+    QueueOrder, QueueView, QueuedView, RequestView, RunningView, Scheduler, StepView, Victim,
 };
 
 /// What the hooks inside an instance have in common.
@@ -248,6 +249,90 @@ impl Victim for ScriptedVictim {
     }
 }
 
+struct ScriptedBatching {
+    hook: InstanceHook,
+    decide: Function,
+}
+
+/// The position in [`LIMITS`] of the one that is no number, from 1; behind all of them stands a
+/// field that is none.
+const DECODES_WAIT: usize = 5;
+
+impl ScriptedBatching {
+    /// What the script answered, where it is no table of limits.
+    fn bad_answer(&self) -> PolicyError {
+        let binding = &self.hook.binding;
+        let at = binding.bad_answer_at();
+        let Some(limit) = at.checked_sub(1).and_then(|k| LIMITS.get(k)) else {
+            let names: Vec<&str> = LIMITS.iter().map(|limit| limit.name).collect();
+            let names = names.join(", ");
+            return match at {
+                0 => binding.bad_answer("batch", &format!("a table with any of {names}")),
+                _ => binding.bad_answer("batch, as the name of a limit,", &names),
+            };
+        };
+        let expected = match at {
+            DECODES_WAIT => "true or false",
+            _ => "a number of 0 or more",
+        };
+        binding.bad_answer(&format!("batch, as {},", limit.name), expected)
+    }
+}
+
+impl Batching for ScriptedBatching {
+    fn interests(&self) -> Interests {
+        // What a script remembers is not known.
+        let reads = self.hook.binding.vm.program.mentions.reads.0 & Interests::WORK.0;
+        Interests(reads) | Interests::STEPS | Interests::WAITING
+    }
+
+    fn limits(
+        &mut self,
+        step: &StepView,
+        queue: &QueueView<'_>,
+    ) -> Result<BatchLimits, PolicyError> {
+        let hook = &mut self.hook;
+        let head = queue.waiting.get(0);
+        hook.begin(queue, [usize::from(head.is_some()), 0, 0]);
+        if let Some(head) = head {
+            hook.push(f64::from(head.slot));
+        }
+        let changed = hook.push_changed(head.into_iter());
+        write_f64(&mut hook.binding.bytes, 16, changed as f64);
+        let bytes = &mut hook.binding.bytes;
+        for field in &hook.binding.vm.program.mentions.step {
+            bytes.extend_from_slice(&(field.get)(step).to_le_bytes());
+        }
+        let answer = hook.call(&self.decide, LIMITS.len(), queue)?;
+        if answer.is_nan() {
+            return Err(self.bad_answer());
+        }
+        let binding = &self.hook.binding;
+        let mut given = [0.0; LIMITS.len()];
+        read_f64s(&binding.outbox, &mut given);
+        let [tokens, prefill, admissions, hold, wait] = given;
+        let engine = BatchLimits::of_engine(step, queue);
+        // Below 0 is what was left out; fractions are cut off.
+        let or = |value: f64, own: u32| if value < 0.0 { own } else { value as u32 };
+        let limits = BatchLimits {
+            max_new_tokens: or(tokens, engine.max_new_tokens),
+            max_prefill_tokens: or(prefill, engine.max_prefill_tokens),
+            max_admissions: or(admissions, engine.max_admissions),
+            decodes: match wait {
+                1.0 => Decodes::WaitForPrefills,
+                _ => Decodes::TakePart,
+            },
+            hold_until_us: match hold < 0.0 {
+                true => BatchLimits::NEVER,
+                false => hold as i64,
+            },
+        };
+        let fine = limits.check(step, queue);
+        fine.map_err(|what| binding.wrong("batch", format!("batch: {what}")))?;
+        Ok(limits)
+    }
+}
+
 impl ScriptEngines {
     fn instance_hook(
         &mut self,
@@ -317,6 +402,23 @@ impl ScriptEngines {
             key: hook.binding.entry("key"),
             order: entry(&hook, "order")?,
             refresh,
+            hook,
+        }))
+    }
+
+    /// The program's batching strategy on an instance.
+    ///
+    /// # Errors
+    /// When the file does not run or fills no batching hook.
+    pub fn batching(
+        &mut self,
+        program: &Arc<Program>,
+        instance: u32,
+        symbols: &mut dyn FnMut(&str) -> u32,
+    ) -> Result<Box<dyn Batching>, InputError> {
+        let (hook, _) = self.instance_hook(program, Hook::Batching, instance, symbols)?;
+        Ok(Box::new(ScriptedBatching {
+            decide: entry(&hook, "batch")?,
             hook,
         }))
     }

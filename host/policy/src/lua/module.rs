@@ -19,8 +19,9 @@ fn keys(hook: Hook) -> Vec<&'static str> {
 fn companions(hook: Hook) -> Vec<&'static str> {
     let fits = |handler: &&api::Handler| match hook {
         Hook::Admission | Hook::Routing => handler.front,
+        Hook::Disaggregation => handler.front && handler.function.name != "on_tick",
         Hook::Scheduler => handler.engine,
-        Hook::Priority | Hook::Preemption | Hook::Disaggregation => false,
+        Hook::Priority | Hook::Preemption | Hook::Batching => false,
     };
     let handlers = api::HANDLERS.iter().filter(fits);
     let settings = api::SETTINGS.iter().filter(|s| s.hooks.contains(&hook));

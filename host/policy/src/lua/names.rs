@@ -31,6 +31,8 @@ fn views(function: &str, first: &str) -> &'static [&'static str] {
         "priority" | "key" => &["req", "queue"],
         "order" => &["reqs", "reqs", "queue"],
         "victim" => &["reqs", "queue"],
+        "disaggregate" => &["req", "inst", "cluster"],
+        "batch" => &["step", "req", "queue"],
         "on_tick" => &["cluster"],
         name if name.starts_with("on_") => &["ev"],
         _ => &[],

@@ -10,7 +10,9 @@ use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use windtunnel_base::input::InputError;
-use windtunnel_plugin_api::{Event, InstanceView, Interests, QueuedView, RequestView, RunningView};
+use windtunnel_plugin_api::{
+    Event, InstanceView, Interests, QueuedView, RequestView, RunningView, StepView,
+};
 
 /// Largest policy file, bytes.
 const LARGEST: usize = 256 * 1024;
@@ -45,6 +47,7 @@ pub(super) struct Mentions {
     pub(super) running: Vec<ScriptField<Get<RunningView<'static>>>>,
     pub(super) event: Vec<ScriptField<Get<Event>>>,
     pub(super) queue: Vec<ScriptField<GetQueue>>,
+    pub(super) step: Vec<ScriptField<Get<StepView>>>,
     /// What it can read of instances, by the names in its code.
     pub(super) reads: Interests,
     /// What it asks of all instances about the request at hand.
@@ -179,6 +182,7 @@ impl Mentions {
             .chain(of(&self.running))
             .chain(of(&self.event))
             .chain(of(&self.queue))
+            .chain(of(&self.step))
     }
 
     /// What a text mentions; `tokens` are none where it cannot be split into any. Names in comments
@@ -226,6 +230,7 @@ impl Mentions {
             running: among(fields::of::<RunningView<'static>>(), has),
             event: among(fields::of::<Event>(), has),
             queue: among(fields::queue(), has),
+            step: among(fields::of::<StepView>(), has),
             reads,
             asked,
             cluster_instances: has("instances"),

@@ -215,6 +215,13 @@ fn host_functions(
         })
     };
     host.raw_set("est_ttft_us", lua.create_function(ttft)?)?;
+    let c = Rc::clone(context);
+    let transfer = move |_: &Lua, (position, tokens): (f64, f64)| {
+        Ok(about(c.instance(position, |host, instance| {
+            host.est_transfer_us(instance, tokens as u32)
+        })))
+    };
+    host.raw_set("est_transfer_us", lua.create_function(transfer)?)?;
     let symbol = symbol_function(Rc::clone(context), facts.known_names);
     host.raw_set("symbol", lua.create_function(symbol)?)?;
     host.raw_set(

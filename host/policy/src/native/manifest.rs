@@ -121,9 +121,9 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
 /// # Errors
 /// A number that is none.
 pub(super) fn hook(number: u32, policy: &str) -> Result<Hook, String> {
-    let hook = Hook::OF_PLUGINS.get(number as usize).copied();
+    let hook = Hook::ALL.get(number as usize).copied();
     hook.ok_or_else(|| {
-        format!("policy \"{policy}\" fills hook {number}; expected 0 (admission) to 4 (preemption)")
+        format!("policy \"{policy}\" fills hook {number}; expected 0 (admission) to 6 (batching)")
     })
 }
 

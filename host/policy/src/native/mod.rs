@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_plugin_api::abi::SetupView;
-use windtunnel_plugin_api::{Admission, Priority, Router, Scheduler, Setup, Victim};
+use windtunnel_plugin_api::{
+    Admission, Batching, Disaggregation, Priority, Router, Scheduler, Setup, Victim,
+};
 
 /// A library whose file is one of a plugin, not loaded yet.
 struct Checked {
@@ -241,14 +243,6 @@ impl Plugin {
         })
     }
 
-    /// The error of a plugin that is to fill a hook which the contract does not let it fill.
-    #[must_use]
-    pub fn cannot_fill(&self, hook: Hook) -> InputError {
-        InputError::new(format!(
-            "compiled plugins cannot fill {hook} yet; a script or a built-in policy can"
-        ))
-    }
-
     /// Makes the router called `name`, or the only one.
     ///
     /// # Errors
@@ -313,6 +307,41 @@ impl Plugin {
             Ok(match interface {
                 Interface::Rust(root) => rust::victim(*root, index, setup)?,
                 Interface::C(plugin) => Box::new(plugin.victim(index, &setup)?),
+            })
+        })
+    }
+
+    /// Makes the disaggregation policy called `name`, or the only one.
+    ///
+    /// # Errors
+    /// As [`admission`](Self::admission).
+    pub fn disaggregation(
+        &self,
+        name: Option<&str>,
+        setup: &mut Setup<'_>,
+    ) -> Result<Box<dyn Disaggregation>, InputError> {
+        let hook = Hook::Disaggregation;
+        self.make(hook, name, setup, |interface, index, setup| {
+            Ok(match interface {
+                Interface::Rust(root) => rust::disaggregation(*root, index, setup)?,
+                Interface::C(plugin) => Box::new(plugin.disaggregation(index, &setup)?),
+            })
+        })
+    }
+
+    /// Makes the batching strategy called `name`, or the only one.
+    ///
+    /// # Errors
+    /// As [`admission`](Self::admission).
+    pub fn batching(
+        &self,
+        name: Option<&str>,
+        setup: &mut Setup<'_>,
+    ) -> Result<Box<dyn Batching>, InputError> {
+        self.make(Hook::Batching, name, setup, |interface, index, setup| {
+            Ok(match interface {
+                Interface::Rust(root) => rust::batching(*root, index, setup)?,
+                Interface::C(plugin) => Box::new(plugin.batching(index, &setup)?),
             })
         })
     }

@@ -3,13 +3,14 @@
 //! What cannot change (interests, ticks, the kind of order) is read once.
 
 use windtunnel_plugin_api::abi::{
-    AdmissionBox, PluginRootRef, PriorityBox, RouterBox, SchedulerBox, SetupView, VictimBox,
-    order_of, refresh_of,
+    AdmissionBox, BatchingBox, DisaggregationBox, PluginRootRef, PriorityBox, RouterBox,
+    SchedulerBox, SetupView, VictimBox, order_of, refresh_of,
 };
 use windtunnel_plugin_api::abi_stable::std_types::{RResult, RSliceMut, RString};
 use windtunnel_plugin_api::{
-    Admission, Admit, ClusterView, Event, Interests, KeyRefresh, PolicyError, Priority, QueueOrder,
-    QueueView, QueuedView, RequestView, Route, Router, Scheduler, Victim,
+    Admission, Admit, BatchLimits, Batching, ClusterView, Disaggregation, Event, Interests,
+    KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView, Route,
+    Router, Scheduler, StepView, Victim,
 };
 
 fn into_result<T>(answer: RResult<T, RString>) -> Result<T, PolicyError> {
@@ -216,5 +217,74 @@ impl Victim for RustVictim {
         // The host refuses what is out of range, whatever it is.
         into_result(self.0.victim(queue))
             .map(|chosen| usize::try_from(chosen).unwrap_or(usize::MAX))
+    }
+}
+
+/// What a plugin says that offers a policy for a hook which its version does not know.
+const NOT_KNOWN: &str = "its version of plugin-api has no such hook: rebuild it against 1.1";
+
+pub(super) fn disaggregation(
+    root: PluginRootRef,
+    index: u32,
+    setup: SetupView<'_>,
+) -> Result<Box<dyn Disaggregation>, String> {
+    let object = make(root.new_disaggregation().ok_or(NOT_KNOWN)?, index, setup)?;
+    Ok(Box::new(RustDisaggregation {
+        interests: object.interests(),
+        object,
+    }))
+}
+
+struct RustDisaggregation {
+    object: DisaggregationBox,
+    interests: Interests,
+}
+
+impl Disaggregation for RustDisaggregation {
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+    fn prefills_remotely(
+        &mut self,
+        request: &RequestView,
+        decode: usize,
+        cluster: &ClusterView<'_>,
+    ) -> Result<bool, PolicyError> {
+        into_result(
+            self.object
+                .prefills_remotely(request, decode as u32, cluster),
+        )
+    }
+}
+
+pub(super) fn batching(
+    root: PluginRootRef,
+    index: u32,
+    setup: SetupView<'_>,
+) -> Result<Box<dyn Batching>, String> {
+    let object = make(root.new_batching().ok_or(NOT_KNOWN)?, index, setup)?;
+    Ok(Box::new(RustBatching {
+        interests: object.interests(),
+        object,
+    }))
+}
+
+struct RustBatching {
+    object: BatchingBox,
+    interests: Interests,
+}
+
+impl Batching for RustBatching {
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+    fn limits(
+        &mut self,
+        step: &StepView,
+        queue: &QueueView<'_>,
+    ) -> Result<BatchLimits, PolicyError> {
+        into_result(self.object.limits(step, queue))?
+            .plain()
+            .map_err(PolicyError::new)
     }
 }

@@ -14,6 +14,7 @@ mod results;
 pub mod rows;
 pub mod saturation;
 mod sections;
+pub mod step_log;
 pub mod sweep;
 pub mod table;
 pub mod ticks;

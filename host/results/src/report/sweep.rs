@@ -9,11 +9,70 @@ use super::{Results, go};
 use crate::metrics::measured::Measured;
 use crate::metrics::stats::{Ints, mean};
 use crate::metrics::summary::Latencies;
+use crate::metrics::ticks::TickFigures;
 use serde_json::{Map, Number, Value};
 use std::io::{self, Write};
 
 /// Reads one metric.
 type Metric = fn(&Results<'_>) -> Option<f64>;
+
+/// Reads one metric of a run in abstract time.
+type TickMetric = fn(&TickFigures) -> Option<f64>;
+
+/// In what the times of a sweep's runs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Seconds and milliseconds.
+    Real,
+    /// Ticks; then nothing is told of machines.
+    Ticks,
+}
+
+impl Clock {
+    /// Of rows with these columns.
+    fn of(columns: &[String]) -> Self {
+        let last = TICK_METRICS[TICK_METRICS.len() - 1].0;
+        match columns.last().is_some_and(|column| column == last) {
+            true => Self::Ticks,
+            false => Self::Real,
+        }
+    }
+
+    /// Names of the metrics.
+    fn metrics(self) -> Vec<&'static str> {
+        match self {
+            Self::Real => METRICS.iter().map(|(name, _)| *name).collect(),
+            Self::Ticks => TICK_METRICS.iter().map(|(name, _)| *name).collect(),
+        }
+    }
+
+    /// Names of what is told of machines.
+    fn machines(self) -> Vec<&'static str> {
+        match self {
+            Self::Real => COLUMNS.iter().map(|(name, _)| *name).collect(),
+            Self::Ticks => Vec::new(),
+        }
+    }
+}
+
+/// What is reported of a run in abstract time.
+const TICK_METRICS: [(&str, TickMetric); 15] = [
+    ("arrived", |f| Some(f.created as f64)),
+    ("completed", |f| Some(f.completed as f64)),
+    ("completed_tokens", |f| Some(f.completed_tokens as f64)),
+    ("steps", |f| Some(f.steps as f64)),
+    ("end_ticks", |f| Some(f.end)),
+    ("requests_per_1000_ticks", TickFigures::requests_per_1k),
+    ("tokens_per_1000_ticks", TickFigures::tokens_per_1k),
+    ("ttft_mean_ticks", |f| f.ttft.map(|t| t.mean)),
+    ("ttft_median_ticks", |f| f.ttft.map(|t| t.median)),
+    ("itl_mean_ticks", |f| f.itl.map(|t| t.mean)),
+    ("e2e_mean_ticks", |f| f.e2e.map(|t| t.mean)),
+    ("e2e_median_ticks", |f| f.e2e.map(|t| t.median)),
+    ("final_queue", |f| Some(f.last.0 as f64)),
+    ("final_batch", |f| Some(f.last.1 as f64)),
+    ("max_queue", |f| Some(f.max_queue as f64)),
+];
 
 /// What is reported of a run, by column name; absent values are empty.
 const METRICS: [(&str, Metric); 36] = [
@@ -122,9 +181,8 @@ fn latencies<'a>(r: &'a Results<'_>) -> &'a Latencies {
 
 /// Names of the columns: the run's id, the dimensions, the seed, the machines, the metrics.
 #[must_use]
-pub fn columns(dimensions: &[&str]) -> Vec<String> {
-    let machines = COLUMNS.iter().map(|(name, _)| *name);
-    let metrics = METRICS.iter().map(|(name, _)| *name);
+pub fn columns(dimensions: &[&str], clock: Clock) -> Vec<String> {
+    let (machines, metrics) = (clock.machines(), clock.metrics());
     ["run"]
         .into_iter()
         .chain(dimensions.iter().copied())
@@ -138,6 +196,7 @@ pub fn columns(dimensions: &[&str]) -> Vec<String> {
 /// One run, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
+    clock: Clock,
     fields: Vec<String>,
 }
 
@@ -149,24 +208,36 @@ impl Row {
             .into_iter()
             .chain(values.iter().copied())
             .map(str::to_owned);
-        let machines = COLUMNS.iter().map(|(_, of)| of(&results.inputs.machines));
-        let metrics = METRICS
-            .iter()
-            .map(|(_, of)| of(results).filter(|x| x.is_finite()))
-            .map(|x| x.map_or(String::new(), go::number));
+        let (clock, told, figures): (_, Vec<String>, Vec<Option<f64>>) = match &results.inputs.ticks
+        {
+            Some(inputs) => {
+                let figures = TickFigures::of(results.record, inputs);
+                let metrics = TICK_METRICS.iter().map(|(_, of)| of(&figures));
+                (Clock::Ticks, Vec::new(), metrics.collect())
+            }
+            None => {
+                let machines = COLUMNS.iter().map(|(_, of)| of(&results.inputs.machines));
+                let metrics = METRICS.iter().map(|(_, of)| of(results));
+                (Clock::Real, machines.collect(), metrics.collect())
+            }
+        };
+        let metrics = figures.into_iter().map(|x| x.filter(|x| x.is_finite()));
+        let metrics = metrics.map(|x| x.map_or(String::new(), go::number));
         Self {
+            clock,
             fields: head
                 .chain([seed.to_string()])
-                .chain(machines)
+                .chain(told)
                 .chain(metrics)
                 .collect(),
         }
     }
 
-    /// Of fields read from a file.
+    /// Of fields read from a file with these columns.
     #[must_use]
-    pub fn from_fields(fields: Vec<String>) -> Self {
-        Self { fields }
+    pub fn from_fields(fields: Vec<String>, columns: &[String]) -> Self {
+        let clock = Clock::of(columns);
+        Self { clock, fields }
     }
 
     /// Names the run.
@@ -190,20 +261,25 @@ impl Row {
         if name == NOT_SERVED {
             return Some(self.metric("arrived")? - self.metric("completed")?);
         }
-        let from_end = METRICS.iter().rev().position(|(n, _)| *n == name)?;
+        let metrics = self.clock.metrics();
+        let from_end = metrics.iter().rev().position(|n| *n == name)?;
         self.fields[self.fields.len() - 1 - from_end].parse().ok()
     }
 
     /// What is told of its machines.
     fn machine(&self, name: &str) -> &str {
-        let at = COLUMNS.iter().rev().position(|(n, _)| *n == name);
-        let from_end = METRICS.len() + 1 + at.unwrap_or_default();
+        let machines = self.clock.machines();
+        let Some(at) = machines.iter().rev().position(|n| *n == name) else {
+            return "";
+        };
+        let from_end = self.clock.metrics().len() + 1 + at;
         &self.fields[self.fields.len() - from_end]
     }
 
     /// The dimensions' values.
     fn point(&self) -> &[String] {
-        &self.fields[1..self.fields.len() - METRICS.len() - COLUMNS.len() - 1]
+        let told = self.clock.metrics().len() + self.clock.machines().len();
+        &self.fields[1..self.fields.len() - told - 1]
     }
 }
 
@@ -226,9 +302,10 @@ pub fn write_csv(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::R
 /// When `out` fails.
 pub fn write_json(columns: &[String], rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     let number = |field: &str| serde_json::from_str::<Number>(field).ok();
+    let metrics = Clock::of(columns).metrics().len();
     let is_text: Vec<bool> = (0..columns.len())
         .map(|at| {
-            let told = at < columns.len() - METRICS.len();
+            let told = at < columns.len() - metrics;
             let text = |row: &Row| number(&row.fields[at]).is_none();
             at == 0 || told && rows.iter().any(text)
         })

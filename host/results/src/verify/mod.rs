@@ -1,8 +1,10 @@
 //! How far a simulation is from what was measured, request by request.
 
 mod read;
+mod steps;
 
-pub use read::read;
+pub use read::{Recorded, read};
+pub use steps::{StepComparison, StepParting, TokensDiffer, compare_steps};
 
 use crate::metrics::stats::{Floats, percentile};
 use crate::report::table::styled;
@@ -20,6 +22,12 @@ const METRICS: [(&str, Figure); 4] = [
     ("itl", |t| t.itl_us),
     ("e2e", |t| t.e2e_us),
 ];
+
+/// The name of the time of a step.
+const METRIC_STEP: &str = "step_time";
+
+/// The columns of a table of differences.
+const COLUMNS: [&str; 6] = ["", "requests", "median", "p90", "max", "max, ms"];
 
 /// Times of a request, microseconds; `None` = not known.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,9 +51,9 @@ pub struct Times {
 pub struct Differences {
     /// Which one.
     pub metric: &'static str,
-    /// Requests that have it in both files.
+    /// Requests, or steps, that have it in both files.
     pub compared: usize,
-    /// Requests whose real value is 0 and whose simulated one is not: they have no relative error.
+    /// Those whose real value is 0 and whose simulated one is not: they have no relative error.
     pub without_relative_error: usize,
     /// |simulated - real| / real: median, 90th percentile, largest; `None` of nothing.
     pub relative_error_median: Option<f64>,
@@ -114,36 +122,12 @@ pub fn compare(real: &[Times], simulated: &[Times], tolerance: f64) -> Compariso
     let mut worst: f64 = 0.0;
     let mut differences = Vec::new();
     for (metric, of) in METRICS {
-        let (mut relative, mut largest, mut without) = (Vec::new(), None::<f64>, 0);
-        for (_, a, b) in &pairs {
-            let Some((a, b)) = of(a).zip(of(b)) else {
-                continue;
-            };
-            largest = Some(largest.unwrap_or(0.0).max((b - a).abs()));
-            match error(a, b) {
-                Some(error) => relative.push(error),
-                None => without += 1,
-            }
-        }
-        if relative.is_empty() && without == 0 {
+        let both = pairs.iter().filter_map(|(_, a, b)| of(a).zip(of(b)));
+        let Some(found) = difference(metric, &both.collect::<Vec<_>>()) else {
             continue;
-        }
-        let max = relative.iter().copied().fold(None, |most: Option<f64>, e| {
-            Some(most.map_or(e, |m| m.max(e)))
-        });
-        worst = worst.max(max.unwrap_or(0.0));
-        let compared = relative.len() + without;
-        let relative = Floats::new(relative);
-        let at = |p: f64| max.map(|_| percentile(&relative, p));
-        differences.push(Differences {
-            metric,
-            compared,
-            without_relative_error: without,
-            relative_error_median: at(50.0),
-            relative_error_p90: at(90.0),
-            relative_error_max: max,
-            error_us_max: largest,
-        });
+        };
+        worst = worst.max(found.relative_error_max.unwrap_or(0.0));
+        differences.push(found);
     }
     'requests: for (k, a, b) in &pairs {
         for (metric, of) in METRICS {
@@ -177,6 +161,27 @@ pub fn compare(real: &[Times], simulated: &[Times], tolerance: f64) -> Compariso
     }
 }
 
+/// The differences of a metric over pairs of a real and a simulated time, microseconds; `None` of
+/// nothing.
+fn difference(metric: &'static str, pairs: &[(f64, f64)]) -> Option<Differences> {
+    let relative: Vec<f64> = pairs.iter().filter_map(|(a, b)| error(*a, *b)).collect();
+    let largest = |all: &mut dyn Iterator<Item = f64>| all.reduce(f64::max);
+    let max = largest(&mut relative.iter().copied());
+    let error_us_max = largest(&mut pairs.iter().map(|(a, b)| (b - a).abs()))?;
+    let without_relative_error = pairs.len() - relative.len();
+    let relative = Floats::new(relative);
+    let at = |p: f64| max.map(|_| percentile(&relative, p));
+    Some(Differences {
+        metric,
+        compared: pairs.len(),
+        without_relative_error,
+        relative_error_median: at(50.0),
+        relative_error_p90: at(90.0),
+        relative_error_max: max,
+        error_us_max: Some(error_us_max),
+    })
+}
+
 /// |simulated - real| / real, 0 for what differs by a microsecond at most; `None` = real is 0.
 fn error(real: f64, simulated: f64) -> Option<f64> {
     let difference = (simulated - real).abs();
@@ -198,22 +203,29 @@ fn in_order(times: &[Times]) -> Vec<&Times> {
     all
 }
 
+impl Differences {
+    /// As [`COLUMNS`] have it.
+    fn cells(&self) -> [String; 6] {
+        let percent = |e: Option<f64>| e.map_or("-".to_owned(), |e| format!("{:.2} %", e * 1e2));
+        [
+            self.metric.to_owned(),
+            self.compared.to_string(),
+            percent(self.relative_error_median),
+            percent(self.relative_error_p90),
+            percent(self.relative_error_max),
+            self.error_us_max
+                .map_or("-".into(), |us| format!("{:.3}", us / 1e3)),
+        ]
+    }
+}
+
 impl Comparison {
     /// The comparison for people.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut table = styled(&["", "requests", "median", "p90", "max", "max, ms"]);
-        let percent = |e: Option<f64>| e.map_or("-".to_owned(), |e| format!("{:.2} %", e * 1e2));
+        let mut table = styled(&COLUMNS);
         for d in &self.differences {
-            table.add_row([
-                d.metric.to_owned(),
-                d.compared.to_string(),
-                percent(d.relative_error_median),
-                percent(d.relative_error_p90),
-                percent(d.relative_error_max),
-                d.error_us_max
-                    .map_or("-".into(), |us| format!("{:.3}", us / 1e3)),
-            ]);
+            table.add_row(d.cells());
         }
         let mut text = format!(
             "relative errors of {} requests, matched by {}\n{table}\n",

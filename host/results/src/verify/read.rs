@@ -1,23 +1,43 @@
-//! The times of requests from a file: our own rows, or results of `vllm bench serve`.
+//! What is compared, from a file: the times of requests, as our own rows or results of `vllm bench
+//! serve` have them, or a log of steps.
 
 use super::Times;
 use serde_json::Value;
 use std::path::Path;
 use windtunnel_base::input::{InputError, read_text_up_to};
+use windtunnel_config::{LoggedStep, is_step_log, parse_step_log};
 
 /// Largest file, bytes.
 const LARGEST: u64 = 1 << 30;
 
 const UNDERSTOOD: &str = "expected rows of requests as a run writes them (JSON or CSV), or results of \
-    vllm bench serve with the details of each request";
+    vllm bench serve with the details of each request, or a log of steps";
 
-/// Reads the times of all requests of a file.
+/// What a file has to compare.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recorded {
+    /// Times of requests.
+    Requests(Vec<Times>),
+    /// Steps.
+    Steps(Vec<LoggedStep>),
+}
+
+/// Reads what a file has to compare.
 ///
 /// # Errors
-/// When it cannot be read, or is neither.
-pub fn read(path: &Path) -> Result<Vec<Times>, InputError> {
-    let wrong = |what: String| InputError::in_file(path.display(), what);
+/// When it cannot be read, or has nothing of the kind.
+pub fn read(path: &Path) -> Result<Recorded, InputError> {
     let text = read_text_up_to(path, LARGEST)?;
+    if is_step_log(&text) {
+        let steps = parse_step_log(&path.display().to_string(), &text)?;
+        return Ok(Recorded::Steps(steps));
+    }
+    read_times(path, &text).map(Recorded::Requests)
+}
+
+/// The times of all requests of a file.
+fn read_times(path: &Path, text: &str) -> Result<Vec<Times>, InputError> {
+    let wrong = |what: String| InputError::in_file(path.display(), what);
     let first = text.trim_start_matches('\u{feff}').trim_start();
     let times = if first.starts_with(['[', '{']) {
         let value: Value = serde_json::from_str(first).map_err(|e| {
@@ -167,6 +187,13 @@ fn of_bench(value: &Value) -> Result<Vec<Times>, String> {
 mod tests {
     use super::*;
 
+    fn times_of(path: &Path) -> Result<Vec<Times>, InputError> {
+        match read(path)? {
+            Recorded::Requests(times) => Ok(times),
+            Recorded::Steps(steps) => panic!("{steps:?}"),
+        }
+    }
+
     fn written(name: &str, text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(name);
@@ -179,7 +206,7 @@ mod tests {
         let text =
             r#"{"ttfts": [0.5, 0.25], "itls": [[0.125, 0.125], []], "errors": ["", "gone"]}"#;
         let (_folder, path) = written("bench.json", text);
-        let times = read(&path).expect("times");
+        let times = times_of(&path).expect("times");
         assert_eq!(times[0].e2e_us, Some(750_000.0));
         assert_eq!(times[0].itl_us, Some(125_000.0));
         assert_eq!(times[1], Times::default());
@@ -192,7 +219,10 @@ mod tests {
             "r.json",
             r#"[{"request_id":"request_0","ttft_us":5,"e2e_us":null}]"#,
         );
-        assert_eq!(read(&csv).expect("rows"), read(&json).expect("rows"));
+        assert_eq!(
+            times_of(&csv).expect("rows"),
+            times_of(&json).expect("rows")
+        );
         let (_c, other) = written("o.csv", "a,b\n1,2\n");
         assert!(
             read(&other)
@@ -207,5 +237,14 @@ mod tests {
                 .to_string()
                 .contains("b.csv:2:1: ttft_us: expected")
         );
+    }
+
+    #[test]
+    fn steps_are_told_from_requests() {
+        let (_folder, path) = written("s.txt", "\n{\"dur_us\": 4, \"decode\": [1]}\n");
+        let Recorded::Steps(steps) = read(&path).expect("steps") else {
+            panic!("no steps");
+        };
+        assert_eq!(steps[0].ms(), 0.004);
     }
 }

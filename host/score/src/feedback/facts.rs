@@ -1,5 +1,6 @@
 //! Facts about a run that feedback needs, from its records. Cheap enough for every run.
 
+use super::splits::{PrefilledElsewhere, SplitFacts};
 use crate::objective::good;
 use crate::scenario::{Scenario, Traffic};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub struct Facts {
     /// The requests with the longest times to first token, among those that were sent to an
     /// instance.
     pub worst: Vec<ServedRequest>,
+    /// Where some instances prefill for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub splits: Option<SplitFacts>,
 }
 
 /// Load of an instance.
@@ -79,6 +83,9 @@ pub struct ServedRequest {
     pub instance: u32,
     /// Time in the wait queue, milliseconds; none if it was never scheduled.
     pub wait_ms: Option<f64>,
+    /// If another instance computed its prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefilled: Option<PrefilledElsewhere>,
 }
 
 impl Facts {
@@ -112,6 +119,7 @@ impl Facts {
             hotspot: hotspot(record, traffic.horizon_us),
             classes,
             worst: worst(record, scenario, traffic.horizon_us, WORST_REQUESTS),
+            splits: SplitFacts::of(record),
         }
     }
 
@@ -263,6 +271,7 @@ pub fn worst(
                 .map(|us| us / 1000.0),
             instance: r.instance.unwrap_or_default(),
             wait_ms: r.scheduling_delay_us.map(ms),
+            prefilled: PrefilledElsewhere::of(r),
         }
     };
     sent.into_iter().map(served).collect()

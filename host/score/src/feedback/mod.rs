@@ -9,6 +9,7 @@ mod failure;
 mod findings;
 mod format;
 mod problems;
+pub mod splits;
 mod text;
 
 pub use failure::failed;
@@ -204,6 +205,9 @@ fn worst_requests(scenarios: &[ScenarioFindings<'_>]) -> Option<FeedbackItem> {
             r.prompt_tokens,
             or(r.wait_ms, "to the end")
         );
+        if let Some(prefilled) = &r.prefilled {
+            text += &format!(" | {}", prefilled.text());
+        }
     }
     (!findings.ours.worst.is_empty()).then(|| item(Some(id), "worst_requests", text))
 }

@@ -2,6 +2,7 @@
 
 use super::findings::ScenarioFindings;
 use super::format::time;
+use super::splits;
 use super::text::item;
 use crate::inspect::Inspection;
 use crate::report::FeedbackItem;
@@ -10,11 +11,11 @@ use crate::run::Metrics;
 /// Points at stake in a scenario with a score of 0 or more.
 const LITTLE: f64 = 0.5;
 
-struct Found {
+pub(super) struct Found {
     /// Points at stake, roughly. Problems are in this order.
-    weight: f64,
-    kind: &'static str,
-    text: String,
+    pub(super) weight: f64,
+    pub(super) kind: &'static str,
+    pub(super) text: String,
 }
 
 /// The `most` problems with the largest weights, one of each kind, the largest first.
@@ -29,6 +30,8 @@ pub(super) fn problems(scenarios: &[ScenarioFindings<'_>], most: usize) -> Vec<F
             unserved,
             preemptions,
             put_off,
+            splits::disaggregated,
+            splits::transfers,
         ];
         for find in finders {
             if let Some(mut found) = find(findings) {
@@ -60,7 +63,7 @@ pub(super) fn problems(scenarios: &[ScenarioFindings<'_>], most: usize) -> Vec<F
         .collect()
 }
 
-fn best<'a>(findings: &'a ScenarioFindings<'_>) -> &'a str {
+pub(super) fn best<'a>(findings: &'a ScenarioFindings<'_>) -> &'a str {
     findings
         .report
         .best_builtin

@@ -25,6 +25,9 @@ pub fn text(explained: &Explanation) -> String {
     if let Some(fault) = &explained.inspection.fault {
         let _ = writeln!(text, "The run broke off: {fault}");
     }
+    if let Some(splits) = &explained.inspection.splits {
+        let _ = writeln!(text, "{}", splits.text());
+    }
     text += &regret(&explained.inspection.regret);
     if !explained.inspection.log.is_empty() {
         text += LEGEND;
@@ -71,6 +74,9 @@ fn decision(number: usize, logged: &LoggedDecision) -> String {
         ms(r.ttft_ms, "never"),
         ms(r.target_ms, "none")
     );
+    if let Some(prefilled) = &r.prefilled {
+        let _ = writeln!(text, "   {}", prefilled.text());
+    }
     let mut columns = vec![
         "Inst.",
         "Waiting",

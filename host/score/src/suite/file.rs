@@ -246,6 +246,28 @@ pub struct ClusterKeys {
     pub tensor_parallelism: Option<u32>,
     /// Instances.
     pub instances: Option<u32>,
+    /// Instances that only prefill, for those that decode; then `instances` is not given.
+    pub prefill_instances: Option<u32>,
+    /// Instances that decode.
+    pub decode_instances: Option<u32>,
+    /// Instances that do both.
+    pub prefill_decode_instances: Option<u32>,
+    /// GPU of instances that prefill, if not `hardware`.
+    pub prefill_hardware: Option<String>,
+    /// GPU of instances that decode or do both, if not `hardware`.
+    pub decode_hardware: Option<String>,
+    /// GPUs that split each layer where prompts are computed, if not `tensor_parallelism`.
+    pub prefill_tensor_parallelism: Option<u32>,
+    /// The same of instances that decode or do both.
+    pub decode_tensor_parallelism: Option<u32>,
+    /// KV blocks of instances that prefill, if not `total_kv_blocks`.
+    pub prefill_total_kv_blocks: Option<u64>,
+    /// KV blocks of instances that decode or do both, if not `total_kv_blocks`.
+    pub decode_total_kv_blocks: Option<u64>,
+    /// Bandwidth of an instance's link, GB/s; 0 = without limit.
+    pub transfer_bandwidth: Option<f64>,
+    /// Time of a transfer besides that of its bytes, milliseconds.
+    pub transfer_base_latency: Option<f64>,
     /// Rules of the engine; by default those that the step-time model was fitted under.
     pub rules: Option<RulesKey>,
     /// The rules that the step-time model was fitted under, where they are not `rules`: that the
@@ -312,7 +334,9 @@ impl ClusterKeys {
     #[must_use]
     pub fn over(&self, under: &Self) -> Self {
         let over = self;
-        first_given!(over, under: model hardware tensor_parallelism instances rules fitted_under latency_model total_kv_blocks block_size
+        first_given!(over, under: model hardware tensor_parallelism instances prefill_instances decode_instances prefill_decode_instances
+            prefill_hardware decode_hardware prefill_tensor_parallelism decode_tensor_parallelism prefill_total_kv_blocks
+            decode_total_kv_blocks transfer_bandwidth transfer_base_latency rules fitted_under latency_model total_kv_blocks block_size
             max_num_running_reqs max_num_scheduled_tokens long_prefill_token_threshold gpu_memory_utilization
             long_prefill_token_threshold_adaptive async_scheduling enable_prefix_caching enable_chunked_prefill
             scheduler_reserve_full_isl watermark max_num_active_seqs max_num_queued_reqs max_num_queued_tokens max_loras lora_load_time_us

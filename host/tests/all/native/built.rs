@@ -35,7 +35,7 @@ fn cargo(folder: &Path, arguments: &[&str]) {
 pub(super) fn of_the_workspace(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let names = ["least-tokens", "session-affinity", "vtc-fair"]
+        let names = ["least-tokens", "session-affinity", "two-phases", "vtc-fair"]
             .map(|name| format!("-p=windtunnel-plugin-{name}"));
         cargo(&root(), &names.each_ref().map(String::as_str));
     });
@@ -291,12 +291,14 @@ pub(crate) fn c(name: &str, source: &Path, flags: &[&str]) -> Option<PathBuf> {
 /// The crates that `plugin new` writes, one for each hook, in one workspace with one copy of the
 /// contract: their libraries. Their tests are run, too.
 pub(super) fn templates() -> Vec<(&'static str, PathBuf)> {
-    const HOOKS: [&str; 5] = [
+    const HOOKS: [&str; 7] = [
         "admission",
         "routing",
         "priority",
         "scheduler",
         "preemption",
+        "disaggregation",
+        "batching",
     ];
     let fresh = tempfile::tempdir().expect("a folder");
     let folder = target().join("templates");

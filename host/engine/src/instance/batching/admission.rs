@@ -28,7 +28,7 @@ impl Instance {
         }
         if apart && !self.arrived.is_empty() {
             // None of those fits; prompts are another matter.
-            *budget = self.step_budget_with(0, 0, now);
+            *budget = self.step_budget_with(0, 0, now, events);
         }
         self.refresh_wait_queue(now, events);
         while budget.may_admit() {

@@ -2,7 +2,6 @@
 //! blocks are short, some are preempted. This is the plain path's.
 
 use super::step_budget::StepBudget;
-use super::strategy::BatchState;
 use crate::instance::events::InstanceEvent;
 use crate::instance::part::{Part, RemoteKv};
 use crate::instance::slot::{BatchEntry, Slot};
@@ -17,35 +16,6 @@ struct Pass {
 }
 
 impl Instance {
-    /// The budget of the step that is chosen at `now`, before which `prefilling` of the running
-    /// requests prefill.
-    pub(crate) fn step_budget(&self, prefilling: usize, now: i64) -> StepBudget {
-        self.step_budget_with(prefilling, self.arrived.len(), now)
-    }
-
-    /// The same where `with_kv` of those that wait have their KV cache here.
-    pub(super) fn step_budget_with(
-        &self,
-        prefilling: usize,
-        with_kv: usize,
-        now: i64,
-    ) -> StepBudget {
-        let head_queued_us = match self.batching.reads_head_age() {
-            true => self.waiting.first(|_| true),
-            false => None,
-        };
-        let limits = self.batching.limits(&BatchState {
-            now_us: now,
-            running: self.running.len() as u32,
-            prefilling: prefilling as u32,
-            waiting: self.waiting_requests() as u32,
-            with_kv: with_kv as u32,
-            head_queued_us: head_queued_us.map(|slot| self.requests[slot].enqueued_us),
-        });
-        let drafts = self.config.scheduling.speculation.num_speculative_tokens;
-        StepBudget::new(limits, self.config.max_computed_tokens(), drafts)
-    }
-
     /// Forms the batch of the step that starts at `now`.
     pub(crate) fn form_batch(&mut self, now: i64, events: &mut Vec<InstanceEvent>) {
         let mut prefilling = 0;
@@ -54,7 +24,7 @@ impl Instance {
             request.scheduled_tokens = 0;
             prefilling += usize::from(request.in_prefill());
         }
-        let mut budget = self.step_budget(prefilling, now);
+        let mut budget = self.step_budget(prefilling, now, events);
         let wait = budget.decodes_wait();
         self.schedule_running(now, &mut budget, Pass { decodes: !wait }, events);
         self.adapters.start_step();

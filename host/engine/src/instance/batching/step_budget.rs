@@ -1,7 +1,7 @@
 //! How many tokens a request gets in a step, and whether one more may be admitted.
 
-use super::strategy::{BatchLimits, Decodes};
 use crate::instance::engine_request::EngineRequest;
+use windtunnel_plugin_api::{BatchLimits, Decodes};
 
 /// What is left of a step's limits while its batch is formed.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +118,7 @@ impl StepBudget {
         self.decodes_wait
     }
 
-    /// The strategy sets the same limits up to this time, if the requests stay as they are.
+    /// The policy sets the same limits up to this time, if the requests stay as they are.
     pub(crate) fn hold_until_us(&self) -> i64 {
         self.hold_until_us
     }

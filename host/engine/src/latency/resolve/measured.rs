@@ -61,6 +61,9 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     if limits.max_num_batched_tokens == Some(0) {
         return Err(measured_zero(&measured, "`max_num_scheduled_tokens`"));
     }
+    if limits.max_model_len == Some(0) {
+        return Err(measured_zero(&measured, "`max_model_len`"));
+    }
     let (max_model_len, max_model_len_source) = match (setup.max_model_len, limits.max_model_len) {
         (Some(0), _) | (None, None) => (0, MaxModelLenSource::Unlimited),
         (Some(tokens), _) => (tokens, MaxModelLenSource::Flag),

@@ -1,7 +1,9 @@
 //! The script API in Markdown, short: all that is needed to write a file for some hooks, for an
 //! author that has nothing else to read, such as a language model.
 
-use super::names::{FUNCTIONS, HANDLERS, Handler, SETTINGS, STANDARD, TABLES, hook_functions};
+use super::names::{
+    FUNCTIONS, HANDLERS, Handler, LIMITS, SETTINGS, STANDARD, TABLES, hook_functions,
+};
 use super::types::{Function, Slot, Type, View};
 use super::views::{Age, FieldDoc};
 use crate::lua::{CALL_UNITS, MEMORY};
@@ -69,6 +71,18 @@ fn hook_part(out: &mut String, hook: Hook) {
             "* `{}` (optional, beside them): {}",
             setting.name, setting.doc
         );
+    }
+    if hook == Hook::Batching {
+        out.push_str("* `Limits` is a table; each field may be left out:\n");
+        for limit in LIMITS {
+            let _ = writeln!(
+                out,
+                "  * `{}` ({}): {}",
+                limit.name,
+                limit.kind.luau(),
+                limit.doc
+            );
+        }
     }
     if hook == Hook::Scheduler {
         out.push_str("* `key` may stand beside `score` or `order`.\n");
@@ -183,6 +197,7 @@ fn globals(out: &mut String, hooks: &[Hook]) {
         "hold" | "column" => hooks.contains(&Hook::Routing),
         "delay" => hooks.contains(&Hook::Admission),
         "est_ttft_us" => hooks.iter().any(|hook| front(*hook)),
+        "est_transfer_us" => hooks.contains(&Hook::Disaggregation),
         _ => true,
     };
     for function in FUNCTIONS.iter().filter(useful) {
@@ -249,7 +264,7 @@ mod tests {
             assert!(text.contains(part), "{part}");
         }
         assert!(
-            text.len() < 9_600,
+            text.len() < 10_200,
             "{} bytes go into every prompt",
             text.len()
         );

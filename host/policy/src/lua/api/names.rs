@@ -29,6 +29,7 @@ pub fn hook_functions(hook: Hook) -> &'static [Function] {
         Hook::Scheduler => SCHEDULER,
         Hook::Preemption => PREEMPTION,
         Hook::Disaggregation => DISAGGREGATION,
+        Hook::Batching => BATCHING,
     }
 }
 
@@ -157,6 +158,69 @@ const DISAGGREGATION: &[Function] = &[Function {
         "Decides whether another instance computes a prompt than `inst`, which was chosen to decode it.",
     ],
 }];
+
+const BATCHING: &[Function] = &[Function {
+    name: "batch",
+    takes: &[
+        slot("step", Type::View(View::Step), ""),
+        maybe(
+            "head",
+            Type::View(View::QueuedRequest),
+            "the head of the wait queue; nil if nobody waits",
+        ),
+        QUEUE,
+    ],
+    gives: &[slot(
+        "limits",
+        Type::Limits,
+        "what it leaves out is as the engine's own limits",
+    )],
+    doc: &["Sets the limits of the step that is about to be chosen."],
+}];
+
+/// A field of what `batch` returns.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Type,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+const fn limit(name: &'static str, kind: Type, doc: &'static str) -> Limit {
+    Limit { name, kind, doc }
+}
+
+/// All of them, in the order in which the binding hands them over.
+pub const LIMITS: &[Limit] = &[
+    limit(
+        "max_new_tokens",
+        Type::Number,
+        "Most new tokens of the step, of all requests together.",
+    ),
+    limit(
+        "max_prefill_tokens",
+        Type::Number,
+        "Most prefill tokens of one request, at least 1.",
+    ),
+    limit(
+        "max_admissions",
+        Type::Number,
+        "Most waiting requests that are admitted.",
+    ),
+    limit(
+        "hold_until_us",
+        Type::Number,
+        "An instance without a batch that admits nobody sleeps until then, or until its requests change.",
+    ),
+    limit(
+        "decodes_wait",
+        Type::Boolean,
+        "Decodes take part only in a step that computes no prompt.",
+    ),
+];
 
 /// A handler of events.
 #[derive(Clone, Copy, Debug)]
@@ -399,6 +463,17 @@ pub const FUNCTIONS: &[Function] = &[
         gives: US,
         doc: &[
             "Time to first token behind everything that the instance's scraped fields show. At the front end only.",
+        ],
+    },
+    Function {
+        name: "est_transfer_us",
+        takes: &[
+            slot("inst", Type::View(View::Instance), "that prefills"),
+            slot("tokens", Type::Number, ""),
+        ],
+        gives: US,
+        doc: &[
+            "Time to move the KV cache of so many tokens from the instance to another over links that nobody else uses. At the front end only.",
         ],
     },
 ];

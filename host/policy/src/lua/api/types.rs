@@ -15,6 +15,8 @@ pub enum Type {
     Buffer,
     /// What `hold` and `delay` return.
     Wait,
+    /// What `batch` returns.
+    Limits,
     /// A view.
     View(View),
     /// An array.
@@ -38,6 +40,7 @@ impl Type {
             Self::Any => "any".into(),
             Self::Buffer => "buffer".into(),
             Self::Wait => "Wait".into(),
+            Self::Limits => "Limits".into(),
             Self::View(view) => view.name().into(),
             Self::List(of) => format!("{{ {} }}", of.luau()),
             Self::Numbers => "{ [string]: number }".into(),
@@ -104,6 +107,8 @@ pub enum View {
     Cluster,
     /// The instance at hand, from inside.
     Queue,
+    /// The step that it is about to choose.
+    Step,
     /// Something that happened.
     Event,
     /// What is known before the run.
@@ -112,13 +117,14 @@ pub enum View {
 
 impl View {
     /// All views, each after the one it extends.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Request,
         Self::QueuedRequest,
         Self::RunningRequest,
         Self::Instance,
         Self::Cluster,
         Self::Queue,
+        Self::Step,
         Self::Event,
         Self::Setup,
     ];
@@ -133,6 +139,7 @@ impl View {
             Self::Instance => "Instance",
             Self::Cluster => "Cluster",
             Self::Queue => "Queue",
+            Self::Step => "Step",
             Self::Event => "Event",
             Self::Setup => "Setup",
         }
@@ -148,6 +155,7 @@ impl View {
             Self::Instance => "An instance as the front end knows it.",
             Self::Cluster => "The instances that can serve the request at hand.",
             Self::Queue => "The instance that decides, from inside: everything is fresh.",
+            Self::Step => "The step that the instance is about to choose.",
             Self::Event => "Something that happened to a request. Fields that do not apply are 0.",
             Self::Setup => "What is known before the run; it can be read at any time.",
         }

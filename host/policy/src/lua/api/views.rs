@@ -2,7 +2,9 @@
 
 use super::super::fields::{self, ScriptField};
 use super::types::{Function, INSTANCES, NAME, Type, View, slot};
-use windtunnel_plugin_api::{Event, InstanceView, Interests, QueuedView, RequestView, RunningView};
+use windtunnel_plugin_api::{
+    Event, InstanceView, Interests, QueuedView, RequestView, RunningView, StepView,
+};
 
 /// How old a field is when a hook reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,7 @@ impl View {
             Self::RunningRequest => shown(fields::of::<RunningView<'_>>()),
             Self::Queue => shown(fields::queue()),
             Self::Event => shown(fields::of::<Event>()),
+            Self::Step => shown(fields::of::<StepView>()),
             Self::Instance => {
                 let mut fields = shown(fields::of::<InstanceView>());
                 for field in &mut fields {

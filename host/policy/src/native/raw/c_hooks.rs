@@ -3,13 +3,15 @@
 use super::super::rust::one_each;
 use super::c_state::{State, TEXT_BYTES, read, writable};
 use super::c_tables::{CPlugin, CPolicy, Fns};
-use windtunnel_plugin_api::abi::{RouteAnswer, SetupView, order_of, refresh_of};
+use windtunnel_plugin_api::abi::{BatchAnswer, RouteAnswer, SetupView, order_of, refresh_of};
 use windtunnel_plugin_api::c::{
-    AdmissionFns, AdmitC, PriorityFns, RouterFns, SchedulerFns, VictimFns,
+    AdmissionFns, AdmitC, BatchingFns, DisaggregationFns, PriorityFns, RouterFns, SchedulerFns,
+    VictimFns,
 };
 use windtunnel_plugin_api::{
-    Admission, Admit, ClusterView, Event, Interests, KeyRefresh, PolicyError, Priority, QueueOrder,
-    QueueView, QueuedView, RequestView, Route, Router, Scheduler, Victim,
+    Admission, Admit, BatchLimits, Batching, ClusterView, Disaggregation, Event, Interests,
+    KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView, Route,
+    Router, Scheduler, StepView, Victim,
 };
 
 /// The functions of a policy were read for its hook, and the library looks policies up by hook.
@@ -36,6 +38,8 @@ makers! {
     priority: Priority => CPriority;
     scheduler: Scheduler => CScheduler;
     victim: Preemption => CVictim;
+    disaggregation: Disaggregation => CDisaggregation;
+    batching: Batching => CBatching;
 }
 
 // SAFETY of the calls below: functions get their own state, views that live as long as the call,
@@ -273,5 +277,80 @@ impl Victim for CVictim {
         self.state
             .call(|state, text| unsafe { victim(state, queue, &raw mut answer, text) })?;
         Ok(answer as usize)
+    }
+}
+
+pub(crate) struct CDisaggregation {
+    fns: DisaggregationFns,
+    state: State,
+    interests: Interests,
+}
+
+impl CDisaggregation {
+    fn new(fns: DisaggregationFns, state: State) -> Result<Self, String> {
+        Ok(Self {
+            interests: state.interests(fns.interests, Interests::ALL),
+            fns,
+            state,
+        })
+    }
+}
+
+impl Disaggregation for CDisaggregation {
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+    fn prefills_remotely(
+        &mut self,
+        request: &RequestView,
+        decode: usize,
+        cluster: &ClusterView<'_>,
+    ) -> Result<bool, PolicyError> {
+        let mut answer = u32::MAX;
+        let decide = self.fns.prefills_remotely.expect("it is required");
+        let at = decode as u32;
+        self.state.call(|state, text| unsafe {
+            decide(state, request, at, cluster, &raw mut answer, text)
+        })?;
+        match answer {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(PolicyError::new(format!(
+                "prefills_remotely answered {other}; expected 0 or 1"
+            ))),
+        }
+    }
+}
+
+pub(crate) struct CBatching {
+    fns: BatchingFns,
+    state: State,
+    interests: Interests,
+}
+
+impl CBatching {
+    fn new(fns: BatchingFns, state: State) -> Result<Self, String> {
+        Ok(Self {
+            interests: state.interests(fns.interests, Interests::ALL),
+            fns,
+            state,
+        })
+    }
+}
+
+impl Batching for CBatching {
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+    fn limits(
+        &mut self,
+        step: &StepView,
+        queue: &QueueView<'_>,
+    ) -> Result<BatchLimits, PolicyError> {
+        let mut answer = BatchAnswer::from(BatchLimits::of_engine(step, queue));
+        let limits = self.fns.limits.expect("it is required");
+        self.state
+            .call(|state, text| unsafe { limits(state, step, queue, &raw mut answer, text) })?;
+        answer.plain().map_err(PolicyError::new)
     }
 }

@@ -8,8 +8,8 @@ use crate::param::{Hook, Param};
 use std::ffi::{CStr, c_char, c_void};
 use std::mem::MaybeUninit;
 use windtunnel_plugin_api::c::{
-    AdmissionFns, C_MAGIC, LOG, ParamC, PluginC, PolicyC, PriorityFns, RouterFns, SchedulerFns,
-    VictimFns, WHOLE,
+    AdmissionFns, BatchingFns, C_MAGIC, DisaggregationFns, LOG, ParamC, PluginC, PolicyC,
+    PriorityFns, RouterFns, SchedulerFns, VictimFns, WHOLE,
 };
 
 /// A C plugin: its policies with the functions of each.
@@ -29,6 +29,8 @@ pub(super) enum Fns {
     Priority(PriorityFns),
     Scheduler(SchedulerFns),
     Preemption(VictimFns),
+    Disaggregation(DisaggregationFns),
+    Batching(BatchingFns),
 }
 
 // SAFETY: the pointers are to constants of a library that is never unloaded, and to its functions,
@@ -48,6 +50,8 @@ impl Zeroable for RouterFns {}
 impl Zeroable for PriorityFns {}
 impl Zeroable for SchedulerFns {}
 impl Zeroable for VictimFns {}
+impl Zeroable for DisaggregationFns {}
+impl Zeroable for BatchingFns {}
 
 /// A struct of which the other side has `size` bytes.
 ///
@@ -235,7 +239,14 @@ impl Fns {
                     Self::Preemption(fns)
                 }
                 Hook::Disaggregation => {
-                    return Err(format!("{hook} policy \"{name}\": plugins have none yet"));
+                    let fns: DisaggregationFns = table(from, name)?;
+                    need(fns.prefills_remotely.is_some(), "prefills_remotely")?;
+                    Self::Disaggregation(fns)
+                }
+                Hook::Batching => {
+                    let fns: BatchingFns = table(from, name)?;
+                    need(fns.limits.is_some(), "limits")?;
+                    Self::Batching(fns)
                 }
             })
         }

@@ -1,6 +1,6 @@
 //! The table of a sweep for people: a line per point, the seeds summed up, the best values marked.
 
-use super::{NOT_SERVED, Row};
+use super::{Clock, NOT_SERVED, Row};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::collections::BTreeMap;
 
@@ -75,9 +75,34 @@ static MORE: [Column; 7] = [
     column("measured_e2e_mean_ms", "E2E mean", Best::Lowest, digits),
 ];
 
+/// Those of runs in ticks.
+static TICK_COLUMNS: [Column; 7] = [
+    column(
+        "requests_per_1000_ticks",
+        "Requests/1k",
+        Best::Highest,
+        digits,
+    ),
+    column("tokens_per_1000_ticks", "Tokens/1k", Best::Highest, digits),
+    column("ttft_mean_ticks", "TTFT", Best::Lowest, digits),
+    column("itl_mean_ticks", "ITL", Best::Lowest, digits),
+    column("e2e_mean_ticks", "E2E", Best::Lowest, digits),
+    column("final_queue", "Queue", Best::Lowest, count),
+    column(NOT_SERVED, "Not served", Best::Lowest, count),
+];
+
+/// The columns that a table can have: those that it has by itself, and those to ask for.
+fn of_clock(clock: Clock) -> (&'static [Column], &'static [Column]) {
+    match clock {
+        Clock::Real => (&COLUMNS, &MORE),
+        Clock::Ticks => (&TICK_COLUMNS, &[]),
+    }
+}
+
 /// The metrics that a table can show, by their names in rows.
-pub fn column_names() -> impl Iterator<Item = &'static str> {
-    COLUMNS.iter().chain(&MORE).map(|column| column.metric)
+pub fn column_names(clock: Clock) -> impl Iterator<Item = &'static str> {
+    let (shown, more) = of_clock(clock);
+    shown.iter().chain(more).map(|column| column.metric)
 }
 
 const fn column(metric: &'static str, title: &'static str, best: Best, show: Show) -> Column {
@@ -164,6 +189,9 @@ pub fn table(dimensions: &[&str], rows: &[Row], wanted: &[String]) -> String {
         let mut values = rows.iter().filter_map(|row| row.metric(c.metric));
         values.any(|x| x != 0.0)
     };
+    let clock = rows.first().map_or(Clock::Real, |row| row.clock);
+    let (columns, more) = of_clock(clock);
+    let named = |name: &String| columns.iter().chain(more).find(|c| c.metric == name);
     let seeds = groups.first().map_or(0, |g| g.0.len());
     let mut drawing = Drawing {
         dimensions,
@@ -174,8 +202,8 @@ pub fn table(dimensions: &[&str], rows: &[Row], wanted: &[String]) -> String {
             .map(|(name, title, _)| (name, title))
             .collect(),
         columns: match wanted {
-            [] => COLUMNS.iter().filter(matters).collect(),
-            _ => wanted.iter().filter_map(|name| named(name)).collect(),
+            [] => columns.iter().filter(matters).collect(),
+            _ => wanted.iter().filter_map(named).collect(),
         },
         deviations: seeds > 1,
         broken: false,
@@ -194,10 +222,11 @@ pub fn table(dimensions: &[&str], rows: &[Row], wanted: &[String]) -> String {
         1 => "1 run".to_owned(),
         n => format!("{n} runs"),
     };
-    let of_a_part = |name: &String| name.starts_with("measured_");
-    last.push_str(match wanted.iter().any(of_a_part) {
-        true => "; latencies in ms; of the time that is measured, after the warm-up",
-        false => "; latencies in ms; requests/s over the whole run, drain included",
+    let of_a_part = wanted.iter().any(|name| name.starts_with("measured_"));
+    last.push_str(match (clock, of_a_part) {
+        (Clock::Ticks, _) => "; times in ticks, means; queue at the end",
+        (Clock::Real, true) => "; latencies in ms; of the time that is measured, after the warm-up",
+        (Clock::Real, false) => "; latencies in ms; requests/s over the whole run, drain included",
     });
     if seeds > 1 {
         last.push_str(&format!("\nmean{deviation} of {seeds} seeds"));
@@ -209,12 +238,6 @@ pub fn table(dimensions: &[&str], rows: &[Row], wanted: &[String]) -> String {
         last.push_str("; * best");
     }
     format!("{text}\n{last}\n")
-}
-
-/// The column of a metric.
-fn named(name: &str) -> Option<&'static Column> {
-    let mut all = COLUMNS.iter().chain(&MORE);
-    all.find(|column| column.metric == name)
 }
 
 /// What the table shows.

@@ -17,7 +17,7 @@ pub fn html(results: &Results<'_>, inputs: &TickInputs) -> String {
     let tick = inputs.tick_us as f64;
     let instances: Vec<Value> = (0..record.instances.len())
         .map(|i| {
-            let steps = steps(&record.instances[i].step_runs, inputs);
+            let steps = steps(record, inputs, i);
             let places = places(record, inputs, i);
             let shown = steps.len().min(MOST_STEPS);
             let cell = |place: &Option<crate::metrics::ticks::Place>| match place {

@@ -5,7 +5,7 @@ mod page;
 mod rows;
 
 pub use html::html;
-pub use rows::write_file;
+pub use rows::{columns, write_file};
 
 use super::Results;
 use super::table::styled;
@@ -29,6 +29,8 @@ pub fn value(results: &Results<'_>, inputs: &TickInputs) -> Value {
         "ttft_ticks": times(figures.ttft),
         "itl_ticks": times(figures.itl),
         "e2e_ticks": times(figures.e2e),
+        "transfer_ticks": times(figures.moved),
+        "transfer_wait_ticks": times(figures.waited),
         "requests_per_1000_ticks": figures.requests_per_1k(),
         "tokens_per_1000_ticks": figures.tokens_per_1k(),
         "created_requests": figures.created,
@@ -55,11 +57,19 @@ pub fn text(results: &Results<'_>, inputs: &TickInputs) -> String {
     let figures = TickFigures::of(results.record, inputs);
     let mut text = results.inputs.header.join("\n");
     let mut latencies = styled(&["Ticks", "Mean", "Median", "Of"]);
+    let moved = figures.moved.map(|moved| ("KV cache moved", Some(moved)));
+    let waited = figures
+        .waited
+        .map(|waited| ("KV cache waited", Some(waited)));
     for (name, times) in [
         ("TTFT", figures.ttft),
         ("ITL", figures.itl),
         ("E2E", figures.e2e),
-    ] {
+    ]
+    .into_iter()
+    .chain(waited)
+    .chain(moved)
+    {
         latencies.add_row([
             name.to_owned(),
             shown(times.map(|t| t.mean)),
@@ -105,15 +115,7 @@ pub struct Grown {
 /// How queues grow, as a table.
 #[must_use]
 pub fn growth_text(runs: &[Grown]) -> String {
-    let mut table = styled(&[
-        "Run",
-        "Ticks",
-        "Queue",
-        "TTFT",
-        "E2E",
-        "Completed",
-        "Created",
-    ]);
+    let mut table = styled(&["Run", "Ticks", "Queue", "TTFT", "E2E", "Completed"]);
     for run in runs {
         let figures = &run.figures;
         let digits = |times: Option<Times>| {
@@ -125,8 +127,7 @@ pub fn growth_text(runs: &[Grown]) -> String {
             figures.last.0.to_string(),
             digits(figures.ttft),
             digits(figures.e2e),
-            figures.completed.to_string(),
-            figures.created.to_string(),
+            format!("{} of {}", figures.completed, figures.created),
         ]);
     }
     format!("{table}\nQueue: requests that wait at the end. TTFT, E2E: means, ticks.\n")

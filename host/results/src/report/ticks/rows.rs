@@ -2,7 +2,7 @@
 
 use crate::metrics::ticks::TickInputs;
 use crate::report::instance_name;
-use crate::report::rows::{outcome_word, write_rows};
+use crate::report::rows::{Column, outcome_word, write_rows};
 use serde::Serialize;
 use std::path::Path;
 use windtunnel_base::input::{InputError, Staging};
@@ -40,6 +40,35 @@ impl Row {
             output_tokens: r.output_tokens,
         }
     }
+}
+
+/// The rows as columns, by name.
+#[must_use]
+pub fn columns(record: &RunRecord, inputs: &TickInputs) -> Vec<(&'static str, Column)> {
+    let rows: Vec<Row> = record
+        .requests
+        .iter()
+        .map(|r| Row::of(r, inputs.tick_us))
+        .collect();
+    let text = |of: fn(&Row) -> Option<String>| Column::Text(rows.iter().map(of).collect());
+    let whole = |of: fn(&Row) -> i64| Column::Whole(rows.iter().map(|r| Some(of(r))).collect());
+    let number = |of: fn(&Row) -> Option<f64>| Column::Number(rows.iter().map(of).collect());
+    vec![
+        ("request_id", text(|r| Some(r.request_id.clone()))),
+        ("outcome", text(|r| Some(r.outcome.to_owned()))),
+        ("instance", text(|r| r.instance.clone())),
+        ("arrival_ticks", number(|r| Some(r.arrival_ticks))),
+        (
+            "scheduling_delay_ticks",
+            number(|r| r.scheduling_delay_ticks),
+        ),
+        ("ttft_ticks", number(|r| r.ttft_ticks)),
+        ("e2e_ticks", number(|r| r.e2e_ticks)),
+        ("completion_ticks", number(|r| r.completion_ticks)),
+        ("mean_itl_ticks", number(|r| r.mean_itl_ticks)),
+        ("prefill_chunks", whole(|r| r.prefill_chunks.into())),
+        ("output_tokens", whole(|r| r.output_tokens.into())),
+    ]
 }
 
 /// Writes a row per request to a `.json` or `.csv` file, in order of arrival.
