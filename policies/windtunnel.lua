@@ -83,6 +83,10 @@ local RunningRequest = {}
 ---@field loaded_lora_adapters number LoRA adapters on the GPU. Since 1.1. (scraped)
 ---@field running_lora_adapters number LoRA adapters of running requests. Since 1.1. (scraped)
 ---@field waiting_lora_adapters number LoRA adapters of waiting requests that no running one has. Since 1.1. (scraped)
+---@field role number What it does where some instances prefill for others: 0 whole requests, 1 it prefills, 2 it decodes, 3 it encodes, 4 nothing. Since 1.1.
+---@field incoming_kv_caches number KV caches on their way to it, for which it has reserved blocks. Since 1.1. (scraped)
+---@field kept_kv_caches number KV caches of prompts that it has computed for others and keeps until they are fetched. Since 1.1. (scraped)
+---@field kept_kv_blocks number KV blocks of those. Since 1.1. [blocks] (scraped)
 local Instance = {}
 
 ---Leading blocks of the prompt in the instance's prefix cache, as old as the cache signal.
@@ -141,6 +145,7 @@ local Queue = {}
 ---@field long_prefill_token_threshold number The configured `long_prefill_token_threshold`; 4294967295 = no limit. [tokens]
 ---@field steps_in_flight number Steps under way: with asynchronous scheduling the next one is chosen while one runs. [steps]
 ---@field moving number Requests whose KV cache is on its way here or from here. [requests]
+---@field with_kv number Waiting requests whose KV cache is here: all that they need is a place in the batch. [requests]
 local Step = {}
 
 ---Something that happened to a request. Fields that do not apply are 0.
@@ -214,6 +219,11 @@ local Setup = {}
 
 ---@class DisaggregationPolicy
 ---@field disaggregate fun(req: Request, inst: Instance, cluster: Cluster): boolean Decides whether another instance computes a prompt than `inst`, which was chosen to decode it.
+---@field on_dispatch? fun(ev: Event) A request was sent to an instance; for a scheduler: it entered the wait queue.
+---@field on_first_token? fun(ev: Event) A request produced its first token.
+---@field on_complete? fun(ev: Event) A request is done with: `ev.outcome` is 0 completed, 1 its client gave up, 2 the instance can never serve it.
+---@field on_reject? fun(ev: Event) Admission refused a request, or no instance could take it.
+---@field on_preempt? fun(ev: Event) A running request lost its place in the batch.
 
 ---@class BatchingPolicy
 ---@field batch fun(step: Step, head: QueuedRequest?, queue: Queue): Limits Sets the limits of the step that is about to be chosen.
@@ -317,6 +327,12 @@ function est_step_us(prefill_tokens, decodes, context_tokens, inst) end
 ---@param cached_tokens? number
 ---@return number us microseconds
 function est_ttft_us(inst, prompt_tokens, cached_tokens) end
+
+---Time to move the KV cache of so many tokens from the instance to another over links that nobody else uses. At the front end only.
+---@param inst Instance that prefills
+---@param tokens number
+---@return number us microseconds
+function est_transfer_us(inst, tokens) end
 
 -- Luau's own, as far as Lua 5.4 lacks it.
 

@@ -134,7 +134,8 @@ typedef struct wt_request_view {
 /* One serving instance as the front end sees it.
  *
  * in_flight and dispatched_tokens are counted by the front end itself and always fresh.
- * index, pool, gpus, block_size, kv_total_blocks and the max_ fields never change.
+ * index, pool, gpus, role, block_size, kv_total_blocks and the max_ fields never
+ * change.
  * Everything else is scraped from the instance and as old as scraped_us says; before the
  * first scrape it is 0. */
 typedef struct wt_instance_view {
@@ -188,6 +189,16 @@ typedef struct wt_instance_view {
     uint32_t running_lora_adapters;
     /* LoRA adapters of waiting requests that no running one has. Since 1.1. */
     uint32_t waiting_lora_adapters;
+    /* What it does where some instances prefill for others: 0 whole requests, 1 it prefills,
+     * 2 it decodes, 3 it encodes, 4 nothing. Since 1.1. */
+    uint32_t role;
+    /* KV caches on their way to it, for which it has reserved blocks. Since 1.1. */
+    uint32_t incoming_kv_caches;
+    /* KV caches of prompts that it has computed for others and keeps until they are fetched.
+     * Since 1.1. */
+    uint32_t kept_kv_caches;
+    /* KV blocks of those. Since 1.1. [blocks] */
+    uint32_t kept_kv_blocks;
 } wt_instance_view;
 
 /* A request in an instance's wait queue. */
@@ -280,8 +291,8 @@ typedef struct wt_step_view {
     uint32_t steps_in_flight;
     /* Requests whose KV cache is on its way here or from here. [requests] */
     uint32_t moving;
-    /* Always 0; keeps the size a multiple of 8. */
-    uint32_t reserved;
+    /* Waiting requests whose KV cache is here: all that they need is a place in the batch. [requests] */
+    uint32_t with_kv;
 } wt_step_view;
 
 /* What the host answers; the functions at the end of this file call them. */
@@ -312,6 +323,8 @@ typedef struct wt_host_fns {
     uint32_t (*changed_since)(const void *context, uint64_t *seen, uint32_t *out, uint32_t n);
     /* What a signal (WT_ADAPTER_LOADED, ...) says about the LoRA adapter of the request at hand, of the first n instances, as old as their scraped fields; 0 without an adapter (declare WT_READS_ADAPTERS). Since 1.1. */
     void (*adapter_signal)(const void *context, uint32_t signal, uint32_t *out, uint32_t n);
+    /* Time to move the KV cache of so many tokens from an instance of the pool of this one to another over links that nobody else uses, microseconds; 0 where none moves. Since 1.1. */
+    double (*est_transfer_us)(const void *context, const wt_instance_view *instance, uint32_t tokens);
 } wt_host_fns;
 
 /* The host, as long as a call lasts. */
@@ -634,6 +647,9 @@ static inline uint32_t wt_changed_since(wt_host host, uint64_t *seen, uint32_t *
 static inline void wt_adapter_signal(wt_host host, uint32_t signal, uint32_t *out, uint32_t n) {
     host.functions->adapter_signal(host.context, signal, out, n);
 }
+static inline double wt_est_transfer_us(wt_host host, const wt_instance_view *instance, uint32_t tokens) {
+    return host.functions->est_transfer_us(host.context, instance, tokens);
+}
 
 /* Number of a tenant, class, session, prefix group or model by name, as views carry it. */
 static inline uint32_t wt_symbol(const wt_setup *setup, const char *name) {
@@ -686,7 +702,11 @@ WT_ASSERT(offsetof(wt_instance_view, max_loras) == 112, "not the layout of versi
 WT_ASSERT(offsetof(wt_instance_view, loaded_lora_adapters) == 116, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_instance_view, running_lora_adapters) == 120, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_instance_view, waiting_lora_adapters) == 124, "not the layout of version 1.1");
-WT_ASSERT(sizeof(wt_instance_view) == 128, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, role) == 128, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, incoming_kv_caches) == 132, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, kept_kv_caches) == 136, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_instance_view, kept_kv_blocks) == 140, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_instance_view) == 144, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_queued_view, enqueued_us) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_queued_view, priority) == 16, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_queued_view, preemptions) == 24, "not the layout of version 1.1");
@@ -725,7 +745,7 @@ WT_ASSERT(offsetof(wt_step_view, max_prefill_tokens) == 36, "not the layout of v
 WT_ASSERT(offsetof(wt_step_view, long_prefill_token_threshold) == 40, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_step_view, steps_in_flight) == 44, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_step_view, moving) == 48, "not the layout of version 1.1");
-WT_ASSERT(offsetof(wt_step_view, reserved) == 52, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, with_kv) == 52, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_step_view) == 56, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, size) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, precise_prefix_blocks) == 8, "not the layout of version 1.1");
@@ -740,7 +760,8 @@ WT_ASSERT(offsetof(wt_host_fns, est_step_us_on) == 72, "not the layout of versio
 WT_ASSERT(offsetof(wt_host_fns, prefix_blocks) == 80, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, changed_since) == 88, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, adapter_signal) == 96, "not the layout of version 1.1");
-WT_ASSERT(sizeof(wt_host_fns) == 104, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_host_fns, est_transfer_us) == 104, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_host_fns) == 112, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_host) == 16, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_list) == 16, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_cluster_view, now_us) == 0, "not the layout of version 1.1");
