@@ -145,6 +145,7 @@ local Queue = {}
 ---@field long_prefill_token_threshold number The configured `long_prefill_token_threshold`; 4294967295 = no limit. [tokens]
 ---@field steps_in_flight number Steps under way: with asynchronous scheduling the next one is chosen while one runs. [steps]
 ---@field moving number Requests whose KV cache is on its way here or from here. [requests]
+---@field with_kv number Waiting requests whose KV cache is here: all that they need is a place in the batch. [requests]
 local Step = {}
 
 ---Something that happened to a request. Fields that do not apply are 0.

@@ -228,13 +228,14 @@ fn xpu_tables(code: &mut String, catalog: &XpuCatalog) -> Result<(), String> {
             format_args!(
                 "({name:?}, XpuRow {{ spellings: &{:?}, memory_gib: {:?}, bandwidth_gb_s: {:?}, \
                  intra_node_gb_s: {:?}, all_reduce: XpuAlgorithm::{:?}, \
-                 all_reduce_latency_us: {:?}, units: &[",
+                 all_reduce_latency_us: {:?}, capex_usd: {:?}, units: &[",
                 xpu.spellings,
                 xpu.memory_gib,
                 xpu.bandwidth_gb_s,
                 xpu.intra_node_gb_s,
                 xpu.all_reduce,
-                xpu.all_reduce_latency_us
+                xpu.all_reduce_latency_us,
+                xpu.capex_usd
             ),
         );
         for unit in &xpu.units {

@@ -291,8 +291,8 @@ typedef struct wt_step_view {
     uint32_t steps_in_flight;
     /* Requests whose KV cache is on its way here or from here. [requests] */
     uint32_t moving;
-    /* Always 0; keeps the size a multiple of 8. */
-    uint32_t reserved;
+    /* Waiting requests whose KV cache is here: all that they need is a place in the batch. [requests] */
+    uint32_t with_kv;
 } wt_step_view;
 
 /* What the host answers; the functions at the end of this file call them. */
@@ -745,7 +745,7 @@ WT_ASSERT(offsetof(wt_step_view, max_prefill_tokens) == 36, "not the layout of v
 WT_ASSERT(offsetof(wt_step_view, long_prefill_token_threshold) == 40, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_step_view, steps_in_flight) == 44, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_step_view, moving) == 48, "not the layout of version 1.1");
-WT_ASSERT(offsetof(wt_step_view, reserved) == 52, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_step_view, with_kv) == 52, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_step_view) == 56, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, size) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, precise_prefix_blocks) == 8, "not the layout of version 1.1");

@@ -204,8 +204,8 @@ table! {
         steps_in_flight: u32, "steps";
         /// Requests whose KV cache is on its way here or from here.
         moving: u32, "requests";
-        /// Always 0; keeps the size a multiple of 8.
-        reserved: u32, "";
+        /// Waiting requests whose KV cache is here: all that they need is a place in the batch.
+        with_kv: u32, "requests";
     }
 }
 

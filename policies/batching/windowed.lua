@@ -2,7 +2,7 @@
 -- waited for the window.
 --
 -- Rule: hold until the head's arrival in the queue + window_us while fewer than min_batch_size
--- wait.
+-- wait. What was collected once, and has its KV cache here, is not collected again.
 -- Source: XpuSim, windowed, with the wake-up that it lacks; the built-in `windowed` decides the
 -- same.
 --@param min_batch_size = 1, 1..inf int  Waiting requests that make a batch
@@ -16,7 +16,8 @@ return {
       return limits
     end
     local opens = head.enqueued_us + cfg.window_us
-    if queue.queue_depth < cfg.min_batch_size and queue.now_us < opens then
+    local collects = step.with_kv == 0 and queue.queue_depth < cfg.min_batch_size
+    if collects and queue.now_us < opens then
       limits.max_admissions = 0
       limits.hold_until_us = opens
     end

@@ -1,5 +1,6 @@
 //! What a run leaves behind. The engine fills these; summaries and reports only read them.
 
+mod clock;
 mod kv_events;
 mod observations;
 mod steps;
@@ -348,6 +349,17 @@ pub struct InstanceTotals {
     pub step_runs: Vec<StepRun>,
     /// The steps with the requests in them, when that was asked for.
     pub logged_steps: Vec<RanStep>,
+    /// Memory in use over time, where it is counted by the byte: the earliest first.
+    pub memory_uses: Vec<MemoryUse>,
+}
+
+/// How much of an accelerator's memory is in use, until the next one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MemoryUse {
+    /// From when on, microseconds.
+    pub from_us: i64,
+    /// Weights, KV cache and activations, bytes.
+    pub bytes: f64,
 }
 
 /// Steps of the same kind, one after the other.

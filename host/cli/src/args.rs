@@ -60,7 +60,7 @@ pub struct ModelArgs {
     #[arg(long, required = true)]
     pub model: Option<String>,
     /// GPU type [default: the model's]
-    #[arg(long, value_name = "GPU")]
+    #[arg(long, alias = "xpu", value_name = "GPU")]
     pub hardware: Option<String>,
     /// Tensor parallelism, GPUs per instance [default: the model's]
     #[arg(long)]
@@ -165,6 +165,7 @@ pub struct EngineArgs {
     #[arg(
         long,
         visible_alias = "max-num-seqs",
+        alias = "max-batch-size",
         default_value_t = 256,
         value_name = "N"
     )]
@@ -404,12 +405,22 @@ pub struct CommonArgs {
 pub struct SweepArgs {
     /// A dimension: a flag of `run` and its values, KEY=V1,V2,... (semicolons between values that
     /// contain commas; true and false for a flag without value). bundle:KEY.KEY=V1,V2 varies a key
-    /// of --policy-config. Repeat for more dimensions: every combination is run
+    /// of --policy-config, "flags=--tp 8;--tp 4 --num-instances 2" several flags together. Repeat
+    /// for more dimensions: every combination is run
     #[arg(long, value_name = "KEY=VALUES", required = true)]
     pub grid: Vec<String>,
     /// Seeds of every combination: --seed, --seed + 1, ...
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seeds: u64,
+    /// Metrics that the table shows, by their names in rows: `ttft_mean_ms,capex_usd` [default:
+    /// those that matter]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        conflicts_with = "json"
+    )]
+    pub columns: Vec<String>,
     /// A row per run, in CSV. The same command goes on where an interrupted one stopped; more
     /// values or seeds add to the rows there are
     #[arg(long, value_name = "FILE")]

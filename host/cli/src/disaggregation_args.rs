@@ -39,11 +39,11 @@ pub struct DisaggregationArgs {
     pub encode_decider: Option<String>,
     /// Bandwidth of an instance's link, GB/s; 0 = without limit [default: 25]. In ticks: KV
     /// caches of whole prompts per tick [default: 0]
-    #[arg(long, value_name = "GB/S")]
+    #[arg(long, alias = "transfer-bandwidth", value_name = "GB/S")]
     pub pd_transfer_bandwidth: Option<f64>,
     /// Time of a transfer besides that of its bytes, milliseconds [default: 0.05]. In ticks:
     /// ticks [default: 0]
-    #[arg(long, value_name = "MS")]
+    #[arg(long, alias = "transfer-latency", value_name = "MS")]
     pub pd_transfer_base_latency: Option<f64>,
     /// Time to describe a range of KV blocks to the transfer, milliseconds or ticks
     /// [default: 0]
@@ -82,7 +82,7 @@ pub struct DisaggregationArgs {
     #[arg(long, value_name = "N")]
     pub prefill_tp: Option<u32>,
     /// Their GPU type [default: --hardware]
-    #[arg(long, value_name = "GPU")]
+    #[arg(long, alias = "prefill-xpu", value_name = "GPU")]
     pub prefill_hardware: Option<String>,
     /// Their step-time model [default: --latency-model]
     #[arg(long, value_name = "MODEL")]
@@ -94,7 +94,7 @@ pub struct DisaggregationArgs {
     #[arg(long, value_name = "N")]
     pub decode_tp: Option<u32>,
     /// Their GPU type [default: --hardware]
-    #[arg(long, value_name = "GPU")]
+    #[arg(long, alias = "decode-xpu", value_name = "GPU")]
     pub decode_hardware: Option<String>,
     /// Their step-time model [default: --latency-model]
     #[arg(long, value_name = "MODEL")]

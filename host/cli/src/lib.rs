@@ -36,6 +36,7 @@ mod tune;
 mod verify;
 mod workload;
 mod workload_args;
+mod xpusim_args;
 
 use clap::{CommandFactory, FromArgMatches};
 use commands::{Cli, Command, LogLevel};

@@ -306,8 +306,10 @@ pub fn write_files(
         }
         return staging.commit();
     }
-    // With a summary only, the rows were written while the run went on.
-    if let (Some(path), false) = (&files.results_path, result.spec.outputs.summary_only) {
+    if let (Some(path), Some(figures)) = (&files.results_path, &inputs.xpusim) {
+        xpusim::write_timelines(&mut staging, figures, path)?;
+    } else if let (Some(path), false) = (&files.results_path, result.spec.outputs.summary_only) {
+        // With a summary only, the rows were written while the run went on.
         rows::write_file(&mut staging, record, path)?;
     }
     if let Some(path) = &files.metrics_path {

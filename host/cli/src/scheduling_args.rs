@@ -43,7 +43,7 @@ impl From<SchedulingPolicyName> for SchedulingPolicySpec {
 #[command(next_help_heading = "Serving engine")]
 pub struct SchedulingArgs {
     /// The version of vLLM that --rules vllm follows: vllm-0.8.5, vllm-0.11, vllm-0.15, vllm-0.19,
-    /// or vllm-0.32 [default: vllm-0.32]
+    /// or vllm-0.32 [default: vllm-0.32]; or a simulator: profilesim, xpusim
     #[arg(long, value_name = "VERSION")]
     pub engine: Option<String>,
     /// Choose the batch of a step while the step before it runs [default under vllm rules; off:

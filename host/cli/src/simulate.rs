@@ -8,16 +8,25 @@ use super::progress::Bar;
 use super::workload_args::{ReplayArgs, RunArgs};
 use super::{say, spec, to_stdout};
 use windtunnel_base::input::{InputError, Staging};
-use windtunnel_sim::{RunSpec, settings};
+use windtunnel_sim::{BesideXpuSim, RunSpec, settings};
 
 /// `windtunnel run`.
 pub fn run(args: &RunArgs, explicit: &Explicit) -> anyhow::Result<()> {
     let run = match &args.spec {
         Some(path) => {
-            for name in settings::names().chain(["trace_level"]) {
+            let beside = ["engine", "load_generator", "warm_up"];
+            let names = settings::names().chain(["trace_level"]);
+            for name in names.filter(|name| !beside.contains(name)) {
                 explicit.reject_unless(&[name], false, "with --spec, whose file says it")?;
             }
-            RunSpec::load(path)?
+            RunSpec::load_with(
+                path,
+                BesideXpuSim {
+                    engine: args.common.engine.scheduling.engine.clone(),
+                    load_generator: args.workload.load_generator.map(Into::into),
+                    warm_up: args.workload.warm_up,
+                },
+            )?
         }
         None => spec::of_run(args, explicit, &[])?,
     };

@@ -29,6 +29,7 @@ pub fn of_run(
     run.policies.config_changes = bundle.to_vec();
     run.workload = workload(&args.workload, explicit);
     run.outputs.finished_coeffs = legacy.finished_coeffs.as_ref().map(|c| [c[0], c[1]]);
+    args.xpusim.add(&mut run, explicit)?;
     Ok(run)
 }
 

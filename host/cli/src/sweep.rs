@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use windtunnel_base::input::InputError;
+use windtunnel_base::input::{InputError, unknown};
 use windtunnel_base::parallel;
 use windtunnel_results::report::sweep::{self, Clock, Row};
 use windtunnel_sim::workload::Traces;
@@ -69,7 +69,11 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     let shared = Shared::of(given, &flags);
     let cells = runs::cells(&grid, &shared, command)?;
     let clock = clock(&cells)?;
-    let names_a_model = explicit.has("model") || grid.varies("model");
+    let known: Vec<&str> = sweep::column_names(clock).collect();
+    if let Some(other) = args.columns.iter().find(|c| !known.contains(&c.as_str())) {
+        return Err(InputError::new(unknown("--columns", other, &known)).into());
+    }
+    let names_a_model = explicit.has("model") || grid.varies("model") || grid.varies_flags();
     if clock == Clock::Real && !names_a_model {
         return Err(InputError::new("give --model MODEL, or vary it: --grid model=A,B").into());
     }
@@ -114,7 +118,7 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     let printed = if given.get_flag("json") {
         show_json(|out| sweep::write_json(&columns, &rows, out))
     } else {
-        present(false, &sweep::table(&grid.names(), &rows))
+        present(false, &sweep::table(&grid.names(), &rows, &args.columns))
     };
     saved?;
     printed

@@ -1,6 +1,7 @@
 //! Flags of what is sent, and of the commands that send it: run and replay.
 
 use super::args::CommonArgs;
+use super::xpusim_args::XpuSimArgs;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use windtunnel_sim::LoadGeneratorSpec;
@@ -53,7 +54,12 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "MS", requires = "concurrency")]
     pub think_time_ms: Option<u64>,
     /// Requests per second, evenly spaced; with --workload-spec its aggregate_rate
-    #[arg(long, default_value_t = 1.0, value_name = "REQ/S")]
+    #[arg(
+        long,
+        alias = "arrival-rate",
+        default_value_t = 1.0,
+        value_name = "REQ/S"
+    )]
     pub rate: f64,
     /// Requests to send
     #[arg(
@@ -74,7 +80,12 @@ pub struct WorkloadArgs {
     #[arg(long, default_value_t = 0, value_name = "TOKENS")]
     pub prefix_tokens: u32,
     /// Prompt length: mean
-    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
+    #[arg(
+        long,
+        alias = "avg-input-length",
+        default_value_t = 512,
+        value_name = "TOKENS"
+    )]
     pub prompt_tokens: u32,
     /// Prompt length: standard deviation
     #[arg(long, default_value_t = 256, value_name = "TOKENS")]
@@ -83,10 +94,20 @@ pub struct WorkloadArgs {
     #[arg(long, default_value_t = 2, value_name = "TOKENS")]
     pub prompt_tokens_min: u32,
     /// Prompt length: most
-    #[arg(long, default_value_t = 7000, value_name = "TOKENS")]
+    #[arg(
+        long,
+        alias = "max-input-length",
+        default_value_t = 7000,
+        value_name = "TOKENS"
+    )]
     pub prompt_tokens_max: u32,
     /// Output length: mean
-    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
+    #[arg(
+        long,
+        alias = "avg-output-length",
+        default_value_t = 512,
+        value_name = "TOKENS"
+    )]
     pub output_tokens: u32,
     /// Output length: standard deviation
     #[arg(long, default_value_t = 256, value_name = "TOKENS")]
@@ -95,7 +116,12 @@ pub struct WorkloadArgs {
     #[arg(long, default_value_t = 2, value_name = "TOKENS")]
     pub output_tokens_min: u32,
     /// Output length: most
-    #[arg(long, default_value_t = 7000, value_name = "TOKENS")]
+    #[arg(
+        long,
+        alias = "max-output-length",
+        default_value_t = 7000,
+        value_name = "TOKENS"
+    )]
     pub output_tokens_max: u32,
     /// Seconds after which a client gives up; negative = never. Specs and trace files have their
     /// own deadlines, so there it must be given
@@ -194,8 +220,9 @@ pub enum TimeUnitName {
 /// `windtunnel run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// Take the run from a file that --dump-spec wrote; flags then only say what to print and
-    /// write
+    /// Take the run from a file that --dump-spec wrote, or from a configuration of XpuSim; flags
+    /// then only say what to print and write, and what the latter has no key for: --engine,
+    /// --load-generator, --warm-up
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub spec: Option<PathBuf>,
     /// Print the run as YAML, for --spec, instead of simulating it
@@ -207,6 +234,9 @@ pub struct RunArgs {
     /// Workload.
     #[command(flatten)]
     pub workload: WorkloadArgs,
+    /// XpuSim's flags.
+    #[command(flatten)]
+    pub xpusim: XpuSimArgs,
 }
 
 /// `windtunnel replay`.

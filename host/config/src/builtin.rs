@@ -37,6 +37,7 @@ struct XpuRow {
     intra_node_gb_s: f64,
     all_reduce: XpuAlgorithm,
     all_reduce_latency_us: f64,
+    capex_usd: Option<u32>,
     /// Peak, share of it, data types.
     units: &'static [(f64, f64, &'static [XpuDtype])],
 }
@@ -146,6 +147,7 @@ pub(crate) fn xpu() -> XpuCatalog {
         intra_node_gb_s: row.intra_node_gb_s,
         all_reduce: row.all_reduce,
         all_reduce_latency_us: row.all_reduce_latency_us,
+        capex_usd: row.capex_usd,
         units: row
             .units
             .iter()

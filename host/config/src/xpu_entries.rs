@@ -69,6 +69,9 @@ pub struct Xpu {
     /// Latency of such a sum, microseconds.
     #[serde(default = "all_reduce_latency_us")]
     pub all_reduce_latency_us: f64,
+    /// What one costs, US dollars; `None` = not known.
+    #[serde(default)]
+    pub capex_usd: Option<u32>,
     /// Units that multiply matrices, the preferred one first.
     pub units: Vec<XpuUnit>,
 }

@@ -1,14 +1,17 @@
-//! Versions of vLLM whose behaviour is known, each a row of switches and defaults.
+//! Versions of vLLM whose behaviour is known, and simulators of it, each a row of switches and
+//! defaults.
 //!
-//! Every row was found in that version's own sources and held to its own scheduler, which ran on a
-//! virtual clock (`xtask/vllm_oracle`); docs/concepts/rules.md says on which cases.
+//! Every row of a version was found in its own sources and held to its own scheduler, which ran on
+//! a virtual clock (`xtask/vllm_oracle`); docs/concepts/rules.md says on which cases.
 
 use crate::rules::EngineRules;
 use std::fmt;
 
-/// A version of vLLM.
+/// A version of vLLM, or a simulator that is reproduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum EngineProfile {
+    /// The scheduler of XpuSim (deckerd2001/inference_sim).
+    XpuSim,
     /// The V0 scheduler as ProfileSim (plantbud/VllmSimulator) simulates it.
     ProfileSim,
     /// 0.8.5.
@@ -25,8 +28,9 @@ pub enum EngineProfile {
 }
 
 impl EngineProfile {
-    /// All, the oldest first.
-    pub const ALL: [Self; 6] = [
+    /// All: simulators, then versions of vLLM, the oldest first.
+    pub const ALL: [Self; 7] = [
+        Self::XpuSim,
         Self::ProfileSim,
         Self::Vllm0_8_5,
         Self::Vllm0_11,
@@ -39,6 +43,7 @@ impl EngineProfile {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::XpuSim => "xpusim",
             Self::ProfileSim => "profilesim",
             Self::Vllm0_8_5 => "vllm-0.8.5",
             Self::Vllm0_11 => "vllm-0.11",
@@ -54,6 +59,12 @@ impl EngineProfile {
         Self::ALL.into_iter().find(|profile| profile.name() == name)
     }
 
+    /// Is it a simulator, rather than a version of vLLM?
+    #[must_use]
+    pub fn is_simulator(self) -> bool {
+        self < Self::Vllm0_8_5
+    }
+
     /// Its switches.
     #[must_use]
     pub fn rules(self) -> EngineRules {
@@ -61,9 +72,12 @@ impl EngineProfile {
             async_scheduling: self >= Self::Vllm0_15,
             reuse_unfindable_first: self >= Self::Vllm0_32,
             spare_lone_prefill: self >= Self::Vllm0_32,
-            prefill_yields_token: self != Self::ProfileSim,
+            prefill_yields_token: !self.is_simulator(),
             v0_kv_blocks: self == Self::ProfileSim,
-            keep_step_fractions: self == Self::ProfileSim,
+            keep_step_fractions: self.is_simulator(),
+            phases_apart: self == Self::XpuSim,
+            acts_on_events_alone: self == Self::XpuSim,
+            prompts_move_together: self == Self::XpuSim,
             ..EngineRules::VLLM
         }
     }
@@ -77,14 +91,16 @@ impl EngineProfile {
     /// Does it look up prompts in a prefix cache, if nobody says otherwise?
     #[must_use]
     pub fn has_prefix_cache(self) -> bool {
-        self != Self::ProfileSim
+        !self.is_simulator()
     }
 
     /// Does it know a setting? Those that it does not know came later, or are not simulated for it.
     #[must_use]
     pub fn knows(self, setting: &str) -> bool {
-        if self == Self::ProfileSim {
-            return matches!(setting, "engine" | "watermark");
+        match self {
+            Self::XpuSim => return matches!(setting, "engine" | "batching_strategy"),
+            Self::ProfileSim => return matches!(setting, "engine" | "watermark"),
+            _ => {}
         }
         let since = match setting {
             // 0.11 has it as an option, in which a request runs one step more than it needs.

@@ -64,6 +64,18 @@ pub struct EngineRules {
     /// The fraction of a microsecond that a step's duration has is kept for the end of the next
     /// step. Else each duration is rounded by itself.
     pub keep_step_fractions: bool,
+    /// A step computes prompts or decodes, of requests that were admitted to it together. One whose
+    /// prompt is computed leaves the batch and waits, before those of the queue, for a batch that
+    /// decodes. Else it stays and decodes.
+    pub phases_apart: bool,
+    /// An engine that found nothing to start looks again when a request comes, a step ends or a KV
+    /// cache has moved. The end of a batching window does not wake it up, and a request that never
+    /// fits holds up those behind it. Else the end does, and such a request is dropped.
+    pub acts_on_events_alone: bool,
+    /// KV caches of the prompts of one step are sent off together when it ends, with room for the
+    /// longest that their requests may become, and the instance that decodes takes them whatever it
+    /// has. Has an effect only together with `decoder_fetches_kv`.
+    pub prompts_move_together: bool,
 }
 
 impl EngineRules {
@@ -85,6 +97,8 @@ impl EngineRules {
             || self.prefiller_yields_token
             || self.v0_kv_blocks
             || self.keep_step_fractions
+            || self.phases_apart
+            || self.acts_on_events_alone
     }
 
     /// Bit-exact with BLIS f90a1e3a.
@@ -107,6 +121,9 @@ impl EngineRules {
         v0_kv_blocks: false,
         prefiller_yields_token: false,
         keep_step_fractions: false,
+        phases_apart: false,
+        acts_on_events_alone: false,
+        prompts_move_together: false,
     };
 
     /// What vLLM V1 does.
@@ -129,6 +146,9 @@ impl EngineRules {
         v0_kv_blocks: false,
         prefiller_yields_token: false,
         keep_step_fractions: false,
+        phases_apart: false,
+        acts_on_events_alone: false,
+        prompts_move_together: false,
     };
 }
 

@@ -21,6 +21,20 @@ pub(crate) struct Named {
 /// without that, and its value a unit.
 const TIME: &str = "_us";
 
+/// Is it a time?
+pub(crate) fn is_time(param: &Param) -> bool {
+    param.name.ends_with(TIME)
+}
+
+/// How reports show the times of a strategy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Times {
+    /// In microseconds, for which the engine's clock shows so many units each.
+    Microseconds(i64),
+    /// In ticks of so many microseconds.
+    Ticks(i64),
+}
+
 impl Named {
     /// Reads `NAME[:param=value,...]`, or a file in place of the name; one of a library may have a
     /// policy's name behind it.
@@ -239,14 +253,17 @@ pub(crate) fn check(policies: &PolicySpec, pools: &[PoolConfig]) -> Result<(), I
     })
 }
 
-/// What reports say of a strategy: its name, and the values of its parameters. With `tick_us`,
-/// times are in ticks of so many microseconds.
-pub(crate) fn described(choice: &Choice, tick_us: Option<f64>) -> (Value, Value) {
+/// What reports say of a strategy: its name, and the values of its parameters.
+pub(crate) fn described(choice: &Choice, times: Times) -> (Value, Value) {
     let mut params = Map::new();
     let mut add = |param: &Param, value: f64| {
         let name = param.name.as_ref();
-        let (name, shown) = match (tick_us, name.strip_suffix(TIME)) {
-            (Some(tick), Some(name)) => (name, json!(value / tick)),
+        let value = match times {
+            Times::Microseconds(units) if is_time(param) => value / units as f64,
+            _ => value,
+        };
+        let (name, shown) = match (times, name.strip_suffix(TIME)) {
+            (Times::Ticks(tick), Some(name)) => (name, json!(value / tick as f64)),
             _ if param.whole && value.abs() < 1e15 => (name, Value::from(value as i64)),
             _ => (
                 name,

@@ -126,6 +126,8 @@ pub(crate) struct ClusterFacts<'a> {
     pub(crate) pools: &'a [PoolSpec],
     /// Times are in ticks.
     pub(crate) in_ticks: bool,
+    /// The clock is that of XpuSim.
+    pub(crate) as_xpusim: bool,
 }
 
 /// Works out the policies of a run; each of `custom` fills its hook.

@@ -9,6 +9,7 @@ use crate::scheduling;
 use crate::settings::Given;
 use crate::spec::{RulesSpec, RunSpec};
 use crate::ticks;
+use crate::xpusim;
 use std::path::Path;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
@@ -16,7 +17,7 @@ use windtunnel_base::record::Role;
 use windtunnel_base::request::Source;
 use windtunnel_config::Defaults;
 use windtunnel_config::pool::{PoolSpec, RoleSpec};
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits};
+use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits, RunEnd};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
@@ -41,6 +42,8 @@ pub struct Deployment {
     preset: Preset,
     /// To the letter as the reference simulator, as the run says.
     as_blis: bool,
+    /// When runs end although there is more to do.
+    end: Option<RunEnd>,
     config: ClusterConfig,
 }
 
@@ -74,7 +77,8 @@ impl Deployment {
     /// on the GPUs, or a setting would change nothing.
     pub fn resolve(run: &RunSpec) -> Result<Self, InputError> {
         let defaults = defaults(run.defaults_filepath.as_deref())?;
-        Self::with(run, &Given::of(run), defaults)
+        let completed = xpusim::complete(run);
+        Self::with(completed.as_ref().unwrap_or(run), &Given::of(run), defaults)
     }
 
     pub(crate) fn with(
@@ -89,6 +93,7 @@ impl Deployment {
             &run.pools[..]
         };
         ticks::check(run, given)?;
+        xpusim::check(run, given)?;
         let profile = LatencyModelKind::Profile.name();
         let measured = |pool: &PoolSpec| pool.latency.model.as_deref() == Some(profile);
         if run.model.is_empty() && !run.is_in_ticks() && !specs.iter().all(measured) {
@@ -116,13 +121,21 @@ impl Deployment {
                 ticks::configure(pool, run, &spec.engine);
                 batching::refuse_chunk_in_ticks(&spec.engine)?;
             }
+            if resolved.device_memory.is_some() {
+                xpusim::configure(pool, spec);
+            }
         }
+        xpusim::check_lengths(run, &all)?;
         // What is short in real time is nothing in ticks.
         let age_us = if run.is_in_ticks() { 0 } else { 50_000 };
         let units = match run.is_in_ticks() {
             true => ticks::TRANSFER_UNITS,
             false => TransferUnits::real(),
         };
+        let mut transfer = disaggregation::transfer(&run.disaggregation, preset, units)?;
+        if run.is_as_xpusim() {
+            transfer = xpusim::transfer(transfer);
+        }
         let front = &run.front;
         let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());
         let short = canonical.rsplit('/').next().unwrap_or_default().to_owned();
@@ -135,7 +148,7 @@ impl Deployment {
         let config = ClusterConfig {
             pools,
             schedule,
-            transfer: disaggregation::transfer(&run.disaggregation, preset, units)?,
+            transfer,
             lockstep: run.disaggregation.lockstep,
             front: FrontEndConfig {
                 admission_latency_us: front.admission_latency_us.unwrap_or(0).into(),
@@ -168,6 +181,7 @@ impl Deployment {
             machines,
             preset,
             as_blis: run.rules == RulesSpec::Blis,
+            end: xpusim::end(run)?,
             config,
         })
     }
@@ -180,6 +194,7 @@ impl Deployment {
             machines: Vec::new(),
             preset,
             as_blis: false,
+            end: None,
             config,
         }
     }
@@ -270,6 +285,10 @@ impl Deployment {
         } else {
             cluster
         };
+        let cluster = match self.end {
+            Some(end) => cluster.ending(end),
+            None => cluster,
+        };
         Ok((cluster, meter))
     }
 }
@@ -319,6 +338,7 @@ fn pool(
     setup.kv_cache_dtype.clone_from(&engine.kv_cache_dtype);
     setup.max_model_len = engine.max_model_len;
     setup.as_blis = run.rules == RulesSpec::Blis;
+    setup.as_xpusim = run.is_as_xpusim();
     setup
         .moe_comm_backend
         .clone_from(&spec.parallel.moe_comm_backend);
@@ -385,6 +405,7 @@ fn machine(spec: &PoolSpec, pool: &PoolConfig, resolved: &Resolved) -> Machine {
             value: resolved.kv_blocks_source.name().to_owned(),
             chosen: spec.engine.total_kv_blocks.is_none(),
         },
+        capex_usd_per_gpu: resolved.capex_usd,
     }
 }
 

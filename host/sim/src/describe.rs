@@ -1,10 +1,11 @@
 //! What reports say that was simulated: lines for people, and the same for programs.
 
-use crate::batching::is_continuous;
+use crate::batching::{Times, is_continuous};
 use crate::pool_setup::pool_setup;
 use crate::scale;
 use crate::simulation::Simulation;
 use crate::ticks;
+use crate::xpusim::clock_units;
 use serde_json::{Value, json};
 use windtunnel_engine::latency::LatencyModelKind;
 use windtunnel_results::report::machines::gpus;
@@ -96,12 +97,13 @@ impl Simulation {
             return Value::Null;
         };
         let config = self.deployment.config();
+        let times = Times::Microseconds(clock_units(&self.spec));
         let mut pools = config
             .pools
             .iter()
             .zip(resolved)
             .enumerate()
-            .map(|(k, (pool, r))| pool_setup(pool, r, self.policies.batching_of(k)));
+            .map(|(k, (pool, r))| pool_setup(pool, r, self.policies.batching_of(k), times));
         let mut setup = json!({
             "windtunnel_version": env!("CARGO_PKG_VERSION"),
             "model": first.canonical,

@@ -77,7 +77,9 @@ mod spec_file;
 mod targets;
 mod ticks;
 pub mod workload;
+mod xpusim;
 mod xpusim_file;
+mod xpusim_traffic;
 
 pub use deployment::{Deployment, Play, defaults};
 pub use disaggregation_spec::DisaggregationSpec;
@@ -99,3 +101,4 @@ pub use windtunnel_policy::{Custom, Facts, Hook, PolicySpec};
 pub use windtunnel_results::metrics;
 pub use windtunnel_results::report::{ReportInputs, Results};
 pub use windtunnel_workload::TimeUnit;
+pub use xpusim_file::BesideXpuSim;

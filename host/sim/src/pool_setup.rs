@@ -1,14 +1,20 @@
 //! What a report says of a pool: what it runs on, and where the memory of its GPUs goes.
 
-use crate::batching::{described, is_continuous};
+use crate::batching::{Times, described, is_continuous};
 use serde_json::{Value, json};
 use windtunnel_engine::cluster::PoolConfig;
 use windtunnel_engine::instance::EngineRules;
 use windtunnel_engine::latency::{GIB, Resolved};
 use windtunnel_policy::Choice;
 
-/// A pool in the reports. Its rules are the run's: only their place among the keys is here.
-pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved, batching: &Choice) -> Value {
+/// A pool in the reports, with `times` of its strategy. Its rules are the run's: only their place
+/// among the keys is here.
+pub(crate) fn pool_setup(
+    pool: &PoolConfig,
+    r: &Resolved,
+    batching: &Choice,
+    times: Times,
+) -> Value {
     let mut setup = json!({
         "hardware": r.gpu,
         "tensor_parallelism": r.tp,
@@ -29,7 +35,7 @@ pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved, batching: &Choice) -> 
         "long_prefill_token_threshold": pool.engine.long_prefill_token_threshold,
     });
     if pool.engine.rules != EngineRules::BLIS {
-        setup["scheduling"] = scheduling(pool, batching);
+        setup["scheduling"] = scheduling(pool, batching, times);
     }
     if !pool.name.is_empty() {
         setup["name"] = pool.name.clone().into();
@@ -38,7 +44,7 @@ pub(crate) fn pool_setup(pool: &PoolConfig, r: &Resolved, batching: &Choice) -> 
 }
 
 /// What vLLM's scheduler and server are told; null = no limit.
-fn scheduling(pool: &PoolConfig, batching: &Choice) -> Value {
+fn scheduling(pool: &PoolConfig, batching: &Choice, times: Times) -> Value {
     let (engine, s) = (&pool.engine, &pool.engine.scheduling);
     let limit = |n: u32| (n > 0).then_some(n);
     let mut told = json!({
@@ -55,7 +61,7 @@ fn scheduling(pool: &PoolConfig, batching: &Choice) -> Value {
         "lora_load_time_us": s.lora_load_us,
     });
     if !is_continuous(batching) {
-        (told["batching_strategy"], told["batching_params"]) = described(batching, None);
+        (told["batching_strategy"], told["batching_params"]) = described(batching, times);
     }
     if s.speculation.is_on() {
         told["num_speculative_tokens"] = s.speculation.num_speculative_tokens.into();

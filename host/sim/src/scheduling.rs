@@ -107,6 +107,7 @@ pub(crate) fn configure(
             update_us: core_time("core_update_us", spec.core_update_us.as_deref())?,
         },
         speculation: speculation(spec, given)?,
+        memory: resolved.device_memory,
     };
     Ok(())
 }
@@ -336,6 +337,7 @@ mod tests {
                 method: SpeculativeMethod::Eagle,
                 acceptance_rate: Some(0.75),
             },
+            memory: None,
         };
         assert_eq!(engine.scheduling, given);
     }
@@ -406,8 +408,8 @@ mod tests {
         );
         assert_eq!(
             refused(json!({ "engine": "vllm-0.2" })),
-            "unknown engine \"vllm-0.2\"; did you mean \"vllm-0.32\"? valid: profilesim, vllm-0.8.5, \
-             vllm-0.11, vllm-0.15, vllm-0.19, vllm-0.32"
+            "unknown engine \"vllm-0.2\"; did you mean \"vllm-0.32\"? valid: xpusim, profilesim, \
+             vllm-0.8.5, vllm-0.11, vllm-0.15, vllm-0.19, vllm-0.32"
         );
     }
 

@@ -15,6 +15,7 @@ use crate::spec::{RulesSpec, RunSpec};
 use crate::targets::{TargetTeller, Untargeted};
 use crate::ticks;
 use crate::workload::{Opened, Traces, horizon, measured_us, open_workload};
+use crate::xpusim;
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
@@ -249,6 +250,8 @@ impl Resolver<'_> {
         let given = Given::of(run).excusing(self.excused.iter().cloned());
         let expanded = disaggregation::pools(run, &given)?;
         let run = expanded.as_ref().unwrap_or(run);
+        let completed = xpusim::complete(run);
+        let run = completed.as_ref().unwrap_or(run);
         let defaults = defaults(run.defaults_filepath.as_deref())?;
         let deployment = Deployment::with(run, &given, defaults)?;
         let cluster = ClusterFacts {
@@ -257,6 +260,7 @@ impl Resolver<'_> {
             splits: deployment.config().splits(),
             pools: &run.pools,
             in_ticks: run.is_in_ticks(),
+            as_xpusim: run.is_as_xpusim(),
             disaggregation: &run.disaggregation,
         };
         let Chosen { spec, notes } =
@@ -416,6 +420,7 @@ impl Simulation {
             }
         });
         let (cluster, _) = self.deployment.cluster(&self.policies, play, &mut source)?;
+        let mut figures = None;
         let (record, summary) = if self.spec.outputs.summary_only {
             let mut digest = Digest::default();
             let mut both = Both {
@@ -426,7 +431,15 @@ impl Simulation {
             let summary = RunSummary::of_digest(digest, &record);
             (record, summary)
         } else {
-            let record = cluster.run(progress);
+            let units = xpusim::clock_units(&self.spec);
+            let own = cluster.run(&mut |so_far| {
+                progress(Progress {
+                    clock_us: so_far.clock_us / units,
+                    ..so_far
+                });
+            });
+            let record;
+            (record, figures) = xpusim::figures(&self.spec, own, self.deployment.resolved())?;
             let summary = RunSummary::of(&record);
             (record, summary)
         };
@@ -440,6 +453,7 @@ impl Simulation {
         }
         let spec = self.spec.clone();
         let mut inputs = self.report_inputs(infinite_cache_hit_rate(&record));
+        inputs.xpusim = figures;
         if let Some(said) = inputs.setup["notes"].as_array_mut() {
             said.extend(notes.iter().map(|note| json!(note)));
         }
@@ -500,6 +514,7 @@ impl Simulation {
             measured_us: measured_us(&self.spec),
             generator: rate.map(|rate| GeneratorInputs { rate, left_us }),
             ticks: ticks::inputs(&self.spec, self.deployment.config()),
+            xpusim: None,
             machines: self.deployment.machines().to_vec(),
             header,
             setup,

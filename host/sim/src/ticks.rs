@@ -1,6 +1,6 @@
 //! Runs in abstract time: what of a run has a meaning in it, and what is sent.
 
-use crate::batching::described;
+use crate::batching::{Times, described};
 use crate::disaggregation::TransferUnits;
 use crate::scale;
 use crate::settings::{Given, names};
@@ -341,7 +341,7 @@ pub(crate) fn setup(
 ) -> Value {
     let pools = run.pools.iter().zip(&config.pools).zip(config.initial());
     let pools = pools.enumerate().map(|(k, ((spec, pool), instances))| {
-        let (strategy, params) = described(policies.batching_of(k), Some(TICK_US as f64));
+        let (strategy, params) = described(policies.batching_of(k), Times::Ticks(TICK_US));
         let latency = &spec.latency;
         json!({
             "name": pool.name,

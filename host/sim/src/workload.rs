@@ -7,6 +7,8 @@ use crate::spec::{
     LoadGeneratorSpec, ReplaySpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
 use crate::ticks;
+use crate::xpusim;
+use crate::xpusim_traffic::XPUSIM;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use windtunnel_base::input::InputError;
@@ -77,6 +79,9 @@ pub(crate) fn open_workload(
     let w = &run.workload;
     let name = w.name.as_deref().unwrap_or("distribution");
     let preset = name == "distribution" || defaults.preset(name).is_ok();
+    if run.is_as_xpusim() {
+        return xpusim::open(run, given);
+    }
     synthetic::check_times(run, given, preset)?;
     if run.is_in_ticks() {
         return ticks::open(run, given);
@@ -101,7 +106,7 @@ pub(crate) fn open_workload(
     if let Some(path) = &w.reqgen_config_path {
         return generated(path, run, given);
     }
-    let at_a_rate = preset || name == synthetic::XPUSIM;
+    let at_a_rate = preset || name == XPUSIM;
     let synthetic_traffic = w.spec.is_some() || w.concurrency.is_some() || at_a_rate;
     given.reject_unless(
         &TRACE_SETTINGS,

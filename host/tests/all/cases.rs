@@ -118,6 +118,9 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         prefiller_yields_token: false,
         v0_kv_blocks: false,
         keep_step_fractions: false,
+        phases_apart: false,
+        acts_on_events_alone: false,
+        prompts_move_together: false,
         // Under the reference's rules, blocks that were found are not always held.
         reuse_unfindable_first: b[10] && b[6],
         spare_lone_prefill: b[11],

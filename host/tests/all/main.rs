@@ -61,3 +61,5 @@ mod twins;
 mod vllm_oracle;
 mod workload;
 mod xpusim;
+mod xpusim_oracle;
+mod xpusim_rules;

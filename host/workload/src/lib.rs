@@ -29,6 +29,7 @@ pub mod think;
 pub mod trace_v2;
 pub mod trie;
 pub mod xpusim;
+pub mod xpusim_list;
 
 pub mod summary;
 pub mod unfold;

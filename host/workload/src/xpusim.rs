@@ -7,9 +7,9 @@ use rand_mt::Mt;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 
-/// Seconds after the last request that are drawn, too: that simulator draws the lengths of all
-/// outputs before the first prompt's.
-const DRAWN_BEYOND_S: f64 = 100.0;
+/// Seconds for which that simulator draws requests after those that it measures. It draws the
+/// lengths of all outputs before the first prompt's.
+pub const BEYOND_S: f64 = 100.0;
 /// Most requests that are drawn.
 const MOST_REQUESTS: f64 = 1e8;
 /// How far below `usual` a length goes: of prompts, of outputs.
@@ -46,6 +46,18 @@ impl PythonRandom {
     }
 }
 
+/// Seconds on the engine's clock. On a clock finer than microseconds a time keeps its side of a
+/// whole microsecond, at which windows of time begin and end.
+pub(crate) fn on_clock(seconds: f64, clock_per_s: f64) -> i64 {
+    let nearest = (seconds * clock_per_s).round() as i64;
+    let per_us = (clock_per_s / 1e6) as i64;
+    if per_us < 2 || nearest % per_us != 0 {
+        return nearest;
+    }
+    let whole = nearest as f64 / clock_per_s;
+    nearest + i64::from(seconds > whole) - i64::from(seconds < whole)
+}
+
 /// A length, tokens: `usual` if that is the most there is, else uniform from a little below it
 /// (100 of a prompt, 50 of an output) to `most`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,15 +92,21 @@ impl Length {
 pub struct Parameters {
     /// Requests per second.
     pub rate: f64,
-    /// No request comes after this time, seconds.
+    /// They come one by one after equal gaps; else after random ones.
+    pub evenly: bool,
+    /// End of the time that is measured, seconds.
     pub until_s: f64,
+    /// Requests go on for [`BEYOND_S`] seconds more.
+    pub goes_on: bool,
+    /// Units of the engine's clock in a second.
+    pub clock_per_s: f64,
     /// Prompts.
     pub prompt: Length,
     /// Outputs.
     pub output: Length,
     /// Seed.
     pub seed: u64,
-    /// No request comes from this time on, microseconds.
+    /// No request comes from this time on, on the engine's clock.
     pub horizon_us: i64,
     /// Time limit of every request, microseconds; `None` = none.
     pub timeout_us: Option<i64>,
@@ -105,6 +123,16 @@ pub struct XpuSimTraffic {
 }
 
 impl XpuSimTraffic {
+    /// These requests, in order of arrival: time on the engine's clock, prompt, output.
+    pub(crate) fn of(requests: Vec<(i64, u32, u32)>, timeout_us: Option<i64>) -> Self {
+        Self {
+            requests: requests.into_iter(),
+            given: 0,
+            timeout_us,
+            symbols: Symbols::default(),
+        }
+    }
+
     /// Draws it.
     ///
     /// # Errors
@@ -124,7 +152,7 @@ impl XpuSimTraffic {
                 "`prompt_tokens_max` and `output_tokens_max` are {longest} tokens together; expected at most {MAX_TOKENS}"
             )));
         }
-        let end_s = p.until_s + DRAWN_BEYOND_S;
+        let end_s = p.until_s + BEYOND_S;
         let most = p.rate * end_s * 1.2;
         if most >= MOST_REQUESTS {
             return Err(InputError::new(format!(
@@ -136,7 +164,10 @@ impl XpuSimTraffic {
         let mut arrivals = Vec::new();
         let mut now = 0.0;
         for _ in 0..most as u64 {
-            now += random.exponential(p.rate);
+            now += match p.evenly {
+                true => 1.0 / p.rate,
+                false => random.exponential(p.rate),
+            };
             if now > end_s {
                 break;
             }
@@ -148,19 +179,14 @@ impl XpuSimTraffic {
             .collect();
         let mut requests = Vec::new();
         for (arrival, output) in arrivals.into_iter().zip(outputs) {
-            let arrival_us = (arrival * 1e6).round() as i64;
-            if arrival > p.until_s || arrival_us >= p.horizon_us {
+            let arrival_us = on_clock(arrival, p.clock_per_s);
+            if arrival > p.until_s && !p.goes_on || arrival_us >= p.horizon_us {
                 break;
             }
             let prompt = p.prompt.draw(&mut random, BELOW_PROMPT);
             requests.push((arrival_us, prompt, output));
         }
-        Ok(Self {
-            requests: requests.into_iter(),
-            given: 0,
-            timeout_us: p.timeout_us,
-            symbols: Symbols::default(),
-        })
+        Ok(Self::of(requests, p.timeout_us))
     }
 }
 
@@ -201,6 +227,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_time_keeps_its_side_of_a_whole_microsecond() {
+        let on = |seconds| on_clock(seconds, 1e12);
+        assert_eq!(on(22.0), 22_000_000_000_000);
+        assert_eq!(on(22.000_000_000_000_004), 22_000_000_000_001);
+        assert_eq!(on(21.999_999_999_999_996), 21_999_999_999_999);
+        assert_eq!(on(0.204_012_057_454_960_2), 204_012_057_455);
+        assert_eq!(on_clock(22.000_000_000_000_004, 1e6), 22_000_000);
+    }
+
+    #[test]
     fn random_numbers_are_those_of_python() {
         let mut random = PythonRandom::new(42);
         let gaps: Vec<f64> = (0..50).map(|_| random.exponential(5.0)).collect();
@@ -233,7 +269,10 @@ mod tests {
             };
             let mut traffic = XpuSimTraffic::new(&Parameters {
                 rate: number("rate"),
+                evenly: false,
                 until_s: number("until_s"),
+                goes_on: false,
+                clock_per_s: 1e6,
                 prompt: length("prompt"),
                 output: length("output"),
                 seed: run["seed"].as_u64().unwrap(),
@@ -265,7 +304,10 @@ mod tests {
     fn what_makes_no_sense_is_refused_by_its_setting() {
         let good = Parameters {
             rate: 1.0,
+            evenly: false,
             until_s: 10.0,
+            goes_on: false,
+            clock_per_s: 1e6,
             prompt: Length { usual: 1, most: 1 },
             output: Length { usual: 1, most: 1 },
             seed: 1,

@@ -36,6 +36,9 @@ pub const WITHOUT_EFFECT: [(&[&str], &str); 5] = [
 /// Marks a key of the policy bundle.
 const BUNDLE: &str = "bundle:";
 
+/// The dimension whose values are flags that go together.
+const FLAGS: &str = "flags";
+
 /// What a dimension varies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Key {
@@ -48,6 +51,8 @@ enum Key {
     },
     /// A path of keys in the policy bundle.
     Bundle(String),
+    /// Several flags at once.
+    Flags,
 }
 
 /// One dimension.
@@ -120,6 +125,11 @@ impl Grid {
         self.axes.iter().any(is_it)
     }
 
+    /// Is a dimension of several flags at once?
+    pub fn varies_flags(&self) -> bool {
+        self.axes.iter().any(|axis| axis.key == Key::Flags)
+    }
+
     /// Names of the dimensions, as given.
     pub fn names(&self) -> Vec<&str> {
         self.axes.iter().map(|axis| axis.name.as_str()).collect()
@@ -161,7 +171,10 @@ impl Axis {
             )));
         };
         let name = name.trim().trim_start_matches("--");
-        let separator = if values.contains(';') { ';' } else { ',' };
+        let separator = match values.contains(';') || name == FLAGS {
+            true => ';',
+            false => ',',
+        };
         let values: Vec<String> = values
             .split(separator)
             .map(|v| v.trim().to_owned())
@@ -182,6 +195,14 @@ impl Axis {
                 )));
             }
             Some(keys) => Key::Bundle(keys.to_owned()),
+            None if name == FLAGS => {
+                for typed in values.iter().flat_map(|value| together(value)) {
+                    let typed = typed.to_string_lossy();
+                    let name = typed.split('=').next().unwrap_or_default();
+                    flag(name.trim_start_matches('-'), &[], flags)?;
+                }
+                Key::Flags
+            }
             None => flag(name, &values, flags)?,
         };
         Ok(Self {
@@ -202,6 +223,21 @@ fn opposite(long: &str) -> Option<String> {
             .contains(&id.as_str())
             .then(|| format!("no-{long}")),
     }
+}
+
+/// Several flags as they are typed, each with its value.
+fn together(text: &str) -> Vec<OsString> {
+    let mut flags: Vec<OsString> = Vec::new();
+    for word in text.split_whitespace() {
+        match flags.last_mut() {
+            Some(flag) if !word.starts_with("--") && !flag.to_string_lossy().contains('=') => {
+                flag.push("=");
+                flag.push(word);
+            }
+            _ => flags.push(word.into()),
+        }
+    }
+    flags
 }
 
 /// The names of a flag, the main one first.
@@ -263,23 +299,27 @@ impl Point<'_> {
 
     /// Flags that the runs of this point have beyond those that all share.
     pub fn arguments(&self) -> Vec<OsString> {
-        let argument = |(axis, value): (&Axis, &str)| match &axis.key {
+        let arguments = |(axis, value): (&Axis, &str)| match &axis.key {
             Key::Flag {
                 long,
                 is_switch: false,
-            } => Some(format!("--{long}={value}").into()),
-            Key::Flag { long, .. } if value == "true" => Some(format!("--{long}").into()),
-            Key::Flag { long, .. } => opposite(long).map(|flag| format!("--{flag}").into()),
-            Key::Bundle(_) => None,
+            } => vec![format!("--{long}={value}").into()],
+            Key::Flag { long, .. } if value == "true" => vec![format!("--{long}").into()],
+            Key::Flag { long, .. } => {
+                let opposite = opposite(long);
+                opposite.iter().map(|f| format!("--{f}").into()).collect()
+            }
+            Key::Bundle(_) => Vec::new(),
+            Key::Flags => together(value),
         };
-        self.pairs().filter_map(argument).collect()
+        self.pairs().flat_map(arguments).collect()
     }
 
     /// Changes of the policy bundle: path of keys and value.
     pub fn bundle(&self) -> Vec<(String, String)> {
         let patch = |(axis, value): (&Axis, &str)| match &axis.key {
             Key::Bundle(keys) => Some((keys.clone(), value.to_owned())),
-            Key::Flag { .. } => None,
+            Key::Flag { .. } | Key::Flags => None,
         };
         self.pairs().filter_map(patch).collect()
     }
@@ -336,6 +376,18 @@ mod tests {
         let arguments = |k: usize| grid.points()[k].arguments();
         assert_eq!(arguments(0), ["--max-prompts=7"]);
         assert_eq!(arguments(1), ["--max-prompts=7", "--summary-only"]);
+    }
+
+    #[test]
+    fn flags_that_go_together_are_a_dimension() {
+        let grid = grid(&["flags=--tp 8 --xpu=a,b;--disaggregated --tp 4"]).unwrap();
+        let arguments = |k: usize| grid.points()[k].arguments();
+        assert_eq!(arguments(0), ["--tp=8", "--xpu=a,b"]);
+        assert_eq!(arguments(1), ["--disaggregated", "--tp=4"]);
+        let error = |given: &str| super::tests::grid(&[given]).unwrap_err().to_string();
+        assert!(error("flags=--seed 3").contains("give --seeds N instead"));
+        assert!(error("flags=--results-path x.csv").contains("has no effect"));
+        assert!(error("flags=--tpp 3").contains("unknown flag"));
     }
 
     #[test]

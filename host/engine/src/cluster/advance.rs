@@ -3,9 +3,31 @@
 
 use super::{Cluster, Disaggregation};
 use crate::frontend::FrontEndHook;
-use crate::instance::NEVER;
+use crate::instance::{Instance, NEVER};
+
+/// When a run ends although there is more to do, microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunEnd {
+    /// From here on it ends when no instance has anything to do, whatever is still to come or on
+    /// its way.
+    pub idle_from_us: i64,
+    /// From here on it ends in any case.
+    pub from_us: i64,
+}
 
 impl Cluster<'_> {
+    /// The same that ends with the first moment at which something has happened and `end` says so.
+    #[must_use]
+    pub fn ending(self, end: RunEnd) -> Self {
+        Self {
+            end: Some(end),
+            // Instances that run ahead would pass it.
+            independent: false,
+            runs_ahead: false,
+            ..self
+        }
+    }
+
     /// Executes the next event of the front end, or in between the next one of an instance. `false`
     /// when nothing is left, or nothing before the horizon.
     pub fn advance(&mut self) -> bool {
@@ -28,6 +50,9 @@ impl Cluster<'_> {
         // Ticks end with the last event that a policy could still influence.
         let idle = self.idle_step_ends_us;
         let next = front.min(step).min(idle);
+        if next > self.clock && self.is_over() {
+            return false;
+        }
         if next != NEVER && self.resize_before(next) {
             return true;
         }
@@ -62,6 +87,14 @@ impl Cluster<'_> {
             self.run_split();
         }
         true
+    }
+
+    /// Has the run come to its end with what has happened so far?
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| {
+            let idle = || self.backends.instances.iter().all(Instance::is_idle);
+            self.clock >= end.from_us || self.clock >= end.idle_from_us && idle()
+        })
     }
 
     /// Lets instances come or go if they do before or at the next event, at `next`.

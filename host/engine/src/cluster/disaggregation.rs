@@ -42,6 +42,8 @@ pub(super) struct Split {
 pub(super) struct Disaggregation {
     /// The decoding instance fetches KV caches; else they are pushed.
     pub(super) fetches: bool,
+    /// KV caches of the prompts of a step are sent together when it ends.
+    pub(super) together: bool,
     /// The first output token comes with the prompt, from the instance that computes that.
     pub(super) prefiller_yields_token: bool,
     /// As in the reference simulator, what instances did of a request is told apart, too, and its
@@ -73,6 +75,7 @@ impl Disaggregation {
             });
             Self {
                 fetches: rules.decoder_fetches_kv,
+                together: rules.prompts_move_together,
                 prefiller_yields_token: rules.prefiller_yields_token,
                 as_reference: !rules.decoder_fetches_kv && !rules.prefiller_yields_token,
                 encode: config.transfer.encode,

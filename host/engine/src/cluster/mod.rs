@@ -22,6 +22,7 @@ mod split_requests;
 mod step_ends;
 mod transfers;
 
+pub use advance::RunEnd;
 pub use config::{ClusterConfig, ClusterError, EncodeDecider, PoolConfig, TransferConfig};
 pub use queue_limits::QueueLimits;
 pub use schedule::{Resize, Schedule};
@@ -116,6 +117,7 @@ pub struct Cluster<'s> {
     records: Vec<RequestRecord>,
     finished: u64,
     reports: Vec<InstanceEvent>,
+    end: Option<RunEnd>,
 }
 
 impl<'s> Cluster<'s> {
@@ -206,6 +208,7 @@ impl<'s> Cluster<'s> {
             records: Vec::new(),
             finished: 0,
             reports: Vec::new(),
+            end: None,
             config,
         })
     }

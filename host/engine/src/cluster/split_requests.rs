@@ -2,7 +2,7 @@
 //! it is decoded.
 
 use super::config::EncodeDecider;
-use super::disaggregation::{Due, Split};
+use super::disaggregation::{Disaggregation, Due, Split};
 use super::transfers::Cargo;
 use super::{Cluster, LEAST_WAIT_US};
 use crate::frontend::{Pending, Routed};
@@ -101,6 +101,7 @@ impl Cluster<'_> {
             Due::Prefill => self.route_prefill(serial),
             Due::Compute => self.begin_prefill(serial),
             Due::Decode => self.begin_decode(serial),
+            Due::Send if d.together => self.send_together(serial),
             Due::Send => self.send_kv(serial),
             Due::Arrive => self.kv_arrives(serial),
         }
@@ -265,7 +266,7 @@ impl Cluster<'_> {
         }
         split.prefilled = Some(record);
         let hop_us = self.config.transfer.hop_us;
-        let next = match d.fetches {
+        let next = match d.fetches && !d.together {
             true => Due::Decode,
             false => Due::Send,
         };
@@ -375,7 +376,7 @@ impl Cluster<'_> {
             split.on_instance = true;
             let us = match self.config.lockstep {
                 true => d.transfers.start_at_once(),
-                false => d.transfers.start_fixed(cargo),
+                false => d.transfers.start_fixed(1, cargo),
             };
             d.due.push((now.saturating_add(us), Due::Arrive), serial);
             return;
@@ -401,6 +402,54 @@ impl Cluster<'_> {
             )
         };
         self.records.push(record);
+    }
+
+    /// The KV caches of all prompts that were computed in the same step as this one are sent off.
+    fn send_together(&mut self, first: u64) {
+        let now = self.clock;
+        let Some(d) = self.disaggregation.as_mut() else {
+            return;
+        };
+        let sender = |d: &Disaggregation, serial: u64| d.splits.get(&serial)?.prefill;
+        let from = sender(d, first);
+        let (mut serials, mut others) = (vec![first], Vec::new());
+        while d.due.peek() == Some(&(now, Due::Send))
+            && let Some((_, serial)) = d.due.pop()
+        {
+            match sender(d, serial) == from {
+                true => serials.push(serial),
+                false => others.push(serial),
+            }
+        }
+        for serial in others {
+            d.due.push((now, Due::Send), serial);
+        }
+        let mut tokens = 0;
+        for serial in &serials {
+            let Some(split) = d.splits.get_mut(serial) else {
+                continue;
+            };
+            let request = &split.pending.request;
+            tokens += u64::from(request.prompt_tokens()) + u64::from(request.max_output_tokens);
+            let (decode, view) = (split.decode, split.pending.view);
+            let Some(slot) = self.backends.reserve_for_kv(decode, request, view) else {
+                debug_assert!(false, "an instance takes them whatever it has");
+                continue;
+            };
+            split.slot = slot;
+            split.on_instance = true;
+            split.record.transfer_start_us = Some(now);
+            d.senders.extend(from.map(|from| (*serial, from)));
+        }
+        let block_size = self.config.pools[0].engine.block_size;
+        let cargo = Cargo {
+            bytes: tokens as f64 * from.map_or(0.0, |from| d.bytes_per_token[from]),
+            blocks: tokens.div_ceil(block_size.into()) as u32,
+        };
+        let us = d.transfers.start_fixed(serials.len() as u64, cargo);
+        for serial in serials {
+            d.due.push((now.saturating_add(us), Due::Arrive), serial);
+        }
     }
 
     /// Instance `to` has blocks for the KV cache of a prompt, of which it lacks `tokens` tokens.

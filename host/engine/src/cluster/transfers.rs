@@ -60,17 +60,18 @@ impl Transfers {
         }
     }
 
-    fn count(&mut self) {
-        self.active += 1;
-        self.totals.started += 1;
+    fn count(&mut self, caches: u64) {
+        self.active += caches;
+        self.totals.started += caches;
         self.totals.peak = self.totals.peak.max(self.active);
-        self.totals.depth_sum += self.active;
+        self.totals.depth_sum += caches * self.active;
     }
 
-    /// A transfer starts whose duration stays what it is now, microseconds: as if nobody else came
-    /// or went. [`ended`](Self::ended) is due after it.
-    pub(super) fn start_fixed(&mut self, cargo: Cargo) -> i64 {
-        self.count();
+    /// A transfer of so many KV caches, together `cargo`, starts whose duration stays what it is
+    /// now, microseconds: as if nobody else came or went. [`ended`](Self::ended) is due after it,
+    /// for each.
+    pub(super) fn start_fixed(&mut self, caches: u64, cargo: Cargo) -> i64 {
+        self.count(caches);
         let sharers = match self.config.contention {
             true => self.active as f64,
             false => 1.0,
@@ -87,11 +88,11 @@ impl Transfers {
     /// A transfer starts that is over at once; [`ended`](Self::ended) is due. Returns its duration,
     /// microseconds.
     pub(super) fn start_at_once(&mut self) -> i64 {
-        self.count();
+        self.count(1);
         0
     }
 
-    /// A transfer with a fixed duration is over.
+    /// The transfer of a KV cache is over.
     pub(super) fn ended(&mut self) {
         self.active -= 1;
     }
@@ -99,7 +100,7 @@ impl Transfers {
     /// A transfer from one instance to another starts at `now` and shares its links with others.
     pub(super) fn start(&mut self, now: i64, serial: u64, cargo: Cargo, from: usize, to: usize) {
         let then_us = self.fixed_us(cargo.blocks).ceil() as i64;
-        self.count();
+        self.count(1);
         self.move_to(now);
         self.at[from] += 1;
         self.at[to] += 1;
@@ -242,11 +243,11 @@ mod tests {
     #[test]
     fn a_fixed_share_is_that_of_the_start() {
         let mut transfers = of(true);
-        assert_eq!(transfers.start_fixed(blocks(10_000.0, 1)), 15);
-        assert_eq!(transfers.start_fixed(blocks(10_000.0, 1)), 25);
+        assert_eq!(transfers.start_fixed(1, blocks(10_000.0, 1)), 15);
+        assert_eq!(transfers.start_fixed(1, blocks(10_000.0, 1)), 25);
         transfers.ended();
         transfers.ended();
-        assert_eq!(transfers.start_fixed(blocks(10_500.0, 1)), 16);
+        assert_eq!(transfers.start_fixed(1, blocks(10_500.0, 1)), 16);
         assert_eq!((transfers.totals.peak, transfers.totals.depth_sum), (2, 4));
     }
 
@@ -256,7 +257,7 @@ mod tests {
         transfers.config.descriptor_us = 3.0;
         transfers.config.blocks_per_descriptor = 4;
         // 10 microseconds to move, 5 at any rate, 3 for each of 3 ranges.
-        assert_eq!(transfers.start_fixed(blocks(10_000.0, 9)), 24);
+        assert_eq!(transfers.start_fixed(1, blocks(10_000.0, 9)), 24);
         transfers.start(0, 7, blocks(10_000.0, 9), 0, 2);
         assert_eq!(transfers.next_end_us(), 10);
         assert_eq!(transfers.take_moved(10), Some((7, 24)));

@@ -75,7 +75,7 @@ impl Instance {
         let idle = self.running.is_empty()
             && self.arrived.is_empty()
             && (self.waiting.is_empty() || self.awaits_kv());
-        if asleep && !idle {
+        if asleep && !idle && !self.config.rules.acts_on_events_alone {
             return Err("the engine sleeps although there is work".into());
         }
         // Work conservation: the next step starts when the last one ends, or at once.

@@ -1,6 +1,6 @@
 //! The limits and rules of an instance.
 
-use crate::latency::StepLimits;
+use crate::latency::{DeviceMemory, StepLimits};
 use crate::rules::EngineRules;
 
 /// "Never", as a time.
@@ -58,6 +58,9 @@ pub struct SchedulingConfig {
     pub core: CoreTime,
     /// Speculative decoding.
     pub speculation: Speculation,
+    /// Requests are admitted by the memory that they may come to need, too, and memory in use and
+    /// steps are kept; `None` = by KV blocks alone.
+    pub memory: Option<DeviceMemory>,
 }
 
 /// Time that the engine core's own process takes, one thing after the other, while steps run beside
@@ -172,6 +175,7 @@ impl Default for SchedulingConfig {
             lora_load_us: 0,
             core: CoreTime::default(),
             speculation: Speculation::OFF,
+            memory: None,
         }
     }
 }

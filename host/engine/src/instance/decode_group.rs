@@ -5,6 +5,7 @@
 //! one that must become findable) by the phase of their last block, and those that finish by a
 //! calendar.
 
+use super::group_lengths::GroupLengths;
 use super::slot::BatchEntry;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -30,6 +31,8 @@ pub(super) struct DecodeGroup {
     pub(super) count: u64,
     /// Sum of the members' computed tokens before the next step.
     pub(super) context: u64,
+    /// The same by how long each context is.
+    pub(super) lengths: GroupLengths,
     /// Members by the step (modulo the block size) in which they open a block; each list in batch
     /// order.
     opens: Vec<Vec<BatchEntry>>,
@@ -68,6 +71,7 @@ impl DecodeGroup {
     ) {
         self.count += 1;
         self.context += u64::from(computed);
+        self.lengths.join(step, computed);
         let phase = self.phase(step + u64::from(room));
         insert(&mut self.opens[phase], entry);
         if findable {
@@ -80,6 +84,7 @@ impl DecodeGroup {
     pub(super) fn leave(&mut self, entry: BatchEntry, step: u64, computed: u32, room: u32) {
         self.count -= 1;
         self.context -= u64::from(computed);
+        self.lengths.leave(step, computed);
         let phase = self.phase(step + u64::from(room));
         remove(&mut self.opens[phase], entry);
         remove(&mut self.fills[phase], entry);
@@ -108,6 +113,7 @@ impl DecodeGroup {
     /// All members computed one token in each of `steps` steps.
     pub(super) fn advance(&mut self, steps: u64) {
         self.context += self.count * steps;
+        self.lengths.advance(steps);
     }
 
     /// The step after which the next entry of the calendar is due.
@@ -129,6 +135,7 @@ impl DecodeGroup {
     /// Removes all members.
     pub(super) fn clear(&mut self) {
         (self.count, self.context) = (0, 0);
+        self.lengths = GroupLengths::default();
         self.opens
             .iter_mut()
             .chain(&mut self.fills)

@@ -30,7 +30,10 @@ impl Instance {
         let slot = self.requests.insert(EngineRequest {
             stamp: self.scheduled_events,
             part,
-            unseen: u32::from(!self.config.rules.prefill_yields_token),
+            unseen: match part {
+                Part::Prefill => 0,
+                Part::Whole | Part::Decode(_) => self.unseen_tokens(),
+            },
             ..EngineRequest::new(request, view)
         });
         self.incoming
@@ -40,8 +43,12 @@ impl Instance {
 
     /// Runs everything that happens before `until`.
     pub fn advance_to(&mut self, until: i64, events: &mut Vec<InstanceEvent>) {
-        while self.next_event_us() < until {
-            self.run_next(until, events);
+        loop {
+            let now = self.next_event_us();
+            if now >= until {
+                return;
+            }
+            self.run_event(now, until, events);
         }
     }
 
@@ -49,9 +56,12 @@ impl Instance {
     /// arrivals in the queue, the end of a step, the start of a step, timeouts.
     pub fn run_next(&mut self, until: i64, events: &mut Vec<InstanceEvent>) {
         let now = self.next_event_us();
-        if now == NEVER {
-            return;
+        if now != NEVER {
+            self.run_event(now, until, events);
         }
+    }
+
+    fn run_event(&mut self, now: i64, until: i64, events: &mut Vec<InstanceEvent>) {
         self.clock = now;
         if self.incoming.peek().is_some_and(|Reverse(e)| e.0 == now) {
             let Some(Reverse((_, _, slot))) = self.incoming.pop() else {
@@ -134,6 +144,11 @@ impl Instance {
             self.timeouts
                 .push(Reverse((at, self.scheduled_events, slot, stamp)));
         }
+    }
+
+    /// Tokens of a request that are sampled and no output.
+    pub(super) fn unseen_tokens(&self) -> u32 {
+        u32::from(!self.config.rules.prefill_yields_token)
     }
 
     /// Output tokens with which a request ends: its own, or what `max_model_len` leaves.
@@ -241,6 +256,9 @@ impl Instance {
     /// Publishes what changed in the prefix cache with the output that is processed at `time_us`.
     pub(super) fn publish_kv_events(&mut self, time_us: i64, events: &mut Vec<InstanceEvent>) {
         let instance = self.index;
+        if !self.kv.tracks_events() {
+            return;
+        }
         events.extend(self.kv.take_events().map(|change| {
             InstanceEvent::Kv(KvEvent {
                 time_us,

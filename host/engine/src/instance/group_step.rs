@@ -125,6 +125,7 @@ impl Instance {
             requests: self.group.count as u32,
             decodes: self.group.count,
             decode_context: self.group.context,
+            pairs_by_length: self.group.lengths.contexts,
             ..StepAggregates::default()
         };
         let scheduled = self

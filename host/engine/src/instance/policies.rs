@@ -262,7 +262,7 @@ impl Instance {
         events: &mut Vec<InstanceEvent>,
     ) -> BatchLimits {
         let head = match self.batching_interests.has(Interests::WAITING) {
-            true => self.head_of_queue(),
+            true => self.head_of_queue(step.with_kv),
             false => None,
         };
         let head = head.map(|slot| self.requests[slot].queued_view(slot));

@@ -5,7 +5,7 @@ use super::batching::StepBudget;
 use super::engine_request::EngineRequest;
 use super::events::InstanceEvent;
 use super::part::{FirstToken, Part, RemoteKv};
-use super::slot::Slot;
+use super::slot::{BatchEntry, Slot};
 use super::state::Instance;
 use crate::kv::CachedPrefix;
 use windtunnel_base::request::Request;
@@ -31,6 +31,7 @@ impl Instance {
     pub fn reserve_for_kv(&mut self, request: Request, view: RequestView) -> Option<Slot> {
         let mut request = EngineRequest::new(request, view);
         request.part = Part::Decode(RemoteKv::Moving);
+        request.unseen = self.unseen_tokens();
         self.scheduled_events += 1;
         request.stamp = self.scheduled_events;
         let prompt = request.prompt_tokens();
@@ -70,7 +71,14 @@ impl Instance {
         let request = &mut self.requests[slot];
         let prompt = request.prompt_tokens();
         request.part = Part::Decode(RemoteKv::Here);
-        if fetched && first_token.is_none() {
+        if let Some(memory) = &mut self.memory {
+            memory.arrived(prompt);
+        }
+        if fetched && request.unseen > 0 {
+            // The instance that computed the prompt sampled what is no output.
+            request.computed_tokens = prompt;
+            request.emitted = request.unseen;
+        } else if fetched && first_token.is_none() {
             // The last token is computed once more, as its output is not there yet.
             request.computed_tokens = prompt - 1;
         } else {
@@ -90,6 +98,7 @@ impl Instance {
         } else {
             self.join_queue(slot, now, events);
         }
+        self.note_memory(now);
         self.wake_up(now);
     }
 
@@ -97,7 +106,11 @@ impl Instance {
     pub fn release_kept(&mut self, serial: u64, now: i64) {
         if let Some((mut blocks, known)) = self.kept.remove(&serial) {
             self.clock = self.clock.max(now);
+            if let Some(memory) = &mut self.memory {
+                memory.left(self.kv.tokens_in(&blocks).into());
+            }
             self.kv.release(&mut blocks, known);
+            self.note_memory(now);
             self.wake_up(now);
         }
     }
@@ -177,15 +190,33 @@ impl Instance {
         true
     }
 
-    /// Admits requests whose KV cache was fetched, in the order of its arrival.
+    /// Admits requests whose KV cache is here, in the order of its arrival.
     pub(super) fn admit_arrived(&mut self, now: i64, budget: &mut StepBudget) {
         while budget.may_admit() {
             let next = self.arrived.iter().position(|&slot| self.may_resume(slot));
-            let Some(slot) = next.and_then(|k| self.arrived.remove(k)) else {
+            let Some(k) = next else { return };
+            let slot = self.arrived[k];
+            // Of one whose output is still to come, the block of its last prompt token is there.
+            let has_room = self.requests[slot].in_prefill()
+                || self.allocate(slot, 1, &CachedPrefix::default());
+            if !has_room || !self.memory_admits(slot) {
                 return;
-            };
+            }
+            self.arrived.remove(k);
             self.start_decoding(slot, now, budget);
         }
+    }
+
+    /// A request of a batch that computed prompts waits for one that decodes.
+    pub(super) fn await_decoding(&mut self, entry: BatchEntry) {
+        let request = &mut self.requests[entry.slot];
+        // The first token that is sampled stands for the prompt, output or not.
+        if request.part != Part::Whole || request.emitted != 1 {
+            return;
+        }
+        request.running = false;
+        self.leave_batch(entry);
+        self.arrived.push_back(entry.slot);
     }
 
     /// Admits a request whose KV cache was sent here, or was lost to a preemption: its first step
@@ -203,6 +234,8 @@ impl Instance {
         self.seat(slot, 1, budget);
         let request = &mut self.requests[slot];
         request.computed_after_step = request.computed_tokens + 1;
-        request.scheduling_delay_us = Some(now - request.request.arrival_us);
+        if request.part != Part::Whole {
+            request.scheduling_delay_us = Some(now - request.request.arrival_us);
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::batching::BlockedHead;
 use super::chosen_step::{ChosenStep, StepPart};
 use super::config::{EngineConfig, NEVER};
 use super::decode_group::{DecodeGroup, GroupChange, MAX_BLOCK_SIZE};
+use super::device_memory::MemoryLedger;
 use super::engine_request::EngineRequest;
 use super::itl_log::ItlLog;
 use super::slab::Slab;
@@ -70,6 +71,10 @@ pub struct Instance {
     /// Prompt tokens of the waiting requests.
     pub(super) queued_prompt_tokens: u64,
     pub(super) kv: KvCache,
+    /// Where memory is counted by the byte.
+    pub(super) memory: Option<MemoryLedger>,
+    /// Steps are kept.
+    pub(super) keeps_steps: bool,
     pub(super) requests: Slab<EngineRequest>,
     pub(super) waiting: WaitQueue,
     /// The running batch in order of admission.
@@ -155,7 +160,7 @@ impl Instance {
         // The fast path takes many steps of which nobody hears.
         let batching_interests = hooks.batching.interests();
         config.plain |= batching_interests.has(Interests::STEPS);
-        Self {
+        let mut instance = Self {
             index,
             kv: KvCache::new(
                 config.total_kv_blocks,
@@ -163,6 +168,8 @@ impl Instance {
                 &config.rules,
                 config.scheduling.enable_prefix_caching,
             ),
+            memory: config.scheduling.memory.map(MemoryLedger::new),
+            keeps_steps: latency.tick_us().is_some() || config.scheduling.memory.is_some(),
             estimator: Estimator::new(Arc::clone(&latency), config.step_limits()),
             seed,
             scheduler_interests: hooks.scheduler.interests(),
@@ -210,7 +217,9 @@ impl Instance {
             keys: Vec::new(),
             changes: Vec::new(),
             spare_parts: Vec::new(),
-        }
+        };
+        instance.note_memory(0);
+        instance
     }
 
     /// The same instance, whose policies are told other durations than its step-time model has.
@@ -298,6 +307,13 @@ impl Instance {
             false => self.step_at.unwrap_or(NEVER),
         };
         incoming.min(timeout).min(step).min(output)
+    }
+
+    /// Is there nothing to do? KV caches may be on their way here.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let none = self.running.is_empty() && self.in_flight.is_empty();
+        none && self.waiting_requests() == 0 && self.incoming.is_empty()
     }
 
     /// Does a step run?

@@ -3,6 +3,7 @@
 
 use super::chosen_step::{ChosenStep, StepPart};
 use super::config::NEVER;
+use super::device_memory::resident;
 use super::engine_request::EngineRequest;
 use super::events::InstanceEvent;
 use super::part::Part;
@@ -34,9 +35,10 @@ impl Instance {
             self.form_batch(now, events);
             self.batch_aggregates()
         };
-        if work.requests == 0 && self.sleeps(now) {
+        if work.requests == 0 && (self.config.rules.acts_on_events_alone || self.sleeps(now)) {
             return;
         }
+        self.note_formed(now);
         if self.awaits_output() && work.requests == 0 {
             self.after_empty_choice(now, self.totals.preemptions > preemptions, events);
             return;
@@ -130,7 +132,7 @@ impl Instance {
 
     /// Keeps steps whose batch is formed, where they are kept.
     pub(super) fn keep_steps(&mut self, start_us: i64, step_us: i64, steps: u64, decodes: u64) {
-        if self.latency.tick_us().is_none() {
+        if !self.keeps_steps {
             return;
         }
         let run = StepRun {
@@ -237,7 +239,7 @@ impl Instance {
         if !self.config.rules.keep_step_fractions {
             return self.step_us(work);
         }
-        let Some(exact) = self.latency.exact_us(work) else {
+        let Some(exact) = self.latency.exact_us(work, &mut self.step_items()) else {
             return self.step_us(work);
         };
         // A step that begins later than the last one ends begins at a whole microsecond.
@@ -277,6 +279,9 @@ impl Instance {
             if part.samples && here(&self.requests, part.entry) {
                 let tokens = self.verified_tokens(part);
                 self.deliver_tokens(part.entry.slot, step.number, tokens, end, events);
+                if let Some(memory) = &mut self.memory {
+                    memory.sampled(&self.requests[part.entry.slot]);
+                }
             }
         }
         for part in &step.parts {
@@ -287,6 +292,14 @@ impl Instance {
                 self.complete_request(part.entry, outcome, end, events);
             }
         }
+        if self.config.rules.phases_apart {
+            for part in &step.parts {
+                if here(&self.requests, part.entry) {
+                    self.await_decoding(part.entry);
+                }
+            }
+        }
+        self.note_memory(end);
         self.spare_parts = step.parts;
         self.publish_kv_events(end, events);
         if !self.running.is_empty() || self.waiting_requests() > 0 {
@@ -414,6 +427,11 @@ impl Instance {
             self.leave_queue(slot);
         }
         self.keep_or_release(slot);
+        if let Some(memory) = &mut self.memory
+            && self.requests[slot].part != Part::Prefill
+        {
+            memory.left(resident(&self.requests[slot]));
+        }
         let request = &mut self.requests[slot];
         let sum = self.itl_log.sum(&request.token_steps);
         self.itl_log.count(&request.token_steps);

@@ -281,10 +281,14 @@ impl KvCache {
         self.take_blocks(table, full, self.block_size);
         self.take_blocks(table, u32::from(rest > 0), rest);
         if !one_by_one {
-            let all = table.len() as u32 * self.block_size - table.room(self.block_size);
-            self.cache_blocks(table, sequence, all);
+            self.cache_blocks(table, sequence, self.tokens_in(table));
         }
         true
+    }
+
+    /// Tokens for which there is room in these blocks and that are used.
+    pub(crate) fn tokens_in(&self, table: &BlockTable) -> u32 {
+        table.len() as u32 * self.block_size - table.room(self.block_size)
     }
 
     /// How many of the next `most` blocks can be taken before they are cached, with the same

@@ -55,6 +55,19 @@ pub struct KvMemory {
     pub fixed: f64,
 }
 
+/// What takes memory on one accelerator where it is counted by the byte.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DeviceMemory {
+    /// Weights.
+    pub weights: f64,
+    /// What is left beside them.
+    pub available: f64,
+    /// Keys and values of a token.
+    pub kv_per_token: f64,
+    /// Activations of a token of a step.
+    pub activations_per_token: f64,
+}
+
 impl KvCapacity<'_> {
     /// KV blocks of one instance: on each GPU the memory that may be used, less its share of the
     /// weights and what else lives there, divided by its share of a block; times the data-parallel

@@ -1,6 +1,6 @@
 //! What may be given about a deployment, and the complete deployment that results.
 
-use super::capacity::KvMemory;
+use super::capacity::{DeviceMemory, KvMemory};
 use super::extrapolation::Extrapolation;
 use super::kind::LatencyModelKind;
 use super::model::LatencyModel;
@@ -59,6 +59,8 @@ pub struct Setup {
     /// Are step times and KV capacity computed as BLIS does it, mistakes included? For runs that
     /// ask for its rules.
     pub as_blis: bool,
+    /// Does `xpu-roofline` pad steps, count memory by the byte and time in picoseconds, as XpuSim?
+    pub as_xpusim: bool,
 }
 
 /// Share of the GPU memory that may be used, by default.
@@ -93,6 +95,7 @@ impl Setup {
             moe_comm_backend: None,
             ticks: None,
             as_blis: false,
+            as_xpusim: false,
         }
     }
 }
@@ -173,6 +176,8 @@ pub struct Resolved {
     pub kv_element_bytes: f64,
     /// Memory of one GPU, where model and GPU are known.
     pub memory: Option<KvMemory>,
+    /// The same where requests are admitted by the byte.
+    pub device_memory: Option<DeviceMemory>,
     /// Longest request (prompt plus output), tokens; 0 = unlimited.
     pub max_model_len: u64,
     /// Where it comes from.
@@ -189,6 +194,8 @@ pub struct Resolved {
     pub arch: Option<ModelArch>,
     /// The GPU's figures where they are known.
     pub hardware: Option<Hardware>,
+    /// What a GPU costs, US dollars, where that is known.
+    pub capex_usd: Option<u32>,
 }
 
 impl Resolved {
@@ -209,6 +216,7 @@ impl Resolved {
             kv_blocks_source: KvBlocksSource::Unlimited,
             kv_element_bytes: 0.0,
             memory: None,
+            device_memory: None,
             max_model_len: 0,
             max_model_len_source: MaxModelLenSource::Unlimited,
             alpha: Vec::new(),
@@ -217,6 +225,7 @@ impl Resolved {
             is_moe: false,
             arch: None,
             hardware: None,
+            capex_usd: None,
         }
     }
 }

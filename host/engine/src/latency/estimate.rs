@@ -95,12 +95,15 @@ impl Estimator {
                 is_prefill: false,
             }
         };
-        let mut aggregates = StepAggregates {
-            requests: decodes,
-            decodes: decodes.into(),
-            decode_context: context,
-            ..StepAggregates::default()
-        };
+        let mut aggregates = StepAggregates::default();
+        if decodes > 0 {
+            let (each, longer) = (
+                context / u64::from(decodes),
+                (context % u64::from(decodes)) as u32,
+            );
+            aggregates.add_decodes(longer, each + 1);
+            aggregates.add_decodes(decodes - longer, each);
+        }
         if tokens > 0 {
             aggregates.add(prefill);
         }

@@ -16,6 +16,17 @@ pub struct StepItem {
     pub is_prefill: bool,
 }
 
+/// Lengths, tokens, at which something changes in how fast attention is computed: kernels are chosen
+/// by them.
+pub const LENGTH_BOUNDS: [u32; 2] = [512, 2048];
+
+/// How many of [`LENGTH_BOUNDS`] a length reaches.
+#[must_use]
+#[inline]
+pub fn length_class(length: u32) -> usize {
+    LENGTH_BOUNDS.into_iter().filter(|b| length >= *b).count()
+}
+
 /// What a step computes, summed over its scheduled requests (those with new tokens).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepAggregates {
@@ -40,6 +51,9 @@ pub struct StepAggregates {
     /// (query, key) pairs of the drafts: the i-th of a decode attends its context and i tokens
     /// more.
     pub draft_pairs: u64,
+    /// (query, key) pairs without a mask, by the [class](length_class) of the longer of new tokens
+    /// and keys. A decode's keys are its context, a prefill's its new tokens, too.
+    pub pairs_by_length: [u64; LENGTH_BOUNDS.len() + 1],
 }
 
 impl StepAggregates {
@@ -47,6 +61,9 @@ impl StepAggregates {
     pub fn add(&mut self, item: StepItem) {
         let (n, c) = (u64::from(item.new_tokens), u64::from(item.context));
         self.requests += 1;
+        let keys = if item.is_prefill { c + n } else { c };
+        let longer = u32::try_from(keys.max(n)).unwrap_or(u32::MAX);
+        self.pairs_by_length[length_class(longer)] += n * keys;
         if item.is_prefill {
             self.prefill_tokens += n;
             self.prefill_tokens_x_prompt += n * u64::from(item.prompt_tokens);
@@ -60,6 +77,16 @@ impl StepAggregates {
             self.draft_tokens += drafts;
             self.draft_pairs += drafts * c + n * drafts / 2;
         }
+    }
+
+    /// Adds so many decodes with the same context.
+    pub fn add_decodes(&mut self, decodes: u32, context: u64) {
+        let n = u64::from(decodes);
+        self.requests += decodes;
+        self.decodes += n;
+        self.decode_context += n * context;
+        let longer = u32::try_from(context).unwrap_or(u32::MAX);
+        self.pairs_by_length[length_class(longer)] += n * context;
     }
 
     /// New tokens of decodes, drafts included.
@@ -89,8 +116,12 @@ pub trait LatencyModel: Send + Sync {
     fn step_us(&self, step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64;
 
     /// The same to fractions of a microsecond, where the model has them.
-    fn exact_us(&self, step: &StepAggregates) -> Option<f64> {
-        let _ = step;
+    fn exact_us(
+        &self,
+        step: &StepAggregates,
+        items: &mut dyn Iterator<Item = StepItem>,
+    ) -> Option<f64> {
+        let _ = (step, items);
         None
     }
 

@@ -186,7 +186,11 @@ impl LatencyModel for Profile {
         truncate_us(self.us(step).round()).max(1)
     }
 
-    fn exact_us(&self, step: &StepAggregates) -> Option<f64> {
+    fn exact_us(
+        &self,
+        step: &StepAggregates,
+        _items: &mut dyn Iterator<Item = StepItem>,
+    ) -> Option<f64> {
         Some(self.us(step))
     }
 

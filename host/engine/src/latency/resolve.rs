@@ -513,6 +513,7 @@ impl<'a> Case<'a> {
             kv_blocks_source,
             kv_element_bytes,
             memory,
+            device_memory: None,
             max_model_len,
             max_model_len_source,
             alpha,
@@ -521,6 +522,7 @@ impl<'a> Case<'a> {
             is_moe,
             arch: self.arch,
             hardware,
+            capex_usd: None,
         })
     }
 }

@@ -3,7 +3,7 @@
 
 use super::capacity::GIB;
 use super::collectives::{Collective, Link};
-use super::model::{LatencyModel, StepAggregates, StepItem, truncate_us};
+use super::model::{LENGTH_BOUNDS, LatencyModel, StepAggregates, StepItem, truncate_us};
 use crate::rules::Preset;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Xpu, XpuAlgorithm, XpuModel};
@@ -15,8 +15,8 @@ use windtunnel_config::{Xpu, XpuAlgorithm, XpuModel};
 /// in a feed-forward block, the output head over every position, attention without the causal
 /// mask and faster by a factor that depends on its length. A step of prompts of one length, or of
 /// decodes of one context, takes what that simulator says; in any other step each request counts
-/// with its own length, where that one pads all to the longest. Prefills and decodes of one step
-/// share the weights that it reads.
+/// with its own length, where that one [pads](Self::as_xpusim) all to the longest. Prefills and
+/// decodes of one step share the weights that it reads.
 #[derive(Clone, Debug)]
 pub struct XpuRoofline {
     layers: f64,
@@ -36,7 +36,15 @@ pub struct XpuRoofline {
     bandwidth: f64,
     link: Link,
     algorithm: XpuAlgorithm,
+    /// Requests of a step count with the length of the longest.
+    pads: bool,
+    /// Microseconds on the engine's clock for one of the accelerator's.
+    dilation: f64,
 }
+
+/// Picoseconds of a microsecond. The clock of a run that is to be as exact as XpuSim's counts them:
+/// it reads a microsecond where a picosecond has passed, and goes on for 100 days.
+pub const PICOSECONDS_PER_US: i64 = 1_000_000;
 
 /// What a step computes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,14 +100,8 @@ impl LayerSeconds {
     }
 }
 
-/// How much faster attention is than its formula, by the longer of queries and keys.
-fn speedup(queries: u32, keys: u32) -> f64 {
-    match queries.max(keys) {
-        0..512 => 1.5,
-        512..2048 => 2.5,
-        _ => 3.5,
-    }
-}
+/// How much faster attention is than its formula, by the class of the longer of queries and keys.
+const SPEEDUP: [f64; LENGTH_BOUNDS.len() + 1] = [1.5, 2.5, 3.5];
 
 impl XpuRoofline {
     /// The model for instances of `tp` accelerators; `names` are those of model and accelerator,
@@ -157,7 +159,20 @@ impl XpuRoofline {
                 latency: xpu.all_reduce_latency_us * 1e-6,
             },
             algorithm: xpu.all_reduce,
+            pads: false,
+            dilation: 1.0,
         })
+    }
+
+    /// The same as XpuSim has it: a step takes as long as if all its requests had the length of the
+    /// longest. Its microseconds are picoseconds.
+    #[must_use]
+    pub fn as_xpusim(self) -> Self {
+        Self {
+            pads: true,
+            dilation: PICOSECONDS_PER_US as f64,
+            ..self
+        }
     }
 
     /// Bytes of weights on one accelerator.
@@ -181,13 +196,37 @@ impl XpuRoofline {
     /// Seconds of one layer of a step of these requests.
     #[must_use]
     pub fn layer_seconds(&self, items: &mut dyn Iterator<Item = StepItem>) -> LayerSeconds {
-        self.layer(&Load::of(items))
+        self.layer(&self.load_of(items))
     }
 
     /// Seconds of a step of these requests.
     #[must_use]
     pub fn seconds(&self, items: &mut dyn Iterator<Item = StepItem>) -> f64 {
-        let load = Load::of(items);
+        self.seconds_of(&self.load_of(items))
+    }
+
+    fn load_of(&self, items: &mut dyn Iterator<Item = StepItem>) -> Load {
+        if self.pads {
+            return Load::padded(items);
+        }
+        let mut step = StepAggregates::default();
+        items.for_each(|item| step.add(item));
+        Load::of(&step)
+    }
+
+    /// Seconds of a step; one that was summed up needs no look at its requests but to pad them.
+    fn step_seconds(
+        &self,
+        step: &StepAggregates,
+        items: &mut dyn Iterator<Item = StepItem>,
+    ) -> f64 {
+        self.seconds_of(&match self.pads {
+            true => Load::padded(items),
+            false => Load::of(step),
+        })
+    }
+
+    fn seconds_of(&self, load: &Load) -> f64 {
         if load.tokens == 0.0 {
             return 0.0;
         }
@@ -196,7 +235,7 @@ impl XpuRoofline {
         // The output head is on every accelerator.
         let head = 2.0 * load.tokens * weights / self.flops;
         let head = head.max(weights * self.bytes / self.bandwidth);
-        self.layers * self.layer(&load).total() + embedding + head
+        self.layers * self.layer(load).total() + embedding + head
     }
 
     fn layer(&self, load: &Load) -> LayerSeconds {
@@ -233,24 +272,32 @@ impl XpuRoofline {
 }
 
 impl Load {
-    fn of(items: &mut dyn Iterator<Item = StepItem>) -> Self {
-        let mut load = Self::default();
-        for item in items {
-            let (new, context) = (f64::from(item.new_tokens), f64::from(item.context));
-            // A decode's own token is not among its keys.
-            let (queries, keys) = match item.is_prefill {
-                true => (
-                    item.new_tokens,
-                    item.context.saturating_add(item.new_tokens),
-                ),
-                false => (item.new_tokens, item.context),
-            };
-            load.tokens += new;
-            load.prefill += if item.is_prefill { new } else { 0.0 };
-            load.pairs += new * f64::from(keys) / speedup(queries, keys);
-            load.read += context;
+    /// Of a step that was summed up.
+    fn of(step: &StepAggregates) -> Self {
+        let pairs = step.pairs_by_length.iter().zip(SPEEDUP);
+        Self {
+            tokens: (step.prefill_tokens + step.decode_tokens()) as f64,
+            prefill: step.prefill_tokens as f64,
+            pairs: pairs.map(|(pairs, speedup)| *pairs as f64 / speedup).sum(),
+            read: (step.prefill_context + step.decode_context) as f64,
         }
-        load
+    }
+
+    /// Of these requests, each as long as the longest.
+    fn padded(items: &mut dyn Iterator<Item = StepItem>) -> Self {
+        let mut requests = 0.0;
+        let longest = items
+            .inspect(|_| requests += 1.0)
+            .max_by_key(|item| (item.new_tokens, item.context));
+        let mut one = StepAggregates::default();
+        longest.into_iter().for_each(|item| one.add(item));
+        let one = Self::of(&one);
+        Self {
+            tokens: requests * one.tokens,
+            prefill: requests * one.prefill,
+            pairs: requests * one.pairs,
+            read: requests * one.read,
+        }
     }
 }
 
@@ -259,8 +306,17 @@ impl LatencyModel for XpuRoofline {
         Preset::Vllm
     }
 
-    fn step_us(&self, _step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64 {
-        truncate_us((self.seconds(items) * 1e6).round()).max(1)
+    fn step_us(&self, step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64 {
+        // To the nearest; there is no time below 0.
+        truncate_us(self.step_seconds(step, items) * 1e6 * self.dilation + 0.5).max(1)
+    }
+
+    fn exact_us(
+        &self,
+        step: &StepAggregates,
+        items: &mut dyn Iterator<Item = StepItem>,
+    ) -> Option<f64> {
+        Some(self.step_seconds(step, items) * 1e6 * self.dilation)
     }
 
     fn queueing_us(&self, _prompt_tokens: u32) -> i64 {

@@ -14,3 +14,4 @@ pub mod summary;
 pub mod ticks;
 pub mod transfers;
 pub mod window;
+pub mod xpusim;

@@ -5,6 +5,7 @@ use crate::metrics::fitness::Weights;
 use crate::metrics::saturation::Detectors;
 use crate::metrics::slo::SloTargets;
 use crate::metrics::ticks::TickInputs;
+use crate::metrics::xpusim::XpuSimFigures;
 
 /// What a report needs to know beyond what the run left behind.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,8 @@ pub struct ReportInputs {
     pub generator: Option<GeneratorInputs>,
     /// What the figures of a run in abstract time need; `None` = its time is real.
     pub ticks: Option<TickInputs>,
+    /// The figures of a run under XpuSim's rules; `None` = it has others.
+    pub xpusim: Option<XpuSimFigures>,
     /// What the instances run on, pool by pool; none = not known.
     pub machines: Vec<Machine>,
     /// First lines of the report for people: model, GPU, tensor parallelism, latency model, rules.

@@ -22,6 +22,8 @@ pub struct Machine {
     pub kv_blocks: u64,
     /// Where their number comes from, in a word.
     pub kv_blocks_source: Choice<String>,
+    /// What a GPU costs, US dollars, where that is known.
+    pub capex_usd_per_gpu: Option<u32>,
 }
 
 /// A value that was given, or chosen because nothing was.
@@ -51,6 +53,14 @@ impl Machine {
 #[must_use]
 pub fn gpus(machines: &[Machine]) -> u64 {
     machines.iter().map(Machine::gpus).sum()
+}
+
+/// What all GPUs cost, US dollars; `None` where the price of some is not known.
+#[must_use]
+pub fn capex_usd(machines: &[Machine]) -> Option<u64> {
+    let price = |m: &Machine| Some(m.gpus() * u64::from(m.capex_usd_per_gpu?));
+    let all: Option<u64> = machines.iter().map(price).sum();
+    all.filter(|_| !machines.is_empty())
 }
 
 /// Reads a column off a run's machines.

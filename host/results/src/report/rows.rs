@@ -357,6 +357,32 @@ pub fn write_file(files: &mut Staging, record: &RunRecord, path: &Path) -> Resul
     files.write(path, |out| write(record, format, out))
 }
 
+/// Writes rows of another kind to one of `files`; its ending tells the format.
+///
+/// # Errors
+/// As [`write_file`].
+pub(super) fn write_rows<R: Serialize>(
+    files: &mut Staging,
+    rows: impl Iterator<Item = R>,
+    path: &Path,
+) -> Result<(), InputError> {
+    let format = Format::of(path)?;
+    files.write(path, |out| match format {
+        Format::Json => {
+            let rows: Vec<R> = rows.collect();
+            serde_json::to_writer_pretty(&mut *out, &rows)?;
+            out.write_all(b"\n")
+        }
+        Format::Csv => {
+            let mut csv = csv::Writer::from_writer(out);
+            for row in rows {
+                csv.serialize(row)?;
+            }
+            csv.flush()
+        }
+    })
+}
+
 /// Name of the column that is there if the pools have names, behind `instance`.
 pub const POOL: &str = "pool";
 

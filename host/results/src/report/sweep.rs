@@ -2,10 +2,12 @@
 
 mod table;
 
-pub use table::table;
+pub use table::{column_names, table};
 
 use super::machines::{self, COLUMNS};
 use super::{Results, go};
+use crate::metrics::measured::Measured;
+use crate::metrics::stats::{Ints, mean};
 use crate::metrics::summary::Latencies;
 use crate::metrics::ticks::TickFigures;
 use serde_json::{Map, Number, Value};
@@ -73,7 +75,7 @@ const TICK_METRICS: [(&str, TickMetric); 15] = [
 ];
 
 /// What is reported of a run, by column name; absent values are empty.
-const METRICS: [(&str, Metric); 31] = [
+const METRICS: [(&str, Metric); 36] = [
     ("arrived", |r| Some(r.summary.arrivals as f64)),
     ("completed", |r| Some(r.summary.cluster.completed as f64)),
     ("rejected", |r| {
@@ -130,7 +132,44 @@ const METRICS: [(&str, Metric); 31] = [
         r.goodput.as_ref().map(|g| g.attainment)
     }),
     ("fitness", |r| r.fitness.as_ref().map(|f| f.score)),
+    ("measured_requests_per_s", |r| measured(r, |m| m[0])),
+    ("measured_output_tokens_per_s", |r| measured(r, |m| m[1])),
+    ("measured_ttft_mean_ms", |r| measured(r, |m| m[2])),
+    ("measured_e2e_mean_ms", |r| measured(r, |m| m[3])),
+    ("capex_usd", |r| {
+        machines::capex_usd(&r.inputs.machines).map(|usd| usd as f64)
+    }),
 ];
+
+/// Of the time that is measured apart: requests and output tokens per second, mean TTFT and mean
+/// end-to-end latency in milliseconds. `None` where none is, or nothing completed in it.
+fn measured(r: &Results<'_>, of: fn([f64; 4]) -> f64) -> Option<f64> {
+    let figures = match (&r.inputs.xpusim, r.inputs.measured_us) {
+        (Some(figures), _) => {
+            let per_s = |n: u64| n as f64 / figures.simulated_s;
+            let ms = |times: &Ints| mean(times) / figures.clock_per_s * 1e3;
+            let times = [&figures.first_token, &figures.end_to_end].map(ms);
+            (figures.completed > 0).then(|| {
+                let rates = [figures.completed, figures.tokens].map(per_s);
+                [rates[0], rates[1], times[0], times[1]]
+            })
+        }
+        (None, Some(window)) => {
+            let m = Measured::of(r.record, window);
+            (m.completed > 0).then(|| {
+                let times = [&m.ttft_us, &m.e2e_us].map(|us| mean(us) / 1e3);
+                [
+                    m.responses_per_sec(),
+                    m.tokens_per_sec(),
+                    times[0],
+                    times[1],
+                ]
+            })
+        }
+        (None, None) => None,
+    };
+    figures.map(of)
+}
 
 /// Requests that arrived and did not complete, for whatever reason: the tables show them in one
 /// column, so that who drops requests does not look better than who rejects them.

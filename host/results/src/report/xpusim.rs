@@ -1,16 +1,82 @@
-//! A run's results in XpuSim's schema, with figures of ours: a request's last token counts, and the
-//! accelerators are busy while they compute.
+//! A run's results in XpuSim's schema. Under its own rules with its figures; else with figures of
+//! ours: a request's last token counts, and the accelerators are busy while they compute.
 
 use super::Results;
+use super::rows::write_rows;
 use crate::metrics::measured::Measured;
 use crate::metrics::stats::{Ints, Sample, mean, percentile};
+use crate::metrics::xpusim::XpuSimFigures;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
+use std::path::Path;
+use windtunnel_base::input::{InputError, Staging};
 use windtunnel_base::record::{InstanceTotals, Outcome};
 
 /// The object: seconds, and GiB of one accelerator.
 #[must_use]
 pub fn value(results: &Results<'_>) -> Value {
+    match &results.inputs.xpusim {
+        Some(figures) => under_its_rules(figures),
+        None => under_ours(results),
+    }
+}
+
+/// Its own figures, and behind them, as `extra`, what it prints or counts besides.
+fn under_its_rules(figures: &XpuSimFigures) -> Value {
+    let seconds = figures.simulated_s;
+    let per_s = |n: u64| (seconds > 0.0).then(|| n as f64 / seconds);
+    let memory = &figures.memory_gib;
+    let at = |p: f64| (memory.count() > 0).then(|| percentile(memory, p));
+    let mut all = json!({
+        "total_requests": figures.total,
+        "completed_requests": figures.completed,
+        // It knows no way to refuse one.
+        "rejected_requests": 0,
+        "simulation_time": seconds,
+        "throughput": {
+            "requests_per_sec": per_s(figures.completed),
+            "tokens_per_sec": per_s(figures.tokens),
+        },
+        // Busy time over busy and idle time, of which it counts none.
+        "xpu_utilization": f64::from(u8::from(figures.busy_s > 0.0)),
+        "memory": {
+            "peak_memory_gb": at(100.0),
+            "p95_memory_gb": at(95.0),
+            "p50_memory_gb": at(50.0),
+        },
+    });
+    for (key, times) in [
+        ("first_token_latency", &figures.first_token),
+        ("end_to_end_latency", &figures.end_to_end),
+    ] {
+        if times.count() > 0 {
+            all[key] = latencies(times, figures.clock_per_s);
+        }
+    }
+    all["extra"] = json!({
+        "gpu_busy_time": figures.busy_s,
+        "total_tokens_generated": figures.tokens,
+        "prefill_latency_mean": figures.prefill_mean_s,
+        "events": figures.events(),
+        "end_time": figures.end_s,
+        "printed_utilization": figures.utilization(),
+    });
+    all
+}
+
+/// Writes what happened to each request when, seconds, to a `.json` or `.csv` file.
+///
+/// # Errors
+/// When the name has another ending, or the file cannot be written.
+pub fn write_timelines(
+    staging: &mut Staging,
+    figures: &XpuSimFigures,
+    path: &Path,
+) -> Result<(), InputError> {
+    write_rows(staging, figures.requests.iter(), path)
+}
+
+fn under_ours(results: &Results<'_>) -> Value {
     let record = results.record;
     let whole = [0, results.summary.cluster.ended_us.max(1)];
     let measured = Measured::of(record, results.inputs.measured_us.unwrap_or(whole));
@@ -55,7 +121,7 @@ pub fn value(results: &Results<'_>) -> Value {
         ("end_to_end_latency", &measured.e2e_us),
     ] {
         if times.count() > 0 {
-            add(key, latencies(times));
+            add(key, latencies(times, 1e6));
         }
     }
     Value::Object(map)
@@ -69,13 +135,13 @@ pub fn write(results: &Results<'_>, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{:#}", value(results))
 }
 
-fn latencies(us: &Ints) -> Value {
+fn latencies(times: &Ints, clock_per_s: f64) -> Value {
     json!({
-        "mean": mean(us) / 1e6,
-        "p50": percentile(us, 50.0) / 1e6,
-        "p90": percentile(us, 90.0) / 1e6,
-        "p95": percentile(us, 95.0) / 1e6,
-        "p99": percentile(us, 99.0) / 1e6,
+        "mean": mean(times) / clock_per_s,
+        "p50": percentile(times, 50.0) / clock_per_s,
+        "p90": percentile(times, 90.0) / clock_per_s,
+        "p95": percentile(times, 95.0) / clock_per_s,
+        "p99": percentile(times, 99.0) / clock_per_s,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Chooser, ClusterFacts};
 use crate::batching::{self, Named};
-use crate::{scheduling, ticks};
+use crate::{scheduling, ticks, xpusim};
 use windtunnel_base::input::InputError;
 use windtunnel_engine::instance::Preset;
 use windtunnel_policy::{Choice, Hook};
@@ -14,10 +14,10 @@ impl Chooser<'_> {
         cluster: &ClusterFacts<'_>,
     ) -> Result<(Choice, Vec<Option<Choice>>), InputError> {
         let hook = Hook::Batching;
-        let time_us = if cluster.in_ticks {
-            ticks::time_us
-        } else {
-            scheduling::time_us
+        let time_us = match (cluster.in_ticks, cluster.as_xpusim) {
+            (true, _) => ticks::time_us,
+            (_, true) => xpusim::time_us,
+            _ => scheduling::time_us,
         };
         // The program's own excludes them.
         self.custom(hook)?;
@@ -26,11 +26,14 @@ impl Chooser<'_> {
         let mut load = |named: &Named| {
             let mut wrong = None;
             let choice = self.load_with(hook, &named.reference, &mut |declared| {
-                let values = named.values(declared, time_us);
-                values.unwrap_or_else(|e| {
+                let mut values = named.values(declared, time_us).unwrap_or_else(|e| {
                     wrong = Some(e);
                     Vec::new()
-                })
+                });
+                if cluster.as_xpusim {
+                    xpusim::add_default_times(&mut values, declared);
+                }
+                values
             });
             match wrong {
                 Some(e) => Err(e),

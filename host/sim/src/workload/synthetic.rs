@@ -3,17 +3,11 @@
 use crate::opened::Opened;
 use crate::settings::Given;
 use crate::spec::{LengthSpec, LoadGeneratorSpec, RunSpec, WorkloadSpec};
+use crate::xpusim_traffic::{DURATION_S, XPUSIM, drawn, measured};
 use windtunnel_base::input::InputError;
 use windtunnel_config::Defaults;
 use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
-use windtunnel_workload::xpusim::{self, XpuSimTraffic};
-
-/// The name of XpuSim's traffic.
-pub(super) const XPUSIM: &str = "xpusim";
-/// How long it comes unless that is said, seconds.
-const XPUSIM_DURATION_S: f64 = 60.0;
-/// The longest time, seconds (30 years).
-const LONGEST_S: f64 = 1e9;
+use windtunnel_workload::xpusim::{Parameters as XpuSimParameters, XpuSimTraffic};
 
 /// Settings of synthetic lengths.
 pub(crate) const LENGTH_SETTINGS: [&str; 9] = [
@@ -50,27 +44,6 @@ pub(super) fn check_times(run: &RunSpec, given: &Given, preset: bool) -> Result<
         !run.outputs.summary_only,
         "with `summary_only`, which keeps no request's record",
     )
-}
-
-/// The time that is measured, seconds: after the warm-up, until no more requests come. `None` = the
-/// workload does not say it.
-fn measured(w: &WorkloadSpec) -> Result<Option<[f64; 2]>, InputError> {
-    let is_xpusim = w.name.as_deref() == Some(XPUSIM);
-    let Some(duration) = w.duration.or(is_xpusim.then_some(XPUSIM_DURATION_S)) else {
-        return Ok(None);
-    };
-    let warm_up = w.warm_up.unwrap_or(0.0);
-    if !(duration > 0.0 && duration <= LONGEST_S) {
-        return Err(InputError::new(format!(
-            "`duration` is {duration}; expected seconds above 0, at most {LONGEST_S:e}"
-        )));
-    }
-    if !(0.0..=LONGEST_S).contains(&warm_up) {
-        return Err(InputError::new(format!(
-            "`warm_up` is {warm_up}; expected seconds, 0 to {LONGEST_S:e}"
-        )));
-    }
-    Ok(Some([warm_up, warm_up + duration]))
 }
 
 /// The same in microseconds, of a run that was found to be right.
@@ -150,21 +123,14 @@ pub(super) fn as_xpusim(
         "with `workload` xpusim, which has a `duration`, and lengths by `prompt_tokens` and `output_tokens` and their \
          largest values",
     )?;
-    let length = |l: &LengthSpec, usual, most| xpusim::Length {
-        usual: l.mean.unwrap_or(usual),
-        most: l.max.unwrap_or(most),
-    };
-    let end = measured(w)?.map_or(XPUSIM_DURATION_S, |[_, end]| end);
-    let (rate, seed) = (w.rate.unwrap_or(2.0), run.seed());
-    let source = XpuSimTraffic::new(&xpusim::Parameters {
-        rate,
-        until_s: end,
-        prompt: length(&w.prompt_tokens, 512, 1024),
-        output: length(&w.output_tokens, 128, 256),
-        seed,
+    let end = measured(w)?.map_or(DURATION_S, |[_, end]| end);
+    let parameters = XpuSimParameters {
         horizon_us,
         timeout_us: w.timeout.map(|_| timeout(w)).transpose()?.flatten(),
-    })?;
+        ..drawn(run, end)
+    };
+    let (rate, seed) = (parameters.rate, parameters.seed);
+    let source = XpuSimTraffic::new(&parameters)?;
     Ok(Opened::of(
         Box::new(source),
         format!("{XPUSIM}, {end} s of requests at {rate} request/s, seed {seed}"),

@@ -18,8 +18,17 @@ impl Instance {
             return;
         }
         self.admit_arrived(now, budget);
-        if self.waiting.is_empty() || !self.arrived.is_empty() {
+        let apart = self.config.rules.phases_apart;
+        let full = match apart {
+            true => !self.running.is_empty(),
+            false => !self.arrived.is_empty(),
+        };
+        if self.waiting.is_empty() || full {
             return;
+        }
+        if apart && !self.arrived.is_empty() {
+            // None of those fits; prompts are another matter.
+            *budget = self.step_budget_with(0, 0, now, events);
         }
         self.refresh_wait_queue(now, events);
         while budget.may_admit() {
@@ -27,7 +36,10 @@ impl Instance {
                 break;
             };
             // Requests behind one that does not fit wait, too.
-            if self.is_blocked(slot, budget) || !self.admit(slot, now, budget, events) {
+            if self.is_blocked(slot, budget)
+                || !self.memory_admits(slot)
+                || !self.admit(slot, now, budget, events)
+            {
                 break;
             }
         }

@@ -15,13 +15,24 @@ impl Instance {
         now: i64,
         events: &mut Vec<InstanceEvent>,
     ) -> StepBudget {
-        let step = self.step_view(prefilling);
+        self.step_budget_with(prefilling, self.arrived.len(), now, events)
+    }
+
+    /// The same where `with_kv` of those that wait are shown as having their KV cache here.
+    pub(super) fn step_budget_with(
+        &mut self,
+        prefilling: usize,
+        with_kv: usize,
+        now: i64,
+        events: &mut Vec<InstanceEvent>,
+    ) -> StepBudget {
+        let step = self.step_view(prefilling, with_kv);
         self.step_limits = self.ask_batching(&step, now, events);
         let drafts = self.config.scheduling.speculation.num_speculative_tokens;
         StepBudget::new(self.step_limits, self.config.max_computed_tokens(), drafts)
     }
 
-    fn step_view(&self, prefilling: usize) -> StepView {
+    fn step_view(&self, prefilling: usize, with_kv: usize) -> StepView {
         let (running, prefilling) = (self.running.len() as u32, prefilling as u32);
         let work = match self.batching_interests.has(Interests::WORK) {
             true => self.work(),
@@ -46,7 +57,7 @@ impl Instance {
             long_prefill_token_threshold: threshold,
             steps_in_flight: self.in_flight.len() as u32,
             moving: (self.moving + self.kept.len()) as u32,
-            reserved: 0,
+            with_kv: with_kv as u32,
         }
     }
 
@@ -63,9 +74,10 @@ impl Instance {
         }
     }
 
-    /// The head of the wait queue. Requests whose KV cache has arrived stand before all others.
-    pub(crate) fn head_of_queue(&self) -> Option<Slot> {
-        let arrived = self.arrived.front().copied();
+    /// The head of the wait queue. Requests whose KV cache is here stand before all others, if
+    /// `with_kv` of them are shown.
+    pub(crate) fn head_of_queue(&self, with_kv: u32) -> Option<Slot> {
+        let arrived = self.arrived.front().filter(|_| with_kv > 0).copied();
         arrived.or_else(|| self.waiting.first(|_| true))
     }
 

@@ -88,6 +88,7 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         kv_blocks_source,
         kv_element_bytes: 2.0,
         memory,
+        device_memory: None,
         max_model_len,
         max_model_len_source,
         alpha: vec![0.0; 3],
@@ -96,6 +97,7 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         is_moe: false,
         arch: None,
         hardware: None,
+        capex_usd: None,
     })
 }
 

@@ -1,8 +1,8 @@
 //! A deployment whose step times come from `xpu-roofline`: model and accelerator are entries of its
 //! own catalog.
 
-use super::super::capacity::{GIB, KvMemory, OVERHEAD};
-use super::super::deployment::{KvBlocksSource, Resolved, Setup};
+use super::super::capacity::{DeviceMemory, GIB, KvMemory, OVERHEAD};
+use super::super::deployment::{KvBlocksSource, MaxModelLenSource, Resolved, Setup};
 use super::super::kind::LatencyModelKind;
 use super::super::xpu_roofline::XpuRoofline;
 use super::longest::fit_model_len;
@@ -43,11 +43,15 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     };
     let (gpu, xpu) = catalog.xpu(gpu)?;
     let tp = setup.tp.unwrap_or(1);
-    let latency = XpuRoofline::new((name, gpu), model, xpu, tp)?;
+    let mut latency = XpuRoofline::new((name, gpu), model, xpu, tp)?;
+    let (overhead, utilization) = match setup.as_xpusim {
+        true => (0.0, 1.0),
+        false => (OVERHEAD, setup.gpu_memory_utilization),
+    };
     let memory = KvMemory {
         weights: latency.weight_bytes(),
-        overhead: OVERHEAD * GIB,
-        budget: xpu.memory_gib * setup.gpu_memory_utilization * GIB,
+        overhead: overhead * GIB,
+        budget: xpu.memory_gib * utilization * GIB,
         token: latency.kv_bytes_per_token(),
         replicas: 1,
         fixed: 0.0,
@@ -56,7 +60,19 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         Some(blocks) => (blocks, KvBlocksSource::Flag),
         None => (blocks(setup, &memory, name, xpu)?, KvBlocksSource::Computed),
     };
-    let (max_model_len, max_model_len_source) = fit_model_len(setup, model.max_len, blocks)?;
+    let device_memory = setup.as_xpusim.then(|| DeviceMemory {
+        weights: memory.weights,
+        available: memory.budget - memory.weights,
+        kv_per_token: memory.token,
+        activations_per_token: latency.activation_gib(1.0) * GIB,
+    });
+    let (max_model_len, max_model_len_source) = match setup.as_xpusim {
+        true => (model.max_len, MaxModelLenSource::ModelConfig),
+        false => fit_model_len(setup, model.max_len, blocks)?,
+    };
+    if setup.as_xpusim {
+        latency = latency.as_xpusim();
+    }
     let mut notes = vec![format!(
         "{name} and {gpu} are as XpuSim has them: as many key and value heads as attention heads, round figures, \
          efficiencies that nobody measured"
@@ -81,6 +97,7 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         kv_blocks_source: source,
         kv_element_bytes: model.dtype.bytes(),
         memory: Some(memory),
+        device_memory,
         max_model_len,
         max_model_len_source,
         alpha: vec![0.0; 3],
@@ -89,6 +106,7 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         is_moe: false,
         arch: None,
         hardware: Some(figures(model, xpu)),
+        capex_usd: xpu.capex_usd,
     })
 }
 
@@ -135,6 +153,7 @@ fn blocks(setup: &Setup, memory: &KvMemory, name: &str, xpu: &Xpu) -> Result<u64
     if free > 0.0 && blocks > 0 {
         return Ok(blocks);
     }
+    let share = memory.budget / (xpu.memory_gib * GIB) * 100.0;
     Err(InputError::new(format!(
         "KV capacity: {name} does not fit: each GPU needs {:.2} GiB of weights and {:.2} GiB of buffers before any KV \
          cache, and {:.2} GiB are available ({} GiB x {:.0}%); more GPUs (`tp`) split the weights further",
@@ -142,7 +161,7 @@ fn blocks(setup: &Setup, memory: &KvMemory, name: &str, xpu: &Xpu) -> Result<u64
         memory.overhead / GIB,
         memory.budget / GIB,
         xpu.memory_gib,
-        setup.gpu_memory_utilization * 100.0
+        share
     )))
 }
 

@@ -63,8 +63,10 @@ impl Batching for Windowed {
         let Some(head) = queue.waiting.get(0).filter(|_| queue.batch_size == 0) else {
             return Ok(closed);
         };
+        // What was collected once is not collected again.
+        let collects = step.with_kv == 0 && queue.queue_depth < self.min_batch_size;
         let opens_us = head.enqueued_us.saturating_add(self.window_us);
-        if queue.queue_depth < self.min_batch_size && queue.now_us < opens_us {
+        if collects && queue.now_us < opens_us {
             return Ok(BatchLimits {
                 hold_until_us: opens_us,
                 ..closed

@@ -40,7 +40,7 @@ enum Best {
     Lowest,
 }
 
-const COLUMNS: [Column; 10] = [
+static COLUMNS: [Column; 11] = [
     column("requests_per_s", "Requests/s", Best::Highest, digits),
     column(PER_GPU, "Tokens/s/GPU", Best::Highest, digits),
     column("ttft_p50_ms", "TTFT p50", Best::Lowest, digits),
@@ -51,9 +51,32 @@ const COLUMNS: [Column; 10] = [
     column(NOT_SERVED, "Not served", Best::Lowest, count),
     column("slo_attainment", "SLO met", Best::Highest, percent),
     column("fitness", "Fitness", Best::Highest, digits),
+    column("capex_usd", "CapEx USD", Best::Lowest, count),
 ];
 
-const TICK_COLUMNS: [Column; 7] = [
+/// Those that are shown when they are asked for.
+static MORE: [Column; 7] = [
+    column("output_tokens_per_s", "Tokens/s", Best::Highest, digits),
+    column("ttft_mean_ms", "TTFT mean", Best::Lowest, digits),
+    column("e2e_mean_ms", "E2E mean", Best::Lowest, digits),
+    column(
+        "measured_requests_per_s",
+        "Requests/s",
+        Best::Highest,
+        digits,
+    ),
+    column(
+        "measured_output_tokens_per_s",
+        "Tokens/s",
+        Best::Highest,
+        digits,
+    ),
+    column("measured_ttft_mean_ms", "TTFT mean", Best::Lowest, digits),
+    column("measured_e2e_mean_ms", "E2E mean", Best::Lowest, digits),
+];
+
+/// Those of runs in ticks.
+static TICK_COLUMNS: [Column; 7] = [
     column(
         "requests_per_1000_ticks",
         "Requests/1k",
@@ -67,6 +90,20 @@ const TICK_COLUMNS: [Column; 7] = [
     column("final_queue", "Queue", Best::Lowest, count),
     column(NOT_SERVED, "Not served", Best::Lowest, count),
 ];
+
+/// The columns that a table can have: those that it has by itself, and those to ask for.
+fn of_clock(clock: Clock) -> (&'static [Column], &'static [Column]) {
+    match clock {
+        Clock::Real => (&COLUMNS, &MORE),
+        Clock::Ticks => (&TICK_COLUMNS, &[]),
+    }
+}
+
+/// The metrics that a table can show, by their names in rows.
+pub fn column_names(clock: Clock) -> impl Iterator<Item = &'static str> {
+    let (shown, more) = of_clock(clock);
+    shown.iter().chain(more).map(|column| column.metric)
+}
 
 const fn column(metric: &'static str, title: &'static str, best: Best, show: Show) -> Column {
     Column {
@@ -132,9 +169,9 @@ impl Group<'_> {
 /// A table with a line per point; several seeds show as their mean and standard deviation. With
 /// several dimensions the best value is marked for each value of the first. Columns that are 0
 /// everywhere, and what makes the table too wide, are left out. What runs were computed on is told
-/// where it differs.
+/// where it differs. `wanted` are the metrics to show, all of them; none = those above.
 #[must_use]
-pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
+pub fn table(dimensions: &[&str], rows: &[Row], wanted: &[String]) -> String {
     let groups: Vec<Group<'_>> = rows
         .chunk_by(|a, b| a.point() == b.point())
         .map(Group)
@@ -152,11 +189,9 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
         let mut values = rows.iter().filter_map(|row| row.metric(c.metric));
         values.any(|x| x != 0.0)
     };
-    let in_ticks = rows.first().is_some_and(|row| row.clock == Clock::Ticks);
-    let columns: &[Column] = match in_ticks {
-        true => &TICK_COLUMNS,
-        false => &COLUMNS,
-    };
+    let clock = rows.first().map_or(Clock::Real, |row| row.clock);
+    let (columns, more) = of_clock(clock);
+    let named = |name: &String| columns.iter().chain(more).find(|c| c.metric == name);
     let seeds = groups.first().map_or(0, |g| g.0.len());
     let mut drawing = Drawing {
         dimensions,
@@ -166,11 +201,18 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
             .filter(|(name, _, flag)| differ(name) && !dimensions.contains(flag))
             .map(|(name, title, _)| (name, title))
             .collect(),
-        columns: columns.iter().filter(matters).collect(),
+        columns: match wanted {
+            [] => columns.iter().filter(matters).collect(),
+            _ => wanted.iter().filter_map(named).collect(),
+        },
         deviations: seeds > 1,
         broken: false,
     };
-    drawing.narrow();
+    if wanted.is_empty() {
+        drawing.narrow();
+    } else {
+        drawing.broken = drawing.width() > WIDTH;
+    }
     let deviation = if drawing.deviations {
         " ±standard deviation"
     } else {
@@ -180,9 +222,11 @@ pub fn table(dimensions: &[&str], rows: &[Row]) -> String {
         1 => "1 run".to_owned(),
         n => format!("{n} runs"),
     };
-    last.push_str(match in_ticks {
-        true => "; times in ticks, means; queue at the end",
-        false => "; latencies in ms; requests/s over the whole run, drain included",
+    let of_a_part = wanted.iter().any(|name| name.starts_with("measured_"));
+    last.push_str(match (clock, of_a_part) {
+        (Clock::Ticks, _) => "; times in ticks, means; queue at the end",
+        (Clock::Real, true) => "; latencies in ms; of the time that is measured, after the warm-up",
+        (Clock::Real, false) => "; latencies in ms; requests/s over the whole run, drain included",
     });
     if seeds > 1 {
         last.push_str(&format!("\nmean{deviation} of {seeds} seeds"));
@@ -202,7 +246,7 @@ struct Drawing<'a> {
     groups: Vec<Group<'a>>,
     /// Column and title of what the rows' machines differ in.
     machines: Vec<(&'static str, &'static str)>,
-    columns: Vec<&'a Column>,
+    columns: Vec<&'static Column>,
     deviations: bool,
     /// Are lists in the dimensions broken into lines?
     broken: bool,
@@ -279,13 +323,14 @@ impl Drawing<'_> {
     }
 }
 
-/// Breaks a list after its commas.
+/// Breaks a list after its commas, and flags between them.
 fn lines(list: &str) -> String {
     let mut lines = String::new();
     let mut length = 0;
-    for item in list.split_inclusive(',') {
+    for item in list.split_inclusive([',', ' ']) {
         let more = item.chars().count();
         if length > 0 && length + more > LINE {
+            lines.truncate(lines.trim_end_matches(' ').len());
             lines.push('\n');
             length = 0;
         }

@@ -2,7 +2,7 @@
 
 use crate::metrics::ticks::TickInputs;
 use crate::report::instance_name;
-use crate::report::rows::{Column, Format, outcome_word};
+use crate::report::rows::{Column, outcome_word, write_rows};
 use serde::Serialize;
 use std::path::Path;
 use windtunnel_base::input::{InputError, Staging};
@@ -81,20 +81,6 @@ pub fn write_file(
     inputs: &TickInputs,
     path: &Path,
 ) -> Result<(), InputError> {
-    let format = Format::of(path)?;
     let rows = record.requests.iter().map(|r| Row::of(r, inputs.tick_us));
-    staging.write(path, |out| match format {
-        Format::Json => {
-            let rows: Vec<Row> = rows.collect();
-            serde_json::to_writer_pretty(&mut *out, &rows)?;
-            out.write_all(b"\n")
-        }
-        Format::Csv => {
-            let mut csv = csv::Writer::from_writer(out);
-            for row in rows {
-                csv.serialize(row)?;
-            }
-            csv.flush()
-        }
-    })
+    write_rows(staging, rows, path)
 }
