@@ -484,8 +484,13 @@ pub(crate) fn split(most: usize) -> impl Strategy<Value = Case> {
     );
     let yields = prop_oneof![3 => Just(false), 1 => Just(true)];
     (case(most), parts, yields, resizes()).prop_map(|(mut case, parts, yields, changes)| {
-        let ((prefill, decode, both), engine, latency, transfer, decider) = parts;
-        let first = case.config.pools[0].clone();
+        let ((prefill, decode, both), mut engine, latency, transfer, decider) = parts;
+        let mut first = case.config.pools[0].clone();
+        // In abstract time, where this rule is used, there is no end of blocks.
+        if yields {
+            engine.total_kv_blocks = 10_000;
+            first.engine.total_kv_blocks = 10_000;
+        }
         let rules = match first.engine.rules.visible_at_step_end {
             true => EngineRules {
                 async_scheduling: first.engine.rules.async_scheduling,
