@@ -1,6 +1,7 @@
 //! What XpuSim recorded is reproduced here: when what happened to each request, and its figures.
 //!
-//! Small cases lie in `tests/data/oracle/xpu/runs`; more run when they are found beside the project.
+//! Small cases lie in `tests/data/oracle/xpu/runs`; more run when they are found beside the
+//! project.
 
 use crate::oracle::beside;
 use crate::support::{root, windtunnel};

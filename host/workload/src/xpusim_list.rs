@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_with_its_place() {
-        let error = |text: &str| read_text_of(text).err().expect("refused");
+        let error = |text: &str| read_text_of(text).map(|_| ()).expect_err("refused");
         assert!(error("[{\"arrival\": 1}]").contains("expected a list of requests"));
         let row = |arrival: f64, input: u32| {
             format!("{{\"arrival\": {arrival}, \"input\": {input}, \"output\": 1}}")

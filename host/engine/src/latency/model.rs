@@ -16,8 +16,8 @@ pub struct StepItem {
     pub is_prefill: bool,
 }
 
-/// Lengths, tokens, at which something changes in how fast attention is computed: kernels are chosen
-/// by them.
+/// Lengths, tokens, at which something changes in how fast attention is computed: kernels are
+/// chosen by them.
 pub const LENGTH_BOUNDS: [u32; 2] = [512, 2048];
 
 /// How many of [`LENGTH_BOUNDS`] a length reaches.
