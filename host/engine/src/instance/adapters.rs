@@ -89,6 +89,12 @@ impl Adapters {
         self.group.clear();
     }
 
+    /// Are the adapters of the whole decode group on the GPU?
+    pub(super) fn group_is_loaded(&self) -> bool {
+        let mut all = self.group.iter();
+        all.all(|(adapter, _)| self.loaded.contains(adapter))
+    }
+
     /// A step begins in which the whole decode group takes part.
     pub(super) fn start_step_of_group(&mut self) {
         self.step.clear();

@@ -18,6 +18,10 @@ impl Instance {
         if !self.grouped || self.group.count == 0 || !self.prefilling.is_empty() {
             return now;
         }
+        // A request whose KV cache came from elsewhere decodes before any step had its adapter.
+        if !self.adapters.group_is_loaded() {
+            return now;
+        }
         // The core's time shifts outputs against steps.
         if !self.config.scheduling.core.is_zero() {
             return now;
