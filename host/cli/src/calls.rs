@@ -67,7 +67,7 @@ pub fn simulate(
     let results = result.results();
     output::write_files(&result, &results, files, staging)?;
     Ok(Simulated {
-        report: result.json(),
+        report: result.json_of(&results),
         notes,
         ticks: result.inputs.ticks,
         record: result.record,

@@ -119,10 +119,15 @@ impl RunResult {
     /// What `windtunnel run` prints as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
-        let results = self.results();
+        self.json_of(&self.results())
+    }
+
+    /// The same, where its [results](Self::results) are at hand.
+    #[must_use]
+    pub fn json_of(&self, results: &Results<'_>) -> Value {
         match &self.inputs.ticks {
-            Some(inputs) => report::ticks::value(&results, inputs),
-            None => json::value(&results),
+            Some(inputs) => report::ticks::value(results, inputs),
+            None => json::value(results),
         }
     }
 }
