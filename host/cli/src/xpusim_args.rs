@@ -3,7 +3,7 @@
 use super::effects::Explicit;
 use clap::Args;
 use windtunnel_base::input::InputError;
-use windtunnel_sim::RunSpec;
+use windtunnel_sim::{RunSpec, XPUSIM_TP};
 
 /// What XpuSim says of a cluster.
 #[derive(Args, Clone, Debug)]
@@ -50,8 +50,10 @@ impl XpuSimArgs {
         if self.disaggregated {
             (d.prefill_instances, d.decode_instances) = (Some(1), Some(1));
         }
-        let tp = run.pools[0].parallel.tensor.unwrap_or(1);
-        let (prefill, decode) = (d.prefill_tp.unwrap_or(4), d.decode_tp.unwrap_or(8));
+        let [serve, prefill, decode] = XPUSIM_TP;
+        let tp = run.pools[0].parallel.tensor.unwrap_or(serve);
+        let prefill = d.prefill_tp.unwrap_or(prefill);
+        let decode = d.decode_tp.unwrap_or(decode);
         for (flag, there, of, wanted) in [
             ("--n-xpus-per-node", self.n_xpus_per_node, "--tp", tp),
             (

@@ -101,4 +101,5 @@ pub use windtunnel_policy::{Custom, Facts, Hook, PolicySpec};
 pub use windtunnel_results::metrics;
 pub use windtunnel_results::report::{ReportInputs, Results};
 pub use windtunnel_workload::TimeUnit;
+pub use xpusim::XPUSIM_TP;
 pub use xpusim_file::BesideXpuSim;

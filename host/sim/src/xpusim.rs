@@ -69,6 +69,9 @@ const MODEL: &str = "llama-7b";
 const SERVE: (&str, u32) = ("a100-80gb", 1);
 const PREFILL: (&str, u32) = ("a100-80gb", 4);
 const DECODE: (&str, u32) = ("mi300x", 8);
+/// Its tensor parallelism where none is given: of an instance that serves, that prefills, that
+/// decodes.
+pub const XPUSIM_TP: [u32; 3] = [SERVE.1, PREFILL.1, DECODE.1];
 /// GB/s of its links.
 const BANDWIDTH: f64 = 100.0;
 
