@@ -14,11 +14,6 @@ impl Bar {
     /// A bar for `total` requests if that is known; invisible when `quiet` or when stderr is no
     /// terminal.
     pub fn new(total: Option<u64>, quiet: bool) -> Self {
-        let target = if quiet || !io::stderr().is_terminal() {
-            ProgressDrawTarget::hidden()
-        } else {
-            ProgressDrawTarget::stderr()
-        };
         let template = match total {
             Some(_) => {
                 "{bar:40} {percent:>3}%  {human_pos}/{human_len} requests  {msg}  {eta} left"
@@ -26,10 +21,7 @@ impl Bar {
             None => "{spinner} {human_pos} requests  {msg}",
         };
         let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
-        bar.set_draw_target(target);
-        bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
+        let bar = on_terminal(bar, template, quiet);
         bar.enable_steady_tick(Duration::from_millis(200));
         Self { bar }
     }
@@ -47,13 +39,12 @@ impl Bar {
     }
 }
 
-/// A bar of this length and look; invisible when stderr is no terminal.
-fn on_terminal(length: u64, template: &str) -> ProgressBar {
-    let bar = ProgressBar::new(length);
-    bar.set_draw_target(if io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
+/// The bar with this look; invisible when `quiet` or when stderr is no terminal.
+fn on_terminal(bar: ProgressBar, template: &str, quiet: bool) -> ProgressBar {
+    bar.set_draw_target(if quiet || !io::stderr().is_terminal() {
         ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
     });
     bar.set_style(
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -69,7 +60,8 @@ pub struct RunsBar {
 impl RunsBar {
     /// A bar; invisible when stderr is no terminal.
     pub fn new() -> Self {
-        let bar = on_terminal(0, "{bar:40} {msg} {human_pos}/{human_len} runs");
+        let template = "{bar:40} {msg} {human_pos}/{human_len} runs";
+        let bar = on_terminal(ProgressBar::new(0), template, false);
         Self { bar }
     }
 
@@ -96,15 +88,9 @@ impl RunsBar {
 
 /// A bar over independent runs; invisible when `quiet` or when stderr is no terminal.
 pub fn bar_over_runs(runs: u64, quiet: bool) -> ProgressBar {
-    let bar = ProgressBar::new(runs);
-    if quiet || !io::stderr().is_terminal() {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
     let template =
         "{bar:40} {percent:>3}%  {human_pos}/{human_len} runs  {elapsed} so far, {eta} left";
-    bar.set_style(
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
+    let bar = on_terminal(ProgressBar::new(runs), template, quiet);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
@@ -117,7 +103,8 @@ pub struct ProbesBar {
 impl ProbesBar {
     /// A bar for so many probes; invisible when stderr is no terminal.
     pub fn new(probes: u64) -> Self {
-        let bar = on_terminal(probes, "{bar:40} {human_pos}/{human_len} probes  {msg}");
+        let template = "{bar:40} {human_pos}/{human_len} probes  {msg}";
+        let bar = on_terminal(ProgressBar::new(probes), template, false);
         Self { bar }
     }
 
