@@ -130,8 +130,8 @@ fn summary(text: &str) -> String {
     comment[..end].to_owned()
 }
 
-/// The parameters of a built-in policy that are listed: those that no flag or key of a bundle has
-/// for itself.
+/// The parameters of a built-in policy that are listed: those of batching. The reference tells of
+/// the others.
 fn shown_params(policy: &BuiltIn) -> Vec<Param> {
     match policy.hook() {
         Hook::Batching => policy.params.to_vec(),
