@@ -293,7 +293,6 @@ pub(crate) fn timed(mut config: ClusterConfig, latency: Affine) -> ClusterConfig
     config
 }
 
-/// The hooks of `n` instances.
 /// A built-in policy with values for some of its parameters.
 pub(crate) fn built_in(hook: Hook, name: &str, values: &[(&str, f64)]) -> Choice {
     let values = values
@@ -303,6 +302,7 @@ pub(crate) fn built_in(hook: Hook, name: &str, values: &[(&str, f64)]) -> Choice
     Choice::built_in(hook, name, &values).expect("a built-in policy")
 }
 
+/// The hooks of `n` instances.
 pub(crate) fn hooks(policies: &PolicySpec, n: u32) -> Vec<InstanceHooks> {
     let engine = EngineConfig {
         max_num_seqs: 1,
