@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use windtunnel_base::input::{InputError, unknown, write_folder};
+use windtunnel_base::input::{InputError, write_folder};
 use windtunnel_policy::native::{Manifest, Plugin};
-use windtunnel_policy::{Hook, Param};
+use windtunnel_policy::Param;
 
 /// `windtunnel plugin`.
 #[derive(Clone, Debug, Subcommand)]
@@ -69,10 +69,8 @@ pub fn plugin(command: &PluginCommand) -> anyhow::Result<()> {
 fn new(args: &NewArgs) -> Result<(), InputError> {
     let name = args.name.as_str();
     check_name(name)?;
-    let hooks = Hook::ALL.map(Hook::name);
-    let hook = Hook::parse(&args.hook).ok_or_else(|| {
-        InputError::new(format!("--hook: {}", unknown("hook", &args.hook, &hooks)))
-    })?;
+    let hook = super::policy::hook(&args.hook)
+        .map_err(|e| InputError::new(format!("--hook: {}", e.message())))?;
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(name));
     if folder.symlink_metadata().is_ok() {
         return Err(InputError::in_file(
