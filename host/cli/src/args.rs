@@ -7,6 +7,19 @@ use std::path::PathBuf;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_sim::ScaleSpec;
 
+/// Refuses the first of these flags that is 0.
+///
+/// # Errors
+/// When one of them is.
+pub fn refuse_zero(flags: &[(&str, bool)]) -> Result<(), InputError> {
+    match flags.iter().find(|(_, zero)| *zero) {
+        Some((flag, _)) => Err(InputError::new(format!(
+            "{flag} must be at least 1, found 0"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Rules by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RulesName {

@@ -1,5 +1,6 @@
 //! `windtunnel score`, and the flags that all commands share which score candidates.
 
+use super::args::refuse_zero;
 use super::candidate_text::CandidateText;
 use super::print::{present, say};
 use super::progress::RunsBar;
@@ -126,11 +127,8 @@ impl ScoringArgs {
 /// # Errors
 /// When it is 0.
 pub fn jobs(given: Option<usize>) -> Result<usize, InputError> {
-    match given {
-        Some(0) => Err(InputError::new("--jobs must be at least 1, found 0")),
-        Some(jobs) => Ok(jobs),
-        None => Ok(windtunnel_base::parallel::default_jobs()),
-    }
+    refuse_zero(&[("--jobs", given == Some(0))])?;
+    Ok(given.unwrap_or_else(windtunnel_base::parallel::default_jobs))
 }
 
 /// Longest time for a run.

@@ -8,6 +8,7 @@ mod guard;
 mod queue;
 mod unique;
 
+use super::args::refuse_zero;
 use super::print::{say, to_stdout};
 use super::score::ScoringArgs;
 use api::Server;
@@ -87,17 +88,11 @@ pub fn serve(args: &ServerArgs) -> anyhow::Result<()> {
         let message = "--allow-native has no effect here: candidates come as Lua text";
         return Err(InputError::new(message).into());
     }
-    if args.queue == 0 {
-        return Err(InputError::new("--queue must be at least 1, found 0").into());
-    }
-    for (flag, zero) in [
+    refuse_zero(&[
+        ("--queue", args.queue == 0),
         ("--max-seeds", args.max_seeds == Some(0)),
         ("--max-requests", args.max_requests == Some(0)),
-    ] {
-        if zero {
-            return Err(InputError::new(format!("{flag} must be at least 1, found 0")).into());
-        }
-    }
+    ])?;
     let address = address(&args.listen)?;
     let hosts = guard::host_names(&args.allow_host)?;
     let token = guard::token(args.token_file.as_deref())?;

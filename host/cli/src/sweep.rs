@@ -4,7 +4,7 @@ mod grid;
 mod ledger;
 mod runs;
 
-use super::args::SweepArgs;
+use super::args::{SweepArgs, refuse_zero};
 use super::confine;
 use super::effects::Explicit;
 use super::print::{present, say, show_json};
@@ -137,12 +137,10 @@ fn clock(cells: &[Cell<'_>]) -> Result<Clock, InputError> {
 }
 
 fn check_size(args: &SweepArgs, grid: &Grid) -> Result<(), InputError> {
-    if args.seeds == 0 || args.jobs == Some(0) {
-        let flag = if args.seeds == 0 { "seeds" } else { "jobs" };
-        return Err(InputError::new(format!(
-            "--{flag} must be at least 1, found 0"
-        )));
-    }
+    refuse_zero(&[
+        ("--seeds", args.seeds == 0),
+        ("--jobs", args.jobs == Some(0)),
+    ])?;
     match grid.size().and_then(|n| n.checked_mul(args.seeds)) {
         Some(..=MOST_RUNS) => Ok(()),
         _ => Err(InputError::new(format!(

@@ -1,5 +1,6 @@
 //! `windtunnel tune`: searches the parameters of a policy.
 
+use super::args::refuse_zero;
 use super::output::check_path;
 use super::print::{present, say};
 use super::progress::RunsBar;
@@ -52,9 +53,7 @@ enum Form {
 
 /// Runs the command.
 pub fn tune(args: &TuneArgs) -> anyhow::Result<()> {
-    if args.budget == 0 {
-        return Err(InputError::new("--budget must be at least 1, found 0").into());
-    }
+    refuse_zero(&[("--budget", args.budget == 0)])?;
     let splits: &[Split] = if args.holdout {
         &[Split::Train, Split::Holdout]
     } else {

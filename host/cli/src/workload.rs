@@ -2,6 +2,7 @@
 
 mod tables;
 
+use super::args::refuse_zero;
 use super::output::{check_path, export_paths};
 use super::print::{present, say, to_stdout};
 use super::spec::{part as spec_of_part, time_unit};
@@ -98,9 +99,8 @@ fn summarize(opened: &mut Opened, block: u32) -> windtunnel_workload::summary::S
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<()> {
-    if args.block_size_in_tokens == 0 {
-        return Err(InputError::new("--block-size-in-tokens must be at least 1, found 0").into());
-    }
+    let no_block = args.block_size_in_tokens == 0;
+    refuse_zero(&[("--block-size-in-tokens", no_block)])?;
     if let Some(path) = &args.html {
         check_path(path)?;
     }

@@ -5,6 +5,7 @@ use super::measured::{MeasuredArgs, Measurement};
 use super::observed::observe;
 use super::recipe::{Probe, Reach, WARM_UP, recipe};
 use super::stream::Exchange;
+use crate::args::refuse_zero;
 use crate::progress::ProbesBar;
 use clap::Args;
 use hyper::StatusCode;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use windtunnel_base::input::{InputError, hint};
 use windtunnel_base::rng::Stream;
@@ -104,16 +105,10 @@ pub fn measure(
     measured: &mut MeasuredArgs,
 ) -> Result<Measurement, InputError> {
     let budget = args.budget()?;
-    for (flag, zero) in [
+    refuse_zero(&[
         ("--max-prompt-tokens", args.max_prompt_tokens == Some(0)),
         ("--max-concurrency", args.max_concurrency == Some(0)),
-    ] {
-        if zero {
-            return Err(InputError::new(format!(
-                "{flag} must be at least 1, found 0"
-            )));
-        }
-    }
+    ])?;
     let client = Client::new(url, args.key()?)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -334,6 +329,13 @@ impl Asker {
         Ok(())
     }
 
+    /// Starts a request; every token of its answer is told, if somebody listens.
+    fn start(&self, body: Value, prompt: u64, told: Option<UnboundedSender<()>>) -> Running {
+        let client = Arc::clone(&self.client);
+        let asked = async move { client.complete(&body, prompt, told).await };
+        Running(tokio::spawn(asked))
+    }
+
     /// Carries out a probe, the `number`-th one.
     async fn ask(&self, number: u64, probe: Probe) -> Result<Vec<Exchange>, InputError> {
         let (requests, prompt, output) = match probe {
@@ -355,9 +357,7 @@ impl Asker {
             let body = self.body(number, k, prompt, output);
             let (tell, told) = unbounded_channel();
             arrivals.push(told);
-            let client = Arc::clone(&self.client);
-            let asked = async move { client.complete(&body, prompt, Some(tell)).await };
-            running.push(Running(tokio::spawn(asked)));
+            running.push(self.start(body, prompt, Some(tell)));
         }
         if let Probe::Joining { prompt, .. } = probe {
             for mut told in arrivals {
@@ -369,9 +369,7 @@ impl Asker {
                 }
             }
             let body = self.body(number, requests, prompt, 1);
-            let client = Arc::clone(&self.client);
-            let asked = async move { client.complete(&body, prompt, None).await };
-            running.push(Running(tokio::spawn(asked)));
+            running.push(self.start(body, prompt, None));
         }
         let mut all = Vec::new();
         for mut one in running {

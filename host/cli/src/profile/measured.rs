@@ -1,5 +1,6 @@
 //! What was measured, by steps or from outside, and what is known of the engine.
 
+use crate::args::refuse_zero;
 use clap::Args;
 use std::collections::BTreeMap;
 use windtunnel_base::input::InputError;
@@ -44,24 +45,15 @@ pub struct MeasuredArgs {
 impl MeasuredArgs {
     /// Refuses limits that leave nothing.
     pub fn check(&self) -> Result<(), InputError> {
-        for (flag, zero) in [
+        let no_batch = self.max_num_batched_tokens == Some(0);
+        refuse_zero(&[
             ("--tp", self.tp == Some(0)),
             ("--block-size", self.block_size == Some(0)),
             ("--num-gpu-blocks", self.num_gpu_blocks == Some(0)),
-            (
-                "--max-num-batched-tokens",
-                self.max_num_batched_tokens == Some(0),
-            ),
+            ("--max-num-batched-tokens", no_batch),
             ("--max-num-seqs", self.max_num_seqs == Some(0)),
             ("--max-model-len", self.max_model_len == Some(0)),
-        ] {
-            if zero {
-                return Err(InputError::new(format!(
-                    "{flag} must be at least 1, found 0"
-                )));
-            }
-        }
-        Ok(())
+        ])
     }
 }
 
