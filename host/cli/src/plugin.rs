@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, write_folder};
-use windtunnel_policy::native::{Manifest, Plugin};
 use windtunnel_policy::Param;
+use windtunnel_policy::native::{Manifest, Plugin};
 
 /// `windtunnel plugin`.
 #[derive(Clone, Debug, Subcommand)]
