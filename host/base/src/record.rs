@@ -3,11 +3,13 @@
 mod clock;
 mod kv_events;
 mod observations;
+mod split;
 mod steps;
 
 pub use kv_events::{KvChange, KvEvent};
 pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
-pub use steps::{RanStep, StepShare};
+pub use split::SplitRecord;
+pub use steps::{RanStep, StepRun, StepShare};
 
 use crate::fault::RunFault;
 use crate::request::{Detail, Request, RequestId, Sym, Symbols};
@@ -124,28 +126,6 @@ pub struct RequestRecord {
     pub detail: Option<Arc<Detail>>,
     /// Its way through several instances; none if one served it.
     pub split: Option<Box<SplitRecord>>,
-}
-
-/// The way of a request whose prompt another instance computed than the one that decoded it. Times
-/// are microseconds; absent means that the thing never happened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SplitRecord {
-    /// Instance that computed the prompt.
-    pub prefill_instance: Option<u32>,
-    /// Instance that was to decode.
-    pub decode_instance: u32,
-    /// Instance that encoded images, audio and video.
-    pub encode_instance: Option<u32>,
-    /// When it was sent to prefill.
-    pub prefill_enqueue_us: Option<i64>,
-    /// When its prefill was complete.
-    pub prefill_end_us: Option<i64>,
-    /// When its KV cache began to move.
-    pub transfer_start_us: Option<i64>,
-    /// When its KV cache had moved.
-    pub transfer_end_us: Option<i64>,
-    /// When it joined the batch of the instance that decodes.
-    pub decode_start_us: Option<i64>,
 }
 
 impl RequestRecord {
@@ -362,43 +342,6 @@ pub struct MemoryUse {
     pub bytes: f64,
 }
 
-/// Steps of the same kind, one after the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StepRun {
-    /// Start of the first one, microseconds.
-    pub start_us: i64,
-    /// Duration of each, microseconds.
-    pub step_us: i64,
-    /// How many.
-    pub steps: u64,
-    /// Length of the wait queue after the batch was formed.
-    pub waiting: u64,
-    /// Requests in the batch.
-    pub running: u64,
-    /// Requests that decode in it.
-    pub decodes: u64,
-}
-
-impl StepRun {
-    /// End of the last one, microseconds.
-    #[must_use]
-    pub fn end_us(&self) -> i64 {
-        self.start_us + self.step_us * self.steps as i64
-    }
-
-    /// Is `next` more of the same? Then this run goes on with it.
-    pub fn takes(&mut self, next: &Self) -> bool {
-        let same = Self {
-            start_us: self.end_us(),
-            steps: next.steps,
-            ..*self
-        };
-        let takes = same == *next;
-        self.steps += if takes { next.steps } else { 0 };
-        takes
-    }
-}
-
 impl InstanceTotals {
     /// Share of the looked-up prompt tokens that were in the prefix cache; `None` without lookups.
     #[must_use]
@@ -568,5 +511,11 @@ impl RunRecord {
     #[must_use]
     pub fn names_pools(&self) -> bool {
         self.pools.iter().any(|pool| !pool.name.is_none())
+    }
+
+    /// The role of each instance.
+    pub fn roles(&self) -> impl Iterator<Item = Role> {
+        let pools = self.pools.iter();
+        pools.flat_map(|pool| std::iter::repeat_n(pool.role, pool.instances as usize))
     }
 }

@@ -35,7 +35,10 @@ fn coarser(record: &mut RequestRecord, units: i64) {
             prefill_end_us: or_none(split.prefill_end_us),
             transfer_start_us: or_none(split.transfer_start_us),
             transfer_end_us: or_none(split.transfer_end_us),
-            ..**split
+            decode_start_us: or_none(split.decode_start_us),
+            prefill_instance: split.prefill_instance,
+            decode_instance: split.decode_instance,
+            encode_instance: split.encode_instance,
         };
     }
 }
@@ -54,6 +57,7 @@ fn coarser_totals(totals: &mut InstanceTotals, units: i64) {
     }
     totals.gaps = gaps;
     totals.step_runs.clear();
+    totals.logged_steps.clear();
     totals.memory_uses.clear();
 }
 

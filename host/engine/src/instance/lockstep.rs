@@ -37,14 +37,14 @@ impl Instance {
             return;
         };
         step.end_us = end_us;
-        let step_us = end_us - step.start_us;
+        let start_us = step.start_us;
         self.busy_until = end_us;
         // It is the last one of the steps that are kept.
         let runs = &mut self.totals.step_runs;
         let Some(kept) = runs.last_mut() else { return };
         let prolonged = StepRun {
-            start_us: end_us - step_us,
-            step_us,
+            start_us,
+            step_us: end_us - start_us,
             steps: 1,
             ..*kept
         };
@@ -52,8 +52,6 @@ impl Instance {
         if kept.steps == 0 {
             runs.pop();
         }
-        if !runs.last_mut().is_some_and(|last| last.takes(&prolonged)) {
-            runs.push(prolonged);
-        }
+        StepRun::append(runs, prolonged);
     }
 }

@@ -143,10 +143,7 @@ impl Instance {
             running: self.running.len() as u64,
             decodes,
         };
-        let last = self.totals.step_runs.last_mut();
-        if !last.is_some_and(|last| last.takes(&run)) {
-            self.totals.step_runs.push(run);
-        }
+        StepRun::append(&mut self.totals.step_runs, run);
     }
 
     /// Time that the step at hand waits for adapters, microseconds.

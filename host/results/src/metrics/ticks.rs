@@ -143,8 +143,8 @@ impl TickFigures {
         let spans = |of: fn(&SplitRecord) -> Option<i64>| {
             times(splits().filter_map(of).map(|us| (us, 1)).collect())
         };
-        figures.moved = spans(|s| Some(s.transfer_end_us? - s.transfer_start_us?));
-        figures.waited = spans(|s| Some(s.transfer_start_us? - s.prefill_end_us?));
+        figures.moved = spans(SplitRecord::moved_us);
+        figures.waited = spans(SplitRecord::waited_us);
         figures
     }
 
@@ -267,15 +267,12 @@ fn common_steps(record: &RunRecord, inputs: &TickInputs) -> Vec<Step> {
 
 fn one_by_one(runs: &[StepRun]) -> impl Iterator<Item = Step> {
     runs.iter().flat_map(|run| {
-        (0..run.steps as i64).map(|k| {
-            let start_us = run.start_us + k * run.step_us;
-            Step {
-                start_us,
-                end_us: start_us + run.step_us,
-                waiting: run.waiting,
-                running: run.running,
-                decodes: run.decodes,
-            }
+        run.each().map(|(start_us, end_us)| Step {
+            start_us,
+            end_us,
+            waiting: run.waiting,
+            running: run.running,
+            decodes: run.decodes,
         })
     })
 }

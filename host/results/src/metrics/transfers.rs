@@ -2,7 +2,7 @@
 
 use super::stats::{Distribution, Ints};
 use super::summary::RunSummary;
-use windtunnel_base::record::{Role, RunRecord};
+use windtunnel_base::record::{Role, RunRecord, SplitRecord};
 
 /// Sums over requests that were split, and over the instances of each role.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,14 +41,12 @@ impl Transfers {
             splits.filter_map(|r| Some((r, r.split.as_deref()?)))
         };
         let moved = || splits().filter(|(_, split)| split.transfer_end_us.is_some());
-        let spans = |of: fn(&windtunnel_base::record::SplitRecord) -> Option<i64>| {
+        let spans = |of: fn(&SplitRecord) -> Option<i64>| {
             Distribution::of(&Ints::new(moved().filter_map(|(_, s)| of(s)).collect()))
         };
         let ttft = splits().filter_map(|(r, _)| r.ttft_us);
-        let roles = record.pools.iter();
-        let roles = roles.flat_map(|pool| std::iter::repeat_n(pool.role, pool.instances as usize));
         let (mut prefills, mut decodes) = (0, 0);
-        for (role, totals) in roles.zip(&record.instances) {
+        for (role, totals) in record.roles().zip(&record.instances) {
             let all = totals.completed + totals.prefills;
             prefills += if role.prefills() { all } else { 0 };
             decodes += match role {
@@ -72,8 +70,8 @@ impl Transfers {
             prefills_per_sec: per_second(prefills),
             decodes_per_sec: per_second(decodes),
             ttft_us: Distribution::of(&Ints::new(ttft.filter(|us| *us > 0).collect())),
-            transfer_us: spans(|s| Some(s.transfer_end_us? - s.transfer_start_us?)),
-            wait_us: spans(|s| Some(s.transfer_start_us? - s.prefill_end_us?)),
+            transfer_us: spans(SplitRecord::moved_us),
+            wait_us: spans(SplitRecord::waited_us),
             peak: totals.peak,
             mean_depth: (totals.started > 0)
                 .then(|| totals.depth_sum as f64 / totals.started as f64),

@@ -4,7 +4,7 @@
 
 use super::stats::{Floats, Ints, Sample, mean};
 use serde::Serialize;
-use windtunnel_base::record::{InstanceTotals, Outcome, RequestRecord, RunRecord, StepRun};
+use windtunnel_base::record::{InstanceTotals, Outcome, RequestRecord, RunRecord};
 
 /// Bytes of XpuSim's GB.
 const GIB: f64 = 1_073_741_824.0;
@@ -86,7 +86,7 @@ impl XpuSimFigures {
         // Ends of decode steps, and how many decoded.
         let mut decoded: Vec<(i64, u64)> = Vec::new();
         let runs = instances.iter().flat_map(|totals| &totals.step_runs);
-        for (start, end, run) in runs.flat_map(one_by_one) {
+        for (run, (start, end)) in runs.flat_map(|run| run.each().map(move |step| (run, step))) {
             busy += if within(start) { end - start } else { 0 };
             if run.decodes > 0 && end <= ended {
                 decoded.push((end, run.decodes));
@@ -174,14 +174,6 @@ impl XpuSimFigures {
     }
 }
 
-/// Start and end of each step.
-fn one_by_one(run: &StepRun) -> impl Iterator<Item = (i64, i64, &StepRun)> {
-    (0..run.steps as i64).map(move |k| {
-        let start = run.start_us + k * run.step_us;
-        (start, start + run.step_us, run)
-    })
-}
-
 /// When the prompt of a request began to be computed, and when it was, if it was by the end.
 fn prefill(
     r: &RequestRecord,
@@ -194,8 +186,8 @@ fn prefill(
     }
     let runs = &instances.get(r.instance? as usize)?.step_runs;
     let at = runs.partition_point(|run| run.end_us() <= start);
-    let ends = runs.get(at).into_iter().flat_map(one_by_one);
-    let end = ends.map(|(_, end, _)| end).find(|end| *end > start);
+    let steps = runs.get(at).into_iter().flat_map(|run| run.each());
+    let end = steps.map(|(_, end)| end).find(|end| *end > start);
     Some((start, end.filter(|end| *end <= ended)))
 }
 
