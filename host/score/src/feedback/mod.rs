@@ -193,7 +193,7 @@ fn worst_requests(scenarios: &[ScenarioFindings<'_>]) -> Option<FeedbackItem> {
         let log = findings.inspection.iter().flat_map(|w| &w.log);
         let cached = log
             .filter(|l| l.request.serial == r.serial)
-            .find_map(|l| l.instances.get(l.chosen as usize))
+            .find_map(|l| l.instances.iter().find(|i| i.id == l.chosen))
             .map_or("?".into(), |instance| instance.cached_tokens.to_string());
         let or = |ms: Option<f64>, none: &str| ms.map_or(none.to_owned(), time);
         text += &format!(

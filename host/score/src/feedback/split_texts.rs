@@ -26,18 +26,17 @@ pub fn of_request(prefilled: &PrefilledElsewhere) -> String {
 /// The facts of a run, as a person reads them.
 #[must_use]
 pub fn of_run(facts: &SplitFacts) -> String {
-    let or = |ms: Option<f64>| ms.map_or("-".to_owned(), time);
     format!(
         "{:.0} % of the prompts were computed by instances that prefill (mean TTFT {}; of the others {}); these computed for {} of the time, \
              those that decode for {}. KV caches waited {} for blocks (p99 {}) and moved {} in the mean, {} at most at once",
         100.0 * facts.share,
-        or(facts.remote_ttft_ms),
-        or(facts.local_ttft_ms),
+        or_dash(facts.remote_ttft_ms),
+        or_dash(facts.local_ttft_ms),
         share(facts.prefill_busy),
         share(facts.decode_busy),
-        or(facts.wait_for_blocks_ms),
-        or(facts.wait_for_blocks_p99_ms),
-        or(facts.transfer_ms),
+        or_dash(facts.wait_for_blocks_ms),
+        or_dash(facts.wait_for_blocks_p99_ms),
+        or_dash(facts.transfer_ms),
         facts.peak_transfers
     )
 }
@@ -45,6 +44,10 @@ pub fn of_run(facts: &SplitFacts) -> String {
 fn facts<'a>(findings: &'a ScenarioFindings<'_>) -> Option<(&'a SplitFacts, &'a SplitFacts)> {
     let of = |facts: &'a Facts| facts.splits.as_ref();
     of(findings.ours).zip(of(&findings.theirs))
+}
+
+fn or_dash(ms: Option<f64>) -> String {
+    ms.map_or("-".to_owned(), time)
 }
 
 fn share(x: Option<f64>) -> String {
@@ -59,7 +62,6 @@ pub(super) fn disaggregated(findings: &ScenarioFindings<'_>) -> Option<Found> {
     if differs < 0.05 {
         return None;
     }
-    let ttft = |ms: Option<f64>| ms.map_or("-".to_owned(), time);
     let text = format!(
         "disaggregation: {:.0} % of the prompts were computed by instances that prefill, {:.0} % under {}. Those computed for {} of the time ({} \
          there), those that decode for {} ({}). Mean TTFT of prompts computed elsewhere {} ({}), where they are decoded {} ({}).",
@@ -70,10 +72,10 @@ pub(super) fn disaggregated(findings: &ScenarioFindings<'_>) -> Option<Found> {
         share(theirs.prefill_busy),
         share(ours.decode_busy),
         share(theirs.decode_busy),
-        ttft(ours.remote_ttft_ms),
-        ttft(theirs.remote_ttft_ms),
-        ttft(ours.local_ttft_ms),
-        ttft(theirs.local_ttft_ms)
+        or_dash(ours.remote_ttft_ms),
+        or_dash(theirs.remote_ttft_ms),
+        or_dash(ours.local_ttft_ms),
+        or_dash(theirs.local_ttft_ms)
     );
     Some(Found {
         weight: differs,
@@ -101,7 +103,7 @@ pub(super) fn transfers(findings: &ScenarioFindings<'_>) -> Option<Found> {
         text += &format!(
             "KV caches waited {} in the mean (p99 {}, {} under {}) until the instance that decodes could take them{full}.",
             time(wait),
-            ours.wait_for_blocks_p99_ms.map_or("-".to_owned(), time),
+            or_dash(ours.wait_for_blocks_p99_ms),
             time(than(theirs.wait_for_blocks_ms)),
             best(findings)
         );

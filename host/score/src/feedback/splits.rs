@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use windtunnel_base::record::{RequestRecord, Role, RunRecord, SplitRecord};
-use windtunnel_results::metrics::stats::{Ints, Sample, percentile};
+use windtunnel_results::metrics::stats::{Ints, Sample, mean, percentile};
 
 /// Facts of a run in which some instances prefill for others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,8 +22,7 @@ pub struct SplitFacts {
     pub transfer_ms: Option<f64>,
     /// Most KV caches that moved at once.
     pub peak_transfers: u64,
-    /// Mean share of the time up to the last arrival that instances which prefill computed; none
-    /// without such.
+    /// Mean share of the run's time that instances which prefill computed; none without such.
     pub prefill_busy: Option<f64>,
     /// The same of instances which decode.
     pub decode_busy: Option<f64>,
@@ -44,19 +43,15 @@ pub struct PrefilledElsewhere {
     pub transfer_ms: Option<f64>,
 }
 
-fn between(from: Option<i64>, to: Option<i64>) -> Option<i64> {
-    Some(to? - from?)
-}
-
 impl PrefilledElsewhere {
     pub(super) fn of(r: &RequestRecord) -> Option<Self> {
         let split = r.split.as_ref()?;
         let ms = |us: Option<i64>| us.map(|us| us as f64 / 1000.0);
         Some(Self {
             instance: split.prefill_instance,
-            prefill_ms: ms(between(Some(r.arrival_us), split.prefill_end_us)),
-            wait_for_blocks_ms: ms(between(split.prefill_end_us, split.transfer_start_us)),
-            transfer_ms: ms(between(split.transfer_start_us, split.transfer_end_us)),
+            prefill_ms: ms(split.prefill_end_us.map(|end| end - r.arrival_us)),
+            wait_for_blocks_ms: ms(split.waited_us()),
+            transfer_ms: ms(split.moved_us()),
         })
     }
 }
@@ -65,54 +60,42 @@ impl SplitFacts {
     /// The facts of a run; none where every instance serves whole requests.
     #[must_use]
     pub fn of(record: &RunRecord) -> Option<Self> {
-        let roles = record.pools.iter();
-        let roles: Vec<Role> = roles
-            .flat_map(|pool| std::iter::repeat_n(pool.role, pool.instances as usize))
-            .collect();
-        if roles.iter().all(|role| *role == Role::Serve) {
-            return None;
-        }
+        let totals = record.transfers?;
         let sent = record.requests.iter().filter(|r| r.instance.is_some());
         let (remote, local): (Vec<&RequestRecord>, Vec<&RequestRecord>) =
             sent.partition(|r| r.split.is_some());
-        let mean = |all: &[i64]| {
-            let sum = all.iter().sum::<i64>() as f64;
-            (!all.is_empty()).then(|| sum / all.len() as f64 / 1000.0)
-        };
+        let mean_ms = |times: &Ints| (times.count() > 0).then(|| mean(times) / 1000.0);
         let ttft = |of: &[&RequestRecord]| {
-            let all: Vec<i64> = of.iter().filter_map(|r| r.ttft_us).collect();
-            mean(&all)
+            mean_ms(&Ints::new(of.iter().filter_map(|r| r.ttft_us).collect()))
         };
-        let times = |from: fn(&SplitRecord) -> Option<i64>, to: fn(&SplitRecord) -> Option<i64>| {
+        let times = |of: fn(&SplitRecord) -> Option<i64>| {
             let splits = remote.iter().filter_map(|r| r.split.as_deref());
-            let all = splits.filter_map(|split| between(from(split), to(split)));
-            all.collect::<Vec<i64>>()
+            Ints::new(splits.filter_map(of).collect())
         };
-        let waits = times(|s| s.prefill_end_us, |s| s.transfer_start_us);
-        let moves = times(|s| s.transfer_start_us, |s| s.transfer_end_us);
-        let last = record.requests.iter().map(|r| r.arrival_us).max();
-        let span = last.unwrap_or(0).max(1) as f64;
+        let waits = times(SplitRecord::waited_us);
+        let moves = times(SplitRecord::moved_us);
+        let ended = record.instances.iter().map(|totals| totals.ended_us).max();
+        let span = ended.unwrap_or(0).max(1) as f64;
         let busy = |does: fn(Role) -> bool| {
-            let instances = roles.iter().zip(&record.instances);
-            let all = instances.filter(|(role, _)| does(**role));
+            let instances = record.roles().zip(&record.instances);
+            let all = instances.filter(|(role, _)| does(*role));
             let (n, sum) = all.fold((0.0, 0.0), |(n, sum), (_, totals)| {
                 (n + 1.0, sum + totals.busy_us as f64 / span)
             });
             (n > 0.0).then(|| sum / n)
         };
-        let decoders = roles.iter().zip(&record.instances);
+        let decoders = record.roles().zip(&record.instances);
         let peaks = decoders
             .filter(|(role, _)| role.decodes())
             .map(|(_, totals)| totals.kv_peak_blocks as f64 / totals.kv_total_blocks.max(1) as f64);
-        let p99 = Ints::new(waits.clone());
         Some(Self {
             share: remote.len() as f64 / (remote.len() + local.len()).max(1) as f64,
             remote_ttft_ms: ttft(&remote),
             local_ttft_ms: ttft(&local),
-            wait_for_blocks_ms: mean(&waits),
-            wait_for_blocks_p99_ms: (p99.count() > 0).then(|| percentile(&p99, 99.0) / 1000.0),
-            transfer_ms: mean(&moves),
-            peak_transfers: record.transfers.map_or(0, |totals| totals.peak),
+            wait_for_blocks_ms: mean_ms(&waits),
+            wait_for_blocks_p99_ms: (waits.count() > 0).then(|| percentile(&waits, 99.0) / 1000.0),
+            transfer_ms: mean_ms(&moves),
+            peak_transfers: totals.peak,
             prefill_busy: busy(|role| role == Role::Prefill),
             decode_busy: busy(Role::decodes),
             decode_kv_peak: peaks.fold(None, |most, x| Some(x.max(most.unwrap_or(0.0)))),

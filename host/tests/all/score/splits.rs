@@ -98,6 +98,18 @@ fn deciders_are_scored_tuned_and_explained() {
         "{text}"
     );
     assert!(text.contains("prefilled by instance_0 after"), "{text}");
+    // What the instance had of the prompt is known, whichever of those that decode it is.
+    assert!(!text.contains("| ? of"), "{text}");
+    let shares = text.lines().find(|line| line.contains("% of the time"));
+    let before_percent = shares
+        .expect("they are told")
+        .split(" %")
+        .map(str::trim_end);
+    let shares: Vec<f64> = before_percent
+        .filter_map(|part| part.rsplit([' ', '(']).next()?.parse().ok())
+        .collect();
+    assert!(shares.len() >= 6, "{text}");
+    assert!(shares.iter().all(|share| *share <= 100.0), "{text}");
     let share = report["features"]["disaggregated"].as_f64();
     assert!(
         share.is_some_and(|share| share > 0.0 && share < 1.0),
