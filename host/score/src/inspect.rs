@@ -180,10 +180,8 @@ pub fn inspect(
     };
     for (observation, snapshots) in record.observations.iter() {
         inspection.decisions += 1;
-        let among: Vec<InstanceSnapshot> = observation.among(snapshots).copied().collect();
-        let chosen = &snapshots[observation.chosen as usize];
-        inspection.count_lost_prefix_hit(observation, chosen, &among, &estimator, block_size);
-        inspection.count_avoidable_queueing(chosen, &among);
+        inspection.count_lost_prefix_hit(observation, snapshots, &estimator, block_size);
+        inspection.count_avoidable_queueing(observation, snapshots);
     }
     let mean = |sum: f64, n: u64| sum / n.max(1) as f64;
     inspection.lost_prefix_hits.held = mean(
@@ -221,13 +219,13 @@ impl Inspection {
     fn count_lost_prefix_hit(
         &mut self,
         observation: &RoutingObservation,
-        chosen: &InstanceSnapshot,
         snapshots: &[InstanceSnapshot],
         estimator: &Estimator,
         block_size: u32,
     ) {
-        let holder = snapshots
-            .iter()
+        let chosen = &snapshots[observation.chosen as usize];
+        let holder = observation
+            .among(snapshots)
             .max_by_key(|s| (s.cached_blocks, std::cmp::Reverse(s.actual.queue_depth)));
         let Some(holder) = holder else { return };
         let whole = f64::from(observation.prompt_blocks.max(1));
@@ -256,11 +254,12 @@ impl Inspection {
     /// Counts a decision that joins a long queue while another instance has none.
     fn count_avoidable_queueing(
         &mut self,
-        chosen: &InstanceSnapshot,
+        observation: &RoutingObservation,
         snapshots: &[InstanceSnapshot],
     ) {
-        let mut empty = snapshots
-            .iter()
+        let chosen = &snapshots[observation.chosen as usize];
+        let mut empty = observation
+            .among(snapshots)
             .filter(|s| s.actual.queue_depth == 0)
             .peekable();
         if chosen.actual.queue_depth < LONG_QUEUE || empty.peek().is_none() {

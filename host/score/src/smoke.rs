@@ -30,6 +30,8 @@ struct SmokeScenario {
     blocks: u64,
     /// Mean time between arrivals, microseconds.
     every_us: f64,
+    /// Does one instance prefill for the others?
+    apart: bool,
 }
 
 /// One instance; several; several under overload, with queues, preemptions and deadlines missed.
@@ -40,6 +42,7 @@ const SMOKE_SCENARIOS: &[SmokeScenario] = &[
         max_num_seqs: 16,
         blocks: 4_000,
         every_us: 40_000.0,
+        apart: false,
     },
     SmokeScenario {
         name: "four instances",
@@ -47,6 +50,7 @@ const SMOKE_SCENARIOS: &[SmokeScenario] = &[
         max_num_seqs: 32,
         blocks: 4_000,
         every_us: 8_000.0,
+        apart: false,
     },
     SmokeScenario {
         name: "overload",
@@ -54,6 +58,7 @@ const SMOKE_SCENARIOS: &[SmokeScenario] = &[
         max_num_seqs: 12,
         blocks: 220,
         every_us: 3_000.0,
+        apart: false,
     },
 ];
 
@@ -64,6 +69,7 @@ const APART: SmokeScenario = SmokeScenario {
     max_num_seqs: 16,
     blocks: 1_000,
     every_us: 8_000.0,
+    apart: true,
 };
 
 /// Result of the policies in one smoke scenario.
@@ -173,9 +179,10 @@ fn run(
         },
         ..ClusterConfig::single(scenario.instances, engine, Arc::clone(latency))
     };
-    let config = match scenario.name == APART.name {
-        true => apart(config),
-        false => config,
+    let config = if scenario.apart {
+        apart(config)
+    } else {
+        config
     };
     let mut traffic = MixedTraffic::new(scenario);
     let play = Play {
