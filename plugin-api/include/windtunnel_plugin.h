@@ -517,11 +517,13 @@ typedef struct wt_victim_fns {
 typedef struct wt_disaggregation_fns {
     /* Bytes of this struct. */
     uint64_t size;
-    /* What it reads, WT_READS_*. Null: everything. Asked once. */
+    /* What it reads and listens to, WT_READS_* and WT_HEARS_*. Null: everything. Asked once. */
     uint64_t (*interests)(const void *state);
     /* Required: 1 if an instance that prefills computes the prompt, 0 if the one at index
      * decode of the cluster's instances does, which was chosen to decode. */
     int32_t (*prefills_remotely)(void *state, const wt_request_view *request, uint32_t decode, const wt_cluster_view *cluster, uint32_t *answer, wt_text *why);
+    /* Something happened (only if asked for). */
+    int32_t (*on_event)(void *state, const wt_event *event, wt_text *why);
 } wt_disaggregation_fns;
 
 /* Functions of a batching policy. Those that are not required may be null. Since 1.1. */
@@ -839,7 +841,8 @@ WT_ASSERT(sizeof(wt_victim_fns) == 16, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_disaggregation_fns, size) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_disaggregation_fns, interests) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_disaggregation_fns, prefills_remotely) == 16, "not the layout of version 1.1");
-WT_ASSERT(sizeof(wt_disaggregation_fns) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_disaggregation_fns, on_event) == 24, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_disaggregation_fns) == 32, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_batching_fns, size) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_batching_fns, interests) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_batching_fns, limits) == 16, "not the layout of version 1.1");

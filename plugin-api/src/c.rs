@@ -200,12 +200,14 @@ shape! {
     pub struct DisaggregationFns as "wt_disaggregation_fns" {
         /// Bytes of this struct.
         size: u64 = "uint64_t size";
-        /// What it reads, WT_READS_*. Null: everything. Asked once.
+        /// What it reads and listens to, WT_READS_* and WT_HEARS_*. Null: everything. Asked once.
         interests: Interests = "uint64_t (*interests)(const void *state)";
         /// Required: 1 if an instance that prefills computes the prompt, 0 if the one at index
         /// decode of the cluster's instances does, which was chosen to decode.
         prefills_remotely: Option<unsafe extern "C" fn(State, *const RequestView, u32, *const ClusterView<'_>, *mut u32, *mut Text) -> i32> =
             "int32_t (*prefills_remotely)(void *state, const wt_request_view *request, uint32_t decode, const wt_cluster_view *cluster, uint32_t *answer, wt_text *why)";
+        /// Something happened (only if asked for).
+        on_event: OnEvent = "int32_t (*on_event)(void *state, const wt_event *event, wt_text *why)";
     }
 }
 

@@ -115,6 +115,9 @@ impl<T: Disaggregation + Send> DisaggregationObject for Guarded<T> {
     ) -> RResult<bool, RString> {
         self.call(|policy| policy.prefills_remotely(request, decode as usize, cluster))
     }
+    fn on_event(&mut self, event: &Event) -> RResult<(), RString> {
+        self.call(|policy| policy.on_event(event))
+    }
 }
 
 impl<T: Batching + Send> BatchingObject for Guarded<T> {

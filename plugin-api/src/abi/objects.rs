@@ -118,13 +118,15 @@ pub trait DisaggregationObject: Send {
     /// As [`crate::Disaggregation::interests`].
     fn interests(&self) -> Interests;
     /// As [`crate::Disaggregation::prefills_remotely`].
-    #[sabi(last_prefix_field)]
     fn prefills_remotely(
         &mut self,
         request: &RequestView,
         decode: u32,
         cluster: &ClusterView<'_>,
     ) -> RResult<bool, RString>;
+    /// As [`crate::Disaggregation::on_event`].
+    #[sabi(last_prefix_field)]
+    fn on_event(&mut self, event: &Event) -> RResult<(), RString>;
 }
 
 /// A disaggregation policy of a plugin.

@@ -17,10 +17,13 @@ windtunnel_plugin_api::export_plugin! {
     } = StepTime::new;
 
     /// Sends a prompt to an instance that prefills if the one that decodes runs others and lacks
-    /// much of it.
+    /// much of it, as long as first tokens come in time.
     disaggregation "busy-decode" {
         /// Most new tokens that a busy instance computes itself.
         tokens: 256 in 0..=1000000, whole;
+        /// Mean TTFT of late, milliseconds, beyond which prompts stay where they are decoded: more
+        /// would not help instances that prefill and are behind.
+        late_ms: 5000.0 in 0.0..=1000000.0;
     } = BusyDecode::new;
 }
 
@@ -28,8 +31,8 @@ windtunnel_plugin_api::export_plugin! {
 mod tests {
     use super::{BusyDecode, StepTime};
     use windtunnel_plugin_api::{
-        Batching, ClusterView, Disaggregation, Host, InstanceView, QueueView, RequestView,
-        Services, Setup, StepView,
+        Batching, ClusterView, Disaggregation, Event, EventKind, Host, InstanceView, QueueView,
+        RequestView, Services, Setup, StepView,
     };
 
     fn setup<T>(params: &[(&str, f64)], make: impl FnOnce(&mut Setup<'_>) -> T) -> T {
@@ -75,8 +78,9 @@ mod tests {
 
     #[test]
     fn only_a_busy_instance_sends_long_prompts_away() {
-        let mut policy = setup(&[("tokens", 256.0)], BusyDecode::new).expect("made");
-        let mut elsewhere = |prompt_tokens, batch_size| {
+        let params = [("tokens", 256.0), ("late_ms", 50.0)];
+        let mut policy = setup(&params, BusyDecode::new).expect("made");
+        let elsewhere = |policy: &mut BusyDecode, prompt_tokens, batch_size| {
             let request = RequestView {
                 prompt_tokens,
                 ..RequestView::default()
@@ -88,6 +92,16 @@ mod tests {
             let answer = policy.prefills_remotely(&request, 0, &ClusterView::bare(0, &instances));
             answer.expect("an answer")
         };
-        assert!(!elsewhere(300, 0) && !elsewhere(256, 3) && elsewhere(257, 3));
+        assert!(!elsewhere(&mut policy, 300, 0) && !elsewhere(&mut policy, 256, 3));
+        assert!(elsewhere(&mut policy, 257, 3));
+        let first_token = |ttft_us| Event {
+            kind: EventKind::FirstToken as u32,
+            ttft_us,
+            ..Event::default()
+        };
+        policy.on_event(&first_token(50_001)).expect("heard");
+        assert!(!elsewhere(&mut policy, 257, 3));
+        policy.on_event(&first_token(1_000)).expect("heard");
+        assert!(elsewhere(&mut policy, 257, 3));
     }
 }

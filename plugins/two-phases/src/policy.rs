@@ -1,8 +1,8 @@
 //! The two policies.
 
 use windtunnel_plugin_api::{
-    BatchLimits, Batching, ClusterView, Disaggregation, Interests, PolicyError, QueueView,
-    RequestView, Setup, StepView,
+    BatchLimits, Batching, ClusterView, Disaggregation, Event, EventKind, Interests, PolicyError,
+    QueueView, RequestView, Setup, StepView,
 };
 
 /// Sets the tokens of a step by its estimated duration; the script
@@ -59,27 +59,33 @@ impl Batching for StepTime {
     }
 }
 
-/// Has prompts computed elsewhere while the instance that decodes is busy.
+/// Has prompts computed elsewhere while the instance that decodes is busy, unless first tokens come
+/// late.
 #[derive(Debug)]
 pub struct BusyDecode {
     tokens: f64,
+    late_us: f64,
+    /// Of the requests of late, the latest counting an eighth; 0 before the first.
+    mean_ttft_us: f64,
 }
 
 impl BusyDecode {
-    /// With its declared parameter.
+    /// With its declared parameters.
     ///
     /// # Errors
     /// Never.
     pub fn new(setup: &mut Setup<'_>) -> Result<Self, PolicyError> {
         Ok(Self {
             tokens: setup.param("tokens"),
+            late_us: 1000.0 * setup.param("late_ms"),
+            mean_ttft_us: 0.0,
         })
     }
 }
 
 impl Disaggregation for BusyDecode {
     fn interests(&self) -> Interests {
-        Interests::PRECISE_PREFIX | Interests::SNAPSHOTS
+        Interests::PRECISE_PREFIX | Interests::SNAPSHOTS | Interests::TOKENS
     }
 
     fn prefills_remotely(
@@ -91,6 +97,20 @@ impl Disaggregation for BusyDecode {
         let instance = &cluster.instances[decode];
         let cached = cluster.host.precise_prefix_blocks(decode) * instance.block_size;
         let new = request.prompt_tokens.saturating_sub(cached);
-        Ok(instance.batch_size > 0 && f64::from(new) > self.tokens)
+        let late = self.mean_ttft_us > self.late_us;
+        Ok(instance.batch_size > 0 && f64::from(new) > self.tokens && !late)
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        if event.what() == Some(EventKind::FirstToken) {
+            let ttft_us = event.ttft_us as f64;
+            let before = self.mean_ttft_us;
+            self.mean_ttft_us = if before > 0.0 {
+                before + (ttft_us - before) / 8.0
+            } else {
+                ttft_us
+            };
+        }
+        Ok(())
     }
 }

@@ -255,6 +255,9 @@ impl Disaggregation for RustDisaggregation {
                 .prefills_remotely(request, decode as u32, cluster),
         )
     }
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        into_result(self.object.on_event(event))
+    }
 }
 
 pub(super) fn batching(

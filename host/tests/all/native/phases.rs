@@ -98,7 +98,7 @@ fn c() -> Option<PathBuf> {
     built::c(
         "phases",
         &source,
-        &["-DFAIL_AT_US=77777", "-DODD_PROMPT=41"],
+        &["-DFAIL_AT_US=77777", "-DODD_PROMPT=41", "-DODD_OUTPUT=9"],
     )
 }
 
@@ -145,11 +145,12 @@ proptest! {
     fn a_disaggregation_policy_decides_alike_in_the_process_and_in_a_plugin(
         case in split(30),
         tokens in (0u32..60).prop_map(f64::from),
+        late_ms in 0.0..20.0,
         refreshed in any::<bool>(),
     ) {
         let mut case = case;
         case.config.front.snapshot_refresh_us = if refreshed { 0 } else { 500 };
-        let params = [("tokens", tokens)];
+        let params = [("tokens", tokens), ("late_ms", late_ms)];
         let own = Custom::disaggregation("busy-decode", move |facts| {
             with(&params, facts, BusyDecode::new).expect("made")
         });
@@ -174,10 +175,17 @@ fn a_disaggregation_policy_in_c_decides_and_its_odd_answers_are_refused() {
         let config = crate::disaggregation::cluster(1, 1, crate::disaggregation::IN_TURN);
         lab::run(config, BY_HAND, &policies, asks)
     };
-    let record = run(&[ask(0, 40, 2), ask(10_000, 42, 2)]);
+    let record = run(&[ask(0, 40, 2), ask(10_000, 43, 2)]);
     assert_eq!(record.fault, None);
     let split: Vec<bool> = record.requests.iter().map(|r| r.split.is_some()).collect();
     assert_eq!(split, [false, true]);
+    // It hears of completions: after one of 2 tokens, 42 are no longer too long.
+    let record = run(&[ask(0, 42, 2), ask(100_000, 42, 2), ask(200_000, 45, 2)]);
+    assert_eq!(record.fault, None);
+    let split: Vec<bool> = record.requests.iter().map(|r| r.split.is_some()).collect();
+    assert_eq!(split, [true, false, true]);
+    let fault = run(&[ask(0, 10, 9)]).fault.expect("a fault").to_string();
+    assert!(fault.contains("an output of 9 tokens"), "{fault}");
     let fault = run(&[ask(0, 41, 2)]).fault.expect("a fault").to_string();
     assert!(
         fault.contains("prefills_remotely answered 7; expected 0 or 1"),

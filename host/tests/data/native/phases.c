@@ -2,6 +2,7 @@
 #include "windtunnel_plugin.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static uint64_t every_step(const void *state) {
     (void)state;
@@ -25,27 +26,52 @@ static int32_t limits(void *state, const wt_step_view *step, const wt_queue_view
 
 static const wt_batching_fns BATCHING_FNS = {sizeof(wt_batching_fns), every_step, limits};
 
-static uint64_t nothing(const void *state) {
+static uint64_t completions(const void *state) {
     (void)state;
+    return WT_HEARS_LIFECYCLE;
+}
+
+/* Prompts of more tokens go elsewhere; the output of every completed request makes it more. */
+static int32_t forty(const wt_setup *setup, void **state, wt_text *why) {
+    (void)setup;
+    uint32_t *longest = malloc(sizeof *longest);
+    if (longest == NULL) {
+        snprintf(why->data, why->capacity, "no memory");
+        return 1;
+    }
+    *longest = 40;
+    *state = longest;
+    return 0;
+}
+
+static int32_t learn(void *state, const wt_event *event, wt_text *why) {
+    uint32_t *longest = state;
+    if (event->kind == WT_COMPLETE) {
+        if (event->output_tokens == ODD_OUTPUT) {
+            snprintf(why->data, why->capacity, "an output of %u tokens", event->output_tokens);
+            return 1;
+        }
+        *longest += event->output_tokens;
+    }
     return 0;
 }
 
 static int32_t prefills_remotely(void *state, const wt_request_view *request, uint32_t decode,
                                  const wt_cluster_view *cluster, uint32_t *answer, wt_text *why) {
-    (void)state;
+    const uint32_t *longest = state;
     (void)why;
     if (decode >= cluster->instances.len) {
         return 2;
     }
-    *answer = request->prompt_tokens == ODD_PROMPT ? 7 : request->prompt_tokens > 40;
+    *answer = request->prompt_tokens == ODD_PROMPT ? 7 : request->prompt_tokens > *longest;
     return 0;
 }
 
-static const wt_disaggregation_fns DISAGGREGATION_FNS = {sizeof(wt_disaggregation_fns), nothing, prefills_remotely};
+static const wt_disaggregation_fns DISAGGREGATION_FNS = {sizeof(wt_disaggregation_fns), completions, prefills_remotely, learn};
 
 static const wt_policy POLICIES[] = {
     {WT_BATCHING, 0, "even-steps", "Admits in every other step.", NULL, &BATCHING_FNS, NULL, NULL},
-    {WT_DISAGGREGATION, 0, "long-prompts", "Sends long prompts elsewhere.", NULL, &DISAGGREGATION_FNS, NULL, NULL},
+    {WT_DISAGGREGATION, 0, "long-prompts", "Sends long prompts elsewhere.", NULL, &DISAGGREGATION_FNS, forty, free},
 };
 
 const wt_plugin windtunnel_plugin = {WT_MAGIC, sizeof(wt_plugin), WT_API_MAJOR, WT_API_MINOR, "phases", "0.1.0",

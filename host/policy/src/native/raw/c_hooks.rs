@@ -320,6 +320,9 @@ impl Disaggregation for CDisaggregation {
             ))),
         }
     }
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        self.state.on_event(self.fns.on_event, event)
+    }
 }
 
 pub(crate) struct CBatching {
