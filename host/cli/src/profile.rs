@@ -199,6 +199,7 @@ fn as_text(profile: &StepProfile, fitted: &FittedSteps) -> String {
         steps,
         error_median,
         error_p90,
+        held_back_steps,
         held_back_error_median,
         held_back_error_p90,
     } = fitted.quality;
@@ -231,10 +232,12 @@ fn as_text(profile: &StepProfile, fitted: &FittedSteps) -> String {
         percent(error_median),
         percent(error_p90),
     ]);
-    if let (Some(median), Some(p90)) = (held_back_error_median, held_back_error_p90) {
+    if let (Some(held), Some(median), Some(p90)) =
+        (held_back_steps, held_back_error_median, held_back_error_p90)
+    {
         table.add_row([
-            "held back, 30 %".to_owned(),
-            (steps * 3 / 10).to_string(),
+            "held back".to_owned(),
+            held.to_string(),
             percent(median),
             percent(p90),
         ]);

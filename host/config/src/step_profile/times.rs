@@ -51,10 +51,13 @@ pub struct FitQuality {
     pub error_median: f64,
     /// Nine of ten are no further off.
     pub error_p90: f64,
-    /// The same for steps that were held back from another fit, which had all others.
+    /// Steps that were held back from another fit, which had all others.
+    #[serde(default)]
+    pub held_back_steps: Option<u64>,
+    /// Half of these are no further off in that fit.
     #[serde(default)]
     pub held_back_error_median: Option<f64>,
-    /// The same.
+    /// Nine of ten of them are no further off.
     #[serde(default)]
     pub held_back_error_p90: Option<f64>,
 }

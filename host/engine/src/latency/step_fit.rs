@@ -104,6 +104,7 @@ pub fn fit_steps(steps: &[MeasuredStep]) -> Result<FittedSteps, InputError> {
         // Where the others do not suffice for a table, nothing is known of those held back.
         if let Ok(table) = fit(&kept, &mut Vec::new()) {
             let of_held = self::quality(&table, &held.collect::<Vec<_>>());
+            quality.held_back_steps = Some(of_held.steps);
             quality.held_back_error_median = Some(of_held.error_median);
             quality.held_back_error_p90 = Some(of_held.error_p90);
         }

@@ -41,7 +41,14 @@ fn lawful() -> Vec<MeasuredStep> {
 
 #[test]
 fn a_law_of_lines_comes_back_also_for_steps_that_were_held_back() {
-    let fitted = fit_steps(&lawful()).expect("a table");
+    let steps = lawful();
+    let fitted = fit_steps(&steps).expect("a table");
+    let last = steps.len() % 10;
+    let of_last = [3, 6, 9].into_iter().filter(|k| *k <= last).count();
+    assert_eq!(
+        fitted.quality.held_back_steps,
+        Some((steps.len() / 10 * 3 + of_last) as u64)
+    );
     let held = fitted.quality.held_back_error_median.expect("held back");
     assert!(fitted.quality.error_p90 < 0.005, "{:?}", fitted.quality);
     assert!(held < 0.005, "{:?}", fitted.quality);
