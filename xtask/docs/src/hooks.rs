@@ -95,7 +95,7 @@ fn told(hook: Hook) -> Told {
             rust: &[
                 "Disaggregation::prefills_remotely(&mut self, &RequestView, usize, &ClusterView) -> Result<bool, PolicyError>",
             ],
-            c: c::<DisaggregationFns>(&["prefills_remotely"]),
+            c: c::<DisaggregationFns>(&["prefills_remotely", "on_event"]),
         },
         Hook::Batching => Told {
             flag: "--batching-strategy",
@@ -237,23 +237,30 @@ fn events(out: &mut String) {
          to `on_event`, with the kind in the event, and only if `interests` asks for them.",
     );
     out.push_str(
-        "\n| handler | admission, routing | scheduler | called when |\n|---|---|---|---|\n",
+        "\n| handler | admission, routing | disaggregation | scheduler | called when |\n|---|---|---|---|---|\n",
     );
-    let mark = |yes| if yes { "yes" } else { "" };
     for handler in HANDLERS {
+        let mark = |hook| {
+            if handler.hooks.contains(&hook) {
+                "yes"
+            } else {
+                ""
+            }
+        };
         let _ = writeln!(
             out,
-            "| `{}` | {} | {} | {} |",
+            "| `{}` | {} | {} | {} | {} |",
             handler.function.call(),
-            mark(handler.front),
-            mark(handler.engine),
+            mark(Hook::Routing),
+            mark(Hook::Disaggregation),
+            mark(Hook::Scheduler),
             handler.function.doc.join(" ")
         );
     }
     out.push('\n');
     paragraph(
         out,
-        "A disaggregation policy hears what a router hears, and has no `on_tick`. A scheduler hears of its own instance \
+        "A scheduler hears of its own instance \
          only. Handlers return nothing and can ask nothing: `rng` and the estimates are for hooks and `on_tick`. \
          Of a flat table that fills several hooks, a handler is called once per event.",
     );

@@ -41,14 +41,9 @@ fn section(hook: Hook) -> String {
 
 /// What can stand in a hook's section besides its functions.
 fn companions(hook: Hook) -> (Vec<&'static Function>, Vec<&'static api::Setting>) {
-    let hears = |handler: &&api::Handler| match hook {
-        Hook::Admission | Hook::Routing => handler.front,
-        Hook::Disaggregation => handler.front && handler.function.name != "on_tick",
-        Hook::Scheduler => handler.engine,
-        Hook::Priority | Hook::Preemption | Hook::Batching => false,
-    };
+    let handlers = HANDLERS.iter().filter(|h| h.hooks.contains(&hook));
     (
-        HANDLERS.iter().filter(hears).map(|h| &h.function).collect(),
+        handlers.map(|h| &h.function).collect(),
         SETTINGS
             .iter()
             .filter(|s| s.hooks.contains(&hook))

@@ -17,13 +17,7 @@ fn keys(hook: Hook) -> Vec<&'static str> {
 
 /// The handlers and settings that may stand beside the functions of a hook.
 fn companions(hook: Hook) -> Vec<&'static str> {
-    let fits = |handler: &&api::Handler| match hook {
-        Hook::Admission | Hook::Routing => handler.front,
-        Hook::Disaggregation => handler.front && handler.function.name != "on_tick",
-        Hook::Scheduler => handler.engine,
-        Hook::Priority | Hook::Preemption | Hook::Batching => false,
-    };
-    let handlers = api::HANDLERS.iter().filter(fits);
+    let handlers = api::HANDLERS.iter().filter(|h| h.hooks.contains(&hook));
     let settings = api::SETTINGS.iter().filter(|s| s.hooks.contains(&hook));
     handlers
         .map(|handler| handler.function.name)

@@ -44,8 +44,9 @@ pub fn brief(hooks: &[Hook]) -> String {
     out
 }
 
+/// Does it decide at the front end, where an instance can be asked about?
 fn front(hook: Hook) -> bool {
-    matches!(hook, Hook::Admission | Hook::Routing)
+    matches!(hook, Hook::Admission | Hook::Routing | Hook::Disaggregation)
 }
 
 fn hook_part(out: &mut String, hook: Hook) {
@@ -104,9 +105,7 @@ fn answer(slot: &Slot) -> String {
 
 /// The handlers of events that may stand beside these hooks.
 fn heard(hooks: &[Hook]) -> Vec<&'static Handler> {
-    let at_front = hooks.iter().any(|hook| front(*hook));
-    let inside = hooks.contains(&Hook::Scheduler);
-    let heard = |h: &&Handler| (h.front && at_front) || (h.engine && inside);
+    let heard = |h: &&Handler| h.hooks.iter().any(|hook| hooks.contains(hook));
     HANDLERS.iter().filter(heard).collect()
 }
 
@@ -290,6 +289,20 @@ mod tests {
         ] {
             assert!(!text.contains(other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_deciders_brief_has_the_events_and_estimates_of_the_front_end() {
+        let text = brief(&[Hook::Disaggregation]);
+        for part in [
+            "`on_complete(",
+            "`on_reject(",
+            "`est_ttft_us(",
+            "`est_transfer_us(",
+        ] {
+            assert!(text.contains(part), "{part}");
+        }
+        assert!(!text.contains("`on_tick("));
     }
 
     #[test]

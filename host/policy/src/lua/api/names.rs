@@ -227,15 +227,27 @@ pub const LIMITS: &[Limit] = &[
 pub struct Handler {
     /// It.
     pub function: Function,
-    /// It can stand beside admission and routing.
-    pub front: bool,
-    /// It can stand beside a scheduler.
-    pub engine: bool,
+    /// The hooks that it can stand beside.
+    pub hooks: &'static [Hook],
 }
 
 const EV: &[Slot] = &[slot("ev", Type::View(View::Event), "")];
 
-const fn handler(name: &'static str, engine: bool, doc: &'static [&'static str]) -> Handler {
+/// The hooks that hear of a request on its way to the instances.
+const AT_THE_FRONT: &[Hook] = &[Hook::Admission, Hook::Routing, Hook::Disaggregation];
+/// These, and the one that hears of a request inside an instance.
+const ANYWHERE: &[Hook] = &[
+    Hook::Admission,
+    Hook::Routing,
+    Hook::Disaggregation,
+    Hook::Scheduler,
+];
+
+const fn handler(
+    name: &'static str,
+    hooks: &'static [Hook],
+    doc: &'static [&'static str],
+) -> Handler {
     Handler {
         function: Function {
             name,
@@ -243,8 +255,7 @@ const fn handler(name: &'static str, engine: bool, doc: &'static [&'static str])
             gives: &[],
             doc,
         },
-        front: true,
-        engine,
+        hooks,
     }
 }
 
@@ -252,29 +263,29 @@ const fn handler(name: &'static str, engine: bool, doc: &'static [&'static str])
 pub const HANDLERS: &[Handler] = &[
     handler(
         "on_dispatch",
-        true,
+        ANYWHERE,
         &["A request was sent to an instance; for a scheduler: it entered the wait queue."],
     ),
     handler(
         "on_first_token",
-        true,
+        ANYWHERE,
         &["A request produced its first token."],
     ),
     handler(
         "on_complete",
-        true,
+        ANYWHERE,
         &[
             "A request is done with: `ev.outcome` is 0 completed, 1 its client gave up, 2 the instance can never serve it.",
         ],
     ),
     handler(
         "on_reject",
-        false,
+        AT_THE_FRONT,
         &["Admission refused a request, or no instance could take it."],
     ),
     handler(
         "on_preempt",
-        true,
+        ANYWHERE,
         &["A running request lost its place in the batch."],
     ),
     Handler {
@@ -284,8 +295,7 @@ pub const HANDLERS: &[Handler] = &[
             gives: &[],
             doc: &["`tick_us` microseconds passed; only called while requests are about."],
         },
-        front: true,
-        engine: false,
+        hooks: &[Hook::Admission, Hook::Routing],
     },
 ];
 
