@@ -93,12 +93,13 @@ impl EngineRules {
     /// Does the fast path not know what they ask for?
     #[must_use]
     pub fn needs_plain_steps(&self) -> bool {
-        !self.prefill_yields_token
-            || self.prefiller_yields_token
-            || self.v0_kv_blocks
+        // Batches that decode by themselves are a group like any other.
+        let decodes_apart = self.phases_apart && self.steps_in_flight() == 1;
+        let asks_for_more = !self.prefill_yields_token
             || self.keep_step_fractions
             || self.phases_apart
-            || self.acts_on_events_alone
+            || self.acts_on_events_alone;
+        self.prefiller_yields_token || self.v0_kv_blocks || asks_for_more && !decodes_apart
     }
 
     /// Bit-exact with BLIS f90a1e3a.

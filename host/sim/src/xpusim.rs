@@ -77,6 +77,8 @@ const BANDWIDTH: f64 = 100.0;
 
 /// Far more KV blocks than anything needs: admission is by the byte.
 const NO_END_OF_BLOCKS: u64 = 1 << 40;
+/// Tokens of one. It has none, and large ones are opened less often.
+const BLOCK_SIZE: u32 = 128;
 /// Units of the engine's clock in a second.
 const CLOCK_PER_S: f64 = 1e6 * PICOSECONDS_PER_US as f64;
 
@@ -203,6 +205,7 @@ pub(crate) fn configure(pool: &mut PoolConfig, spec: &PoolSpec) {
     engine.max_num_seqs = spec.engine.max_num_seqs.unwrap_or(u32::MAX);
     engine.max_model_len = 0;
     engine.total_kv_blocks = NO_END_OF_BLOCKS;
+    engine.block_size = BLOCK_SIZE;
 }
 
 /// Links of which each KV cache has one for itself; their latency is ignored.

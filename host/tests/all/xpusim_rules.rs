@@ -3,7 +3,10 @@
 //! Step times are [`BY_HAND`](crate::lab::BY_HAND): 100 us a step, plus 1 us a prefill token, plus
 //! 10 us a decode.
 
+use crate::cases::case;
 use crate::lab::{self, Arrival, Script, ask, fresh, roomy};
+use crate::properties::{cases, text};
+use proptest::prelude::*;
 use windtunnel_base::record::{Outcome, Role, RunRecord};
 use windtunnel_base::request::Source;
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, RunEnd, TransferConfig};
@@ -206,4 +209,48 @@ fn a_run_ends_when_nothing_is_left_to_do_or_in_any_case() {
     // Its first token comes at 410, the next one at 520.
     let running = [Some(410), None];
     assert_eq!(ended(111, 500), (520, vec![first, running]));
+}
+
+proptest! {
+    #![proptest_config(cases(150))]
+
+    /// Batches that decode by themselves are taken as a group, over many steps at once.
+    #[test]
+    fn decodes_by_themselves_are_on_the_fast_path_what_they_are_one_by_one(
+        case in case(40),
+        tokens in prop_oneof![Just(None), (200u32..2_000).prop_map(Some)],
+        strategy in prop_oneof![Just("continuous"), Just("greedy"), Just("windowed")],
+        [first_token, fractions, events_alone] in any::<[bool; 3]>(),
+        ends in prop_oneof![Just(None), (0i64..20_000, 0i64..20_000).prop_map(Some)],
+    ) {
+        let mut case = case;
+        let rules = EngineRules {
+            phases_apart: true,
+            prefill_yields_token: first_token,
+            keep_step_fractions: fractions,
+            acts_on_events_alone: events_alone,
+            ..IN_TURN
+        };
+        let engine = &mut case.config.pools[0].engine;
+        engine.rules = rules;
+        engine.total_kv_blocks = 1 << 30;
+        // Who has these rules finds no prefixes.
+        engine.scheduling.enable_prefix_caching = false;
+        if let Some(tokens) = tokens {
+            case.config = memory(case.config, tokens.into());
+        }
+        case.policies.batching = lab::built_in(Hook::Batching, strategy, &[]);
+        let run = |plain: bool| {
+            let mut case = case.clone();
+            case.config.pools[0].engine.plain = plain;
+            let mut script = Script::new(&case.asks);
+            let mut cluster = cluster(&case.config, &case.policies, &mut script);
+            if let Some((idle, more)) = ends {
+                let end = RunEnd { idle_from_us: idle, from_us: idle + more };
+                cluster = cluster.ending(end);
+            }
+            lab::run_checked(cluster).map(|(record, _)| text(&record))
+        };
+        prop_assert_eq!(run(false), run(true));
+    }
 }

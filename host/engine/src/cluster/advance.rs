@@ -21,9 +21,10 @@ impl Cluster<'_> {
     pub fn ending(self, end: RunEnd) -> Self {
         Self {
             end: Some(end),
-            // Instances that run ahead would pass it.
+            // All events of a moment have happened before it is looked at; an instance may run
+            // ahead up to the first at which the run can end.
             independent: false,
-            runs_ahead: false,
+            runs_ahead: self.independent || self.runs_ahead,
             ..self
         }
     }
@@ -140,8 +141,12 @@ impl Cluster<'_> {
     /// they take part in the order of all events.
     fn nothing_comes_before(&self, front: i64, i: usize) -> i64 {
         let ahead = self.runs_ahead && !self.may_concern_others(i);
+        let can_end = self
+            .end
+            .map_or(NEVER, |end| end.idle_from_us.min(end.from_us));
         match ahead {
             true => front
+                .min(can_end)
                 .min(self.concerning.earliest().1)
                 .min(self.config.horizon_us.saturating_add(1)),
             false => 0,

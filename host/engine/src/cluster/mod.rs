@@ -180,8 +180,10 @@ impl<'s> Cluster<'s> {
         let independent = unheard && disaggregation.is_none();
         let runs_ahead = unheard && disaggregation.is_some();
         let mut sends = vec![false; backends.instances.len()];
-        for i in config.who(Role::prefills) {
-            sends[i as usize] = true;
+        if disaggregation.is_some() {
+            for i in config.who(Role::prefills) {
+                sends[i as usize] = true;
+            }
         }
         Ok(Self {
             upcoming: source.next_request(),

@@ -86,9 +86,9 @@ impl MemoryLedger {
         };
     }
 
-    /// So many tokens have come from elsewhere.
-    pub(super) fn arrived(&mut self, tokens: u32) {
-        self.resident_tokens += u64::from(tokens);
+    /// So many tokens have come: from elsewhere, or of decodes that have sampled before.
+    pub(super) fn arrived(&mut self, tokens: u64) {
+        self.resident_tokens += tokens;
     }
 
     /// So many tokens are there no more.

@@ -46,30 +46,36 @@ impl Instance {
             until = until.min(self.next_refresh_us());
         }
         let first = self.chosen_steps;
-        // Steps until one in which a request finishes, needs a block or fills a findable one.
-        let mut left = self
-            .group
-            .next_finish()
-            .saturating_sub(first)
-            .min(self.group.quiet_steps(first));
+        // Steps until one in which a request needs a block or fills a findable one: after that one
+        // the policy is asked anew, as there are fewer free blocks.
+        let quiet = self.group.quiet_steps(first);
+        // Steps until one in which a request finishes.
+        let unfinished = self.group.next_finish().saturating_sub(first);
+        let mut left = unfinished.min(quiet.max(1));
+        let alike = self.takes_steps_alike();
         while left > 0 && now < until {
-            let duration = self.step_us(&self.group_aggregates());
-            let alike = if self.latency.ignores_decode_context() {
-                left
-            } else {
-                1
-            };
-            let steps = self.steps_before(until, now, duration).min(alike);
-            if steps == 0 {
+            let start_us = self.in_flight.back().map_or(now, |step| step.end_us);
+            let (duration, fraction) = self.next_step_us(&self.group_aggregates(), start_us);
+            let most = if alike { left } else { 1 };
+            let steps = self.steps_before(until, now, duration).min(most);
+            if steps == 0 || quiet == 0 && !self.change_blocks() {
                 break;
             }
             let running = self.in_flight.front();
             let next_output_us = running.map_or(now + duration, |step| step.end_us);
             self.publish_kv_events(next_output_us, events);
             now = self.take_steps(steps, duration, now);
+            self.busy_fraction = fraction;
             left -= steps;
         }
         now
+    }
+
+    /// Do all steps take as long in which the same requests decode, and is nothing noted of each?
+    fn takes_steps_alike(&self) -> bool {
+        self.latency.ignores_decode_context()
+            && !self.config.rules.keep_step_fractions
+            && self.memory.is_none()
     }
 
     /// How many steps of `duration` the path may take from `now` on, so that nothing of them
@@ -141,6 +147,10 @@ impl Instance {
             self.busy_until = step.end_us;
         } else {
             self.busy_until = ends;
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.arrived(self.group.count * steps);
+            self.note_memory(ends);
         }
         self.clock = if self.awaits_output() {
             ends

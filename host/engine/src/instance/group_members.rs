@@ -6,9 +6,18 @@ use super::state::Instance;
 
 impl Instance {
     /// Makes a group of the running decodes before the next step. `false` if one of them skipped
-    /// steps: its next inter-token gap is its own.
+    /// steps: its next inter-token gap is its own. `false` also for a batch that computes prompts
+    /// by itself, and as long as one of the decodes has its first output token before it.
     pub(super) fn form_group(&mut self) -> bool {
         let next = self.chosen_steps;
+        let begins = |slot: Slot| {
+            let request = &self.requests[slot];
+            request.in_prefill() || request.emitted <= request.unseen
+        };
+        let apart = self.config.rules.phases_apart;
+        if apart && self.running.iter().any(|entry| begins(entry.slot)) {
+            return false;
+        }
         let own_gap = |slot: Slot| {
             let request = &self.requests[slot];
             self.config.rules.gaps_are_elapsed_time

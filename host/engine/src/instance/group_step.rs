@@ -32,6 +32,10 @@ impl Instance {
         if budget.decodes_wait() && prompts && self.group.count > 0 {
             return false;
         }
+        // Nor does it take in what a step by itself computes.
+        if self.config.rules.phases_apart && prompts {
+            return false;
+        }
         if !budget.schedule_decodes(self.group.count) {
             return false;
         }
@@ -49,18 +53,10 @@ impl Instance {
         // Here all decodes got their tokens before the prefills. In batch order that is so only if
         // no prefill is before a decode, which matters only where tokens are short.
         let fits = blocks <= self.kv.free() && (!short || self.prefills_are_last());
-        if fits {
-            let opening = self.group.opening(step).iter();
-            changes.extend(opening.map(|&entry| (entry, GroupChange::OpensBlock)));
-            let filling = self.group.filling(step).iter();
-            changes.extend(filling.map(|&entry| (entry, GroupChange::FillsBlock)));
-            // Blocks are allocated in batch order; a block of one token fills when it is opened.
-            changes.sort_by_key(|(entry, _)| *entry);
-            changes
-                .iter()
-                .for_each(|&(entry, change)| self.apply(entry.slot, change));
-        }
         self.changes = changes;
+        if fits {
+            self.apply_changes(step);
+        }
         if fits {
             self.adapters.start_step_of_group();
             for &slot in &self.prefilling {
@@ -73,6 +69,34 @@ impl Instance {
             self.admit_waiting(now, &mut budget, events);
             let admitted = self.running[admitted_from..].iter();
             self.prefilling.extend(admitted.map(|entry| entry.slot));
+        }
+        fits
+    }
+
+    /// What the group's members and [the prefills](Self::changes) need changes for `step`, for which
+    /// there are blocks.
+    fn apply_changes(&mut self, step: u64) {
+        let mut changes = std::mem::take(&mut self.changes);
+        let opening = self.group.opening(step).iter();
+        changes.extend(opening.map(|&entry| (entry, GroupChange::OpensBlock)));
+        let filling = self.group.filling(step).iter();
+        changes.extend(filling.map(|&entry| (entry, GroupChange::FillsBlock)));
+        // Blocks are allocated in batch order; a block of one token fills when it is opened.
+        changes.sort_by_key(|(entry, _)| *entry);
+        changes
+            .iter()
+            .for_each(|&(entry, change)| self.apply(entry.slot, change));
+        self.changes = changes;
+    }
+
+    /// The members that open or fill a block in the next step, in which nobody prefills, do.
+    /// `false`: there are too few blocks, and nothing has changed.
+    pub(super) fn change_blocks(&mut self) -> bool {
+        let step = self.chosen_steps;
+        let fits = self.group.opening(step).len() as u64 <= self.kv.free();
+        if fits {
+            self.changes.clear();
+            self.apply_changes(step);
         }
         fits
     }

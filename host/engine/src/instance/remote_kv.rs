@@ -72,7 +72,7 @@ impl Instance {
         let prompt = request.prompt_tokens();
         request.part = Part::Decode(RemoteKv::Here);
         if let Some(memory) = &mut self.memory {
-            memory.arrived(prompt);
+            memory.arrived(u64::from(prompt));
         }
         if fetched && request.unseen > 0 {
             // The instance that computed the prompt sampled what is no output.

@@ -49,7 +49,9 @@ impl Instance {
             Some(before) => before.end_us.max(chosen_us),
             None => chosen_us,
         };
-        let duration = self.next_step_us(&work, start_us) + self.adapter_loading_us();
+        let (step_us, fraction) = self.next_step_us(&work, start_us);
+        self.busy_fraction = fraction;
+        let duration = step_us + self.adapter_loading_us();
         let end_us = start_us.saturating_add(duration);
         self.totals.steps += 1;
         self.totals.queue_length_sum += self.waiting_requests() as u64;
@@ -231,13 +233,14 @@ impl Instance {
         self.latency.step_us(work, &mut self.step_items()).max(1)
     }
 
-    /// Duration of the step at hand, which begins at `start_us`, microseconds.
-    fn next_step_us(&mut self, work: &StepAggregates, start_us: i64) -> i64 {
+    /// Duration of the step at hand, which begins at `start_us`, microseconds, and the fraction of
+    /// one by which it ends later.
+    pub(super) fn next_step_us(&self, work: &StepAggregates, start_us: i64) -> (i64, f64) {
         if !self.config.rules.keep_step_fractions {
-            return self.step_us(work);
+            return (self.step_us(work), 0.0);
         }
         let Some(exact) = self.latency.exact_us(work, &mut self.step_items()) else {
-            return self.step_us(work);
+            return (self.step_us(work), 0.0);
         };
         // A step that begins later than the last one ends begins at a whole microsecond.
         let before = match start_us == self.busy_until {
@@ -245,8 +248,7 @@ impl Instance {
             false => 0.0,
         };
         let us = truncate_us((exact + before).round()).max(1);
-        self.busy_fraction = exact + before - us as f64;
-        us
+        (us, exact + before - us as f64)
     }
 
     /// The output of a step that ended is processed at `end`.
@@ -280,6 +282,9 @@ impl Instance {
                     memory.sampled(&self.requests[part.entry.slot]);
                 }
             }
+        }
+        if let Some(memory) = self.memory.as_mut().filter(|_| step.group) {
+            memory.arrived(self.group.count);
         }
         for part in &step.parts {
             if part.samples

@@ -286,9 +286,14 @@ impl Load {
     /// Of these requests, each as long as the longest.
     fn padded(items: &mut dyn Iterator<Item = StepItem>) -> Self {
         let mut requests = 0.0;
-        let longest = items
-            .inspect(|_| requests += 1.0)
-            .max_by_key(|item| (item.new_tokens, item.context));
+        let mut longest: Option<StepItem> = None;
+        let length = |item: &StepItem| (item.new_tokens, item.context);
+        for item in items {
+            requests += 1.0;
+            if longest.is_none_or(|longest| length(&longest) <= length(&item)) {
+                longest = Some(item);
+            }
+        }
         let mut one = StepAggregates::default();
         longest.into_iter().for_each(|item| one.add(item));
         let one = Self::of(&one);

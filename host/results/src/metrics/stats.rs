@@ -150,13 +150,28 @@ pub fn percentile_ms(sample: &impl Sample, p: f64) -> f64 {
 /// Percentile `p` (0..=100) in the unit of the values. 0 of nothing.
 #[must_use]
 pub fn percentile(sample: &impl Sample, p: f64) -> f64 {
-    neighbours(sample, p).map_or(0.0, |(low, high, part)| {
-        if part == 0.0 {
-            low
-        } else {
-            low + part * (high - low)
-        }
-    })
+    neighbours(sample, p).map_or(0.0, |(low, high, part)| between(low, high, part))
+}
+
+fn between(low: f64, high: f64, part: f64) -> f64 {
+    if part == 0.0 {
+        low
+    } else {
+        low + part * (high - low)
+    }
+}
+
+/// The same percentiles of many values, of which nobody asks for others, without sorting them all;
+/// `None` of nothing.
+#[must_use]
+pub fn percentiles<const N: usize>(mut values: Vec<f64>, ps: [f64; N]) -> Option<[f64; N]> {
+    let last = values.len().checked_sub(1)?;
+    Some(ps.map(|p| {
+        let rank = p / 100.0 * last as f64;
+        let (_, low, above) = values.select_nth_unstable_by(rank as usize, f64::total_cmp);
+        let high = above.iter().copied().min_by(f64::total_cmp);
+        between(*low, high.unwrap_or(*low), rank.fract())
+    }))
 }
 
 /// Arithmetic mean in the unit of the values. 0 of nothing.

@@ -2,7 +2,7 @@
 //! event leaves of memory. A window or a memory of ours is in [`measured`](super::measured) and
 //! in the summaries.
 
-use super::stats::{Floats, Ints, Sample, mean};
+use super::stats::{Ints, mean, percentiles};
 use serde::Serialize;
 use windtunnel_base::record::{InstanceTotals, Outcome, RequestRecord, RunRecord};
 
@@ -63,8 +63,11 @@ pub struct XpuSimFigures {
     pub end_to_end: Ints,
     /// Mean time of the prompts that were computed in the window; `None` of none.
     pub prefill_mean_s: Option<f64>,
-    /// GiB of one accelerator of each pool, together, after every event.
-    pub memory_gib: Floats,
+    /// Most GiB of one accelerator of each pool, together, after an event, and the 95th and 50th
+    /// percentile of them after every one; `None` without any.
+    pub memory_gib: Option<[f64; 3]>,
+    /// Events of the run: requests that came, steps and transfers that ended.
+    pub events: u64,
     /// When the last event happened.
     pub end_s: f64,
     /// Units of the record's clock in a second.
@@ -144,6 +147,7 @@ impl XpuSimFigures {
                 },
             });
         }
+        let memory = memory(record);
         Self {
             total: record.requests.len() as u64,
             completed: end_to_end.len() as u64,
@@ -154,17 +158,12 @@ impl XpuSimFigures {
             end_to_end: Ints::new(end_to_end),
             prefill_mean_s: (!prefills.is_empty())
                 .then(|| mean(&Ints::new(prefills)) / inputs.clock_per_s),
-            memory_gib: Floats::new(memory(record)),
+            events: memory.len() as u64,
+            memory_gib: percentiles(memory, [100.0, 95.0, 50.0]),
             end_s: seconds(ended),
             clock_per_s: inputs.clock_per_s,
             requests,
         }
-    }
-
-    /// Events of the run: requests that came, steps and transfers that ended.
-    #[must_use]
-    pub fn events(&self) -> u64 {
-        self.memory_gib.count()
     }
 
     /// Busy time over the time that was measured: above 1 where several instances are busy at once.
@@ -200,7 +199,8 @@ fn memory(record: &RunRecord) -> Vec<f64> {
         .filter(|time| *time > 0)
         .chain(arrivals)
         .collect();
-    times.sort_unstable();
+    // A few ascending lists, one after the other: the stable sort merges those.
+    times.sort();
     times.dedup();
     let mut next = vec![0; record.instances.len()];
     let mut bytes = vec![0.0; record.instances.len()];

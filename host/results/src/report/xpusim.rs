@@ -25,8 +25,7 @@ pub fn value(results: &Results<'_>) -> Value {
 fn under_its_rules(figures: &XpuSimFigures) -> Value {
     let seconds = figures.simulated_s;
     let per_s = |n: u64| (seconds > 0.0).then(|| n as f64 / seconds);
-    let memory = &figures.memory_gib;
-    let at = |p: f64| (memory.count() > 0).then(|| percentile(memory, p));
+    let memory = |k: usize| figures.memory_gib.map(|gib| gib[k]);
     let mut all = json!({
         "total_requests": figures.total,
         "completed_requests": figures.completed,
@@ -40,9 +39,9 @@ fn under_its_rules(figures: &XpuSimFigures) -> Value {
         // Busy time over busy and idle time, of which it counts none.
         "xpu_utilization": f64::from(u8::from(figures.busy_s > 0.0)),
         "memory": {
-            "peak_memory_gb": at(100.0),
-            "p95_memory_gb": at(95.0),
-            "p50_memory_gb": at(50.0),
+            "peak_memory_gb": memory(0),
+            "p95_memory_gb": memory(1),
+            "p50_memory_gb": memory(2),
         },
     });
     for (key, times) in [
@@ -57,7 +56,7 @@ fn under_its_rules(figures: &XpuSimFigures) -> Value {
         "gpu_busy_time": figures.busy_s,
         "total_tokens_generated": figures.tokens,
         "prefill_latency_mean": figures.prefill_mean_s,
-        "events": figures.events(),
+        "events": figures.events,
         "end_time": figures.end_s,
         "printed_utilization": figures.utilization(),
     });
