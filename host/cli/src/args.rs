@@ -34,7 +34,9 @@ pub enum RulesName {
 /// Latency model by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LatencyName {
-    /// Fitted coefficients if they exist, else trained-physics; xpu-roofline for its own models
+    /// Kernel-tables where the GPU's kernels were measured, else fitted coefficients, else
+    /// trained-physics; xpu-roofline for its own models (under --rules blis, or with
+    /// --vllm-version, fitted coefficients first)
     Auto,
     /// Fitted alpha/beta coefficients of one model on one GPU type
     Blackbox,
@@ -87,7 +89,7 @@ pub struct ModelArgs {
     /// Expert dispatch backend (needs --dp above 1)
     #[arg(long, value_name = "NAME")]
     pub moe_comm_backend: Option<String>,
-    /// vLLM version the coefficients were fitted on [default: the model's]
+    /// vLLM version of fitted coefficients; takes them in place of measured kernels
     #[arg(long, value_name = "VERSION")]
     pub vllm_version: Option<String>,
     /// Step-time model
@@ -98,7 +100,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
     /// Measured kernels of the GPU, as `windtunnel tables import` makes them, in place of the
-    /// built-in ones (with --latency-model kernel-tables)
+    /// built-in ones (with --latency-model kernel-tables or auto)
     #[arg(long, value_name = "FILE")]
     pub kernel_tables: Option<PathBuf>,
     /// What a step outside of that table takes: error (no result), clamp (the nearest one that was

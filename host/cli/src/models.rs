@@ -1,6 +1,7 @@
 //! `windtunnel models`: which models are known, and what a run would use for one.
 
 mod counted;
+mod parts;
 
 use super::args::{LatencyName, ModelsArgs};
 use super::effects::Explicit;
@@ -212,6 +213,9 @@ impl<'a> Explained<'a> {
         let entry = defaults.models.get(&resolved.canonical);
         let measured = entry.is_some_and(|e| !e.fitted.is_empty());
         let why = match (args.latency_model, resolved.latency_kind) {
+            (LatencyName::Auto, LatencyModelKind::KernelTables) => {
+                "the kernels of this GPU were measured"
+            }
             (LatencyName::Auto, LatencyModelKind::Blackbox) => {
                 "this deployment was measured and has fitted coefficients"
             }
@@ -298,6 +302,7 @@ impl<'a> Explained<'a> {
         for note in &r.notes {
             say("Note", in_flags(note));
         }
+        text.push_str(&parts::text(r));
         text.push_str(&counted::text(r));
         text.push_str(&self.deployments());
         text
@@ -382,6 +387,7 @@ impl<'a> Explained<'a> {
             "max_model_len_source": length_source(r.max_model_len_source).0,
             "rules": r.latency.fitted_under().to_string(),
             "builtin_config": self.setup.model_config_folder.is_none() && r.arch.is_some(),
+            "step_time_parts": parts::json(r),
             "counted": counted::json(r),
             "notes": r.notes.iter().map(|note| in_flags(note)).collect::<Vec<_>>(),
             "fitted": rows,
@@ -420,7 +426,7 @@ fn coefficients(r: &Resolved) -> Vec<(&'static str, String)> {
         }
         (LatencyModelKind::KernelTables, ..) => vec![(
             "Kernels",
-            "measured; `windtunnel tables show` says where".into(),
+            "measured, part by part as below; `windtunnel tables show` has all".into(),
         )],
         _ => vec![(
             "Coefficients",

@@ -146,9 +146,13 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
         };
     };
     let shipped = KernelTables::shipped_gpus().find(|gpu| gpu.eq_ignore_ascii_case(name));
+    let given;
     let tables = match shipped.and_then(KernelTables::builtin) {
         Some(tables) => tables,
-        None if PathBuf::from(name).exists() => KernelTables::load(&PathBuf::from(name))?,
+        None if PathBuf::from(name).exists() => {
+            given = KernelTables::load(&PathBuf::from(name))?;
+            &given
+        }
         None => {
             let gpus: Vec<&str> = KernelTables::shipped_gpus().collect();
             let message = unknown("GPU or file", name, &gpus);

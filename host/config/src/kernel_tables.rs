@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use windtunnel_base::input::{InputError, plain, read_bytes};
 
 /// The first line of a file.
@@ -117,12 +118,14 @@ struct Header {
     tables: Vec<KernelTableInfo>,
 }
 
-/// The tables of one GPU.
+/// The tables of one GPU. A table is unpacked when it is read first, and kept.
 #[derive(Clone, Debug)]
 pub struct KernelTables {
     file: String,
     header: Header,
     body: Cow<'static, [u8]>,
+    /// Of each table in the header.
+    unpacked: Vec<OnceLock<Arc<KernelTable>>>,
 }
 
 macro_rules! shipped {
@@ -159,11 +162,16 @@ impl KernelTables {
 
     /// The built-in tables of a GPU, by the name in the hardware table.
     #[must_use]
-    pub fn builtin(gpu: &str) -> Option<Self> {
-        let (_, bytes) = SHIPPED.iter().find(|(name, _)| *name == gpu)?;
-        let file = format!("built-in tables of {gpu}");
-        // A test reads them all.
-        Some(Self::parse(file, Cow::Borrowed(bytes)).expect("built-in kernel tables are sound"))
+    pub fn builtin(gpu: &str) -> Option<&'static Self> {
+        static PARSED: [OnceLock<KernelTables>; SHIPPED.len()] =
+            [const { OnceLock::new() }; SHIPPED.len()];
+        let at = SHIPPED.iter().position(|(name, _)| *name == gpu)?;
+        Some(PARSED[at].get_or_init(|| {
+            let file = format!("built-in tables of {gpu}");
+            let parsed = Self::parse(file, Cow::Borrowed(SHIPPED[at].1));
+            // A test reads them all.
+            parsed.expect("built-in kernel tables are sound")
+        }))
     }
 
     /// Reads a file.
@@ -209,7 +217,13 @@ impl KernelTables {
                 return refuse(format!("table {:?} names no source", table.op));
             }
         }
-        Ok(Self { file, header, body })
+        let unpacked = vec![OnceLock::new(); header.tables.len()];
+        Ok(Self {
+            file,
+            header,
+            body,
+            unpacked,
+        })
     }
 
     /// What messages call the file.
@@ -236,7 +250,7 @@ impl KernelTables {
         &self.header.tables
     }
 
-    /// The first table of a kernel, data type and variant.
+    /// The first table of a kernel, data type and variant, and what is known about it.
     ///
     /// # Errors
     /// When the table is damaged.
@@ -245,10 +259,25 @@ impl KernelTables {
         op: KernelOp,
         dtype: &str,
         variant: &str,
-    ) -> Result<Option<KernelTable>, InputError> {
-        let is = |t: &&KernelTableInfo| (t.op, &*t.dtype, &*t.variant) == (op, dtype, variant);
-        let found = self.header.tables.iter().find(is);
-        found.map(|info| self.unpack(info)).transpose()
+    ) -> Result<Option<(&KernelTableInfo, Arc<KernelTable>)>, InputError> {
+        let is = |t: &KernelTableInfo| (t.op, &*t.dtype, &*t.variant) == (op, dtype, variant);
+        let Some(at) = self.header.tables.iter().position(is) else {
+            return Ok(None);
+        };
+        let info = &self.header.tables[at];
+        if let Some(table) = self.unpacked[at].get() {
+            return Ok(Some((info, Arc::clone(table))));
+        }
+        let table = Arc::new(self.unpack(info)?);
+        // Another thread may have been faster; both have the same.
+        let _ = self.unpacked[at].set(Arc::clone(&table));
+        Ok(Some((info, table)))
+    }
+
+    /// Where a table's figures come from.
+    #[must_use]
+    pub fn source(&self, table: &KernelTableInfo) -> &KernelSource {
+        &self.header.sources[table.source]
     }
 
     fn unpack(&self, info: &KernelTableInfo) -> Result<KernelTable, InputError> {
@@ -416,10 +445,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let tables = KernelTables::parse("f".into(), Cow::Owned(a_file())).unwrap();
-        let table = tables
-            .read(KernelOp::Gemm, "bfloat16", "")
-            .unwrap()
-            .unwrap();
+        let read = || tables.read(KernelOp::Gemm, "bfloat16", "");
+        let (info, table) = read().unwrap().unwrap();
+        assert_eq!(tables.source(info).engine, "vllm 1");
+        // It is unpacked once.
+        assert!(Arc::ptr_eq(&table, &read().unwrap().unwrap().1));
         assert_eq!(table.rows, [[128, 256], [256, 256]]);
         assert_eq!(table.columns, [1, 2, 4]);
         let wanted = [[1.0, 2.5, f64::NAN], [0.5, 1e6, 3.0]];
@@ -439,7 +469,7 @@ mod tests {
         for keep in 0..whole.len() {
             let cut = Cow::Owned(whole[..keep].to_vec());
             let read = KernelTables::parse("f".into(), cut)
-                .and_then(|tables| tables.read(KernelOp::Gemm, "bfloat16", ""));
+                .and_then(|tables| tables.read(KernelOp::Gemm, "bfloat16", "").map(|_| ()));
             assert!(read.is_err(), "{keep} bytes are no file");
         }
         let mut wrong = whole;
@@ -448,7 +478,7 @@ mod tests {
         wrong.extend([0xff; 9]);
         // Deflate has no checksum; sizes and order are checked, and nothing panics.
         let _ = KernelTables::parse("f".into(), Cow::Owned(wrong))
-            .and_then(|tables| tables.read(KernelOp::Gemm, "bfloat16", ""));
+            .and_then(|tables| tables.read(KernelOp::Gemm, "bfloat16", "").map(|_| ()));
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Deployment {
             pools.push(pool);
             all.push(resolved);
         }
-        let preset = preset(run.rules, specs, &all)?;
+        let preset = preset(run.rules, specs, &mut all)?;
         scheduling::check_rules(given, run.rules, preset)?;
         for ((pool, spec), resolved) in pools.iter_mut().zip(specs).zip(&mut all) {
             scheduling::configure(&mut pool.engine, &spec.engine, preset, resolved, given)?;
@@ -384,9 +384,6 @@ fn pool(
 
 /// What the instances of a pool run on, and what of it nobody gave.
 fn machine(spec: &PoolSpec, pool: &PoolConfig, resolved: &Resolved) -> Machine {
-    let latency = &spec.latency;
-    let of_coefficients = latency.alpha_coeffs.is_some() || latency.vllm_version.is_some();
-    let named = latency.model.as_deref().is_some_and(|name| name != "auto");
     Machine {
         pool: pool.name.clone(),
         gpu: resolved.gpu.clone(),
@@ -398,7 +395,7 @@ fn machine(spec: &PoolSpec, pool: &PoolConfig, resolved: &Resolved) -> Machine {
         instances: pool.instances,
         latency_model: Choice {
             value: resolved.latency_kind.name().to_owned(),
-            chosen: !named && !of_coefficients,
+            chosen: is_model_left_open(spec),
         },
         kv_blocks: resolved.total_kv_blocks,
         kv_blocks_source: Choice {
@@ -409,11 +406,12 @@ fn machine(spec: &PoolSpec, pool: &PoolConfig, resolved: &Resolved) -> Machine {
     }
 }
 
-/// The rules of all pools: those chosen, or those under which the latency models were fitted.
+/// The rules of all pools: those chosen, or those under which the latency models were fitted. Where
+/// these differ and nobody chose the models, vLLM's, and a note.
 fn preset(
     rules: RulesSpec,
     specs: &[PoolSpec],
-    resolved: &[Resolved],
+    resolved: &mut [Resolved],
 ) -> Result<Preset, InputError> {
     match rules {
         RulesSpec::Blis => return Ok(Preset::Blis),
@@ -421,15 +419,30 @@ fn preset(
         RulesSpec::Auto => {}
     }
     let first = resolved[0].latency.fitted_under();
-    let other = resolved.iter().map(|r| r.latency.fitted_under());
-    match specs.iter().zip(other).find(|(_, preset)| *preset != first) {
-        None => Ok(first),
-        Some((spec, preset)) => Err(InputError::new(format!(
-            "the latency model of pool \"{}\" was fitted under {preset} rules, that of pool \"{}\" under {first}; \
-             choose `rules`",
-            spec.name, specs[0].name
-        ))),
+    let mut other = resolved.iter().map(|r| r.latency.fitted_under());
+    let Some(at) = other.position(|preset| preset != first) else {
+        return Ok(first);
+    };
+    let preset = resolved[at].latency.fitted_under();
+    let (this, pool) = (&specs[0].name, &specs[at].name);
+    if specs.iter().all(is_model_left_open) {
+        resolved[at].notes.push(format!(
+            "the latency model of pool \"{pool}\" was fitted under {preset} rules, that of pool \"{this}\" under \
+             {first}: the run has vllm rules"
+        ));
+        return Ok(Preset::Vllm);
     }
+    Err(InputError::new(format!(
+        "the latency model of pool \"{pool}\" was fitted under {preset} rules, that of pool \"{this}\" under {first}; \
+         choose `rules`"
+    )))
+}
+
+/// Does nobody say what a pool's step times come from?
+fn is_model_left_open(spec: &PoolSpec) -> bool {
+    let latency = &spec.latency;
+    let named = latency.model.as_deref().is_some_and(|name| name != "auto");
+    !named && latency.alpha_coeffs.is_none() && latency.vllm_version.is_none()
 }
 
 fn check_numbers(pool: &PoolSpec) -> Result<(), InputError> {
@@ -477,7 +490,7 @@ fn check_effects(given: &Given, resolved: &Resolved) -> Result<(), InputError> {
     given.reject_unless(
         &["kernel_tables"],
         kind == LatencyModelKind::KernelTables,
-        "without `latency_model` kernel-tables",
+        &format!("with latency model {kind}; kernel-tables reads it"),
     )?;
     given.reject_unless(
         &["moe_comm_backend"],

@@ -1,4 +1,4 @@
-//! What a measured profile says of an engine, and what it does not cover.
+//! What a measured profile says of an engine, and what it and measured kernels do not cover.
 
 use windtunnel_base::input::InputError;
 use windtunnel_config::pool::EngineSpec;
@@ -52,5 +52,7 @@ pub(crate) fn outside(resolved: &[Resolved]) -> Result<Vec<String>, InputError> 
             (None, _) => {}
         }
     }
+    let kernels = resolved.iter().filter_map(|r| r.kernels.as_ref());
+    notes.extend(kernels.filter_map(|kernels| kernels.told_outside()));
     Ok(notes)
 }

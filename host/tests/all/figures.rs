@@ -63,7 +63,8 @@ fn shared() -> String {
 fn rejecting_everything_has_the_worst_fitness_and_no_star() {
     let folder = Folder::with(&[]);
     let flags = "--num-requests 50 --rate 5 --slo-ttft 200ms --fitness-weights throughput:1,p99_ttft:2,mean_e2e:1";
-    let grid = format!("--grid admission-policy=reject-all,always-admit {flags}");
+    let grid =
+        format!("--grid admission-policy=reject-all,always-admit {flags} --latency-model blackbox");
     let runs = sweep(&folder, &grid);
     assert_eq!(runs[0]["fitness"], 0);
     assert!(runs[1]["fitness"].as_f64() > Some(0.05), "{}", runs[1]);
@@ -276,7 +277,7 @@ fn a_request_of_one_token_has_no_time_per_token() {
 #[test]
 fn all_latencies_are_of_the_requests_that_completed() {
     let folder = Folder::with(&[]);
-    let flags = "--rate 20 --num-requests 100 --timeout 6";
+    let flags = "--rate 20 --num-requests 100 --timeout 6 --latency-model blackbox";
     let run = json(&folder.fine(&format!("{flags} --json")).stdout);
     let rows = rows(&folder, flags);
     let late =

@@ -66,7 +66,7 @@ fn a_run_takes_every_gpu_and_says_which_are_not_calibrated() {
         assert_eq!(in_setup, calibrated_as.is_some(), "{name}");
     }
     // Fitted coefficients do not hang on it.
-    let fitted = folder.run("--num-requests 4 --hardware h100-sxm");
+    let fitted = folder.run("--num-requests 4 --hardware h100-sxm --latency-model blackbox");
     assert!(
         fitted.stdout.contains("2 H100, latency model blackbox"),
         "{}",
@@ -156,18 +156,17 @@ fn a_peak_with_sparsity_counts_under_the_references_rules_only() {
 #[test]
 fn a_sweep_over_gpus_says_what_each_row_was_computed_on() {
     let folder = Folder::with(&[]);
-    let base = "sweep --model llama-3.1-8b-instruct --num-requests 30 --rate 20 --grid hardware=H100,A100-80,L40S";
+    let base = "sweep --model llama-3.1-8b-instruct --num-requests 30 --rate 20 --grid hardware=H100,A100-80,L4";
     let ran = folder.command(&format!("{base} --out @/s.csv"));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let told = notes(&ran);
-    let tensor = "tensor parallelism was not given and differs: 2 (hardware=H100; hardware=A100-80), 1 (hardware=L40S); \
+    let tensor = "tensor parallelism was not given and differs: 2 (hardware=H100; hardware=A100-80), 1 (hardware=L4); \
                   --tp sets it";
     assert!(told.contains(&tensor), "{told:#?}");
     // Of two dimensions the one that decides is named.
     let crossed = folder.command(&format!("{base} --grid max-num-seqs=4,8"));
     assert!(notes(&crossed).contains(&tensor), "{}", crossed.stderr);
-    let model =
-        "the latency model was not given and differs: blackbox (hardware=H100; hardware=A100-80), ";
+    let model = "the latency model was not given and differs: kernel-tables (hardware=H100; hardware=A100-80), ";
     assert!(told.iter().any(|note| note.starts_with(model)), "{told:#?}");
     for title in ["┆ TP ┆", "┆ GPUs ┆", "Latency model", "Tokens/s/GPU"] {
         assert!(ran.stdout.contains(title), "{title}\n{}", ran.stdout);
@@ -188,11 +187,11 @@ fn a_sweep_over_gpus_says_what_each_row_was_computed_on() {
             .map(|row| row[name].as_str())
             .collect::<Vec<_>>()
     };
-    assert_eq!(column("gpu"), ["H100", "A100-80", "L40S"]);
+    assert_eq!(column("gpu"), ["H100", "A100-80", "L4"]);
     assert_eq!(column("tensor_parallelism"), ["2", "2", "1"]);
     assert_eq!(column("gpus"), ["2", "2", "1"]);
-    assert_eq!(column("latency_model")[..2], ["blackbox", "blackbox"]);
-    assert_ne!(column("latency_model")[2], "blackbox");
+    let models = ["kernel-tables", "kernel-tables", "trained-physics"];
+    assert_eq!(column("latency_model"), models);
     let sources = column("total_kv_blocks_source");
     assert_eq!(sources[2], "computed");
     let blocks = "the number of KV blocks was not given and differs: ";
@@ -206,7 +205,7 @@ fn a_sweep_over_gpus_says_what_each_row_was_computed_on() {
     let resumed = folder.command(&format!("{base} --out @/s.csv --json"));
     let resumed = json(&resumed);
     assert_eq!(resumed[2]["gpus"], 1);
-    assert_eq!(resumed[0]["latency_model"], "blackbox");
+    assert_eq!(resumed[0]["latency_model"], "kernel-tables");
 }
 
 #[test]
@@ -290,7 +289,7 @@ fn scenarios_that_were_chosen_unlike_are_told() {
     let suite = read("suite.yaml");
     let open = suite.replace("  tensor_parallelism: 2\n", "").replace(
         "rate: 120, seed: 12,",
-        "rate: 120, seed: 12, cluster: {hardware: L40S, fitted_under: blis},",
+        "rate: 120, seed: 12, cluster: {hardware: L40S, latency_model: trained-physics},",
     );
     assert_ne!(suite, open);
     let folder = Folder::with(&[

@@ -249,17 +249,27 @@ fn a_run_uses_them_and_is_the_same_step_by_step() {
     ] {
         assert_eq!(result[key], plain[key], "{key}");
     }
-    let message = refused(&[
-        "run",
-        "--model",
-        "meta-llama/llama-3.1-8b-instruct",
-        "--kernel-tables",
-        "x.tables",
-    ]);
-    assert!(
-        message.contains("--kernel-tables has no effect"),
-        "{message}"
-    );
+    // The default is the same; a file is asked for by its name alone, and nothing else reads it.
+    let by_default = RUN.map(|flag| {
+        if flag == "kernel-tables" {
+            "auto"
+        } else {
+            flag
+        }
+    });
+    assert_eq!(ok(&by_default), fast);
+    let with_file = |more: &[&str]| {
+        let model = ["run", "--model", "llama-3.1-8b-instruct"];
+        refused(&[&model[..], &["--kernel-tables", "x.tables"], more].concat())
+    };
+    let message = with_file(&[]);
+    assert!(message.contains("x.tables: no such file"), "{message}");
+    for more in [["--latency-model", "blackbox"], ["--rules", "blis"]] {
+        let message = with_file(&more);
+        let said =
+            "--kernel-tables has no effect with latency model blackbox; kernel-tables reads it";
+        assert!(message.contains(said), "{message}");
+    }
 }
 
 /// Cases of a folder: how many, and the medians of the absolute errors of TTFT, TPOT and E2E.

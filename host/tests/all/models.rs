@@ -83,17 +83,54 @@ fn a_name_explains_what_a_run_would_use() {
     for part in [
         "meta-llama/llama-3.1-8b-instruct\n",
         "  GPU               H100 x 2 (tensor parallelism)\n",
-        "  Latency model     blackbox: this deployment was measured and has fitted coefficients\n",
-        "  vLLM version      vllm/vllm-openai:v0.8.4\n",
-        "  Beta              6910.42 us per step, 17.67 us per prefilled token, 2.84 us per decode\n",
+        "  Latency model     kernel-tables: the kernels of this GPU were measured\n",
+        "│ attention projections    ┆ measured   ┆ vllm_default bfloat16, vLLM 0.19.0",
+        "│ dense feed-forward       ┆ neighbours ┆ ",
+        "│ between the kernels      ┆ computed   ┆ ",
+        "│ step                     ┆ fitted     ┆ ",
+        "Packages: aiconfigurator 0.10.0, aiconfigurator_core 0.12.0;",
         "  KV cache          64021 blocks of 16 tokens = 1024336 tokens, computed from GPU memory\n",
         "  Max model length  131072 tokens, from the model's configuration\n",
-        "  Rules             blis with --rules auto: the latency model was fitted under them\n",
+        "  Rules             vllm with --rules auto: the latency model was fitted under them\n",
         "Deployments with fitted coefficients",
     ] {
         assert!(text.contains(part), "{part}\nin\n{text}");
     }
     assert!(text.lines().all(|l| l.chars().count() <= 100), "{text}");
+    let parts = text
+        .split("Where the time")
+        .nth(1)
+        .and_then(|t| t.split("\n\n").next());
+    let parts = parts.expect("a table of parts");
+    assert!(parts.lines().all(|l| l.chars().count() <= 80), "{parts}");
+}
+
+#[test]
+fn every_part_of_a_step_says_where_its_time_comes_from() {
+    let parts = |args: &[&str]| data(args)["step_time_parts"].clone();
+    let of = |parts: &Value, name: &str| {
+        let mut parts = parts.as_array().unwrap().iter();
+        parts
+            .find(|part| part["part"] == name)
+            .cloned()
+            .unwrap_or(Value::Null)
+    };
+    let dense = parts(&["llama-3.1-8b-instruct"]);
+    let decodes = of(&dense, "attention of decodes");
+    assert_eq!(decodes["time_is"], "measured");
+    let measured = json!({"operation": "decode-attention", "data_type": "bfloat16", "variant": "128",
+        "kernels": "vllm_flash_attn", "engine": "vLLM 0.19.0", "package": "aiconfigurator 0.10.0"});
+    assert_eq!(decodes["measured"], measured);
+    assert_eq!(of(&dense, "experts"), Value::Null);
+    // Experts of a shape that nobody measured.
+    let experts = parts(&["qwen3-30b-a3b", "--hardware", "A100-SXM", "--tp", "8"]);
+    assert_eq!(of(&experts, "experts")["time_is"], "computed");
+    assert_eq!(of(&experts, "router")["time_is"], "measured");
+    // No kernels, no parts.
+    assert_eq!(
+        parts(&["deepseek-v3", "--hardware", "H200", "--tp", "8"]),
+        Value::Null
+    );
 }
 
 #[test]
@@ -123,15 +160,27 @@ fn gpu_parallelism_and_latency_model_change_the_explanation() {
         "--tp",
         "1",
     ]);
-    assert_eq!(explained["latency_model"], "blackbox");
+    assert_eq!(explained["latency_model"], "kernel-tables");
     assert_eq!(explained["total_kv_blocks"], 28_181);
     assert_eq!(explained["kv_blocks_source"], "computed");
-    let explained = data(&["llama-3.1-8b-instruct", "--tp", "8"]);
+    let fitted = data(&["llama-3.1-8b-instruct", "--latency-model", "blackbox"]);
+    assert_eq!(fitted["vllm_version"], "vllm/vllm-openai:v0.8.4");
+    assert_eq!(fitted["coefficients"]["beta_us"][0], 6910.420479880494);
+    assert_eq!(
+        (&fitted["rules"], &fitted["hardware"]),
+        (&json!("blis"), &json!("H100"))
+    );
+    let explained = data(&["llama-3.1-8b-instruct", "--hardware", "L4", "--tp", "2"]);
     assert_eq!(explained["latency_model"], "trained-physics");
     assert_eq!(explained["kv_blocks_source"], "computed");
+    let why = explained["notes"][0].as_str().unwrap();
+    assert!(
+        why.starts_with("not kernel-tables: no kernels were measured on L4; "),
+        "{why}"
+    );
     assert_eq!(
-        explained["notes"][0],
-        "no step times of meta-llama/llama-3.1-8b-instruct were measured for H100, TP 8: they are computed by \
+        explained["notes"][1],
+        "no step times of meta-llama/llama-3.1-8b-instruct were measured for L4, TP 2: they are computed by \
          trained-physics, whose factors were fitted on H100 servers of other models"
     );
     let explained = data(&["qwen3-14b", "--latency-model", "trained-physics"]);

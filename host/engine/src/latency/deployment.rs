@@ -2,6 +2,7 @@
 
 use super::capacity::{DeviceMemory, KvMemory};
 use super::extrapolation::Extrapolation;
+use super::kernels::Kernels;
 use super::kind::LatencyModelKind;
 use super::model::LatencyModel;
 use super::profile::Profile;
@@ -168,6 +169,8 @@ pub struct Resolved {
     pub latency: Arc<dyn LatencyModel>,
     /// The same where it is a measured table.
     pub profile: Option<Arc<Profile>>,
+    /// The same where it is made of measured kernels.
+    pub kernels: Option<Arc<Kernels>>,
     /// KV blocks per instance.
     pub total_kv_blocks: u64,
     /// Where they come from.
@@ -212,6 +215,7 @@ impl Resolved {
             latency_kind: LatencyModelKind::Ticks,
             latency: Arc::new(ticks),
             profile: None,
+            kernels: None,
             total_kv_blocks: u32::MAX.into(),
             kv_blocks_source: KvBlocksSource::Unlimited,
             kv_element_bytes: 0.0,

@@ -7,10 +7,12 @@ mod experts;
 mod gemm;
 mod graphs;
 mod layers;
+mod part;
 #[cfg(test)]
 mod tests;
 
 use super::model::{LatencyModel, StepAggregates, StepItem, truncate_us};
+use super::outside::Outside;
 use super::roofline;
 use super::work::StepWork;
 use crate::rules::Preset;
@@ -18,6 +20,7 @@ use attention::Attention;
 use curve::Curve;
 use graphs::padded;
 use layers::Parts;
+pub use part::{Measurement, Origin, StepPart};
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Hardware, KernelFit, KernelTables, ModelArch};
 
@@ -32,7 +35,7 @@ use windtunnel_config::{Hardware, KernelFit, KernelTables, ModelArch};
 ///
 /// It is fitted under vLLM's rules: the time that a request waits for the steps that run is the
 /// engine's, and in none of these figures.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Kernels {
     fit: KernelFit,
     work: StepWork,
@@ -44,8 +47,14 @@ pub struct Kernels {
     layers: f64,
     /// Data-parallel replicas that share the experts.
     dp: f64,
+    /// Beyond so many new tokens not every kernel was measured.
+    reach: f64,
+    outside: Outside,
+    /// The GPU whose kernels these are.
+    gpu: String,
     /// What was not measured, a sentence each.
     notes: Vec<String>,
+    parts: Vec<StepPart>,
 }
 
 impl Kernels {
@@ -64,16 +73,24 @@ impl Kernels {
         kv_element_bytes: f64,
     ) -> Result<Self, InputError> {
         roofline::check("kernel-tables", model, hardware, tp)?;
-        let parts = Parts::new(tables, model, hardware, tp, dp, kv_element_bytes)?;
+        let mut parts = Parts::new(tables, model, hardware, tp, dp, kv_element_bytes)?;
+        let attention = parts.attention()?;
+        let (by_tokens, by_requests) = (parts.by_tokens(&fit), parts.by_requests(&fit));
+        let reach = parts.reach();
+        let (notes, parts) = parts.into_told(&fit);
         Ok(Self {
             fit,
             work: StepWork::new(model, hardware, tp, dp, kv_element_bytes),
-            by_tokens: parts.by_tokens(&fit),
-            by_requests: parts.by_requests(&fit),
-            attention: parts.attention()?,
+            by_tokens,
+            by_requests,
+            attention,
             layers: model.layers as f64,
             dp: f64::from(dp),
-            notes: parts.into_notes(),
+            reach,
+            outside: Outside::default(),
+            gpu: tables.gpu().to_owned(),
+            notes,
+            parts,
         })
     }
 
@@ -81,6 +98,22 @@ impl Kernels {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Where the time of each part of a step comes from.
+    #[must_use]
+    pub fn parts(&self) -> &[StepPart] {
+        &self.parts
+    }
+
+    /// What happened beyond the measured kernels so far, for people; `None` = nothing did.
+    #[must_use]
+    pub fn told_outside(&self) -> Option<String> {
+        let measured = format!("the kernels measured on {}", self.gpu);
+        let told = self.outside.told(&measured)?;
+        Some(format!(
+            "{told}; times go on in proportion beyond what was measured"
+        ))
     }
 
     /// Microseconds on the GPUs of the replica that has the most to do: decodes are spread evenly,
@@ -98,19 +131,31 @@ impl Kernels {
             + fit.step_us
             + fit.layer_us * self.layers
             + fit.request_us * requests;
+        let mut is_outside = tokens > self.reach;
         if step.decodes > 0 {
             let context = step.decode_context as f64 / step.decodes as f64;
-            let decode = |a: &Attention| a.layers * a.decode.us(decodes, context.min(a.window));
-            us += fit.decode_attention * self.attention.iter().map(decode).sum::<f64>();
+            let mut sum = 0.0;
+            for a in &self.attention {
+                let (us, is_beyond) = a.decode.us(decodes, context.min(a.window));
+                sum += a.layers * us;
+                is_outside |= is_beyond;
+            }
+            us += fit.decode_attention * sum;
         }
         if prefills > 0.0 {
             us += fit.prefill_us;
             let pairs = StepWork::prefill_pairs(step) / prefilling;
-            let prefill = |a: &Attention| {
+            let mut sum = 0.0;
+            for a in &self.attention {
                 let pairs = pairs.min(a.window * prefill_tokens);
-                a.layers * a.prefill.us(prefills, pairs)
-            };
-            us += fit.prefill_attention * self.attention.iter().map(prefill).sum::<f64>();
+                let (us, is_beyond) = a.prefill.us(prefills, pairs);
+                sum += a.layers * us;
+                is_outside |= is_beyond;
+            }
+            us += fit.prefill_attention * sum;
+        }
+        if is_outside {
+            self.outside.note(step);
         }
         us
     }

@@ -2,11 +2,10 @@
 
 use super::extrapolation::Extrapolation;
 use super::model::{LatencyModel, StepAggregates, StepItem, truncate_us};
+use super::outside::Outside;
 use super::step_table::Steps;
 use crate::rules::Preset;
 use std::fmt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Interval, StepProfile, StepTimes};
 
@@ -17,9 +16,7 @@ pub struct Profile {
     /// The same where whole steps were measured.
     steps: Option<Steps>,
     extrapolation: Extrapolation,
-    /// How often a time was asked for outside of the table, and of which step first.
-    outside: AtomicU64,
-    first_outside: OnceLock<StepAggregates>,
+    outside: Outside,
 }
 
 impl Profile {
@@ -34,8 +31,7 @@ impl Profile {
             profile,
             steps,
             extrapolation,
-            outside: AtomicU64::new(0),
-            first_outside: OnceLock::new(),
+            outside: Outside::default(),
         }
     }
 
@@ -97,21 +93,7 @@ impl Profile {
     /// What happened outside of the table so far, for people; `None` = nothing did.
     #[must_use]
     pub fn told_outside(&self) -> Option<String> {
-        let times = self.outside.load(Ordering::Relaxed);
-        let first = self.first_outside.get()?;
-        Some(format!(
-            "a step time was asked for outside of {} {times} times, the first time of a step with {} prefill tokens, {} \
-             decodes and {} KV tokens",
-            self.profile.file,
-            first.prefill_tokens,
-            first.decodes,
-            first.prefill_context + first.decode_context,
-        ))
-    }
-
-    fn note_outside(&self, step: &StepAggregates) {
-        self.outside.fetch_add(1, Ordering::Relaxed);
-        let _ = self.first_outside.set(*step);
+        self.outside.told(&self.profile.file)
     }
 
     /// Duration of a step, microseconds.
@@ -122,7 +104,7 @@ impl Profile {
                 let known = steps.as_ref().map(|s| s.ms(step, self.extrapolation));
                 let (ms, outside) = known.unwrap_or_default();
                 if outside {
-                    self.note_outside(step);
+                    self.outside.note(step);
                 }
                 return ms * 1e3;
             }
@@ -134,7 +116,7 @@ impl Profile {
         };
         let (interval, at) = lookup(intervals, tokens);
         if at != tokens {
-            self.note_outside(step);
+            self.outside.note(step);
         }
         let at = match self.extrapolation {
             Extrapolation::Linear => tokens,

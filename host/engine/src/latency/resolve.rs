@@ -1,6 +1,7 @@
 //! From what is given and what is left out to one deployment: model, GPU, step-time model, KV
 //! cache, model length.
 
+mod choose;
 mod longest;
 mod measured;
 mod memory;
@@ -15,17 +16,19 @@ use super::kind::LatencyModelKind;
 use super::model::{LatencyModel, check_coefficients};
 use super::roofline::Roofline;
 use super::trained_physics::TrainedPhysics;
+use std::borrow::Cow;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_config::{FittedRow, HardwareTable, KernelTables, ModelArch, ModelEntry};
+use windtunnel_config::{FittedRow, Hardware, HardwareTable, KernelTables, ModelArch, ModelEntry};
 
 /// Decides a deployment. Reads the files that the setup names, nothing else.
 ///
 /// Without a chosen step-time model: explicit coefficients make it blackbox (3 beta) or
 /// trained-physics (7 to 11); else a model that only the catalog of xpu-roofline knows makes it
-/// that; else fitted coefficients of that model, GPU, tensor parallelism and
-/// vLLM version make it blackbox; else trained-physics from the model's configuration (roofline as
-/// BLIS has it).
+/// that; else measured kernels of the GPU that price the model make it kernel-tables; else fitted
+/// coefficients of that model, GPU, tensor parallelism and vLLM version make it blackbox; else
+/// trained-physics from the model's configuration. As BLIS has it: fitted coefficients, else
+/// roofline.
 ///
 /// # Errors
 /// When a name is unknown, figures are missing or contradict each other, or the model does not fit
@@ -128,6 +131,8 @@ struct Case<'a> {
     table: HardwareTable,
     /// The GPU that was given, as the table spells it.
     gpu: Option<String>,
+    /// Measured kernels, if the choice of the step-time model needed them already.
+    kernels: Option<Kernels>,
     notes: Vec<String>,
 }
 
@@ -169,38 +174,9 @@ impl<'a> Case<'a> {
             arch,
             table,
             gpu,
+            kernels: None,
             notes,
         })
-    }
-
-    fn choose(&mut self) -> Result<LatencyModelKind, InputError> {
-        if let Some(kind) = self.setup.latency {
-            return Ok(kind);
-        }
-        if let Some(beta) = &self.setup.beta {
-            return Ok(if beta.len() == 3 {
-                LatencyModelKind::Blackbox
-            } else {
-                LatencyModelKind::TrainedPhysics
-            });
-        }
-        if self.fitted_row().is_some() {
-            return Ok(LatencyModelKind::Blackbox);
-        }
-        if self.arch.is_none() {
-            return Err(self.no_figures());
-        }
-        if self.setup.as_blis {
-            if self.entry.is_some_and(|e| !e.fitted.is_empty()) {
-                self.notes.push(format!(
-                    "no fitted coefficients of {} for {}; step times come from the roofline model",
-                    self.canonical,
-                    self.asked_for()
-                ));
-            }
-            return Ok(LatencyModelKind::Roofline);
-        }
-        Ok(LatencyModelKind::TrainedPhysics)
     }
 
     /// GPU, tensor parallelism and vLLM version as far as they were given, for messages.
@@ -327,14 +303,16 @@ impl<'a> Case<'a> {
         )
     }
 
-    fn analytic(mut self, kind: LatencyModelKind) -> Result<Resolved, InputError> {
-        let Some(arch) = &self.arch else {
-            return Err(InputError::new(format!(
-                "the {kind} model needs the configuration of {}, which is not built in; give `model_config_folder` \
-                 with its config.json",
-                self.canonical
-            )));
-        };
+    /// GPU and tensor parallelism of a deployment that computes its step times, defaults filled in:
+    /// with measured kernels those of the fitted coefficients, where the model has any, so that
+    /// both are of one deployment.
+    fn deployment(&self, kind: LatencyModelKind) -> Result<(String, u32), InputError> {
+        if kind == LatencyModelKind::KernelTables
+            && let Some(row) = self.fitted_row()
+        {
+            let gpu = self.gpu.clone().unwrap_or_else(|| row.gpu.clone());
+            return Ok((gpu, row.tp));
+        }
         let default = self.entry.and_then(|e| e.analytic_default.as_ref());
         let missing = |what: &str, setting: &str| {
             InputError::new(format!(
@@ -342,19 +320,43 @@ impl<'a> Case<'a> {
                 self.canonical
             ))
         };
-        let gpu = match (&self.gpu, default) {
-            (Some(gpu), _) => gpu.clone(),
-            (None, Some(default)) => default.gpu.clone(),
-            (None, None) => return Err(missing("GPU", "`hardware`")),
-        };
-        let tp = self
-            .setup
-            .tp
-            .or(default.map(|d| d.tp))
-            .ok_or_else(|| missing("tensor parallelism", "`tp`"))?;
-        let Some((_, hardware)) = self.table.find(&gpu) else {
-            return Err(self.table.unknown(&gpu, std::iter::empty()));
-        };
+        let gpu = self.gpu.clone().or(default.map(|d| d.gpu.clone()));
+        let gpu = gpu.ok_or_else(|| missing("GPU", "`hardware`"))?;
+        let tp = self.setup.tp.or(default.map(|d| d.tp));
+        let tp = tp.ok_or_else(|| missing("tensor parallelism", "`tp`"))?;
+        Ok((gpu, tp))
+    }
+
+    /// The figures of a GPU.
+    fn figures(&self, gpu: &str) -> Result<&Hardware, InputError> {
+        let known = self.table.find(gpu).map(|(_, hardware)| hardware);
+        known.ok_or_else(|| self.table.unknown(gpu, std::iter::empty()))
+    }
+
+    fn analytic(mut self, kind: LatencyModelKind) -> Result<Resolved, InputError> {
+        if self.arch.is_none() {
+            return Err(InputError::new(format!(
+                "the {kind} model needs the configuration of {}, which is not built in; give `model_config_folder` \
+                 with its config.json",
+                self.canonical
+            )));
+        }
+        let (gpu, tp) = self.deployment(kind)?;
+        self.figures(&gpu)?;
+        if kind == LatencyModelKind::KernelTables {
+            let kernels = match self.kernels.take() {
+                Some(kernels) => kernels,
+                None => self.measured_kernels(&gpu, tp)?,
+            };
+            self.notes.extend_from_slice(kernels.notes());
+            let kernels = Arc::new(kernels);
+            let (latency, alpha) = (Arc::clone(&kernels), vec![0.0; 3]);
+            let resolved = self.finish(kind, latency, gpu, tp, None, alpha, Vec::new(), None)?;
+            return Ok(Resolved {
+                kernels: Some(kernels),
+                ..resolved
+            });
+        }
         if self.setup.latency.is_none() && self.setup.beta.is_none() && !self.setup.as_blis {
             let version = self.setup.vllm_version.as_ref();
             self.notes.push(format!(
@@ -366,15 +368,10 @@ impl<'a> Case<'a> {
         }
         let kv_element_bytes = self.kv_element_bytes()?;
         let (dp, as_blis) = (self.setup.dp, self.setup.as_blis);
-        if kind == LatencyModelKind::KernelTables {
-            let tables = self.kernel_tables(&gpu)?;
-            let fit = self.setup.defaults.kernel_fit;
-            let latency = Kernels::new(fit, &tables, arch, hardware, tp, dp, kv_element_bytes)?;
-            self.notes.extend_from_slice(latency.notes());
-            let latency = Arc::new(latency);
-            let alpha = vec![0.0; 3];
-            return self.finish(kind, latency, gpu, tp, None, alpha, Vec::new(), None);
-        }
+        let hardware = self.figures(&gpu)?;
+        let Some(arch) = &self.arch else {
+            return Err(self.no_figures());
+        };
         if kind == LatencyModelKind::Roofline {
             let latency: Arc<dyn LatencyModel> = if as_blis {
                 Arc::new(blis::Roofline::new(arch, hardware, tp)?)
@@ -408,13 +405,24 @@ impl<'a> Case<'a> {
         self.finish(kind, latency, gpu, tp, None, alpha, beta, None)
     }
 
+    /// What the deployment's kernels were measured to take.
+    fn measured_kernels(&self, gpu: &str, tp: u32) -> Result<Kernels, InputError> {
+        let Some(arch) = &self.arch else {
+            return Err(self.no_figures());
+        };
+        let tables = self.kernel_tables(gpu)?;
+        let (fit, dp) = (self.setup.defaults.kernel_fit, self.setup.dp);
+        let (hardware, kv_bytes) = (self.figures(gpu)?, self.kv_element_bytes()?);
+        Kernels::new(fit, &tables, arch, hardware, tp, dp, kv_bytes)
+    }
+
     /// The file of kernels that was given, or the built-in tables of the GPU.
-    fn kernel_tables(&self, gpu: &str) -> Result<KernelTables, InputError> {
+    fn kernel_tables(&self, gpu: &str) -> Result<Cow<'static, KernelTables>, InputError> {
         let same = |name: &str| self.table.same_gpu(name, gpu);
         if let Some(path) = &self.setup.kernel_tables {
             let tables = KernelTables::load(path)?;
             return if same(tables.gpu()) {
-                Ok(tables)
+                Ok(Cow::Owned(tables))
             } else {
                 Err(InputError::in_file(
                     tables.file(),
@@ -423,7 +431,8 @@ impl<'a> Case<'a> {
             };
         }
         let shipped = KernelTables::shipped_gpus().find(|name| same(name));
-        shipped.and_then(KernelTables::builtin).ok_or_else(|| {
+        let tables = shipped.and_then(KernelTables::builtin);
+        tables.map(Cow::Borrowed).ok_or_else(|| {
             let there: Vec<&str> = KernelTables::shipped_gpus().collect();
             InputError::new(format!(
                 "no kernels were measured on {gpu}; built in are {}; `windtunnel tables import` makes files of others",
@@ -509,6 +518,7 @@ impl<'a> Case<'a> {
             latency_kind: kind,
             latency,
             profile: None,
+            kernels: None,
             total_kv_blocks,
             kv_blocks_source,
             kv_element_bytes,

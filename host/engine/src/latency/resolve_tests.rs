@@ -21,9 +21,92 @@ fn error(model: &str, change: impl FnOnce(&mut Setup)) -> String {
 
 const V084: &str = "vllm/vllm-openai:v0.8.4";
 
+/// A choice of the step-time model.
+fn by(kind: LatencyModelKind) -> impl Fn(&mut Setup) {
+    move |s| s.latency = Some(kind)
+}
+
 #[test]
-fn a_model_with_fitted_coefficients_uses_them() {
+fn measured_kernels_come_first_on_the_deployment_of_the_fitted_coefficients() {
     let r = with("Llama-3.1-8B-Instruct", |_| ());
+    assert_eq!(r.latency_kind, LatencyModelKind::KernelTables);
+    // The computed models have TP 1 by default.
+    assert_eq!(
+        (r.gpu.as_str(), r.tp, r.vllm_version.as_deref()),
+        ("H100", 2, None)
+    );
+    assert_eq!(
+        (r.total_kv_blocks, r.kv_blocks_source),
+        (64_021, KvBlocksSource::Computed)
+    );
+    assert!(r.notes.is_empty(), "{:?}", r.notes);
+    let chosen = with("llama-3.1-8b-instruct", by(LatencyModelKind::KernelTables));
+    assert_eq!((chosen.gpu, chosen.tp), (r.gpu, r.tp));
+    let r = with("llama-3.1-8b-instruct", |s| {
+        (s.gpu, s.tp) = (Some("a100-80".into()), Some(8));
+    });
+    assert_eq!(r.latency_kind, LatencyModelKind::KernelTables);
+    assert_eq!((r.gpu.as_str(), r.tp), ("A100-80", 8));
+}
+
+#[test]
+fn why_measured_kernels_are_not_taken_is_told() {
+    let note = |model: &str, change: &dyn Fn(&mut Setup)| {
+        let r = with(model, |s| change(s));
+        (r.latency_kind, r.notes[0].clone())
+    };
+    let (kind, why) = note("deepseek-v2-lite", &|_| ());
+    assert_eq!(kind, LatencyModelKind::TrainedPhysics);
+    let mla = "not kernel-tables: attention over compressed KV (MLA) was not measured on H100; trained-physics and \
+               roofline compute it";
+    assert_eq!(why, mla);
+    let (kind, why) = note("qwen3-14b", &|s| {
+        (s.gpu, s.tp) = (Some("L4".into()), Some(4));
+    });
+    assert_eq!(kind, LatencyModelKind::TrainedPhysics);
+    let unmeasured = "not kernel-tables: no kernels were measured on L4; ";
+    assert!(why.starts_with(unmeasured), "{why}");
+    let (kind, why) = note("granite-3.1-8b-instruct", &|_| ());
+    assert_eq!(kind, LatencyModelKind::Blackbox);
+    let unknown = "not kernel-tables: the configuration of ibm-granite/granite-3.1-8b-instruct is not built in; give \
+                   `model_config_folder`";
+    assert_eq!(why, unknown);
+    let (kind, why) = note("llama-3.1-8b-instruct", &|s| {
+        s.vllm_version = Some("0.8.4".into());
+    });
+    assert_eq!(kind, LatencyModelKind::Blackbox);
+    let version = "not kernel-tables: `vllm_version` asks for coefficients fitted to that version";
+    assert_eq!(why, version);
+    // Coefficients of a file of one's own go first, those that are built in do not.
+    let own = |s: &mut Setup| {
+        let entry = s
+            .defaults
+            .models
+            .get_mut("meta-llama/llama-3.1-8b-instruct");
+        let row = entry.unwrap().fitted.iter_mut();
+        row.for_each(|row| row.beta[0] += 1.0);
+        s.defaults.name = "own.yaml".into();
+    };
+    let (kind, why) = note("llama-3.1-8b-instruct", &own);
+    assert_eq!(kind, LatencyModelKind::Blackbox);
+    let file = "not kernel-tables: own.yaml has coefficients of its own for H100 TP 2";
+    assert_eq!(why, file);
+    // Another GPU by the same name.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let figures = r#"{"H100": {"TFlopsPeak": 500, "BwPeakTBs": 3.35, "mfuPrefill": 0.4, "mfuDecode": 0.3,
+        "MemoryGiB": 80}}"#;
+    std::fs::write(file.path(), figures).unwrap();
+    let (kind, why) = note("qwen3-14b", &|s| {
+        s.hardware_config = Some(file.path().into());
+    });
+    assert_eq!(kind, LatencyModelKind::TrainedPhysics);
+    let other = "not kernel-tables: the given figures of H100 are not those of the GPU whose kernels were measured";
+    assert_eq!(why, other);
+}
+
+#[test]
+fn a_model_with_fitted_coefficients_can_use_them() {
+    let r = with("Llama-3.1-8B-Instruct", by(LatencyModelKind::Blackbox));
     assert_eq!(r.latency_kind, LatencyModelKind::Blackbox);
     assert_eq!(r.model, "llama-3.1-8b-instruct");
     assert_eq!(r.canonical, "meta-llama/llama-3.1-8b-instruct");
@@ -54,7 +137,9 @@ fn a_model_with_fitted_coefficients_uses_them() {
 
 #[test]
 fn given_gpu_and_tp_choose_the_row() {
-    let r = with("llama-3.1-8b-instruct", |s| s.tp = Some(1));
+    let r = with("llama-3.1-8b-instruct", |s| {
+        (s.tp, s.latency) = (Some(1), Some(LatencyModelKind::Blackbox));
+    });
     assert_eq!(
         (r.latency_kind, r.total_kv_blocks),
         (LatencyModelKind::Blackbox, 28_181)
@@ -64,7 +149,7 @@ fn given_gpu_and_tp_choose_the_row() {
     });
     // No configuration is built in: the row's number counts.
     assert_eq!((r.gpu.as_str(), r.total_kv_blocks), ("A100-SXM", 52_748));
-    assert!(r.notes[0].contains("another name"), "{:?}", r.notes);
+    assert!(r.notes[1].contains("another name"), "{:?}", r.notes);
     // The first of two equal keys counts.
     let entry = &Defaults::builtin().models["redhatai/phi-4-fp8-dynamic"];
     let first = entry
@@ -82,9 +167,9 @@ fn blocks_of_a_row_say_what_they_do_not_follow() {
         (s.block_size, s.gpu_memory_utilization) = (32, 0.5);
     });
     assert_eq!(r.total_kv_blocks, 111_730);
-    assert!(r.notes[0].contains("16 tokens each"), "{:?}", r.notes);
+    assert!(r.notes[1].contains("16 tokens each"), "{:?}", r.notes);
     assert!(
-        r.notes[1].contains("utilization changes nothing"),
+        r.notes[2].contains("utilization changes nothing"),
         "{:?}",
         r.notes
     );
@@ -106,22 +191,26 @@ fn the_version_is_taken_where_only_one_fits() {
 }
 
 #[test]
-fn without_a_row_trained_physics_steps_in_and_says_so() {
-    let r = with("qwen3-14b", |_| ());
+fn without_kernels_and_rows_trained_physics_steps_in_and_says_so() {
+    let r = with("qwen3-14b", |s| {
+        (s.gpu, s.tp) = (Some("L4".into()), Some(4));
+    });
     assert_eq!(
         (r.latency_kind, r.gpu.as_str(), r.tp),
-        (LatencyModelKind::TrainedPhysics, "H100", 1)
+        (LatencyModelKind::TrainedPhysics, "L4", 4)
     );
+    let said = "no step times of qwen/qwen3-14b were measured for L4, TP 4: they are computed by \
+                trained-physics, whose factors were fitted on H100 servers of other models";
+    assert_eq!(r.notes[1], said);
+    let r = with("qwen3-14b", by(LatencyModelKind::TrainedPhysics));
     assert_eq!(
         (r.total_kv_blocks, r.kv_blocks_source),
         (17_404, KvBlocksSource::Computed)
     );
-    let said = "no step times of qwen/qwen3-14b were measured for H100, TP 1: they are computed by \
-                trained-physics, whose factors were fitted on H100 servers of other models";
-    assert_eq!(r.notes, [said]);
-    let r = with("llama-3.1-8b-instruct", |s| s.tp = Some(8));
+    let r = with("llama-3.1-8b-instruct", |s| s.tp = Some(16));
     assert_eq!(r.latency_kind, LatencyModelKind::TrainedPhysics);
-    assert!(r.notes[0].contains("for H100, TP 8"), "{:?}", r.notes);
+    assert!(r.notes[0].contains("over 16 GPUs"), "{:?}", r.notes);
+    assert!(r.notes[1].contains("for H100, TP 16"), "{:?}", r.notes);
     let r = with("llama-3.1-8b-instruct", |s| {
         s.vllm_version = Some("v9".into())
     });
@@ -302,7 +391,8 @@ fn a_folder_serves_a_model_that_nobody_knows() {
         message,
         "no default GPU is known for model my-model; give `hardware`"
     );
-    // Fitted coefficients win where they exist, folder or not.
+    // Fitted coefficients hold whatever the folder says; its model has no number of experts, so
+    // that nothing else prices it.
     let r = with("llama-3.1-8b-instruct", |s| {
         s.model_config_folder = Some(dir.path().into());
     });
@@ -363,7 +453,9 @@ fn the_data_type_of_the_kv_cache_can_be_chosen() {
 
 #[test]
 fn fitted_steps_that_no_gpu_could_make_are_named() {
-    let r = with("llama-3.1-8b-instruct", |s| s.tp = Some(4));
+    let r = with("llama-3.1-8b-instruct", |s| {
+        (s.tp, s.latency) = (Some(4), Some(LatencyModelKind::Blackbox));
+    });
     assert_eq!(r.latency_kind, LatencyModelKind::Blackbox);
     assert!(
         r.notes[0].contains("give a decode step 0.047 ms, but reading the weights takes 1.120 ms"),

@@ -17,6 +17,7 @@ cluster:
   decode_instances: 2
   rules: vllm
   fitted_under: blis
+  latency_model: blackbox
   total_kv_blocks: 4000
   max_num_running_reqs: 32
   max_num_scheduled_tokens: 2048

@@ -34,12 +34,12 @@ fn errors_of_suites_name_their_place() {
         (
             "{metric: miss_rate,",
             "{metric: mis_rate,",
-            "@:24:14: unknown value \"mis_rate\"; did you mean \"miss_rate\"?",
+            "@:25:14: unknown value \"mis_rate\"; did you mean \"miss_rate\"?",
         ),
         (
             "{metric: ttft_mean}",
             "{metric: ttft_mean, wieght: 2}",
-            "@:22:",
+            "@:23:",
         ),
         ("requests: 240", "requests: many", "@:6:11: "),
         (

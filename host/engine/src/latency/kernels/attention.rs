@@ -18,6 +18,8 @@ pub(super) struct Attention {
 pub(super) struct DecodeAttention {
     sequences: Vec<f64>,
     context: Vec<f64>,
+    /// The longest context that was measured with so many sequences and with all that are fewer.
+    reach: Vec<f64>,
     /// By sequences and context; never falls in either.
     us: Vec<Vec<f64>>,
 }
@@ -26,7 +28,9 @@ impl DecodeAttention {
     /// From the measured shape that is most like this one. A kernel reads each KV head of each
     /// sequence once: rows of another number of KV heads are taken at as many times the sequences,
     /// with as many query heads per KV head.
-    pub(super) fn new(table: &KernelTable, heads: f64, kv_heads: f64) -> Option<Self> {
+    ///
+    /// With it whether that is this shape.
+    pub(super) fn new(table: &KernelTable, heads: f64, kv_heads: f64) -> Option<(Self, bool)> {
         let group = heads / kv_heads;
         let unlike = |row: &[u32]| {
             let (heads, kv) = (f64::from(row[0]), f64::from(row[1]));
@@ -36,12 +40,15 @@ impl DecodeAttention {
         let scale = f64::from(near[1]) / kv_heads;
         let context: Vec<f64> = table.columns.iter().map(|c| f64::from(*c)).collect();
         let (mut sequences, mut us) = (Vec::new(), Vec::new());
+        let (mut reach, mut farthest) = (Vec::new(), f64::INFINITY);
         for (row, times) in table.rows.iter().zip(&table.us) {
             if row[..2] == near[..2]
-                && let Some(times) = filled(&context, times)
+                && let Some((times, measured)) = filled(&context, times)
             {
                 sequences.push(f64::from(row[2]) * scale);
                 us.push(times);
+                farthest = measured.min(farthest);
+                reach.push(farthest);
             }
         }
         us.iter_mut().for_each(|row| never_falling(row));
@@ -50,28 +57,39 @@ impl DecodeAttention {
             never_falling(&mut column);
             us.iter_mut().zip(column).for_each(|(row, us)| row[j] = us);
         }
-        (!us.is_empty()).then_some(Self {
-            sequences,
-            context,
-            us,
-        })
+        let is_measured = (f64::from(near[0]), f64::from(near[1])) == (heads, kv_heads);
+        (!us.is_empty()).then_some((
+            Self {
+                sequences,
+                context,
+                reach,
+                us,
+            },
+            is_measured,
+        ))
     }
 
-    /// Microseconds of so many sequences with a mean context.
-    pub(super) fn us(&self, sequences: f64, context: f64) -> f64 {
+    /// Microseconds of so many sequences with a mean context, and whether that is beyond what was
+    /// measured.
+    #[inline]
+    pub(super) fn us(&self, sequences: f64, context: f64) -> (f64, bool) {
         let last = self.sequences.len() - 1;
         let row = |i: usize| self.row(i, context);
         if sequences <= self.sequences[0] {
-            return row(0);
+            return (row(0), context > self.reach[0]);
         }
         if sequences >= self.sequences[last] {
-            return row(last) * sequences / self.sequences[last];
+            let most = self.sequences[last];
+            let outside = sequences > most || context > self.reach[last];
+            return (row(last) * sequences / most, outside);
         }
         let above = self.sequences.partition_point(|s| *s <= sequences);
         let (low, high) = (self.sequences[above - 1], self.sequences[above]);
         let share = (sequences - low) / (high - low);
         let low = row(above - 1);
-        low + share * (row(above) - low)
+        let us = low + share * (row(above) - low);
+        let (near, far) = (self.reach[above - 1], self.reach[above]);
+        (us, context > near + share * (far - near))
     }
 
     fn row(&self, i: usize, context: f64) -> f64 {
@@ -87,8 +105,9 @@ pub(super) struct PrefillAttention {
 }
 
 impl PrefillAttention {
-    /// From the measured shape that is most like this one, in proportion to the query heads.
-    pub(super) fn new(table: &KernelTable, heads: f64, kv_heads: f64) -> Option<Self> {
+    /// From the measured shape that is most like this one, in proportion to the query heads; with
+    /// it whether that is this shape.
+    pub(super) fn new(table: &KernelTable, heads: f64, kv_heads: f64) -> Option<(Self, bool)> {
         let unlike = |row: &[u32]| {
             let (there, kv) = (f64::from(row[0]), f64::from(row[1]));
             2.0 * (there / heads).ln().abs() + (kv / kv_heads).ln().abs()
@@ -104,23 +123,26 @@ impl PrefillAttention {
             }
         }
         never_falling(&mut us);
-        (!us.is_empty()).then_some(Self { tokens, us })
+        let is_measured = (f64::from(near[0]), f64::from(near[1])) == (heads, kv_heads);
+        (!us.is_empty()).then_some((Self { tokens, us }, is_measured))
     }
 
     /// Microseconds of `prefills` that have `pairs` of (query, key) in all: what as many whole
-    /// prompts take that have as many pairs.
-    pub(super) fn us(&self, prefills: f64, pairs: f64) -> f64 {
+    /// prompts take that have as many pairs. And whether those are longer than any that was
+    /// measured.
+    #[inline]
+    pub(super) fn us(&self, prefills: f64, pairs: f64) -> (f64, bool) {
         let pairs_of = |length: f64| length * (length + 1.0) / 2.0;
         let each = pairs / prefills;
         let length = ((8.0 * each + 1.0).sqrt() - 1.0) / 2.0;
         let last = self.tokens.len() - 1;
         let longest = self.tokens[last];
-        prefills
-            * if length > longest {
-                self.us[last] * each / pairs_of(longest)
-            } else {
-                between(&self.tokens, &self.us, length)
-            }
+        let us = if length > longest {
+            self.us[last] * each / pairs_of(longest)
+        } else {
+            between(&self.tokens, &self.us, length)
+        };
+        (prefills * us, length > longest)
     }
 }
 
@@ -131,8 +153,9 @@ fn nearest(table: &KernelTable, unlike: impl Fn(&[u32]) -> f64) -> Option<(&Vec<
 }
 
 /// The times with those that are missing at the end, which the GPU's memory did not allow to
-/// measure, in proportion to the context; `None` if less than two were measured.
-fn filled(context: &[f64], us: &[f64]) -> Option<Vec<f64>> {
+/// measure, in proportion to the context, and the longest context that was measured; `None` if less
+/// than two were.
+fn filled(context: &[f64], us: &[f64]) -> Option<(Vec<f64>, f64)> {
     let known = |i: &usize| us[*i].is_finite();
     let measured: Vec<usize> = (0..us.len()).filter(known).collect();
     let [.., before, last] = measured[..] else {
@@ -148,5 +171,6 @@ fn filled(context: &[f64], us: &[f64]) -> Option<Vec<f64>> {
             between(&xs, &ys, x)
         }
     };
-    Some(context.iter().map(|x| fill(*x)).collect())
+    let filled = context.iter().map(|x| fill(*x)).collect();
+    Some((filled, context[last]))
 }

@@ -2,7 +2,7 @@
 
 use super::curve::between;
 use super::gemm::Roof;
-use windtunnel_config::KernelTable;
+use super::part::{MeasuredTable, Measurement};
 
 /// The experts of a layer on one GPU, microseconds by tokens.
 #[derive(Clone, Debug)]
@@ -54,29 +54,40 @@ impl ExpertShape {
 }
 
 impl Experts {
+    /// The most tokens that were measured; no end where nothing was.
+    pub(super) fn reach(&self) -> f64 {
+        match self {
+            Self::Measured { tokens, .. } => tokens.last().copied().unwrap_or(0.0),
+            Self::Computed { .. } => f64::INFINITY,
+        }
+    }
+
     /// As measured, where this shape was; tokens spread evenly go before other spreads. Those are
     /// random draws, of which some load one expert more than others do: no time is longer than
-    /// that of more tokens.
+    /// that of more tokens. With them what was measured.
     pub(super) fn measured(
-        even: &[KernelTable],
-        uneven: &[KernelTable],
+        even: &[MeasuredTable<'_>],
+        uneven: &[MeasuredTable<'_>],
         shape: ExpertShape,
-    ) -> Option<Self> {
+    ) -> Option<(Self, Measurement)> {
         let row = shape.row();
         let tables = even.iter().map(|table| (table, true));
         let mut tables = tables.chain(uneven.iter().map(|table| (table, false)));
-        tables.find_map(|(table, is_even)| {
+        tables.find_map(|(measured, is_even)| {
+            let table = &measured.table;
             let at = table.rows.binary_search(&row).ok()?;
             let known = |(_, us): &(&u32, &f64)| us.is_finite();
             let points = table.columns.iter().zip(&table.us[at]).filter(known);
             let (tokens, mut us): (Vec<f64>, Vec<f64>) =
                 points.map(|(tokens, us)| (f64::from(*tokens), *us)).unzip();
+            let points_are_enough = tokens.len() > 1;
             for i in (1..us.len()).rev() {
                 if !is_even {
                     us[i - 1] = us[i - 1].min(us[i]);
                 }
             }
-            (tokens.len() > 1).then_some(Self::Measured { tokens, us, shape })
+            let experts = Self::Measured { tokens, us, shape };
+            points_are_enough.then(|| (experts, measured.measurement()))
         })
     }
 

@@ -1,13 +1,17 @@
 //! Times of matrix products: measured shapes, and shapes between them.
 
 use super::curve::between;
+use super::part::Measurement;
+use std::sync::Arc;
 use windtunnel_config::KernelTable;
 
 /// Measured matrix products of one data type.
 #[derive(Clone, Debug)]
 pub(super) struct Gemms {
-    table: KernelTable,
+    table: Arc<KernelTable>,
     roof: Roof,
+    /// What was measured.
+    pub(super) measurement: Measurement,
     /// Sizes that were measured, of weights in both directions.
     sizes: [Vec<u32>; 2],
 }
@@ -41,34 +45,47 @@ impl Roof {
 pub(super) struct Gemm {
     m: Vec<f64>,
     us: Vec<f64>,
+    /// Is it a shape that was measured?
+    pub(super) is_measured: bool,
 }
 
 impl Gemm {
+    /// The most activations that were measured.
+    pub(super) fn reach(&self) -> f64 {
+        self.m.last().copied().unwrap_or(0.0)
+    }
+
     pub(super) fn us(&self, m: f64) -> f64 {
         between(&self.m, &self.us, m)
     }
 }
 
 impl Gemms {
-    pub(super) fn new(table: KernelTable, roof: Roof) -> Self {
+    pub(super) fn new(table: Arc<KernelTable>, roof: Roof, measurement: Measurement) -> Self {
         let sizes = [0, 1].map(|key| {
             let mut sizes: Vec<u32> = table.rows.iter().map(|row| row[key]).collect();
             sizes.sort_unstable();
             sizes.dedup();
             sizes
         });
-        Self { table, roof, sizes }
+        Self {
+            table,
+            roof,
+            measurement,
+            sizes,
+        }
     }
 
     /// The product with k x n weights whose weights have `weight_bytes` each. Between measured
     /// shapes the efficiency, measured time over [`Roof`], is interpolated in the logarithms of n
-    /// and k.
-    pub(super) fn gemm(&self, n: f64, k: f64, weight_bytes: f64) -> Gemm {
+    /// and k. `None` where nothing near was measured.
+    pub(super) fn gemm(&self, n: f64, k: f64, weight_bytes: f64) -> Option<Gemm> {
         let own = Roof {
             weight_bytes,
             ..self.roof
         };
         let columns = &self.table.columns;
+        let mut is_measured = weight_bytes == self.roof.weight_bytes;
         let mut sums = vec![(0.0, 0.0); columns.len()];
         for (near_n, weight_n) in neighbours(&self.sizes[0], n) {
             for (near_k, weight_k) in neighbours(&self.sizes[1], k) {
@@ -77,6 +94,7 @@ impl Gemms {
                 let Some(row) = row.ok().filter(|_| weight > 0.0) else {
                     continue;
                 };
+                is_measured &= (f64::from(near_n), f64::from(near_k)) == (n, k);
                 for ((sum, m), us) in sums.iter_mut().zip(columns).zip(&self.table.us[row]) {
                     if us.is_finite() {
                         let roof = self.roof.us(f64::from(*m), near_n.into(), near_k.into());
@@ -87,13 +105,13 @@ impl Gemms {
             }
         }
         let points = sums.iter().zip(columns).filter(|(sum, _)| sum.1 > 0.0);
-        let (m, us) = points
+        let (m, us): (Vec<f64>, Vec<f64>) = points
             .map(|((efficiency, weight), m)| {
                 let m = f64::from(*m);
                 (m, (efficiency / weight).exp() * own.us(m, n, k))
             })
             .unzip();
-        Gemm { m, us }
+        (!m.is_empty()).then_some(Gemm { m, us, is_measured })
     }
 }
 

@@ -5,10 +5,11 @@ use super::curve::{Curve, between};
 use super::experts::{ExpertShape, Experts};
 use super::gemm::{Gemm, Gemms, Roof};
 use super::graphs::LARGEST_GRAPH;
+use super::part::{MeasuredTable, Measurement, Origin, StepPart};
+use std::rc::Rc;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{
-    Compute, EXPERTS, Ffn, Hardware, KernelFit, KernelOp, KernelTable, KernelTables, Mixer,
-    ModelArch, Weights,
+    Compute, EXPERTS, Ffn, Hardware, KernelFit, KernelOp, KernelTables, Mixer, ModelArch, Weights,
 };
 
 /// The kernels of a deployment.
@@ -20,6 +21,8 @@ pub(super) struct Parts<'a> {
     /// Data-parallel replicas that share the experts.
     dp: f64,
     kv_dtype: &'static str,
+    /// Measured products by data type, as far as they were needed.
+    gemms: Vec<(&'static str, Rc<Gemms>)>,
     /// Products in the layers, and how many of each there are.
     products: Vec<(f64, Gemm)>,
     experts: Option<(f64, Experts)>,
@@ -28,6 +31,8 @@ pub(super) struct Parts<'a> {
     sums: Option<Sums>,
     exchange: Option<Sums>,
     notes: Vec<String>,
+    /// Where times come from, part by part.
+    parts: Vec<StepPart>,
 }
 
 /// What the elementwise kernels between the products reach of the bandwidth.
@@ -41,6 +46,11 @@ const SMALLEST_ROUTER: f64 = 32.0;
 
 /// New tokens from which on a step keeps the GPU at its power limit.
 const SUSTAINED_TOKENS: f64 = 384.0;
+
+/// The data type of 16 bits, as the tables call it.
+const WIDE: &str = "bfloat16";
+/// What messages call [`KernelOp::Gemm`].
+const PRODUCTS: &str = "matrix products";
 
 /// The part of the weights that holds the dense feed-forward blocks.
 const DENSE: &str = "dense feed-forward";
@@ -57,27 +67,26 @@ impl<'a> Parts<'a> {
         kv_element_bytes: f64,
     ) -> Result<Self, InputError> {
         check(tables, model)?;
+        let mut gemms = Vec::new();
+        let wide = wide_gemms(&mut gemms, tables, hardware)?;
+        let vocabulary = model.vocab as f64 / f64::from(tp);
+        let head = wide.gemm(vocabulary, model.hidden as f64, 2.0);
+        let head = head.ok_or_else(|| none(tables, PRODUCTS, WIDE))?;
         let mut parts = Self {
             tables,
             model,
             hardware,
             tp: f64::from(tp),
             dp: f64::from(dp),
-            kv_dtype: if kv_element_bytes < 2.0 {
-                "fp8"
-            } else {
-                "bfloat16"
-            },
+            kv_dtype: if kv_element_bytes < 2.0 { "fp8" } else { WIDE },
+            gemms,
             products: Vec::new(),
             experts: None,
-            head: Gemms::new(
-                missing(tables, KernelOp::Gemm, "bfloat16", "")?,
-                roof(hardware, false),
-            )
-            .gemm(model.vocab as f64 / f64::from(tp), model.hidden as f64, 2.0),
+            head,
             sums: None,
             exchange: None,
             notes: Vec::new(),
+            parts: Vec::new(),
         };
         parts.add_projections()?;
         parts.add_feed_forward()?;
@@ -88,32 +97,85 @@ impl<'a> Parts<'a> {
         if dp > 1 {
             parts.exchange = Some(Sums::new(tables, parts.tp * parts.dp)?);
         }
+        parts.tell_sums();
+        parts.tell(
+            "output head",
+            Origin::of_shape(parts.head.is_measured),
+            Some(wide.measurement.clone()),
+        );
         Ok(parts)
     }
 
+    fn tell(&mut self, name: &'static str, origin: Origin, measurement: Option<Measurement>) {
+        self.parts.push(StepPart {
+            name,
+            origin,
+            measurement,
+            figures: String::new(),
+        });
+    }
+
+    fn tell_sums(&mut self) {
+        let names = [
+            ["all-reduce, CUDA graphs", "all-reduce, longer steps"],
+            ["exchange, CUDA graphs", "exchange, longer steps"],
+        ];
+        let sums = [&self.sums, &self.exchange];
+        let told: Vec<(&str, Measurement)> = sums
+            .into_iter()
+            .zip(names)
+            .filter_map(|(sums, names)| Some((sums.as_ref()?, names)))
+            .flat_map(|(sums, names)| names.into_iter().zip(sums.measured.clone()))
+            .collect();
+        for (name, measurement) in told {
+            self.tell(name, Origin::Measured, Some(measurement));
+        }
+    }
+
     /// Products of the data type of a part of the weights, and the bytes of its weights.
-    fn gemms(&mut self, part: &str) -> Result<(Gemms, f64), InputError> {
+    fn gemms(&mut self, part: &str) -> Result<(Rc<Gemms>, f64), InputError> {
         let weights = self.model.weights();
         let (compute, bytes) = precision(&weights, part);
         let eight = compute == Compute::Bits8 && self.hardware.tflops_fp8 > 0.0;
         let dtypes: &[&str] = if eight {
-            &["fp8", "fp8_block", "bfloat16"]
+            &["fp8", "fp8_block", WIDE]
         } else {
-            &["bfloat16"]
+            &[WIDE]
         };
         for dtype in dtypes {
-            if let Some(table) = self.tables.read(KernelOp::Gemm, dtype, "")? {
-                let narrow = *dtype != "bfloat16";
+            let found = gemms_of(&mut self.gemms, self.tables, self.hardware, dtype)?;
+            if let Some(gemms) = found {
+                let narrow = *dtype != WIDE;
                 if narrow != eight || (!narrow && bytes < 2.0) {
                     self.notes.push(format!(
                         "{part}: products of weights of {bytes} bytes were not measured; they are taken to be as efficient \
                          as {dtype} ones"
                     ));
                 }
-                return Ok((Gemms::new(table, roof(self.hardware, narrow)), bytes));
+                return Ok((gemms, bytes));
             }
         }
-        Err(none(self.tables, "matrix products", "bfloat16"))
+        Err(none(self.tables, PRODUCTS, WIDE))
+    }
+
+    /// Adds products with weights of these shapes, one after the other in so many layers.
+    fn add_products(
+        &mut self,
+        name: &'static str,
+        layers: f64,
+        shapes: &[(f64, f64)],
+        (gemms, bytes): (&Gemms, f64),
+    ) -> Result<(), InputError> {
+        let mut are_measured = true;
+        for (n, k) in shapes {
+            let gemm = gemms.gemm(*n, *k, bytes);
+            let gemm = gemm.ok_or_else(|| none(self.tables, PRODUCTS, WIDE))?;
+            are_measured &= gemm.is_measured;
+            self.products.push((layers, gemm));
+        }
+        let measurement = Some(gemms.measurement.clone());
+        self.tell(name, Origin::of_shape(are_measured), measurement);
+        Ok(())
     }
 
     fn add_projections(&mut self) -> Result<(), InputError> {
@@ -127,10 +189,8 @@ impl<'a> Parts<'a> {
         let hidden = model.hidden as f64;
         let into = heads * width * gate + kv_heads * (width + value);
         let out = heads * value;
-        self.products
-            .push((layers, gemms.gemm(into, hidden, bytes)));
-        self.products.push((layers, gemms.gemm(hidden, out, bytes)));
-        Ok(())
+        let shapes = [(into, hidden), (hidden, out)];
+        self.add_products("attention projections", layers, &shapes, (&gemms, bytes))
     }
 
     fn add_feed_forward(&mut self) -> Result<(), InputError> {
@@ -147,10 +207,8 @@ impl<'a> Parts<'a> {
                 let width = width as f64 / self.tp;
                 let hidden = model.hidden as f64;
                 let into = width * (self.matrices() - 1.0);
-                self.products
-                    .push((layers, gemms.gemm(into, hidden, bytes)));
-                self.products
-                    .push((layers, gemms.gemm(hidden, width, bytes)));
+                let shapes = [(into, hidden), (hidden, width)];
+                self.add_products(part, layers, &shapes, (&gemms, bytes))?;
             }
         }
         Ok(())
@@ -183,13 +241,15 @@ impl<'a> Parts<'a> {
             (Compute::Bits16, _) => &["w4a16_mxfp4", "int4_wo"],
             (Compute::Bits4, _) => &[],
         };
-        let spread = |name| -> Result<Vec<KernelTable>, InputError> {
-            let read = |dtype: &&str| self.tables.read(KernelOp::Experts, dtype, name);
+        let tables = self.tables;
+        let spread = |name| -> Result<Vec<MeasuredTable<'_>>, InputError> {
+            let read = |dtype: &&str| MeasuredTable::read(tables, KernelOp::Experts, dtype, name);
             let found = dtypes.iter().filter_map(|dtype| read(dtype).transpose());
             found.collect()
         };
         let (even, uneven) = (spread("balanced")?, spread("power_law_1.01")?);
-        let experts = Experts::measured(&even, &uneven, shape).unwrap_or_else(|| {
+        let measured = Experts::measured(&even, &uneven, shape);
+        let (experts, measurement) = measured.map(|(e, m)| (e, Some(m))).unwrap_or_else(|| {
             self.notes.push(format!(
                 "experts of this shape (hidden size {}, width {}, {} of {}, TP {}, EP {}) were not measured on {}; their time is \
                  computed from bytes and arithmetic",
@@ -200,17 +260,18 @@ impl<'a> Parts<'a> {
                 weight_bytes: bytes,
                 ..roof(self.hardware, eight)
             };
-            Experts::Computed { roof, shape }
+            (Experts::Computed { roof, shape }, None)
         });
         self.experts = Some((layers, experts));
-        let router = Gemms::new(
-            missing(self.tables, KernelOp::Gemm, "bfloat16", "")?,
-            roof(self.hardware, false),
-        );
-        let outputs = shape.experts.max(SMALLEST_ROUTER);
-        let router = router.gemm(outputs, shape.hidden, 2.0);
-        self.products.push((layers, router));
-        Ok(())
+        let origin = if measurement.is_some() {
+            Origin::Measured
+        } else {
+            Origin::Computed
+        };
+        self.tell(EXPERTS, origin, measurement);
+        let gemms = wide_gemms(&mut self.gemms, tables, self.hardware)?;
+        let router = [(shape.experts.max(SMALLEST_ROUTER), shape.hidden)];
+        self.add_products("router", layers, &router, (&gemms, 2.0))
     }
 
     /// Query and KV heads on one GPU.
@@ -277,15 +338,24 @@ impl<'a> Parts<'a> {
     }
 
     /// The attention of each kind of layer.
-    pub(super) fn attention(&self) -> Result<Vec<Attention>, InputError> {
+    pub(super) fn attention(&mut self) -> Result<Vec<Attention>, InputError> {
         let (heads, kv_heads) = self.heads();
         let width = self.model.head_width();
         let read = |op| self.of_width(op, width);
         let (decodes, scale) = read(KernelOp::DecodeAttention)?;
         let (prefills, _) = read(KernelOp::PrefillAttention)?;
         let none = || none(self.tables, "attention", self.kv_dtype);
-        let decode = DecodeAttention::new(&decodes, heads, kv_heads).ok_or_else(none)?;
-        let prefill = PrefillAttention::new(&prefills, heads, kv_heads).ok_or_else(none)?;
+        let decode = DecodeAttention::new(&decodes.table, heads, kv_heads);
+        let (decode, is_measured) = decode.ok_or_else(none)?;
+        let prefill = PrefillAttention::new(&prefills.table, heads, kv_heads);
+        let (prefill, prefill_is_measured) = prefill.ok_or_else(none)?;
+        for (name, is_measured, table) in [
+            ("attention of decodes", is_measured, decodes),
+            ("attention of prefills", prefill_is_measured, prefills),
+        ] {
+            let origin = Origin::of_shape(is_measured && scale == 1.0);
+            self.tell(name, origin, Some(table.measurement()));
+        }
         let kinds = self.model.attention_layers().into_iter();
         Ok(kinds
             .map(|kind| Attention {
@@ -299,7 +369,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The table of heads of this width, or of the nearest one and what is to be multiplied.
-    fn of_width(&self, op: KernelOp, width: u64) -> Result<(KernelTable, f64), InputError> {
+    fn of_width(&self, op: KernelOp, width: u64) -> Result<(MeasuredTable<'a>, f64), InputError> {
         let widths = self.tables.tables().iter();
         let widths = widths.filter(|t| t.op == op && t.dtype == self.kv_dtype);
         let nearest = widths
@@ -310,8 +380,57 @@ impl<'a> Parts<'a> {
         Ok((table, width as f64 / nearest as f64))
     }
 
-    pub(super) fn into_notes(self) -> Vec<String> {
-        self.notes
+    /// The most new tokens of a step for which every kernel was measured.
+    pub(super) fn reach(&self) -> f64 {
+        let products = self.products.iter().map(|(_, gemm)| gemm.reach());
+        let experts = self.experts.iter().map(|(_, e)| e.reach() / self.dp);
+        let hidden = self.model.hidden as f64;
+        let sums = self.sums.iter().map(|s| s.reach() / hidden);
+        let exchange = self.exchange.iter().map(|s| s.reach() / hidden / self.dp);
+        let all = products.chain(experts).chain(sums).chain(exchange);
+        all.fold(f64::INFINITY, f64::min)
+    }
+
+    /// What was not measured and is computed, a sentence each; and where the time of each part
+    /// comes from, those included that are the same for every model.
+    pub(super) fn into_told(mut self, fit: &KernelFit) -> (Vec<String>, Vec<StepPart>) {
+        let share = BETWEEN_SHARE * 100.0;
+        let constant = |name, figures| StepPart {
+            name,
+            origin: Origin::Fitted,
+            measurement: None,
+            figures,
+        };
+        self.parts.extend([
+            StepPart {
+                name: "between the kernels",
+                origin: Origin::Computed,
+                measurement: None,
+                figures: format!("bytes at {share} % of the GPU's bandwidth"),
+            },
+            constant(
+                "step",
+                format!(
+                    "{} us, {} us per layer, {} us per request, {} us if it prefills",
+                    fit.step_us, fit.layer_us, fit.request_us, fit.prefill_us
+                ),
+            ),
+            constant(
+                "host",
+                format!(
+                    "at least {} us and {} us per request",
+                    fit.host_us, fit.host_request_us
+                ),
+            ),
+            constant(
+                "front end",
+                format!(
+                    "{} us and {} us per prompt token",
+                    fit.front_end_us, fit.front_end_token_us
+                ),
+            ),
+        ]);
+        (self.notes, self.parts)
     }
 }
 
@@ -319,12 +438,15 @@ impl<'a> Parts<'a> {
 struct Sums {
     graph: (Vec<f64>, Vec<f64>),
     eager: (Vec<f64>, Vec<f64>),
+    /// What was measured, in this order.
+    measured: [Measurement; 2],
 }
 
 impl Sums {
     fn new(tables: &KernelTables, gpus: f64) -> Result<Self, InputError> {
         let of = |mode| {
-            let table = missing(tables, KernelOp::AllReduce, "bfloat16", mode)?;
+            let measured = missing(tables, KernelOp::AllReduce, WIDE, mode)?;
+            let table = &measured.table;
             let row = table.rows.iter().position(|row| f64::from(row[0]) == gpus);
             let Some(row) = row else {
                 let there: Vec<String> = table.rows.iter().map(|row| row[0].to_string()).collect();
@@ -339,12 +461,20 @@ impl Sums {
             };
             let known = |(_, us): &(&u32, &f64)| us.is_finite();
             let points = table.columns.iter().zip(&table.us[row]).filter(known);
-            Ok(points.map(|(n, us)| (f64::from(*n), *us)).unzip())
+            let points = points.map(|(n, us)| (f64::from(*n), *us)).unzip();
+            Ok((points, measured.measurement()))
         };
+        let ((graph, in_graphs), (eager, outside)) = (of("graph")?, of("eager")?);
         Ok(Self {
-            graph: of("graph")?,
-            eager: of("eager")?,
+            graph,
+            eager,
+            measured: [in_graphs, outside],
         })
+    }
+
+    /// The most elements that were measured.
+    fn reach(&self) -> f64 {
+        self.eager.0.last().copied().unwrap_or(0.0)
     }
 
     /// Microseconds of one sum over this many tokens.
@@ -396,19 +526,48 @@ fn roof(hardware: &Hardware, eight_bits: bool) -> Roof {
     }
 }
 
-fn missing(
+/// Measured products of a data type, made when they are needed first; `None` where there are none.
+fn gemms_of(
+    made: &mut Vec<(&'static str, Rc<Gemms>)>,
     tables: &KernelTables,
+    hardware: &Hardware,
+    dtype: &'static str,
+) -> Result<Option<Rc<Gemms>>, InputError> {
+    if let Some((_, gemms)) = made.iter().find(|(of, _)| *of == dtype) {
+        return Ok(Some(Rc::clone(gemms)));
+    }
+    let Some(measured) = MeasuredTable::read(tables, KernelOp::Gemm, dtype, "")? else {
+        return Ok(None);
+    };
+    let measurement = measured.measurement();
+    let gemms = Gemms::new(measured.table, roof(hardware, dtype != WIDE), measurement);
+    let gemms = Rc::new(gemms);
+    made.push((dtype, Rc::clone(&gemms)));
+    Ok(Some(gemms))
+}
+
+/// Those of 16 bits, which every model needs.
+fn wide_gemms(
+    made: &mut Vec<(&'static str, Rc<Gemms>)>,
+    tables: &KernelTables,
+    hardware: &Hardware,
+) -> Result<Rc<Gemms>, InputError> {
+    gemms_of(made, tables, hardware, WIDE)?.ok_or_else(|| none(tables, PRODUCTS, WIDE))
+}
+
+fn missing<'a>(
+    tables: &'a KernelTables,
     op: KernelOp,
     dtype: &str,
     variant: &str,
-) -> Result<KernelTable, InputError> {
+) -> Result<MeasuredTable<'a>, InputError> {
     let what = match op {
-        KernelOp::Gemm => "matrix products",
+        KernelOp::Gemm => PRODUCTS,
         KernelOp::DecodeAttention | KernelOp::PrefillAttention => "attention",
         KernelOp::AllReduce => "sums over GPUs",
         KernelOp::Experts => "experts",
     };
-    let table = tables.read(op, dtype, variant)?;
+    let table = MeasuredTable::read(tables, op, dtype, variant)?;
     table.ok_or_else(|| none(tables, what, dtype))
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::latency::{LatencyModelKind, Setup, resolve};
 use std::sync::Arc;
-use windtunnel_config::Defaults;
+use windtunnel_config::{Defaults, KernelOp};
 
 fn setup(model: &str, gpu: &str, tp: u32) -> Setup {
     let mut setup = Setup::new(model, (*Defaults::builtin()).clone());
@@ -170,17 +170,19 @@ fn replicas_share_the_work() {
 #[test]
 fn more_gpus_do_not_make_products_slower() {
     let tables = KernelTables::builtin("H100").expect("built in");
-    let table = tables.read(windtunnel_config::KernelOp::Gemm, "bfloat16", "");
+    let measured = part::MeasuredTable::read(tables, KernelOp::Gemm, "bfloat16", "");
+    let measured = measured.unwrap().unwrap();
     let roof = gemm::Roof {
         flops: 989.5e6,
         bandwidth: 3.35e6,
         weight_bytes: 2.0,
     };
-    let gemms = gemm::Gemms::new(table.unwrap().unwrap(), roof);
+    let measurement = measured.measurement();
+    let gemms = gemm::Gemms::new(measured.table, roof, measurement);
     for (n, k) in [(6144.0, 4096.0), (28_672.0, 4096.0), (57_344.0, 8192.0)] {
         for m in [1.0, 16.0, 200.0, 1024.0, 4096.0] {
-            let whole = gemms.gemm(n, k, 2.0).us(m);
-            let half = gemms.gemm(n / 2.0, k, 2.0).us(m);
+            let whole = gemms.gemm(n, k, 2.0).unwrap().us(m);
+            let half = gemms.gemm(n / 2.0, k, 2.0).unwrap().us(m);
             // Noise of the measurements.
             assert!(half <= 1.05 * whole, "{n} x {k}, {m}: {half} {whole}");
         }
@@ -199,4 +201,61 @@ fn what_was_not_measured_is_refused() {
     );
     let message = refused(&setup("meta-llama/llama-3.1-8b-instruct", "H100", 16));
     assert!(message.contains("16 GPUs"), "{message}");
+}
+
+#[test]
+fn every_part_of_a_step_says_where_its_time_comes_from() {
+    let parts = |setup: &Setup| {
+        let resolved = resolve(setup).expect("a deployment");
+        let kernels = resolved.kernels.expect("measured kernels");
+        let told = kernels.parts().iter().map(|p| (p.name, p.origin));
+        told.collect::<Vec<_>>()
+    };
+    let of = |name: &str, told: &[(&str, Origin)]| {
+        let found = told.iter().find(|(part, _)| *part == name);
+        found.map(|(_, origin)| *origin)
+    };
+    let dense = parts(&setup("meta-llama/llama-3.1-8b-instruct", "H100", 2));
+    assert_eq!(of("attention of decodes", &dense), Some(Origin::Measured));
+    assert_eq!(
+        of("all-reduce, CUDA graphs", &dense),
+        Some(Origin::Measured)
+    );
+    assert_eq!(of("experts", &dense), None);
+    assert_eq!(of("between the kernels", &dense), Some(Origin::Computed));
+    for fitted in ["step", "host", "front end"] {
+        assert_eq!(of(fitted, &dense), Some(Origin::Fitted), "{fitted}");
+    }
+    let experts = parts(&setup("qwen/qwen3-30b-a3b", "H100", 1));
+    assert_eq!(of("experts", &experts), Some(Origin::Measured));
+    assert_eq!(of("all-reduce, CUDA graphs", &experts), None);
+    // Nobody measured the experts of this model on this GPU.
+    let unknown = parts(&setup("qwen/qwen3-30b-a3b", "A100-SXM", 8));
+    assert_eq!(of("experts", &unknown), Some(Origin::Computed));
+}
+
+#[test]
+fn steps_beyond_the_measured_kernels_are_counted() {
+    let kernels = |of: &Setup| resolve(of).expect("a deployment").kernels.unwrap();
+    let setup = setup("meta-llama/llama-3.1-8b-instruct", "H100", 1);
+    let inside = kernels(&setup);
+    for step in [
+        step(1, 1, &[]),
+        step(64, 2000, &[(2048, 0)]),
+        step(192, 500, &[(4000, 0), (4000, 0)]),
+    ] {
+        inside.step_us(&step, &mut std::iter::empty());
+    }
+    assert_eq!(inside.told_outside(), None);
+    for beyond in [
+        step(5000, 100, &[]),
+        step(1, 1_000_000, &[]),
+        step(0, 0, &[(300_000, 0)]),
+    ] {
+        let kernels = kernels(&setup);
+        let price = || kernels.step_us(&beyond, &mut std::iter::empty());
+        assert_eq!(price(), price());
+        let told = kernels.told_outside().expect("it is told");
+        assert!(told.contains("measured on H100 2 times"), "{told}");
+    }
 }

@@ -84,6 +84,7 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         latency_kind: LatencyModelKind::Profile,
         latency: profile.clone(),
         profile: Some(profile),
+        kernels: None,
         total_kv_blocks,
         kv_blocks_source,
         kv_element_bytes: 2.0,

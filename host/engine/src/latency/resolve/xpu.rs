@@ -85,6 +85,7 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     }
     Ok(Resolved {
         profile: None,
+        kernels: None,
         model: setup.model.trim().to_lowercase(),
         canonical: name.to_owned(),
         gpu: gpu.to_owned(),
