@@ -113,6 +113,15 @@ pub struct SchedulingArgs {
     /// in it [default: 0,0]
     #[arg(long, value_delimiter = ',', value_name = "US[,US]")]
     pub core_update_us: Option<Vec<f64>>,
+    /// Processes of an instance's API server, through which requests come and tokens leave
+    /// [default: 1]
+    #[arg(long, value_name = "N")]
+    pub api_server_count: Option<u32>,
+    /// Time of such a process, which does one thing at a time, microseconds: per request, per
+    /// prompt token, and per request to which a step's output is sent [default: that of the
+    /// step-time model; 0,0,0 but for kernel-tables]
+    #[arg(long, value_delimiter = ',', value_name = "US[,US[,US]]")]
+    pub api_server_us: Option<Vec<f64>>,
     /// Drafts of speculative decoding per request and step; needs --speculative-method, and
     /// --acceptance-rate or a trace with a column "accepted" [default: 0, none]
     #[arg(long, value_name = "N")]

@@ -113,6 +113,8 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             lora_load_time_us: scheduling.lora_load_time,
             core_schedule_us: scheduling.core_schedule_us.clone(),
             core_update_us: scheduling.core_update_us.clone(),
+            api_server_count: scheduling.api_server_count,
+            api_server_us: scheduling.api_server_us.clone(),
             num_speculative_tokens: scheduling.num_speculative_tokens,
             speculative_method: scheduling.speculative_method.clone(),
             acceptance_rate: scheduling.acceptance_rate,

@@ -207,10 +207,15 @@ pub struct KernelFit {
     pub host_us: f64,
     /// Time that the engine's own code needs per request of the step, microseconds.
     pub host_request_us: f64,
-    /// Time between a request's arrival and its wait queue, microseconds.
+    /// Time between a request's arrival and its wait queue in which it keeps nobody else waiting,
+    /// microseconds.
     pub front_end_us: f64,
+    /// Time of an API server's process, which does one thing at a time, per request, microseconds.
+    pub front_end_request_us: f64,
     /// The same per prompt token, microseconds.
     pub front_end_token_us: f64,
+    /// The same per request to which a step's output is sent, microseconds.
+    pub front_end_output_us: f64,
 }
 
 impl KernelFit {
@@ -233,7 +238,9 @@ impl KernelFit {
             ("host_us", self.host_us),
             ("host_request_us", self.host_request_us),
             ("front_end_us", self.front_end_us),
+            ("front_end_request_us", self.front_end_request_us),
             ("front_end_token_us", self.front_end_token_us),
+            ("front_end_output_us", self.front_end_output_us),
         ];
         for (name, value) in factors {
             if !(0.1..=10.0).contains(&value) {

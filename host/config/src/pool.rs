@@ -153,6 +153,14 @@ pub struct EngineSpec {
     /// in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub core_update_us: Option<Vec<f64>>,
+    /// Processes of the API server of an instance; 1 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_server_count: Option<u32>,
+    /// Time of such a process, which does one thing at a time, microseconds: per request, per
+    /// prompt token, and per request to which a step's output is sent. That of the step-time model
+    /// if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_server_us: Option<Vec<f64>>,
     /// Touch every request in every step: the definition of correctness, slowly.
     #[serde(skip_serializing_if = "is_default")]
     pub plain_steps: bool,

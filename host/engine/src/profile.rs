@@ -105,6 +105,8 @@ impl EngineProfile {
         let since = match setting {
             // 0.11 has it as an option, in which a request runs one step more than it needs.
             "async_scheduling" | "enable_chunked_prefill" => Self::Vllm0_15,
+            // It came between these versions.
+            "api_server_count" => Self::Vllm0_11,
             "scheduler_reserve_full_isl" => Self::Vllm0_19,
             // Before, the engine core does not order its queue by priority, or loses count of the
             // tokens of a request that is preempted in the step that chose it.

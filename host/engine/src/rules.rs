@@ -90,6 +90,13 @@ impl EngineRules {
         }
     }
 
+    /// Can there be an API server that takes time? It takes up a step's output when the step has
+    /// ended, and clients count from what they see.
+    #[must_use]
+    pub fn has_api_server(&self) -> bool {
+        self.visible_at_step_end && self.gaps_are_elapsed_time && !self.prefiller_yields_token
+    }
+
     /// Does the fast path not know what they ask for?
     #[must_use]
     pub fn needs_plain_steps(&self) -> bool {

@@ -361,6 +361,8 @@ fn pool_of(keys: &ClusterKeys, count: u32) -> PoolSpec {
             max_num_queued_tokens: keys.max_num_queued_tokens,
             max_loras: keys.max_loras,
             lora_load_time_us: keys.lora_load_time_us,
+            api_server_count: keys.api_server_count,
+            api_server_us: keys.api_server_us.clone(),
             block_size: keys.block_size,
             total_kv_blocks: keys.total_kv_blocks,
             gpu_memory_utilization: keys.gpu_memory_utilization,

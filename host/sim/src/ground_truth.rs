@@ -50,9 +50,10 @@ impl Options {
         if dp > 1 && is_moe {
             pool.parallel.data = Some(dp);
         } else if dp > 1 {
-            // Replicas of a dense model have nothing to do with each other.
+            // Replicas of a dense model have nothing to do with each other. vLLM deals requests out
+            // by counts that are up to 100 ms old, and those that come together nearly in turn.
             pool.count = Some(dp);
-            spec.policies.routing = Some("least-loaded".to_owned());
+            spec.policies.routing = Some("round-robin".to_owned());
         }
         pool.latency.model.clone_from(&self.latency_model);
         pool.latency.kernel_tables.clone_from(&self.kernel_tables);

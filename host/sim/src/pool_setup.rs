@@ -63,6 +63,10 @@ fn scheduling(pool: &PoolConfig, batching: &Choice, times: Times) -> Value {
     if !is_continuous(batching) {
         (told["batching_strategy"], told["batching_params"]) = described(batching, times);
     }
+    if !s.api_server.is_free() {
+        told["api_server_count"] = s.api_server.count.into();
+        told["api_server_us"] = s.api_server.times_us.to_vec().into();
+    }
     if s.speculation.is_on() {
         told["num_speculative_tokens"] = s.speculation.num_speculative_tokens.into();
         told["speculative_method"] = s.speculation.method.name().into();

@@ -8,14 +8,17 @@ use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::pool::EngineSpec;
 use windtunnel_engine::cluster::PoolConfig;
 use windtunnel_engine::instance::{
-    CoreTime, EngineConfig, Preset, SchedulingConfig, Speculation, SpeculativeMethod,
+    ApiServerConfig, CoreTime, EngineConfig, Preset, SchedulingConfig, Speculation,
+    SpeculativeMethod,
 };
 use windtunnel_engine::latency::Resolved;
 use windtunnel_engine::profile::EngineProfile;
 use windtunnel_results::metrics::slo::parse_duration_us;
 
 /// The settings that only vLLM's rules know.
-const OF_VLLM: [&str; 18] = [
+const OF_VLLM: [&str; 20] = [
+    "api_server_count",
+    "api_server_us",
     "batching_strategy",
     "core_schedule_us",
     "core_update_us",
@@ -38,6 +41,9 @@ const OF_VLLM: [&str; 18] = [
 
 /// Most drafts per request and step; more are a mistake.
 const MOST_DRAFTS: u32 = 1_000;
+
+/// Most processes of an API server; more are a mistake.
+const MOST_API_SERVERS: u32 = 1_000;
 
 /// Refuses settings that the rules do not know.
 pub(crate) fn check_rules(
@@ -106,6 +112,7 @@ pub(crate) fn configure(
             schedule_us: core_time("core_schedule_us", spec.core_schedule_us.as_deref())?,
             update_us: core_time("core_update_us", spec.core_update_us.as_deref())?,
         },
+        api_server: api_server(spec, profile, resolved, given)?,
         speculation: speculation(spec, given)?,
         memory: resolved.device_memory,
     };
@@ -131,6 +138,54 @@ fn core_time(name: &str, given: Option<&[f64]>) -> Result<[f64; 2], InputError> 
             "`{name}` takes one or two numbers, microseconds per step and per request in it, each from 0 to 1000000"
         ))),
     }
+}
+
+/// The API server of a pool's engine: its time is the step-time model's unless given.
+fn api_server(
+    spec: &EngineSpec,
+    profile: EngineProfile,
+    resolved: &Resolved,
+    given: &Given,
+) -> Result<ApiServerConfig, InputError> {
+    // A second is longer than anybody waits for one request, or 10,000 clients for a token.
+    let valid = |us: &f64| (0.0..=1e6).contains(us);
+    // Simulators have no such server.
+    let of_model = match profile.is_simulator() {
+        true => [0.0; 3],
+        false => resolved.latency.api_server_us(),
+    };
+    let mut times_us = [0.0; 3];
+    match &spec.api_server_us {
+        Some(given) if (1..=3).contains(&given.len()) && given.iter().all(valid) => {
+            times_us[..given.len()].copy_from_slice(given);
+        }
+        Some(_) => {
+            return Err(InputError::new(
+                "`api_server_us` takes one to three numbers, microseconds per request, per prompt token and per \
+                 request to which a step's output is sent, each from 0 to 1000000",
+            ));
+        }
+        None => times_us = of_model,
+    }
+    let count = spec.api_server_count.unwrap_or(1);
+    if !(1..=MOST_API_SERVERS).contains(&count) {
+        return Err(InputError::new(format!(
+            "`api_server_count` must be from 1 to {MOST_API_SERVERS}, found {count}"
+        )));
+    }
+    let server = ApiServerConfig {
+        count,
+        times_us,
+        of_model_us: [of_model[0], of_model[1]],
+    };
+    if spec.api_server_count.is_some() {
+        let because = format!(
+            "where the server takes no time, as with the step-time model {}; give `api_server_us`",
+            resolved.latency_kind
+        );
+        given.reject_unless(&["api_server_count"], !server.is_free(), &because)?;
+    }
+    Ok(server)
 }
 
 /// Speculative decoding of a pool's engine.
@@ -278,7 +333,7 @@ mod tests {
     use crate::{Deployment, RunSpec};
     use serde_json::{Value, json};
     use windtunnel_engine::instance::{
-        CoreTime, EngineConfig, SchedulingConfig, Speculation, SpeculativeMethod,
+        ApiServerConfig, CoreTime, EngineConfig, SchedulingConfig, Speculation, SpeculativeMethod,
     };
 
     fn deploy(settings: Value) -> Result<EngineConfig, String> {
@@ -302,6 +357,10 @@ mod tests {
         let of_vllm = SchedulingConfig {
             reserve_full_isl: true,
             max_loras: 1,
+            api_server: ApiServerConfig {
+                count: 1,
+                ..ApiServerConfig::default()
+            },
             ..SchedulingConfig::default()
         };
         assert_eq!(engine.scheduling, of_vllm);
@@ -314,6 +373,7 @@ mod tests {
             "max_model_len": 2048, "scheduler_reserve_full_isl": false, "watermark": 0.25, "max_num_active_seqs": 7,
             "max_loras": 3, "lora_load_time": 900, "long_prefill_token_threshold": 64,
             "long_prefill_token_threshold_adaptive": true, "core_schedule_us": [300, 2.5], "core_update_us": [100],
+            "api_server_count": 4, "api_server_us": [900, 0.5],
             "num_speculative_tokens": 4,
             "speculative_method": "eagle", "acceptance_rate": 0.75,
         }));
@@ -332,6 +392,11 @@ mod tests {
                 schedule_us: [300.0, 2.5],
                 update_us: [100.0, 0.0],
             },
+            api_server: ApiServerConfig {
+                count: 4,
+                times_us: [900.0, 0.5, 0.0],
+                of_model_us: [0.0; 2],
+            },
             speculation: Speculation {
                 num_speculative_tokens: 4,
                 method: SpeculativeMethod::Eagle,
@@ -349,6 +414,8 @@ mod tests {
             ("batching_strategy", json!("continuous")),
             ("core_schedule_us", json!([1.0])),
             ("core_update_us", json!([1.0])),
+            ("api_server_count", json!(2)),
+            ("api_server_us", json!([1.0])),
             ("async_scheduling", json!(false)),
             ("enable_prefix_caching", json!(true)),
             ("enable_chunked_prefill", json!(true)),
@@ -467,6 +534,20 @@ mod tests {
             (
                 json!({ "max_loras": 0 }),
                 "`max_loras` must be at least 1, found 0",
+            ),
+            (
+                json!({ "api_server_count": 0, "api_server_us": [1] }),
+                "`api_server_count` must be from 1 to 1000, found 0",
+            ),
+            (
+                json!({ "api_server_us": [1, 2, 3, 4] }),
+                "`api_server_us` takes one to three numbers, microseconds per request, per prompt token and per \
+                 request to which a step's output is sent, each from 0 to 1000000",
+            ),
+            (
+                json!({ "api_server_count": 2, "latency_model": "trained-physics", "hardware": "H100", "tp": 1 }),
+                "`api_server_count` has no effect where the server takes no time, as with the step-time model \
+                 trained-physics; give `api_server_us`",
             ),
             (
                 json!({ "watermark": 1.0 }),

@@ -60,6 +60,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("lora_load_time", "pool.engine.lora_load_time_us"),
     ("core_schedule_us", "pool.engine.core_schedule_us"),
     ("core_update_us", "pool.engine.core_update_us"),
+    ("api_server_count", "pool.engine.api_server_count"),
+    ("api_server_us", "pool.engine.api_server_us"),
     (
         "num_speculative_tokens",
         "pool.engine.num_speculative_tokens",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use windtunnel_base::record::Role;
 use windtunnel_engine::cluster::{ClusterConfig, PoolConfig, Resize, Schedule, TransferConfig};
 use windtunnel_engine::frontend::{FrontEndConfig, TraceConfig};
-use windtunnel_engine::instance::{EngineConfig, EngineRules, SchedulingConfig};
+use windtunnel_engine::instance::{ApiServerConfig, EngineConfig, EngineRules, SchedulingConfig};
 use windtunnel_policy::builtin::routing::weighted::{SCORERS, scorer_params};
 use windtunnel_policy::registry::built_ins;
 use windtunnel_policy::{Choice, Hook, PolicySpec};
@@ -130,6 +130,17 @@ fn rules() -> impl Strategy<Value = EngineRules> {
     prop_oneof![Just(EngineRules::BLIS), Just(EngineRules::VLLM), any_rules]
 }
 
+fn api_server() -> impl Strategy<Value = ApiServerConfig> {
+    let time = |most: u32| prop_oneof![1 => Just(0.0), 2 => (0..most).prop_map(f64::from)];
+    let times = (1u32..4, time(400), time(4), time(120));
+    let takes_time = times.prop_map(|(count, request, prompt_token, output)| ApiServerConfig {
+        count,
+        times_us: [request, prompt_token, output],
+        of_model_us: [0.0; 2],
+    });
+    prop_oneof![1 => Just(ApiServerConfig::default()), 1 => takes_time]
+}
+
 fn engine() -> impl Strategy<Value = EngineConfig> {
     let blocks = prop_oneof![2 => 1u64..12, 2 => 12u64..80, 1 => Just(10_000u64)];
     let running = prop_oneof![1 => 1u32..6, 2 => Just(256u32), 1 => Just(u32::MAX)];
@@ -149,6 +160,7 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
         horizon,
         rules(),
         loras,
+        api_server(),
     )
         .prop_map(
             |(
@@ -161,6 +173,7 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
                 horizon,
                 rules,
                 loras,
+                api_server,
             )| {
                 EngineConfig {
                     total_kv_blocks: blocks,
@@ -175,6 +188,7 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
                     scheduling: SchedulingConfig {
                         max_loras: loras.0,
                         lora_load_us: loras.1,
+                        api_server,
                         ..SchedulingConfig::default()
                     },
                     plain: false,

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the sweep says how many cases ran")]
 
 mod adapters;
+mod api_server;
 mod baselines;
 mod batching;
 mod bounded;

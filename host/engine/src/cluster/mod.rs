@@ -473,7 +473,7 @@ impl<'s> Cluster<'s> {
             view,
             record,
             reason,
-            at_us,
+            seen_us,
             output_tokens,
             processed_tokens,
             ..
@@ -506,7 +506,7 @@ impl<'s> Cluster<'s> {
         let finished = Finished {
             request: &made,
             reason,
-            at_us,
+            at_us: seen_us,
             generated_tokens: processed_tokens,
         };
         if let Some(follow_up) = self.source.on_finished(&finished) {

@@ -1,5 +1,6 @@
 //! The invariants of an instance, for tests after random runs.
 
+use super::api_server::ApiServer;
 use super::part::{Part, RemoteKv};
 use super::state::Instance;
 
@@ -52,7 +53,9 @@ impl Instance {
         if to_fetch != self.to_fetch {
             return Err("the KV caches to be fetched are miscounted".into());
         }
-        let here = self.waiting_requests() + self.running.len() + self.incoming.len() + self.moving;
+        let at_server = self.api_server.iter().flat_map(ApiServer::requests).count();
+        let coming = at_server + self.incoming.len();
+        let here = self.waiting_requests() + self.running.len() + coming + self.moving;
         let known = self.requests.iter().count();
         if here != known {
             return Err(format!(

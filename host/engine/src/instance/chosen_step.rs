@@ -41,6 +41,8 @@ pub(super) struct ChosenStep {
     pub(super) parts: Vec<StepPart>,
     /// Requests that take part.
     pub(super) requests: u32,
+    /// Of these, those that it yields tokens for.
+    pub(super) yields: u64,
     /// Prompt tokens that it computes.
     pub(super) prefill_tokens: u64,
     /// KV blocks in use while it runs.

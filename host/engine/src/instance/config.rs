@@ -56,6 +56,9 @@ pub struct SchedulingConfig {
     pub lora_load_us: i64,
     /// Time of the engine core itself.
     pub core: CoreTime,
+    /// The processes through which requests come and tokens leave. They take no time but under
+    /// rules that [have](EngineRules::has_api_server) such a server.
+    pub api_server: ApiServerConfig,
     /// Speculative decoding.
     pub speculation: Speculation,
     /// Requests are admitted by the memory that they may come to need, too, and memory in use and
@@ -89,6 +92,44 @@ impl CoreTime {
     /// To process the output of a step with `requests`, microseconds.
     pub(super) fn update(&self, requests: u32) -> i64 {
         line(self.update_us, requests)
+    }
+}
+
+/// The API server of an instance: processes that take requests in and send tokens out, each one
+/// thing at a time. It takes no time by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ApiServerConfig {
+    /// Processes, at least 1; 0 counts as 1.
+    pub count: u32,
+    /// Microseconds of a process per request, per prompt token, and per request to which a step's
+    /// output is sent.
+    pub times_us: [f64; 3],
+    /// What of the step-time model's delay before the wait queue is such a process's, and is
+    /// replaced by that: microseconds per request, and per prompt token.
+    pub of_model_us: [f64; 2],
+}
+
+impl ApiServerConfig {
+    /// No time at all?
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.times_us == [0.0; 3]
+    }
+
+    /// To take in a request, microseconds.
+    #[must_use]
+    pub fn request_us(&self, prompt_tokens: u32) -> i64 {
+        line([self.times_us[0], self.times_us[1]], prompt_tokens)
+    }
+
+    /// What it replaces, microseconds.
+    pub(super) fn of_model_us(&self, prompt_tokens: u32) -> i64 {
+        line(self.of_model_us, prompt_tokens)
+    }
+
+    /// To send the output of a step to so many requests, microseconds.
+    pub(super) fn output_us(&self, messages: u64) -> i64 {
+        (self.times_us[2] * messages as f64).round() as i64
     }
 }
 
@@ -174,6 +215,7 @@ impl Default for SchedulingConfig {
             max_loras: 0,
             lora_load_us: 0,
             core: CoreTime::default(),
+            api_server: ApiServerConfig::default(),
             speculation: Speculation::OFF,
             memory: None,
         }

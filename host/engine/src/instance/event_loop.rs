@@ -1,6 +1,7 @@
 //! The life of a request between its arrival at the instance and its departure, and the order of
 //! what happens here.
 
+use super::api_server::ApiServer;
 use super::config::NEVER;
 use super::engine_request::EngineRequest;
 use super::events::{FinishedRequest, InstanceEvent};
@@ -24,7 +25,6 @@ impl Instance {
     /// there are blocks for it; then [`kv_arrived`](Self::kv_arrived) is due.
     pub fn add_part(&mut self, request: Request, view: RequestView, part: Part, now: i64) -> Slot {
         self.clock = self.clock.max(now);
-        let queued_at = now.saturating_add(self.latency.queueing_us(request.prompt_tokens()));
         self.scheduled_events += 1;
         self.to_fetch += usize::from(part == Part::Decode(RemoteKv::There));
         let slot = self.requests.insert(EngineRequest {
@@ -36,9 +36,31 @@ impl Instance {
             },
             ..EngineRequest::new(request, view)
         });
+        self.receive(slot, now);
+        slot
+    }
+
+    /// A request comes at `now`: it is taken in by the server, if there is one that takes time, and
+    /// then on its way to the queue.
+    fn receive(&mut self, slot: Slot, now: i64) {
+        let prompt_tokens = self.requests[slot].prompt_tokens();
+        match &mut self.api_server {
+            Some(server) if server.takes_in(prompt_tokens) => {
+                server.accept(now, slot, prompt_tokens);
+            }
+            _ => self.on_the_way(slot, now),
+        }
+    }
+
+    /// A request that the server has taken in at `now` is on its way to the queue.
+    fn on_the_way(&mut self, slot: Slot, now: i64) {
+        let prompt_tokens = self.requests[slot].prompt_tokens();
+        let server = &self.config.scheduling.api_server;
+        let us = self.latency.queueing_us(prompt_tokens) - server.of_model_us(prompt_tokens);
+        self.scheduled_events += 1;
+        let queued_at = now.saturating_add(us);
         self.incoming
             .push(Reverse((queued_at, self.scheduled_events, slot)));
-        slot
     }
 
     /// Runs everything that happens before `until`.
@@ -63,7 +85,11 @@ impl Instance {
 
     fn run_event(&mut self, now: i64, until: i64, events: &mut Vec<InstanceEvent>) {
         self.clock = now;
-        if self.incoming.peek().is_some_and(|Reverse(e)| e.0 == now) {
+        if self.taken_in_at() == now {
+            if let Some(slot) = self.api_server.as_mut().and_then(ApiServer::take_in) {
+                self.on_the_way(slot, now);
+            }
+        } else if self.incoming.peek().is_some_and(|Reverse(e)| e.0 == now) {
             let Some(Reverse((_, _, slot))) = self.incoming.pop() else {
                 return;
             };
@@ -76,6 +102,7 @@ impl Instance {
             self.wakes_us = NEVER;
         } else if self.step_at == Some(now) {
             let incoming = self.incoming.peek().map_or(NEVER, |Reverse(e)| e.0);
+            let incoming = incoming.min(self.taken_in_at());
             // A step that starts at a deadline comes before it.
             let timeout = self
                 .timeouts
@@ -245,6 +272,7 @@ impl Instance {
             first_gap_us,
             reason,
             at_us,
+            seen_us: at_us,
             output_tokens,
             processed_tokens,
             request: request.request,
@@ -298,8 +326,9 @@ impl Instance {
         for request in self.requests.iter().filter(|r| r.part == moving) {
             unfinished.push(request.record(self.index, Outcome::InTransit));
         }
-        for Reverse((_, _, slot)) in &self.incoming {
-            unfinished.push(self.requests[*slot].record(self.index, Outcome::InTransit));
+        let at_server = self.api_server.iter().flat_map(ApiServer::requests);
+        for slot in self.incoming.iter().map(|Reverse(e)| e.2).chain(at_server) {
+            unfinished.push(self.requests[slot].record(self.index, Outcome::InTransit));
         }
         totals
     }

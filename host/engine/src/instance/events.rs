@@ -56,8 +56,10 @@ pub struct FinishedRequest {
     pub first_gap_us: Option<i64>,
     /// Why it ended.
     pub reason: FinishReason,
-    /// When it ended for its client, microseconds (the end of its last step).
+    /// When it ended here, microseconds (the end of its last step).
     pub at_us: i64,
+    /// When its client had the last of it, microseconds.
+    pub seen_us: i64,
     /// Output tokens it had produced.
     pub output_tokens: u32,
     /// Output tokens that a follow-up prompt contains: those whose KV was computed.

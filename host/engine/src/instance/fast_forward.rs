@@ -105,25 +105,13 @@ impl Instance {
         let all = duration.saturating_mul(steps as i64);
         // What is processed: the steps themselves, or the one that runs and all of them but the
         // last.
-        let (begins, ends, gap, first_used) = match self.in_flight.front() {
-            None => {
-                let gap = self.gap_us(now, now + duration);
-                (now, now.saturating_add(all), gap, used)
-            }
-            Some(step) => {
-                let gap = self.gap_us(step.start_us, step.end_us);
-                let ends = step.end_us.saturating_add(all - duration);
-                (step.start_us, ends, gap, step.kv_blocks)
-            }
+        let (begins, first_end, yields, first_used) = match self.in_flight.front() {
+            None => (now, now.saturating_add(duration), self.group.count, used),
+            Some(step) => (step.start_us, step.end_us, step.yields, step.kv_blocks),
         };
-        let first_us = self
-            .in_flight
-            .front()
-            .map_or(duration, |step| step.end_us - step.start_us);
-        self.itl_log.record(gap, 1);
-        self.itl_log
-            .record(duration + self.latency.output_token_us(), steps - 1);
-        self.last_output_us = ends;
+        let ends = first_end.saturating_add(all - duration);
+        let first_us = first_end - begins;
+        self.see_steps((begins, first_end), yields, duration, steps - 1);
         self.chosen_steps += steps;
         self.group.advance(steps);
         self.totals.steps += steps;
@@ -143,6 +131,7 @@ impl Instance {
             step.prefill_tokens = 0;
             (step.start_us, step.end_us) = (ends, ends.saturating_add(duration));
             step.kv_blocks = used;
+            step.yields = self.group.count;
             step.requests = self.group.count as u32;
             self.busy_until = step.end_us;
         } else {
@@ -158,6 +147,27 @@ impl Instance {
             ends - duration
         };
         ends
+    }
+
+    /// Notes when clients see the output of a step, which yields so many requests a token, and of
+    /// `more` steps of the group, each of `duration`.
+    fn see_steps(&mut self, (begins, end): (i64, i64), yields: u64, duration: i64, more: u64) {
+        let Some(server) = &mut self.api_server else {
+            self.itl_log.record(self.gap_us(begins, end), 1);
+            self.itl_log
+                .record(duration + self.latency.output_token_us(), more);
+            self.last_output_us = end.saturating_add(duration.saturating_mul(more as i64));
+            return;
+        };
+        let seen_us = server.send(end, yields);
+        self.itl_log.record(self.gap_us(begins, seen_us), 1);
+        let next = (end.saturating_add(duration), duration);
+        let token_us = self.latency.output_token_us();
+        let log = &mut self.itl_log;
+        let gaps = |us, n| log.record(us + token_us, n);
+        if let Some(server) = &mut self.api_server {
+            self.last_output_us = server.send_on(next, more, self.group.count, gaps);
+        }
     }
 
     /// Might the step at `now`, with this budget, admit a waiting request or call a policy?

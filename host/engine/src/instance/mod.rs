@@ -9,6 +9,7 @@
 //! `batching`.
 
 mod adapters;
+mod api_server;
 mod batching;
 mod check;
 mod chosen_step;
@@ -41,7 +42,10 @@ mod wait_queue;
 mod work;
 
 pub use crate::rules::{EngineRules, Preset};
-pub use config::{CoreTime, EngineConfig, NEVER, SchedulingConfig, Speculation, SpeculativeMethod};
+pub use config::{
+    ApiServerConfig, CoreTime, EngineConfig, NEVER, SchedulingConfig, Speculation,
+    SpeculativeMethod,
+};
 pub use events::{FinishedRequest, InstanceEvent};
 pub use part::{FirstToken, Part, RemoteKv};
 pub use slot::Slot;

@@ -1,6 +1,7 @@
 //! The state of an instance, and what can be read from it.
 
 use super::adapters::Adapters;
+use super::api_server::ApiServer;
 use super::batching::BlockedHead;
 use super::chosen_step::{ChosenStep, StepPart};
 use super::config::{EngineConfig, NEVER};
@@ -93,6 +94,8 @@ pub struct Instance {
     /// Chosen steps whose output is not processed yet, the running one first.
     pub(super) in_flight: VecDeque<ChosenStep>,
     pub(super) adapters: Adapters,
+    /// Where it takes time.
+    pub(super) api_server: Option<ApiServer>,
     /// Requests whose KV cache is to be fetched.
     pub(super) to_fetch: usize,
     /// Requests that hold blocks for a KV cache that is on its way.
@@ -125,7 +128,7 @@ pub struct Instance {
     /// later, where the rules keep that.
     pub(super) busy_until: i64,
     pub(super) busy_fraction: f64,
-    /// End of the last step whose output is processed.
+    /// When the output of the last step that is processed was out.
     pub(super) last_output_us: i64,
     /// Time of the last event.
     pub(super) clock: i64,
@@ -193,6 +196,8 @@ impl Instance {
             chosen_steps: 0,
             in_flight: VecDeque::new(),
             adapters: Adapters::new(config.scheduling.max_loras),
+            api_server: ApiServer::new(config.scheduling.api_server)
+                .filter(|_| config.rules.has_api_server()),
             to_fetch: 0,
             moving: 0,
             arrived: VecDeque::new(),
@@ -306,14 +311,16 @@ impl Instance {
             true => self.wakes_us,
             false => self.step_at.unwrap_or(NEVER),
         };
-        incoming.min(timeout).min(step).min(output)
+        let taken_in = self.taken_in_at();
+        incoming.min(timeout).min(step).min(output).min(taken_in)
     }
 
     /// Is there nothing to do? KV caches may be on their way here.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let none = self.running.is_empty() && self.in_flight.is_empty();
-        none && self.waiting_requests() == 0 && self.incoming.is_empty()
+        let coming = !self.incoming.is_empty() || self.taken_in_at() != NEVER;
+        none && self.waiting_requests() == 0 && !coming
     }
 
     /// Does a step run?
@@ -326,6 +333,11 @@ impl Instance {
     #[must_use]
     pub fn processed_steps(&self) -> u64 {
         self.itl_log.next_step()
+    }
+
+    /// When the server has taken in a request next.
+    pub(super) fn taken_in_at(&self) -> i64 {
+        self.api_server.as_ref().map_or(NEVER, ApiServer::next_us)
     }
 
     /// When the output of the running step is processed.

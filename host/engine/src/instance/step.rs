@@ -59,14 +59,17 @@ impl Instance {
         self.busy_until = end_us;
         self.keep_steps(start_us, duration, 1, work.decodes);
         self.log_step(start_us, duration);
+        let parts = self.take_parts(group);
+        let members = if group { self.group.count } else { 0 };
         let mut step = ChosenStep {
             number: self.chosen_steps,
             start_us,
             end_us,
             group,
             requests: work.requests,
+            yields: members + parts.iter().filter(|part| part.samples).count() as u64,
             prefill_tokens: work.prefill_tokens,
-            parts: self.take_parts(group),
+            parts,
             kv_blocks: self.kv.used(),
         };
         self.chosen_steps += 1;
@@ -267,8 +270,12 @@ impl Instance {
             true => end,
             false => NEVER,
         };
-        self.itl_log.record(self.gap_us(start, end), 1);
-        self.last_output_us = end;
+        let seen_us = match &mut self.api_server {
+            Some(server) => server.send(end, step.yields),
+            None => end,
+        };
+        self.itl_log.record(self.gap_us(start, seen_us), 1);
+        self.last_output_us = seen_us;
         step.parts.sort_unstable_by_key(|part| part.entry);
         let here = |requests: &Slab<EngineRequest>, entry: BatchEntry| {
             let request = requests.get(entry.slot);
@@ -277,7 +284,7 @@ impl Instance {
         for part in &step.parts {
             if part.samples && here(&self.requests, part.entry) {
                 let tokens = self.verified_tokens(part);
-                self.deliver_tokens(part.entry.slot, step.number, tokens, end, events);
+                self.deliver_tokens(part.entry.slot, step.number, tokens, (end, seen_us), events);
                 if let Some(memory) = &mut self.memory {
                     memory.sampled(&self.requests[part.entry.slot]);
                 }
@@ -291,7 +298,7 @@ impl Instance {
                 && here(&self.requests, part.entry)
                 && let Some(outcome) = self.requests[part.entry.slot].ended()
             {
-                self.complete_request(part.entry, outcome, end, events);
+                self.complete_request(part.entry, outcome, (end, seen_us), events);
             }
         }
         if self.config.rules.phases_apart {
@@ -328,13 +335,14 @@ impl Instance {
         end - since + self.latency.output_token_us()
     }
 
-    /// A step yields `tokens` tokens of a request, at least one, at `end`.
+    /// A step yields `tokens` tokens of a request, at least one, at `end`; its client has them at
+    /// `seen_us`.
     fn deliver_tokens(
         &mut self,
         slot: Slot,
         step: u64,
         tokens: u32,
-        end: i64,
+        (end, seen_us): (i64, i64),
         events: &mut Vec<InstanceEvent>,
     ) {
         let token_us = self.latency.output_token_us();
@@ -343,8 +351,8 @@ impl Instance {
         let request = &mut self.requests[slot];
         request.emitted += tokens;
         let follows = request.last_token_step == step;
-        let waited = end - request.last_token_us;
-        (request.last_token_us, request.last_token_step) = (end, step + 1);
+        let waited = seen_us - request.last_token_us;
+        (request.last_token_us, request.last_token_step) = (seen_us, step + 1);
         if request.emitted <= request.unseen {
             return;
         }
@@ -360,7 +368,7 @@ impl Instance {
             }
         } else {
             request.has_first_token = true;
-            let ttft_us = end + token_us - request.request.arrival_us;
+            let ttft_us = seen_us + token_us - request.request.arrival_us;
             request.ttft_us = Some(ttft_us);
             if self.config.token_events {
                 events.push(InstanceEvent::FirstToken {
@@ -410,12 +418,12 @@ impl Instance {
         request.blocks = blocks;
     }
 
-    /// Completes a request at the end of its last step.
+    /// Completes a request at the end of its last step; its client sees that at `seen_us`.
     fn complete_request(
         &mut self,
         entry: BatchEntry,
         outcome: Outcome,
-        ends: i64,
+        (ends, seen_us): (i64, i64),
         events: &mut Vec<InstanceEvent>,
     ) {
         let slot = entry.slot;
@@ -453,6 +461,7 @@ impl Instance {
         let Some(InstanceEvent::Finished(finished)) = events.last_mut() else {
             return;
         };
+        finished.seen_us = seen_us;
         let record = &mut finished.record;
         let after_last = if output > 0 {
             self.latency.post_decode_us()

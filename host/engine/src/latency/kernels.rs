@@ -177,8 +177,18 @@ impl LatencyModel for Kernels {
     }
 
     fn queueing_us(&self, prompt_tokens: u32) -> i64 {
-        let us = self.fit.front_end_us + self.fit.front_end_token_us * f64::from(prompt_tokens);
-        truncate_us(us.round())
+        let [request, prompt_token, _] = self.api_server_us();
+        let service = request + prompt_token * f64::from(prompt_tokens);
+        truncate_us(self.fit.front_end_us.round() + service.round())
+    }
+
+    fn api_server_us(&self) -> [f64; 3] {
+        let fit = &self.fit;
+        [
+            fit.front_end_request_us,
+            fit.front_end_token_us,
+            fit.front_end_output_us,
+        ]
     }
 
     fn output_token_us(&self) -> i64 {

@@ -131,8 +131,15 @@ pub trait LatencyModel: Send + Sync {
         false
     }
 
-    /// Delay between a request's arrival at the instance and its wait queue.
+    /// Delay between a request's arrival at the instance and its wait queue, where no other
+    /// request is on its way.
     fn queueing_us(&self, prompt_tokens: u32) -> i64;
+
+    /// Time of an API server's process per request, per prompt token, and per request to which a
+    /// step's output is sent. The first two are part of [`queueing_us`](Self::queueing_us).
+    fn api_server_us(&self) -> [f64; 3] {
+        [0.0; 3]
+    }
 
     /// Processing time per output token, seen by the client only.
     fn output_token_us(&self) -> i64;

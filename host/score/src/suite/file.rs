@@ -307,6 +307,10 @@ pub struct ClusterKeys {
     pub max_loras: Option<u32>,
     /// Time to load an adapter, microseconds.
     pub lora_load_time_us: Option<u32>,
+    /// Processes of the API server of an instance.
+    pub api_server_count: Option<u32>,
+    /// Time of such a process per request, prompt token and output, microseconds.
+    pub api_server_us: Option<Vec<f64>>,
     /// Share of the GPU memory that may be used.
     pub gpu_memory_utilization: Option<f64>,
     /// Age at which scraped signals are scraped again, microseconds.
@@ -340,7 +344,7 @@ impl ClusterKeys {
             max_num_running_reqs max_num_scheduled_tokens long_prefill_token_threshold gpu_memory_utilization
             long_prefill_token_threshold_adaptive async_scheduling enable_prefix_caching enable_chunked_prefill
             scheduler_reserve_full_isl watermark max_num_active_seqs max_num_queued_reqs max_num_queued_tokens max_loras lora_load_time_us
-            snapshot_refresh_interval_us cache_signal_delay_us admission_latency_us routing_latency_us output_predictor
+            api_server_count api_server_us snapshot_refresh_interval_us cache_signal_delay_us admission_latency_us routing_latency_us output_predictor
             estimate_error)
     }
 }
