@@ -1,6 +1,7 @@
 //! From what is given and what is left out to one deployment: model, GPU, step-time model, KV
 //! cache, model length.
 
+mod calibrated;
 mod longest;
 mod measured;
 mod memory;
@@ -184,6 +185,9 @@ impl<'a> Case<'a> {
                 LatencyModelKind::TrainedPhysics
             });
         }
+        if self.setup.calibration.is_some() {
+            return Ok(LatencyModelKind::KernelTables);
+        }
         if self.fitted_row().is_some() {
             return Ok(LatencyModelKind::Blackbox);
         }
@@ -355,7 +359,8 @@ impl<'a> Case<'a> {
         let Some((_, hardware)) = self.table.find(&gpu) else {
             return Err(self.table.unknown(&gpu, std::iter::empty()));
         };
-        if self.setup.latency.is_none() && self.setup.beta.is_none() && !self.setup.as_blis {
+        let chosen = self.setup.latency.is_none() && self.setup.calibration.is_none();
+        if chosen && self.setup.beta.is_none() && !self.setup.as_blis {
             let version = self.setup.vllm_version.as_ref();
             self.notes.push(format!(
                 "no step times of {} were measured for {gpu}, TP {tp}{}: they are computed by {kind}, whose factors were \
@@ -368,9 +373,10 @@ impl<'a> Case<'a> {
         let (dp, as_blis) = (self.setup.dp, self.setup.as_blis);
         if kind == LatencyModelKind::KernelTables {
             let tables = self.kernel_tables(&gpu)?;
-            let fit = self.setup.defaults.kernel_fit;
+            let (fit, cautions) = self.kernel_fit(&gpu, tp);
             let latency = Kernels::new(fit, &tables, arch, hardware, tp, dp, kv_element_bytes)?;
             self.notes.extend_from_slice(latency.notes());
+            self.notes.extend(cautions);
             let latency = Arc::new(latency);
             let alpha = vec![0.0; 3];
             return self.finish(kind, latency, gpu, tp, None, alpha, Vec::new(), None);
