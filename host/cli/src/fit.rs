@@ -182,13 +182,7 @@ fn as_text(fitted: &Fitted, out: &Path) -> String {
         calibration.gpu,
         calibration.engine
     );
-    let mut table = styled(&[
-        "",
-        "shipped",
-        "fitted",
-        "95 % interval",
-        "told?",
-    ]);
+    let mut table = styled(&["", "shipped", "fitted", "95 % interval", "told?"]);
     table.set_width(WIDTH);
     for parameter in &PARAMETERS {
         let Some(found) = calibration.parameters.get(parameter.name) else {
@@ -210,31 +204,36 @@ fn as_text(fitted: &Fitted, out: &Path) -> String {
     let mut table = styled(&["", "TTFT", "TPOT", "E2E"]);
     table.set_width(WIDTH);
     for (load, both) in &fitted.loads {
-        table.add_row(cells(load, both));
+        for row in rows(load, both) {
+            table.add_row(row);
+        }
     }
     let _ = writeln!(text, "{table}");
     text
 }
 
 /// The errors of a load: of the mean, and below it of single requests.
-fn cells(load: &Load, [before, after]: &[LoadErrors; 2]) -> [String; 4] {
-    let cell = |before: MetricErrors, after: MetricErrors| {
-        format!(
-            "\n{:+.1} -> {:+.1}\n{:.1} -> {:.1}\n{:.1} -> {:.1}",
-            before.of_mean, after.of_mean, before.median, after.median, before.mean, after.mean
-        )
+fn rows(load: &Load, [before, after]: &[LoadErrors; 2]) -> [[String; 4]; 4] {
+    let row = |name: &str, cell: fn(MetricErrors) -> String| {
+        let both = |before: MetricErrors, after: MetricErrors| {
+            format!("{} -> {}", cell(before), cell(after))
+        };
+        let tpot = before.tpot.zip(after.tpot);
+        [
+            format!("  {name}"),
+            both(before.ttft, after.ttft),
+            tpot.map_or("-".to_owned(), |(before, after)| both(before, after)),
+            both(before.e2e, after.e2e),
+        ]
     };
-    let tpot = before.tpot.zip(after.tpot);
     let name = Path::new(&load.name).file_name();
     let name = name.map_or(load.name.as_str().into(), |name| name.to_string_lossy());
+    let rate = format!("{:.2} req/s", load.rate_rps());
     [
-        format!(
-            "{name}, {:.2} req/s\n  of the mean\n  of requests, median\n  of requests, mean",
-            load.rate_rps()
-        ),
-        cell(before.ttft, after.ttft),
-        tpot.map_or("-".to_owned(), |(before, after)| cell(before, after)),
-        cell(before.e2e, after.e2e),
+        [name.into_owned(), rate, String::new(), String::new()],
+        row("of the mean", |e| format!("{:+.1}", e.of_mean)),
+        row("of requests, median", |e| format!("{:.1}", e.median)),
+        row("of requests, mean", |e| format!("{:.1}", e.mean)),
     ]
 }
 

@@ -16,6 +16,7 @@ mod faults;
 mod feedback;
 mod figures;
 mod filled;
+mod fit;
 mod formats;
 mod fuzz;
 mod golden;
