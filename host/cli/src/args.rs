@@ -103,6 +103,9 @@ pub struct ModelArgs {
     /// built-in ones (with --latency-model kernel-tables or auto)
     #[arg(long, value_name = "FILE")]
     pub kernel_tables: Option<PathBuf>,
+    /// What `windtunnel fit` found out about this deployment; chooses --latency-model kernel-tables
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
     /// What a step outside of that table takes: error (no result), clamp (the nearest one that was
     /// measured), linear (the last line goes on) [default: error]
     #[arg(long, value_name = "HOW")]

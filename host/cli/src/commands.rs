@@ -5,6 +5,7 @@ use super::args::{ModelsArgs, SweepArgs};
 use super::compare::CompareArgs;
 use super::evolve::EvolveCommand;
 use super::explain::ExplainArgs;
+use super::fit::FitArgs;
 use super::leaderboard::LeaderboardCommand;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
@@ -115,6 +116,14 @@ pub enum Command {
   windtunnel accuracy ground-truth --latency-model trained-physics --rules vllm
   windtunnel accuracy ground-truth --only llama-2-7b --csv errors.csv")]
     Accuracy(AccuracyArgs),
+    /// Calibrate --latency-model kernel-tables to load tests of a real server
+    ///
+    /// Simulates the same requests again and again with other figures: the front end's time per
+    /// request and per prompt token, the engine's own time per step and per running request, and a
+    /// factor on the time of the GPU. The last 30 % of each file are not fitted: the errors that are
+    /// printed are theirs. `--calibration FILE` of `run`, `replay` and `sweep` uses what is found.
+    #[command(after_help = FIT_EXAMPLES)]
+    Fit(Box<FitArgs>),
     /// Measured times of GPU kernels, which --latency-model kernel-tables reads: make files of
     /// them, show what is in them
     #[command(
@@ -214,6 +223,14 @@ const PROFILE_EXAMPLES: &str = "Examples:
 
   # the run with it
   windtunnel run --latency-model profile --profile profile.csv --rate 2 --num-requests 100";
+
+const FIT_EXAMPLES: &str = "Examples:
+  # two loads of one server, told as the server was
+  windtunnel fit bench-rate2.json bench-rate8.json --model qwen3-14b --hardware H100 --tp 1 \\
+      --max-num-seqs 256 --max-num-batched-tokens 8192 -o calibration.yaml
+
+  # runs with what was found
+  windtunnel run --model qwen3-14b --hardware H100 --tp 1 --calibration calibration.yaml --rate 6";
 
 const SWEEP_EXAMPLES: &str = "Examples:
   # which routing policy, at which load, over three seeds

@@ -12,6 +12,7 @@ mod disaggregation_args;
 mod effects;
 mod evolve;
 mod explain;
+mod fit;
 mod gate;
 mod leaderboard;
 mod legacy;
@@ -146,6 +147,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Accuracy(args) => accuracy::accuracy(args),
         Command::Verify(args) => verify::verify(args),
         Command::Profile(args) => profile::profile(args),
+        Command::Fit(args) => fit::fit(args, &explicit),
         Command::Leaderboard(command) => leaderboard::leaderboard(command),
         Command::Tune(args) => tune::tune(args),
         Command::ScoreServer(args) => score_server::serve(args),

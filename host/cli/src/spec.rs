@@ -1,6 +1,6 @@
 //! From flags to the spec of a run. Only typed flags are said in it: defaults are the spec's.
 
-use super::args::{CommonArgs, LatencyName, RulesName, TraceLevel};
+use super::args::{CommonArgs, EngineArgs, LatencyName, ModelArgs, RulesName, TraceLevel};
 use super::effects::Explicit;
 use super::workload_args::{
     ReplayArgs, RunArgs, SessionModeName, TimeUnitName, TraceArgs, WorkloadArgs,
@@ -75,76 +75,11 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
     } = args;
     let typed = |id: &str| explicit.has(id).then_some(());
     let scheduling = &engine.scheduling;
-    let [
-        async_scheduling,
-        enable_prefix_caching,
-        enable_chunked_prefill,
-        scheduler_reserve_full_isl,
-    ] = scheduling.switches();
     let pool = PoolSpec {
         count: typed("num_instances").map(|()| cluster.num_instances),
-        hardware: model.hardware.clone(),
-        parallel: ParallelSpec {
-            tensor: model.tp,
-            data: typed("dp").map(|()| model.dp),
-            experts: model.enable_expert_parallel,
-            moe_comm_backend: model.moe_comm_backend.clone(),
-        },
-        engine: EngineSpec {
-            profile: scheduling.engine.clone(),
-            max_num_seqs: typed("max_num_running_reqs").map(|()| engine.max_num_running_reqs),
-            max_num_batched_tokens: typed("max_num_scheduled_tokens")
-                .map(|()| engine.max_num_scheduled_tokens),
-            long_prefill_token_threshold: typed("long_prefill_token_threshold")
-                .map(|()| engine.long_prefill_token_threshold),
-            long_prefill_token_threshold_adaptive: scheduling
-                .long_prefill_token_threshold_adaptive
-                .then_some(true),
-            async_scheduling,
-            enable_prefix_caching,
-            enable_chunked_prefill,
-            scheduler_reserve_full_isl,
-            watermark: scheduling.watermark,
-            batching_strategy: scheduling.batching_strategy.clone(),
-            max_num_active_seqs: scheduling.max_num_active_seqs,
-            max_num_queued_reqs: scheduling.max_num_queued_reqs,
-            max_num_queued_tokens: scheduling.max_num_queued_tokens,
-            max_loras: scheduling.max_loras,
-            lora_load_time_us: scheduling.lora_load_time,
-            core_schedule_us: scheduling.core_schedule_us.clone(),
-            core_update_us: scheduling.core_update_us.clone(),
-            api_server_count: scheduling.api_server_count,
-            api_server_us: scheduling.api_server_us.clone(),
-            num_speculative_tokens: scheduling.num_speculative_tokens,
-            speculative_method: scheduling.speculative_method.clone(),
-            acceptance_rate: scheduling.acceptance_rate,
-            block_size: typed("block_size_in_tokens").map(|()| model.block_size_in_tokens),
-            total_kv_blocks: model.total_kv_blocks,
-            gpu_memory_utilization: typed("gpu_memory_utilization")
-                .map(|()| model.gpu_memory_utilization),
-            kv_cache_dtype: model.kv_cache_dtype.clone(),
-            max_model_len: model.max_model_len,
-            plain_steps: engine.plain_steps,
-        },
-        latency: LatencySpec {
-            model: typed("latency_model").map(|()| latency_model(model.latency_model).to_owned()),
-            vllm_version: model.vllm_version.clone(),
-            profile: model.profile.clone(),
-            kernel_tables: model.kernel_tables.clone(),
-            extrapolation: model.extrapolation.clone(),
-            alpha_coeffs: model.alpha_coeffs.clone(),
-            beta_coeffs: model.beta_coeffs.clone(),
-            prefill_time: model.prefill_time,
-            itl: model.itl,
-            total_prefill_chunks: model.total_prefill_chunks,
-        },
-        ..PoolSpec::default()
+        ..of_pool(model, engine, explicit)
     };
     RunSpec {
-        model: model.model.clone().unwrap_or_default(),
-        model_config_folder: model.model_config_folder.clone(),
-        hardware_config: model.hardware_config.clone(),
-        defaults_filepath: model.defaults_filepath.clone(),
         pools: vec![pool],
         scale: cluster.scale.clone(),
         disaggregation: disaggregation.spec(),
@@ -200,6 +135,89 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             saturation_final_window: analysis.saturation_final_window,
             finished_coeffs: None,
         },
+        ..of_model(model)
+    }
+}
+
+/// A run in which only the model is said, and where figures of it are.
+pub fn of_model(model: &ModelArgs) -> RunSpec {
+    RunSpec {
+        model: model.model.clone().unwrap_or_default(),
+        model_config_folder: model.model_config_folder.clone(),
+        hardware_config: model.hardware_config.clone(),
+        defaults_filepath: model.defaults_filepath.clone(),
+        ..RunSpec::default()
+    }
+}
+
+/// A pool of instances of this model and engine.
+pub fn of_pool(model: &ModelArgs, engine: &EngineArgs, explicit: &Explicit) -> PoolSpec {
+    let typed = |id: &str| explicit.has(id).then_some(());
+    let scheduling = &engine.scheduling;
+    let [
+        async_scheduling,
+        enable_prefix_caching,
+        enable_chunked_prefill,
+        scheduler_reserve_full_isl,
+    ] = scheduling.switches();
+    PoolSpec {
+        hardware: model.hardware.clone(),
+        parallel: ParallelSpec {
+            tensor: model.tp,
+            data: typed("dp").map(|()| model.dp),
+            experts: model.enable_expert_parallel,
+            moe_comm_backend: model.moe_comm_backend.clone(),
+        },
+        engine: EngineSpec {
+            profile: scheduling.engine.clone(),
+            max_num_seqs: typed("max_num_running_reqs").map(|()| engine.max_num_running_reqs),
+            max_num_batched_tokens: typed("max_num_scheduled_tokens")
+                .map(|()| engine.max_num_scheduled_tokens),
+            long_prefill_token_threshold: typed("long_prefill_token_threshold")
+                .map(|()| engine.long_prefill_token_threshold),
+            long_prefill_token_threshold_adaptive: scheduling
+                .long_prefill_token_threshold_adaptive
+                .then_some(true),
+            async_scheduling,
+            enable_prefix_caching,
+            enable_chunked_prefill,
+            scheduler_reserve_full_isl,
+            watermark: scheduling.watermark,
+            batching_strategy: scheduling.batching_strategy.clone(),
+            max_num_active_seqs: scheduling.max_num_active_seqs,
+            max_num_queued_reqs: scheduling.max_num_queued_reqs,
+            max_num_queued_tokens: scheduling.max_num_queued_tokens,
+            max_loras: scheduling.max_loras,
+            lora_load_time_us: scheduling.lora_load_time,
+            core_schedule_us: scheduling.core_schedule_us.clone(),
+            core_update_us: scheduling.core_update_us.clone(),
+            api_server_count: scheduling.api_server_count,
+            api_server_us: scheduling.api_server_us.clone(),
+            num_speculative_tokens: scheduling.num_speculative_tokens,
+            speculative_method: scheduling.speculative_method.clone(),
+            acceptance_rate: scheduling.acceptance_rate,
+            block_size: typed("block_size_in_tokens").map(|()| model.block_size_in_tokens),
+            total_kv_blocks: model.total_kv_blocks,
+            gpu_memory_utilization: typed("gpu_memory_utilization")
+                .map(|()| model.gpu_memory_utilization),
+            kv_cache_dtype: model.kv_cache_dtype.clone(),
+            max_model_len: model.max_model_len,
+            plain_steps: engine.plain_steps,
+        },
+        latency: LatencySpec {
+            model: typed("latency_model").map(|()| latency_model(model.latency_model).to_owned()),
+            vllm_version: model.vllm_version.clone(),
+            profile: model.profile.clone(),
+            kernel_tables: model.kernel_tables.clone(),
+            calibration: model.calibration.clone(),
+            extrapolation: model.extrapolation.clone(),
+            alpha_coeffs: model.alpha_coeffs.clone(),
+            beta_coeffs: model.beta_coeffs.clone(),
+            prefill_time: model.prefill_time,
+            itl: model.itl,
+            total_prefill_chunks: model.total_prefill_chunks,
+        },
+        ..PoolSpec::default()
     }
 }
 

@@ -1,17 +1,20 @@
 //! `windtunnel verify`: compares a simulation with what was measured.
 
 use super::gate::GateFailed;
-use super::print::present;
+use super::print::{present, say};
 use clap::Args;
-use std::path::PathBuf;
-use windtunnel_base::input::InputError;
-use windtunnel_results::verify::{Recorded, compare, compare_steps, read};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use windtunnel_base::input::{InputError, open_text, plain, read_text_up_to};
+use windtunnel_config::{LoggedStep, is_step_log, parse_step_log};
+use windtunnel_results::verify::{Times, compare, compare_steps};
+use windtunnel_workload::measured::{MeasuredRun, read};
 
 /// `windtunnel verify`.
 #[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
-    /// What was measured: results of vllm bench serve --save-detailed, rows of requests as
-    /// --results-path writes them, or a log of steps
+    /// What was measured: results of vllm bench serve --save-detailed, GuideLLM, AIPerf or
+    /// inference-perf, rows of requests as --results-path writes them, or a log of steps
     real: PathBuf,
     /// What was simulated: rows of requests as --results-path writes them, or a log of steps as
     /// --step-log writes it
@@ -25,6 +28,65 @@ pub struct VerifyArgs {
     json: bool,
 }
 
+/// Largest log of steps, bytes, and enough of a file to see whether it is one.
+const LARGEST: u64 = 1 << 30;
+const HEAD_BYTES: u64 = 1 << 16;
+
+/// What a file has to compare.
+enum Recorded {
+    /// Requests, run by run.
+    Requests(Vec<MeasuredRun>),
+    /// Steps.
+    Steps(Vec<LoggedStep>),
+}
+
+fn recorded(path: &Path) -> Result<Recorded, InputError> {
+    if has_steps(path)? {
+        let text = read_text_up_to(path, LARGEST)?;
+        let steps = parse_step_log(&path.display().to_string(), &text)?;
+        return Ok(Recorded::Steps(steps));
+    }
+    read(path).map(Recorded::Requests)
+}
+
+/// Is this file a log of steps?
+///
+/// # Errors
+/// When it cannot be read.
+pub fn has_steps(path: &Path) -> Result<bool, InputError> {
+    let mut head = Vec::new();
+    open_text(path, LARGEST)
+        .and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head))
+        .map_err(|e| {
+            let why = format!("cannot read: {}", plain(&e));
+            InputError::in_file(path.display(), why)
+        })?;
+    let head = String::from_utf8_lossy(&head);
+    Ok(is_step_log(head.trim_start_matches('\u{feff}')))
+}
+
+/// The times of the only run of a file.
+fn times(runs: Vec<MeasuredRun>, path: &Path) -> Result<Vec<Times>, InputError> {
+    let several = runs.len();
+    let mut runs = runs.into_iter();
+    let (Some(run), None) = (runs.next(), runs.next()) else {
+        let what = format!("it has {several} runs; expected one, to compare it request by request");
+        return Err(InputError::in_file(path.display(), what));
+    };
+    for note in &run.notes {
+        say(&format!("note: {note}"));
+    }
+    let requests = run.requests.into_iter().map(|r| Times {
+        id: r.id,
+        arrival_us: r.arrival_us,
+        queue_us: r.queue_us,
+        ttft_us: r.ttft_us,
+        itl_us: r.itl_us,
+        e2e_us: r.e2e_us,
+    });
+    Ok(requests.collect())
+}
+
 /// Runs the command.
 pub fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
     if let Some(share) = args.tolerance
@@ -34,13 +96,14 @@ pub fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
         return Err(InputError::new(message).into());
     }
     let tolerance = args.tolerance.unwrap_or(0.0);
-    let (json, text, within_tolerance) = match (read(&args.real)?, read(&args.simulated)?) {
+    let (json, text, within_tolerance) = match (recorded(&args.real)?, recorded(&args.simulated)?) {
         (Recorded::Steps(real), Recorded::Steps(simulated)) => {
             let found = compare_steps(&real, &simulated, tolerance);
             let json = serde_json::to_string_pretty(&found)?;
             (json, found.text(), found.within_tolerance)
         }
         (Recorded::Requests(real), Recorded::Requests(simulated)) => {
+            let (real, simulated) = (times(real, &args.real)?, times(simulated, &args.simulated)?);
             let found = compare(&real, &simulated, tolerance);
             let json = serde_json::to_string_pretty(&found)?;
             (json, found.text(), found.within_tolerance)

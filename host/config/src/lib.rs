@@ -6,6 +6,7 @@
 
 mod blis;
 pub mod builtin;
+mod calibration;
 mod defaults;
 mod entries;
 mod hardware;
@@ -18,6 +19,9 @@ mod step_profile;
 mod xpu;
 mod xpu_entries;
 
+pub use calibration::{
+    Calibration, CalibrationSource, Estimate, Holdout, HoldoutErrors, PARAMETERS, Parameter,
+};
 pub use defaults::{Defaults, ModelFacts};
 pub use entries::{
     AnalyticDefault, Coefficients, FittedDefault, FittedRow, Hardware, KernelFit, LengthPreset,

@@ -192,6 +192,10 @@ pub struct LatencySpec {
     /// File of measured kernels for `kernel-tables`; the built-in ones of the GPU if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel_tables: Option<PathBuf>,
+    /// What `windtunnel fit` found out about the deployment, for `kernel-tables`, which it chooses;
+    /// none if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<PathBuf>,
     /// Of `ticks`: time to compute a whole prompt, ticks; 2 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefill_time: Option<f64>,

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::Role;
 use windtunnel_base::request::Source;
-use windtunnel_config::Defaults;
 use windtunnel_config::pool::{PoolSpec, RoleSpec};
+use windtunnel_config::{Calibration, Defaults};
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits, RunEnd};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
@@ -318,6 +318,8 @@ fn pool(
     };
     setup.profile.clone_from(&latency.profile);
     setup.kernel_tables.clone_from(&latency.kernel_tables);
+    let calibration = latency.calibration.as_deref();
+    setup.calibration = calibration.map(Calibration::load).transpose()?;
     setup.extrapolation = match latency.extrapolation.as_deref() {
         None => Extrapolation::default(),
         Some(name) => name.parse()?,
@@ -488,7 +490,7 @@ fn check_effects(given: &Given, resolved: &Resolved) -> Result<(), InputError> {
         "without `latency_model` profile",
     )?;
     given.reject_unless(
-        &["kernel_tables"],
+        &["kernel_tables", "calibration"],
         kind == LatencyModelKind::KernelTables,
         &format!("with latency model {kind}; kernel-tables reads it"),
     )?;

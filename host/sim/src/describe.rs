@@ -28,7 +28,10 @@ impl Simulation {
                 let version = match r.latency_kind {
                     LatencyModelKind::Ticks => String::new(),
                     LatencyModelKind::Profile => " (measured)".to_owned(),
-                    LatencyModelKind::KernelTables => " (measured kernels)".to_owned(),
+                    LatencyModelKind::KernelTables => match self.calibration(k) {
+                        None => " (measured kernels)".to_owned(),
+                        Some(file) => format!(" (measured kernels, calibrated by {file})"),
+                    },
                     LatencyModelKind::Roofline => " (computed, a lower bound)".to_owned(),
                     LatencyModelKind::TrainedPhysics | LatencyModelKind::XpuRoofline => {
                         " (computed)".to_owned()
@@ -74,6 +77,13 @@ impl Simulation {
         lines
     }
 
+    /// The file that pool `k` is calibrated by.
+    fn calibration(&self, k: usize) -> Option<String> {
+        let latency = &self.spec.pools.get(k)?.latency;
+        let file = latency.calibration.as_ref()?;
+        Some(file.display().to_string())
+    }
+
     /// The parameters of the policies that declare any, by hook.
     fn policy_params(&self) -> Value {
         let by_hook = self.policies.external().map(|(hook, policy)| {
@@ -103,7 +113,13 @@ impl Simulation {
             .iter()
             .zip(resolved)
             .enumerate()
-            .map(|(k, (pool, r))| pool_setup(pool, r, self.policies.batching_of(k), times));
+            .map(|(k, (pool, r))| {
+                let mut setup = pool_setup(pool, r, self.policies.batching_of(k), times);
+                if let Some(file) = self.calibration(k) {
+                    setup["calibration"] = file.into();
+                }
+                setup
+            });
         let mut setup = json!({
             "windtunnel_version": env!("CARGO_PKG_VERSION"),
             "model": first.canonical,

@@ -52,6 +52,7 @@ mod deployment;
 mod describe;
 mod disaggregation;
 mod disaggregation_spec;
+pub mod fit;
 pub mod ground_truth;
 mod growth;
 mod load_generator;

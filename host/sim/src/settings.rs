@@ -81,6 +81,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("vllm_version", "pool.latency.vllm_version"),
     ("profile", "pool.latency.profile"),
     ("kernel_tables", "pool.latency.kernel_tables"),
+    ("calibration", "pool.latency.calibration"),
     ("extrapolation", "pool.latency.extrapolation"),
     ("alpha_coeffs", "pool.latency.alpha_coeffs"),
     ("beta_coeffs", "pool.latency.beta_coeffs"),

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::{Recorder, RequestRecord, RunRecord};
 use windtunnel_base::request::{Source, Symbols, Tapped};
+use windtunnel_config::KernelFit;
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::cluster::Progress;
 use windtunnel_engine::instance::Preset;
@@ -172,6 +173,8 @@ pub struct Resolver<'a> {
     /// Policies that are written in Rust, in the calling program. Each fills its hook, whatever the
     /// run's bundle says; a run that itself names a policy for that hook is refused.
     pub policies: &'a [Custom],
+    /// Figures of the step-time model `kernel-tables` in place of those of the run's defaults.
+    pub kernel_fit: Option<KernelFit>,
 }
 
 impl RunSpec {
@@ -257,7 +260,10 @@ impl Resolver<'_> {
         let run = expanded.as_ref().unwrap_or(run);
         let completed = xpusim::complete(run);
         let run = completed.as_ref().unwrap_or(run);
-        let defaults = defaults(run.defaults_filepath.as_deref())?;
+        let mut defaults = defaults(run.defaults_filepath.as_deref())?;
+        if let Some(fit) = self.kernel_fit {
+            defaults.kernel_fit = fit;
+        }
         let deployment = Deployment::with(run, &given, defaults)?;
         let cluster = ClusterFacts {
             instances: deployment.config().instances(),

@@ -472,7 +472,9 @@ impl RunSpec {
             &replay.and_then(|r| r.header.clone()),
             &config,
         ];
-        let named = named.into_iter().flatten().cloned();
+        let of_pools = self.pools.iter().map(|pool| &pool.latency);
+        let of_pools = of_pools.flat_map(|l| [&l.profile, &l.kernel_tables, &l.calibration]);
+        let named = named.into_iter().chain(of_pools).flatten().cloned();
         named.filter(|path| path.is_file()).collect()
     }
 }

@@ -66,6 +66,8 @@ fn help_has_examples_and_fits_a_hundred_columns() {
         "workload convert",
         "workload compose",
         "workload generate",
+        "fit",
+        "verify",
         "score",
         "compare",
         "tune",

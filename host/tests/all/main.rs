@@ -17,6 +17,7 @@ mod faults;
 mod feedback;
 mod figures;
 mod filled;
+mod fit;
 mod formats;
 mod fuzz;
 mod golden;

@@ -75,7 +75,7 @@ impl fmt::Display for Format {
 
 impl Format {
     /// `an Azure LLM inference trace`.
-    pub(super) fn with_article(self) -> String {
+    pub(crate) fn with_article(self) -> String {
         match self {
             Self::AiPerfLines | Self::AzureLlm | Self::LlmServingSim | Self::LlmServingSimTable => {
                 format!("an {self}")

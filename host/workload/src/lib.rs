@@ -14,6 +14,7 @@ pub mod generator_config;
 pub mod import;
 mod json;
 mod limits;
+pub mod measured;
 mod number_lists;
 pub mod numpy_legacy;
 mod open;

@@ -10,7 +10,7 @@ use super::ticks::Ticks;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use windtunnel_config::{Defaults, Hardware, ModelArch};
+use windtunnel_config::{Calibration, Defaults, Hardware, ModelArch};
 
 /// What is given about a deployment; `None` = left to be chosen.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Setup {
     pub extrapolation: Extrapolation,
     /// File of measured kernels, in place of the built-in ones of the GPU.
     pub kernel_tables: Option<PathBuf>,
+    /// What was found out about the deployment, for `kernel-tables`, which it chooses.
+    pub calibration: Option<Calibration>,
     /// Alpha coefficients in place of the known ones; together with `beta`.
     pub alpha: Option<Vec<f64>>,
     /// Beta coefficients in place of the known ones; together with `alpha`.
@@ -83,6 +85,7 @@ impl Setup {
             profile: None,
             extrapolation: Extrapolation::default(),
             kernel_tables: None,
+            calibration: None,
             alpha: None,
             beta: None,
             model_config_folder: None,

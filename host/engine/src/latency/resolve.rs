@@ -1,6 +1,7 @@
 //! From what is given and what is left out to one deployment: model, GPU, step-time model, KV
 //! cache, model length.
 
+mod calibrated;
 mod choose;
 mod longest;
 mod measured;
@@ -349,6 +350,7 @@ impl<'a> Case<'a> {
                 None => self.measured_kernels(&gpu, tp)?,
             };
             self.notes.extend_from_slice(kernels.notes());
+            self.notes.extend(self.calibration_cautions(&gpu, tp));
             let kernels = Arc::new(kernels);
             let (latency, alpha) = (Arc::clone(&kernels), vec![0.0; 3]);
             let resolved = self.finish(kind, latency, gpu, tp, None, alpha, Vec::new(), None)?;
@@ -411,7 +413,7 @@ impl<'a> Case<'a> {
             return Err(self.no_figures());
         };
         let tables = self.kernel_tables(gpu)?;
-        let (fit, dp) = (self.setup.defaults.kernel_fit, self.setup.dp);
+        let (fit, dp) = (self.kernel_fit(), self.setup.dp);
         let (hardware, kv_bytes) = (self.figures(gpu)?, self.kv_element_bytes()?);
         Kernels::new(fit, &tables, arch, hardware, tp, dp, kv_bytes)
     }

@@ -1,9 +1,7 @@
 //! How far a simulation is from what was measured, request by request.
 
-mod read;
 mod steps;
 
-pub use read::{Recorded, read};
 pub use steps::{StepComparison, StepParting, TokensDiffer, compare_steps};
 
 use crate::metrics::stats::{Floats, percentile};

@@ -3,6 +3,7 @@
 
 use super::row_errors::RowErrors;
 use super::rows::Rows;
+use super::times::MeasuredRequest;
 use super::vllm_bench::{choose, row, several};
 use crate::json::read_json;
 use serde::Deserialize;
@@ -80,6 +81,14 @@ struct Request {
     output_tokens: Option<f64>,
     input_metrics: Option<Metrics>,
     output_metrics: Option<Metrics>,
+    request_id: Option<String>,
+    end_time: Option<f64>,
+    request_end_time: Option<f64>,
+    first_token_time: Option<f64>,
+    /// Seconds.
+    request_latency: Option<f64>,
+    time_to_first_token_ms: Option<f64>,
+    inter_token_latency_ms: Option<f64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -92,6 +101,9 @@ struct Info {
 #[serde(default)]
 struct Timings {
     request_start: Option<f64>,
+    first_iteration: Option<f64>,
+    first_token_iteration: Option<f64>,
+    request_end: Option<f64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -113,6 +125,31 @@ impl Request {
         self.start_time
             .or(self.request_start_time)
             .or_else(|| timings.and_then(|t| t.request_start))
+    }
+
+    /// What was measured of it.
+    fn measured(&self) -> MeasuredRequest {
+        let timings = self.info.as_ref().map(|i| &i.timings);
+        let start = self.start();
+        let end = self.end_time.or(self.request_end_time);
+        let end = end.or_else(|| timings.and_then(|t| t.request_end));
+        let first = self
+            .first_token_time
+            .or_else(|| timings.and_then(|t| t.first_token_iteration.or(t.first_iteration)));
+        let since = |end: Option<f64>| Some((end? - start?) * 1e6);
+        let e2e = self.request_latency.map(|s| s * 1e6).or(since(end));
+        let ttft = self.time_to_first_token_ms.map(|ms| ms * 1e3);
+        let tokens = |n: Option<f64>| n.filter(|n| (0.0..1e9).contains(n)).map(|n| n as u32);
+        MeasuredRequest {
+            id: self.request_id.clone(),
+            arrival_us: start.map(|s| s * 1e6),
+            ttft_us: ttft.or(since(first)),
+            itl_us: self.inter_token_latency_ms.map(|ms| ms * 1e3),
+            e2e_us: e2e,
+            prompt_tokens: tokens(self.prompt()),
+            output_tokens: tokens(self.output()),
+            ..MeasuredRequest::default()
+        }
     }
 
     fn prompt(&self) -> Option<f64> {
@@ -169,6 +206,37 @@ pub fn open(
         ))))?;
     }
     Ok(Rows::of(rows))
+}
+
+/// What was measured of the requests of every benchmark, and how many of each failed.
+///
+/// # Errors
+/// When the file cannot be read, or a benchmark keeps a sample of its requests.
+pub(crate) fn measured(path: &Path) -> Result<Vec<Vec<MeasuredRequest>>, InputError> {
+    let refuse = |what: String| InputError::in_file(path.display(), what);
+    let results: Results = read_json(path, "result of GuideLLM")?;
+    let requests = results.benchmarks.iter().map(|benchmark| {
+        let none = Requests::default();
+        let requests = benchmark.requests.as_ref().unwrap_or(&none);
+        let successful = requests.successful.as_deref().unwrap_or_default();
+        let kept = successful.len() as u64;
+        if let Some(all) = benchmark.successful().filter(|all| kept < *all) {
+            return Err(refuse(format!(
+                "the report keeps {kept} of {all} successful requests; expected one that is written with all of them"
+            )));
+        }
+        let mut measured: Vec<MeasuredRequest> =
+            successful.iter().map(Request::measured).collect();
+        let count = |list: &Option<Vec<_>>| list.as_ref().map_or(0, Vec::len);
+        let failed = MeasuredRequest {
+            failed: true,
+            ..MeasuredRequest::default()
+        };
+        let of_failed = count(&requests.errored) + count(&requests.incomplete);
+        measured.extend(std::iter::repeat_n(failed, of_failed));
+        Ok(measured)
+    });
+    requests.collect()
 }
 
 /// What to say of a report that keeps fewer requests than there were: a note if their rate is

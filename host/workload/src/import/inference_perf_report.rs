@@ -7,9 +7,10 @@
 use super::elements::Elements;
 use super::fields::{self, object};
 use super::held::{Turn, Turns};
-use super::payload::{Prompt, prompt};
+use super::payload::{Prompt, max_tokens, prompt};
 use super::row_errors::RowErrors;
 use super::shared_tokens::SharedTokens;
+use super::times::MeasuredRequest;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::path::Path;
@@ -19,6 +20,7 @@ use windtunnel_base::request::TokenSeq;
 #[derive(Deserialize)]
 struct Entry {
     start_time: Option<f64>,
+    end_time: Option<f64>,
     request: Option<String>,
     info: Option<Info>,
     error: Option<IgnoredAny>,
@@ -29,6 +31,8 @@ struct Entry {
 struct Info {
     input_tokens: Option<f64>,
     output_tokens: Option<f64>,
+    /// When what arrived of the answer arrived, on the clock of `start_time`.
+    output_token_times: Vec<f64>,
     request_metrics: Option<RequestMetrics>,
     response_metrics: Option<ResponseMetrics>,
     lora_adapter: Option<String>,
@@ -47,6 +51,8 @@ struct TextMetrics {
 #[derive(Deserialize)]
 struct ResponseMetrics {
     output_tokens: Option<f64>,
+    #[serde(default)]
+    output_token_times: Vec<f64>,
     server_usage: Option<Usage>,
 }
 
@@ -82,7 +88,21 @@ pub(super) fn read(
     errors: &mut RowErrors,
     notes: &mut Vec<String>,
 ) -> Result<Turns, InputError> {
+    measured(path, errors, notes).map(|(turns, _)| turns)
+}
+
+/// The same, and what was measured of each. Where a server was told to go on to a given length,
+/// that is the answer's: the report counts the tokens of the text again.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn measured(
+    path: &Path,
+    errors: &mut RowErrors,
+    notes: &mut Vec<String>,
+) -> Result<(Turns, Vec<MeasuredRequest>), InputError> {
     let mut turns = Turns::default();
+    let mut measured = Vec::new();
     let mut prompts: Vec<Option<Prompt>> = Vec::new();
     let mut elements = Elements::open(path, b"[")?;
     while let Some(text) = elements.next()? {
@@ -91,22 +111,42 @@ pub(super) fn read(
         if let Some(row) = errors.take(row.map_err(|what| elements.error(what)))? {
             prompts.push(row.1);
             turns.list.push(row.0);
+            measured.push(row.2);
         }
     }
     share(&mut turns, &prompts, notes);
-    Ok(turns)
+    Ok((turns, measured))
 }
 
-fn read_entry(entry: Entry, turns: &mut Turns) -> Result<(Turn, Option<Prompt>), String> {
+fn read_entry(
+    entry: Entry,
+    turns: &mut Turns,
+) -> Result<(Turn, Option<Prompt>, MeasuredRequest), String> {
     if entry.error.is_some() {
         return Err("the request failed".into());
     }
-    let info = entry.info.unwrap_or_default();
+    let mut info = entry.info.unwrap_or_default();
     let (input, output) = info.lengths();
     let body = entry
         .request
         .and_then(|text| serde_json::from_str(&text).ok());
     let body: serde_json::Value = body.unwrap_or_default();
+    let told = body.get("ignore_eos").and_then(|v| v.as_bool()) == Some(true);
+    let told = max_tokens(&body).filter(|_| told);
+    let since = |time: f64| entry.start_time.map(|start| (time - start) * 1e6);
+    let mut times = info.output_token_times;
+    if let (true, Some(response)) = (times.is_empty(), &mut info.response_metrics) {
+        times = std::mem::take(&mut response.output_token_times);
+    }
+    let measured = MeasuredRequest {
+        arrival_us: entry.start_time.map(|s| s * 1e6),
+        ttft_us: times.first().and_then(|first| since(*first)),
+        e2e_us: entry.end_time.and_then(since),
+        gaps_us: times.windows(2).map(|w| (w[1] - w[0]) * 1e6).collect(),
+        prompt_tokens: fields::tokens("info.input_tokens", input).ok(),
+        output_tokens: fields::tokens("info.output_tokens", told.or(output)).ok(),
+        ..MeasuredRequest::default()
+    };
     let turn = Turn {
         sent_ns: Some(fields::time_ns("start_time", entry.start_time, 1e9)?),
         new: fields::tokens("info.input_tokens", input)?,
@@ -115,7 +155,7 @@ fn read_entry(entry: Entry, turns: &mut Turns) -> Result<(Turn, Option<Prompt>),
         adapter: turns.symbols.intern(&info.lora_adapter.unwrap_or_default()),
         ..Turn::default()
     };
-    Ok((turn, prompt(&body).map(|(prompt, _)| prompt)))
+    Ok((turn, prompt(&body).map(|(prompt, _)| prompt), measured))
 }
 
 /// Finds out which tokens prompts share.

@@ -1,7 +1,7 @@
 //! Recorded traces, one file per format, and what all of them support: a time window, sampling,
 //! loops, a changed rate, a cap.
 
-mod aiperf;
+pub(crate) mod aiperf;
 mod aiperf_inputs;
 pub mod azure;
 mod bailian;
@@ -13,7 +13,7 @@ mod fields;
 pub mod five_column;
 pub mod guidellm;
 pub mod held;
-mod inference_perf_report;
+pub(crate) mod inference_perf_report;
 mod lines;
 mod llmservingsim;
 pub mod mooncake;
@@ -25,6 +25,7 @@ mod sessions;
 mod sglang;
 mod shared_tokens;
 pub(crate) mod sniff;
+pub(crate) mod times;
 mod turn_sessions;
 mod units;
 mod vidur;
