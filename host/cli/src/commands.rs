@@ -120,8 +120,9 @@ pub enum Command {
     ///
     /// Simulates the same requests again and again with other figures: the front end's time per
     /// request and per prompt token, the engine's own time per step and per running request, and a
-    /// factor on the time of the GPU. The last 30 % of each file are not fitted: the errors that are
-    /// printed are theirs. `--calibration FILE` of `run`, `replay` and `sweep` uses what is found.
+    /// factor on the time of the GPU. The last 30 % of each file are not fitted: the errors that
+    /// are printed are theirs. `--calibration FILE` of `run`, `replay` and `sweep` uses what is
+    /// found.
     #[command(after_help = FIT_EXAMPLES)]
     Fit(Box<FitArgs>),
     /// Measured times of GPU kernels, which --latency-model kernel-tables reads: make files of

@@ -276,8 +276,7 @@ impl Calibration {
     /// # Errors
     /// When a value has no YAML, which none of these is.
     pub fn to_yaml(&self) -> Result<String, InputError> {
-        let head =
-            "# What `windtunnel fit` found out about a deployment; --calibration reads it.\n";
+        let head = "# What `windtunnel fit` found out about a deployment: a calibration of kernel-tables.\n";
         serde_yaml::to_string(self)
             .map(|text| head.to_owned() + &text)
             .map_err(|e| InputError::new(format!("no YAML: {e}")))
@@ -374,7 +373,7 @@ mod tests {
             (
                 "front_end_us:",
                 "front_end:",
-                "c.yaml:9:0: front_end: unknown parameter \"front_end\"; did you mean \"front_end_us\"?",
+                "c.yaml:9: front_end: unknown parameter \"front_end\"; did you mean \"front_end_us\"?",
             ),
             (
                 "gpu: H100",

@@ -5,11 +5,13 @@
 //! in it. [`cells`] says what the comparison is, [`search`] how the figures are changed.
 
 mod cells;
+mod errors;
 mod matrix;
 mod search;
 mod simulate;
 
 pub use cells::Load;
+pub use errors::{LoadErrors, MetricErrors};
 
 use crate::RunSpec;
 use cells::errors_of_means;
@@ -48,28 +50,6 @@ pub struct Fitted {
     pub notes: Vec<String>,
     /// Simulations that it took.
     pub simulations: usize,
-}
-
-/// Errors of simulated requests, percent of what was measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LoadErrors {
-    /// Of the time to first token.
-    pub ttft: MetricErrors,
-    /// Of the time per output token after the first; none where all answers have one.
-    pub tpot: Option<MetricErrors>,
-    /// End to end.
-    pub e2e: MetricErrors,
-}
-
-/// Errors of one metric, percent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MetricErrors {
-    /// Of the mean over the requests; above 0 = the simulation is slower.
-    pub of_mean: f64,
-    /// Median of the absolute errors of single requests.
-    pub median: f64,
-    /// Mean of the absolute errors of single requests.
-    pub mean: f64,
 }
 
 /// Fits; `progress` is told of every simulation, with the number that there may be.

@@ -5,8 +5,8 @@
 //! length or by how many others ran meanwhile, and a cell counts with the centre (Huber's) of the
 //! logarithms of simulated over measured times.
 
+use super::errors::{LoadErrors, MetricErrors};
 use super::simulate::Simulated;
-use super::{LoadErrors, MetricErrors};
 use std::ops::Range;
 use windtunnel_base::input::InputError;
 use windtunnel_workload::measured::{MeasuredRequest, Replay};

@@ -10,6 +10,7 @@ use crate::detect::{Format, detect};
 use crate::import::held::{Held, HeldReplay, Turn, Turns};
 use crate::import::{RowErrors, Selection, aiperf, guidellm, inference_perf_report};
 use crate::table::open_file;
+use rows::UNDERSTOOD;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
@@ -21,10 +22,6 @@ const LARGEST: u64 = 1 << 30;
 
 /// Enough of a file to see what it is.
 const HEAD_BYTES: u64 = 1 << 16;
-
-const UNDERSTOOD: &str = "expected rows of requests as a run writes them (JSON or CSV), or results of \
-    vllm bench serve with the details of each request, GuideLLM, AIPerf (profile_export.jsonl) or \
-    inference-perf (per_request_lifecycle_metrics.json)";
 
 /// One run of a load generator.
 #[derive(Debug)]

@@ -1,9 +1,14 @@
-//! Rows of requests, as `--results-path` writes them in CSV or JSON; and the traces that BLIS
-//! writes of live servers, whose columns have other names and units.
+//! Rows of requests, as a run writes them in CSV or JSON; and the traces that BLIS writes of live
+//! servers, whose columns have other names and units.
 
-use super::{MeasuredRequest, UNDERSTOOD};
+use crate::import::times::MeasuredRequest;
 use serde_json::Value;
 use windtunnel_base::input::InputError;
+
+/// What is read here.
+pub(super) const UNDERSTOOD: &str = "expected rows of requests as a run writes them (JSON or CSV), or results of \
+    vllm bench serve with the details of each request, GuideLLM, AIPerf (profile_export.jsonl) or \
+    inference-perf (per_request_lifecycle_metrics.json)";
 
 /// A column that holds a time: its names, and how many microseconds its unit has.
 type Times = &'static [(&'static str, f64)];

@@ -66,7 +66,7 @@ fn a_bench_that_says_less_can_be_compared_and_not_be_sent_again() {
     for (text, message) in [
         (
             r#"{"input_lens": [1], "output_lens": [1], "start_times": [0.0], "errors": [""]}"#,
-            "ttfts and itls are missing: vllm bench serve writes them with --save-detailed",
+            "ttfts and itls are missing: vllm bench serve writes them where it saves details",
         ),
         (
             r#"{"ttfts": [0.5], "itls": [[0.1], [0.1]]}"#,

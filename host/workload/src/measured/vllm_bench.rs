@@ -1,7 +1,7 @@
 //! What `vllm bench serve` and sglang's `bench_serving` measured: lists with an entry per request,
 //! in seconds.
 
-use super::MeasuredRequest;
+use crate::import::times::MeasuredRequest;
 use crate::json::read_json_values;
 use serde::Deserialize;
 use std::path::Path;
@@ -30,7 +30,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<Vec<MeasuredRequest>>, InputError>
 fn of(results: &Results) -> Result<Vec<MeasuredRequest>, String> {
     let (Some(ttfts), Some(itls)) = (&results.ttfts, &results.itls) else {
         return Err(
-            "ttfts and itls are missing: vllm bench serve writes them with --save-detailed".into(),
+            "ttfts and itls are missing: vllm bench serve writes them where it saves details"
+                .into(),
         );
     };
     let lists = [
