@@ -153,6 +153,6 @@ fn a_thousand_requests_at_once_wait_for_the_work_of_all() {
     let four = run(&["--api-server-us", "20000", "--api-server-count", "4"]);
     // They are taken in after 20 s of work, or 5 s on four processes.
     assert!(free < 2000.0, "{free}");
-    assert!((20_000.0..21_000.0).contains(&one), "{one}");
+    assert!((20_000.0..22_000.0).contains(&one), "{one}");
     assert!((5_000.0..6_000.0).contains(&four), "{four}");
 }

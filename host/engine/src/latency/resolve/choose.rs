@@ -21,11 +21,11 @@ impl Case<'_> {
                 LatencyModelKind::TrainedPhysics
             });
         }
-        if self.setup.kernel_tables.is_some() || self.setup.calibration.is_some() {
-            return Ok(LatencyModelKind::KernelTables);
-        }
         if self.setup.as_blis {
             return self.choose_as_blis();
+        }
+        if self.setup.kernel_tables.is_some() || self.setup.calibration.is_some() {
+            return Ok(LatencyModelKind::KernelTables);
         }
         let row = self.fitted_row();
         let why_not = match self.priced_by_kernels(row) {
