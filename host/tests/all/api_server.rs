@@ -42,8 +42,8 @@ fn requests_that_come_at_once_share_a_server_process() {
     // Side by side, at 1020.
     let side = run_one(engine(2, service, false), &two);
     assert_eq!([times(&side[0]).0, times(&side[1]).0], [1140, 1140]);
-    // Of the first, 120 us are left at 900; it has half of the process until 1140. The other one has
-    // all of it from then on, and is taken in at 2040.
+    // Of the first, 120 us are left at 900; it has half of the process until 1140. The other one
+    // has all of it from then on, and is taken in at 2040.
     let later = run_one(engine(1, service, false), &[ask(0, 10, 1), ask(900, 10, 1)]);
     let ttft = [times(&later[0]).0, times(&later[1]).0];
     assert_eq!(ttft, [1140 + 110, 2040 + 110 - 900]);
@@ -73,8 +73,8 @@ fn tokens_go_before_requests() {
     // A request takes 950 us, a token 30.
     let two = [ask(0, 10, 1), ask(900, 10, 1)];
     let records = run_one(engine(1, [950.0, 0.0, 30.0], false), &two);
-    // The first is taken in at 1000: 900 us alone, half of 100. So is 50 us of the second, which has
-    // 160 at 1110 and 950 at 1140 + 790.
+    // The first is taken in at 1000: 900 us alone, half of 100. So are 50 us of the second, which
+    // has 160 at 1110 and 950 at 1140 + 790.
     assert_eq!(times(&records[0]).0, 1110 + 30);
     assert_eq!(times(&records[1]).0, 1930 + 110 + 30 - 900);
 }
@@ -151,8 +151,15 @@ fn a_thousand_requests_at_once_wait_for_the_work_of_all() {
     let free = run(&["--api-server-us", "0"]);
     let one = run(&["--api-server-us", "20000"]);
     let four = run(&["--api-server-us", "20000", "--api-server-count", "4"]);
+<<<<<<< HEAD
     // They are taken in after 20 s of work, or 5 s on four processes.
     assert!(free < 2000.0, "{free}");
     assert!((20_000.0..22_000.0).contains(&one), "{one}");
     assert!((5_000.0..6_000.0).contains(&four), "{four}");
+=======
+    // They are taken in after 20 s of work, or 5 s on four processes; the engine needs as long as
+    // before, within a step.
+    assert!((one - free - 20_000.0).abs() < 50.0, "{free} {one}");
+    assert!((four - free - 5_000.0).abs() < 50.0, "{free} {four}");
+>>>>>>> frontend
 }

@@ -73,8 +73,8 @@ impl Instance {
         fits
     }
 
-    /// What the group's members and [the prefills](Self::changes) need changes for `step`, for which
-    /// there are blocks.
+    /// Applies [the changes](Self::changes) of prefills and those of the group's members in `step`,
+    /// for which there are blocks.
     fn apply_changes(&mut self, step: u64) {
         let mut changes = std::mem::take(&mut self.changes);
         let opening = self.group.opening(step).iter();
