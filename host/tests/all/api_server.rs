@@ -151,15 +151,8 @@ fn a_thousand_requests_at_once_wait_for_the_work_of_all() {
     let free = run(&["--api-server-us", "0"]);
     let one = run(&["--api-server-us", "20000"]);
     let four = run(&["--api-server-us", "20000", "--api-server-count", "4"]);
-<<<<<<< HEAD
-    // They are taken in after 20 s of work, or 5 s on four processes.
-    assert!(free < 2000.0, "{free}");
-    assert!((20_000.0..22_000.0).contains(&one), "{one}");
-    assert!((5_000.0..6_000.0).contains(&four), "{four}");
-=======
     // They are taken in after 20 s of work, or 5 s on four processes; the engine needs as long as
     // before, within a step.
     assert!((one - free - 20_000.0).abs() < 50.0, "{free} {one}");
     assert!((four - free - 5_000.0).abs() < 50.0, "{free} {four}");
->>>>>>> frontend
 }

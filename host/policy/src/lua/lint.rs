@@ -330,6 +330,16 @@ return {
     }
 
     #[test]
+    fn a_helper_that_is_called_as_a_hook_is_none() {
+        let text = "\
+local function batch(inst) return inst.batch_size end
+local function key(step) return step.decoding end
+return { score = function(req, inst) return batch(inst) - key({ decoding = 1 }) end }
+";
+        assert!(findings(text).is_empty(), "{:?}", findings(text));
+    }
+
+    #[test]
     fn state_loops_and_parameters_are_looked_at() {
         let text = "
 --@param used = 1, 0..2

@@ -21,8 +21,21 @@ pub(super) fn text(token: &TokenReference) -> String {
 }
 
 /// Views that the parameters of a hook's functions stand for, by position; a list of views ends in
-/// `s`.
+/// `s`. None for a function of that name whose first parameter is called as another view is: a
+/// helper such as `batch(inst)`.
 fn views(function: &str, first: &str) -> &'static [&'static str] {
+    const NAMES: [&str; 8] = [
+        "req", "reqs", "inst", "insts", "cluster", "queue", "step", "ev",
+    ];
+    let of_hook = views_of_hook(function, first);
+    let other = of_hook.first().is_some_and(|view| *view != first);
+    if other && NAMES.contains(&first) {
+        return &[];
+    }
+    of_hook
+}
+
+fn views_of_hook(function: &str, first: &str) -> &'static [&'static str] {
     match function {
         "admit" | "route_columns" => &["req", "cluster"],
         "route" => &["req", "insts", "cluster"],
