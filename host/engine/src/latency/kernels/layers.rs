@@ -425,8 +425,11 @@ impl<'a> Parts<'a> {
             constant(
                 "front end",
                 format!(
-                    "{} us and {} us per prompt token",
-                    fit.front_end_us, fit.front_end_token_us
+                    "{} us; a process of the API server {} us, {} us per prompt token, {} us per output",
+                    fit.front_end_us,
+                    fit.front_end_request_us,
+                    fit.front_end_token_us,
+                    fit.front_end_output_us
                 ),
             ),
         ]);

@@ -259,3 +259,21 @@ fn steps_beyond_the_measured_kernels_are_counted() {
         assert!(told.contains("measured on H100 2 times"), "{told}");
     }
 }
+
+#[test]
+fn the_front_end_is_told_with_all_of_its_figures() {
+    let resolved = resolve(&setup("meta-llama/llama-3.1-8b-instruct", "H100", 1));
+    let kernels = resolved.expect("a deployment").kernels.expect("measured");
+    let mut parts = kernels.parts().iter();
+    let part = parts.find(|p| p.name == "front end").expect("a part");
+    let fit = Defaults::builtin().kernel_fit;
+    for us in [
+        fit.front_end_us,
+        fit.front_end_request_us,
+        fit.front_end_token_us,
+        fit.front_end_output_us,
+    ] {
+        let figure = format!("{us} us");
+        assert!(part.figures.contains(&figure), "{figure}: {}", part.figures);
+    }
+}
