@@ -48,9 +48,8 @@ pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     let mut case = Case::open(setup)?;
     let kind = case.choose()?;
     match kind {
-        LatencyModelKind::Roofline
-        | LatencyModelKind::TrainedPhysics
-        | LatencyModelKind::KernelTables => case.analytic(kind),
+        LatencyModelKind::KernelTables => case.kernels(),
+        LatencyModelKind::Roofline | LatencyModelKind::TrainedPhysics => case.analytic(kind),
         LatencyModelKind::XpuRoofline => xpu::resolve(setup),
         LatencyModelKind::Blackbox | LatencyModelKind::Profile => case.blackbox(),
         LatencyModelKind::Ticks => Err(InputError::new(
@@ -334,32 +333,77 @@ impl<'a> Case<'a> {
         known.ok_or_else(|| self.table.unknown(gpu, std::iter::empty()))
     }
 
-    fn analytic(mut self, kind: LatencyModelKind) -> Result<Resolved, InputError> {
-        if self.arch.is_none() {
-            return Err(InputError::new(format!(
+    /// The configuration of the model, which step times of this kind are computed from.
+    fn configuration(&self, kind: LatencyModelKind) -> Result<&ModelArch, InputError> {
+        self.arch.as_ref().ok_or_else(|| {
+            InputError::new(format!(
                 "the {kind} model needs the configuration of {}, which is not built in; give `model_config_folder` \
                  with its config.json",
                 self.canonical
-            )));
-        }
+            ))
+        })
+    }
+
+    fn kernels(mut self) -> Result<Resolved, InputError> {
+        let kind = LatencyModelKind::KernelTables;
+        self.configuration(kind)?;
         let (gpu, tp) = self.deployment(kind)?;
-        self.figures(&gpu)?;
-        if kind == LatencyModelKind::KernelTables {
-            let kernels = match self.kernels.take() {
-                Some(kernels) => kernels,
-                None => self.measured_kernels(&gpu, tp)?,
-            };
-            self.notes.extend_from_slice(kernels.notes());
-            self.notes.extend(self.calibration_cautions(&gpu, tp));
-            let kernels = Arc::new(kernels);
-            let (latency, alpha) = (Arc::clone(&kernels), vec![0.0; 3]);
-            let resolved = self.finish(kind, latency, gpu, tp, None, alpha, Vec::new(), None)?;
-            return Ok(Resolved {
-                kernels: Some(kernels),
-                ..resolved
-            });
-        }
-        if self.setup.latency.is_none() && self.setup.beta.is_none() && !self.setup.as_blis {
+        let kernels = match self.kernels.take() {
+            Some(kernels) => kernels,
+            None => self.measured_kernels(&gpu, tp)?,
+        };
+        self.notes.extend_from_slice(kernels.notes());
+        self.notes.extend(self.calibration_cautions(&gpu, tp));
+        let kernels = Arc::new(kernels);
+        let (latency, alpha) = (Arc::clone(&kernels), vec![0.0; 3]);
+        let resolved = self.finish(kind, latency, gpu, tp, None, alpha, Vec::new(), None)?;
+        Ok(Resolved {
+            kernels: Some(kernels),
+            ..resolved
+        })
+    }
+
+    fn analytic(mut self, kind: LatencyModelKind) -> Result<Resolved, InputError> {
+        let arch = self.configuration(kind)?;
+        let (gpu, tp) = self.deployment(kind)?;
+        let hardware = self.figures(&gpu)?;
+        let kv_element_bytes = self.kv_element_bytes()?;
+        let (dp, as_blis) = (self.setup.dp, self.setup.as_blis);
+        let (latency, alpha, beta): (Arc<dyn LatencyModel>, _, _) = match kind {
+            LatencyModelKind::Roofline if as_blis => {
+                let model = blis::Roofline::new(arch, hardware, tp)?;
+                (Arc::new(model), vec![0.0; 3], Vec::new())
+            }
+            LatencyModelKind::Roofline => {
+                let model = Roofline::new(arch, hardware, tp, dp, kv_element_bytes)?;
+                (Arc::new(model), vec![0.0; 3], Vec::new())
+            }
+            _ => {
+                let shipped = &self.setup.defaults.trained_physics;
+                let alpha = self.setup.alpha.clone().unwrap_or(shipped.alpha.clone());
+                let beta = self.setup.beta.clone().unwrap_or(shipped.beta.clone());
+                let comm = self.setup.moe_comm_backend.as_deref();
+                let comm = comm.unwrap_or(DEFAULT_COMM_BACKEND);
+                let latency: Arc<dyn LatencyModel> = if as_blis {
+                    Arc::new(blis::TrainedPhysics::new(
+                        &alpha, &beta, arch, hardware, tp, dp, comm,
+                    )?)
+                } else {
+                    Arc::new(TrainedPhysics::new(
+                        &alpha,
+                        &beta,
+                        arch,
+                        hardware,
+                        tp,
+                        dp,
+                        comm,
+                        kv_element_bytes,
+                    )?)
+                };
+                (latency, alpha, beta)
+            }
+        };
+        if self.setup.latency.is_none() && self.setup.beta.is_none() && !as_blis {
             let version = self.setup.vllm_version.as_ref();
             self.notes.push(format!(
                 "no step times of {} were measured for {gpu}, TP {tp}{}: they are computed by {kind}, whose factors were \
@@ -368,42 +412,6 @@ impl<'a> Case<'a> {
                 version.map_or(String::new(), |version| format!(", {version}")),
             ));
         }
-        let kv_element_bytes = self.kv_element_bytes()?;
-        let (dp, as_blis) = (self.setup.dp, self.setup.as_blis);
-        let hardware = self.figures(&gpu)?;
-        let Some(arch) = &self.arch else {
-            return Err(self.no_figures());
-        };
-        if kind == LatencyModelKind::Roofline {
-            let latency: Arc<dyn LatencyModel> = if as_blis {
-                Arc::new(blis::Roofline::new(arch, hardware, tp)?)
-            } else {
-                Arc::new(Roofline::new(arch, hardware, tp, dp, kv_element_bytes)?)
-            };
-            let alpha = vec![0.0; 3];
-            return self.finish(kind, latency, gpu, tp, None, alpha, Vec::new(), None);
-        }
-        let shipped = &self.setup.defaults.trained_physics;
-        let alpha = self.setup.alpha.clone().unwrap_or(shipped.alpha.clone());
-        let beta = self.setup.beta.clone().unwrap_or(shipped.beta.clone());
-        let comm = self.setup.moe_comm_backend.as_deref();
-        let comm = comm.unwrap_or(DEFAULT_COMM_BACKEND);
-        let latency: Arc<dyn LatencyModel> = if as_blis {
-            Arc::new(blis::TrainedPhysics::new(
-                &alpha, &beta, arch, hardware, tp, dp, comm,
-            )?)
-        } else {
-            Arc::new(TrainedPhysics::new(
-                &alpha,
-                &beta,
-                arch,
-                hardware,
-                tp,
-                dp,
-                comm,
-                kv_element_bytes,
-            )?)
-        };
         self.finish(kind, latency, gpu, tp, None, alpha, beta, None)
     }
 
