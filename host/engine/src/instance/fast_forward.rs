@@ -64,7 +64,7 @@ impl Instance {
             let running = self.in_flight.front();
             let next_output_us = running.map_or(now + duration, |step| step.end_us);
             self.publish_kv_events(next_output_us, events);
-            now = self.take_steps(steps, duration, now);
+            now = self.take_steps(steps, duration, start_us, now);
             self.busy_fraction = fraction;
             left -= steps;
         }
@@ -93,14 +93,13 @@ impl Instance {
         }
     }
 
-    /// Takes as many steps of `duration`, the first of them chosen at `now`; returns when the next
-    /// one is chosen.
-    fn take_steps(&mut self, steps: u64, duration: i64, now: i64) -> i64 {
+    /// Takes as many steps of `duration`, the first of them chosen at `now` to begin at `start_us`;
+    /// returns when the next one is chosen.
+    fn take_steps(&mut self, steps: u64, duration: i64, start_us: i64, now: i64) -> i64 {
         let used = self.kv.used();
         self.adapters.start_step_of_group();
         let new = self.adapters.load();
         debug_assert_eq!(new, 0, "its members' adapters came with them");
-        let start_us = self.in_flight.back().map_or(now, |step| step.end_us);
         self.keep_steps(start_us, duration, steps, self.group.count);
         let all = duration.saturating_mul(steps as i64);
         // What is processed: the steps themselves, or the one that runs and all of them but the
@@ -152,22 +151,20 @@ impl Instance {
     /// Notes when clients see the output of a step, which yields so many requests a token, and of
     /// `more` steps of the group, each of `duration`.
     fn see_steps(&mut self, (begins, end): (i64, i64), yields: u64, duration: i64, more: u64) {
+        let gap_us = self.gap_us(begins, end);
+        let token_us = self.latency.output_token_us();
+        let log = &mut self.itl_log;
         let Some(server) = &mut self.api_server else {
-            self.itl_log.record(self.gap_us(begins, end), 1);
-            self.itl_log
-                .record(duration + self.latency.output_token_us(), more);
+            log.record(gap_us, 1);
+            log.record(duration + token_us, more);
             self.last_output_us = end.saturating_add(duration.saturating_mul(more as i64));
             return;
         };
         let seen_us = server.send(end, yields);
-        self.itl_log.record(self.gap_us(begins, seen_us), 1);
+        log.record(gap_us + seen_us - end, 1);
         let next = (end.saturating_add(duration), duration);
-        let token_us = self.latency.output_token_us();
-        let log = &mut self.itl_log;
         let gaps = |us, n| log.record(us + token_us, n);
-        if let Some(server) = &mut self.api_server {
-            self.last_output_us = server.send_on(next, more, self.group.count, gaps);
-        }
+        self.last_output_us = server.send_on(next, more, self.group.count, gaps);
     }
 
     /// Might the step at `now`, with this budget, admit a waiting request or call a policy?

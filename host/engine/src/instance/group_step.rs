@@ -56,8 +56,6 @@ impl Instance {
         self.changes = changes;
         if fits {
             self.apply_changes(step);
-        }
-        if fits {
             self.adapters.start_step_of_group();
             for &slot in &self.prefilling {
                 let request = &self.requests[slot];
