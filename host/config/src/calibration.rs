@@ -7,9 +7,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use windtunnel_base::input::{InputError, parse_yaml, read_text, unknown};
 
-/// Version of the file's layout.
-const VERSION: u32 = 1;
-
 /// A figure of `kernel-tables` that a calibration can change.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter {
@@ -41,49 +38,57 @@ impl Parameter {
     }
 }
 
-/// Times, microseconds.
-const TIMES: [f64; 2] = [0.0, 1e6];
+/// A time of microseconds.
+const fn time(
+    name: &'static str,
+    what: &'static str,
+    prior: f64,
+    get: fn(&KernelFit) -> f64,
+    put: fn(&mut KernelFit, f64),
+) -> Parameter {
+    Parameter {
+        name,
+        unit: "us",
+        what,
+        prior,
+        range: [0.0, 1e6],
+        get,
+        put,
+    }
+}
 
 /// What can be calibrated. The widths: front ends differ with their CPU, their tokenizer and the
 /// number of API servers by a factor of two, the engine's own code less; two collections of kernel
 /// times of one GPU differ by 5 %.
 pub const PARAMETERS: [Parameter; 5] = [
-    Parameter {
-        name: "front_end_us",
-        unit: "us",
-        what: "front end, per request",
-        prior: 0.7,
-        range: TIMES,
-        get: |fit| fit.front_end_us,
-        put: |fit, value| fit.front_end_us = value,
-    },
-    Parameter {
-        name: "front_end_token_us",
-        unit: "us",
-        what: "front end, per prompt token",
-        prior: 0.7,
-        range: TIMES,
-        get: |fit| fit.front_end_token_us,
-        put: |fit, value| fit.front_end_token_us = value,
-    },
-    Parameter {
-        name: "host_us",
-        unit: "us",
-        what: "engine's own code, per step",
-        prior: 0.3,
-        range: TIMES,
-        get: |fit| fit.host_us,
-        put: |fit, value| fit.host_us = value,
-    },
-    Parameter {
-        name: "host_request_us",
-        unit: "us",
-        what: "the same, per running request",
-        prior: 0.5,
-        range: TIMES,
-        get: |fit| fit.host_request_us,
-        put: |fit, value| fit.host_request_us = value,
-    },
+    time(
+        "front_end_us",
+        "front end, per request",
+        0.7,
+        |fit| fit.front_end_us,
+        |fit, us| fit.front_end_us = us,
+    ),
+    time(
+        "front_end_token_us",
+        "front end, per prompt token",
+        0.7,
+        |fit| fit.front_end_token_us,
+        |fit, us| fit.front_end_token_us = us,
+    ),
+    time(
+        "host_us",
+        "engine's own code, per step",
+        0.3,
+        |fit| fit.host_us,
+        |fit, us| fit.host_us = us,
+    ),
+    time(
+        "host_request_us",
+        "the same, per running request",
+        0.5,
+        |fit| fit.host_request_us,
+        |fit, us| fit.host_request_us = us,
+    ),
     Parameter {
         name: "clock",
         unit: "",
@@ -199,8 +204,8 @@ pub struct HoldoutErrors {
 }
 
 impl Calibration {
-    /// The version that is written.
-    pub const VERSION: u32 = VERSION;
+    /// The version of the layout that is written and read.
+    pub const VERSION: u32 = 1;
 
     /// Reads a file.
     ///
@@ -235,10 +240,11 @@ impl Calibration {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.version != VERSION {
+        if self.version != Self::VERSION {
             return Err(format!(
-                "version: this is a calibration of version {}; expected {VERSION}",
-                self.version
+                "version: this is a calibration of version {}; expected {}",
+                self.version,
+                Self::VERSION
             ));
         }
         if self.tp == 0 {
@@ -343,7 +349,7 @@ mod tests {
             identified: true,
         };
         Calibration {
-            version: VERSION,
+            version: Calibration::VERSION,
             model: "qwen/qwen3-14b".to_owned(),
             gpu: "H100".to_owned(),
             tp: 1,
