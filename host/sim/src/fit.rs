@@ -2,7 +2,7 @@
 //!
 //! The same requests at the same times are simulated again and again with other figures: what is
 //! compared is what a user would compare, so that queueing, batching and the prefix cache are
-//! in it. [`cells`] says what the comparison is, [`search`] how the figures are changed.
+//! in it. `cells` says what the comparison is, `search` how the figures are changed.
 
 mod cells;
 mod errors;
