@@ -5,6 +5,7 @@ pub mod event_queue;
 pub mod fault;
 pub mod hook;
 pub mod input;
+pub mod measured;
 pub mod parallel;
 pub mod record;
 pub mod request;

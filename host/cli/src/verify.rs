@@ -6,8 +6,9 @@ use clap::Args;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, open_text, plain, read_text_up_to};
+use windtunnel_base::measured::MeasuredRequest;
 use windtunnel_config::{LoggedStep, is_step_log, parse_step_log};
-use windtunnel_results::verify::{Times, compare, compare_steps};
+use windtunnel_results::verify::{compare, compare_steps};
 use windtunnel_workload::measured::{MeasuredRun, read};
 
 /// `windtunnel verify`.
@@ -65,8 +66,8 @@ pub fn has_steps(path: &Path) -> Result<bool, InputError> {
     Ok(is_step_log(head.trim_start_matches('\u{feff}')))
 }
 
-/// The times of the only run of a file.
-fn times(runs: Vec<MeasuredRun>, path: &Path) -> Result<Vec<Times>, InputError> {
+/// The requests of the only run of a file.
+fn requests(runs: Vec<MeasuredRun>, path: &Path) -> Result<Vec<MeasuredRequest>, InputError> {
     let several = runs.len();
     let mut runs = runs.into_iter();
     let (Some(run), None) = (runs.next(), runs.next()) else {
@@ -76,15 +77,7 @@ fn times(runs: Vec<MeasuredRun>, path: &Path) -> Result<Vec<Times>, InputError> 
     for note in &run.notes {
         say(&format!("note: {note}"));
     }
-    let requests = run.requests.into_iter().map(|r| Times {
-        id: r.id,
-        arrival_us: r.arrival_us,
-        queue_us: r.queue_us,
-        ttft_us: r.ttft_us,
-        itl_us: r.itl_us,
-        e2e_us: r.e2e_us,
-    });
-    Ok(requests.collect())
+    Ok(run.requests)
 }
 
 /// Runs the command.
@@ -103,7 +96,8 @@ pub fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
             (json, found.text(), found.within_tolerance)
         }
         (Recorded::Requests(real), Recorded::Requests(simulated)) => {
-            let (real, simulated) = (times(real, &args.real)?, times(simulated, &args.simulated)?);
+            let real = requests(real, &args.real)?;
+            let simulated = requests(simulated, &args.simulated)?;
             let found = compare(&real, &simulated, tolerance);
             let json = serde_json::to_string_pretty(&found)?;
             (json, found.text(), found.within_tolerance)

@@ -9,9 +9,10 @@ use crate::report::table::styled;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt::Write;
+use windtunnel_base::measured::MeasuredRequest;
 
 /// Takes a metric of a request, microseconds.
-type Figure = fn(&Times) -> Option<f64>;
+type Figure = fn(&MeasuredRequest) -> Option<f64>;
 
 /// The times that are compared: name and place.
 const METRICS: [(&str, Figure); 4] = [
@@ -26,23 +27,6 @@ const METRIC_STEP: &str = "step_time";
 
 /// The columns of a table of differences.
 const COLUMNS: [&str; 6] = ["", "requests", "median", "p90", "max", "max, ms"];
-
-/// Times of a request, microseconds; `None` = not known.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Times {
-    /// Its name, if it has one.
-    pub id: Option<String>,
-    /// When it came; those without a time stand in the order of the file.
-    pub arrival_us: Option<f64>,
-    /// From arrival to the batch.
-    pub queue_us: Option<f64>,
-    /// To the first token.
-    pub ttft_us: Option<f64>,
-    /// Mean gap between tokens.
-    pub itl_us: Option<f64>,
-    /// To the last token.
-    pub e2e_us: Option<f64>,
-}
 
 /// Differences of one metric over all requests.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -100,17 +84,21 @@ pub struct Comparison {
 /// Compares a simulation with what was measured. Values that differ by a microsecond at most are
 /// equal: that is how finely a simulation counts.
 #[must_use]
-pub fn compare(real: &[Times], simulated: &[Times], tolerance: f64) -> Comparison {
+pub fn compare(
+    real: &[MeasuredRequest],
+    simulated: &[MeasuredRequest],
+    tolerance: f64,
+) -> Comparison {
     let (real, simulated) = (in_order(real), in_order(simulated));
-    let by_id: HashMap<&str, &Times> = simulated
+    let by_id: HashMap<&str, &MeasuredRequest> = simulated
         .iter()
         .filter_map(|t| Some((t.id.as_deref()?, *t)))
         .collect();
-    let has_twin = |t: &&&Times| t.id.as_deref().is_some_and(|id| by_id.contains_key(id));
+    let has_twin = |t: &&&MeasuredRequest| t.id.as_deref().is_some_and(|id| by_id.contains_key(id));
     let matches_ids = !real.is_empty() && real.iter().any(|t| has_twin(&t));
-    let pairs: Vec<(usize, &Times, &Times)> = if matches_ids {
+    let pairs: Vec<(usize, &MeasuredRequest, &MeasuredRequest)> = if matches_ids {
         let twins = real.iter().enumerate().filter(|(_, t)| has_twin(t));
-        let twin = |t: &Times| t.id.as_deref().and_then(|id| by_id.get(id).copied());
+        let twin = |t: &MeasuredRequest| t.id.as_deref().and_then(|id| by_id.get(id).copied());
         twins.filter_map(|(k, t)| Some((k, *t, twin(t)?))).collect()
     } else {
         let both = real.iter().zip(&simulated).enumerate();
@@ -190,11 +178,11 @@ fn error(real: f64, simulated: f64) -> Option<f64> {
 }
 
 /// By arrival where all have one, else as they stand.
-fn in_order(times: &[Times]) -> Vec<&Times> {
-    let mut all: Vec<&Times> = times.iter().collect();
+fn in_order(times: &[MeasuredRequest]) -> Vec<&MeasuredRequest> {
+    let mut all: Vec<&MeasuredRequest> = times.iter().collect();
     if all.iter().all(|t| t.arrival_us.is_some()) {
         all.sort_by(|a, b| {
-            let at = |t: &Times| t.arrival_us.unwrap_or_default();
+            let at = |t: &MeasuredRequest| t.arrival_us.unwrap_or_default();
             at(a).total_cmp(&at(b))
         });
     }
@@ -265,12 +253,12 @@ impl Comparison {
 mod tests {
     use super::*;
 
-    fn times(id: &str, arrival: f64, ttft: f64) -> Times {
-        Times {
+    fn times(id: &str, arrival: f64, ttft: f64) -> MeasuredRequest {
+        MeasuredRequest {
             id: Some(id.to_owned()),
             arrival_us: Some(arrival),
             ttft_us: Some(ttft),
-            ..Times::default()
+            ..MeasuredRequest::default()
         }
     }
 
@@ -302,7 +290,7 @@ mod tests {
     fn nothing_to_compare_is_never_within_a_tolerance() {
         let one = [times("a", 0.0, 1.0)];
         assert!(!compare(&one, &[], 1.0).within_tolerance);
-        let bare = [Times::default()];
+        let bare = [MeasuredRequest::default()];
         let found = compare(&bare, &bare, 1.0);
         assert!(found.differences.is_empty() && !found.within_tolerance);
     }

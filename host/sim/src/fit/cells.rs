@@ -9,7 +9,8 @@ use super::errors::{LoadErrors, MetricErrors};
 use super::simulate::Simulated;
 use std::ops::Range;
 use windtunnel_base::input::InputError;
-use windtunnel_workload::measured::{MeasuredRequest, Replay};
+use windtunnel_base::measured::MeasuredRequest;
+use windtunnel_workload::measured::Replay;
 
 /// Fewest answered requests of a run.
 const FEWEST: usize = 30;

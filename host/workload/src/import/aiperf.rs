@@ -4,12 +4,12 @@
 use super::fields;
 use super::held::{Turn, Turns};
 use super::row_errors::RowErrors;
-use super::times::MeasuredRequest;
 use super::turn_sessions::{repeat_where_lengths_allow, sessions_of};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::path::Path;
 use windtunnel_base::input::InputError;
+use windtunnel_base::measured::MeasuredRequest;
 
 #[derive(Deserialize)]
 struct Record {

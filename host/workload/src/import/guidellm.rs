@@ -3,12 +3,12 @@
 
 use super::row_errors::RowErrors;
 use super::rows::Rows;
-use super::times::MeasuredRequest;
 use super::vllm_bench::{choose, row, several};
 use crate::json::read_json;
 use serde::Deserialize;
 use std::path::Path;
 use windtunnel_base::input::InputError;
+use windtunnel_base::measured::MeasuredRequest;
 
 /// Key that tells the format.
 pub(crate) const KEY: &str = "benchmarks";

@@ -10,11 +10,11 @@ use super::held::{Turn, Turns};
 use super::payload::{Prompt, max_tokens, prompt};
 use super::row_errors::RowErrors;
 use super::shared_tokens::SharedTokens;
-use super::times::MeasuredRequest;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::path::Path;
 use windtunnel_base::input::InputError;
+use windtunnel_base::measured::MeasuredRequest;
 use windtunnel_base::request::TokenSeq;
 
 #[derive(Deserialize)]

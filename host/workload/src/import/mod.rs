@@ -25,7 +25,6 @@ mod sessions;
 mod sglang;
 mod shared_tokens;
 pub(crate) mod sniff;
-pub(crate) mod times;
 mod turn_sessions;
 mod units;
 mod vidur;

@@ -4,8 +4,6 @@
 mod rows;
 mod vllm_bench;
 
-pub use crate::import::times::MeasuredRequest;
-
 use crate::detect::{Format, detect};
 use crate::import::held::{Held, HeldReplay, Turn, Turns};
 use crate::import::{RowErrors, Selection, aiperf, guidellm, inference_perf_report};
@@ -15,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 use windtunnel_base::input::{InputError, read_text_up_to};
+use windtunnel_base::measured::MeasuredRequest;
 use windtunnel_base::request::{Source, Span, TokenSeq};
 
 /// Largest text, bytes.

@@ -1,9 +1,9 @@
 //! Rows of requests, as a run writes them in CSV or JSON; and the traces that BLIS writes of live
 //! servers, whose columns have other names and units.
 
-use crate::import::times::MeasuredRequest;
 use serde_json::Value;
 use windtunnel_base::input::InputError;
+use windtunnel_base::measured::MeasuredRequest;
 
 /// What is read here.
 pub(super) const UNDERSTOOD: &str = "expected rows of requests as a run writes them (JSON or CSV), or results of \

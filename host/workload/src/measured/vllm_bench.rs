@@ -1,11 +1,11 @@
 //! What `vllm bench serve` and sglang's `bench_serving` measured: lists with an entry per request,
 //! in seconds.
 
-use crate::import::times::MeasuredRequest;
 use crate::json::read_json_values;
 use serde::Deserialize;
 use std::path::Path;
 use windtunnel_base::input::InputError;
+use windtunnel_base::measured::MeasuredRequest;
 
 #[derive(Deserialize)]
 struct Results {

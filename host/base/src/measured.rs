@@ -1,6 +1,6 @@
-//! What a load generator measured of a request.
+//! What was measured of a request, of a real server or of a simulation.
 
-/// A request as its client saw it. Times are microseconds; `None` = the file does not say.
+/// A request as its client saw it. Times are microseconds; `None` = nobody says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeasuredRequest {
     /// Its name, if it has one.
