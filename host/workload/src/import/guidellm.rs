@@ -71,6 +71,14 @@ struct Requests {
     incomplete: Option<Vec<serde::de::IgnoredAny>>,
 }
 
+impl Requests {
+    /// How many were not answered to their end.
+    fn failed(&self) -> usize {
+        let count = |list: &Option<Vec<_>>| list.as_ref().map_or(0, Vec::len);
+        count(&self.errored) + count(&self.incomplete)
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Request {
@@ -199,8 +207,7 @@ pub fn open(
         };
         rows.extend(errors.take(found)?);
     }
-    let count = |list: &Option<Vec<_>>| list.as_ref().map_or(0, Vec::len);
-    for k in 0..count(&requests.errored) + count(&requests.incomplete) {
+    for k in 0..requests.failed() {
         let _ = errors.take(Err::<(), _>(refuse(format!(
             "the request failed or was not finished, found request {k}"
         ))))?;
@@ -227,13 +234,11 @@ pub(crate) fn measured(path: &Path) -> Result<Vec<Vec<MeasuredRequest>>, InputEr
         }
         let mut measured: Vec<MeasuredRequest> =
             successful.iter().map(Request::measured).collect();
-        let count = |list: &Option<Vec<_>>| list.as_ref().map_or(0, Vec::len);
         let failed = MeasuredRequest {
             failed: true,
             ..MeasuredRequest::default()
         };
-        let of_failed = count(&requests.errored) + count(&requests.incomplete);
-        measured.extend(std::iter::repeat_n(failed, of_failed));
+        measured.extend(std::iter::repeat_n(failed, requests.failed()));
         Ok(measured)
     });
     requests.collect()
