@@ -163,8 +163,11 @@ fn what_is_not_known(found: &Found, loads: &[Load]) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let hidden = |k: usize| unknown.contains(&PARAMETERS[k].name) && found.is_flat(k);
-    if hidden(2) && hidden(3) {
+    let hidden = |name: &str| {
+        let place = PARAMETERS.iter().position(|p| p.name == name);
+        unknown.contains(&name) && place.is_some_and(|k| found.is_flat(k))
+    };
+    if hidden("host_us") && hidden("host_request_us") {
         notes.push(
             "the engine's own code (host_us, host_request_us) is not seen, as the GPU takes longer in all steps"
                 .to_owned(),

@@ -179,10 +179,7 @@ impl Load {
                 let (real, times) = (&self.measured[*k], simulated.requests[*k]?);
                 let ratio = match cell.metric {
                     Metric::Ttft => times.ttft_us / real.ttft_us?,
-                    Metric::Tpot => {
-                        let tokens = f64::from(real.output_tokens? - 1);
-                        (times.e2e_us - times.ttft_us) / tokens / real.tpot_us()?
-                    }
+                    Metric::Tpot => times.tpot_us(real.output_tokens?) / real.tpot_us()?,
                 };
                 (ratio > 0.0).then(|| ratio.ln())
             });
@@ -320,8 +317,7 @@ pub(super) fn errors_of_means(load: &Load, simulated: &Simulated) -> LoadErrors 
         if let (Some(us), Some(tokens)) =
             (real.tpot_us().filter(|us| *us > 0.0), real.output_tokens)
         {
-            let found = (times.e2e_us - times.ttft_us) / f64::from(tokens - 1);
-            tpot.push((found, us));
+            tpot.push((times.tpot_us(tokens), us));
         }
     }
     LoadErrors {

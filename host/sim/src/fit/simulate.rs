@@ -8,6 +8,7 @@ use windtunnel_base::request::{Request, Source, Symbols};
 use windtunnel_config::KernelFit;
 use windtunnel_engine::latency::LatencyModelKind;
 use windtunnel_engine::profile::EngineProfile;
+use windtunnel_results::metrics::stats::{Sample, Weighted};
 use windtunnel_workload::measured::Replay;
 
 /// What was simulated of a request, microseconds.
@@ -15,6 +16,13 @@ use windtunnel_workload::measured::Replay;
 pub(super) struct Times {
     pub(super) ttft_us: f64,
     pub(super) e2e_us: f64,
+}
+
+impl Times {
+    /// Per output token after the first of so many.
+    pub(super) fn tpot_us(&self, output_tokens: u32) -> f64 {
+        (self.e2e_us - self.ttft_us) / f64::from(output_tokens - 1)
+    }
 }
 
 /// A run: its requests in order of arrival, `None` = not served.
@@ -84,17 +92,11 @@ pub(super) fn simulate(
         .instances
         .iter()
         .flat_map(|totals| &totals.gaps);
-    let mut gaps: Vec<(i64, u64)> = gaps.copied().collect();
-    gaps.sort_unstable();
-    let half = gaps.iter().map(|(_, n)| n).sum::<u64>().div_ceil(2);
-    let mut so_far = 0;
-    let median = gaps.iter().find(|(_, n)| {
-        so_far += n;
-        so_far >= half
-    });
+    let gaps = Weighted::new(gaps.copied().collect());
+    let last = gaps.count().checked_sub(1);
     Ok(Simulated {
         requests,
-        median_gap_us: median.map(|(us, _)| *us as f64),
+        median_gap_us: last.map(|last| gaps.at(last / 2)),
     })
 }
 
