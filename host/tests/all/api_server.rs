@@ -113,37 +113,11 @@ fn a_client_sends_its_next_request_when_it_has_seen_the_last_token() {
 
 #[test]
 fn a_thousand_requests_at_once_wait_for_the_work_of_all() {
+    const BURST: &str = "run --model qwen/qwen3-8b --hardware H100 --tp 1 --latency-model kernel-tables \
+                         --workload distribution --rate 1000000 --num-requests 1000 --prompt-tokens 32 \
+                         --prompt-tokens-stdev 0 --output-tokens-min 1 --output-tokens 1 --output-tokens-stdev 0 --json";
     let run = |flags: &[&str]| -> f64 {
-        let mut args = vec![
-            "run",
-            "--model",
-            "qwen/qwen3-8b",
-            "--hardware",
-            "H100",
-            "--tp",
-            "1",
-            "--latency-model",
-            "kernel-tables",
-            "--workload",
-            "distribution",
-            "--rate",
-            "1000000",
-            "--num-requests",
-            "1000",
-            "--prompt-tokens",
-            "32",
-            "--prompt-tokens-stdev",
-            "0",
-            "--output-tokens-min",
-            "1",
-            "--output-tokens",
-            "1",
-            "--output-tokens-stdev",
-            "0",
-            "--json",
-        ];
-        args.extend(flags);
-        let ran = windtunnel(&args);
+        let ran = windtunnel(BURST.split_whitespace().chain(flags.iter().copied()));
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
         report["e2e_p99_ms"].as_f64().expect("a figure")
