@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn under_vllm_rules_the_defaults_are_those_of_vllm() {
-        let engine = deploy(json!({})).expect("a deployment");
+        let engine = deploy(json!({ "latency_model": "blackbox" })).expect("a deployment");
         assert!(engine.rules.async_scheduling);
         let of_vllm = SchedulingConfig {
             reserve_full_isl: true,
@@ -369,6 +369,7 @@ mod tests {
     #[test]
     fn every_setting_reaches_the_engine() {
         let engine = deploy(json!({
+            "latency_model": "blackbox",
             "async_scheduling": false, "enable_prefix_caching": false, "enable_chunked_prefill": false,
             "max_model_len": 2048, "scheduler_reserve_full_isl": false, "watermark": 0.25, "max_num_active_seqs": 7,
             "max_loras": 3, "lora_load_time": 900, "long_prefill_token_threshold": 64,
