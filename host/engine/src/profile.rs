@@ -4,6 +4,7 @@
 //! Every row of a version was found in its own sources and held to its own scheduler, which ran on
 //! a virtual clock (`xtask/vllm_oracle`); docs/concepts/rules.md says on which cases.
 
+use crate::latency::PICOSECONDS_PER_US;
 use crate::rules::EngineRules;
 use std::fmt;
 
@@ -63,6 +64,15 @@ impl EngineProfile {
     #[must_use]
     pub fn is_simulator(self) -> bool {
         self < Self::Vllm0_8_5
+    }
+
+    /// Units of its clock, which the engine takes for microseconds, in a microsecond.
+    #[must_use]
+    pub fn clock_units(self) -> i64 {
+        match self {
+            Self::XpuSim => PICOSECONDS_PER_US,
+            _ => 1,
+        }
     }
 
     /// Its switches.

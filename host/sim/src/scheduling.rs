@@ -115,6 +115,7 @@ pub(crate) fn configure(
         api_server: api_server(spec, profile, resolved, given)?,
         speculation: speculation(spec, given)?,
         memory: resolved.device_memory,
+        gap_resolution: profile.clock_units(),
     };
     Ok(())
 }
@@ -404,6 +405,7 @@ mod tests {
                 acceptance_rate: Some(0.75),
             },
             memory: None,
+            gap_resolution: 1,
         };
         assert_eq!(engine.scheduling, given);
     }

@@ -78,7 +78,7 @@ const BANDWIDTH: f64 = 100.0;
 /// Far more KV blocks than anything needs: admission is by the byte.
 const NO_END_OF_BLOCKS: u64 = 1 << 40;
 /// Tokens of one. It has none, and large ones are opened less often.
-const BLOCK_SIZE: u32 = 128;
+const BLOCK_SIZE: u32 = 1024;
 /// Units of the engine's clock in a second.
 const CLOCK_PER_S: f64 = 1e6 * PICOSECONDS_PER_US as f64;
 
@@ -174,7 +174,7 @@ pub(crate) fn check(run: &RunSpec, given: &Given) -> Result<(), InputError> {
 /// Microseconds that the engine's clock shows for one of a run.
 pub(crate) fn clock_units(run: &RunSpec) -> i64 {
     match run.is_as_xpusim() {
-        true => PICOSECONDS_PER_US,
+        true => EngineProfile::XpuSim.clock_units(),
         false => 1,
     }
 }

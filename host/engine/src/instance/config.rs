@@ -64,6 +64,9 @@ pub struct SchedulingConfig {
     /// Requests are admitted by the memory that they may come to need, too, and memory in use and
     /// steps are kept; `None` = by KV blocks alone.
     pub memory: Option<DeviceMemory>,
+    /// Gaps between tokens are counted to the nearest multiple of this, microseconds, where the
+    /// clock of a run is finer than its figures.
+    pub gap_resolution: i64,
 }
 
 /// Time that the engine core's own process takes, one thing after the other, while steps run beside
@@ -218,6 +221,7 @@ impl Default for SchedulingConfig {
             api_server: ApiServerConfig::default(),
             speculation: Speculation::OFF,
             memory: None,
+            gap_resolution: 1,
         }
     }
 }

@@ -53,11 +53,15 @@ impl Instance {
         let unfinished = self.group.next_finish().saturating_sub(first);
         let mut left = unfinished.min(quiet.max(1));
         let alike = self.takes_steps_alike();
+        let running = self.in_flight.front();
+        let before = running.map(|step| (step.start_us, step.end_us, step.kv_blocks));
+        let begins = before.map_or(now, |(start_us, ..)| start_us);
+        let mut work = self.group_aggregates();
         while left > 0 && now < until {
             let start_us = self.in_flight.back().map_or(now, |step| step.end_us);
-            let (duration, fraction) = self.next_step_us(&self.group_aggregates(), start_us);
+            let (duration, fraction) = self.next_step_us(&work, start_us);
             let most = if alike { left } else { 1 };
-            let steps = self.steps_before(until, now, duration).min(most);
+            let steps = self.steps_before(until, now, duration, most);
             if steps == 0 || quiet == 0 && !self.change_blocks() {
                 break;
             }
@@ -66,9 +70,42 @@ impl Instance {
             self.publish_kv_events(next_output_us, events);
             now = self.take_steps(steps, duration, start_us, now);
             self.busy_fraction = fraction;
+            self.group.update(&mut work);
             left -= steps;
         }
+        let steps = self.chosen_steps - first;
+        if steps > 0 {
+            self.count_steps(
+                steps,
+                [begins, now],
+                before.map(|(start, end, kv)| (end - start, kv)),
+            );
+        }
         now
+    }
+
+    /// Adds to the totals so many steps of the group that were taken one behind the other, and
+    /// ended within `[begin, end]`. The one that ran before them, if there is one, took so many
+    /// microseconds and held so many blocks; with it the last of them is not processed yet.
+    fn count_steps(&mut self, steps: u64, [begin, end]: [i64; 2], before: Option<(i64, u64)>) {
+        let used = self.kv.used();
+        self.adapters.start_step_of_group();
+        let new = self.adapters.load();
+        debug_assert_eq!(new, 0, "its members' adapters came with them");
+        let totals = &mut self.totals;
+        totals.steps += steps;
+        totals.queue_length_sum += (self.waiting.len() + self.arrived.len()) as u64 * steps;
+        totals.batch_size_sum += self.running.len() as u64 * steps;
+        let (first_us, first_used) = before.unwrap_or((0, used));
+        let peak = if steps > 1 {
+            used.max(first_used)
+        } else {
+            first_used
+        };
+        totals.kv_peak_blocks = totals.kv_peak_blocks.max(peak);
+        totals.kv_block_time += i128::from(first_used) * i128::from(first_us)
+            + i128::from(used) * i128::from(end - begin - first_us);
+        totals.busy_us += end - begin;
     }
 
     /// Do all steps take as long in which the same requests decode, and is nothing noted of each?
@@ -78,58 +115,43 @@ impl Instance {
             && self.memory.is_none()
     }
 
-    /// How many steps of `duration` the path may take from `now` on, so that nothing of them
-    /// happens at `until` or later.
-    fn steps_before(&self, until: i64, now: i64, duration: i64) -> u64 {
+    /// How many steps of `duration`, at most `most`, the path may take from `now` on, so that
+    /// nothing of them happens at `until` or later.
+    fn steps_before(&self, until: i64, now: i64, duration: i64, most: u64) -> u64 {
         // Where the output counts from a step's start, the start must be before `until`; else its
         // end, which is when the next step is chosen; or, chosen ahead, the end of the step before.
-        match (self.awaits_output(), self.in_flight.front()) {
-            (false, _) => ((until - now - 1) / duration) as u64 + 1,
-            (true, None) => ((until - now - 1) / duration) as u64,
-            (true, Some(running)) if running.end_us < until => {
-                ((until - running.end_us - 1) / duration) as u64 + 1
-            }
-            (true, Some(_)) => 0,
+        let first = match (self.awaits_output(), self.in_flight.front()) {
+            (false, _) => now,
+            (true, None) => now.saturating_add(duration),
+            (true, Some(running)) => running.end_us,
+        };
+        match (first < until, most) {
+            (false, _) => 0,
+            (true, 1) => 1,
+            (true, _) => (((until - first - 1) / duration) as u64 + 1).min(most),
         }
     }
 
     /// Takes as many steps of `duration`, the first of them chosen at `now` to begin at `start_us`;
     /// returns when the next one is chosen.
     fn take_steps(&mut self, steps: u64, duration: i64, start_us: i64, now: i64) -> i64 {
-        let used = self.kv.used();
-        self.adapters.start_step_of_group();
-        let new = self.adapters.load();
-        debug_assert_eq!(new, 0, "its members' adapters came with them");
         self.keep_steps(start_us, duration, steps, self.group.count);
         let all = duration.saturating_mul(steps as i64);
         // What is processed: the steps themselves, or the one that runs and all of them but the
         // last.
-        let (begins, first_end, yields, first_used) = match self.in_flight.front() {
-            None => (now, now.saturating_add(duration), self.group.count, used),
-            Some(step) => (step.start_us, step.end_us, step.yields, step.kv_blocks),
+        let (begins, first_end, yields) = match self.in_flight.front() {
+            None => (now, now.saturating_add(duration), self.group.count),
+            Some(step) => (step.start_us, step.end_us, step.yields),
         };
         let ends = first_end.saturating_add(all - duration);
-        let first_us = first_end - begins;
         self.see_steps((begins, first_end), yields, duration, steps - 1);
         self.chosen_steps += steps;
         self.group.advance(steps);
-        self.totals.steps += steps;
-        self.totals.queue_length_sum += self.waiting_requests() as u64 * steps;
-        self.totals.batch_size_sum += self.running.len() as u64 * steps;
-        let peak = if steps > 1 {
-            used.max(first_used)
-        } else {
-            first_used
-        };
-        self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(peak);
-        self.totals.kv_block_time += i128::from(first_used) * i128::from(first_us)
-            + i128::from(used) * i128::from(ends - begins - first_us);
-        self.totals.busy_us += ends - begins;
         if let Some(step) = self.in_flight.front_mut() {
             step.number += steps;
             step.prefill_tokens = 0;
             (step.start_us, step.end_us) = (ends, ends.saturating_add(duration));
-            step.kv_blocks = used;
+            step.kv_blocks = self.kv.used();
             step.yields = self.group.count;
             step.requests = self.group.count as u32;
             self.busy_until = step.end_us;

@@ -1,5 +1,5 @@
 //! The contexts of a decode group by how long they are, kept up to date in O(1) per step: members
-//! grow alike, so it is known in which step each comes to the next length.
+//! grow alike, so it is known in which step each comes to the next length, and who is the longest.
 
 use crate::latency::{LENGTH_BOUNDS, length_class};
 use std::collections::BTreeMap;
@@ -12,13 +12,16 @@ const CLASSES: usize = LENGTH_BOUNDS.len() + 1;
 pub(super) struct GroupLengths {
     /// The next step.
     next_step: u64,
+    /// How many members by their context less the number of the step before which they have it,
+    /// which stays the same.
+    by_start: BTreeMap<i64, u64>,
     members: [u64; CLASSES],
     /// Sums of contexts before the next step, tokens.
     pub(super) contexts: [u64; CLASSES],
-    /// How many members reach each bound before which step.
-    reaching: [BTreeMap<u64, u64>; CLASSES - 1],
-    /// The first of those steps; 0 of none, which no step is.
-    first: [u64; CLASSES - 1],
+    /// The largest of these; `None` without members.
+    longest: Option<i64>,
+    /// Step before which the next members reach each bound.
+    next_at: [Option<u64>; CLASSES - 1],
 }
 
 impl GroupLengths {
@@ -28,28 +31,24 @@ impl GroupLengths {
         let class = length_class(context);
         self.members[class] += 1;
         self.contexts[class] += u64::from(context);
-        for (k, bound) in LENGTH_BOUNDS.into_iter().enumerate().skip(class) {
-            let at = step + u64::from(bound - context);
-            *self.reaching[k].entry(at).or_default() += 1;
-            self.find_first(k);
-        }
+        *self.by_start.entry(self.start(context)).or_default() += 1;
+        self.find_next();
     }
 
     /// A member, which has `context` tokens by now, leaves before step `step`.
     pub(super) fn leave(&mut self, step: u64, context: u32) {
+        self.next_step = step;
         let class = length_class(context);
         self.members[class] -= 1;
         self.contexts[class] -= u64::from(context);
-        for (k, bound) in LENGTH_BOUNDS.into_iter().enumerate().skip(class) {
-            let at = step + u64::from(bound - context);
-            if let Some(members) = self.reaching[k].get_mut(&at) {
-                *members -= 1;
-                if *members == 0 {
-                    self.reaching[k].remove(&at);
-                    self.find_first(k);
-                }
+        let start = self.start(context);
+        if let Some(members) = self.by_start.get_mut(&start) {
+            *members -= 1;
+            if *members == 0 {
+                self.by_start.remove(&start);
             }
         }
+        self.find_next();
     }
 
     /// All members grow by `steps` tokens.
@@ -60,28 +59,47 @@ impl GroupLengths {
             *contexts += members * steps;
         }
         for k in 0..LENGTH_BOUNDS.len() {
-            while self.first[k] != 0 && self.first[k] <= self.next_step {
+            if self.next_at[k].is_some_and(|at| at <= self.next_step) {
                 self.pass(k);
             }
         }
     }
 
-    /// The next members reach bound `k`.
+    /// The longest context before the next step, tokens; `None` without members.
+    #[inline]
+    pub(super) fn longest(&self) -> Option<u32> {
+        let context = self.longest? + self.next_step as i64;
+        u32::try_from(context).ok()
+    }
+
+    /// By what a member with `context` tokens before the next step is found.
+    fn start(&self, context: u32) -> i64 {
+        i64::from(context) - self.next_step as i64
+    }
+
+    /// Some members have reached bound `k`.
     fn pass(&mut self, k: usize) {
-        if let Some((at, members)) = self.reaching[k].pop_first() {
-            let since = self.next_step - at;
-            let contexts = members * (u64::from(LENGTH_BOUNDS[k]) + since);
+        let now = self.next_step as i64;
+        let bound = i64::from(LENGTH_BOUNDS[k]);
+        let first = self.next_at[k].map_or(i64::MAX, |at| bound - at as i64);
+        for (start, members) in self.by_start.range(bound - now..=first) {
+            let contexts = members * (start + now) as u64;
             self.members[k] -= members;
             self.contexts[k] -= contexts;
             self.members[k + 1] += members;
             self.contexts[k + 1] += contexts;
         }
-        self.find_first(k);
+        self.find_next();
     }
 
-    fn find_first(&mut self, k: usize) {
-        let first = self.reaching[k].first_key_value();
-        self.first[k] = first.map_or(0, |(at, _)| *at);
+    fn find_next(&mut self) {
+        let longest = self.by_start.last_key_value();
+        self.longest = longest.map(|(start, _)| *start);
+        for (bound, next) in LENGTH_BOUNDS.into_iter().zip(&mut self.next_at) {
+            let reached = i64::from(bound) - self.next_step as i64;
+            let below = self.by_start.range(..reached).next_back();
+            *next = below.map(|(start, _)| (i64::from(bound) - start) as u64);
+        }
     }
 }
 
@@ -113,6 +131,7 @@ mod tests {
                 expected[length_class(*context)] += u64::from(*context);
             }
             assert_eq!(lengths.contexts, expected, "{k}");
+            assert_eq!(lengths.longest(), all.iter().max().copied(), "{k}");
         }
     }
 }

@@ -146,10 +146,9 @@ impl Instance {
         let mut aggregates = StepAggregates {
             requests: self.group.count as u32,
             decodes: self.group.count,
-            decode_context: self.group.context,
-            pairs_by_length: self.group.lengths.contexts,
             ..StepAggregates::default()
         };
+        self.group.update(&mut aggregates);
         let scheduled = self
             .prefilling
             .iter()

@@ -74,7 +74,7 @@ struct Run {
 }
 
 /// The inter-token gaps of one instance.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct ItlLog {
     runs: VecDeque<Run>,
     /// Number of the next step.
@@ -85,10 +85,34 @@ pub(crate) struct ItlLog {
     /// Everything before this step is folded; the weight carried into it.
     folded_to: u64,
     carried: i64,
+    /// Gaps are counted to the nearest multiple of this.
+    resolution: i64,
     histogram: FxHashMap<i64, u64>,
 }
 
 impl ItlLog {
+    /// Nothing yet; gaps are counted to the nearest multiple of `resolution`, at least 1.
+    pub(crate) fn new(resolution: i64) -> Self {
+        Self {
+            runs: VecDeque::new(),
+            next: 0,
+            total_us: 0,
+            changes: Vec::new(),
+            folded_to: 0,
+            carried: 0,
+            resolution,
+            histogram: FxHashMap::default(),
+        }
+    }
+
+    fn count_gaps(&mut self, gap_us: i64, count: u64) {
+        let multiple = match self.resolution {
+            1 => gap_us,
+            unit => (gap_us + unit / 2).div_euclid(unit) * unit,
+        };
+        *self.histogram.entry(multiple).or_default() += count;
+    }
+
     /// Number of the next step.
     pub(crate) fn next_step(&self) -> u64 {
         self.next
@@ -141,10 +165,10 @@ impl ItlLog {
             self.changes.push((b, -1));
         }
         for &gap in &steps.own {
-            *self.histogram.entry(gap).or_default() += 1;
+            self.count_gaps(gap, 1);
         }
         if steps.together > 0 {
-            *self.histogram.entry(steps.together_us).or_default() += steps.together;
+            self.count_gaps(steps.together_us, steps.together);
         }
     }
 
@@ -159,7 +183,8 @@ impl ItlLog {
         self.changes.sort_unstable_by_key(|&(step, _)| step);
         let done = self.changes.partition_point(|&(step, _)| step < oldest);
         let (mut from, mut weight, mut run) = (self.folded_to, self.carried, 0);
-        let ends = self.changes.iter().take(done).copied().chain([(oldest, 0)]);
+        let changes = std::mem::take(&mut self.changes);
+        let ends = changes.iter().take(done).copied().chain([(oldest, 0)]);
         for (step, change) in ends {
             while from < step {
                 while self
@@ -174,13 +199,13 @@ impl ItlLog {
                     .get(run + 1)
                     .map_or(step, |next| next.first.min(step));
                 if weight > 0 {
-                    *self.histogram.entry(self.runs[run].gap_us).or_default() +=
-                        weight as u64 * (end - from);
+                    self.count_gaps(self.runs[run].gap_us, weight as u64 * (end - from));
                 }
                 from = end;
             }
             weight += change;
         }
+        self.changes = changes;
         self.changes.drain(..done);
         self.runs.drain(..run);
         (self.folded_to, self.carried) = (oldest, weight);
@@ -209,7 +234,7 @@ mod tests {
             steps in prop::collection::vec((0i64..4, 1u64..4, any::<u8>()), 1..60),
             odd in prop::option::of(0i64..9),
         ) {
-            let mut log = ItlLog::default();
+            let mut log = ItlLog::new(1);
             let mut plain: Vec<i64> = Vec::new();
             let mut expected: BTreeMap<i64, u64> = BTreeMap::new();
             let mut live = vec![(TokenSteps::default(), Vec::<i64>::new()); 2];

@@ -156,6 +156,8 @@ impl Instance {
     ) -> Self {
         let queue_order = hooks.scheduler.order();
         let mut config = config;
+        let phases = config.block_size.min(MAX_BLOCK_SIZE);
+        let group = DecodeGroup::new(phases, latency.reads_lengths());
         config.plain |= config.block_size > MAX_BLOCK_SIZE;
         // The fast path knows no drafts.
         config.plain |= config.scheduling.speculation.is_on();
@@ -190,7 +192,7 @@ impl Instance {
             running: Vec::new(),
             admissions: 0,
             grouped: false,
-            group: DecodeGroup::new(config.block_size.min(MAX_BLOCK_SIZE)),
+            group,
             prefilling: Vec::new(),
             in_lockstep: false,
             chosen_steps: 0,
@@ -216,7 +218,7 @@ impl Instance {
             last_output_us: 0,
             clock: 0,
             last_completion: 0,
-            itl_log: ItlLog::default(),
+            itl_log: ItlLog::new(config.scheduling.gap_resolution),
             totals: InstanceTotals::default(),
             tracks_steps: false,
             keys: Vec::new(),

@@ -10,7 +10,7 @@ use super::part::Part;
 use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::state::Instance;
-use crate::latency::{StepAggregates, StepItem, truncate_us};
+use crate::latency::{StepAggregates, StepItem, rounded_us};
 use windtunnel_base::record::{Outcome, StepRun};
 use windtunnel_base::request::FinishReason;
 use windtunnel_plugin_api::EventKind;
@@ -250,7 +250,7 @@ impl Instance {
             true => self.busy_fraction,
             false => 0.0,
         };
-        let us = truncate_us((exact + before).round()).max(1);
+        let us = rounded_us(exact + before).max(1);
         (us, exact + before - us as f64)
     }
 

@@ -11,7 +11,7 @@ mod part;
 #[cfg(test)]
 mod tests;
 
-use super::model::{LatencyModel, StepAggregates, StepItem, truncate_us};
+use super::model::{LatencyModel, StepAggregates, StepItem, rounded_us, truncate_us};
 use super::outside::Outside;
 use super::roofline;
 use super::work::StepWork;
@@ -173,7 +173,7 @@ impl LatencyModel for Kernels {
         let requests = f64::from(step.requests) / self.dp;
         let host = self.fit.host_us + self.fit.host_request_us * requests;
         let least = (self.work.least_seconds(step) * 1e6).ceil();
-        truncate_us(self.gpu_us(step).max(host).max(least).round()).max(1)
+        rounded_us(self.gpu_us(step).max(host).max(least)).max(1)
     }
 
     fn queueing_us(&self, prompt_tokens: u32) -> i64 {

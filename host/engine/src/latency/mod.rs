@@ -53,6 +53,7 @@ pub use extrapolation::Extrapolation;
 pub use kernels::{Kernels, Measurement, Origin, StepPart};
 pub use kind::LatencyModelKind;
 pub use kv_dtype::KV_CACHE_DTYPES;
+pub(crate) use model::rounded_us;
 pub use model::{LENGTH_BOUNDS, LatencyModel, StepAggregates, StepItem, length_class, truncate_us};
 pub use model_len::max_model_len;
 pub use profile::Profile;

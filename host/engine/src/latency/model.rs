@@ -16,6 +16,24 @@ pub struct StepItem {
     pub is_prefill: bool,
 }
 
+impl StepItem {
+    /// A decode of one token after `context` tokens, of whose prompt nothing is known.
+    #[must_use]
+    pub fn decode(context: u32) -> Self {
+        Self {
+            new_tokens: 1,
+            context,
+            prompt_tokens: 0,
+            is_prefill: false,
+        }
+    }
+
+    /// By what the longest request of a step is found: more new tokens, then more context.
+    fn length(&self) -> (u32, u32, bool) {
+        (self.new_tokens, self.context, self.is_prefill)
+    }
+}
+
 /// Lengths, tokens, at which something changes in how fast attention is computed: kernels are
 /// chosen by them.
 pub const LENGTH_BOUNDS: [u32; 2] = [512, 2048];
@@ -54,6 +72,9 @@ pub struct StepAggregates {
     /// (query, key) pairs without a mask, by the [class](length_class) of the longer of new tokens
     /// and keys. A decode's keys are its context, a prefill's its new tokens, too.
     pub pairs_by_length: [u64; LENGTH_BOUNDS.len() + 1],
+    /// The request with the most new tokens, of those the one with the longest context; of its
+    /// prompt nothing is known.
+    pub longest: Option<StepItem>,
 }
 
 impl StepAggregates {
@@ -64,6 +85,7 @@ impl StepAggregates {
         let keys = if item.is_prefill { c + n } else { c };
         let longer = u32::try_from(keys.max(n)).unwrap_or(u32::MAX);
         self.pairs_by_length[length_class(longer)] += n * keys;
+        self.find_longest(item);
         if item.is_prefill {
             self.prefill_tokens += n;
             self.prefill_tokens_x_prompt += n * u64::from(item.prompt_tokens);
@@ -87,6 +109,18 @@ impl StepAggregates {
         self.decode_context += n * context;
         let longer = u32::try_from(context).unwrap_or(u32::MAX);
         self.pairs_by_length[length_class(longer)] += n * context;
+        if decodes > 0 {
+            self.find_longest(StepItem::decode(longer));
+        }
+    }
+
+    fn find_longest(&mut self, item: StepItem) {
+        if self.longest.is_none_or(|l| l.length() < item.length()) {
+            self.longest = Some(StepItem {
+                prompt_tokens: 0,
+                ..item
+            });
+        }
     }
 
     /// New tokens of decodes, drafts included.
@@ -131,6 +165,14 @@ pub trait LatencyModel: Send + Sync {
         false
     }
 
+    /// Does the time of a step depend on how long single contexts are
+    /// ([`pairs_by_length`](StepAggregates::pairs_by_length),
+    /// [`longest`](StepAggregates::longest))? Else they are not kept up to date for steps of many
+    /// decodes.
+    fn reads_lengths(&self) -> bool {
+        false
+    }
+
     /// Delay between a request's arrival at the instance and its wait queue, where no other
     /// request is on its way.
     fn queueing_us(&self, prompt_tokens: u32) -> i64;
@@ -163,6 +205,12 @@ pub fn truncate_us(x: f64) -> i64 {
     } else {
         x as i64
     }
+}
+
+/// A time that is not negative to the nearest, a half to the later one.
+pub(crate) fn rounded_us(x: f64) -> i64 {
+    let below = truncate_us(x);
+    below.saturating_add(i64::from(x - below as f64 >= 0.5))
 }
 
 /// Largest coefficient, microseconds (11 days): sums over any run stay within an `i64`.
@@ -217,6 +265,23 @@ mod tests {
             (step.decode_context, step.decode_pairs()),
             (10, 10 + 11 + 12)
         );
+    }
+
+    #[test]
+    fn halves_are_rounded_up() {
+        for x in [
+            0.0,
+            0.49,
+            0.5,
+            1.5,
+            2.5,
+            0.499_999_999_999_999_94,
+            1e15 + 0.5,
+            9e15,
+            1e300,
+        ] {
+            assert_eq!(rounded_us(x), truncate_us(x.round()), "{x}");
+        }
     }
 
     #[test]

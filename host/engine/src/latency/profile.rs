@@ -1,7 +1,7 @@
 //! The profile model: step times that were measured, and what was measured with them.
 
 use super::extrapolation::Extrapolation;
-use super::model::{LatencyModel, StepAggregates, StepItem, truncate_us};
+use super::model::{LatencyModel, StepAggregates, StepItem, rounded_us};
 use super::outside::Outside;
 use super::step_table::Steps;
 use crate::rules::Preset;
@@ -165,7 +165,7 @@ impl LatencyModel for Profile {
     }
 
     fn step_us(&self, step: &StepAggregates, _items: &mut dyn Iterator<Item = StepItem>) -> i64 {
-        truncate_us(self.us(step).round()).max(1)
+        rounded_us(self.us(step)).max(1)
     }
 
     fn exact_us(
@@ -181,7 +181,7 @@ impl LatencyModel for Profile {
     }
 
     fn queueing_us(&self, _: u32) -> i64 {
-        truncate_us((self.profile.request_overhead_ms * 1e3).round())
+        rounded_us(self.profile.request_overhead_ms * 1e3)
     }
 
     fn output_token_us(&self) -> i64 {

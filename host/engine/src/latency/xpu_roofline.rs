@@ -3,7 +3,9 @@
 
 use super::capacity::GIB;
 use super::collectives::{Collective, Link};
-use super::model::{LENGTH_BOUNDS, LatencyModel, StepAggregates, StepItem, truncate_us};
+use super::model::{
+    LENGTH_BOUNDS, LatencyModel, StepAggregates, StepItem, length_class, truncate_us,
+};
 use crate::rules::Preset;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Xpu, XpuAlgorithm, XpuModel};
@@ -34,6 +36,8 @@ pub struct XpuRoofline {
     /// FLOP/s of products of matrices, and bytes per second of the memory.
     flops: f64,
     bandwidth: f64,
+    /// Seconds to read the weights of each product of a layer, and those of the output head.
+    read: WeightSeconds,
     link: Link,
     algorithm: XpuAlgorithm,
     /// Requests of a step count with the length of the longest.
@@ -45,6 +49,16 @@ pub struct XpuRoofline {
 /// Picoseconds of a microsecond. The clock of a run that is to be as exact as XpuSim's counts them:
 /// it reads a microsecond where a picosecond has passed, and goes on for 100 days.
 pub const PICOSECONDS_PER_US: i64 = 1_000_000;
+
+/// Seconds to read weights.
+#[derive(Clone, Copy, Debug)]
+struct WeightSeconds {
+    qkv: f64,
+    output: f64,
+    /// Each matrix of the feed-forward block.
+    ffn: f64,
+    head: f64,
+}
 
 /// What a step computes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -141,19 +155,29 @@ impl XpuRoofline {
         }
         let n = |x: u64| x as f64;
         let tensor = f64::from(tp);
+        let (hidden, ffn) = (n(model.hidden), n(model.ffn));
+        let (bytes, bandwidth) = (model.dtype.bytes(), xpu.bandwidth_gb_s * 1e9);
+        let read = |weights: f64| weights * bytes / tensor / bandwidth;
         Ok(Self {
+            read: WeightSeconds {
+                qkv: read(3.0 * hidden * hidden),
+                output: read(hidden * hidden),
+                ffn: read(hidden * ffn),
+                // The output head is on every accelerator.
+                head: hidden * n(model.vocab) * bytes / bandwidth,
+            },
             layers: n(model.layers),
-            hidden: n(model.hidden),
-            ffn: n(model.ffn),
+            hidden,
+            ffn,
             vocab: n(model.vocab),
             heads: n(model.heads) / tensor,
             head_width: n(model.hidden / model.heads),
             parameters: model.parameters,
-            bytes: model.dtype.bytes(),
+            bytes,
             tensor: tp,
             tp: tensor,
             flops,
-            bandwidth: xpu.bandwidth_gb_s * 1e9,
+            bandwidth,
             link: Link {
                 bandwidth: xpu.intra_node_gb_s * 1e9,
                 latency: xpu.all_reduce_latency_us * 1e-6,
@@ -205,25 +229,21 @@ impl XpuRoofline {
         self.seconds_of(&self.load_of(items))
     }
 
-    fn load_of(&self, items: &mut dyn Iterator<Item = StepItem>) -> Load {
-        if self.pads {
-            return Load::padded(items);
-        }
-        let mut step = StepAggregates::default();
-        items.for_each(|item| step.add(item));
-        Load::of(&step)
+    fn step_seconds(&self, step: &StepAggregates) -> f64 {
+        self.seconds_of(&self.load(step))
     }
 
-    /// Seconds of a step; one that was summed up needs no look at its requests but to pad them.
-    fn step_seconds(
-        &self,
-        step: &StepAggregates,
-        items: &mut dyn Iterator<Item = StepItem>,
-    ) -> f64 {
-        self.seconds_of(&match self.pads {
-            true => Load::padded(items),
+    fn load_of(&self, items: &mut dyn Iterator<Item = StepItem>) -> Load {
+        let mut step = StepAggregates::default();
+        items.for_each(|item| step.add(item));
+        self.load(&step)
+    }
+
+    fn load(&self, step: &StepAggregates) -> Load {
+        match self.pads {
+            true => Load::padded(step),
             false => Load::of(step),
-        })
+        }
     }
 
     fn seconds_of(&self, load: &Load) -> f64 {
@@ -231,19 +251,17 @@ impl XpuRoofline {
             return 0.0;
         }
         let embedding = load.prefill * self.hidden * self.bytes / self.bandwidth;
-        let weights = self.hidden * self.vocab;
-        // The output head is on every accelerator.
-        let head = 2.0 * load.tokens * weights / self.flops;
-        let head = head.max(weights * self.bytes / self.bandwidth);
+        let head = 2.0 * load.tokens * (self.hidden * self.vocab) / self.flops;
+        let head = head.max(self.read.head);
         self.layers * self.layer(load).total() + embedding + head
     }
 
     fn layer(&self, load: &Load) -> LayerSeconds {
         let (hidden, ffn) = (self.hidden, self.ffn);
         let moved = |elements: f64| elements * self.bytes / self.bandwidth;
-        let product = |tokens: f64, weights: f64| {
+        let product = |tokens: f64, weights: f64, read: f64| {
             let arithmetic = 2.0 * tokens * weights / self.tp / self.flops;
-            arithmetic.max(weights * self.bytes / self.tp / self.bandwidth)
+            arithmetic.max(read)
         };
         let tokens = load.tokens;
         // A product of queries and keys, one with values, and softmax, which touches each score
@@ -253,18 +271,18 @@ impl XpuRoofline {
         let reduced = tokens * hidden * self.bytes;
         LayerSeconds {
             norm: moved(2.0 * tokens * hidden),
-            qkv: product(tokens, 3.0 * hidden * hidden),
+            qkv: product(tokens, 3.0 * hidden * hidden, self.read.qkv),
             attention: load.pairs * arithmetic + load.pairs * softmax,
-            output: product(tokens, hidden * hidden),
+            output: product(tokens, hidden * hidden, self.read.output),
             all_reduce: Collective::AllReduce.seconds(
                 self.algorithm,
                 self.tensor,
                 reduced,
                 self.link,
             ),
-            up: product(tokens, hidden * ffn),
+            up: product(tokens, hidden * ffn, self.read.ffn),
             activation: moved(2.0 * tokens * ffn),
-            down: product(tokens, ffn * hidden),
+            down: product(tokens, ffn * hidden, self.read.ffn),
             kv_write: moved(2.0 * tokens * (hidden / self.tp)),
             kv_read: moved(2.0 * load.read * (hidden / self.tp)),
         }
@@ -283,25 +301,24 @@ impl Load {
         }
     }
 
-    /// Of these requests, each as long as the longest.
-    fn padded(items: &mut dyn Iterator<Item = StepItem>) -> Self {
-        let mut requests = 0.0;
-        let mut longest: Option<StepItem> = None;
-        let length = |item: &StepItem| (item.new_tokens, item.context);
-        for item in items {
-            requests += 1.0;
-            if longest.is_none_or(|longest| length(&longest) <= length(&item)) {
-                longest = Some(item);
-            }
-        }
-        let mut one = StepAggregates::default();
-        longest.into_iter().for_each(|item| one.add(item));
-        let one = Self::of(&one);
+    /// Of a step whose requests all are as long as the longest.
+    fn padded(step: &StepAggregates) -> Self {
+        let Some(longest) = step.longest else {
+            return Self::default();
+        };
+        let new = f64::from(longest.new_tokens);
+        let context = f64::from(longest.context);
+        let (prefill, keys) = match longest.is_prefill {
+            true => (new, context + new),
+            false => (0.0, context),
+        };
+        let pairs = new * keys / SPEEDUP[length_class(keys.max(new) as u32)];
+        let requests = f64::from(step.requests);
         Self {
-            tokens: requests * one.tokens,
-            prefill: requests * one.prefill,
-            pairs: requests * one.pairs,
-            read: requests * one.read,
+            tokens: requests * new,
+            prefill: requests * prefill,
+            pairs: requests * pairs,
+            read: requests * context,
         }
     }
 }
@@ -311,17 +328,21 @@ impl LatencyModel for XpuRoofline {
         Preset::Vllm
     }
 
-    fn step_us(&self, step: &StepAggregates, items: &mut dyn Iterator<Item = StepItem>) -> i64 {
+    fn step_us(&self, step: &StepAggregates, _: &mut dyn Iterator<Item = StepItem>) -> i64 {
         // To the nearest; there is no time below 0.
-        truncate_us(self.step_seconds(step, items) * 1e6 * self.dilation + 0.5).max(1)
+        truncate_us(self.step_seconds(step) * 1e6 * self.dilation + 0.5).max(1)
     }
 
     fn exact_us(
         &self,
         step: &StepAggregates,
-        items: &mut dyn Iterator<Item = StepItem>,
+        _: &mut dyn Iterator<Item = StepItem>,
     ) -> Option<f64> {
-        Some(self.step_seconds(step, items) * 1e6 * self.dilation)
+        Some(self.step_seconds(step) * 1e6 * self.dilation)
+    }
+
+    fn reads_lengths(&self) -> bool {
+        true
     }
 
     fn queueing_us(&self, _prompt_tokens: u32) -> i64 {

@@ -166,12 +166,22 @@ fn between(low: f64, high: f64, part: f64) -> f64 {
 #[must_use]
 pub fn percentiles<const N: usize>(mut values: Vec<f64>, ps: [f64; N]) -> Option<[f64; N]> {
     let last = values.len().checked_sub(1)?;
-    Some(ps.map(|p| {
-        let rank = p / 100.0 * last as f64;
-        let (_, low, above) = values.select_nth_unstable_by(rank as usize, f64::total_cmp);
-        let high = above.iter().copied().min_by(f64::total_cmp);
-        between(*low, high.unwrap_or(*low), rank.fract())
-    }))
+    // From the highest on: what is below one holds the others.
+    let mut order: [usize; N] = std::array::from_fn(|k| k);
+    order.sort_unstable_by(|a, b| ps[*b].total_cmp(&ps[*a]));
+    let mut found = [0.0; N];
+    let mut left = values.as_mut_slice();
+    let mut above = f64::INFINITY;
+    for k in order {
+        let rank = ps[k] / 100.0 * last as f64;
+        let at = rank as usize;
+        let (_, low, larger) = left.select_nth_unstable_by(at, f64::total_cmp);
+        above = larger.iter().copied().fold(above, f64::min);
+        let (low, high) = (*low, if at == last { *low } else { above });
+        left = &mut left[..=at];
+        found[k] = between(low, high, rank.fract());
+    }
+    Some(found)
 }
 
 /// Arithmetic mean in the unit of the values. 0 of nothing.

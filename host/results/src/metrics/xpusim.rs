@@ -89,10 +89,13 @@ impl XpuSimFigures {
         // Ends of decode steps, and how many decoded.
         let mut decoded: Vec<(i64, u64)> = Vec::new();
         let runs = instances.iter().flat_map(|totals| &totals.step_runs);
-        for (run, (start, end)) in runs.flat_map(|run| run.each().map(move |step| (run, step))) {
-            busy += if within(start) { end - start } else { 0 };
-            if run.decodes > 0 && end <= ended {
-                decoded.push((end, run.decodes));
+        decoded.reserve(instances.iter().map(|totals| totals.step_runs.len()).sum());
+        for run in runs {
+            for (start, end) in run.each() {
+                busy += if within(start) { end - start } else { 0 };
+                if run.decodes > 0 && end <= ended {
+                    decoded.push((end, run.decodes));
+                }
             }
         }
         decoded.sort_unstable();
@@ -192,29 +195,32 @@ fn prefill(
 
 /// GiB in use after every event. What happens at the same moment is one.
 fn memory(record: &RunRecord) -> Vec<f64> {
-    let arrivals = record.requests.iter().map(|r| r.arrival_us);
-    let uses = record.instances.iter().flat_map(|t| &t.memory_uses);
-    let mut times: Vec<i64> = uses
-        .map(|use_| use_.from_us)
-        .filter(|time| *time > 0)
-        .chain(arrivals)
-        .collect();
-    // A few ascending lists, one after the other: the stable sort merges those.
-    times.sort();
-    times.dedup();
-    let mut next = vec![0; record.instances.len()];
-    let mut bytes = vec![0.0; record.instances.len()];
-    let mut all = Vec::with_capacity(times.len());
-    for time in times {
-        for (i, totals) in record.instances.iter().enumerate() {
-            while let Some(change) = totals.memory_uses.get(next[i])
-                && change.from_us <= time
-            {
-                bytes[i] = change.bytes;
-                next[i] += 1;
-            }
-        }
-        all.push(bytes.iter().sum::<f64>() / GIB);
+    let mut arrivals: Vec<i64> = record.requests.iter().map(|r| r.arrival_us).collect();
+    arrivals.sort_unstable();
+    let mut arrivals = arrivals.into_iter().peekable();
+    let mut changes: Vec<(i64, usize, f64)> = Vec::new();
+    for (i, totals) in record.instances.iter().enumerate() {
+        let of_instance = totals.memory_uses.iter();
+        changes.extend(of_instance.map(|change| (change.from_us, i, change.bytes)));
     }
-    all
+    // A few ascending lists, one after the other: the stable sort merges those.
+    changes.sort_by_key(|(from_us, ..)| *from_us);
+    let mut bytes = vec![0.0; record.instances.len()];
+    let mut all = Vec::with_capacity(changes.len() + arrivals.len());
+    let mut changes = changes.into_iter().peekable();
+    loop {
+        let arrival = arrivals.peek().copied();
+        let change = changes.peek().map(|(from_us, ..)| *from_us);
+        let Some(now) = arrival.into_iter().chain(change).min() else {
+            return all;
+        };
+        while arrivals.next_if_eq(&now).is_some() {}
+        while let Some((_, i, used)) = changes.next_if(|(from_us, ..)| *from_us == now) {
+            bytes[i] = used;
+        }
+        // What is there from the start is no event.
+        if now > 0 || arrival == Some(now) {
+            all.push(bytes.iter().sum::<f64>() / GIB);
+        }
+    }
 }
