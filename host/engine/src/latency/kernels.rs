@@ -126,7 +126,7 @@ impl Kernels {
         let prefill_tokens = step.prefill_tokens as f64 / prefilling;
         let tokens = step.decode_tokens() as f64 / self.dp + prefill_tokens;
         let requests = decodes + prefills;
-        let mut us = self.by_tokens.at(padded(tokens.ceil() as u64) as f64)
+        let mut us = self.by_tokens.at(padded(up(tokens)) as f64)
             + self.by_requests.at(requests)
             + fit.step_us
             + fit.layer_us * self.layers
@@ -161,6 +161,14 @@ impl Kernels {
     }
 }
 
+/// The next whole number that is not below a number of 0 or more. The function of the standard
+/// library is a call on processors of every age.
+#[inline]
+fn up(x: f64) -> u64 {
+    let whole = x as u64;
+    whole.saturating_add(u64::from((whole as f64) < x))
+}
+
 impl LatencyModel for Kernels {
     fn fitted_under(&self) -> Preset {
         Preset::Vllm
@@ -172,8 +180,9 @@ impl LatencyModel for Kernels {
         }
         let requests = f64::from(step.requests) / self.dp;
         let host = self.fit.host_us + self.fit.host_request_us * requests;
-        let least = (self.work.least_seconds(step) * 1e6).ceil();
-        rounded_us(self.gpu_us(step).max(host).max(least)).max(1)
+        let least = up(self.work.least_seconds(step) * 1e6);
+        let us = rounded_us(self.gpu_us(step).max(host)).max(1);
+        us.max(i64::try_from(least).unwrap_or(i64::MAX))
     }
 
     fn queueing_us(&self, prompt_tokens: u32) -> i64 {

@@ -1,6 +1,6 @@
 //! Times of attention kernels.
 
-use super::curve::{between, never_falling};
+use super::curve::{Sizes, between, never_falling};
 use windtunnel_config::KernelTable;
 
 /// Attention layers of one kind.
@@ -16,12 +16,13 @@ pub(super) struct Attention {
 /// Attention of decodes in one layer, microseconds by sequences and tokens of each.
 #[derive(Clone, Debug)]
 pub(super) struct DecodeAttention {
-    sequences: Vec<f64>,
-    context: Vec<f64>,
+    sequences: Sizes,
+    context: Sizes,
     /// The longest context that was measured with so many sequences and with all that are fewer.
     reach: Vec<f64>,
-    /// By sequences and context; never falls in either.
-    us: Vec<Vec<f64>>,
+    /// By sequences and context, row by row; never falls in either.
+    us: Vec<f64>,
+    contexts: usize,
 }
 
 impl DecodeAttention {
@@ -58,49 +59,41 @@ impl DecodeAttention {
             us.iter_mut().zip(column).for_each(|(row, us)| row[j] = us);
         }
         let is_measured = (f64::from(near[0]), f64::from(near[1])) == (heads, kv_heads);
-        (!us.is_empty()).then_some((
-            Self {
-                sequences,
-                context,
+        (us.len() > 1).then(|| {
+            let kernel = Self {
+                sequences: Sizes::new(sequences),
                 reach,
-                us,
-            },
-            is_measured,
-        ))
+                us: us.concat(),
+                contexts: context.len(),
+                context: Sizes::new(context),
+            };
+            (kernel, is_measured)
+        })
     }
 
     /// Microseconds of so many sequences with a mean context, and whether that is beyond what was
     /// measured.
     #[inline]
     pub(super) fn us(&self, sequences: f64, context: f64) -> (f64, bool) {
-        let last = self.sequences.len() - 1;
-        let row = |i: usize| self.row(i, context);
-        if sequences <= self.sequences[0] {
-            return (row(0), context > self.reach[0]);
-        }
-        if sequences >= self.sequences[last] {
-            let most = self.sequences[last];
-            let outside = sequences > most || context > self.reach[last];
-            return (row(last) * sequences / most, outside);
-        }
-        let above = self.sequences.partition_point(|s| *s <= sequences);
-        let (low, high) = (self.sequences[above - 1], self.sequences[above]);
-        let share = (sequences - low) / (high - low);
-        let low = row(above - 1);
-        let us = low + share * (row(above) - low);
-        let (near, far) = (self.reach[above - 1], self.reach[above]);
-        (us, context > near + share * (far - near))
-    }
-
-    fn row(&self, i: usize, context: f64) -> f64 {
-        between(&self.context, &self.us[i], context)
+        let (i, share) = self.sequences.place(sequences);
+        let (j, along) = self.context.place(context);
+        let row = |i: usize| {
+            let at = i * self.contexts + j;
+            self.us[at] + along * (self.us[at + 1] - self.us[at])
+        };
+        let low = row(i);
+        let us = low + share * (row(i + 1) - low);
+        let (near, far) = (self.reach[i], self.reach[i + 1]);
+        let is_beyond = context > near + share * (far - near) || sequences > self.sequences.last();
+        let stretch = self.sequences.beyond(sequences) * self.context.beyond(context);
+        (us * stretch, is_beyond)
     }
 }
 
 /// Attention of whole prompts in one layer, microseconds by their tokens.
 #[derive(Clone, Debug)]
 pub(super) struct PrefillAttention {
-    tokens: Vec<f64>,
+    tokens: Sizes,
     us: Vec<f64>,
 }
 
@@ -124,7 +117,10 @@ impl PrefillAttention {
         }
         never_falling(&mut us);
         let is_measured = (f64::from(near[0]), f64::from(near[1])) == (heads, kv_heads);
-        (!us.is_empty()).then_some((Self { tokens, us }, is_measured))
+        (us.len() > 1).then(|| {
+            let tokens = Sizes::new(tokens);
+            (Self { tokens, us }, is_measured)
+        })
     }
 
     /// Microseconds of `prefills` that have `pairs` of (query, key) in all: what as many whole
@@ -135,12 +131,12 @@ impl PrefillAttention {
         let pairs_of = |length: f64| length * (length + 1.0) / 2.0;
         let each = pairs / prefills;
         let length = ((8.0 * each + 1.0).sqrt() - 1.0) / 2.0;
-        let last = self.tokens.len() - 1;
-        let longest = self.tokens[last];
+        let longest = self.tokens.last();
         let us = if length > longest {
-            self.us[last] * each / pairs_of(longest)
+            self.us[self.us.len() - 1] * each / pairs_of(longest)
         } else {
-            between(&self.tokens, &self.us, length)
+            let (i, share) = self.tokens.place(length);
+            self.us[i] + share * (self.us[i + 1] - self.us[i])
         };
         (prefills * us, length > longest)
     }

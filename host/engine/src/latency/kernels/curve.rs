@@ -34,8 +34,69 @@ impl Curve {
             return self.sparse[self.sparse.len() - 1] * n / LAST as f64;
         }
         let place = (n - DENSE as f64) / STRIDE as f64;
-        let (before, share) = (place as usize, place.fract());
+        let before = place as usize;
+        let share = place - before as f64;
         self.sparse[before] + share * (self.sparse[before + 1] - self.sparse[before])
+    }
+}
+
+/// Powers of two that [`Sizes`] are looked up by.
+const POWERS: usize = 40;
+
+/// Measured sizes, which ascend, for looks at a constant price.
+#[derive(Clone, Debug)]
+pub(super) struct Sizes {
+    at: Vec<f64>,
+    /// One over the distance to the next.
+    per_distance: Vec<f64>,
+    /// For each power of two the last size that is not above it; the first for 1, as smaller
+    /// sizes are looked for from there, too.
+    from: [u8; POWERS],
+}
+
+impl Sizes {
+    /// Two sizes or more, and at most 255.
+    pub(super) fn new(at: Vec<f64>) -> Self {
+        let last_until = |power: usize| {
+            if power == 0 {
+                return 0;
+            }
+            let until = at.partition_point(|size| *size <= (power as f64).exp2());
+            until.saturating_sub(1).min(at.len() - 2) as u8
+        };
+        Self {
+            from: std::array::from_fn(last_until),
+            per_distance: at.windows(2).map(|w| 1.0 / (w[1] - w[0])).collect(),
+            at,
+        }
+    }
+
+    pub(super) fn last(&self) -> f64 {
+        self.at[self.at.len() - 1]
+    }
+
+    /// The last size that is not above this one, by its number, and the share of the way to the
+    /// next; before the first none of it, beyond the last all of the way to that.
+    #[inline]
+    pub(super) fn place(&self, size: f64) -> (usize, f64) {
+        let power = (size.to_bits() >> 52).saturating_sub(1023) as usize;
+        let mut i = usize::from(self.from[power.min(POWERS - 1)]);
+        while i < self.per_distance.len() - 1 && self.at[i + 1] <= size {
+            i += 1;
+        }
+        let share = (size - self.at[i]) * self.per_distance[i];
+        (i, share.clamp(0.0, 1.0))
+    }
+
+    /// What a time at the last size is to be multiplied with beyond it, where it grows in
+    /// proportion.
+    #[inline]
+    pub(super) fn beyond(&self, size: f64) -> f64 {
+        if size > self.last() {
+            size / self.last()
+        } else {
+            1.0
+        }
     }
 }
 
@@ -85,6 +146,20 @@ mod tests {
         let noisy = Curve::through(|n| if n == 7.0 { 3.0 } else { n });
         let around = [3.0, 4.0, 6.0, 7.0, 8.0].map(|n| noisy.at(n));
         assert_eq!(around, [3.0, 3.5, 4.5, 4.5, 8.0]);
+    }
+
+    #[test]
+    fn sizes_are_found_as_by_a_search() {
+        let sizes = Sizes::new(vec![0.25, 1.0, 3.0, 4.0, 5.5, 64.0, 1e6]);
+        let ys: Vec<f64> = sizes.at.iter().map(|x| 10.0 * x).collect();
+        for x in [
+            0.0, 0.1, 0.25, 0.9, 1.0, 3.0, 3.5, 5.4, 63.0, 64.0, 7e5, 1e6, 3e6,
+        ] {
+            let (i, share) = sizes.place(x);
+            let y = (ys[i] + share * (ys[i + 1] - ys[i])) * sizes.beyond(x);
+            let wanted = between(&sizes.at, &ys, x);
+            assert!((y / wanted - 1.0).abs() < 1e-12, "{x}: {y} {wanted}");
+        }
     }
 
     #[test]
