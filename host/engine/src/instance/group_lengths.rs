@@ -58,10 +58,10 @@ impl GroupLengths {
         for (contexts, members) in self.contexts.iter_mut().zip(self.members) {
             *contexts += members * steps;
         }
-        for k in 0..LENGTH_BOUNDS.len() {
-            if self.next_at[k].is_some_and(|at| at <= self.next_step) {
-                self.pass(k);
-            }
+        let due = |at: &Option<u64>| at.is_some_and(|at| at <= self.next_step);
+        if self.next_at.iter().any(due) {
+            (0..LENGTH_BOUNDS.len()).for_each(|k| self.pass(k));
+            self.find_next();
         }
     }
 
@@ -77,11 +77,17 @@ impl GroupLengths {
         i64::from(context) - self.next_step as i64
     }
 
-    /// Some members have reached bound `k`.
+    /// Takes note of the members that have reached bound `k` since it was looked for the next
+    /// ones.
     fn pass(&mut self, k: usize) {
         let now = self.next_step as i64;
         let bound = i64::from(LENGTH_BOUNDS[k]);
-        let first = self.next_at[k].map_or(i64::MAX, |at| bound - at as i64);
+        let Some(first) = self.next_at[k].map(|at| bound - at as i64) else {
+            return;
+        };
+        if first < bound - now {
+            return;
+        }
         for (start, members) in self.by_start.range(bound - now..=first) {
             let contexts = members * (start + now) as u64;
             self.members[k] -= members;
@@ -89,7 +95,6 @@ impl GroupLengths {
             self.members[k + 1] += members;
             self.contexts[k + 1] += contexts;
         }
-        self.find_next();
     }
 
     fn find_next(&mut self) {
