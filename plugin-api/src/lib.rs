@@ -34,6 +34,7 @@
 pub mod abi;
 mod batching;
 pub mod c;
+mod dispatch;
 mod error;
 mod header;
 mod hooks;
@@ -45,6 +46,7 @@ mod views;
 /// What [`export_plugin!`] needs of it.
 pub use abi_stable;
 pub use batching::{BatchLimits, Batching, Decodes};
+pub use dispatch::{Dispatch, GatewayView, HeldView};
 pub use error::PolicyError;
 pub use header::header;
 pub use hooks::{

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to};
 use windtunnel_base::slo_priority::SloPriorities;
+use windtunnel_config::flow_control::FlowControlSpec;
 use windtunnel_config::pool::PoolSpec;
 
 /// Values of a policy's parameters by name.
@@ -57,6 +58,11 @@ pub struct Bundle {
     /// Batching.
     #[serde(deserialize_with = "batching")]
     pub batching: Section,
+    /// Dispatch, where a gateway holds requests.
+    #[serde(deserialize_with = "dispatch")]
+    pub dispatch: Section,
+    /// A gateway that holds requests back; what the run itself says of it counts more.
+    pub flow_control: FlowControlSpec,
     /// Share of the cluster's request slots by tenant, 0..=1.
     pub tenant_budgets: BTreeMap<String, f64>,
     /// The cluster's pools; none = those of the run. Beyond the reference, as for other GPUs beside
@@ -82,6 +88,9 @@ pub struct Section {
     pub settings: Vec<(&'static str, f64)>,
     /// Priority by class name, -100..=100. In `admission` only.
     pub slo_priorities: BTreeMap<String, i32>,
+    /// Time by which requests of a class are to leave a gateway, microseconds, by class name. In
+    /// `admission` only.
+    pub slo_targets: BTreeMap<String, i64>,
     /// Values of the parameters of the policy that the section names.
     pub params: Params,
 }
@@ -98,7 +107,7 @@ pub struct ScorerEntry {
 
 /// The keys of a hook's section.
 fn keys(hook: Hook) -> &'static [&'static str] {
-    static KEYS: OnceLock<[Vec<&'static str>; 7]> = OnceLock::new();
+    static KEYS: OnceLock<[Vec<&'static str>; 8]> = OnceLock::new();
     let keys = KEYS.get_or_init(|| {
         Hook::ALL.map(|hook| {
             let mut keys = vec!["policy"];
@@ -108,7 +117,7 @@ fn keys(hook: Hook) -> &'static [&'static str] {
             let settings = built_ins(hook).iter().flat_map(|p| p.bundle_keys);
             keys.extend(settings.map(|(key, _)| key));
             if hook == Hook::Admission {
-                keys.push("slo_priorities");
+                keys.extend(["slo_priorities", "slo_targets"]);
             }
             keys.push("params");
             keys
@@ -143,6 +152,10 @@ fn disaggregation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section,
 
 fn batching<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
     section(deserializer, Hook::Batching)
+}
+
+fn dispatch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
+    section(deserializer, Hook::Dispatch)
 }
 
 fn section<'de, D: Deserializer<'de>>(deserializer: D, hook: Hook) -> Result<Section, D::Error> {
@@ -188,6 +201,7 @@ impl<'de> Visitor<'de> for SectionOf {
                 "policy" => section.policy = map.next_value()?,
                 "scorers" => section.scorers = map.next_value()?,
                 "slo_priorities" => section.slo_priorities = map.next_value()?,
+                "slo_targets" => section.slo_targets = map.next_value()?,
                 "params" => section.params = map.next_value()?,
                 key => {
                     let value: Option<f64> = map.next_value()?;
@@ -399,6 +413,7 @@ impl Bundle {
             Hook::Preemption => &self.preemption,
             Hook::Disaggregation => &self.disaggregation,
             Hook::Batching => &self.batching,
+            Hook::Dispatch => &self.dispatch,
         }
     }
 
@@ -412,6 +427,7 @@ impl Bundle {
             Hook::Preemption => &mut self.preemption.params,
             Hook::Disaggregation => &mut self.disaggregation.params,
             Hook::Batching => &mut self.batching.params,
+            Hook::Dispatch => &mut self.dispatch.params,
         }
     }
 

@@ -43,6 +43,7 @@ fn template(hook: Hook) -> &'static str {
         Hook::Preemption => include_str!("templates/preemption.rs.txt"),
         Hook::Disaggregation => include_str!("templates/disaggregation.rs.txt"),
         Hook::Batching => include_str!("templates/batching.rs.txt"),
+        Hook::Dispatch => include_str!("templates/dispatch.rs.txt"),
     }
 }
 

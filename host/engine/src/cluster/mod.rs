@@ -2,14 +2,15 @@
 //! it.
 //!
 //! Order of events is total: time; at equal times the front end before the instances; at the front
-//! end arrivals, then admissions, then routings, each in order of creation; among instances the
-//! lowest index first.
+//! end arrivals, then admissions, then routings, then what a gateway does, each in order of creation;
+//! among instances the lowest index first.
 
 mod advance;
 mod backends;
 mod close;
 mod config;
 mod disaggregation;
+mod gateway;
 mod inspect;
 mod lockstep;
 mod membership;
@@ -34,6 +35,7 @@ use crate::frontend::{
 use crate::instance::{FinishedRequest, Instance, InstanceEvent, InstanceHooks, NEVER, Part};
 use backends::SimulatedBackends;
 use disaggregation::Disaggregation;
+use gateway::Gateway;
 use membership::Membership;
 use next_events::NextEvents;
 use queue_limits::Servers;
@@ -41,7 +43,7 @@ use std::borrow::Cow;
 use windtunnel_base::adapter_streams::AdapterStreams;
 use windtunnel_base::event_queue::EventQueue;
 use windtunnel_base::fault::RunFault;
-use windtunnel_base::record::{PoolRecord, Recorder, RequestRecord, Role, RunRecord};
+use windtunnel_base::record::{Outcome, PoolRecord, Recorder, RequestRecord, Role, RunRecord};
 use windtunnel_base::request::{FinishReason, Finished, Request, Source, Sym};
 use windtunnel_plugin_api::{Event, EventKind, Interests, Outcome as End, RequestView};
 
@@ -96,6 +98,8 @@ pub struct Cluster<'s> {
     /// Instances that concern nobody run ahead of the others.
     runs_ahead: bool,
     front: FrontEnd,
+    /// Where requests are held back, if they may be.
+    gateway: Option<Gateway>,
     /// Requests that one instance prefills and another decodes, if there may be any.
     disaggregation: Option<Disaggregation>,
     /// Which instances take requests, and for what, where not all take all of them.
@@ -196,6 +200,7 @@ impl<'s> Cluster<'s> {
             runs_ahead,
             backends,
             front,
+            gateway: Gateway::of(&config.front, &config.pools[0].engine.rules),
             disaggregation,
             membership: members,
             servers,
@@ -255,7 +260,10 @@ impl<'s> Cluster<'s> {
 
     fn hand_over(&mut self, recorder: &mut dyn Recorder) {
         self.finished += self.records.len() as u64;
-        for request in self.records.drain(..) {
+        for mut request in self.records.drain(..) {
+            if let Some(gateway) = &mut self.gateway {
+                gateway.complete(&mut request);
+            }
             recorder.record(request, self.source.symbols());
         }
     }
@@ -336,6 +344,7 @@ impl<'s> Cluster<'s> {
             }
         }
         self.reports = reports;
+        self.gateway_hears();
     }
 
     fn depart(&mut self, i: usize, departure: FinishedRequest) {
@@ -377,7 +386,16 @@ impl<'s> Cluster<'s> {
         if let Some(split) = &mut self.disaggregation {
             split.saw(&record);
         }
+        if let Some(gateway) = &mut self.gateway {
+            gateway.departed(record.serial);
+        }
+        let evicted = record.outcome == Outcome::Evicted;
         self.records.push(record);
+        if evicted {
+            // Its client does not go on.
+            self.evicted(&request);
+            return;
+        }
         let made = match &self.adapter_streams {
             Some(streams) if !request.adapter.is_none() => Cow::Owned(streams.original(&request)),
             _ => Cow::Borrowed(&request),
@@ -405,6 +423,7 @@ impl<'s> Cluster<'s> {
     /// Ends the run here and hands over its results.
     #[must_use]
     pub fn finish(mut self, recorder: &mut dyn Recorder) -> RunRecord {
+        let held = self.close_gateway();
         let instances = self.close(recorder);
         let (transfers, sub_requests) = match self.disaggregation.take() {
             Some(split) => {
@@ -414,6 +433,7 @@ impl<'s> Cluster<'s> {
             }
             None => (None, Vec::new()),
         };
+        let gateway = self.gateway.take().map(|gateway| gateway.totals(held));
         if self.finished != self.arrived {
             self.front.fault(RunFault::Invariant(format!(
                 "{} requests arrived, but {} have records",
@@ -445,6 +465,7 @@ impl<'s> Cluster<'s> {
             rejected_by_routing,
             shed_by_class,
             put_off,
+            gateway,
             decisions,
             observations,
             kv_events: self.backends.take_kv_events(),

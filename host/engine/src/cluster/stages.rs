@@ -57,6 +57,9 @@ impl Cluster<'_> {
         match verdict {
             Verdict::Admitted => {
                 pending.view.attempts = 0;
+                let Some(pending) = self.hold(pending) else {
+                    return;
+                };
                 let at = self
                     .clock
                     .saturating_add(self.config.front.routing_latency_us);
@@ -98,6 +101,7 @@ impl Cluster<'_> {
         let Pending { request, mut view } = *pending;
         view.attempts = 0;
         self.front.dispatched(i, &request);
+        self.gateway_sends(i, view.serial, view.class_priority);
         self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
         self.servers.takes(i, view.serial, view.prompt_tokens);
         self.backends.add(i, request, view, Part::Whole, self.clock);

@@ -143,6 +143,8 @@ fn finish(table: &Table, left_out: usize) -> String {
 fn overview(results: &Results<'_>) -> String {
     let s = &results.summary;
     let c = &s.cluster;
+    let gateway = s.gateway.as_ref().map(|g| &g.totals);
+    let (turned_away, held) = gateway.map_or_else(Default::default, |g| (g.all, g.held));
     let mut ends = vec![format!("{} completed", count(c.completed))];
     for (n, what) in [
         (s.rejected_by_admission, "rejected by admission"),
@@ -152,11 +154,16 @@ fn overview(results: &Results<'_>) -> String {
             s.refused_by_queued_tokens,
             "refused (max_num_queued_tokens)",
         ),
+        (turned_away.rejected, "rejected by the gateway"),
+        (turned_away.shed, "shed by the gateway"),
+        (turned_away.expired, "expired at the gateway"),
+        (turned_away.evicted, "evicted by the gateway"),
         (c.dropped, "dropped"),
         (c.timed_out, "timed out"),
         (c.still_running, "still running"),
         (c.still_queued, "still queued"),
         (s.in_transit, "in transit"),
+        (held, "held by the gateway"),
     ] {
         if n > 0 {
             ends.push(format!("{} {what}", count(n)));
@@ -209,6 +216,21 @@ fn overview(results: &Results<'_>) -> String {
         .collect();
     if !asked_again.is_empty() {
         let _ = write!(text, "\nPut off:    {}", asked_again.join(", "));
+    }
+    if let Some(g) = &s.gateway {
+        let ms = |of: fn(&Spread) -> f64| match g.dispatched {
+            0 => "-".to_owned(),
+            _ => digits(of(&g.delay_ms)),
+        };
+        let _ = write!(
+            text,
+            "\nGateway:    {} let go after mean {}, p50 {}, p99 {} ms; at most {} held",
+            count(g.dispatched),
+            ms(|d| d.mean),
+            ms(|d| d.p50),
+            ms(|d| d.p99),
+            count(g.totals.most_held),
+        );
     }
     let bound = results.inputs.infinite_cache_hit_rate;
     let bound = bound

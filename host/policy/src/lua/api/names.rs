@@ -30,6 +30,7 @@ pub fn hook_functions(hook: Hook) -> &'static [Function] {
         Hook::Preemption => PREEMPTION,
         Hook::Disaggregation => DISAGGREGATION,
         Hook::Batching => BATCHING,
+        Hook::Dispatch => DISPATCH,
     }
 }
 
@@ -177,6 +178,8 @@ const BATCHING: &[Function] = &[Function {
     )],
     doc: &["Sets the limits of the step that is about to be chosen."],
 }];
+
+const DISPATCH: &[Function] = &[];
 
 /// A field of what `batch` returns.
 #[derive(Clone, Copy, Debug)]

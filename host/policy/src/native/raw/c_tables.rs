@@ -248,6 +248,9 @@ impl Fns {
                     need(fns.limits.is_some(), "limits")?;
                     Self::Batching(fns)
                 }
+                Hook::Dispatch => {
+                    return Err(format!("{hook} policies cannot be in a plugin"));
+                }
             })
         }
     }
