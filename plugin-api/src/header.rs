@@ -2,12 +2,14 @@
 
 use crate::abi::{AT_ENQUEUE, BatchAnswer, EACH_STEP, FIFO, HookKind, RouteAnswer, SetupView};
 use crate::c::{
-    AdmissionFns, AdmitC, BatchingFns, C_MAGIC, C_SYMBOL, DisaggregationFns, LOG, Member, ParamC,
-    PluginC, PolicyC, PriorityFns, RouterFns, SchedulerFns, Shape, Text, VictimFns, WHOLE,
+    AdmissionFns, AdmitC, BatchingFns, C_MAGIC, C_SYMBOL, DisaggregationFns, DispatchFns, LOG,
+    Member, ParamC, PluginC, PolicyC, PriorityFns, RouterFns, SchedulerFns, Shape, Text, VictimFns,
+    WHOLE,
 };
 use crate::{
-    AdapterSignal, ClusterView, Event, EventKind, Host, HostFns, InstanceView, Interests, Kind,
-    List, Outcome, QueueView, QueuedView, RequestView, RunningView, StepView, Table, VERSION,
+    AdapterSignal, ClusterView, Event, EventKind, GatewayView, HeldView, Host, HostFns,
+    InstanceView, Interests, Kind, List, Outcome, QueueView, QueuedView, RequestView, RunningView,
+    StepView, Table, VERSION,
 };
 use std::fmt::Write;
 use std::mem::offset_of;
@@ -89,6 +91,19 @@ impl Shape for QueueView<'_> {
         kv_total_blocks = "uint32_t kv_total_blocks", " KV blocks in all.";
         block_size = "uint32_t block_size", " Tokens a KV block holds.";
         max_step_tokens = "uint32_t max_step_tokens", " Most new tokens per step.";
+    };
+}
+
+impl Shape for GatewayView<'_> {
+    const NAME: &'static str = "wt_gateway_view";
+    const DOC: &'static [&'static str] =
+        &[" The requests that the gateway holds, at the moment of a decision. Since 1.1."];
+    const MEMBERS: &'static [Member] = members! { GatewayView<'static>:
+        held = "wt_list held",
+            " Those that may go, never empty: by priority, then by tenant, then as they came; without WT_READS_HELD only the first of each tenant and priority: see wt_held.";
+        saturation = "double saturation", " What the saturation detector says of the cluster: 1 and more is saturated.";
+        depth = "uint32_t depth", " Requests that the gateway holds, those above included.";
+        on_the_way = "uint32_t on_the_way", " Requests that have left it and are on their way to an instance.";
     };
 }
 
@@ -270,8 +285,8 @@ pub fn header() -> String {
  *     const wt_plugin windtunnel_plugin = {{ WT_MAGIC, sizeof(wt_plugin), WT_API_MAJOR, WT_API_MINOR, ... }};
  *
  * Times are microseconds of simulated time. Numbers that name something (tenant, session, class) are opaque: equal for equal names, 0
- * for none. A [position] counts from 0, and 4294967295 is none. Views and lists may be longer than this header knows: take elements by wt_instance, wt_waiting and
- * wt_running only. Nothing that is handed to a function lives longer than its call.
+ * for none. A [position] counts from 0, and 4294967295 is none. Views and lists may be longer than this header knows: take elements by wt_instance, wt_waiting,
+ * wt_running and wt_held only. Nothing that is handed to a function lives longer than its call.
  *
  * A function that can fail returns 0 for fine; anything else ends the run, with the text it has written.
  */
@@ -305,6 +320,7 @@ extern \"C\" {{
     h.view::<RunningView<'static>>();
     h.view::<Event>();
     h.view::<StepView>();
+    h.view::<HeldView<'static>>();
     h.shape::<HostFns>();
     h.open("wt_host", &[" The host, as long as a call lasts."]);
     h.line("    const void *context;\n    const wt_host_fns *functions;");
@@ -317,6 +333,7 @@ extern \"C\" {{
     h.close("wt_list", size_of::<List<'_, InstanceView>>());
     h.shape::<ClusterView<'_>>();
     h.shape::<QueueView<'_>>();
+    h.shape::<GatewayView<'_>>();
     h.shape::<SetupView<'_>>();
     h.shape::<Text>();
     h.shape::<AdmitC>();
@@ -329,6 +346,7 @@ extern \"C\" {{
     h.shape::<VictimFns>();
     h.shape::<DisaggregationFns>();
     h.shape::<BatchingFns>();
+    h.shape::<DispatchFns>();
     h.shape::<ParamC>();
     h.shape::<PolicyC>();
     h.shape::<PluginC>();
@@ -367,6 +385,7 @@ fn enumerations(h: &mut Header) {
             ("PREEMPTION", number(HookKind::Preemption as u32)),
             ("DISAGGREGATION", number(HookKind::Disaggregation as u32)),
             ("BATCHING", number(HookKind::Batching as u32)),
+            ("GATEWAY_DISPATCH", number(HookKind::Dispatch as u32)),
         ],
     );
     let bits = |i: Interests| format!("{:#x}ull", i.0);
@@ -387,6 +406,7 @@ fn enumerations(h: &mut Header) {
             ("READS_ADAPTERS", bits(Interests::ADAPTERS)),
             ("READS_STEPS", bits(Interests::STEPS)),
             ("READS_WAITING", bits(Interests::WAITING)),
+            ("READS_HELD", bits(Interests::HELD)),
         ],
     );
     let signal = |signal: AdapterSignal| number(signal as u32);
@@ -450,6 +470,7 @@ fn helpers(h: &mut Header) {
         ("wt_instance", "wt_instance_view"),
         ("wt_waiting", "wt_queued_view"),
         ("wt_running", "wt_running_view"),
+        ("wt_held", "wt_held_view"),
     ] {
         h.line(&format!(
             "static inline const {view} *{name}(wt_list list, uint32_t i) {{
@@ -584,6 +605,8 @@ mod tests {
         check::<VictimFns>(8);
         check::<DisaggregationFns>(8);
         check::<BatchingFns>(8);
+        check::<DispatchFns>(8);
+        check::<GatewayView<'_>>(4);
         check::<BatchAnswer>(4);
         check::<ParamC>(8);
         check::<PolicyC>(8);

@@ -212,7 +212,11 @@ impl<'a> Builder<'a> {
                 custom::Make::Dispatch(make) => Ok(make(&self.facts)),
                 _ => Err(misplaced(hook, policy.name(), policy.hook())),
             },
-            Choice::External(_) => Err(InputError::new("not yet")),
+            Choice::External(policy) => self.make_external(
+                policy,
+                |scripts, program, symbol| scripts.dispatch(program, symbol),
+                Plugin::dispatch,
+            ),
         }
     }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use windtunnel_base::record::Role;
 use windtunnel_engine::cluster::{ClusterConfig, PoolConfig, Resize, Schedule, TransferConfig};
-use windtunnel_engine::frontend::{FrontEndConfig, TraceConfig};
+use windtunnel_engine::frontend::{Detector, FlowControl, FrontEndConfig, TraceConfig};
 use windtunnel_engine::instance::{ApiServerConfig, EngineConfig, EngineRules, SchedulingConfig};
 use windtunnel_policy::builtin::routing::weighted::{SCORERS, scorer_params};
 use windtunnel_policy::registry::built_ins;
@@ -121,6 +121,9 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         phases_apart: false,
         acts_on_events_alone: false,
         prompts_move_together: false,
+        gateway_waits_for_ticks: b[9],
+        gateway_fifo_by_priority: false,
+        gateway_admits_all: false,
         // Under the reference's rules, blocks that were found are not always held.
         reuse_unfindable_first: b[10] && b[6],
         spare_lone_prefill: b[11],
@@ -338,16 +341,82 @@ fn policies() -> impl Strategy<Value = PolicySpec> {
         any_of(Hook::Priority),
         any_of(Hook::Scheduler),
         any_of(Hook::Preemption),
+        any_dispatch(),
     )
         .prop_map(
-            |(admission, tenant_budgets, routing, priority, scheduler, preemption)| PolicySpec {
-                admission,
-                tenant_budgets,
-                routing,
-                priority,
-                scheduler,
-                preemption,
-                ..PolicySpec::default()
+            |(admission, tenant_budgets, routing, priority, scheduler, preemption, dispatch)| {
+                PolicySpec {
+                    admission,
+                    tenant_budgets,
+                    routing,
+                    priority,
+                    scheduler,
+                    preemption,
+                    dispatch,
+                    ..PolicySpec::default()
+                }
+            },
+        )
+}
+
+/// A dispatch policy with either order of tenants.
+pub(crate) fn any_dispatch() -> impl Strategy<Value = Choice> {
+    let names: Vec<&str> = built_ins(Hook::Dispatch).iter().map(|p| p.name).collect();
+    (prop::sample::select(names), 0u32..2)
+        .prop_map(|(name, turns)| built_in(Hook::Dispatch, name, &[("turns", turns.into())]))
+}
+
+/// A gateway that holds requests.
+pub(crate) fn flow_control() -> impl Strategy<Value = FlowControl> {
+    let detector = prop_oneof![
+        1 => Just(Detector::Never),
+        2 => (0.5..4.0f64, 0.1..1.0f64).prop_map(|(queue_depth, kv_utilization)| {
+            Detector::Utilization { queue_depth, kv_utilization }
+        }),
+        4 => (1u32..4).prop_map(|n| Detector::Concurrency { requests: n.into() }),
+    ];
+    let limit = || prop_oneof![2 => Just(0u64), 1 => 1u64..6];
+    let ttl = prop_oneof![2 => Just(0i64), 1 => 1i64..2_000];
+    let tick = prop_oneof![1 => Just(1_000i64), 2 => 50i64..500];
+    let usage = prop_oneof![2 => Just(1.0), 1 => 0.0..1.0f64];
+    let targets = prop_oneof![
+        1 => Just(Vec::new()),
+        1 => (1i64..5_000).prop_map(|us| vec![("standard".to_owned(), us), ("batch".to_owned(), 700)]),
+    ];
+    (
+        detector,
+        limit(),
+        limit(),
+        any::<bool>(),
+        ttl,
+        tick,
+        usage,
+        any::<bool>(),
+        targets,
+    )
+        .prop_map(
+            |(
+                detector,
+                max_depth,
+                per_band,
+                shedding,
+                ttl_us,
+                tick_us,
+                usage_limit,
+                evicts,
+                class_targets,
+            )| {
+                FlowControl {
+                    detector,
+                    max_depth,
+                    per_band,
+                    shedding,
+                    ttl_us,
+                    tick_us,
+                    usage_limit,
+                    evicts,
+                    class_targets,
+                }
             },
         )
 }
@@ -366,10 +435,20 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
     let trace = prop_oneof![3 => Just(None), 1 => (0usize..4).prop_map(Some)];
     let instances = prop_oneof![2 => Just(1u32), 1 => 2u32..6];
     let tight = prop_oneof![1 => Just(None), 2 => (0u64..8).prop_map(Some)];
-    let cluster = (instances, delay(), delay(), delay(), delay(), trace, tight);
+    let flow = prop_oneof![2 => Just(None), 1 => flow_control().prop_map(Some)];
+    let cluster = (
+        instances,
+        delay(),
+        delay(),
+        delay(),
+        delay(),
+        trace,
+        tight,
+        flow,
+    );
     (asks(most), engine(), cluster, latency(), policies()).prop_map(
         |(asks, mut engine, cluster, latency, policies)| {
-            let (instances, admission, routing, refresh, cache, trace, tight) = cluster;
+            let (instances, admission, routing, refresh, cache, trace, tight, flow) = cluster;
             // Mostly the pool is just too small for all of them at once.
             if let Some(spare) = tight {
                 engine.total_kv_blocks = largest(&asks, &engine) + spare;
@@ -389,6 +468,7 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
                     routing_latency_us: routing,
                     snapshot_refresh_us: refresh,
                     cache_signal_delay_us: cache,
+                    flow_control: flow,
                     trace: TraceConfig {
                         decisions: trace.is_some(),
                         counterfactual_k: trace.unwrap_or(0),

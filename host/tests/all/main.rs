@@ -18,6 +18,7 @@ mod feedback;
 mod figures;
 mod filled;
 mod fit;
+mod flow_control;
 mod formats;
 mod fuzz;
 mod golden;

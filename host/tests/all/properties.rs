@@ -5,7 +5,7 @@ use crate::lab::{self, Affine, Script};
 use crate::support::windtunnel;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use windtunnel_base::record::{Outcome, RequestRecord, RunRecord, State};
+use windtunnel_base::record::{Outcome, RequestRecord, RunRecord, State, TurnedAway};
 use windtunnel_base::request::{FinishReason, Source};
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::instance::{EngineConfig, EngineRules, SchedulingConfig};
@@ -62,8 +62,8 @@ fn simulate_script(case: &Case, mut script: Script) -> Result<Outcomes, String> 
 /// Everything a run says, as text.
 pub(crate) fn text(record: &RunRecord) -> String {
     format!(
-        "{:?} {:?} {:?} {:?}",
-        record.requests, record.instances, record.decisions, record.shed_by_class
+        "{:?} {:?} {:?} {:?} {:?}",
+        record.requests, record.instances, record.decisions, record.shed_by_class, record.gateway
     )
 }
 
@@ -138,8 +138,60 @@ fn requests_are_conserved(case: &Case, run: &Outcomes) -> Result<(), String> {
         record.rejected_by_routing == of(None, &[Unroutable]),
         "routing rejections"
     );
+    gateway_counters_agree(case, record, of)?;
     let shed: u64 = record.shed_by_class.iter().map(|(_, n)| n).sum();
     ensure!(shed == record.rejected_by_admission, "rejections by class");
+    Ok(())
+}
+
+/// What the gateway counted is what the records say, and nobody was there longer than allowed.
+fn gateway_counters_agree(
+    case: &Case,
+    record: &RunRecord,
+    of: impl Fn(Option<usize>, &[Outcome]) -> u64,
+) -> Result<(), String> {
+    let flow = case.config.front.flow_control.clone();
+    let totals = record.gateway.clone().unwrap_or_default();
+    ensure!(flow.is_some() == record.gateway.is_some(), "a gateway");
+    let counts = [
+        (totals.all.rejected, of(None, &[Outcome::GatewayFull])),
+        (totals.all.shed, of(None, &[Outcome::Shed])),
+        (totals.all.expired, of(None, &[Outcome::Expired])),
+        (totals.all.evicted, of(None, &[Outcome::Evicted])),
+        (totals.held, of(None, &[Outcome::Held])),
+    ];
+    for (counter, records) in counts {
+        ensure!(counter == records, "{counts:?} at the gateway");
+    }
+    let mut sum = TurnedAway::default();
+    for (_, class) in &totals.by_class {
+        sum.rejected += class.rejected;
+        sum.shed += class.shed;
+        sum.expired += class.expired;
+        sum.evicted += class.evicted;
+    }
+    ensure!(sum == totals.all, "{:?} by class", totals.by_class);
+    let flow = flow.unwrap_or_default();
+    let most = totals.most_held;
+    ensure!(
+        flow.max_depth == 0 || most <= flow.max_depth,
+        "{most} were held"
+    );
+    for r in &record.requests {
+        let id = &r.id;
+        let Some(times) = r.gateway.as_deref() else {
+            continue;
+        };
+        ensure!(times.enqueued_us >= r.arrival_us, "{id} at the gateway");
+        let left = times.delay_us();
+        ensure!(left.is_none_or(|us| us >= 0), "{id} was held for {left:?}");
+        let late = left.is_some_and(|us| flow.ttl_us > 0 && us > flow.ttl_us);
+        ensure!(!late, "{id} was held for {left:?}");
+        ensure!(
+            left.is_some() || r.instance.is_none(),
+            "{id} never left the gateway, and was on an instance"
+        );
+    }
     Ok(())
 }
 
@@ -219,7 +271,7 @@ fn times_agree(case: &Case, run: &Outcomes, r: &RequestRecord) -> Result<(), Str
             r.deadline_us
         );
     }
-    if r.state != State::Completed {
+    if r.state != State::Completed || r.outcome == Outcome::Evicted {
         ensure!(
             r.e2e_us.is_none() && r.mean_itl_us.is_none() && r.generated_tokens == 0,
             "{id} did not complete but has {r:?}"
@@ -436,6 +488,11 @@ fn the_cases_reach_every_outcome() {
                 Outcome::Rejected => "rejected",
                 Outcome::Unroutable => "unroutable",
                 Outcome::RequestsQueued | Outcome::TokensQueued => "refused by a server",
+                Outcome::GatewayFull => "refused by the gateway",
+                Outcome::Shed => "shed",
+                Outcome::Expired => "expired",
+                Outcome::Evicted => "evicted",
+                Outcome::Held => "held",
                 Outcome::Running => "running",
                 Outcome::Queued => "queued",
                 Outcome::InTransit => "in transit",
@@ -443,7 +500,7 @@ fn the_cases_reach_every_outcome() {
             *seen.entry(outcome).or_default() += 1;
             let keeps = case.instance(r.instance).0.rules.keep_tokens_on_preemption;
             let mut count = |what, is: bool| *seen.entry(what).or_default() += u64::from(is);
-            let done = r.state == State::Completed;
+            let done = r.e2e_us.is_some();
             count("completed follow-up", done && r.round > 0);
             count(
                 "completed after preemption, tokens kept",
@@ -463,7 +520,7 @@ fn the_cases_reach_every_outcome() {
     }
     println!("{seen:#?}");
     let rare: Vec<_> = seen.iter().filter(|(_, n)| **n < 10).collect();
-    assert!(rare.is_empty() && seen.len() == 16, "{rare:?} of {seen:?}");
+    assert!(rare.is_empty() && seen.len() == 21, "{rare:?} of {seen:?}");
 }
 
 /// Limits at the edge of their types: every sum still fits (overflow checks are on in tests).

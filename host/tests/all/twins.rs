@@ -2,8 +2,8 @@
 //! every record and every decision, and on the reference's cases.
 
 use crate::cases::{
-    Case, OF_THE_REFERENCE, any_decider, any_of, case, gaie_legacy, split, tier_shed, token_bucket,
-    two_weights, weighted,
+    Case, OF_THE_REFERENCE, any_decider, any_dispatch, any_of, case, flow_control, gaie_legacy,
+    split, tier_shed, token_bucket, two_weights, weighted,
 };
 use crate::filled::{Compiled, File, file, run, scripted};
 use crate::lab::built_in;
@@ -54,8 +54,8 @@ fn said(record: &RunRecord, scores: bool) -> String {
         })
         .collect();
     format!(
-        "{:#?} {:#?} {decisions:#?} {:?} {:?}",
-        record.requests, record.instances, record.shed_by_class, record.fault
+        "{:#?} {:#?} {decisions:#?} {:?} {:?} {:?}",
+        record.requests, record.instances, record.shed_by_class, record.gateway, record.fault
     )
 }
 
@@ -287,6 +287,15 @@ proptest! {
         case.policies.disaggregation = decider;
         case.config.front.snapshot_refresh_us = age_us;
         let files = [twin(Hook::Disaggregation, &case.policies.disaggregation)];
+        agree(&case, &files, Compiled::default())?;
+    }
+
+    #[test]
+    fn dispatch_twins_agree(case in case(40), flow in flow_control(), dispatch in any_dispatch()) {
+        let mut case = case;
+        case.config.front.flow_control = Some(flow);
+        case.policies.dispatch = dispatch;
+        let files = [twin(Hook::Dispatch, &case.policies.dispatch)];
         agree(&case, &files, Compiled::default())?;
     }
 

@@ -23,6 +23,7 @@ pub(crate) const CONTRACT: &[(&str, &str)] = sources![
     "src/abi/root.rs",
     "src/batching.rs",
     "src/c.rs",
+    "src/dispatch.rs",
     "src/error.rs",
     "src/header.rs",
     "src/hooks.rs",

@@ -185,7 +185,6 @@ impl Cluster<'_> {
             },
             on_the_way: false,
         };
-        gateway.known.insert(serial, known);
         let due_us = gateway.due_us(&pending.request, symbols, now);
         let limits = [gateway.config.max_depth, gateway.config.per_band];
         let shedding = gateway.config.shedding;
@@ -204,6 +203,7 @@ impl Cluster<'_> {
             Enqueued::InPlaceOf(place, gone) => (place, Some(gone)),
         };
         self.front.trace_admitted(now, &id, "flow-control-enqueued");
+        gateway.known.insert(serial, known);
         let ttl_us = gateway.config.ttl_us;
         if ttl_us > 0 {
             let at = now.saturating_add(ttl_us);

@@ -123,6 +123,9 @@ impl Cluster<'_> {
 
     /// A request is refused: by the server of `instance`, or by none.
     pub(super) fn refuse(&mut self, pending: &Pending, instance: u32, outcome: Outcome) {
+        if let Some(gateway) = &mut self.gateway {
+            gateway.arrived(pending.view.serial);
+        }
         self.tell(EventKind::Reject, &pending.view, instance, [0, 0, 0]);
         self.records.push(RequestRecord::unserved(
             pending.view.serial,

@@ -91,6 +91,11 @@ impl FrontEndPolicies {
                 router.on_event(event).map_err(of(Hook::Routing))?;
             }
         }
+        if let Some(dispatch) = &mut self.dispatch
+            && dispatch.interests().hears(kind)
+        {
+            dispatch.on_event(event).map_err(of(Hook::Dispatch))?;
+        }
         if let Some(decider) = decider.filter(|d| d.interests().hears(kind)) {
             let told = decider.on_event(event);
             told.map_err(of(Hook::Disaggregation))?;

@@ -6,7 +6,8 @@ use crate::frontend::backends::Backends;
 use crate::frontend::gateway::{Detector, GatewayQueue, HeldAt};
 use crate::frontend::services::FrontEndServices;
 use std::ops::ControlFlow;
-use windtunnel_base::fault::RunFault;
+use windtunnel_base::fault::{PolicyCall, RunFault};
+use windtunnel_base::hook::Hook;
 use windtunnel_base::record::RoutingStage;
 use windtunnel_base::request::{RequestId, Sym, TokenSeq};
 use windtunnel_base::rng::Stream;
@@ -100,10 +101,8 @@ impl FrontEnd {
             chosen = match policy.dispatch(&view, &cluster) {
                 Ok(chosen) => chosen,
                 Err(e) => {
-                    self.fault(RunFault::Invariant(format!(
-                        "the dispatch policy failed: {}",
-                        e.message()
-                    )));
+                    let call = PolicyCall::Decision;
+                    self.fault(RunFault::failed(Hook::Dispatch, call, None, &e));
                     None
                 }
             };
@@ -112,8 +111,8 @@ impl FrontEnd {
         let chosen = chosen?;
         let Some(((priority, tenant), view)) = places.get(chosen).zip(held.get(chosen)) else {
             let last = held.len() - 1;
-            let what = format!("the dispatch policy chose {chosen}; expected 0 to {last}");
-            self.fault(RunFault::Invariant(what));
+            let what = format!("chose held request {chosen}; expected 0 to {last}");
+            self.fault(RunFault::answered(Hook::Dispatch, None, what));
             return None;
         };
         Some(HeldAt {
