@@ -2,11 +2,14 @@
 
 use crate::settings::Given;
 use crate::spec::RunSpec;
+use serde_json::{Value, json};
 use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::record::GatewayTotals;
 use windtunnel_config::flow_control::FlowControlSpec;
 use windtunnel_engine::frontend::{Detector, FlowControl};
 use windtunnel_engine::instance::Preset;
 use windtunnel_policy::bundle::Bundle;
+use windtunnel_policy::{Choice, PolicySpec};
 
 /// The settings that have an effect only with a gateway.
 const OF_GATEWAY: [&str; 14] = [
@@ -204,4 +207,98 @@ fn class_targets(text: &str) -> Result<Vec<(String, i64)>, InputError> {
         targets.push((class.to_owned(), us));
     }
     Ok(targets)
+}
+
+/// The tenants take turns, by the parameter of a built-in dispatch policy.
+fn takes_turns(dispatch: &Choice) -> bool {
+    match dispatch {
+        Choice::BuiltIn { values, .. } => values.get("turns") > 0.0,
+        _ => false,
+    }
+}
+
+/// The gateway in a line for people.
+pub(crate) fn described(gateway: &FlowControl, policies: &PolicySpec) -> String {
+    let detector = match gateway.detector {
+        Detector::Never => "never saturated".to_owned(),
+        Detector::Utilization {
+            queue_depth,
+            kv_utilization,
+        } => format!("saturated by utilization (queue {queue_depth}, KV {kv_utilization})"),
+        Detector::Concurrency { requests } => {
+            format!("saturated by concurrency ({requests} requests per instance)")
+        }
+    };
+    let turns = match takes_turns(&policies.dispatch) {
+        true => ", tenants in turn",
+        false => "",
+    };
+    format!(
+        "gateway: {detector}, dispatch {}{turns}",
+        policies.dispatch.name()
+    )
+}
+
+/// The gateway for programs.
+pub(crate) fn setup(gateway: &FlowControl, policies: &PolicySpec) -> Value {
+    let mut setup = json!({
+        "dispatch_order": policies.dispatch.name(),
+        "tenants_in_turn": takes_turns(&policies.dispatch),
+        "max_gateway_queue_depth": gateway.max_depth,
+        "per_band_capacity": gateway.per_band,
+        "queue_shedding": gateway.shedding,
+        "request_ttl_us": gateway.ttl_us,
+        "dispatch_tick_interval_us": gateway.tick_us,
+        "usage_limit_threshold": gateway.usage_limit,
+        "in_flight_eviction": gateway.evicts,
+    });
+    let mut add = |key: &str, value: Value| setup[key] = value;
+    match gateway.detector {
+        Detector::Never => add("saturation_detector", json!("never")),
+        Detector::Utilization {
+            queue_depth,
+            kv_utilization,
+        } => {
+            add("saturation_detector", json!("utilization"));
+            add("queue_depth_threshold", json!(queue_depth));
+            add("kv_cache_util_threshold", json!(kv_utilization));
+        }
+        Detector::Concurrency { requests } => {
+            add("saturation_detector", json!("concurrency"));
+            add("max_concurrency", json!(requests));
+        }
+    }
+    setup
+}
+
+/// What a person should know of the gateway before the run.
+pub(crate) fn notes(gateway: &FlowControl, policies: &PolicySpec, rules: Preset) -> Vec<String> {
+    let mut notes = Vec::new();
+    let admission = policies.admission.name();
+    if rules.rules().gateway_admits_all && !policies.admission.is_built_in("always-admit") {
+        notes.push(format!(
+            "admission policy \"{admission}\" does nothing: under blis rules the gateway of `flow_control` takes \
+             its place, as in the reference"
+        ));
+    }
+    if gateway.detector == Detector::Never && gateway.usage_limit > 0.0 && rules == Preset::Vllm {
+        let built_in = matches!(policies.dispatch, Choice::BuiltIn { .. });
+        if built_in {
+            notes.push(
+                "the gateway of `flow_control` holds nothing back with `saturation_detector` never"
+                    .to_owned(),
+            );
+        }
+    }
+    notes
+}
+
+/// What a person should know of it after the run.
+pub(crate) fn note_after(totals: Option<&GatewayTotals>) -> Option<String> {
+    let totals = totals.filter(|totals| totals.stuck)?;
+    Some(format!(
+        "the run ended with {} requests at the gateway: nothing else was to happen, and its saturation \
+         detector, `usage_limit_threshold` or dispatch policy let none of them go",
+        totals.held
+    ))
 }

@@ -278,8 +278,11 @@ impl Resolver<'_> {
             disaggregation: &run.disaggregation,
             flow_control: &run.flow_control,
         };
-        let Chosen { spec, notes } =
+        let Chosen { spec, mut notes } =
             choose(&run.policies, &bundle, self.policies, &given, &cluster)?;
+        if let Some(gateway) = &deployment.config().front.flow_control {
+            notes.extend(flow_control::notes(gateway, &spec, deployment.preset()));
+        }
         batching::check(&spec, &deployment.config().pools)?;
         let analysis = Analysis::of(&run.outputs, &given)?;
         deployment.check_kv_events(&given)?;
@@ -468,6 +471,7 @@ impl Simulation {
         let mentions = &self.mentions;
         let mut notes = mentions.notes(&seen, &record.symbols, &pools);
         notes.extend(profile::outside(self.deployment.resolved())?);
+        notes.extend(flow_control::note_after(record.gateway.as_ref()));
         if let Some(fault) = &record.fault {
             return Err(InputError::new(fault.to_string()));
         }
