@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! arrival -> Admission -> Router -> instance: wait queue (Priority, Scheduler) -> batch (Batching; Victim on KV shortage)
-//!               ^            ^                      ^                              |
+//!               ^    ^       ^                      ^                              |
+//!               |  Dispatch, where a gateway holds requests                        |
 //!               +-- Event ---+----------------------+--- first token, completion, preemption
 //! ```
 //!

@@ -1,13 +1,13 @@
 -- FIFO: first come, first served, whatever the class; with turns, the tenants one after the other.
 --
--- Rule: the least sequence; with turns, the least of the tenant behind the last one.
+-- Rule: the least sequence; with turns, the least of the tenant behind the last one, as they first came.
 -- Source: a plain queue; the built-in `fifo` decides the same.
---@param turns = 0, 0..1 int  1: tenants one after the other, by name; 0: who came first goes first
+--@param turns = 0, 0..1 int  1: tenants one after the other; 0: who came first goes first
 
 local last = nil
 
 return {
-  dispatch = function(held)
+  next_held = function(held)
     local first, flows = {}, {}
     for i, req in ipairs(held) do
       local best = first[req.flow]
@@ -20,6 +20,7 @@ return {
     end
     local chosen = 1
     if cfg.turns > 0 then
+      table.sort(flows)
       local at = table.find(flows, last)
       chosen = if at then at % #flows + 1 else 1
     else

@@ -5,12 +5,12 @@
 -- one of that priority.
 -- Source: BLIS (`--dispatch-order priority`, `--fairness-policy`); the built-in `priority` decides the
 -- same.
---@param turns = 0, 0..1 int  1: tenants one after the other, by name; 0: who came first goes first
+--@param turns = 0, 0..1 int  1: tenants one after the other; 0: who came first goes first
 
 local last = {}
 
 return {
-  dispatch = function(held)
+  next_held = function(held)
     local top = held[1].class_priority
     local begins, flows = {}, {}
     for i, req in ipairs(held) do

@@ -363,7 +363,7 @@ fn loaded(program: &Arc<Program>) -> Result<Vec<Hook>, InputError> {
     if hooks.is_empty() {
         return Err(InputError::in_file(
             &program.name,
-            "fills no hook: its table has none of admit, route, score, route_columns, priority, key, order, victim, disaggregate, batch, dispatch",
+            "fills no hook: its table has none of admit, route, score, route_columns, priority, key, order, victim, disaggregate, batch, next_held",
         ));
     }
     Ok(hooks)

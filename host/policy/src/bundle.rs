@@ -5,6 +5,8 @@
 //! its forms: scorers (2026-08) and two weights (2026-02). Which there are is said by the built-in
 //! policies ([`BuiltIn::bundle_keys`]).
 
+mod section;
+
 use super::builtin::policy::BuiltIn;
 use super::builtin::routing::weighted;
 use super::loader::PolicyLoader;
@@ -13,10 +15,10 @@ use super::picker_config::{self, Picker};
 use super::reference::Reference;
 use super::registry::{built_in, built_ins, default_policy, names, unknown_policy};
 use super::spec::PolicySpec;
+use section::SectionOf;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde::Deserializer;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to};
@@ -160,82 +162,6 @@ fn dispatch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Er
 
 fn section<'de, D: Deserializer<'de>>(deserializer: D, hook: Hook) -> Result<Section, D::Error> {
     deserializer.deserialize_struct("Section", keys(hook), SectionOf(hook))
-}
-
-/// Reads the section of a hook.
-struct SectionOf(Hook);
-
-impl<'de> Visitor<'de> for SectionOf {
-    type Value = Section;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Hook::Scheduler => "the name of a scheduler, or a section with policy and params",
-            _ => "a section with policy and params",
-        })
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<Section, E> {
-        if self.0 != Hook::Scheduler {
-            return Err(E::invalid_type(serde::de::Unexpected::Str(name), &self));
-        }
-        Ok(Section {
-            policy: Some(name.to_owned()),
-            ..Section::default()
-        })
-    }
-
-    fn visit_unit<E>(self) -> Result<Section, E> {
-        Ok(Section::default())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Section, A::Error> {
-        let mut section = Section::default();
-        let mut read: Vec<&str> = Vec::new();
-        while let Some(key) = map.next_key_seed(KeyOf(self.0))? {
-            if read.contains(&key) {
-                return Err(A::Error::duplicate_field(key));
-            }
-            read.push(key);
-            match key {
-                "policy" => section.policy = map.next_value()?,
-                "scorers" => section.scorers = map.next_value()?,
-                "slo_priorities" => section.slo_priorities = map.next_value()?,
-                "slo_targets" => section.slo_targets = map.next_value()?,
-                "params" => section.params = map.next_value()?,
-                key => {
-                    let value: Option<f64> = map.next_value()?;
-                    section.settings.extend(value.map(|value| (key, value)));
-                }
-            }
-        }
-        Ok(section)
-    }
-}
-
-/// Reads a key of the section of a hook.
-struct KeyOf(Hook);
-
-impl<'de> DeserializeSeed<'de> for KeyOf {
-    type Value = &'static str;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for KeyOf {
-    type Value = &'static str;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E: Error>(self, found: &str) -> Result<Self::Value, E> {
-        let keys = keys(self.0);
-        let known = keys.iter().find(|key| **key == found);
-        known.copied().ok_or_else(|| E::unknown_field(found, keys))
-    }
 }
 
 impl Section {

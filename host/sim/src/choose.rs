@@ -1,11 +1,11 @@
 //! From what a run says of its policies to the policies themselves. What is said in the run wins
 //! over the bundle that it names.
 
+mod dispatch;
 mod pool_batching;
 
 use crate::batching::Named;
 use crate::disaggregation_spec::DisaggregationSpec;
-use crate::flow_control;
 use crate::settings::Given;
 use crate::spec::{PoliciesSpec, RunSpec, SchedulingPolicySpec};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to, unknown};
@@ -14,9 +14,8 @@ use windtunnel_config::flow_control::FlowControlSpec;
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::instance::Preset;
 use windtunnel_policy::builtin::routing::weighted::parse_scorers;
-use windtunnel_policy::builtin::{disaggregation, dispatch, preemption, priority, scheduler};
+use windtunnel_policy::builtin::{disaggregation, preemption, priority, scheduler};
 use windtunnel_policy::bundle::{Bundle, Section};
-use windtunnel_policy::registry::{built_in, default_policy};
 use windtunnel_policy::{
     Builder, Choice, ChooseValues, Custom, Hook, Param, PolicyLoader, PolicySpec, Reference,
 };
@@ -337,49 +336,6 @@ impl Chooser<'_> {
             "without `pd_decider` prefix-threshold",
         )?;
         Ok(choice)
-    }
-
-    /// The dispatch policy. Under the reference's rules `fifo` is another name for `priority`.
-    fn dispatch(&mut self, cluster: &ClusterFacts<'_>) -> Result<Choice, InputError> {
-        let hook = Hook::Dispatch;
-        let chosen = self
-            .policies
-            .dispatch
-            .clone()
-            .filter(|name| !name.is_empty());
-        let named = self.bundle.section(hook).named().is_some() || self.custom(hook)?.is_some();
-        if named && !cluster.flow_control.enabled {
-            return Err(InputError::new(
-                "a dispatch policy has no effect without `flow_control`",
-            ));
-        }
-        let turns = flow_control::turns(cluster.flow_control)?;
-        let turns = turns.map(|turns| ("turns".to_owned(), f64::from(u8::from(turns))));
-        let own = match (&chosen, self.bundle.section(hook).named()) {
-            (Some(name), _) => Some(name.clone()),
-            (None, Some(name)) => Some(name.to_owned()),
-            (None, None) => Some(default_policy(hook).name.to_owned()),
-        };
-        let built_in = own.filter(|name| built_in(hook, name).is_some());
-        let settings = built_in
-            .as_deref()
-            .map(|name| (name, turns.into_iter().collect()));
-        let choice = self.pick(hook, &chosen, settings)?;
-        self.given.reject_unless(
-            &["fairness_policy"],
-            built_in.is_some(),
-            "with a dispatch policy that is not built in",
-        )?;
-        match &choice {
-            Choice::BuiltIn { policy, values }
-                if cluster.rules.rules().gateway_fifo_by_priority
-                    && **policy == dispatch::fifo::POLICY =>
-            {
-                let values: Vec<_> = values.named().map(|(n, v)| (n.to_owned(), v)).collect();
-                Choice::built_in(hook, dispatch::priority::POLICY.name, &values)
-            }
-            _ => Ok(choice),
-        }
     }
 
     /// The router of a stage: the run's, else the bundle's.

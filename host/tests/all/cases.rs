@@ -1,12 +1,13 @@
 //! Random clusters and workloads. Plain strategies, so that failures shrink.
 
+use crate::flow_cases::{any_dispatch, flow_control};
 use crate::lab::{self, Affine, Arrival, Round, built_in};
 use proptest::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 use windtunnel_base::record::Role;
 use windtunnel_engine::cluster::{ClusterConfig, PoolConfig, Resize, Schedule, TransferConfig};
-use windtunnel_engine::frontend::{Detector, FlowControl, FrontEndConfig, TraceConfig};
+use windtunnel_engine::frontend::{FrontEndConfig, TraceConfig};
 use windtunnel_engine::instance::{ApiServerConfig, EngineConfig, EngineRules, SchedulingConfig};
 use windtunnel_policy::builtin::routing::weighted::{SCORERS, scorer_params};
 use windtunnel_policy::registry::built_ins;
@@ -354,68 +355,6 @@ fn policies() -> impl Strategy<Value = PolicySpec> {
                     preemption,
                     dispatch,
                     ..PolicySpec::default()
-                }
-            },
-        )
-}
-
-/// A dispatch policy with either order of tenants.
-pub(crate) fn any_dispatch() -> impl Strategy<Value = Choice> {
-    let names: Vec<&str> = built_ins(Hook::Dispatch).iter().map(|p| p.name).collect();
-    (prop::sample::select(names), 0u32..2)
-        .prop_map(|(name, turns)| built_in(Hook::Dispatch, name, &[("turns", turns.into())]))
-}
-
-/// A gateway that holds requests.
-pub(crate) fn flow_control() -> impl Strategy<Value = FlowControl> {
-    let detector = prop_oneof![
-        1 => Just(Detector::Never),
-        2 => (0.5..4.0f64, 0.1..1.0f64).prop_map(|(queue_depth, kv_utilization)| {
-            Detector::Utilization { queue_depth, kv_utilization }
-        }),
-        4 => (1u32..4).prop_map(|n| Detector::Concurrency { requests: n.into() }),
-    ];
-    let limit = || prop_oneof![2 => Just(0u64), 1 => 1u64..6];
-    let ttl = prop_oneof![2 => Just(0i64), 1 => 1i64..2_000];
-    let tick = prop_oneof![1 => Just(1_000i64), 2 => 50i64..500];
-    let usage = prop_oneof![2 => Just(1.0), 1 => 0.0..1.0f64];
-    let targets = prop_oneof![
-        1 => Just(Vec::new()),
-        1 => (1i64..5_000).prop_map(|us| vec![("standard".to_owned(), us), ("batch".to_owned(), 700)]),
-    ];
-    (
-        detector,
-        limit(),
-        limit(),
-        any::<bool>(),
-        ttl,
-        tick,
-        usage,
-        any::<bool>(),
-        targets,
-    )
-        .prop_map(
-            |(
-                detector,
-                max_depth,
-                per_band,
-                shedding,
-                ttl_us,
-                tick_us,
-                usage_limit,
-                evicts,
-                class_targets,
-            )| {
-                FlowControl {
-                    detector,
-                    max_depth,
-                    per_band,
-                    shedding,
-                    ttl_us,
-                    tick_us,
-                    usage_limit,
-                    evicts,
-                    class_targets,
                 }
             },
         )

@@ -1,5 +1,5 @@
 //! The gateway that holds requests back: each of its rules with times worked out by hand, under both
-//! presets where they differ; its settings on the command line; its hook.
+//! presets where they differ; its hook.
 //!
 //! Step times are [`BY_HAND`](crate::lab::BY_HAND): 100 us a step, plus 1 us a prefill token, plus
 //! 10 us a decode. A request of 10 + 2 tokens alone takes 110 + 110 us; under `blis` rules it has
@@ -7,8 +7,6 @@
 
 use crate::filled::{file, scripted};
 use crate::lab::{self, Arrival, BY_HAND, ask, built_in, fresh, roomy};
-use crate::support::{Ran, windtunnel};
-use serde_json::Value;
 use std::fs;
 use windtunnel_base::record::{GatewayTimes, Outcome, RequestRecord, RunRecord, TurnedAway};
 use windtunnel_engine::frontend::{Detector, FlowControl};
@@ -354,10 +352,11 @@ fn order_of(dispatch: Choice) -> Vec<usize> {
 fn orders_go_by_priority_tenant_and_arrival() {
     assert_eq!(order_of(order("fifo", false)), [1, 2, 3, 4, 5]);
     assert_eq!(order_of(order("priority", false)), [3, 1, 2, 4, 5]);
-    // By their names: b, c, and "default" for the request that has none.
-    assert_eq!(order_of(order("priority", true)), [3, 1, 5, 4, 2]);
-    // Turns whatever the priority: b, c, default, then b and c again.
-    assert_eq!(order_of(order("fifo", true)), [1, 3, 4, 2, 5]);
+    // By their names: b, c, "default" for the request that has none. When c has none left it is no
+    // longer known who comes behind it: the first of all does.
+    assert_eq!(order_of(order("priority", true)), [3, 1, 5, 2, 4]);
+    // Turns whatever the priority: who has no tenant, then the tenants as they first came.
+    assert_eq!(order_of(order("fifo", true)), [4, 1, 3, 2, 5]);
 }
 
 #[test]
@@ -412,14 +411,14 @@ fn a_script_says_who_goes_next() {
     let asks = [plain(0), plain(10), plain(20), plain(30)];
     // Last come, first served.
     let last = run_script(
-        "return { dispatch = function(held) return #held end }",
+        "return { next_held = function(held) return #held end }",
         &asks,
     );
     let went = dispatched(&last);
     assert!(went[3] < went[2] && went[2] < went[1], "{went:?}");
     // What it sees of the gateway and of the instances.
     let seen = run_script(
-        "return { dispatch = function(held, gateway, cluster)
+        "return { next_held = function(held, gateway, cluster)
             local req = held[1]
             assert(gateway.depth >= #held and gateway.saturation < 1 and gateway.on_the_way == 0)
             assert(cluster.n == 1 and cluster.instances[1].in_flight == 0)
@@ -431,268 +430,14 @@ fn a_script_says_who_goes_next() {
     assert_eq!(seen.fault, None);
     assert_eq!(outcomes(&seen), [Outcome::Completed; 4]);
     // Nobody goes: the run ends.
-    let none = run_script("return { dispatch = function() end }", &asks);
+    let none = run_script("return { next_held = function() end }", &asks);
     assert_eq!(outcomes(&none), [Outcome::Held; 4]);
     let fault = |text: &str| run_script(text, &asks).fault.expect("a fault").to_string();
-    let wrong = fault("return { dispatch = function(held) return #held + 1 end }");
+    let wrong = fault("return { next_held = function(held) return #held + 1 end }");
     assert!(
-        wrong.contains("dispatch returned 2; expected a position from 1 to 1, or nil"),
+        wrong.contains("next_held returned 2; expected a position from 1 to 1, or nil"),
         "{wrong}"
     );
-    let wrong = fault("return { dispatch = function(held) return true end }");
-    assert!(wrong.contains("dispatch returned true"), "{wrong}");
-}
-
-/// A bursty run of two classes on the command line.
-fn command(more: &[&str]) -> Ran {
-    let base = [
-        "run",
-        "--model",
-        "llama-3.1-8b-instruct",
-        "--latency-model",
-        "trained-physics",
-        "--num-instances",
-        "2",
-        "--rate",
-        "60",
-        "--num-requests",
-        "120",
-        "--flow-control",
-        "--saturation-detector",
-        "concurrency",
-        "--max-concurrency",
-        "3",
-    ];
-    windtunnel(base.iter().chain(more))
-}
-
-#[test]
-fn the_reference_has_no_fifo_and_no_admission_policy_beside_it() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let spec = folder.path().join("w.yaml");
-    fs::write(
-        &spec,
-        "version: \"2\"
-seed: 3
-aggregate_rate: 60
-num_requests: 120
-clients:
-  - { id: a, tenant_id: x, slo_class: critical, rate_fraction: 0.4, arrival: { process: poisson },
-      input_distribution: { type: constant, params: { value: 200 } }, output_distribution: { type: constant, params: { value: 40 } } }
-  - { id: b, tenant_id: y, slo_class: batch, rate_fraction: 0.6, arrival: { process: poisson },
-      input_distribution: { type: constant, params: { value: 200 } }, output_distribution: { type: constant, params: { value: 40 } } }
-",
-    )
-    .expect("written");
-    let rows = |rules: &str, more: &[&str]| -> Value {
-        let out = folder.path().join("rows.json");
-        let base = [
-            "run",
-            "--model",
-            "llama-3.1-8b-instruct",
-            "--latency-model",
-            "trained-physics",
-            "--num-instances",
-            "2",
-            "--flow-control",
-            "--saturation-detector",
-            "concurrency",
-            "--max-concurrency",
-            "3",
-            "--workload-spec",
-        ];
-        let mut argv: Vec<String> = base.map(str::to_owned).to_vec();
-        argv.push(spec.display().to_string());
-        argv.extend(["--rules", rules, "--results-path"].map(str::to_owned));
-        argv.push(out.display().to_string());
-        argv.extend(more.iter().map(|&a| a.to_owned()));
-        let ran = windtunnel(&argv);
-        assert_eq!(ran.code, 0, "{}", ran.stderr);
-        serde_json::from_str(&fs::read_to_string(&out).expect("rows")).expect("JSON")
-    };
-    let orders =
-        |rules| ["fifo", "priority"].map(|order| rows(rules, &["--dispatch-order", order]));
-    let [fifo, priority] = orders("blis");
-    assert_eq!(fifo, priority);
-    let [fifo, priority] = orders("vllm");
-    assert_ne!(fifo, priority);
-    let held = |rows: &Value| {
-        let rows = rows.as_array().expect("rows").iter();
-        let mut times: Vec<(i64, i64)> = rows
-            .map(|r| {
-                let time = |key: &str| r[key].as_i64().expect("a time");
-                (time("gateway_enqueue_us"), time("gateway_dispatch_us"))
-            })
-            .collect();
-        times.sort_unstable();
-        times
-    };
-    let times = held(&fifo);
-    assert!(times.iter().any(|(came, went)| went > came), "some waited");
-    assert!(
-        times.is_sorted_by_key(|(_, went)| *went),
-        "first come, first served"
-    );
-    let closed = ["--admission-policy", "reject-all"];
-    let states = |rows: &Value| -> Vec<String> {
-        let rows = rows.as_array().expect("rows").iter();
-        rows.map(|r| r["outcome"].as_str().expect("a word").to_owned())
-            .collect()
-    };
-    assert!(
-        states(&rows("blis", &closed))
-            .iter()
-            .all(|o| o == "completed")
-    );
-    assert!(
-        states(&rows("vllm", &closed))
-            .iter()
-            .all(|o| o == "rejected")
-    );
-}
-
-#[test]
-fn reports_tell_what_the_gateway_did() {
-    let limits = ["--max-gateway-queue-depth", "4", "--request-ttl", "200000"];
-    let table = command(&limits);
-    assert_eq!(table.code, 0, "{}", table.stderr);
-    assert!(
-        table.stdout.contains("rejected by the gateway"),
-        "{}",
-        table.stdout
-    );
-    assert!(table.stdout.contains("\nGateway:    "), "{}", table.stdout);
-    let line = table.stdout.lines().find(|l| l.starts_with("Gateway:"));
-    assert!(line.is_some_and(|l| l.chars().count() <= 80), "{line:?}");
-    let json = command(&[&limits[..], &["--json"]].concat());
-    let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
-    let gateway = &json["gateway"];
-    let n = |key: &str| gateway[key].as_u64().expect("a count");
-    let gone = n("rejected") + n("shed") + n("expired") + n("held");
-    assert_eq!(
-        n("dispatched") + gone,
-        json["arrivals"].as_u64().expect("a count")
-    );
-    assert!(n("rejected") > 0 && n("most_held") == 4);
-    assert!(gateway["queue_delay_ms"]["p99"].as_f64() > Some(0.0));
-    assert_eq!(
-        gateway["by_class"]["standard"]["rejected"],
-        gateway["rejected"]
-    );
-    let blis = command(&[&limits[..], &["--rules", "blis", "--format", "blis"]].concat());
-    assert!(
-        blis.stdout.contains("Gateway Queue Rejected: "),
-        "{}",
-        blis.stdout
-    );
-    // What is held at the horizon is told, too.
-    let cut = command(&["--horizon", "1000000", "--json"]);
-    let cut: Value = serde_json::from_str(&cut.stdout).expect("JSON");
-    assert!(cut["gateway"]["held"].as_u64() > Some(0));
-}
-
-#[test]
-fn a_bundle_and_a_file_say_the_same_as_flags() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let bundle = folder.path().join("p.yaml");
-    fs::write(
-        &bundle,
-        "flow_control: { enabled: true, saturation_detector: concurrency, max_concurrency: 3, request_ttl_us: 200000 }
-dispatch: { policy: slo-deadline, params: { turns: 1 } }
-admission: { slo_targets: { standard: 100000 } }
-",
-    )
-    .expect("written");
-    let base = [
-        "run",
-        "--model",
-        "llama-3.1-8b-instruct",
-        "--rate",
-        "60",
-        "--num-requests",
-        "80",
-        "--json",
-    ];
-    let json = |more: &[&str]| -> Value {
-        let ran = windtunnel(base.iter().chain(more));
-        assert_eq!(ran.code, 0, "{}", ran.stderr);
-        serde_json::from_str(&ran.stdout).expect("JSON")
-    };
-    let flags = json(&[
-        "--flow-control",
-        "--saturation-detector",
-        "concurrency",
-        "--max-concurrency",
-        "3",
-        "--request-ttl",
-        "200000",
-        "--dispatch-order",
-        "slo-deadline",
-        "--fairness-policy",
-        "round-robin",
-        "--slo-targets",
-        "standard=100000",
-    ]);
-    let path = bundle.display().to_string();
-    let by_bundle = json(&["--policy-config", &path]);
-    assert_eq!(flags["latency_ms"], by_bundle["latency_ms"]);
-    assert_eq!(flags["gateway"], by_bundle["gateway"]);
-    // The run wins over the bundle.
-    let other = json(&["--policy-config", &path, "--max-concurrency", "50"]);
-    assert_ne!(other["gateway"], by_bundle["gateway"]);
-}
-
-#[test]
-fn mistakes_are_named() {
-    let said = |more: &[&str]| {
-        let base = ["run", "--model", "llama-3.1-8b-instruct", "--rules", "vllm"];
-        let ran = windtunnel(base.iter().chain(more));
-        assert_eq!(ran.code, 2, "{}", ran.stderr);
-        ran.stderr
-    };
-    for (argv, expected) in [
-        (
-            &["--max-concurrency", "3"][..],
-            "--max-concurrency has no effect without --flow-control",
-        ),
-        (
-            &["--dispatch-order", "fifo"],
-            "--dispatch-order has no effect without --flow-control",
-        ),
-        (
-            &["--flow-control", "--saturation-detector", "concurency"],
-            "did you mean \"concurrency\"?",
-        ),
-        (
-            &["--flow-control", "--dispatch-order", "lifo"],
-            "unknown dispatch policy \"lifo\"",
-        ),
-        (
-            &["--flow-control", "--fairness-policy", "fair"],
-            "--fairness-policy",
-        ),
-        (
-            &["--flow-control", "--max-concurrency", "3"],
-            "--max-concurrency has no effect with --saturation-detector never",
-        ),
-        (
-            &["--flow-control", "--queue-shedding"],
-            "without --max-gateway-queue-depth",
-        ),
-        (
-            &["--flow-control", "--request-ttl", "-1"],
-            "--request-ttl must be at least 0, found -1",
-        ),
-        (
-            &["--flow-control", "--usage-limit-threshold", "1.5"],
-            "--usage-limit-threshold must be 0 to 1, found 1.5",
-        ),
-        (
-            &["--flow-control", "--slo-targets", "critical:5"],
-            "expected class=MICROSECONDS",
-        ),
-    ] {
-        let stderr = said(argv);
-        assert!(stderr.contains(expected), "{argv:?}: {stderr}");
-    }
+    let wrong = fault("return { next_held = function(held) return true end }");
+    assert!(wrong.contains("next_held returned true"), "{wrong}");
 }

@@ -18,6 +18,8 @@ mod feedback;
 mod figures;
 mod filled;
 mod fit;
+mod flow_cases;
+mod flow_command;
 mod flow_control;
 mod formats;
 mod fuzz;

@@ -1,11 +1,12 @@
 //! What holds of every run, whatever the workload, the limits, the rules and the policies.
 
 use crate::cases::{Case, scaled, two_pools};
+use crate::flow_cases::gateway_counters_agree;
 use crate::lab::{self, Affine, Script};
 use crate::support::windtunnel;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use windtunnel_base::record::{Outcome, RequestRecord, RunRecord, State, TurnedAway};
+use windtunnel_base::record::{Outcome, RequestRecord, RunRecord, State};
 use windtunnel_base::request::{FinishReason, Source};
 use windtunnel_engine::cluster::Cluster;
 use windtunnel_engine::instance::{EngineConfig, EngineRules, SchedulingConfig};
@@ -141,57 +142,6 @@ fn requests_are_conserved(case: &Case, run: &Outcomes) -> Result<(), String> {
     gateway_counters_agree(case, record, of)?;
     let shed: u64 = record.shed_by_class.iter().map(|(_, n)| n).sum();
     ensure!(shed == record.rejected_by_admission, "rejections by class");
-    Ok(())
-}
-
-/// What the gateway counted is what the records say, and nobody was there longer than allowed.
-fn gateway_counters_agree(
-    case: &Case,
-    record: &RunRecord,
-    of: impl Fn(Option<usize>, &[Outcome]) -> u64,
-) -> Result<(), String> {
-    let flow = case.config.front.flow_control.clone();
-    let totals = record.gateway.clone().unwrap_or_default();
-    ensure!(flow.is_some() == record.gateway.is_some(), "a gateway");
-    let counts = [
-        (totals.all.rejected, of(None, &[Outcome::GatewayFull])),
-        (totals.all.shed, of(None, &[Outcome::Shed])),
-        (totals.all.expired, of(None, &[Outcome::Expired])),
-        (totals.all.evicted, of(None, &[Outcome::Evicted])),
-        (totals.held, of(None, &[Outcome::Held])),
-    ];
-    for (counter, records) in counts {
-        ensure!(counter == records, "{counts:?} at the gateway");
-    }
-    let mut sum = TurnedAway::default();
-    for (_, class) in &totals.by_class {
-        sum.rejected += class.rejected;
-        sum.shed += class.shed;
-        sum.expired += class.expired;
-        sum.evicted += class.evicted;
-    }
-    ensure!(sum == totals.all, "{:?} by class", totals.by_class);
-    let flow = flow.unwrap_or_default();
-    let most = totals.most_held;
-    ensure!(
-        flow.max_depth == 0 || most <= flow.max_depth,
-        "{most} were held"
-    );
-    for r in &record.requests {
-        let id = &r.id;
-        let Some(times) = r.gateway.as_deref() else {
-            continue;
-        };
-        ensure!(times.enqueued_us >= r.arrival_us, "{id} at the gateway");
-        let left = times.delay_us();
-        ensure!(left.is_none_or(|us| us >= 0), "{id} was held for {left:?}");
-        let late = left.is_some_and(|us| flow.ttl_us > 0 && us > flow.ttl_us);
-        ensure!(!late, "{id} was held for {left:?}");
-        ensure!(
-            left.is_some() || r.instance.is_none(),
-            "{id} never left the gateway, and was on an instance"
-        );
-    }
     Ok(())
 }
 

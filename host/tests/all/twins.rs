@@ -2,10 +2,11 @@
 //! every record and every decision, and on the reference's cases.
 
 use crate::cases::{
-    Case, OF_THE_REFERENCE, any_decider, any_dispatch, any_of, case, flow_control, gaie_legacy,
-    split, tier_shed, token_bucket, two_weights, weighted,
+    Case, OF_THE_REFERENCE, any_decider, any_of, case, gaie_legacy, split, tier_shed, token_bucket,
+    two_weights, weighted,
 };
 use crate::filled::{Compiled, File, file, run, scripted};
+use crate::flow_cases::{any_dispatch, flow_control};
 use crate::lab::built_in;
 use crate::native::session_affinity::SessionAffinity;
 use crate::native::vtc_fair::VtcFair;

@@ -115,7 +115,7 @@ const DISPATCH: &str = r#"-- Which held request goes next: here, the one whose c
 return {
   -- held: the requests that may go, with enqueued_us, due_us and sequence beside their own fields. gateway: saturation, depth,
   -- on_the_way. cluster: now_us, n, instances. Returns a position in held, or nil: all stay.
-  dispatch = function(held, gateway, cluster)
+  next_held = function(held, gateway, cluster)
     local best, most = nil, -math.huge
     for i, req in ipairs(held) do
       local waited = (cluster.now_us - req.enqueued_us) / 1e6

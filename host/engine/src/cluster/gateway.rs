@@ -367,15 +367,19 @@ impl Cluster<'_> {
     fn is_quiet(&mut self) -> bool {
         let gateway = self.gateway.as_ref();
         let due = gateway.is_some_and(|g| g.due.peek().is_none());
-        let instances = || self.backends.instances.iter().all(Instance::is_idle);
         let resized = self.membership.as_ref().map_or(NEVER, |m| m.next_us());
         let front = self.upcoming.is_none() && self.due.peek().is_none() && resized == NEVER;
-        let idle_step = self.idle_step_ends_us == NEVER;
-        if !(due && front && idle_step && instances()) {
+        if !(due && front && self.idle_step_ends_us == NEVER) {
             return false;
         }
         let split = self.disaggregation.as_mut();
-        split.is_none_or(|split| split.next_us() == NEVER) && self.next_event.earliest().1 == NEVER
+        if split.is_some_and(|split| split.next_us() != NEVER) {
+            return false;
+        }
+        // They may be behind, where nobody looked.
+        self.advance_all(self.clock);
+        self.backends.instances.iter().all(Instance::is_idle)
+            && self.next_event.earliest().1 == NEVER
     }
 
     /// Takes a request back from instance `i`, if it still waits or runs there.

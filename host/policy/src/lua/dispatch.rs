@@ -71,9 +71,9 @@ impl Dispatch for ScriptedDispatch {
         let binding = &self.hook.binding;
         let expected = format!("a position from 1 to {n}, or nil");
         Err(if answer.is_nan() {
-            binding.bad_answer("dispatch", &expected)
+            binding.bad_answer("next_held", &expected)
         } else {
-            binding.unexpected("dispatch", &answer.to_string(), &expected)
+            binding.unexpected("next_held", &answer.to_string(), &expected)
         })
     }
 
@@ -93,7 +93,7 @@ impl ScriptEngines {
         symbols: &mut dyn FnMut(&str) -> u32,
     ) -> Result<Box<dyn Dispatch>, InputError> {
         let module = self.module(program, None, symbols)?;
-        let hook = FrontEndHook::new(&module, Hook::Dispatch, "dispatch")?;
+        let hook = FrontEndHook::new(&module, Hook::Dispatch, "next_held")?;
         let rows = Vec::new();
         Ok(Box::new(ScriptedDispatch { hook, rows }))
     }

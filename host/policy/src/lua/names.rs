@@ -46,7 +46,7 @@ fn views_of_hook(function: &str, first: &str) -> &'static [&'static str] {
         "victim" => &["reqs", "queue"],
         "disaggregate" => &["req", "inst", "cluster"],
         "batch" => &["step", "req", "queue"],
-        "dispatch" => &["reqs", "gateway", "cluster"],
+        "next_held" => &["reqs", "gateway", "cluster"],
         "on_tick" => &["cluster"],
         name if name.starts_with("on_") => &["ev"],
         _ => &[],

@@ -1,19 +1,18 @@
 //! A run's results as one JSON object: the reference's keys first, in its order, then what it does
 //! not report.
 
-use super::{Results, blis, go};
+use super::{Results, blis, gateway, go};
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::measured::Measured;
 use crate::metrics::saturation::Labels;
 use crate::metrics::slo::Goodput;
 use crate::metrics::stats::{Distribution, Ints};
-use crate::metrics::summary::{GatewaySummary, Latencies, Summary};
+use crate::metrics::summary::{Latencies, Summary};
 use crate::metrics::transfers::Transfers;
 use crate::metrics::window::ArrivalWindow;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
-use windtunnel_base::record::TurnedAway;
 
 /// Raised when a key changes its meaning or goes away; new keys do not raise it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -50,7 +49,7 @@ pub fn value(results: &Results<'_>) -> Value {
     add("routing_holds", json!(summary.put_off.holds));
     add("in_transit", json!(summary.in_transit));
     if let Some(g) = &summary.gateway {
-        add("gateway", gateway(g));
+        add("gateway", gateway::value(g));
     }
     let window = summary.arrival_window.as_ref();
     add("arrival_window", json!(window.map(arrival_window)));
@@ -174,25 +173,6 @@ pub fn write(results: &Results<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A part of the run.
-fn gateway(g: &GatewaySummary) -> Value {
-    let counts = |c: &TurnedAway| {
-        json!({
-            "rejected": c.rejected,
-            "shed": c.shed,
-            "expired": c.expired,
-            "evicted": c.evicted,
-        })
-    };
-    let mut value = counts(&g.totals.all);
-    value["held"] = g.totals.held.into();
-    value["most_held"] = g.totals.most_held.into();
-    value["dispatched"] = g.dispatched.into();
-    value["queue_delay_ms"] = json!(g.delay_ms);
-    let by_class = g.totals.by_class.iter();
-    let by_class = by_class.map(|(class, c)| (class.clone(), counts(c)));
-    value["by_class"] = Value::Object(by_class.collect());
-    value
-}
 
 fn measured(m: &Measured) -> Value {
     let ms = |us: &Ints| json!(Distribution::of(us).divided_by(1000.0));

@@ -1,6 +1,6 @@
 //! The report for people: a few tables at most 100 columns wide, plain text without colours.
 
-use super::{Results, instance_name};
+use super::{Results, gateway, instance_name};
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::measured::Measured;
@@ -60,7 +60,7 @@ pub fn text(results: &Results<'_>) -> String {
 }
 
 /// A number with enough digits to compare, and no more.
-fn digits(x: f64) -> String {
+pub(super) fn digits(x: f64) -> String {
     match x.abs() {
         0.0 => "0".into(),
         a if a < 0.995 => format!("{x:.3}"),
@@ -83,7 +83,7 @@ fn thousands(n: i64) -> String {
     text
 }
 
-fn count(n: u64) -> String {
+pub(super) fn count(n: u64) -> String {
     i64::try_from(n).map_or_else(|_| n.to_string(), thousands)
 }
 
@@ -218,19 +218,7 @@ fn overview(results: &Results<'_>) -> String {
         let _ = write!(text, "\nPut off:    {}", asked_again.join(", "));
     }
     if let Some(g) = &s.gateway {
-        let ms = |of: fn(&Spread) -> f64| match g.dispatched {
-            0 => "-".to_owned(),
-            _ => digits(of(&g.delay_ms)),
-        };
-        let _ = write!(
-            text,
-            "\nGateway:    {} let go after mean {}, p50 {}, p99 {} ms; at most {} held",
-            count(g.dispatched),
-            ms(|d| d.mean),
-            ms(|d| d.p50),
-            ms(|d| d.p99),
-            count(g.totals.most_held),
-        );
+        let _ = write!(text, "\n{}", gateway::line(g));
     }
     let bound = results.inputs.infinite_cache_hit_rate;
     let bound = bound

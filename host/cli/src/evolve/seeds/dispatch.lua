@@ -1,11 +1,13 @@
+--@param seconds_per_level = 5, 0.01..3600 log  Time of waiting that is worth a level of priority, seconds
+
 return {
-  dispatch = function(held, gateway, cluster)
-    local best = 1
+  next_held = function(held, gateway, cluster)
+    local best, most = nil, -math.huge
     for i, req in ipairs(held) do
-      local first = held[best]
-      if req.class_priority > first.class_priority
-        or req.class_priority == first.class_priority and req.sequence < first.sequence then
-        best = i
+      local waited = (cluster.now_us - req.enqueued_us) / 1e6
+      local worth = req.class_priority + waited / cfg.seconds_per_level
+      if worth > most then
+        best, most = i, worth
       end
     end
     return best

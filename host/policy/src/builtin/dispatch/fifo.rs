@@ -48,6 +48,8 @@ impl Dispatch for Fifo {
                 }),
             }
         }
+        // Turns go around in an order that lasts while requests come and go.
+        firsts.sort_unstable_by_key(|flow| flow.tenant);
         Ok(Some(self.turns.next(0, &firsts, held).range.start))
     }
 }

@@ -16,7 +16,7 @@ pub(super) const TURNS: Param = Param {
     most: 1.0,
     whole: true,
     log: false,
-    doc: Cow::Borrowed("1: tenants one after the other, by name; 0: who came first goes first"),
+    doc: Cow::Borrowed("1: tenants one after the other; 0: who came first goes first"),
 };
 
 /// The requests of one tenant, of one priority.

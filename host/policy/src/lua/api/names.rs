@@ -180,7 +180,7 @@ const BATCHING: &[Function] = &[Function {
 }];
 
 const DISPATCH: &[Function] = &[Function {
-    name: "dispatch",
+    name: "next_held",
     takes: &[
         slot(
             "held",
@@ -309,7 +309,9 @@ pub const HANDLERS: &[Handler] = &[
     handler(
         "on_reject",
         AT_THE_FRONT,
-        &["Admission refused a request, or no instance could take it."],
+        &[
+            "Admission refused a request, the gateway turned it away, or no instance could take it.",
+        ],
     ),
     handler(
         "on_preempt",
