@@ -355,8 +355,8 @@ fn orders_go_by_priority_tenant_and_arrival() {
     // By their names: b, c, "default" for the request that has none. When c has none left it is no
     // longer known who comes behind it: the first of all does.
     assert_eq!(order_of(order("priority", true)), [3, 1, 5, 2, 4]);
-    // Turns whatever the priority: who has no tenant, then the tenants as they first came.
-    assert_eq!(order_of(order("fifo", true)), [4, 1, 3, 2, 5]);
+    // Turns whatever the priority: the first request of all had no tenant, so b is next, and c.
+    assert_eq!(order_of(order("fifo", true)), [1, 3, 4, 2, 5]);
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub(crate) const CONTRACT: &[(&str, &str)] = sources![
     "src/dispatch.rs",
     "src/error.rs",
     "src/header.rs",
+    "src/header/shapes.rs",
     "src/hooks.rs",
     "src/host.rs",
     "src/lib.rs",

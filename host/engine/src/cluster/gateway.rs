@@ -55,8 +55,10 @@ pub(super) struct Gateway {
     by_class: BTreeMap<String, TurnedAway>,
     /// One request goes at a time, and none when another one leaves.
     waits_for_ticks: bool,
-    /// A request left an instance.
+    /// A request left an instance since it looked last.
     departures: bool,
+    /// It is about to look: instances that are brought up to date need not say so.
+    looks: bool,
     patience_us: i64,
     /// Since when nothing but ticks happens, and how many.
     quiet: Option<(i64, u32)>,
@@ -79,6 +81,7 @@ impl Gateway {
             by_class: BTreeMap::new(),
             waits_for_ticks: rules.gateway_waits_for_ticks,
             departures: false,
+            looks: false,
             patience_us: PATIENCE_US.max(front.snapshot_refresh_us.saturating_mul(2)),
             quiet: None,
             stuck: false,
@@ -220,10 +223,19 @@ impl Cluster<'_> {
     /// Lets go of what may go now; while more is held, a tick is due. `evicts`: takes a request
     /// back from an instance if it must.
     fn dispatch(&mut self, evicts: bool) {
-        let now = self.clock;
+        self.look(true);
+        self.let_all_go(evicts);
+        self.look(false);
+    }
+
+    fn look(&mut self, looks: bool) {
         if let Some(gateway) = &mut self.gateway {
-            gateway.departures = false;
+            (gateway.looks, gateway.departures) = (looks, false);
         }
+    }
+
+    fn let_all_go(&mut self, evicts: bool) {
+        let now = self.clock;
         loop {
             let Some(gateway) = self.gateway.as_mut().filter(|g| !g.queue.is_empty()) else {
                 return;
@@ -311,7 +323,7 @@ impl Cluster<'_> {
     /// Requests have left instances, at the clock: others may go.
     pub(super) fn gateway_hears(&mut self) {
         let heard = self.gateway.as_ref();
-        if heard.is_some_and(|gateway| gateway.departures && gateway.listens()) {
+        if heard.is_some_and(|g| g.departures && g.listens() && !g.looks) {
             self.dispatch(false);
         }
     }

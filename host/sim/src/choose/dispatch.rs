@@ -22,6 +22,9 @@ impl Chooser<'_> {
                 "a dispatch policy has no effect without `flow_control`",
             ));
         }
+        if !cluster.flow_control.enabled {
+            return Ok(default_policy(hook).into());
+        }
         let turns = flow_control::turns(cluster.flow_control)?;
         let turns = turns.map(|turns| ("turns".to_owned(), f64::from(u8::from(turns))));
         let own = match (&chosen, self.bundle.section(hook).named()) {

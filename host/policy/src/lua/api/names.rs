@@ -309,9 +309,7 @@ pub const HANDLERS: &[Handler] = &[
     handler(
         "on_reject",
         AT_THE_FRONT,
-        &[
-            "Admission refused a request, the gateway turned it away, or no instance could take it.",
-        ],
+        &["Admission refused a request, the gateway turned it away, or no instance could take it."],
     ),
     handler(
         "on_preempt",
