@@ -368,6 +368,8 @@ fn compiled(view: View) -> (&'static str, &'static str) {
         View::Queue => ("QueueView", "wt_queue_view"),
         View::Step => ("StepView", "wt_step_view"),
         View::Event => ("Event", "wt_event"),
+        View::HeldRequest => ("HeldView", "wt_held_view"),
+        View::Gateway => ("GatewayView", "wt_gateway_view"),
         View::Setup => ("Setup", "wt_setup"),
     }
 }

@@ -59,7 +59,7 @@ const PINNED: &str = "host/tests/data/native/plugin-api-1.0.txt";
 fn sources() -> String {
     let mut paths = Vec::new();
     let api = root().join("plugin-api");
-    for folder in ["src", "src/abi"] {
+    for folder in ["src", "src/abi", "src/header"] {
         for entry in fs::read_dir(api.join(folder)).expect("readable") {
             let path = entry.expect("an entry").path();
             if path.is_file() {
