@@ -220,7 +220,12 @@ impl Instance {
             request.view.serial == serial && request.part == Part::Whole
         });
         if let Some(slot) = found {
+            let planned = self.step_at;
             self.take_out(slot, FinishReason::Dropped, Outcome::Evicted, now, events);
+            if self.step_at != planned {
+                // Somebody else has to be served from now on.
+                self.clock = self.clock.max(now);
+            }
         }
         found.is_some()
     }

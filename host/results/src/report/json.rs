@@ -173,7 +173,6 @@ pub fn write(results: &Results<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A part of the run.
-
 fn measured(m: &Measured) -> Value {
     let ms = |us: &Ints| json!(Distribution::of(us).divided_by(1000.0));
     json!({
