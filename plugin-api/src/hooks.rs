@@ -85,8 +85,8 @@ pub enum EventKind {
     FirstToken = 1,
     /// A request is done with: its [`Outcome`] says how.
     Complete = 2,
-    /// The admission policy refused a request, the gateway turned it away, or no instance could take
-    /// it.
+    /// The admission policy refused a request, the gateway turned it away, or no instance could
+    /// take it.
     Reject = 3,
     /// A request lost its place in a running batch.
     Preempt = 4,

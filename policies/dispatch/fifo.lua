@@ -1,6 +1,7 @@
 -- FIFO: first come, first served, whatever the class; with turns, the tenants one after the other.
 --
--- Rule: the least sequence; with turns, the least of the tenant behind the last one, as they first came.
+-- Rule: the least sequence; with turns, the least of the tenant behind the last one, as they first
+-- came.
 -- Source: a plain queue; the built-in `fifo` decides the same.
 --@param turns = 0, 0..1 int  1: tenants one after the other; 0: who came first goes first
 

@@ -1,10 +1,10 @@
 -- Priority: the highest priority first, and of that the first to come; with turns, its tenants one
 -- after the other.
 --
--- Rule: the highest class_priority, then the least sequence; with turns, of the tenant behind the last
--- one of that priority.
--- Source: BLIS (`--dispatch-order priority`, `--fairness-policy`); the built-in `priority` decides the
--- same.
+-- Rule: the highest class_priority, then the least sequence; with turns, of the tenant behind the
+-- last one of that priority.
+-- Source: BLIS (`--dispatch-order priority`, `--fairness-policy`); the built-in `priority` decides
+-- the same.
 --@param turns = 0, 0..1 int  1: tenants one after the other; 0: who came first goes first
 
 local last = {}

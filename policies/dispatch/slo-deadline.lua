@@ -1,8 +1,8 @@
--- SLO deadline: the highest priority first; of that, from the tenant of the first to come (with turns,
--- one after the other), the request whose target passes first.
+-- SLO deadline: the highest priority first; of that, from the tenant of the first to come (with
+-- turns, one after the other), the request whose target passes first.
 --
--- Rule: the highest class_priority, then its tenant's turn, then the least due_us, without one last,
--- then the least sequence.
+-- Rule: the highest class_priority, then its tenant's turn, then the least due_us, without one
+-- last, then the least sequence.
 -- Source: BLIS (`--dispatch-order slo-deadline`, `--fairness-policy`); the built-in `slo-deadline`
 -- decides the same.
 --@param turns = 0, 0..1 int  1: tenants one after the other; 0: who came first goes first

@@ -15,7 +15,8 @@ use super::picker_config::{self, Picker};
 use super::reference::Reference;
 use super::registry::{built_in, built_ins, default_policy, names, unknown_policy};
 use super::spec::PolicySpec;
-use section::SectionOf;
+pub use section::{Params, ScorerEntry, Section};
+use section::{SectionOf, keys};
 use serde::Deserialize;
 use serde::Deserializer;
 use std::collections::BTreeMap;
@@ -25,9 +26,6 @@ use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_
 use windtunnel_base::slo_priority::SloPriorities;
 use windtunnel_config::flow_control::FlowControlSpec;
 use windtunnel_config::pool::PoolSpec;
-
-/// Values of a policy's parameters by name.
-pub type Params = BTreeMap<String, f64>;
 
 /// A bundle as written; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -78,56 +76,6 @@ pub struct Bundle {
     pub notes: Vec<String>,
 }
 
-/// What a bundle says of one hook.
-#[derive(Clone, Debug, Default)]
-pub struct Section {
-    /// Policy name or file.
-    pub policy: Option<String>,
-    /// Scorers of weighted routing. In `routing` only.
-    pub scorers: Vec<ScorerEntry>,
-    /// Values by the reference's keys, such as `token_bucket_capacity`. They count for the built-in
-    /// policy whose key it is, whether or not the section names it.
-    pub settings: Vec<(&'static str, f64)>,
-    /// Priority by class name, -100..=100. In `admission` only.
-    pub slo_priorities: BTreeMap<String, i32>,
-    /// Time by which requests of a class are to leave a gateway, microseconds, by class name. In
-    /// `admission` only.
-    pub slo_targets: BTreeMap<String, i64>,
-    /// Values of the parameters of the policy that the section names.
-    pub params: Params,
-}
-
-/// One scorer of weighted routing.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScorerEntry {
-    /// Scorer name.
-    pub name: String,
-    /// Relative weight, above 0.
-    pub weight: f64,
-}
-
-/// The keys of a hook's section.
-fn keys(hook: Hook) -> &'static [&'static str] {
-    static KEYS: OnceLock<[Vec<&'static str>; 8]> = OnceLock::new();
-    let keys = KEYS.get_or_init(|| {
-        Hook::ALL.map(|hook| {
-            let mut keys = vec!["policy"];
-            if hook == Hook::Routing {
-                keys.push("scorers");
-            }
-            let settings = built_ins(hook).iter().flat_map(|p| p.bundle_keys);
-            keys.extend(settings.map(|(key, _)| key));
-            if hook == Hook::Admission {
-                keys.extend(["slo_priorities", "slo_targets"]);
-            }
-            keys.push("params");
-            keys
-        })
-    });
-    &keys[hook as usize]
-}
-
 fn admission<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
     section(deserializer, Hook::Admission)
 }
@@ -162,59 +110,6 @@ fn dispatch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Er
 
 fn section<'de, D: Deserializer<'de>>(deserializer: D, hook: Hook) -> Result<Section, D::Error> {
     deserializer.deserialize_struct("Section", keys(hook), SectionOf(hook))
-}
-
-impl Section {
-    /// What fills the hook: the policy it names, else the default.
-    #[must_use]
-    pub fn reference(&self, hook: Hook) -> Reference {
-        Reference::parse(self.named().unwrap_or(default_policy(hook).name))
-    }
-
-    /// The policy it names, as written.
-    #[must_use]
-    pub fn named(&self) -> Option<&str> {
-        self.policy.as_deref().filter(|name| !name.is_empty())
-    }
-
-    /// The values that the reference's keys give to the parameters of a built-in policy.
-    ///
-    /// # Errors
-    /// Unknown or repeated scorers, bad weights.
-    pub fn reference_values(&self, policy: &BuiltIn) -> Result<Vec<(String, f64)>, InputError> {
-        let mut values: Vec<(String, f64)> = Vec::new();
-        if self.named() == Some(policy.name) {
-            let defaults = policy.bundle_defaults.iter();
-            values.extend(defaults.map(|(param, value)| ((*param).to_owned(), *value)));
-        }
-        if !self.scorers.is_empty() && *policy == weighted::POLICY {
-            let scorers = self.scorers.iter().map(|s| (s.name.as_str(), s.weight));
-            values.extend(weighted::scorer_params(scorers)?);
-        }
-        for (key, value) in &self.settings {
-            let known = policy.bundle_keys.iter().find(|(known, _)| known == key);
-            values.extend(known.map(|(_, param)| ((*param).to_owned(), *value)));
-        }
-        Ok(values)
-    }
-
-    /// Values for the parameters of what `reference` names, by the reference's keys: what is not
-    /// built in has none.
-    ///
-    /// # Errors
-    /// Unknown or repeated scorers, bad weights.
-    pub fn values_for(
-        &self,
-        hook: Hook,
-        reference: &Reference,
-    ) -> Result<Vec<(String, f64)>, InputError> {
-        match reference {
-            Reference::Name(name) => {
-                built_in(hook, name).map_or(Ok(Vec::new()), |policy| self.reference_values(policy))
-            }
-            Reference::Script(_) | Reference::Plugin(..) => Ok(Vec::new()),
-        }
-    }
 }
 
 impl From<Picker> for Bundle {

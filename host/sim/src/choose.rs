@@ -127,7 +127,6 @@ pub(crate) struct ClusterFacts<'a> {
     pub(crate) disaggregation: &'a DisaggregationSpec,
     /// As the run has them; none = one pool of which nothing is said.
     pub(crate) pools: &'a [PoolSpec],
-    /// The gateway that holds requests back, if there is one.
     pub(crate) flow_control: &'a FlowControlSpec,
     /// Times are in ticks.
     pub(crate) in_ticks: bool,

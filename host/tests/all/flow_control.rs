@@ -1,5 +1,5 @@
-//! The gateway that holds requests back: each of its rules with times worked out by hand, under both
-//! presets where they differ; its hook.
+//! The gateway that holds requests back: each of its rules with times worked out by hand, under
+//! both presets where they differ; its hook.
 //!
 //! Step times are [`BY_HAND`](crate::lab::BY_HAND): 100 us a step, plus 1 us a prefill token, plus
 //! 10 us a decode. A request of 10 + 2 tokens alone takes 110 + 110 us; under `blis` rules it has

@@ -2,8 +2,8 @@
 //! it.
 //!
 //! Order of events is total: time; at equal times the front end before the instances; at the front
-//! end arrivals, then admissions, then routings, then what a gateway does, each in order of creation;
-//! among instances the lowest index first.
+//! end arrivals, then admissions, then routings, then what a gateway does, each in order of
+//! creation; among instances the lowest index first.
 
 mod advance;
 mod backends;
@@ -11,6 +11,7 @@ mod close;
 mod config;
 mod disaggregation;
 mod gateway;
+mod held_requests;
 mod inspect;
 mod lockstep;
 mod membership;

@@ -36,7 +36,8 @@ pub struct FrontEndConfig {
     /// Names by which requests may ask for the served model. The first is the one given by the
     /// user.
     pub model_names: Vec<String>,
-    /// A gateway that holds requests back while the instances are saturated; `None` = there is none.
+    /// A gateway that holds requests back while the instances are saturated; `None` = there is
+    /// none.
     pub flow_control: Option<FlowControl>,
     /// Decision trace.
     pub trace: TraceConfig,

@@ -70,8 +70,8 @@ impl Anomalies {
             })
     }
 
-    /// What the reference calls shed, by SLO class: refused by the admission policy, or with a place
-    /// at the gateway or on an instance that was taken from it.
+    /// What the reference calls shed, by SLO class: refused by the admission policy, or with a
+    /// place at the gateway or on an instance that was taken from it.
     #[must_use]
     pub fn reference_shed_by_class(&self) -> Vec<(String, u64)> {
         let mut shed: BTreeMap<&str, u64> = BTreeMap::new();

@@ -1,13 +1,28 @@
 //! What a gateway did that holds requests back.
 
-use super::table::{count, digits};
 use crate::metrics::stats::Spread;
 use crate::metrics::summary::GatewaySummary;
 use serde_json::{Value, json};
 use windtunnel_base::record::TurnedAway;
 
-/// A line for people.
-pub(super) fn line(g: &GatewaySummary) -> String {
+/// What became of the requests that it did not let go, or took back.
+pub(super) fn ends(gateway: Option<&GatewaySummary>) -> [(u64, &'static str); 5] {
+    let (gone, held) = gateway.map_or_else(Default::default, |g| (g.totals.all, g.totals.held));
+    [
+        (gone.rejected, "rejected by the gateway"),
+        (gone.shed, "shed by the gateway"),
+        (gone.expired, "expired at the gateway"),
+        (gone.evicted, "evicted by the gateway"),
+        (held, "held by the gateway"),
+    ]
+}
+
+/// A line for people, with numbers as their tables write them.
+pub(super) fn line(
+    g: &GatewaySummary,
+    digits: fn(f64) -> String,
+    count: fn(u64) -> String,
+) -> String {
     let ms = |of: fn(&Spread) -> f64| match g.dispatched {
         0 => "-".to_owned(),
         _ => digits(of(&g.delay_ms)),

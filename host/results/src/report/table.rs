@@ -60,7 +60,7 @@ pub fn text(results: &Results<'_>) -> String {
 }
 
 /// A number with enough digits to compare, and no more.
-pub(super) fn digits(x: f64) -> String {
+fn digits(x: f64) -> String {
     match x.abs() {
         0.0 => "0".into(),
         a if a < 0.995 => format!("{x:.3}"),
@@ -83,7 +83,7 @@ fn thousands(n: i64) -> String {
     text
 }
 
-pub(super) fn count(n: u64) -> String {
+fn count(n: u64) -> String {
     i64::try_from(n).map_or_else(|_| n.to_string(), thousands)
 }
 
@@ -143,8 +143,6 @@ fn finish(table: &Table, left_out: usize) -> String {
 fn overview(results: &Results<'_>) -> String {
     let s = &results.summary;
     let c = &s.cluster;
-    let gateway = s.gateway.as_ref().map(|g| &g.totals);
-    let (turned_away, held) = gateway.map_or_else(Default::default, |g| (g.all, g.held));
     let mut ends = vec![format!("{} completed", count(c.completed))];
     for (n, what) in [
         (s.rejected_by_admission, "rejected by admission"),
@@ -154,17 +152,15 @@ fn overview(results: &Results<'_>) -> String {
             s.refused_by_queued_tokens,
             "refused (max_num_queued_tokens)",
         ),
-        (turned_away.rejected, "rejected by the gateway"),
-        (turned_away.shed, "shed by the gateway"),
-        (turned_away.expired, "expired at the gateway"),
-        (turned_away.evicted, "evicted by the gateway"),
         (c.dropped, "dropped"),
         (c.timed_out, "timed out"),
         (c.still_running, "still running"),
         (c.still_queued, "still queued"),
         (s.in_transit, "in transit"),
-        (held, "held by the gateway"),
-    ] {
+    ]
+    .into_iter()
+    .chain(gateway::ends(s.gateway.as_ref()))
+    {
         if n > 0 {
             ends.push(format!("{} {what}", count(n)));
         }
@@ -218,7 +214,7 @@ fn overview(results: &Results<'_>) -> String {
         let _ = write!(text, "\nPut off:    {}", asked_again.join(", "));
     }
     if let Some(g) = &s.gateway {
-        let _ = write!(text, "\n{}", gateway::line(g));
+        let _ = write!(text, "\n{}", gateway::line(g, digits, count));
     }
     let bound = results.inputs.infinite_cache_hit_rate;
     let bound = bound

@@ -1,4 +1,4 @@
---@param seconds_per_level = 5, 0.01..3600 log  Time of waiting that is worth a level of priority, seconds
+--@param seconds_per_level = 5, 0.01..3600 log  Waiting that is worth a level of priority, seconds
 
 return {
   next_held = function(held, gateway, cluster)

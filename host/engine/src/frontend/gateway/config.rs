@@ -37,8 +37,8 @@ impl Detector {
         }
     }
 
-    /// How saturated `instances` are. Requests that are `on_the_way` to one of them count as in
-    /// flight. No instances are saturated.
+    /// How saturated `instances` are. Requests that are `on_the_way` to one of them count as if
+    /// they were there. No instances are saturated.
     #[must_use]
     pub fn saturation(
         self,
