@@ -3,17 +3,15 @@
 //!
 //! Keys that the reference simulator has for parameters are understood beside `params`, in both of
 //! its forms: scorers (2026-08) and two weights (2026-02). Which there are is said by the built-in
-//! policies ([`BuiltIn::bundle_keys`]).
+//! policies ([`bundle_keys`](super::builtin::policy::BuiltIn::bundle_keys)).
 
 mod section;
 
-use super::builtin::policy::BuiltIn;
-use super::builtin::routing::weighted;
 use super::loader::PolicyLoader;
 use super::param::{Hook, Param};
 use super::picker_config::{self, Picker};
 use super::reference::Reference;
-use super::registry::{built_in, built_ins, default_policy, names, unknown_policy};
+use super::registry::{built_ins, names, unknown_policy};
 use super::spec::PolicySpec;
 pub use section::{Params, ScorerEntry, Section};
 use section::{SectionOf, keys};
@@ -21,7 +19,6 @@ use serde::Deserialize;
 use serde::Deserializer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to};
 use windtunnel_base::slo_priority::SloPriorities;
 use windtunnel_config::flow_control::FlowControlSpec;
