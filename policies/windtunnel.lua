@@ -148,6 +148,21 @@ local Queue = {}
 ---@field with_kv number Waiting requests whose KV cache is here: all that they need is a place in the batch. [requests]
 local Step = {}
 
+---A request that the gateway holds.
+---@class HeldRequest : Request
+---@field enqueued_us number When it came to the gateway. [us]
+---@field due_us number When its target passes, the request's own or its class's; 0 = it has none. [us]
+---@field sequence number Its number in the order in which requests came to the gateway, from 1. Unique.
+---@field flow number Its queue among those of its priority: the tenant by name; 0 for requests without one, and for those of a tenant that is named default.
+local HeldRequest = {}
+
+---The gateway that holds requests back.
+---@class Gateway
+---@field saturation number What the saturation detector says: 1 and more is saturated.
+---@field depth number Requests that it holds, those that may not go now included. [requests]
+---@field on_the_way number Requests that left it and are on their way to an instance. [requests]
+local Gateway = {}
+
 ---Something that happened to a request. Fields that do not apply are 0.
 ---@class Event
 ---@field now_us number When it was learned. [us]
@@ -183,7 +198,7 @@ local Setup = {}
 ---@field on_dispatch? fun(ev: Event) A request was sent to an instance; for a scheduler: it entered the wait queue.
 ---@field on_first_token? fun(ev: Event) A request produced its first token.
 ---@field on_complete? fun(ev: Event) A request is done with: `ev.outcome` is 0 completed, 1 its client gave up, 2 the instance can never serve it.
----@field on_reject? fun(ev: Event) Admission refused a request, or no instance could take it.
+---@field on_reject? fun(ev: Event) Admission refused a request, the gateway turned it away, or no instance could take it.
 ---@field on_preempt? fun(ev: Event) A running request lost its place in the batch.
 ---@field on_tick? fun(cluster: Cluster) `tick_us` microseconds passed; only called while requests are about.
 ---@field tick_us? number Interval of `on_tick`, microseconds, 1000 or more.
@@ -195,7 +210,7 @@ local Setup = {}
 ---@field on_dispatch? fun(ev: Event) A request was sent to an instance; for a scheduler: it entered the wait queue.
 ---@field on_first_token? fun(ev: Event) A request produced its first token.
 ---@field on_complete? fun(ev: Event) A request is done with: `ev.outcome` is 0 completed, 1 its client gave up, 2 the instance can never serve it.
----@field on_reject? fun(ev: Event) Admission refused a request, or no instance could take it.
+---@field on_reject? fun(ev: Event) Admission refused a request, the gateway turned it away, or no instance could take it.
 ---@field on_preempt? fun(ev: Event) A running request lost its place in the batch.
 ---@field on_tick? fun(cluster: Cluster) `tick_us` microseconds passed; only called while requests are about.
 ---@field tick_us? number Interval of `on_tick`, microseconds, 1000 or more.
@@ -222,11 +237,19 @@ local Setup = {}
 ---@field on_dispatch? fun(ev: Event) A request was sent to an instance; for a scheduler: it entered the wait queue.
 ---@field on_first_token? fun(ev: Event) A request produced its first token.
 ---@field on_complete? fun(ev: Event) A request is done with: `ev.outcome` is 0 completed, 1 its client gave up, 2 the instance can never serve it.
----@field on_reject? fun(ev: Event) Admission refused a request, or no instance could take it.
+---@field on_reject? fun(ev: Event) Admission refused a request, the gateway turned it away, or no instance could take it.
 ---@field on_preempt? fun(ev: Event) A running request lost its place in the batch.
 
 ---@class BatchingPolicy
 ---@field batch fun(step: Step, head: QueuedRequest?, queue: Queue): Limits Sets the limits of the step that is about to be chosen.
+
+---@class DispatchPolicy
+---@field next_held fun(held: HeldRequest[], gateway: Gateway, cluster: Cluster): number? Says which of the requests that the gateway holds goes on to the router; asked while the cluster is not saturated.
+---@field on_dispatch? fun(ev: Event) A request was sent to an instance; for a scheduler: it entered the wait queue.
+---@field on_first_token? fun(ev: Event) A request produced its first token.
+---@field on_complete? fun(ev: Event) A request is done with: `ev.outcome` is 0 completed, 1 its client gave up, 2 the instance can never serve it.
+---@field on_reject? fun(ev: Event) Admission refused a request, the gateway turned it away, or no instance could take it.
+---@field on_preempt? fun(ev: Event) A running request lost its place in the batch.
 
 ---What a policy file returns: the hooks themselves, or sections of them.
 ---@class Policy
@@ -240,6 +263,7 @@ local Setup = {}
 ---@field victim? fun(running: RunningRequest[], queue: Queue): number
 ---@field disaggregate? fun(req: Request, inst: Instance, cluster: Cluster): boolean
 ---@field batch? fun(step: Step, head: QueuedRequest?, queue: Queue): Limits
+---@field next_held? fun(held: HeldRequest[], gateway: Gateway, cluster: Cluster): number?
 ---@field on_dispatch? fun(ev: Event)
 ---@field on_first_token? fun(ev: Event)
 ---@field on_complete? fun(ev: Event)
@@ -252,6 +276,7 @@ local Setup = {}
 ---@field preemption? PreemptionPolicy
 ---@field disaggregation? DisaggregationPolicy
 ---@field batching? BatchingPolicy
+---@field dispatch? DispatchPolicy
 ---@field tick_us? number Interval of `on_tick`, microseconds, 1000 or more.
 ---@field refresh_us? number When numbers are asked for again: at most once per so many microseconds; 0: before each step that could admit somebody.
 

@@ -6,8 +6,8 @@
  *     const wt_plugin windtunnel_plugin = { WT_MAGIC, sizeof(wt_plugin), WT_API_MAJOR, WT_API_MINOR, ... };
  *
  * Times are microseconds of simulated time. Numbers that name something (tenant, session, class) are opaque: equal for equal names, 0
- * for none. A [position] counts from 0, and 4294967295 is none. Views and lists may be longer than this header knows: take elements by wt_instance, wt_waiting and
- * wt_running only. Nothing that is handed to a function lives longer than its call.
+ * for none. A [position] counts from 0, and 4294967295 is none. Views and lists may be longer than this header knows: take elements by wt_instance, wt_waiting,
+ * wt_running and wt_held only. Nothing that is handed to a function lives longer than its call.
  *
  * A function that can fail returns 0 for fine; anything else ends the run, with the text it has written.
  */
@@ -38,6 +38,7 @@ extern "C" {
 #define WT_PREEMPTION 4
 #define WT_DISAGGREGATION 5
 #define WT_BATCHING 6
+#define WT_GATEWAY_DISPATCH 7
 
 /* What a policy reads and listens to. What nobody asks for is not computed. */
 #define WT_READS_COUNTERS 0x1ull
@@ -51,6 +52,7 @@ extern "C" {
 #define WT_READS_ADAPTERS 0x100ull
 #define WT_READS_STEPS 0x200ull
 #define WT_READS_WAITING 0x400ull
+#define WT_READS_HELD 0x800ull
 
 /* Signals about the adapter of a request: 1 if it is on the GPU, running requests with it, waiting ones. */
 #define WT_ADAPTER_LOADED 0
@@ -295,6 +297,23 @@ typedef struct wt_step_view {
     uint32_t with_kv;
 } wt_step_view;
 
+/* A request that the gateway holds. Since 1.1. */
+typedef struct wt_held_view {
+    /* The request. */
+    const wt_request_view *request;
+    /* When it came to the gateway. [us] */
+    int64_t enqueued_us;
+    /* When its target passes, the request's own or its class's; 0 = it has none. [us] */
+    int64_t due_us;
+    /* Its number in the order in which requests came to the gateway, from 1. Unique. */
+    uint64_t sequence;
+    /* Its queue among those of its priority: the tenant by name; 0 for requests without one,
+     * and for those of a tenant that is named default. */
+    uint32_t flow;
+    /* Always 0; keeps the size a multiple of 8. */
+    uint32_t reserved;
+} wt_held_view;
+
 /* What the host answers; the functions at the end of this file call them. */
 typedef struct wt_host_fns {
     /* Bytes of this struct. */
@@ -377,6 +396,18 @@ typedef struct wt_queue_view {
     /* Most new tokens per step. */
     uint32_t max_step_tokens;
 } wt_queue_view;
+
+/* The requests that the gateway holds, at the moment of a decision. Since 1.1. */
+typedef struct wt_gateway_view {
+    /* Those that may go, never empty: by priority, then by tenant, then as they came; without WT_READS_HELD only the first of each tenant and priority: see wt_held. */
+    wt_list held;
+    /* What the saturation detector says of the cluster: 1 and more is saturated. */
+    double saturation;
+    /* Requests that the gateway holds, those above included. */
+    uint32_t depth;
+    /* Requests that have left it and are on their way to an instance. */
+    uint32_t on_the_way;
+} wt_gateway_view;
 
 /* What a policy is made with. */
 typedef struct wt_setup {
@@ -537,6 +568,19 @@ typedef struct wt_batching_fns {
     int32_t (*limits)(void *state, const wt_step_view *step, const wt_queue_view *queue, wt_batch_limits *answer, wt_text *why);
 } wt_batching_fns;
 
+/* Functions of a dispatch policy. Those that are not required may be null. Since 1.1. */
+typedef struct wt_dispatch_fns {
+    /* Bytes of this struct. */
+    uint64_t size;
+    /* What it reads and listens to, WT_READS_* and WT_HEARS_*. Null: everything. Asked once. */
+    uint64_t (*interests)(const void *state);
+    /* Required: the index into the gateway's held requests of the one that goes on to the
+     * router; UINT32_MAX: all stay. */
+    int32_t (*dispatch)(void *state, const wt_gateway_view *gateway, const wt_cluster_view *cluster, uint32_t *answer, wt_text *why);
+    /* Something happened (only if asked for). */
+    int32_t (*on_event)(void *state, const wt_event *event, wt_text *why);
+} wt_dispatch_fns;
+
 /* A parameter of a policy. */
 typedef struct wt_param {
     /* Its name. */
@@ -556,7 +600,7 @@ typedef struct wt_param {
 /* A policy. */
 typedef struct wt_policy {
     /* The hook it fills: WT_ADMISSION, WT_ROUTING, WT_PRIORITY, WT_SCHEDULER, WT_PREEMPTION,
-     * WT_DISAGGREGATION or WT_BATCHING. */
+     * WT_DISAGGREGATION, WT_BATCHING or WT_GATEWAY_DISPATCH. */
     uint32_t hook;
     /* Number of parameters. */
     uint32_t param_count;
@@ -567,7 +611,7 @@ typedef struct wt_policy {
     /* Its parameters. */
     const wt_param *params;
     /* Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns,
-     * wt_victim_fns, wt_disaggregation_fns or wt_batching_fns. */
+     * wt_victim_fns, wt_disaggregation_fns, wt_batching_fns or wt_dispatch_fns. */
     const void *functions;
     /* Makes its state. Null: it has none. */
     int32_t (*create)(const wt_setup *setup, void **state, wt_text *why);
@@ -610,6 +654,9 @@ static inline const wt_queued_view *wt_waiting(wt_list list, uint32_t i) {
 }
 static inline const wt_running_view *wt_running(wt_list list, uint32_t i) {
     return (const wt_running_view *)((const char *)list.base + (size_t)i * list.stride);
+}
+static inline const wt_held_view *wt_held(wt_list list, uint32_t i) {
+    return (const wt_held_view *)((const char *)list.base + (size_t)i * list.stride);
 }
 
 /* What can be asked of the host. */
@@ -749,6 +796,12 @@ WT_ASSERT(offsetof(wt_step_view, steps_in_flight) == 44, "not the layout of vers
 WT_ASSERT(offsetof(wt_step_view, moving) == 48, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_step_view, with_kv) == 52, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_step_view) == 56, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_held_view, enqueued_us) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_held_view, due_us) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_held_view, sequence) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_held_view, flow) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_held_view, reserved) == 36, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_held_view) == 40, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, size) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, precise_prefix_blocks) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, approximate_prefix_blocks) == 16, "not the layout of version 1.1");
@@ -783,6 +836,11 @@ WT_ASSERT(offsetof(wt_queue_view, kv_total_blocks) == 76, "not the layout of ver
 WT_ASSERT(offsetof(wt_queue_view, block_size) == 80, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_queue_view, max_step_tokens) == 84, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_queue_view) == 88, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_gateway_view, held) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_gateway_view, saturation) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_gateway_view, depth) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_gateway_view, on_the_way) == 28, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_gateway_view) == 32, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_setup, size) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_setup, params) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_setup, param_count) == 16, "not the layout of version 1.1");
@@ -847,6 +905,11 @@ WT_ASSERT(offsetof(wt_batching_fns, size) == 0, "not the layout of version 1.1")
 WT_ASSERT(offsetof(wt_batching_fns, interests) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_batching_fns, limits) == 16, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_batching_fns) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_dispatch_fns, size) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_dispatch_fns, interests) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_dispatch_fns, dispatch) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_dispatch_fns, on_event) == 24, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_dispatch_fns) == 32, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_param, name) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_param, doc) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_param, default_value) == 16, "not the layout of version 1.1");

@@ -14,12 +14,14 @@ mod guard;
 mod objects;
 mod root;
 
-pub use adapters::{admission, batching, disaggregation, preemption, priority, routing, scheduler};
+pub use adapters::{
+    admission, batching, disaggregation, dispatch, preemption, priority, routing, scheduler,
+};
 pub use declare::{Declared, DeclaredParam, Exported, HookKind, Make, MakerOf, Plugin, lib_header};
 pub use objects::{
     AdmissionBox, AdmissionObject, BatchingBox, BatchingObject, DisaggregationBox,
-    DisaggregationObject, PriorityBox, PriorityObject, RouterBox, RouterObject, SchedulerBox,
-    SchedulerObject, VictimBox, VictimObject,
+    DisaggregationObject, DispatchBox, DispatchObject, PriorityBox, PriorityObject, RouterBox,
+    RouterObject, SchedulerBox, SchedulerObject, VictimBox, VictimObject,
 };
 pub use root::{PluginRoot, PluginRootRef};
 

@@ -9,7 +9,7 @@
 //! their last argument. State is used by one thread at a time, though not always by the same.
 
 use crate::abi::{BatchAnswer, RouteAnswer, SetupView};
-use crate::{ClusterView, Event, QueueView, QueuedView, RequestView, StepView};
+use crate::{ClusterView, Event, GatewayView, QueueView, QueuedView, RequestView, StepView};
 use std::ffi::{c_char, c_void};
 
 /// Name of the exported constant.
@@ -212,6 +212,22 @@ shape! {
 }
 
 shape! {
+    /// Functions of a dispatch policy. Those that are not required may be null. Since 1.1.
+    pub struct DispatchFns as "wt_dispatch_fns" {
+        /// Bytes of this struct.
+        size: u64 = "uint64_t size";
+        /// What it reads and listens to, WT_READS_* and WT_HEARS_*. Null: everything. Asked once.
+        interests: Interests = "uint64_t (*interests)(const void *state)";
+        /// Required: the index into the gateway's held requests of the one that goes on to the
+        /// router; UINT32_MAX: all stay.
+        dispatch: Option<unsafe extern "C" fn(State, *const GatewayView<'_>, *const ClusterView<'_>, *mut u32, *mut Text) -> i32> =
+            "int32_t (*dispatch)(void *state, const wt_gateway_view *gateway, const wt_cluster_view *cluster, uint32_t *answer, wt_text *why)";
+        /// Something happened (only if asked for).
+        on_event: OnEvent = "int32_t (*on_event)(void *state, const wt_event *event, wt_text *why)";
+    }
+}
+
+shape! {
     /// Functions of a batching policy. Those that are not required may be null. Since 1.1.
     pub struct BatchingFns as "wt_batching_fns" {
         /// Bytes of this struct.
@@ -247,7 +263,7 @@ shape! {
     /// A policy.
     pub struct PolicyC as "wt_policy" {
         /// The hook it fills: WT_ADMISSION, WT_ROUTING, WT_PRIORITY, WT_SCHEDULER, WT_PREEMPTION,
-        /// WT_DISAGGREGATION or WT_BATCHING.
+        /// WT_DISAGGREGATION, WT_BATCHING or WT_GATEWAY_DISPATCH.
         hook: u32 = "uint32_t hook";
         /// Number of parameters.
         param_count: u32 = "uint32_t param_count";
@@ -258,7 +274,7 @@ shape! {
         /// Its parameters.
         params: *const ParamC = "const wt_param *params";
         /// Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns,
-        /// wt_victim_fns, wt_disaggregation_fns or wt_batching_fns.
+        /// wt_victim_fns, wt_disaggregation_fns, wt_batching_fns or wt_dispatch_fns.
         functions: *const c_void = "const void *functions";
         /// Makes its state. Null: it has none.
         create: Option<unsafe extern "C" fn(*const SetupView<'_>, *mut State, *mut Text) -> i32> =

@@ -1,136 +1,18 @@
 //! The C header, made of the field tables and of the C text beside the declarations.
 
+mod shapes;
+
 use crate::abi::{AT_ENQUEUE, BatchAnswer, EACH_STEP, FIFO, HookKind, RouteAnswer, SetupView};
 use crate::c::{
-    AdmissionFns, AdmitC, BatchingFns, C_MAGIC, C_SYMBOL, DisaggregationFns, LOG, Member, ParamC,
-    PluginC, PolicyC, PriorityFns, RouterFns, SchedulerFns, Shape, Text, VictimFns, WHOLE,
+    AdmissionFns, AdmitC, BatchingFns, C_MAGIC, C_SYMBOL, DisaggregationFns, DispatchFns, LOG,
+    ParamC, PluginC, PolicyC, PriorityFns, RouterFns, SchedulerFns, Shape, Text, VictimFns, WHOLE,
 };
 use crate::{
-    AdapterSignal, ClusterView, Event, EventKind, Host, HostFns, InstanceView, Interests, Kind,
-    List, Outcome, QueueView, QueuedView, RequestView, RunningView, StepView, Table, VERSION,
+    AdapterSignal, ClusterView, Event, EventKind, GatewayView, HeldView, Host, HostFns,
+    InstanceView, Interests, Kind, List, Outcome, QueueView, QueuedView, RequestView, RunningView,
+    StepView, Table, VERSION,
 };
 use std::fmt::Write;
-use std::mem::offset_of;
-
-/// Members of a struct whose Rust declaration has no C text beside it.
-macro_rules! members {
-    ($type:ty: $($member:ident = $text:literal, $doc:literal;)*) => {
-        &[$( Member {
-            name: stringify!($member),
-            text: $text,
-            doc: &[$doc],
-            offset: offset_of!($type, $member),
-        }, )*]
-    };
-}
-
-impl Shape for HostFns {
-    const NAME: &'static str = "wt_host_fns";
-    const DOC: &'static [&'static str] =
-        &[" What the host answers; the functions at the end of this file call them."];
-    const MEMBERS: &'static [Member] = members! { Self:
-        size = "uint64_t size", " Bytes of this struct.";
-        precise_prefix_blocks = "uint32_t (*precise_prefix_blocks)(const void *context, uint32_t i)",
-            " Leading prompt blocks that instance i holds, by its own cache events (declare WT_READS_PRECISE_PREFIX).";
-        approximate_prefix_blocks = "uint32_t (*approximate_prefix_blocks)(const void *context, uint32_t i)",
-            " Leading prompt blocks that the front end believes instance i holds (declare WT_READS_APPROXIMATE_PREFIX).";
-        prompt_blocks = "uint32_t (*prompt_blocks)(const void *context)", " Full KV blocks of the prompt.";
-        random = "uint64_t (*random)(const void *context)",
-            " The next number of the stream of random numbers keyed by (seed, hook, request).";
-        est_prefill_us = "double (*est_prefill_us)(const void *context, uint32_t tokens, uint32_t cached)",
-            " Time to prefill tokens after cached ones on an otherwise idle instance (of the first pool; inside an instance, this one), microseconds.";
-        est_step_us = "double (*est_step_us)(const void *context, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context)",
-            " Duration of a step on such an instance, microseconds.";
-        est_ttft_us =
-            "double (*est_ttft_us)(const void *context, const wt_instance_view *instance, uint32_t prompt_tokens, uint32_t cached)",
-            " Time to first token behind everything that the instance shows, microseconds (declare WT_READS_WORK).";
-        est_prefill_us_on =
-            "double (*est_prefill_us_on)(const void *context, const wt_instance_view *instance, uint32_t tokens, uint32_t cached)",
-            " est_prefill_us on an instance of the pool of this one. Since 1.1.";
-        est_step_us_on =
-            "double (*est_step_us_on)(const void *context, const wt_instance_view *instance, uint32_t prefill_tokens, uint32_t decodes, uint64_t decode_context)",
-            " est_step_us on an instance of the pool of this one. Since 1.1.";
-        prefix_blocks = "void (*prefix_blocks)(const void *context, uint32_t precise, uint32_t *out, uint32_t n)",
-            " Leading prompt blocks of the first n instances at once: what precise_prefix_blocks (precise = 1) or approximate_prefix_blocks (0) says of each. Since 1.1.";
-        changed_since = "uint32_t (*changed_since)(const void *context, uint64_t *seen, uint32_t *out, uint32_t n)",
-            " Positions of the instances whose views may have changed since *seen (0: ever), but for scraped_us: their number, and *seen stands for now. UINT32_MAX: any may have, as nobody knows or more than n did. Since 1.1.";
-        adapter_signal = "void (*adapter_signal)(const void *context, uint32_t signal, uint32_t *out, uint32_t n)",
-            " What a signal (WT_ADAPTER_LOADED, ...) says about the LoRA adapter of the request at hand, of the first n instances, as old as their scraped fields; 0 without an adapter (declare WT_READS_ADAPTERS). Since 1.1.";
-        est_transfer_us = "double (*est_transfer_us)(const void *context, const wt_instance_view *instance, uint32_t tokens)",
-            " Time to move the KV cache of so many tokens from an instance of the pool of this one to another over links that nobody else uses, microseconds; 0 where none moves. Since 1.1.";
-    };
-}
-
-impl Shape for ClusterView<'_> {
-    const NAME: &'static str = "wt_cluster_view";
-    const DOC: &'static [&'static str] =
-        &[" The cluster at the moment of a decision of the front end."];
-    const MEMBERS: &'static [Member] = members! { ClusterView<'static>:
-        now_us = "int64_t now_us", " Now, microseconds.";
-        instances = "wt_list instances", " The instances that can serve the request: see wt_instance.";
-        host = "wt_host host", " What can be asked. Its indices are those of instances.";
-    };
-}
-
-impl Shape for QueueView<'_> {
-    const NAME: &'static str = "wt_queue_view";
-    const DOC: &'static [&'static str] = &[" An instance at the moment of a decision inside it."];
-    const MEMBERS: &'static [Member] = members! { QueueView<'static>:
-        now_us = "int64_t now_us", " Now, microseconds.";
-        waiting = "wt_list waiting", " The waiting requests in queue order, when a scheduler orders the queue; the head of the queue for a batching policy with WT_READS_WAITING: see wt_waiting.";
-        running = "wt_list running",
-            " The running batch, oldest admission first, for a victim and a scheduler with WT_READS_RUNNING: see wt_running.";
-        host = "wt_host host", " What can be asked. There are no prefix signals here.";
-        instance = "uint32_t instance", " Position of the instance in the cluster, from 0.";
-        max_batch_size = "uint32_t max_batch_size", " Largest batch, requests.";
-        batch_size = "uint32_t batch_size", " Requests in the running batch.";
-        queue_depth = "uint32_t queue_depth", " Requests in the wait queue.";
-        kv_free_blocks = "uint32_t kv_free_blocks", " KV blocks not in use.";
-        kv_total_blocks = "uint32_t kv_total_blocks", " KV blocks in all.";
-        block_size = "uint32_t block_size", " Tokens a KV block holds.";
-        max_step_tokens = "uint32_t max_step_tokens", " Most new tokens per step.";
-    };
-}
-
-impl Shape for SetupView<'_> {
-    const NAME: &'static str = "wt_setup";
-    const DOC: &'static [&'static str] = &[" What a policy is made with."];
-    const MEMBERS: &'static [Member] = members! { SetupView<'static>:
-        size = "uint64_t size", " Bytes of this struct.";
-        params = "const double *params", " Values of the declared parameters, in order of declaration.";
-        param_count = "uint32_t param_count", " How many.";
-        instances = "uint32_t instances", " Instances in the cluster.";
-        slots = "uint64_t slots", " Most requests the cluster can run at once.";
-        context = "void *context", " For symbol.";
-        symbol = "uint32_t (*symbol)(void *context, const uint8_t *text, uint64_t length)",
-            " Number of a tenant, class, session, prefix group or model by name, as views carry it: see wt_symbol.";
-    };
-}
-
-impl Shape for RouteAnswer {
-    const NAME: &'static str = "wt_route";
-    const DOC: &'static [&'static str] = &[" Answer of a router."];
-    const MEMBERS: &'static [Member] = members! { Self:
-        kind = "uint32_t kind", " WT_TO or WT_HOLD.";
-        index = "uint32_t index", " Index into the instances shown.";
-        retry_after_us = "int64_t retry_after_us", " Microseconds until the next try, of a hold.";
-    };
-}
-
-impl Shape for BatchAnswer {
-    const NAME: &'static str = "wt_batch_limits";
-    const DOC: &'static [&'static str] = &[
-        " Answer of a batching policy. What is beyond the engine's own limits counts as those. Since 1.1.",
-    ];
-    const MEMBERS: &'static [Member] = members! { Self:
-        hold_until_us = "int64_t hold_until_us",
-            " The limits hold up to this time as long as the requests stay as they are, and an instance without a batch sleeps until then; INT64_MAX: time changes nothing.";
-        max_new_tokens = "uint32_t max_new_tokens", " Most new tokens, of all requests together.";
-        max_prefill_tokens = "uint32_t max_prefill_tokens", " Most prefill tokens of one request, at least 1.";
-        max_admissions = "uint32_t max_admissions", " Most waiting requests that are admitted.";
-        decodes_wait = "uint32_t decodes_wait", " 1: decodes take part only in a step that computes no prompt; 0: in every step.";
-    };
-}
 
 /// `RequestView` as `wt_request_view`.
 fn snake(name: &str) -> String {
@@ -270,8 +152,8 @@ pub fn header() -> String {
  *     const wt_plugin windtunnel_plugin = {{ WT_MAGIC, sizeof(wt_plugin), WT_API_MAJOR, WT_API_MINOR, ... }};
  *
  * Times are microseconds of simulated time. Numbers that name something (tenant, session, class) are opaque: equal for equal names, 0
- * for none. A [position] counts from 0, and 4294967295 is none. Views and lists may be longer than this header knows: take elements by wt_instance, wt_waiting and
- * wt_running only. Nothing that is handed to a function lives longer than its call.
+ * for none. A [position] counts from 0, and 4294967295 is none. Views and lists may be longer than this header knows: take elements by wt_instance, wt_waiting,
+ * wt_running and wt_held only. Nothing that is handed to a function lives longer than its call.
  *
  * A function that can fail returns 0 for fine; anything else ends the run, with the text it has written.
  */
@@ -305,6 +187,7 @@ extern \"C\" {{
     h.view::<RunningView<'static>>();
     h.view::<Event>();
     h.view::<StepView>();
+    h.view::<HeldView<'static>>();
     h.shape::<HostFns>();
     h.open("wt_host", &[" The host, as long as a call lasts."]);
     h.line("    const void *context;\n    const wt_host_fns *functions;");
@@ -317,6 +200,7 @@ extern \"C\" {{
     h.close("wt_list", size_of::<List<'_, InstanceView>>());
     h.shape::<ClusterView<'_>>();
     h.shape::<QueueView<'_>>();
+    h.shape::<GatewayView<'_>>();
     h.shape::<SetupView<'_>>();
     h.shape::<Text>();
     h.shape::<AdmitC>();
@@ -329,6 +213,7 @@ extern \"C\" {{
     h.shape::<VictimFns>();
     h.shape::<DisaggregationFns>();
     h.shape::<BatchingFns>();
+    h.shape::<DispatchFns>();
     h.shape::<ParamC>();
     h.shape::<PolicyC>();
     h.shape::<PluginC>();
@@ -367,6 +252,7 @@ fn enumerations(h: &mut Header) {
             ("PREEMPTION", number(HookKind::Preemption as u32)),
             ("DISAGGREGATION", number(HookKind::Disaggregation as u32)),
             ("BATCHING", number(HookKind::Batching as u32)),
+            ("GATEWAY_DISPATCH", number(HookKind::Dispatch as u32)),
         ],
     );
     let bits = |i: Interests| format!("{:#x}ull", i.0);
@@ -387,6 +273,7 @@ fn enumerations(h: &mut Header) {
             ("READS_ADAPTERS", bits(Interests::ADAPTERS)),
             ("READS_STEPS", bits(Interests::STEPS)),
             ("READS_WAITING", bits(Interests::WAITING)),
+            ("READS_HELD", bits(Interests::HELD)),
         ],
     );
     let signal = |signal: AdapterSignal| number(signal as u32);
@@ -450,6 +337,7 @@ fn helpers(h: &mut Header) {
         ("wt_instance", "wt_instance_view"),
         ("wt_waiting", "wt_queued_view"),
         ("wt_running", "wt_running_view"),
+        ("wt_held", "wt_held_view"),
     ] {
         h.line(&format!(
             "static inline const {view} *{name}(wt_list list, uint32_t i) {{
@@ -584,6 +472,8 @@ mod tests {
         check::<VictimFns>(8);
         check::<DisaggregationFns>(8);
         check::<BatchingFns>(8);
+        check::<DispatchFns>(8);
+        check::<GatewayView<'_>>(4);
         check::<BatchAnswer>(4);
         check::<ParamC>(8);
         check::<PolicyC>(8);

@@ -39,6 +39,9 @@ impl Interests {
     pub const STEPS: Self = Self(1 << 9);
     /// A batching policy that reads the head of the wait queue. Since 1.1.
     pub const WAITING: Self = Self(1 << 10);
+    /// A dispatch policy that reads more of the held requests than the first of each tenant and
+    /// priority. Since 1.1.
+    pub const HELD: Self = Self(1 << 11);
     /// Reads everything and hears everything: the safe default.
     pub const ALL: Self = Self(u64::MAX);
 
@@ -82,7 +85,8 @@ pub enum EventKind {
     FirstToken = 1,
     /// A request is done with: its [`Outcome`] says how.
     Complete = 2,
-    /// The admission policy refused a request, or no instance could take it.
+    /// The admission policy refused a request, the gateway turned it away, or no instance could
+    /// take it.
     Reject = 3,
     /// A request lost its place in a running batch.
     Preempt = 4,

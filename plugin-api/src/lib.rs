@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! arrival -> Admission -> Router -> instance: wait queue (Priority, Scheduler) -> batch (Batching; Victim on KV shortage)
-//!               ^            ^                      ^                              |
+//!               ^    ^       ^                      ^                              |
+//!               |  Dispatch, where a gateway holds requests                        |
 //!               +-- Event ---+----------------------+--- first token, completion, preemption
 //! ```
 //!
@@ -34,6 +35,7 @@
 pub mod abi;
 mod batching;
 pub mod c;
+mod dispatch;
 mod error;
 mod header;
 mod hooks;
@@ -45,6 +47,7 @@ mod views;
 /// What [`export_plugin!`] needs of it.
 pub use abi_stable;
 pub use batching::{BatchLimits, Batching, Decodes};
+pub use dispatch::{Dispatch, GatewayView, HeldView};
 pub use error::PolicyError;
 pub use header::header;
 pub use hooks::{

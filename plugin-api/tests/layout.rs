@@ -9,12 +9,12 @@ use windtunnel_plugin_api::abi::{
     AdmitAnswer, BatchAnswer, ParamInfo, PluginInfo, PolicyInfo, RouteAnswer, SetupView,
 };
 use windtunnel_plugin_api::c::{
-    AdmissionFns, AdmitC, BatchingFns, DisaggregationFns, ParamC, PluginC, PolicyC, PriorityFns,
-    RouterFns, SchedulerFns, Shape, Text, VictimFns,
+    AdmissionFns, AdmitC, BatchingFns, DisaggregationFns, DispatchFns, ParamC, PluginC, PolicyC,
+    PriorityFns, RouterFns, SchedulerFns, Shape, Text, VictimFns,
 };
 use windtunnel_plugin_api::{
-    ClusterView, Event, Host, HostFns, InstanceView, Interests, List, QueueView, QueuedView,
-    RequestView, RunningView, StepView, Table, VERSION,
+    ClusterView, Event, GatewayView, HeldView, Host, HostFns, InstanceView, Interests, List,
+    QueueView, QueuedView, RequestView, RunningView, StepView, Table, VERSION,
 };
 
 const V1_0: &str = include_str!("layout-1.0.txt");
@@ -101,6 +101,9 @@ fn layout() -> String {
     shape::<BatchAnswer>(&mut text);
     shape::<DisaggregationFns>(&mut text);
     shape::<BatchingFns>(&mut text);
+    view::<HeldView<'static>>(&mut text);
+    shape::<GatewayView<'_>>(&mut text);
+    shape::<DispatchFns>(&mut text);
     text
 }
 

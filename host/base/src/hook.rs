@@ -22,11 +22,13 @@ pub enum Hook {
     Disaggregation,
     /// How an instance forms its batches.
     Batching,
+    /// Which of the requests held at the gateway goes next.
+    Dispatch,
 }
 
 impl Hook {
     /// All hooks, by their numbers in the contract of plugins.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Admission,
         Self::Routing,
         Self::Priority,
@@ -34,6 +36,7 @@ impl Hook {
         Self::Preemption,
         Self::Disaggregation,
         Self::Batching,
+        Self::Dispatch,
     ];
 
     /// Its name in bundles, scripts and messages.
@@ -47,6 +50,7 @@ impl Hook {
             Self::Preemption => "preemption",
             Self::Disaggregation => "disaggregation",
             Self::Batching => "batching",
+            Self::Dispatch => "dispatch",
         }
     }
 
@@ -61,6 +65,7 @@ impl Hook {
             Self::Preemption => "preemption policy",
             Self::Disaggregation => "disaggregation policy",
             Self::Batching => "batching strategy",
+            Self::Dispatch => "dispatch policy",
         }
     }
 

@@ -1,11 +1,13 @@
 //! What a run leaves behind. The engine fills these; summaries and reports only read them.
 
 mod clock;
+mod gateway;
 mod kv_events;
 mod observations;
 mod split;
 mod steps;
 
+pub use gateway::{GatewayTimes, GatewayTotals, TurnedAway};
 pub use kv_events::{KvChange, KvEvent};
 pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
 pub use split::SplitRecord;
@@ -22,7 +24,7 @@ pub enum State {
     Queued,
     /// In a running batch when the run ended.
     Running,
-    /// Finished.
+    /// Finished. As in the reference simulator, also if the gateway evicted it.
     Completed,
     /// Its client gave up.
     TimedOut,
@@ -48,6 +50,16 @@ pub enum Outcome {
     /// Refused by the server of an instance, which had as many prompt tokens to compute as it
     /// takes.
     TokensQueued,
+    /// Refused by the gateway, whose queue was full.
+    GatewayFull,
+    /// It left the queue of the gateway to make room for a more important one.
+    Shed,
+    /// It left the queue of the gateway when it had been there as long as it may.
+    Expired,
+    /// The gateway took it back from an instance for more important ones.
+    Evicted,
+    /// In the queue of the gateway when the run ended.
+    Held,
     /// In a running batch when the run ended.
     Running,
     /// In a wait queue when the run ended.
@@ -126,6 +138,8 @@ pub struct RequestRecord {
     pub detail: Option<Arc<Detail>>,
     /// Its way through several instances; none if one served it.
     pub split: Option<Box<SplitRecord>>,
+    /// Its time at the gateway; none without flow control.
+    pub gateway: Option<Box<GatewayTimes>>,
 }
 
 impl RequestRecord {
@@ -166,6 +180,7 @@ impl RequestRecord {
             accepted: request.accepted.clone(),
             detail: request.detail.clone(),
             split: None,
+            gateway: None,
         }
     }
 
@@ -489,6 +504,8 @@ pub struct RunRecord {
     pub shed_by_class: Vec<(String, u64)>,
     /// How often policies put a request off.
     pub put_off: PutOff,
+    /// What the gateway did with requests, where there is flow control.
+    pub gateway: Option<GatewayTotals>,
     /// Decisions, when traced.
     pub decisions: Vec<Decision>,
     /// What every routing decision was made on, when that was observed.

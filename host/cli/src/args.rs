@@ -1,6 +1,7 @@
 //! The flags that several commands take, each once, with its help.
 
 use super::disaggregation_args::DisaggregationArgs;
+use super::flow_control_args::FlowControlArgs;
 use super::scheduling_args::SchedulingArgs;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -394,6 +395,9 @@ pub struct CommonArgs {
     /// Prefill and decode apart.
     #[command(flatten)]
     pub disaggregation: DisaggregationArgs,
+    /// Holding requests back
+    #[command(flatten)]
+    pub flow_control: FlowControlArgs,
     /// Analysis.
     #[command(flatten)]
     pub analysis: AnalysisArgs,

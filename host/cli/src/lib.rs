@@ -13,6 +13,7 @@ mod effects;
 mod evolve;
 mod explain;
 mod fit;
+mod flow_control_args;
 mod gate;
 mod leaderboard;
 mod legacy;

@@ -243,6 +243,7 @@ fn carry_out(
     let extra = rows::Extra {
         pools: config.names_pools(),
         splits: config.splits(),
+        gateway: config.front.flow_control.is_some(),
     };
     let mut result = None;
     staging.write(path, |out| {

@@ -49,7 +49,7 @@ pub enum PolicyCommand {
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
     /// Only policies of this hook: admission, routing, priority, scheduler, preemption,
-    /// disaggregation or batching
+    /// disaggregation, batching or dispatch
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
     /// Print JSON
@@ -363,7 +363,7 @@ fn loaded(program: &Arc<Program>) -> Result<Vec<Hook>, InputError> {
     if hooks.is_empty() {
         return Err(InputError::in_file(
             &program.name,
-            "fills no hook: its table has none of admit, route, score, route_columns, priority, key, order, victim, disaggregate, batch",
+            "fills no hook: its table has none of admit, route, score, route_columns, priority, key, order, victim, disaggregate, batch, next_held",
         ));
     }
     Ok(hooks)
@@ -472,6 +472,7 @@ fn new(args: &NewArgs) -> Result<(), InputError> {
         Hook::Preemption => "--preemption-policy",
         Hook::Disaggregation => "--prefill-instances 1 --decode-instances 3 --pd-decider",
         Hook::Batching => "--rules vllm --batching-strategy",
+        Hook::Dispatch => "--flow-control --saturation-detector concurrency --dispatch-order",
     };
     say(&format!(
         "wrote {shown}; next:\n  windtunnel policy check {shown}\n  windtunnel run --model llama-3.1-8b-instruct --num-instances 4 --rate 40 {flag} {}",

@@ -67,6 +67,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         engine,
         cluster,
         disaggregation,
+        flow_control,
         analysis,
         output,
         horizon,
@@ -83,6 +84,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         pools: vec![pool],
         scale: cluster.scale.clone(),
         disaggregation: disaggregation.spec(),
+        flow_control: flow_control.spec(),
         front: FrontSpec {
             admission_latency_us: typed("admission_latency").map(|()| cluster.admission_latency),
             routing_latency_us: typed("routing_latency").map(|()| cluster.routing_latency),
@@ -103,6 +105,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             routing_cache_weight: cluster.routing_cache_weight,
             routing_load_weight: cluster.routing_load_weight,
             disaggregation: disaggregation.pd_decider.clone(),
+            dispatch: flow_control.dispatch_order.clone(),
             prefill_routing: disaggregation.prefill_routing_policy.clone(),
             prefill_routing_scorers: disaggregation.prefill_routing_scorers.clone(),
             decode_routing: disaggregation.decode_routing_policy.clone(),

@@ -9,6 +9,7 @@ pub mod builtin;
 mod calibration;
 mod defaults;
 mod entries;
+pub mod flow_control;
 mod hardware;
 mod json;
 mod kernel_tables;

@@ -76,6 +76,16 @@ pub struct EngineRules {
     /// longest that their requests may become, and the instance that decodes takes them whatever it
     /// has. Has an effect only together with `decoder_fetches_kv`.
     pub prompts_move_together: bool,
+    /// Of the requests that the gateway holds, one may go on when a request comes to it, and one at
+    /// each of its ticks, and those on their way to an instance do not count as there. Else as many
+    /// may go on as there is room for, also when a request leaves an instance.
+    pub gateway_waits_for_ticks: bool,
+    /// The dispatch order `fifo` goes by priority, as `priority` does. Else the first to come goes
+    /// first.
+    pub gateway_fifo_by_priority: bool,
+    /// A gateway that holds requests takes the place of the admission policy: all requests that
+    /// tenants' budgets let through come to it. Else those that the policy admits.
+    pub gateway_admits_all: bool,
 }
 
 impl EngineRules {
@@ -132,6 +142,9 @@ impl EngineRules {
         phases_apart: false,
         acts_on_events_alone: false,
         prompts_move_together: false,
+        gateway_waits_for_ticks: true,
+        gateway_fifo_by_priority: true,
+        gateway_admits_all: true,
     };
 
     /// What vLLM V1 does.
@@ -157,6 +170,9 @@ impl EngineRules {
         phases_apart: false,
         acts_on_events_alone: false,
         prompts_move_together: false,
+        gateway_waits_for_ticks: false,
+        gateway_fifo_by_priority: false,
+        gateway_admits_all: false,
     };
 }
 

@@ -9,12 +9,13 @@ use super::facts::Facts;
 use super::lua::{Program, ScriptEngines, UsageMonitor};
 use super::native::Plugin;
 use super::param::Hook;
+use super::registry::default_policy;
 use super::spec::PolicySpec;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Sym, Symbols};
 use windtunnel_plugin_api::{
-    Admission, Batching, Disaggregation, Priority, Router, Scheduler, Setup, Victim,
+    Admission, Batching, Disaggregation, Dispatch, Priority, Router, Scheduler, Setup, Victim,
 };
 
 /// Gives a name's number.
@@ -98,8 +99,26 @@ impl<'a> Builder<'a> {
                 Plugin::admission,
             )?,
         };
+        Ok(self.behind_budgets(chosen))
+    }
+
+    /// An admission policy that lets all in, behind the tenants' budgets if there are any.
+    ///
+    /// # Errors
+    /// Never, as it is built in.
+    pub fn admission_of_all(&mut self) -> Result<Box<dyn Admission>, InputError> {
+        let policy = default_policy(Hook::Admission);
+        let all = match policy.make {
+            Make::Admission(make) => make(&self.facts, &policy.values(&[])?),
+            _ => return Err(misplaced(Hook::Admission, policy.name, policy.hook())),
+        };
+        Ok(self.behind_budgets(all))
+    }
+
+    fn behind_budgets(&mut self, chosen: Box<dyn Admission>) -> Box<dyn Admission> {
+        let spec = self.spec;
         if spec.tenant_budgets.is_empty() {
-            return Ok(chosen);
+            return chosen;
         }
         let budgets: Vec<(Sym, f64)> = spec
             .tenant_budgets
@@ -107,7 +126,7 @@ impl<'a> Builder<'a> {
             .map(|(tenant, share)| (self.symbols.intern(tenant), *share))
             .collect();
         let slots = self.facts.slots;
-        Ok(Box::new(TenantBudgets::new(chosen, budgets, slots)))
+        Box::new(TenantBudgets::new(chosen, budgets, slots))
     }
 
     /// The router.
@@ -174,6 +193,29 @@ impl<'a> Builder<'a> {
                 policy,
                 |scripts, program, symbol| scripts.disaggregation(program, symbol),
                 Plugin::disaggregation,
+            ),
+        }
+    }
+
+    /// The dispatch policy.
+    ///
+    /// # Errors
+    /// As [`admission`](Self::admission).
+    pub fn dispatch(&mut self) -> Result<Box<dyn Dispatch>, InputError> {
+        let hook = Hook::Dispatch;
+        match &self.spec.dispatch {
+            Choice::BuiltIn { policy, values } => match policy.make {
+                Make::Dispatch(make) => Ok(make(&self.facts, values)),
+                _ => Err(misplaced(hook, policy.name, policy.hook())),
+            },
+            Choice::Custom(policy) => match policy.make() {
+                custom::Make::Dispatch(make) => Ok(make(&self.facts)),
+                _ => Err(misplaced(hook, policy.name(), policy.hook())),
+            },
+            Choice::External(policy) => self.make_external(
+                policy,
+                |scripts, program, symbol| scripts.dispatch(program, symbol),
+                Plugin::dispatch,
             ),
         }
     }

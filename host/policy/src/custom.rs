@@ -6,7 +6,7 @@ use crate::param::Hook;
 use std::fmt;
 use std::sync::Arc;
 use windtunnel_plugin_api::{
-    Admission, Batching, Disaggregation, Priority, Router, Scheduler, Victim,
+    Admission, Batching, Disaggregation, Dispatch, Priority, Router, Scheduler, Victim,
 };
 
 /// A policy that the calling program brings along. It fills the same traits, and sees the same
@@ -32,6 +32,7 @@ pub(crate) enum Make {
     Preemption(Maker<dyn Victim>),
     Disaggregation(Maker<dyn Disaggregation>),
     Batching(Maker<dyn Batching>),
+    Dispatch(Maker<dyn Dispatch>),
 }
 
 impl Custom {
@@ -105,6 +106,17 @@ impl Custom {
         Self::new(name, make)
     }
 
+    /// A dispatch policy, for a gateway that holds requests; `name` is said of it in reports and
+    /// messages.
+    #[must_use]
+    pub fn dispatch<P: Dispatch + 'static>(
+        name: &str,
+        make: impl Fn(&Facts) -> P + Send + Sync + 'static,
+    ) -> Self {
+        let make = Make::Dispatch(Arc::new(move |facts| Box::new(make(facts))));
+        Self::new(name, make)
+    }
+
     fn new(name: &str, make: Make) -> Self {
         let name = name.into();
         Self { name, make }
@@ -127,6 +139,7 @@ impl Custom {
             Make::Preemption(_) => Hook::Preemption,
             Make::Disaggregation(_) => Hook::Disaggregation,
             Make::Batching(_) => Hook::Batching,
+            Make::Dispatch(_) => Hook::Dispatch,
         }
     }
 
@@ -138,7 +151,9 @@ impl Custom {
 impl PartialEq for Custom {
     /// The same function, not only the same name.
     fn eq(&self, other: &Self) -> bool {
-        use Make::{Admission, Batching, Disaggregation, Preemption, Priority, Routing, Scheduler};
+        use Make::{
+            Admission, Batching, Disaggregation, Dispatch, Preemption, Priority, Routing, Scheduler,
+        };
         match (&self.make, &other.make) {
             (Admission(a), Admission(b)) => Arc::ptr_eq(a, b),
             (Routing(a), Routing(b)) => Arc::ptr_eq(a, b),
@@ -147,6 +162,7 @@ impl PartialEq for Custom {
             (Preemption(a), Preemption(b)) => Arc::ptr_eq(a, b),
             (Disaggregation(a), Disaggregation(b)) => Arc::ptr_eq(a, b),
             (Batching(a), Batching(b)) => Arc::ptr_eq(a, b),
+            (Dispatch(a), Dispatch(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }

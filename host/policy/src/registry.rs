@@ -2,7 +2,7 @@
 
 use super::builtin::policy::BuiltIn;
 use super::builtin::{
-    admission, batching, disaggregation, preemption, priority, routing, scheduler,
+    admission, batching, disaggregation, dispatch, preemption, priority, routing, scheduler,
 };
 use super::param::Hook;
 use super::shipped;
@@ -19,6 +19,7 @@ pub fn built_ins(hook: Hook) -> &'static [BuiltIn] {
         Hook::Preemption => preemption::TABLE,
         Hook::Disaggregation => disaggregation::TABLE,
         Hook::Batching => batching::TABLE,
+        Hook::Dispatch => dispatch::TABLE,
     }
 }
 
@@ -93,6 +94,7 @@ mod tests {
             Make::Preemption(make) => drop(make(&facts, values)),
             Make::Disaggregation(make) => drop(make(&facts, values)),
             Make::Batching(make) => drop(make(&facts, values)),
+            Make::Dispatch(make) => drop(make(&facts, values)),
         }
     }
 

@@ -50,6 +50,7 @@ shipped! {
     Disaggregation "disaggregation": "always" "edpp" "least-ttft" "never" "prefix-threshold";
     Batching "batching": "chunked-context" "continuous" "greedy" "in-flight" "one-prefill" "prefill-first"
         "run-to-completion" "static" "step-time" "windowed";
+    Dispatch "dispatch": "fifo" "priority" "slo-deadline";
 }
 
 /// The scripts that fill `hook`.

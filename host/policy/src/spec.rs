@@ -34,6 +34,8 @@ pub struct PolicySpec {
     pub batching: Choice,
     /// Batching in pools that have their own, by position of the pool; elsewhere `batching` counts.
     pub pool_batching: Vec<Option<Choice>>,
+    /// Which of the requests goes next that a gateway holds, where there is one.
+    pub dispatch: Choice,
     /// Priorities of the SLO classes, which requests carry into every hook.
     pub slo_priorities: SloPriorities,
 }
@@ -52,6 +54,7 @@ impl Default for PolicySpec {
             disaggregation: default_policy(Hook::Disaggregation).into(),
             batching: default_policy(Hook::Batching).into(),
             pool_batching: Vec::new(),
+            dispatch: default_policy(Hook::Dispatch).into(),
             slo_priorities: SloPriorities::default(),
         }
     }
@@ -69,6 +72,7 @@ impl PolicySpec {
             Hook::Preemption => &self.preemption,
             Hook::Disaggregation => &self.disaggregation,
             Hook::Batching => &self.batching,
+            Hook::Dispatch => &self.dispatch,
         }
     }
 
@@ -85,6 +89,7 @@ impl PolicySpec {
             Hook::Preemption => &mut self.preemption,
             Hook::Disaggregation => &mut self.disaggregation,
             Hook::Batching => &mut self.batching,
+            Hook::Dispatch => &mut self.dispatch,
         } = choice;
     }
 

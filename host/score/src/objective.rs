@@ -266,6 +266,7 @@ mod tests {
             rejected_by_admission: 0,
             rejected_by_routing: 0,
             put_off: PutOff::default(),
+            gateway: None,
             shed_by_class: Vec::new(),
             decisions: Vec::new(),
             observations: RoutingObservations::default(),

@@ -340,8 +340,12 @@ fn request_ms(records: &[RequestRecord], from_us: i64, end_us: i64) -> f64 {
             | Outcome::Rejected
             | Outcome::Unroutable
             | Outcome::RequestsQueued
-            | Outcome::TokensQueued => r.arrival_us,
-            Outcome::Running | Outcome::Queued | Outcome::InTransit => end_us,
+            | Outcome::TokensQueued
+            | Outcome::GatewayFull
+            | Outcome::Shed
+            | Outcome::Expired
+            | Outcome::Evicted => r.arrival_us,
+            Outcome::Running | Outcome::Queued | Outcome::InTransit | Outcome::Held => end_us,
         };
         let first = r.ttft_us.map_or(left, |ttft| left.min(r.arrival_us + ttft));
         let within = |until: i64| (until.min(end_us) - r.arrival_us.max(from_us)).max(0);

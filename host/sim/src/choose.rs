@@ -1,6 +1,7 @@
 //! From what a run says of its policies to the policies themselves. What is said in the run wins
 //! over the bundle that it names.
 
+mod dispatch;
 mod pool_batching;
 
 use crate::batching::Named;
@@ -9,6 +10,7 @@ use crate::settings::Given;
 use crate::spec::{PoliciesSpec, RunSpec, SchedulingPolicySpec};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to, unknown};
 use windtunnel_base::request::Symbols;
+use windtunnel_config::flow_control::FlowControlSpec;
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::instance::Preset;
 use windtunnel_policy::builtin::routing::weighted::parse_scorers;
@@ -75,6 +77,7 @@ impl RunSpec {
             &policies.priority,
             &policies.preemption,
             &policies.disaggregation,
+            &policies.dispatch,
         ];
         let own = own.into_iter().flatten().map(String::as_str);
         let named = own.chain(bundle.named().map(|(_, name)| name));
@@ -124,6 +127,7 @@ pub(crate) struct ClusterFacts<'a> {
     pub(crate) disaggregation: &'a DisaggregationSpec,
     /// As the run has them; none = one pool of which nothing is said.
     pub(crate) pools: &'a [PoolSpec],
+    pub(crate) flow_control: &'a FlowControlSpec,
     /// Times are in ticks.
     pub(crate) in_ticks: bool,
     /// The clock is that of XpuSim.
@@ -185,6 +189,7 @@ pub(crate) fn choose(
         scheduler: chooser.pick(Hook::Scheduler, &policies.scheduler, None)?,
         preemption: chooser.pick(Hook::Preemption, &policies.preemption, None)?,
         disaggregation: chooser.disaggregation(cluster)?,
+        dispatch: chooser.dispatch(cluster)?,
         batching,
         pool_batching,
         slo_priorities: bundle.slo_priorities()?,
@@ -271,6 +276,7 @@ fn try_out(spec: &PolicySpec, instances: u32) -> Result<(), InputError> {
     builder.stage_router(spec.prefill_routing.as_ref(), 0)?;
     builder.stage_router(spec.decode_routing.as_ref(), 1)?;
     builder.disaggregation()?;
+    builder.dispatch()?;
     builder.priority(0)?;
     builder.scheduler(0)?;
     builder.victim(0)?;
@@ -467,6 +473,7 @@ impl Chooser<'_> {
             Hook::Preemption => "preemption_policy",
             Hook::Disaggregation => "pd_decider",
             Hook::Batching => "batching_strategy",
+            Hook::Dispatch => "dispatch_order",
         };
         let because = format!(
             "because the program fills {hook} with \"{}\"",

@@ -2,6 +2,7 @@
 
 use crate::batching;
 use crate::disaggregation::{self, TransferUnits};
+use crate::flow_control;
 use crate::policies::make_policies;
 use crate::profile;
 use crate::scale;
@@ -163,6 +164,7 @@ impl Deployment {
                     .as_deref()
                     .map(estimate_error)
                     .transpose()?,
+                flow_control: flow_control::gateway(run, given, preset)?,
                 policy_salt: 0,
             },
             seed: 0,

@@ -1,6 +1,7 @@
 //! What reports say that was simulated: lines for people, and the same for programs.
 
 use crate::batching::{Times, is_continuous};
+use crate::flow_control;
 use crate::pool_setup::pool_setup;
 use crate::scale;
 use crate::simulation::Simulation;
@@ -74,6 +75,9 @@ impl Simulation {
             self.policies.priority.name(),
             self.policies.preemption.name()
         ));
+        if let Some(gateway) = &config.front.flow_control {
+            lines.push(flow_control::described(gateway, &self.policies));
+        }
         lines
     }
 
@@ -141,6 +145,11 @@ impl Simulation {
             "gpus": gpus(self.deployment.machines()),
             "notes": resolved.iter().flat_map(|r| &r.notes).chain(&self.pool_notes).collect::<Vec<_>>(),
         });
+        let gateway = config.front.flow_control.as_ref();
+        let gateway = gateway.map(|gateway| flow_control::setup(gateway, &self.policies));
+        if let Some(gateway) = gateway {
+            setup["flow_control"] = gateway;
+        }
         let preset = self.deployment.preset().to_string();
         if config.pools.len() == 1 {
             let pool = pools.next().unwrap_or_default();

@@ -53,6 +53,7 @@ mod describe;
 mod disaggregation;
 mod disaggregation_spec;
 pub mod fit;
+mod flow_control;
 pub mod ground_truth;
 mod growth;
 mod load_generator;
@@ -95,6 +96,7 @@ pub use spec::{
 pub use targets::{TargetTeller, Untargeted, told_us};
 pub use windtunnel_base::input::InputError;
 pub use windtunnel_base::{parallel, record, request};
+pub use windtunnel_config::flow_control::FlowControlSpec;
 pub use windtunnel_config::pool::{EngineSpec, LatencySpec, ParallelSpec, PoolSpec, RoleSpec};
 pub use windtunnel_engine::cluster::Progress;
 pub use windtunnel_plugin_api as plugin_api;

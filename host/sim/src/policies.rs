@@ -36,7 +36,12 @@ pub fn make_policies(
     let own = config.pools[0].engine.rules.decoder_fetches_kv;
     let whole = own.then_some(&spec.routing);
     let front = FrontEndPolicies {
-        admission: builder.admission()?,
+        admission: match &config.front.flow_control {
+            Some(_) if config.pools[0].engine.rules.gateway_admits_all => {
+                builder.admission_of_all()?
+            }
+            _ => builder.admission()?,
+        },
         router: builder.router()?,
         stages: match config.splits() {
             true => Some(StagePolicies {
@@ -45,6 +50,10 @@ pub fn make_policies(
                 decode: builder.stage_router(spec.decode_routing.as_ref().or(whole), DECODE)?,
             }),
             false => None,
+        },
+        dispatch: match &config.front.flow_control {
+            Some(_) => Some(builder.dispatch()?),
+            None => None,
         },
         slo_priorities: spec.slo_priorities.clone(),
     };

@@ -145,6 +145,35 @@ const SETTINGS: &[(&str, &str)] = &[
     ("cache_signal_delay", "front.cache_signal_delay_us"),
     ("output_predictor", "front.output_predictor"),
     ("estimate_error", "front.estimate_error"),
+    ("flow_control", "flow_control.enabled"),
+    ("saturation_detector", "flow_control.saturation_detector"),
+    (
+        "queue_depth_threshold",
+        "flow_control.queue_depth_threshold",
+    ),
+    (
+        "kv_cache_util_threshold",
+        "flow_control.kv_cache_util_threshold",
+    ),
+    ("max_concurrency", "flow_control.max_concurrency"),
+    (
+        "usage_limit_threshold",
+        "flow_control.usage_limit_threshold",
+    ),
+    ("fairness_policy", "flow_control.fairness_policy"),
+    ("slo_targets", "flow_control.slo_targets"),
+    (
+        "max_gateway_queue_depth",
+        "flow_control.max_gateway_queue_depth",
+    ),
+    ("per_band_capacity", "flow_control.per_band_capacity"),
+    ("queue_shedding", "flow_control.queue_shedding"),
+    ("request_ttl", "flow_control.request_ttl_us"),
+    (
+        "dispatch_tick_interval",
+        "flow_control.dispatch_tick_interval_us",
+    ),
+    ("in_flight_eviction", "flow_control.in_flight_eviction"),
     ("policy_config", "policies.config"),
     ("admission_policy", "policies.admission"),
     ("token_bucket_capacity", "policies.token_bucket_capacity"),
@@ -157,6 +186,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("routing_cache_weight", "policies.routing_cache_weight"),
     ("routing_load_weight", "policies.routing_load_weight"),
     ("pd_decider", "policies.disaggregation"),
+    ("dispatch_order", "policies.dispatch"),
     ("prefill_routing_policy", "policies.prefill_routing"),
     (
         "prefill_routing_scorers",

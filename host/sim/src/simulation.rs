@@ -5,6 +5,7 @@ use crate::batching;
 use crate::choose::{Chosen, ClusterFacts, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
 use crate::disaggregation;
+use crate::flow_control;
 use crate::names::{Mentions, Seen};
 use crate::opened::Nobody;
 use crate::profile;
@@ -255,6 +256,8 @@ impl Resolver<'_> {
             };
             run = &of_bundle;
         }
+        let gated = flow_control::with_bundle(run, &bundle)?;
+        let run = gated.as_ref().unwrap_or(run);
         let given = Given::of(run).excusing(self.excused.iter().cloned());
         let expanded = disaggregation::pools(run, &given)?;
         let run = expanded.as_ref().unwrap_or(run);
@@ -273,9 +276,13 @@ impl Resolver<'_> {
             in_ticks: run.is_in_ticks(),
             as_xpusim: run.is_as_xpusim(),
             disaggregation: &run.disaggregation,
+            flow_control: &run.flow_control,
         };
-        let Chosen { spec, notes } =
+        let Chosen { spec, mut notes } =
             choose(&run.policies, &bundle, self.policies, &given, &cluster)?;
+        if let Some(gateway) = &deployment.config().front.flow_control {
+            notes.extend(flow_control::notes(gateway, &spec, deployment.preset()));
+        }
         batching::check(&spec, &deployment.config().pools)?;
         let analysis = Analysis::of(&run.outputs, &given)?;
         deployment.check_kv_events(&given)?;
@@ -422,7 +429,12 @@ impl Simulation {
         let mut cache = self.infinite_cache();
         let (mut seen, names_matter) = (Seen::default(), !self.mentions.is_empty());
         let slo_targets = self.slo_targets();
-        let mut teller = TargetTeller::new(&slo_targets, Untargeted::AsTheWorkload);
+        // The reference orders what its gateway holds by the requests' own targets alone.
+        let told = match self.spec.flow_control.enabled && self.spec.rules == RulesSpec::Blis {
+            true => SloTargets::default(),
+            false => slo_targets,
+        };
+        let mut teller = TargetTeller::new(&told, Untargeted::AsTheWorkload);
         let mut source = Tapped::new(source, |request, symbols| {
             teller.tell(request, symbols);
             request.reusable_tokens = cache.take(request);
@@ -459,6 +471,7 @@ impl Simulation {
         let mentions = &self.mentions;
         let mut notes = mentions.notes(&seen, &record.symbols, &pools);
         notes.extend(profile::outside(self.deployment.resolved())?);
+        notes.extend(flow_control::note_after(record.gateway.as_ref()));
         if let Some(fault) = &record.fault {
             return Err(InputError::new(fault.to_string()));
         }

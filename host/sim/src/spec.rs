@@ -5,6 +5,7 @@ use crate::scale_spec::ScaleSpec;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, is_default};
+use windtunnel_config::flow_control::FlowControlSpec;
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_workload::TimeUnit;
 
@@ -75,6 +76,9 @@ pub struct RunSpec {
     /// Prefill and decode on instances of their own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub disaggregation: DisaggregationSpec,
+    /// A gateway before them that holds requests back while they are saturated.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub flow_control: FlowControlSpec,
     /// The front end before them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub front: FrontSpec,
@@ -200,6 +204,10 @@ pub struct PoliciesSpec {
     /// if not given, under blis rules `never`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disaggregation: Option<String>,
+    /// Which of the requests goes next that a gateway holds: `fifo` (if not given), `priority`,
+    /// `slo-deadline`, or a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dispatch: Option<String>,
     /// Parameters of policies from files: `name=value` or `hook.name=value`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<String>,

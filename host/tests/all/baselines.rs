@@ -166,6 +166,10 @@ fn every_file_runs_through_the_command() {
                         .to_owned()
                 }
                 Hook::Batching => "--rules vllm --batching-strategy".to_owned(),
+                Hook::Dispatch => {
+                    "--flow-control --saturation-detector concurrency --max-concurrency 6 --dispatch-order"
+                        .to_owned()
+                }
                 hook => format!("--{hook}-policy"),
             };
             let mut line = format!(

@@ -1,5 +1,6 @@
 //! Random clusters and workloads. Plain strategies, so that failures shrink.
 
+use crate::flow_cases::{any_dispatch, flow_control};
 use crate::lab::{self, Affine, Arrival, Round, built_in};
 use proptest::prelude::*;
 use std::ops::Range;
@@ -121,6 +122,9 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         phases_apart: false,
         acts_on_events_alone: false,
         prompts_move_together: false,
+        gateway_waits_for_ticks: b[9],
+        gateway_fifo_by_priority: false,
+        gateway_admits_all: false,
         // Under the reference's rules, blocks that were found are not always held.
         reuse_unfindable_first: b[10] && b[6],
         spare_lone_prefill: b[11],
@@ -338,16 +342,20 @@ fn policies() -> impl Strategy<Value = PolicySpec> {
         any_of(Hook::Priority),
         any_of(Hook::Scheduler),
         any_of(Hook::Preemption),
+        any_dispatch(),
     )
         .prop_map(
-            |(admission, tenant_budgets, routing, priority, scheduler, preemption)| PolicySpec {
-                admission,
-                tenant_budgets,
-                routing,
-                priority,
-                scheduler,
-                preemption,
-                ..PolicySpec::default()
+            |(admission, tenant_budgets, routing, priority, scheduler, preemption, dispatch)| {
+                PolicySpec {
+                    admission,
+                    tenant_budgets,
+                    routing,
+                    priority,
+                    scheduler,
+                    preemption,
+                    dispatch,
+                    ..PolicySpec::default()
+                }
             },
         )
 }
@@ -366,10 +374,20 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
     let trace = prop_oneof![3 => Just(None), 1 => (0usize..4).prop_map(Some)];
     let instances = prop_oneof![2 => Just(1u32), 1 => 2u32..6];
     let tight = prop_oneof![1 => Just(None), 2 => (0u64..8).prop_map(Some)];
-    let cluster = (instances, delay(), delay(), delay(), delay(), trace, tight);
+    let flow = prop_oneof![2 => Just(None), 1 => flow_control().prop_map(Some)];
+    let cluster = (
+        instances,
+        delay(),
+        delay(),
+        delay(),
+        delay(),
+        trace,
+        tight,
+        flow,
+    );
     (asks(most), engine(), cluster, latency(), policies()).prop_map(
         |(asks, mut engine, cluster, latency, policies)| {
-            let (instances, admission, routing, refresh, cache, trace, tight) = cluster;
+            let (instances, admission, routing, refresh, cache, trace, tight, flow) = cluster;
             // Mostly the pool is just too small for all of them at once.
             if let Some(spare) = tight {
                 engine.total_kv_blocks = largest(&asks, &engine) + spare;
@@ -389,6 +407,7 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
                     routing_latency_us: routing,
                     snapshot_refresh_us: refresh,
                     cache_signal_delay_us: cache,
+                    flow_control: flow,
                     trace: TraceConfig {
                         decisions: trace.is_some(),
                         counterfactual_k: trace.unwrap_or(0),

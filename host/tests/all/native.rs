@@ -103,6 +103,7 @@ fn run(rules: EngineRules, make: impl FnOnce(&mut Setup<'_>) -> Policies) -> Run
         admission,
         router,
         stages: None,
+        dispatch: None,
         slo_priorities: SloPriorities::default(),
     };
     let batching = || lab::hooks(&PolicySpec::default(), 1).remove(0).batching;

@@ -98,6 +98,7 @@ pub(crate) fn front(
         admission: Box::new(admission),
         router: Box::new(router),
         stages: None,
+        dispatch: None,
         slo_priorities: SloPriorities::default(),
     }
 }

@@ -1,6 +1,7 @@
 //! What holds of every run, whatever the workload, the limits, the rules and the policies.
 
 use crate::cases::{Case, scaled, two_pools};
+use crate::flow_cases::gateway_counters_agree;
 use crate::lab::{self, Affine, Script};
 use crate::support::windtunnel;
 use proptest::prelude::*;
@@ -62,8 +63,8 @@ fn simulate_script(case: &Case, mut script: Script) -> Result<Outcomes, String> 
 /// Everything a run says, as text.
 pub(crate) fn text(record: &RunRecord) -> String {
     format!(
-        "{:?} {:?} {:?} {:?}",
-        record.requests, record.instances, record.decisions, record.shed_by_class
+        "{:?} {:?} {:?} {:?} {:?}",
+        record.requests, record.instances, record.decisions, record.shed_by_class, record.gateway
     )
 }
 
@@ -138,6 +139,7 @@ fn requests_are_conserved(case: &Case, run: &Outcomes) -> Result<(), String> {
         record.rejected_by_routing == of(None, &[Unroutable]),
         "routing rejections"
     );
+    gateway_counters_agree(case, record, of)?;
     let shed: u64 = record.shed_by_class.iter().map(|(_, n)| n).sum();
     ensure!(shed == record.rejected_by_admission, "rejections by class");
     Ok(())
@@ -219,7 +221,7 @@ fn times_agree(case: &Case, run: &Outcomes, r: &RequestRecord) -> Result<(), Str
             r.deadline_us
         );
     }
-    if r.state != State::Completed {
+    if r.state != State::Completed || r.outcome == Outcome::Evicted {
         ensure!(
             r.e2e_us.is_none() && r.mean_itl_us.is_none() && r.generated_tokens == 0,
             "{id} did not complete but has {r:?}"
@@ -436,6 +438,11 @@ fn the_cases_reach_every_outcome() {
                 Outcome::Rejected => "rejected",
                 Outcome::Unroutable => "unroutable",
                 Outcome::RequestsQueued | Outcome::TokensQueued => "refused by a server",
+                Outcome::GatewayFull => "refused by the gateway",
+                Outcome::Shed => "shed",
+                Outcome::Expired => "expired",
+                Outcome::Evicted => "evicted",
+                Outcome::Held => "held",
                 Outcome::Running => "running",
                 Outcome::Queued => "queued",
                 Outcome::InTransit => "in transit",
@@ -443,7 +450,7 @@ fn the_cases_reach_every_outcome() {
             *seen.entry(outcome).or_default() += 1;
             let keeps = case.instance(r.instance).0.rules.keep_tokens_on_preemption;
             let mut count = |what, is: bool| *seen.entry(what).or_default() += u64::from(is);
-            let done = r.state == State::Completed;
+            let done = r.e2e_us.is_some();
             count("completed follow-up", done && r.round > 0);
             count(
                 "completed after preemption, tokens kept",
@@ -463,7 +470,7 @@ fn the_cases_reach_every_outcome() {
     }
     println!("{seen:#?}");
     let rare: Vec<_> = seen.iter().filter(|(_, n)| **n < 10).collect();
-    assert!(rare.is_empty() && seen.len() == 16, "{rare:?} of {seen:?}");
+    assert!(rare.is_empty() && seen.len() == 21, "{rare:?} of {seen:?}");
 }
 
 /// Limits at the edge of their types: every sum still fits (overflow checks are on in tests).

@@ -396,6 +396,7 @@ fn the_references_are_complete() {
     lists("reference/policies.md", scorers);
     lists("reference/results.md", rows::COLUMNS);
     lists("reference/results.md", rows::SPLIT);
+    lists("reference/results.md", rows::GATEWAY);
     for clock in [Clock::Real, Clock::Ticks] {
         let columns = sweep::columns(&[], clock);
         lists("reference/results.md", columns.iter().map(String::as_str));
@@ -420,7 +421,7 @@ fn the_references_are_complete() {
         .split([' ', ','])
         .filter_map(|word| word.strip_suffix(':'))
         .collect();
-    assert_eq!(switches.len(), 21, "{switches:?}");
+    assert_eq!(switches.len(), 24, "{switches:?}");
     lists("concepts/rules.md", switches);
 
     let ran = replay_classes(&[

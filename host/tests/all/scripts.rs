@@ -7,6 +7,7 @@ use windtunnel_base::fault::RunFault;
 use windtunnel_base::record::RunRecord;
 use windtunnel_base::request::{Source, Symbols};
 use windtunnel_engine::cluster::Cluster;
+use windtunnel_engine::frontend::{Detector, FlowControl};
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
 use windtunnel_policy::lua::Program;
 use windtunnel_policy::{Builder, Choice, External, Hook, PolicySpec};
@@ -32,6 +33,7 @@ pub(crate) fn load_error(hook: Hook, text: &str) -> String {
         Hook::Preemption => builder.victim(0).err(),
         Hook::Disaggregation => builder.disaggregation().err(),
         Hook::Batching => builder.batching(0, 0).err(),
+        Hook::Dispatch => builder.dispatch().err(),
     };
     error.map_or(String::new(), |e| e.to_string())
 }
@@ -58,7 +60,13 @@ fn run(spec: &PolicySpec) -> RunRecord {
         total_kv_blocks: 11,
         ..roomy(EngineRules::BLIS)
     };
-    let config = fresh(3, engine);
+    let mut config = fresh(3, engine);
+    if spec.dispatch.external().is_some() {
+        config.front.flow_control = Some(FlowControl {
+            detector: Detector::Concurrency { requests: 2.0 },
+            ..FlowControl::default()
+        });
+    }
     let mut script = Script::new(&asks());
     let (front, hooks) = lab::policies(spec, &config, script.symbols_mut());
     let cluster = Cluster::new(config, front, hooks, &mut script);
@@ -228,6 +236,21 @@ fn mistakes_name_file_line_hook_request_and_nearest_name() {
             Hook::Batching,
             "return { batch = function(step) return { max_admissions = step.free_place } end }",
             "the batching strategy failed at step 0: p.lua:1: step has no field \"free_place\"; did you mean \"free_places\"?",
+        ),
+        (
+            Hook::Dispatch,
+            "return { next_held = function(held) return #held + 1 end }",
+            "the dispatch policy failed: p.lua:1: next_held returned 2; expected a position from 1 to 1, or nil",
+        ),
+        (
+            Hook::Dispatch,
+            "return { next_held = function(held) return held[1].due end }",
+            "the dispatch policy failed: p.lua:1: req has no field \"due\"; did you mean \"due_us\"?",
+        ),
+        (
+            Hook::Dispatch,
+            "return { next_held = function(held, gateway) return gateway.dept end }",
+            "the dispatch policy failed: p.lua:1: gateway has no field \"dept\"; did you mean \"depth\"?",
         ),
         (
             Hook::Routing,
@@ -546,6 +569,11 @@ fn every_hook_is_limited() {
             Hook::Preemption,
             format!("return {{ victim = function() {hang} end }}"),
             "preemption policy failed",
+        ),
+        (
+            Hook::Dispatch,
+            format!("return {{ next_held = function() {hang} end }}"),
+            "dispatch policy failed",
         ),
         (
             Hook::Batching,

@@ -52,6 +52,8 @@ fn every_field_and_method_can_be_read_where_it_is_said_to_be() {
     let queue = reading(View::Queue, "queue");
     let step = reading(View::Step, "step");
     let head = reading(View::QueuedRequest, "head");
+    let held = reading(View::HeldRequest, "r");
+    let gateway = reading(View::Gateway, "gateway");
     for (hook, text) in [
         (
             Hook::Admission,
@@ -86,6 +88,14 @@ fn every_field_and_method_can_be_read_where_it_is_said_to_be() {
             Hook::Preemption,
             format!(
                 "victim = function(running, queue) for _, r in running do {running} end {queue} return #running end"
+            ),
+        ),
+        (
+            Hook::Dispatch,
+            format!(
+                "next_held = function(held, gateway, cluster)
+                  for _, r in held do {held} end {gateway}{cluster} return 1
+                end"
             ),
         ),
         (

@@ -6,6 +6,7 @@ use crate::cases::{
     two_weights, weighted,
 };
 use crate::filled::{Compiled, File, file, run, scripted};
+use crate::flow_cases::{any_dispatch, flow_control};
 use crate::lab::built_in;
 use crate::native::session_affinity::SessionAffinity;
 use crate::native::vtc_fair::VtcFair;
@@ -54,8 +55,8 @@ fn said(record: &RunRecord, scores: bool) -> String {
         })
         .collect();
     format!(
-        "{:#?} {:#?} {decisions:#?} {:?} {:?}",
-        record.requests, record.instances, record.shed_by_class, record.fault
+        "{:#?} {:#?} {decisions:#?} {:?} {:?} {:?}",
+        record.requests, record.instances, record.shed_by_class, record.gateway, record.fault
     )
 }
 
@@ -287,6 +288,15 @@ proptest! {
         case.policies.disaggregation = decider;
         case.config.front.snapshot_refresh_us = age_us;
         let files = [twin(Hook::Disaggregation, &case.policies.disaggregation)];
+        agree(&case, &files, Compiled::default())?;
+    }
+
+    #[test]
+    fn dispatch_twins_agree(case in case(40), flow in flow_control(), dispatch in any_dispatch()) {
+        let mut case = case;
+        case.config.front.flow_control = Some(flow);
+        case.policies.dispatch = dispatch;
+        let files = [twin(Hook::Dispatch, &case.policies.dispatch)];
         agree(&case, &files, Compiled::default())?;
     }
 

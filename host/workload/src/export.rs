@@ -98,6 +98,7 @@ fn write_data(
         let first_chunk = r.ttft_us.map_or(0, |ttft| r.arrival_us + ttft);
         let last_chunk = r.ttft_us.map_or(0, |_| first_chunk + r.itl_sum_us);
         let status = match r.state {
+            State::Completed if r.e2e_us.is_none() => "incomplete",
             State::Completed => "ok",
             State::TimedOut => "timeout",
             State::Queued | State::Running => "incomplete",

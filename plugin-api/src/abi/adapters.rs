@@ -4,13 +4,14 @@ use super::guard::Guarded;
 use super::objects::{
     AdmissionBox, AdmissionObject, AdmissionObject_TO, BatchingBox, BatchingObject,
     BatchingObject_TO, DisaggregationBox, DisaggregationObject, DisaggregationObject_TO,
-    PriorityBox, PriorityObject, PriorityObject_TO, RouterBox, RouterObject, RouterObject_TO,
-    SchedulerBox, SchedulerObject, SchedulerObject_TO, VictimBox, VictimObject, VictimObject_TO,
+    DispatchBox, DispatchObject, DispatchObject_TO, PriorityBox, PriorityObject, PriorityObject_TO,
+    RouterBox, RouterObject, RouterObject_TO, SchedulerBox, SchedulerObject, SchedulerObject_TO,
+    VictimBox, VictimObject, VictimObject_TO,
 };
 use super::{AT_ENQUEUE, AdmitAnswer, BatchAnswer, RouteAnswer, order_number, refresh_number};
 use crate::{
-    Admission, Batching, ClusterView, Disaggregation, Event, Interests, Priority, QueueView,
-    QueuedView, RequestView, Router, Scheduler, StepView, Victim,
+    Admission, Batching, ClusterView, Disaggregation, Dispatch, Event, GatewayView, Interests,
+    Priority, QueueView, QueuedView, RequestView, Router, Scheduler, StepView, Victim,
 };
 use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{ROption, RResult, RSlice, RSliceMut, RString};
@@ -103,6 +104,25 @@ impl<T: Victim + Send> VictimObject for Guarded<T> {
     }
 }
 
+impl<T: Dispatch + Send> DispatchObject for Guarded<T> {
+    fn interests(&self) -> Interests {
+        self.ask(T::interests, Interests::ALL)
+    }
+    fn dispatch(
+        &mut self,
+        gateway: &GatewayView<'_>,
+        cluster: &ClusterView<'_>,
+    ) -> RResult<ROption<u64>, RString> {
+        self.call(|policy| {
+            let chosen = policy.dispatch(gateway, cluster)?;
+            Ok(chosen.map(|chosen| chosen as u64).into())
+        })
+    }
+    fn on_event(&mut self, event: &Event) -> RResult<(), RString> {
+        self.call(|policy| policy.on_event(event))
+    }
+}
+
 impl<T: Disaggregation + Send> DisaggregationObject for Guarded<T> {
     fn interests(&self) -> Interests {
         self.ask(T::interests, Interests::ALL)
@@ -171,4 +191,10 @@ pub fn disaggregation<T: Disaggregation + Send + 'static>(policy: T) -> Disaggre
 #[must_use]
 pub fn batching<T: Batching + Send + 'static>(policy: T) -> BatchingBox {
     BatchingObject_TO::from_value(Guarded::new(policy), TD_Opaque)
+}
+
+/// Puts a dispatch policy into its object.
+#[must_use]
+pub fn dispatch<T: Dispatch + Send + 'static>(policy: T) -> DispatchBox {
+    DispatchObject_TO::from_value(Guarded::new(policy), TD_Opaque)
 }

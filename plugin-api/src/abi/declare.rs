@@ -2,8 +2,8 @@
 
 use super::guard::catch;
 use super::{
-    AdmissionBox, BatchingBox, DisaggregationBox, ParamInfo, PluginInfo, PluginRoot, PluginRootRef,
-    PolicyInfo, PriorityBox, RouterBox, SchedulerBox, SetupView, VictimBox,
+    AdmissionBox, BatchingBox, DisaggregationBox, DispatchBox, ParamInfo, PluginInfo, PluginRoot,
+    PluginRootRef, PolicyInfo, PriorityBox, RouterBox, SchedulerBox, SetupView, VictimBox,
 };
 use crate::{PolicyError, Setup};
 use abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleResult};
@@ -28,6 +28,8 @@ pub enum HookKind {
     Disaggregation = 5,
     /// How batches are formed. Since 1.1.
     Batching = 6,
+    /// Which of the requests held at the gateway goes next. Since 1.1.
+    Dispatch = 7,
 }
 
 /// Constructor of a policy that is put into `B`.
@@ -44,6 +46,7 @@ pub enum Make {
     Preemption(MakerOf<VictimBox>),
     Disaggregation(MakerOf<DisaggregationBox>),
     Batching(MakerOf<BatchingBox>),
+    Dispatch(MakerOf<DispatchBox>),
 }
 
 impl Make {
@@ -56,6 +59,7 @@ impl Make {
             Self::Preemption(_) => HookKind::Preemption,
             Self::Disaggregation(_) => HookKind::Disaggregation,
             Self::Batching(_) => HookKind::Batching,
+            Self::Dispatch(_) => HookKind::Dispatch,
         }
     }
 }
@@ -178,6 +182,7 @@ constructors! {
     new_victim: Preemption => VictimBox;
     new_disaggregation: Disaggregation => DisaggregationBox;
     new_batching: Batching => BatchingBox;
+    new_dispatch: Dispatch => DispatchBox;
 }
 
 fn root<P: Exported>() -> PluginRootRef {
@@ -190,6 +195,7 @@ fn root<P: Exported>() -> PluginRootRef {
         new_victim: new_victim::<P>,
         new_disaggregation: new_disaggregation::<P>,
         new_batching: new_batching::<P>,
+        new_dispatch: new_dispatch::<P>,
     }
     .leak_into_prefix()
 }
@@ -210,7 +216,7 @@ pub const fn lib_header<P: Exported>() -> LibHeader {
 /// whose `crate-type` has `cdylib`.
 ///
 /// A policy is a hook (`admission`, `routing`, `priority`, `scheduler`, `preemption`,
-/// `disaggregation` or `batching`), a name, its declared parameters, and a constructor
+/// `disaggregation`, `batching` or `dispatch`), a name, its declared parameters, and a constructor
 /// `fn(&mut Setup) -> Result<impl Trait, PolicyError>`.
 /// Parameters have a default and a range; `whole` allows only whole numbers, `log` tells tuners to
 /// search on a logarithmic scale. Documentation comments say what policies and parameters do.
@@ -303,10 +309,11 @@ macro_rules! export_plugin {
     (@make preemption) => { $crate::abi::Make::Preemption };
     (@make disaggregation) => { $crate::abi::Make::Disaggregation };
     (@make batching) => { $crate::abi::Make::Batching };
+    (@make dispatch) => { $crate::abi::Make::Dispatch };
     (@make $other:ident) => {
         compile_error!(concat!(
             "unknown hook `", stringify!($other),
-            "`; expected admission, routing, priority, scheduler, preemption, disaggregation or batching"
+            "`; expected admission, routing, priority, scheduler, preemption, disaggregation, batching or dispatch"
         ))
     };
     (@whole whole) => { true };

@@ -1,7 +1,7 @@
 //! The hooks as objects that cross the boundary, each a mirror of its trait.
 //!
-//! All methods are those of the version in which their hook came: 1.1 of batching and
-//! disaggregation, 1.0 of the others. A method added later goes behind the last one, with a default
+//! All methods are those of the version in which their hook came: 1.1 of batching, disaggregation
+//! and dispatch, 1.0 of the others. A method added later goes behind the last one, with a default
 //! body.
 
 #![allow(
@@ -11,7 +11,9 @@
 )]
 
 use super::{AdmitAnswer, BatchAnswer, RouteAnswer};
-use crate::{ClusterView, Event, Interests, QueueView, QueuedView, RequestView, StepView};
+use crate::{
+    ClusterView, Event, GatewayView, Interests, QueueView, QueuedView, RequestView, StepView,
+};
 use abi_stable::sabi_trait;
 use abi_stable::std_types::{RBox, ROption, RResult, RSlice, RSliceMut, RString};
 
@@ -144,3 +146,22 @@ pub trait BatchingObject: Send {
 
 /// A batching policy of a plugin.
 pub type BatchingBox = BatchingObject_TO<'static, RBox<()>>;
+
+/// [`crate::Dispatch`] as an object. Since 1.1.
+#[sabi_trait]
+pub trait DispatchObject: Send {
+    /// As [`crate::Dispatch::interests`].
+    fn interests(&self) -> Interests;
+    /// As [`crate::Dispatch::dispatch`].
+    fn dispatch(
+        &mut self,
+        gateway: &GatewayView<'_>,
+        cluster: &ClusterView<'_>,
+    ) -> RResult<ROption<u64>, RString>;
+    /// As [`crate::Dispatch::on_event`].
+    #[sabi(last_prefix_field)]
+    fn on_event(&mut self, event: &Event) -> RResult<(), RString>;
+}
+
+/// A dispatch policy of a plugin.
+pub type DispatchBox = DispatchObject_TO<'static, RBox<()>>;

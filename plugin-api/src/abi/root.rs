@@ -6,8 +6,8 @@
 )]
 
 use super::{
-    AdmissionBox, BatchingBox, DisaggregationBox, PluginInfo, PriorityBox, RouterBox, SchedulerBox,
-    SetupView, VictimBox,
+    AdmissionBox, BatchingBox, DisaggregationBox, DispatchBox, PluginInfo, PriorityBox, RouterBox,
+    SchedulerBox, SetupView, VictimBox,
 };
 use abi_stable::StableAbi;
 use abi_stable::library::RootModule;
@@ -41,6 +41,8 @@ pub struct PluginRoot {
         extern "C" fn(u32, SetupView<'_>) -> RResult<DisaggregationBox, RString>,
     /// Makes a batching policy.
     pub new_batching: extern "C" fn(u32, SetupView<'_>) -> RResult<BatchingBox, RString>,
+    /// Makes a dispatch policy.
+    pub new_dispatch: extern "C" fn(u32, SetupView<'_>) -> RResult<DispatchBox, RString>,
 }
 
 impl RootModule for PluginRootRef {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 use windtunnel_plugin_api::c::{
-    AdmissionFns, BatchingFns, DisaggregationFns, Member, PriorityFns, RouterFns, SchedulerFns,
-    Shape, VictimFns,
+    AdmissionFns, BatchingFns, DisaggregationFns, DispatchFns, Member, PriorityFns, RouterFns,
+    SchedulerFns, Shape, VictimFns,
 };
 use windtunnel_policy::Hook;
 use windtunnel_policy::lua::api::{
@@ -96,6 +96,20 @@ fn told(hook: Hook) -> Told {
                 "Disaggregation::prefills_remotely(&mut self, &RequestView, usize, &ClusterView) -> Result<bool, PolicyError>",
             ],
             c: c::<DisaggregationFns>(&["prefills_remotely", "on_event"]),
+        },
+        Hook::Dispatch => Told {
+            flag: "--dispatch-order",
+            text: &[
+                "Called where [a gateway holds requests back](../guide/flow-control.md), when one of them may go: the saturation detector says less than the \
+                 ceiling of at least one priority. Under `vllm` rules it is called again until it answers nil or nothing is left that may go; under `blis` \
+                 rules once per arrival and tick. Since contract 1.1.",
+                "`held` has the requests that may go: by priority, the highest first, then by the names of their tenants, then as they came. There is no request at \
+                 hand, so nothing can be asked about a prompt.",
+            ],
+            rust: &[
+                "Dispatch::dispatch(&mut self, &GatewayView, &ClusterView) -> Result<Option<usize>, PolicyError>",
+            ],
+            c: c::<DispatchFns>(&["dispatch", "on_event"]),
         },
         Hook::Batching => Told {
             flag: "--batching-strategy",
@@ -237,7 +251,7 @@ fn events(out: &mut String) {
          to `on_event`, with the kind in the event, and only if `interests` asks for them.",
     );
     out.push_str(
-        "\n| handler | admission, routing | disaggregation | scheduler | called when |\n|---|---|---|---|---|\n",
+        "\n| handler | admission, routing | disaggregation, dispatch | scheduler | called when |\n|---|---|---|---|---|\n",
     );
     for handler in HANDLERS {
         let mark = |hook| {
@@ -354,6 +368,8 @@ fn compiled(view: View) -> (&'static str, &'static str) {
         View::Queue => ("QueueView", "wt_queue_view"),
         View::Step => ("StepView", "wt_step_view"),
         View::Event => ("Event", "wt_event"),
+        View::HeldRequest => ("HeldView", "wt_held_view"),
+        View::Gateway => ("GatewayView", "wt_gateway_view"),
         View::Setup => ("Setup", "wt_setup"),
     }
 }
@@ -448,8 +464,9 @@ fn grouped(n: i64) -> String {
 mod tests {
     use super::*;
     use windtunnel_plugin_api::{
-        Admission, Admit, BatchLimits, Batching, ClusterView, Disaggregation, PolicyError,
-        Priority, QueueView, QueuedView, RequestView, Route, Router, Scheduler, StepView, Victim,
+        Admission, Admit, BatchLimits, Batching, ClusterView, Disaggregation, Dispatch,
+        GatewayView, PolicyError, Priority, QueueView, QueuedView, RequestView, Route, Router,
+        Scheduler, StepView, Victim,
     };
 
     type Answer<T> = Result<T, PolicyError>;
@@ -465,6 +482,7 @@ mod tests {
             &mut dyn Victim,
         ),
         (disaggregation, batching): (&mut dyn Disaggregation, &mut dyn Batching),
+        (dispatch, gateway): (&mut dyn Dispatch, &GatewayView<'_>),
         step: &StepView,
         (request, queued): (&RequestView, &QueuedView<'_>),
         (cluster, queue): (&ClusterView<'_>, &QueueView<'_>),
@@ -480,6 +498,7 @@ mod tests {
         let _: Answer<usize> = victim.victim(queue);
         let _: Answer<bool> = disaggregation.prefills_remotely(request, 0, cluster);
         let _: Answer<BatchLimits> = batching.limits(step, queue);
+        let _: Answer<Option<usize>> = dispatch.dispatch(gateway, cluster);
     }
 
     #[test]

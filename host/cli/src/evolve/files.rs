@@ -154,6 +154,7 @@ fn of_hook(hook: Hook) -> &'static str {
         Hook::Preemption => template!("seeds/preemption.lua"),
         Hook::Disaggregation => template!("seeds/disaggregation.lua"),
         Hook::Batching => template!("seeds/batching.lua"),
+        Hook::Dispatch => template!("seeds/dispatch.lua"),
     }
 }
 

@@ -55,6 +55,9 @@ fn decides(hook: Hook) -> &'static str {
         Hook::Batching => {
             "The batching strategy decides before each step of an instance how many tokens it computes, how many waiting requests it admits, and whether decodes wait for prompts."
         }
+        Hook::Dispatch => {
+            "The dispatch policy decides which of the requests that the gateway holds goes on to the router next, while the instances are not saturated."
+        }
         Hook::Disaggregation => {
             "The disaggregation policy decides which instance computes a prompt: the one that decodes it, or one that prefills and sends the KV cache."
         }

@@ -23,8 +23,10 @@ pub(crate) const CONTRACT: &[(&str, &str)] = sources![
     "src/abi/root.rs",
     "src/batching.rs",
     "src/c.rs",
+    "src/dispatch.rs",
     "src/error.rs",
     "src/header.rs",
+    "src/header/shapes.rs",
     "src/hooks.rs",
     "src/host.rs",
     "src/lib.rs",
@@ -43,6 +45,7 @@ fn template(hook: Hook) -> &'static str {
         Hook::Preemption => include_str!("templates/preemption.rs.txt"),
         Hook::Disaggregation => include_str!("templates/disaggregation.rs.txt"),
         Hook::Batching => include_str!("templates/batching.rs.txt"),
+        Hook::Dispatch => include_str!("templates/dispatch.rs.txt"),
     }
 }
 

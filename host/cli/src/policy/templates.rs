@@ -12,6 +12,7 @@ pub fn template(hook: Hook) -> &'static str {
         Hook::Preemption => PREEMPTION,
         Hook::Disaggregation => DISAGGREGATION,
         Hook::Batching => BATCHING,
+        Hook::Dispatch => DISPATCH,
     }
 }
 
@@ -102,6 +103,28 @@ return {
   disaggregate = function(req, inst, cluster)
     local new = req.prompt_tokens - inst:precise_prefix_blocks() * inst.block_size
     return new > cfg.tokens and inst.batch_size > 0
+  end,
+}
+"#;
+
+const DISPATCH: &str = r#"-- Which held request goes next: here, the one whose class matters most, and what it waited counts as well.
+--
+-- Numbers that others may set: name = default, least..most  what it does. Read them as cfg.name.
+--@param seconds_per_level = 5, 0.001..3600  Time of waiting that is worth a level of priority, seconds
+
+return {
+  -- held: the requests that may go, with enqueued_us, due_us and sequence beside their own fields. gateway: saturation, depth,
+  -- on_the_way. cluster: now_us, n, instances. Returns a position in held, or nil: all stay.
+  next_held = function(held, gateway, cluster)
+    local best, most = nil, -math.huge
+    for i, req in ipairs(held) do
+      local waited = (cluster.now_us - req.enqueued_us) / 1e6
+      local worth = req.class_priority + waited / cfg.seconds_per_level
+      if worth > most then
+        best, most = i, worth
+      end
+    end
+    return best
   end,
 }
 "#;

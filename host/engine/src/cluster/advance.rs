@@ -1,7 +1,7 @@
 //! Which event is next: of the front end, of a split request, or of an instance; and how far an
 //! instance may run ahead.
 
-use super::{Cluster, Disaggregation};
+use super::{Cluster, Disaggregation, Gateway};
 use crate::frontend::FrontEndHook;
 use crate::instance::{Instance, NEVER};
 
@@ -42,8 +42,10 @@ impl Cluster<'_> {
             .disaggregation
             .as_mut()
             .map_or(NEVER, Disaggregation::next_us);
-        let front = arrival.min(due).min(split);
-        let (instance, step) = if self.independent {
+        let gateway = self.gateway.as_ref();
+        let (held, listens) = gateway.map_or((NEVER, false), |g| (g.next_us(), g.listens()));
+        let front = arrival.min(due).min(split).min(held);
+        let (instance, step) = if self.independent && !listens {
             (0, NEVER)
         } else {
             self.next_event.earliest()
@@ -84,8 +86,10 @@ impl Cluster<'_> {
             self.arrive_from_source();
         } else if due == front {
             self.run_due();
-        } else {
+        } else if split == front {
             self.run_split();
+        } else {
+            self.run_gateway();
         }
         true
     }
@@ -140,7 +144,8 @@ impl Cluster<'_> {
     /// it may run ahead; the front end acts next at `front`. 0 for those that may concern others:
     /// they take part in the order of all events.
     fn nothing_comes_before(&self, front: i64, i: usize) -> i64 {
-        let ahead = self.runs_ahead && !self.may_concern_others(i);
+        let listens = self.gateway.as_ref().is_some_and(Gateway::listens);
+        let ahead = self.runs_ahead && !listens && !self.may_concern_others(i);
         let can_end = self
             .end
             .map_or(NEVER, |end| end.idle_from_us.min(end.from_us));

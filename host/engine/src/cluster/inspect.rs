@@ -1,6 +1,6 @@
 //! A cluster as tests and those who watch it see it.
 
-use super::{Cluster, ClusterConfig, Disaggregation, Instance, Stage};
+use super::{Cluster, ClusterConfig, Disaggregation, Gateway, Instance, Stage};
 
 impl Cluster<'_> {
     /// What the cluster is made of.
@@ -40,6 +40,7 @@ impl Cluster<'_> {
             .disaggregation
             .as_ref()
             .map_or(0, Disaggregation::between);
+        live += self.gateway.as_ref().map_or(0, Gateway::held);
         let recorded = self.finished + self.records.len() as u64;
         if live + recorded != self.arrived {
             return Err(format!(

@@ -2,14 +2,16 @@
 //! it.
 //!
 //! Order of events is total: time; at equal times the front end before the instances; at the front
-//! end arrivals, then admissions, then routings, each in order of creation; among instances the
-//! lowest index first.
+//! end arrivals, then admissions, then routings, then what a gateway does, each in order of
+//! creation; among instances the lowest index first.
 
 mod advance;
 mod backends;
 mod close;
 mod config;
 mod disaggregation;
+mod gateway;
+mod held_requests;
 mod inspect;
 mod lockstep;
 mod membership;
@@ -19,6 +21,7 @@ mod queue_limits;
 mod replay;
 mod schedule;
 mod split_requests;
+mod stages;
 mod step_ends;
 mod transfers;
 
@@ -28,11 +31,12 @@ pub use queue_limits::QueueLimits;
 pub use schedule::{Resize, Schedule};
 
 use crate::frontend::{
-    Estimators, FrontEnd, FrontEndHook, FrontEndPolicies, FrontEndRecord, Pending, Routed, Verdict,
+    Estimators, FrontEnd, FrontEndHook, FrontEndPolicies, FrontEndRecord, Pending,
 };
 use crate::instance::{FinishedRequest, Instance, InstanceEvent, InstanceHooks, NEVER, Part};
 use backends::SimulatedBackends;
 use disaggregation::Disaggregation;
+use gateway::Gateway;
 use membership::Membership;
 use next_events::NextEvents;
 use queue_limits::Servers;
@@ -40,9 +44,7 @@ use std::borrow::Cow;
 use windtunnel_base::adapter_streams::AdapterStreams;
 use windtunnel_base::event_queue::EventQueue;
 use windtunnel_base::fault::RunFault;
-use windtunnel_base::record::{
-    Outcome, PoolRecord, Recorder, RequestRecord, Role, RoutingStage, RunRecord, State,
-};
+use windtunnel_base::record::{Outcome, PoolRecord, Recorder, RequestRecord, Role, RunRecord};
 use windtunnel_base::request::{FinishReason, Finished, Request, Source, Sym};
 use windtunnel_plugin_api::{Event, EventKind, Interests, Outcome as End, RequestView};
 
@@ -97,6 +99,8 @@ pub struct Cluster<'s> {
     /// Instances that concern nobody run ahead of the others.
     runs_ahead: bool,
     front: FrontEnd,
+    /// Where requests are held back, if they may be.
+    gateway: Option<Gateway>,
     /// Requests that one instance prefills and another decodes, if there may be any.
     disaggregation: Option<Disaggregation>,
     /// Which instances take requests, and for what, where not all take all of them.
@@ -197,6 +201,7 @@ impl<'s> Cluster<'s> {
             runs_ahead,
             backends,
             front,
+            gateway: Gateway::of(&config.front, &config.pools[0].engine.rules),
             disaggregation,
             membership: members,
             servers,
@@ -256,7 +261,10 @@ impl<'s> Cluster<'s> {
 
     fn hand_over(&mut self, recorder: &mut dyn Recorder) {
         self.finished += self.records.len() as u64;
-        for request in self.records.drain(..) {
+        for mut request in self.records.drain(..) {
+            if let Some(gateway) = &mut self.gateway {
+                gateway.complete(&mut request);
+            }
             recorder.record(request, self.source.symbols());
         }
     }
@@ -267,126 +275,6 @@ impl<'s> Cluster<'s> {
             arrived: self.arrived,
             finished: self.finished,
         }
-    }
-
-    fn push(&mut self, at_us: i64, stage: Stage, pending: Box<Pending>) {
-        self.due.push((at_us, stage), pending);
-    }
-
-    fn arrive_from_source(&mut self) {
-        let Some(request) = self.upcoming.take() else {
-            return;
-        };
-        self.upcoming = self.source.next_request();
-        self.arrive(request);
-    }
-
-    fn arrive(&mut self, mut request: Request) {
-        if let Some(streams) = &mut self.adapter_streams {
-            streams.separate(&mut request);
-        }
-        let serial = self.arrived;
-        self.arrived += 1;
-        let view = self.front.view(serial, &request, self.source.symbols());
-        let at = self
-            .clock
-            .saturating_add(self.config.front.admission_latency_us);
-        self.push(at, Stage::Admission, Box::new(Pending { request, view }));
-    }
-
-    fn run_due(&mut self) {
-        let Some(((_, stage), pending)) = self.due.pop() else {
-            return;
-        };
-        match stage {
-            Stage::Arrival => self.arrive(pending.request),
-            Stage::Admission => self.admit(pending),
-            Stage::Routing => self.route(pending),
-        }
-    }
-
-    fn admit(&mut self, mut pending: Box<Pending>) {
-        if self.front.admission_looks(self.clock) {
-            self.advance_all(self.clock);
-        }
-        let verdict = self.front.admit(
-            self.clock,
-            &pending,
-            &mut self.backends,
-            self.source.symbols(),
-        );
-        match verdict {
-            Verdict::Admitted => {
-                pending.view.attempts = 0;
-                let at = self
-                    .clock
-                    .saturating_add(self.config.front.routing_latency_us);
-                self.push(at, Stage::Routing, pending);
-            }
-            Verdict::Delayed(us) => self.again(us, Stage::Admission, pending),
-            Verdict::Rejected => self.refuse(&pending, u32::MAX, Outcome::Rejected),
-        }
-    }
-
-    fn route(&mut self, pending: Box<Pending>) {
-        if self.front.router_looks(self.clock) {
-            self.advance_all(self.clock);
-        }
-        if self.disaggregation.is_some() {
-            return self.route_split(pending);
-        }
-        match self.front.route(
-            self.clock,
-            &pending,
-            RoutingStage::Whole,
-            &mut self.backends,
-            self.source.symbols(),
-        ) {
-            Routed::To(i) => self.send_whole(i, pending),
-            Routed::Held(us) => self.again(us, Stage::Routing, pending),
-            Routed::Nowhere => self.refuse(&pending, u32::MAX, Outcome::Unroutable),
-        }
-    }
-
-    /// Sends a request to instance `i`, which serves all of it.
-    fn send_whole(&mut self, i: usize, pending: Box<Pending>) {
-        self.advance_one(i, self.clock);
-        let unfinished = self.front.outstanding(i).0;
-        if let Some(outcome) = self.servers.refuses(i, unfinished) {
-            self.refuse(&pending, i as u32, outcome);
-            return;
-        }
-        let Pending { request, mut view } = *pending;
-        view.attempts = 0;
-        self.front.dispatched(i, &request);
-        self.tell(EventKind::Dispatch, &view, i as u32, [0, 0, 0]);
-        self.servers.takes(i, view.serial, view.prompt_tokens);
-        self.backends.add(i, request, view, Part::Whole, self.clock);
-        self.reschedule(i);
-    }
-
-    /// A policy put a request off. The next look takes as long as the first one did.
-    fn again(&mut self, us: i64, stage: Stage, mut pending: Box<Pending>) {
-        pending.view.attempts += 1;
-        let front = &self.config.front;
-        let decision_us = match stage {
-            Stage::Arrival => 0,
-            Stage::Admission => front.admission_latency_us,
-            Stage::Routing => front.routing_latency_us,
-        };
-        let at = self.clock.saturating_add(us.max(LEAST_WAIT_US));
-        self.push(at.saturating_add(decision_us), stage, pending);
-    }
-
-    /// A request is refused: by the server of `instance`, or by none.
-    fn refuse(&mut self, pending: &Pending, instance: u32, outcome: Outcome) {
-        self.tell(EventKind::Reject, &pending.view, instance, [0, 0, 0]);
-        self.records.push(RequestRecord::unserved(
-            pending.view.serial,
-            &pending.request,
-            State::Queued,
-            outcome,
-        ));
     }
 
     /// Tells the front-end policies; `numbers` are output tokens, TTFT and E2E latency.
@@ -457,6 +345,7 @@ impl<'s> Cluster<'s> {
             }
         }
         self.reports = reports;
+        self.gateway_hears();
     }
 
     fn depart(&mut self, i: usize, departure: FinishedRequest) {
@@ -498,7 +387,16 @@ impl<'s> Cluster<'s> {
         if let Some(split) = &mut self.disaggregation {
             split.saw(&record);
         }
+        if let Some(gateway) = &mut self.gateway {
+            gateway.departed(record.serial);
+        }
+        let evicted = record.outcome == Outcome::Evicted;
         self.records.push(record);
+        if evicted {
+            // Its client does not go on.
+            self.evicted(&request);
+            return;
+        }
         let made = match &self.adapter_streams {
             Some(streams) if !request.adapter.is_none() => Cow::Owned(streams.original(&request)),
             _ => Cow::Borrowed(&request),
@@ -526,6 +424,7 @@ impl<'s> Cluster<'s> {
     /// Ends the run here and hands over its results.
     #[must_use]
     pub fn finish(mut self, recorder: &mut dyn Recorder) -> RunRecord {
+        let held = self.close_gateway();
         let instances = self.close(recorder);
         let (transfers, sub_requests) = match self.disaggregation.take() {
             Some(split) => {
@@ -535,6 +434,7 @@ impl<'s> Cluster<'s> {
             }
             None => (None, Vec::new()),
         };
+        let gateway = self.gateway.take().map(|gateway| gateway.totals(held));
         if self.finished != self.arrived {
             self.front.fault(RunFault::Invariant(format!(
                 "{} requests arrived, but {} have records",
@@ -566,6 +466,7 @@ impl<'s> Cluster<'s> {
             rejected_by_routing,
             shed_by_class,
             put_off,
+            gateway,
             decisions,
             observations,
             kv_events: self.backends.take_kv_events(),

@@ -32,10 +32,14 @@ impl Cluster<'_> {
         let Some(d) = self.disaggregation.as_mut().filter(|_| remotely) else {
             return self.send_whole(decode, pending);
         };
+        let serial = pending.view.serial;
         if d.fetches {
             self.front.dispatched(decode, &pending.request);
+            self.gateway_splits(serial);
         }
-        let serial = pending.view.serial;
+        let Some(d) = self.disaggregation.as_mut() else {
+            return;
+        };
         d.due.push((self.clock, Due::Prefill), serial);
         let mut pending = *pending;
         pending.view.attempts = 0;
@@ -152,6 +156,9 @@ impl Cluster<'_> {
         }
         let view = split.pending.view;
         self.front.dispatched(prefill, &split.pending.request);
+        if let Some(gateway) = &mut self.gateway {
+            gateway.arrived(serial);
+        }
         self.servers.takes(prefill, serial, view.prompt_tokens);
         let hop_us = self.config.transfer.hop_us;
         if hop_us > 0 {

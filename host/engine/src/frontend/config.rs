@@ -1,5 +1,6 @@
 //! Settings of the front end.
 
+use super::gateway::FlowControl;
 use super::predictor::Predictor;
 use crate::forecast::ForecastError;
 
@@ -35,6 +36,9 @@ pub struct FrontEndConfig {
     /// Names by which requests may ask for the served model. The first is the one given by the
     /// user.
     pub model_names: Vec<String>,
+    /// A gateway that holds requests back while the instances are saturated; `None` = there is
+    /// none.
+    pub flow_control: Option<FlowControl>,
     /// Decision trace.
     pub trace: TraceConfig,
     /// Predicts output lengths for the policies that read predictions.

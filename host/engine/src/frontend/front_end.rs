@@ -1,8 +1,13 @@
 //! Admission and routing with what the front end knows.
 
+mod dispatch;
+
+pub use dispatch::AtGateway;
+
 use super::backends::Backends;
 use super::config::FrontEndConfig;
 use super::estimators::Estimators;
+use super::gateway::Detector;
 use super::policies::FrontEndPolicies;
 use super::request_views::{RequestViews, ServedModels};
 use super::services::FrontEndServices;
@@ -178,6 +183,12 @@ pub struct FrontEnd {
     seed: u64,
     /// Do admission and router read the counters of requests in flight?
     reads_counters: (bool, bool),
+    /// Does what the gateway decides depend on them?
+    gateway_reads_counters: bool,
+    /// How often the dispatch policy was asked.
+    dispatches_asked: u64,
+    /// Who is admitted comes to a gateway, which says in the trace what becomes of it.
+    at_gateway: bool,
     signals: Signals,
     requests: RequestViews,
     models: ServedModels,
@@ -213,6 +224,9 @@ impl FrontEnd {
         if counterfactuals {
             interests = interests | Interests::SNAPSHOTS;
         }
+        let detector = config.flow_control.as_ref().map(|flow| flow.detector);
+        let detector = detector.map_or(Interests::NONE, Detector::interests);
+        interests = interests | detector;
         let counters = |interests: Interests| interests.has(Interests::COUNTERS);
         let priorities = policies.slo_priorities.clone();
         Self {
@@ -220,6 +234,9 @@ impl FrontEnd {
                 counters(policies.admission.interests()),
                 counters(policies.routing_interests()) || counterfactuals,
             ),
+            gateway_reads_counters: counters(policies.dispatch_interests() | detector),
+            dispatches_asked: 0,
+            at_gateway: config.flow_control.is_some(),
             signals: Signals::new(config, interests),
             requests: RequestViews::new(priorities, config.predictor.clone(), seed),
             models: ServedModels::new(config.model_names.clone(), exact_model_tags),
@@ -301,11 +318,13 @@ impl FrontEnd {
             }
             Err(_) => return Verdict::Rejected,
         };
-        let admitted = reason.is_none();
-        self.trace.admission(now, &pending.request.id, reason);
-        if admitted {
+        let Some(reason) = reason else {
+            if !self.at_gateway {
+                self.trace.admitted(now, &pending.request.id, "");
+            }
             return Verdict::Admitted;
-        }
+        };
+        self.trace.rejected(now, &pending.request.id, reason);
         self.rejected_by_admission += 1;
         let class = symbols.name(pending.request.slo_class);
         let class = if class.is_empty() { "standard" } else { class };

@@ -10,6 +10,7 @@ mod changes;
 mod config;
 mod estimators;
 mod front_end;
+mod gateway;
 mod policies;
 mod positions;
 mod predictor;
@@ -28,8 +29,10 @@ pub use backends::{Backends, Freshness};
 pub use config::{FrontEndConfig, TraceConfig};
 pub use estimators::Estimators;
 pub use front_end::{
-    FrontEnd, FrontEndHook, FrontEndRecord, Pending, Routed, StageMembers, Verdict,
+    AtGateway, FrontEnd, FrontEndHook, FrontEndRecord, Pending, Routed, StageMembers, Verdict,
 };
+pub(crate) use gateway::Victims;
+pub use gateway::{Detector, Enqueued, FlowControl, GatewayQueue, Held, HeldAt};
 pub use policies::{FrontEndPolicies, StagePolicies};
 pub(crate) use positions::Positions;
 pub use predictor::Predictor;

@@ -3,7 +3,9 @@
 use windtunnel_base::hook::Hook;
 use windtunnel_base::record::RoutingStage;
 use windtunnel_base::slo_priority::SloPriorities;
-use windtunnel_plugin_api::{Admission, Disaggregation, Event, Interests, PolicyError, Router};
+use windtunnel_plugin_api::{
+    Admission, Disaggregation, Dispatch, Event, Interests, PolicyError, Router,
+};
 
 /// The policies of the front end.
 pub struct FrontEndPolicies {
@@ -13,6 +15,8 @@ pub struct FrontEndPolicies {
     pub router: Box<dyn Router>,
     /// Those of a cluster with pools for prefill and for decode.
     pub stages: Option<StagePolicies>,
+    /// Which of the requests that a gateway holds goes next, where there is one.
+    pub dispatch: Option<Box<dyn Dispatch>>,
     /// Priorities of the SLO classes.
     pub slo_priorities: SloPriorities,
 }
@@ -39,7 +43,14 @@ impl FrontEndPolicies {
     /// What any of them reads and listens to.
     #[must_use]
     pub fn interests(&self) -> Interests {
-        self.admission.interests() | self.routing_interests()
+        self.admission.interests() | self.routing_interests() | self.dispatch_interests()
+    }
+
+    /// What the dispatch policy reads and listens to.
+    #[must_use]
+    pub fn dispatch_interests(&self) -> Interests {
+        let policy = self.dispatch.as_ref();
+        policy.map_or(Interests::NONE, |policy| policy.interests())
     }
 
     /// What those read and listen to that decide where a request goes.
@@ -79,6 +90,11 @@ impl FrontEndPolicies {
             if router.interests().hears(kind) {
                 router.on_event(event).map_err(of(Hook::Routing))?;
             }
+        }
+        if let Some(dispatch) = &mut self.dispatch
+            && dispatch.interests().hears(kind)
+        {
+            dispatch.on_event(event).map_err(of(Hook::Dispatch))?;
         }
         if let Some(decider) = decider.filter(|d| d.interests().hears(kind)) {
             let told = decider.on_event(event);

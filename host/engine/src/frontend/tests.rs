@@ -226,6 +226,7 @@ impl Bench {
                 seen: 0,
             }),
             stages: None,
+            dispatch: None,
             slo_priorities: SloPriorities::default(),
         };
         let limits = StepLimits {

@@ -47,14 +47,29 @@ impl Trace {
         self.config.observations
     }
 
-    /// The admission policy decided; `reason` is that of a rejection.
-    pub(super) fn admission(&mut self, now: i64, id: &RequestId, reason: Option<String>) {
+    /// A request was admitted; `reason` says what became of it at the gateway, if there is one.
+    pub(super) fn admitted(&mut self, now: i64, id: &RequestId, reason: &str) {
+        self.admission(now, id, true, || reason.to_owned());
+    }
+
+    /// The admission policy refused a request.
+    pub(super) fn rejected(&mut self, now: i64, id: &RequestId, reason: String) {
+        self.admission(now, id, false, || reason);
+    }
+
+    fn admission(
+        &mut self,
+        clock_us: i64,
+        id: &RequestId,
+        admitted: bool,
+        reason: impl FnOnce() -> String,
+    ) {
         if self.config.decisions {
             self.decisions.push(Decision::Admission {
-                clock_us: now,
+                clock_us,
                 id: id.clone(),
-                admitted: reason.is_none(),
-                reason: reason.unwrap_or_default(),
+                admitted,
+                reason: reason(),
             });
         }
     }

@@ -217,7 +217,7 @@ impl EngineRequest {
     /// Its results so far; the caller adds what only its end tells.
     pub(crate) fn record(&self, instance: u32, outcome: Outcome) -> RequestRecord {
         let state = match outcome {
-            Outcome::Completed | Outcome::LengthCapped => State::Completed,
+            Outcome::Completed | Outcome::LengthCapped | Outcome::Evicted => State::Completed,
             Outcome::TimedOut => State::TimedOut,
             Outcome::Running => State::Running,
             Outcome::Dropped
@@ -225,6 +225,10 @@ impl EngineRequest {
             | Outcome::Unroutable
             | Outcome::RequestsQueued
             | Outcome::TokensQueued
+            | Outcome::GatewayFull
+            | Outcome::Shed
+            | Outcome::Expired
+            | Outcome::Held
             | Outcome::Queued
             | Outcome::InTransit => State::Queued,
         };

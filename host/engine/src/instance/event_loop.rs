@@ -207,6 +207,38 @@ impl Instance {
 
     fn time_out(&mut self, slot: Slot, now: i64, events: &mut Vec<InstanceEvent>) {
         self.totals.timed_out += 1;
+        self.take_out(slot, FinishReason::TimedOut, Outcome::TimedOut, now, events);
+    }
+
+    /// Takes a whole request back at `now`, if it waits or runs here; says whether it did. The
+    /// instance must have come to `now`.
+    pub fn evict(&mut self, serial: u64, now: i64, events: &mut Vec<InstanceEvent>) -> bool {
+        let waiting = self.waiting.iter();
+        let running = self.running.iter().map(|entry| entry.slot);
+        let found = waiting.chain(running).find(|slot| {
+            let request = &self.requests[*slot];
+            request.view.serial == serial && request.part == Part::Whole
+        });
+        if let Some(slot) = found {
+            let planned = self.step_at;
+            self.take_out(slot, FinishReason::Dropped, Outcome::Evicted, now, events);
+            if self.step_at != planned {
+                // Somebody else has to be served from now on.
+                self.clock = self.clock.max(now);
+            }
+        }
+        found.is_some()
+    }
+
+    /// Takes a request out of the queue or the batch, with what it holds.
+    fn take_out(
+        &mut self,
+        slot: Slot,
+        reason: FinishReason,
+        outcome: Outcome,
+        now: i64,
+        events: &mut Vec<InstanceEvent>,
+    ) {
         if self.requests[slot].in_group {
             self.leave_group(slot);
         }
@@ -227,7 +259,7 @@ impl Instance {
             }
             self.release_blocks(slot);
         }
-        self.remove(slot, FinishReason::TimedOut, Outcome::TimedOut, now, events);
+        self.remove(slot, reason, outcome, now, events);
         self.notify_scheduler_of_finish(events);
         if self.running.is_empty() {
             self.wake_up(now);

@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod batching;
 pub mod disaggregation;
+pub mod dispatch;
 pub mod policy;
 pub mod preemption;
 pub mod priority;

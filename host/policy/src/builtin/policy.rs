@@ -5,7 +5,7 @@ use crate::param::{self, Hook, Param};
 use std::fmt;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{
-    Admission, Batching, Disaggregation, Priority, Router, Scheduler, Victim,
+    Admission, Batching, Disaggregation, Dispatch, Priority, Router, Scheduler, Victim,
 };
 
 /// A policy that is built in. Each stands as a constant in a file of its own, and is listed in the
@@ -50,6 +50,8 @@ pub enum Make {
     Disaggregation(fn(&Facts, &Values) -> Box<dyn Disaggregation>),
     /// A batching strategy.
     Batching(fn(&Facts, &Values) -> Box<dyn Batching>),
+    /// A dispatch policy.
+    Dispatch(fn(&Facts, &Values) -> Box<dyn Dispatch>),
 }
 
 impl BuiltIn {
@@ -79,6 +81,7 @@ impl BuiltIn {
             Make::Preemption(_) => Hook::Preemption,
             Make::Disaggregation(_) => Hook::Disaggregation,
             Make::Batching(_) => Hook::Batching,
+            Make::Dispatch(_) => Hook::Dispatch,
         }
     }
 

@@ -63,10 +63,16 @@ pub(super) fn columns(mentions: &Mentions, instances: u32) -> Vec<(&'static str,
 fn all_names(variable: &str) -> Vec<&'static str> {
     let views: &[View] = match variable {
         "inst" | "column" => &[View::Instance],
-        "req" => &[View::Request, View::QueuedRequest, View::RunningRequest],
+        "req" => &[
+            View::Request,
+            View::QueuedRequest,
+            View::RunningRequest,
+            View::HeldRequest,
+        ],
         "ev" => &[View::Event],
         "queue" => &[View::Queue],
         "step" => &[View::Step],
+        "gateway" => &[View::Gateway],
         _ => &[View::Cluster],
     };
     let fields = views.iter().flat_map(|view| view.fields());
@@ -165,7 +171,7 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
             .map(|(k, asked)| text(k, asked))
             .collect()
     };
-    let parts: [(&str, String); 23] = [
+    let parts: [(&str, String); 24] = [
         (
             "SEE_INSTANCES",
             if sees { "take_instances()" } else { "" }.to_owned(),
@@ -184,6 +190,7 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
         ("QUEUE_FIELDS", m.queue.len().to_string()),
         ("QUEUED_FIELDS", (requests + m.queued.len()).to_string()),
         ("RUNNING_FIELDS", (requests + m.running.len()).to_string()),
+        ("HELD_FIELDS", (requests + m.held.len()).to_string()),
         ("COLUMN_OFFSETS", offsets),
         ("REQUEST_ZEROS", zeros(&m.request)),
         ("INSTANCE_ZEROS", zeros(&m.instance)),
@@ -222,4 +229,6 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
         "{{TAKE_RUNNING}}",
         &rows(copy("r", &m.running, requests, texts)),
     )
+    .replace("{{TAKE_HELD}}", &rows(copy("r", &m.held, requests, texts)))
+    .replace("{{ASKED_FIELDS}}", &m.asked.len().to_string())
 }

@@ -181,7 +181,13 @@ impl Binding {
 
     /// Makes the buffers large enough for the bytes and for so many answers, and sends the bytes.
     pub(super) fn send(&mut self, answers: usize) -> Result<(), PolicyError> {
-        let (inbox, outbox) = (self.bytes.len(), 8 * answers);
+        self.grow(self.bytes.len(), 8 * answers)?;
+        self.inbox.write_bytes(0, &self.bytes);
+        Ok(())
+    }
+
+    /// Makes the buffers hold so many bytes. What was in them is gone if they grow.
+    pub(super) fn grow(&mut self, inbox: usize, outbox: usize) -> Result<(), PolicyError> {
         if inbox > self.inbox.len() || outbox > self.outbox.len() {
             let size = |needed: usize, there: usize| {
                 if needed > there {
@@ -205,7 +211,6 @@ impl Binding {
                     .located(name, None)
             })?;
         }
-        self.inbox.write_bytes(0, &self.bytes);
         Ok(())
     }
 }

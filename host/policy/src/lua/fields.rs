@@ -66,7 +66,12 @@ pub fn is_name(field: &str) -> bool {
 /// Is 0 none, or unknown, in this field?
 #[must_use]
 pub fn zero_is_none(field: &str) -> bool {
-    let times = ["deadline_us", "slo_ttft_us", "predicted_output_tokens"];
+    let times = [
+        "deadline_us",
+        "due_us",
+        "slo_ttft_us",
+        "predicted_output_tokens",
+    ];
     is_name(field) || times.contains(&field)
 }
 

@@ -16,9 +16,9 @@ use windtunnel_plugin_api::{
 };
 
 /// What admission and routing have in common.
-struct FrontEndHook {
-    binding: Binding,
-    layout: FrontLayout,
+pub(super) struct FrontEndHook {
+    pub(super) binding: Binding,
+    pub(super) layout: FrontLayout,
     decide: Function,
     tick: Option<Function>,
     /// Values of the instances' fields as the script's tables have them, field by field.
@@ -37,7 +37,7 @@ struct FrontEndHook {
 }
 
 impl FrontEndHook {
-    fn new(module: &Module, hook: Hook, entry: &str) -> Result<Self, InputError> {
+    pub(super) fn new(module: &Module, hook: Hook, entry: &str) -> Result<Self, InputError> {
         let vm = &module.vm;
         let layout = FrontLayout::new(&vm.program.mentions, vm.facts.instances);
         let n = vm.facts.instances as usize;
@@ -71,7 +71,7 @@ impl FrontEndHook {
         })
     }
 
-    fn interests(&self) -> Interests {
+    pub(super) fn interests(&self) -> Interests {
         let reads = self.binding.vm.program.mentions.reads;
         reads.without(Interests::RUNNING) | self.binding.event_interests()
     }
@@ -165,7 +165,7 @@ impl FrontEndHook {
         Ok(())
     }
 
-    fn call(
+    pub(super) fn call(
         &mut self,
         request: &RequestView,
         cluster: &ClusterView<'_>,

@@ -18,6 +18,7 @@ mod bounds;
 mod budget;
 mod call_context;
 mod canonical;
+mod dispatch;
 mod engines;
 pub mod fields;
 mod finding;

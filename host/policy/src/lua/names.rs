@@ -24,8 +24,8 @@ pub(super) fn text(token: &TokenReference) -> String {
 /// `s`. None for a function of that name whose first parameter is called as another view is: a
 /// helper such as `batch(inst)`.
 fn views(function: &str, first: &str) -> &'static [&'static str] {
-    const NAMES: [&str; 8] = [
-        "req", "reqs", "inst", "insts", "cluster", "queue", "step", "ev",
+    const NAMES: [&str; 10] = [
+        "req", "reqs", "inst", "insts", "cluster", "queue", "step", "ev", "held", "gateway",
     ];
     let of_hook = views_of_hook(function, first);
     let other = of_hook.first().is_some_and(|view| *view != first);
@@ -46,6 +46,7 @@ fn views_of_hook(function: &str, first: &str) -> &'static [&'static str] {
         "victim" => &["reqs", "queue"],
         "disaggregate" => &["req", "inst", "cluster"],
         "batch" => &["step", "req", "queue"],
+        "next_held" => &["reqs", "gateway", "cluster"],
         "on_tick" => &["cluster"],
         name if name.starts_with("on_") => &["ev"],
         _ => &[],

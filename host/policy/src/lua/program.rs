@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{
-    Event, InstanceView, Interests, QueuedView, RequestView, RunningView, StepView,
+    Event, HeldView, InstanceView, Interests, QueuedView, RequestView, RunningView, StepView,
 };
 
 /// Largest policy file, bytes.
@@ -48,6 +48,7 @@ pub(super) struct Mentions {
     pub(super) event: Vec<ScriptField<Get<Event>>>,
     pub(super) queue: Vec<ScriptField<GetQueue>>,
     pub(super) step: Vec<ScriptField<Get<StepView>>>,
+    pub(super) held: Vec<ScriptField<Get<HeldView<'static>>>>,
     /// What it can read of instances, by the names in its code.
     pub(super) reads: Interests,
     /// What it asks of all instances about the request at hand.
@@ -183,6 +184,7 @@ impl Mentions {
             .chain(of(&self.event))
             .chain(of(&self.queue))
             .chain(of(&self.step))
+            .chain(of(&self.held))
     }
 
     /// What a text mentions; `tokens` are none where it cannot be split into any. Names in comments
@@ -231,6 +233,7 @@ impl Mentions {
             event: among(fields::of::<Event>(), has),
             queue: among(fields::queue(), has),
             step: among(fields::of::<StepView>(), has),
+            held: among(fields::of::<HeldView<'static>>(), has),
             reads,
             asked,
             cluster_instances: has("instances"),

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_plugin_api::abi::SetupView;
 use windtunnel_plugin_api::{
-    Admission, Batching, Disaggregation, Priority, Router, Scheduler, Setup, Victim,
+    Admission, Batching, Disaggregation, Dispatch, Priority, Router, Scheduler, Setup, Victim,
 };
 
 /// A library whose file is one of a plugin, not loaded yet.
@@ -325,6 +325,23 @@ impl Plugin {
             Ok(match interface {
                 Interface::Rust(root) => rust::disaggregation(*root, index, setup)?,
                 Interface::C(plugin) => Box::new(plugin.disaggregation(index, &setup)?),
+            })
+        })
+    }
+
+    /// Makes the dispatch policy called `name`, or the only one.
+    ///
+    /// # Errors
+    /// As [`admission`](Self::admission).
+    pub fn dispatch(
+        &self,
+        name: Option<&str>,
+        setup: &mut Setup<'_>,
+    ) -> Result<Box<dyn Dispatch>, InputError> {
+        self.make(Hook::Dispatch, name, setup, |interface, index, setup| {
+            Ok(match interface {
+                Interface::Rust(root) => rust::dispatch(*root, index, setup)?,
+                Interface::C(plugin) => Box::new(plugin.dispatch(index, &setup)?),
             })
         })
     }

@@ -3,14 +3,14 @@
 //! What cannot change (interests, ticks, the kind of order) is read once.
 
 use windtunnel_plugin_api::abi::{
-    AdmissionBox, BatchingBox, DisaggregationBox, PluginRootRef, PriorityBox, RouterBox,
-    SchedulerBox, SetupView, VictimBox, order_of, refresh_of,
+    AdmissionBox, BatchingBox, DisaggregationBox, DispatchBox, PluginRootRef, PriorityBox,
+    RouterBox, SchedulerBox, SetupView, VictimBox, order_of, refresh_of,
 };
 use windtunnel_plugin_api::abi_stable::std_types::{RResult, RSliceMut, RString};
 use windtunnel_plugin_api::{
-    Admission, Admit, BatchLimits, Batching, ClusterView, Disaggregation, Event, Interests,
-    KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView, Route,
-    Router, Scheduler, StepView, Victim,
+    Admission, Admit, BatchLimits, Batching, ClusterView, Disaggregation, Dispatch, Event,
+    GatewayView, Interests, KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView,
+    RequestView, Route, Router, Scheduler, StepView, Victim,
 };
 
 fn into_result<T>(answer: RResult<T, RString>) -> Result<T, PolicyError> {
@@ -254,6 +254,42 @@ impl Disaggregation for RustDisaggregation {
             self.object
                 .prefills_remotely(request, decode as u32, cluster),
         )
+    }
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        into_result(self.object.on_event(event))
+    }
+}
+
+pub(super) fn dispatch(
+    root: PluginRootRef,
+    index: u32,
+    setup: SetupView<'_>,
+) -> Result<Box<dyn Dispatch>, String> {
+    let object = make(root.new_dispatch().ok_or(NOT_KNOWN)?, index, setup)?;
+    Ok(Box::new(RustDispatch {
+        interests: object.interests(),
+        object,
+    }))
+}
+
+struct RustDispatch {
+    object: DispatchBox,
+    interests: Interests,
+}
+
+impl Dispatch for RustDispatch {
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+    fn dispatch(
+        &mut self,
+        gateway: &GatewayView<'_>,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Option<usize>, PolicyError> {
+        // The host refuses what is out of range, whatever it is.
+        let chosen = into_result(self.object.dispatch(gateway, cluster))?;
+        let chosen = chosen.into_option();
+        Ok(chosen.map(|chosen| usize::try_from(chosen).unwrap_or(usize::MAX)))
     }
     fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
         into_result(self.object.on_event(event))

@@ -2,7 +2,7 @@
 
 use super::summary::RunSummary;
 use std::collections::BTreeMap;
-use windtunnel_base::record::RunRecord;
+use windtunnel_base::record::{GatewayTotals, RunRecord};
 use windtunnel_base::request::Sym;
 
 /// Counters of unusual events.
@@ -26,6 +26,8 @@ pub struct Anomalies {
     pub timed_out: u64,
     /// Completed at the length limit.
     pub length_capped: u64,
+    /// What the gateway did, if there is one.
+    pub gateway: Option<GatewayTotals>,
 }
 
 impl Anomalies {
@@ -45,6 +47,7 @@ impl Anomalies {
             dropped: summary.cluster.dropped,
             timed_out: summary.cluster.timed_out,
             length_capped: summary.cluster.length_capped,
+            gateway: record.gateway.clone(),
         }
     }
 
@@ -62,6 +65,27 @@ impl Anomalies {
             ]
             .iter()
             .any(|&n| n > 0)
+            || self.gateway.as_ref().is_some_and(|gateway| {
+                gateway.held + gateway.all.rejected + gateway.all.lost_place() > 0
+            })
+    }
+
+    /// What the reference calls shed, by SLO class: refused by the admission policy, or with a
+    /// place at the gateway or on an instance that was taken from it.
+    #[must_use]
+    pub fn reference_shed_by_class(&self) -> Vec<(String, u64)> {
+        let mut shed: BTreeMap<&str, u64> = BTreeMap::new();
+        for (class, n) in &self.shed_by_class {
+            *shed.entry(class).or_default() += n;
+        }
+        for (class, turned_away) in self.gateway.iter().flat_map(|g| &g.by_class) {
+            let n = turned_away.lost_place();
+            if n > 0 {
+                *shed.entry(class).or_default() += n;
+            }
+        }
+        let shed = shed.into_iter();
+        shed.map(|(class, n)| (class.to_owned(), n)).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::stats::{Sample, Weighted};
 use super::window::Arrivals;
-use windtunnel_base::record::{Outcome, Recorder, RequestRecord};
+use windtunnel_base::record::{GatewayTimes, Outcome, Recorder, RequestRecord};
 use windtunnel_base::request::Symbols;
 
 /// Values waiting to be counted.
@@ -131,6 +131,8 @@ pub struct Digest {
     pub(super) in_transit: u64,
     /// Refused by servers, for their requests and for their prompt tokens.
     pub(super) refused: [u64; 2],
+    /// Times at the gateway of requests that went on, microseconds.
+    gateway_us: Tally,
 }
 
 impl Digest {
@@ -141,6 +143,9 @@ impl Digest {
         self.in_transit += u64::from(r.outcome == Outcome::InTransit);
         self.refused[0] += u64::from(r.outcome == Outcome::RequestsQueued);
         self.refused[1] += u64::from(r.outcome == Outcome::TokensQueued);
+        if let Some(us) = r.gateway.as_deref().and_then(GatewayTimes::delay_us) {
+            self.gateway_us.add(us);
+        }
         let Some(instance) = r.instance.map(|k| k as usize) else {
             return;
         };
@@ -166,6 +171,11 @@ impl Digest {
             let gaps = i64::from(r.generated_tokens) - 1;
             part.tpot_ns.add(((e2e - ttft) * 1000 + gaps / 2) / gaps);
         }
+    }
+
+    /// Takes out the times at the gateway.
+    pub(super) fn take_gateway_us(&mut self) -> Weighted {
+        Weighted::new(std::mem::take(&mut self.gateway_us).into_counted())
     }
 
     /// The values of the cluster, and of each of `instances` instances.

@@ -1,9 +1,9 @@
 //! Counts, rates and latencies of the cluster and of each instance.
 
 use super::digest::{Digest, Values};
-use super::stats::{Distribution, Spread, Weighted};
+use super::stats::{Distribution, Sample, Spread, Weighted};
 use super::window::ArrivalWindow;
-use windtunnel_base::record::{InstanceTotals, PutOff, RunRecord};
+use windtunnel_base::record::{GatewayTotals, InstanceTotals, PutOff, RunRecord};
 
 /// Latencies, milliseconds, all over the same requests: those that completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -137,6 +137,17 @@ impl Summary {
     }
 }
 
+/// What a gateway did that holds requests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewaySummary {
+    /// Its counters.
+    pub totals: GatewayTotals,
+    /// Requests that it let go.
+    pub dispatched: u64,
+    /// Time for which it held them, milliseconds.
+    pub delay_ms: Spread,
+}
+
 /// Summaries of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunSummary {
@@ -158,6 +169,8 @@ pub struct RunSummary {
     pub put_off: PutOff,
     /// Between the front end and a wait queue at the end.
     pub in_transit: u64,
+    /// What the gateway did, where there is flow control.
+    pub gateway: Option<GatewaySummary>,
     /// From the first arrival to the last one, without the drain; `None` if no time passed.
     pub arrival_window: Option<ArrivalWindow>,
 }
@@ -184,6 +197,8 @@ impl RunSummary {
     /// Of a run whose requests were digested while they finished.
     #[must_use]
     pub fn of_digest(digest: Digest, record: &RunRecord) -> Self {
+        let mut digest = digest;
+        let gateway_us = digest.take_gateway_us();
         let (arrivals, in_transit) = (digest.arrivals, digest.in_transit);
         let [refused_by_queued_reqs, refused_by_queued_tokens] = digest.refused;
         let arrival_window = digest.window.window();
@@ -217,6 +232,11 @@ impl RunSummary {
             refused_by_queued_tokens,
             put_off: record.put_off,
             in_transit,
+            gateway: record.gateway.clone().map(|totals| GatewaySummary {
+                totals,
+                dispatched: gateway_us.count(),
+                delay_ms: Spread::of_us(&gateway_us),
+            }),
             arrival_window,
         }
     }
@@ -367,6 +387,7 @@ pub(crate) mod tests {
             accepted: None,
             detail: None,
             split: None,
+            gateway: None,
         }
     }
 
@@ -412,6 +433,11 @@ pub(crate) mod tests {
                         | Outcome::Unroutable
                         | Outcome::RequestsQueued
                         | Outcome::TokensQueued
+                        | Outcome::GatewayFull
+                        | Outcome::Shed
+                        | Outcome::Expired
+                        | Outcome::Evicted
+                        | Outcome::Held
                         | Outcome::InTransit => {}
                     }
                     t.output_tokens += u64::from(r.generated_tokens);
@@ -432,6 +458,7 @@ pub(crate) mod tests {
                 .count() as u64,
             rejected_by_routing: 0,
             put_off: PutOff::default(),
+            gateway: None,
             shed_by_class: Vec::new(),
             fault: None,
             decisions: Vec::new(),

@@ -40,6 +40,8 @@ struct Row<'a> {
     model: &'a str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     length_capped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway_queue_delay_ms: Option<f64>,
     #[serde(skip_serializing_if = "str::is_empty")]
     session_id: &'a str,
     round_index: u32,
@@ -62,10 +64,20 @@ impl<'a> Row<'a> {
             handled_by: r.instance.map_or_else(String::new, instance_name),
             model: record.symbols.name(r.model),
             length_capped: r.outcome == Outcome::LengthCapped,
+            gateway_queue_delay_ms: gateway_queue_delay_ms(r),
             session_id: record.symbols.name(r.session),
             round_index: r.round,
         }
     }
+}
+
+/// Time at the gateway; the reference leaves out 0, and a time that began or ended at 0.
+fn gateway_queue_delay_ms(r: &RequestRecord) -> Option<f64> {
+    let times = r.gateway.as_deref()?;
+    let dispatched = times.dispatched_us?;
+    let both = times.enqueued_us > 0 && dispatched > 0;
+    let ms = (dispatched - times.enqueued_us) as f64 / 1000.0;
+    (both && ms != 0.0).then_some(ms)
 }
 
 impl Serialize for Rows<'_> {

@@ -13,7 +13,7 @@ pub fn text(results: &Results<'_>, inputs: GeneratorInputs) -> String {
     let served: Vec<_> = record
         .requests
         .iter()
-        .filter(|r| r.state == State::Completed)
+        .filter(|r| r.state == State::Completed && r.e2e_us.is_some())
         .collect();
     let left = served.iter().filter_map(|r| {
         let after = inputs.left_us[0] * f64::from(r.prompt_tokens) + inputs.left_us[1];

@@ -1,7 +1,7 @@
 //! A run's results as one JSON object: the reference's keys first, in its order, then what it does
 //! not report.
 
-use super::{Results, blis, go};
+use super::{Results, blis, gateway, go};
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::measured::Measured;
@@ -48,6 +48,9 @@ pub fn value(results: &Results<'_>) -> Value {
     add("admission_delays", json!(summary.put_off.delays));
     add("routing_holds", json!(summary.put_off.holds));
     add("in_transit", json!(summary.in_transit));
+    if let Some(g) = &summary.gateway {
+        add("gateway", gateway::value(g));
+    }
     let window = summary.arrival_window.as_ref();
     add("arrival_window", json!(window.map(arrival_window)));
     if let Some(window) = results.inputs.measured_us {

@@ -3,6 +3,7 @@
 
 pub mod blis;
 pub mod decisions;
+mod gateway;
 pub mod generator;
 pub mod go;
 mod inputs;

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use windtunnel_base::input::{InputError, Staging};
-use windtunnel_base::record::{Outcome, Recorder, RequestRecord, RunRecord, SplitRecord, State};
+use windtunnel_base::record::{
+    GatewayTimes, Outcome, Recorder, RequestRecord, RunRecord, SplitRecord, State,
+};
 use windtunnel_base::request::Symbols;
 
 /// One row. Absent values are null in JSON and empty in CSV; a name or deadline not given is
@@ -50,6 +52,13 @@ struct Row<'a> {
     transfer_start_us: Option<Option<i64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     transfer_end_us: Option<Option<i64>>,
+    /// `None` without a gateway that holds requests: then there are no such columns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway_enqueue_us: Option<Option<i64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway_dispatch_us: Option<Option<i64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway_queue_delay_us: Option<Option<i64>>,
 }
 
 /// Which columns there are beyond those that are always there.
@@ -59,6 +68,8 @@ pub struct Extra {
     pub pools: bool,
     /// Some instances only prefill or only decode.
     pub splits: bool,
+    /// A gateway holds requests.
+    pub gateway: bool,
 }
 
 impl Extra {
@@ -68,6 +79,7 @@ impl Extra {
         Self {
             pools: record.names_pools(),
             splits: record.transfers.is_some(),
+            gateway: record.gateway.is_some(),
         }
     }
 }
@@ -95,6 +107,11 @@ pub fn outcome_word(outcome: Outcome) -> &'static str {
         Outcome::Unroutable => "unroutable",
         Outcome::RequestsQueued => "max_num_queued_reqs",
         Outcome::TokensQueued => "max_num_queued_tokens",
+        Outcome::GatewayFull => "gateway_full",
+        Outcome::Shed => "shed",
+        Outcome::Expired => "expired",
+        Outcome::Evicted => "evicted",
+        Outcome::Held => "held",
         Outcome::Running => "running",
         Outcome::Queued => "queued",
         Outcome::InTransit => "in_transit",
@@ -106,6 +123,9 @@ impl<'a> Row<'a> {
     fn of(symbols: &'a Symbols, extra: Extra, r: &RequestRecord) -> Self {
         let split = r.split.as_deref();
         let time = |of: fn(&SplitRecord) -> Option<i64>| extra.splits.then(|| split.and_then(of));
+        let gateway = r.gateway.as_deref();
+        let at_gateway =
+            |of: fn(&GatewayTimes) -> Option<i64>| extra.gateway.then(|| gateway.and_then(of));
         let name = |sym| Some(symbols.name(sym)).filter(|n| !n.is_empty());
         Self {
             request_id: r.id.to_string(),
@@ -140,6 +160,9 @@ impl<'a> Row<'a> {
             prefill_end_us: time(|s| s.prefill_end_us),
             transfer_start_us: time(|s| s.transfer_start_us),
             transfer_end_us: time(|s| s.transfer_end_us),
+            gateway_enqueue_us: at_gateway(|g| Some(g.enqueued_us)),
+            gateway_dispatch_us: at_gateway(|g| g.dispatched_us),
+            gateway_queue_delay_us: at_gateway(GatewayTimes::delay_us),
         }
     }
 }
@@ -156,7 +179,8 @@ pub enum Column {
 }
 
 /// The rows by column, in order of arrival: [`COLUMNS`], with [`POOL`] if the pools have names and
-/// [`SPLIT`] where some instances only prefill or only decode, and what is in them.
+/// [`SPLIT`] where some instances only prefill or only decode, [`GATEWAY`] where a gateway holds
+/// requests, and what is in them.
 #[must_use]
 pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
     let extra = Extra::of(record);
@@ -203,6 +227,14 @@ pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
             whole(|r| r.transfer_end_us.flatten()),
         ];
         all.extend(SPLIT.into_iter().zip(ways));
+    }
+    if extra.gateway {
+        let times = [
+            whole(|r| r.gateway_enqueue_us.flatten()),
+            whole(|r| r.gateway_dispatch_us.flatten()),
+            whole(|r| r.gateway_queue_delay_us.flatten()),
+        ];
+        all.extend(GATEWAY.into_iter().zip(times));
     }
     if extra.pools {
         let pools = text(|r| r.pool.flatten().map(str::to_owned));
@@ -288,6 +320,9 @@ impl<'a> RowStream<'a> {
                 }
                 if extra.splits {
                     columns.extend(SPLIT);
+                }
+                if extra.gateway {
+                    columns.extend(GATEWAY);
                 }
                 csv.write_record(columns)?;
                 Sink::Csv(Box::new(csv))
@@ -393,6 +428,13 @@ pub const SPLIT: [&str; 4] = [
     "prefill_end_us",
     "transfer_start_us",
     "transfer_end_us",
+];
+
+/// Names of the columns that are there where a gateway holds requests, behind all others.
+pub const GATEWAY: [&str; 3] = [
+    "gateway_enqueue_us",
+    "gateway_dispatch_us",
+    "gateway_queue_delay_us",
 ];
 
 /// Position of [`POOL`] among the columns.

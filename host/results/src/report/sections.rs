@@ -81,7 +81,7 @@ fn anomalies(lines: &mut Lines, a: &Anomalies) {
         "Rejected Requests (Admission): {}",
         a.rejected_by_admission
     ));
-    for (class, n) in &a.shed_by_class {
+    for (class, n) in &a.reference_shed_by_class() {
         lines.add(format_args!("  Shed ({class}): {n}"));
     }
     lines.add(format_args!(
@@ -91,6 +91,18 @@ fn anomalies(lines: &mut Lines, a: &Anomalies) {
     lines.add(format_args!("Dropped Unservable: {}", a.dropped));
     lines.add(format_args!("Timed Out Requests: {}", a.timed_out));
     lines.add(format_args!("Length-Capped Requests: {}", a.length_capped));
+    let gateway = a.gateway.clone().unwrap_or_default();
+    for (name, n) in [
+        ("Gateway Queue Depth (horizon)", gateway.held),
+        ("Gateway Queue Shed", gateway.all.shed),
+        ("Gateway Queue Rejected", gateway.all.rejected),
+        ("Gateway Evicted (in-flight)", gateway.all.evicted),
+        ("Gateway Expired (TTL)", gateway.all.expired),
+    ] {
+        if n > 0 {
+            lines.add(format_args!("{name}: {n}"));
+        }
+    }
 }
 
 fn kv(lines: &mut Lines, cluster: &Summary) {

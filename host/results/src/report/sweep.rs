@@ -81,7 +81,10 @@ const METRICS: [(&str, Metric); 36] = [
     ("rejected", |r| {
         let s = &r.summary;
         let by_servers = s.refused_by_queued_reqs + s.refused_by_queued_tokens;
-        Some((s.rejected_by_admission + s.rejected_by_routing + by_servers) as f64)
+        let gateway = s.gateway.as_ref().map(|g| g.totals.all).unwrap_or_default();
+        let by_gateway = gateway.rejected + gateway.lost_place();
+        let by_front_end = s.rejected_by_admission + s.rejected_by_routing;
+        Some((by_front_end + by_servers + by_gateway) as f64)
     }),
     ("timed_out", |r| Some(r.summary.cluster.timed_out as f64)),
     ("dropped", |r| Some(r.summary.cluster.dropped as f64)),

@@ -1,6 +1,6 @@
 //! The report for people: a few tables at most 100 columns wide, plain text without colours.
 
-use super::{Results, instance_name};
+use super::{Results, gateway, instance_name};
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::measured::Measured;
@@ -157,7 +157,10 @@ fn overview(results: &Results<'_>) -> String {
         (c.still_running, "still running"),
         (c.still_queued, "still queued"),
         (s.in_transit, "in transit"),
-    ] {
+    ]
+    .into_iter()
+    .chain(gateway::ends(s.gateway.as_ref()))
+    {
         if n > 0 {
             ends.push(format!("{} {what}", count(n)));
         }
@@ -209,6 +212,9 @@ fn overview(results: &Results<'_>) -> String {
         .collect();
     if !asked_again.is_empty() {
         let _ = write!(text, "\nPut off:    {}", asked_again.join(", "));
+    }
+    if let Some(g) = &s.gateway {
+        let _ = write!(text, "\n{}", gateway::line(g, digits, count));
     }
     let bound = results.inputs.infinite_cache_hit_rate;
     let bound = bound

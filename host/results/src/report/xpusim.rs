@@ -87,6 +87,10 @@ fn under_ours(results: &Results<'_>) -> Value {
                 | Outcome::Dropped
                 | Outcome::RequestsQueued
                 | Outcome::TokensQueued
+                | Outcome::GatewayFull
+                | Outcome::Shed
+                | Outcome::Expired
+                | Outcome::Evicted
         )
     };
     let rejected = record.requests.iter().filter(|r| refused(r.outcome));

@@ -59,7 +59,7 @@ const PINNED: &str = "host/tests/data/native/plugin-api-1.0.txt";
 fn sources() -> String {
     let mut paths = Vec::new();
     let api = root().join("plugin-api");
-    for folder in ["src", "src/abi"] {
+    for folder in ["src", "src/abi", "src/header"] {
         for entry in fs::read_dir(api.join(folder)).expect("readable") {
             let path = entry.expect("an entry").path();
             if path.is_file() {
@@ -291,7 +291,7 @@ pub(crate) fn c(name: &str, source: &Path, flags: &[&str]) -> Option<PathBuf> {
 /// The crates that `plugin new` writes, one for each hook, in one workspace with one copy of the
 /// contract: their libraries. Their tests are run, too.
 pub(super) fn templates() -> Vec<(&'static str, PathBuf)> {
-    const HOOKS: [&str; 7] = [
+    const HOOKS: [&str; 8] = [
         "admission",
         "routing",
         "priority",
@@ -299,6 +299,7 @@ pub(super) fn templates() -> Vec<(&'static str, PathBuf)> {
         "preemption",
         "disaggregation",
         "batching",
+        "dispatch",
     ];
     let fresh = tempfile::tempdir().expect("a folder");
     let folder = target().join("templates");

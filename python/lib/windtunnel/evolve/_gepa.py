@@ -18,7 +18,7 @@ Example = Mapping[str, str]
 Candidate = str | Mapping[str, str]
 """A policy's text, or texts by component; a component called after a hook fills that hook."""
 
-_HOOKS = ("admission", "routing", "priority", "scheduler", "preemption", "disaggregation", "batching")
+_HOOKS = ("admission", "routing", "priority", "scheduler", "preemption", "disaggregation", "batching", "dispatch")
 
 
 def scenarios(suite: str, split: str = "train") -> list[dict[str, str]]:

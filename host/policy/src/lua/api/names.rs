@@ -30,6 +30,7 @@ pub fn hook_functions(hook: Hook) -> &'static [Function] {
         Hook::Preemption => PREEMPTION,
         Hook::Disaggregation => DISAGGREGATION,
         Hook::Batching => BATCHING,
+        Hook::Dispatch => DISPATCH,
     }
 }
 
@@ -178,6 +179,27 @@ const BATCHING: &[Function] = &[Function {
     doc: &["Sets the limits of the step that is about to be chosen."],
 }];
 
+const DISPATCH: &[Function] = &[Function {
+    name: "next_held",
+    takes: &[
+        slot(
+            "held",
+            Type::List(&Type::View(View::HeldRequest)),
+            "the held requests that may go: by priority, then by tenant, then as they came",
+        ),
+        slot("gateway", Type::View(View::Gateway), ""),
+        CLUSTER,
+    ],
+    gives: &[maybe(
+        "position",
+        Type::Number,
+        "in `held`, from 1; nil: all stay",
+    )],
+    doc: &[
+        "Says which of the requests that the gateway holds goes on to the router; asked while the cluster is not saturated.",
+    ],
+}];
+
 /// A field of what `batch` returns.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
@@ -234,12 +256,18 @@ pub struct Handler {
 const EV: &[Slot] = &[slot("ev", Type::View(View::Event), "")];
 
 /// The hooks that hear of a request on its way to the instances.
-const AT_THE_FRONT: &[Hook] = &[Hook::Admission, Hook::Routing, Hook::Disaggregation];
+const AT_THE_FRONT: &[Hook] = &[
+    Hook::Admission,
+    Hook::Routing,
+    Hook::Disaggregation,
+    Hook::Dispatch,
+];
 /// These, and the one that hears of a request inside an instance.
 const ANYWHERE: &[Hook] = &[
     Hook::Admission,
     Hook::Routing,
     Hook::Disaggregation,
+    Hook::Dispatch,
     Hook::Scheduler,
 ];
 
@@ -281,7 +309,7 @@ pub const HANDLERS: &[Handler] = &[
     handler(
         "on_reject",
         AT_THE_FRONT,
-        &["Admission refused a request, or no instance could take it."],
+        &["Admission refused a request, the gateway turned it away, or no instance could take it."],
     ),
     handler(
         "on_preempt",

@@ -109,6 +109,10 @@ pub enum View {
     Queue,
     /// The step that it is about to choose.
     Step,
+    /// A request that the gateway holds.
+    HeldRequest,
+    /// The gateway.
+    Gateway,
     /// Something that happened.
     Event,
     /// What is known before the run.
@@ -117,7 +121,7 @@ pub enum View {
 
 impl View {
     /// All views, each after the one it extends.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Request,
         Self::QueuedRequest,
         Self::RunningRequest,
@@ -125,6 +129,8 @@ impl View {
         Self::Cluster,
         Self::Queue,
         Self::Step,
+        Self::HeldRequest,
+        Self::Gateway,
         Self::Event,
         Self::Setup,
     ];
@@ -140,6 +146,8 @@ impl View {
             Self::Cluster => "Cluster",
             Self::Queue => "Queue",
             Self::Step => "Step",
+            Self::HeldRequest => "HeldRequest",
+            Self::Gateway => "Gateway",
             Self::Event => "Event",
             Self::Setup => "Setup",
         }
@@ -156,6 +164,8 @@ impl View {
             Self::Cluster => "The instances that can serve the request at hand.",
             Self::Queue => "The instance that decides, from inside: everything is fresh.",
             Self::Step => "The step that the instance is about to choose.",
+            Self::HeldRequest => "A request that the gateway holds.",
+            Self::Gateway => "The gateway that holds requests back.",
             Self::Event => "Something that happened to a request. Fields that do not apply are 0.",
             Self::Setup => "What is known before the run; it can be read at any time.",
         }
@@ -164,7 +174,11 @@ impl View {
     /// The view all of whose fields it has, too.
     #[must_use]
     pub fn extends(self) -> Option<Self> {
-        matches!(self, Self::QueuedRequest | Self::RunningRequest).then_some(Self::Request)
+        let request = matches!(
+            self,
+            Self::QueuedRequest | Self::RunningRequest | Self::HeldRequest
+        );
+        request.then_some(Self::Request)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::fields::{self, ScriptField};
 use super::types::{Function, INSTANCES, NAME, Type, View, slot};
 use windtunnel_plugin_api::{
-    Event, InstanceView, Interests, QueuedView, RequestView, RunningView, StepView,
+    Event, HeldView, InstanceView, Interests, QueuedView, RequestView, RunningView, StepView,
 };
 
 /// How old a field is when a hook reads it.
@@ -50,6 +50,30 @@ impl View {
             Self::Queue => shown(fields::queue()),
             Self::Event => shown(fields::of::<Event>()),
             Self::Step => shown(fields::of::<StepView>()),
+            Self::HeldRequest => shown(fields::of::<HeldView<'_>>()),
+            Self::Gateway => vec![
+                own(
+                    "saturation",
+                    Type::Number,
+                    "",
+                    "What the saturation detector says: 1 and more is saturated.",
+                    Age::Fresh,
+                ),
+                own(
+                    "depth",
+                    Type::Number,
+                    "requests",
+                    "Requests that it holds, those that may not go now included.",
+                    Age::Fresh,
+                ),
+                own(
+                    "on_the_way",
+                    Type::Number,
+                    "requests",
+                    "Requests that left it and are on their way to an instance.",
+                    Age::Fresh,
+                ),
+            ],
             Self::Instance => {
                 let mut fields = shown(fields::of::<InstanceView>());
                 for field in &mut fields {

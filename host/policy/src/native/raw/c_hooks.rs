@@ -5,13 +5,13 @@ use super::c_state::{State, TEXT_BYTES, read, writable};
 use super::c_tables::{CPlugin, CPolicy, Fns};
 use windtunnel_plugin_api::abi::{BatchAnswer, RouteAnswer, SetupView, order_of, refresh_of};
 use windtunnel_plugin_api::c::{
-    AdmissionFns, AdmitC, BatchingFns, DisaggregationFns, PriorityFns, RouterFns, SchedulerFns,
-    VictimFns,
+    AdmissionFns, AdmitC, BatchingFns, DisaggregationFns, DispatchFns, PriorityFns, RouterFns,
+    SchedulerFns, VictimFns,
 };
 use windtunnel_plugin_api::{
-    Admission, Admit, BatchLimits, Batching, ClusterView, Disaggregation, Event, Interests,
-    KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView, RequestView, Route,
-    Router, Scheduler, StepView, Victim,
+    Admission, Admit, BatchLimits, Batching, ClusterView, Disaggregation, Dispatch, Event,
+    GatewayView, Interests, KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView,
+    RequestView, Route, Router, Scheduler, StepView, Victim,
 };
 
 /// The functions of a policy were read for its hook, and the library looks policies up by hook.
@@ -40,6 +40,7 @@ makers! {
     victim: Preemption => CVictim;
     disaggregation: Disaggregation => CDisaggregation;
     batching: Batching => CBatching;
+    dispatch: Dispatch => CDispatch;
 }
 
 // SAFETY of the calls below: functions get their own state, views that live as long as the call,
@@ -319,6 +320,43 @@ impl Disaggregation for CDisaggregation {
                 "prefills_remotely answered {other}; expected 0 or 1"
             ))),
         }
+    }
+    fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
+        self.state.on_event(self.fns.on_event, event)
+    }
+}
+
+pub(crate) struct CDispatch {
+    fns: DispatchFns,
+    state: State,
+    interests: Interests,
+}
+
+impl CDispatch {
+    fn new(fns: DispatchFns, state: State) -> Result<Self, String> {
+        Ok(Self {
+            interests: state.interests(fns.interests, Interests::ALL),
+            fns,
+            state,
+        })
+    }
+}
+
+impl Dispatch for CDispatch {
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+    fn dispatch(
+        &mut self,
+        gateway: &GatewayView<'_>,
+        cluster: &ClusterView<'_>,
+    ) -> Result<Option<usize>, PolicyError> {
+        let mut answer = u32::MAX;
+        let decide = self.fns.dispatch.expect("it is required");
+        self.state.call(|state, text| unsafe {
+            decide(state, gateway, cluster, &raw mut answer, text)
+        })?;
+        Ok((answer != u32::MAX).then_some(answer as usize))
     }
     fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
         self.state.on_event(self.fns.on_event, event)

@@ -8,8 +8,8 @@ use crate::param::{Hook, Param};
 use std::ffi::{CStr, c_char, c_void};
 use std::mem::MaybeUninit;
 use windtunnel_plugin_api::c::{
-    AdmissionFns, BatchingFns, C_MAGIC, DisaggregationFns, LOG, ParamC, PluginC, PolicyC,
-    PriorityFns, RouterFns, SchedulerFns, VictimFns, WHOLE,
+    AdmissionFns, BatchingFns, C_MAGIC, DisaggregationFns, DispatchFns, LOG, ParamC, PluginC,
+    PolicyC, PriorityFns, RouterFns, SchedulerFns, VictimFns, WHOLE,
 };
 
 /// A C plugin: its policies with the functions of each.
@@ -31,6 +31,7 @@ pub(super) enum Fns {
     Preemption(VictimFns),
     Disaggregation(DisaggregationFns),
     Batching(BatchingFns),
+    Dispatch(DispatchFns),
 }
 
 // SAFETY: the pointers are to constants of a library that is never unloaded, and to its functions,
@@ -52,6 +53,7 @@ impl Zeroable for SchedulerFns {}
 impl Zeroable for VictimFns {}
 impl Zeroable for DisaggregationFns {}
 impl Zeroable for BatchingFns {}
+impl Zeroable for DispatchFns {}
 
 /// A struct of which the other side has `size` bytes.
 ///
@@ -247,6 +249,11 @@ impl Fns {
                     let fns: BatchingFns = table(from, name)?;
                     need(fns.limits.is_some(), "limits")?;
                     Self::Batching(fns)
+                }
+                Hook::Dispatch => {
+                    let fns: DispatchFns = table(from, name)?;
+                    need(fns.dispatch.is_some(), "dispatch")?;
+                    Self::Dispatch(fns)
                 }
             })
         }
