@@ -2,6 +2,7 @@
 
 use super::disaggregation_args::DisaggregationArgs;
 use super::scheduling_args::SchedulingArgs;
+use super::tier_args::TierArgs;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, unknown};
@@ -202,6 +203,9 @@ pub struct EngineArgs {
     /// vLLM's scheduler.
     #[command(flatten)]
     pub scheduling: SchedulingArgs,
+    /// Tiers below the GPU's KV blocks, and LoRA adapters with slots.
+    #[command(flatten)]
+    pub tiers: TierArgs,
     /// Order of the wait queue: fcfs, priority-fcfs, sjf, ..., FILE.lua, or FILE.so[:NAME]
     /// [default: fcfs]
     #[arg(long, value_name = "POLICY")]

@@ -33,6 +33,7 @@ mod spelling;
 mod suite;
 mod sweep;
 mod tables;
+mod tier_args;
 mod tune;
 mod verify;
 mod workload;

@@ -77,6 +77,7 @@ mod spec;
 mod spec_file;
 mod targets;
 mod ticks;
+mod tiers;
 pub mod workload;
 mod xpusim;
 mod xpusim_file;

@@ -76,6 +76,28 @@ const SETTINGS: &[(&str, &str)] = &[
     ),
     ("kv_cache_dtype", "pool.engine.kv_cache_dtype"),
     ("max_model_len", "pool.engine.max_model_len"),
+    ("kv_cpu_blocks", "pool.engine.kv_cpu_blocks"),
+    ("kv_transfer_bandwidth", "pool.engine.kv_transfer_bandwidth"),
+    (
+        "kv_transfer_base_latency",
+        "pool.engine.kv_transfer_base_latency",
+    ),
+    ("kv_offload_threshold", "pool.engine.kv_offload_threshold"),
+    ("kv_offload_config", "pool.engine.kv_offload_config"),
+    ("lora_config", "pool.engine.lora_config"),
+    ("lora_adapter_capacity", "pool.engine.lora_adapter_capacity"),
+    (
+        "lora_load_base_latency_us",
+        "pool.engine.lora_load_base_latency_us",
+    ),
+    (
+        "lora_load_bandwidth_bytes_us",
+        "pool.engine.lora_load_bandwidth_bytes_us",
+    ),
+    (
+        "lora_footprint_bytes_per_rank",
+        "pool.engine.lora_footprint_bytes_per_rank",
+    ),
     ("plain_steps", "pool.engine.plain_steps"),
     ("latency_model", "pool.latency.model"),
     ("vllm_version", "pool.latency.vllm_version"),

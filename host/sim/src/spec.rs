@@ -474,7 +474,10 @@ impl RunSpec {
         ];
         let of_pools = self.pools.iter().map(|pool| &pool.latency);
         let of_pools = of_pools.flat_map(|l| [&l.profile, &l.kernel_tables, &l.calibration]);
-        let named = named.into_iter().chain(of_pools).flatten().cloned();
+        let of_engines = self.pools.iter().map(|pool| &pool.engine);
+        let of_engines = of_engines.flat_map(|e| [&e.kv_offload_config, &e.lora_config]);
+        let named = named.into_iter().chain(of_pools).chain(of_engines);
+        let named = named.flatten().cloned();
         named.filter(|path| path.is_file()).collect()
     }
 }

@@ -17,7 +17,9 @@ impl Instance {
         self.check_steps()?;
         for request in self.waiting.iter().map(|slot| &self.requests[slot]) {
             let arrived = request.part == Part::Decode(RemoteKv::Here);
-            if (!request.blocks.is_empty() && !arrived) || request.running {
+            // Where an admission moves blocks, it may have claimed some and failed all the same.
+            let may_hold = arrived || self.kv.has_tiers();
+            if (!request.blocks.is_empty() && !may_hold) || request.running {
                 return Err(format!(
                     "{} waits but holds {} blocks",
                     request.request.id,

@@ -52,6 +52,7 @@ impl Instance {
         // Steps until one in which a request finishes.
         let unfinished = self.group.next_finish().saturating_sub(first);
         let mut left = unfinished.min(quiet.max(1));
+        self.adapters.start_step_of_group();
         let alike = self.takes_steps_alike();
         while left > 0 && now < until {
             let start_us = self.in_flight.back().map_or(now, |step| step.end_us);

@@ -8,6 +8,7 @@
 //! decodes as a group (`group_step`, `fast_forward`). Both choose their batches by the rules in
 //! `batching`.
 
+mod adapter_slots;
 mod adapters;
 mod api_server;
 mod batching;

@@ -1,5 +1,6 @@
 //! The state of an instance, and what can be read from it.
 
+use super::adapter_slots::AdapterSlots;
 use super::adapters::Adapters;
 use super::api_server::ApiServer;
 use super::batching::BlockedHead;
@@ -12,14 +13,15 @@ use super::itl_log::ItlLog;
 use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::wait_queue::WaitQueue;
-use crate::adapters::AdapterState;
-use crate::kv::{BlockTable, KvCache};
+use crate::adapters::{AdapterCosts, AdapterState};
+use crate::kv::{BlockTable, KvCache, KvTiers};
 use crate::latency::{Estimator, LatencyModel};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use windtunnel_base::record::InstanceTotals;
+use windtunnel_base::request::Sym;
 use windtunnel_plugin_api::{
     BatchLimits, Batching, Decodes, Interests, Priority, QueueOrder, Scheduler, Victim,
 };
@@ -234,6 +236,29 @@ impl Instance {
         self
     }
 
+    /// The same instance, idle, with tiers below its KV blocks, as the reference has them.
+    #[must_use]
+    pub fn with_kv_tiers(mut self, tiers: &KvTiers) -> Self {
+        let config = &self.config;
+        let (total, size) = (config.total_kv_blocks, config.block_size);
+        self.kv = KvCache::with_tiers(total, size, &config.rules, tiers);
+        // What requests hold is looked at after every step.
+        self.config.plain = true;
+        self
+    }
+
+    /// The same instance, idle, whose adapters are loaded for the requests that wait for them and
+    /// cost this; `known` has their ranks and loading times.
+    #[must_use]
+    pub fn with_adapters(
+        mut self,
+        costs: Arc<AdapterCosts>,
+        known: Arc<FxHashMap<Sym, (u32, i64)>>,
+    ) -> Self {
+        self.adapters.slots = Some(AdapterSlots::new(costs, known));
+        self
+    }
+
     /// Requests waiting, also for their KV cache that is on its way.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
@@ -312,7 +337,9 @@ impl Instance {
             false => self.step_at.unwrap_or(NEVER),
         };
         let taken_in = self.taken_in_at();
-        incoming.min(timeout).min(step).min(output).min(taken_in)
+        let adapter = self.adapter_loaded_at();
+        let others = taken_in.min(adapter);
+        incoming.min(timeout).min(step).min(output).min(others)
     }
 
     /// Is there nothing to do? KV caches may be on their way here.
@@ -338,6 +365,12 @@ impl Instance {
     /// When the server has taken in a request next.
     pub(super) fn taken_in_at(&self) -> i64 {
         self.api_server.as_ref().map_or(NEVER, ApiServer::next_us)
+    }
+
+    /// When the adapter that is being loaded is here.
+    pub(super) fn adapter_loaded_at(&self) -> i64 {
+        let slots = self.adapters.slots.as_ref();
+        slots.and_then(AdapterSlots::loaded_at).unwrap_or(NEVER)
     }
 
     /// When the output of the running step is processed.

@@ -14,6 +14,7 @@ impl Instance {
         budget: &mut StepBudget,
         events: &mut Vec<InstanceEvent>,
     ) {
+        self.kv.poll_put_off();
         if !budget.may_admit() {
             return;
         }
@@ -35,14 +36,27 @@ impl Instance {
             let Some(slot) = self.waiting.first(|slot| self.may_resume(slot)) else {
                 break;
             };
-            // Requests behind one that does not fit wait, too.
-            if self.is_blocked(slot, budget)
+            // Requests behind one that does not fit wait, too; those behind one that waits for a
+            // device do not.
+            if self.adapters_keep_out(slot)
+                || self.is_blocked(slot, budget)
                 || !self.memory_admits(slot)
-                || !self.admit(slot, now, budget, events)
+                || !self.admit(slot, now, budget, events) && !self.is_put_off(slot)
             {
                 break;
             }
         }
+    }
+
+    /// Does this request, and all behind it, wait until its adapter is loaded?
+    fn adapters_keep_out(&self, slot: Slot) -> bool {
+        let request = &self.requests[slot];
+        !matches!(request.part, Part::Decode(_)) && self.adapters.lacks(request.request.adapter)
+    }
+
+    /// Waits this request for blocks that a device brings?
+    fn is_put_off(&self, slot: Slot) -> bool {
+        self.kv.puts_off(&self.requests[slot].request.id)
     }
 
     /// May this waiting request be admitted to the step at hand, if there is room? Those that may
@@ -52,6 +66,7 @@ impl Instance {
         let request = &self.requests[slot];
         request.scheduled_in <= self.processed_steps()
             && self.adapters.admits(request.request.adapter)
+            && !self.is_put_off(slot)
     }
 
     /// Is this the head of the queue that did not fit before, and would it fail to fit again?
@@ -67,7 +82,9 @@ impl Instance {
     pub(crate) fn block_head(&mut self, slot: Slot, budget: &StepBudget, short: u64, reuse: bool) {
         let head = BlockedHead::new(&self.requests[slot], budget, self.room(), short, reuse);
         let speculates = self.config.scheduling.speculation.is_on();
-        self.blocked_head = (!speculates).then_some(head);
+        // Tiers below may have what fits, and an attempt moves blocks.
+        let repeats = speculates || self.kv.has_tiers();
+        self.blocked_head = (!repeats).then_some(head);
     }
 
     fn room(&self) -> Room {
@@ -144,7 +161,10 @@ impl Instance {
             .kv
             .blocks_taken_by(&request.blocks, held.max(slots), &cached);
         let needed = needed.saturating_add(self.reserved_blocks());
-        let short = needed.saturating_sub(self.kv.free());
+        let short = match self.kv.has_tiers() {
+            true => 0,
+            false => needed.saturating_sub(self.kv.free()),
+        };
         let taken = match rules.v0_kv_blocks {
             true => remaining,
             false => tokens,
@@ -183,8 +203,15 @@ impl Instance {
         });
         budget.admit(tokens);
         let request = &mut self.requests[slot];
-        self.adapters.add(request.request.adapter);
-        self.adapters.count(request.request.adapter, 1, 0);
+        let adapter = request.request.adapter;
+        if tokens > 0 {
+            self.adapters.add(adapter);
+        }
+        self.adapters.count(adapter, 1, 0);
+        if let Some(slots) = &mut self.adapters.slots {
+            let new = !std::mem::replace(&mut request.uses_adapter, true);
+            slots.admit(adapter, new);
+        }
         request.admission = self.admissions;
         request.running = true;
         request.scheduled_tokens = tokens;

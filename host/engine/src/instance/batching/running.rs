@@ -131,17 +131,12 @@ impl Instance {
             true => computed <= request.prompt_tokens() + request.emitted,
             false => computed <= last,
         };
+        let cached_tokens = cached.blocks() * self.config.block_size;
         // An empty prompt has no prefill; the reference gives it room for an output token instead.
-        let fits = if request.in_prefill() {
-            self.kv
-                .allocate_prefill(&mut blocks, request.sequence(), tokens, cached)
-        } else {
-            self.kv
-                .allocate_decode(&mut blocks, request.sequence(), known)
-        };
+        let asker = request.asker(cached_tokens, tokens, known);
+        let fits = self.kv.allocate(&mut blocks, &asker, cached);
         request.blocks = blocks;
         if fits {
-            let cached_tokens = cached.blocks() * self.config.block_size;
             let known_tokens = computed + cached_tokens - u32::from(!known);
             request.known_tokens = known_tokens;
             if awaits_output {
