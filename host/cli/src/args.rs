@@ -272,6 +272,9 @@ pub struct ClusterArgs {
     /// precise-prefix-cache:2,queue-depth:1,kv-utilization:1]
     #[arg(long, value_name = "SCORERS")]
     pub routing_scorers: Option<String>,
+    /// Weight of the scorer lora-affinity, behind --routing-scorers or the default ones
+    #[arg(long, value_name = "WEIGHT")]
+    pub lora_scorer_weight: Option<f64>,
     /// Two-weight form of weighted routing: weight of free KV blocks [default: 0.6]
     #[arg(long, value_name = "WEIGHT")]
     pub routing_cache_weight: Option<f64>,

@@ -100,6 +100,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             token_bucket_refill_rate: cluster.token_bucket_refill_rate,
             routing: cluster.routing_policy.clone(),
             routing_scorers: cluster.routing_scorers.clone(),
+            lora_scorer_weight: cluster.lora_scorer_weight,
             routing_cache_weight: cluster.routing_cache_weight,
             routing_load_weight: cluster.routing_load_weight,
             disaggregation: disaggregation.pd_decider.clone(),

@@ -76,6 +76,9 @@ pub struct EngineRules {
     /// longest that their requests may become, and the instance that decodes takes them whatever it
     /// has. Has an effect only together with `decoder_fetches_kv`.
     pub prompts_move_together: bool,
+    /// A router that asks where a LoRA adapter is tells instances that have it from all others, and
+    /// no more. Else it also asks where there is room for it, and where requests wait for it.
+    pub adapters_are_there_or_not: bool,
 }
 
 impl EngineRules {
@@ -132,6 +135,7 @@ impl EngineRules {
         phases_apart: false,
         acts_on_events_alone: false,
         prompts_move_together: false,
+        adapters_are_there_or_not: true,
     };
 
     /// What vLLM V1 does.
@@ -157,6 +161,7 @@ impl EngineRules {
         phases_apart: false,
         acts_on_events_alone: false,
         prompts_move_together: false,
+        adapters_are_there_or_not: false,
     };
 }
 

@@ -11,7 +11,7 @@ use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_
 use windtunnel_base::request::Symbols;
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::instance::Preset;
-use windtunnel_policy::builtin::routing::weighted::parse_scorers;
+use windtunnel_policy::builtin::routing::weighted::{default_scorers, parse_scorers};
 use windtunnel_policy::builtin::{disaggregation, preemption, priority, scheduler};
 use windtunnel_policy::bundle::{Bundle, Section};
 use windtunnel_policy::{
@@ -546,9 +546,30 @@ impl Chooser<'_> {
         Ok(choice)
     }
 
+    /// The scorers that the run gives: with a weight of `lora-affinity`, those of the bundle or the
+    /// defaults stand before it where the run gives no others.
+    fn scorers_with_adapters(&self) -> Option<String> {
+        let given = self.policies.routing_scorers.clone();
+        let Some(weight) = self.policies.lora_scorer_weight else {
+            return given;
+        };
+        let before = given.unwrap_or_else(|| {
+            let of_bundle = self.bundle.routing.scorers.iter();
+            let of_bundle: Vec<String> = of_bundle
+                .map(|scorer| format!("{}:{}", scorer.name, scorer.weight))
+                .collect();
+            match of_bundle.is_empty() {
+                true => default_scorers(),
+                false => of_bundle.join(","),
+            }
+        });
+        Some(format!("{before},lora-affinity:{weight}"))
+    }
+
     fn routing(&mut self) -> Result<Choice, InputError> {
         let policies = self.policies;
-        let scorers = policies.routing_scorers.as_deref().map(parse_scorers);
+        let with_adapters = self.scorers_with_adapters();
+        let scorers = with_adapters.as_deref().map(parse_scorers);
         let two_weights = [
             ("cache_weight", policies.routing_cache_weight),
             ("load_weight", policies.routing_load_weight),
@@ -573,6 +594,7 @@ impl Chooser<'_> {
         self.given.reject_unless(
             &[
                 "routing_scorers",
+                "lora_scorer_weight",
                 "routing_cache_weight",
                 "routing_load_weight",
             ],

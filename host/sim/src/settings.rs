@@ -176,6 +176,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ),
     ("routing_policy", "policies.routing"),
     ("routing_scorers", "policies.routing_scorers"),
+    ("lora_scorer_weight", "policies.lora_scorer_weight"),
     ("routing_cache_weight", "policies.routing_cache_weight"),
     ("routing_load_weight", "policies.routing_load_weight"),
     ("pd_decider", "policies.disaggregation"),

@@ -166,6 +166,9 @@ pub struct PoliciesSpec {
     /// Scorers of `weighted`: `name:weight,...`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routing_scorers: Option<String>,
+    /// Weight of the scorer `lora-affinity`, behind those scorers or the default ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_scorer_weight: Option<f64>,
     /// Two-weight form of `weighted`: weight of free KV blocks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routing_cache_weight: Option<f64>,

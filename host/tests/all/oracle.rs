@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const FAMILIES: [&str; 2] = ["blis", "blackbox"];
 /// Parts of the reference that this project does not simulate.
-const ELSEWHERE: [&str; 3] = ["flow_control", "lora", "tiered_kv"];
+const ELSEWHERE: [&str; 1] = ["flow_control"];
 /// Relative tolerance of floats.
 const TOLERANCE: f64 = 1e-9;
 

@@ -2,6 +2,7 @@
 //! not report.
 
 use super::{Results, blis, go};
+use crate::metrics::adapters::of_adapters;
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::measured::Measured;
@@ -13,6 +14,7 @@ use crate::metrics::transfers::Transfers;
 use crate::metrics::window::ArrivalWindow;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
+use windtunnel_base::record::{InstanceTotals, TierCounts};
 
 /// Raised when a key changes its meaning or goes away; new keys do not raise it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -58,6 +60,9 @@ pub fn value(results: &Results<'_>) -> Value {
         "infinite_cache_hit_rate",
         json!(results.inputs.infinite_cache_hit_rate),
     );
+    if let Some(tiers) = kv_tiers(&results.record.instances) {
+        add("kv_tiers", tiers);
+    }
     add("preemption_rate", json!(cluster.preemption_rate()));
     add("kv_peak_utilization", json!(cluster.kv_peak_utilization));
     add("kv_mean_utilization", json!(cluster.kv_mean_utilization));
@@ -87,6 +92,9 @@ pub fn value(results: &Results<'_>) -> Value {
             if record.names_pools() {
                 value["pool"] = record.symbols.name(totals.pool).into();
             }
+            if let Some(tiers) = kv_tiers(std::slice::from_ref(totals)) {
+                value["kv_tiers"] = tiers;
+            }
             if !results.adapters.is_empty() {
                 value["adapter_loads"] = s.adapter_loads.into();
             }
@@ -106,6 +114,9 @@ pub fn value(results: &Results<'_>) -> Value {
     if !results.adapters.is_empty() {
         add("adapters", groups(&results.adapters));
         add("adapter_loads", cluster.adapter_loads.into());
+        if let Some(moves) = adapter_moves(results) {
+            add("adapter_moves", moves);
+        }
     }
     if !results.tenants.is_empty() {
         add("tenant_fairness_jain", json!(fairness(&results.tenants)));
@@ -295,6 +306,33 @@ fn goodput(g: &Goodput) -> Value {
         "good_requests": g.good,
         "attainment": g.attainment,
         "requests_per_sec": g.rps,
+    })
+}
+
+/// What moved between the tiers of KV blocks of instances; none where none has tiers.
+fn kv_tiers(instances: &[InstanceTotals]) -> Option<Value> {
+    let tiers = || instances.iter().filter_map(|totals| totals.kv_tiers);
+    let sum = |of: fn(&TierCounts) -> u64| tiers().map(|t| of(&t)).sum::<u64>();
+    (tiers().count() > 0).then(|| {
+        json!({
+            "stored_blocks": sum(|t| t.stored),
+            "evicted_blocks": sum(|t| t.evicted),
+            "reloaded_blocks": sum(|t| t.reloaded),
+        })
+    })
+}
+
+/// How often each LoRA adapter was loaded and had to go; none where they are not loaded for the
+/// requests that wait for them.
+fn adapter_moves(results: &Results<'_>) -> Option<Value> {
+    let record = results.record;
+    let mut instances = record.instances.iter();
+    instances.any(|i| !i.adapter_moves.is_empty()).then(|| {
+        let moves = of_adapters(record, None).into_iter();
+        let moves = moves.map(
+            |(name, of)| json!({ "name": name, "loads": of.loads, "evictions": of.evictions }),
+        );
+        moves.collect()
     })
 }
 
