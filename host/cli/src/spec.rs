@@ -204,6 +204,7 @@ pub fn of_pool(model: &ModelArgs, engine: &EngineArgs, explicit: &Explicit) -> P
             kv_cache_dtype: model.kv_cache_dtype.clone(),
             max_model_len: model.max_model_len,
             kv_cpu_blocks: engine.tiers.kv_cpu_blocks,
+            kv_cpu_bandwidth: engine.tiers.kv_cpu_bandwidth,
             kv_transfer_bandwidth: engine.tiers.kv_transfer_bandwidth,
             kv_transfer_base_latency: engine.tiers.kv_transfer_base_latency,
             kv_offload_threshold: engine.tiers.kv_offload_threshold,

@@ -119,7 +119,7 @@ impl Deployment {
             profile::configure(&mut pool.engine, &spec.engine, resolved)?;
             let in_ticks = resolved.latency_kind == LatencyModelKind::Ticks;
             batching::configure(&mut pool.engine, &spec.engine)?;
-            tiers::configure(pool, &spec.engine, resolved, &setup.defaults)?;
+            tiers::configure(pool, &spec.engine, preset, resolved, &setup.defaults)?;
             if in_ticks {
                 ticks::configure(pool, run, &spec.engine);
                 batching::refuse_chunk_in_ticks(&spec.engine)?;

@@ -114,6 +114,7 @@ pub(crate) fn configure(
         },
         api_server: api_server(spec, profile, resolved, given)?,
         speculation: speculation(spec, given)?,
+        cpu_offload: None,
         memory: resolved.device_memory,
     };
     Ok(())

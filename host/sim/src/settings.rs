@@ -77,6 +77,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("kv_cache_dtype", "pool.engine.kv_cache_dtype"),
     ("max_model_len", "pool.engine.max_model_len"),
     ("kv_cpu_blocks", "pool.engine.kv_cpu_blocks"),
+    ("kv_cpu_bandwidth", "pool.engine.kv_cpu_bandwidth"),
     ("kv_transfer_bandwidth", "pool.engine.kv_transfer_bandwidth"),
     (
         "kv_transfer_base_latency",

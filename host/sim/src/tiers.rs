@@ -8,16 +8,14 @@ use windtunnel_config::pool::EngineSpec;
 use windtunnel_config::{Defaults, KvOffloadDevice, KvOffloadFile, LoraFigures, LoraFile};
 use windtunnel_engine::adapters::{AdapterCost, AdapterCosts};
 use windtunnel_engine::cluster::PoolConfig;
-use windtunnel_engine::instance::Preset;
+use windtunnel_engine::instance::{CpuOffload, Preset};
 use windtunnel_engine::kv::{ChainConfig, DeviceTier, KvTiers, TierWay};
 use windtunnel_engine::latency::{Resolved, blis};
 
 /// The settings that only the reference's rules know.
-const OF_BLIS: [&str; 10] = [
-    "kv_cpu_blocks",
+const OF_BLIS: [&str; 8] = [
     "kv_offload_threshold",
     "kv_transfer_bandwidth",
-    "kv_transfer_base_latency",
     "kv_offload_config",
     "lora_config",
     "lora_adapter_capacity",
@@ -31,12 +29,21 @@ const OF_BLIS: [&str; 10] = [
 const LONGEST_LOAD_US: f64 = 1e15;
 const MOST_RESERVED_BYTES: f64 = 1e18;
 
+/// Bytes per microsecond of a GB/s.
+const BYTES_PER_US: f64 = 1000.0;
+
 /// Refuses settings that the rules do not know.
 pub(crate) fn check_rules(given: &Given, preset: Preset) -> Result<(), InputError> {
+    let blis = preset == Preset::Blis;
     given.reject_unless(
         &OF_BLIS,
-        preset == Preset::Blis,
+        blis,
         "under vllm rules; it belongs to `rules` blis",
+    )?;
+    given.reject_unless(
+        &["kv_cpu_bandwidth"],
+        !blis,
+        "under blis rules, which have `kv_transfer_bandwidth`; it belongs to `rules` vllm",
     )
 }
 
@@ -132,9 +139,22 @@ fn load_us(figures: &LoraFigures, rank: u32) -> f64 {
 pub(crate) fn configure(
     pool: &mut PoolConfig,
     spec: &EngineSpec,
+    preset: Preset,
     resolved: &mut Resolved,
     defaults: &Defaults,
 ) -> Result<(), InputError> {
+    if preset == Preset::Vllm {
+        let bytes = pool.kv_bytes_per_token;
+        pool.engine.scheduling.cpu_offload = offload(spec, bytes)?;
+        if pool.engine.scheduling.cpu_offload.is_some()
+            && !pool.engine.scheduling.enable_prefix_caching
+        {
+            return Err(InputError::new(
+                "`kv_cpu_blocks` needs `enable_prefix_caching`",
+            ));
+        }
+        return Ok(());
+    }
     pool.adapters = adapters(spec, defaults)?.map(|(costs, _)| Arc::new(costs));
     pool.kv_tiers = match &spec.kv_offload_config {
         Some(path) => {
@@ -149,6 +169,54 @@ pub(crate) fn configure(
         None => mirror(spec, pool.engine.block_size, &mut resolved.notes)?.map(Arc::new),
     };
     Ok(())
+}
+
+/// Blocks on the CPU as vLLM's offloading connector has them. A token has so many bytes on each GPU.
+fn offload(spec: &EngineSpec, token_bytes: f64) -> Result<Option<CpuOffload>, InputError> {
+    let refuse = |message: String| Err(InputError::new(message));
+    let Some(cpu_blocks) = spec.kv_cpu_blocks.filter(|blocks| *blocks > 0) else {
+        let settings = [
+            ("kv_cpu_bandwidth", spec.kv_cpu_bandwidth.is_some()),
+            (
+                "kv_transfer_base_latency",
+                spec.kv_transfer_base_latency.is_some(),
+            ),
+        ];
+        return match settings.iter().find(|(_, given)| *given) {
+            Some((name, _)) => refuse(format!("`{name}` has no effect without `kv_cpu_blocks`")),
+            None => Ok(None),
+        };
+    };
+    let Some(gb_s) = spec.kv_cpu_bandwidth else {
+        return refuse(
+            "`kv_cpu_blocks` needs `kv_cpu_bandwidth`, at which blocks come back, GB/s".into(),
+        );
+    };
+    if !(gb_s.is_finite() && gb_s > 0.0) {
+        return refuse(format!(
+            "`kv_cpu_bandwidth` must be a finite number of GB/s above 0, found {gb_s}"
+        ));
+    }
+    if token_bytes <= 0.0 {
+        return refuse(
+            "`kv_cpu_blocks`: model and GPU are not known, so neither are the bytes of a token"
+                .into(),
+        );
+    }
+    let base_us = spec.kv_transfer_base_latency.unwrap_or(0);
+    let token_us = token_bytes / (gb_s * BYTES_PER_US);
+    // A day for a load is a mistake, and so is an hour for a token.
+    if !(0..=86_400_000_000).contains(&base_us) || token_us > 3.6e9 {
+        return refuse(format!(
+            "a load from the CPU takes {base_us} us (`kv_transfer_base_latency`) and {token_us} us per token \
+             (`kv_cpu_bandwidth`); expected 0 to 86400000000, and at most 3600000000"
+        ));
+    }
+    Ok(Some(CpuOffload {
+        cpu_blocks,
+        base_us,
+        token_us,
+    }))
 }
 
 /// A CPU tier with devices below it.

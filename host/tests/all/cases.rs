@@ -121,6 +121,7 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         phases_apart: false,
         acts_on_events_alone: false,
         prompts_move_together: false,
+        adapters_are_there_or_not: false,
         // Under the reference's rules, blocks that were found are not always held.
         reuse_unfindable_first: b[10] && b[6],
         spare_lone_prefill: b[11],

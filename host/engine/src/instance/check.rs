@@ -13,12 +13,15 @@ impl Instance {
         let held = self.requests.iter().map(|request| &request.blocks);
         let kept = self.kept.values().map(|(blocks, _)| blocks);
         self.kv.check(held.chain(kept))?;
+        if let Some(below) = &self.cpu_blocks {
+            below.check()?;
+        }
         self.check_counts()?;
         self.check_steps()?;
         for request in self.waiting.iter().map(|slot| &self.requests[slot]) {
             let arrived = request.part == Part::Decode(RemoteKv::Here);
             // Where an admission moves blocks, it may have claimed some and failed all the same.
-            let may_hold = arrived || self.kv.has_tiers();
+            let may_hold = arrived || self.kv.has_tiers() || self.cpu_blocks.is_some();
             if (!request.blocks.is_empty() && !may_hold) || request.running {
                 return Err(format!(
                     "{} waits but holds {} blocks",

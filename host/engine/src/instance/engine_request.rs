@@ -20,6 +20,10 @@ pub(crate) struct EngineRequest {
     /// What of it is done here.
     pub(crate) part: Part,
     pub(crate) running: bool,
+    /// Blocks from the CPU are on their way to it, with which so many tokens are computed.
+    pub(crate) loading: Option<u32>,
+    /// Full blocks of its prompt that were written to the CPU.
+    pub(crate) offloaded_blocks: u32,
     /// Its adapter has to stay until it has left.
     pub(crate) uses_adapter: bool,
     /// Number of its admission to the batch.
@@ -81,6 +85,8 @@ impl EngineRequest {
             stamp: 0,
             part: Part::Whole,
             running: false,
+            loading: None,
+            offloaded_blocks: 0,
             uses_adapter: false,
             admission: 0,
             in_group: false,

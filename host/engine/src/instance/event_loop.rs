@@ -4,6 +4,7 @@
 use super::adapter_slots::AdapterSlots;
 use super::api_server::ApiServer;
 use super::config::NEVER;
+use super::cpu_offload::CpuBlocks;
 use super::engine_request::EngineRequest;
 use super::events::{FinishedRequest, InstanceEvent};
 use super::part::{Part, RemoteKv};
@@ -97,6 +98,8 @@ impl Instance {
             self.enqueue(slot, now, events);
         } else if self.adapter_loaded_at() == now {
             self.finish_loading(now);
+        } else if self.loaded_at() == now {
+            self.finish_load(now);
         } else if self.output_at() == Some(now) {
             if let Some(step) = self.in_flight.pop_front() {
                 self.process_step(step, now, events);
@@ -250,7 +253,7 @@ impl Instance {
             self.release_blocks(slot);
             self.leave_batch(entry);
             self.prefilling.retain(|&other| other != slot);
-        } else if request.part == Part::Decode(RemoteKv::Moving) {
+        } else if request.part == Part::Decode(RemoteKv::Moving) || request.loading.is_some() {
             self.moving -= 1;
             self.release_blocks(slot);
         } else {
@@ -348,7 +351,8 @@ impl Instance {
         totals.blocks_reused = self.kv.blocks_reused();
         totals.blocks_taken = self.kv.blocks_taken();
         totals.kv_total_blocks = self.kv.total();
-        totals.kv_tiers = self.kv.tier_counts();
+        let below = self.cpu_blocks.as_ref().map(CpuBlocks::counts);
+        totals.kv_tiers = self.kv.tier_counts().or(below);
         let slots = self.adapters.slots.iter();
         totals.adapter_moves = slots.flat_map(AdapterSlots::moves).copied().collect();
         totals.ended_us = self.clock.min(horizon);
@@ -366,7 +370,8 @@ impl Instance {
             unfinished.push(request.record(self.index, Outcome::Running));
         }
         let moving = Part::Decode(RemoteKv::Moving);
-        for request in self.requests.iter().filter(|r| r.part == moving) {
+        let on_its_way = |r: &&EngineRequest| r.part == moving || r.loading.is_some();
+        for request in self.requests.iter().filter(on_its_way) {
             unfinished.push(request.record(self.index, Outcome::InTransit));
         }
         let at_server = self.api_server.iter().flat_map(ApiServer::requests);

@@ -15,6 +15,7 @@ mod batching;
 mod check;
 mod chosen_step;
 mod config;
+mod cpu_offload;
 mod decode_group;
 mod device_memory;
 mod engine_request;
@@ -44,7 +45,7 @@ mod work;
 
 pub use crate::rules::{EngineRules, Preset};
 pub use config::{
-    ApiServerConfig, CoreTime, EngineConfig, NEVER, SchedulingConfig, Speculation,
+    ApiServerConfig, CoreTime, CpuOffload, EngineConfig, NEVER, SchedulingConfig, Speculation,
     SpeculativeMethod,
 };
 pub use events::{FinishedRequest, InstanceEvent};

@@ -6,6 +6,7 @@ use super::api_server::ApiServer;
 use super::batching::BlockedHead;
 use super::chosen_step::{ChosenStep, StepPart};
 use super::config::{EngineConfig, NEVER};
+use super::cpu_offload::CpuBlocks;
 use super::decode_group::{DecodeGroup, GroupChange, MAX_BLOCK_SIZE};
 use super::device_memory::MemoryLedger;
 use super::engine_request::EngineRequest;
@@ -96,6 +97,8 @@ pub struct Instance {
     /// Chosen steps whose output is not processed yet, the running one first.
     pub(super) in_flight: VecDeque<ChosenStep>,
     pub(super) adapters: Adapters,
+    /// Blocks on the CPU, where there are any.
+    pub(super) cpu_blocks: Option<CpuBlocks>,
     /// Where it takes time.
     pub(super) api_server: Option<ApiServer>,
     /// Requests whose KV cache is to be fetched.
@@ -162,6 +165,8 @@ impl Instance {
         // The fast path knows no drafts.
         config.plain |= config.scheduling.speculation.is_on();
         config.plain |= config.rules.needs_plain_steps();
+        // What is computed is looked at after every step.
+        config.plain |= config.scheduling.cpu_offload.is_some();
         // The fast path takes many steps of which nobody hears.
         let batching_interests = hooks.batching.interests();
         config.plain |= batching_interests.has(Interests::STEPS);
@@ -198,6 +203,7 @@ impl Instance {
             chosen_steps: 0,
             in_flight: VecDeque::new(),
             adapters: Adapters::new(config.scheduling.max_loras),
+            cpu_blocks: config.scheduling.cpu_offload.map(CpuBlocks::new),
             api_server: ApiServer::new(config.scheduling.api_server)
                 .filter(|_| config.rules.has_api_server()),
             to_fetch: 0,
@@ -338,7 +344,7 @@ impl Instance {
         };
         let taken_in = self.taken_in_at();
         let adapter = self.adapter_loaded_at();
-        let others = taken_in.min(adapter);
+        let others = taken_in.min(adapter).min(self.loaded_at());
         incoming.min(timeout).min(step).min(output).min(others)
     }
 
@@ -347,7 +353,7 @@ impl Instance {
     pub fn is_idle(&self) -> bool {
         let none = self.running.is_empty() && self.in_flight.is_empty();
         let coming = !self.incoming.is_empty() || self.taken_in_at() != NEVER;
-        none && self.waiting_requests() == 0 && !coming
+        none && self.waiting_requests() == 0 && !coming && self.loaded_at() == NEVER
     }
 
     /// Does a step run?
@@ -371,6 +377,12 @@ impl Instance {
     pub(super) fn adapter_loaded_at(&self) -> i64 {
         let slots = self.adapters.slots.as_ref();
         slots.and_then(AdapterSlots::loaded_at).unwrap_or(NEVER)
+    }
+
+    /// When blocks from the CPU are here next.
+    pub(super) fn loaded_at(&self) -> i64 {
+        let below = self.cpu_blocks.as_ref();
+        below.and_then(CpuBlocks::next_us).unwrap_or(NEVER)
     }
 
     /// When the output of the running step is processed.

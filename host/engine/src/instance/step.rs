@@ -293,6 +293,7 @@ impl Instance {
         self.itl_log.record(self.gap_us(start, seen_us), 1);
         self.last_output_us = seen_us;
         step.parts.sort_unstable_by_key(|part| part.entry);
+        self.offload_prompts(&step.parts);
         let here = |requests: &Slab<EngineRequest>, entry: BatchEntry| {
             let request = requests.get(entry.slot);
             request.is_some_and(|request| request.admission == entry.admission)

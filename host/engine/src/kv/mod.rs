@@ -20,3 +20,4 @@ pub use block_table::{BlockTable, Sequence};
 pub use cache::KvCache;
 pub use cached_prefix::CachedPrefix;
 pub use tiers::{Asker, ChainConfig, DeviceTier, KvTiers, TierWay};
+pub(crate) use tiers::{CpuTier, Found};

@@ -122,6 +122,9 @@ impl Instance {
             }
             Part::Whole | Part::Prefill | Part::Decode(_) => {}
         }
+        if self.cpu_blocks.is_some() && !self.requests[slot].blocks.is_empty() {
+            return self.admit_loaded(slot, now, budget);
+        }
         let rules = self.config.rules;
         let scheduling = self.config.scheduling;
         let block_size = self.config.block_size;
@@ -142,6 +145,10 @@ impl Instance {
         if scheduling.speculation.recomputes_last_hit() {
             cached.pop();
         }
+        if let Some(fits) = self.load_from_cpu(slot, &cached, budget, now) {
+            return fits;
+        }
+        let request = &self.requests[slot];
         let cached_tokens = cached.blocks() * block_size;
         let remaining = target - cached_tokens;
         let Some(wanted) = budget.padded(remaining, cached_tokens) else {
@@ -180,6 +187,14 @@ impl Instance {
         // The reference prices a step as if nothing had been cached.
         request.computed_tokens = if awaits_output { cached_tokens } else { 0 };
         request.computed_after_step = cached_tokens + tokens;
+        self.note_admission(slot, cached_tokens, now);
+        true
+    }
+
+    /// Notes that a request is admitted at `now`, with so many tokens that need not be computed.
+    pub(crate) fn note_admission(&mut self, slot: Slot, cached_tokens: u32, now: i64) {
+        let rules = self.config.rules;
+        let request = &mut self.requests[slot];
         // What a preempted request finds again is its own work, not a prefix that somebody shared.
         if request.cached_tokens.is_none() {
             request.cached_tokens = Some(cached_tokens);
@@ -190,7 +205,6 @@ impl Instance {
         if request.scheduling_delay_us.is_none() || !rules.first_scheduling_counts {
             request.scheduling_delay_us = Some(now - request.request.arrival_us);
         }
-        true
     }
 
     /// Gives a request, which has left the wait queue, a seat in the batch of the step at hand and

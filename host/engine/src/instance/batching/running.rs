@@ -212,6 +212,7 @@ impl Instance {
         }
         request.computed_tokens = 0;
         request.computed_after_step = 0;
+        request.offloaded_blocks = 0;
         self.release_blocks(slot);
         let request = &mut self.requests[slot];
         if self.config.token_events {

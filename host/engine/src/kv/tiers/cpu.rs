@@ -8,7 +8,7 @@ const NOBODY: u64 = u64::MAX;
 
 /// What the tier has of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// Nothing.
     Missing,
     /// A place that is being written from a tier below.
@@ -32,7 +32,7 @@ struct Place {
 
 /// Blocks by name.
 #[derive(Clone, Debug)]
-pub(super) struct CpuTier {
+pub(crate) struct CpuTier {
     capacity: u64,
     places: Vec<Place>,
     empty: Vec<u32>,
@@ -41,11 +41,11 @@ pub(super) struct CpuTier {
     oldest: u32,
     newest: u32,
     may_go: u64,
-    pub(super) evictions: u64,
+    evictions: u64,
 }
 
 impl CpuTier {
-    pub(super) fn new(capacity: u64) -> Self {
+    pub(crate) fn new(capacity: u64) -> Self {
         Self {
             capacity,
             places: Vec::new(),
@@ -58,12 +58,17 @@ impl CpuTier {
         }
     }
 
+    /// Blocks that made room for others so far.
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
     /// Blocks in it, those being written included.
     pub(super) fn used(&self) -> u64 {
         self.index.len() as u64
     }
 
-    pub(super) fn find(&self, name: u64) -> Found {
+    pub(crate) fn find(&self, name: u64) -> Found {
         match self.index.get(&name) {
             None => Found::Missing,
             Some(&place) if self.places[place as usize].pending => Found::Pending,
@@ -86,7 +91,7 @@ impl CpuTier {
     }
 
     /// Makes a block the most recently used one.
-    pub(super) fn touch(&mut self, name: u64) {
+    pub(crate) fn touch(&mut self, name: u64) {
         self.touch_at(name, &mut NONE.clone());
     }
 
@@ -100,7 +105,7 @@ impl CpuTier {
 
     /// Stores a block that is not there, as the most recently used one. `false`: it is full of what
     /// must stay.
-    pub(super) fn store(&mut self, name: u64) -> bool {
+    pub(crate) fn store(&mut self, name: u64) -> bool {
         if self.used() >= self.capacity && !self.evict() {
             return false;
         }
@@ -137,7 +142,7 @@ impl CpuTier {
     }
 
     /// A transfer begins to read a block, which stays until it has.
-    pub(super) fn pin(&mut self, name: u64) {
+    pub(crate) fn pin(&mut self, name: u64) {
         let Some(&place) = self.index.get(&name) else {
             return;
         };
@@ -152,7 +157,7 @@ impl CpuTier {
     }
 
     /// A transfer has read a block.
-    pub(super) fn unpin(&mut self, name: u64) {
+    pub(crate) fn unpin(&mut self, name: u64) {
         let Some(&place) = self.index.get(&name) else {
             return;
         };
@@ -235,7 +240,7 @@ impl CpuTier {
         order
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let order = self.order();
         let stays = |place: &u32| {
             let place = &self.places[*place as usize];

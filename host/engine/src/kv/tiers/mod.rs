@@ -17,7 +17,7 @@ mod tests;
 pub use config::{ChainConfig, DeviceTier, KvTiers, TierWay};
 
 use self::chain::{Devices, Lacks};
-use self::cpu::{CpuTier, Found};
+pub(crate) use self::cpu::{CpuTier, Found};
 use self::names::Chain;
 use self::store::{Ask, Store};
 use super::block_table::{BlockTable, Sequence};
@@ -126,7 +126,7 @@ impl TieredCache {
     }
 
     pub(super) fn counts(&self) -> TierCounts {
-        let evicted = self.cpu.evictions;
+        let evicted = self.cpu.evictions();
         let thrashing = match &self.devices {
             Some(devices) => devices.refused_share(),
             None if self.stored == 0 => 0.0,

@@ -212,7 +212,7 @@ fn places_that_are_read_or_written_stay() {
     // Two places may go: three are refused, two are given, and cannot be read.
     assert_eq!(cpu.reserve(&[7, 8, 9]), 0);
     assert_eq!(cpu.reserve(&[7, 8]), 2);
-    assert_eq!(cpu.evictions, 2);
+    assert_eq!(cpu.evictions(), 2);
     assert_eq!((cpu.find(7), cpu.find(1)), (Found::Pending, Found::Ready));
     assert!(!cpu.store(10));
     cpu.complete(7);
