@@ -381,8 +381,8 @@ impl InstanceTotals {
     }
 
     /// What the reference reports as the hit rate: blocks reused over blocks reused or taken, and
-    /// allocations that tiers could not help, 0 of none. A fully cached prompt that holds no block is not in it, recomputation after a
-    /// preemption is.
+    /// allocations that tiers could not help, 0 of none. A fully cached prompt that holds no block
+    /// is not in it, recomputation after a preemption is.
     #[must_use]
     pub fn reference_hit_rate(&self) -> f64 {
         let missed = self.kv_tiers.map_or(0, |tiers| tiers.missed);

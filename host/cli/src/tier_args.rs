@@ -1,5 +1,5 @@
-//! Flags of what lies below the GPU's KV blocks, and of LoRA adapters with slots, under the names of
-//! the reference simulator.
+//! Flags of what lies below the GPU's KV blocks, and of LoRA adapters with slots, under the names
+//! of the reference simulator.
 
 use clap::Args;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! Reading BLIS's own defaults file, both ages: that of February 2026 (fitted rows, vLLM versions)
 //! and that of August 2026 (Hugging Face repositories, trained-physics coefficients).
 //!
-//! Neither has GPU figures, and either may lack presets, trained-physics coefficients, LoRA adapters
-//! or devices for KV blocks.
+//! Neither has GPU figures, and either may lack presets, trained-physics coefficients, LoRA
+//! adapters or devices for KV blocks.
 
 use super::blis_entries::{KvDevice, LoraFigures};
 use super::entries::{

@@ -145,15 +145,16 @@ pub struct EngineSpec {
     /// KV blocks on the CPU; 0, none, if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_cpu_blocks: Option<u64>,
-    /// Bandwidth at which blocks come back from the CPU under vLLM's rules, GB/s (10^9 bytes) of each
-    /// GPU.
+    /// Bandwidth at which blocks come back from the CPU under vLLM's rules, GB/s (10^9 bytes) of
+    /// each GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_cpu_bandwidth: Option<f64>,
-    /// Tokens that come back from the CPU per microsecond under the reference's rules, each block rounded up; 100 if not given.
+    /// Tokens that come back from the CPU per microsecond under the reference's rules, each block
+    /// rounded up; 100 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_transfer_bandwidth: Option<f64>,
-    /// Time besides that of each block that comes back from the CPU, under vLLM's rules of each load,
-    /// microseconds; 0 if not given.
+    /// Time besides that of each block that comes back from the CPU, under vLLM's rules of each
+    /// load, microseconds; 0 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_transfer_base_latency: Option<i64>,
     /// Without effect, as in the reference simulator.

@@ -71,8 +71,8 @@ impl Choice {
         }
     }
 
-    /// Gives a parameter of a built-in policy a value, if it has such a parameter that was not given
-    /// one.
+    /// Gives a parameter of a built-in policy a value, if it has such a parameter that was not
+    /// given one.
     #[must_use]
     pub fn or_value(mut self, name: &str, value: f64) -> Self {
         if let Self::BuiltIn { policy, values } = &mut self

@@ -5,13 +5,14 @@ mod pool_batching;
 
 use crate::batching::Named;
 use crate::disaggregation_spec::DisaggregationSpec;
+use crate::scorers;
 use crate::settings::Given;
 use crate::spec::{PoliciesSpec, RunSpec, SchedulingPolicySpec};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to, unknown};
 use windtunnel_base::request::Symbols;
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::instance::Preset;
-use windtunnel_policy::builtin::routing::weighted::{default_scorers, parse_scorers};
+use windtunnel_policy::builtin::routing::weighted::parse_scorers;
 use windtunnel_policy::builtin::{disaggregation, preemption, priority, scheduler};
 use windtunnel_policy::bundle::{Bundle, Section};
 use windtunnel_policy::{
@@ -546,29 +547,9 @@ impl Chooser<'_> {
         Ok(choice)
     }
 
-    /// The scorers that the run gives: with a weight of `lora-affinity`, those of the bundle or the
-    /// defaults stand before it where the run gives no others.
-    fn scorers_with_adapters(&self) -> Option<String> {
-        let given = self.policies.routing_scorers.clone();
-        let Some(weight) = self.policies.lora_scorer_weight else {
-            return given;
-        };
-        let before = given.unwrap_or_else(|| {
-            let of_bundle = self.bundle.routing.scorers.iter();
-            let of_bundle: Vec<String> = of_bundle
-                .map(|scorer| format!("{}:{}", scorer.name, scorer.weight))
-                .collect();
-            match of_bundle.is_empty() {
-                true => default_scorers(),
-                false => of_bundle.join(","),
-            }
-        });
-        Some(format!("{before},lora-affinity:{weight}"))
-    }
-
     fn routing(&mut self) -> Result<Choice, InputError> {
         let policies = self.policies;
-        let with_adapters = self.scorers_with_adapters();
+        let with_adapters = scorers::given(self.policies, &self.bundle);
         let scorers = with_adapters.as_deref().map(parse_scorers);
         let two_weights = [
             ("cache_weight", policies.routing_cache_weight),

@@ -71,6 +71,7 @@ mod request_name_tests;
 mod scale;
 mod scale_spec;
 mod scheduling;
+mod scorers;
 pub mod settings;
 mod simulation;
 mod spec;

@@ -3,7 +3,8 @@
 
 use crate::settings::Given;
 use std::sync::Arc;
-use windtunnel_base::input::InputError;
+use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::record::RunRecord;
 use windtunnel_config::pool::EngineSpec;
 use windtunnel_config::{Defaults, KvOffloadDevice, KvOffloadFile, LoraFigures, LoraFile};
 use windtunnel_engine::adapters::{AdapterCost, AdapterCosts};
@@ -130,6 +131,24 @@ pub(crate) fn adapters(
     Ok(Some((costs, reserved)))
 }
 
+/// Refuses requests for adapters that nobody named: they were loaded, as if nothing had to be.
+pub(crate) fn check_adapters(pools: &[PoolConfig], record: &RunRecord) -> Result<(), InputError> {
+    let mut known = pools.iter().filter_map(|pool| pool.adapters.as_ref());
+    let Some(costs) = known.next() else {
+        return Ok(());
+    };
+    let names: Vec<&str> = costs.adapters.iter().map(|a| a.name.as_str()).collect();
+    let moves = record.instances.iter().flat_map(|i| &i.adapter_moves);
+    let mut asked = moves.map(|moves| record.symbols.name(moves.adapter));
+    match asked.find(|name| !names.contains(name)) {
+        Some(name) => Err(InputError::new(format!(
+            "requests ask for an adapter that `lora_config` does not name: {}",
+            unknown("adapter", name, &names)
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn load_us(figures: &LoraFigures, rank: u32) -> f64 {
     let bytes = figures.footprint_bytes_per_rank * f64::from(rank);
     figures.load_base_latency_us + (bytes / figures.load_bandwidth_bytes_us).ceil()
@@ -171,7 +190,8 @@ pub(crate) fn configure(
     Ok(())
 }
 
-/// Blocks on the CPU as vLLM's offloading connector has them. A token has so many bytes on each GPU.
+/// Blocks on the CPU as vLLM's offloading connector has them. A token has so many bytes on each
+/// GPU.
 fn offload(spec: &EngineSpec, token_bytes: f64) -> Result<Option<CpuOffload>, InputError> {
     let refuse = |message: String| Err(InputError::new(message));
     let Some(cpu_blocks) = spec.kv_cpu_blocks.filter(|blocks| *blocks > 0) else {

@@ -161,10 +161,10 @@ fn loads_are_sane(case: &Case, record: &windtunnel_base::record::RunRecord) -> R
 
 /// One request at a time, whose prompts take turns in a cache that holds one of them; the CPU has
 /// all.
-const TURNS: &str = "arrival,id,prompt,output\n\
-    0.0,a,\"[1, 2, 3, 4, 5, 6, 7, 8]\",\"[0, 0]\"\n\
-    1.0,b,\"[11, 12, 13, 14, 15, 16, 17, 18]\",\"[0, 0]\"\n\
-    2.0,c,\"[1, 2, 3, 4, 5, 6, 7, 8]\",\"[0, 0]\"\n";
+const TURNS: &str = "arrival,id,model,prompt,output\n\
+    0.0,,,\"[1, 2, 3, 4, 5, 6, 7, 8]\",\"[0, 0]\"\n\
+    1.0,,,\"[11, 12, 13, 14, 15, 16, 17, 18]\",\"[0, 0]\"\n\
+    2.0,,,\"[1, 2, 3, 4, 5, 6, 7, 8]\",\"[0, 0]\"\n";
 
 fn turns(flags: &str) -> Value {
     let folder = Folder::with(&[("t.csv", TURNS)]);
@@ -312,11 +312,11 @@ fn settings_of_tiers_are_refused_where_they_mean_nothing() {
 /// Adapters a and b take turns in one slot; a request without one comes behind the second.
 #[test]
 fn the_head_of_the_queue_waits_for_its_adapter_and_all_behind_it() {
-    let rows = "arrival,id,prompt,output,adapter\n\
-        0.0,a,\"[1, 2, 3, 4]\",\"[0, 0]\",a\n\
-        1.0,b,\"[11, 12, 13, 14]\",\"[0, 0]\",b\n\
-        1.0001,c,\"[21, 22, 23, 24]\",\"[0, 0]\",\n\
-        2.0,d,\"[31, 32, 33, 34]\",\"[0, 0]\",b\n";
+    let rows = "arrival,id,model,prompt,output,adapter\n\
+        0.0,,,\"[1, 2, 3, 4]\",\"[0, 0]\",a\n\
+        1.0,,,\"[11, 12, 13, 14]\",\"[0, 0]\",b\n\
+        1.0001,,,\"[21, 22, 23, 24]\",\"[0, 0]\",\n\
+        2.0,,,\"[31, 32, 33, 34]\",\"[0, 0]\",b\n";
     let lora = "lora:\n  adapter_capacity: 1\n  load_base_latency_us: 5000\n  load_bandwidth_bytes_us: 1000\n  \
         footprint_bytes_per_rank: 1000000\n  step_overhead_tiers: {8: {k6: 0.5, k7: 1}}\n  \
         adapters: [{id: a, rank: 10}, {id: b, rank: 20}]\n";
@@ -351,4 +351,21 @@ fn the_head_of_the_queue_waits_for_its_adapter_and_all_behind_it() {
     // b: 5000 + 20 x 1000 us, in a step with c, which came 100 us later and waited behind it.
     // d: b is there.
     assert_eq!(ttft, [15_000 + 1500, 25_000 + 1500, 24_900 + 1500, 1500]);
+}
+
+#[test]
+fn an_adapter_that_nobody_named_is_refused() {
+    let rows = "arrival,id,model,prompt,output,adapter\n0.0,,,\"[1, 2, 3, 4]\",\"[0, 0]\",sqll\n";
+    let lora = "lora:\n  adapter_capacity: 1\n  adapters: [{id: sql, rank: 8}]\n";
+    let folder = Folder::with(&[("t.csv", rows), ("lora.yaml", lora)]);
+    let ran = folder.command(
+        "run --model llama-3.1-8b-instruct --rules blis --latency-model trained-physics --workload traces \
+         --workload-traces-filepath @/t.csv --lora-config @/lora.yaml",
+    );
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
+    assert!(
+        ran.stderr.contains("\"sqll\"") && ran.stderr.contains("sql"),
+        "{}",
+        ran.stderr
+    );
 }

@@ -28,8 +28,8 @@ pub(super) struct SimulatedBackends {
 }
 
 impl SimulatedBackends {
-    /// Idle instances. `names` are those of the pools, in `symbols`, `interests` those of the front end's
-    /// policies, and `hooks` are the policies inside each instance.
+    /// Idle instances. `names` are those of the pools, in `symbols`, `interests` those of the front
+    /// end's policies, and `hooks` are the policies inside each instance.
     pub(super) fn new(
         config: &ClusterConfig,
         names: &[Sym],

@@ -1,5 +1,5 @@
-//! LoRA adapters that are loaded beside the steps, one at a time, for the request at the head of the
-//! queue: as the reference simulator has them.
+//! LoRA adapters that are loaded beside the steps, one at a time, for the request at the head of
+//! the queue: as the reference simulator has them.
 
 use crate::adapters::AdapterCosts;
 use rustc_hash::FxHashMap;

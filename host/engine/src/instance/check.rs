@@ -1,6 +1,7 @@
 //! The invariants of an instance, for tests after random runs.
 
 use super::api_server::ApiServer;
+use super::config::NEVER;
 use super::part::{Part, RemoteKv};
 use super::state::Instance;
 
@@ -82,7 +83,7 @@ impl Instance {
         let asleep = self.step_at.is_none() && self.in_flight.is_empty();
         let idle = self.running.is_empty()
             && self.arrived.is_empty()
-            && (self.waiting.is_empty() || self.awaits_kv());
+            && (self.waiting.is_empty() || self.awaits_kv() || self.adapter_loaded_at() != NEVER);
         if asleep && !idle && !self.config.rules.acts_on_events_alone {
             return Err("the engine sleeps although there is work".into());
         }

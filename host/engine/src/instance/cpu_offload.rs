@@ -5,106 +5,11 @@
 
 use super::batching::StepBudget;
 use super::chosen_step::StepPart;
-use super::config::CpuOffload;
+use super::cpu_blocks::CpuBlocks;
 use super::part::Part;
 use super::slot::Slot;
 use super::state::Instance;
-use crate::kv::{CachedPrefix, CpuTier, Found};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use windtunnel_base::record::TierCounts;
-
-/// Blocks on their way to a request.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Load {
-    at_us: i64,
-    order: u64,
-    slot: Slot,
-    /// The stamp of the request: another may have its slot by then.
-    stamp: u64,
-    blocks: Vec<u64>,
-}
-
-/// The CPU's blocks, and the loads from there, one after the other.
-#[derive(Clone, Debug)]
-pub(super) struct CpuBlocks {
-    config: CpuOffload,
-    cpu: CpuTier,
-    loads: BinaryHeap<Reverse<Load>>,
-    /// The last load ends then.
-    link_free_us: i64,
-    stored: u64,
-    loaded: u64,
-}
-
-impl CpuBlocks {
-    pub(super) fn new(config: CpuOffload) -> Self {
-        Self {
-            cpu: CpuTier::new(config.cpu_blocks),
-            config,
-            loads: BinaryHeap::new(),
-            link_free_us: 0,
-            stored: 0,
-            loaded: 0,
-        }
-    }
-
-    /// When the next load ends.
-    pub(super) fn next_us(&self) -> Option<i64> {
-        self.loads.peek().map(|Reverse(load)| load.at_us)
-    }
-
-    pub(super) fn counts(&self) -> TierCounts {
-        let evicted = self.cpu.evictions();
-        TierCounts {
-            stored: self.stored,
-            evicted,
-            reloaded: self.loaded,
-            missed: 0,
-            thrashing: match self.stored {
-                0 => 0.0,
-                stored => evicted as f64 / stored as f64,
-            },
-        }
-    }
-
-    /// The invariants, for tests.
-    pub(super) fn check(&self) -> Result<(), String> {
-        self.cpu.check()
-    }
-
-    /// A block is written, unless it is there or what is there has to stay.
-    fn store(&mut self, block: u64) {
-        if self.cpu.find(block) == Found::Missing && self.cpu.store(block) {
-            self.stored += 1;
-        }
-    }
-
-    /// How many of the first of these blocks are here.
-    fn leading(&self, blocks: &[u64]) -> usize {
-        let here = |block: &&u64| self.cpu.find(**block) == Found::Ready;
-        blocks.iter().take_while(here).count()
-    }
-
-    /// Starts to load blocks at `now`; they stay here until they are loaded.
-    fn load(&mut self, blocks: Vec<u64>, size: u32, (slot, stamp): (Slot, u64), now: i64) {
-        for &block in &blocks {
-            self.cpu.touch(block);
-            self.cpu.pin(block);
-        }
-        let tokens = blocks.len() as f64 * f64::from(size);
-        let us = self.config.base_us + (tokens * self.config.token_us).round() as i64;
-        self.link_free_us = self.link_free_us.max(now).saturating_add(us);
-        self.loaded += blocks.len() as u64;
-        self.loads.push(Reverse(Load {
-            at_us: self.link_free_us,
-            order: self.loaded,
-            slot,
-            stamp,
-            blocks,
-        }));
-    }
-}
+use crate::kv::CachedPrefix;
 
 impl Instance {
     /// The output of a step is processed: the full blocks of prompts that it computed are written
@@ -129,9 +34,9 @@ impl Instance {
         }
     }
 
-    /// The CPU has what follows the `cached` blocks of a waiting request: blocks of the GPU are taken
-    /// for that and it is loaded. `None`: there is nothing to load; else whether there were enough
-    /// blocks.
+    /// The CPU has what follows the `cached` blocks of a waiting request: blocks of the GPU are
+    /// taken for that and it is loaded. `None`: there is nothing to load; else whether there were
+    /// enough blocks.
     pub(super) fn load_from_cpu(
         &mut self,
         slot: Slot,
@@ -182,11 +87,9 @@ impl Instance {
     /// The next load has ended at `now`: the request returns to the front of the queue.
     pub(super) fn finish_load(&mut self, now: i64) {
         let below = self.cpu_blocks.as_mut();
-        let Some((below, Reverse(load))) = below.and_then(|b| b.loads.pop().map(|load| (b, load)))
-        else {
+        let Some(load) = below.and_then(CpuBlocks::finish) else {
             return;
         };
-        load.blocks.iter().for_each(|&block| below.cpu.unpin(block));
         let slot = load.slot;
         let request = self.requests.get_mut(slot);
         let request = request.filter(|request| request.stamp == load.stamp);

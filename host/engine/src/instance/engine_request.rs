@@ -188,14 +188,15 @@ impl EngineRequest {
     }
 
     /// What it asks of the KV cache: room for `tokens` more tokens, behind those that are computed
-    /// and, if it is not admitted yet, `cached` ones.
+    /// and, if it is not admitted yet, `cached` ones. A decode asks for one, however many are said.
     pub(crate) fn asker(&self, cached: u32, tokens: u32, known: bool) -> Asker<'_> {
+        let prefills = self.in_prefill();
         Asker {
             id: &self.request.id,
             sequence: self.sequence(),
             start: self.computed_tokens + cached,
-            tokens,
-            prefills: self.in_prefill(),
+            tokens: if prefills { tokens } else { 1 },
+            prefills,
             known,
             may_wait: !matches!(self.part, Part::Decode(_)),
         }

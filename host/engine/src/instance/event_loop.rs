@@ -4,7 +4,7 @@
 use super::adapter_slots::AdapterSlots;
 use super::api_server::ApiServer;
 use super::config::NEVER;
-use super::cpu_offload::CpuBlocks;
+use super::cpu_blocks::CpuBlocks;
 use super::engine_request::EngineRequest;
 use super::events::{FinishedRequest, InstanceEvent};
 use super::part::{Part, RemoteKv};

@@ -15,6 +15,7 @@ mod batching;
 mod check;
 mod chosen_step;
 mod config;
+mod cpu_blocks;
 mod cpu_offload;
 mod decode_group;
 mod device_memory;

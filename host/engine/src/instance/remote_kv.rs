@@ -38,6 +38,7 @@ impl Instance {
         let mut blocks = std::mem::take(&mut request.blocks);
         let none = CachedPrefix::default();
         let asker = Asker {
+            tokens: prompt,
             prefills: true,
             ..request.asker(0, prompt, true)
         };

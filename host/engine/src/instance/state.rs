@@ -6,7 +6,7 @@ use super::api_server::ApiServer;
 use super::batching::BlockedHead;
 use super::chosen_step::{ChosenStep, StepPart};
 use super::config::{EngineConfig, NEVER};
-use super::cpu_offload::CpuBlocks;
+use super::cpu_blocks::CpuBlocks;
 use super::decode_group::{DecodeGroup, GroupChange, MAX_BLOCK_SIZE};
 use super::device_memory::MemoryLedger;
 use super::engine_request::EngineRequest;

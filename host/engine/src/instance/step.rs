@@ -137,6 +137,8 @@ impl Instance {
                 self.refuse_starving(slot, events);
             } else {
                 self.leave_queue(slot);
+                // What was loaded for it from the CPU may be here.
+                self.release_blocks(slot);
                 self.drop_request(slot, now, events);
             }
         }

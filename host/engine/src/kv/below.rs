@@ -9,7 +9,8 @@ use windtunnel_base::record::TierCounts;
 use windtunnel_base::request::RequestId;
 
 impl KvCache {
-    /// A cache of `total` blocks of `block_size` tokens, with tiers below as the reference has them.
+    /// A cache of `total` blocks of `block_size` tokens, with tiers below as the reference has
+    /// them.
     #[must_use]
     pub fn with_tiers(total: u64, block_size: u32, rules: &EngineRules, tiers: &KvTiers) -> Self {
         let mut cache = Self::new(total, block_size, rules, true);
@@ -71,8 +72,8 @@ impl KvCache {
     }
 
     /// Stores tokens of a request, after the `cached` blocks if it holds none. `false`: there is no
-    /// room, or the request is put off; where there are tiers, blocks may have moved and it may have
-    /// claimed some all the same.
+    /// room, or the request is put off; where there are tiers, blocks may have moved and it may
+    /// have claimed some all the same.
     pub fn allocate(
         &mut self,
         table: &mut BlockTable,

@@ -21,8 +21,8 @@ pub struct BlockTable {
     /// The first block was opened by an output token: the prompt is empty, or fully cached and
     /// (under `blis` rules) not claimed.
     pub(super) detached: bool,
-    /// Where each block counts by itself, as there are tiers below: the blocks in order. All of them
-    /// are among the anonymous ones, too.
+    /// Where each block counts by itself, as there are tiers below: the blocks in order. All of
+    /// them are among the anonymous ones, too.
     pub(super) single: Vec<u32>,
 }
 

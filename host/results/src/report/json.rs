@@ -1,7 +1,7 @@
 //! A run's results as one JSON object: the reference's keys first, in its order, then what it does
 //! not report.
 
-use super::{Results, blis, go};
+use super::{Results, blis, go, tiers};
 use crate::metrics::adapters::of_adapters;
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
@@ -14,7 +14,6 @@ use crate::metrics::transfers::Transfers;
 use crate::metrics::window::ArrivalWindow;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
-use windtunnel_base::record::{InstanceTotals, TierCounts};
 
 /// Raised when a key changes its meaning or goes away; new keys do not raise it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -60,8 +59,8 @@ pub fn value(results: &Results<'_>) -> Value {
         "infinite_cache_hit_rate",
         json!(results.inputs.infinite_cache_hit_rate),
     );
-    if let Some(tiers) = kv_tiers(&results.record.instances) {
-        add("kv_tiers", tiers);
+    if let Some(moved) = tiers::json(&results.record.instances) {
+        add("kv_tiers", moved);
     }
     add("preemption_rate", json!(cluster.preemption_rate()));
     add("kv_peak_utilization", json!(cluster.kv_peak_utilization));
@@ -92,8 +91,8 @@ pub fn value(results: &Results<'_>) -> Value {
             if record.names_pools() {
                 value["pool"] = record.symbols.name(totals.pool).into();
             }
-            if let Some(tiers) = kv_tiers(std::slice::from_ref(totals)) {
-                value["kv_tiers"] = tiers;
+            if let Some(moved) = tiers::json(std::slice::from_ref(totals)) {
+                value["kv_tiers"] = moved;
             }
             if !results.adapters.is_empty() {
                 value["adapter_loads"] = s.adapter_loads.into();
@@ -306,19 +305,6 @@ fn goodput(g: &Goodput) -> Value {
         "good_requests": g.good,
         "attainment": g.attainment,
         "requests_per_sec": g.rps,
-    })
-}
-
-/// What moved between the tiers of KV blocks of instances; none where none has tiers.
-fn kv_tiers(instances: &[InstanceTotals]) -> Option<Value> {
-    let tiers = || instances.iter().filter_map(|totals| totals.kv_tiers);
-    let sum = |of: fn(&TierCounts) -> u64| tiers().map(|t| of(&t)).sum::<u64>();
-    (tiers().count() > 0).then(|| {
-        json!({
-            "stored_blocks": sum(|t| t.stored),
-            "evicted_blocks": sum(|t| t.evicted),
-            "reloaded_blocks": sum(|t| t.reloaded),
-        })
     })
 }
 

@@ -1,13 +1,12 @@
 //! The report for people: a few tables at most 100 columns wide, plain text without colours.
 
-use super::{Results, instance_name};
+use super::{Results, instance_name, tiers};
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::measured::Measured;
 use crate::metrics::stats::{Distribution, Ints, Spread};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use std::fmt::Write;
-use windtunnel_base::record::TierCounts;
 
 const WIDTH: u16 = 100;
 /// Tables stop here; the rest is told in one line.
@@ -225,16 +224,8 @@ fn overview(results: &Results<'_>) -> String {
         or_dash(c.cache_hit_rate, percent),
         count(c.preemptions)
     );
-    let tiers = || results.record.instances.iter().filter_map(|i| i.kv_tiers);
-    if tiers().count() > 0 {
-        let sum = |of: fn(&TierCounts) -> u64| count(tiers().map(|t| of(&t)).sum());
-        let _ = write!(
-            text,
-            "\nKV tiers:   blocks: {} stored on the CPU, {} evicted there, {} brought back",
-            sum(|t| t.stored),
-            sum(|t| t.evicted),
-            sum(|t| t.reloaded)
-        );
+    if let Some(t) = tiers::sum(&results.record.instances) {
+        let _ = write!(text, "\nKV tiers:   {}", tiers::line(&t, count));
     }
     if let Some(t) = &results.transfers {
         let ms = |d: &Distribution, of: fn(&Distribution) -> f64| {

@@ -218,7 +218,8 @@ impl Instance {
         budget.admit(tokens);
         let request = &mut self.requests[slot];
         let adapter = request.request.adapter;
-        if tokens > 0 {
+        // A prompt that is found whole takes part without tokens; then its adapter costs nothing.
+        if tokens > 0 || self.adapters.slots.is_none() {
             self.adapters.add(adapter);
         }
         self.adapters.count(adapter, 1, 0);

@@ -19,7 +19,7 @@ pub use config::{ChainConfig, DeviceTier, KvTiers, TierWay};
 use self::chain::{Devices, Lacks};
 pub(crate) use self::cpu::{CpuTier, Found};
 use self::names::Chain;
-use self::store::{Ask, Store};
+use self::store::{Store, Storing};
 use super::block_table::{BlockTable, Sequence};
 use super::cached_prefix::CachedPrefix;
 use super::change_log::ChangeLog;
@@ -47,8 +47,8 @@ pub struct Asker<'a> {
 }
 
 impl<'a> Asker<'a> {
-    fn ask(&self, start: u32) -> Ask<'a> {
-        Ask {
+    fn ask(&self, start: u32) -> Storing<'a> {
+        Storing {
             sequence: self.sequence,
             start,
             tokens: self.start + self.tokens - start,

@@ -31,7 +31,7 @@ struct Block {
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ask<'a> {
+pub(super) struct Storing<'a> {
     pub(super) sequence: Sequence<'a>,
     /// Position of the first token to be stored.
     pub(super) start: u32,
@@ -103,8 +103,8 @@ impl Store {
         self.index.contains_key(&name)
     }
 
-    /// The blocks of the longest findable run at the beginning of a sequence, among the full ones of
-    /// the first `tokens` tokens.
+    /// The blocks of the longest findable run at the beginning of a sequence, among the full ones
+    /// of the first `tokens` tokens.
     pub(super) fn leading(&self, sequence: Sequence<'_>, tokens: u32) -> Vec<u32> {
         let whole = tokens / self.size;
         let ranges = sequence.keys(self.size, 0, whole);
@@ -145,7 +145,7 @@ impl Store {
         u64::from(tokens.saturating_sub(room).div_ceil(self.size))
     }
 
-    fn fits(&self, held: &[u32], ask: &Ask<'_>, cached: &[u32]) -> bool {
+    fn fits(&self, held: &[u32], ask: &Storing<'_>, cached: &[u32]) -> bool {
         let idle = match ask.prefills {
             true => cached.iter().filter(|&&block| self.is_idle(block)).count() as u64,
             false => 0,
@@ -155,7 +155,12 @@ impl Store {
 
     /// Stores tokens of a request, after claiming `cached` blocks if it holds none. `false` changes
     /// nothing.
-    pub(super) fn allocate(&mut self, held: &mut Vec<u32>, ask: &Ask<'_>, cached: &[u32]) -> bool {
+    pub(super) fn allocate(
+        &mut self,
+        held: &mut Vec<u32>,
+        ask: &Storing<'_>,
+        cached: &[u32],
+    ) -> bool {
         if !self.fits(held, ask, cached) {
             return false;
         }
@@ -221,7 +226,7 @@ impl Store {
         &mut self,
         held: &[u32],
         before: Option<Chain>,
-        ask: &Ask<'_>,
+        ask: &Storing<'_>,
         done: u32,
     ) -> bool {
         let Some(&last) = held.last() else {
@@ -284,8 +289,8 @@ impl Store {
         Some(block)
     }
 
-    /// Puts content that comes from below into the next free block, which stays free and is the last
-    /// to be taken. `false`: none is free.
+    /// Puts content that comes from below into the next free block, which stays free and is the
+    /// last to be taken. `false`: none is free.
     pub(super) fn reload(&mut self, name: Chain, before: Option<Chain>) -> bool {
         let Some(block) = self.take() else {
             return false;
