@@ -173,6 +173,7 @@ impl Deployment {
         };
         config.check()?;
         disaggregation::check(run, given, &config, preset)?;
+        tiers::check_split(&config)?;
         if config.instances() > MOST_INSTANCES {
             return Err(InputError::new(format!(
                 "`num_instances` must be at most {MOST_INSTANCES}, found {}",

@@ -14,6 +14,11 @@ use windtunnel_policy::{Builder, Choice, PolicySpec};
 const PREFILL: u32 = u32::MAX;
 const DECODE: u32 = u32::MAX - 1;
 
+/// A router that, by itself, tells where an adapter is from where it is not, and no more.
+fn there_or_not(router: Choice) -> Choice {
+    router.or_value("adapter_scores", 1.0)
+}
+
 /// Makes all policies of a cluster: those of the front end, and the hooks of each of its instances.
 /// `symbols` learns the names that policies ask about: those of the cluster's source. The meter
 /// reads what their scripts use.
@@ -33,7 +38,6 @@ pub fn make_policies(
     }
     let mut spec = spec.clone();
     if config.pools[0].engine.rules.adapters_are_there_or_not {
-        let there_or_not = |choice: Choice| choice.or_value("adapter_scores", 1.0);
         spec.routing = there_or_not(spec.routing);
         spec.prefill_routing = spec.prefill_routing.map(there_or_not);
         spec.decode_routing = spec.decode_routing.map(there_or_not);

@@ -404,6 +404,7 @@ mod tests {
                 method: SpeculativeMethod::Eagle,
                 acceptance_rate: Some(0.75),
             },
+            cpu_offload: None,
             memory: None,
         };
         assert_eq!(engine.scheduling, given);

@@ -8,10 +8,11 @@ use windtunnel_base::record::RunRecord;
 use windtunnel_config::pool::EngineSpec;
 use windtunnel_config::{Defaults, KvOffloadDevice, KvOffloadFile, LoraFigures, LoraFile};
 use windtunnel_engine::adapters::{AdapterCost, AdapterCosts};
-use windtunnel_engine::cluster::PoolConfig;
+use windtunnel_engine::cluster::{ClusterConfig, PoolConfig};
 use windtunnel_engine::instance::{CpuOffload, Preset};
 use windtunnel_engine::kv::{ChainConfig, DeviceTier, KvTiers, TierWay};
 use windtunnel_engine::latency::{Resolved, blis};
+use windtunnel_engine::profile::EngineProfile;
 
 /// The settings that only the reference's rules know.
 const OF_BLIS: [&str; 8] = [
@@ -131,6 +132,17 @@ pub(crate) fn adapters(
     Ok(Some((costs, reserved)))
 }
 
+/// Refuses blocks on the CPU where some instances prefill for others, under vLLM's rules.
+pub(crate) fn check_split(config: &ClusterConfig) -> Result<(), InputError> {
+    let offloads = |pool: &PoolConfig| pool.engine.scheduling.cpu_offload.is_some();
+    match config.splits() && config.pools.iter().any(offloads) {
+        true => Err(InputError::new(
+            "`kv_cpu_blocks` is not simulated where some instances prefill for others, under vllm rules",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Refuses requests for adapters that nobody named: they were loaded, as if nothing had to be.
 pub(crate) fn check_adapters(pools: &[PoolConfig], record: &RunRecord) -> Result<(), InputError> {
     let mut known = pools.iter().filter_map(|pool| pool.adapters.as_ref());
@@ -163,16 +175,24 @@ pub(crate) fn configure(
     defaults: &Defaults,
 ) -> Result<(), InputError> {
     if preset == Preset::Vllm {
-        let bytes = pool.kv_bytes_per_token;
-        pool.engine.scheduling.cpu_offload = offload(spec, bytes)?;
-        if pool.engine.scheduling.cpu_offload.is_some()
-            && !pool.engine.scheduling.enable_prefix_caching
-        {
-            return Err(InputError::new(
-                "`kv_cpu_blocks` needs `enable_prefix_caching`",
-            ));
-        }
-        return Ok(());
+        let offload = offload(spec, pool.kv_bytes_per_token)?;
+        let scheduling = &mut pool.engine.scheduling;
+        scheduling.cpu_offload = offload;
+        let newest = EngineProfile::default();
+        let follows = spec.profile.as_deref().map(EngineProfile::named);
+        let older = follows.is_some_and(|profile| profile != Some(newest));
+        let because = match () {
+            () if older => "with an `engine` other than the newest vLLM",
+            () if !scheduling.enable_prefix_caching => "without `enable_prefix_caching`",
+            () if scheduling.speculation.is_on() => "with `num_speculative_tokens`",
+            () => return Ok(()),
+        };
+        return match offload {
+            Some(_) => Err(InputError::new(format!(
+                "`kv_cpu_blocks` is not simulated {because}"
+            ))),
+            None => Ok(()),
+        };
     }
     pool.adapters = adapters(spec, defaults)?.map(|(costs, _)| Arc::new(costs));
     pool.kv_tiers = match &spec.kv_offload_config {

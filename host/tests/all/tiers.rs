@@ -300,6 +300,18 @@ fn settings_of_tiers_are_refused_where_they_mean_nothing() {
             "--rules blis --lora-config @/lora.yaml --lora-load-bandwidth-bytes-us 0",
             "load_bandwidth_bytes_us is 0",
         ),
+        (
+            "--rules vllm --kv-cpu-blocks 5 --kv-cpu-bandwidth 5 --engine vllm-0.19",
+            "other than the newest",
+        ),
+        (
+            "--rules vllm --kv-cpu-blocks 5 --kv-cpu-bandwidth 5 --no-enable-prefix-caching",
+            "not simulated without",
+        ),
+        (
+            "--rules vllm --kv-cpu-blocks 5 --kv-cpu-bandwidth 5 --prefill-instances 1 --decode-instances 1",
+            "where some instances prefill for others",
+        ),
     ] {
         let ran = folder.command(&format!(
             "run --model llama-3.1-8b-instruct --latency-model trained-physics --num-requests 1 {flags}"
