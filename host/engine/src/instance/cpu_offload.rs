@@ -52,7 +52,11 @@ impl Instance {
         }
         let keys = request.request.prompt.block_keys(size);
         let blocks: Vec<u64> = keys.skip(cached.blocks() as usize).collect();
-        let here = below.leading(&blocks);
+        let mut here = below.leading(&blocks);
+        if size == 1 {
+            // The last token is computed in any case, and its block has no other.
+            here = here.min((request.prefill_target - 1 - cached.blocks()) as usize);
+        }
         if here == 0 {
             return None;
         }

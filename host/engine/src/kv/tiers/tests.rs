@@ -20,13 +20,11 @@ struct Request {
 impl Request {
     fn new(number: u32, shared: u32, own: u32) -> Self {
         let mut prompt = TokenSeq::of(1, shared);
-        for (stream, len) in [(10 + number, own)] {
-            prompt.push(Span {
-                stream,
-                start: 0,
-                len,
-            });
-        }
+        prompt.push(Span {
+            stream: 10 + number,
+            start: 0,
+            len: own,
+        });
         Self {
             id: RequestId::Number(number.into()),
             prompt,
