@@ -80,6 +80,7 @@ impl Instance {
         let request = &mut self.requests[slot];
         request.blocks = table;
         request.loading = Some(computed);
+        request.known_tokens = cached.blocks() * size;
         let who = (slot, request.stamp);
         self.moving += 1;
         if let Some(below) = &mut self.cpu_blocks {

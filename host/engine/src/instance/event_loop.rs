@@ -25,7 +25,17 @@ impl Instance {
     /// The instance is to do a part of a request, which reaches it at `now`. A request to prefill
     /// has no output. Of one whose KV cache is elsewhere, [`InstanceEvent::WantsKv`] says when
     /// there are blocks for it; then [`kv_arrived`](Self::kv_arrived) is due.
-    pub fn add_part(&mut self, request: Request, view: RequestView, part: Part, now: i64) -> Slot {
+    pub fn add_part(
+        &mut self,
+        mut request: Request,
+        view: RequestView,
+        part: Part,
+        now: i64,
+    ) -> Slot {
+        if self.cpu_blocks.is_some() {
+            // The CPU has the blocks of its prompt by their names.
+            request.private_from = u32::MAX;
+        }
         self.clock = self.clock.max(now);
         self.scheduled_events += 1;
         self.to_fetch += usize::from(part == Part::Decode(RemoteKv::There));
