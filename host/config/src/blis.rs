@@ -223,6 +223,9 @@ trained_physics_coefficients:
   alpha_coeffs: [1, 2, 3]
   beta_coeffs: [1, 2, 3, 4, 5, 6, 7]
 lora:
+  load_base_latency_us: 1500.0
+  load_bandwidth_bytes_us: 2.0e6
+  footprint_bytes_per_rank: 2.0e6
   step_overhead_tiers:
     8: {k6: 0.02, k7: 1.0}
 kv_offload_devices:
