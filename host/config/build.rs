@@ -6,6 +6,8 @@
     reason = "a build script speaks to Cargo on stdout"
 )]
 
+#[path = "src/blis_entries.rs"]
+mod blis_entries;
 #[path = "src/entries.rs"]
 mod entries;
 #[path = "src/xpu_entries.rs"]
@@ -25,6 +27,7 @@ const ROOT: &str = "../..";
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/blis_entries.rs");
     println!("cargo::rerun-if-changed=src/entries.rs");
     println!("cargo::rerun-if-changed=src/xpu_entries.rs");
     println!("cargo::rerun-if-changed={ROOT}/defaults.yaml");
@@ -156,6 +159,34 @@ fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
         format_args!(
             "/// Of the step-time model `kernel-tables`.\n\
              static KERNEL_FIT: KernelFit = {fit:?};"
+        ),
+    );
+
+    let lora = file.blis_lora.ok_or("blis_lora is missing")?;
+    lora.check()?;
+    let costs = [
+        lora.load_base_latency_us,
+        lora.load_bandwidth_bytes_us,
+        lora.footprint_bytes_per_rank,
+    ];
+    let tiers: Vec<_> = lora.step_overhead_tiers.iter().collect();
+    line(
+        code,
+        format_args!(
+            "/// Of BLIS: base latency, bandwidth, footprint; overheads by rank.\n\
+             static BLIS_LORA: ([f64; 3], &[(u32, LoraOverhead)]) = ({costs:?}, &{tiers:?});"
+        ),
+    );
+    let devices = file.blis_kv_devices.ok_or("blis_kv_devices is missing")?;
+    for (name, device) in &devices {
+        let of = |message| format!("blis_kv_devices {name}: {message}");
+        device.check().map_err(of)?;
+    }
+    let devices: Vec<_> = devices.iter().collect();
+    line(
+        code,
+        format_args!(
+            "/// Of BLIS, by name.\nstatic BLIS_KV_DEVICES: &[(&str, KvDevice)] = &{devices:?};"
         ),
     );
 

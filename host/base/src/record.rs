@@ -316,6 +316,10 @@ pub struct InstanceTotals {
     pub blocks_taken: u64,
     /// LoRA adapters brought to the GPU for a step.
     pub adapter_loads: u64,
+    /// The same by adapter, where each is loaded for the requests that wait for it.
+    pub adapter_moves: Vec<AdapterMoves>,
+    /// What moved between tiers of KV blocks, where there are tiers.
+    pub kv_tiers: Option<TierCounts>,
     /// KV blocks in all.
     pub kv_total_blocks: u64,
     /// Most KV blocks in use after a step's batch was formed.
@@ -348,6 +352,33 @@ pub struct InstanceTotals {
     pub memory_uses: Vec<MemoryUse>,
 }
 
+/// How often an adapter came to an instance and had to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdapterMoves {
+    /// Which.
+    pub adapter: Sym,
+    /// It was loaded so often.
+    pub loads: u64,
+    /// It made room for another so often.
+    pub evictions: u64,
+}
+
+/// Counters of the tiers of KV blocks of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TierCounts {
+    /// Blocks brought to the CPU.
+    pub stored: u64,
+    /// Blocks that the CPU had no more room for.
+    pub evicted: u64,
+    /// Blocks brought back to the GPU.
+    pub reloaded: u64,
+    /// Allocations that did not fit and for which the tiers had nothing.
+    pub missed: u64,
+    /// Share of the blocks stored that were evicted or, with devices below the CPU, of the fetches
+    /// that the CPU had no room for.
+    pub thrashing: f64,
+}
+
 /// How much of an accelerator's memory is in use, until the next one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MemoryUse {
@@ -364,12 +395,13 @@ impl InstanceTotals {
         (self.prefix_queries > 0).then(|| self.prefix_hits as f64 / self.prefix_queries as f64)
     }
 
-    /// What the reference reports as the hit rate: blocks reused over blocks reused or taken, 0 of
-    /// none. A fully cached prompt that holds no block is not in it, recomputation after a
-    /// preemption is.
+    /// What the reference reports as the hit rate: blocks reused over blocks reused or taken, and
+    /// allocations that tiers could not help, 0 of none. A fully cached prompt that holds no block
+    /// is not in it, recomputation after a preemption is.
     #[must_use]
     pub fn reference_hit_rate(&self) -> f64 {
-        match self.blocks_reused + self.blocks_taken {
+        let missed = self.kv_tiers.map_or(0, |tiers| tiers.missed);
+        match self.blocks_reused + self.blocks_taken + missed {
             0 => 0.0,
             all => self.blocks_reused as f64 / all as f64,
         }

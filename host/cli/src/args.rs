@@ -3,6 +3,7 @@
 use super::disaggregation_args::DisaggregationArgs;
 use super::flow_control_args::FlowControlArgs;
 use super::scheduling_args::SchedulingArgs;
+use super::tier_args::TierArgs;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, unknown};
@@ -203,6 +204,9 @@ pub struct EngineArgs {
     /// vLLM's scheduler.
     #[command(flatten)]
     pub scheduling: SchedulingArgs,
+    /// Tiers below the GPU's KV blocks, and LoRA adapters with slots.
+    #[command(flatten)]
+    pub tiers: TierArgs,
     /// Order of the wait queue: fcfs, priority-fcfs, sjf, ..., FILE.lua, or FILE.so[:NAME]
     /// [default: fcfs]
     #[arg(long, value_name = "POLICY")]
@@ -269,6 +273,9 @@ pub struct ClusterArgs {
     /// precise-prefix-cache:2,queue-depth:1,kv-utilization:1]
     #[arg(long, value_name = "SCORERS")]
     pub routing_scorers: Option<String>,
+    /// Weight of the scorer lora-affinity, behind --routing-scorers or the default ones
+    #[arg(long, value_name = "WEIGHT")]
+    pub lora_scorer_weight: Option<f64>,
     /// Two-weight form of weighted routing: weight of free KV blocks [default: 0.6]
     #[arg(long, value_name = "WEIGHT")]
     pub routing_cache_weight: Option<f64>,

@@ -34,6 +34,7 @@ mod spelling;
 mod suite;
 mod sweep;
 mod tables;
+mod tier_args;
 mod tune;
 mod verify;
 mod workload;

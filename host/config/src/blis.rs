@@ -1,9 +1,10 @@
 //! Reading BLIS's own defaults file, both ages: that of February 2026 (fitted rows, vLLM versions)
 //! and that of August 2026 (Hugging Face repositories, trained-physics coefficients).
 //!
-//! Neither has GPU figures, and either may lack presets or trained-physics coefficients. Sections
-//! for features that are not simulated (LoRA, KV offload devices) are understood and left alone.
+//! Neither has GPU figures, and either may lack presets, trained-physics coefficients, LoRA
+//! adapters or devices for KV blocks.
 
+use super::blis_entries::{KvDevice, LoraFigures};
 use super::entries::{
     AnalyticDefault, Coefficients, FittedDefault, FittedRow, LengthPreset, ModelEntry, Preset,
 };
@@ -21,10 +22,8 @@ struct File {
     models: Vec<Row>,
     workloads: Option<BTreeMap<String, Workload>>,
     trained_physics_coefficients: Option<Physics>,
-    #[serde(rename = "lora")]
-    _lora: Option<IgnoredAny>,
-    #[serde(rename = "kv_offload_devices")]
-    _kv_offload_devices: Option<IgnoredAny>,
+    lora: Option<LoraFigures>,
+    kv_offload_devices: Option<BTreeMap<String, KvDevice>>,
     #[serde(rename = "version")]
     _version: Option<IgnoredAny>,
 }
@@ -110,6 +109,8 @@ pub(crate) struct BlisDefaults {
     pub(crate) models: BTreeMap<String, ModelEntry>,
     pub(crate) trained_physics: Option<Coefficients>,
     pub(crate) workloads: Option<BTreeMap<String, Preset>>,
+    pub(crate) lora: Option<LoraFigures>,
+    pub(crate) kv_devices: Option<BTreeMap<String, KvDevice>>,
 }
 
 /// Parses a defaults file in BLIS's layout. `name` is what messages call it.
@@ -154,6 +155,8 @@ pub(crate) fn parse_defaults(name: &str, text: &str) -> Result<BlisDefaults, Inp
         workloads: file
             .workloads
             .map(|workloads| workloads.into_iter().map(preset).collect()),
+        lora: file.lora,
+        kv_devices: file.kv_offload_devices,
     })
 }
 
@@ -220,6 +223,9 @@ trained_physics_coefficients:
   alpha_coeffs: [1, 2, 3]
   beta_coeffs: [1, 2, 3, 4, 5, 6, 7]
 lora:
+  load_base_latency_us: 1500.0
+  load_bandwidth_bytes_us: 2.0e6
+  footprint_bytes_per_rank: 2.0e6
   step_overhead_tiers:
     8: {k6: 0.02, k7: 1.0}
 kv_offload_devices:

@@ -1,6 +1,7 @@
 //! What is built into the binary: the tables that the build script makes of `defaults.yaml` and of
 //! the folder `model_configs`.
 
+use super::blis_entries::{KvDevice, LoraFigures, LoraOverhead};
 use super::entries::{
     AnalyticDefault, Coefficients, FittedDefault, FittedRow, Hardware, KernelFit, LengthPreset,
     ModelEntry, Preset,
@@ -127,6 +128,23 @@ pub(crate) fn trained_physics() -> Coefficients {
 /// Figures of the step-time model `kernel-tables`.
 pub(crate) fn kernel_fit() -> KernelFit {
     KERNEL_FIT
+}
+
+/// What LoRA adapters cost in BLIS.
+pub(crate) fn lora() -> LoraFigures {
+    let ([base, bandwidth, footprint], tiers) = BLIS_LORA;
+    LoraFigures {
+        load_base_latency_us: base,
+        load_bandwidth_bytes_us: bandwidth,
+        footprint_bytes_per_rank: footprint,
+        step_overhead_tiers: tiers.iter().copied().collect(),
+    }
+}
+
+/// Kinds of devices of BLIS that keep KV blocks.
+pub(crate) fn kv_devices() -> BTreeMap<String, KvDevice> {
+    let named = |(name, device): &(&str, KvDevice)| ((*name).to_owned(), *device);
+    BLIS_KV_DEVICES.iter().map(named).collect()
 }
 
 /// Workload presets by name.

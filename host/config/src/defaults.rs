@@ -1,5 +1,6 @@
 //! The defaults file: models with their fitted step-time coefficients, hardware, workload presets.
 
+use super::blis_entries::{KvDevice, LoraFigures};
 use super::entries::{
     Coefficients, DefaultsFile, KernelFit, ModelEntry, Preset, check, check_hardware,
 };
@@ -27,6 +28,10 @@ pub struct Defaults {
     pub kernel_fit: KernelFit,
     /// Workload presets by name.
     pub workloads: BTreeMap<String, Preset>,
+    /// What LoRA adapters cost in the reference simulator.
+    pub lora: LoraFigures,
+    /// Kinds of devices that keep KV blocks in the reference simulator.
+    pub kv_devices: BTreeMap<String, KvDevice>,
     /// Models and accelerators of the step-time model `xpu-roofline`.
     pub xpu: XpuCatalog,
 }
@@ -57,6 +62,8 @@ impl Defaults {
             trained_physics: builtin::trained_physics(),
             kernel_fit: builtin::kernel_fit(),
             workloads: builtin::workloads(),
+            lora: builtin::lora(),
+            kv_devices: builtin::kv_devices(),
             xpu: builtin::xpu(),
         })
     }
@@ -86,6 +93,8 @@ impl Defaults {
             &defaults.workloads,
         )
         .and_then(|()| defaults.kernel_fit.check())
+        .and_then(|()| defaults.lora.check())
+        .and_then(|()| defaults.kv_devices.values().try_for_each(KvDevice::check))
         .map_err(|message| InputError::in_file(name, message))?;
         Ok(defaults)
     }
@@ -127,6 +136,8 @@ impl Defaults {
             trained_physics: file.trained_physics,
             kernel_fit: file.kernel_tables.unwrap_or_else(builtin::kernel_fit),
             workloads: file.workloads,
+            lora: file.blis_lora.unwrap_or_else(builtin::lora),
+            kv_devices: file.blis_kv_devices.unwrap_or_else(builtin::kv_devices),
             xpu,
         })
     }
@@ -144,6 +155,10 @@ impl Defaults {
                 .unwrap_or_else(|| builtin.trained_physics.clone()),
             kernel_fit: builtin.kernel_fit,
             workloads: file.workloads.unwrap_or_else(|| builtin.workloads.clone()),
+            lora: file.lora.unwrap_or_else(|| builtin.lora.clone()),
+            kv_devices: file
+                .kv_devices
+                .unwrap_or_else(|| builtin.kv_devices.clone()),
             xpu: builtin.xpu.clone(),
         })
     }

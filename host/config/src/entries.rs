@@ -3,6 +3,7 @@
 //! The build script, which turns `defaults.yaml` into tables, is made of this file too: it uses
 //! nothing but serde and the standard library, and its messages leave the file to the caller.
 
+use super::blis_entries::{KvDevice, LoraFigures};
 use super::xpu_entries::XpuCatalog;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -18,6 +19,10 @@ pub(crate) struct DefaultsFile {
     pub(crate) trained_physics: Coefficients,
     /// Figures of `kernel-tables`; those of the built-in file if it is not there.
     pub(crate) kernel_tables: Option<KernelFit>,
+    /// What LoRA adapters cost in BLIS; as the built-in file says if it is not there.
+    pub(crate) blis_lora: Option<LoraFigures>,
+    /// Kinds of devices in BLIS; those of the built-in file if it is not there.
+    pub(crate) blis_kv_devices: Option<BTreeMap<String, KvDevice>>,
     /// Figures of `xpu-roofline`; those of the built-in file if it is not there.
     pub(crate) xpu_roofline: Option<XpuCatalog>,
     pub(crate) workloads: BTreeMap<String, Preset>,

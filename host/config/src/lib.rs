@@ -5,6 +5,7 @@
 //! Reading is strict: an unknown key or a figure that makes no sense is an error with its place.
 
 mod blis;
+mod blis_entries;
 pub mod builtin;
 mod calibration;
 mod defaults;
@@ -13,6 +14,8 @@ pub mod flow_control;
 mod hardware;
 mod json;
 mod kernel_tables;
+mod kv_offload;
+mod lora;
 mod model;
 pub mod pool;
 mod step_log;
@@ -20,6 +23,7 @@ mod step_profile;
 mod xpu;
 mod xpu_entries;
 
+pub use blis_entries::{KvDevice, LoraFigures, LoraOverhead};
 pub use calibration::{
     Calibration, CalibrationSource, Estimate, Holdout, HoldoutErrors, PARAMETERS, Parameter,
 };
@@ -32,6 +36,8 @@ pub use hardware::HardwareTable;
 pub use kernel_tables::{
     KernelOp, KernelSource, KernelTable, KernelTableInfo, KernelTables, KernelTablesWriter,
 };
+pub use kv_offload::{KvOffloadDevice, KvOffloadFile};
+pub use lora::{LoraAdapter, LoraFile};
 pub use model::{
     AttentionLayers, Compute, EMBEDDINGS, EXPERTS, Ffn, Layer, Mixer, ModelArch, OUTPUT_HEAD, Part,
     Quantization, Recurrent, RopeScaling, Split, VISION, Weights, short_name,

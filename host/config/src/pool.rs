@@ -142,6 +142,43 @@ pub struct EngineSpec {
     /// Most tokens of prompt and output; 0 = no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<u64>,
+    /// KV blocks on the CPU; 0, none, if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_cpu_blocks: Option<u64>,
+    /// Bandwidth at which blocks come back from the CPU under vLLM's rules, GB/s (10^9 bytes) of
+    /// each GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_cpu_bandwidth: Option<f64>,
+    /// Tokens that come back from the CPU per microsecond under the reference's rules, each block
+    /// rounded up; 100 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_transfer_bandwidth: Option<f64>,
+    /// Time besides that of each block that comes back from the CPU, under vLLM's rules of each
+    /// load, microseconds; 0 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_transfer_base_latency: Option<i64>,
+    /// Without effect, as in the reference simulator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_offload_threshold: Option<f64>,
+    /// File of tiers in the reference simulator's layout, in place of `kv_cpu_blocks`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_offload_config: Option<PathBuf>,
+    /// File of LoRA adapters in the reference simulator's layout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_config: Option<PathBuf>,
+    /// LoRA adapters that an instance has room for; as that file says if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_adapter_capacity: Option<u32>,
+    /// Time to load an adapter besides that of its bytes, microseconds; as that file or the
+    /// defaults say if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_load_base_latency_us: Option<f64>,
+    /// Bandwidth at which adapters are loaded, bytes per microsecond; likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_load_bandwidth_bytes_us: Option<f64>,
+    /// Bytes of an adapter per rank; likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_footprint_bytes_per_rank: Option<f64>,
     /// How batches are formed, by name and parameters: `NAME[:param=value,...]`; `continuous` if
     /// not given.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -46,3 +46,42 @@ impl AdapterState {
         view.waiting_lora_adapters = count(|state| state.running == 0 && state.waiting > 0);
     }
 }
+
+/// What the LoRA adapters of an instance cost where each is loaded for the requests that wait for
+/// it, as in the reference simulator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdapterCosts {
+    /// Adapters that an instance has room for, at least 1.
+    pub capacity: u32,
+    /// The adapters.
+    pub adapters: Vec<AdapterCost>,
+    /// By rank, in order: what each adapter of a step adds to its time, as a share of it.
+    pub overheads: Vec<(u32, f64)>,
+}
+
+/// An adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterCost {
+    /// Its name.
+    pub name: String,
+    /// Its rank.
+    pub rank: u32,
+    /// Time to load it, microseconds.
+    pub load_us: i64,
+}
+
+impl AdapterCosts {
+    /// The factor on a step with so many adapters, of which the highest rank is `rank`: that of the
+    /// rank that is known and nearest, the lower one of two.
+    #[must_use]
+    pub(crate) fn step_factor(&self, adapters: usize, rank: u32) -> f64 {
+        let nearest = self
+            .overheads
+            .iter()
+            .min_by_key(|(known, _)| known.abs_diff(rank));
+        match nearest {
+            Some((_, share)) if adapters > 0 => 1.0 + share * adapters as f64,
+            _ => 1.0,
+        }
+    }
+}

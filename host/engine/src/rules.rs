@@ -86,6 +86,9 @@ pub struct EngineRules {
     /// A gateway that holds requests takes the place of the admission policy: all requests that
     /// tenants' budgets let through come to it. Else those that the policy admits.
     pub gateway_admits_all: bool,
+    /// A router that asks where a LoRA adapter is tells instances that have it from all others, and
+    /// no more. Else it also asks where there is room for it, and where requests wait for it.
+    pub adapters_are_there_or_not: bool,
 }
 
 impl EngineRules {
@@ -145,6 +148,7 @@ impl EngineRules {
         gateway_waits_for_ticks: true,
         gateway_fifo_by_priority: true,
         gateway_admits_all: true,
+        adapters_are_there_or_not: true,
     };
 
     /// What vLLM V1 does.
@@ -173,6 +177,7 @@ impl EngineRules {
         gateway_waits_for_ticks: false,
         gateway_fifo_by_priority: false,
         gateway_admits_all: false,
+        adapters_are_there_or_not: false,
     };
 }
 

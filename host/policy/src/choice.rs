@@ -71,6 +71,18 @@ impl Choice {
         }
     }
 
+    /// Gives a parameter of a built-in policy a value, if it has such a parameter that was not
+    /// given one.
+    #[must_use]
+    pub fn or_value(mut self, name: &str, value: f64) -> Self {
+        if let Self::BuiltIn { policy, values } = &mut self
+            && let Some(index) = policy.params.iter().position(|param| param.name == name)
+        {
+            values.or_value(index, value);
+        }
+        self
+    }
+
     /// It may read the priorities of requests. What a file or the calling program
     /// reads is not known.
     #[must_use]

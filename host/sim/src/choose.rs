@@ -6,6 +6,7 @@ mod pool_batching;
 
 use crate::batching::Named;
 use crate::disaggregation_spec::DisaggregationSpec;
+use crate::scorers;
 use crate::settings::Given;
 use crate::spec::{PoliciesSpec, RunSpec, SchedulingPolicySpec};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to, unknown};
@@ -555,7 +556,8 @@ impl Chooser<'_> {
 
     fn routing(&mut self) -> Result<Choice, InputError> {
         let policies = self.policies;
-        let scorers = policies.routing_scorers.as_deref().map(parse_scorers);
+        let with_adapters = scorers::given(self.policies, &self.bundle);
+        let scorers = with_adapters.as_deref().map(parse_scorers);
         let two_weights = [
             ("cache_weight", policies.routing_cache_weight),
             ("load_weight", policies.routing_load_weight),
@@ -580,6 +582,7 @@ impl Chooser<'_> {
         self.given.reject_unless(
             &[
                 "routing_scorers",
+                "lora_scorer_weight",
                 "routing_cache_weight",
                 "routing_load_weight",
             ],

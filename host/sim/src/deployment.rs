@@ -10,6 +10,7 @@ use crate::scheduling;
 use crate::settings::Given;
 use crate::spec::{RulesSpec, RunSpec};
 use crate::ticks;
+use crate::tiers;
 use crate::xpusim;
 use std::path::Path;
 use std::sync::Arc;
@@ -113,11 +114,13 @@ impl Deployment {
         }
         let preset = preset(run.rules, specs, &mut all)?;
         scheduling::check_rules(given, run.rules, preset)?;
+        tiers::check_rules(given, preset)?;
         for ((pool, spec), resolved) in pools.iter_mut().zip(specs).zip(&mut all) {
             scheduling::configure(&mut pool.engine, &spec.engine, preset, resolved, given)?;
             profile::configure(&mut pool.engine, &spec.engine, resolved)?;
             let in_ticks = resolved.latency_kind == LatencyModelKind::Ticks;
             batching::configure(&mut pool.engine, &spec.engine)?;
+            tiers::configure(pool, &spec.engine, preset, resolved, &setup.defaults)?;
             if in_ticks {
                 ticks::configure(pool, run, &spec.engine);
                 batching::refuse_chunk_in_ticks(&spec.engine)?;
@@ -172,6 +175,7 @@ impl Deployment {
         };
         config.check()?;
         disaggregation::check(run, given, &config, preset)?;
+        tiers::check_split(&config)?;
         if config.instances() > MOST_INSTANCES {
             return Err(InputError::new(format!(
                 "`num_instances` must be at most {MOST_INSTANCES}, found {}",
@@ -346,6 +350,8 @@ fn pool(
     setup
         .moe_comm_backend
         .clone_from(&spec.parallel.moe_comm_backend);
+    let adapters = tiers::adapters(engine, &setup.defaults)?;
+    setup.reserved_bytes = adapters.map_or(0.0, |(_, bytes)| bytes);
     let resolved = resolve(setup)?;
     check_effects(given, &resolved)?;
     let measured = resolved.profile.as_ref().map(|p| p.measured().limits);
@@ -381,6 +387,8 @@ fn pool(
         latency: Arc::clone(&resolved.latency),
         gpus_per_instance: resolved.tp * resolved.dp,
         gpu: resolved.gpu.clone(),
+        kv_tiers: None,
+        adapters: None,
         kv_bytes_per_token: resolved.memory.map_or(0.0, |memory| memory.token),
     };
     Ok((config, resolved))

@@ -7,12 +7,17 @@ use windtunnel_engine::cluster::ClusterConfig;
 use windtunnel_engine::frontend::{FrontEndPolicies, StagePolicies};
 use windtunnel_engine::instance::InstanceHooks;
 use windtunnel_policy::lua::UsageMonitor;
-use windtunnel_policy::{Builder, PolicySpec};
+use windtunnel_policy::{Builder, Choice, PolicySpec};
 
 /// Where the routers sit that choose instances to prefill and to decode: apart from each other, so
 /// that scripts which remember things do not mix them up.
 const PREFILL: u32 = u32::MAX;
 const DECODE: u32 = u32::MAX - 1;
+
+/// A router that, by itself, tells where an adapter is from where it is not, and no more.
+fn there_or_not(router: Choice) -> Choice {
+    router.or_value("adapter_scores", 1.0)
+}
 
 /// Makes all policies of a cluster: those of the front end, and the hooks of each of its instances.
 /// `symbols` learns the names that policies ask about: those of the cluster's source. The meter
@@ -31,6 +36,13 @@ pub fn make_policies(
     for pool in &config.pools {
         symbols.intern(&pool.name);
     }
+    let mut spec = spec.clone();
+    if config.pools[0].engine.rules.adapters_are_there_or_not {
+        spec.routing = there_or_not(spec.routing);
+        spec.prefill_routing = spec.prefill_routing.map(there_or_not);
+        spec.decode_routing = spec.decode_routing.map(there_or_not);
+    }
+    let spec = &spec;
     let mut builder = Builder::new(spec, instances, config.slots(), symbols);
     // The reference simulator has one router for all stages of which nothing is said.
     let own = config.pools[0].engine.rules.decoder_fetches_kv;

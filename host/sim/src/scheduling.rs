@@ -114,6 +114,7 @@ pub(crate) fn configure(
         },
         api_server: api_server(spec, profile, resolved, given)?,
         speculation: speculation(spec, given)?,
+        cpu_offload: None,
         memory: resolved.device_memory,
         gap_resolution: profile.clock_units(),
     };
@@ -404,6 +405,7 @@ mod tests {
                 method: SpeculativeMethod::Eagle,
                 acceptance_rate: Some(0.75),
             },
+            cpu_offload: None,
             memory: None,
             gap_resolution: 1,
         };

@@ -15,6 +15,7 @@ use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::{RulesSpec, RunSpec};
 use crate::targets::{TargetTeller, Untargeted};
 use crate::ticks;
+use crate::tiers;
 use crate::workload::{Opened, Traces, horizon, measured_us, open_workload};
 use crate::xpusim;
 use serde_json::{Value, json};
@@ -475,6 +476,7 @@ impl Simulation {
         if let Some(fault) = &record.fault {
             return Err(InputError::new(fault.to_string()));
         }
+        tiers::check_adapters(&self.deployment.config().pools, &record)?;
         let spec = self.spec.clone();
         let mut inputs = self.report_inputs(infinite_cache_hit_rate(&record));
         inputs.xpusim = figures;

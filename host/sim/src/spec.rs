@@ -170,6 +170,9 @@ pub struct PoliciesSpec {
     /// Scorers of `weighted`: `name:weight,...`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routing_scorers: Option<String>,
+    /// Weight of the scorer `lora-affinity`, behind those scorers or the default ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_scorer_weight: Option<f64>,
     /// Two-weight form of `weighted`: weight of free KV blocks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routing_cache_weight: Option<f64>,
@@ -482,7 +485,10 @@ impl RunSpec {
         ];
         let of_pools = self.pools.iter().map(|pool| &pool.latency);
         let of_pools = of_pools.flat_map(|l| [&l.profile, &l.kernel_tables, &l.calibration]);
-        let named = named.into_iter().chain(of_pools).flatten().cloned();
+        let of_engines = self.pools.iter().map(|pool| &pool.engine);
+        let of_engines = of_engines.flat_map(|e| [&e.kv_offload_config, &e.lora_config]);
+        let named = named.into_iter().chain(of_pools).chain(of_engines);
+        let named = named.flatten().cloned();
         named.filter(|path| path.is_file()).collect()
     }
 }

@@ -60,6 +60,7 @@ mod sweep;
 mod terminal;
 mod tick_pools;
 mod ticks;
+mod tiers;
 mod traces;
 mod tune;
 mod twins;

@@ -13,8 +13,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const FAMILIES: [&str; 2] = ["blis", "blackbox"];
-/// Parts of the reference that this project does not simulate.
-const ELSEWHERE: [&str; 2] = ["lora", "tiered_kv"];
 /// Relative tolerance of floats.
 const TOLERANCE: f64 = 1e-9;
 
@@ -81,7 +79,7 @@ pub(crate) fn sweep(
                         .as_str()
                         .expect("a feature")
                         .to_owned();
-                    if !ELSEWHERE.contains(&feature.as_str()) && wanted(&feature) {
+                    if wanted(&feature) {
                         let outcome = check(case, &description, rewrite).map_err(|e| {
                             format!("{}: {e}", case.file_name().unwrap_or_default().display())
                         });

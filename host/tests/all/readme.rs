@@ -421,7 +421,7 @@ fn the_references_are_complete() {
         .split([' ', ','])
         .filter_map(|word| word.strip_suffix(':'))
         .collect();
-    assert_eq!(switches.len(), 24, "{switches:?}");
+    assert_eq!(switches.len(), 25, "{switches:?}");
     lists("concepts/rules.md", switches);
 
     let ran = replay_classes(&[

@@ -5,9 +5,10 @@ use super::prefix_holders::PrefixHolders;
 use crate::adapters::AdapterState;
 use crate::frontend::{Backends, Freshness};
 use crate::instance::{EngineConfig, Instance, InstanceHooks, Part, Slot};
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use windtunnel_base::record::KvEvent;
-use windtunnel_base::request::{Request, Sym, TokenSeq};
+use windtunnel_base::request::{Request, Sym, Symbols, TokenSeq};
 use windtunnel_base::rng::salted;
 use windtunnel_plugin_api::{InstanceView, Interests, RequestView};
 
@@ -27,11 +28,12 @@ pub(super) struct SimulatedBackends {
 }
 
 impl SimulatedBackends {
-    /// Idle instances. `names` are those of the pools, `interests` those of the front end's
-    /// policies, and `hooks` are the policies inside each instance.
+    /// Idle instances. `names` are those of the pools, in `symbols`, `interests` those of the front
+    /// end's policies, and `hooks` are the policies inside each instance.
     pub(super) fn new(
         config: &ClusterConfig,
         names: &[Sym],
+        symbols: &mut Symbols,
         interests: Interests,
         hooks: impl IntoIterator<Item = InstanceHooks>,
     ) -> Result<Self, ClusterError> {
@@ -46,6 +48,14 @@ impl SimulatedBackends {
                     || pool.queue_limits.prompt_tokens.is_some(),
                 ..pool.engine
             };
+            let adapters = pool.adapters.as_ref().map(|costs| {
+                let known = costs.adapters.iter();
+                let known = known.map(|a| (symbols.intern(&a.name), (a.rank, a.load_us)));
+                (
+                    Arc::clone(costs),
+                    Arc::new(known.collect::<FxHashMap<_, _>>()),
+                )
+            });
             for _ in 0..pool.instances {
                 let index = instances.len() as u32;
                 let hooks = hooks.next().ok_or(ClusterError::NoHooks(index))?;
@@ -53,6 +63,12 @@ impl SimulatedBackends {
                 let seed = salted(config.seed, config.front.policy_salt);
                 let mut instance = Instance::new(index, engine, latency, hooks, seed)
                     .with_estimator(estimator.clone());
+                if let Some(tiers) = &pool.kv_tiers {
+                    instance = instance.with_kv_tiers(tiers);
+                }
+                if let Some((costs, known)) = &adapters {
+                    instance = instance.with_adapters(Arc::clone(costs), Arc::clone(known));
+                }
                 if config.lockstep {
                     instance = instance.in_lockstep();
                 }
@@ -75,7 +91,10 @@ impl SimulatedBackends {
                     max_step_tokens: engine.max_num_batched_tokens,
                     pool: name.0,
                     gpus: pool.gpus_per_instance,
-                    max_loras: engine.scheduling.max_loras,
+                    max_loras: match &pool.adapters {
+                        Some(costs) => costs.capacity,
+                        None => engine.scheduling.max_loras,
+                    },
                     role: pool.role.number(),
                     ..InstanceView::default()
                 });

@@ -2,8 +2,10 @@
 
 use super::queue_limits::QueueLimits;
 use super::schedule::Schedule;
+use crate::adapters::AdapterCosts;
 use crate::frontend::FrontEndConfig;
 use crate::instance::EngineConfig;
+use crate::kv::KvTiers;
 use crate::latency::{EstimateErrors, Estimator, LatencyModel};
 use std::fmt;
 use std::sync::Arc;
@@ -97,6 +99,11 @@ pub struct PoolConfig {
     pub gpus_per_instance: u32,
     /// Name of the GPU; empty = unknown.
     pub gpu: String,
+    /// Tiers below the KV blocks of each, as the reference has them.
+    pub kv_tiers: Option<Arc<KvTiers>>,
+    /// What the LoRA adapters of each cost, where they are loaded for the requests that wait for
+    /// them; else they are loaded by the steps that need them.
+    pub adapters: Option<Arc<AdapterCosts>>,
     /// Bytes of the KV cache of a token that each GPU has to send, if its instances prefill for
     /// others.
     pub kv_bytes_per_token: f64,
@@ -152,6 +159,8 @@ impl ClusterConfig {
                 latency,
                 gpus_per_instance: 0,
                 gpu: String::new(),
+                kv_tiers: None,
+                adapters: None,
                 kv_bytes_per_token: 0.0,
             }],
             transfer: TransferConfig::default(),

@@ -141,7 +141,7 @@ impl<'s> Cluster<'s> {
         let symbols = source.symbols_mut();
         let names = config.pools.iter().map(|pool| symbols.intern(&pool.name));
         let names: Vec<Sym> = names.collect();
-        let backends = SimulatedBackends::new(&config, &names, interests, hooks)?;
+        let backends = SimulatedBackends::new(&config, &names, symbols, interests, hooks)?;
         let pools = names.iter().enumerate();
         let estimators = pools.map(|(k, name)| (*name, config.estimator(k)));
         let exact_model_tags = |pool: &PoolConfig| pool.engine.rules.exact_model_tags;

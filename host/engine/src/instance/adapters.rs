@@ -1,6 +1,8 @@
 //! The LoRA adapters of an instance: which the step at hand has, and which are loaded.
 
+use super::adapter_slots::AdapterSlots;
 use crate::adapters::AdapterState;
+use smallvec::SmallVec;
 use windtunnel_base::request::Sym;
 
 /// Adapters on an instance.
@@ -16,6 +18,8 @@ pub(super) struct Adapters {
     loaded: Vec<Sym>,
     /// Those of the requests here, with how many run and wait; none of no requests.
     requests: Vec<AdapterState>,
+    /// Where each is loaded for the requests that wait for it, beside the steps.
+    pub(super) slots: Option<AdapterSlots>,
 }
 
 impl Adapters {
@@ -27,6 +31,7 @@ impl Adapters {
             step: Vec::new(),
             loaded: Vec::new(),
             requests: Vec::new(),
+            slots: None,
         }
     }
 
@@ -50,14 +55,17 @@ impl Adapters {
 
     /// Those on the GPU, and those of the requests here, each once.
     pub(super) fn states(&self) -> impl Iterator<Item = AdapterState> {
-        let loaded = |adapter: Sym| self.loaded.contains(&adapter);
+        let on_gpu = self.slots.iter().flat_map(AdapterSlots::loaded);
+        let on_gpu: SmallVec<[Sym; 8]> = on_gpu.chain(self.loaded.iter().copied()).collect();
+        let all = on_gpu.clone();
+        let loaded = move |adapter: Sym| all.contains(&adapter);
         let here = self.requests.iter().map(move |state| AdapterState {
             loaded: loaded(state.adapter),
             ..*state
         });
         let asked_for = |adapter: Sym| self.requests.iter().any(|r| r.adapter == adapter);
-        let idle = self.loaded.iter().filter(move |a| !asked_for(**a));
-        here.chain(idle.map(|&adapter| AdapterState {
+        let idle = on_gpu.into_iter().filter(move |a| !asked_for(*a));
+        here.chain(idle.map(|adapter| AdapterState {
             loaded: true,
             ..AdapterState::of(adapter)
         }))
@@ -92,7 +100,7 @@ impl Adapters {
     /// Are the adapters of the whole decode group on the GPU?
     pub(super) fn group_is_loaded(&self) -> bool {
         let mut all = self.group.iter();
-        all.all(|(adapter, _)| self.loaded.contains(adapter))
+        self.slots.is_some() || all.all(|(adapter, _)| self.loaded.contains(adapter))
     }
 
     /// A step begins in which the whole decode group takes part.
@@ -114,13 +122,31 @@ impl Adapters {
         }
     }
 
-    /// May a request with this adapter be admitted to the step?
+    /// May a request with this adapter be admitted to the step? Others may be, if not.
     pub(super) fn admits(&self, adapter: Sym) -> bool {
-        adapter.is_none() || self.step.len() < self.limit || self.step.contains(&adapter)
+        adapter.is_none()
+            || self.slots.is_some()
+            || self.step.len() < self.limit
+            || self.step.contains(&adapter)
+    }
+
+    /// Does a request with this adapter have to wait until it is loaded, and all others with it?
+    pub(super) fn lacks(&self, adapter: Sym) -> bool {
+        let slots = self.slots.as_ref();
+        slots.is_some_and(|slots| !slots.has(adapter))
+    }
+
+    /// The factor by which the step takes longer for its adapters.
+    pub(super) fn step_factor(&self) -> f64 {
+        let slots = self.slots.as_ref();
+        slots.map_or(1.0, |slots| slots.step_factor(&self.step))
     }
 
     /// Loads what the step needs; returns how many adapters were not on the GPU.
     pub(super) fn load(&mut self) -> u32 {
+        if self.slots.is_some() {
+            return 0;
+        }
         let mut new = 0;
         // The order of loading is that of the names' numbers, so that it does not depend on how the
         // step was formed.

@@ -1,6 +1,7 @@
 //! The invariants of an instance, for tests after random runs.
 
 use super::api_server::ApiServer;
+use super::config::NEVER;
 use super::part::{Part, RemoteKv};
 use super::state::Instance;
 
@@ -13,11 +14,16 @@ impl Instance {
         let held = self.requests.iter().map(|request| &request.blocks);
         let kept = self.kept.values().map(|(blocks, _)| blocks);
         self.kv.check(held.chain(kept))?;
+        if let Some(below) = &self.cpu_blocks {
+            below.check()?;
+        }
         self.check_counts()?;
         self.check_steps()?;
         for request in self.waiting.iter().map(|slot| &self.requests[slot]) {
             let arrived = request.part == Part::Decode(RemoteKv::Here);
-            if (!request.blocks.is_empty() && !arrived) || request.running {
+            // Where an admission moves blocks, it may have claimed some and failed all the same.
+            let may_hold = arrived || self.kv.has_tiers() || self.cpu_blocks.is_some();
+            if (!request.blocks.is_empty() && !may_hold) || request.running {
                 return Err(format!(
                     "{} waits but holds {} blocks",
                     request.request.id,
@@ -77,7 +83,7 @@ impl Instance {
         let asleep = self.step_at.is_none() && self.in_flight.is_empty();
         let idle = self.running.is_empty()
             && self.arrived.is_empty()
-            && (self.waiting.is_empty() || self.awaits_kv());
+            && (self.waiting.is_empty() || self.awaits_kv() || self.adapter_loaded_at() != NEVER);
         if asleep && !idle && !self.config.rules.acts_on_events_alone {
             return Err("the engine sleeps although there is work".into());
         }

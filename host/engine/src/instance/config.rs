@@ -61,12 +61,26 @@ pub struct SchedulingConfig {
     pub api_server: ApiServerConfig,
     /// Speculative decoding.
     pub speculation: Speculation,
+    /// KV blocks on the CPU; `None` = there are none.
+    pub cpu_offload: Option<CpuOffload>,
     /// Requests are admitted by the memory that they may come to need, too, and memory in use and
     /// steps are kept; `None` = by KV blocks alone.
     pub memory: Option<DeviceMemory>,
     /// Gaps between tokens are counted to the nearest multiple of this, microseconds, where the
     /// clock of a run is finer than its figures.
     pub gap_resolution: i64,
+}
+
+/// KV blocks on the CPU as vLLM's offloading connector keeps them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CpuOffload {
+    /// How many, at least 1.
+    pub cpu_blocks: u64,
+    /// Time of a load besides that of its tokens, microseconds.
+    pub base_us: i64,
+    /// Time of a loaded token, microseconds. Loads go one after the other; what is written takes no
+    /// time.
+    pub token_us: f64,
 }
 
 /// Time that the engine core's own process takes, one thing after the other, while steps run beside
@@ -220,6 +234,7 @@ impl Default for SchedulingConfig {
             core: CoreTime::default(),
             api_server: ApiServerConfig::default(),
             speculation: Speculation::OFF,
+            cpu_offload: None,
             memory: None,
             gap_resolution: 1,
         }

@@ -4,7 +4,7 @@ use super::itl_log::TokenSteps;
 use super::part::Part;
 use super::queue_key::QueueKey;
 use super::slot::{BatchEntry, Slot};
-use crate::kv::{BlockTable, Sequence};
+use crate::kv::{Asker, BlockTable, Sequence};
 use windtunnel_base::record::{Outcome, RequestRecord, State};
 use windtunnel_base::request::Request;
 use windtunnel_plugin_api::{QueuedView, RequestView, RunningView};
@@ -20,6 +20,12 @@ pub(crate) struct EngineRequest {
     /// What of it is done here.
     pub(crate) part: Part,
     pub(crate) running: bool,
+    /// Blocks from the CPU are on their way to it, with which so many tokens are computed.
+    pub(crate) loading: Option<u32>,
+    /// Full blocks of its prompt that were written to the CPU.
+    pub(crate) offloaded_blocks: u32,
+    /// Its adapter has to stay until it has left.
+    pub(crate) uses_adapter: bool,
     /// Number of its admission to the batch.
     pub(crate) admission: u64,
     /// Decodes as a member of the group since step `joined_step`; what it computed from then on is
@@ -79,6 +85,9 @@ impl EngineRequest {
             stamp: 0,
             part: Part::Whole,
             running: false,
+            loading: None,
+            offloaded_blocks: 0,
+            uses_adapter: false,
             admission: 0,
             in_group: false,
             joined_step: 0,
@@ -175,6 +184,21 @@ impl EngineRequest {
             prompt: &self.request.prompt,
             output: &self.request.output,
             private_from: self.request.private_from,
+        }
+    }
+
+    /// What it asks of the KV cache: room for `tokens` more tokens, behind those that are computed
+    /// and, if it is not admitted yet, `cached` ones. A decode asks for one, however many are said.
+    pub(crate) fn asker(&self, cached: u32, tokens: u32, known: bool) -> Asker<'_> {
+        let prefills = self.in_prefill();
+        Asker {
+            id: &self.request.id,
+            sequence: self.sequence(),
+            start: self.computed_tokens + cached,
+            tokens: if prefills { tokens } else { 1 },
+            prefills,
+            known,
+            may_wait: !matches!(self.part, Part::Decode(_)),
         }
     }
 

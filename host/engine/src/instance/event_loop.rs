@@ -1,8 +1,10 @@
 //! The life of a request between its arrival at the instance and its departure, and the order of
 //! what happens here.
 
+use super::adapter_slots::AdapterSlots;
 use super::api_server::ApiServer;
 use super::config::NEVER;
+use super::cpu_blocks::CpuBlocks;
 use super::engine_request::EngineRequest;
 use super::events::{FinishedRequest, InstanceEvent};
 use super::part::{Part, RemoteKv};
@@ -23,7 +25,17 @@ impl Instance {
     /// The instance is to do a part of a request, which reaches it at `now`. A request to prefill
     /// has no output. Of one whose KV cache is elsewhere, [`InstanceEvent::WantsKv`] says when
     /// there are blocks for it; then [`kv_arrived`](Self::kv_arrived) is due.
-    pub fn add_part(&mut self, request: Request, view: RequestView, part: Part, now: i64) -> Slot {
+    pub fn add_part(
+        &mut self,
+        mut request: Request,
+        view: RequestView,
+        part: Part,
+        now: i64,
+    ) -> Slot {
+        if self.cpu_blocks.is_some() {
+            // The CPU has the blocks of its prompt by their names.
+            request.private_from = u32::MAX;
+        }
         self.clock = self.clock.max(now);
         self.scheduled_events += 1;
         self.to_fetch += usize::from(part == Part::Decode(RemoteKv::There));
@@ -94,6 +106,10 @@ impl Instance {
                 return;
             };
             self.enqueue(slot, now, events);
+        } else if self.adapter_loaded_at() == now {
+            self.finish_loading(now);
+        } else if self.loaded_at() == now {
+            self.finish_load(now);
         } else if self.output_at() == Some(now) {
             if let Some(step) = self.in_flight.pop_front() {
                 self.process_step(step, now, events);
@@ -108,7 +124,9 @@ impl Instance {
                 .timeouts
                 .peek()
                 .map_or(NEVER, |Reverse(e)| e.0.saturating_add(1));
-            let later = self.fast_forward(now, until.min(incoming).min(timeout), events);
+            self.ask_for_adapter(now, events);
+            let others = timeout.min(self.adapter_loaded_at());
+            let later = self.fast_forward(now, until.min(incoming).min(others), events);
             if later > now {
                 self.step_at = Some(later);
                 return;
@@ -117,6 +135,35 @@ impl Instance {
             self.choose_step(now, events);
         } else if let Some(Reverse((_, _, slot, _))) = self.timeouts.pop() {
             self.time_out(slot, now, events);
+        }
+    }
+
+    /// The head of the queue asks for its adapter, before the step at `now`.
+    fn ask_for_adapter(&mut self, now: i64, events: &mut Vec<InstanceEvent>) {
+        if self.adapters.slots.is_none() || self.waiting.is_empty() {
+            return;
+        }
+        self.refresh_wait_queue(now, events);
+        let Some(slot) = self.waiting.first(|_| true) else {
+            return;
+        };
+        let request = &self.requests[slot];
+        // One whose prompt another instance computed is past that.
+        if !matches!(request.part, Part::Decode(_))
+            && let Some(slots) = &mut self.adapters.slots
+        {
+            slots.ask(request.request.adapter, now);
+        }
+    }
+
+    /// An adapter has been loaded: the requests that wait for it may be admitted.
+    fn finish_loading(&mut self, now: i64) {
+        if let Some(slots) = &mut self.adapters.slots {
+            slots.finish_loading();
+            self.totals.adapter_loads += 1;
+        }
+        if self.step_at.is_none() && !self.waiting.is_empty() {
+            self.step_at = Some(now);
         }
     }
 
@@ -248,10 +295,11 @@ impl Instance {
             self.release_blocks(slot);
             self.leave_batch(entry);
             self.prefilling.retain(|&other| other != slot);
-        } else if request.part == Part::Decode(RemoteKv::Moving) {
+        } else if request.part == Part::Decode(RemoteKv::Moving) || request.loading.is_some() {
             self.moving -= 1;
             self.release_blocks(slot);
         } else {
+            self.kv.forget_put_off(&request.request.id);
             // Nothing is held by a request that waits, but a KV cache that has arrived.
             match self.arrived.iter().position(|&other| other == slot) {
                 Some(k) => drop(self.arrived.remove(k)),
@@ -283,6 +331,11 @@ impl Instance {
         events: &mut Vec<InstanceEvent>,
     ) {
         let request = self.requests.remove(slot);
+        if request.uses_adapter
+            && let Some(slots) = &mut self.adapters.slots
+        {
+            slots.leave(request.request.adapter);
+        }
         self.to_fetch -= usize::from(request.part == Part::Decode(RemoteKv::There));
         let first_gap_us = match request.part {
             Part::Decode(_) => self.itl_log.first(&request.token_steps),
@@ -340,6 +393,10 @@ impl Instance {
         totals.blocks_reused = self.kv.blocks_reused();
         totals.blocks_taken = self.kv.blocks_taken();
         totals.kv_total_blocks = self.kv.total();
+        let below = self.cpu_blocks.as_ref().map(CpuBlocks::counts);
+        totals.kv_tiers = self.kv.tier_counts().or(below);
+        let slots = self.adapters.slots.iter();
+        totals.adapter_moves = slots.flat_map(AdapterSlots::moves).copied().collect();
         totals.ended_us = self.clock.min(horizon);
         totals.gaps = self.itl_log.histogram();
         let arrived = self.arrived.iter().copied();
@@ -355,7 +412,8 @@ impl Instance {
             unfinished.push(request.record(self.index, Outcome::Running));
         }
         let moving = Part::Decode(RemoteKv::Moving);
-        for request in self.requests.iter().filter(|r| r.part == moving) {
+        let on_its_way = |r: &&EngineRequest| r.part == moving || r.loading.is_some();
+        for request in self.requests.iter().filter(on_its_way) {
             unfinished.push(request.record(self.index, Outcome::InTransit));
         }
         let at_server = self.api_server.iter().flat_map(ApiServer::requests);

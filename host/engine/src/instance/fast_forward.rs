@@ -52,6 +52,7 @@ impl Instance {
         // Steps until one in which a request finishes.
         let unfinished = self.group.next_finish().saturating_sub(first);
         let mut left = unfinished.min(quiet.max(1));
+        self.adapters.start_step_of_group();
         let alike = self.takes_steps_alike();
         let running = self.in_flight.front();
         let before = running.map(|step| (step.start_us, step.end_us, step.kv_blocks));
@@ -89,7 +90,6 @@ impl Instance {
     /// microseconds and held so many blocks; with it the last of them is not processed yet.
     fn count_steps(&mut self, steps: u64, [begin, end]: [i64; 2], before: Option<(i64, u64)>) {
         let used = self.kv.used();
-        self.adapters.start_step_of_group();
         let new = self.adapters.load();
         debug_assert_eq!(new, 0, "its members' adapters came with them");
         let totals = &mut self.totals;

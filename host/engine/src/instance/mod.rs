@@ -8,12 +8,15 @@
 //! decodes as a group (`group_step`, `fast_forward`). Both choose their batches by the rules in
 //! `batching`.
 
+mod adapter_slots;
 mod adapters;
 mod api_server;
 mod batching;
 mod check;
 mod chosen_step;
 mod config;
+mod cpu_blocks;
+mod cpu_offload;
 mod decode_group;
 mod device_memory;
 mod engine_request;
@@ -43,7 +46,7 @@ mod work;
 
 pub use crate::rules::{EngineRules, Preset};
 pub use config::{
-    ApiServerConfig, CoreTime, EngineConfig, NEVER, SchedulingConfig, Speculation,
+    ApiServerConfig, CoreTime, CpuOffload, EngineConfig, NEVER, SchedulingConfig, Speculation,
     SpeculativeMethod,
 };
 pub use events::{FinishedRequest, InstanceEvent};

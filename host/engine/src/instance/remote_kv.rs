@@ -7,7 +7,7 @@ use super::events::InstanceEvent;
 use super::part::{FirstToken, Part, RemoteKv};
 use super::slot::{BatchEntry, Slot};
 use super::state::Instance;
-use crate::kv::CachedPrefix;
+use crate::kv::{Asker, CachedPrefix};
 use windtunnel_base::request::Request;
 use windtunnel_plugin_api::RequestView;
 
@@ -36,12 +36,13 @@ impl Instance {
         request.stamp = self.scheduled_events;
         let prompt = request.prompt_tokens();
         let mut blocks = std::mem::take(&mut request.blocks);
-        let sequence = request.sequence();
         let none = CachedPrefix::default();
-        if !self
-            .kv
-            .allocate_prefill(&mut blocks, sequence, prompt, &none)
-        {
+        let asker = Asker {
+            tokens: prompt,
+            prefills: true,
+            ..request.asker(0, prompt, true)
+        };
+        if !self.kv.allocate(&mut blocks, &asker, &none) {
             return None;
         }
         request.blocks = blocks;

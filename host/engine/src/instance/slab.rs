@@ -40,6 +40,10 @@ impl<T> Slab<T> {
         self.slots.get(ix as usize).and_then(Option::as_ref)
     }
 
+    pub(crate) fn get_mut(&mut self, ix: u32) -> Option<&mut T> {
+        self.slots.get_mut(ix as usize).and_then(Option::as_mut)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().flatten()
     }

@@ -1,10 +1,12 @@
 //! The state of an instance, and what can be read from it.
 
+use super::adapter_slots::AdapterSlots;
 use super::adapters::Adapters;
 use super::api_server::ApiServer;
 use super::batching::BlockedHead;
 use super::chosen_step::{ChosenStep, StepPart};
 use super::config::{EngineConfig, NEVER};
+use super::cpu_blocks::CpuBlocks;
 use super::decode_group::{DecodeGroup, GroupChange, MAX_BLOCK_SIZE};
 use super::device_memory::MemoryLedger;
 use super::engine_request::EngineRequest;
@@ -12,14 +14,15 @@ use super::itl_log::ItlLog;
 use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::wait_queue::WaitQueue;
-use crate::adapters::AdapterState;
-use crate::kv::{BlockTable, KvCache};
+use crate::adapters::{AdapterCosts, AdapterState};
+use crate::kv::{BlockTable, KvCache, KvTiers};
 use crate::latency::{Estimator, LatencyModel};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use windtunnel_base::record::InstanceTotals;
+use windtunnel_base::request::Sym;
 use windtunnel_plugin_api::{
     BatchLimits, Batching, Decodes, Interests, Priority, QueueOrder, Scheduler, Victim,
 };
@@ -94,6 +97,8 @@ pub struct Instance {
     /// Chosen steps whose output is not processed yet, the running one first.
     pub(super) in_flight: VecDeque<ChosenStep>,
     pub(super) adapters: Adapters,
+    /// Blocks on the CPU, where there are any.
+    pub(super) cpu_blocks: Option<CpuBlocks>,
     /// Where it takes time.
     pub(super) api_server: Option<ApiServer>,
     /// Requests whose KV cache is to be fetched.
@@ -162,6 +167,8 @@ impl Instance {
         // The fast path knows no drafts.
         config.plain |= config.scheduling.speculation.is_on();
         config.plain |= config.rules.needs_plain_steps();
+        // What is computed is looked at after every step.
+        config.plain |= config.scheduling.cpu_offload.is_some();
         // The fast path takes many steps of which nobody hears.
         let batching_interests = hooks.batching.interests();
         config.plain |= batching_interests.has(Interests::STEPS);
@@ -198,6 +205,7 @@ impl Instance {
             chosen_steps: 0,
             in_flight: VecDeque::new(),
             adapters: Adapters::new(config.scheduling.max_loras),
+            cpu_blocks: config.scheduling.cpu_offload.map(CpuBlocks::new),
             api_server: ApiServer::new(config.scheduling.api_server)
                 .filter(|_| config.rules.has_api_server()),
             to_fetch: 0,
@@ -233,6 +241,29 @@ impl Instance {
     #[must_use]
     pub fn with_estimator(mut self, estimator: Estimator) -> Self {
         self.estimator = estimator;
+        self
+    }
+
+    /// The same instance, idle, with tiers below its KV blocks, as the reference has them.
+    #[must_use]
+    pub fn with_kv_tiers(mut self, tiers: &KvTiers) -> Self {
+        let config = &self.config;
+        let (total, size) = (config.total_kv_blocks, config.block_size);
+        self.kv = KvCache::with_tiers(total, size, &config.rules, tiers);
+        // What requests hold is looked at after every step.
+        self.config.plain = true;
+        self
+    }
+
+    /// The same instance, idle, whose adapters are loaded for the requests that wait for them and
+    /// cost this; `known` has their ranks and loading times.
+    #[must_use]
+    pub fn with_adapters(
+        mut self,
+        costs: Arc<AdapterCosts>,
+        known: Arc<FxHashMap<Sym, (u32, i64)>>,
+    ) -> Self {
+        self.adapters.slots = Some(AdapterSlots::new(costs, known));
         self
     }
 
@@ -314,7 +345,9 @@ impl Instance {
             false => self.step_at.unwrap_or(NEVER),
         };
         let taken_in = self.taken_in_at();
-        incoming.min(timeout).min(step).min(output).min(taken_in)
+        let adapter = self.adapter_loaded_at();
+        let others = taken_in.min(adapter).min(self.loaded_at());
+        incoming.min(timeout).min(step).min(output).min(others)
     }
 
     /// Is there nothing to do? KV caches may be on their way here.
@@ -322,7 +355,7 @@ impl Instance {
     pub fn is_idle(&self) -> bool {
         let none = self.running.is_empty() && self.in_flight.is_empty();
         let coming = !self.incoming.is_empty() || self.taken_in_at() != NEVER;
-        none && self.waiting_requests() == 0 && !coming
+        none && self.waiting_requests() == 0 && !coming && self.loaded_at() == NEVER
     }
 
     /// Does a step run?
@@ -340,6 +373,18 @@ impl Instance {
     /// When the server has taken in a request next.
     pub(super) fn taken_in_at(&self) -> i64 {
         self.api_server.as_ref().map_or(NEVER, ApiServer::next_us)
+    }
+
+    /// When the adapter that is being loaded is here.
+    pub(super) fn adapter_loaded_at(&self) -> i64 {
+        let slots = self.adapters.slots.as_ref();
+        slots.and_then(AdapterSlots::loaded_at).unwrap_or(NEVER)
+    }
+
+    /// When blocks from the CPU are here next.
+    pub(super) fn loaded_at(&self) -> i64 {
+        let below = self.cpu_blocks.as_ref();
+        below.and_then(CpuBlocks::next_us).unwrap_or(NEVER)
     }
 
     /// When the output of the running step is processed.

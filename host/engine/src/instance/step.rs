@@ -10,7 +10,8 @@ use super::part::Part;
 use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::state::Instance;
-use crate::latency::{StepAggregates, StepItem, rounded_us};
+use crate::kv::CachedPrefix;
+use crate::latency::{StepAggregates, StepItem, rounded_us, truncate_us};
 use windtunnel_base::record::{Outcome, StepRun};
 use windtunnel_base::request::FinishReason;
 use windtunnel_plugin_api::EventKind;
@@ -26,6 +27,7 @@ impl Instance {
         if self.running.is_empty() && self.waiting_requests() == 0 {
             return;
         }
+        self.kv.set_clock(now);
         let preemptions = self.totals.preemptions;
         let group = self.form_group_batch(now, events);
         let work = if group {
@@ -51,7 +53,7 @@ impl Instance {
         };
         let (step_us, fraction) = self.next_step_us(&work, start_us);
         self.busy_fraction = fraction;
-        let duration = step_us + self.adapter_loading_us();
+        let duration = step_us + self.adapter_loading_us() + self.kv.take_reload_us();
         let end_us = start_us.saturating_add(duration);
         self.totals.steps += 1;
         self.totals.queue_length_sum += self.waiting_requests() as u64;
@@ -89,8 +91,18 @@ impl Instance {
                 self.step_at = Some(chosen_us);
             }
         } else {
+            self.mirror_batch();
             self.process_step(step, end_us, events);
         }
+    }
+
+    /// What running requests hold goes to the tiers below, where there are some.
+    fn mirror_batch(&mut self) {
+        let requests = &self.requests;
+        self.kv.mirror(self.running.iter().map(|entry| {
+            let request = &requests[entry.slot];
+            (entry.admission, &request.blocks, request.prompt_tokens())
+        }));
     }
 
     /// Does the batching policy let waiting requests wait although nothing runs? Then the next step
@@ -125,6 +137,8 @@ impl Instance {
                 self.refuse_starving(slot, events);
             } else {
                 self.leave_queue(slot);
+                // What was loaded for it from the CPU may be here.
+                self.release_blocks(slot);
                 self.drop_request(slot, now, events);
             }
         }
@@ -233,7 +247,11 @@ impl Instance {
 
     /// Duration of the step at hand, microseconds.
     pub(super) fn step_us(&self, work: &StepAggregates) -> i64 {
-        self.latency.step_us(work, &mut self.step_items()).max(1)
+        let step_us = self.latency.step_us(work, &mut self.step_items()).max(1);
+        match self.adapters.step_factor() {
+            factor if factor > 1.0 => truncate_us(step_us as f64 * factor).max(1),
+            _ => step_us,
+        }
     }
 
     /// Duration of the step at hand, which begins at `start_us`, microseconds, and the fraction of
@@ -277,6 +295,7 @@ impl Instance {
         self.itl_log.record(self.gap_us(start, seen_us), 1);
         self.last_output_us = seen_us;
         step.parts.sort_unstable_by_key(|part| part.entry);
+        self.offload_prompts(&step.parts);
         let here = |requests: &Slab<EngineRequest>, entry: BatchEntry| {
             let request = requests.get(entry.slot);
             request.is_some_and(|request| request.admission == entry.admission)
@@ -311,7 +330,9 @@ impl Instance {
         self.note_memory(end);
         self.spare_parts = step.parts;
         self.publish_kv_events(end, events);
-        if !self.running.is_empty() || self.waiting_requests() > 0 {
+        // While nothing runs and an adapter is loaded, nobody can be admitted.
+        let loads = self.running.is_empty() && self.adapter_loaded_at() != NEVER;
+        if !self.running.is_empty() || self.waiting_requests() > 0 && !loads {
             self.step_at = Some(end);
         }
         if self.itl_log.detailed() > DETAILED_STEPS {
@@ -406,10 +427,10 @@ impl Instance {
             return;
         }
         let mut blocks = std::mem::take(&mut request.blocks);
-        let known = true;
+        let asker = request.asker(0, 1, true);
         if self
             .kv
-            .allocate_decode(&mut blocks, request.sequence(), known)
+            .allocate(&mut blocks, &asker, &CachedPrefix::default())
         {
             request.known_tokens += 1;
         } else {

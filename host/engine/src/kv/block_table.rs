@@ -21,6 +21,9 @@ pub struct BlockTable {
     /// The first block was opened by an output token: the prompt is empty, or fully cached and
     /// (under `blis` rules) not claimed.
     pub(super) detached: bool,
+    /// Where each block counts by itself, as there are tiers below: the blocks in order. All of
+    /// them are among the anonymous ones, too.
+    pub(super) single: Vec<u32>,
 }
 
 /// Blocks of an extent, from its first one on. If it has fewer, the others are in the extents that
@@ -79,6 +82,16 @@ pub struct Sequence<'a> {
 }
 
 impl<'a> Sequence<'a> {
+    /// The key of the token before position `end`, if it is one of the sequence.
+    pub(super) fn key_before(&self, end: u32) -> Option<u64> {
+        let position = end.checked_sub(1)?;
+        let prompt = self.prompt.token_key(position);
+        prompt.or_else(|| {
+            self.output
+                .token_key(position.checked_sub(self.prompt.len())?)
+        })
+    }
+
     /// Blocks `from` up to `to`, of `size` tokens.
     pub(super) fn keys(&self, size: u32, from: u32, to: u32) -> Keys<'a> {
         Keys::of_both(self.prompt, self.output, size, from, to)

@@ -13,6 +13,7 @@ use super::change_log::ChangeLog;
 use super::event_log::EventLog;
 use super::index::PrefixIndex;
 use super::pool::{Front, Pool};
+use super::tiers::TieredCache;
 use crate::key_range::{KeyRange, Keys};
 use crate::rules::EngineRules;
 use windtunnel_base::record::KvChange;
@@ -31,6 +32,7 @@ pub struct KvCache {
     lookups: bool,
     pub(super) changes: Option<ChangeLog>,
     pub(super) events: Option<EventLog>,
+    tracks_events: bool,
     /// Blocks freed and keys that became findable, so far.
     pub(super) relief: u64,
     /// Keys that are findable no more, so far.
@@ -39,6 +41,8 @@ pub struct KvCache {
     taken: u64,
     /// Extents of the request at hand.
     parts: Vec<u32>,
+    /// Where there are tiers below, all blocks.
+    pub(super) tiered: Option<Box<TieredCache>>,
 }
 
 impl KvCache {
@@ -56,34 +60,49 @@ impl KvCache {
             lookups,
             changes: None,
             events: None,
+            tracks_events: false,
             relief: 0,
             evictions: 0,
             reused: 0,
             taken: 0,
             parts: Vec::new(),
+            tiered: None,
         }
     }
 
     /// Starts to remember the index as of the last [`refresh_signal`](Self::refresh_signal).
     pub fn track_changes(&mut self) {
-        self.changes.get_or_insert_with(ChangeLog::default);
+        let changes = match &mut self.tiered {
+            Some(tiered) => tiered.changes(),
+            None => &mut self.changes,
+        };
+        changes.get_or_insert_with(ChangeLog::default);
     }
 
     /// Starts to collect what becomes findable and what is evicted. Blocks that are private, and so
     /// only counted, do not show.
     pub fn track_events(&mut self) {
-        self.events.get_or_insert_with(EventLog::default);
+        let events = match &mut self.tiered {
+            Some(tiered) => tiered.events(),
+            None => &mut self.events,
+        };
+        events.get_or_insert_with(EventLog::default);
+        self.tracks_events = true;
     }
 
     /// Are such events collected?
     #[must_use]
     pub fn tracks_events(&self) -> bool {
-        self.events.is_some()
+        self.tracks_events
     }
 
     /// The events since the last call, in order.
     pub fn take_events(&mut self) -> impl Iterator<Item = KvChange> {
-        self.events.iter_mut().flat_map(EventLog::take)
+        let events = match &mut self.tiered {
+            Some(tiered) => tiered.events(),
+            None => &mut self.events,
+        };
+        events.iter_mut().flat_map(EventLog::take)
     }
 
     /// Tokens per block.
@@ -101,7 +120,10 @@ impl KvCache {
     /// Blocks on the free list, cached ones included.
     #[must_use]
     pub fn free(&self) -> u64 {
-        self.pool.free()
+        match &self.tiered {
+            Some(tiered) => tiered.free(),
+            None => self.pool.free(),
+        }
     }
 
     /// Blocks that requests hold.
@@ -113,13 +135,13 @@ impl KvCache {
     /// Cached blocks reused so far.
     #[must_use]
     pub fn blocks_reused(&self) -> u64 {
-        self.reused
+        self.tiered.as_ref().map_or(self.reused, |t| t.reused())
     }
 
     /// Blocks allocated anew so far.
     #[must_use]
     pub fn blocks_taken(&self) -> u64 {
-        self.taken
+        self.tiered.as_ref().map_or(self.taken, |t| t.taken())
     }
 
     /// The longest run of leading blocks that are cached now, among the full ones of the first
@@ -129,6 +151,9 @@ impl KvCache {
         let mut cached = CachedPrefix::default();
         if !self.lookups {
             return cached;
+        }
+        if let Some(tiered) = &self.tiered {
+            return tiered.cached_prefix(sequence, tokens);
         }
         let whole = tokens / self.block_size;
         for range in sequence.keys(self.block_size, 0, whole) {
@@ -178,11 +203,18 @@ impl KvCache {
     }
 
     fn found_now(&self, range: KeyRange) -> u32 {
+        if let Some(tiered) = &self.tiered {
+            return tiered.found(range);
+        }
         self.index.leading(&self.pool, range, |_, _| {})
     }
 
     fn found_at_refresh(&self, range: KeyRange) -> u32 {
-        let Some(log) = &self.changes else {
+        let log = match &self.tiered {
+            Some(tiered) => tiered.changes_so_far(),
+            None => self.changes.as_ref(),
+        };
+        let Some(log) = log else {
             return self.found_now(range);
         };
         let mut first = range.first;
@@ -204,7 +236,11 @@ impl KvCache {
 
     /// Makes the delayed signal show the present index.
     pub fn refresh_signal(&mut self) {
-        if let Some(log) = &mut self.changes {
+        let log = match &mut self.tiered {
+            Some(tiered) => tiered.changes(),
+            None => &mut self.changes,
+        };
+        if let Some(log) = log {
             log.refresh();
         }
     }
@@ -234,6 +270,9 @@ impl KvCache {
     /// Free blocks that `tokens` more tokens take, if the `cached` blocks are reused first.
     #[must_use]
     pub fn blocks_taken_by(&self, table: &BlockTable, tokens: u32, cached: &CachedPrefix) -> u64 {
+        if let Some(tiered) = &self.tiered {
+            return tiered.blocks_taken_by(table, tokens, cached);
+        }
         let idle = |part: &&Part| self.pool[part.extent].references == 0;
         let idle = cached.parts.iter().filter(idle);
         let idle: u64 = idle.map(|part| u64::from(part.blocks)).sum();
@@ -366,7 +405,7 @@ impl KvCache {
     /// How many of the full blocks of the first `tokens` tokens a lookup could ask for: none that
     /// is private, or detached from its prompt.
     fn findable_blocks(&self, table: &BlockTable, sequence: Sequence<'_>, tokens: u32) -> u32 {
-        if table.detached || !self.lookups {
+        if table.detached || !self.lookups || self.tiered.is_some() {
             return 0;
         }
         tokens.min(sequence.private_from) / self.block_size
@@ -402,6 +441,10 @@ impl KvCache {
     /// heads. The first `known` of them are full blocks whose tokens are known: they could be found
     /// if anybody asked. The others are used again first where the rules say so.
     pub fn release(&mut self, table: &mut BlockTable, known: u32) {
+        if let Some(tiered) = &mut self.tiered {
+            tiered.release(table);
+            return;
+        }
         let known = if self.lookups { known as usize } else { 0 };
         let identified = table.identified as usize;
         let private = known.clamp(identified, table.len()) - identified;

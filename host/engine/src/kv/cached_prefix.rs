@@ -43,6 +43,24 @@ impl CachedPrefix {
         }
     }
 
+    /// Blocks that count one by one.
+    pub(super) fn of_single_blocks(blocks: Vec<u32>) -> Self {
+        let part = |&extent: &u32| Part {
+            extent,
+            skip: 0,
+            blocks: 1,
+        };
+        Self {
+            parts: blocks.iter().map(part).collect(),
+            blocks: blocks.len() as u32,
+        }
+    }
+
+    /// The blocks, where they count one by one.
+    pub(super) fn single_blocks(&self) -> impl Iterator<Item = u32> {
+        self.parts.iter().map(|part| part.extent)
+    }
+
     pub(super) fn push(&mut self, part: Part) {
         self.blocks += part.blocks;
         match self.parts.last_mut() {

@@ -10,6 +10,9 @@ impl KvCache {
     /// # Errors
     /// A sentence that names the broken invariant.
     pub fn check<'a>(&self, tables: impl Iterator<Item = &'a BlockTable>) -> Result<(), String> {
+        if let Some(tiered) = &self.tiered {
+            return tiered.check(&tables.collect::<Vec<_>>());
+        }
         let numbers: BTreeSet<u32> = self.pool.numbers().collect();
         let mut references = vec![0u32; numbers.last().map_or(0, |&last| last as usize + 1)];
         let mut anonymous = 0;

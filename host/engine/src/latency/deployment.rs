@@ -62,6 +62,8 @@ pub struct Setup {
     /// Are step times and KV capacity computed as BLIS does it, mistakes included? For runs that
     /// ask for its rules.
     pub as_blis: bool,
+    /// Bytes of an instance that are neither weights nor KV cache, as BLIS counts memory.
+    pub reserved_bytes: f64,
     /// Does `xpu-roofline` pad steps, count memory by the byte and time in picoseconds, as XpuSim?
     pub as_xpusim: bool,
 }
@@ -99,6 +101,7 @@ impl Setup {
             moe_comm_backend: None,
             ticks: None,
             as_blis: false,
+            reserved_bytes: 0.0,
             as_xpusim: false,
         }
     }

@@ -144,6 +144,13 @@ impl Values {
         }
     }
 
+    /// Gives the parameter at this position a value, if it was not given one.
+    pub(crate) fn or_value(&mut self, index: usize, value: f64) {
+        if self.given.iter().all(|(known, _)| *known != index) {
+            self.given.push((index, value));
+        }
+    }
+
     /// The value of a parameter, if one was given.
     ///
     /// # Panics

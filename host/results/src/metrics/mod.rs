@@ -1,5 +1,6 @@
 //! The summaries made of what a run leaves behind.
 
+pub mod adapters;
 pub mod anomaly;
 pub mod digest;
 pub mod drafts;

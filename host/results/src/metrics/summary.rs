@@ -30,6 +30,9 @@ pub struct ReferenceFigures {
     pub ttft_us: Distribution,
     /// Scheduling delay of every request that has one, milliseconds.
     pub scheduling_delay: Spread,
+    /// Share of the blocks brought to the CPU that had to go again; with devices below it, of the
+    /// fetches from these for which it had no room. The cluster's is the plain mean, too.
+    pub thrashing: f64,
     /// Blocks reused over blocks reused or taken; the cluster's is the plain mean over its
     /// instances, idle ones included.
     pub hit_rate: f64,
@@ -292,6 +295,7 @@ fn summary(
             ttft: Spread::of_us(values.any_ttft_us()),
             ttft_us: Distribution::of(values.any_ttft_us()),
             scheduling_delay: Spread::of_us(values.any_delay_us()),
+            thrashing: totals.kv_tiers.map_or(0.0, |tiers| tiers.thrashing),
             hit_rate: totals.reference_hit_rate(),
         },
     }
@@ -326,7 +330,10 @@ fn cluster(totals: &[InstanceTotals], instances: &[Summary], values: &Values) ->
     let routed = values.routed;
     let mut cluster = summary("cluster".into(), &sum, values, &gaps, routed);
     let rates: f64 = instances.iter().map(|s| s.reference.hit_rate).sum();
-    cluster.reference.hit_rate = rates / instances.len().max(1) as f64;
+    let n = instances.len().max(1) as f64;
+    cluster.reference.hit_rate = rates / n;
+    let thrashing: f64 = instances.iter().map(|s| s.reference.thrashing).sum();
+    cluster.reference.thrashing = thrashing / n;
     cluster.kv_peak_blocks = instances
         .iter()
         .map(|s| s.kv_peak_blocks)

@@ -38,6 +38,8 @@ struct Row<'a> {
     handled_by: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     model: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    adapter: &'a str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     length_capped: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +65,7 @@ impl<'a> Row<'a> {
             tenant_id: record.symbols.name(r.tenant),
             handled_by: r.instance.map_or_else(String::new, instance_name),
             model: record.symbols.name(r.model),
+            adapter: record.symbols.name(r.adapter),
             length_capped: r.outcome == Outcome::LengthCapped,
             gateway_queue_delay_ms: gateway_queue_delay_ms(r),
             session_id: record.symbols.name(r.session),
@@ -99,14 +102,15 @@ impl Serialize for Rows<'_> {
 /// When `out` fails.
 pub fn write_stdout(results: &Results<'_>, out: &mut dyn Write) -> io::Result<()> {
     if results.summary.instances.len() > 1 {
-        for instance in &results.summary.instances {
-            write_block(out, &Aggregate::of(instance))?;
+        for (k, instance) in (0..).zip(&results.summary.instances) {
+            let aggregate = Aggregate::of(instance).with_adapters(results.record, Some(k));
+            write_block(out, &aggregate)?;
         }
     }
     let (goodput, saturation) = reference_judgements(results);
     let cluster = &results.summary.cluster;
     let aggregate = Aggregate::cluster(cluster, goodput.as_ref(), saturation.as_ref());
-    write_block(out, &aggregate)?;
+    write_block(out, &aggregate.with_adapters(results.record, None))?;
     out.write_all(sections::all(results).as_bytes())?;
     match results.inputs.generator {
         Some(inputs) => out.write_all(super::generator::text(results, inputs).as_bytes()),
@@ -153,7 +157,8 @@ fn write_block(out: &mut dyn Write, aggregate: &Aggregate<'_>) -> io::Result<()>
 pub fn metrics_file(results: &Results<'_>, out: &mut dyn Write) -> io::Result<()> {
     let (goodput, saturation) = reference_judgements(results);
     let cluster = &results.summary.cluster;
-    let mut aggregate = Aggregate::cluster(cluster, goodput.as_ref(), saturation.as_ref());
+    let aggregate = Aggregate::cluster(cluster, goodput.as_ref(), saturation.as_ref());
+    let mut aggregate = aggregate.with_adapters(results.record, None);
     aggregate.cache_hit_rate = Some(cluster.reference.hit_rate);
     aggregate.requests = Some(Rows(results.record));
     go::write_pretty(out, &aggregate)

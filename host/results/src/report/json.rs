@@ -1,7 +1,8 @@
 //! A run's results as one JSON object: the reference's keys first, in its order, then what it does
 //! not report.
 
-use super::{Results, blis, gateway, go};
+use super::{Results, blis, gateway, go, tiers};
+use crate::metrics::adapters::of_adapters;
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::measured::Measured;
@@ -61,6 +62,9 @@ pub fn value(results: &Results<'_>) -> Value {
         "infinite_cache_hit_rate",
         json!(results.inputs.infinite_cache_hit_rate),
     );
+    if let Some(moved) = tiers::json(&results.record.instances) {
+        add("kv_tiers", moved);
+    }
     add("preemption_rate", json!(cluster.preemption_rate()));
     add("kv_peak_utilization", json!(cluster.kv_peak_utilization));
     add("kv_mean_utilization", json!(cluster.kv_mean_utilization));
@@ -90,6 +94,9 @@ pub fn value(results: &Results<'_>) -> Value {
             if record.names_pools() {
                 value["pool"] = record.symbols.name(totals.pool).into();
             }
+            if let Some(moved) = tiers::json(std::slice::from_ref(totals)) {
+                value["kv_tiers"] = moved;
+            }
             if !results.adapters.is_empty() {
                 value["adapter_loads"] = s.adapter_loads.into();
             }
@@ -109,6 +116,9 @@ pub fn value(results: &Results<'_>) -> Value {
     if !results.adapters.is_empty() {
         add("adapters", groups(&results.adapters));
         add("adapter_loads", cluster.adapter_loads.into());
+        if let Some(moves) = adapter_moves(results) {
+            add("adapter_moves", moves);
+        }
     }
     if !results.tenants.is_empty() {
         add("tenant_fairness_jain", json!(fairness(&results.tenants)));
@@ -298,6 +308,20 @@ fn goodput(g: &Goodput) -> Value {
         "good_requests": g.good,
         "attainment": g.attainment,
         "requests_per_sec": g.rps,
+    })
+}
+
+/// How often each LoRA adapter was loaded and had to go; none where they are not loaded for the
+/// requests that wait for them.
+fn adapter_moves(results: &Results<'_>) -> Option<Value> {
+    let record = results.record;
+    let mut instances = record.instances.iter();
+    instances.any(|i| !i.adapter_moves.is_empty()).then(|| {
+        let moves = of_adapters(record, None).into_iter();
+        let moves = moves.map(
+            |(name, of)| json!({ "name": name, "loads": of.loads, "evictions": of.evictions }),
+        );
+        moves.collect()
     })
 }
 

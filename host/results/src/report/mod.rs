@@ -19,6 +19,7 @@ pub mod step_log;
 pub mod sweep;
 pub mod table;
 pub mod ticks;
+mod tiers;
 pub mod xpusim;
 
 #[cfg(test)]

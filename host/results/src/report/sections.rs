@@ -106,14 +106,13 @@ fn anomalies(lines: &mut Lines, a: &Anomalies) {
 }
 
 fn kv(lines: &mut Lines, cluster: &Summary) {
-    // Thrashing is a property of offloading to the CPU; one memory tier never thrashes.
     let preemptions = cluster.preemption_rate().unwrap_or(0.0);
-    let hits = cluster.reference.hit_rate;
-    if preemptions != 0.0 || hits != 0.0 {
+    let (hits, thrashing) = (cluster.reference.hit_rate, cluster.reference.thrashing);
+    if preemptions != 0.0 || hits != 0.0 || thrashing != 0.0 {
         lines.title("KV Cache Metrics");
         lines.add(format_args!("Preemption Rate: {preemptions:.4}"));
         lines.add(format_args!("Cache Hit Rate: {hits:.4}"));
-        lines.add(format_args!("KV Thrashing Rate: {:.4}", 0.0));
+        lines.add(format_args!("KV Thrashing Rate: {thrashing:.4}"));
     }
 }
 

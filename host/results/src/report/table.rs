@@ -1,6 +1,6 @@
 //! The report for people: a few tables at most 100 columns wide, plain text without colours.
 
-use super::{Results, gateway, instance_name};
+use super::{Results, gateway, instance_name, tiers};
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::measured::Measured;
@@ -230,6 +230,9 @@ fn overview(results: &Results<'_>) -> String {
         or_dash(c.cache_hit_rate, percent),
         count(c.preemptions)
     );
+    if let Some(t) = tiers::sum(&results.record.instances) {
+        let _ = write!(text, "\nKV tiers:   {}", tiers::line(&t, count));
+    }
     if let Some(t) = &results.transfers {
         let ms = |d: &Distribution, of: fn(&Distribution) -> f64| {
             or_dash(d.divided_by(1000.0).figure(of), digits)

@@ -14,6 +14,7 @@ impl Instance {
         budget: &mut StepBudget,
         events: &mut Vec<InstanceEvent>,
     ) {
+        self.kv.poll_put_off();
         if !budget.may_admit() {
             return;
         }
@@ -35,14 +36,27 @@ impl Instance {
             let Some(slot) = self.waiting.first(|slot| self.may_resume(slot)) else {
                 break;
             };
-            // Requests behind one that does not fit wait, too.
-            if self.is_blocked(slot, budget)
+            // Requests behind one that does not fit wait, too; those behind one that waits for a
+            // device do not.
+            if self.adapters_keep_out(slot)
+                || self.is_blocked(slot, budget)
                 || !self.memory_admits(slot)
-                || !self.admit(slot, now, budget, events)
+                || !self.admit(slot, now, budget, events) && !self.is_put_off(slot)
             {
                 break;
             }
         }
+    }
+
+    /// Does this request, and all behind it, wait until its adapter is loaded?
+    fn adapters_keep_out(&self, slot: Slot) -> bool {
+        let request = &self.requests[slot];
+        !matches!(request.part, Part::Decode(_)) && self.adapters.lacks(request.request.adapter)
+    }
+
+    /// Waits this request for blocks that a device brings?
+    fn is_put_off(&self, slot: Slot) -> bool {
+        self.kv.puts_off(&self.requests[slot].request.id)
     }
 
     /// May this waiting request be admitted to the step at hand, if there is room? Those that may
@@ -52,6 +66,7 @@ impl Instance {
         let request = &self.requests[slot];
         request.scheduled_in <= self.processed_steps()
             && self.adapters.admits(request.request.adapter)
+            && !self.is_put_off(slot)
     }
 
     /// Is this the head of the queue that did not fit before, and would it fail to fit again?
@@ -67,7 +82,9 @@ impl Instance {
     pub(crate) fn block_head(&mut self, slot: Slot, budget: &StepBudget, short: u64, reuse: bool) {
         let head = BlockedHead::new(&self.requests[slot], budget, self.room(), short, reuse);
         let speculates = self.config.scheduling.speculation.is_on();
-        self.blocked_head = (!speculates).then_some(head);
+        // Tiers below may have what fits, and an attempt moves blocks.
+        let repeats = speculates || self.kv.has_tiers();
+        self.blocked_head = (!repeats).then_some(head);
     }
 
     fn room(&self) -> Room {
@@ -105,6 +122,9 @@ impl Instance {
             }
             Part::Whole | Part::Prefill | Part::Decode(_) => {}
         }
+        if self.cpu_blocks.is_some() && !self.requests[slot].blocks.is_empty() {
+            return self.admit_loaded(slot, now, budget);
+        }
         let rules = self.config.rules;
         let scheduling = self.config.scheduling;
         let block_size = self.config.block_size;
@@ -125,6 +145,10 @@ impl Instance {
         if scheduling.speculation.recomputes_last_hit() {
             cached.pop();
         }
+        if let Some(fits) = self.load_from_cpu(slot, &cached, budget, now) {
+            return fits;
+        }
+        let request = &self.requests[slot];
         let cached_tokens = cached.blocks() * block_size;
         let remaining = target - cached_tokens;
         let Some(wanted) = budget.padded(remaining, cached_tokens) else {
@@ -144,7 +168,10 @@ impl Instance {
             .kv
             .blocks_taken_by(&request.blocks, held.max(slots), &cached);
         let needed = needed.saturating_add(self.reserved_blocks());
-        let short = needed.saturating_sub(self.kv.free());
+        let short = match self.kv.has_tiers() {
+            true => 0,
+            false => needed.saturating_sub(self.kv.free()),
+        };
         let taken = match rules.v0_kv_blocks {
             true => remaining,
             false => tokens,
@@ -160,6 +187,14 @@ impl Instance {
         // The reference prices a step as if nothing had been cached.
         request.computed_tokens = if awaits_output { cached_tokens } else { 0 };
         request.computed_after_step = cached_tokens + tokens;
+        self.note_admission(slot, cached_tokens, now);
+        true
+    }
+
+    /// Notes that a request is admitted at `now`, with so many tokens that need not be computed.
+    pub(crate) fn note_admission(&mut self, slot: Slot, cached_tokens: u32, now: i64) {
+        let rules = self.config.rules;
+        let request = &mut self.requests[slot];
         // What a preempted request finds again is its own work, not a prefix that somebody shared.
         if request.cached_tokens.is_none() {
             request.cached_tokens = Some(cached_tokens);
@@ -170,7 +205,6 @@ impl Instance {
         if request.scheduling_delay_us.is_none() || !rules.first_scheduling_counts {
             request.scheduling_delay_us = Some(now - request.request.arrival_us);
         }
-        true
     }
 
     /// Gives a request, which has left the wait queue, a seat in the batch of the step at hand and
@@ -183,8 +217,16 @@ impl Instance {
         });
         budget.admit(tokens);
         let request = &mut self.requests[slot];
-        self.adapters.add(request.request.adapter);
-        self.adapters.count(request.request.adapter, 1, 0);
+        let adapter = request.request.adapter;
+        // A prompt that is found whole takes part without tokens; then its adapter costs nothing.
+        if tokens > 0 || self.adapters.slots.is_none() {
+            self.adapters.add(adapter);
+        }
+        self.adapters.count(adapter, 1, 0);
+        if let Some(slots) = &mut self.adapters.slots {
+            let new = !std::mem::replace(&mut request.uses_adapter, true);
+            slots.admit(adapter, new);
+        }
         request.admission = self.admissions;
         request.running = true;
         request.scheduled_tokens = tokens;

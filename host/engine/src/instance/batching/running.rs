@@ -131,17 +131,12 @@ impl Instance {
             true => computed <= request.prompt_tokens() + request.emitted,
             false => computed <= last,
         };
+        let cached_tokens = cached.blocks() * self.config.block_size;
         // An empty prompt has no prefill; the reference gives it room for an output token instead.
-        let fits = if request.in_prefill() {
-            self.kv
-                .allocate_prefill(&mut blocks, request.sequence(), tokens, cached)
-        } else {
-            self.kv
-                .allocate_decode(&mut blocks, request.sequence(), known)
-        };
+        let asker = request.asker(cached_tokens, tokens, known);
+        let fits = self.kv.allocate(&mut blocks, &asker, cached);
         request.blocks = blocks;
         if fits {
-            let cached_tokens = cached.blocks() * self.config.block_size;
             let known_tokens = computed + cached_tokens - u32::from(!known);
             request.known_tokens = known_tokens;
             if awaits_output {
@@ -217,6 +212,7 @@ impl Instance {
         }
         request.computed_tokens = 0;
         request.computed_after_step = 0;
+        request.offloaded_blocks = 0;
         self.release_blocks(slot);
         let request = &mut self.requests[slot];
         if self.config.token_events {

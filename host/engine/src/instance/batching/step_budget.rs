@@ -70,12 +70,12 @@ impl StepBudget {
     }
 
     /// Tokens that it gets now.
-    pub(super) fn prefill_tokens(&self, remaining: u32, computed: u32) -> u32 {
+    pub(crate) fn prefill_tokens(&self, remaining: u32, computed: u32) -> u32 {
         self.prefill_chunk(remaining, computed).min(self.new_tokens)
     }
 
     /// Would it get more if it were the first of the step?
-    pub(super) fn cuts_prefill(&self, remaining: u32, computed: u32) -> bool {
+    pub(crate) fn cuts_prefill(&self, remaining: u32, computed: u32) -> bool {
         self.prefill_chunk(remaining, computed) > self.new_tokens
     }
 

@@ -2,6 +2,7 @@
 
 use super::super::capacity::{GIB, KvCapacity};
 use windtunnel_base::input::InputError;
+use windtunnel_config::ModelArch;
 
 /// Memory per instance for activations, GiB.
 const ACTIVATIONS_DENSE: f64 = 5.5;
@@ -14,14 +15,15 @@ const OTHER_PARALLEL: f64 = 0.6;
 const ACTIVATIONS: [&str; 5] = ["silu", "swiglu", "geglu", "situ", ""];
 
 /// KV blocks of one instance, as BLIS computes them (August 2026): memory that may be used,
-/// less weights, activations and what else lives there, divided by the size of a block.
+/// less weights, activations, what else lives there and `reserved_bytes`, divided by the size of a
+/// block.
 ///
 /// # Errors
 /// When the model does not fit (says how many GPUs it needs), cannot be split that way, or a
 /// figure is missing.
-pub fn kv_blocks(of: &KvCapacity<'_>) -> Result<u64, InputError> {
+pub fn kv_blocks(of: &KvCapacity<'_>, reserved_bytes: f64) -> Result<u64, InputError> {
     check(of)?;
-    let block_bytes = block_bytes(of);
+    let block_bytes = block_bytes(of.model, of.tp, of.block_size);
     if block_bytes < 1.0 {
         return refuse("a KV block would be smaller than a byte".to_owned());
     }
@@ -38,7 +40,7 @@ pub fn kv_blocks(of: &KvCapacity<'_>) -> Result<u64, InputError> {
         OTHER_PARALLEL
     } * tp;
     let budget = of.hardware.memory_gib * of.utilization * tp;
-    let overhead = weights_gib + activations + other;
+    let overhead = weights_gib + activations + other + reserved_bytes / GIB;
     if overhead >= budget {
         let per_gpu = of.hardware.memory_gib * of.utilization;
         return refuse(format!(
@@ -117,25 +119,29 @@ fn check(of: &KvCapacity<'_>) -> Result<(), InputError> {
     Ok(())
 }
 
-fn head_dim(of: &KvCapacity<'_>) -> u64 {
-    match of.model.head_dim {
-        0 => of.model.hidden / of.model.heads,
+fn head_dim(model: &ModelArch) -> u64 {
+    match model.head_dim {
+        0 => model.hidden / model.heads,
         stated => stated,
     }
 }
 
+/// Bytes of one KV block of `block_size` tokens on one of `tp` GPUs.
+#[must_use]
+pub fn kv_block_bytes(model: &ModelArch, tp: u32, block_size: u32) -> i64 {
+    block_bytes(model, tp, block_size) as i64
+}
+
 /// Bytes of one block on one GPU, truncated. Compressed KV (multi-head latent attention) is not
 /// split over GPUs.
-fn block_bytes(of: &KvCapacity<'_>) -> f64 {
-    let m = of.model;
+fn block_bytes(m: &ModelArch, tp: u32, block_size: u32) -> f64 {
     let layers = m.layers as f64;
     let per_token = if m.kv_lora_rank > 0 {
         layers * (m.kv_lora_rank + m.qk_rope_head_dim) as f64 * m.activation_bytes
     } else {
-        layers * 2.0 * head_dim(of) as f64 * m.kv_heads as f64 * m.activation_bytes
-            / f64::from(of.tp)
+        layers * 2.0 * head_dim(m) as f64 * m.kv_heads as f64 * m.activation_bytes / f64::from(tp)
     };
-    (per_token * f64::from(of.block_size)).trunc()
+    (per_token * f64::from(block_size)).trunc()
 }
 
 /// Weights of the model: embeddings, attention, norms, feed-forward blocks (three matrices
@@ -146,7 +152,7 @@ fn parameters(of: &KvCapacity<'_>) -> u128 {
     let n = u128::from;
     let (d, layers, vocab) = (n(m.hidden), n(m.layers), n(m.vocab));
     let or_ffn = |width: u64| n(if width > 0 { width } else { m.intermediate });
-    let kv_width = n(m.kv_heads) * n(head_dim(of));
+    let kv_width = n(m.kv_heads) * n(head_dim(of.model));
     let attention = d * (d + 2 * kv_width) + d * d + 2 * d;
     let mlp = if m.is_moe() {
         let dense = layers.min(n(m.first_k_dense));
@@ -170,16 +176,19 @@ mod tests {
     use windtunnel_config::{Defaults, Hardware, ModelArch};
 
     fn blocks(model: &str, gpu: &str, tp: u32, dp: u32) -> Result<u64, InputError> {
-        kv_blocks(&KvCapacity {
-            model: &ModelArch::builtin(model).unwrap(),
-            hardware: Defaults::builtin().hardware.find(gpu).unwrap().1,
-            tp,
-            dp,
-            block_size: 16,
-            utilization: 0.9,
-            kv_element_bytes: 2.0,
-            max_model_len: 0,
-        })
+        kv_blocks(
+            &KvCapacity {
+                model: &ModelArch::builtin(model).unwrap(),
+                hardware: Defaults::builtin().hardware.find(gpu).unwrap().1,
+                tp,
+                dp,
+                block_size: 16,
+                utilization: 0.9,
+                kv_element_bytes: 2.0,
+                max_model_len: 0,
+            },
+            0.0,
+        )
     }
 
     #[test]
@@ -238,7 +247,7 @@ mod tests {
                 kv_element_bytes: 2.0,
                 max_model_len: 0,
             };
-            kv_blocks(&capacity).unwrap_err().to_string()
+            kv_blocks(&capacity, 0.0).unwrap_err().to_string()
         };
         assert!(error(|m, _| m.activation = "gelu".into(), 1, 0.9).contains("\"gelu\""));
         assert!(error(|m, _| m.vocab = 0, 1, 0.9).contains("vocab_size"));

@@ -5,6 +5,6 @@ pub mod capacity;
 pub mod roofline;
 pub mod trained_physics;
 
-pub use capacity::kv_blocks;
+pub use capacity::{kv_block_bytes, kv_blocks};
 pub use roofline::Roofline;
 pub use trained_physics::TrainedPhysics;

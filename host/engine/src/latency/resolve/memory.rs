@@ -88,7 +88,7 @@ impl Case<'_> {
         }
         if let Some(capacity) = capacity {
             let blocks = if as_blis {
-                blis::kv_blocks(&capacity)?
+                blis::kv_blocks(&capacity, self.setup.reserved_bytes)?
             } else {
                 capacity.blocks()?
             };

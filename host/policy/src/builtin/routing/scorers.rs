@@ -44,6 +44,8 @@ pub struct Settings {
     pub token_load_tokens: f64,
     /// Leading tokens of a prompt that prefix scorers look at; 0 = all.
     pub max_prefix_tokens: f64,
+    /// `lora-affinity` tells instances that have the adapter from all others, and no more.
+    pub adapter_is_there: bool,
     /// Prefix hits that the filter, `no-hit-lru` and `token-load` count: by the instances' cache
     /// events, else by what the front end sent there before; `None` = each by its own default.
     pub precise: Option<bool>,
@@ -57,6 +59,7 @@ impl Default for Settings {
             max_busy_score: 1.0,
             token_load_tokens: 4_194_304.0,
             max_prefix_tokens: 0.0,
+            adapter_is_there: false,
             precise: None,
         }
     }
@@ -352,6 +355,17 @@ pub const LORA_AFFINITY: Scorer = Scorer {
             decision.cluster.host.adapter_signal(signal, &mut requests);
             requests
         };
+        if decision.settings.adapter_is_there {
+            let loaded = ask(AdapterSignal::Loaded);
+            let is_there = |&i: &usize| f64::from(u8::from(loaded[i] > 0));
+            let from = column.len();
+            column.extend(decision.candidates.iter().map(is_there));
+            let alike = column[from..].iter().all(|score| *score == column[from]);
+            if alike || decision.request.adapter == 0 {
+                column[from..].fill(1.0);
+            }
+            return;
+        }
         let (running, waiting) = (ask(AdapterSignal::Running), ask(AdapterSignal::Waiting));
         column.extend(
             decision

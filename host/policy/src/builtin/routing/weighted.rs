@@ -20,6 +20,9 @@ use windtunnel_plugin_api::{
     ClusterView, Event, Interests, PolicyError, RequestView, Route, Router,
 };
 
+/// How `lora-affinity` scores.
+const ADAPTER_SCORES: &str = "adapter_scores";
+
 /// The table of scorers, and the parameters of the policy: their weights, then others.
 macro_rules! table {
     ([$($scorer:ident,)*] $($param:expr,)*) => {
@@ -88,6 +91,14 @@ table! {
         f64::MAX,
         "Leading tokens of a prompt that shares of cached blocks look at; 0 = all",
     ),
+    Param::number(
+        ADAPTER_SCORES,
+        0.0,
+        0.0,
+        1.0,
+        "lora-affinity: 0 as llm-d has it; 1 as BLIS: 1 where the adapter is loaded, else 0, and 1 everywhere if all are alike [1 under its rules]",
+    )
+    .whole(),
     Param::number(
         "token_load_tokens",
         4_194_304.0,
@@ -171,6 +182,7 @@ fn settings(values: &Values) -> Settings {
         max_busy_score: values.get("max_busy_score"),
         token_load_tokens: values.get("token_load_tokens"),
         max_prefix_tokens: values.get("max_prefix_tokens"),
+        adapter_is_there: values.get("adapter_scores") == 1.0,
         precise: match values.get("prefix_signal") {
             0.0 => None,
             signal => Some(signal == 2.0),
@@ -224,6 +236,16 @@ pub fn parse_scorers(text: &str) -> Result<Vec<(String, f64)>, InputError> {
         scorers.push((name.trim(), weight));
     }
     scorer_params(scorers)
+}
+
+/// The scorers that have a weight by default, as [`parse_scorers`] reads them.
+#[must_use]
+pub fn default_scorers() -> String {
+    let weighty = SCORERS.iter().filter(|s| s.default_weight > 0.0);
+    let list: Vec<String> = weighty
+        .map(|s| format!("{}:{}", s.name, s.default_weight))
+        .collect();
+    list.join(",")
 }
 
 /// The parameters that a list of scorers by name sets: the weights of all scorers, 0 for those that

@@ -2,6 +2,7 @@
 //! its figures, or with ours.
 
 use super::Rows;
+use crate::metrics::adapters::of_adapters;
 use crate::metrics::saturation::Labels;
 use crate::metrics::slo::{ClassGoodput, Goodput};
 use crate::metrics::stats::Spread;
@@ -10,6 +11,7 @@ use crate::report::Results;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use windtunnel_base::record::RunRecord;
 
 /// Picks one number of a spread.
 type Measure = fn(&Spread) -> f64;
@@ -58,6 +60,18 @@ pub(in crate::report) struct Aggregate<'a> {
     slo_attainment: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     per_class: Option<Classes<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) adapters: BTreeMap<&'a str, Adapter>,
+}
+
+/// A LoRA adapter as the reference reports it.
+#[derive(Serialize)]
+pub(super) struct Adapter {
+    load_count: u64,
+    eviction_count: u64,
+    ttft_p50_us: f64,
+    ttft_p99_us: f64,
+    throughput_tok_per_s: f64,
 }
 
 #[expect(
@@ -123,6 +137,7 @@ impl<'a> Aggregate<'a> {
             goodput_rps: None,
             slo_attainment: None,
             per_class: None,
+            adapters: BTreeMap::new(),
         }
     }
 
@@ -152,6 +167,29 @@ impl<'a> Aggregate<'a> {
             goodput.map(|g| g.attainment),
             goodput,
         )
+    }
+
+    /// The same with the adapters of this instance, or of all.
+    pub(super) fn with_adapters(mut self, record: &'a RunRecord, instance: Option<u32>) -> Self {
+        let duration_s = self.vllm_estimated_duration_s;
+        let adapters = of_adapters(record, instance).into_iter();
+        let adapters = adapters.map(|(name, of)| {
+            let tokens = of.output_tokens as f64;
+            let adapter = Adapter {
+                load_count: of.loads,
+                eviction_count: of.evictions,
+                ttft_p50_us: of.ttft.p50 * 1000.0,
+                ttft_p99_us: of.ttft.p99 * 1000.0,
+                throughput_tok_per_s: if duration_s > 0.0 {
+                    tokens / duration_s
+                } else {
+                    0.0
+                },
+            };
+            (name, adapter)
+        });
+        self.adapters = adapters.collect();
+        self
     }
 
     fn and(
