@@ -16,7 +16,7 @@ use windtunnel_sim::{
     Deployment, DisaggregationSpec, EngineSpec, FrontSpec, LatencySpec, ParallelSpec, Play,
     PoolSpec, RoleSpec, RulesSpec, RunSpec, TargetTeller, Untargeted, settings, unused_name,
 };
-use windtunnel_workload::spec::{Bounds, Changes, Pauses};
+use windtunnel_workload::spec::{Bounds, Pauses};
 use windtunnel_workload::{OpenOptions, Selection, spec};
 
 /// A scenario, resolved: what does not depend on seeds and policies.
@@ -172,8 +172,7 @@ impl Scenario {
         let mut source: Box<dyn Source> = match (&self.keys.workload, &self.keys.trace) {
             (Some(workload), _) => {
                 let (path, text) = suite.source.workload(workload)?;
-                let rate = self.keys.rate;
-                let opened = spec::parse(&path, &text, Changes { rate })?;
+                let opened = spec::parse(&path, &text, self.keys.changes())?;
                 Box::new(opened.source(Bounds {
                     seed,
                     horizon_us: i64::MAX,
@@ -452,8 +451,7 @@ fn unused_names(suite: &Suite) -> Result<Vec<String>, InputError> {
             continue;
         };
         let (path, text) = suite.source.workload(workload)?;
-        let rate = keys.rate;
-        let opened = spec::parse(&path, &text, Changes { rate })?;
+        let opened = spec::parse(&path, &text, keys.changes())?;
         classes.extend(opened.classes());
         tenants.extend(opened.tenants());
     }

@@ -290,7 +290,11 @@ fn spec_of_run(path: &Path, run: &RunSpec, given: &Given) -> Result<Opened, Inpu
 
 /// A workload spec.
 pub fn from_spec(path: &Path, changes: SpecChanges) -> Result<Opened, InputError> {
-    let opened = spec::read(path, Changes { rate: changes.rate })?;
+    let of_spec = Changes {
+        rate: changes.rate,
+        ..Changes::default()
+    };
+    let opened = spec::read(path, of_spec)?;
     let written = &opened.spec;
     if changes.num_requests == Some(0) {
         return Err(InputError::new("`num_requests` is 0; expected at least 1"));

@@ -222,6 +222,7 @@ mod tests {
             accepted: r.accepted.clone(),
             detail: r.detail.clone(),
             split: None,
+            gateway: None,
         }
     }
 

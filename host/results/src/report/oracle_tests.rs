@@ -143,6 +143,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
             accepted: None,
             detail: None,
             split: None,
+            gateway: None,
         });
     }
     let instances = expected["instances"].as_array().unwrap();

@@ -106,7 +106,11 @@ pub fn text(suite: &Suite) -> String {
                 traffic.map_or(String::new(), |p| {
                     p.file_stem().unwrap_or_default().to_string_lossy().into()
                 }),
-                s.rate.map_or("own".into(), |r| r.to_string()),
+                match (s.rate, s.rate_scale) {
+                    (Some(rate), _) => rate.to_string(),
+                    (None, Some(factor)) => format!("{factor} x own"),
+                    (None, None) => "own".into(),
+                },
                 s.weight.to_string(),
             ]);
         }

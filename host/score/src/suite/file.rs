@@ -10,6 +10,7 @@ use windtunnel_engine::instance::Preset;
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
 use windtunnel_workload::TimeUnit;
+use windtunnel_workload::spec::Changes;
 
 /// The file of a suite.
 #[derive(Clone, Debug, Deserialize)]
@@ -125,6 +126,9 @@ pub struct ScenarioKeys {
     /// Aggregate rate in place of the spec's, requests per second.
     #[serde(default)]
     pub rate: Option<f64>,
+    /// Factor on the spec's rates, those of single windows included.
+    #[serde(default)]
+    pub rate_scale: Option<f64>,
     /// A trace file in place of a spec; the scenario is there when its folder is given.
     #[serde(default)]
     pub trace: Option<TraceKeys>,
@@ -150,6 +154,15 @@ pub struct ScenarioKeys {
 }
 
 impl ScenarioKeys {
+    /// What it changes in its workload's spec.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes {
+            rate: self.rate,
+            rate_scale: self.rate_scale,
+        }
+    }
+
     /// What is wrong with it, on its own.
     pub(super) fn check(&self) -> Result<(), String> {
         let fine = |x: f64| x.is_finite() && x > 0.0;
@@ -164,6 +177,18 @@ impl ScenarioKeys {
             return Err(format!(
                 "the rate is {rate}; expected requests per second above 0"
             ));
+        }
+        match self.rate_scale {
+            Some(_) if self.trace.is_some() => {
+                return Err("rate_scale is for a workload; a trace has trace.rate_scale".into());
+            }
+            Some(_) if self.rate.is_some() => {
+                return Err("expected either a rate or a rate_scale".into());
+            }
+            Some(factor) if !fine(factor) => {
+                return Err(format!("rate_scale is {factor}; expected a factor above 0"));
+            }
+            _ => {}
         }
         if !fine(self.weight) {
             return Err(format!(

@@ -44,6 +44,8 @@ pub struct Opened {
 pub struct Changes {
     /// Aggregate rate, requests per second.
     pub rate: Option<f64>,
+    /// Factor on all rates: the aggregate one, or those of single windows, spikes and stages.
+    pub rate_scale: Option<f64>,
 }
 
 impl Changes {
@@ -55,8 +57,34 @@ impl Changes {
             }
             spec.aggregate_rate = rate;
         }
-        Ok(())
+        match self.rate_scale {
+            Some(factor) => scale_rates(spec, factor),
+            None => Ok(()),
+        }
     }
+}
+
+/// Makes requests come so many times as fast.
+fn scale_rates(spec: &mut WorkloadSpec, factor: f64) -> Result<(), Fault> {
+    if spec.servegen_data.is_some() {
+        let message = "its rates are those of the data; expected a spec without servegen_data \
+                       where rates are scaled";
+        return Err(Fault::new("servegen_data", message));
+    }
+    if spec.aggregate_rate > 0.0 {
+        // Windows say shares of it.
+        spec.aggregate_rate *= factor;
+        return Ok(());
+    }
+    let windows = spec.clients.iter_mut().flat_map(|c| &mut c.lifecycle);
+    let windows = windows.flat_map(|lifecycle| &mut lifecycle.windows);
+    let spikes = spec.cohorts.iter_mut().flat_map(|c| &mut c.spike);
+    let rates = windows.map(|w| &mut w.trace_rate);
+    let rates = rates.chain(spikes.map(|s| &mut s.trace_rate));
+    rates.flatten().for_each(|rate| *rate *= factor);
+    let stages = spec.inference_perf.iter_mut().flat_map(|p| &mut p.stages);
+    stages.for_each(|stage| stage.rate *= factor);
+    Ok(())
 }
 
 /// Reads a spec, changes it, and checks it.

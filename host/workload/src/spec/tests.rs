@@ -531,3 +531,35 @@ fn weights_of_lengths_may_stand_in_a_file() {
         );
     }
 }
+
+#[test]
+fn a_factor_on_the_rates_reaches_every_kind_of_rate() {
+    let scaled = |text: &str| {
+        let text = text.replace("LENGTHS", LENGTHS);
+        let changes = Changes {
+            rate_scale: Some(1.5),
+            ..Changes::default()
+        };
+        parse(Path::new("f"), &text, changes).map_err(|e| e.to_string())
+    };
+    let shares = "{aggregate_rate: 8, clients: [{id: a, rate_fraction: 1, LENGTHS, \
+        lifecycle: {windows: [{start_us: 0, end_us: 9000000, trace_rate: 4}]}}]}";
+    let spec = scaled(shares).unwrap().spec;
+    let window_rate = |spec: &WorkloadSpec| {
+        let lifecycle = spec.clients[0].lifecycle.as_ref();
+        lifecycle.unwrap().windows[0].trace_rate
+    };
+    assert_eq!((spec.aggregate_rate, window_rate(&spec)), (12.0, Some(4.0)));
+    let own = "{clients: [{id: a, rate_fraction: 1, LENGTHS, \
+        lifecycle: {windows: [{start_us: 0, end_us: 9000000, trace_rate: 4}]}}], \
+        cohorts: [{id: b, population: 2, rate_fraction: 1, LENGTHS, \
+        spike: {start_time_us: 0, duration_us: 9000000, trace_rate: 10}}]}";
+    let spec = scaled(own).unwrap().spec;
+    let spike = spec.cohorts[0].spike.as_ref().unwrap().trace_rate;
+    assert_eq!((window_rate(&spec), spike), (Some(6.0), Some(15.0)));
+    let stages = "{inference_perf: {stages: [{rate: 4, duration: 10}], shared_prefix: \
+        {num_unique_system_prompts: 1, num_users_per_system_prompt: 1, system_prompt_len: 8, \
+        question_len: 8, output_len: 8}}}";
+    let spec = scaled(stages).unwrap().spec;
+    assert_eq!(spec.inference_perf.unwrap().stages[0].rate, 6.0);
+}
