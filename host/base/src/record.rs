@@ -33,6 +33,7 @@ pub enum State {
 /// What became of a request; finer than [`State`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
+    // Digests of runs count them by their place: new ones are the last.
     /// Finished.
     Completed,
     /// Finished at the model's length limit.
@@ -50,6 +51,12 @@ pub enum Outcome {
     /// Refused by the server of an instance, which had as many prompt tokens to compute as it
     /// takes.
     TokensQueued,
+    /// In a running batch when the run ended.
+    Running,
+    /// In a wait queue when the run ended.
+    Queued,
+    /// On its way to an instance or its queue when the run ended.
+    InTransit,
     /// Refused by the gateway, whose queue was full.
     GatewayFull,
     /// It left the queue of the gateway to make room for a more important one.
@@ -60,12 +67,6 @@ pub enum Outcome {
     Evicted,
     /// In the queue of the gateway when the run ended.
     Held,
-    /// In a running batch when the run ended.
-    Running,
-    /// In a wait queue when the run ended.
-    Queued,
-    /// On its way to an instance or its queue when the run ended.
-    InTransit,
 }
 
 /// One request's results. Times are microseconds; absent means that the thing never happened.
