@@ -69,20 +69,22 @@ impl RunSpec {
             return None;
         }
         let bundle = bundle(policies).unwrap_or_default();
-        let own = [
-            &policies.admission,
+        let at_gateway = [&policies.admission, &policies.dispatch];
+        let routers = [
             &policies.routing,
             &policies.prefill_routing,
             &policies.decode_routing,
+        ];
+        let of_instances = [
             &policies.scheduler,
             &policies.priority,
             &policies.preemption,
-            &policies.disaggregation,
-            &policies.dispatch,
         ];
-        let own = own.into_iter().flatten().map(String::as_str);
-        let named = own.chain(bundle.named().map(|(_, name)| name));
-        let named = named.map(Reference::parse);
+        let own = at_gateway.into_iter().chain(routers).chain(of_instances);
+        let own = own.chain([&policies.disaggregation]).flatten();
+        let own = own.map(String::as_str);
+        let of_bundle = bundle.named().map(|(_, name)| name);
+        let named = own.chain(of_bundle).map(Reference::parse);
         let pools = self.pools.iter().chain(&bundle.pools);
         // One that cannot be read is none, as the run will say.
         let batching = pools.filter_map(|pool| Named::of(&pool.engine).ok().flatten());
@@ -556,8 +558,8 @@ impl Chooser<'_> {
 
     fn routing(&mut self) -> Result<Choice, InputError> {
         let policies = self.policies;
-        let with_adapters = scorers::given(self.policies, &self.bundle);
-        let scorers = with_adapters.as_deref().map(parse_scorers);
+        let scorers = scorers::given(policies, &self.bundle);
+        let scorers = scorers.as_deref().map(parse_scorers);
         let two_weights = [
             ("cache_weight", policies.routing_cache_weight),
             ("load_weight", policies.routing_load_weight),

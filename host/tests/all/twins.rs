@@ -193,7 +193,7 @@ proptest! {
         let mut case = case;
         let engine = &mut case.config.pools[0].engine;
         engine.max_num_seqs = engine.max_num_seqs.min(64);
-        // Under the reference's rules a gateway asks no admission policy, so the script is not heard.
+        // Under the reference's rules a gateway asks no admission policy, and no script.
         case.config.front.flow_control = None;
         case.policies.admission = built_in(Hook::Admission, "always-admit", &[]);
         case.policies.tenant_budgets = ["a", "b"].map(|t| (t.to_owned(), share)).to_vec();

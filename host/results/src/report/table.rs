@@ -144,14 +144,12 @@ fn overview(results: &Results<'_>) -> String {
     let s = &results.summary;
     let c = &s.cluster;
     let mut ends = vec![format!("{} completed", count(c.completed))];
+    let queued_tokens = s.refused_by_queued_tokens;
     for (n, what) in [
         (s.rejected_by_admission, "rejected by admission"),
         (s.rejected_by_routing, "rejected by routing"),
         (s.refused_by_queued_reqs, "refused (max_num_queued_reqs)"),
-        (
-            s.refused_by_queued_tokens,
-            "refused (max_num_queued_tokens)",
-        ),
+        (queued_tokens, "refused (max_num_queued_tokens)"),
         (c.dropped, "dropped"),
         (c.timed_out, "timed out"),
         (c.still_running, "still running"),
@@ -217,11 +215,9 @@ fn overview(results: &Results<'_>) -> String {
         let _ = write!(text, "\n{}", gateway::line(g, digits, count));
     }
     let bound = results.inputs.infinite_cache_hit_rate;
-    let bound = bound
-        .filter(|rate| *rate > 0.0)
-        .map_or(String::new(), |rate| {
-            format!(" (infinite cache {})", percent(rate))
-        });
+    let bound = bound.filter(|rate| *rate > 0.0);
+    let bound = bound.map(|rate| format!(" (infinite cache {})", percent(rate)));
+    let bound = bound.unwrap_or_default();
     let _ = write!(
         text,
         "\nKV cache:   peak {}, time average {}, prefix hit rate {}{bound}, {} preemptions",
