@@ -2,13 +2,13 @@
 //! over the bundle that it names.
 
 mod dispatch;
+mod named;
 mod pool_batching;
 
-use crate::batching::Named;
 use crate::disaggregation_spec::DisaggregationSpec;
 use crate::scorers;
 use crate::settings::Given;
-use crate::spec::{PoliciesSpec, RunSpec, SchedulingPolicySpec};
+use crate::spec::{PoliciesSpec, SchedulingPolicySpec};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to, unknown};
 use windtunnel_base::request::Symbols;
 use windtunnel_config::flow_control::FlowControlSpec;
@@ -57,39 +57,6 @@ pub(crate) fn bundle(policies: &PoliciesSpec) -> Result<Bundle, InputError> {
     // JSON is YAML: the patched tree goes through the same strict door. It has no lines to point
     // at.
     Bundle::parse(&name, &tree.to_string()).map_err(|e| InputError::in_file(&name, e.message()))
-}
-
-impl RunSpec {
-    /// The policies that the run and its bundle name. `None` when the bundle is no file that can be
-    /// read twice. A bundle that is wrong names none: no policy of such a run is loaded.
-    #[must_use]
-    pub fn named_policies(&self) -> Option<Vec<Reference>> {
-        let policies = &self.policies;
-        if policies.config.as_ref().is_some_and(|path| !path.is_file()) {
-            return None;
-        }
-        let bundle = bundle(policies).unwrap_or_default();
-        let at_gateway = [&policies.admission, &policies.dispatch];
-        let routers = [
-            &policies.routing,
-            &policies.prefill_routing,
-            &policies.decode_routing,
-        ];
-        let of_instances = [
-            &policies.scheduler,
-            &policies.priority,
-            &policies.preemption,
-        ];
-        let own = at_gateway.into_iter().chain(routers).chain(of_instances);
-        let own = own.chain([&policies.disaggregation]).flatten();
-        let own = own.map(String::as_str);
-        let of_bundle = bundle.named().map(|(_, name)| name);
-        let named = own.chain(of_bundle).map(Reference::parse);
-        let pools = self.pools.iter().chain(&bundle.pools);
-        // One that cannot be read is none, as the run will say.
-        let batching = pools.filter_map(|pool| Named::of(&pool.engine).ok().flatten());
-        Some(named.chain(batching.map(|named| named.reference)).collect())
-    }
 }
 
 /// Where a path of keys leads; sections that are missing are made, items of lists must be there.
