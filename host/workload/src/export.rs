@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 use windtunnel_base::input::{InputError, Staging};
-use windtunnel_base::record::{RequestRecord, State};
+use windtunnel_base::record::{Outcome, RequestRecord, State};
 use windtunnel_base::request::{Detail, RequestId, Symbols};
 
 /// Writes the requests of a run, in order of arrival, as a TraceV2 header and its data: both files
@@ -98,7 +98,7 @@ fn write_data(
         let first_chunk = r.ttft_us.map_or(0, |ttft| r.arrival_us + ttft);
         let last_chunk = r.ttft_us.map_or(0, |_| first_chunk + r.itl_sum_us);
         let status = match r.state {
-            State::Completed if r.e2e_us.is_none() => "incomplete",
+            State::Completed if r.outcome == Outcome::Evicted => "incomplete",
             State::Completed => "ok",
             State::TimedOut => "timeout",
             State::Queued | State::Running => "incomplete",
@@ -184,7 +184,6 @@ mod tests {
     use super::*;
     use crate::synthetic::{Distribution, Length, Parameters};
     use crate::{OpenOptions, open};
-    use windtunnel_base::record::Outcome;
     use windtunnel_base::request::{Request, Source, Sym};
 
     fn record(serial: u64, r: &Request) -> RequestRecord {
