@@ -5,7 +5,6 @@ use super::{FrontEnd, members, shown};
 use crate::frontend::backends::Backends;
 use crate::frontend::gateway::{Detector, GatewayQueue, HeldAt};
 use crate::frontend::services::FrontEndServices;
-use std::ops::ControlFlow;
 use windtunnel_base::fault::{PolicyCall, RunFault};
 use windtunnel_base::hook::Hook;
 use windtunnel_base::record::RoutingStage;
@@ -71,7 +70,6 @@ impl FrontEnd {
         queue.for_each_open(saturation, usage_limit, all, |view, place| {
             held.push(view);
             places.push(place);
-            ControlFlow::Continue(())
         });
         let mut chosen = None;
         if !held.is_empty() {

@@ -2,7 +2,6 @@
 
 use crate::frontend::Pending;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::ControlFlow;
 use windtunnel_base::request::Symbols;
 use windtunnel_plugin_api::HeldView;
 
@@ -105,15 +104,12 @@ impl GatewayQueue {
         let priority = pending.view.class_priority;
         let at = self.bands.partition_point(|b| b.priority > priority);
         if self.bands.get(at).is_none_or(|b| b.priority != priority) {
-            let (len, flows) = (0, BTreeMap::new());
-            self.bands.insert(
-                at,
-                Band {
-                    priority,
-                    len,
-                    flows,
-                },
-            );
+            let band = Band {
+                priority,
+                len: 0,
+                flows: BTreeMap::new(),
+            };
+            self.bands.insert(at, band);
         }
         let [all, per_band] = limits;
         if per_band > 0 && self.bands[at].len >= per_band {
@@ -205,14 +201,14 @@ impl GatewayQueue {
     }
 
     /// Calls `each` with the requests that may go at this `saturation`, and their places, in the
-    /// order of [`GatewayView::held`](windtunnel_plugin_api::GatewayView::held), until it breaks.
-    /// Not `all`: only the first of each flow.
+    /// order of [`GatewayView::held`](windtunnel_plugin_api::GatewayView::held). Not `all`: only
+    /// the first of each flow.
     pub fn for_each_open<'q>(
         &'q self,
         saturation: f64,
         usage_limit: f64,
         all: bool,
-        mut each: impl FnMut(HeldView<'q>, (i32, &'q str)) -> ControlFlow<()>,
+        mut each: impl FnMut(HeldView<'q>, (i32, &'q str)),
     ) {
         let flows = self.open(saturation, usage_limit).flat_map(|band| {
             let flows = band.flows.iter();
@@ -231,9 +227,7 @@ impl GatewayQueue {
                     },
                     ..HeldView::of(&held.pending.view)
                 };
-                if each(view, (priority, tenant)).is_break() {
-                    return;
-                }
+                each(view, (priority, tenant));
             }
         }
     }

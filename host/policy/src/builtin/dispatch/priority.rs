@@ -1,6 +1,6 @@
 //! `priority`: the most important class first.
 
-use super::turns::{TURNS, Turns, flows};
+use super::turns::{TURNS, Turns};
 use crate::builtin::policy::{BuiltIn, Make};
 use windtunnel_plugin_api::{ClusterView, Dispatch, GatewayView, Interests, PolicyError};
 
@@ -33,11 +33,6 @@ impl Dispatch for ByPriority {
         gateway: &GatewayView<'_>,
         _cluster: &ClusterView<'_>,
     ) -> Result<Option<usize>, PolicyError> {
-        let held = gateway.held;
-        let flows = flows(held, 0, |first, view| {
-            first.request.class_priority == view.request.class_priority
-        });
-        let priority = held[0].request.class_priority;
-        Ok(Some(self.turns.next(priority, &flows, held).range.start))
+        Ok(Some(self.turns.next_of_highest(gateway.held).start))
     }
 }

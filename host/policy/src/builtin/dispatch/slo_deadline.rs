@@ -1,6 +1,6 @@
 //! `slo-deadline`: by priority and tenant, and then the request whose target passes first.
 
-use super::turns::{TURNS, Turns, flows};
+use super::turns::{TURNS, Turns};
 use crate::builtin::policy::{BuiltIn, Make};
 use windtunnel_plugin_api::{ClusterView, Dispatch, GatewayView, Interests, PolicyError};
 
@@ -34,12 +34,7 @@ impl Dispatch for SloDeadline {
         _cluster: &ClusterView<'_>,
     ) -> Result<Option<usize>, PolicyError> {
         let held = gateway.held;
-        let flows = flows(held, 0, |first, view| {
-            first.request.class_priority == view.request.class_priority
-        });
-        let priority = held[0].request.class_priority;
-        let flow = self.turns.next(priority, &flows, held);
-        Ok(flow.range.clone().min_by_key(|&i| {
+        Ok(self.turns.next_of_highest(held).min_by_key(|&i| {
             let due = match held[i].due_us {
                 0 => i64::MAX,
                 us => us,

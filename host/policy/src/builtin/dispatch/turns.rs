@@ -26,21 +26,12 @@ pub(super) struct Flow {
     pub(super) range: Range<usize>,
 }
 
-/// The flows among `held` from `start` on, as long as `same` says that a request belongs to those
-/// of the first.
-pub(super) fn flows(
-    held: List<'_, HeldView<'_>>,
-    start: usize,
-    same: impl Fn(&HeldView<'_>, &HeldView<'_>) -> bool,
-) -> Vec<Flow> {
+/// The priority of the first of `held`, and the flows of that priority, which stand together.
+fn first_priority(held: List<'_, HeldView<'_>>) -> (i32, Vec<Flow>) {
+    let priority = held[0].request.class_priority;
     let mut flows: Vec<Flow> = Vec::new();
-    let Some(first) = held.get(start) else {
-        return flows;
-    };
-    for (i, view) in held.iter().enumerate().skip(start) {
-        if !same(first, view) {
-            break;
-        }
+    let of_priority = held.iter().enumerate();
+    for (i, view) in of_priority.take_while(|(_, v)| v.request.class_priority == priority) {
         match flows.last_mut() {
             Some(flow) if flow.tenant == view.flow => flow.range.end = i + 1,
             _ => flows.push(Flow {
@@ -49,7 +40,7 @@ pub(super) fn flows(
             }),
         }
     }
-    flows
+    (priority, flows)
 }
 
 /// Which tenant's turn it is.
@@ -68,6 +59,13 @@ impl Turns {
             true => Self::Around(FxHashMap::default()),
             false => Self::First,
         }
+    }
+
+    /// Where among `held` (at least one) the flow stands whose turn it is, of those of the highest
+    /// priority.
+    pub(super) fn next_of_highest(&mut self, held: List<'_, HeldView<'_>>) -> Range<usize> {
+        let (priority, flows) = first_priority(held);
+        self.next(priority, &flows, held).range.clone()
     }
 
     /// The flow whose turn it is, of one priority; there is at least one.
