@@ -2,7 +2,6 @@
 
 use super::adapter_slots::AdapterSlots;
 use crate::adapters::AdapterState;
-use smallvec::SmallVec;
 use windtunnel_base::request::Sym;
 
 /// Adapters on an instance.
@@ -53,18 +52,25 @@ impl Adapters {
         }
     }
 
+    /// Is this adapter on the GPU?
+    fn is_loaded(&self, adapter: Sym) -> bool {
+        match &self.slots {
+            Some(slots) => slots.has(adapter),
+            None => self.loaded.contains(&adapter),
+        }
+    }
+
     /// Those on the GPU, and those of the requests here, each once.
     pub(super) fn states(&self) -> impl Iterator<Item = AdapterState> {
+        // Those of slots are not in the other list.
         let on_gpu = self.slots.iter().flat_map(AdapterSlots::loaded);
-        let on_gpu: SmallVec<[Sym; 8]> = on_gpu.chain(self.loaded.iter().copied()).collect();
-        let all = on_gpu.clone();
-        let loaded = move |adapter: Sym| all.contains(&adapter);
-        let here = self.requests.iter().map(move |state| AdapterState {
-            loaded: loaded(state.adapter),
+        let on_gpu = on_gpu.chain(self.loaded.iter().copied());
+        let here = self.requests.iter().map(|state| AdapterState {
+            loaded: self.is_loaded(state.adapter),
             ..*state
         });
         let asked_for = |adapter: Sym| self.requests.iter().any(|r| r.adapter == adapter);
-        let idle = on_gpu.into_iter().filter(move |a| !asked_for(*a));
+        let idle = on_gpu.filter(move |a| !asked_for(*a));
         here.chain(idle.map(|adapter| AdapterState {
             loaded: true,
             ..AdapterState::of(adapter)

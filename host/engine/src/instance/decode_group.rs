@@ -129,18 +129,19 @@ impl DecodeGroup {
     #[inline]
     pub(super) fn quiet_steps(&self, step: u64) -> u64 {
         let phase = self.phase(step);
-        let next = |from: usize| {
-            let (word, bits) = (from / 64, self.busy[from / 64] & (u64::MAX << (from % 64)));
-            let later = self.busy[word + 1..].iter().zip(word + 1..);
-            [(&bits, word)]
-                .into_iter()
-                .chain(later)
-                .find(|(bits, _)| **bits != 0)
-                .map(|(bits, word)| word * 64 + bits.trailing_zeros() as usize)
-        };
-        let wrapped = || next(0).map(|busy| busy + self.opens.len());
-        let busy = next(phase).or_else(wrapped);
+        let wrapped = || self.next_busy(0).map(|busy| busy + self.opens.len());
+        let busy = self.next_busy(phase).or_else(wrapped);
         busy.map_or(u64::MAX, |busy| (busy - phase) as u64)
+    }
+
+    /// The first phase from `from` on in which a member opens or fills a block.
+    #[inline]
+    fn next_busy(&self, from: usize) -> Option<usize> {
+        let first = self.busy[from / 64] & (u64::MAX << (from % 64));
+        let later = self.busy[from / 64 + 1..].iter().copied();
+        let mut words = std::iter::once(first).chain(later).zip(from / 64..);
+        let (bits, word) = words.find(|(bits, _)| *bits != 0)?;
+        Some(word * 64 + bits.trailing_zeros() as usize)
     }
 
     /// All members computed one token in each of `steps` steps.

@@ -82,12 +82,10 @@ impl GroupLengths {
     fn pass(&mut self, k: usize) {
         let now = self.next_step as i64;
         let bound = i64::from(LENGTH_BOUNDS[k]);
-        let Some(first) = self.next_at[k].map(|at| bound - at as i64) else {
+        let first = self.next_at[k].map(|at| bound - at as i64);
+        let Some(first) = first.filter(|first| *first >= bound - now) else {
             return;
         };
-        if first < bound - now {
-            return;
-        }
         for (start, members) in self.by_start.range(bound - now..=first) {
             let contexts = members * (start + now) as u64;
             self.members[k] -= members;
