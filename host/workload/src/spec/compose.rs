@@ -23,7 +23,7 @@ pub fn compose(
         |s: &WorkloadSpec| s.cohorts.is_empty() && s.clients.iter().all(|c| c.concurrency > 0);
     let proportional = parts.iter().any(|(_, s)| shares(s));
     let mut names: BTreeSet<String> = BTreeSet::new();
-    for (k, (name, spec)) in parts.into_iter().enumerate() {
+    for (k, (name, mut spec)) in parts.into_iter().enumerate() {
         let refuse = |what: &str| Err(InputError::new(format!("{name}: {what}")));
         if spec.servegen_data.is_some() || spec.inference_perf.is_some() {
             return refuse(
@@ -57,6 +57,7 @@ pub fn compose(
         } else {
             1.0
         };
+        spec.trace_rates_mut().for_each(|rate| *rate *= factor);
         merged.aggregate_rate += spec.aggregate_rate;
         let mut unique = |id: &str| {
             let mut free = id.to_owned();
@@ -76,12 +77,6 @@ pub fn compose(
                 id: unique(&c.id),
                 slo_class: today(&c.slo_class, &spec.version),
                 rate_fraction: c.rate_fraction * factor,
-                lifecycle: c.lifecycle.map(|mut l| {
-                    l.windows
-                        .iter_mut()
-                        .for_each(|w| w.trace_rate = w.trace_rate.map(|t| t * factor));
-                    l
-                }),
                 ..c
             });
         }
@@ -90,10 +85,6 @@ pub fn compose(
                 id: unique(&c.id),
                 slo_class: today(&c.slo_class, &spec.version),
                 rate_fraction: c.rate_fraction * factor,
-                spike: c.spike.map(|mut s| {
-                    s.trace_rate = s.trace_rate.map(|t| t * factor);
-                    s
-                }),
                 ..c
             });
         }

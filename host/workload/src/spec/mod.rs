@@ -76,12 +76,7 @@ fn scale_rates(spec: &mut WorkloadSpec, factor: f64) -> Result<(), Fault> {
         spec.aggregate_rate *= factor;
         return Ok(());
     }
-    let windows = spec.clients.iter_mut().flat_map(|c| &mut c.lifecycle);
-    let windows = windows.flat_map(|lifecycle| &mut lifecycle.windows);
-    let spikes = spec.cohorts.iter_mut().flat_map(|c| &mut c.spike);
-    let rates = windows.map(|w| &mut w.trace_rate);
-    let rates = rates.chain(spikes.map(|s| &mut s.trace_rate));
-    rates.flatten().for_each(|rate| *rate *= factor);
+    spec.trace_rates_mut().for_each(|rate| *rate *= factor);
     let stages = spec.inference_perf.iter_mut().flat_map(|p| &mut p.stages);
     stages.for_each(|stage| stage.rate *= factor);
     Ok(())

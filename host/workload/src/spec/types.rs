@@ -510,6 +510,17 @@ fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }
 
+impl WorkloadSpec {
+    /// The rates that windows and spikes say themselves.
+    pub(super) fn trace_rates_mut(&mut self) -> impl Iterator<Item = &mut f64> {
+        let windows = self.clients.iter_mut().flat_map(|c| &mut c.lifecycle);
+        let windows = windows.flat_map(|lifecycle| &mut lifecycle.windows);
+        let spikes = self.cohorts.iter_mut().flat_map(|c| &mut c.spike);
+        let rates = windows.map(|w| &mut w.trace_rate);
+        rates.chain(spikes.map(|s| &mut s.trace_rate)).flatten()
+    }
+}
+
 impl Client {
     /// Sessions of several rounds, if it has them.
     #[must_use]
