@@ -221,7 +221,7 @@ fn without_kernels_and_rows_trained_physics_steps_in_and_says_so() {
         (r.latency_kind, r.total_kv_blocks),
         (LatencyModelKind::Roofline, 15_909)
     );
-    let message = error("phi-4", |s| s.tp = Some(64));
+    let message = error("mistral-small-24b-instruct-2501", |s| s.tp = Some(64));
     assert!(
         message.contains("for H100, TP 64; there are: "),
         "{message}"
@@ -282,7 +282,9 @@ fn a_chosen_step_time_model_is_obeyed() {
         (LatencyModelKind::TrainedPhysics, 1, 28_181)
     );
     assert_eq!(r.beta.len(), 11);
-    let message = error("phi-4", |s| s.latency = Some(LatencyModelKind::Roofline));
+    let message = error("mistral-small-24b-instruct-2501", |s| {
+        s.latency = Some(LatencyModelKind::Roofline)
+    });
     assert!(message.contains("`model_config_folder`"), "{message}");
     let message = error("qwen3-14b", |s| {
         s.latency = Some(LatencyModelKind::Blackbox)
