@@ -64,10 +64,10 @@ pub struct Edpp {
     sent: SentSince,
     /// By SLO class: its target, microseconds, and by how many targets its first tokens are late.
     classes: FxHashMap<u32, (f64, f64)>,
-    /// By position of the decoding instance: by how many targets the gaps between tokens are long.
-    itl_deficits: FxHashMap<usize, f64>,
-    /// Where requests that are not done with are decoded.
-    decoding: FxHashMap<u64, usize>,
+    /// By index of the decoding instance: by how many targets the gaps between tokens are long.
+    itl_deficits: FxHashMap<u32, f64>,
+    /// Index of the instance where requests that are not done with are decoded.
+    decoding: FxHashMap<u64, u32>,
 }
 
 impl Edpp {
@@ -112,7 +112,11 @@ impl Disaggregation for Edpp {
                 .est_step_us_on(instance, tokens, others, context)
         };
         let longer_us = step_us(chunk) - step_us(0);
-        let long = self.itl_deficits.get(&decode).copied().unwrap_or(0.0);
+        let long = self
+            .itl_deficits
+            .get(&instance.index)
+            .copied()
+            .unwrap_or(0.0);
         let local = self.cost(&here, target_us, late) + long * longer_us / self.itl_us;
         let remote = ttft::remote(request, decode, cluster);
         let remote = remote.iter().map(|way| self.cost(way, target_us, late));
@@ -120,7 +124,7 @@ impl Disaggregation for Edpp {
         if !remotely {
             self.sent.note_local(request, decode, cluster);
         }
-        self.decoding.insert(request.serial, decode);
+        self.decoding.insert(request.serial, instance.index);
         Ok(remotely)
     }
 
@@ -132,16 +136,16 @@ impl Disaggregation for Edpp {
                 }
             }
             Some(EventKind::Complete | EventKind::Reject) => {
-                let decode = self.decoding.remove(&event.serial);
+                let index = self.decoding.remove(&event.serial);
                 let completed = event.what() == Some(EventKind::Complete)
                     && event.outcome == Outcome::Completed as u32;
-                if let Some(decode) = decode
+                if let Some(index) = index
                     && completed
                     && event.output_tokens > 1
                 {
                     let gaps = f64::from(event.output_tokens - 1);
                     let gap_us = (event.e2e_us - event.ttft_us) as f64 / gaps;
-                    let long = self.itl_deficits.entry(decode).or_default();
+                    let long = self.itl_deficits.entry(index).or_default();
                     *long = (*long + gap_us / self.itl_us - 1.0).max(0.0);
                 }
             }

@@ -1,6 +1,7 @@
 //! Times to first token of a prompt, computed where it is decoded or elsewhere, as far as they can
 //! be known when that is decided.
 
+use rustc_hash::FxHashMap;
 use windtunnel_plugin_api::{ClusterView, InstanceView, RequestView};
 
 /// Of [`InstanceView::role`]: it serves whole requests and prefills for others, too.
@@ -24,8 +25,9 @@ pub(super) struct Alternative {
 /// Prompts that decoding instances were given since their last scrapes, which does not show them.
 #[derive(Default)]
 pub(super) struct SentSince {
-    /// When, and how many tokens to compute, by position.
-    sent: Vec<Vec<(i64, u32)>>,
+    /// When, and how many tokens to compute, by index of the instance: its position among those
+    /// that are shown differs from request to request.
+    sent: FxHashMap<u32, Vec<(i64, u32)>>,
 }
 
 impl SentSince {
@@ -39,18 +41,16 @@ impl SentSince {
         let Some(instance) = cluster.instances.get(decode) else {
             return;
         };
-        if self.sent.len() <= decode {
-            self.sent.resize_with(decode + 1, Vec::new);
-        }
         let lacking = lacks(request, decode, instance, cluster).0;
-        self.sent[decode].push((cluster.now_us, lacking));
+        let sent = self.sent.entry(instance.index).or_default();
+        sent.push((cluster.now_us, lacking));
     }
 
-    fn tokens(&mut self, position: usize, scraped_us: i64) -> u32 {
-        let Some(sent) = self.sent.get_mut(position) else {
+    fn tokens(&mut self, instance: &InstanceView) -> u32 {
+        let Some(sent) = self.sent.get_mut(&instance.index) else {
             return 0;
         };
-        sent.retain(|(at_us, _)| *at_us >= scraped_us);
+        sent.retain(|(at_us, _)| *at_us >= instance.scraped_us);
         sent.iter()
             .fold(0, |sum, (_, tokens)| sum.saturating_add(*tokens))
     }
@@ -100,7 +100,7 @@ pub(super) fn local(
     cluster: &ClusterView<'_>,
 ) -> Option<Alternative> {
     let instance = cluster.instances.get(decode)?;
-    let unseen = sent.tokens(decode, instance.scraped_us);
+    let unseen = sent.tokens(instance);
     Some(way(request, decode, instance, unseen, cluster))
 }
 
