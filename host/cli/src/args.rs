@@ -85,7 +85,8 @@ pub struct ModelArgs {
     /// Data parallelism inside an instance (mixture-of-experts models)
     #[arg(long, default_value_t = 1)]
     pub dp: u32,
-    /// Spread experts over all GPUs of the instance (step times assume it in any case)
+    /// Spread experts over all GPUs of the instance, whole ones on each; without it each is split
+    /// over them. kernel-tables can tell, analytic step times take them to be spread
     #[arg(long)]
     pub enable_expert_parallel: bool,
     /// Expert dispatch backend (needs --dp above 1)

@@ -317,6 +317,7 @@ fn pool(
     setup.gpu.clone_from(&spec.hardware);
     setup.tp = spec.parallel.tensor;
     setup.dp = spec.parallel.data.unwrap_or(1);
+    setup.expert_parallel = spec.parallel.experts;
     setup.vllm_version.clone_from(&latency.vllm_version);
     setup.latency = match latency.model.as_deref() {
         None | Some("auto") => None,

@@ -23,6 +23,9 @@ pub struct Setup {
     pub tp: Option<u32>,
     /// Data-parallel replicas inside an instance.
     pub dp: u32,
+    /// Are experts spread over all GPUs of an instance, whole ones on each? Else each is split over
+    /// them. `kernel-tables` can tell; analytic models take them to be spread.
+    pub expert_parallel: bool,
     /// vLLM version of the fitted coefficients: the image, or its part after the colon.
     pub vllm_version: Option<String>,
     /// Step-time model.
@@ -82,6 +85,7 @@ impl Setup {
             gpu: None,
             tp: None,
             dp: 1,
+            expert_parallel: false,
             vllm_version: None,
             latency: None,
             profile: None,

@@ -24,6 +24,17 @@ pub use part::{Measurement, Origin, StepPart};
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Hardware, KernelFit, KernelTables, ModelArch};
 
+/// How the GPUs of an instance share a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parallel {
+    /// GPUs that split each layer.
+    pub tp: u32,
+    /// Replicas of so many GPUs that share the experts.
+    pub dp: u32,
+    /// Are experts spread over all GPUs, whole ones on each? Else each is split over them.
+    pub whole_experts: bool,
+}
+
 /// Step times from measured kernels.
 ///
 /// A step takes the longer of what the GPU and what the engine's own code needs. The GPU: matrix
@@ -58,8 +69,7 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// The model for one deployment of `dp` replicas of `tp` GPUs each that share the experts;
-    /// `kv_element_bytes` is the width of the KV cache.
+    /// The model for one deployment; `kv_element_bytes` is the width of the KV cache.
     ///
     /// # Errors
     /// When the tables have no figures for this kind of model, or figures of the model are missing.
@@ -68,12 +78,12 @@ impl Kernels {
         tables: &KernelTables,
         model: &ModelArch,
         hardware: &Hardware,
-        tp: u32,
-        dp: u32,
+        gpus: Parallel,
         kv_element_bytes: f64,
     ) -> Result<Self, InputError> {
+        let Parallel { tp, dp, .. } = gpus;
         roofline::check("kernel-tables", model, hardware, tp)?;
-        let mut parts = Parts::new(tables, model, hardware, tp, dp, kv_element_bytes)?;
+        let mut parts = Parts::new(tables, model, hardware, gpus, kv_element_bytes)?;
         let attention = parts.attention()?;
         let (by_tokens, by_requests) = (parts.by_tokens(&fit), parts.by_requests(&fit));
         let reach = parts.reach();

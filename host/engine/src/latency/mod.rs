@@ -50,7 +50,7 @@ pub use deployment::{KvBlocksSource, MaxModelLenSource, Resolved, Setup};
 pub use estimate::{Ahead, Estimator, StepLimits};
 pub use estimate_error::EstimateErrors;
 pub use extrapolation::Extrapolation;
-pub use kernels::{Kernels, Measurement, Origin, StepPart};
+pub use kernels::{Kernels, Measurement, Origin, Parallel, StepPart};
 pub use kind::LatencyModelKind;
 pub use kv_dtype::KV_CACHE_DTYPES;
 pub(crate) use model::rounded_us;

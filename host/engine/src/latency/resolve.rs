@@ -12,7 +12,7 @@ use super::blackbox::Blackbox;
 use super::blis;
 use super::communication::{DEFAULT_COMM_BACKEND, check_comm_backend};
 use super::deployment::{Resolved, Setup};
-use super::kernels::Kernels;
+use super::kernels::{Kernels, Parallel};
 use super::kind::LatencyModelKind;
 use super::model::{LatencyModel, check_coefficients};
 use super::roofline::Roofline;
@@ -421,9 +421,13 @@ impl<'a> Case<'a> {
             return Err(self.no_figures());
         };
         let tables = self.kernel_tables(gpu)?;
-        let (fit, dp) = (self.kernel_fit(), self.setup.dp);
+        let gpus = Parallel {
+            tp,
+            dp: self.setup.dp,
+            whole_experts: self.setup.expert_parallel,
+        };
         let (hardware, kv_bytes) = (self.figures(gpu)?, self.kv_element_bytes()?);
-        Kernels::new(fit, &tables, arch, hardware, tp, dp, kv_bytes)
+        Kernels::new(self.kernel_fit(), &tables, arch, hardware, gpus, kv_bytes)
     }
 
     /// The file of kernels that was given, or the built-in tables of the GPU.

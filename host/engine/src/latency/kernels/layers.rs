@@ -1,5 +1,6 @@
 //! Which kernels a model runs on one GPU, and what they were measured to take.
 
+use super::Parallel;
 use super::attention::{Attention, DecodeAttention, PrefillAttention};
 use super::curve::{Curve, between};
 use super::experts::{ExpertShape, Experts};
@@ -20,6 +21,8 @@ pub(super) struct Parts<'a> {
     tp: f64,
     /// Data-parallel replicas that share the experts.
     dp: f64,
+    /// Are experts spread over the GPUs, not split?
+    whole_experts: bool,
     kv_dtype: &'static str,
     /// Measured products by data type, as far as they were needed.
     gemms: Vec<(&'static str, Rc<Gemms>)>,
@@ -62,11 +65,15 @@ impl<'a> Parts<'a> {
         tables: &'a KernelTables,
         model: &'a ModelArch,
         hardware: &'a Hardware,
-        tp: u32,
-        dp: u32,
+        gpus: Parallel,
         kv_element_bytes: f64,
     ) -> Result<Self, InputError> {
         check(tables, model)?;
+        let Parallel {
+            tp,
+            dp,
+            whole_experts,
+        } = gpus;
         let mut gemms = Vec::new();
         let wide = wide_gemms(&mut gemms, tables, hardware)?;
         let vocabulary = model.vocab as f64 / f64::from(tp);
@@ -78,6 +85,7 @@ impl<'a> Parts<'a> {
             hardware,
             tp: f64::from(tp),
             dp: f64::from(dp),
+            whole_experts,
             kv_dtype: if kv_element_bytes < 2.0 { "fp8" } else { WIDE },
             gemms,
             products: Vec::new(),
@@ -220,18 +228,16 @@ impl<'a> Parts<'a> {
         if layers == 0.0 {
             return Ok(());
         }
+        let gpus = self.tp * self.dp;
         let shape = ExpertShape {
             hidden: model.hidden as f64,
             width: model.expert_width() as f64,
             per_token: model.experts_per_token as f64,
             experts: model.experts as f64,
-            // Replicas spread the experts over all of their GPUs; one splits each expert.
-            tp: if self.dp > 1.0 { 1.0 } else { self.tp },
-            ep: if self.dp > 1.0 {
-                self.tp * self.dp
-            } else {
-                1.0
-            },
+            // All GPUs of the instance hold the experts together, replicas, too: each has whole
+            // ones, or a slice of every one.
+            tp: if self.whole_experts { 1.0 } else { gpus },
+            ep: if self.whole_experts { gpus } else { 1.0 },
             matrices: self.matrices(),
         };
         let (compute, bytes) = precision(&model.weights(), EXPERTS);

@@ -167,6 +167,33 @@ fn replicas_share_the_work() {
     }
 }
 
+/// The GPUs of an instance read the same weights either way, by measurements of different
+/// kernels: whole experts and slices of them differ, and by less than a factor of two.
+#[test]
+fn experts_are_split_or_spread() {
+    let of = |tp, dp, expert_parallel| {
+        let mut setup = setup("qwen/qwen3-30b-a3b", "H100", tp);
+        setup.dp = dp;
+        setup.expert_parallel = expert_parallel;
+        resolve(&setup).expect("a deployment").latency
+    };
+    for (tp, dp) in [(4, 1), (1, 4), (2, 2)] {
+        let (split, spread) = (of(tp, dp, false), of(tp, dp, true));
+        for step in [step(64, 1000, &[]), step(32, 500, &[(2000, 0), (2000, 0)])] {
+            let (split, spread) = (us(&split, &step) as f64, us(&spread, &step) as f64);
+            assert!(split != spread, "TP {tp}, DP {dp}: {split}");
+            let ratio = split / spread;
+            assert!(
+                (0.5..2.0).contains(&ratio),
+                "TP {tp}, DP {dp}: {split} {spread}"
+            );
+        }
+    }
+    let alone = [of(1, 1, false), of(1, 1, true)];
+    let alone = alone.map(|latency| us(&latency, &step(64, 1000, &[])));
+    assert_eq!(alone[0], alone[1]);
+}
+
 #[test]
 fn more_gpus_do_not_make_products_slower() {
     let tables = KernelTables::builtin("H100").expect("built in");
