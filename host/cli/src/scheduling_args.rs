@@ -114,7 +114,7 @@ pub struct SchedulingArgs {
     #[arg(long, value_delimiter = ',', value_name = "US[,US]")]
     pub core_update_us: Option<Vec<f64>>,
     /// Processes of an instance's API server, through which requests come and tokens leave
-    /// [default: 1]
+    /// [default: --dp]
     #[arg(long, value_name = "N")]
     pub api_server_count: Option<u32>,
     /// Time of such a process, which does one thing at a time, microseconds: per request, per

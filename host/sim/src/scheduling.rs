@@ -169,7 +169,8 @@ fn api_server(
         }
         None => times_us = of_model,
     }
-    let count = spec.api_server_count.unwrap_or(1);
+    // As vLLM: one per replica.
+    let count = spec.api_server_count.unwrap_or(resolved.dp.max(1));
     if !(1..=MOST_API_SERVERS).contains(&count) {
         return Err(InputError::new(format!(
             "`api_server_count` must be from 1 to {MOST_API_SERVERS}, found {count}"
@@ -366,6 +367,13 @@ mod tests {
             ..SchedulingConfig::default()
         };
         assert_eq!(engine.scheduling, of_vllm);
+    }
+
+    #[test]
+    fn replicas_have_an_api_server_each() {
+        let of_two = json!({ "model": "qwen3-30b-a3b", "hardware": "H100", "tp": 1, "dp": 2 });
+        let engine = deploy(of_two).expect("a deployment");
+        assert_eq!(engine.scheduling.api_server.count, 2);
     }
 
     #[test]
