@@ -64,6 +64,7 @@ mod tiers;
 mod traces;
 mod tune;
 mod twins;
+mod upkeep;
 mod vllm_oracle;
 mod workload;
 mod xpusim;
