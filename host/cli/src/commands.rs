@@ -114,7 +114,8 @@ pub enum Command {
     #[command(after_help = "Examples:
   windtunnel accuracy ground-truth
   windtunnel accuracy ground-truth --latency-model trained-physics --rules vllm
-  windtunnel accuracy ground-truth --only llama-2-7b --csv errors.csv")]
+  windtunnel accuracy ground-truth --only llama-2-7b --csv errors.csv
+  windtunnel accuracy ground-truth --html accuracy.html")]
     Accuracy(AccuracyArgs),
     /// Calibrate --latency-model kernel-tables to load tests of a real server
     ///

@@ -2,6 +2,7 @@
 //! user would.
 #![allow(clippy::print_stdout, reason = "the sweep says how many cases ran")]
 
+mod accuracy_page;
 mod adapters;
 mod api_server;
 mod baselines;
