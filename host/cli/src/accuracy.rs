@@ -1,5 +1,6 @@
 //! `windtunnel accuracy`: simulates measured runs of real servers and says how far off it is.
 
+mod columns;
 mod look;
 mod page;
 mod plot;
@@ -9,6 +10,7 @@ use super::print::{present, say};
 use super::progress::bar_over_runs;
 use super::spec::{latency_model, rules};
 use clap::Args;
+use columns::{COLUMNS, peers_of};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, write_whole};
@@ -186,15 +188,6 @@ fn made_with(options: &Options, folder: &Path) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Metrics that have a column, and its heading.
-const COLUMNS: [(Metric, &str); 5] = [
-    (Metric::Ttft, "TTFT"),
-    (Metric::Tpot, "TPOT"),
-    (Metric::E2e, "E2E"),
-    (Metric::TtftP99, "TTFT p99"),
-    (Metric::E2eP99, "E2E p99"),
-];
-
 fn tables(cases: &[Compared], failed: usize, options: &Options) -> String {
     let model = options.latency_model.as_deref().unwrap_or("auto");
     let mut text = format!(
@@ -279,44 +272,6 @@ fn percent(error: f64) -> String {
     } else {
         format!("{error:.0}")
     }
-}
-
-/// Another simulator, and the cases of which it published something.
-struct PeerCases<'a> {
-    name: &'a str,
-    cases: Vec<&'a Compared>,
-}
-
-impl PeerCases<'_> {
-    fn published(&self, case: &Compared, metric: Metric) -> Option<f64> {
-        let peer = case.peers.iter().find(|peer| peer.name == self.name)?;
-        peer.errors.get(&metric).copied()
-    }
-
-    /// Its errors.
-    fn theirs(&self, metric: Metric) -> Option<Summary> {
-        let cases = self.cases.iter();
-        summarize(cases.filter_map(|case| self.published(case, metric)))
-    }
-
-    /// Ours on the same cases.
-    fn ours(&self, metric: Metric) -> Option<Summary> {
-        let cases = self.cases.iter();
-        let same = cases.filter(|case| self.published(case, metric).is_some());
-        summarize(same.filter_map(|case| case.error(metric)))
-    }
-}
-
-/// Who published something of these cases, by name.
-fn peers_of<'a>(cases: &[&'a Compared]) -> Vec<PeerCases<'a>> {
-    let mut by_name: BTreeMap<&str, Vec<&Compared>> = BTreeMap::new();
-    for case in cases {
-        for peer in &case.peers {
-            by_name.entry(&peer.name).or_default().push(case);
-        }
-    }
-    let all = by_name.into_iter();
-    all.map(|(name, cases)| PeerCases { name, cases }).collect()
 }
 
 /// What other simulators published, and ours on the same cases.

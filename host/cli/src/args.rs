@@ -88,7 +88,7 @@ pub struct ModelArgs {
         hide_short_help = true
     )]
     pub gpu_power: Option<Vec<f64>>,
-    /// Price of a GPU, US dollars per hour: for the cost of the run [default: that of the GPU, where
+    /// Price of a GPU, US dollars per hour: for the cost of the run [default: that of the GPU, if
     /// it is known]
     #[arg(long, value_name = "USD", hide_short_help = true)]
     pub gpu_price: Option<f64>,

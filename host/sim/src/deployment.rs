@@ -147,9 +147,7 @@ impl Deployment {
         let schedule = scale::schedule(run, &mut pools)?;
         for ((k, pool), machine) in pools.iter().enumerate().zip(&mut machines) {
             let initial = schedule.initial.get(k).copied();
-            let initial = initial.unwrap_or(pool.instances);
-            machine.instances = schedule.most(k, initial);
-            machine.lives_us = schedule.lives(k, initial);
+            machine.instances = schedule.most(k, initial.unwrap_or(pool.instances));
         }
         let config = ClusterConfig {
             pools,
@@ -183,6 +181,10 @@ impl Deployment {
                 "`num_instances` must be at most {MOST_INSTANCES}, found {}",
                 config.instances()
             )));
+        }
+        let schedule = &config.schedule;
+        for ((k, initial), machine) in schedule.initial.iter().enumerate().zip(&mut machines) {
+            machine.lives_us = schedule.lives(k, *initial);
         }
         Ok(Self {
             resolved: all,

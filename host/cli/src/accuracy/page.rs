@@ -1,9 +1,9 @@
 //! The page of `windtunnel accuracy`: parity plots, errors, and how it was made, in one file that
 //! needs nothing but itself.
 
+use super::columns::{COLUMNS, peers_of};
 use super::look::{MARKS, SCRIPT, STYLE, mark};
 use super::plot::{Point, figure, parity};
-use super::{COLUMNS, peers_of};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -137,7 +137,7 @@ impl RunUpkeep {
     }
 
     /// What is known, in lines for people.
-    pub(super) fn lines(&self) -> Vec<String> {
+    fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let or_dash = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), digits);
         if let Some(usd) = self.usd {
@@ -165,6 +165,13 @@ impl RunUpkeep {
         }
         lines
     }
+}
+
+/// What is known, in lines for people, each behind a line break.
+pub(super) fn text(results: &Results<'_>) -> String {
+    let known = RunUpkeep::of(results);
+    let lines = known.iter().flat_map(RunUpkeep::lines);
+    lines.map(|line| format!("\n{line}")).collect()
 }
 
 /// Microseconds for which instance `k` of a pool is there, and those of its steps.
