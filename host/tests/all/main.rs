@@ -30,6 +30,7 @@ mod help;
 mod hooks;
 mod hostile;
 mod importers;
+mod kernel_profiles;
 mod kernel_tables;
 mod knowledge;
 mod lab;
