@@ -73,7 +73,7 @@ fn a_page_shows_every_case_and_needs_nothing_else() {
         page.contains(&format!("<td>6</td><td>{median} / {mean}</td>")),
         "{median} {mean}"
     );
-    let rows = between(&page, "<caption>Means", "</table>")[0];
+    let rows = between(&page, "<p>Means", "</table>")[0];
     assert_eq!(rows.matches("<th scope=\"row\">").count(), 6);
     // How it was made.
     assert!(page.contains("<code>windtunnel accuracy "), "the command");

@@ -25,10 +25,9 @@ figure svg { width: 100%; height: auto; max-width: 30rem; display: block; } svg 
 select { font: inherit; padding: .2rem .4rem; } :focus-visible { outline: 2px solid var(--c0); outline-offset: 2px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92em; }
-caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { font-weight: 600; } th[scope=row] { font-weight: 400; } thead tr:first-child th[colspan] { text-align: center; }
-th[scope=row], .text { text-align: left; } tbody th[colspan] { text-align: left; padding-top: .8rem; } .far { font-weight: 700; }
+th[scope=row], .text { text-align: left; } tbody th[scope=row] { white-space: normal; overflow-wrap: anywhere; min-width: min(18rem, 38vw); max-width: 20rem; } tbody th[colspan] { text-align: left; padding-top: .8rem; } .far { font-weight: 700; }
 ";
 
 /// Outlines of the marks, about (0, 0).

@@ -252,10 +252,12 @@ fn plots(content: &Content<'_>, shown: &Stratum, items: &[Item]) -> String {
     text
 }
 
-/// A table that may be wider than the screen: it can be scrolled with keys, too.
-fn wide(name: &str, table: &str) -> String {
+/// A table and what to know about it. It may be wider than the screen, and can be scrolled with
+/// keys, too.
+fn wide(title: &str, note: &str, table: &str) -> String {
     format!(
-        "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{name}\">\n<table>\n{table}</table>\n</div>\n"
+        "<h2>{title}</h2>\n<p>{note}</p>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{title}\">\n\
+         <table aria-label=\"{title}\">\n{table}</table>\n</div>\n"
     )
 }
 
@@ -267,8 +269,7 @@ fn summary(cases: &[Compared]) -> String {
     }
     let columns = COLUMNS.len() + 2;
     let mut table = String::from(
-        "<caption>Errors in %, median / mean of absolute values, of servers that kept up with their load</caption>\n\
-         <thead><tr><th scope=\"col\" class=\"text\">Cases</th><th scope=\"col\">n</th>",
+        "<thead><tr><th scope=\"col\" class=\"text\">Cases</th><th scope=\"col\">n</th>",
     );
     for (_, name) in COLUMNS {
         let _ = write!(table, "<th scope=\"col\">{name}</th>");
@@ -317,7 +318,8 @@ fn summary(cases: &[Compared]) -> String {
         });
     }
     table += "</tbody>\n";
-    format!("<h2>Errors</h2>\n{}", wide("Errors by stratum", &table))
+    let note = "In %, median / mean of absolute values, of servers that kept up with their load.";
+    wide("Errors", note, &table)
 }
 
 /// Three cells: simulated, measured, error.
@@ -339,47 +341,40 @@ fn cells(simulated: Option<f64>, measured: Option<f64>) -> String {
 }
 
 /// The head of a table with three columns for each of these figures.
-fn head(first: &[&str], figures: &[&str]) -> String {
-    let mut text = String::from("<thead><tr>");
-    for name in first {
-        let _ = write!(
-            text,
-            "<th scope=\"col\" rowspan=\"2\" class=\"text\">{name}</th>"
-        );
-    }
+fn head(first: &str, figures: &[&str], last: Option<&str>) -> String {
+    let text = |name: &str| format!("<th scope=\"col\" rowspan=\"2\" class=\"text\">{name}</th>");
+    let mut head = format!("<thead><tr>{}", text(first));
     for name in figures {
-        let _ = write!(text, "<th scope=\"colgroup\" colspan=\"3\">{name}</th>");
+        let _ = write!(head, "<th scope=\"colgroup\" colspan=\"3\">{name}</th>");
     }
-    text += "</tr>\n<tr>";
+    head += &last.map_or_else(String::new, text);
+    head += "</tr>\n<tr>";
     for _ in figures {
         for name in ["simulated", "measured", "error, %"] {
-            let _ = write!(text, "<th scope=\"col\">{name}</th>");
+            let _ = write!(head, "<th scope=\"col\">{name}</th>");
         }
     }
-    text + "</tr></thead>\n<tbody>\n"
+    head + "</tr></thead>\n<tbody>\n"
 }
 
 fn case_table(cases: &[Compared]) -> String {
     if cases.is_empty() {
         return String::new();
     }
-    let mut table = String::from(
-        "<caption>Means; errors of more than 10 % are bold. Of a saturated server only the throughput says \
-         something.</caption>\n",
-    );
-    table += &head(
-        &["Case", "Of", "Saturated"],
+    let mut table = head(
+        "Case",
         &["TTFT, ms", "TPOT, ms", "E2E, ms", "Throughput, requests/s"],
+        Some("Of"),
     );
     for case in cases {
         let of = case.strata.iter().filter(|(name, _)| *name != "set");
-        let of: Vec<&str> = of.map(|(_, value)| value.as_str()).collect();
+        let of = of.map(|(name, value)| format!("{name} {value}"));
+        let saturated = case.saturated.then(|| "saturated".to_owned());
+        let of_case: Vec<String> = saturated.into_iter().chain(of).collect();
         let _ = write!(
             table,
-            "<tr><th scope=\"row\">{}</th><td class=\"text\">{}</td><td class=\"text\">{}</td>",
-            in_html(&case.case_id),
-            in_html(&of.join(", ")),
-            if case.saturated { "yes" } else { "no" },
+            "<tr><th scope=\"row\">{}</th>",
+            in_html(&case.case_id)
         );
         for metric in [Metric::Ttft, Metric::Tpot, Metric::E2e] {
             let of = |figures: &windtunnel_sim::ground_truth::Figures| {
@@ -392,10 +387,15 @@ fn case_table(cases: &[Compared]) -> String {
             figures.get(&Metric::Throughput).copied()
         };
         table += &cells(of(&case.simulated), of(&case.measured));
-        table += "</tr>\n";
+        let _ = writeln!(
+            table,
+            "<td class=\"text\">{}</td></tr>",
+            in_html(&of_case.join(", "))
+        );
     }
     table += "</tbody>\n";
-    format!("<h2>Cases</h2>\n{}", wide("Errors by case", &table))
+    let note = "Means; errors of more than 10 % are bold. Of a saturated server only the throughput says something.";
+    wide("Cases", note, &table)
 }
 
 fn loop_table(loops: &[(&ClosedLoop, Vec<Figure>)]) -> String {
@@ -403,10 +403,7 @@ fn loop_table(loops: &[(&ClosedLoop, Vec<Figure>)]) -> String {
         return String::new();
     };
     let names: Vec<&str> = first.iter().map(|figure| figure.name).collect();
-    let mut table = String::from(
-        "<caption>Latencies are means in ms but for ITL p50, the median; errors of more than 10 % are bold.</caption>\n",
-    );
-    table += &head(&["Run"], &names);
+    let mut table = head("Run", &names, None);
     for (closed, figures) in loops {
         let _ = write!(
             table,
@@ -420,8 +417,7 @@ fn loop_table(loops: &[(&ClosedLoop, Vec<Figure>)]) -> String {
         table += "</tr>\n";
     }
     table += "</tbody>\n";
-    format!(
-        "<h2>Closed loops</h2>\n{}",
-        wide("Errors by closed loop", &table)
-    )
+    let note =
+        "Latencies are means in ms but for ITL p50, the median; errors of more than 10 % are bold.";
+    wide("Closed loops", note, &table)
 }
