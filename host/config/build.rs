@@ -10,6 +10,8 @@
 mod blis_entries;
 #[path = "src/entries.rs"]
 mod entries;
+#[path = "src/upkeep.rs"]
+mod upkeep;
 #[path = "src/xpu_entries.rs"]
 mod xpu_entries;
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/blis_entries.rs");
     println!("cargo::rerun-if-changed=src/entries.rs");
+    println!("cargo::rerun-if-changed=src/upkeep.rs");
     println!("cargo::rerun-if-changed=src/xpu_entries.rs");
     println!("cargo::rerun-if-changed={ROOT}/defaults.yaml");
     println!("cargo::rerun-if-changed={ROOT}/model_configs");
@@ -131,11 +134,12 @@ fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
         let figures = gpus
             .get(known)
             .ok_or_else(|| format!("hardware {gpu}: alias_of: unknown GPU \"{known}\""))?;
+        let upkeep = file.hardware[known].upkeep(known)?;
         line(
             code,
             format_args!(
                 "({gpu:?}, {figures:?}, Gpu {{ alias_of: {:?}, spellings: &{:?}, mfu_from: {:?}, \
-                 reference_fp8: {:?} }}),",
+                 reference_fp8: {:?}, upkeep: {upkeep:?} }}),",
                 entry.alias_of, entry.spellings, entry.mfu_from, entry.reference_tflops_fp8
             ),
         );

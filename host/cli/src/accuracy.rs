@@ -1,14 +1,22 @@
 //! `windtunnel accuracy`: simulates measured runs of real servers and says how far off it is.
 
+mod columns;
+mod look;
+mod page;
+mod plot;
+
 use super::args::{LatencyName, RulesName};
 use super::print::{present, say};
 use super::progress::bar_over_runs;
 use super::spec::{latency_model, rules};
 use clap::Args;
+use columns::{COLUMNS, peers_of};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, write_whole};
 use windtunnel_base::parallel;
+use windtunnel_score::RESULTS_VERSION;
+use windtunnel_sim::RulesSpec;
 use windtunnel_sim::ground_truth::{
     ClosedLoop, Compared, Figure, GroundTruth, METRICS, Metric, Options, Summary, summarize,
 };
@@ -42,6 +50,9 @@ pub struct AccuracyArgs {
     /// Write a line per case
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write a page with parity plots and the errors of each case; it needs nothing but itself
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -116,6 +127,16 @@ pub fn accuracy(args: &AccuracyArgs) -> anyhow::Result<()> {
         let text = lines(&cases);
         write_whole(path, |out| out.write_all(text.as_bytes()))?;
     }
+    if let Some(path) = &args.html {
+        let text = page::page(&page::Content {
+            command: &command(std::env::args_os().map(|word| word.to_string_lossy().into_owned())),
+            made: &made_with(&options, &args.folder),
+            cases: &cases,
+            loops: &compared_loops,
+            failed: &failed,
+        });
+        write_whole(path, |out| out.write_all(text.as_bytes()))?;
+    }
     if args.json {
         return present(true, &json(&cases, &compared_loops, &failed));
     }
@@ -124,14 +145,48 @@ pub fn accuracy(args: &AccuracyArgs) -> anyhow::Result<()> {
     present(false, &text)
 }
 
-/// Metrics that have a column, and its heading.
-const COLUMNS: [(Metric, &str); 5] = [
-    (Metric::Ttft, "TTFT"),
-    (Metric::Tpot, "TPOT"),
-    (Metric::E2e, "E2E"),
-    (Metric::TtftP99, "TTFT p99"),
-    (Metric::E2eP99, "E2E p99"),
-];
+/// The command line, with quotes where a shell needs them. Of the program only the name is told.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    let quoted = |text: String| match !text.is_empty() && text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    };
+    let words = arguments.skip(1).map(quoted);
+    let words: Vec<String> = std::iter::once("windtunnel".to_owned())
+        .chain(words)
+        .collect();
+    words.join(" ")
+}
+
+/// What runs were simulated with: what, and its value.
+fn made_with(options: &Options, folder: &Path) -> Vec<(&'static str, String)> {
+    let file = |path: &Option<PathBuf>| {
+        path.as_ref()
+            .map_or("built in".to_owned(), |path| path.display().to_string())
+    };
+    let rules = match options.rules {
+        RulesSpec::Auto => "those of the step-time model",
+        RulesSpec::Vllm => "vllm",
+        RulesSpec::Blis => "blis",
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    vec![
+        (
+            "Version",
+            format!("windtunnel {version}, results {RESULTS_VERSION}"),
+        ),
+        (
+            "Step-time model",
+            options.latency_model.clone().unwrap_or("auto".to_owned()),
+        ),
+        ("Rules", rules.to_owned()),
+        ("Models and figures", file(&options.defaults_filepath)),
+        ("Measured kernels", file(&options.kernel_tables)),
+        ("Seed of what was not recorded", options.seed.to_string()),
+        ("Ground truth", folder.display().to_string()),
+    ]
+}
 
 fn tables(cases: &[Compared], failed: usize, options: &Options) -> String {
     let model = options.latency_model.as_deref().unwrap_or("auto");
@@ -221,29 +276,15 @@ fn percent(error: f64) -> String {
 
 /// What other simulators published, and ours on the same cases.
 fn peers(cases: &[&Compared]) -> String {
-    let mut by_name: BTreeMap<&str, Vec<&Compared>> = BTreeMap::new();
-    for case in cases {
-        for peer in &case.peers {
-            by_name.entry(&peer.name).or_default().push(case);
-        }
-    }
-    if by_name.is_empty() {
+    let peers = peers_of(cases);
+    if peers.is_empty() {
         return String::new();
     }
     let mut text = heading("published by others");
-    for (name, cases) in by_name {
-        let theirs = |case: &&Compared, metric| {
-            let peer = case.peers.iter().find(|peer| peer.name == name)?;
-            peer.errors.get(&metric).copied()
-        };
-        text += &line(name, cases.len(), |metric| {
-            summarize(cases.iter().filter_map(|case| theirs(case, metric)))
-        });
-        let ours = |metric| {
-            let same = cases.iter().filter(|case| theirs(case, metric).is_some());
-            summarize(same.filter_map(|case| case.error(metric)))
-        };
-        text += &line("  ours on these", cases.len(), ours);
+    for peer in peers {
+        let n = peer.cases.len();
+        text += &line(peer.name, n, |metric| peer.theirs(metric));
+        text += &line("  ours on these", n, |metric| peer.ours(metric));
     }
     text
 }

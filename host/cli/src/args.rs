@@ -79,6 +79,19 @@ pub struct ModelArgs {
     /// GPU type [default: the model's]
     #[arg(long, alias = "xpu", value_name = "GPU")]
     pub hardware: Option<String>,
+    /// Power of a GPU under load and, if known, of one without work, watts: for the energy of the
+    /// run [default: the limit of the GPU's data sheet; no idle power]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "WATTS[,IDLE]",
+        hide_short_help = true
+    )]
+    pub gpu_power: Option<Vec<f64>>,
+    /// Price of a GPU, US dollars per hour: for the cost of the run [default: that of the GPU, if
+    /// it is known]
+    #[arg(long, value_name = "USD", hide_short_help = true)]
+    pub gpu_price: Option<f64>,
     /// Tensor parallelism, GPUs per instance [default: the model's]
     #[arg(long)]
     pub tp: Option<u32>,

@@ -114,7 +114,8 @@ pub enum Command {
     #[command(after_help = "Examples:
   windtunnel accuracy ground-truth
   windtunnel accuracy ground-truth --latency-model trained-physics --rules vllm
-  windtunnel accuracy ground-truth --only llama-2-7b --csv errors.csv")]
+  windtunnel accuracy ground-truth --only llama-2-7b --csv errors.csv
+  windtunnel accuracy ground-truth --html accuracy.html")]
     Accuracy(AccuracyArgs),
     /// Calibrate --latency-model kernel-tables to load tests of a real server
     ///
@@ -132,7 +133,8 @@ pub enum Command {
         after_help = "Examples:
   windtunnel tables show
   windtunnel tables show H100
-  windtunnel tables import aiconfigurator_core-0.12.0 --system l40s --output l40s.tables"
+  windtunnel tables import aiconfigurator_core-0.12.0 --system l40s --output l40s.tables
+  windtunnel tables import vidur/data/profiling --system h100 --output vidur.tables"
     )]
     Tables(TablesCommand),
     /// Make a table of measured step times: of a live server, or of a log of its steps

@@ -66,6 +66,11 @@ pub fn fit(args: &FitArgs, explicit: &Explicit) -> anyhow::Result<()> {
         false,
         "here: a fit begins with the shipped figures",
     )?;
+    explicit.reject_unless(
+        &["gpu_power", "gpu_price"],
+        false,
+        "here: a fit is of times",
+    )?;
     check_path(&args.out)?;
     let mut runs = Vec::new();
     for path in &args.traces {

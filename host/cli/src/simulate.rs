@@ -30,6 +30,7 @@ pub fn run(args: &RunArgs, explicit: &Explicit) -> anyhow::Result<()> {
         }
         None => spec::of_run(args, explicit, &[])?,
     };
+    check_shown(&args.common, explicit)?;
     // What a file says lifts limits; whether this process is confined is for its user to say.
     let trusted = args.spec.is_none() && run.policies.trusted;
     if args.dump_spec {
@@ -46,7 +47,18 @@ pub fn run(args: &RunArgs, explicit: &Explicit) -> anyhow::Result<()> {
 /// `windtunnel replay`.
 pub fn replay(args: &ReplayArgs, explicit: &Explicit) -> anyhow::Result<()> {
     let run = spec::of_replay(args, explicit)?;
+    check_shown(&args.common, explicit)?;
     carry_out(&run, run.policies.trusted, &args.common)
+}
+
+/// Refuses power and price where nothing of them is shown.
+fn check_shown(common: &CommonArgs, explicit: &Explicit) -> Result<(), InputError> {
+    let shown = matches!(common.output.format, Format::Table | Format::Json);
+    explicit.reject_unless(
+        &["gpu_power", "gpu_price"],
+        shown || common.output.json,
+        "with --format of a simulator that tells neither energy nor cost",
+    )
 }
 
 /// Simulates, with a progress bar, and delivers the results. Scripts that are not `trusted` by the

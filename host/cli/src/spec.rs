@@ -166,6 +166,8 @@ pub fn of_pool(model: &ModelArgs, engine: &EngineArgs, explicit: &Explicit) -> P
     ] = scheduling.switches();
     PoolSpec {
         hardware: model.hardware.clone(),
+        gpu_power: model.gpu_power.clone(),
+        gpu_price: model.gpu_price,
         parallel: ParallelSpec {
             tensor: model.tp,
             data: typed("dp").map(|()| model.dp),

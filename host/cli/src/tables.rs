@@ -3,14 +3,20 @@
 
 mod columns;
 mod kernels;
+mod llmservingsim;
+mod measured;
 mod packages;
+mod profiles;
+mod sheet;
+mod vidur;
 
 use super::print::{present, say};
 use clap::{Args, Subcommand};
 use packages::Packages;
+use profiles::Profiles;
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, unknown, write_whole};
-use windtunnel_config::{KernelOp, KernelTables, KernelTablesWriter};
+use windtunnel_config::{Defaults, KernelOp, KernelTables, KernelTablesWriter};
 
 /// `windtunnel tables`.
 #[derive(Debug, Subcommand)]
@@ -25,11 +31,12 @@ pub enum TablesCommand {
 #[derive(Args, Debug)]
 pub struct ImportArgs {
     /// Folders of aisimulate, aiconfigurator-core or aiconfigurator, as pip or unzip unpacks them;
-    /// of several, the first that has a kernel's file counts
+    /// of several, the first that has a kernel's file counts. Or a folder of Vidur's profiles
+    /// (data/profiling) or of LLMServingSim's (profiler/perf)
     #[arg(required = true)]
     folders: Vec<PathBuf>,
-    /// The GPU by the packages' name, for example h100_sxm; those of the first folder are listed
-    /// where it is not there
+    /// The GPU by the packages' name, for example h100_sxm, or by that of its folder of profiles;
+    /// those of the first folder are listed where it is not there
     #[arg(long, value_name = "NAME")]
     system: String,
     /// The GPU's name here, where the packages' name is not known
@@ -76,6 +83,13 @@ pub fn tables(command: &TablesCommand) -> anyhow::Result<()> {
 }
 
 fn import(args: &ImportArgs) -> anyhow::Result<()> {
+    if let Some(profiles) = args
+        .folders
+        .iter()
+        .find_map(|folder| Profiles::find(folder))
+    {
+        return import_profiles(args, &profiles);
+    }
     let packages = Packages::open(&args.folders, &args.system)?;
     let known = SYSTEMS.iter().find(|(name, _)| *name == args.system);
     let gpu = match (&args.gpu, known) {
@@ -110,6 +124,39 @@ fn import(args: &ImportArgs) -> anyhow::Result<()> {
     write_whole(&args.output, |out| out.write_all(&file))?;
     let size = file.len();
     let output = args.output.display();
+    say(&format!("{output}: kernel times of {gpu}, {size} bytes"));
+    Ok(())
+}
+
+/// Of another simulator's profiles.
+fn import_profiles(args: &ImportArgs, profiles: &Profiles) -> anyhow::Result<()> {
+    let simulator = profiles.simulator;
+    if args.folders.len() > 1 {
+        let message =
+            format!("found several folders, expected the one with {simulator}'s profiles alone");
+        return Err(InputError::new(message).into());
+    }
+    if !args.versions.is_empty() {
+        let message = format!(
+            "--vllm-version has no effect on {simulator}'s profiles, which have one version each"
+        );
+        return Err(InputError::new(message).into());
+    }
+    let measured = profiles.measured(&args.system)?;
+    let known = Defaults::builtin().hardware.find(&args.system);
+    let gpu = args.gpu.as_deref().or(known.map(|(name, _)| name));
+    let Some(gpu) = gpu else {
+        let message = format!("{} has no name here; give --gpu NAME", args.system);
+        return Err(InputError::new(message).into());
+    };
+    let made_by = format!("windtunnel tables import --system {}", args.system);
+    let mut writer = KernelTablesWriter::new(gpu, &made_by);
+    for note in profiles.write(measured, gpu, &mut writer)? {
+        say(&format!("note: {note}"));
+    }
+    let file = writer.finish();
+    write_whole(&args.output, |out| out.write_all(&file))?;
+    let (output, size) = (args.output.display(), file.len());
     say(&format!("{output}: kernel times of {gpu}, {size} bytes"));
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::entries::{
     ModelEntry, Preset,
 };
 use super::hardware::{HardwareTable, KnownGpu};
+use super::upkeep::Upkeep;
 use super::xpu_entries::{Xpu, XpuAlgorithm, XpuCatalog, XpuDtype, XpuModel, XpuUnit};
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ struct Gpu {
     spellings: &'static [&'static str],
     mfu_from: Option<&'static str>,
     reference_fp8: Option<f64>,
+    upkeep: Upkeep,
 }
 
 /// A [`ModelEntry`] that needs no memory of its own.
@@ -106,6 +108,7 @@ pub(crate) fn hardware() -> HardwareTable {
             figures: *figures,
             mfu_from: gpu.mfu_from.map(str::to_owned),
             reference_fp8: gpu.reference_fp8,
+            upkeep: gpu.upkeep,
             notes: Vec::new(),
         };
         table.insert((*name).to_owned(), row, gpu.spellings);

@@ -4,6 +4,7 @@
 //! nothing but serde and the standard library, and its messages leave the file to the caller.
 
 use super::blis_entries::{KvDevice, LoraFigures};
+use super::upkeep::Upkeep;
 use super::xpu_entries::XpuCatalog;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -50,6 +51,10 @@ pub(crate) struct HardwareEntry {
     pub(crate) mfu_from: Option<String>,
     /// FP8 peak in the reference simulator's table, where that is not the dense one.
     pub(crate) reference_tflops_fp8: Option<f64>,
+    tdp_w: Option<f64>,
+    idle_w: Option<f64>,
+    /// The lowest and the highest price that were found.
+    usd_per_hour: Option<[f64; 2]>,
     /// A key of `sources`.
     pub(crate) source: Option<String>,
 }
@@ -91,6 +96,20 @@ impl HardwareEntry {
         };
         hardware.check(gpu)?;
         Ok(hardware)
+    }
+
+    /// Power and price of the same.
+    ///
+    /// # Errors
+    /// Names the first figure that is wrong, and the GPU.
+    pub(crate) fn upkeep(&self, gpu: &str) -> Result<Upkeep, String> {
+        let upkeep = Upkeep {
+            tdp_w: self.tdp_w,
+            idle_w: self.idle_w,
+            usd_per_hour: self.usd_per_hour,
+        };
+        let wrong = |wrong| format!("hardware {gpu}: {wrong}");
+        upkeep.check().map_err(wrong).map(|()| upkeep)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::entries::Hardware;
 use super::json::parse_json;
+use super::upkeep::Upkeep;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,8 +30,33 @@ pub(crate) struct KnownGpu {
     pub(crate) mfu_from: Option<String>,
     /// FP8 peak in the reference simulator's table, where that is not the dense one.
     pub(crate) reference_fp8: Option<f64>,
+    /// Its power and price.
+    pub(crate) upkeep: Upkeep,
     /// What a person should know about the figures.
     pub(crate) notes: Vec<String>,
+}
+
+impl Upkeep {
+    /// What an hour costs, US dollars: the middle of the prices.
+    #[must_use]
+    pub fn price(&self) -> Option<f64> {
+        self.usd_per_hour.map(|[low, high]| (low + high) / 2.0)
+    }
+
+    /// These figures, and where they are absent those of `other`. Power is taken from one of both:
+    /// one's limit beside the other's idle power would be nobody's.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let power = match self.tdp_w {
+            Some(_) => self,
+            None => other,
+        };
+        Self {
+            tdp_w: power.tdp_w,
+            idle_w: power.idle_w,
+            usd_per_hour: self.usd_per_hour.or(other.usd_per_hour),
+        }
+    }
 }
 
 /// Vendors and families that people write in front of a name, longest first.
@@ -82,6 +108,12 @@ struct BlisEntry {
     mfu_decode: f64,
     #[serde(rename = "MemoryGiB", default)]
     memory_gib: f64,
+    #[serde(rename = "TDPWatts")]
+    tdp_w: Option<f64>,
+    #[serde(rename = "IdleWatts")]
+    idle_w: Option<f64>,
+    #[serde(rename = "USDPerHour")]
+    usd_per_hour: Option<f64>,
     #[serde(rename = "BwEffConstant")]
     _bw_eff: Option<f64>,
     #[serde(rename = "TOverheadMicros")]
@@ -106,10 +138,18 @@ impl BlisEntry {
             memory_gib: self.memory_gib,
         };
         figures.check(gpu)?;
+        let upkeep = Upkeep {
+            tdp_w: self.tdp_w,
+            idle_w: self.idle_w,
+            usd_per_hour: self.usd_per_hour.map(|price| [price; 2]),
+        };
+        let wrong = |wrong| format!("GPU {gpu}: {wrong}");
+        upkeep.check().map_err(wrong)?;
         let mut row = KnownGpu {
             figures,
             mfu_from: None,
             reference_fp8: None,
+            upkeep,
             notes: Vec::new(),
         };
         let times = figures.tflops_fp8 / figures.tflops_peak;
@@ -200,6 +240,8 @@ impl HardwareTable {
         later.sort_by_key(|(gpu, name, _)| bare(gpu) == bare(name));
         for (_, name, mut row) in later {
             row.notes.extend(self.suspicion(&name, &row.figures));
+            // The file's layout comes from a simulator that knows neither power nor price.
+            row.upkeep = row.upkeep.or(self.upkeep(&name));
             let same = |n: &&String| !given.contains(*n) && self.same_gpu(n, &name);
             let others: Vec<String> = self.rows.keys().filter(same).cloned().collect();
             for other in others {
@@ -325,6 +367,12 @@ impl HardwareTable {
     #[must_use]
     pub fn mfu_from(&self, gpu: &str) -> Option<&str> {
         self.row(gpu)?.mfu_from.as_deref()
+    }
+
+    /// Power and price of `gpu`, as far as they are known.
+    #[must_use]
+    pub fn upkeep(&self, gpu: &str) -> Upkeep {
+        self.row(gpu).map_or(Upkeep::default(), |row| row.upkeep)
     }
 
     /// What a person should know about the figures of `gpu`.

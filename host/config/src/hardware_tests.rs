@@ -269,6 +269,57 @@ fn figures_are_those_of_the_data_sheets() {
 }
 
 #[test]
+fn power_and_price_are_known_or_absent() {
+    let upkeep = |gpu: &str| builtin().upkeep(gpu);
+    let h100 = upkeep("nvidia-h100-80gb-hbm3");
+    assert_eq!(
+        (h100.tdp_w, h100.idle_w, h100.price()),
+        (Some(700.0), None, Some(3.0))
+    );
+    assert_eq!(upkeep("A100-80"), upkeep("A100-SXM"));
+    assert_eq!(upkeep("A100-SXM").price(), Some(1.3));
+    assert_eq!(
+        (upkeep("L4").tdp_w, upkeep("L4").price()),
+        (Some(72.0), None)
+    );
+    for unknown in ["TPU-v6e", "A100-40", "nobody's"] {
+        assert_eq!(upkeep(unknown), Upkeep::default(), "{unknown}");
+    }
+    // A row of a file keeps what it does not say; power comes from one of both.
+    let told = |keys: &str| row("H100", 900.0, 0.0).replace("\"MemoryGiB\": 7", keys);
+    assert_eq!(with(&[told("\"MemoryGiB\": 7")]).upkeep("h100"), h100);
+    let file = with(&[told(
+        "\"TDPWatts\": 500, \"IdleWatts\": 60, \"USDPerHour\": 2",
+    )]);
+    let expected = Upkeep {
+        tdp_w: Some(500.0),
+        idle_w: Some(60.0),
+        usd_per_hour: Some([2.0; 2]),
+    };
+    assert_eq!(file.upkeep("H100"), expected);
+    let error = |keys: &str| {
+        let text = format!("{{{}}}", told(keys));
+        HardwareTable::parse("hw.json", &text)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        error("\"USDPerHour\": 0"),
+        "hw.json: GPU H100: price is 0; expected a finite number above 0"
+    );
+    assert_eq!(
+        error("\"IdleWatts\": 60"),
+        "hw.json: GPU H100: idle power is 60 W; expected at most the power under load, which must be given, too"
+    );
+    let text = include_str!("../../../defaults.yaml").replace("[2.5, 3.5]", "[3.5, 2.5]");
+    let error = crate::Defaults::parse("d.yaml", &text).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "d.yaml: hardware H100: price is 3.5 to 2.5; expected the lowest before the highest"
+    );
+}
+
+#[test]
 fn every_row_has_a_source_and_dense_peaks_that_can_be() {
     let text = include_str!("../../../defaults.yaml");
     let file: DefaultsFile = windtunnel_base::input::parse_yaml("defaults.yaml", text).unwrap();
@@ -326,5 +377,10 @@ fn the_reference_lists_every_gpu_with_its_figures() {
             .mfu_from(name)
             .map_or("its own".to_owned(), |other| format!("`{other}`"));
         assert_eq!(cells[7], from, "{name}");
+        let upkeep = table.upkeep(name);
+        let watts = upkeep.tdp_w.map_or(String::new(), |w| w.to_string());
+        let price = upkeep.usd_per_hour;
+        let price = price.map_or(String::new(), |[low, high]| format!("{low:.2}-{high:.2}"));
+        assert_eq!(cells[8..10], [watts, price], "{name}");
     }
 }

@@ -20,6 +20,7 @@ mod model;
 pub mod pool;
 mod step_log;
 mod step_profile;
+mod upkeep;
 mod xpu;
 mod xpu_entries;
 
@@ -47,4 +48,5 @@ pub use step_profile::{
     FitQuality, Interval, PassTimes, ProfileLimits, Provenance, StepProfile, StepRow, StepTable,
     StepTimes,
 };
+pub use upkeep::{Upkeep, Wrong};
 pub use xpu_entries::{Xpu, XpuAlgorithm, XpuCatalog, XpuDtype, XpuModel, XpuUnit};

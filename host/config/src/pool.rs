@@ -20,6 +20,13 @@ pub struct PoolSpec {
     /// GPU type; the model's default if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hardware: Option<String>,
+    /// Power of a GPU under load, watts, and behind it that of one that computes nothing; the first
+    /// is built in for many GPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_power: Option<Vec<f64>>,
+    /// What a GPU costs, US dollars per hour; built in for a few.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_price: Option<f64>,
     /// How an instance is spread over GPUs.
     #[serde(skip_serializing_if = "is_default")]
     pub parallel: ParallelSpec,

@@ -18,7 +18,7 @@ use windtunnel_base::input::InputError;
 use windtunnel_base::record::Role;
 use windtunnel_base::request::Source;
 use windtunnel_config::pool::{PoolSpec, RoleSpec};
-use windtunnel_config::{Calibration, Defaults};
+use windtunnel_config::{Calibration, Defaults, Upkeep};
 use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits, RunEnd};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
@@ -108,7 +108,7 @@ impl Deployment {
         let mut machines = Vec::new();
         for spec in specs {
             let (pool, resolved) = pool(run, spec, given, &mut setup)?;
-            machines.push(machine(spec, &pool, &resolved));
+            machines.push(machine(spec, &pool, &resolved)?);
             pools.push(pool);
             all.push(resolved);
         }
@@ -181,6 +181,10 @@ impl Deployment {
                 "`num_instances` must be at most {MOST_INSTANCES}, found {}",
                 config.instances()
             )));
+        }
+        let schedule = &config.schedule;
+        for ((k, initial), machine) in schedule.initial.iter().enumerate().zip(&mut machines) {
+            machine.lives_us = schedule.lives(k, *initial);
         }
         Ok(Self {
             resolved: all,
@@ -396,8 +400,11 @@ fn pool(
 }
 
 /// What the instances of a pool run on, and what of it nobody gave.
-fn machine(spec: &PoolSpec, pool: &PoolConfig, resolved: &Resolved) -> Machine {
-    Machine {
+///
+/// # Errors
+/// When power or price of a GPU cannot be.
+fn machine(spec: &PoolSpec, pool: &PoolConfig, resolved: &Resolved) -> Result<Machine, InputError> {
+    Ok(Machine {
         pool: pool.name.clone(),
         gpu: resolved.gpu.clone(),
         tensor: Choice {
@@ -416,7 +423,36 @@ fn machine(spec: &PoolSpec, pool: &PoolConfig, resolved: &Resolved) -> Machine {
             chosen: spec.engine.total_kv_blocks.is_none(),
         },
         capex_usd_per_gpu: resolved.capex_usd,
-    }
+        upkeep: given_upkeep(spec)?.or(resolved.upkeep),
+        lives_us: Vec::new(),
+    })
+}
+
+/// What a run says of power and price of a pool's GPUs.
+fn given_upkeep(spec: &PoolSpec) -> Result<Upkeep, InputError> {
+    let (tdp_w, idle_w) = match spec.gpu_power.as_deref() {
+        None => (None, None),
+        Some([tdp]) => (Some(*tdp), None),
+        Some([tdp, idle]) => (Some(*tdp), Some(*idle)),
+        Some(numbers) => {
+            return Err(InputError::new(format!(
+                "`gpu_power` has {} numbers; expected watts under load, and behind them, if known, watts without work",
+                numbers.len()
+            )));
+        }
+    };
+    let upkeep = Upkeep {
+        tdp_w,
+        idle_w,
+        usd_per_hour: spec.gpu_price.map(|price| [price; 2]),
+    };
+    upkeep.check().map(|()| upkeep).map_err(|wrong| {
+        let name = match wrong.what {
+            "price" => "gpu_price",
+            _ => "gpu_power",
+        };
+        InputError::new(format!("`{name}`: {wrong}"))
+    })
 }
 
 /// The rules of all pools: those chosen, or those under which the latency models were fitted. Where

@@ -80,6 +80,10 @@ pub(crate) fn pools(run: &RunSpec, given: &Given) -> Result<Option<RunSpec>, Inp
             )));
         }
     };
+    let other_gpu = d.prefill_hardware.is_some() || d.decode_hardware.is_some();
+    let because = "where instances that prefill and that decode have GPUs of their own: say it of each pool in a run's \
+                   file";
+    given.reject_unless(&["gpu_power", "gpu_price"], !other_gpu, because)?;
     if both == 0 && (prefill == 0 || decode == 0) {
         return Err(InputError::new(format!(
             "`prefill_instances` and `decode_instances` must both be at least 1, found {prefill} \

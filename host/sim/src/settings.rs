@@ -23,6 +23,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("num_instances", "pool.count"),
     ("scale", "scale"),
     ("hardware", "pool.hardware"),
+    ("gpu_power", "pool.gpu_power"),
+    ("gpu_price", "pool.gpu_price"),
     ("tp", "pool.parallel.tensor"),
     ("dp", "pool.parallel.data"),
     ("enable_expert_parallel", "pool.parallel.experts"),

@@ -2,6 +2,7 @@
 //! user would.
 #![allow(clippy::print_stdout, reason = "the sweep says how many cases ran")]
 
+mod accuracy_page;
 mod adapters;
 mod api_server;
 mod baselines;
@@ -29,6 +30,7 @@ mod help;
 mod hooks;
 mod hostile;
 mod importers;
+mod kernel_profiles;
 mod kernel_tables;
 mod knowledge;
 mod lab;
@@ -64,6 +66,7 @@ mod tiers;
 mod traces;
 mod tune;
 mod twins;
+mod upkeep;
 mod vllm_oracle;
 mod workload;
 mod xpusim;

@@ -56,6 +56,22 @@ pub fn visible_lines(text: &str) -> Cow<'_, str> {
     written_out(text, |c| c == '\n' || c == '\t')
 }
 
+/// A text within a page: nothing in it is markup, and hidden characters are written out, too.
+#[must_use]
+pub fn in_html(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in visible_lines(text).chars() {
+        match c {
+            '&' => safe += "&amp;",
+            '<' => safe += "&lt;",
+            '>' => safe += "&gt;",
+            '"' => safe += "&quot;",
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

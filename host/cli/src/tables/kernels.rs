@@ -26,6 +26,9 @@ pub struct Kernel {
     place: fn(&Measurement) -> Option<Place>,
 }
 
+/// Times by row and column, microseconds.
+pub type Cells = BTreeMap<(Vec<u32>, u32), Vec<f64>>;
+
 struct Place {
     row: Vec<u32>,
     column: u32,
@@ -173,7 +176,6 @@ impl Kernel {
     /// Adds what a file has of this kernel. Of several measurements of one shape the median counts.
     pub fn add(&self, found: &Found, writer: &mut KernelTablesWriter) -> Result<(), InputError> {
         let read = columns::read(&found.path, self.numbers, self.texts, self.optional)?;
-        type Cells = BTreeMap<(Vec<u32>, u32), Vec<f64>>;
         let mut tables: BTreeMap<(String, String), (Cells, Vec<String>)> = BTreeMap::new();
         for measurement in &read {
             let Some(place) = (self.place)(measurement) else {
@@ -196,7 +198,8 @@ impl Kernel {
     }
 }
 
-fn grid(op: KernelOp, cells: BTreeMap<(Vec<u32>, u32), Vec<f64>>) -> KernelTable {
+/// The table of some times; of several in one cell the median counts.
+pub fn grid(op: KernelOp, cells: Cells) -> KernelTable {
     let mut rows: Vec<Vec<u32>> = cells.keys().map(|(row, _)| row.clone()).collect();
     rows.dedup();
     let mut columns: Vec<u32> = cells.keys().map(|(_, column)| *column).collect();

@@ -131,7 +131,8 @@ fn data_folder(folder: &Path) -> Result<PathBuf, InputError> {
         in_file(
             folder,
             "no measurements: there is no folder systems/data in it, nor in aisimulate_core, aiconfigurator_core or \
-             aiconfigurator",
+             aiconfigurator; and it has neither Vidur's profiles (compute/GPU/ORGANISATION/MODEL/mlp.csv) nor \
+             LLMServingSim's (GPU/ORGANISATION/MODEL/VARIANT/meta.yaml)",
         )
     })
 }

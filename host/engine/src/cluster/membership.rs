@@ -105,6 +105,11 @@ mod tests {
         };
         assert_eq!((schedule.ever(0, 2), schedule.ever(1, 1)), (4, 2));
         assert_eq!((schedule.most(0, 2), schedule.most(1, 1)), (3, 2));
+        assert_eq!(
+            schedule.lives(0, 2),
+            [[0, NEVER], [0, 5], [9, NEVER], [9, NEVER]]
+        );
+        assert_eq!(schedule.lives(1, 1), [[0, NEVER], [6, NEVER]]);
         let pool = |next, there: &[u32]| PoolMembers {
             role: Role::Serve,
             next,

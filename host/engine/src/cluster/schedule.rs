@@ -1,5 +1,7 @@
 //! When instances come and go.
 
+use crate::instance::NEVER;
+
 /// From a moment on, a pool has so many instances that take requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resize {
@@ -31,6 +33,25 @@ impl Schedule {
             (ever.saturating_add(more), resize.instances)
         });
         ever
+    }
+
+    /// From when until when each instance of pool `k` takes requests, if it starts with `initial`,
+    /// by number; [`NEVER`] = until the run ends.
+    #[must_use]
+    pub fn lives(&self, k: usize, initial: u32) -> Vec<[i64; 2]> {
+        let mut lives = vec![[0, NEVER]; initial as usize];
+        let mut there: Vec<usize> = (0..lives.len()).collect();
+        for resize in self.resizes.iter().filter(|resize| resize.pool == k) {
+            let wanted = resize.instances as usize;
+            for gone in there.drain(wanted.min(there.len())..) {
+                lives[gone][1] = resize.at_us;
+            }
+            while there.len() < wanted {
+                there.push(lives.len());
+                lives.push([resize.at_us, NEVER]);
+            }
+        }
+        lives
     }
 
     /// Most instances of pool `k` that take requests at once, if it starts with `initial`.

@@ -10,7 +10,7 @@ use super::ticks::Ticks;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use windtunnel_config::{Calibration, Defaults, Hardware, ModelArch};
+use windtunnel_config::{Calibration, Defaults, Hardware, ModelArch, Upkeep};
 
 /// What is given about a deployment; `None` = left to be chosen.
 #[derive(Clone, Debug)]
@@ -209,6 +209,8 @@ pub struct Resolved {
     pub hardware: Option<Hardware>,
     /// What a GPU costs, US dollars, where that is known.
     pub capex_usd: Option<u32>,
+    /// Power and price of a GPU, as far as they are known.
+    pub upkeep: Upkeep,
 }
 
 impl Resolved {
@@ -240,6 +242,7 @@ impl Resolved {
             arch: None,
             hardware: None,
             capex_usd: None,
+            upkeep: Upkeep::default(),
         }
     }
 }

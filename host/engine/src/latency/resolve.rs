@@ -511,6 +511,7 @@ impl<'a> Case<'a> {
             ));
         }
         let hardware = self.table.find(&gpu).map(|(_, h)| *h);
+        let upkeep = self.table.upkeep(&gpu);
         let kv_element_bytes = self.kv_element_bytes()?;
         if let Some(arch) = &self.arch {
             self.notes.extend(arch.notes.iter().cloned());
@@ -547,6 +548,7 @@ impl<'a> Case<'a> {
             arch: self.arch,
             hardware,
             capex_usd: None,
+            upkeep,
         })
     }
 }

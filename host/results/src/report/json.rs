@@ -1,6 +1,7 @@
 //! A run's results as one JSON object: the reference's keys first, in its order, then what it does
 //! not report.
 
+use super::upkeep::RunUpkeep;
 use super::{Results, blis, gateway, go, tiers};
 use crate::metrics::adapters::of_adapters;
 use crate::metrics::drafts::Drafts;
@@ -169,6 +170,9 @@ pub fn value(results: &Results<'_>) -> Value {
     }
     if let Some(t) = &results.trace {
         add("trace_summary", json!(t));
+    }
+    if let Some(upkeep) = RunUpkeep::of(results) {
+        upkeep.write(&mut map);
     }
     Value::Object(map)
 }

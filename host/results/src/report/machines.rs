@@ -2,9 +2,10 @@
 //! compared say it, and what was chosen for them unlike is said aloud.
 
 use std::collections::{BTreeMap, BTreeSet};
+use windtunnel_config::Upkeep;
 
 /// What the instances of a pool run on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Machine {
     /// Name of the pool; may be empty where there is one.
     pub pool: String,
@@ -24,6 +25,11 @@ pub struct Machine {
     pub kv_blocks_source: Choice<String>,
     /// What a GPU costs, US dollars, where that is known.
     pub capex_usd_per_gpu: Option<u32>,
+    /// Power and price of a GPU, as far as they are known.
+    pub upkeep: Upkeep,
+    /// From when until when each instance that there ever is takes requests, microseconds; none
+    /// given = all of them as long as the run goes on.
+    pub lives_us: Vec<[i64; 2]>,
 }
 
 /// A value that was given, or chosen because nothing was.

@@ -20,6 +20,7 @@ pub mod sweep;
 pub mod table;
 pub mod ticks;
 mod tiers;
+mod upkeep;
 pub mod xpusim;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod table;
 pub use table::{column_names, table};
 
 use super::machines::{self, COLUMNS};
+use super::upkeep::RunUpkeep;
 use super::{Results, go};
 use crate::metrics::measured::Measured;
 use crate::metrics::stats::{Ints, mean};
@@ -75,7 +76,7 @@ const TICK_METRICS: [(&str, TickMetric); 15] = [
 ];
 
 /// What is reported of a run, by column name; absent values are empty.
-const METRICS: [(&str, Metric); 36] = [
+const METRICS: [(&str, Metric); 43] = [
     ("arrived", |r| Some(r.summary.arrivals as f64)),
     ("completed", |r| Some(r.summary.cluster.completed as f64)),
     ("rejected", |r| {
@@ -142,7 +143,25 @@ const METRICS: [(&str, Metric); 36] = [
     ("capex_usd", |r| {
         machines::capex_usd(&r.inputs.machines).map(|usd| usd as f64)
     }),
+    ("cost_usd", |r| upkeep(r, |u| u.usd)),
+    ("usd_per_request", |r| upkeep(r, RunUpkeep::usd_per_request)),
+    ("usd_per_million_output_tokens", |r| {
+        upkeep(r, RunUpkeep::usd_per_million)
+    }),
+    ("busy_energy_kwh", |r| upkeep(r, |u| u.busy_kwh)),
+    ("busy_joules_per_output_token", |r| {
+        upkeep(r, RunUpkeep::busy_joules_per_token)
+    }),
+    ("energy_kwh", |r| upkeep(r, RunUpkeep::kwh)),
+    ("joules_per_output_token", |r| {
+        upkeep(r, RunUpkeep::joules_per_token)
+    }),
 ];
+
+/// Of cost and energy.
+fn upkeep(r: &Results<'_>, of: fn(&RunUpkeep) -> Option<f64>) -> Option<f64> {
+    RunUpkeep::of(r).as_ref().and_then(of)
+}
 
 /// Of the time that is measured apart: requests and output tokens per second, mean TTFT and mean
 /// end-to-end latency in milliseconds. `None` where none is, or nothing completed in it.

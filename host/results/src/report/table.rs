@@ -1,6 +1,6 @@
 //! The report for people: a few tables at most 100 columns wide, plain text without colours.
 
-use super::{Results, gateway, instance_name, tiers};
+use super::{Results, gateway, instance_name, tiers, upkeep};
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::measured::Measured;
@@ -278,6 +278,7 @@ fn overview(results: &Results<'_>) -> String {
             count(g.arrivals)
         );
     }
+    text += &upkeep::text(results);
     if let Some(f) = &results.fitness {
         let _ = write!(text, "\nFitness:    {:.6}", f.score);
     }

@@ -4,7 +4,7 @@ use crate::feedback::signed;
 use crate::leaderboard::Row;
 use crate::{Split, Suite};
 use std::fmt::Write;
-use windtunnel_base::input::{is_hidden, visible};
+use windtunnel_base::input::{in_html, visible};
 use windtunnel_results::report::table::{styled, whole};
 
 /// Why a score may differ from that of `windtunnel score`.
@@ -135,22 +135,6 @@ pub fn markdown(suite: &Suite, rows: &[Row], by: Split) -> String {
     text
 }
 
-/// Text within a page.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe += "&amp;",
-            '<' => safe += "&lt;",
-            '>' => safe += "&gt;",
-            '"' => safe += "&quot;",
-            c if is_hidden(c) && c != '\n' => safe.extend(c.escape_default()),
-            c => safe.push(c),
-        }
-    }
-    safe
-}
-
 const STYLE: &str = "
 :root { color-scheme: light dark; --line: #8884; --good: 34, 139, 84; --bad: 200, 70, 50; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
@@ -184,10 +168,10 @@ fn cell(value: Option<(f64, Option<f64>)>, flag: bool) -> String {
 /// The leaderboard as a page.
 #[must_use]
 pub fn html(suite: &Suite, rows: &[Row], by: Split) -> String {
-    let label = escaped(&suite.label());
+    let label = in_html(&suite.label());
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>Leaderboard of {label}</title>\n<style>{STYLE}</style>\n<h1>Leaderboard of {label}</h1>\n<p>{}. Ordered by {by}. References are in italics.</p>\n<div class=\"wide\"><table>\n<tr>",
-        escaped(&suite.file.description)
+        in_html(&suite.file.description)
     );
     for (k, name) in header(by).iter().enumerate() {
         let class = if k == 6 { " class=\"from\"" } else { "" };
@@ -204,7 +188,7 @@ pub fn html(suite: &Suite, rows: &[Row], by: Split) -> String {
             page,
             "<tr{class}><td>{}</td><td>{}</td>",
             k + 1,
-            escaped(&row.name)
+            in_html(&row.name)
         );
         for split in splits(by) {
             page += &cell(row.scores.get(&split).copied(), false);
@@ -213,14 +197,14 @@ pub fn html(suite: &Suite, rows: &[Row], by: Split) -> String {
         let _ = writeln!(
             page,
             "<td class=\"from\">{}</td></tr>",
-            escaped(&origin(row))
+            in_html(&origin(row))
         );
     }
     let _ = writeln!(
         page,
         "</table></div>\n<p>{} {}</p>",
         legend(suite),
-        escaped(&salts(rows))
+        in_html(&salts(rows))
     );
     page += &heat(rows);
     page += "</html>\n";
@@ -236,11 +220,11 @@ fn heat(rows: &[Row]) -> String {
         "<h2>Where each is good: train scenarios</h2>\n<div class=\"wide\"><table class=\"heat\">\n<tr><th></th>",
     );
     for (id, _) in &first.scenarios {
-        let _ = write!(text, "<th><span>{}</span></th>", escaped(id));
+        let _ = write!(text, "<th><span>{}</span></th>", in_html(id));
     }
     text += "</tr>\n";
     for row in rows.iter().filter(|r| !r.stale) {
-        let _ = write!(text, "<tr><td>{}</td>", escaped(&row.name));
+        let _ = write!(text, "<tr><td>{}</td>", in_html(&row.name));
         for (_, score) in &row.scenarios {
             let colour = if *score >= 0.0 { "--good" } else { "--bad" };
             let strength = (score.abs() / 60.0).sqrt().min(1.0) * 0.6;

@@ -5,6 +5,7 @@
 //! `vllm bench serve` with a limit of concurrency prints, a line per run.
 
 use super::Options;
+use super::compare::kind;
 use crate::RunSpec;
 use serde::Deserialize;
 use std::path::Path;
@@ -83,6 +84,20 @@ impl ClosedLoop {
     #[must_use]
     pub fn deployment(&self) -> String {
         format!("{} TP{} x {}", self.model, self.tp, self.dp)
+    }
+
+    /// What it is of, as [`Compared::strata`](super::Compared::strata) tells it.
+    #[must_use]
+    pub fn strata(&self) -> Vec<(&'static str, String)> {
+        let gpu = gpu(&self.hardware).unwrap_or_else(|_| self.hardware.clone());
+        vec![
+            ("kind", kind(&self.model).to_owned()),
+            ("TP", self.tp.to_string()),
+            ("model", format!("{} TP{} {gpu}", self.model, self.tp)),
+            ("GPU", gpu),
+            ("replicas", self.dp.to_string()),
+            ("users", format!("{:.0}", self.max_concurrency)),
+        ]
     }
 
     /// Simulates it and compares.

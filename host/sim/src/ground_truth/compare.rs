@@ -168,10 +168,6 @@ impl Compared {
             .zip(measured.get(&Metric::Tpot))
             .is_some_and(|(ttft, tpot)| *ttft > BEHIND_TPOTS * tpot);
         let model = case.model.rsplit('/').next().unwrap_or(&case.model);
-        let moe = [
-            "mixtral", "scout", "maverick", "a3b", "moe", "gpt-oss", "deepseek",
-        ];
-        let is_moe = moe.iter().any(|name| model.to_lowercase().contains(name));
         let version = &case.engine.version;
         let version = version
             .split(|c: char| !(c.is_ascii_digit() || c == '.'))
@@ -184,7 +180,7 @@ impl Compared {
             strata: vec![
                 ("set", case.set.clone()),
                 ("GPU", case.gpu.clone()),
-                ("kind", if is_moe { "MoE" } else { "dense" }.to_owned()),
+                ("kind", kind(model).to_owned()),
                 ("TP", case.tp.to_string()),
                 (
                     "prompts",
@@ -211,6 +207,18 @@ impl Compared {
     pub fn error(&self, metric: Metric) -> Option<f64> {
         let (simulated, measured) = (self.simulated.get(&metric)?, self.measured.get(&metric)?);
         Some(100.0 * (simulated / measured - 1.0))
+    }
+}
+
+/// Is the model one of experts, by its name?
+pub(super) fn kind(model: &str) -> &'static str {
+    let experts = [
+        "mixtral", "scout", "maverick", "a3b", "moe", "gpt-oss", "deepseek",
+    ];
+    let model = model.to_lowercase();
+    match experts.iter().any(|name| model.contains(name)) {
+        true => "MoE",
+        false => "dense",
     }
 }
 

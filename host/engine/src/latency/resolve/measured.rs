@@ -6,7 +6,7 @@ use super::super::kind::LatencyModelKind;
 use super::super::profile::Profile;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_config::StepProfile;
+use windtunnel_config::{StepProfile, Upkeep};
 
 /// Decides a deployment by its profile. What is given goes before what the profile says, but
 /// neither changes what was measured: that is noted.
@@ -70,7 +70,11 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         (None, Some(tokens)) => (tokens, MaxModelLenSource::Profile),
     };
     let gpu = setup.gpu.clone().or_else(|| measured.device.clone());
-    let tp = setup.tp.or(measured.tensor).unwrap_or(1);
+    let tp = setup.tp.or(measured.tensor);
+    // Of an unknown number of GPUs nobody knows what they take.
+    let known = gpu.as_ref().filter(|_| tp.is_some());
+    let upkeep = known.map_or_else(Upkeep::default, |gpu| setup.defaults.hardware.upkeep(gpu));
+    let tp = tp.unwrap_or(1);
     let vllm_version = measured.engine.clone();
     let profile = Arc::new(Profile::new(measured.clone(), setup.extrapolation));
     let memory: Option<KvMemory> = None;
@@ -99,6 +103,7 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         arch: None,
         hardware: None,
         capex_usd: None,
+        upkeep,
     })
 }
 

@@ -8,7 +8,7 @@ use super::super::xpu_roofline::XpuRoofline;
 use super::longest::fit_model_len;
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, unknown};
-use windtunnel_config::{Hardware, Xpu, XpuModel};
+use windtunnel_config::{Hardware, Upkeep, Xpu, XpuModel};
 
 /// Is it meant? It is where nothing else is said of a model that only its catalog knows.
 pub(super) fn is_meant(setup: &Setup) -> Result<bool, InputError> {
@@ -108,6 +108,7 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         arch: None,
         hardware: Some(figures(model, xpu)),
         capex_usd: xpu.capex_usd,
+        upkeep: Upkeep::default(),
     })
 }
 

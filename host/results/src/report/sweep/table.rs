@@ -55,7 +55,7 @@ static COLUMNS: [Column; 11] = [
 ];
 
 /// Those that are shown when they are asked for.
-static MORE: [Column; 7] = [
+static MORE: [Column; 14] = [
     column("output_tokens_per_s", "Tokens/s", Best::Highest, digits),
     column("ttft_mean_ms", "TTFT mean", Best::Lowest, digits),
     column("e2e_mean_ms", "E2E mean", Best::Lowest, digits),
@@ -73,6 +73,23 @@ static MORE: [Column; 7] = [
     ),
     column("measured_ttft_mean_ms", "TTFT mean", Best::Lowest, digits),
     column("measured_e2e_mean_ms", "E2E mean", Best::Lowest, digits),
+    column("cost_usd", "USD", Best::Lowest, significant),
+    column("usd_per_request", "USD/request", Best::Lowest, significant),
+    column(
+        "usd_per_million_output_tokens",
+        "USD/M tokens",
+        Best::Lowest,
+        digits,
+    ),
+    column("busy_energy_kwh", "kWh busy", Best::Lowest, significant),
+    column(
+        "busy_joules_per_output_token",
+        "J/token busy",
+        Best::Lowest,
+        digits,
+    ),
+    column("energy_kwh", "kWh", Best::Lowest, significant),
+    column("joules_per_output_token", "J/token", Best::Lowest, digits),
 ];
 
 /// Those of runs in ticks.
@@ -124,6 +141,17 @@ fn digits(x: f64, like: f64) -> String {
         a if a < 9_999.5 => format!("{x:.0}"),
         a if a < 999_950.0 => format!("{:.1}k", x / 1e3),
         _ => format!("{:.1}M", x / 1e6),
+    }
+}
+
+/// Three digits, however small.
+fn significant(x: f64, like: f64) -> String {
+    match like.abs() {
+        a if a > 0.0 && a < 0.0995 => {
+            let behind = (2.0 - a.log10().floor()).min(12.0) as usize;
+            format!("{x:.behind$}")
+        }
+        _ => digits(x, like),
     }
 }
 
