@@ -4,12 +4,14 @@ mod clock;
 mod gateway;
 mod kv_events;
 mod observations;
+mod scaling;
 mod split;
 mod steps;
 
 pub use gateway::{GatewayTimes, GatewayTotals, TurnedAway};
 pub use kv_events::{KvChange, KvEvent};
 pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
+pub use scaling::{PoolCounts, PoolScaling, ScalingRecord};
 pub use split::SplitRecord;
 pub use steps::{RanStep, StepRun, StepShare};
 
@@ -65,7 +67,7 @@ pub enum Outcome {
     Expired,
     /// The gateway took it back from an instance for more important ones.
     Evicted,
-    /// In the queue of the gateway when the run ended.
+    /// In the queue of the gateway when the run ended, or before it as no instance took requests.
     Held,
 }
 
@@ -539,6 +541,8 @@ pub struct RunRecord {
     pub put_off: PutOff,
     /// What the gateway did with requests, where there is flow control.
     pub gateway: Option<GatewayTotals>,
+    /// What became of the instances, where pools are scaled by a policy.
+    pub scaling: Option<ScalingRecord>,
     /// Decisions, when traced.
     pub decisions: Vec<Decision>,
     /// What every routing decision was made on, when that was observed.

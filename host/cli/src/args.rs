@@ -1,5 +1,6 @@
 //! The flags that several commands take, each once, with its help.
 
+use super::autoscale_args::AutoscaleArgs;
 use super::disaggregation_args::DisaggregationArgs;
 use super::flow_control_args::FlowControlArgs;
 use super::scheduling_args::SchedulingArgs;
@@ -405,6 +406,9 @@ pub struct CommonArgs {
     /// Holding requests back
     #[command(flatten)]
     pub flow_control: FlowControlArgs,
+    /// Scaling by a policy
+    #[command(flatten)]
+    pub autoscale: AutoscaleArgs,
     /// Analysis.
     #[command(flatten)]
     pub analysis: AnalysisArgs,

@@ -68,6 +68,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         cluster,
         disaggregation,
         flow_control,
+        autoscale,
         analysis,
         output,
         horizon,
@@ -85,6 +86,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         scale: cluster.scale.clone(),
         disaggregation: disaggregation.spec(),
         flow_control: flow_control.spec(),
+        autoscale: autoscale.spec(),
         front: FrontSpec {
             admission_latency_us: typed("admission_latency").map(|()| cluster.admission_latency),
             routing_latency_us: typed("routing_latency").map(|()| cluster.routing_latency),

@@ -1,5 +1,6 @@
 //! What reports say that was simulated: lines for people, and the same for programs.
 
+use crate::autoscale;
 use crate::batching::{Times, is_continuous};
 use crate::flow_control;
 use crate::pool_setup::pool_setup;
@@ -66,6 +67,11 @@ impl Simulation {
         };
         let mut lines = vec![served];
         lines.extend(scale::described(&self.spec));
+        lines.extend(autoscale::described(
+            &config.scaling,
+            &config.pools,
+            &self.policies,
+        ));
         lines.push(format!("workload: {}", self.workload.description));
         lines.push(format!(
             "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
@@ -161,6 +167,9 @@ impl Simulation {
         setup["rules"] = preset.into();
         if !self.spec.scale.is_empty() {
             setup["scale"] = json!(self.spec.scale);
+        }
+        if config.scaling.is_on() {
+            setup["autoscale"] = autoscale::setup(&config.scaling, &config.pools, &self.policies);
         }
         add(&mut setup, rest);
         setup

@@ -42,6 +42,7 @@ struct Guide;
 #[cfg(test)]
 mod adapter_tests;
 mod analysis;
+mod autoscale;
 mod batching;
 #[cfg(test)]
 mod batching_setting_tests;
@@ -98,6 +99,7 @@ pub use spec::{
 pub use targets::{TargetTeller, Untargeted, told_us};
 pub use windtunnel_base::input::InputError;
 pub use windtunnel_base::{parallel, record, request};
+pub use windtunnel_config::autoscale::{AutoscaleSpec, StartupSpec};
 pub use windtunnel_config::flow_control::FlowControlSpec;
 pub use windtunnel_config::pool::{EngineSpec, LatencySpec, ParallelSpec, PoolSpec, RoleSpec};
 pub use windtunnel_engine::cluster::Progress;

@@ -22,6 +22,15 @@ const SETTINGS: &[(&str, &str)] = &[
     ("time_limit", "time_limit"),
     ("num_instances", "pool.count"),
     ("scale", "scale"),
+    ("autoscale", "autoscale.policy"),
+    ("autoscale_params", "autoscale.params"),
+    ("autoscale_min", "autoscale.min"),
+    ("autoscale_max", "autoscale.max"),
+    ("autoscale_interval", "autoscale.interval"),
+    ("autoscale_startup", "autoscale.startup.mean"),
+    ("autoscale_startup_stddev", "autoscale.startup.stddev"),
+    ("autoscale_drain", "autoscale.drain"),
+    ("gpu_cost_per_hour", "autoscale.gpu_cost_per_hour"),
     ("hardware", "pool.hardware"),
     ("tp", "pool.parallel.tensor"),
     ("dp", "pool.parallel.data"),
@@ -504,6 +513,7 @@ mod tests {
                 json!([1.0, 2.0]),
                 json!(["a=1"]),
                 json!([{ "at": 3.0, "instances": 2 }]),
+                json!({ "target": 2.0 }),
             ];
             let fits = |value: &Value| {
                 let mut given = settings(json!({ "model": "m", "trace": "t" }));

@@ -5,6 +5,7 @@ use crate::scale_spec::ScaleSpec;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, is_default};
+use windtunnel_config::autoscale::AutoscaleSpec;
 use windtunnel_config::flow_control::FlowControlSpec;
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_workload::TimeUnit;
@@ -73,6 +74,9 @@ pub struct RunSpec {
     /// Instances that come and go while the run goes on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scale: Vec<ScaleSpec>,
+    /// Instances that come and go by a policy.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub autoscale: AutoscaleSpec,
     /// Prefill and decode on instances of their own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub disaggregation: DisaggregationSpec,

@@ -1,6 +1,7 @@
 //! What a cluster is made of: pools of equal instances, and the front end before them.
 
 use super::queue_limits::QueueLimits;
+use super::scaling::Scaling;
 use super::schedule::Schedule;
 use crate::adapters::AdapterCosts;
 use crate::frontend::FrontEndConfig;
@@ -135,6 +136,8 @@ pub struct ClusterConfig {
     pub lockstep: bool,
     /// When instances come and go.
     pub schedule: Schedule,
+    /// Which pools are scaled by policies.
+    pub scaling: Scaling,
     /// Settings of the front end.
     pub front: FrontEndConfig,
     /// Seed of the random numbers that policies draw, and of the predictor's errors.
@@ -166,6 +169,7 @@ impl ClusterConfig {
             transfer: TransferConfig::default(),
             lockstep: false,
             schedule: Schedule::default(),
+            scaling: Scaling::default(),
             front: FrontEndConfig::default(),
             seed: 0,
         }

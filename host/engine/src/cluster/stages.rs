@@ -26,6 +26,9 @@ impl Cluster<'_> {
         }
         let serial = self.arrived;
         self.arrived += 1;
+        if self.lifecycle.is_some() {
+            self.counts_arrival(request.prompt_tokens());
+        }
         let view = self.front.view(serial, &request, self.source.symbols());
         let at = self
             .clock
@@ -71,6 +74,9 @@ impl Cluster<'_> {
     }
 
     fn route(&mut self, pending: Box<Pending>) {
+        let Some(pending) = self.wait_for_instance(pending) else {
+            return;
+        };
         if self.front.router_looks(self.clock) {
             self.advance_all(self.clock);
         }

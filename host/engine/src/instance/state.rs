@@ -267,6 +267,12 @@ impl Instance {
         self
     }
 
+    /// The policies inside, when it is not there any more.
+    #[must_use]
+    pub fn into_hooks(self) -> InstanceHooks {
+        self.hooks
+    }
+
     /// Requests waiting, also for their KV cache that is on its way.
     #[must_use]
     pub fn queue_depth(&self) -> usize {

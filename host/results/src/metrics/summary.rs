@@ -466,6 +466,7 @@ pub(crate) mod tests {
             rejected_by_routing: 0,
             put_off: PutOff::default(),
             gateway: None,
+            scaling: None,
             shed_by_class: Vec::new(),
             fault: None,
             decisions: Vec::new(),

@@ -1,7 +1,7 @@
 //! A run's results as one JSON object: the reference's keys first, in its order, then what it does
 //! not report.
 
-use super::{Results, blis, gateway, go, tiers};
+use super::{Results, blis, gateway, go, scaling, tiers};
 use crate::metrics::adapters::of_adapters;
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
@@ -51,6 +51,9 @@ pub fn value(results: &Results<'_>) -> Value {
     add("in_transit", json!(summary.in_transit));
     if let Some(g) = &summary.gateway {
         add("gateway", gateway::value(g));
+    }
+    if let Some(scaled) = scaling::value(results.record) {
+        add("scaling", scaled);
     }
     let window = summary.arrival_window.as_ref();
     add("arrival_window", json!(window.map(arrival_window)));

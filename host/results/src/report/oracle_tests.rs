@@ -221,6 +221,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
     }
     RunRecord {
         gateway: None,
+        scaling: None,
         rejected_by_admission: rejected.count() as u64,
         rejected_by_routing: 0,
         put_off: PutOff::default(),

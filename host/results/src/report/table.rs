@@ -1,6 +1,6 @@
 //! The report for people: a few tables at most 100 columns wide, plain text without colours.
 
-use super::{Results, gateway, instance_name, tiers};
+use super::{Results, gateway, instance_name, scaling, tiers};
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::measured::Measured;
@@ -213,6 +213,9 @@ fn overview(results: &Results<'_>) -> String {
     }
     if let Some(g) = &s.gateway {
         let _ = write!(text, "\n{}", gateway::line(g, digits, count));
+    }
+    for line in scaling::lines(results.record, digits, count) {
+        let _ = write!(text, "\n{line}");
     }
     let bound = results.inputs.infinite_cache_hit_rate;
     let bound = bound.filter(|rate| *rate > 0.0);
