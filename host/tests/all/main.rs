@@ -4,6 +4,7 @@
 
 mod adapters;
 mod api_server;
+mod autoscale;
 mod baselines;
 mod batching;
 mod bounded;

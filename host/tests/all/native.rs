@@ -104,6 +104,7 @@ fn run(rules: EngineRules, make: impl FnOnce(&mut Setup<'_>) -> Policies) -> Run
         router,
         stages: None,
         dispatch: None,
+        scale: Vec::new(),
         slo_priorities: SloPriorities::default(),
     };
     let batching = || lab::hooks(&PolicySpec::default(), 1).remove(0).batching;

@@ -63,8 +63,13 @@ fn simulate_script(case: &Case, mut script: Script) -> Result<Outcomes, String> 
 /// Everything a run says, as text.
 pub(crate) fn text(record: &RunRecord) -> String {
     format!(
-        "{:?} {:?} {:?} {:?} {:?}",
-        record.requests, record.instances, record.decisions, record.shed_by_class, record.gateway
+        "{:?} {:?} {:?} {:?} {:?} {:?}",
+        record.requests,
+        record.instances,
+        record.decisions,
+        record.shed_by_class,
+        record.gateway,
+        record.scaling
     )
 }
 

@@ -69,7 +69,7 @@ impl Gateway {
         let looks_us = front.snapshot_refresh_us.saturating_mul(2);
         let patience_us = match cluster.scaling.is_on() {
             // Instances may come of what a policy sees held.
-            true => lifecycle::PATIENCE_US,
+            true => PATIENCE_US.max(lifecycle::patience_us(cluster)),
             false => PATIENCE_US,
         }
         .max(looks_us);

@@ -11,9 +11,18 @@ use std::collections::VecDeque;
 use windtunnel_base::event_queue::EventQueue;
 use windtunnel_base::record::{PoolCounts, PoolScaling, ScalingRecord};
 
-/// While nothing but its ticks happens, a scaling policy is asked for so long, microseconds: by
-/// then no window of what it remembers is open.
-pub(super) const PATIENCE_US: i64 = 3_600_000_000;
+/// While nothing but its ticks happens, a scaling policy is asked for so long at most,
+/// microseconds, and so often: by then no window of what it remembers is open.
+const PATIENCE_US: i64 = 3_600_000_000;
+const PATIENCE_TICKS: i64 = 2_000;
+
+/// How long that is in a cluster, microseconds.
+pub(super) fn patience_us(config: &ClusterConfig) -> i64 {
+    let intervals = config.scaling.pools.iter().flatten();
+    let longest = intervals.map(|scaling| scaling.interval_us).max();
+    let ticks = longest.map(|us| us.saturating_mul(PATIENCE_TICKS));
+    ticks.map_or(PATIENCE_US, |us| us.min(PATIENCE_US))
+}
 
 /// What an instance does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +96,9 @@ pub(super) struct Lifecycle {
     pub(super) nobody: bool,
     /// Requests that wait for an instance that takes any.
     pub(super) waiting: VecDeque<Box<Pending>>,
-    /// Since when nothing but ticks happens.
+    /// Since when nothing but ticks happens, and for how long it may.
     quiet_us: Option<i64>,
+    patience_us: i64,
     /// Requests that arrived so far, and their prompt tokens.
     pub(super) arrived: (u64, u64),
     pub(super) taken_back: u64,
@@ -97,7 +107,7 @@ pub(super) struct Lifecycle {
 
 impl Lifecycle {
     /// Of a cluster with pools that are scaled; `None` for others.
-    pub(super) fn of(config: &ClusterConfig) -> Option<Self> {
+    pub(super) fn of(config: &ClusterConfig, nobody: bool) -> Option<Self> {
         if !config.scaling.is_on() {
             return None;
         }
@@ -138,9 +148,10 @@ impl Lifecycle {
             log: Vec::new(),
             draining: Vec::new(),
             loading: 0,
-            nobody: false,
+            nobody,
             waiting: VecDeque::new(),
             quiet_us: None,
+            patience_us: patience_us(config),
             arrived: (0, 0),
             taken_back: 0,
             held: (0, 0),
@@ -159,7 +170,7 @@ impl Lifecycle {
             self.quiet_us = None;
             return true;
         }
-        now - *self.quiet_us.get_or_insert(now) <= PATIENCE_US
+        now - *self.quiet_us.get_or_insert(now) <= self.patience_us
     }
 
     /// Are instances being started?

@@ -174,6 +174,7 @@ impl<'s> Cluster<'s> {
         if let Some(members) = &members {
             front.set_members(members.now());
         }
+        let nobody = members.as_ref().is_some_and(Membership::lack_somebody);
         let limits = config
             .pools
             .iter()
@@ -212,7 +213,7 @@ impl<'s> Cluster<'s> {
             gateway: Gateway::of(&config),
             disaggregation,
             membership: members,
-            lifecycle: Lifecycle::of(&config).map(Box::new),
+            lifecycle: Lifecycle::of(&config, nobody).map(Box::new),
             servers,
             pool_names: names,
             lifecycle_events,
