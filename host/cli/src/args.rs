@@ -8,7 +8,7 @@ use super::tier_args::TierArgs;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, unknown};
-use windtunnel_sim::ScaleSpec;
+use windtunnel_sim::{EventSpec, ScaleSpec};
 
 /// Refuses the first of these flags that is 0.
 ///
@@ -235,6 +235,23 @@ pub struct ClusterArgs {
     /// several times
     #[arg(long, value_name = "AT:[POOL:]N", value_delimiter = ',')]
     pub scale: Vec<ScaleSpec>,
+    /// What happens to instances: they fail (AT:fail:K, and in RESTART seconds others take
+    /// requests in their place), take FACTOR times as long for their steps, or are replaced
+    /// one after the other, N at once. AT and other times are in seconds, K are instances of
+    /// the pool from 0, as 2 or 0+1+2. May be given several times
+    #[arg(
+        long,
+        value_name = "AT:fail:[POOL/]K[:RESTART]|AT:slow:[POOL/]K:FACTOR:SECONDS|AT:roll:[POOL/]N[:STARTUP]",
+        value_delimiter = ','
+    )]
+    pub event: Vec<EventSpec>,
+    /// How often a client sends a request again that was lost on an instance that failed
+    /// [default: 0]
+    #[arg(long, value_name = "N")]
+    pub retries: Option<u32>,
+    /// Seconds after which it does [default: 1]
+    #[arg(long, value_name = "SECONDS")]
+    pub retry_after: Option<f64>,
     /// Policies in a YAML file; a flag given explicitly wins
     #[arg(long, value_name = "FILE")]
     pub policy_config: Option<PathBuf>,

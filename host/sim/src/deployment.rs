@@ -3,6 +3,7 @@
 use crate::autoscale;
 use crate::batching;
 use crate::disaggregation::{self, TransferUnits};
+use crate::events;
 use crate::flow_control;
 use crate::policies::make_policies;
 use crate::profile;
@@ -154,6 +155,7 @@ impl Deployment {
             let initial = schedule.initial.get(k).copied();
             machine.instances = schedule.most(k, initial.unwrap_or(pool.instances));
         }
+        let events = events::events(run, given, &pools)?;
         if scaling.is_on() {
             schedule.initial = initial;
         }
@@ -161,6 +163,7 @@ impl Deployment {
             pools,
             schedule,
             scaling,
+            events,
             transfer,
             lockstep: run.disaggregation.lockstep,
             front: FrontEndConfig {

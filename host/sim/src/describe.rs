@@ -2,6 +2,7 @@
 
 use crate::autoscale;
 use crate::batching::{Times, is_continuous};
+use crate::events;
 use crate::flow_control;
 use crate::pool_setup::pool_setup;
 use crate::scale;
@@ -72,6 +73,7 @@ impl Simulation {
             &config.pools,
             &self.policies,
         ));
+        lines.extend(events::described(&self.spec));
         lines.push(format!("workload: {}", self.workload.description));
         lines.push(format!(
             "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
@@ -170,6 +172,10 @@ impl Simulation {
         }
         if config.scaling.is_on() {
             setup["autoscale"] = autoscale::setup(&config.scaling, &config.pools, &self.policies);
+        }
+        if !self.spec.events.is_empty() {
+            setup["events"] = json!(self.spec.events);
+            setup["client"] = json!(self.spec.client);
         }
         add(&mut setup, rest);
         setup

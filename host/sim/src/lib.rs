@@ -53,6 +53,8 @@ mod deployment;
 mod describe;
 mod disaggregation;
 mod disaggregation_spec;
+mod event_spec;
+mod events;
 pub mod fit;
 mod flow_control;
 pub mod ground_truth;
@@ -88,6 +90,7 @@ mod xpusim_traffic;
 
 pub use deployment::{Deployment, Play, defaults};
 pub use disaggregation_spec::DisaggregationSpec;
+pub use event_spec::{EventKind, EventSpec, RetrySpec};
 pub use names::unused_name;
 pub use policies::make_policies;
 pub use scale_spec::ScaleSpec;

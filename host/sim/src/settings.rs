@@ -2,6 +2,7 @@
 //! Python spell them. Messages name settings in backticks (`` `rate` ``), so that each door can
 //! write them its own way.
 
+use crate::event_spec;
 use crate::scale_spec;
 use crate::spec::RunSpec;
 use serde_json::{Map, Value};
@@ -31,6 +32,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("autoscale_startup_stddev", "autoscale.startup.stddev"),
     ("autoscale_drain", "autoscale.drain"),
     ("gpu_cost_per_hour", "autoscale.gpu_cost_per_hour"),
+    ("event", "events"),
+    ("retries", "client.retries"),
+    ("retry_after", "client.after"),
     ("hardware", "pool.hardware"),
     ("tp", "pool.parallel.tensor"),
     ("dp", "pool.parallel.data"),
@@ -380,6 +384,7 @@ impl RunSpec {
             };
             let value = match key {
                 "scale" => scale_spec::of_texts(value)?,
+                "events" => event_spec::of_texts(value)?,
                 _ => value,
             };
             let (tree, path) = match key.strip_prefix("pool.") {
@@ -514,6 +519,7 @@ mod tests {
                 json!(["a=1"]),
                 json!([{ "at": 3.0, "instances": 2 }]),
                 json!({ "target": 2.0 }),
+                json!(["3:fail:0"]),
             ];
             let fits = |value: &Value| {
                 let mut given = settings(json!({ "model": "m", "trace": "t" }));

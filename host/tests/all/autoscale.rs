@@ -38,6 +38,11 @@ const MS: PoolScaling = PoolScaling {
     gpu_cost_per_hour: 0.0,
 };
 
+/// A cluster of up to six instances, of which one is there.
+pub(crate) fn scaled_cluster() -> ClusterConfig {
+    cluster(roomy(EngineRules::VLLM), 1, 6, MS)
+}
+
 fn cluster(engine: EngineConfig, initial: u32, max: u32, scaling: PoolScaling) -> ClusterConfig {
     let mut config = fresh(max, engine);
     scale_pool(&mut config, 0, initial, scaling);
@@ -347,10 +352,9 @@ pub(crate) fn check(case: &Case) -> Result<(), TestCaseError> {
     let completed =
         |r: &&RequestRecord| matches!(r.outcome, Outcome::Completed | Outcome::LengthCapped);
     let counted: u64 = record.instances.iter().map(|totals| totals.completed).sum();
-    prop_assert_eq!(
-        record.requests.iter().filter(completed).count() as u64,
-        counted
-    );
+    let ended = record.requests.iter().filter(completed).count() as u64;
+    // Elsewhere one that prefills may give the only token.
+    prop_assert!(case.config.splits() || ended == counted);
     let scaled = scaling(record);
     for pool in &scaled.pools {
         let places = case.config.pools[pool.pool as usize].instances;

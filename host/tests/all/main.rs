@@ -10,6 +10,7 @@ mod batching;
 mod bounded;
 mod capacity;
 mod cases;
+mod cluster_events;
 mod compare;
 mod disaggregation;
 mod errors;

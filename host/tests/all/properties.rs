@@ -448,6 +448,7 @@ fn the_cases_reach_every_outcome() {
                 Outcome::Expired => "expired",
                 Outcome::Evicted => "evicted",
                 Outcome::Held => "held",
+                Outcome::Failed => "failed",
                 Outcome::Running => "running",
                 Outcome::Queued => "queued",
                 Outcome::InTransit => "in transit",

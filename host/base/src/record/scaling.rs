@@ -26,11 +26,13 @@ impl PoolCounts {
     }
 }
 
-/// A pool in which instances come and go by a policy.
+/// A pool in which instances come and go.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PoolScaling {
     /// Position of the pool.
     pub pool: u32,
+    /// A policy says how many instances it has.
+    pub by_policy: bool,
     /// GPUs that an instance takes; 0 = unknown.
     pub gpus_per_instance: u32,
     /// What a GPU costs per hour; 0 = unknown.
@@ -50,10 +52,10 @@ pub struct PoolScaling {
     pub stopped: u64,
 }
 
-/// What became of the instances of pools that are scaled.
+/// What became of the instances of a run in which they come and go.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScalingRecord {
-    /// The pools that are scaled.
+    /// The pools.
     pub pools: Vec<PoolScaling>,
     /// Their instances over time, in order: from the start, and from every change on.
     pub timeline: Vec<PoolCounts>,
@@ -65,6 +67,16 @@ pub struct ScalingRecord {
     pub held: u64,
     /// See `held`.
     pub most_held: u64,
+    /// Requests that still waited for an instance when the run ended.
+    pub waiting: u64,
+    /// Something happens to instances besides what policies say.
+    pub events: bool,
+    /// Instances that failed.
+    pub failures: u64,
+    /// Requests that were on them and were sent again by their clients, so often.
+    pub retried: u64,
+    /// Requests that were lost for good.
+    pub lost: u64,
 }
 
 /// Puts ascending (value, count) lists together.

@@ -25,9 +25,19 @@ impl Cluster<'_> {
             return false;
         }
         self.clock = at;
+        self.retire();
         let due = self.lifecycle.as_mut().and_then(|life| life.due.pop());
         match due {
             Some(((_, Due::Ready { instance, start }), ())) => self.has_started(instance, start),
+            Some(((_, Due::Noticed { instance }), ())) => self.notice(instance),
+            Some(((_, Due::Recovered { instance, slow }), ())) => {
+                let life = self.lifecycle.as_ref();
+                if life.is_some_and(|life| life.recovers(instance, slow)) {
+                    self.backends.slow(instance as usize, 1.0);
+                }
+            }
+            Some(((_, Due::Event { event }), ())) => self.happens(event),
+            Some(((_, Due::Look), ())) => self.roll(),
             Some(((_, Due::Tick { pool }), ())) => self.scale(pool),
             None => {}
         }
@@ -70,10 +80,9 @@ impl Cluster<'_> {
             ),
             (),
         );
-        if let Some(pool) = &mut life.pools[k] {
-            pool.totals.ups += u64::from(wanted > there);
-            pool.totals.downs += u64::from(wanted < there);
-        }
+        let totals = &mut life.pools[k].totals;
+        totals.ups += u64::from(wanted > there);
+        totals.downs += u64::from(wanted < there);
         if wanted > there {
             self.start(k, wanted - there);
         } else if wanted < there {
@@ -117,7 +126,7 @@ impl Cluster<'_> {
             ..ScaleView::default()
         };
         let arrived = life.arrived;
-        let scaled = life.pools[k].as_mut()?;
+        let scaled = &mut life.pools[k];
         let seen = std::mem::replace(&mut scaled.seen, arrived);
         view.arrived = arrived.0 - seen.0;
         view.arrived_prompt_tokens = arrived.1 - seen.1;
@@ -171,9 +180,7 @@ impl Cluster<'_> {
         let mut go = life.youngest(k, Phase::Loading);
         go.extend(life.youngest(k, Phase::Ready));
         go.truncate(n as usize);
-        if let Some(pool) = &mut life.pools[k] {
-            pool.totals.stopped += go.len() as u64;
-        }
+        life.pools[k].totals.stopped += go.len() as u64;
         let mut ready = Vec::new();
         for i in go {
             match life.phase(i) {
@@ -204,6 +211,7 @@ impl Cluster<'_> {
         if !life.has_started(i, start) {
             return;
         }
+        life.noticed(i);
         if life.replaces(i) {
             self.renew(i as usize);
         }
@@ -220,16 +228,17 @@ impl Cluster<'_> {
     /// sent there.
     fn renew(&mut self, i: usize) {
         self.backends.renew(i);
+        self.backends.unreachable(i, false);
         self.front.replaced(i, &self.backends);
         self.reschedule(i);
     }
 
     /// Tells the front end which instances of pool `k` take requests.
-    fn update_members(&mut self, k: usize) {
+    pub(super) fn update_members(&mut self, k: usize) {
         let (Some(life), Some(members)) = (&mut self.lifecycle, &mut self.membership) else {
             return;
         };
-        members.set(k, life.all(k, Phase::Ready).collect());
+        members.set(k, life.shown(k));
         life.nobody = members.lack_somebody();
         self.front.set_members(members.now());
     }
@@ -256,8 +265,13 @@ impl Cluster<'_> {
         }
     }
 
-    /// Instances that finish what they have go when they are done.
+    /// Instances that finish what they have go when they are done, by the clock.
     pub(super) fn retire(&mut self) {
+        self.retire_until(self.clock);
+    }
+
+    /// Those that are done by `now` go.
+    pub(super) fn retire_until(&mut self, now: i64) {
         let Some(life) = self.lifecycle.as_mut().filter(|life| life.drains()) else {
             return;
         };
@@ -275,7 +289,11 @@ impl Cluster<'_> {
             .filter(|i| !busy(i))
             .collect();
         for i in done {
-            life.set(i, Phase::Absent, life.done_us(i));
+            // What left it may be on its way for a while.
+            let at_us = life.done_us(i);
+            if at_us <= now {
+                life.set(i, Phase::Absent, at_us);
+            }
         }
     }
 
@@ -284,16 +302,10 @@ impl Cluster<'_> {
     fn take_back(&mut self, i: usize, all: bool) {
         let now = self.clock;
         let mut reports = Vec::new();
-        self.backends.acting(i).give_back(all, now, &mut reports);
-        for report in reports {
-            match report {
-                InstanceEvent::Finished(departure) => self.send_again(i, *departure),
-                InstanceEvent::Kv(event) => self.backends.kv_events.push(event),
-                InstanceEvent::Fault(what) => self.front.fault(what),
-                InstanceEvent::WantsKv { .. }
-                | InstanceEvent::FirstToken { .. }
-                | InstanceEvent::Preempted { .. } => {}
-            }
+        let acting = self.backends.acting(i);
+        acting.give_back(all, Outcome::Evicted, now, &mut reports);
+        for departure in self.departures(reports) {
+            self.send_again(i, departure);
         }
         if all {
             self.renew(i);
@@ -301,21 +313,55 @@ impl Cluster<'_> {
         self.reschedule(i);
     }
 
+    /// The requests that left an instance, by what it reports.
+    pub(super) fn departures(&mut self, reports: Vec<InstanceEvent>) -> Vec<FinishedRequest> {
+        let mut left = Vec::new();
+        for report in reports {
+            match report {
+                InstanceEvent::Finished(departure) => left.push(*departure),
+                InstanceEvent::Kv(event) => self.backends.kv_events.push(event),
+                InstanceEvent::Fault(what) => self.front.fault(what),
+                InstanceEvent::WantsKv { .. }
+                | InstanceEvent::FirstToken { .. }
+                | InstanceEvent::Preempted { .. } => {}
+            }
+        }
+        left
+    }
+
+    /// A request is on instance `i` no more.
+    pub(super) fn leaves(&mut self, i: usize, departure: &FinishedRequest) {
+        let serial = departure.view.serial;
+        self.front.departed(i, &departure.request);
+        self.backends.departed(i, &departure.request);
+        self.servers.prefilled(i, serial);
+        if let Some(gateway) = &mut self.gateway {
+            gateway.departed(serial);
+        }
+        if let Some(life) = &mut self.lifecycle {
+            life.left(i, self.clock);
+        }
+    }
+
+    /// Routers learn that instance `i` is not there any more.
+    fn notice(&mut self, i: u32) {
+        let Some(life) = &mut self.lifecycle else {
+            return;
+        };
+        life.noticed(i);
+        let k = life.pool_of(i);
+        self.update_members(k);
+    }
+
     fn send_again(&mut self, i: usize, departure: FinishedRequest) {
         let (now, routing_us) = (self.clock, self.config.front.routing_latency_us);
+        self.leaves(i, &departure);
+        if let Some(life) = &mut self.lifecycle {
+            life.taken_back += 1;
+        }
         let FinishedRequest {
             request, mut view, ..
         } = departure;
-        self.front.departed(i, &request);
-        self.backends.departed(i, &request);
-        self.servers.prefilled(i, view.serial);
-        if let Some(gateway) = &mut self.gateway {
-            gateway.departed(view.serial);
-        }
-        if let Some(life) = &mut self.lifecycle {
-            life.left(i, now);
-            life.taken_back += 1;
-        }
         view.attempts = 0;
         let at = now.saturating_add(routing_us);
         self.push(at, Stage::Routing, Box::new(Pending { request, view }));
@@ -339,9 +385,7 @@ impl Cluster<'_> {
         let prefill = split.and_then(|split| split.prefill_instance);
         let other = prefill.map(|i| life.pool_of(i)).filter(|k| *k != own);
         for k in [Some(own), other].into_iter().flatten() {
-            if let Some(pool) = &mut life.pools[k] {
-                pool.interval.ended(record);
-            }
+            life.pools[k].interval.ended(record);
         }
     }
 
@@ -351,6 +395,7 @@ impl Cluster<'_> {
             return;
         };
         let waiting = std::mem::take(&mut life.waiting);
+        life.left_waiting = waiting.len() as u64;
         self.records.extend(waiting.iter().map(|pending| {
             let serial = pending.view.serial;
             RequestRecord::unserved(serial, &pending.request, State::Queued, Outcome::Held)

@@ -6,7 +6,7 @@ use crate::adapters::{AdapterCosts, AdapterState};
 use crate::frontend::{Backends, Freshness};
 use crate::instance::{EngineConfig, Instance, InstanceHooks, Part, Slot};
 use crate::kv::KvTiers;
-use crate::latency::{Estimator, LatencyModel};
+use crate::latency::{Estimator, LatencyModel, Slowed};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use windtunnel_base::record::{InstanceTotals, KvEvent};
@@ -62,6 +62,8 @@ pub(super) struct SimulatedBackends {
     pub(super) instances: Vec<Instance>,
     /// How those of each pool are made, and the number behind its last one.
     recipes: Vec<(usize, Recipe)>,
+    /// Those that cannot be scraped: views of them stay as they are.
+    unreachable: Vec<bool>,
     /// Counters of those that were in an instance's place before.
     before: Vec<(usize, InstanceTotals)>,
     /// What never changes of each.
@@ -149,6 +151,7 @@ impl SimulatedBackends {
         Ok(Self {
             recipes,
             before: Vec::new(),
+            unreachable: vec![false; n],
             instances,
             constants,
             changed: ((0..n as u32).collect(), vec![true; n]),
@@ -186,6 +189,25 @@ impl SimulatedBackends {
         };
         self.before.push((i, totals));
         self.acting(i);
+    }
+
+    /// Can instance `i` be scraped?
+    pub(super) fn unreachable(&mut self, i: usize, unreachable: bool) {
+        self.unreachable[i] = unreachable;
+        self.acting(i);
+    }
+
+    /// From the next step on, steps of instance `i` take `factor` times as long as they should.
+    pub(super) fn slow(&mut self, i: usize, factor: f64) {
+        let Some((_, recipe)) = self.recipes.iter().find(|(end, _)| i < *end) else {
+            return;
+        };
+        let own = Arc::clone(&recipe.latency);
+        let latency = match factor == 1.0 {
+            true => own,
+            false => Arc::new(Slowed { own, factor }),
+        };
+        self.instances[i].set_latency(latency);
     }
 
     /// Takes out the counters of those that were in the place of instance `i` before.
@@ -272,6 +294,9 @@ impl Backends for SimulatedBackends {
     }
 
     fn observe(&mut self, i: usize, now_us: i64, work: bool, view: &mut InstanceView) {
+        if self.unreachable[i] {
+            return;
+        }
         let instance = &self.instances[i];
         view.scraped_us = now_us;
         let kv = instance.kv();

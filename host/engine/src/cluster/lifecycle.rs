@@ -7,6 +7,7 @@ use super::config::ClusterConfig;
 use super::interval::Interval;
 use crate::frontend::Pending;
 use crate::instance::NEVER;
+use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use windtunnel_base::event_queue::EventQueue;
 use windtunnel_base::record::{PoolCounts, PoolScaling, ScalingRecord};
@@ -47,6 +48,25 @@ pub(super) enum Due {
         /// Its start, counted from 1: others were called off.
         start: u32,
     },
+    /// Routers learn that an instance is not there any more.
+    Noticed {
+        /// Its number.
+        instance: u32,
+    },
+    /// An instance is as fast as it should be again.
+    Recovered {
+        /// Its number.
+        instance: u32,
+        /// How often it was slow: another time counts for itself.
+        slow: u32,
+    },
+    /// An event of the run happens.
+    Event {
+        /// Its number.
+        event: usize,
+    },
+    /// A rolling replacement may go on.
+    Look,
     /// The policy of a pool is asked.
     Tick {
         /// Position of the pool.
@@ -67,9 +87,25 @@ struct Place {
     left_us: i64,
     /// It was there before: whoever comes now is another one.
     used: bool,
+    /// It failed, and routers do not know yet.
+    forsaken: bool,
+    /// How often it was slow.
+    slows: u32,
 }
 
-/// A pool that is scaled.
+/// Instances that are replaced one after the other.
+#[derive(Clone, Debug)]
+pub(super) struct Rolling {
+    /// Those whose turn is still to come.
+    pub(super) left: VecDeque<u32>,
+    /// Those under way, and whether the one in their place was started.
+    pub(super) under_way: Vec<(u32, bool)>,
+    /// As many at once.
+    pub(super) at_once: usize,
+    pub(super) startup_us: i64,
+}
+
+/// A pool, and what its policy is to know if it has one.
 #[derive(Clone, Debug)]
 pub(super) struct ScaledPool {
     pub(super) interval: Interval,
@@ -83,8 +119,8 @@ pub(super) struct ScaledPool {
 /// The instances of a cluster in which they come and go.
 pub(super) struct Lifecycle {
     places: Vec<Place>,
-    /// By position of the pool; `None` = it is not scaled.
-    pub(super) pools: Vec<Option<ScaledPool>>,
+    /// By position.
+    pub(super) pools: Vec<ScaledPool>,
     pub(super) due: EventQueue<(i64, Due), ()>,
     /// Changes: when, which instance, from and to which phase.
     log: Vec<(i64, u32, Phase, Phase)>,
@@ -103,12 +139,22 @@ pub(super) struct Lifecycle {
     pub(super) arrived: (u64, u64),
     pub(super) taken_back: u64,
     pub(super) held: (u64, u64),
+    /// Requests that still waited when the run ended.
+    pub(super) left_waiting: u64,
+    pub(super) rolling: Vec<Rolling>,
+    /// How often the clients of requests sent them again.
+    pub(super) retries: FxHashMap<u64, u32>,
+    pub(super) failures: u64,
+    pub(super) retried: u64,
+    pub(super) lost: u64,
+    events: bool,
 }
 
 impl Lifecycle {
-    /// Of a cluster with pools that are scaled; `None` for others.
+    /// Of a cluster in which instances come and go, or something happens to them; `None` for
+    /// others.
     pub(super) fn of(config: &ClusterConfig, nobody: bool) -> Option<Self> {
-        if !config.scaling.is_on() {
+        if !config.instances_change() {
             return None;
         }
         let mut places = Vec::new();
@@ -122,27 +168,37 @@ impl Lifecycle {
                     starts: 0,
                     left_us: 0,
                     used: there,
+                    forsaken: false,
+                    slows: 0,
                 }
             }));
         }
         let mut due = EventQueue::default();
         let pools = config.pools.iter().enumerate().map(|(k, pool)| {
-            let scaling = config.scaling.of(k)?;
-            due.push((scaling.interval_us, Due::Tick { pool: k }), ());
-            Some(ScaledPool {
+            let scaling = config.scaling.of(k);
+            if let Some(scaling) = scaling {
+                due.push((scaling.interval_us, Due::Tick { pool: k }), ());
+            }
+            ScaledPool {
                 interval: Interval::default(),
                 seen: (0, 0),
                 totals: PoolScaling {
                     pool: k as u32,
                     gpus_per_instance: pool.gpus_per_instance,
-                    gpu_cost_per_hour: scaling.gpu_cost_per_hour,
+                    by_policy: scaling.is_some(),
+                    gpu_cost_per_hour: scaling.map_or(0.0, |scaling| scaling.gpu_cost_per_hour),
                     ..PoolScaling::default()
                 },
                 starts: 0,
-            })
+            }
         });
+        let pools = pools.collect();
+        let events = &config.events.all;
+        for (k, event) in events.iter().enumerate() {
+            due.push((event.at_us, Due::Event { event: k }), ());
+        }
         Some(Self {
-            pools: pools.collect(),
+            pools,
             places,
             due,
             log: Vec::new(),
@@ -155,6 +211,13 @@ impl Lifecycle {
             arrived: (0, 0),
             taken_back: 0,
             held: (0, 0),
+            left_waiting: 0,
+            rolling: Vec::new(),
+            retries: FxHashMap::default(),
+            failures: 0,
+            retried: 0,
+            lost: 0,
+            events: !events.is_empty(),
         })
     }
 
@@ -173,9 +236,10 @@ impl Lifecycle {
         now - *self.quiet_us.get_or_insert(now) <= self.patience_us
     }
 
-    /// Are instances being started?
-    pub(super) fn is_loading(&self) -> bool {
-        self.loading > 0
+    /// Is something to come of what is due, whatever policies say?
+    pub(super) fn awaits(&self) -> bool {
+        let happens = |due: &Due| !matches!(due, Due::Tick { .. });
+        self.loading > 0 || self.due.keys().any(|(_, due)| happens(due))
     }
 
     /// Does any instance finish what it has?
@@ -236,14 +300,57 @@ impl Lifecycle {
         self.quiet_us = None;
         let place = &mut self.places[i as usize];
         place.starts += 1;
-        match &mut self.pools[place.pool] {
-            Some(pool) => {
-                pool.starts += 1;
-                pool.totals.started += 1;
-                pool.starts
-            }
-            None => place.starts.into(),
-        }
+        let pool = &mut self.pools[place.pool];
+        pool.starts += 1;
+        pool.totals.started += 1;
+        pool.starts
+    }
+
+    /// An instance is started in the place of another, and takes requests from `at_us` on.
+    pub(super) fn restart(&mut self, i: u32, at_us: i64, now: i64) {
+        self.set(i, Phase::Loading, now);
+        self.quiet_us = None;
+        self.places[i as usize].starts += 1;
+        self.ready_at(i, at_us);
+    }
+
+    /// An instance failed; routers know of it from `at_us` on.
+    pub(super) fn forsake(&mut self, i: u32, at_us: i64) {
+        self.places[i as usize].forsaken = true;
+        self.due.push((at_us, Due::Noticed { instance: i }), ());
+    }
+
+    /// Did it, and routers do not know yet?
+    pub(super) fn is_forsaken(&self, i: u32) -> bool {
+        self.places[i as usize].forsaken
+    }
+
+    /// Routers know of it, or another one is there.
+    pub(super) fn noticed(&mut self, i: u32) {
+        self.places[i as usize].forsaken = false;
+    }
+
+    /// The instances of pool `k` that routers see, ascending.
+    pub(super) fn shown(&self, k: usize) -> Vec<u32> {
+        let numbered = (0..).zip(&self.places);
+        let shown = numbered.filter(|(_, place)| {
+            place.pool == k && (place.phase == Phase::Ready || place.forsaken)
+        });
+        shown.map(|(i, _)| i).collect()
+    }
+
+    /// An instance is slow until `at_us`.
+    pub(super) fn slowed(&mut self, i: u32, at_us: i64) {
+        let place = &mut self.places[i as usize];
+        place.slows += 1;
+        let slow = place.slows;
+        self.due
+            .push((at_us, Due::Recovered { instance: i, slow }), ());
+    }
+
+    /// Is its slowness of this number the last one?
+    pub(super) fn recovers(&self, i: u32, slow: u32) -> bool {
+        self.places[i as usize].slows == slow
     }
 
     /// The start of an instance that is under way takes until `at_us`.
@@ -314,9 +421,7 @@ impl Lifecycle {
                 *n += 1;
             }
         }
-        let scaled = |k: u32| self.pools[k as usize].is_some();
-        let first = counts.iter().filter(|counts| scaled(counts.pool));
-        let mut timeline: Vec<PoolCounts> = first.copied().collect();
+        let mut timeline: Vec<PoolCounts> = counts.clone();
         for (at_us, i, from, to) in log {
             let counts = &mut counts[self.places[i as usize].pool];
             if let Some(n) = of(counts, from) {
@@ -326,16 +431,12 @@ impl Lifecycle {
                 *n += 1;
             }
             counts.at_us = at_us;
-            if !scaled(counts.pool) {
-                continue;
-            }
             match timeline.iter_mut().rev().find(|c| c.pool == counts.pool) {
                 Some(last) if last.at_us == at_us => *last = *counts,
                 _ => timeline.push(*counts),
             }
         }
-        let mut pools: Vec<PoolScaling> =
-            self.pools.into_iter().flatten().map(|p| p.totals).collect();
+        let mut pools: Vec<PoolScaling> = self.pools.into_iter().map(|p| p.totals).collect();
         for pool in &mut pools {
             let own: Vec<&PoolCounts> = timeline.iter().filter(|c| c.pool == pool.pool).collect();
             pool.most = own.iter().map(|c| c.all()).max().unwrap_or(0);
@@ -353,6 +454,11 @@ impl Lifecycle {
             taken_back: self.taken_back,
             held: self.held.0,
             most_held: self.held.1,
+            waiting: self.left_waiting,
+            events: self.events,
+            failures: self.failures,
+            retried: self.retried,
+            lost: self.lost,
         }
     }
 }

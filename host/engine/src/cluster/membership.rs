@@ -43,7 +43,7 @@ impl Membership {
                 there: (first..first + initial).collect(),
             }
         });
-        let changes = !schedule.resizes.is_empty() || config.scaling.is_on();
+        let changes = !schedule.resizes.is_empty() || config.instances_change();
         (changes || config.splits()).then(|| Self {
             changes,
             pools: pools.collect(),

@@ -11,7 +11,9 @@ mod backends;
 mod close;
 mod config;
 mod disaggregation;
+mod events;
 mod gateway;
+mod happenings;
 mod held_requests;
 mod inspect;
 mod interval;
@@ -31,6 +33,7 @@ mod transfers;
 
 pub use advance::RunEnd;
 pub use config::{ClusterConfig, ClusterError, EncodeDecider, PoolConfig, TransferConfig};
+pub use events::{ClusterEvent, Events, Happening};
 pub use queue_limits::QueueLimits;
 pub use scaling::{Delay, Drain, PoolScaling, Scaling};
 pub use schedule::{Resize, Schedule};
@@ -275,6 +278,9 @@ impl<'s> Cluster<'s> {
             if let Some(gateway) = &mut self.gateway {
                 gateway.complete(&mut request);
             }
+            if let Some(life) = &mut self.lifecycle {
+                request.retries = life.retries.remove(&request.serial).unwrap_or(0);
+            }
             recorder.record(request, self.source.symbols());
         }
     }
@@ -461,6 +467,7 @@ impl<'s> Cluster<'s> {
         let gateway = self.gateway.take().map(|gateway| gateway.totals(held));
         let ended = instances.iter().map(|totals| totals.ended_us).max();
         let ended_us = self.clock.max(ended.unwrap_or(0));
+        self.retire_until(NEVER);
         let scaling = self.lifecycle.take().map(|life| life.record(ended_us));
         if self.finished != self.arrived {
             self.front.fault(RunFault::Invariant(format!(

@@ -98,6 +98,9 @@ impl Cluster<'_> {
 
     /// Sends a request to instance `i`, which serves all of it.
     pub(super) fn send_whole(&mut self, i: usize, pending: Box<Pending>) {
+        let Some(pending) = self.finds_nobody(i, pending) else {
+            return;
+        };
         self.advance_one(i, self.clock);
         let unfinished = self.front.outstanding(i).0;
         if let Some(outcome) = self.servers.refuses(i, unfinished) {

@@ -279,11 +279,21 @@ impl Instance {
     }
 
     /// Takes the whole requests back that wait here at `now`, or all of them wherever they are: then
-    /// the instance is of no use any more. It must have come to `now`.
-    pub fn give_back(&mut self, all: bool, now: i64, events: &mut Vec<InstanceEvent>) {
-        let (reason, outcome) = (FinishReason::Dropped, Outcome::Evicted);
+    /// the instance is of no use any more. It must have come to `now`. `outcome` is that of requests
+    /// that are not sent again.
+    pub fn give_back(
+        &mut self,
+        all: bool,
+        outcome: Outcome,
+        now: i64,
+        events: &mut Vec<InstanceEvent>,
+    ) {
+        let reason = FinishReason::Dropped;
         if all {
             for slot in self.requests.slots() {
+                if self.requests[slot].in_group {
+                    self.leave_group(slot);
+                }
                 self.remove(slot, reason, outcome, now, events);
             }
             // Nobody is anywhere any more.

@@ -267,6 +267,11 @@ impl Instance {
         self
     }
 
+    /// From the next step on, its steps take as long as this says.
+    pub fn set_latency(&mut self, latency: Arc<dyn LatencyModel>) {
+        self.latency = latency;
+    }
+
     /// The policies inside, when it is not there any more.
     #[must_use]
     pub fn into_hooks(self) -> InstanceHooks {

@@ -34,17 +34,27 @@ fn mean(pool: &PoolScaling, ended_us: i64) -> Option<f64> {
     (ended_us > 0).then(|| pool.instance_us as f64 / ended_us as f64)
 }
 
+/// What became of requests that found no instance, or one that failed.
+pub(super) fn ends(record: &RunRecord) -> [(u64, &'static str); 2] {
+    let scaling = record.scaling.as_ref();
+    let (waiting, lost) = scaling.map_or((0, 0), |s| (s.waiting, s.lost));
+    [
+        (waiting, "waiting for an instance"),
+        (lost, "lost on instances that failed"),
+    ]
+}
+
 /// A line for people for each pool, and one for all that it took, with numbers as their tables
-/// write them.
+/// write them; each begins with a line break.
 pub(super) fn lines(
     record: &RunRecord,
     digits: fn(f64) -> String,
     count: fn(u64) -> String,
-) -> Vec<String> {
+) -> String {
     let Some(scaling) = &record.scaling else {
-        return Vec::new();
+        return String::new();
     };
-    let mut lines = Vec::new();
+    let mut lines = vec![String::new()];
     for pool in &scaling.pools {
         let name = record.pools.get(pool.pool as usize);
         let name = name.map_or("", |pool| record.symbols.name(pool.name));
@@ -53,17 +63,29 @@ pub(super) fn lines(
             name => format!("{name}: "),
         };
         let mean = mean(pool, scaling.ended_us).map_or("-".to_owned(), digits);
+        let by_policy = match pool.by_policy {
+            true => format!(
+                "; {} scale-ups, {} scale-downs",
+                count(pool.ups),
+                count(pool.downs)
+            ),
+            false => String::new(),
+        };
         lines.push(format!(
-            "Autoscale:  {name}mean {mean}, most {} instances; {} scale-ups, {} scale-downs",
+            "{} {name}mean {mean}, most {} instances{by_policy}",
+            match pool.by_policy {
+                true => "Autoscale: ",
+                false => "Instances: ",
+            },
             count(pool.most.into()),
-            count(pool.ups),
-            count(pool.downs),
         ));
     }
     let mut took = Vec::new();
     took.extend(sum(scaling, gpu_hours).map(|hours| format!("{} GPU-hours", digits(hours))));
     took.extend(sum(scaling, cost).map(|cost| format!("cost {}", digits(cost))));
     for (n, what) in [
+        (scaling.failures, "instances failed"),
+        (scaling.retried, "requests tried again"),
         (scaling.held, "requests found no instance"),
         (scaling.taken_back, "were sent again"),
     ] {
@@ -74,7 +96,7 @@ pub(super) fn lines(
     if !took.is_empty() {
         lines.push(format!("            {}", took.join(", ")));
     }
-    lines
+    lines.join("\n")
 }
 
 /// For programs.
@@ -129,6 +151,9 @@ pub(super) fn value(record: &RunRecord) -> Option<Value> {
         "requests_held": scaling.held,
         "most_held": scaling.most_held,
         "requests_sent_again": scaling.taken_back,
+        "failures": scaling.failures,
+        "requests_retried": scaling.retried,
+        "requests_lost": scaling.lost,
         "pools": pools,
         "timeline": timeline,
     }))
