@@ -235,15 +235,11 @@ pub struct ClusterArgs {
     /// several times
     #[arg(long, value_name = "AT:[POOL:]N", value_delimiter = ',')]
     pub scale: Vec<ScaleSpec>,
-    /// What happens to instances: they fail (AT:fail:K, and in RESTART seconds others take
-    /// requests in their place), take FACTOR times as long for their steps, or are replaced
-    /// one after the other, N at once. AT and other times are in seconds, K are instances of
-    /// the pool from 0, as 2 or 0+1+2. May be given several times
-    #[arg(
-        long,
-        value_name = "AT:fail:[POOL/]K[:RESTART]|AT:slow:[POOL/]K:FACTOR:SECONDS|AT:roll:[POOL/]N[:STARTUP]",
-        value_delimiter = ','
-    )]
+    /// What happens to instances: they fail (AT:fail:K[:RESTART]: others take requests in
+    /// their place after so many seconds), take longer for their steps
+    /// (AT:slow:K:FACTOR:SECONDS), or are replaced N at once (AT:roll:N[:STARTUP]). K are
+    /// instances from 0, as 2 or 0+1+2; POOL/ may stand before them. May be given several times
+    #[arg(long, value_name = "AT:KIND:WHOM", value_delimiter = ',')]
     pub event: Vec<EventSpec>,
     /// How often a client sends a request again that was lost on an instance that failed
     /// [default: 0]

@@ -10,6 +10,10 @@ use crate::instance::{FinishedRequest, InstanceEvent, NEVER};
 use windtunnel_base::record::{Outcome, RequestRecord, State};
 use windtunnel_plugin_api::{InstanceView, ScaleView};
 
+/// A request that instances gave back so often is lost: a policy that lets them go faster than they
+/// can serve anybody would have it go round for ever.
+const MOST_RETURNS: u32 = 100;
+
 impl Cluster<'_> {
     /// Does what is due of instances that come and go before or at the next event, at `next`.
     pub(super) fn lives_before(&mut self, next: i64) -> bool {
@@ -46,11 +50,14 @@ impl Cluster<'_> {
 
     /// Is anything to happen but what is due of instances, all of which have come to `at`?
     fn goes_on(&mut self, at: i64) -> bool {
+        let Some(life) = &mut self.lifecycle else {
+            return false;
+        };
         if self.next_event.earliest().1 != NEVER {
+            life.goes_on();
             return true;
         }
-        let life = self.lifecycle.as_mut();
-        life.is_some_and(|life| !life.waiting.is_empty() && life.may_help(at))
+        !life.waiting.is_empty() && life.may_help(at)
     }
 
     /// Asks the policy of pool `k` how many instances it should have, and sees to that.
@@ -219,6 +226,7 @@ impl Cluster<'_> {
             return;
         };
         life.set(i, Phase::Ready, now);
+        life.goes_on();
         let k = life.pool_of(i);
         self.update_members(k);
         self.release();
@@ -358,6 +366,23 @@ impl Cluster<'_> {
         self.leaves(i, &departure);
         if let Some(life) = &mut self.lifecycle {
             life.taken_back += 1;
+            let times = life.returned.entry(departure.view.serial).or_default();
+            *times += 1;
+            if *times > MOST_RETURNS {
+                life.lost += 1;
+                let record = RequestRecord {
+                    state: State::Queued,
+                    outcome: Outcome::Failed,
+                    ..departure.record
+                };
+                return self.end(
+                    i,
+                    FinishedRequest {
+                        record,
+                        ..departure
+                    },
+                );
+            }
         }
         let FinishedRequest {
             request, mut view, ..

@@ -14,14 +14,16 @@ use windtunnel_base::request::{Request, Sym, Symbols, TokenSeq};
 use windtunnel_base::rng::salted;
 use windtunnel_plugin_api::{InstanceView, Interests, RequestView};
 
+/// What adapters cost, and ranks and loading times of those that are known.
+type KnownAdapters = (Arc<AdapterCosts>, Arc<FxHashMap<Sym, (u32, i64)>>);
+
 /// How the instances of a pool are made.
 struct Recipe {
     engine: EngineConfig,
     latency: Arc<dyn LatencyModel>,
     estimator: Estimator,
     kv_tiers: Option<Arc<KvTiers>>,
-    /// What adapters cost, and ranks and loading times of those that are known.
-    adapters: Option<(Arc<AdapterCosts>, Arc<FxHashMap<Sym, (u32, i64)>>)>,
+    adapters: Option<KnownAdapters>,
     seed: u64,
     lockstep: bool,
     tracks_changes: bool,

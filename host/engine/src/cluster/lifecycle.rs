@@ -4,6 +4,7 @@
 //! is another one then, with an empty cache.
 
 use super::config::ClusterConfig;
+use super::events::Happening;
 use super::interval::Interval;
 use crate::frontend::Pending;
 use crate::instance::NEVER;
@@ -17,12 +18,20 @@ use windtunnel_base::record::{PoolCounts, PoolScaling, ScalingRecord};
 const PATIENCE_US: i64 = 3_600_000_000;
 const PATIENCE_TICKS: i64 = 2_000;
 
-/// How long that is in a cluster, microseconds.
+/// How long that is in a cluster, microseconds; instances that are being started have their time
+/// besides.
 pub(super) fn patience_us(config: &ClusterConfig) -> i64 {
-    let intervals = config.scaling.pools.iter().flatten();
-    let longest = intervals.map(|scaling| scaling.interval_us).max();
+    let scaled = || config.scaling.pools.iter().flatten();
+    let longest = scaled().map(|scaling| scaling.interval_us).max();
     let ticks = longest.map(|us| us.saturating_mul(PATIENCE_TICKS));
-    ticks.map_or(PATIENCE_US, |us| us.min(PATIENCE_US))
+    let patience = ticks.map_or(PATIENCE_US, |us| us.min(PATIENCE_US));
+    let startups = scaled().map(|scaling| scaling.startup.longest_us());
+    let events = config.events.all.iter().map(|event| match event.what {
+        Happening::Fail { restart_us } => restart_us.unwrap_or(0),
+        Happening::Slow { .. } => 0,
+        Happening::Roll { startup_us, .. } => startup_us,
+    });
+    patience.saturating_add(startups.chain(events).max().unwrap_or(0))
 }
 
 /// What an instance does.
@@ -144,6 +153,8 @@ pub(super) struct Lifecycle {
     pub(super) rolling: Vec<Rolling>,
     /// How often the clients of requests sent them again.
     pub(super) retries: FxHashMap<u64, u32>,
+    /// How often instances that went gave them back.
+    pub(super) returned: FxHashMap<u64, u32>,
     pub(super) failures: u64,
     pub(super) retried: u64,
     pub(super) lost: u64,
@@ -214,6 +225,7 @@ impl Lifecycle {
             left_waiting: 0,
             rolling: Vec::new(),
             retries: FxHashMap::default(),
+            returned: FxHashMap::default(),
             failures: 0,
             retried: 0,
             lost: 0,
@@ -226,14 +238,15 @@ impl Lifecycle {
         self.due.peek().map_or(NEVER, |(at_us, _)| *at_us)
     }
 
-    /// While requests wait and nothing else is to happen: may something come of the ticks at
-    /// `now`?
+    /// While requests wait and nothing else is to happen: may something come of what is due of
+    /// instances at `now`? Not for ever: a policy may call off all that it starts.
     pub(super) fn may_help(&mut self, now: i64) -> bool {
-        if self.loading > 0 {
-            self.quiet_us = None;
-            return true;
-        }
         now - *self.quiet_us.get_or_insert(now) <= self.patience_us
+    }
+
+    /// Something else happens.
+    pub(super) fn goes_on(&mut self) {
+        self.quiet_us = None;
     }
 
     /// Is something to come of what is due, whatever policies say?
@@ -297,7 +310,6 @@ impl Lifecycle {
     /// An instance is started at `now`; gives the number of the start in its pool, from 1.
     pub(super) fn start(&mut self, i: u32, now: i64) -> u64 {
         self.set(i, Phase::Loading, now);
-        self.quiet_us = None;
         let place = &mut self.places[i as usize];
         place.starts += 1;
         let pool = &mut self.pools[place.pool];
@@ -309,7 +321,6 @@ impl Lifecycle {
     /// An instance is started in the place of another, and takes requests from `at_us` on.
     pub(super) fn restart(&mut self, i: u32, at_us: i64, now: i64) {
         self.set(i, Phase::Loading, now);
-        self.quiet_us = None;
         self.places[i as usize].starts += 1;
         self.ready_at(i, at_us);
     }

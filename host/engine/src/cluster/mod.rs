@@ -280,6 +280,7 @@ impl<'s> Cluster<'s> {
             }
             if let Some(life) = &mut self.lifecycle {
                 request.retries = life.retries.remove(&request.serial).unwrap_or(0);
+                life.returned.remove(&request.serial);
             }
             recorder.record(request, self.source.symbols());
         }

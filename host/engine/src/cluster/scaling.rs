@@ -40,6 +40,11 @@ pub struct Delay {
 }
 
 impl Delay {
+    /// Ten standard deviations above the mean, microseconds: a start takes no longer.
+    pub(super) fn longest_us(&self) -> i64 {
+        (self.mean_us + 10.0 * self.stddev_us.max(0.0)) as i64
+    }
+
     /// The delay of the start of this number in a pool.
     pub(super) fn draw(&self, seed: u64, pool: usize, start: u64) -> i64 {
         let us = match self.stddev_us > 0.0 {

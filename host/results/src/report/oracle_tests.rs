@@ -127,6 +127,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
             itl_sum_us: 0,
             mean_itl_us: cell("mean_itl_us").as_f64(),
             preemptions: 0,
+            retries: 0,
             deadline_us: 0,
             slo_ttft_us: 0,
             slo_class: symbols.intern(&tags[0]),
