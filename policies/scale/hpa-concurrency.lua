@@ -2,13 +2,13 @@
 --
 -- Rule: as many as bring the metric to its target (none come or go within the tolerance); of the
 -- recommendations of the window the highest counts when instances go; so many may come at once.
--- Source: Kubernetes' autoscaling/v2 with its default behaviour; the built-in `hpa-concurrency` decides
--- the same.
---@param target = 32, 1e-9..1e6  requests in flight of an instance, those held at the front end included
+-- Source: Kubernetes' autoscaling/v2 with its default behaviour; the built-in `hpa-concurrency`
+-- decides the same.
+--@param target = 32, 1e-9..1e6  requests in flight of an instance, held ones included
 --@param tolerance = 0.1, 0..1  share by which the metric may be off its target
---@param down_window_s = 300, 0..86400  seconds of which the highest recommendation counts when instances go
---@param up_percent = 100, 0..1e308  per cent of the instances that may come at once, if that is more than up_instances
---@param up_instances = 4, 0..100000  instances that may come at once, if that is more than up_percent
+--@param down_window_s = 300, 0..86400  seconds of which the highest recommendation counts
+--@param up_percent = 100, 0..1e308  per cent that may come at once, if more than up_instances
+--@param up_instances = 4, 0..100000  instances that may come at once, if more than up_percent
 
 local told = {}
 

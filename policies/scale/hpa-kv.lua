@@ -6,9 +6,9 @@
 -- the same.
 --@param target = 0.7, 1e-9..1  KV utilisation of an instance
 --@param tolerance = 0.1, 0..1  share by which the metric may be off its target
---@param down_window_s = 300, 0..86400  seconds of which the highest recommendation counts when instances go
---@param up_percent = 100, 0..1e308  per cent of the instances that may come at once, if that is more than up_instances
---@param up_instances = 4, 0..100000  instances that may come at once, if that is more than up_percent
+--@param down_window_s = 300, 0..86400  seconds of which the highest recommendation counts
+--@param up_percent = 100, 0..1e308  per cent that may come at once, if more than up_instances
+--@param up_instances = 4, 0..100000  instances that may come at once, if more than up_percent
 
 local told = {}
 

@@ -5,13 +5,13 @@
 -- and at least one.
 -- Source: KEDA's ScaledObject (minReplicaCount 0, cooldownPeriod); the built-in `keda` decides the
 -- same.
---@param target = 32, 1e-9..1e6  requests of an instance, those held at the front end included
+--@param target = 32, 1e-9..1e6  requests of an instance, held ones included
 --@param activation = 0, 0..1e6  requests up to which the pool counts as idle
 --@param cooldown_s = 300, 0..86400  seconds for which it is idle before all instances go
 --@param tolerance = 0.1, 0..1  share by which the metric may be off its target
---@param down_window_s = 300, 0..86400  seconds of which the highest recommendation counts when instances go
---@param up_percent = 100, 0..1e308  per cent of the instances that may come at once, if that is more than up_instances
---@param up_instances = 4, 0..100000  instances that may come at once, if that is more than up_percent
+--@param down_window_s = 300, 0..86400  seconds of which the highest recommendation counts
+--@param up_percent = 100, 0..1e308  per cent that may come at once, if more than up_instances
+--@param up_instances = 4, 0..100000  instances that may come at once, if more than up_percent
 
 local told = {}
 

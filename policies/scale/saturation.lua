@@ -1,10 +1,10 @@
 -- Saturation: tokens in KV caches and wait queues against what the instances have room for.
 --
--- Rule: demand D over supply S, both in tokens; more instances for what D / scale_up_threshold lacks,
--- fewer for what D / scale_down_boundary spares, each when that has been so for its window.
+-- Rule: demand D over supply S, both in tokens; more instances for what D / scale_up_threshold
+-- lacks, fewer for what D / scale_down_boundary spares, each when that has been so for its window.
 -- Source: BLIS's v2-saturation analyzer; the built-in `saturation` decides the same.
 --@param kv_threshold = 0.8, 1e-9..1  share of an instance's KV cache that is there to be used
---@param scale_up_threshold = 0.85, 1e-9..1  demand over what is there to be used above which instances come
+--@param scale_up_threshold = 0.85, 1e-9..1  demand over supply above which instances come
 --@param scale_down_boundary = 0.7, 1e-9..1  the same below which they go
 --@param up_window_s = 0, 0..86400  seconds for which more must be needed before instances come
 --@param down_window_s = 300, 0..86400  seconds for which fewer must do before instances go

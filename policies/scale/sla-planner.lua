@@ -1,14 +1,14 @@
--- SLA planner: the load that is predicted over the tokens that an instance does within the targets.
+-- SLA planner: the load that is predicted over what an instance does within the targets.
 --
--- Rule: tokens per second of the next interval, by the predictor, over those of an instance (what it
--- did, times the slack of its latencies against their targets, smoothed), with headroom.
+-- Rule: tokens per second of the next interval, by the predictor, over those of an instance (what
+-- it did, times the slack of its latencies against their targets, smoothed), with headroom.
 -- Source: NVIDIA Dynamo's planner, which knows from profiles what is learned here; the built-in
 -- `sla-planner` decides the same.
 --@param ttft_ms = 0, 0..1e6  target for the mean time to first token, milliseconds; 0: the run's
 --@param itl_ms = 0, 0..1e6  target for the mean inter-token latency, milliseconds; 0: the run's
---@param predictor = 2, 0..2 int  0: the next interval is like the last one, 1: the mean of the window, 2: its linear trend
+--@param predictor = 2, 0..2 int  0: as the last interval, 1: mean of the window, 2: its trend
 --@param window = 5, 1..1000 int  how many intervals the predictor looks at
---@param tokens_per_second = 0, 0..1e9  tokens that an instance does within the targets, as profiled; 0: learned in the run
+--@param tokens_per_second = 0, 0..1e9  tokens of an instance within the targets; 0: learned
 --@param smoothing = 0.3, 1e-9..1  weight of the last interval in what is learned
 --@param headroom = 0.1, 0..0.9  share of an instance that is left free
 

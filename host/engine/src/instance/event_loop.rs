@@ -278,9 +278,9 @@ impl Instance {
         found.is_some()
     }
 
-    /// Takes the whole requests back that wait here at `now`, or all of them wherever they are: then
-    /// the instance is of no use any more. It must have come to `now`. `outcome` is that of requests
-    /// that are not sent again.
+    /// Takes the whole requests back that wait here at `now`, or all of them wherever they are:
+    /// then the instance is of no use any more. It must have come to `now`. `outcome` is that of
+    /// requests that are not sent again.
     pub fn give_back(
         &mut self,
         all: bool,

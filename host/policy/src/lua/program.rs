@@ -237,7 +237,11 @@ impl Mentions {
             queue: among(fields::queue(), has),
             step: among(fields::of::<StepView>(), has),
             held: among(fields::of::<HeldView<'static>>(), has),
-            pool: among(fields::of::<ScaleView>(), has),
+            // Their names are common words, and only this function is given a pool.
+            pool: match has("replicas") {
+                true => among(fields::of::<ScaleView>(), has),
+                false => Vec::new(),
+            },
             reads,
             asked,
             cluster_instances: has("instances"),

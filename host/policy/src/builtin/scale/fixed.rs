@@ -1,6 +1,6 @@
 //! `fixed`: always the same number of instances.
 
-use super::{instances, whole};
+use super::numbers::{instances, whole};
 use crate::builtin::policy::{BuiltIn, Make};
 use crate::param::Param;
 use windtunnel_plugin_api::{ClusterView, Interests, PolicyError, Scale, ScaleView};

@@ -1,7 +1,7 @@
 //! `hpa-concurrency`, `hpa-queue`, `hpa-kv`: the horizontal pod autoscaler of Kubernetes on one
 //! number.
 
-use super::{SECOND_US, instances, whole};
+use super::numbers::{SECOND_US, instances, whole};
 use crate::builtin::policy::{BuiltIn, Make, Values};
 use crate::param::{ABOVE_ZERO, Param};
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! `keda`: by requests, and none at all while nobody asks for anything.
 
 use super::hpa::{DOWN_WINDOW, Hpa, TOLERANCE, UP_INSTANCES, UP_PERCENT, in_flight};
-use super::{SECOND_US, instances, whole};
+use super::numbers::{SECOND_US, instances, whole};
 use crate::builtin::policy::{BuiltIn, Make};
 use crate::param::{ABOVE_ZERO, Param};
 use windtunnel_plugin_api::{ClusterView, Interests, PolicyError, Scale, ScaleView};

@@ -1,6 +1,6 @@
 //! `saturation`: as many instances as the tokens in their KV caches and wait queues need.
 
-use super::{SECOND_US, instances, whole};
+use super::numbers::{SECOND_US, instances, whole};
 use crate::builtin::policy::{BuiltIn, Make};
 use crate::param::{ABOVE_ZERO, Param};
 use windtunnel_plugin_api::{ClusterView, Interests, PolicyError, Scale, ScaleView};

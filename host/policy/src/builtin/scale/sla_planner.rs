@@ -1,7 +1,7 @@
 //! `sla-planner`: what the next interval is expected to bring, over what an instance does within
 //! the targets.
 
-use super::{SECOND_US, instances, whole};
+use super::numbers::{SECOND_US, instances, whole};
 use crate::builtin::policy::{BuiltIn, Make};
 use crate::param::{ABOVE_ZERO, Param};
 use std::collections::VecDeque;
