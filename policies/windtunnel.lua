@@ -163,6 +163,44 @@ local HeldRequest = {}
 ---@field on_the_way number Requests that left it and are on their way to an instance. [requests]
 local Gateway = {}
 
+---A pool that is scaled. What happened is counted since the last decision; a latency is -1 where no request ended.
+---@class Pool
+---@field arrived number Requests that came to the cluster, for whatever pool. [requests]
+---@field arrived_prompt_tokens number Prompt tokens of those. [tokens]
+---@field completed number Requests that ended with all their tokens on instances of the pool. [requests]
+---@field completed_prompt_tokens number Prompt tokens of those. [tokens]
+---@field completed_output_tokens number Output tokens of those. [tokens]
+---@field queued number Requests in the wait queues of the instances that take requests. [requests]
+---@field running number Requests in their running batches. [requests]
+---@field in_flight number Requests sent to them and not yet finished. [requests]
+---@field held number Requests that wait at the front end of the cluster: held by its gateway, or because no instance takes requests. [requests]
+---@field kv_capacity_tokens number Tokens for which the KV cache of one instance has room. [tokens]
+---@field interval_us number Interval at which the policy is asked. [us]
+---@field startup_us number Mean time until an instance that is started takes requests. [us]
+---@field slo_ttft_us number Target for the time to first token, of requests that name no class; 0 = none. [us]
+---@field slo_itl_us number Target for a request's mean inter-token latency; 0 = none. [us]
+---@field slo_e2e_us number Target for end-to-end latency; 0 = none. [us]
+---@field kv_utilization_mean number KV utilisation of the instances that take requests, 0 to 1: the mean.
+---@field kv_utilization_max number The highest.
+---@field ttft_mean_us number Time to first token: the mean. [us]
+---@field ttft_p99_us number Its 99th percentile. [us]
+---@field itl_mean_us number Mean inter-token latency of a request: the mean. [us]
+---@field itl_p99_us number Its 99th percentile. [us]
+---@field e2e_mean_us number End-to-end latency: the mean. [us]
+---@field e2e_p99_us number Its 99th percentile. [us]
+---@field cost_per_hour number What an instance costs, in the unit in which the run gives it; 0 = unknown.
+---@field ready number Instances that take requests. [instances]
+---@field loading number Instances that are being started. [instances]
+---@field draining number Instances that finish what they have and then go. [instances]
+---@field min number Least instances. An answer below counts as this. [instances]
+---@field max number Most instances. An answer above counts as this. [instances]
+---@field index number Position of the pool in the cluster. Counted from 1.
+---@field pool number|string The pool by name; 0 = the cluster's only pool, which has no name.
+---@field role number What its instances do where some prefill for others: 0 whole requests, 1 they prefill, 2 they decode.
+---@field gpus number GPUs that an instance takes; 0 = unknown.
+---@field max_batch_size number Largest batch that an instance runs. [requests]
+local Pool = {}
+
 ---Something that happened to a request. Fields that do not apply are 0.
 ---@class Event
 ---@field now_us number When it was learned. [us]
@@ -251,6 +289,9 @@ local Setup = {}
 ---@field on_reject? fun(ev: Event) Admission refused a request, the gateway turned it away, or no instance could take it.
 ---@field on_preempt? fun(ev: Event) A running request lost its place in the batch.
 
+---@class ScalePolicy
+---@field replicas fun(pool: Pool, cluster: Cluster): number Says how many instances a pool should have; asked every `pool.interval_us`. `cluster.instances` are those of the pool that take requests.
+
 ---What a policy file returns: the hooks themselves, or sections of them.
 ---@class Policy
 ---@field admit? fun(req: Request, cluster: Cluster): boolean|Wait, string?
@@ -264,6 +305,7 @@ local Setup = {}
 ---@field disaggregate? fun(req: Request, inst: Instance, cluster: Cluster): boolean
 ---@field batch? fun(step: Step, head: QueuedRequest?, queue: Queue): Limits
 ---@field next_held? fun(held: HeldRequest[], gateway: Gateway, cluster: Cluster): number?
+---@field replicas? fun(pool: Pool, cluster: Cluster): number
 ---@field on_dispatch? fun(ev: Event)
 ---@field on_first_token? fun(ev: Event)
 ---@field on_complete? fun(ev: Event)
@@ -277,6 +319,7 @@ local Setup = {}
 ---@field disaggregation? DisaggregationPolicy
 ---@field batching? BatchingPolicy
 ---@field dispatch? DispatchPolicy
+---@field scale? ScalePolicy
 ---@field tick_us? number Interval of `on_tick`, microseconds, 1000 or more.
 ---@field refresh_us? number When numbers are asked for again: at most once per so many microseconds; 0: before each step that could admit somebody.
 

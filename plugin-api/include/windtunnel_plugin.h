@@ -39,6 +39,7 @@ extern "C" {
 #define WT_DISAGGREGATION 5
 #define WT_BATCHING 6
 #define WT_GATEWAY_DISPATCH 7
+#define WT_SCALE 8
 
 /* What a policy reads and listens to. What nobody asks for is not computed. */
 #define WT_READS_COUNTERS 0x1ull
@@ -314,6 +315,82 @@ typedef struct wt_held_view {
     uint32_t reserved;
 } wt_held_view;
 
+/* A pool that is scaled, at the moment of a decision. What happened is counted since the
+ * policy was asked last, or since the start. A latency is of the requests that ended in that
+ * time with all their tokens, and -1 where there was none. Since 1.1. */
+typedef struct wt_scale_view {
+    /* Requests that came to the cluster, for whatever pool. [requests] */
+    uint64_t arrived;
+    /* Prompt tokens of those. [tokens] */
+    uint64_t arrived_prompt_tokens;
+    /* Requests that ended with all their tokens on instances of the pool. [requests] */
+    uint64_t completed;
+    /* Prompt tokens of those. [tokens] */
+    uint64_t completed_prompt_tokens;
+    /* Output tokens of those. [tokens] */
+    uint64_t completed_output_tokens;
+    /* Requests in the wait queues of the instances that take requests. [requests] */
+    uint64_t queued;
+    /* Requests in their running batches. [requests] */
+    uint64_t running;
+    /* Requests sent to them and not yet finished. [requests] */
+    uint64_t in_flight;
+    /* Requests that wait at the front end of the cluster: held by its gateway, or because no
+     * instance takes requests. [requests] */
+    uint64_t held;
+    /* Tokens for which the KV cache of one instance has room. [tokens] */
+    uint64_t kv_capacity_tokens;
+    /* Interval at which the policy is asked. [us] */
+    int64_t interval_us;
+    /* Mean time until an instance that is started takes requests. [us] */
+    int64_t startup_us;
+    /* Target for the time to first token, of requests that name no class; 0 = none. [us] */
+    int64_t slo_ttft_us;
+    /* Target for a request's mean inter-token latency; 0 = none. [us] */
+    int64_t slo_itl_us;
+    /* Target for end-to-end latency; 0 = none. [us] */
+    int64_t slo_e2e_us;
+    /* KV utilisation of the instances that take requests, 0 to 1: the mean. */
+    double kv_utilization_mean;
+    /* The highest. */
+    double kv_utilization_max;
+    /* Time to first token: the mean. [us] */
+    double ttft_mean_us;
+    /* Its 99th percentile. [us] */
+    double ttft_p99_us;
+    /* Mean inter-token latency of a request: the mean. [us] */
+    double itl_mean_us;
+    /* Its 99th percentile. [us] */
+    double itl_p99_us;
+    /* End-to-end latency: the mean. [us] */
+    double e2e_mean_us;
+    /* Its 99th percentile. [us] */
+    double e2e_p99_us;
+    /* What an instance costs, in the unit in which the run gives it; 0 = unknown. */
+    double cost_per_hour;
+    /* Instances that take requests. [instances] */
+    uint32_t ready;
+    /* Instances that are being started. [instances] */
+    uint32_t loading;
+    /* Instances that finish what they have and then go. [instances] */
+    uint32_t draining;
+    /* Least instances. An answer below counts as this. [instances] */
+    uint32_t min;
+    /* Most instances. An answer above counts as this. [instances] */
+    uint32_t max;
+    /* Position of the pool in the cluster. [position] */
+    uint32_t index;
+    /* The pool by name; 0 = the cluster's only pool, which has no name. */
+    uint32_t pool;
+    /* What its instances do where some prefill for others: 0 whole requests, 1 they prefill,
+     * 2 they decode. */
+    uint32_t role;
+    /* GPUs that an instance takes; 0 = unknown. */
+    uint32_t gpus;
+    /* Largest batch that an instance runs. [requests] */
+    uint32_t max_batch_size;
+} wt_scale_view;
+
 /* What the host answers; the functions at the end of this file call them. */
 typedef struct wt_host_fns {
     /* Bytes of this struct. */
@@ -581,6 +658,16 @@ typedef struct wt_dispatch_fns {
     int32_t (*on_event)(void *state, const wt_event *event, wt_text *why);
 } wt_dispatch_fns;
 
+/* Functions of a policy that scales pools. Those that are not required may be null. Since 1.1. */
+typedef struct wt_scale_fns {
+    /* Bytes of this struct. */
+    uint64_t size;
+    /* What it reads of single instances, WT_READS_*. Null: everything. Asked once. */
+    uint64_t (*interests)(const void *state);
+    /* Required: how many instances the pool should have. */
+    int32_t (*replicas)(void *state, const wt_scale_view *pool, const wt_cluster_view *cluster, uint32_t *answer, wt_text *why);
+} wt_scale_fns;
+
 /* A parameter of a policy. */
 typedef struct wt_param {
     /* Its name. */
@@ -600,7 +687,7 @@ typedef struct wt_param {
 /* A policy. */
 typedef struct wt_policy {
     /* The hook it fills: WT_ADMISSION, WT_ROUTING, WT_PRIORITY, WT_SCHEDULER, WT_PREEMPTION,
-     * WT_DISAGGREGATION, WT_BATCHING or WT_GATEWAY_DISPATCH. */
+     * WT_DISAGGREGATION, WT_BATCHING, WT_GATEWAY_DISPATCH or WT_SCALE. */
     uint32_t hook;
     /* Number of parameters. */
     uint32_t param_count;
@@ -611,7 +698,7 @@ typedef struct wt_policy {
     /* Its parameters. */
     const wt_param *params;
     /* Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns,
-     * wt_victim_fns, wt_disaggregation_fns, wt_batching_fns or wt_dispatch_fns. */
+     * wt_victim_fns, wt_disaggregation_fns, wt_batching_fns, wt_dispatch_fns or wt_scale_fns. */
     const void *functions;
     /* Makes its state. Null: it has none. */
     int32_t (*create)(const wt_setup *setup, void **state, wt_text *why);
@@ -802,6 +889,41 @@ WT_ASSERT(offsetof(wt_held_view, sequence) == 24, "not the layout of version 1.1
 WT_ASSERT(offsetof(wt_held_view, flow) == 32, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_held_view, reserved) == 36, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_held_view) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, arrived) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, arrived_prompt_tokens) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, completed) == 16, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, completed_prompt_tokens) == 24, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, completed_output_tokens) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, queued) == 40, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, running) == 48, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, in_flight) == 56, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, held) == 64, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, kv_capacity_tokens) == 72, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, interval_us) == 80, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, startup_us) == 88, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, slo_ttft_us) == 96, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, slo_itl_us) == 104, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, slo_e2e_us) == 112, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, kv_utilization_mean) == 120, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, kv_utilization_max) == 128, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, ttft_mean_us) == 136, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, ttft_p99_us) == 144, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, itl_mean_us) == 152, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, itl_p99_us) == 160, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, e2e_mean_us) == 168, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, e2e_p99_us) == 176, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, cost_per_hour) == 184, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, ready) == 192, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, loading) == 196, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, draining) == 200, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, min) == 204, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, max) == 208, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, index) == 212, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, pool) == 216, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, role) == 220, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, gpus) == 224, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_view, max_batch_size) == 228, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_scale_view) == 232, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, size) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, precise_prefix_blocks) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_host_fns, approximate_prefix_blocks) == 16, "not the layout of version 1.1");
@@ -910,6 +1032,10 @@ WT_ASSERT(offsetof(wt_dispatch_fns, interests) == 8, "not the layout of version 
 WT_ASSERT(offsetof(wt_dispatch_fns, dispatch) == 16, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_dispatch_fns, on_event) == 24, "not the layout of version 1.1");
 WT_ASSERT(sizeof(wt_dispatch_fns) == 32, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_fns, size) == 0, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_fns, interests) == 8, "not the layout of version 1.1");
+WT_ASSERT(offsetof(wt_scale_fns, replicas) == 16, "not the layout of version 1.1");
+WT_ASSERT(sizeof(wt_scale_fns) == 24, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_param, name) == 0, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_param, doc) == 8, "not the layout of version 1.1");
 WT_ASSERT(offsetof(wt_param, default_value) == 16, "not the layout of version 1.1");

@@ -15,13 +15,13 @@ mod objects;
 mod root;
 
 pub use adapters::{
-    admission, batching, disaggregation, dispatch, preemption, priority, routing, scheduler,
+    admission, batching, disaggregation, dispatch, preemption, priority, routing, scale, scheduler,
 };
 pub use declare::{Declared, DeclaredParam, Exported, HookKind, Make, MakerOf, Plugin, lib_header};
 pub use objects::{
     AdmissionBox, AdmissionObject, BatchingBox, BatchingObject, DisaggregationBox,
     DisaggregationObject, DispatchBox, DispatchObject, PriorityBox, PriorityObject, RouterBox,
-    RouterObject, SchedulerBox, SchedulerObject, VictimBox, VictimObject,
+    RouterObject, ScaleBox, ScaleObject, SchedulerBox, SchedulerObject, VictimBox, VictimObject,
 };
 pub use root::{PluginRoot, PluginRootRef};
 

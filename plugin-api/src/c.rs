@@ -9,7 +9,9 @@
 //! their last argument. State is used by one thread at a time, though not always by the same.
 
 use crate::abi::{BatchAnswer, RouteAnswer, SetupView};
-use crate::{ClusterView, Event, GatewayView, QueueView, QueuedView, RequestView, StepView};
+use crate::{
+    ClusterView, Event, GatewayView, QueueView, QueuedView, RequestView, ScaleView, StepView,
+};
 use std::ffi::{c_char, c_void};
 
 /// Name of the exported constant.
@@ -228,6 +230,19 @@ shape! {
 }
 
 shape! {
+    /// Functions of a policy that scales pools. Those that are not required may be null. Since 1.1.
+    pub struct ScaleFns as "wt_scale_fns" {
+        /// Bytes of this struct.
+        size: u64 = "uint64_t size";
+        /// What it reads of single instances, WT_READS_*. Null: everything. Asked once.
+        interests: Interests = "uint64_t (*interests)(const void *state)";
+        /// Required: how many instances the pool should have.
+        replicas: Option<unsafe extern "C" fn(State, *const ScaleView, *const ClusterView<'_>, *mut u32, *mut Text) -> i32> =
+            "int32_t (*replicas)(void *state, const wt_scale_view *pool, const wt_cluster_view *cluster, uint32_t *answer, wt_text *why)";
+    }
+}
+
+shape! {
     /// Functions of a batching policy. Those that are not required may be null. Since 1.1.
     pub struct BatchingFns as "wt_batching_fns" {
         /// Bytes of this struct.
@@ -263,7 +278,7 @@ shape! {
     /// A policy.
     pub struct PolicyC as "wt_policy" {
         /// The hook it fills: WT_ADMISSION, WT_ROUTING, WT_PRIORITY, WT_SCHEDULER, WT_PREEMPTION,
-        /// WT_DISAGGREGATION, WT_BATCHING or WT_GATEWAY_DISPATCH.
+        /// WT_DISAGGREGATION, WT_BATCHING, WT_GATEWAY_DISPATCH or WT_SCALE.
         hook: u32 = "uint32_t hook";
         /// Number of parameters.
         param_count: u32 = "uint32_t param_count";
@@ -274,7 +289,7 @@ shape! {
         /// Its parameters.
         params: *const ParamC = "const wt_param *params";
         /// Its functions: a wt_admission_fns, wt_router_fns, wt_priority_fns, wt_scheduler_fns,
-        /// wt_victim_fns, wt_disaggregation_fns, wt_batching_fns or wt_dispatch_fns.
+        /// wt_victim_fns, wt_disaggregation_fns, wt_batching_fns, wt_dispatch_fns or wt_scale_fns.
         functions: *const c_void = "const void *functions";
         /// Makes its state. Null: it has none.
         create: Option<unsafe extern "C" fn(*const SetupView<'_>, *mut State, *mut Text) -> i32> =

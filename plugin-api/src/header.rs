@@ -5,12 +5,13 @@ mod shapes;
 use crate::abi::{AT_ENQUEUE, BatchAnswer, EACH_STEP, FIFO, HookKind, RouteAnswer, SetupView};
 use crate::c::{
     AdmissionFns, AdmitC, BatchingFns, C_MAGIC, C_SYMBOL, DisaggregationFns, DispatchFns, LOG,
-    ParamC, PluginC, PolicyC, PriorityFns, RouterFns, SchedulerFns, Shape, Text, VictimFns, WHOLE,
+    ParamC, PluginC, PolicyC, PriorityFns, RouterFns, ScaleFns, SchedulerFns, Shape, Text,
+    VictimFns, WHOLE,
 };
 use crate::{
     AdapterSignal, ClusterView, Event, EventKind, GatewayView, HeldView, Host, HostFns,
     InstanceView, Interests, Kind, List, Outcome, QueueView, QueuedView, RequestView, RunningView,
-    StepView, Table, VERSION,
+    ScaleView, StepView, Table, VERSION,
 };
 use std::fmt::Write;
 
@@ -188,6 +189,7 @@ extern \"C\" {{
     h.view::<Event>();
     h.view::<StepView>();
     h.view::<HeldView<'static>>();
+    h.view::<ScaleView>();
     h.shape::<HostFns>();
     h.open("wt_host", &[" The host, as long as a call lasts."]);
     h.line("    const void *context;\n    const wt_host_fns *functions;");
@@ -214,6 +216,7 @@ extern \"C\" {{
     h.shape::<DisaggregationFns>();
     h.shape::<BatchingFns>();
     h.shape::<DispatchFns>();
+    h.shape::<ScaleFns>();
     h.shape::<ParamC>();
     h.shape::<PolicyC>();
     h.shape::<PluginC>();
@@ -253,6 +256,7 @@ fn enumerations(h: &mut Header) {
             ("DISAGGREGATION", number(HookKind::Disaggregation as u32)),
             ("BATCHING", number(HookKind::Batching as u32)),
             ("GATEWAY_DISPATCH", number(HookKind::Dispatch as u32)),
+            ("SCALE", number(HookKind::Scale as u32)),
         ],
     );
     let bits = |i: Interests| format!("{:#x}ull", i.0);
@@ -473,6 +477,7 @@ mod tests {
         check::<DisaggregationFns>(8);
         check::<BatchingFns>(8);
         check::<DispatchFns>(8);
+        check::<ScaleFns>(8);
         check::<GatewayView<'_>>(4);
         check::<BatchAnswer>(4);
         check::<ParamC>(8);

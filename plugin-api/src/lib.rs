@@ -41,6 +41,7 @@ mod header;
 mod hooks;
 mod host;
 mod list;
+mod scale;
 mod table;
 mod views;
 
@@ -56,6 +57,7 @@ pub use hooks::{
 };
 pub use host::{AdapterSignal, ClusterView, Host, HostFns, NoServices, QueueView, Services, Setup};
 pub use list::List;
+pub use scale::{Scale, ScaleView};
 pub use table::{Field, Kind, Table};
 pub use views::{Event, InstanceView, QueuedView, RequestView, RunningView, StepView};
 

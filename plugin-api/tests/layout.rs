@@ -10,11 +10,11 @@ use windtunnel_plugin_api::abi::{
 };
 use windtunnel_plugin_api::c::{
     AdmissionFns, AdmitC, BatchingFns, DisaggregationFns, DispatchFns, ParamC, PluginC, PolicyC,
-    PriorityFns, RouterFns, SchedulerFns, Shape, Text, VictimFns,
+    PriorityFns, RouterFns, ScaleFns, SchedulerFns, Shape, Text, VictimFns,
 };
 use windtunnel_plugin_api::{
     ClusterView, Event, GatewayView, HeldView, Host, HostFns, InstanceView, Interests, List,
-    QueueView, QueuedView, RequestView, RunningView, StepView, Table, VERSION,
+    QueueView, QueuedView, RequestView, RunningView, ScaleView, StepView, Table, VERSION,
 };
 
 const V1_0: &str = include_str!("layout-1.0.txt");
@@ -104,6 +104,8 @@ fn layout() -> String {
     view::<HeldView<'static>>(&mut text);
     shape::<GatewayView<'_>>(&mut text);
     shape::<DispatchFns>(&mut text);
+    view::<ScaleView>(&mut text);
+    shape::<ScaleFns>(&mut text);
     text
 }
 

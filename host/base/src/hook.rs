@@ -24,11 +24,13 @@ pub enum Hook {
     Batching,
     /// Which of the requests held at the gateway goes next.
     Dispatch,
+    /// How many instances a pool should have.
+    Scale,
 }
 
 impl Hook {
     /// All hooks, by their numbers in the contract of plugins.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Admission,
         Self::Routing,
         Self::Priority,
@@ -37,6 +39,7 @@ impl Hook {
         Self::Disaggregation,
         Self::Batching,
         Self::Dispatch,
+        Self::Scale,
     ];
 
     /// Its name in bundles, scripts and messages.
@@ -51,6 +54,7 @@ impl Hook {
             Self::Disaggregation => "disaggregation",
             Self::Batching => "batching",
             Self::Dispatch => "dispatch",
+            Self::Scale => "scale",
         }
     }
 
@@ -66,6 +70,7 @@ impl Hook {
             Self::Disaggregation => "disaggregation policy",
             Self::Batching => "batching strategy",
             Self::Dispatch => "dispatch policy",
+            Self::Scale => "scaling policy",
         }
     }
 

@@ -4,12 +4,14 @@ mod clock;
 mod gateway;
 mod kv_events;
 mod observations;
+mod scaling;
 mod split;
 mod steps;
 
 pub use gateway::{GatewayTimes, GatewayTotals, TurnedAway};
 pub use kv_events::{KvChange, KvEvent};
 pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
+pub use scaling::{PoolCounts, PoolScaling, ScalingRecord};
 pub use split::SplitRecord;
 pub use steps::{RanStep, StepRun, StepShare};
 
@@ -65,8 +67,10 @@ pub enum Outcome {
     Expired,
     /// The gateway took it back from an instance for more important ones.
     Evicted,
-    /// In the queue of the gateway when the run ended.
+    /// In the queue of the gateway when the run ended, or before it as no instance took requests.
     Held,
+    /// Lost on an instance that failed, and its client did not send it again.
+    Failed,
 }
 
 /// One request's results. Times are microseconds; absent means that the thing never happened.
@@ -107,6 +111,8 @@ pub struct RequestRecord {
     pub mean_itl_us: Option<f64>,
     /// How often it was preempted.
     pub preemptions: u32,
+    /// How often its client sent it again, as it was lost on an instance that failed.
+    pub retries: u32,
     /// Client's deadline; 0 = none.
     pub deadline_us: i64,
     /// Time-to-first-token target; 0 = none.
@@ -165,6 +171,7 @@ impl RequestRecord {
             itl_sum_us: 0,
             mean_itl_us: None,
             preemptions: 0,
+            retries: 0,
             deadline_us: request.deadline_us,
             slo_ttft_us: request.slo_ttft_us,
             slo_class: request.slo_class,
@@ -539,6 +546,8 @@ pub struct RunRecord {
     pub put_off: PutOff,
     /// What the gateway did with requests, where there is flow control.
     pub gateway: Option<GatewayTotals>,
+    /// What became of the instances, where a policy says how many there are, or some fail.
+    pub scaling: Option<ScalingRecord>,
     /// Decisions, when traced.
     pub decisions: Vec<Decision>,
     /// What every routing decision was made on, when that was observed.

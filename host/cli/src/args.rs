@@ -1,5 +1,6 @@
 //! The flags that several commands take, each once, with its help.
 
+use super::autoscale_args::AutoscaleArgs;
 use super::disaggregation_args::DisaggregationArgs;
 use super::flow_control_args::FlowControlArgs;
 use super::scheduling_args::SchedulingArgs;
@@ -7,7 +8,7 @@ use super::tier_args::TierArgs;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, unknown};
-use windtunnel_sim::ScaleSpec;
+use windtunnel_sim::{EventSpec, ScaleSpec};
 
 /// Refuses the first of these flags that is 0.
 ///
@@ -248,6 +249,19 @@ pub struct ClusterArgs {
     /// several times
     #[arg(long, value_name = "AT:[POOL:]N", value_delimiter = ',')]
     pub scale: Vec<ScaleSpec>,
+    /// What happens to instances: they fail (AT:fail:K[:RESTART]: others take requests in
+    /// their place after so many seconds), take longer for their steps
+    /// (AT:slow:K:FACTOR:SECONDS), or are replaced N at once (AT:roll:N[:STARTUP]). K are
+    /// instances from 0, as 2 or 0+1+2; POOL/ may stand before them. May be given several times
+    #[arg(long, value_name = "AT:KIND:WHOM", value_delimiter = ',')]
+    pub event: Vec<EventSpec>,
+    /// How often a client sends a request again that was lost on an instance that failed
+    /// [default: 0]
+    #[arg(long, value_name = "N")]
+    pub retries: Option<u32>,
+    /// Seconds after which it does [default: 1]
+    #[arg(long, value_name = "SECONDS")]
+    pub retry_after: Option<f64>,
     /// Policies in a YAML file; a flag given explicitly wins
     #[arg(long, value_name = "FILE")]
     pub policy_config: Option<PathBuf>,
@@ -419,6 +433,9 @@ pub struct CommonArgs {
     /// Holding requests back
     #[command(flatten)]
     pub flow_control: FlowControlArgs,
+    /// Scaling by a policy
+    #[command(flatten)]
+    pub autoscale: AutoscaleArgs,
     /// Analysis.
     #[command(flatten)]
     pub analysis: AnalysisArgs,

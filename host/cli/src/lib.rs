@@ -3,6 +3,7 @@
 
 mod accuracy;
 mod args;
+mod autoscale_args;
 pub mod calls;
 mod candidate_text;
 mod commands;

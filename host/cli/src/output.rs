@@ -244,6 +244,7 @@ fn carry_out(
         pools: config.names_pools(),
         splits: config.splits(),
         gateway: config.front.flow_control.is_some(),
+        retries: !config.events.all.is_empty(),
     };
     let mut result = None;
     staging.write(path, |out| {

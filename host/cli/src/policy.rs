@@ -473,6 +473,7 @@ fn new(args: &NewArgs) -> Result<(), InputError> {
         Hook::Disaggregation => "--prefill-instances 1 --decode-instances 3 --pd-decider",
         Hook::Batching => "--rules vllm --batching-strategy",
         Hook::Dispatch => "--flow-control --saturation-detector concurrency --dispatch-order",
+        Hook::Scale => "--autoscale-max 8 --autoscale",
     };
     say(&format!(
         "wrote {shown}; next:\n  windtunnel policy check {shown}\n  windtunnel run --model llama-3.1-8b-instruct --num-instances 4 --rate 40 {flag} {}",

@@ -8,7 +8,7 @@ use super::workload_args::{
 use windtunnel_base::input::InputError;
 use windtunnel_sim::{
     EngineSpec, FrontSpec, LatencySpec, LengthSpec, OutputSpec, ParallelSpec, PoliciesSpec,
-    PoolSpec, ReplaySpec, RulesSpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
+    PoolSpec, ReplaySpec, RetrySpec, RulesSpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
 use windtunnel_workload::TimeUnit;
 
@@ -68,6 +68,7 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         cluster,
         disaggregation,
         flow_control,
+        autoscale,
         analysis,
         output,
         horizon,
@@ -85,6 +86,12 @@ fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
         scale: cluster.scale.clone(),
         disaggregation: disaggregation.spec(),
         flow_control: flow_control.spec(),
+        autoscale: autoscale.spec(),
+        events: cluster.event.clone(),
+        client: RetrySpec {
+            retries: cluster.retries,
+            after: cluster.retry_after,
+        },
         front: FrontSpec {
             admission_latency_us: typed("admission_latency").map(|()| cluster.admission_latency),
             routing_latency_us: typed("routing_latency").map(|()| cluster.routing_latency),

@@ -4,6 +4,7 @@
 //! [`builtin::MODEL_CONFIGS`]); files of the same layout, and BLIS's own, can take their place.
 //! Reading is strict: an unknown key or a figure that makes no sense is an error with its place.
 
+pub mod autoscale;
 mod blis;
 mod blis_entries;
 pub mod builtin;

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Sym, Symbols};
 use windtunnel_plugin_api::{
-    Admission, Batching, Disaggregation, Dispatch, Priority, Router, Scheduler, Setup, Victim,
+    Admission, Batching, Disaggregation, Dispatch, Priority, Router, Scale, Scheduler, Setup,
+    Victim,
 };
 
 /// Gives a name's number.
@@ -216,6 +217,29 @@ impl<'a> Builder<'a> {
                 policy,
                 |scripts, program, symbol| scripts.dispatch(program, symbol),
                 Plugin::dispatch,
+            ),
+        }
+    }
+
+    /// The scaling policy of the pool at this position. Scripts of several pools share nothing.
+    ///
+    /// # Errors
+    /// As [`admission`](Self::admission).
+    pub fn scale(&mut self, pool: usize) -> Result<Box<dyn Scale>, InputError> {
+        let hook = Hook::Scale;
+        match self.spec.scale_of(pool) {
+            Choice::BuiltIn { policy, values } => match policy.make {
+                Make::Scale(make) => Ok(make(&self.facts, values)),
+                _ => Err(misplaced(hook, policy.name, policy.hook())),
+            },
+            Choice::Custom(policy) => match policy.make() {
+                custom::Make::Scale(make) => Ok(make(&self.facts)),
+                _ => Err(misplaced(hook, policy.name(), policy.hook())),
+            },
+            Choice::External(policy) => self.make_external(
+                policy,
+                |scripts, program, symbol| scripts.scale(program, pool, symbol),
+                Plugin::scale,
             ),
         }
     }

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to};
 use windtunnel_base::slo_priority::SloPriorities;
+use windtunnel_config::autoscale::AutoscaleSpec;
 use windtunnel_config::flow_control::FlowControlSpec;
 use windtunnel_config::pool::PoolSpec;
 
@@ -58,8 +59,13 @@ pub struct Bundle {
     /// Dispatch, where a gateway holds requests.
     #[serde(deserialize_with = "dispatch")]
     pub dispatch: Section,
+    /// Scale, where pools are scaled.
+    #[serde(deserialize_with = "scale")]
+    pub scale: Section,
     /// A gateway that holds requests back; what the run itself says of it counts more.
     pub flow_control: FlowControlSpec,
+    /// Pools that a policy scales; what the run itself says of it counts more.
+    pub autoscale: AutoscaleSpec,
     /// Share of the cluster's request slots by tenant, 0..=1.
     pub tenant_budgets: BTreeMap<String, f64>,
     /// The cluster's pools; none = those of the run. Beyond the reference, as for other GPUs beside
@@ -103,6 +109,10 @@ fn batching<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Er
 
 fn dispatch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
     section(deserializer, Hook::Dispatch)
+}
+
+fn scale<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Section, D::Error> {
+    section(deserializer, Hook::Scale)
 }
 
 fn section<'de, D: Deserializer<'de>>(deserializer: D, hook: Hook) -> Result<Section, D::Error> {
@@ -232,6 +242,7 @@ impl Bundle {
             Hook::Disaggregation => &self.disaggregation,
             Hook::Batching => &self.batching,
             Hook::Dispatch => &self.dispatch,
+            Hook::Scale => &self.scale,
         }
     }
 
@@ -246,6 +257,7 @@ impl Bundle {
             Hook::Disaggregation => &mut self.disaggregation.params,
             Hook::Batching => &mut self.batching.params,
             Hook::Dispatch => &mut self.dispatch.params,
+            Hook::Scale => &mut self.scale.params,
         }
     }
 

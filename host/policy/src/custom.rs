@@ -6,7 +6,7 @@ use crate::param::Hook;
 use std::fmt;
 use std::sync::Arc;
 use windtunnel_plugin_api::{
-    Admission, Batching, Disaggregation, Dispatch, Priority, Router, Scheduler, Victim,
+    Admission, Batching, Disaggregation, Dispatch, Priority, Router, Scale, Scheduler, Victim,
 };
 
 /// A policy that the calling program brings along. It fills the same traits, and sees the same
@@ -33,6 +33,7 @@ pub(crate) enum Make {
     Disaggregation(Maker<dyn Disaggregation>),
     Batching(Maker<dyn Batching>),
     Dispatch(Maker<dyn Dispatch>),
+    Scale(Maker<dyn Scale>),
 }
 
 impl Custom {
@@ -117,6 +118,17 @@ impl Custom {
         Self::new(name, make)
     }
 
+    /// A scaling policy, made for each pool that is scaled; `name` is said of it in reports and
+    /// messages.
+    #[must_use]
+    pub fn scale<P: Scale + 'static>(
+        name: &str,
+        make: impl Fn(&Facts) -> P + Send + Sync + 'static,
+    ) -> Self {
+        let make = Make::Scale(Arc::new(move |facts| Box::new(make(facts))));
+        Self::new(name, make)
+    }
+
     fn new(name: &str, make: Make) -> Self {
         let name = name.into();
         Self { name, make }
@@ -140,6 +152,7 @@ impl Custom {
             Make::Disaggregation(_) => Hook::Disaggregation,
             Make::Batching(_) => Hook::Batching,
             Make::Dispatch(_) => Hook::Dispatch,
+            Make::Scale(_) => Hook::Scale,
         }
     }
 
@@ -152,7 +165,8 @@ impl PartialEq for Custom {
     /// The same function, not only the same name.
     fn eq(&self, other: &Self) -> bool {
         use Make::{
-            Admission, Batching, Disaggregation, Dispatch, Preemption, Priority, Routing, Scheduler,
+            Admission, Batching, Disaggregation, Dispatch, Preemption, Priority, Routing, Scale,
+            Scheduler,
         };
         match (&self.make, &other.make) {
             (Admission(a), Admission(b)) => Arc::ptr_eq(a, b),
@@ -163,6 +177,7 @@ impl PartialEq for Custom {
             (Disaggregation(a), Disaggregation(b)) => Arc::ptr_eq(a, b),
             (Batching(a), Batching(b)) => Arc::ptr_eq(a, b),
             (Dispatch(a), Dispatch(b)) => Arc::ptr_eq(a, b),
+            (Scale(a), Scale(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }

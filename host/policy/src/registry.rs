@@ -2,7 +2,7 @@
 
 use super::builtin::policy::BuiltIn;
 use super::builtin::{
-    admission, batching, disaggregation, dispatch, preemption, priority, routing, scheduler,
+    admission, batching, disaggregation, dispatch, preemption, priority, routing, scale, scheduler,
 };
 use super::param::Hook;
 use super::shipped;
@@ -20,6 +20,7 @@ pub fn built_ins(hook: Hook) -> &'static [BuiltIn] {
         Hook::Disaggregation => disaggregation::TABLE,
         Hook::Batching => batching::TABLE,
         Hook::Dispatch => dispatch::TABLE,
+        Hook::Scale => scale::TABLE,
     }
 }
 
@@ -95,6 +96,7 @@ mod tests {
             Make::Disaggregation(make) => drop(make(&facts, values)),
             Make::Batching(make) => drop(make(&facts, values)),
             Make::Dispatch(make) => drop(make(&facts, values)),
+            Make::Scale(make) => drop(make(&facts, values)),
         }
     }
 

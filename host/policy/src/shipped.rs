@@ -51,6 +51,7 @@ shipped! {
     Batching "batching": "chunked-context" "continuous" "greedy" "in-flight" "one-prefill" "prefill-first"
         "run-to-completion" "static" "step-time" "windowed";
     Dispatch "dispatch": "fifo" "priority" "slo-deadline";
+    Scale "scale": "fixed" "hpa-concurrency" "hpa-kv" "hpa-queue" "keda" "saturation" "sla-planner";
 }
 
 /// The scripts that fill `hook`.

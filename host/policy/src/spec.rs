@@ -36,6 +36,10 @@ pub struct PolicySpec {
     pub pool_batching: Vec<Option<Choice>>,
     /// Which of the requests goes next that a gateway holds, where there is one.
     pub dispatch: Choice,
+    /// How many instances a pool should have, where pools are scaled.
+    pub scale: Choice,
+    /// The same of pools that have their own, by position of the pool; elsewhere `scale` counts.
+    pub pool_scale: Vec<Option<Choice>>,
     /// Priorities of the SLO classes, which requests carry into every hook.
     pub slo_priorities: SloPriorities,
 }
@@ -55,6 +59,8 @@ impl Default for PolicySpec {
             batching: default_policy(Hook::Batching).into(),
             pool_batching: Vec::new(),
             dispatch: default_policy(Hook::Dispatch).into(),
+            scale: default_policy(Hook::Scale).into(),
+            pool_scale: Vec::new(),
             slo_priorities: SloPriorities::default(),
         }
     }
@@ -73,6 +79,7 @@ impl PolicySpec {
             Hook::Disaggregation => &self.disaggregation,
             Hook::Batching => &self.batching,
             Hook::Dispatch => &self.dispatch,
+            Hook::Scale => &self.scale,
         }
     }
 
@@ -90,6 +97,7 @@ impl PolicySpec {
             Hook::Disaggregation => &mut self.disaggregation,
             Hook::Batching => &mut self.batching,
             Hook::Dispatch => &mut self.dispatch,
+            Hook::Scale => &mut self.scale,
         } = choice;
     }
 
@@ -98,6 +106,13 @@ impl PolicySpec {
     pub fn batching_of(&self, pool: usize) -> &Choice {
         let own = self.pool_batching.get(pool).and_then(Option::as_ref);
         own.unwrap_or(&self.batching)
+    }
+
+    /// How many instances the pool at this position should have.
+    #[must_use]
+    pub fn scale_of(&self, pool: usize) -> &Choice {
+        let own = self.pool_scale.get(pool).and_then(Option::as_ref);
+        own.unwrap_or(&self.scale)
     }
 
     /// Takes over what fills `hook` in `other`. With admission go the tenants' budgets and the
@@ -142,6 +157,8 @@ impl PolicySpec {
         let all = all.chain(stages.map(|choice| (Hook::Routing, choice)));
         let pools = self.pool_batching.iter().flatten();
         let all = all.chain(pools.map(|choice| (Hook::Batching, choice)));
+        let scaled = self.pool_scale.iter().flatten();
+        let all = all.chain(scaled.map(|choice| (Hook::Scale, choice)));
         all.filter_map(|(hook, choice)| Some((hook, choice.external()?)))
     }
 }

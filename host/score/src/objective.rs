@@ -267,6 +267,7 @@ mod tests {
             rejected_by_routing: 0,
             put_off: PutOff::default(),
             gateway: None,
+            scaling: None,
             shed_by_class: Vec::new(),
             decisions: Vec::new(),
             observations: RoutingObservations::default(),

@@ -345,7 +345,11 @@ fn request_ms(records: &[RequestRecord], from_us: i64, end_us: i64) -> f64 {
             | Outcome::Shed
             | Outcome::Expired
             | Outcome::Evicted => r.arrival_us,
-            Outcome::Running | Outcome::Queued | Outcome::InTransit | Outcome::Held => end_us,
+            Outcome::Running
+            | Outcome::Queued
+            | Outcome::InTransit
+            | Outcome::Held
+            | Outcome::Failed => end_us,
         };
         let first = r.ttft_us.map_or(left, |ttft| left.min(r.arrival_us + ttft));
         let within = |until: i64| (until.min(end_us) - r.arrival_us.max(from_us)).max(0);

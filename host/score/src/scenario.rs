@@ -147,6 +147,7 @@ impl Scenario {
                 ..TraceConfig::default()
             },
             salted: true,
+            slo_targets_us: [0; 3],
         }
     }
 

@@ -194,6 +194,7 @@ fn run(
             ..TraceConfig::default()
         },
         salted: true,
+        slo_targets_us: [0; 3],
     };
     let deployment = Deployment::of_parts(config, Preset::Vllm);
     let (cluster, meter) = deployment.cluster(spec, play, &mut traffic)?;

@@ -4,6 +4,7 @@
 mod dispatch;
 mod named;
 mod pool_batching;
+mod scale;
 
 use crate::disaggregation_spec::DisaggregationSpec;
 use crate::scorers;
@@ -11,6 +12,7 @@ use crate::settings::Given;
 use crate::spec::{PoliciesSpec, SchedulingPolicySpec};
 use windtunnel_base::input::{InputError, LARGEST_SPEC, parse_yaml, read_text_up_to, unknown};
 use windtunnel_base::request::Symbols;
+use windtunnel_config::autoscale::AutoscaleSpec;
 use windtunnel_config::flow_control::FlowControlSpec;
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::instance::Preset;
@@ -98,6 +100,8 @@ pub(crate) struct ClusterFacts<'a> {
     /// As the run has them; none = one pool of which nothing is said.
     pub(crate) pools: &'a [PoolSpec],
     pub(crate) flow_control: &'a FlowControlSpec,
+    pub(crate) autoscale: &'a AutoscaleSpec,
+    pub(crate) pool_names: &'a [String],
     /// Times are in ticks.
     pub(crate) in_ticks: bool,
     /// The clock is that of XpuSim.
@@ -147,6 +151,7 @@ pub(crate) fn choose(
         false => Ok(None),
     });
     let (batching, pool_batching) = chooser.batching(cluster)?;
+    let (scale, pool_scale) = chooser.scale(cluster)?;
     let spec = PolicySpec {
         admission: chooser.admission()?,
         tenant_budgets: tenant_budgets
@@ -162,6 +167,8 @@ pub(crate) fn choose(
         dispatch: chooser.dispatch(cluster)?,
         batching,
         pool_batching,
+        scale,
+        pool_scale,
         slo_priorities: bundle.slo_priorities()?,
     };
     chooser.all_params_taken()?;
@@ -247,6 +254,9 @@ fn try_out(spec: &PolicySpec, instances: u32) -> Result<(), InputError> {
     builder.stage_router(spec.decode_routing.as_ref(), 1)?;
     builder.disaggregation()?;
     builder.dispatch()?;
+    for pool in 0..spec.pool_scale.len().max(1) {
+        builder.scale(pool)?;
+    }
     builder.priority(0)?;
     builder.scheduler(0)?;
     builder.victim(0)?;
@@ -444,6 +454,7 @@ impl Chooser<'_> {
             Hook::Disaggregation => "pd_decider",
             Hook::Batching => "batching_strategy",
             Hook::Dispatch => "dispatch_order",
+            Hook::Scale => "autoscale",
         };
         let because = format!(
             "because the program fills {hook} with \"{}\"",

@@ -1,7 +1,9 @@
 //! What a run's instances and front end are, before any policy or request is known.
 
+use crate::autoscale;
 use crate::batching;
 use crate::disaggregation::{self, TransferUnits};
+use crate::events;
 use crate::flow_control;
 use crate::policies::make_policies;
 use crate::profile;
@@ -61,6 +63,9 @@ pub struct Play {
     /// Scripts draw numbers of their own: which ones depends on their text, so that a script cannot
     /// tell the run's seed by them.
     pub salted: bool,
+    /// Targets that scaling policies are told: time to first token, mean inter-token latency,
+    /// end-to-end latency, microseconds; 0 = none.
+    pub slo_targets_us: [i64; 3],
 }
 
 /// The models and figures of a run.
@@ -144,14 +149,21 @@ impl Deployment {
         let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());
         let short = canonical.rsplit('/').next().unwrap_or_default().to_owned();
         let predictor = front.output_predictor.as_deref();
-        let schedule = scale::schedule(run, &mut pools)?;
+        let (scaling, initial) = autoscale::scaling(run, given, &mut pools)?;
+        let mut schedule = scale::schedule(run, &mut pools)?;
         for ((k, pool), machine) in pools.iter().enumerate().zip(&mut machines) {
             let initial = schedule.initial.get(k).copied();
             machine.instances = schedule.most(k, initial.unwrap_or(pool.instances));
         }
+        let events = events::events(run, given, &pools)?;
+        if scaling.is_on() {
+            schedule.initial = initial;
+        }
         let config = ClusterConfig {
             pools,
             schedule,
+            scaling,
+            events,
             transfer,
             lockstep: run.disaggregation.lockstep,
             front: FrontEndConfig {
@@ -285,6 +297,7 @@ impl Deployment {
         config.seed = play.seed;
         config.horizon_us = play.horizon_us;
         config.front.trace = play.trace;
+        config.scaling.targets_us = play.slo_targets_us;
         if play.salted {
             config.front.policy_salt = policies.salt();
         }

@@ -1,6 +1,8 @@
 //! What reports say that was simulated: lines for people, and the same for programs.
 
+use crate::autoscale;
 use crate::batching::{Times, is_continuous};
+use crate::events;
 use crate::flow_control;
 use crate::pool_setup::pool_setup;
 use crate::scale;
@@ -66,6 +68,12 @@ impl Simulation {
         };
         let mut lines = vec![served];
         lines.extend(scale::described(&self.spec));
+        lines.extend(autoscale::described(
+            &config.scaling,
+            &config.pools,
+            &self.policies,
+        ));
+        lines.extend(events::described(&self.spec));
         lines.push(format!("workload: {}", self.workload.description));
         lines.push(format!(
             "policies: admission {}, routing {}, scheduler {}, priority {}, preemption {}",
@@ -161,6 +169,13 @@ impl Simulation {
         setup["rules"] = preset.into();
         if !self.spec.scale.is_empty() {
             setup["scale"] = json!(self.spec.scale);
+        }
+        if config.scaling.is_on() {
+            setup["autoscale"] = autoscale::setup(&config.scaling, &config.pools, &self.policies);
+        }
+        if !self.spec.events.is_empty() {
+            setup["events"] = json!(self.spec.events);
+            setup["client"] = json!(self.spec.client);
         }
         add(&mut setup, rest);
         setup

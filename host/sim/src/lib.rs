@@ -42,6 +42,7 @@ struct Guide;
 #[cfg(test)]
 mod adapter_tests;
 mod analysis;
+mod autoscale;
 mod batching;
 #[cfg(test)]
 mod batching_setting_tests;
@@ -52,6 +53,8 @@ mod deployment;
 mod describe;
 mod disaggregation;
 mod disaggregation_spec;
+mod event_spec;
+mod events;
 pub mod fit;
 mod flow_control;
 pub mod ground_truth;
@@ -87,6 +90,7 @@ mod xpusim_traffic;
 
 pub use deployment::{Deployment, Play, defaults};
 pub use disaggregation_spec::DisaggregationSpec;
+pub use event_spec::{EventKind, EventSpec, RetrySpec};
 pub use names::unused_name;
 pub use policies::make_policies;
 pub use scale_spec::ScaleSpec;
@@ -98,6 +102,7 @@ pub use spec::{
 pub use targets::{TargetTeller, Untargeted, told_us};
 pub use windtunnel_base::input::InputError;
 pub use windtunnel_base::{parallel, record, request};
+pub use windtunnel_config::autoscale::{AutoscaleSpec, StartupSpec};
 pub use windtunnel_config::flow_control::FlowControlSpec;
 pub use windtunnel_config::pool::{EngineSpec, LatencySpec, ParallelSpec, PoolSpec, RoleSpec};
 pub use windtunnel_engine::cluster::Progress;

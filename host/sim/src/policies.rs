@@ -67,6 +67,9 @@ pub fn make_policies(
             Some(_) => Some(builder.dispatch()?),
             None => None,
         },
+        scale: (0..config.pools.len())
+            .map(|k| config.scaling.of(k).map(|_| builder.scale(k)).transpose())
+            .collect::<Result<_, _>>()?,
         slo_priorities: spec.slo_priorities.clone(),
     };
     let pools = config.pools.iter().enumerate();

@@ -2,6 +2,7 @@
 //! Python spell them. Messages name settings in backticks (`` `rate` ``), so that each door can
 //! write them its own way.
 
+use crate::event_spec;
 use crate::scale_spec;
 use crate::spec::RunSpec;
 use serde_json::{Map, Value};
@@ -22,6 +23,18 @@ const SETTINGS: &[(&str, &str)] = &[
     ("time_limit", "time_limit"),
     ("num_instances", "pool.count"),
     ("scale", "scale"),
+    ("autoscale", "autoscale.policy"),
+    ("autoscale_params", "autoscale.params"),
+    ("autoscale_min", "autoscale.min"),
+    ("autoscale_max", "autoscale.max"),
+    ("autoscale_interval", "autoscale.interval"),
+    ("autoscale_startup", "autoscale.startup.mean"),
+    ("autoscale_startup_stddev", "autoscale.startup.stddev"),
+    ("autoscale_drain", "autoscale.drain"),
+    ("gpu_cost_per_hour", "autoscale.gpu_cost_per_hour"),
+    ("event", "events"),
+    ("retries", "client.retries"),
+    ("retry_after", "client.after"),
     ("hardware", "pool.hardware"),
     ("gpu_power", "pool.gpu_power"),
     ("gpu_price", "pool.gpu_price"),
@@ -373,6 +386,7 @@ impl RunSpec {
             };
             let value = match key {
                 "scale" => scale_spec::of_texts(value)?,
+                "events" => event_spec::of_texts(value)?,
                 _ => value,
             };
             let (tree, path) = match key.strip_prefix("pool.") {
@@ -506,6 +520,8 @@ mod tests {
                 json!([1.0, 2.0]),
                 json!(["a=1"]),
                 json!([{ "at": 3.0, "instances": 2 }]),
+                json!({ "target": 2.0 }),
+                json!(["3:fail:0"]),
             ];
             let fits = |value: &Value| {
                 let mut given = settings(json!({ "model": "m", "trace": "t" }));

@@ -1,6 +1,7 @@
 //! From a run's spec to a simulation, and from there to its result.
 
 use crate::analysis::{Analysis, infinite_cache_hit_rate};
+use crate::autoscale;
 use crate::batching;
 use crate::choose::{Chosen, ClusterFacts, bundle, choose};
 use crate::deployment::{Deployment, Play, defaults};
@@ -13,7 +14,7 @@ use crate::released;
 use crate::scheduling::check_drafts;
 use crate::settings::{Given, of_pools, of_workload};
 use crate::spec::{RulesSpec, RunSpec};
-use crate::targets::{TargetTeller, Untargeted};
+use crate::targets::{TargetTeller, Untargeted, told_of_all};
 use crate::ticks;
 use crate::tiers;
 use crate::workload::{Opened, Traces, horizon, measured_us, open_workload};
@@ -259,6 +260,8 @@ impl Resolver<'_> {
         }
         let gated = flow_control::with_bundle(run, &bundle)?;
         let run = gated.as_ref().unwrap_or(run);
+        let scaled = autoscale::with_bundle(run, &bundle)?;
+        let run = scaled.as_ref().unwrap_or(run);
         let given = Given::of(run).excusing(self.excused.iter().cloned());
         let expanded = disaggregation::pools(run, &given)?;
         let run = expanded.as_ref().unwrap_or(run);
@@ -269,6 +272,8 @@ impl Resolver<'_> {
             defaults.kernel_fit = fit;
         }
         let deployment = Deployment::with(run, &given, defaults)?;
+        let pools = deployment.config().pools.iter();
+        let pool_names: Vec<String> = pools.map(|pool| pool.name.clone()).collect();
         let cluster = ClusterFacts {
             instances: deployment.config().instances(),
             rules: deployment.preset(),
@@ -278,6 +283,8 @@ impl Resolver<'_> {
             as_xpusim: run.is_as_xpusim(),
             disaggregation: &run.disaggregation,
             flow_control: &run.flow_control,
+            autoscale: &run.autoscale,
+            pool_names: &pool_names,
         };
         let Chosen { spec, mut notes } =
             choose(&run.policies, &bundle, self.policies, &given, &cluster)?;
@@ -426,6 +433,7 @@ impl Simulation {
             horizon_us: self.workload.horizon_us,
             trace: self.analysis.trace,
             salted: false,
+            slo_targets_us: told_of_all(&self.slo_targets()),
         };
         let mut cache = self.infinite_cache();
         let (mut seen, names_matter) = (Seen::default(), !self.mentions.is_empty());

@@ -1,10 +1,12 @@
 //! A run as plain data: everything that its results depend on, in one YAML file.
 
 use crate::disaggregation_spec::DisaggregationSpec;
+use crate::event_spec::{EventSpec, RetrySpec};
 use crate::scale_spec::ScaleSpec;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use windtunnel_base::input::{InputError, is_default};
+use windtunnel_config::autoscale::AutoscaleSpec;
 use windtunnel_config::flow_control::FlowControlSpec;
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_workload::TimeUnit;
@@ -73,6 +75,15 @@ pub struct RunSpec {
     /// Instances that come and go while the run goes on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scale: Vec<ScaleSpec>,
+    /// Instances that come and go by a policy.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub autoscale: AutoscaleSpec,
+    /// Instances that fail, slow down and are replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventSpec>,
+    /// What clients do whose request was lost on an instance that failed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub client: RetrySpec,
     /// Prefill and decode on instances of their own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub disaggregation: DisaggregationSpec,

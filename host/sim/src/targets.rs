@@ -1,7 +1,7 @@
 //! The targets that a run is judged by are the targets that its policies are told.
 
 use windtunnel_base::request::{Request, Symbols};
-use windtunnel_results::metrics::slo::{Dimension, SloTargets};
+use windtunnel_results::metrics::slo::{DEFAULT_CLASS, Dimension, SloTargets};
 
 /// What requests of classes without a target on the time to first token are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,15 @@ impl<'a> TargetTeller<'a> {
 pub fn told_us(targets: &SloTargets, class: &str) -> Option<i64> {
     let us = targets.target_us(class, Dimension::Ttft)?;
     Some((us as i64).max(1))
+}
+
+/// What policies are told of the targets of requests without a class: time to first token, mean
+/// inter-token latency and end-to-end latency, microseconds; 0 = none.
+pub(crate) fn told_of_all(targets: &SloTargets) -> [i64; 3] {
+    Dimension::ALL.map(|dimension| {
+        let us = targets.target_us(DEFAULT_CLASS, dimension);
+        us.map_or(0, |us| (us as i64).max(1))
+    })
 }
 
 #[cfg(test)]

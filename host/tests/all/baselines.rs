@@ -170,6 +170,7 @@ fn every_file_runs_through_the_command() {
                     "--flow-control --saturation-detector concurrency --max-concurrency 6 --dispatch-order"
                         .to_owned()
                 }
+                Hook::Scale => "--autoscale-max 4 --autoscale".to_owned(),
                 hook => format!("--{hook}-policy"),
             };
             let mut line = format!(

@@ -522,7 +522,7 @@ fn yaml_and_json_files_name_the_line_and_the_nearest_key() {
         ("config.json", "[]"),
     ]);
     folder.write("latin.yaml", b"scheduler: \xff\n");
-    let keys = "admission, routing, prefill_routing, decode_routing, priority, scheduler, preemption, disaggregation, batching, dispatch, flow_control, tenant_budgets, pools";
+    let keys = "admission, routing, prefill_routing, decode_routing, priority, scheduler, preemption, disaggregation, batching, dispatch, scale, flow_control, autoscale, tenant_budgets, pools";
     for (file, message) in [
         (
             "key",

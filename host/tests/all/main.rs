@@ -5,11 +5,13 @@
 mod accuracy_page;
 mod adapters;
 mod api_server;
+mod autoscale;
 mod baselines;
 mod batching;
 mod bounded;
 mod capacity;
 mod cases;
+mod cluster_events;
 mod compare;
 mod disaggregation;
 mod errors;

@@ -104,6 +104,7 @@ fn run(rules: EngineRules, make: impl FnOnce(&mut Setup<'_>) -> Policies) -> Run
         router,
         stages: None,
         dispatch: None,
+        scale: Vec::new(),
         slo_priorities: SloPriorities::default(),
     };
     let batching = || lab::hooks(&PolicySpec::default(), 1).remove(0).batching;
@@ -606,7 +607,32 @@ fn what_plugin_new_writes_builds_passes_its_tests_and_is_a_plugin() {
             "{}",
             ran.stdout
         );
+        if hook == "scale" {
+            scales_as_its_script(&plugin);
+        }
     }
+}
+
+/// The plugin decides as the script does that `policy new` writes.
+fn scales_as_its_script(plugin: &Path) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("scale.lua");
+    let script = script.display().to_string();
+    let made = windtunnel(["policy", "new", "--hook", "scale", &script]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let [by_plugin, by_script] = [plugin.display().to_string(), script].map(|policy| {
+        let line = "run --model llama-3.1-8b-instruct --rate 30 --num-requests 1500 --quiet --json --autoscale-max 5 \
+                    --autoscale-interval 2 --autoscale-startup 3 --policy-param scale.target=12 --autoscale";
+        let ran = windtunnel(line.split_whitespace().chain([policy.as_str()]));
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let json: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        json["scaling"].clone()
+    });
+    assert!(
+        by_plugin["pools"][0]["scale_ups"].as_u64() > Some(0),
+        "{by_plugin}"
+    );
+    assert_eq!(by_plugin, by_script);
 }
 
 #[test]

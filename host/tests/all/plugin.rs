@@ -99,6 +99,7 @@ pub(crate) fn front(
         router: Box::new(router),
         stages: None,
         dispatch: None,
+        scale: Vec::new(),
         slo_priorities: SloPriorities::default(),
     }
 }

@@ -63,8 +63,13 @@ fn simulate_script(case: &Case, mut script: Script) -> Result<Outcomes, String> 
 /// Everything a run says, as text.
 pub(crate) fn text(record: &RunRecord) -> String {
     format!(
-        "{:?} {:?} {:?} {:?} {:?}",
-        record.requests, record.instances, record.decisions, record.shed_by_class, record.gateway
+        "{:?} {:?} {:?} {:?} {:?} {:?}",
+        record.requests,
+        record.instances,
+        record.decisions,
+        record.shed_by_class,
+        record.gateway,
+        record.scaling
     )
 }
 
@@ -443,6 +448,7 @@ fn the_cases_reach_every_outcome() {
                 Outcome::Expired => "expired",
                 Outcome::Evicted => "evicted",
                 Outcome::Held => "held",
+                Outcome::Failed => "failed",
                 Outcome::Running => "running",
                 Outcome::Queued => "queued",
                 Outcome::InTransit => "in transit",

@@ -397,6 +397,7 @@ fn the_references_are_complete() {
     lists("reference/results.md", rows::COLUMNS);
     lists("reference/results.md", rows::SPLIT);
     lists("reference/results.md", rows::GATEWAY);
+    lists("reference/results.md", [rows::RETRIES]);
     for clock in [Clock::Real, Clock::Ticks] {
         let columns = sweep::columns(&[], clock);
         lists("reference/results.md", columns.iter().map(String::as_str));

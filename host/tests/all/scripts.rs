@@ -34,6 +34,7 @@ pub(crate) fn load_error(hook: Hook, text: &str) -> String {
         Hook::Disaggregation => builder.disaggregation().err(),
         Hook::Batching => builder.batching(0, 0).err(),
         Hook::Dispatch => builder.dispatch().err(),
+        Hook::Scale => builder.scale(0).err(),
     };
     error.map_or(String::new(), |e| e.to_string())
 }

@@ -271,7 +271,7 @@ fn mistakes_are_found_before_the_first_run() {
         (
             "M --policy-config @/b.yaml --grid bundle:schedler=sjf",
             "bundle:schedler=sjf: @/b.yaml: unknown key \"schedler\"; did you mean \"scheduler\"? valid: admission, \
-             routing, prefill_routing, decode_routing, priority, scheduler, preemption, disaggregation, batching, dispatch, flow_control, \
+             routing, prefill_routing, decode_routing, priority, scheduler, preemption, disaggregation, batching, dispatch, scale, flow_control, autoscale, \
              tenant_budgets, pools",
         ),
         (

@@ -1,6 +1,7 @@
 //! Every file in `policies/` that has a twin in Rust decides as the twin does: on random runs, in
 //! every record and every decision, and on the reference's cases.
 
+use crate::autoscale::{any_scale, scale_first};
 use crate::cases::{
     Case, OF_THE_REFERENCE, any_decider, any_of, case, gaie_legacy, split, tier_shed, token_bucket,
     two_weights, weighted,
@@ -55,8 +56,13 @@ fn said(record: &RunRecord, scores: bool) -> String {
         })
         .collect();
     format!(
-        "{:#?} {:#?} {decisions:#?} {:?} {:?} {:?}",
-        record.requests, record.instances, record.shed_by_class, record.gateway, record.fault
+        "{:#?} {:#?} {decisions:#?} {:?} {:?} {:#?} {:?}",
+        record.requests,
+        record.instances,
+        record.shed_by_class,
+        record.gateway,
+        record.scaling,
+        record.fault
     )
 }
 
@@ -299,6 +305,15 @@ proptest! {
         case.config.front.flow_control = Some(flow);
         case.policies.dispatch = dispatch;
         let files = [twin(Hook::Dispatch, &case.policies.dispatch)];
+        agree(&case, &files, Compiled::default())?;
+    }
+
+    #[test]
+    fn scale_twins_agree(case in case(40), interval_us in 200i64..2_000, scale in any_scale()) {
+        let mut case = case;
+        scale_first(&mut case, interval_us);
+        case.policies.scale = scale;
+        let files = [twin(Hook::Scale, &case.policies.scale)];
         agree(&case, &files, Compiled::default())?;
     }
 

@@ -205,6 +205,7 @@ mod tests {
             itl_sum_us: 0,
             mean_itl_us: None,
             preemptions: 0,
+            retries: 0,
             deadline_us: r.deadline_us,
             slo_ttft_us: r.slo_ttft_us,
             slo_class: r.slo_class,

@@ -5,13 +5,14 @@ use super::objects::{
     AdmissionBox, AdmissionObject, AdmissionObject_TO, BatchingBox, BatchingObject,
     BatchingObject_TO, DisaggregationBox, DisaggregationObject, DisaggregationObject_TO,
     DispatchBox, DispatchObject, DispatchObject_TO, PriorityBox, PriorityObject, PriorityObject_TO,
-    RouterBox, RouterObject, RouterObject_TO, SchedulerBox, SchedulerObject, SchedulerObject_TO,
-    VictimBox, VictimObject, VictimObject_TO,
+    RouterBox, RouterObject, RouterObject_TO, ScaleBox, ScaleObject, ScaleObject_TO, SchedulerBox,
+    SchedulerObject, SchedulerObject_TO, VictimBox, VictimObject, VictimObject_TO,
 };
 use super::{AT_ENQUEUE, AdmitAnswer, BatchAnswer, RouteAnswer, order_number, refresh_number};
 use crate::{
     Admission, Batching, ClusterView, Disaggregation, Dispatch, Event, GatewayView, Interests,
-    Priority, QueueView, QueuedView, RequestView, Router, Scheduler, StepView, Victim,
+    Priority, QueueView, QueuedView, RequestView, Router, Scale, ScaleView, Scheduler, StepView,
+    Victim,
 };
 use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{ROption, RResult, RSlice, RSliceMut, RString};
@@ -123,6 +124,15 @@ impl<T: Dispatch + Send> DispatchObject for Guarded<T> {
     }
 }
 
+impl<T: Scale + Send> ScaleObject for Guarded<T> {
+    fn interests(&self) -> Interests {
+        self.ask(T::interests, Interests::ALL)
+    }
+    fn replicas(&mut self, pool: &ScaleView, cluster: &ClusterView<'_>) -> RResult<u32, RString> {
+        self.call(|policy| policy.replicas(pool, cluster))
+    }
+}
+
 impl<T: Disaggregation + Send> DisaggregationObject for Guarded<T> {
     fn interests(&self) -> Interests {
         self.ask(T::interests, Interests::ALL)
@@ -197,4 +207,10 @@ pub fn batching<T: Batching + Send + 'static>(policy: T) -> BatchingBox {
 #[must_use]
 pub fn dispatch<T: Dispatch + Send + 'static>(policy: T) -> DispatchBox {
     DispatchObject_TO::from_value(Guarded::new(policy), TD_Opaque)
+}
+
+/// Puts a policy that scales pools into its object.
+#[must_use]
+pub fn scale<T: Scale + Send + 'static>(policy: T) -> ScaleBox {
+    ScaleObject_TO::from_value(Guarded::new(policy), TD_Opaque)
 }

@@ -3,7 +3,8 @@
 use super::guard::catch;
 use super::{
     AdmissionBox, BatchingBox, DisaggregationBox, DispatchBox, ParamInfo, PluginInfo, PluginRoot,
-    PluginRootRef, PolicyInfo, PriorityBox, RouterBox, SchedulerBox, SetupView, VictimBox,
+    PluginRootRef, PolicyInfo, PriorityBox, RouterBox, ScaleBox, SchedulerBox, SetupView,
+    VictimBox,
 };
 use crate::{PolicyError, Setup};
 use abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleResult};
@@ -30,6 +31,8 @@ pub enum HookKind {
     Batching = 6,
     /// Which of the requests held at the gateway goes next. Since 1.1.
     Dispatch = 7,
+    /// How many instances a pool should have. Since 1.1.
+    Scale = 8,
 }
 
 /// Constructor of a policy that is put into `B`.
@@ -47,6 +50,7 @@ pub enum Make {
     Disaggregation(MakerOf<DisaggregationBox>),
     Batching(MakerOf<BatchingBox>),
     Dispatch(MakerOf<DispatchBox>),
+    Scale(MakerOf<ScaleBox>),
 }
 
 impl Make {
@@ -60,6 +64,7 @@ impl Make {
             Self::Disaggregation(_) => HookKind::Disaggregation,
             Self::Batching(_) => HookKind::Batching,
             Self::Dispatch(_) => HookKind::Dispatch,
+            Self::Scale(_) => HookKind::Scale,
         }
     }
 }
@@ -183,6 +188,7 @@ constructors! {
     new_disaggregation: Disaggregation => DisaggregationBox;
     new_batching: Batching => BatchingBox;
     new_dispatch: Dispatch => DispatchBox;
+    new_scale: Scale => ScaleBox;
 }
 
 fn root<P: Exported>() -> PluginRootRef {
@@ -196,6 +202,7 @@ fn root<P: Exported>() -> PluginRootRef {
         new_disaggregation: new_disaggregation::<P>,
         new_batching: new_batching::<P>,
         new_dispatch: new_dispatch::<P>,
+        new_scale: new_scale::<P>,
     }
     .leak_into_prefix()
 }
@@ -216,8 +223,8 @@ pub const fn lib_header<P: Exported>() -> LibHeader {
 /// whose `crate-type` has `cdylib`.
 ///
 /// A policy is a hook (`admission`, `routing`, `priority`, `scheduler`, `preemption`,
-/// `disaggregation`, `batching` or `dispatch`), a name, its declared parameters, and a constructor
-/// `fn(&mut Setup) -> Result<impl Trait, PolicyError>`.
+/// `disaggregation`, `batching`, `dispatch` or `scale`), a name, its declared parameters, and a
+/// constructor `fn(&mut Setup) -> Result<impl Trait, PolicyError>`.
 /// Parameters have a default and a range; `whole` allows only whole numbers, `log` tells tuners to
 /// search on a logarithmic scale. Documentation comments say what policies and parameters do.
 ///
@@ -310,10 +317,11 @@ macro_rules! export_plugin {
     (@make disaggregation) => { $crate::abi::Make::Disaggregation };
     (@make batching) => { $crate::abi::Make::Batching };
     (@make dispatch) => { $crate::abi::Make::Dispatch };
+    (@make scale) => { $crate::abi::Make::Scale };
     (@make $other:ident) => {
         compile_error!(concat!(
             "unknown hook `", stringify!($other),
-            "`; expected admission, routing, priority, scheduler, preemption, disaggregation, batching or dispatch"
+            "`; expected admission, routing, priority, scheduler, preemption, disaggregation, batching, dispatch or scale"
         ))
     };
     (@whole whole) => { true };

@@ -1,8 +1,8 @@
 //! The hooks as objects that cross the boundary, each a mirror of its trait.
 //!
-//! All methods are those of the version in which their hook came: 1.1 of batching, disaggregation
-//! and dispatch, 1.0 of the others. A method added later goes behind the last one, with a default
-//! body.
+//! All methods are those of the version in which their hook came: 1.1 of batching, disaggregation,
+//! dispatch and scale, 1.0 of the others. A method added later goes behind the last one, with a
+//! default body.
 
 #![allow(
     unsafe_code,
@@ -12,7 +12,8 @@
 
 use super::{AdmitAnswer, BatchAnswer, RouteAnswer};
 use crate::{
-    ClusterView, Event, GatewayView, Interests, QueueView, QueuedView, RequestView, StepView,
+    ClusterView, Event, GatewayView, Interests, QueueView, QueuedView, RequestView, ScaleView,
+    StepView,
 };
 use abi_stable::sabi_trait;
 use abi_stable::std_types::{RBox, ROption, RResult, RSlice, RSliceMut, RString};
@@ -165,3 +166,16 @@ pub trait DispatchObject: Send {
 
 /// A dispatch policy of a plugin.
 pub type DispatchBox = DispatchObject_TO<'static, RBox<()>>;
+
+/// [`crate::Scale`] as an object. Since 1.1.
+#[sabi_trait]
+pub trait ScaleObject: Send {
+    /// As [`crate::Scale::interests`].
+    fn interests(&self) -> Interests;
+    /// As [`crate::Scale::replicas`].
+    #[sabi(last_prefix_field)]
+    fn replicas(&mut self, pool: &ScaleView, cluster: &ClusterView<'_>) -> RResult<u32, RString>;
+}
+
+/// A policy of a plugin that scales pools.
+pub type ScaleBox = ScaleObject_TO<'static, RBox<()>>;

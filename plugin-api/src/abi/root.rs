@@ -7,7 +7,7 @@
 
 use super::{
     AdmissionBox, BatchingBox, DisaggregationBox, DispatchBox, PluginInfo, PriorityBox, RouterBox,
-    SchedulerBox, SetupView, VictimBox,
+    ScaleBox, SchedulerBox, SetupView, VictimBox,
 };
 use abi_stable::StableAbi;
 use abi_stable::library::RootModule;
@@ -43,6 +43,8 @@ pub struct PluginRoot {
     pub new_batching: extern "C" fn(u32, SetupView<'_>) -> RResult<BatchingBox, RString>,
     /// Makes a dispatch policy.
     pub new_dispatch: extern "C" fn(u32, SetupView<'_>) -> RResult<DispatchBox, RString>,
+    /// Makes a policy that scales pools.
+    pub new_scale: extern "C" fn(u32, SetupView<'_>) -> RResult<ScaleBox, RString>,
 }
 
 impl RootModule for PluginRootRef {

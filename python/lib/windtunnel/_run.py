@@ -26,7 +26,7 @@ def run(model: str | None = None, **settings: Any) -> Results:
     """Simulates a cluster, as ``windtunnel run`` does.
 
     A setting goes by its flag's name with underscores (``num_instances=4``); ``None`` leaves it out. Coefficients are lists, parameters of
-    policies a dict (``policy_param={"routing.weight": 2}``), changes of pools texts (``scale=["30:decode:4"]``). Where time is abstract
+    policies a dict (``policy_param={"routing.weight": 2}``), changes of pools and events texts (``scale=["30:decode:4"]``, ``event=["30:fail:1:60"]``). Where time is abstract
     (``latency_model="ticks"``), keys and columns end in ``_ticks``.
 
     Args:

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use windtunnel_plugin_api::c::{
     AdmissionFns, BatchingFns, DisaggregationFns, DispatchFns, Member, PriorityFns, RouterFns,
-    SchedulerFns, Shape, VictimFns,
+    ScaleFns, SchedulerFns, Shape, VictimFns,
 };
 use windtunnel_policy::Hook;
 use windtunnel_policy::lua::api::{
@@ -110,6 +110,20 @@ fn told(hook: Hook) -> Told {
                 "Dispatch::dispatch(&mut self, &GatewayView, &ClusterView) -> Result<Option<usize>, PolicyError>",
             ],
             c: c::<DispatchFns>(&["dispatch", "on_event"]),
+        },
+        Hook::Scale => Told {
+            flag: "--autoscale-max 8 --autoscale",
+            text: &[
+                "Called every interval for each [pool that is scaled](../guide/autoscaling.md), first after one: how many instances should it have, those that are \
+                 being started included, and those that finish what they have left out? Each pool has a policy of its own. Since contract 1.1.",
+                "What is known of instances is read at this moment. What happened is counted since the last call; `arrived` counts the requests of the whole \
+                 cluster, `completed` and the latencies those that ended on an instance of the pool, or were prefilled by one. There is no request at hand, so \
+                 nothing can be asked about a prompt.",
+            ],
+            rust: &[
+                "Scale::replicas(&mut self, &ScaleView, &ClusterView) -> Result<u32, PolicyError>",
+            ],
+            c: c::<ScaleFns>(&["replicas"]),
         },
         Hook::Batching => Told {
             flag: "--batching-strategy",
@@ -370,6 +384,7 @@ fn compiled(view: View) -> (&'static str, &'static str) {
         View::Event => ("Event", "wt_event"),
         View::HeldRequest => ("HeldView", "wt_held_view"),
         View::Gateway => ("GatewayView", "wt_gateway_view"),
+        View::Pool => ("ScaleView", "wt_scale_view"),
         View::Setup => ("Setup", "wt_setup"),
     }
 }

@@ -155,6 +155,7 @@ fn of_hook(hook: Hook) -> &'static str {
         Hook::Disaggregation => template!("seeds/disaggregation.lua"),
         Hook::Batching => template!("seeds/batching.lua"),
         Hook::Dispatch => template!("seeds/dispatch.lua"),
+        Hook::Scale => template!("seeds/scale.lua"),
     }
 }
 

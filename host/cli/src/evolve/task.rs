@@ -58,6 +58,9 @@ fn decides(hook: Hook) -> &'static str {
         Hook::Dispatch => {
             "The dispatch policy decides which of the requests that the gateway holds goes on to the router next, while the instances are not saturated."
         }
+        Hook::Scale => {
+            "The scaling policy decides at intervals how many instances a pool should have."
+        }
         Hook::Disaggregation => {
             "The disaggregation policy decides which instance computes a prompt: the one that decodes it, or one that prefills and sends the KV cache."
         }

@@ -31,6 +31,7 @@ pub(crate) const CONTRACT: &[(&str, &str)] = sources![
     "src/host.rs",
     "src/lib.rs",
     "src/list.rs",
+    "src/scale.rs",
     "src/table.rs",
     "src/views.rs",
 ];
@@ -46,6 +47,7 @@ fn template(hook: Hook) -> &'static str {
         Hook::Disaggregation => include_str!("templates/disaggregation.rs.txt"),
         Hook::Batching => include_str!("templates/batching.rs.txt"),
         Hook::Dispatch => include_str!("templates/dispatch.rs.txt"),
+        Hook::Scale => include_str!("templates/scale.rs.txt"),
     }
 }
 

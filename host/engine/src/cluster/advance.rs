@@ -59,6 +59,9 @@ impl Cluster<'_> {
         if next != NEVER && self.resize_before(next) {
             return true;
         }
+        if self.lifecycle.is_some() && self.lives_before(next) {
+            return true;
+        }
         if self.config.lockstep && next > self.clock && self.step_together() {
             return true;
         }
@@ -149,9 +152,11 @@ impl Cluster<'_> {
         let can_end = self
             .end
             .map_or(NEVER, |end| end.idle_from_us.min(end.from_us));
+        let life = self.lifecycle.as_ref().map_or(NEVER, |life| life.next_us());
         match ahead {
             true => front
                 .min(can_end)
+                .min(life)
                 .min(self.concerning.earliest().1)
                 .min(self.config.horizon_us.saturating_add(1)),
             false => 0,

@@ -2,19 +2,72 @@
 
 use super::config::{ClusterConfig, ClusterError};
 use super::prefix_holders::PrefixHolders;
-use crate::adapters::AdapterState;
+use crate::adapters::{AdapterCosts, AdapterState};
 use crate::frontend::{Backends, Freshness};
 use crate::instance::{EngineConfig, Instance, InstanceHooks, Part, Slot};
+use crate::kv::KvTiers;
+use crate::latency::{Estimator, LatencyModel, Slowed};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
-use windtunnel_base::record::KvEvent;
+use windtunnel_base::record::{InstanceTotals, KvEvent};
 use windtunnel_base::request::{Request, Sym, Symbols, TokenSeq};
 use windtunnel_base::rng::salted;
 use windtunnel_plugin_api::{InstanceView, Interests, RequestView};
 
+/// What adapters cost, and ranks and loading times of those that are known.
+type KnownAdapters = (Arc<AdapterCosts>, Arc<FxHashMap<Sym, (u32, i64)>>);
+
+/// How the instances of a pool are made.
+struct Recipe {
+    engine: EngineConfig,
+    latency: Arc<dyn LatencyModel>,
+    estimator: Estimator,
+    kv_tiers: Option<Arc<KvTiers>>,
+    adapters: Option<KnownAdapters>,
+    seed: u64,
+    lockstep: bool,
+    tracks_changes: bool,
+    kv_events: bool,
+    steps: bool,
+}
+
+impl Recipe {
+    /// An idle instance with an empty cache.
+    fn make(&self, index: u32, hooks: InstanceHooks) -> Instance {
+        let latency = Arc::clone(&self.latency);
+        let mut instance = Instance::new(index, self.engine, latency, hooks, self.seed)
+            .with_estimator(self.estimator.clone());
+        if let Some(tiers) = &self.kv_tiers {
+            instance = instance.with_kv_tiers(tiers);
+        }
+        if let Some((costs, known)) = &self.adapters {
+            instance = instance.with_adapters(Arc::clone(costs), Arc::clone(known));
+        }
+        if self.lockstep {
+            instance = instance.in_lockstep();
+        }
+        if self.tracks_changes {
+            instance.kv_mut().track_changes();
+        }
+        if self.kv_events {
+            instance.kv_mut().track_events();
+        }
+        if self.steps {
+            instance.track_steps();
+        }
+        instance
+    }
+}
+
 /// The instances of all pools.
 pub(super) struct SimulatedBackends {
     pub(super) instances: Vec<Instance>,
+    /// How those of each pool are made, and the number behind its last one.
+    recipes: Vec<(usize, Recipe)>,
+    /// Those that cannot be scraped: views of them stay as they are.
+    unreachable: Vec<bool>,
+    /// Counters of those that were in an instance's place before.
+    before: Vec<(usize, InstanceTotals)>,
     /// What never changes of each.
     constants: Vec<InstanceView>,
     /// Which instances did something since the front end asked for them, and whether each did.
@@ -39,6 +92,7 @@ impl SimulatedBackends {
     ) -> Result<Self, ClusterError> {
         let mut hooks = hooks.into_iter();
         let (mut instances, mut constants) = (Vec::new(), Vec::new());
+        let mut recipes = Vec::new();
         let signal_delayed = config.front.cache_signal_delay_us > 0;
         for (k, (pool, name)) in config.pools.iter().zip(names).enumerate() {
             let estimator = config.estimator(k);
@@ -56,31 +110,22 @@ impl SimulatedBackends {
                     Arc::new(known.collect::<FxHashMap<_, _>>()),
                 )
             });
+            let recipe = Recipe {
+                engine,
+                latency: Arc::clone(&pool.latency),
+                estimator,
+                kv_tiers: pool.kv_tiers.clone(),
+                adapters,
+                seed: salted(config.seed, config.front.policy_salt),
+                lockstep: config.lockstep,
+                tracks_changes: signal_delayed && interests.has(Interests::PRECISE_PREFIX),
+                kv_events: config.front.trace.kv_events,
+                steps: config.front.trace.steps,
+            };
             for _ in 0..pool.instances {
                 let index = instances.len() as u32;
                 let hooks = hooks.next().ok_or(ClusterError::NoHooks(index))?;
-                let latency = Arc::clone(&pool.latency);
-                let seed = salted(config.seed, config.front.policy_salt);
-                let mut instance = Instance::new(index, engine, latency, hooks, seed)
-                    .with_estimator(estimator.clone());
-                if let Some(tiers) = &pool.kv_tiers {
-                    instance = instance.with_kv_tiers(tiers);
-                }
-                if let Some((costs, known)) = &adapters {
-                    instance = instance.with_adapters(Arc::clone(costs), Arc::clone(known));
-                }
-                if config.lockstep {
-                    instance = instance.in_lockstep();
-                }
-                if signal_delayed && interests.has(Interests::PRECISE_PREFIX) {
-                    instance.kv_mut().track_changes();
-                }
-                if config.front.trace.kv_events {
-                    instance.kv_mut().track_events();
-                }
-                if config.front.trace.steps {
-                    instance.track_steps();
-                }
+                let instance = recipe.make(index, hooks);
                 let kv_total_blocks = instance.kv().total();
                 instances.push(instance);
                 constants.push(InstanceView {
@@ -99,12 +144,16 @@ impl SimulatedBackends {
                     ..InstanceView::default()
                 });
             }
+            recipes.push((instances.len(), recipe));
         }
         let n = instances.len();
         let mut block_sizes: Vec<u32> = constants.iter().map(|view| view.block_size).collect();
         block_sizes.sort_unstable();
         block_sizes.dedup();
         Ok(Self {
+            recipes,
+            before: Vec::new(),
+            unreachable: vec![false; n],
             instances,
             constants,
             changed: ((0..n as u32).collect(), vec![true; n]),
@@ -124,6 +173,49 @@ impl SimulatedBackends {
             list.push(i as u32);
         }
         &mut self.instances[i]
+    }
+
+    /// Puts another instance, whose cache is empty, in the place of instance `i`, which has no
+    /// requests. It has the policies of the one before.
+    pub(super) fn renew(&mut self, i: usize) {
+        let Some((_, recipe)) = self.recipes.iter().find(|(end, _)| i < *end) else {
+            return;
+        };
+        let mut old = self.instances.remove(i);
+        let totals = old.finish(&mut Vec::new());
+        let new = recipe.make(i as u32, old.into_hooks());
+        self.instances.insert(i, new);
+        let totals = match self.before(i) {
+            Some(before) => before.then(totals),
+            None => totals,
+        };
+        self.before.push((i, totals));
+        self.acting(i);
+    }
+
+    /// Can instance `i` be scraped?
+    pub(super) fn unreachable(&mut self, i: usize, unreachable: bool) {
+        self.unreachable[i] = unreachable;
+        self.acting(i);
+    }
+
+    /// From the next step on, steps of instance `i` take `factor` times as long as they should.
+    pub(super) fn slow(&mut self, i: usize, factor: f64) {
+        let Some((_, recipe)) = self.recipes.iter().find(|(end, _)| i < *end) else {
+            return;
+        };
+        let own = Arc::clone(&recipe.latency);
+        let latency = match factor == 1.0 {
+            true => own,
+            false => Arc::new(Slowed { own, factor }),
+        };
+        self.instances[i].set_latency(latency);
+    }
+
+    /// Takes out the counters of those that were in the place of instance `i` before.
+    pub(super) fn before(&mut self, i: usize) -> Option<InstanceTotals> {
+        let at = self.before.iter().position(|(of, _)| *of == i)?;
+        Some(self.before.swap_remove(at).1)
     }
 
     /// Hands a request, or a part of one, to instance `i` at `now`.
@@ -204,6 +296,9 @@ impl Backends for SimulatedBackends {
     }
 
     fn observe(&mut self, i: usize, now_us: i64, work: bool, view: &mut InstanceView) {
+        if self.unreachable[i] {
+            return;
+        }
         let instance = &self.instances[i];
         view.scraped_us = now_us;
         let kv = instance.kv();

@@ -17,7 +17,11 @@ impl Cluster<'_> {
                     split.complete(record);
                 }
             }
-            totals.push(InstanceTotals { pool, ..ended });
+            let ended = InstanceTotals { pool, ..ended };
+            totals.push(match self.backends.before(i) {
+                Some(before) => before.then(ended),
+                None => ended,
+            });
         }
         for ((_, stage), pending) in self.due.drain() {
             if stage != Stage::Arrival {

@@ -1,6 +1,8 @@
 //! What a cluster is made of: pools of equal instances, and the front end before them.
 
+use super::events::Events;
 use super::queue_limits::QueueLimits;
+use super::scaling::Scaling;
 use super::schedule::Schedule;
 use crate::adapters::AdapterCosts;
 use crate::frontend::FrontEndConfig;
@@ -135,6 +137,10 @@ pub struct ClusterConfig {
     pub lockstep: bool,
     /// When instances come and go.
     pub schedule: Schedule,
+    /// Which pools are scaled by policies.
+    pub scaling: Scaling,
+    /// What happens to instances besides.
+    pub events: Events,
     /// Settings of the front end.
     pub front: FrontEndConfig,
     /// Seed of the random numbers that policies draw, and of the predictor's errors.
@@ -166,6 +172,8 @@ impl ClusterConfig {
             transfer: TransferConfig::default(),
             lockstep: false,
             schedule: Schedule::default(),
+            scaling: Scaling::default(),
+            events: Events::default(),
             front: FrontEndConfig::default(),
             seed: 0,
         }
@@ -176,6 +184,12 @@ impl ClusterConfig {
     pub fn instances(&self) -> u32 {
         let counts = self.pools.iter().map(|pool| pool.instances);
         counts.fold(0, u32::saturating_add)
+    }
+
+    /// Do instances come and go, or slow down, other than by a schedule?
+    #[must_use]
+    pub fn instances_change(&self) -> bool {
+        self.scaling.is_on() || !self.events.all.is_empty()
     }
 
     /// Instances that take requests at the start, pool by pool.

@@ -65,6 +65,12 @@ pub(super) struct Disaggregation {
 }
 
 impl Disaggregation {
+    /// Has instance `i` a part in any request that is split?
+    pub(super) fn concerns(&self, i: usize) -> bool {
+        let mut splits = self.splits.values();
+        splits.any(|split| split.decode == i || split.prefill == Some(i))
+    }
+
     /// Of a cluster in which only some instances prefill or decode; `None` for others.
     pub(super) fn of(config: &ClusterConfig) -> Option<Self> {
         config.splits().then(|| {

@@ -1,7 +1,9 @@
 //! The gateway before the router: what it holds and knows of requests, and what it does next.
 
-use crate::frontend::{FlowControl, FrontEndConfig, GatewayQueue, HeldAt, Pending, Victims};
-use crate::instance::{EngineRules, NEVER};
+use super::config::ClusterConfig;
+use super::lifecycle;
+use crate::frontend::{FlowControl, GatewayQueue, HeldAt, Pending, Victims};
+use crate::instance::NEVER;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use windtunnel_base::event_queue::EventQueue;
@@ -61,8 +63,16 @@ pub(super) struct Gateway {
 
 impl Gateway {
     /// The gateway of this front end, if there is one.
-    pub(super) fn of(front: &FrontEndConfig, rules: &EngineRules) -> Option<Self> {
+    pub(super) fn of(cluster: &ClusterConfig) -> Option<Self> {
+        let (front, rules) = (&cluster.front, &cluster.pools[0].engine.rules);
         let config = front.flow_control.clone()?;
+        let looks_us = front.snapshot_refresh_us.saturating_mul(2);
+        let patience_us = match cluster.scaling.is_on() {
+            // Instances may come of what a policy sees held.
+            true => PATIENCE_US.max(lifecycle::patience_us(cluster)),
+            false => PATIENCE_US,
+        }
+        .max(looks_us);
         Some(Self {
             config,
             queue: GatewayQueue::default(),
@@ -76,7 +86,7 @@ impl Gateway {
             waits_for_ticks: rules.gateway_waits_for_ticks,
             departures: false,
             looks: false,
-            patience_us: PATIENCE_US.max(front.snapshot_refresh_us.saturating_mul(2)),
+            patience_us,
             quiet: None,
             stuck: false,
         })

@@ -217,6 +217,7 @@ impl Cluster<'_> {
         let due = gateway.is_some_and(|g| g.due.peek().is_none());
         let resized = self.membership.as_ref().map_or(NEVER, |m| m.next_us());
         let front = self.upcoming.is_none() && self.due.peek().is_none() && resized == NEVER;
+        let front = front && !self.lifecycle.as_ref().is_some_and(|life| life.awaits());
         if !(due && front && self.idle_step_ends_us == NEVER) {
             return false;
         }

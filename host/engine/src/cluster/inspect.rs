@@ -41,6 +41,8 @@ impl Cluster<'_> {
             .as_ref()
             .map_or(0, Disaggregation::between);
         live += self.gateway.as_ref().map_or(0, Gateway::held);
+        let waiting = self.lifecycle.as_ref().map_or(0, |life| life.waiting.len());
+        live += waiting as u64;
         let recorded = self.finished + self.records.len() as u64;
         if live + recorded != self.arrived {
             return Err(format!(

@@ -43,7 +43,7 @@ impl Membership {
                 there: (first..first + initial).collect(),
             }
         });
-        let changes = !schedule.resizes.is_empty();
+        let changes = !schedule.resizes.is_empty() || config.instances_change();
         (changes || config.splits()).then(|| Self {
             changes,
             pools: pools.collect(),
@@ -70,6 +70,20 @@ impl Membership {
             pool.there.push(pool.next);
             pool.next += 1;
         }
+    }
+
+    /// From now on these instances of pool `k` take requests.
+    pub(super) fn set(&mut self, k: usize, there: Vec<u32>) {
+        self.pools[k].there = there;
+    }
+
+    /// Is there nobody who prefills, or nobody who decodes?
+    pub(super) fn lack_somebody(&self) -> bool {
+        let any = |does: fn(Role) -> bool| {
+            let mut pools = self.pools.iter();
+            pools.any(|pool| does(pool.role) && !pool.there.is_empty())
+        };
+        !any(Role::prefills) || !any(Role::decodes)
     }
 
     /// The instances that take requests, by what they do.

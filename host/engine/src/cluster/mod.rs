@@ -6,19 +6,25 @@
 //! creation; among instances the lowest index first.
 
 mod advance;
+mod autoscaler;
 mod backends;
 mod close;
 mod config;
 mod disaggregation;
+mod events;
 mod gateway;
+mod happenings;
 mod held_requests;
 mod inspect;
+mod interval;
+mod lifecycle;
 mod lockstep;
 mod membership;
 mod next_events;
 mod prefix_holders;
 mod queue_limits;
 mod replay;
+mod scaling;
 mod schedule;
 mod split_requests;
 mod stages;
@@ -27,7 +33,9 @@ mod transfers;
 
 pub use advance::RunEnd;
 pub use config::{ClusterConfig, ClusterError, EncodeDecider, PoolConfig, TransferConfig};
+pub use events::{ClusterEvent, Events, Happening};
 pub use queue_limits::QueueLimits;
+pub use scaling::{Delay, Drain, PoolScaling, Scaling};
 pub use schedule::{Resize, Schedule};
 
 use crate::frontend::{
@@ -37,6 +45,7 @@ use crate::instance::{FinishedRequest, Instance, InstanceEvent, InstanceHooks, N
 use backends::SimulatedBackends;
 use disaggregation::Disaggregation;
 use gateway::Gateway;
+use lifecycle::Lifecycle;
 use membership::Membership;
 use next_events::NextEvents;
 use queue_limits::Servers;
@@ -105,6 +114,8 @@ pub struct Cluster<'s> {
     disaggregation: Option<Disaggregation>,
     /// Which instances take requests, and for what, where not all take all of them.
     membership: Option<Membership>,
+    /// Instances that come and go by policies, if any do.
+    lifecycle: Option<Box<Lifecycle>>,
     servers: Servers,
     lifecycle_events: bool,
     /// The next tick of each policy that wants any: (time, interval, whose).
@@ -166,6 +177,7 @@ impl<'s> Cluster<'s> {
         if let Some(members) = &members {
             front.set_members(members.now());
         }
+        let nobody = members.as_ref().is_some_and(Membership::lack_somebody);
         let limits = config
             .pools
             .iter()
@@ -201,9 +213,10 @@ impl<'s> Cluster<'s> {
             runs_ahead,
             backends,
             front,
-            gateway: Gateway::of(&config.front, &config.pools[0].engine.rules),
+            gateway: Gateway::of(&config),
             disaggregation,
             membership: members,
+            lifecycle: Lifecycle::of(&config, nobody).map(Box::new),
             servers,
             pool_names: names,
             lifecycle_events,
@@ -265,6 +278,10 @@ impl<'s> Cluster<'s> {
             if let Some(gateway) = &mut self.gateway {
                 gateway.complete(&mut request);
             }
+            if let Some(life) = &mut self.lifecycle {
+                request.retries = life.retries.remove(&request.serial).unwrap_or(0);
+                life.returned.remove(&request.serial);
+            }
             recorder.record(request, self.source.symbols());
         }
     }
@@ -315,11 +332,7 @@ impl<'s> Cluster<'s> {
         let mut reports = std::mem::take(&mut self.reports);
         for report in reports.drain(..) {
             match report {
-                InstanceEvent::Finished(departure) => match departure.part {
-                    Part::Whole => self.depart(i, *departure),
-                    Part::Prefill => self.prefill_ended(i, *departure),
-                    Part::Decode(_) => self.decode_ended(i, *departure),
-                },
+                InstanceEvent::Finished(departure) => self.finished(i, *departure),
                 InstanceEvent::WantsKv {
                     serial,
                     slot,
@@ -345,7 +358,21 @@ impl<'s> Cluster<'s> {
             }
         }
         self.reports = reports;
+        if self.lifecycle.is_some() {
+            self.retire();
+        }
         self.gateway_hears();
+    }
+
+    fn finished(&mut self, i: usize, departure: FinishedRequest) {
+        if let Some(life) = &mut self.lifecycle {
+            life.left(i, departure.at_us);
+        }
+        match departure.part {
+            Part::Whole => self.depart(i, departure),
+            Part::Prefill => self.prefill_ended(i, departure),
+            Part::Decode(_) => self.decode_ended(i, departure),
+        }
     }
 
     fn depart(&mut self, i: usize, departure: FinishedRequest) {
@@ -387,6 +414,9 @@ impl<'s> Cluster<'s> {
         if let Some(split) = &mut self.disaggregation {
             split.saw(&record);
         }
+        if self.lifecycle.is_some() {
+            self.counts_end(i, &record);
+        }
         if let Some(gateway) = &mut self.gateway {
             gateway.departed(record.serial);
         }
@@ -425,6 +455,7 @@ impl<'s> Cluster<'s> {
     #[must_use]
     pub fn finish(mut self, recorder: &mut dyn Recorder) -> RunRecord {
         let held = self.close_gateway();
+        self.close_lifecycle();
         let instances = self.close(recorder);
         let (transfers, sub_requests) = match self.disaggregation.take() {
             Some(split) => {
@@ -435,6 +466,10 @@ impl<'s> Cluster<'s> {
             None => (None, Vec::new()),
         };
         let gateway = self.gateway.take().map(|gateway| gateway.totals(held));
+        let ended = instances.iter().map(|totals| totals.ended_us).max();
+        let ended_us = self.clock.max(ended.unwrap_or(0));
+        self.retire_until(NEVER);
+        let scaling = self.lifecycle.take().map(|life| life.record(ended_us));
         if self.finished != self.arrived {
             self.front.fault(RunFault::Invariant(format!(
                 "{} requests arrived, but {} have records",
@@ -467,6 +502,7 @@ impl<'s> Cluster<'s> {
             shed_by_class,
             put_off,
             gateway,
+            scaling,
             decisions,
             observations,
             kv_events: self.backends.take_kv_events(),

@@ -26,6 +26,9 @@ impl Cluster<'_> {
         }
         let serial = self.arrived;
         self.arrived += 1;
+        if self.lifecycle.is_some() {
+            self.counts_arrival(request.prompt_tokens());
+        }
         let view = self.front.view(serial, &request, self.source.symbols());
         let at = self
             .clock
@@ -71,6 +74,9 @@ impl Cluster<'_> {
     }
 
     fn route(&mut self, pending: Box<Pending>) {
+        let Some(pending) = self.wait_for_instance(pending) else {
+            return;
+        };
         if self.front.router_looks(self.clock) {
             self.advance_all(self.clock);
         }
@@ -92,6 +98,9 @@ impl Cluster<'_> {
 
     /// Sends a request to instance `i`, which serves all of it.
     pub(super) fn send_whole(&mut self, i: usize, pending: Box<Pending>) {
+        let Some(pending) = self.finds_nobody(i, pending) else {
+            return;
+        };
         self.advance_one(i, self.clock);
         let unfinished = self.front.outstanding(i).0;
         if let Some(outcome) = self.servers.refuses(i, unfinished) {

@@ -1,6 +1,7 @@
 //! Admission and routing with what the front end knows.
 
 mod dispatch;
+mod scale;
 
 pub use dispatch::AtGateway;
 

@@ -4,7 +4,7 @@ use windtunnel_base::hook::Hook;
 use windtunnel_base::record::RoutingStage;
 use windtunnel_base::slo_priority::SloPriorities;
 use windtunnel_plugin_api::{
-    Admission, Disaggregation, Dispatch, Event, Interests, PolicyError, Router,
+    Admission, Disaggregation, Dispatch, Event, Interests, PolicyError, Router, Scale,
 };
 
 /// The policies of the front end.
@@ -17,6 +17,8 @@ pub struct FrontEndPolicies {
     pub stages: Option<StagePolicies>,
     /// Which of the requests that a gateway holds goes next, where there is one.
     pub dispatch: Option<Box<dyn Dispatch>>,
+    /// How many instances a pool should have, by its position; none = it is not scaled.
+    pub scale: Vec<Option<Box<dyn Scale>>>,
     /// Priorities of the SLO classes.
     pub slo_priorities: SloPriorities,
 }

@@ -41,6 +41,16 @@ impl SentPrefixes {
         self.by_instance.resize_with(instances, SentBlocks::default);
     }
 
+    /// Nothing was sent to instance `i` yet.
+    pub(super) fn forget(&mut self, i: usize) {
+        let Some(sent) = self.by_instance.get_mut(i) else {
+            return;
+        };
+        let gone = std::mem::take(sent);
+        gone.ranges()
+            .for_each(|range| self.holders.remove(range, i as u32));
+    }
+
     /// Leading blocks that are probably on instance `i`. Looking does not count as use.
     pub(super) fn leading(&self, i: usize, keys: impl Iterator<Item = KeyRange>) -> u32 {
         let Some(sent) = self.by_instance.get(i) else {

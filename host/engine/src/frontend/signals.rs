@@ -222,6 +222,25 @@ impl Signals {
         view.dispatched_tokens += u64::from(request.prompt_tokens());
     }
 
+    /// Another instance is in the place of instance `i`: nothing is known of it, and nothing was
+    /// sent there.
+    pub(super) fn replaced(&mut self, i: usize, backends: &impl Backends) {
+        let Some(view) = self.views.get_mut(i) else {
+            return;
+        };
+        *view = InstanceView {
+            scraped_us: view.scraped_us,
+            in_flight: view.in_flight,
+            dispatched_tokens: view.dispatched_tokens,
+            ..backends.describe(i)
+        };
+        self.changes.note(i);
+        self.sent_prefixes.forget(i);
+        if let Some(adapters) = self.adapters.get_mut(i) {
+            adapters.clear();
+        }
+    }
+
     /// A request left instance `i`.
     pub(super) fn departed(&mut self, i: usize, request: &Request) {
         let view = &mut self.views[i];

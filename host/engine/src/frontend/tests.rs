@@ -227,6 +227,7 @@ impl Bench {
             }),
             stages: None,
             dispatch: None,
+            scale: Vec::new(),
             slo_priorities: SloPriorities::default(),
         };
         let limits = StepLimits {

@@ -253,6 +253,7 @@ impl EngineRequest {
             | Outcome::Shed
             | Outcome::Expired
             | Outcome::Held
+            | Outcome::Failed
             | Outcome::Queued
             | Outcome::InTransit => State::Queued,
         };

@@ -10,6 +10,7 @@ use super::events::{FinishedRequest, InstanceEvent};
 use super::part::{Part, RemoteKv};
 use super::slot::Slot;
 use super::state::Instance;
+use super::wait_queue::WaitQueue;
 use std::cmp::Reverse;
 use windtunnel_base::record::{InstanceTotals, KvEvent, Outcome, RequestRecord};
 use windtunnel_base::request::{FinishReason, Request};
@@ -275,6 +276,39 @@ impl Instance {
             }
         }
         found.is_some()
+    }
+
+    /// Takes the whole requests back that wait here at `now`, or all of them wherever they are:
+    /// then the instance is of no use any more. It must have come to `now`. `outcome` is that of
+    /// requests that are not sent again.
+    pub fn give_back(
+        &mut self,
+        all: bool,
+        outcome: Outcome,
+        now: i64,
+        events: &mut Vec<InstanceEvent>,
+    ) {
+        let reason = FinishReason::Dropped;
+        if all {
+            for slot in self.requests.slots() {
+                if self.requests[slot].in_group {
+                    self.leave_group(slot);
+                }
+                self.remove(slot, reason, outcome, now, events);
+            }
+            // Nobody is anywhere any more.
+            self.waiting = WaitQueue::new(self.queue_order);
+            self.running.clear();
+            self.arrived.clear();
+            self.incoming.clear();
+            self.api_server = None;
+            return;
+        }
+        let whole = |slot: &Slot| self.requests[*slot].part == Part::Whole;
+        let waiting: Vec<Slot> = self.waiting.iter().filter(whole).collect();
+        for slot in waiting {
+            self.take_out(slot, reason, outcome, now, events);
+        }
     }
 
     /// Takes a request out of the queue or the batch, with what it holds.

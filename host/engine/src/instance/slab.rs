@@ -44,6 +44,13 @@ impl<T> Slab<T> {
         self.slots.get_mut(ix as usize).and_then(Option::as_mut)
     }
 
+    /// The indices in use, ascending.
+    pub(crate) fn slots(&self) -> Vec<u32> {
+        let numbered = (0..).zip(&self.slots);
+        let used = numbered.filter(|(_, slot)| slot.is_some());
+        used.map(|(ix, _)| ix).collect()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().flatten()
     }

@@ -267,6 +267,17 @@ impl Instance {
         self
     }
 
+    /// From the next step on, its steps take as long as this says.
+    pub fn set_latency(&mut self, latency: Arc<dyn LatencyModel>) {
+        self.latency = latency;
+    }
+
+    /// The policies inside, when it is not there any more.
+    #[must_use]
+    pub fn into_hooks(self) -> InstanceHooks {
+        self.hooks
+    }
+
     /// Requests waiting, also for their KV cache that is on its way.
     #[must_use]
     pub fn queue_depth(&self) -> usize {

@@ -9,4 +9,5 @@ pub mod policy;
 pub mod preemption;
 pub mod priority;
 pub mod routing;
+pub mod scale;
 pub mod scheduler;

@@ -5,7 +5,7 @@ use crate::param::{self, Hook, Param};
 use std::fmt;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{
-    Admission, Batching, Disaggregation, Dispatch, Priority, Router, Scheduler, Victim,
+    Admission, Batching, Disaggregation, Dispatch, Priority, Router, Scale, Scheduler, Victim,
 };
 
 /// A policy that is built in. Each stands as a constant in a file of its own, and is listed in the
@@ -52,6 +52,8 @@ pub enum Make {
     Batching(fn(&Facts, &Values) -> Box<dyn Batching>),
     /// A dispatch policy.
     Dispatch(fn(&Facts, &Values) -> Box<dyn Dispatch>),
+    /// A scaling policy, made once for each pool.
+    Scale(fn(&Facts, &Values) -> Box<dyn Scale>),
 }
 
 impl BuiltIn {
@@ -82,6 +84,7 @@ impl BuiltIn {
             Make::Disaggregation(_) => Hook::Disaggregation,
             Make::Batching(_) => Hook::Batching,
             Make::Dispatch(_) => Hook::Dispatch,
+            Make::Scale(_) => Hook::Scale,
         }
     }
 

@@ -46,7 +46,7 @@ pub struct ScorerEntry {
 
 /// The keys of a hook's section.
 pub(super) fn keys(hook: Hook) -> &'static [&'static str] {
-    static KEYS: OnceLock<[Vec<&'static str>; 8]> = OnceLock::new();
+    static KEYS: OnceLock<[Vec<&'static str>; 9]> = OnceLock::new();
     let keys = KEYS.get_or_init(|| {
         Hook::ALL.map(|hook| {
             let mut keys = vec!["policy"];

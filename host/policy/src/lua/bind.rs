@@ -73,6 +73,7 @@ fn all_names(variable: &str) -> Vec<&'static str> {
         "queue" => &[View::Queue],
         "step" => &[View::Step],
         "gateway" => &[View::Gateway],
+        "pool" => &[View::Pool],
         _ => &[View::Cluster],
     };
     let fields = views.iter().flat_map(|view| view.fields());
@@ -171,7 +172,7 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
             .map(|(k, asked)| text(k, asked))
             .collect()
     };
-    let parts: [(&str, String); 24] = [
+    let parts: [(&str, String); 26] = [
         (
             "SEE_INSTANCES",
             if sees { "take_instances()" } else { "" }.to_owned(),
@@ -197,6 +198,7 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
         ("QUEUE_ZEROS", zeros(&m.queue)),
         ("EVENT_ZEROS", zeros(&m.event)),
         ("STEP_ZEROS", zeros(&m.step)),
+        ("POOL_ZEROS", zeros(&m.pool)),
         (
             "SCRAPED",
             if scraped { "inst.scraped_us" } else { "0" }.to_owned(),
@@ -216,6 +218,7 @@ pub(super) fn source(m: &Mentions, wanted: &[&str]) -> String {
         ("TAKE_QUEUE", copy("queue", &m.queue, 0, texts)),
         ("TAKE_EVENT", copy("ev", &m.event, 0, texts)),
         ("TAKE_STEP", copy("step", &m.step, 0, texts)),
+        ("TAKE_POOL", copy("pool", &m.pool, 0, texts)),
     ];
     let mut text = only(include_str!("bind.luau"), wanted);
     for (name, value) in parts {

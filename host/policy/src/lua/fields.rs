@@ -70,6 +70,8 @@ pub fn zero_is_none(field: &str) -> bool {
         "deadline_us",
         "due_us",
         "slo_ttft_us",
+        "slo_itl_us",
+        "slo_e2e_us",
         "predicted_output_tokens",
     ];
     is_name(field) || times.contains(&field)

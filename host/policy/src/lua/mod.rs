@@ -36,6 +36,7 @@ mod name_texts;
 mod names;
 mod program;
 mod sandbox;
+mod scale;
 mod source;
 mod tokens;
 mod usage;

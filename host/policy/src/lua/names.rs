@@ -24,8 +24,8 @@ pub(super) fn text(token: &TokenReference) -> String {
 /// `s`. None for a function of that name whose first parameter is called as another view is: a
 /// helper such as `batch(inst)`.
 fn views(function: &str, first: &str) -> &'static [&'static str] {
-    const NAMES: [&str; 10] = [
-        "req", "reqs", "inst", "insts", "cluster", "queue", "step", "ev", "held", "gateway",
+    const NAMES: [&str; 11] = [
+        "req", "reqs", "inst", "insts", "cluster", "queue", "step", "ev", "held", "gateway", "pool",
     ];
     let of_hook = views_of_hook(function, first);
     let other = of_hook.first().is_some_and(|view| *view != first);
@@ -47,6 +47,7 @@ fn views_of_hook(function: &str, first: &str) -> &'static [&'static str] {
         "disaggregate" => &["req", "inst", "cluster"],
         "batch" => &["step", "req", "queue"],
         "next_held" => &["reqs", "gateway", "cluster"],
+        "replicas" => &["pool", "cluster"],
         "on_tick" => &["cluster"],
         name if name.starts_with("on_") => &["ev"],
         _ => &[],

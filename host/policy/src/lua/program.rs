@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{
-    Event, HeldView, InstanceView, Interests, QueuedView, RequestView, RunningView, StepView,
+    Event, HeldView, InstanceView, Interests, QueuedView, RequestView, RunningView, ScaleView,
+    StepView,
 };
 
 /// Largest policy file, bytes.
@@ -49,6 +50,7 @@ pub(super) struct Mentions {
     pub(super) queue: Vec<ScriptField<GetQueue>>,
     pub(super) step: Vec<ScriptField<Get<StepView>>>,
     pub(super) held: Vec<ScriptField<Get<HeldView<'static>>>>,
+    pub(super) pool: Vec<ScriptField<Get<ScaleView>>>,
     /// What it can read of instances, by the names in its code.
     pub(super) reads: Interests,
     /// What it asks of all instances about the request at hand.
@@ -185,6 +187,7 @@ impl Mentions {
             .chain(of(&self.queue))
             .chain(of(&self.step))
             .chain(of(&self.held))
+            .chain(of(&self.pool))
     }
 
     /// What a text mentions; `tokens` are none where it cannot be split into any. Names in comments
@@ -234,6 +237,11 @@ impl Mentions {
             queue: among(fields::queue(), has),
             step: among(fields::of::<StepView>(), has),
             held: among(fields::of::<HeldView<'static>>(), has),
+            // Their names are common words, and only this function is given a pool.
+            pool: match has("replicas") {
+                true => among(fields::of::<ScaleView>(), has),
+                false => Vec::new(),
+            },
             reads,
             asked,
             cluster_instances: has("instances"),

@@ -123,7 +123,7 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
 pub(super) fn hook(number: u32, policy: &str) -> Result<Hook, String> {
     let hook = Hook::ALL.get(number as usize).copied();
     hook.ok_or_else(|| {
-        format!("policy \"{policy}\" fills hook {number}; expected 0 (admission) to 7 (dispatch)")
+        format!("policy \"{policy}\" fills hook {number}; expected 0 (admission) to 8 (scale)")
     })
 }
 

@@ -24,7 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_plugin_api::abi::SetupView;
 use windtunnel_plugin_api::{
-    Admission, Batching, Disaggregation, Dispatch, Priority, Router, Scheduler, Setup, Victim,
+    Admission, Batching, Disaggregation, Dispatch, Priority, Router, Scale, Scheduler, Setup,
+    Victim,
 };
 
 /// A library whose file is one of a plugin, not loaded yet.
@@ -342,6 +343,23 @@ impl Plugin {
             Ok(match interface {
                 Interface::Rust(root) => rust::dispatch(*root, index, setup)?,
                 Interface::C(plugin) => Box::new(plugin.dispatch(index, &setup)?),
+            })
+        })
+    }
+
+    /// Makes the scaling policy called `name`, or the only one.
+    ///
+    /// # Errors
+    /// As [`admission`](Self::admission).
+    pub fn scale(
+        &self,
+        name: Option<&str>,
+        setup: &mut Setup<'_>,
+    ) -> Result<Box<dyn Scale>, InputError> {
+        self.make(Hook::Scale, name, setup, |interface, index, setup| {
+            Ok(match interface {
+                Interface::Rust(root) => rust::scale(*root, index, setup)?,
+                Interface::C(plugin) => Box::new(plugin.scale(index, &setup)?),
             })
         })
     }

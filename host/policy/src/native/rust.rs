@@ -4,13 +4,13 @@
 
 use windtunnel_plugin_api::abi::{
     AdmissionBox, BatchingBox, DisaggregationBox, DispatchBox, PluginRootRef, PriorityBox,
-    RouterBox, SchedulerBox, SetupView, VictimBox, order_of, refresh_of,
+    RouterBox, ScaleBox, SchedulerBox, SetupView, VictimBox, order_of, refresh_of,
 };
 use windtunnel_plugin_api::abi_stable::std_types::{RResult, RSliceMut, RString};
 use windtunnel_plugin_api::{
     Admission, Admit, BatchLimits, Batching, ClusterView, Disaggregation, Dispatch, Event,
     GatewayView, Interests, KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView,
-    RequestView, Route, Router, Scheduler, StepView, Victim,
+    RequestView, Route, Router, Scale, ScaleView, Scheduler, StepView, Victim,
 };
 
 fn into_result<T>(answer: RResult<T, RString>) -> Result<T, PolicyError> {
@@ -293,6 +293,36 @@ impl Dispatch for RustDispatch {
     }
     fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
         into_result(self.object.on_event(event))
+    }
+}
+
+pub(super) fn scale(
+    root: PluginRootRef,
+    index: u32,
+    setup: SetupView<'_>,
+) -> Result<Box<dyn Scale>, String> {
+    let object = make(root.new_scale().ok_or(NOT_KNOWN)?, index, setup)?;
+    Ok(Box::new(RustScale {
+        interests: object.interests(),
+        object,
+    }))
+}
+
+struct RustScale {
+    object: ScaleBox,
+    interests: Interests,
+}
+
+impl Scale for RustScale {
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+    fn replicas(
+        &mut self,
+        pool: &ScaleView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<u32, PolicyError> {
+        into_result(self.object.replicas(pool, cluster))
     }
 }
 

@@ -378,6 +378,7 @@ pub(crate) mod tests {
             itl_sum_us: e2e - ttft,
             mean_itl_us: Some((e2e - ttft) as f64 / 2.0),
             preemptions: 0,
+            retries: 0,
             deadline_us: 0,
             slo_ttft_us: 0,
             slo_class: Sym::NONE,
@@ -445,6 +446,7 @@ pub(crate) mod tests {
                         | Outcome::Expired
                         | Outcome::Evicted
                         | Outcome::Held
+                        | Outcome::Failed
                         | Outcome::InTransit => {}
                     }
                     t.output_tokens += u64::from(r.generated_tokens);
@@ -466,6 +468,7 @@ pub(crate) mod tests {
             rejected_by_routing: 0,
             put_off: PutOff::default(),
             gateway: None,
+            scaling: None,
             shed_by_class: Vec::new(),
             fault: None,
             decisions: Vec::new(),

@@ -2,7 +2,7 @@
 //! not report.
 
 use super::upkeep::RunUpkeep;
-use super::{Results, blis, gateway, go, tiers};
+use super::{Results, blis, gateway, go, scaling, tiers};
 use crate::metrics::adapters::of_adapters;
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
@@ -52,6 +52,9 @@ pub fn value(results: &Results<'_>) -> Value {
     add("in_transit", json!(summary.in_transit));
     if let Some(g) = &summary.gateway {
         add("gateway", gateway::value(g));
+    }
+    if let Some(scaled) = scaling::value(results.record) {
+        add("scaling", scaled);
     }
     let window = summary.arrival_window.as_ref();
     add("arrival_window", json!(window.map(arrival_window)));

@@ -14,6 +14,7 @@ mod names;
 mod results;
 pub mod rows;
 pub mod saturation;
+mod scaling;
 mod sections;
 pub mod step_log;
 pub mod sweep;

@@ -127,6 +127,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
             itl_sum_us: 0,
             mean_itl_us: cell("mean_itl_us").as_f64(),
             preemptions: 0,
+            retries: 0,
             deadline_us: 0,
             slo_ttft_us: 0,
             slo_class: symbols.intern(&tags[0]),
@@ -221,6 +222,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
     }
     RunRecord {
         gateway: None,
+        scaling: None,
         rejected_by_admission: rejected.count() as u64,
         rejected_by_routing: 0,
         put_off: PutOff::default(),

@@ -59,6 +59,9 @@ struct Row<'a> {
     gateway_dispatch_us: Option<Option<i64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway_queue_delay_us: Option<Option<i64>>,
+    /// `None` where no instance can fail: then there is no such column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retries: Option<u32>,
 }
 
 /// Which columns there are beyond those that are always there.
@@ -70,6 +73,8 @@ pub struct Extra {
     pub splits: bool,
     /// A gateway holds requests.
     pub gateway: bool,
+    /// Instances can fail.
+    pub retries: bool,
 }
 
 impl Extra {
@@ -80,6 +85,10 @@ impl Extra {
             pools: record.names_pools(),
             splits: record.transfers.is_some(),
             gateway: record.gateway.is_some(),
+            retries: record
+                .scaling
+                .as_ref()
+                .is_some_and(|scaling| scaling.events),
         }
     }
 }
@@ -112,6 +121,7 @@ pub fn outcome_word(outcome: Outcome) -> &'static str {
         Outcome::Expired => "expired",
         Outcome::Evicted => "evicted",
         Outcome::Held => "held",
+        Outcome::Failed => "failed",
         Outcome::Running => "running",
         Outcome::Queued => "queued",
         Outcome::InTransit => "in_transit",
@@ -163,6 +173,7 @@ impl<'a> Row<'a> {
             gateway_enqueue_us: at_gateway(|g| Some(g.enqueued_us)),
             gateway_dispatch_us: at_gateway(|g| g.dispatched_us),
             gateway_queue_delay_us: at_gateway(GatewayTimes::delay_us),
+            retries: extra.retries.then_some(r.retries),
         }
     }
 }
@@ -180,7 +191,7 @@ pub enum Column {
 
 /// The rows by column, in order of arrival: [`COLUMNS`], with [`POOL`] if the pools have names and
 /// [`SPLIT`] where some instances only prefill or only decode, [`GATEWAY`] where a gateway holds
-/// requests, and what is in them.
+/// requests, [`RETRIES`] where instances can fail, and what is in them.
 #[must_use]
 pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
     let extra = Extra::of(record);
@@ -235,6 +246,9 @@ pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
             whole(|r| r.gateway_queue_delay_us.flatten()),
         ];
         all.extend(GATEWAY.into_iter().zip(times));
+    }
+    if extra.retries {
+        all.push((RETRIES, whole(|r| r.retries.map(Into::into))));
     }
     if extra.pools {
         let pools = text(|r| r.pool.flatten().map(str::to_owned));
@@ -323,6 +337,9 @@ impl<'a> RowStream<'a> {
                 }
                 if extra.gateway {
                     columns.extend(GATEWAY);
+                }
+                if extra.retries {
+                    columns.push(RETRIES);
                 }
                 csv.write_record(columns)?;
                 Sink::Csv(Box::new(csv))
@@ -429,6 +446,9 @@ pub const SPLIT: [&str; 4] = [
     "transfer_start_us",
     "transfer_end_us",
 ];
+
+/// The column behind all others that is there where instances can fail.
+pub const RETRIES: &str = "retries";
 
 /// Names of the columns that are there where a gateway holds requests, behind all others.
 pub const GATEWAY: [&str; 3] = [

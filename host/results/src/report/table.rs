@@ -1,6 +1,6 @@
 //! The report for people: a few tables at most 100 columns wide, plain text without colours.
 
-use super::{Results, gateway, instance_name, tiers, upkeep};
+use super::{Results, gateway, instance_name, scaling, tiers, upkeep};
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::measured::Measured;
@@ -158,6 +158,7 @@ fn overview(results: &Results<'_>) -> String {
     ]
     .into_iter()
     .chain(gateway::ends(s.gateway.as_ref()))
+    .chain(scaling::ends(results.record))
     {
         if n > 0 {
             ends.push(format!("{} {what}", count(n)));
@@ -214,10 +215,10 @@ fn overview(results: &Results<'_>) -> String {
     if let Some(g) = &s.gateway {
         let _ = write!(text, "\n{}", gateway::line(g, digits, count));
     }
+    text += &scaling::lines(results.record, digits, count);
     let bound = results.inputs.infinite_cache_hit_rate;
-    let bound = bound.filter(|rate| *rate > 0.0);
-    let bound = bound.map(|rate| format!(" (infinite cache {})", percent(rate)));
-    let bound = bound.unwrap_or_default();
+    let bound = bound.filter(|rate| *rate > 0.0).map(percent);
+    let bound = bound.map_or(String::new(), |rate| format!(" (infinite cache {rate})"));
     let _ = write!(
         text,
         "\nKV cache:   peak {}, time average {}, prefix hit rate {}{bound}, {} preemptions",

@@ -25,8 +25,19 @@ impl RunSpec {
             &policies.preemption,
             &policies.disaggregation,
             &policies.dispatch,
+            &self.autoscale.policy,
         ];
-        let own = own.into_iter().flatten().map(String::as_str);
+        let blocks = self
+            .autoscale
+            .pools
+            .values()
+            .chain(bundle.autoscale.pools.values());
+        let scaled = blocks.map(|pool| &pool.policy);
+        let own = own
+            .into_iter()
+            .chain(scaled)
+            .chain([&bundle.autoscale.policy]);
+        let own = own.flatten().map(String::as_str);
         let of_bundle = bundle.named().map(|(_, name)| name);
         let named = own.chain(of_bundle).map(Reference::parse);
         let pools = self.pools.iter().chain(&bundle.pools);

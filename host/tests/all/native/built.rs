@@ -291,7 +291,7 @@ pub(crate) fn c(name: &str, source: &Path, flags: &[&str]) -> Option<PathBuf> {
 /// The crates that `plugin new` writes, one for each hook, in one workspace with one copy of the
 /// contract: their libraries. Their tests are run, too.
 pub(super) fn templates() -> Vec<(&'static str, PathBuf)> {
-    const HOOKS: [&str; 8] = [
+    const HOOKS: [&str; 9] = [
         "admission",
         "routing",
         "priority",
@@ -300,6 +300,7 @@ pub(super) fn templates() -> Vec<(&'static str, PathBuf)> {
         "disaggregation",
         "batching",
         "dispatch",
+        "scale",
     ];
     let fresh = tempfile::tempdir().expect("a folder");
     let folder = target().join("templates");

@@ -3,6 +3,7 @@
 
 use super::built;
 use super::two_phases::{BusyDecode, StepTime};
+use crate::autoscale::scaled_cluster;
 use crate::cases::split;
 use crate::lab::{self, Arrival, BY_HAND, ask, roomy};
 use crate::support::root;
@@ -189,6 +190,46 @@ fn a_disaggregation_policy_in_c_decides_and_its_odd_answers_are_refused() {
     let fault = run(&[ask(0, 41, 2)]).fault.expect("a fault").to_string();
     assert!(
         fault.contains("prefills_remotely answered 7; expected 0 or 1"),
+        "{fault}"
+    );
+}
+
+#[test]
+fn a_scaling_policy_in_c_decides_as_a_script_does_and_fails_in_its_own_words() {
+    let source = root().join("host/tests/data/native/scale.c");
+    let Some(library) = built::c("scale", &source, &["-DFAILS_AT=25"]) else {
+        return;
+    };
+    let in_c = from_file(Hook::Scale, &Reference::Plugin(library, None), &[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("pairs.lua");
+    let text = "return { replicas = function(pool, cluster)
+        return (pool.in_flight + pool.held + 1) // 2 + cluster.n // 3
+    end }";
+    std::fs::write(&path, text).expect("written");
+    let script = from_file(Hook::Scale, &Reference::Script(path), &[]);
+    let run = |scale: Choice, asks: &[Arrival]| {
+        let spec = PolicySpec {
+            scale,
+            ..PolicySpec::default()
+        };
+        lab::run(scaled_cluster(), BY_HAND, &spec, asks)
+    };
+    let mut asks: Vec<Arrival> = (0..60).map(|k| ask(130 * k, 10, 20)).collect();
+    asks.push(ask(30_000, 10, 20));
+    let [in_c_run, script_run] = [in_c.clone(), script].map(|scale| run(scale, &asks));
+    let scaling = in_c_run.scaling.as_ref().expect("it is scaled");
+    assert!(
+        scaling.pools[0].ups > 1 && scaling.pools[0].downs > 0,
+        "{scaling:?}"
+    );
+    assert_eq!(in_c_run.scaling, script_run.scaling);
+    assert_eq!(said(&in_c_run), said(&script_run));
+    let mut many: Vec<Arrival> = (0..25).map(|_| ask(0, 10, 1)).collect();
+    many.push(ask(5_000, 10, 1));
+    let fault = run(in_c, &many).fault.expect("it fails").to_string();
+    assert!(
+        fault.contains("the scaling policy failed: 25 are enough"),
         "{fault}"
     );
 }

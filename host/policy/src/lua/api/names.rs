@@ -31,6 +31,7 @@ pub fn hook_functions(hook: Hook) -> &'static [Function] {
         Hook::Disaggregation => DISAGGREGATION,
         Hook::Batching => BATCHING,
         Hook::Dispatch => DISPATCH,
+        Hook::Scale => SCALE,
     }
 }
 
@@ -197,6 +198,19 @@ const DISPATCH: &[Function] = &[Function {
     )],
     doc: &[
         "Says which of the requests that the gateway holds goes on to the router; asked while the cluster is not saturated.",
+    ],
+}];
+
+const SCALE: &[Function] = &[Function {
+    name: "replicas",
+    takes: &[slot("pool", Type::View(View::Pool), ""), CLUSTER],
+    gives: &[slot(
+        "instances",
+        Type::Number,
+        "0 or more; fractions are rounded up, and `pool.min` and `pool.max` are the limits",
+    )],
+    doc: &[
+        "Says how many instances a pool should have; asked every `pool.interval_us`. `cluster.instances` are those of the pool that take requests.",
     ],
 }];
 

@@ -113,6 +113,8 @@ pub enum View {
     HeldRequest,
     /// The gateway.
     Gateway,
+    /// A pool that is scaled.
+    Pool,
     /// Something that happened.
     Event,
     /// What is known before the run.
@@ -121,7 +123,7 @@ pub enum View {
 
 impl View {
     /// All views, each after the one it extends.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Request,
         Self::QueuedRequest,
         Self::RunningRequest,
@@ -131,6 +133,7 @@ impl View {
         Self::Step,
         Self::HeldRequest,
         Self::Gateway,
+        Self::Pool,
         Self::Event,
         Self::Setup,
     ];
@@ -148,6 +151,7 @@ impl View {
             Self::Step => "Step",
             Self::HeldRequest => "HeldRequest",
             Self::Gateway => "Gateway",
+            Self::Pool => "Pool",
             Self::Event => "Event",
             Self::Setup => "Setup",
         }
@@ -166,6 +170,9 @@ impl View {
             Self::Step => "The step that the instance is about to choose.",
             Self::HeldRequest => "A request that the gateway holds.",
             Self::Gateway => "The gateway that holds requests back.",
+            Self::Pool => {
+                "A pool that is scaled. What happened is counted since the last decision; a latency is -1 where no request ended."
+            }
             Self::Event => "Something that happened to a request. Fields that do not apply are 0.",
             Self::Setup => "What is known before the run; it can be read at any time.",
         }

@@ -3,7 +3,8 @@
 use super::super::fields::{self, ScriptField};
 use super::types::{Function, INSTANCES, NAME, Type, View, slot};
 use windtunnel_plugin_api::{
-    Event, HeldView, InstanceView, Interests, QueuedView, RequestView, RunningView, StepView,
+    Event, HeldView, InstanceView, Interests, QueuedView, RequestView, RunningView, ScaleView,
+    StepView,
 };
 
 /// How old a field is when a hook reads it.
@@ -51,6 +52,7 @@ impl View {
             Self::Event => shown(fields::of::<Event>()),
             Self::Step => shown(fields::of::<StepView>()),
             Self::HeldRequest => shown(fields::of::<HeldView<'_>>()),
+            Self::Pool => shown(fields::of::<ScaleView>()),
             Self::Gateway => vec![
                 own(
                     "saturation",

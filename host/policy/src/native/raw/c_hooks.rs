@@ -6,12 +6,12 @@ use super::c_tables::{CPlugin, CPolicy, Fns};
 use windtunnel_plugin_api::abi::{BatchAnswer, RouteAnswer, SetupView, order_of, refresh_of};
 use windtunnel_plugin_api::c::{
     AdmissionFns, AdmitC, BatchingFns, DisaggregationFns, DispatchFns, PriorityFns, RouterFns,
-    SchedulerFns, VictimFns,
+    ScaleFns, SchedulerFns, VictimFns,
 };
 use windtunnel_plugin_api::{
     Admission, Admit, BatchLimits, Batching, ClusterView, Disaggregation, Dispatch, Event,
     GatewayView, Interests, KeyRefresh, PolicyError, Priority, QueueOrder, QueueView, QueuedView,
-    RequestView, Route, Router, Scheduler, StepView, Victim,
+    RequestView, Route, Router, Scale, ScaleView, Scheduler, StepView, Victim,
 };
 
 /// The functions of a policy were read for its hook, and the library looks policies up by hook.
@@ -41,6 +41,7 @@ makers! {
     disaggregation: Disaggregation => CDisaggregation;
     batching: Batching => CBatching;
     dispatch: Dispatch => CDispatch;
+    scale: Scale => CScale;
 }
 
 // SAFETY of the calls below: functions get their own state, views that live as long as the call,
@@ -360,6 +361,39 @@ impl Dispatch for CDispatch {
     }
     fn on_event(&mut self, event: &Event) -> Result<(), PolicyError> {
         self.state.on_event(self.fns.on_event, event)
+    }
+}
+
+pub(crate) struct CScale {
+    fns: ScaleFns,
+    state: State,
+    interests: Interests,
+}
+
+impl CScale {
+    fn new(fns: ScaleFns, state: State) -> Result<Self, String> {
+        Ok(Self {
+            interests: state.interests(fns.interests, Interests::ALL),
+            fns,
+            state,
+        })
+    }
+}
+
+impl Scale for CScale {
+    fn interests(&self) -> Interests {
+        self.interests
+    }
+    fn replicas(
+        &mut self,
+        pool: &ScaleView,
+        cluster: &ClusterView<'_>,
+    ) -> Result<u32, PolicyError> {
+        let mut answer = pool.ready + pool.loading;
+        let decide = self.fns.replicas.expect("it is required");
+        self.state
+            .call(|state, text| unsafe { decide(state, pool, cluster, &raw mut answer, text) })?;
+        Ok(answer)
     }
 }
 

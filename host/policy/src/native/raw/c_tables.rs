@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::mem::MaybeUninit;
 use windtunnel_plugin_api::c::{
     AdmissionFns, BatchingFns, C_MAGIC, DisaggregationFns, DispatchFns, LOG, ParamC, PluginC,
-    PolicyC, PriorityFns, RouterFns, SchedulerFns, VictimFns, WHOLE,
+    PolicyC, PriorityFns, RouterFns, ScaleFns, SchedulerFns, VictimFns, WHOLE,
 };
 
 /// A C plugin: its policies with the functions of each.
@@ -32,6 +32,7 @@ pub(super) enum Fns {
     Disaggregation(DisaggregationFns),
     Batching(BatchingFns),
     Dispatch(DispatchFns),
+    Scale(ScaleFns),
 }
 
 // SAFETY: the pointers are to constants of a library that is never unloaded, and to its functions,
@@ -54,6 +55,7 @@ impl Zeroable for VictimFns {}
 impl Zeroable for DisaggregationFns {}
 impl Zeroable for BatchingFns {}
 impl Zeroable for DispatchFns {}
+impl Zeroable for ScaleFns {}
 
 /// A struct of which the other side has `size` bytes.
 ///
@@ -254,6 +256,11 @@ impl Fns {
                     let fns: DispatchFns = table(from, name)?;
                     need(fns.dispatch.is_some(), "dispatch")?;
                     Self::Dispatch(fns)
+                }
+                Hook::Scale => {
+                    let fns: ScaleFns = table(from, name)?;
+                    need(fns.replicas.is_some(), "replicas")?;
+                    Self::Scale(fns)
                 }
             })
         }

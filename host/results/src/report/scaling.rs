@@ -1,0 +1,160 @@
+//! How many instances there were where pools are scaled, and what that took.
+
+use serde_json::{Map, Value, json};
+use windtunnel_base::record::{PoolScaling, RunRecord, ScalingRecord};
+
+/// Microseconds of an hour.
+const HOUR_US: f64 = 3.6e9;
+
+/// Hours of an instance.
+fn instance_hours(pool: &PoolScaling) -> f64 {
+    pool.instance_us as f64 / HOUR_US
+}
+
+/// Hours of its GPUs; `None` = it is unknown how many they are.
+fn gpu_hours(pool: &PoolScaling) -> Option<f64> {
+    let gpus = pool.gpus_per_instance;
+    (gpus > 0).then(|| instance_hours(pool) * f64::from(gpus))
+}
+
+/// What they cost; `None` = no price is known.
+fn cost(pool: &PoolScaling) -> Option<f64> {
+    let price = Some(pool.gpu_cost_per_hour).filter(|price| *price > 0.0)?;
+    Some(gpu_hours(pool)? * price)
+}
+
+/// The sum of what every pool has; `None` if one has none.
+fn sum(scaling: &ScalingRecord, of: fn(&PoolScaling) -> Option<f64>) -> Option<f64> {
+    let pools = scaling.pools.iter().map(of);
+    pools.sum()
+}
+
+/// Mean number of instances; `None` if no time passed.
+fn mean(pool: &PoolScaling, ended_us: i64) -> Option<f64> {
+    (ended_us > 0).then(|| pool.instance_us as f64 / ended_us as f64)
+}
+
+/// What became of requests that found no instance, or one that failed.
+pub(super) fn ends(record: &RunRecord) -> [(u64, &'static str); 2] {
+    let scaling = record.scaling.as_ref();
+    let (waiting, lost) = scaling.map_or((0, 0), |s| (s.waiting, s.lost));
+    [
+        (waiting, "waiting for an instance"),
+        (lost, "lost on instances that failed"),
+    ]
+}
+
+/// A line for people for each pool, and one for all that it took, with numbers as their tables
+/// write them; each begins with a line break.
+pub(super) fn lines(
+    record: &RunRecord,
+    digits: fn(f64) -> String,
+    count: fn(u64) -> String,
+) -> String {
+    let Some(scaling) = &record.scaling else {
+        return String::new();
+    };
+    let mut lines = vec![String::new()];
+    for pool in &scaling.pools {
+        let name = record.pools.get(pool.pool as usize);
+        let name = name.map_or("", |pool| record.symbols.name(pool.name));
+        let name = match name {
+            "" => String::new(),
+            name => format!("{name}: "),
+        };
+        let mean = mean(pool, scaling.ended_us).map_or("-".to_owned(), digits);
+        let by_policy = match pool.by_policy {
+            true => format!(
+                "; {} scale-ups, {} scale-downs",
+                count(pool.ups),
+                count(pool.downs)
+            ),
+            false => String::new(),
+        };
+        lines.push(format!(
+            "{} {name}mean {mean}, most {} instances{by_policy}",
+            match pool.by_policy {
+                true => "Autoscale: ",
+                false => "Instances: ",
+            },
+            count(pool.most.into()),
+        ));
+    }
+    let mut took = Vec::new();
+    took.extend(sum(scaling, gpu_hours).map(|hours| format!("{} GPU-hours", digits(hours))));
+    took.extend(sum(scaling, cost).map(|cost| format!("cost {}", digits(cost))));
+    for (n, what) in [
+        (scaling.failures, "instances failed"),
+        (scaling.retried, "requests tried again"),
+        (scaling.held, "requests found no instance"),
+        (scaling.taken_back, "were sent again"),
+    ] {
+        if n > 0 {
+            took.push(format!("{} {what}", count(n)));
+        }
+    }
+    if !took.is_empty() {
+        lines.push(format!("            {}", took.join(", ")));
+    }
+    lines.join("\n")
+}
+
+/// For programs.
+pub(super) fn value(record: &RunRecord) -> Option<Value> {
+    let scaling = record.scaling.as_ref()?;
+    let name = |k: u32| {
+        let pool = record.pools.get(k as usize);
+        pool.map_or("", |pool| record.symbols.name(pool.name))
+    };
+    let named = |k: u32| {
+        let mut value = Map::new();
+        if !name(k).is_empty() {
+            value.insert("pool".to_owned(), name(k).into());
+        }
+        value
+    };
+    let pools = scaling.pools.iter().map(|pool| {
+        let mut value = named(pool.pool);
+        let own = json!({
+            "mean_instances": mean(pool, scaling.ended_us),
+            "max_instances": pool.most,
+            "scale_ups": pool.ups,
+            "scale_downs": pool.downs,
+            "instances_started": pool.started,
+            "instances_stopped": pool.stopped,
+            "instance_hours": instance_hours(pool),
+            "gpu_hours": gpu_hours(pool),
+            "cost": cost(pool),
+        });
+        if let Value::Object(own) = own {
+            value.extend(own);
+        }
+        Value::Object(value)
+    });
+    let timeline = scaling.timeline.iter().map(|counts| {
+        let mut value = Map::new();
+        value.insert("at_us".to_owned(), counts.at_us.into());
+        value.extend(named(counts.pool));
+        for (key, n) in [
+            ("ready", counts.ready),
+            ("loading", counts.loading),
+            ("draining", counts.draining),
+        ] {
+            value.insert(key.to_owned(), n.into());
+        }
+        Value::Object(value)
+    });
+    let (pools, timeline): (Vec<Value>, Vec<Value>) = (pools.collect(), timeline.collect());
+    Some(json!({
+        "gpu_hours": sum(scaling, gpu_hours),
+        "cost": sum(scaling, cost),
+        "requests_held": scaling.held,
+        "most_held": scaling.most_held,
+        "requests_sent_again": scaling.taken_back,
+        "failures": scaling.failures,
+        "requests_retried": scaling.retried,
+        "requests_lost": scaling.lost,
+        "pools": pools,
+        "timeline": timeline,
+    }))
+}
