@@ -188,7 +188,7 @@ local Gateway = {}
 ---@field itl_p99_us number Its 99th percentile. [us]
 ---@field e2e_mean_us number End-to-end latency: the mean. [us]
 ---@field e2e_p99_us number Its 99th percentile. [us]
----@field cost_per_hour number What an instance costs, in the unit in which the run gives it; 0 = unknown.
+---@field cost_per_hour number What an instance costs, US dollars per hour; 0 = unknown.
 ---@field ready number Instances that take requests. [instances]
 ---@field loading number Instances that are being started. [instances]
 ---@field draining number Instances that finish what they have and then go. [instances]

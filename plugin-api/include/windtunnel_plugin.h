@@ -366,7 +366,7 @@ typedef struct wt_scale_view {
     double e2e_mean_us;
     /* Its 99th percentile. [us] */
     double e2e_p99_us;
-    /* What an instance costs, in the unit in which the run gives it; 0 = unknown. */
+    /* What an instance costs, US dollars per hour; 0 = unknown. */
     double cost_per_hour;
     /* Instances that take requests. [instances] */
     uint32_t ready;

@@ -55,7 +55,7 @@ table! {
         e2e_mean_us: f64, "us";
         /// Its 99th percentile.
         e2e_p99_us: f64, "us";
-        /// What an instance costs, in the unit in which the run gives it; 0 = unknown.
+        /// What an instance costs, US dollars per hour; 0 = unknown.
         cost_per_hour: f64, "";
         /// Instances that take requests.
         ready: u32, "instances";

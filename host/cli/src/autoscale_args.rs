@@ -32,9 +32,6 @@ pub struct AutoscaleArgs {
     /// (those in its wait queue go back to the router), or immediate (all do) [default: wait]
     #[arg(long, value_name = "HOW")]
     pub autoscale_drain: Option<String>,
-    /// What a GPU costs per hour, in any unit
-    #[arg(long, value_name = "COST")]
-    pub gpu_cost_per_hour: Option<f64>,
 }
 
 impl AutoscaleArgs {
@@ -51,7 +48,6 @@ impl AutoscaleArgs {
                 stddev: self.autoscale_startup_stddev,
             },
             drain: self.autoscale_drain.clone(),
-            gpu_cost_per_hour: self.gpu_cost_per_hour,
             pools: BTreeMap::new(),
         }
     }

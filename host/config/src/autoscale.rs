@@ -30,9 +30,6 @@ pub struct AutoscaleSpec {
     /// `immediate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<String>,
-    /// What a GPU costs per hour, in any unit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gpu_cost_per_hour: Option<f64>,
     /// The same of single pools, by name, which goes before what stands above.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub pools: BTreeMap<String, Self>,
@@ -77,7 +74,6 @@ impl AutoscaleSpec {
                 stddev: own.startup.stddev.or(self.startup.stddev),
             },
             drain: own.drain.or_else(|| self.drain.clone()),
-            gpu_cost_per_hour: own.gpu_cost_per_hour.or(self.gpu_cost_per_hour),
             pools: BTreeMap::new(),
         }
     }

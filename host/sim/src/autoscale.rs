@@ -9,16 +9,16 @@ use windtunnel_config::autoscale::AutoscaleSpec;
 use windtunnel_engine::cluster::{Delay, Drain, PoolConfig, PoolScaling, Scaling};
 use windtunnel_policy::PolicySpec;
 use windtunnel_policy::bundle::Bundle;
+use windtunnel_results::report::machines::Machine;
 
 /// The settings that have an effect only where pools are scaled.
-const OF_SCALING: [&str; 8] = [
+const OF_SCALING: [&str; 7] = [
     "autoscale",
     "autoscale_min",
     "autoscale_interval",
     "autoscale_startup",
     "autoscale_startup_stddev",
     "autoscale_drain",
-    "gpu_cost_per_hour",
     "autoscale_params",
 ];
 
@@ -61,6 +61,7 @@ pub(crate) fn scaling(
     run: &RunSpec,
     given: &Given,
     pools: &mut [PoolConfig],
+    machines: &[Machine],
 ) -> Result<(Scaling, Vec<u32>), InputError> {
     let spec = &run.autoscale;
     if !spec.is_on() {
@@ -80,7 +81,7 @@ pub(crate) fn scaling(
     let splits = pools.iter().any(|pool| pool.role != Role::Serve);
     let mut scaling = Scaling::default();
     let mut initial = Vec::new();
-    for (k, pool) in pools.iter_mut().enumerate() {
+    for ((k, pool), machine) in pools.iter_mut().enumerate().zip(machines) {
         let counted = run.pools.get(k).and_then(|pool| pool.count);
         let own = spec.of_pool(&pool.name);
         let Some(max) = own.max.filter(|_| scales(pool.role)) else {
@@ -95,7 +96,10 @@ pub(crate) fn scaling(
         let (scaled, there) = one(&own, counted, max, splits).map_err(of)?;
         initial.push(there);
         pool.instances = max;
-        scaling.pools.push(Some(scaled));
+        scaling.pools.push(Some(PoolScaling {
+            gpu_usd_per_hour: machine.upkeep.price().unwrap_or(0.0),
+            ..scaled
+        }));
     }
     Ok((scaling, initial))
 }
@@ -186,12 +190,6 @@ fn one(
             "`autoscale_drain` is {name}; expected wait where some instances prefill for others"
         )));
     }
-    let cost = spec.gpu_cost_per_hour.unwrap_or(0.0);
-    if !(cost.is_finite() && cost >= 0.0) {
-        return Err(InputError::new(format!(
-            "`gpu_cost_per_hour` is {cost}; expected a number of 0 or more"
-        )));
-    }
     let startup = Delay {
         mean_us: seconds("autoscale_startup", spec.startup.mean, STARTUP_S, 0.0)?,
         stddev_us: seconds("autoscale_startup_stddev", spec.startup.stddev, 0.0, 0.0)?,
@@ -201,7 +199,7 @@ fn one(
         min,
         startup,
         drain,
-        gpu_cost_per_hour: cost,
+        gpu_usd_per_hour: 0.0,
     };
     Ok((scaling, there))
 }
@@ -255,9 +253,6 @@ pub(crate) fn setup(scaling: &Scaling, pools: &[PoolConfig], policies: &PolicySp
             "startup_s": { "mean": own.startup.mean_us / 1e6, "stddev": own.startup.stddev_us / 1e6 },
             "drain": own.drain.name(),
         });
-        if own.gpu_cost_per_hour > 0.0 {
-            setup["gpu_cost_per_hour"] = own.gpu_cost_per_hour.into();
-        }
         if !pool.name.is_empty() {
             setup["pool"] = pool.name.as_str().into();
         }

@@ -149,7 +149,7 @@ impl Deployment {
         let (model, canonical) = (all[0].model.clone(), all[0].canonical.clone());
         let short = canonical.rsplit('/').next().unwrap_or_default().to_owned();
         let predictor = front.output_predictor.as_deref();
-        let (scaling, initial) = autoscale::scaling(run, given, &mut pools)?;
+        let (scaling, initial) = autoscale::scaling(run, given, &mut pools, &machines)?;
         let mut schedule = scale::schedule(run, &mut pools)?;
         for ((k, pool), machine) in pools.iter().enumerate().zip(&mut machines) {
             let initial = schedule.initial.get(k).copied();

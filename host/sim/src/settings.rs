@@ -31,7 +31,6 @@ const SETTINGS: &[(&str, &str)] = &[
     ("autoscale_startup", "autoscale.startup.mean"),
     ("autoscale_startup_stddev", "autoscale.startup.stddev"),
     ("autoscale_drain", "autoscale.drain"),
-    ("gpu_cost_per_hour", "autoscale.gpu_cost_per_hour"),
     ("event", "events"),
     ("retries", "client.retries"),
     ("retry_after", "client.after"),

@@ -35,7 +35,7 @@ const MS: PoolScaling = PoolScaling {
         stddev_us: 0.0,
     },
     drain: Drain::Wait,
-    gpu_cost_per_hour: 0.0,
+    gpu_usd_per_hour: 0.0,
 };
 
 /// A cluster of up to six instances, of which one is there.
@@ -318,7 +318,7 @@ pub(crate) fn settings() -> impl Strategy<Value = (PoolScaling, u64, u32)> {
                     min,
                     startup: Delay { mean_us, stddev_us },
                     drain,
-                    gpu_cost_per_hour: 0.0,
+                    gpu_usd_per_hour: 0.0,
                 };
                 (scaling, salt, initial)
             },
@@ -470,15 +470,23 @@ fn json(folder: &Folder, arguments: &str) -> Value {
 fn a_run_is_scaled_by_flags_by_file_and_by_bundle() {
     let folder = Folder::with(&[]);
     let flags = "--autoscale hpa-concurrency --autoscale-max 6 --autoscale-startup 5 --autoscale-interval 10 \
-                 --policy-param scale.target=20 --gpu-cost-per-hour 3";
+                 --policy-param scale.target=20";
     let by_flag = json(&folder, &format!("{RUN} --json {flags}"));
     let scaling = &by_flag["scaling"];
     assert_eq!(by_flag["completed_requests"], 1500);
     assert_eq!(scaling["timeline"][0]["ready"], 1);
     let pool = &scaling["pools"][0];
     assert!(pool["scale_ups"].as_u64() > Some(0), "{pool}");
-    let (hours, cost) = (scaling["gpu_hours"].as_f64(), scaling["cost"].as_f64());
-    assert_eq!(cost, hours.map(|hours| hours * 3.0));
+    // Who is not there costs nothing.
+    let (cost, hours) = (&by_flag["cost"], scaling["gpu_hours"].as_f64().unwrap());
+    assert_eq!(cost["usd_per_gpu_hour"], 3.0);
+    assert!(
+        (cost["gpu_hours"].as_f64().unwrap() / hours - 1.0).abs() < 1e-9,
+        "{cost}"
+    );
+    let seconds = by_flag["vllm_estimated_duration_s"].as_f64().unwrap();
+    let all = pool["max_instances"].as_f64().unwrap() * 2.0 * 3.0 * seconds / 3600.0;
+    assert!(cost["usd"].as_f64() < Some(all), "{cost}");
     let dumped = folder.command(&format!(
         "{} {flags} --dump-spec",
         RUN.replace(" --quiet", "")
@@ -496,7 +504,7 @@ fn a_run_is_scaled_by_flags_by_file_and_by_bundle() {
         json(&folder, "run --spec @/run.yaml --json --quiet")
     );
     let bundle = "scale: {policy: hpa-concurrency, params: {target: 20}}\n\
-                  autoscale: {max: 6, interval: 10, startup: {mean: 5}, gpu_cost_per_hour: 3}\n";
+                  autoscale: {max: 6, interval: 10, startup: {mean: 5}}\n";
     folder.write("bundle.yaml", bundle.as_bytes());
     let by_bundle = json(
         &folder,

@@ -35,8 +35,6 @@ pub struct PoolScaling {
     pub by_policy: bool,
     /// GPUs that an instance takes; 0 = unknown.
     pub gpus_per_instance: u32,
-    /// What a GPU costs per hour; 0 = unknown.
-    pub gpu_cost_per_hour: f64,
     /// Times of all instances together, those in which they start and drain included,
     /// microseconds.
     pub instance_us: i128,

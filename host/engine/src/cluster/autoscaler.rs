@@ -119,7 +119,7 @@ impl Cluster<'_> {
             slo_ttft_us,
             slo_itl_us,
             slo_e2e_us,
-            cost_per_hour: scaling.gpu_cost_per_hour * f64::from(pool.gpus_per_instance),
+            cost_per_hour: scaling.gpu_usd_per_hour * f64::from(pool.gpus_per_instance),
             ready: ready.len() as u32,
             loading,
             draining,

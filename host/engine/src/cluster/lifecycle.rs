@@ -197,7 +197,6 @@ impl Lifecycle {
                     pool: k as u32,
                     gpus_per_instance: pool.gpus_per_instance,
                     by_policy: scaling.is_some(),
-                    gpu_cost_per_hour: scaling.map_or(0.0, |scaling| scaling.gpu_cost_per_hour),
                     ..PoolScaling::default()
                 },
                 starts: 0,

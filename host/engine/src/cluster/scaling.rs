@@ -71,8 +71,8 @@ pub struct PoolScaling {
     pub startup: Delay,
     /// What becomes of the requests of one that goes.
     pub drain: Drain,
-    /// What a GPU costs per hour; 0 = unknown.
-    pub gpu_cost_per_hour: f64,
+    /// What a GPU costs, US dollars per hour; 0 = unknown.
+    pub gpu_usd_per_hour: f64,
 }
 
 /// Pools that are scaled.

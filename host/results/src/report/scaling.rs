@@ -17,16 +17,9 @@ fn gpu_hours(pool: &PoolScaling) -> Option<f64> {
     (gpus > 0).then(|| instance_hours(pool) * f64::from(gpus))
 }
 
-/// What they cost; `None` = no price is known.
-fn cost(pool: &PoolScaling) -> Option<f64> {
-    let price = Some(pool.gpu_cost_per_hour).filter(|price| *price > 0.0)?;
-    Some(gpu_hours(pool)? * price)
-}
-
-/// The sum of what every pool has; `None` if one has none.
-fn sum(scaling: &ScalingRecord, of: fn(&PoolScaling) -> Option<f64>) -> Option<f64> {
-    let pools = scaling.pools.iter().map(of);
-    pools.sum()
+/// Those of all pools; `None` if those of one are unknown.
+fn all_gpu_hours(scaling: &ScalingRecord) -> Option<f64> {
+    scaling.pools.iter().map(gpu_hours).sum()
 }
 
 /// Mean number of instances; `None` if no time passed.
@@ -81,8 +74,7 @@ pub(super) fn lines(
         ));
     }
     let mut took = Vec::new();
-    took.extend(sum(scaling, gpu_hours).map(|hours| format!("{} GPU-hours", digits(hours))));
-    took.extend(sum(scaling, cost).map(|cost| format!("cost {}", digits(cost))));
+    took.extend(all_gpu_hours(scaling).map(|hours| format!("{} GPU-hours", digits(hours))));
     for (n, what) in [
         (scaling.failures, "instances failed"),
         (scaling.retried, "requests tried again"),
@@ -124,7 +116,6 @@ pub(super) fn value(record: &RunRecord) -> Option<Value> {
             "instances_stopped": pool.stopped,
             "instance_hours": instance_hours(pool),
             "gpu_hours": gpu_hours(pool),
-            "cost": cost(pool),
         });
         if let Value::Object(own) = own {
             value.extend(own);
@@ -146,8 +137,7 @@ pub(super) fn value(record: &RunRecord) -> Option<Value> {
     });
     let (pools, timeline): (Vec<Value>, Vec<Value>) = (pools.collect(), timeline.collect());
     Some(json!({
-        "gpu_hours": sum(scaling, gpu_hours),
-        "cost": sum(scaling, cost),
+        "gpu_hours": all_gpu_hours(scaling),
         "requests_held": scaling.held,
         "most_held": scaling.most_held,
         "requests_sent_again": scaling.taken_back,

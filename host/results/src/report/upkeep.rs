@@ -55,8 +55,19 @@ impl RunUpkeep {
             output_tokens: results.summary.cluster.output_tokens,
         };
         let mut instances = record.instances.iter();
-        for (machine, pool) in machines.iter().zip(&record.pools) {
+        let scaled = |k: usize| {
+            let mut pools = record.scaling.iter().flat_map(|scaling| &scaling.pools);
+            pools.find(|pool| pool.pool as usize == k)
+        };
+        for ((k, machine), pool) in machines.iter().enumerate().zip(&record.pools) {
             let of_pool = instances.by_ref().take(pool.instances as usize);
+            if let Some(scaled) = scaled(k) {
+                // Of those that came and went it is known how long they were there together.
+                let busy_us: i64 = of_pool.map(|totals| totals.busy_us).sum();
+                let there = scaled.instance_us as f64 / HOUR_US;
+                sum.add(machine, there, (busy_us as f64 / HOUR_US).min(there));
+                continue;
+            }
             for (k, totals) in of_pool.enumerate() {
                 let [there_us, busy_us] = times_us(machine, k, totals, end_us);
                 sum.add(machine, there_us / HOUR_US, busy_us / HOUR_US);
