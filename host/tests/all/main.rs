@@ -6,6 +6,7 @@ mod accuracy_page;
 mod adapters;
 mod api_server;
 mod autoscale;
+mod autoscale_command;
 mod baselines;
 mod batching;
 mod bounded;

@@ -7,6 +7,7 @@ mod experts;
 mod gemm;
 mod graphs;
 mod layers;
+mod parallel;
 mod part;
 #[cfg(test)]
 mod tests;
@@ -20,20 +21,10 @@ use attention::Attention;
 use curve::Curve;
 use graphs::padded;
 use layers::Parts;
+pub use parallel::Parallel;
 pub use part::{Measurement, Origin, StepPart};
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Hardware, KernelFit, KernelTables, ModelArch};
-
-/// How the GPUs of an instance share a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parallel {
-    /// GPUs that split each layer.
-    pub tp: u32,
-    /// Replicas of so many GPUs that share the experts.
-    pub dp: u32,
-    /// Are experts spread over all GPUs, whole ones on each? Else each is split over them.
-    pub whole_experts: bool,
-}
 
 /// Step times from measured kernels.
 ///

@@ -227,9 +227,7 @@ fn overview(results: &Results<'_>) -> String {
         or_dash(c.cache_hit_rate, percent),
         count(c.preemptions)
     );
-    if let Some(t) = tiers::sum(&results.record.instances) {
-        let _ = write!(text, "\nKV tiers:   {}", tiers::line(&t, count));
-    }
+    text += &tiers::text(&results.record.instances, count);
     if let Some(t) = &results.transfers {
         let ms = |d: &Distribution, of: fn(&Distribution) -> f64| {
             or_dash(d.divided_by(1000.0).figure(of), digits)

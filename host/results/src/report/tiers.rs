@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use windtunnel_base::record::{InstanceTotals, TierCounts};
 
 /// Of these instances together; `None` where none has tiers.
-pub(super) fn sum(instances: &[InstanceTotals]) -> Option<TierCounts> {
+fn sum(instances: &[InstanceTotals]) -> Option<TierCounts> {
     let tiers = instances.iter().filter_map(|totals| totals.kv_tiers);
     tiers.reduce(|a, b| TierCounts {
         stored: a.stored + b.stored,
@@ -26,12 +26,14 @@ pub(super) fn json(instances: &[InstanceTotals]) -> Option<Value> {
     })
 }
 
-/// The same for people; `count` writes a number.
-pub(super) fn line(t: &TierCounts, count: fn(u64) -> String) -> String {
-    format!(
-        "blocks: {} stored on the CPU, {} evicted there, {} brought back",
-        count(t.stored),
-        count(t.evicted),
-        count(t.reloaded)
-    )
+/// The same for people, a line behind a line break; `count` writes a number.
+pub(super) fn text(instances: &[InstanceTotals], count: fn(u64) -> String) -> String {
+    sum(instances).map_or(String::new(), |t| {
+        format!(
+            "\nKV tiers:   blocks: {} stored on the CPU, {} evicted there, {} brought back",
+            count(t.stored),
+            count(t.evicted),
+            count(t.reloaded)
+        )
+    })
 }

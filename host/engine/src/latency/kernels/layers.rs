@@ -1,11 +1,11 @@
 //! Which kernels a model runs on one GPU, and what they were measured to take.
 
-use super::Parallel;
 use super::attention::{Attention, DecodeAttention, PrefillAttention};
 use super::curve::{Curve, between};
 use super::experts::{ExpertShape, Experts};
 use super::gemm::{Gemm, Gemms, Roof};
 use super::graphs::LARGEST_GRAPH;
+use super::parallel::Parallel;
 use super::part::{MeasuredTable, Measurement, Origin, StepPart};
 use std::rc::Rc;
 use windtunnel_base::input::InputError;
