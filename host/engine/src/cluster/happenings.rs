@@ -69,7 +69,7 @@ impl Cluster<'_> {
         life.set(i, Phase::Absent, now);
         if phase == Phase::Ready {
             let looks = now.saturating_add(refresh_us - 1) / refresh_us * refresh_us;
-            life.forsake(i, looks);
+            life.fail_unnoticed(i, looks);
         }
         if let Some(us) = restart_us {
             life.restart(i, now.saturating_add(us), now);
@@ -133,8 +133,8 @@ impl Cluster<'_> {
     /// Sends a request to an instance of which the router does not know yet that it failed. Gives
     /// it back if the instance is there.
     pub(super) fn finds_nobody(&mut self, i: usize, pending: Box<Pending>) -> Option<Box<Pending>> {
-        let forsaken = |life: &super::Lifecycle| life.is_forsaken(i as u32);
-        if !self.lifecycle.as_deref().is_some_and(forsaken) {
+        let unnoticed = |life: &super::Lifecycle| life.failed_unnoticed(i as u32);
+        if !self.lifecycle.as_deref().is_some_and(unnoticed) {
             return Some(pending);
         }
         if let Some(gateway) = &mut self.gateway {

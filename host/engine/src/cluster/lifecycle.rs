@@ -97,7 +97,7 @@ struct Place {
     /// It was there before: whoever comes now is another one.
     used: bool,
     /// It failed, and routers do not know yet.
-    forsaken: bool,
+    unnoticed: bool,
     /// How often it was slow.
     slows: u32,
 }
@@ -179,7 +179,7 @@ impl Lifecycle {
                     starts: 0,
                     left_us: 0,
                     used: there,
-                    forsaken: false,
+                    unnoticed: false,
                     slows: 0,
                 }
             }));
@@ -325,26 +325,26 @@ impl Lifecycle {
     }
 
     /// An instance failed; routers know of it from `at_us` on.
-    pub(super) fn forsake(&mut self, i: u32, at_us: i64) {
-        self.places[i as usize].forsaken = true;
+    pub(super) fn fail_unnoticed(&mut self, i: u32, at_us: i64) {
+        self.places[i as usize].unnoticed = true;
         self.due.push((at_us, Due::Noticed { instance: i }), ());
     }
 
     /// Did it, and routers do not know yet?
-    pub(super) fn is_forsaken(&self, i: u32) -> bool {
-        self.places[i as usize].forsaken
+    pub(super) fn failed_unnoticed(&self, i: u32) -> bool {
+        self.places[i as usize].unnoticed
     }
 
     /// Routers know of it, or another one is there.
     pub(super) fn noticed(&mut self, i: u32) {
-        self.places[i as usize].forsaken = false;
+        self.places[i as usize].unnoticed = false;
     }
 
     /// The instances of pool `k` that routers see, ascending.
     pub(super) fn shown(&self, k: usize) -> Vec<u32> {
         let numbered = (0..).zip(&self.places);
         let shown = numbered.filter(|(_, place)| {
-            place.pool == k && (place.phase == Phase::Ready || place.forsaken)
+            place.pool == k && (place.phase == Phase::Ready || place.unnoticed)
         });
         shown.map(|(i, _)| i).collect()
     }
