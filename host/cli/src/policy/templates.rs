@@ -133,14 +133,14 @@ return {
 const SCALE: &str = r#"-- How many instances a pool has: here, as many as keep the requests of each at a number; they go one at a time.
 --
 -- Numbers that others may set: name = default, least..most  what it does. Read them as cfg.name.
---@param per_instance = 32, 1..10000 log  Requests in flight of an instance
+--@param target = 32, 1..10000 log  Requests in flight of an instance
 
 return {
   -- Asked every pool.interval_us. pool: ready, loading, draining, min, max; queued, running, in_flight and held requests, KV
   -- utilisation; what arrived and completed since the last time, and its latencies (-1: nothing completed). cluster: now_us, n, and
   -- the instances of the pool that take requests. Returns a number; pool.min and pool.max are its limits.
   replicas = function(pool, cluster)
-    local wanted = math.ceil((pool.in_flight + pool.held) / cfg.per_instance)
+    local wanted = math.ceil((pool.in_flight + pool.held) / cfg.target)
     return math.max(wanted, pool.ready + pool.loading - 1)
   end,
 }
