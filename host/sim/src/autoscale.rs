@@ -1,5 +1,6 @@
 //! Pools that a policy scales: what is made of what a run and its bundle say of them.
 
+use crate::scale::{no_pool, seconds};
 use crate::settings::Given;
 use crate::spec::RunSpec;
 use serde_json::{Value, json};
@@ -26,8 +27,6 @@ const OF_SCALING: [&str; 7] = [
 const INTERVAL_S: f64 = 15.0;
 /// Seconds until an instance takes requests, where nothing is said.
 const STARTUP_S: f64 = 60.0;
-/// Longest time of any of them, seconds.
-const LONGEST_S: f64 = 1e9;
 
 /// The run with what its bundle says of scaling; `None` = that says nothing.
 ///
@@ -93,13 +92,11 @@ pub(crate) fn scaling(
             "" => e,
             name => InputError::new(format!("pool \"{name}\": {}", e.message())),
         };
-        let (scaled, there) = one(&own, counted, max, splits).map_err(of)?;
+        let price = machine.upkeep.price().unwrap_or(0.0);
+        let (scaled, there) = one(&own, counted, max, splits, price).map_err(of)?;
         initial.push(there);
         pool.instances = max;
-        scaling.pools.push(Some(PoolScaling {
-            gpu_usd_per_hour: machine.upkeep.price().unwrap_or(0.0),
-            ..scaled
-        }));
+        scaling.pools.push(Some(scaled));
     }
     Ok((scaling, initial))
 }
@@ -131,12 +128,11 @@ fn check(run: &RunSpec, spec: &AutoscaleSpec, pools: &[PoolConfig]) -> Result<()
         let there = pools.iter().filter(|pool| scales(pool.role));
         let names: Vec<&str> = there.map(|pool| pool.name.as_str()).collect();
         if !names.contains(&name.as_str()) {
-            return Err(InputError::new(match names[..] {
-                [""] => {
-                    format!("`autoscale`: the only pool has no name, so that none is \"{name}\"")
-                }
-                _ => format!("`autoscale`: {}", unknown("pool", name, &names)),
-            }));
+            let message = no_pool(name, &names);
+            return Err(InputError::new(format!(
+                "`autoscale`: {}",
+                message.message()
+            )));
         }
         if !own.pools.is_empty() {
             return Err(InputError::new(format!(
@@ -148,12 +144,13 @@ fn check(run: &RunSpec, spec: &AutoscaleSpec, pools: &[PoolConfig]) -> Result<()
 }
 
 /// How one pool is scaled, and how many instances it starts with; `counted` is what the run says of
-/// that.
+/// that, and `gpu_usd_per_hour` the price, 0 if it is unknown.
 fn one(
     spec: &AutoscaleSpec,
     counted: Option<u32>,
     max: u32,
     splits: bool,
+    gpu_usd_per_hour: f64,
 ) -> Result<(PoolScaling, u32), InputError> {
     let min = spec.min.unwrap_or(1);
     if max == 0 || min > max {
@@ -172,14 +169,8 @@ fn one(
             "`num_instances` is {there}; expected {min} to {max}, the limits of `autoscale`"
         )));
     }
-    let seconds = |name: &str, value: Option<f64>, default: f64, least: f64| {
-        let value = value.unwrap_or(default);
-        match (least..=LONGEST_S).contains(&value) {
-            true => Ok(value * 1e6),
-            false => Err(InputError::new(format!(
-                "`{name}` is {value}; expected {least} to {LONGEST_S} seconds"
-            ))),
-        }
+    let us = |name: &str, value: Option<f64>, default: f64, least: f64| {
+        seconds(name, value.unwrap_or(default), least).map(|seconds| seconds * 1e6)
     };
     let name = spec.drain.as_deref().unwrap_or(Drain::default().name());
     let names = Drain::ALL.map(Drain::name);
@@ -191,15 +182,15 @@ fn one(
         )));
     }
     let startup = Delay {
-        mean_us: seconds("autoscale_startup", spec.startup.mean, STARTUP_S, 0.0)?,
-        stddev_us: seconds("autoscale_startup_stddev", spec.startup.stddev, 0.0, 0.0)?,
+        mean_us: us("autoscale_startup", spec.startup.mean, STARTUP_S, 0.0)?,
+        stddev_us: us("autoscale_startup_stddev", spec.startup.stddev, 0.0, 0.0)?,
     };
     let scaling = PoolScaling {
-        interval_us: seconds("autoscale_interval", spec.interval, INTERVAL_S, 0.001)? as i64,
+        interval_us: us("autoscale_interval", spec.interval, INTERVAL_S, 0.001)? as i64,
         min,
         startup,
         drain,
-        gpu_usd_per_hour: 0.0,
+        gpu_usd_per_hour,
     };
     Ok((scaling, there))
 }

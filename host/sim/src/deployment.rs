@@ -194,9 +194,12 @@ impl Deployment {
                 config.instances()
             )));
         }
-        let schedule = &config.schedule;
-        for ((k, initial), machine) in schedule.initial.iter().enumerate().zip(&mut machines) {
-            machine.lives_us = schedule.lives(k, *initial);
+        // Where a policy scales, only the run knows.
+        if !config.scaling.is_on() {
+            let schedule = &config.schedule;
+            for ((k, initial), machine) in schedule.initial.iter().enumerate().zip(&mut machines) {
+                machine.lives_us = schedule.lives(k, *initial);
+            }
         }
         Ok(Self {
             resolved: all,

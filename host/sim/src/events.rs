@@ -1,14 +1,13 @@
 //! Instances that fail, slow down and are replaced: what is made of what a run says of them.
 
 use crate::event_spec::{EventKind, EventSpec};
+use crate::scale::{pool_called, seconds};
 use crate::settings::Given;
 use crate::spec::RunSpec;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_base::record::Role;
 use windtunnel_engine::cluster::{ClusterEvent, Events, Happening, PoolConfig};
 
-/// Longest time, seconds.
-const LONGEST_S: f64 = 1e9;
 /// Seconds until an instance that replaces another one takes requests, where nothing is said.
 const STARTUP_S: f64 = 60.0;
 /// Seconds after which a client sends a request again, where nothing is said.
@@ -70,30 +69,12 @@ pub(crate) fn events(
     })
 }
 
-fn us(name: &str, seconds: f64, least: f64) -> Result<i64, InputError> {
-    match (least..=LONGEST_S).contains(&seconds) {
-        true => Ok((seconds * 1e6).round() as i64),
-        false => Err(InputError::new(format!(
-            "`{name}` is {seconds}; expected {least} to {LONGEST_S} seconds"
-        ))),
-    }
+fn us(name: &str, value: f64, least: f64) -> Result<i64, InputError> {
+    Ok((seconds(name, value, least)? * 1e6).round() as i64)
 }
 
 fn one(event: &EventSpec, pools: &[PoolConfig]) -> Result<ClusterEvent, InputError> {
-    let names: Vec<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
-    let k = match event.pool.as_str() {
-        "" if pools.len() == 1 => 0,
-        "" => {
-            let names = names.join(", ");
-            return Err(InputError::new(format!("say which `pool`: {names}")));
-        }
-        name => names.iter().position(|pool| *pool == name).ok_or_else(|| {
-            InputError::new(match names[..] {
-                [""] => format!("the only pool has no name, so that none is \"{name}\""),
-                _ => unknown("pool", name, &names),
-            })
-        })?,
-    };
+    let k = pool_called(&event.pool, pools)?;
     let kind = event.kind;
     if kind != EventKind::Slow && pools.iter().any(|pool| pool.role != Role::Serve) {
         return Err(InputError::new(format!(

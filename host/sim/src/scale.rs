@@ -7,8 +7,8 @@ use windtunnel_base::record::Role;
 use windtunnel_engine::cluster::{PoolConfig, Resize, Schedule};
 use windtunnel_engine::latency::{TICK_US, Ticks};
 
-/// Longest time after the start, seconds.
-const LATEST_S: f64 = 1e9;
+/// Longest time that a run may give, seconds.
+const LONGEST_S: f64 = 1e9;
 
 /// When instances come and go. The pools get room for all that they ever have.
 ///
@@ -41,35 +41,47 @@ pub(crate) fn schedule(run: &RunSpec, pools: &mut [PoolConfig]) -> Result<Schedu
     Ok(schedule)
 }
 
-fn resize(run: &RunSpec, change: &ScaleSpec, pools: &[PoolConfig]) -> Result<Resize, InputError> {
+/// The pool of this name; may be left out where there is one.
+pub(crate) fn pool_called(name: &str, pools: &[PoolConfig]) -> Result<usize, InputError> {
     let names: Vec<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
-    let pool = match change.pool.as_str() {
-        "" if pools.len() == 1 => Some(0),
+    match name {
+        "" if pools.len() == 1 => Ok(0),
         "" => {
             let names = names.join(", ");
-            return Err(InputError::new(format!("say which `pool`: {names}")));
+            Err(InputError::new(format!("say which `pool`: {names}")))
         }
-        name => names.iter().position(|pool| *pool == name),
-    };
-    let Some(pool) = pool else {
-        return Err(InputError::new(match names[..] {
-            [""] => format!(
-                "the only pool has no name, so that none is \"{}\"",
-                change.pool
-            ),
-            _ => unknown("pool", &change.pool, &names),
-        }));
-    };
+        name => {
+            let at = names.iter().position(|pool| *pool == name);
+            at.ok_or_else(|| no_pool(name, &names))
+        }
+    }
+}
+
+/// No pool has this name.
+pub(crate) fn no_pool(name: &str, names: &[&str]) -> InputError {
+    InputError::new(match names {
+        [""] => format!("the only pool has no name, so that none is \"{name}\""),
+        _ => unknown("pool", name, names),
+    })
+}
+
+/// A time of at least so much, seconds; `name` is what the run calls it.
+pub(crate) fn seconds(name: &str, value: f64, least: f64) -> Result<f64, InputError> {
+    match (least..=LONGEST_S).contains(&value) {
+        true => Ok(value),
+        false => Err(InputError::new(format!(
+            "`{name}` is {value}; expected {least} to {LONGEST_S} seconds"
+        ))),
+    }
+}
+
+fn resize(run: &RunSpec, change: &ScaleSpec, pools: &[PoolConfig]) -> Result<Resize, InputError> {
+    let pool = pool_called(&change.pool, pools)?;
     let at = change.at;
     let at_us = match run.is_in_ticks() {
         true => Ticks::us(at)
             .map_err(|e| InputError::new(format!("`at` is {at}; expected {}", e.message())))?,
-        false if (0.0..=LATEST_S).contains(&at) => (at * 1e6).round() as i64,
-        false => {
-            return Err(InputError::new(format!(
-                "`at` is {at}; expected 0 to {LATEST_S} seconds"
-            )));
-        }
+        false => (seconds("at", at, 0.0)? * 1e6).round() as i64,
     };
     Ok(Resize {
         at_us,

@@ -308,11 +308,7 @@ impl Cluster<'_> {
     /// Takes the requests back that wait on instance `i`, or all of them, and sends them to the
     /// router again. An instance that loses all of them is not there any more.
     fn take_back(&mut self, i: usize, all: bool) {
-        let now = self.clock;
-        let mut reports = Vec::new();
-        let acting = self.backends.acting(i);
-        acting.give_back(all, Outcome::Evicted, now, &mut reports);
-        for departure in self.departures(reports) {
+        for departure in self.given_back(i, all, Outcome::Evicted) {
             self.send_again(i, departure);
         }
         if all {
@@ -321,8 +317,17 @@ impl Cluster<'_> {
         self.reschedule(i);
     }
 
-    /// The requests that left an instance, by what it reports.
-    pub(super) fn departures(&mut self, reports: Vec<InstanceEvent>) -> Vec<FinishedRequest> {
+    /// The requests that instance `i` gives back: those that wait there, or all. `outcome` is that
+    /// of those that are not sent again.
+    pub(super) fn given_back(
+        &mut self,
+        i: usize,
+        all: bool,
+        outcome: Outcome,
+    ) -> Vec<FinishedRequest> {
+        let mut reports = Vec::new();
+        let acting = self.backends.acting(i);
+        acting.give_back(all, outcome, self.clock, &mut reports);
         let mut left = Vec::new();
         for report in reports {
             match report {

@@ -83,11 +83,7 @@ impl Cluster<'_> {
 
     /// All that instance `i` has is lost.
     fn lose_all(&mut self, i: usize) {
-        let now = self.clock;
-        let mut reports = Vec::new();
-        let acting = self.backends.acting(i);
-        acting.give_back(true, Outcome::Failed, now, &mut reports);
-        for departure in self.departures(reports) {
+        for departure in self.given_back(i, true, Outcome::Failed) {
             self.lost(i, departure);
         }
         self.backends.renew(i);

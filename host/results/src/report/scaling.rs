@@ -1,10 +1,8 @@
 //! How many instances there were where pools are scaled, and what that took.
 
+use super::upkeep::HOUR_US;
 use serde_json::{Map, Value, json};
 use windtunnel_base::record::{PoolScaling, RunRecord, ScalingRecord};
-
-/// Microseconds of an hour.
-const HOUR_US: f64 = 3.6e9;
 
 /// Hours of an instance.
 fn instance_hours(pool: &PoolScaling) -> f64 {

@@ -14,7 +14,7 @@ use windtunnel_base::record::InstanceTotals;
 use windtunnel_config::Upkeep;
 
 /// Microseconds in an hour.
-const HOUR_US: f64 = 3.6e9;
+pub(super) const HOUR_US: f64 = 3.6e9;
 /// Joules in a kWh.
 const KWH_J: f64 = 3.6e6;
 

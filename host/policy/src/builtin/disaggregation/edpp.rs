@@ -6,40 +6,35 @@ use super::ttft::{self, Alternative, SentSince};
 use crate::builtin::policy::{BuiltIn, Make};
 use crate::param::Param;
 use rustc_hash::FxHashMap;
-use std::borrow::Cow;
 use windtunnel_plugin_api::{
     ClusterView, Disaggregation, Event, EventKind, Interests, Outcome, PolicyError, RequestView,
 };
-
-const fn param(name: &'static str, default: f64, most: f64, doc: &'static str) -> Param {
-    Param {
-        name: Cow::Borrowed(name),
-        default,
-        least: 0.0,
-        most,
-        whole: false,
-        log: false,
-        doc: Cow::Borrowed(doc),
-    }
-}
 
 /// `edpp`. The rule is that of the reference simulator's decider of this name (empirical drift plus
 /// penalty, for one decoding instance); backlogs and estimates are ours.
 pub const POLICY: BuiltIn = BuiltIn {
     params: &[
-        param(
+        Param::number(
             "v",
             1.0,
+            0.0,
             1000.0,
             "Weight of the transfer against what is late",
         ),
-        param(
+        Param::number(
             "ttft_ms",
             500.0,
+            0.0,
             1e6,
             "Target of requests that have none, and unit of backlogs, ms",
         ),
-        param("itl_ms", 50.0, 1e6, "Target of gaps between tokens, ms"),
+        Param::number(
+            "itl_ms",
+            50.0,
+            0.0,
+            1e6,
+            "Target of gaps between tokens, ms",
+        ),
     ],
     ..BuiltIn::new(
         "edpp",

@@ -3,21 +3,18 @@
 use super::ttft::{self, SentSince};
 use crate::builtin::policy::{BuiltIn, Make};
 use crate::param::Param;
-use std::borrow::Cow;
 use windtunnel_plugin_api::{ClusterView, Disaggregation, Interests, PolicyError, RequestView};
 
 /// `least-ttft`. The rule is that of one of the reference simulator's variants of EDPP; the
 /// estimates are ours.
 pub const POLICY: BuiltIn = BuiltIn {
-    params: &[Param {
-        name: Cow::Borrowed("margin_ms"),
-        default: 0.0,
-        least: -10_000.0,
-        most: 10_000.0,
-        whole: false,
-        log: false,
-        doc: Cow::Borrowed("By how much the first token must come earlier, ms"),
-    }],
+    params: &[Param::number(
+        "margin_ms",
+        0.0,
+        -10_000.0,
+        10_000.0,
+        "By how much the first token must come earlier, ms",
+    )],
     ..BuiltIn::new(
         "least-ttft",
         "An instance that prefills computes a prompt if the first token is estimated to come earlier by that, transfer included.",

@@ -2,20 +2,18 @@
 
 use crate::builtin::policy::{BuiltIn, Make};
 use crate::param::Param;
-use std::borrow::Cow;
 use windtunnel_plugin_api::{ClusterView, Disaggregation, Interests, PolicyError, RequestView};
 
 /// `prefix-threshold`. Rule and default are llm-d's (`prefix-based-pd-decider`).
 pub const POLICY: BuiltIn = BuiltIn {
-    params: &[Param {
-        name: Cow::Borrowed("tokens"),
-        default: 16.0,
-        least: 0.0,
-        most: f64::MAX,
-        whole: true,
-        log: false,
-        doc: Cow::Borrowed("Most tokens that the decoding instance computes itself"),
-    }],
+    params: &[Param::number(
+        "tokens",
+        16.0,
+        0.0,
+        f64::MAX,
+        "Most tokens that the decoding instance computes itself",
+    )
+    .whole()],
     ..BuiltIn::new(
         "prefix-threshold",
         "An instance that prefills computes a prompt if the one that decodes lacks more tokens of it, by the precise prefix signal.",

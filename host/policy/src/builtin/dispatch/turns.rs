@@ -4,20 +4,18 @@
 use crate::builtin::policy::Values;
 use crate::param::Param;
 use rustc_hash::FxHashMap;
-use std::borrow::Cow;
 use std::ops::Range;
 use windtunnel_plugin_api::{HeldView, List};
 
 /// The parameter that says whose turn it is: the reference's fairness policies.
-pub(super) const TURNS: Param = Param {
-    name: Cow::Borrowed("turns"),
-    default: 0.0,
-    least: 0.0,
-    most: 1.0,
-    whole: true,
-    log: false,
-    doc: Cow::Borrowed("1: tenants one after the other; 0: who came first goes first"),
-};
+pub(super) const TURNS: Param = Param::number(
+    "turns",
+    0.0,
+    0.0,
+    1.0,
+    "1: tenants one after the other; 0: who came first goes first",
+)
+.whole();
 
 /// The requests of one tenant, of one priority.
 #[derive(Clone, Debug, PartialEq, Eq)]

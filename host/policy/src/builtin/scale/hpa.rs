@@ -36,21 +36,20 @@ pub(super) const UP_INSTANCES: Param = Param::number(
     "instances that may come at once, if that is more than up_percent",
 );
 
+/// The parameters of a policy that brings something to this target.
+const fn of_target(target: Param) -> [Param; 5] {
+    [target, TOLERANCE, DOWN_WINDOW, UP_PERCENT, UP_INSTANCES]
+}
+
 /// `hpa-concurrency`.
 pub const CONCURRENCY: BuiltIn = BuiltIn {
-    params: &[
-        Param::number(
-            "target",
-            32.0,
-            ABOVE_ZERO,
-            1e6,
-            "requests in flight of an instance, those held at the front end included",
-        ),
-        TOLERANCE,
-        DOWN_WINDOW,
-        UP_PERCENT,
-        UP_INSTANCES,
-    ],
+    params: &of_target(Param::number(
+        "target",
+        32.0,
+        ABOVE_ZERO,
+        1e6,
+        "requests in flight of an instance, those held at the front end included",
+    )),
     ..BuiltIn::new(
         "hpa-concurrency",
         "Kubernetes' horizontal pod autoscaler on requests in flight per instance.",
@@ -60,19 +59,13 @@ pub const CONCURRENCY: BuiltIn = BuiltIn {
 
 /// `hpa-queue`.
 pub const QUEUE: BuiltIn = BuiltIn {
-    params: &[
-        Param::number(
-            "target",
-            5.0,
-            ABOVE_ZERO,
-            1e6,
-            "waiting requests of an instance, those held at the front end included",
-        ),
-        TOLERANCE,
-        DOWN_WINDOW,
-        UP_PERCENT,
-        UP_INSTANCES,
-    ],
+    params: &of_target(Param::number(
+        "target",
+        5.0,
+        ABOVE_ZERO,
+        1e6,
+        "waiting requests of an instance, those held at the front end included",
+    )),
     ..BuiltIn::new(
         "hpa-queue",
         "Kubernetes' horizontal pod autoscaler on waiting requests per instance.",
@@ -85,19 +78,13 @@ pub const QUEUE: BuiltIn = BuiltIn {
 
 /// `hpa-kv`.
 pub const KV: BuiltIn = BuiltIn {
-    params: &[
-        Param::number(
-            "target",
-            0.7,
-            ABOVE_ZERO,
-            1.0,
-            "KV utilisation of an instance",
-        ),
-        TOLERANCE,
-        DOWN_WINDOW,
-        UP_PERCENT,
-        UP_INSTANCES,
-    ],
+    params: &of_target(Param::number(
+        "target",
+        0.7,
+        ABOVE_ZERO,
+        1.0,
+        "KV utilisation of an instance",
+    )),
     ..BuiltIn::new(
         "hpa-kv",
         "Kubernetes' horizontal pod autoscaler on KV utilisation.",
