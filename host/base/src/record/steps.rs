@@ -33,26 +33,39 @@ pub struct StepRun {
     pub start_us: i64,
     /// Duration of each, microseconds.
     pub step_us: i64,
-    /// How many.
-    pub steps: u64,
+    /// How many; there may be one for every step of a long run, so these counts are small.
+    pub steps: u32,
     /// Length of the wait queue after the batch was formed.
-    pub waiting: u64,
+    pub waiting: u32,
     /// Requests in the batch.
-    pub running: u64,
+    pub running: u32,
     /// Requests that decode in it.
-    pub decodes: u64,
+    pub decodes: u32,
 }
 
 impl StepRun {
     /// End of the last one, microseconds.
     #[must_use]
     pub fn end_us(&self) -> i64 {
-        self.start_us + self.step_us * self.steps as i64
+        self.start_us + self.step_us * i64::from(self.steps)
+    }
+
+    /// How many of them ended by `time_us`.
+    #[must_use]
+    pub fn ended_by(&self, time_us: i64) -> u64 {
+        let since = time_us - self.start_us;
+        if since < self.step_us {
+            return 0;
+        }
+        match since.checked_div(self.step_us) {
+            Some(ended) => ended.min(self.steps.into()) as u64,
+            None => self.steps.into(),
+        }
     }
 
     /// Start and end of each, microseconds.
     pub fn each(self) -> impl Iterator<Item = (i64, i64)> {
-        (0..self.steps as i64).map(move |k| {
+        (0..i64::from(self.steps)).map(move |k| {
             let start_us = self.start_us + k * self.step_us;
             (start_us, start_us + self.step_us)
         })
@@ -72,8 +85,54 @@ impl StepRun {
             steps: next.steps,
             ..*self
         };
+        let Some(steps) = self.steps.checked_add(next.steps) else {
+            return false;
+        };
         let takes = same == *next;
-        self.steps += if takes { next.steps } else { 0 };
+        self.steps = if takes { steps } else { self.steps };
         takes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_tells_how_many_of_its_steps_ended() {
+        let run = StepRun {
+            start_us: 100,
+            step_us: 10,
+            steps: 3,
+            waiting: 0,
+            running: 1,
+            decodes: 1,
+        };
+        for time in 90..150 {
+            let ends = run.each().filter(|(_, end)| *end <= time).count();
+            assert_eq!(run.ended_by(time), ends as u64, "by {time}");
+        }
+        let at_once = StepRun { step_us: 0, ..run };
+        assert_eq!([99, 100].map(|time| at_once.ended_by(time)), [0, 3]);
+    }
+
+    #[test]
+    fn a_run_that_is_full_takes_no_more() {
+        let run = StepRun {
+            start_us: 0,
+            step_us: 1,
+            steps: u32::MAX,
+            waiting: 0,
+            running: 1,
+            decodes: 1,
+        };
+        let next = StepRun {
+            start_us: run.end_us(),
+            steps: 1,
+            ..run
+        };
+        let mut runs = vec![run];
+        StepRun::append(&mut runs, next);
+        assert_eq!(runs, [run, next]);
     }
 }

@@ -154,13 +154,14 @@ impl Instance {
         if !self.keeps_steps {
             return;
         }
+        // A request has a slot, whose number has as many bits, and no more output than that.
         let run = StepRun {
             start_us,
             step_us,
-            steps,
-            waiting: self.queue_depth() as u64,
-            running: self.running.len() as u64,
-            decodes,
+            steps: steps as u32,
+            waiting: self.queue_depth() as u32,
+            running: self.running.len() as u32,
+            decodes: decodes as u32,
         };
         StepRun::append(&mut self.totals.step_runs, run);
     }

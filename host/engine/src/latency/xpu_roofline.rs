@@ -7,6 +7,7 @@ use super::model::{
     LENGTH_BOUNDS, LatencyModel, StepAggregates, StepItem, length_class, truncate_us,
 };
 use crate::rules::Preset;
+use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Xpu, XpuAlgorithm, XpuModel};
 
@@ -40,6 +41,8 @@ pub struct XpuRoofline {
     read: WeightSeconds,
     link: Link,
     algorithm: XpuAlgorithm,
+    /// What a step's tokens take whatever came before them, by their number: most steps have few.
+    by_tokens: Arc<[TokenSeconds]>,
     /// Requests of a step count with the length of the longest.
     pads: bool,
     /// Microseconds on the engine's clock for one of the accelerator's.
@@ -70,6 +73,24 @@ struct Load {
     pairs: f64,
     /// Tokens whose keys and values are read.
     read: f64,
+}
+
+/// Steps of fewer tokens find what these take in a table.
+const TABLED_TOKENS: u32 = 257;
+
+/// Seconds of the operations of a step that depend on the number of its tokens alone: those of a
+/// layer, and the output head.
+#[derive(Clone, Copy, Debug)]
+struct TokenSeconds {
+    norm: f64,
+    qkv: f64,
+    output: f64,
+    all_reduce: f64,
+    up: f64,
+    activation: f64,
+    down: f64,
+    kv_write: f64,
+    head: f64,
 }
 
 /// Seconds of one layer, by operation.
@@ -158,7 +179,7 @@ impl XpuRoofline {
         let (hidden, ffn) = (n(model.hidden), n(model.ffn));
         let (bytes, bandwidth) = (model.dtype.bytes(), xpu.bandwidth_gb_s * 1e9);
         let read = |weights: f64| weights * bytes / tensor / bandwidth;
-        Ok(Self {
+        let model = Self {
             read: WeightSeconds {
                 qkv: read(3.0 * hidden * hidden),
                 output: read(hidden * hidden),
@@ -183,8 +204,14 @@ impl XpuRoofline {
                 latency: xpu.all_reduce_latency_us * 1e-6,
             },
             algorithm: xpu.all_reduce,
+            by_tokens: Arc::new([]),
             pads: false,
             dilation: 1.0,
+        };
+        let by_tokens = (0..TABLED_TOKENS).map(|tokens| model.of_tokens(f64::from(tokens)));
+        Ok(Self {
+            by_tokens: by_tokens.collect(),
+            ..model
         })
     }
 
@@ -251,40 +278,60 @@ impl XpuRoofline {
             return 0.0;
         }
         let embedding = load.prefill * self.hidden * self.bytes / self.bandwidth;
-        let head = 2.0 * load.tokens * (self.hidden * self.vocab) / self.flops;
-        let head = head.max(self.read.head);
-        self.layers * self.layer(load).total() + embedding + head
+        let tokens = self.of_tokens(load.tokens);
+        self.layers * self.layer_of(load, &tokens).total() + embedding + tokens.head
     }
 
     fn layer(&self, load: &Load) -> LayerSeconds {
-        let (hidden, ffn) = (self.hidden, self.ffn);
-        let moved = |elements: f64| elements * self.bytes / self.bandwidth;
-        let product = |tokens: f64, weights: f64, read: f64| {
-            let arithmetic = 2.0 * tokens * weights / self.tp / self.flops;
-            arithmetic.max(read)
-        };
-        let tokens = load.tokens;
+        self.layer_of(load, &self.of_tokens(load.tokens))
+    }
+
+    fn layer_of(&self, load: &Load, of: &TokenSeconds) -> LayerSeconds {
         // A product of queries and keys, one with values, and softmax, which touches each score
         // four bytes' worth.
         let arithmetic = 4.0 * self.heads * self.head_width / self.flops;
         let softmax = 4.0 * self.heads / self.bandwidth;
-        let reduced = tokens * hidden * self.bytes;
         LayerSeconds {
-            norm: moved(2.0 * tokens * hidden),
-            qkv: product(tokens, 3.0 * hidden * hidden, self.read.qkv),
+            norm: of.norm,
+            qkv: of.qkv,
             attention: load.pairs * arithmetic + load.pairs * softmax,
-            output: product(tokens, hidden * hidden, self.read.output),
-            all_reduce: Collective::AllReduce.seconds(
-                self.algorithm,
-                self.tensor,
-                reduced,
-                self.link,
-            ),
-            up: product(tokens, hidden * ffn, self.read.ffn),
-            activation: moved(2.0 * tokens * ffn),
-            down: product(tokens, ffn * hidden, self.read.ffn),
-            kv_write: moved(2.0 * tokens * (hidden / self.tp)),
-            kv_read: moved(2.0 * load.read * (hidden / self.tp)),
+            output: of.output,
+            all_reduce: of.all_reduce,
+            up: of.up,
+            activation: of.activation,
+            down: of.down,
+            kv_write: of.kv_write,
+            kv_read: self.moved(2.0 * load.read * (self.hidden / self.tp)),
+        }
+    }
+
+    /// Seconds to move so many elements.
+    fn moved(&self, elements: f64) -> f64 {
+        elements * self.bytes / self.bandwidth
+    }
+
+    fn of_tokens(&self, tokens: f64) -> TokenSeconds {
+        if let Some(known) = self.by_tokens.get(tokens as usize) {
+            return *known;
+        }
+        let (hidden, ffn) = (self.hidden, self.ffn);
+        let product = |weights: f64, read: f64| {
+            let arithmetic = 2.0 * tokens * weights / self.tp / self.flops;
+            arithmetic.max(read)
+        };
+        let reduced = tokens * hidden * self.bytes;
+        let head = 2.0 * tokens * (hidden * self.vocab) / self.flops;
+        let all_reduce = Collective::AllReduce;
+        TokenSeconds {
+            norm: self.moved(2.0 * tokens * hidden),
+            qkv: product(3.0 * hidden * hidden, self.read.qkv),
+            output: product(hidden * hidden, self.read.output),
+            all_reduce: all_reduce.seconds(self.algorithm, self.tensor, reduced, self.link),
+            up: product(hidden * ffn, self.read.ffn),
+            activation: self.moved(2.0 * tokens * ffn),
+            down: product(ffn * hidden, self.read.ffn),
+            kv_write: self.moved(2.0 * tokens * (hidden / self.tp)),
+            head: head.max(self.read.head),
         }
     }
 }

@@ -270,9 +270,9 @@ fn one_by_one(runs: &[StepRun]) -> impl Iterator<Item = Step> {
         run.each().map(|(start_us, end_us)| Step {
             start_us,
             end_us,
-            waiting: run.waiting,
-            running: run.running,
-            decodes: run.decodes,
+            waiting: run.waiting.into(),
+            running: run.running.into(),
+            decodes: run.decodes.into(),
         })
     })
 }

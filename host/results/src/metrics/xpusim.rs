@@ -4,7 +4,10 @@
 
 use super::stats::{Ints, mean, percentiles};
 use serde::Serialize;
-use windtunnel_base::record::{InstanceTotals, Outcome, RequestRecord, RunRecord};
+use std::cell::OnceCell;
+use windtunnel_base::record::{
+    InstanceTotals, MemoryUse, Outcome, RequestRecord, RunRecord, StepRun,
+};
 
 /// Bytes of XpuSim's GB.
 const GIB: f64 = 1_073_741_824.0;
@@ -85,34 +88,33 @@ impl XpuSimFigures {
         let instances = &record.instances;
         let ended = instances.iter().map(|totals| totals.ended_us).max();
         let ended = ended.unwrap_or(0);
-        let mut busy = 0;
-        // Ends of decode steps, and how many decoded.
-        let mut decoded: Vec<(i64, u64)> = Vec::new();
         let runs = instances.iter().flat_map(|totals| &totals.step_runs);
-        decoded.reserve(instances.iter().map(|totals| totals.step_runs.len()).sum());
+        let (mut busy, mut tokens) = (0, 0);
         for run in runs {
-            for (start, end) in run.each() {
-                busy += if within(start) { end - start } else { 0 };
-                if run.decodes > 0 && end <= ended {
-                    decoded.push((end, run.decodes));
-                }
+            let tokens_each = u64::from(run.decodes);
+            if run.start_us >= from && run.end_us() <= to.min(ended) {
+                busy += run.end_us() - run.start_us;
+                tokens += tokens_each * u64::from(run.steps);
+                continue;
             }
+            // A step begins when the one before it ends.
+            let began = |time: i64| run.ended_by(time.saturating_add(run.step_us)) as i64;
+            let ended = |time: i64| run.ended_by(time.min(ended));
+            busy += (began(to) - began(from - 1)) * run.step_us;
+            tokens += tokens_each * (ended(to) - ended(from - 1));
         }
-        decoded.sort_unstable();
+        let decodes = DecodeSteps::of(instances, ended);
         let completed = |r: &RequestRecord| {
             let done = r.outcome == Outcome::Completed;
             r.completion_us().filter(|_| done)
         };
-        let first_step = decoded.iter().map(|(end, _)| *end).find(|end| *end >= from);
-        let first_step = first_step.filter(|end| *end <= to);
+        let first_step = decodes.first_from(from).filter(|end| *end <= to);
         let ends = || record.requests.iter().filter_map(completed);
         // What was finished last is recorded by the next step, if that finishes nothing.
         let late = match first_step {
             Some(end) if !ends().any(|other| other == end) => ends().filter(|t| *t < from).max(),
             _ => None,
         };
-        let of_window = decoded.iter().filter(|(end, _)| within(*end));
-        let mut tokens: u64 = of_window.map(|(_, decodes)| decodes).sum();
         let (mut first_token, mut end_to_end, mut prefills) = (Vec::new(), Vec::new(), Vec::new());
         let seconds = |time: i64| time as f64 / inputs.clock_per_s;
         let mut requests = Vec::with_capacity(record.requests.len());
@@ -131,9 +133,6 @@ impl XpuSimFigures {
                     .filter(|(_, end)| within(*end))
                     .map(|(start, end)| end - start),
             );
-            let after_first = first.map_or(0, |first| {
-                decoded.len() - decoded.partition_point(|(end, _)| *end < first)
-            });
             requests.push(Timeline {
                 id: r.serial,
                 arrival: seconds(r.arrival_us),
@@ -146,7 +145,7 @@ impl XpuSimFigures {
                 // Nobody leaves a batch that decodes before he is done.
                 generated: match finish {
                     Some(_) => r.output_tokens.into(),
-                    None => after_first as u64,
+                    None => first.map_or(0, |first| decodes.count_from(first)),
                 },
             });
         }
@@ -193,33 +192,95 @@ fn prefill(
     Some((start, end.filter(|end| *end <= ended)))
 }
 
+/// The steps of a run in which requests decode, those that ended.
+struct DecodeSteps<'a> {
+    instances: &'a [InstanceTotals],
+    /// When the run ended.
+    ended: i64,
+    /// Of each instance: how many there are before each of its runs, and in all.
+    before: OnceCell<Vec<Vec<u64>>>,
+}
+
+impl<'a> DecodeSteps<'a> {
+    fn of(instances: &'a [InstanceTotals], ended: i64) -> Self {
+        Self {
+            instances,
+            ended,
+            before: OnceCell::new(),
+        }
+    }
+
+    /// The end of the first one that ended at this time or later.
+    fn first_from(&self, time: i64) -> Option<i64> {
+        let firsts = self.instances.iter().filter_map(|totals| {
+            let runs = &totals.step_runs;
+            let at = runs.partition_point(|run| run.end_us() < time);
+            let run = runs[at..].iter().find(|run| run.decodes > 0)?;
+            run.each().map(|(_, end)| end).find(|end| *end >= time)
+        });
+        firsts.min().filter(|end| *end <= self.ended)
+    }
+
+    /// How many ended at this time or later.
+    fn count_from(&self, time: i64) -> u64 {
+        let ended_by = |run: &StepRun, time: i64| match run.decodes {
+            0 => 0,
+            _ => run.ended_by(time.min(self.ended)),
+        };
+        let before = self.before.get_or_init(|| {
+            let of_instance = |totals: &InstanceTotals| {
+                let mut all = 0;
+                let mut before = vec![0];
+                before.extend(totals.step_runs.iter().map(|run| {
+                    all += ended_by(run, self.ended);
+                    all
+                }));
+                before
+            };
+            self.instances.iter().map(of_instance).collect()
+        });
+        let counts = self.instances.iter().zip(before).map(|(totals, before)| {
+            let runs = &totals.step_runs;
+            let at = runs.partition_point(|run| run.end_us() < time);
+            let earlier = runs.get(at).map_or(0, |run| ended_by(run, time - 1));
+            before[runs.len()] - before[at] - earlier
+        });
+        counts.sum()
+    }
+}
+
 /// GiB in use after every event. What happens at the same moment is one.
 fn memory(record: &RunRecord) -> Vec<f64> {
     let mut arrivals: Vec<i64> = record.requests.iter().map(|r| r.arrival_us).collect();
     arrivals.sort_unstable();
     let mut arrivals = arrivals.into_iter().peekable();
-    let mut changes: Vec<(i64, usize, f64)> = Vec::new();
-    for (i, totals) in record.instances.iter().enumerate() {
-        let of_instance = totals.memory_uses.iter();
-        changes.extend(of_instance.map(|change| (change.from_us, i, change.bytes)));
-    }
-    // A few ascending lists, one after the other: the stable sort merges those.
-    changes.sort_by_key(|(from_us, ..)| *from_us);
-    let mut bytes = vec![0.0; record.instances.len()];
-    let mut all = Vec::with_capacity(changes.len() + arrivals.len());
-    let mut changes = changes.into_iter().peekable();
+    // The changes of each instance that are still to come: there are one or two instances.
+    let uses = record
+        .instances
+        .iter()
+        .map(|totals| &totals.memory_uses[..]);
+    let mut to_come: Vec<&[MemoryUse]> = uses.collect();
+    let changes: usize = to_come.iter().map(|uses| uses.len()).sum();
+    let mut bytes = vec![0.0; to_come.len()];
+    let mut all = Vec::with_capacity(changes + arrivals.len());
     loop {
-        let arrival = arrivals.peek().copied();
-        let change = changes.peek().map(|(from_us, ..)| *from_us);
-        let Some(now) = arrival.into_iter().chain(change).min() else {
+        let arrival = arrivals.peek().copied().unwrap_or(i64::MAX);
+        let next = to_come.iter().filter_map(|uses| uses.first());
+        let now = next.map(|change| change.from_us).fold(arrival, i64::min);
+        if now == i64::MAX {
             return all;
-        };
+        }
         while arrivals.next_if_eq(&now).is_some() {}
-        while let Some((_, i, used)) = changes.next_if(|(from_us, ..)| *from_us == now) {
-            bytes[i] = used;
+        for (uses, bytes) in to_come.iter_mut().zip(&mut bytes) {
+            while let Some((change, later)) = uses.split_first()
+                && change.from_us == now
+            {
+                *bytes = change.bytes;
+                *uses = later;
+            }
         }
         // What is there from the start is no event.
-        if now > 0 || arrival == Some(now) {
+        if now > 0 || arrival == now {
             all.push(bytes.iter().sum::<f64>() / GIB);
         }
     }
