@@ -42,8 +42,8 @@ pub struct ImportArgs {
     /// The GPU's name here, where the packages' name is not known
     #[arg(long, value_name = "NAME")]
     gpu: Option<String>,
-    /// vLLM version of a kernel's figures (gemm, attention, all-reduce or experts), or of all
-    /// kernels; the newest one otherwise
+    /// vLLM version of a kernel's figures (gemm, attention, all-reduce, experts or delta-nets), or
+    /// of all kernels; the newest one otherwise
     #[arg(long = "vllm-version", value_name = "[KERNEL=]VERSION")]
     versions: Vec<String>,
     /// File to write
@@ -163,7 +163,7 @@ fn import_profiles(args: &ImportArgs, profiles: &Profiles) -> anyhow::Result<()>
 
 /// Kernels, or all, and the versions that are wanted of them.
 fn wanted_versions(given: &[String]) -> Result<Vec<(Option<String>, String)>, InputError> {
-    let names = ["gemm", "attention", "all-reduce", "experts"];
+    let names = ["gemm", "attention", "all-reduce", "experts", "delta-nets"];
     let version = |text: &String| match text.split_once('=') {
         None => Ok((None, text.clone())),
         Some((kernel, version)) if names.contains(&kernel) => {
@@ -251,5 +251,9 @@ fn op_name(op: KernelOp) -> &'static str {
         KernelOp::PrefillAttention => "prefill attention",
         KernelOp::AllReduce => "all-reduce",
         KernelOp::Experts => "experts",
+        KernelOp::DecodeLatentAttention => "decode MLA layer",
+        KernelOp::PrefillLatentAttention => "prefill MLA layer",
+        KernelOp::DecodeDeltaNet => "decode delta net",
+        KernelOp::PrefillDeltaNet => "prefill delta net",
     }
 }

@@ -26,6 +26,10 @@ const MISSING: u16 = u16::MAX;
 /// No table that is true has as many bytes when it is unpacked.
 const MOST_BYTES: u64 = 64 << 20;
 
+/// Gated delta nets are measured with heads of keys and of values so wide, and a convolution over
+/// so many tokens, which is what all models have.
+pub const DELTA_NET_WIDTHS: [u32; 3] = [128, 128, 4];
+
 /// What a kernel does.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -42,6 +46,16 @@ pub enum KernelOp {
     /// The experts of a layer. Rows: hidden size, width of an expert, experts per token, experts,
     /// tensor parallelism and expert parallelism. Columns: tokens.
     Experts,
+    /// A whole layer of attention over compressed KV, projections included, of one new token per
+    /// sequence. Rows: query heads, sequences. Columns: tokens of each sequence.
+    DecodeLatentAttention,
+    /// The same of a whole prompt. Rows: query heads. Columns: its tokens.
+    PrefillLatentAttention,
+    /// A gated delta net of one new token per sequence, without its projections. Rows: heads of
+    /// keys, heads of values. Columns: sequences.
+    DecodeDeltaNet,
+    /// The same of a whole prompt. Rows: as before. Columns: its tokens.
+    PrefillDeltaNet,
 }
 
 impl KernelOp {
@@ -49,9 +63,13 @@ impl KernelOp {
     #[must_use]
     pub fn keys(self) -> usize {
         match self {
-            Self::Gemm | Self::PrefillAttention => 2,
+            Self::Gemm
+            | Self::PrefillAttention
+            | Self::DecodeLatentAttention
+            | Self::DecodeDeltaNet
+            | Self::PrefillDeltaNet => 2,
             Self::DecodeAttention => 3,
-            Self::AllReduce => 1,
+            Self::AllReduce | Self::PrefillLatentAttention => 1,
             Self::Experts => 6,
         }
     }
@@ -84,7 +102,8 @@ pub struct KernelTableInfo {
     /// Data type of the products: `bfloat16`, `fp8` or `fp8_block`; of the KV cache for attention.
     pub dtype: String,
     /// What tells tables of the same kernel apart: the width of a head, `graph` or `eager`, how
-    /// tokens are spread over experts; empty where there is one.
+    /// tokens are spread over experts, the data type of the products in a layer, `convolution` or
+    /// `delta-rule`; empty where there is one.
     pub variant: String,
     /// Names of the kernels that were measured.
     pub kernels: String,

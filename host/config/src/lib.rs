@@ -36,13 +36,14 @@ pub use entries::{
 };
 pub use hardware::HardwareTable;
 pub use kernel_tables::{
-    KernelOp, KernelSource, KernelTable, KernelTableInfo, KernelTables, KernelTablesWriter,
+    DELTA_NET_WIDTHS, KernelOp, KernelSource, KernelTable, KernelTableInfo, KernelTables,
+    KernelTablesWriter,
 };
 pub use kv_offload::{KvOffloadDevice, KvOffloadFile};
 pub use lora::{LoraAdapter, LoraFile};
 pub use model::{
-    AttentionLayers, Compute, EMBEDDINGS, EXPERTS, Ffn, Layer, Mixer, ModelArch, OUTPUT_HEAD, Part,
-    Quantization, Recurrent, RopeScaling, Split, VISION, Weights, short_name,
+    AttentionLayers, Compute, DeltaHeads, EMBEDDINGS, EXPERTS, Ffn, Layer, Mixer, ModelArch,
+    OUTPUT_HEAD, Part, Quantization, Recurrent, RopeScaling, Split, VISION, Weights, short_name,
 };
 pub use step_log::{LoggedDecode, LoggedStep, is_step_log, parse_step_log};
 pub use step_profile::{

@@ -160,7 +160,101 @@ pub const KERNELS: &[Kernel] = &[
             })
         },
     },
+    Kernel {
+        name: "decode layers over compressed KV",
+        family: "attention",
+        folder: "mla",
+        file: "mla_generation_module_perf.parquet",
+        op: KernelOp::DecodeLatentAttention,
+        numbers: &["num_heads", "batch_size", "isl", "step"],
+        texts: &["kernel_source", "kv_cache_dtype", "gemm_type", "model"],
+        optional: &["kernel_source"],
+        place: |m| {
+            let n = &m.numbers;
+            is_known_layer(m).then(|| Place {
+                row: n[..2].to_vec(),
+                column: n[2] + n[3],
+                dtype: m.texts[1].clone(),
+                variant: m.texts[2].clone(),
+            })
+        },
+    },
+    Kernel {
+        name: "prefill layers over compressed KV",
+        family: "attention",
+        folder: "mla",
+        file: "mla_context_module_perf.parquet",
+        op: KernelOp::PrefillLatentAttention,
+        numbers: &["num_heads", "batch_size", "isl", "step"],
+        texts: &["kernel_source", "kv_cache_dtype", "gemm_type", "model"],
+        optional: &["kernel_source"],
+        place: |m| {
+            let n = &m.numbers;
+            (is_known_layer(m) && n[1] == 1 && n[3] == 0).then(|| Place {
+                row: vec![n[0]],
+                column: n[2],
+                dtype: m.texts[1].clone(),
+                variant: m.texts[2].clone(),
+            })
+        },
+    },
+    Kernel {
+        name: "decode delta nets",
+        family: "delta-nets",
+        folder: "linear_attention",
+        file: "gdn_perf.parquet",
+        op: KernelOp::DecodeDeltaNet,
+        numbers: DELTA_NUMBERS,
+        texts: &["kernel_source", "phase"],
+        optional: &[],
+        place: |m| delta_net(m, "generation", m.numbers[2]),
+    },
+    Kernel {
+        name: "prefill delta nets",
+        family: "delta-nets",
+        folder: "linear_attention",
+        file: "gdn_perf.parquet",
+        op: KernelOp::PrefillDeltaNet,
+        numbers: DELTA_NUMBERS,
+        texts: &["kernel_source", "phase"],
+        optional: &[],
+        place: |m| delta_net(m, "context", m.numbers[3]).filter(|_| m.numbers[2] == 1),
+    },
 ];
+
+/// Columns of gated delta nets.
+const DELTA_NUMBERS: &[&str] = &[
+    "num_k_heads",
+    "num_v_heads",
+    "batch_size",
+    "num_tokens",
+    "head_k_dim",
+    "head_v_dim",
+    "d_conv",
+];
+
+/// Of a gated delta net whose heads are as wide as those of all models that there are.
+fn delta_net(m: &Measurement, phase: &str, column: u32) -> Option<Place> {
+    let n = &m.numbers;
+    let [kernel, measured] = [&m.texts[0], &m.texts[1]];
+    let is_known = n[4..] == windtunnel_config::DELTA_NET_WIDTHS;
+    (measured == phase && is_known).then(|| Place {
+        row: n[..2].to_vec(),
+        column,
+        dtype: "bfloat16".to_owned(),
+        variant: if kernel.contains("conv1d") {
+            "convolution"
+        } else {
+            "delta-rule"
+        }
+        .to_owned(),
+    })
+}
+
+/// Whole layers tell nothing of layers of other sizes; those of this model are measured everywhere.
+fn is_known_layer(m: &Measurement) -> bool {
+    m.texts[3] == "deepseek-ai/DeepSeek-V3"
+}
 
 /// Files write 0 where there are as many KV heads as query heads.
 fn kv_heads(heads: u32, kv_heads: u32) -> u32 {

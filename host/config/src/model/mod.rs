@@ -14,7 +14,7 @@ pub use count::{AttentionLayers, EMBEDDINGS, EXPERTS, OUTPUT_HEAD, Part, Split, 
 use fields::Fields;
 pub use layers::{Ffn, Layer, Mixer};
 pub use quantization::{Compute, Quantization};
-pub use recurrent::Recurrent;
+pub use recurrent::{DeltaHeads, Recurrent};
 use serde_json::Value;
 use std::path::Path;
 use windtunnel_base::input::{InputError, read_text};

@@ -10,6 +10,23 @@ pub struct Recurrent {
     pub parameters: f64,
     /// Elements of the state that it keeps per sequence.
     pub state: f64,
+    /// Its heads, if it is a gated delta net.
+    pub delta: Option<DeltaHeads>,
+}
+
+/// Heads of a gated delta net, those of keys as many as those of queries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DeltaHeads {
+    /// Heads of keys, and how wide each is.
+    pub keys: f64,
+    /// See `keys`.
+    pub key_width: f64,
+    /// Heads of values, and how wide each is.
+    pub values: f64,
+    /// See `values`.
+    pub value_width: f64,
+    /// Tokens that the convolution before it spans.
+    pub convolution: f64,
 }
 
 impl Recurrent {
@@ -36,6 +53,13 @@ impl Recurrent {
                     + (2.0 * keys + values) * kernel
                     + values * d,
                 state: value_heads * key * value + (2.0 * keys + values) * (kernel - 1.0),
+                delta: Some(DeltaHeads {
+                    keys: key_heads,
+                    key_width: key,
+                    values: value_heads,
+                    value_width: value,
+                    convolution: kernel,
+                }),
             });
         }
         let state_size = n(&["ssm_state_size", "mamba_d_state"])?;
@@ -60,6 +84,7 @@ impl Recurrent {
                     + convolved * kernel
                     + inner * d,
                 state: inner * state_size + convolved * (kernel - 1.0),
+                delta: None,
             });
         }
         let kernel = n(&["conv_L_cache"])?;
@@ -67,6 +92,7 @@ impl Recurrent {
             return Ok(Self {
                 parameters: 4.0 * d * d,
                 state: d * kernel,
+                delta: None,
             });
         }
         // Linear attention without figures of its own has the shape of the attention beside it.
@@ -75,6 +101,7 @@ impl Recurrent {
             return Ok(Self {
                 parameters: d * heads * width * 5.0,
                 state: heads * width * width,
+                delta: None,
             });
         }
         Err(f.error(

@@ -6,9 +6,13 @@ mod curve;
 mod experts;
 mod gemm;
 mod graphs;
+mod latent;
 mod layers;
+mod mixers;
 mod parallel;
 mod part;
+mod recurrent;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +27,7 @@ use graphs::padded;
 use layers::Parts;
 pub use parallel::Parallel;
 pub use part::{Measurement, Origin, StepPart};
+use recurrent::Recurrent;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Hardware, KernelFit, KernelTables, ModelArch};
 
@@ -31,7 +36,7 @@ use windtunnel_config::{Hardware, KernelFit, KernelTables, ModelArch};
 /// A step takes the longer of what the GPU and what the engine's own code needs. The GPU: matrix
 /// products, experts and sums over GPUs at the number of new tokens, padded to the sizes that CUDA
 /// graphs are captured for; the attention of decodes by their number and mean context, that of
-/// prefills by their (query, key) pairs; the output head by the number of requests;
+/// prefills by their (query, key) pairs, recurrent layers by the number of either; the output head by the number of requests;
 /// and constants per step, layer and request, which were fitted on measured servers. Never less
 /// than the GPU's bandwidth and arithmetic allow.
 ///
@@ -46,6 +51,7 @@ pub struct Kernels {
     /// Microseconds by requests: the output head.
     by_requests: Curve,
     attention: Vec<Attention>,
+    recurrent: Option<Recurrent>,
     layers: f64,
     /// Data-parallel replicas that share the experts.
     dp: f64,
@@ -75,7 +81,7 @@ impl Kernels {
         let Parallel { tp, dp, .. } = gpus;
         roofline::check("kernel-tables", model, hardware, tp)?;
         let mut parts = Parts::new(tables, model, hardware, gpus, kv_element_bytes)?;
-        let attention = parts.attention()?;
+        let (attention, recurrent) = (parts.attention()?, parts.recurrent()?);
         let (by_tokens, by_requests) = (parts.by_tokens(&fit), parts.by_requests(&fit));
         let reach = parts.reach();
         let (notes, parts) = parts.into_told(&fit);
@@ -85,6 +91,7 @@ impl Kernels {
             by_tokens,
             by_requests,
             attention,
+            recurrent,
             layers: model.layers as f64,
             dp: f64::from(dp),
             reach,
@@ -141,6 +148,11 @@ impl Kernels {
                 sum += a.layers * us;
                 is_outside |= is_beyond;
             }
+            if let Some(r) = &self.recurrent {
+                let (us, is_beyond) = r.decode_us(decodes);
+                sum += r.layers * us;
+                is_outside |= is_beyond;
+            }
             us += fit.decode_attention * sum;
         }
         if prefills > 0.0 {
@@ -151,6 +163,11 @@ impl Kernels {
                 let pairs = pairs.min(a.window * prefill_tokens);
                 let (us, is_beyond) = a.prefill.us(prefills, pairs);
                 sum += a.layers * us;
+                is_outside |= is_beyond;
+            }
+            if let Some(r) = &self.recurrent {
+                let (us, is_beyond) = r.prefill_us(prefill_tokens);
+                sum += r.layers * us;
                 is_outside |= is_beyond;
             }
             us += fit.prefill_attention * sum;

@@ -55,10 +55,12 @@ fn why_measured_kernels_are_not_taken_is_told() {
         let r = with(model, |s| change(s));
         (r.latency_kind, r.notes[0].clone())
     };
-    let (kind, why) = note("deepseek-v2-lite", &|_| ());
+    let (kind, why) = note("glm-5.2-fp8", &|s| {
+        (s.gpu, s.tp) = (Some("H200".into()), Some(8));
+    });
     assert_eq!(kind, LatencyModelKind::TrainedPhysics);
-    let mla = "not kernel-tables: attention over compressed KV (MLA) was not measured on H100; trained-physics and \
-               roofline compute it";
+    let mla = "not kernel-tables: attention over compressed KV (MLA) with heads of such widths was not measured on H200; \
+               trained-physics and roofline compute it";
     assert_eq!(why, mla);
     let (kind, why) = note("qwen3-14b", &|s| {
         (s.gpu, s.tp) = (Some("L4".into()), Some(4));

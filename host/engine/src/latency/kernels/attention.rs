@@ -143,7 +143,10 @@ impl PrefillAttention {
 }
 
 /// The row whose shape is the least unlike, and its times.
-fn nearest(table: &KernelTable, unlike: impl Fn(&[u32]) -> f64) -> Option<(&Vec<u32>, &Vec<f64>)> {
+pub(super) fn nearest(
+    table: &KernelTable,
+    unlike: impl Fn(&[u32]) -> f64,
+) -> Option<(&Vec<u32>, &Vec<f64>)> {
     let rows = table.rows.iter().zip(&table.us);
     rows.min_by(|a, b| unlike(a.0).total_cmp(&unlike(b.0)))
 }

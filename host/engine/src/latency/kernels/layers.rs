@@ -1,12 +1,13 @@
 //! Which kernels a model runs on one GPU, and what they were measured to take.
 
-use super::attention::{Attention, DecodeAttention, PrefillAttention};
-use super::curve::{Curve, between};
+use super::curve::Curve;
 use super::experts::{ExpertShape, Experts};
 use super::gemm::{Gemm, Gemms, Roof};
-use super::graphs::LARGEST_GRAPH;
+use super::latent;
 use super::parallel::Parallel;
-use super::part::{MeasuredTable, Measurement, Origin, StepPart};
+use super::part::{MeasuredTable, Measurement, Origin, PRODUCTS, StepPart, WIDE, none};
+use super::recurrent;
+use super::sums::Sums;
 use std::rc::Rc;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{
@@ -15,20 +16,22 @@ use windtunnel_config::{
 
 /// The kernels of a deployment.
 pub(super) struct Parts<'a> {
-    tables: &'a KernelTables,
-    model: &'a ModelArch,
+    pub(super) tables: &'a KernelTables,
+    pub(super) model: &'a ModelArch,
     hardware: &'a Hardware,
-    tp: f64,
+    pub(super) tp: f64,
     /// Data-parallel replicas that share the experts.
     dp: f64,
     /// Are experts spread over the GPUs, not split?
     whole_experts: bool,
-    kv_dtype: &'static str,
+    pub(super) kv_dtype: &'static str,
     /// Measured products by data type, as far as they were needed.
     gemms: Vec<(&'static str, Rc<Gemms>)>,
     /// Products in the layers, and how many of each there are.
     products: Vec<(f64, Gemm)>,
     experts: Option<(f64, Experts)>,
+    /// Microseconds of attention in a step whatever it computes, over all layers.
+    pub(super) attention_us: f64,
     head: Gemm,
     /// Sums over the GPUs of a replica, and over all that share the experts.
     sums: Option<Sums>,
@@ -43,6 +46,8 @@ const BETWEEN_SHARE: f64 = 0.8;
 /// Activations of the hidden size that they read and write in a layer, and of the width of the
 /// feed-forward block.
 const BETWEEN_HIDDEN: f64 = 14.0;
+/// Of these, what is measured with a whole layer of attention over compressed KV.
+const WITHIN_LATENT: f64 = 7.0;
 const BETWEEN_WIDTH: f64 = 3.0;
 /// No router is measured with fewer outputs.
 const SMALLEST_ROUTER: f64 = 32.0;
@@ -50,15 +55,12 @@ const SMALLEST_ROUTER: f64 = 32.0;
 /// New tokens from which on a step keeps the GPU at its power limit.
 const SUSTAINED_TOKENS: f64 = 384.0;
 
-/// The data type of 16 bits, as the tables call it.
-const WIDE: &str = "bfloat16";
-/// What messages call [`KernelOp::Gemm`].
-const PRODUCTS: &str = "matrix products";
-
 /// The part of the weights that holds the dense feed-forward blocks.
 const DENSE: &str = "dense feed-forward";
 const SHARED: &str = "shared experts";
-const PROJECTIONS: &str = "attention";
+/// Those of attention.
+pub(super) const PROJECTIONS: &str = "attention";
+const RECURRENT: &str = "recurrent layers";
 
 impl<'a> Parts<'a> {
     pub(super) fn new(
@@ -90,6 +92,7 @@ impl<'a> Parts<'a> {
             gemms,
             products: Vec::new(),
             experts: None,
+            attention_us: 0.0,
             head,
             sums: None,
             exchange: None,
@@ -97,6 +100,7 @@ impl<'a> Parts<'a> {
             parts: Vec::new(),
         };
         parts.add_projections()?;
+        parts.add_recurrent_projections()?;
         parts.add_feed_forward()?;
         parts.add_experts()?;
         if tp > 1 {
@@ -114,7 +118,12 @@ impl<'a> Parts<'a> {
         Ok(parts)
     }
 
-    fn tell(&mut self, name: &'static str, origin: Origin, measurement: Option<Measurement>) {
+    pub(super) fn tell(
+        &mut self,
+        name: &'static str,
+        origin: Origin,
+        measurement: Option<Measurement>,
+    ) {
         self.parts.push(StepPart {
             name,
             origin,
@@ -141,7 +150,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Products of the data type of a part of the weights, and the bytes of its weights.
-    fn gemms(&mut self, part: &str) -> Result<(Rc<Gemms>, f64), InputError> {
+    pub(super) fn gemms(&mut self, part: &str) -> Result<(Rc<Gemms>, f64), InputError> {
         let weights = self.model.weights();
         let (compute, bytes) = precision(&weights, part);
         let eight = compute == Compute::Bits8 && self.hardware.tflops_fp8 > 0.0;
@@ -191,6 +200,10 @@ impl<'a> Parts<'a> {
         let attends = |mixer| matches!(mixer, Mixer::Attention { .. });
         let layers = model.count_layers(|l| attends(l.mixer)) as f64;
         let (gemms, bytes) = self.gemms(PROJECTIONS)?;
+        if model.kv_lora_rank > 0 {
+            let shapes = latent::products(model, self.heads().0);
+            return self.add_products("attention projections", layers, &shapes, (&gemms, bytes));
+        }
         let (width, value) = (model.head_width() as f64, model.value_width() as f64);
         let (heads, kv_heads) = self.heads();
         let gate = if model.output_gate { 2.0 } else { 1.0 };
@@ -199,6 +212,23 @@ impl<'a> Parts<'a> {
         let out = heads * value;
         let shapes = [(into, hidden), (hidden, out)];
         self.add_products("attention projections", layers, &shapes, (&gemms, bytes))
+    }
+
+    /// Of recurrent layers, which are gated delta nets.
+    fn add_recurrent_projections(&mut self) -> Result<(), InputError> {
+        let model = self.model;
+        let Some(heads) = model.recurrent.and_then(|r| r.delta) else {
+            return Ok(());
+        };
+        let (gemms, bytes) = self.gemms(RECURRENT)?;
+        let shapes = recurrent::products(&heads, model.hidden as f64, 1.0 / self.tp);
+        let name = "delta net projections";
+        self.add_products(name, self.recurrent_layers(), &shapes, (&gemms, bytes))
+    }
+
+    pub(super) fn recurrent_layers(&self) -> f64 {
+        let model = self.model;
+        model.count_layers(|l| l.mixer == Mixer::Recurrent) as f64
     }
 
     fn add_feed_forward(&mut self) -> Result<(), InputError> {
@@ -281,7 +311,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Query and KV heads on one GPU.
-    fn heads(&self) -> (f64, f64) {
+    pub(super) fn heads(&self) -> (f64, f64) {
         let share = |heads: u64| (heads as f64 / self.tp).max(1.0);
         (share(self.model.heads), share(self.model.kv_heads))
     }
@@ -311,7 +341,12 @@ impl<'a> Parts<'a> {
         } else {
             model.dense_width() as f64
         };
-        let moved = BETWEEN_HIDDEN * hidden + BETWEEN_WIDTH * width / self.tp;
+        let within = if model.kv_lora_rank > 0 {
+            WITHIN_LATENT
+        } else {
+            0.0
+        };
+        let moved = (BETWEEN_HIDDEN - within) * hidden + BETWEEN_WIDTH * width / self.tp;
         let bandwidth = self.hardware.bandwidth_tb_s * 1e6 * BETWEEN_SHARE;
         let between_us = model.layers as f64 * moved * 2.0 / bandwidth;
         let sums = self.sums();
@@ -334,56 +369,13 @@ impl<'a> Parts<'a> {
                 // Tokens go to all GPUs and their sums come back: what a sum over all does.
                 us += layers * all.us(fit, tokens * self.dp, hidden);
             }
-            us + fit.between * between_us * tokens
+            us + self.attention_us + fit.between * between_us * tokens
         })
     }
 
     /// Microseconds of the output head by requests.
     pub(super) fn by_requests(&self, fit: &KernelFit) -> Curve {
         Curve::through(|requests| fit.between * self.head.us(requests.max(1.0)))
-    }
-
-    /// The attention of each kind of layer.
-    pub(super) fn attention(&mut self) -> Result<Vec<Attention>, InputError> {
-        let (heads, kv_heads) = self.heads();
-        let width = self.model.head_width();
-        let read = |op| self.of_width(op, width);
-        let (decodes, scale) = read(KernelOp::DecodeAttention)?;
-        let (prefills, _) = read(KernelOp::PrefillAttention)?;
-        let none = || none(self.tables, "attention", self.kv_dtype);
-        let decode = DecodeAttention::new(&decodes.table, heads, kv_heads);
-        let (decode, is_measured) = decode.ok_or_else(none)?;
-        let prefill = PrefillAttention::new(&prefills.table, heads, kv_heads);
-        let (prefill, prefill_is_measured) = prefill.ok_or_else(none)?;
-        for (name, is_measured, table) in [
-            ("attention of decodes", is_measured, decodes),
-            ("attention of prefills", prefill_is_measured, prefills),
-        ] {
-            let origin = Origin::of_shape(is_measured && scale == 1.0);
-            self.tell(name, origin, Some(table.measurement()));
-        }
-        let kinds = self.model.attention_layers().into_iter();
-        Ok(kinds
-            .map(|kind| Attention {
-                // Heads of another width read and compute in proportion to it.
-                layers: kind.layers as f64 * scale,
-                window: kind.window.map_or(f64::INFINITY, |tokens| tokens as f64),
-                decode: decode.clone(),
-                prefill: prefill.clone(),
-            })
-            .collect())
-    }
-
-    /// The table of heads of this width, or of the nearest one and what is to be multiplied.
-    fn of_width(&self, op: KernelOp, width: u64) -> Result<(MeasuredTable<'a>, f64), InputError> {
-        let widths = self.tables.tables().iter();
-        let widths = widths.filter(|t| t.op == op && t.dtype == self.kv_dtype);
-        let nearest = widths
-            .filter_map(|table| table.variant.parse::<u64>().ok())
-            .min_by_key(|there| there.abs_diff(width))
-            .ok_or_else(|| none(self.tables, "attention", self.kv_dtype))?;
-        let table = missing(self.tables, op, self.kv_dtype, &nearest.to_string())?;
-        Ok((table, width as f64 / nearest as f64))
     }
 
     /// The most new tokens of a step for which every kernel was measured.
@@ -443,60 +435,6 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Sums over some GPUs: elements and microseconds, within CUDA graphs and outside.
-struct Sums {
-    graph: (Vec<f64>, Vec<f64>),
-    eager: (Vec<f64>, Vec<f64>),
-    /// What was measured, in this order.
-    measured: [Measurement; 2],
-}
-
-impl Sums {
-    fn new(tables: &KernelTables, gpus: f64) -> Result<Self, InputError> {
-        let of = |mode| {
-            let measured = missing(tables, KernelOp::AllReduce, WIDE, mode)?;
-            let table = &measured.table;
-            let row = table.rows.iter().position(|row| f64::from(row[0]) == gpus);
-            let Some(row) = row else {
-                let there: Vec<String> = table.rows.iter().map(|row| row[0].to_string()).collect();
-                return Err(InputError::in_file(
-                    tables.file(),
-                    format!(
-                        "sums over {gpus} GPUs were not measured on {}; those over {} were",
-                        tables.gpu(),
-                        there.join(", ")
-                    ),
-                ));
-            };
-            let known = |(_, us): &(&u32, &f64)| us.is_finite();
-            let points = table.columns.iter().zip(&table.us[row]).filter(known);
-            let points = points.map(|(n, us)| (f64::from(*n), *us)).unzip();
-            Ok((points, measured.measurement()))
-        };
-        let ((graph, in_graphs), (eager, outside)) = (of("graph")?, of("eager")?);
-        Ok(Self {
-            graph,
-            eager,
-            measured: [in_graphs, outside],
-        })
-    }
-
-    /// The most elements that were measured.
-    fn reach(&self) -> f64 {
-        self.eager.0.last().copied().unwrap_or(0.0)
-    }
-
-    /// Microseconds of one sum over this many tokens.
-    fn us(&self, fit: &KernelFit, tokens: f64, hidden: f64) -> f64 {
-        let (factor, (elements, us)) = if tokens <= LARGEST_GRAPH as f64 {
-            (fit.all_reduce, &self.graph)
-        } else {
-            (fit.all_reduce_eager, &self.eager)
-        };
-        factor * between(elements, us, tokens * hidden)
-    }
-}
-
 /// Refuses models with layers of kinds that the tables do not have.
 fn check(tables: &KernelTables, model: &ModelArch) -> Result<(), InputError> {
     let refuse = |what: &str| {
@@ -505,11 +443,15 @@ fn check(tables: &KernelTables, model: &ModelArch) -> Result<(), InputError> {
             tables.gpu()
         )))
     };
-    if model.kv_lora_rank > 0 {
-        return refuse("attention over compressed KV (MLA)");
+    if model.kv_lora_rank > 0 && !latent::has_measured_heads(model) {
+        return refuse("attention over compressed KV (MLA) with heads of such widths");
     }
-    if model.recurrent.is_some() {
-        return refuse("linear attention");
+    let widths = recurrent::has_measured_widths;
+    if model
+        .recurrent
+        .is_some_and(|r| !r.delta.is_some_and(|heads| widths(&heads)))
+    {
+        return refuse("linear attention other than gated delta nets of common widths");
     }
     Ok(())
 }
@@ -562,27 +504,4 @@ fn wide_gemms(
     hardware: &Hardware,
 ) -> Result<Rc<Gemms>, InputError> {
     gemms_of(made, tables, hardware, WIDE)?.ok_or_else(|| none(tables, PRODUCTS, WIDE))
-}
-
-fn missing<'a>(
-    tables: &'a KernelTables,
-    op: KernelOp,
-    dtype: &str,
-    variant: &str,
-) -> Result<MeasuredTable<'a>, InputError> {
-    let what = match op {
-        KernelOp::Gemm => PRODUCTS,
-        KernelOp::DecodeAttention | KernelOp::PrefillAttention => "attention",
-        KernelOp::AllReduce => "sums over GPUs",
-        KernelOp::Experts => "experts",
-    };
-    let table = MeasuredTable::read(tables, op, dtype, variant)?;
-    table.ok_or_else(|| none(tables, what, dtype))
-}
-
-fn none(tables: &KernelTables, what: &str, dtype: &str) -> InputError {
-    InputError::in_file(
-        tables.file(),
-        format!("no {what} in {dtype} were measured on {}", tables.gpu()),
-    )
 }

@@ -4,6 +4,15 @@ use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{KernelOp, KernelTable, KernelTableInfo, KernelTables};
 
+/// The data type of 16 bits, as the tables call it.
+pub(super) const WIDE: &str = "bfloat16";
+/// What messages call [`KernelOp::Gemm`].
+pub(super) const PRODUCTS: &str = "matrix products";
+/// What they call [`KernelOp::DecodeLatentAttention`].
+pub(super) const LATENT: &str = "attention over compressed KV (MLA)";
+/// What they call [`KernelOp::DecodeDeltaNet`].
+pub(super) const DELTA_NETS: &str = "gated delta nets";
+
 /// A part of a step, or of the way to it, and where its time comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepPart {
@@ -105,4 +114,34 @@ impl<'a> MeasuredTable<'a> {
             package: source.package.clone(),
         }
     }
+}
+
+/// The table of a kernel.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn missing<'a>(
+    tables: &'a KernelTables,
+    op: KernelOp,
+    dtype: &str,
+    variant: &str,
+) -> Result<MeasuredTable<'a>, InputError> {
+    let what = match op {
+        KernelOp::Gemm => PRODUCTS,
+        KernelOp::DecodeAttention | KernelOp::PrefillAttention => "attention",
+        KernelOp::AllReduce => "sums over GPUs",
+        KernelOp::Experts => "experts",
+        KernelOp::DecodeLatentAttention | KernelOp::PrefillLatentAttention => LATENT,
+        KernelOp::DecodeDeltaNet | KernelOp::PrefillDeltaNet => DELTA_NETS,
+    };
+    let table = MeasuredTable::read(tables, op, dtype, variant)?;
+    table.ok_or_else(|| none(tables, what, dtype))
+}
+
+/// What says that there is none.
+pub(super) fn none(tables: &KernelTables, what: &str, dtype: &str) -> InputError {
+    InputError::in_file(
+        tables.file(),
+        format!("no {what} in {dtype} were measured on {}", tables.gpu()),
+    )
 }
