@@ -36,8 +36,8 @@ use windtunnel_config::{Hardware, KernelFit, KernelTables, ModelArch};
 /// A step takes the longer of what the GPU and what the engine's own code needs. The GPU: matrix
 /// products, experts and sums over GPUs at the number of new tokens, padded to the sizes that CUDA
 /// graphs are captured for; the attention of decodes by their number and mean context, that of
-/// prefills by their (query, key) pairs, recurrent layers by the number of either; the output head by the number of requests;
-/// and constants per step, layer and request, which were fitted on measured servers. Never less
+/// prefills by their (query, key) pairs, recurrent layers by the number of either; the output head
+/// by the number of requests; and constants per step, layer and request, which were fitted on measured servers. Never less
 /// than the GPU's bandwidth and arithmetic allow.
 ///
 /// It is fitted under vLLM's rules: the time that a request waits for the steps that run is the
