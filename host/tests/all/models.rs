@@ -126,9 +126,23 @@ fn every_part_of_a_step_says_where_its_time_comes_from() {
     let experts = parts(&["qwen3-30b-a3b", "--hardware", "A100-SXM", "--tp", "8"]);
     assert_eq!(of(&experts, "experts")["time_is"], "computed");
     assert_eq!(of(&experts, "router")["time_is"], "measured");
+    let latent = parts(&["deepseek-v3", "--hardware", "H200", "--tp", "8"]);
+    let decodes = of(&latent, "attention of decodes");
+    assert_eq!(decodes["time_is"], "measured");
+    assert_eq!(decodes["measured"]["operation"], "decode-latent-attention");
+    let delta = parts(&[
+        "qwen3-next-80b-a3b-instruct",
+        "--hardware",
+        "H100",
+        "--tp",
+        "4",
+    ]);
+    let prefills = of(&delta, "delta nets of prefills");
+    assert_eq!(prefills["time_is"], "measured");
+    assert_eq!(prefills["measured"]["variant"], "delta-rule");
     // No kernels, no parts.
     assert_eq!(
-        parts(&["deepseek-v3", "--hardware", "H200", "--tp", "8"]),
+        parts(&["glm-5.2-fp8", "--hardware", "H200", "--tp", "8"]),
         Value::Null
     );
 }

@@ -37,8 +37,8 @@ use windtunnel_config::{Hardware, KernelFit, KernelTables, ModelArch};
 /// products, experts and sums over GPUs at the number of new tokens, padded to the sizes that CUDA
 /// graphs are captured for; the attention of decodes by their number and mean context, that of
 /// prefills by their (query, key) pairs, recurrent layers by the number of either; the output head
-/// by the number of requests; and constants per step, layer and request, which were fitted on measured servers. Never less
-/// than the GPU's bandwidth and arithmetic allow.
+/// by the number of requests; and constants per step, layer and request, which were fitted on
+/// measured servers. Never less than the GPU's bandwidth and arithmetic allow.
 ///
 /// It is fitted under vLLM's rules: the time that a request waits for the steps that run is the
 /// engine's, and in none of these figures.
