@@ -30,6 +30,7 @@ mod itl_log;
 mod lockstep;
 mod memory_use;
 mod part;
+mod pipeline;
 mod policies;
 mod queue_key;
 mod remote_kv;
