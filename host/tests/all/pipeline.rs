@@ -106,8 +106,8 @@ fn two_batches_fill_two_stages() {
     for async_scheduling in [false, true] {
         let record = run(engine(async_scheduling, 10), TWO, &asks);
         // First: 0..110..220. Second, chosen at once: 110..220 when the first stage is free,
-        // 220..330 when the second is. At 220 the first decodes: 220..330, then 330..440 behind the
-        // other prompt. So both have a token every 220 us, in turns, where one batch has one in 240.
+        // 220..330 when the second is. At 220 the first decodes: 220..330, then 330..440 behind
+        // the other prompt. So both have a token every 220 us, in turns; in one batch, 240.
         assert_eq!(times(&record), [(220, 440), (330, 440)]);
         assert_eq!(record.instances[0].ended_us, 770);
         // Six steps of 110 us on either stage.
@@ -452,7 +452,7 @@ fn what_a_pipeline_cannot_be_is_refused() {
             "--gpus-per-node has no effect with latency model blackbox",
         ),
         (
-            "--rules blis --gpus-per-node 4",
+            "--rules blis --latency-model roofline --gpus-per-node 4",
             "--gpus-per-node has no effect under blis rules",
         ),
         (

@@ -37,6 +37,7 @@ mod remote_kv;
 mod slab;
 mod slot;
 mod speculation;
+mod stage_steps;
 mod state;
 mod step;
 mod step_log;

@@ -7,6 +7,7 @@ mod kernels;
 mod longest;
 mod measured;
 mod memory;
+mod stages;
 mod wide;
 mod xpu;
 
@@ -20,8 +21,8 @@ use super::model::{LatencyModel, check_coefficients};
 use super::roofline::Roofline;
 use super::spread::Spread;
 use super::trained_physics::TrainedPhysics;
+use stages::of_stage;
 use std::sync::Arc;
-use wide::of_stage;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{
     FittedRow, Hardware, HardwareTable, ModelArch, ModelEntry, layers_per_stage,
@@ -40,9 +41,9 @@ use windtunnel_config::{
 /// When a name is unknown, figures are missing or contradict each other, or the model does not fit
 /// on the GPUs.
 pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
-    wide::check(setup)?;
+    stages::check(setup)?;
     if let Some(ticks) = setup.ticks {
-        wide::refuse_pipeline(setup, LatencyModelKind::Ticks)?;
+        stages::refuse_pipeline(setup, LatencyModelKind::Ticks)?;
         return Ok(Resolved::in_ticks(ticks));
     }
     check(setup)?;
@@ -258,7 +259,7 @@ impl<'a> Case<'a> {
     }
 
     fn blackbox(mut self) -> Result<Resolved, InputError> {
-        wide::refuse_pipeline(self.setup, LatencyModelKind::Blackbox)?;
+        stages::refuse_pipeline(self.setup, LatencyModelKind::Blackbox)?;
         if let Some((alpha, beta)) = self.setup.alpha.as_ref().zip(self.setup.beta.as_ref()) {
             let latency = Arc::new(Blackbox::new(alpha, beta)?);
             let fitted = self.entry.and_then(|e| e.fitted_default.as_ref());

@@ -5,7 +5,8 @@ use super::super::kernels::{Kernels, Parallel};
 use super::super::kind::LatencyModelKind;
 use super::super::model::LatencyModel;
 use super::super::spread::Spread;
-use super::{Case, wide};
+use super::Case;
+use super::stages::is_wide;
 use std::borrow::Cow;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
@@ -30,7 +31,7 @@ impl Case<'_> {
         let kernels: Vec<Arc<Kernels>> = kernels.into_iter().map(Arc::new).collect();
         // All stages have steps of the same sizes, and the last one has all kinds of kernels.
         let last = kernels.last().map(Arc::clone);
-        let spread = self.spread(tp)?.filter(wide::is_wide);
+        let spread = self.spread(tp)?.filter(is_wide);
         let latency: Arc<dyn LatencyModel> = match (spread, &self.arch, &last) {
             (Some(spread), Some(arch), _) => {
                 let own = kernels
@@ -70,12 +71,12 @@ impl Case<'_> {
             experts_on_node,
         };
         let (hardware, kv_bytes) = (self.figures(gpu)?, self.kv_element_bytes()?);
-        let is_wide = spread.as_ref().is_some_and(wide::is_wide);
+        let several = spread.as_ref().is_some_and(is_wide);
         let stages = self.stages(arch);
         let fit = self.kernel_fit();
         let kernels = stages.iter().map(|stage| {
             let kernels = Kernels::new(fit, &tables, stage, hardware, gpus, kv_bytes)?;
-            Ok(match is_wide {
+            Ok(match several {
                 true => kernels.of_stage(stage.samples),
                 false => kernels,
             })

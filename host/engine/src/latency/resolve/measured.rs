@@ -4,7 +4,7 @@ use super::super::capacity::KvMemory;
 use super::super::deployment::{KvBlocksSource, MaxModelLenSource, Resolved, Setup};
 use super::super::kind::LatencyModelKind;
 use super::super::profile::Profile;
-use super::wide::refuse_pipeline;
+use super::stages::refuse_pipeline;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{StepProfile, Upkeep};

@@ -30,8 +30,8 @@ impl Case<'_> {
         kv_dtype::element_bytes(name, self.arch.as_ref())
     }
 
-    /// The stage of a pipeline, counted from 1, whose GPUs have room for the fewest tokens, and what
-    /// it has of the model; `None` = there is one stage, or that is not known.
+    /// The stage of a pipeline, counted from 1, whose GPUs have room for the fewest tokens, and
+    /// what it has of the model; `None` = there is one stage, or that is not known.
     pub(super) fn fullest_stage(
         &self,
         hardware: Option<&Hardware>,

@@ -10,7 +10,7 @@ use super::super::spread::Spread;
 use super::super::wide::{Sent, Stage, Wide};
 use super::super::xpu_roofline::XpuRoofline;
 use super::longest::fit_model_len;
-use super::wide;
+use super::stages;
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::{Hardware, Upkeep, Xpu, XpuModel, layers_per_stage};
@@ -48,7 +48,7 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     };
     let (gpu, xpu) = catalog.xpu(gpu)?;
     let tp = setup.tp.unwrap_or(1);
-    wide::check_stages(setup.pp, model.layers, name)?;
+    stages::check_stages(setup.pp, model.layers, name)?;
     let spread = Spread::new(tp, setup.pp, 1, &setup.nodes)?;
     let latency = XpuRoofline::new((name, gpu), model, xpu, tp)?;
     let (overhead, utilization) = match setup.as_xpusim {
@@ -57,12 +57,12 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     };
     let budget = xpu.memory_gib * utilization * GIB;
     let layers = layers_per_stage(model.layers, setup.pp);
-    let stages = latency.stages(&layers);
+    let of_stages = latency.stages(&layers);
     // The stage with room for the fewest tokens decides for all, as in vLLM.
     let tokens = |stage: &XpuRoofline| {
         (budget - stage.weight_bytes() - overhead * GIB) / stage.kv_bytes_per_token()
     };
-    let fullest = stages
+    let fullest = of_stages
         .iter()
         .min_by(|a, b| tokens(a).total_cmp(&tokens(b)))
         .filter(|_| setup.pp > 1)
@@ -91,8 +91,8 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     };
     let steps: Arc<dyn LatencyModel> = if setup.as_xpusim {
         Arc::new(latency.as_xpusim())
-    } else if wide::is_wide(&spread) {
-        Arc::new(in_a_row(setup, stages, &spread, model, (gpu, xpu))?)
+    } else if stages::is_wide(&spread) {
+        Arc::new(in_a_row(setup, of_stages, &spread, model, (gpu, xpu))?)
     } else {
         Arc::new(latency)
     };
