@@ -153,7 +153,7 @@ impl KvCapacity<'_> {
     /// All GPUs of an instance together: the weights once, then buffers, activations and what lies
     /// on several GPUs.
     fn does_not_fit(&self, memory: &KvMemory) -> String {
-        let gpus = self.tp * self.dp;
+        let gpus = self.tp.saturating_mul(self.dp);
         let needed = f64::from(gpus) * (memory.weights + memory.overhead) / GIB;
         let weights = self.model.weights().bytes() / GIB;
         // More GPUs split the weights further; the overhead of each stays.

@@ -1,7 +1,7 @@
 //! How the GPUs of an instance lie on nodes, and which of its messages pass between nodes.
 
 use super::collectives::Link;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use windtunnel_base::input::InputError;
 
 /// GPUs of a node where nobody says: servers of all vendors that have NVLink or its like.
@@ -12,6 +12,9 @@ pub const DEFAULT_INTER_NODE_GB_S: f64 = 50.0;
 /// Latency of one hop between nodes where nobody says, microseconds: what NCCL takes for one of a
 /// ring in its own choice of algorithms (protocol LL128; 2.7 with LL, 14 for long messages).
 pub const DEFAULT_INTER_NODE_US: f64 = 4.0;
+
+/// Most GPUs of an instance; more are a mistake.
+const MOST_GPUS: u32 = 1 << 16;
 
 /// What is given about nodes and links; `None` = left to be chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -84,6 +87,11 @@ impl Spread {
                 latency: latency * 1e-6,
             },
         };
+        if spread.gpus() > MOST_GPUS {
+            return refuse(format!(
+                "`tp` {tp} x `pp` {pp} x `dp` {dp} are more than {MOST_GPUS} GPUs per instance"
+            ));
+        }
         let even = tp.is_multiple_of(gpus_per_node) || gpus_per_node.is_multiple_of(tp);
         if spread.nodes() > 1 && !even {
             return refuse(format!(
@@ -119,15 +127,15 @@ impl Spread {
     /// of the fullest node. Over the stages, where they lie on the most nodes.
     pub(super) fn of_experts(&self) -> (u32, u32) {
         let spread = |stage: u32| {
-            let mut nodes: Vec<u32> = Vec::new();
+            let mut on_node: BTreeMap<u32, u32> = BTreeMap::new();
             for replica in 0..self.dp {
                 let first = (replica * self.pp + stage) * self.tp;
-                nodes.extend((first..first + self.tp).map(|rank| rank / self.gpus_per_node));
+                for rank in first..first + self.tp {
+                    *on_node.entry(rank / self.gpus_per_node).or_default() += 1;
+                }
             }
-            let several: BTreeSet<u32> = nodes.iter().copied().collect();
-            let on = |node: u32| nodes.iter().filter(|other| **other == node).count() as u32;
-            let fullest = several.iter().map(|node| on(*node)).max();
-            (several.len() as u32, fullest.unwrap_or(1))
+            let fullest = on_node.values().copied().max();
+            (on_node.len() as u32, fullest.unwrap_or(1))
         };
         let stages = (0..self.pp).map(spread);
         stages.max_by_key(|(nodes, _)| *nodes).unwrap_or((1, 1))
@@ -198,6 +206,9 @@ mod tests {
             ..Nodes::default()
         };
         assert!(error(2, none).contains("`gpus_per_node` must be at least 1"));
+        let many = Spread::new(u32::MAX, 2, u32::MAX, &Nodes::default());
+        let many = many.unwrap_err().to_string();
+        assert!(many.contains("are more than 65536 GPUs"), "{many}");
         let slow = Nodes {
             inter_node_gb_s: Some(-1.0),
             ..Nodes::default()

@@ -210,6 +210,7 @@ mod tests {
                 chosen: true,
             },
             data: 2,
+            stages: 1,
             instances: 3,
             latency_model: Choice {
                 value: model.to_owned(),

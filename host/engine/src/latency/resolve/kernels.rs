@@ -62,7 +62,8 @@ impl Case<'_> {
         let dp = self.setup.dp;
         let spread = self.spread(tp)?;
         let on_node = |spread: &Spread| [spread.of_tensor().1, spread.of_experts().1];
-        let [tp_on_node, experts_on_node] = spread.as_ref().map_or([tp, tp * dp], on_node);
+        let [tp_on_node, experts_on_node] =
+            spread.as_ref().map_or([tp, tp.saturating_mul(dp)], on_node);
         let gpus = Parallel {
             tp,
             dp,
